@@ -1,0 +1,253 @@
+//! JSON read strictly: one object, no member twice at any depth, bounded in depth, width and length of strings.
+//!
+//! serde_json on its own lets the last of two equal members win, which is how two parsers come to read one token
+//! differently (RFC 7519 section 4, decision D-29).
+
+use std::fmt;
+
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+
+/// How large a document may be in its parts (decision D-33).
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How deep objects and arrays may nest, the outermost object counting as one.
+    pub depth: usize,
+    /// How many members an object, or elements an array, may have.
+    pub members: usize,
+    /// How long a string may be, in bytes.
+    pub string_bytes: usize,
+}
+
+impl Limits {
+    /// For the header and the claims of a token.
+    pub const TOKEN: Self = Self { depth: 16, members: 256, string_bytes: 4096 };
+    /// For the documents issuers publish: metadata and key sets, which hold certificates and long lists.
+    pub const DOCUMENT: Self = Self { depth: 16, members: 1024, string_bytes: 64 * 1024 };
+}
+
+/// Why a text is not the one JSON object it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JsonError {
+    /// Not JSON, not UTF-8, not an object, or followed by something else.
+    #[error("not one JSON object")]
+    Syntax,
+    /// A member occurs twice.
+    #[error("a member occurs twice")]
+    Duplicate,
+    /// One of the [`Limits`] is exceeded.
+    #[error("nested too deep, too many members, or a string too long")]
+    Limit,
+}
+
+/// Reads `bytes` as one JSON object.
+///
+/// # Errors
+///
+/// [`JsonError`] tells syntax, repeated members and exceeded limits apart.
+pub fn object(bytes: &[u8], limits: Limits) -> Result<Map<String, Value>, JsonError> {
+    match value(bytes, limits)? {
+        Value::Object(map) => Ok(map),
+        _ => Err(JsonError::Syntax),
+    }
+}
+
+/// Reads `bytes` as one JSON value of any kind.
+///
+/// # Errors
+///
+/// As [`object`].
+pub fn value(bytes: &[u8], limits: Limits) -> Result<Value, JsonError> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value = Strict { limits, depth: 0 }.deserialize(&mut deserializer).map_err(|error| classify(&error))?;
+    deserializer.end().map_err(|_| JsonError::Syntax)?;
+    Ok(value)
+}
+
+const DUPLICATE: &str = "carnet: duplicate member";
+const LIMIT: &str = "carnet: limit exceeded";
+
+/// serde's error type carries text only, so the two errors raised below are recognised by theirs.
+fn classify(error: &serde_json::Error) -> JsonError {
+    let text = error.to_string();
+    if text.starts_with(DUPLICATE) {
+        JsonError::Duplicate
+    } else if text.starts_with(LIMIT) || text.starts_with("recursion limit") {
+        JsonError::Limit
+    } else {
+        JsonError::Syntax
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Strict {
+    limits: Limits,
+    depth: usize,
+}
+
+impl Strict {
+    fn deeper<E: de::Error>(self) -> Result<Self, E> {
+        let depth = self.depth.saturating_add(1);
+        if depth > self.limits.depth {
+            return Err(E::custom(LIMIT));
+        }
+        Ok(Self { depth, ..self })
+    }
+
+    fn text<E: de::Error>(self, text: String) -> Result<String, E> {
+        if text.len() > self.limits.string_bytes {
+            return Err(E::custom(LIMIT));
+        }
+        Ok(text)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Strict {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Value, E> {
+        self.visit_string(text.to_owned())
+    }
+
+    fn visit_string<E: de::Error>(self, text: String) -> Result<Value, E> {
+        self.text(text).map(Value::String)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let inner = self.deeper()?;
+        let mut elements = Vec::new();
+        while let Some(element) = seq.next_element_seed(inner)? {
+            if elements.len() == self.limits.members {
+                return Err(de::Error::custom(LIMIT));
+            }
+            elements.push(element);
+        }
+        Ok(Value::Array(elements))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let inner = self.deeper()?;
+        let mut map = Map::with_capacity(32);
+        while let Some(name) = access.next_key::<String>()? {
+            let name = self.text(name)?;
+            let value = access.next_value_seed(inner)?;
+            if map.len() == self.limits.members {
+                return Err(de::Error::custom(LIMIT));
+            }
+            if map.insert(name, value).is_some() {
+                return Err(de::Error::custom(DUPLICATE));
+            }
+        }
+        Ok(Value::Object(map))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Map<String, Value>, JsonError> {
+        object(text.as_bytes(), Limits::TOKEN)
+    }
+
+    #[test]
+    fn an_object_is_read_whole() {
+        let map = read(r#"{"a":1,"b":[true,null,"x"],"c":{"d":-1,"e":1.5}}"#).unwrap();
+        assert_eq!(map["a"], 1);
+        assert_eq!(map["b"][2], "x");
+        assert_eq!(map["c"]["e"], 1.5);
+        assert_eq!(map["c"]["d"], -1);
+    }
+
+    #[test]
+    fn members_that_occur_twice_are_refused_at_any_depth() {
+        for text in
+            [r#"{"a":1,"a":1}"#, r#"{"aud":1,"a\u0075d":2}"#, r#"{"k":{"n":1,"n":2}}"#, r#"{"k":[{"n":1,"n":2}]}"#]
+        {
+            assert_eq!(read(text), Err(JsonError::Duplicate), "{text}");
+        }
+    }
+
+    #[test]
+    fn anything_but_one_object_is_refused() {
+        for text in [
+            "",
+            "[]",
+            "1",
+            "null",
+            r#""x""#,
+            "{}x",
+            "{} {}",
+            "{\"a\":NaN}",
+            "{\"a\":1,}",
+            "{/**/}",
+            "\u{feff}{}",
+            r#"{"a":"\ud800"}"#,
+            "{\"a\":1e400}",
+            "{\"a\":01}",
+            "{'a':1}",
+            "{\"a\":\"\u{1}\"}",
+        ] {
+            assert_eq!(read(text), Err(JsonError::Syntax), "{text:?}");
+        }
+        assert_eq!(object(b"{\"a\":\"\xff\"}", Limits::TOKEN), Err(JsonError::Syntax));
+    }
+
+    #[test]
+    fn limits_are_exact() {
+        let nested = |depth: usize| format!("{}{}", "{\"a\":".repeat(depth - 1) + "{", "}".repeat(depth));
+        assert!(read(&nested(16)).is_ok());
+        assert_eq!(read(&nested(17)), Err(JsonError::Limit));
+        let bomb = format!("{{\"a\":{}", "[".repeat(100_000));
+        assert_eq!(read(&bomb), Err(JsonError::Limit));
+
+        let wide = |n: usize| {
+            let members: Vec<String> = (0..n).map(|i| format!("\"m{i}\":0")).collect();
+            format!("{{{}}}", members.join(","))
+        };
+        assert!(read(&wide(256)).is_ok());
+        assert_eq!(read(&wide(257)), Err(JsonError::Limit));
+        let list = |n: usize| format!("{{\"a\":[{}]}}", vec!["0"; n].join(","));
+        assert!(read(&list(256)).is_ok());
+        assert_eq!(read(&list(257)), Err(JsonError::Limit));
+
+        let long = |n: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(n));
+        assert!(read(&long(4096)).is_ok());
+        assert_eq!(read(&long(4097)), Err(JsonError::Limit));
+        let name = |n: usize| format!("{{\"{}\":1}}", "x".repeat(n));
+        assert!(read(&name(4096)).is_ok());
+        assert_eq!(read(&name(4097)), Err(JsonError::Limit));
+    }
+}

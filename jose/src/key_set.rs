@@ -1,0 +1,447 @@
+use std::fmt;
+
+use josekit::jwk::Jwk;
+use josekit::jws::{ES256, ES384, ES512, EdDSA, JwsVerifier, PS256, PS384, PS512, RS256, RS384, RS512};
+use serde_json::{Map, Value};
+
+use crate::json::{self, JsonError, Limits};
+use crate::{Algorithm, from_base64url};
+
+/// How many keys a set may have (decision D-27).
+pub const MAX_KEYS: usize = 100;
+/// Below, a modulus is too weak; above, verifying with it becomes a way to keep us busy.
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
+
+/// Encodings of the points of small order on edwards25519, canonical and not. With such a key anybody's signature verifies.
+const ED25519_LOW_ORDER: [&str; 14] = [
+    "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+    "7P_______________________________________38",
+    "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAIA",
+    "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+    "xxdqcD1N2E-6PAt2DRBnDyogU_osOczGTsf9d5KsA3o",
+    "xxdqcD1N2E-6PAt2DRBnDyogU_osOczGTsf9d5KsA_o",
+    "JuiVj8KyJ7BFw_SJ8u-Y8NXfrAXTxjM5sTgCiG1T_AU",
+    "JuiVj8KyJ7BFw_SJ8u-Y8NXfrAXTxjM5sTgCiG1T_IU",
+    "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAIA",
+    "7P________________________________________8",
+    "7f_______________________________________38",
+    "7f________________________________________8",
+    "7v_______________________________________38",
+    "7v________________________________________8",
+];
+
+/// A JWK set made ready: one verifier for each key and algorithm it may be used with (RFC 7517 section 5).
+///
+/// Building a verifier costs several verifications, so it happens once, when the keys arrive.
+#[derive(Debug, Default)]
+pub struct KeySet {
+    keys: Vec<VerificationKey>,
+    unusable: Vec<String>,
+    has_private_members: bool,
+}
+
+/// One key, bound to one algorithm (RFC 8725 section 3.1).
+pub struct VerificationKey {
+    key_id: Option<String>,
+    algorithm: Algorithm,
+    verifier: Box<dyn JwsVerifier>,
+}
+
+/// Why a text is not a JWK set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeySetError {
+    /// Not one strict JSON object.
+    #[error("the key set is not JSON that can be read: {0}")]
+    Json(JsonError),
+    /// No `keys` member, or one that is not an array.
+    #[error("the key set has no `keys` array")]
+    NoKeys,
+    /// More than [`MAX_KEYS`] keys.
+    #[error("the key set has more than {MAX_KEYS} keys")]
+    TooMany,
+}
+
+/// Why no key of a set can verify a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoKey {
+    /// No key has the token's `kid`: the set may be out of date.
+    UnknownKeyId,
+    /// A key has that `kid`, and is not for the token's algorithm.
+    WrongAlgorithm,
+    /// The token has no `kid` and there is not exactly one key that fits. Keys are never tried one after another.
+    Ambiguous,
+}
+
+impl KeySet {
+    /// Reads a JWK set, keeping the keys that can verify with one of `allowed`.
+    ///
+    /// A key that is broken, of an unknown type, too weak, or for another use is skipped and the rest is used; two keys with the
+    /// same `kid` for the same algorithm are both skipped, because neither can be told from the other.
+    ///
+    /// # Errors
+    ///
+    /// [`KeySetError`] where the set as a whole cannot be read.
+    pub fn parse(bytes: &[u8], allowed: &[Algorithm]) -> Result<Self, KeySetError> {
+        let set = json::object(bytes, Limits::DOCUMENT).map_err(KeySetError::Json)?;
+        let Some(Value::Array(members)) = set.get("keys") else {
+            return Err(KeySetError::NoKeys);
+        };
+        if members.len() > MAX_KEYS {
+            return Err(KeySetError::TooMany);
+        }
+        let mut parsed = Self::default();
+        for member in members {
+            parsed.add(member, allowed);
+        }
+        parsed.drop_twins();
+        Ok(parsed)
+    }
+
+    /// Picks the one key for a token with this `alg` and `kid`.
+    ///
+    /// # Errors
+    ///
+    /// [`NoKey`] says whether fetching the set again could help.
+    pub fn select(&self, algorithm: Algorithm, key_id: Option<&str>) -> Result<&VerificationKey, NoKey> {
+        match key_id {
+            Some(key_id) => {
+                let mut named = self.keys.iter().filter(|key| key.key_id.as_deref() == Some(key_id)).peekable();
+                let missing = if named.peek().is_some() { NoKey::WrongAlgorithm } else { NoKey::UnknownKeyId };
+                named.find(|key| key.algorithm == algorithm).ok_or(missing)
+            }
+            None => {
+                let mut fitting = self.keys.iter().filter(|key| key.algorithm == algorithm);
+                match (fitting.next(), fitting.next()) {
+                    (Some(key), None) => Ok(key),
+                    _ => Err(NoKey::Ambiguous),
+                }
+            }
+        }
+    }
+
+    /// Whether no key is usable.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// What was skipped and why, for the log.
+    #[must_use]
+    pub fn unusable(&self) -> &[String] {
+        &self.unusable
+    }
+
+    /// Whether the publisher let private or symmetric key material out. It is never used.
+    #[must_use]
+    pub fn has_private_members(&self) -> bool {
+        self.has_private_members
+    }
+
+    fn add(&mut self, member: &Value, allowed: &[Algorithm]) {
+        let Value::Object(jwk) = member else {
+            self.unusable.push("a member of `keys` is not an object".to_owned());
+            return;
+        };
+        self.has_private_members |= ["d", "p", "q", "dp", "dq", "qi", "k"].iter().any(|name| jwk.contains_key(*name));
+        let key_id = text(jwk, "kid").map(str::to_owned);
+        let skip = |why: &str| format!("key {key_id:?}: {why}");
+        if let Err(why) = usable(jwk) {
+            self.unusable.push(skip(why));
+            return;
+        }
+        let (mut found, mut reason) = (false, "its type, curve or `alg` is not one of those allowed");
+        for &algorithm in allowed.iter().filter(|algorithm| fits(jwk, **algorithm)) {
+            match verifier(jwk, algorithm) {
+                Some(verifier) => {
+                    found = true;
+                    self.keys.push(VerificationKey { key_id: key_id.clone(), algorithm, verifier });
+                }
+                None => reason = "its parameters do not make a key",
+            }
+        }
+        if !found {
+            self.unusable.push(skip(reason));
+        }
+    }
+
+    fn drop_twins(&mut self) {
+        let mut twins: Vec<(Option<String>, Algorithm)> = Vec::new();
+        for (position, key) in self.keys.iter().enumerate() {
+            let same = |other: &VerificationKey| other.key_id == key.key_id && other.algorithm == key.algorithm;
+            // Keys without `kid` are told apart by there being only one of them, which `select` checks.
+            if key.key_id.is_some() && self.keys.iter().enumerate().any(|(at, other)| at != position && same(other)) {
+                twins.push((key.key_id.clone(), key.algorithm));
+            }
+        }
+        self.keys.retain(|key| !twins.iter().any(|(key_id, alg)| *key_id == key.key_id && *alg == key.algorithm));
+        for (key_id, algorithm) in twins {
+            self.unusable.push(format!("key {key_id:?}: the set has another {algorithm} key of this `kid`"));
+        }
+    }
+}
+
+impl VerificationKey {
+    /// Makes a key from public parameters we made ourselves.
+    pub(crate) fn from_public(jwk: &Map<String, Value>, algorithm: Algorithm) -> Option<Self> {
+        let key_id = text(jwk, "kid").map(str::to_owned);
+        Some(Self { key_id, algorithm, verifier: verifier(jwk, algorithm)? })
+    }
+
+    /// Whether `signature` is this key's over `message`. Every failing step is a no (RFC 8725 section 3.3).
+    #[must_use]
+    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        // josekit builds its error eagerly, so the cheap shape check comes first.
+        !signature.is_empty() && self.verifier.verify(message, signature).is_ok()
+    }
+
+    /// The algorithm the key is bound to.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The key's `kid`.
+    #[must_use]
+    pub fn key_id(&self) -> Option<&str> {
+        self.key_id.as_deref()
+    }
+}
+
+impl fmt::Debug for VerificationKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerificationKey")
+            .field("kid", &self.key_id)
+            .field("alg", &self.algorithm)
+            .finish_non_exhaustive()
+    }
+}
+
+fn text<'a>(jwk: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+    jwk.get(name).and_then(Value::as_str)
+}
+
+/// Checks what josekit leaves unchecked, or checks only in part (RFC 8725 section 3.4).
+fn usable(jwk: &Map<String, Value>) -> Result<(), &'static str> {
+    if ["kid", "use", "alg"].iter().any(|name| jwk.get(*name).is_some_and(|value| !value.is_string())) {
+        return Err("`kid`, `use` or `alg` is not a string");
+    }
+    if text(jwk, "use").is_some_and(|value| value != "sig") {
+        return Err("its `use` is not `sig`");
+    }
+    match jwk.get("key_ops") {
+        None => {}
+        Some(Value::Array(operations)) if operations.iter().any(|operation| operation == "verify") => {}
+        Some(_) => return Err("its `key_ops` has no `verify`"),
+    }
+    let bytes = |name| text(jwk, name).and_then(from_base64url);
+    match text(jwk, "kty") {
+        Some("RSA") => {
+            let (Some(n), Some(e)) = (bytes("n"), bytes("e")) else {
+                return Err("`n` or `e` is missing or not base64url");
+            };
+            rsa_usable(&n, &e)
+        }
+        Some("EC") => {
+            if bytes("x").is_some() && bytes("y").is_some() {
+                Ok(())
+            } else {
+                Err("`x` or `y` is missing")
+            }
+        }
+        Some("OKP") => match text(jwk, "x") {
+            Some(x) if bytes("x").is_some_and(|x| x.len() == 32) && !ED25519_LOW_ORDER.contains(&x) => Ok(()),
+            _ => Err("`x` is no point that may be used"),
+        },
+        Some("oct") => Err("it is symmetric"),
+        _ => Err("its `kty` is unknown"),
+    }
+}
+
+fn rsa_usable(n: &[u8], e: &[u8]) -> Result<(), &'static str> {
+    let significant = |bytes: &[u8]| bytes.iter().skip_while(|byte| **byte == 0).copied().collect::<Vec<u8>>();
+    let (n, e) = (significant(n), significant(e));
+    let bits = n.first().map_or(0, |first| n.len().saturating_mul(8).saturating_sub(first.leading_zeros() as usize));
+    if !RSA_BITS.contains(&bits) {
+        return Err("its modulus is not of 2048 to 4096 bits");
+    }
+    let odd = |bytes: &[u8]| bytes.last().is_some_and(|byte| byte & 1 == 1);
+    if !odd(&n) || !odd(&e) || e == [1] || e.len() > 8 {
+        return Err("its modulus is even, or its exponent is even, 1 or huge");
+    }
+    Ok(())
+}
+
+fn fits(jwk: &Map<String, Value>, algorithm: Algorithm) -> bool {
+    let (key_type, curve) = algorithm.key_type();
+    text(jwk, "kty") == Some(key_type)
+        && curve.is_none_or(|curve| text(jwk, "crv") == Some(curve))
+        && text(jwk, "alg").is_none_or(|alg| alg.parse() == Ok(algorithm))
+}
+
+/// Builds the verifier from the parameters that make the key and from nothing else.
+fn verifier(jwk: &Map<String, Value>, algorithm: Algorithm) -> Option<Box<dyn JwsVerifier>> {
+    let parameters = ["kty", "crv", "x", "y", "n", "e"]
+        .into_iter()
+        .filter_map(|name| Some((name.to_owned(), jwk.get(name)?.clone())))
+        .collect::<Map<_, _>>();
+    let jwk = Jwk::from_map(parameters).ok()?;
+    Some(match algorithm {
+        Algorithm::RS256 => Box::new(RS256.verifier_from_jwk(&jwk).ok()?),
+        Algorithm::RS384 => Box::new(RS384.verifier_from_jwk(&jwk).ok()?),
+        Algorithm::RS512 => Box::new(RS512.verifier_from_jwk(&jwk).ok()?),
+        Algorithm::PS256 => Box::new(PS256.verifier_from_jwk(&jwk).ok()?),
+        Algorithm::PS384 => Box::new(PS384.verifier_from_jwk(&jwk).ok()?),
+        Algorithm::PS512 => Box::new(PS512.verifier_from_jwk(&jwk).ok()?),
+        Algorithm::ES256 => Box::new(ES256.verifier_from_jwk(&jwk).ok()?),
+        Algorithm::ES384 => Box::new(ES384.verifier_from_jwk(&jwk).ok()?),
+        Algorithm::ES512 => Box::new(ES512.verifier_from_jwk(&jwk).ok()?),
+        Algorithm::EdDSA => Box::new(EdDSA.verifier_from_jwk(&jwk).ok()?),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{SigningKey, base64url};
+
+    fn public(algorithm: Algorithm) -> Value {
+        Value::Object(SigningKey::generate(algorithm).unwrap().public().jwk().clone())
+    }
+
+    fn with(mut jwk: Value, changes: &Value) -> Value {
+        let map = jwk.as_object_mut().unwrap();
+        for (name, value) in changes.as_object().unwrap() {
+            if value.is_null() {
+                map.shift_remove(name);
+            } else {
+                map.insert(name.clone(), value.clone());
+            }
+        }
+        jwk
+    }
+
+    fn set(keys: &[Value]) -> KeySet {
+        KeySet::parse(json!({ "keys": keys }).to_string().as_bytes(), &Algorithm::ALL).unwrap()
+    }
+
+    #[test]
+    fn every_algorithm_signs_and_verifies() {
+        for algorithm in [Algorithm::RS256, Algorithm::PS256, Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA] {
+            let key = SigningKey::generate(algorithm).unwrap();
+            let token = key.sign(b"{}");
+            let token = token.unwrap();
+            let jws = crate::Compact::parse(&token).unwrap();
+            let keys = set(&[Value::Object(key.public().jwk().clone())]);
+            let chosen = keys.select(algorithm, Some(key.public().key_id())).unwrap();
+            assert!(chosen.verifies(jws.signing_input.as_bytes(), &jws.signature), "{algorithm}");
+            assert!(!chosen.verifies(b"other", &jws.signature), "{algorithm}");
+            let mut flipped = jws.signature.clone();
+            flipped[0] ^= 1;
+            assert!(!chosen.verifies(jws.signing_input.as_bytes(), &flipped), "{algorithm}");
+            for hostile in [vec![], vec![0; jws.signature.len()], vec![0; 1], vec![255; jws.signature.len()]] {
+                assert!(!chosen.verifies(jws.signing_input.as_bytes(), &hostile), "{algorithm}");
+            }
+        }
+    }
+
+    #[test]
+    fn selection_takes_exactly_one_key() {
+        let (a, b, ec) = (public(Algorithm::RS256), public(Algorithm::RS256), public(Algorithm::ES256));
+        let a = with(a, &json!({ "kid": "a" }));
+        let b = with(b, &json!({ "kid": "b" }));
+        let ec = with(ec, &json!({ "kid": "a" }));
+        let keys = set(&[a.clone(), b.clone(), ec.clone()]);
+        assert_eq!(keys.select(Algorithm::RS256, Some("a")).unwrap().key_id(), Some("a"));
+        assert_eq!(keys.select(Algorithm::ES256, Some("a")).unwrap().algorithm(), Algorithm::ES256);
+        assert_eq!(keys.select(Algorithm::ES256, Some("b")).unwrap_err(), NoKey::WrongAlgorithm);
+        assert_eq!(keys.select(Algorithm::RS256, Some("c")).unwrap_err(), NoKey::UnknownKeyId);
+        assert_eq!(keys.select(Algorithm::RS256, None).unwrap_err(), NoKey::Ambiguous);
+        assert_eq!(keys.select(Algorithm::ES256, None).unwrap().key_id(), Some("a"));
+        assert_eq!(keys.select(Algorithm::PS256, None).unwrap_err(), NoKey::Ambiguous);
+        // The same `kid` for the same algorithm: neither may be used.
+        let twins = set(&[a.clone(), with(b, &json!({ "kid": "a" }))]);
+        assert_eq!(twins.select(Algorithm::RS256, Some("a")).unwrap_err(), NoKey::UnknownKeyId);
+        assert_eq!(twins.unusable().len(), 2);
+        // A token that names a key is not verified by a key without a name.
+        let nameless = set(&[with(a, &json!({ "kid": null }))]);
+        assert_eq!(nameless.select(Algorithm::RS256, Some("a")).unwrap_err(), NoKey::UnknownKeyId);
+        assert!(nameless.select(Algorithm::RS256, None).is_ok());
+    }
+
+    #[test]
+    fn a_key_without_alg_serves_the_allowed_algorithms_of_its_type_only() {
+        let key = with(public(Algorithm::RS256), &json!({ "alg": null, "kid": "k" }));
+        let set = KeySet::parse(
+            json!({ "keys": [key] }).to_string().as_bytes(),
+            &[Algorithm::RS256, Algorithm::PS256, Algorithm::ES256],
+        )
+        .unwrap();
+        assert!(set.select(Algorithm::RS256, Some("k")).is_ok());
+        assert!(set.select(Algorithm::PS256, Some("k")).is_ok());
+        assert_eq!(set.select(Algorithm::RS512, Some("k")).unwrap_err(), NoKey::WrongAlgorithm);
+        assert_eq!(set.select(Algorithm::ES256, Some("k")).unwrap_err(), NoKey::WrongAlgorithm);
+    }
+
+    #[test]
+    fn keys_that_must_not_be_used_are_skipped_and_the_rest_is_used() {
+        let good = with(public(Algorithm::RS256), &json!({ "kid": "good" }));
+        let n = from_base64url(good["n"].as_str().unwrap()).unwrap();
+        let mut even = n.clone();
+        *even.last_mut().unwrap() &= 0xfe;
+        let rsa = |changes| with(good.clone(), &changes);
+        let ec = public(Algorithm::ES256);
+        let ed = public(Algorithm::EdDSA);
+        let bad = [
+            json!("not an object"),
+            json!({ "kty": "OKP2", "kid": "x" }),
+            rsa(json!({ "kid": "b1", "n": null })),
+            rsa(json!({ "kid": "b2", "n": base64url(&n[..128]) })),
+            rsa(json!({ "kid": "b3", "n": base64url(&even) })),
+            rsa(json!({ "kid": "b4", "e": "AQ" })),
+            rsa(json!({ "kid": "b5", "e": "Ag" })),
+            rsa(json!({ "kid": "b6", "e": base64url([1; 9]) })),
+            rsa(json!({ "kid": "b7", "n": base64url(n.repeat(3)) })),
+            rsa(json!({ "kid": "b8", "use": "enc" })),
+            rsa(json!({ "kid": "b9", "key_ops": ["encrypt"] })),
+            rsa(json!({ "kid": "b10", "key_ops": "verify" })),
+            rsa(json!({ "kid": "b11", "alg": "RSA-OAEP" })),
+            rsa(json!({ "kid": "b12", "alg": "ES256" })),
+            rsa(json!({ "kid": 7 })),
+            with(ec.clone(), &json!({ "kid": "e1", "y": ec["x"] })),
+            with(ec.clone(), &json!({ "kid": "e2", "crv": "secp256k1", "alg": null })),
+            with(ec, &json!({ "kid": "e3", "y": null })),
+            with(ed.clone(), &json!({ "kid": "o1", "crv": "Ed448" })),
+            with(ed.clone(), &json!({ "kid": "o2", "x": base64url([1; 31]) })),
+            json!({ "kty": "oct", "k": "AAAA", "kid": "s" }),
+        ];
+        let count = bad.len();
+        let mut keys = bad.to_vec();
+        keys.extend(
+            ED25519_LOW_ORDER
+                .iter()
+                .enumerate()
+                .map(|(at, x)| with(ed.clone(), &json!({ "kid": format!("l{at}"), "x": x }))),
+        );
+        keys.push(with(good, &json!({ "key_ops": ["verify"], "n": base64url([&[0], n.as_slice()].concat()) })));
+        let set = set(&keys);
+        assert_eq!(set.unusable().len(), count + ED25519_LOW_ORDER.len(), "{:#?}", set.unusable());
+        assert!(set.select(Algorithm::RS256, Some("good")).is_ok());
+        assert!(set.has_private_members());
+        assert_eq!(set.keys.len(), 1);
+    }
+
+    #[test]
+    fn a_set_that_cannot_be_read_is_refused_whole() {
+        let parse = |text: &str| KeySet::parse(text.as_bytes(), &Algorithm::ALL).map(|_| ()).unwrap_err();
+        assert_eq!(parse("<html>"), KeySetError::Json(JsonError::Syntax));
+        assert_eq!(parse(""), KeySetError::Json(JsonError::Syntax));
+        assert_eq!(parse(r#"{"keys":[],"keys":[]}"#), KeySetError::Json(JsonError::Duplicate));
+        assert_eq!(parse(r#"{"keys":{}}"#), KeySetError::NoKeys);
+        assert_eq!(parse("{}"), KeySetError::NoKeys);
+        let many = |n: usize| json!({ "keys": vec![json!({}); n] }).to_string();
+        assert_eq!(parse(&many(MAX_KEYS + 1)), KeySetError::TooMany);
+        assert!(KeySet::parse(many(MAX_KEYS).as_bytes(), &Algorithm::ALL).unwrap().is_empty());
+    }
+}

@@ -1,0 +1,239 @@
+use std::fmt;
+
+use josekit::jwk::Jwk;
+use josekit::jwk::alg::{ec::EcCurve, ed::EdCurve};
+use josekit::jws::{ES256, ES384, ES512, EdDSA, JwsSigner, PS256, PS384, PS512, RS256, RS384, RS512};
+use serde_json::{Map, Value};
+
+use crate::{Algorithm, SealError, SealingKey, VerificationKey, base64url};
+
+const RSA_BITS: u32 = 2048;
+
+/// One of our own signing keys: one key, one algorithm, one `kid`.
+pub struct SigningKey {
+    private: Jwk,
+    signer: Box<dyn JwsSigner>,
+    public: PublicKey,
+    header: String,
+}
+
+/// The public half of a [`SigningKey`], as it is published.
+#[derive(Clone, Debug)]
+pub struct PublicKey {
+    key_id: String,
+    algorithm: Algorithm,
+    jwk: Map<String, Value>,
+}
+
+/// Why a signing key could not be made, read or used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SigningError {
+    /// The stored key could not be opened.
+    #[error("the signing key {0}")]
+    Sealed(SealError),
+    /// What was opened is no private key for its algorithm.
+    #[error("the stored signing key is damaged")]
+    Damaged,
+    /// The cryptographic library refused.
+    #[error("the cryptographic library refused to make or use a key")]
+    Library,
+}
+
+impl SigningKey {
+    /// Makes a new key; its `kid` is its RFC 7638 thumbprint.
+    ///
+    /// # Errors
+    ///
+    /// [`SigningError::Library`].
+    pub fn generate(algorithm: Algorithm) -> Result<Self, SigningError> {
+        let jwk = match algorithm.key_type() {
+            ("RSA", _) => Jwk::generate_rsa_key(RSA_BITS),
+            (_, Some("P-256")) => Jwk::generate_ec_key(EcCurve::P256),
+            (_, Some("P-384")) => Jwk::generate_ec_key(EcCurve::P384),
+            (_, Some("P-521")) => Jwk::generate_ec_key(EcCurve::P521),
+            _ => Jwk::generate_ed_key(EdCurve::Ed25519),
+        };
+        Self::from_private(jwk.map_err(|_| SigningError::Library)?, algorithm)
+    }
+
+    /// Opens a key that [`SigningKey::seal`] sealed.
+    ///
+    /// # Errors
+    ///
+    /// [`SigningError::Sealed`] under another encryption key, [`SigningError::Damaged`] for content that is no such key.
+    pub fn open(sealed: &str, algorithm: Algorithm, key: &SealingKey) -> Result<Self, SigningError> {
+        let bytes = key.open(sealed).map_err(SigningError::Sealed)?;
+        let jwk = Jwk::from_bytes(&bytes).map_err(|_| SigningError::Damaged)?;
+        Self::from_private(jwk, algorithm).map_err(|_| SigningError::Damaged)
+    }
+
+    /// The private key, encrypted for storage.
+    ///
+    /// # Errors
+    ///
+    /// [`SigningError::Sealed`].
+    pub fn seal(&self, key: &SealingKey) -> Result<String, SigningError> {
+        let plaintext = serde_json::to_vec(self.private.as_ref()).map_err(|_| SigningError::Library)?;
+        key.seal(&plaintext).map_err(SigningError::Sealed)
+    }
+
+    /// Signs `claims` (JSON text) as an access token: a compact JWS of type `at+jwt` (RFC 9068 section 2.1).
+    ///
+    /// # Errors
+    ///
+    /// [`SigningError::Library`].
+    pub fn sign(&self, claims: &[u8]) -> Result<String, SigningError> {
+        let mut token = String::with_capacity(self.header.len() + claims.len() * 4 / 3 + 400);
+        token.push_str(&self.header);
+        token.push('.');
+        token.push_str(&base64url(claims));
+        let signature = self.signer.sign(token.as_bytes()).map_err(|_| SigningError::Library)?;
+        token.push('.');
+        token.push_str(&base64url(signature));
+        Ok(token)
+    }
+
+    /// The half that is published.
+    #[must_use]
+    pub fn public(&self) -> &PublicKey {
+        &self.public
+    }
+
+    fn from_private(private: Jwk, algorithm: Algorithm) -> Result<Self, SigningError> {
+        let refused = |_| SigningError::Library;
+        let signer: Box<dyn JwsSigner> = match algorithm {
+            Algorithm::RS256 => Box::new(RS256.signer_from_jwk(&private).map_err(refused)?),
+            Algorithm::RS384 => Box::new(RS384.signer_from_jwk(&private).map_err(refused)?),
+            Algorithm::RS512 => Box::new(RS512.signer_from_jwk(&private).map_err(refused)?),
+            Algorithm::PS256 => Box::new(PS256.signer_from_jwk(&private).map_err(refused)?),
+            Algorithm::PS384 => Box::new(PS384.signer_from_jwk(&private).map_err(refused)?),
+            Algorithm::PS512 => Box::new(PS512.signer_from_jwk(&private).map_err(refused)?),
+            Algorithm::ES256 => Box::new(ES256.signer_from_jwk(&private).map_err(refused)?),
+            Algorithm::ES384 => Box::new(ES384.signer_from_jwk(&private).map_err(refused)?),
+            Algorithm::ES512 => Box::new(ES512.signer_from_jwk(&private).map_err(refused)?),
+            Algorithm::EdDSA => Box::new(EdDSA.signer_from_jwk(&private).map_err(refused)?),
+        };
+        let public = PublicKey::new(&private.to_public_key().map_err(refused)?, algorithm)?;
+        let header = serde_json::json!({ "alg": algorithm.name(), "typ": "at+jwt", "kid": public.key_id });
+        Ok(Self { private, signer, header: base64url(header.to_string()), public })
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SigningKey").field("kid", &self.public.key_id).finish_non_exhaustive()
+    }
+}
+
+impl PublicKey {
+    fn new(jwk: &Jwk, algorithm: Algorithm) -> Result<Self, SigningError> {
+        let mut members: Map<String, Value> = ["kty", "crv", "x", "y", "n", "e"]
+            .into_iter()
+            .filter_map(|name| Some((name.to_owned(), jwk.as_ref().get(name)?.clone())))
+            .collect();
+        let key_id = thumbprint(&members).ok_or(SigningError::Library)?;
+        members.insert("use".to_owned(), "sig".into());
+        members.insert("alg".to_owned(), algorithm.name().into());
+        members.insert("kid".to_owned(), key_id.clone().into());
+        Ok(Self { key_id, algorithm, jwk: members })
+    }
+
+    /// Reads a public key that was stored as the JSON of [`PublicKey::jwk`].
+    ///
+    /// # Errors
+    ///
+    /// [`SigningError::Damaged`].
+    pub fn from_stored(text: &str) -> Result<Self, SigningError> {
+        let jwk: Map<String, Value> = serde_json::from_str(text).map_err(|_| SigningError::Damaged)?;
+        let member = |name: &str| jwk.get(name).and_then(Value::as_str).ok_or(SigningError::Damaged);
+        let key_id = member("kid")?.to_owned();
+        let algorithm = member("alg")?.parse().map_err(|_| SigningError::Damaged)?;
+        Ok(Self { key_id, algorithm, jwk })
+    }
+
+    /// The key's `kid`.
+    #[must_use]
+    pub fn key_id(&self) -> &str {
+        &self.key_id
+    }
+
+    /// The algorithm the key signs with.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The JWK, with public members only.
+    #[must_use]
+    pub fn jwk(&self) -> &Map<String, Value> {
+        &self.jwk
+    }
+
+    /// A verifier for tokens of this key.
+    ///
+    /// # Errors
+    ///
+    /// [`SigningError::Damaged`].
+    pub fn verification_key(&self) -> Result<VerificationKey, SigningError> {
+        VerificationKey::from_public(&self.jwk, self.algorithm).ok_or(SigningError::Damaged)
+    }
+}
+
+/// The JWK thumbprint: SHA-256 over the required members in order, without white space (RFC 7638 section 3).
+fn thumbprint(jwk: &Map<String, Value>) -> Option<String> {
+    let names: &[&str] = match jwk.get("kty")?.as_str()? {
+        "EC" => &["crv", "kty", "x", "y"],
+        "RSA" => &["e", "kty", "n"],
+        "OKP" => &["crv", "kty", "x"],
+        _ => return None,
+    };
+    let mut members = Map::new();
+    for name in names {
+        members.insert((*name).to_owned(), Value::String(jwk.get(*name)?.as_str()?.to_owned()));
+    }
+    let text = Value::Object(members).to_string();
+    Some(base64url(crate::sha256(text.as_bytes())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc7638_3_1__the_example_key_has_the_known_thumbprint() {
+        let jwk = serde_json::json!({
+            "kty": "RSA",
+            "n": "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw",
+            "e": "AQAB", "alg": "RS256", "kid": "2011-04-29"
+        });
+        assert_eq!(thumbprint(jwk.as_object().unwrap()).unwrap(), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
+    }
+
+    #[test]
+    fn a_sealed_key_comes_back_and_its_public_half_is_public() {
+        let sealing = SealingKey::new([3; 32]);
+        for algorithm in [Algorithm::ES256, Algorithm::RS256, Algorithm::EdDSA] {
+            let key = SigningKey::generate(algorithm).unwrap();
+            let again = SigningKey::open(&key.seal(&sealing).unwrap(), algorithm, &sealing).unwrap();
+            assert_eq!(again.public().key_id(), key.public().key_id());
+            let token = again.sign(br#"{"a":1}"#).unwrap();
+            let jws = crate::Compact::parse(&token).unwrap();
+            assert!(jws.header.is_type("at+jwt"));
+            let stored = serde_json::to_string(key.public().jwk()).unwrap();
+            let verifier = PublicKey::from_stored(&stored).unwrap().verification_key().unwrap();
+            assert!(verifier.verifies(jws.signing_input.as_bytes(), &jws.signature));
+            for private in ["d", "p", "q", "dp", "dq", "qi"] {
+                assert!(!key.public().jwk().contains_key(private));
+            }
+            assert_eq!(key.public().jwk()["use"], "sig");
+            assert!(!format!("{key:?}").contains("\"d\""));
+        }
+        let key = SigningKey::generate(Algorithm::ES256).unwrap();
+        let sealed = key.seal(&sealing).unwrap();
+        assert!(matches!(
+            SigningKey::open(&sealed, Algorithm::ES256, &SealingKey::new([4; 32])),
+            Err(SigningError::Sealed(_))
+        ));
+        assert!(matches!(SigningKey::open(&sealed, Algorithm::EdDSA, &sealing), Err(SigningError::Damaged)));
+    }
+}

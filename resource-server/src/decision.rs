@@ -1,0 +1,275 @@
+use std::fmt;
+
+use crate::{AuthorizationDetail, DETAIL_TYPE, PackageNames, PackagePattern};
+
+/// The action a package's first version needs beside the action itself.
+const CREATE: &str = "create";
+
+/// What somebody wants to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Operation<'a> {
+    /// The action, in the registry's own words.
+    pub action: &'a str,
+    /// The package.
+    pub package: &'a str,
+    /// The version, where the operation has one.
+    pub version: Option<&'a str>,
+    /// The artifact's digest as `sha256:…`, where the operation has one.
+    pub digest: Option<&'a str>,
+}
+
+/// What only the registry knows, at the moment of the operation.
+#[derive(Clone, Copy)]
+pub struct RegistryState<'a> {
+    /// Whether the package exists.
+    pub exists: bool,
+    /// Whether the owner of this name owns the package, if it exists.
+    pub owned_by: &'a dyn Fn(&str) -> bool,
+    /// Whether the principal of the first name may act for the owner of the second.
+    pub may_act_for: &'a dyn Fn(&str, &str) -> bool,
+}
+
+/// A yes: on whose authority, and for whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowed<'a> {
+    /// The principal that acts.
+    pub principal: &'a str,
+    /// The owner acted for; it becomes the owner of a new package.
+    pub owner: &'a str,
+    /// The entry that allows the operation: of several the newest credential's, which stands first.
+    pub entry: &'a AuthorizationDetail,
+}
+
+/// A no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Denied {
+    /// The condition that the entry which came closest failed.
+    pub reason: DenialReason,
+}
+
+/// Why an operation is not allowed, in the order in which the conditions are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DenialReason {
+    /// No entry covers the package.
+    PackageOutOfScope,
+    /// An entry covers the package, and not for this action.
+    ActionOutOfScope,
+    /// The package does not exist and no entry has the action `create`.
+    CreateDenied,
+    /// The entry is for another version.
+    VersionMismatch,
+    /// The entry is for another artifact.
+    DigestMismatch,
+    /// The entry's owner does not own the package, or its principal may not act for that owner any more.
+    OwnerLost,
+    /// The package is new and credentials of several principals allow it: nobody can tell whose it should be.
+    OwnerAmbiguous,
+}
+
+impl DenialReason {
+    /// The stable code.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::PackageOutOfScope => "package_out_of_scope",
+            Self::ActionOutOfScope => "action_out_of_scope",
+            Self::CreateDenied => "create_denied",
+            Self::VersionMismatch => "version_mismatch",
+            Self::DigestMismatch => "digest_mismatch",
+            Self::OwnerLost => "owner_lost",
+            Self::OwnerAmbiguous => "owner_ambiguous",
+        }
+    }
+}
+
+impl fmt::Display for DenialReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::PackageOutOfScope => "the token does not cover this package",
+            Self::ActionOutOfScope => "the token does not cover this action on the package",
+            Self::CreateDenied => "the package does not exist, and the token may not create it",
+            Self::VersionMismatch => "the token is for another version",
+            Self::DigestMismatch => "the token is for another artifact",
+            Self::OwnerLost => {
+                "the owner named in the token does not own the package, or the principal may not act for it"
+            }
+            Self::OwnerAmbiguous => {
+                "rules of several principals allow creating this package; name one in the token request"
+            }
+        })
+    }
+}
+
+/// Decides whether `details` allow `operation`.
+///
+/// One entry has to allow all of it. For a package that does not exist the entry also needs the action `create`, and all
+/// entries that allow it have to be of one principal, since the newest of them names the owner.
+///
+/// # Errors
+///
+/// [`Denied`] with the reason of the entry that came closest.
+pub fn allows<'a>(
+    details: &'a [AuthorizationDetail],
+    names: PackageNames,
+    operation: &Operation<'_>,
+    state: &RegistryState<'_>,
+) -> Result<Allowed<'a>, Denied> {
+    let mut closest = DenialReason::PackageOutOfScope;
+    let mut allowing: Option<&AuthorizationDetail> = None;
+    for entry in details {
+        match judge(entry, names, operation, state) {
+            Err(reason) => closest = closest.max(reason),
+            Ok(()) => match allowing {
+                None => allowing = Some(entry),
+                Some(first) if !state.exists && first.principal != entry.principal => {
+                    return Err(Denied { reason: DenialReason::OwnerAmbiguous });
+                }
+                Some(_) => {}
+            },
+        }
+    }
+    let entry = allowing.ok_or(Denied { reason: closest })?;
+    Ok(Allowed { principal: &entry.principal, owner: &entry.owner, entry })
+}
+
+fn judge(
+    entry: &AuthorizationDetail,
+    names: PackageNames,
+    operation: &Operation<'_>,
+    state: &RegistryState<'_>,
+) -> Result<(), DenialReason> {
+    let covers = |pattern: &String| {
+        PackagePattern::try_from(pattern.clone()).is_ok_and(|pattern| pattern.covers(operation.package, names))
+    };
+    if entry.kind != DETAIL_TYPE || !entry.packages.iter().any(covers) {
+        return Err(DenialReason::PackageOutOfScope);
+    }
+    let has = |action: &str| entry.actions.iter().any(|held| held == action);
+    if !has(operation.action) {
+        return Err(DenialReason::ActionOutOfScope);
+    }
+    if !state.exists && !has(CREATE) {
+        return Err(DenialReason::CreateDenied);
+    }
+    let narrowed =
+        |limit: &Option<String>, actual: Option<&str>| limit.as_deref().is_none_or(|limit| actual == Some(limit));
+    if !narrowed(&entry.version, operation.version) {
+        return Err(DenialReason::VersionMismatch);
+    }
+    if !narrowed(&entry.digest, operation.digest) {
+        return Err(DenialReason::DigestMismatch);
+    }
+    if (state.exists && !(state.owned_by)(&entry.owner)) || !(state.may_act_for)(&entry.principal, &entry.owner) {
+        return Err(DenialReason::OwnerLost);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(principal: &str, actions: &[&str], packages: &[&str]) -> AuthorizationDetail {
+        AuthorizationDetail {
+            kind: DETAIL_TYPE.into(),
+            actions: actions.iter().map(ToString::to_string).collect(),
+            packages: packages.iter().map(ToString::to_string).collect(),
+            owner: principal.into(),
+            principal: principal.into(),
+            credential: format!("fc_{principal}"),
+            revision: 1,
+            locations: vec!["https://registry.example/".into()],
+            version: None,
+            digest: None,
+        }
+    }
+
+    const OWNED: RegistryState<'static> =
+        RegistryState { exists: true, owned_by: &|_| true, may_act_for: &|_, _| true };
+    const NEW: RegistryState<'static> =
+        RegistryState { exists: false, owned_by: &|_| false, may_act_for: &|_, _| true };
+
+    fn decide(
+        details: &[AuthorizationDetail],
+        action: &str,
+        package: &str,
+        state: &RegistryState<'_>,
+    ) -> Result<String, DenialReason> {
+        let operation = Operation { action, package, version: Some("1.0"), digest: Some("sha256:aa") };
+        allows(details, PackageNames::Exact, &operation, state).map(|yes| yes.owner.to_owned()).map_err(|no| no.reason)
+    }
+
+    #[test]
+    fn atk_136__entries_are_never_put_together() {
+        let details = [entry("p", &["publish"], &["a"]), entry("p", &["yank"], &["b"])];
+        assert!(decide(&details, "publish", "a", &OWNED).is_ok());
+        assert!(decide(&details, "yank", "b", &OWNED).is_ok());
+        assert_eq!(decide(&details, "yank", "a", &OWNED), Err(DenialReason::ActionOutOfScope));
+        assert_eq!(decide(&details, "publish", "b", &OWNED), Err(DenialReason::ActionOutOfScope));
+        assert_eq!(decide(&details, "publish", "c", &OWNED), Err(DenialReason::PackageOutOfScope));
+        assert_eq!(decide(&[], "publish", "a", &OWNED), Err(DenialReason::PackageOutOfScope));
+    }
+
+    #[test]
+    fn nuget_pol_7__a_wildcard_gives_no_right_on_packages_of_others() {
+        let details = [entry("joel", &["publish"], &["*"])];
+        let state = RegistryState { owned_by: &|owner| owner == "somebody-else", ..OWNED };
+        assert_eq!(decide(&details, "publish", "theirs", &state), Err(DenialReason::OwnerLost));
+        assert_eq!(decide(&details, "publish", "ours", &OWNED), Ok("joel".into()));
+    }
+
+    #[test]
+    fn nuget_pol_8__a_new_package_needs_create() {
+        let push = [entry("joel", &["publish"], &["a"])];
+        assert_eq!(decide(&push, "publish", "a", &NEW), Err(DenialReason::CreateDenied));
+        let create = [entry("joel", &["create", "publish"], &["a"])];
+        assert_eq!(decide(&create, "publish", "a", &NEW), Ok("joel".into()));
+        assert_eq!(decide(&create, "create", "a", &NEW), Ok("joel".into()));
+        // `create` of one entry lends nothing to `publish` of another.
+        let split = [entry("joel", &["publish"], &["a"]), entry("joel", &["create"], &["a"])];
+        assert_eq!(decide(&split, "publish", "a", &NEW), Err(DenialReason::CreateDenied));
+    }
+
+    #[test]
+    fn nuget_pol_10__the_newest_entry_names_the_owner_of_a_new_package_unless_principals_differ() {
+        let mut newest = entry("joel", &["create", "publish"], &["a"]);
+        newest.owner = "newer-org".into();
+        let mut older = entry("joel", &["create", "publish"], &["*"]);
+        older.owner = "older-org".into();
+        assert_eq!(decide(&[newest.clone(), older], "publish", "a", &NEW), Ok("newer-org".into()));
+        let other = entry("mallory", &["create", "publish"], &["*"]);
+        assert_eq!(decide(&[newest.clone(), other.clone()], "publish", "a", &NEW), Err(DenialReason::OwnerAmbiguous));
+        // An existing package has an owner: no ambiguity.
+        assert_eq!(decide(&[newest, other], "publish", "a", &OWNED), Ok("newer-org".into()));
+    }
+
+    #[test]
+    fn nuget_pol_9__the_owner_comes_from_the_entry_that_allows() {
+        let mut other = entry("joel", &["publish"], &["b"]);
+        other.owner = "org".into();
+        let details = [entry("joel", &["publish"], &["a"]), other];
+        assert_eq!(decide(&details, "publish", "b", &OWNED), Ok("org".into()));
+        let stranger = RegistryState { may_act_for: &|principal, owner| principal == owner, ..OWNED };
+        assert_eq!(decide(&details, "publish", "b", &stranger), Err(DenialReason::OwnerLost));
+    }
+
+    #[test]
+    fn a_narrowed_entry_is_good_for_its_version_and_artifact_only() {
+        let mut narrow = entry("p", &["publish"], &["a"]);
+        narrow.version = Some("1.0".into());
+        narrow.digest = Some("sha256:aa".into());
+        assert!(decide(std::slice::from_ref(&narrow), "publish", "a", &OWNED).is_ok());
+        let judge = |version, digest| {
+            let operation = Operation { action: "publish", package: "a", version, digest };
+            allows(std::slice::from_ref(&narrow), PackageNames::Exact, &operation, &OWNED).map_err(|no| no.reason)
+        };
+        assert_eq!(judge(Some("1.1"), Some("sha256:aa")), Err(DenialReason::VersionMismatch));
+        assert_eq!(judge(None, Some("sha256:aa")), Err(DenialReason::VersionMismatch));
+        assert_eq!(judge(Some("1.0"), Some("sha256:bb")), Err(DenialReason::DigestMismatch));
+        assert_eq!(judge(Some("1.0"), None), Err(DenialReason::DigestMismatch));
+        let mut foreign = entry("p", &["publish"], &["a"]);
+        foreign.kind = "payment".into();
+        assert_eq!(decide(&[foreign], "publish", "a", &OWNED), Err(DenialReason::PackageOutOfScope));
+    }
+}

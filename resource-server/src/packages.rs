@@ -1,0 +1,235 @@
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The longest package name or pattern, in bytes (decision D-54).
+const MAX_BYTES: usize = 256;
+
+/// How an ecosystem decides that two package names are one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PackageNames {
+    /// Byte for byte.
+    #[default]
+    Exact,
+    /// ASCII letters fold; nothing else does.
+    AsciiCaseInsensitive,
+    /// As PEP 503: ASCII letters fold, and a run of `-`, `_` and `.` is one `-`.
+    Pep503,
+}
+
+/// A package name, or a pattern in which `*` stands for any run of characters.
+///
+/// There is no escape and no other special character: names with a literal `*` do not exist in the ecosystems served.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PackagePattern(String);
+
+/// Why a text is no [`PackagePattern`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a package name or pattern has 1 to 256 printable characters and neither begins nor ends with `.`")]
+pub struct InvalidPattern;
+
+impl PackageNames {
+    /// The form in which names are compared.
+    #[must_use]
+    pub fn normalise(self, name: &str) -> Cow<'_, str> {
+        match self {
+            Self::Exact => Cow::Borrowed(name),
+            Self::AsciiCaseInsensitive => Cow::Owned(name.to_ascii_lowercase()),
+            Self::Pep503 => Cow::Owned(pep503(name)),
+        }
+    }
+
+    /// Whether two names are one.
+    #[must_use]
+    pub fn same(self, left: &str, right: &str) -> bool {
+        self.normalise(left) == self.normalise(right)
+    }
+}
+
+fn pep503(name: &str) -> String {
+    let mut normal = String::with_capacity(name.len());
+    for character in name.chars() {
+        match character {
+            '-' | '_' | '.' => {
+                if !normal.ends_with('-') {
+                    normal.push('-');
+                }
+            }
+            other => normal.push(other.to_ascii_lowercase()),
+        }
+    }
+    normal
+}
+
+impl PackagePattern {
+    /// The text as it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether there is a `*` in it.
+    #[must_use]
+    pub fn is_pattern(&self) -> bool {
+        self.0.contains('*')
+    }
+
+    /// Whether `name` is covered. A name that is not well formed ([`is_well_formed_name`]) never is.
+    #[must_use]
+    pub fn covers(&self, name: &str, names: PackageNames) -> bool {
+        is_well_formed_name(name) && matches(&names.normalise(&self.0), &names.normalise(name))
+    }
+}
+
+impl fmt::Display for PackagePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for PackagePattern {
+    type Error = InvalidPattern;
+
+    fn try_from(text: String) -> Result<Self, InvalidPattern> {
+        if text.is_empty() || text.len() > MAX_BYTES || text.contains(unprintable) || has_outer_dot(&text) {
+            return Err(InvalidPattern);
+        }
+        Ok(Self(text))
+    }
+}
+
+impl From<PackagePattern> for String {
+    fn from(pattern: PackagePattern) -> Self {
+        pattern.0
+    }
+}
+
+/// Whether a text can be the name of one package: not empty, at most 256 bytes, no `*`, no white space or control
+/// characters, no `.` at either end. What else a registry demands of a name is the registry's to check.
+#[must_use]
+pub fn is_well_formed_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= MAX_BYTES
+        && !name.contains(|character: char| character == '*' || unprintable(character))
+        && !has_outer_dot(name)
+}
+
+fn unprintable(character: char) -> bool {
+    character.is_whitespace() || character.is_control()
+}
+
+fn has_outer_dot(text: &str) -> bool {
+    text.starts_with('.') || text.ends_with('.')
+}
+
+/// Matches piece by piece: the first at the start, the last at the end, those between as early as they occur. Each is sought
+/// once, so the work grows with the length of the name and not with the number of `*`.
+fn matches(pattern: &str, name: &str) -> bool {
+    let Some((first, rest)) = pattern.split_once('*') else {
+        return pattern == name;
+    };
+    let Some(name) = name.strip_prefix(first) else {
+        return false;
+    };
+    let (middle, last) = rest.rsplit_once('*').unwrap_or(("", rest));
+    let Some(mut name) = name.strip_suffix(last) else {
+        return false;
+    };
+    for piece in middle.split('*').filter(|piece| !piece.is_empty()) {
+        match name.split_once(piece) {
+            Some((_, after)) => name = after,
+            None => return false,
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn covers(pattern: &str, name: &str, names: PackageNames) -> bool {
+        PackagePattern::try_from(pattern.to_owned()).unwrap().covers(name, names)
+    }
+
+    #[test]
+    fn a_star_is_any_run_of_characters() {
+        for (pattern, name) in [
+            ("*", "a"),
+            ("a*", "a"),
+            ("a*", "abc"),
+            ("*c", "abc"),
+            ("a*c", "abc"),
+            ("a*c", "ac"),
+            ("a*b*c", "a-b-b-c"),
+            ("@acme/*", "@acme/ui"),
+            ("**", "x"),
+            ("a**c", "abc"),
+            ("a*a", "aa"),
+            ("*b*", "abc"),
+        ] {
+            assert!(covers(pattern, name, PackageNames::Exact), "{pattern} {name}");
+        }
+        for (pattern, name) in [
+            ("a", "b"),
+            ("a*", "ba"),
+            ("*c", "cb"),
+            ("a*c", "ab"),
+            ("a*a", "a"),
+            ("a*b*c", "a-c-b"),
+            ("ab*ba", "aba"),
+            ("a?c", "abc"),
+            ("[a]", "a"),
+            ("widgets-*", "widgetsx"),
+            ("*b*", "ac"),
+            ("a*b*b", "ab"),
+        ] {
+            assert!(!covers(pattern, name, PackageNames::Exact), "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn atk_137__a_name_is_compared_in_the_registrys_own_normal_form() {
+        for name in [
+            "knapcodeX",
+            "Knapcode",
+            "Knapcode.",
+            "Knapcode.Core.",
+            "Knapcode.Core ",
+            "\u{41a}napcode.Core",
+            "Knapcode.\u{0}",
+        ] {
+            for names in [PackageNames::Exact, PackageNames::AsciiCaseInsensitive] {
+                assert!(!covers("Knapcode.*", name, names), "{name:?}");
+            }
+        }
+        assert!(covers("Knapcode.*", "Knapcode.Core", PackageNames::Exact));
+        assert!(!covers("Knapcode.*", "knapcode.core", PackageNames::Exact));
+        assert!(covers("Knapcode.*", "knapcode.core", PackageNames::AsciiCaseInsensitive));
+        assert!(covers("Knapcode.*", "knapcode_core", PackageNames::Pep503));
+        assert!(!covers("Knapcode.*", "knapcodecore", PackageNames::Pep503));
+        assert!(PackageNames::Pep503.same("Acme.-_Core", "acme-core"));
+        assert!(!PackageNames::AsciiCaseInsensitive.same("\u{212a}", "k"));
+    }
+
+    #[test]
+    fn texts_that_are_no_pattern_are_refused() {
+        for text in ["", " ", "a b", "a\t", "a\n", ".a", "a.", ".", "a\u{a0}b", &"a".repeat(257)] {
+            assert_eq!(PackagePattern::try_from(text.to_owned()), Err(InvalidPattern), "{text:?}");
+        }
+        assert!(PackagePattern::try_from("a".repeat(256)).is_ok());
+        assert!(is_well_formed_name(&"a".repeat(256)));
+        assert!(!is_well_formed_name(&"a".repeat(257)));
+        assert!(!is_well_formed_name("a*"));
+        assert!(!is_well_formed_name(""));
+    }
+
+    #[test]
+    fn many_stars_cost_no_more_than_few() {
+        let pattern = "a*".repeat(127) + "b";
+        assert!(!covers(&pattern, &"a".repeat(256), PackageNames::Exact));
+    }
+}

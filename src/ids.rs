@@ -1,0 +1,152 @@
+//! Ids of stored objects: a UUID version 7 (RFC 9562 section 5.7), written as a prefix and 26 characters.
+
+use std::fmt;
+use std::str::FromStr;
+
+use uuid::Uuid;
+
+use crate::clock::Timestamp;
+
+/// Crockford's base32, lower case: no letter can be taken for a digit.
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+/// A new UUID version 7 for `now`: ids sort by the time they were made.
+pub fn new(now: Timestamp) -> Uuid {
+    let millis = u64::try_from(now.millis()).unwrap_or_default();
+    uuid::Builder::from_unix_timestamp_millis(millis, &random()).into_uuid()
+}
+
+/// The smallest UUID version 7 that may have been made at `at`, to seek by time.
+pub fn first_at(at: Timestamp) -> Uuid {
+    let millis = u64::try_from(at.millis()).unwrap_or_default();
+    uuid::Builder::from_unix_timestamp_millis(millis, &[0; 10]).into_uuid()
+}
+
+/// The time in a UUID version 7.
+pub fn time_of(id: Uuid) -> Timestamp {
+    let (millis, _) = id.as_u64_pair();
+    Timestamp::from_millis(i64::try_from(millis >> 16).unwrap_or_default())
+}
+
+/// Random bytes from the operating system.
+///
+/// # Panics
+///
+/// If the operating system has none, which leaves nothing safe to do.
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    #[expect(clippy::expect_used, reason = "without randomness no token, key or id can be made")]
+    getrandom::fill(&mut bytes).expect("the operating system provides random bytes");
+    bytes
+}
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident = $prefix:literal;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(pub Uuid);
+
+        impl $name {
+            /// A new id for `now`.
+            pub fn new(now: Timestamp) -> Self {
+                Self(new(now))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}{}", $prefix, base32(self.0))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                text.strip_prefix($prefix).and_then(from_base32).map(Self).ok_or(InvalidId)
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+    )*};
+}
+
+ids! {
+    /// Of a trusted issuer.
+    TrustedIssuerId = "ti_";
+    /// Of a resource server.
+    ResourceServerId = "rs_";
+    /// Of a federated credential.
+    CredentialId = "fc_";
+    /// Of a registered client. Its `client_id` is its name.
+    ClientRowId = "cl_";
+    /// Of an audit event; it is the `error_id` of an error answer.
+    EventId = "ev_";
+}
+
+/// A text that is no id of its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an id of this kind")]
+pub struct InvalidId;
+
+/// 128 bits as 26 digits of 5 bits, the first of 3.
+pub(crate) fn base32(id: Uuid) -> String {
+    let value = id.as_u128();
+    (0..26u32)
+        .rev()
+        .map(|digit| {
+            let index = (value >> digit.saturating_mul(5)) & 31;
+            usize::try_from(index).ok().and_then(|index| ALPHABET.get(index)).map_or('0', |byte| char::from(*byte))
+        })
+        .collect()
+}
+
+fn from_base32(text: &str) -> Option<Uuid> {
+    if text.len() != 26 || text.bytes().next()? > b'7' {
+        return None;
+    }
+    text.bytes()
+        .try_fold(0u128, |value, byte| {
+            let digit = ALPHABET.iter().position(|letter| *letter == byte)?;
+            Some(value << 5 | u128::try_from(digit).ok()?)
+        })
+        .map(Uuid::from_u128)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_read_back_and_sort_by_time() {
+        let early = CredentialId::new(Timestamp::from_seconds(1_790_000_000));
+        let late = CredentialId::new(Timestamp::from_seconds(1_790_000_001));
+        assert!(early < late && early.to_string() < late.to_string());
+        assert_eq!(early.to_string().parse(), Ok(early));
+        assert_eq!(early.to_string().len(), 29);
+        assert!(early.to_string().starts_with("fc_01"));
+        assert_eq!(time_of(early.0), Timestamp::from_seconds(1_790_000_000));
+        assert!(first_at(Timestamp::from_seconds(1_790_000_000)) <= early.0);
+        for text in ["", "fc_", "ti_01kd", "fc_zzzzzzzzzzzzzzzzzzzzzzzzzz", "fc_0000000000000000000000000!"] {
+            assert_eq!(text.parse::<CredentialId>(), Err(InvalidId), "{text}");
+        }
+        assert_eq!(format!("fc_{}", "7zzzzzzzzzzzzzzzzzzzzzzzzz").parse(), Ok(CredentialId(Uuid::max())));
+        assert!(early.to_string().parse::<TrustedIssuerId>().is_err());
+    }
+
+    #[test]
+    fn rfc6749_10_10_1__random_bytes_do_not_repeat() {
+        let drawn: std::collections::HashSet<[u8; 16]> = (0..10_000).map(|_| random()).collect();
+        assert_eq!(drawn.len(), 10_000);
+    }
+}
