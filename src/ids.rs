@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use crate::clock::Timestamp;
 
-/// Crockford's base32, lower case: no letter can be taken for a digit.
-const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+/// Crockford's base32: no letter can be taken for a digit.
+const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
 /// A new UUID version 7 for `now`: ids sort by the time they were made.
 pub fn new(now: Timestamp) -> Uuid {
@@ -137,10 +137,10 @@ mod tests {
         assert!(early.to_string().starts_with("fc_01"));
         assert_eq!(time_of(early.0), Timestamp::from_seconds(1_790_000_000));
         assert!(first_at(Timestamp::from_seconds(1_790_000_000)) <= early.0);
-        for text in ["", "fc_", "ti_01kd", "fc_zzzzzzzzzzzzzzzzzzzzzzzzzz", "fc_0000000000000000000000000!"] {
+        for text in ["", "fc_", "ti_01KD", "fc_ZZZZZZZZZZZZZZZZZZZZZZZZZZ", "fc_0000000000000000000000000!"] {
             assert_eq!(text.parse::<CredentialId>(), Err(InvalidId), "{text}");
         }
-        assert_eq!(format!("fc_{}", "7zzzzzzzzzzzzzzzzzzzzzzzzz").parse(), Ok(CredentialId(Uuid::max())));
+        assert_eq!(format!("fc_{}", "7ZZZZZZZZZZZZZZZZZZZZZZZZZ").parse(), Ok(CredentialId(Uuid::max())));
         assert!(early.to_string().parse::<TrustedIssuerId>().is_err());
     }
 

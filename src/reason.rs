@@ -295,11 +295,7 @@ impl FromStr for Reason {
     type Err = UnknownReason;
 
     fn from_str(code: &str) -> Result<Self, UnknownReason> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|reason| reason.code() == code)
-            .ok_or_else(|| UnknownReason(code.to_owned()))
+        Self::ALL.iter().copied().find(|reason| reason.code() == code).ok_or_else(|| UnknownReason(code.to_owned()))
     }
 }
 
@@ -356,8 +352,13 @@ mod tests {
     #[test]
     fn what_the_registry_decides_has_the_same_code_on_both_sides() {
         for reason in [
-            DenialReason::PackageOutOfScope, DenialReason::ActionOutOfScope, DenialReason::CreateDenied,
-            DenialReason::VersionMismatch, DenialReason::DigestMismatch, DenialReason::OwnerLost, DenialReason::OwnerAmbiguous,
+            DenialReason::PackageOutOfScope,
+            DenialReason::ActionOutOfScope,
+            DenialReason::CreateDenied,
+            DenialReason::VersionMismatch,
+            DenialReason::DigestMismatch,
+            DenialReason::OwnerLost,
+            DenialReason::OwnerAmbiguous,
         ] {
             assert_eq!(Reason::from(reason).code(), reason.code());
         }

@@ -1,0 +1,150 @@
+//! The claims every assertion has to have, as one pure function (RFC 7523 section 3; decisions D-21 to D-24, D-33, D-34).
+
+use serde_json::Value;
+
+use super::{AssertionKey, NumericDate};
+use crate::clock::Timestamp;
+use crate::profile::{Claims, Replay, Unreadable};
+use crate::reason::Reason;
+use crate::refusal::Refusal;
+use crate::trust::TrustedIssuer;
+
+const MAX_AUDIENCES: usize = 16;
+const MAX_ID_BYTES: usize = 256;
+const MAX_SUBJECT_BYTES: usize = 1024;
+
+/// What the claim checks found out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assessed {
+    /// `sub`.
+    pub subject: String,
+    /// `exp`.
+    pub expires_at: NumericDate,
+    /// The key under which the use is recorded, if it is.
+    pub key: Option<AssertionKey>,
+}
+
+/// Checks the claims of an assertion of `issuer` as of `now`.
+///
+/// `signing_input` is the token's text, for issuers whose tokens have no id; where only claims are at hand it is absent, and
+/// such a token has no key.
+pub fn assess(
+    issuer: &TrustedIssuer,
+    claims: &Claims,
+    signing_input: Option<&str>,
+    now: Timestamp,
+) -> Result<Assessed, Refusal> {
+    let subject = subject(claims)?;
+    audience(issuer, claims)?;
+    let expires_at = times(issuer, claims, now.seconds())?;
+    let key = key(issuer, claims, signing_input)?;
+    issuer.profile.check(claims).map_err(|wrong| Refusal::claim(wrong.reason, wrong.claim))?;
+    Ok(Assessed { subject, expires_at, key })
+}
+
+fn subject(claims: &Claims) -> Result<String, Refusal> {
+    let text = text(claims, "sub")?;
+    if text.is_empty() || text.len() > MAX_SUBJECT_BYTES || text.contains(char::is_control) {
+        return Err(Refusal::claim(Reason::ClaimMalformed, "sub"));
+    }
+    Ok(text.to_owned())
+}
+
+/// Exactly one audience, and it is one of ours. Others may stand beside it only where the trusted issuer lists them, and
+/// never one of the platform's own services (decision D-24).
+fn audience(issuer: &TrustedIssuer, claims: &Claims) -> Result<(), Refusal> {
+    let audiences = audiences(claims)?;
+    let mismatch =
+        || Refusal { accepted_audiences: issuer.audiences.clone(), ..Refusal::claim(Reason::AudMismatch, "aud") };
+    let platform = |audience: &&str| {
+        issuer.profile.platform_audiences.iter().any(|pattern| crate::trust::glob_matches(pattern, audience))
+    };
+    if audiences.iter().any(|audience| platform(&audience)) {
+        return Err(mismatch());
+    }
+    let ours = |audience: &&&str| issuer.audiences.iter().any(|accepted| accepted == *audience);
+    let (accepted, others): (Vec<&&str>, Vec<&&str>) = audiences.iter().partition(ours);
+    match accepted.as_slice() {
+        [] => Err(mismatch()),
+        [_] if others.iter().all(|other| issuer.extra_audiences.iter().any(|extra| extra == *other)) => Ok(()),
+        _ => Err(Refusal::claim(Reason::AudNotSingle, "aud")),
+    }
+}
+
+/// `aud`: a string, or an array of strings that is not empty (RFC 7519 section 4.1.3).
+pub(super) fn audiences(claims: &Claims) -> Result<Vec<&str>, Refusal> {
+    let wrong = |reason| Refusal::claim(reason, "aud");
+    match claims.get("aud") {
+        None => Err(wrong(Reason::ClaimMissing)),
+        Some(Value::String(audience)) => Ok(vec![audience]),
+        Some(Value::Array(elements)) => {
+            if elements.is_empty() || elements.len() > MAX_AUDIENCES {
+                return Err(wrong(Reason::ClaimMalformed));
+            }
+            elements.iter().map(|element| element.as_str().ok_or_else(|| wrong(Reason::ClaimType))).collect()
+        }
+        Some(_) => Err(wrong(Reason::ClaimType)),
+    }
+}
+
+fn times(issuer: &TrustedIssuer, claims: &Claims, now: i64) -> Result<NumericDate, Refusal> {
+    let leeway = issuer.leeway_seconds;
+    let expires = date(claims, "exp")?.ok_or_else(|| Refusal::claim(Reason::ClaimMissing, "exp"))?;
+    let not_before = date(claims, "nbf")?;
+    let issued = date(claims, "iat")?;
+    if issued.is_none() && issuer.profile.defaults.iat_required {
+        return Err(Refusal::claim(Reason::ClaimMissing, "iat"));
+    }
+    if issued.is_some_and(|issued| expires < issued) || not_before.is_some_and(|start| start > expires) {
+        return Err(Refusal::claim(Reason::ClaimInconsistent, "exp"));
+    }
+    if issued.is_some_and(|issued| issued.seconds() > now.saturating_add(leeway)) {
+        return Err(Refusal::claim(Reason::IatFuture, "iat"));
+    }
+    if not_before.is_some_and(|start| start.seconds() > now.saturating_add(leeway)) {
+        return Err(Refusal::claim(Reason::NotYetValid, "nbf"));
+    }
+    let start = issued.map_or(now, NumericDate::seconds);
+    if expires.seconds().saturating_sub(start) > issuer.max_assertion_lifetime_seconds {
+        return Err(Refusal::claim(Reason::LifetimeTooLong, "exp"));
+    }
+    // A token that ends with the assertion has no life left once the assertion is over, whatever the leeway.
+    let grace = if issuer.cap_at_assertion_expiry { 0 } else { leeway };
+    if now >= expires.seconds().saturating_add(grace) {
+        return Err(Refusal::claim(Reason::Expired, "exp"));
+    }
+    Ok(expires)
+}
+
+fn date(claims: &Claims, name: &str) -> Result<Option<NumericDate>, Refusal> {
+    // `null` is not the same as absent here: a claim that is sent has to be a number.
+    match claims.members().get(name) {
+        None => Ok(None),
+        Some(value) => NumericDate::read(value).map(Some).map_err(|wrong| Refusal::claim(wrong.into(), name)),
+    }
+}
+
+fn key(issuer: &TrustedIssuer, claims: &Claims, signing_input: Option<&str>) -> Result<Option<AssertionKey>, Refusal> {
+    let name = &issuer.replay_claim;
+    if issuer.replay == Replay::Off {
+        return Ok(None);
+    }
+    if claims.get(name).is_none() {
+        return match issuer.replay {
+            Replay::Required => Err(Refusal::claim(Reason::ClaimMissing, name)),
+            Replay::JtiOrTokenHash | Replay::Off => {
+                Ok(signing_input.map(|text| AssertionKey::of_text(&issuer.name, text)))
+            }
+        };
+    }
+    let id = text(claims, name)?;
+    if id.is_empty() || id.len() > MAX_ID_BYTES || id.contains(char::is_control) {
+        return Err(Refusal::claim(Reason::ClaimMalformed, name));
+    }
+    Ok(Some(AssertionKey::of_id(&issuer.name, id)))
+}
+
+fn text<'c>(claims: &'c Claims, name: &str) -> Result<&'c str, Refusal> {
+    let wrong = |unreadable: Unreadable| Refusal::claim(unreadable.into(), name);
+    claims.get(name).ok_or_else(|| wrong(Unreadable::Missing))?.as_str().ok_or_else(|| wrong(Unreadable::WrongType))
+}

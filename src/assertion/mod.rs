@@ -1,0 +1,147 @@
+//! The platform's JWT, from text to a [`VerifiedAssertion`] (RFC 7521 section 4.1, RFC 7523 section 3).
+//!
+//! Parsing trusts nothing, verification trusts the keys of the one issuer it is for, the claim checks are a pure function of
+//! claims, issuer and time. Only this module makes a [`VerifiedAssertion`].
+
+mod claims;
+mod numeric_date;
+mod replay;
+
+use std::sync::Arc;
+
+use carnet_jose::{Algorithm, Compact, Header, Malformed, json::JsonError};
+use serde_json::Value;
+
+pub use claims::{Assessed, assess};
+pub use numeric_date::NumericDate;
+pub use replay::AssertionKey;
+
+use crate::clock::Timestamp;
+use crate::profile::Claims;
+use crate::reason::Reason;
+use crate::refusal::Refusal;
+use crate::trust::{Snapshot, TrustedIssuer};
+use crate::upstream::UpstreamKeys;
+
+/// An assertion that was taken apart and is not believed.
+#[derive(Debug)]
+pub struct UnverifiedAssertion<'a> {
+    jws: Compact<'a>,
+    claims: Claims,
+}
+
+/// An assertion whose signature, issuer, audience and times are right, and whose claims are those its profile asks for.
+#[derive(Debug)]
+pub struct VerifiedAssertion {
+    issuer: Arc<TrustedIssuer>,
+    claims: Claims,
+    assessed: Assessed,
+}
+
+impl<'a> UnverifiedAssertion<'a> {
+    /// Takes the text apart.
+    pub fn parse(text: &'a str) -> Result<Self, Refusal> {
+        let jws = Compact::parse(text).map_err(refuse_form)?;
+        let claims = Claims::new(jws.claims().map_err(refuse_form)?);
+        Ok(Self { jws, claims })
+    }
+
+    /// The trusted issuer that the assertion says it is from. Several may share an `iss`; then the audience tells them
+    /// apart (decision D-37).
+    pub fn issuer(&self, snapshot: &Snapshot) -> Result<Arc<TrustedIssuer>, Refusal> {
+        let iss = match self.claims.get("iss") {
+            None => return Err(Refusal::claim(Reason::ClaimMissing, "iss")),
+            Some(Value::String(iss)) => iss,
+            Some(_) => return Err(Refusal::claim(Reason::ClaimType, "iss")),
+        };
+        let mut issuers = snapshot.issuers_of(iss);
+        let first = issuers.next().ok_or(Reason::IssUnknown)?;
+        let takes = |issuer: &&Arc<TrustedIssuer>| {
+            claims::audiences(&self.claims)
+                .is_ok_and(|audiences| issuer.audiences.iter().any(|accepted| audiences.contains(&accepted.as_str())))
+        };
+        if takes(&first) {
+            return Ok(first.clone());
+        }
+        Ok(issuers.find(takes).unwrap_or(first).clone())
+    }
+
+    /// Verifies it as an assertion of `issuer`.
+    pub async fn verify(
+        self,
+        issuer: Arc<TrustedIssuer>,
+        keys: &UpstreamKeys,
+        now: Timestamp,
+    ) -> Result<VerifiedAssertion, Refusal> {
+        let algorithm = check_header(&issuer, &self.jws.header)?;
+        let held = keys.keys_for(&issuer, algorithm, self.jws.header.key_id.as_deref()).await?;
+        let key = held.select(algorithm, self.jws.header.key_id.as_deref()).map_err(|_| Reason::KeyUnknown)?;
+        if !key.verifies(self.jws.signing_input.as_bytes(), &self.jws.signature) {
+            return Err(Reason::SignatureInvalid.into());
+        }
+        let assessed = assess(&issuer, &self.claims, Some(self.jws.signing_input), now)?;
+        Ok(VerifiedAssertion { issuer, claims: self.claims, assessed })
+    }
+}
+
+impl VerifiedAssertion {
+    /// The trusted issuer it is from.
+    pub fn issuer(&self) -> &Arc<TrustedIssuer> {
+        &self.issuer
+    }
+
+    /// Its claims.
+    pub fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    /// Its subject, as the platform wrote it.
+    pub fn subject(&self) -> &str {
+        &self.assessed.subject
+    }
+
+    /// When it ends.
+    pub fn expires_at(&self) -> NumericDate {
+        self.assessed.expires_at
+    }
+
+    /// The key under which its use is recorded; none where the platform hands one token out again and again.
+    pub fn key(&self) -> Option<&AssertionKey> {
+        self.assessed.key.as_ref()
+    }
+
+    /// How long its use has to be remembered.
+    pub fn remembered_until(&self) -> Timestamp {
+        Timestamp::from_seconds(self.assessed.expires_at.seconds()).plus_seconds(self.issuer.leeway_seconds)
+    }
+}
+
+/// What the header says has to be allowed for this issuer, before any key is looked at (RFC 8725 section 3.1).
+pub fn check_header(issuer: &TrustedIssuer, header: &Header) -> Result<Algorithm, Refusal> {
+    // A JWT without `typ` is a JWT like any other (RFC 7519 section 5.1).
+    let typed = header.token_type.is_some();
+    if !issuer.types.iter().any(|accepted| header.is_type(accepted) || (!typed && accepted.eq_ignore_ascii_case("JWT")))
+    {
+        return Err(Reason::TypDenied.into());
+    }
+    let algorithm = header.algorithm.parse().map_err(|_| Reason::AlgDenied)?;
+    if !issuer.algorithms.contains(&algorithm) {
+        return Err(Reason::AlgDenied.into());
+    }
+    Ok(algorithm)
+}
+
+/// The reason for a text that is not a token that can be verified.
+pub fn refuse_form(malformed: Malformed) -> Refusal {
+    let reason = match malformed {
+        Malformed::Json(JsonError::Duplicate) => Reason::ClaimDuplicate,
+        Malformed::Critical | Malformed::KeyInHeader | Malformed::Nested => Reason::HeaderDenied,
+        Malformed::TooLong
+        | Malformed::Alphabet
+        | Malformed::Segments
+        | Malformed::Base64
+        | Malformed::Header
+        | Malformed::Json(JsonError::Syntax | JsonError::Limit) => Reason::AssertionMalformed,
+    };
+    Refusal::new(reason).with_detail(malformed.to_string())
+}

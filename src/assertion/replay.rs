@@ -1,0 +1,53 @@
+use carnet_jose::sha256;
+
+/// The key under which the use of an assertion is recorded.
+///
+/// It is a hash over the trusted issuer's name and the token's id or text, so that one issuer can never use up the tokens of
+/// another, ids of any length take the same room, and an issuer registered anew under its name remembers what it has seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AssertionKey([u8; 32]);
+
+impl AssertionKey {
+    /// For a token with an id.
+    pub fn of_id(issuer: &str, id: &str) -> Self {
+        Self::of(issuer, "id", id)
+    }
+
+    /// For a token without one: over header and payload. The signature is left out, since an ECDSA signature has a twin that
+    /// verifies as well.
+    pub fn of_text(issuer: &str, signing_input: &str) -> Self {
+        Self::of(issuer, "text", signing_input)
+    }
+
+    /// The bytes, as they are stored.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    fn of(issuer: &str, kind: &str, value: &str) -> Self {
+        // Names of issuers hold no NUL, so nothing can be moved from one part into the next.
+        let text = [issuer.to_ascii_lowercase().as_str(), kind, value].join("\0");
+        Self(sha256(text.as_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc7523_3_7__keys_differ_by_issuer_kind_and_value() {
+        let key = AssertionKey::of_id("github", "a");
+        assert_eq!(key, AssertionKey::of_id("GitHub", "a"));
+        for other in [
+            AssertionKey::of_id("gitlab", "a"),
+            AssertionKey::of_id("github", "A"),
+            AssertionKey::of_id("github", "a\0"),
+            AssertionKey::of_text("github", "a"),
+            AssertionKey::of_id("github", ""),
+        ] {
+            assert_ne!(key, other);
+        }
+        assert_ne!(AssertionKey::of_text("i", "a.b"), AssertionKey::of_text("i", "a.c"));
+    }
+}

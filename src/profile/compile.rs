@@ -1,0 +1,279 @@
+//! From a profile file to a [`Profile`]: every name in it is resolved, every mistake reported.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::claims::ClaimSpec;
+use super::file::{CheckFile, FieldFile, PairFile, PasteFile, ProfileFile};
+use super::{
+    AtLeast, Check, Defaults, Equals, Field, FileCheck, Floor, Pair, Paste, Profile, ReusableFile, Revision, Template,
+    WeakRule,
+};
+use crate::reason::Reason;
+
+/// Something wrong with a profile file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("profile {profile}: {detail}")]
+pub struct ProfileError {
+    /// The profile's name.
+    pub profile: String,
+    /// What is wrong.
+    pub detail: String,
+}
+
+type Claims = BTreeMap<String, Arc<ClaimSpec>>;
+
+/// Compiles the text of a profile file.
+pub(super) fn compile(name: &str, text: &str) -> Result<Profile, Vec<ProfileError>> {
+    let wrong = |detail: String| ProfileError { profile: name.to_owned(), detail };
+    let file: ProfileFile = toml::from_str(text).map_err(|error| vec![wrong(error.to_string())])?;
+    let mut errors = Vec::new();
+    let claims = claims(&file);
+    let mut keep = |result: Result<Profile, Vec<String>>| match result {
+        Ok(profile) => Some(profile),
+        Err(found) => {
+            errors.extend(found.into_iter().map(wrong));
+            None
+        }
+    };
+    keep(assemble(name, file, &claims)).ok_or(errors)
+}
+
+fn claims(file: &ProfileFile) -> Claims {
+    let mut claims: Claims = file
+        .claims
+        .iter()
+        .map(|(name, claim)| {
+            let spec = ClaimSpec {
+                name: name.clone(),
+                path: claim.path.clone().unwrap_or_else(|| name.clone()),
+                kind: claim.kind,
+                case: claim.case,
+                format: claim.format,
+                one_of: claim.one_of.clone(),
+                required: claim.required,
+                forward: claim.forward,
+            };
+            (name.clone(), Arc::new(spec))
+        })
+        .collect();
+    // Every assertion has a subject, so every profile may speak of it.
+    claims.entry("sub".to_owned()).or_insert_with(|| Arc::new(ClaimSpec::text_claim("sub")));
+    claims
+}
+
+fn assemble(name: &str, file: ProfileFile, claims: &Claims) -> Result<Profile, Vec<String>> {
+    let mut errors = Vec::new();
+    let fields = fields(&file.fields, claims, &mut errors);
+    let named = |name: &String| fields.iter().any(|field| field.name == *name.split('.').next().unwrap_or(name));
+    let listed =
+        file.at_least.iter().flat_map(|rule| &rule.any_of).chain(file.warnings.iter().flat_map(|rule| &rule.unless));
+    errors.extend(
+        listed.filter(|name| *name != "claims" && !named(name)).map(|name| format!("there is no field `{name}`")),
+    );
+    let index = file.index.iter().map(|group| positions(group, &fields, &mut errors)).collect();
+    let pairs = file.pairs.iter().filter_map(|pair| keep(self::pair(pair, claims), &mut errors)).collect();
+    let template = |text: &str| Template::parse(text, |name| claims.get(name).cloned());
+    let workload_id = keep(template(&file.workload.id), &mut errors);
+    let workload_urls = file
+        .workload
+        .urls
+        .iter()
+        .filter_map(|entry| Some((entry.issuer.clone(), keep(template(&entry.url), &mut errors)?)))
+        .collect();
+    let event = file.event_claim.as_ref().and_then(|name| keep(find(claims, name), &mut errors));
+    let floor = file.floor.as_ref().and_then(|floor| {
+        let protected = keep(find(claims, &floor.protected_claim), &mut errors)?;
+        Some(Floor { environment_field: floor.environment_field.clone(), protected })
+    });
+    let Some(workload_id) = workload_id.filter(|_| errors.is_empty()) else {
+        return Err(errors);
+    };
+    let defaults = file.defaults;
+    Ok(Profile {
+        name: name.to_owned(),
+        title: file.title,
+        defaults: Defaults {
+            algorithms: defaults.algorithms,
+            types: defaults.types,
+            max_assertion_lifetime_seconds: defaults.max_assertion_lifetime_seconds,
+            leeway_seconds: defaults.leeway_seconds,
+            replay: defaults.replay,
+            replay_claim: defaults.replay_claim,
+            iat_required: defaults.iat_required,
+            banned_events: defaults.banned_events,
+        },
+        claims: claims.values().cloned().collect(),
+        pairs,
+        event,
+        fields,
+        index,
+        pins: file.pins,
+        at_least: file.at_least.into_iter().map(|rule| AtLeast { any_of: rule.any_of, detail: rule.detail }).collect(),
+        warnings: file
+            .warnings
+            .into_iter()
+            .map(|rule| WeakRule { code: rule.code, unless: rule.unless, detail: rule.detail })
+            .collect(),
+        workload_id,
+        workload_urls,
+        floor,
+        platform_audiences: file.platform_audiences,
+        key_hosts: file.key_hosts,
+    })
+}
+
+fn keep<T>(result: Result<T, String>, errors: &mut Vec<String>) -> Option<T> {
+    result.map_err(|error| errors.push(error)).ok()
+}
+
+fn find(claims: &Claims, name: &str) -> Result<Arc<ClaimSpec>, String> {
+    claims.get(name).cloned().ok_or_else(|| format!("no claim `{name}` is declared"))
+}
+
+fn fields(files: &[FieldFile], claims: &Claims, errors: &mut Vec<String>) -> Vec<Field> {
+    let mut fields: Vec<Field> = Vec::new();
+    for file in files {
+        let Some(check) = keep(check(&file.check, claims).map_err(|e| format!("field `{}`: {e}", file.name)), errors)
+        else {
+            continue;
+        };
+        fields.push(Field {
+            name: file.name.clone(),
+            when: file.when.iter().next().map(|(field, value)| (field.clone(), value.clone())),
+            role: file.role,
+            ids: Vec::new(),
+            mismatch: file.mismatch.unwrap_or(Reason::ClaimMismatch),
+            missing: file.missing.unwrap_or(Reason::ClaimMissing),
+            check,
+        });
+    }
+    let ids: Vec<Vec<usize>> = files.iter().map(|file| positions(&file.ids, &fields, errors)).collect();
+    for (field, ids) in fields.iter_mut().zip(ids) {
+        field.ids = ids;
+    }
+    fields
+}
+
+fn positions(names: &[String], fields: &[Field], errors: &mut Vec<String>) -> Vec<usize> {
+    names
+        .iter()
+        .filter_map(|name| {
+            let at = fields
+                .iter()
+                .position(|field| field.name == *name && matches!(field.check, Check::Equals(_)))
+                .ok_or_else(|| format!("there is no field `{name}` that compares a claim"));
+            keep(at, errors)
+        })
+        .collect()
+}
+
+fn check(file: &CheckFile, claims: &Claims) -> Result<Check, String> {
+    let template = |text: &str| Template::parse(text, |name| claims.get(name).cloned());
+    Ok(match file {
+        CheckFile::Equals(file) => Check::Equals(Equals {
+            claim: find(claims, &file.claim)?,
+            glob: file.glob,
+            list: file.list,
+            starts_with: file.starts_with.clone(),
+            digits: file.digits,
+            paste: paste(&file.paste),
+        }),
+        CheckFile::Flag(file) => Check::Flag(find(claims, &file.claim)?),
+        CheckFile::Version(file) => {
+            Check::Version { claim: find(claims, &file.claim)?, starts_with: file.starts_with.clone() }
+        }
+        CheckFile::Choice(file) if file.values.contains(&file.default) => {
+            Check::Choice { values: file.values.clone(), default: file.default.clone() }
+        }
+        CheckFile::Choice(_) => return Err("`default` is not one of `values`".to_owned()),
+        CheckFile::File(file) => Check::File(FileCheck {
+            claim: find(claims, &file.claim)?,
+            prefix: template(&file.prefix)?,
+            at: file.at.iter().map(|text| revision(text, claims)).collect::<Result<_, _>>()?,
+            endings: file.endings.clone(),
+            paste: paste(&file.paste),
+        }),
+        CheckFile::ReusableFile(file) => Check::ReusableFile(ReusableFile {
+            claim: find(claims, &file.claim)?,
+            commit: find(claims, &file.commit_claim)?,
+            same_repository: template(&file.same_repository)?,
+        }),
+        CheckFile::MatchNames => Check::MatchNames,
+    })
+}
+
+fn revision(text: &str, claims: &Claims) -> Result<Revision, String> {
+    match text.strip_suffix("**") {
+        Some(beginning) => Ok(Revision::StartsWith(beginning.to_owned())),
+        None => find(claims, text).map(Revision::Claim),
+    }
+}
+
+fn paste(file: &PasteFile) -> Paste {
+    Paste { prefixes: file.prefixes.clone(), suffixes: file.suffixes.clone() }
+}
+
+fn pair(file: &PairFile, claims: &Claims) -> Result<Pair, String> {
+    let claim = find(claims, &file.claim)?;
+    match (&file.starts_with, &file.twin) {
+        (Some(template), None) => {
+            let template = Template::parse(template, |name| claims.get(name).cloned())?;
+            Ok(Pair::StartsWith { claim, template })
+        }
+        (None, Some(twin)) => {
+            let values = file.prefixes.iter().map(|(prefix, value)| (prefix.clone(), value.clone())).collect();
+            Ok(Pair::Prefixes { claim, twin: find(claims, twin)?, values })
+        }
+        _ => Err(format!("the pair of `{}` has either `starts_with` or `twin`", file.claim)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINIMAL: &str = r#"
+        title = "X"
+        [defaults]
+        algorithms = ["RS256"]
+        types = ["JWT"]
+        max_assertion_lifetime_seconds = 60
+        replay = "off"
+        [workload]
+        id = "{sub}"
+    "#;
+
+    #[test]
+    fn every_bundled_profile_compiles() {
+        let profiles = super::super::Profiles::load(None).map_err(|errors| format!("{errors:#?}")).unwrap();
+        assert!(profiles.names().any(|name| name == "github-actions"));
+    }
+
+    #[test]
+    fn mistakes_are_all_reported() {
+        assert!(compile("x", MINIMAL).is_ok());
+        let text = format!(
+            "{MINIMAL}\n{}",
+            r#"
+            [[fields]]
+            name = "a"
+            ids = ["b"]
+            check.equals = { claim = "nope" }
+            [[pairs]]
+            claim = "sub"
+            [[at_least]]
+            any_of = ["missing", "claims"]
+            detail = "d"
+            "#
+        );
+        let errors = compile("x", &text).unwrap_err();
+        let all = format!("{errors:?}");
+        for part in ["`nope`", "`b`", "`missing`", "either `starts_with` or `twin`"] {
+            assert!(all.contains(part), "{part}: {all}");
+        }
+        assert!(compile("x", "title = 1").is_err());
+        assert!(compile("x", &MINIMAL.replace("{sub}", "{nope}")).is_err());
+        assert!(compile("x", &format!("{MINIMAL}\nunknown = 1")).is_err());
+    }
+}

@@ -1,0 +1,132 @@
+use std::sync::Arc;
+
+use super::claims::{ClaimSpec, Claims, Unreadable};
+use super::template::Template;
+use crate::reason::Reason;
+
+/// Claims that say one thing twice. Where both are sent they have to agree.
+#[derive(Clone, Debug)]
+pub enum Pair {
+    /// The claim begins with the filled-in template, and something follows.
+    StartsWith {
+        /// The longer claim.
+        claim: Arc<ClaimSpec>,
+        /// Its beginning.
+        template: Template,
+    },
+    /// The claim's beginning tells what the twin is; an empty claim has an empty twin.
+    Prefixes {
+        /// The claim with the beginning.
+        claim: Arc<ClaimSpec>,
+        /// The claim it tells.
+        twin: Arc<ClaimSpec>,
+        /// Beginning and value, in the order in which they are tried.
+        values: Vec<(String, String)>,
+    },
+}
+
+/// Two claims that disagree, or one of them that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inconsistent {
+    /// Why.
+    pub reason: Reason,
+    /// The claim the pair is about.
+    pub claim: String,
+}
+
+impl Pair {
+    /// Checks that the twins agree; a twin that was not sent is no failure.
+    pub fn check(&self, claims: &Claims) -> Result<(), Inconsistent> {
+        let (claim, verdict) = match self {
+            Self::StartsWith { claim, template } => (claim, starts_with(claim, template, claims)),
+            Self::Prefixes { claim, twin, values } => (claim, prefixes(claim, twin, values, claims)),
+        };
+        let failed = |reason| Inconsistent { reason, claim: claim.name.clone() };
+        match verdict {
+            Ok(true) | Err(Unreadable::Missing) => Ok(()),
+            Ok(false) => Err(failed(Reason::ClaimInconsistent)),
+            Err(unreadable) => Err(failed(unreadable.into())),
+        }
+    }
+}
+
+fn starts_with(claim: &ClaimSpec, template: &Template, claims: &Claims) -> Result<bool, Unreadable> {
+    Ok(template.strip_prefix(claim.text(claims)?, claims)?.is_some_and(|rest| !rest.is_empty()))
+}
+
+fn prefixes(
+    claim: &ClaimSpec,
+    twin: &ClaimSpec,
+    values: &[(String, String)],
+    claims: &Claims,
+) -> Result<bool, Unreadable> {
+    let (text, told) = (claim.text(claims)?, twin.text(claims)?);
+    if text.is_empty() {
+        return Ok(told.is_empty());
+    }
+    let expected = values.iter().find(|(prefix, _)| text.starts_with(prefix.as_str()));
+    Ok(expected.is_none_or(|(_, value)| value == told))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::profile::claims::Case;
+
+    fn spec(name: &str, case: Case) -> Arc<ClaimSpec> {
+        Arc::new(ClaimSpec { case, ..ClaimSpec::text_claim(name) })
+    }
+
+    fn check(pair: &Pair, claims: &Value) -> Result<(), Reason> {
+        pair.check(&Claims::new(claims.as_object().unwrap().clone())).map_err(|failed| failed.reason)
+    }
+
+    #[test]
+    fn the_beginning_of_one_claim_is_the_other() {
+        let pair = Pair::StartsWith {
+            claim: spec("repository", Case::Name),
+            template: Template::parse("{owner}/", |name| Some(spec(name, Case::Name))).unwrap(),
+        };
+        assert_eq!(check(&pair, &json!({"repository": "O/r", "owner": "o"})), Ok(()));
+        assert_eq!(check(&pair, &json!({"repository": "o/r"})), Ok(()));
+        assert_eq!(check(&pair, &json!({"owner": "o"})), Ok(()));
+        for wrong in [
+            json!({"repository": "o/r", "owner": "p"}),
+            json!({"repository": "oo/r", "owner": "o"}),
+            json!({"repository": "o/", "owner": "o"}),
+        ] {
+            assert_eq!(check(&pair, &wrong), Err(Reason::ClaimInconsistent), "{wrong}");
+        }
+        assert_eq!(check(&pair, &json!({"repository": "o/r", "owner": 1})), Err(Reason::ClaimType));
+    }
+
+    #[test]
+    fn the_beginning_of_one_claim_tells_the_other() {
+        let pair = Pair::Prefixes {
+            claim: spec("ref", Case::Exact),
+            twin: spec("ref_type", Case::Exact),
+            values: vec![("refs/heads/".into(), "branch".into()), ("refs/tags/".into(), "tag".into())],
+        };
+        for right in [
+            json!({"ref": "refs/heads/x", "ref_type": "branch"}),
+            json!({"ref": "refs/tags/refs/heads/x", "ref_type": "tag"}),
+            json!({"ref": "refs/pull/1/merge", "ref_type": "branch"}),
+            json!({"ref": "", "ref_type": ""}),
+            json!({"ref": "refs/heads/x"}),
+            json!({"ref_type": "tag"}),
+        ] {
+            assert_eq!(check(&pair, &right), Ok(()), "{right}");
+        }
+        for wrong in [
+            json!({"ref": "refs/heads/x", "ref_type": "tag"}),
+            json!({"ref": "refs/tags/x", "ref_type": "branch"}),
+            json!({"ref": "refs/tags/x", "ref_type": ""}),
+            json!({"ref": "", "ref_type": "tag"}),
+        ] {
+            assert_eq!(check(&pair, &wrong), Err(Reason::ClaimInconsistent), "{wrong}");
+        }
+        assert_eq!(check(&pair, &json!({"ref": [], "ref_type": "tag"})), Err(Reason::ClaimType));
+    }
+}

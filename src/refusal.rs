@@ -1,0 +1,78 @@
+//! A no, on its way to the caller and to the log: the reason, and what each of the two may see of it.
+
+use crate::reason::Reason;
+use crate::trust::Mismatch;
+
+/// Why a request was refused.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusal {
+    /// The cause.
+    pub reason: Reason,
+    /// The claim it is about, where it is about one. Shown to the caller.
+    pub claim: Option<String>,
+    /// The request parameter it is about. Shown to the caller.
+    pub parameter: Option<&'static str>,
+    /// The audiences that would have been accepted, for a wrong `aud`. Shown to the caller.
+    pub accepted_audiences: Vec<String>,
+    /// What does not hold of the rules that the caller has proved to be meant. Shown to the caller.
+    pub mismatches: Vec<Mismatch>,
+    /// Seconds after which to try again. Shown to the caller.
+    pub retry_after: Option<u32>,
+    /// For the log and the audit event only.
+    pub detail: Option<String>,
+}
+
+impl Refusal {
+    /// A refusal that needs no further words.
+    pub fn new(reason: Reason) -> Self {
+        Self {
+            reason,
+            claim: None,
+            parameter: None,
+            accepted_audiences: Vec::new(),
+            mismatches: Vec::new(),
+            retry_after: None,
+            detail: None,
+        }
+    }
+
+    /// About a claim of the assertion.
+    pub fn claim(reason: Reason, claim: impl Into<String>) -> Self {
+        Self { claim: Some(claim.into()), ..Self::new(reason) }
+    }
+
+    /// About a parameter of the request.
+    pub fn parameter(reason: Reason, parameter: &'static str) -> Self {
+        Self { parameter: Some(parameter), ..Self::new(reason) }
+    }
+
+    /// No rule matched.
+    pub fn no_match(reason: Reason, mismatches: Vec<Mismatch>) -> Self {
+        Self { mismatches, ..Self::new(reason) }
+    }
+
+    /// Passing: worth another try after this many seconds.
+    pub fn later(reason: Reason, seconds: u32) -> Self {
+        Self { retry_after: Some(seconds), ..Self::new(reason) }
+    }
+
+    /// With a detail for the log.
+    #[must_use]
+    pub fn with_detail(self, detail: impl Into<String>) -> Self {
+        Self { detail: Some(detail.into()), ..self }
+    }
+
+    /// Takes away what only a caller may see who has proved that the rule is meant for it.
+    pub fn undisclosed(&mut self) {
+        if !self.mismatches.is_empty() {
+            self.mismatches.clear();
+            self.reason = Reason::NoMatchingCredential;
+        }
+    }
+}
+
+impl From<Reason> for Refusal {
+    fn from(reason: Reason) -> Self {
+        Self::new(reason)
+    }
+}

@@ -1,0 +1,2 @@
+mod scope;
+pub use scope::{InvalidScope, ScopeSet};

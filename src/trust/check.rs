@@ -1,0 +1,223 @@
+//! Evaluates one condition against the claims. Pure: no clock, no database, no network.
+
+use serde_json::{Value, json};
+
+use super::rule::{CalledAt, Condition, Expected, Scalar, Test, Text};
+use crate::profile::{
+    Case, Check, ClaimKind, ClaimSpec, Claims, Equals, Field, FileCheck, Profile, ReusableFile, Revision, Unreadable,
+};
+use crate::reason::Reason;
+
+/// Whether a condition holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It holds.
+    Met,
+    /// It does not, and why.
+    Unmet(Reason),
+}
+
+impl Verdict {
+    /// Whether it holds.
+    pub fn is_met(self) -> bool {
+        self == Self::Met
+    }
+}
+
+/// What failed: the claim could not be read, or it is another.
+enum Miss {
+    Unreadable(Unreadable),
+    Other,
+}
+
+impl From<Unreadable> for Miss {
+    fn from(unreadable: Unreadable) -> Self {
+        Self::Unreadable(unreadable)
+    }
+}
+
+/// Evaluates one condition.
+pub fn evaluate(condition: &Condition<'_>, profile: &Profile, claims: &Claims) -> Verdict {
+    if let Test::Claim { path, expected } = &condition.test {
+        return any_claim(path, expected, claims);
+    }
+    let Some(field) = field(condition, profile) else {
+        return Verdict::Unmet(Reason::PolicyInvalid);
+    };
+    match holds(field, &condition.test, claims) {
+        Ok(()) => Verdict::Met,
+        Err(Miss::Other) => Verdict::Unmet(field.mismatch),
+        Err(Miss::Unreadable(Unreadable::Missing)) => Verdict::Unmet(field.missing),
+        Err(Miss::Unreadable(unreadable)) => Verdict::Unmet(unreadable.into()),
+    }
+}
+
+/// The version in the claim, for a rule that ties the version to the ref.
+pub fn version<'c>(condition: &Condition<'_>, profile: &Profile, claims: &'c Claims) -> Option<&'c str> {
+    match (&field(condition, profile)?.check, &condition.test) {
+        (Check::Version { claim, .. }, Test::Version { prefix, suffix }) => {
+            between(claim.text(claims).ok()?, prefix, suffix)
+        }
+        _ => None,
+    }
+}
+
+/// The field a condition is about.
+pub fn field<'p>(condition: &Condition<'_>, profile: &'p Profile) -> Option<&'p Field> {
+    profile.fields.get(usize::from(condition.field?))
+}
+
+fn holds(field: &Field, test: &Test<'_>, claims: &Claims) -> Result<(), Miss> {
+    let held = match (&field.check, test) {
+        (Check::Equals(equals), Test::Text(text)) => equal(equals, text, claims)?,
+        (Check::Flag(claim), Test::True) => claim.truth(claims)?,
+        (Check::File(check), Test::File(name)) => file(check, name, claims)?,
+        (Check::ReusableFile(check), Test::SameRepository) => {
+            check.same_repository.strip_prefix(check.claim.text(claims)?, claims)?.is_some_and(|rest| !rest.is_empty())
+        }
+        (Check::ReusableFile(check), Test::Called { path, at }) => called(check, path, at, claims)?,
+        (Check::Version { claim, .. }, Test::Version { prefix, suffix }) => {
+            between(claim.text(claims)?, prefix, suffix).is_some()
+        }
+        _ => false,
+    };
+    if held { Ok(()) } else { Err(Miss::Other) }
+}
+
+fn equal(equals: &Equals, text: &Text<'_>, claims: &Claims) -> Result<bool, Unreadable> {
+    let claim = &equals.claim;
+    match claim.kind {
+        ClaimKind::List => Ok(claim.list(claims)?.iter().any(|element| text.matches(claim.case, element))),
+        ClaimKind::Text | ClaimKind::Boolean => Ok(text.matches(claim.case, claim.text(claims)?)),
+    }
+}
+
+/// The whole claim is prefix, name, `@` and a revision. It is never split, since names and refs may hold an `@` themselves.
+fn file(check: &FileCheck, name: &str, claims: &Claims) -> Result<bool, Unreadable> {
+    let value = check.claim.text(claims)?;
+    let after = check.prefix.strip_prefix(value, claims)?.and_then(|rest| rest.strip_prefix(name)?.strip_prefix('@'));
+    Ok(after.is_some_and(|revision| !name.is_empty() && is_revision(revision, &check.at, claims)))
+}
+
+fn is_revision(revision: &str, accepted: &[Revision], claims: &Claims) -> bool {
+    accepted.iter().any(|accepted| match accepted {
+        Revision::Claim(claim) => claim.text(claims).is_ok_and(|value| !value.is_empty() && value == revision),
+        Revision::StartsWith(beginning) => begins_with_and_goes_on(revision, beginning),
+    })
+}
+
+fn begins_with_and_goes_on(text: &str, beginning: &str) -> bool {
+    text.strip_prefix(beginning).is_some_and(|rest| !rest.is_empty())
+}
+
+fn called(check: &ReusableFile, path: &str, at: &CalledAt<'_>, claims: &Claims) -> Result<bool, Unreadable> {
+    let value = check.claim.text(claims)?;
+    let Some(revision) = after_path(value, path).and_then(|rest| rest.strip_prefix('@')) else {
+        return Ok(false);
+    };
+    match at {
+        CalledAt::Ref(text) => Ok(text.matches(Case::Exact, revision)),
+        CalledAt::Commit(commit) => {
+            let received = check.commit.text(claims)?;
+            let named = begins_with_and_goes_on(revision, "refs/") || revision == received;
+            Ok(named && !commit.is_empty() && received == *commit)
+        }
+    }
+}
+
+/// What follows `owner/repository/file`: owner and repository fold, the file does not.
+fn after_path<'v>(value: &'v str, path: &str) -> Option<&'v str> {
+    let (at, _) = path.match_indices('/').nth(1)?;
+    let (names, file) = path.split_at_checked(at)?;
+    Case::Name.strip_prefix(value, names)?.strip_prefix(file)
+}
+
+fn between<'t>(text: &'t str, prefix: &str, suffix: &str) -> Option<&'t str> {
+    text.strip_prefix(prefix)?.strip_suffix(suffix).filter(|version| !version.is_empty() && !version.contains('/'))
+}
+
+fn any_claim(path: &str, expected: &Expected<'_>, claims: &Claims) -> Verdict {
+    let Some(value) = claims.get(path) else {
+        return Verdict::Unmet(Reason::ClaimMissing);
+    };
+    let (alternatives, held) = match expected {
+        Expected::AnyOf(alternatives) => (alternatives, alternatives.iter().any(|one| is(one, value))),
+        Expected::ListWith(alternatives) => match value {
+            Value::Array(elements) => {
+                (alternatives, elements.iter().any(|element| alternatives.iter().any(|one| is(one, element))))
+            }
+            _ => return Verdict::Unmet(Reason::ClaimType),
+        },
+    };
+    let same_type = |one: &Scalar<'_>| {
+        matches!(
+            (one, value),
+            (Scalar::Text(_), Value::String(_))
+                | (Scalar::Bool(_), Value::Bool(_))
+                | (Scalar::Integer(_), Value::Number(_))
+        )
+    };
+    match expected {
+        _ if held => Verdict::Met,
+        Expected::AnyOf(_) if !alternatives.iter().any(same_type) => Verdict::Unmet(Reason::ClaimType),
+        _ => Verdict::Unmet(Reason::ClaimMismatch),
+    }
+}
+
+fn is(expected: &Scalar<'_>, received: &Value) -> bool {
+    match expected {
+        Scalar::Text(text) => !text.is_empty() && received.as_str() == Some(text),
+        Scalar::Bool(truth) => received.as_bool() == Some(*truth),
+        Scalar::Integer(number) => received.as_i64() == Some(*number),
+    }
+}
+
+/// What a condition asks for, as it is shown to people.
+pub fn expected(condition: &Condition<'_>) -> Value {
+    match &condition.test {
+        Test::Text(text) => shown(text),
+        Test::True => json!("true"),
+        Test::File(name) => json!(name),
+        Test::SameRepository => json!("same-repo"),
+        Test::Called { path, at: CalledAt::Ref(text) } => json!({ "path": path, "ref": shown(text) }),
+        Test::Called { path, at: CalledAt::Commit(commit) } => json!({ "path": path, "sha": commit }),
+        Test::Version { prefix, suffix } => json!(format!("{prefix}{{version}}{suffix}")),
+        Test::Claim { expected: Expected::AnyOf(values), .. } => match values.as_slice() {
+            [one] => scalar(one),
+            several => json!({ "any_of": several.iter().map(scalar).collect::<Vec<_>>() }),
+        },
+        Test::Claim { expected: Expected::ListWith(values), .. } => values.iter().map(scalar).collect(),
+    }
+}
+
+fn shown(text: &Text<'_>) -> Value {
+    match text {
+        Text::Is(value) => json!(value),
+        Text::AnyOf(values) => json!({ "any_of": values }),
+        Text::Glob(pattern) => json!({ "glob": pattern }),
+    }
+}
+
+fn scalar(value: &Scalar<'_>) -> Value {
+    match value {
+        Scalar::Text(text) => json!(text),
+        Scalar::Bool(truth) => json!(truth),
+        Scalar::Integer(number) => json!(number),
+    }
+}
+
+/// What the assertion has there, as it is shown to people; `null` where it has nothing.
+pub fn received(condition: &Condition<'_>, profile: &Profile, claims: &Claims) -> Value {
+    let claim = |spec: &ClaimSpec| claims.get(&spec.path).cloned().unwrap_or(Value::Null);
+    match (&condition.test, field(condition, profile).map(|field| &field.check)) {
+        (Test::Claim { path, .. }, _) => claims.get(path).cloned().unwrap_or(Value::Null),
+        (_, Some(Check::Equals(equals))) => claim(&equals.claim),
+        (_, Some(Check::Flag(spec) | Check::Version { claim: spec, .. })) => claim(spec),
+        (_, Some(Check::File(check))) => claim(&check.claim),
+        (Test::Called { at: CalledAt::Commit(_), .. }, Some(Check::ReusableFile(check))) => {
+            json!({ "path": claim(&check.claim), "sha": claim(&check.commit) })
+        }
+        (_, Some(Check::ReusableFile(check))) => claim(&check.claim),
+        (_, Some(Check::Choice { .. } | Check::MatchNames) | None) => Value::Null,
+    }
+}

@@ -1,0 +1,107 @@
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::rule::{PackedRule, Rule};
+use crate::clock::Timestamp;
+use crate::ids::{CredentialId, TrustedIssuerId};
+use crate::profile::{PinMode, Profile};
+
+/// Days for which a rule that names something waits for its first match.
+pub const PENDING_DAYS: i64 = 7;
+
+/// One rule: which assertions of one trusted issuer may act for one principal, with which permissions.
+///
+/// There may be a million of these in memory, so they are small: the rule is packed, and ids are shared.
+#[derive(Debug)]
+pub struct FederatedCredential {
+    /// Its id.
+    pub id: CredentialId,
+    /// The principal it acts for, by id.
+    pub principal: Arc<str>,
+    /// The trusted issuer it is about.
+    pub trusted_issuer: TrustedIssuerId,
+    /// Grows whenever what the rule means changes.
+    pub revision: u32,
+    /// When it was made; of several the newest stands first.
+    pub created_at: Timestamp,
+    /// When it ends.
+    pub expires_at: Option<Timestamp>,
+    /// Until when it waits for its first match, if it is pending.
+    pub pending_until: Option<Timestamp>,
+    /// Whether it is switched on.
+    pub enabled: bool,
+    /// The conditions and permissions.
+    pub rule: PackedRule,
+}
+
+/// What a federated credential is at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// In force.
+    Active,
+    /// In force; its first match pins the ids of what it names.
+    Pending,
+    /// Over, or pending for too long.
+    Expired,
+    /// Switched off.
+    Disabled,
+}
+
+impl State {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Pending => "pending",
+            Self::Expired => "expired",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
+impl FederatedCredential {
+    /// What it is now.
+    pub fn state(&self, now: Timestamp) -> State {
+        let over = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
+        if !self.enabled {
+            State::Disabled
+        } else if over(self.expires_at) || over(self.pending_until) {
+            State::Expired
+        } else if self.pending_until.is_some() {
+            State::Pending
+        } else {
+            State::Active
+        }
+    }
+}
+
+/// Whether a rule has to wait for its first match: it names something, its profile pins, and an id is neither given nor
+/// pinned.
+pub fn is_pending(profile: &Profile, matcher: &Map<String, Value>, pins: &Map<String, Value>) -> bool {
+    profile.pins == PinMode::Required
+        && super::compile::missing_ids(profile, matcher).iter().any(|name| !pins.contains_key(*name))
+}
+
+/// The ids to pin for an assertion that matched everything.
+pub fn pins_from(profile: &Profile, rule: &Rule<'_>, claims: &crate::profile::Claims) -> Map<String, Value> {
+    let mut pins = Map::new();
+    for (at, field) in profile.fields.iter().enumerate() {
+        let position = u16::try_from(at).ok();
+        let named = rule.conditions.iter().any(|condition| condition.field == position) && !field.ids.is_empty();
+        for id in field.ids.iter().filter(|_| named) {
+            let given = rule.conditions.iter().any(|condition| condition.field == u16::try_from(*id).ok());
+            let Some((id, crate::profile::Check::Equals(equals))) = profile.fields.get(*id).map(|f| (f, &f.check))
+            else {
+                continue;
+            };
+            if let Ok(value) = equals.claim.text(claims)
+                && !given
+                && !value.is_empty()
+            {
+                pins.insert(id.name.clone(), value.into());
+            }
+        }
+    }
+    pins
+}

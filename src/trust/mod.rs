@@ -1,0 +1,29 @@
+//! Who may act for whom: federated credentials compiled into rules, and the verdict on each for one assertion.
+//!
+//! Nothing here waits for anything: rules, claims and the time go in, a [`MatchReport`] comes out. A [`Permit`] exists only
+//! for a verified assertion of which at least one rule holds.
+
+mod check;
+mod compile;
+mod credential;
+mod glob;
+mod permit;
+mod report;
+mod resource_server;
+mod rule;
+mod shards;
+mod snapshot;
+mod trusted_issuer;
+
+pub use check::Verdict;
+pub use compile::{Normalised, Problem, Warning, missing_ids, names_the_same, normalise};
+pub use credential::{FederatedCredential, PENDING_DAYS, State, is_pending};
+pub use glob::matches as glob_matches;
+pub use permit::Permit;
+pub use report::{Candidate, Finding, MatchReport, Mismatch, Subject, match_credentials};
+pub use resource_server::ResourceServer;
+pub use rule::{PackedRule, Permission, Rule};
+pub use snapshot::Snapshot;
+pub use trusted_issuer::{KeySource, TrustedIssuer};
+
+pub(crate) use check::version as version_in;

@@ -1,0 +1,288 @@
+//! The verdict on every condition of every candidate. Permits, refusals, explanations, audit records and offline
+//! evaluation are all read from it; there is no second matcher.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::check::{self, Verdict};
+use super::credential::{self, FederatedCredential, State};
+use super::rule::Rule;
+use super::snapshot::Snapshot;
+use super::trusted_issuer::TrustedIssuer;
+use crate::clock::Timestamp;
+use crate::ids::CredentialId;
+use crate::principal::Principal;
+use crate::profile::{Claims, PinMode, Profile, Role};
+use crate::reason::Reason;
+
+/// What became of one assertion and the rules that might admit it.
+#[derive(Debug)]
+pub struct MatchReport {
+    /// The version of the rules that were read.
+    pub version: i64,
+    /// Every candidate, oldest first.
+    pub candidates: Vec<Candidate>,
+}
+
+/// One rule, judged.
+#[derive(Debug)]
+pub struct Candidate {
+    /// The rule.
+    pub credential: Arc<FederatedCredential>,
+    /// The principal it acts for, if it still exists.
+    pub principal: Option<Arc<Principal>>,
+    /// The verdict on everything the rule stands on.
+    pub findings: Vec<Finding>,
+    /// The ids that a token of this assertion pins.
+    pub pins: Map<String, Value>,
+}
+
+/// One thing that has to hold, and whether it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What it is about.
+    pub subject: Subject,
+    /// Whether it holds.
+    pub verdict: Verdict,
+}
+
+/// What a finding is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// The rule is switched on and not over.
+    State,
+    /// Its principal exists and is switched on.
+    Principal,
+    /// The trusted issuer may be used for this principal.
+    IssuerOwner,
+    /// The event is not banned for the trusted issuer.
+    Event,
+    /// The ids that would be pinned are there.
+    Pins,
+    /// A condition of the rule, by position.
+    Condition(usize),
+}
+
+/// A condition that does not hold, shown to whoever may see it.
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
+pub struct Mismatch {
+    /// The federated credential's id.
+    #[schema(value_type = String)]
+    pub credential: CredentialId,
+    /// The field of the rule.
+    pub field: String,
+    /// What the rule asks for.
+    pub expected: Value,
+    /// What the assertion has; `null` where it has nothing.
+    pub received: Value,
+    /// Why it does not hold.
+    #[schema(value_type = String)]
+    pub reason: Reason,
+}
+
+/// Judges every rule that `claims` of `issuer` might match.
+pub fn match_credentials(snapshot: &Snapshot, issuer: &TrustedIssuer, claims: &Claims, now: Timestamp) -> MatchReport {
+    let mut candidates: Vec<Candidate> = snapshot
+        .candidates(issuer, claims)
+        .into_iter()
+        .map(|credential| judge(snapshot, issuer, claims, now, credential))
+        .collect();
+    candidates.sort_by_key(|candidate| (candidate.credential.created_at, candidate.credential.id));
+    MatchReport { version: snapshot.version, candidates }
+}
+
+fn judge(
+    snapshot: &Snapshot,
+    issuer: &TrustedIssuer,
+    claims: &Claims,
+    now: Timestamp,
+    credential: Arc<FederatedCredential>,
+) -> Candidate {
+    let profile = &*issuer.profile;
+    let principal = snapshot.principal(&credential.principal).cloned();
+    let verdict = |met: bool, reason: Reason| if met { Verdict::Met } else { Verdict::Unmet(reason) };
+    let state = credential.state(now);
+    let state_verdict = match state {
+        State::Active | State::Pending => Verdict::Met,
+        State::Expired => Verdict::Unmet(Reason::CredentialExpired),
+        State::Disabled => Verdict::Unmet(Reason::CredentialDisabled),
+    };
+    let enabled = principal.as_ref().is_some_and(|principal| principal.enabled);
+    let owned = issuer.owner.as_ref().is_none_or(|owner| *owner == credential.principal);
+    let mut findings = vec![
+        Finding { subject: Subject::State, verdict: state_verdict },
+        Finding { subject: Subject::Principal, verdict: verdict(enabled, Reason::PrincipalDisabled) },
+        Finding { subject: Subject::IssuerOwner, verdict: verdict(owned, Reason::IssuerScope) },
+    ];
+    let Some(rule) = credential.rule.open() else {
+        findings.push(Finding { subject: Subject::State, verdict: Verdict::Unmet(Reason::PolicyInvalid) });
+        return Candidate { credential, principal, findings, pins: Map::new() };
+    };
+    findings.extend(rule.conditions.iter().enumerate().map(|(at, condition)| Finding {
+        subject: Subject::Condition(at),
+        verdict: check::evaluate(condition, profile, claims),
+    }));
+    if let Some(event) = event_verdict(issuer, claims) {
+        findings.push(Finding { subject: Subject::Event, verdict: event });
+    }
+    let mut pins = Map::new();
+    if credential.pending_until.is_some() || profile.pins == PinMode::WhenSent {
+        pins = credential::pins_from(profile, &rule, claims);
+    }
+    if credential.pending_until.is_some() {
+        let complete = pins_are_complete(profile, &rule, &pins);
+        findings.push(Finding { subject: Subject::Pins, verdict: verdict(complete, Reason::ClaimMissing) });
+    }
+    Candidate { credential, principal, findings, pins }
+}
+
+fn event_verdict(issuer: &TrustedIssuer, claims: &Claims) -> Option<Verdict> {
+    let event = issuer.profile.event.as_ref().filter(|_| !issuer.banned_events.is_empty())?;
+    Some(match event.text(claims) {
+        Err(unreadable) => Verdict::Unmet(unreadable.into()),
+        Ok(event) if issuer.banned_events.iter().any(|banned| banned.eq_ignore_ascii_case(event)) => {
+            Verdict::Unmet(Reason::EventDenied)
+        }
+        Ok(_) => Verdict::Met,
+    })
+}
+
+/// Whether every id of what the rule names is now known.
+fn pins_are_complete(profile: &Profile, rule: &Rule<'_>, pins: &Map<String, Value>) -> bool {
+    let has = |at: usize| rule.conditions.iter().any(|condition| condition.field == u16::try_from(at).ok());
+    let named = profile.fields.iter().enumerate().filter(|(at, field)| field.role == Role::Name && has(*at));
+    named
+        .flat_map(|(_, field)| &field.ids)
+        .all(|id| has(*id) || profile.fields.get(*id).is_some_and(|field| pins.contains_key(&field.name)))
+}
+
+impl MatchReport {
+    /// The rules that match, oldest first.
+    pub fn matching(&self) -> impl DoubleEndedIterator<Item = &Candidate> {
+        self.candidates.iter().filter(|candidate| candidate.matches())
+    }
+
+    /// The one reason to answer with, and what may be shown of the rules that the caller has proved to be meant
+    /// (contract, section 4: disclosure by proof).
+    pub fn refusal(&self, issuer: &TrustedIssuer, claims: &Claims) -> (Reason, Vec<Mismatch>) {
+        let meant: Vec<&Candidate> =
+            self.candidates.iter().filter(|candidate| candidate.is_proved_to_be_meant(&issuer.profile)).collect();
+        // Of several the one that comes closest is the likeliest to be the one the caller wants to use.
+        let closest = meant.iter().min_by_key(|candidate| candidate.unmet().count());
+        let reason = closest.and_then(|candidate| candidate.reason(&issuer.profile));
+        let mismatches = meant.iter().flat_map(|candidate| candidate.mismatches(issuer, claims)).collect();
+        (reason.unwrap_or(Reason::NoMatchingCredential), mismatches)
+    }
+}
+
+impl Candidate {
+    /// Whether everything holds.
+    pub fn matches(&self) -> bool {
+        self.findings.iter().all(|finding| finding.verdict.is_met())
+    }
+
+    /// What does not hold.
+    pub fn unmet(&self) -> impl Iterator<Item = (Subject, Reason)> {
+        self.findings.iter().filter_map(|finding| match finding.verdict {
+            Verdict::Met => None,
+            Verdict::Unmet(reason) => Some((finding.subject, reason)),
+        })
+    }
+
+    /// The first reason why it does not match, conditions before circumstances; a name that differs although all ids are equal
+    /// was changed.
+    pub fn reason(&self, profile: &Profile) -> Option<Reason> {
+        let rule = self.credential.rule.open()?;
+        let is = |subject: Subject, wanted: Role| matches!(subject, Subject::Condition(at) if role(&rule, at, profile) == Some(wanted));
+        let ids = || self.findings.iter().filter(|finding| is(finding.subject, Role::Id));
+        let (subject, reason) =
+            self.unmet().min_by_key(|(subject, _)| u8::from(!matches!(subject, Subject::Condition(_))))?;
+        let renamed =
+            is(subject, Role::Name) && ids().next().is_some() && ids().all(|finding| finding.verdict.is_met());
+        Some(if renamed { Reason::Renamed } else { reason })
+    }
+
+    /// Whether the assertion shows that this rule is meant for it: all of its immutable ids are equal and there is at least one, or
+    /// it is pending and the names match.
+    pub fn is_proved_to_be_meant(&self, profile: &Profile) -> bool {
+        let Some(rule) = self.credential.rule.open() else {
+            return false;
+        };
+        let held = |wanted: Role| {
+            let of_role = |finding: &&Finding| matches!(finding.subject, Subject::Condition(at) if role(&rule, at, profile) == Some(wanted));
+            let mut findings = self.findings.iter().filter(of_role).peekable();
+            findings.peek().is_some() && findings.all(|finding| finding.verdict.is_met())
+        };
+        held(Role::Id) || (self.credential.pending_until.is_some() && held(Role::Name))
+    }
+
+    /// Everything that does not hold, with what was asked for and what was received.
+    pub fn mismatches(&self, issuer: &TrustedIssuer, claims: &Claims) -> Vec<Mismatch> {
+        self.explained(issuer, claims)
+            .into_iter()
+            .filter_map(|(field, expected, received, verdict)| match verdict {
+                Verdict::Met => None,
+                Verdict::Unmet(reason) => {
+                    Some(Mismatch { credential: self.credential.id, field, expected, received, reason })
+                }
+            })
+            .collect()
+    }
+
+    /// Every finding as field, what was asked for, what was received, and the verdict.
+    pub fn explained(&self, issuer: &TrustedIssuer, claims: &Claims) -> Vec<(String, Value, Value, Verdict)> {
+        let rule = self.credential.rule.open().unwrap_or_default();
+        let profile = &*issuer.profile;
+        self.findings
+            .iter()
+            .map(|finding| {
+                let (field, expected, received) = match finding.subject {
+                    Subject::State => ("state".to_owned(), json!("active"), self.state_shown()),
+                    Subject::Principal => {
+                        let enabled = self.principal.as_ref().is_some_and(|principal| principal.enabled);
+                        ("principal".to_owned(), json!("enabled"), json!(if enabled { "enabled" } else { "disabled" }))
+                    }
+                    Subject::IssuerOwner => {
+                        let met = finding.verdict.is_met();
+                        let shown = if met { "this principal's or nobody's" } else { "another principal's" };
+                        ("trusted_issuer".to_owned(), json!("this principal's or nobody's"), json!(shown))
+                    }
+                    Subject::Event => {
+                        let event = profile.event.as_ref();
+                        let received = event.and_then(|event| claims.get(&event.path)).cloned().unwrap_or(Value::Null);
+                        ("banned_events".to_owned(), json!({ "none_of": issuer.banned_events }), received)
+                    }
+                    Subject::Pins => ("pinned".to_owned(), json!("every id of what is named"), json!(self.pins)),
+                    Subject::Condition(at) => match rule.conditions.get(at) {
+                        None => (String::new(), Value::Null, Value::Null),
+                        Some(condition) => {
+                            let name = match &condition.test {
+                                super::rule::Test::Claim { path, .. } => format!("claims.{path}"),
+                                _ => check::field(condition, profile).map(|f| f.name.clone()).unwrap_or_default(),
+                            };
+                            (name, check::expected(condition), check::received(condition, profile, claims))
+                        }
+                    },
+                };
+                (field, expected, received, finding.verdict)
+            })
+            .collect()
+    }
+
+    fn state_shown(&self) -> Value {
+        let state =
+            self.findings.iter().find(|finding| finding.subject == Subject::State).map(|finding| finding.verdict);
+        json!(match state {
+            Some(Verdict::Unmet(Reason::CredentialDisabled)) => "disabled",
+            Some(Verdict::Unmet(_)) => "expired",
+            _ if self.credential.pending_until.is_some() => "pending",
+            _ => "active",
+        })
+    }
+}
+
+fn role(rule: &Rule<'_>, at: usize, profile: &Profile) -> Option<Role> {
+    rule.conditions.get(at).and_then(|condition| check::field(condition, profile)).map(|field| field.role)
+}

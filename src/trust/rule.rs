@@ -1,0 +1,280 @@
+//! A rule, ready to be evaluated: the conditions of `match`, the pins, and the permissions.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::profile::{Case, Check, Equals, Field, Profile, Role};
+
+/// What a federated credential asks of an assertion, and what it gives.
+///
+/// It borrows its texts: in memory a rule rests packed ([`PackedRule`]), so that a million of them fit, and is opened only
+/// when it is a candidate.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Rule<'a> {
+    /// The federated credential's name.
+    pub name: &'a str,
+    /// All of them have to hold, in the order of the profile's fields.
+    #[serde(borrow)]
+    pub conditions: Vec<Condition<'a>>,
+    /// What a match gives.
+    pub permissions: Vec<Permission<'a>>,
+}
+
+/// One condition.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Condition<'a> {
+    /// The field's position in the profile; none for an entry of `claims`.
+    pub field: Option<u16>,
+    /// Whether it is a pin and does not stand in `match`.
+    pub pinned: bool,
+    /// What has to hold.
+    #[serde(borrow)]
+    pub test: Test<'a>,
+}
+
+/// What has to hold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Test<'a> {
+    /// The claim is one of these.
+    #[serde(borrow)]
+    Text(Text<'a>),
+    /// The claim is true.
+    True,
+    /// The file is this one.
+    File(&'a str),
+    /// The file that defines the job is of the same repository.
+    SameRepository,
+    /// The file that defines the job is this one.
+    Called {
+        /// `owner/repository/path`.
+        path: &'a str,
+        /// At which revision.
+        at: CalledAt<'a>,
+    },
+    /// The claim has the version between these.
+    Version {
+        /// Before the version.
+        prefix: &'a str,
+        /// After the version.
+        suffix: &'a str,
+    },
+    /// Any claim, by name or JSON Pointer.
+    Claim {
+        /// The claim.
+        path: &'a str,
+        /// Its value.
+        expected: Expected<'a>,
+    },
+}
+
+/// Text to compare with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Text<'a> {
+    /// Equal to this.
+    Is(&'a str),
+    /// Equal to one of these.
+    AnyOf(Vec<&'a str>),
+    /// Fits this glob.
+    Glob(&'a str),
+}
+
+/// The revision of a called workflow.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum CalledAt<'a> {
+    /// The ref after the `@`.
+    #[serde(borrow)]
+    Ref(Text<'a>),
+    /// The commit of the file.
+    Commit(&'a str),
+}
+
+/// The value of an entry of `claims`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Expected<'a> {
+    /// Equal to one of these.
+    #[serde(borrow)]
+    AnyOf(Vec<Scalar<'a>>),
+    /// A list with one of these in it.
+    ListWith(Vec<Scalar<'a>>),
+}
+
+/// A JSON value that can be compared.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Scalar<'a> {
+    /// A string.
+    Text(&'a str),
+    /// A boolean.
+    Bool(bool),
+    /// An integer.
+    Integer(i64),
+}
+
+/// What a match gives at one resource server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Permission<'a> {
+    /// The resource server's id.
+    pub resource_server: uuid::Uuid,
+    /// The actions.
+    #[serde(borrow)]
+    pub actions: Vec<&'a str>,
+    /// Package names and patterns.
+    pub packages: Vec<&'a str>,
+    /// The owner's name, where it is not the credential's principal.
+    pub owner: Option<&'a str>,
+}
+
+/// A rule at rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PackedRule(Box<[u8]>);
+
+impl PackedRule {
+    /// Packs a rule. What cannot be packed becomes a rule that cannot be opened, and that never matches.
+    pub fn new(rule: &Rule<'_>) -> Self {
+        Self(postcard::to_allocvec(rule).unwrap_or_default().into_boxed_slice())
+    }
+
+    /// Opens it.
+    pub fn open(&self) -> Option<Rule<'_>> {
+        postcard::from_bytes(&self.0).ok()
+    }
+}
+
+impl<'a> Rule<'a> {
+    /// Builds the conditions of a `match` in its stored form ([`super::compile::normalise`]), with the pins beside it.
+    ///
+    /// Nothing is checked again: a member that fits no field makes a condition that nothing meets.
+    pub fn conditions(
+        profile: &Profile,
+        matcher: &'a Map<String, Value>,
+        pins: &'a Map<String, Value>,
+    ) -> Vec<Condition<'a>> {
+        let by_ids_only = matcher.get("match_names") == Some(&Value::Bool(false));
+        let mut conditions = Vec::new();
+        for (at, field) in profile.fields.iter().enumerate() {
+            if (by_ids_only && field.role == Role::Name) || !is_chosen(profile, field, matcher) {
+                continue;
+            }
+            let pinned = !matcher.contains_key(&field.name);
+            let value = matcher.get(&field.name).or_else(|| pins.get(&field.name).filter(|_| field.role == Role::Id));
+            if let Some(test) = test(field, value) {
+                conditions.push(Condition { field: u16::try_from(at).ok(), pinned: pinned && value.is_some(), test });
+            }
+        }
+        if let Some(Value::Object(claims)) = matcher.get("claims") {
+            conditions.extend(claims.iter().map(|(path, value)| {
+                let test = Test::Claim { path, expected: expected(value) };
+                Condition { field: None, pinned: false, test }
+            }));
+        }
+        conditions
+    }
+
+    /// The values under which the rule is found, as claim name and folded value; empty if every token has to be tried.
+    pub fn index_keys(&self, profile: &Profile) -> Vec<(String, String)> {
+        let values = |at: &usize| -> Vec<(String, String)> {
+            let Some((field, Check::Equals(Equals { claim, .. }))) = profile.fields.get(*at).map(|f| (f, &f.check))
+            else {
+                return Vec::new();
+            };
+            let condition = self.conditions.iter().find(|condition| condition.field == u16::try_from(*at).ok());
+            match condition.map(|condition| &condition.test) {
+                Some(Test::Text(Text::Is(value))) => vec![(field.name.clone(), claim.case.key(value))],
+                Some(Test::Text(Text::AnyOf(values))) => {
+                    values.iter().map(|value| (field.name.clone(), claim.case.key(value))).collect()
+                }
+                _ => Vec::new(),
+            }
+        };
+        profile
+            .index
+            .iter()
+            .map(|group| group.iter().flat_map(values).collect::<Vec<_>>())
+            .find(|keys| !keys.is_empty())
+            .unwrap_or_default()
+    }
+}
+
+impl Text<'_> {
+    /// Whether `received` fits.
+    pub fn matches(&self, case: Case, received: &str) -> bool {
+        !received.is_empty()
+            && match self {
+                Self::Is(value) => case.same(value, received),
+                Self::AnyOf(values) => values.iter().any(|value| case.same(value, received)),
+                Self::Glob(pattern) => super::glob::matches(pattern, received),
+            }
+    }
+}
+
+/// Whether `field` is the check that the rule's settings choose.
+fn is_chosen(profile: &Profile, field: &Field, matcher: &Map<String, Value>) -> bool {
+    field.when.as_ref().is_none_or(|(setting, wanted)| {
+        let default = profile.fields_named(setting).find_map(|(_, field)| match &field.check {
+            Check::Choice { default, .. } => Some(default.as_str()),
+            _ => None,
+        });
+        matcher.get(setting).and_then(Value::as_str).or(default) == Some(wanted)
+    })
+}
+
+fn test<'a>(field: &Field, value: Option<&'a Value>) -> Option<Test<'a>> {
+    match &field.check {
+        Check::Choice { .. } | Check::MatchNames => None,
+        Check::Flag(_) => (value == Some(&Value::Bool(true))).then_some(Test::True),
+        Check::Equals(_) => value.map(|value| Test::Text(text(value))),
+        Check::File(_) => value.map(|value| Test::File(value.as_str().unwrap_or_default())),
+        Check::Version { .. } => value.map(|value| {
+            let (prefix, suffix) = value.as_str().and_then(|text| text.split_once("{version}")).unwrap_or_default();
+            Test::Version { prefix, suffix }
+        }),
+        // A file of another repository is never meant unless the rule says so.
+        Check::ReusableFile(_) => match value {
+            None => Some(Test::SameRepository),
+            Some(Value::String(word)) if word == "any" => None,
+            Some(Value::Object(called)) => {
+                let path = called.get("path").and_then(Value::as_str).unwrap_or_default();
+                let at = match called.get("sha").and_then(Value::as_str) {
+                    Some(commit) => CalledAt::Commit(commit),
+                    None => CalledAt::Ref(called.get("ref").map_or(Text::AnyOf(Vec::new()), text)),
+                };
+                Some(Test::Called { path, at })
+            }
+            Some(_) => Some(Test::SameRepository),
+        },
+    }
+}
+
+fn text(value: &Value) -> Text<'_> {
+    match value {
+        Value::String(text) => Text::Is(text),
+        Value::Array(values) => Text::AnyOf(values.iter().filter_map(Value::as_str).collect()),
+        Value::Object(matcher) => match (matcher.get("glob"), matcher.get("any_of")) {
+            (Some(Value::String(pattern)), None) => Text::Glob(pattern),
+            (None, Some(Value::Array(values))) => Text::AnyOf(values.iter().filter_map(Value::as_str).collect()),
+            _ => Text::AnyOf(Vec::new()),
+        },
+        _ => Text::AnyOf(Vec::new()),
+    }
+}
+
+fn expected(value: &Value) -> Expected<'_> {
+    match value {
+        Value::Array(values) => Expected::ListWith(values.iter().filter_map(scalar).collect()),
+        Value::Object(matcher) => match matcher.get("any_of") {
+            Some(Value::Array(values)) => Expected::AnyOf(values.iter().filter_map(scalar).collect()),
+            _ => Expected::AnyOf(Vec::new()),
+        },
+        plain => Expected::AnyOf(scalar(plain).into_iter().collect()),
+    }
+}
+
+/// A value that can be compared: a string, a boolean, or an integer that no reader rounds.
+pub(super) fn scalar(value: &Value) -> Option<Scalar<'_>> {
+    const EXACT: i64 = 1 << 53;
+    match value {
+        Value::String(text) => Some(Scalar::Text(text)),
+        Value::Bool(truth) => Some(Scalar::Bool(*truth)),
+        Value::Number(number) => number.as_i64().filter(|n| (-EXACT..=EXACT).contains(n)).map(Scalar::Integer),
+        _ => None,
+    }
+}

@@ -1,0 +1,88 @@
+//! A map that is cheap to change without disturbing its readers: changing a copy copies only the shards it touches.
+
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::Arc;
+
+/// Enough that a shard of a million entries has about a thousand.
+const SHARDS: usize = 1024;
+
+/// A persistent hash map.
+#[derive(Clone, Debug)]
+pub struct Shards<K, V> {
+    hasher: RandomState,
+    shards: Vec<Arc<HashMap<K, V, RandomState>>>,
+}
+
+impl<K: Hash + Eq + Clone, V: Clone> Shards<K, V> {
+    /// An empty map.
+    pub fn new() -> Self {
+        let hasher = RandomState::new();
+        let empty = Arc::new(HashMap::with_hasher(hasher.clone()));
+        Self { hasher, shards: vec![empty; SHARDS] }
+    }
+
+    /// The value of `key`.
+    pub fn get<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+    {
+        self.shards.get(self.shard(key))?.get(key)
+    }
+
+    /// Sets the value of `key`.
+    pub fn insert(&mut self, key: K, value: V) {
+        let at = self.shard(&key);
+        if let Some(shard) = self.shards.get_mut(at) {
+            Arc::make_mut(shard).insert(key, value);
+        }
+    }
+
+    /// Removes `key`.
+    pub fn remove<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+    {
+        let at = self.shard(key);
+        let shard = self.shards.get_mut(at)?;
+        if shard.contains_key(key) { Arc::make_mut(shard).remove(key) } else { None }
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.len()).sum()
+    }
+
+    /// All entries, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.shards.iter().flat_map(|shard| shard.iter())
+    }
+
+    fn shard<Q: Hash + ?Sized>(&self, key: &Q) -> usize {
+        let hash = self.hasher.hash_one(key);
+        // The low bits choose the bucket inside the shard, so the shard is chosen by the high ones.
+        usize::try_from(hash >> 48).unwrap_or_default() % SHARDS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_copy_leaves_the_original_alone() {
+        let mut one = Shards::new();
+        for n in 0..5000u32 {
+            one.insert(n, n);
+        }
+        let mut two = one.clone();
+        two.insert(7, 70);
+        two.remove(&8);
+        assert_eq!(two.remove(&8), None);
+        assert_eq!((one.get(&7), one.get(&8), one.len()), (Some(&7), Some(&8), 5000));
+        assert_eq!((two.get(&7), two.get(&8), two.len()), (Some(&70), None, 4999));
+        assert_eq!(one.iter().count(), 5000);
+        assert_eq!(one.get(&5000), None);
+    }
+}

@@ -1,0 +1,264 @@
+//! Everything that trust is decided from, as of one moment: immutable, shared, and found by key.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+use super::credential::FederatedCredential;
+use super::resource_server::ResourceServer;
+use super::shards::Shards;
+use super::trusted_issuer::TrustedIssuer;
+use crate::client::Client;
+use crate::ids::{CredentialId, ResourceServerId, TrustedIssuerId};
+use crate::principal::Principal;
+use crate::profile::{Check, Claims, Equals, Profile};
+
+/// The rules as of one version of the change counter.
+///
+/// A changed copy shares all that did not change, so a change costs little however many rules there are.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The value of the change counter up to which changes are in it.
+    pub version: i64,
+    issuers: HashMap<TrustedIssuerId, Arc<TrustedIssuer>>,
+    issuers_by_iss: HashMap<String, Vec<Arc<TrustedIssuer>>>,
+    resource_servers: HashMap<ResourceServerId, Arc<ResourceServer>>,
+    clients: Shards<String, Arc<Client>>,
+    principals: Shards<Arc<str>, Arc<Principal>>,
+    principal_names: Shards<String, Arc<str>>,
+    credentials: Shards<CredentialId, Arc<FederatedCredential>>,
+    index: Shards<u64, Found>,
+    hasher: RandomState,
+}
+
+/// The rules under one key of the index; nearly always one.
+#[derive(Clone, Debug)]
+enum Found {
+    One(Arc<FederatedCredential>),
+    Several(Arc<Vec<Arc<FederatedCredential>>>),
+}
+
+impl Snapshot {
+    /// Nothing, before the first change.
+    pub fn empty() -> Self {
+        Self {
+            version: 0,
+            issuers: HashMap::new(),
+            issuers_by_iss: HashMap::new(),
+            resource_servers: HashMap::new(),
+            clients: Shards::new(),
+            principals: Shards::new(),
+            principal_names: Shards::new(),
+            credentials: Shards::new(),
+            index: Shards::new(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    // === reading ===
+
+    /// The enabled trusted issuers of this exact `iss`.
+    pub fn issuers_of(&self, iss: &str) -> impl Iterator<Item = &Arc<TrustedIssuer>> {
+        self.issuers_by_iss.get(iss).into_iter().flatten().filter(|issuer| issuer.enabled)
+    }
+
+    /// The trusted issuer of this id.
+    pub fn issuer(&self, id: TrustedIssuerId) -> Option<&Arc<TrustedIssuer>> {
+        self.issuers.get(&id)
+    }
+
+    /// All trusted issuers.
+    pub fn issuers(&self) -> impl Iterator<Item = &Arc<TrustedIssuer>> {
+        self.issuers.values()
+    }
+
+    /// The resource server of this id, if it is enabled.
+    pub fn resource_server(&self, id: ResourceServerId) -> Option<&Arc<ResourceServer>> {
+        self.resource_servers.get(&id).filter(|server| server.enabled)
+    }
+
+    /// The enabled resource server that `resource` names.
+    pub fn resource_server_named(&self, resource: &str) -> Option<&Arc<ResourceServer>> {
+        self.resource_servers.values().find(|server| server.enabled && server.is_named(resource))
+    }
+
+    /// All resource servers.
+    pub fn resource_servers(&self) -> impl Iterator<Item = &Arc<ResourceServer>> {
+        self.resource_servers.values()
+    }
+
+    /// The client of this `client_id`.
+    pub fn client(&self, client_id: &str) -> Option<&Arc<Client>> {
+        self.clients.get(client_id)
+    }
+
+    /// The principal of this id.
+    pub fn principal(&self, id: &str) -> Option<&Arc<Principal>> {
+        self.principals.get(id)
+    }
+
+    /// The principal of this name, compared without ASCII case.
+    pub fn principal_named(&self, name: &str) -> Option<&Arc<Principal>> {
+        self.principals.get(&**self.principal_names.get(&name.to_ascii_lowercase())?)
+    }
+
+    /// How many rules there are.
+    pub fn credential_count(&self) -> usize {
+        self.credentials.len()
+    }
+
+    /// The rules that an assertion of `issuer` with these claims might match: those found under its claims, and those that
+    /// can be found under none.
+    pub fn candidates(&self, issuer: &TrustedIssuer, claims: &Claims) -> Vec<Arc<FederatedCredential>> {
+        let mut found: Vec<Arc<FederatedCredential>> = Vec::new();
+        let mut take = |key: u64| match self.index.get(&key) {
+            None => {}
+            Some(Found::One(credential)) => push_new(&mut found, credential),
+            Some(Found::Several(credentials)) => credentials.iter().for_each(|one| push_new(&mut found, one)),
+        };
+        let profile = &issuer.profile;
+        for at in profile.index.iter().flatten() {
+            let Some((field, Check::Equals(Equals { claim, .. }))) = profile.fields.get(*at).map(|f| (f, &f.check))
+            else {
+                continue;
+            };
+            if let Ok(value) = claim.text(claims) {
+                take(self.key(issuer.id, &field.name, &claim.case.key(value)));
+            }
+        }
+        take(self.key(issuer.id, "", ""));
+        found
+    }
+
+    // === making a changed copy ===
+
+    /// Puts a trusted issuer in, or takes it out.
+    pub fn set_issuer(&mut self, id: TrustedIssuerId, issuer: Option<TrustedIssuer>) {
+        match issuer {
+            Some(issuer) => self.issuers.insert(id, Arc::new(issuer)),
+            None => self.issuers.remove(&id),
+        };
+        self.issuers_by_iss.clear();
+        for issuer in self.issuers.values() {
+            self.issuers_by_iss.entry(issuer.issuer.clone()).or_default().push(issuer.clone());
+        }
+    }
+
+    /// Puts a resource server in, or takes it out.
+    pub fn set_resource_server(&mut self, id: ResourceServerId, server: Option<ResourceServer>) {
+        match server {
+            Some(server) => self.resource_servers.insert(id, Arc::new(server)),
+            None => self.resource_servers.remove(&id),
+        };
+    }
+
+    /// Puts a client in, or takes it out.
+    pub fn set_client(&mut self, client_id: &str, client: Option<Client>) {
+        match client {
+            Some(client) => self.clients.insert(client_id.to_owned(), Arc::new(client)),
+            None => drop(self.clients.remove(client_id)),
+        }
+    }
+
+    /// Puts a principal in, or takes it out.
+    pub fn set_principal(&mut self, id: &str, principal: Option<Principal>) {
+        if let Some(old) = self.principals.remove(id) {
+            self.principal_names.remove(&old.name.to_ascii_lowercase());
+        }
+        if let Some(principal) = principal {
+            self.principal_names.insert(principal.name.to_ascii_lowercase(), principal.id.clone());
+            self.principals.insert(principal.id.clone(), Arc::new(principal));
+        }
+    }
+
+    /// Puts a rule in, or takes it out. Its trusted issuer and principal have to be in already.
+    pub fn set_credential(&mut self, id: CredentialId, credential: Option<FederatedCredential>) {
+        if let Some(old) = self.credentials.remove(&id) {
+            for key in self.keys_of(&old) {
+                self.unlist(key, id);
+            }
+        }
+        if let Some(mut credential) = credential {
+            // One copy of the id serves all rules of a principal.
+            if let Some(principal) = self.principals.get(&*credential.principal) {
+                credential.principal = principal.id.clone();
+            }
+            let credential = Arc::new(credential);
+            for key in self.keys_of(&credential) {
+                self.list(key, &credential);
+            }
+            self.credentials.insert(id, credential);
+        }
+    }
+
+    /// Every rule of a trusted issuer, found again under the keys of its present profile.
+    pub fn reindex(&mut self, issuer: TrustedIssuerId, before: Option<&Profile>) {
+        let credentials: Vec<Arc<FederatedCredential>> = self
+            .credentials
+            .iter()
+            .map(|(_, credential)| credential.clone())
+            .filter(|credential| credential.trusted_issuer == issuer)
+            .collect();
+        for credential in credentials {
+            for key in before.map(|profile| self.keys_under(profile, &credential)).unwrap_or_default() {
+                self.unlist(key, credential.id);
+            }
+            for key in self.keys_of(&credential) {
+                self.list(key, &credential);
+            }
+        }
+    }
+
+    fn keys_of(&self, credential: &FederatedCredential) -> Vec<u64> {
+        match self.issuers.get(&credential.trusted_issuer) {
+            None => Vec::new(),
+            Some(issuer) => self.keys_under(&issuer.profile, credential),
+        }
+    }
+
+    fn keys_under(&self, profile: &Profile, credential: &FederatedCredential) -> Vec<u64> {
+        let keys = credential.rule.open().map(|rule| rule.index_keys(profile)).unwrap_or_default();
+        if keys.is_empty() {
+            return vec![self.key(credential.trusted_issuer, "", "")];
+        }
+        keys.iter().map(|(field, value)| self.key(credential.trusted_issuer, field, value)).collect()
+    }
+
+    /// The hash is keyed at random, so nobody can choose names that fall together; if two do, a rule more is looked at.
+    fn key(&self, issuer: TrustedIssuerId, field: &str, value: &str) -> u64 {
+        self.hasher.hash_one((issuer, field, value))
+    }
+
+    fn list(&mut self, key: u64, credential: &Arc<FederatedCredential>) {
+        let found = match self.index.get(&key) {
+            None => Found::One(credential.clone()),
+            Some(Found::One(other)) if other.id == credential.id => Found::One(credential.clone()),
+            Some(Found::One(other)) => Found::Several(Arc::new(vec![other.clone(), credential.clone()])),
+            Some(Found::Several(others)) => {
+                let mut several: Vec<_> = others.iter().filter(|other| other.id != credential.id).cloned().collect();
+                several.push(credential.clone());
+                Found::Several(Arc::new(several))
+            }
+        };
+        self.index.insert(key, found);
+    }
+
+    fn unlist(&mut self, key: u64, id: CredentialId) {
+        let left: Vec<_> = match self.index.get(&key) {
+            None => return,
+            Some(Found::One(one)) => [one].into_iter().filter(|one| one.id != id).cloned().collect(),
+            Some(Found::Several(several)) => several.iter().filter(|one| one.id != id).cloned().collect(),
+        };
+        match left.as_slice() {
+            [] => drop(self.index.remove(&key)),
+            [one] => self.index.insert(key, Found::One(one.clone())),
+            _ => self.index.insert(key, Found::Several(Arc::new(left))),
+        }
+    }
+}
+
+fn push_new(found: &mut Vec<Arc<FederatedCredential>>, credential: &Arc<FederatedCredential>) {
+    if !found.iter().any(|other| other.id == credential.id) {
+        found.push(credential.clone());
+    }
+}

@@ -1,0 +1,73 @@
+use std::sync::Arc;
+
+use carnet_jose::Algorithm;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::ids::TrustedIssuerId;
+use crate::profile::{Profile, Replay};
+
+/// An outside platform whose tokens are accepted, compiled.
+#[derive(Debug)]
+pub struct TrustedIssuer {
+    /// Its id.
+    pub id: TrustedIssuerId,
+    /// Its name.
+    pub name: String,
+    /// Grows with every change, so that what was derived from an older form is not used for a newer one.
+    pub version: i64,
+    /// The kind of platform.
+    pub profile: Arc<Profile>,
+    /// The exact `iss`.
+    pub issuer: String,
+    /// Where its keys come from.
+    pub keys: KeySource,
+    /// Accepted values of `aud` at the token endpoint.
+    pub audiences: Vec<String>,
+    /// Values that may stand in `aud` beside an accepted one.
+    pub extra_audiences: Vec<String>,
+    /// Signature algorithms.
+    pub algorithms: Vec<Algorithm>,
+    /// Values of `typ`.
+    pub types: Vec<String>,
+    /// The longest time from `iat` to `exp`, in seconds.
+    pub max_assertion_lifetime_seconds: i64,
+    /// How far clocks may differ, in seconds.
+    pub leeway_seconds: i64,
+    /// Whether tokens end with the assertion they were made from.
+    pub cap_at_assertion_expiry: bool,
+    /// Single use.
+    pub replay: Replay,
+    /// The claim with the token's id.
+    pub replay_claim: String,
+    /// Events that never match.
+    pub banned_events: Vec<String>,
+    /// Certificate authorities to trust for this issuer alone, as PEM.
+    pub ca_pem: Option<String>,
+    /// Private networks that its keys may be fetched from.
+    pub allow_private: Vec<IpNet>,
+    /// The principal whose rules alone may use it, by id.
+    pub owner: Option<Arc<str>>,
+    /// Whether it is switched on.
+    pub enabled: bool,
+}
+
+/// Where the keys of a trusted issuer come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(tag = "source", rename_all = "snake_case", deny_unknown_fields)]
+pub enum KeySource {
+    /// OpenID Connect Discovery, then RFC 8414, from the issuer identifier.
+    Discovery,
+    /// A JWK set at this https URL.
+    JwksUri {
+        /// The URL.
+        uri: String,
+    },
+    /// A JWK set given here.
+    Static {
+        /// The set.
+        #[schema(value_type = Object)]
+        jwks: Value,
+    },
+}
