@@ -1,12 +1,25 @@
 //! draft
+#![cfg_attr(
+    test,
+    expect(
+        clippy::arithmetic_side_effects,
+        non_snake_case,
+        reason = "a test that overflows fails; test names begin with the requirement they show"
+    )
+)]
 pub mod assertion;
+pub mod audit;
 pub mod client;
 pub mod clock;
+pub mod config;
+pub mod grant;
 pub mod ids;
+pub mod objects;
 pub mod principal;
 pub mod profile;
 pub mod reason;
 pub mod refusal;
+pub mod store;
 pub mod token;
 pub mod trust;
 pub mod upstream;

@@ -29,7 +29,7 @@ const MAX_ENTRIES: usize = 100;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
     /// Its id: the `sub` of its tokens.
-    pub id: Arc<str>,
+    pub id: String,
     /// Its name.
     pub name: String,
     /// What it is.
@@ -218,22 +218,22 @@ fn target(
     let covered: BTreeSet<_> = matching
         .iter()
         .flat_map(|(_, rule)| &rule.permissions)
-        .filter_map(|permission| snapshot.resource_server(crate::ids::ResourceServerId(permission.resource_server)))
-        .map(|server| server.id)
+        .filter_map(|permission| snapshot.resource_server(permission.resource_server))
+        .map(|server| server.name.as_str())
         .collect();
     let named: BTreeSet<_> = request
         .resources
         .iter()
-        .map(|resource| snapshot.resource_server_named(resource).map(|server| server.id))
+        .map(|resource| snapshot.resource_server_named(resource).map(|server| server.name.as_str()))
         .collect::<Option<_>>()
         .ok_or(Refusal::parameter(Reason::TargetUnknown, "resource"))?;
     let mut wanted = if named.is_empty() { covered.iter() } else { named.iter() };
-    let id = match (wanted.next(), wanted.next()) {
-        (Some(id), None) if covered.contains(id) => id,
+    let name = match (wanted.next(), wanted.next()) {
+        (Some(name), None) if covered.contains(name) => name,
         (Some(_), Some(_)) => return Err(Refusal::parameter(Reason::TargetAmbiguous, "resource")),
         _ => return Err(Refusal::parameter(Reason::TargetNotGranted, "resource")),
     };
-    snapshot.resource_server(*id).cloned().ok_or(Refusal::parameter(Reason::TargetUnknown, "resource"))
+    snapshot.resource_server(name).cloned().ok_or(Refusal::parameter(Reason::TargetUnknown, "resource"))
 }
 
 /// Leaves out the rules that the registry's floor excludes: without an environment of their own, for a ref that is not
@@ -286,7 +286,7 @@ fn entries<'r>(
     for (candidate, rule) in matching {
         let Some(principal) = &candidate.principal else { continue };
         let version = rule.conditions.iter().find_map(|condition| version_in(condition, &issuer.profile, claims));
-        let here = rule.permissions.iter().filter(|permission| permission.resource_server == server.id.0);
+        let here = rule.permissions.iter().filter(|permission| permission.resource_server == server.name);
         entries.extend(here.map(|permission| Entry {
             candidate,
             principal,
@@ -450,7 +450,7 @@ fn assemble(
     let first = entries.first().map(|entry| entry.principal).ok_or(Reason::NoMatchingCredential)?;
     let only = entries.iter().all(|entry| entry.principal.id == first.id).then(|| first.clone());
     let subject = match &only {
-        Some(principal) => principal.id.to_string(),
+        Some(principal) => principal.id.clone(),
         None => {
             let id = issuer.profile.workload_id.render(claims).map_err(|unreadable| Refusal::new(unreadable.into()))?;
             format!("workload:{}:{id}", issuer.name)

@@ -1,1 +1,14 @@
+//! The tables, one module each. Nothing outside `carnet::store` uses them.
 
+pub mod audit_event;
+pub mod change;
+pub mod change_counter;
+pub mod client;
+pub mod consumed_assertion;
+pub mod federated_credential;
+pub mod opaque_token;
+pub mod permission;
+pub mod principal;
+pub mod resource_server;
+pub mod signing_key;
+pub mod trusted_issuer;

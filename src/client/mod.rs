@@ -1,6 +1,7 @@
 //! Who sends the request (RFC 6749 section 2.3, RFC 7521 section 4.2). The jwt-bearer grant needs no client; one that is
 //! named has to be registered.
 
+use crate::grant::GrantType;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::trust::Snapshot;
@@ -11,7 +12,7 @@ pub struct Client {
     /// Its `client_id`, which is its name.
     pub client_id: String,
     /// The grant types it may use.
-    pub grant_types: Vec<String>,
+    pub grant_types: Vec<GrantType>,
     /// Whether it is switched on.
     pub enabled: bool,
 }
@@ -37,7 +38,7 @@ pub enum ClientIdentity {
 /// Authenticates the client for a grant.
 pub fn authenticate(
     credentials: &ClientCredentials,
-    grant_type: &str,
+    grant_type: GrantType,
     snapshot: &Snapshot,
 ) -> Result<ClientIdentity, Refusal> {
     // Credentials that are present are judged even where none are needed (RFC 7523 section 3.1); no client has any yet.
@@ -51,7 +52,7 @@ pub fn authenticate(
         .client(client_id)
         .filter(|client| client.enabled)
         .ok_or(Refusal::new(Reason::ClientAuthenticationFailed))?;
-    if !client.grant_types.iter().any(|allowed| allowed == grant_type) {
+    if !client.grant_types.contains(&grant_type) {
         return Err(Reason::ClientNotAllowed.into());
     }
     Ok(ClientIdentity::Public(client.client_id.clone()))

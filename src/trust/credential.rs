@@ -17,7 +17,7 @@ pub const PENDING_DAYS: i64 = 7;
 pub struct FederatedCredential {
     /// Its id.
     pub id: CredentialId,
-    /// The principal it acts for, by id.
+    /// The principal it acts for, by folded name.
     pub principal: Arc<str>,
     /// The trusted issuer it is about.
     pub trusted_issuer: TrustedIssuerId,

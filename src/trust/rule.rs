@@ -112,8 +112,8 @@ pub enum Scalar<'a> {
 /// What a match gives at one resource server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Permission<'a> {
-    /// The resource server's id.
-    pub resource_server: uuid::Uuid,
+    /// The resource server, by name.
+    pub resource_server: &'a str,
     /// The actions.
     #[serde(borrow)]
     pub actions: Vec<&'a str>,

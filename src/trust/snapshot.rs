@@ -9,9 +9,9 @@ use super::resource_server::ResourceServer;
 use super::shards::Shards;
 use super::trusted_issuer::TrustedIssuer;
 use crate::client::Client;
-use crate::ids::{CredentialId, ResourceServerId, TrustedIssuerId};
+use crate::ids::{CredentialId, TrustedIssuerId};
 use crate::principal::Principal;
-use crate::profile::{Check, Claims, Equals, Profile};
+use crate::profile::{Check, Claims, Equals};
 
 /// The rules as of one version of the change counter.
 ///
@@ -22,10 +22,9 @@ pub struct Snapshot {
     pub version: i64,
     issuers: HashMap<TrustedIssuerId, Arc<TrustedIssuer>>,
     issuers_by_iss: HashMap<String, Vec<Arc<TrustedIssuer>>>,
-    resource_servers: HashMap<ResourceServerId, Arc<ResourceServer>>,
+    resource_servers: HashMap<String, Arc<ResourceServer>>,
     clients: Shards<String, Arc<Client>>,
     principals: Shards<Arc<str>, Arc<Principal>>,
-    principal_names: Shards<String, Arc<str>>,
     credentials: Shards<CredentialId, Arc<FederatedCredential>>,
     index: Shards<u64, Found>,
     hasher: RandomState,
@@ -48,7 +47,6 @@ impl Snapshot {
             resource_servers: HashMap::new(),
             clients: Shards::new(),
             principals: Shards::new(),
-            principal_names: Shards::new(),
             credentials: Shards::new(),
             index: Shards::new(),
             hasher: RandomState::new(),
@@ -67,14 +65,19 @@ impl Snapshot {
         self.issuers.get(&id)
     }
 
+    /// The trusted issuer of this name.
+    pub fn issuer_named(&self, name: &str) -> Option<&Arc<TrustedIssuer>> {
+        self.issuers.values().find(|issuer| issuer.name.eq_ignore_ascii_case(name))
+    }
+
     /// All trusted issuers.
     pub fn issuers(&self) -> impl Iterator<Item = &Arc<TrustedIssuer>> {
         self.issuers.values()
     }
 
-    /// The resource server of this id, if it is enabled.
-    pub fn resource_server(&self, id: ResourceServerId) -> Option<&Arc<ResourceServer>> {
-        self.resource_servers.get(&id).filter(|server| server.enabled)
+    /// The resource server of this name, if it is enabled.
+    pub fn resource_server(&self, name: &str) -> Option<&Arc<ResourceServer>> {
+        self.resource_servers.get(name).filter(|server| server.enabled)
     }
 
     /// The enabled resource server that `resource` names.
@@ -92,14 +95,9 @@ impl Snapshot {
         self.clients.get(client_id)
     }
 
-    /// The principal of this id.
-    pub fn principal(&self, id: &str) -> Option<&Arc<Principal>> {
-        self.principals.get(id)
-    }
-
-    /// The principal of this name, compared without ASCII case.
-    pub fn principal_named(&self, name: &str) -> Option<&Arc<Principal>> {
-        self.principals.get(&**self.principal_names.get(&name.to_ascii_lowercase())?)
+    /// The principal of this folded name.
+    pub fn principal(&self, folded: &str) -> Option<&Arc<Principal>> {
+        self.principals.get(folded)
     }
 
     /// How many rules there are.
@@ -145,10 +143,10 @@ impl Snapshot {
     }
 
     /// Puts a resource server in, or takes it out.
-    pub fn set_resource_server(&mut self, id: ResourceServerId, server: Option<ResourceServer>) {
+    pub fn set_resource_server(&mut self, name: &str, server: Option<ResourceServer>) {
         match server {
-            Some(server) => self.resource_servers.insert(id, Arc::new(server)),
-            None => self.resource_servers.remove(&id),
+            Some(server) => self.resource_servers.insert(name.to_owned(), Arc::new(server)),
+            None => self.resource_servers.remove(name),
         };
     }
 
@@ -161,13 +159,13 @@ impl Snapshot {
     }
 
     /// Puts a principal in, or takes it out.
-    pub fn set_principal(&mut self, id: &str, principal: Option<Principal>) {
-        if let Some(old) = self.principals.remove(id) {
-            self.principal_names.remove(&old.name.to_ascii_lowercase());
-        }
-        if let Some(principal) = principal {
-            self.principal_names.insert(principal.name.to_ascii_lowercase(), principal.id.clone());
-            self.principals.insert(principal.id.clone(), Arc::new(principal));
+    pub fn set_principal(&mut self, name: &str, principal: Option<Principal>) {
+        let folded = name.to_ascii_lowercase();
+        // Rules share the key, so it stays the same one while the principal changes.
+        let key = self.principals.key(folded.as_str()).cloned().unwrap_or_else(|| folded.as_str().into());
+        match principal {
+            Some(principal) => self.principals.insert(key, Arc::new(principal)),
+            None => drop(self.principals.remove(&*key)),
         }
     }
 
@@ -179,9 +177,9 @@ impl Snapshot {
             }
         }
         if let Some(mut credential) = credential {
-            // One copy of the id serves all rules of a principal.
-            if let Some(principal) = self.principals.get(&*credential.principal) {
-                credential.principal = principal.id.clone();
+            // One copy of the name serves all rules of a principal.
+            if let Some(key) = self.principals.key(&*credential.principal) {
+                credential.principal = key.clone();
             }
             let credential = Arc::new(credential);
             for key in self.keys_of(&credential) {
@@ -191,33 +189,12 @@ impl Snapshot {
         }
     }
 
-    /// Every rule of a trusted issuer, found again under the keys of its present profile.
-    pub fn reindex(&mut self, issuer: TrustedIssuerId, before: Option<&Profile>) {
-        let credentials: Vec<Arc<FederatedCredential>> = self
-            .credentials
-            .iter()
-            .map(|(_, credential)| credential.clone())
-            .filter(|credential| credential.trusted_issuer == issuer)
-            .collect();
-        for credential in credentials {
-            for key in before.map(|profile| self.keys_under(profile, &credential)).unwrap_or_default() {
-                self.unlist(key, credential.id);
-            }
-            for key in self.keys_of(&credential) {
-                self.list(key, &credential);
-            }
-        }
-    }
-
     fn keys_of(&self, credential: &FederatedCredential) -> Vec<u64> {
-        match self.issuers.get(&credential.trusted_issuer) {
-            None => Vec::new(),
-            Some(issuer) => self.keys_under(&issuer.profile, credential),
-        }
-    }
-
-    fn keys_under(&self, profile: &Profile, credential: &FederatedCredential) -> Vec<u64> {
-        let keys = credential.rule.open().map(|rule| rule.index_keys(profile)).unwrap_or_default();
+        // The profile of a trusted issuer cannot change while there are rules, so these are the keys it was listed under.
+        let Some(issuer) = self.issuers.get(&credential.trusted_issuer) else {
+            return Vec::new();
+        };
+        let keys = credential.rule.open().map(|rule| rule.index_keys(&issuer.profile)).unwrap_or_default();
         if keys.is_empty() {
             return vec![self.key(credential.trusted_issuer, "", "")];
         }

@@ -43,11 +43,13 @@ pub struct TrustedIssuer {
     pub replay_claim: String,
     /// Events that never match.
     pub banned_events: Vec<String>,
+    /// The grants that take its assertions, by the short names of the contract.
+    pub grants: Vec<String>,
     /// Certificate authorities to trust for this issuer alone, as PEM.
     pub ca_pem: Option<String>,
     /// Private networks that its keys may be fetched from.
     pub allow_private: Vec<IpNet>,
-    /// The principal whose rules alone may use it, by id.
+    /// The principal whose rules alone may use it, by folded name.
     pub owner: Option<Arc<str>>,
     /// Whether it is switched on.
     pub enabled: bool,

@@ -1,0 +1,24 @@
+//! Opaque access tokens.
+
+use sea_orm::entity::prelude::*;
+
+/// A row of `opaque_token`.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "opaque_token")]
+pub struct Model {
+    /// SHA-256 of the token.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub hash: Vec<u8>,
+    /// By name.
+    pub resource_server: String,
+    /// What introspection answers, as JSON.
+    #[sea_orm(column_type = "Text")]
+    pub claims: String,
+    pub expires_at: i64,
+}
+
+/// No relation is followed by the entities: the store joins where it has to.
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

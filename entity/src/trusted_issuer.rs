@@ -1,0 +1,32 @@
+//! Outside platforms whose tokens are accepted.
+
+use sea_orm::entity::prelude::*;
+
+/// A row of `trusted_issuer`.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "trusted_issuer")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    pub name: String,
+    #[sea_orm(unique)]
+    pub name_folded: String,
+    pub issuer: String,
+    /// The principal whose rules alone may use it, by name.
+    pub owner: Option<String>,
+    pub enabled: bool,
+    /// The rest of the document, as JSON.
+    #[sea_orm(column_type = "Text")]
+    pub document: String,
+    /// Grows with every change.
+    pub version: i64,
+    /// Milliseconds since 1970, as all times.
+    pub created_at: i64,
+    pub updated_at: i64,
+}
+
+/// No relation is followed by the entities: the store joins where it has to.
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

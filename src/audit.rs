@@ -1,0 +1,101 @@
+//! The record of what was issued, refused and changed. It never holds an assertion, a token or a secret.
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::clock::Timestamp;
+use crate::ids::{CredentialId, EventId};
+use crate::reason::Reason;
+
+/// One event.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AuditEvent {
+    /// Its id, which holds its time; the `error_id` of a refusal.
+    pub id: EventId,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Why it was refused.
+    pub reason: Option<Reason>,
+    /// The trusted issuer, by name.
+    pub trusted_issuer: Option<String>,
+    /// The newest federated credential of the token, or the one that came closest.
+    pub credential: Option<CredentialId>,
+    /// The principal, by name.
+    pub principal: Option<String>,
+    /// The resource URI.
+    pub resource: Option<String>,
+    /// The client that asked, or the subject of the admin token.
+    pub client_id: Option<String>,
+    /// The `jti` of the issued token.
+    pub token_id: Option<String>,
+    /// Where the request came from.
+    pub address: Option<IpAddr>,
+    /// The rest: workload, verdicts, or the object before and after.
+    pub detail: Map<String, Value>,
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// A token was issued.
+    Issued,
+    /// A valid assertion was refused.
+    Refused,
+    /// An object was made.
+    Created,
+    /// An object was changed.
+    Updated,
+    /// An object was removed.
+    Deleted,
+}
+
+impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 5] = [Self::Issued, Self::Refused, Self::Created, Self::Updated, Self::Deleted];
+
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Issued => "issued",
+            Self::Refused => "refused",
+            Self::Created => "created",
+            Self::Updated => "updated",
+            Self::Deleted => "deleted",
+        }
+    }
+
+    /// Reads the word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|outcome| outcome.as_str() == word)
+    }
+
+    /// Whether it is about the token endpoint, or about an object.
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Issued | Self::Refused => "token",
+            Self::Created | Self::Updated | Self::Deleted => "change",
+        }
+    }
+}
+
+impl AuditEvent {
+    /// An event of which only the time and the outcome are known.
+    pub fn new(now: Timestamp, outcome: Outcome) -> Self {
+        Self {
+            id: EventId::new(now),
+            outcome,
+            reason: None,
+            trusted_issuer: None,
+            credential: None,
+            principal: None,
+            resource: None,
+            client_id: None,
+            token_id: None,
+            address: None,
+            detail: Map::new(),
+        }
+    }
+}

@@ -1,0 +1,121 @@
+use std::net::SocketAddr;
+
+use url::{Host, Url};
+
+/// Our own public URLs, all of them below the issuer identifier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnUrls {
+    issuer: String,
+    path: String,
+}
+
+impl OwnUrls {
+    /// Takes an issuer identifier: an https URL without query and fragment (RFC 8414 section 2), or http where we listen on
+    /// the loopback interface only.
+    pub fn new(issuer: &str, listen: SocketAddr) -> Result<Self, String> {
+        let url = Url::parse(issuer).map_err(|error| format!("`{issuer}` is not a URL: {error}"))?;
+        let loopback = match url.host() {
+            Some(Host::Ipv4(ip)) => ip.is_loopback(),
+            Some(Host::Ipv6(ip)) => ip.is_loopback(),
+            Some(Host::Domain(name)) => name == "localhost",
+            None => false,
+        };
+        match url.scheme() {
+            "https" => {}
+            "http" if loopback && listen.ip().is_loopback() => {}
+            "http" => {
+                return Err(format!("`{issuer}` is http; that is allowed on a loopback listener only, use https"));
+            }
+            _ => return Err(format!("`{issuer}` is not an https URL")),
+        }
+        if issuer.contains(['?', '#']) || !url.username().is_empty() || url.password().is_some() {
+            return Err(format!("`{issuer}` has a query, a fragment or a user name"));
+        }
+        // The identifier is compared byte for byte by everybody, so it has to be spelled the way URLs are spelled.
+        let canonical = url.as_str();
+        if issuer != canonical && format!("{issuer}/") != canonical {
+            return Err(format!("`{issuer}` is spelled unusually; write `{}`", canonical.trim_end_matches('/')));
+        }
+        Ok(Self { issuer: issuer.to_owned(), path: url.path().trim_end_matches('/').to_owned() })
+    }
+
+    /// The issuer identifier, exactly as configured.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// The issuer's path without a slash at the end; empty at the root.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The URL of a path below the issuer.
+    pub fn at(&self, path: &str) -> String {
+        format!("{}{path}", self.issuer.trim_end_matches('/'))
+    }
+
+    /// The token endpoint.
+    pub fn token_endpoint(&self) -> String {
+        self.at("/token")
+    }
+
+    /// The resource URI of our own admin API: the `aud` of its tokens.
+    pub fn admin_resource(&self) -> String {
+        self.at("/admin")
+    }
+
+    /// The audiences that assertions may have unless a trusted issuer says otherwise (decision D-08).
+    pub fn default_audiences(&self) -> Vec<String> {
+        vec![self.issuer.clone(), self.token_endpoint()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn urls(issuer: &str, listen: &str) -> Result<OwnUrls, String> {
+        OwnUrls::new(issuer, listen.parse().unwrap())
+    }
+
+    #[test]
+    fn rfc8414_2_1__the_issuer_is_an_https_url_without_query_and_fragment() {
+        for issuer in [
+            "https://as.test?x",
+            "https://as.test#",
+            "https://as.test/#x",
+            "ftp://as.test",
+            "as.test",
+            "https://u@as.test",
+            "HTTPS://as.test",
+            "https://AS.test",
+            "https://as.test:443",
+            "https://as.test/a/../b",
+        ] {
+            assert!(urls(issuer, "127.0.0.1:1").is_err(), "{issuer}");
+        }
+        for issuer in
+            ["https://as.test", "https://as.test/", "https://as.test/t", "https://as.test/t/", "https://as.test:8443"]
+        {
+            assert!(urls(issuer, "0.0.0.0:1").is_ok(), "{issuer}");
+        }
+    }
+
+    #[test]
+    fn rfc6749_3_2_1__http_is_for_loopback_listeners_only() {
+        assert!(urls("http://127.0.0.1:8080", "127.0.0.1:8080").is_ok());
+        assert!(urls("http://localhost:8080", "[::1]:8080").is_ok());
+        assert!(urls("http://127.0.0.1:8080", "0.0.0.0:8080").is_err());
+        assert!(urls("http://as.test", "127.0.0.1:8080").is_err());
+    }
+
+    #[test]
+    fn our_urls_lie_below_the_issuer() {
+        let root = urls("https://as.test", "127.0.0.1:1").unwrap();
+        assert_eq!((root.path(), root.token_endpoint().as_str()), ("", "https://as.test/token"));
+        let tenant = urls("https://as.test/t/", "127.0.0.1:1").unwrap();
+        assert_eq!((tenant.path(), tenant.issuer()), ("/t", "https://as.test/t/"));
+        assert_eq!(tenant.admin_resource(), "https://as.test/t/admin");
+        assert_eq!(tenant.default_audiences(), ["https://as.test/t/", "https://as.test/t/token"]);
+    }
+}

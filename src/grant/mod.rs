@@ -1,0 +1,33 @@
+use serde::{Deserialize, Serialize};
+
+/// The grants of the token endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum GrantType {
+    /// An assertion of a trusted issuer (RFC 7523 section 2.1).
+    #[serde(rename = "urn:ietf:params:oauth:grant-type:jwt-bearer")]
+    JwtBearer,
+}
+
+impl GrantType {
+    /// Every grant.
+    pub const ALL: [Self; 1] = [Self::JwtBearer];
+
+    /// The value of `grant_type`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::JwtBearer => "urn:ietf:params:oauth:grant-type:jwt-bearer",
+        }
+    }
+
+    /// The name in a trusted issuer's `grants`.
+    pub const fn short_name(self) -> &'static str {
+        match self {
+            Self::JwtBearer => "jwt-bearer",
+        }
+    }
+
+    /// Reads the value of `grant_type`, byte for byte.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|grant| grant.name() == name)
+    }
+}

@@ -1,0 +1,187 @@
+use carnet_resource_server::PackagePattern;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::reader::Reader;
+use super::{Document, Kind, ReadContext, members};
+use crate::clock::Timestamp;
+use crate::trust::{Problem, Warning};
+
+/// How many permissions a rule may have.
+const MAX_PERMISSIONS: usize = 100;
+
+/// A rule: which assertions of one trusted issuer may act for one principal, with which permissions.
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
+pub struct FederatedCredentialDocument {
+    /// The principal it acts for, by name.
+    pub principal: String,
+    /// The trusted issuer it is about, by name.
+    pub trusted_issuer: String,
+    /// What an assertion has to be; the fields are those of the trusted issuer's profile.
+    #[serde(rename = "match")]
+    #[schema(value_type = Object)]
+    pub matcher: Map<String, Value>,
+    /// What a match gives.
+    pub permissions: Vec<PermissionDocument>,
+    /// When it ends.
+    #[serde(serialize_with = "time")]
+    #[schema(value_type = Option<String>)]
+    pub expires_at: Option<Timestamp>,
+    /// When somebody should look at it again; it stays in force.
+    #[serde(serialize_with = "time")]
+    #[schema(value_type = Option<String>)]
+    pub review_at: Option<Timestamp>,
+    /// Whether it is switched on.
+    pub enabled: bool,
+}
+
+/// What becomes of a rule.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CredentialState {
+    /// The pinned ids.
+    pub pinned: Map<String, Value>,
+    /// Until when it waits for its first match, if it is pending.
+    pub pending_until: Option<Timestamp>,
+    /// Grows when what the rule means changes.
+    pub revision: u32,
+    /// When it last gave a token, to within some seconds.
+    pub last_used_at: Option<Timestamp>,
+}
+
+/// What a match gives at one resource server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct PermissionDocument {
+    /// The resource server, by name.
+    pub resource_server: String,
+    /// The actions, of those the resource server has.
+    pub actions: Vec<String>,
+    /// Package names, or patterns in which `*` is any run of characters.
+    pub packages: Vec<String>,
+    /// The owner of the packages, by name; the credential's principal unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+}
+
+#[expect(clippy::ref_option, reason = "the signature serde asks for")]
+fn time<S: serde::Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    match at {
+        Some(at) => serializer.collect_str(at),
+        None => serializer.serialize_none(),
+    }
+}
+
+impl Document for FederatedCredentialDocument {
+    const KIND: Kind = Kind::FederatedCredential;
+    type State = CredentialState;
+
+    /// Reads all but the meaning of `match`, which depends on the profile of the trusted issuer.
+    fn read(given: &Map<String, Value>, _: ReadContext<'_>) -> Result<Self, Vec<Problem>> {
+        let mut reader = Reader::new(given);
+        let principal = required_name(&mut reader, "principal");
+        let trusted_issuer = required_name(&mut reader, "trusted_issuer");
+        let matcher = match reader.value("match") {
+            Some(Value::Object(matcher)) => matcher.clone(),
+            Some(_) => {
+                reader.problem("match", "is an object");
+                Map::new()
+            }
+            None => {
+                reader.problem("match", "is required");
+                Map::new()
+            }
+        };
+        let permissions = match reader.value("permissions") {
+            Some(Value::Array(elements)) if (1..=MAX_PERMISSIONS).contains(&elements.len()) => {
+                let mut permissions = Vec::new();
+                for (at, element) in elements.iter().enumerate() {
+                    match permission(element) {
+                        Ok(permission) => permissions.push(permission),
+                        Err(problems) => {
+                            let inside = |p: Problem| Problem::new(format!("/{at}{}", p.pointer), p.detail);
+                            reader.problems_in("permissions", problems.into_iter().map(inside).collect());
+                        }
+                    }
+                }
+                permissions
+            }
+            _ => {
+                reader.problem("permissions", format!("is a list of 1 to {MAX_PERMISSIONS} permissions"));
+                Vec::new()
+            }
+        };
+        let document = Self {
+            principal,
+            trusted_issuer,
+            matcher,
+            permissions,
+            expires_at: reader.time("expires_at"),
+            review_at: reader.time("review_at"),
+            enabled: reader.boolean("enabled").unwrap_or(true),
+        };
+        reader.finish(document)
+    }
+
+    fn shown(&self, _: ReadContext<'_>) -> Map<String, Value> {
+        let mut shown = members(self);
+        for name in ["expires_at", "review_at"] {
+            shown.entry(name).or_insert(Value::Null);
+        }
+        let permissions: Vec<Value> = self
+            .permissions
+            .iter()
+            .map(|permission| {
+                let owner = permission.owner.as_ref().unwrap_or(&self.principal);
+                json!({
+                    "resource_server": permission.resource_server, "actions": permission.actions,
+                    "packages": permission.packages, "owner": owner,
+                })
+            })
+            .collect();
+        shown.insert("permissions".to_owned(), permissions.into());
+        shown
+    }
+
+    fn exported(&self) -> Map<String, Value> {
+        members(self)
+    }
+
+    fn warnings(&self, _: ReadContext<'_>) -> Vec<Warning> {
+        let everything = self.permissions.iter().any(|permission| permission.packages.iter().any(|name| name == "*"));
+        let warning = Warning {
+            code: "any_package".to_owned(),
+            detail: "the pattern * covers every package of the owner, those made tomorrow too".to_owned(),
+        };
+        everything.then_some(warning).into_iter().collect()
+    }
+}
+
+fn required_name(reader: &mut Reader<'_>, name: &'static str) -> String {
+    if reader.value(name).is_none() {
+        reader.problem(name, "is required");
+    }
+    reader.name(name).unwrap_or_default()
+}
+
+fn permission(element: &Value) -> Result<PermissionDocument, Vec<Problem>> {
+    let Value::Object(given) = element else {
+        return Err(vec![Problem::new("", "is an object of resource_server, actions, packages and owner")]);
+    };
+    let mut reader = Reader::new(given);
+    let resource_server = required_name(&mut reader, "resource_server");
+    let mut list = |name: &'static str| {
+        let texts = reader.texts(name).unwrap_or_default();
+        if texts.is_empty() {
+            reader.problem(name, "names at least one");
+        }
+        texts
+    };
+    let actions = list("actions");
+    let packages = list("packages");
+    for package in &packages {
+        if let Err(error) = PackagePattern::try_from(package.clone()) {
+            reader.problem("packages", error.to_string());
+        }
+    }
+    let owner = reader.name("owner");
+    reader.finish(PermissionDocument { resource_server, actions, packages, owner })
+}

@@ -1,0 +1,199 @@
+use serde_json::{Map, Value};
+
+use crate::clock::Timestamp;
+use crate::trust::Problem;
+
+/// Members that an answer has and a body need not: they are ignored when they come back.
+const READ_ONLY: [&str; 11] = [
+    "id",
+    "name",
+    "state",
+    "pinned",
+    "revision",
+    "warnings",
+    "created_at",
+    "updated_at",
+    "last_used_at",
+    "client_id",
+    "version",
+];
+
+/// Reads the members of a document one by one and remembers every mistake.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    members: &'a Map<String, Value>,
+    known: Vec<&'static str>,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads these members.
+    pub fn new(members: &'a Map<String, Value>) -> Self {
+        Self { members, known: Vec::new(), problems: Vec::new() }
+    }
+
+    /// Notes a mistake at a member, or at `""` for the whole.
+    pub fn problem(&mut self, name: &str, detail: impl Into<String>) {
+        let pointer = if name.is_empty() { String::new() } else { format!("/{name}") };
+        self.problems.push(Problem::new(pointer, detail));
+    }
+
+    /// Notes mistakes found inside a member.
+    pub fn problems_in(&mut self, name: &str, problems: Vec<Problem>) {
+        let inside = |problem: Problem| Problem::new(format!("/{name}{}", problem.pointer), problem.detail);
+        self.problems.extend(problems.into_iter().map(inside));
+    }
+
+    /// The value of a member, unless it is absent or `null`.
+    pub fn value(&mut self, name: &'static str) -> Option<&'a Value> {
+        self.known.push(name);
+        self.members.get(name).filter(|value| !value.is_null())
+    }
+
+    /// A text.
+    pub fn text(&mut self, name: &'static str) -> Option<String> {
+        let value = self.value(name)?;
+        match value.as_str() {
+            Some(text) if !text.is_empty() && text.len() <= 64 * 1024 && !text.contains('\0') => Some(text.to_owned()),
+            _ => {
+                self.problem(name, "is a string that is not empty");
+                None
+            }
+        }
+    }
+
+    /// A text that has to be there.
+    pub fn required_text(&mut self, name: &'static str) -> String {
+        let absent = self.value(name).is_none();
+        if absent {
+            self.problem(name, "is required");
+        }
+        self.text(name).unwrap_or_default()
+    }
+
+    /// A truth value.
+    pub fn boolean(&mut self, name: &'static str) -> Option<bool> {
+        let value = self.value(name)?;
+        if value.as_bool().is_none() {
+            self.problem(name, "is true or false");
+        }
+        value.as_bool()
+    }
+
+    /// A whole number in a range.
+    pub fn integer(&mut self, name: &'static str, range: std::ops::RangeInclusive<i64>) -> Option<i64> {
+        let value = self.value(name)?;
+        let number = value.as_i64().filter(|number| range.contains(number));
+        if number.is_none() {
+            self.problem(name, format!("is a whole number from {} to {}", range.start(), range.end()));
+        }
+        number
+    }
+
+    /// A list of texts, none twice.
+    pub fn texts(&mut self, name: &'static str) -> Option<Vec<String>> {
+        let value = self.value(name)?;
+        let texts: Option<Vec<String>> = value.as_array().and_then(|elements| {
+            let text = |element: &Value| element.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+            elements.iter().map(text).collect()
+        });
+        match texts {
+            None => self.problem(name, "is a list of strings that are not empty"),
+            Some(ref texts) if texts.iter().enumerate().any(|(at, text)| texts.iter().take(at).any(|t| t == text)) => {
+                self.problem(name, "names something twice");
+            }
+            Some(_) => {}
+        }
+        texts
+    }
+
+    /// A point in time in RFC 3339.
+    pub fn time(&mut self, name: &'static str) -> Option<Timestamp> {
+        let value = self.value(name)?;
+        let time = value.as_str().and_then(Timestamp::parse_rfc3339);
+        if time.is_none() {
+            self.problem(name, "is a time in RFC 3339, for example 2027-01-31T00:00:00Z");
+        }
+        time
+    }
+
+    /// Something that parses.
+    pub fn parsed<T, E: std::fmt::Display>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let text = self.text(name)?;
+        parse(&text).map_err(|error| self.problem(name, error.to_string())).ok()
+    }
+
+    /// The name of another object.
+    pub fn name(&mut self, name: &'static str) -> Option<String> {
+        let text = self.text(name)?;
+        if check_name(&text).is_err() {
+            self.problem(name, NAME_FORM);
+        }
+        Some(text)
+    }
+
+    /// Ends: members that nobody asked for are mistakes too.
+    pub fn finish<T>(mut self, document: T) -> Result<T, Vec<Problem>> {
+        let known = self.known.join(", ");
+        for name in self.members.keys() {
+            if !self.known.contains(&name.as_str()) && !READ_ONLY.contains(&name.as_str()) {
+                let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+                self.problems.push(Problem::new(pointer, format!("is not known here; the members are {known}")));
+            }
+        }
+        if self.problems.is_empty() { Ok(document) } else { Err(self.problems) }
+    }
+}
+
+const NAME_FORM: &str = "a name begins with a letter or digit and holds letters, digits, `.`, `_` and `-`, 128 at most";
+
+/// Checks the name of an object.
+pub fn check_name(name: &str) -> Result<(), &'static str> {
+    let begins = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let holds = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
+    if begins && holds && name.len() <= 128 { Ok(()) } else { Err(NAME_FORM) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_mistake_is_reported_with_its_place() {
+        let document = json!({
+            "text": "", "number": 7, "flag": "true", "list": ["a", "a"], "list2": ["a", 1], "time": "tomorrow",
+            "name": "-x", "unknown/~": 1, "id": "ignored", "created_at": "ignored", "absent": null
+        });
+        let mut reader = Reader::new(document.as_object().unwrap());
+        assert_eq!(reader.text("text"), None);
+        assert_eq!(reader.required_text("absent"), "");
+        assert_eq!(reader.integer("number", 0..=6), None);
+        assert_eq!(reader.boolean("flag"), None);
+        reader.texts("list");
+        reader.texts("list2");
+        assert_eq!(reader.time("time"), None);
+        reader.name("name");
+        reader.problems_in("match", vec![Problem::new("/ref", "x")]);
+        let problems = reader.finish(()).unwrap_err();
+        let pointers: Vec<_> = problems.iter().map(|problem| problem.pointer.as_str()).collect();
+        let expected =
+            ["/text", "/absent", "/number", "/flag", "/list", "/list2", "/time", "/name", "/match/ref", "/unknown~1~0"];
+        assert_eq!(pointers, expected);
+    }
+
+    #[test]
+    fn names_have_one_form() {
+        for name in ["a", "A.b_c-d", "0", &"x".repeat(128)] {
+            assert!(check_name(name).is_ok(), "{name}");
+        }
+        for name in ["", "-a", ".a", "_a", "a b", "a/b", "a:b", "é", "a\0", &"x".repeat(129)] {
+            assert!(check_name(name).is_err(), "{name}");
+        }
+    }
+}

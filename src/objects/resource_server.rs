@@ -1,0 +1,170 @@
+use carnet_resource_server::PackageNames;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use url::Url;
+
+use super::reader::Reader;
+use super::{Document, Kind, ReadContext, members};
+use crate::ids::ResourceServerId;
+use crate::token::ScopeSet;
+use crate::trust::{Problem, ResourceServer, Warning};
+
+const DEFAULT_LIFETIME: i64 = 900;
+
+/// A registry: the resource server that tokens are for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ResourceServerDocument {
+    /// Its absolute URI, exactly: the `aud` of its tokens (RFC 8707 section 2).
+    pub resource: String,
+    /// Other URIs by which it may be requested.
+    pub aliases: Vec<String>,
+    /// The actions that permissions may hold; they are the scope of its tokens.
+    pub actions: Vec<String>,
+    /// How its ecosystem compares package names.
+    #[schema(value_type = String)]
+    pub package_names: PackageNames,
+    /// How long its tokens live, in seconds: 60 to 3600, 900 unless given.
+    pub token_lifetime_seconds: Option<i64>,
+    /// Whether every request has to name the principal.
+    pub require_principal: bool,
+    /// Whether only runs for a protected ref, or rules that bind an environment, count.
+    pub require_protected_ref_or_environment: bool,
+    /// Whether it is switched on.
+    pub enabled: bool,
+}
+
+impl Document for ResourceServerDocument {
+    const KIND: Kind = Kind::ResourceServer;
+    type State = ();
+
+    fn read(given: &Map<String, Value>, context: ReadContext<'_>) -> Result<Self, Vec<Problem>> {
+        let mut reader = Reader::new(given);
+        let resource = reader.required_text("resource");
+        let aliases = reader.texts("aliases").unwrap_or_default();
+        for (name, uri) in [("resource", &resource)].into_iter().chain(aliases.iter().map(|alias| ("aliases", alias))) {
+            if !uri.is_empty() && !is_resource(uri) {
+                reader.problem(name, "is an absolute URI without fragment, for example https://registry.example/");
+            } else if *uri == context.own.admin_resource() || uri == context.own.issuer() {
+                reader.problem(name, "is a URI of this server itself");
+            }
+        }
+        if aliases.contains(&resource) {
+            reader.problem("aliases", "repeats the resource");
+        }
+        let actions = reader.texts("actions").unwrap_or_default();
+        if actions.is_empty() {
+            reader.problem("actions", "names at least one action");
+        }
+        let is_action = |action: &String| !action.contains(' ') && ScopeSet::parse(action).is_ok();
+        if !actions.iter().all(is_action) {
+            reader
+                .problem("actions", "holds scope tokens: printable ASCII without space, quotation mark and backslash");
+        }
+        if actions.iter().any(|action| action == "admin" || action.starts_with("admin:")) {
+            reader.problem("actions", "may not hold `admin`, which is a scope of this server's own API");
+        }
+        let package_names = reader.value("package_names").map(|value| serde_json::from_value(value.clone()));
+        if matches!(package_names, Some(Err(_))) {
+            reader.problem("package_names", "is one of exact, ascii_case_insensitive, pep503");
+        }
+        let document = Self {
+            resource,
+            aliases,
+            actions,
+            package_names: package_names.and_then(Result::ok).unwrap_or_default(),
+            token_lifetime_seconds: reader.integer("token_lifetime_seconds", 60..=3600),
+            require_principal: reader.boolean("require_principal").unwrap_or(false),
+            require_protected_ref_or_environment: reader
+                .boolean("require_protected_ref_or_environment")
+                .unwrap_or(false),
+            enabled: reader.boolean("enabled").unwrap_or(true),
+        };
+        reader.finish(document)
+    }
+
+    fn shown(&self, context: ReadContext<'_>) -> Map<String, Value> {
+        let mut shown = members(self);
+        let lifetime = self.token_lifetime_seconds.unwrap_or(context.token_lifetime_seconds);
+        shown.insert("token_lifetime_seconds".to_owned(), lifetime.into());
+        shown
+    }
+
+    fn exported(&self) -> Map<String, Value> {
+        members(self)
+    }
+
+    fn warnings(&self, _: ReadContext<'_>) -> Vec<Warning> {
+        let long = self.token_lifetime_seconds.filter(|seconds| *seconds > DEFAULT_LIFETIME);
+        let warning = |seconds| Warning {
+            code: "long_lifetime".to_owned(),
+            detail: format!("a stolen token is good for {seconds} seconds; 99 % of uploads are over within 900"),
+        };
+        long.map(warning).into_iter().collect()
+    }
+}
+
+impl ResourceServerDocument {
+    /// What trust is decided from.
+    pub fn compile(&self, id: ResourceServerId, name: &str, default_lifetime: i64) -> ResourceServer {
+        ResourceServer {
+            id,
+            name: name.to_owned(),
+            resource: self.resource.clone(),
+            aliases: self.aliases.clone(),
+            actions: self.actions.clone(),
+            package_names: self.package_names,
+            token_lifetime_seconds: self.token_lifetime_seconds.unwrap_or(default_lifetime),
+            require_principal: self.require_principal,
+            require_protected_ref_or_environment: self.require_protected_ref_or_environment,
+            enabled: self.enabled,
+        }
+    }
+}
+
+/// Whether a text can be a resource indicator: an absolute URI without fragment, spelled as a URI.
+pub(crate) fn is_resource(text: &str) -> bool {
+    text.len() <= 2048
+        && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>\\^`{|}#".contains(&byte))
+        && Url::parse(text).is_ok_and(|url| {
+            let web = matches!(url.scheme(), "http" | "https");
+            let has_authority = text.split_once(':').is_some_and(|(_, rest)| rest.starts_with("//"));
+            (!web || has_authority)
+                && url.username().is_empty()
+                && url.password().is_none()
+                && url.scheme() != "javascript"
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc8707_2_1__a_resource_is_an_absolute_uri_without_fragment() {
+        for uri in
+            ["https://registry.example/", "https://r.example/a?b=c", "urn:example:registry", "https://r.example:8443"]
+        {
+            assert!(is_resource(uri), "{uri}");
+        }
+        for uri in [
+            "",
+            "/x",
+            "x",
+            "//host",
+            "https://r/#f",
+            "https://r/#",
+            " ",
+            "%20",
+            "https://r/ x",
+            "javascript:alert(1)",
+            "https://r@evil/",
+            "https://",
+            "https:r.example",
+            "https://r\\evil",
+            "https://r/\"",
+        ] {
+            assert!(!is_resource(uri), "{uri}");
+        }
+        assert!(!is_resource(&format!("https://r/{}", "a".repeat(8192))));
+    }
+}

@@ -1,0 +1,125 @@
+use std::net::IpAddr;
+
+use carnet_entity::audit_event;
+use sea_orm::{
+    ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    Statement, Value as DbValue,
+};
+use serde_json::Value;
+
+use super::{Store, StoreError, json};
+use crate::audit::{AuditEvent, Outcome};
+use crate::clock::Timestamp;
+use crate::ids::{self, CredentialId, EventId};
+
+const COLUMNS: [&str; 12] = [
+    "id",
+    "kind",
+    "outcome",
+    "reason",
+    "trusted_issuer",
+    "credential_id",
+    "principal",
+    "resource",
+    "client_id",
+    "token_id",
+    "address",
+    "detail",
+];
+
+/// Which events a list holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditFilter {
+    /// About this federated credential.
+    pub credential: Option<CredentialId>,
+    /// About this principal, by name.
+    pub principal: Option<String>,
+    /// With this outcome.
+    pub outcome: Option<Outcome>,
+    /// Not before this time.
+    pub since: Option<Timestamp>,
+}
+
+impl Store {
+    /// Records events that are not part of another transaction.
+    pub async fn record(&self, events: &[AuditEvent]) -> Result<(), StoreError> {
+        let transaction = self.begin().await?;
+        insert(&transaction, events).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// Events, the latest first, beginning before one.
+    pub async fn audit_events(
+        &self,
+        filter: &AuditFilter,
+        before: Option<EventId>,
+        limit: u64,
+    ) -> Result<Vec<AuditEvent>, StoreError> {
+        let mut query = audit_event::Entity::find().order_by_desc(audit_event::Column::Id).limit(limit);
+        if let Some(credential) = filter.credential {
+            query = query.filter(audit_event::Column::CredentialId.eq(credential.0));
+        }
+        if let Some(principal) = &filter.principal {
+            query = query.filter(audit_event::Column::Principal.eq(principal));
+        }
+        if let Some(outcome) = filter.outcome {
+            query = query.filter(audit_event::Column::Outcome.eq(outcome.as_str()));
+        }
+        if let Some(since) = filter.since {
+            query = query.filter(audit_event::Column::Id.gte(ids::first_at(since)));
+        }
+        if let Some(before) = before {
+            query = query.filter(audit_event::Column::Id.lt(before.0));
+        }
+        query.all(&self.read).await?.into_iter().map(event).collect()
+    }
+}
+
+fn event(row: audit_event::Model) -> Result<AuditEvent, StoreError> {
+    Ok(AuditEvent {
+        id: EventId(row.id),
+        outcome: Outcome::from_word(&row.outcome).ok_or(StoreError::Corrupt(row.outcome))?,
+        reason: row.reason.and_then(|reason| reason.parse().ok()),
+        trusted_issuer: row.trusted_issuer,
+        credential: row.credential_id.map(CredentialId),
+        principal: row.principal,
+        resource: row.resource,
+        client_id: row.client_id,
+        token_id: row.token_id,
+        address: row.address.and_then(|address| address.parse::<IpAddr>().ok()),
+        detail: json(&row.detail)?,
+    })
+}
+
+/// Inserts events as one statement: it is on the path of every token.
+pub(super) async fn insert(connection: &impl ConnectionTrait, events: &[AuditEvent]) -> Result<(), StoreError> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let sql = format!(
+        "INSERT INTO audit_event ({}) VALUES {}",
+        COLUMNS.join(", "),
+        super::ledger::placeholders(events.len(), COLUMNS.len())
+    );
+    let values: Vec<DbValue> = events.iter().flat_map(values).collect();
+    let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
+    connection.execute_raw(statement).await?;
+    Ok(())
+}
+
+fn values(event: &AuditEvent) -> [DbValue; COLUMNS.len()] {
+    [
+        event.id.0.into(),
+        event.outcome.kind().into(),
+        event.outcome.as_str().into(),
+        event.reason.map(|reason| reason.code().to_owned()).into(),
+        event.trusted_issuer.clone().into(),
+        event.credential.map(|credential| credential.0).into(),
+        event.principal.clone().into(),
+        event.resource.clone().into(),
+        event.client_id.clone().into(),
+        event.token_id.clone().into(),
+        event.address.map(|address| address.to_string()).into(),
+        Value::Object(event.detail.clone()).to_string().into(),
+    ]
+}

@@ -1,0 +1,110 @@
+//! The change counter: every change of an object takes the next number, so replicas know what to read again.
+
+use carnet_entity::{change, change_counter};
+use sea_orm::sea_query::Expr;
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, ExprTrait as _, QueryFilter as _,
+    QueryOrder as _,
+};
+
+use super::{Store, StoreError};
+use crate::clock::Timestamp;
+use crate::objects::Kind;
+
+/// What a change is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ChangeKind {
+    /// An object.
+    Object(Kind),
+    /// A signing key.
+    SigningKey,
+}
+
+impl ChangeKind {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Object(kind) => kind.table(),
+            Self::SigningKey => "signing_keys",
+        }
+    }
+
+    fn from_word(word: &str) -> Option<Self> {
+        if word == "signing_keys" {
+            return Some(Self::SigningKey);
+        }
+        Kind::ALL.into_iter().find(|kind| kind.table() == word).map(Self::Object)
+    }
+}
+
+/// The changes after a version.
+#[derive(Debug)]
+pub(super) struct Changes {
+    /// The version up to which they go.
+    pub version: i64,
+    /// What they are about; none if so much happened that everything has to be read again.
+    pub about: Option<Vec<(ChangeKind, String)>>,
+}
+
+impl Store {
+    /// The present value of the counter.
+    pub async fn version(&self) -> Result<i64, StoreError> {
+        Ok(version(&self.read).await?)
+    }
+
+    pub(super) async fn changes_after(&self, from: i64) -> Result<Changes, StoreError> {
+        let version = self.version().await?;
+        if version == from {
+            return Ok(Changes { version, about: Some(Vec::new()) });
+        }
+        Ok(Changes { version, about: about(&self.read, from, version).await? })
+    }
+}
+
+pub(super) async fn version(connection: &impl ConnectionTrait) -> Result<i64, DbErr> {
+    let row = change_counter::Entity::find_by_id(1).one(connection).await?;
+    Ok(row.map_or(0, |row| row.value))
+}
+
+/// What changed from one version to another; none if the record does not go back so far.
+pub(super) async fn about(
+    connection: &impl ConnectionTrait,
+    from: i64,
+    to: i64,
+) -> Result<Option<Vec<(ChangeKind, String)>>, StoreError> {
+    let rows = change::Entity::find()
+        .filter(change::Column::Version.gt(from))
+        .filter(change::Column::Version.lte(to))
+        .order_by_asc(change::Column::Version)
+        .all(connection)
+        .await?;
+    // The numbers have no gaps, so a missing one was pruned.
+    if i64::try_from(rows.len()).ok() != Some(to.saturating_sub(from)) {
+        return Ok(None);
+    }
+    let about = rows.into_iter().map(|row| ChangeKind::from_word(&row.kind).map(|kind| (kind, row.object_id)));
+    Ok(about.collect())
+}
+
+/// Takes the next number for a change. The counter's row stays locked until the transaction ends, so numbers appear in order.
+pub(super) async fn record(
+    connection: &impl ConnectionTrait,
+    kind: ChangeKind,
+    object_id: &str,
+    now: Timestamp,
+) -> Result<i64, DbErr> {
+    let updated = change_counter::Entity::update_many()
+        .col_expr(change_counter::Column::Value, Expr::col(change_counter::Column::Value).add(1))
+        .filter(change_counter::Column::Id.eq(1))
+        .exec_with_returning(connection)
+        .await?;
+    let version = updated.first().map(|row| row.value).ok_or(DbErr::RecordNotUpdated)?;
+    change::Entity::insert(change::ActiveModel {
+        version: Set(version),
+        kind: Set(kind.word().to_owned()),
+        object_id: Set(object_id.to_owned()),
+        at: Set(now.millis()),
+    })
+    .exec_without_returning(connection)
+    .await?;
+    Ok(version)
+}

@@ -1,0 +1,164 @@
+//! The database: SQLite in a file, or PostgreSQL. Entities stay in here; what comes out are domain types.
+
+mod audit;
+mod changes;
+mod ledger;
+mod objects;
+mod pruning;
+mod signing_keys;
+mod snapshots;
+
+use std::time::Duration;
+
+use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, SqlErr,
+    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
+};
+
+pub use audit::AuditFilter;
+pub use changes::ChangeKind;
+pub use ledger::{Committed, Dependencies, Issuance, Ledger, Pin};
+pub use objects::{Filter, Page, Persist, StoredCredential, Write};
+pub use signing_keys::{KeyState, StoredKey};
+pub use snapshots::{Loading, compile_credential, compile_issuer};
+
+use crate::config::DatabaseUrl;
+
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long SQLite waits for another process that writes, such as `carnet apply` beside a server.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Any number, as long as every replica takes the same.
+const MIGRATION_LOCK: i64 = 0x0063_6172_6e65_7401;
+
+/// The database.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// SQLite has one writer; PostgreSQL takes the same pool for both.
+    write: DatabaseConnection,
+    read: DatabaseConnection,
+}
+
+/// What went wrong in the database.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be reached, or failed.
+    #[error("the database failed: {0}")]
+    Unavailable(#[from] DbErr),
+    /// Another object has this name or URI.
+    #[error("{0}")]
+    Taken(String),
+    /// Something refers to the object.
+    #[error("{0}")]
+    InUse(String),
+    /// Somebody else changed the object in between.
+    #[error("the object was changed in between")]
+    Changed,
+    /// A row cannot be read.
+    #[error("a row of the database cannot be read: {0}")]
+    Corrupt(String),
+}
+
+impl Store {
+    /// Opens the database and brings its schema up to date.
+    pub async fn open(url: &DatabaseUrl) -> Result<Self, StoreError> {
+        let store = if url.is_sqlite() { Self::open_sqlite(url).await? } else { Self::open_postgres(url).await? };
+        store.migrate().await?;
+        Ok(store)
+    }
+
+    async fn open_sqlite(url: &DatabaseUrl) -> Result<Self, StoreError> {
+        let options = |connections: u32| {
+            let mut options = ConnectOptions::new(url.as_str());
+            options
+                .max_connections(connections)
+                .acquire_timeout(ACQUIRE_TIMEOUT)
+                .test_before_acquire(false)
+                .sqlx_logging(false);
+            options.map_sqlx_sqlite_opts(|sqlite| {
+                sqlite
+                    .create_if_missing(true)
+                    .journal_mode(SqliteJournalMode::Wal)
+                    // A commit has to survive a power failure: single use rests on it.
+                    .synchronous(SqliteSynchronous::Full)
+                    .busy_timeout(BUSY_TIMEOUT)
+                    .foreign_keys(true)
+                    .statement_cache_capacity(512)
+            });
+            options
+        };
+        let write = Database::connect(options(1)).await?;
+        let read = Database::connect(options(4)).await?;
+        Ok(Self { write, read })
+    }
+
+    async fn open_postgres(url: &DatabaseUrl) -> Result<Self, StoreError> {
+        let mut options = ConnectOptions::new(url.as_str());
+        options
+            .max_connections(16)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_timeout(ACQUIRE_TIMEOUT)
+            .sqlx_logging(false);
+        options.map_sqlx_postgres_opts(|postgres| {
+            // The role's or the cluster's setting may be weaker; single use rests on this one.
+            postgres.options([("synchronous_commit", "on")]).statement_cache_capacity(512)
+        });
+        let pool = Database::connect(options).await?;
+        Ok(Self { write: pool.clone(), read: pool })
+    }
+
+    /// Several replicas may start at once, so one at a time.
+    async fn migrate(&self) -> Result<(), StoreError> {
+        if self.backend() == DbBackend::Postgres {
+            let lock = self.write.begin().await?;
+            lock.execute_raw(self.statement("SELECT pg_advisory_xact_lock($1)", [MIGRATION_LOCK.into()])).await?;
+            carnet_migration::up(&self.write).await?;
+            lock.commit().await?;
+        } else {
+            carnet_migration::up(&self.write).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        Ok(self.read.ping().await?)
+    }
+
+    /// Closes the connections.
+    pub async fn close(self) -> Result<(), StoreError> {
+        self.read.close().await?;
+        Ok(self.write.close().await?)
+    }
+
+    /// Begins a transaction that will write.
+    async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
+        let options = TransactionOptions {
+            // A transaction that reads first and then finds another writer in its way cannot go on.
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        self.write.begin_with_options(options).await
+    }
+
+    fn backend(&self) -> DbBackend {
+        self.write.get_database_backend()
+    }
+
+    fn statement(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
+        Statement::from_sql_and_values(self.backend(), sql, values)
+    }
+}
+
+/// Turns the database's complaint about a constraint into what it means here.
+fn constraint(error: DbErr, taken: &str, in_use: &str) -> StoreError {
+    match error.sql_err() {
+        Some(SqlErr::UniqueConstraintViolation(_)) => StoreError::Taken(taken.to_owned()),
+        Some(SqlErr::ForeignKeyConstraintViolation(_)) => StoreError::InUse(in_use.to_owned()),
+        _ => StoreError::Unavailable(error),
+    }
+}
+
+fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|error| StoreError::Corrupt(error.to_string()))
+}

@@ -1,0 +1,75 @@
+//! Removes what nobody needs any more, in steps small enough that nothing else waits for it.
+
+use carnet_entity::{audit_event, change, consumed_assertion, federated_credential};
+use sea_orm::sea_query::Expr;
+use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
+
+use super::{Store, StoreError};
+use crate::clock::Timestamp;
+use crate::ids::{self, CredentialId};
+
+/// Rows removed in one step.
+const STEP: u64 = 1000;
+/// A used assertion is remembered for longer than it could be replayed, in seconds: clocks are set back.
+const CLOCK_MARGIN_SECONDS: i64 = 3600;
+/// How long changes are kept, in seconds. A replica that was away for longer reads everything again.
+const CHANGES_KEPT_SECONDS: i64 = 3600;
+
+impl Store {
+    /// Removes one step of what is over; says whether there was more than that.
+    pub async fn prune(&self, now: Timestamp, audit_retention_days: u32) -> Result<bool, StoreError> {
+        let over = now.plus_seconds(CLOCK_MARGIN_SECONDS.saturating_neg()).millis();
+        let keys: Vec<Vec<u8>> = consumed_assertion::Entity::find()
+            .filter(consumed_assertion::Column::ExpiresAt.lt(over))
+            .order_by_asc(consumed_assertion::Column::ExpiresAt)
+            .limit(STEP)
+            .select_only()
+            .column(consumed_assertion::Column::Key)
+            .into_tuple()
+            .all(&self.read)
+            .await?;
+        let consumed = keys.len();
+        if consumed > 0 {
+            consumed_assertion::Entity::delete_many()
+                .filter(consumed_assertion::Column::Key.is_in(keys))
+                .exec(&self.write)
+                .await?;
+        }
+
+        let oldest = now.plus_seconds(i64::from(audit_retention_days).saturating_mul(-86_400));
+        let events: Vec<uuid::Uuid> = audit_event::Entity::find()
+            .filter(audit_event::Column::Id.lt(ids::first_at(oldest)))
+            .order_by_asc(audit_event::Column::Id)
+            .limit(STEP)
+            .select_only()
+            .column(audit_event::Column::Id)
+            .into_tuple()
+            .all(&self.read)
+            .await?;
+        let audited = events.len();
+        if audited > 0 {
+            audit_event::Entity::delete_many().filter(audit_event::Column::Id.is_in(events)).exec(&self.write).await?;
+        }
+
+        let past = now.plus_seconds(CHANGES_KEPT_SECONDS.saturating_neg()).millis();
+        change::Entity::delete_many().filter(change::Column::At.lt(past)).exec(&self.write).await?;
+        let full = usize::try_from(STEP).unwrap_or(usize::MAX);
+        Ok(consumed == full || audited == full)
+    }
+
+    /// Notes when rules last gave a token. Neither their version nor their revision changes.
+    pub async fn note_use(&self, uses: &[(CredentialId, Timestamp)]) -> Result<(), StoreError> {
+        if uses.is_empty() {
+            return Ok(());
+        }
+        let transaction = self.begin().await?;
+        for (credential, at) in uses {
+            federated_credential::Entity::update_many()
+                .col_expr(federated_credential::Column::LastUsedAt, Expr::value(at.millis()))
+                .filter(federated_credential::Column::Id.eq(credential.0))
+                .exec(&transaction)
+                .await?;
+        }
+        Ok(transaction.commit().await?)
+    }
+}

@@ -1,0 +1,214 @@
+//! From rows to the snapshot that trust is decided from: all of them at start, then only what changed.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use carnet_entity::federated_credential;
+use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
+use serde_json::{Map, Value};
+
+use super::objects::{Persist, with_permissions};
+use super::{ChangeKind, Filter, Store, StoreError, StoredCredential};
+use crate::ids::{CredentialId, ResourceServerId, TrustedIssuerId};
+use crate::objects::{
+    ClientDocument, FederatedCredentialDocument, Kind, PrincipalDocument, ReadContext, ResourceServerDocument, Stored,
+    TrustedIssuerDocument,
+};
+use crate::profile::Profile;
+use crate::trust::{FederatedCredential, PackedRule, Permission, Rule, Snapshot, TrustedIssuer};
+
+/// Rules read at once.
+const CHUNK: u64 = 2000;
+
+/// What compiling rows needs to know.
+pub type Loading<'a> = ReadContext<'a>;
+
+impl Store {
+    /// Everything, as of now.
+    pub async fn snapshot(&self, context: Loading<'_>) -> Result<Snapshot, StoreError> {
+        let mut snapshot = Snapshot::empty();
+        // Read first: what changes while the rows are read is read again.
+        snapshot.version = self.version().await?;
+        for principal in self.all_objects::<PrincipalDocument>().await? {
+            put_principal(&mut snapshot, &principal);
+        }
+        for issuer in self.all_objects::<TrustedIssuerDocument>().await? {
+            put_issuer(&mut snapshot, &issuer, context)?;
+        }
+        for server in self.all_objects::<ResourceServerDocument>().await? {
+            put_resource_server(&mut snapshot, &server, context)?;
+        }
+        for client in self.all_objects::<ClientDocument>().await? {
+            snapshot.set_client(&client.name, Some(client.document.compile(&client.name)));
+        }
+        let mut after = uuid::Uuid::nil();
+        loop {
+            let rows = federated_credential::Entity::find()
+                .filter(federated_credential::Column::Id.gt(after))
+                .order_by_asc(federated_credential::Column::Id)
+                .limit(CHUNK)
+                .all(&self.read)
+                .await?;
+            let Some(last) = rows.last().map(|row| row.id) else {
+                return Ok(snapshot);
+            };
+            after = last;
+            for credential in with_permissions(&self.read, rows).await? {
+                put_credential(&mut snapshot, &credential)?;
+            }
+        }
+    }
+
+    /// A newer snapshot, if anything changed. Says also whether signing keys did.
+    pub async fn newer_snapshot(
+        &self,
+        snapshot: &Snapshot,
+        context: Loading<'_>,
+    ) -> Result<Option<(Snapshot, bool)>, StoreError> {
+        let changes = self.changes_after(snapshot.version).await?;
+        let Some(about) = changes.about else {
+            return Ok(Some((self.snapshot(context).await?, true)));
+        };
+        if changes.version == snapshot.version {
+            return Ok(None);
+        }
+        let mut newer = snapshot.clone();
+        let mut keys_changed = false;
+        // In the order of kinds: what others refer to comes first.
+        for (kind, key) in about.into_iter().collect::<BTreeSet<_>>() {
+            match kind {
+                ChangeKind::SigningKey => keys_changed = true,
+                ChangeKind::Object(kind) => self.put_again(&mut newer, kind, &key, context).await?,
+            }
+        }
+        newer.version = changes.version;
+        Ok(Some((newer, keys_changed)))
+    }
+
+    async fn put_again(
+        &self,
+        snapshot: &mut Snapshot,
+        kind: Kind,
+        key: &str,
+        context: Loading<'_>,
+    ) -> Result<(), StoreError> {
+        match kind {
+            Kind::Principal => match PrincipalDocument::find(&self.read, key).await? {
+                Some(principal) if principal.name == key => put_principal(snapshot, &principal),
+                _ => snapshot.set_principal(key, None),
+            },
+            Kind::TrustedIssuer => match TrustedIssuerDocument::find(&self.read, key).await? {
+                Some(issuer) => put_issuer(snapshot, &issuer, context)?,
+                None => snapshot.set_issuer(id(key)?, None),
+            },
+            Kind::ResourceServer => match ResourceServerDocument::find(&self.read, key).await? {
+                Some(server) => put_resource_server(snapshot, &server, context)?,
+                None => snapshot.set_resource_server(key, None),
+            },
+            Kind::Client => {
+                let client = ClientDocument::find(&self.read, key).await?;
+                snapshot.set_client(key, client.map(|client| client.document.compile(&client.name)));
+            }
+            Kind::FederatedCredential => match FederatedCredentialDocument::find(&self.read, key).await? {
+                Some(credential) => put_credential(snapshot, &credential)?,
+                None => snapshot.set_credential(id(key)?, None),
+            },
+        }
+        Ok(())
+    }
+
+    /// Every rule of a trusted issuer, a page after another, for checks that need all of them.
+    pub async fn has_credentials_of(&self, trusted_issuer: &str) -> Result<bool, StoreError> {
+        let filter = Filter { trusted_issuer: Some(trusted_issuer.to_owned()), principal: None };
+        Ok(!FederatedCredentialDocument::list(&self.read, None, 1, &filter).await?.is_empty())
+    }
+}
+
+fn id<T: std::str::FromStr>(text: &str) -> Result<T, StoreError> {
+    text.parse().map_err(|_| StoreError::Corrupt(format!("`{text}` is no id of its kind")))
+}
+
+fn put_principal(snapshot: &mut Snapshot, stored: &Stored<PrincipalDocument>) {
+    snapshot.set_principal(&stored.name, Some(stored.document.compile(&stored.id, &stored.name)));
+}
+
+fn put_issuer(
+    snapshot: &mut Snapshot,
+    stored: &Stored<TrustedIssuerDocument>,
+    context: Loading<'_>,
+) -> Result<(), StoreError> {
+    let id: TrustedIssuerId = id(&stored.id)?;
+    let issuer = compile_issuer(stored, context);
+    if issuer.is_none() {
+        tracing::error!(
+            trusted_issuer = stored.name,
+            profile = stored.document.profile,
+            "profile missing: not trusted"
+        );
+    }
+    snapshot.set_issuer(id, issuer);
+    Ok(())
+}
+
+/// Compiles a stored trusted issuer; none if its profile is not there (any more).
+pub fn compile_issuer(stored: &Stored<TrustedIssuerDocument>, context: Loading<'_>) -> Option<TrustedIssuer> {
+    let profile = context.profiles.get(&stored.document.profile)?;
+    let id = stored.id.parse().ok()?;
+    Some(stored.document.compile(id, &stored.name, stored.version, profile, context))
+}
+
+fn put_resource_server(
+    snapshot: &mut Snapshot,
+    stored: &Stored<ResourceServerDocument>,
+    context: Loading<'_>,
+) -> Result<(), StoreError> {
+    let id: ResourceServerId = id(&stored.id)?;
+    let server = stored.document.compile(id, &stored.name, context.token_lifetime_seconds);
+    snapshot.set_resource_server(&stored.name, Some(server));
+    Ok(())
+}
+
+fn put_credential(snapshot: &mut Snapshot, stored: &StoredCredential) -> Result<(), StoreError> {
+    let id: CredentialId = id(&stored.id)?;
+    let issuer = snapshot.issuer_named(&stored.document.trusted_issuer).cloned();
+    let credential = issuer.map(|issuer| compile_credential(id, stored, issuer.id, &issuer.profile));
+    snapshot.set_credential(id, credential);
+    Ok(())
+}
+
+/// Compiles a stored federated credential.
+pub fn compile_credential(
+    id: CredentialId,
+    stored: &StoredCredential,
+    trusted_issuer: TrustedIssuerId,
+    profile: &Arc<Profile>,
+) -> FederatedCredential {
+    let Stored { document, state, .. } = stored;
+    let rule = rule(&stored.name, document, &state.pinned, profile);
+    FederatedCredential {
+        id,
+        principal: document.principal.to_ascii_lowercase().into(),
+        trusted_issuer,
+        revision: state.revision,
+        created_at: stored.created_at,
+        expires_at: document.expires_at,
+        pending_until: state.pending_until,
+        enabled: document.enabled,
+        rule: PackedRule::new(&rule),
+    }
+}
+
+fn rule<'a>(
+    name: &'a str,
+    document: &'a FederatedCredentialDocument,
+    pinned: &'a Map<String, Value>,
+    profile: &Profile,
+) -> Rule<'a> {
+    let permissions = document.permissions.iter().map(|given| Permission {
+        resource_server: &given.resource_server,
+        actions: given.actions.iter().map(String::as_str).collect(),
+        packages: given.packages.iter().map(String::as_str).collect(),
+        owner: given.owner.as_deref(),
+    });
+    Rule { name, conditions: Rule::conditions(profile, &document.matcher, pinned), permissions: permissions.collect() }
+}
