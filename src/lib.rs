@@ -14,6 +14,7 @@ pub mod clock;
 pub mod config;
 pub mod grant;
 pub mod ids;
+pub mod keys;
 pub mod objects;
 pub mod principal;
 pub mod profile;

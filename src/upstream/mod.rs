@@ -1,11 +1,194 @@
-pub struct UpstreamKeys;
+//! The keys of the issuers we trust: fetched when they are needed, kept ready, never fetched for anybody else.
+//!
+//! Freshness is kept in the values against our own clock; moka bounds the cache and lets one caller at a time fetch for an
+//! issuer. Nothing is locked for readers while somebody fetches.
+
+mod discovery;
+mod egress;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use carnet_jose::{Algorithm, KeySet, NoKey};
+use moka::future::Cache;
+use moka::ops::compute::Op;
+
+pub use discovery::KeysError;
+pub use egress::{Answer, Egress, Fetch, FetchError, Fetched, HttpFetch};
+
+use crate::clock::{Clock, Timestamp};
+use crate::ids::TrustedIssuerId;
+use crate::reason::Reason;
+use crate::refusal::Refusal;
+use crate::trust::{KeySource, TrustedIssuer};
+
+/// Keys are fetched again after this long at the earliest and at the latest, in seconds, whatever the server says.
+const LEAST_FRESH: i64 = 5 * 60;
+const MOST_FRESH: i64 = 24 * 3600;
+/// For this long after that they still serve while somebody fetches, in seconds.
+const GRACE: i64 = 5 * 60;
+/// After this long they serve no more, however unreachable the server is, in seconds (decision D-02).
+const MOST_STALE: i64 = 24 * 3600;
+/// Between two fetches for one issuer, failed ones included, in seconds (decision D-28).
+const COOLDOWN: i64 = 30;
+/// For discovery and key set together.
+const TIMEOUT: Duration = Duration::from_secs(5);
+const MOST_ISSUERS: u64 = 10_000;
+
+/// The keys of trusted issuers.
+#[derive(Clone, Debug)]
+pub struct UpstreamKeys {
+    cache: Cache<TrustedIssuerId, Arc<Held>>,
+    fetch: Arc<dyn Fetch>,
+    clock: Arc<dyn Clock>,
+    allow_http_loopback: bool,
+}
+
+/// What is known of one issuer's keys.
+#[derive(Clone, Debug)]
+struct Held {
+    /// The form of the trusted issuer that the keys were fetched for.
+    version: i64,
+    keys: Option<Arc<KeySet>>,
+    fetched_at: Timestamp,
+    fresh_until: Timestamp,
+    attempted_at: Timestamp,
+    failure: Option<String>,
+}
+
 impl UpstreamKeys {
+    /// Keys that are fetched this way.
+    pub fn new(fetch: Arc<dyn Fetch>, clock: Arc<dyn Clock>, allow_http_loopback: bool) -> Self {
+        Self { cache: Cache::new(MOST_ISSUERS), fetch, clock, allow_http_loopback }
+    }
+
+    /// The keys for an assertion of `issuer` with this algorithm and `kid`.
+    ///
+    /// Fetches if nothing is held, if what is held is too old, or if the `kid` is unknown; the latter at most once in 30
+    /// seconds for each issuer.
     pub async fn keys_for(
         &self,
-        _: &crate::trust::TrustedIssuer,
-        _: carnet_jose::Algorithm,
-        _: Option<&str>,
-    ) -> Result<std::sync::Arc<carnet_jose::KeySet>, crate::refusal::Refusal> {
-        todo!()
+        issuer: &Arc<TrustedIssuer>,
+        algorithm: Algorithm,
+        key_id: Option<&str>,
+    ) -> Result<Arc<KeySet>, Refusal> {
+        let now = self.clock.now();
+        let held = self.cache.get(&issuer.id).await.filter(|held| held.version == issuer.version);
+        let keys = held.as_ref().and_then(|held| Some((held, held.keys.as_ref()?)));
+        if let Some((held, keys)) = keys {
+            let unknown = keys.select(algorithm, key_id).err() == Some(NoKey::UnknownKeyId);
+            if !unknown && now < held.fresh_until {
+                return Ok(keys.clone());
+            }
+            if !unknown && now < held.fresh_until.plus_seconds(GRACE) {
+                drop(self.refresh_soon(issuer, false));
+                return Ok(keys.clone());
+            }
+        }
+        let held = self.refresh_soon(issuer, false).await.map_err(|_| Reason::Internal)?;
+        let usable = held.keys.as_ref().filter(|_| now.seconds_since(held.fetched_at) < MOST_STALE);
+        match (usable, &held.failure) {
+            (Some(keys), None) => Ok(keys.clone()),
+            // Keys in hand serve on while the server is away. A key they lack may be new, and nobody can tell now.
+            (Some(keys), Some(_)) if keys.select(algorithm, key_id).err() != Some(NoKey::UnknownKeyId) => {
+                Ok(keys.clone())
+            }
+            (_, failure) => {
+                let wait = COOLDOWN.saturating_sub(now.seconds_since(held.attempted_at)).clamp(1, COOLDOWN);
+                let refusal = Refusal::later(Reason::UpstreamUnavailable, u32::try_from(wait).unwrap_or(1));
+                Err(refusal.with_detail(failure.clone().unwrap_or_else(|| "the keys are too old".to_owned())))
+            }
+        }
+    }
+
+    /// Fetches the keys now, whenever they were fetched last. Old ones are kept if that fails.
+    pub async fn refresh(&self, issuer: &Arc<TrustedIssuer>) -> Result<Arc<KeySet>, String> {
+        let held = self.refresh_soon(issuer, true).await.map_err(|error| error.to_string())?;
+        match (&held.keys, &held.failure) {
+            (Some(keys), None) => Ok(keys.clone()),
+            (_, failure) => Err(failure.clone().unwrap_or_default()),
+        }
+    }
+
+    /// Fetches the keys of an issuer that is not saved yet, keeping nothing.
+    pub async fn try_fetch(&self, issuer: &TrustedIssuer) -> Result<(), KeysError> {
+        self.fetch_within_limits(issuer).await.map(|_| ())
+    }
+
+    /// Lets go of an issuer's keys.
+    pub async fn forget(&self, issuer: TrustedIssuerId) {
+        self.cache.invalidate(&issuer).await;
+    }
+
+    /// Refreshes in a task of its own: a caller that goes away must not be able to undo the record of the attempt.
+    fn refresh_soon(&self, issuer: &Arc<TrustedIssuer>, forced: bool) -> tokio::task::JoinHandle<Arc<Held>> {
+        let (keys, issuer) = (self.clone(), issuer.clone());
+        tokio::spawn(async move { keys.refresh_once(&issuer, forced).await })
+    }
+
+    /// One caller at a time for an issuer; whoever waited finds that it was done.
+    async fn refresh_once(&self, issuer: &TrustedIssuer, forced: bool) -> Arc<Held> {
+        let entry = self.cache.entry(issuer.id).and_compute_with(|present| async {
+            let present = present.map(|entry| entry.into_value()).filter(|held| held.version == issuer.version);
+            let now = self.clock.now();
+            let cooling = |held: &Arc<Held>| now.seconds_since(held.attempted_at) < COOLDOWN;
+            if !forced && present.as_ref().is_some_and(cooling) {
+                return Op::Nop;
+            }
+            Op::Put(Arc::new(self.attempt(issuer, present, now).await))
+        });
+        match entry.await {
+            moka::ops::compute::CompResult::Inserted(entry)
+            | moka::ops::compute::CompResult::ReplacedWith(entry)
+            | moka::ops::compute::CompResult::Unchanged(entry)
+            | moka::ops::compute::CompResult::Removed(entry) => entry.into_value(),
+            moka::ops::compute::CompResult::StillNone(_) => Arc::new(Held::nothing(issuer.version, self.clock.now())),
+        }
+    }
+
+    async fn attempt(&self, issuer: &TrustedIssuer, present: Option<Arc<Held>>, now: Timestamp) -> Held {
+        let outcome = self.fetch_within_limits(issuer).await;
+        let word = if outcome.is_ok() { "fetched" } else { "failed" };
+        metrics::counter!("carnet_upstream_fetches_total", "outcome" => word).increment(1);
+        match outcome {
+            Ok((keys, max_age)) => {
+                tracing::info!(trusted_issuer = issuer.name, "keys fetched");
+                let fresh = match issuer.keys {
+                    KeySource::Static { .. } => i64::MAX / 2000,
+                    KeySource::Discovery | KeySource::JwksUri { .. } => {
+                        max_age.unwrap_or(LEAST_FRESH).clamp(LEAST_FRESH, MOST_FRESH)
+                    }
+                };
+                Held {
+                    keys: Some(Arc::new(keys)),
+                    fetched_at: now,
+                    fresh_until: now.plus_seconds(fresh),
+                    ..Held::nothing(issuer.version, now)
+                }
+            }
+            Err(error) => {
+                tracing::warn!(trusted_issuer = issuer.name, %error, "keys cannot be fetched");
+                let before = present.map_or_else(|| Held::nothing(issuer.version, now), |held| (*held).clone());
+                Held { attempted_at: now, failure: Some(error.to_string()), ..before }
+            }
+        }
+    }
+
+    async fn fetch_within_limits(&self, issuer: &TrustedIssuer) -> Result<(KeySet, Option<i64>), KeysError> {
+        let egress = Egress {
+            ca_pem: issuer.ca_pem.clone(),
+            allow_private: issuer.allow_private.clone(),
+            allow_http_loopback: self.allow_http_loopback,
+        };
+        let keys = discovery::fetch_keys(&*self.fetch, issuer, &egress);
+        tokio::time::timeout(TIMEOUT, keys).await.unwrap_or_else(|_| {
+            Err(KeysError::Unusable { url: issuer.issuer.clone(), why: "it took longer than 5 seconds".to_owned() })
+        })
+    }
+}
+
+impl Held {
+    fn nothing(version: i64, now: Timestamp) -> Self {
+        Self { version, keys: None, fetched_at: now, fresh_until: now, attempted_at: now, failure: None }
     }
 }

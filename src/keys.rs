@@ -1,0 +1,358 @@
+//! Our own signing keys: one that signs, the next one published ahead, and those whose tokens still live.
+//!
+//! Whoever verifies our tokens knows a key before it signs, so a rotation disturbs nobody. Private keys rest sealed under an
+//! encryption key that is not in the database.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use carnet_jose::{Algorithm, PublicKey, SealingKey, SigningError, SigningKey, VerificationKey};
+use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
+
+use crate::audit::AuditEvent;
+use crate::clock::Timestamp;
+use crate::config::EncryptionKeySource;
+use crate::ids;
+use crate::store::{KeyState, Store, StoreError, StoredKey};
+
+/// The longest that a token may live, and the leeway with which it is accepted, in seconds: how long a key stays published after
+/// its last signature.
+const LONGEST_TOKEN_SECONDS: i64 = 3600 + 60;
+/// How often a change of keys is tried again because another replica was faster.
+const ATTEMPTS: usize = 5;
+
+/// Why signing keys cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A stored key cannot be used.
+    #[error(
+        "signing key {key_id} cannot be used: {error}. All servers of one database need the same keys.encryption_key_file"
+    )]
+    Unusable {
+        /// Its `kid`.
+        key_id: String,
+        /// What is wrong.
+        error: SigningError,
+    },
+    /// A key cannot be made.
+    #[error("no signing key can be made: {0}")]
+    Library(#[from] SigningError),
+    /// The encryption key cannot be read.
+    #[error("the encryption key cannot be used: {0}")]
+    EncryptionKey(String),
+    /// There is no key of this `kid`.
+    #[error("there is no signing key {0}")]
+    Unknown(String),
+}
+
+/// The signing keys in use.
+#[derive(Debug)]
+pub struct KeyRing {
+    sealing: SealingKey,
+    algorithm: Algorithm,
+    ring: ArcSwapOption<Ring>,
+}
+
+/// The keys as of one moment.
+#[derive(Debug)]
+pub struct Ring {
+    active: SigningKey,
+    published: Vec<PublicKey>,
+    verifiers: Vec<VerificationKey>,
+    jwks: String,
+}
+
+impl Ring {
+    /// The key that signs.
+    pub fn active(&self) -> &SigningKey {
+        &self.active
+    }
+
+    /// The JWK set that is published (RFC 7517 section 5), as JSON.
+    pub fn jwks(&self) -> &str {
+        &self.jwks
+    }
+
+    /// The key of this `kid` and algorithm, for our own tokens that come back to us.
+    pub fn verifier(&self, algorithm: Algorithm, key_id: &str) -> Option<&VerificationKey> {
+        self.verifiers.iter().find(|key| key.algorithm() == algorithm && key.key_id() == Some(key_id))
+    }
+
+    /// The algorithms of the published keys.
+    pub fn algorithms(&self) -> Vec<Algorithm> {
+        let mut algorithms: Vec<Algorithm> = self.published.iter().map(PublicKey::algorithm).collect();
+        algorithms.sort_unstable();
+        algorithms.dedup();
+        algorithms
+    }
+}
+
+impl KeyRing {
+    /// Opens the keys, making those that are missing.
+    pub async fn open(
+        store: &Store,
+        sealing: SealingKey,
+        algorithm: Algorithm,
+        now: Timestamp,
+    ) -> Result<Self, KeysError> {
+        let ring = Self { sealing, algorithm, ring: ArcSwapOption::empty() };
+        ring.change(store, now, None, |keys, make| {
+            let mut put = Vec::new();
+            if !keys.iter().any(|key| key.state == KeyState::Active) {
+                put.push(activated(make()?, now));
+            }
+            // A next key that was never used gives way where another algorithm is configured now.
+            let (kept, unwanted): (Vec<&StoredKey>, Vec<&StoredKey>) = keys
+                .iter()
+                .filter(|key| key.state == KeyState::Next)
+                .partition(|key| key.algorithm == algorithm.name());
+            if kept.is_empty() {
+                put.push(make()?);
+            }
+            Ok((put, unwanted.iter().map(|key| key.key_id.clone()).collect()))
+        })
+        .await?;
+        Ok(ring)
+    }
+
+    /// The keys now.
+    pub fn ring(&self) -> Option<Arc<Ring>> {
+        self.ring.load_full()
+    }
+
+    /// Reads the keys again, after somebody changed them.
+    pub async fn reload(&self, store: &Store, now: Timestamp) -> Result<(), KeysError> {
+        let keys = store.signing_keys().await?;
+        self.ring.store(Some(Arc::new(self.compile(&keys, now)?)));
+        Ok(())
+    }
+
+    /// Lets the next key sign and makes another next one; the old key stays published until its last token is over.
+    pub async fn rotate(
+        &self,
+        store: &Store,
+        algorithm: Option<Algorithm>,
+        now: Timestamp,
+        event: Option<&AuditEvent>,
+    ) -> Result<(), KeysError> {
+        let algorithm = algorithm.unwrap_or(self.algorithm);
+        self.change_with(algorithm, store, now, event, |keys, make| {
+            let mut put = vec![make()?];
+            for key in keys {
+                match key.state {
+                    KeyState::Next if key.algorithm == algorithm.name() => put.push(activated(key.clone(), now)),
+                    KeyState::Next => {}
+                    KeyState::Active => put.push(retired(key.clone(), now)),
+                    KeyState::Retired => {}
+                }
+            }
+            // Asked for another algorithm than that of the key in waiting: a new key has to sign at once.
+            if !put.iter().any(|key| key.state == KeyState::Active) {
+                put.push(activated(make()?, now));
+            }
+            let unused = |key: &&StoredKey| key.state == KeyState::Next && key.algorithm != algorithm.name();
+            Ok((put, keys.iter().filter(unused).map(|key| key.key_id.clone()).collect()))
+        })
+        .await
+    }
+
+    /// Takes a key out at once: tokens it signed are worth nothing any more.
+    pub async fn withdraw(
+        &self,
+        store: &Store,
+        key_id: &str,
+        now: Timestamp,
+        event: Option<&AuditEvent>,
+    ) -> Result<(), KeysError> {
+        self.change(store, now, event, |keys, make| {
+            let withdrawn =
+                keys.iter().find(|key| key.key_id == key_id).ok_or_else(|| KeysError::Unknown(key_id.to_owned()))?;
+            let mut put = Vec::new();
+            match withdrawn.state {
+                KeyState::Retired => {}
+                KeyState::Next => put.push(make()?),
+                KeyState::Active => {
+                    let next = keys.iter().find(|key| key.state == KeyState::Next).cloned();
+                    put.push(activated(next.map_or_else(&mut *make, Ok)?, now));
+                    put.push(make()?);
+                }
+            }
+            Ok((put, vec![key_id.to_owned()]))
+        })
+        .await
+    }
+
+    async fn change(
+        &self,
+        store: &Store,
+        now: Timestamp,
+        event: Option<&AuditEvent>,
+        decide: impl FnMut(
+            &[StoredKey],
+            &mut dyn FnMut() -> Result<StoredKey, KeysError>,
+        ) -> Result<(Vec<StoredKey>, Vec<String>), KeysError>,
+    ) -> Result<(), KeysError> {
+        self.change_with(self.algorithm, store, now, event, decide).await
+    }
+
+    /// Decides what to change on the keys as they are, and does it unless another replica was faster; then decides anew.
+    async fn change_with(
+        &self,
+        algorithm: Algorithm,
+        store: &Store,
+        now: Timestamp,
+        event: Option<&AuditEvent>,
+        mut decide: impl FnMut(
+            &[StoredKey],
+            &mut dyn FnMut() -> Result<StoredKey, KeysError>,
+        ) -> Result<(Vec<StoredKey>, Vec<String>), KeysError>,
+    ) -> Result<(), KeysError> {
+        let mut make = || self.make(algorithm, now);
+        for attempt in 1..=ATTEMPTS {
+            let keys = store.signing_keys().await?;
+            let (put, mut remove) = decide(&keys, &mut make)?;
+            let over = |key: &&StoredKey| key.published_until.is_some_and(|until| until <= now);
+            remove.extend(keys.iter().filter(over).map(|key| key.key_id.clone()));
+            if put.is_empty() && remove.is_empty() {
+                break;
+            }
+            match store.change_signing_keys(&keys, &put, &remove, event, now).await {
+                Err(StoreError::Changed) if attempt < ATTEMPTS => {}
+                outcome => {
+                    outcome?;
+                    break;
+                }
+            }
+        }
+        self.reload(store, now).await
+    }
+
+    fn make(&self, algorithm: Algorithm, now: Timestamp) -> Result<StoredKey, KeysError> {
+        let key = SigningKey::generate(algorithm)?;
+        Ok(StoredKey {
+            key_id: key.public().key_id().to_owned(),
+            algorithm: algorithm.name().to_owned(),
+            state: KeyState::Next,
+            public_jwk: Value::Object(key.public().jwk().clone()).to_string(),
+            sealed_private: key.seal(&self.sealing)?,
+            created_at: now,
+            activated_at: None,
+            published_until: None,
+        })
+    }
+
+    fn compile(&self, keys: &[StoredKey], now: Timestamp) -> Result<Ring, KeysError> {
+        let unusable = |key: &StoredKey, error| KeysError::Unusable { key_id: key.key_id.clone(), error };
+        let active = keys
+            .iter()
+            .filter(|key| key.state == KeyState::Active)
+            .max_by_key(|key| key.activated_at)
+            .ok_or_else(|| KeysError::Unknown("that is active".to_owned()))?;
+        let algorithm = active.algorithm.parse().map_err(|_| unusable(active, SigningError::Damaged))?;
+        let signing = SigningKey::open(&active.sealed_private, algorithm, &self.sealing)
+            .map_err(|error| unusable(active, error))?;
+        let mut published = Vec::new();
+        let mut verifiers = Vec::new();
+        for key in keys.iter().filter(|key| key.published_until.is_none_or(|until| until > now)) {
+            let public = PublicKey::from_stored(&key.public_jwk).map_err(|error| unusable(key, error))?;
+            verifiers.push(public.verification_key().map_err(|error| unusable(key, error))?);
+            published.push(public);
+        }
+        let jwks = json!({ "keys": published.iter().map(PublicKey::jwk).collect::<Vec<_>>() }).to_string();
+        Ok(Ring { active: signing, published, verifiers, jwks })
+    }
+}
+
+fn activated(key: StoredKey, now: Timestamp) -> StoredKey {
+    StoredKey { state: KeyState::Active, activated_at: Some(now), ..key }
+}
+
+fn retired(key: StoredKey, now: Timestamp) -> StoredKey {
+    StoredKey { state: KeyState::Retired, published_until: Some(now.plus_seconds(LONGEST_TOKEN_SECONDS)), ..key }
+}
+
+/// Reads the key that seals private keys, making the file where that is wanted.
+pub fn sealing_key(source: &EncryptionKeySource) -> Result<SealingKey, KeysError> {
+    let text = match source {
+        EncryptionKeySource::Given(key) => key.expose_secret().to_owned(),
+        EncryptionKeySource::File(path) => read_key_file(path)?,
+        EncryptionKeySource::Generated(path) => match path.exists() {
+            true => read_key_file(path)?,
+            false => make_key_file(path)?,
+        },
+    };
+    parse_key(text.trim())
+        .map(SealingKey::new)
+        .ok_or_else(|| KeysError::EncryptionKey("it is not 32 bytes in base64 or hexadecimal".to_owned()))
+}
+
+fn parse_key(text: &str) -> Option<[u8; 32]> {
+    let from_hex = || {
+        let digit = |at: usize| text.get(at..at.checked_add(2)?).and_then(|pair| u8::from_str_radix(pair, 16).ok());
+        (text.len() == 64).then(|| (0..64).step_by(2).map(digit).collect::<Option<Vec<u8>>>()).flatten()
+    };
+    let decoded = from_hex().or_else(|| URL_SAFE_NO_PAD.decode(text).ok()).or_else(|| STANDARD.decode(text).ok())?;
+    decoded.try_into().ok()
+}
+
+fn read_key_file(path: &Path) -> Result<String, KeysError> {
+    std::fs::read_to_string(path).map_err(|error| KeysError::EncryptionKey(format!("{}: {error}", path.display())))
+}
+
+/// Makes the file with a new key in it, readable by its owner only.
+fn make_key_file(path: &Path) -> Result<String, KeysError> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+
+    let failed = |error: std::io::Error| KeysError::EncryptionKey(format!("{}: {error}", path.display()));
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
+    let text = URL_SAFE_NO_PAD.encode(ids::random::<32>());
+    match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(mut file) => {
+            file.write_all(text.as_bytes()).map_err(failed)?;
+            file.sync_all().map_err(failed)?;
+            Ok(text)
+        }
+        // Another process was faster.
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => read_key_file(path),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_read_in_hexadecimal_and_base64() {
+        let bytes = [0xabu8; 32];
+        assert_eq!(parse_key(&"ab".repeat(32)), Some(bytes));
+        assert_eq!(parse_key(&URL_SAFE_NO_PAD.encode(bytes)), Some(bytes));
+        assert_eq!(parse_key(&STANDARD.encode(bytes)), Some(bytes));
+        for text in ["", "short", &"zz".repeat(32), &"ab".repeat(31), &URL_SAFE_NO_PAD.encode([1u8; 31])] {
+            assert_eq!(parse_key(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_generated_file_is_private_and_kept() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = std::env::temp_dir().join(format!("carnet-{}", uuid::Uuid::from_bytes(ids::random())));
+        let path = folder.join("encryption.key");
+        let source = EncryptionKeySource::Generated(path.clone());
+        let sealed = sealing_key(&source).unwrap().seal(b"x").unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(sealing_key(&source).unwrap().open(&sealed).unwrap(), b"x");
+        assert!(sealing_key(&EncryptionKeySource::File(folder.join("missing"))).is_err());
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}

@@ -1,0 +1,171 @@
+//! From an issuer identifier to its key set (OpenID Connect Discovery 1.0 section 4; RFC 8414 section 3).
+
+use carnet_jose::json::{self, Limits};
+use carnet_jose::{Algorithm, KeySet};
+use serde_json::{Map, Value};
+use url::Url;
+
+use super::egress::{Egress, Fetch, FetchError, Fetched};
+use crate::profile::Profile;
+use crate::trust::{KeySource, TrustedIssuer};
+
+const MAX_METADATA_BYTES: usize = 256 * 1024;
+const MAX_KEY_SET_BYTES: usize = 1024 * 1024;
+
+/// Why the keys of an issuer cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeysError {
+    /// A document could not be fetched.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// A document was fetched, and cannot be used.
+    #[error("{url}: {why}")]
+    Unusable {
+        /// Where from.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// The keys of an issuer, and for how long its server wants them kept, in seconds.
+pub(super) async fn fetch_keys(
+    fetch: &dyn Fetch,
+    issuer: &TrustedIssuer,
+    egress: &Egress,
+) -> Result<(KeySet, Option<i64>), KeysError> {
+    let uri = match &issuer.keys {
+        KeySource::Static { jwks } => {
+            return Ok((read_keys("the static key set", jwks.to_string().as_bytes(), &issuer.algorithms)?, None));
+        }
+        KeySource::JwksUri { uri } => parse(uri)?,
+        KeySource::Discovery => discover(fetch, &issuer.issuer, egress, &issuer.profile).await?,
+    };
+    let Fetched { body, max_age, .. } = fetch_ok(fetch, &uri, egress, MAX_KEY_SET_BYTES).await?;
+    Ok((read_keys(uri.as_str(), &body, &issuer.algorithms)?, max_age))
+}
+
+fn read_keys(url: &str, body: &[u8], algorithms: &[Algorithm]) -> Result<KeySet, KeysError> {
+    let keys = KeySet::parse(body, algorithms).map_err(|error| unusable(url, error.to_string()))?;
+    if keys.has_private_members() {
+        tracing::error!(url, "the issuer publishes private key material; only public members are used");
+    }
+    for why in keys.unusable() {
+        tracing::warn!(url, why, "a key of the issuer is not used");
+    }
+    if keys.is_empty() {
+        return Err(unusable(url, "it holds no key that can be used".to_owned()));
+    }
+    Ok(keys)
+}
+
+/// Finds the URL of the key set in the issuer's metadata. Nothing of a document that names another issuer is used.
+async fn discover(fetch: &dyn Fetch, issuer: &str, egress: &Egress, profile: &Profile) -> Result<Url, KeysError> {
+    let mut last = None;
+    for url in metadata_urls(issuer)? {
+        let fetched = fetch.fetch(&url, egress, MAX_METADATA_BYTES).await?;
+        if fetched.status == 404 {
+            last = Some(url);
+            continue;
+        }
+        let document = read_metadata(&url, &fetched)?;
+        return keys_url(&url, &document, issuer, egress, profile);
+    }
+    let url = last.map(|url| url.to_string()).unwrap_or_default();
+    Err(unusable(&url, "there is no metadata here, nor at the other places".to_owned()))
+}
+
+/// Where metadata may be, in the order in which it is sought (decision D-25).
+fn metadata_urls(issuer: &str) -> Result<Vec<Url>, KeysError> {
+    let url = parse(issuer)?;
+    let path = url.path().trim_end_matches('/').to_owned();
+    let at = |path: String| {
+        let mut url = url.clone();
+        url.set_path(&path);
+        url
+    };
+    let mut urls = vec![
+        at(format!("{path}/.well-known/openid-configuration")),
+        at(format!("/.well-known/oauth-authorization-server{path}")),
+    ];
+    if !path.is_empty() {
+        urls.push(at(format!("/.well-known/openid-configuration{path}")));
+    }
+    Ok(urls)
+}
+
+fn read_metadata(url: &Url, fetched: &Fetched) -> Result<Map<String, Value>, KeysError> {
+    if fetched.status != 200 {
+        return Err(unusable(url.as_str(), format!("the server answered {}", fetched.status)));
+    }
+    json::object(&fetched.body, Limits::DOCUMENT).map_err(|error| unusable(url.as_str(), error.to_string()))
+}
+
+fn keys_url(
+    url: &Url,
+    document: &Map<String, Value>,
+    issuer: &str,
+    egress: &Egress,
+    profile: &Profile,
+) -> Result<Url, KeysError> {
+    if document.get("issuer").and_then(Value::as_str) != Some(issuer) {
+        return Err(unusable(url.as_str(), "it names another issuer".to_owned()));
+    }
+    let uri = document.get("jwks_uri").and_then(Value::as_str);
+    let uri = uri.ok_or_else(|| unusable(url.as_str(), "it has no jwks_uri".to_owned()))?;
+    let keys = Url::parse(uri).map_err(|_| unusable(url.as_str(), "its jwks_uri is no absolute URL".to_owned()))?;
+    egress.check(&keys)?;
+    let known_host = keys.host_str().is_some_and(|host| profile.key_hosts.iter().any(|known| known == host));
+    let same_host = keys.host_str() == url.host_str();
+    let port = keys.port_or_known_default();
+    if !((same_host || known_host) && (port == Some(443) || port == url.port_or_known_default())) {
+        let why = "its jwks_uri is at another host; if that is right, set keys to jwks_uri";
+        return Err(unusable(url.as_str(), why.to_owned()));
+    }
+    Ok(keys)
+}
+
+async fn fetch_ok(fetch: &dyn Fetch, url: &Url, egress: &Egress, limit: usize) -> Result<Fetched, KeysError> {
+    let fetched = fetch.fetch(url, egress, limit).await?;
+    if fetched.status != 200 {
+        return Err(unusable(url.as_str(), format!("the server answered {}", fetched.status)));
+    }
+    Ok(fetched)
+}
+
+fn parse(url: &str) -> Result<Url, KeysError> {
+    Url::parse(url).map_err(|error| unusable(url, error.to_string()))
+}
+
+fn unusable(url: &str, why: String) -> KeysError {
+    KeysError::Unusable { url: url.to_owned(), why }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn urls(issuer: &str) -> Vec<String> {
+        metadata_urls(issuer).unwrap().iter().map(Url::to_string).collect()
+    }
+
+    #[test]
+    fn oidcd_4_1__the_openid_path_is_appended_and_the_oauth_path_inserted() {
+        assert_eq!(
+            urls("https://ci.test/org/x"),
+            [
+                "https://ci.test/org/x/.well-known/openid-configuration",
+                "https://ci.test/.well-known/oauth-authorization-server/org/x",
+                "https://ci.test/.well-known/openid-configuration/org/x",
+            ]
+        );
+        assert_eq!(
+            urls("https://ci.test/"),
+            [
+                "https://ci.test/.well-known/openid-configuration",
+                "https://ci.test/.well-known/oauth-authorization-server",
+            ]
+        );
+        assert_eq!(urls("https://ci.test/t/")[0], "https://ci.test/t/.well-known/openid-configuration");
+    }
+}

@@ -1,0 +1,355 @@
+//! The way out: which URLs may be fetched, which addresses may be connected to, and how much is read (decision D-27).
+
+use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::redirect::{Attempt, Policy};
+use url::{Host, Url};
+
+/// For one request, from the name's resolution to the last byte.
+const TIMEOUT: Duration = Duration::from_secs(5);
+const MAX_REDIRECTS: usize = 2;
+
+/// What one trusted issuer's fetches may do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Egress {
+    /// Certificate authorities trusted beside the system's, as PEM.
+    pub ca_pem: Option<String>,
+    /// Private networks that may be connected to.
+    pub allow_private: Vec<IpNet>,
+    /// Whether `http://127.0.0.1…` may be fetched.
+    pub allow_http_loopback: bool,
+}
+
+/// A document that was fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body, whole.
+    pub body: Vec<u8>,
+    /// For how long it may be kept, in seconds, where the server said so.
+    pub max_age: Option<i64>,
+}
+
+/// Why a document could not be fetched.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FetchError {
+    /// The URL is not one that may be fetched.
+    #[error("{0} may not be fetched: {1}")]
+    Refused(String, &'static str),
+    /// The server could not be reached, or answered too slowly.
+    #[error("{0} could not be fetched: {1}")]
+    Failed(String, String),
+    /// The body is too large.
+    #[error("{0} is larger than {1} bytes")]
+    TooLarge(String, usize),
+}
+
+/// A future that a trait object can answer with.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Fetches documents. Tests put their issuers behind it; everything else uses [`HttpFetch`].
+pub trait Fetch: Send + Sync + std::fmt::Debug {
+    /// Fetches a URL, reading at most `limit` bytes.
+    fn fetch<'a>(&'a self, url: &'a Url, egress: &'a Egress, limit: usize) -> Answer<'a, Result<Fetched, FetchError>>;
+}
+
+/// Fetches over HTTP.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HttpFetch;
+
+impl Fetch for HttpFetch {
+    fn fetch<'a>(&'a self, url: &'a Url, egress: &'a Egress, limit: usize) -> Answer<'a, Result<Fetched, FetchError>> {
+        Box::pin(async move {
+            egress.check(url)?;
+            get(url, egress, limit).await
+        })
+    }
+}
+
+async fn get(url: &Url, egress: &Egress, limit: usize) -> Result<Fetched, FetchError> {
+    let failed = |error: reqwest::Error| FetchError::Failed(url.to_string(), causes(&error));
+    let mut response = client(url, egress).map_err(failed)?.get(url.clone()).send().await.map_err(failed)?;
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(failed)? {
+        if body.len().saturating_add(chunk.len()) > limit {
+            return Err(FetchError::TooLarge(url.to_string(), limit));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    let cache_control = response.headers().get("cache-control").and_then(|value| value.to_str().ok());
+    Ok(Fetched { status: response.status().as_u16(), body, max_age: cache_control.and_then(max_age) })
+}
+
+/// A client for one fetch: they are rare, and an idle one would hold the system's certificates in memory.
+fn client(url: &Url, egress: &Egress) -> Result<reqwest::Client, reqwest::Error> {
+    let mut builder = reqwest::Client::builder()
+        .timeout(TIMEOUT)
+        .no_proxy()
+        .https_only(!egress.is_http_loopback(url))
+        .redirect(Policy::custom(same_origin))
+        .dns_resolver(Arc::new(CheckedResolver { allow_private: egress.allow_private.clone() }))
+        .user_agent(concat!("carnet/", env!("CARGO_PKG_VERSION")));
+    if let Some(pem) = &egress.ca_pem {
+        for certificate in reqwest::Certificate::from_pem_bundle(pem.as_bytes())? {
+            builder = builder.add_root_certificate(certificate);
+        }
+    }
+    builder.build()
+}
+
+/// At most two redirects, and none that leaves the host, the port or https.
+fn same_origin(attempt: Attempt<'_>) -> reqwest::redirect::Action {
+    let stays = attempt.previous().last().is_some_and(|previous| previous.origin() == attempt.url().origin());
+    if stays && attempt.previous().len() <= MAX_REDIRECTS {
+        attempt.follow()
+    } else {
+        attempt.error("redirected to another host, or too often")
+    }
+}
+
+/// What an error says, with what caused it: reqwest's own text names the URL only.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// `max-age` of a `Cache-Control` header (RFC 9111 section 5.2.2.1).
+fn max_age(header: &str) -> Option<i64> {
+    header.split(',').find_map(|directive| {
+        let (name, value) = directive.trim().split_once('=')?;
+        if name.eq_ignore_ascii_case("max-age") { value.trim_matches('"').parse().ok() } else { None }
+    })
+}
+
+impl Egress {
+    /// Checks all of a URL that can be checked before its name is resolved.
+    pub fn check(&self, url: &Url) -> Result<(), FetchError> {
+        let refused = |why| FetchError::Refused(url.to_string(), why);
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(refused("it holds a user name"));
+        }
+        if self.is_http_loopback(url) {
+            return Ok(());
+        }
+        if url.scheme() != "https" {
+            return Err(refused("it is not https"));
+        }
+        let address = match url.host() {
+            None => return Err(refused("it has no host")),
+            Some(Host::Domain(_)) => return Ok(()),
+            Some(Host::Ipv4(ip)) => IpAddr::V4(ip),
+            Some(Host::Ipv6(ip)) => IpAddr::V6(ip),
+        };
+        if may_connect(address, &self.allow_private) { Ok(()) } else { Err(refused("its address is private")) }
+    }
+
+    fn is_http_loopback(&self, url: &Url) -> bool {
+        let loopback = match url.host() {
+            Some(Host::Ipv4(ip)) => ip.is_loopback(),
+            Some(Host::Ipv6(ip)) => ip.is_loopback(),
+            _ => false,
+        };
+        self.allow_http_loopback && loopback && url.scheme() == "http"
+    }
+}
+
+/// Resolves names and hands on only the addresses that may be connected to, so what was checked is what is used.
+#[derive(Debug)]
+struct CheckedResolver {
+    allow_private: Vec<IpNet>,
+}
+
+impl Resolve for CheckedResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let allow_private = self.allow_private.clone();
+        Box::pin(async move {
+            let resolved: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let allowed: Vec<SocketAddr> =
+                resolved.into_iter().filter(|address| may_connect(address.ip(), &allow_private)).collect();
+            if allowed.is_empty() {
+                return Err(format!("{} has no public address", name.as_str()).into());
+            }
+            Ok(Box::new(allowed.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// Whether an address is public, or in a network that is allowed for this issuer.
+pub fn may_connect(address: IpAddr, allow_private: &[IpNet]) -> bool {
+    let address = match address {
+        IpAddr::V4(v4) => IpAddr::V4(v4),
+        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4),
+    };
+    allow_private.iter().any(|network| network.contains(&address))
+        || match address {
+            IpAddr::V4(v4) => is_public_v4(v4),
+            IpAddr::V6(v6) => is_public_v6(v6),
+        }
+}
+
+fn is_public_v4(ip: Ipv4Addr) -> bool {
+    let [a, b, c, _] = ip.octets();
+    !(ip.is_private()
+        || ip.is_loopback()
+        || ip.is_link_local()
+        || ip.is_multicast()
+        || ip.is_broadcast()
+        || ip.is_documentation()
+        || a == 0
+        || a >= 240
+        || (a == 100 && (64..128).contains(&b))
+        || (a == 192 && b == 0 && c == 0)
+        || (a == 198 && (b == 18 || b == 19)))
+}
+
+fn is_public_v6(ip: Ipv6Addr) -> bool {
+    let segments = ip.segments();
+    let [a, b, c, d, e, f, g, h] = segments;
+    let v4 = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
+    if (a, b, c, d, e, f) == (0x64, 0xff9b, 0, 0, 0, 0) {
+        // NAT64: the address behind it counts.
+        return is_public_v4(v4(g, h));
+    }
+    if a == 0x2002 {
+        // 6to4: likewise.
+        return is_public_v4(v4(b, c));
+    }
+    !(ip.is_loopback()
+        || ip.is_unspecified()
+        || ip.is_multicast()
+        || (a & 0xfe00) == 0xfc00
+        || (a & 0xffc0) == 0xfe80
+        || (a & 0xffc0) == 0xfec0
+        || (a, b) == (0x64, 0xff9b)
+        || (a == 0x2001 && b < 0x200)
+        || (a, b) == (0x2001, 0xdb8)
+        || (a, b, c, d, e, f) == (0, 0, 0, 0, 0, 0)
+        || (a, b, c, d) == (0x100, 0, 0, 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn atk_104__private_addresses_are_not_connected_to_in_any_spelling() {
+        for address in [
+            "127.0.0.1",
+            "127.8.8.8",
+            "0.0.0.0",
+            "10.0.0.1",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "100.127.255.255",
+            "192.0.0.1",
+            "198.18.0.1",
+            "198.19.1.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "240.0.0.1",
+            "192.0.2.1",
+            "203.0.113.1",
+            "::1",
+            "::",
+            "::ffff:10.0.0.1",
+            "::ffff:127.0.0.1",
+            "fd00::8",
+            "fc00::1",
+            "fe80::1",
+            "fec0::1",
+            "ff02::1",
+            "64:ff9b::7f00:1",
+            "64:ff9b::10.0.0.1",
+            "64:ff9b:1::1",
+            "2002:7f00:1::1",
+            "2002:0a00:0001::",
+            "2001::1",
+            "2001:db8::1",
+            "::127.0.0.1",
+            "100::1",
+        ] {
+            assert!(!may_connect(address.parse().unwrap(), &[]), "{address}");
+        }
+        for address in [
+            "1.1.1.1",
+            "100.63.255.255",
+            "100.128.0.1",
+            "172.15.0.1",
+            "172.32.0.1",
+            "192.1.0.1",
+            "198.17.0.1",
+            "198.20.0.1",
+            "223.255.255.255",
+            "239.1.1.1",
+            "2606:4700::1111",
+            "64:ff9b::1.1.1.1",
+            "2002:101:101::1",
+            "::ffff:1.1.1.1",
+            "2001:200::1",
+        ] {
+            let multicast = address == "239.1.1.1";
+            assert_eq!(may_connect(address.parse().unwrap(), &[]), !multicast, "{address}");
+        }
+        let allowed = ["10.0.0.0/8".parse().unwrap()];
+        assert!(may_connect("10.1.2.3".parse().unwrap(), &allowed));
+        assert!(may_connect("::ffff:10.1.2.3".parse().unwrap(), &allowed));
+        assert!(!may_connect("192.168.0.1".parse().unwrap(), &allowed));
+    }
+
+    #[test]
+    fn atk_107__urls_that_may_not_be_fetched_are_refused_before_anything_is_sent() {
+        let check = |url: &str, egress: &Egress| egress.check(&Url::parse(url).unwrap());
+        let strict = Egress::default();
+        for url in [
+            "http://ci.test/",
+            "http://127.0.0.1/",
+            "ftp://ci.test/",
+            "data:application/json,{}",
+            "file:///etc/passwd",
+            "https://u@ci.test/",
+            "https://u:p@ci.test/",
+            "https://127.0.0.1/",
+            "https://[::1]/",
+            "https://169.254.169.254/latest",
+            "https://0x7f.1/",
+            "https://2130706433/",
+        ] {
+            assert!(check(url, &strict).is_err(), "{url}");
+        }
+        assert!(check("https://ci.test/", &strict).is_ok());
+        let loopback = Egress { allow_http_loopback: true, ..Egress::default() };
+        assert!(check("http://127.0.0.1:8080/", &loopback).is_ok());
+        assert!(check("http://[::1]:8080/", &loopback).is_ok());
+        assert!(check("https://127.0.0.1/", &loopback).is_err());
+        for url in ["http://localhost/", "http://10.0.0.1/", "http://u@127.0.0.1/"] {
+            assert!(check(url, &loopback).is_err(), "{url}");
+        }
+        let cluster = Egress { allow_private: vec!["10.0.0.0/8".parse().unwrap()], ..Egress::default() };
+        assert!(check("https://10.0.0.1/", &cluster).is_ok());
+        assert!(check("http://10.0.0.1/", &cluster).is_err());
+    }
+
+    #[test]
+    fn max_age_is_read_from_cache_control() {
+        assert_eq!(max_age("public, max-age=600"), Some(600));
+        assert_eq!(max_age("Max-Age=\"60\""), Some(60));
+        assert_eq!(max_age("no-store"), None);
+        assert_eq!(max_age("s-maxage=5"), None);
+        assert_eq!(max_age("max-age=x"), None);
+    }
+}
