@@ -7,14 +7,19 @@
         reason = "a test that overflows fails; test names begin with the requirement they show"
     )
 )]
+pub mod admin;
+pub mod app;
 pub mod assertion;
 pub mod audit;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod explain;
 pub mod grant;
+pub mod http;
 pub mod ids;
 pub mod keys;
+pub mod limits;
 pub mod objects;
 pub mod principal;
 pub mod profile;

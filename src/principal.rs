@@ -18,7 +18,7 @@ use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::token::ScopeSet;
 use crate::trust::{
-    Candidate, FederatedCredential, MatchReport, Mismatch, Permission, Permit, ResourceServer, Rule, Snapshot,
+    Candidate, Denial, FederatedCredential, MatchReport, Mismatch, Permission, Permit, ResourceServer, Rule, Snapshot,
     TrustedIssuer, version_in,
 };
 
@@ -158,13 +158,20 @@ pub struct Authorization {
 }
 
 /// Decides what the permit entitles to for this request.
-pub fn authorize(permit: Permit, request: &AccessRequest) -> Result<Authorization, Refusal> {
+pub fn authorize(permit: Permit, request: &AccessRequest) -> Result<Authorization, Box<Denial>> {
     let assertion = permit.assertion();
-    let entitlement = entitle(permit.report(), permit.snapshot(), assertion.issuer(), assertion.claims(), request)?;
-    Ok(Authorization { permit, entitlement })
+    match entitle(permit.report(), permit.snapshot(), assertion.issuer(), assertion.claims(), request) {
+        Ok(entitlement) => Ok(Authorization { permit, entitlement }),
+        Err(refusal) => Err(permit.deny(refusal)),
+    }
 }
 
 impl Authorization {
+    /// Turns the yes into a no.
+    pub fn deny(self, refusal: Refusal) -> Box<Denial> {
+        self.permit.deny(refusal)
+    }
+
     /// The permit.
     pub fn permit(&self) -> &Permit {
         &self.permit

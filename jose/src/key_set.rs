@@ -125,6 +125,14 @@ impl KeySet {
         self.keys.is_empty()
     }
 
+    /// The `kid`s that can be used.
+    #[must_use]
+    pub fn ids(&self) -> Vec<&str> {
+        let mut ids: Vec<&str> = self.keys.iter().filter_map(VerificationKey::key_id).collect();
+        ids.dedup();
+        ids
+    }
+
     /// What was skipped and why, for the log.
     #[must_use]
     pub fn unusable(&self) -> &[String] {

@@ -1,3 +1,11 @@
+//! The grants of the token endpoint, a file each, and the road they share.
+
+mod redeem;
+mod request;
+
+pub use redeem::{GrantRequest, is_unused, judge, redeem, verify};
+pub use request::{access_request, client_credentials, grant_type, read_details};
+
 use serde::{Deserialize, Serialize};
 
 /// The grants of the token endpoint.
@@ -16,13 +24,6 @@ impl GrantType {
     pub const fn name(self) -> &'static str {
         match self {
             Self::JwtBearer => "urn:ietf:params:oauth:grant-type:jwt-bearer",
-        }
-    }
-
-    /// The name in a trusted issuer's `grants`.
-    pub const fn short_name(self) -> &'static str {
-        match self {
-            Self::JwtBearer => "jwt-bearer",
         }
     }
 

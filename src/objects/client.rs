@@ -15,6 +15,16 @@ pub enum AuthMethod {
     None,
 }
 
+/// Members of the outside contract that later versions bring, with the values that mean nothing new.
+const LATER: [(&str, &[&str]); 6] = [
+    ("jwks", &[]),
+    ("jwks_uri", &[]),
+    ("scopes", &["[]"]),
+    ("permissions", &["[]"]),
+    ("federated_credentials", &["[]"]),
+    ("resource_server", &[]),
+];
+
 /// A registered OAuth client. Its `client_id` is its name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ClientDocument {
@@ -33,6 +43,9 @@ impl Document for ClientDocument {
 
     fn read(given: &Map<String, Value>, _: ReadContext<'_>) -> Result<Self, Vec<Problem>> {
         let mut reader = Reader::new(given);
+        for (name, neutral) in LATER {
+            reader.later(name, neutral);
+        }
         reader.parsed("auth_method", |text| match text {
             "none" => Ok(()),
             _ => Err("is \"none\""),

@@ -10,6 +10,9 @@ use crate::trust::{Problem, Warning};
 /// How many permissions a rule may have.
 const MAX_PERMISSIONS: usize = 100;
 
+/// Members of the outside contract that later versions bring, with the values that mean nothing new.
+const LATER: [(&str, &[&str]); 1] = [("actors", &["[]"])];
+
 /// A rule: which assertions of one trusted issuer may act for one principal, with which permissions.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct FederatedCredentialDocument {
@@ -77,6 +80,9 @@ impl Document for FederatedCredentialDocument {
     /// Reads all but the meaning of `match`, which depends on the profile of the trusted issuer.
     fn read(given: &Map<String, Value>, _: ReadContext<'_>) -> Result<Self, Vec<Problem>> {
         let mut reader = Reader::new(given);
+        for (name, neutral) in LATER {
+            reader.later(name, neutral);
+        }
         let principal = required_name(&mut reader, "principal");
         let trusted_issuer = required_name(&mut reader, "trusted_issuer");
         let matcher = match reader.value("match") {

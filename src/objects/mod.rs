@@ -16,6 +16,7 @@ pub use federated_credential::{CredentialState, FederatedCredentialDocument, Per
 pub use principal::PrincipalDocument;
 pub use reader::{Reader, check_name};
 pub use resource_server::ResourceServerDocument;
+pub(crate) use resource_server::is_resource;
 pub use trusted_issuer::TrustedIssuerDocument;
 
 use crate::clock::Timestamp;
@@ -99,6 +100,11 @@ pub trait Document: Sized + Clone + PartialEq + std::fmt::Debug + Send + Sync {
 
     /// Reads a document, reporting every mistake.
     fn read(members: &Map<String, Value>, context: ReadContext<'_>) -> Result<Self, Vec<Problem>>;
+
+    /// The id that the document asks for.
+    fn given_id(&self) -> Option<&str> {
+        None
+    }
 
     /// The document as it is shown, with what was left out filled in.
     fn shown(&self, context: ReadContext<'_>) -> Map<String, Value>;

@@ -50,6 +50,10 @@ impl Document for PrincipalDocument {
         reader.finish(document)
     }
 
+    fn given_id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
     fn shown(&self, _: ReadContext<'_>) -> Map<String, Value> {
         let mut shown = members(self);
         for name in ["external_id", "display_name"] {

@@ -50,6 +50,16 @@ impl<'a> Reader<'a> {
         self.members.get(name).filter(|value| !value.is_null())
     }
 
+    /// A member of the outside contract that this version does not have: `null` and the values that mean nothing new pass.
+    pub fn later(&mut self, name: &'static str, neutral: &[&str]) {
+        if let Some(value) = self.members.get(name) {
+            self.known.push(name);
+            if !value.is_null() && !neutral.contains(&value.to_string().as_str()) {
+                self.problem(name, "is not available in this version");
+            }
+        }
+    }
+
     /// A text.
     pub fn text(&mut self, name: &'static str) -> Option<String> {
         let value = self.value(name)?;

@@ -11,6 +11,14 @@ use crate::trust::{Problem, ResourceServer, Warning};
 
 const DEFAULT_LIFETIME: i64 = 900;
 
+/// Members of the outside contract that later versions bring, with the values that mean nothing new.
+const LATER: [(&str, &[&str]); 4] = [
+    ("token_format", &["\"jwt\""]),
+    ("token_prefix", &["\"cnt_\""]),
+    ("require_sender_constraint", &["false"]),
+    ("front_door", &[]),
+];
+
 /// A registry: the resource server that tokens are for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ResourceServerDocument {
@@ -39,6 +47,9 @@ impl Document for ResourceServerDocument {
 
     fn read(given: &Map<String, Value>, context: ReadContext<'_>) -> Result<Self, Vec<Problem>> {
         let mut reader = Reader::new(given);
+        for (name, neutral) in LATER {
+            reader.later(name, neutral);
+        }
         let resource = reader.required_text("resource");
         let aliases = reader.texts("aliases").unwrap_or_default();
         for (name, uri) in [("resource", &resource)].into_iter().chain(aliases.iter().map(|alias| ("aliases", alias))) {

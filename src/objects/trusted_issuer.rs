@@ -8,7 +8,6 @@ use url::{Host, Url};
 
 use super::reader::Reader;
 use super::{Document, Kind, ReadContext, members};
-use crate::grant::GrantType;
 use crate::ids::TrustedIssuerId;
 use crate::profile::{Defaults, Profile, Replay};
 use crate::trust::{KeySource, Problem, TrustedIssuer, Warning, glob_matches};
@@ -23,6 +22,16 @@ const OTHER_TYPES: [&str; 8] = [
     "logout+jwt",
     "token-introspection+jwt",
     "client-authentication+jwt",
+];
+
+/// Members of the outside contract that later versions bring, with the values that mean nothing new.
+const LATER: [(&str, &[&str]); 6] = [
+    ("grants", &["[\"jwt-bearer\"]", "[\"jwt-bearer\",\"token-exchange\"]"]),
+    ("trust_domain", &[]),
+    ("subject_domain", &[]),
+    ("issuer_claim", &[]),
+    ("accept_string_booleans", &["false"]),
+    ("skip_email_verification", &["false"]),
 ];
 
 /// An outside platform whose tokens are accepted. What is left out comes from the profile.
@@ -56,8 +65,6 @@ pub struct TrustedIssuerDocument {
     pub replay_claim: Option<String>,
     /// Events that never match.
     pub banned_events: Option<Vec<String>>,
-    /// The grants that take its assertions.
-    pub grants: Option<Vec<String>>,
     /// Certificate authorities to trust for this issuer alone, as PEM.
     pub ca_pem: Option<String>,
     /// Private networks that its keys may be fetched from.
@@ -75,6 +82,9 @@ impl Document for TrustedIssuerDocument {
 
     fn read(given: &Map<String, Value>, context: ReadContext<'_>) -> Result<Self, Vec<Problem>> {
         let mut reader = Reader::new(given);
+        for (name, neutral) in LATER {
+            reader.later(name, neutral);
+        }
         let profile_name = reader.required_text("profile");
         let profile = context.profiles.get(&profile_name);
         if profile.is_none() && !profile_name.is_empty() {
@@ -108,7 +118,6 @@ impl Document for TrustedIssuerDocument {
             replay: replay(&mut reader),
             replay_claim: reader.text("replay_claim"),
             banned_events: reader.texts("banned_events"),
-            grants: grants(&mut reader),
             ca_pem: reader.parsed("ca_pem", |pem| match reqwest::Certificate::from_pem_bundle(pem.as_bytes()) {
                 Ok(found) if !found.is_empty() => Ok(pem.to_owned()),
                 _ => Err("is one or more certificates in PEM"),
@@ -141,7 +150,7 @@ impl Document for TrustedIssuerDocument {
             "max_assertion_lifetime_seconds": compiled.max_assertion_lifetime_seconds,
             "leeway_seconds": compiled.leeway_seconds, "cap_at_assertion_expiry": compiled.cap_at_assertion_expiry,
             "replay": compiled.replay, "replay_claim": compiled.replay_claim, "banned_events": compiled.banned_events,
-            "grants": compiled.grants, "ca_pem": self.ca_pem, "allow_private": compiled.allow_private, "owner": self.owner,
+            "ca_pem": self.ca_pem, "allow_private": compiled.allow_private, "owner": self.owner,
         });
         if let Value::Object(effective) = effective {
             shown.extend(effective);
@@ -213,7 +222,6 @@ impl TrustedIssuerDocument {
             replay: self.replay.unwrap_or(*replay),
             replay_claim: self.replay_claim.clone().unwrap_or_else(|| replay_claim.clone()),
             banned_events: self.banned_events.clone().unwrap_or_else(|| banned_events.clone()),
-            grants: self.grants.clone().unwrap_or_else(|| GRANTS.map(str::to_owned).to_vec()),
             ca_pem: self.ca_pem.clone(),
             allow_private: self.allow_private.clone().unwrap_or_default(),
             owner: self.owner.as_ref().map(|owner| owner.to_ascii_lowercase().into()),
@@ -226,9 +234,6 @@ impl TrustedIssuerDocument {
         self.audiences.clone().unwrap_or_else(|| context.own.default_audiences())
     }
 }
-
-/// The grants that may take assertions, by the short names of the contract.
-const GRANTS: [&str; 1] = [GrantType::JwtBearer.short_name()];
 
 /// Checks an issuer identifier: an https URL that can only be read one way. It is kept and compared as it was written.
 fn check_issuer(issuer: &str, context: ReadContext<'_>) -> Result<(), String> {
@@ -342,14 +347,6 @@ fn replay(reader: &mut Reader<'_>) -> Option<Replay> {
         reader.problem("replay", "is one of required, jti_or_token_hash, off");
     }
     replay
-}
-
-fn grants(reader: &mut Reader<'_>) -> Option<Vec<String>> {
-    let grants = reader.texts("grants")?;
-    if grants.is_empty() || !grants.iter().all(|grant| GRANTS.contains(&grant.as_str())) {
-        reader.problem("grants", format!("holds one or more of {}", GRANTS.join(", ")));
-    }
-    Some(grants)
 }
 
 fn networks(reader: &mut Reader<'_>) -> Option<Vec<IpNet>> {

@@ -121,6 +121,14 @@ impl Ledger {
     }
 }
 
+impl Store {
+    /// Whether a token was issued for an assertion.
+    pub async fn is_consumed(&self, key: &AssertionKey) -> Result<bool, StoreError> {
+        let row = consumed_assertion::Entity::find_by_id(key.as_bytes().to_vec()).one(&self.read).await?;
+        Ok(row.is_some())
+    }
+}
+
 async fn work(store: Store, receiver: Arc<Mutex<mpsc::Receiver<Request>>>) {
     let mut requests = Vec::with_capacity(BATCH);
     loop {

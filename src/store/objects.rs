@@ -34,8 +34,8 @@ pub struct Page<D: Document> {
 /// Which objects a list holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Rules of this principal only.
-    pub principal: Option<String>,
+    /// Rules of these principals only.
+    pub principals: Option<Vec<String>>,
     /// Rules of this trusted issuer only.
     pub trusted_issuer: Option<String>,
 }
@@ -417,8 +417,8 @@ impl Persist for FederatedCredentialDocument {
         if let Some(after) = after {
             query = query.filter(federated_credential::Column::NameFolded.gt(after));
         }
-        if let Some(principal) = &filter.principal {
-            query = query.filter(federated_credential::Column::Principal.eq(principal));
+        if let Some(principals) = &filter.principals {
+            query = query.filter(federated_credential::Column::Principal.is_in(principals));
         }
         if let Some(issuer) = &filter.trusted_issuer {
             query = query.filter(federated_credential::Column::TrustedIssuer.eq(issuer));

@@ -119,7 +119,7 @@ impl Store {
 
     /// Every rule of a trusted issuer, a page after another, for checks that need all of them.
     pub async fn has_credentials_of(&self, trusted_issuer: &str) -> Result<bool, StoreError> {
-        let filter = Filter { trusted_issuer: Some(trusted_issuer.to_owned()), principal: None };
+        let filter = Filter { trusted_issuer: Some(trusted_issuer.to_owned()), principals: None };
         Ok(!FederatedCredentialDocument::list(&self.read, None, 1, &filter).await?.is_empty())
     }
 }

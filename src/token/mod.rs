@@ -1,2 +1,7 @@
+//! The access tokens we issue: JWTs of RFC 9068, made in one place.
+
+mod issuer;
 mod scope;
+
+pub use issuer::{AdminGrant, MintError, Minted, TokenIssuer};
 pub use scope::{InvalidScope, ScopeSet};

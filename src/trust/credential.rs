@@ -49,6 +49,20 @@ pub enum State {
 }
 
 impl State {
+    /// What a federated credential with these times and this switch is now.
+    pub fn of(enabled: bool, expires_at: Option<Timestamp>, pending_until: Option<Timestamp>, now: Timestamp) -> Self {
+        let over = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
+        if !enabled {
+            Self::Disabled
+        } else if over(expires_at) || over(pending_until) {
+            Self::Expired
+        } else if pending_until.is_some() {
+            Self::Pending
+        } else {
+            Self::Active
+        }
+    }
+
     /// The word for it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -63,16 +77,7 @@ impl State {
 impl FederatedCredential {
     /// What it is now.
     pub fn state(&self, now: Timestamp) -> State {
-        let over = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
-        if !self.enabled {
-            State::Disabled
-        } else if over(self.expires_at) || over(self.pending_until) {
-            State::Expired
-        } else if self.pending_until.is_some() {
-            State::Pending
-        } else {
-            State::Active
-        }
+        State::of(self.enabled, self.expires_at, self.pending_until, now)
     }
 }
 

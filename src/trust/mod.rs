@@ -19,7 +19,7 @@ pub use check::Verdict;
 pub use compile::{Normalised, Problem, Warning, missing_ids, names_the_same, normalise};
 pub use credential::{FederatedCredential, PENDING_DAYS, State, is_pending};
 pub use glob::matches as glob_matches;
-pub use permit::Permit;
+pub use permit::{Denial, Permit};
 pub use report::{Candidate, Finding, MatchReport, Mismatch, Subject, match_credentials};
 pub use resource_server::ResourceServer;
 pub use rule::{PackedRule, Permission, Rule};

@@ -14,14 +14,27 @@ pub struct Permit {
     snapshot: Arc<Snapshot>,
 }
 
+/// A no to a verified assertion, with the verdicts it comes from.
+#[derive(Debug)]
+pub struct Denial {
+    /// Why.
+    pub refusal: Refusal,
+    /// The verdicts.
+    pub report: MatchReport,
+}
+
 impl Permit {
     /// Matches the assertion against the rules of `snapshot`.
-    pub fn new(assertion: Arc<VerifiedAssertion>, snapshot: Arc<Snapshot>, now: Timestamp) -> Result<Self, Refusal> {
+    pub fn new(
+        assertion: Arc<VerifiedAssertion>,
+        snapshot: Arc<Snapshot>,
+        now: Timestamp,
+    ) -> Result<Self, Box<Denial>> {
         let issuer = assertion.issuer();
         let report = match_credentials(&snapshot, issuer, assertion.claims(), now);
         if report.matching().next().is_none() {
-            let (reason, mismatches) = report.refusal(issuer, assertion.claims());
-            return Err(Refusal::no_match(reason, mismatches));
+            let refusal = report.refusal(issuer, assertion.claims());
+            return Err(Box::new(Denial { refusal, report }));
         }
         Ok(Self { assertion, report, snapshot })
     }
@@ -39,5 +52,10 @@ impl Permit {
     /// The rules it was matched against.
     pub fn snapshot(&self) -> &Arc<Snapshot> {
         &self.snapshot
+    }
+
+    /// Turns the yes into a no for a reason that lies in the request.
+    pub fn deny(self, refusal: Refusal) -> Box<Denial> {
+        Box::new(Denial { refusal, report: self.report })
     }
 }

@@ -16,6 +16,7 @@ use crate::ids::CredentialId;
 use crate::principal::Principal;
 use crate::profile::{Claims, PinMode, Profile, Role};
 use crate::reason::Reason;
+use crate::refusal::Refusal;
 
 /// What became of one assertion and the rules that might admit it.
 #[derive(Debug)]
@@ -166,14 +167,19 @@ impl MatchReport {
 
     /// The one reason to answer with, and what may be shown of the rules that the caller has proved to be meant
     /// (contract, section 4: disclosure by proof).
-    pub fn refusal(&self, issuer: &TrustedIssuer, claims: &Claims) -> (Reason, Vec<Mismatch>) {
+    pub fn refusal(&self, issuer: &TrustedIssuer, claims: &Claims) -> Refusal {
         let meant: Vec<&Candidate> =
             self.candidates.iter().filter(|candidate| candidate.is_proved_to_be_meant(&issuer.profile)).collect();
         // Of several the one that comes closest is the likeliest to be the one the caller wants to use.
         let closest = meant.iter().min_by_key(|candidate| candidate.unmet().count());
         let reason = closest.and_then(|candidate| candidate.reason(&issuer.profile));
         let mismatches = meant.iter().flat_map(|candidate| candidate.mismatches(issuer, claims)).collect();
-        (reason.unwrap_or(Reason::NoMatchingCredential), mismatches)
+        Refusal::no_match(reason.unwrap_or(Reason::NoMatchingCredential), mismatches)
+    }
+
+    /// The rule that came closest, whoever may see it.
+    pub fn closest(&self) -> Option<&Candidate> {
+        self.candidates.iter().min_by_key(|candidate| candidate.unmet().count())
     }
 }
 

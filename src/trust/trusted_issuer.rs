@@ -43,8 +43,6 @@ pub struct TrustedIssuer {
     pub replay_claim: String,
     /// Events that never match.
     pub banned_events: Vec<String>,
-    /// The grants that take its assertions, by the short names of the contract.
-    pub grants: Vec<String>,
     /// Certificate authorities to trust for this issuer alone, as PEM.
     pub ca_pem: Option<String>,
     /// Private networks that its keys may be fetched from.

@@ -1,0 +1,155 @@
+//! What a document says of others: do they exist, and does it contradict them.
+
+use super::Rejected;
+use super::objects::Managed;
+use crate::app::App;
+use crate::objects::{ClientDocument, PrincipalDocument, ResourceServerDocument, Stored, TrustedIssuerDocument};
+use crate::store::compile_issuer;
+use crate::trust::{KeySource, Problem};
+
+fn invalid(pointer: &str, detail: impl Into<String>) -> Rejected {
+    Rejected::Invalid(vec![Problem::new(pointer, detail)])
+}
+
+impl Managed for PrincipalDocument {
+    async fn prepare(
+        &mut self,
+        app: &App,
+        _: &str,
+        present: Option<&Stored<Self>>,
+        _: bool,
+    ) -> Result<Self::State, Rejected> {
+        match present {
+            Some(present) => match &self.id {
+                Some(id) if *id != present.id => return Err(invalid("/id", "is fixed once the principal was made")),
+                _ => self.id = Some(present.id.clone()),
+            },
+            // Tokens tell principals and clients apart by these: they must never be equal.
+            None => {
+                if let Some(id) = &self.id
+                    && app.store.object::<ClientDocument>(id).await?.is_some()
+                {
+                    return Err(invalid("/id", "is the client_id of a client"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Managed for ClientDocument {
+    async fn prepare(
+        &mut self,
+        app: &App,
+        name: &str,
+        _: Option<&Stored<Self>>,
+        _: bool,
+    ) -> Result<Self::State, Rejected> {
+        match app.store.object::<PrincipalDocument>(name).await? {
+            Some(principal) if principal.id == name => Err(invalid("/name", "is the id of a principal")),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Managed for ResourceServerDocument {
+    async fn prepare(
+        &mut self,
+        app: &App,
+        name: &str,
+        _: Option<&Stored<Self>>,
+        _: bool,
+    ) -> Result<Self::State, Rejected> {
+        let mut problems = Vec::new();
+        for other in app.store.all_objects::<Self>().await?.iter().filter(|other| other.name != name) {
+            let theirs = || std::iter::once(&other.document.resource).chain(&other.document.aliases);
+            for (pointer, uri) in std::iter::once(("/resource", &self.resource))
+                .chain(self.aliases.iter().map(|alias| ("/aliases", alias)))
+            {
+                if theirs().any(|taken| taken == uri) {
+                    problems.push(Problem::new(pointer, format!("`{uri}` is a URI of resource server {}", other.name)));
+                }
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(Rejected::Invalid(problems)) }
+    }
+}
+
+impl Managed for TrustedIssuerDocument {
+    async fn prepare(
+        &mut self,
+        app: &App,
+        name: &str,
+        present: Option<&Stored<Self>>,
+        online: bool,
+    ) -> Result<Self::State, Rejected> {
+        let mut problems = Vec::new();
+        if let Some(owner) = &mut self.owner {
+            match app.store.object::<PrincipalDocument>(owner).await? {
+                Some(principal) => owner.clone_from(&principal.name),
+                None => problems.push(Problem::new("/owner", format!("there is no principal {owner}"))),
+            }
+        }
+        if present.is_some_and(|present| present.document.profile != self.profile)
+            && app.store.has_credentials_of(name).await?
+        {
+            problems.push(Problem::new(
+                "/profile",
+                "cannot change while federated credentials refer to the trusted issuer",
+            ));
+        }
+        for other in app.store.all_objects::<Self>().await?.iter().filter(|other| other.name != name) {
+            problems.extend(self.conflicts_with(&other.name, &other.document, app));
+        }
+        if problems.is_empty() && online {
+            problems.extend(self.unreachable(app, name).await);
+        }
+        if problems.is_empty() { Ok(()) } else { Err(Rejected::Invalid(problems)) }
+    }
+}
+
+impl TrustedIssuerDocument {
+    fn conflicts_with(&self, name: &str, other: &Self, app: &App) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if self.issuer == other.issuer {
+            let all = |document: &Self| {
+                let mut audiences = document.accepted_audiences(app.context());
+                audiences.extend(document.extra_audiences.iter().flatten().cloned());
+                audiences
+            };
+            let theirs = all(other);
+            if let Some(shared) = all(self).iter().find(|audience| theirs.contains(audience)) {
+                let detail = format!(
+                    "trusted issuer {name} has the same issuer and takes `{shared}` too: nobody could tell their assertions apart"
+                );
+                problems.push(Problem::new("/audiences", detail));
+            }
+        } else if let (Some(KeySource::JwksUri { uri }), Some(KeySource::JwksUri { uri: theirs })) =
+            (&self.keys, &other.keys)
+            && uri == theirs
+        {
+            let detail = format!(
+                "trusted issuer {name} has another issuer and the same key set: either could speak for the other"
+            );
+            problems.push(Problem::new("/keys/uri", detail));
+        }
+        problems
+    }
+
+    /// Tries to fetch the keys, so that a mistake shows now and not at the first release.
+    async fn unreachable(&self, app: &App, name: &str) -> Option<Problem> {
+        let now = app.clock.now();
+        let stored = Stored {
+            id: crate::ids::TrustedIssuerId::new(now).to_string(),
+            name: name.to_owned(),
+            version: 0,
+            created_at: now,
+            updated_at: now,
+            document: self.clone(),
+            state: (),
+        };
+        let issuer = compile_issuer(&stored, app.context())?;
+        let error = app.upstream.try_fetch(&issuer).await.err()?;
+        Some(Problem::new("/keys", format!("{error}; ?validate=offline saves without trying")))
+    }
+}

@@ -1,0 +1,178 @@
+//! Federated credentials: the rule is read by its profile, pins outlive what does not concern them, the revision tells whether
+//! its meaning changed.
+
+use serde_json::{Map, Value, json};
+
+use super::Rejected;
+use super::objects::Managed;
+use crate::app::App;
+use crate::clock::Timestamp;
+use crate::objects::{
+    CredentialState, Document as _, FederatedCredentialDocument, PermissionDocument, PrincipalDocument,
+    ResourceServerDocument, Stored, TrustedIssuerDocument,
+};
+use crate::profile::Profile;
+use crate::trust::{PENDING_DAYS, Problem, State, Warning, is_pending, names_the_same, normalise};
+
+impl Managed for FederatedCredentialDocument {
+    async fn prepare(
+        &mut self,
+        app: &App,
+        _: &str,
+        present: Option<&Stored<Self>>,
+        _: bool,
+    ) -> Result<Self::State, Rejected> {
+        let mut problems = Vec::new();
+        match app.store.object::<PrincipalDocument>(&self.principal).await? {
+            Some(principal) => self.principal = principal.name,
+            None => problems.push(Problem::new("/principal", format!("there is no principal {}", self.principal))),
+        }
+        let profile = match app.store.object::<TrustedIssuerDocument>(&self.trusted_issuer).await? {
+            None => {
+                problems.push(Problem::new(
+                    "/trusted_issuer",
+                    format!("there is no trusted issuer {}", self.trusted_issuer),
+                ));
+                None
+            }
+            Some(issuer) => {
+                if issuer.document.owner.as_ref().is_some_and(|owner| *owner != self.principal) {
+                    problems.push(Problem::new("/trusted_issuer", "belongs to another principal"));
+                }
+                self.trusted_issuer = issuer.name;
+                app.profiles.get(&issuer.document.profile).cloned()
+            }
+        };
+        if let Some(profile) = &profile {
+            match normalise(profile, &self.matcher) {
+                Ok(normalised) => self.matcher = normalised.matcher,
+                Err(found) => {
+                    problems.extend(found.into_iter().map(|p| Problem::new(format!("/match{}", p.pointer), p.detail)))
+                }
+            }
+        }
+        for at in 0..self.permissions.len() {
+            if let Some(permission) = self.permissions.get_mut(at) {
+                let found = check_permission(app, permission, &self.principal).await?;
+                problems.extend(
+                    found.into_iter().map(|p| Problem::new(format!("/permissions/{at}{}", p.pointer), p.detail)),
+                );
+            }
+        }
+        match profile.filter(|_| problems.is_empty()) {
+            None => Err(Rejected::Invalid(problems)),
+            Some(profile) => Ok(state(self, &profile, present, app.clock.now())),
+        }
+    }
+
+    fn principal(&self) -> Option<&str> {
+        Some(&self.principal)
+    }
+
+    fn more_warnings(&self, app: &App) -> Vec<Warning> {
+        let rules = app.rules();
+        let issuer = rules.issuer_named(&self.trusted_issuer);
+        issuer.map(|issuer| rule_warnings(&issuer.profile, &self.matcher)).unwrap_or_default()
+    }
+
+    fn shown_state(stored: &Stored<Self>, now: Timestamp) -> Map<String, Value> {
+        let mut members = Map::new();
+        let FederatedCredentialDocument { enabled, expires_at, .. } = stored.document;
+        let state = State::of(enabled, expires_at, stored.state.pending_until, now);
+        members.insert("state".to_owned(), state.as_str().into());
+        members.insert("pinned".to_owned(), Value::Object(stored.state.pinned.clone()));
+        members.insert("revision".to_owned(), stored.state.revision.into());
+        members.insert("last_used_at".to_owned(), json!(stored.state.last_used_at.map(|at| at.to_string())));
+        members
+    }
+
+    fn exported_with_state(stored: &Stored<Self>) -> Map<String, Value> {
+        let mut members = stored.document.exported();
+        if let Some(Value::Object(matcher)) = members.get_mut("match") {
+            for (name, id) in &stored.state.pinned {
+                matcher.entry(name.clone()).or_insert_with(|| id.clone());
+            }
+        }
+        members
+    }
+}
+
+/// What is weak about a rule that was accepted.
+pub(super) fn rule_warnings(profile: &Profile, matcher: &Map<String, Value>) -> Vec<Warning> {
+    normalise(profile, matcher).map(|normalised| normalised.warnings).unwrap_or_default()
+}
+
+async fn check_permission(
+    app: &App,
+    permission: &mut PermissionDocument,
+    principal: &str,
+) -> Result<Vec<Problem>, Rejected> {
+    let mut problems = Vec::new();
+    match app.store.object::<ResourceServerDocument>(&permission.resource_server).await? {
+        None => {
+            let detail = format!("there is no resource server {}", permission.resource_server);
+            problems.push(Problem::new("/resource_server", detail));
+        }
+        Some(server) => {
+            let unknown: Vec<&str> = permission
+                .actions
+                .iter()
+                .filter(|action| !server.document.actions.contains(action))
+                .map(String::as_str)
+                .collect();
+            if !unknown.is_empty() {
+                let known = server.document.actions.join(", ");
+                let detail = format!("{} has no action {}; its actions are {known}", server.name, unknown.join(", "));
+                problems.push(Problem::new("/actions", detail));
+            }
+            permission.resource_server = server.name;
+        }
+    }
+    if let Some(owner) = &mut permission.owner {
+        match app.store.object::<PrincipalDocument>(owner).await? {
+            Some(principal) => owner.clone_from(&principal.name),
+            None => problems.push(Problem::new("/owner", format!("there is no principal {owner}"))),
+        }
+    }
+    // The principal itself is the owner unless another one is named, so it need not be written down.
+    if permission.owner.as_deref() == Some(principal) {
+        permission.owner = None;
+    }
+    Ok(problems)
+}
+
+/// What is stored beside the document.
+fn state(
+    document: &FederatedCredentialDocument,
+    profile: &Profile,
+    present: Option<&Stored<FederatedCredentialDocument>>,
+    now: Timestamp,
+) -> CredentialState {
+    let kept = present.filter(|present| {
+        let old = &present.document;
+        old.trusted_issuer == document.trusted_issuer && names_the_same(profile, &old.matcher, &document.matcher)
+    });
+    let pinned = kept.map(|present| present.state.pinned.clone()).unwrap_or_default();
+    let pending = is_pending(profile, &document.matcher, &pinned);
+    let revision = match present {
+        None => 1,
+        Some(present) if means_the_same(&present.document, document) => present.state.revision,
+        Some(present) => present.state.revision.saturating_add(1),
+    };
+    CredentialState {
+        pinned,
+        // Saving a pending rule again gives it seven new days.
+        pending_until: pending.then(|| now.plus_seconds(PENDING_DAYS.saturating_mul(86_400))),
+        revision,
+        last_used_at: present.and_then(|present| present.state.last_used_at),
+    }
+}
+
+fn means_the_same(left: &FederatedCredentialDocument, right: &FederatedCredentialDocument) -> bool {
+    left.principal == right.principal
+        && left.trusted_issuer == right.trusted_issuer
+        && left.matcher == right.matcher
+        && left.permissions == right.permissions
+        && left.expires_at == right.expires_at
+        && left.enabled == right.enabled
+}

@@ -1,0 +1,64 @@
+//! The life of objects: read, made, replaced and removed, with all that can be checked checked before anything is saved.
+//!
+//! The admin API and the commands that work on the database both end here.
+
+mod bundle;
+mod checks;
+mod credentials;
+mod lint;
+mod objects;
+
+use crate::keys::KeysError;
+use crate::store::StoreError;
+use crate::trust::Problem;
+
+pub use bundle::{Bundle, BundleError};
+pub use lint::{LintFinding, lint};
+pub use objects::{Author, Change, Managed, Precondition, Saved, delete, find, list, save, shown};
+
+/// Why something was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum Rejected {
+    /// The document has mistakes.
+    #[error("the document has mistakes")]
+    Invalid(Vec<Problem>),
+    /// There is no such object.
+    #[error("there is no such object")]
+    NotFound,
+    /// Another object has the name or the URI.
+    #[error("{0}")]
+    Exists(String),
+    /// Something refers to the object.
+    #[error("{0}")]
+    InUse(String),
+    /// The object is not what the caller took it for.
+    #[error("the object was changed in between; read it again")]
+    Changed,
+    /// The token is limited to other principals.
+    #[error("the token is limited to other principals")]
+    Forbidden,
+    /// The database failed.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+impl From<StoreError> for Rejected {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Taken(detail) => Self::Exists(detail),
+            StoreError::InUse(detail) => Self::InUse(detail),
+            StoreError::Changed => Self::Changed,
+            StoreError::Unavailable(_) | StoreError::Corrupt(_) => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
+impl From<KeysError> for Rejected {
+    fn from(error: KeysError) -> Self {
+        match error {
+            KeysError::Unknown(_) => Self::NotFound,
+            KeysError::Store(error) => error.into(),
+            error => Self::Unavailable(error.to_string()),
+        }
+    }
+}

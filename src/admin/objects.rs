@@ -1,0 +1,304 @@
+//! What all kinds have in common.
+
+use std::future::Future;
+
+use serde_json::{Map, Value, json};
+
+use super::Rejected;
+use crate::app::App;
+use crate::audit::{AuditEvent, Outcome};
+use crate::clock::Timestamp;
+use crate::objects::{Document, Stored, check_name};
+use crate::store::{Filter, Page, Persist, Write};
+use crate::trust::{Problem, Warning};
+
+/// How often a change is tried again because somebody else was faster.
+const ATTEMPTS: usize = 5;
+
+/// A kind that can be saved.
+pub trait Managed: Persist {
+    /// Checks what the document says of others, brings it into its stored form and decides what is stored beside it.
+    fn prepare(
+        &mut self,
+        app: &App,
+        name: &str,
+        present: Option<&Stored<Self>>,
+        online: bool,
+    ) -> impl Future<Output = Result<Self::State, Rejected>> + Send;
+
+    /// The principal that a token has to be good for, where tokens may be limited to principals.
+    fn principal(&self) -> Option<&str> {
+        None
+    }
+
+    /// What an answer shows beside the document.
+    fn shown_state(_: &Stored<Self>, _: Timestamp) -> Map<String, Value> {
+        Map::new()
+    }
+
+    /// What is weak about it, beyond what the document alone shows.
+    fn more_warnings(&self, _: &App) -> Vec<Warning> {
+        Vec::new()
+    }
+
+    /// The document as it is exported.
+    fn exported_with_state(stored: &Stored<Self>) -> Map<String, Value> {
+        stored.document.exported()
+    }
+}
+
+/// What a caller says an object has to be before it is changed (RFC 9110 section 13.1).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Precondition {
+    /// `If-Match`: one of these versions.
+    pub versions: Option<Vec<i64>>,
+    /// `If-Match: *`: there has to be one.
+    pub exists: bool,
+    /// `If-None-Match: *`: there must be none.
+    pub absent: bool,
+}
+
+impl Precondition {
+    fn check(&self, version: Option<i64>) -> Result<(), Rejected> {
+        let wrong_version =
+            self.versions.as_ref().is_some_and(|versions| version.is_none_or(|v| !versions.contains(&v)));
+        let unexpected = (self.exists && version.is_none()) || (self.absent && version.is_some());
+        if wrong_version || unexpected { Err(Rejected::Changed) } else { Ok(()) }
+    }
+}
+
+/// Who changes something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Author {
+    /// The subject of the token.
+    pub subject: String,
+    /// The principals whose rules may be changed; none means all.
+    pub principals: Option<Vec<String>>,
+}
+
+impl Author {
+    /// Whether the author may touch federated credentials of this principal.
+    pub fn may_act_for(&self, principal: &str) -> bool {
+        self.principals.as_ref().is_none_or(|names| names.iter().any(|name| name.eq_ignore_ascii_case(principal)))
+    }
+}
+
+/// How an object is saved.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// Made anew; there must be none of its name.
+    Create(Map<String, Value>),
+    /// Made or replaced.
+    Replace(Map<String, Value>),
+    /// Changed by a merge patch (RFC 7396).
+    Patch(Value),
+}
+
+/// An object that was saved.
+#[derive(Debug)]
+pub struct Saved<D: Document> {
+    /// The object.
+    pub object: Stored<D>,
+    /// Whether it is new.
+    pub created: bool,
+}
+
+/// The object of this name or id.
+pub async fn find<D: Managed>(app: &App, name_or_id: &str) -> Result<Stored<D>, Rejected> {
+    app.store.object(name_or_id).await?.ok_or(Rejected::NotFound)
+}
+
+/// A page of objects.
+pub async fn list<D: Managed>(
+    app: &App,
+    after: Option<&str>,
+    limit: u64,
+    filter: &Filter,
+) -> Result<Page<D>, Rejected> {
+    Ok(app.store.objects(after, limit, filter).await?)
+}
+
+/// An object as an answer shows it.
+pub fn shown<D: Managed>(app: &App, stored: &Stored<D>) -> Map<String, Value> {
+    let context = app.context();
+    let mut members = Map::new();
+    members.insert("name".to_owned(), stored.name.clone().into());
+    members.extend(stored.document.shown(context));
+    members.insert("id".to_owned(), stored.id.clone().into());
+    members.extend(D::shown_state(stored, app.clock.now()));
+    let mut warnings = stored.document.warnings(context);
+    warnings.extend(stored.document.more_warnings(app));
+    members.insert("warnings".to_owned(), json!(warnings));
+    members.insert("created_at".to_owned(), stored.created_at.to_string().into());
+    members.insert("updated_at".to_owned(), stored.updated_at.to_string().into());
+    members
+}
+
+/// Makes or changes an object. The same request twice changes nothing the second time.
+pub async fn save<D: Managed>(
+    app: &App,
+    name: &str,
+    change: &Change,
+    precondition: &Precondition,
+    online: bool,
+    author: &Author,
+) -> Result<Saved<D>, Rejected> {
+    for attempt in 1..=ATTEMPTS {
+        let present: Option<Stored<D>> = app.store.object(name).await?;
+        precondition.check(present.as_ref().map(|present| present.version))?;
+        let name = present.as_ref().map_or(name, |present| &present.name).to_owned();
+        check_name(&name).map_err(|detail| Rejected::Invalid(vec![Problem::new("/name", detail)]))?;
+        let members = match (change, &present) {
+            (Change::Create(_), Some(_)) => {
+                return Err(Rejected::Exists(format!("there is a {} of this name", D::KIND.noun())));
+            }
+            (Change::Create(members) | Change::Replace(members), _) => members.clone(),
+            (Change::Patch(_), None) => return Err(Rejected::NotFound),
+            (Change::Patch(patch), Some(present)) => patched(present.document.exported(), patch)?,
+        };
+        let mut document = D::read(&members, app.context()).map_err(Rejected::Invalid)?;
+        let touched = [present.as_ref().and_then(|present| present.document.principal()), document.principal()];
+        if touched.into_iter().flatten().any(|principal| !author.may_act_for(principal)) {
+            return Err(Rejected::Forbidden);
+        }
+        let state = document.prepare(app, &name, present.as_ref(), online).await?;
+        match write(app, &name, present, document, state, &author.subject).await {
+            Err(Rejected::Changed) if attempt < ATTEMPTS && precondition.versions.is_none() => {}
+            outcome => return outcome,
+        }
+    }
+    Err(Rejected::Changed)
+}
+
+async fn write<D: Managed>(
+    app: &App,
+    name: &str,
+    present: Option<Stored<D>>,
+    document: D,
+    state: D::State,
+    actor: &str,
+) -> Result<Saved<D>, Rejected> {
+    let now = app.clock.now();
+    if let Some(present) = present {
+        if present.document == document && present.state == state {
+            return Ok(Saved { object: present, created: false });
+        }
+        let object =
+            Stored { version: present.version.saturating_add(1), updated_at: now, document, state, ..present.clone() };
+        let event = event(actor, Outcome::Updated, Some(&present), Some(&object), now);
+        app.store.write(Write::Update(&object, present.version), &event, now).await?;
+        refresh(app).await?;
+        return Ok(Saved { object, created: false });
+    }
+    let id = document.given_id().map_or_else(|| D::new_id(now), str::to_owned);
+    let object = Stored { id, name: name.to_owned(), version: 1, created_at: now, updated_at: now, document, state };
+    let event = event(actor, Outcome::Created, None, Some(&object), now);
+    app.store.write(Write::Insert(&object), &event, now).await?;
+    refresh(app).await?;
+    Ok(Saved { object, created: true })
+}
+
+/// Removes an object.
+pub async fn delete<D: Managed>(
+    app: &App,
+    name_or_id: &str,
+    precondition: &Precondition,
+    author: &Author,
+) -> Result<(), Rejected> {
+    let present: Stored<D> = find(app, name_or_id).await?;
+    precondition.check(Some(present.version))?;
+    if present.document.principal().is_some_and(|principal| !author.may_act_for(principal)) {
+        return Err(Rejected::Forbidden);
+    }
+    let now = app.clock.now();
+    let event = event(&author.subject, Outcome::Deleted, Some(&present), None, now);
+    app.store.write(Write::Delete(&present, present.version), &event, now).await?;
+    refresh(app).await
+}
+
+/// This server acts on the change at once; the others follow within a second.
+async fn refresh(app: &App) -> Result<(), Rejected> {
+    app.refresh().await.map_err(|error| Rejected::Unavailable(error.to_string()))
+}
+
+fn patched(mut members: Map<String, Value>, patch: &Value) -> Result<Map<String, Value>, Rejected> {
+    let Value::Object(patch) = patch else {
+        return Err(Rejected::Invalid(vec![Problem::new("", "a merge patch is an object")]));
+    };
+    merge(&mut members, patch);
+    Ok(members)
+}
+
+/// RFC 7396 section 2.
+fn merge(members: &mut Map<String, Value>, patch: &Map<String, Value>) {
+    for (name, value) in patch {
+        match value {
+            Value::Null => {
+                members.shift_remove(name);
+            }
+            Value::Object(inner) => {
+                let slot = members.entry(name.clone()).or_insert_with(|| Value::Object(Map::new()));
+                if !slot.is_object() {
+                    *slot = Value::Object(Map::new());
+                }
+                if let Value::Object(present) = slot {
+                    merge(present, inner);
+                }
+            }
+            value => {
+                members.insert(name.clone(), value.clone());
+            }
+        }
+    }
+}
+
+fn event<D: Managed>(
+    actor: &str,
+    outcome: Outcome,
+    before: Option<&Stored<D>>,
+    after: Option<&Stored<D>>,
+    now: Timestamp,
+) -> AuditEvent {
+    let mut event = AuditEvent::new(now, outcome);
+    let object = after.or(before);
+    event.client_id = Some(actor.to_owned());
+    event.principal = object.and_then(|object| object.document.principal()).map(str::to_owned);
+    event.credential = object.and_then(|object| object.id.parse().ok());
+    event.detail.insert("kind".to_owned(), D::KIND.noun().into());
+    event.detail.insert("name".to_owned(), object.map(|object| object.name.clone()).into());
+    for (when, object) in [("before", before), ("after", after)] {
+        if let Some(object) = object {
+            event.detail.insert(when.to_owned(), Value::Object(object.document.exported()));
+        }
+    }
+    event
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn merge_patches_follow_rfc_7396() {
+        let patch = |target: Value, patch: Value| {
+            patched(target.as_object().unwrap().clone(), &patch).map(Value::Object).unwrap()
+        };
+        assert_eq!(patch(json!({"a": "b"}), json!({"a": "c"})), json!({"a": "c"}));
+        assert_eq!(patch(json!({"a": "b", "b": "c"}), json!({"a": null})), json!({"b": "c"}));
+        assert_eq!(patch(json!({"a": ["b"]}), json!({"a": "c"})), json!({"a": "c"}));
+        assert_eq!(patch(json!({"a": {"b": "c"}}), json!({"a": {"b": "d", "c": null}})), json!({"a": {"b": "d"}}));
+        assert_eq!(patch(json!({"a": "x"}), json!({"a": {"b": {"c": null}}})), json!({"a": {"b": {}}}));
+        assert!(patched(Map::new(), &json!([])).is_err());
+    }
+
+    #[test]
+    fn preconditions_guard_against_lost_updates() {
+        let matching = Precondition { versions: Some(vec![3, 4]), ..Precondition::default() };
+        assert!(matching.check(Some(3)).is_ok());
+        assert!(matching.check(Some(5)).is_err() && matching.check(None).is_err());
+        let new = Precondition { absent: true, ..Precondition::default() };
+        assert!(new.check(None).is_ok() && new.check(Some(1)).is_err());
+        let there = Precondition { exists: true, ..Precondition::default() };
+        assert!(there.check(Some(1)).is_ok() && there.check(None).is_err());
+    }
+}

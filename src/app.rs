@@ -1,0 +1,247 @@
+//! The server's shared parts, built once and handed to everything that serves requests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use crate::audit::AuditEvent;
+use crate::clock::{Clock, Timestamp};
+use crate::config::Config;
+use crate::ids::CredentialId;
+use crate::keys::{self, KeyRing, KeysError};
+use crate::limits::Limits;
+use crate::objects::ReadContext;
+use crate::profile::{ProfileError, Profiles};
+use crate::store::{Ledger, Store, StoreError};
+use crate::token::TokenIssuer;
+use crate::trust::Snapshot;
+use crate::upstream::{Fetch, UpstreamKeys};
+
+/// How often the change counter is looked at. Other replicas promise to see a change within a second.
+const POLL: Duration = Duration::from_millis(250);
+/// How often uses of rules are written down.
+const NOTE_USE: Duration = Duration::from_secs(5);
+/// How often what is over is removed.
+const PRUNE: Duration = Duration::from_secs(60);
+/// Events that wait to be written; more are dropped and counted.
+const AUDIT_QUEUE: usize = 10_000;
+const AUDIT_BATCH: usize = 100;
+
+/// The server's shared parts.
+#[derive(Debug)]
+pub struct App {
+    /// The configuration.
+    pub config: Config,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The database.
+    pub store: Store,
+    /// The profiles.
+    pub profiles: Profiles,
+    /// Our signing keys.
+    pub keys: Arc<KeyRing>,
+    /// The keys of trusted issuers.
+    pub upstream: UpstreamKeys,
+    /// Where tokens are made.
+    pub tokens: TokenIssuer,
+    /// Where they are recorded.
+    pub ledger: Ledger,
+    /// Rate limits.
+    pub limits: Limits,
+    rules: ArcSwap<Snapshot>,
+    refreshing: Mutex<()>,
+    audit: mpsc::Sender<AuditMessage>,
+    uses: mpsc::Sender<(CredentialId, Timestamp)>,
+}
+
+/// What the writer of audit events is told.
+#[derive(Debug)]
+enum AuditMessage {
+    /// Write this.
+    Event(Box<AuditEvent>),
+    /// Say when all before this is written.
+    Flush(oneshot::Sender<()>),
+}
+
+/// Why the server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The signing keys cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// Profiles cannot be used.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Profiles(Vec<ProfileError>),
+    /// The data folder cannot be made.
+    #[error("the folder {0} cannot be made: {1}")]
+    DataDir(String, std::io::Error),
+}
+
+/// The work that goes on beside requests. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Background(#[expect(dead_code, reason = "held for its end")] JoinSet<()>);
+
+impl App {
+    /// Opens the database and the keys, and reads the rules.
+    pub async fn start(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        fetch: Arc<dyn Fetch>,
+    ) -> Result<(Arc<Self>, Background), StartError> {
+        let profiles = Profiles::load(config.profiles_dir.as_deref()).map_err(StartError::Profiles)?;
+        if config.database_url.is_sqlite() {
+            std::fs::create_dir_all(&config.data_dir)
+                .map_err(|error| StartError::DataDir(config.data_dir.display().to_string(), error))?;
+        }
+        let store = Store::open(&config.database_url).await?;
+        let sealing = keys::sealing_key(&config.encryption_key)?;
+        let algorithm = config.tokens.signing_algorithm;
+        let keys = Arc::new(KeyRing::open(&store, sealing, algorithm, clock.now()).await?);
+        let rules = store.snapshot(context(&config, &profiles)).await?;
+        let (audit, audit_queue) = mpsc::channel(AUDIT_QUEUE);
+        let (uses, used) = mpsc::channel(AUDIT_QUEUE);
+        let app = Arc::new(Self {
+            upstream: UpstreamKeys::new(fetch, clock.clone(), config.allow_http_loopback),
+            tokens: TokenIssuer::new(config.own.clone(), keys.clone(), clock.clone()),
+            ledger: Ledger::start(&store),
+            limits: Limits::new(config.rate_limits),
+            rules: ArcSwap::from_pointee(rules),
+            refreshing: Mutex::default(),
+            config,
+            clock,
+            store,
+            profiles,
+            keys,
+            audit,
+            uses,
+        });
+        let mut tasks = JoinSet::new();
+        tasks.spawn(follow_changes(app.clone()));
+        tasks.spawn(write_audit(app.store.clone(), audit_queue));
+        tasks.spawn(write_uses(app.store.clone(), used));
+        tasks.spawn(prune(app.clone()));
+        Ok((app, Background(tasks)))
+    }
+
+    /// What reading and compiling documents needs to know.
+    pub fn context(&self) -> ReadContext<'_> {
+        context(&self.config, &self.profiles)
+    }
+
+    /// The rules now.
+    pub fn rules(&self) -> Arc<Snapshot> {
+        self.rules.load_full()
+    }
+
+    /// Brings the rules and the keys up to date with the database.
+    pub async fn refresh(&self) -> Result<(), StartError> {
+        let _one_at_a_time = self.refreshing.lock().await;
+        let rules = self.rules();
+        if let Some((newer, keys_changed)) = self.store.newer_snapshot(&rules, self.context()).await? {
+            self.rules.store(Arc::new(newer));
+            if keys_changed {
+                self.keys.reload(&self.store, self.clock.now()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands an event to the queue. If that is full the event is dropped and counted: the answer does not wait for it.
+    pub fn audit(&self, event: AuditEvent) {
+        if self.audit.try_send(AuditMessage::Event(Box::new(event))).is_err() {
+            metrics::counter!("carnet_audit_events_dropped_total").increment(1);
+            tracing::error!("an audit event was dropped: the queue is full");
+        }
+    }
+
+    /// Waits until the events handed in so far are written.
+    pub async fn flush_audit(&self) {
+        let (done, flushed) = oneshot::channel();
+        if self.audit.send(AuditMessage::Flush(done)).await.is_ok() {
+            flushed.await.ok();
+        }
+    }
+
+    /// Notes that a rule gave a token.
+    pub fn note_use(&self, credential: CredentialId, now: Timestamp) {
+        // A note that is lost makes `last_used_at` a little older, nothing else.
+        self.uses.try_send((credential, now)).ok();
+    }
+}
+
+fn context<'a>(config: &'a Config, profiles: &'a Profiles) -> ReadContext<'a> {
+    ReadContext {
+        profiles,
+        own: &config.own,
+        allow_http_loopback: config.allow_http_loopback,
+        token_lifetime_seconds: config.tokens.lifetime_seconds,
+    }
+}
+
+async fn follow_changes(app: Arc<App>) {
+    loop {
+        tokio::time::sleep(POLL).await;
+        if let Err(error) = app.refresh().await {
+            tracing::error!(%error, "the rules cannot be brought up to date");
+        }
+    }
+}
+
+async fn write_audit(store: Store, mut queue: mpsc::Receiver<AuditMessage>) {
+    let mut messages = Vec::with_capacity(AUDIT_BATCH);
+    while queue.recv_many(&mut messages, AUDIT_BATCH).await > 0 {
+        let mut events = Vec::with_capacity(messages.len());
+        let mut waiting = Vec::new();
+        for message in messages.drain(..) {
+            match message {
+                AuditMessage::Event(event) => events.push(*event),
+                AuditMessage::Flush(done) => waiting.push(done),
+            }
+        }
+        if !events.is_empty()
+            && let Err(error) = store.record(&events).await
+        {
+            let lost = u64::try_from(events.len()).unwrap_or(u64::MAX);
+            metrics::counter!("carnet_audit_events_dropped_total").increment(lost);
+            tracing::error!(%error, lost, "audit events cannot be written");
+        }
+        waiting.into_iter().for_each(|done| done.send(()).unwrap_or_default());
+    }
+}
+
+async fn write_uses(store: Store, mut used: mpsc::Receiver<(CredentialId, Timestamp)>) {
+    let mut latest = std::collections::HashMap::new();
+    loop {
+        tokio::time::sleep(NOTE_USE).await;
+        while let Ok((credential, at)) = used.try_recv() {
+            latest.insert(credential, at);
+        }
+        let uses: Vec<_> = latest.drain().collect();
+        if let Err(error) = store.note_use(&uses).await {
+            tracing::warn!(%error, "the last uses of rules cannot be written");
+        }
+    }
+}
+
+async fn prune(app: Arc<App>) {
+    loop {
+        tokio::time::sleep(PRUNE).await;
+        app.limits.shrink();
+        loop {
+            match app.store.prune(app.clock.now(), app.config.audit_retention_days).await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "what is over cannot be removed");
+                    break;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! Says what would be granted, or why not, without granting or using up anything.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use carnet_resource_server::AuthorizationDetail;
+
+use crate::app::App;
+use crate::assertion::{VerifiedAssertion, assess};
+use crate::clock::Timestamp;
+use crate::grant;
+use crate::ids::CredentialId;
+use crate::principal::{AccessRequest, Entitlement, entitle};
+use crate::profile::Claims;
+use crate::reason::Reason;
+use crate::refusal::Refusal;
+use crate::trust::{Candidate, MatchReport, Mismatch, Snapshot, TrustedIssuer, Verdict, match_credentials};
+
+/// Who asks, and what they may see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum View {
+    /// A caller: what concerns rules that the assertion proves to be meant.
+    Caller,
+    /// The owner of these principals' rules: everything about them.
+    Principals(Vec<String>),
+    /// An administrator: everything.
+    Everything,
+}
+
+/// What would become of a request.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct Explanation {
+    /// `allow` or `deny`.
+    pub verdict: &'static str,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub reason: Option<Reason>,
+    /// Why not, in a sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_description: Option<&'static str>,
+    /// Where the reason is explained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_uri: Option<String>,
+    /// The request parameter it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parameter: Option<&'static str>,
+    /// The claim it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claim: Option<String>,
+    /// The audiences that would be accepted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub accepted_audiences: Vec<String>,
+    /// What does not hold.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mismatches: Vec<Mismatch>,
+    /// What would be granted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub granted: Option<Granted>,
+    /// The server's time, in seconds since 1970.
+    pub server_time: i64,
+    /// Every condition of every rule that may be shown.
+    pub candidates: Vec<Explained>,
+}
+
+/// What would be granted.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct Granted {
+    /// The `aud` of the token.
+    pub resource: String,
+    /// Its `sub`.
+    pub sub: String,
+    /// The principal's name, if it is one.
+    pub principal: Option<String>,
+    /// Its scope.
+    pub scope: String,
+    /// Its entries.
+    #[schema(value_type = Vec<Object>)]
+    pub authorization_details: Vec<AuthorizationDetail>,
+    /// How long it would live, unless something it rests on ends sooner.
+    pub expires_in: i64,
+}
+
+/// One rule, explained.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct Explained {
+    /// The federated credential's id.
+    #[schema(value_type = String)]
+    pub credential: CredentialId,
+    /// Its name.
+    pub name: String,
+    /// The principal it acts for, by name.
+    pub principal: String,
+    /// Whether everything holds.
+    pub matches: bool,
+    /// Everything it stands on.
+    pub conditions: Vec<ExplainedCondition>,
+}
+
+/// One condition, explained.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct ExplainedCondition {
+    /// The field.
+    pub field: String,
+    /// What is asked for.
+    pub expected: Value,
+    /// What the assertion has.
+    pub received: Value,
+    /// Whether it holds.
+    pub met: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub reason: Option<Reason>,
+}
+
+/// Explains a request with an assertion.
+pub async fn explain_assertion(app: &App, assertion: &str, access: &AccessRequest, view: &View) -> Explanation {
+    let now = app.clock.now();
+    let verified = match grant::verify(app, assertion).await {
+        Ok(verified) => Arc::new(verified),
+        Err(refusal) => return Explanation::refused(app, &refusal, Vec::new(), now),
+    };
+    let unused = grant::is_unused(app, &verified).await;
+    let mut explanation = explain_verified(app, &verified, access, view, unused, now);
+    if !unused && explanation.verdict == "allow" {
+        explanation = Explanation {
+            candidates: explanation.candidates,
+            ..Explanation::refused(app, &Reason::Replay.into(), Vec::new(), now)
+        };
+    }
+    explanation
+}
+
+fn explain_verified(
+    app: &App,
+    assertion: &VerifiedAssertion,
+    access: &AccessRequest,
+    view: &View,
+    unused: bool,
+    now: Timestamp,
+) -> Explanation {
+    let (issuer, claims) = (assertion.issuer(), assertion.claims());
+    let rules = app.rules();
+    let report = match_credentials(&rules, issuer, claims, now);
+    let mut outcome = decide(&rules, issuer, claims, &report, access);
+    let view = if unused || *view != View::Caller { view.clone() } else { View::Principals(Vec::new()) };
+    if view == View::Principals(Vec::new())
+        && let Err(refusal) = &mut outcome
+    {
+        refusal.undisclosed();
+    }
+    Explanation::of(app, issuer, claims, &report, outcome, &view, now)
+}
+
+/// Explains what an assertion of `issuer` with these claims would get, if it were signed.
+pub fn explain_claims(
+    app: &App,
+    issuer: &TrustedIssuer,
+    claims: &Claims,
+    access: &AccessRequest,
+    view: &View,
+) -> Explanation {
+    let now = app.clock.now();
+    if let Err(refusal) = assess(issuer, claims, None, now) {
+        return Explanation::refused(app, &refusal, Vec::new(), now);
+    }
+    let rules = app.rules();
+    let report = match_credentials(&rules, issuer, claims, now);
+    let outcome = decide(&rules, issuer, claims, &report, access);
+    Explanation::of(app, issuer, claims, &report, outcome, view, now)
+}
+
+fn decide(
+    rules: &Snapshot,
+    issuer: &TrustedIssuer,
+    claims: &Claims,
+    report: &MatchReport,
+    access: &AccessRequest,
+) -> Result<Entitlement, Refusal> {
+    if report.matching().next().is_none() {
+        return Err(report.refusal(issuer, claims));
+    }
+    entitle(report, rules, issuer, claims, access)
+}
+
+impl Explanation {
+    fn of(
+        app: &App,
+        issuer: &TrustedIssuer,
+        claims: &Claims,
+        report: &MatchReport,
+        outcome: Result<Entitlement, Refusal>,
+        view: &View,
+        now: Timestamp,
+    ) -> Self {
+        let shown = report.candidates.iter().filter(|candidate| view.shows(candidate, issuer));
+        let candidates: Vec<Explained> = shown.map(|candidate| Explained::of(candidate, issuer, claims)).collect();
+        match outcome {
+            Ok(entitlement) => Self {
+                verdict: "allow",
+                granted: Some(Granted {
+                    resource: entitlement.resource_server.resource.clone(),
+                    sub: entitlement.subject,
+                    principal: entitlement.principal.map(|principal| principal.name.clone()),
+                    scope: entitlement.scope.to_string(),
+                    authorization_details: entitlement.details,
+                    expires_in: entitlement.resource_server.token_lifetime_seconds,
+                }),
+                ..Self::bare("allow", candidates, now)
+            },
+            Err(refusal) => {
+                let mut refusal = refusal;
+                if *view != View::Caller {
+                    // What may be shown of the candidates is shown there; the reason is that of the closest one shown.
+                    let closest = report.candidates.iter().filter(|candidate| view.shows(candidate, issuer));
+                    let closest = closest.min_by_key(|candidate| candidate.unmet().count());
+                    if refusal.reason == Reason::NoMatchingCredential
+                        && let Some(reason) = closest.and_then(|candidate| candidate.reason(&issuer.profile))
+                    {
+                        refusal.reason = reason;
+                    }
+                }
+                Self::refused(app, &refusal, candidates, now)
+            }
+        }
+    }
+
+    fn refused(app: &App, refusal: &Refusal, candidates: Vec<Explained>, now: Timestamp) -> Self {
+        Self {
+            reason: Some(refusal.reason),
+            error_description: Some(refusal.reason.sentence()),
+            error_uri: Some(app.config.own.at(&format!("/reasons/{}", refusal.reason))),
+            parameter: refusal.parameter,
+            claim: refusal.claim.clone(),
+            accepted_audiences: refusal.accepted_audiences.clone(),
+            mismatches: refusal.mismatches.clone(),
+            ..Self::bare("deny", candidates, now)
+        }
+    }
+
+    fn bare(verdict: &'static str, candidates: Vec<Explained>, now: Timestamp) -> Self {
+        Self {
+            verdict,
+            reason: None,
+            error_description: None,
+            error_uri: None,
+            parameter: None,
+            claim: None,
+            accepted_audiences: Vec::new(),
+            mismatches: Vec::new(),
+            granted: None,
+            server_time: now.seconds(),
+            candidates,
+        }
+    }
+}
+
+impl View {
+    fn shows(&self, candidate: &Candidate, issuer: &TrustedIssuer) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Caller => candidate.matches() || candidate.is_proved_to_be_meant(&issuer.profile),
+            Self::Principals(names) => {
+                names.iter().any(|name| name.eq_ignore_ascii_case(&candidate.credential.principal))
+            }
+        }
+    }
+}
+
+impl Explained {
+    fn of(candidate: &Candidate, issuer: &TrustedIssuer, claims: &Claims) -> Self {
+        let rule = candidate.credential.rule.open().unwrap_or_default();
+        let conditions = candidate.explained(issuer, claims).into_iter().map(|(field, expected, received, verdict)| {
+            let reason = match verdict {
+                Verdict::Met => None,
+                Verdict::Unmet(reason) => Some(reason),
+            };
+            ExplainedCondition { field, expected, received, met: verdict.is_met(), reason }
+        });
+        let principal = candidate.principal.as_ref().map(|principal| principal.name.clone());
+        Self {
+            credential: candidate.credential.id,
+            name: rule.name.to_owned(),
+            principal: principal.unwrap_or_else(|| candidate.credential.principal.to_string()),
+            matches: candidate.matches(),
+            conditions: conditions.collect(),
+        }
+    }
+}

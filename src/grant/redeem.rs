@@ -1,0 +1,234 @@
+//! The one road from an assertion to a token, for every grant and every front door.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::app::App;
+use crate::assertion::{UnverifiedAssertion, VerifiedAssertion};
+use crate::audit::{AuditEvent, Outcome};
+use crate::client::ClientIdentity;
+use crate::clock::Timestamp;
+use crate::ids::EventId;
+use crate::principal::{AccessRequest, Authorization, authorize};
+use crate::reason::Reason;
+use crate::refusal::Refusal;
+use crate::store::{Committed, Dependencies, Issuance, Pin};
+use crate::token::{MintError, Minted};
+use crate::trust::{Denial, MatchReport, Permit};
+
+use super::GrantType;
+
+/// How often rules are matched again because they changed while the token was made.
+const ATTEMPTS: usize = 5;
+/// Candidates described in the audit event of a refusal.
+const DESCRIBED: usize = 10;
+
+/// A request for a token.
+#[derive(Debug)]
+pub struct GrantRequest {
+    /// The request's id: its audit event's, and the `error_id` of a refusal.
+    pub id: EventId,
+    /// The grant.
+    pub grant_type: GrantType,
+    /// Who sends it.
+    pub client: ClientIdentity,
+    /// The assertion.
+    pub assertion: String,
+    /// What is asked for.
+    pub access: AccessRequest,
+    /// Where it comes from.
+    pub address: Option<IpAddr>,
+}
+
+/// Redeems an assertion: verifies it, matches it, makes the token and records it. Nothing is used up unless a token comes out.
+pub async fn redeem(app: &App, request: &GrantRequest) -> Result<Minted, Refusal> {
+    let assertion = Arc::new(verify(app, &request.assertion).await?);
+    match issue(app, request, &assertion).await {
+        Ok(minted) => Ok(minted),
+        Err(mut denial) => {
+            app.audit(refused(request, &assertion, &denial));
+            if !denial.refusal.mismatches.is_empty() && !is_unused(app, &assertion).await {
+                denial.refusal.undisclosed();
+            }
+            Err(denial.refusal)
+        }
+    }
+}
+
+/// Verifies an assertion with the keys of the trusted issuer that it names.
+pub async fn verify(app: &App, assertion: &str) -> Result<VerifiedAssertion, Refusal> {
+    let unverified = UnverifiedAssertion::parse(assertion)?;
+    let issuer = unverified.issuer(&app.rules())?;
+    unverified.verify(issuer, &app.upstream, app.clock.now()).await
+}
+
+/// Whether no token was issued for the assertion yet, as far as can be told.
+pub async fn is_unused(app: &App, assertion: &VerifiedAssertion) -> bool {
+    match assertion.key() {
+        None => true,
+        Some(key) => matches!(app.store.is_consumed(key).await, Ok(false)),
+    }
+}
+
+/// Matches and authorizes as of the present rules.
+pub fn judge(
+    app: &App,
+    assertion: &Arc<VerifiedAssertion>,
+    access: &AccessRequest,
+    now: Timestamp,
+) -> Result<Authorization, Box<Denial>> {
+    let permit = Permit::new(assertion.clone(), app.rules(), now)?;
+    authorize(permit, access)
+}
+
+async fn issue(app: &App, request: &GrantRequest, assertion: &Arc<VerifiedAssertion>) -> Result<Minted, Box<Denial>> {
+    for _ in 0..ATTEMPTS {
+        let now = app.clock.now();
+        let authorization = judge(app, assertion, &request.access, now)?;
+        let credentials: Vec<_> =
+            authorization.entitlement().credentials.iter().map(|granting| granting.credential.id).collect();
+        if let Err(refusal) = app.limits.check_token(assertion.issuer().id, &credentials) {
+            return Err(authorization.deny(refusal));
+        }
+        let client_id = client_id(&request.client, &authorization);
+        let minted = match app.tokens.mint(&authorization, &client_id, now) {
+            Ok(minted) => minted,
+            Err(error) => return Err(authorization.deny(cannot_mint(&error))),
+        };
+        let issuance = issuance(request, &authorization, &minted, client_id, now);
+        match app.ledger.commit(issuance).await {
+            Ok(Committed::Issued) => {
+                credentials.iter().for_each(|credential| app.note_use(*credential, now));
+                return Ok(minted);
+            }
+            Ok(Committed::Replayed) => return Err(authorization.deny(Reason::Replay.into())),
+            Ok(Committed::Stale) => {
+                if let Err(error) = app.refresh().await {
+                    let refusal = Refusal::later(Reason::DatabaseUnavailable, 1).with_detail(error.to_string());
+                    return Err(authorization.deny(refusal));
+                }
+            }
+            Err(error) => {
+                let refusal = Refusal::later(Reason::DatabaseUnavailable, 1).with_detail(error.to_string());
+                return Err(authorization.deny(refusal));
+            }
+        }
+    }
+    let report = MatchReport { version: 0, candidates: Vec::new() };
+    Err(Box::new(Denial { refusal: Refusal::later(Reason::Busy, 1), report }))
+}
+
+fn cannot_mint(error: &MintError) -> Refusal {
+    match error {
+        MintError::Over(_, reason) => Refusal::new(*reason),
+        MintError::Signing(_) | MintError::NoKey | MintError::Claims(_) => {
+            Refusal::new(Reason::Internal).with_detail(error.to_string())
+        }
+    }
+}
+
+/// The `client_id` of a token (RFC 9068 section 2.2): the client, or the newest credential where nobody registered one.
+fn client_id(client: &ClientIdentity, authorization: &Authorization) -> String {
+    match client {
+        ClientIdentity::Public(client_id) => client_id.clone(),
+        ClientIdentity::Anonymous => {
+            let newest = authorization.entitlement().credentials.first();
+            newest.map(|granting| format!("federated:{}", granting.credential.id)).unwrap_or_default()
+        }
+    }
+}
+
+fn issuance(
+    request: &GrantRequest,
+    authorization: &Authorization,
+    minted: &Minted,
+    client_id: String,
+    now: Timestamp,
+) -> Issuance {
+    let entitlement = authorization.entitlement();
+    let assertion = authorization.permit().assertion();
+    let pins = entitlement.credentials.iter().filter(|granting| !granting.pins.is_empty());
+    let principals = entitlement.details.iter().map(|detail| detail.principal.clone());
+    Issuance {
+        consumed: assertion.key().map(|key| (*key, assertion.remembered_until())),
+        version: authorization.permit().report().version,
+        dependencies: Dependencies {
+            trusted_issuer: Some(assertion.issuer().id),
+            resource_server: entitlement.resource_server.name.clone(),
+            credentials: entitlement.credentials.iter().map(|granting| granting.credential.id).collect(),
+            principals: principals.collect(),
+        },
+        pins: pins.map(|granting| Pin { credential: granting.credential.id, ids: granting.pins.clone() }).collect(),
+        event: issued(request, authorization, minted, client_id, now),
+        now,
+    }
+}
+
+fn issued(
+    request: &GrantRequest,
+    authorization: &Authorization,
+    minted: &Minted,
+    client_id: String,
+    now: Timestamp,
+) -> AuditEvent {
+    let entitlement = authorization.entitlement();
+    let assertion = authorization.permit().assertion();
+    let mut event = described(request, assertion, Outcome::Issued, now);
+    event.credential = entitlement.credentials.first().map(|granting| granting.credential.id);
+    event.principal = entitlement.principal.as_ref().map(|principal| principal.name.clone());
+    event.resource = Some(entitlement.resource_server.resource.clone());
+    event.client_id = Some(client_id);
+    event.token_id = Some(minted.token_id.clone());
+    event.detail.insert("scope".to_owned(), minted.scope.clone().into());
+    event.detail.insert("expires_at".to_owned(), minted.expires_at.to_string().into());
+    let credentials: Vec<Value> = entitlement
+        .credentials
+        .iter()
+        .map(|granting| json!({ "credential": granting.credential.id, "revision": granting.credential.revision, "pinned": granting.pins }))
+        .collect();
+    event.detail.insert("credentials".to_owned(), credentials.into());
+    event
+}
+
+fn refused(request: &GrantRequest, assertion: &VerifiedAssertion, denial: &Denial) -> AuditEvent {
+    let now = crate::ids::time_of(request.id.0);
+    let mut event = described(request, assertion, Outcome::Refused, now);
+    let closest = denial.report.closest();
+    event.reason = Some(denial.refusal.reason);
+    event.credential = closest.map(|candidate| candidate.credential.id);
+    event.principal =
+        closest.and_then(|candidate| candidate.principal.as_ref()).map(|principal| principal.name.clone());
+    event.resource = request.access.resources.first().cloned();
+    // The owner of a rule sees everything of it; the candidates beyond are named in the explanation.
+    let mismatches: Vec<_> = denial
+        .report
+        .candidates
+        .iter()
+        .take(DESCRIBED)
+        .flat_map(|candidate| candidate.mismatches(assertion.issuer(), assertion.claims()))
+        .collect();
+    event.detail.insert("mismatches".to_owned(), json!(mismatches));
+    if let Some(detail) = &denial.refusal.detail {
+        event.detail.insert("detail".to_owned(), detail.clone().into());
+    }
+    event
+}
+
+/// What issued and refused events have in common: who was there.
+fn described(request: &GrantRequest, assertion: &VerifiedAssertion, outcome: Outcome, now: Timestamp) -> AuditEvent {
+    let issuer = assertion.issuer();
+    let mut event = AuditEvent { id: request.id, ..AuditEvent::new(now, outcome) };
+    event.trusted_issuer = Some(issuer.name.clone());
+    event.address = request.address;
+    event.detail.insert("grant_type".to_owned(), request.grant_type.name().into());
+    let mut workload = issuer.profile.forwarded(assertion.claims());
+    workload.insert("iss".to_owned(), issuer.issuer.clone().into());
+    workload.insert("sub".to_owned(), assertion.subject().into());
+    if let Some(url) = issuer.profile.workload_url(&issuer.issuer, assertion.claims()) {
+        workload.insert("url".to_owned(), url.into());
+    }
+    event.detail.insert("workload".to_owned(), Value::Object(workload));
+    event
+}

@@ -1,0 +1,69 @@
+//! Where a request comes from.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::http::HeaderMap;
+use axum::http::request::Parts;
+use ipnet::IpNet;
+
+use crate::app::App;
+
+const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// The address of whoever sent the request, if it can be told.
+///
+/// `X-Forwarded-For` is believed from configured peers only, and only as far as it was written by such (decision D-50). Nothing
+/// else is taken from forwarding headers: our own URLs come from the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientAddress(pub Option<IpAddr>);
+
+impl FromRequestParts<Arc<App>> for ClientAddress {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Self::Rejection> {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
+        let proxies = &app.config.server.trusted_proxies;
+        Ok(Self(peer.map(|peer| client_behind(peer, &parts.headers, proxies))))
+    }
+}
+
+fn client_behind(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> IpAddr {
+    let trusted = |address: &IpAddr| proxies.iter().any(|network| network.contains(address));
+    let mut client = peer;
+    let forwarded = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
+    let hops: Vec<&str> = forwarded.flat_map(|value| value.split(',')).map(str::trim).collect();
+    // From the nearest hop outwards: what an untrusted hop says of those before it is worth nothing.
+    for hop in hops.iter().rev() {
+        if !trusted(&client) {
+            break;
+        }
+        let Ok(address) = hop.parse() else { break };
+        client = address;
+    }
+    client
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc9700_4_13_1__forwarding_headers_count_from_configured_peers_only() {
+        let proxies = ["10.0.0.0/8".parse().unwrap()];
+        let client = |peer: &str, forwarded: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in forwarded {
+                headers.append(FORWARDED_FOR, value.parse().unwrap());
+            }
+            client_behind(peer.parse().unwrap(), &headers, &proxies).to_string()
+        };
+        assert_eq!(client("192.0.2.9", &["203.0.113.1"]), "192.0.2.9");
+        assert_eq!(client("10.0.0.1", &[]), "10.0.0.1");
+        assert_eq!(client("10.0.0.1", &["203.0.113.1"]), "203.0.113.1");
+        assert_eq!(client("10.0.0.1", &["6.6.6.6, 203.0.113.1"]), "203.0.113.1");
+        assert_eq!(client("10.0.0.1", &["6.6.6.6", "203.0.113.1, 10.0.0.2"]), "203.0.113.1");
+        assert_eq!(client("10.0.0.1", &["6.6.6.6, nonsense"]), "10.0.0.1");
+    }
+}

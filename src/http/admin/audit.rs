@@ -1,0 +1,118 @@
+//! The audit events, the latest first.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse as _, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::guard::{Access, guard};
+use super::objects::{bad_query, rejected, respond};
+use crate::admin;
+use crate::app::App;
+use crate::audit::{AuditEvent, Outcome};
+use crate::clock::Timestamp;
+use crate::ids::{self, EventId};
+use crate::objects::FederatedCredentialDocument;
+use crate::store::{AuditFilter, StoreError};
+
+const PAGE: u64 = 50;
+const LARGEST_PAGE: u64 = 500;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditQuery {
+    credential: Option<String>,
+    principal: Option<String>,
+    outcome: Option<String>,
+    since: Option<String>,
+    limit: Option<u64>,
+    cursor: Option<String>,
+}
+
+/// `GET /admin/v1/audit-events`
+pub async fn list(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    query: Result<Query<AuditQuery>, QueryRejection>,
+) -> Response {
+    respond(async {
+        let author = guard(&app, &headers, Access::ReadCredentials).await?;
+        let Ok(Query(query)) = query else {
+            return Err(bad_query("credential, principal, outcome, since, limit and cursor are known"));
+        };
+        let filter = filter(&app, &query).await?;
+        if author.principals.is_some() {
+            // A limited token sees what concerns one of its principals, so it has to say which.
+            let allowed = filter.principal.as_deref().is_some_and(|principal| author.may_act_for(principal));
+            if !allowed {
+                return Err(bad_query("this token sees the events of its principals only: name one with principal"));
+            }
+        }
+        let limit = query.limit.unwrap_or(PAGE);
+        if !(1..=LARGEST_PAGE).contains(&limit) {
+            return Err(bad_query("limit is 1 to 500"));
+        }
+        let before: Option<EventId> = match query.cursor.as_deref().map(str::parse) {
+            None => None,
+            Some(Ok(id)) => Some(id),
+            Some(Err(_)) => return Err(bad_query("the cursor is not one of this list")),
+        };
+        app.flush_audit().await;
+        let events = app.store.audit_events(&filter, before, limit.saturating_add(1)).await;
+        let events = events.map_err(|error: StoreError| rejected(error.into()))?;
+        let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
+        let next = events.get(wanted.saturating_sub(1)).filter(|_| events.len() > wanted).map(|event| event.id);
+        let items: Vec<Value> = events.iter().take(wanted).map(item).collect();
+        Ok(Json(json!({ "items": items, "next_cursor": next })).into_response())
+    })
+    .await
+}
+
+async fn filter(app: &App, query: &AuditQuery) -> Result<AuditFilter, Response> {
+    let outcome = match &query.outcome {
+        None => None,
+        Some(word) => Some(
+            Outcome::from_word(word)
+                .ok_or_else(|| bad_query("outcome is issued, refused, created, updated or deleted"))?,
+        ),
+    };
+    let since = match &query.since {
+        None => None,
+        Some(text) => Some(Timestamp::parse_rfc3339(text).ok_or_else(|| bad_query("since is a time in RFC 3339"))?),
+    };
+    // By id also for credentials that are gone.
+    let credential = match &query.credential {
+        None => None,
+        Some(name) => match name.parse() {
+            Ok(id) => Some(id),
+            Err(_) => {
+                let stored = admin::find::<FederatedCredentialDocument>(app, name).await.map_err(rejected)?;
+                stored.id.parse().ok()
+            }
+        },
+    };
+    Ok(AuditFilter { credential, principal: query.principal.clone(), outcome, since })
+}
+
+fn item(event: &AuditEvent) -> Value {
+    json!({
+        "id": event.id,
+        "at": ids::time_of(event.id.0).to_string(),
+        "kind": event.outcome.kind(),
+        "outcome": event.outcome,
+        "reason": event.reason,
+        "trusted_issuer": event.trusted_issuer,
+        "credential": event.credential,
+        "principal": event.principal,
+        "resource": event.resource,
+        "client_id": event.client_id,
+        "token_id": event.token_id,
+        "address": event.address,
+        "detail": event.detail,
+    })
+}

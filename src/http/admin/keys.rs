@@ -1,0 +1,112 @@
+//! Signing keys, and the keys of trusted issuers.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use carnet_jose::Algorithm;
+use serde_json::{Value, json};
+
+use super::guard::{Access, guard};
+use super::objects::{document, rejected, respond};
+use super::problem::Problem;
+use crate::admin::{self, Rejected};
+use crate::app::App;
+use crate::audit::{AuditEvent, Outcome};
+use crate::objects::TrustedIssuerDocument;
+use crate::store::{StoreError, StoredKey};
+
+/// `GET /admin/v1/signing-keys`
+pub async fn list(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    respond(async {
+        guard(&app, &headers, Access::Read).await?;
+        Ok(shown(&app).await?)
+    })
+    .await
+}
+
+/// `POST /admin/v1/signing-keys/rotate`, optionally with `{"algorithm": "RS256"}`.
+pub async fn rotate(State(app): State<Arc<App>>, headers: HeaderMap, body: Bytes) -> Response {
+    respond(async {
+        let author = guard(&app, &headers, Access::Write).await?;
+        let algorithm = match body.is_empty() {
+            true => None,
+            false => algorithm(&document(&body)?)?,
+        };
+        let event = event(&author.subject, Outcome::Updated, "rotated", &app);
+        let rotated = app.keys.rotate(&app.store, algorithm, app.clock.now(), Some(&event)).await;
+        rotated.map_err(|error| rejected(error.into()))?;
+        Ok(shown(&app).await?)
+    })
+    .await
+}
+
+fn algorithm(members: &serde_json::Map<String, Value>) -> Result<Option<Algorithm>, Response> {
+    let wrong = || {
+        let problem = crate::trust::Problem::new("/algorithm", "is one of ES256, RS256, EdDSA, and the only member");
+        rejected(Rejected::Invalid(vec![problem]))
+    };
+    match (members.get("algorithm"), members.len()) {
+        (None | Some(Value::Null), 0 | 1) if members.keys().all(|name| name == "algorithm") => Ok(None),
+        (Some(Value::String(name)), 1) => match name.parse() {
+            Ok(algorithm @ (Algorithm::ES256 | Algorithm::RS256 | Algorithm::EdDSA)) => Ok(Some(algorithm)),
+            _ => Err(wrong()),
+        },
+        _ => Err(wrong()),
+    }
+}
+
+/// `DELETE /admin/v1/signing-keys/{kid}`: what it signed is worth nothing from now on.
+pub async fn withdraw(State(app): State<Arc<App>>, Path(key_id): Path<String>, headers: HeaderMap) -> Response {
+    respond(async {
+        let author = guard(&app, &headers, Access::Write).await?;
+        let event = event(&author.subject, Outcome::Deleted, &key_id, &app);
+        let withdrawn = app.keys.withdraw(&app.store, &key_id, app.clock.now(), Some(&event)).await;
+        withdrawn.map_err(|error| rejected(error.into()))?;
+        Ok(StatusCode::NO_CONTENT.into_response())
+    })
+    .await
+}
+
+/// `POST /admin/v1/trusted-issuers/{name}/refresh-keys`
+pub async fn refresh(State(app): State<Arc<App>>, Path(name): Path<String>, headers: HeaderMap) -> Response {
+    respond(async {
+        guard(&app, &headers, Access::Write).await?;
+        let stored = admin::find::<TrustedIssuerDocument>(&app, &name).await.map_err(rejected)?;
+        let rules = app.rules();
+        let issuer = rules.issuer_named(&stored.name).ok_or_else(|| rejected(Rejected::NotFound))?;
+        match app.upstream.refresh(issuer).await {
+            Ok(keys) => Ok(Json(json!({ "keys": keys.ids(), "unusable": keys.unusable() })).into_response()),
+            Err(detail) => Err(Problem::new(StatusCode::BAD_GATEWAY, "upstream_unavailable", detail).into_response()),
+        }
+    })
+    .await
+}
+
+async fn shown(app: &App) -> Result<Response, Response> {
+    let keys = app.store.signing_keys().await.map_err(|error: StoreError| rejected(error.into()))?;
+    let items: Vec<Value> = keys.iter().map(item).collect();
+    Ok(Json(json!({ "items": items, "next_cursor": null })).into_response())
+}
+
+fn item(key: &StoredKey) -> Value {
+    json!({
+        "kid": key.key_id,
+        "algorithm": key.algorithm,
+        "state": key.state,
+        "created_at": key.created_at.to_string(),
+        "activated_at": key.activated_at.map(|at| at.to_string()),
+        "published_until": key.published_until.map(|at| at.to_string()),
+    })
+}
+
+fn event(subject: &str, outcome: Outcome, name: &str, app: &App) -> AuditEvent {
+    let mut event = AuditEvent::new(app.clock.now(), outcome);
+    event.client_id = Some(subject.to_owned());
+    event.detail.insert("kind".to_owned(), "signing key".into());
+    event.detail.insert("name".to_owned(), name.into());
+    event
+}

@@ -1,0 +1,246 @@
+//! The same six requests for every kind of object.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::header::{ETAG, IF_MATCH, IF_NONE_MATCH, LOCATION};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use carnet_jose::json::{self, Limits};
+use carnet_jose::{base64url, from_base64url};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::guard::{Access, guard};
+use super::problem::Problem;
+use crate::admin::{self, Author, Change, Managed, Precondition, Rejected, Saved};
+use crate::app::App;
+use crate::objects::{Document, Kind, Stored};
+use crate::store::Filter;
+use crate::trust;
+
+/// Items of a page unless asked otherwise, and at most.
+const PAGE: u64 = 50;
+const LARGEST_PAGE: u64 = 500;
+
+/// The routes of one kind.
+pub fn routes<D: Managed + 'static>() -> Router<Arc<App>> {
+    let segment = D::KIND.segment();
+    Router::new()
+        .route(&format!("/{segment}"), get(list::<D>).post(create::<D>))
+        .route(&format!("/{segment}/{{name}}"), get(read::<D>).put(replace::<D>).patch(patch::<D>).delete(remove::<D>))
+}
+
+/// The query of a list.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    limit: Option<u64>,
+    cursor: Option<String>,
+    principal: Option<String>,
+    trusted_issuer: Option<String>,
+}
+
+/// The query of a change.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SaveQuery {
+    validate: Option<String>,
+}
+
+fn reading<D: Document>() -> Access {
+    if D::KIND == Kind::FederatedCredential { Access::ReadCredentials } else { Access::Read }
+}
+
+fn writing<D: Document>() -> Access {
+    if D::KIND == Kind::FederatedCredential { Access::WriteCredentials } else { Access::Write }
+}
+
+async fn list<D: Managed>(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Response {
+    respond(async {
+        let author = guard(&app, &headers, reading::<D>()).await?;
+        let Ok(Query(query)) = query else {
+            return Err(bad_query("limit, cursor, principal and trusted_issuer are known"));
+        };
+        let limit = query.limit.unwrap_or(PAGE);
+        if !(1..=LARGEST_PAGE).contains(&limit) {
+            return Err(bad_query("limit is 1 to 500"));
+        }
+        let after = query.cursor.as_deref().map(|cursor| {
+            from_base64url(cursor)
+                .and_then(|bytes| String::from_utf8(bytes).ok())
+                .ok_or_else(|| bad_query("the cursor is not one of this list"))
+        });
+        let principals = match (&author.principals, query.principal) {
+            (_, Some(principal)) if author.may_act_for(&principal) => Some(vec![principal]),
+            (_, Some(_)) => return Err(rejected(Rejected::Forbidden)),
+            (limited, None) => limited.clone(),
+        };
+        let filter = Filter { principals, trusted_issuer: query.trusted_issuer };
+        let page = admin::list::<D>(&app, after.transpose()?.as_deref(), limit, &filter).await.map_err(rejected)?;
+        let items: Vec<Value> = page.items.iter().map(|item| Value::Object(admin::shown(&app, item))).collect();
+        Ok(Json(json!({ "items": items, "next_cursor": page.next.map(base64url) })).into_response())
+    })
+    .await
+}
+
+async fn read<D: Managed>(State(app): State<Arc<App>>, Path(name): Path<String>, headers: HeaderMap) -> Response {
+    respond(async {
+        let author = guard(&app, &headers, reading::<D>()).await?;
+        let stored = admin::find::<D>(&app, &name).await.map_err(rejected)?;
+        check_reader(&author, &stored)?;
+        Ok(object(&app, StatusCode::OK, &stored))
+    })
+    .await
+}
+
+/// An object of another principal is not there for a limited token.
+fn check_reader<D: Managed>(author: &Author, stored: &Stored<D>) -> Result<(), Response> {
+    let visible = stored.document.principal().is_none_or(|principal| author.may_act_for(principal));
+    if visible { Ok(()) } else { Err(rejected(Rejected::NotFound)) }
+}
+
+async fn create<D: Managed>(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    query: Result<Query<SaveQuery>, QueryRejection>,
+    body: Bytes,
+) -> Response {
+    respond(async {
+        let author = guard(&app, &headers, writing::<D>()).await?;
+        let members = document(&body)?;
+        let Some(name) = members.get("name").and_then(Value::as_str).map(str::to_owned) else {
+            let problem = trust::Problem::new("/name", "is required");
+            return Err(rejected(Rejected::Invalid(vec![problem])));
+        };
+        let change = Change::Create(members);
+        let saved = save::<D>(&app, &name, &change, &headers, query, &author).await?;
+        let mut response = object(&app, StatusCode::CREATED, &saved.object);
+        let location = app.config.own.at(&format!("/admin/v1/{}/{}", D::KIND.segment(), saved.object.name));
+        if let Ok(location) = HeaderValue::try_from(location) {
+            response.headers_mut().insert(LOCATION, location);
+        }
+        Ok(response)
+    })
+    .await
+}
+
+async fn replace<D: Managed>(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    query: Result<Query<SaveQuery>, QueryRejection>,
+    body: Bytes,
+) -> Response {
+    respond(async {
+        let author = guard(&app, &headers, writing::<D>()).await?;
+        let change = Change::Replace(document(&body)?);
+        let saved = save::<D>(&app, &name, &change, &headers, query, &author).await?;
+        let status = if saved.created { StatusCode::CREATED } else { StatusCode::OK };
+        Ok(object(&app, status, &saved.object))
+    })
+    .await
+}
+
+async fn patch<D: Managed>(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    query: Result<Query<SaveQuery>, QueryRejection>,
+    body: Bytes,
+) -> Response {
+    respond(async {
+        let author = guard(&app, &headers, writing::<D>()).await?;
+        let change = Change::Patch(Value::Object(document(&body)?));
+        let saved = save::<D>(&app, &name, &change, &headers, query, &author).await?;
+        Ok(object(&app, StatusCode::OK, &saved.object))
+    })
+    .await
+}
+
+async fn remove<D: Managed>(State(app): State<Arc<App>>, Path(name): Path<String>, headers: HeaderMap) -> Response {
+    respond(async {
+        let author = guard(&app, &headers, writing::<D>()).await?;
+        admin::delete::<D>(&app, &name, &precondition(&headers)?, &author).await.map_err(rejected)?;
+        Ok(StatusCode::NO_CONTENT.into_response())
+    })
+    .await
+}
+
+async fn save<D: Managed>(
+    app: &App,
+    name: &str,
+    change: &Change,
+    headers: &HeaderMap,
+    query: Result<Query<SaveQuery>, QueryRejection>,
+    author: &Author,
+) -> Result<Saved<D>, Response> {
+    let Ok(Query(query)) = query else {
+        return Err(bad_query("validate is known"));
+    };
+    let online = match query.validate.as_deref() {
+        None => true,
+        Some("offline") => false,
+        Some(_) => return Err(bad_query("validate is offline, or left out")),
+    };
+    admin::save(app, name, change, &precondition(headers)?, online, author).await.map_err(rejected)
+}
+
+/// Runs a handler whose refusals are answers already.
+pub async fn respond(handler: impl Future<Output = Result<Response, Response>>) -> Response {
+    handler.await.unwrap_or_else(|refused| refused)
+}
+
+/// The answer to a rejected request.
+pub fn rejected(rejected: Rejected) -> Response {
+    Problem::from(rejected).into_response()
+}
+
+/// The answer to a query that cannot be read.
+pub fn bad_query(detail: &str) -> Response {
+    Problem::new(StatusCode::BAD_REQUEST, "invalid_query", detail).into_response()
+}
+
+/// Reads a body as one JSON object, strictly.
+pub fn document(body: &Bytes) -> Result<Map<String, Value>, Response> {
+    json::object(body, Limits::DOCUMENT)
+        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "invalid_json", error.to_string()).into_response())
+}
+
+fn object<D: Managed>(app: &App, status: StatusCode, stored: &Stored<D>) -> Response {
+    let mut response = (status, Json(Value::Object(admin::shown(app, stored)))).into_response();
+    if let Ok(etag) = HeaderValue::try_from(format!("\"{}\"", stored.version)) {
+        response.headers_mut().insert(ETAG, etag);
+    }
+    response
+}
+
+fn precondition(headers: &HeaderMap) -> Result<Precondition, Response> {
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let mut precondition = Precondition::default();
+    match text(IF_MATCH).map(str::trim) {
+        None => {}
+        Some("*") => precondition.exists = true,
+        Some(tags) => {
+            // A tag that is none of ours matches no version.
+            let versions = tags.split(',').map(|tag| tag.trim().trim_matches('"').parse().unwrap_or(-1));
+            precondition.versions = Some(versions.collect());
+        }
+    }
+    match text(IF_NONE_MATCH).map(str::trim) {
+        None => {}
+        Some("*") => precondition.absent = true,
+        Some(_) => {
+            return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_header", "If-None-Match is *").into_response());
+        }
+    }
+    Ok(precondition)
+}

@@ -1,0 +1,235 @@
+//! The description of the admin API (OpenAPI 3.1), put together from the types that are served.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::CACHE_CONTROL;
+use axum::response::{IntoResponse as _, Response};
+use serde_json::{Map, Value, json};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
+use super::problem::Problem;
+use crate::app::App;
+use crate::config::OwnUrls;
+use crate::explain::Explanation;
+use crate::objects::{
+    ClientDocument, FederatedCredentialDocument, Kind, PrincipalDocument, ResourceServerDocument, TrustedIssuerDocument,
+};
+
+/// `GET /admin/v1/openapi.json`: how the API is used is no secret.
+pub async fn openapi(State(app): State<Arc<App>>) -> Response {
+    ([(CACHE_CONTROL, "public, max-age=300")], Json(document(&app.config.own))).into_response()
+}
+
+/// The document for a server with these URLs.
+pub fn document(own: &OwnUrls) -> Value {
+    let mut paths = Map::new();
+    for kind in Kind::ALL {
+        paths.extend(object_paths(kind));
+    }
+    paths.extend(other_paths());
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Carnet admin API",
+            "version": env!("CARGO_PKG_VERSION"),
+            "license": { "name": "Apache-2.0 OR MIT" },
+            "description": "Trusted issuers, principals, resource servers, federated credentials and clients. \
+                            Unknown members are errors; read-only members are ignored in a body. PUT makes or replaces, \
+                            PATCH is a merge patch (RFC 7396), If-Match guards against lost updates.",
+        },
+        "servers": [{ "url": own.at("/admin/v1") }],
+        "security": [{ "bearer": [] }],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {
+                "bearer": {
+                    "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
+                    "description": "One of our own tokens for <issuer>/admin with scope admin, admin:read, admin:credentials or \
+                                    admin:credentials:<principal>: `carnet admin-token`, or the client_credentials grant where it is on.",
+                },
+            },
+            "schemas": schemas(),
+        },
+    })
+}
+
+fn object_paths(kind: Kind) -> [(String, Value); 2] {
+    let noun = kind.noun();
+    let name = json!({
+        "name": "name", "in": "path", "required": true, "schema": { "type": "string" }, "description": format!("The {noun}'s name or id."),
+    });
+    let query = |name: &str, schema: Value, description: &str| json!({ "name": name, "in": "query", "schema": schema, "description": description });
+    let mut listing = vec![
+        query("limit", json!({ "type": "integer", "minimum": 1, "maximum": 500, "default": 50 }), "How many items."),
+        query("cursor", json!({ "type": "string" }), "The `next_cursor` of the page before."),
+    ];
+    if kind == Kind::FederatedCredential {
+        listing.push(query("principal", json!({ "type": "string" }), "Rules of this principal only."));
+        listing.push(query("trusted_issuer", json!({ "type": "string" }), "Rules of this trusted issuer only."));
+    }
+    let validate = query("validate", json!({ "enum": ["offline"] }), "Saves without fetching anything.");
+    let item = json!({ "$ref": format!("#/components/schemas/{}", schema_name(kind)) });
+    let body = json!({ "required": true, "content": { "application/json": { "schema": item } } });
+    let patch =
+        json!({ "required": true, "content": { "application/merge-patch+json": { "schema": { "type": "object" } } } });
+    let one = |description: &str| json!({ "description": description, "content": { "application/json": { "schema": item } } });
+    let page = json!({
+        "type": "object", "required": ["items", "next_cursor"],
+        "properties": { "items": { "type": "array", "items": item }, "next_cursor": { "type": ["string", "null"] } },
+    });
+    let many = json!({ "description": "A page.", "content": { "application/json": { "schema": page } } });
+    let collection = json!({
+        "get": operation(&format!("List every {noun}"), &listing, None, &[("200", many)]),
+        "post": operation(&format!("Make a {noun}"), std::slice::from_ref(&validate), Some(&body), &[("201", one("It was made."))]),
+    });
+    let object = json!({
+        "parameters": [name],
+        "get": operation(&format!("Read a {noun}"), &[], None, &[("200", one("It."))]),
+        "put": operation(&format!("Make or replace a {noun}"), std::slice::from_ref(&validate), Some(&body), &[("200", one("It was replaced.")), ("201", one("It was made."))]),
+        "patch": operation(&format!("Change a {noun}"), &[validate], Some(&patch), &[("200", one("It was changed."))]),
+        "delete": operation(&format!("Remove a {noun}"), &[], None, &[("204", json!({ "description": "It is gone." }))]),
+    });
+    [(format!("/{}", kind.segment()), collection), (format!("/{}/{{name}}", kind.segment()), object)]
+}
+
+fn other_paths() -> Vec<(String, Value)> {
+    let any = |description: &str| json!({ "description": description, "content": { "application/json": { "schema": { "type": "object" } } } });
+    let path = |name: &str| json!([{ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }]);
+    let query = |name: &str| json!({ "name": name, "in": "query", "schema": { "type": "string" } });
+    let explained = json!({ "description": "The explanation.", "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Explanation" } } } });
+    let question = json!({ "required": true, "content": { "application/json": { "schema": {
+        "type": "object",
+        "properties": {
+            "assertion": { "type": "string" }, "trusted_issuer": { "type": "string" }, "claims": { "type": "object" },
+            "resource": { "type": "string" }, "principal": { "type": "string" }, "scope": { "type": "string" },
+            "authorization_details": { "type": "array", "items": { "type": "object" } },
+        },
+        "description": "Either assertion, or trusted_issuer and claims.",
+    } } } });
+    let algorithm = json!({ "content": { "application/json": { "schema": {
+        "type": "object", "properties": { "algorithm": { "enum": ["ES256", "RS256", "EdDSA"] } },
+    } } } });
+    let audit: Vec<Value> = ["credential", "principal", "outcome", "since", "limit", "cursor"].map(query).to_vec();
+    vec![
+        (
+            "/trusted-issuers/{name}/refresh-keys".to_owned(),
+            json!({ "parameters": path("name"), "post": operation("Fetch a trusted issuer's keys now", &[], None, &[("200", any("The keys that can be used."))]) }),
+        ),
+        (
+            "/signing-keys".to_owned(),
+            json!({ "get": operation("List our signing keys", &[], None, &[("200", any("The keys."))]) }),
+        ),
+        (
+            "/signing-keys/rotate".to_owned(),
+            json!({ "post": operation("Let the next key sign", &[], Some(&algorithm), &[("200", any("The keys."))]) }),
+        ),
+        (
+            "/signing-keys/{kid}".to_owned(),
+            json!({ "parameters": path("kid"), "delete": operation("Withdraw a signing key at once", &[], None, &[("204", json!({ "description": "It is gone." }))]) }),
+        ),
+        (
+            "/audit-events".to_owned(),
+            json!({ "get": operation("List audit events, the latest first", &audit, None, &[("200", any("A page."))]) }),
+        ),
+        (
+            "/explanations".to_owned(),
+            json!({ "post": operation("Say why", &[], Some(&question), &[("200", explained)]) }),
+        ),
+        (
+            "/openapi.json".to_owned(),
+            json!({ "get": { "summary": "This document", "security": [], "responses": { "200": any("This document.") } } }),
+        ),
+    ]
+}
+
+fn operation(summary: &str, parameters: &[Value], body: Option<&Value>, answers: &[(&str, Value)]) -> Value {
+    let problem = json!({ "description": "A problem (RFC 9457).", "content": { "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } } });
+    let mut responses: Map<String, Value> =
+        answers.iter().map(|(status, answer)| ((*status).to_owned(), answer.clone())).collect();
+    responses.insert("default".to_owned(), problem);
+    let mut operation = json!({ "summary": summary, "responses": responses });
+    if let Some(members) = operation.as_object_mut() {
+        if !parameters.is_empty() {
+            members.insert("parameters".to_owned(), parameters.into());
+        }
+        if let Some(body) = body {
+            members.insert("requestBody".to_owned(), body.clone());
+        }
+    }
+    operation
+}
+
+fn schema_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Principal => "Principal",
+        Kind::TrustedIssuer => "TrustedIssuer",
+        Kind::ResourceServer => "ResourceServer",
+        Kind::FederatedCredential => "FederatedCredential",
+        Kind::Client => "Client",
+    }
+}
+
+fn schemas() -> Map<String, Value> {
+    let mut nested: Vec<(String, RefOr<Schema>)> = Vec::new();
+    PrincipalDocument::schemas(&mut nested);
+    TrustedIssuerDocument::schemas(&mut nested);
+    ResourceServerDocument::schemas(&mut nested);
+    FederatedCredentialDocument::schemas(&mut nested);
+    ClientDocument::schemas(&mut nested);
+    Explanation::schemas(&mut nested);
+    Problem::schemas(&mut nested);
+    let mut schemas: Map<String, Value> = nested.into_iter().map(|(name, schema)| (name, json!(schema))).collect();
+    for (kind, schema) in [
+        (Kind::Principal, PrincipalDocument::schema()),
+        (Kind::TrustedIssuer, TrustedIssuerDocument::schema()),
+        (Kind::ResourceServer, ResourceServerDocument::schema()),
+        (Kind::FederatedCredential, FederatedCredentialDocument::schema()),
+        (Kind::Client, ClientDocument::schema()),
+    ] {
+        schemas.insert(schema_name(kind).to_owned(), with_read_only(kind, json!(schema)));
+    }
+    schemas.insert("Explanation".to_owned(), json!(Explanation::schema()));
+    schemas.insert("Problem".to_owned(), json!(Problem::schema()));
+    schemas
+}
+
+/// Adds what answers have and bodies need not.
+fn with_read_only(kind: Kind, mut schema: Value) -> Value {
+    let time = json!({ "type": "string", "format": "date-time", "readOnly": true });
+    let mut added = vec![
+        ("name", json!({ "type": "string" })),
+        ("id", json!({ "type": "string", "readOnly": kind != Kind::Principal })),
+        (
+            "warnings",
+            json!({ "type": "array", "readOnly": true, "items": { "type": "object", "properties": { "code": { "type": "string" }, "detail": { "type": "string" } } } }),
+        ),
+        ("created_at", time.clone()),
+        ("updated_at", time.clone()),
+    ];
+    if kind == Kind::FederatedCredential {
+        added.extend([
+            ("state", json!({ "enum": ["active", "pending", "expired", "disabled"], "readOnly": true })),
+            ("pinned", json!({ "type": "object", "readOnly": true })),
+            ("revision", json!({ "type": "integer", "readOnly": true })),
+            ("last_used_at", json!({ "type": ["string", "null"], "format": "date-time", "readOnly": true })),
+        ]);
+    }
+    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+        properties.extend(added.into_iter().map(|(name, schema)| (name.to_owned(), schema)));
+    }
+    // What a body has to hold; the rest has defaults.
+    let required: &[&str] = match kind {
+        Kind::Principal => &["kind"],
+        Kind::TrustedIssuer => &["profile", "issuer"],
+        Kind::ResourceServer => &["resource", "actions"],
+        Kind::FederatedCredential => &["principal", "trusted_issuer", "match", "permissions"],
+        Kind::Client => &[],
+    };
+    if let Some(members) = schema.as_object_mut() {
+        members.insert("required".to_owned(), json!(required));
+    }
+    schema
+}

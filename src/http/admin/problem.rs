@@ -1,0 +1,75 @@
+//! Errors of the admin API: problem details (RFC 9457), all mistakes of a document at once.
+
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use serde::Serialize;
+
+use crate::admin::Rejected;
+use crate::trust;
+
+/// A problem.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct Problem {
+    /// Always `about:blank`: the code tells problems apart.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// The phrase of the status.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// A stable code.
+    pub code: &'static str,
+    /// What is wrong.
+    pub detail: String,
+    /// Every mistake of the document, with its place.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<trust::Problem>,
+}
+
+impl Problem {
+    /// A problem with this status and code.
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            kind: "about:blank",
+            title: status.canonical_reason().unwrap_or("Error").to_owned(),
+            status: status.as_u16(),
+            code,
+            detail: detail.into(),
+            errors: Vec::new(),
+        }
+    }
+
+    /// Something that should not happen.
+    pub fn internal(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+    }
+
+    /// The answer.
+    pub fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, axum::Json(self)).into_response();
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response
+    }
+}
+
+impl From<Rejected> for Problem {
+    fn from(rejected: Rejected) -> Self {
+        let detail = rejected.to_string();
+        match rejected {
+            Rejected::Invalid(errors) => {
+                Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_document", detail) }
+            }
+            Rejected::NotFound => Self::new(StatusCode::NOT_FOUND, "not_found", detail),
+            Rejected::Exists(_) => Self::new(StatusCode::CONFLICT, "exists", detail),
+            Rejected::InUse(_) => Self::new(StatusCode::CONFLICT, "in_use", detail),
+            Rejected::Changed => Self::new(StatusCode::PRECONDITION_FAILED, "changed", detail),
+            Rejected::Forbidden => Self::new(StatusCode::FORBIDDEN, "forbidden", detail),
+            Rejected::Unavailable(_) => {
+                tracing::error!(error = detail, "admin request failed");
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the database cannot be used at the moment")
+            }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! HTTP: the only place that knows axum. A request comes in here, and a refusal becomes an answer here.
+
+mod address;
+mod admin;
+mod error;
+mod explain;
+mod form;
+mod health;
+mod limit;
+mod metadata;
+mod reasons;
+mod serve;
+mod token;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::{CACHE_CONTROL, PRAGMA, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderValue, Request, StatusCode};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use tower_http::catch_panic::CatchPanicLayer;
+
+pub use admin::openapi_document;
+pub use form::TokenForm;
+pub use serve::{Serving, serve};
+
+use crate::app::App;
+use crate::ids::EventId;
+use crate::reason::Reason;
+use crate::refusal::Refusal;
+
+/// Everything the server answers, below the path of its issuer identifier; well-known documents stand between host and path
+/// (RFC 8414 section 3.1).
+pub fn router(app: Arc<App>) -> Router {
+    let path = app.config.own.path().to_owned();
+    let below = Router::new()
+        .route("/jwks", get(metadata::jwks))
+        .route("/token", post(token::token).fallback(wrong_method))
+        .route("/explain", post(explain::explain).fallback(wrong_method))
+        .route("/reasons/{reason}", get(reasons::reason))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .nest("/admin/v1", admin::routes());
+    let mut root = Router::new()
+        .route(&format!("/.well-known/oauth-authorization-server{path}"), get(metadata::metadata))
+        .route(&format!("/.well-known/openid-configuration{path}"), get(metadata::metadata));
+    root = if path.is_empty() {
+        root.merge(below)
+    } else {
+        root.route(&format!("{path}/.well-known/openid-configuration"), get(metadata::metadata)).nest(&path, below)
+    };
+    root.fallback(async || StatusCode::NOT_FOUND)
+        .layer(from_fn(add_headers))
+        .layer(CatchPanicLayer::custom(panicked))
+        .with_state(app)
+}
+
+/// Nothing may be kept unless it says so itself (decision D-14).
+async fn add_headers(request: Request<Body>, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if !headers.contains_key(CACHE_CONTROL) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
+    }
+    response
+}
+
+async fn wrong_method(State(app): State<Arc<App>>) -> Response {
+    let (id, now) = (EventId::new(app.clock.now()), app.clock.now());
+    error::error_response(&app.config.own, None, id, &Refusal::new(Reason::MethodNotAllowed), now)
+}
+
+/// One request that fails does not end the server, and says nothing of its inside.
+fn panicked(cause: Box<dyn std::any::Any + Send>) -> Response {
+    let text = cause.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| cause.downcast_ref::<String>().cloned()).unwrap_or_default();
+    tracing::error!(panic = text, "a request panicked");
+    let body = serde_json::json!({
+        "error": "server_error", "error_description": Reason::Internal.sentence(), "reason": Reason::Internal,
+    });
+    (StatusCode::INTERNAL_SERVER_ERROR, axum::Json(body)).into_response()
+}

@@ -1,0 +1,182 @@
+//! Rate limits, keyed so that one noisy caller does not slow the others.
+
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use governor::clock::{Clock as _, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use moka::sync::Cache;
+
+use crate::config::RateLimits;
+use crate::ids::{CredentialId, TrustedIssuerId};
+use crate::reason::Reason;
+use crate::refusal::Refusal;
+
+type Instant = <DefaultClock as governor::clock::Clock>::Instant;
+
+/// How many addresses that are over their limit are remembered.
+const MOST_BLOCKED: u64 = 100_000;
+
+/// The limits of this server.
+#[derive(Debug)]
+pub struct Limits {
+    refusals: Limit<IpAddr>,
+    /// Addresses that used up their refusals, until they have some again.
+    blocked: Cache<IpAddr, Instant>,
+    credentials: Limit<CredentialId>,
+    issuers: Limit<TrustedIssuerId>,
+}
+
+/// One limit; where its number is 0 there is none.
+#[derive(Debug)]
+struct Limit<K: Hash + Eq + Clone>(Option<DefaultKeyedRateLimiter<K>>);
+
+impl Limits {
+    /// Limits of this size.
+    pub fn new(config: RateLimits) -> Self {
+        Self {
+            refusals: Limit::per_minute(config.refusals_per_minute_per_address),
+            blocked: Cache::new(MOST_BLOCKED),
+            credentials: Limit::per_minute(config.tokens_per_minute_per_credential),
+            issuers: Limit::per_minute(config.tokens_per_minute_per_trusted_issuer),
+        }
+    }
+
+    /// Whether this address may send requests. Only refused requests use up its budget, so honest callers behind one
+    /// address do not feel each other.
+    pub fn admit(&self, address: Option<IpAddr>) -> Result<(), Refusal> {
+        let Some(address) = address.map(network_of).filter(|_| self.refusals.0.is_some()) else {
+            return Ok(());
+        };
+        let Some(until) = self.blocked.get(&address) else {
+            return Ok(());
+        };
+        let now = DefaultClock::default().now();
+        if until <= now {
+            self.blocked.invalidate(&address);
+            return Ok(());
+        }
+        Err(limited(until.duration_since(now).into()))
+    }
+
+    /// Notes that a request of this address was refused.
+    pub fn note_refusal(&self, address: Option<IpAddr>) {
+        let Some((limiter, address)) = self.refusals.0.as_ref().zip(address.map(network_of)) else {
+            return;
+        };
+        if let Err(not_until) = limiter.check_key(&address) {
+            self.blocked.insert(address, not_until.earliest_possible());
+        }
+    }
+
+    /// Whether these credentials of this trusted issuer may give another token.
+    pub fn check_token(&self, issuer: TrustedIssuerId, credentials: &[CredentialId]) -> Result<(), Refusal> {
+        self.issuers.check(&issuer)?;
+        credentials.iter().try_for_each(|credential| self.credentials.check(credential))
+    }
+
+    /// Forgets keys that have their whole budget again.
+    pub fn shrink(&self) {
+        self.refusals.shrink();
+        self.credentials.shrink();
+        self.issuers.shrink();
+    }
+}
+
+impl<K: Hash + Eq + Clone> Limit<K> {
+    fn per_minute(number: u32) -> Self {
+        Self(NonZeroU32::new(number).map(|number| RateLimiter::keyed(Quota::per_minute(number))))
+    }
+
+    fn check(&self, key: &K) -> Result<(), Refusal> {
+        let Some(limiter) = &self.0 else {
+            return Ok(());
+        };
+        limiter.check_key(key).map_err(|not_until| limited(not_until.wait_time_from(DefaultClock::default().now())))
+    }
+
+    fn shrink(&self) {
+        if let Some(limiter) = &self.0 {
+            limiter.retain_recent();
+            limiter.shrink_to_fit();
+        }
+    }
+}
+
+fn limited(wait: Duration) -> Refusal {
+    let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
+    Refusal::later(Reason::RateLimited, seconds)
+}
+
+/// One customer has a whole /64 of IPv6 addresses, so that counts as one.
+fn network_of(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            v6.to_ipv4_mapped().map_or(IpAddr::from([a, b, c, d, 0, 0, 0, 0]), IpAddr::V4)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(refusals: u32, tokens: u32) -> Limits {
+        Limits::new(RateLimits {
+            refusals_per_minute_per_address: refusals,
+            tokens_per_minute_per_credential: tokens,
+            tokens_per_minute_per_trusted_issuer: 0,
+        })
+    }
+
+    fn address(text: &str) -> Option<IpAddr> {
+        Some(text.parse().unwrap())
+    }
+
+    #[test]
+    fn only_refusals_count_and_only_for_their_address() {
+        let limits = limits(3, 0);
+        for _ in 0..100 {
+            assert!(limits.admit(address("192.0.2.1")).is_ok());
+        }
+        for _ in 0..4 {
+            limits.note_refusal(address("192.0.2.1"));
+        }
+        let refusal = limits.admit(address("192.0.2.1")).unwrap_err();
+        assert_eq!(refusal.reason, Reason::RateLimited);
+        assert!(refusal.retry_after.is_some_and(|seconds| (1..=61).contains(&seconds)));
+        assert!(limits.admit(address("192.0.2.2")).is_ok());
+        assert!(limits.admit(None).is_ok());
+        limits.shrink();
+    }
+
+    #[test]
+    fn a_customers_ipv6_network_counts_as_one() {
+        let limits = limits(1, 0);
+        for _ in 0..2 {
+            limits.note_refusal(address("2001:db8:1:2::1"));
+        }
+        assert!(limits.admit(address("2001:db8:1:2:ffff::9")).is_err());
+        assert!(limits.admit(address("2001:db8:1:3::1")).is_ok());
+        assert_eq!(network_of("::ffff:192.0.2.1".parse().unwrap()), "192.0.2.1".parse::<IpAddr>().unwrap());
+    }
+
+    #[test]
+    fn nuget_tok_6__one_credential_over_its_limit_does_not_slow_another() {
+        use crate::clock::Timestamp;
+        let limits = limits(0, 2);
+        let issuer = TrustedIssuerId::new(Timestamp::from_seconds(1));
+        let (one, other) =
+            (CredentialId::new(Timestamp::from_seconds(1)), CredentialId::new(Timestamp::from_seconds(1)));
+        assert!(limits.check_token(issuer, &[one]).is_ok());
+        assert!(limits.check_token(issuer, &[one]).is_ok());
+        assert_eq!(limits.check_token(issuer, &[one]).unwrap_err().reason, Reason::RateLimited);
+        assert!(limits.check_token(issuer, &[other]).is_ok());
+        limits.note_refusal(address("192.0.2.1"));
+        assert!(limits.admit(address("192.0.2.1")).is_ok(), "0 switches a limit off");
+    }
+}
