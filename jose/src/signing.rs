@@ -67,6 +67,13 @@ impl SigningKey {
         Self::from_private(jwk, algorithm).map_err(|_| SigningError::Damaged)
     }
 
+    /// The same key, for tokens of another type (RFC 7515 section 4.1.9).
+    #[must_use]
+    pub fn typed(mut self, token_type: &str) -> Self {
+        self.header = header(&self.public, token_type);
+        self
+    }
+
     /// The private key, encrypted for storage.
     ///
     /// # Errors
@@ -77,7 +84,8 @@ impl SigningKey {
         key.seal(&plaintext).map_err(SigningError::Sealed)
     }
 
-    /// Signs `claims` (JSON text) as an access token: a compact JWS of type `at+jwt` (RFC 9068 section 2.1).
+    /// Signs `claims` (JSON text) as a compact JWS: an access token of type `at+jwt` (RFC 9068 section 2.1), unless the key
+    /// was [`typed`](Self::typed) otherwise.
     ///
     /// # Errors
     ///
@@ -114,8 +122,7 @@ impl SigningKey {
             Algorithm::EdDSA => Box::new(EdDSA.signer_from_jwk(&private).map_err(refused)?),
         };
         let public = PublicKey::new(&private.to_public_key().map_err(refused)?, algorithm)?;
-        let header = serde_json::json!({ "alg": algorithm.name(), "typ": "at+jwt", "kid": public.key_id });
-        Ok(Self { private, signer, header: base64url(header.to_string()), public })
+        Ok(Self { private, signer, header: header(&public, "at+jwt"), public })
     }
 }
 
@@ -177,6 +184,11 @@ impl PublicKey {
     pub fn verification_key(&self) -> Result<VerificationKey, SigningError> {
         VerificationKey::from_public(&self.jwk, self.algorithm).ok_or(SigningError::Damaged)
     }
+}
+
+fn header(public: &PublicKey, token_type: &str) -> String {
+    let header = serde_json::json!({ "alg": public.algorithm.name(), "typ": token_type, "kid": public.key_id });
+    base64url(header.to_string())
 }
 
 /// The JWK thumbprint: SHA-256 over the required members in order, without white space (RFC 7638 section 3).

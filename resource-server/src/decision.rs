@@ -24,9 +24,9 @@ pub struct RegistryState<'a> {
     /// Whether the package exists.
     pub exists: bool,
     /// Whether the owner of this name owns the package, if it exists.
-    pub owned_by: &'a dyn Fn(&str) -> bool,
+    pub owned_by: &'a (dyn Fn(&str) -> bool + Send + Sync),
     /// Whether the principal of the first name may act for the owner of the second.
-    pub may_act_for: &'a dyn Fn(&str, &str) -> bool,
+    pub may_act_for: &'a (dyn Fn(&str, &str) -> bool + Send + Sync),
 }
 
 /// A yes: on whose authority, and for whom.

@@ -93,6 +93,7 @@ impl Managed for FederatedCredentialDocument {
                 matcher.entry(name.clone()).or_insert_with(|| id.clone());
             }
         }
+        members.insert("pinned".to_owned(), Value::Object(stored.state.pinned.clone()));
         members
     }
 }

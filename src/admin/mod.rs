@@ -14,7 +14,7 @@ use crate::trust::Problem;
 
 pub use bundle::{Bundle, BundleError};
 pub use lint::{LintFinding, lint};
-pub use objects::{Author, Change, Managed, Precondition, Saved, delete, find, list, save, shown};
+pub use objects::{Author, Change, Managed, Precondition, Saved, delete, exported, find, list, save, shown};
 
 /// Why something was not done.
 #[derive(Debug, thiserror::Error)]

@@ -134,6 +134,13 @@ pub fn shown<D: Managed>(app: &App, stored: &Stored<D>) -> Map<String, Value> {
     members
 }
 
+/// An object as `apply` takes it: what was given, and the pins both beside it and written as ids.
+pub fn exported<D: Managed>(stored: &Stored<D>) -> Map<String, Value> {
+    let mut members = D::exported_with_state(stored);
+    members.insert("name".to_owned(), stored.name.clone().into());
+    members
+}
+
 /// Makes or changes an object. The same request twice changes nothing the second time.
 pub async fn save<D: Managed>(
     app: &App,

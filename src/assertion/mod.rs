@@ -46,24 +46,9 @@ impl<'a> UnverifiedAssertion<'a> {
         Ok(Self { jws, claims })
     }
 
-    /// The trusted issuer that the assertion says it is from. Several may share an `iss`; then the audience tells them
-    /// apart (decision D-37).
+    /// The trusted issuer that the assertion says it is from.
     pub fn issuer(&self, snapshot: &Snapshot) -> Result<Arc<TrustedIssuer>, Refusal> {
-        let iss = match self.claims.get("iss") {
-            None => return Err(Refusal::claim(Reason::ClaimMissing, "iss")),
-            Some(Value::String(iss)) => iss,
-            Some(_) => return Err(Refusal::claim(Reason::ClaimType, "iss")),
-        };
-        let mut issuers = snapshot.issuers_of(iss);
-        let first = issuers.next().ok_or(Reason::IssUnknown)?;
-        let takes = |issuer: &&Arc<TrustedIssuer>| {
-            claims::audiences(&self.claims)
-                .is_ok_and(|audiences| issuer.audiences.iter().any(|accepted| audiences.contains(&accepted.as_str())))
-        };
-        if takes(&first) {
-            return Ok(first.clone());
-        }
-        Ok(issuers.find(takes).unwrap_or(first).clone())
+        issuer_of(&self.claims, snapshot)
     }
 
     /// Verifies it as an assertion of `issuer`.
@@ -114,6 +99,26 @@ impl VerifiedAssertion {
     pub fn remembered_until(&self) -> Timestamp {
         Timestamp::from_seconds(self.assessed.expires_at.seconds()).plus_seconds(self.issuer.leeway_seconds)
     }
+}
+
+/// The trusted issuer that claims say they are from. Several may share an `iss`; then the audience tells them apart
+/// (decision D-37).
+pub fn issuer_of(claims: &Claims, snapshot: &Snapshot) -> Result<Arc<TrustedIssuer>, Refusal> {
+    let iss = match claims.get("iss") {
+        None => return Err(Refusal::claim(Reason::ClaimMissing, "iss")),
+        Some(Value::String(iss)) => iss,
+        Some(_) => return Err(Refusal::claim(Reason::ClaimType, "iss")),
+    };
+    let mut issuers = snapshot.issuers_of(iss);
+    let first = issuers.next().ok_or(Reason::IssUnknown)?;
+    let takes = |issuer: &&Arc<TrustedIssuer>| {
+        claims::audiences(claims)
+            .is_ok_and(|audiences| issuer.audiences.iter().any(|accepted| audiences.contains(&accepted.as_str())))
+    };
+    if takes(&first) {
+        return Ok(first.clone());
+    }
+    Ok(issuers.find(takes).unwrap_or(first).clone())
 }
 
 /// What the header says has to be allowed for this issuer, before any key is looked at (RFC 8725 section 3.1).

@@ -22,6 +22,7 @@ use axum::http::{HeaderValue, Request, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
+use metrics_exporter_prometheus::PrometheusHandle;
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub use admin::openapi_document;
@@ -57,6 +58,11 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(from_fn(add_headers))
         .layer(CatchPanicLayer::custom(panicked))
         .with_state(app)
+}
+
+/// The metrics, in Prometheus' text format, for a listener of their own.
+pub fn metrics_router(metrics: PrometheusHandle) -> Router {
+    Router::new().route("/metrics", get(async move || metrics.render()))
 }
 
 /// Nothing may be kept unless it says so itself (decision D-14).

@@ -20,7 +20,7 @@ use crate::principal::Authorization;
 use crate::reason::Reason;
 
 /// Where a grant's redirect URI would be, had these grants one; oxide-auth's record asks for it and nothing reads it.
-const NO_REDIRECT: &str = "https://redirect.invalid/";
+pub const NO_REDIRECT: &str = "https://redirect.invalid/";
 
 /// The one place where tokens are made.
 #[derive(Clone, Debug)]

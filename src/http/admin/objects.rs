@@ -43,6 +43,7 @@ struct ListQuery {
     cursor: Option<String>,
     principal: Option<String>,
     trusted_issuer: Option<String>,
+    view: Option<String>,
 }
 
 /// The query of a change.
@@ -68,7 +69,7 @@ async fn list<D: Managed>(
     respond(async {
         let author = guard(&app, &headers, reading::<D>()).await?;
         let Ok(Query(query)) = query else {
-            return Err(bad_query("limit, cursor, principal and trusted_issuer are known"));
+            return Err(bad_query("limit, cursor, view, principal and trusted_issuer are known"));
         };
         let limit = query.limit.unwrap_or(PAGE);
         if !(1..=LARGEST_PAGE).contains(&limit) {
@@ -86,7 +87,12 @@ async fn list<D: Managed>(
         };
         let filter = Filter { principals, trusted_issuer: query.trusted_issuer };
         let page = admin::list::<D>(&app, after.transpose()?.as_deref(), limit, &filter).await.map_err(rejected)?;
-        let items: Vec<Value> = page.items.iter().map(|item| Value::Object(admin::shown(&app, item))).collect();
+        let show = match query.view.as_deref() {
+            None => admin::shown::<D>,
+            Some("export") => |_: &App, stored: &Stored<D>| admin::exported(stored),
+            Some(_) => return Err(bad_query("view is export, or left out")),
+        };
+        let items: Vec<Value> = page.items.iter().map(|item| Value::Object(show(&app, item))).collect();
         Ok(Json(json!({ "items": items, "next_cursor": page.next.map(base64url) })).into_response())
     })
     .await

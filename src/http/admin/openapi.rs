@@ -66,6 +66,11 @@ fn object_paths(kind: Kind) -> [(String, Value); 2] {
         query("limit", json!({ "type": "integer", "minimum": 1, "maximum": 500, "default": 50 }), "How many items."),
         query("cursor", json!({ "type": "string" }), "The `next_cursor` of the page before."),
     ];
+    listing.push(query(
+        "view",
+        json!({ "enum": ["export"] }),
+        "As `carnet apply` takes them: what was given, pins as ids.",
+    ));
     if kind == Kind::FederatedCredential {
         listing.push(query("principal", json!({ "type": "string" }), "Rules of this principal only."));
         listing.push(query("trusted_issuer", json!({ "type": "string" }), "Rules of this trusted issuer only."));

@@ -1,0 +1,130 @@
+//! The admin API as commands use it: of a server over HTTP, or of the configured database through the same router.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::{Method, Request};
+use http_body_util::BodyExt as _;
+use serde_json::Value;
+use tower::ServiceExt as _;
+
+use super::{CommandError, Target, admin_token};
+use crate::app::{App, Background};
+use crate::clock::SystemClock;
+use crate::http;
+use crate::upstream::HttpFetch;
+
+/// A client of the admin API.
+pub struct AdminClient {
+    way: Way,
+    token: String,
+}
+
+enum Way {
+    Remote { http: reqwest::Client, server: String },
+    Local { router: Router, _background: Background },
+}
+
+/// An answer of the admin API.
+#[derive(Debug)]
+pub struct AdminAnswer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body; `null` where there is none.
+    pub body: Value,
+}
+
+impl AdminAnswer {
+    /// The body, or what the server says is wrong.
+    pub fn ok(self) -> Result<Value, CommandError> {
+        if (200..300).contains(&self.status) { Ok(self.body) } else { Err(CommandError::Other(self.problem())) }
+    }
+
+    /// What is wrong, in lines.
+    pub fn problem(&self) -> String {
+        let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let mut lines = vec![format!("{} ({})", text(&self.body, "detail"), self.status)];
+        for error in self.body.get("errors").and_then(Value::as_array).into_iter().flatten() {
+            lines.push(format!("  {} {}", text(error, "pointer"), text(error, "detail")));
+        }
+        lines.join("\n")
+    }
+}
+
+impl AdminClient {
+    /// A client for the target: its server, or else the database with a token of its own.
+    pub async fn new(target: &Target) -> Result<Self, CommandError> {
+        match &target.server {
+            Some(server) => {
+                let token = target.token.clone().ok_or_else(|| {
+                    CommandError::Other("--server needs an admin token: give --token or set CARNET_TOKEN".to_owned())
+                })?;
+                let http = client()?;
+                let server = server.trim_end_matches('/').to_owned();
+                Ok(Self { way: Way::Remote { http, server }, token })
+            }
+            None => {
+                let config = target.config.load()?;
+                let (app, background) = App::start(config, Arc::new(SystemClock), Arc::new(HttpFetch)).await?;
+                let token = admin_token::issue(&app, "carnet-cli", "admin", 900).await?;
+                Ok(Self { way: Way::Local { router: http::router(app), _background: background }, token })
+            }
+        }
+    }
+
+    /// Sends a request to a path below `/admin/v1`.
+    pub async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<AdminAnswer, CommandError> {
+        let path = format!("/admin/v1{path}");
+        match &self.way {
+            Way::Remote { http, server } => {
+                let mut request = http.request(method, format!("{server}{path}")).bearer_auth(&self.token);
+                if let Some(body) = body {
+                    request = request.json(body);
+                }
+                let response = request.send().await.map_err(|error| unreachable(&error))?;
+                let status = response.status().as_u16();
+                let body = response.bytes().await.map_err(|error| unreachable(&error))?;
+                Ok(AdminAnswer { status, body: serde_json::from_slice(&body).unwrap_or(Value::Null) })
+            }
+            Way::Local { router, .. } => self.send_to(router.clone(), method, &path, body).await,
+        }
+    }
+
+    async fn send_to(
+        &self,
+        router: Router,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<AdminAnswer, CommandError> {
+        let failed = |error: &dyn std::error::Error| CommandError::Other(error.to_string());
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(AUTHORIZATION, format!("Bearer {}", self.token))
+            .header(CONTENT_TYPE, "application/json")
+            .body(body.map_or_else(Body::empty, |body| Body::from(body.to_string())))
+            .map_err(|error| failed(&error))?;
+        let response = router.oneshot(request).await.map_err(|error| failed(&error))?;
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.map_err(|error| failed(&error))?.to_bytes();
+        Ok(AdminAnswer { status, body: serde_json::from_slice(&body).unwrap_or(Value::Null) })
+    }
+}
+
+/// An HTTP client for commands that talk to a server.
+pub fn client() -> Result<reqwest::Client, CommandError> {
+    reqwest::Client::builder()
+        .timeout(std::time::Duration::from_secs(30))
+        .user_agent(concat!("carnet/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|error| CommandError::Other(error.to_string()))
+}
+
+/// What to say when a server cannot be reached.
+pub fn unreachable(error: &reqwest::Error) -> CommandError {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    CommandError::Other(format!("the server cannot be reached: {error}{cause}"))
+}

@@ -1,0 +1,229 @@
+//! `carnet apply` and `carnet export`
+
+use std::path::PathBuf;
+
+use axum::http::Method;
+use clap::{Args, ValueEnum};
+use serde_json::{Map, Value, json};
+
+use super::admin_client::AdminClient;
+use super::{Answer, CommandError, Target, read_file};
+use crate::admin::Bundle;
+use crate::config::OwnUrls;
+use crate::objects::{
+    ClientDocument, Document, FederatedCredentialDocument, Kind, PrincipalDocument, ReadContext,
+    ResourceServerDocument, TrustedIssuerDocument,
+};
+use crate::profile::Profiles;
+use crate::trust::normalise;
+
+/// `carnet apply`
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// The file, TOML or JSON; `-` is standard input.
+    #[arg(short, long, value_name = "FILE")]
+    file: PathBuf,
+    /// Remove objects that are not in the file.
+    #[arg(long)]
+    prune: bool,
+    /// Print what would change and change nothing; exits 1 if something would.
+    #[arg(long)]
+    dry_run: bool,
+    /// Save trusted issuers without trying to fetch their keys.
+    #[arg(long)]
+    offline: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// `carnet export`
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// The format.
+    #[arg(long, value_enum, default_value_t = ExportFormat::Toml)]
+    format: ExportFormat,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ExportFormat {
+    Toml,
+    Json,
+}
+
+/// One step of a plan.
+#[derive(Clone, Debug, PartialEq)]
+struct Step {
+    kind: Kind,
+    name: String,
+    action: Action,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Action {
+    Create(Map<String, Value>),
+    Update(Map<String, Value>),
+    Delete,
+}
+
+impl Action {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Create(_) => "create",
+            Self::Update(_) => "update",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+/// Prints all objects.
+pub async fn export(args: &ExportArgs, as_json: bool) -> Result<Answer, CommandError> {
+    let client = AdminClient::new(&args.target).await?;
+    let mut bundle = Bundle::default();
+    for kind in Kind::ALL {
+        for (name, mut members, _) in present(&client, kind).await? {
+            members.shift_remove("pinned");
+            bundle.insert(kind, &name, members);
+        }
+    }
+    if as_json || args.format == ExportFormat::Json {
+        println!("{:#}", bundle.to_json());
+    } else {
+        print!("{}", bundle.to_toml().map_err(|error| CommandError::Other(error.to_string()))?);
+    }
+    Ok(Answer::Yes)
+}
+
+/// Makes the objects equal to those of the file.
+pub async fn apply(args: &ApplyArgs, as_json: bool) -> Result<Answer, CommandError> {
+    let bundle = Bundle::parse(&read_file(&args.file)?)
+        .map_err(|error| CommandError::Other(format!("{}: {error}", args.file.display())))?;
+    let client = AdminClient::new(&args.target).await?;
+    let (steps, unchanged) = plan(&client, &bundle, args.prune).await?;
+    let mut problems = Vec::new();
+    for step in &steps {
+        if !as_json {
+            println!("{} {}.{}", step.action.word(), step.kind.table(), step.name);
+        }
+        if !args.dry_run
+            && let Err(problem) = carry_out(&client, step, args.offline).await?
+        {
+            if !as_json {
+                println!("  {}", problem.replace('\n', "\n  "));
+            }
+            problems.push(json!({ "object": format!("{}.{}", step.kind.table(), step.name), "problem": problem }));
+        }
+    }
+    if as_json {
+        let steps: Vec<Value> = steps
+            .iter()
+            .map(|step| json!({ "action": step.action.word(), "kind": step.kind.table(), "name": step.name }))
+            .collect();
+        println!(
+            "{}",
+            json!({ "steps": steps, "unchanged": unchanged, "dry_run": args.dry_run, "problems": problems })
+        );
+    } else {
+        let done = if args.dry_run { "to do" } else { "done" };
+        println!("{} {done}, {unchanged} unchanged, {} failed", steps.len(), problems.len());
+    }
+    Ok((problems.is_empty() && !(args.dry_run && !steps.is_empty())).into())
+}
+
+async fn carry_out(client: &AdminClient, step: &Step, offline: bool) -> Result<Result<(), String>, CommandError> {
+    let path = format!("/{}/{}", step.kind.segment(), step.name);
+    let answer = match &step.action {
+        Action::Create(members) | Action::Update(members) => {
+            let query = if offline { "?validate=offline" } else { "" };
+            let body = Value::Object(members.clone());
+            client.send(Method::PUT, &format!("{path}{query}"), Some(&body)).await?
+        }
+        Action::Delete => client.send(Method::DELETE, &path, None).await?,
+    };
+    Ok(if (200..300).contains(&answer.status) { Ok(()) } else { Err(answer.problem()) })
+}
+
+/// What has to be done: first what others refer to, removals last and in the opposite order.
+async fn plan(client: &AdminClient, bundle: &Bundle, prune: bool) -> Result<(Vec<Step>, usize), CommandError> {
+    let profiles = Profiles::load(None)
+        .map_err(|errors| CommandError::Other(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
+    let (mut steps, mut removals, mut unchanged) = (Vec::new(), Vec::new(), 0usize);
+    for kind in Kind::ALL {
+        let there = present(client, kind).await?;
+        for (name, wanted) in bundle.of(kind) {
+            let form = stored_form(kind, wanted, bundle, &profiles);
+            let found = there.iter().find(|(other, ..)| other.eq_ignore_ascii_case(name));
+            let action = match found {
+                None => Action::Create(wanted.clone()),
+                Some((_, with_pins, without)) if form == *with_pins || form == *without => {
+                    unchanged = unchanged.saturating_add(1);
+                    continue;
+                }
+                Some(_) => Action::Update(wanted.clone()),
+            };
+            steps.push(Step { kind, name: name.clone(), action });
+        }
+        let gone = there.iter().filter(|(name, ..)| prune && bundle.get(kind, name).is_none());
+        removals.extend(gone.map(|(name, ..)| Step { kind, name: name.clone(), action: Action::Delete }));
+    }
+    steps.extend(removals.into_iter().rev());
+    Ok((steps, unchanged))
+}
+
+/// The objects of a kind as they are exported: name, members with pins written as ids, and members without.
+async fn present(
+    client: &AdminClient,
+    kind: Kind,
+) -> Result<Vec<(String, Map<String, Value>, Map<String, Value>)>, CommandError> {
+    let mut objects = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let path = format!("/{}?limit=500&view=export{cursor}", kind.segment());
+        let page = client.send(Method::GET, &path, None).await?.ok()?;
+        for item in page.get("items").and_then(Value::as_array).into_iter().flatten() {
+            let Value::Object(members) = item else { continue };
+            let mut with_pins = members.clone();
+            let name =
+                with_pins.shift_remove("name").and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default();
+            let pinned = with_pins.shift_remove("pinned");
+            let mut without = with_pins.clone();
+            if let (Some(Value::Object(pinned)), Some(Value::Object(matcher))) = (pinned, without.get_mut("match")) {
+                matcher.retain(|field, _| !pinned.contains_key(field));
+            }
+            objects.push((name, with_pins, without));
+        }
+        match page.get("next_cursor").and_then(Value::as_str) {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return Ok(objects),
+        }
+    }
+}
+
+/// A document of the file in the form in which it would be stored; as it is, if it cannot be read.
+fn stored_form(kind: Kind, wanted: &Map<String, Value>, bundle: &Bundle, profiles: &Profiles) -> Map<String, Value> {
+    let Ok(own) = OwnUrls::new("https://carnet.invalid", ([127, 0, 0, 1], 0).into()) else {
+        return wanted.clone();
+    };
+    let context = ReadContext { profiles, own: &own, allow_http_loopback: true, token_lifetime_seconds: 900 };
+    let exported = match kind {
+        Kind::Principal => PrincipalDocument::read(wanted, context).map(|document| document.exported()),
+        Kind::TrustedIssuer => TrustedIssuerDocument::read(wanted, context).map(|document| document.exported()),
+        Kind::ResourceServer => ResourceServerDocument::read(wanted, context).map(|document| document.exported()),
+        Kind::Client => ClientDocument::read(wanted, context).map(|document| document.exported()),
+        Kind::FederatedCredential => FederatedCredentialDocument::read(wanted, context).map(|mut document| {
+            let issuer = bundle.get(Kind::TrustedIssuer, &document.trusted_issuer);
+            let profile = issuer.and_then(|issuer| profiles.get(issuer.get("profile")?.as_str()?));
+            if let Some(normalised) = profile.and_then(|profile| normalise(profile, &document.matcher).ok()) {
+                document.matcher = normalised.matcher;
+            }
+            for permission in &mut document.permissions {
+                if permission.owner.as_ref() == Some(&document.principal) {
+                    permission.owner = None;
+                }
+            }
+            document.exported()
+        }),
+    };
+    exported.unwrap_or_else(|_| wanted.clone())
+}

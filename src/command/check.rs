@@ -1,0 +1,81 @@
+//! `carnet check`
+
+use serde_json::json;
+
+use super::{Answer, CommandError, ConfigFile};
+use crate::clock::{Clock as _, SystemClock};
+use crate::config::Config;
+use crate::keys::{self, KeyRing};
+use crate::objects::ReadContext;
+use crate::profile::Profiles;
+use crate::store::Store;
+
+/// Looks at everything the server would need, and starts nothing.
+pub async fn run(file: &ConfigFile, as_json: bool) -> Result<Answer, CommandError> {
+    let problems = match Config::load(file.config.as_deref()) {
+        Err(errors) => errors.iter().map(ToString::to_string).collect(),
+        Ok(config) => examine(&config).await,
+    };
+    if as_json {
+        println!("{}", json!({ "ok": problems.is_empty(), "problems": problems }));
+    } else if problems.is_empty() {
+        println!("the configuration is in order");
+    } else {
+        problems.iter().for_each(|problem| println!("{problem}"));
+    }
+    Ok(problems.is_empty().into())
+}
+
+async fn examine(config: &Config) -> Vec<String> {
+    let mut problems = Vec::new();
+    let profiles = match Profiles::load(config.profiles_dir.as_deref()) {
+        Ok(profiles) => Some(profiles),
+        Err(errors) => {
+            problems.extend(errors.iter().map(ToString::to_string));
+            None
+        }
+    };
+    if config.database_url.is_sqlite()
+        && let Err(error) = std::fs::create_dir_all(&config.data_dir)
+    {
+        problems.push(format!("data_dir: {error}"));
+    }
+    let sealing = keys::sealing_key(&config.encryption_key).map_err(|error| problems.push(error.to_string())).ok();
+    let store = match Store::open(&config.database_url).await {
+        Ok(store) => store,
+        Err(error) => {
+            problems.push(format!("database.url: {error}"));
+            return problems;
+        }
+    };
+    if let Some(sealing) = sealing
+        && let Err(error) = KeyRing::open(&store, sealing, config.tokens.signing_algorithm, SystemClock.now()).await
+    {
+        problems.push(error.to_string());
+    }
+    if let Some(profiles) = profiles {
+        let context = ReadContext {
+            profiles: &profiles,
+            own: &config.own,
+            allow_http_loopback: config.allow_http_loopback,
+            token_lifetime_seconds: config.tokens.lifetime_seconds,
+        };
+        match store.snapshot(context).await {
+            Err(error) => problems.push(format!("database: {error}")),
+            Ok(snapshot) => problems.extend(orphans(&store, &snapshot).await),
+        }
+    }
+    problems
+}
+
+/// Trusted issuers in the database whose profile is not there, for example because `profiles_dir` is not set.
+async fn orphans(store: &Store, snapshot: &crate::trust::Snapshot) -> Vec<String> {
+    match store.all_objects::<crate::objects::TrustedIssuerDocument>().await {
+        Err(error) => vec![format!("database: {error}")],
+        Ok(issuers) => issuers
+            .iter()
+            .filter(|issuer| snapshot.issuer_named(&issuer.name).is_none())
+            .map(|issuer| format!("trusted issuer {}: there is no profile {}", issuer.name, issuer.document.profile))
+            .collect(),
+    }
+}

@@ -1,0 +1,62 @@
+//! `carnet keys`
+
+use axum::http::Method;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::admin_client::AdminClient;
+use super::{Answer, CommandError, Target};
+
+/// `carnet keys`
+#[derive(Debug, Args)]
+pub struct KeysArgs {
+    #[command(subcommand)]
+    command: KeysCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum KeysCommand {
+    /// List the signing keys.
+    #[command(after_help = "Example:\n  carnet keys list")]
+    List(Target),
+    /// Let the next key sign; the old one stays published until its last token is over.
+    #[command(after_help = "Example:\n  carnet keys rotate --algorithm RS256")]
+    Rotate {
+        /// The algorithm of the new key: ES256, RS256 or EdDSA.
+        #[arg(long)]
+        algorithm: Option<String>,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Take a key out at once: tokens it signed are worth nothing any more.
+    #[command(after_help = "Example:\n  carnet keys withdraw 9vJ2…")]
+    Withdraw {
+        /// The key's `kid`.
+        kid: String,
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+/// Lists or changes the signing keys.
+pub async fn run(args: &KeysArgs, as_json: bool) -> Result<Answer, CommandError> {
+    let (target, method, path, body) = match &args.command {
+        KeysCommand::List(target) => (target, Method::GET, "/signing-keys".to_owned(), None),
+        KeysCommand::Rotate { algorithm, target } => {
+            (target, Method::POST, "/signing-keys/rotate".to_owned(), Some(json!({ "algorithm": algorithm })))
+        }
+        KeysCommand::Withdraw { kid, target } => (target, Method::DELETE, format!("/signing-keys/{kid}"), None),
+    };
+    let client = AdminClient::new(target).await?;
+    client.send(method, &path, body.as_ref()).await?.ok()?;
+    let keys = client.send(Method::GET, "/signing-keys", None).await?.ok()?;
+    if as_json {
+        println!("{keys}");
+        return Ok(Answer::Yes);
+    }
+    for key in keys.get("items").and_then(Value::as_array).into_iter().flatten() {
+        let text = |name: &str| key.get(name).and_then(Value::as_str).unwrap_or("-");
+        println!("{}  {:<6} {:<8} made {}", text("kid"), text("algorithm"), text("state"), text("created_at"));
+    }
+    Ok(Answer::Yes)
+}

@@ -1,0 +1,161 @@
+//! The command line (contract, section 2).
+
+mod admin_client;
+mod admin_token;
+mod apply;
+mod check;
+mod explain;
+mod keys;
+mod policy;
+mod quickstart;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, ConfigError};
+
+/// An OAuth 2.0 authorization server for package registries: build jobs trade the signed token their platform gave them for
+/// a short-lived access token of the registry.
+#[derive(Debug, Parser)]
+#[command(name = "carnet", version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    /// Print machine-readable output.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server.
+    ///
+    /// Without any configuration it listens on 127.0.0.1:8080, keeps an SQLite file in ./carnet-data and makes its keys.
+    #[command(after_help = "Example:\n  carnet serve --config /etc/carnet.toml")]
+    Serve(ConfigFile),
+    /// See the whole of it work: a server, a stand-in for a CI platform and a small registry, on real sockets.
+    #[command(after_help = "Example:\n  carnet quickstart --once")]
+    Quickstart(quickstart::QuickstartArgs),
+    /// Make the server's objects equal to those of a file, after printing what will change.
+    #[command(after_help = "Example:\n  carnet apply -f carnet.toml --dry-run")]
+    Apply(apply::ApplyArgs),
+    /// Print all objects as a file that `apply` takes.
+    #[command(after_help = "Example:\n  carnet export > carnet.toml")]
+    Export(apply::ExportArgs),
+    /// Load the configuration and open the database, and report every error at once.
+    #[command(after_help = "Example:\n  carnet check --config /etc/carnet.toml")]
+    Check(ConfigFile),
+    /// Print an access token for the admin API, for whoever holds database and key.
+    #[command(after_help = "Example:\n  export CARNET_TOKEN=$(carnet admin-token --ttl 3600)")]
+    AdminToken(admin_token::AdminTokenArgs),
+    /// List, rotate and withdraw the keys that sign access tokens.
+    #[command(after_help = "Example:\n  carnet keys rotate")]
+    Keys(keys::KeysArgs),
+    /// Ask a server why an assertion is accepted or refused; nothing is issued or used up.
+    #[command(after_help = "Example:\n  carnet explain --server https://carnet.example --assertion-file token.jwt")]
+    Explain(explain::ExplainArgs),
+    /// Judge rules offline.
+    #[command(after_help = "Example:\n  carnet policy test release-cases.json")]
+    Policy(policy::PolicyArgs),
+}
+
+/// Where the configuration is.
+#[derive(Clone, Debug, Args)]
+pub struct ConfigFile {
+    /// The configuration file (TOML).
+    #[arg(long, value_name = "FILE", env = "CARNET_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+/// Which server a command works on.
+#[derive(Clone, Debug, Args)]
+pub struct Target {
+    /// The server's issuer identifier; without it the command works on the configured database.
+    #[arg(long, value_name = "URL")]
+    server: Option<String>,
+    /// An access token for the server's admin API.
+    #[arg(long, value_name = "TOKEN", env = "CARNET_TOKEN", hide_env_values = true, requires = "server")]
+    token: Option<String>,
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The configuration has errors.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Config(Vec<ConfigError>),
+    /// The server cannot start.
+    #[error(transparent)]
+    Start(#[from] crate::app::StartError),
+    /// A file cannot be read.
+    #[error("{0}: {1}")]
+    File(String, std::io::Error),
+    /// Something else, in words.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl From<Vec<ConfigError>> for CommandError {
+    fn from(errors: Vec<ConfigError>) -> Self {
+        Self::Config(errors)
+    }
+}
+
+/// A yes or a no, for scripts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Exit code 0.
+    Yes,
+    /// Exit code 1: denied, differing or invalid.
+    No,
+}
+
+impl From<bool> for Answer {
+    fn from(yes: bool) -> Self {
+        if yes { Self::Yes } else { Self::No }
+    }
+}
+
+impl ConfigFile {
+    fn load(&self) -> Result<Config, CommandError> {
+        Ok(Config::load(self.config.as_deref())?)
+    }
+}
+
+/// Runs the command and turns its outcome into an exit code.
+pub async fn run(cli: Cli) -> ExitCode {
+    let json = cli.json;
+    let outcome = match cli.command {
+        Command::Serve(config) => serve::run(&config).await,
+        Command::Quickstart(args) => quickstart::run(&args).await,
+        Command::Apply(args) => apply::apply(&args, json).await,
+        Command::Export(args) => apply::export(&args, json).await,
+        Command::Check(config) => check::run(&config, json).await,
+        Command::AdminToken(args) => admin_token::run(&args, json).await,
+        Command::Keys(args) => keys::run(&args, json).await,
+        Command::Explain(args) => explain::run(&args, json).await,
+        Command::Policy(args) => policy::run(&args, json),
+    };
+    match outcome {
+        Ok(Answer::Yes) => ExitCode::SUCCESS,
+        Ok(Answer::No) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("carnet: {error}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn read_file(path: &std::path::Path) -> Result<String, CommandError> {
+    let text = if path == std::path::Path::new("-") {
+        std::io::read_to_string(std::io::stdin())
+    } else {
+        std::fs::read_to_string(path)
+    };
+    text.map_err(|error| CommandError::File(path.display().to_string(), error))
+}

@@ -1,0 +1,109 @@
+//! `carnet policy`
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::{Answer, CommandError, read_file};
+use crate::admin::{Bundle, lint};
+use crate::config::OwnUrls;
+use crate::objects::ReadContext;
+use crate::policy::{judge, read_cases};
+use crate::profile::Profiles;
+
+/// `carnet policy`
+#[derive(Debug, Args)]
+pub struct PolicyArgs {
+    #[command(subcommand)]
+    command: PolicyCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum PolicyCommand {
+    /// Evaluate case files with the server's own engine; exits 1 if a verdict differs from the one expected.
+    #[command(after_help = "Example:\n  carnet policy test release-cases.json")]
+    Test(PolicyFiles),
+    /// Read `apply` files and say which rules are wrong or too wide, and why; exits 1 if saving would refuse one.
+    #[command(after_help = "Example:\n  carnet policy lint carnet.toml")]
+    Lint(PolicyFiles),
+}
+
+#[derive(Debug, Args)]
+struct PolicyFiles {
+    /// The files; `-` is standard input.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// A folder with profiles of your own.
+    #[arg(long, value_name = "FOLDER")]
+    profiles_dir: Option<PathBuf>,
+}
+
+/// Tests or lints.
+pub fn run(args: &PolicyArgs, as_json: bool) -> Result<Answer, CommandError> {
+    match &args.command {
+        PolicyCommand::Test(files) => test(files, as_json),
+        PolicyCommand::Lint(files) => lint_files(files, as_json),
+    }
+}
+
+fn profiles(files: &PolicyFiles) -> Result<Profiles, CommandError> {
+    Profiles::load(files.profiles_dir.as_deref())
+        .map_err(|errors| CommandError::Other(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))
+}
+
+fn test(files: &PolicyFiles, as_json: bool) -> Result<Answer, CommandError> {
+    let profiles = profiles(files)?;
+    let mut results = Vec::new();
+    let (mut total, mut differing) = (0u32, 0u32);
+    for path in &files.files {
+        let cases = read_cases(&read_file(path)?)
+            .map_err(|error| CommandError::Other(format!("{}: {error}", path.display())))?;
+        for case in cases {
+            let verdict = judge(&case, &profiles);
+            let agrees = verdict.agrees_with(case.expect);
+            total = total.saturating_add(1);
+            differing = differing.saturating_add(u32::from(!agrees));
+            if as_json {
+                results.push(json!({
+                    "id": case.id, "verdict": verdict.word(), "reason": verdict.reason(), "agrees": agrees,
+                }));
+            } else {
+                let mark = if agrees { "" } else { "  <- differs from what the case expects" };
+                println!("{} {} {}{mark}", case.id, verdict.word(), verdict.reason());
+            }
+        }
+    }
+    if as_json {
+        println!("{}", json!({ "cases": results, "total": total, "differing": differing }));
+    } else {
+        eprintln!("{total} cases, {differing} differing");
+    }
+    Ok((differing == 0).into())
+}
+
+fn lint_files(files: &PolicyFiles, as_json: bool) -> Result<Answer, CommandError> {
+    let profiles = profiles(files)?;
+    let own = OwnUrls::new("https://carnet.invalid", ([127, 0, 0, 1], 0).into()).map_err(CommandError::Other)?;
+    // Whether a server takes http issuers on its loopback interface is its own affair.
+    let context =
+        ReadContext { profiles: &profiles, own: &own, allow_http_loopback: true, token_lifetime_seconds: 900 };
+    let mut findings = Vec::new();
+    for path in &files.files {
+        let bundle = Bundle::parse(&read_file(path)?)
+            .map_err(|error| CommandError::Other(format!("{}: {error}", path.display())))?;
+        findings.extend(lint(&bundle, context));
+    }
+    if as_json {
+        println!("{}", json!({ "findings": findings }));
+    } else {
+        for finding in &findings {
+            let kind = if finding.is_error { "error" } else { "warning" };
+            println!("{kind} {}{} [{}]: {}", finding.object, finding.pointer, finding.code, finding.detail);
+        }
+        if findings.is_empty() {
+            println!("nothing to complain about");
+        }
+    }
+    Ok((!findings.iter().any(|finding| finding.is_error)).into())
+}

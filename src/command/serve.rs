@@ -1,0 +1,66 @@
+//! `carnet serve`
+
+use std::io::IsTerminal as _;
+use std::sync::Arc;
+
+use metrics_exporter_prometheus::PrometheusBuilder;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use super::{Answer, CommandError, ConfigFile};
+use crate::app::App;
+use crate::clock::SystemClock;
+use crate::config::{LogConfig, LogFormat};
+use crate::http;
+use crate::upstream::HttpFetch;
+
+/// Runs the server until it is told to end.
+pub async fn run(file: &ConfigFile) -> Result<Answer, CommandError> {
+    let config = file.load()?;
+    start_log(&config.log)?;
+    let (listen, metrics_listen) = (config.server.listen, config.server.metrics_listen);
+    let issuer = config.own.issuer().to_owned();
+    let cannot_listen = |error: std::io::Error| CommandError::File(listen.to_string(), error);
+
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let metrics = recorder.handle();
+    if metrics_listen.is_some() {
+        metrics::set_global_recorder(recorder).map_err(|error| CommandError::Other(error.to_string()))?;
+    }
+    let (app, _background) = App::start(config, Arc::new(SystemClock), Arc::new(HttpFetch)).await?;
+    let mut serving = http::serve(http::router(app.clone()), listen).await.map_err(cannot_listen)?;
+    tracing::info!(issuer, listen = %serving.address, rules = app.rules().credential_count(), "ready");
+    let metrics_serving = match metrics_listen {
+        None => None,
+        Some(listen) => {
+            let serving = http::serve(http::metrics_router(metrics), listen).await;
+            Some(serving.map_err(|error| CommandError::File(listen.to_string(), error))?)
+        }
+    };
+
+    let signals = signal(SignalKind::terminate()).and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
+    let (mut terminate, mut interrupt) = signals.map_err(|error| CommandError::Other(error.to_string()))?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = serving.ended() => {}
+    }
+    tracing::info!("ending");
+    serving.stop().await;
+    if let Some(serving) = metrics_serving {
+        serving.stop().await;
+    }
+    app.flush_audit().await;
+    Ok(Answer::Yes)
+}
+
+fn start_log(config: &LogConfig) -> Result<(), CommandError> {
+    let filter =
+        EnvFilter::try_new(&config.level).map_err(|error| CommandError::Other(format!("log.level: {error}")))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.format {
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+    Ok(())
+}
