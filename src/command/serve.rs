@@ -29,7 +29,7 @@ pub async fn run(file: &ConfigFile) -> Result<Answer, CommandError> {
     }
     let (app, _background) = App::start(config, Arc::new(SystemClock), Arc::new(HttpFetch)).await?;
     let mut serving = http::serve(http::router(app.clone()), listen).await.map_err(cannot_listen)?;
-    tracing::info!(issuer, listen = %serving.address, rules = app.rules().credential_count(), "ready");
+    tracing::info!(issuer, %listen, rules = app.rules().credential_count(), "ready");
     let metrics_serving = match metrics_listen {
         None => None,
         Some(listen) => {

@@ -27,7 +27,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 pub use admin::openapi_document;
 pub use form::TokenForm;
-pub use serve::{Serving, serve};
+pub use serve::{Serving, serve, serve_on};
 
 use crate::app::App;
 use crate::ids::EventId;

@@ -28,8 +28,6 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// A server that listens.
 #[derive(Debug)]
 pub struct Serving {
-    /// The address it listens on.
-    pub address: SocketAddr,
     stop: watch::Sender<bool>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -49,12 +47,14 @@ impl Serving {
 
 /// Listens and serves.
 pub async fn serve(router: Router, listen: SocketAddr) -> io::Result<Serving> {
-    let listener = TcpListener::bind(listen).await?;
-    let address = listener.local_addr()?;
+    Ok(serve_on(router, TcpListener::bind(listen).await?))
+}
+
+/// Serves on a listener.
+pub fn serve_on(router: Router, listener: TcpListener) -> Serving {
     let (stop, stopped) = watch::channel(false);
     let router = router.layer(TimeoutLayer::with_status_code(axum::http::StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT));
-    let task = tokio::spawn(accept(listener, router, stopped));
-    Ok(Serving { address, stop, task })
+    Serving { stop, task: tokio::spawn(accept(listener, router, stopped)) }
 }
 
 async fn accept(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {

@@ -1,14 +1,95 @@
-//! `carnet quickstart`: the newcomer's tour.
-use super::{Answer, CommandError};
+//! `carnet quickstart`: the whole of it on real sockets - a server, a stand-in for a CI platform, and a small registry.
+
+mod ci;
+mod tour;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use carnet_example_registry::Registry;
+use carnet_resource_server::{PackageNames, Verifier};
 use clap::Args;
+use tokio::net::TcpListener;
+
+use super::{Answer, CommandError, admin_token};
+use crate::app::{App, Background};
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::http::{self, Serving};
+use crate::ids;
+use crate::upstream::HttpFetch;
+use ci::StandInCi;
+use tour::Tour;
+
 /// `carnet quickstart`
 #[derive(Debug, Args)]
 pub struct QuickstartArgs {
-    /// Exit when the tour is over.
+    /// Exit when the tour is over; without it the servers go on, and the printed lines can be pasted.
     #[arg(long)]
     once: bool,
 }
+
+/// The three servers of the tour. Their folder is removed with them.
+struct Stage {
+    folder: PathBuf,
+    servers: Vec<Serving>,
+    _background: Background,
+}
+
 /// Runs the tour.
-pub async fn run(_args: &QuickstartArgs) -> Result<Answer, CommandError> {
-    Ok(Answer::Yes)
+pub async fn run(args: &QuickstartArgs) -> Result<Answer, CommandError> {
+    let other = |error: &dyn std::fmt::Display| CommandError::Other(error.to_string());
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let (carnet_listener, carnet) = listen().await?;
+    let (ci_listener, ci) = listen().await?;
+    let (registry_listener, registry) = listen().await?;
+    let folder = std::env::temp_dir().join(format!("carnet-quickstart-{}", ids::base32(ids::new(clock.now()))));
+    let resource = format!("{registry}/");
+
+    let settings = [
+        ("CARNET_ISSUER", carnet.clone()),
+        ("CARNET_DATA_DIR", folder.join("server").display().to_string()),
+        // The stand-in has no certificate. No real platform needs this.
+        ("CARNET_INSECURE__ALLOW_HTTP_LOOPBACK", "true".to_owned()),
+    ];
+    let settings = settings.map(|(name, value)| (name.to_owned(), value));
+    let config = Config::from_sources(None, settings)?;
+    let (app, background) = App::start(config, clock.clone(), Arc::new(HttpFetch)).await?;
+    let stand_in = StandInCi::new(&ci, clock).map_err(|error| other(&error))?;
+    let verifier = Verifier::new(&carnet, &resource).map_err(|error| other(&error))?;
+    let packages = Registry::new(verifier, PackageNames::Exact, folder.join("registry"));
+    let servers = vec![
+        http::serve_on(http::router(app.clone()), carnet_listener),
+        http::serve_on(stand_in.router(), ci_listener),
+        http::serve_on(packages.router(), registry_listener),
+    ];
+    let stage = Stage { folder, servers, _background: background };
+
+    let token = admin_token::issue(&app, "quickstart", "admin", 3600).await?;
+    let tour = Tour::new(carnet, ci, registry, token)?;
+    let outcome = tour.run().await;
+    if outcome.is_ok() && !args.once {
+        println!("\nThe servers go on until you press Ctrl-C. Every line above can be pasted into another terminal.");
+        tokio::signal::ctrl_c().await.map_err(|error| other(&error))?;
+    }
+    drop(app);
+    stage.close().await;
+    outcome.map(|()| Answer::Yes)
+}
+
+/// A listener on a free port of the loopback interface, and its URL.
+async fn listen() -> Result<(TcpListener, String), CommandError> {
+    let failed = |error| CommandError::File("127.0.0.1".to_owned(), error);
+    let listener = TcpListener::bind("127.0.0.1:0").await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, format!("http://{address}")))
+}
+
+impl Stage {
+    async fn close(self) {
+        for server in self.servers {
+            server.stop().await;
+        }
+        tokio::fs::remove_dir_all(&self.folder).await.ok();
+    }
 }

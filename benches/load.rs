@@ -1,0 +1,162 @@
+//! Drives the release server's token endpoint and says what a token costs.
+//!
+//! `cargo bench --bench load` starts `carnet serve` on an SQLite file with durable single use and audit, sends it distinct
+//! RS256 assertions signed beforehand over 32 keep-alive connections, and prints requests a second, latencies, the
+//! server's CPU time a token, its peak memory, and beside them the raw cost of one RSA-2048 verification and one P-256
+//! signature on this machine in this run. Ratios count; absolute times depend on the machine.
+//!
+//! `CARNET_BENCH_TOKENS`, `CARNET_BENCH_CREDENTIALS` and `CARNET_BENCH_CONNECTIONS` change the sizes, `TEST_DATABASE_URL`
+//! the database.
+
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::cast_precision_loss,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a benchmark that fails may panic, and it has to read the real clock"
+)]
+
+mod support;
+
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use support::{ISSUER_URL, Population, raw_crypto_micros, setting};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+const WARM_UP: usize = 500;
+
+#[tokio::main]
+async fn main() {
+    // `cargo test --benches` runs this as well; there it only shows that it still works.
+    let trying = std::env::args().any(|argument| argument == "--test") || !std::env::args().any(|argument| argument == "--bench");
+    let tokens = setting("CARNET_BENCH_TOKENS", if trying { 50 } else { 30_000 });
+    let credentials = setting("CARNET_BENCH_CREDENTIALS", if trying { 10 } else { 1000 });
+    let connections = setting("CARNET_BENCH_CONNECTIONS", 32);
+
+    let population = Population::new(credentials).await;
+    let requests = population.sign_requests(tokens + WARM_UP);
+    let mut server = Server::start(&population).await;
+    println!("{credentials} federated credentials, {tokens} tokens, {connections} connections");
+    println!("resident when ready: {:.1} MB", server.memory("VmRSS"));
+
+    drive(&server, requests[..WARM_UP].to_vec(), connections).await;
+    let (cpu, start) = (server.cpu(), Instant::now());
+    let mut latencies = drive(&server, requests[WARM_UP..].to_vec(), connections).await;
+    let (elapsed, cpu) = (start.elapsed(), server.cpu() - cpu);
+    let memory = server.memory("VmHWM");
+    server.stop();
+
+    latencies.sort_unstable();
+    let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
+    let cpu_per_token = cpu.as_secs_f64() * 1e6 / tokens as f64;
+    let (verify, sign) = raw_crypto_micros();
+    println!("{:.0} tokens/s, p50 {:.2} ms, p99 {:.2} ms", tokens as f64 / elapsed.as_secs_f64(), at(0.5), at(0.99));
+    println!("server CPU {cpu_per_token:.1} us a token, peak memory {memory:.1} MB");
+    println!("raw crypto {:.1} us (RSA-2048 verify {verify:.1} us, P-256 sign {sign:.1} us)", verify + sign);
+    println!("ratio {:.2} x raw crypto", cpu_per_token / (verify + sign));
+    population.remove().await;
+}
+
+/// The server as a process of its own, so that its CPU time is its own.
+struct Server {
+    process: Child,
+    address: String,
+}
+
+impl Server {
+    async fn start(population: &Population) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        drop(listener);
+        let process = Command::new(env!("CARGO_BIN_EXE_carnet"))
+            .arg("serve")
+            .env("CARNET_ISSUER", ISSUER_URL)
+            .env("CARNET_SERVER__LISTEN", &address)
+            .env("CARNET_DATA_DIR", &population.folder)
+            .env("CARNET_DATABASE__URL", &population.database_url)
+            .env("CARNET_RATE_LIMITS__TOKENS_PER_MINUTE_PER_CREDENTIAL", "0")
+            .env("CARNET_LOG__LEVEL", "warn")
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("the server starts");
+        let server = Self { process, address };
+        for _ in 0..6000 {
+            if TcpStream::connect(&server.address).await.is_ok() {
+                return server;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the server did not listen");
+    }
+
+    /// User and system time, all threads.
+    fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
+        let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+        // The unit of these fields is 1/100 s on Linux, whatever the kernel's own clock.
+        Duration::from_millis(ticks * 10)
+    }
+
+    fn memory(&self, field: &str) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(field)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+    }
+
+    fn stop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+/// Sends the requests over so many connections, each waiting for its answer before the next.
+async fn drive(server: &Server, requests: Vec<Vec<u8>>, connections: usize) -> Vec<Duration> {
+    let requests = Arc::new(requests);
+    let next = Arc::new(AtomicUsize::new(0));
+    let mut tasks = Vec::new();
+    for _ in 0..connections {
+        let (requests, next, address) = (requests.clone(), next.clone(), server.address.clone());
+        tasks.push(tokio::spawn(async move {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            let mut buffer = vec![0u8; 16 * 1024];
+            let mut latencies = Vec::new();
+            while let Some(request) = requests.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let start = Instant::now();
+                stream.write_all(request).await.unwrap();
+                read_answer(&mut stream, &mut buffer).await;
+                latencies.push(start.elapsed());
+            }
+            latencies
+        }));
+    }
+    let mut latencies = Vec::new();
+    for task in tasks {
+        latencies.extend(task.await.unwrap());
+    }
+    latencies
+}
+
+async fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) {
+    let mut length = 0;
+    loop {
+        let read = stream.read(&mut buffer[length..]).await.unwrap();
+        assert!(read > 0, "the server closed the connection");
+        length += read;
+        let text = std::str::from_utf8(&buffer[..length]).unwrap();
+        let Some(head) = text.find("\r\n\r\n") else { continue };
+        let lower = text[..head].to_ascii_lowercase();
+        let body: usize = lower.split("content-length: ").nth(1).unwrap().split("\r\n").next().unwrap().trim().parse().unwrap();
+        if length >= head + 4 + body {
+            assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+            return;
+        }
+    }
+}
