@@ -5,7 +5,7 @@
 //! server's CPU time a token, its peak memory, and beside them the raw cost of one RSA-2048 verification and one P-256
 //! signature on this machine in this run. Ratios count; absolute times depend on the machine.
 //!
-//! `CARNET_BENCH_TOKENS`, `CARNET_BENCH_CREDENTIALS` and `CARNET_BENCH_CONNECTIONS` change the sizes, `TEST_DATABASE_URL`
+//! `BENCH_TOKENS`, `BENCH_CREDENTIALS` and `BENCH_CONNECTIONS` change the sizes, `TEST_DATABASE_URL`
 //! the database.
 
 #![expect(
@@ -34,10 +34,11 @@ const WARM_UP: usize = 500;
 #[tokio::main]
 async fn main() {
     // `cargo test --benches` runs this as well; there it only shows that it still works.
-    let trying = std::env::args().any(|argument| argument == "--test") || !std::env::args().any(|argument| argument == "--bench");
-    let tokens = setting("CARNET_BENCH_TOKENS", if trying { 50 } else { 30_000 });
-    let credentials = setting("CARNET_BENCH_CREDENTIALS", if trying { 10 } else { 1000 });
-    let connections = setting("CARNET_BENCH_CONNECTIONS", 32);
+    let trying = std::env::args().any(|argument| argument == "--test")
+        || !std::env::args().any(|argument| argument == "--bench");
+    let tokens = setting("BENCH_TOKENS", if trying { 50 } else { 30_000 });
+    let credentials = setting("BENCH_CREDENTIALS", if trying { 10 } else { 1000 });
+    let connections = setting("BENCH_CONNECTIONS", 32);
 
     let population = Population::new(credentials).await;
     let requests = population.sign_requests(tokens + WARM_UP);
@@ -74,7 +75,7 @@ impl Server {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         drop(listener);
-        let process = Command::new(env!("CARGO_BIN_EXE_carnet"))
+        let process = command()
             .arg("serve")
             .env("CARNET_ISSUER", ISSUER_URL)
             .env("CARNET_SERVER__LISTEN", &address)
@@ -111,7 +112,7 @@ impl Server {
     }
 
     fn stop(&mut self) {
-        self.process.kill().unwrap();
+        kill(&self.process);
         self.process.wait().unwrap();
     }
 }
@@ -153,10 +154,28 @@ async fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) {
         let text = std::str::from_utf8(&buffer[..length]).unwrap();
         let Some(head) = text.find("\r\n\r\n") else { continue };
         let lower = text[..head].to_ascii_lowercase();
-        let body: usize = lower.split("content-length: ").nth(1).unwrap().split("\r\n").next().unwrap().trim().parse().unwrap();
+        let body: usize =
+            lower.split("content-length: ").nth(1).unwrap().split("\r\n").next().unwrap().trim().parse().unwrap();
         if length >= head + 4 + body {
             assert!(text.starts_with("HTTP/1.1 200"), "{text}");
             return;
         }
     }
+}
+
+/// The server, run by whatever `BENCH_UNDER` names: `BENCH_UNDER="valgrind --tool=callgrind"` counts instructions.
+fn command() -> Command {
+    let server = env!("CARGO_BIN_EXE_carnet");
+    let Ok(under) = std::env::var("BENCH_UNDER") else {
+        return Command::new(server);
+    };
+    let mut words = under.split(' ');
+    let mut command = Command::new(words.next().unwrap());
+    command.args(words).arg(server);
+    command
+}
+
+/// Lets the server end by itself, so that what it runs under can write its report.
+fn kill(process: &Child) {
+    Command::new("kill").arg("-TERM").arg(process.id().to_string()).status().unwrap();
 }

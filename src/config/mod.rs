@@ -128,6 +128,18 @@ impl DatabaseUrl {
     }
 }
 
+impl std::str::FromStr for DatabaseUrl {
+    type Err = &'static str;
+
+    fn from_str(url: &str) -> Result<Self, Self::Err> {
+        if ["sqlite://", "postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+            Ok(Self(url.to_owned()))
+        } else {
+            Err("begins with sqlite:// or postgres://")
+        }
+    }
+}
+
 impl std::fmt::Debug for DatabaseUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.0.split_once(':').map_or("?", |(scheme, _)| scheme))
@@ -287,12 +299,15 @@ impl Loader {
     }
 
     fn database_url(&mut self, data_dir: &Path) -> DatabaseUrl {
-        let default = || format!("sqlite://{}", data_dir.join("carnet.db").display());
-        let url = self.value::<String>("database.url").unwrap_or_else(default);
-        if !["sqlite://", "postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
-            self.error("database.url", "begins with sqlite:// or postgres://".to_owned());
+        let default = DatabaseUrl(format!("sqlite://{}", data_dir.join("carnet.db").display()));
+        match self.value::<String>("database.url").map(|url| url.parse()) {
+            None => default,
+            Some(Ok(url)) => url,
+            Some(Err(detail)) => {
+                self.error("database.url", detail.to_owned());
+                default
+            }
         }
-        DatabaseUrl(url)
     }
 
     fn encryption_key(&mut self, data_dir: &Path) -> EncryptionKeySource {

@@ -99,7 +99,7 @@ pub(super) async fn insert(connection: &impl ConnectionTrait, events: &[AuditEve
     let sql = format!(
         "INSERT INTO audit_event ({}) VALUES {}",
         COLUMNS.join(", "),
-        super::ledger::placeholders(events.len(), COLUMNS.len())
+        super::ledger::placeholders(connection.get_database_backend(), events.len(), COLUMNS.len())
     );
     let values: Vec<DbValue> = events.iter().flat_map(values).collect();
     let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);

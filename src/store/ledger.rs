@@ -324,7 +324,7 @@ async fn insert_consumed(
 ) -> Result<BTreeSet<Vec<u8>>, DbErr> {
     let sql = format!(
         "INSERT INTO consumed_assertion (key, expires_at) VALUES {} ON CONFLICT DO NOTHING RETURNING key",
-        placeholders(wanted.len(), 2)
+        placeholders(transaction.get_database_backend(), wanted.len(), 2)
     );
     let values = wanted
         .iter()
@@ -357,19 +357,24 @@ async fn set_pin(transaction: &DatabaseTransaction, pin: &Pin) -> Result<(), DbE
     Ok(())
 }
 
-/// `($1, $2), ($3, $4)` for two rows of two columns. SQLite reads the same numbers.
-pub(super) fn placeholders(rows: usize, columns: usize) -> String {
+/// Places for so many rows of so many columns: `(?, ?), (?, ?)`, numbered as `$1` where the database wants that.
+pub(super) fn placeholders(backend: DbBackend, rows: usize, columns: usize) -> String {
     let mut text = String::with_capacity(rows.saturating_mul(columns).saturating_mul(6));
     let mut number = 0usize;
     for row in 0..rows {
         text.push_str(if row == 0 { "(" } else { ", (" });
         for column in 0..columns {
-            number = number.saturating_add(1);
             if column > 0 {
                 text.push_str(", ");
             }
-            text.push('$');
-            text.push_str(&number.to_string());
+            // Each number is a name to SQLite, to be found among all others.
+            if backend == DbBackend::Sqlite {
+                text.push('?');
+            } else {
+                number = number.saturating_add(1);
+                text.push('$');
+                text.push_str(&number.to_string());
+            }
         }
         text.push(')');
     }
@@ -382,8 +387,9 @@ mod tests {
 
     #[test]
     fn placeholders_are_numbered_through() {
-        assert_eq!(placeholders(2, 2), "($1, $2), ($3, $4)");
-        assert_eq!(placeholders(1, 1), "($1)");
-        assert_eq!(placeholders(0, 3), "");
+        assert_eq!(placeholders(DbBackend::Postgres, 2, 2), "($1, $2), ($3, $4)");
+        assert_eq!(placeholders(DbBackend::Sqlite, 2, 2), "(?, ?), (?, ?)");
+        assert_eq!(placeholders(DbBackend::Postgres, 1, 1), "($1)");
+        assert_eq!(placeholders(DbBackend::Postgres, 0, 3), "");
     }
 }

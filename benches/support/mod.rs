@@ -1,0 +1,213 @@
+//! What the benchmarks share: a database full of rules, and assertions that match them.
+
+use std::path::PathBuf;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use carnet::config::DatabaseUrl;
+use carnet::ids;
+use carnet::store::Store;
+use carnet_entity::{
+    change, change_counter, federated_credential, permission, principal, resource_server, trusted_issuer,
+};
+use carnet_jose::{Algorithm, SigningKey};
+use openssl::ec::{EcGroup, EcKey};
+use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
+use openssl::pkey::PKey;
+use openssl::rsa::Rsa;
+use openssl::sign::{Signer, Verifier};
+use sea_orm::ActiveValue::Set;
+use sea_orm::{Database, EntityTrait as _};
+use serde_json::json;
+
+/// Our issuer identifier.
+pub const ISSUER_URL: &str = "https://carnet.bench.invalid";
+/// The platform's.
+const PLATFORM: &str = "https://token.actions.githubusercontent.com";
+
+/// A setting from the environment.
+pub fn setting(name: &str, default: usize) -> usize {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// A database with so many rules of one trusted issuer, a tenth as many principals, and one registry.
+pub struct Population {
+    pub folder: PathBuf,
+    pub database_url: String,
+    key: SigningKey,
+    credentials: usize,
+}
+
+impl Population {
+    pub async fn new(credentials: usize) -> Self {
+        let folder = std::env::temp_dir().join(format!("carnet-bench-{}", uuid::Uuid::from_bytes(ids::random())));
+        std::fs::create_dir_all(&folder).unwrap();
+        let database_url = std::env::var("TEST_DATABASE_URL")
+            .unwrap_or_else(|_| format!("sqlite://{}", folder.join("carnet.db").display()));
+        let key = SigningKey::generate(Algorithm::RS256).unwrap().typed("JWT");
+        let population = Self { folder, database_url, key, credentials };
+        population.fill().await;
+        population
+    }
+
+    pub async fn remove(self) {
+        std::fs::remove_dir_all(&self.folder).unwrap();
+    }
+
+    async fn fill(&self) {
+        let url: DatabaseUrl = self.database_url.parse().unwrap();
+        Store::open(&url).await.unwrap().close().await.unwrap();
+        let database = Database::connect(&self.database_url).await.unwrap();
+        let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
+        let id = || uuid::Uuid::from_bytes(ids::random());
+        let principals = (self.credentials / 10).max(1);
+        let rows: Vec<_> = (0..principals)
+            .map(|n| principal::ActiveModel {
+                id: Set(format!("pr_{n}")),
+                name: Set(format!("owner-{n}")),
+                name_folded: Set(format!("owner-{n}")),
+                kind: Set("user".into()),
+                external_id: Set(Some(n.to_string())),
+                display_name: Set(None),
+                enabled: Set(true),
+                version: Set(1),
+                created_at: Set(now),
+                updated_at: Set(now),
+            })
+            .collect();
+        for chunk in rows.chunks(500) {
+            principal::Entity::insert_many(chunk.to_vec()).exec_without_returning(&database).await.unwrap();
+        }
+        let jwks = json!({ "keys": [self.key.public().jwk()] });
+        let document = json!({ "profile": "github-actions", "issuer": PLATFORM, "keys": { "source": "static", "jwks": jwks }, "enabled": true });
+        trusted_issuer::Entity::insert(trusted_issuer::ActiveModel {
+            id: Set(id()),
+            name: Set("github".into()),
+            name_folded: Set("github".into()),
+            issuer: Set(PLATFORM.into()),
+            owner: Set(None),
+            enabled: Set(true),
+            document: Set(document.to_string()),
+            version: Set(1),
+            created_at: Set(now),
+            updated_at: Set(now),
+        })
+        .exec_without_returning(&database)
+        .await
+        .unwrap();
+        let document = json!({
+            "resource": "https://registry.bench.invalid/", "aliases": [], "actions": ["publish"], "package_names": "exact", "token_lifetime_seconds": null,
+            "require_principal": false, "require_protected_ref_or_environment": false, "enabled": true,
+        });
+        resource_server::Entity::insert(resource_server::ActiveModel {
+            id: Set(id()),
+            name: Set("registry".into()),
+            name_folded: Set("registry".into()),
+            resource: Set("https://registry.bench.invalid/".into()),
+            enabled: Set(true),
+            document: Set(document.to_string()),
+            version: Set(1),
+            created_at: Set(now),
+            updated_at: Set(now),
+        })
+        .exec_without_returning(&database)
+        .await
+        .unwrap();
+        for first in (0..self.credentials).step_by(500) {
+            let range = first..(first + 500).min(self.credentials);
+            let ids: Vec<_> = range.clone().map(|_| id()).collect();
+            let rows = range.clone().zip(&ids).map(|(n, id)| federated_credential::ActiveModel {
+                id: Set(*id), name: Set(format!("rule-{n}")), name_folded: Set(format!("rule-{n}")), principal: Set(format!("owner-{}", n % principals)),
+                trusted_issuer: Set("github".into()), pinned: Set(Some(json!({ "repository_owner_id": format!("{}", 1000 + n), "repository_id": format!("{}", 5000 + n) }).to_string())),
+                matcher: Set(json!({ "repository": format!("organisation-{n}/repository-{n}"), "workflow_file": "release.yml", "environment": "release" }).to_string()),
+                pending_until: Set(None), expires_at: Set(None), review_at: Set(None), enabled: Set(true), revision: Set(1), version: Set(1), created_at: Set(now), updated_at: Set(now), last_used_at: Set(None),
+            });
+            federated_credential::Entity::insert_many(rows).exec_without_returning(&database).await.unwrap();
+            let rows = range.zip(&ids).map(|(n, id)| permission::ActiveModel {
+                credential_id: Set(*id),
+                position: Set(0),
+                resource_server: Set("registry".into()),
+                owner: Set(None),
+                actions: Set("[\"publish\"]".into()),
+                packages: Set(json!([format!("package-{n}")]).to_string()),
+            });
+            permission::Entity::insert_many(rows).exec_without_returning(&database).await.unwrap();
+        }
+        change::Entity::insert(change::ActiveModel {
+            version: Set(1),
+            kind: Set("clients".into()),
+            object_id: Set("none".into()),
+            at: Set(now),
+        })
+        .exec_without_returning(&database)
+        .await
+        .unwrap();
+        change_counter::Entity::update_many()
+            .set(change_counter::ActiveModel { value: Set(1), ..Default::default() })
+            .exec(&database)
+            .await
+            .unwrap();
+        database.close().await.unwrap();
+    }
+
+    /// An assertion of a job in the n-th repository.
+    pub fn assertion(&self, n: usize) -> String {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let rule = (n * 7919) % self.credentials;
+        let repository = format!("organisation-{rule}/repository-{rule}");
+        let workflow = format!("{repository}/.github/workflows/release.yml@refs/heads/main");
+        let sha = "1a2b3c4d".repeat(5);
+        let claims = json!({
+            "iss": PLATFORM, "aud": ISSUER_URL, "sub": format!("repo:{repository}:environment:release"), "jti": uuid::Uuid::from_bytes(ids::random()).to_string(),
+            "iat": now, "nbf": now - 600, "exp": now + 900, "repository": repository, "repository_id": format!("{}", 5000 + rule), "repository_owner": format!("organisation-{rule}"),
+            "repository_owner_id": format!("{}", 1000 + rule), "repository_visibility": "public", "ref": "refs/heads/main", "ref_type": "branch", "ref_protected": "true", "sha": sha,
+            "workflow": "Release", "workflow_ref": workflow, "workflow_sha": sha, "job_workflow_ref": workflow, "job_workflow_sha": sha, "event_name": "push", "actor": "octocat", "actor_id": "12",
+            "environment": "release", "run_id": "9001", "run_number": "10", "run_attempt": "1", "runner_environment": "github-hosted", "head_ref": "", "base_ref": "",
+        });
+        self.key.sign(claims.to_string().as_bytes()).unwrap()
+    }
+
+    /// Token requests, ready to be written to a connection.
+    pub fn sign_requests(&self, count: usize) -> Vec<Vec<u8>> {
+        (0..count)
+            .map(|n| {
+                let body = format!("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion={}", self.assertion(n));
+                format!("POST /token HTTP/1.1\r\nhost: carnet.bench.invalid\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+            })
+            .collect()
+    }
+}
+
+/// What one RSA-2048 verification and one P-256 signature over a token of the usual size cost here, in microseconds.
+pub fn raw_crypto_micros() -> (f64, f64) {
+    let message = vec![7u8; 1500];
+    let rsa = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
+    let mut signer = Signer::new(MessageDigest::sha256(), &rsa).unwrap();
+    let signature = signer.sign_oneshot_to_vec(&message).unwrap();
+    let public = PKey::public_key_from_der(&rsa.public_key_to_der().unwrap()).unwrap();
+    let verify = micros(|| {
+        let mut verifier = Verifier::new(MessageDigest::sha256(), &public).unwrap();
+        assert!(verifier.verify_oneshot(&signature, &message).unwrap());
+    });
+    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+    let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
+    let sign = micros(|| {
+        let mut signer = Signer::new(MessageDigest::sha256(), &key).unwrap();
+        signer.sign_oneshot_to_vec(&message).unwrap();
+    });
+    (verify, sign)
+}
+
+/// The median of several rounds, in microseconds a call.
+fn micros(mut call: impl FnMut()) -> f64 {
+    const CALLS: u32 = 2000;
+    let mut rounds: Vec<f64> = (0..7)
+        .map(|_| {
+            let start = Instant::now();
+            (0..CALLS).for_each(|_| call());
+            start.elapsed().as_secs_f64() * 1e6 / f64::from(CALLS)
+        })
+        .collect();
+    rounds.sort_by(f64::total_cmp);
+    rounds[3]
+}
