@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use serde::Serialize;
-use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
 use crate::ids::{CredentialId, EventId};
@@ -32,8 +31,8 @@ pub struct AuditEvent {
     pub token_id: Option<String>,
     /// Where the request came from.
     pub address: Option<IpAddr>,
-    /// The rest: workload, verdicts, or the object before and after.
-    pub detail: Map<String, Value>,
+    /// The rest, as a JSON object: workload, verdicts, or the object before and after.
+    pub detail: String,
 }
 
 /// What became of a request.
@@ -95,7 +94,7 @@ impl AuditEvent {
             client_id: None,
             token_id: None,
             address: None,
-            detail: Map::new(),
+            detail: "{}".to_owned(),
         }
     }
 }

@@ -9,8 +9,6 @@ pub struct Model {
     /// A UUID version 7: it holds the time.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
-    /// `token` or `change`.
-    pub kind: String,
     /// `issued`, `refused`, `created`, `updated` or `deleted`.
     pub outcome: String,
     pub reason: Option<String>,

@@ -32,6 +32,10 @@ pub fn base64url(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
+fn push_base64url(text: &mut String, bytes: &[u8]) {
+    URL_SAFE_NO_PAD.encode_string(bytes, text);
+}
+
 /// Decodes base64url, refusing padding, foreign characters and unused trailing bits that are not zero, so that one
 /// value has one spelling (RFC 7515 section 2; decision D-30).
 #[must_use]

@@ -5,7 +5,7 @@ use josekit::jwk::alg::{ec::EcCurve, ed::EdCurve};
 use josekit::jws::{ES256, ES384, ES512, EdDSA, JwsSigner, PS256, PS384, PS512, RS256, RS384, RS512};
 use serde_json::{Map, Value};
 
-use crate::{Algorithm, SealError, SealingKey, VerificationKey, base64url};
+use crate::{Algorithm, SealError, SealingKey, VerificationKey, base64url, push_base64url};
 
 const RSA_BITS: u32 = 2048;
 
@@ -94,10 +94,10 @@ impl SigningKey {
         let mut token = String::with_capacity(self.header.len() + claims.len() * 4 / 3 + 400);
         token.push_str(&self.header);
         token.push('.');
-        token.push_str(&base64url(claims));
+        push_base64url(&mut token, claims);
         let signature = self.signer.sign(token.as_bytes()).map_err(|_| SigningError::Library)?;
         token.push('.');
-        token.push_str(&base64url(signature));
+        push_base64url(&mut token, &signature);
         Ok(token)
     }
 

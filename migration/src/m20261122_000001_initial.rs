@@ -3,7 +3,6 @@ use sea_orm_migration::schema::{
     big_integer, big_integer_null, binary, boolean, integer, string, string_null, string_uniq, text, text_null, uuid,
     uuid_null,
 };
-use sea_orm_migration::sea_orm::DbBackend;
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
@@ -52,10 +51,10 @@ impl MigrationTrait for Migration {
             index("opaque_token", &["expires_at"]),
             index("audit_event", &["credential_id", "id"]),
             index("audit_event", &["principal", "id"]),
+            index("consumed_assertion", &["expires_at"]),
         ] {
             manager.create_index(index).await?;
         }
-        consumed_assertions(manager).await?;
         manager.get_connection().execute_unprepared("INSERT INTO change_counter (id, value) VALUES (1, 0)").await?;
         Ok(())
     }
@@ -126,8 +125,9 @@ fn objects() -> [TableCreateStatement; 7] {
     ]
 }
 
-fn records() -> [TableCreateStatement; 4] {
+fn records() -> [TableCreateStatement; 5] {
     [
+        table("consumed_assertion").col(binary("key").primary_key()).col(big_integer("expires_at")).to_owned(),
         table("opaque_token")
             .col(binary("hash").primary_key())
             .col(string("resource_server"))
@@ -136,7 +136,6 @@ fn records() -> [TableCreateStatement; 4] {
             .to_owned(),
         table("audit_event")
             .col(uuid("id").primary_key())
-            .col(string("kind"))
             .col(string("outcome"))
             .col(string_null("reason"))
             .col(string_null("trusted_issuer"))
@@ -156,20 +155,4 @@ fn records() -> [TableCreateStatement; 4] {
             .col(big_integer("at"))
             .to_owned(),
     ]
-}
-
-/// One row a token, found by a random key: in SQLite without a rowid, so that it is written once and not into a table and an
-/// index.
-async fn consumed_assertions(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
-    let (bytes, tail) = match manager.get_database_backend() {
-        DbBackend::Sqlite => ("BLOB", "WITHOUT ROWID"),
-        _ => ("BYTEA", ""),
-    };
-    let connection = manager.get_connection();
-    connection
-        .execute_unprepared(&format!(
-            "CREATE TABLE consumed_assertion (key {bytes} NOT NULL PRIMARY KEY, expires_at BIGINT NOT NULL) {tail}"
-        ))
-        .await?;
-    manager.create_index(index("consumed_assertion", &["expires_at"])).await
 }

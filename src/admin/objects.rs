@@ -271,13 +271,14 @@ fn event<D: Managed>(
     event.client_id = Some(actor.to_owned());
     event.principal = object.and_then(|object| object.document.principal()).map(str::to_owned);
     event.credential = object.and_then(|object| object.id.parse().ok());
-    event.detail.insert("kind".to_owned(), D::KIND.noun().into());
-    event.detail.insert("name".to_owned(), object.map(|object| object.name.clone()).into());
-    for (when, object) in [("before", before), ("after", after)] {
-        if let Some(object) = object {
-            event.detail.insert(when.to_owned(), Value::Object(object.document.exported()));
-        }
-    }
+    let exported = |object: Option<&Stored<D>>| object.map(|object| object.document.exported());
+    event.detail = json!({
+        "kind": D::KIND.noun(),
+        "name": object.map(|object| &object.name),
+        "before": exported(before),
+        "after": exported(after),
+    })
+    .to_string();
     event
 }
 

@@ -142,7 +142,6 @@ pub fn refuse_form(malformed: Malformed) -> Refusal {
         Malformed::Json(JsonError::Duplicate) => Reason::ClaimDuplicate,
         Malformed::Critical | Malformed::KeyInHeader | Malformed::Nested => Reason::HeaderDenied,
         Malformed::TooLong
-        | Malformed::Alphabet
         | Malformed::Segments
         | Malformed::Base64
         | Malformed::Header

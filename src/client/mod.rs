@@ -35,6 +35,16 @@ pub enum ClientIdentity {
     Public(String),
 }
 
+impl ClientIdentity {
+    /// The `client_id`, if it has one.
+    pub fn id(&self) -> Option<&str> {
+        match self {
+            Self::Anonymous => None,
+            Self::Public(client_id) => Some(client_id),
+        }
+    }
+}
+
 /// Authenticates the client for a grant.
 pub fn authenticate(
     credentials: &ClientCredentials,

@@ -3,20 +3,22 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use crate::app::App;
 use crate::assertion::{UnverifiedAssertion, VerifiedAssertion};
 use crate::audit::{AuditEvent, Outcome};
 use crate::client::ClientIdentity;
 use crate::clock::Timestamp;
-use crate::ids::EventId;
-use crate::principal::{AccessRequest, Authorization, authorize};
+use crate::ids::{CredentialId, EventId};
+use crate::principal::{AccessRequest, Authorization, Granting, authorize};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::store::{Committed, Dependencies, Issuance, Pin};
-use crate::token::{MintError, Minted};
-use crate::trust::{Denial, MatchReport, Permit};
+use crate::token::{MintError, Minted, Workload};
+use crate::trust::{Denial, MatchReport, Mismatch, Permit};
 
 use super::GrantType;
 
@@ -25,9 +27,12 @@ const ATTEMPTS: usize = 5;
 /// Candidates described in the audit event of a refusal.
 const DESCRIBED: usize = 10;
 
+/// Room for the detail of most audit events.
+const TYPICAL_DETAIL_BYTES: usize = 1024;
+
 /// A request for a token.
 #[derive(Debug)]
-pub struct GrantRequest {
+pub struct GrantRequest<'a> {
     /// The request's id: its audit event's, and the `error_id` of a refusal.
     pub id: EventId,
     /// The grant.
@@ -35,7 +40,7 @@ pub struct GrantRequest {
     /// Who sends it.
     pub client: ClientIdentity,
     /// The assertion.
-    pub assertion: String,
+    pub assertion: &'a str,
     /// What is asked for.
     pub access: AccessRequest,
     /// Where it comes from.
@@ -43,8 +48,8 @@ pub struct GrantRequest {
 }
 
 /// Redeems an assertion: verifies it, matches it, makes the token and records it. Nothing is used up unless a token comes out.
-pub async fn redeem(app: &App, request: &GrantRequest) -> Result<Minted, Refusal> {
-    let assertion = Arc::new(verify(app, &request.assertion).await?);
+pub async fn redeem(app: &App, request: &GrantRequest<'_>) -> Result<Minted, Refusal> {
+    let assertion = Arc::new(verify(app, request.assertion).await?);
     match issue(app, request, &assertion).await {
         Ok(minted) => Ok(minted),
         Err(mut denial) => {
@@ -83,7 +88,7 @@ pub fn judge(
     authorize(permit, access)
 }
 
-async fn issue(app: &App, request: &GrantRequest, assertion: &Arc<VerifiedAssertion>) -> Result<Minted, Box<Denial>> {
+async fn issue(app: &App, request: &GrantRequest<'_>, assertion: &Arc<VerifiedAssertion>) -> Result<Minted, Box<Denial>> {
     for _ in 0..ATTEMPTS {
         let now = app.clock.now();
         let authorization = judge(app, assertion, &request.access, now)?;
@@ -141,7 +146,7 @@ fn client_id(client: &ClientIdentity, authorization: &Authorization) -> String {
 }
 
 fn issuance(
-    request: &GrantRequest,
+    request: &GrantRequest<'_>,
     authorization: &Authorization,
     minted: &Minted,
     client_id: String,
@@ -167,7 +172,7 @@ fn issuance(
 }
 
 fn issued(
-    request: &GrantRequest,
+    request: &GrantRequest<'_>,
     authorization: &Authorization,
     minted: &Minted,
     client_id: String,
@@ -175,60 +180,104 @@ fn issued(
 ) -> AuditEvent {
     let entitlement = authorization.entitlement();
     let assertion = authorization.permit().assertion();
-    let mut event = described(request, assertion, Outcome::Issued, now);
-    event.credential = entitlement.credentials.first().map(|granting| granting.credential.id);
-    event.principal = entitlement.principal.as_ref().map(|principal| principal.name.clone());
-    event.resource = Some(entitlement.resource_server.resource.clone());
-    event.client_id = Some(client_id);
-    event.token_id = Some(minted.token_id.clone());
-    event.detail.insert("scope".to_owned(), minted.scope.clone().into());
-    event.detail.insert("expires_at".to_owned(), minted.expires_at.to_string().into());
-    let credentials: Vec<Value> = entitlement
-        .credentials
-        .iter()
-        .map(|granting| json!({ "credential": granting.credential.id, "revision": granting.credential.revision, "pinned": granting.pins }))
-        .collect();
-    event.detail.insert("credentials".to_owned(), credentials.into());
-    event
+    let granted = |granting: &Granting| GrantedBy {
+        credential: granting.credential.id,
+        revision: granting.credential.revision,
+        pinned: granting.pins.clone(),
+    };
+    let detail = Detail {
+        scope: Some(&minted.scope),
+        expires_at: Some(minted.expires_at.to_string()),
+        credentials: entitlement.credentials.iter().map(granted).collect(),
+        ..Detail::of(request, assertion, &minted.workload)
+    };
+    AuditEvent {
+        id: request.id,
+        trusted_issuer: Some(assertion.issuer().name.clone()),
+        credential: entitlement.credentials.first().map(|granting| granting.credential.id),
+        principal: entitlement.principal.as_ref().map(|principal| principal.name.clone()),
+        resource: Some(entitlement.resource_server.resource.clone()),
+        client_id: Some(client_id),
+        token_id: Some(minted.token_id.clone()),
+        address: request.address,
+        detail: detail.into_json(),
+        ..AuditEvent::new(now, Outcome::Issued)
+    }
 }
 
-fn refused(request: &GrantRequest, assertion: &VerifiedAssertion, denial: &Denial) -> AuditEvent {
+fn refused(request: &GrantRequest<'_>, assertion: &VerifiedAssertion, denial: &Denial) -> AuditEvent {
     let now = crate::ids::time_of(request.id.0);
-    let mut event = described(request, assertion, Outcome::Refused, now);
     let closest = denial.report.closest();
-    event.reason = Some(denial.refusal.reason);
-    event.credential = closest.map(|candidate| candidate.credential.id);
-    event.principal =
-        closest.and_then(|candidate| candidate.principal.as_ref()).map(|principal| principal.name.clone());
-    event.resource = request.access.resources.first().cloned();
+    let principal = closest.and_then(|candidate| candidate.principal.as_ref());
     // The owner of a rule sees everything of it; the candidates beyond are named in the explanation.
-    let mismatches: Vec<_> = denial
-        .report
-        .candidates
-        .iter()
-        .take(DESCRIBED)
-        .flat_map(|candidate| candidate.mismatches(assertion.issuer(), assertion.claims()))
-        .collect();
-    event.detail.insert("mismatches".to_owned(), json!(mismatches));
-    if let Some(detail) = &denial.refusal.detail {
-        event.detail.insert("detail".to_owned(), detail.clone().into());
+    let described = denial.report.candidates.iter().take(DESCRIBED);
+    let workload = serde_json::value::to_raw_value(&Workload::of(assertion)).unwrap_or_default();
+    let detail = Detail {
+        mismatches: described.flat_map(|one| one.mismatches(assertion.issuer(), assertion.claims())).collect(),
+        detail: denial.refusal.detail.as_deref(),
+        ..Detail::of(request, assertion, &workload)
+    };
+    AuditEvent {
+        id: request.id,
+        reason: Some(denial.refusal.reason),
+        trusted_issuer: Some(assertion.issuer().name.clone()),
+        credential: closest.map(|candidate| candidate.credential.id),
+        principal: principal.map(|principal| principal.name.clone()),
+        resource: request.access.resources.first().cloned(),
+        client_id: request.client.id().map(str::to_owned),
+        address: request.address,
+        detail: detail.into_json(),
+        ..AuditEvent::new(now, Outcome::Refused)
     }
-    event
 }
 
-/// What issued and refused events have in common: who was there.
-fn described(request: &GrantRequest, assertion: &VerifiedAssertion, outcome: Outcome, now: Timestamp) -> AuditEvent {
-    let issuer = assertion.issuer();
-    let mut event = AuditEvent { id: request.id, ..AuditEvent::new(now, outcome) };
-    event.trusted_issuer = Some(issuer.name.clone());
-    event.address = request.address;
-    event.detail.insert("grant_type".to_owned(), request.grant_type.name().into());
-    let mut workload = issuer.profile.forwarded(assertion.claims());
-    workload.insert("iss".to_owned(), issuer.issuer.clone().into());
-    workload.insert("sub".to_owned(), assertion.subject().into());
-    if let Some(url) = issuer.profile.workload_url(&issuer.issuer, assertion.claims()) {
-        workload.insert("url".to_owned(), url.into());
+/// What the audit event of a token request tells beside its columns.
+#[derive(Serialize)]
+struct Detail<'a> {
+    grant_type: &'static str,
+    workload: &'a RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workload_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    credentials: Vec<GrantedBy>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    mismatches: Vec<Mismatch>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct GrantedBy {
+    credential: CredentialId,
+    revision: u32,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pinned: Map<String, Value>,
+}
+
+impl<'a> Detail<'a> {
+    fn of(request: &GrantRequest<'_>, assertion: &VerifiedAssertion, workload: &'a RawValue) -> Self {
+        let issuer = assertion.issuer();
+        Self {
+            grant_type: request.grant_type.name(),
+            workload,
+            workload_url: issuer.profile.workload_url(&issuer.issuer, assertion.claims()),
+            scope: None,
+            expires_at: None,
+            credentials: Vec::new(),
+            mismatches: Vec::new(),
+            detail: None,
+        }
     }
-    event.detail.insert("workload".to_owned(), Value::Object(workload));
-    event
+
+    fn into_json(self) -> String {
+        let mut json = Vec::with_capacity(TYPICAL_DETAIL_BYTES);
+        match serde_json::to_writer(&mut json, &self) {
+            Ok(()) => String::from_utf8(json).unwrap_or_default(),
+            Err(_) => "{}".to_owned(),
+        }
+    }
 }

@@ -19,13 +19,13 @@ const MAX_LISTED: usize = 100;
 const MAX_PRINCIPAL_BYTES: usize = 128;
 
 /// The grant a form asks for.
-pub fn grant_type(form: &TokenForm) -> Result<GrantType, Refusal> {
+pub fn grant_type(form: &TokenForm<'_>) -> Result<GrantType, Refusal> {
     let name = form.require("grant_type")?;
     GrantType::from_name(name).ok_or(Reason::GrantTypeUnsupported.into())
 }
 
 /// What a request carries to say who sends it (RFC 6749 section 2.3).
-pub fn client_credentials(form: &TokenForm, headers: &HeaderMap) -> Result<ClientCredentials, Refusal> {
+pub fn client_credentials(form: &TokenForm<'_>, headers: &HeaderMap) -> Result<ClientCredentials, Refusal> {
     let header = headers.contains_key(AUTHORIZATION);
     let secret = form.get("client_secret").is_some();
     let assertion = form.get("client_assertion").is_some();
@@ -46,7 +46,7 @@ pub fn client_credentials(form: &TokenForm, headers: &HeaderMap) -> Result<Clien
 }
 
 /// What is asked for beside presenting the assertion.
-pub fn access_request(form: &TokenForm) -> Result<AccessRequest, Refusal> {
+pub fn access_request(form: &TokenForm<'_>) -> Result<AccessRequest, Refusal> {
     let resources: Vec<String> = form.all("resource").map(str::to_owned).collect();
     if resources.len() > MAX_LISTED || !resources.iter().all(|resource| is_resource(resource)) {
         return Err(Refusal::parameter(Reason::ResourceMalformed, "resource"));

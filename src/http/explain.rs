@@ -4,37 +4,28 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse as _, Response};
 
-use super::address::ClientAddress;
 use super::error::error_response;
-use super::form::TokenForm;
-use super::limit::Body;
-use super::token::grant_request;
+use super::received::Received;
 use crate::app::App;
-use crate::explain::{View, explain_assertion};
-use crate::ids::EventId;
+use crate::explain::{Explanation, View, explain_assertion};
+use crate::grant::GrantType;
+use crate::refusal::Refusal;
 
 /// Says what would be granted or why not; grants and uses up nothing. It costs as much as a refusal, and counts as one.
-pub async fn explain(
-    State(app): State<Arc<App>>,
-    ClientAddress(address): ClientAddress,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
-) -> Response {
-    let id = EventId::new(app.clock.now());
+pub async fn explain(State(app): State<Arc<App>>, received: Received) -> Response {
     let mut grant = None;
-    let request = body
-        .admitted(&app, address)
-        .and_then(|body| TokenForm::read(&uri, &headers, &body))
-        .and_then(|form| grant_request(&app, id, address, &form, &headers, &mut grant));
-    app.limits.note_refusal(address);
-    match request {
-        Ok(request) => {
-            Json(explain_assertion(&app, &request.assertion, &request.access, &View::Caller).await).into_response()
-        }
-        Err(refusal) => error_response(&app.config.own, grant, id, &refusal, app.clock.now()),
+    let result = answer(&app, &received, &mut grant).await;
+    app.limits.note_refusal(received.address);
+    match result {
+        Ok(explanation) => Json(explanation).into_response(),
+        Err(refusal) => error_response(&app.config.own, grant, received.id, &refusal, app.clock.now()),
     }
+}
+
+async fn answer(app: &App, received: &Received, grant: &mut Option<GrantType>) -> Result<Explanation, Refusal> {
+    let form = received.form(app)?;
+    let request = received.grant_request(app, &form, grant)?;
+    Ok(explain_assertion(app, request.assertion, &request.access, &View::Caller).await)
 }

@@ -3,6 +3,8 @@
 //! Our own reader, because the order of the checks, the treatment of empty and repeated parameters and the answers are
 //! prescribed, and a generic one settles them before we see them.
 
+use std::borrow::Cow;
+
 use axum::body::Bytes;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderMap, Uri};
@@ -30,18 +32,18 @@ const REPEATABLE: &str = "resource";
 
 /// The parameters of a token request, each of them at most once.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct TokenForm(Vec<(&'static str, String)>);
+pub struct TokenForm<'a>(Vec<(&'static str, Cow<'a, str>)>);
 
-impl TokenForm {
+impl<'a> TokenForm<'a> {
     /// Reads a request whose size and sender were found to be in order.
-    pub fn read(uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Result<Self, Refusal> {
+    pub fn read(uri: &Uri, headers: &HeaderMap, body: &'a Bytes) -> Result<Self, Refusal> {
         check_media_type(headers)?;
         check_query(uri)?;
         let text = std::str::from_utf8(body).map_err(|_| Reason::FormMalformed)?;
         Self::parse(text)
     }
 
-    fn parse(text: &str) -> Result<Self, Refusal> {
+    fn parse(text: &'a str) -> Result<Self, Refusal> {
         let mut form = Self::default();
         for (at, pair) in text.split('&').filter(|pair| !pair.is_empty()).enumerate() {
             if at >= MAX_PARAMETERS {
@@ -64,7 +66,7 @@ impl TokenForm {
 
     /// A parameter.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
+        self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_ref())
     }
 
     /// A parameter that has to be there.
@@ -74,7 +76,7 @@ impl TokenForm {
 
     /// Every value of a parameter that may repeat.
     pub fn all<'f>(&'f self, name: &'f str) -> impl Iterator<Item = &'f str> {
-        self.0.iter().filter(move |(known, _)| *known == name).map(|(_, value)| value.as_str())
+        self.0.iter().filter(move |(known, _)| *known == name).map(|(_, value)| value.as_ref())
     }
 }
 
@@ -97,12 +99,15 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
 /// Parameters in the URL would be logged on the way, so they are refused rather than read or ignored (decision D-05).
 fn check_query(uri: &Uri) -> Result<(), Refusal> {
     let names = uri.query().unwrap_or_default().split('&').map(|pair| pair.split('=').next().unwrap_or_default());
-    let is_known = |name: &str| decode(name).is_some_and(|name| KNOWN.contains(&name.as_str()));
+    let is_known = |name: &str| decode(name).is_some_and(|name| KNOWN.contains(&name.as_ref()));
     if names.into_iter().any(is_known) { Err(Reason::ParameterInQuery.into()) } else { Ok(()) }
 }
 
 /// Decodes once: `+` is a space, `%` needs two hexadecimal digits, the result is UTF-8.
-fn decode(text: &str) -> Option<String> {
+fn decode(text: &str) -> Option<Cow<'_, str>> {
+    if !text.bytes().any(|byte| matches!(byte, b'+' | b'%')) {
+        return Some(Cow::Borrowed(text));
+    }
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
@@ -116,14 +121,14 @@ fn decode(text: &str) -> Option<String> {
             other => other,
         });
     }
-    String::from_utf8(bytes).ok()
+    String::from_utf8(bytes).ok().map(Cow::Owned)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<TokenForm, Reason> {
+    fn parse(text: &str) -> Result<TokenForm<'_>, Reason> {
         TokenForm::parse(text).map_err(|refusal| refusal.reason)
     }
 

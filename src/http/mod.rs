@@ -6,9 +6,9 @@ mod error;
 mod explain;
 mod form;
 mod health;
-mod limit;
 mod metadata;
 mod reasons;
+mod received;
 mod serve;
 mod token;
 

@@ -287,13 +287,10 @@ impl Profile {
         template.render(claims).ok()
     }
 
-    /// The claims that go into issued tokens.
-    pub fn forwarded(&self, claims: &Claims) -> serde_json::Map<String, serde_json::Value> {
-        self.claims
-            .iter()
-            .filter(|spec| spec.forward)
-            .filter_map(|spec| Some((spec.name.clone(), claims.get(&spec.path)?.clone())))
-            .collect()
+    /// The claims that go into issued tokens, by their names in the profile.
+    pub fn forwarded<'a>(&'a self, claims: &'a Claims) -> impl Iterator<Item = (&'a str, &'a serde_json::Value)> {
+        let forwarded = self.claims.iter().filter(|spec| spec.forward);
+        forwarded.filter_map(|spec| Some((spec.name.as_str(), claims.get(&spec.path)?)))
     }
 }
 

@@ -2,19 +2,17 @@ use std::net::IpAddr;
 
 use carnet_entity::audit_event;
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ColumnTrait as _, ConnectionTrait, DbBackend, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
     Statement, Value as DbValue,
 };
-use serde_json::Value;
 
-use super::{Store, StoreError, json};
+use super::{Store, StoreError};
 use crate::audit::{AuditEvent, Outcome};
 use crate::clock::Timestamp;
 use crate::ids::{self, CredentialId, EventId};
 
-const COLUMNS: [&str; 12] = [
+const COLUMNS: [&str; 11] = [
     "id",
-    "kind",
     "outcome",
     "reason",
     "trusted_issuer",
@@ -44,7 +42,7 @@ impl Store {
     /// Records events that are not part of another transaction.
     pub async fn record(&self, events: &[AuditEvent]) -> Result<(), StoreError> {
         let transaction = self.begin().await?;
-        insert(&transaction, events).await?;
+        insert(&transaction, &events.iter().collect::<Vec<_>>()).await?;
         Ok(transaction.commit().await?)
     }
 
@@ -87,22 +85,26 @@ fn event(row: audit_event::Model) -> Result<AuditEvent, StoreError> {
         client_id: row.client_id,
         token_id: row.token_id,
         address: row.address.and_then(|address| address.parse::<IpAddr>().ok()),
-        detail: json(&row.detail)?,
+        detail: row.detail,
     })
 }
 
 /// Inserts events as one statement: it is on the path of every token.
-pub(super) async fn insert(connection: &impl ConnectionTrait, events: &[AuditEvent]) -> Result<(), StoreError> {
+pub(super) async fn insert(connection: &impl ConnectionTrait, events: &[&AuditEvent]) -> Result<(), StoreError> {
     if events.is_empty() {
         return Ok(());
     }
+    let backend = connection.get_database_backend();
+    // Whatever fails ends the transaction, so SQLite need not be able to undo half a statement.
+    let insert = if backend == DbBackend::Sqlite { "INSERT OR FAIL" } else { "INSERT" };
     let sql = format!(
-        "INSERT INTO audit_event ({}) VALUES {}",
+        "{insert} INTO audit_event ({}) VALUES {}",
         COLUMNS.join(", "),
-        super::ledger::placeholders(connection.get_database_backend(), events.len(), COLUMNS.len())
+        super::ledger::placeholders(backend, events.len(), COLUMNS.len())
     );
-    let values: Vec<DbValue> = events.iter().flat_map(values).collect();
-    let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
+    let mut bound = Vec::with_capacity(events.len().saturating_mul(COLUMNS.len()));
+    events.iter().for_each(|event| bound.extend(values(event)));
+    let statement = Statement::from_sql_and_values(backend, sql, bound);
     connection.execute_raw(statement).await?;
     Ok(())
 }
@@ -110,7 +112,6 @@ pub(super) async fn insert(connection: &impl ConnectionTrait, events: &[AuditEve
 fn values(event: &AuditEvent) -> [DbValue; COLUMNS.len()] {
     [
         event.id.0.into(),
-        event.outcome.kind().into(),
         event.outcome.as_str().into(),
         event.reason.map(|reason| reason.code().to_owned()).into(),
         event.trusted_issuer.clone().into(),
@@ -120,6 +121,6 @@ fn values(event: &AuditEvent) -> [DbValue; COLUMNS.len()] {
         event.client_id.clone().into(),
         event.token_id.clone().into(),
         event.address.map(|address| address.to_string()).into(),
-        Value::Object(event.detail.clone()).to_string().into(),
+        event.detail.clone().into(),
     ]
 }

@@ -29,6 +29,8 @@ const BATCH: usize = 64;
 const QUEUE: usize = 4096;
 /// How often a transaction that lost against another one is tried.
 const ATTEMPTS: usize = 5;
+/// Used assertions are forgotten in groups that end in the same so many seconds.
+const FORGET_TOGETHER_SECONDS: i64 = 600;
 /// Transactions at a time: SQLite has one writer, PostgreSQL hides the way to its disk behind several.
 const POSTGRES_WORKERS: usize = 4;
 
@@ -133,8 +135,18 @@ async fn work(store: Store, receiver: Arc<Mutex<mpsc::Receiver<Request>>>) {
     let mut requests = Vec::with_capacity(BATCH);
     loop {
         // Held while waiting only: once something arrived, the next worker waits for what comes after it.
-        if receiver.lock().await.recv_many(&mut requests, BATCH).await == 0 {
-            return;
+        {
+            let mut receiver = receiver.lock().await;
+            if receiver.recv_many(&mut requests, 1).await == 0 {
+                return;
+            }
+            // Whoever is about to be ready shares the transaction. Where nobody is, this takes no time.
+            tokio::task::yield_now().await;
+            while requests.len() < BATCH
+                && let Ok(request) = receiver.try_recv()
+            {
+                requests.push(request);
+            }
         }
         metrics::histogram!("carnet_ledger_batch_size").record(f64::from(u32::try_from(requests.len()).unwrap_or(0)));
         let issuances: Vec<&Issuance> = requests.iter().map(|request| &request.issuance).collect();
@@ -183,7 +195,7 @@ async fn write(store: &Store, issuances: &[&Issuance]) -> Result<Vec<Committed>,
     batch.set_aside_stale(&transaction).await?;
     batch.consume(&transaction).await?;
     batch.pin(&transaction).await?;
-    let events: Vec<AuditEvent> = batch.issued().map(|issuance| issuance.event.clone()).collect();
+    let events: Vec<&AuditEvent> = batch.issued().map(|issuance| &issuance.event).collect();
     audit::insert(&transaction, &events).await?;
     transaction.commit().await?;
     Ok(batch.committed)
@@ -322,16 +334,31 @@ async fn insert_consumed(
     transaction: &DatabaseTransaction,
     wanted: &BTreeMap<AssertionKey, (usize, Timestamp)>,
 ) -> Result<BTreeSet<Vec<u8>>, DbErr> {
-    let sql = format!(
-        "INSERT INTO consumed_assertion (key, expires_at) VALUES {} ON CONFLICT DO NOTHING RETURNING key",
-        placeholders(transaction.get_database_backend(), wanted.len(), 2)
-    );
-    let values = wanted
-        .iter()
-        .flat_map(|(key, (_, until))| -> [DbValue; 2] { [key.as_bytes().to_vec().into(), until.millis().into()] });
+    let backend = transaction.get_database_backend();
+    let places = placeholders(backend, wanted.len(), 2);
+    // The two mean the same; SQLite keeps no journal for the first.
+    let sql = match backend {
+        DbBackend::Sqlite => {
+            format!("INSERT OR IGNORE INTO consumed_assertion (key, expires_at) VALUES {places} RETURNING key")
+        }
+        _ => {
+            format!(
+                "INSERT INTO consumed_assertion (key, expires_at) VALUES {places} ON CONFLICT DO NOTHING RETURNING key"
+            )
+        }
+    };
+    let values = wanted.iter().flat_map(|(key, (_, until))| -> [DbValue; 2] {
+        [key.as_bytes().to_vec().into(), rounded_up(*until).millis().into()]
+    });
     let statement = Statement::from_sql_and_values(transaction.get_database_backend(), sql, values);
     let rows = transaction.query_all_raw(statement).await?;
     rows.iter().map(|row| row.try_get_by_index::<Vec<u8>>(0)).collect()
+}
+
+/// Rows that go together stand together, so that the index by time is written at its end and not all over.
+fn rounded_up(until: Timestamp) -> Timestamp {
+    let over = until.seconds().rem_euclid(FORGET_TOGETHER_SECONDS);
+    Timestamp::from_seconds(until.seconds()).plus_seconds(FORGET_TOGETHER_SECONDS.saturating_sub(over))
 }
 
 /// Whether none of these has pins, locking the rows so that it stays so.

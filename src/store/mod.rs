@@ -83,6 +83,11 @@ impl Store {
                     .synchronous(SqliteSynchronous::Full)
                     .busy_timeout(BUSY_TIMEOUT)
                     .foreign_keys(true)
+                    // Statements that may fail half-way keep a journal; it need not be a file.
+                    .pragma("temp_store", "MEMORY")
+                    // Fewer and larger checkpoints: a page that changes often is copied to its place less often.
+                    .pragma("wal_autocheckpoint", "4000")
+                    .pragma("cache_size", "-8192")
                     .statement_cache_capacity(512)
             });
             options

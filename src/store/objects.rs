@@ -152,7 +152,7 @@ impl Store {
                 object
             }
         };
-        audit::insert(&transaction, std::slice::from_ref(event)).await?;
+        audit::insert(&transaction, &[event]).await?;
         let version = changes::record(&transaction, ChangeKind::Object(D::KIND), &D::change_key(object), now).await?;
         transaction.commit().await?;
         Ok(version)

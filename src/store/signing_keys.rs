@@ -81,7 +81,7 @@ impl Store {
             signing_key::Entity::insert_many(put.iter().map(row)).exec_without_returning(&transaction).await?;
         }
         if let Some(event) = event {
-            audit::insert(&transaction, std::slice::from_ref(event)).await?;
+            audit::insert(&transaction, &[event]).await?;
         }
         Ok(transaction.commit().await?)
     }

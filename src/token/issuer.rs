@@ -6,12 +6,13 @@ use chrono::{DateTime, Utc};
 use oxide_auth::primitives::grant::{Extensions, Grant};
 use oxide_auth::primitives::issuer::{IssuedToken, RefreshedToken, TokenType};
 use oxide_auth_async::primitives::Issuer;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::ScopeSet;
+use crate::assertion::VerifiedAssertion;
 use crate::clock::{Clock, Timestamp};
 use crate::config::OwnUrls;
 use crate::ids;
@@ -21,6 +22,9 @@ use crate::reason::Reason;
 
 /// Where a grant's redirect URI would be, had these grants one; oxide-auth's record asks for it and nothing reads it.
 pub const NO_REDIRECT: &str = "https://redirect.invalid/";
+
+/// Room for the claims of most tokens.
+const TYPICAL_CLAIMS_BYTES: usize = 2048;
 
 /// The one place where tokens are made.
 #[derive(Clone, Debug)]
@@ -45,6 +49,8 @@ pub struct Minted {
     pub scope: String,
     /// Its `authorization_details`, as JSON.
     pub authorization_details: Box<RawValue>,
+    /// Its `workload`, as JSON.
+    pub workload: Box<RawValue>,
 }
 
 /// Why no token can be made.
@@ -91,7 +97,7 @@ struct Claims<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     authorization_details: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    workload: Option<WorkloadClaim<'a>>,
+    workload: Option<&'a RawValue>,
 }
 
 #[derive(Serialize)]
@@ -102,12 +108,35 @@ struct PrincipalClaim<'a> {
     external_id: Option<&'a str>,
 }
 
-#[derive(Serialize)]
-struct WorkloadClaim<'a> {
+/// What an assertion says of the workload it was given to, as tokens and audit events show it.
+#[derive(Debug, Serialize)]
+pub struct Workload<'a> {
     iss: &'a str,
     sub: &'a str,
     profile: &'a str,
-    claims: &'a Map<String, Value>,
+    claims: Forwarded<'a>,
+}
+
+#[derive(Debug)]
+struct Forwarded<'a>(&'a VerifiedAssertion);
+
+impl Serialize for Forwarded<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.issuer().profile.forwarded(self.0.claims()))
+    }
+}
+
+impl<'a> Workload<'a> {
+    /// The workload of an assertion.
+    pub fn of(assertion: &'a VerifiedAssertion) -> Self {
+        let issuer = assertion.issuer();
+        Self {
+            iss: &issuer.issuer,
+            sub: assertion.subject(),
+            profile: &issuer.profile.name,
+            claims: Forwarded(assertion),
+        }
+    }
 }
 
 impl TokenIssuer {
@@ -120,12 +149,11 @@ impl TokenIssuer {
     pub fn mint(&self, authorization: &Authorization, client_id: &str, now: Timestamp) -> Result<Minted, MintError> {
         let entitlement = authorization.entitlement();
         let assertion = authorization.permit().assertion();
-        let issuer = assertion.issuer();
         let expires_at = self.expiry(authorization, now)?;
         let scope = entitlement.scope.to_string();
         let authorization_details = serde_json::value::to_raw_value(&entitlement.details)?;
         let token_id = Uuid::hyphenated(ids::new(now)).to_string();
-        let workload_claims = issuer.profile.forwarded(assertion.claims());
+        let workload = serde_json::value::to_raw_value(&Workload::of(assertion))?;
         let claims = Claims {
             iss: self.own.issuer(),
             aud: &entitlement.resource_server.resource,
@@ -141,16 +169,11 @@ impl TokenIssuer {
             jti: &token_id,
             scope: &scope,
             authorization_details: Some(&authorization_details),
-            workload: Some(WorkloadClaim {
-                iss: &issuer.issuer,
-                sub: assertion.subject(),
-                profile: &issuer.profile.name,
-                claims: &workload_claims,
-            }),
+            workload: Some(&workload),
         };
         let token = self.sign(&claims)?;
         let expires_in = expires_at.seconds().saturating_sub(now.seconds());
-        Ok(Minted { token, token_id, expires_in, expires_at, scope, authorization_details })
+        Ok(Minted { token, token_id, expires_in, expires_at, scope, authorization_details, workload })
     }
 
     /// Makes a token for our own admin API.
@@ -195,7 +218,9 @@ impl TokenIssuer {
 
     fn sign(&self, claims: &Claims<'_>) -> Result<String, MintError> {
         let ring = self.keys.ring().ok_or(MintError::NoKey)?;
-        ring.active().sign(&serde_json::to_vec(claims)?).map_err(MintError::Signing)
+        let mut json = Vec::with_capacity(TYPICAL_CLAIMS_BYTES);
+        serde_json::to_writer(&mut json, claims)?;
+        ring.active().sign(&json).map_err(MintError::Signing)
     }
 
     /// Reads one of our own tokens for the admin API (RFC 9068 section 4); none if it is not one, or is over.

@@ -3,5 +3,5 @@
 mod issuer;
 mod scope;
 
-pub use issuer::{AdminGrant, MintError, Minted, NO_REDIRECT, TokenIssuer};
+pub use issuer::{AdminGrant, MintError, Minted, NO_REDIRECT, TokenIssuer, Workload};
 pub use scope::{InvalidScope, ScopeSet};

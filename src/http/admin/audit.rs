@@ -113,6 +113,6 @@ fn item(event: &AuditEvent) -> Value {
         "client_id": event.client_id,
         "token_id": event.token_id,
         "address": event.address,
-        "detail": event.detail,
+        "detail": serde_json::from_str::<Value>(&event.detail).unwrap_or_default(),
     })
 }

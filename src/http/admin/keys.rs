@@ -106,7 +106,6 @@ fn item(key: &StoredKey) -> Value {
 fn event(subject: &str, outcome: Outcome, name: &str, app: &App) -> AuditEvent {
     let mut event = AuditEvent::new(app.clock.now(), outcome);
     event.client_id = Some(subject.to_owned());
-    event.detail.insert("kind".to_owned(), "signing key".into());
-    event.detail.insert("name".to_owned(), name.into());
+    event.detail = json!({ "kind": "signing key", "name": name }).to_string();
     event
 }
