@@ -1,0 +1,60 @@
+//! The network as far as the server's fetches see it: hosts in this process, behind the server's own rules for URLs.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use carnet::upstream::{Answer, Egress, Fetch, FetchError, Fetched};
+use http_body_util::BodyExt as _;
+use tower::ServiceExt as _;
+use url::Url;
+
+use super::FakeIssuer;
+
+/// Hosts by name, and what was fetched.
+#[derive(Debug, Default)]
+pub struct FakeNetwork {
+    hosts: Mutex<HashMap<String, Router>>,
+    fetched: Mutex<Vec<String>>,
+}
+
+impl FakeNetwork {
+    /// Puts a platform at its host.
+    pub fn add(&self, issuer: &FakeIssuer) {
+        let host = Url::parse(&issuer.url).unwrap().authority().to_owned();
+        self.hosts.lock().unwrap().insert(host, issuer.router());
+    }
+
+    /// Takes a host away.
+    pub fn remove(&self, host: &str) {
+        self.hosts.lock().unwrap().remove(host);
+    }
+
+    /// Every URL that was fetched or would have been.
+    pub fn fetched(&self) -> Vec<String> {
+        self.fetched.lock().unwrap().clone()
+    }
+}
+
+impl Fetch for FakeNetwork {
+    fn fetch<'a>(&'a self, url: &'a Url, egress: &'a Egress, limit: usize) -> Answer<'a, Result<Fetched, FetchError>> {
+        Box::pin(async move {
+            egress.check(url)?;
+            self.fetched.lock().unwrap().push(url.to_string());
+            let host = self.hosts.lock().unwrap().get(url.authority()).cloned();
+            let host = host.ok_or_else(|| FetchError::Failed(url.to_string(), "no such host".into()))?;
+            let request = Request::get(url.path()).body(Body::empty()).unwrap();
+            let response = host.oneshot(request).await.unwrap();
+            let status = response.status().as_u16();
+            let age = response.headers().get("cache-control").and_then(|value| value.to_str().ok()?.split_once("max-age="));
+            let max_age = age.and_then(|(_, seconds)| seconds.parse().ok());
+            let body = response.into_body().collect().await.unwrap().to_bytes().to_vec();
+            if body.len() > limit {
+                return Err(FetchError::TooLarge(url.to_string(), limit));
+            }
+            Ok(Fetched { status, body, max_age })
+        })
+    }
+}

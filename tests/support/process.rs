@@ -1,0 +1,95 @@
+//! The binary, as users run it.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+/// What a command printed and how it ended.
+#[derive(Debug)]
+pub struct Finished {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// The binary with no configuration from this environment.
+pub fn carnet() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_carnet"));
+    let ours = std::env::vars().map(|(name, _)| name).filter(|name| name.starts_with("CARNET_"));
+    for name in ours.collect::<Vec<_>>() {
+        command.env_remove(name);
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+/// Runs the binary in a folder until it ends.
+pub fn carnet_in(folder: &Path, arguments: &[&str]) -> Finished {
+    finished(carnet().current_dir(folder).args(arguments).output().unwrap())
+}
+
+pub fn finished(output: Output) -> Finished {
+    Finished {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// A server as a process of its own. It is killed at the end.
+#[derive(Debug)]
+pub struct ServerProcess {
+    child: Child,
+    pub url: String,
+}
+
+impl ServerProcess {
+    /// Starts one with these environment variables and waits until it is ready.
+    pub async fn start(folder: &Path, settings: &[(&str, &str)]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let log = std::fs::File::options().create(true).append(true).open(folder.join("server.log")).unwrap();
+        let child = carnet()
+            .arg("serve")
+            .current_dir(folder)
+            .env("CARNET_SERVER__LISTEN", address.to_string())
+            .env("CARNET_DATA_DIR", folder)
+            .envs(settings.iter().copied())
+            .stderr(log)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let server = Self { child, url: format!("http://{address}") };
+        for _ in 0..1500 {
+            if let Ok(answer) = reqwest::get(format!("{}/readyz", server.url)).await
+                && answer.status() == 200
+            {
+                return server;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let log = std::fs::read_to_string(folder.join("server.log")).unwrap();
+        panic!("the server is not ready: {log}");
+    }
+
+    /// Ends it as a power failure would.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asks it to end, and waits.
+    pub fn terminate(mut self) -> i32 {
+        Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status().unwrap();
+        self.child.wait().unwrap().code().unwrap_or(-1)
+    }
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}

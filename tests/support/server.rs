@@ -1,0 +1,191 @@
+//! The production router over a real database, called without a socket.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use carnet::app::{App, Background};
+use carnet::clock::{ManualClock, Timestamp};
+use carnet::config::Config;
+use carnet::http;
+use carnet::token::{AdminGrant, ScopeSet};
+use http_body_util::BodyExt as _;
+use serde_json::Value;
+use tower::ServiceExt as _;
+
+use super::{CARNET, FakeNetwork, TestDb};
+
+/// When the tests take place.
+pub const START: i64 = 1_800_000_000;
+
+/// A server of a test.
+#[derive(Debug)]
+pub struct TestServer {
+    pub app: Arc<App>,
+    pub clock: Arc<ManualClock>,
+    pub network: Arc<FakeNetwork>,
+    pub db: Arc<TestDb>,
+    pub router: Router,
+    settings: Vec<(String, String)>,
+    _background: Background,
+}
+
+/// An answer, read whole.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl TestServer {
+    pub async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// With these environment variables.
+    pub async fn with(settings: &[(&str, &str)]) -> Self {
+        let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(START)));
+        Self::on(Arc::new(TestDb::new().await), clock, Arc::default(), settings).await
+    }
+
+    async fn on(
+        db: Arc<TestDb>,
+        clock: Arc<ManualClock>,
+        network: Arc<FakeNetwork>,
+        settings: Vec<(String, String)>,
+    ) -> Self {
+        let mut environment = vec![
+            ("CARNET_ISSUER".to_owned(), CARNET.to_owned()),
+            ("CARNET_DATA_DIR".to_owned(), db.folder().display().to_string()),
+            ("CARNET_DATABASE__URL".to_owned(), db.url().to_owned()),
+        ];
+        environment.extend(settings.clone());
+        let config = Config::from_sources(None, environment).unwrap();
+        let (app, background) = App::start(config, clock.clone(), network.clone()).await.unwrap();
+        let router = http::router(app.clone());
+        Self { app, clock, network, db, router, settings, _background: background }
+    }
+
+    /// Another node on the same database, with the same keys, clock and network.
+    pub async fn another_node(&self) -> Self {
+        Self::on(self.db.clone(), self.clock.clone(), self.network.clone(), self.settings.clone()).await
+    }
+
+    /// The time, in seconds since 1970.
+    pub fn now(&self) -> i64 {
+        use carnet::clock::Clock as _;
+        self.clock.now().seconds()
+    }
+
+    pub async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        Answer { status: parts.status.as_u16(), headers: parts.headers, body: body.collect().await.unwrap().to_bytes() }
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(Request::get(path).body(Body::empty()).unwrap()).await
+    }
+
+    /// A form, as clients send it.
+    pub async fn form(&self, path: &str, form: &[(&str, &str)]) -> Answer {
+        self.form_text(path, &encode(form)).await
+    }
+
+    /// A body that says it is a form.
+    pub async fn form_text(&self, path: &str, body: &str) -> Answer {
+        let request = Request::post(path).header("content-type", "application/x-www-form-urlencoded");
+        self.send(request.body(Body::from(body.to_owned())).unwrap()).await
+    }
+
+    /// An admin token with this scope.
+    pub fn admin_token(&self, scope: &str) -> String {
+        let expires_at = Timestamp::from_seconds(self.now() + 3600);
+        let grant = AdminGrant { subject: "tester".into(), scope: ScopeSet::parse(scope).unwrap(), expires_at };
+        self.app.tokens.mint_admin(&grant, Timestamp::from_seconds(self.now())).unwrap()
+    }
+
+    /// A request of the admin API with all rights.
+    pub async fn admin(&self, method: &str, path: &str, body: Value) -> Answer {
+        self.admin_as("admin", method, path, body).await
+    }
+
+    /// A request of the admin API with this scope. `null` sends no body.
+    pub async fn admin_as(&self, scope: &str, method: &str, path: &str, body: Value) -> Answer {
+        let request = Request::builder()
+            .method(Method::from_bytes(method.as_bytes()).unwrap())
+            .uri(format!("/admin/v1/{path}"))
+            .header("authorization", format!("Bearer {}", self.admin_token(scope)));
+        let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
+        self.send(request.body(body).unwrap()).await
+    }
+
+    /// Saves an object; it has to work.
+    pub async fn put(&self, path: &str, body: Value) -> Value {
+        let answer = self.admin("PUT", path, body).await;
+        assert!(matches!(answer.status, 200 | 201), "{path}: {}", answer.text());
+        answer.json()
+    }
+
+    /// The audit events, the latest first, once all are written.
+    pub async fn audit(&self, query: &str) -> Vec<Value> {
+        self.app.flush_audit().await;
+        let answer = self.admin("GET", &format!("audit-events?{query}"), Value::Null).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()["items"].as_array().unwrap().clone()
+    }
+}
+
+impl Answer {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {} {}", self.status, self.text()))
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// The `reason` of a refusal.
+    pub fn reason(&self) -> String {
+        self.json()["reason"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// The access token; it has to be there.
+    pub fn token(&self) -> String {
+        assert_eq!(self.status, 200, "{}", self.text());
+        self.json()["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// Checks all that holds for every refusal (assertion BE of the checklist).
+    #[track_caller]
+    pub fn refused(&self, status: u16, error: &str, reason: &str) -> &Self {
+        let body = self.json();
+        assert_eq!((self.status, body["error"].as_str(), body["reason"].as_str()), (status, Some(error), Some(reason)), "{body:#}");
+        assert_eq!(self.header("content-type"), Some("application/json"));
+        assert_eq!(self.header("cache-control"), Some("no-store"));
+        assert!(body.get("access_token").is_none(), "{body:#}");
+        assert!(body["error_id"].as_str().is_some_and(|id| id.starts_with("ev_")), "{body:#}");
+        assert_eq!(body["error_uri"], format!("{CARNET}/reasons/{reason}"));
+        let description = body["error_description"].as_str().unwrap();
+        assert!(description.bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b'"' && byte != b'\\'));
+        self
+    }
+
+    #[track_caller]
+    pub fn expect(&self, status: StatusCode) -> &Self {
+        assert_eq!(self.status, status.as_u16(), "{}", self.text());
+        self
+    }
+}
+
+/// Encodes a form.
+pub fn encode(form: &[(&str, &str)]) -> String {
+    url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish()
+}

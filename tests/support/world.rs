@@ -1,0 +1,154 @@
+//! A server that trusts a platform and knows two registries, one principal and one rule: the ground most tests stand on.
+
+use serde_json::{Value, json};
+
+use super::{Answer, Claims, FakeIssuer, GH, JWT_BEARER, R1, R2, TestKey, TestServer, github};
+
+/// The ground most tests stand on.
+#[derive(Debug)]
+pub struct World {
+    pub server: TestServer,
+    pub gh: FakeIssuer,
+}
+
+/// A place that an assertion can be presented at. A later grant joins every attack by one line here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    JwtBearer,
+    Explain,
+}
+
+impl Carrier {
+    pub const ALL: [Self; 2] = [Self::JwtBearer, Self::Explain];
+
+    pub async fn present(self, server: &TestServer, assertion: &str) -> Answer {
+        let path = match self {
+            Self::JwtBearer => "/token",
+            Self::Explain => "/explain",
+        };
+        server.form(path, &[("grant_type", JWT_BEARER), ("assertion", assertion)]).await
+    }
+
+    /// Checks that an assertion was refused for this reason, as this carrier says it.
+    #[track_caller]
+    pub fn refused(self, answer: &Answer, reason: &str) {
+        match self {
+            Self::JwtBearer => {
+                answer.refused(400, "invalid_grant", reason);
+            }
+            Self::Explain => {
+                let body = answer.json();
+                assert_eq!(answer.status, 200, "{body:#}");
+                assert_eq!((body["verdict"].as_str(), body["reason"].as_str()), (Some("deny"), Some(reason)), "{body:#}");
+            }
+        }
+    }
+}
+
+impl World {
+    /// The platform is trusted, `joel` may publish `widgets` from the repository with the ids 65 and 74.
+    pub async fn new() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// The same with these environment variables.
+    pub async fn with(settings: &[(&str, &str)]) -> Self {
+        let server = TestServer::with(settings).await;
+        let gh = FakeIssuer::new(GH, TestKey::rsa(0));
+        server.network.add(&gh);
+        server.put("trusted-issuers/github", json!({ "profile": "github-actions", "issuer": GH })).await;
+        server.put("principals/joel", json!({ "id": "pr_joel", "kind": "user", "external_id": "42" })).await;
+        let actions = json!(["create", "publish", "unlist"]);
+        server.put("resource-servers/pypi", json!({ "resource": R1, "actions": actions })).await;
+        server.put("resource-servers/crates", json!({ "resource": R2, "actions": actions })).await;
+        let world = Self { server, gh };
+        world.rule("octo-release", json!({})).await;
+        world
+    }
+
+    /// Saves a rule: the usual one, with these members of `match` changed (`null` takes one away).
+    pub async fn rule(&self, name: &str, changed: Value) -> Value {
+        self.server.put(&format!("federated-credentials/{name}"), Self::rule_document(changed)).await
+    }
+
+    /// The usual rule, with these members of `match` changed.
+    pub fn rule_document(changed: Value) -> Value {
+        let mut matcher = json!({
+            "repository": "octo-org/octo-repo", "repository_owner_id": "65", "repository_id": "74",
+            "workflow_file": "release.yml",
+        });
+        for (field, value) in changed.as_object().unwrap() {
+            if value.is_null() {
+                matcher.as_object_mut().unwrap().remove(field);
+            } else {
+                matcher[field] = value.clone();
+            }
+        }
+        json!({
+            "principal": "joel", "trusted_issuer": "github", "match": matcher,
+            "permissions": [{ "resource_server": "pypi", "actions": ["create", "publish"], "packages": ["widgets", "widgets-*"] }],
+        })
+    }
+
+    /// Changes the platform's entry.
+    pub async fn trust(&self, changed: Value) {
+        let answer = self.server.admin("PATCH", "trusted-issuers/github", changed).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+
+    /// The claims of a good token, issued now.
+    pub fn claims(&self) -> Claims {
+        github(self.server.now())
+    }
+
+    /// A good assertion.
+    pub fn good(&self) -> String {
+        self.gh.sign(&self.claims())
+    }
+
+    /// Presents an assertion with the first grant.
+    pub async fn exchange(&self, assertion: &str) -> Answer {
+        self.exchange_with(assertion, &[]).await
+    }
+
+    /// With these parameters beside.
+    pub async fn exchange_with(&self, assertion: &str, parameters: &[(&str, &str)]) -> Answer {
+        let form = [&[("grant_type", JWT_BEARER), ("assertion", assertion)], parameters].concat();
+        self.server.form("/token", &form).await
+    }
+
+    /// Presents changed claims, signed by the platform.
+    pub async fn exchange_claims(&self, claims: &Claims) -> Answer {
+        self.exchange(&self.gh.sign(claims)).await
+    }
+
+    /// Checks that good assertions are accepted.
+    #[track_caller]
+    pub fn accepts(&self) -> impl Future<Output = ()> {
+        async {
+            let answer = self.exchange(&self.good()).await;
+            assert_eq!(answer.status, 200, "the unchanged request works: {}", answer.text());
+        }
+    }
+
+    /// Checks that an assertion is refused wherever it is presented, that nobody was asked for anything but the platform for its
+    /// keys, that the answer holds nothing of it, and that the unchanged request works before and after.
+    pub async fn denies(&self, assertion: &str, reason: &str) {
+        self.accepts().await;
+        for carrier in Carrier::ALL {
+            let before = self.server.network.fetched();
+            let answer = carrier.present(&self.server, assertion).await;
+            carrier.refused(&answer, reason);
+            let fetched = &self.server.network.fetched()[before.len()..];
+            assert!(fetched.iter().all(|url| url.starts_with(&format!("{GH}/"))), "{fetched:?}");
+            let payload = assertion.split('.').nth(1).filter(|payload| payload.len() > 16);
+            assert!(payload.is_none_or(|payload| !answer.text().contains(payload)), "{}", answer.text());
+        }
+        self.accepts().await;
+    }
+
+    /// Checks that changed claims are refused, signed as they should be.
+    pub async fn denies_claims(&self, claims: Claims, reason: &str) {
+        self.denies(&self.gh.sign(&claims), reason).await;
+    }
+}
