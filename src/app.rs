@@ -25,7 +25,7 @@ const POLL: Duration = Duration::from_millis(250);
 /// How often uses of rules are written down.
 const NOTE_USE: Duration = Duration::from_secs(5);
 /// How often what is over is removed.
-const PRUNE: Duration = Duration::from_secs(60);
+const PRUNE: Duration = Duration::from_mins(1);
 /// Events that wait to be written; more are dropped and counted.
 const AUDIT_QUEUE: usize = 10_000;
 const AUDIT_BATCH: usize = 100;
@@ -105,7 +105,7 @@ impl App {
         let keys = Arc::new(KeyRing::open(&store, sealing, algorithm, clock.now()).await?);
         let rules = store.snapshot(context(&config, &profiles)).await?;
         let (audit, audit_queue) = mpsc::channel(AUDIT_QUEUE);
-        let (uses, used) = mpsc::channel(AUDIT_QUEUE);
+        let (uses, uses_queue) = mpsc::channel(AUDIT_QUEUE);
         let app = Arc::new(Self {
             upstream: UpstreamKeys::new(fetch, clock.clone(), config.allow_http_loopback),
             tokens: TokenIssuer::new(config.own.clone(), keys.clone(), clock.clone()),
@@ -124,7 +124,7 @@ impl App {
         let mut tasks = JoinSet::new();
         tasks.spawn(follow_changes(app.clone()));
         tasks.spawn(write_audit(app.store.clone(), audit_queue));
-        tasks.spawn(write_uses(app.store.clone(), used));
+        tasks.spawn(write_uses(app.store.clone(), uses_queue));
         tasks.spawn(prune(app.clone()));
         Ok((app, Background(tasks)))
     }
@@ -211,15 +211,17 @@ async fn write_audit(store: Store, mut queue: mpsc::Receiver<AuditMessage>) {
             metrics::counter!("carnet_audit_events_dropped_total").increment(lost);
             tracing::error!(%error, lost, "audit events cannot be written");
         }
-        waiting.into_iter().for_each(|done| done.send(()).unwrap_or_default());
+        for done in waiting {
+            done.send(()).unwrap_or_default();
+        }
     }
 }
 
-async fn write_uses(store: Store, mut used: mpsc::Receiver<(CredentialId, Timestamp)>) {
+async fn write_uses(store: Store, mut queue: mpsc::Receiver<(CredentialId, Timestamp)>) {
     let mut latest = std::collections::HashMap::new();
     loop {
         tokio::time::sleep(NOTE_USE).await;
-        while let Ok((credential, at)) = used.try_recv() {
+        while let Ok((credential, at)) = queue.try_recv() {
             latest.insert(credential, at);
         }
         let uses: Vec<_> = latest.drain().collect();

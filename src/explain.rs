@@ -116,6 +116,14 @@ pub struct ExplainedCondition {
     pub reason: Option<Reason>,
 }
 
+/// What an explanation is about.
+struct Explainable<'a> {
+    app: &'a App,
+    issuer: &'a TrustedIssuer,
+    claims: &'a Claims,
+    now: Timestamp,
+}
+
 /// Explains a request with an assertion.
 pub async fn explain_assertion(app: &App, assertion: &str, access: &AccessRequest, view: &View) -> Explanation {
     let now = app.clock.now();
@@ -152,7 +160,7 @@ fn explain_verified(
     {
         refusal.undisclosed();
     }
-    Explanation::of(app, issuer, claims, &report, outcome, &view, now)
+    Explanation::of(&Explainable { app, issuer, claims, now }, &report, outcome, &view)
 }
 
 /// Explains what an assertion of `issuer` with these claims would get, if it were signed.
@@ -170,7 +178,7 @@ pub fn explain_claims(
     let rules = app.rules();
     let report = match_credentials(&rules, issuer, claims, now);
     let outcome = decide(&rules, issuer, claims, &report, access);
-    Explanation::of(app, issuer, claims, &report, outcome, view, now)
+    Explanation::of(&Explainable { app, issuer, claims, now }, &report, outcome, view)
 }
 
 fn decide(
@@ -187,15 +195,8 @@ fn decide(
 }
 
 impl Explanation {
-    fn of(
-        app: &App,
-        issuer: &TrustedIssuer,
-        claims: &Claims,
-        report: &MatchReport,
-        outcome: Result<Entitlement, Refusal>,
-        view: &View,
-        now: Timestamp,
-    ) -> Self {
+    fn of(about: &Explainable<'_>, report: &MatchReport, outcome: Result<Entitlement, Refusal>, view: &View) -> Self {
+        let &Explainable { app, issuer, claims, now } = about;
         let shown = report.candidates.iter().filter(|candidate| view.shows(candidate, issuer));
         let candidates: Vec<Explained> = shown.map(|candidate| Explained::of(candidate, issuer, claims)).collect();
         match outcome {

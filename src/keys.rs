@@ -148,9 +148,8 @@ impl KeyRing {
             for key in keys {
                 match key.state {
                     KeyState::Next if key.algorithm == algorithm.name() => put.push(activated(key.clone(), now)),
-                    KeyState::Next => {}
                     KeyState::Active => put.push(retired(key.clone(), now)),
-                    KeyState::Retired => {}
+                    KeyState::Next | KeyState::Retired => {}
                 }
             }
             // Asked for another algorithm than that of the key in waiting: a new key has to sign at once.
@@ -283,10 +282,8 @@ pub fn sealing_key(source: &EncryptionKeySource) -> Result<SealingKey, KeysError
     let text = match source {
         EncryptionKeySource::Given(key) => key.expose_secret().to_owned(),
         EncryptionKeySource::File(path) => read_key_file(path)?,
-        EncryptionKeySource::Generated(path) => match path.exists() {
-            true => read_key_file(path)?,
-            false => make_key_file(path)?,
-        },
+        EncryptionKeySource::Generated(path) if path.exists() => read_key_file(path)?,
+        EncryptionKeySource::Generated(path) => make_key_file(path)?,
     };
     parse_key(text.trim())
         .map(SealingKey::new)

@@ -58,7 +58,7 @@ impl Limits {
             self.blocked.invalidate(&address);
             return Ok(());
         }
-        Err(limited(until.duration_since(now).into()))
+        Err(limited(until.duration_since(now)))
     }
 
     /// Notes that a request of this address was refused.

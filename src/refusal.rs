@@ -18,8 +18,8 @@ pub struct Refusal {
     pub mismatches: Vec<Mismatch>,
     /// Seconds after which to try again. Shown to the caller.
     pub retry_after: Option<u32>,
-    /// For the log and the audit event only.
-    pub detail: Option<String>,
+    /// For the log and the audit event only. Boxed, for nearly every step may return a refusal.
+    pub detail: Option<Box<str>>,
 }
 
 impl Refusal {
@@ -59,7 +59,7 @@ impl Refusal {
     /// With a detail for the log.
     #[must_use]
     pub fn with_detail(self, detail: impl Into<String>) -> Self {
-        Self { detail: Some(detail.into()), ..self }
+        Self { detail: Some(detail.into().into_boxed_str()), ..self }
     }
 
     /// Takes away what only a caller may see who has proved that the rule is meant for it.

@@ -192,8 +192,8 @@ mod tests {
         assert_eq!(refused(&format!("{good} ")), Malformed::Base64);
         assert_eq!(refused(&format!("{good}\n")), Malformed::Base64);
         assert_eq!(refused(&format!("{good}=")), Malformed::Base64);
-        assert_eq!(refused(&format!("{good},{good}")), Malformed::Base64);
-        assert_eq!(refused(r#"{"payload":"x"}"#), Malformed::Base64);
+        assert_eq!(refused(&format!("{good},{good}")), Malformed::Segments);
+        assert_eq!(refused(r#"{"payload":"x"}"#), Malformed::Segments);
         assert_eq!(refused(&format!("{good}.x")), Malformed::Segments);
         assert_eq!(refused("a.b"), Malformed::Segments);
         assert_eq!(refused("abc"), Malformed::Segments);

@@ -1,6 +1,6 @@
 //! JSON read strictly: one object, no member twice at any depth, bounded in depth, width and length of strings.
 //!
-//! serde_json on its own lets the last of two equal members win, which is how two parsers come to read one token
+//! `serde_json` on its own lets the last of two equal members win, which is how two parsers come to read one token
 //! differently (RFC 7519 section 4, decision D-29).
 
 use std::fmt;

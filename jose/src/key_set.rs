@@ -103,20 +103,16 @@ impl KeySet {
     ///
     /// [`NoKey`] says whether fetching the set again could help.
     pub fn select(&self, algorithm: Algorithm, key_id: Option<&str>) -> Result<&VerificationKey, NoKey> {
-        match key_id {
-            Some(key_id) => {
-                let mut named = self.keys.iter().filter(|key| key.key_id.as_deref() == Some(key_id)).peekable();
-                let missing = if named.peek().is_some() { NoKey::WrongAlgorithm } else { NoKey::UnknownKeyId };
-                named.find(|key| key.algorithm == algorithm).ok_or(missing)
-            }
-            None => {
-                let mut fitting = self.keys.iter().filter(|key| key.algorithm == algorithm);
-                match (fitting.next(), fitting.next()) {
-                    (Some(key), None) => Ok(key),
-                    _ => Err(NoKey::Ambiguous),
-                }
-            }
-        }
+        let Some(key_id) = key_id else {
+            let mut fitting = self.keys.iter().filter(|key| key.algorithm == algorithm);
+            return match (fitting.next(), fitting.next()) {
+                (Some(key), None) => Ok(key),
+                _ => Err(NoKey::Ambiguous),
+            };
+        };
+        let mut named = self.keys.iter().filter(|key| key.key_id.as_deref() == Some(key_id)).peekable();
+        let missing = if named.peek().is_some() { NoKey::WrongAlgorithm } else { NoKey::UnknownKeyId };
+        named.find(|key| key.algorithm == algorithm).ok_or(missing)
     }
 
     /// Whether no key is usable.

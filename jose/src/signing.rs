@@ -91,7 +91,8 @@ impl SigningKey {
     ///
     /// [`SigningError::Library`].
     pub fn sign(&self, claims: &[u8]) -> Result<String, SigningError> {
-        let mut token = String::with_capacity(self.header.len() + claims.len() * 4 / 3 + 400);
+        let payload = claims.len().saturating_mul(4) / 3;
+        let mut token = String::with_capacity(self.header.len().saturating_add(payload).saturating_add(400));
         token.push_str(&self.header);
         token.push('.');
         push_base64url(&mut token, claims);

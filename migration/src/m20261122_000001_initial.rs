@@ -60,7 +60,7 @@ impl MigrationTrait for Migration {
     }
 }
 
-fn objects() -> [TableCreateStatement; 7] {
+fn objects() -> [TableCreateStatement; 6] {
     [
         managed("principal")
             .col(string("id").primary_key())
@@ -112,6 +112,11 @@ fn objects() -> [TableCreateStatement; 7] {
             .foreign_key(&mut reference("owner", "principal"))
             .to_owned(),
         managed("client").col(uuid("id").primary_key()).col(string("auth_method")).col(text("document")).to_owned(),
+    ]
+}
+
+fn records() -> [TableCreateStatement; 6] {
+    [
         table("signing_key")
             .col(string("kid").primary_key())
             .col(string("algorithm"))
@@ -122,11 +127,6 @@ fn objects() -> [TableCreateStatement; 7] {
             .col(big_integer_null("activated_at"))
             .col(big_integer_null("published_until"))
             .to_owned(),
-    ]
-}
-
-fn records() -> [TableCreateStatement; 5] {
-    [
         table("consumed_assertion").col(binary("key").primary_key()).col(big_integer("expires_at")).to_owned(),
         table("opaque_token")
             .col(binary("hash").primary_key())

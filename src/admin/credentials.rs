@@ -47,7 +47,7 @@ impl Managed for FederatedCredentialDocument {
             match normalise(profile, &self.matcher) {
                 Ok(normalised) => self.matcher = normalised.matcher,
                 Err(found) => {
-                    problems.extend(found.into_iter().map(|p| Problem::new(format!("/match{}", p.pointer), p.detail)))
+                    problems.extend(found.into_iter().map(|p| Problem::new(format!("/match{}", p.pointer), p.detail)));
                 }
             }
         }

@@ -59,7 +59,7 @@ fn audience(issuer: &TrustedIssuer, claims: &Claims) -> Result<(), Refusal> {
     let platform = |audience: &&str| {
         issuer.profile.platform_audiences.iter().any(|pattern| crate::trust::glob_matches(pattern, audience))
     };
-    if audiences.iter().any(|audience| platform(&audience)) {
+    if audiences.iter().any(platform) {
         return Err(mismatch());
     }
     let ours = |audience: &&&str| issuer.audiences.iter().any(|accepted| accepted == *audience);
@@ -91,20 +91,20 @@ fn times(issuer: &TrustedIssuer, claims: &Claims, now: i64) -> Result<NumericDat
     let leeway = issuer.leeway_seconds;
     let expires = date(claims, "exp")?.ok_or_else(|| Refusal::claim(Reason::ClaimMissing, "exp"))?;
     let not_before = date(claims, "nbf")?;
-    let issued = date(claims, "iat")?;
-    if issued.is_none() && issuer.profile.defaults.iat_required {
+    let issued_at = date(claims, "iat")?;
+    if issued_at.is_none() && issuer.profile.defaults.iat_required {
         return Err(Refusal::claim(Reason::ClaimMissing, "iat"));
     }
-    if issued.is_some_and(|issued| expires < issued) || not_before.is_some_and(|start| start > expires) {
+    if issued_at.is_some_and(|start| expires < start) || not_before.is_some_and(|start| start > expires) {
         return Err(Refusal::claim(Reason::ClaimInconsistent, "exp"));
     }
-    if issued.is_some_and(|issued| issued.seconds() > now.saturating_add(leeway)) {
+    if issued_at.is_some_and(|start| start.seconds() > now.saturating_add(leeway)) {
         return Err(Refusal::claim(Reason::IatFuture, "iat"));
     }
     if not_before.is_some_and(|start| start.seconds() > now.saturating_add(leeway)) {
         return Err(Refusal::claim(Reason::NotYetValid, "nbf"));
     }
-    let start = issued.map_or(now, NumericDate::seconds);
+    let start = issued_at.map_or(now, NumericDate::seconds);
     if expires.seconds().saturating_sub(start) > issuer.max_assertion_lifetime_seconds {
         return Err(Refusal::claim(Reason::LifetimeTooLong, "exp"));
     }

@@ -56,22 +56,18 @@ impl AdminAnswer {
 impl AdminClient {
     /// A client for the target: its server, or else the database with a token of its own.
     pub async fn new(target: &Target) -> Result<Self, CommandError> {
-        match &target.server {
-            Some(server) => {
-                let token = target.token.clone().ok_or_else(|| {
-                    CommandError::Other("--server needs an admin token: give --token or set CARNET_TOKEN".to_owned())
-                })?;
-                let http = client()?;
-                let server = server.trim_end_matches('/').to_owned();
-                Ok(Self { way: Way::Remote { http, server }, token })
-            }
-            None => {
-                let config = target.config.load()?;
-                let (app, background) = App::start(config, Arc::new(SystemClock), Arc::new(HttpFetch)).await?;
-                let token = admin_token::issue(&app, "carnet-cli", "admin", 900).await?;
-                Ok(Self { way: Way::Local { router: http::router(app), _background: background }, token })
-            }
+        if let Some(server) = &target.server {
+            let token = target.token.clone().ok_or_else(|| {
+                CommandError::Other("--server needs an admin token: give --token or set CARNET_TOKEN".to_owned())
+            })?;
+            let http = client()?;
+            let server = server.trim_end_matches('/').to_owned();
+            return Ok(Self { way: Way::Remote { http, server }, token });
         }
+        let config = target.config.load()?;
+        let (app, background) = App::start(config, Arc::new(SystemClock), Arc::new(HttpFetch)).await?;
+        let token = admin_token::issue(&app, "carnet-cli", "admin", 900).await?;
+        Ok(Self { way: Way::Local { router: http::router(app), _background: background }, token })
     }
 
     /// Sends a request to a path below `/admin/v1`.

@@ -17,8 +17,11 @@ use crate::upstream::HttpFetch;
 /// `carnet admin-token`
 #[derive(Debug, Args)]
 pub struct AdminTokenArgs {
-    /// What it is good for: admin, admin:read, admin:credentials or admin:credentials:<principal>.
-    #[arg(long, default_value = "admin")]
+    #[arg(
+        long,
+        default_value = "admin",
+        help = "What it is good for: admin, admin:read, admin:credentials or admin:credentials:<principal>"
+    )]
     scope: String,
     /// How long it lives, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 900, value_parser = clap::value_parser!(i64).range(1..=86_400))]

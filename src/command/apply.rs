@@ -128,7 +128,7 @@ pub async fn apply(args: &ApplyArgs, as_json: bool) -> Result<Answer, CommandErr
         let done = if args.dry_run { "to do" } else { "done" };
         println!("{} {done}, {unchanged} unchanged, {} failed", steps.len(), problems.len());
     }
-    Ok((problems.is_empty() && !(args.dry_run && !steps.is_empty())).into())
+    Ok((problems.is_empty() && (!args.dry_run || steps.is_empty())).into())
 }
 
 async fn carry_out(client: &AdminClient, step: &Step, offline: bool) -> Result<Result<(), String>, CommandError> {

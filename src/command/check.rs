@@ -21,7 +21,9 @@ pub async fn run(file: &ConfigFile, as_json: bool) -> Result<Answer, CommandErro
     } else if problems.is_empty() {
         println!("the configuration is in order");
     } else {
-        problems.iter().for_each(|problem| println!("{problem}"));
+        for problem in &problems {
+            println!("{problem}");
+        }
     }
     Ok(problems.is_empty().into())
 }

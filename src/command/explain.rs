@@ -32,15 +32,14 @@ pub struct ExplainArgs {
 /// Asks why. With a token, or without a server, everything is disclosed; else what the assertion itself proves.
 pub async fn run(args: &ExplainArgs, as_json: bool) -> Result<Answer, CommandError> {
     let assertion = read_file(&args.assertion_file)?.trim().to_owned();
-    let explanation = match (&args.target.server, &args.target.token) {
-        (Some(server), None) => ask_publicly(server, args, &assertion).await?,
-        _ => {
-            let client = AdminClient::new(&args.target).await?;
-            let question = json!({
-                "assertion": assertion, "resource": args.resource, "principal": args.principal, "scope": args.scope,
-            });
-            client.send(Method::POST, "/explanations", Some(&question)).await?.ok()?
-        }
+    let explanation = if let (Some(server), None) = (&args.target.server, &args.target.token) {
+        ask_publicly(server, args, &assertion).await?
+    } else {
+        let client = AdminClient::new(&args.target).await?;
+        let question = json!({
+            "assertion": assertion, "resource": args.resource, "principal": args.principal, "scope": args.scope,
+        });
+        client.send(Method::POST, "/explanations", Some(&question)).await?.ok()?
     };
     if as_json {
         println!("{explanation}");
@@ -70,22 +69,19 @@ async fn ask_publicly(server: &str, args: &ExplainArgs, assertion: &str) -> Resu
 pub fn print(explanation: &Value) {
     let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let list = |value: &Value, name: &str| value.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
-    match explanation.get("granted") {
-        Some(granted) => {
-            println!("allow: {} at {} for {}", text(granted, "scope"), text(granted, "resource"), text(granted, "sub"))
-        }
-        None => {
-            println!("deny: {} - {}", text(explanation, "reason"), text(explanation, "error_description"));
-            for (name, label) in [("claim", "claim"), ("parameter", "parameter")] {
-                if explanation.get(name).is_some() {
-                    println!("  {label}: {}", text(explanation, name));
-                }
+    if let Some(granted) = explanation.get("granted") {
+        println!("allow: {} at {} for {}", text(granted, "scope"), text(granted, "resource"), text(granted, "sub"));
+    } else {
+        println!("deny: {} - {}", text(explanation, "reason"), text(explanation, "error_description"));
+        for name in ["claim", "parameter"] {
+            if explanation.get(name).is_some() {
+                println!("  {name}: {}", text(explanation, name));
             }
-            for audience in list(explanation, "accepted_audiences") {
-                println!("  accepted audience: {audience}");
-            }
-            println!("  {}", text(explanation, "error_uri"));
         }
+        for audience in list(explanation, "accepted_audiences") {
+            println!("  accepted audience: {audience}");
+        }
+        println!("  {}", text(explanation, "error_uri"));
     }
     for candidate in list(explanation, "candidates") {
         let matches = candidate.get("matches") == Some(&Value::Bool(true));

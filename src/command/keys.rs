@@ -22,8 +22,7 @@ enum KeysCommand {
     /// Let the next key sign; the old one stays published until its last token is over.
     #[command(after_help = "Example:\n  carnet keys rotate --algorithm RS256")]
     Rotate {
-        /// The algorithm of the new key: ES256, RS256 or EdDSA.
-        #[arg(long)]
+        #[arg(long, help = "The algorithm of the new key: ES256, RS256 or EdDSA")]
         algorithm: Option<String>,
         #[command(flatten)]
         target: Target,

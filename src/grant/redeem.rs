@@ -88,7 +88,11 @@ pub fn judge(
     authorize(permit, access)
 }
 
-async fn issue(app: &App, request: &GrantRequest<'_>, assertion: &Arc<VerifiedAssertion>) -> Result<Minted, Box<Denial>> {
+async fn issue(
+    app: &App,
+    request: &GrantRequest<'_>,
+    assertion: &Arc<VerifiedAssertion>,
+) -> Result<Minted, Box<Denial>> {
     for _ in 0..ATTEMPTS {
         let now = app.clock.now();
         let authorization = judge(app, assertion, &request.access, now)?;
@@ -105,7 +109,9 @@ async fn issue(app: &App, request: &GrantRequest<'_>, assertion: &Arc<VerifiedAs
         let issuance = issuance(request, &authorization, &minted, client_id, now);
         match app.ledger.commit(issuance).await {
             Ok(Committed::Issued) => {
-                credentials.iter().for_each(|credential| app.note_use(*credential, now));
+                for credential in credentials {
+                    app.note_use(credential, now);
+                }
                 return Ok(minted);
             }
             Ok(Committed::Replayed) => return Err(authorization.deny(Reason::Replay.into())),
@@ -185,11 +191,11 @@ fn issued(
         revision: granting.credential.revision,
         pinned: granting.pins.clone(),
     };
-    let detail = Detail {
+    let detail = EventDetail {
         scope: Some(&minted.scope),
         expires_at: Some(minted.expires_at.to_string()),
         credentials: entitlement.credentials.iter().map(granted).collect(),
-        ..Detail::of(request, assertion, &minted.workload)
+        ..EventDetail::of(request, assertion, &minted.workload)
     };
     AuditEvent {
         id: request.id,
@@ -212,10 +218,10 @@ fn refused(request: &GrantRequest<'_>, assertion: &VerifiedAssertion, denial: &D
     // The owner of a rule sees everything of it; the candidates beyond are named in the explanation.
     let described = denial.report.candidates.iter().take(DESCRIBED);
     let workload = serde_json::value::to_raw_value(&Workload::of(assertion)).unwrap_or_default();
-    let detail = Detail {
+    let detail = EventDetail {
         mismatches: described.flat_map(|one| one.mismatches(assertion.issuer(), assertion.claims())).collect(),
         detail: denial.refusal.detail.as_deref(),
-        ..Detail::of(request, assertion, &workload)
+        ..EventDetail::of(request, assertion, &workload)
     };
     AuditEvent {
         id: request.id,
@@ -233,7 +239,7 @@ fn refused(request: &GrantRequest<'_>, assertion: &VerifiedAssertion, denial: &D
 
 /// What the audit event of a token request tells beside its columns.
 #[derive(Serialize)]
-struct Detail<'a> {
+struct EventDetail<'a> {
     grant_type: &'static str,
     workload: &'a RawValue,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -258,7 +264,7 @@ struct GrantedBy {
     pinned: Map<String, Value>,
 }
 
-impl<'a> Detail<'a> {
+impl<'a> EventDetail<'a> {
     fn of(request: &GrantRequest<'_>, assertion: &VerifiedAssertion, workload: &'a RawValue) -> Self {
         let issuer = assertion.issuer();
         Self {

@@ -85,6 +85,53 @@ pub fn error_response(
     response
 }
 
+/// The pattern of what can be wrong with an assertion or with what rests on it.
+macro_rules! of_the_assertion {
+    () => {
+        Reason::AssertionMalformed
+            | Reason::HeaderDenied
+            | Reason::TypDenied
+            | Reason::IssUnknown
+            | Reason::AlgDenied
+            | Reason::KeyUnknown
+            | Reason::SignatureInvalid
+            | Reason::ClaimDuplicate
+            | Reason::ClaimMissing
+            | Reason::ClaimType
+            | Reason::ClaimMalformed
+            | Reason::ClaimInconsistent
+            | Reason::AudMismatch
+            | Reason::AudNotSingle
+            | Reason::Expired
+            | Reason::NotYetValid
+            | Reason::IatFuture
+            | Reason::LifetimeTooLong
+            | Reason::Replay
+            | Reason::NoMatchingCredential
+            | Reason::RepoMismatch
+            | Reason::Renamed
+            | Reason::OwnerIdMismatch
+            | Reason::RepoIdMismatch
+            | Reason::WorkflowMismatch
+            | Reason::CalledWorkflowMismatch
+            | Reason::EnvMismatch
+            | Reason::EnvMissing
+            | Reason::RefMismatch
+            | Reason::RefUnprotected
+            | Reason::EventDenied
+            | Reason::RunnerDenied
+            | Reason::VisibilityMismatch
+            | Reason::ActorMismatch
+            | Reason::SubMismatch
+            | Reason::ClaimMismatch
+            | Reason::CredentialDisabled
+            | Reason::CredentialExpired
+            | Reason::PrincipalDisabled
+            | Reason::IssuerScope
+            | Reason::PolicyInvalid
+    };
+}
+
 /// Status and `error` for a reason. An assertion that is wrong is `invalid_grant` for the jwt-bearer grant (RFC 7523 section 3.1);
 /// the grant is an argument because other grants answer the same fault otherwise.
 fn oauth_code(grant: Option<GrantType>, reason: Reason) -> (StatusCode, &'static str) {
@@ -116,47 +163,7 @@ fn oauth_code(grant: Option<GrantType>, reason: Reason) -> (StatusCode, &'static
         | Reason::DigestMismatch
         | Reason::OwnerLost
         | Reason::OwnerAmbiguous => (BAD, "invalid_authorization_details"),
-        Reason::AssertionMalformed
-        | Reason::HeaderDenied
-        | Reason::TypDenied
-        | Reason::IssUnknown
-        | Reason::AlgDenied
-        | Reason::KeyUnknown
-        | Reason::SignatureInvalid
-        | Reason::ClaimDuplicate
-        | Reason::ClaimMissing
-        | Reason::ClaimType
-        | Reason::ClaimMalformed
-        | Reason::ClaimInconsistent
-        | Reason::AudMismatch
-        | Reason::AudNotSingle
-        | Reason::Expired
-        | Reason::NotYetValid
-        | Reason::IatFuture
-        | Reason::LifetimeTooLong
-        | Reason::Replay
-        | Reason::NoMatchingCredential
-        | Reason::RepoMismatch
-        | Reason::Renamed
-        | Reason::OwnerIdMismatch
-        | Reason::RepoIdMismatch
-        | Reason::WorkflowMismatch
-        | Reason::CalledWorkflowMismatch
-        | Reason::EnvMismatch
-        | Reason::EnvMissing
-        | Reason::RefMismatch
-        | Reason::RefUnprotected
-        | Reason::EventDenied
-        | Reason::RunnerDenied
-        | Reason::VisibilityMismatch
-        | Reason::ActorMismatch
-        | Reason::SubMismatch
-        | Reason::ClaimMismatch
-        | Reason::CredentialDisabled
-        | Reason::CredentialExpired
-        | Reason::PrincipalDisabled
-        | Reason::IssuerScope
-        | Reason::PolicyInvalid => match grant {
+        of_the_assertion!() => match grant {
             None | Some(GrantType::JwtBearer) => (BAD, "invalid_grant"),
         },
         Reason::UpstreamUnavailable | Reason::Busy | Reason::DatabaseUnavailable => {

@@ -84,8 +84,9 @@ async fn wrong_method(State(app): State<Arc<App>>) -> Response {
 
 /// One request that fails does not end the server, and says nothing of its inside.
 fn panicked(cause: Box<dyn std::any::Any + Send>) -> Response {
-    let text = cause.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| cause.downcast_ref::<String>().cloned()).unwrap_or_default();
+    let text = cause
+        .downcast::<String>()
+        .map_or_else(|cause| cause.downcast_ref::<&str>().copied().unwrap_or_default().to_owned(), |text| *text);
     tracing::error!(panic = text, "a request panicked");
     let body = serde_json::json!({
         "error": "server_error", "error_description": Reason::Internal.sentence(), "reason": Reason::Internal,

@@ -123,7 +123,7 @@ pub struct Stored<D: Document> {
     pub id: String,
     /// Its name.
     pub name: String,
-    /// Grows with every change; the ETag.
+    /// Grows with every change; the `ETag`.
     pub version: i64,
     /// When it was made.
     pub created_at: Timestamp,

@@ -4,10 +4,14 @@
 //! the request that would be sent; nothing is matched here.
 
 mod case;
+mod fields;
+mod judge;
+mod registry;
+mod sent;
 mod setting;
 
 pub use case::{Case, CaseError, Expected, read_cases};
-pub use setting::judge;
+pub use judge::judge;
 
 use crate::reason::Reason;
 

@@ -6,12 +6,12 @@
 
 mod claims;
 mod compile;
+mod field;
 mod file;
 mod pair;
+mod profiles;
 mod template;
 
-use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use carnet_jose::Algorithm;
@@ -19,13 +19,10 @@ use serde::{Deserialize, Serialize};
 
 pub use claims::{Case, ClaimKind, ClaimSpec, Claims, Format, Unreadable};
 pub use compile::ProfileError;
+pub use field::{Check, Equals, Field, FileCheck, Paste, ReusableFile, Revision, Role};
 pub use pair::{Inconsistent, Pair};
+pub use profiles::Profiles;
 pub use template::Template;
-
-use crate::reason::Reason;
-
-/// The profiles that come with the server: name and text of each file.
-const BUNDLED: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/profiles.rs"));
 
 /// One profile, compiled.
 #[derive(Debug)]
@@ -110,128 +107,6 @@ pub enum PinMode {
     WhenSent,
 }
 
-/// What a field says of the workload.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Role {
-    /// What it does or where it runs.
-    #[default]
-    Condition,
-    /// Its name, which somebody else may have tomorrow.
-    Name,
-    /// Its immutable id.
-    Id,
-}
-
-/// One field of `match`.
-#[derive(Debug)]
-pub struct Field {
-    /// Its name.
-    pub name: String,
-    /// The setting of another field that chooses this check.
-    pub when: Option<(String, String)>,
-    /// What it says of the workload.
-    pub role: Role,
-    /// For a name: the positions of the id fields that tell the same.
-    pub ids: Vec<usize>,
-    /// The reason when it does not hold.
-    pub mismatch: Reason,
-    /// The reason when the claim is absent.
-    pub missing: Reason,
-    /// How it reads the claims.
-    pub check: Check,
-}
-
-/// The kinds of checks.
-#[derive(Debug)]
-pub enum Check {
-    /// The claim is the value, or one of several, or fits a glob.
-    Equals(Equals),
-    /// The claim is true.
-    Flag(Arc<ClaimSpec>),
-    /// No check by itself: it chooses between checks of another field.
-    Choice {
-        /// The settings.
-        values: Vec<String>,
-        /// The setting where the rule has none.
-        default: String,
-    },
-    /// The claim is prefix, file, `@` and a revision, compared whole and never split.
-    File(FileCheck),
-    /// The file that defines the job, which may be of another repository.
-    ReusableFile(ReusableFile),
-    /// The claim is a text with the version in it.
-    Version {
-        /// The claim.
-        claim: Arc<ClaimSpec>,
-        /// What every template begins with.
-        starts_with: String,
-    },
-    /// No check by itself: whether names are compared beside ids.
-    MatchNames,
-}
-
-/// See [`Check::Equals`].
-#[derive(Debug)]
-pub struct Equals {
-    /// The claim.
-    pub claim: Arc<ClaimSpec>,
-    /// Whether a glob may be given.
-    pub glob: bool,
-    /// Whether a list may be given, of which one value suffices.
-    pub list: bool,
-    /// What every value begins with.
-    pub starts_with: Option<String>,
-    /// Whether values are decimal numbers.
-    pub digits: bool,
-    /// What is taken off when a rule is saved.
-    pub paste: Paste,
-}
-
-/// See [`Check::File`].
-#[derive(Debug)]
-pub struct FileCheck {
-    /// The claim.
-    pub claim: Arc<ClaimSpec>,
-    /// What stands before the file.
-    pub prefix: Template,
-    /// What may stand after the `@`.
-    pub at: Vec<Revision>,
-    /// How file names end; none listed means any.
-    pub endings: Vec<String>,
-    /// What is taken off when a rule is saved.
-    pub paste: Paste,
-}
-
-/// See [`Check::ReusableFile`].
-#[derive(Debug)]
-pub struct ReusableFile {
-    /// The claim with file and ref.
-    pub claim: Arc<ClaimSpec>,
-    /// The claim with the commit of the file.
-    pub commit: Arc<ClaimSpec>,
-    /// What a file of the same repository begins with.
-    pub same_repository: Template,
-}
-
-/// What may stand after the `@` of a file.
-#[derive(Debug)]
-pub enum Revision {
-    /// The value of another claim, if it is not empty.
-    Claim(Arc<ClaimSpec>),
-    /// Anything that begins so.
-    StartsWith(String),
-}
-
-/// What people paste around a value.
-#[derive(Clone, Debug, Default)]
-pub struct Paste {
-    /// Beginnings.
-    pub prefixes: Vec<String>,
-    /// Ends.
-    pub suffixes: Vec<String>,
-}
-
 /// A rule needs one of these.
 #[derive(Debug)]
 pub struct AtLeast {
@@ -292,69 +167,4 @@ impl Profile {
         let forwarded = self.claims.iter().filter(|spec| spec.forward);
         forwarded.filter_map(|spec| Some((spec.name.as_str(), claims.get(&spec.path)?)))
     }
-}
-
-/// All profiles of this server.
-#[derive(Debug)]
-pub struct Profiles(BTreeMap<String, Arc<Profile>>);
-
-impl Profiles {
-    /// The profiles that come with the server, and those in `folder`, which may not reuse a name.
-    pub fn load(folder: Option<&Path>) -> Result<Self, Vec<ProfileError>> {
-        let mut profiles = BTreeMap::new();
-        let mut errors = Vec::new();
-        let mut add = |name: &str, text: &str| match compile::compile(name, text) {
-            Ok(profile) if profiles.contains_key(name) => errors.push(profile.already_there()),
-            Ok(profile) => {
-                profiles.insert(name.to_owned(), Arc::new(profile));
-            }
-            Err(found) => errors.extend(found),
-        };
-        for (name, text) in BUNDLED {
-            add(name, text);
-        }
-        match folder.map(operator_files).transpose() {
-            Ok(files) => files.into_iter().flatten().for_each(|(name, text)| add(&name, &text)),
-            Err(error) => errors.push(error),
-        }
-        if errors.is_empty() { Ok(Self(profiles)) } else { Err(errors) }
-    }
-
-    /// The profile of this name.
-    pub fn get(&self, name: &str) -> Option<&Arc<Profile>> {
-        self.0.get(name)
-    }
-
-    /// The names of all profiles.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
-    }
-
-    /// All profiles.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Profile>> {
-        self.0.values()
-    }
-}
-
-impl Profile {
-    fn already_there(&self) -> ProfileError {
-        ProfileError { profile: self.name.clone(), detail: "a profile of this name comes with the server".to_owned() }
-    }
-}
-
-fn operator_files(folder: &Path) -> Result<Vec<(String, String)>, ProfileError> {
-    let failed = |error: std::io::Error| ProfileError {
-        profile: folder.display().to_string(),
-        detail: format!("cannot be read: {error}"),
-    };
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if path.extension().is_some_and(|extension| extension == "toml") {
-            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            files.push((name, std::fs::read_to_string(&path).map_err(failed)?));
-        }
-    }
-    files.sort();
-    Ok(files)
 }

@@ -2,8 +2,8 @@ use std::net::IpAddr;
 
 use carnet_entity::audit_event;
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, DbBackend, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
-    Statement, Value as DbValue,
+    ColumnTrait as _, ConnectionTrait, DbBackend, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, Statement, Value as DbValue,
 };
 
 use super::{Store, StoreError};
@@ -100,10 +100,12 @@ pub(super) async fn insert(connection: &impl ConnectionTrait, events: &[&AuditEv
     let sql = format!(
         "{insert} INTO audit_event ({}) VALUES {}",
         COLUMNS.join(", "),
-        super::ledger::placeholders(backend, events.len(), COLUMNS.len())
+        super::placeholders::placeholders(backend, events.len(), COLUMNS.len())
     );
     let mut bound = Vec::with_capacity(events.len().saturating_mul(COLUMNS.len()));
-    events.iter().for_each(|event| bound.extend(values(event)));
+    for event in events {
+        bound.extend(values(event));
+    }
     let statement = Statement::from_sql_and_values(backend, sql, bound);
     connection.execute_raw(statement).await?;
     Ok(())

@@ -4,6 +4,7 @@ mod audit;
 mod changes;
 mod ledger;
 mod objects;
+mod placeholders;
 mod pruning;
 mod signing_keys;
 mod snapshots;

@@ -7,7 +7,7 @@ use carnet_entity::federated_credential;
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
 use serde_json::{Map, Value};
 
-use super::objects::{Persist, with_permissions};
+use super::objects::{Persist, id, with_permissions};
 use super::{ChangeKind, Filter, Store, StoreError, StoredCredential};
 use crate::ids::{CredentialId, ResourceServerId, TrustedIssuerId};
 use crate::objects::{
@@ -122,10 +122,6 @@ impl Store {
         let filter = Filter { trusted_issuer: Some(trusted_issuer.to_owned()), principals: None };
         Ok(!FederatedCredentialDocument::list(&self.read, None, 1, &filter).await?.is_empty())
     }
-}
-
-fn id<T: std::str::FromStr>(text: &str) -> Result<T, StoreError> {
-    text.parse().map_err(|_| StoreError::Corrupt(format!("`{text}` is no id of its kind")))
 }
 
 fn put_principal(snapshot: &mut Snapshot, stored: &Stored<PrincipalDocument>) {

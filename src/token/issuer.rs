@@ -7,8 +7,8 @@ use oxide_auth::primitives::grant::{Extensions, Grant};
 use oxide_auth::primitives::issuer::{IssuedToken, RefreshedToken, TokenType};
 use oxide_auth_async::primitives::Issuer;
 use serde::{Serialize, Serializer};
-use serde_json::value::RawValue;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::ScopeSet;
@@ -149,7 +149,7 @@ impl TokenIssuer {
     pub fn mint(&self, authorization: &Authorization, client_id: &str, now: Timestamp) -> Result<Minted, MintError> {
         let entitlement = authorization.entitlement();
         let assertion = authorization.permit().assertion();
-        let expires_at = self.expiry(authorization, now)?;
+        let expires_at = expiry(authorization, now)?;
         let scope = entitlement.scope.to_string();
         let authorization_details = serde_json::value::to_raw_value(&entitlement.details)?;
         let token_id = Uuid::hyphenated(ids::new(now)).to_string();
@@ -195,27 +195,6 @@ impl TokenIssuer {
         })
     }
 
-    /// The resource server's lifetime, cut where the assertion or a credential ends sooner.
-    fn expiry(&self, authorization: &Authorization, now: Timestamp) -> Result<Timestamp, MintError> {
-        let entitlement = authorization.entitlement();
-        let assertion = authorization.permit().assertion();
-        let mut expires_at =
-            Timestamp::from_seconds(now.seconds()).plus_seconds(entitlement.resource_server.token_lifetime_seconds);
-        if let Some(end) = entitlement.ends_at() {
-            expires_at = expires_at.min(Timestamp::from_seconds(end.seconds()));
-            if expires_at.seconds() <= now.seconds() {
-                return Err(MintError::Over("federated credential", Reason::CredentialExpired));
-            }
-        }
-        if assertion.issuer().cap_at_assertion_expiry {
-            expires_at = expires_at.min(Timestamp::from_seconds(assertion.expires_at().seconds()));
-        }
-        if expires_at.seconds() <= now.seconds() {
-            return Err(MintError::Over("assertion", Reason::Expired));
-        }
-        Ok(expires_at)
-    }
-
     fn sign(&self, claims: &Claims<'_>) -> Result<String, MintError> {
         let ring = self.keys.ring().ok_or(MintError::NoKey)?;
         let mut json = Vec::with_capacity(TYPICAL_CLAIMS_BYTES);
@@ -245,6 +224,27 @@ impl TokenIssuer {
         let scope = ScopeSet::parse(text("scope")?).ok()?;
         Some(AdminGrant { subject: text("sub")?.to_owned(), scope, expires_at })
     }
+}
+
+/// The resource server's lifetime, cut where the assertion or a credential ends sooner.
+fn expiry(authorization: &Authorization, now: Timestamp) -> Result<Timestamp, MintError> {
+    let entitlement = authorization.entitlement();
+    let assertion = authorization.permit().assertion();
+    let mut expires_at =
+        Timestamp::from_seconds(now.seconds()).plus_seconds(entitlement.resource_server.token_lifetime_seconds);
+    if let Some(end) = entitlement.ends_at() {
+        expires_at = expires_at.min(Timestamp::from_seconds(end.seconds()));
+        if expires_at.seconds() <= now.seconds() {
+            return Err(MintError::Over("federated credential", Reason::CredentialExpired));
+        }
+    }
+    if assertion.issuer().cap_at_assertion_expiry {
+        expires_at = expires_at.min(Timestamp::from_seconds(assertion.expires_at().seconds()));
+    }
+    if expires_at.seconds() <= now.seconds() {
+        return Err(MintError::Over("assertion", Reason::Expired));
+    }
+    Ok(expires_at)
 }
 
 impl AdminGrant {

@@ -69,7 +69,7 @@ pub fn field<'p>(condition: &Condition<'_>, profile: &'p Profile) -> Option<&'p 
 
 fn holds(field: &Field, test: &Test<'_>, claims: &Claims) -> Result<(), Miss> {
     let held = match (&field.check, test) {
-        (Check::Equals(equals), Test::Text(text)) => equal(equals, text, claims)?,
+        (Check::Equals(equals), Test::Text(wanted)) => equal(equals, wanted, claims)?,
         (Check::Flag(claim), Test::True) => claim.truth(claims)?,
         (Check::File(check), Test::File(name)) => file(check, name, claims)?,
         (Check::ReusableFile(check), Test::SameRepository) => {

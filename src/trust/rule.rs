@@ -229,7 +229,6 @@ fn test<'a>(field: &Field, value: Option<&'a Value>) -> Option<Test<'a>> {
         }),
         // A file of another repository is never meant unless the rule says so.
         Check::ReusableFile(_) => match value {
-            None => Some(Test::SameRepository),
             Some(Value::String(word)) if word == "any" => None,
             Some(Value::Object(called)) => {
                 let path = called.get("path").and_then(Value::as_str).unwrap_or_default();
@@ -239,7 +238,7 @@ fn test<'a>(field: &Field, value: Option<&'a Value>) -> Option<Test<'a>> {
                 };
                 Some(Test::Called { path, at })
             }
-            Some(_) => Some(Test::SameRepository),
+            None | Some(_) => Some(Test::SameRepository),
         },
     }
 }

@@ -215,18 +215,21 @@ fn is_public_v4(ip: Ipv4Addr) -> bool {
         || (a == 198 && (b == 18 || b == 19)))
 }
 
+/// The address behind a translator or a tunnel: NAT64 (RFC 6052) or 6to4 (RFC 3056).
+fn v4_behind(ip: Ipv6Addr) -> Option<Ipv4Addr> {
+    match ip.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => {
+            Some(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)))
+        }
+        _ => None,
+    }
+}
+
 fn is_public_v6(ip: Ipv6Addr) -> bool {
-    let segments = ip.segments();
-    let [a, b, c, d, e, f, g, h] = segments;
-    let v4 = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
-    if (a, b, c, d, e, f) == (0x64, 0xff9b, 0, 0, 0, 0) {
-        // NAT64: the address behind it counts.
-        return is_public_v4(v4(g, h));
+    if let Some(v4) = v4_behind(ip) {
+        return is_public_v4(v4);
     }
-    if a == 0x2002 {
-        // 6to4: likewise.
-        return is_public_v4(v4(b, c));
-    }
+    let [a, b, c, d, ..] = ip.segments();
     !(ip.is_loopback()
         || ip.is_unspecified()
         || ip.is_multicast()
@@ -236,7 +239,7 @@ fn is_public_v6(ip: Ipv6Addr) -> bool {
         || (a, b) == (0x64, 0xff9b)
         || (a == 0x2001 && b < 0x200)
         || (a, b) == (0x2001, 0xdb8)
-        || (a, b, c, d, e, f) == (0, 0, 0, 0, 0, 0)
+        || matches!(ip.segments(), [0, 0, 0, 0, 0, 0, ..])
         || (a, b, c, d) == (0x100, 0, 0, 0))
 }
 

@@ -129,7 +129,7 @@ impl UpstreamKeys {
     /// One caller at a time for an issuer; whoever waited finds that it was done.
     async fn refresh_once(&self, issuer: &TrustedIssuer, forced: bool) -> Arc<Held> {
         let entry = self.cache.entry(issuer.id).and_compute_with(|present| async {
-            let present = present.map(|entry| entry.into_value()).filter(|held| held.version == issuer.version);
+            let present = present.map(moka::Entry::into_value).filter(|held| held.version == issuer.version);
             let now = self.clock.now();
             let cooling = |held: &Arc<Held>| now.seconds_since(held.attempted_at) < COOLDOWN;
             if !forced && present.as_ref().is_some_and(cooling) {

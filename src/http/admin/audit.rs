@@ -88,13 +88,14 @@ async fn filter(app: &App, query: &AuditQuery) -> Result<AuditFilter, Response> 
     // By id also for credentials that are gone.
     let credential = match &query.credential {
         None => None,
-        Some(name) => match name.parse() {
-            Ok(id) => Some(id),
-            Err(_) => {
+        Some(name) => {
+            if let Ok(id) = name.parse() {
+                Some(id)
+            } else {
                 let stored = admin::find::<FederatedCredentialDocument>(app, name).await.map_err(rejected)?;
                 stored.id.parse().ok()
             }
-        },
+        }
     };
     Ok(AuditFilter { credential, principal: query.principal.clone(), outcome, since })
 }

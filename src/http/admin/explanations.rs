@@ -83,7 +83,7 @@ fn read(members: &Map<String, Value>) -> Result<Question, Vec<Problem>> {
         None => None,
         Some(Ok(details)) => Some(details),
         Some(Err(refusal)) => {
-            reader.problem("authorization_details", refusal.detail.unwrap_or_default());
+            reader.problem("authorization_details", refusal.detail.unwrap_or_default().into_string());
             None
         }
     };

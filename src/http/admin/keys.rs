@@ -23,7 +23,7 @@ use crate::store::{StoreError, StoredKey};
 pub async fn list(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     respond(async {
         guard(&app, &headers, Access::Read).await?;
-        Ok(shown(&app).await?)
+        shown(&app).await
     })
     .await
 }
@@ -32,22 +32,19 @@ pub async fn list(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
 pub async fn rotate(State(app): State<Arc<App>>, headers: HeaderMap, body: Bytes) -> Response {
     respond(async {
         let author = guard(&app, &headers, Access::Write).await?;
-        let algorithm = match body.is_empty() {
-            true => None,
-            false => algorithm(&document(&body)?)?,
-        };
+        let algorithm = if body.is_empty() { None } else { algorithm(&document(&body)?)? };
         let event = event(&author.subject, Outcome::Updated, "rotated", &app);
         let rotated = app.keys.rotate(&app.store, algorithm, app.clock.now(), Some(&event)).await;
         rotated.map_err(|error| rejected(error.into()))?;
-        Ok(shown(&app).await?)
+        shown(&app).await
     })
     .await
 }
 
-fn algorithm(members: &serde_json::Map<String, Value>) -> Result<Option<Algorithm>, Response> {
+fn algorithm(members: &serde_json::Map<String, Value>) -> Result<Option<Algorithm>, Problem> {
     let wrong = || {
         let problem = crate::trust::Problem::new("/algorithm", "is one of ES256, RS256, EdDSA, and the only member");
-        rejected(Rejected::Invalid(vec![problem]))
+        Problem::from(Rejected::Invalid(vec![problem]))
     };
     match (members.get("algorithm"), members.len()) {
         (None | Some(Value::Null), 0 | 1) if members.keys().all(|name| name == "algorithm") => Ok(None),

@@ -78,7 +78,7 @@ async fn list<D: Managed>(
         let after = query.cursor.as_deref().map(|cursor| {
             from_base64url(cursor)
                 .and_then(|bytes| String::from_utf8(bytes).ok())
-                .ok_or_else(|| bad_query("the cursor is not one of this list"))
+                .ok_or_else(|| invalid_query("the cursor is not one of this list"))
         });
         let principals = match (&author.principals, query.principal) {
             (_, Some(principal)) if author.may_act_for(&principal) => Some(vec![principal]),
@@ -109,9 +109,9 @@ async fn read<D: Managed>(State(app): State<Arc<App>>, Path(name): Path<String>,
 }
 
 /// An object of another principal is not there for a limited token.
-fn check_reader<D: Managed>(author: &Author, stored: &Stored<D>) -> Result<(), Response> {
+fn check_reader<D: Managed>(author: &Author, stored: &Stored<D>) -> Result<(), Problem> {
     let visible = stored.document.principal().is_none_or(|principal| author.may_act_for(principal));
-    if visible { Ok(()) } else { Err(rejected(Rejected::NotFound)) }
+    if visible { Ok(()) } else { Err(Rejected::NotFound.into()) }
 }
 
 async fn create<D: Managed>(
@@ -212,13 +212,17 @@ pub fn rejected(rejected: Rejected) -> Response {
 
 /// The answer to a query that cannot be read.
 pub fn bad_query(detail: &str) -> Response {
-    Problem::new(StatusCode::BAD_REQUEST, "invalid_query", detail).into_response()
+    invalid_query(detail).into_response()
+}
+
+fn invalid_query(detail: &str) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "invalid_query", detail)
 }
 
 /// Reads a body as one JSON object, strictly.
-pub fn document(body: &Bytes) -> Result<Map<String, Value>, Response> {
+pub fn document(body: &Bytes) -> Result<Map<String, Value>, Problem> {
     json::object(body, Limits::DOCUMENT)
-        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "invalid_json", error.to_string()).into_response())
+        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "invalid_json", error.to_string()))
 }
 
 fn object<D: Managed>(app: &App, status: StatusCode, stored: &Stored<D>) -> Response {
@@ -229,7 +233,7 @@ fn object<D: Managed>(app: &App, status: StatusCode, stored: &Stored<D>) -> Resp
     response
 }
 
-fn precondition(headers: &HeaderMap) -> Result<Precondition, Response> {
+fn precondition(headers: &HeaderMap) -> Result<Precondition, Problem> {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let mut precondition = Precondition::default();
     match text(IF_MATCH).map(str::trim) {
@@ -245,7 +249,7 @@ fn precondition(headers: &HeaderMap) -> Result<Precondition, Response> {
         None => {}
         Some("*") => precondition.absent = true,
         Some(_) => {
-            return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_header", "If-None-Match is *").into_response());
+            return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_header", "If-None-Match is *"));
         }
     }
     Ok(precondition)

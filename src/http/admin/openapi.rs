@@ -1,4 +1,4 @@
-//! The description of the admin API (OpenAPI 3.1), put together from the types that are served.
+//! The description of the admin API (`OpenAPI` 3.1), put together from the types that are served.
 
 use std::sync::Arc;
 

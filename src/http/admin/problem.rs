@@ -54,6 +54,12 @@ impl Problem {
     }
 }
 
+impl From<Problem> for Response {
+    fn from(problem: Problem) -> Self {
+        problem.into_response()
+    }
+}
+
 impl From<Rejected> for Problem {
     fn from(rejected: Rejected) -> Self {
         let detail = rejected.to_string();

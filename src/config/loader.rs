@@ -1,0 +1,305 @@
+//! Reads file and environment into a [`Config`]: every key is asked for once, and what nobody asked for is refused.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use carnet_jose::Algorithm;
+use figment::Figment;
+use figment::providers::{Format as _, Serialized, Toml};
+use figment::value::{Dict, Value};
+use serde::de::DeserializeOwned;
+
+use super::{
+    Config, ConfigError, DatabaseUrl, EncryptionKeySource, LogConfig, OwnUrls, RateLimits, ServerConfig, TokenConfig,
+};
+
+/// Variables that begin with `CARNET_` and are no configuration keys.
+const OTHER_VARIABLES: [&str; 3] = ["TOKEN", "CONFIG", "REQUIRE_ALL"];
+
+impl Config {
+    /// Reads the file, if one is named, and the process's environment.
+    pub fn load(file: Option<&Path>) -> Result<Self, Vec<ConfigError>> {
+        #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+        let environment = std::env::vars();
+        Self::from_sources(file, environment)
+    }
+
+    /// Reads the file, if one is named, and these variables.
+    pub fn from_sources(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, Vec<ConfigError>> {
+        let mut figment = Figment::new();
+        if let Some(path) = file {
+            if let Err(error) = std::fs::metadata(path) {
+                return Err(vec![ConfigError { key: path.display().to_string(), detail: error.to_string() }]);
+            }
+            figment = figment.merge(Toml::file_exact(path));
+        }
+        for (name, value) in environment {
+            let Some(name) = name.strip_prefix("CARNET_").filter(|name| !OTHER_VARIABLES.contains(name)) else {
+                continue;
+            };
+            let key = name.to_ascii_lowercase().replace("__", ".");
+            let value: Value = value.parse().unwrap_or_else(|_| Value::from(value.clone()));
+            figment = figment.merge(Serialized::default(&key, value));
+        }
+        Loader { figment, errors: Vec::new(), known: Vec::new() }.load()
+    }
+}
+
+struct Loader {
+    figment: Figment,
+    errors: Vec<ConfigError>,
+    known: Vec<&'static str>,
+}
+
+impl Loader {
+    fn load(mut self) -> Result<Config, Vec<ConfigError>> {
+        let server = self.server();
+        let issuer = self.value::<String>("issuer").unwrap_or_else(|| format!("http://{}", server.listen));
+        let own = OwnUrls::new(&issuer, server.listen).map_err(|detail| self.error("issuer", detail)).ok();
+        let data_dir = self.value("data_dir").unwrap_or_else(|| PathBuf::from("./carnet-data"));
+        let database_url = self.database_url(&data_dir);
+        let tokens = self.tokens();
+        let log = LogConfig {
+            format: self.value("log.format").unwrap_or_default(),
+            level: self.value("log.level").unwrap_or_else(|| "info".to_owned()),
+        };
+        let rate_limits = self.rate_limits();
+        let encryption_key = self.encryption_key(&data_dir);
+        let profiles_dir = self.value("profiles_dir");
+        let audit_retention_days = self.in_range("audit.retention_days", 1, 36_500, 400);
+        let allow_http_loopback = self.value("insecure.allow_http_loopback").unwrap_or(false);
+        self.refuse_unknown_keys();
+        match own {
+            Some(own) if self.errors.is_empty() => Ok(Config {
+                own,
+                server,
+                database_url,
+                data_dir,
+                profiles_dir,
+                log,
+                tokens,
+                encryption_key,
+                audit_retention_days,
+                rate_limits,
+                allow_http_loopback,
+            }),
+            _ => Err(self.errors),
+        }
+    }
+
+    fn server(&mut self) -> ServerConfig {
+        ServerConfig {
+            listen: self.parsed("server.listen").unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
+            metrics_listen: self.parsed("server.metrics_listen"),
+            trusted_proxies: self.value("server.trusted_proxies").unwrap_or_default(),
+        }
+    }
+
+    fn tokens(&mut self) -> TokenConfig {
+        let signing_algorithm = self.value::<String>("tokens.signing_algorithm").unwrap_or_else(|| "ES256".to_owned());
+        let signing_algorithm = if let Ok(algorithm @ (Algorithm::ES256 | Algorithm::RS256 | Algorithm::EdDSA)) =
+            signing_algorithm.parse()
+        {
+            algorithm
+        } else {
+            self.error("tokens.signing_algorithm", "is one of ES256, RS256, EdDSA".to_owned());
+            Algorithm::ES256
+        };
+        TokenConfig {
+            lifetime_seconds: i64::from(self.in_range("tokens.lifetime_seconds", 60, 3600, 900)),
+            signing_algorithm,
+        }
+    }
+
+    fn rate_limits(&mut self) -> RateLimits {
+        RateLimits {
+            refusals_per_minute_per_address: self.in_range(
+                "rate_limits.refusals_per_minute_per_address",
+                0,
+                1_000_000,
+                300,
+            ),
+            tokens_per_minute_per_credential: self.in_range(
+                "rate_limits.tokens_per_minute_per_credential",
+                0,
+                1_000_000,
+                600,
+            ),
+            tokens_per_minute_per_trusted_issuer: self.in_range(
+                "rate_limits.tokens_per_minute_per_trusted_issuer",
+                0,
+                1_000_000,
+                0,
+            ),
+        }
+    }
+
+    fn error(&mut self, key: &str, detail: String) {
+        self.errors.push(ConfigError { key: key.to_owned(), detail });
+    }
+
+    /// The value of a key, unless it is absent.
+    fn value<T: DeserializeOwned>(&mut self, key: &'static str) -> Option<T> {
+        self.known.push(key);
+        let value = self.figment.find_value(key).ok()?;
+        match value.deserialize() {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.error(key, error.to_string());
+                None
+            }
+        }
+    }
+
+    fn parsed<T: std::str::FromStr>(&mut self, key: &'static str) -> Option<T>
+    where
+        T::Err: std::fmt::Display,
+    {
+        let text: String = self.value(key)?;
+        text.parse().map_err(|error| self.error(key, format!("`{text}`: {error}"))).ok()
+    }
+
+    fn in_range(&mut self, key: &'static str, least: u32, most: u32, default: u32) -> u32 {
+        let value = self.value(key).unwrap_or(default);
+        if !(least..=most).contains(&value) {
+            self.error(key, format!("is a whole number from {least} to {most}"));
+        }
+        value
+    }
+
+    fn database_url(&mut self, data_dir: &Path) -> DatabaseUrl {
+        let default = DatabaseUrl(format!("sqlite://{}", data_dir.join("carnet.db").display()));
+        match self.value::<String>("database.url").map(|url| url.parse()) {
+            None => default,
+            Some(Ok(url)) => url,
+            Some(Err(detail)) => {
+                self.error("database.url", detail.to_owned());
+                default
+            }
+        }
+    }
+
+    fn encryption_key(&mut self, data_dir: &Path) -> EncryptionKeySource {
+        let given = self.value::<String>("keys.encryption_key");
+        let file = self.value::<PathBuf>("keys.encryption_key_file");
+        match (given, file) {
+            (Some(_), Some(_)) => {
+                let detail = "cannot be given together with keys.encryption_key_file".to_owned();
+                self.error("keys.encryption_key", detail);
+                EncryptionKeySource::Generated(data_dir.join("encryption.key"))
+            }
+            (Some(key), None) => EncryptionKeySource::Given(key.into()),
+            (None, Some(file)) => EncryptionKeySource::File(file),
+            (None, None) => EncryptionKeySource::Generated(data_dir.join("encryption.key")),
+        }
+    }
+
+    fn refuse_unknown_keys(&mut self) {
+        let given: Dict = self.figment.extract().unwrap_or_default();
+        if let Err(error) = self.figment.extract::<Dict>() {
+            self.error("configuration", error.to_string());
+        }
+        let mut found = BTreeSet::new();
+        leaves("", &given, &mut found);
+        let unknown: Vec<String> = found.into_iter().filter(|key| !self.known.contains(&key.as_str())).collect();
+        for key in unknown {
+            let near = self.known.iter().filter(|known| known.split('.').next() == key.split('.').next());
+            let near = near.copied().collect::<Vec<_>>().join(", ");
+            let hint = if near.is_empty() { String::new() } else { format!("; in this section there are {near}") };
+            self.error(&key, format!("is not a configuration key{hint}"));
+        }
+    }
+}
+
+fn leaves(prefix: &str, dict: &Dict, found: &mut BTreeSet<String>) {
+    for (name, value) in dict {
+        let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+        match value {
+            Value::Dict(_, inner) if !inner.is_empty() => leaves(&key, inner, found),
+            _ => {
+                found.insert(key);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from_env(variables: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::from_sources(None, variables).map_err(|errors| errors.iter().map(ToString::to_string).collect())
+    }
+
+    fn from_file(text: &str) -> Result<Config, Vec<String>> {
+        let path = std::env::temp_dir().join(format!("carnet-{}.toml", uuid::Uuid::from_bytes(crate::ids::random())));
+        std::fs::write(&path, text).unwrap();
+        let config = Config::from_sources(Some(&path), []);
+        std::fs::remove_file(&path).unwrap();
+        config.map_err(|errors| errors.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn nothing_at_all_is_a_configuration() {
+        let config = from_env(&[("HOME", "x"), ("CARNET_TOKEN", "secret"), ("CARNET_REQUIRE_ALL", "1")]).unwrap();
+        assert_eq!(config.own.issuer(), "http://127.0.0.1:8080");
+        assert_eq!(config.database_url.as_str(), "sqlite://./carnet-data/carnet.db");
+        assert_eq!(config.tokens.lifetime_seconds, 900);
+        assert!(matches!(config.encryption_key, EncryptionKeySource::Generated(_)));
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file() {
+        let path = std::env::temp_dir().join(format!("carnet-{}.toml", uuid::Uuid::from_bytes(crate::ids::random())));
+        std::fs::write(&path, "issuer = \"https://a.test\"\n[server]\nlisten = \"0.0.0.0:1\"\n").unwrap();
+        let environment = [("CARNET_SERVER__LISTEN".to_owned(), "0.0.0.0:2".to_owned())];
+        let config = Config::from_sources(Some(&path), environment).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(config.server.listen.port(), 2);
+        assert_eq!(config.own.issuer(), "https://a.test");
+    }
+
+    #[test]
+    fn every_error_is_reported_at_once() {
+        let errors = from_file(
+            "issuer = \"http://as.test\"\nsurprise = 1\n[server]\nlisten = \"nowhere\"\nlisen = \"x\"\n\
+             [tokens]\nlifetime_seconds = 5\nsigning_algorithm = \"HS256\"\n[database]\nurl = \"mysql://x\"\n\
+             [log]\nformat = \"xml\"\n[keys]\nencryption_key = \"a\"\nencryption_key_file = \"b\"\n",
+        )
+        .unwrap_err();
+        for key in [
+            "issuer:",
+            "surprise:",
+            "server.listen:",
+            "server.lisen:",
+            "tokens.lifetime_seconds:",
+            "tokens.signing_algorithm:",
+            "database.url:",
+            "log.format:",
+            "keys.encryption_key:",
+        ] {
+            assert_eq!(errors.iter().filter(|error| error.starts_with(key)).count(), 1, "{key} in {errors:#?}");
+        }
+        assert!(errors.iter().any(|error| error.contains("server.lisen") && error.contains("server.listen")));
+        assert_eq!(errors.len(), 9, "{errors:#?}");
+    }
+
+    #[test]
+    fn broken_files_are_errors() {
+        assert!(from_file("issuer = ").is_err());
+        assert!(Config::from_sources(Some(Path::new("/nonexistent/carnet.toml")), []).is_err());
+        assert!(from_env(&[("CARNET_SURPRISE", "1")]).is_err());
+        assert!(from_env(&[("CARNET_SERVER__TRUSTED_PROXIES", "[\"10.0.0.0/8\"]")]).is_ok());
+    }
+
+    #[test]
+    fn database_urls_are_not_printed() {
+        let config = from_env(&[("CARNET_DATABASE__URL", "postgres://u:secret@h/d")]).unwrap();
+        assert!(!format!("{config:?}").contains("secret"));
+    }
+}

@@ -1,0 +1,186 @@
+//! Reads the document of a trusted issuer, member by member, with every mistake reported.
+
+use std::sync::Arc;
+
+use carnet_jose::{Algorithm, KeySet};
+use ipnet::IpNet;
+use serde_json::{Map, Value};
+use url::Url;
+
+use super::TrustedIssuerDocument;
+use super::url::{check_https, check_issuer};
+use crate::objects::ReadContext;
+use crate::objects::reader::Reader;
+use crate::profile::{Profile, Replay};
+use crate::trust::{KeySource, Problem, glob_matches};
+
+/// Types of tokens that are for something else and are never assertions (decision D-10).
+const OTHER_TYPES: [&str; 8] = [
+    "at+jwt",
+    "dpop+jwt",
+    "oauth-id-jag+jwt",
+    "txntoken+jwt",
+    "secevent+jwt",
+    "logout+jwt",
+    "token-introspection+jwt",
+    "client-authentication+jwt",
+];
+
+/// Members of the outside contract that later versions bring, with the values that mean nothing new.
+const LATER: [(&str, &[&str]); 6] = [
+    ("grants", &["[\"jwt-bearer\"]", "[\"jwt-bearer\",\"token-exchange\"]"]),
+    ("trust_domain", &[]),
+    ("subject_domain", &[]),
+    ("issuer_claim", &[]),
+    ("accept_string_booleans", &["false"]),
+    ("skip_email_verification", &["false"]),
+];
+
+/// Reads a document.
+pub(super) fn read(
+    given: &Map<String, Value>,
+    context: ReadContext<'_>,
+) -> Result<TrustedIssuerDocument, Vec<Problem>> {
+    let mut reader = Reader::new(given);
+    for (name, neutral) in LATER {
+        reader.later(name, neutral);
+    }
+    let profile_name = reader.required_text("profile");
+    let profile = context.profiles.get(&profile_name);
+    if profile.is_none() && !profile_name.is_empty() {
+        let known = context.profiles.names().collect::<Vec<_>>().join(", ");
+        reader.problem("profile", format!("there is no profile of this name; there are {known}"));
+    }
+    let issuer = reader.required_text("issuer");
+    if !issuer.is_empty()
+        && let Err(detail) = check_issuer(&issuer, context)
+    {
+        reader.problem("issuer", detail);
+    }
+    let algorithms = algorithms(&mut reader);
+    let document = TrustedIssuerDocument {
+        keys: keys(&mut reader, algorithms.as_deref(), context),
+        audiences: audiences(&mut reader, "audiences", profile),
+        extra_audiences: audiences(&mut reader, "extra_audiences", profile),
+        algorithms,
+        types: types(&mut reader),
+        max_assertion_lifetime_seconds: reader.integer("max_assertion_lifetime_seconds", 1..=86_400),
+        leeway_seconds: reader.integer("leeway_seconds", 0..=60),
+        cap_at_assertion_expiry: reader.boolean("cap_at_assertion_expiry"),
+        replay: replay(&mut reader),
+        replay_claim: reader.text("replay_claim"),
+        banned_events: reader.texts("banned_events"),
+        ca_pem: reader.parsed("ca_pem", |pem| match reqwest::Certificate::from_pem_bundle(pem.as_bytes()) {
+            Ok(found) if !found.is_empty() => Ok(pem.to_owned()),
+            _ => Err("is one or more certificates in PEM"),
+        }),
+        allow_private: networks(&mut reader),
+        owner: reader.name("owner"),
+        enabled: reader.boolean("enabled").unwrap_or(true),
+        profile: profile_name,
+        issuer,
+    };
+    if document.audiences.as_ref().is_some_and(Vec::is_empty) {
+        reader.problem("audiences", "names at least one");
+    }
+    let accepted = document.accepted_audiences(context);
+    if document.extra_audiences.iter().flatten().any(|extra| accepted.contains(extra)) {
+        reader.problem("extra_audiences", "repeats an accepted audience");
+    }
+    reader.finish(document)
+}
+
+fn keys(reader: &mut Reader<'_>, algorithms: Option<&[Algorithm]>, context: ReadContext<'_>) -> Option<KeySource> {
+    let value = reader.value("keys")?;
+    let source = match serde_json::from_value::<KeySource>(value.clone()) {
+        Ok(source) => source,
+        Err(error) => {
+            reader.problem(
+                "keys",
+                format!("is {{\"source\": \"discovery\"}}, jwks_uri with uri, or static with jwks: {error}"),
+            );
+            return None;
+        }
+    };
+    match &source {
+        KeySource::Discovery => {}
+        KeySource::JwksUri { uri } => {
+            let checked = Url::parse(uri).map_err(|error| error.to_string()).and_then(|url| check_https(&url, context));
+            if let Err(detail) = checked {
+                reader.problem("keys/uri", detail);
+            }
+        }
+        KeySource::Static { jwks } => {
+            let allowed = algorithms.unwrap_or(&Algorithm::ALL);
+            match KeySet::parse(jwks.to_string().as_bytes(), allowed) {
+                Ok(set) if set.has_private_members() => reader.problem("keys/jwks", "holds a private key"),
+                Ok(set) if set.is_empty() => {
+                    let why = set.unusable().join("; ");
+                    reader.problem("keys/jwks", format!("holds no key that can be used: {why}"));
+                }
+                Ok(_) => {}
+                Err(error) => reader.problem("keys/jwks", error.to_string()),
+            }
+        }
+    }
+    Some(source)
+}
+
+fn algorithms(reader: &mut Reader<'_>) -> Option<Vec<Algorithm>> {
+    let names = reader.texts("algorithms")?;
+    let algorithms: Result<Vec<Algorithm>, _> = names.iter().map(|name| name.parse()).collect();
+    match &algorithms {
+        Ok(list) if list.is_empty() => reader.problem("algorithms", "names at least one"),
+        Ok(_) => {}
+        Err(error) => reader.problem("algorithms", error.to_string()),
+    }
+    algorithms.ok()
+}
+
+fn audiences(reader: &mut Reader<'_>, name: &'static str, profile: Option<&Arc<Profile>>) -> Option<Vec<String>> {
+    let audiences = reader.texts(name)?;
+    let platform = |audience: &&String| {
+        profile.is_some_and(|profile| profile.platform_audiences.iter().any(|pattern| glob_matches(pattern, audience)))
+    };
+    if let Some(audience) = audiences.iter().find(platform) {
+        let detail = format!("`{audience}` is an audience of the platform's own services, which others accept too");
+        reader.problem(name, detail);
+    }
+    if audiences.iter().any(|audience| audience.len() > 1024 || audience.contains(char::is_control)) {
+        reader.problem(name, "holds an audience that is too long or has control characters");
+    }
+    Some(audiences)
+}
+
+fn types(reader: &mut Reader<'_>) -> Option<Vec<String>> {
+    let types = reader.texts("types")?;
+    if types.is_empty() {
+        reader.problem("types", "names at least one; a token without typ counts as JWT");
+    }
+    let other = |typ: &&String| {
+        let typ = typ.to_ascii_lowercase();
+        OTHER_TYPES.contains(&typ.strip_prefix("application/").unwrap_or(&typ))
+    };
+    if let Some(typ) = types.iter().find(other) {
+        reader.problem("types", format!("`{typ}` is the type of tokens that are no assertions"));
+    }
+    Some(types)
+}
+
+fn replay(reader: &mut Reader<'_>) -> Option<Replay> {
+    let value = reader.value("replay")?;
+    let replay = serde_json::from_value(value.clone()).ok();
+    if replay.is_none() {
+        reader.problem("replay", "is one of required, jti_or_token_hash, off");
+    }
+    replay
+}
+
+fn networks(reader: &mut Reader<'_>) -> Option<Vec<IpNet>> {
+    let texts = reader.texts("allow_private")?;
+    let networks: Result<Vec<IpNet>, _> = texts.iter().map(|text| text.parse()).collect();
+    if networks.is_err() {
+        reader.problem("allow_private", "is a list of networks, for example 10.0.0.0/8");
+    }
+    networks.ok()
+}

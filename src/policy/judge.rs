@@ -1,0 +1,54 @@
+//! The verdict on a case, by the checks of the token endpoint in their order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::CaseVerdict;
+use super::case::Case;
+use super::setting::{OWN, Setting, invalid};
+use crate::clock::Timestamp;
+use crate::config::OwnUrls;
+use crate::objects::ReadContext;
+use crate::principal::entitle;
+use crate::profile::{Profile, Profiles};
+use crate::reason::Reason;
+use crate::refusal::Refusal;
+use crate::trust::match_credentials;
+
+/// Judges a case.
+pub fn judge(case: &Case, profiles: &Profiles) -> CaseVerdict {
+    match verdict(case, profiles) {
+        Ok(()) => CaseVerdict::Allow,
+        Err(refusal) => CaseVerdict::Deny(refusal.reason),
+    }
+}
+
+fn verdict(case: &Case, profiles: &Profiles) -> Result<(), Refusal> {
+    let own = OwnUrls::new(OWN, SocketAddr::from(([127, 0, 0, 1], 0))).map_err(invalid)?;
+    let read = ReadContext { profiles, own: &own, allow_http_loopback: false, token_lifetime_seconds: 900 };
+    let profile = profile(case, profiles)?;
+    let setting = Setting { case, profile, read };
+    let snapshot = setting.snapshot()?;
+    let now = Timestamp::from_seconds(case.policy.context.now);
+    let (issuer, claims, assessed) = setting.assertion(&snapshot, now)?;
+    let report = match_credentials(&snapshot, &issuer, &claims, now);
+    if report.matching().next().is_none() {
+        let closest = report.closest().and_then(|candidate| candidate.reason(&issuer.profile));
+        return Err(closest.unwrap_or(Reason::NoMatchingCredential).into());
+    }
+    let entitlement = entitle(&report, &snapshot, &issuer, &claims, &setting.request())?;
+    if setting.was_used(&snapshot, &issuer, &assessed) {
+        return Err(Reason::Replay.into());
+    }
+    setting.registry_decides(&entitlement, &issuer)
+}
+
+fn profile(case: &Case, profiles: &Profiles) -> Result<Arc<Profile>, Refusal> {
+    let name = match case.provider.as_str() {
+        "github" => "github-actions",
+        "gitlab" => "gitlab-ci",
+        "template-ci" => "ci-template",
+        name => name,
+    };
+    profiles.get(name).cloned().ok_or_else(|| invalid(format!("there is no profile {name}")))
+}

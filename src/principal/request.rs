@@ -1,0 +1,43 @@
+//! What a request asks for: resource servers (RFC 8707), a principal, a scope, details (RFC 9396).
+
+use serde::Deserialize;
+
+use crate::token::ScopeSet;
+
+/// What a request asks for beside presenting an assertion.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AccessRequest {
+    /// The resource servers it names (RFC 8707).
+    pub resources: Vec<String>,
+    /// The name of the principal whose rules are meant.
+    pub principal: Option<String>,
+    /// The scope it wants.
+    pub scope: Option<ScopeSet>,
+    /// The details it wants (RFC 9396).
+    pub details: Option<Vec<DetailRequest>>,
+}
+
+/// One requested entry of `authorization_details`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DetailRequest {
+    /// The type; only [`DETAIL_TYPE`](carnet_resource_server::DETAIL_TYPE) is known.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The actions.
+    pub actions: Vec<String>,
+    /// Package names, or patterns equal to permitted ones.
+    pub packages: Vec<String>,
+    /// The owner, by name.
+    #[serde(default)]
+    pub owner: Option<String>,
+    /// The version.
+    #[serde(default)]
+    pub version: Option<String>,
+    /// The artifact, as `sha256:…`.
+    #[serde(default)]
+    pub digest: Option<String>,
+    /// The resource servers.
+    #[serde(default)]
+    pub locations: Option<Vec<String>>,
+}

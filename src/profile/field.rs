@@ -1,0 +1,130 @@
+//! The fields of `match`, and the kinds of checks by which they read the claims.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::{ClaimSpec, Template};
+use crate::reason::Reason;
+
+/// What a field says of the workload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// What it does or where it runs.
+    #[default]
+    Condition,
+    /// Its name, which somebody else may have tomorrow.
+    Name,
+    /// Its immutable id.
+    Id,
+}
+
+/// One field of `match`.
+#[derive(Debug)]
+pub struct Field {
+    /// Its name.
+    pub name: String,
+    /// The setting of another field that chooses this check.
+    pub when: Option<(String, String)>,
+    /// What it says of the workload.
+    pub role: Role,
+    /// For a name: the positions of the id fields that tell the same.
+    pub ids: Vec<usize>,
+    /// The reason when it does not hold.
+    pub mismatch: Reason,
+    /// The reason when the claim is absent.
+    pub missing: Reason,
+    /// How it reads the claims.
+    pub check: Check,
+}
+
+/// The kinds of checks.
+#[derive(Debug)]
+pub enum Check {
+    /// The claim is the value, or one of several, or fits a glob.
+    Equals(Equals),
+    /// The claim is true.
+    Flag(Arc<ClaimSpec>),
+    /// No check by itself: it chooses between checks of another field.
+    Choice {
+        /// The settings.
+        values: Vec<String>,
+        /// The setting where the rule has none.
+        default: String,
+    },
+    /// The claim is prefix, file, `@` and a revision, compared whole and never split.
+    File(FileCheck),
+    /// The file that defines the job, which may be of another repository.
+    ReusableFile(ReusableFile),
+    /// The claim is a text with the version in it.
+    Version {
+        /// The claim.
+        claim: Arc<ClaimSpec>,
+        /// What every template begins with.
+        starts_with: String,
+    },
+    /// No check by itself: whether names are compared beside ids.
+    MatchNames,
+}
+
+/// See [`Check::Equals`].
+#[derive(Debug)]
+pub struct Equals {
+    /// The claim.
+    pub claim: Arc<ClaimSpec>,
+    /// Whether a glob may be given.
+    pub glob: bool,
+    /// Whether a list may be given, of which one value suffices.
+    pub list: bool,
+    /// What every value begins with.
+    pub starts_with: Option<String>,
+    /// Whether values are decimal numbers.
+    pub digits: bool,
+    /// What is taken off when a rule is saved.
+    pub paste: Paste,
+}
+
+/// See [`Check::File`].
+#[derive(Debug)]
+pub struct FileCheck {
+    /// The claim.
+    pub claim: Arc<ClaimSpec>,
+    /// What stands before the file.
+    pub prefix: Template,
+    /// What may stand after the `@`.
+    pub at: Vec<Revision>,
+    /// How file names end; none listed means any.
+    pub endings: Vec<String>,
+    /// What is taken off when a rule is saved.
+    pub paste: Paste,
+}
+
+/// See [`Check::ReusableFile`].
+#[derive(Debug)]
+pub struct ReusableFile {
+    /// The claim with file and ref.
+    pub claim: Arc<ClaimSpec>,
+    /// The claim with the commit of the file.
+    pub commit: Arc<ClaimSpec>,
+    /// What a file of the same repository begins with.
+    pub same_repository: Template,
+}
+
+/// What may stand after the `@` of a file.
+#[derive(Debug)]
+pub enum Revision {
+    /// The value of another claim, if it is not empty.
+    Claim(Arc<ClaimSpec>),
+    /// Anything that begins so.
+    StartsWith(String),
+}
+
+/// What people paste around a value.
+#[derive(Clone, Debug, Default)]
+pub struct Paste {
+    /// Beginnings.
+    pub prefixes: Vec<String>,
+    /// Ends.
+    pub suffixes: Vec<String>,
+}

@@ -1,0 +1,75 @@
+//! All profiles of a server: those that come with it, and those in the operator's folder.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Profile, ProfileError, compile};
+
+/// The profiles that come with the server: name and text of each file.
+const BUNDLED: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/profiles.rs"));
+
+/// All profiles of this server.
+#[derive(Debug)]
+pub struct Profiles(BTreeMap<String, Arc<Profile>>);
+
+impl Profiles {
+    /// The profiles that come with the server, and those in `folder`, which may not reuse a name.
+    pub fn load(folder: Option<&Path>) -> Result<Self, Vec<ProfileError>> {
+        let mut profiles = BTreeMap::new();
+        let mut errors = Vec::new();
+        let mut add = |name: &str, text: &str| match compile::compile(name, text) {
+            Ok(profile) if profiles.contains_key(name) => errors.push(profile.already_there()),
+            Ok(profile) => {
+                profiles.insert(name.to_owned(), Arc::new(profile));
+            }
+            Err(found) => errors.extend(found),
+        };
+        for (name, text) in BUNDLED {
+            add(name, text);
+        }
+        match folder.map(operator_files).transpose() {
+            Ok(files) => files.into_iter().flatten().for_each(|(name, text)| add(&name, &text)),
+            Err(error) => errors.push(error),
+        }
+        if errors.is_empty() { Ok(Self(profiles)) } else { Err(errors) }
+    }
+
+    /// The profile of this name.
+    pub fn get(&self, name: &str) -> Option<&Arc<Profile>> {
+        self.0.get(name)
+    }
+
+    /// The names of all profiles.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// All profiles.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Profile>> {
+        self.0.values()
+    }
+}
+
+impl Profile {
+    fn already_there(&self) -> ProfileError {
+        ProfileError { profile: self.name.clone(), detail: "a profile of this name comes with the server".to_owned() }
+    }
+}
+
+fn operator_files(folder: &Path) -> Result<Vec<(String, String)>, ProfileError> {
+    let failed = |error: std::io::Error| ProfileError {
+        profile: folder.display().to_string(),
+        detail: format!("cannot be read: {error}"),
+    };
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            files.push((name, std::fs::read_to_string(&path).map_err(failed)?));
+        }
+    }
+    files.sort();
+    Ok(files)
+}

@@ -1,0 +1,135 @@
+//! What becomes of each request of a batch: stale, replayed or issued; none of them touches the others.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use carnet_entity::consumed_assertion;
+use sea_orm::{ColumnTrait as _, DatabaseTransaction, DbErr, EntityTrait as _, QueryFilter as _};
+
+use super::{Committed, Issuance, rows};
+use crate::assertion::AssertionKey;
+use crate::clock::Timestamp;
+use crate::objects::Kind;
+use crate::store::{ChangeKind, StoreError, changes};
+
+/// What is written in one transaction, and what becomes of each request in it.
+pub(super) struct Batch<'a> {
+    issuances: &'a [&'a Issuance],
+    committed: Vec<Committed>,
+}
+
+impl<'a> Batch<'a> {
+    pub(super) fn new(issuances: &'a [&'a Issuance]) -> Self {
+        Self { issuances, committed: vec![Committed::Issued; issuances.len()] }
+    }
+
+    /// What became of the requests, in their order.
+    pub(super) fn into_committed(self) -> Vec<Committed> {
+        self.committed
+    }
+
+    /// Those that are still to be issued.
+    pub(super) fn issued(&self) -> impl Iterator<Item = &'a Issuance> {
+        self.issuances
+            .iter()
+            .zip(&self.committed)
+            .filter(|(_, committed)| **committed == Committed::Issued)
+            .map(|(issuance, _)| *issuance)
+    }
+
+    fn set(&mut self, at: usize, committed: Committed) {
+        if let Some(slot) = self.committed.get_mut(at) {
+            *slot = committed;
+        }
+    }
+
+    /// Nearly always nothing changed since the rules were matched, and one number says so for the whole batch.
+    pub(super) async fn set_aside_stale(&mut self, transaction: &DatabaseTransaction) -> Result<(), StoreError> {
+        let version = changes::version(transaction).await?;
+        let Some(oldest) = self.issuances.iter().map(|issuance| issuance.version).min().filter(|v| *v < version) else {
+            return Ok(());
+        };
+        let about = changes::about(transaction, oldest, version).await?;
+        for at in 0..self.issuances.len() {
+            let Some(issuance) = self.issuances.get(at).filter(|issuance| issuance.version < version) else {
+                continue;
+            };
+            // The changes are numbered from `oldest`; those the issuance has seen are skipped.
+            let seen = usize::try_from(issuance.version.saturating_sub(oldest)).unwrap_or(usize::MAX);
+            let touched = about.as_ref().is_none_or(|about| {
+                about.iter().skip(seen).any(|(kind, key)| issuance.dependencies.include(*kind, key))
+            });
+            if touched {
+                self.set(at, Committed::Stale);
+            }
+        }
+        Ok(())
+    }
+
+    /// Records the assertions as used: in the order of their keys, so that replicas cannot wait for each other in a circle.
+    pub(super) async fn consume(&mut self, transaction: &DatabaseTransaction) -> Result<(), DbErr> {
+        let mut first: BTreeMap<AssertionKey, (usize, Timestamp)> = BTreeMap::new();
+        for at in 0..self.issuances.len() {
+            let consumed = self.issuances.get(at).and_then(|issuance| issuance.consumed);
+            let Some((key, until)) = consumed.filter(|_| self.committed.get(at) == Some(&Committed::Issued)) else {
+                continue;
+            };
+            // Of several uses in one batch the first counts.
+            match first.entry(key) {
+                Entry::Occupied(_) => self.set(at, Committed::Replayed),
+                Entry::Vacant(entry) => {
+                    entry.insert((at, until));
+                }
+            }
+        }
+        if first.is_empty() {
+            return Ok(());
+        }
+        let inserted = rows::insert_consumed(transaction, &first).await?;
+        for (key, (at, _)) in first {
+            if !inserted.contains(key.as_bytes().as_slice()) {
+                self.set(at, Committed::Replayed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Pins ids where none are: all that a request needs, or none. Whoever comes second has to match again; its assertion is
+    /// not used up then.
+    pub(super) async fn pin(&mut self, transaction: &DatabaseTransaction) -> Result<(), StoreError> {
+        for (at, issuance) in self.issuances.iter().enumerate() {
+            if issuance.pins.is_empty() || self.committed.get(at) != Some(&Committed::Issued) {
+                continue;
+            }
+            if !rows::are_unpinned(transaction, &issuance.pins).await? {
+                self.give_back(transaction, at).await?;
+                continue;
+            }
+            for pin in &issuance.pins {
+                rows::set_pin(transaction, pin).await?;
+                let kind = ChangeKind::Object(Kind::FederatedCredential);
+                changes::record(transaction, kind, &pin.credential.to_string(), issuance.now).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing of this request remains, and those that came with the same assertion may try again as well.
+    async fn give_back(&mut self, transaction: &DatabaseTransaction, at: usize) -> Result<(), DbErr> {
+        self.set(at, Committed::Stale);
+        let Some((key, _)) = self.issuances.get(at).and_then(|issuance| issuance.consumed) else {
+            return Ok(());
+        };
+        consumed_assertion::Entity::delete_many()
+            .filter(consumed_assertion::Column::Key.eq(key.as_bytes().to_vec()))
+            .exec(transaction)
+            .await?;
+        for other in 0..self.issuances.len() {
+            let same = self.issuances.get(other).and_then(|issuance| issuance.consumed).is_some_and(|(k, _)| k == key);
+            if same && self.committed.get(other) == Some(&Committed::Replayed) {
+                self.set(other, Committed::Stale);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,74 @@
+//! The rows of an issuance: used assertions and pins.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use carnet_entity::federated_credential;
+use sea_orm::sea_query::Expr;
+use sea_orm::{
+    ColumnTrait as _, ConnectionTrait as _, DatabaseTransaction, DbBackend, DbErr, EntityTrait as _, ExprTrait as _,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _, Statement, Value as DbValue,
+};
+use serde_json::Value;
+
+use super::Pin;
+use crate::assertion::AssertionKey;
+use crate::clock::Timestamp;
+use crate::store::placeholders::placeholders;
+
+/// Used assertions are forgotten in groups that end in the same so many seconds.
+const FORGET_TOGETHER_SECONDS: i64 = 600;
+
+/// Records assertions as used and says which of them were not before.
+pub(super) async fn insert_consumed(
+    transaction: &DatabaseTransaction,
+    wanted: &BTreeMap<AssertionKey, (usize, Timestamp)>,
+) -> Result<BTreeSet<Vec<u8>>, DbErr> {
+    let backend = transaction.get_database_backend();
+    let places = placeholders(backend, wanted.len(), 2);
+    // The two mean the same; SQLite keeps no journal for the first.
+    let sql = match backend {
+        DbBackend::Sqlite => {
+            format!("INSERT OR IGNORE INTO consumed_assertion (key, expires_at) VALUES {places} RETURNING key")
+        }
+        _ => {
+            format!(
+                "INSERT INTO consumed_assertion (key, expires_at) VALUES {places} ON CONFLICT DO NOTHING RETURNING key"
+            )
+        }
+    };
+    let values = wanted.iter().flat_map(|(key, (_, until))| -> [DbValue; 2] {
+        [key.as_bytes().to_vec().into(), rounded_up(*until).millis().into()]
+    });
+    let statement = Statement::from_sql_and_values(transaction.get_database_backend(), sql, values);
+    let rows = transaction.query_all_raw(statement).await?;
+    rows.iter().map(|row| row.try_get_by_index::<Vec<u8>>(0)).collect()
+}
+
+/// Rows that go together stand together, so that the index by time is written at its end and not all over.
+fn rounded_up(until: Timestamp) -> Timestamp {
+    let over = until.seconds().rem_euclid(FORGET_TOGETHER_SECONDS);
+    Timestamp::from_seconds(until.seconds()).plus_seconds(FORGET_TOGETHER_SECONDS.saturating_sub(over))
+}
+
+/// Whether none of these has pins, locking the rows so that it stays so.
+pub(super) async fn are_unpinned(transaction: &DatabaseTransaction, pins: &[Pin]) -> Result<bool, DbErr> {
+    let free = federated_credential::Entity::find()
+        .filter(federated_credential::Column::Id.is_in(pins.iter().map(|pin| pin.credential.0)))
+        .filter(federated_credential::Column::Pinned.is_null())
+        .order_by_asc(federated_credential::Column::Id)
+        .lock_exclusive()
+        .all(transaction)
+        .await?;
+    Ok(free.len() == pins.len())
+}
+
+pub(super) async fn set_pin(transaction: &DatabaseTransaction, pin: &Pin) -> Result<(), DbErr> {
+    federated_credential::Entity::update_many()
+        .col_expr(federated_credential::Column::Pinned, Expr::value(Value::Object(pin.ids.clone()).to_string()))
+        .col_expr(federated_credential::Column::PendingUntil, Expr::value(Option::<i64>::None))
+        .col_expr(federated_credential::Column::Version, Expr::col(federated_credential::Column::Version).add(1))
+        .filter(federated_credential::Column::Id.eq(pin.credential.0))
+        .exec(transaction)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,90 @@
+//! Who writes: takes what waits, puts it into one transaction, and tells each request what became of it.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use sea_orm::DbErr;
+use tokio::sync::{Mutex, mpsc};
+
+use super::batch::Batch;
+use super::{Committed, Issuance, Request};
+use crate::audit::AuditEvent;
+use crate::store::{Store, StoreError, audit};
+
+/// The most requests in one transaction.
+const BATCH: usize = 64;
+/// How often a transaction that lost against another one is tried.
+const ATTEMPTS: usize = 5;
+
+/// Writes batches until nobody hands in any more.
+pub(super) async fn work(store: Store, receiver: Arc<Mutex<mpsc::Receiver<Request>>>) {
+    let mut requests = Vec::with_capacity(BATCH);
+    loop {
+        // Held while waiting only: once something arrived, the next worker waits for what comes after it.
+        {
+            let mut receiver = receiver.lock().await;
+            if receiver.recv_many(&mut requests, 1).await == 0 {
+                return;
+            }
+            // Whoever is about to be ready shares the transaction. Where nobody is, this takes no time.
+            tokio::task::yield_now().await;
+            while requests.len() < BATCH
+                && let Ok(request) = receiver.try_recv()
+            {
+                requests.push(request);
+            }
+        }
+        metrics::histogram!("carnet_ledger_batch_size").record(f64::from(u32::try_from(requests.len()).unwrap_or(0)));
+        let issuances: Vec<&Issuance> = requests.iter().map(|request| &request.issuance).collect();
+        let outcome = write_with_retries(&store, &issuances).await.map_err(Arc::new);
+        if let Err(error) = &outcome {
+            tracing::error!(%error, requests = requests.len(), "tokens could not be recorded and were not issued");
+        }
+        for (at, request) in requests.drain(..).enumerate() {
+            let answer = match &outcome {
+                Ok(committed) => Ok(committed.get(at).copied().unwrap_or(Committed::Stale)),
+                Err(error) => Err(error.clone()),
+            };
+            // Whoever asked may be gone; the record stands all the same.
+            drop(request.answer.send(answer));
+        }
+    }
+}
+
+async fn write_with_retries(store: &Store, issuances: &[&Issuance]) -> Result<Vec<Committed>, StoreError> {
+    let mut attempt = 1;
+    loop {
+        match write(store, issuances).await {
+            Err(StoreError::Unavailable(error)) if attempt < ATTEMPTS && is_transient(&error) => {
+                attempt = attempt.saturating_add(1);
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Deadlock or serialisation failure: another transaction won, and the same work will succeed now.
+fn is_transient(error: &DbErr) -> bool {
+    let (DbErr::Exec(error) | DbErr::Query(error)) = error else {
+        return false;
+    };
+    match error {
+        sea_orm::RuntimeErr::SqlxError(error) => error
+            .as_database_error()
+            .and_then(|error| error.code().map(Cow::into_owned))
+            .is_some_and(|code| matches!(code.as_str(), "40P01" | "40001" | "5" | "517")),
+        sea_orm::RuntimeErr::Internal(_) => false,
+    }
+}
+
+async fn write(store: &Store, issuances: &[&Issuance]) -> Result<Vec<Committed>, StoreError> {
+    let transaction = store.begin().await?;
+    let mut batch = Batch::new(issuances);
+    batch.set_aside_stale(&transaction).await?;
+    batch.consume(&transaction).await?;
+    batch.pin(&transaction).await?;
+    let events: Vec<&AuditEvent> = batch.issued().map(|issuance| &issuance.event).collect();
+    audit::insert(&transaction, &events).await?;
+    transaction.commit().await?;
+    Ok(batch.into_committed())
+}

@@ -1,0 +1,222 @@
+//! Principals, trusted issuers, resource servers and clients: one table each, with the same life.
+
+use carnet_entity::{client, principal, resource_server, trusted_issuer};
+use sea_orm::sea_query::Condition;
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait as _, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _,
+};
+use serde_json::json;
+
+use super::{Filter, Persist, id, in_use, stored, taken};
+use crate::clock::Timestamp;
+use crate::ids::{ClientRowId, ResourceServerId, TrustedIssuerId};
+use crate::objects::{
+    AuthMethod, ClientDocument, Document as _, PrincipalDocument, ResourceServerDocument, Stored, TrustedIssuerDocument,
+};
+use crate::store::{StoreError, constraint, json as from_json};
+
+macro_rules! one_table {
+    ($document:ident, $entity:ident, id: $id:ty, $load:expr, $columns:expr) => {
+        impl Persist for $document {
+            async fn find(
+                connection: &impl ConnectionTrait,
+                name_or_id: &str,
+            ) -> Result<Option<Stored<Self>>, StoreError> {
+                let folded = name_or_id.to_ascii_lowercase();
+                let mut wanted = Condition::any().add($entity::Column::NameFolded.eq(folded));
+                if let Ok(id) = name_or_id.parse::<$id>() {
+                    wanted = wanted.add($entity::Column::Id.eq(id.0));
+                }
+                let rows = $entity::Entity::find().filter(wanted).all(connection).await?;
+                // The name of one may be the id of another: the name counts.
+                let by_name = |row: &&$entity::Model| row.name_folded == name_or_id.to_ascii_lowercase();
+                let row = rows.iter().find(by_name).or(rows.first()).cloned();
+                row.map($load).transpose()
+            }
+
+            async fn list(
+                connection: &impl ConnectionTrait,
+                after: Option<&str>,
+                limit: u64,
+                _: &Filter,
+            ) -> Result<Vec<Stored<Self>>, StoreError> {
+                let mut query = $entity::Entity::find().order_by_asc($entity::Column::NameFolded).limit(limit);
+                if let Some(after) = after {
+                    query = query.filter($entity::Column::NameFolded.gt(after));
+                }
+                query.all(connection).await?.into_iter().map($load).collect()
+            }
+
+            async fn insert(transaction: &DatabaseTransaction, object: &Stored<Self>) -> Result<(), StoreError> {
+                let row: $entity::ActiveModel = $columns(object)?;
+                $entity::Entity::insert(row)
+                    .exec_without_returning(transaction)
+                    .await
+                    .map_err(|error| constraint(error, &taken(Self::KIND), &in_use(Self::KIND)))?;
+                Ok(())
+            }
+
+            async fn update(
+                transaction: &DatabaseTransaction,
+                object: &Stored<Self>,
+                was: i64,
+            ) -> Result<(), StoreError> {
+                let row: $entity::ActiveModel = $columns(object)?;
+                let updated = $entity::Entity::update_many()
+                    .set(row)
+                    .filter($entity::Column::NameFolded.eq(object.name.to_ascii_lowercase()))
+                    .filter($entity::Column::Version.eq(was))
+                    .exec(transaction)
+                    .await
+                    .map_err(|error| constraint(error, &taken(Self::KIND), &in_use(Self::KIND)))?;
+                if updated.rows_affected == 0 { Err(StoreError::Changed) } else { Ok(()) }
+            }
+
+            async fn delete(
+                transaction: &DatabaseTransaction,
+                object: &Stored<Self>,
+                was: i64,
+            ) -> Result<(), StoreError> {
+                let deleted = $entity::Entity::delete_many()
+                    .filter($entity::Column::NameFolded.eq(object.name.to_ascii_lowercase()))
+                    .filter($entity::Column::Version.eq(was))
+                    .exec(transaction)
+                    .await
+                    .map_err(|error| constraint(error, &taken(Self::KIND), &in_use(Self::KIND)))?;
+                if deleted.rows_affected == 0 { Err(StoreError::Changed) } else { Ok(()) }
+            }
+
+            fn new_id(now: Timestamp) -> String {
+                <$id>::new(now).to_string()
+            }
+        }
+    };
+}
+
+/// The id of a principal is any text.
+struct PrincipalId(String);
+
+impl std::str::FromStr for PrincipalId {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        if text.is_empty() { Err(()) } else { Ok(Self(text.to_owned())) }
+    }
+}
+
+impl PrincipalId {
+    fn new(now: Timestamp) -> Self {
+        Self(format!("pr_{}", crate::ids::base32(crate::ids::new(now))))
+    }
+}
+
+impl std::fmt::Display for PrincipalId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+one_table!(
+    PrincipalDocument,
+    principal,
+    id: PrincipalId,
+    |row: principal::Model| {
+        let document = Self {
+            id: Some(row.id.clone()),
+            kind: row.kind.parse().map_err(|()| StoreError::Corrupt(format!("kind {}", row.kind)))?,
+            external_id: row.external_id,
+            display_name: row.display_name,
+            enabled: row.enabled,
+        };
+        Ok(stored(row.id, row.name, row.version, (row.created_at, row.updated_at), document))
+    },
+    |object: &Stored<Self>| -> Result<_, StoreError> {
+        Ok(principal::ActiveModel {
+            id: Set(object.id.clone()),
+            name: Set(object.name.clone()),
+            name_folded: Set(object.name.to_ascii_lowercase()),
+            kind: Set(object.document.kind.as_str().to_owned()),
+            external_id: Set(object.document.external_id.clone()),
+            display_name: Set(object.document.display_name.clone()),
+            enabled: Set(object.document.enabled),
+            version: Set(object.version),
+            created_at: Set(object.created_at.millis()),
+            updated_at: Set(object.updated_at.millis()),
+        })
+    }
+);
+
+one_table!(
+    TrustedIssuerDocument,
+    trusted_issuer,
+    id: TrustedIssuerId,
+    |row: trusted_issuer::Model| {
+        let document = from_json(&row.document)?;
+        let id = TrustedIssuerId(row.id).to_string();
+        Ok(stored(id, row.name, row.version, (row.created_at, row.updated_at), document))
+    },
+    |object: &Stored<Self>| -> Result<_, StoreError> {
+        Ok(trusted_issuer::ActiveModel {
+            id: Set(id::<TrustedIssuerId>(&object.id)?.0),
+            name: Set(object.name.clone()),
+            name_folded: Set(object.name.to_ascii_lowercase()),
+            issuer: Set(object.document.issuer.clone()),
+            owner: Set(object.document.owner.clone()),
+            enabled: Set(object.document.enabled),
+            document: Set(json!(object.document).to_string()),
+            version: Set(object.version),
+            created_at: Set(object.created_at.millis()),
+            updated_at: Set(object.updated_at.millis()),
+        })
+    }
+);
+
+one_table!(
+    ResourceServerDocument,
+    resource_server,
+    id: ResourceServerId,
+    |row: resource_server::Model| {
+        let document = from_json(&row.document)?;
+        let id = ResourceServerId(row.id).to_string();
+        Ok(stored(id, row.name, row.version, (row.created_at, row.updated_at), document))
+    },
+    |object: &Stored<Self>| -> Result<_, StoreError> {
+        Ok(resource_server::ActiveModel {
+            id: Set(id::<ResourceServerId>(&object.id)?.0),
+            name: Set(object.name.clone()),
+            name_folded: Set(object.name.to_ascii_lowercase()),
+            resource: Set(object.document.resource.clone()),
+            enabled: Set(object.document.enabled),
+            document: Set(json!(object.document).to_string()),
+            version: Set(object.version),
+            created_at: Set(object.created_at.millis()),
+            updated_at: Set(object.updated_at.millis()),
+        })
+    }
+);
+
+one_table!(
+    ClientDocument,
+    client,
+    id: ClientRowId,
+    |row: client::Model| {
+        let document = from_json(&row.document)?;
+        let id = ClientRowId(row.id).to_string();
+        Ok(stored(id, row.name, row.version, (row.created_at, row.updated_at), document))
+    },
+    |object: &Stored<Self>| -> Result<_, StoreError> {
+        let AuthMethod::None = object.document.auth_method;
+        Ok(client::ActiveModel {
+            id: Set(id::<ClientRowId>(&object.id)?.0),
+            name: Set(object.name.clone()),
+            name_folded: Set(object.name.to_ascii_lowercase()),
+            auth_method: Set("none".to_owned()),
+            enabled: Set(object.document.enabled),
+            document: Set(json!(object.document).to_string()),
+            version: Set(object.version),
+            created_at: Set(object.created_at.millis()),
+            updated_at: Set(object.updated_at.millis()),
+        })
+    }
+);

@@ -1,0 +1,72 @@
+//! The file that defines a job and may be of another repository: `called_workflow`.
+
+use serde_json::{Map, Value};
+
+use super::Problem;
+use super::values::{check_text, equal};
+use crate::profile::{ClaimSpec, Equals, Paste};
+
+/// The stored form of `called_workflow`.
+pub(super) fn called(value: &Value) -> Result<Value, Vec<Problem>> {
+    const FORM: &str = "is \"same-repo\", \"any\", or an object of path and either ref or sha";
+    let wrong = |pointer: &str, detail: &str| Problem::new(pointer, detail);
+    let called = match value {
+        Value::String(word) if word == "same-repo" || word == "any" => return Ok(value.clone()),
+        Value::Object(called) => called,
+        _ => return Err(vec![wrong("", FORM)]),
+    };
+    let given = |name: &str| called.get(name).filter(|value| !value.is_null());
+    let mut problems = Vec::new();
+    if called.keys().any(|name| !matches!(name.as_str(), "path" | "ref" | "sha"))
+        || given("ref").is_some() == given("sha").is_some()
+    {
+        problems.push(wrong("", FORM));
+    }
+    let mut stored = Map::new();
+    match given("path") {
+        Some(Value::String(path)) if is_workflow_path(path) => {
+            stored.insert("path".to_owned(), path.clone().into());
+        }
+        _ => problems.push(wrong("/path", "is owner/repository/.github/workflows/file")),
+    }
+    match given("sha") {
+        None => {}
+        Some(Value::String(sha)) if is_commit(sha) => {
+            stored.insert("sha".to_owned(), sha.to_ascii_lowercase().into());
+        }
+        Some(_) => problems.push(wrong("/sha", "is a full commit id of 40 or 64 hexadecimal digits")),
+    }
+    if let Some(reference) = given("ref") {
+        match called_ref(reference) {
+            Ok(reference) => {
+                stored.insert("ref".to_owned(), reference);
+            }
+            Err(detail) => problems.push(wrong("/ref", &detail)),
+        }
+    }
+    if problems.is_empty() { Ok(Value::Object(stored)) } else { Err(problems) }
+}
+
+/// A ref or a glob of refs, by the rules of any ref.
+fn called_ref(value: &Value) -> Result<Value, String> {
+    let claim = ClaimSpec::text_claim("ref");
+    let equals = Equals {
+        claim: claim.into(),
+        glob: true,
+        list: false,
+        starts_with: Some("refs/".to_owned()),
+        digits: false,
+        paste: Paste::default(),
+    };
+    equal(&equals, value, false)
+}
+
+fn is_workflow_path(path: &str) -> bool {
+    let mut segments = path.split('/');
+    let names = segments.by_ref().take(2).all(|name| !name.is_empty() && name.is_ascii());
+    names && check_text(path).is_ok() && segments.clone().count() >= 1 && segments.all(|segment| !segment.is_empty())
+}
+
+fn is_commit(text: &str) -> bool {
+    matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}

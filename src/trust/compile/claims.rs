@@ -1,0 +1,35 @@
+//! Conditions on claims that the profile has no field for: `claims`.
+
+use serde_json::Value;
+
+use super::values::check_text;
+use super::{Problem, escape};
+use crate::trust::rule::scalar;
+
+/// The stored form of `claims`.
+pub(super) fn claims(value: &Value) -> Result<Value, Vec<Problem>> {
+    let Value::Object(claims) = value else {
+        return Err(vec![Problem::new("", "is an object of claim names and values")]);
+    };
+    let mut problems = Vec::new();
+    for (name, value) in claims {
+        let scalars = |values: &[Value]| !values.is_empty() && values.iter().all(is_scalar);
+        let usable = match value {
+            Value::Array(values) => scalars(values),
+            Value::Object(matcher) => {
+                matcher.len() == 1 && matches!(matcher.get("any_of"), Some(Value::Array(values)) if scalars(values))
+            }
+            plain => is_scalar(plain),
+        };
+        if name.is_empty() || !usable {
+            let detail =
+                "is a string, a boolean, an integer, {\"any_of\": […]} or a list of them; there are no globs here";
+            problems.push(Problem::new(format!("/{}", escape(name)), detail));
+        }
+    }
+    if problems.is_empty() { Ok(value.clone()) } else { Err(problems) }
+}
+
+fn is_scalar(value: &Value) -> bool {
+    scalar(value).is_some() && value.as_str().is_none_or(|text| check_text(text).is_ok())
+}

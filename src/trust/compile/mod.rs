@@ -1,0 +1,305 @@
+//! Reads the `match` of a federated credential when it is saved: refuses what cannot be right or is open to strangers, and
+//! brings what people paste into one stored form. Claims are never brought into any form.
+
+mod called;
+mod claims;
+mod values;
+mod whole;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+pub use whole::{missing_ids, names_the_same};
+
+use crate::profile::{Check, Field, PinMode, Profile, Role};
+
+/// Something wrong with a document, at a place in it (RFC 9457; RFC 6901).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Problem {
+    /// Where: a JSON Pointer.
+    pub pointer: String,
+    /// What.
+    pub detail: String,
+}
+
+/// Something that is merely weak.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Warning {
+    /// A stable code.
+    pub code: String,
+    /// What, and what to do about it.
+    pub detail: String,
+}
+
+/// A `match` in its stored form.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Normalised {
+    /// The members.
+    pub matcher: Map<String, Value>,
+    /// What is weak about it.
+    pub warnings: Vec<Warning>,
+}
+
+impl Problem {
+    /// A problem at a JSON Pointer.
+    pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { pointer: pointer.into(), detail: detail.into() }
+    }
+}
+
+/// Reads a `match`; pointers in the problems are relative to it.
+pub fn normalise(profile: &Profile, given: &Map<String, Value>) -> Result<Normalised, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut matcher = Map::new();
+    for (name, value) in given.iter().filter(|(_, value)| !value.is_null()) {
+        let pointer = format!("/{}", escape(name));
+        let stored = match name.as_str() {
+            "claims" => claims::claims(value),
+            _ => match profile.fields_named(name).next() {
+                Some((_, field)) => member(profile, field, value),
+                None => Err(vec![Problem::new("", unknown_field(profile, name))]),
+            },
+        };
+        match stored {
+            Ok(stored) => {
+                matcher.insert(name.clone(), stored);
+            }
+            Err(found) => {
+                problems.extend(found.into_iter().map(|p| Problem::new(format!("{pointer}{}", p.pointer), p.detail)));
+            }
+        }
+    }
+    problems.extend(whole::whole(profile, &matcher, &problems));
+    if problems.is_empty() {
+        Ok(Normalised { warnings: whole::warnings(profile, &matcher), matcher })
+    } else {
+        Err(problems)
+    }
+}
+
+fn escape(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
+fn unknown_field(profile: &Profile, name: &str) -> String {
+    let mut known: Vec<&str> = profile.fields.iter().map(|field| field.name.as_str()).collect();
+    known.sort_unstable();
+    known.dedup();
+    format!("profile {} has no field `{name}`; its fields are {} and claims", profile.name, known.join(", "))
+}
+
+fn member(profile: &Profile, field: &Field, value: &Value) -> Result<Value, Vec<Problem>> {
+    let one = |result: Result<Value, String>| result.map_err(|detail| vec![Problem::new("", detail)]);
+    match &field.check {
+        Check::Equals(equals) => {
+            let plain_only = field.role == Role::Name && profile.pins != PinMode::Never;
+            one(values::equal(equals, value, plain_only))
+        }
+        Check::Flag(_) | Check::MatchNames => one(match value {
+            Value::Bool(_) => Ok(value.clone()),
+            _ => Err("is true or false".to_owned()),
+        }),
+        Check::Choice { values, .. } => one(match value {
+            Value::String(text) if values.contains(text) => Ok(value.clone()),
+            _ => Err(format!("is one of {}", values.join(", "))),
+        }),
+        Check::File(check) => one(values::file(check, value)),
+        Check::Version { starts_with, .. } => one(values::version(starts_with, value)),
+        Check::ReusableFile(_) => called::called(value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::profile::Profiles;
+
+    fn github(value: Value) -> Result<Normalised, Vec<Problem>> {
+        let profiles = Profiles::load(None).unwrap();
+        let mut given = json!({ "repository": "o/r", "workflow_file": "release.yml" });
+        for (name, value) in value.as_object().unwrap() {
+            given[name] = value.clone();
+        }
+        normalise(profiles.get("github-actions").unwrap(), given.as_object().unwrap())
+    }
+
+    fn stored(name: &str, value: Value) -> Value {
+        github(json!({ name: value })).unwrap().matcher[name].clone()
+    }
+
+    fn refused(name: &str, value: Value) -> String {
+        let problems = github(json!({ name: value.clone() })).expect_err(&format!("{name} {value}"));
+        let at = format!("/{name}");
+        problems.iter().find(|p| p.pointer.starts_with(&at)).unwrap_or_else(|| panic!("{problems:?}")).detail.clone()
+    }
+
+    #[test]
+    fn what_people_paste_is_brought_into_one_form() {
+        for pasted in [
+            "https://github.com/O/r",
+            "https://github.com/O/r/",
+            "https://github.com/O/r.git",
+            "git@github.com:O/r.git",
+            " O/r ",
+        ] {
+            assert_eq!(stored("repository", json!(pasted)), "O/r", "{pasted}");
+        }
+        for pasted in [".github/workflows/x.yml", "/.github/workflows/x.yml", "x.yml"] {
+            assert_eq!(stored("workflow_file", json!(pasted)), "x.yml", "{pasted}");
+        }
+        assert_eq!(stored("repository_id", json!(74)), "74");
+        assert_eq!(stored("repository_id", json!("74")), "74");
+        let sha = "A".repeat(40);
+        let called = json!({"path": "o/r/.github/workflows/p.yml", "sha": sha});
+        assert_eq!(stored("called_workflow", called)["sha"], "a".repeat(40));
+    }
+
+    #[test]
+    fn nuget_pol_3__names_with_a_byte_beyond_ascii_are_refused() {
+        assert!(refused("repository", json!("oсto/r")).contains("never match"));
+        assert!(refused("repository", json!("widgets")).contains("owner/name"));
+        assert!(refused("repository", json!("a/b/c")).contains("owner/name"));
+    }
+
+    #[test]
+    fn atk_134__unknown_fields_are_refused_with_the_known_ones() {
+        assert!(refused("ref_regex", json!("a|b")).contains("require_ref_protected"));
+        assert!(refused("Repository", json!("o/r")).contains("no field"));
+        let problems = github(json!({"a/b~": "x"})).unwrap_err();
+        assert_eq!(problems[0].pointer, "/a~1b~0");
+    }
+
+    #[test]
+    fn values_that_cannot_be_meant_are_refused() {
+        for (name, value) in [
+            ("repository", json!("")),
+            ("repository", json!(["o/r"])),
+            ("repository", json!({"any_of": ["o/r"]})),
+            ("repository", json!({"glob": "o/*"})),
+            ("repository_owner_id", json!("")),
+            ("repository_owner_id", json!("abc")),
+            ("repository_owner_id", json!(-1)),
+            ("repository_owner_id", json!(1.5)),
+            ("workflow_file", json!("release")),
+            ("workflow_file", json!(".yml")),
+            ("workflow_file", json!("ci/release.yml")),
+            ("workflow_file", json!(7)),
+            ("workflow_binding", json!("both")),
+            ("environment", json!("")),
+            ("environment", json!({"glob": "*"})),
+            ("environment", json!({"glob": "**"})),
+            ("environment", json!({"any_of": []})),
+            ("environment", json!({"any_of": [""]})),
+            ("environment", json!({"any_of": ["a"], "glob": "b"})),
+            ("environment", json!({"regex": "a"})),
+            ("environment", json!(["a"])),
+            ("environment", json!(true)),
+            ("ref", json!("main")),
+            ("ref", json!("refs/")),
+            ("ref", json!({"glob": "**"})),
+            ("ref", json!({"glob": "refs/*"})),
+            ("ref", json!({"glob": "refs/**"})),
+            ("ref", json!({"glob": "*refs/heads/x"})),
+            ("ref", json!({"glob": format!("refs/heads/{}", "a".repeat(256))})),
+            ("ref", json!("refs/heads/\u{0}")),
+            ("ref", json!(format!("refs/heads/{}", "a".repeat(1024)))),
+            ("ref_type", json!("commit")),
+            ("ref_type", json!({"glob": "t*"})),
+            ("ref_template", json!("refs/tags/release")),
+            ("ref_template", json!("refs/tags/{version}{version}")),
+            ("ref_template", json!("v{version}")),
+            ("ref_template", json!("refs/tags/*{version}")),
+            ("ref_template", json!("refs/tags/{version}-{other}")),
+            ("require_ref_protected", json!("true")),
+            ("match_names", json!("false")),
+            ("events", json!([])),
+            ("events", json!({"glob": "p*"})),
+            ("called_workflow", json!("other")),
+            ("called_workflow", json!({})),
+            ("called_workflow", json!({"path": "o/r/.github/workflows/p.yml"})),
+            (
+                "called_workflow",
+                json!({"path": "o/r/.github/workflows/p.yml", "ref": "refs/tags/v1", "sha": "a".repeat(40)}),
+            ),
+            ("called_workflow", json!({"path": "o/r", "ref": "refs/tags/v1"})),
+            ("called_workflow", json!({"path": "o//p.yml", "ref": "refs/tags/v1"})),
+            ("called_workflow", json!({"path": "o/r/p.yml", "ref": "v1"})),
+            ("called_workflow", json!({"path": "o/r/p.yml", "sha": "abc"})),
+            ("called_workflow", json!({"path": "o/r/p.yml", "sha": "g".repeat(40)})),
+            ("called_workflow", json!({"path": "o/r/p.yml", "ref": "refs/tags/v1", "x": 1})),
+            ("claims", json!("x")),
+            ("claims", json!({"a": {"glob": "x*"}})),
+            ("claims", json!({"a": []})),
+            ("claims", json!({"a": [[]]})),
+            ("claims", json!({"a": null})),
+            ("claims", json!({"a": ""})),
+            ("claims", json!({"a": 1.5})),
+            ("claims", json!({"a": 9_007_199_254_740_993_u64})),
+            ("claims", json!({"": "x"})),
+            ("claims", json!({"a": {"any_of": []}})),
+            ("claims", json!({"a": {"any_of": ["x"], "y": 1}})),
+        ] {
+            refused(name, value);
+        }
+    }
+
+    #[test]
+    fn values_that_can_be_meant_are_kept() {
+        for (name, value) in [
+            ("environment", json!({"glob": "prod-*"})),
+            ("environment", json!({"any_of": ["a", "b"]})),
+            ("environment", json!("prod/eu ü")),
+            ("ref", json!({"glob": "refs/heads/**"})),
+            ("ref", json!({"any_of": ["refs/heads/a", "refs/heads/b"]})),
+            ("ref_type", json!("tag")),
+            ("ref_template", json!("refs/tags/v{version}")),
+            ("events", json!(["push", "release"])),
+            ("events", json!("push")),
+            ("called_workflow", json!("any")),
+            ("called_workflow", json!({"path": "o/r/.github/workflows/p.yml", "ref": {"glob": "refs/tags/v*"}})),
+            ("claims", json!({"a": "x", "/b/c": true, "d": 7, "e": ["x"], "f": {"any_of": [1, "2"]}})),
+            ("workflow_file", json!("release%pypi.yml")),
+            ("match_names", json!(true)),
+        ] {
+            assert_eq!(stored(name, value.clone()), value);
+        }
+        // `null` is the same as leaving it out.
+        assert!(!github(json!({"environment": null})).unwrap().matcher.contains_key("environment"));
+    }
+
+    #[test]
+    fn nuget_pol_1__a_rule_that_is_open_to_strangers_is_refused() {
+        let missing = |value: Value| github(value).unwrap_err().iter().map(|p| p.detail.clone()).collect::<String>();
+        assert!(missing(json!({"repository": null})).contains("repository, repository_owner_id"));
+        assert!(missing(json!({"workflow_file": null})).contains("ref_template, subject"));
+        assert!(missing(json!({"workflow_file": null, "called_workflow": "any"})).contains("called_workflow.path"));
+        assert!(missing(json!({"repository": null, "subject": {"glob": "repo:o/*"}})).contains("anybody's jobs"));
+        assert!(github(json!({"repository": null, "repository_owner_id": "65"})).is_ok());
+        let called = json!({"path": "o/r/p.yml", "sha": "a".repeat(40)});
+        assert!(github(json!({"workflow_file": null, "called_workflow": called})).is_ok());
+        // A member that is wrong is reported for what it is, not as missing.
+        assert_eq!(github(json!({"workflow_file": ""})).unwrap_err().len(), 1);
+    }
+
+    #[test]
+    fn comparing_ids_only_needs_both() {
+        let ids = json!({"match_names": false, "repository_owner_id": "65"});
+        assert!(github(ids).unwrap_err()[0].detail.contains("repository_id"));
+        assert!(github(json!({"match_names": false, "repository_owner_id": "65", "repository_id": "74"})).is_ok());
+        assert!(github(json!({"match_names": true})).is_ok());
+    }
+
+    #[test]
+    fn weak_rules_are_warned_about() {
+        let codes = |value| github(value).unwrap().warnings.into_iter().map(|w| w.code).collect::<Vec<_>>();
+        assert_eq!(codes(json!({})), ["any_ref"]);
+        assert_eq!(codes(json!({"require_ref_protected": false})), ["any_ref"]);
+        for strong in
+            [json!({"environment": "e"}), json!({"ref": "refs/heads/main"}), json!({"require_ref_protected": true})]
+        {
+            assert!(codes(strong).is_empty());
+        }
+    }
+}

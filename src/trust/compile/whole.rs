@@ -1,0 +1,105 @@
+//! What only the whole rule shows: whether it is open to strangers, whether it is weak, which ids it leaves open.
+
+use serde_json::{Map, Value};
+
+use super::{Problem, Warning};
+use crate::profile::{Case, Check, PinMode, Profile, Role};
+
+/// What only the whole rule shows.
+pub(super) fn whole(profile: &Profile, matcher: &Map<String, Value>, found: &[Problem]) -> Vec<Problem> {
+    // A member that is wrong is there all the same: saying that it is missing would mislead.
+    let given = |name: &String| {
+        let (field, member) =
+            name.split_once('.').map_or((name.as_str(), None), |(field, member)| (field, Some(member)));
+        let wrong = found.iter().any(|problem| problem.pointer.split('/').nth(1) == Some(field));
+        wrong
+            || matcher.get(field).is_some_and(|value| match (member, value) {
+                (Some(member), value) => value.get(member).is_some(),
+                (None, Value::Object(members)) => !members.is_empty(),
+                (None, value) => *value != Value::Bool(false),
+            })
+    };
+    let mut problems: Vec<Problem> = profile
+        .at_least
+        .iter()
+        .filter(|rule| !rule.any_of.iter().any(given))
+        .map(|rule| Problem::new("", format!("at least one of {} is needed: {}", rule.any_of.join(", "), rule.detail)))
+        .collect();
+    let ids = profile.fields.iter().filter(|field| field.role == Role::Id).map(|field| &field.name);
+    if matcher.get("match_names") == Some(&Value::Bool(false)) {
+        let missing: Vec<&str> = ids.filter(|name| !given(name)).map(String::as_str).collect();
+        if !missing.is_empty() {
+            problems
+                .push(Problem::new("/match_names", format!("comparing ids only needs {} as well", missing.join(", "))));
+        }
+    }
+    problems
+}
+
+/// What is weak about a rule that is not wrong.
+pub(super) fn warnings(profile: &Profile, matcher: &Map<String, Value>) -> Vec<Warning> {
+    let mut warnings: Vec<Warning> = profile
+        .warnings
+        .iter()
+        .filter(|rule| {
+            !rule.unless.iter().any(|name| matcher.get(name).is_some_and(|value| *value != Value::Bool(false)))
+        })
+        .map(|rule| Warning { code: rule.code.clone(), detail: rule.detail.clone() })
+        .collect();
+    if profile.pins == PinMode::WhenSent && !missing_ids(profile, matcher).is_empty() {
+        warnings.push(Warning {
+            code: "no_immutable_id".to_owned(),
+            detail: "names can be taken over by others: give the ids as well, where the platform sends them".to_owned(),
+        });
+    }
+    warnings
+}
+
+/// The id fields that still have to be pinned: those that tell what the rule names, and that it does not give.
+pub fn missing_ids<'p>(profile: &'p Profile, matcher: &Map<String, Value>) -> Vec<&'p str> {
+    profile
+        .fields
+        .iter()
+        .filter(|field| field.role == Role::Name && matcher.contains_key(&field.name))
+        .flat_map(|field| &field.ids)
+        .filter_map(|at| profile.fields.get(*at))
+        .map(|field| field.name.as_str())
+        .filter(|name| !matcher.contains_key(*name))
+        .collect()
+}
+
+/// Whether two rules name the same thing, so that pins of one hold for the other.
+pub fn names_the_same(profile: &Profile, left: &Map<String, Value>, right: &Map<String, Value>) -> bool {
+    profile.fields.iter().filter(|field| field.role == Role::Name).all(|field| {
+        let case = match &field.check {
+            Check::Equals(equals) => equals.claim.case,
+            _ => Case::Exact,
+        };
+        match (left.get(&field.name), right.get(&field.name)) {
+            (Some(Value::String(left)), Some(Value::String(right))) => case.same(left, right),
+            (left, right) => left == right,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::profile::Profiles;
+
+    #[test]
+    fn ids_are_missing_for_what_is_named() {
+        let profiles = Profiles::load(None).unwrap();
+        let profile = profiles.get("github-actions").unwrap();
+        let missing = |value: Value| missing_ids(profile, value.as_object().unwrap()).join(",");
+        assert_eq!(missing(json!({"repository": "o/r"})), "repository_owner_id,repository_id");
+        assert_eq!(missing(json!({"repository": "o/r", "repository_id": "1"})), "repository_owner_id");
+        assert_eq!(missing(json!({"repository_owner_id": "1"})), "");
+        let same = |l: Value, r: Value| names_the_same(profile, l.as_object().unwrap(), r.as_object().unwrap());
+        assert!(same(json!({"repository": "O/r", "ref": "x"}), json!({"repository": "o/R"})));
+        assert!(!same(json!({"repository": "o/r"}), json!({"repository": "o/s"})));
+        assert!(!same(json!({"repository": "o/r"}), json!({})));
+    }
+}
