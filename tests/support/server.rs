@@ -117,7 +117,7 @@ impl TestServer {
     pub async fn admin_as(&self, scope: &str, method: &str, path: &str, body: Value) -> Answer {
         let request = Request::builder()
             .method(Method::from_bytes(method.as_bytes()).unwrap())
-            .uri(format!("/admin/v1/{path}"))
+            .uri(format!("{}/admin/v1/{path}", self.app.config.own.path()))
             .header("authorization", format!("Bearer {}", self.admin_token(scope)));
         let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
         self.send(request.body(body).unwrap()).await
@@ -167,7 +167,11 @@ impl Answer {
     #[track_caller]
     pub fn refused(&self, status: u16, error: &str, reason: &str) -> &Self {
         let body = self.json();
-        assert_eq!((self.status, body["error"].as_str(), body["reason"].as_str()), (status, Some(error), Some(reason)), "{body:#}");
+        assert_eq!(
+            (self.status, body["error"].as_str(), body["reason"].as_str()),
+            (status, Some(error), Some(reason)),
+            "{body:#}"
+        );
         assert_eq!(self.header("content-type"), Some("application/json"));
         assert_eq!(self.header("cache-control"), Some("no-store"));
         assert!(body.get("access_token").is_none(), "{body:#}");

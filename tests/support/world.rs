@@ -39,7 +39,11 @@ impl Carrier {
             Self::Explain => {
                 let body = answer.json();
                 assert_eq!(answer.status, 200, "{body:#}");
-                assert_eq!((body["verdict"].as_str(), body["reason"].as_str()), (Some("deny"), Some(reason)), "{body:#}");
+                assert_eq!(
+                    (body["verdict"].as_str(), body["reason"].as_str()),
+                    (Some("deny"), Some(reason)),
+                    "{body:#}"
+                );
             }
         }
     }
