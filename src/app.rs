@@ -96,7 +96,7 @@ impl App {
     ) -> Result<(Arc<Self>, Background), StartError> {
         let profiles = Profiles::load(config.profiles_dir.as_deref()).map_err(StartError::Profiles)?;
         if config.database_url.is_sqlite() {
-            std::fs::create_dir_all(&config.data_dir)
+            create_private(&config.data_dir)
                 .map_err(|error| StartError::DataDir(config.data_dir.display().to_string(), error))?;
         }
         let store = Store::open(&config.database_url).await?;
@@ -144,10 +144,11 @@ impl App {
         let _one_at_a_time = self.refreshing.lock().await;
         let rules = self.rules();
         if let Some((newer, keys_changed)) = self.store.newer_snapshot(&rules, self.context()).await? {
-            self.rules.store(Arc::new(newer));
+            // The rules hold the version that was seen: if the keys cannot be read, both are tried again.
             if keys_changed {
                 self.keys.reload(&self.store, self.clock.now()).await?;
             }
+            self.rules.store(Arc::new(newer));
         }
         Ok(())
     }
@@ -173,6 +174,12 @@ impl App {
         // A note that is lost makes `last_used_at` a little older, nothing else.
         self.uses.try_send((credential, now)).ok();
     }
+}
+
+/// The folder holds the database and the key that opens it: nobody else's business.
+fn create_private(folder: &std::path::Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 fn context<'a>(config: &'a Config, profiles: &'a Profiles) -> ReadContext<'a> {
@@ -224,7 +231,9 @@ async fn write_uses(store: Store, mut queue: mpsc::Receiver<(CredentialId, Times
         while let Ok((credential, at)) = queue.try_recv() {
             latest.insert(credential, at);
         }
-        let uses: Vec<_> = latest.drain().collect();
+        let mut uses: Vec<_> = latest.drain().collect();
+        // Replicas lock the rows in one order, so none waits for the other.
+        uses.sort_unstable();
         if let Err(error) = store.note_use(&uses).await {
             tracing::warn!(%error, "the last uses of rules cannot be written");
         }
@@ -235,6 +244,9 @@ async fn prune(app: Arc<App>) {
     loop {
         tokio::time::sleep(PRUNE).await;
         app.limits.shrink();
+        if let Err(error) = app.keys.reload(&app.store, app.clock.now()).await {
+            tracing::warn!(%error, "the signing keys cannot be read again");
+        }
         loop {
             match app.store.prune(app.clock.now(), app.config.audit_retention_days).await {
                 Ok(true) => {}

@@ -73,8 +73,9 @@ impl Limits {
 
     /// Whether these credentials of this trusted issuer may give another token.
     pub fn check_token(&self, issuer: TrustedIssuerId, credentials: &[CredentialId]) -> Result<(), Refusal> {
-        self.issuers.check(&issuer)?;
-        credentials.iter().try_for_each(|credential| self.credentials.check(credential))
+        // A credential over its own limit uses up nothing of what the others share.
+        credentials.iter().try_for_each(|credential| self.credentials.check(credential))?;
+        self.issuers.check(&issuer)
     }
 
     /// Forgets keys that have their whole budget again.

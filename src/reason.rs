@@ -109,7 +109,7 @@ reasons! {
         "No enabled trusted issuer has exactly this iss. Issuers are compared byte for byte: a slash at the end, another port or another letter case makes another issuer.",
         "Register the trusted issuer with the iss of the assertion. GitHub Enterprise, self-managed GitLab and every cluster have issuers of their own.";
     AlgDenied = "alg_denied": "the assertion's signature algorithm is not accepted",
-        "alg is not among the trusted issuer's algorithms, or the key is for another algorithm.",
+        "alg is not among the trusted issuer's algorithms.",
         "Compare the trusted issuer's algorithms with the platform's documentation. none and the HMAC family are never accepted.";
     KeyUnknown = "key_unknown": "the assertion is signed with a key that the issuer does not publish",
         "The issuer's key set has no usable key of the header's kid, also after fetching it again, or the header has no kid and not exactly one key fits.",
@@ -278,6 +278,16 @@ reasons! {
     Internal = "internal": "the server failed",
         "Something went wrong that should not. The assertion was not used up unless a token was issued.",
         "Report the error_id to the operator, who finds the cause in the log.";
+}
+
+impl Reason {
+    /// Whether the caller could have known better. Nobody is slowed down for what is wrong elsewhere.
+    pub const fn is_callers_fault(self) -> bool {
+        !matches!(
+            self,
+            Self::RateLimited | Self::UpstreamUnavailable | Self::Busy | Self::DatabaseUnavailable | Self::Internal
+        )
+    }
 }
 
 impl fmt::Display for Reason {

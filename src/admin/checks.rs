@@ -150,6 +150,6 @@ impl TrustedIssuerDocument {
         };
         let issuer = compile_issuer(&stored, app.context())?;
         let error = app.upstream.try_fetch(&issuer).await.err()?;
-        Some(Problem::new("/keys", format!("{error}; ?validate=offline saves without trying")))
+        Some(Problem::new("/keys", format!("{error}; ?validate=offline (apply --offline) saves without trying")))
     }
 }

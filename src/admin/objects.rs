@@ -74,6 +74,8 @@ pub struct Author {
     pub subject: String,
     /// The principals whose rules may be changed; none means all.
     pub principals: Option<Vec<String>>,
+    /// Whether objects other than federated credentials are the author's business too.
+    pub sees_everything: bool,
 }
 
 impl Author {

@@ -28,20 +28,12 @@ pub struct ClientCredentials {
 
 /// Who sends the request. Only [`authenticate`] makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ClientIdentity {
-    /// Nobody in particular: whoever holds the assertion.
-    Anonymous,
-    /// A registered public client; its `client_id` proves nothing.
-    Public(String),
-}
+pub struct ClientIdentity(Option<String>);
 
 impl ClientIdentity {
-    /// The `client_id`, if it has one.
+    /// The `client_id` of a registered public client, which proves nothing; none for whoever holds the assertion.
     pub fn id(&self) -> Option<&str> {
-        match self {
-            Self::Anonymous => None,
-            Self::Public(client_id) => Some(client_id),
-        }
+        self.0.as_deref()
     }
 }
 
@@ -56,7 +48,7 @@ pub fn authenticate(
         return Err(Reason::ClientAuthenticationFailed.into());
     }
     let Some(client_id) = &credentials.client_id else {
-        return Ok(ClientIdentity::Anonymous);
+        return Ok(ClientIdentity(None));
     };
     let client = snapshot
         .client(client_id)
@@ -65,5 +57,5 @@ pub fn authenticate(
     if !client.grant_types.contains(&grant_type) {
         return Err(Reason::ClientNotAllowed.into());
     }
-    Ok(ClientIdentity::Public(client.client_id.clone()))
+    Ok(ClientIdentity(Some(client.client_id.clone())))
 }

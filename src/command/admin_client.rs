@@ -11,9 +11,10 @@ use serde_json::Value;
 use tower::ServiceExt as _;
 
 use super::{CommandError, Target, admin_token};
-use crate::app::{App, Background};
+use crate::app::{App, Background, StartError};
 use crate::clock::SystemClock;
 use crate::http;
+use crate::profile::Profiles;
 use crate::upstream::HttpFetch;
 
 /// A client of the admin API.
@@ -24,7 +25,7 @@ pub struct AdminClient {
 
 enum Way {
     Remote { http: reqwest::Client, server: String },
-    Local { router: Router, _background: Background },
+    Local { app: Arc<App>, router: Router, _background: Background },
 }
 
 /// An answer of the admin API.
@@ -67,7 +68,16 @@ impl AdminClient {
         let config = target.config.load()?;
         let (app, background) = App::start(config, Arc::new(SystemClock), Arc::new(HttpFetch)).await?;
         let token = admin_token::issue(&app, "carnet-cli", "admin", 900).await?;
-        Ok(Self { way: Way::Local { router: http::router(app), _background: background }, token })
+        let router = http::router(app.clone());
+        Ok(Self { way: Way::Local { app, router, _background: background }, token })
+    }
+
+    /// The profiles by which documents are compared: those of the configuration, or of this version if the server is elsewhere.
+    pub fn profiles(&self) -> Result<Profiles, CommandError> {
+        match &self.way {
+            Way::Local { app, .. } => Ok(app.profiles.clone()),
+            Way::Remote { .. } => Ok(Profiles::load(None).map_err(StartError::Profiles)?),
+        }
     }
 
     /// Sends a request to a path below `/admin/v1`.
@@ -84,7 +94,10 @@ impl AdminClient {
                 let body = response.bytes().await.map_err(|error| unreachable(&error))?;
                 Ok(AdminAnswer { status, body: serde_json::from_slice(&body).unwrap_or(Value::Null) })
             }
-            Way::Local { router, .. } => self.send_to(router.clone(), method, &path, body).await,
+            Way::Local { app, router, .. } => {
+                let path = format!("{}{path}", app.config.own.path());
+                self.send_to(router.clone(), method, &path, body).await
+            }
         }
     }
 

@@ -77,6 +77,31 @@ impl Action {
     }
 }
 
+impl Step {
+    fn object(&self) -> String {
+        format!("{}.{}", self.kind.table(), self.name)
+    }
+}
+
+/// What became of a step.
+#[derive(Debug)]
+struct Outcome {
+    problem: Option<String>,
+    warnings: Vec<Value>,
+}
+
+impl Outcome {
+    fn print(&self, object: &str) {
+        if let Some(problem) = &self.problem {
+            println!("failed {object}\n  {}", problem.replace('\n', "\n  "));
+        }
+        for warning in &self.warnings {
+            let text = |name: &str| warning.get(name).and_then(Value::as_str).unwrap_or_default();
+            println!("warning {object}: {} - {}", text("code"), text("detail"));
+        }
+    }
+}
+
 /// Prints all objects.
 pub async fn export(args: &ExportArgs, as_json: bool) -> Result<Answer, CommandError> {
     let client = AdminClient::new(&args.target).await?;
@@ -95,43 +120,50 @@ pub async fn export(args: &ExportArgs, as_json: bool) -> Result<Answer, CommandE
     Ok(Answer::Yes)
 }
 
-/// Makes the objects equal to those of the file.
+/// Makes the objects equal to those of the file: prints the plan, then does it.
 pub async fn apply(args: &ApplyArgs, as_json: bool) -> Result<Answer, CommandError> {
     let bundle = Bundle::parse(&read_file(&args.file)?)
         .map_err(|error| CommandError::Other(format!("{}: {error}", args.file.display())))?;
     let client = AdminClient::new(&args.target).await?;
     let (steps, unchanged) = plan(&client, &bundle, args.prune).await?;
-    let mut problems = Vec::new();
-    for step in &steps {
-        if !as_json {
-            println!("{} {}.{}", step.action.word(), step.kind.table(), step.name);
-        }
-        if !args.dry_run
-            && let Err(problem) = carry_out(&client, step, args.offline).await?
-        {
-            if !as_json {
-                println!("  {}", problem.replace('\n', "\n  "));
-            }
-            problems.push(json!({ "object": format!("{}.{}", step.kind.table(), step.name), "problem": problem }));
-        }
+    let mut outcomes = Vec::new();
+    if !as_json {
+        steps.iter().for_each(|step| println!("{} {}", step.action.word(), step.object()));
     }
+    for step in steps.iter().filter(|_| !args.dry_run) {
+        let outcome = carry_out(&client, step, args.offline).await?;
+        if !as_json {
+            outcome.print(&step.object());
+        }
+        outcomes.push((step.object(), outcome));
+    }
+    let failed = outcomes.iter().filter(|(_, outcome)| outcome.problem.is_some()).count();
     if as_json {
         let steps: Vec<Value> = steps
             .iter()
             .map(|step| json!({ "action": step.action.word(), "kind": step.kind.table(), "name": step.name }))
             .collect();
-        println!(
-            "{}",
-            json!({ "steps": steps, "unchanged": unchanged, "dry_run": args.dry_run, "problems": problems })
-        );
+        let problems = outcomes.iter().filter_map(|(object, outcome)| {
+            let problem = outcome.problem.as_ref()?;
+            Some(json!({ "object": object, "problem": problem }))
+        });
+        let warnings = outcomes.iter().flat_map(|(object, outcome)| {
+            outcome.warnings.iter().map(move |warning| json!({ "object": object, "warning": warning }))
+        });
+        let summary = json!({
+            "steps": steps, "unchanged": unchanged, "dry_run": args.dry_run, "problems": problems.collect::<Vec<_>>(),
+            "warnings": warnings.collect::<Vec<_>>(),
+        });
+        println!("{summary}");
+    } else if args.dry_run {
+        println!("{} to do, {unchanged} unchanged", steps.len());
     } else {
-        let done = if args.dry_run { "to do" } else { "done" };
-        println!("{} {done}, {unchanged} unchanged, {} failed", steps.len(), problems.len());
+        println!("{} done, {unchanged} unchanged, {failed} failed", steps.len().saturating_sub(failed));
     }
-    Ok((problems.is_empty() && (!args.dry_run || steps.is_empty())).into())
+    Ok((failed == 0 && (!args.dry_run || steps.is_empty())).into())
 }
 
-async fn carry_out(client: &AdminClient, step: &Step, offline: bool) -> Result<Result<(), String>, CommandError> {
+async fn carry_out(client: &AdminClient, step: &Step, offline: bool) -> Result<Outcome, CommandError> {
     let path = format!("/{}/{}", step.kind.segment(), step.name);
     let answer = match &step.action {
         Action::Create(members) | Action::Update(members) => {
@@ -141,22 +173,31 @@ async fn carry_out(client: &AdminClient, step: &Step, offline: bool) -> Result<R
         }
         Action::Delete => client.send(Method::DELETE, &path, None).await?,
     };
-    Ok(if (200..300).contains(&answer.status) { Ok(()) } else { Err(answer.problem()) })
+    if !(200..300).contains(&answer.status) {
+        return Ok(Outcome { problem: Some(answer.problem()), warnings: Vec::new() });
+    }
+    let warnings = answer.body.get("warnings").and_then(Value::as_array).cloned().unwrap_or_default();
+    Ok(Outcome { problem: None, warnings })
 }
 
 /// What has to be done: first what others refer to, removals last and in the opposite order.
 async fn plan(client: &AdminClient, bundle: &Bundle, prune: bool) -> Result<(Vec<Step>, usize), CommandError> {
-    let profiles = Profiles::load(None)
-        .map_err(|errors| CommandError::Other(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
+    let profiles = client.profiles()?;
+    let mut known = bundle.clone();
+    for (name, members, _) in present(client, Kind::TrustedIssuer).await? {
+        if known.get(Kind::TrustedIssuer, &name).is_none() {
+            known.insert(Kind::TrustedIssuer, &name, members);
+        }
+    }
     let (mut steps, mut removals, mut unchanged) = (Vec::new(), Vec::new(), 0usize);
     for kind in Kind::ALL {
         let there = present(client, kind).await?;
         for (name, wanted) in bundle.of(kind) {
-            let form = stored_form(kind, wanted, bundle, &profiles);
+            let form = stored_form(kind, wanted, &known, &profiles);
             let found = there.iter().find(|(other, ..)| other.eq_ignore_ascii_case(name));
             let action = match found {
                 None => Action::Create(wanted.clone()),
-                Some((_, with_pins, without)) if form == *with_pins || form == *without => {
+                Some((_, with_pins, without)) if is_same(&form, with_pins) || is_same(&form, without) => {
                     unchanged = unchanged.saturating_add(1);
                     continue;
                 }
@@ -169,6 +210,15 @@ async fn plan(client: &AdminClient, bundle: &Bundle, prune: bool) -> Result<(Vec
     }
     steps.extend(removals.into_iter().rev());
     Ok((steps, unchanged))
+}
+
+/// Whether a document says what is stored. The id of a principal is made by the server where the document names none.
+fn is_same(wanted: &Map<String, Value>, stored: &Map<String, Value>) -> bool {
+    let mut stored = stored.clone();
+    if !wanted.contains_key("id") {
+        stored.shift_remove("id");
+    }
+    *wanted == stored
 }
 
 /// The objects of a kind as they are exported: name, members with pins written as ids, and members without.

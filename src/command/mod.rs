@@ -40,10 +40,10 @@ enum Command {
     #[command(after_help = "Example:\n  carnet quickstart --once")]
     Quickstart(quickstart::QuickstartArgs),
     /// Make the server's objects equal to those of a file, after printing what will change.
-    #[command(after_help = "Example:\n  carnet apply -f carnet.toml --dry-run")]
+    #[command(after_help = "Example:\n  carnet apply -f objects.toml --dry-run")]
     Apply(apply::ApplyArgs),
     /// Print all objects as a file that `apply` takes.
-    #[command(after_help = "Example:\n  carnet export > carnet.toml")]
+    #[command(after_help = "Example:\n  carnet export > objects.toml")]
     Export(apply::ExportArgs),
     /// Load the configuration and open the database, and report every error at once.
     #[command(after_help = "Example:\n  carnet check --config /etc/carnet.toml")]
@@ -77,7 +77,7 @@ pub struct Target {
     #[arg(long, value_name = "URL")]
     server: Option<String>,
     /// An access token for the server's admin API.
-    #[arg(long, value_name = "TOKEN", env = "CARNET_TOKEN", hide_env_values = true, requires = "server")]
+    #[arg(long, value_name = "TOKEN", env = "CARNET_TOKEN", hide_env_values = true)]
     token: Option<String>,
     #[command(flatten)]
     config: ConfigFile,

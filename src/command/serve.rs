@@ -2,8 +2,9 @@
 
 use std::io::IsTerminal as _;
 use std::sync::Arc;
+use std::time::Duration;
 
-use metrics_exporter_prometheus::PrometheusBuilder;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -13,6 +14,8 @@ use crate::clock::SystemClock;
 use crate::config::{LogConfig, LogFormat};
 use crate::http;
 use crate::upstream::HttpFetch;
+
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
 /// Runs the server until it is told to end.
 pub async fn run(file: &ConfigFile) -> Result<Answer, CommandError> {
@@ -33,6 +36,7 @@ pub async fn run(file: &ConfigFile) -> Result<Answer, CommandError> {
     let metrics_serving = match metrics_listen {
         None => None,
         Some(listen) => {
+            tokio::spawn(keep_metrics_small(metrics.clone()));
             let serving = http::serve(http::metrics_router(metrics), listen).await;
             Some(serving.map_err(|error| CommandError::File(listen.to_string(), error))?)
         }
@@ -52,6 +56,14 @@ pub async fn run(file: &ConfigFile) -> Result<Answer, CommandError> {
     }
     app.flush_audit().await;
     Ok(Answer::Yes)
+}
+
+/// What was observed since the last look is summed up, whether or not anybody fetches it.
+async fn keep_metrics_small(metrics: PrometheusHandle) {
+    loop {
+        tokio::time::sleep(METRICS_UPKEEP).await;
+        metrics.run_upkeep();
+    }
 }
 
 fn start_log(config: &LogConfig) -> Result<(), CommandError> {

@@ -1,10 +1,10 @@
-//! The grants of the token endpoint, a file each, and the road they share.
+//! The grants of the token endpoint, and the road they share.
 
 mod redeem;
 mod request;
 
-pub use redeem::{GrantRequest, is_unused, judge, redeem, verify};
-pub use request::{access_request, client_credentials, grant_type, read_details};
+pub use redeem::{is_unused, redeem, verify};
+pub use request::{GrantRequest, read_details};
 
 use serde::{Deserialize, Serialize};
 

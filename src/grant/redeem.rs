@@ -1,6 +1,5 @@
 //! The one road from an assertion to a token, for every grant and every front door.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -12,15 +11,15 @@ use crate::assertion::{UnverifiedAssertion, VerifiedAssertion};
 use crate::audit::{AuditEvent, Outcome};
 use crate::client::ClientIdentity;
 use crate::clock::Timestamp;
-use crate::ids::{CredentialId, EventId};
-use crate::principal::{AccessRequest, Authorization, Granting, authorize};
+use crate::ids::CredentialId;
+use crate::principal::{Authorization, Granting, authorize};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::store::{Committed, Dependencies, Issuance, Pin};
 use crate::token::{MintError, Minted, Workload};
-use crate::trust::{Denial, MatchReport, Mismatch, Permit};
+use crate::trust::{Denial, Mismatch, Permit};
 
-use super::GrantType;
+use super::GrantRequest;
 
 /// How often rules are matched again because they changed while the token was made.
 const ATTEMPTS: usize = 5;
@@ -30,36 +29,23 @@ const DESCRIBED: usize = 10;
 /// Room for the detail of most audit events.
 const TYPICAL_DETAIL_BYTES: usize = 1024;
 
-/// A request for a token.
-#[derive(Debug)]
-pub struct GrantRequest<'a> {
-    /// The request's id: its audit event's, and the `error_id` of a refusal.
-    pub id: EventId,
-    /// The grant.
-    pub grant_type: GrantType,
-    /// Who sends it.
-    pub client: ClientIdentity,
-    /// The assertion.
-    pub assertion: &'a str,
-    /// What is asked for.
-    pub access: AccessRequest,
-    /// Where it comes from.
-    pub address: Option<IpAddr>,
-}
-
 /// Redeems an assertion: verifies it, matches it, makes the token and records it. Nothing is used up unless a token comes out.
 pub async fn redeem(app: &App, request: &GrantRequest<'_>) -> Result<Minted, Refusal> {
-    let assertion = Arc::new(verify(app, request.assertion).await?);
-    match issue(app, request, &assertion).await {
-        Ok(minted) => Ok(minted),
-        Err(mut denial) => {
-            app.audit(refused(request, &assertion, &denial));
-            if !denial.refusal.mismatches.is_empty() && !is_unused(app, &assertion).await {
-                denial.refusal.undisclosed();
+    for attempt in 1..=ATTEMPTS {
+        let assertion = Arc::new(verify(app, request.assertion).await?);
+        match issue(app, request, &assertion, attempt == 1).await {
+            Ok(Some(minted)) => return Ok(minted),
+            Ok(None) => {}
+            Err(mut denial) => {
+                app.audit(refused(request, &assertion, &denial));
+                if !denial.refusal.mismatches.is_empty() && !is_unused(app, &assertion).await {
+                    denial.refusal.undisclosed();
+                }
+                return Err(denial.refusal);
             }
-            Err(denial.refusal)
         }
     }
+    Err(Refusal::later(Reason::Busy, 1))
 }
 
 /// Verifies an assertion with the keys of the trusted issuer that it names.
@@ -77,58 +63,44 @@ pub async fn is_unused(app: &App, assertion: &VerifiedAssertion) -> bool {
     }
 }
 
-/// Matches and authorizes as of the present rules.
-pub fn judge(
-    app: &App,
-    assertion: &Arc<VerifiedAssertion>,
-    access: &AccessRequest,
-    now: Timestamp,
-) -> Result<Authorization, Box<Denial>> {
-    let permit = Permit::new(assertion.clone(), app.rules(), now)?;
-    authorize(permit, access)
-}
-
+/// Makes and records a token as of the present rules; none if they changed meanwhile and everything has to be judged again.
+/// `first` is whether it is the first attempt, the one that counts for rate limits.
 async fn issue(
     app: &App,
     request: &GrantRequest<'_>,
     assertion: &Arc<VerifiedAssertion>,
-) -> Result<Minted, Box<Denial>> {
-    for _ in 0..ATTEMPTS {
-        let now = app.clock.now();
-        let authorization = judge(app, assertion, &request.access, now)?;
-        let credentials: Vec<_> =
-            authorization.entitlement().credentials.iter().map(|granting| granting.credential.id).collect();
-        if let Err(refusal) = app.limits.check_token(assertion.issuer().id, &credentials) {
-            return Err(authorization.deny(refusal));
-        }
-        let client_id = client_id(&request.client, &authorization);
-        let minted = match app.tokens.mint(&authorization, &client_id, now) {
-            Ok(minted) => minted,
-            Err(error) => return Err(authorization.deny(cannot_mint(&error))),
-        };
-        let issuance = issuance(request, &authorization, &minted, client_id, now);
-        match app.ledger.commit(issuance).await {
-            Ok(Committed::Issued) => {
-                for credential in credentials {
-                    app.note_use(credential, now);
-                }
-                return Ok(minted);
-            }
-            Ok(Committed::Replayed) => return Err(authorization.deny(Reason::Replay.into())),
-            Ok(Committed::Stale) => {
-                if let Err(error) = app.refresh().await {
-                    let refusal = Refusal::later(Reason::DatabaseUnavailable, 1).with_detail(error.to_string());
-                    return Err(authorization.deny(refusal));
-                }
-            }
-            Err(error) => {
-                let refusal = Refusal::later(Reason::DatabaseUnavailable, 1).with_detail(error.to_string());
-                return Err(authorization.deny(refusal));
-            }
-        }
+    first: bool,
+) -> Result<Option<Minted>, Box<Denial>> {
+    let (rules, now) = (app.rules(), app.clock.now());
+    if !rules.is_current(assertion.issuer()) {
+        return Ok(None);
     }
-    let report = MatchReport { version: 0, candidates: Vec::new() };
-    Err(Box::new(Denial { refusal: Refusal::later(Reason::Busy, 1), report }))
+    let authorization = authorize(Permit::new(assertion.clone(), rules, now)?, &request.access)?;
+    let credentials: Vec<_> =
+        authorization.entitlement().credentials.iter().map(|granting| granting.credential.id).collect();
+    if first && let Err(refusal) = app.limits.check_token(assertion.issuer().id, &credentials) {
+        return Err(authorization.deny(refusal));
+    }
+    let client_id = client_id(&request.client, &authorization);
+    let minted = match app.tokens.mint(&authorization, &client_id, now) {
+        Ok(minted) => minted,
+        Err(error) => return Err(authorization.deny(cannot_mint(&error))),
+    };
+    let issuance = issuance(request, &authorization, &minted, client_id, now);
+    let unavailable =
+        |error: &dyn std::fmt::Display| Refusal::later(Reason::DatabaseUnavailable, 1).with_detail(error.to_string());
+    match app.ledger.commit(issuance).await {
+        Ok(Committed::Issued) => {
+            credentials.iter().for_each(|credential| app.note_use(*credential, now));
+            Ok(Some(minted))
+        }
+        Ok(Committed::Replayed) => Err(authorization.deny(Reason::Replay.into())),
+        Ok(Committed::Stale) => match app.refresh().await {
+            Ok(()) => Ok(None),
+            Err(error) => Err(authorization.deny(unavailable(&error))),
+        },
+        Err(error) => Err(authorization.deny(unavailable(&error))),
+    }
 }
 
 fn cannot_mint(error: &MintError) -> Refusal {
@@ -142,13 +114,11 @@ fn cannot_mint(error: &MintError) -> Refusal {
 
 /// The `client_id` of a token (RFC 9068 section 2.2): the client, or the newest credential where nobody registered one.
 fn client_id(client: &ClientIdentity, authorization: &Authorization) -> String {
-    match client {
-        ClientIdentity::Public(client_id) => client_id.clone(),
-        ClientIdentity::Anonymous => {
-            let newest = authorization.entitlement().credentials.first();
-            newest.map(|granting| format!("federated:{}", granting.credential.id)).unwrap_or_default()
-        }
-    }
+    let newest = || {
+        let newest = authorization.entitlement().credentials.first();
+        newest.map(|granting| format!("federated:{}", granting.credential.id)).unwrap_or_default()
+    };
+    client.id().map_or_else(newest, str::to_owned)
 }
 
 fn issuance(

@@ -1,31 +1,76 @@
 //! From a form to what is asked for: presence and shape of the grant's parameters (decision D-01, step 7).
 
+use std::net::IpAddr;
+
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use carnet_jose::json::{self, Limits};
 use serde_json::Value;
 
 use super::GrantType;
-use crate::client::ClientCredentials;
+use crate::client::{self, ClientCredentials, ClientIdentity};
 use crate::http::TokenForm;
+use crate::ids::EventId;
 use crate::objects::is_resource;
 use crate::principal::{AccessRequest, DetailRequest};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::token::ScopeSet;
+use crate::trust::Snapshot;
 
 /// How many resources, details or packages a request may name.
 const MAX_LISTED: usize = 100;
 const MAX_PRINCIPAL_BYTES: usize = 128;
 
+/// A request for a token. Only [`GrantRequest::read`] makes one.
+#[derive(Debug)]
+pub struct GrantRequest<'a> {
+    /// Its audit event's id, and the `error_id` of a refusal.
+    pub(super) id: EventId,
+    pub(super) grant_type: GrantType,
+    pub(super) client: ClientIdentity,
+    pub(super) assertion: &'a str,
+    pub(super) access: AccessRequest,
+    /// Where it comes from.
+    pub(super) address: Option<IpAddr>,
+}
+
+impl<'a> GrantRequest<'a> {
+    /// Reads what a form asks for: grant type, client, parameters (decision D-01, steps 3 to 7). `grant` becomes the grant as
+    /// soon as it is known, since it decides how a later refusal is answered.
+    pub fn read(
+        form: &'a TokenForm<'_>,
+        headers: &HeaderMap,
+        rules: &Snapshot,
+        (id, address): (EventId, Option<IpAddr>),
+        grant: &mut Option<GrantType>,
+    ) -> Result<Self, Refusal> {
+        let grant_type = *grant.insert(grant_type(form)?);
+        let client = client::authenticate(&client_credentials(form, headers)?, grant_type, rules)?;
+        let assertion = form.require("assertion")?;
+        let access = access_request(form)?;
+        Ok(Self { id, grant_type, client, assertion, access, address })
+    }
+
+    /// The assertion.
+    pub fn assertion(&self) -> &'a str {
+        self.assertion
+    }
+
+    /// What is asked for beside presenting it.
+    pub fn access(&self) -> &AccessRequest {
+        &self.access
+    }
+}
+
 /// The grant a form asks for.
-pub fn grant_type(form: &TokenForm<'_>) -> Result<GrantType, Refusal> {
+fn grant_type(form: &TokenForm<'_>) -> Result<GrantType, Refusal> {
     let name = form.require("grant_type")?;
     GrantType::from_name(name).ok_or(Reason::GrantTypeUnsupported.into())
 }
 
 /// What a request carries to say who sends it (RFC 6749 section 2.3).
-pub fn client_credentials(form: &TokenForm<'_>, headers: &HeaderMap) -> Result<ClientCredentials, Refusal> {
+fn client_credentials(form: &TokenForm<'_>, headers: &HeaderMap) -> Result<ClientCredentials, Refusal> {
     let header = headers.contains_key(AUTHORIZATION);
     let secret = form.get("client_secret").is_some();
     let assertion = form.get("client_assertion").is_some();
@@ -46,7 +91,7 @@ pub fn client_credentials(form: &TokenForm<'_>, headers: &HeaderMap) -> Result<C
 }
 
 /// What is asked for beside presenting the assertion.
-pub fn access_request(form: &TokenForm<'_>) -> Result<AccessRequest, Refusal> {
+fn access_request(form: &TokenForm<'_>) -> Result<AccessRequest, Refusal> {
     let resources: Vec<String> = form.all("resource").map(str::to_owned).collect();
     if resources.len() > MAX_LISTED || !resources.iter().all(|resource| is_resource(resource)) {
         return Err(Refusal::parameter(Reason::ResourceMalformed, "resource"));

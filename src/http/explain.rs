@@ -27,5 +27,5 @@ pub async fn explain(State(app): State<Arc<App>>, received: Received) -> Respons
 async fn answer(app: &App, received: &Received, grant: &mut Option<GrantType>) -> Result<Explanation, Refusal> {
     let form = received.form(app)?;
     let request = received.grant_request(app, &form, grant)?;
-    Ok(explain_assertion(app, request.assertion, &request.access, &View::Caller).await)
+    Ok(explain_assertion(app, request.assertion(), request.access(), &View::Caller).await)
 }

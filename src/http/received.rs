@@ -11,8 +11,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use super::address::ClientAddress;
 use super::form::TokenForm;
 use crate::app::App;
-use crate::client;
-use crate::grant::{self, GrantRequest, GrantType};
+use crate::grant::{GrantRequest, GrantType};
 use crate::ids::EventId;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
@@ -57,19 +56,13 @@ impl Received {
         TokenForm::read(&self.uri, &self.headers, body)
     }
 
-    /// What the form asks for: grant type, client, parameters (decision D-01, steps 3 to 7). `grant` becomes the grant as soon as
-    /// it is known, since it decides how a later refusal is answered.
+    /// What the form asks for.
     pub fn grant_request<'a>(
         &self,
         app: &App,
         form: &'a TokenForm<'_>,
         grant: &mut Option<GrantType>,
     ) -> Result<GrantRequest<'a>, Refusal> {
-        let grant_type = *grant.insert(grant::grant_type(form)?);
-        let credentials = grant::client_credentials(form, &self.headers)?;
-        let client = client::authenticate(&credentials, grant_type, &app.rules())?;
-        let assertion = form.require("assertion")?;
-        let access = grant::access_request(form)?;
-        Ok(GrantRequest { id: self.id, grant_type, client, assertion, access, address: self.address })
+        GrantRequest::read(form, &self.headers, &app.rules(), (self.id, self.address), grant)
     }
 }

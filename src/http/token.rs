@@ -42,7 +42,9 @@ pub async fn token(State(app): State<Arc<App>>, received: Received) -> Response 
             .into_response()
         }
         Err(refusal) => {
-            app.limits.note_refusal(received.address);
+            if refusal.reason.is_callers_fault() {
+                app.limits.note_refusal(received.address);
+            }
             error_response(&app.config.own, grant, received.id, &refusal, app.clock.now())
         }
     }

@@ -198,9 +198,10 @@ impl Format {
     /// Whether a text has this shape.
     pub fn fits(self, text: &str) -> bool {
         match self {
-            Self::OwnerAndName => text
-                .split_once('/')
-                .is_some_and(|(owner, name)| !owner.is_empty() && !name.is_empty() && !name.contains('/')),
+            Self::OwnerAndName => text.split_once('/').is_some_and(|(owner, name)| {
+                let is_name = |text: &str| !text.is_empty() && !text.contains(['/', ' ']);
+                is_name(owner) && is_name(name)
+            }),
         }
     }
 }

@@ -55,7 +55,7 @@ pub struct Profile {
     pub workload_urls: Vec<(String, Template)>,
     /// What the registry-wide floor reads.
     pub floor: Option<Floor>,
-    /// Audiences that the platform's own services take; `*` is any run of characters.
+    /// Audiences that the platform's own services take; `*` stops at a slash.
     pub platform_audiences: Vec<String>,
     /// Hosts beside the issuer's own that may serve its key set.
     pub key_hosts: Vec<String>,

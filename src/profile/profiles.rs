@@ -10,7 +10,7 @@ use super::{Profile, ProfileError, compile};
 const BUNDLED: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/profiles.rs"));
 
 /// All profiles of this server.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Profiles(BTreeMap<String, Arc<Profile>>);
 
 impl Profiles {

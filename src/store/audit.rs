@@ -2,7 +2,7 @@ use std::net::IpAddr;
 
 use carnet_entity::audit_event;
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, DbBackend, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    ColumnTrait as _, ConnectionTrait, DbBackend, EntityTrait as _, ExprTrait as _, QueryFilter as _, QueryOrder as _,
     QuerySelect as _, Statement, Value as DbValue,
 };
 
@@ -36,6 +36,8 @@ pub struct AuditFilter {
     pub outcome: Option<Outcome>,
     /// Not before this time.
     pub since: Option<Timestamp>,
+    /// Without changes of other objects than federated credentials.
+    pub of_credentials: bool,
 }
 
 impl Store {
@@ -65,6 +67,10 @@ impl Store {
         }
         if let Some(since) = filter.since {
             query = query.filter(audit_event::Column::Id.gte(ids::first_at(since)));
+        }
+        if filter.of_credentials {
+            let of_tokens = audit_event::Column::Outcome.is_in([Outcome::Issued.as_str(), Outcome::Refused.as_str()]);
+            query = query.filter(of_tokens.or(audit_event::Column::CredentialId.is_not_null()));
         }
         if let Some(before) = before {
             query = query.filter(audit_event::Column::Id.lt(before.0));

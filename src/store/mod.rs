@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, SqlErr,
-    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, RuntimeErr,
+    SqlErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
 };
 
 pub use audit::AuditFilter;
@@ -161,8 +161,17 @@ fn constraint(error: DbErr, taken: &str, in_use: &str) -> StoreError {
     match error.sql_err() {
         Some(SqlErr::UniqueConstraintViolation(_)) => StoreError::Taken(taken.to_owned()),
         Some(SqlErr::ForeignKeyConstraintViolation(_)) => StoreError::InUse(in_use.to_owned()),
+        _ if is_restricted(&error) => StoreError::InUse(in_use.to_owned()),
         _ => StoreError::Unavailable(error),
     }
+}
+
+/// SQLite tells `ON DELETE RESTRICT` by a code of its own (`SQLITE_CONSTRAINT_TRIGGER`), which sea-orm does not know.
+fn is_restricted(error: &DbErr) -> bool {
+    let (DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error))) = error else {
+        return false;
+    };
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "1811")
 }
 
 fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, StoreError> {

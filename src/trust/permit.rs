@@ -4,6 +4,7 @@ use super::report::{MatchReport, match_credentials};
 use super::snapshot::Snapshot;
 use crate::assertion::VerifiedAssertion;
 use crate::clock::Timestamp;
+use crate::reason::Reason;
 use crate::refusal::Refusal;
 
 /// A yes: a verified assertion, and a report in which at least one rule matches. Only [`Permit::new`] makes one.
@@ -25,12 +26,19 @@ pub struct Denial {
 
 impl Permit {
     /// Matches the assertion against the rules of `snapshot`.
+    ///
+    /// What was verified for an older form of the trusted issuer proves nothing to newer rules: then nothing matches, and the
+    /// assertion has to be verified again.
     pub fn new(
         assertion: Arc<VerifiedAssertion>,
         snapshot: Arc<Snapshot>,
         now: Timestamp,
     ) -> Result<Self, Box<Denial>> {
         let issuer = assertion.issuer();
+        if !snapshot.is_current(issuer) {
+            let report = MatchReport { version: snapshot.version, candidates: Vec::new() };
+            return Err(Box::new(Denial { refusal: Refusal::later(Reason::Busy, 1), report }));
+        }
         let report = match_credentials(&snapshot, issuer, assertion.claims(), now);
         if report.matching().next().is_none() {
             let refusal = report.refusal(issuer, assertion.claims());

@@ -65,6 +65,11 @@ impl Snapshot {
         self.issuers.get(&id)
     }
 
+    /// Whether this is the trusted issuer's present form, and it is switched on.
+    pub fn is_current(&self, issuer: &TrustedIssuer) -> bool {
+        self.issuers.get(&issuer.id).is_some_and(|present| present.enabled && present.version == issuer.version)
+    }
+
     /// The trusted issuer of this name.
     pub fn issuer_named(&self, name: &str) -> Option<&Arc<TrustedIssuer>> {
         self.issuers.values().find(|issuer| issuer.name.eq_ignore_ascii_case(name))

@@ -20,6 +20,7 @@
 mod support;
 
 mod access_token;
+mod admin;
 mod assertion;
 mod metadata;
 mod rules;

@@ -45,14 +45,14 @@ pub async fn list(
         let Ok(Query(query)) = query else {
             return Err(bad_query("credential, principal, outcome, since, limit and cursor are known"));
         };
-        let filter = filter(&app, &query).await?;
         if author.principals.is_some() {
             // A limited token sees what concerns one of its principals, so it has to say which.
-            let allowed = filter.principal.as_deref().is_some_and(|principal| author.may_act_for(principal));
+            let allowed = query.principal.as_deref().is_some_and(|principal| author.may_act_for(principal));
             if !allowed {
                 return Err(bad_query("this token sees the events of its principals only: name one with principal"));
             }
         }
+        let filter = AuditFilter { of_credentials: !author.sees_everything, ..filter(&app, &query).await? };
         let limit = query.limit.unwrap_or(PAGE);
         if !(1..=LARGEST_PAGE).contains(&limit) {
             return Err(bad_query("limit is 1 to 500"));
@@ -97,7 +97,7 @@ async fn filter(app: &App, query: &AuditQuery) -> Result<AuditFilter, Response> 
             }
         }
     };
-    Ok(AuditFilter { credential, principal: query.principal.clone(), outcome, since })
+    Ok(AuditFilter { credential, principal: query.principal.clone(), outcome, since, of_credentials: false })
 }
 
 fn item(event: &AuditEvent) -> Value {

@@ -60,7 +60,8 @@ pub async fn guard(app: &App, headers: &HeaderMap, access: Access) -> Result<Aut
     let held = ScopeSet::parse(&grant.scope.to_string()).map_err(|_| internal())?;
     let unlimited = accepted.iter().any(|scope| !scope.starts_with(CREDENTIALS_OF) && held.contains(scope));
     let names = limited_to.iter().filter_map(|scope| scope.strip_prefix(CREDENTIALS_OF)).map(str::to_owned);
-    Ok(Author { subject: grant.owner_id, principals: (!unlimited).then(|| names.collect()) })
+    let sees_everything = [ALL, READ].iter().any(|scope| held.contains(scope));
+    Ok(Author { subject: grant.owner_id, principals: (!unlimited).then(|| names.collect()), sees_everything })
 }
 
 fn internal() -> Response {

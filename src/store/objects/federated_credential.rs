@@ -92,8 +92,8 @@ impl Persist for FederatedCredentialDocument {
         CredentialId::new(now).to_string()
     }
 
-    fn change_key(object: &Stored<Self>) -> String {
-        object.id.clone()
+    fn change_key(object: &Stored<Self>) -> &str {
+        &object.id
     }
 }
 

@@ -75,9 +75,7 @@ pub trait Persist: Document {
     fn new_id(now: Timestamp) -> String;
 
     /// By what changes name it: the id where snapshots are keyed by id, else the name.
-    fn change_key(object: &Stored<Self>) -> String {
-        object.name.clone()
-    }
+    fn change_key(object: &Stored<Self>) -> &str;
 }
 
 /// A change of one object.
@@ -148,7 +146,7 @@ impl Store {
             }
         };
         audit::insert(&transaction, &[event]).await?;
-        let version = changes::record(&transaction, ChangeKind::Object(D::KIND), &D::change_key(object), now).await?;
+        let version = changes::record(&transaction, ChangeKind::Object(D::KIND), D::change_key(object), now).await?;
         transaction.commit().await?;
         Ok(version)
     }

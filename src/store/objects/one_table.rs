@@ -17,7 +17,7 @@ use crate::objects::{
 use crate::store::{StoreError, constraint, json as from_json};
 
 macro_rules! one_table {
-    ($document:ident, $entity:ident, id: $id:ty, $load:expr, $columns:expr) => {
+    ($document:ident, $entity:ident, id: $id:ty, named by: $key:ident, $load:expr, $columns:expr) => {
         impl Persist for $document {
             async fn find(
                 connection: &impl ConnectionTrait,
@@ -90,6 +90,10 @@ macro_rules! one_table {
             fn new_id(now: Timestamp) -> String {
                 <$id>::new(now).to_string()
             }
+
+            fn change_key(object: &Stored<Self>) -> &str {
+                &object.$key
+            }
         }
     };
 }
@@ -121,6 +125,7 @@ one_table!(
     PrincipalDocument,
     principal,
     id: PrincipalId,
+    named by: name,
     |row: principal::Model| {
         let document = Self {
             id: Some(row.id.clone()),
@@ -151,6 +156,7 @@ one_table!(
     TrustedIssuerDocument,
     trusted_issuer,
     id: TrustedIssuerId,
+    named by: id,
     |row: trusted_issuer::Model| {
         let document = from_json(&row.document)?;
         let id = TrustedIssuerId(row.id).to_string();
@@ -176,6 +182,7 @@ one_table!(
     ResourceServerDocument,
     resource_server,
     id: ResourceServerId,
+    named by: name,
     |row: resource_server::Model| {
         let document = from_json(&row.document)?;
         let id = ResourceServerId(row.id).to_string();
@@ -200,6 +207,7 @@ one_table!(
     ClientDocument,
     client,
     id: ClientRowId,
+    named by: name,
     |row: client::Model| {
         let document = from_json(&row.document)?;
         let id = ClientRowId(row.id).to_string();
