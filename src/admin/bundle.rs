@@ -64,6 +64,17 @@ impl Bundle {
         self.0.get(&kind).into_iter().flatten()
     }
 
+    /// Takes an object out, its name compared without ASCII case.
+    pub fn take(&mut self, kind: Kind, name: &str) -> Option<Map<String, Value>> {
+        let name = self.name_of(kind, name)?.to_owned();
+        self.0.get_mut(&kind)?.remove(&name)
+    }
+
+    /// How the name of an object is written here.
+    pub fn name_of(&self, kind: Kind, name: &str) -> Option<&str> {
+        self.of(kind).map(|(known, _)| known.as_str()).find(|known| known.eq_ignore_ascii_case(name))
+    }
+
     /// An object, its name compared without ASCII case.
     pub fn get(&self, kind: Kind, name: &str) -> Option<&Map<String, Value>> {
         self.of(kind).find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, members)| members)

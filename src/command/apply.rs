@@ -128,7 +128,9 @@ pub async fn apply(args: &ApplyArgs, as_json: bool) -> Result<Answer, CommandErr
     let (steps, unchanged) = plan(&client, &bundle, args.prune).await?;
     let mut outcomes = Vec::new();
     if !as_json {
-        steps.iter().for_each(|step| println!("{} {}", step.action.word(), step.object()));
+        for step in &steps {
+            println!("{} {}", step.action.word(), step.object());
+        }
     }
     for step in steps.iter().filter(|_| !args.dry_run) {
         let outcome = carry_out(&client, step, args.offline).await?;
@@ -184,9 +186,10 @@ async fn carry_out(client: &AdminClient, step: &Step, offline: bool) -> Result<O
 async fn plan(client: &AdminClient, bundle: &Bundle, prune: bool) -> Result<(Vec<Step>, usize), CommandError> {
     let profiles = client.profiles()?;
     let mut known = bundle.clone();
-    for (name, members, _) in present(client, Kind::TrustedIssuer).await? {
-        if known.get(Kind::TrustedIssuer, &name).is_none() {
-            known.insert(Kind::TrustedIssuer, &name, members);
+    for kind in [Kind::Principal, Kind::TrustedIssuer] {
+        for (name, members, _) in present(client, kind).await? {
+            let members = known.take(kind, &name).unwrap_or(members);
+            known.insert(kind, &name, members);
         }
     }
     let (mut steps, mut removals, mut unchanged) = (Vec::new(), Vec::new(), 0usize);
@@ -263,6 +266,13 @@ fn stored_form(kind: Kind, wanted: &Map<String, Value>, bundle: &Bundle, profile
         Kind::Client => ClientDocument::read(wanted, context).map(|document| document.exported()),
         Kind::FederatedCredential => FederatedCredentialDocument::read(wanted, context).map(|mut document| {
             let issuer = bundle.get(Kind::TrustedIssuer, &document.trusted_issuer);
+            for (kind, name) in
+                [(Kind::Principal, &mut document.principal), (Kind::TrustedIssuer, &mut document.trusted_issuer)]
+            {
+                if let Some(known) = bundle.name_of(kind, name) {
+                    *name = known.to_owned();
+                }
+            }
             let profile = issuer.and_then(|issuer| profiles.get(issuer.get("profile")?.as_str()?));
             if let Some(normalised) = profile.and_then(|profile| normalise(profile, &document.matcher).ok()) {
                 document.matcher = normalised.matcher;

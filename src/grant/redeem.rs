@@ -91,7 +91,9 @@ async fn issue(
         |error: &dyn std::fmt::Display| Refusal::later(Reason::DatabaseUnavailable, 1).with_detail(error.to_string());
     match app.ledger.commit(issuance).await {
         Ok(Committed::Issued) => {
-            credentials.iter().for_each(|credential| app.note_use(*credential, now));
+            for credential in credentials {
+                app.note_use(credential, now);
+            }
             Ok(Some(minted))
         }
         Ok(Committed::Replayed) => Err(authorization.deny(Reason::Replay.into())),

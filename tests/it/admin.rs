@@ -348,8 +348,8 @@ async fn contract_6__keys_rotate_and_are_withdrawn() {
     world.accepts().await;
     assert_eq!(world.server.admin("DELETE", "signing-keys/nothing", Value::Null).await.status, 404);
     assert!(!world.server.admin("GET", "signing-keys", Value::Null).await.text().contains("sealed"));
-    let event = world.server.audit("limit=1").await[0].clone();
-    assert!(event["detail"].to_string().contains("signing key"), "{event}");
+    let events = world.server.audit("").await;
+    assert!(events.iter().any(|event| event["detail"]["kind"] == "signing key"), "{events:?}");
 }
 
 #[tokio::test]
@@ -389,4 +389,23 @@ async fn rfc9700_4_13_1__forwarding_headers_of_strangers_are_ignored() {
         world.server.send(request.body(Body::from(body)).unwrap()).await.token();
         assert_eq!(world.server.audit("outcome=issued").await[0]["address"], expected);
     }
+}
+
+#[tokio::test]
+async fn contract_2__an_export_carries_pins_as_ids() {
+    let world = World::new().await;
+    world.server.admin("DELETE", "federated-credentials/octo-release", Value::Null).await;
+    world.rule("pending", json!({ "repository_owner_id": null, "repository_id": null })).await;
+    world.accepts().await;
+    let exported = world.server.admin("GET", "federated-credentials?view=export", Value::Null).await.json();
+    let mut document = exported["items"][0].clone();
+    assert_eq!(
+        (&document["match"]["repository_owner_id"], &document["match"]["repository_id"]),
+        (&json!("65"), &json!("74"))
+    );
+    document.as_object_mut().unwrap().remove("name");
+    document.as_object_mut().unwrap().remove("pinned");
+    let elsewhere = World::new().await;
+    let saved = elsewhere.server.put("federated-credentials/pending", document).await;
+    assert_eq!(saved["state"], "active");
 }

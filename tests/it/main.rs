@@ -22,6 +22,8 @@ mod support;
 mod access_token;
 mod admin;
 mod assertion;
+mod clients;
+mod commands;
 mod metadata;
 mod rules;
 mod single_use;

@@ -48,13 +48,18 @@ impl ServerProcess {
     /// Starts one with these environment variables and waits until it is ready.
     pub async fn start(folder: &Path, settings: &[(&str, &str)]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
+        let address = listener.local_addr().unwrap().to_string();
         drop(listener);
+        Self::start_at(folder, &address, settings).await
+    }
+
+    /// At a certain address.
+    pub async fn start_at(folder: &Path, address: &str, settings: &[(&str, &str)]) -> Self {
         let log = std::fs::File::options().create(true).append(true).open(folder.join("server.log")).unwrap();
         let child = carnet()
             .arg("serve")
             .current_dir(folder)
-            .env("CARNET_SERVER__LISTEN", address.to_string())
+            .env("CARNET_SERVER__LISTEN", address)
             .env("CARNET_DATA_DIR", folder)
             .envs(settings.iter().copied())
             .stderr(log)

@@ -48,7 +48,7 @@ pub fn document(own: &OwnUrls) -> Value {
                 "bearer": {
                     "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
                     "description": "One of our own tokens for <issuer>/admin with scope admin, admin:read, admin:credentials or \
-                                    admin:credentials:<principal>: `carnet admin-token`, or the client_credentials grant where it is on.",
+                                    admin:credentials:<principal>: `carnet admin-token`.",
                 },
             },
             "schemas": schemas(),
