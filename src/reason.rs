@@ -153,6 +153,9 @@ reasons! {
     LifetimeTooLong = "lifetime_too_long": "the assertion lives too long",
         "exp is later than iat by more than the trusted issuer's max_assertion_lifetime_seconds.",
         "Ask the platform for a token with a shorter life, or raise the limit of the trusted issuer knowingly.";
+    ProofMissing = "proof_missing": "the assertion is bound to a key, and no proof of that key came",
+        "The assertion has a cnf claim: its issuer bound it to a key, so that a copy of it is worth nothing. This server takes no proofs of possession yet, and never takes such an assertion without one.",
+        "Ask the platform for a token that is not bound to a key.";
     Replay = "replay": "the assertion was used before",
         "A token was already issued for this assertion. Each assertion is good for one token, whichever endpoint took it.",
         "Ask the platform for a new token for each exchange. If the job did not use the assertion itself, somebody else did: look into the audit log.";

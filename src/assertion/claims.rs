@@ -38,6 +38,10 @@ pub fn assess(
     audience(issuer, claims)?;
     let expires_at = times(issuer, claims, now.seconds())?;
     let key = key(issuer, claims, signing_input)?;
+    // A token that is bound to a key is no bearer token (RFC 7800 section 3; decision D-49).
+    if claims.get("cnf").is_some() {
+        return Err(Refusal::claim(Reason::ProofMissing, "cnf"));
+    }
     issuer.profile.check(claims).map_err(|wrong| Refusal::claim(wrong.reason, wrong.claim))?;
     Ok(Assessed { subject, expires_at, key })
 }

@@ -106,6 +106,7 @@ macro_rules! of_the_assertion {
             | Reason::NotYetValid
             | Reason::IatFuture
             | Reason::LifetimeTooLong
+            | Reason::ProofMissing
             | Reason::Replay
             | Reason::NoMatchingCredential
             | Reason::RepoMismatch

@@ -312,3 +312,38 @@ async fn nuget_pol_7__a_wildcard_gives_no_right_on_packages_of_others() {
     let denied = RegistryState { exists: true, owned_by: &others, may_act_for: &same };
     assert!(allows(&token.authorization_details, PackageNames::Exact, &operation, &denied).is_err());
 }
+
+#[tokio::test]
+async fn atk_046__other_kinds_of_tokens_are_refused_at_the_registry() {
+    let listening = Listening::new().await;
+    let token = listening.token().await;
+    listening.verify(&token).await.unwrap();
+    let (header, claims) = (header(&token), payload(&token));
+    let key = TestKey::ec(header["kid"].as_str().unwrap(), "ES256");
+    for typ in
+        ["token-introspection+jwt", "oauth-id-jag+jwt", "txntoken+jwt", "logout+jwt", "secevent+jwt", "JWT", "dpop+jwt"]
+    {
+        let mut header = header.clone();
+        header["typ"] = json!(typ);
+        let refused = listening.verify(&key.sign_with_header(&header, &claims)).await;
+        assert_eq!(refused.unwrap_err(), Rejection::InvalidToken("not typed as an access token"));
+    }
+}
+
+#[tokio::test]
+async fn rfc8707_3_1__a_registry_below_a_path_is_a_registry_of_its_own() {
+    let listening = Listening::new().await;
+    let token = listening.token().await;
+    for other in ["https://registry.test/", "https://registry.test/pypi", "https://registry.test/pypi/tenant/"] {
+        let verifier = Verifier::new(&listening.url(), other).unwrap();
+        let refused = verifier.verify_at(&token, listening.world.server.now()).await;
+        assert_eq!(refused.unwrap_err(), Rejection::InvalidToken("for another registry"));
+    }
+}
+
+#[tokio::test]
+async fn rfc9068_5_2__nobody_registers_a_client_with_a_principals_id() {
+    let world = World::new().await;
+    let answer = world.server.admin("PUT", "clients/pr_joel", json!({ "auth_method": "none" })).await;
+    assert_eq!((answer.status, &answer.json()["errors"][0]["pointer"]), (422, &json!("/name")));
+}

@@ -562,3 +562,41 @@ async fn atk_070__a_token_for_another_registry_is_of_no_use_here() {
     assert_eq!(answer.reason(), "aud_mismatch");
     world.exchange_with(&world.good(), &[("resource", R1)]).await.token();
 }
+
+#[tokio::test]
+async fn atk_044__a_client_assertion_is_no_grant_assertion() {
+    let world = World::new().await;
+    let key = world.gh.key();
+    let header = json!({ "alg": "RS256", "kid": key.kid, "typ": "client-authentication+jwt" });
+    world.denies(&key.sign_with_header(&header, &world.claims().value()), "typ_denied").await;
+}
+
+#[tokio::test]
+async fn atk_045__a_proof_of_possession_is_no_assertion() {
+    let world = World::new().await;
+    let key = world.gh.key();
+    let header = json!({ "alg": "RS256", "typ": "dpop+jwt", "jwk": key.jwk() });
+    let proof = json!({ "htm": "POST", "htu": format!("{CARNET}/token"), "iat": world.server.now(), "jti": "p" });
+    world.denies(&key.sign_with_header(&header, &proof), "header_denied").await;
+    let header = json!({ "alg": "RS256", "kid": key.kid, "typ": "dpop+jwt" });
+    world.denies(&key.sign_with_header(&header, &world.claims().value()), "typ_denied").await;
+}
+
+#[tokio::test]
+async fn atk_048__the_token_of_a_person_is_no_workloads() {
+    let world = World::new().await;
+    let now = world.server.now();
+    let person = json!({
+        "iss": GH, "aud": CARNET, "sub": "octocat", "jti": "p1", "iat": now, "exp": now + 300, "nonce": "n", "at_hash": "h", "email": "o@example.test",
+    });
+    world.denies(&world.gh.key().sign(&person), "claim_missing").await;
+}
+
+#[tokio::test]
+async fn rfc8414_4_1__identifiers_are_compared_code_point_by_code_point() {
+    let world = World::new().await;
+    world.trust(json!({ "audiences": ["https://as.test/caf\u{e9}"] })).await;
+    world.exchange_claims(&world.claims().with("aud", "https://as.test/caf\u{e9}")).await.token();
+    let decomposed = world.exchange_claims(&world.claims().with("aud", "https://as.test/cafe\u{301}")).await;
+    decomposed.refused(400, "invalid_grant", "aud_mismatch");
+}

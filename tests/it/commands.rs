@@ -329,3 +329,14 @@ async fn contract_2__the_lines_of_quickstart_can_be_pasted() {
         assert!(text.contains(part), "{part}: {text}");
     }
 }
+
+#[tokio::test]
+async fn rfc7521_4_1__assertions_travel_over_tls() {
+    let db = TestDb::new().await;
+    for (issuer, listen) in [("http://as.test", "0.0.0.0:8080"), ("http://127.0.0.1:8080", "0.0.0.0:8080")] {
+        let mut check = carnet();
+        check.current_dir(db.folder()).arg("check").env("CARNET_ISSUER", issuer).env("CARNET_SERVER__LISTEN", listen);
+        let checked = finished(check.output().unwrap());
+        assert_eq!(checked.code, 1, "{issuer} {listen}: {checked:?}");
+    }
+}

@@ -280,3 +280,39 @@ async fn prof_jwks_1__keys_are_published_until_their_last_token_is_over() {
         assert!(published.contains(&first));
     }
 }
+
+#[tokio::test]
+async fn rfc8414_2_11__what_is_optional_is_left_out() {
+    let world = World::new().await;
+    let metadata = metadata(&world).await;
+    for member in
+        ["service_documentation", "ui_locales_supported", "op_policy_uri", "op_tos_uri", "registration_endpoint"]
+    {
+        assert!(metadata.get(member).is_none(), "{member}");
+    }
+}
+
+#[tokio::test]
+async fn rfc8414_2_1_1__there_is_no_signed_metadata() {
+    let world = World::new().await;
+    assert!(metadata(&world).await.get("signed_metadata").is_none());
+}
+
+#[tokio::test]
+async fn nuget_tok_7__the_published_urls_are_https() {
+    let world = World::new().await;
+    let metadata = metadata(&world).await;
+    for member in ["issuer", "token_endpoint", "jwks_uri"] {
+        assert!(metadata[member].as_str().unwrap().starts_with("https://"), "{member}");
+    }
+}
+
+#[tokio::test]
+async fn atk_073__metadata_names_this_servers_endpoints_only() {
+    let world = World::with(&[("CARNET_ISSUER", "https://as.test/tenant1")]).await;
+    let document = world.server.get("/.well-known/oauth-authorization-server/tenant1").await.json();
+    for member in ["token_endpoint", "jwks_uri"] {
+        assert!(document[member].as_str().unwrap().starts_with("https://as.test/tenant1/"));
+    }
+    assert_eq!(world.server.get("/.well-known/oauth-authorization-server/tenant2").await.status, 404);
+}

@@ -215,3 +215,11 @@ async fn nuget_pol_8__a_version_is_read_from_the_ref() {
     assert_eq!(answer.status, 400, "{}", answer.text());
     assert_eq!(world.exchange(&world.good()).await.status, 400);
 }
+
+#[tokio::test]
+async fn rfc9068_3_3__a_scope_that_could_mean_two_registries_is_refused() {
+    let world = World::new().await;
+    at_both(&world).await;
+    let answer = world.exchange_with(&world.good(), &[("scope", "publish create")]).await;
+    answer.refused(400, "invalid_target", "target_ambiguous");
+}

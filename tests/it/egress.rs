@@ -1,0 +1,383 @@
+//! The way out, on real sockets with real certificates (decision D-27; attacks 7.8).
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use carnet::upstream::{Egress, Fetch as _, FetchError, Fetched, HttpFetch};
+use openssl::asn1::Asn1Time;
+use openssl::bn::BigNum;
+use openssl::ec::{EcGroup, EcKey};
+use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
+use openssl::pkey::{PKey, Private};
+use openssl::ssl::{SslAcceptor, SslMethod, SslStream, SslVersion};
+use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
+use openssl::x509::{X509, X509Builder, X509NameBuilder};
+use serde_json::json;
+use url::Url;
+
+use crate::support::{ServerProcess, TestDb};
+
+/// A certificate authority of a test.
+struct Authority {
+    certificate: X509,
+    key: PKey<Private>,
+}
+
+/// What is wrong with a server's certificate.
+#[derive(Clone, Copy, PartialEq)]
+enum Flaw {
+    None,
+    Expired,
+    OtherHost,
+    SelfSigned,
+}
+
+fn new_key() -> PKey<Private> {
+    PKey::from_ec_key(EcKey::generate(&EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap()).unwrap()).unwrap()
+}
+
+fn builder(subject: &str, key: &PKey<Private>, from: i64, until: i64) -> X509Builder {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64;
+    let mut builder = X509::builder().unwrap();
+    builder.set_version(2).unwrap();
+    builder.set_subject_name(&named(subject)).unwrap();
+    builder.set_pubkey(key).unwrap();
+    builder.set_not_before(&Asn1Time::from_unix(now + from).unwrap()).unwrap();
+    builder.set_not_after(&Asn1Time::from_unix(now + until).unwrap()).unwrap();
+    let mut serial = BigNum::new().unwrap();
+    serial.rand(64, openssl::bn::MsbOption::MAYBE_ZERO, false).unwrap();
+    builder.set_serial_number(&serial.to_asn1_integer().unwrap()).unwrap();
+    builder
+}
+
+impl Authority {
+    fn new() -> Self {
+        let key = new_key();
+        let mut builder = builder("test authority", &key, -60, 3600);
+        builder.set_issuer_name(&named("test authority")).unwrap();
+        builder.append_extension(BasicConstraints::new().critical().ca().build().unwrap()).unwrap();
+        builder.sign(&key, MessageDigest::sha256()).unwrap();
+        Self { certificate: builder.build(), key }
+    }
+
+    fn pem(&self) -> String {
+        String::from_utf8(self.certificate.to_pem().unwrap()).unwrap()
+    }
+
+    fn issue(&self, flaw: Flaw) -> (X509, PKey<Private>) {
+        let key = new_key();
+        let until = if flaw == Flaw::Expired { -30 } else { 3600 };
+        let mut builder = builder("localhost", &key, -60, until);
+        let host = if flaw == Flaw::OtherHost { "elsewhere.test" } else { "localhost" };
+        let names = SubjectAlternativeName::new().dns(host).build(&builder.x509v3_context(None, None)).unwrap();
+        builder.append_extension(names).unwrap();
+        if flaw == Flaw::SelfSigned {
+            builder.set_issuer_name(&named("localhost")).unwrap();
+            builder.sign(&key, MessageDigest::sha256()).unwrap();
+        } else {
+            builder.set_issuer_name(self.certificate.subject_name()).unwrap();
+            builder.sign(&self.key, MessageDigest::sha256()).unwrap();
+        }
+        (builder.build(), key)
+    }
+}
+
+fn named(subject: &str) -> openssl::x509::X509Name {
+    let mut name = X509NameBuilder::new().unwrap();
+    name.append_entry_by_text("CN", subject).unwrap();
+    name.build()
+}
+
+/// A TLS server that answers each request as told, on a thread of its own.
+struct Server {
+    port: u16,
+    connections: Arc<AtomicUsize>,
+}
+
+type Stream = SslStream<TcpStream>;
+
+impl Server {
+    fn start(authority: &Authority, flaw: Flaw, answer: impl Fn(&str, &mut Stream) + Send + Sync + 'static) -> Self {
+        Self::with_versions(authority, flaw, None, answer)
+    }
+
+    fn with_versions(
+        authority: &Authority,
+        flaw: Flaw,
+        most: Option<SslVersion>,
+        answer: impl Fn(&str, &mut Stream) + Send + Sync + 'static,
+    ) -> Self {
+        let (certificate, key) = authority.issue(flaw);
+        let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls()).unwrap();
+        acceptor.set_private_key(&key).unwrap();
+        acceptor.set_certificate(&certificate).unwrap();
+        if let Some(most) = most {
+            acceptor.set_cipher_list("ALL:@SECLEVEL=0").unwrap();
+            acceptor.clear_options(openssl::ssl::SslOptions::NO_TLSV1 | openssl::ssl::SslOptions::NO_TLSV1_1);
+            acceptor.set_min_proto_version(None).unwrap();
+            acceptor.set_max_proto_version(Some(most)).unwrap();
+        }
+        let acceptor = Arc::new(acceptor.build());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let (count, answer) = (connections.clone(), Arc::new(answer));
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                count.fetch_add(1, Ordering::SeqCst);
+                let (acceptor, answer) = (acceptor.clone(), answer.clone());
+                std::thread::spawn(move || {
+                    let Ok(mut stream) = acceptor.accept(stream) else { return };
+                    let mut request = vec![0; 4096];
+                    let read = stream.read(&mut request).unwrap_or(0);
+                    let request = String::from_utf8_lossy(&request[..read]).into_owned();
+                    answer(&request, &mut stream);
+                    stream.shutdown().ok();
+                });
+            }
+        });
+        Self { port, connections }
+    }
+
+    fn url(&self, path: &str) -> Url {
+        Url::parse(&format!("https://localhost:{}{path}", self.port)).unwrap()
+    }
+
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+fn send(stream: &mut Stream, head: &str, body: &[u8]) {
+    let head = format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+    stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body)).ok();
+}
+
+fn hello(_: &str, stream: &mut Stream) {
+    send(stream, "200 OK\r\ncache-control: public, max-age=600", b"hello");
+}
+
+fn egress(authority: Option<&Authority>) -> Egress {
+    Egress {
+        ca_pem: authority.map(Authority::pem),
+        allow_private: vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()],
+        allow_http_loopback: false,
+    }
+}
+
+async fn fetch(url: &Url, egress: &Egress) -> Result<Fetched, FetchError> {
+    HttpFetch.fetch(url, egress, 1024 * 1024).await
+}
+
+#[tokio::test]
+async fn oidcd_4_6__a_document_is_fetched_with_the_issuers_own_authority() {
+    let authority = Authority::new();
+    let server = Server::start(&authority, Flaw::None, hello);
+    let fetched = fetch(&server.url("/"), &egress(Some(&authority))).await.unwrap();
+    assert_eq!((fetched.status, fetched.body.as_slice(), fetched.max_age), (200, &b"hello"[..], Some(600)));
+}
+
+#[tokio::test]
+async fn atk_117__certificates_that_are_not_right_are_refused() {
+    let authority = Authority::new();
+    for flaw in [Flaw::Expired, Flaw::OtherHost, Flaw::SelfSigned] {
+        let server = Server::start(&authority, flaw, hello);
+        assert!(matches!(fetch(&server.url("/"), &egress(Some(&authority))).await, Err(FetchError::Failed(..))));
+    }
+    let server = Server::start(&authority, Flaw::None, hello);
+    fetch(&server.url("/"), &egress(Some(&authority))).await.unwrap();
+    // An authority is trusted for the issuer that names it, and for no other.
+    for other in [None, Some(&Authority::new())] {
+        assert!(matches!(fetch(&server.url("/"), &egress(other)).await, Err(FetchError::Failed(..))));
+    }
+}
+
+#[tokio::test]
+async fn rfc8414_6_1_1__old_versions_of_tls_are_refused() {
+    let authority = Authority::new();
+    let old = Server::with_versions(&authority, Flaw::None, Some(SslVersion::TLS1_1), hello);
+    assert!(matches!(fetch(&old.url("/"), &egress(Some(&authority))).await, Err(FetchError::Failed(..))));
+    let new = Server::with_versions(&authority, Flaw::None, Some(SslVersion::TLS1_2), hello);
+    fetch(&new.url("/"), &egress(Some(&authority))).await.unwrap();
+}
+
+#[tokio::test]
+async fn atk_104__a_name_that_resolves_to_a_private_address_is_not_connected_to() {
+    let authority = Authority::new();
+    let server = Server::start(&authority, Flaw::None, hello);
+    let strict = Egress { allow_private: Vec::new(), ..egress(Some(&authority)) };
+    for host in ["localhost", "127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "2130706433", "0x7f.1", "127.1"] {
+        let url = Url::parse(&format!("https://{host}:{}/", server.port)).unwrap();
+        assert!(fetch(&url, &strict).await.is_err(), "{host}");
+    }
+    assert_eq!(server.connections(), 0);
+}
+
+#[tokio::test]
+async fn atk_105__the_connected_address_is_the_checked_one() {
+    // One resolution gives the addresses that are checked and connected to: there is no second one to answer otherwise.
+    let authority = Authority::new();
+    let server = Server::start(&authority, Flaw::None, hello);
+    let other_network = Egress { allow_private: vec!["10.0.0.0/8".parse().unwrap()], ..egress(Some(&authority)) };
+    let error = fetch(&server.url("/"), &other_network).await.unwrap_err();
+    assert!(error.to_string().contains("no public address"), "{error}");
+    assert_eq!(server.connections(), 0);
+    fetch(&server.url("/"), &egress(Some(&authority))).await.unwrap();
+}
+
+#[tokio::test]
+async fn rfc8725bis_3_10_3__names_are_resolved_and_judged_before_a_connection() {
+    let authority = Authority::new();
+    let server = Server::start(&authority, Flaw::None, hello);
+    let none = Egress { allow_private: Vec::new(), ..egress(Some(&authority)) };
+    assert!(fetch(&server.url("/"), &none).await.is_err());
+    assert_eq!(server.connections(), 0);
+}
+
+#[tokio::test]
+async fn atk_106__redirects_stay_at_the_host() {
+    let authority = Authority::new();
+    let other = Server::start(&authority, Flaw::None, hello);
+    let elsewhere = other.url("/").to_string();
+    let plain = TcpListener::bind("127.0.0.1:0").unwrap();
+    plain.set_nonblocking(true).unwrap();
+    let plain_url = format!("http://localhost:{}/", plain.local_addr().unwrap().port());
+    let server = Server::start(&authority, Flaw::None, move |request, stream| {
+        let path = request.split(' ').nth(1).unwrap_or("/").to_owned();
+        let location = match path.as_str() {
+            "/1" => "/2".to_owned(),
+            "/2" => "/done".to_owned(),
+            "/a" => "/b".to_owned(),
+            "/b" => "/c".to_owned(),
+            "/c" => "/done".to_owned(),
+            "/elsewhere" => elsewhere.clone(),
+            "/plain" => plain_url.clone(),
+            "/file" => "file:///etc/passwd".to_owned(),
+            "/metadata" => "https://169.254.169.254/".to_owned(),
+            _ => return send(stream, "200 OK", b"done"),
+        };
+        send(stream, &format!("302 Found\r\nlocation: {location}"), b"");
+    });
+    let egress = egress(Some(&authority));
+    assert_eq!(fetch(&server.url("/1"), &egress).await.unwrap().body, b"done");
+    for path in ["/a", "/elsewhere", "/plain", "/file", "/metadata"] {
+        let followed = fetch(&server.url(path), &egress).await.is_ok_and(|fetched| fetched.status == 200);
+        assert!(!followed, "{path}");
+    }
+    assert_eq!(other.connections(), 0);
+    assert!(plain.accept().is_err());
+}
+
+#[tokio::test]
+async fn atk_108__a_body_without_end_is_cut_off() {
+    let authority = Authority::new();
+    let server = Server::start(&authority, Flaw::None, |request, stream| {
+        if request.contains("/slow") {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n").ok();
+            while stream.write_all(b" ").is_ok() {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        } else if request.contains("/endless") {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n").ok();
+            while stream.write_all(&[b' '; 65536]).is_ok() {}
+        } else {
+            send(stream, "200 OK", &vec![b' '; 10 << 20]);
+        }
+    });
+    let egress = egress(Some(&authority));
+    for path in ["/endless", "/large"] {
+        let error = fetch(&server.url(path), &egress).await.unwrap_err();
+        assert!(matches!(error, FetchError::TooLarge(_, 1_048_576)), "{path}: {error}");
+    }
+    let started = Instant::now();
+    assert!(matches!(fetch(&server.url("/slow"), &egress).await, Err(FetchError::Failed(..))));
+    assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn atk_109__compressed_answers_are_neither_asked_for_nor_unpacked() {
+    let authority = Authority::new();
+    let server = Server::start(&authority, Flaw::None, |request, stream| {
+        let asked = request.to_ascii_lowercase().contains("accept-encoding");
+        send(stream, "200 OK\r\ncontent-encoding: gzip", if asked { b"asked" } else { b"\x1f\x8bplain" });
+    });
+    assert_eq!(fetch(&server.url("/"), &egress(Some(&authority))).await.unwrap().body, b"\x1f\x8bplain");
+}
+
+#[tokio::test]
+async fn oidcd_4_6__no_cookies_and_no_credentials_are_sent() {
+    let authority = Authority::new();
+    let server = Server::start(&authority, Flaw::None, |request, stream| {
+        send(stream, "200 OK\r\nset-cookie: a=b", request.to_ascii_lowercase().as_bytes());
+    });
+    for _ in 0..2 {
+        let request = fetch(&server.url("/"), &egress(Some(&authority))).await.unwrap().body;
+        let request = String::from_utf8(request).unwrap();
+        assert!(request.starts_with("get / http/1.1") && request.contains("user-agent: carnet/"), "{request}");
+        assert!(!request.contains("cookie") && !request.contains("authorization"), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn atk_107__plain_http_is_for_loopback_and_only_where_it_is_switched_on() {
+    let db = TestDb::new().await;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut buffer = [0; 1024];
+            stream.read(&mut buffer).ok();
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok").ok();
+        }
+    });
+    assert!(matches!(fetch(&url, &egress(None)).await, Err(FetchError::Refused(..))));
+    let open = Egress { allow_http_loopback: true, ..Egress::default() };
+    assert_eq!(fetch(&url, &open).await.unwrap().body, b"ok");
+    let named = Url::parse(&format!("http://localhost:{}/", url.port().unwrap())).unwrap();
+    assert!(matches!(fetch(&named, &open).await, Err(FetchError::Refused(..))), "a name is no address");
+    drop(db);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn atk_115__proxies_of_the_environment_are_not_used() {
+    let db = TestDb::new().await;
+    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+    proxy.set_nonblocking(true).unwrap();
+    let proxy_url = format!("http://{}", proxy.local_addr().unwrap());
+    let authority = Authority::new();
+    let server = Server::start(&authority, Flaw::None, |request, stream| {
+        let port = request.split("host: localhost:").nth(1).unwrap_or("").split("\r\n").next().unwrap().to_owned();
+        let issuer = format!("https://localhost:{port}");
+        let body = if request.contains("openid-configuration") {
+            json!({ "issuer": issuer, "jwks_uri": format!("{issuer}/jwks") })
+        } else {
+            json!({ "keys": [crate::support::TestKey::rsa(0).jwk()] })
+        };
+        send(stream, "200 OK", body.to_string().as_bytes());
+    });
+    let issuer = server.url("/").to_string().trim_end_matches('/').to_owned();
+    let settings = [
+        ("CARNET_DATABASE__URL", db.url()),
+        ("HTTPS_PROXY", proxy_url.as_str()),
+        ("HTTP_PROXY", &proxy_url),
+        ("ALL_PROXY", &proxy_url),
+        ("https_proxy", &proxy_url),
+    ];
+    let running = ServerProcess::start(db.folder(), &settings).await;
+    let file = db.folder().join("objects.json");
+    let objects = json!({ "trusted_issuers": { "ci": {
+        "profile": "generic", "issuer": issuer, "ca_pem": authority.pem(), "allow_private": ["127.0.0.0/8", "::1/128"],
+    } } });
+    std::fs::write(&file, objects.to_string()).unwrap();
+    let mut apply = crate::support::carnet();
+    apply.current_dir(db.folder()).args(["apply", "-f"]).arg(&file).env("CARNET_DATA_DIR", db.folder()).envs(settings);
+    let applied = crate::support::finished(apply.output().unwrap());
+    assert_eq!(applied.code, 0, "{applied:?}");
+    assert!(server.connections() >= 2);
+    assert!(proxy.accept().is_err(), "nobody asked the proxy");
+    assert_eq!(running.terminate(), 0);
+}
