@@ -24,6 +24,7 @@ mod admin;
 mod assertion;
 mod clients;
 mod commands;
+mod documents;
 mod egress;
 mod metadata;
 mod rules;

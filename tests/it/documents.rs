@@ -1,0 +1,242 @@
+//! The book tells the truth: requirements, reasons, configuration, metrics, samples.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::support::{TestDb, carnet, carnet_in, finished};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Every file below a folder whose name ends so.
+fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap().map(Result::unwrap) {
+            let path = entry.path();
+            if path.is_dir() && !["target", "node_modules"].iter().any(|skipped| path.ends_with(skipped)) {
+                folders.push(path);
+            } else if path.to_string_lossy().ends_with(ending) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The tests that show a requirement, by its id as it stands in test names.
+fn named_tests() -> BTreeMap<String, BTreeSet<String>> {
+    let mut tests: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let folders = ["src", "jose/src", "resource-server/src", "examples", "tests/it"];
+    for path in folders.iter().flat_map(|folder| files(folder, ".rs")) {
+        for line in std::fs::read_to_string(path).unwrap().lines() {
+            let Some((_, rest)) = line.split_once("fn ") else { continue };
+            let name = rest.split('(').next().unwrap();
+            if let Some((id, _)) = name.split_once("__") {
+                tests.entry(id.to_owned()).or_default().insert(name.to_owned());
+            }
+        }
+    }
+    tests
+}
+
+#[test]
+fn the_table_of_requirements_and_the_tests_agree() {
+    let tests = named_tests();
+    assert!(tests.len() > 250, "{}", tests.len());
+    let mut listed = BTreeSet::new();
+    let mut wrong = Vec::new();
+    for line in
+        read("docs/src/requirements.md").lines().filter(|line| line.starts_with("| ") && !line.starts_with("| id "))
+    {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        let (id, shown) = (cells[0], *cells.last().unwrap());
+        let key = id.to_lowercase().replace(['-', '.'], "_");
+        let names: BTreeSet<String> = shown.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+        let there = tests.get(&key).cloned().unwrap_or_default();
+        if names != there {
+            wrong.push(format!("{id}: the page names {names:?}, the tests are {there:?}"));
+        }
+        if there.is_empty() && !shown.starts_with("waits for ") {
+            wrong.push(format!("{id}: has no test and waits for nothing"));
+        }
+        if !listed.insert(key) {
+            wrong.push(format!("{id}: stands there twice"));
+        }
+    }
+    let unlisted = tests.keys().filter(|key| !listed.contains(*key));
+    wrong.extend(unlisted.map(|key| format!("{key}: is tested and not on the page")));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_page_of_reasons_says_what_the_server_says() {
+    let page = read("docs/src/reference/reasons.md");
+    let start = page.find("\n## `").unwrap() + 1;
+    let mut sections = page[start..].split("## `").skip(1);
+    for reason in carnet::reason::Reason::ALL {
+        let expected = format!("{reason}`\n\n{}\n\n{}\n\n{}", reason.sentence(), reason.meaning(), reason.remedy());
+        assert_eq!(sections.next().map(str::trim_end), Some(expected.as_str()));
+    }
+    assert_eq!(sections.next(), None);
+}
+
+/// The names in the first column of a page's tables.
+fn first_column(page: &str) -> BTreeSet<String> {
+    let rows = read(page);
+    let names =
+        rows.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`')).map(|(name, _)| name.to_owned());
+    names.collect()
+}
+
+#[test]
+fn the_page_of_configuration_has_every_key() {
+    let source = read("src/config/loader.rs");
+    let calls = ["value(", "parsed(", "in_range(", "value::<String>(", "value::<PathBuf>("];
+    let mut keys = BTreeSet::new();
+    for call in calls {
+        for part in source.split(call).skip(1) {
+            if let Some(key) = part.trim_start().strip_prefix('"').and_then(|part| part.split('"').next()) {
+                keys.insert(key.to_owned());
+            }
+        }
+    }
+    assert!(keys.len() >= 18, "{keys:?}");
+    assert_eq!(first_column("docs/src/reference/configuration.md"), keys);
+}
+
+#[test]
+fn the_page_of_metrics_has_every_metric() {
+    let mut metrics = BTreeSet::new();
+    for path in files("src", ".rs") {
+        let text = std::fs::read_to_string(path).unwrap();
+        for part in text.split("metrics::").skip(1).filter(|part| {
+            part.starts_with("counter!(") || part.starts_with("histogram!(") || part.starts_with("gauge!(")
+        }) {
+            metrics.insert(part.split('"').nth(1).unwrap().to_owned());
+        }
+    }
+    assert!(metrics.len() >= 5, "{metrics:?}");
+    assert_eq!(first_column("docs/src/reference/metrics.md"), metrics);
+}
+
+#[tokio::test]
+async fn every_sample_of_the_book_is_accepted() {
+    let db = TestDb::new().await;
+    let folder = db.folder();
+    let profiles = root().join("docs/samples/profiles");
+    let profiles = profiles.to_str().unwrap();
+    let configs = files("docs/samples/config", ".toml");
+    assert!(configs.len() >= 3);
+    for path in configs {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let config = carnet::config::Config::from_sources(Some(&path), []);
+        assert!(config.is_ok(), "{}: {config:?}\n{text}", path.display());
+    }
+    let applied = [files("docs/samples/apply", ".toml"), files("docs/samples/apply", ".json")].concat();
+    assert!(applied.len() >= 4);
+    for (number, path) in applied.iter().enumerate() {
+        let linted = carnet_in(folder, &["policy", "lint", path.to_str().unwrap(), "--profiles-dir", profiles]);
+        assert_eq!(linted.code, 0, "{}: {linted:?}", path.display());
+        let mut apply = carnet();
+        let data = folder.join(number.to_string());
+        apply.current_dir(folder).args(["apply", "--offline", "-f"]).arg(path);
+        apply.env("CARNET_DATA_DIR", data).env("CARNET_PROFILES_DIR", profiles);
+        let applied = finished(apply.output().unwrap());
+        assert_eq!(applied.code, 0, "{}: {applied:?}", path.display());
+    }
+    let cases = files("docs/samples/cases", ".json");
+    assert!(!cases.is_empty());
+    for path in cases {
+        let tested = carnet_in(folder, &["policy", "test", path.to_str().unwrap(), "--profiles-dir", profiles]);
+        assert_eq!(tested.code, 0, "{}: {tested:?}", path.display());
+    }
+}
+
+#[test]
+fn the_readme_shows_the_samples_as_they_are() {
+    let readme = read("README.md");
+    for sample in ["docs/samples/config/github-actions.toml", "docs/samples/apply/github-actions.toml"] {
+        assert!(readme.contains(read(sample).trim_end()), "{sample} differs from the README");
+    }
+    for command in ["cargo run --release -- quickstart", "cargo test --workspace"] {
+        assert!(readme.contains(command), "{command}");
+    }
+}
+
+#[test]
+fn links_and_includes_of_the_book_lead_somewhere() {
+    let mut broken = Vec::new();
+    let mut pages = files("docs/src", ".md");
+    pages.push(root().join("README.md"));
+    for page in pages {
+        let text = std::fs::read_to_string(&page).unwrap();
+        let folder = page.parent().unwrap();
+        let links = text.split("](").skip(1).filter_map(|part| part.split(')').next());
+        let links = links.filter(|link| !link.contains("://") && !link.starts_with('#') && !link.is_empty());
+        let includes = text.split("{{#include ").skip(1).filter_map(|part| part.split("}}").next());
+        for target in links.chain(includes) {
+            let file = target.split('#').next().unwrap();
+            if !folder.join(file).exists() {
+                broken.push(format!("{}: {target}", page.display()));
+            }
+        }
+    }
+    let summary = read("docs/src/SUMMARY.md");
+    for page in files("docs/src", ".md") {
+        let name = page.strip_prefix(root().join("docs/src")).unwrap().to_string_lossy().into_owned();
+        if name != "SUMMARY.md" && !summary.contains(&format!("({name})")) {
+            broken.push(format!("{name} is not in the summary"));
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[tokio::test]
+async fn the_page_of_the_command_line_has_every_command() {
+    let page = read("docs/src/reference/command-line.md");
+    let db = TestDb::new().await;
+    let help = carnet_in(db.folder(), &["--help"]).stdout;
+    let commands = help.split("Commands:").nth(1).unwrap().split("Options:").next().unwrap();
+    let names = commands.lines().filter_map(|line| line.strip_prefix("  ")).filter(|line| !line.starts_with(' '));
+    let names: Vec<&str> =
+        names.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help").collect();
+    assert!(names.len() >= 9, "{names:?}");
+    for name in names {
+        assert!(page.contains(&format!("carnet {name}")), "{name}");
+        let own = carnet_in(db.folder(), &[name, "--help"]).stdout;
+        for flag in own
+            .split_whitespace()
+            .filter(|word| word.starts_with("--"))
+            .map(|word| word.trim_matches(|c: char| !c.is_ascii_alphanumeric() && c != '-'))
+        {
+            assert!(page.contains(flag) || matches!(flag, "--help" | "--version"), "{name}: {flag}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_pages_of_objects_name_every_member() {
+    let page = read("docs/src/reference/admin-api.md");
+    let server = crate::support::TestServer::start().await;
+    let document = server.get("/admin/v1/openapi.json").await.json();
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    let mut missing = Vec::new();
+    for (name, schema) in schemas.iter().filter(|(name, _)| name.ends_with("Document")) {
+        for member in schema["properties"].as_object().unwrap_or(&serde_json::Map::<String, Value>::new()).keys() {
+            if !page.contains(&format!("`{member}`")) {
+                missing.push(format!("{name}.{member}"));
+            }
+        }
+    }
+    assert!(schemas.len() > 5 && missing.is_empty(), "{missing:?}");
+}
