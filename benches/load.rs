@@ -3,17 +3,23 @@
 //! `cargo bench --bench load` starts `carnet serve` on an SQLite file with durable single use and audit, sends it distinct
 //! RS256 assertions signed beforehand over 32 keep-alive connections, and prints requests a second, latencies, the
 //! server's CPU time a token, its peak memory, and beside them the raw cost of one RSA-2048 verification and one P-256
-//! signature on this machine in this run. Ratios count; absolute times depend on the machine.
+//! signature on this machine. The raw cost is measured in slices between the slices of load, so that both see the same
+//! machine; once with one thread, and once with every core busy, which is how the server works. Ratios count; absolute times
+//! depend on the machine.
 //!
-//! `BENCH_TOKENS`, `BENCH_CREDENTIALS` and `BENCH_CONNECTIONS` change the sizes, `TEST_DATABASE_URL`
-//! the database.
+//! `BENCH_TOKENS`, `BENCH_CREDENTIALS` and `BENCH_CONNECTIONS` change the sizes, `TEST_DATABASE_URL` the database.
 
 #![expect(
     clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
     clippy::disallowed_methods,
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unchecked_time_subtraction,
     clippy::unwrap_used,
     reason = "a benchmark that fails may panic, and it has to read the real clock"
 )]
@@ -25,11 +31,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use support::{ISSUER_URL, Population, raw_crypto_micros, setting};
+use support::{ISSUER_URL, Population, RawCrypto};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 const WARM_UP: usize = 500;
+/// Slices of load, with raw cryptography before each.
+const SLICES: usize = 10;
 
 #[tokio::main]
 async fn main() {
@@ -41,27 +49,98 @@ async fn main() {
     let connections = setting("BENCH_CONNECTIONS", 32);
 
     let population = Population::new(credentials).await;
-    let requests = population.sign_requests(tokens + WARM_UP);
+    let mut requests = sign_requests(&population, tokens + WARM_UP);
     let mut server = Server::start(&population).await;
     println!("{credentials} federated credentials, {tokens} tokens, {connections} connections");
     println!("resident when ready: {:.1} MB", server.memory("VmRSS"));
 
-    drive(&server, requests[..WARM_UP].to_vec(), connections).await;
-    let (cpu, start) = (server.cpu(), Instant::now());
-    let mut latencies = drive(&server, requests[WARM_UP..].to_vec(), connections).await;
-    let (elapsed, cpu) = (start.elapsed(), server.cpu() - cpu);
+    let raw = RawCrypto::new();
+    let (mut alone, mut busy) = (Cost::default(), Cost::default());
+    drive(&server, requests.split_off(tokens), connections).await;
+    let (mut cpu, mut elapsed, mut latencies) = (Duration::ZERO, Duration::ZERO, Vec::new());
+    for slice in requests.chunks(tokens.div_ceil(SLICES)) {
+        alone += measure(&raw, 1);
+        busy += measure(&raw, std::thread::available_parallelism().map_or(1, usize::from));
+        let (cpu_before, start) = (server.cpu(), Instant::now());
+        latencies.extend(drive(&server, slice.to_vec(), connections).await);
+        elapsed += start.elapsed();
+        cpu += server.cpu() - cpu_before;
+    }
     let memory = server.memory("VmHWM");
     server.stop();
 
     latencies.sort_unstable();
     let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
     let cpu_per_token = cpu.as_secs_f64() * 1e6 / tokens as f64;
-    let (verify, sign) = raw_crypto_micros();
     println!("{:.0} tokens/s, p50 {:.2} ms, p99 {:.2} ms", tokens as f64 / elapsed.as_secs_f64(), at(0.5), at(0.99));
     println!("server CPU {cpu_per_token:.1} us a token, peak memory {memory:.1} MB");
-    println!("raw crypto {:.1} us (RSA-2048 verify {verify:.1} us, P-256 sign {sign:.1} us)", verify + sign);
-    println!("ratio {:.2} x raw crypto", cpu_per_token / (verify + sign));
-    population.remove().await;
+    for (how, cost) in [("one thread", alone), ("every core busy", busy)] {
+        let (verify, sign) = cost.micros();
+        println!(
+            "raw crypto, {how}: {:.1} us (RSA-2048 verify {verify:.1} us, P-256 sign {sign:.1} us), ratio {:.2}",
+            verify + sign,
+            cpu_per_token / (verify + sign)
+        );
+    }
+}
+
+/// A setting from the environment.
+fn setting(name: &str, default: usize) -> usize {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// Token requests, ready to be written to a connection.
+fn sign_requests(population: &Population, count: usize) -> Vec<Vec<u8>> {
+    (0..count)
+            .map(|n| {
+                let body = format!("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion={}", population.assertion(n));
+                format!("POST /token HTTP/1.1\r\nhost: carnet.bench.invalid\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+            })
+            .collect()
+}
+
+/// Time and number of operations.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cost {
+    verify: f64,
+    sign: f64,
+    calls: f64,
+}
+
+impl Cost {
+    /// Microseconds of a verification and of a signature.
+    fn micros(self) -> (f64, f64) {
+        (self.verify * 1e6 / self.calls, self.sign * 1e6 / self.calls)
+    }
+}
+
+impl std::ops::AddAssign for Cost {
+    fn add_assign(&mut self, other: Self) {
+        self.verify += other.verify;
+        self.sign += other.sign;
+        self.calls += other.calls;
+    }
+}
+
+/// A slice of raw cryptography on so many threads at once.
+fn measure(raw: &RawCrypto, threads: usize) -> Cost {
+    std::thread::scope(|scope| {
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(|| slice(raw))).collect();
+        running.into_iter().fold(Cost::default(), |mut sum, slice| {
+            sum += slice.join().unwrap();
+            sum
+        })
+    })
+}
+
+fn slice(raw: &RawCrypto) -> Cost {
+    const CALLS: u32 = 1000;
+    let verify = Instant::now();
+    (0..CALLS).for_each(|_| raw.verify());
+    let verify = verify.elapsed().as_secs_f64();
+    let sign = Instant::now();
+    (0..CALLS).for_each(|_| raw.sign());
+    Cost { verify, sign: sign.elapsed().as_secs_f64(), calls: f64::from(CALLS) }
 }
 
 /// The server as a process of its own, so that its CPU time is its own.

@@ -28,9 +28,9 @@
 #![cfg_attr(
     test,
     expect(
-        clippy::arithmetic_side_effects,
+        clippy::needless_pass_by_value,
         non_snake_case,
-        reason = "a test that overflows fails; test names begin with the requirement they show"
+        reason = "helpers of tests take what is written down; test names begin with the requirement they show"
     )
 )]
 

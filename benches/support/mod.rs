@@ -1,7 +1,7 @@
 //! What the benchmarks share: a database full of rules, and assertions that match them.
 
 use std::path::PathBuf;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use carnet::config::DatabaseUrl;
 use carnet::ids;
@@ -13,7 +13,7 @@ use carnet_jose::{Algorithm, SigningKey};
 use openssl::ec::{EcGroup, EcKey};
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
-use openssl::pkey::PKey;
+use openssl::pkey::{PKey, Private, Public};
 use openssl::rsa::Rsa;
 use openssl::sign::{Signer, Verifier};
 use sea_orm::ActiveValue::Set;
@@ -25,17 +25,18 @@ pub const ISSUER_URL: &str = "https://carnet.bench.invalid";
 /// The platform's.
 const PLATFORM: &str = "https://token.actions.githubusercontent.com";
 
-/// A setting from the environment.
-pub fn setting(name: &str, default: usize) -> usize {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
-
 /// A database with so many rules of one trusted issuer, a tenth as many principals, and one registry.
 pub struct Population {
     pub folder: PathBuf,
     pub database_url: String,
     key: SigningKey,
     credentials: usize,
+}
+
+impl Drop for Population {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.folder).ok();
+    }
 }
 
 impl Population {
@@ -48,10 +49,6 @@ impl Population {
         let population = Self { folder, database_url, key, credentials };
         population.fill().await;
         population
-    }
-
-    pub async fn remove(self) {
-        std::fs::remove_dir_all(&self.folder).unwrap();
     }
 
     async fn fill(&self) {
@@ -166,48 +163,35 @@ impl Population {
         });
         self.key.sign(claims.to_string().as_bytes()).unwrap()
     }
+}
 
-    /// Token requests, ready to be written to a connection.
-    pub fn sign_requests(&self, count: usize) -> Vec<Vec<u8>> {
-        (0..count)
-            .map(|n| {
-                let body = format!("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion={}", self.assertion(n));
-                format!("POST /token HTTP/1.1\r\nhost: carnet.bench.invalid\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
-            })
-            .collect()
+/// One RSA-2048 verification and one P-256 signature over a token of the usual size, with nothing around them.
+pub struct RawCrypto {
+    message: Vec<u8>,
+    signature: Vec<u8>,
+    public: PKey<Public>,
+    signing: PKey<Private>,
+}
+
+impl RawCrypto {
+    pub fn new() -> Self {
+        let message = vec![7u8; 1500];
+        let rsa = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
+        let mut signer = Signer::new(MessageDigest::sha256(), &rsa).unwrap();
+        let signature = signer.sign_oneshot_to_vec(&message).unwrap();
+        let public = PKey::public_key_from_der(&rsa.public_key_to_der().unwrap()).unwrap();
+        let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+        let signing = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
+        Self { message, signature, public, signing }
     }
-}
 
-/// What one RSA-2048 verification and one P-256 signature over a token of the usual size cost here, in microseconds.
-pub fn raw_crypto_micros() -> (f64, f64) {
-    let message = vec![7u8; 1500];
-    let rsa = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
-    let mut signer = Signer::new(MessageDigest::sha256(), &rsa).unwrap();
-    let signature = signer.sign_oneshot_to_vec(&message).unwrap();
-    let public = PKey::public_key_from_der(&rsa.public_key_to_der().unwrap()).unwrap();
-    let verify = micros(|| {
-        let mut verifier = Verifier::new(MessageDigest::sha256(), &public).unwrap();
-        assert!(verifier.verify_oneshot(&signature, &message).unwrap());
-    });
-    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
-    let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
-    let sign = micros(|| {
-        let mut signer = Signer::new(MessageDigest::sha256(), &key).unwrap();
-        signer.sign_oneshot_to_vec(&message).unwrap();
-    });
-    (verify, sign)
-}
+    pub fn verify(&self) {
+        let mut verifier = Verifier::new(MessageDigest::sha256(), &self.public).unwrap();
+        assert!(verifier.verify_oneshot(&self.signature, &self.message).unwrap());
+    }
 
-/// The median of several rounds, in microseconds a call.
-fn micros(mut call: impl FnMut()) -> f64 {
-    const CALLS: u32 = 2000;
-    let mut rounds: Vec<f64> = (0..7)
-        .map(|_| {
-            let start = Instant::now();
-            (0..CALLS).for_each(|_| call());
-            start.elapsed().as_secs_f64() * 1e6 / f64::from(CALLS)
-        })
-        .collect();
-    rounds.sort_by(f64::total_cmp);
-    rounds[3]
+    pub fn sign(&self) {
+        let mut signer = Signer::new(MessageDigest::sha256(), &self.signing).unwrap();
+        signer.sign_oneshot_to_vec(&self.message).unwrap();
+    }
 }

@@ -24,14 +24,7 @@
 //! ```
 
 #![warn(missing_docs)]
-#![cfg_attr(
-    test,
-    expect(
-        clippy::arithmetic_side_effects,
-        non_snake_case,
-        reason = "a test that overflows fails; test names begin with the requirement they show"
-    )
-)]
+#![cfg_attr(test, expect(non_snake_case, reason = "test names begin with the requirement they show"))]
 
 mod decision;
 mod details;

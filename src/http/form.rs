@@ -128,6 +128,8 @@ fn decode(text: &str) -> Option<Cow<'_, str>> {
 mod tests {
     use super::*;
 
+    const FORM: &str = "application/x-www-form-urlencoded";
+
     fn parse(text: &str) -> Result<TokenForm<'_>, Reason> {
         TokenForm::parse(text).map_err(|refusal| refusal.reason)
     }
@@ -177,7 +179,6 @@ mod tests {
             }
             check_media_type(&map).is_ok()
         };
-        const FORM: &str = "application/x-www-form-urlencoded";
         for good in [
             FORM,
             "Application/X-WWW-Form-Urlencoded",

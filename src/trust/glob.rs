@@ -99,8 +99,8 @@ mod tests {
     #[test]
     fn atk_127__other_metacharacters_are_data() {
         for text in ["[a]", "?", ".*", "(a+)+$", "a|b", "\\", "{a,b}"] {
-            assert!(matches(text, text) == !text.contains('*') || text == ".*", "{text}");
-            assert!(!matches(text.trim_matches('*'), "a"), "{text}");
+            assert!(matches(text, text), "{text}");
+            assert!(!matches(text, "a"), "{text}");
         }
         assert!(!matches("refs/heads/release-1.*", "refs/heads/release-1x0"));
         assert!(matches("*", "[a]?"));

@@ -250,10 +250,9 @@ async fn atk_106__redirects_stay_at_the_host() {
         let path = request.split(' ').nth(1).unwrap_or("/").to_owned();
         let location = match path.as_str() {
             "/1" => "/2".to_owned(),
-            "/2" => "/done".to_owned(),
             "/a" => "/b".to_owned(),
             "/b" => "/c".to_owned(),
-            "/c" => "/done".to_owned(),
+            "/2" | "/c" => "/done".to_owned(),
             "/elsewhere" => elsewhere.clone(),
             "/plain" => plain_url.clone(),
             "/file" => "file:///etc/passwd".to_owned(),
@@ -283,7 +282,8 @@ async fn atk_108__a_body_without_end_is_cut_off() {
             }
         } else if request.contains("/endless") {
             stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n").ok();
-            while stream.write_all(&[b' '; 65536]).is_ok() {}
+            let chunk = vec![b' '; 65536];
+            while stream.write_all(&chunk).is_ok() {}
         } else {
             send(stream, "200 OK", &vec![b' '; 10 << 20]);
         }
@@ -330,7 +330,7 @@ async fn atk_107__plain_http_is_for_loopback_and_only_where_it_is_switched_on() 
     std::thread::spawn(move || {
         for mut stream in listener.incoming().map_while(Result::ok) {
             let mut buffer = [0; 1024];
-            stream.read(&mut buffer).ok();
+            let _read = stream.read(&mut buffer);
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok").ok();
         }
     });

@@ -1,15 +1,17 @@
 //! What the server does, seen from outside. A test's name begins with the requirement it shows; `docs/src/requirements.md` lists
-//! them, and `requirements.rs` compares the two.
+//! them, and `documents.rs` compares the two.
 
 #![expect(
     clippy::arithmetic_side_effects,
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
     clippy::disallowed_methods,
     clippy::disallowed_types,
-    clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::needless_pass_by_value,
     clippy::panic,
+    clippy::similar_names,
     clippy::string_slice,
     clippy::unwrap_used,
     non_snake_case,

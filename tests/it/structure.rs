@@ -334,7 +334,7 @@ async fn atk_020__weak_and_broken_keys_are_not_used() {
     ];
     for (jwk, _) in broken {
         let kid = jwk["kid"].clone();
-        let world = publishing(&[jwk.clone()]).await;
+        let world = publishing(std::slice::from_ref(&jwk)).await;
         for key in [&small, &rsa, &ec] {
             let header = json!({ "alg": key.algorithm, "kid": kid, "typ": "JWT" });
             world.denies(&key.sign_with_header(&header, &world.claims().value()), "key_unknown").await;

@@ -359,8 +359,11 @@ async fn rfc6749_7_1_1__unbound_tokens_are_bearer_tokens() {
     assert_eq!(world.exchange(&world.good()).await.json()["token_type"], "Bearer");
 }
 
+/// Parameters that make a request go wrong.
+type Fault = Vec<(&'static str, String)>;
+
 /// One request for each step of decision D-01, in its order; each has its own fault and the faults of none before.
-fn steps(world: &World) -> Vec<(&'static str, &'static str, Vec<(&'static str, String)>)> {
+fn steps(world: &World) -> Vec<(&'static str, &'static str, Fault)> {
     let wrong_branch = world.gh.sign(&world.claims().on_ref("refs/tags/x", "branch"));
     vec![
         ("grant_type_unsupported", "unsupported_grant_type", vec![("grant_type", "password".to_owned())]),

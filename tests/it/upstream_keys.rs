@@ -338,6 +338,31 @@ async fn d_28__failures_are_remembered_for_thirty_seconds() {
 }
 
 #[tokio::test]
+async fn d_28__the_platforms_word_on_freshness_counts_within_limits() {
+    let fetches = async |cache_control: &str, after: i64| {
+        let (world, issuer) = trusting("https://gl.test", 1).await;
+        issuer.cache_control(cache_control);
+        world.exchange(&assertion(&world, &issuer)).await.token();
+        world.server.clock.advance(after);
+        world.exchange(&assertion(&world, &issuer)).await.token();
+        // What is a little too old serves while it is fetched anew.
+        for _ in 0..50 {
+            if issuer.key_fetches() > 1 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        issuer.key_fetches()
+    };
+    assert_eq!(fetches("max-age=0", 299).await, 1, "five minutes at least");
+    assert_eq!(fetches("max-age=0", 300).await, 2);
+    assert_eq!(fetches("public, max-age=3600", 3599).await, 1);
+    assert_eq!(fetches("public, max-age=3600", 3600).await, 2);
+    assert_eq!(fetches("max-age=31536000", 24 * 3600 - 1).await, 1);
+    assert_eq!(fetches("max-age=31536000", 24 * 3600).await, 2, "a day at most");
+}
+
+#[tokio::test]
 async fn atk_108__sets_beyond_the_limits_are_not_used() {
     let world = World::new().await;
     world.accepts().await;

@@ -72,10 +72,6 @@ impl Claims {
         self.with("environment", environment)
     }
 
-    pub fn get(&self, name: &str) -> &Value {
-        &self.0[name]
-    }
-
     pub fn value(&self) -> Value {
         Value::Object(self.0.clone())
     }

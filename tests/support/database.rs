@@ -39,10 +39,6 @@ impl TestDb {
         &self.url
     }
 
-    pub fn is_postgres(&self) -> bool {
-        self.schema.is_some()
-    }
-
     /// A folder of the test's own.
     pub fn folder(&self) -> &Path {
         &self.folder

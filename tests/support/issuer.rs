@@ -26,7 +26,6 @@ struct State {
     metadata: Option<Value>,
     metadata_path: Option<String>,
     status: StatusCode,
-    redirect: Option<String>,
     cache_control: Option<String>,
     delay: Duration,
     asked: Vec<String>,
@@ -42,7 +41,6 @@ impl FakeIssuer {
             metadata: None,
             metadata_path: None,
             status: StatusCode::OK,
-            redirect: None,
             cache_control: None,
             delay: Duration::ZERO,
             asked: Vec::new(),
@@ -100,11 +98,6 @@ impl FakeIssuer {
         self.change(|state| state.status = StatusCode::from_u16(status).unwrap());
     }
 
-    /// Redirects everything but the target itself.
-    pub fn redirect(&self, to: &str) {
-        self.change(|state| state.redirect = Some(to.to_owned()));
-    }
-
     pub fn cache_control(&self, value: &str) {
         self.change(|state| state.cache_control = Some(value.to_owned()));
     }
@@ -138,9 +131,6 @@ impl FakeIssuer {
         };
         tokio::time::sleep(delay).await;
         let state = self.state.lock().unwrap();
-        if let Some(target) = state.redirect.as_ref().filter(|target| !target.ends_with(&path)) {
-            return (StatusCode::FOUND, [("location", target.clone())]).into_response();
-        }
         if state.status != StatusCode::OK {
             return state.status.into_response();
         }

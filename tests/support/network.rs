@@ -27,11 +27,6 @@ impl FakeNetwork {
         self.hosts.lock().unwrap().insert(host, issuer.router());
     }
 
-    /// Takes a host away.
-    pub fn remove(&self, host: &str) {
-        self.hosts.lock().unwrap().remove(host);
-    }
-
     /// Every URL that was fetched or would have been.
     pub fn fetched(&self) -> Vec<String> {
         self.fetched.lock().unwrap().clone()

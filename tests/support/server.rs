@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, Method, Request, StatusCode};
+use axum::http::{HeaderMap, Method, Request};
 use carnet::app::{App, Background};
 use carnet::clock::{ManualClock, Timestamp};
 use carnet::config::Config;
@@ -179,12 +179,6 @@ impl Answer {
         assert_eq!(body["error_uri"], format!("{CARNET}/reasons/{reason}"));
         let description = body["error_description"].as_str().unwrap();
         assert!(description.bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b'"' && byte != b'\\'));
-        self
-    }
-
-    #[track_caller]
-    pub fn expect(&self, status: StatusCode) -> &Self {
-        assert_eq!(self.status, status.as_u16(), "{}", self.text());
         self
     }
 }

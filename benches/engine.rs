@@ -1,0 +1,72 @@
+//! What the parts of a token cost: verifying the assertion, matching the rules, making and signing the token.
+//!
+//! `cargo bench --bench engine`. The first runs with the trusted issuer's keys in hand, as nearly every request does.
+
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a benchmark that fails may panic, and it has to read the real clock"
+)]
+
+mod support;
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use carnet::app::App;
+use carnet::clock::SystemClock;
+use carnet::config::Config;
+use carnet::grant;
+use carnet::principal::{AccessRequest, authorize};
+use carnet::trust::{Permit, match_credentials};
+use carnet::upstream::HttpFetch;
+use criterion::{Criterion, criterion_group, criterion_main};
+use support::{ISSUER_URL, Population, RawCrypto};
+use tokio::runtime::Runtime;
+
+/// Rules in the database; what matching costs does not grow with them.
+const CREDENTIALS: usize = 1000;
+
+fn engine(criterion: &mut Criterion) {
+    let runtime = Runtime::new().unwrap();
+    let population = runtime.block_on(Population::new(CREDENTIALS));
+    let settings = [
+        ("CARNET_ISSUER", ISSUER_URL.to_owned()),
+        ("CARNET_DATA_DIR", population.folder.display().to_string()),
+        ("CARNET_DATABASE__URL", population.database_url.clone()),
+    ];
+    let config = Config::from_sources(None, settings.map(|(name, value)| (name.to_owned(), value))).unwrap();
+    let start = App::start(config, Arc::new(SystemClock), Arc::new(HttpFetch));
+    let (app, background) = runtime.block_on(start).unwrap();
+    let assertion = population.assertion(1);
+    let verified = Arc::new(runtime.block_on(grant::verify(&app, &assertion)).unwrap());
+    let now = app.clock.now();
+    let permit = || Permit::new(verified.clone(), app.rules(), now).unwrap();
+    let authorization = authorize(permit(), &AccessRequest::default()).unwrap();
+    let raw = RawCrypto::new();
+
+    criterion.bench_function("raw: one RSA-2048 verification and one P-256 signature", |bencher| {
+        bencher.iter(|| {
+            raw.verify();
+            raw.sign();
+        });
+    });
+    criterion.bench_function("verify an assertion (RS256)", |bencher| {
+        bencher.iter(|| runtime.block_on(grant::verify(&app, black_box(&assertion))).unwrap());
+    });
+    criterion.bench_function("match it against 1000 rules", |bencher| {
+        let rules = app.rules();
+        bencher.iter(|| match_credentials(&rules, verified.issuer(), black_box(verified.claims()), now));
+    });
+    criterion.bench_function("match it and work out what it permits", |bencher| {
+        bencher.iter(|| authorize(permit(), &AccessRequest::default()).unwrap());
+    });
+    criterion.bench_function("make and sign the token (ES256)", |bencher| {
+        bencher.iter(|| app.tokens.mint(black_box(&authorization), "federated:x", now).unwrap());
+    });
+    drop(background);
+}
+
+criterion_group!(benches, engine);
+criterion_main!(benches);
