@@ -18,6 +18,9 @@ use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::trust::{Candidate, MatchReport, Mismatch, Snapshot, TrustedIssuer, Verdict, match_credentials};
 
+/// Rules that one explanation shows.
+const MAX_EXPLAINED: usize = 100;
+
 /// Who asks, and what they may see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum View {
@@ -152,7 +155,7 @@ fn explain_verified(
 ) -> Explanation {
     let (issuer, claims) = (assertion.issuer(), assertion.claims());
     let rules = app.rules();
-    let report = match_credentials(&rules, issuer, claims, now);
+    let report = view.limit(match_credentials(&rules, issuer, claims, now));
     let mut outcome = decide(&rules, issuer, claims, &report, access);
     let view = if unused || *view != View::Caller { view.clone() } else { View::Principals(Vec::new()) };
     if view == View::Principals(Vec::new())
@@ -176,7 +179,7 @@ pub fn explain_claims(
         return Explanation::refused(app, &refusal, Vec::new(), now);
     }
     let rules = app.rules();
-    let report = match_credentials(&rules, issuer, claims, now);
+    let report = view.limit(match_credentials(&rules, issuer, claims, now));
     let outcome = decide(&rules, issuer, claims, &report, access);
     Explanation::of(&Explainable { app, issuer, claims, now }, &report, outcome, view)
 }
@@ -197,7 +200,7 @@ fn decide(
 impl Explanation {
     fn of(about: &Explainable<'_>, report: &MatchReport, outcome: Result<Entitlement, Refusal>, view: &View) -> Self {
         let &Explainable { app, issuer, claims, now } = about;
-        let shown = report.candidates.iter().filter(|candidate| view.shows(candidate, issuer));
+        let shown = report.candidates.iter().filter(|candidate| view.shows(candidate, issuer)).take(MAX_EXPLAINED);
         let candidates: Vec<Explained> = shown.map(|candidate| Explained::of(candidate, issuer, claims)).collect();
         match outcome {
             Ok(entitlement) => Self {
@@ -260,6 +263,15 @@ impl Explanation {
 }
 
 impl View {
+    /// Leaves out the rules of others before anything is decided: claims that nobody signed would prove that any rule is meant.
+    fn limit(&self, mut report: MatchReport) -> MatchReport {
+        if let Self::Principals(names) = self {
+            let of_one = |principal: &str| names.iter().any(|name| name.eq_ignore_ascii_case(principal));
+            report.candidates.retain(|candidate| of_one(&candidate.credential.principal));
+        }
+        report
+    }
+
     fn shows(&self, candidate: &Candidate, issuer: &TrustedIssuer) -> bool {
         match self {
             Self::Everything => true,

@@ -40,6 +40,13 @@ pub fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
+/// Whether a text has the form of an id of any kind, in whatever letter case.
+pub fn looks_like_id(text: &str) -> bool {
+    text.split_once('_').is_some_and(|(prefix, rest)| {
+        prefix.len() == 2 && rest.len() == 26 && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    })
+}
+
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident = $prefix:literal;)*) => {$(
         $(#[$doc])*

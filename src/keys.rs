@@ -300,6 +300,11 @@ fn parse_key(text: &str) -> Option<[u8; 32]> {
 }
 
 fn read_key_file(path: &Path) -> Result<String, KeysError> {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    if std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0) {
+        tracing::warn!(file = %path.display(), "others than its owner may read or write the encryption key");
+    }
     std::fs::read_to_string(path).map_err(|error| KeysError::EncryptionKey(format!("{}: {error}", path.display())))
 }
 

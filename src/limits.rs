@@ -16,29 +16,30 @@ use crate::refusal::Refusal;
 
 type Instant = <DefaultClock as governor::clock::Clock>::Instant;
 
-/// How many addresses that are over their limit are remembered.
-const MOST_BLOCKED: u64 = 100_000;
+/// How many of those that are over a limit are remembered.
+const MOST_HELD_OFF: u64 = 100_000;
 
 /// The limits of this server.
 #[derive(Debug)]
 pub struct Limits {
     refusals: Limit<IpAddr>,
-    /// Addresses that used up their refusals, until they have some again.
-    blocked: Cache<IpAddr, Instant>,
     credentials: Limit<CredentialId>,
     issuers: Limit<TrustedIssuerId>,
 }
 
-/// One limit; where its number is 0 there is none.
+/// One limit; where its number is 0 there is none. What counts is noted after the fact: whoever goes over the limit is held off
+/// until there is room again.
 #[derive(Debug)]
-struct Limit<K: Hash + Eq + Clone>(Option<DefaultKeyedRateLimiter<K>>);
+struct Limit<K: Hash + Eq + Clone + Send + Sync + 'static> {
+    budget: Option<DefaultKeyedRateLimiter<K>>,
+    held_off: Cache<K, Instant>,
+}
 
 impl Limits {
     /// Limits of this size.
     pub fn new(config: RateLimits) -> Self {
         Self {
             refusals: Limit::per_minute(config.refusals_per_minute_per_address),
-            blocked: Cache::new(MOST_BLOCKED),
             credentials: Limit::per_minute(config.tokens_per_minute_per_credential),
             issuers: Limit::per_minute(config.tokens_per_minute_per_trusted_issuer),
         }
@@ -47,35 +48,32 @@ impl Limits {
     /// Whether this address may send requests. Only refused requests use up its budget, so honest callers behind one
     /// address do not feel each other.
     pub fn admit(&self, address: Option<IpAddr>) -> Result<(), Refusal> {
-        let Some(address) = address.map(network_of).filter(|_| self.refusals.0.is_some()) else {
-            return Ok(());
-        };
-        let Some(until) = self.blocked.get(&address) else {
-            return Ok(());
-        };
-        let now = DefaultClock::default().now();
-        if until <= now {
-            self.blocked.invalidate(&address);
-            return Ok(());
-        }
-        Err(limited(until.duration_since(now)))
+        address.map_or(Ok(()), |address| self.refusals.check(&network_of(address)))
     }
 
     /// Notes that a request of this address was refused.
     pub fn note_refusal(&self, address: Option<IpAddr>) {
-        let Some((limiter, address)) = self.refusals.0.as_ref().zip(address.map(network_of)) else {
-            return;
-        };
-        if let Err(not_until) = limiter.check_key(&address) {
-            self.blocked.insert(address, not_until.earliest_possible());
+        if let Some(address) = address {
+            self.refusals.note(&network_of(address));
         }
     }
 
-    /// Whether these credentials of this trusted issuer may give another token.
-    pub fn check_token(&self, issuer: TrustedIssuerId, credentials: &[CredentialId]) -> Result<(), Refusal> {
-        // A credential over its own limit uses up nothing of what the others share.
-        credentials.iter().try_for_each(|credential| self.credentials.check(credential))?;
+    /// Whether this trusted issuer may give another token.
+    pub fn check_issuer(&self, issuer: TrustedIssuerId) -> Result<(), Refusal> {
         self.issuers.check(&issuer)
+    }
+
+    /// Whether this credential may give another token.
+    pub fn check_credential(&self, credential: CredentialId) -> Result<(), Refusal> {
+        self.credentials.check(&credential)
+    }
+
+    /// Notes that a token was issued. Refusals, replays among them, use up nothing.
+    pub fn note_token(&self, issuer: TrustedIssuerId, credentials: impl IntoIterator<Item = CredentialId>) {
+        self.issuers.note(&issuer);
+        for credential in credentials {
+            self.credentials.note(&credential);
+        }
     }
 
     /// Forgets keys that have their whole budget again.
@@ -86,22 +84,34 @@ impl Limits {
     }
 }
 
-impl<K: Hash + Eq + Clone> Limit<K> {
+impl<K: Hash + Eq + Clone + Send + Sync + 'static> Limit<K> {
     fn per_minute(number: u32) -> Self {
-        Self(NonZeroU32::new(number).map(|number| RateLimiter::keyed(Quota::per_minute(number))))
+        let budget = NonZeroU32::new(number).map(|number| RateLimiter::keyed(Quota::per_minute(number)));
+        Self { budget, held_off: Cache::new(MOST_HELD_OFF) }
     }
 
     fn check(&self, key: &K) -> Result<(), Refusal> {
-        let Some(limiter) = &self.0 else {
+        let Some(until) = self.budget.as_ref().and_then(|_| self.held_off.get(key)) else {
             return Ok(());
         };
-        limiter.check_key(key).map_err(|not_until| limited(not_until.wait_time_from(DefaultClock::default().now())))
+        let now = DefaultClock::default().now();
+        if until <= now {
+            self.held_off.invalidate(key);
+            return Ok(());
+        }
+        Err(limited(until.duration_since(now)))
+    }
+
+    fn note(&self, key: &K) {
+        if let Some(Err(not_until)) = self.budget.as_ref().map(|budget| budget.check_key(key)) {
+            self.held_off.insert(key.clone(), not_until.earliest_possible());
+        }
     }
 
     fn shrink(&self) {
-        if let Some(limiter) = &self.0 {
-            limiter.retain_recent();
-            limiter.shrink_to_fit();
+        if let Some(budget) = &self.budget {
+            budget.retain_recent();
+            budget.shrink_to_fit();
         }
     }
 }
@@ -173,10 +183,13 @@ mod tests {
         let issuer = TrustedIssuerId::new(Timestamp::from_seconds(1));
         let (one, other) =
             (CredentialId::new(Timestamp::from_seconds(1)), CredentialId::new(Timestamp::from_seconds(1)));
-        assert!(limits.check_token(issuer, &[one]).is_ok());
-        assert!(limits.check_token(issuer, &[one]).is_ok());
-        assert_eq!(limits.check_token(issuer, &[one]).unwrap_err().reason, Reason::RateLimited);
-        assert!(limits.check_token(issuer, &[other]).is_ok());
+        for _ in 0..3 {
+            assert!(limits.check_credential(one).is_ok());
+            limits.note_token(issuer, [one]);
+        }
+        assert_eq!(limits.check_credential(one).unwrap_err().reason, Reason::RateLimited);
+        assert!(limits.check_credential(other).is_ok());
+        assert!(limits.check_issuer(issuer).is_ok(), "0 switches a limit off");
         limits.note_refusal(address("192.0.2.1"));
         assert!(limits.admit(address("192.0.2.1")).is_ok(), "0 switches a limit off");
     }

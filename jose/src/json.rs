@@ -3,6 +3,7 @@
 //! `serde_json` on its own lets the last of two equal members win, which is how two parsers come to read one token
 //! differently (RFC 7519 section 4, decision D-29).
 
+use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -17,13 +18,15 @@ pub struct Limits {
     pub members: usize,
     /// How long a string may be, in bytes.
     pub string_bytes: usize,
+    /// How many values there may be in all: each costs memory, however short its text.
+    pub values: usize,
 }
 
 impl Limits {
     /// For the header and the claims of a token.
-    pub const TOKEN: Self = Self { depth: 16, members: 256, string_bytes: 4096 };
+    pub const TOKEN: Self = Self { depth: 16, members: 256, string_bytes: 4096, values: 1024 };
     /// For the documents issuers publish: metadata and key sets, which hold certificates and long lists.
-    pub const DOCUMENT: Self = Self { depth: 16, members: 1024, string_bytes: 64 * 1024 };
+    pub const DOCUMENT: Self = Self { depth: 16, members: 1024, string_bytes: 64 * 1024, values: 20_000 };
 }
 
 /// Why a text is not the one JSON object it should be.
@@ -59,7 +62,10 @@ pub fn object(bytes: &[u8], limits: Limits) -> Result<Map<String, Value>, JsonEr
 /// As [`object`].
 pub fn value(bytes: &[u8], limits: Limits) -> Result<Value, JsonError> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = Strict { limits, depth: 0 }.deserialize(&mut deserializer).map_err(|error| classify(&error))?;
+    let values = Cell::new(0);
+    let value = Strict { limits, depth: 0, values: &values }
+        .deserialize(&mut deserializer)
+        .map_err(|error| classify(&error))?;
     deserializer.end().map_err(|_| JsonError::Syntax)?;
     Ok(value)
 }
@@ -80,12 +86,13 @@ fn classify(error: &serde_json::Error) -> JsonError {
 }
 
 #[derive(Clone, Copy)]
-struct Strict {
+struct Strict<'c> {
     limits: Limits,
     depth: usize,
+    values: &'c Cell<usize>,
 }
 
-impl Strict {
+impl Strict<'_> {
     fn deeper<E: de::Error>(self) -> Result<Self, E> {
         let depth = self.depth.saturating_add(1);
         if depth > self.limits.depth {
@@ -102,15 +109,20 @@ impl Strict {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Strict {
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        let values = self.values.get().saturating_add(1);
+        if values > self.limits.values {
+            return Err(de::Error::custom(LIMIT));
+        }
+        self.values.set(values);
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Strict {
+impl<'de> Visitor<'de> for Strict<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -159,7 +171,8 @@ impl<'de> Visitor<'de> for Strict {
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let inner = self.deeper()?;
-        let mut map = Map::with_capacity(32);
+        // The outermost object of a token has about so many members; what is inside gets no room before it needs it.
+        let mut map = if inner.depth == 1 { Map::with_capacity(32) } else { Map::new() };
         while let Some(name) = access.next_key::<String>()? {
             let name = self.text(name)?;
             let value = access.next_value_seed(inner)?;
@@ -189,6 +202,14 @@ mod tests {
         assert_eq!(map["b"][2], "x");
         assert_eq!(map["c"]["e"], 1.5);
         assert_eq!(map["c"]["d"], -1);
+    }
+
+    #[test]
+    fn the_values_are_counted_over_all_of_the_text() {
+        let many = |count: usize| format!("{{\"x\":[{}]}}", vec!["[{}]"; count].join(","));
+        assert!(read(&many(250)).is_ok());
+        let nested = format!("{{\"x\":[{}]}}", vec![many(200); 5].join(","));
+        assert_eq!(read(&nested), Err(JsonError::Limit));
     }
 
     #[test]

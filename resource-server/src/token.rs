@@ -146,6 +146,10 @@ impl Verifier {
             Err(KeyError::Unreachable) => return Err(Rejection::Unavailable),
         }
         let claims = jws.claims().map_err(|_| invalid("malformed"))?;
+        // Bound to a key (RFC 7800): nothing here could check the proof, and without one it is no bearer token.
+        if claims.contains_key("cnf") {
+            return Err(invalid("bound to a key"));
+        }
         let token: AccessToken = serde_json::from_value(Value::Object(claims)).map_err(|_| invalid("malformed"))?;
         if token.iss != self.issuer {
             return Err(invalid("of another issuer"));

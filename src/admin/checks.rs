@@ -27,7 +27,7 @@ impl Managed for PrincipalDocument {
             // Tokens tell principals and clients apart by these: they must never be equal.
             None => {
                 if let Some(id) = &self.id
-                    && app.store.object::<ClientDocument>(id).await?.is_some()
+                    && app.store.named::<ClientDocument>(id).await?.is_some()
                 {
                     return Err(invalid("/id", "is the client_id of a client"));
                 }
@@ -45,10 +45,10 @@ impl Managed for ClientDocument {
         _: Option<&Stored<Self>>,
         _: bool,
     ) -> Result<Self::State, Rejected> {
-        match app.store.object::<PrincipalDocument>(name).await? {
-            Some(principal) if principal.id == name => Err(invalid("/name", "is the id of a principal")),
-            _ => Ok(()),
+        if app.store.has_principal_id(name).await? {
+            return Err(invalid("/name", "is the id of a principal"));
         }
+        Ok(())
     }
 }
 
@@ -85,7 +85,7 @@ impl Managed for TrustedIssuerDocument {
     ) -> Result<Self::State, Rejected> {
         let mut problems = Vec::new();
         if let Some(owner) = &mut self.owner {
-            match app.store.object::<PrincipalDocument>(owner).await? {
+            match app.store.named::<PrincipalDocument>(owner).await? {
                 Some(principal) => owner.clone_from(&principal.name),
                 None => problems.push(Problem::new("/owner", format!("there is no principal {owner}"))),
             }

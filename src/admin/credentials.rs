@@ -23,11 +23,11 @@ impl Managed for FederatedCredentialDocument {
         _: bool,
     ) -> Result<Self::State, Rejected> {
         let mut problems = Vec::new();
-        match app.store.object::<PrincipalDocument>(&self.principal).await? {
+        match app.store.named::<PrincipalDocument>(&self.principal).await? {
             Some(principal) => self.principal = principal.name,
             None => problems.push(Problem::new("/principal", format!("there is no principal {}", self.principal))),
         }
-        let profile = match app.store.object::<TrustedIssuerDocument>(&self.trusted_issuer).await? {
+        let profile = match app.store.named::<TrustedIssuerDocument>(&self.trusted_issuer).await? {
             None => {
                 problems.push(Problem::new(
                     "/trusted_issuer",
@@ -109,7 +109,7 @@ async fn check_permission(
     principal: &str,
 ) -> Result<Vec<Problem>, Rejected> {
     let mut problems = Vec::new();
-    match app.store.object::<ResourceServerDocument>(&permission.resource_server).await? {
+    match app.store.named::<ResourceServerDocument>(&permission.resource_server).await? {
         None => {
             let detail = format!("there is no resource server {}", permission.resource_server);
             problems.push(Problem::new("/resource_server", detail));
@@ -130,7 +130,7 @@ async fn check_permission(
         }
     }
     if let Some(owner) = &mut permission.owner {
-        match app.store.object::<PrincipalDocument>(owner).await? {
+        match app.store.named::<PrincipalDocument>(owner).await? {
             Some(principal) => owner.clone_from(&principal.name),
             None => problems.push(Problem::new("/owner", format!("there is no principal {owner}"))),
         }

@@ -166,11 +166,21 @@ pub async fn save<D: Managed>(
             (Change::Patch(patch), Some(present)) => patched(present.document.exported(), patch)?,
         };
         let mut document = D::read(&members, app.context()).map_err(Rejected::Invalid)?;
+        if let (Change::Patch(_), Some(present)) = (change, &present)
+            && present.document.principal().is_some_and(|principal| !author.may_act_for(principal))
+        {
+            // As for reading: whether there is such an object is not this author's business.
+            return Err(Rejected::NotFound);
+        }
         let touched = [present.as_ref().and_then(|present| present.document.principal()), document.principal()];
         if touched.into_iter().flatten().any(|principal| !author.may_act_for(principal)) {
             return Err(Rejected::Forbidden);
         }
         let state = document.prepare(app, &name, present.as_ref(), online).await?;
+        // What the document refers to is resolved now; it has to be the author's still.
+        if document.principal().is_some_and(|principal| !author.may_act_for(principal)) {
+            return Err(Rejected::Forbidden);
+        }
         match write(app, &name, present, document, state, &author.subject).await {
             Err(Rejected::Changed) if attempt < ATTEMPTS && precondition.versions.is_none() => {}
             outcome => return outcome,
@@ -215,10 +225,10 @@ pub async fn delete<D: Managed>(
     author: &Author,
 ) -> Result<(), Rejected> {
     let present: Stored<D> = find(app, name_or_id).await?;
-    precondition.check(Some(present.version))?;
     if present.document.principal().is_some_and(|principal| !author.may_act_for(principal)) {
-        return Err(Rejected::Forbidden);
+        return Err(Rejected::NotFound);
     }
+    precondition.check(Some(present.version))?;
     let now = app.clock.now();
     let event = event(&author.subject, Outcome::Deleted, Some(&present), None, now);
     app.store.write(Write::Delete(&present, present.version), &event, now).await?;

@@ -137,7 +137,7 @@ fn key(issuer: &TrustedIssuer, claims: &Claims, signing_input: Option<&str>) -> 
         return match issuer.replay {
             Replay::Required => Err(Refusal::claim(Reason::ClaimMissing, name)),
             Replay::JtiOrTokenHash | Replay::Off => {
-                Ok(signing_input.map(|text| AssertionKey::of_text(&issuer.name, text)))
+                Ok(signing_input.map(|text| AssertionKey::of_text(&issuer.issuer, text)))
             }
         };
     }
@@ -145,7 +145,7 @@ fn key(issuer: &TrustedIssuer, claims: &Claims, signing_input: Option<&str>) -> 
     if id.is_empty() || id.len() > MAX_ID_BYTES || id.contains(char::is_control) {
         return Err(Refusal::claim(Reason::ClaimMalformed, name));
     }
-    Ok(Some(AssertionKey::of_id(&issuer.name, id)))
+    Ok(Some(AssertionKey::of_id(&issuer.issuer, id)))
 }
 
 fn text<'c>(claims: &'c Claims, name: &str) -> Result<&'c str, Refusal> {

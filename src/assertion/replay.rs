@@ -2,8 +2,8 @@ use carnet_jose::sha256;
 
 /// The key under which the use of an assertion is recorded.
 ///
-/// It is a hash over the trusted issuer's name and the token's id or text, so that one issuer can never use up the tokens of
-/// another, ids of any length take the same room, and an issuer registered anew under its name remembers what it has seen.
+/// It is a hash over the issuer identifier and the token's id or text, so that one issuer can never use up the tokens of another,
+/// ids of any length take the same room, and what was used stays used when the issuer is registered anew, under whatever name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AssertionKey([u8; 32]);
 
@@ -25,8 +25,8 @@ impl AssertionKey {
     }
 
     fn of(issuer: &str, kind: &str, value: &str) -> Self {
-        // Names of issuers hold no NUL, so nothing can be moved from one part into the next.
-        let text = [issuer.to_ascii_lowercase().as_str(), kind, value].join("\0");
+        // Issuer identifiers hold no NUL, so nothing can be moved from one part into the next.
+        let text = [issuer, kind, value].join("\0");
         Self(sha256(text.as_bytes()))
     }
 }
@@ -38,9 +38,10 @@ mod tests {
     #[test]
     fn rfc7523_3_7__keys_differ_by_issuer_kind_and_value() {
         let key = AssertionKey::of_id("github", "a");
-        assert_eq!(key, AssertionKey::of_id("GitHub", "a"));
+        assert_eq!(key, AssertionKey::of_id("github", "a"));
         for other in [
             AssertionKey::of_id("gitlab", "a"),
+            AssertionKey::of_id("GitHub", "a"),
             AssertionKey::of_id("github", "A"),
             AssertionKey::of_id("github", "a\0"),
             AssertionKey::of_text("github", "a"),

@@ -31,9 +31,9 @@ const TYPICAL_DETAIL_BYTES: usize = 1024;
 
 /// Redeems an assertion: verifies it, matches it, makes the token and records it. Nothing is used up unless a token comes out.
 pub async fn redeem(app: &App, request: &GrantRequest<'_>) -> Result<Minted, Refusal> {
-    for attempt in 1..=ATTEMPTS {
+    for _ in 0..ATTEMPTS {
         let assertion = Arc::new(verify(app, request.assertion).await?);
-        match issue(app, request, &assertion, attempt == 1).await {
+        match issue(app, request, &assertion).await {
             Ok(Some(minted)) => return Ok(minted),
             Ok(None) => {}
             Err(mut denial) => {
@@ -64,23 +64,24 @@ pub async fn is_unused(app: &App, assertion: &VerifiedAssertion) -> bool {
 }
 
 /// Makes and records a token as of the present rules; none if they changed meanwhile and everything has to be judged again.
-/// `first` is whether it is the first attempt, the one that counts for rate limits.
 async fn issue(
     app: &App,
     request: &GrantRequest<'_>,
     assertion: &Arc<VerifiedAssertion>,
-    first: bool,
 ) -> Result<Option<Minted>, Box<Denial>> {
     let (rules, now) = (app.rules(), app.clock.now());
     if !rules.is_current(assertion.issuer()) {
         return Ok(None);
     }
-    let authorization = authorize(Permit::new(assertion.clone(), rules, now)?, &request.access)?;
+    let permit = Permit::new(assertion.clone(), rules, now)?;
+    if let Err(refusal) = app.limits.check_issuer(assertion.issuer().id) {
+        return Err(permit.deny(refusal));
+    }
+    // A rule over its limit gives nothing; it does not take away what others give.
+    let permit = permit.sparing(|credential| app.limits.check_credential(credential))?;
+    let authorization = authorize(permit, &request.access)?;
     let credentials: Vec<_> =
         authorization.entitlement().credentials.iter().map(|granting| granting.credential.id).collect();
-    if first && let Err(refusal) = app.limits.check_token(assertion.issuer().id, &credentials) {
-        return Err(authorization.deny(refusal));
-    }
     let client_id = client_id(&request.client, &authorization);
     let minted = match app.tokens.mint(&authorization, &client_id, now) {
         Ok(minted) => minted,
@@ -91,6 +92,7 @@ async fn issue(
         |error: &dyn std::fmt::Display| Refusal::later(Reason::DatabaseUnavailable, 1).with_detail(error.to_string());
     match app.ledger.commit(issuance).await {
         Ok(Committed::Issued) => {
+            app.limits.note_token(assertion.issuer().id, credentials.iter().copied());
             for credential in credentials {
                 app.note_use(credential, now);
             }
@@ -143,7 +145,13 @@ fn issuance(
             credentials: entitlement.credentials.iter().map(|granting| granting.credential.id).collect(),
             principals: principals.collect(),
         },
-        pins: pins.map(|granting| Pin { credential: granting.credential.id, ids: granting.pins.clone() }).collect(),
+        pins: pins
+            .map(|granting| Pin {
+                credential: granting.credential.id,
+                revision: granting.credential.revision,
+                ids: granting.pins.clone(),
+            })
+            .collect(),
         event: issued(request, authorization, minted, client_id, now),
         now,
     }

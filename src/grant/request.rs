@@ -18,7 +18,9 @@ use crate::refusal::Refusal;
 use crate::token::ScopeSet;
 use crate::trust::Snapshot;
 
-/// How many resources, details or packages a request may name.
+/// How many packages the details of a request may name in all: each is compared with every permitted pattern.
+const MAX_PACKAGES: usize = 200;
+/// How many resources, details or packages of a detail a request may name.
 const MAX_LISTED: usize = 100;
 const MAX_PRINCIPAL_BYTES: usize = 128;
 
@@ -119,6 +121,9 @@ pub fn read_details(value: Value) -> Result<Vec<DetailRequest>, Refusal> {
     let details: Vec<DetailRequest> = serde_json::from_value(value).map_err(|error| malformed(error.to_string()))?;
     if details.is_empty() || details.len() > MAX_LISTED {
         return Err(malformed("an array of 1 to 100 entries".to_owned()));
+    }
+    if details.iter().map(|detail| detail.packages.len()).sum::<usize>() > MAX_PACKAGES {
+        return Err(malformed("at most 200 packages in all".to_owned()));
     }
     match details.iter().find_map(wrong_with) {
         Some(why) => Err(malformed(why.to_owned())),

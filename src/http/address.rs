@@ -23,7 +23,8 @@ impl FromRequestParts<Arc<App>> for ClientAddress {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Self::Rejection> {
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
+        // A socket for both versions shows IPv4 peers as mapped IPv6 addresses.
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip().to_canonical());
         let proxies = &app.config.server.trusted_proxies;
         Ok(Self(peer.map(|peer| client_behind(peer, &parts.headers, proxies))))
     }
@@ -39,8 +40,10 @@ fn client_behind(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> IpAddr
         if !trusted(&client) {
             break;
         }
-        let Ok(address) = hop.parse() else { break };
-        client = address;
+        // Some proxies write the port as well.
+        let address = hop.parse::<IpAddr>().or_else(|_| hop.parse::<SocketAddr>().map(|hop| hop.ip()));
+        let Ok(address) = address else { break };
+        client = address.to_canonical();
     }
     client
 }
@@ -65,5 +68,7 @@ mod tests {
         assert_eq!(client("10.0.0.1", &["6.6.6.6, 203.0.113.1"]), "203.0.113.1");
         assert_eq!(client("10.0.0.1", &["6.6.6.6", "203.0.113.1, 10.0.0.2"]), "203.0.113.1");
         assert_eq!(client("10.0.0.1", &["6.6.6.6, nonsense"]), "10.0.0.1");
+        assert_eq!(client("10.0.0.1", &["203.0.113.1:4711"]), "203.0.113.1");
+        assert_eq!(client("10.0.0.1", &["203.0.113.1, ::ffff:10.0.0.2"]), "203.0.113.1");
     }
 }

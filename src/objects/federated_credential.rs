@@ -7,6 +7,9 @@ use super::{Document, Kind, ReadContext, members};
 use crate::clock::Timestamp;
 use crate::trust::{Problem, Warning};
 
+/// How many packages one permission may name, and how long their names may be together, in bytes.
+const MAX_PACKAGES: usize = 100;
+const MAX_PACKAGE_BYTES: usize = 4096;
 /// How many permissions a rule may have.
 const MAX_PERMISSIONS: usize = 100;
 
@@ -183,6 +186,13 @@ fn permission(element: &Value) -> Result<PermissionDocument, Vec<Problem>> {
     };
     let actions = list("actions");
     let packages = list("packages");
+    let bytes: usize = packages.iter().map(String::len).sum();
+    if packages.len() > MAX_PACKAGES || bytes > MAX_PACKAGE_BYTES {
+        let detail = format!(
+            "holds {MAX_PACKAGES} names and {MAX_PACKAGE_BYTES} bytes at most: all of it travels in every token"
+        );
+        reader.problem("packages", detail);
+    }
     for package in &packages {
         if let Err(error) = PackagePattern::try_from(package.clone()) {
             reader.problem("packages", error.to_string());

@@ -165,7 +165,11 @@ const NAME_FORM: &str = "a name begins with a letter or digit and holds letters,
 pub fn check_name(name: &str) -> Result<(), &'static str> {
     let begins = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
     let holds = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
-    if begins && holds && name.len() <= 128 { Ok(()) } else { Err(NAME_FORM) }
+    if !(begins && holds && name.len() <= 128) {
+        return Err(NAME_FORM);
+    }
+    // Objects are addressed by name or id, so no name may be taken for the id of another object.
+    if crate::ids::looks_like_id(name) { Err("this is the form of an id; take a name of your own") } else { Ok(()) }
 }
 
 #[cfg(test)]

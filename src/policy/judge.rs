@@ -37,7 +37,7 @@ fn verdict(case: &Case, profiles: &Profiles) -> Result<(), Refusal> {
         return Err(closest.unwrap_or(Reason::NoMatchingCredential).into());
     }
     let entitlement = entitle(&report, &snapshot, &issuer, &claims, &setting.request())?;
-    if setting.was_used(&snapshot, &issuer, &assessed) {
+    if setting.was_used(&issuer, &assessed) {
         return Err(Reason::Replay.into());
     }
     setting.registry_decides(&entitlement, &issuer)

@@ -6,6 +6,7 @@ use carnet_jose::json::{self, Limits};
 use carnet_jose::{Header, base64url};
 use serde_json::{Map, Value, json};
 
+use super::case::Consumed;
 use super::fields::CREATE;
 use super::setting::Setting;
 use crate::assertion::{AssertionKey, Assessed, assess, check_header, issuer_of, refuse_form};
@@ -48,20 +49,13 @@ impl Setting<'_> {
         Ok((issuer, claims, assessed))
     }
 
-    pub(super) fn was_used(&self, snapshot: &Snapshot, issuer: &TrustedIssuer, assessed: &Assessed) -> bool {
+    pub(super) fn was_used(&self, issuer: &TrustedIssuer, assessed: &Assessed) -> bool {
         let Some(key) = assessed.key else {
             return false;
         };
-        let used = |iss: &str, id: &str| {
-            // An assertion of an issuer that is not even registered was never used here.
-            snapshot.issuers_of(iss).any(|other| AssertionKey::of_id(&other.name, id) == key)
-        };
         let context = self.context();
-        context.consumed_token_hash
-            || context
-                .consumed
-                .iter()
-                .any(|consumed| used(&consumed.iss, &consumed.jti) && consumed.iss == issuer.issuer)
+        let consumed = |used: &Consumed| used.iss == issuer.issuer && AssertionKey::of_id(&used.iss, &used.jti) == key;
+        context.consumed_token_hash || context.consumed.iter().any(consumed)
     }
 
     pub(super) fn request(&self) -> AccessRequest {

@@ -61,7 +61,8 @@ pub fn entitle(
     let matching = floor::above_floor(matching, &server, issuer, claims)?;
     let entries = entry::entries(&matching, &server, issuer, claims);
     let entries = narrowing::of_principal(entries, &server, request)?;
-    let entries = entry::newest_first(narrowing::within_scope_and_details(entries, &server, request)?);
+    let entries = narrowing::within_scope_and_details(entries, &server, request)?;
+    let entries = entry::newest_first(entry::lasting(entries, report.at, &server));
     assemble(entries, server, issuer, claims)
 }
 

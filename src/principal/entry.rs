@@ -1,16 +1,20 @@
 //! The entries of a token: one for each permission of each matching rule.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use carnet_resource_server::{AuthorizationDetail, DETAIL_TYPE};
 
 use super::Principal;
+use crate::clock::Timestamp;
 use crate::profile::Claims;
 use crate::token::ScopeSet;
 use crate::trust::{Candidate, Permission, ResourceServer, Rule, TrustedIssuer, version_in};
 
 /// The most entries a token may have; beyond that the oldest credentials win, so that nobody can push others out.
 const MAX_ENTRIES: usize = 100;
+/// The most room that entries may take, for the same reason: a token travels in a header, and servers take 16 KiB of those at most.
+const MAX_BYTES: usize = 8 * 1024;
 
 /// One entry, still tied to the rule that gives it.
 #[derive(Clone, Debug)]
@@ -68,11 +72,35 @@ pub(super) fn union(entries: &[Entry<'_>]) -> Option<ScopeSet> {
     ScopeSet::of(entries.iter().flat_map(|entry| &entry.detail.actions).map(String::as_str))
 }
 
+/// Leaves out the entries of principals whose rules end sooner than another's: nobody may cut a token short by writing a rule that
+/// is about to end for somebody else's workload. One principal's own rules are taken as they are.
+pub(super) fn lasting<'r>(mut entries: Vec<Entry<'r>>, now: Timestamp, server: &ResourceServer) -> Vec<Entry<'r>> {
+    let full = now.plus_seconds(server.token_lifetime_seconds);
+    let mut ends: HashMap<String, Timestamp> = HashMap::new();
+    for entry in &entries {
+        let end = entry.candidate.credential.expires_at.unwrap_or(full).min(full);
+        ends.entry(entry.principal.id.clone()).and_modify(|sooner| *sooner = end.min(*sooner)).or_insert(end);
+    }
+    if ends.len() > 1 {
+        let latest = ends.values().max().copied();
+        entries.retain(|entry| ends.get(&entry.principal.id).copied() == latest);
+    }
+    entries
+}
+
 /// Keeps the first [`MAX_ENTRIES`] of the oldest credentials, then puts the newest first.
 pub(super) fn newest_first(mut entries: Vec<Entry<'_>>) -> Vec<Entry<'_>> {
     let age = |entry: &Entry<'_>| (entry.candidate.credential.created_at, entry.candidate.credential.id);
     entries.sort_by_key(age);
-    entries.truncate(MAX_ENTRIES);
+    let mut room = MAX_BYTES;
+    let fitting = entries.iter().take(MAX_ENTRIES).take_while(|entry| {
+        let left = room.checked_sub(size(&entry.detail));
+        room = left.unwrap_or_default();
+        left.is_some()
+    });
+    // A token has one entry at least; a single one is bounded when it is saved.
+    let fitting = fitting.count().max(1);
+    entries.truncate(fitting);
     entries.sort_by_key(|entry| std::cmp::Reverse(age(entry)));
     let mut kept: Vec<Entry<'_>> = Vec::with_capacity(entries.len());
     for entry in entries {
@@ -81,4 +109,12 @@ pub(super) fn newest_first(mut entries: Vec<Entry<'_>>) -> Vec<Entry<'_>> {
         }
     }
     kept
+}
+
+/// About how many bytes an entry takes in a token.
+fn size(detail: &AuthorizationDetail) -> usize {
+    const AROUND: usize = 200;
+    let texts = detail.actions.iter().chain(&detail.packages).chain(&detail.locations);
+    let texts: usize = texts.map(|text| text.len().saturating_add(3)).sum();
+    texts.saturating_add(detail.owner.len()).saturating_add(detail.principal.len()).saturating_add(AROUND)
 }

@@ -93,23 +93,23 @@ impl Store {
         context: Loading<'_>,
     ) -> Result<(), StoreError> {
         match kind {
-            Kind::Principal => match PrincipalDocument::find(&self.read, key).await? {
-                Some(principal) if principal.name == key => put_principal(snapshot, &principal),
-                _ => snapshot.set_principal(key, None),
+            Kind::Principal => match PrincipalDocument::find_changed(&self.read, key).await? {
+                Some(principal) => put_principal(snapshot, &principal),
+                None => snapshot.set_principal(key, None),
             },
-            Kind::TrustedIssuer => match TrustedIssuerDocument::find(&self.read, key).await? {
+            Kind::TrustedIssuer => match TrustedIssuerDocument::find_changed(&self.read, key).await? {
                 Some(issuer) => put_issuer(snapshot, &issuer, context)?,
                 None => snapshot.set_issuer(id(key)?, None),
             },
-            Kind::ResourceServer => match ResourceServerDocument::find(&self.read, key).await? {
+            Kind::ResourceServer => match ResourceServerDocument::find_changed(&self.read, key).await? {
                 Some(server) => put_resource_server(snapshot, &server, context)?,
                 None => snapshot.set_resource_server(key, None),
             },
             Kind::Client => {
-                let client = ClientDocument::find(&self.read, key).await?;
+                let client = ClientDocument::find_changed(&self.read, key).await?;
                 snapshot.set_client(key, client.map(|client| client.document.compile(&client.name)));
             }
-            Kind::FederatedCredential => match FederatedCredentialDocument::find(&self.read, key).await? {
+            Kind::FederatedCredential => match FederatedCredentialDocument::find_changed(&self.read, key).await? {
                 Some(credential) => put_credential(snapshot, &credential)?,
                 None => snapshot.set_credential(id(key)?, None),
             },

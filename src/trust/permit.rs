@@ -4,6 +4,7 @@ use super::report::{MatchReport, match_credentials};
 use super::snapshot::Snapshot;
 use crate::assertion::VerifiedAssertion;
 use crate::clock::Timestamp;
+use crate::ids::CredentialId;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 
@@ -36,7 +37,7 @@ impl Permit {
     ) -> Result<Self, Box<Denial>> {
         let issuer = assertion.issuer();
         if !snapshot.is_current(issuer) {
-            let report = MatchReport { version: snapshot.version, candidates: Vec::new() };
+            let report = MatchReport { version: snapshot.version, at: now, candidates: Vec::new() };
             return Err(Box::new(Denial { refusal: Refusal::later(Reason::Busy, 1), report }));
         }
         let report = match_credentials(&snapshot, issuer, assertion.claims(), now);
@@ -45,6 +46,24 @@ impl Permit {
             return Err(Box::new(Denial { refusal, report }));
         }
         Ok(Self { assertion, report, snapshot })
+    }
+
+    /// Leaves out rules of which `spent` says why they may give nothing now, as long as others match; else that is the answer.
+    pub fn sparing(mut self, spent: impl Fn(CredentialId) -> Result<(), Refusal>) -> Result<Self, Box<Denial>> {
+        let mut why = None;
+        self.report.candidates.retain(|candidate| match spent(candidate.credential.id) {
+            Ok(()) => true,
+            Err(refusal) => {
+                if candidate.matches() {
+                    why = Some(refusal);
+                }
+                !candidate.matches()
+            }
+        });
+        match why {
+            Some(refusal) if self.report.matching().next().is_none() => Err(self.deny(refusal)),
+            _ => Ok(self),
+        }
     }
 
     /// The assertion.

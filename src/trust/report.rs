@@ -18,11 +18,18 @@ use crate::profile::{Claims, PinMode, Profile, Role};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 
+/// Rules judged for one assertion (decision D-33); of more, the oldest count, so that nobody can push others out.
+const MAX_CANDIDATES: usize = 1000;
+/// Mismatches that a refusal lists.
+const MAX_MISMATCHES: usize = 50;
+
 /// What became of one assertion and the rules that might admit it.
 #[derive(Debug)]
 pub struct MatchReport {
     /// The version of the rules that were read.
     pub version: i64,
+    /// When they were judged.
+    pub at: Timestamp,
     /// Every candidate, oldest first.
     pub candidates: Vec<Candidate>,
 }
@@ -85,13 +92,11 @@ pub struct Mismatch {
 
 /// Judges every rule that `claims` of `issuer` might match.
 pub fn match_credentials(snapshot: &Snapshot, issuer: &TrustedIssuer, claims: &Claims, now: Timestamp) -> MatchReport {
-    let mut candidates: Vec<Candidate> = snapshot
-        .candidates(issuer, claims)
-        .into_iter()
-        .map(|credential| judge(snapshot, issuer, claims, now, credential))
-        .collect();
-    candidates.sort_by_key(|candidate| (candidate.credential.created_at, candidate.credential.id));
-    MatchReport { version: snapshot.version, candidates }
+    let mut credentials = snapshot.candidates(issuer, claims);
+    credentials.sort_by_key(|credential| (credential.created_at, credential.id));
+    credentials.truncate(MAX_CANDIDATES);
+    let judged = credentials.into_iter().map(|credential| judge(snapshot, issuer, claims, now, credential));
+    MatchReport { version: snapshot.version, at: now, candidates: judged.collect() }
 }
 
 fn judge(
@@ -173,7 +178,8 @@ impl MatchReport {
         // Of several the one that comes closest is the likeliest to be the one the caller wants to use.
         let closest = meant.iter().min_by_key(|candidate| candidate.unmet().count());
         let reason = closest.and_then(|candidate| candidate.reason(&issuer.profile));
-        let mismatches = meant.iter().flat_map(|candidate| candidate.mismatches(issuer, claims)).collect();
+        let mismatches = meant.iter().flat_map(|candidate| candidate.mismatches(issuer, claims));
+        let mismatches = mismatches.take(MAX_MISMATCHES).collect();
         Refusal::no_match(reason.unwrap_or(Reason::NoMatchingCredential), mismatches)
     }
 

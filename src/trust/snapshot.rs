@@ -105,6 +105,11 @@ impl Snapshot {
         self.principals.get(folded)
     }
 
+    /// The rule of this id.
+    pub fn credential(&self, id: CredentialId) -> Option<&Arc<FederatedCredential>> {
+        self.credentials.get(&id)
+    }
+
     /// How many rules there are.
     pub fn credential_count(&self) -> usize {
         self.credentials.len()

@@ -239,7 +239,7 @@ fn is_public_v6(ip: Ipv6Addr) -> bool {
         || (a, b) == (0x64, 0xff9b)
         || (a == 0x2001 && b < 0x200)
         || (a, b) == (0x2001, 0xdb8)
-        || matches!(ip.segments(), [0, 0, 0, 0, 0, 0, ..])
+        || matches!(ip.segments(), [0, 0, 0, 0, 0 | 0xffff, 0, ..])
         || (a, b, c, d) == (0x100, 0, 0, 0))
 }
 
@@ -252,6 +252,7 @@ mod tests {
         for address in [
             "127.0.0.1",
             "127.8.8.8",
+            "::ffff:0:10.0.0.1",
             "0.0.0.0",
             "10.0.0.1",
             "172.16.0.1",

@@ -409,3 +409,73 @@ async fn contract_2__an_export_carries_pins_as_ids() {
     let saved = elsewhere.server.put("federated-credentials/pending", document).await;
     assert_eq!(saved["state"], "active");
 }
+
+#[tokio::test]
+async fn contract_6__no_name_hides_an_object_behind_its_id() {
+    let world = World::new().await;
+    let id = world.server.admin("GET", "federated-credentials/octo-release", Value::Null).await.json()["id"].clone();
+    let id = id.as_str().unwrap();
+    world.server.put("principals/mallory", json!({ "kind": "user" })).await;
+    let mut document = World::rule_document(json!({}));
+    document["principal"] = json!("mallory");
+    for name in
+        [id.to_lowercase(), "fc_0123456789abcdefghjkmnpqrs".to_owned(), "TI_0123456789ABCDEFGHJKMNPQRS".to_owned()]
+    {
+        let path = format!("federated-credentials/{name}");
+        let answer = world.server.admin_as("admin:credentials:mallory", "PUT", &path, document.clone()).await;
+        assert_eq!(
+            (answer.status, &answer.json()["errors"][0]["pointer"]),
+            (422, &json!("/name")),
+            "{}",
+            answer.text()
+        );
+    }
+    world.server.admin("PATCH", "federated-credentials/octo-release", json!({ "enabled": false })).await;
+    assert_eq!(world.exchange(&world.good()).await.status, 400);
+}
+
+#[tokio::test]
+async fn contract_6__a_limited_token_learns_nothing_of_the_rules_of_others() {
+    let world = World::new().await;
+    world.server.put("principals/mallory", json!({ "kind": "user" })).await;
+    let mut document = World::rule_document(json!({ "environment": "mallorys-guess" }));
+    document["principal"] = json!("mallory");
+    world.server.put("federated-credentials/mallorys", document.clone()).await;
+    world.rule("octo-release", json!({ "environment": "secret-environment" })).await;
+    let claims = world.claims().in_environment("x");
+    let asked = json!({ "trusted_issuer": "github", "claims": claims.value() });
+    let told = world.server.admin_as("admin:credentials:mallory", "POST", "explanations", asked).await;
+    assert_eq!(told.status, 200, "{}", told.text());
+    assert!(told.text().contains("mallorys-guess") && !told.text().contains("secret-environment"), "{}", told.text());
+    let matching = world.claims().in_environment("secret-environment");
+    let asked = json!({ "trusted_issuer": "github", "claims": matching.value() });
+    let told = world.server.admin_as("admin:credentials:mallory", "POST", "explanations", asked).await;
+    assert!(told.json()["verdict"] == "deny" && !told.text().contains("widgets"), "{}", told.text());
+
+    world.exchange_claims(&claims).await;
+    world.server.app.flush_audit().await;
+    let path = "audit-events?principal=Mallory";
+    let events = world.server.admin_as("admin:credentials:mallory", "GET", path, Value::Null).await;
+    assert!(events.status == 200 && !events.text().contains("secret-environment"), "{}", events.text());
+    for (method, body) in [("GET", Value::Null), ("DELETE", Value::Null), ("PATCH", json!({ "enabled": false }))] {
+        let answer = world
+            .server
+            .admin_as("admin:credentials:mallory", method, "federated-credentials/octo-release", body)
+            .await;
+        assert_eq!(answer.status, 404, "{method}");
+    }
+    // Letter case of the scope's principal does not matter.
+    let own =
+        world.server.admin_as("admin:credentials:MALLORY", "GET", "federated-credentials", Value::Null).await.json();
+    assert_eq!(own["items"].as_array().unwrap().len(), 1, "{own}");
+}
+
+#[tokio::test]
+async fn contract_6__documents_refer_to_principals_by_name() {
+    let world = World::new().await;
+    world.server.put("principals/bob", json!({ "id": "1001", "kind": "user" })).await;
+    let mut document = World::rule_document(json!({}));
+    document["principal"] = json!("1001");
+    let answer = world.server.admin_as("admin:credentials:1001", "PUT", "federated-credentials/bobs", document).await;
+    assert_eq!(answer.status, 422, "{}", answer.text());
+}

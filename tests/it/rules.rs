@@ -605,8 +605,9 @@ async fn nuget_tok_6__throttling_says_when_to_come_back() {
     let world = World::with(&[("CARNET_RATE_LIMITS__TOKENS_PER_MINUTE_PER_CREDENTIAL", "2")]).await;
     let claims = world.claims().in_repository("octo-org/octo-docs").with("repository_id", "75");
     world.rule("docs", json!({ "repository": "octo-org/octo-docs", "repository_id": "75" })).await;
-    world.accepts().await;
-    world.accepts().await;
+    for _ in 0..3 {
+        world.accepts().await;
+    }
     let assertion = world.good();
     let answer = world.exchange(&assertion).await;
     answer.refused(429, "temporarily_unavailable", "rate_limited");
@@ -631,4 +632,95 @@ async fn atk_137__package_names_are_literal_or_patterns_of_the_rule() {
         let answer = world.exchange_with(&world.good(), &[("authorization_details", &details)]).await;
         assert_eq!(answer.json()["authorization_details"][0]["packages"], json!([package]), "{}", answer.text());
     }
+}
+
+/// A second owner, whose rules name somebody else's workload.
+async fn mallory(world: &World) -> Value {
+    world.server.put("principals/mallory", json!({ "kind": "user" })).await;
+    let mut document = World::rule_document(json!({}));
+    document["principal"] = json!("mallory");
+    document["permissions"][0]["packages"] = json!(["mallorys"]);
+    world.server.clock.advance(1);
+    document
+}
+
+#[tokio::test]
+async fn contract_4__a_foreign_rule_that_ends_soon_does_not_cut_the_token_short() {
+    let world = World::new().await;
+    let mut document = mallory(&world).await;
+    document["expires_at"] = json!(carnet::clock::Timestamp::from_seconds(world.server.now() + 3).to_string());
+    world.server.put("federated-credentials/mallorys", document).await;
+    let answer = world.exchange(&world.good()).await;
+    assert_eq!((&answer.json()["expires_in"], &payload(&answer.token())["sub"]), (&json!(900), &json!("pr_joel")));
+    world.server.clock.advance(3);
+    world.accepts().await;
+}
+
+#[tokio::test]
+async fn contract_4__foreign_rules_cannot_make_the_token_too_large() {
+    let world = World::new().await;
+    let mut document = mallory(&world).await;
+    let long: Vec<String> = (0..100).map(|n| format!("mallorys-package-with-a-long-name-{n}")).collect();
+    document["permissions"] =
+        json!(vec![json!({ "resource_server": "pypi", "actions": ["publish"], "packages": long }); 20]);
+    for (at, permission) in document["permissions"].as_array_mut().unwrap().iter_mut().enumerate() {
+        permission["packages"][0] = json!(format!("first-{at}"));
+    }
+    world.server.put("federated-credentials/mallorys", document.clone()).await;
+    let token = world.exchange(&world.good()).await.token();
+    assert!(token.len() < 16 * 1024, "{}", token.len());
+    assert!(payload(&token)["authorization_details"].to_string().contains("widgets-*"), "the oldest rules count");
+    document["permissions"] = json!([{ "resource_server": "pypi", "actions": ["publish"], "packages": (0..101).map(|n| format!("p{n}")).collect::<Vec<_>>() }]);
+    let answer = world.server.admin("PUT", "federated-credentials/mallorys", document).await;
+    assert_eq!(
+        (answer.status, &answer.json()["errors"][0]["pointer"]),
+        (422, &json!("/permissions/0/packages")),
+        "{}",
+        answer.text()
+    );
+}
+
+#[tokio::test]
+async fn contract_4__a_foreign_rule_over_its_limit_takes_nothing_away() {
+    let world = World::with(&[("CARNET_RATE_LIMITS__TOKENS_PER_MINUTE_PER_CREDENTIAL", "5")]).await;
+    let mut document = mallory(&world).await;
+    document["match"] = json!({ "repository_owner_id": { "any_of": ["65", "66"] }, "workflow_file": "release.yml" });
+    world.server.put("federated-credentials/mallorys", document).await;
+    let own =
+        || world.claims().in_repository("mallory/own").with("repository_owner_id", "66").with("repository_id", "9");
+    for _ in 0..6 {
+        world.exchange_claims(&own()).await.token();
+    }
+    world.exchange_claims(&own()).await.refused(429, "temporarily_unavailable", "rate_limited");
+    let claims = payload(&world.exchange(&world.good()).await.token());
+    assert_eq!(claims["sub"], "pr_joel", "{claims}");
+}
+
+#[tokio::test]
+async fn nuget_tok_6__replays_use_up_nothing() {
+    let world = World::with(&[("CARNET_RATE_LIMITS__TOKENS_PER_MINUTE_PER_CREDENTIAL", "3")]).await;
+    let used = world.good();
+    world.exchange(&used).await.token();
+    for _ in 0..20 {
+        world.exchange(&used).await.refused(400, "invalid_grant", "replay");
+    }
+    world.accepts().await;
+}
+
+#[tokio::test]
+async fn wimse_ten_2__a_rule_that_knows_half_of_its_ids_learns_the_rest() {
+    let world = World::new().await;
+    let state = async || world.server.admin("GET", "federated-credentials/octo-release", Value::Null).await.json();
+    world.rule("octo-release", json!({ "repository_id": null })).await;
+    world.accepts().await;
+    assert_eq!(state().await["pinned"], json!({ "repository_id": "74" }));
+    let saved = world.rule("octo-release", json!({ "repository_id": null, "repository_owner_id": null })).await;
+    assert_eq!((&saved["state"], &saved["pinned"]), (&json!("pending"), &json!({ "repository_id": "74" })));
+    world.accepts().await;
+    let pinned = state().await;
+    assert_eq!(
+        (&pinned["state"], &pinned["pinned"]),
+        (&json!("active"), &json!({ "repository_id": "74", "repository_owner_id": "65" }))
+    );
+    world.accepts().await;
 }

@@ -337,3 +337,19 @@ async fn rfc7521_8_2_1__a_use_survives_the_sudden_death_of_the_process() {
     }
     assert_eq!(server.terminate(), 0);
 }
+
+#[tokio::test]
+async fn atk_080__an_issuer_made_anew_remembers() {
+    let world = World::new().await;
+    let claims = world.claims();
+    world.exchange_claims(&claims).await.token();
+    world.server.admin("DELETE", "federated-credentials/octo-release", Value::Null).await;
+    world.server.admin("DELETE", "trusted-issuers/github", Value::Null).await;
+    let github = json!({ "profile": "github-actions", "issuer": crate::support::GH });
+    world.server.put("trusted-issuers/github2", github).await;
+    let mut document = World::rule_document(json!({}));
+    document["trusted_issuer"] = json!("github2");
+    world.server.put("federated-credentials/octo-release", document).await;
+    world.exchange_claims(&claims).await.refused(400, "invalid_grant", "replay");
+    world.accepts().await;
+}

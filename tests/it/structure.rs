@@ -845,3 +845,16 @@ async fn rfc8725_3_11_1__our_tokens_say_what_they_are() {
     let header: Value = serde_json::from_slice(&carnet_jose::from_base64url(header).unwrap()).unwrap();
     assert_eq!(header["typ"], "at+jwt");
 }
+
+#[tokio::test]
+async fn atk_031__many_small_values_are_too_many() {
+    let world = World::new().await;
+    let good = payload(&world);
+    let filler = |count: usize| vec!["{}"; count].join(",");
+    let with =
+        |count: usize| format!("{},\"x\":[{}],\"y\":[{}]}}", &good[..good.len() - 1], filler(250), filler(count));
+    world.exchange(&with_payload(&world, with(200))).await.token();
+    let nested: Vec<String> = (0..10).map(|n| format!("\"n{n}\":[{}]", filler(150))).collect();
+    let text = format!("{},{}}}", &good[..good.len() - 1], nested.join(","));
+    world.exchange(&with_payload(&world, text)).await.refused(400, "invalid_grant", "assertion_malformed");
+}

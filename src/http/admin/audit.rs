@@ -67,7 +67,25 @@ pub async fn list(
         let events = events.map_err(|error: StoreError| rejected(error.into()))?;
         let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
         let next = events.get(wanted.saturating_sub(1)).filter(|_| events.len() > wanted).map(|event| event.id);
-        let items: Vec<Value> = events.iter().take(wanted).map(item).collect();
+        let rules = app.rules();
+        let visible = |id: &Value| {
+            let credential = id.as_str().and_then(|id| id.parse().ok()).and_then(|id| rules.credential(id));
+            credential.is_some_and(|credential| author.may_act_for(&credential.principal))
+        };
+        let items: Vec<Value> = events
+            .iter()
+            .take(wanted)
+            .map(|event| {
+                let mut item = item(event);
+                // A refusal is described by the candidates of everybody; whoever is limited sees their own.
+                if author.principals.is_some()
+                    && let Some(mismatches) = item.pointer_mut("/detail/mismatches").and_then(Value::as_array_mut)
+                {
+                    mismatches.retain(|mismatch| mismatch.get("credential").is_some_and(visible));
+                }
+                item
+            })
+            .collect();
         Ok(Json(json!({ "items": items, "next_cursor": next })).into_response())
     })
     .await
@@ -97,7 +115,12 @@ async fn filter(app: &App, query: &AuditQuery) -> Result<AuditFilter, Response> 
             }
         }
     };
-    Ok(AuditFilter { credential, principal: query.principal.clone(), outcome, since, of_credentials: false })
+    let rules = app.rules();
+    let principal = query.principal.as_ref().map(|name| {
+        let principal = rules.principal(&name.to_ascii_lowercase());
+        principal.map_or_else(|| name.clone(), |principal| principal.name.clone())
+    });
+    Ok(AuditFilter { credential, principal, outcome, since, of_credentials: false })
 }
 
 fn item(event: &AuditEvent) -> Value {

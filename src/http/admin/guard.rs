@@ -59,7 +59,13 @@ pub async fn guard(app: &App, headers: &HeaderMap, access: Access) -> Result<Aut
     })?;
     let held = ScopeSet::parse(&grant.scope.to_string()).map_err(|_| internal())?;
     let unlimited = accepted.iter().any(|scope| !scope.starts_with(CREDENTIALS_OF) && held.contains(scope));
-    let names = limited_to.iter().filter_map(|scope| scope.strip_prefix(CREDENTIALS_OF)).map(str::to_owned);
+    let rules = app.rules();
+    // As the principal itself is written, whatever the scope's letter case.
+    let written = |name: &str| {
+        let principal = rules.principal(&name.to_ascii_lowercase());
+        principal.map_or_else(|| name.to_owned(), |principal| principal.name.clone())
+    };
+    let names = limited_to.iter().filter_map(|scope| scope.strip_prefix(CREDENTIALS_OF)).map(written);
     let sees_everything = [ALL, READ].iter().any(|scope| held.contains(scope));
     Ok(Author { subject: grant.owner_id, principals: (!unlimited).then(|| names.collect()), sees_everything })
 }

@@ -101,12 +101,11 @@ impl<'a> Batch<'a> {
             if issuance.pins.is_empty() || self.committed.get(at) != Some(&Committed::Issued) {
                 continue;
             }
-            if !rows::are_unpinned(transaction, &issuance.pins).await? {
+            if !rows::pin(transaction, &issuance.pins).await? {
                 self.give_back(transaction, at).await?;
                 continue;
             }
             for pin in &issuance.pins {
-                rows::set_pin(transaction, pin).await?;
                 let kind = ChangeKind::Object(Kind::FederatedCredential);
                 changes::record(transaction, kind, &pin.credential.to_string(), issuance.now).await?;
             }

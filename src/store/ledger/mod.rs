@@ -62,6 +62,8 @@ pub struct Dependencies {
 pub struct Pin {
     /// The credential.
     pub credential: CredentialId,
+    /// The revision that was matched.
+    pub revision: u32,
     /// The ids.
     pub ids: Map<String, Value>,
 }

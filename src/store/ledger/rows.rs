@@ -8,12 +8,13 @@ use sea_orm::{
     ColumnTrait as _, ConnectionTrait as _, DatabaseTransaction, DbBackend, DbErr, EntityTrait as _, ExprTrait as _,
     QueryFilter as _, QueryOrder as _, QuerySelect as _, Statement, Value as DbValue,
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::Pin;
 use crate::assertion::AssertionKey;
 use crate::clock::Timestamp;
 use crate::store::placeholders::placeholders;
+use crate::store::{StoreError, json};
 
 /// Used assertions are forgotten in groups that end in the same so many seconds.
 const FORGET_TOGETHER_SECONDS: i64 = 600;
@@ -50,25 +51,35 @@ fn rounded_up(until: Timestamp) -> Timestamp {
     Timestamp::from_seconds(until.seconds()).plus_seconds(FORGET_TOGETHER_SECONDS.saturating_sub(over))
 }
 
-/// Whether none of these has pins, locking the rows so that it stays so.
-pub(super) async fn are_unpinned(transaction: &DatabaseTransaction, pins: &[Pin]) -> Result<bool, DbErr> {
-    let free = federated_credential::Entity::find()
+/// Pins all of these ids, or none: where one of the rules has such an id already or means something else by now, false.
+pub(super) async fn pin(transaction: &DatabaseTransaction, pins: &[Pin]) -> Result<bool, StoreError> {
+    // The rows stay locked, so what is seen here is what is written to.
+    let rows = federated_credential::Entity::find()
         .filter(federated_credential::Column::Id.is_in(pins.iter().map(|pin| pin.credential.0)))
-        .filter(federated_credential::Column::Pinned.is_null())
         .order_by_asc(federated_credential::Column::Id)
         .lock_exclusive()
         .all(transaction)
         .await?;
-    Ok(free.len() == pins.len())
-}
-
-pub(super) async fn set_pin(transaction: &DatabaseTransaction, pin: &Pin) -> Result<(), DbErr> {
-    federated_credential::Entity::update_many()
-        .col_expr(federated_credential::Column::Pinned, Expr::value(Value::Object(pin.ids.clone()).to_string()))
-        .col_expr(federated_credential::Column::PendingUntil, Expr::value(Option::<i64>::None))
-        .col_expr(federated_credential::Column::Version, Expr::col(federated_credential::Column::Version).add(1))
-        .filter(federated_credential::Column::Id.eq(pin.credential.0))
-        .exec(transaction)
-        .await?;
-    Ok(())
+    let mut merged = Vec::with_capacity(pins.len());
+    for pin in pins {
+        let Some(row) = rows.iter().find(|row| row.id == pin.credential.0) else {
+            return Ok(false);
+        };
+        let mut ids: Map<String, Value> = row.pinned.as_deref().map(json).transpose()?.unwrap_or_default();
+        if i64::from(row.revision) != i64::from(pin.revision) || pin.ids.keys().any(|name| ids.contains_key(name)) {
+            return Ok(false);
+        }
+        ids.extend(pin.ids.clone());
+        merged.push((pin.credential, ids));
+    }
+    for (credential, ids) in merged {
+        federated_credential::Entity::update_many()
+            .col_expr(federated_credential::Column::Pinned, Expr::value(Value::Object(ids).to_string()))
+            .col_expr(federated_credential::Column::PendingUntil, Expr::value(Option::<i64>::None))
+            .col_expr(federated_credential::Column::Version, Expr::col(federated_credential::Column::Version).add(1))
+            .filter(federated_credential::Column::Id.eq(credential.0))
+            .exec(transaction)
+            .await?;
+    }
+    Ok(true)
 }

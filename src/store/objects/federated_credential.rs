@@ -30,6 +30,12 @@ impl Persist for FederatedCredentialDocument {
         Ok(with_permissions(connection, rows).await?.pop())
     }
 
+    async fn find_changed(connection: &impl ConnectionTrait, key: &str) -> Result<Option<Stored<Self>>, StoreError> {
+        let id: CredentialId = id(key)?;
+        let rows = federated_credential::Entity::find_by_id(id.0).all(connection).await?;
+        Ok(with_permissions(connection, rows).await?.pop())
+    }
+
     async fn list(
         connection: &impl ConnectionTrait,
         after: Option<&str>,

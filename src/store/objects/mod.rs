@@ -43,6 +43,12 @@ pub trait Persist: Document {
         name_or_id: &str,
     ) -> impl Future<Output = Result<Option<Stored<Self>>, StoreError>> + Send;
 
+    /// Reads the object that a change is about, by its [`change_key`](Persist::change_key).
+    fn find_changed(
+        connection: &impl ConnectionTrait,
+        key: &str,
+    ) -> impl Future<Output = Result<Option<Stored<Self>>, StoreError>> + Send;
+
     /// Reads objects in the order of names, beginning after one.
     fn list(
         connection: &impl ConnectionTrait,
@@ -93,6 +99,18 @@ impl Store {
     /// The object of this name, compared without ASCII case, or this id.
     pub async fn object<D: Persist>(&self, name_or_id: &str) -> Result<Option<Stored<D>>, StoreError> {
         D::find(&self.read, name_or_id).await
+    }
+
+    /// The object of this name, compared without ASCII case: what documents refer to each other by.
+    pub async fn named<D: Persist>(&self, name: &str) -> Result<Option<Stored<D>>, StoreError> {
+        Ok(self.object::<D>(name).await?.filter(|object| object.name.eq_ignore_ascii_case(name)))
+    }
+
+    /// Whether a principal has this id.
+    pub async fn has_principal_id(&self, id: &str) -> Result<bool, StoreError> {
+        use carnet_entity::principal;
+        use sea_orm::EntityTrait as _;
+        Ok(principal::Entity::find_by_id(id.to_owned()).one(&self.read).await?.is_some())
     }
 
     /// A page of objects.

@@ -35,6 +35,15 @@ macro_rules! one_table {
                 row.map($load).transpose()
             }
 
+            async fn find_changed(
+                connection: &impl ConnectionTrait,
+                key: &str,
+            ) -> Result<Option<Stored<Self>>, StoreError> {
+                // Ids are given by the server and names by people: a name that looks like an id must not hide it.
+                let object = Self::find(connection, key).await?;
+                Ok(object.filter(|object| object.$key == key))
+            }
+
             async fn list(
                 connection: &impl ConnectionTrait,
                 after: Option<&str>,
