@@ -83,8 +83,13 @@ impl Outcome {
 impl AuditEvent {
     /// An event of which only the time and the outcome are known.
     pub fn new(now: Timestamp, outcome: Outcome) -> Self {
+        Self::with_id(EventId::new(now), outcome)
+    }
+
+    /// An event of which only the id and the outcome are known.
+    pub fn with_id(id: EventId, outcome: Outcome) -> Self {
         Self {
-            id: EventId::new(now),
+            id,
             outcome,
             reason: None,
             trusted_issuer: None,

@@ -36,7 +36,7 @@ pub fn time_of(id: Uuid) -> Timestamp {
 pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     #[expect(clippy::expect_used, reason = "without randomness no token, key or id can be made")]
-    getrandom::fill(&mut bytes).expect("the operating system provides random bytes");
+    carnet_jose::fill_random(&mut bytes).expect("the operating system provides random bytes");
     bytes
 }
 

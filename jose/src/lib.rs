@@ -43,6 +43,20 @@ pub fn from_base64url(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text).ok()
 }
 
+/// Fills a buffer from OpenSSL's generator, which the operating system seeds (NIST SP 800-90A).
+///
+/// # Errors
+///
+/// If the generator cannot be seeded.
+pub fn fill_random(bytes: &mut [u8]) -> Result<(), NoRandomness> {
+    openssl::rand::rand_bytes(bytes).map_err(|_| NoRandomness)
+}
+
+/// The operating system gives no randomness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no randomness")]
+pub struct NoRandomness;
+
 /// SHA-256 (FIPS 180-4).
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {

@@ -152,18 +152,12 @@ fn issuance(
                 ids: granting.pins.clone(),
             })
             .collect(),
-        event: issued(request, authorization, minted, client_id, now),
+        event: issued(request, authorization, minted, client_id),
         now,
     }
 }
 
-fn issued(
-    request: &GrantRequest<'_>,
-    authorization: &Authorization,
-    minted: &Minted,
-    client_id: String,
-    now: Timestamp,
-) -> AuditEvent {
+fn issued(request: &GrantRequest<'_>, authorization: &Authorization, minted: &Minted, client_id: String) -> AuditEvent {
     let entitlement = authorization.entitlement();
     let assertion = authorization.permit().assertion();
     let granted = |granting: &Granting| GrantedBy {
@@ -178,7 +172,6 @@ fn issued(
         ..EventDetail::of(request, assertion, &minted.workload)
     };
     AuditEvent {
-        id: request.id,
         trusted_issuer: Some(assertion.issuer().name.clone()),
         credential: entitlement.credentials.first().map(|granting| granting.credential.id),
         principal: entitlement.principal.as_ref().map(|principal| principal.name.clone()),
@@ -187,12 +180,11 @@ fn issued(
         token_id: Some(minted.token_id.clone()),
         address: request.address,
         detail: detail.into_json(),
-        ..AuditEvent::new(now, Outcome::Issued)
+        ..AuditEvent::with_id(request.id, Outcome::Issued)
     }
 }
 
 fn refused(request: &GrantRequest<'_>, assertion: &VerifiedAssertion, denial: &Denial) -> AuditEvent {
-    let now = crate::ids::time_of(request.id.0);
     let closest = denial.report.closest();
     let principal = closest.and_then(|candidate| candidate.principal.as_ref());
     // The owner of a rule sees everything of it; the candidates beyond are named in the explanation.
@@ -204,7 +196,6 @@ fn refused(request: &GrantRequest<'_>, assertion: &VerifiedAssertion, denial: &D
         ..EventDetail::of(request, assertion, &workload)
     };
     AuditEvent {
-        id: request.id,
         reason: Some(denial.refusal.reason),
         trusted_issuer: Some(assertion.issuer().name.clone()),
         credential: closest.map(|candidate| candidate.credential.id),
@@ -213,7 +204,7 @@ fn refused(request: &GrantRequest<'_>, assertion: &VerifiedAssertion, denial: &D
         client_id: request.client.id().map(str::to_owned),
         address: request.address,
         detail: detail.into_json(),
-        ..AuditEvent::new(now, Outcome::Refused)
+        ..AuditEvent::with_id(request.id, Outcome::Refused)
     }
 }
 

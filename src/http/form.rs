@@ -105,7 +105,7 @@ fn check_query(uri: &Uri) -> Result<(), Refusal> {
 
 /// Decodes once: `+` is a space, `%` needs two hexadecimal digits, the result is UTF-8.
 fn decode(text: &str) -> Option<Cow<'_, str>> {
-    if !text.bytes().any(|byte| matches!(byte, b'+' | b'%')) {
+    if memchr::memchr2(b'+', b'%', text.as_bytes()).is_none() {
         return Some(Cow::Borrowed(text));
     }
     let mut bytes = Vec::with_capacity(text.len());

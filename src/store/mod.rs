@@ -70,14 +70,15 @@ impl Store {
     }
 
     async fn open_sqlite(url: &DatabaseUrl) -> Result<Self, StoreError> {
-        let options = |connections: u32| {
+        // The writer goes from page to page of its indexes; readers read a little, or everything once.
+        let options = |connections: u32, cache: &'static str| {
             let mut options = ConnectOptions::new(url.as_str());
             options
                 .max_connections(connections)
                 .acquire_timeout(ACQUIRE_TIMEOUT)
                 .test_before_acquire(false)
                 .sqlx_logging(false);
-            options.map_sqlx_sqlite_opts(|sqlite| {
+            options.map_sqlx_sqlite_opts(move |sqlite| {
                 sqlite
                     .create_if_missing(true)
                     .journal_mode(SqliteJournalMode::Wal)
@@ -89,13 +90,13 @@ impl Store {
                     .pragma("temp_store", "MEMORY")
                     // Fewer and larger checkpoints: a page that changes often is copied to its place less often.
                     .pragma("wal_autocheckpoint", "4000")
-                    .pragma("cache_size", "-8192")
+                    .pragma("cache_size", cache)
                     .statement_cache_capacity(512)
             });
             options
         };
-        let write = Database::connect(options(1)).await?;
-        let read = Database::connect(options(4)).await?;
+        let write = Database::connect(options(1, "-8192")).await?;
+        let read = Database::connect(options(4, "-1024")).await?;
         Ok(Self { write, read })
     }
 

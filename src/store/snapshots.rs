@@ -18,7 +18,7 @@ use crate::profile::Profile;
 use crate::trust::{FederatedCredential, PackedRule, Permission, Rule, Snapshot, TrustedIssuer};
 
 /// Rules read at once.
-const CHUNK: u64 = 2000;
+const CHUNK: u64 = 250;
 
 /// What compiling rows needs to know.
 pub type Loading<'a> = ReadContext<'a>;

@@ -12,6 +12,15 @@ use crate::clock::Timestamp;
 use crate::objects::Kind;
 use crate::store::{ChangeKind, StoreError, changes};
 
+/// How used assertions are recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Recording {
+    /// Expecting every one to be new, which is cheap to see.
+    AllNew,
+    /// Finding out for each of them.
+    EachByItself,
+}
+
 /// What is written in one transaction, and what becomes of each request in it.
 pub(super) struct Batch<'a> {
     issuances: &'a [&'a Issuance],
@@ -66,8 +75,13 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// Records the assertions as used: in the order of their keys, so that replicas cannot wait for each other in a circle.
-    pub(super) async fn consume(&mut self, transaction: &DatabaseTransaction) -> Result<(), DbErr> {
+    /// Records the assertions as used: in the order of their keys, so that replicas cannot wait for each other in a circle. False
+    /// if all were expected to be new and one was not: then nothing of the transaction counts.
+    pub(super) async fn consume(
+        &mut self,
+        transaction: &DatabaseTransaction,
+        recording: Recording,
+    ) -> Result<bool, DbErr> {
         let mut first: BTreeMap<AssertionKey, (usize, Timestamp)> = BTreeMap::new();
         for at in 0..self.issuances.len() {
             let consumed = self.issuances.get(at).and_then(|issuance| issuance.consumed);
@@ -82,16 +96,19 @@ impl<'a> Batch<'a> {
                 }
             }
         }
-        if first.is_empty() {
-            return Ok(());
-        }
-        let inserted = rows::insert_consumed(transaction, &first).await?;
-        for (key, (at, _)) in first {
-            if !inserted.contains(key.as_bytes().as_slice()) {
-                self.set(at, Committed::Replayed);
+        match recording {
+            _ if first.is_empty() => Ok(true),
+            Recording::AllNew => rows::insert_new(transaction, &first).await,
+            Recording::EachByItself => {
+                let inserted = rows::insert_consumed(transaction, &first).await?;
+                for (key, (at, _)) in first {
+                    if !inserted.contains(key.as_bytes().as_slice()) {
+                        self.set(at, Committed::Replayed);
+                    }
+                }
+                Ok(true)
             }
         }
-        Ok(())
     }
 
     /// Pins ids where none are: all that a request needs, or none. Whoever comes second has to match again; its assertion is

@@ -16,33 +16,43 @@ use crate::clock::Timestamp;
 use crate::store::placeholders::placeholders;
 use crate::store::{StoreError, json};
 
+/// Assertions to record: the request each belongs to, and until when it has to be remembered.
+type Wanted = BTreeMap<AssertionKey, (usize, Timestamp)>;
+
 /// Used assertions are forgotten in groups that end in the same so many seconds.
 const FORGET_TOGETHER_SECONDS: i64 = 600;
+
+/// Records assertions as used, and says whether none of them was before.
+pub(super) async fn insert_new(transaction: &DatabaseTransaction, wanted: &Wanted) -> Result<bool, DbErr> {
+    let inserted = transaction.execute_raw(insertion(transaction.get_database_backend(), wanted, "")).await?;
+    Ok(usize::try_from(inserted.rows_affected()).ok() == Some(wanted.len()))
+}
 
 /// Records assertions as used and says which of them were not before.
 pub(super) async fn insert_consumed(
     transaction: &DatabaseTransaction,
-    wanted: &BTreeMap<AssertionKey, (usize, Timestamp)>,
+    wanted: &Wanted,
 ) -> Result<BTreeSet<Vec<u8>>, DbErr> {
-    let backend = transaction.get_database_backend();
+    let statement = insertion(transaction.get_database_backend(), wanted, " RETURNING key");
+    let rows = transaction.query_all_raw(statement).await?;
+    rows.iter().map(|row| row.try_get_by_index::<Vec<u8>>(0)).collect()
+}
+
+fn insertion(backend: DbBackend, wanted: &Wanted, returning: &str) -> Statement {
     let places = placeholders(backend, wanted.len(), 2);
     // The two mean the same; SQLite keeps no journal for the first.
     let sql = match backend {
         DbBackend::Sqlite => {
-            format!("INSERT OR IGNORE INTO consumed_assertion (key, expires_at) VALUES {places} RETURNING key")
+            format!("INSERT OR IGNORE INTO consumed_assertion (key, expires_at) VALUES {places}{returning}")
         }
-        _ => {
-            format!(
-                "INSERT INTO consumed_assertion (key, expires_at) VALUES {places} ON CONFLICT DO NOTHING RETURNING key"
-            )
-        }
+        _ => format!(
+            "INSERT INTO consumed_assertion (key, expires_at) VALUES {places} ON CONFLICT DO NOTHING{returning}"
+        ),
     };
     let values = wanted.iter().flat_map(|(key, (_, until))| -> [DbValue; 2] {
         [key.as_bytes().to_vec().into(), rounded_up(*until).millis().into()]
     });
-    let statement = Statement::from_sql_and_values(transaction.get_database_backend(), sql, values);
-    let rows = transaction.query_all_raw(statement).await?;
-    rows.iter().map(|row| row.try_get_by_index::<Vec<u8>>(0)).collect()
+    Statement::from_sql_and_values(backend, sql, values)
 }
 
 /// Rows that go together stand together, so that the index by time is written at its end and not all over.

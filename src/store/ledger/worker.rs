@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sea_orm::DbErr;
 use tokio::sync::{Mutex, mpsc};
 
-use super::batch::Batch;
+use super::batch::{Batch, Recording};
 use super::{Committed, Issuance, Request};
 use crate::audit::AuditEvent;
 use crate::store::{Store, StoreError, audit};
@@ -77,14 +77,29 @@ fn is_transient(error: &DbErr) -> bool {
     }
 }
 
+/// Nearly always every assertion is new, and the number of rows says so; else the same again, row by row.
 async fn write(store: &Store, issuances: &[&Issuance]) -> Result<Vec<Committed>, StoreError> {
+    match write_once(store, issuances, Recording::AllNew).await? {
+        Some(committed) => Ok(committed),
+        None => Ok(write_once(store, issuances, Recording::EachByItself).await?.unwrap_or_default()),
+    }
+}
+
+async fn write_once(
+    store: &Store,
+    issuances: &[&Issuance],
+    recording: Recording,
+) -> Result<Option<Vec<Committed>>, StoreError> {
     let transaction = store.begin().await?;
     let mut batch = Batch::new(issuances);
     batch.set_aside_stale(&transaction).await?;
-    batch.consume(&transaction).await?;
+    if !batch.consume(&transaction, recording).await? {
+        transaction.rollback().await?;
+        return Ok(None);
+    }
     batch.pin(&transaction).await?;
     let events: Vec<&AuditEvent> = batch.issued().map(|issuance| &issuance.event).collect();
     audit::insert(&transaction, &events).await?;
     transaction.commit().await?;
-    Ok(batch.into_committed())
+    Ok(Some(batch.into_committed()))
 }
