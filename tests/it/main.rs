@@ -29,6 +29,7 @@ mod commands;
 mod documents;
 mod egress;
 mod metadata;
+mod properties;
 mod rules;
 mod single_use;
 mod structure;
