@@ -46,9 +46,7 @@ impl Managed for FederatedCredentialDocument {
         if let Some(profile) = &profile {
             match normalise(profile, &self.matcher) {
                 Ok(normalised) => self.matcher = normalised.matcher,
-                Err(found) => {
-                    problems.extend(found.into_iter().map(|p| Problem::new(format!("/match{}", p.pointer), p.detail)));
-                }
+                Err(found) => problems.extend(in_match(found)),
             }
         }
         for at in 0..self.permissions.len() {
@@ -63,6 +61,17 @@ impl Managed for FederatedCredentialDocument {
             None => Err(Rejected::Invalid(problems)),
             Some(profile) => Ok(state(self, &profile, present, app.clock.now())),
         }
+    }
+
+    async fn further_problems(app: &App, members: &Map<String, Value>) -> Vec<Problem> {
+        let (Some(Value::String(issuer)), Some(Value::Object(matcher))) =
+            (members.get("trusted_issuer"), members.get("match"))
+        else {
+            return Vec::new();
+        };
+        let rules = app.rules();
+        let profile = rules.issuer_named(issuer).map(|issuer| &issuer.profile);
+        profile.and_then(|profile| normalise(profile, matcher).err()).map(in_match).unwrap_or_default()
     }
 
     fn principal(&self) -> Option<&str> {
@@ -96,6 +105,11 @@ impl Managed for FederatedCredentialDocument {
         members.insert("pinned".to_owned(), Value::Object(stored.state.pinned.clone()));
         members
     }
+}
+
+/// Problems of a `match`, placed in the document.
+fn in_match(problems: Vec<Problem>) -> Vec<Problem> {
+    problems.into_iter().map(|p| Problem::new(format!("/match{}", p.pointer), p.detail)).collect()
 }
 
 /// What is weak about a rule that was accepted.

@@ -26,6 +26,11 @@ pub trait Managed: Persist {
         online: bool,
     ) -> impl Future<Output = Result<Self::State, Rejected>> + Send;
 
+    /// What else is wrong with a document that cannot be read as a whole, so that every mistake is told at once.
+    fn further_problems(_: &App, _: &Map<String, Value>) -> impl Future<Output = Vec<Problem>> + Send {
+        async { Vec::new() }
+    }
+
     /// The principal that a token has to be good for, where tokens may be limited to principals.
     fn principal(&self) -> Option<&str> {
         None
@@ -165,7 +170,13 @@ pub async fn save<D: Managed>(
             (Change::Patch(_), None) => return Err(Rejected::NotFound),
             (Change::Patch(patch), Some(present)) => patched(present.document.exported(), patch)?,
         };
-        let mut document = D::read(&members, app.context()).map_err(Rejected::Invalid)?;
+        let mut document = match D::read(&members, app.context()) {
+            Ok(document) => document,
+            Err(mut problems) => {
+                problems.extend(D::further_problems(app, &members).await);
+                return Err(Rejected::Invalid(problems));
+            }
+        };
         if let (Change::Patch(_), Some(present)) = (change, &present)
             && present.document.principal().is_some_and(|principal| !author.may_act_for(principal))
         {
