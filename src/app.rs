@@ -177,7 +177,7 @@ impl App {
 }
 
 /// The folder holds the database and the key that opens it: nobody else's business.
-fn create_private(folder: &std::path::Path) -> std::io::Result<()> {
+pub(crate) fn create_private(folder: &std::path::Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }

@@ -16,7 +16,9 @@ use crate::principal::{AccessRequest, Entitlement, entitle};
 use crate::profile::Claims;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::trust::{Candidate, MatchReport, Mismatch, Snapshot, TrustedIssuer, Verdict, match_credentials};
+use crate::trust::{
+    Candidate, MatchReport, Mismatch, Snapshot, TrustedIssuer, Verdict, match_credentials, nearest_credentials,
+};
 
 /// Rules that one explanation shows.
 const MAX_EXPLAINED: usize = 100;
@@ -155,7 +157,7 @@ fn explain_verified(
 ) -> Explanation {
     let (issuer, claims) = (assertion.issuer(), assertion.claims());
     let rules = app.rules();
-    let report = view.limit(match_credentials(&rules, issuer, claims, now));
+    let report = view.report(&rules, issuer, claims, now);
     let mut outcome = decide(&rules, issuer, claims, &report, access);
     let view = if unused || *view != View::Caller { view.clone() } else { View::Principals(Vec::new()) };
     if view == View::Principals(Vec::new())
@@ -179,7 +181,7 @@ pub fn explain_claims(
         return Explanation::refused(app, &refusal, Vec::new(), now);
     }
     let rules = app.rules();
-    let report = view.limit(match_credentials(&rules, issuer, claims, now));
+    let report = view.report(&rules, issuer, claims, now);
     let outcome = decide(&rules, issuer, claims, &report, access);
     Explanation::of(&Explainable { app, issuer, claims, now }, &report, outcome, view)
 }
@@ -263,22 +265,28 @@ impl Explanation {
 }
 
 impl View {
-    /// Leaves out the rules of others before anything is decided: claims that nobody signed would prove that any rule is meant.
-    fn limit(&self, mut report: MatchReport) -> MatchReport {
-        if let Self::Principals(names) = self {
-            let of_one = |principal: &str| names.iter().any(|name| name.eq_ignore_ascii_case(principal));
-            report.candidates.retain(|candidate| of_one(&candidate.credential.principal));
+    /// The rules that are judged for whoever asks. Those of others are left out before anything is decided: claims that nobody
+    /// signed would prove that any rule is meant.
+    fn report(&self, rules: &Snapshot, issuer: &TrustedIssuer, claims: &Claims, now: Timestamp) -> MatchReport {
+        let mut report = match_credentials(rules, issuer, claims, now);
+        report.candidates.retain(|candidate| self.may_see(&candidate.credential.principal));
+        if report.candidates.is_empty() && *self != Self::Caller {
+            report = nearest_credentials(rules, issuer, claims, now, |principal| self.may_see(principal));
         }
         report
     }
 
+    fn may_see(&self, principal: &str) -> bool {
+        match self {
+            Self::Caller | Self::Everything => true,
+            Self::Principals(names) => names.iter().any(|name| name.eq_ignore_ascii_case(principal)),
+        }
+    }
+
     fn shows(&self, candidate: &Candidate, issuer: &TrustedIssuer) -> bool {
         match self {
-            Self::Everything => true,
             Self::Caller => candidate.matches() || candidate.is_proved_to_be_meant(&issuer.profile),
-            Self::Principals(names) => {
-                names.iter().any(|name| name.eq_ignore_ascii_case(&candidate.credential.principal))
-            }
+            Self::Everything | Self::Principals(_) => self.may_see(&candidate.credential.principal),
         }
     }
 }

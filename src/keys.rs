@@ -315,7 +315,7 @@ fn make_key_file(path: &Path) -> Result<String, KeysError> {
 
     let failed = |error: std::io::Error| KeysError::EncryptionKey(format!("{}: {error}", path.display()));
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(failed)?;
+        crate::app::create_private(folder).map_err(failed)?;
     }
     let text = URL_SAFE_NO_PAD.encode(ids::random::<32>());
     match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {

@@ -12,5 +12,18 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    end_quietly_where_nobody_reads();
     run(Cli::parse()).await
+}
+
+/// `carnet export | head` is no failure: when the reader of the output is gone, the command ends as a shell expects (128 + SIGPIPE).
+fn end_quietly_where_nobody_reads() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload().downcast_ref::<String>();
+        if text.is_some_and(|text| text.starts_with("failed printing to stdout") && text.contains("Broken pipe")) {
+            std::process::exit(141);
+        }
+        report(panic);
+    }));
 }

@@ -93,7 +93,7 @@ reasons! {
         "Use the resource URI that the registry publishes, for example https://registry.example/.";
     DetailsMalformed = "details_malformed": "the authorization details cannot be used",
         "authorization_details is a JSON array of objects of type package with actions and packages, and optionally owner, version, digest and locations; any other member is refused (RFC 9396 section 5).",
-        "Correct the array. The answer's parameter member stays authorization_details; carnet explain shows how the request is read.";
+        "Correct the array; the book's page on the token request shows its form. The operator finds in the log what is wrong with it.";
 
     // === the assertion ===
     AssertionMalformed = "assertion_malformed": "the assertion is not a signed JWT in compact form",

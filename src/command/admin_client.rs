@@ -13,6 +13,7 @@ use tower::ServiceExt as _;
 use super::{CommandError, Target, admin_token};
 use crate::app::{App, Background, StartError};
 use crate::clock::SystemClock;
+use crate::config::Config;
 use crate::http;
 use crate::profile::Profiles;
 use crate::upstream::HttpFetch;
@@ -46,7 +47,9 @@ impl AdminAnswer {
     /// What is wrong, in lines.
     pub fn problem(&self) -> String {
         let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let mut lines = vec![format!("{} ({})", text(&self.body, "detail"), self.status)];
+        let detail = Some(text(&self.body, "detail")).filter(|detail| !detail.is_empty());
+        let detail = detail.unwrap_or_else(|| "there is no Carnet admin API at this URL".to_owned());
+        let mut lines = vec![format!("{detail} ({})", self.status)];
         for error in self.body.get("errors").and_then(Value::as_array).into_iter().flatten() {
             lines.push(format!("  {} {}", text(error, "pointer"), text(error, "detail")));
         }
@@ -66,6 +69,7 @@ impl AdminClient {
             return Ok(Self { way: Way::Remote { http, server }, token });
         }
         let config = target.config.load()?;
+        note_new_database(&config);
         let (app, background) = App::start(config, Arc::new(SystemClock), Arc::new(HttpFetch)).await?;
         let token = admin_token::issue(&app, "carnet-cli", "admin", 900).await?;
         let router = http::router(app.clone());
@@ -123,6 +127,14 @@ impl AdminClient {
     }
 }
 
+/// Says so where a command is about to make a database: whoever is in the wrong folder would work on an empty one.
+pub fn note_new_database(config: &Config) {
+    if config.database_url.is_new_file() {
+        let folder = std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
+        eprintln!("carnet: a new database is made; the folder for data is {}", folder.display());
+    }
+}
+
 /// An HTTP client for commands that talk to a server.
 pub fn client() -> Result<reqwest::Client, CommandError> {
     reqwest::Client::builder()
@@ -134,6 +146,5 @@ pub fn client() -> Result<reqwest::Client, CommandError> {
 
 /// What to say when a server cannot be reached.
 pub fn unreachable(error: &reqwest::Error) -> CommandError {
-    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
-    CommandError::Other(format!("the server cannot be reached: {error}{cause}"))
+    CommandError::Other(format!("the server cannot be reached: {}", crate::upstream::causes(error)))
 }

@@ -8,6 +8,7 @@ use oxide_auth::primitives::grant::{Extensions, Grant};
 use oxide_auth_async::primitives::Issuer as _;
 use serde_json::json;
 
+use super::admin_client::note_new_database;
 use super::{Answer, CommandError, ConfigFile};
 use crate::app::App;
 use crate::clock::SystemClock;
@@ -33,6 +34,7 @@ pub struct AdminTokenArgs {
 /// Prints a token.
 pub async fn run(args: &AdminTokenArgs, as_json: bool) -> Result<Answer, CommandError> {
     let config = args.config.load()?;
+    note_new_database(&config);
     let (app, _background) = App::start(config, Arc::new(SystemClock), Arc::new(HttpFetch)).await?;
     let token = issue(&app, "carnet-cli", &args.scope, args.ttl).await?;
     if as_json {

@@ -38,9 +38,9 @@ async fn examine(config: &Config) -> Vec<String> {
         }
     };
     if config.database_url.is_sqlite()
-        && let Err(error) = std::fs::create_dir_all(&config.data_dir)
+        && let Err(error) = crate::app::create_private(&config.data_dir)
     {
-        problems.push(format!("data_dir: {error}"));
+        problems.push(format!("data_dir {}: {error}", config.data_dir.display()));
     }
     let sealing = keys::sealing_key(&config.encryption_key).map_err(|error| problems.push(error.to_string())).ok();
     let store = match Store::open(&config.database_url).await {

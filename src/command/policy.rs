@@ -25,7 +25,7 @@ enum PolicyCommand {
     #[command(after_help = "Example:\n  carnet policy test release-cases.json")]
     Test(PolicyFiles),
     /// Read `apply` files and say which rules are wrong or too wide, and why; exits 1 if saving would refuse one.
-    #[command(after_help = "Example:\n  carnet policy lint carnet.toml")]
+    #[command(after_help = "Example:\n  carnet policy lint objects.toml")]
     Lint(PolicyFiles),
 }
 
@@ -60,17 +60,21 @@ fn test(files: &PolicyFiles, as_json: bool) -> Result<Answer, CommandError> {
         let cases = read_cases(&read_file(path)?)
             .map_err(|error| CommandError::Other(format!("{}: {error}", path.display())))?;
         for case in cases {
-            let verdict = judge(&case, &profiles);
+            let (verdict, detail) = judge(&case, &profiles);
             let agrees = verdict.agrees_with(case.expect);
             total = total.saturating_add(1);
             differing = differing.saturating_add(u32::from(!agrees));
             if as_json {
                 results.push(json!({
-                    "id": case.id, "verdict": verdict.word(), "reason": verdict.reason(), "agrees": agrees,
+                    "id": case.id, "verdict": verdict.word(), "reason": verdict.reason(), "detail": detail, "agrees": agrees,
                 }));
             } else {
                 let mark = if agrees { "" } else { "  <- differs from what the case expects" };
                 println!("{} {} {}{mark}", case.id, verdict.word(), verdict.reason());
+                // A misspelt field refuses everything, so a case that expects a refusal would agree for the wrong reason.
+                if let Some(detail) = detail.filter(|_| verdict.is_mistake() || !agrees) {
+                    println!("  {detail}");
+                }
             }
         }
     }

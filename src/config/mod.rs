@@ -115,6 +115,12 @@ impl DatabaseUrl {
         &self.0
     }
 
+    /// Whether it is an SQLite file that does not exist yet.
+    pub fn is_new_file(&self) -> bool {
+        let path = self.0.strip_prefix("sqlite://").map(|path| path.split('?').next().unwrap_or(path));
+        path.is_some_and(|path| !std::path::Path::new(path).exists())
+    }
+
     /// Whether it is SQLite.
     pub fn is_sqlite(&self) -> bool {
         self.0.starts_with("sqlite:")

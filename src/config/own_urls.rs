@@ -24,7 +24,9 @@ impl OwnUrls {
             "https" => {}
             "http" if loopback && listen.ip().is_loopback() => {}
             "http" => {
-                return Err(format!("`{issuer}` is http; that is allowed on a loopback listener only, use https"));
+                return Err(format!(
+                    "`{issuer}` is http; that is allowed for a loopback host on a loopback listener only, use https"
+                ));
             }
             _ => return Err(format!("`{issuer}` is not an https URL")),
         }

@@ -46,7 +46,9 @@ impl<'a> Reader<'a> {
 
     /// The value of a member, unless it is absent or `null`.
     pub fn value(&mut self, name: &'static str) -> Option<&'a Value> {
-        self.known.push(name);
+        if !self.known.contains(&name) {
+            self.known.push(name);
+        }
         self.members.get(name).filter(|value| !value.is_null())
     }
 

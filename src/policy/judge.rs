@@ -15,11 +15,14 @@ use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::trust::match_credentials;
 
-/// Judges a case.
-pub fn judge(case: &Case, profiles: &Profiles) -> CaseVerdict {
+/// Judges a case; says also what there is to say of a refusal beyond its reason.
+pub fn judge(case: &Case, profiles: &Profiles) -> (CaseVerdict, Option<String>) {
     match verdict(case, profiles) {
-        Ok(()) => CaseVerdict::Allow,
-        Err(refusal) => CaseVerdict::Deny(refusal.reason),
+        Ok(()) => (CaseVerdict::Allow, None),
+        Err(refusal) => {
+            let detail = refusal.detail.map(String::from);
+            (CaseVerdict::Deny(refusal.reason), detail.or(refusal.claim).or(refusal.parameter.map(str::to_owned)))
+        }
     }
 }
 

@@ -30,6 +30,11 @@ impl CaseVerdict {
         matches!((self, expected), (Self::Allow, Expected::Allow) | (Self::Deny(_), Expected::Deny))
     }
 
+    /// Whether the rule of the case is one that saving would refuse.
+    pub fn is_mistake(self) -> bool {
+        self == Self::Deny(Reason::PolicyInvalid)
+    }
+
     /// The verdict in a word.
     pub fn word(self) -> &'static str {
         match self {

@@ -199,7 +199,7 @@ impl Format {
     pub fn fits(self, text: &str) -> bool {
         match self {
             Self::OwnerAndName => text.split_once('/').is_some_and(|(owner, name)| {
-                let is_name = |text: &str| !text.is_empty() && !text.contains(['/', ' ']);
+                let is_name = |text: &str| !text.is_empty() && !text.contains(['/', ' ', '*']);
                 is_name(owner) && is_name(name)
             }),
         }

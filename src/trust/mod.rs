@@ -20,7 +20,7 @@ pub use compile::{Normalised, Problem, Warning, missing_ids, names_the_same, nor
 pub use credential::{FederatedCredential, PENDING_DAYS, State, is_pending};
 pub use glob::matches as glob_matches;
 pub use permit::{Denial, Permit};
-pub use report::{Candidate, Finding, MatchReport, Mismatch, Subject, match_credentials};
+pub use report::{Candidate, Finding, MatchReport, Mismatch, Subject, match_credentials, nearest_credentials};
 pub use resource_server::ResourceServer;
 pub use rule::{PackedRule, Permission, Rule};
 pub use snapshot::Snapshot;

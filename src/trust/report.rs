@@ -20,6 +20,9 @@ use crate::refusal::Refusal;
 
 /// Rules judged for one assertion (decision D-33); of more, the oldest count, so that nobody can push others out.
 const MAX_CANDIDATES: usize = 1000;
+/// Rules searched for the nearest ones, and how many of those are shown.
+const MAX_SEARCHED: usize = 10_000;
+const MAX_NEAREST: usize = 10;
 /// Mismatches that a refusal lists.
 const MAX_MISMATCHES: usize = 50;
 
@@ -97,6 +100,23 @@ pub fn match_credentials(snapshot: &Snapshot, issuer: &TrustedIssuer, claims: &C
     credentials.truncate(MAX_CANDIDATES);
     let judged = credentials.into_iter().map(|credential| judge(snapshot, issuer, claims, now, credential));
     MatchReport { version: snapshot.version, at: now, candidates: judged.collect() }
+}
+
+/// The rules of `issuer` that come closest to claims under which none was found, for whoever may see them and looks for the
+/// mistake in one: a name that is misspelt is not found by the name.
+pub fn nearest_credentials(
+    snapshot: &Snapshot,
+    issuer: &TrustedIssuer,
+    claims: &Claims,
+    now: Timestamp,
+    may_see: impl Fn(&str) -> bool,
+) -> MatchReport {
+    let seen = snapshot.credentials_of(issuer.id).filter(|credential| may_see(&credential.principal));
+    let judged = seen.take(MAX_SEARCHED).map(|credential| judge(snapshot, issuer, claims, now, credential.clone()));
+    let mut candidates: Vec<Candidate> = judged.collect();
+    candidates.sort_by_key(|candidate| (candidate.unmet().count(), candidate.credential.created_at));
+    candidates.truncate(MAX_NEAREST);
+    MatchReport { version: snapshot.version, at: now, candidates }
 }
 
 fn judge(

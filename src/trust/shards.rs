@@ -57,6 +57,11 @@ impl<K: Hash + Eq + Clone, V: Clone> Shards<K, V> {
         if shard.contains_key(key) { Arc::make_mut(shard).remove(key) } else { None }
     }
 
+    /// Every value, in no order.
+    pub fn values(&self) -> impl Iterator<Item = &V> {
+        self.shards.iter().flat_map(|shard| shard.values())
+    }
+
     /// How many entries there are.
     pub fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.len()).sum()

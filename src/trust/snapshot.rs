@@ -110,6 +110,11 @@ impl Snapshot {
         self.credentials.get(&id)
     }
 
+    /// The rules of a trusted issuer, in no order.
+    pub fn credentials_of(&self, issuer: TrustedIssuerId) -> impl Iterator<Item = &Arc<FederatedCredential>> {
+        self.credentials.values().filter(move |credential| credential.trusted_issuer == issuer)
+    }
+
     /// How many rules there are.
     pub fn credential_count(&self) -> usize {
         self.credentials.len()

@@ -14,6 +14,7 @@ use moka::future::Cache;
 use moka::ops::compute::Op;
 
 pub use discovery::KeysError;
+pub(crate) use egress::causes;
 pub use egress::{Answer, Egress, Fetch, FetchError, Fetched, HttpFetch};
 
 use crate::clock::{Clock, Timestamp};

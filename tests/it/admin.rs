@@ -481,3 +481,36 @@ async fn contract_6__documents_refer_to_principals_by_name() {
     let answer = world.server.admin_as("admin:credentials:1001", "PUT", "federated-credentials/bobs", document).await;
     assert_eq!(answer.status, 422, "{}", answer.text());
 }
+
+#[tokio::test]
+async fn contract_7__an_operator_is_shown_the_rule_that_was_misspelt() {
+    let world = World::new().await;
+    let misspelt = json!({ "repository": "octo-org/octo-rep0", "repository_owner_id": null, "repository_id": null });
+    world.rule("octo-release", misspelt).await;
+    let assertion = world.good();
+    let told = world.server.admin("POST", "explanations", json!({ "assertion": assertion })).await.json();
+    assert_eq!((&told["verdict"], &told["candidates"][0]["name"]), (&json!("deny"), &json!("octo-release")), "{told}");
+    let conditions = told["candidates"][0]["conditions"].as_array().unwrap();
+    assert!(
+        conditions.iter().any(|one| one["field"] == "repository" && one["expected"] == "octo-org/octo-rep0"),
+        "{told}"
+    );
+    // The job itself learns nothing: nothing proves that the rule is meant for it.
+    let form = [("grant_type", crate::support::JWT_BEARER), ("assertion", assertion.as_str())];
+    let public = world.server.form("/explain", &form).await.json();
+    assert_eq!((&public["reason"], &public["candidates"]), (&json!("no_matching_credential"), &json!([])));
+}
+
+#[tokio::test]
+async fn contract_6__a_star_outside_a_pattern_is_warned_of() {
+    let world = World::new().await;
+    let saved = world.rule("octo-release", json!({ "ref": "refs/tags/v*" })).await;
+    assert!(saved["warnings"].to_string().contains("literal_star"), "{saved}");
+    let saved = world.rule("octo-release", json!({ "ref": { "glob": "refs/tags/v*" } })).await;
+    assert!(!saved["warnings"].to_string().contains("literal_star"), "{saved}");
+    let answer = world
+        .server
+        .admin("PUT", "federated-credentials/bad", World::rule_document(json!({ "repository": "octo-org/*" })))
+        .await;
+    assert_eq!(answer.status, 422);
+}

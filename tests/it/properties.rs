@@ -54,7 +54,7 @@ fn verdict(claims: &Value) -> CaseVerdict {
             "context": { "now": 1_800_000_000, "requested": { "packages": ["widgets"], "action": "publish" } },
         },
     }]);
-    judge(&read_cases(&case.to_string()).unwrap()[0], &Profiles::load(None).unwrap())
+    judge(&read_cases(&case.to_string()).unwrap()[0], &Profiles::load(None).unwrap()).0
 }
 
 proptest! {

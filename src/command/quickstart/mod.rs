@@ -10,6 +10,7 @@ use carnet_example_registry::Registry;
 use carnet_resource_server::{PackageNames, Verifier};
 use clap::Args;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Answer, CommandError, admin_token};
 use crate::app::{App, Background};
@@ -70,7 +71,11 @@ pub async fn run(args: &QuickstartArgs) -> Result<Answer, CommandError> {
     let outcome = tour.run().await;
     if outcome.is_ok() && !args.once {
         println!("\nThe servers go on until you press Ctrl-C. Every line above can be pasted into another terminal.");
-        tokio::signal::ctrl_c().await.map_err(|error| other(&error))?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(|error| other(&error))?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            ended = tokio::signal::ctrl_c() => ended.map_err(|error| other(&error))?,
+        }
     }
     drop(app);
     stage.close().await;

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{Problem, Warning};
-use crate::profile::{Case, Check, PinMode, Profile, Role};
+use crate::profile::{Case, Check, Equals, PinMode, Profile, Role};
 
 /// What only the whole rule shows.
 pub(super) fn whole(profile: &Profile, matcher: &Map<String, Value>, found: &[Problem]) -> Vec<Problem> {
@@ -46,6 +46,16 @@ pub(super) fn warnings(profile: &Profile, matcher: &Map<String, Value>) -> Vec<W
         })
         .map(|rule| Warning { code: rule.code.clone(), detail: rule.detail.clone() })
         .collect();
+    let takes_globs = |name: &String| {
+        profile.fields_named(name).any(|(_, field)| matches!(&field.check, Check::Equals(Equals { glob: true, .. })))
+    };
+    let holds_star = |value: &Value| value.as_str().is_some_and(|text| text.contains('*'));
+    for (name, value) in matcher.iter().filter(|(name, value)| takes_globs(name) && holds_star(value)) {
+        let detail = format!(
+            "`*` is a character like any other in {name}: {value}; a pattern is written as {{\"glob\": {value}}}"
+        );
+        warnings.push(Warning { code: "literal_star".to_owned(), detail });
+    }
     if profile.pins == PinMode::WhenSent && !missing_ids(profile, matcher).is_empty() {
         warnings.push(Warning {
             code: "no_immutable_id".to_owned(),
