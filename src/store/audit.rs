@@ -6,6 +6,8 @@ use sea_orm::{
     QuerySelect as _, Statement, Value as DbValue,
 };
 
+use uuid::Uuid;
+
 use super::{Store, StoreError};
 use crate::audit::{AuditEvent, Outcome};
 use crate::clock::Timestamp;
@@ -55,7 +57,12 @@ impl Store {
         before: Option<EventId>,
         limit: u64,
     ) -> Result<Vec<AuditEvent>, StoreError> {
-        let mut query = audit_event::Entity::find().order_by_desc(audit_event::Column::Id).limit(limit);
+        // The ids first: that takes an index alone.
+        let mut query = audit_event::Entity::find()
+            .select_only()
+            .column(audit_event::Column::Id)
+            .order_by_desc(audit_event::Column::Id)
+            .limit(limit);
         if let Some(credential) = filter.credential {
             query = query.filter(audit_event::Column::CredentialId.eq(credential.0));
         }
@@ -75,7 +82,11 @@ impl Store {
         if let Some(before) = before {
             query = query.filter(audit_event::Column::Id.lt(before.0));
         }
-        query.all(&self.read).await?.into_iter().map(event).collect()
+        let found: Vec<Uuid> = query.into_tuple().all(&self.read).await?;
+        let events = audit_event::Entity::find()
+            .filter(audit_event::Column::Id.is_in(found))
+            .order_by_desc(audit_event::Column::Id);
+        events.all(&self.read).await?.into_iter().map(event).collect()
     }
 }
 
