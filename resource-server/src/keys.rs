@@ -98,7 +98,8 @@ impl ServerKeys {
 
     async fn fetch(&self) -> Option<KeySet> {
         let metadata: Metadata = serde_json::from_slice(&self.get(self.metadata.clone()).await?).ok()?;
-        if metadata.issuer != self.issuer {
+        // Keys that anybody on the way can exchange are no keys: as safe as the metadata, or none.
+        if metadata.issuer != self.issuer || metadata.jwks_uri.scheme() != self.metadata.scheme() {
             return None;
         }
         KeySet::parse(&self.get(metadata.jwks_uri).await?, &ALGORITHMS).ok()
