@@ -724,3 +724,19 @@ async fn wimse_ten_2__a_rule_that_knows_half_of_its_ids_learns_the_rest() {
     );
     world.accepts().await;
 }
+
+#[tokio::test]
+async fn atk_134__a_stored_field_that_is_not_known_here_matches_nothing() {
+    // A newer replica wrote it, or the operator's profile lost a field: the condition cannot be judged, so it does not hold.
+    let world = World::new().await;
+    world.accepts().await;
+    let matcher = json!({
+        "repository": "octo-org/octo-repo", "repository_owner_id": "65", "repository_id": "74", "workflow_file": "release.yml",
+        "branch": "main",
+    });
+    world.server.db.execute(&format!("UPDATE federated_credential SET matcher = '{matcher}'")).await;
+    let newer = world.server.another_node().await;
+    let form = [("grant_type", crate::support::JWT_BEARER), ("assertion", &world.good())];
+    let answer = newer.form("/token", &form).await;
+    assert_eq!((answer.status, &answer.json()["error"]), (400, &json!("invalid_grant")), "{}", answer.text());
+}
