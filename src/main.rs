@@ -6,7 +6,8 @@ use carnet::command::{Cli, run};
 use clap::Parser as _;
 use mimalloc::MiMalloc;
 
-/// A token takes some hundred small allocations; this allocator halves what they cost (`benches/load.rs`).
+/// A token takes some hundred small allocations. Beside glibc's allocator this one took 6 % less CPU time a token on average of
+/// four pairs of runs (17 % less to 3 % more), and 16 to 27 MB more memory.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

@@ -38,7 +38,7 @@ fn index(table: &'static str, columns: &[&'static str]) -> IndexCreateStatement 
 }
 
 /// By what audit events are found. An index that begins with the credential or the principal is written at another place for each
-/// event, and in SQLite, which writes whole pages to its log, that costs about a sixth of a token. There one narrow index
+/// event, and in SQLite, which writes whole pages to its log, that costs 10 to 20 % of a token. There one narrow index
 /// grows at its end instead, and is read through from the latest event on.
 fn audit_indexes(backend: DbBackend) -> Vec<IndexCreateStatement> {
     match backend {

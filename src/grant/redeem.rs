@@ -78,8 +78,12 @@ async fn issue(
         return Err(permit.deny(refusal));
     }
     // A rule over its limit gives nothing; it does not take away what others give.
-    let permit = permit.sparing(|credential| app.limits.check_credential(credential))?;
-    let authorization = authorize(permit, &request.access)?;
+    let (permit, spent) = permit.sparing(|credential| app.limits.check_credential(credential))?;
+    let authorization = authorize(permit, &request.access).map_err(|mut denial| {
+        // With the rule that is over its limit it might have been a yes: the caller shall come again, not give up.
+        denial.refusal = spent.unwrap_or(denial.refusal);
+        denial
+    })?;
     let credentials: Vec<_> =
         authorization.entitlement().credentials.iter().map(|granting| granting.credential.id).collect();
     let client_id = client_id(&request.client, &authorization);

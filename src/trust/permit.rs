@@ -49,7 +49,11 @@ impl Permit {
     }
 
     /// Leaves out rules of which `spent` says why they may give nothing now, as long as others match; else that is the answer.
-    pub fn sparing(mut self, spent: impl Fn(CredentialId) -> Result<(), Refusal>) -> Result<Self, Box<Denial>> {
+    /// What was left out comes with the rest: it may be the very rule that the request is about.
+    pub fn sparing(
+        mut self,
+        spent: impl Fn(CredentialId) -> Result<(), Refusal>,
+    ) -> Result<(Self, Option<Refusal>), Box<Denial>> {
         let mut why = None;
         self.report.candidates.retain(|candidate| match spent(candidate.credential.id) {
             Ok(()) => true,
@@ -62,7 +66,7 @@ impl Permit {
         });
         match why {
             Some(refusal) if self.report.matching().next().is_none() => Err(self.deny(refusal)),
-            _ => Ok(self),
+            why => Ok((self, why)),
         }
     }
 

@@ -694,6 +694,9 @@ async fn contract_4__a_foreign_rule_over_its_limit_takes_nothing_away() {
     world.exchange_claims(&own()).await.refused(429, "temporarily_unavailable", "rate_limited");
     let claims = payload(&world.exchange(&world.good()).await.token());
     assert_eq!(claims["sub"], "pr_joel", "{claims}");
+    // Whoever asks for the spent rule by name is told to come again, and not that there is no rule.
+    let answer = world.exchange_with(&world.good(), &[("principal", "mallory")]).await;
+    answer.refused(429, "temporarily_unavailable", "rate_limited");
 }
 
 #[tokio::test]

@@ -353,3 +353,36 @@ async fn atk_080__an_issuer_made_anew_remembers() {
     world.exchange_claims(&claims).await.refused(400, "invalid_grant", "replay");
     world.accepts().await;
 }
+
+#[tokio::test]
+async fn nuget_pol_2__ids_are_pinned_for_the_rule_that_was_matched_or_not_at_all() {
+    use carnet::assertion::AssertionKey;
+    use carnet::audit::{AuditEvent, Outcome};
+    use carnet::clock::Timestamp;
+    use carnet::store::{Committed, Dependencies, Issuance, Pin};
+    let world = World::new().await;
+    let unpinned = json!({ "repository_owner_id": null, "repository_id": null });
+    let saved = world.rule("octo-release", unpinned).await;
+    let revision = u32::try_from(saved["revision"].as_u64().unwrap()).unwrap();
+    let credential = saved["id"].as_str().unwrap().parse().unwrap();
+    let app = &world.server.app;
+    let now = Timestamp::from_seconds(world.server.now());
+    let commit = async |id: &str, revision: u32| {
+        let ids = json!({ "repository_owner_id": "65", "repository_id": "74" }).as_object().unwrap().clone();
+        let key = AssertionKey::of_id("https://ci.test", id);
+        let issuance = Issuance {
+            consumed: Some((key, now.plus_seconds(60))),
+            version: app.rules().version,
+            dependencies: Dependencies::default(),
+            pins: vec![Pin { credential, revision, ids }],
+            event: AuditEvent::new(now, Outcome::Issued),
+            now,
+        };
+        (app.ledger.commit(issuance).await.unwrap(), app.store.is_consumed(&key).await.unwrap())
+    };
+    // Changed between matching and pinning: match again, and the assertion is still good.
+    assert_eq!(commit("a", revision + 1).await, (Committed::Stale, false));
+    assert_eq!(commit("b", revision).await, (Committed::Issued, true));
+    // Pinned already, by whoever was faster.
+    assert_eq!(commit("c", revision).await, (Committed::Stale, false));
+}

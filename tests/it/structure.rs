@@ -294,7 +294,8 @@ async fn atk_019__keys_for_something_else_are_not_used() {
         let world = publishing(&[jwk]).await;
         world.denies(&key.sign(&world.claims().value()), "key_unknown").await;
     }
-    publishing(&[changed("key_ops", json!(["verify"]))]).await.exchange("x").await;
+    let world = publishing(&[changed("key_ops", json!(["verify"]))]).await;
+    world.exchange(&key.sign(&world.claims().value())).await.token();
 }
 
 #[tokio::test]

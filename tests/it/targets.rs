@@ -223,3 +223,16 @@ async fn rfc9068_3_3__a_scope_that_could_mean_two_registries_is_refused() {
     let answer = world.exchange_with(&world.good(), &[("scope", "publish create")]).await;
     answer.refused(400, "invalid_target", "target_ambiguous");
 }
+
+#[tokio::test]
+async fn prof_rar_1__the_packages_of_all_entries_are_bounded_together() {
+    let world = World::new().await;
+    let ask = async |entries: usize| {
+        let names: Vec<String> = (0..100).map(|n| format!("widgets-{n}")).collect();
+        let details =
+            json!(vec![json!({ "type": "package", "actions": ["publish"], "packages": names }); entries]).to_string();
+        world.exchange_with(&world.good(), &[("authorization_details", &details)]).await
+    };
+    assert_eq!(ask(2).await.status, 200);
+    ask(3).await.refused(400, "invalid_authorization_details", "details_malformed");
+}

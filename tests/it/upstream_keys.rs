@@ -281,6 +281,9 @@ async fn atk_111__private_members_are_not_used_and_reported() {
     let mut jwk = world.gh.key().jwk();
     jwk["d"] = json!("AAAA");
     jwk["p"] = json!("AAAA");
+    let set = json!({ "keys": [jwk.clone()] }).to_string();
+    let read = carnet_jose::KeySet::parse(set.as_bytes(), &[carnet_jose::Algorithm::RS256]).unwrap();
+    assert!(read.has_private_members(), "this is what the alarm in the log goes by");
     world.gh.publish(&[jwk]);
     world.trust(json!({ "leeway_seconds": 59 })).await;
     world.accepts().await;
