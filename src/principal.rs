@@ -11,7 +11,6 @@ mod narrowing;
 mod request;
 mod target;
 
-use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -64,12 +63,6 @@ impl PrincipalKind {
             Self::Service => "service",
             Self::Project => "project",
         }
-    }
-}
-
-impl fmt::Display for PrincipalKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 
