@@ -35,4 +35,4 @@ mod token;
 pub use decision::{Allowed, DenialReason, Denied, Operation, RegistryState, allows};
 pub use details::{AuthorizationDetail, DETAIL_TYPE};
 pub use packages::{InvalidPattern, PackageNames, PackagePattern, is_well_formed_name};
-pub use token::{AccessToken, PrincipalClaim, Rejection, SetUpError, Verifier, WorkloadClaim};
+pub use token::{AccessToken, Actor, PrincipalClaim, Rejection, SetUpError, Verifier, WorkloadClaim};

@@ -22,7 +22,7 @@ pub struct AccessToken {
     /// Whom the token speaks for: a principal's id, or `workload:…` where rules of several principals matched.
     pub sub: String,
     /// The one principal, where there is only one.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub principal: Option<PrincipalClaim>,
     /// The client, or `federated:<credential>` where none was registered.
     pub client_id: String,
@@ -36,11 +36,29 @@ pub struct AccessToken {
     #[serde(default)]
     pub scope: String,
     /// What it allows.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub authorization_details: Vec<AuthorizationDetail>,
     /// The workload that presented the assertion.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workload: Option<WorkloadClaim>,
+    /// Who acts for the subject, where the token was delegated (RFC 8693 section 4.1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub act: Option<Actor>,
+}
+
+/// The current actor of a delegated token; those before it nest inside (RFC 8693 section 4.1).
+///
+/// Only the outermost one says who acts now. The others tell how the token came about and decide nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Actor {
+    /// The issuer whose subject this is.
+    pub iss: String,
+    /// The actor, as its issuer names it.
+    pub sub: String,
+    /// The actor before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub act: Option<Box<Actor>>,
 }
 
 /// The principal a token speaks for.
