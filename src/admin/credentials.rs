@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::Rejected;
-use super::objects::Managed;
+use super::objects::{Author, Managed, Occasion};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::objects::{
@@ -20,7 +20,7 @@ impl Managed for FederatedCredentialDocument {
         app: &App,
         _: &str,
         present: Option<&Stored<Self>>,
-        _: bool,
+        occasion: Occasion<'_>,
     ) -> Result<Self::State, Rejected> {
         let mut problems = Vec::new();
         match app.store.named::<PrincipalDocument>(&self.principal).await? {
@@ -51,12 +51,13 @@ impl Managed for FederatedCredentialDocument {
         }
         for at in 0..self.permissions.len() {
             if let Some(permission) = self.permissions.get_mut(at) {
-                let found = check_permission(app, permission, &self.principal).await?;
+                let found = check_permission(app, permission, Some(&self.principal)).await?;
                 problems.extend(
                     found.into_iter().map(|p| Problem::new(format!("/permissions/{at}{}", p.pointer), p.detail)),
                 );
             }
         }
+        problems.extend(self.check_actors(app, occasion.author).await?);
         match profile.filter(|_| problems.is_empty()) {
             None => Err(Rejected::Invalid(problems)),
             Some(profile) => Ok(state(self, &profile, present, app.clock.now())),
@@ -107,6 +108,23 @@ impl Managed for FederatedCredentialDocument {
     }
 }
 
+impl FederatedCredentialDocument {
+    /// The actors exist. A limited author names only rules of its own principals: whoever is named cannot be removed any more.
+    async fn check_actors(&mut self, app: &App, author: &Author) -> Result<Vec<Problem>, Rejected> {
+        let mut problems = Vec::new();
+        for (at, actor) in self.actors.iter_mut().enumerate() {
+            let stored = app.store.named::<Self>(actor).await?;
+            if let Some(stored) = stored.filter(|stored| author.may_act_for(&stored.document.principal)) {
+                *actor = stored.name;
+            } else {
+                let detail = format!("there is no federated credential {actor}");
+                problems.push(Problem::new(format!("/actors/{at}"), detail));
+            }
+        }
+        Ok(problems)
+    }
+}
+
 /// Problems of a `match`, placed in the document.
 fn in_match(problems: Vec<Problem>) -> Vec<Problem> {
     problems.into_iter().map(|p| Problem::new(format!("/match{}", p.pointer), p.detail)).collect()
@@ -117,10 +135,11 @@ pub(super) fn rule_warnings(profile: &Profile, matcher: &Map<String, Value>) -> 
     normalise(profile, matcher).map(|normalised| normalised.warnings).unwrap_or_default()
 }
 
-async fn check_permission(
+/// What a permission names exists; names are brought into the form in which they are stored.
+pub(super) async fn check_permission(
     app: &App,
     permission: &mut PermissionDocument,
-    principal: &str,
+    principal: Option<&str>,
 ) -> Result<Vec<Problem>, Rejected> {
     let mut problems = Vec::new();
     match app.store.named::<ResourceServerDocument>(&permission.resource_server).await? {
@@ -150,7 +169,7 @@ async fn check_permission(
         }
     }
     // The principal itself is the owner unless another one is named, so it need not be written down.
-    if permission.owner.as_deref() == Some(principal) {
+    if principal.is_some() && permission.owner.as_deref() == principal {
         permission.owner = None;
     }
     Ok(problems)
@@ -188,6 +207,7 @@ fn means_the_same(left: &FederatedCredentialDocument, right: &FederatedCredentia
         && left.trusted_issuer == right.trusted_issuer
         && left.matcher == right.matcher
         && left.permissions == right.permissions
+        && left.actors == right.actors
         && left.expires_at == right.expires_at
         && left.enabled == right.enabled
 }

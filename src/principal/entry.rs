@@ -6,6 +6,7 @@ use std::sync::Arc;
 use carnet_resource_server::{AuthorizationDetail, DETAIL_TYPE};
 
 use super::Principal;
+use super::narrowing::Narrow;
 use crate::clock::Timestamp;
 use crate::profile::Claims;
 use crate::token::ScopeSet;
@@ -68,8 +69,8 @@ fn detail(
 }
 
 /// The scope that all of these permit together; none if they permit nothing.
-pub(super) fn union(entries: &[Entry<'_>]) -> Option<ScopeSet> {
-    ScopeSet::of(entries.iter().flat_map(|entry| &entry.detail.actions).map(String::as_str))
+pub(super) fn union<E: Narrow>(entries: &[E]) -> Option<ScopeSet> {
+    ScopeSet::of(entries.iter().flat_map(|entry| &entry.detail().actions).map(String::as_str))
 }
 
 /// Leaves out the entries of principals whose rules end sooner than another's: nobody may cut a token short by writing a rule that

@@ -1,7 +1,15 @@
-//! The access tokens we issue: JWTs of RFC 9068, made in one place.
+//! The access tokens we issue, JWTs of RFC 9068 or opaque keys: made in one place, and judged when they come back.
 
+mod admin;
 mod issuer;
+pub mod opaque;
+mod own;
 mod scope;
 
+pub use admin::{
+    ADMIN, ADMIN_CREDENTIALS, ADMIN_CREDENTIALS_OF, ADMIN_LIFETIME_SECONDS, ADMIN_READ, LOCAL_CLIENT, covers,
+    is_admin_scope,
+};
 pub use issuer::{AdminGrant, MintError, Minted, NO_REDIRECT, TokenIssuer, Workload};
+pub use own::{Ended, LiveToken, OwnToken, OwnTokens, read_jwt};
 pub use scope::{InvalidScope, ScopeSet};

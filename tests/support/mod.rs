@@ -20,6 +20,12 @@ pub use world::World;
 
 /// The grant type of the first grant.
 pub const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+/// The token exchange, and the kinds of tokens in it.
+pub const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+pub const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
+pub const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+/// The type of client assertions.
+pub const CLIENT_ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 /// Our issuer identifier, unless a test needs another.
 pub const CARNET: &str = "https://as.test";
 /// The platform most tests use.

@@ -95,6 +95,15 @@ impl TestServer {
         self.form_text(path, &encode(form)).await
     }
 
+    /// A form, with these header fields beside.
+    pub async fn form_with(&self, path: &str, headers: &[(&str, &str)], form: &[(&str, &str)]) -> Answer {
+        let mut request = Request::post(path).header("content-type", "application/x-www-form-urlencoded");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.send(request.body(Body::from(encode(form))).unwrap()).await
+    }
+
     /// A body that says it is a form.
     pub async fn form_text(&self, path: &str, body: &str) -> Answer {
         let request = Request::post(path).header("content-type", "application/x-www-form-urlencoded");
@@ -104,8 +113,9 @@ impl TestServer {
     /// An admin token with this scope.
     pub fn admin_token(&self, scope: &str) -> String {
         let expires_at = Timestamp::from_seconds(self.now() + 3600);
-        let grant = AdminGrant { subject: "tester".into(), scope: ScopeSet::parse(scope).unwrap(), expires_at };
-        self.app.tokens.mint_admin(&grant, Timestamp::from_seconds(self.now())).unwrap()
+        let grant =
+            AdminGrant { subject: "tester".into(), client: None, scope: ScopeSet::parse(scope).unwrap(), expires_at };
+        self.app.tokens.mint_admin(&grant, Timestamp::from_seconds(self.now())).unwrap().token
     }
 
     /// A request of the admin API with all rights.

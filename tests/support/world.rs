@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{Answer, Claims, FakeIssuer, GH, JWT_BEARER, R1, R2, TestKey, TestServer, github};
+use super::{
+    Answer, CLIENT_ASSERTION, Claims, FakeIssuer, GH, JWT, JWT_BEARER, R1, R2, TOKEN_EXCHANGE, TestKey, TestServer,
+    github,
+};
 
 /// The ground most tests stand on.
 #[derive(Debug)]
@@ -15,18 +18,39 @@ pub struct World {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carrier {
     JwtBearer,
+    TokenExchange,
+    /// The assertion authenticates a client that has no key of its own.
+    FederatedClient,
     Explain,
 }
 
 impl Carrier {
-    pub const ALL: [Self; 2] = [Self::JwtBearer, Self::Explain];
+    pub const ALL: [Self; 4] = [Self::JwtBearer, Self::TokenExchange, Self::FederatedClient, Self::Explain];
 
     pub async fn present(self, server: &TestServer, assertion: &str) -> Answer {
-        let path = match self {
-            Self::JwtBearer => "/token",
-            Self::Explain => "/explain",
-        };
-        server.form(path, &[("grant_type", JWT_BEARER), ("assertion", assertion)]).await
+        let bearer = [("grant_type", JWT_BEARER), ("assertion", assertion)];
+        match self {
+            Self::JwtBearer => server.form("/token", &bearer).await,
+            Self::Explain => server.form("/explain", &bearer).await,
+            Self::TokenExchange => {
+                let subject = [("subject_token", assertion), ("subject_token_type", JWT)];
+                server.form("/token", &[&[("grant_type", TOKEN_EXCHANGE)], subject.as_slice()].concat()).await
+            }
+            Self::FederatedClient => {
+                register_robot(server).await;
+                server
+                    .form(
+                        "/token",
+                        &[
+                            ("grant_type", "client_credentials"),
+                            ("client_id", "robot"),
+                            ("client_assertion_type", CLIENT_ASSERTION),
+                            ("client_assertion", assertion),
+                        ],
+                    )
+                    .await
+            }
+        }
     }
 
     /// Checks that an assertion was refused for this reason, as this carrier says it.
@@ -35,6 +59,12 @@ impl Carrier {
         match self {
             Self::JwtBearer => {
                 answer.refused(400, "invalid_grant", reason);
+            }
+            Self::TokenExchange => {
+                answer.refused(400, "invalid_request", reason);
+            }
+            Self::FederatedClient => {
+                answer.refused(401, "invalid_client", reason);
             }
             Self::Explain => {
                 let body = answer.json();
@@ -47,6 +77,14 @@ impl Carrier {
             }
         }
     }
+}
+
+/// A client that every rule there is admits.
+async fn register_robot(server: &TestServer) {
+    let rules = server.admin("GET", "federated-credentials?limit=500", Value::Null).await.json();
+    let names: Vec<&str> =
+        rules["items"].as_array().unwrap().iter().map(|rule| rule["name"].as_str().unwrap()).collect();
+    server.put("clients/robot", json!({ "auth_method": "federated", "federated_credentials": names })).await;
 }
 
 impl World {

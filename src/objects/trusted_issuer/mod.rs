@@ -3,6 +3,9 @@
 mod read;
 mod url;
 
+pub(super) use read::check_key_set;
+pub(super) use url::check_https;
+
 use std::sync::Arc;
 
 use carnet_jose::Algorithm;
@@ -13,7 +16,7 @@ use serde_json::{Map, Value, json};
 use super::{Document, Kind, ReadContext, members};
 use crate::ids::TrustedIssuerId;
 use crate::profile::{Defaults, Profile, Replay};
-use crate::trust::{KeySource, Problem, TrustedIssuer, Warning};
+use crate::trust::{AssertionGrant, KeySource, Problem, TrustedIssuer, Warning};
 
 /// An outside platform whose tokens are accepted. What is left out comes from the profile.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -46,6 +49,8 @@ pub struct TrustedIssuerDocument {
     pub replay_claim: Option<String>,
     /// Events that never match.
     pub banned_events: Option<Vec<String>>,
+    /// The grants that take its assertions; both unless given.
+    pub grants: Option<Vec<AssertionGrant>>,
     /// Certificate authorities to trust for this issuer alone, as PEM.
     pub ca_pem: Option<String>,
     /// Private networks that its keys may be fetched from.
@@ -77,6 +82,7 @@ impl Document for TrustedIssuerDocument {
             "max_assertion_lifetime_seconds": compiled.max_assertion_lifetime_seconds,
             "leeway_seconds": compiled.leeway_seconds, "cap_at_assertion_expiry": compiled.cap_at_assertion_expiry,
             "replay": compiled.replay, "replay_claim": compiled.replay_claim, "banned_events": compiled.banned_events,
+            "grants": compiled.grants,
             "ca_pem": self.ca_pem, "allow_private": compiled.allow_private, "owner": self.owner,
         });
         if let Value::Object(effective) = effective {
@@ -149,6 +155,7 @@ impl TrustedIssuerDocument {
             replay: self.replay.unwrap_or(*replay),
             replay_claim: self.replay_claim.clone().unwrap_or_else(|| replay_claim.clone()),
             banned_events: self.banned_events.clone().unwrap_or_else(|| banned_events.clone()),
+            grants: self.grants.clone().unwrap_or_else(|| AssertionGrant::ALL.to_vec()),
             ca_pem: self.ca_pem.clone(),
             allow_private: self.allow_private.clone().unwrap_or_default(),
             owner: self.owner.as_ref().map(|owner| owner.to_ascii_lowercase().into()),

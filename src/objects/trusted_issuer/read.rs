@@ -12,7 +12,7 @@ use super::url::{check_https, check_issuer};
 use crate::objects::ReadContext;
 use crate::objects::reader::Reader;
 use crate::profile::{Profile, Replay};
-use crate::trust::{KeySource, Problem, glob_matches};
+use crate::trust::{AssertionGrant, KeySource, Problem, glob_matches};
 
 /// Types of tokens that are for something else and are never assertions (decision D-10).
 const OTHER_TYPES: [&str; 8] = [
@@ -27,8 +27,7 @@ const OTHER_TYPES: [&str; 8] = [
 ];
 
 /// Members of the outside contract that later versions bring, with the values that mean nothing new.
-const LATER: [(&str, &[&str]); 6] = [
-    ("grants", &["[\"jwt-bearer\"]", "[\"jwt-bearer\",\"token-exchange\"]"]),
+const LATER: [(&str, &[&str]); 5] = [
     ("trust_domain", &[]),
     ("subject_domain", &[]),
     ("issuer_claim", &[]),
@@ -70,6 +69,7 @@ pub(super) fn read(
         replay: replay(&mut reader),
         replay_claim: reader.text("replay_claim"),
         banned_events: reader.texts("banned_events"),
+        grants: grants(&mut reader),
         ca_pem: reader.parsed("ca_pem", |pem| match reqwest::Certificate::from_pem_bundle(pem.as_bytes()) {
             Ok(found) if !found.is_empty() => Ok(pem.to_owned()),
             _ => Err("is one or more certificates in PEM"),
@@ -111,19 +111,32 @@ fn keys(reader: &mut Reader<'_>, algorithms: Option<&[Algorithm]>, context: Read
             }
         }
         KeySource::Static { jwks } => {
-            let allowed = algorithms.unwrap_or(&Algorithm::ALL);
-            match KeySet::parse(jwks.to_string().as_bytes(), allowed) {
-                Ok(set) if set.has_private_members() => reader.problem("keys/jwks", "holds a private key"),
-                Ok(set) if set.is_empty() => {
-                    let why = set.unusable().join("; ");
-                    reader.problem("keys/jwks", format!("holds no key that can be used: {why}"));
-                }
-                Ok(_) => {}
-                Err(error) => reader.problem("keys/jwks", error.to_string()),
+            if let Err(detail) = check_key_set(jwks, algorithms.unwrap_or(&Algorithm::ALL)) {
+                reader.problem("keys/jwks", detail);
             }
         }
     }
     Some(source)
+}
+
+/// Checks a JWK set that stands in a document.
+pub(in crate::objects) fn check_key_set(jwks: &Value, allowed: &[Algorithm]) -> Result<(), String> {
+    match KeySet::parse(jwks.to_string().as_bytes(), allowed) {
+        Ok(set) if set.has_private_members() => Err("holds a private key".to_owned()),
+        Ok(set) if set.is_empty() => Err(format!("holds no key that can be used: {}", set.unusable().join("; "))),
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn grants(reader: &mut Reader<'_>) -> Option<Vec<AssertionGrant>> {
+    let names = reader.texts("grants")?;
+    let grants: Option<Vec<AssertionGrant>> =
+        names.iter().map(|name| serde_json::from_value(Value::String(name.clone())).ok()).collect();
+    if grants.as_ref().is_none_or(Vec::is_empty) {
+        reader.problem("grants", "names jwt-bearer, token-exchange or both");
+    }
+    grants
 }
 
 fn algorithms(reader: &mut Reader<'_>) -> Option<Vec<Algorithm>> {

@@ -1,0 +1,83 @@
+//! What is kept of tokens: what opaque ones stand for, which was made from which, and which were revoked.
+
+use carnet_entity::{consumed_assertion, exchanged_token, opaque_token, revoked_token};
+use sea_orm::{ActiveValue::Set, DatabaseTransaction, DbErr, EntityTrait as _, TryInsertResult};
+
+use super::ledger::TokenRecord;
+use super::{Store, StoreError, audit};
+use crate::assertion::AssertionKey;
+use crate::audit::AuditEvent;
+use crate::clock::Timestamp;
+
+/// Whether a token or one that it was made from was revoked: the line of descent is walked up to its beginning.
+const REVOKED: &str = "WITH RECURSIVE line(id) AS (SELECT CAST($1 AS VARCHAR) UNION SELECT exchanged_token.parent \
+                       FROM exchanged_token JOIN line ON exchanged_token.child = line.id) \
+                       SELECT 1 FROM revoked_token JOIN line ON revoked_token.token_id = line.id LIMIT 1";
+
+impl Store {
+    /// The claims that an opaque token stands for, by its hash, as JSON.
+    pub async fn opaque_claims(&self, hash: &[u8; 32]) -> Result<Option<String>, StoreError> {
+        let row = opaque_token::Entity::find_by_id(hash.to_vec()).one(&self.read).await?;
+        Ok(row.map(|row| row.claims))
+    }
+
+    /// Whether the token of this `jti` was revoked, or one that it was made from.
+    pub async fn is_revoked(&self, token_id: &str) -> Result<bool, StoreError> {
+        use sea_orm::ConnectionTrait as _;
+        Ok(self.read.query_one_raw(self.statement(REVOKED, [token_id.into()])).await?.is_some())
+    }
+
+    /// Revokes the token of this `jti`, together with the audit event. Again is as good as once.
+    pub async fn revoke(&self, token_id: &str, expires_at: Timestamp, event: &AuditEvent) -> Result<(), StoreError> {
+        let transaction = self.begin().await?;
+        let row =
+            revoked_token::ActiveModel { token_id: Set(token_id.to_owned()), expires_at: Set(expires_at.millis()) };
+        let inserted =
+            revoked_token::Entity::insert(row).on_conflict_do_nothing().exec_without_returning(&transaction).await?;
+        if matches!(inserted, TryInsertResult::Inserted(_)) {
+            audit::insert(&transaction, &[event]).await?;
+        }
+        Ok(transaction.commit().await?)
+    }
+
+    /// Records an assertion as used by itself, where no token comes of it; false if it was used before.
+    pub async fn consume(&self, key: &AssertionKey, until: Timestamp) -> Result<bool, StoreError> {
+        let row =
+            consumed_assertion::ActiveModel { key: Set(key.as_bytes().to_vec()), expires_at: Set(until.millis()) };
+        let inserted = consumed_assertion::Entity::insert(row)
+            .on_conflict_do_nothing()
+            .exec_without_returning(&self.write)
+            .await?;
+        Ok(matches!(inserted, TryInsertResult::Inserted(_)))
+    }
+}
+
+/// Inserts what is kept of tokens that are issued; nothing of most.
+pub(super) async fn insert(transaction: &DatabaseTransaction, records: &[&TokenRecord]) -> Result<(), DbErr> {
+    let exchanged: Vec<_> = records
+        .iter()
+        .filter_map(|record| record.exchanged.as_ref())
+        .map(|exchanged| exchanged_token::ActiveModel {
+            child: Set(exchanged.child.clone()),
+            parent: Set(exchanged.parent.clone()),
+            expires_at: Set(exchanged.expires_at.millis()),
+        })
+        .collect();
+    if !exchanged.is_empty() {
+        exchanged_token::Entity::insert_many(exchanged).exec_without_returning(transaction).await?;
+    }
+    let opaque: Vec<_> = records
+        .iter()
+        .filter_map(|record| record.opaque.as_ref())
+        .map(|opaque| opaque_token::ActiveModel {
+            hash: Set(opaque.hash.to_vec()),
+            resource_server: Set(opaque.resource_server.clone()),
+            claims: Set(opaque.claims.clone()),
+            expires_at: Set(opaque.expires_at.millis()),
+        })
+        .collect();
+    if !opaque.is_empty() {
+        opaque_token::Entity::insert_many(opaque).exec_without_returning(transaction).await?;
+    }
+    Ok(())
+}
