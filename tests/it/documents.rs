@@ -186,7 +186,10 @@ fn links_and_includes_of_the_book_lead_somewhere() {
         let includes = text.split("{{#include ").skip(1).filter_map(|part| part.split("}}").next());
         for target in links.chain(includes) {
             let file = target.split('#').next().unwrap();
-            if !folder.join(file).exists() {
+            let (file, anchor) = file.split_once(':').map_or((file, None), |(file, anchor)| (file, Some(anchor)));
+            let found = std::fs::read_to_string(folder.join(file))
+                .is_ok_and(|text| anchor.is_none_or(|anchor| text.contains(&format!("ANCHOR: {anchor}\n"))));
+            if !found && !folder.join(file).is_dir() {
                 broken.push(format!("{}: {target}", page.display()));
             }
         }
