@@ -16,7 +16,7 @@ const STALE_SECONDS: i64 = 3600;
 
 pub(crate) struct Kept<T> {
     held: RwLock<Held<T>>,
-    /// Held by whoever fetches; readers never wait for it while what they want is there and fresh enough.
+    /// Held by whoever fetches. Nobody else waits for it while what they want is there and not too old.
     fetching: Mutex<()>,
 }
 
@@ -44,12 +44,16 @@ impl<T> Kept<T> {
     where
         F: Future<Output = Result<T, Outage>>,
     {
-        if let Ok(value) = self.younger_than(FRESH_SECONDS, now)
-            && serves(&value)
-        {
-            return Ok(value);
+        let serving = |seconds| self.younger_than(seconds, now).ok().filter(|value| serves(value));
+        if let Some(fresh) = serving(FRESH_SECONDS) {
+            return Ok(fresh);
         }
-        let _one_at_a_time = self.fetching.lock().await;
+        let _one_at_a_time = match (serving(STALE_SECONDS), self.fetching.try_lock()) {
+            (_, Ok(guard)) => guard,
+            // Somebody fetches: until that is done, the old one does.
+            (Some(old), Err(_)) => return Ok(old),
+            (None, Err(_)) => self.fetching.lock().await,
+        };
         if !self.is_cooling(now) {
             let fetched = fetch().await;
             self.keep(fetched, now);

@@ -1,6 +1,8 @@
 //! JWTs verified with the keys that the server publishes.
 
+use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use carnet_jose::sha256;
 use serde_json::json;
@@ -135,10 +137,7 @@ async fn keys_are_fetched_once_for_many_and_seldom_for_strangers() {
     let server = FakeServer::start().await;
     server.reply(
         "/jwks",
-        Reply {
-            delay: std::time::Duration::from_millis(50),
-            ..Reply::json(&json!({ "keys": [server.key.public().jwk()] }))
-        },
+        Reply { delay: Duration::from_millis(50), ..Reply::json(&json!({ "keys": [server.key.public().jwk()] })) },
     );
     let verifier = Arc::new(server.verifier());
     let token = server.sign(&server.claims());
@@ -177,4 +176,43 @@ async fn old_keys_serve_for_an_hour_and_new_ones_are_found() {
     // A clock that was set back hours does not keep the keys out.
     verifier.verify_at(&token, NOW + 40).await.unwrap();
     assert_eq!(verifier.verify(None).await, Err(Rejection::NoToken));
+}
+
+#[tokio::test]
+async fn nobody_waits_for_new_keys_while_old_ones_serve() {
+    let server = FakeServer::start().await;
+    let verifier = Arc::new(server.verifier());
+    let token = server.sign(&server.claims());
+    verifier.verify_at(&token, NOW).await.unwrap();
+    server.reply("/jwks", Reply { delay: Duration::from_mins(1), ..Reply::status(500) });
+    let (slow, same) = (verifier.clone(), token.clone());
+    let fetching = tokio::spawn(async move { slow.verify_at(&same, NOW + 300).await });
+    while server.seen("/jwks").len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    let quick = tokio::time::timeout(Duration::from_secs(2), verifier.verify_at(&token, NOW + 300)).await;
+    quick.unwrap().unwrap();
+    assert!(!fetching.is_finished());
+    fetching.abort();
+}
+
+#[tokio::test]
+async fn atk_115__a_registry_uses_no_proxy_of_its_environment() {
+    const CHILD: &str = "CARNET_TEST_BEHIND_A_PROXY";
+    let server = FakeServer::start().await;
+    if std::env::var_os(CHILD).is_some() {
+        server.verifier().verify_at(&server.sign(&server.claims()), NOW).await.unwrap();
+        return;
+    }
+    // The environment cannot be changed for one test, so this one runs once more in a process of its own.
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "tests::offline::atk_115__a_registry_uses_no_proxy_of_its_environment"]).env(CHILD, "1");
+    for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
+        child.env(name, &server.url);
+    }
+    child.env_remove("NO_PROXY").env_remove("no_proxy");
+    let output = tokio::task::spawn_blocking(move || child.output().unwrap()).await.unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    assert_eq!(server.connections(), 0);
 }
