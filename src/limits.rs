@@ -26,7 +26,7 @@ pub struct Limits {
     credentials: Limit<CredentialId>,
     issuers: Limit<TrustedIssuerId>,
     clients: Limit<String>,
-    secrets: Limit<(String, Option<IpAddr>)>,
+    secrets: Limit<([u8; 32], Option<IpAddr>)>,
     introspections: Limit<String>,
 }
 
@@ -100,12 +100,12 @@ impl Limits {
     /// Whether this address may try another secret of this client. Whoever guesses does not lock out the client itself, which comes from
     /// elsewhere.
     pub fn check_secrets(&self, client_id: &str, address: Option<IpAddr>) -> Result<(), Refusal> {
-        self.secrets.check(&(client_id.to_owned(), address.map(network_of)))
+        self.secrets.check(&guesser(client_id, address))
     }
 
     /// Notes that a secret was wrong.
     pub fn note_wrong_secret(&self, client_id: &str, address: Option<IpAddr>) {
-        self.secrets.note(&(client_id.to_owned(), address.map(network_of)));
+        self.secrets.note(&guesser(client_id, address));
     }
 
     /// Whether this client may ask about another token.
@@ -159,6 +159,11 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static> Limit<K> {
             budget.shrink_to_fit();
         }
     }
+}
+
+/// Who guesses at whose secret. Anybody can name any client, so the name is kept as a hash.
+fn guesser(client_id: &str, address: Option<IpAddr>) -> ([u8; 32], Option<IpAddr>) {
+    (carnet_jose::sha256(client_id.as_bytes()), address.map(network_of))
 }
 
 fn limited(wait: Duration) -> Refusal {

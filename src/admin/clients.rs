@@ -78,11 +78,10 @@ impl Managed for ClientDocument {
 
 /// What is stored beside the document. A client whose method takes a secret gets one when it has none.
 fn state(document: &ClientDocument, present: Option<&Stored<ClientDocument>>, now: Timestamp) -> ClientState {
-    let mut state = match present {
-        None => ClientState { revision: 1, ..ClientState::default() },
-        Some(present) if permits_the_same(&present.document, document) => present.state.clone(),
-        Some(present) => ClientState { revision: present.state.revision.saturating_add(1), ..present.state.clone() },
-    };
+    let mut state = present.map(|present| present.state.clone()).unwrap_or_default();
+    if present.is_none_or(|present| !permits_the_same(&present.document, document)) {
+        renew(&mut state, now);
+    }
     state.fresh = None;
     if !document.auth_method.has_secret() {
         state.secrets.clear();
@@ -92,17 +91,25 @@ fn state(document: &ClientDocument, present: Option<&Stored<ClientDocument>>, no
     state
 }
 
+/// Voids the tokens that the client got so far.
+fn renew(state: &mut ClientState, now: Timestamp) {
+    state.revision = state.revision.saturating_add(1);
+    state.not_before = now;
+}
+
 fn add_secret(state: &mut ClientState, now: Timestamp) {
     let secret = ClientSecret::generate();
     state.secrets.push(StoredSecret::of(&secret, now));
     state.fresh = Some(secret);
 }
 
-/// Whether the tokens of one form are good for the other.
+/// Whether what a client got in one form is good in the other: its rights, and what it proves itself with.
 fn permits_the_same(left: &ClientDocument, right: &ClientDocument) -> bool {
     left.permissions == right.permissions
         && left.federated_credentials == right.federated_credentials
         && left.auth_method == right.auth_method
+        && left.jwks == right.jwks
+        && left.jwks_uri == right.jwks_uri
         && left.enabled == right.enabled
 }
 
@@ -125,6 +132,10 @@ pub async fn rotate_secret(
             secret.expires_at = Some(secret.expires_at.map_or(end, |other| other.min(end)));
         }
         state.secrets.retain(|secret| secret.is_live(now));
+        if overlap_seconds == 0 {
+            // Whoever rotates without an overlap does so because somebody else has the secret.
+            renew(&mut state, now);
+        }
         add_secret(&mut state, now);
         Ok((present.document.clone(), state))
     })

@@ -8,7 +8,7 @@ use super::objects::{Author, Managed, Occasion};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::objects::{
-    CredentialState, Document as _, FederatedCredentialDocument, PermissionDocument, PrincipalDocument,
+    ClientDocument, CredentialState, Document as _, FederatedCredentialDocument, PermissionDocument, PrincipalDocument,
     ResourceServerDocument, Stored, TrustedIssuerDocument,
 };
 use crate::profile::Profile;
@@ -18,7 +18,7 @@ impl Managed for FederatedCredentialDocument {
     async fn prepare(
         &mut self,
         app: &App,
-        _: &str,
+        name: &str,
         present: Option<&Stored<Self>>,
         occasion: Occasion<'_>,
     ) -> Result<Self::State, Rejected> {
@@ -57,7 +57,8 @@ impl Managed for FederatedCredentialDocument {
                 );
             }
         }
-        problems.extend(self.check_actors(app, occasion.author).await?);
+        problems.extend(self.check_actors(app, present, occasion.author).await?);
+        problems.extend(self.check_dependants(app, name, present, occasion.author).await?);
         match profile.filter(|_| problems.is_empty()) {
             None => Err(Rejected::Invalid(problems)),
             Some(profile) => Ok(state(self, &profile, present, app.clock.now())),
@@ -110,11 +111,18 @@ impl Managed for FederatedCredentialDocument {
 
 impl FederatedCredentialDocument {
     /// The actors exist. A limited author names only rules of its own principals: whoever is named cannot be removed any more.
-    async fn check_actors(&mut self, app: &App, author: &Author) -> Result<Vec<Problem>, Rejected> {
+    async fn check_actors(
+        &mut self,
+        app: &App,
+        present: Option<&Stored<Self>>,
+        author: &Author,
+    ) -> Result<Vec<Problem>, Rejected> {
         let mut problems = Vec::new();
+        let before: &[String] = present.map(|present| present.document.actors.as_slice()).unwrap_or_default();
         for (at, actor) in self.actors.iter_mut().enumerate() {
+            let kept = before.iter().any(|name| name.eq_ignore_ascii_case(actor));
             let stored = app.store.named::<Self>(actor).await?;
-            if let Some(stored) = stored.filter(|stored| author.may_act_for(&stored.document.principal)) {
+            if let Some(stored) = stored.filter(|stored| kept || author.may_act_for(&stored.document.principal)) {
                 *actor = stored.name;
             } else {
                 let detail = format!("there is no federated credential {actor}");
@@ -122,6 +130,40 @@ impl FederatedCredentialDocument {
             }
         }
         Ok(problems)
+    }
+}
+
+impl FederatedCredentialDocument {
+    /// A client may rest on this rule and have rights of its own beside it. Whoever may write rules only, and changed what this one means,
+    /// would give those rights to a workload of their choice. Switching it off takes rights away, and anybody may do that.
+    async fn check_dependants(
+        &self,
+        app: &App,
+        name: &str,
+        present: Option<&Stored<Self>>,
+        author: &Author,
+    ) -> Result<Option<Problem>, Rejected> {
+        let Some(present) = present.filter(|_| !author.is_admin) else {
+            return Ok(None);
+        };
+        let switched_off = Self { enabled: false, ..present.document.clone() };
+        if means_the_same(&present.document, self) || means_the_same(&switched_off, self) {
+            return Ok(None);
+        }
+        let rests_on_it = |client: &Stored<ClientDocument>| {
+            let document = &client.document;
+            let named = document.federated_credentials.iter().any(|credential| credential.eq_ignore_ascii_case(name));
+            named && (!document.scopes.is_empty() || document.resource_server.is_some())
+        };
+        let clients = app.store.all_objects::<ClientDocument>().await?;
+        let problem = |client: &Stored<ClientDocument>| {
+            let detail = format!(
+                "client {} has rights of its own and rests on this rule: an administrator has to change it",
+                client.name
+            );
+            Problem::new("", detail)
+        };
+        Ok(clients.iter().find(|client| rests_on_it(client)).map(problem))
     }
 }
 

@@ -90,6 +90,8 @@ pub struct Author {
     pub principals: Option<Vec<String>>,
     /// Whether objects other than federated credentials are the author's business too.
     pub sees_everything: bool,
+    /// Whether the author may do everything.
+    pub is_admin: bool,
 }
 
 impl Author {

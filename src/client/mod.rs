@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use carnet_jose::Algorithm;
 
-pub use assertion::{admit, listed};
+pub use assertion::{Pending, admit, listed};
 pub use authenticate::authenticate;
 pub use credentials::ClientCredentials;
 pub use registrar::negotiate;
@@ -39,6 +39,8 @@ pub struct Client {
     pub version: i64,
     /// Grows when what its tokens permit changes.
     pub revision: u32,
+    /// Tokens that it got before this are void.
+    pub not_before: Timestamp,
     /// How it proves who it is.
     pub method: Method,
     /// The grant types it may use.
@@ -134,7 +136,8 @@ impl ClientIdentity {
     /// Whether the client is still what it was when it was authenticated.
     pub fn is_current(&self, rules: &Snapshot) -> bool {
         self.client().is_none_or(|client| {
-            rules.client(&client.client_id).is_some_and(|present| present.version == client.version)
+            let present = rules.client(&client.client_id);
+            present.is_some_and(|present| present.id == client.id && present.version == client.version)
         })
     }
 }

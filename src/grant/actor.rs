@@ -67,8 +67,10 @@ pub(super) async fn verify(
         ActorToken::AccessToken(text) => {
             let invalid = || Refusal::new(Reason::ActorTokenInvalid);
             let tokens = app.own_tokens(rules, now);
-            let own = tokens.recognise(text).await.map_err(|error| unavailable(&error))?.ok_or_else(invalid)?;
-            let live = tokens.in_force(own).await.map_err(|error| unavailable(&error))?.map_err(|_| invalid())?;
+            let own =
+                tokens.recognise(text).await.map_err(|error| Refusal::unavailable(&error))?.ok_or_else(invalid)?;
+            let live =
+                tokens.in_force(own).await.map_err(|error| Refusal::unavailable(&error))?.map_err(|_| invalid())?;
             // Somebody who acts for another one does not lend that on, and a bound token is worth nothing without its proof.
             if live.claims().act.is_some() || live.confirmation().is_some() {
                 return Err(invalid());
@@ -76,10 +78,6 @@ pub(super) async fn verify(
             Ok(Party::of_token(&live, rules))
         }
     }
-}
-
-pub(super) fn unavailable(error: &dyn std::fmt::Display) -> Refusal {
-    Refusal::later(Reason::DatabaseUnavailable, 1).with_detail(error.to_string())
 }
 
 fn granting(candidate: &Candidate) -> Granting {

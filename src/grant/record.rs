@@ -17,7 +17,7 @@ use crate::ids::CredentialId;
 use crate::principal::{Authorization, Granting, Grounds};
 use crate::refusal::Refusal;
 use crate::store::{Dependencies, Exchanged, Issuance, Pin, TokenRecord};
-use crate::token::{LiveToken, Minted, Workload};
+use crate::token::{FEDERATED, LiveToken, Minted, Workload};
 use crate::trust::{Denial, Mismatch, Snapshot};
 
 /// Candidates described in the audit event of a refusal.
@@ -29,7 +29,7 @@ const TYPICAL_DETAIL_BYTES: usize = 1024;
 pub(super) fn client_id(client: &ClientIdentity, authorization: &Authorization) -> String {
     let newest = || {
         let newest = authorization.entitlement().credentials.first();
-        newest.map(|granting| format!("federated:{}", granting.credential.id)).unwrap_or_default()
+        newest.map(|granting| format!("{FEDERATED}{}", granting.credential.id)).unwrap_or_default()
     };
     client.id().map_or_else(newest, str::to_owned)
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::actor::{self, Delegation, Subject, unavailable};
+use super::actor::{self, Delegation, Subject};
 use super::{GrantRequest, GrantType, record};
 use crate::app::App;
 use crate::assertion::{UnverifiedAssertion, VerifiedAssertion};
@@ -191,8 +191,8 @@ pub(super) async fn commit(app: &App, issuance: Issuance) -> Result<bool, Refusa
     match app.ledger.commit(issuance).await {
         Ok(Committed::Issued) => Ok(true),
         Ok(Committed::Replayed) => Err(Reason::Replay.into()),
-        Ok(Committed::Stale) => app.refresh().await.map(|()| false).map_err(|error| unavailable(&error)),
-        Err(error) => Err(unavailable(&error)),
+        Ok(Committed::Stale) => app.refresh().await.map(|()| false).map_err(|error| Refusal::unavailable(&error)),
+        Err(error) => Err(Refusal::unavailable(&error)),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::client::{self, ClientCredentials, ClientIdentity};
 use crate::http::TokenForm;
 use crate::ids::EventId;
 use crate::objects::is_resource;
-use crate::principal::{AccessRequest, DetailRequest};
+use crate::principal::{AccessRequest, DetailRequest, Granting};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::token::ScopeSet;
@@ -33,6 +33,8 @@ pub struct GrantRequest<'a> {
     pub(super) id: EventId,
     pub(super) grant_type: GrantType,
     pub(super) client: ClientIdentity,
+    /// The rules that admitted a client without a key of its own.
+    pub(super) admitted: Vec<Granting>,
     pub(super) presented: Presented<'a>,
     pub(super) actor: Option<ActorToken<'a>>,
     pub(super) access: AccessRequest,
@@ -89,8 +91,8 @@ impl<'a> GrantRequest<'a> {
         {
             return Err(Refusal::parameter(Reason::TokenTypeUnsupported, "requested_token_type"));
         }
-        let request = Self { id, grant_type, client, presented, actor, access, address };
-        request.admit_client(app)?;
+        let mut request = Self { id, grant_type, client, admitted: Vec::new(), presented, actor, access, address };
+        request.admitted = request.admit_client(app)?;
         Ok(request)
     }
 
@@ -111,11 +113,11 @@ impl<'a> GrantRequest<'a> {
 
     /// A client without a key of its own is authenticated if one of the rules it lists admits its assertion. Where that assertion is the
     /// subject as well, this is decided with the rest.
-    fn admit_client(&self, app: &App) -> Result<(), Refusal> {
+    fn admit_client(&self, app: &App) -> Result<Vec<Granting>, Refusal> {
         if matches!(self.presented, Presented::Assertion(_)) && self.is_about_client() {
-            return Ok(());
+            return Ok(Vec::new());
         }
-        client::admit(app, &self.client).map_err(|denial| {
+        client::admit(app, &self.client, client::Pending::Pinned).map_err(|denial| {
             if let Some((assertion, _)) = self.client.federated() {
                 app.audit(record::refused(self, assertion, &denial));
             }

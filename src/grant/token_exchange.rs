@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use carnet_resource_server::{Actor, AuthorizationDetail};
 
-use super::actor::{self, Delegation, Subject, unavailable, within_depth};
+use super::actor::{self, Delegation, Subject, within_depth};
 use super::redeem::{ATTEMPTS, Decision, cannot_mint, commit};
 use super::{GrantRequest, record};
 use crate::app::App;
@@ -13,11 +13,8 @@ use crate::clock::Timestamp;
 use crate::principal::{Authorization, Granting, authorize_token};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::token::{LiveToken, Minted};
+use crate::token::{FEDERATED, LiveToken, Minted};
 use crate::trust::Snapshot;
-
-/// What begins the `client_id` of tokens that nobody's client asked for.
-const FEDERATED: &str = "federated:";
 
 /// Exchanges a token of ours.
 pub(super) async fn exchange(app: &App, request: &GrantRequest<'_>, text: &str) -> Result<Minted, Refusal> {
@@ -39,12 +36,16 @@ pub(super) async fn exchange(app: &App, request: &GrantRequest<'_>, text: &str) 
 /// The subject token, if it is one of ours and in force.
 pub(super) async fn live(app: &App, text: &str, rules: &Arc<Snapshot>, now: Timestamp) -> Result<LiveToken, Refusal> {
     let tokens = app.own_tokens(rules, now);
-    let own = tokens.recognise(text).await.map_err(|error| unavailable(&error))?.ok_or(Reason::SubjectTokenInvalid)?;
+    let own = tokens
+        .recognise(text)
+        .await
+        .map_err(|error| Refusal::unavailable(&error))?
+        .ok_or(Reason::SubjectTokenInvalid)?;
     // What is for our own API is nothing to hand on.
     if own.claims().aud == app.config.own.admin_resource() {
         return Err(Reason::SubjectTokenInvalid.into());
     }
-    let live = tokens.in_force(own).await.map_err(|error| unavailable(&error))?;
+    let live = tokens.in_force(own).await.map_err(|error| Refusal::unavailable(&error))?;
     live.map_err(|ended| Refusal::new(Reason::SubjectTokenInactive).with_detail(format!("{ended:?}")))
 }
 

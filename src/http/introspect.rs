@@ -9,11 +9,11 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 
+use super::about_a_token::Question;
 use super::error::error_response;
-use super::form::ABOUT_A_TOKEN;
 use super::received::Received;
 use crate::app::App;
-use crate::client::{self, Client, ClientCredentials, ClientIdentity};
+use crate::client::Client;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::token::LiveToken;
@@ -35,16 +35,12 @@ pub async fn introspect(State(app): State<Arc<App>>, received: Received) -> Resp
 }
 
 async fn answer(app: &App, received: &Received) -> Result<Response, Refusal> {
-    let form = received.form(app, &ABOUT_A_TOKEN)?;
-    let credentials = ClientCredentials::read(&form, &received.headers)?;
-    let identity = client::authenticate(app, &credentials, received.address).await?;
-    let client = identity.authenticated().ok_or(Refusal::new(Reason::ClientAuthenticationFailed))?;
-    client::admit(app, &identity).map_err(|denial| denial.refusal.of_client())?;
-    app.limits.check_introspection(&client.client_id)?;
-    let text = form.require("token")?;
-    use_up(app, &identity).await?;
-    let found = find(app, client, text).await?;
+    let question = Question::read(app, received).await?;
+    let client = question.identity.authenticated().ok_or(Refusal::new(Reason::ClientAuthenticationFailed))?;
+    let found = find(app, client, question.token(app).await?).await?;
     if found.is_none() {
+        // Only questions about nothing are held off: strangers send those to a registry, and its good tokens must not suffer for it.
+        app.limits.check_introspection(&client.client_id)?;
         app.limits.note_inactive(&client.client_id);
     }
     let body = found.as_ref().map_or_else(|| json!({ "active": false }), active);
@@ -56,27 +52,11 @@ async fn answer(app: &App, received: &Received) -> Result<Response, Refusal> {
     Ok(([(CONTENT_TYPE, SIGNED)], signed).into_response())
 }
 
-/// A client's assertion is good for one request here too (RFC 7523 section 3, item 7).
-pub(super) async fn use_up(app: &App, identity: &ClientIdentity) -> Result<(), Refusal> {
-    let Some((key, until)) = identity.consumed() else {
-        return Ok(());
-    };
-    match app.store.consume(&key, until).await {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(Refusal::new(Reason::Replay).of_client()),
-        Err(error) => Err(unavailable(&error)),
-    }
-}
-
-pub(super) fn unavailable(error: &dyn std::fmt::Display) -> Refusal {
-    Refusal::later(Reason::DatabaseUnavailable, 1).with_detail(error.to_string())
-}
-
 /// The token, if it is in force and the client's business: it is the registry in `aud`, or the token's own client (decision D-45).
 async fn find(app: &App, client: &Client, text: &str) -> Result<Option<LiveToken>, Refusal> {
     let rules = app.rules();
     let tokens = app.own_tokens(&rules, app.clock.now());
-    let Some(own) = tokens.recognise(text).await.map_err(|error| unavailable(&error))? else {
+    let Some(own) = tokens.recognise(text).await.map_err(|error| Refusal::unavailable(&error))? else {
         return Ok(None);
     };
     let registry = client.resource_server.as_deref().and_then(|name| rules.resource_server(name));
@@ -84,7 +64,7 @@ async fn find(app: &App, client: &Client, text: &str) -> Result<Option<LiveToken
     if !is_registry && own.claims().client_id != client.client_id {
         return Ok(None);
     }
-    Ok(tokens.in_force(own).await.map_err(|error| unavailable(&error))?.ok())
+    Ok(tokens.in_force(own).await.map_err(|error| Refusal::unavailable(&error))?.ok())
 }
 
 /// The members of RFC 7662 section 2.2, with the values that the token has as a JWT.

@@ -1,5 +1,6 @@
 //! HTTP: the only place that knows axum. A request comes in here, and a refusal becomes an answer here.
 
+mod about_a_token;
 mod address;
 mod admin;
 mod error;

@@ -7,19 +7,15 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use serde_json::json;
 
+use super::about_a_token::Question;
 use super::error::error_response;
-use super::form::ABOUT_A_TOKEN;
-use super::introspect::{unavailable, use_up};
 use super::received::Received;
 use crate::app::App;
 use crate::audit::{AuditEvent, Outcome};
-use crate::client::{self, ClientCredentials, ClientIdentity};
+use crate::client::ClientIdentity;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::token::OwnToken;
-
-/// What begins the `client_id` of tokens that no registered client was issued.
-const FEDERATED: &str = "federated:";
+use crate::token::{FEDERATED, LOCAL_CLIENT, OwnToken};
 
 /// Ends a token. What is no token of ours, or is over, is as good as ended (RFC 7009 section 2.2).
 pub async fn revoke(State(app): State<Arc<App>>, received: Received) -> Response {
@@ -41,30 +37,29 @@ pub async fn revoke(State(app): State<Arc<App>>, received: Received) -> Response
 
 /// Whether there was something to end.
 async fn answer(app: &App, received: &Received) -> Result<bool, Refusal> {
-    let form = received.form(app, &ABOUT_A_TOKEN)?;
-    let credentials = ClientCredentials::read(&form, &received.headers)?;
-    let identity = client::authenticate(app, &credentials, received.address).await?;
-    client::admit(app, &identity).map_err(|denial| denial.refusal.of_client())?;
-    let text = form.require("token")?;
-    use_up(app, &identity).await?;
+    let question = Question::read(app, received).await?;
+    let text = question.token(app).await?;
     let (rules, now) = (app.rules(), app.clock.now());
     let tokens = app.own_tokens(&rules, now);
-    let own = tokens.recognise(text).await.map_err(|error| unavailable(&error))?;
+    let own = tokens.recognise(text).await.map_err(|error| Refusal::unavailable(&error))?;
     let Some(token) = own.filter(|token| token.expires_at() > now) else {
         return Ok(false);
     };
-    check_ownership(&identity, &token)?;
-    let event = event(received, &identity, &token);
-    app.store.revoke(&token.claims().jti, token.expires_at(), &event).await.map_err(|error| unavailable(&error))?;
+    check_ownership(&question.identity, &token)?;
+    let event = event(received, &question.identity, &token);
+    app.store
+        .revoke(&token.claims().jti, token.expires_at(), &event)
+        .await
+        .map_err(|error| Refusal::unavailable(&error))?;
     metrics::counter!("carnet_tokens_revoked_total").increment(1);
     Ok(true)
 }
 
-/// A token is its client's to end; one that no client was issued is its holder's.
+/// A token is its client's to end; one that no client was issued is its holder's, and so is one of our own command line.
 fn check_ownership(identity: &ClientIdentity, token: &OwnToken) -> Result<(), Refusal> {
     let owner = &token.claims().client_id;
     match identity.id() {
-        _ if owner.starts_with(FEDERATED) => Ok(()),
+        _ if owner.starts_with(FEDERATED) || owner == LOCAL_CLIENT => Ok(()),
         Some(client_id) if client_id == owner => Ok(()),
         Some(_) => Err(Reason::TokenOfAnotherClient.into()),
         None => Err(Reason::ClientAuthenticationFailed.into()),

@@ -7,6 +7,7 @@ use super::reader::Reader;
 use super::trusted_issuer::{check_https, check_key_set};
 use super::{Document, Kind, PermissionDocument, ReadContext, members};
 use crate::client::{ASSERTION_ALGORITHMS, Client, ClientPermission, ClientSecret, Method, StoredSecret};
+use crate::clock::Timestamp;
 use crate::grant::GrantType;
 use crate::ids::{ClientRowId, TrustedIssuerId};
 use crate::profile::Replay;
@@ -104,6 +105,9 @@ pub struct ClientDocument {
 pub struct ClientState {
     /// Grows when what its tokens permit changes.
     pub revision: u32,
+    /// When it last grew: tokens that the client got before are void.
+    #[serde(default)]
+    pub not_before: Timestamp,
     /// Its secrets, the newest last.
     pub secrets: Vec<StoredSecret>,
     /// A secret that was just made, to be shown once.
@@ -279,6 +283,7 @@ impl ClientDocument {
             client_id: name.to_owned(),
             version,
             revision: state.revision,
+            not_before: state.not_before,
             method,
             grant_types: self.grant_types.clone(),
             scopes: ScopeSet::of(self.scopes.iter().map(String::as_str)),

@@ -9,6 +9,8 @@ use crate::ids::ResourceServerId;
 use crate::token::{ScopeSet, opaque};
 use crate::trust::{Problem, ResourceServer, TokenFormat, Warning};
 
+/// A scope has so many tokens at most (decision D-33).
+const MAX_ACTIONS: usize = 100;
 const DEFAULT_LIFETIME: i64 = 900;
 const DEFAULT_PREFIX: &str = "cnt_";
 
@@ -67,6 +69,9 @@ impl Document for ResourceServerDocument {
         let actions = reader.texts("actions").unwrap_or_default();
         if actions.is_empty() {
             reader.problem("actions", "names at least one action");
+        }
+        if actions.len() > MAX_ACTIONS {
+            reader.problem("actions", format!("names {MAX_ACTIONS} at most: a token's scope holds no more"));
         }
         let is_action = |action: &String| !action.contains(' ') && ScopeSet::parse(action).is_ok();
         if !actions.iter().all(is_action) {

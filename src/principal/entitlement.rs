@@ -41,6 +41,24 @@ pub struct Granting {
     pub pins: Map<String, Value>,
 }
 
+impl Granting {
+    /// A rule that matched.
+    pub fn of(candidate: &Candidate) -> Self {
+        Self { credential: candidate.credential.clone(), pins: candidate.pins.clone() }
+    }
+
+    /// Each rule once.
+    pub fn distinct(all: impl IntoIterator<Item = Self>) -> Vec<Self> {
+        let mut distinct: Vec<Self> = Vec::new();
+        for one in all {
+            if !distinct.iter().any(|other| other.credential.id == one.credential.id) {
+                distinct.push(one);
+            }
+        }
+        distinct
+    }
+}
+
 impl Entitlement {
     /// When the first of its credentials ends.
     pub fn ends_at(&self) -> Option<Timestamp> {
@@ -82,13 +100,7 @@ fn assemble(
         let id = issuer.profile.workload_id.render(claims).map_err(|unreadable| Refusal::new(unreadable.into()))?;
         format!("workload:{}:{id}", issuer.name)
     };
-    let mut credentials: Vec<Granting> = Vec::new();
-    for entry in &entries {
-        if !credentials.iter().any(|granting| granting.credential.id == entry.candidate.credential.id) {
-            let pins = entry.candidate.pins.clone();
-            credentials.push(Granting { credential: entry.candidate.credential.clone(), pins });
-        }
-    }
+    let credentials = Granting::distinct(entries.iter().map(|entry| Granting::of(entry.candidate)));
     let details = entries.into_iter().map(|entry| entry.detail).collect();
     Ok(Entitlement { resource_server: server, subject, principal: only, scope, details, credentials })
 }
@@ -115,12 +127,8 @@ pub(super) fn of_token(
     let details = without_twins(narrowing::within_scope_and_details(entries, &server, request)?);
     let scope = entry::union(&details).ok_or(Reason::ScopeNotGranted)?;
     let grants = details.iter().filter_map(|detail| rules.credential(detail.credential.parse().ok()?));
-    let mut credentials: Vec<Granting> = Vec::new();
-    for credential in grants {
-        if !credentials.iter().any(|granting| granting.credential.id == credential.id) {
-            credentials.push(Granting { credential: credential.clone(), pins: Map::new() });
-        }
-    }
+    let credentials =
+        Granting::distinct(grants.map(|credential| Granting { credential: credential.clone(), pins: Map::new() }));
     let principal = token.principal.as_ref().and_then(|claim| rules.principal(&claim.name.to_ascii_lowercase()));
     Ok(Entitlement {
         resource_server: server,

@@ -13,3 +13,7 @@ pub use admin::{
 pub use issuer::{AdminGrant, MintError, Minted, NO_REDIRECT, TokenIssuer, Workload};
 pub use own::{Ended, LiveToken, OwnToken, OwnTokens, read_jwt};
 pub use scope::{InvalidScope, ScopeSet};
+
+/// What begins the `client_id` of tokens that no registered client asked for; the newest credential in the token follows (decision D-17).
+/// No client can have such a name.
+pub const FEDERATED: &str = "federated:";

@@ -69,7 +69,8 @@ pub async fn guard(app: &App, headers: &HeaderMap, access: Access) -> Result<Aut
     };
     let names = limited_to.iter().filter_map(|scope| scope.strip_prefix(ADMIN_CREDENTIALS_OF)).map(written);
     let sees_everything = [ADMIN, ADMIN_READ].iter().any(|scope| held.contains(scope));
-    Ok(Author { subject: grant.owner_id, principals: (!unlimited).then(|| names.collect()), sees_everything })
+    let is_admin = held.contains(ADMIN);
+    Ok(Author { subject: grant.owner_id, principals: (!unlimited).then(|| names.collect()), sees_everything, is_admin })
 }
 
 /// Whether the token was neither revoked nor outlived by the client it was issued to.
