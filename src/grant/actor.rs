@@ -5,7 +5,7 @@ use std::sync::Arc;
 use carnet_resource_server::Actor;
 use serde_json::{Value, json};
 
-use super::redeem::verify_assertion;
+use super::redeem::verify_for;
 use super::request::{ActorToken, GrantRequest};
 use crate::app::App;
 use crate::assertion::VerifiedAssertion;
@@ -13,8 +13,8 @@ use crate::clock::Timestamp;
 use crate::principal::Granting;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::token::LiveToken;
-use crate::trust::{Candidate, Permit, Snapshot};
+use crate::token::{Acting, LiveToken};
+use crate::trust::{AssertionGrant, Candidate, Permit, Snapshot};
 
 /// The most actors that a token may name, one inside the other.
 const MAX_DEPTH: usize = 4;
@@ -27,30 +27,41 @@ pub(super) struct Party {
     claims: Value,
     /// The rules that admit it, by name.
     rules: Vec<Granting>,
+    /// When the token of ours ends that it is known by.
+    until: Option<Timestamp>,
     /// The assertion that it came with, which is used up with the subject's.
     pub assertion: Option<Arc<VerifiedAssertion>>,
 }
 
 /// A delegation that is allowed.
 pub(super) struct Delegation {
-    /// The `act` claim of the token.
-    pub act: Actor,
+    /// The `act` claim of the token, and how long it may stand.
+    pub acting: Acting,
     /// The rules of the actor that it rests on.
     pub rules: Vec<Granting>,
     /// The actor's assertion.
     pub assertion: Option<Arc<VerifiedAssertion>>,
 }
 
+impl Delegation {
+    /// Nobody acts for longer than the actor's own token and rules last.
+    pub fn of(act: Actor, party: Party, rules: Vec<Granting>) -> Self {
+        let ends = rules.iter().filter_map(|granting| granting.credential.expires_at);
+        let until = ends.chain(party.until).min();
+        Self { acting: Acting { act, until }, rules, assertion: party.assertion }
+    }
+}
+
 /// Verifies the actor token by the rules of its type, as the subject token is.
 pub(super) async fn verify(
     app: &App,
+    request: &GrantRequest<'_>,
     token: ActorToken<'_>,
-    rules: &Arc<Snapshot>,
-    now: Timestamp,
+    (rules, now): (&Arc<Snapshot>, Timestamp),
 ) -> Result<Party, Refusal> {
     match token {
         ActorToken::Assertion(text) => {
-            let assertion = Arc::new(verify_assertion(app, text).await?);
+            let assertion = verify_for(app, text, AssertionGrant::TokenExchange).await?;
             if !rules.is_current(assertion.issuer()) {
                 return Err(Refusal::later(Reason::Busy, 1));
             }
@@ -61,6 +72,7 @@ pub(super) async fn verify(
                 sub: assertion.subject().to_owned(),
                 claims: Value::Object(assertion.claims().members().clone()),
                 rules: admitted.unwrap_or_default(),
+                until: None,
                 assertion: Some(assertion),
             })
         }
@@ -75,6 +87,7 @@ pub(super) async fn verify(
             if live.claims().act.is_some() || live.confirmation().is_some() {
                 return Err(invalid());
             }
+            request.check_ownership(&live)?;
             Ok(Party::of_token(&live, rules))
         }
     }
@@ -94,6 +107,7 @@ impl Party {
             sub: claims.sub.clone(),
             claims: json!({ "iss": claims.iss, "sub": claims.sub, "client_id": claims.client_id }),
             rules: admitted.map(|credential| Granting { credential, pins: serde_json::Map::new() }).collect(),
+            until: Some(token.expires_at()),
             assertion: None,
         }
     }

@@ -73,7 +73,7 @@ fn issue(
 
 /// Records the token. A client assertion that was used before does not authenticate anybody.
 async fn settle(app: &App, request: &GrantRequest<'_>, client: &Client, issuance: Issuance) -> Result<bool, Refusal> {
-    let settled = commit(app, issuance).await.map_err(|refusal| {
+    let settled = commit(app, request, issuance).await.map_err(|refusal| {
         app.audit(record::refused_client(request, &refusal));
         refusal.of_client()
     })?;

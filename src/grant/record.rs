@@ -57,6 +57,8 @@ pub(super) fn issuance(
         }
     }
     let principals = entitlement.details.iter().map(|detail| detail.principal.clone());
+    let presented = subject.into_iter().chain(actor).map(|assertion| assertion.issuer().id);
+    let of_rules = granting.iter().map(|granting| granting.credential.trusted_issuer);
     let of_actors = lent.iter().filter_map(|granting| rules.principal(&granting.credential.principal));
     let exchanged = match authorization.grounds() {
         Grounds::Token(parent) => Some(Exchanged {
@@ -70,7 +72,7 @@ pub(super) fn issuance(
         consumed: consumed(request, subject, actor),
         version: rules.version,
         dependencies: Dependencies {
-            trusted_issuers: subject.into_iter().chain(actor).map(|assertion| assertion.issuer().id).collect(),
+            trusted_issuers: presented.chain(of_rules).collect(),
             resource_server: Some(entitlement.resource_server.name.clone()),
             credentials: granting.iter().map(|granting| granting.credential.id).collect(),
             principals: principals.chain(of_actors.map(|principal| principal.name.clone())).collect(),
@@ -124,7 +126,7 @@ fn issued(request: &GrantRequest<'_>, decision: &Decision, minted: &Minted, clie
     detail.scope = Some(&minted.scope);
     detail.expires_at = Some(minted.expires_at.to_string());
     detail.credentials = entitlement.credentials.iter().map(granted).collect();
-    detail.act = decision.delegation.as_ref().map(|delegation| &delegation.act);
+    detail.act = decision.delegation.as_ref().map(|delegation| &delegation.acting.act);
     AuditEvent {
         trusted_issuer,
         credential: entitlement.credentials.first().map(|granting| granting.credential.id),

@@ -56,11 +56,20 @@ pub async fn verify(app: &App, request: &GrantRequest<'_>, text: &str) -> Result
     if let Some((assertion, _)) = request.client.federated().filter(|_| request.is_about_client()) {
         return Ok(assertion.clone());
     }
-    let assertion = verify_assertion(app, text).await?;
     let grant = match request.grant_type {
         GrantType::TokenExchange => AssertionGrant::TokenExchange,
         GrantType::JwtBearer | GrantType::ClientCredentials => AssertionGrant::JwtBearer,
     };
+    verify_for(app, text, grant).await
+}
+
+/// Verifies an assertion for a grant that its trusted issuer is set up for.
+pub(super) async fn verify_for(
+    app: &App,
+    text: &str,
+    grant: AssertionGrant,
+) -> Result<Arc<VerifiedAssertion>, Refusal> {
+    let assertion = verify_assertion(app, text).await?;
     if assertion.issuer().grants.contains(&grant) { Ok(Arc::new(assertion)) } else { Err(Reason::GrantNotTaken.into()) }
 }
 
@@ -119,7 +128,7 @@ async fn delegated(
             Err(refusal) => Err(permit.deny(refusal)),
         };
     };
-    let party = match actor::verify(app, token, rules, now).await {
+    let party = match actor::verify(app, request, token, (rules, now)).await {
         Ok(party) => party,
         Err(refusal) => return Err(permit.deny(refusal)),
     };
@@ -139,7 +148,7 @@ async fn delegated(
         named || !actor::rules_named_by(&party, candidate.credential.rule.open()).is_empty()
     };
     let permit = permit.keeping(lends, Reason::ActorNotAllowed.into())?;
-    Ok((permit, Some(Delegation { act, rules: lent, assertion: party.assertion })))
+    Ok((permit, Some(Delegation::of(act, party, lent))))
 }
 
 /// Makes and records a token as of the present rules; none if they changed meanwhile and everything has to be judged again.
@@ -149,7 +158,7 @@ async fn issue(
     assertion: &Arc<VerifiedAssertion>,
 ) -> Result<Option<Minted>, Box<Denial>> {
     let (rules, now) = (app.rules(), app.clock.now());
-    if !rules.is_current(assertion.issuer()) {
+    if !rules.is_current(assertion.issuer()) || !request.client.is_current(&rules) {
         return Ok(None);
     }
     let issuer = assertion.issuer().id;
@@ -157,15 +166,15 @@ async fn issue(
     let decision = decide(app, request, assertion, (&rules, now), spent).await?;
     let authorization = &decision.authorization;
     let client_id = record::client_id(&request.client, authorization);
-    let act = decision.delegation.as_ref().map(|delegation| &delegation.act);
-    let minted = match app.tokens.mint(authorization, &client_id, act, now) {
+    let acting = decision.delegation.as_ref().map(|delegation| &delegation.acting);
+    let minted = match app.tokens.mint(authorization, &client_id, acting, now) {
         Ok(minted) => minted,
         Err(error) => return Err(deny(decision.authorization, cannot_mint(&error))),
     };
     let issuance = record::issuance(request, &decision, &minted, client_id, (&rules, now));
     let credentials: Vec<_> =
         authorization.entitlement().credentials.iter().map(|granting| granting.credential.id).collect();
-    match commit(app, issuance).await {
+    match commit(app, request, issuance).await {
         Ok(true) => {
             app.limits.note_token(issuer, credentials.iter().copied());
             for credential in credentials {
@@ -187,12 +196,22 @@ fn deny(authorization: Authorization, refusal: Refusal) -> Box<Denial> {
 }
 
 /// Records a token; false if something it rests on changed, and everything has to be judged again.
-pub(super) async fn commit(app: &App, issuance: Issuance) -> Result<bool, Refusal> {
+pub(super) async fn commit(app: &App, request: &GrantRequest<'_>, issuance: Issuance) -> Result<bool, Refusal> {
     match app.ledger.commit(issuance).await {
         Ok(Committed::Issued) => Ok(true),
-        Ok(Committed::Replayed) => Err(Reason::Replay.into()),
+        Ok(Committed::Replayed) => Err(replay(app, request).await),
         Ok(Committed::Stale) => app.refresh().await.map(|()| false).map_err(|error| Refusal::unavailable(&error)),
         Err(error) => Err(Refusal::unavailable(&error)),
+    }
+}
+
+/// Of the assertions that a request came with, one was used before. If it is the client's, nobody was authenticated by it (RFC 7523
+/// section 3.2).
+async fn replay(app: &App, request: &GrantRequest<'_>) -> Refusal {
+    let refusal = Refusal::new(Reason::Replay);
+    match request.client.consumed() {
+        Some((key, _)) if matches!(app.store.is_consumed(&key).await, Ok(true)) => refusal.of_client(),
+        _ => refusal,
     }
 }
 

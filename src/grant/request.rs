@@ -15,7 +15,7 @@ use crate::objects::is_resource;
 use crate::principal::{AccessRequest, DetailRequest, Granting};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::token::ScopeSet;
+use crate::token::{FEDERATED, LiveToken, ScopeSet};
 
 /// How many packages the details of a request may name in all: each is compared with every permitted pattern.
 const MAX_PACKAGES: usize = 200;
@@ -109,6 +109,13 @@ impl<'a> GrantRequest<'a> {
     /// Whether the client that sends it is what it is about.
     pub(super) fn is_about_client(&self) -> bool {
         self.grant_type == GrantType::ClientCredentials
+    }
+
+    /// A client uses the tokens it was given itself; one that nobody's client asked for belongs to whoever holds it.
+    pub(super) fn check_ownership(&self, token: &LiveToken) -> Result<(), Refusal> {
+        let owner = &token.claims().client_id;
+        let own = owner.starts_with(FEDERATED) || self.client.id() == Some(owner);
+        if own { Ok(()) } else { Err(Reason::TokenOfAnotherClient.into()) }
     }
 
     /// A client without a key of its own is authenticated if one of the rules it lists admits its assertion. Where that assertion is the

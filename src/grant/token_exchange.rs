@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 use crate::principal::{Authorization, Granting, authorize_token};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::token::{FEDERATED, LiveToken, Minted};
+use crate::token::{Acting, LiveToken, Minted};
 use crate::trust::Snapshot;
 
 /// Exchanges a token of ours.
@@ -61,11 +61,7 @@ pub(super) async fn decide(
     if token.confirmation().is_some() {
         return Err(Refusal::claim(Reason::ProofMissing, "cnf"));
     }
-    // A client hands on what it was given itself; a token that nobody's client asked for belongs to whoever holds it.
-    let own = claims.client_id.starts_with(FEDERATED) || request.client.id() == Some(&claims.client_id);
-    if !own {
-        return Err(Reason::TokenOfAnotherClient.into());
-    }
+    request.check_ownership(token)?;
     let rule = |entry: &AuthorizationDetail| rules.credential(entry.credential.parse().ok()?);
     let Some(actor) = request.actor else {
         if let Some(act) = &claims.act {
@@ -74,7 +70,7 @@ pub(super) async fn decide(
         let authorization = authorize_token(token.clone(), rules, &request.access, |_| true)?;
         return Ok(Decision { authorization, delegation: kept(claims.act.as_ref()) });
     };
-    let party = actor::verify(app, actor, rules, now).await?;
+    let party = actor::verify(app, request, actor, (rules, now)).await?;
     let act = Subject { may_act: None, act: claims.act.as_ref() }.act_with(&party)?;
     let lends = |entry: &AuthorizationDetail| {
         rule(entry).map(|credential| actor::rules_named_by(&party, credential.rule.open())).unwrap_or_default()
@@ -86,12 +82,12 @@ pub(super) async fn decide(
             lent.push(granting);
         }
     }
-    Ok(Decision { authorization, delegation: Some(Delegation { act, rules: lent, assertion: party.assertion }) })
+    Ok(Decision { authorization, delegation: Some(Delegation::of(act, party, lent)) })
 }
 
 /// An exchange never loses an actor.
 fn kept(act: Option<&Actor>) -> Option<Delegation> {
-    act.cloned().map(|act| Delegation { act, rules: Vec::new(), assertion: None })
+    act.cloned().map(|act| Delegation { acting: Acting { act, until: None }, rules: Vec::new(), assertion: None })
 }
 
 async fn issue(
@@ -110,10 +106,10 @@ async fn issue(
         return Err(Refusal::later(Reason::Busy, 1));
     }
     let client_id = record::client_id(&request.client, authorization);
-    let act = decision.delegation.as_ref().map(|delegation| &delegation.act);
-    let minted = app.tokens.mint(authorization, &client_id, act, now).map_err(|error| cannot_mint(&error))?;
+    let acting = decision.delegation.as_ref().map(|delegation| &delegation.acting);
+    let minted = app.tokens.mint(authorization, &client_id, acting, now).map_err(|error| cannot_mint(&error))?;
     let issuance = record::issuance(request, &decision, &minted, client_id, (rules, now));
-    if !commit(app, issuance).await? {
+    if !commit(app, request, issuance).await? {
         return Ok(None);
     }
     for credential in credentials {

@@ -81,7 +81,8 @@ pub fn entitle(
     let entries = entry::entries(&matching, &server, issuer, claims);
     let entries = narrowing::of_principal(entries, &server, request)?;
     let entries = narrowing::within_scope_and_details(entries, &server, request)?;
-    let entries = entry::newest_first(entry::lasting(entries, report.at, &server));
+    let entries = entry::lasting(entries, report.at, &server);
+    let entries = entry::newest_first(entries, |entry| entry::age(&entry.candidate.credential));
     assemble(entries, server, issuer, claims)
 }
 
@@ -119,14 +120,16 @@ pub(super) fn of_token(
     if entries.is_empty() {
         return Err(Reason::ActorNotAllowed.into());
     }
-    // Who is meant was settled when the token was made, so nobody has to be named again.
-    let entries = match &request.principal {
-        Some(_) => narrowing::of_principal(entries, &server, request)?,
-        None => entries,
+    // The one principal of a token was settled when it was made, and need not be named again.
+    let entries = match (&request.principal, &token.principal) {
+        (None, Some(_)) => entries,
+        _ => narrowing::of_principal(entries, &server, request)?,
     };
-    let details = without_twins(narrowing::within_scope_and_details(entries, &server, request)?);
+    let credential = |detail: &AuthorizationDetail| rules.credential(detail.credential.parse().ok()?);
+    let details = narrowing::within_scope_and_details(entries, &server, request)?;
+    let details = entry::newest_first(details, |detail| credential(detail).map(|credential| entry::age(credential)));
     let scope = entry::union(&details).ok_or(Reason::ScopeNotGranted)?;
-    let grants = details.iter().filter_map(|detail| rules.credential(detail.credential.parse().ok()?));
+    let grants = details.iter().filter_map(credential);
     let credentials =
         Granting::distinct(grants.map(|credential| Granting { credential: credential.clone(), pins: Map::new() }));
     let principal = token.principal.as_ref().and_then(|claim| rules.principal(&claim.name.to_ascii_lowercase()));
@@ -170,7 +173,8 @@ pub(super) fn of_client(client: &Client, rules: &Snapshot, request: &AccessReque
         Some(_) => narrowing::of_principal(entries, &server, request)?,
         None => entries,
     };
-    let details = without_twins(narrowing::within_scope_and_details(entries, &server, request)?);
+    let details = narrowing::within_scope_and_details(entries, &server, request)?;
+    let details = entry::newest_first(details, |_| ());
     let scope = entry::union(&details).ok_or(Reason::ScopeNotGranted)?;
     Ok(Entitlement {
         resource_server: server,
@@ -180,15 +184,4 @@ pub(super) fn of_client(client: &Client, rules: &Snapshot, request: &AccessReque
         details,
         credentials: Vec::new(),
     })
-}
-
-/// Two requested entries may be cut from one permitted entry alike.
-fn without_twins(details: Vec<AuthorizationDetail>) -> Vec<AuthorizationDetail> {
-    let mut kept: Vec<AuthorizationDetail> = Vec::with_capacity(details.len());
-    for detail in details {
-        if !kept.contains(&detail) {
-            kept.push(detail);
-        }
-    }
-    kept
 }

@@ -61,6 +61,15 @@ pub struct Minted {
     pub opaque: Option<OpaqueRecord>,
 }
 
+/// Somebody who acts for the subject.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acting {
+    /// The `act` claim (RFC 8693 section 4.1).
+    pub act: Actor,
+    /// When the right to act ends, if that is known.
+    pub until: Option<Timestamp>,
+}
+
 /// Why no token can be made.
 #[derive(Debug, thiserror::Error)]
 pub enum MintError {
@@ -162,12 +171,12 @@ impl TokenIssuer {
         &self,
         authorization: &Authorization,
         client_id: &str,
-        act: Option<&Actor>,
+        acting: Option<&Acting>,
         now: Timestamp,
     ) -> Result<Minted, MintError> {
         let entitlement = authorization.entitlement();
         let server = &entitlement.resource_server;
-        let expires_at = expiry(authorization, now)?;
+        let expires_at = expiry(authorization, acting, now)?;
         let scope = entitlement.scope.to_string();
         let authorization_details = serde_json::value::to_raw_value(&entitlement.details)?;
         let token_id = Uuid::hyphenated(ids::new(now)).to_string();
@@ -194,7 +203,7 @@ impl TokenIssuer {
             scope: &scope,
             authorization_details: Some(&authorization_details),
             workload: workload.as_deref(),
-            act,
+            act: acting.map(|acting| &acting.act),
         };
         let (token, opaque) = match server.token_format {
             TokenFormat::Jwt => (self.sign(&claims)?, None),
@@ -274,7 +283,7 @@ impl TokenIssuer {
 }
 
 /// The resource server's lifetime, cut where something that the token rests on ends sooner.
-fn expiry(authorization: &Authorization, now: Timestamp) -> Result<Timestamp, MintError> {
+fn expiry(authorization: &Authorization, acting: Option<&Acting>, now: Timestamp) -> Result<Timestamp, MintError> {
     let entitlement = authorization.entitlement();
     let mut expires_at =
         Timestamp::from_seconds(now.seconds()).plus_seconds(entitlement.resource_server.token_lifetime_seconds);
@@ -282,6 +291,12 @@ fn expiry(authorization: &Authorization, now: Timestamp) -> Result<Timestamp, Mi
         expires_at = expires_at.min(Timestamp::from_seconds(end.seconds()));
         if expires_at.seconds() <= now.seconds() {
             return Err(MintError::Over("federated credential", Reason::CredentialExpired));
+        }
+    }
+    if let Some(end) = acting.and_then(|acting| acting.until) {
+        expires_at = expires_at.min(Timestamp::from_seconds(end.seconds()));
+        if expires_at.seconds() <= now.seconds() {
+            return Err(MintError::Over("actor's token or rule", Reason::ActorNotAllowed));
         }
     }
     let (end, what, reason) = match authorization.grounds() {
