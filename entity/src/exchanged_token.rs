@@ -9,7 +9,8 @@ pub struct Model {
     /// The `jti` of the token that was made.
     #[sea_orm(primary_key, auto_increment = false)]
     pub child: String,
-    /// The `jti` of the token it was made from.
+    /// The `jti` of a token it was made from.
+    #[sea_orm(primary_key, auto_increment = false)]
     pub parent: String,
     /// When the child ends.
     pub expires_at: i64,

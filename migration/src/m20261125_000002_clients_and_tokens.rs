@@ -8,6 +8,7 @@ pub(crate) struct Migration;
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         manager.alter_table(Table::alter().table("client").add_column(text_null("state")).to_owned()).await?;
+        manager.alter_table(Table::alter().table("opaque_token").drop_column("resource_server").to_owned()).await?;
         for table in [client_reference(), credential_actor(), exchanged_token(), revoked_token()] {
             manager.create_table(table).await?;
         }
@@ -69,9 +70,10 @@ fn credential_actor() -> TableCreateStatement {
 
 fn exchanged_token() -> TableCreateStatement {
     table("exchanged_token")
-        .col(string("child").primary_key())
+        .col(string("child"))
         .col(string("parent"))
         .col(big_integer("expires_at"))
+        .primary_key(Index::create().col("child").col("parent"))
         .to_owned()
 }
 

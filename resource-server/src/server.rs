@@ -93,7 +93,8 @@ impl Server {
 
     /// Keys that anybody on the way can exchange are no keys, and an answer no answer: as safe as the metadata, or none.
     fn as_safe(&self, url: Url) -> Result<Url, Outage> {
-        if url.scheme() == self.metadata.scheme() { Ok(url) } else { Err(Outage::Metadata) }
+        let is_safe = url.scheme() == self.metadata.scheme() && is_as_safe_as_https(&url);
+        if is_safe { Ok(url) } else { Err(Outage::Metadata) }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::principal::Granting;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::token::{Acting, LiveToken};
-use crate::trust::{AssertionGrant, Candidate, Permit, Snapshot};
+use crate::trust::{AssertionGrant, Permit, Snapshot};
 
 /// The most actors that a token may name, one inside the other.
 const MAX_DEPTH: usize = 4;
@@ -27,8 +27,10 @@ pub(super) struct Party {
     claims: Value,
     /// The rules that admit it, by name.
     rules: Vec<Granting>,
-    /// When the token of ours ends that it is known by.
+    /// When what it is known by ends, if that ends its right to act.
     until: Option<Timestamp>,
+    /// The `jti` of the token of ours that it is known by.
+    token_id: Option<String>,
     /// The assertion that it came with, which is used up with the subject's.
     pub assertion: Option<Arc<VerifiedAssertion>>,
 }
@@ -41,6 +43,8 @@ pub(super) struct Delegation {
     pub rules: Vec<Granting>,
     /// The actor's assertion.
     pub assertion: Option<Arc<VerifiedAssertion>>,
+    /// The `jti` of the actor's token, if it is one of ours: with it ends what is made with it.
+    pub token_id: Option<String>,
 }
 
 impl Delegation {
@@ -48,7 +52,7 @@ impl Delegation {
     pub fn of(act: Actor, party: Party, rules: Vec<Granting>) -> Self {
         let ends = rules.iter().filter_map(|granting| granting.credential.expires_at);
         let until = ends.chain(party.until).min();
-        Self { acting: Acting { act, until }, rules, assertion: party.assertion }
+        Self { acting: Acting { act, until }, rules, assertion: party.assertion, token_id: party.token_id }
     }
 }
 
@@ -66,13 +70,14 @@ pub(super) async fn verify(
                 return Err(Refusal::later(Reason::Busy, 1));
             }
             let permit = Permit::new(assertion.clone(), rules.clone(), now, |_| true);
-            let admitted = permit.as_ref().map(|permit| permit.report().matching().map(granting).collect());
+            let admitted = permit.as_ref().map(|permit| permit.report().matching().map(Granting::of).collect());
             Ok(Party {
                 iss: assertion.issuer().issuer.clone(),
                 sub: assertion.subject().to_owned(),
                 claims: Value::Object(assertion.claims().members().clone()),
                 rules: admitted.unwrap_or_default(),
-                until: None,
+                until: assertion.issuer().cap_at_assertion_expiry.then(|| Timestamp::from_seconds(assertion.expires_at().seconds())),
+                token_id: None,
                 assertion: Some(assertion),
             })
         }
@@ -93,10 +98,6 @@ pub(super) async fn verify(
     }
 }
 
-fn granting(candidate: &Candidate) -> Granting {
-    Granting { credential: candidate.credential.clone(), pins: candidate.pins.clone() }
-}
-
 impl Party {
     fn of_token(token: &LiveToken, rules: &Snapshot) -> Self {
         let claims = token.claims();
@@ -108,6 +109,7 @@ impl Party {
             claims: json!({ "iss": claims.iss, "sub": claims.sub, "client_id": claims.client_id }),
             rules: admitted.map(|credential| Granting { credential, pins: serde_json::Map::new() }).collect(),
             until: Some(token.expires_at()),
+            token_id: Some(claims.jti.clone()),
             assertion: None,
         }
     }
@@ -135,6 +137,7 @@ fn is_named(may_act: &Value, claims: &Value) -> bool {
 
 /// Who the subject says may act for it, and the actors it has already.
 pub(super) struct Subject<'a> {
+    pub iss: &'a str,
     pub may_act: Option<&'a Value>,
     pub act: Option<&'a Actor>,
 }
@@ -154,7 +157,10 @@ impl Subject<'_> {
     pub fn says_of(&self, party: &Party) -> Result<bool, Refusal> {
         match self.may_act {
             None => Ok(false),
-            Some(may_act) if party.is_named_by(may_act) => Ok(true),
+            // A subject means nothing without its issuer: the subject's own, unless another one is named.
+            Some(may_act) if party.is_named_by(may_act) && (may_act.get("iss").is_some() || party.iss == self.iss) => {
+                Ok(true)
+            }
             Some(_) => Err(Reason::ActorNotAllowed.into()),
         }
     }

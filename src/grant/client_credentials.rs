@@ -8,11 +8,11 @@ use super::{GrantRequest, record};
 use crate::app::App;
 use crate::client::{Client, negotiate};
 use crate::clock::Timestamp;
-use crate::principal::authorize_client;
+use crate::principal::{Granting, authorize_client};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::store::Issuance;
-use crate::token::{ADMIN_LIFETIME_SECONDS, AdminGrant, Minted};
+use crate::token::{ADMIN_LIFETIME_SECONDS, AdminGrant, Minted, RestsOn};
 use crate::trust::Snapshot;
 
 /// Makes a token of the client's own permissions.
@@ -39,6 +39,7 @@ pub(super) async fn grant_admin(app: &App, request: &GrantRequest<'_>) -> Result
             client: Some(client.client_id.clone()),
             scope,
             expires_at: Timestamp::from_seconds(now.seconds()).plus_seconds(ADMIN_LIFETIME_SECONDS),
+            rests_on: request.admitted.iter().map(rests_on).collect(),
         };
         let minted = app.tokens.mint_admin(&grant, now).map_err(|error| cannot_mint(&error))?;
         let event = record::issued_admin(request, &minted, app.config.own.admin_resource());
@@ -47,6 +48,10 @@ pub(super) async fn grant_admin(app: &App, request: &GrantRequest<'_>) -> Result
         }
     }
     Err(Refusal::later(Reason::Busy, 1))
+}
+
+fn rests_on(granting: &Granting) -> RestsOn {
+    RestsOn { credential: granting.credential.id.to_string(), revision: granting.credential.revision }
 }
 
 /// The authenticated client, if it has not been changed since it was authenticated.

@@ -1,5 +1,6 @@
 //! What is written down of a request: the one transaction of an issued token, and the audit events.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use carnet_resource_server::Actor;
@@ -51,7 +52,7 @@ pub(super) fn issuance(
     };
     let actor = decision.delegation.as_ref().and_then(|delegation| delegation.assertion.as_ref());
     let mut granting: Vec<&Granting> = Vec::with_capacity(entitlement.credentials.len());
-    for one in entitlement.credentials.iter().chain(lent) {
+    for one in entitlement.credentials.iter().chain(lent).chain(&request.admitted) {
         if !granting.iter().any(|other| other.credential.id == one.credential.id) {
             granting.push(one);
         }
@@ -59,15 +60,19 @@ pub(super) fn issuance(
     let principals = entitlement.details.iter().map(|detail| detail.principal.clone());
     let presented = subject.into_iter().chain(actor).map(|assertion| assertion.issuer().id);
     let of_rules = granting.iter().map(|granting| granting.credential.trusted_issuer);
-    let of_actors = lent.iter().filter_map(|granting| rules.principal(&granting.credential.principal));
-    let exchanged = match authorization.grounds() {
-        Grounds::Token(parent) => Some(Exchanged {
-            child: minted.token_id.clone(),
-            parent: parent.claims().jti.clone(),
-            expires_at: minted.expires_at,
-        }),
+    let of_rules_beside = lent.iter().chain(&request.admitted);
+    let principals = principals.chain(principals_of(of_rules_beside, rules));
+    let subject_token = match authorization.grounds() {
+        Grounds::Token(parent) => Some(&parent.claims().jti),
         Grounds::Workload(_) | Grounds::Client(_) => None,
     };
+    let actor_token = decision.delegation.as_ref().and_then(|delegation| delegation.token_id.as_ref());
+    let parents: BTreeSet<&String> = subject_token.into_iter().chain(actor_token).collect();
+    let exchanged = parents.into_iter().map(|parent| Exchanged {
+        child: minted.token_id.clone(),
+        parent: parent.clone(),
+        expires_at: minted.expires_at,
+    });
     Issuance {
         consumed: consumed(request, subject, actor),
         version: rules.version,
@@ -75,14 +80,23 @@ pub(super) fn issuance(
             trusted_issuers: presented.chain(of_rules).collect(),
             resource_server: Some(entitlement.resource_server.name.clone()),
             credentials: granting.iter().map(|granting| granting.credential.id).collect(),
-            principals: principals.chain(of_actors.map(|principal| principal.name.clone())).collect(),
+            principals: principals.collect(),
             client: request.client.id().map(str::to_owned),
         },
-        pins: granting.iter().filter(|granting| !granting.pins.is_empty()).map(|granting| pin(granting)).collect(),
-        token: TokenRecord { exchanged, opaque: minted.opaque.clone() },
+        pins: pins(granting.iter().copied()),
+        token: TokenRecord { exchanged: exchanged.collect(), opaque: minted.opaque.clone() },
         event: issued(request, decision, minted, client_id),
         now,
     }
+}
+
+/// The principals of rules, as they are written.
+fn principals_of<'r>(granting: impl Iterator<Item = &'r Granting>, rules: &Snapshot) -> impl Iterator<Item = String> {
+    granting.filter_map(|one| rules.principal(&one.credential.principal)).map(|principal| principal.name.clone())
+}
+
+fn pins<'r>(granting: impl Iterator<Item = &'r Granting>) -> Vec<Pin> {
+    granting.filter(|granting| !granting.pins.is_empty()).map(pin).collect()
 }
 
 fn pin(granting: &Granting) -> Pin {
@@ -166,8 +180,14 @@ pub(super) fn admin_issuance(
     Issuance {
         consumed: consumed(request, None, None),
         version: rules.version,
-        dependencies: Dependencies { client: request.client.id().map(str::to_owned), ..Dependencies::default() },
-        pins: Vec::new(),
+        dependencies: Dependencies {
+            trusted_issuers: request.admitted.iter().map(|granting| granting.credential.trusted_issuer).collect(),
+            credentials: request.admitted.iter().map(|granting| granting.credential.id).collect(),
+            principals: principals_of(request.admitted.iter(), rules).collect(),
+            client: request.client.id().map(str::to_owned),
+            ..Dependencies::default()
+        },
+        pins: pins(request.admitted.iter()),
         token: TokenRecord::default(),
         event,
         now,

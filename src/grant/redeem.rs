@@ -14,7 +14,7 @@ use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::store::{Committed, Issuance};
 use crate::token::{MintError, Minted};
-use crate::trust::{AssertionGrant, Denial, Permit, Snapshot};
+use crate::trust::{AssertionGrant, Candidate, Denial, Permit, Snapshot};
 
 /// How often rules are matched again because they changed while the token was made.
 pub(super) const ATTEMPTS: usize = 5;
@@ -121,7 +121,8 @@ async fn delegated(
         return Ok((permit, None));
     }
     let assertion = permit.assertion().clone();
-    let subject = Subject { may_act: assertion.claims().get("may_act"), act: None };
+    let iss = assertion.issuer().issuer.as_str();
+    let subject = Subject { iss, may_act: assertion.claims().get("may_act"), act: None };
     let Some(token) = request.actor else {
         return match subject.admits_client(request, app) {
             Ok(()) => Ok((permit, None)),
@@ -136,17 +137,9 @@ async fn delegated(
         (Ok(named), Ok(act)) => (named, act),
         (Err(refusal), _) | (_, Err(refusal)) => return Err(permit.deny(refusal)),
     };
-    let mut lent: Vec<Granting> = Vec::new();
-    for candidate in permit.report().matching() {
-        for granting in actor::rules_named_by(&party, candidate.credential.rule.open()) {
-            if !lent.iter().any(|other| other.credential.id == granting.credential.id) {
-                lent.push(granting);
-            }
-        }
-    }
-    let lends = |candidate: &crate::trust::Candidate| {
-        named || !actor::rules_named_by(&party, candidate.credential.rule.open()).is_empty()
-    };
+    let rules_for = |candidate: &Candidate| actor::rules_named_by(&party, candidate.credential.rule.open());
+    let lent = Granting::distinct(permit.report().matching().flat_map(rules_for));
+    let lends = |candidate: &Candidate| named || !rules_for(candidate).is_empty();
     let permit = permit.keeping(lends, Reason::ActorNotAllowed.into())?;
     Ok((permit, Some(Delegation::of(act, party, lent))))
 }

@@ -1,5 +1,6 @@
 //! From a form to what is asked for: presence and shape of the grant's parameters (decision D-01, step 7).
 
+use std::fmt;
 use std::net::IpAddr;
 
 use axum::http::HeaderMap;
@@ -43,7 +44,7 @@ pub struct GrantRequest<'a> {
 }
 
 /// What a request rests on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Presented<'a> {
     /// An assertion of a trusted issuer.
     Assertion(&'a str),
@@ -56,10 +57,31 @@ pub enum Presented<'a> {
 }
 
 /// Who acts for the subject (RFC 8693 section 2.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum ActorToken<'a> {
     Assertion(&'a str),
     AccessToken(&'a str),
+}
+
+// Tokens are in no log.
+impl fmt::Debug for Presented<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Assertion(_) => "Assertion",
+            Self::AccessToken(_) => "AccessToken",
+            Self::Client => "Client",
+            Self::ClientForAdmin => "ClientForAdmin",
+        })
+    }
+}
+
+impl fmt::Debug for ActorToken<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Assertion(_) => "Assertion",
+            Self::AccessToken(_) => "AccessToken",
+        })
+    }
 }
 
 impl<'a> GrantRequest<'a> {
@@ -104,6 +126,18 @@ impl<'a> GrantRequest<'a> {
     /// What is asked for beside presenting it.
     pub fn access(&self) -> &AccessRequest {
         &self.access
+    }
+
+    /// Refuses a client assertion that was used before. Explanations use nothing up, and are for the client alone.
+    pub async fn check_client_assertion(&self, app: &App) -> Result<(), Refusal> {
+        match self.client.consumed() {
+            Some((key, _)) if !self.is_about_client() => match app.store.is_consumed(&key).await {
+                Ok(false) => Ok(()),
+                Ok(true) => Err(Refusal::new(Reason::Replay).of_client()),
+                Err(error) => Err(Refusal::unavailable(&error)),
+            },
+            _ => Ok(()),
+        }
     }
 
     /// Whether the client that sends it is what it is about.
@@ -153,13 +187,20 @@ fn presented<'a>(
         }
         GrantType::ClientCredentials => {
             let admin = app.config.own.admin_resource();
-            match (access.resources.as_slice(), client.federated()) {
-                ([only], _) if *only == admin => Ok(Presented::ClientForAdmin),
-                (several, _) if several.contains(&admin) => {
-                    Err(Refusal::parameter(Reason::TargetAmbiguous, "resource"))
-                }
-                (_, Some(_)) => Ok(Presented::Assertion(form.require("client_assertion")?)),
-                (_, None) => Ok(Presented::Client),
+            let for_admin = access.resources.iter().filter(|resource| **resource == admin).count();
+            if for_admin == 0 {
+                return match client.federated() {
+                    Some(_) => Ok(Presented::Assertion(form.require("client_assertion")?)),
+                    None => Ok(Presented::Client),
+                };
+            }
+            if for_admin < access.resources.len() {
+                return Err(Refusal::parameter(Reason::TargetAmbiguous, "resource"));
+            }
+            // What our own API permits is said by scopes alone: nothing is ignored that was meant to narrow the token.
+            match ["authorization_details", "principal"].into_iter().find(|name| form.get(name).is_some()) {
+                Some(name) => Err(Refusal::parameter(Reason::ParameterMalformed, name)),
+                None => Ok(Presented::ClientForAdmin),
             }
         }
     }

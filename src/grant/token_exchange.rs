@@ -16,6 +16,9 @@ use crate::refusal::Refusal;
 use crate::token::{Acting, LiveToken, Minted};
 use crate::trust::Snapshot;
 
+/// How many exchanges may lie between a token and the first one it descends from.
+const MAX_EXCHANGES: i64 = 16;
+
 /// Exchanges a token of ours.
 pub(super) async fn exchange(app: &App, request: &GrantRequest<'_>, text: &str) -> Result<Minted, Refusal> {
     for _ in 0..ATTEMPTS {
@@ -62,6 +65,10 @@ pub(super) async fn decide(
         return Err(Refusal::claim(Reason::ProofMissing, "cnf"));
     }
     request.check_ownership(token)?;
+    // Each use of the child walks its line of descent.
+    if token.depth() >= MAX_EXCHANGES {
+        return Err(Reason::ChainTooLong.into());
+    }
     let rule = |entry: &AuthorizationDetail| rules.credential(entry.credential.parse().ok()?);
     let Some(actor) = request.actor else {
         if let Some(act) = &claims.act {
@@ -71,23 +78,23 @@ pub(super) async fn decide(
         return Ok(Decision { authorization, delegation: kept(claims.act.as_ref()) });
     };
     let party = actor::verify(app, request, actor, (rules, now)).await?;
-    let act = Subject { may_act: None, act: claims.act.as_ref() }.act_with(&party)?;
+    let act = Subject { iss: &claims.iss, may_act: None, act: claims.act.as_ref() }.act_with(&party)?;
     let lends = |entry: &AuthorizationDetail| {
         rule(entry).map(|credential| actor::rules_named_by(&party, credential.rule.open())).unwrap_or_default()
     };
     let authorization = authorize_token(token.clone(), rules, &request.access, |entry| !lends(entry).is_empty())?;
-    let mut lent: Vec<Granting> = Vec::new();
-    for granting in authorization.entitlement().details.iter().flat_map(lends) {
-        if !lent.iter().any(|other| other.credential.id == granting.credential.id) {
-            lent.push(granting);
-        }
-    }
+    let lent = Granting::distinct(authorization.entitlement().details.iter().flat_map(lends));
     Ok(Decision { authorization, delegation: Some(Delegation::of(act, party, lent)) })
 }
 
 /// An exchange never loses an actor.
 fn kept(act: Option<&Actor>) -> Option<Delegation> {
-    act.cloned().map(|act| Delegation { acting: Acting { act, until: None }, rules: Vec::new(), assertion: None })
+    act.cloned().map(|act| Delegation {
+        acting: Acting { act, until: None },
+        rules: Vec::new(),
+        assertion: None,
+        token_id: None,
+    })
 }
 
 async fn issue(
@@ -102,6 +109,8 @@ async fn issue(
     for credential in &credentials {
         app.limits.check_credential(*credential)?;
     }
+    let client = request.client.id();
+    client.map_or(Ok(()), |client| app.limits.check_client(client))?;
     if !request.client.is_current(rules) {
         return Err(Refusal::later(Reason::Busy, 1));
     }
@@ -111,6 +120,9 @@ async fn issue(
     let issuance = record::issuance(request, &decision, &minted, client_id, (rules, now));
     if !commit(app, request, issuance).await? {
         return Ok(None);
+    }
+    if let Some(client) = client {
+        app.limits.note_client(client);
     }
     for credential in credentials {
         app.limits.note_credential(credential);

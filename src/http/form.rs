@@ -4,6 +4,7 @@
 //! prescribed, and a generic one settles them before we see them.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use axum::body::Bytes;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
@@ -53,8 +54,15 @@ pub const ABOUT_A_TOKEN: Parameters = Parameters {
 };
 
 /// The parameters of a request, each of them at most once unless it may repeat.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Default, PartialEq, Eq)]
 pub struct TokenForm<'a>(Vec<(&'static str, Cow<'a, str>)>);
+
+// Values may be secrets.
+impl fmt::Debug for TokenForm<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
+}
 
 impl<'a> TokenForm<'a> {
     /// Reads a request whose size and sender were found to be in order.

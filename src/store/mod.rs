@@ -25,6 +25,7 @@ pub use ledger::{Committed, Dependencies, Exchanged, Issuance, Ledger, OpaqueRec
 pub use objects::{Filter, Page, Persist, StoredCredential, Write};
 pub use signing_keys::{KeyState, StoredKey};
 pub use snapshots::{Loading, compile_credential, compile_issuer};
+pub use tokens::Descent;
 
 use crate::config::DatabaseUrl;
 

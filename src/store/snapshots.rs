@@ -117,7 +117,7 @@ impl Store {
         Ok(())
     }
 
-    /// Every rule of a trusted issuer, a page after another, for checks that need all of them.
+    /// Whether any rule names this trusted issuer.
     pub async fn has_credentials_of(&self, trusted_issuer: &str) -> Result<bool, StoreError> {
         let filter = Filter { trusted_issuer: Some(trusted_issuer.to_owned()), principals: None };
         Ok(!FederatedCredentialDocument::list(&self.read, None, 1, &filter).await?.is_empty())

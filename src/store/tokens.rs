@@ -9,10 +9,21 @@ use crate::assertion::AssertionKey;
 use crate::audit::AuditEvent;
 use crate::clock::Timestamp;
 
-/// Whether a token or one that it was made from was revoked: the line of descent is walked up to its beginning.
-const REVOKED: &str = "WITH RECURSIVE line(id) AS (SELECT CAST($1 AS VARCHAR) UNION SELECT exchanged_token.parent \
+/// The line of descent of a token, walked up to its beginning: how long it is, and how many in it were revoked.
+const DESCENT: &str = "WITH RECURSIVE line(id, depth) AS (SELECT CAST($1 AS VARCHAR), 0 UNION \
+                       SELECT exchanged_token.parent, line.depth + 1 \
                        FROM exchanged_token JOIN line ON exchanged_token.child = line.id) \
-                       SELECT 1 FROM revoked_token JOIN line ON revoked_token.token_id = line.id LIMIT 1";
+                       SELECT CAST(MAX(line.depth) AS BIGINT) AS depth, CAST(COUNT(revoked_token.token_id) AS BIGINT) AS revoked \
+                       FROM line LEFT JOIN revoked_token ON revoked_token.token_id = line.id";
+
+/// What a token was made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Descent {
+    /// How many exchanges it is away from the first token.
+    pub depth: i64,
+    /// Whether it was revoked, or one that it was made from.
+    pub is_revoked: bool,
+}
 
 impl Store {
     /// The claims that an opaque token stands for, by its hash, as JSON.
@@ -21,10 +32,15 @@ impl Store {
         Ok(row.map(|row| row.claims))
     }
 
-    /// Whether the token of this `jti` was revoked, or one that it was made from.
-    pub async fn is_revoked(&self, token_id: &str) -> Result<bool, StoreError> {
+    /// What the token of this `jti` was made from.
+    pub async fn descent(&self, token_id: &str) -> Result<Descent, StoreError> {
         use sea_orm::ConnectionTrait as _;
-        Ok(self.read.query_one_raw(self.statement(REVOKED, [token_id.into()])).await?.is_some())
+        let row = self.read.query_one_raw(self.statement(DESCENT, [token_id.into()])).await?;
+        let (depth, revoked): (i64, i64) = match &row {
+            Some(row) => (row.try_get("", "depth")?, row.try_get("", "revoked")?),
+            None => (0, 0),
+        };
+        Ok(Descent { depth, is_revoked: revoked > 0 })
     }
 
     /// Revokes the token of this `jti`, together with the audit event. Again is as good as once.
@@ -56,7 +72,7 @@ impl Store {
 pub(super) async fn insert(transaction: &DatabaseTransaction, records: &[&TokenRecord]) -> Result<(), DbErr> {
     let exchanged: Vec<_> = records
         .iter()
-        .filter_map(|record| record.exchanged.as_ref())
+        .flat_map(|record| &record.exchanged)
         .map(|exchanged| exchanged_token::ActiveModel {
             child: Set(exchanged.child.clone()),
             parent: Set(exchanged.parent.clone()),
@@ -71,7 +87,6 @@ pub(super) async fn insert(transaction: &DatabaseTransaction, records: &[&TokenR
         .filter_map(|record| record.opaque.as_ref())
         .map(|opaque| opaque_token::ActiveModel {
             hash: Set(opaque.hash.to_vec()),
-            resource_server: Set(opaque.resource_server.clone()),
             claims: Set(opaque.claims.clone()),
             expires_at: Set(opaque.expires_at.millis()),
         })

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use oxide_auth::primitives::grant::{Extensions, Grant};
 use oxide_auth::primitives::issuer::{IssuedToken, RefreshedToken, TokenType};
 use oxide_auth_async::primitives::Issuer;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -98,6 +98,17 @@ pub struct AdminGrant {
     pub scope: ScopeSet,
     /// When it ends.
     pub expires_at: Timestamp,
+    /// The rules that admitted a client without a key of its own.
+    pub rests_on: Vec<RestsOn>,
+}
+
+/// A rule that admitted the client of an admin token, as of a revision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestsOn {
+    /// The federated credential's id.
+    pub credential: String,
+    /// Its revision.
+    pub revision: u32,
 }
 
 /// RFC 9068 section 2.2, and the members of contract section 4.
@@ -119,6 +130,9 @@ struct Claims<'a> {
     workload: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     act: Option<&'a Actor>,
+    /// Of admin tokens alone: nobody but us reads it.
+    #[serde(skip_serializing_if = "<[RestsOn]>::is_empty")]
+    rests_on: &'a [RestsOn],
 }
 
 #[derive(Serialize)]
@@ -204,14 +218,14 @@ impl TokenIssuer {
             authorization_details: Some(&authorization_details),
             workload: workload.as_deref(),
             act: acting.map(|acting| &acting.act),
+            rests_on: &[],
         };
         let (token, opaque) = match server.token_format {
             TokenFormat::Jwt => (self.sign(&claims)?, None),
             TokenFormat::Opaque => {
                 let token = opaque::generate(&server.token_prefix);
                 let (hash, claims) = (opaque::hash(&token), serde_json::to_string(&claims)?);
-                let resource_server = server.name.clone();
-                (token, Some(OpaqueRecord { hash, resource_server, claims, expires_at }))
+                (token, Some(OpaqueRecord { hash, claims, expires_at }))
             }
         };
         let expires_in = expires_at.seconds().saturating_sub(now.seconds());
@@ -236,6 +250,7 @@ impl TokenIssuer {
             authorization_details: None,
             workload: None,
             act: None,
+            rests_on: &grant.rests_on,
         })?;
         let expires_in = grant.expires_at.seconds().saturating_sub(now.seconds());
         Ok(Minted {
@@ -277,7 +292,8 @@ impl TokenIssuer {
         }
         let client = Some(claims.client_id.clone()).filter(|client| client != LOCAL_CLIENT);
         let scope = ScopeSet::parse(&claims.scope).ok()?;
-        let grant = AdminGrant { subject: claims.sub.clone(), client, scope, expires_at: token.expires_at() };
+        let (subject, expires_at) = (claims.sub.clone(), token.expires_at());
+        let grant = AdminGrant { subject, client, scope, expires_at, rests_on: Vec::new() };
         Some((grant, token))
     }
 }
@@ -314,7 +330,8 @@ fn expiry(authorization: &Authorization, acting: Option<&Acting>, now: Timestamp
 impl AdminGrant {
     fn nobodys() -> Option<Grant> {
         let scope = ScopeSet::parse("none").ok()?;
-        Self { subject: String::new(), client: None, scope, expires_at: Timestamp::from_seconds(0) }.to_grant()
+        let expires_at = Timestamp::from_seconds(0);
+        Self { subject: String::new(), client: None, scope, expires_at, rests_on: Vec::new() }.to_grant()
     }
 
     fn to_grant(&self) -> Option<Grant> {
@@ -336,7 +353,7 @@ impl Issuer for TokenIssuer {
     async fn issue(&mut self, grant: Grant) -> Result<IssuedToken, ()> {
         let scope = ScopeSet::parse(&grant.scope.to_string()).map_err(|_| ())?;
         let expires_at = Timestamp::from_millis(grant.until.timestamp_millis());
-        let admin = AdminGrant { subject: grant.owner_id, client: None, scope, expires_at };
+        let admin = AdminGrant { subject: grant.owner_id, client: None, scope, expires_at, rests_on: Vec::new() };
         let minted = self.mint_admin(&admin, self.clock.now()).map_err(|error| {
             tracing::error!(%error, "no admin token can be made");
         })?;

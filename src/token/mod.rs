@@ -10,7 +10,7 @@ pub use admin::{
     ADMIN, ADMIN_CREDENTIALS, ADMIN_CREDENTIALS_OF, ADMIN_LIFETIME_SECONDS, ADMIN_READ, LOCAL_CLIENT, covers,
     is_admin_scope,
 };
-pub use issuer::{Acting, AdminGrant, MintError, Minted, NO_REDIRECT, TokenIssuer, Workload};
+pub use issuer::{Acting, AdminGrant, MintError, Minted, NO_REDIRECT, RestsOn, TokenIssuer, Workload};
 pub use own::{Ended, LiveToken, OwnToken, OwnTokens, read_jwt};
 pub use scope::{InvalidScope, ScopeSet};
 

@@ -6,10 +6,12 @@ use carnet_jose::Compact;
 use carnet_resource_server::{AccessToken, AuthorizationDetail};
 use serde_json::{Map, Value};
 
-use super::{ScopeSet, covers, opaque};
+use super::issuer::RestsOn;
+use super::{FEDERATED, ScopeSet, covers, opaque};
+use crate::client::Method;
 use crate::clock::Timestamp;
 use crate::config::OwnUrls;
-use crate::ids::{ClientRowId, CredentialId};
+use crate::ids::{self, ClientRowId, CredentialId};
 use crate::keys::KeyRing;
 use crate::store::{Store, StoreError};
 use crate::token::admin::LOCAL_CLIENT;
@@ -35,11 +37,15 @@ pub struct OwnTokens<'a> {
 pub struct OwnToken {
     claims: AccessToken,
     cnf: Option<Value>,
+    rests_on: Vec<RestsOn>,
 }
 
 /// A token of ours that is in force, with the entries that still stand. Only [`OwnTokens::in_force`] makes one.
 #[derive(Clone, Debug, PartialEq)]
-pub struct LiveToken(OwnToken);
+pub struct LiveToken {
+    token: OwnToken,
+    depth: i64,
+}
 
 /// Why a token of ours is not in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,15 +77,19 @@ impl OwnTokens<'_> {
         if token.expires_at() <= self.now {
             return Ok(Err(Ended::Over));
         }
-        if self.store.is_revoked(&token.claims.jti).await? {
+        let descent = self.store.descent(&token.claims.jti).await?;
+        if descent.is_revoked {
             return Ok(Err(Ended::Revoked));
         }
-        let standing = if token.claims.aud == self.own.admin_resource() {
-            admin_stands(&token.claims, &self.rules).then_some(token)
-        } else {
-            self.with_standing_entries(token)
-        };
-        Ok(standing.map(LiveToken).ok_or(Ended::NothingLeft))
+        let standing = Some(token).filter(|token| client_stands(&token.claims, &self.rules));
+        let standing = standing.and_then(|token| {
+            if token.claims.aud == self.own.admin_resource() {
+                admin_stands(&token, &self.rules, self.now).then_some(token)
+            } else {
+                self.with_standing_entries(token)
+            }
+        });
+        Ok(standing.map(|token| LiveToken { token, depth: descent.depth }).ok_or(Ended::NothingLeft))
     }
 
     /// Without the entries whose ground is gone, switched off, over or another one by now (contract, section 4).
@@ -95,28 +105,52 @@ impl OwnTokens<'_> {
 }
 
 fn entry_stands(entry: &AuthorizationDetail, rules: &Snapshot, now: Timestamp) -> bool {
-    let enabled = |principal: &str| rules.principal(principal).is_some_and(|principal| principal.enabled);
     if let Ok(id) = entry.credential.parse::<CredentialId>() {
-        return rules.credential(id).is_some_and(|credential| {
-            credential.revision == entry.revision
-                && matches!(credential.state(now), State::Active | State::Pending)
-                && enabled(&credential.principal)
-                && rules.issuer(credential.trusted_issuer).is_some_and(|issuer| issuer.enabled)
-        });
+        return credential_stands(id, entry.revision, rules, now);
     }
     let client = entry.credential.parse::<ClientRowId>().ok().and_then(|id| rules.client_of(id));
     client.is_some_and(|client| {
-        client.enabled && client.revision == entry.revision && enabled(&entry.principal.to_ascii_lowercase())
+        client.enabled && client.revision == entry.revision && is_enabled(&entry.principal.to_ascii_lowercase(), rules)
     })
 }
 
-/// Whether an admin token may still do what it was issued for: its client has to hold that scope now.
-fn admin_stands(token: &AccessToken, rules: &Snapshot) -> bool {
-    token.client_id == LOCAL_CLIENT
-        || rules.client(&token.client_id).filter(|client| client.enabled).is_some_and(|client| {
-            let wanted = ScopeSet::parse(&token.scope);
-            client.scopes.as_ref().zip(wanted.ok().as_ref()).is_some_and(|(held, wanted)| covers(held, wanted))
-        })
+fn credential_stands(id: CredentialId, revision: u32, rules: &Snapshot, now: Timestamp) -> bool {
+    rules.credential(id).is_some_and(|credential| {
+        credential.revision == revision
+            && matches!(credential.state(now), State::Active | State::Pending)
+            && is_enabled(&credential.principal, rules)
+            && rules.issuer(credential.trusted_issuer).is_some_and(|issuer| issuer.enabled)
+    })
+}
+
+fn is_enabled(principal: &str, rules: &Snapshot) -> bool {
+    rules.principal(principal).is_some_and(|principal| principal.enabled)
+}
+
+/// A registered client's tokens end with it, and with what it proved itself with when it got them.
+fn client_stands(token: &AccessToken, rules: &Snapshot) -> bool {
+    let id = &token.client_id;
+    if id.starts_with(FEDERATED) || id == LOCAL_CLIENT {
+        return true;
+    }
+    let issued_at = token.jti.parse().map(ids::time_of);
+    rules.client(id).is_some_and(|client| client.enabled && issued_at.is_ok_and(|at| at >= client.not_before))
+}
+
+/// Whether an admin token may still do what it was issued for: its client has to hold that scope now, and one without a key of its own a
+/// rule that admitted it.
+fn admin_stands(token: &OwnToken, rules: &Snapshot, now: Timestamp) -> bool {
+    let claims = &token.claims;
+    if claims.client_id == LOCAL_CLIENT {
+        return true;
+    }
+    rules.client(&claims.client_id).is_some_and(|client| {
+        let wanted = ScopeSet::parse(&claims.scope);
+        let holds = client.scopes.as_ref().zip(wanted.ok().as_ref()).is_some_and(|(held, wanted)| covers(held, wanted));
+        let stands =
+            |one: &RestsOn| one.credential.parse().is_ok_and(|id| credential_stands(id, one.revision, rules, now));
+        holds && (!matches!(client.method, Method::Federated(_)) || token.rests_on.iter().any(stands))
+    })
 }
 
 /// Reads a JWT access token of ours: type, issuer and signature are right. Times are not looked at.
@@ -136,7 +170,8 @@ pub fn read_jwt(keys: &KeyRing, own: &OwnUrls, text: &str) -> Option<OwnToken> {
 impl OwnToken {
     fn read(mut claims: Map<String, Value>) -> Option<Self> {
         let cnf = claims.shift_remove("cnf");
-        Some(Self { claims: serde_json::from_value(Value::Object(claims)).ok()?, cnf })
+        let rests_on = claims.shift_remove("rests_on").map_or_else(|| Ok(Vec::new()), serde_json::from_value).ok()?;
+        Some(Self { claims: serde_json::from_value(Value::Object(claims)).ok()?, cnf, rests_on })
     }
 
     /// Its claims.
@@ -153,16 +188,21 @@ impl OwnToken {
 impl LiveToken {
     /// Its claims, with the entries that still stand.
     pub fn claims(&self) -> &AccessToken {
-        &self.0.claims
+        &self.token.claims
+    }
+
+    /// How many exchanges it is away from the first token.
+    pub fn depth(&self) -> i64 {
+        self.depth
     }
 
     /// The key that it is bound to (RFC 7800 section 3.1), if it is.
     pub fn confirmation(&self) -> Option<&Value> {
-        self.0.cnf.as_ref()
+        self.token.cnf.as_ref()
     }
 
     /// When it ends.
     pub fn expires_at(&self) -> Timestamp {
-        self.0.expires_at()
+        self.token.expires_at()
     }
 }

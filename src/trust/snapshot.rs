@@ -169,7 +169,10 @@ impl Snapshot {
             None => self.issuers.remove(&id),
         };
         self.issuers_by_iss.clear();
-        for issuer in self.issuers.values() {
+        // The same order everywhere: it decides in whose name something is said that no rule decides.
+        let mut issuers: Vec<_> = self.issuers.values().collect();
+        issuers.sort_by_key(|issuer| issuer.id);
+        for issuer in issuers {
             self.issuers_by_iss.entry(issuer.issuer.clone()).or_default().push(issuer.clone());
         }
     }

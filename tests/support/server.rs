@@ -113,8 +113,13 @@ impl TestServer {
     /// An admin token with this scope.
     pub fn admin_token(&self, scope: &str) -> String {
         let expires_at = Timestamp::from_seconds(self.now() + 3600);
-        let grant =
-            AdminGrant { subject: "tester".into(), client: None, scope: ScopeSet::parse(scope).unwrap(), expires_at };
+        let grant = AdminGrant {
+            subject: "tester".into(),
+            client: None,
+            scope: ScopeSet::parse(scope).unwrap(),
+            expires_at,
+            rests_on: vec![],
+        };
         self.app.tokens.mint_admin(&grant, Timestamp::from_seconds(self.now())).unwrap().token
     }
 

@@ -34,9 +34,9 @@ async fn atk_046__a_key_of_the_server_makes_no_access_token_of_another_kind() {
         "at+jwt2",
         "",
     ];
-    let claims = server.claims().to_string();
-    let tokens = kinds.map(|kind| server.key_for(kind).sign(claims.as_bytes()).unwrap());
-    let accepted = server.key_for("application/at+jwt").sign(claims.as_bytes()).unwrap();
+    let claims = server.claims();
+    let tokens = kinds.map(|kind| server.sign_typed(kind, &claims));
+    let accepted = server.sign_typed("application/at+jwt", &claims);
     for verifier in [server.verifier(), server.introspecting()] {
         verifier.verify_at(&accepted, NOW).await.unwrap();
         for token in &tokens {
@@ -89,7 +89,7 @@ async fn atk_178__neither_another_type_nor_a_forged_signature_nor_another_issuer
     let (verifier, claims) = (server.verifier(), server.claims());
     verifier.verify_at(&server.sign(&claims), NOW).await.unwrap();
     let kid = server.key.public().key_id().to_owned();
-    let plain = server.key_for("JWT").sign(claims.to_string().as_bytes()).unwrap();
+    let plain = server.sign_typed("JWT", &claims);
     assert_eq!(verifier.verify_at(&plain, NOW).await, Err(Rejection::InvalidToken("not typed as an access token")));
     let public = serde_json::to_string(server.key.public().jwk()).unwrap();
     for secret in [public.as_bytes(), b""] {
@@ -166,7 +166,7 @@ async fn old_keys_serve_for_an_hour_and_new_ones_are_found() {
     claims["exp"] = json!(NOW + 10_000);
     let token = server.sign(&claims);
     verifier.verify_at(&token, NOW).await.unwrap();
-    let second = server.key_for("at+jwt").sign(claims.to_string().as_bytes()).unwrap();
+    let second = server.sign_typed("at+jwt", &claims);
     verifier.verify_at(&second, NOW + 30).await.unwrap();
     server.reply("/jwks", Reply::status(500));
     verifier.verify_at(&token, NOW + 30 + 3599).await.unwrap();

@@ -114,11 +114,11 @@ impl FakeServer {
         self.shared.seen.read().unwrap().len()
     }
 
-    /// Another published key, which signs tokens of another type.
-    pub(crate) fn key_for(&self, token_type: &str) -> SigningKey {
-        let key = SigningKey::generate(Algorithm::ES256).unwrap().typed(token_type);
+    /// A token of another type, signed with another published key.
+    pub(crate) fn sign_typed(&self, token_type: &str, claims: &Value) -> String {
+        let key = SigningKey::generate(Algorithm::ES256).unwrap();
         self.shared.keys.write().unwrap().push(key.public().jwk().clone().into());
-        key
+        key.sign_typed(token_type, claims.to_string().as_bytes()).unwrap()
     }
 
     /// The claims of a good token as of `now`.

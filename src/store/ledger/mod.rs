@@ -65,8 +65,8 @@ pub struct Dependencies {
 /// What is kept of a token beside its audit event: nothing of most.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TokenRecord {
-    /// The `jti` of the token it was made from, with its own and its end.
-    pub exchanged: Option<Exchanged>,
+    /// The tokens of ours that it was made from: its subject token and its actor token.
+    pub exchanged: Vec<Exchanged>,
     /// What an opaque token stands for.
     pub opaque: Option<OpaqueRecord>,
 }
@@ -87,8 +87,6 @@ pub struct Exchanged {
 pub struct OpaqueRecord {
     /// SHA-256 of the token.
     pub hash: [u8; 32],
-    /// The resource server, by name.
-    pub resource_server: String,
     /// The claims that it would have as a JWT, as JSON.
     pub claims: String,
     /// When it ends.
