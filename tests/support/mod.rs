@@ -1,5 +1,6 @@
 //! What the tests share: a server on a real database, platforms that speak real HTTP and real JOSE, and a clock that is moved.
 
+mod authority;
 mod claims;
 mod database;
 mod forge;
@@ -9,6 +10,7 @@ mod process;
 mod server;
 mod world;
 
+pub use authority::{Authority, Flaw};
 pub use claims::{Claims, github};
 pub use database::TestDb;
 pub use forge::{TestKey, compact};
