@@ -3,6 +3,8 @@
 mod authority;
 mod claims;
 mod database;
+mod deployed;
+mod foreign;
 mod forge;
 mod issuer;
 mod network;
@@ -13,6 +15,8 @@ mod world;
 pub use authority::{Authority, Flaw};
 pub use claims::{Claims, github};
 pub use database::TestDb;
+pub use deployed::Deployed;
+pub use foreign::Packages;
 pub use forge::{TestKey, compact};
 pub use issuer::FakeIssuer;
 pub use network::FakeNetwork;
