@@ -5,7 +5,7 @@ use openidconnect::{DiscoveryError, IssuerUrl, JsonWebKey as _, JsonWebKeyId, Js
 use serde_json::{Value, json};
 
 use super::assertion::payload;
-use crate::support::{Deployed, JWT_BEARER, Packages, R1, R2, TestKey};
+use crate::support::{Deployed, JWT_BEARER, Packages, R1, R2, TestKey, World};
 
 impl Deployed {
     /// Registers a client that may publish at both registries, and gives its secret if it has one.
@@ -29,6 +29,13 @@ impl Deployed {
     /// A token of the workload.
     async fn token(&self) -> String {
         self.world.exchange(&self.good()).await.token()
+    }
+
+    /// A rule that lets the workload publish at the other registry too, so that a request has to name its target.
+    async fn second_target(&self) {
+        let mut rule = World::rule_document(json!({}));
+        rule["permissions"] = json!([{ "resource_server": "crates", "actions": ["publish"], "packages": ["widgets"] }]);
+        self.world.server.put("federated-credentials/octo-crates", rule).await;
     }
 
     /// What a registry may be sent: a good token, and what it has to refuse.
@@ -159,6 +166,7 @@ async fn rfc7523_2_1_2__openid_client_completes_the_grant_with_and_without_a_cli
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rfc8693_2_1_1__openid_client_exchanges_tokens() {
     let deployed = Deployed::new().await;
+    deployed.second_target().await;
     let input = json!({ "issuer": deployed.url, "assertion": deployed.good(), "audience": "pypi" });
     let Some(seen) = deployed.run(Packages::Npm, "openid-client/token-exchange.mjs", &input) else { return };
     for (answer, scope) in [("first", "create publish"), ("second", "publish")] {
@@ -272,21 +280,21 @@ async fn rfc9068_4_1__oauth4webapi_validates_our_tokens() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rfc8693_2_1_8__google_auth_names_the_target_by_audience() {
     let deployed = Deployed::new().await;
-    let audiences = [R1, "pypi"];
+    deployed.second_target().await;
+    let audiences = [R1, "pypi", "crates"];
     let input = json!({
         "issuer": deployed.url, "audiences": audiences, "assertions": audiences.map(|_| deployed.good()),
         "scopes": ["publish"], "file": deployed.world.server.db.folder().join("assertion.jwt"),
     });
     let Some(seen) = deployed.run(Packages::Pypi, "google-auth/identity_pool.py", &input) else { return };
-    for token in seen["tokens"].as_array().unwrap() {
+    let tokens = seen["tokens"].as_array().unwrap();
+    assert_eq!(tokens.len(), 3);
+    for (token, audience) in tokens.iter().zip([R1, R1, R2]) {
         let claims = payload(token["token"].as_str().unwrap());
-        assert_eq!(
-            (&claims["aud"], &claims["sub"], &claims["scope"]),
-            (&json!(R1), &json!("pr_joel"), &json!("publish"))
-        );
+        let expected = (&json!(audience), &json!("pr_joel"), &json!("publish"));
+        assert_eq!((&claims["aud"], &claims["sub"], &claims["scope"]), expected);
         assert_eq!(token["valid"], true, "{token}");
     }
-    assert_eq!(seen["tokens"].as_array().unwrap().len(), 2);
     assert_eq!(seen["refusal"]["reason"], "replay");
     assert!(seen["refusal"]["message"].as_str().unwrap().contains("invalid_request"), "{}", seen["refusal"]);
 }
