@@ -1,7 +1,10 @@
 //! What the tests share: a server on a real database, platforms that speak real HTTP and real JOSE, and a clock that is moved.
 
+mod authority;
 mod claims;
 mod database;
+mod deployed;
+mod foreign;
 mod forge;
 mod issuer;
 mod network;
@@ -9,8 +12,11 @@ mod process;
 mod server;
 mod world;
 
+pub use authority::{Authority, Flaw};
 pub use claims::{Claims, github};
 pub use database::TestDb;
+pub use deployed::Deployed;
+pub use foreign::Packages;
 pub use forge::{TestKey, compact};
 pub use issuer::FakeIssuer;
 pub use network::FakeNetwork;

@@ -46,8 +46,13 @@ impl TestServer {
 
     /// With these environment variables.
     pub async fn with(settings: &[(&str, &str)]) -> Self {
+        Self::at(START, settings).await
+    }
+
+    /// At another time than the tests', in seconds since 1970.
+    pub async fn at(now: i64, settings: &[(&str, &str)]) -> Self {
         let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(START)));
+        let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(now)));
         Self::on(Arc::new(TestDb::new().await), clock, Arc::default(), settings).await
     }
 

@@ -95,7 +95,11 @@ impl World {
 
     /// The same with these environment variables.
     pub async fn with(settings: &[(&str, &str)]) -> Self {
-        let server = TestServer::with(settings).await;
+        Self::on(TestServer::with(settings).await).await
+    }
+
+    /// The same on this server.
+    pub async fn on(server: TestServer) -> Self {
         let gh = FakeIssuer::new(GH, TestKey::rsa(0));
         server.network.add(&gh);
         server.put("trusted-issuers/github", json!({ "profile": "github-actions", "issuer": GH })).await;
