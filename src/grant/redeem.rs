@@ -165,7 +165,7 @@ async fn issue(
     let issuance = record::issuance(request, &decision, &minted, client_id, (&rules, now));
     let credentials: Vec<_> =
         authorization.entitlement().credentials.iter().map(|granting| granting.credential.id).collect();
-    match commit(app, issuance).await {
+    match record_for(app, request, issuance).await {
         Ok(true) => {
             app.limits.note_token(issuer, credentials.iter().copied());
             for credential in credentials {
@@ -193,6 +193,18 @@ pub(super) async fn commit(app: &App, issuance: Issuance) -> Result<bool, Refusa
         Ok(Committed::Replayed) => Err(Reason::Replay.into()),
         Ok(Committed::Stale) => app.refresh().await.map(|()| false).map_err(|error| unavailable(&error)),
         Err(error) => Err(unavailable(&error)),
+    }
+}
+
+/// The same for a request that a client may have come with: if it is the client's assertion that was used before, it is the client that
+/// is not authenticated (RFC 7523 section 3.2).
+pub(super) async fn record_for(app: &App, request: &GrantRequest<'_>, issuance: Issuance) -> Result<bool, Refusal> {
+    match (commit(app, issuance).await, request.client.consumed()) {
+        (Err(refusal), Some((key, _))) if refusal.reason == Reason::Replay => {
+            let of_client = matches!(app.store.is_consumed(&key).await, Ok(true));
+            Err(if of_client { refusal.of_client() } else { refusal })
+        }
+        (outcome, _) => outcome,
     }
 }
 

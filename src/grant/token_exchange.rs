@@ -6,7 +6,7 @@ use std::sync::Arc;
 use carnet_resource_server::{Actor, AuthorizationDetail};
 
 use super::actor::{self, Delegation, Subject, unavailable, within_depth};
-use super::redeem::{ATTEMPTS, Decision, cannot_mint, commit};
+use super::redeem::{ATTEMPTS, Decision, cannot_mint, record_for};
 use super::{GrantRequest, record};
 use crate::app::App;
 use crate::clock::Timestamp;
@@ -112,7 +112,7 @@ async fn issue(
     let act = decision.delegation.as_ref().map(|delegation| &delegation.act);
     let minted = app.tokens.mint(authorization, &client_id, act, now).map_err(|error| cannot_mint(&error))?;
     let issuance = record::issuance(request, &decision, &minted, client_id, (rules, now));
-    if !commit(app, issuance).await? {
+    if !record_for(app, request, issuance).await? {
         return Ok(None);
     }
     for credential in credentials {
