@@ -1,6 +1,7 @@
 //! What the tests share: a server on a real database, platforms that speak real HTTP and real JOSE, and a clock that is moved.
 
 mod claims;
+mod client;
 mod database;
 mod forge;
 mod issuer;
@@ -10,12 +11,13 @@ mod server;
 mod world;
 
 pub use claims::{Claims, github};
+pub use client::{TestClient, basic, permission};
 pub use database::TestDb;
 pub use forge::{TestKey, compact};
 pub use issuer::FakeIssuer;
 pub use network::FakeNetwork;
 pub use process::{Finished, ServerProcess, carnet, carnet_in, finished};
-pub use server::{Answer, TestServer};
+pub use server::{Answer, TestServer, encode};
 pub use world::World;
 
 /// The grant type of the first grant.
