@@ -152,6 +152,9 @@ async fn issue(
     if !rules.is_current(assertion.issuer()) {
         return Ok(None);
     }
+    if !request.client.is_current(&rules) {
+        return Err(Denial::bare(Refusal::later(Reason::Busy, 1)));
+    }
     let issuer = assertion.issuer().id;
     let spent = |credential| app.limits.check_issuer(issuer).and_then(|()| app.limits.check_credential(credential));
     let decision = decide(app, request, assertion, (&rules, now), spent).await?;
@@ -199,12 +202,19 @@ pub(super) async fn commit(app: &App, issuance: Issuance) -> Result<bool, Refusa
 /// The same for a request that a client may have come with: if it is the client's assertion that was used before, it is the client that
 /// is not authenticated (RFC 7523 section 3.2).
 pub(super) async fn record_for(app: &App, request: &GrantRequest<'_>, issuance: Issuance) -> Result<bool, Refusal> {
-    match (commit(app, issuance).await, request.client.consumed()) {
-        (Err(refusal), Some((key, _))) if refusal.reason == Reason::Replay => {
-            let of_client = matches!(app.store.is_consumed(&key).await, Ok(true));
-            Err(if of_client { refusal.of_client() } else { refusal })
+    match commit(app, issuance).await {
+        Err(refusal) if refusal.reason == Reason::Replay && is_client_spent(app, request).await => {
+            Err(refusal.of_client())
         }
-        (outcome, _) => outcome,
+        outcome => outcome,
+    }
+}
+
+/// Whether the assertion that a request's client proved itself with was used before.
+pub async fn is_client_spent(app: &App, request: &GrantRequest<'_>) -> bool {
+    match request.client.consumed() {
+        None => false,
+        Some((key, _)) => matches!(app.store.is_consumed(&key).await, Ok(true)),
     }
 }
 
