@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::assertion::payload;
 use crate::support::{
-    Answer, CARNET, CLIENT_ASSERTION, FakeIssuer, JWT_BEARER, R1, R2, TOKEN_EXCHANGE, TestClient, TestDb, TestKey,
-    TestServer, World, basic, carnet_in, compact, encode, permission,
+    ACCESS_TOKEN, Answer, CARNET, CLIENT_ASSERTION, FakeIssuer, JWT_BEARER, R1, R2, TOKEN_EXCHANGE, TestClient, TestDb,
+    TestKey, TestServer, World, basic, carnet_in, compact, encode, permission,
 };
 
 const ADMIN: &str = "https://as.test/admin";
@@ -337,6 +337,20 @@ async fn rfc7523bis_4_4__an_assertion_of_another_type_is_refused() {
 }
 
 #[tokio::test]
+async fn rfc7523_2_2_1__another_type_of_client_assertion_is_refused() {
+    let (world, signer) = signing().await;
+    let assertion = signer.key().sign(&signer.claims(world.server.now()));
+    for other in
+        ["urn:ietf:params:oauth:client-assertion-type:saml2-bearer", JWT_BEARER, &CLIENT_ASSERTION.to_uppercase()]
+    {
+        let proof = [("client_assertion_type", other), ("client_assertion", &assertion), CLIENT_CREDENTIALS];
+        let answer = world.server.form("/token", &proof).await;
+        answer.refused(401, "invalid_client", "client_authentication_failed");
+    }
+    prove(&world.server, &assertion, &[CLIENT_CREDENTIALS]).await.token();
+}
+
+#[tokio::test]
 async fn rfc7523_3_2_1__a_bad_client_assertion_is_invalid_client() {
     let (world, signer) = signing().await;
     let now = world.server.now();
@@ -389,6 +403,35 @@ async fn rfc7523_3_2_1__a_client_assertion_is_good_once_and_everywhere() {
         answer.refused(401, "invalid_client", "replay");
     }
     world.exchange(&grant).await.token();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rfc7523_3_2_1__of_many_uses_at_once_one_counts() {
+    let (world, signer) = signing().await;
+    let second = world.server.another_node().await;
+    let assertion = signer.key().sign(&signer.claims(world.server.now()));
+    let proof = [("client_assertion_type", CLIENT_ASSERTION), ("client_assertion", assertion.as_str())];
+    let about = [proof.as_slice(), &[("token", "x")]].concat();
+    let grant = [proof.as_slice(), &[CLIENT_CREDENTIALS]].concat();
+    let ask = async |n: usize| {
+        let server = if n % 2 == 0 { &world.server } else { &second };
+        let (path, form) = [("/token", &grant), ("/introspect", &about), ("/revoke", &about)][n % 3];
+        server.form(path, form).await
+    };
+    let (a, b, c, d, e, f) = tokio::join!(ask(0), ask(1), ask(2), ask(3), ask(4), ask(5));
+    let answers = [a, b, c, d, e, f];
+    let good = answers.iter().filter(|answer| answer.status == 200).count();
+    assert_eq!(good, 1, "{answers:?}");
+}
+
+#[tokio::test]
+async fn rfc7523_3_2_1__one_client_uses_up_no_assertion_of_another() {
+    let world = World::new().await;
+    let [one, other] = ["one", "other"].map(|id| TestClient::publisher(&world.server, id, "private_key_jwt"));
+    for client in [one.await, other.await] {
+        prove_with(&world, &client, json!({ "jti": "same" }), &[]).await.token();
+        prove_with(&world, &client, json!({ "jti": "same" }), &[]).await.refused(401, "invalid_client", "replay");
+    }
 }
 
 #[tokio::test]
@@ -592,6 +635,74 @@ async fn contract_6__a_client_uses_the_grants_it_is_registered_for() {
     assert_eq!(all["grant_types"], json!([JWT_BEARER, TOKEN_EXCHANGE, "client_credentials"]));
     let public = world.server.put("clients/open", json!({ "auth_method": "none" })).await;
     assert_eq!(public["grant_types"], json!([JWT_BEARER, TOKEN_EXCHANGE]));
+}
+
+#[tokio::test]
+async fn contract_4__a_client_that_was_switched_off_gets_nothing_at_another_node() {
+    let world = with_robot().await;
+    let bot = TestClient::publisher(&world.server, "bot", "client_secret_basic").await;
+    TestClient::register(&world.server, "open", "none", json!({})).await;
+    let site = admin_client(&world.server, &["admin:read"]).await;
+    let second = world.server.another_node().await;
+    let token = bot.ask(&second, &[]).await.token();
+    for id in ["bot", "open", "robot", "site"] {
+        assert_eq!(
+            world.server.admin("PATCH", &format!("clients/{id}"), json!({ "enabled": false })).await.status,
+            200
+        );
+    }
+    // Before it was told: the transaction looks at what the client is now.
+    let exchange = [("grant_type", TOKEN_EXCHANGE), ("subject_token", &token), ("subject_token_type", ACCESS_TOKEN)];
+    let bearer = [("grant_type", JWT_BEARER), ("assertion", &world.good()), ("client_id", "open")];
+    let robot = world.good();
+    let robot = [
+        ("client_assertion_type", CLIENT_ASSERTION),
+        ("client_assertion", robot.as_str()),
+        ("client_id", "robot"),
+        CLIENT_CREDENTIALS,
+    ];
+    let (for_itself, for_admin, exchanged, with_assertion, keyless) = tokio::join!(
+        bot.ask(&second, &[]),
+        site.ask(&second, &[("resource", ADMIN)]),
+        bot.send(&second, "/token", &exchange),
+        second.form("/token", &bearer),
+        second.form("/token", &robot),
+    );
+    for answer in [for_itself, for_admin, exchanged, with_assertion, keyless] {
+        assert!(matches!(answer.status, 400 | 401 | 503), "{}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn contract_7__a_client_is_told_what_it_would_get_and_nothing_is_used_up() {
+    let (world, signer) = signing().await;
+    world.server.admin("PATCH", "clients/signer", json!({ "scopes": ["admin:read"] })).await;
+    let assertion = signer.key().sign(&signer.claims(world.server.now()));
+    let proof =
+        [("client_assertion_type", CLIENT_ASSERTION), ("client_assertion", assertion.as_str()), CLIENT_CREDENTIALS];
+    let explain = async |more: &[(&str, &str)]| {
+        let answer = world.server.form("/explain", &[proof.as_slice(), more].concat()).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()
+    };
+    let would = explain(&[]).await;
+    assert_eq!(
+        (&would["verdict"], &would["granted"]["sub"], &would["granted"]["scope"]),
+        (&json!("allow"), &json!("signer"), &json!("publish unlist"))
+    );
+    assert_eq!(explain(&[("resource", ADMIN)]).await["granted"]["scope"], "admin:read");
+    assert_eq!(explain(&[("scope", "create")]).await["reason"], "scope_not_granted");
+    let bearer = world.good();
+    let jwt_bearer = [proof[0], proof[1], ("grant_type", JWT_BEARER), ("assertion", bearer.as_str())];
+    assert_eq!(world.server.form("/explain", &jwt_bearer).await.json()["verdict"], "allow");
+    prove(&world.server, &assertion, &[CLIENT_CREDENTIALS]).await.token();
+    // Whoever holds a copy of what was used learns nothing.
+    for more in [&[][..], &[("resource", ADMIN)]] {
+        let answer = explain(more).await;
+        assert_eq!((&answer["reason"], answer.get("granted")), (&json!("replay"), None), "{answer}");
+    }
+    let answer = world.server.form("/explain", &jwt_bearer).await.json();
+    assert_eq!((&answer["reason"], answer.get("granted")), (&json!("replay"), None), "{answer}");
 }
 
 // === clients without a key of their own ===
