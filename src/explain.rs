@@ -131,6 +131,10 @@ struct Explainable<'a> {
 /// Explains a token request to whoever sends it.
 pub async fn explain_request(app: &App, request: &GrantRequest<'_>) -> Explanation {
     let now = app.clock.now();
+    // Whoever holds a copy of a client's assertion that was used learns nothing by it.
+    if grant::is_client_spent(app, request).await {
+        return Explanation::refused(app, &Refusal::new(Reason::Replay).of_client(), Vec::new(), now);
+    }
     let Presented::Assertion(text) = request.presented() else {
         return match grant::decide(app, request).await {
             Ok(would) => Explanation::allowed(app, would, now),

@@ -6,8 +6,9 @@ use super::Rejected;
 use super::credentials::check_permission;
 use super::objects::{Author, Managed, Occasion, Saved, update};
 use crate::app::App;
-use crate::client::{ClientSecret, StoredSecret};
+use crate::client::{ClientSecret, Method, StoredSecret};
 use crate::clock::Timestamp;
+use crate::ids::ClientRowId;
 use crate::objects::{ClientDocument, ClientState, FederatedCredentialDocument, ResourceServerDocument, Stored};
 use crate::token::LOCAL_CLIENT;
 use crate::trust::Problem;
@@ -23,7 +24,7 @@ impl Managed for ClientDocument {
         app: &App,
         name: &str,
         present: Option<&Stored<Self>>,
-        _: Occasion<'_>,
+        occasion: Occasion<'_>,
     ) -> Result<ClientState, Rejected> {
         let mut problems = Vec::new();
         // Tokens tell principals and clients apart by these: they must never be equal.
@@ -54,6 +55,9 @@ impl Managed for ClientDocument {
                 problems.push(Problem::new(format!("/federated_credentials/{at}"), detail));
             }
         }
+        if problems.is_empty() && occasion.online && self.jwks_uri.is_some() {
+            problems.extend(self.unreachable(app, name).await);
+        }
         if problems.is_empty() { Ok(state(self, present, app.clock.now())) } else { Err(Rejected::Invalid(problems)) }
     }
 
@@ -73,6 +77,17 @@ impl Managed for ClientDocument {
             members.insert("client_secret".to_owned(), fresh.expose().into());
         }
         members
+    }
+}
+
+impl ClientDocument {
+    /// Tries to fetch the keys, so that a mistake shows now and not at the first request.
+    async fn unreachable(&self, app: &App, name: &str) -> Option<Problem> {
+        let id = ClientRowId::new(app.clock.now());
+        let client = self.compile(id, name, 0, &ClientState::default(), app.context())?;
+        let Method::PrivateKeyJwt(issuer) = &client.method else { return None };
+        let error = app.upstream.try_fetch(issuer).await.err()?;
+        Some(Problem::new("/jwks_uri", format!("{error}; ?validate=offline (apply --offline) saves without trying")))
     }
 }
 

@@ -76,7 +76,10 @@ pub(super) async fn verify(
                 sub: assertion.subject().to_owned(),
                 claims: Value::Object(assertion.claims().members().clone()),
                 rules: admitted.unwrap_or_default(),
-                until: assertion.issuer().cap_at_assertion_expiry.then(|| Timestamp::from_seconds(assertion.expires_at().seconds())),
+                until: assertion
+                    .issuer()
+                    .cap_at_assertion_expiry
+                    .then(|| Timestamp::from_seconds(assertion.expires_at().seconds())),
                 token_id: None,
                 assertion: Some(assertion),
             })

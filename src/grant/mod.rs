@@ -9,7 +9,7 @@ mod request;
 mod token_exchange;
 
 pub use explained::{Would, decide, decide_on_assertion};
-pub use redeem::{is_unused, verify, verify_assertion};
+pub use redeem::{is_client_spent, is_unused, verify, verify_assertion};
 pub use request::{ACCESS_TOKEN, GrantRequest, Presented, read_details};
 
 use serde::{Deserialize, Serialize};

@@ -202,9 +202,14 @@ pub(super) async fn commit(app: &App, request: &GrantRequest<'_>, issuance: Issu
 /// section 3.2).
 async fn replay(app: &App, request: &GrantRequest<'_>) -> Refusal {
     let refusal = Refusal::new(Reason::Replay);
+    if is_client_spent(app, request).await { refusal.of_client() } else { refusal }
+}
+
+/// Whether the assertion that a request's client proved itself with was used before, or nobody can tell.
+pub async fn is_client_spent(app: &App, request: &GrantRequest<'_>) -> bool {
     match request.client.consumed() {
-        Some((key, _)) if matches!(app.store.is_consumed(&key).await, Ok(true)) => refusal.of_client(),
-        _ => refusal,
+        None => false,
+        Some((key, _)) => !matches!(app.store.is_consumed(&key).await, Ok(false)),
     }
 }
 

@@ -128,18 +128,6 @@ impl<'a> GrantRequest<'a> {
         &self.access
     }
 
-    /// Refuses a client assertion that was used before. Explanations use nothing up, and are for the client alone.
-    pub async fn check_client_assertion(&self, app: &App) -> Result<(), Refusal> {
-        match self.client.consumed() {
-            Some((key, _)) if !self.is_about_client() => match app.store.is_consumed(&key).await {
-                Ok(false) => Ok(()),
-                Ok(true) => Err(Refusal::new(Reason::Replay).of_client()),
-                Err(error) => Err(Refusal::unavailable(&error)),
-            },
-            _ => Ok(()),
-        }
-    }
-
     /// Whether the client that sends it is what it is about.
     pub(super) fn is_about_client(&self) -> bool {
         self.grant_type == GrantType::ClientCredentials

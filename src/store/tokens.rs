@@ -50,7 +50,7 @@ impl Store {
             revoked_token::ActiveModel { token_id: Set(token_id.to_owned()), expires_at: Set(expires_at.millis()) };
         let inserted =
             revoked_token::Entity::insert(row).on_conflict_do_nothing().exec_without_returning(&transaction).await?;
-        if matches!(inserted, TryInsertResult::Inserted(_)) {
+        if is_new(&inserted) {
             audit::insert(&transaction, &[event]).await?;
         }
         Ok(transaction.commit().await?)
@@ -64,8 +64,13 @@ impl Store {
             .on_conflict_do_nothing()
             .exec_without_returning(&self.write)
             .await?;
-        Ok(matches!(inserted, TryInsertResult::Inserted(_)))
+        Ok(is_new(&inserted))
     }
+}
+
+/// Whether the row was not there before: an insert that does nothing succeeds too, with no row.
+fn is_new(inserted: &TryInsertResult<u64>) -> bool {
+    matches!(inserted, TryInsertResult::Inserted(rows) if *rows > 0)
 }
 
 /// Inserts what is kept of tokens that are issued; nothing of most.

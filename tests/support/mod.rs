@@ -2,6 +2,7 @@
 
 mod authority;
 mod claims;
+mod client;
 mod database;
 mod deployed;
 mod foreign;
@@ -14,6 +15,7 @@ mod world;
 
 pub use authority::{Authority, Flaw};
 pub use claims::{Claims, github};
+pub use client::{TestClient, basic, permission};
 pub use database::TestDb;
 pub use deployed::Deployed;
 pub use foreign::Packages;
@@ -21,7 +23,7 @@ pub use forge::{TestKey, compact};
 pub use issuer::FakeIssuer;
 pub use network::FakeNetwork;
 pub use process::{Finished, ServerProcess, carnet, carnet_in, finished};
-pub use server::{Answer, TestServer};
+pub use server::{Answer, TestServer, encode};
 pub use world::World;
 
 /// The grant type of the first grant.
