@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    Answer, CLIENT_ASSERTION, Claims, FakeIssuer, GH, JWT, JWT_BEARER, R1, R2, TOKEN_EXCHANGE, TestKey, TestServer,
-    github,
+    ACCESS_TOKEN, Answer, CLIENT_ASSERTION, Claims, FakeIssuer, GH, JWT, JWT_BEARER, R1, R2, TOKEN_EXCHANGE, TestKey,
+    TestServer, github,
 };
 
 /// The ground most tests stand on.
@@ -166,6 +166,44 @@ impl World {
     /// Presents changed claims, signed by the platform.
     pub async fn exchange_claims(&self, claims: &Claims) -> Answer {
         self.exchange(&self.gh.sign(claims)).await
+    }
+
+    /// Exchanges a token of this type (RFC 8693), with these parameters beside.
+    pub async fn swap(&self, token: &str, kind: &str, parameters: &[(&str, &str)]) -> Answer {
+        self.swap_as("", token, kind, parameters).await
+    }
+
+    /// The same with this `Authorization` header, if it is not empty.
+    pub async fn swap_as(&self, authorization: &str, token: &str, kind: &str, parameters: &[(&str, &str)]) -> Answer {
+        let subject = [("grant_type", TOKEN_EXCHANGE), ("subject_token", token), ("subject_token_type", kind)];
+        let header = [("authorization", authorization)];
+        let header = if authorization.is_empty() { &[] } else { header.as_slice() };
+        self.server.form_with("/token", header, &[&subject, parameters].concat()).await
+    }
+
+    /// Exchanges an assertion.
+    pub async fn trade(&self, assertion: &str, parameters: &[(&str, &str)]) -> Answer {
+        self.swap(assertion, JWT, parameters).await
+    }
+
+    /// Exchanges an access token of ours.
+    pub async fn renew(&self, token: &str, parameters: &[(&str, &str)]) -> Answer {
+        self.swap(token, ACCESS_TOKEN, parameters).await
+    }
+
+    /// An access token with any claims, signed by the server itself.
+    pub fn sign_as_server(&self, claims: &Value) -> String {
+        self.server.app.keys.ring().unwrap().active().sign(claims.to_string().as_bytes()).unwrap()
+    }
+
+    /// Registers a client with a secret; its `Authorization` header.
+    pub async fn client(&self, name: &str, document: Value) -> String {
+        use base64::Engine as _;
+        let mut document = document;
+        document["auth_method"] = json!("client_secret_basic");
+        let saved = self.server.put(&format!("clients/{name}"), document).await;
+        let pair = format!("{name}:{}", saved["client_secret"].as_str().unwrap());
+        format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
     }
 
     /// Checks that good assertions are accepted.
