@@ -184,7 +184,7 @@ reasons! {
         "None of the rules that admit the subject names a rule of the actor among its actors, or the subject token's may_act names somebody else.",
         "Add the rule of the acting workload to the actors of the subject's rule.";
     ChainTooLong = "chain_too_long": "the token was exchanged or delegated too often",
-        "A token may name four actors, one inside the other.",
+        "A token may name four actors, one inside the other, and be sixteen exchanges away from the first one.",
         "Start again with the subject's assertion.";
 
     // === the rule ===

@@ -40,7 +40,7 @@ pub async fn add_helper(world: &World, number: u32) {
 }
 
 /// The actor parameters for an assertion.
-fn acting(assertion: &str) -> [(&str, &str); 2] {
+pub fn acting(assertion: &str) -> [(&str, &str); 2] {
     [("actor_token", assertion), ("actor_token_type", JWT)]
 }
 

@@ -39,6 +39,7 @@ mod properties;
 mod revocation;
 mod rules;
 mod single_use;
+mod standing;
 mod structure;
 mod targets;
 mod token_endpoint;
