@@ -384,6 +384,46 @@ async fn contract_4__a_registry_that_wants_the_principal_named_hears_it_once() {
     world.renew(&alone, &[]).await.token();
 }
 
+#[tokio::test]
+async fn wimsecx_id_1__a_clients_own_token_stays_its_own() {
+    for format in FORMATS {
+        let world = with_format(format).await;
+        let permission =
+            json!({ "resource_server": "pypi", "actions": ["create", "publish"], "packages": ["*"], "owner": "joel" });
+        let bot = world.client("bot", json!({ "permissions": [permission] })).await;
+        let header = [("authorization", bot.as_str())];
+        let itself = world.server.form_with("/token", &header, &[("grant_type", "client_credentials")]).await.token();
+        world.renew(&itself, &[]).await.refused(400, "invalid_request", "token_of_another_client");
+        world.server.clock.advance(10);
+        let narrow = world.swap_as(&bot, &itself, ACCESS_TOKEN, &[("scope", "create")]).await;
+        assert_eq!((&narrow.json()["scope"], &narrow.json()["expires_in"]), (&json!("create"), &json!(890)));
+        let told = introspect(&world, "pypi", &narrow.token()).await;
+        assert_eq!((&told["sub"], &told["client_id"]), (&json!("bot"), &json!("bot")));
+        let wide = world.swap_as(&bot, &narrow.token(), ACCESS_TOKEN, &[("scope", "publish")]).await;
+        wide.refused(400, "invalid_scope", "scope_not_granted");
+        // What the client may do has changed: its tokens stand on nothing.
+        change(&world, "clients/bot", json!({ "permissions": [] })).await;
+        let ended = world.swap_as(&bot, &narrow.token(), ACCESS_TOKEN, &[]).await;
+        ended.refused(400, "invalid_request", "subject_token_inactive");
+    }
+}
+
+#[tokio::test]
+async fn nuget_tok_6__an_exchange_counts_for_the_rule_that_it_rests_on() {
+    let world = World::with(&[("CARNET_RATE_LIMITS__TOKENS_PER_MINUTE_PER_CREDENTIAL", "3")]).await;
+    let token = token(&world).await;
+    for _ in 0..2 {
+        world.renew(&token, &[]).await.token();
+    }
+    // Limits are noted after the fact: the one that goes over it is the last.
+    let mut statuses = Vec::new();
+    for _ in 0..3 {
+        statuses.push(world.renew(&token, &[]).await.status);
+    }
+    assert_eq!(statuses[2], 429, "{statuses:?}");
+    world.renew(&token, &[]).await.refused(429, "temporarily_unavailable", "rate_limited");
+}
+
 // === tokens that ended, and tokens of others ===
 
 #[tokio::test]

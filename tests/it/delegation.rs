@@ -529,3 +529,34 @@ async fn atk_082__a_refused_delegation_uses_up_neither_assertion() {
     world.trade(&used, &acting(&actor)).await.refused(400, "invalid_request", "replay");
     world.trade(&assertion, &acting(&actor)).await.token();
 }
+
+#[tokio::test]
+async fn wimse_ten_2__the_rule_of_an_actor_learns_its_ids_as_well() {
+    let world = World::new().await;
+    with_helpers(&world, 1).await;
+    let named = json!({ "repository": "octo-org/helper-0", "repository_id": null, "repository_owner_id": null });
+    let mut document = World::rule_document(named);
+    document["principal"] = json!("owner-0");
+    let saved = world.server.put("federated-credentials/helper-0", document).await;
+    assert_eq!((&saved["state"], &saved["pinned"]), (&json!("pending"), &json!({})));
+    let held = world.exchange(&world.good()).await.token();
+    act_for(&world, &held, 0).await.token();
+    let saved = world.server.admin("GET", "federated-credentials/helper-0", Value::Null).await.json();
+    assert_eq!(saved["pinned"], json!({ "repository_owner_id": "65", "repository_id": "1000" }));
+    // Whoever has the name next is somebody else.
+    let squatter = world.gh.sign(&helper(&world, 0).with("repository_id", "2000"));
+    world.renew(&held, &acting(&squatter)).await.refused(400, "invalid_request", "actor_not_allowed");
+}
+
+#[tokio::test]
+async fn prof_tok_3__an_actors_keys_out_of_reach_are_not_the_callers_fault() {
+    let world = World::new().await;
+    let away = json!({ "profile": "github-actions", "issuer": "https://away.test" });
+    world.server.put("trusted-issuers/away?validate=offline", away).await;
+    let assertion = world.good();
+    let actor = world.gh.sign(&world.claims().with("iss", "https://away.test"));
+    let answer = world.trade(&assertion, &acting(&actor)).await;
+    answer.refused(503, "temporarily_unavailable", "upstream_unavailable");
+    assert!(answer.header("retry-after").is_some());
+    world.trade(&assertion, &[]).await.token();
+}

@@ -544,7 +544,7 @@ async fn wimse_var_1__both_grants_give_the_same_for_an_assertion() {
 }
 
 #[tokio::test]
-async fn wimsecx_chain_1__both_grants_refuse_the_same_for_the_same_reason() {
+async fn wimsecx_chan_1__both_grants_refuse_the_same_for_the_same_reason() {
     let world = World::new().await;
     world.rule("octo-release", json!({ "environment": "prod", "ref": "refs/heads/main" })).await;
     let good = || world.claims().in_environment("prod");
