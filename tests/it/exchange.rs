@@ -236,7 +236,7 @@ async fn rfc8693_2_1_9__resource_and_audience_name_targets_together() {
 async fn rfc8693_2_1_1_2__too_many_targets_are_refused() {
     let world = World::new().await;
     let token = token(&world).await;
-    for targets in [vec![("resource", R1), ("resource", R2)].repeat(10), vec![("resource", "https://nope.test/"); 20]] {
+    for targets in [[("resource", R1), ("resource", R2)].repeat(10), vec![("resource", "https://nope.test/"); 20]] {
         assert_eq!(world.renew(&token, &targets).await.json()["error"], "invalid_target");
     }
     world.renew(&token, &[("resource", R1)].repeat(20)).await.token();
