@@ -6,9 +6,9 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 
 use super::assertion::payload;
-use super::delegation::{add_helper, helper, subject_of, with_helpers};
+use super::delegation::{add_helper, helper, other_platform, subject_of, with_helpers};
 use super::exchange::{FORMATS, alike, change, introspect, token, with_format};
-use crate::support::{ACCESS_TOKEN, CARNET, FakeIssuer, JWT, JWT_BEARER, R1, R2, TOKEN_EXCHANGE, TestKey, World};
+use crate::support::{ACCESS_TOKEN, CARNET, JWT, JWT_BEARER, R1, R2, TOKEN_EXCHANGE, World};
 
 #[tokio::test]
 async fn wimsecx_trust_1__what_comes_out_is_trusted_no_more_than_what_went_in() {
@@ -97,6 +97,22 @@ async fn atk_155__nothing_is_exchanged_after_its_end() {
         // Both clocks are ours: there is no leeway.
         world.server.clock.advance(1);
         world.renew(&token, &[]).await.refused(400, "invalid_request", "subject_token_inactive");
+    }
+}
+
+#[tokio::test]
+async fn atk_155__a_line_of_exchanges_comes_to_an_end() {
+    for format in FORMATS {
+        let world = with_format(format).await;
+        let first = token(&world).await;
+        let mut last = first.clone();
+        for _ in 0..16 {
+            last = world.renew(&last, &[]).await.token();
+        }
+        world.renew(&last, &[]).await.refused(400, "invalid_request", "chain_too_long");
+        // It is as good as ever at the registry, and the first one for another line.
+        assert_eq!(introspect(&world, "pypi", &last).await["active"], true);
+        world.renew(&first, &[]).await.token();
     }
 }
 
@@ -313,9 +329,7 @@ async fn wimsecx_att_1__nobody_narrows_a_token_without_us() {
 #[tokio::test]
 async fn wimsecx_trust_4__more_evidence_gives_no_more_rights() {
     let world = World::new().await;
-    let other = FakeIssuer::new("https://other.test", TestKey::rsa(1));
-    world.server.network.add(&other);
-    world.server.put("trusted-issuers/other", json!({ "profile": "generic", "issuer": "https://other.test" })).await;
+    let other = other_platform(&world).await;
     let wide = json!({
         "principal": "joel", "trusted_issuer": "other", "match": { "subject": "job" },
         "permissions": [{ "resource_server": "pypi", "actions": ["unlist"], "packages": ["*"] }],
@@ -382,6 +396,46 @@ async fn contract_4__a_registry_that_wants_the_principal_named_hears_it_once() {
         "acme"
     );
     world.renew(&alone, &[]).await.token();
+}
+
+#[tokio::test]
+async fn wimsecx_id_1__a_clients_own_token_stays_its_own() {
+    for format in FORMATS {
+        let world = with_format(format).await;
+        let permission =
+            json!({ "resource_server": "pypi", "actions": ["create", "publish"], "packages": ["*"], "owner": "joel" });
+        let bot = world.client("bot", json!({ "permissions": [permission] })).await;
+        let header = [("authorization", bot.as_str())];
+        let itself = world.server.form_with("/token", &header, &[("grant_type", "client_credentials")]).await.token();
+        world.renew(&itself, &[]).await.refused(400, "invalid_request", "token_of_another_client");
+        world.server.clock.advance(10);
+        let narrow = world.swap_as(&bot, &itself, ACCESS_TOKEN, &[("scope", "create")]).await;
+        assert_eq!((&narrow.json()["scope"], &narrow.json()["expires_in"]), (&json!("create"), &json!(890)));
+        let told = introspect(&world, "pypi", &narrow.token()).await;
+        assert_eq!((&told["sub"], &told["client_id"]), (&json!("bot"), &json!("bot")));
+        let wide = world.swap_as(&bot, &narrow.token(), ACCESS_TOKEN, &[("scope", "publish")]).await;
+        wide.refused(400, "invalid_scope", "scope_not_granted");
+        // What the client may do has changed: its tokens stand on nothing.
+        change(&world, "clients/bot", json!({ "permissions": [] })).await;
+        let ended = world.swap_as(&bot, &narrow.token(), ACCESS_TOKEN, &[]).await;
+        ended.refused(400, "invalid_request", "subject_token_inactive");
+    }
+}
+
+#[tokio::test]
+async fn nuget_tok_6__an_exchange_counts_for_the_rule_that_it_rests_on() {
+    let world = World::with(&[("CARNET_RATE_LIMITS__TOKENS_PER_MINUTE_PER_CREDENTIAL", "3")]).await;
+    let token = token(&world).await;
+    for _ in 0..2 {
+        world.renew(&token, &[]).await.token();
+    }
+    // Limits are noted after the fact: the one that goes over it is the last.
+    let mut statuses = Vec::new();
+    for _ in 0..3 {
+        statuses.push(world.renew(&token, &[]).await.status);
+    }
+    assert_eq!(statuses[2], 429, "{statuses:?}");
+    world.renew(&token, &[]).await.refused(429, "temporarily_unavailable", "rate_limited");
 }
 
 // === tokens that ended, and tokens of others ===

@@ -39,6 +39,14 @@ pub async fn add_helper(world: &World, number: u32) {
     world.server.put(&format!("federated-credentials/helper-{number}"), document).await;
 }
 
+/// Another platform, trusted like the first.
+pub async fn other_platform(world: &World) -> FakeIssuer {
+    let other = FakeIssuer::new("https://other.test", TestKey::rsa(1));
+    world.server.network.add(&other);
+    world.server.put("trusted-issuers/other", json!({ "profile": "generic", "issuer": "https://other.test" })).await;
+    other
+}
+
 /// The actor parameters for an assertion.
 pub fn acting(assertion: &str) -> [(&str, &str); 2] {
     [("actor_token", assertion), ("actor_token_type", JWT)]
@@ -108,10 +116,8 @@ async fn rfc8693_2_1_5__an_actor_token_is_judged_as_a_subject_token_is() {
 #[tokio::test]
 async fn rfc8693_2_1_5__a_trusted_issuer_of_the_other_grant_gives_no_actors() {
     let world = World::new().await;
-    let other = FakeIssuer::new("https://other.test", TestKey::rsa(1));
-    world.server.network.add(&other);
-    let trusted = json!({ "profile": "generic", "issuer": "https://other.test", "grants": ["jwt-bearer"] });
-    world.server.put("trusted-issuers/other", trusted).await;
+    let other = other_platform(&world).await;
+    change(&world, "trusted-issuers/other", json!({ "grants": ["jwt-bearer"] })).await;
     let rule = json!({
         "principal": "joel", "trusted_issuer": "other", "match": { "subject": "job" },
         "permissions": [{ "resource_server": "pypi", "actions": ["publish"], "packages": ["x"] }],
@@ -528,4 +534,83 @@ async fn atk_082__a_refused_delegation_uses_up_neither_assertion() {
     world.exchange(&used).await.token();
     world.trade(&used, &acting(&actor)).await.refused(400, "invalid_request", "replay");
     world.trade(&assertion, &acting(&actor)).await.token();
+}
+
+#[tokio::test]
+async fn wimse_ten_2__the_rule_of_an_actor_learns_its_ids_as_well() {
+    let world = World::new().await;
+    with_helpers(&world, 1).await;
+    let named = json!({ "repository": "octo-org/helper-0", "repository_id": null, "repository_owner_id": null });
+    let mut document = World::rule_document(named);
+    document["principal"] = json!("owner-0");
+    let saved = world.server.put("federated-credentials/helper-0", document).await;
+    assert_eq!((&saved["state"], &saved["pinned"]), (&json!("pending"), &json!({})));
+    let held = world.exchange(&world.good()).await.token();
+    act_for(&world, &held, 0).await.token();
+    let saved = world.server.admin("GET", "federated-credentials/helper-0", Value::Null).await.json();
+    assert_eq!(saved["pinned"], json!({ "repository_owner_id": "65", "repository_id": "1000" }));
+    // Whoever has the name next is somebody else.
+    let squatter = world.gh.sign(&helper(&world, 0).with("repository_id", "2000"));
+    world.renew(&held, &acting(&squatter)).await.refused(400, "invalid_request", "actor_not_allowed");
+}
+
+#[tokio::test]
+async fn prof_tok_3__an_actors_keys_out_of_reach_are_not_the_callers_fault() {
+    let world = World::new().await;
+    let away = json!({ "profile": "github-actions", "issuer": "https://away.test" });
+    world.server.put("trusted-issuers/away?validate=offline", away).await;
+    let assertion = world.good();
+    let actor = world.gh.sign(&world.claims().with("iss", "https://away.test"));
+    let answer = world.trade(&assertion, &acting(&actor)).await;
+    answer.refused(503, "temporarily_unavailable", "upstream_unavailable");
+    assert!(answer.header("retry-after").is_some());
+    world.trade(&assertion, &[]).await.token();
+}
+
+#[tokio::test]
+async fn atk_153__a_subject_of_another_issuer_is_another_subject() {
+    let world = World::new().await;
+    let other = other_platform(&world).await;
+    let twin = || other.sign(&helper(&world, 0).with("iss", "https://other.test"));
+    let ask = async |may_act: Value| {
+        let subject = world.gh.sign(&world.claims().with("may_act", may_act));
+        world.trade(&subject, &acting(&twin())).await
+    };
+    let sub = subject_of(0);
+    ask(json!({ "sub": sub })).await.refused(400, "invalid_request", "actor_not_allowed");
+    ask(json!({ "iss": GH, "sub": sub })).await.refused(400, "invalid_request", "actor_not_allowed");
+    let named = ask(json!({ "iss": "https://other.test", "sub": sub })).await.token();
+    assert_eq!(payload(&named)["act"], json!({ "iss": "https://other.test", "sub": sub }));
+}
+
+#[tokio::test]
+async fn atk_158__with_an_actors_token_ends_what_was_made_with_it() {
+    for format in ["jwt", "opaque"] {
+        let world = with_format(format).await;
+        with_helpers(&world, 1).await;
+        let actors = world.exchange(&world.gh.sign(&helper(&world, 0))).await.token();
+        let own = [("actor_token", actors.as_str()), ("actor_token_type", ACCESS_TOKEN)];
+        let held = world.exchange(&world.good()).await.token();
+        let made = [world.renew(&held, &own).await.token(), world.trade(&world.good(), &own).await.token()];
+        let further = world.renew(&made[0], &[]).await.token();
+        assert_eq!(world.server.form("/revoke", &[("token", &actors)]).await.status, 200);
+        for token in made.iter().chain([&further]) {
+            world.renew(token, &[]).await.refused(400, "invalid_request", "subject_token_inactive");
+            assert_eq!(introspect(&world, "pypi", token).await, json!({ "active": false }));
+        }
+        world.renew(&held, &[]).await.token();
+    }
+}
+
+#[tokio::test]
+async fn wimsecx_life_2__nor_does_an_actor_act_past_its_assertion_where_that_caps() {
+    let world = World::new().await;
+    let other = other_platform(&world).await;
+    let subject =
+        || world.gh.sign(&world.claims().with("may_act", json!({ "iss": "https://other.test", "sub": "job" })));
+    let now = world.server.now();
+    let job = || other.sign(&world.claims().with("iss", "https://other.test").with("sub", "job").with("exp", now + 90));
+    assert_eq!(world.trade(&subject(), &acting(&job())).await.json()["expires_in"], 900);
+    change(&world, "trusted-issuers/other", json!({ "cap_at_assertion_expiry": true })).await;
+    assert_eq!(world.trade(&subject(), &acting(&job())).await.json()["expires_in"], 90);
 }

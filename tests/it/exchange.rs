@@ -236,7 +236,7 @@ async fn rfc8693_2_1_9__resource_and_audience_name_targets_together() {
 async fn rfc8693_2_1_1_2__too_many_targets_are_refused() {
     let world = World::new().await;
     let token = token(&world).await;
-    for targets in [vec![("resource", R1), ("resource", R2)].repeat(10), vec![("resource", "https://nope.test/"); 20]] {
+    for targets in [[("resource", R1), ("resource", R2)].repeat(10), vec![("resource", "https://nope.test/"); 20]] {
         assert_eq!(world.renew(&token, &targets).await.json()["error"], "invalid_target");
     }
     world.renew(&token, &[("resource", R1)].repeat(20)).await.token();
@@ -544,7 +544,7 @@ async fn wimse_var_1__both_grants_give_the_same_for_an_assertion() {
 }
 
 #[tokio::test]
-async fn wimsecx_chain_1__both_grants_refuse_the_same_for_the_same_reason() {
+async fn wimsecx_chan_1__both_grants_refuse_the_same_for_the_same_reason() {
     let world = World::new().await;
     world.rule("octo-release", json!({ "environment": "prod", "ref": "refs/heads/main" })).await;
     let good = || world.claims().in_environment("prod");
