@@ -42,7 +42,7 @@ async fn rfc6749_2_3_1_1__a_secret_in_the_header_is_form_encoded() {
     let world = World::new().await;
     let bot = TestClient::publisher(&world.server, "b.o-t", "client_secret_basic").await;
     bot.ask(&world.server, &[]).await.token();
-    let every_byte = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+    let every_byte = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<Vec<_>>().concat();
     let header = basic(&every_byte("b.o-t"), &every_byte(bot.secret()));
     with_header(&world.server, &header, &[CLIENT_CREDENTIALS]).await.token();
     let header = basic("b.o-t", &format!("{}+", bot.secret()));
@@ -414,12 +414,11 @@ async fn rfc7523_3_2_1__of_many_uses_at_once_one_counts() {
     let about = [proof.as_slice(), &[("token", "x")]].concat();
     let grant = [proof.as_slice(), &[CLIENT_CREDENTIALS]].concat();
     let ask = async |n: usize| {
-        let server = if n % 2 == 0 { &world.server } else { &second };
+        let server = if n.is_multiple_of(2) { &world.server } else { &second };
         let (path, form) = [("/token", &grant), ("/introspect", &about), ("/revoke", &about)][n % 3];
         server.form(path, form).await
     };
-    let (a, b, c, d, e, f) = tokio::join!(ask(0), ask(1), ask(2), ask(3), ask(4), ask(5));
-    let answers = [a, b, c, d, e, f];
+    let answers: [Answer; 6] = tokio::join!(ask(0), ask(1), ask(2), ask(3), ask(4), ask(5)).into();
     let good = answers.iter().filter(|answer| answer.status == 200).count();
     assert_eq!(good, 1, "{answers:?}");
 }
