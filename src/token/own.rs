@@ -7,9 +7,10 @@ use carnet_resource_server::{AccessToken, AuthorizationDetail};
 use serde_json::{Map, Value};
 
 use super::{ScopeSet, covers, opaque};
+use crate::client::Client;
 use crate::clock::Timestamp;
 use crate::config::OwnUrls;
-use crate::ids::{ClientRowId, CredentialId};
+use crate::ids::{self, ClientRowId, CredentialId};
 use crate::keys::KeyRing;
 use crate::store::{Store, StoreError};
 use crate::token::admin::LOCAL_CLIENT;
@@ -110,13 +111,16 @@ fn entry_stands(entry: &AuthorizationDetail, rules: &Snapshot, now: Timestamp) -
     })
 }
 
-/// Whether an admin token may still do what it was issued for: its client has to hold that scope now.
+/// Whether an admin token may still do what it was issued for: its client has to hold that scope now. A client that was registered
+/// later under the same name is another one.
 fn admin_stands(token: &AccessToken, rules: &Snapshot) -> bool {
-    token.client_id == LOCAL_CLIENT
-        || rules.client(&token.client_id).filter(|client| client.enabled).is_some_and(|client| {
-            let wanted = ScopeSet::parse(&token.scope);
-            client.scopes.as_ref().zip(wanted.ok().as_ref()).is_some_and(|(held, wanted)| covers(held, wanted))
-        })
+    if token.client_id == LOCAL_CLIENT {
+        return true;
+    }
+    let is_its = |client: &&Arc<Client>| client.enabled && ids::time_of(client.id.0).seconds() <= token.iat;
+    let held = rules.client(&token.client_id).filter(is_its).and_then(|client| client.scopes.as_ref());
+    let wanted = ScopeSet::parse(&token.scope);
+    held.zip(wanted.ok().as_ref()).is_some_and(|(held, wanted)| covers(held, wanted))
 }
 
 /// Reads a JWT access token of ours: type, issuer and signature are right. Times are not looked at.
