@@ -952,6 +952,19 @@ async fn contract_4__an_admin_token_dies_when_its_client_loses_the_scope() {
 }
 
 #[tokio::test]
+async fn contract_4__an_admin_token_is_not_left_to_the_next_client_of_its_name() {
+    let world = World::new().await;
+    let site = admin_client(&world.server, &["admin"]).await;
+    let token = site.ask(&world.server, &[("resource", ADMIN)]).await.token();
+    world.server.clock.advance(1);
+    assert_eq!(world.server.admin("DELETE", "clients/site", Value::Null).await.status, 204);
+    let next = admin_client(&world.server, &["admin"]).await;
+    assert_eq!(admin_with(&world.server, &token, "GET", "principals", Value::Null).await, 401);
+    let own = next.ask(&world.server, &[("resource", ADMIN)]).await.token();
+    assert_eq!(admin_with(&world.server, &own, "GET", "principals", Value::Null).await, 200);
+}
+
+#[tokio::test]
 async fn contract_4__an_admin_token_can_be_revoked_by_its_client() {
     let world = World::new().await;
     let site = admin_client(&world.server, &["admin"]).await;
