@@ -9,10 +9,11 @@ use super::authenticate::registered;
 use super::{Client, ClientIdentity, Method};
 use crate::app::App;
 use crate::assertion::{UnverifiedAssertion, VerifiedAssertion};
+use crate::clock::Timestamp;
 use crate::principal::Granting;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::trust::{Candidate, Denial, Permit, TrustedIssuer};
+use crate::trust::{Candidate, Denial, Permit, Snapshot, TrustedIssuer, match_credentials};
 
 /// Verifies a client assertion and says whose it is.
 ///
@@ -34,9 +35,16 @@ pub(super) async fn verify(
         let verified = own(app, unverified, &client, issuer).await?;
         return Ok((client, Arc::new(verified)));
     }
-    let verified = federated(app, unverified).await.map_err(Refusal::of_client)?;
     let client = client_id.and_then(|client_id| registered(app, client_id));
-    let client = client.filter(|client| matches!(client.method, Method::Federated(_))).ok_or_else(failed)?;
+    let names = client.as_ref().and_then(|client| match &client.method {
+        Method::Federated(names) => Some(names.as_slice()),
+        _ => None,
+    });
+    let verified = federated(app, unverified, names.unwrap_or_default()).await.map_err(Refusal::of_client)?;
+    let client = match names {
+        Some(_) => client.ok_or_else(failed)?,
+        None => return Err(failed()),
+    };
     Ok((client, Arc::new(verified)))
 }
 
@@ -71,14 +79,37 @@ async fn own(
 
 /// A trusted issuer's assertion whose only audience is our issuer identifier, whatever else that issuer may be used for: a
 /// server to which the workload sends its assertion must not be able to come here with it.
-async fn federated(app: &App, unverified: UnverifiedAssertion<'_>) -> Result<VerifiedAssertion, Refusal> {
-    let issuer = unverified.issuer(&app.rules())?;
+async fn federated(
+    app: &App,
+    unverified: UnverifiedAssertion<'_>,
+    names: &[String],
+) -> Result<VerifiedAssertion, Refusal> {
+    let issuer = issuer_of_listed(&unverified, &app.rules(), names, app.clock.now())?;
     let strict = TrustedIssuer {
         audiences: vec![app.config.own.issuer().to_owned()],
         extra_audiences: Vec::new(),
         ..(*issuer).clone()
     };
     unverified.verify(Arc::new(strict), &app.upstream, app.clock.now()).await
+}
+
+/// The trusted issuer whose keys have to verify the assertion. Several may share an `iss`, and here the audience does not tell them apart
+/// (decision D-37); the rules that the client lists do.
+fn issuer_of_listed(
+    unverified: &UnverifiedAssertion<'_>,
+    rules: &Snapshot,
+    names: &[String],
+    now: Timestamp,
+) -> Result<Arc<TrustedIssuer>, Refusal> {
+    let first = unverified.issuer(rules)?;
+    if rules.issuers_of(&first.issuer).nth(1).is_none() {
+        return Ok(first);
+    }
+    let admits = |issuer: &&Arc<TrustedIssuer>| {
+        match_credentials(rules, issuer, unverified.claims(), now).matching().any(|candidate| listed(names, candidate))
+    };
+    let meant = rules.issuers_of(&first.issuer).find(admits).cloned();
+    Ok(meant.unwrap_or(first))
 }
 
 /// Whether a rule that waits for its first match may admit a client.

@@ -82,6 +82,11 @@ fn active(token: &LiveToken) -> Value {
 
 fn wants_signed(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(','));
-    let mut ranges = accepted.map(|range| range.split(';').next().unwrap_or_default().trim());
-    ranges.any(|range| range.eq_ignore_ascii_case(SIGNED))
+    let mut ranges = accepted.map(|range| range.split(';').map(str::trim));
+    ranges.any(|mut range| {
+        let signed = range.next().is_some_and(|media_type| media_type.eq_ignore_ascii_case(SIGNED));
+        // A weight of nothing says what is not wanted (RFC 9110 section 12.4.2).
+        let weight = range.find_map(|parameter| parameter.strip_prefix("q=")?.parse::<f32>().ok());
+        signed && weight.is_none_or(|weight| weight > 0.0)
+    })
 }

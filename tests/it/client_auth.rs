@@ -780,6 +780,27 @@ async fn contract_4__the_assertion_of_a_federated_client_is_for_us_alone() {
 }
 
 #[tokio::test]
+async fn contract_4__of_two_issuers_with_one_name_the_listed_rules_tell_which_is_meant() {
+    let world = with_robot().await;
+    let second = TestKey::ec("second", "ES256");
+    let issuer = json!({
+        "profile": "github-actions", "issuer": "https://ci.test", "audiences": ["https://second.example"],
+        "algorithms": ["ES256"], "keys": { "source": "static", "jwks": { "keys": [second.jwk()] } },
+    });
+    world.server.put("trusted-issuers/second", issuer).await;
+    let mut rule = World::rule_document(json!({}));
+    rule["trusted_issuer"] = json!("second");
+    world.server.put("federated-credentials/of-second", rule).await;
+    let from_second = || second.sign(&world.claims().value());
+    as_robot(&world, &world.good()).await.token();
+    assert_eq!(as_robot(&world, &from_second()).await.json()["error"], "invalid_client");
+    world.server.admin("PATCH", "clients/robot", json!({ "federated_credentials": ["of-second"] })).await;
+    as_robot(&world, &from_second()).await.token();
+    // The keys of one are never tried for the other.
+    assert_eq!(as_robot(&world, &world.good()).await.json()["error"], "invalid_client");
+}
+
+#[tokio::test]
 async fn contract_4__a_federated_client_has_to_be_named() {
     let world = with_robot().await;
     let assertion = world.gh.sign(&world.claims().with("sub", "robot"));
@@ -951,6 +972,19 @@ async fn contract_4__an_admin_token_dies_when_its_client_is_switched_off() {
 #[tokio::test]
 async fn contract_4__an_admin_token_dies_when_its_client_loses_the_scope() {
     kills_the_admin_token("PATCH", json!({ "scopes": ["admin:read"] })).await;
+}
+
+#[tokio::test]
+async fn contract_4__an_admin_token_is_not_left_to_the_next_client_of_its_name() {
+    let world = World::new().await;
+    let site = admin_client(&world.server, &["admin"]).await;
+    let token = site.ask(&world.server, &[("resource", ADMIN)]).await.token();
+    world.server.clock.advance(1);
+    assert_eq!(world.server.admin("DELETE", "clients/site", Value::Null).await.status, 204);
+    let next = admin_client(&world.server, &["admin"]).await;
+    assert_eq!(admin_with(&world.server, &token, "GET", "principals", Value::Null).await, 401);
+    let own = next.ask(&world.server, &[("resource", ADMIN)]).await.token();
+    assert_eq!(admin_with(&world.server, &own, "GET", "principals", Value::Null).await, 200);
 }
 
 #[tokio::test]

@@ -307,7 +307,7 @@ async fn rfc9701_4_1__who_accepts_a_signed_answer_gets_one() {
         assert_eq!(header(&answer.text())["typ"], "token-introspection+jwt");
         assert_eq!(answer.header("cache-control"), Some("no-store"));
     }
-    for accept in ["*/*", "application/json", "application/jwt", ""] {
+    for accept in ["*/*", "application/json", "application/jwt", "", &format!("application/json, {SIGNED};q=0")] {
         let answer = signed(&world.server, &registry, &token, accept).await;
         assert_eq!(answer.header("content-type"), Some("application/json"), "{accept}");
     }
@@ -531,6 +531,20 @@ async fn contract_4__a_clients_token_ends_when_the_registry_is_switched_off() {
 }
 
 #[tokio::test]
+async fn contract_4__a_tokens_client_is_told_when_the_registry_is_switched_off() {
+    let world = World::new().await;
+    let bot = TestClient::publisher(&world.server, "bot", "client_secret_basic").await;
+    let form = [("grant_type", JWT_BEARER), ("assertion", &world.good())];
+    let tokens = [bot.ask(&world.server, &[]).await.token(), bot.send(&world.server, "/token", &form).await.token()];
+    for (enabled, expected) in [(true, true), (false, false)] {
+        world.server.admin("PATCH", "resource-servers/pypi", json!({ "enabled": enabled })).await;
+        for token in &tokens {
+            assert_eq!(bot.introspect(&world.server, token).await["active"], expected);
+        }
+    }
+}
+
+#[tokio::test]
 async fn nuget_tok_4__removing_a_rule_ends_its_keys() {
     ends_everywhere(of_a_rule, "DELETE", RULE, Value::Null).await;
 }
@@ -658,6 +672,25 @@ fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0u32, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 })
     })
+}
+
+#[tokio::test]
+async fn contract_6__what_no_scanner_could_find_is_no_prefix() {
+    let world = World::new().await;
+    for (member, value) in [
+        ("token_format", json!("paseto")),
+        ("token_format", json!(1)),
+        ("token_prefix", json!("a-b")),
+        ("token_prefix", json!("a.b")),
+        ("token_prefix", json!("x".repeat(17))),
+        ("token_prefix", json!("")),
+    ] {
+        let answer = world.server.admin("PATCH", "resource-servers/pypi", json!({ member: value })).await;
+        let errors = answer.json()["errors"].clone();
+        assert_eq!((answer.status, &errors[0]["pointer"]), (422, &json!(format!("/{member}"))), "{value}");
+    }
+    let shown = world.server.admin("GET", "resource-servers/pypi", Value::Null).await.json();
+    assert_eq!((&shown["token_format"], &shown["token_prefix"]), (&json!("jwt"), &json!("cnt_")));
 }
 
 #[tokio::test]

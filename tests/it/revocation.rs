@@ -119,6 +119,26 @@ async fn rfc7009_2_1_3__what_was_made_of_a_token_ends_with_it() {
 }
 
 #[tokio::test]
+async fn rfc7009_2_1_3__what_is_over_is_forgotten_and_nothing_before() {
+    let (world, registry, parent) = issued().await;
+    world.server.admin("PATCH", "resource-servers/pypi", json!({ "token_format": "opaque" })).await;
+    let child = exchanged(&world.server, &parent).await;
+    assert_eq!(revoke(&world.server, &parent).await.status, 200);
+    let kept = async || -> usize {
+        let now = carnet::clock::Timestamp::from_seconds(world.server.now());
+        assert!(!world.server.app.store.prune(now, 400).await.unwrap());
+        let rows = "SELECT token_id FROM revoked_token UNION ALL SELECT child FROM exchanged_token \
+                    UNION ALL SELECT claims FROM opaque_token";
+        world.server.db.column::<String>(rows).await.len()
+    };
+    world.server.clock.advance(899);
+    assert_eq!(kept().await, 3);
+    assert!(!is_active(&world.server, &registry, &child).await);
+    world.server.clock.advance(7200);
+    assert_eq!(kept().await, 0);
+}
+
+#[tokio::test]
 async fn rfc7009_2_2_1__ended_and_unknown_tokens_are_as_good_as_revoked() {
     let (world, _, token) = issued().await;
     for _ in 0..2 {
