@@ -3,8 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use serde_json::{Map, Value, json};
+
 use super::CaseVerdict;
 use super::case::Case;
+use super::fields::{TEMPLATE, TEMPLATE_DEFAULTS};
 use super::setting::{OWN, Setting, invalid};
 use crate::clock::Timestamp;
 use crate::config::OwnUrls;
@@ -53,5 +56,39 @@ fn profile(case: &Case, profiles: &Profiles) -> Result<Arc<Profile>, Refusal> {
         "template-ci" => "ci-template",
         name => name,
     };
-    profiles.get(name).cloned().ok_or_else(|| invalid(format!("there is no profile {name}")))
+    let fields = &case.policy.fields;
+    let first =
+        fields.get("candidates").and_then(Value::as_array).and_then(|candidates| candidates.first()?.as_object());
+    let fields = first.unwrap_or(fields);
+    match fields.get(TEMPLATE) {
+        Some(template) if name == "ci-template" => {
+            let defaults = fields.get(TEMPLATE_DEFAULTS).cloned().unwrap_or_else(|| json!({}));
+            template_profile(template, &defaults).map(Arc::new)
+        }
+        _ => profiles.get(name).cloned().ok_or_else(|| invalid(format!("there is no profile {name}"))),
+    }
+}
+
+/// The profile that a case brings along: one template over claims that are all texts.
+fn template_profile(template: &Value, defaults: &Value) -> Result<Profile, Refusal> {
+    let text = template.as_str().ok_or_else(|| invalid("template is a text"))?;
+    let names = text.split('{').skip(1).filter_map(|part| part.split('}').next());
+    let claims: Map<String, Value> = names.map(|name| (name.to_owned(), json!({}))).collect();
+    let file = json!({
+        "title": "Template of a case",
+        "index": [["identity"]],
+        "defaults": {
+            "algorithms": ["RS256", "ES256"], "types": ["JWT"], "max_assertion_lifetime_seconds": 3600,
+            "replay": "jti_or_token_hash",
+        },
+        "workload": { "id": "{sub}" },
+        "claims": claims,
+        "fields": [{
+            "name": "identity", "mismatch": "identity_mismatch",
+            "check": { "identity": { "template": text, "defaults": defaults } },
+        }],
+        "at_least": [{ "any_of": ["identity"], "detail": "every pipeline of the platform shares this issuer" }],
+    });
+    let text = toml::to_string(&file).map_err(|error| invalid(error.to_string()))?;
+    Profile::parse("ci-template", &text).map_err(|errors| invalid(format!("{errors:?}")))
 }

@@ -24,7 +24,8 @@ pub(super) fn above_floor<'r>(
         return Ok(matching);
     }
     let binds = |rule: &Rule<'_>| {
-        let field = profile.fields_named(&floor.environment_field).next().and_then(|(at, _)| u16::try_from(at).ok());
+        let named = floor.environment_field.iter().flat_map(|name| profile.fields_named(name));
+        let field = named.map(|(at, _)| u16::try_from(at).ok()).next().flatten();
         rule.conditions.iter().any(|condition| field.is_some() && condition.field == field)
     };
     let (above, below): (Vec<_>, Vec<_>) = matching.into_iter().partition(|(_, rule)| binds(rule));

@@ -52,6 +52,11 @@ impl Profiles {
 }
 
 impl Profile {
+    /// Compiles the text of a profile file.
+    pub fn parse(name: &str, text: &str) -> Result<Self, Vec<ProfileError>> {
+        compile::compile(name, text)
+    }
+
     fn already_there(&self) -> ProfileError {
         ProfileError { profile: self.name.clone(), detail: "a profile of this name comes with the server".to_owned() }
     }

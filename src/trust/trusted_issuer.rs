@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::ids::TrustedIssuerId;
-use crate::profile::{Profile, Replay};
+use crate::profile::{Profile, Replay, Terms};
 
 /// An outside platform whose tokens are accepted, compiled.
 #[derive(Debug)]
@@ -19,8 +19,10 @@ pub struct TrustedIssuer {
     pub version: i64,
     /// The kind of platform.
     pub profile: Arc<Profile>,
-    /// The exact `iss`.
+    /// The exact `iss`; for a SPIFFE issuer that names none, `spiffe://` and its trust domain.
     pub issuer: String,
+    /// What it adds to the profile.
+    pub terms: Terms,
     /// Where its keys come from.
     pub keys: KeySource,
     /// Accepted values of `aud` at the token endpoint.
@@ -70,4 +72,26 @@ pub enum KeySource {
         #[schema(value_type = Object)]
         jwks: Value,
     },
+    /// A JWK set in a file on the server, read again when it may have changed.
+    File {
+        /// The absolute path.
+        path: String,
+    },
+    /// A SPIFFE trust bundle: only its keys for JWT-SVIDs count.
+    SpiffeBundle {
+        /// Where it is published, as an https URL.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        uri: Option<String>,
+        /// Or the absolute path of a file on the server.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<String>,
+    },
+}
+
+impl TrustedIssuer {
+    /// Whether a sent `iss` may not differ: SPIFFE documents need none, and a trusted issuer without one does not look at it
+    /// (decision D-36).
+    pub fn names_an_issuer(&self) -> bool {
+        !self.issuer.starts_with("spiffe://")
+    }
 }
