@@ -16,7 +16,7 @@ use crate::principal::entitle;
 use crate::profile::{Profile, Profiles};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::trust::match_credentials;
+use crate::trust::{match_credentials, nearest_credentials};
 
 /// Judges a case; says also what there is to say of a refusal beyond its reason.
 pub fn judge(case: &Case, profiles: &Profiles) -> (CaseVerdict, Option<String>) {
@@ -31,15 +31,19 @@ pub fn judge(case: &Case, profiles: &Profiles) -> (CaseVerdict, Option<String>) 
 
 fn verdict(case: &Case, profiles: &Profiles) -> Result<(), Refusal> {
     let own = OwnUrls::new(OWN, SocketAddr::from(([127, 0, 0, 1], 0))).map_err(invalid)?;
-    let read = ReadContext { profiles, own: &own, allow_http_loopback: false, token_lifetime_seconds: 900 };
     let profile = profile(case, profiles)?;
+    let made = profiles.get(&profile.name).is_none().then(|| profiles.clone().with(profile.clone()));
+    let profiles = made.as_ref().unwrap_or(profiles);
+    let read = ReadContext { profiles, own: &own, allow_http_loopback: false, token_lifetime_seconds: 900 };
     let setting = Setting { case, profile, read };
     let snapshot = setting.snapshot()?;
     let now = Timestamp::from_seconds(case.policy.context.now);
     let (issuer, claims, assessed) = setting.assertion(&snapshot, now)?;
     let report = match_credentials(&snapshot, &issuer, &claims, now);
     if report.matching().next().is_none() {
-        let closest = report.closest().and_then(|candidate| candidate.reason(&issuer.profile));
+        // A rule that the claims do not lead to is not judged for a token, and is what its author asks about.
+        let nearest = nearest_credentials(&snapshot, &issuer, &claims, now, |_| true);
+        let closest = report.closest().or(nearest.closest()).and_then(|candidate| candidate.reason(&issuer.profile));
         return Err(closest.unwrap_or(Reason::NoMatchingCredential).into());
     }
     let entitlement = entitle(&report, &snapshot, &issuer, &claims, &setting.request())?;

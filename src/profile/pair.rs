@@ -71,6 +71,10 @@ fn begins(
     rest: impl Fn(&str) -> bool,
 ) -> Result<bool, Unreadable> {
     let text = claim.text(claims)?;
+    // All of them are read first: where one is not sent there is nothing to compare, whatever stands before it.
+    for twin in templates.iter().flat_map(Template::claims) {
+        twin.text(claims)?;
+    }
     for template in templates {
         if template.strip_prefix(text, claims)?.is_some_and(&rest) {
             return Ok(true);

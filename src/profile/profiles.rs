@@ -35,6 +35,13 @@ impl Profiles {
         if errors.is_empty() { Ok(Self(profiles)) } else { Err(errors) }
     }
 
+    /// The same with one more.
+    #[must_use]
+    pub fn with(mut self, profile: Arc<Profile>) -> Self {
+        self.0.insert(profile.name.clone(), profile);
+        self
+    }
+
     /// The profile of this name.
     pub fn get(&self, name: &str) -> Option<&Arc<Profile>> {
         self.0.get(name)

@@ -116,47 +116,34 @@ fn subject_domain(reader: &mut Reader<'_>, profile: Option<&Arc<Profile>>, issue
 
 /// Scheme and authority, written as they stand in subjects, of the issuer's own scheme and registrable domain.
 fn check_uri_domain(domain: &str, issuer: &str) -> Result<(), String> {
-    const FORM: &str = "is scheme and host as they stand in subjects, such as https://example.com";
-    let (Ok(url), Ok(issuer)) = (Url::parse(domain), Url::parse(issuer)) else {
-        return Err(FORM.to_owned());
-    };
     // What the parser writes differently would be compared as something else than it is.
-    if url.as_str().strip_suffix('/') != Some(domain) {
-        return Err(FORM.to_owned());
-    }
+    let url = Url::parse(domain).ok().filter(|url| url.as_str().strip_suffix('/') == Some(domain));
+    let Some((url, host)) = url.and_then(|url| Some((url.clone(), url.host()?.to_owned()))) else {
+        return Err("is scheme and host as they stand in subjects, such as https://example.com".to_owned());
+    };
+    let issuer = Url::parse(issuer).map_err(|error| error.to_string())?;
     if url.scheme() != issuer.scheme() {
         return Err(format!("has the scheme of the issuer, {}", issuer.scheme()));
     }
-    same_owner(url.host(), issuer.host())
+    same_owner(&host, &issuer)
 }
 
 /// A host, without scheme, of the issuer's own registrable domain.
 fn check_name_domain(domain: &str, issuer: &str) -> Result<(), String> {
-    let host = Host::parse(domain).ok().filter(|host| host.to_string() == domain);
-    let (Some(host), Ok(issuer)) = (host, Url::parse(issuer)) else {
+    let Some(host) = Host::parse(domain).ok().filter(|host| host.to_string() == domain) else {
         return Err("is a domain without scheme, port and path, such as example.com".to_owned());
     };
-    same_owner(Some(as_str(&host)), issuer.host())
-}
-
-fn as_str(host: &Host<String>) -> Host<&str> {
-    match host {
-        Host::Domain(name) => Host::Domain(name),
-        Host::Ipv4(ip) => Host::Ipv4(*ip),
-        Host::Ipv6(ip) => Host::Ipv6(*ip),
-    }
+    let issuer = Url::parse(issuer).map_err(|error| error.to_string())?;
+    same_owner(&host, &issuer)
 }
 
 /// Whoever holds the one host holds the other: their registrable domains are the same, or where that cannot be told the hosts
 /// are (decision D-40).
-fn same_owner(domain: Option<Host<&str>>, issuer: Option<Host<&str>>) -> Result<(), String> {
-    let registrable = |host: &Option<Host<&str>>| match host {
-        Some(Host::Domain(name)) => registrable_domain(name).map(str::to_owned),
-        _ => None,
-    };
-    let same = match (registrable(&domain), registrable(&issuer)) {
-        (Some(domain), Some(issuer)) => domain == issuer,
-        _ => domain == issuer,
+fn same_owner(host: &Host, issuer: &Url) -> Result<(), String> {
+    let (host, issuer) = (host.to_string(), issuer.host_str().unwrap_or_default());
+    let same = match (registrable_domain(&host), registrable_domain(issuer)) {
+        (Some(domain), Some(of_issuer)) => domain == of_issuer,
+        _ => host == issuer,
     };
     if same { Ok(()) } else { Err("belongs to others than the issuer: their registrable domains differ".to_owned()) }
 }

@@ -46,26 +46,9 @@ pub(super) fn terms(profile: &Profile, terms: &Terms, matcher: &Map<String, Valu
     let mut problems = Vec::new();
     for field in &profile.fields {
         let (Check::Equals(equals), Some(value)) = (&field.check, matcher.get(&field.name)) else { continue };
-        let outside = |detail: String| Problem::new(format!("/{}", field.name), detail);
-        for requirement in &profile.requirements {
-            match (requirement, &terms.trust_domain, &terms.subject_domain) {
-                (Requirement::TrustDomain(claim), Some(domain), _) if is_about(equals, claim) => {
-                    let beginning = format!("spiffe://{domain}/");
-                    if !texts(value).all(|text| text.starts_with(&beginning)) {
-                        problems
-                            .push(outside(format!("lies outside the trust domain of the trusted issuer, {domain}")));
-                    }
-                }
-                (Requirement::SubjectUri(claim), _, Some(domain)) if is_about(equals, claim) => {
-                    // A star may be in a glob, and in no other part of a URI that is compared.
-                    if !texts(value).all(|text| lies_in(domain, text) == Some(true)) {
-                        problems
-                            .push(outside(format!("lies outside the subject_domain of the trusted issuer, {domain}")));
-                    }
-                }
-                _ => {}
-            }
-        }
+        let of_this_claim =
+            profile.requirements.iter().filter_map(|requirement| outside(requirement, terms, equals, value));
+        problems.extend(of_this_claim.map(|detail| Problem::new(format!("/{}", field.name), detail)));
     }
     if let Some(path) = &terms.issuer_claim {
         let named = matcher.get("upstream").and_then(|upstream| upstream.get("claim")).and_then(Value::as_str);
@@ -79,8 +62,21 @@ pub(super) fn terms(profile: &Profile, terms: &Terms, matcher: &Map<String, Valu
     problems
 }
 
-fn is_about(equals: &Equals, claim: &crate::profile::ClaimSpec) -> bool {
-    equals.claim.path == claim.path
+/// Why a value lies outside what the trusted issuer may speak for.
+fn outside(requirement: &Requirement, terms: &Terms, equals: &Equals, value: &Value) -> Option<String> {
+    let (claim, domain) = match requirement {
+        Requirement::TrustDomain(claim) => (claim, terms.trust_domain.as_ref()?),
+        Requirement::SubjectUri(claim) => (claim, terms.subject_domain.as_ref()?),
+        _ => return None,
+    };
+    let is_inside = |text: &str| match requirement {
+        Requirement::TrustDomain(_) => {
+            text.strip_prefix("spiffe://").is_some_and(|id| id.split('/').next() == Some(domain))
+        }
+        _ => lies_in(domain, text) == Some(true),
+    };
+    let is_outside = claim.path == equals.claim.path && !texts(value).all(is_inside);
+    is_outside.then(|| format!("lies outside {domain}, for which the trusted issuer speaks"))
 }
 
 /// The texts of a value: itself, its alternatives, or its pattern.
