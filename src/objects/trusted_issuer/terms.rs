@@ -117,7 +117,8 @@ fn subject_domain(reader: &mut Reader<'_>, profile: Option<&Arc<Profile>>, issue
 /// Scheme and authority, written as they stand in subjects, of the issuer's own scheme and registrable domain.
 fn check_uri_domain(domain: &str, issuer: &str) -> Result<(), String> {
     // What the parser writes differently would be compared as something else than it is.
-    let url = Url::parse(domain).ok().filter(|url| url.as_str().strip_suffix('/') == Some(domain));
+    let is_plain = |url: &Url| url.as_str().strip_suffix('/') == Some(domain) && !domain.contains('@');
+    let url = Url::parse(domain).ok().filter(is_plain);
     let Some((url, host)) = url.and_then(|url| Some((url.clone(), url.host()?.to_owned()))) else {
         return Err("is scheme and host as they stand in subjects, such as https://example.com".to_owned());
     };
