@@ -32,7 +32,9 @@ pub fn judge(case: &Case, profiles: &Profiles) -> (CaseVerdict, Option<String>) 
 fn verdict(case: &Case, profiles: &Profiles) -> Result<(), Refusal> {
     let own = OwnUrls::new(OWN, SocketAddr::from(([127, 0, 0, 1], 0))).map_err(invalid)?;
     let profile = profile(case, profiles)?;
-    let made = profiles.get(&profile.name).is_none().then(|| profiles.clone().with(profile.clone()));
+    // What a case brings along is known to its documents, whatever has the same name here.
+    let is_known = profiles.get(&profile.name).is_some_and(|known| Arc::ptr_eq(known, &profile));
+    let made = (!is_known).then(|| profiles.clone().with(profile.clone()));
     let profiles = made.as_ref().unwrap_or(profiles);
     let read = ReadContext { profiles, own: &own, allow_http_loopback: false, token_lifetime_seconds: 900 };
     let setting = Setting { case, profile, read };
