@@ -2,6 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
+use super::setting::invalid;
+use crate::refusal::Refusal;
+
 /// The principal that cases do not name.
 pub(super) const PRINCIPAL: &str = "case";
 
@@ -50,7 +53,7 @@ pub(super) fn actions(fields: &Map<String, Value>) -> Vec<String> {
 }
 
 /// The fields that are neither the trusted issuer's nor the permission's, with `x_glob` written as a matcher of `x`.
-pub(super) fn matcher(fields: &Map<String, Value>) -> Map<String, Value> {
+pub(super) fn matcher(fields: &Map<String, Value>) -> Result<Map<String, Value>, Refusal> {
     let is_match = |name: &str| !ISSUER_FIELDS.contains(&name) && !OTHER_FIELDS.contains(&name) && name != NO_RULE;
     let is_made = fields.contains_key(TEMPLATE);
     let mut matcher = Map::new();
@@ -67,9 +70,12 @@ pub(super) fn matcher(fields: &Map<String, Value>) -> Map<String, Value> {
             }
             value => value,
         };
+        if matcher.contains_key(&name) {
+            return Err(invalid(format!("{name} is given twice: plain and as a pattern")));
+        }
         matcher.insert(name, value);
     }
-    matcher
+    Ok(matcher)
 }
 
 fn globbed(name: &str, value: &Value) -> (String, Value) {

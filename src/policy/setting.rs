@@ -194,7 +194,7 @@ impl Setting<'_> {
     ) -> Result<FederatedCredential, Refusal> {
         let owner = owner(fields);
         let document = json!({
-            "principal": PRINCIPAL, "trusted_issuer": "case", "match": matcher(fields),
+            "principal": PRINCIPAL, "trusted_issuer": "case", "match": matcher(fields)?,
             "permissions": [{
                 "resource_server": REGISTRY, "actions": actions(fields), "packages": fields.get("packages"),
                 "owner": (owner != PRINCIPAL).then_some(owner),

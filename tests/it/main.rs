@@ -32,6 +32,7 @@ mod fulcio;
 mod metadata;
 mod platforms;
 mod properties;
+mod rule_properties;
 mod rules;
 mod single_use;
 mod spiffe;

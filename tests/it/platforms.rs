@@ -480,3 +480,21 @@ async fn contract_8__circleci_contexts_are_a_list_and_ssh_reruns_can_be_refused(
     }
     circle.cannot_save(json!({ "vcs_origin": "github.com/acme/widgets" }), "/match").await;
 }
+
+// === the book ===
+
+#[test]
+fn the_page_of_profiles_has_every_profile_and_field() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/src/reference/profiles.md")).unwrap();
+    let profiles = carnet::profile::Profiles::load(None).unwrap();
+    assert!(profiles.iter().count() >= 19);
+    for profile in profiles.iter() {
+        let section = page.split("\n## ").find(|section| section.starts_with(&format!("`{}`\n", profile.name)));
+        let section = section.unwrap_or_else(|| panic!("{} has no section", profile.name));
+        for field in &profile.fields {
+            assert!(section.contains(&format!("| `{}` |", field.name)), "{}.{}", profile.name, field.name);
+        }
+        let cases = format!("{}/docs/samples/cases/{}.json", env!("CARGO_MANIFEST_DIR"), profile.name);
+        assert!(profile.name == "github-actions" || std::path::Path::new(&cases).exists(), "{cases}");
+    }
+}
