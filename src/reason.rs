@@ -120,6 +120,9 @@ reasons! {
     SignatureInvalid = "signature_invalid": "the assertion's signature is not valid",
         "The signature was not made with the key that the header names.",
         "Send the token unchanged. If it is unchanged, it is from another issuer than it says.";
+    ReviewDenied = "review_denied": "the platform does not vouch for the assertion",
+        "The cluster was asked about the token by TokenReview and did not say yes for this audience: the pod or the service account is gone, or the token is not of this cluster.",
+        "Let a pod that is running make the request with a new token.";
     ClaimDuplicate = "claim_duplicate": "a member occurs twice in the assertion",
         "The header or the claims name one member twice, so two readers could understand two different things.",
         "Report it to the platform: no platform in the book sends such tokens.";

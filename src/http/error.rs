@@ -95,6 +95,7 @@ macro_rules! of_the_assertion {
             | Reason::AlgDenied
             | Reason::KeyUnknown
             | Reason::SignatureInvalid
+            | Reason::ReviewDenied
             | Reason::ClaimDuplicate
             | Reason::ClaimMissing
             | Reason::ClaimType

@@ -43,6 +43,8 @@ pub(super) struct ProfileFile {
     pub key_hosts: Vec<String>,
     #[serde(default)]
     pub plain_header: bool,
+    #[serde(default)]
+    pub token_review: bool,
 }
 
 #[derive(Deserialize)]

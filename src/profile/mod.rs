@@ -73,6 +73,8 @@ pub struct Profile {
     pub key_hosts: Vec<String>,
     /// Whether a header may hold nothing but `alg`, `kid` and `typ`.
     pub plain_header: bool,
+    /// Whether the platform can be asked about its tokens by the `TokenReview` API.
+    pub token_review: bool,
 }
 
 /// What a trusted issuer has unless it says otherwise.

@@ -86,6 +86,16 @@ pub enum KeySource {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         path: Option<String>,
     },
+    /// No keys: the cluster is asked about each token.
+    TokenReview {
+        /// The https URL of the cluster's API server.
+        api_server: String,
+        /// The absolute path of a file with the certificate authority of the API server.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ca_file: Option<String>,
+        /// The absolute path of a file with the token by which this server may ask.
+        token_file: String,
+    },
 }
 
 impl TrustedIssuer {

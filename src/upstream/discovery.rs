@@ -49,6 +49,12 @@ pub(super) async fn fetch_keys(fetch: &dyn Fetch, issuer: &TrustedIssuer, egress
         KeySource::JwksUri { uri } | KeySource::SpiffeBundle { uri: Some(uri), .. } => {
             key_document(fetch, parse(uri)?, egress).await?
         }
+        KeySource::TokenReview { .. } => {
+            return Err(unusable(
+                &issuer.name,
+                "the cluster reviews its tokens itself, so there are no keys".to_owned(),
+            ));
+        }
         KeySource::SpiffeBundle { .. } => {
             return Err(unusable(&issuer.name, "no place of the bundle is set".to_owned()));
         }
@@ -82,7 +88,7 @@ async fn key_document(
 }
 
 /// Reads a file that an operator named. What is wrong with it is told, and nothing of what is in it.
-async fn read_file(path: &str) -> Result<Vec<u8>, KeysError> {
+pub(super) async fn read_file(path: &str) -> Result<Vec<u8>, KeysError> {
     let failed = |error: std::io::Error| unusable(path, format!("it cannot be read: {error}"));
     let file = tokio::fs::File::open(path).await.map_err(failed)?;
     if !file.metadata().await.map_err(failed)?.is_file() {

@@ -5,6 +5,7 @@
 
 mod discovery;
 mod egress;
+mod review;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use moka::ops::compute::Op;
 use discovery::Found;
 pub use discovery::KeysError;
 pub(crate) use egress::causes;
-pub use egress::{Answer, Egress, Fetch, FetchError, Fetched, HttpFetch};
+pub use egress::{Answer, Egress, Fetch, FetchError, Fetched, HttpFetch, Question};
 
 use crate::clock::{Clock, Timestamp};
 use crate::ids::TrustedIssuerId;
@@ -118,7 +119,30 @@ impl UpstreamKeys {
 
     /// Fetches the keys of an issuer that is not saved yet, keeping nothing.
     pub async fn try_fetch(&self, issuer: &TrustedIssuer) -> Result<(), KeysError> {
+        if matches!(issuer.keys, KeySource::TokenReview { .. }) {
+            let asked = tokio::time::timeout(TIMEOUT, review::probe(&*self.fetch, issuer, self.egress(issuer))).await;
+            return asked.unwrap_or_else(|_| Err(too_slow(issuer)));
+        }
         self.fetch_within_limits(issuer).await.map(|_| ())
+    }
+
+    /// Lets the platform itself say whether its token is good, and is for `subject` and `audience`.
+    pub async fn review(
+        &self,
+        issuer: &TrustedIssuer,
+        token: &str,
+        subject: &str,
+        audience: &str,
+    ) -> Result<(), Refusal> {
+        let claim = review::Claim { token, subject, audience };
+        let reviewed =
+            tokio::time::timeout(TIMEOUT, review::review(&*self.fetch, issuer, self.egress(issuer), claim)).await;
+        let late = || Refusal::later(Reason::UpstreamUnavailable, 1).with_detail(too_slow(issuer).to_string());
+        let outcome = reviewed.unwrap_or_else(|_| Err(late()));
+        if let Err(refusal) = &outcome {
+            tracing::warn!(trusted_issuer = issuer.name, detail = ?refusal.detail, "a token review was no yes");
+        }
+        outcome
     }
 
     /// Lets go of an issuer's keys.
@@ -181,23 +205,31 @@ impl UpstreamKeys {
     }
 
     async fn fetch_within_limits(&self, issuer: &TrustedIssuer) -> Result<Found, KeysError> {
-        let egress = Egress {
+        let egress = self.egress(issuer);
+        let keys = discovery::fetch_keys(&*self.fetch, issuer, &egress);
+        tokio::time::timeout(TIMEOUT, keys).await.unwrap_or_else(|_| Err(too_slow(issuer)))
+    }
+
+    fn egress(&self, issuer: &TrustedIssuer) -> Egress {
+        Egress {
             ca_pem: issuer.ca_pem.clone(),
             allow_private: issuer.allow_private.clone(),
             allow_http_loopback: self.allow_http_loopback,
-        };
-        let keys = discovery::fetch_keys(&*self.fetch, issuer, &egress);
-        tokio::time::timeout(TIMEOUT, keys).await.unwrap_or_else(|_| {
-            Err(KeysError::Unusable { url: issuer.issuer.clone(), why: "it took longer than 5 seconds".to_owned() })
-        })
+        }
     }
+}
+
+fn too_slow(issuer: &TrustedIssuer) -> KeysError {
+    KeysError::Unusable { url: issuer.issuer.clone(), why: "it took longer than 5 seconds".to_owned() }
 }
 
 /// For how long keys are not asked for again, in seconds.
 fn fresh_for(source: &KeySource, max_age: Option<i64>) -> i64 {
     match source {
         KeySource::Static { .. } => i64::MAX / 2000,
-        KeySource::File { .. } | KeySource::SpiffeBundle { uri: None, .. } => LOCALLY_FRESH,
+        KeySource::File { .. } | KeySource::SpiffeBundle { uri: None, .. } | KeySource::TokenReview { .. } => {
+            LOCALLY_FRESH
+        }
         KeySource::SpiffeBundle { .. } => max_age.unwrap_or(LEAST_FRESH).clamp(LOCALLY_FRESH, MOST_FRESH),
         KeySource::Discovery | KeySource::JwksUri { .. } => {
             max_age.unwrap_or(LEAST_FRESH).clamp(LEAST_FRESH, MOST_FRESH)

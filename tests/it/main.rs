@@ -39,5 +39,6 @@ mod spiffe;
 mod structure;
 mod targets;
 mod token_endpoint;
+mod token_review;
 mod upstream_keys;
 mod workloads;

@@ -22,6 +22,14 @@ fn samples() -> &'static (Vec<Case>, Profiles) {
     })
 }
 
+/// The cases that are refused although their rule can be saved: what others lack may be the very condition.
+fn refused() -> &'static [&'static Case] {
+    static REFUSED: OnceLock<Vec<&Case>> = OnceLock::new();
+    let (cases, profiles) = samples();
+    let is_refused = |case: &&Case| matches!(judge(case, profiles).0, CaseVerdict::Deny(reason) if reason.code() != "policy_invalid");
+    REFUSED.get_or_init(|| cases.iter().filter(is_refused).collect())
+}
+
 fn allows(case: &Case, profiles: &Profiles) -> bool {
     judge(case, profiles).0 == CaseVerdict::Allow
 }
@@ -113,13 +121,12 @@ fn add_condition(case: &Case, cases: &[Case], pick: usize, value: &Value) -> Cas
         .flat_map(|other| &other.policy.fields)
         .filter(|(name, _)| !fields.contains_key(*name) && !name.starts_with("issuer") && !is_setting(name))
         .collect();
-    match others.get(pick % (others.len() + 1)) {
-        Some((name, value)) => drop(fields.insert((*name).clone(), (*value).clone())),
-        None => {
-            let mut claims = fields.get("claims").and_then(Value::as_object).cloned().unwrap_or_default();
-            claims.insert("sub".to_owned(), value.clone());
-            fields.insert("claims".to_owned(), Value::Object(claims));
-        }
+    if let Some((name, value)) = others.get(pick % (others.len() + 1)) {
+        fields.insert((*name).clone(), (*value).clone());
+    } else {
+        let mut claims = fields.get("claims").and_then(Value::as_object).cloned().unwrap_or_default();
+        claims.insert("sub".to_owned(), value.clone());
+        fields.insert("claims".to_owned(), Value::Object(claims));
     }
     changed
 }
@@ -158,12 +165,7 @@ proptest! {
     #[test]
     fn a_further_condition_never_turns_a_no_into_a_yes(at in any::<usize>(), pick in any::<usize>(), value in "[a-z:/.]{1,20}") {
         let (cases, profiles) = samples();
-        // A rule that cannot be saved is no rule: what it lacks may be the very condition.
-        static REFUSED: OnceLock<Vec<&Case>> = OnceLock::new();
-        let is_refused = |case: &&Case| {
-            matches!(judge(case, profiles).0, CaseVerdict::Deny(reason) if reason.code() != "policy_invalid")
-        };
-        let refused = REFUSED.get_or_init(|| cases.iter().filter(is_refused).collect());
+        let refused = refused();
         let case = refused[at % refused.len()];
         let changed = add_condition(case, cases, pick, &json!(value));
         prop_assert!(!allows(&changed, profiles), "{} {}: {:?}", case.provider, case.id, changed.policy.fields);

@@ -33,7 +33,7 @@ pub(super) fn keys(
     let source = match serde_json::from_value::<KeySource>(value.clone()) {
         Ok(source) => source,
         Err(error) => {
-            let forms = "is {\"source\": \"discovery\"}, jwks_uri with uri, static with jwks, file with path, or spiffe_bundle with uri or path";
+            let forms = "is {\"source\": \"discovery\"}, jwks_uri with uri, static with jwks, file with path, spiffe_bundle with uri or path, or token_review with api_server, ca_file and token_file";
             reader.problem("keys", format!("{forms}: {error}"));
             return None;
         }
@@ -49,6 +49,14 @@ pub(super) fn keys(
             static_keys(jwks, algorithms, is_spiffe).err().map(|detail| ("keys/jwks", detail))
         }
         KeySource::File { path } => file(path).err().map(|detail| ("keys/path", detail)),
+        KeySource::TokenReview { .. } if !profile.is_none_or(|profile| profile.token_review) => {
+            Some(("keys", "is for Kubernetes clusters".to_owned()))
+        }
+        KeySource::TokenReview { api_server, ca_file, token_file } => {
+            let url = url(api_server).err().map(|detail| ("keys/api_server", detail));
+            let ca = || ca_file.as_deref().and_then(|path| file(path).err()).map(|detail| ("keys/ca_file", detail));
+            url.or_else(ca).or_else(|| file(token_file).err().map(|detail| ("keys/token_file", detail)))
+        }
         KeySource::SpiffeBundle { .. } if !is_spiffe => {
             Some(("keys", "is the bundle of a trust domain, which this profile does not have".to_owned()))
         }

@@ -134,6 +134,7 @@ fn assemble(name: &str, file: ProfileFile, claims: &Claims) -> Result<Profile, V
         shared_audiences: file.shared_audiences,
         key_hosts: file.key_hosts,
         plain_header: file.plain_header,
+        token_review: file.token_review,
     })
 }
 
