@@ -93,6 +93,10 @@ impl Setting<'_> {
                 document.insert(member.to_owned(), value.clone());
             }
         }
+        // A trust domain without an issuer says where its bundle is; nothing is read from there.
+        if self.profile.is_spiffe() && !document.contains_key("issuer") {
+            document.insert("keys".to_owned(), json!({ "source": "spiffe_bundle", "path": "/bundle" }));
+        }
         if let Some(audience) = fields.get("audience") {
             document.insert("audiences".to_owned(), json!([audience]));
         }

@@ -42,6 +42,7 @@ pub(super) fn above_floor<'r>(
             expected: json!({ (floor.protected.name.as_str()): "true", "or": floor.environment_field }),
             received: received.clone(),
             reason: Reason::RefUnprotected,
+            hint: None,
         })
         .collect();
     let reason = if mismatches.is_empty() { Reason::NoMatchingCredential } else { Reason::RefUnprotected };

@@ -125,11 +125,6 @@ pub fn registrable_domain(host: &str) -> Option<&str> {
     if is_domain(host) { psl::domain_str(host) } else { None }
 }
 
-/// Whether anybody can get a name below this domain: it is a suffix such as `com` or `co.uk`.
-pub fn is_public_suffix(domain: &str) -> bool {
-    psl::suffix_str(domain) == Some(domain)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -254,6 +249,5 @@ mod tests {
         ] {
             assert_eq!(registrable_domain(host), domain, "{host}");
         }
-        assert!(is_public_suffix("com") && is_public_suffix("co.uk") && !is_public_suffix("example.com"));
     }
 }

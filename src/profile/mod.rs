@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 pub use claims::{Case, ClaimKind, ClaimSpec, Claims, Unreadable};
 pub use compile::ProfileError;
 pub use field::{Check, Equals, Field, FileCheck, Paste, ReusableFile, Revision, Role};
-pub use format::{Format, is_public_suffix, is_trust_domain, registrable_domain, trust_domain_of};
+pub use format::{Format, is_trust_domain, registrable_domain, trust_domain_of};
 pub use identity::Identity;
 pub use pair::{Inconsistent, Pair};
 pub use profiles::Profiles;

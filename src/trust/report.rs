@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::check::{self, Verdict};
 use super::credential::{self, FederatedCredential, State};
+use super::hint::hint;
 use super::rule::Rule;
 use super::snapshot::Snapshot;
 use super::trusted_issuer::TrustedIssuer;
@@ -93,6 +94,9 @@ pub struct Mismatch {
     /// Why it does not hold.
     #[schema(value_type = String)]
     pub reason: Reason,
+    /// What tells the two apart, where they are nearly the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<&'static str>,
 }
 
 /// Judges every rule that `claims` of `issuer` might match.
@@ -263,7 +267,8 @@ impl Candidate {
             .filter_map(|(field, expected, received, verdict)| match verdict {
                 Verdict::Met => None,
                 Verdict::Unmet(reason) => {
-                    Some(Mismatch { credential: self.credential.id, field, expected, received, reason })
+                    let hint = hint(&expected, &received);
+                    Some(Mismatch { credential: self.credential.id, field, expected, received, reason, hint })
                 }
             })
             .collect()

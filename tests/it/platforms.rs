@@ -498,3 +498,24 @@ fn the_page_of_profiles_has_every_profile_and_field() {
         assert!(profile.name == "github-actions" || std::path::Path::new(&cases).exists(), "{cases}");
     }
 }
+
+#[tokio::test]
+async fn contract_7__a_near_miss_is_told_for_what_it_is() {
+    let platform = gitlab_platform().await;
+    let rule = json!({ "namespace_id": "72", "project_id": "20", "environment": "production", "ref": { "glob": "release/*" }, "ref_type": "branch" });
+    platform.rule(rule).await;
+    let claims = gitlab(&platform, json!({ "ref": "release/1/2" }));
+    let answer = platform.present(&claims).await;
+    let hints: Vec<Value> =
+        answer.json()["mismatches"].as_array().unwrap().iter().map(|one| one["hint"].clone()).collect();
+    assert_eq!(
+        hints,
+        [json!("differs only in letter case"), json!("`*` stops at a slash; `**` does not")],
+        "{}",
+        answer.text()
+    );
+    let asked = json!({ "trusted_issuer": "platform", "claims": claims });
+    let explained = platform.server.admin("POST", "explanations", asked).await.json();
+    let conditions = explained["candidates"][0]["conditions"].as_array().unwrap();
+    assert_eq!(conditions.iter().filter(|condition| condition.get("hint").is_some()).count(), 2, "{explained:#}");
+}
