@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::ids::TrustedIssuerId;
-use crate::profile::{Profile, Replay, Terms};
+use crate::profile::{Claims, Profile, Replay, Requirement, Terms, Unreadable};
 
 /// An outside platform whose tokens are accepted, compiled.
 #[derive(Debug)]
@@ -103,5 +103,15 @@ impl TrustedIssuer {
     /// (decision D-36).
     pub fn names_an_issuer(&self) -> bool {
         !self.issuer.starts_with("spiffe://")
+    }
+
+    /// The id of the workload that claims are about, as the profile defines it. The name of an account goes with its domain.
+    pub fn workload_id(&self, claims: &Claims) -> Result<String, Unreadable> {
+        let id = self.profile.workload_id.render(claims)?;
+        let is_name = |requirement: &Requirement| matches!(requirement, Requirement::SubjectName(_));
+        Ok(match &self.terms.subject_domain {
+            Some(domain) if self.profile.requirements.iter().any(is_name) => format!("{id}!{domain}"),
+            _ => id,
+        })
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use check::{check, pair, requirement};
 
 use super::claims::ClaimSpec;
-use super::file::{FieldFile, ProfileFile};
+use super::file::{DefaultsFile, FieldFile, ProfileFile, WarningFile};
 use super::{AtLeast, Defaults, Field, Floor, Profile, Template, WeakRule};
 use crate::reason::Reason;
 
@@ -94,21 +94,10 @@ fn assemble(name: &str, file: ProfileFile, claims: &Claims) -> Result<Profile, V
     let Some(workload_id) = workload_id.filter(|_| errors.is_empty()) else {
         return Err(errors);
     };
-    let defaults = file.defaults;
     Ok(Profile {
         name: name.to_owned(),
         title: file.title,
-        defaults: Defaults {
-            algorithms: defaults.algorithms,
-            types: defaults.types,
-            max_assertion_lifetime_seconds: defaults.max_assertion_lifetime_seconds,
-            leeway_seconds: defaults.leeway_seconds,
-            replay: defaults.replay,
-            replay_claim: defaults.replay_claim,
-            iat_required: defaults.iat_required,
-            banned_events: defaults.banned_events,
-            audiences: defaults.audiences,
-        },
+        defaults: defaults(file.defaults),
         claims: claims.values().cloned().collect(),
         pairs,
         requirements,
@@ -117,16 +106,7 @@ fn assemble(name: &str, file: ProfileFile, claims: &Claims) -> Result<Profile, V
         index,
         pins: file.pins,
         at_least: file.at_least.into_iter().map(|rule| AtLeast { any_of: rule.any_of, detail: rule.detail }).collect(),
-        warnings: file
-            .warnings
-            .into_iter()
-            .map(|rule| WeakRule {
-                code: rule.code,
-                unless: rule.unless,
-                like: rule.like.into_iter().collect(),
-                detail: rule.detail,
-            })
-            .collect(),
+        warnings: file.warnings.into_iter().map(weak_rule).collect(),
         workload_id,
         workload_urls,
         floor,
@@ -136,6 +116,24 @@ fn assemble(name: &str, file: ProfileFile, claims: &Claims) -> Result<Profile, V
         plain_header: file.plain_header,
         token_review: file.token_review,
     })
+}
+
+fn defaults(file: DefaultsFile) -> Defaults {
+    Defaults {
+        algorithms: file.algorithms,
+        types: file.types,
+        max_assertion_lifetime_seconds: file.max_assertion_lifetime_seconds,
+        leeway_seconds: file.leeway_seconds,
+        replay: file.replay,
+        replay_claim: file.replay_claim,
+        iat_required: file.iat_required,
+        banned_events: file.banned_events,
+        audiences: file.audiences,
+    }
+}
+
+fn weak_rule(file: WarningFile) -> WeakRule {
+    WeakRule { code: file.code, unless: file.unless, like: file.like.into_iter().collect(), detail: file.detail }
 }
 
 fn keep<T>(result: Result<T, String>, errors: &mut Vec<String>) -> Option<T> {
