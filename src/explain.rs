@@ -16,7 +16,7 @@ use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::token::ADMIN_LIFETIME_SECONDS;
 use crate::trust::{
-    Candidate, MatchReport, Mismatch, Snapshot, TrustedIssuer, Verdict, match_credentials, nearest_credentials,
+    Candidate, MatchReport, Mismatch, Snapshot, TrustedIssuer, Verdict, hint, match_credentials, nearest_credentials,
 };
 
 /// Rules that one explanation shows.
@@ -118,6 +118,9 @@ pub struct ExplainedCondition {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub reason: Option<Reason>,
+    /// What tells the two apart, where they are nearly the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<&'static str>,
 }
 
 /// What an explanation is about.
@@ -338,7 +341,8 @@ impl Explained {
                 Verdict::Met => None,
                 Verdict::Unmet(reason) => Some(reason),
             };
-            ExplainedCondition { field, expected, received, met: verdict.is_met(), reason }
+            let hint = reason.and_then(|_| hint(&expected, &received));
+            ExplainedCondition { field, expected, received, met: verdict.is_met(), reason, hint }
         });
         let principal = candidate.principal.as_ref().map(|principal| principal.name.clone());
         Self {

@@ -123,6 +123,9 @@ reasons! {
     SignatureInvalid = "signature_invalid": "the assertion's signature is not valid",
         "The signature was not made with the key that the header names.",
         "Send the token unchanged. If it is unchanged, it is from another issuer than it says.";
+    ReviewDenied = "review_denied": "the platform does not vouch for the assertion",
+        "The cluster was asked about the token by TokenReview and did not say yes for this audience: the pod or the service account is gone, or the token is not of this cluster.",
+        "Let a pod that is running make the request with a new token.";
     ClaimDuplicate = "claim_duplicate": "a member occurs twice in the assertion",
         "The header or the claims name one member twice, so two readers could understand two different things.",
         "Report it to the platform: no platform in the book sends such tokens.";
@@ -215,6 +218,9 @@ reasons! {
     EnvMissing = "env_missing": "the job names no environment",
         "The rule wants an environment, and the job has none. Without one the platform sends no environment claim.",
         "Add environment to the job in the workflow file.";
+    EnvUnprotected = "env_unprotected": "the environment of the job is not protected",
+        "The rule wants a protected environment, and the platform says that this one is not: whoever may run jobs can name it.",
+        "Protect the environment at the platform.";
     RefMismatch = "ref_mismatch": "the run is for another branch or tag",
         "The ref of the run is not one that the rule allows. Refs are compared whole, as refs/heads/… or refs/tags/…; * stops at a slash.",
         "Run the job on the right branch or tag, or correct the rule.";
@@ -236,6 +242,42 @@ reasons! {
     SubMismatch = "sub_mismatch": "the assertion has another subject",
         "The whole subject is compared, and platforms change its form: since July 2026 GitHub puts ids into it.",
         "Compare repository, environment and the like instead of the subject.";
+    IdMismatch = "id_mismatch": "the assertion is for another identity",
+        "The identity that the rule names, such as a SPIFFE id, a service account, its uid or an object id, is not that of the assertion. It is compared whole.",
+        "Correct the rule, or let the right workload make the request.";
+    TrustDomainMismatch = "trust_domain_mismatch": "the assertion is for another trust domain",
+        "The trust domain of the SPIFFE id is not that of the trusted issuer. A trust domain below another one is a domain of its own.",
+        "Register a trusted issuer for each trust domain, with its own bundle.";
+    SubjectDomainMismatch = "subject_domain_mismatch": "the subject lies outside the issuer's domain",
+        "Scheme, host and port of the subject are not exactly the trusted issuer's subject_domain.",
+        "Compare subject_domain with the subjects that the issuer writes.";
+    EmailUnverified = "email_unverified": "the e-mail address is not verified",
+        "The issuer does not say that the address belongs to whoever the assertion is for.",
+        "Let the issuer verify the address. accept_string_booleans takes the word true as well, skip_email_verification excuses an issuer that says nothing.";
+    EmailMismatch = "email_mismatch": "the assertion is for another e-mail address",
+        "The address, or its domain, is not that of the rule. Only the domain is compared without letter case, and a domain does not include those below it.",
+        "Correct the rule.";
+    UpstreamMismatch = "upstream_mismatch": "another provider vouches for the identity",
+        "The trusted issuer is a broker, and the provider behind it is not the one the rule names: the same address can be somebody else's there.",
+        "Sign in with the provider that the rule names, or correct upstream.";
+    PrincipalType = "principal_type": "the assertion is not for a workload",
+        "The platform says that the token is for a person or another kind of principal.",
+        "Let the workload use its own identity.";
+    CredentialStrength = "credential_strength": "the workload proved itself too weakly",
+        "The platform says that the workload used a shared secret, and a certificate or a federated credential is wanted.",
+        "Use a managed identity, a certificate or a federated credential.";
+    SourceMismatch = "source_mismatch": "the run is for another source",
+        "The origin or the ref of the source is not that of the rule: another repository, a fork, or another branch.",
+        "Run the job on the right source, or correct the rule.";
+    ContextMismatch = "context_mismatch": "the job has none of the contexts that the rule names",
+        "None of the elements of the list claim is one that the rule names.",
+        "Give the job the context, or correct the rule.";
+    PhaseMismatch = "phase_mismatch": "the run is in another phase",
+        "The phase of the run is not the rule's: a plan can be started by everybody who may propose a change.",
+        "Exchange the token in the phase that the rule names.";
+    IdentityMismatch = "identity_mismatch": "the assertion makes another identity",
+        "What the profile's template makes of the claims is not the identity of the rule.",
+        "Correct the rule. The explanation shows what the template made.";
     ClaimMismatch = "claim_mismatch": "a claim has another value than the rule asks for",
         "A field of the rule, or an entry of its claims, does not equal the claim of the assertion.",
         "Correct the rule.";

@@ -47,6 +47,18 @@ pub struct VerificationKey {
     verifier: Box<dyn JwsVerifier>,
 }
 
+/// What a set's keys are for, by their `use` (RFC 7517 section 4.2; SPIFFE Trust Domain and Bundle section 4.2.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeyUse {
+    /// `sig`, or nothing said.
+    #[default]
+    Signature,
+    /// `jwt-svid`, with a `kid`: the keys of a SPIFFE bundle.
+    JwtSvid,
+    /// Either, with a `kid` or not: a set that somebody put together for a SPIFFE trust domain.
+    SignatureOrJwtSvid,
+}
+
 /// Why a text is not a JWK set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeySetError {
@@ -82,6 +94,15 @@ impl KeySet {
     ///
     /// [`KeySetError`] where the set as a whole cannot be read.
     pub fn parse(bytes: &[u8], allowed: &[Algorithm]) -> Result<Self, KeySetError> {
+        Self::parse_for(bytes, allowed, KeyUse::Signature)
+    }
+
+    /// Reads a JWK set, keeping the keys that are for `wanted`.
+    ///
+    /// # Errors
+    ///
+    /// [`KeySetError`] where the set as a whole cannot be read.
+    pub fn parse_for(bytes: &[u8], allowed: &[Algorithm], wanted: KeyUse) -> Result<Self, KeySetError> {
         let set = json::object(bytes, Limits::DOCUMENT).map_err(KeySetError::Json)?;
         let Some(Value::Array(members)) = set.get("keys") else {
             return Err(KeySetError::NoKeys);
@@ -91,7 +112,7 @@ impl KeySet {
         }
         let mut parsed = Self::default();
         for member in members {
-            parsed.add(member, allowed);
+            parsed.add(member, allowed, wanted);
         }
         parsed.drop_twins();
         Ok(parsed)
@@ -141,7 +162,7 @@ impl KeySet {
         self.has_private_members
     }
 
-    fn add(&mut self, member: &Value, allowed: &[Algorithm]) {
+    fn add(&mut self, member: &Value, allowed: &[Algorithm], wanted: KeyUse) {
         let Value::Object(jwk) = member else {
             self.unusable.push("a member of `keys` is not an object".to_owned());
             return;
@@ -149,7 +170,7 @@ impl KeySet {
         self.has_private_members |= ["d", "p", "q", "dp", "dq", "qi", "k"].iter().any(|name| jwk.contains_key(*name));
         let key_id = text(jwk, "kid").map(str::to_owned);
         let skip = |why: &str| format!("key {key_id:?}: {why}");
-        if let Err(why) = usable(jwk) {
+        if let Err(why) = is_for(jwk, wanted).and_then(|()| usable(jwk)) {
             self.unusable.push(skip(why));
             return;
         }
@@ -224,13 +245,22 @@ fn text<'a>(jwk: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
     jwk.get(name).and_then(Value::as_str)
 }
 
+fn is_for(jwk: &Map<String, Value>, wanted: KeyUse) -> Result<(), &'static str> {
+    match (wanted, text(jwk, "use")) {
+        (KeyUse::Signature | KeyUse::SignatureOrJwtSvid, None | Some("sig"))
+        | (KeyUse::SignatureOrJwtSvid, Some("jwt-svid")) => Ok(()),
+        (KeyUse::JwtSvid, Some("jwt-svid")) if text(jwk, "kid").is_some() => Ok(()),
+        (KeyUse::JwtSvid, Some("jwt-svid")) => Err("it has no `kid`"),
+        (KeyUse::JwtSvid, _) => Err("its `use` is not `jwt-svid`"),
+        (KeyUse::SignatureOrJwtSvid, _) => Err("its `use` is neither `sig` nor `jwt-svid`"),
+        (KeyUse::Signature, _) => Err("its `use` is not `sig`"),
+    }
+}
+
 /// Checks what josekit leaves unchecked, or checks only in part (RFC 8725 section 3.4).
 fn usable(jwk: &Map<String, Value>) -> Result<(), &'static str> {
     if ["kid", "use", "alg"].iter().any(|name| jwk.get(*name).is_some_and(|value| !value.is_string())) {
         return Err("`kid`, `use` or `alg` is not a string");
-    }
-    if text(jwk, "use").is_some_and(|value| value != "sig") {
-        return Err("its `use` is not `sig`");
     }
     match jwk.get("key_ops") {
         None => {}
@@ -328,6 +358,25 @@ mod tests {
 
     fn set(keys: &[Value]) -> KeySet {
         KeySet::parse(json!({ "keys": keys }).to_string().as_bytes(), &Algorithm::ALL).unwrap()
+    }
+
+    #[test]
+    fn spiffe_bnd_1__only_the_keys_for_jwt_svids_of_a_bundle_count() {
+        let key = || public(Algorithm::ES256);
+        let set = json!({ "keys": [
+            with(key(), &json!({ "kid": "a", "use": "jwt-svid" })),
+            with(key(), &json!({ "kid": "b", "use": "x509-svid" })),
+            with(key(), &json!({ "kid": "c", "use": null })),
+            with(key(), &json!({ "kid": "d", "use": "sig" })),
+            with(key(), &json!({ "kid": null, "use": "jwt-svid" })),
+        ]});
+        let ids = |wanted: KeyUse| {
+            let set = KeySet::parse_for(set.to_string().as_bytes(), &[Algorithm::ES256], wanted).unwrap();
+            (set.ids().join(","), set.unusable().len())
+        };
+        assert_eq!(ids(KeyUse::JwtSvid), ("a".to_owned(), 4));
+        assert_eq!(ids(KeyUse::SignatureOrJwtSvid), ("a,c,d".to_owned(), 1));
+        assert_eq!(ids(KeyUse::Signature), ("c,d".to_owned(), 3));
     }
 
     #[test]

@@ -96,7 +96,7 @@ impl Managed for TrustedIssuerDocument {
 impl TrustedIssuerDocument {
     fn conflicts_with(&self, name: &str, other: &Self, app: &App) -> Vec<Problem> {
         let mut problems = Vec::new();
-        if self.issuer == other.issuer {
+        if self.issuer == other.issuer || (self.trust_domain.is_some() && self.trust_domain == other.trust_domain) {
             let all = |document: &Self| {
                 let mut audiences = document.accepted_audiences(app.context());
                 audiences.extend(document.extra_audiences.iter().flatten().cloned());
@@ -105,7 +105,7 @@ impl TrustedIssuerDocument {
             let theirs = all(other);
             if let Some(shared) = all(self).iter().find(|audience| theirs.contains(audience)) {
                 let detail = format!(
-                    "trusted issuer {name} has the same issuer and takes `{shared}` too: nobody could tell their assertions apart"
+                    "trusted issuer {name} has the same issuer or trust domain and takes `{shared}` too: nobody could tell their assertions apart"
                 );
                 problems.push(Problem::new("/audiences", detail));
             }

@@ -12,7 +12,7 @@ use crate::objects::{
     ResourceServerDocument, Stored, TrustedIssuerDocument,
 };
 use crate::profile::Profile;
-use crate::trust::{PENDING_DAYS, Problem, State, Warning, is_pending, names_the_same, normalise};
+use crate::trust::{PENDING_DAYS, Problem, State, TrustedIssuer, Warning, is_pending, names_the_same, normalise};
 
 impl Managed for FederatedCredentialDocument {
     async fn prepare(
@@ -27,7 +27,7 @@ impl Managed for FederatedCredentialDocument {
             Some(principal) => self.principal = principal.name,
             None => problems.push(Problem::new("/principal", format!("there is no principal {}", self.principal))),
         }
-        let profile = match app.store.named::<TrustedIssuerDocument>(&self.trusted_issuer).await? {
+        let under = match app.store.named::<TrustedIssuerDocument>(&self.trusted_issuer).await? {
             None => {
                 problems.push(Problem::new(
                     "/trusted_issuer",
@@ -40,11 +40,11 @@ impl Managed for FederatedCredentialDocument {
                     problems.push(Problem::new("/trusted_issuer", "belongs to another principal"));
                 }
                 self.trusted_issuer = issuer.name;
-                app.profiles.get(&issuer.document.profile).cloned()
+                app.profiles.get(&issuer.document.profile).map(|profile| (profile.clone(), issuer.document.terms()))
             }
         };
-        if let Some(profile) = &profile {
-            match normalise(profile, &self.matcher) {
+        if let Some((profile, terms)) = &under {
+            match normalise(profile, terms, &self.matcher) {
                 Ok(normalised) => self.matcher = normalised.matcher,
                 Err(found) => problems.extend(in_match(found)),
             }
@@ -59,9 +59,9 @@ impl Managed for FederatedCredentialDocument {
         }
         problems.extend(self.check_actors(app, present, occasion.author).await?);
         problems.extend(self.check_dependants(app, name, present, occasion.author).await?);
-        match profile.filter(|_| problems.is_empty()) {
+        match under.filter(|_| problems.is_empty()) {
             None => Err(Rejected::Invalid(problems)),
-            Some(profile) => Ok(state(self, &profile, present, app.clock.now())),
+            Some((profile, _)) => Ok(state(self, &profile, present, app.clock.now())),
         }
     }
 
@@ -72,8 +72,9 @@ impl Managed for FederatedCredentialDocument {
             return Vec::new();
         };
         let rules = app.rules();
-        let profile = rules.issuer_named(issuer).map(|issuer| &issuer.profile);
-        profile.and_then(|profile| normalise(profile, matcher).err()).map(in_match).unwrap_or_default()
+        let issuer = rules.issuer_named(issuer);
+        let found = issuer.and_then(|issuer| normalise(&issuer.profile, &issuer.terms, matcher).err());
+        found.map(in_match).unwrap_or_default()
     }
 
     fn principal(&self) -> Option<&str> {
@@ -83,7 +84,7 @@ impl Managed for FederatedCredentialDocument {
     fn more_warnings(&self, app: &App) -> Vec<Warning> {
         let rules = app.rules();
         let issuer = rules.issuer_named(&self.trusted_issuer);
-        issuer.map(|issuer| rule_warnings(&issuer.profile, &self.matcher)).unwrap_or_default()
+        issuer.map(|issuer| rule_warnings(issuer, &self.matcher)).unwrap_or_default()
     }
 
     fn shown_state(stored: &Stored<Self>, now: Timestamp) -> Map<String, Value> {
@@ -173,8 +174,8 @@ fn in_match(problems: Vec<Problem>) -> Vec<Problem> {
 }
 
 /// What is weak about a rule that was accepted.
-pub(super) fn rule_warnings(profile: &Profile, matcher: &Map<String, Value>) -> Vec<Warning> {
-    normalise(profile, matcher).map(|normalised| normalised.warnings).unwrap_or_default()
+pub(super) fn rule_warnings(issuer: &TrustedIssuer, matcher: &Map<String, Value>) -> Vec<Warning> {
+    normalise(&issuer.profile, &issuer.terms, matcher).map(|normalised| normalised.warnings).unwrap_or_default()
 }
 
 /// What a permission names exists; names are brought into the form in which they are stored.

@@ -77,7 +77,9 @@ fn credential(bundle: &Bundle, members: &Map<String, Value>, context: ReadContex
         return (vec![Problem::new("/trusted_issuer", detail)], Vec::new());
     };
     let mut warnings = document.warnings(context);
-    match normalise(profile, &document.matcher) {
+    let terms =
+        issuer.and_then(|issuer| TrustedIssuerDocument::read(issuer, context).ok()).map(|issuer| issuer.terms());
+    match normalise(profile, &terms.unwrap_or_default(), &document.matcher) {
         Ok(normalised) => {
             warnings.extend(normalised.warnings);
             (Vec::new(), warnings)

@@ -35,6 +35,9 @@ pub fn assess(
     now: Timestamp,
 ) -> Result<Assessed, Refusal> {
     let subject = subject(claims)?;
+    if issuer.names_an_issuer() && claims.get("iss").is_some_and(|iss| iss.as_str() != Some(&issuer.issuer)) {
+        return Err(Reason::IssUnknown.into());
+    }
     audience(issuer, claims)?;
     let expires_at = times(issuer, claims, now.seconds())?;
     let key = key(issuer, claims, signing_input)?;
@@ -42,7 +45,7 @@ pub fn assess(
     if claims.get("cnf").is_some() {
         return Err(Refusal::claim(Reason::ProofMissing, "cnf"));
     }
-    issuer.profile.check(claims).map_err(|wrong| Refusal::claim(wrong.reason, wrong.claim))?;
+    issuer.profile.check(claims, &issuer.terms).map_err(|wrong| Refusal::claim(wrong.reason, wrong.claim))?;
     Ok(Assessed { subject, expires_at, key })
 }
 
@@ -60,9 +63,7 @@ fn audience(issuer: &TrustedIssuer, claims: &Claims) -> Result<(), Refusal> {
     let audiences = audiences(claims)?;
     let mismatch =
         || Refusal { accepted_audiences: issuer.audiences.clone(), ..Refusal::claim(Reason::AudMismatch, "aud") };
-    let platform = |audience: &&str| {
-        issuer.profile.platform_audiences.iter().any(|pattern| crate::trust::glob_matches(pattern, audience))
-    };
+    let platform = |audience: &&str| issuer.profile.is_platform_audience(audience, &issuer.issuer);
     if audiences.iter().any(platform) {
         return Err(mismatch());
     }

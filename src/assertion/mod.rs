@@ -9,7 +9,7 @@ mod replay;
 
 use std::sync::Arc;
 
-use carnet_jose::{Algorithm, Compact, Header, Malformed, json::JsonError};
+use carnet_jose::{Algorithm, Compact, Header, Malformed, base64url, json::JsonError};
 use serde_json::Value;
 
 pub use claims::{Assessed, assess};
@@ -17,10 +17,10 @@ pub use numeric_date::NumericDate;
 pub use replay::AssertionKey;
 
 use crate::clock::Timestamp;
-use crate::profile::Claims;
+use crate::profile::{Claims, trust_domain_of};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::trust::{Snapshot, TrustedIssuer};
+use crate::trust::{KeySource, Snapshot, TrustedIssuer};
 use crate::upstream::UpstreamKeys;
 
 /// An assertion that was taken apart and is not believed.
@@ -64,12 +64,31 @@ impl<'a> UnverifiedAssertion<'a> {
         now: Timestamp,
     ) -> Result<VerifiedAssertion, Refusal> {
         let algorithm = check_header(&issuer, &self.jws.header)?;
+        if matches!(issuer.keys, KeySource::TokenReview { .. }) {
+            return self.reviewed(issuer, keys, now).await;
+        }
         let held = keys.keys_for(&issuer, algorithm, self.jws.header.key_id.as_deref()).await?;
         let key = held.select(algorithm, self.jws.header.key_id.as_deref()).map_err(|_| Reason::KeyUnknown)?;
         if !key.verifies(self.jws.signing_input.as_bytes(), &self.jws.signature) {
             return Err(Reason::SignatureInvalid.into());
         }
         let assessed = assess(&issuer, &self.claims, Some(self.jws.signing_input), now)?;
+        Ok(VerifiedAssertion { issuer, claims: self.claims, assessed })
+    }
+
+    /// Has its platform say whether it is good. What can be judged here is judged first, so that nothing else is sent there.
+    async fn reviewed(
+        self,
+        issuer: Arc<TrustedIssuer>,
+        keys: &UpstreamKeys,
+        now: Timestamp,
+    ) -> Result<VerifiedAssertion, Refusal> {
+        let assessed = assess(&issuer, &self.claims, Some(self.jws.signing_input), now)?;
+        let audiences = claims::audiences(&self.claims)?;
+        let audience = audiences.into_iter().find(|audience| issuer.audiences.iter().any(|ours| ours == audience));
+        // A token has one spelling, so this is the text that came.
+        let token = format!("{}.{}", self.jws.signing_input, base64url(&self.jws.signature));
+        keys.review(&issuer, &token, &assessed.subject, audience.unwrap_or_default()).await?;
         Ok(VerifiedAssertion { issuer, claims: self.claims, assessed })
     }
 }
@@ -107,23 +126,42 @@ impl VerifiedAssertion {
 }
 
 /// The trusted issuer that claims say they are from. Several may share an `iss`; then the audience tells them apart
-/// (decision D-37).
+/// (decision D-37). A SPIFFE id is its trust domain's word and nobody else's, whatever `iss` says (decision D-36).
 pub fn issuer_of(claims: &Claims, snapshot: &Snapshot) -> Result<Arc<TrustedIssuer>, Refusal> {
+    let subject = claims.get("sub").and_then(Value::as_str).unwrap_or_default();
+    if let Some(domain) = trust_domain_of(subject) {
+        let mut of_domain = snapshot.issuers_of_trust_domain(domain).peekable();
+        if of_domain.peek().is_some() {
+            let fits = |issuer: &&Arc<TrustedIssuer>| {
+                !issuer.names_an_issuer() || claims.get("iss").is_none_or(|iss| iss.as_str() == Some(&issuer.issuer))
+            };
+            return by_audience(of_domain.filter(fits), claims).ok_or(Reason::IssUnknown.into());
+        }
+    }
     let iss = match claims.get("iss") {
+        // Whoever sends a SPIFFE id without an issuer should not be told to send one.
+        None if subject.starts_with("spiffe://") => return Err(Refusal::claim(Reason::TrustDomainMismatch, "sub")),
         None => return Err(Refusal::claim(Reason::ClaimMissing, "iss")),
         Some(Value::String(iss)) => iss,
         Some(_) => return Err(Refusal::claim(Reason::ClaimType, "iss")),
     };
-    let mut issuers = snapshot.issuers_of(iss);
-    let first = issuers.next().ok_or(Reason::IssUnknown)?;
+    by_audience(snapshot.issuers_of(iss), claims).ok_or(Reason::IssUnknown.into())
+}
+
+/// The one that takes the assertion's audience, or else the first: it says which audiences are accepted.
+fn by_audience<'s>(
+    mut issuers: impl Iterator<Item = &'s Arc<TrustedIssuer>>,
+    claims: &Claims,
+) -> Option<Arc<TrustedIssuer>> {
+    let first = issuers.next()?;
     let takes = |issuer: &&Arc<TrustedIssuer>| {
         claims::audiences(claims)
             .is_ok_and(|audiences| issuer.audiences.iter().any(|accepted| audiences.contains(&accepted.as_str())))
     };
     if takes(&first) {
-        return Ok(first.clone());
+        return Some(first.clone());
     }
-    Ok(issuers.find(takes).unwrap_or(first).clone())
+    Some(issuers.find(takes).unwrap_or(first).clone())
 }
 
 /// What the header says has to be allowed for this issuer, before any key is looked at (RFC 8725 section 3.1).
@@ -133,6 +171,10 @@ pub fn check_header(issuer: &TrustedIssuer, header: &Header) -> Result<Algorithm
     if !issuer.types.iter().any(|accepted| header.is_type(accepted) || (!typed && accepted.eq_ignore_ascii_case("JWT")))
     {
         return Err(Reason::TypDenied.into());
+    }
+    // A JWT-SVID has nothing else in its header (JWT-SVID section 2).
+    if issuer.profile.plain_header && header.has_other_parameters {
+        return Err(Reason::HeaderDenied.into());
     }
     let algorithm = header.algorithm.parse().map_err(|_| Reason::AlgDenied)?;
     if !issuer.algorithms.contains(&algorithm) {

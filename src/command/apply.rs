@@ -307,7 +307,9 @@ fn stored_form(kind: Kind, wanted: &Map<String, Value>, bundle: &Bundle, profile
                 }
             }
             let profile = issuer.and_then(|issuer| profiles.get(issuer.get("profile")?.as_str()?));
-            if let Some(normalised) = profile.and_then(|profile| normalise(profile, &document.matcher).ok()) {
+            let terms = issuer.and_then(|issuer| TrustedIssuerDocument::read(issuer, context).ok());
+            let terms = terms.map(|issuer| issuer.terms()).unwrap_or_default();
+            if let Some(normalised) = profile.and_then(|profile| normalise(profile, &terms, &document.matcher).ok()) {
                 document.matcher = normalised.matcher;
             }
             for permission in &mut document.permissions {

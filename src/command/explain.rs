@@ -103,6 +103,9 @@ pub fn print(explanation: &Value) {
                     text(&condition, "field"),
                     text(&condition, "reason")
                 );
+                if condition.get("hint").is_some() {
+                    println!("      {}", text(&condition, "hint"));
+                }
             }
         }
     }

@@ -95,6 +95,7 @@ macro_rules! of_the_assertion {
             | Reason::AlgDenied
             | Reason::KeyUnknown
             | Reason::SignatureInvalid
+            | Reason::ReviewDenied
             | Reason::ClaimDuplicate
             | Reason::ClaimMissing
             | Reason::ClaimType
@@ -124,6 +125,19 @@ macro_rules! of_the_assertion {
             | Reason::VisibilityMismatch
             | Reason::ActorMismatch
             | Reason::SubMismatch
+            | Reason::EnvUnprotected
+            | Reason::IdMismatch
+            | Reason::TrustDomainMismatch
+            | Reason::SubjectDomainMismatch
+            | Reason::EmailUnverified
+            | Reason::EmailMismatch
+            | Reason::UpstreamMismatch
+            | Reason::PrincipalType
+            | Reason::CredentialStrength
+            | Reason::SourceMismatch
+            | Reason::ContextMismatch
+            | Reason::PhaseMismatch
+            | Reason::IdentityMismatch
             | Reason::ClaimMismatch
             | Reason::CredentialDisabled
             | Reason::CredentialExpired

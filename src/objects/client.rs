@@ -1,3 +1,4 @@
+use carnet_jose::KeyUse;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use url::Url;
@@ -10,7 +11,7 @@ use crate::client::{ASSERTION_ALGORITHMS, Client, ClientPermission, ClientSecret
 use crate::clock::Timestamp;
 use crate::grant::GrantType;
 use crate::ids::{ClientRowId, TrustedIssuerId};
-use crate::profile::Replay;
+use crate::profile::{Replay, Terms};
 use crate::token::{ScopeSet, is_admin_scope};
 use crate::trust::{AssertionGrant, KeySource, Problem, TrustedIssuer, Warning};
 
@@ -206,7 +207,7 @@ impl ClientDocument {
             (Some(_), None) if !signs => reader.problem("jwks", "is for private_key_jwt"),
             (None, Some(_)) if !signs => reader.problem("jwks_uri", "is for private_key_jwt"),
             (Some(jwks), None) => {
-                if let Err(detail) = check_key_set(jwks, &ASSERTION_ALGORITHMS) {
+                if let Err(detail) = check_key_set(jwks, &ASSERTION_ALGORITHMS, KeyUse::Signature) {
                     reader.problem("jwks", detail);
                 }
             }
@@ -325,6 +326,7 @@ impl ClientDocument {
             replay: Replay::JtiOrTokenHash,
             replay_claim: "jti".to_owned(),
             banned_events: Vec::new(),
+            terms: Terms::default(),
             grants: AssertionGrant::ALL.to_vec(),
             ca_pem: None,
             allow_private: Vec::new(),

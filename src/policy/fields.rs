@@ -2,6 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
+use super::setting::invalid;
+use crate::refusal::Refusal;
+
 /// The principal that cases do not name.
 pub(super) const PRINCIPAL: &str = "case";
 
@@ -30,6 +33,10 @@ const OTHER_FIELDS: [&str; 9] = [
     "expires_at",
     "policy_id",
 ];
+/// Fields that make a profile for the case, and the one that is its only field.
+pub(super) const TEMPLATE: &str = "template";
+pub(super) const TEMPLATE_DEFAULTS: &str = "defaults";
+const TEMPLATE_VALUE: &str = "principal";
 const NO_RULE: &str = "created_by";
 
 pub(super) fn owner(fields: &Map<String, Value>) -> &str {
@@ -46,10 +53,16 @@ pub(super) fn actions(fields: &Map<String, Value>) -> Vec<String> {
 }
 
 /// The fields that are neither the trusted issuer's nor the permission's, with `x_glob` written as a matcher of `x`.
-pub(super) fn matcher(fields: &Map<String, Value>) -> Map<String, Value> {
+pub(super) fn matcher(fields: &Map<String, Value>) -> Result<Map<String, Value>, Refusal> {
     let is_match = |name: &str| !ISSUER_FIELDS.contains(&name) && !OTHER_FIELDS.contains(&name) && name != NO_RULE;
+    let is_made = fields.contains_key(TEMPLATE);
     let mut matcher = Map::new();
     for (name, value) in fields.iter().filter(|(name, value)| is_match(name) && !value.is_null()) {
+        let name = match name.as_str() {
+            TEMPLATE | TEMPLATE_DEFAULTS if is_made => continue,
+            TEMPLATE_VALUE if is_made => "identity",
+            name => name,
+        };
         let (name, value) = globbed(name, value);
         let value = match value {
             Value::Object(members) if name == "called_workflow" => {
@@ -57,9 +70,12 @@ pub(super) fn matcher(fields: &Map<String, Value>) -> Map<String, Value> {
             }
             value => value,
         };
+        if matcher.contains_key(&name) {
+            return Err(invalid(format!("{name} is given twice: plain and as a pattern")));
+        }
         matcher.insert(name, value);
     }
-    matcher
+    Ok(matcher)
 }
 
 fn globbed(name: &str, value: &Value) -> (String, Value) {

@@ -14,7 +14,7 @@ use crate::objects::{
     TrustedIssuerDocument,
 };
 use crate::principal::{Principal, PrincipalKind};
-use crate::profile::Profile;
+use crate::profile::{Profile, Requirement};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::store::compile_credential;
@@ -93,6 +93,10 @@ impl Setting<'_> {
                 document.insert(member.to_owned(), value.clone());
             }
         }
+        // A trust domain without an issuer says where its bundle is; nothing is read from there.
+        if self.profile.is_spiffe() && !document.contains_key("issuer") {
+            document.insert("keys".to_owned(), json!({ "source": "spiffe_bundle", "path": "/bundle" }));
+        }
         if let Some(audience) = fields.get("audience") {
             document.insert("audiences".to_owned(), json!([audience]));
         }
@@ -114,16 +118,47 @@ impl Setting<'_> {
         self.compile_issuer(&document)
     }
 
+    /// Further trusted issuers without rules. A case says little of them, so the rest is what would let them in.
     fn other_issuers(&self) -> Result<Vec<TrustedIssuer>, Refusal> {
-        let urls: Vec<String> = match &self.context().registered_issuers {
-            Value::Array(urls) => urls.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-            Value::Object(urls) => urls.keys().cloned().collect(),
-            _ => Vec::new(),
+        let mut documents: Vec<Map<String, Value>> = Vec::new();
+        let mut add = |url: &str, members: Value| {
+            let mut document = Map::from_iter([
+                ("profile".to_owned(), self.profile.name.clone().into()),
+                ("issuer".to_owned(), url.into()),
+                ("audiences".to_owned(), json!([self.audience()])),
+            ]);
+            if let Value::Object(members) = members {
+                document.extend(members);
+            }
+            documents.push(document);
         };
-        let document =
-            |url: String| json!({ "profile": self.profile.name, "issuer": url, "audiences": [self.audience()] });
-        let documents = urls.into_iter().map(document);
-        documents.map(|document| self.compile_issuer(document.as_object().unwrap_or(&Map::new()))).collect()
+        match &self.context().registered_issuers {
+            Value::Array(urls) => {
+                urls.iter().filter_map(Value::as_str).for_each(|url| add(url, self.own_domains(url)));
+            }
+            Value::Object(urls) => urls.iter().for_each(|(url, domain)| add(url, json!({ "trust_domain": domain }))),
+            _ => {}
+        }
+        for url in &self.context().issuers_skipping_email_verification {
+            add(url, json!({ "skip_email_verification": true }));
+        }
+        documents.iter().map(|document| self.compile_issuer(document)).collect()
+    }
+
+    /// The domains that are an issuer's own, as far as its profile wants to know them.
+    fn own_domains(&self, url: &str) -> Value {
+        let Ok(parsed) = url::Url::parse(url) else { return Value::Null };
+        let host = parsed.host_str().unwrap_or_default();
+        let wants = |wanted: fn(&Requirement) -> bool| self.profile.requirements.iter().any(wanted);
+        if wants(|requirement| matches!(requirement, Requirement::TrustDomain(_))) {
+            json!({ "trust_domain": host })
+        } else if wants(|requirement| matches!(requirement, Requirement::SubjectUri(_))) {
+            json!({ "subject_domain": parsed.origin().ascii_serialization() })
+        } else if wants(|requirement| matches!(requirement, Requirement::SubjectName(_))) {
+            json!({ "subject_domain": host })
+        } else {
+            Value::Null
+        }
     }
 
     fn audience(&self) -> Value {
@@ -163,7 +198,7 @@ impl Setting<'_> {
     ) -> Result<FederatedCredential, Refusal> {
         let owner = owner(fields);
         let document = json!({
-            "principal": PRINCIPAL, "trusted_issuer": "case", "match": matcher(fields),
+            "principal": PRINCIPAL, "trusted_issuer": "case", "match": matcher(fields)?,
             "permissions": [{
                 "resource_server": REGISTRY, "actions": actions(fields), "packages": fields.get("packages"),
                 "owner": (owner != PRINCIPAL).then_some(owner),
@@ -172,7 +207,7 @@ impl Setting<'_> {
         });
         let read = FederatedCredentialDocument::read(document.as_object().unwrap_or(&Map::new()), self.read);
         let mut document = read.map_err(|problems| invalid(format!("{problems:?}")))?;
-        let normalised = normalise(&self.profile, &document.matcher);
+        let normalised = normalise(&self.profile, &issuer.terms, &document.matcher);
         document.matcher = normalised.map_err(|problems| invalid(format!("{problems:?}")))?.matcher;
         let seconds = |name: &str| fields.get(name).and_then(Value::as_i64).map(Timestamp::from_seconds);
         document.expires_at = seconds("expires_at");

@@ -98,7 +98,7 @@ fn assemble(
     let subject = if let Some(principal) = &only {
         principal.id.clone()
     } else {
-        let id = issuer.profile.workload_id.render(claims).map_err(|unreadable| Refusal::new(unreadable.into()))?;
+        let id = issuer.workload_id(claims).map_err(|unreadable| Refusal::new(unreadable.into()))?;
         format!("workload:{}:{id}", issuer.name)
     };
     let credentials = Granting::distinct(entries.iter().map(|entry| Granting::of(entry.candidate)));

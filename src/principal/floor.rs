@@ -24,7 +24,8 @@ pub(super) fn above_floor<'r>(
         return Ok(matching);
     }
     let binds = |rule: &Rule<'_>| {
-        let field = profile.fields_named(&floor.environment_field).next().and_then(|(at, _)| u16::try_from(at).ok());
+        let named = floor.environment_field.iter().flat_map(|name| profile.fields_named(name));
+        let field = named.map(|(at, _)| u16::try_from(at).ok()).next().flatten();
         rule.conditions.iter().any(|condition| field.is_some() && condition.field == field)
     };
     let (above, below): (Vec<_>, Vec<_>) = matching.into_iter().partition(|(_, rule)| binds(rule));
@@ -41,6 +42,7 @@ pub(super) fn above_floor<'r>(
             expected: json!({ (floor.protected.name.as_str()): "true", "or": floor.environment_field }),
             received: received.clone(),
             reason: Reason::RefUnprotected,
+            hint: None,
         })
         .collect();
     let reason = if mismatches.is_empty() { Reason::NoMatchingCredential } else { Reason::RefUnprotected };

@@ -1,8 +1,13 @@
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::format::Format;
 use crate::reason::Reason;
 
+/// Integers that every JSON reader reads alike.
+const EXACT: std::ops::RangeInclusive<i64> = -(1 << 53)..=1 << 53;
 /// The longest claim a rule may read, in bytes (decision D-33).
 const MAX_TEXT_BYTES: usize = 1024;
 
@@ -17,6 +22,8 @@ pub struct ClaimSpec {
     pub name: String,
     /// Where it is: a top-level name, or a JSON Pointer if it begins with `/` (RFC 6901).
     pub path: String,
+    /// For a text: that it is read from behind the first occurrence of this, which has to be there.
+    pub after: Option<String>,
     /// Its JSON type.
     pub kind: ClaimKind,
     /// How it is compared.
@@ -40,6 +47,10 @@ pub enum ClaimKind {
     Text,
     /// `true` or `false`.
     Boolean,
+    /// `true` or `false`, or one of these words.
+    BooleanOrText,
+    /// An integer.
+    Integer,
     /// An array of strings.
     List,
 }
@@ -55,14 +66,8 @@ pub enum Case {
     Fold,
     /// ASCII letters fold, and a value with any other byte equals nothing: the names of forges.
     Name,
-}
-
-/// Shapes of claims.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Format {
-    /// Two parts with one slash between.
-    OwnerAndName,
+    /// ASCII letters fold behind the last `@`: the domain of an e-mail address.
+    Email,
 }
 
 /// Why a claim cannot be read as what it should be.
@@ -114,6 +119,7 @@ impl ClaimSpec {
         Self {
             name: name.to_owned(),
             path: name.to_owned(),
+            after: None,
             kind: ClaimKind::Text,
             case: Case::Exact,
             format: None,
@@ -126,7 +132,23 @@ impl ClaimSpec {
     /// Reads the claim as text.
     pub fn text<'c>(&self, claims: &'c Claims) -> Result<&'c str, Unreadable> {
         let text = claims.get(&self.path).ok_or(Unreadable::Missing)?.as_str().ok_or(Unreadable::WrongType)?;
-        self.well_formed(text)
+        match &self.after {
+            None => self.well_formed(text),
+            Some(mark) => self.well_formed(text.split_once(mark.as_str()).ok_or(Unreadable::Malformed)?.1),
+        }
+    }
+
+    /// Reads the claim as text that is made of it: an integer or a truth value in its JSON spelling.
+    pub fn spelt<'c>(&self, claims: &'c Claims) -> Result<Cow<'c, str>, Unreadable> {
+        match (self.kind, claims.get(&self.path).ok_or(Unreadable::Missing)?) {
+            (ClaimKind::Integer, Value::Number(number)) => {
+                let exact = number.as_i64().filter(|n| EXACT.contains(n)).ok_or(Unreadable::Malformed)?;
+                Ok(exact.to_string().into())
+            }
+            (ClaimKind::Boolean | ClaimKind::BooleanOrText, Value::Bool(truth)) => Ok(truth.to_string().into()),
+            (ClaimKind::Integer | ClaimKind::Boolean | ClaimKind::List, _) => Err(Unreadable::WrongType),
+            (ClaimKind::Text | ClaimKind::BooleanOrText, _) => self.text(claims).map(Cow::Borrowed),
+        }
     }
 
     /// Reads the claim as a list of texts.
@@ -135,14 +157,19 @@ impl ClaimSpec {
         list.iter().map(|element| self.well_formed(element.as_str().ok_or(Unreadable::WrongType)?)).collect()
     }
 
-    /// Reads the claim as a truth value: a JSON boolean, or for text claims the words `true` and `false`. Any other text,
-    /// the empty one included, is not true.
+    /// Whether the claim is `true`: a JSON boolean, or for text claims the word. Any other text, the empty one included, is not
+    /// true.
     pub fn truth(&self, claims: &Claims) -> Result<bool, Unreadable> {
-        match self.kind {
-            ClaimKind::Boolean => {
-                claims.get(&self.path).ok_or(Unreadable::Missing)?.as_bool().ok_or(Unreadable::WrongType)
-            }
-            ClaimKind::Text | ClaimKind::List => Ok(self.text(claims)? == "true"),
+        self.says(true, claims)
+    }
+
+    /// Whether the claim is this truth value, and not another one or none.
+    pub fn says(&self, wanted: bool, claims: &Claims) -> Result<bool, Unreadable> {
+        let word = if wanted { "true" } else { "false" };
+        match (self.kind, claims.get(&self.path).ok_or(Unreadable::Missing)?) {
+            (ClaimKind::Boolean | ClaimKind::BooleanOrText, Value::Bool(truth)) => Ok(*truth == wanted),
+            (ClaimKind::Boolean | ClaimKind::Integer, _) => Err(Unreadable::WrongType),
+            (ClaimKind::Text | ClaimKind::BooleanOrText | ClaimKind::List, _) => Ok(self.text(claims)? == word),
         }
     }
 
@@ -150,7 +177,8 @@ impl ClaimSpec {
     pub fn check(&self, claims: &Claims) -> Result<(), Unreadable> {
         match self.kind {
             ClaimKind::Text => self.text(claims).map(|_| ()),
-            ClaimKind::Boolean => self.truth(claims).map(|_| ()),
+            ClaimKind::Boolean | ClaimKind::BooleanOrText => self.truth(claims).map(|_| ()),
+            ClaimKind::Integer => self.spelt(claims).map(|_| ()),
             ClaimKind::List => self.list(claims).map(|_| ()),
         }
     }
@@ -176,6 +204,10 @@ impl Case {
             Self::Exact => expected == received,
             Self::Fold => expected.eq_ignore_ascii_case(received),
             Self::Name => received.is_ascii() && expected.eq_ignore_ascii_case(received),
+            Self::Email => match (expected.rsplit_once('@'), received.rsplit_once('@')) {
+                (Some((local, domain)), Some((name, host))) => local == name && domain.eq_ignore_ascii_case(host),
+                _ => expected == received,
+            },
         }
     }
 
@@ -184,6 +216,10 @@ impl Case {
         match self {
             Self::Exact => text.to_owned(),
             Self::Fold | Self::Name => text.to_ascii_lowercase(),
+            Self::Email => match text.rsplit_once('@') {
+                Some((local, domain)) => format!("{local}@{}", domain.to_ascii_lowercase()),
+                None => text.to_owned(),
+            },
         }
     }
 
@@ -191,18 +227,6 @@ impl Case {
     pub fn strip_prefix<'t>(self, text: &'t str, prefix: &str) -> Option<&'t str> {
         let (head, tail) = text.split_at_checked(prefix.len())?;
         self.same(prefix, head).then_some(tail)
-    }
-}
-
-impl Format {
-    /// Whether a text has this shape.
-    pub fn fits(self, text: &str) -> bool {
-        match self {
-            Self::OwnerAndName => text.split_once('/').is_some_and(|(owner, name)| {
-                let is_name = |text: &str| !text.is_empty() && !text.contains(['/', ' ', '*']);
-                is_name(owner) && is_name(name)
-            }),
-        }
     }
 }
 
@@ -277,9 +301,10 @@ mod tests {
         assert_eq!(limited.text(&claims(json!({"c": "b"}))), Err(Unreadable::Malformed));
         let formed = ClaimSpec { format: Some(Format::OwnerAndName), ..spec(ClaimKind::Text) };
         assert!(formed.text(&claims(json!({"c": "a/b"}))).is_ok());
-        for text in ["", "a", "/b", "a/", "a/b/c", "a//b"] {
-            assert_eq!(formed.text(&claims(json!({ "c": text }))), Err(Unreadable::Malformed), "{text}");
-        }
+        assert_eq!(formed.text(&claims(json!({"c": "a"}))), Err(Unreadable::Malformed));
+        let behind = ClaimSpec { after: Some("://".into()), ..spec(ClaimKind::Text) };
+        assert_eq!(behind.text(&claims(json!({"c": "https://a://b"}))), Ok("a://b"));
+        assert_eq!(behind.text(&claims(json!({"c": "a"}))), Err(Unreadable::Malformed));
     }
 
     #[test]
@@ -301,6 +326,25 @@ mod tests {
         assert_eq!(boolean.truth(&claims(json!({"c": false}))), Ok(false));
         assert_eq!(boolean.truth(&claims(json!({"c": "true"}))), Err(Unreadable::WrongType));
         assert_eq!(boolean.check(&claims(json!({"c": "true"}))), Err(Unreadable::WrongType));
+        let either = spec(ClaimKind::BooleanOrText);
+        for (value, is_true, is_false) in
+            [(json!(true), true, false), (json!("false"), false, true), (json!("x"), false, false)]
+        {
+            let claims = claims(json!({ "c": value }));
+            assert_eq!((either.says(true, &claims), either.says(false, &claims)), (Ok(is_true), Ok(is_false)));
+        }
+        assert_eq!(either.says(false, &claims(json!({"c": 0}))), Err(Unreadable::WrongType));
+        let integer = spec(ClaimKind::Integer);
+        assert_eq!(integer.spelt(&claims(json!({"c": -7}))).unwrap(), "-7");
+        for (value, wrong) in [
+            (json!("7"), Unreadable::WrongType),
+            (json!(1.5), Unreadable::Malformed),
+            (json!(9_007_199_254_740_993_i64), Unreadable::Malformed),
+        ] {
+            assert_eq!(integer.spelt(&claims(json!({ "c": value }))), Err(wrong));
+        }
+        assert_eq!(boolean.spelt(&claims(json!({"c": false}))).unwrap(), "false");
+        assert_eq!(text.spelt(&claims(json!({"c": 7}))), Err(Unreadable::WrongType));
         assert_eq!(boolean.check(&claims(json!({}))), Err(Unreadable::Missing));
         assert_eq!(text.check(&claims(json!({"c": 1}))), Err(Unreadable::WrongType));
     }
@@ -317,6 +361,8 @@ mod tests {
         assert_eq!(Case::Fold.key("AbÉ"), "abÉ");
         assert_eq!(Case::Name.key("Ab"), "ab");
         assert_eq!(Case::Exact.key("Ab"), "Ab");
+        assert!(Case::Email.same("a@x.y", "a@X.Y") && !Case::Email.same("a@x.y", "A@x.y"));
+        assert_eq!(Case::Email.key("A@X.y"), "A@x.y");
         let empty = ClaimSpec { case: Case::Exact, ..spec(ClaimKind::Text) };
         assert!(!empty.same("", "") && empty.same("a", "a"));
     }

@@ -1,10 +1,11 @@
 //! The fields of `match`, and the kinds of checks by which they read the claims.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::{ClaimSpec, Template};
+use super::{ClaimSpec, Claims, Format, Identity, Template, Unreadable};
 use crate::reason::Reason;
 
 /// What a field says of the workload.
@@ -31,6 +32,8 @@ pub struct Field {
     pub role: Role,
     /// For a name: the positions of the id fields that tell the same.
     pub ids: Vec<usize>,
+    /// The fields that a rule has to have beside it.
+    pub needs: Vec<String>,
     /// The reason when it does not hold.
     pub mismatch: Reason,
     /// The reason when the claim is absent.
@@ -44,8 +47,20 @@ pub struct Field {
 pub enum Check {
     /// The claim is the value, or one of several, or fits a glob.
     Equals(Equals),
-    /// The claim is true.
-    Flag(Arc<ClaimSpec>),
+    /// The claim is one of the truth values.
+    Flag {
+        /// The claim.
+        claim: Arc<ClaimSpec>,
+        /// Which of them.
+        wanted: bool,
+    },
+    /// The claim is there and not empty.
+    Present {
+        /// The claim.
+        claim: Arc<ClaimSpec>,
+        /// Whether rules ask for it that say nothing of it.
+        default: bool,
+    },
     /// No check by itself: it chooses between checks of another field.
     Choice {
         /// The settings.
@@ -64,6 +79,10 @@ pub enum Check {
         /// What every template begins with.
         starts_with: String,
     },
+    /// A claim that the rule names says who vouches for the identity.
+    Upstream,
+    /// What the template makes of the claims is the value.
+    Identity(Identity),
     /// No check by itself: whether names are compared beside ids.
     MatchNames,
 }
@@ -79,8 +98,18 @@ pub struct Equals {
     pub list: bool,
     /// What every value begins with.
     pub starts_with: Option<String>,
+    /// What stands in the claim before the value.
+    pub prefix: Option<Template>,
+    /// The shape of a value in a rule.
+    pub value_format: Option<Format>,
+    /// The claim that has to verify the e-mail address.
+    pub verified_by: Option<Arc<ClaimSpec>>,
     /// Whether values are decimal numbers.
     pub digits: bool,
+    /// What the part of a glob before its first `*` has to fit, even without its last character.
+    pub literal: Option<String>,
+    /// Values that strangers have too, so that no rule may rest on them.
+    pub strangers: Vec<String>,
     /// What is taken off when a rule is saved.
     pub paste: Paste,
 }
@@ -90,12 +119,14 @@ pub struct Equals {
 pub struct FileCheck {
     /// The claim.
     pub claim: Arc<ClaimSpec>,
-    /// What stands before the file.
-    pub prefix: Template,
+    /// What may stand before the file.
+    pub prefixes: Vec<Template>,
     /// What may stand after the `@`.
     pub at: Vec<Revision>,
     /// How file names end; none listed means any.
     pub endings: Vec<String>,
+    /// Whether the file may be named with folders.
+    pub folders: bool,
     /// What is taken off when a rule is saved.
     pub paste: Paste,
 }
@@ -127,4 +158,39 @@ pub struct Paste {
     pub prefixes: Vec<String>,
     /// Ends.
     pub suffixes: Vec<String>,
+}
+
+impl Equals {
+    /// The text that is compared: the claim, or what is left of it behind the prefix.
+    pub fn read<'c>(&self, claims: &'c Claims) -> Result<Option<&'c str>, Unreadable> {
+        let text = self.claim.text(claims)?;
+        match &self.prefix {
+            None => Ok(Some(text)),
+            Some(prefix) => prefix.strip_prefix(text, claims),
+        }
+    }
+}
+
+impl Field {
+    /// The value under which rules with this field are found for these claims; none if it is no field to find rules by.
+    pub fn key(&self, claims: &Claims) -> Option<String> {
+        match &self.check {
+            Check::Equals(equals) => Some(equals.claim.case.key(equals.read(claims).ok()??)),
+            Check::Identity(identity) => identity.render(claims).ok(),
+            _ => None,
+        }
+    }
+
+    /// The same for a value in a rule.
+    pub fn key_of<'v>(&self, value: &'v str) -> Cow<'v, str> {
+        match &self.check {
+            Check::Equals(equals) => equals.claim.case.key(value).into(),
+            _ => value.into(),
+        }
+    }
+
+    /// Whether rules can be found by it.
+    pub fn has_key(&self) -> bool {
+        matches!(self.check, Check::Equals(_) | Check::Identity(_))
+    }
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use carnet_jose::Algorithm;
 use serde::Deserialize;
 
-use super::claims::{Case, ClaimKind, Format};
+use super::claims::{Case, ClaimKind};
+use super::format::Format;
 use super::{PinMode, Replay, Role};
 use crate::reason::Reason;
 
@@ -19,8 +20,10 @@ pub(super) struct ProfileFile {
     #[serde(default)]
     pub pairs: Vec<PairFile>,
     #[serde(default)]
+    pub requires: Vec<RequirementFile>,
+    #[serde(default)]
     pub fields: Vec<FieldFile>,
-    /// Groups of field names; a rule is found under every field of the first group that it has something of.
+    /// Groups of fields, or of several joined by `+`; a rule is found under every one of the first group that it has something of.
     #[serde(default)]
     pub index: Vec<Vec<String>>,
     #[serde(default)]
@@ -35,7 +38,13 @@ pub(super) struct ProfileFile {
     #[serde(default)]
     pub platform_audiences: Vec<String>,
     #[serde(default)]
+    pub shared_audiences: Vec<String>,
+    #[serde(default)]
     pub key_hosts: Vec<String>,
+    #[serde(default)]
+    pub plain_header: bool,
+    #[serde(default)]
+    pub token_review: bool,
 }
 
 #[derive(Deserialize)]
@@ -53,6 +62,7 @@ pub(super) struct DefaultsFile {
     pub iat_required: bool,
     #[serde(default)]
     pub banned_events: Vec<String>,
+    pub audiences: Option<Vec<String>>,
 }
 
 fn sixty() -> u32 {
@@ -71,6 +81,7 @@ fn yes() -> bool {
 #[serde(deny_unknown_fields)]
 pub(super) struct ClaimFile {
     pub path: Option<String>,
+    pub after: Option<String>,
     #[serde(default, rename = "type")]
     pub kind: ClaimKind,
     #[serde(default)]
@@ -88,10 +99,50 @@ pub(super) struct ClaimFile {
 #[serde(deny_unknown_fields)]
 pub(super) struct PairFile {
     pub claim: String,
-    pub starts_with: Option<String>,
+    pub starts_with: Option<OneOrMore>,
+    pub is: Option<OneOrMore>,
+    #[serde(default)]
+    pub rest: Option<Format>,
     pub twin: Option<String>,
     #[serde(default)]
     pub prefixes: BTreeMap<String, String>,
+}
+
+/// One text or several.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+impl OneOrMore {
+    pub fn as_slice(&self) -> &[String] {
+        match self {
+            Self::One(text) => std::slice::from_ref(text),
+            Self::More(texts) => texts,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RequirementFile {
+    Values(ValuesFile),
+    Verified(String),
+    TrustDomain(String),
+    SubjectUri(String),
+    SubjectName(String),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ValuesFile {
+    pub claims: Vec<String>,
+    pub one_of: Vec<String>,
+    #[serde(default)]
+    pub optional: bool,
+    pub mismatch: Option<Reason>,
 }
 
 #[derive(Deserialize)]
@@ -106,6 +157,8 @@ pub(super) struct FieldFile {
     /// The id fields that tell what this field names.
     #[serde(default)]
     pub ids: Vec<String>,
+    #[serde(default)]
+    pub needs: Vec<String>,
     pub mismatch: Option<Reason>,
     pub missing: Option<Reason>,
     pub check: CheckFile,
@@ -116,10 +169,13 @@ pub(super) struct FieldFile {
 pub(super) enum CheckFile {
     Equals(EqualsFile),
     Flag(FlagFile),
+    Present(PresentFile),
     Choice(ChoiceFile),
     File(FileCheckFile),
     ReusableFile(ReusableFileFile),
     Version(VersionFile),
+    Identity(IdentityFile),
+    Upstream,
     MatchNames,
 }
 
@@ -133,6 +189,15 @@ pub(super) struct EqualsFile {
     pub list: bool,
     /// What every value begins with.
     pub starts_with: Option<String>,
+    /// What stands in the claim before the value.
+    pub prefix: Option<String>,
+    /// The shape of a value, where the claim's is another.
+    pub value_format: Option<Format>,
+    pub verified_by: Option<String>,
+    /// What the part of a glob before its first `*` has to fit.
+    pub literal: Option<String>,
+    #[serde(default)]
+    pub strangers: Vec<String>,
     /// Whether values are decimal numbers, which people also write without quotes.
     #[serde(default)]
     pub digits: bool,
@@ -154,6 +219,24 @@ pub(super) struct PasteFile {
 #[serde(deny_unknown_fields)]
 pub(super) struct FlagFile {
     pub claim: String,
+    #[serde(default = "yes")]
+    pub wanted: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PresentFile {
+    pub claim: String,
+    #[serde(default)]
+    pub default: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct IdentityFile {
+    pub template: String,
+    #[serde(default)]
+    pub defaults: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -174,10 +257,12 @@ pub(super) struct ChoiceFile {
 #[serde(deny_unknown_fields)]
 pub(super) struct FileCheckFile {
     pub claim: String,
-    pub prefix: String,
+    pub prefix: OneOrMore,
     pub at: Vec<String>,
     #[serde(default)]
     pub endings: Vec<String>,
+    #[serde(default)]
+    pub folders: bool,
     #[serde(default)]
     pub paste: PasteFile,
 }
@@ -201,7 +286,11 @@ pub(super) struct AtLeastFile {
 #[serde(deny_unknown_fields)]
 pub(super) struct WarningFile {
     pub code: String,
+    #[serde(default)]
     pub unless: Vec<String>,
+    /// Only for rules whose fields fit these globs.
+    #[serde(default)]
+    pub like: BTreeMap<String, String>,
     pub detail: String,
 }
 
@@ -223,6 +312,6 @@ pub(super) struct UrlFile {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FloorFile {
-    pub environment_field: String,
+    pub environment_field: Option<String>,
     pub protected_claim: String,
 }

@@ -8,21 +8,29 @@ mod claims;
 mod compile;
 mod field;
 mod file;
+mod format;
+mod identity;
 mod pair;
 mod profiles;
+mod requirement;
 mod template;
+mod terms;
 
 use std::sync::Arc;
 
 use carnet_jose::Algorithm;
 use serde::{Deserialize, Serialize};
 
-pub use claims::{Case, ClaimKind, ClaimSpec, Claims, Format, Unreadable};
+pub use claims::{Case, ClaimKind, ClaimSpec, Claims, Unreadable};
 pub use compile::ProfileError;
 pub use field::{Check, Equals, Field, FileCheck, Paste, ReusableFile, Revision, Role};
+pub use format::{Format, is_trust_domain, registrable_domain, trust_domain_of};
+pub use identity::Identity;
 pub use pair::{Inconsistent, Pair};
 pub use profiles::Profiles;
+pub use requirement::{Requirement, lies_in};
 pub use template::Template;
+pub use terms::Terms;
 
 /// One profile, compiled.
 #[derive(Debug)]
@@ -37,12 +45,14 @@ pub struct Profile {
     pub claims: Vec<Arc<ClaimSpec>>,
     /// Claims that say one thing twice.
     pub pairs: Vec<Pair>,
+    /// What every assertion has to be.
+    pub requirements: Vec<Requirement>,
     /// The claim that names the event which started the run.
     pub event: Option<Arc<ClaimSpec>>,
     /// The fields of `match`. One name may stand several times, with different [`Field::when`].
     pub fields: Vec<Field>,
-    /// How rules are found: positions in [`Profile::fields`], by group.
-    pub index: Vec<Vec<usize>>,
+    /// How rules are found: groups of keys, each made of the fields at these positions.
+    pub index: Vec<Vec<Vec<usize>>>,
     /// When immutable ids are pinned.
     pub pins: PinMode,
     /// What a rule needs so that it is not open to strangers.
@@ -55,10 +65,16 @@ pub struct Profile {
     pub workload_urls: Vec<(String, Template)>,
     /// What the registry-wide floor reads.
     pub floor: Option<Floor>,
-    /// Audiences that the platform's own services take; `*` stops at a slash.
+    /// Audiences that the platform's own services take; `*` stops at a slash, and `{iss}` is the issuer's own name.
     pub platform_audiences: Vec<String>,
+    /// Audiences that others take too, because the platform cannot do better.
+    pub shared_audiences: Vec<String>,
     /// Hosts beside the issuer's own that may serve its key set.
     pub key_hosts: Vec<String>,
+    /// Whether a header may hold nothing but `alg`, `kid` and `typ`.
+    pub plain_header: bool,
+    /// Whether the platform can be asked about its tokens by the `TokenReview` API.
+    pub token_review: bool,
 }
 
 /// What a trusted issuer has unless it says otherwise.
@@ -80,6 +96,8 @@ pub struct Defaults {
     pub iat_required: bool,
     /// Events that never match, compared without ASCII case.
     pub banned_events: Vec<String>,
+    /// Accepted audiences, where the platform leaves no choice.
+    pub audiences: Option<Vec<String>>,
 }
 
 /// Whether and how an assertion is good for one token only (decision D-16 as overruled).
@@ -116,13 +134,15 @@ pub struct AtLeast {
     pub detail: String,
 }
 
-/// A rule without any of these gets a warning.
+/// A rule that gets a warning.
 #[derive(Debug)]
 pub struct WeakRule {
     /// The warning's code.
     pub code: String,
     /// Fields that make it strong.
     pub unless: Vec<String>,
+    /// Fields and globs: only rules whose values fit all of them are meant.
+    pub like: Vec<(String, String)>,
     /// The warning.
     pub detail: String,
 }
@@ -130,8 +150,8 @@ pub struct WeakRule {
 /// What `require_protected_ref_or_environment` of a resource server reads.
 #[derive(Debug)]
 pub struct Floor {
-    /// The field whose presence in a rule is enough.
-    pub environment_field: String,
+    /// The field whose presence in a rule is enough, if there is one.
+    pub environment_field: Option<String>,
     /// The claim that is true for a protected ref.
     pub protected: Arc<ClaimSpec>,
 }
@@ -147,13 +167,31 @@ impl Profile {
         self.fields.iter().enumerate().filter(move |(_, field)| field.name == name)
     }
 
-    /// What every assertion of this kind has to have, and where its claims have to agree.
-    pub fn check(&self, claims: &Claims) -> Result<(), Inconsistent> {
+    /// What every assertion of this kind has to have, what it has to be, and where its claims have to agree.
+    pub fn check(&self, claims: &Claims, terms: &Terms) -> Result<(), Inconsistent> {
         for spec in self.claims.iter().filter(|spec| spec.required) {
             spec.check(claims)
                 .map_err(|unreadable| Inconsistent { reason: unreadable.into(), claim: spec.name.clone() })?;
         }
+        if let Some(path) = &terms.issuer_claim {
+            let upstream = ClaimSpec::text_claim(path).text(claims);
+            upstream.map_err(|unreadable| Inconsistent { reason: unreadable.into(), claim: path.clone() })?;
+        }
+        self.requirements.iter().try_for_each(|requirement| requirement.check(claims, terms))?;
         self.pairs.iter().try_for_each(|pair| pair.check(claims))
+    }
+
+    /// Whether an audience is one that the platform's own services take.
+    pub fn is_platform_audience(&self, audience: &str, issuer: &str) -> bool {
+        self.platform_audiences.iter().any(|pattern| match pattern.as_str() {
+            "{iss}" => audience == issuer,
+            pattern => crate::trust::glob_matches(pattern, audience),
+        })
+    }
+
+    /// Whether its tokens hold SPIFFE ids, so that a trust domain stands for the issuer (decision D-36).
+    pub fn is_spiffe(&self) -> bool {
+        self.requirements.iter().any(|requirement| matches!(requirement, Requirement::TrustDomain(_)))
     }
 
     /// Where a person can look at the run, if that can be told.

@@ -1,18 +1,28 @@
 use std::sync::Arc;
 
 use super::claims::{ClaimSpec, Claims, Unreadable};
+use super::format::Format;
 use super::template::Template;
 use crate::reason::Reason;
 
 /// Claims that say one thing twice. Where both are sent they have to agree.
 #[derive(Clone, Debug)]
 pub enum Pair {
-    /// The claim begins with the filled-in template, and something follows.
+    /// The claim begins with one of the filled-in templates, and something follows.
     StartsWith {
         /// The longer claim.
         claim: Arc<ClaimSpec>,
         /// Its beginning.
-        template: Template,
+        templates: Vec<Template>,
+        /// The shape of what follows.
+        rest: Option<Format>,
+    },
+    /// The claim is one of the filled-in templates.
+    Is {
+        /// The claim.
+        claim: Arc<ClaimSpec>,
+        /// What it is.
+        templates: Vec<Template>,
     },
     /// The claim's beginning tells what the twin is; an empty claim has an empty twin.
     Prefixes {
@@ -25,12 +35,12 @@ pub enum Pair {
     },
 }
 
-/// Two claims that disagree, or one of them that cannot be read.
+/// What is wrong with the claims of an assertion, whatever the rules say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inconsistent {
     /// Why.
     pub reason: Reason,
-    /// The claim the pair is about.
+    /// The claim it is about.
     pub claim: String,
 }
 
@@ -38,7 +48,11 @@ impl Pair {
     /// Checks that the twins agree; a twin that was not sent is no failure.
     pub fn check(&self, claims: &Claims) -> Result<(), Inconsistent> {
         let (claim, verdict) = match self {
-            Self::StartsWith { claim, template } => (claim, starts_with(claim, template, claims)),
+            Self::StartsWith { claim, templates, rest } => {
+                let goes_on = |text: &str| !text.is_empty() && rest.is_none_or(|format| format.fits(text));
+                (claim, begins(claim, templates, claims, goes_on))
+            }
+            Self::Is { claim, templates } => (claim, begins(claim, templates, claims, str::is_empty)),
             Self::Prefixes { claim, twin, values } => (claim, prefixes(claim, twin, values, claims)),
         };
         let failed = |reason| Inconsistent { reason, claim: claim.name.clone() };
@@ -50,8 +64,23 @@ impl Pair {
     }
 }
 
-fn starts_with(claim: &ClaimSpec, template: &Template, claims: &Claims) -> Result<bool, Unreadable> {
-    Ok(template.strip_prefix(claim.text(claims)?, claims)?.is_some_and(|rest| !rest.is_empty()))
+fn begins(
+    claim: &ClaimSpec,
+    templates: &[Template],
+    claims: &Claims,
+    rest: impl Fn(&str) -> bool,
+) -> Result<bool, Unreadable> {
+    let text = claim.text(claims)?;
+    // All of them are read first: where one is not sent there is nothing to compare, whatever stands before it.
+    for twin in templates.iter().flat_map(Template::claims) {
+        twin.text(claims)?;
+    }
+    for template in templates {
+        if template.strip_prefix(text, claims)?.is_some_and(&rest) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn prefixes(
@@ -87,7 +116,8 @@ mod tests {
     fn the_beginning_of_one_claim_is_the_other() {
         let pair = Pair::StartsWith {
             claim: spec("repository", Case::Name),
-            template: Template::parse("{owner}/", |name| Some(spec(name, Case::Name))).unwrap(),
+            templates: vec![Template::parse("{owner}/", |name| Some(spec(name, Case::Name))).unwrap()],
+            rest: Some(Format::Segment),
         };
         assert_eq!(check(&pair, &json!({"repository": "O/r", "owner": "o"})), Ok(()));
         assert_eq!(check(&pair, &json!({"repository": "o/r"})), Ok(()));
@@ -96,10 +126,26 @@ mod tests {
             json!({"repository": "o/r", "owner": "p"}),
             json!({"repository": "oo/r", "owner": "o"}),
             json!({"repository": "o/", "owner": "o"}),
+            json!({"repository": "o/r/s", "owner": "o"}),
         ] {
             assert_eq!(check(&pair, &wrong), Err(Reason::ClaimInconsistent), "{wrong}");
         }
         assert_eq!(check(&pair, &json!({"repository": "o/r", "owner": 1})), Err(Reason::ClaimType));
+    }
+
+    #[test]
+    fn one_claim_is_made_of_others() {
+        let template = |text: &str| Template::parse(text, |name| Some(spec(name, Case::Fold))).unwrap();
+        let pair =
+            Pair::Is { claim: spec("iss", Case::Exact), templates: vec![template("a/{tid}"), template("b/{tid}/")] };
+        for right in [json!({"iss": "a/x", "tid": "X"}), json!({"iss": "b/x/", "tid": "x"}), json!({"iss": "c"})] {
+            assert_eq!(check(&pair, &right), Ok(()), "{right}");
+        }
+        for wrong in
+            [json!({"iss": "a/x", "tid": "y"}), json!({"iss": "a/x/", "tid": "x"}), json!({"iss": "c", "tid": "x"})]
+        {
+            assert_eq!(check(&pair, &wrong), Err(Reason::ClaimInconsistent), "{wrong}");
+        }
     }
 
     #[test]

@@ -35,6 +35,13 @@ impl Profiles {
         if errors.is_empty() { Ok(Self(profiles)) } else { Err(errors) }
     }
 
+    /// The same with one more.
+    #[must_use]
+    pub fn with(mut self, profile: Arc<Profile>) -> Self {
+        self.0.insert(profile.name.clone(), profile);
+        self
+    }
+
     /// The profile of this name.
     pub fn get(&self, name: &str) -> Option<&Arc<Profile>> {
         self.0.get(name)
@@ -52,6 +59,11 @@ impl Profiles {
 }
 
 impl Profile {
+    /// Compiles the text of a profile file.
+    pub fn parse(name: &str, text: &str) -> Result<Self, Vec<ProfileError>> {
+        compile::compile(name, text)
+    }
+
     fn already_there(&self) -> ProfileError {
         ProfileError { profile: self.name.clone(), detail: "a profile of this name comes with the server".to_owned() }
     }

@@ -3,8 +3,10 @@
 use serde_json::{Value, json};
 
 use super::rule::{CalledAt, Condition, Expected, Scalar, Test, Text};
+use super::trusted_issuer::TrustedIssuer;
 use crate::profile::{
-    Case, Check, ClaimKind, ClaimSpec, Claims, Equals, Field, FileCheck, Profile, ReusableFile, Revision, Unreadable,
+    Case, Check, ClaimKind, ClaimSpec, Claims, Equals, Field, FileCheck, Profile, ReusableFile, Revision, Terms,
+    Unreadable,
 };
 use crate::reason::Reason;
 
@@ -28,6 +30,7 @@ impl Verdict {
 enum Miss {
     Unreadable(Unreadable),
     Other,
+    Unverified,
 }
 
 impl From<Unreadable> for Miss {
@@ -37,16 +40,21 @@ impl From<Unreadable> for Miss {
 }
 
 /// Evaluates one condition.
-pub fn evaluate(condition: &Condition<'_>, profile: &Profile, claims: &Claims) -> Verdict {
+pub fn evaluate(condition: &Condition<'_>, issuer: &TrustedIssuer, claims: &Claims) -> Verdict {
+    let field = field(condition, &issuer.profile);
     if let Test::Claim { path, expected } = &condition.test {
-        return any_claim(path, expected, claims);
+        return match (any_claim(path, expected, claims), field) {
+            (Verdict::Unmet(Reason::ClaimMismatch), Some(field)) => Verdict::Unmet(field.mismatch),
+            (verdict, _) => verdict,
+        };
     }
-    let Some(field) = field(condition, profile) else {
+    let Some(field) = field else {
         return Verdict::Unmet(Reason::PolicyInvalid);
     };
-    match holds(field, &condition.test, claims) {
+    match holds(field, &condition.test, claims, &issuer.terms) {
         Ok(()) => Verdict::Met,
         Err(Miss::Other) => Verdict::Unmet(field.mismatch),
+        Err(Miss::Unverified) => Verdict::Unmet(Reason::EmailUnverified),
         Err(Miss::Unreadable(Unreadable::Missing)) => Verdict::Unmet(field.missing),
         Err(Miss::Unreadable(unreadable)) => Verdict::Unmet(unreadable.into()),
     }
@@ -67,10 +75,23 @@ pub fn field<'p>(condition: &Condition<'_>, profile: &'p Profile) -> Option<&'p 
     profile.fields.get(usize::from(condition.field?))
 }
 
-fn holds(field: &Field, test: &Test<'_>, claims: &Claims) -> Result<(), Miss> {
+fn holds(field: &Field, test: &Test<'_>, claims: &Claims, terms: &Terms) -> Result<(), Miss> {
     let held = match (&field.check, test) {
-        (Check::Equals(equals), Test::Text(wanted)) => equal(equals, wanted, claims)?,
-        (Check::Flag(claim), Test::True) => claim.truth(claims)?,
+        (Check::Equals(equals), Test::Text(wanted)) => {
+            let held = equal(equals, wanted, claims)?;
+            if let Some(claim) = equals.verified_by.as_ref().filter(|_| held)
+                && !terms.verifies(claim, claims)?
+            {
+                return Err(Miss::Unverified);
+            }
+            held
+        }
+        (Check::Identity(identity), Test::Text(wanted)) => wanted.matches(Case::Exact, &identity.render(claims)?),
+        (Check::Flag { claim, wanted }, Test::Flag) => claim.says(*wanted, claims)?,
+        (Check::Present { claim, .. }, Test::Present) => match claim.text(claims)? {
+            "" => return Err(Unreadable::Missing.into()),
+            _ => true,
+        },
         (Check::File(check), Test::File(name)) => file(check, name, claims)?,
         (Check::ReusableFile(check), Test::SameRepository) => {
             check.same_repository.strip_prefix(check.claim.text(claims)?, claims)?.is_some_and(|rest| !rest.is_empty())
@@ -88,15 +109,23 @@ fn equal(equals: &Equals, text: &Text<'_>, claims: &Claims) -> Result<bool, Unre
     let claim = &equals.claim;
     match claim.kind {
         ClaimKind::List => Ok(claim.list(claims)?.iter().any(|element| text.matches(claim.case, element))),
-        ClaimKind::Text | ClaimKind::Boolean => Ok(text.matches(claim.case, claim.text(claims)?)),
+        ClaimKind::Integer => Ok(text.matches(claim.case, &claim.spelt(claims)?)),
+        ClaimKind::Text | ClaimKind::Boolean | ClaimKind::BooleanOrText => {
+            Ok(equals.read(claims)?.is_some_and(|received| text.matches(claim.case, received)))
+        }
     }
 }
 
 /// The whole claim is prefix, name, `@` and a revision. It is never split, since names and refs may hold an `@` themselves.
 fn file(check: &FileCheck, name: &str, claims: &Claims) -> Result<bool, Unreadable> {
     let value = check.claim.text(claims)?;
-    let after = check.prefix.strip_prefix(value, claims)?.and_then(|rest| rest.strip_prefix(name)?.strip_prefix('@'));
-    Ok(after.is_some_and(|revision| !name.is_empty() && is_revision(revision, &check.at, claims)))
+    for prefix in &check.prefixes {
+        let after = prefix.strip_prefix(value, claims)?.and_then(|rest| rest.strip_prefix(name)?.strip_prefix('@'));
+        if after.is_some_and(|revision| !name.is_empty() && is_revision(revision, &check.at, claims)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn is_revision(revision: &str, accepted: &[Revision], claims: &Claims) -> bool {
@@ -173,10 +202,14 @@ fn is(expected: &Scalar<'_>, received: &Value) -> bool {
 }
 
 /// What a condition asks for, as it is shown to people.
-pub fn expected(condition: &Condition<'_>) -> Value {
+pub fn expected(condition: &Condition<'_>, profile: &Profile) -> Value {
     match &condition.test {
         Test::Text(text) => shown(text),
-        Test::True => json!("true"),
+        Test::Flag => match field(condition, profile).map(|field| &field.check) {
+            Some(Check::Flag { wanted: false, .. }) => json!("false"),
+            _ => json!("true"),
+        },
+        Test::Present => json!("any"),
         Test::File(name) => json!(name),
         Test::SameRepository => json!("same-repo"),
         Test::Called { path, at: CalledAt::Ref(text) } => json!({ "path": path, "ref": shown(text) }),
@@ -211,13 +244,28 @@ pub fn received(condition: &Condition<'_>, profile: &Profile, claims: &Claims) -
     let claim = |spec: &ClaimSpec| claims.get(&spec.path).cloned().unwrap_or(Value::Null);
     match (&condition.test, field(condition, profile).map(|field| &field.check)) {
         (Test::Claim { path, .. }, _) => claims.get(path).cloned().unwrap_or(Value::Null),
-        (_, Some(Check::Equals(equals))) => claim(&equals.claim),
-        (_, Some(Check::Flag(spec) | Check::Version { claim: spec, .. })) => claim(spec),
+        (_, Some(Check::Equals(equals))) => match equals.read(claims) {
+            // Behind a prefix or a mark only a part of the claim is compared, and the rest would confuse.
+            Ok(Some(text)) if claims.get(&equals.claim.path).is_some_and(Value::is_string) => json!(text),
+            _ => claim(&equals.claim),
+        },
+        (_, Some(Check::Identity(identity))) => match identity.render(claims) {
+            Ok(made) => json!(made),
+            Err(_) => identity.claims().map(|spec| (spec.name.clone(), claim(spec))).collect(),
+        },
+        (
+            _,
+            Some(
+                Check::Flag { claim: spec, .. }
+                | Check::Present { claim: spec, .. }
+                | Check::Version { claim: spec, .. },
+            ),
+        ) => claim(spec),
         (_, Some(Check::File(check))) => claim(&check.claim),
         (Test::Called { at: CalledAt::Commit(_), .. }, Some(Check::ReusableFile(check))) => {
             json!({ "path": claim(&check.claim), "sha": claim(&check.commit) })
         }
         (_, Some(Check::ReusableFile(check))) => claim(&check.claim),
-        (_, Some(Check::Choice { .. } | Check::MatchNames) | None) => Value::Null,
+        (_, Some(Check::Choice { .. } | Check::Upstream | Check::MatchNames) | None) => Value::Null,
     }
 }

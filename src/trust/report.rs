@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::check::{self, Verdict};
 use super::credential::{self, FederatedCredential, State};
+use super::hint::hint;
 use super::rule::Rule;
 use super::snapshot::Snapshot;
 use super::trusted_issuer::TrustedIssuer;
@@ -70,6 +71,8 @@ pub enum Subject {
     IssuerOwner,
     /// The event is not banned for the trusted issuer.
     Event,
+    /// The rule says which provider behind a broker it means.
+    Upstream,
     /// The ids that would be pinned are there.
     Pins,
     /// A condition of the rule, by position.
@@ -91,6 +94,9 @@ pub struct Mismatch {
     /// Why it does not hold.
     #[schema(value_type = String)]
     pub reason: Reason,
+    /// What tells the two apart, where they are nearly the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<&'static str>,
 }
 
 /// Judges every rule that `claims` of `issuer` might match.
@@ -148,8 +154,12 @@ fn judge(
     };
     findings.extend(rule.conditions.iter().enumerate().map(|(at, condition)| Finding {
         subject: Subject::Condition(at),
-        verdict: check::evaluate(condition, profile, claims),
+        verdict: check::evaluate(condition, issuer, claims),
     }));
+    if let Some(path) = &issuer.terms.issuer_claim {
+        let named = rule.conditions.iter().any(|condition| condition.is_upstream(profile, path));
+        findings.push(Finding { subject: Subject::Upstream, verdict: verdict(named, Reason::UpstreamMismatch) });
+    }
     if let Some(event) = event_verdict(issuer, claims) {
         findings.push(Finding { subject: Subject::Event, verdict: event });
     }
@@ -257,7 +267,8 @@ impl Candidate {
             .filter_map(|(field, expected, received, verdict)| match verdict {
                 Verdict::Met => None,
                 Verdict::Unmet(reason) => {
-                    Some(Mismatch { credential: self.credential.id, field, expected, received, reason })
+                    let hint = hint(&expected, &received);
+                    Some(Mismatch { credential: self.credential.id, field, expected, received, reason, hint })
                 }
             })
             .collect()
@@ -286,15 +297,25 @@ impl Candidate {
                         let received = event.and_then(|event| claims.get(&event.path)).cloned().unwrap_or(Value::Null);
                         ("banned_events".to_owned(), json!({ "none_of": issuer.banned_events }), received)
                     }
+                    Subject::Upstream => {
+                        let path = issuer.terms.issuer_claim.as_deref().unwrap_or_default();
+                        (
+                            "upstream".to_owned(),
+                            json!({ "claim": path }),
+                            claims.get(path).cloned().unwrap_or(Value::Null),
+                        )
+                    }
                     Subject::Pins => ("pinned".to_owned(), json!("every id of what is named"), json!(self.pins)),
                     Subject::Condition(at) => match rule.conditions.get(at) {
                         None => (String::new(), Value::Null, Value::Null),
                         Some(condition) => {
                             let name = match &condition.test {
-                                super::rule::Test::Claim { path, .. } => format!("claims.{path}"),
+                                super::rule::Test::Claim { path, .. } if condition.field.is_none() => {
+                                    format!("claims.{path}")
+                                }
                                 _ => check::field(condition, profile).map(|f| f.name.clone()).unwrap_or_default(),
                             };
-                            (name, check::expected(condition), check::received(condition, profile, claims))
+                            (name, check::expected(condition, profile), check::received(condition, profile, claims))
                         }
                     },
                 };

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::profile::{Case, Check, Equals, Field, Profile, Role};
+use crate::profile::{Case, Check, Field, Profile, Role};
 
 /// What a federated credential asks of an assertion, and what it gives.
 ///
@@ -40,8 +40,10 @@ pub enum Test<'a> {
     /// The claim is one of these.
     #[serde(borrow)]
     Text(Text<'a>),
-    /// The claim is true.
-    True,
+    /// The claim is the truth value that the field asks for.
+    Flag,
+    /// The claim is there.
+    Present,
     /// The file is this one.
     File(&'a str),
     /// The file that defines the job is of the same repository.
@@ -176,28 +178,44 @@ impl<'a> Rule<'a> {
         conditions
     }
 
-    /// The values under which the rule is found, as claim name and folded value; empty if every token has to be tried.
+    /// The values under which the rule is found, as field names and folded values; empty if every token has to be tried.
     pub fn index_keys(&self, profile: &Profile) -> Vec<(String, String)> {
-        let values = |at: &usize| -> Vec<(String, String)> {
-            let Some((field, Check::Equals(Equals { claim, .. }))) = profile.fields.get(*at).map(|f| (f, &f.check))
-            else {
-                return Vec::new();
-            };
+        let mut groups =
+            profile.index.iter().map(|group| group.iter().flat_map(|key| self.keys(profile, key)).collect());
+        groups.find(|keys: &Vec<_>| !keys.is_empty()).unwrap_or_default()
+    }
+
+    /// The values of one key of the index; none unless the rule has plain values for all of its fields.
+    fn keys(&self, profile: &Profile, key: &[usize]) -> Vec<(String, String)> {
+        let mut found = vec![(String::new(), String::new())];
+        for at in key {
             let condition = self.conditions.iter().find(|condition| condition.field == u16::try_from(*at).ok());
-            match condition.map(|condition| &condition.test) {
-                Some(Test::Text(Text::Is(value))) => vec![(field.name.clone(), claim.case.key(value))],
-                Some(Test::Text(Text::AnyOf(values))) => {
-                    values.iter().map(|value| (field.name.clone(), claim.case.key(value))).collect()
-                }
-                _ => Vec::new(),
-            }
-        };
-        profile
-            .index
-            .iter()
-            .map(|group| group.iter().flat_map(values).collect::<Vec<_>>())
-            .find(|keys| !keys.is_empty())
-            .unwrap_or_default()
+            let values: &[&str] = match condition.map(|condition| &condition.test) {
+                Some(Test::Text(Text::Is(value))) => std::slice::from_ref(value),
+                Some(Test::Text(Text::AnyOf(values))) => values,
+                _ => &[],
+            };
+            let Some(field) = profile.fields.get(*at) else { return Vec::new() };
+            let longer = |(names, before): &(String, String)| -> Vec<(String, String)> {
+                values.iter().map(|value| (join(names, &field.name), join(before, &field.key_of(value)))).collect()
+            };
+            found = found.iter().flat_map(longer).collect();
+        }
+        found
+    }
+}
+
+/// Two parts of a key. No value that is compared holds a control character, so nothing can be moved from one into the other.
+pub(super) fn join(before: &str, part: &str) -> String {
+    if before.is_empty() { part.to_owned() } else { format!("{before}\0{part}") }
+}
+
+impl Condition<'_> {
+    /// Whether it says what the claim at `path` has to be, as the upstream of an identity.
+    pub fn is_upstream(&self, profile: &Profile, path: &str) -> bool {
+        let field = self.field.and_then(|at| profile.fields.get(usize::from(at)));
+        field.is_some_and(|field| matches!(field.check, Check::Upstream))
+            && matches!(&self.test, Test::Claim { path: named, .. } if *named == path)
     }
 }
 
@@ -227,8 +245,16 @@ fn is_chosen(profile: &Profile, field: &Field, matcher: &Map<String, Value>) -> 
 fn test<'a>(field: &Field, value: Option<&'a Value>) -> Option<Test<'a>> {
     match &field.check {
         Check::Choice { .. } | Check::MatchNames => None,
-        Check::Flag(_) => (value == Some(&Value::Bool(true))).then_some(Test::True),
-        Check::Equals(_) => value.map(|value| Test::Text(text(value))),
+        Check::Flag { .. } => (value == Some(&Value::Bool(true))).then_some(Test::Flag),
+        Check::Present { default, .. } => {
+            let wanted = value.map_or(*default, |value| *value != Value::Bool(false));
+            wanted.then_some(Test::Present)
+        }
+        Check::Upstream => value.map(|value| {
+            let path = value.get("claim").and_then(Value::as_str).unwrap_or_default();
+            Test::Claim { path, expected: value.get("equals").map_or(Expected::AnyOf(Vec::new()), expected) }
+        }),
+        Check::Equals(_) | Check::Identity(_) => value.map(|value| Test::Text(text(value))),
         Check::File(_) => value.map(|value| Test::File(value.as_str().unwrap_or_default())),
         Check::Version { .. } => value.map(|value| {
             let (prefix, suffix) = value.as_str().and_then(|text| text.split_once("{version}")).unwrap_or_default();

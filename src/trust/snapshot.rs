@@ -1,17 +1,19 @@
 //! Everything that trust is decided from, as of one moment: immutable, shared, and found by key.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use super::credential::FederatedCredential;
 use super::resource_server::ResourceServer;
+use super::rule::join;
 use super::shards::Shards;
 use super::trusted_issuer::TrustedIssuer;
 use crate::client::Client;
 use crate::ids::{ClientRowId, CredentialId, TrustedIssuerId};
 use crate::principal::Principal;
-use crate::profile::{Check, Claims, Equals};
+use crate::profile::Claims;
 
 /// The rules as of one version of the change counter.
 ///
@@ -22,6 +24,7 @@ pub struct Snapshot {
     pub version: i64,
     issuers: HashMap<TrustedIssuerId, Arc<TrustedIssuer>>,
     issuers_by_iss: HashMap<String, Vec<Arc<TrustedIssuer>>>,
+    issuers_by_trust_domain: HashMap<String, Vec<Arc<TrustedIssuer>>>,
     resource_servers: HashMap<String, Arc<ResourceServer>>,
     clients: Shards<String, Arc<Client>>,
     client_names: Shards<ClientRowId, String>,
@@ -45,6 +48,7 @@ impl Snapshot {
             version: 0,
             issuers: HashMap::new(),
             issuers_by_iss: HashMap::new(),
+            issuers_by_trust_domain: HashMap::new(),
             resource_servers: HashMap::new(),
             clients: Shards::new(),
             client_names: Shards::new(),
@@ -60,6 +64,11 @@ impl Snapshot {
     /// The enabled trusted issuers of this exact `iss`.
     pub fn issuers_of(&self, iss: &str) -> impl Iterator<Item = &Arc<TrustedIssuer>> {
         self.issuers_by_iss.get(iss).into_iter().flatten().filter(|issuer| issuer.enabled)
+    }
+
+    /// The enabled trusted issuers that vouch for this SPIFFE trust domain.
+    pub fn issuers_of_trust_domain(&self, domain: &str) -> impl Iterator<Item = &Arc<TrustedIssuer>> {
+        self.issuers_by_trust_domain.get(domain).into_iter().flatten().filter(|issuer| issuer.enabled)
     }
 
     /// The trusted issuer of this id.
@@ -146,14 +155,16 @@ impl Snapshot {
             Some(Found::One(credential)) => push_new(&mut found, credential),
             Some(Found::Several(credentials)) => credentials.iter().for_each(|one| push_new(&mut found, one)),
         };
-        let profile = &issuer.profile;
-        for at in profile.index.iter().flatten() {
-            let Some((field, Check::Equals(Equals { claim, .. }))) = profile.fields.get(*at).map(|f| (f, &f.check))
-            else {
-                continue;
-            };
-            if let Ok(value) = claim.text(claims) {
-                take(self.key(issuer.id, &field.name, &claim.case.key(value)));
+        let fields = &issuer.profile.fields;
+        for parts in issuer.profile.index.iter().flatten() {
+            let mut found = parts.iter().filter_map(|at| fields.get(*at)).map(|field| (&field.name, field.key(claims)));
+            let Some((name, Some(value))) = found.next() else { continue };
+            // Nearly every key is one field; only the others are put together.
+            let joined = found.try_fold((Cow::from(name), Cow::from(value)), |(names, before), (name, value)| {
+                Some((join(&names, name).into(), join(&before, &value?).into()))
+            });
+            if let Some((names, value)) = joined {
+                take(self.key(issuer.id, &names, &value));
             }
         }
         take(self.key(issuer.id, "", ""));
@@ -169,10 +180,14 @@ impl Snapshot {
             None => self.issuers.remove(&id),
         };
         self.issuers_by_iss.clear();
+        self.issuers_by_trust_domain.clear();
         // The same order everywhere: it decides in whose name something is said that no rule decides.
         let mut issuers: Vec<_> = self.issuers.values().collect();
         issuers.sort_by_key(|issuer| issuer.id);
         for issuer in issuers {
+            if let Some(domain) = &issuer.terms.trust_domain {
+                self.issuers_by_trust_domain.entry(domain.clone()).or_default().push(issuer.clone());
+            }
             self.issuers_by_iss.entry(issuer.issuer.clone()).or_default().push(issuer.clone());
         }
     }

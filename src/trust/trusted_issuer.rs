@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::ids::TrustedIssuerId;
-use crate::profile::{Profile, Replay};
+use crate::profile::{Claims, Profile, Replay, Requirement, Terms, Unreadable};
 
 /// An outside platform whose tokens are accepted, compiled.
 #[derive(Clone, Debug)]
@@ -19,8 +19,10 @@ pub struct TrustedIssuer {
     pub version: i64,
     /// The kind of platform.
     pub profile: Arc<Profile>,
-    /// The exact `iss`.
+    /// The exact `iss`; for a SPIFFE issuer that names none, `spiffe://` and its trust domain.
     pub issuer: String,
+    /// What it adds to the profile.
+    pub terms: Terms,
     /// Where its keys come from.
     pub keys: KeySource,
     /// Accepted values of `aud` at the token endpoint.
@@ -87,4 +89,46 @@ pub enum KeySource {
         #[schema(value_type = Object)]
         jwks: Value,
     },
+    /// A JWK set in a file on the server, read again when it may have changed.
+    File {
+        /// The absolute path.
+        path: String,
+    },
+    /// A SPIFFE trust bundle: only its keys for JWT-SVIDs count.
+    SpiffeBundle {
+        /// Where it is published, as an https URL.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        uri: Option<String>,
+        /// Or the absolute path of a file on the server.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<String>,
+    },
+    /// No keys: the cluster is asked about each token.
+    TokenReview {
+        /// The https URL of the cluster's API server.
+        api_server: String,
+        /// The absolute path of a file with the certificate authority of the API server.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ca_file: Option<String>,
+        /// The absolute path of a file with the token by which this server may ask.
+        token_file: String,
+    },
+}
+
+impl TrustedIssuer {
+    /// Whether a sent `iss` may not differ: SPIFFE documents need none, and a trusted issuer without one does not look at it
+    /// (decision D-36).
+    pub fn names_an_issuer(&self) -> bool {
+        !self.issuer.starts_with("spiffe://")
+    }
+
+    /// The id of the workload that claims are about, as the profile defines it. The name of an account goes with its domain.
+    pub fn workload_id(&self, claims: &Claims) -> Result<String, Unreadable> {
+        let id = self.profile.workload_id.render(claims)?;
+        let is_name = |requirement: &Requirement| matches!(requirement, Requirement::SubjectName(_));
+        Ok(match &self.terms.subject_domain {
+            Some(domain) if self.profile.requirements.iter().any(is_name) => format!("{id}!{domain}"),
+            _ => id,
+        })
+    }
 }

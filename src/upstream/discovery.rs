@@ -1,8 +1,9 @@
 //! From an issuer identifier to its key set (OpenID Connect Discovery 1.0 section 4; RFC 8414 section 3).
 
 use carnet_jose::json::{self, Limits};
-use carnet_jose::{Algorithm, KeySet};
+use carnet_jose::{Algorithm, KeySet, KeyUse};
 use serde_json::{Map, Value};
+use tokio::io::AsyncReadExt as _;
 use url::Url;
 
 use super::egress::{Egress, Fetch, FetchError, Fetched};
@@ -28,25 +29,82 @@ pub enum KeysError {
     },
 }
 
-/// The keys of an issuer, and for how long its server wants them kept, in seconds.
-pub(super) async fn fetch_keys(
-    fetch: &dyn Fetch,
-    issuer: &TrustedIssuer,
-    egress: &Egress,
-) -> Result<(KeySet, Option<i64>), KeysError> {
-    let uri = match &issuer.keys {
-        KeySource::Static { jwks } => {
-            return Ok((read_keys("the static key set", jwks.to_string().as_bytes(), &issuer.algorithms)?, None));
-        }
-        KeySource::JwksUri { uri } => parse(uri)?,
-        KeySource::Discovery => discover(fetch, &issuer.issuer, egress, &issuer.profile).await?,
-    };
-    let Fetched { body, max_age, .. } = fetch_ok(fetch, &uri, egress, MAX_KEY_SET_BYTES).await?;
-    Ok((read_keys(uri.as_str(), &body, &issuer.algorithms)?, max_age))
+/// What was found.
+pub(super) struct Found {
+    /// The keys.
+    pub keys: KeySet,
+    /// For how long their server wants them kept, in seconds.
+    pub max_age: Option<i64>,
+    /// The sequence number of a SPIFFE bundle.
+    pub sequence: Option<u64>,
 }
 
-fn read_keys(url: &str, body: &[u8], algorithms: &[Algorithm]) -> Result<KeySet, KeysError> {
-    let keys = KeySet::parse(body, algorithms).map_err(|error| unusable(url, error.to_string()))?;
+/// The keys of an issuer.
+pub(super) async fn fetch_keys(fetch: &dyn Fetch, issuer: &TrustedIssuer, egress: &Egress) -> Result<Found, KeysError> {
+    let (name, body, max_age) = match &issuer.keys {
+        KeySource::Static { jwks } => ("the static key set".to_owned(), jwks.to_string().into_bytes(), None),
+        KeySource::File { path } | KeySource::SpiffeBundle { uri: None, path: Some(path) } => {
+            (path.clone(), read_file(path).await?, None)
+        }
+        KeySource::JwksUri { uri } | KeySource::SpiffeBundle { uri: Some(uri), .. } => {
+            key_document(fetch, parse(uri)?, egress).await?
+        }
+        KeySource::TokenReview { .. } => {
+            return Err(unusable(
+                &issuer.name,
+                "the cluster reviews its tokens itself, so there are no keys".to_owned(),
+            ));
+        }
+        KeySource::SpiffeBundle { .. } => {
+            return Err(unusable(&issuer.name, "no place of the bundle is set".to_owned()));
+        }
+        KeySource::Discovery => {
+            let uri = discover(fetch, &issuer.issuer, egress, &issuer.profile).await?;
+            key_document(fetch, uri, egress).await?
+        }
+    };
+    let wanted = match &issuer.keys {
+        KeySource::SpiffeBundle { .. } => KeyUse::JwtSvid,
+        _ if issuer.profile.is_spiffe() => KeyUse::SignatureOrJwtSvid,
+        _ => KeyUse::Signature,
+    };
+    let keys = read_keys(&name, &body, &issuer.algorithms, wanted)?;
+    // The bundle says itself how often it wants to be fetched (SPIFFE Trust Domain and Bundle section 4.1).
+    let bundle = matches!(issuer.keys, KeySource::SpiffeBundle { .. })
+        .then(|| json::object(&body, Limits::DOCUMENT).ok())
+        .flatten();
+    let member = |name: &str| bundle.as_ref().and_then(|bundle| bundle.get(name));
+    let hint = member("spiffe_refresh_hint").and_then(Value::as_i64);
+    Ok(Found { keys, max_age: hint.or(max_age), sequence: member("spiffe_sequence").and_then(Value::as_u64) })
+}
+
+async fn key_document(
+    fetch: &dyn Fetch,
+    uri: Url,
+    egress: &Egress,
+) -> Result<(String, Vec<u8>, Option<i64>), KeysError> {
+    let Fetched { body, max_age, .. } = fetch_ok(fetch, &uri, egress, MAX_KEY_SET_BYTES).await?;
+    Ok((uri.into(), body, max_age))
+}
+
+/// Reads a file that an operator named. What is wrong with it is told, and nothing of what is in it.
+pub(super) async fn read_file(path: &str) -> Result<Vec<u8>, KeysError> {
+    let failed = |error: std::io::Error| unusable(path, format!("it cannot be read: {error}"));
+    let file = tokio::fs::File::open(path).await.map_err(failed)?;
+    if !file.metadata().await.map_err(failed)?.is_file() {
+        return Err(unusable(path, "it is no file".to_owned()));
+    }
+    let mut body = Vec::new();
+    let limit = MAX_KEY_SET_BYTES.saturating_add(1);
+    file.take(u64::try_from(limit).unwrap_or(u64::MAX)).read_to_end(&mut body).await.map_err(failed)?;
+    if body.len() > MAX_KEY_SET_BYTES {
+        return Err(unusable(path, format!("it is larger than {MAX_KEY_SET_BYTES} bytes")));
+    }
+    Ok(body)
+}
+
+fn read_keys(url: &str, body: &[u8], algorithms: &[Algorithm], wanted: KeyUse) -> Result<KeySet, KeysError> {
+    let keys = KeySet::parse_for(body, algorithms, wanted).map_err(|error| unusable(url, error.to_string()))?;
     if keys.has_private_members() {
         tracing::error!(url, "the issuer publishes private key material; only public members are used");
     }

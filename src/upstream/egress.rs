@@ -9,6 +9,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::{Attempt, Policy};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::Value;
 use url::{Host, Url};
 
 /// For one request, from the name's resolution to the last byte.
@@ -58,6 +60,35 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Fetch: Send + Sync + std::fmt::Debug {
     /// Fetches a URL, reading at most `limit` bytes.
     fn fetch<'a>(&'a self, url: &'a Url, egress: &'a Egress, limit: usize) -> Answer<'a, Result<Fetched, FetchError>>;
+
+    /// Posts a question to a URL and reads at most `limit` bytes of the answer. A redirect is an answer like any other: the
+    /// credential goes nowhere else.
+    fn ask<'a>(
+        &'a self,
+        url: &'a Url,
+        egress: &'a Egress,
+        question: &'a Question,
+        limit: usize,
+    ) -> Answer<'a, Result<Fetched, FetchError>> {
+        let (_, _, _) = (egress, question, limit);
+        Box::pin(async move { Err(FetchError::Failed(url.to_string(), "nothing can be asked this way".to_owned())) })
+    }
+}
+
+/// A question to a service that knows who may ask.
+#[derive(Debug)]
+pub struct Question {
+    /// The credential of whoever asks, a bearer token.
+    pub credential: SecretString,
+    /// The question.
+    pub body: Value,
+}
+
+impl Question {
+    /// The value of the `Authorization` header.
+    pub fn authorization(&self) -> String {
+        format!("Bearer {}", self.credential.expose_secret())
+    }
 }
 
 /// Fetches over HTTP.
@@ -68,14 +99,35 @@ impl Fetch for HttpFetch {
     fn fetch<'a>(&'a self, url: &'a Url, egress: &'a Egress, limit: usize) -> Answer<'a, Result<Fetched, FetchError>> {
         Box::pin(async move {
             egress.check(url)?;
-            get(url, egress, limit).await
+            let client = client(url, egress, Policy::custom(same_origin)).map_err(|error| failed(url, &error))?;
+            read(url, client.get(url.clone()), limit).await
+        })
+    }
+
+    fn ask<'a>(
+        &'a self,
+        url: &'a Url,
+        egress: &'a Egress,
+        question: &'a Question,
+        limit: usize,
+    ) -> Answer<'a, Result<Fetched, FetchError>> {
+        Box::pin(async move {
+            egress.check(url)?;
+            let client = client(url, egress, Policy::none()).map_err(|error| failed(url, &error))?;
+            let request =
+                client.post(url.clone()).header("authorization", question.authorization()).json(&question.body);
+            read(url, request, limit).await
         })
     }
 }
 
-async fn get(url: &Url, egress: &Egress, limit: usize) -> Result<Fetched, FetchError> {
-    let failed = |error: reqwest::Error| FetchError::Failed(url.to_string(), causes(&error));
-    let mut response = client(url, egress).map_err(failed)?.get(url.clone()).send().await.map_err(failed)?;
+fn failed(url: &Url, error: &reqwest::Error) -> FetchError {
+    FetchError::Failed(url.to_string(), causes(error))
+}
+
+async fn read(url: &Url, request: reqwest::RequestBuilder, limit: usize) -> Result<Fetched, FetchError> {
+    let failed = |error: reqwest::Error| failed(url, &error);
+    let mut response = request.send().await.map_err(failed)?;
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(failed)? {
         if body.len().saturating_add(chunk.len()) > limit {
@@ -88,12 +140,12 @@ async fn get(url: &Url, egress: &Egress, limit: usize) -> Result<Fetched, FetchE
 }
 
 /// A client for one fetch: they are rare, and an idle one would hold the system's certificates in memory.
-fn client(url: &Url, egress: &Egress) -> Result<reqwest::Client, reqwest::Error> {
+fn client(url: &Url, egress: &Egress, redirects: Policy) -> Result<reqwest::Client, reqwest::Error> {
     let mut builder = reqwest::Client::builder()
         .timeout(TIMEOUT)
         .no_proxy()
         .https_only(!egress.is_http_loopback(url))
-        .redirect(Policy::custom(same_origin))
+        .redirect(redirects)
         .dns_resolver(Arc::new(CheckedResolver { allow_private: egress.allow_private.clone() }))
         .user_agent(concat!("carnet/", env!("CARGO_PKG_VERSION")));
     if let Some(pem) = &egress.ca_pem {

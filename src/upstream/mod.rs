@@ -5,6 +5,7 @@
 
 mod discovery;
 mod egress;
+mod review;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +14,10 @@ use carnet_jose::{Algorithm, KeySet, NoKey};
 use moka::future::Cache;
 use moka::ops::compute::Op;
 
+use discovery::Found;
 pub use discovery::KeysError;
 pub(crate) use egress::causes;
-pub use egress::{Answer, Egress, Fetch, FetchError, Fetched, HttpFetch};
+pub use egress::{Answer, Egress, Fetch, FetchError, Fetched, HttpFetch, Question};
 
 use crate::clock::{Clock, Timestamp};
 use crate::ids::TrustedIssuerId;
@@ -32,6 +34,8 @@ const GRACE: i64 = 5 * 60;
 const MOST_STALE: i64 = 24 * 3600;
 /// Between two fetches for one issuer, failed ones included, in seconds (decision D-28).
 const COOLDOWN: i64 = 30;
+/// How often a file is read, and a SPIFFE bundle fetched at most, in seconds.
+const LOCALLY_FRESH: i64 = 30;
 /// For discovery and key set together.
 const TIMEOUT: Duration = Duration::from_secs(5);
 const MOST_ISSUERS: u64 = 10_000;
@@ -54,6 +58,8 @@ struct Held {
     fetched_at: Timestamp,
     fresh_until: Timestamp,
     attempted_at: Timestamp,
+    /// The sequence number of the SPIFFE bundle.
+    sequence: Option<u64>,
     failure: Option<String>,
 }
 
@@ -113,7 +119,30 @@ impl UpstreamKeys {
 
     /// Fetches the keys of an issuer that is not saved yet, keeping nothing.
     pub async fn try_fetch(&self, issuer: &TrustedIssuer) -> Result<(), KeysError> {
+        if matches!(issuer.keys, KeySource::TokenReview { .. }) {
+            let asked = tokio::time::timeout(TIMEOUT, review::probe(&*self.fetch, issuer, self.egress(issuer))).await;
+            return asked.unwrap_or_else(|_| Err(too_slow(issuer)));
+        }
         self.fetch_within_limits(issuer).await.map(|_| ())
+    }
+
+    /// Lets the platform itself say whether its token is good, and is for `subject` and `audience`.
+    pub async fn review(
+        &self,
+        issuer: &TrustedIssuer,
+        token: &str,
+        subject: &str,
+        audience: &str,
+    ) -> Result<(), Refusal> {
+        let claim = review::Claim { token, subject, audience };
+        let reviewed =
+            tokio::time::timeout(TIMEOUT, review::review(&*self.fetch, issuer, self.egress(issuer), claim)).await;
+        let late = || Refusal::later(Reason::UpstreamUnavailable, 1).with_detail(too_slow(issuer).to_string());
+        let outcome = reviewed.unwrap_or_else(|_| Err(late()));
+        if let Err(refusal) = &outcome {
+            tracing::warn!(trusted_issuer = issuer.name, detail = ?refusal.detail, "a token review was no yes");
+        }
+        outcome
     }
 
     /// Lets go of an issuer's keys.
@@ -152,18 +181,18 @@ impl UpstreamKeys {
         let word = if outcome.is_ok() { "fetched" } else { "failed" };
         metrics::counter!("carnet_upstream_fetches_total", "outcome" => word).increment(1);
         match outcome {
-            Ok((keys, max_age)) => {
+            Ok(found) => {
                 tracing::info!(trusted_issuer = issuer.name, "keys fetched");
-                let fresh = match issuer.keys {
-                    KeySource::Static { .. } => i64::MAX / 2000,
-                    KeySource::Discovery | KeySource::JwksUri { .. } => {
-                        max_age.unwrap_or(LEAST_FRESH).clamp(LEAST_FRESH, MOST_FRESH)
-                    }
-                };
+                let fresh_until = now.plus_seconds(fresh_for(&issuer.keys, found.max_age));
+                // A bundle older than the one in hand comes from a place that lags behind (Trust Domain and Bundle section 4.1.1).
+                if let Some(held) = present.filter(|held| held.keys.is_some() && held.sequence > found.sequence) {
+                    return Held { fresh_until, fetched_at: now, attempted_at: now, failure: None, ..(*held).clone() };
+                }
                 Held {
-                    keys: Some(Arc::new(keys)),
+                    keys: Some(Arc::new(found.keys)),
                     fetched_at: now,
-                    fresh_until: now.plus_seconds(fresh),
+                    fresh_until,
+                    sequence: found.sequence,
                     ..Held::nothing(issuer.version, now)
                 }
             }
@@ -175,21 +204,49 @@ impl UpstreamKeys {
         }
     }
 
-    async fn fetch_within_limits(&self, issuer: &TrustedIssuer) -> Result<(KeySet, Option<i64>), KeysError> {
-        let egress = Egress {
+    async fn fetch_within_limits(&self, issuer: &TrustedIssuer) -> Result<Found, KeysError> {
+        let egress = self.egress(issuer);
+        let keys = discovery::fetch_keys(&*self.fetch, issuer, &egress);
+        tokio::time::timeout(TIMEOUT, keys).await.unwrap_or_else(|_| Err(too_slow(issuer)))
+    }
+
+    fn egress(&self, issuer: &TrustedIssuer) -> Egress {
+        Egress {
             ca_pem: issuer.ca_pem.clone(),
             allow_private: issuer.allow_private.clone(),
             allow_http_loopback: self.allow_http_loopback,
-        };
-        let keys = discovery::fetch_keys(&*self.fetch, issuer, &egress);
-        tokio::time::timeout(TIMEOUT, keys).await.unwrap_or_else(|_| {
-            Err(KeysError::Unusable { url: issuer.issuer.clone(), why: "it took longer than 5 seconds".to_owned() })
-        })
+        }
+    }
+}
+
+fn too_slow(issuer: &TrustedIssuer) -> KeysError {
+    KeysError::Unusable { url: issuer.issuer.clone(), why: "it took longer than 5 seconds".to_owned() }
+}
+
+/// For how long keys are not asked for again, in seconds.
+fn fresh_for(source: &KeySource, max_age: Option<i64>) -> i64 {
+    match source {
+        KeySource::Static { .. } => i64::MAX / 2000,
+        KeySource::File { .. } | KeySource::SpiffeBundle { uri: None, .. } | KeySource::TokenReview { .. } => {
+            LOCALLY_FRESH
+        }
+        KeySource::SpiffeBundle { .. } => max_age.unwrap_or(LEAST_FRESH).clamp(LOCALLY_FRESH, MOST_FRESH),
+        KeySource::Discovery | KeySource::JwksUri { .. } => {
+            max_age.unwrap_or(LEAST_FRESH).clamp(LEAST_FRESH, MOST_FRESH)
+        }
     }
 }
 
 impl Held {
     fn nothing(version: i64, now: Timestamp) -> Self {
-        Self { version, keys: None, fetched_at: now, fresh_until: now, attempted_at: now, failure: None }
+        Self {
+            version,
+            keys: None,
+            fetched_at: now,
+            fresh_until: now,
+            attempted_at: now,
+            sequence: None,
+            failure: None,
+        }
     }
 }

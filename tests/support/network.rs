@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
-use carnet::upstream::{Answer, Egress, Fetch, FetchError, Fetched};
+use carnet::upstream::{Answer, Egress, Fetch, FetchError, Fetched, Question};
 use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
 use url::Url;
@@ -27,9 +27,31 @@ impl FakeNetwork {
         self.hosts.lock().unwrap().insert(host, issuer.router());
     }
 
+    /// Puts a service at a host.
+    pub fn add_service(&self, host: &str, service: Router) {
+        self.hosts.lock().unwrap().insert(host.to_owned(), service);
+    }
+
     /// Every URL that was fetched or would have been.
     pub fn fetched(&self) -> Vec<String> {
         self.fetched.lock().unwrap().clone()
+    }
+}
+
+impl FakeNetwork {
+    async fn send(&self, url: &Url, request: Request<Body>, limit: usize) -> Result<Fetched, FetchError> {
+        self.fetched.lock().unwrap().push(url.to_string());
+        let host = self.hosts.lock().unwrap().get(url.authority()).cloned();
+        let host = host.ok_or_else(|| FetchError::Failed(url.to_string(), "no such host".into()))?;
+        let response = host.oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let age = response.headers().get("cache-control").and_then(|value| value.to_str().ok()?.split_once("max-age="));
+        let max_age = age.and_then(|(_, seconds)| seconds.parse().ok());
+        let body = response.into_body().collect().await.unwrap().to_bytes().to_vec();
+        if body.len() > limit {
+            return Err(FetchError::TooLarge(url.to_string(), limit));
+        }
+        Ok(Fetched { status, body, max_age })
     }
 }
 
@@ -37,20 +59,21 @@ impl Fetch for FakeNetwork {
     fn fetch<'a>(&'a self, url: &'a Url, egress: &'a Egress, limit: usize) -> Answer<'a, Result<Fetched, FetchError>> {
         Box::pin(async move {
             egress.check(url)?;
-            self.fetched.lock().unwrap().push(url.to_string());
-            let host = self.hosts.lock().unwrap().get(url.authority()).cloned();
-            let host = host.ok_or_else(|| FetchError::Failed(url.to_string(), "no such host".into()))?;
-            let request = Request::get(url.path()).body(Body::empty()).unwrap();
-            let response = host.oneshot(request).await.unwrap();
-            let status = response.status().as_u16();
-            let age =
-                response.headers().get("cache-control").and_then(|value| value.to_str().ok()?.split_once("max-age="));
-            let max_age = age.and_then(|(_, seconds)| seconds.parse().ok());
-            let body = response.into_body().collect().await.unwrap().to_bytes().to_vec();
-            if body.len() > limit {
-                return Err(FetchError::TooLarge(url.to_string(), limit));
-            }
-            Ok(Fetched { status, body, max_age })
+            self.send(url, Request::get(url.path()).body(Body::empty()).unwrap(), limit).await
+        })
+    }
+
+    fn ask<'a>(
+        &'a self,
+        url: &'a Url,
+        egress: &'a Egress,
+        question: &'a Question,
+        limit: usize,
+    ) -> Answer<'a, Result<Fetched, FetchError>> {
+        Box::pin(async move {
+            egress.check(url)?;
+            let request = Request::post(url.path()).header("authorization", question.authorization());
+            self.send(url, request.body(Body::from(question.body.to_string())).unwrap(), limit).await
         })
     }
 }

@@ -1,9 +1,11 @@
 //! Trusted issuers: the document, and what assertions are judged by (contract, section 6).
 
+mod keys;
 mod read;
+mod terms;
 mod url;
 
-pub(super) use read::check_key_set;
+pub(super) use keys::check_key_set;
 pub(super) use url::check_https;
 
 use std::sync::Arc;
@@ -15,15 +17,15 @@ use serde_json::{Map, Value, json};
 
 use super::{Document, Kind, ReadContext, members};
 use crate::ids::TrustedIssuerId;
-use crate::profile::{Defaults, Profile, Replay};
-use crate::trust::{AssertionGrant, KeySource, Problem, TrustedIssuer, Warning};
+use crate::profile::{Defaults, Profile, Replay, Terms};
+use crate::trust::{AssertionGrant, KeySource, Problem, TrustedIssuer, Warning, glob_matches};
 
 /// An outside platform whose tokens are accepted. What is left out comes from the profile.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct TrustedIssuerDocument {
     /// The kind of platform.
     pub profile: String,
-    /// The exact `iss`; a slash at the end counts.
+    /// The exact `iss`; a slash at the end counts. SPIFFE needs none: then it is `spiffe://` and the trust domain.
     pub issuer: String,
     /// Where its keys come from; `{"source": "discovery"}` unless given.
     pub keys: Option<KeySource>,
@@ -51,6 +53,16 @@ pub struct TrustedIssuerDocument {
     pub banned_events: Option<Vec<String>>,
     /// The grants that take its assertions; both unless given.
     pub grants: Option<Vec<AssertionGrant>>,
+    /// The SPIFFE trust domain it vouches for.
+    pub trust_domain: Option<String>,
+    /// Where its subjects live: `https://example.com`, or `example.com` for names of accounts.
+    pub subject_domain: Option<String>,
+    /// The claim by which a broker of e-mail addresses says who vouches for one: a name or a JSON Pointer.
+    pub issuer_claim: Option<String>,
+    /// Whether the word `true` verifies an e-mail address as the JSON value does.
+    pub accept_string_booleans: Option<bool>,
+    /// Whether an address counts as verified where `email_verified` is absent.
+    pub skip_email_verification: Option<bool>,
     /// Certificate authorities to trust for this issuer alone, as PEM.
     pub ca_pem: Option<String>,
     /// Private networks that its keys may be fetched from.
@@ -83,6 +95,9 @@ impl Document for TrustedIssuerDocument {
             "leeway_seconds": compiled.leeway_seconds, "cap_at_assertion_expiry": compiled.cap_at_assertion_expiry,
             "replay": compiled.replay, "replay_claim": compiled.replay_claim, "banned_events": compiled.banned_events,
             "grants": compiled.grants,
+            "trust_domain": self.trust_domain, "subject_domain": self.subject_domain, "issuer_claim": self.issuer_claim,
+            "accept_string_booleans": compiled.terms.accept_string_booleans,
+            "skip_email_verification": compiled.terms.skip_email_verification,
             "ca_pem": self.ca_pem, "allow_private": compiled.allow_private, "owner": self.owner,
         });
         if let Value::Object(effective) = effective {
@@ -95,7 +110,7 @@ impl Document for TrustedIssuerDocument {
         members(self)
     }
 
-    fn warnings(&self, _: ReadContext<'_>) -> Vec<Warning> {
+    fn warnings(&self, context: ReadContext<'_>) -> Vec<Warning> {
         let mut warnings = Vec::new();
         let mut warn = |when: bool, code: &str, detail: &str| {
             if when {
@@ -111,6 +126,19 @@ impl Document for TrustedIssuerDocument {
             self.extra_audiences.as_ref().is_some_and(|extra| !extra.is_empty()),
             "shared_assertions",
             "the services with these audiences can present the workload's assertions here",
+        );
+        let profile = context.profiles.get(&self.profile);
+        let accepted = self.accepted_audiences(context);
+        let is_shared = |pattern: &String| accepted.iter().any(|audience| glob_matches(pattern, audience));
+        warn(
+            profile.is_some_and(|profile| profile.shared_audiences.iter().any(is_shared)),
+            "shared_audience",
+            "every service that trusts this platform accepts the same audience, so each of them can present the workload's assertions here",
+        );
+        warn(
+            self.skip_email_verification == Some(true),
+            "unverified_addresses",
+            "whoever can enter an address at the issuer is taken for its holder, unless the issuer verifies it without saying so",
         );
         warnings
     }
@@ -142,6 +170,7 @@ impl TrustedIssuerDocument {
             version,
             profile: profile.clone(),
             issuer: self.issuer.clone(),
+            terms: self.terms(),
             keys: self.keys.clone().unwrap_or(KeySource::Discovery),
             audiences: self.accepted_audiences(context),
             extra_audiences: self.extra_audiences.clone().unwrap_or_default(),
@@ -163,8 +192,20 @@ impl TrustedIssuerDocument {
         }
     }
 
-    /// The audiences that are accepted: those given, else our own.
+    /// What it adds to the profile.
+    pub fn terms(&self) -> Terms {
+        Terms {
+            trust_domain: self.trust_domain.clone(),
+            subject_domain: self.subject_domain.clone(),
+            issuer_claim: self.issuer_claim.clone(),
+            accept_string_booleans: self.accept_string_booleans.unwrap_or(false),
+            skip_email_verification: self.skip_email_verification.unwrap_or(false),
+        }
+    }
+
+    /// The audiences that are accepted: those given, else those of the profile, else our own.
     pub fn accepted_audiences(&self, context: ReadContext<'_>) -> Vec<String> {
-        self.audiences.clone().unwrap_or_else(|| context.own.default_audiences())
+        let fixed = || context.profiles.get(&self.profile).and_then(|profile| profile.defaults.audiences.clone());
+        self.audiences.clone().or_else(fixed).unwrap_or_else(|| context.own.default_audiences())
     }
 }

@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use carnet_jose::{Algorithm, KeySet};
+use carnet_jose::Algorithm;
 use ipnet::IpNet;
 use serde_json::{Map, Value};
-use url::Url;
 
 use super::TrustedIssuerDocument;
-use super::url::{check_https, check_issuer};
+use super::keys::keys;
+use super::terms::{Members, members};
 use crate::objects::ReadContext;
 use crate::objects::reader::Reader;
 use crate::profile::{Profile, Replay};
-use crate::trust::{AssertionGrant, KeySource, Problem, glob_matches};
+use crate::trust::{AssertionGrant, Problem};
 
 /// Types of tokens that are for something else and are never assertions (decision D-10).
 const OTHER_TYPES: [&str; 8] = [
@@ -26,41 +26,24 @@ const OTHER_TYPES: [&str; 8] = [
     "client-authentication+jwt",
 ];
 
-/// Members of the outside contract that later versions bring, with the values that mean nothing new.
-const LATER: [(&str, &[&str]); 5] = [
-    ("trust_domain", &[]),
-    ("subject_domain", &[]),
-    ("issuer_claim", &[]),
-    ("accept_string_booleans", &["false"]),
-    ("skip_email_verification", &["false"]),
-];
-
 /// Reads a document.
 pub(super) fn read(
     given: &Map<String, Value>,
     context: ReadContext<'_>,
 ) -> Result<TrustedIssuerDocument, Vec<Problem>> {
     let mut reader = Reader::new(given);
-    for (name, neutral) in LATER {
-        reader.later(name, neutral);
-    }
     let profile_name = reader.required_text("profile");
     let profile = context.profiles.get(&profile_name);
     if profile.is_none() && !profile_name.is_empty() {
         let known = context.profiles.names().collect::<Vec<_>>().join(", ");
         reader.problem("profile", format!("there is no profile of this name; there are {known}"));
     }
-    let issuer = reader.required_text("issuer");
-    if !issuer.is_empty()
-        && let Err(detail) = check_issuer(&issuer, context)
-    {
-        reader.problem("issuer", detail);
-    }
+    let Members { issuer, terms } = members(&mut reader, profile, context);
     let algorithms = algorithms(&mut reader);
     let document = TrustedIssuerDocument {
-        keys: keys(&mut reader, algorithms.as_deref(), context),
-        audiences: audiences(&mut reader, "audiences", profile),
-        extra_audiences: audiences(&mut reader, "extra_audiences", profile),
+        keys: keys(&mut reader, profile, &issuer, algorithms.as_deref(), context),
+        audiences: audiences(&mut reader, "audiences", profile, &issuer),
+        extra_audiences: audiences(&mut reader, "extra_audiences", profile, &issuer),
         algorithms,
         types: types(&mut reader),
         max_assertion_lifetime_seconds: reader.integer("max_assertion_lifetime_seconds", 1..=86_400),
@@ -70,6 +53,11 @@ pub(super) fn read(
         replay_claim: reader.text("replay_claim"),
         banned_events: reader.texts("banned_events"),
         grants: grants(&mut reader),
+        accept_string_booleans: reader.value("accept_string_booleans").and(Some(terms.accept_string_booleans)),
+        skip_email_verification: reader.value("skip_email_verification").and(Some(terms.skip_email_verification)),
+        trust_domain: terms.trust_domain,
+        subject_domain: terms.subject_domain,
+        issuer_claim: terms.issuer_claim,
         ca_pem: reader.parsed("ca_pem", |pem| match reqwest::Certificate::from_pem_bundle(pem.as_bytes()) {
             Ok(found) if !found.is_empty() => Ok(pem.to_owned()),
             _ => Err("is one or more certificates in PEM"),
@@ -88,45 +76,6 @@ pub(super) fn read(
         reader.problem("extra_audiences", "repeats an accepted audience");
     }
     reader.finish(document)
-}
-
-fn keys(reader: &mut Reader<'_>, algorithms: Option<&[Algorithm]>, context: ReadContext<'_>) -> Option<KeySource> {
-    let value = reader.value("keys")?;
-    let source = match serde_json::from_value::<KeySource>(value.clone()) {
-        Ok(source) => source,
-        Err(error) => {
-            reader.problem(
-                "keys",
-                format!("is {{\"source\": \"discovery\"}}, jwks_uri with uri, or static with jwks: {error}"),
-            );
-            return None;
-        }
-    };
-    match &source {
-        KeySource::Discovery => {}
-        KeySource::JwksUri { uri } => {
-            let checked = Url::parse(uri).map_err(|error| error.to_string()).and_then(|url| check_https(&url, context));
-            if let Err(detail) = checked {
-                reader.problem("keys/uri", detail);
-            }
-        }
-        KeySource::Static { jwks } => {
-            if let Err(detail) = check_key_set(jwks, algorithms.unwrap_or(&Algorithm::ALL)) {
-                reader.problem("keys/jwks", detail);
-            }
-        }
-    }
-    Some(source)
-}
-
-/// Checks a JWK set that stands in a document.
-pub(in crate::objects) fn check_key_set(jwks: &Value, allowed: &[Algorithm]) -> Result<(), String> {
-    match KeySet::parse(jwks.to_string().as_bytes(), allowed) {
-        Ok(set) if set.has_private_members() => Err("holds a private key".to_owned()),
-        Ok(set) if set.is_empty() => Err(format!("holds no key that can be used: {}", set.unusable().join("; "))),
-        Ok(_) => Ok(()),
-        Err(error) => Err(error.to_string()),
-    }
 }
 
 fn grants(reader: &mut Reader<'_>) -> Option<Vec<AssertionGrant>> {
@@ -150,11 +99,14 @@ fn algorithms(reader: &mut Reader<'_>) -> Option<Vec<Algorithm>> {
     algorithms.ok()
 }
 
-fn audiences(reader: &mut Reader<'_>, name: &'static str, profile: Option<&Arc<Profile>>) -> Option<Vec<String>> {
+fn audiences(
+    reader: &mut Reader<'_>,
+    name: &'static str,
+    profile: Option<&Arc<Profile>>,
+    issuer: &str,
+) -> Option<Vec<String>> {
     let audiences = reader.texts(name)?;
-    let platform = |audience: &&String| {
-        profile.is_some_and(|profile| profile.platform_audiences.iter().any(|pattern| glob_matches(pattern, audience)))
-    };
+    let platform = |audience: &&String| profile.is_some_and(|profile| profile.is_platform_audience(audience, issuer));
     if let Some(audience) = audiences.iter().find(platform) {
         let detail = format!("`{audience}` is an audience of the platform's own services, which others accept too");
         reader.problem(name, detail);

@@ -55,7 +55,12 @@ fn called_ref(value: &Value) -> Result<Value, String> {
         glob: true,
         list: false,
         starts_with: Some("refs/".to_owned()),
+        prefix: None,
+        value_format: None,
+        verified_by: None,
         digits: false,
+        literal: None,
+        strangers: Vec::new(),
         paste: Paste::default(),
     };
     equal(&equals, value, false)

@@ -3,6 +3,7 @@
 
 mod called;
 mod claims;
+mod terms;
 mod values;
 mod whole;
 
@@ -11,7 +12,7 @@ use serde_json::{Map, Value};
 
 pub use whole::{missing_ids, names_the_same};
 
-use crate::profile::{Check, Field, PinMode, Profile, Role};
+use crate::profile::{Check, Field, PinMode, Profile, Role, Terms};
 
 /// Something wrong with a document, at a place in it (RFC 9457; RFC 6901).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -47,8 +48,8 @@ impl Problem {
     }
 }
 
-/// Reads a `match`; pointers in the problems are relative to it.
-pub fn normalise(profile: &Profile, given: &Map<String, Value>) -> Result<Normalised, Vec<Problem>> {
+/// Reads a `match` for a trusted issuer with these terms; pointers in the problems are relative to it.
+pub fn normalise(profile: &Profile, terms: &Terms, given: &Map<String, Value>) -> Result<Normalised, Vec<Problem>> {
     let mut problems = Vec::new();
     let mut matcher = Map::new();
     for (name, value) in given.iter().filter(|(_, value)| !value.is_null()) {
@@ -56,7 +57,7 @@ pub fn normalise(profile: &Profile, given: &Map<String, Value>) -> Result<Normal
         let stored = match name.as_str() {
             "claims" => claims::claims(value),
             _ => match profile.fields_named(name).next() {
-                Some((_, field)) => member(profile, field, value),
+                Some((_, field)) => member(profile, field, value, terms),
                 None => Err(vec![Problem::new("", unknown_field(profile, name))]),
             },
         };
@@ -70,6 +71,7 @@ pub fn normalise(profile: &Profile, given: &Map<String, Value>) -> Result<Normal
         }
     }
     problems.extend(whole::whole(profile, &matcher, &problems));
+    problems.extend(terms::terms(profile, terms, &matcher));
     if problems.is_empty() {
         Ok(Normalised { warnings: whole::warnings(profile, &matcher), matcher })
     } else {
@@ -88,14 +90,14 @@ fn unknown_field(profile: &Profile, name: &str) -> String {
     format!("profile {} has no field `{name}`; its fields are {} and claims", profile.name, known.join(", "))
 }
 
-fn member(profile: &Profile, field: &Field, value: &Value) -> Result<Value, Vec<Problem>> {
+fn member(profile: &Profile, field: &Field, value: &Value, terms: &Terms) -> Result<Value, Vec<Problem>> {
     let one = |result: Result<Value, String>| result.map_err(|detail| vec![Problem::new("", detail)]);
     match &field.check {
         Check::Equals(equals) => {
             let plain_only = field.role == Role::Name && profile.pins != PinMode::Never;
             one(values::equal(equals, value, plain_only))
         }
-        Check::Flag(_) | Check::MatchNames => one(match value {
+        Check::Flag { .. } | Check::Present { .. } | Check::MatchNames => one(match value {
             Value::Bool(_) => Ok(value.clone()),
             _ => Err("is true or false".to_owned()),
         }),
@@ -106,6 +108,8 @@ fn member(profile: &Profile, field: &Field, value: &Value) -> Result<Value, Vec<
         Check::File(check) => one(values::file(check, value)),
         Check::Version { starts_with, .. } => one(values::version(starts_with, value)),
         Check::ReusableFile(_) => called::called(value),
+        Check::Identity(_) => one(values::text(value).map(Value::String)),
+        Check::Upstream => terms::upstream(value, terms),
     }
 }
 
@@ -122,7 +126,7 @@ mod tests {
         for (name, value) in value.as_object().unwrap() {
             given[name] = value.clone();
         }
-        normalise(profiles.get("github-actions").unwrap(), given.as_object().unwrap())
+        normalise(profiles.get("github-actions").unwrap(), &Terms::default(), given.as_object().unwrap())
     }
 
     fn stored(name: &str, value: Value) -> Value {

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use crate::profile::{Case, ClaimKind, Equals, FileCheck, Format, Paste};
-use crate::trust::glob::MAX_PATTERN_BYTES;
+use crate::profile::{Case, ClaimKind, Equals, FileCheck, Paste};
+use crate::trust::glob::{MAX_PATTERN_BYTES, matches};
 
 const MAX_TEXT_BYTES: usize = 1024;
 const PLACEHOLDER: &str = "{version}";
@@ -47,10 +47,11 @@ fn plain(equals: &Equals, value: &Value) -> Result<String, String> {
     if equals.digits && !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err("is the number that the platform shows as the id, in digits".to_owned());
     }
-    if let Some(format) = claim.format.filter(|format| !format.fits(&text)) {
-        return Err(match format {
-            Format::OwnerAndName => "is of the form owner/name".to_owned(),
-        });
+    if let Some(format) = equals.value_format.filter(|format| !format.fits(&text)) {
+        return Err(format.described().to_owned());
+    }
+    if equals.strangers.iter().any(|one| claim.case.same(one, &text)) {
+        return Err("is one that anybody can have".to_owned());
     }
     if !claim.one_of.is_empty() && !claim.one_of.contains(&text) {
         return Err(format!("is one of {}", claim.one_of.join(", ").trim_end_matches(", ")));
@@ -61,6 +62,13 @@ fn plain(equals: &Equals, value: &Value) -> Result<String, String> {
         }
         _ => Ok(text),
     }
+}
+
+/// A text that is compared whole.
+pub(super) fn text(value: &Value) -> Result<String, String> {
+    let text = value.as_str().ok_or("is a string")?;
+    check_text(text)?;
+    Ok(text.to_owned())
 }
 
 /// What holds for every text in a rule.
@@ -98,6 +106,13 @@ fn glob(equals: &Equals, pattern: &str) -> Result<(), String> {
         return Err(format!("a pattern has at most {MAX_PATTERN_BYTES} bytes"));
     }
     let literal = pattern.split('*').next().unwrap_or_default();
+    if let Some(form) = &equals.literal {
+        let mut shorter = literal.chars();
+        shorter.next_back();
+        if !matches(form, shorter.as_str()) {
+            return Err(format!("is too wide: what stands before the first * has to fit {form} and go on"));
+        }
+    }
     match &equals.starts_with {
         Some(beginning) if !literal.starts_with(beginning.as_str()) || literal == beginning => Err(format!(
             "begins with {beginning} and at least one more character before the first *; it has to exclude something"
@@ -116,8 +131,11 @@ pub(super) fn file(check: &FileCheck, value: &Value) -> Result<Value, String> {
     };
     let text = paste(&check.paste, text);
     check_text(&text)?;
-    if text.contains('/') {
+    if text.contains('/') && !check.folders {
         return Err("is the file's name, without folders".to_owned());
+    }
+    if text.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
+        return Err("is a path without empty parts, `.` and `..`".to_owned());
     }
     let has_ending = |ending: &String| text.len() > ending.len() && text.ends_with(ending.as_str());
     if !check.endings.is_empty() && !check.endings.iter().any(has_ending) {

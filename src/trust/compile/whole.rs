@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::{Problem, Warning};
 use crate::profile::{Case, Check, Equals, PinMode, Profile, Role};
+use crate::trust::glob_matches;
 
 /// What only the whole rule shows.
 pub(super) fn whole(profile: &Profile, matcher: &Map<String, Value>, found: &[Problem]) -> Vec<Problem> {
@@ -25,6 +26,11 @@ pub(super) fn whole(profile: &Profile, matcher: &Map<String, Value>, found: &[Pr
         .filter(|rule| !rule.any_of.iter().any(given))
         .map(|rule| Problem::new("", format!("at least one of {} is needed: {}", rule.any_of.join(", "), rule.detail)))
         .collect();
+    for field in profile.fields.iter().filter(|field| matcher.contains_key(&field.name)) {
+        for name in field.needs.iter().filter(|name| !given(name)) {
+            problems.push(Problem::new(format!("/{}", field.name), format!("needs {name} as well")));
+        }
+    }
     let ids = profile.fields.iter().filter(|field| field.role == Role::Id).map(|field| &field.name);
     if matcher.get("match_names") == Some(&Value::Bool(false)) {
         let missing: Vec<&str> = ids.filter(|name| !given(name)).map(String::as_str).collect();
@@ -42,7 +48,11 @@ pub(super) fn warnings(profile: &Profile, matcher: &Map<String, Value>) -> Vec<W
         .warnings
         .iter()
         .filter(|rule| {
-            !rule.unless.iter().any(|name| matcher.get(name).is_some_and(|value| *value != Value::Bool(false)))
+            let fits = |(name, glob): &(String, String)| {
+                matcher.get(name).and_then(Value::as_str).is_some_and(|value| glob_matches(glob, value))
+            };
+            rule.like.iter().all(fits)
+                && !rule.unless.iter().any(|name| matcher.get(name).is_some_and(|value| *value != Value::Bool(false)))
         })
         .map(|rule| Warning { code: rule.code.clone(), detail: rule.detail.clone() })
         .collect();

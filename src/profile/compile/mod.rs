@@ -1,14 +1,15 @@
 //! From a profile file to a [`Profile`]: every name in it is resolved, every mistake reported.
 
+mod check;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use check::{check, pair, requirement};
+
 use super::claims::ClaimSpec;
-use super::file::{CheckFile, FieldFile, PairFile, PasteFile, ProfileFile};
-use super::{
-    AtLeast, Check, Defaults, Equals, Field, FileCheck, Floor, Pair, Paste, Profile, ReusableFile, Revision, Template,
-    WeakRule,
-};
+use super::file::{DefaultsFile, FieldFile, ProfileFile, WarningFile};
+use super::{AtLeast, Defaults, Field, Floor, Profile, Template, WeakRule};
 use crate::reason::Reason;
 
 /// Something wrong with a profile file.
@@ -47,6 +48,7 @@ fn claims(file: &ProfileFile) -> Claims {
             let spec = ClaimSpec {
                 name: name.clone(),
                 path: claim.path.clone().unwrap_or_else(|| name.clone()),
+                after: claim.after.clone(),
                 kind: claim.kind,
                 case: claim.case,
                 format: claim.format,
@@ -71,8 +73,11 @@ fn assemble(name: &str, file: ProfileFile, claims: &Claims) -> Result<Profile, V
     errors.extend(
         listed.filter(|name| *name != "claims" && !named(name)).map(|name| format!("there is no field `{name}`")),
     );
-    let index = file.index.iter().map(|group| positions(group, &fields, &mut errors)).collect();
-    let pairs = file.pairs.iter().filter_map(|pair| keep(self::pair(pair, claims), &mut errors)).collect();
+    let needed = file.fields.iter().flat_map(|field| &field.needs);
+    errors.extend(needed.filter(|name| !named(name)).map(|name| format!("there is no field `{name}`")));
+    let index = file.index.iter().map(|group| keys(group, &fields, &mut errors)).collect();
+    let pairs = file.pairs.iter().filter_map(|file| keep(pair(file, claims), &mut errors)).collect();
+    let requirements = file.requires.iter().filter_map(|file| keep(requirement(file, claims), &mut errors)).collect();
     let template = |text: &str| Template::parse(text, |name| claims.get(name).cloned());
     let workload_id = keep(template(&file.workload.id), &mut errors);
     let workload_urls = file
@@ -89,38 +94,46 @@ fn assemble(name: &str, file: ProfileFile, claims: &Claims) -> Result<Profile, V
     let Some(workload_id) = workload_id.filter(|_| errors.is_empty()) else {
         return Err(errors);
     };
-    let defaults = file.defaults;
     Ok(Profile {
         name: name.to_owned(),
         title: file.title,
-        defaults: Defaults {
-            algorithms: defaults.algorithms,
-            types: defaults.types,
-            max_assertion_lifetime_seconds: defaults.max_assertion_lifetime_seconds,
-            leeway_seconds: defaults.leeway_seconds,
-            replay: defaults.replay,
-            replay_claim: defaults.replay_claim,
-            iat_required: defaults.iat_required,
-            banned_events: defaults.banned_events,
-        },
+        defaults: defaults(file.defaults),
         claims: claims.values().cloned().collect(),
         pairs,
+        requirements,
         event,
         fields,
         index,
         pins: file.pins,
         at_least: file.at_least.into_iter().map(|rule| AtLeast { any_of: rule.any_of, detail: rule.detail }).collect(),
-        warnings: file
-            .warnings
-            .into_iter()
-            .map(|rule| WeakRule { code: rule.code, unless: rule.unless, detail: rule.detail })
-            .collect(),
+        warnings: file.warnings.into_iter().map(weak_rule).collect(),
         workload_id,
         workload_urls,
         floor,
         platform_audiences: file.platform_audiences,
+        shared_audiences: file.shared_audiences,
         key_hosts: file.key_hosts,
+        plain_header: file.plain_header,
+        token_review: file.token_review,
     })
+}
+
+fn defaults(file: DefaultsFile) -> Defaults {
+    Defaults {
+        algorithms: file.algorithms,
+        types: file.types,
+        max_assertion_lifetime_seconds: file.max_assertion_lifetime_seconds,
+        leeway_seconds: file.leeway_seconds,
+        replay: file.replay,
+        replay_claim: file.replay_claim,
+        iat_required: file.iat_required,
+        banned_events: file.banned_events,
+        audiences: file.audiences,
+    }
+}
+
+fn weak_rule(file: WarningFile) -> WeakRule {
+    WeakRule { code: file.code, unless: file.unless, like: file.like.into_iter().collect(), detail: file.detail }
 }
 
 fn keep<T>(result: Result<T, String>, errors: &mut Vec<String>) -> Option<T> {
@@ -143,6 +156,7 @@ fn fields(files: &[FieldFile], claims: &Claims, errors: &mut Vec<String>) -> Vec
             when: file.when.iter().next().map(|(field, value)| (field.clone(), value.clone())),
             role: file.role,
             ids: Vec::new(),
+            needs: file.needs.clone(),
             mismatch: file.mismatch.unwrap_or(Reason::ClaimMismatch),
             missing: file.missing.unwrap_or(Reason::ClaimMissing),
             check,
@@ -155,78 +169,23 @@ fn fields(files: &[FieldFile], claims: &Claims, errors: &mut Vec<String>) -> Vec
     fields
 }
 
+/// The keys of one group of `index`: fields, or several joined by `+`.
+fn keys(group: &[String], fields: &[Field], errors: &mut Vec<String>) -> Vec<Vec<usize>> {
+    let parts = group.iter().map(|key| key.split('+').map(str::to_owned).collect::<Vec<_>>());
+    parts.map(|names| positions(&names, fields, errors)).collect()
+}
+
 fn positions(names: &[String], fields: &[Field], errors: &mut Vec<String>) -> Vec<usize> {
     names
         .iter()
         .filter_map(|name| {
             let at = fields
                 .iter()
-                .position(|field| field.name == *name && matches!(field.check, Check::Equals(_)))
+                .position(|field| field.name == *name && field.has_key())
                 .ok_or_else(|| format!("there is no field `{name}` that compares a claim"));
             keep(at, errors)
         })
         .collect()
-}
-
-fn check(file: &CheckFile, claims: &Claims) -> Result<Check, String> {
-    let template = |text: &str| Template::parse(text, |name| claims.get(name).cloned());
-    Ok(match file {
-        CheckFile::Equals(file) => Check::Equals(Equals {
-            claim: find(claims, &file.claim)?,
-            glob: file.glob,
-            list: file.list,
-            starts_with: file.starts_with.clone(),
-            digits: file.digits,
-            paste: paste(&file.paste),
-        }),
-        CheckFile::Flag(file) => Check::Flag(find(claims, &file.claim)?),
-        CheckFile::Version(file) => {
-            Check::Version { claim: find(claims, &file.claim)?, starts_with: file.starts_with.clone() }
-        }
-        CheckFile::Choice(file) if file.values.contains(&file.default) => {
-            Check::Choice { values: file.values.clone(), default: file.default.clone() }
-        }
-        CheckFile::Choice(_) => return Err("`default` is not one of `values`".to_owned()),
-        CheckFile::File(file) => Check::File(FileCheck {
-            claim: find(claims, &file.claim)?,
-            prefix: template(&file.prefix)?,
-            at: file.at.iter().map(|text| revision(text, claims)).collect::<Result<_, _>>()?,
-            endings: file.endings.clone(),
-            paste: paste(&file.paste),
-        }),
-        CheckFile::ReusableFile(file) => Check::ReusableFile(ReusableFile {
-            claim: find(claims, &file.claim)?,
-            commit: find(claims, &file.commit_claim)?,
-            same_repository: template(&file.same_repository)?,
-        }),
-        CheckFile::MatchNames => Check::MatchNames,
-    })
-}
-
-fn revision(text: &str, claims: &Claims) -> Result<Revision, String> {
-    match text.strip_suffix("**") {
-        Some(beginning) => Ok(Revision::StartsWith(beginning.to_owned())),
-        None => find(claims, text).map(Revision::Claim),
-    }
-}
-
-fn paste(file: &PasteFile) -> Paste {
-    Paste { prefixes: file.prefixes.clone(), suffixes: file.suffixes.clone() }
-}
-
-fn pair(file: &PairFile, claims: &Claims) -> Result<Pair, String> {
-    let claim = find(claims, &file.claim)?;
-    match (&file.starts_with, &file.twin) {
-        (Some(template), None) => {
-            let template = Template::parse(template, |name| claims.get(name).cloned())?;
-            Ok(Pair::StartsWith { claim, template })
-        }
-        (None, Some(twin)) => {
-            let values = file.prefixes.iter().map(|(prefix, value)| (prefix.clone(), value.clone())).collect();
-            Ok(Pair::Prefixes { claim, twin: find(claims, twin)?, values })
-        }
-        _ => Err(format!("the pair of `{}` has either `starts_with` or `twin`", file.claim)),
-    }
 }
 
 #[cfg(test)]
@@ -269,7 +228,7 @@ mod tests {
         );
         let errors = compile("x", &text).unwrap_err();
         let all = format!("{errors:?}");
-        for part in ["`nope`", "`b`", "`missing`", "either `starts_with` or `twin`"] {
+        for part in ["`nope`", "`b`", "`missing`", "has one of `starts_with`, `is` and `twin`"] {
             assert!(all.contains(part), "{part}: {all}");
         }
         assert!(compile("x", "title = 1").is_err());

@@ -1,0 +1,92 @@
+//! Where the keys of a trusted issuer come from.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use carnet_jose::{Algorithm, KeySet, KeyUse};
+use url::Url;
+
+use super::url::check_https;
+use crate::objects::ReadContext;
+use crate::objects::reader::Reader;
+use crate::profile::Profile;
+use crate::trust::KeySource;
+
+/// Reads `keys`.
+pub(super) fn keys(
+    reader: &mut Reader<'_>,
+    profile: Option<&Arc<Profile>>,
+    issuer: &str,
+    algorithms: Option<&[Algorithm]>,
+    context: ReadContext<'_>,
+) -> Option<KeySource> {
+    let is_spiffe = profile.is_some_and(|profile| profile.is_spiffe());
+    let Some(value) = reader.value("keys") else {
+        if issuer.starts_with("spiffe://") {
+            reader.problem(
+                "keys",
+                "is required: nothing says where the bundle of a trust domain is (SPIFFE-SVID names no issuer)",
+            );
+        }
+        return None;
+    };
+    let source = match serde_json::from_value::<KeySource>(value.clone()) {
+        Ok(source) => source,
+        Err(error) => {
+            let forms = "is {\"source\": \"discovery\"}, jwks_uri with uri, static with jwks, file with path, spiffe_bundle with uri or path, or token_review with api_server, ca_file and token_file";
+            reader.problem("keys", format!("{forms}: {error}"));
+            return None;
+        }
+    };
+    let url = |uri: &str| Url::parse(uri).map_err(|error| error.to_string()).and_then(|url| check_https(&url, context));
+    let found = match &source {
+        KeySource::Discovery if issuer.starts_with("spiffe://") => {
+            Some(("keys", "cannot be discovered without an issuer".to_owned()))
+        }
+        KeySource::Discovery => None,
+        KeySource::JwksUri { uri } => url(uri).err().map(|detail| ("keys/uri", detail)),
+        KeySource::Static { jwks } => {
+            let uses = if is_spiffe { KeyUse::SignatureOrJwtSvid } else { KeyUse::Signature };
+            check_key_set(jwks, algorithms.unwrap_or(&Algorithm::ALL), uses).err().map(|detail| ("keys/jwks", detail))
+        }
+        KeySource::File { path } => file(path).err().map(|detail| ("keys/path", detail)),
+        KeySource::TokenReview { .. } if !profile.is_none_or(|profile| profile.token_review) => {
+            Some(("keys", "is for Kubernetes clusters".to_owned()))
+        }
+        KeySource::TokenReview { api_server, ca_file, token_file } => {
+            let url = url(api_server).err().map(|detail| ("keys/api_server", detail));
+            let ca = || ca_file.as_deref().and_then(|path| file(path).err()).map(|detail| ("keys/ca_file", detail));
+            url.or_else(ca).or_else(|| file(token_file).err().map(|detail| ("keys/token_file", detail)))
+        }
+        KeySource::SpiffeBundle { .. } if !is_spiffe => {
+            Some(("keys", "is the bundle of a trust domain, which this profile does not have".to_owned()))
+        }
+        KeySource::SpiffeBundle { uri: Some(uri), path: None } => url(uri).err().map(|detail| ("keys/uri", detail)),
+        KeySource::SpiffeBundle { uri: None, path: Some(path) } => file(path).err().map(|detail| ("keys/path", detail)),
+        KeySource::SpiffeBundle { .. } => Some(("keys", "has either uri or path".to_owned())),
+    };
+    if let Some((pointer, detail)) = found {
+        reader.problem(pointer, detail);
+    }
+    Some(source)
+}
+
+/// Checks a JWK set that stands in a document.
+pub(in crate::objects) fn check_key_set(
+    jwks: &serde_json::Value,
+    allowed: &[Algorithm],
+    uses: KeyUse,
+) -> Result<(), String> {
+    let set = KeySet::parse_for(jwks.to_string().as_bytes(), allowed, uses).map_err(|error| error.to_string())?;
+    if set.has_private_members() {
+        return Err("holds a private key".to_owned());
+    }
+    if set.is_empty() {
+        return Err(format!("holds no key that can be used: {}", set.unusable().join("; ")));
+    }
+    Ok(())
+}
+
+fn file(path: &str) -> Result<(), String> {
+    if Path::new(path).is_absolute() { Ok(()) } else { Err("is the absolute path of a file on the server".to_owned()) }
+}

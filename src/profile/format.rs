@@ -1,0 +1,253 @@
+//! Shapes that values have, in claims and in rules alike: whatever is not of its shape is refused, and nothing is brought into it.
+
+use std::net::IpAddr;
+
+use serde::Deserialize;
+
+/// The longest SPIFFE id and the longest trust domain, in bytes (SPIFFE-ID section 2.3).
+const MAX_SPIFFE_ID_BYTES: usize = 2048;
+const MAX_TRUST_DOMAIN_BYTES: usize = 255;
+/// The longest e-mail address (RFC 5321 section 4.5.3.1.3) and domain name (RFC 1035 section 2.3.4), in bytes.
+const MAX_EMAIL_BYTES: usize = 254;
+const MAX_DOMAIN_BYTES: usize = 253;
+const MAX_LABEL_BYTES: usize = 63;
+const MAX_USERNAME_BYTES: usize = 255;
+const SPIFFE: &str = "spiffe://";
+
+/// Shapes of claims.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// Two parts with one slash between.
+    OwnerAndName,
+    /// One or more parts with slashes between.
+    Path,
+    /// One part, without a slash.
+    Segment,
+    /// A name of lower-case letters, digits and hyphens (RFC 1123 section 2.1, as Kubernetes reads it).
+    DnsLabel,
+    /// Such names with dots between.
+    DnsName,
+    /// A domain name; letter case is left open.
+    Domain,
+    /// An e-mail address: one `@`, an unquoted local part, a domain; all of it in ASCII.
+    Email,
+    /// The name of an account: ASCII without spaces, `@` and `!`.
+    Username,
+    /// A SPIFFE id with a path.
+    SpiffeId,
+}
+
+impl Format {
+    /// Whether a text has this shape.
+    pub fn fits(self, text: &str) -> bool {
+        match self {
+            Self::OwnerAndName => {
+                text.split_once('/').is_some_and(|(owner, name)| is_segment(owner) && is_segment(name))
+            }
+            Self::Path => text.split('/').all(is_segment),
+            Self::Segment => is_segment(text),
+            Self::DnsLabel => is_dns_label(text),
+            Self::DnsName => text.len() <= MAX_DOMAIN_BYTES && text.split('.').all(is_dns_label),
+            Self::Domain => is_domain(text),
+            Self::Email => is_email(text),
+            Self::Username => {
+                (1..=MAX_USERNAME_BYTES).contains(&text.len())
+                    && text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'@' | b'!'))
+            }
+            Self::SpiffeId => trust_domain_of(text).is_some(),
+        }
+    }
+
+    /// The shape in words, for whoever wrote a value of another one.
+    pub fn described(self) -> &'static str {
+        match self {
+            Self::OwnerAndName => "is of the form owner/name",
+            Self::Path => "is a path without empty parts",
+            Self::Segment => "is one name without a slash",
+            Self::DnsLabel => "is a name of lower-case letters, digits and hyphens",
+            Self::DnsName => "is a name of lower-case letters, digits, hyphens and dots",
+            Self::Domain => "is a domain name, without scheme, port and path",
+            Self::Email => "is an e-mail address in ASCII with an unquoted local part",
+            Self::Username => "is the name of an account: ASCII without spaces, `@` and `!`",
+            Self::SpiffeId => "is a SPIFFE id with a path, such as spiffe://example.org/ns/ci/sa/publisher",
+        }
+    }
+}
+
+fn is_segment(text: &str) -> bool {
+    !text.is_empty() && !text.contains(['/', ' ', '*'])
+}
+
+fn is_dns_label(text: &str) -> bool {
+    (1..=MAX_LABEL_BYTES).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+/// A host name; never an address, which looks like one where its parts are all digits.
+pub(super) fn is_domain(text: &str) -> bool {
+    text.len() <= MAX_DOMAIN_BYTES
+        && text.split('.').all(|label| is_dns_label(&label.to_ascii_lowercase()))
+        && text.parse::<IpAddr>().is_err()
+}
+
+fn is_email(text: &str) -> bool {
+    let is_atom = |atom: &str| {
+        !atom.is_empty()
+            && atom.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&byte))
+    };
+    text.len() <= MAX_EMAIL_BYTES
+        && text.split_once('@').is_some_and(|(local, domain)| local.split('.').all(is_atom) && is_domain(domain))
+}
+
+/// Whether a text is a trust domain (SPIFFE-ID section 2.1). Upper-case letters are refused: no platform writes them, and two
+/// spellings of one domain are one too many.
+pub fn is_trust_domain(text: &str) -> bool {
+    (1..=MAX_TRUST_DOMAIN_BYTES).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_'))
+}
+
+/// The trust domain of a SPIFFE id with a path; none if the text is no such id (SPIFFE-ID section 2).
+pub fn trust_domain_of(id: &str) -> Option<&str> {
+    let (domain, path) = id.strip_prefix(SPIFFE).filter(|_| id.len() <= MAX_SPIFFE_ID_BYTES)?.split_once('/')?;
+    let is_path = path.split('/').all(|segment| {
+        let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+        !matches!(segment, "" | "." | "..") && segment.bytes().all(known)
+    });
+    (is_trust_domain(domain) && is_path).then_some(domain)
+}
+
+/// The domain that whoever holds it registered, by the Public Suffix List (decision D-40); none where that cannot be told: for
+/// addresses, and for suffixes that belong to nobody.
+pub fn registrable_domain(host: &str) -> Option<&str> {
+    if is_domain(host) { psl::domain_str(host) } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn fits(format: Format, good: &[&str], bad: &[&str]) {
+        for text in good {
+            assert!(format.fits(text), "{format:?} {text}");
+        }
+        for text in bad {
+            assert!(!format.fits(text), "{format:?} {text}");
+        }
+        assert!(!format.fits("") && !format.described().is_empty());
+    }
+
+    #[test]
+    fn names_and_paths_have_no_empty_parts() {
+        fits(Format::OwnerAndName, &["a/b"], &["a", "/b", "a/", "a/b/c", "a//b", "a /b", "a/*"]);
+        fits(Format::Path, &["a", "a/b", "a/b/c"], &["/a", "a/", "a//b", "a b"]);
+        fits(Format::Segment, &["a", "a.b"], &["a/b", "/", "a b"]);
+        fits(Format::DnsLabel, &["ci", "a-1", "0"], &["CI", "-a", "a-", "a.b", "a:b", "a_b", &"a".repeat(64)]);
+        fits(Format::DnsName, &["ci", "a.b-c"], &["A.b", "a..b", ".a", "a.", "a:b", &"a.".repeat(127)]);
+    }
+
+    #[test]
+    fn fulcio_email_1__addresses_have_one_spelling() {
+        fits(
+            Format::Email,
+            &["a@example.com", "A.b+tag@Example.com", "o'hara@example.com", "a@host"],
+            &[
+                "foo.com",
+                "@example.com",
+                "a@",
+                "a@b@example.com",
+                "\"a b\"@example.com",
+                "a b@example.com",
+                "a..b@x.y",
+                ".a@x.y",
+                "a@x..y",
+                "a@.x",
+                "a@x.",
+                "a@-x.y",
+                "a@[127.0.0.1]",
+                "a@127.0.0.1",
+                "ä@example.com",
+                "a@exämple.com",
+                "a@example.com\u{200b}",
+                "a@example.com ",
+                "<a@example.com>",
+                &"a".repeat(255),
+            ],
+        );
+    }
+
+    #[test]
+    fn atk_143__account_names_are_plain() {
+        fits(
+            Format::Username,
+            &["alice", "Alice", "a.b_c-d", "a/b"],
+            &["a!b", "a@b", "a b", " a", "a\0", "а", "a\n", &"a".repeat(1024)],
+        );
+    }
+
+    #[test]
+    fn spiffe_id_1__an_id_is_scheme_trust_domain_and_path_alone() {
+        fits(
+            Format::SpiffeId,
+            &["spiffe://td.test/x", "spiffe://td.test/ns/ci/sa/A.b_c-d", "spiffe://1_a/x"],
+            &[
+                "spiffe://td.test",
+                "spiffe:///x",
+                "https://td.test/x",
+                "spiffe:/td.test/x",
+                "td.test/x",
+                "spiffe://u@td.test/x",
+                "spiffe://td.test:8443/x",
+                "spiffe://td.test/x?y",
+                "spiffe://td.test/x#y",
+            ],
+        );
+    }
+
+    #[test]
+    fn spiffe_id_2__only_the_characters_of_the_specification() {
+        let long = format!("spiffe://td.test/{}", "a".repeat(2048));
+        let domain = format!("spiffe://{}/x", "a".repeat(256));
+        let path = |path: &str| format!("spiffe://td.test/{path}");
+        for bad in ["", "/", "x/", "/x", "x//y", ".", "..", "x/../y", "%2e", "x%2Fy", "ü", "x y", "x~y", "x\\y", "x*"]
+        {
+            assert!(!Format::SpiffeId.fits(&path(bad)), "{bad}");
+        }
+        fits(Format::SpiffeId, &["spiffe://td.test/..."], &[&long, &domain, "spiffe://td%2etest/x", "spiffe://tü/x"]);
+        assert!(Format::SpiffeId.fits(&format!("spiffe://td.test/{}", "a".repeat(2048 - 17))));
+    }
+
+    #[test]
+    fn spiffe_id_3__upper_case_is_refused_where_it_would_fold() {
+        fits(
+            Format::SpiffeId,
+            &["spiffe://td.test/X"],
+            &["SPIFFE://td.test/x", "Spiffe://td.test/x", "spiffe://TD.test/x"],
+        );
+        assert!(is_trust_domain("td.test") && is_trust_domain(&"a".repeat(255)));
+        for bad in ["", "TD.test", "td.test/", "td/x", "td:1", "*.test", "ü", &"a".repeat(256)] {
+            assert!(!is_trust_domain(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn registrable_domains_come_from_the_list() {
+        for (host, domain) in [
+            ("accounts.example.com", Some("example.com")),
+            ("example.com", Some("example.com")),
+            ("auth.attacker.co.uk", Some("attacker.co.uk")),
+            ("victim.co.uk", Some("victim.co.uk")),
+            ("co.uk", None),
+            ("com", None),
+            ("a.github.io", Some("a.github.io")),
+            ("127.0.0.1", None),
+            ("a b.example", None),
+            ("", None),
+        ] {
+            assert_eq!(registrable_domain(host), domain, "{host}");
+        }
+    }
+}

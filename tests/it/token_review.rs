@@ -1,0 +1,154 @@
+//! Clusters that review their tokens themselves (checklist 2.9).
+
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
+use serde_json::{Value, json};
+
+use super::platforms::{Platform, changed};
+use crate::support::{CARNET, TestKey};
+
+const USER: &str = "system:serviceaccount:ci:publisher";
+
+/// An API server: what it answers, and what it was asked.
+#[derive(Clone, Default)]
+struct ApiServer(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    status: u16,
+    review: Value,
+    asked: Vec<(String, Value)>,
+}
+
+impl ApiServer {
+    fn answers(&self, status: u16, review: Value) {
+        let mut state = self.0.lock().unwrap();
+        (state.status, state.review) = (status, review);
+    }
+
+    fn asked(&self) -> Vec<(String, Value)> {
+        self.0.lock().unwrap().asked.clone()
+    }
+
+    fn router(&self) -> Router {
+        let api = self.clone();
+        let answer = move |headers: HeaderMap, body: Bytes| async move {
+            let mut state = api.0.lock().unwrap();
+            let credential = headers["authorization"].to_str().unwrap().to_owned();
+            state.asked.push((credential, serde_json::from_slice(&body).unwrap()));
+            let location = [("location", "https://evil.test/")];
+            (StatusCode::from_u16(state.status).unwrap(), location, json!({ "status": state.review }).to_string())
+        };
+        Router::new().route("/apis/authentication.k8s.io/v1/tokenreviews", post(answer))
+    }
+}
+
+fn good() -> Value {
+    json!({ "authenticated": true, "audiences": [CARNET], "user": { "username": USER } })
+}
+
+async fn cluster() -> (Platform, ApiServer) {
+    let platform = Platform::new("kubernetes", "https://cluster.test", json!({})).await;
+    platform.rule(json!({ "namespace": "ci", "service_account": "publisher" })).await;
+    let api = ApiServer::default();
+    api.answers(201, good());
+    platform.server.network.add_service("api.cluster.test", api.router());
+    let token_file = platform.server.db.folder().join("reviewer-token");
+    std::fs::write(&token_file, "reviewer\n").unwrap();
+    let keys = json!({ "source": "token_review", "api_server": "https://api.cluster.test", "token_file": token_file });
+    let answer = platform.server.admin("PATCH", "trusted-issuers/platform", json!({ "keys": keys })).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    (platform, api)
+}
+
+fn pod(platform: &Platform, changes: Value) -> Value {
+    let token = platform.claims(json!({
+        "aud": [CARNET], "sub": USER,
+        "kubernetes.io": {
+            "namespace": "ci", "serviceaccount": { "name": "publisher", "uid": "u" }, "pod": { "name": "p", "uid": "v" },
+        },
+    }));
+    changed(&token, changes)
+}
+
+#[tokio::test]
+async fn k8s_tr_1__the_review_is_for_our_audience() {
+    let (platform, api) = cluster().await;
+    let token = platform.issuer.key().sign(&pod(&platform, json!({})));
+    platform.present_text(&token).await.token();
+    let (credential, review) = api.asked().pop().unwrap();
+    assert_eq!(credential, "Bearer reviewer");
+    assert_eq!(review["kind"], "TokenReview");
+    assert_eq!(review["spec"], json!({ "token": token, "audiences": [CARNET] }));
+}
+
+#[tokio::test]
+async fn k8s_tr_3__the_review_is_about_the_subject() {
+    let (platform, api) = cluster().await;
+    api.answers(201, changed(&good(), json!({ "user": { "username": "system:serviceaccount:ci:other" } })));
+    platform.refuses(&pod(&platform, json!({})), "review_denied").await;
+    api.answers(201, good());
+    platform.accepts(&pod(&platform, json!({}))).await;
+}
+
+#[tokio::test]
+async fn atk_149__a_yes_for_no_audience_is_a_no() {
+    let (platform, api) = cluster().await;
+    for audiences in [json!([]), Value::Null, json!(["https://kubernetes.default.svc"])] {
+        api.answers(201, changed(&good(), json!({ "audiences": audiences })));
+        platform.refuses(&pod(&platform, json!({})), "review_denied").await;
+    }
+    api.answers(201, good());
+    platform.accepts(&pod(&platform, json!({}))).await;
+}
+
+#[tokio::test]
+async fn k8s_tr_4__a_review_that_fails_is_an_outage() {
+    let (platform, api) = cluster().await;
+    for (status, review) in [
+        (500, good()),
+        (403, good()),
+        (201, changed(&good(), json!({ "error": "lookup failed" }))),
+        (201, json!("none")),
+    ] {
+        api.answers(status, review);
+        let answer = platform.present(&pod(&platform, json!({}))).await;
+        answer.refused(503, "temporarily_unavailable", "upstream_unavailable");
+        assert!(answer.header("retry-after").is_some());
+    }
+}
+
+#[tokio::test]
+async fn k8s_tr_5__the_reviewers_credential_goes_nowhere_else() {
+    let (platform, api) = cluster().await;
+    api.answers(302, good());
+    platform.present(&pod(&platform, json!({}))).await.refused(503, "temporarily_unavailable", "upstream_unavailable");
+    assert!(platform.server.network.fetched().iter().all(|url| !url.contains("evil.test")));
+    // What can be judged here is judged before anything is sent.
+    let before = api.asked().len();
+    platform.refuses(&pod(&platform, json!({ "aud": ["https://other.test"] })), "aud_mismatch").await;
+    platform.refuses(&pod(&platform, json!({ "sub": "system:serviceaccount:a:b" })), "claim_inconsistent").await;
+    assert_eq!(api.asked().len(), before);
+    let put = |keys: Value| json!({ "keys": changed(&json!({ "source": "token_review", "api_server": "https://api.cluster.test", "token_file": "/t" }), keys) });
+    platform.cannot_trust(put(json!({ "api_server": "http://api.cluster.test" })), "/keys/api_server").await;
+    platform.cannot_trust(put(json!({ "token_file": "t" })), "/keys/token_file").await;
+    platform.cannot_trust(put(json!({ "ca_file": "c" })), "/keys/ca_file").await;
+    let github = Platform::new("github-actions", "https://ci.test", json!({})).await;
+    github.cannot_trust(put(json!({})), "/keys").await;
+}
+
+#[tokio::test]
+async fn wimse_life_2__a_workload_that_is_gone_is_refused_at_once() {
+    let (platform, api) = cluster().await;
+    let token = pod(&platform, json!({}));
+    platform.accepts(&token).await;
+    api.answers(201, json!({ "authenticated": false }));
+    platform.refuses(&token, "review_denied").await;
+    // The cluster's own keys play no part: it says itself what is good.
+    api.answers(201, good());
+    platform.present_text(&TestKey::rsa(3).sign(&token)).await.token();
+}
