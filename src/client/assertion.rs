@@ -27,8 +27,8 @@ pub(super) async fn verify(
     let client = client.ok_or(Refusal::new(Reason::ClientAuthenticationFailed))?;
     let verified = match &client.method {
         Method::PrivateKeyJwt(issuer) => own(app, unverified, &client, issuer).await?,
-        Method::Federated(names) if client_id.is_some() => {
-            federated(app, unverified, names).await.map_err(Refusal::of_client)?
+        Method::Federated(rules) if client_id.is_some() => {
+            federated(app, unverified, rules).await.map_err(Refusal::of_client)?
         }
         _ => return Err(Reason::ClientAuthenticationFailed.into()),
     };
