@@ -37,7 +37,7 @@ pub async fn decide(app: &App, request: &GrantRequest<'_>) -> Result<Would, Refu
     match request.presented() {
         Presented::AccessToken(text) => {
             let token = token_exchange::live(app, text, &rules, now).await?;
-            let decision = token_exchange::decide(app, request, &token, (&rules, now)).await?;
+            let decision = token_exchange::decide(app, request, &token, (&rules, now), |_| Ok(())).await?;
             Ok(Would::Grant(Box::new(decision.authorization.entitlement().clone())))
         }
         Presented::Client => {

@@ -10,6 +10,7 @@ use super::redeem::{ATTEMPTS, Decision, cannot_mint, commit};
 use super::{GrantRequest, record};
 use crate::app::App;
 use crate::clock::Timestamp;
+use crate::ids::CredentialId;
 use crate::principal::{Authorization, Granting, authorize_token};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
@@ -28,7 +29,8 @@ pub(super) async fn exchange(app: &App, request: &GrantRequest<'_>, text: &str) 
             app.audit(record::refused_token(request, &token, &refusal));
             refusal
         };
-        let decision = decide(app, request, &token, (&rules, now)).await.map_err(audited)?;
+        let spent = |credential| app.limits.check_credential(credential);
+        let decision = decide(app, request, &token, (&rules, now), spent).await.map_err(audited)?;
         if let Some(minted) = issue(app, request, decision, (&rules, now)).await.map_err(audited)? {
             return Ok(minted);
         }
@@ -52,12 +54,13 @@ pub(super) async fn live(app: &App, text: &str, rules: &Arc<Snapshot>, now: Time
     live.map_err(|ended| Refusal::new(Reason::SubjectTokenInactive).with_detail(format!("{ended:?}")))
 }
 
-/// Decides what a token of ours is exchanged for.
+/// Decides what a token of ours is exchanged for. `spent` says of rules why they may give nothing now.
 pub(super) async fn decide(
     app: &App,
     request: &GrantRequest<'_>,
     token: &LiveToken,
     (rules, now): (&Arc<Snapshot>, Timestamp),
+    spent: impl Fn(CredentialId) -> Result<(), Refusal>,
 ) -> Result<Decision, Refusal> {
     let claims = token.claims();
     // A bound token does not become a bearer one, and no proof can come yet (decision D-49).
@@ -70,11 +73,22 @@ pub(super) async fn decide(
         return Err(Reason::ChainTooLong.into());
     }
     let rule = |entry: &AuthorizationDetail| rules.credential(entry.credential.parse().ok()?);
+    // A rule over its limit gives nothing; it does not take away what others give.
+    let sparing = |may_stay: &dyn Fn(&AuthorizationDetail) -> bool| {
+        let room = |entry: &AuthorizationDetail| entry.credential.parse().map_or(Ok(()), &spent);
+        let decided =
+            authorize_token(token.clone(), rules, &request.access, |entry| may_stay(entry) && room(entry).is_ok());
+        decided.map_err(|refusal| {
+            let mut staying = claims.authorization_details.iter().filter(|entry| may_stay(entry));
+            // With that rule it might have been a yes: the caller shall come again, not give up.
+            staying.find_map(|entry| room(entry).err()).unwrap_or(refusal)
+        })
+    };
     let Some(actor) = request.actor else {
         if let Some(act) = &claims.act {
             within_depth(act)?;
         }
-        let authorization = authorize_token(token.clone(), rules, &request.access, |_| true)?;
+        let authorization = sparing(&|_| true)?;
         return Ok(Decision { authorization, delegation: kept(claims.act.as_ref()) });
     };
     let party = actor::verify(app, request, actor, (rules, now)).await?;
@@ -82,7 +96,7 @@ pub(super) async fn decide(
     let lends = |entry: &AuthorizationDetail| {
         rule(entry).map(|credential| actor::rules_named_by(&party, credential.rule.open())).unwrap_or_default()
     };
-    let authorization = authorize_token(token.clone(), rules, &request.access, |entry| !lends(entry).is_empty())?;
+    let authorization = sparing(&|entry| !lends(entry).is_empty())?;
     let lent = Granting::distinct(authorization.entitlement().details.iter().flat_map(lends));
     Ok(Decision { authorization, delegation: Some(Delegation::of(act, party, lent)) })
 }
@@ -106,9 +120,6 @@ async fn issue(
     let authorization: &Authorization = &decision.authorization;
     let credentials: Vec<_> =
         authorization.entitlement().credentials.iter().map(|granting| granting.credential.id).collect();
-    for credential in &credentials {
-        app.limits.check_credential(*credential)?;
-    }
     let client = request.client.id();
     client.map_or(Ok(()), |client| app.limits.check_client(client))?;
     if !request.client.is_current(rules) {

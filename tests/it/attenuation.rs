@@ -191,6 +191,10 @@ async fn atk_156__a_narrow_token_stays_narrow() {
             assert_eq!(answer.json()["scope"], "publish");
             token = answer.token();
         }
+        // A wish that does not repeat the limits does not lift them.
+        let bare = json!([{ "type": "package", "actions": ["publish"], "packages": ["widgets-core"] }]).to_string();
+        let answer = world.renew(&token, &[("authorization_details", &bare)]).await;
+        assert_eq!(answer.json()["authorization_details"], first.json()["authorization_details"]);
         for wide in [
             json!({ "packages": ["widgets"] }),
             json!({ "packages": ["widgets-*"] }),
@@ -436,6 +440,26 @@ async fn nuget_tok_6__an_exchange_counts_for_the_rule_that_it_rests_on() {
     }
     assert_eq!(statuses[2], 429, "{statuses:?}");
     world.renew(&token, &[]).await.refused(429, "temporarily_unavailable", "rate_limited");
+}
+
+#[tokio::test]
+async fn contract_4__a_foreign_rule_over_its_limit_takes_nothing_from_an_exchange() {
+    let world = World::with(&[("CARNET_RATE_LIMITS__TOKENS_PER_MINUTE_PER_CREDENTIAL", "5")]).await;
+    world.server.put("principals/mallory", json!({ "id": "pr_mallory", "kind": "user" })).await;
+    let mut document = World::rule_document(json!({ "repository": null, "repository_id": null }));
+    document["match"]["repository_owner_id"] = json!({ "any_of": ["65", "66"] });
+    document["principal"] = json!("mallory");
+    world.server.put("federated-credentials/mallorys", document).await;
+    let shared = token(&world).await;
+    let own =
+        || world.claims().in_repository("mallory/own").with("repository_owner_id", "66").with("repository_id", "9");
+    while world.exchange_claims(&own()).await.status == 200 {}
+    let answer = world.renew(&shared, &[]).await;
+    let entries = answer.json()["authorization_details"].clone();
+    assert_eq!((entries.as_array().unwrap().len(), &entries[0]["principal"]), (1, &json!("joel")), "{entries}");
+    // Whoever wants the spent rule is told to come again.
+    let wish = [("principal", "mallory")];
+    world.renew(&shared, &wish).await.refused(429, "temporarily_unavailable", "rate_limited");
 }
 
 // === tokens that ended, and tokens of others ===
