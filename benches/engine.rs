@@ -40,9 +40,9 @@ fn engine(criterion: &mut Criterion) {
     let start = App::start(config, Arc::new(SystemClock), Arc::new(HttpFetch));
     let (app, background) = runtime.block_on(start).unwrap();
     let assertion = population.assertion(1);
-    let verified = Arc::new(runtime.block_on(grant::verify(&app, &assertion)).unwrap());
+    let verified = Arc::new(runtime.block_on(grant::verify_assertion(&app, &assertion)).unwrap());
     let now = app.clock.now();
-    let permit = || Permit::new(verified.clone(), app.rules(), now).unwrap();
+    let permit = || Permit::new(verified.clone(), app.rules(), now, |_| true).unwrap();
     let authorization = authorize(permit(), &AccessRequest::default()).unwrap();
     let raw = RawCrypto::new();
 
@@ -53,7 +53,7 @@ fn engine(criterion: &mut Criterion) {
         });
     });
     criterion.bench_function("verify an assertion (RS256)", |bencher| {
-        bencher.iter(|| runtime.block_on(grant::verify(&app, black_box(&assertion))).unwrap());
+        bencher.iter(|| runtime.block_on(grant::verify_assertion(&app, black_box(&assertion))).unwrap());
     });
     criterion.bench_function("match it against 1000 rules", |bencher| {
         let rules = app.rules();
@@ -63,7 +63,7 @@ fn engine(criterion: &mut Criterion) {
         bencher.iter(|| authorize(permit(), &AccessRequest::default()).unwrap());
     });
     criterion.bench_function("make and sign the token (ES256)", |bencher| {
-        bencher.iter(|| app.tokens.mint(black_box(&authorization), "federated:x", now).unwrap());
+        bencher.iter(|| app.tokens.mint(black_box(&authorization), "federated:x", None, now).unwrap());
     });
     drop(background);
 }

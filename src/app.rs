@@ -16,7 +16,7 @@ use crate::limits::Limits;
 use crate::objects::ReadContext;
 use crate::profile::{ProfileError, Profiles};
 use crate::store::{Ledger, Store, StoreError};
-use crate::token::TokenIssuer;
+use crate::token::{OwnTokens, TokenIssuer};
 use crate::trust::Snapshot;
 use crate::upstream::{Fetch, UpstreamKeys};
 
@@ -132,6 +132,11 @@ impl App {
     /// What reading and compiling documents needs to know.
     pub fn context(&self) -> ReadContext<'_> {
         context(&self.config, &self.profiles)
+    }
+
+    /// What judges our own tokens, as of these rules.
+    pub fn own_tokens(&self, rules: &Arc<Snapshot>, now: Timestamp) -> OwnTokens<'_> {
+        OwnTokens { own: &self.config.own, keys: &self.keys, store: &self.store, rules: rules.clone(), now }
     }
 
     /// The rules now.

@@ -49,11 +49,14 @@ pub enum Outcome {
     Updated,
     /// An object was removed.
     Deleted,
+    /// A token was revoked.
+    Revoked,
 }
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Self; 5] = [Self::Issued, Self::Refused, Self::Created, Self::Updated, Self::Deleted];
+    pub const ALL: [Self; 6] =
+        [Self::Issued, Self::Refused, Self::Created, Self::Updated, Self::Deleted, Self::Revoked];
 
     /// The word for it.
     pub const fn as_str(self) -> &'static str {
@@ -63,6 +66,7 @@ impl Outcome {
             Self::Created => "created",
             Self::Updated => "updated",
             Self::Deleted => "deleted",
+            Self::Revoked => "revoked",
         }
     }
 
@@ -74,7 +78,7 @@ impl Outcome {
     /// Whether it is about the token endpoint, or about an object.
     pub const fn kind(self) -> &'static str {
         match self {
-            Self::Issued | Self::Refused => "token",
+            Self::Issued | Self::Refused | Self::Revoked => "token",
             Self::Created | Self::Updated | Self::Deleted => "change",
         }
     }

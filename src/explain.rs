@@ -1,21 +1,20 @@
 //! Says what would be granted, or why not, without granting or using up anything.
 
-use std::sync::Arc;
-
 use serde::Serialize;
 use serde_json::Value;
 
 use carnet_resource_server::AuthorizationDetail;
 
 use crate::app::App;
-use crate::assertion::{VerifiedAssertion, assess};
+use crate::assertion::assess;
 use crate::clock::Timestamp;
-use crate::grant;
+use crate::grant::{self, GrantRequest, Presented, Would};
 use crate::ids::CredentialId;
-use crate::principal::{AccessRequest, Entitlement, entitle};
+use crate::principal::{AccessRequest, Entitlement, Grounds, entitle};
 use crate::profile::Claims;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
+use crate::token::ADMIN_LIFETIME_SECONDS;
 use crate::trust::{
     Candidate, MatchReport, Mismatch, Snapshot, TrustedIssuer, Verdict, hint, match_credentials, nearest_credentials,
 };
@@ -132,43 +131,58 @@ struct Explainable<'a> {
     now: Timestamp,
 }
 
-/// Explains a request with an assertion.
-pub async fn explain_assertion(app: &App, assertion: &str, access: &AccessRequest, view: &View) -> Explanation {
+/// Explains a token request to whoever sends it.
+pub async fn explain_request(app: &App, request: &GrantRequest<'_>) -> Explanation {
     let now = app.clock.now();
-    let verified = match grant::verify(app, assertion).await {
-        Ok(verified) => Arc::new(verified),
+    // Whoever holds a copy of a client's assertion that was used learns nothing by it.
+    if grant::is_client_spent(app, request).await {
+        return Explanation::refused(app, &Refusal::new(Reason::Replay).of_client(), Vec::new(), now);
+    }
+    let Presented::Assertion(text) = request.presented() else {
+        return match grant::decide(app, request).await {
+            Ok(would) => Explanation::allowed(app, would, now),
+            Err(refusal) => Explanation::refused(app, &refusal, Vec::new(), now),
+        };
+    };
+    let verified = match grant::verify(app, request, text).await {
+        Ok(verified) => verified,
         Err(refusal) => return Explanation::refused(app, &refusal, Vec::new(), now),
     };
     let unused = grant::is_unused(app, &verified).await;
-    let mut explanation = explain_verified(app, &verified, access, view, unused, now);
-    if !unused && explanation.verdict == "allow" {
-        explanation = Explanation {
-            candidates: explanation.candidates,
-            ..Explanation::refused(app, &Reason::Replay.into(), Vec::new(), now)
-        };
-    }
-    explanation
+    let decided = grant::decide_on_assertion(app, request, &verified, (&app.rules(), now)).await;
+    let about = Explainable { app, issuer: verified.issuer(), claims: verified.claims(), now };
+    let view = if unused { View::Caller } else { View::Principals(Vec::new()) };
+    let explanation = match decided {
+        Ok(authorization) => {
+            let Grounds::Workload(permit) = authorization.grounds() else {
+                return Explanation::refused(app, &Reason::Internal.into(), Vec::new(), now);
+            };
+            Explanation::of(&about, permit.report(), Ok(authorization.entitlement().clone()), &view)
+        }
+        Err(denial) => {
+            let mut refusal = denial.refusal;
+            if !unused {
+                refusal.undisclosed();
+            }
+            Explanation::of(&about, &denial.report, Err(refusal), &view)
+        }
+    };
+    explanation.unless_used(app, unused, now)
 }
 
-fn explain_verified(
-    app: &App,
-    assertion: &VerifiedAssertion,
-    access: &AccessRequest,
-    view: &View,
-    unused: bool,
-    now: Timestamp,
-) -> Explanation {
-    let (issuer, claims) = (assertion.issuer(), assertion.claims());
-    let rules = app.rules();
+/// Explains an assertion to an administrator, as the jwt-bearer grant would take it.
+pub async fn explain_assertion(app: &App, assertion: &str, access: &AccessRequest, view: &View) -> Explanation {
+    let now = app.clock.now();
+    let verified = match grant::verify_assertion(app, assertion).await {
+        Ok(verified) => verified,
+        Err(refusal) => return Explanation::refused(app, &refusal, Vec::new(), now),
+    };
+    let unused = grant::is_unused(app, &verified).await;
+    let (issuer, claims, rules) = (verified.issuer(), verified.claims(), app.rules());
     let report = view.report(&rules, issuer, claims, now);
-    let mut outcome = decide(&rules, issuer, claims, &report, access);
-    let view = if unused || *view != View::Caller { view.clone() } else { View::Principals(Vec::new()) };
-    if view == View::Principals(Vec::new())
-        && let Err(refusal) = &mut outcome
-    {
-        refusal.undisclosed();
-    }
-    Explanation::of(&Explainable { app, issuer, claims, now }, &report, outcome, &view)
+    let outcome = decide(&rules, issuer, claims, &report, access);
+    let about = Explainable { app, issuer, claims, now };
+    Explanation::of(&about, &report, outcome, view).unless_used(app, unused, now)
 }
 
 /// Explains what an assertion of `issuer` with these claims would get, if it were signed.
@@ -203,23 +217,35 @@ fn decide(
 }
 
 impl Explanation {
+    fn allowed(app: &App, would: Would, now: Timestamp) -> Self {
+        let granted = match would {
+            Would::Grant(entitlement) => Granted::of(*entitlement),
+            Would::GrantAdmin(client_id, scope) => Granted {
+                resource: app.config.own.admin_resource(),
+                sub: client_id,
+                principal: None,
+                scope: scope.to_string(),
+                authorization_details: Vec::new(),
+                expires_in: ADMIN_LIFETIME_SECONDS,
+            },
+        };
+        Self { granted: Some(granted), ..Self::bare("allow", Vec::new(), now) }
+    }
+
+    /// What was used before gets nothing, whatever the rules say.
+    fn unless_used(self, app: &App, unused: bool, now: Timestamp) -> Self {
+        if unused || self.verdict != "allow" {
+            return self;
+        }
+        Self { candidates: self.candidates, ..Self::refused(app, &Reason::Replay.into(), Vec::new(), now) }
+    }
+
     fn of(about: &Explainable<'_>, report: &MatchReport, outcome: Result<Entitlement, Refusal>, view: &View) -> Self {
         let &Explainable { app, issuer, claims, now } = about;
         let shown = report.candidates.iter().filter(|candidate| view.shows(candidate, issuer)).take(MAX_EXPLAINED);
         let candidates: Vec<Explained> = shown.map(|candidate| Explained::of(candidate, issuer, claims)).collect();
         match outcome {
-            Ok(entitlement) => Self {
-                verdict: "allow",
-                granted: Some(Granted {
-                    resource: entitlement.resource_server.resource.clone(),
-                    sub: entitlement.subject,
-                    principal: entitlement.principal.map(|principal| principal.name.clone()),
-                    scope: entitlement.scope.to_string(),
-                    authorization_details: entitlement.details,
-                    expires_in: entitlement.resource_server.token_lifetime_seconds,
-                }),
-                ..Self::bare("allow", candidates, now)
-            },
+            Ok(entitlement) => Self { granted: Some(Granted::of(entitlement)), ..Self::bare("allow", candidates, now) },
             Err(refusal) => {
                 let mut refusal = refusal;
                 if *view != View::Caller {
@@ -263,6 +289,19 @@ impl Explanation {
             granted: None,
             server_time: now.seconds(),
             candidates,
+        }
+    }
+}
+
+impl Granted {
+    fn of(entitlement: Entitlement) -> Self {
+        Self {
+            resource: entitlement.resource_server.resource.clone(),
+            sub: entitlement.subject,
+            principal: entitlement.principal.map(|principal| principal.name.clone()),
+            scope: entitlement.scope.to_string(),
+            authorization_details: entitlement.details,
+            expires_in: entitlement.resource_server.token_lifetime_seconds,
         }
     }
 }

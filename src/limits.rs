@@ -25,6 +25,9 @@ pub struct Limits {
     refusals: Limit<IpAddr>,
     credentials: Limit<CredentialId>,
     issuers: Limit<TrustedIssuerId>,
+    clients: Limit<String>,
+    secrets: Limit<([u8; 32], Option<IpAddr>)>,
+    introspections: Limit<String>,
 }
 
 /// One limit; where its number is 0 there is none. What counts is noted after the fact: whoever goes over the limit is held off
@@ -42,6 +45,9 @@ impl Limits {
             refusals: Limit::per_minute(config.refusals_per_minute_per_address),
             credentials: Limit::per_minute(config.tokens_per_minute_per_credential),
             issuers: Limit::per_minute(config.tokens_per_minute_per_trusted_issuer),
+            clients: Limit::per_minute(config.tokens_per_minute_per_client),
+            secrets: Limit::per_minute(config.wrong_secrets_per_minute_per_client),
+            introspections: Limit::per_minute(config.inactive_introspections_per_minute_per_client),
         }
     }
 
@@ -72,8 +78,44 @@ impl Limits {
     pub fn note_token(&self, issuer: TrustedIssuerId, credentials: impl IntoIterator<Item = CredentialId>) {
         self.issuers.note(&issuer);
         for credential in credentials {
-            self.credentials.note(&credential);
+            self.note_credential(credential);
         }
+    }
+
+    /// Notes that a token was made of one that this credential gave.
+    pub fn note_credential(&self, credential: CredentialId) {
+        self.credentials.note(&credential);
+    }
+
+    /// Whether this client may get another token for itself.
+    pub fn check_client(&self, client_id: &str) -> Result<(), Refusal> {
+        self.clients.check(&client_id.to_owned())
+    }
+
+    /// Notes that a client got a token for itself.
+    pub fn note_client(&self, client_id: &str) {
+        self.clients.note(&client_id.to_owned());
+    }
+
+    /// Whether this address may try another secret of this client. Whoever guesses does not lock out the client itself, which comes from
+    /// elsewhere.
+    pub fn check_secrets(&self, client_id: &str, address: Option<IpAddr>) -> Result<(), Refusal> {
+        self.secrets.check(&guesser(client_id, address))
+    }
+
+    /// Notes that a secret was wrong.
+    pub fn note_wrong_secret(&self, client_id: &str, address: Option<IpAddr>) {
+        self.secrets.note(&guesser(client_id, address));
+    }
+
+    /// Whether this client may ask about another token.
+    pub fn check_introspection(&self, client_id: &str) -> Result<(), Refusal> {
+        self.introspections.check(&client_id.to_owned())
+    }
+
+    /// Notes that a client asked about a token that is nothing to it. Tokens in force do not count.
+    pub fn note_inactive(&self, client_id: &str) {
+        self.introspections.note(&client_id.to_owned());
     }
 
     /// Forgets keys that have their whole budget again.
@@ -81,6 +123,9 @@ impl Limits {
         self.refusals.shrink();
         self.credentials.shrink();
         self.issuers.shrink();
+        self.clients.shrink();
+        self.secrets.shrink();
+        self.introspections.shrink();
     }
 }
 
@@ -116,6 +161,11 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static> Limit<K> {
     }
 }
 
+/// Who guesses at whose secret. Anybody can name any client, so the name is kept as a hash.
+fn guesser(client_id: &str, address: Option<IpAddr>) -> ([u8; 32], Option<IpAddr>) {
+    (carnet_jose::sha256(client_id.as_bytes()), address.map(network_of))
+}
+
 fn limited(wait: Duration) -> Refusal {
     let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
     Refusal::later(Reason::RateLimited, seconds)
@@ -141,6 +191,9 @@ mod tests {
             refusals_per_minute_per_address: refusals,
             tokens_per_minute_per_credential: tokens,
             tokens_per_minute_per_trusted_issuer: 0,
+            tokens_per_minute_per_client: 0,
+            wrong_secrets_per_minute_per_client: 2,
+            inactive_introspections_per_minute_per_client: 2,
         })
     }
 
@@ -192,5 +245,19 @@ mod tests {
         assert!(limits.check_issuer(issuer).is_ok(), "0 switches a limit off");
         limits.note_refusal(address("192.0.2.1"));
         assert!(limits.admit(address("192.0.2.1")).is_ok(), "0 switches a limit off");
+    }
+
+    #[test]
+    fn rfc6749_2_3_1_4__guessing_secrets_is_held_off_for_the_guesser_and_the_client_alone() {
+        let limits = limits(0, 0);
+        for _ in 0..3 {
+            assert!(limits.check_secrets("bot", address("192.0.2.1")).is_ok());
+            limits.note_wrong_secret("bot", address("192.0.2.1"));
+        }
+        let refusal = limits.check_secrets("bot", address("192.0.2.1")).unwrap_err();
+        assert_eq!((refusal.reason, refusal.retry_after.is_some()), (Reason::RateLimited, true));
+        assert!(limits.check_secrets("other", address("192.0.2.1")).is_ok());
+        assert!(limits.check_secrets("bot", address("192.0.2.2")).is_ok());
+        assert!(limits.check_client("bot").is_ok());
     }
 }

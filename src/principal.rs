@@ -15,7 +15,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-pub use authorization::{Authorization, authorize};
+pub use authorization::{Authorization, Grounds, authorize, authorize_client, authorize_token};
 pub use entitlement::{Entitlement, Granting, entitle};
 pub use request::{AccessRequest, DetailRequest};
 

@@ -64,11 +64,11 @@ reasons! {
         "The URL carries an OAuth parameter. URLs end up in logs, so nothing is read from there.",
         "Move the parameters into the form body. If the URL held an assertion or a secret, treat it as exposed.";
     ParameterRepeated = "parameter_repeated": "a parameter is given more than once",
-        "Each parameter may be given once (RFC 6749 section 3.2); only resource may repeat.",
+        "Each parameter may be given once (RFC 6749 section 3.2); only resource may repeat, and audience in a token exchange.",
         "Remove the second occurrence.";
     ParameterMissing = "parameter_missing": "a required parameter is missing",
         "The grant needs a parameter that is absent or empty. The answer's parameter member names it.",
-        "Add the parameter. The jwt-bearer grant needs grant_type and assertion.";
+        "Add the parameter. The jwt-bearer grant needs grant_type and assertion, the token exchange grant_type, subject_token and subject_token_type.";
     ParameterMalformed = "parameter_malformed": "a parameter has a value that cannot be used",
         "A parameter is too long or not of the form its definition asks for. The answer's parameter member names it.",
         "Correct the value.";
@@ -91,6 +91,9 @@ reasons! {
     ResourceMalformed = "resource_malformed": "the resource is not an absolute URI without fragment",
         "resource names the registry by its URI (RFC 8707 section 2).",
         "Use the resource URI that the registry publishes, for example https://registry.example/.";
+    TokenTypeUnsupported = "token_type_unsupported": "the token type is not supported",
+        "A parameter of the token exchange names a type of token that this server does not take or issue (RFC 8693 section 3).",
+        "Say urn:ietf:params:oauth:token-type:jwt for the platform's token, and urn:ietf:params:oauth:token-type:access_token for an access token of this server. Leave requested_token_type out: only access tokens are issued.";
     DetailsMalformed = "details_malformed": "the authorization details cannot be used",
         "authorization_details is a JSON array of objects of type package with actions and packages, and optionally owner, version, digest and locations; any other member is refused (RFC 9396 section 5).",
         "Correct the array; the book's page on the token request shows its form. The operator finds in the log what is wrong with it.";
@@ -162,6 +165,30 @@ reasons! {
     Replay = "replay": "the assertion was used before",
         "A token was already issued for this assertion. Each assertion is good for one token, whichever endpoint took it.",
         "Ask the platform for a new token for each exchange. If the job did not use the assertion itself, somebody else did: look into the audit log.";
+
+    GrantNotTaken = "grant_not_taken": "the assertion's issuer is not set up for this grant",
+        "The trusted issuer lists the grants that take its assertions, and this one is not among them.",
+        "Use the other grant, or add this one to the trusted issuer's grants.";
+
+    // === the subject and the actor of an exchange ===
+    SubjectTokenInvalid = "subject_token_invalid": "the subject token is not an access token of this server",
+        "The type access_token is for access tokens that this server issued for a registry. The token is another server's, damaged, or for this server's own API.",
+        "Send the access token unchanged. A platform's token has the type urn:ietf:params:oauth:token-type:jwt.";
+    SubjectTokenInactive = "subject_token_inactive": "the subject token is not in force any more",
+        "The access token has expired or was revoked, or none of the rules it rests on is what it was.",
+        "Get a new access token for the assertion.";
+    TokenOfAnotherClient = "token_of_another_client": "the token belongs to another client",
+        "The token was issued to a registered client, and the request comes from another one or from nobody.",
+        "Authenticate as the client that the token was issued to.";
+    ActorTokenInvalid = "actor_token_invalid": "the actor token cannot be used",
+        "The actor token is no valid access token of this server, not in force, or itself a delegated one.",
+        "Send the platform's token of the acting workload, with the type urn:ietf:params:oauth:token-type:jwt.";
+    ActorNotAllowed = "actor_not_allowed": "the actor may not act for the subject",
+        "None of the rules that admit the subject names a rule of the actor among its actors, or the subject token's may_act names somebody else.",
+        "Add the rule of the acting workload to the actors of the subject's rule.";
+    ChainTooLong = "chain_too_long": "the token was exchanged or delegated too often",
+        "A token may name four actors, one inside the other, and be sixteen exchanges away from the first one.",
+        "Start again with the subject's assertion.";
 
     // === the rule ===
     NoMatchingCredential = "no_matching_credential": "no federated credential matches the assertion",

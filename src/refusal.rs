@@ -18,6 +18,8 @@ pub struct Refusal {
     pub mismatches: Vec<Mismatch>,
     /// Seconds after which to try again. Shown to the caller.
     pub retry_after: Option<u32>,
+    /// Whether it is the client's own authentication that failed, and not what it asked for.
+    pub of_client: bool,
     /// For the log and the audit event only. Boxed, for nearly every step may return a refusal.
     pub detail: Option<Box<str>>,
 }
@@ -32,6 +34,7 @@ impl Refusal {
             accepted_audiences: Vec::new(),
             mismatches: Vec::new(),
             retry_after: None,
+            of_client: false,
             detail: None,
         }
     }
@@ -54,6 +57,17 @@ impl Refusal {
     /// Passing: worth another try after this many seconds.
     pub fn later(reason: Reason, seconds: u32) -> Self {
         Self { retry_after: Some(seconds), ..Self::new(reason) }
+    }
+
+    /// The database cannot be reached or failed.
+    pub fn unavailable(error: &dyn std::fmt::Display) -> Self {
+        Self::later(Reason::DatabaseUnavailable, 1).with_detail(error.to_string())
+    }
+
+    /// As a failure of client authentication.
+    #[must_use]
+    pub fn of_client(self) -> Self {
+        Self { of_client: true, ..self }
     }
 
     /// With a detail for the log.

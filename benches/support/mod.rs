@@ -45,7 +45,7 @@ impl Population {
         std::fs::create_dir_all(&folder).unwrap();
         let database_url = std::env::var("TEST_DATABASE_URL")
             .unwrap_or_else(|_| format!("sqlite://{}", folder.join("carnet.db").display()));
-        let key = SigningKey::generate(Algorithm::RS256).unwrap().typed("JWT");
+        let key = SigningKey::generate(Algorithm::RS256).unwrap();
         let population = Self { folder, database_url, key, credentials };
         population.fill().await;
         population
@@ -161,7 +161,7 @@ impl Population {
             "workflow": "Release", "workflow_ref": workflow, "workflow_sha": sha, "job_workflow_ref": workflow, "job_workflow_sha": sha, "event_name": "push", "actor": "octocat", "actor_id": "12",
             "environment": "release", "run_id": "9001", "run_number": "10", "run_attempt": "1", "runner_environment": "github-hosted", "head_ref": "", "base_ref": "",
         });
-        self.key.sign(claims.to_string().as_bytes()).unwrap()
+        self.key.sign_typed("JWT", claims.to_string().as_bytes()).unwrap()
     }
 }
 

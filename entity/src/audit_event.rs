@@ -9,7 +9,7 @@ pub struct Model {
     /// A UUID version 7: it holds the time.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
-    /// `issued`, `refused`, `created`, `updated` or `deleted`.
+    /// `issued`, `refused`, `created`, `updated`, `deleted` or `revoked`.
     pub outcome: String,
     pub reason: Option<String>,
     /// By name, so that the record outlives the object.

@@ -17,6 +17,9 @@ pub struct Model {
     /// The rest of the document, as JSON.
     #[sea_orm(column_type = "Text")]
     pub document: String,
+    /// Its revision and the hashes of its secrets, as JSON.
+    #[sea_orm(column_type = "Text", nullable)]
+    pub state: Option<String>,
     pub version: i64,
     pub created_at: i64,
     pub updated_at: i64,

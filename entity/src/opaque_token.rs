@@ -9,8 +9,6 @@ pub struct Model {
     /// SHA-256 of the token.
     #[sea_orm(primary_key, auto_increment = false)]
     pub hash: Vec<u8>,
-    /// By name.
-    pub resource_server: String,
     /// What introspection answers, as JSON.
     #[sea_orm(column_type = "Text")]
     pub claims: String,

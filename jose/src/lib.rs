@@ -62,3 +62,9 @@ pub struct NoRandomness;
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     openssl::sha::sha256(bytes)
 }
+
+/// Whether two values are equal, in a time that depends on their lengths only.
+#[must_use]
+pub fn constant_time_eq(left: &[u8], right: &[u8]) -> bool {
+    left.len() == right.len() && openssl::memcmp::eq(left, right)
+}

@@ -67,13 +67,6 @@ impl SigningKey {
         Self::from_private(jwk, algorithm).map_err(|_| SigningError::Damaged)
     }
 
-    /// The same key, for tokens of another type (RFC 7515 section 4.1.9).
-    #[must_use]
-    pub fn typed(mut self, token_type: &str) -> Self {
-        self.header = header(&self.public, token_type);
-        self
-    }
-
     /// The private key, encrypted for storage.
     ///
     /// # Errors
@@ -84,16 +77,28 @@ impl SigningKey {
         key.seal(&plaintext).map_err(SigningError::Sealed)
     }
 
-    /// Signs `claims` (JSON text) as a compact JWS: an access token of type `at+jwt` (RFC 9068 section 2.1), unless the key
-    /// was [`typed`](Self::typed) otherwise.
+    /// Signs `claims` (JSON text) as an access token: a compact JWS of type `at+jwt` (RFC 9068 section 2.1).
     ///
     /// # Errors
     ///
     /// [`SigningError::Library`].
     pub fn sign(&self, claims: &[u8]) -> Result<String, SigningError> {
+        self.sign_with(&self.header, claims)
+    }
+
+    /// Signs `claims` (JSON text) as a token of another type (RFC 7515 section 4.1.9).
+    ///
+    /// # Errors
+    ///
+    /// [`SigningError::Library`].
+    pub fn sign_typed(&self, token_type: &str, claims: &[u8]) -> Result<String, SigningError> {
+        self.sign_with(&header(&self.public, token_type), claims)
+    }
+
+    fn sign_with(&self, header: &str, claims: &[u8]) -> Result<String, SigningError> {
         let payload = claims.len().saturating_mul(4) / 3;
-        let mut token = String::with_capacity(self.header.len().saturating_add(payload).saturating_add(400));
-        token.push_str(&self.header);
+        let mut token = String::with_capacity(header.len().saturating_add(payload).saturating_add(400));
+        token.push_str(header);
         token.push('.');
         push_base64url(&mut token, claims);
         let signature = self.signer.sign(token.as_bytes()).map_err(|_| SigningError::Library)?;

@@ -3,7 +3,7 @@ use std::fmt;
 use crate::{AuthorizationDetail, DETAIL_TYPE, PackageNames, PackagePattern};
 
 /// The action a package's first version needs beside the action itself.
-const CREATE: &str = "create";
+pub(crate) const CREATE: &str = "create";
 
 /// What somebody wants to do.
 #[derive(Clone, Copy, Debug)]

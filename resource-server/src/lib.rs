@@ -1,38 +1,58 @@
 //! For package registries (resource servers): take an access token that Carnet issued, verify it, and decide whether it
 //! allows an operation on a package.
 //!
-//! * [`Verifier`] checks a JWT access token offline (RFC 9068 section 4) with the keys the server publishes.
+//! * [`Verifier`] finds the one token of a request (RFC 6750 section 2). It verifies JWTs offline (RFC 9068 section 4)
+//!   with the keys the server publishes, and asks the server about opaque keys ([`Introspection`], RFC 7662).
+//! * [`RequireToken`] is that as a tower layer; [`Realm`] writes the challenges (RFC 6750 section 3).
 //! * [`allows`] decides over the token's `authorization_details` (RFC 9396), taking what only the registry knows as input.
 //! * [`PackageNames`] and [`PackagePattern`] compare package names the way the registry's ecosystem does. The server
 //!   uses the same code, so a pattern means the same on both sides.
+//! * [`ProtectedResource`] is the registry's own metadata (RFC 9728).
+//!
+//! A whole registry with axum:
 //!
 //! ```no_run
-//! use carnet_resource_server::{allows, Operation, PackageNames, RegistryState, Verifier};
+#![doc = include_str!("../examples/axum.rs")]
+//! ```
 //!
-//! # async fn publish(authorization: Option<&str>) -> Result<(), Box<dyn std::error::Error>> {
-//! let verifier = Verifier::new("https://carnet.example", "https://registry.example/")?;
-//! let token = verifier.verify(authorization).await?;
-//! let operation = Operation { action: "publish", package: "widgets", version: Some("1.2.3"), digest: None };
-//! let state = RegistryState {
-//!     exists: true,
-//!     owned_by: &|owner| owner == "acme",                       // from your database
-//!     may_act_for: &|principal, owner| principal == owner,      // from your database
-//! };
-//! let allowed = allows(&token.authorization_details, PackageNames::Exact, &operation, &state)?;
-//! println!("{} publishes for {}", allowed.principal, allowed.owner);
-//! # Ok(()) }
+//! Opaque keys are taken too by a verifier that may ask the server about them:
+//!
+//! ```no_run
+#![doc = include_str!("../examples/opaque_keys.rs")]
 //! ```
 
 #![warn(missing_docs)]
 #![cfg_attr(test, expect(non_snake_case, reason = "test names begin with the requirement they show"))]
 
+mod address;
+mod claims;
 mod decision;
 mod details;
-mod keys;
+mod introspection;
+mod kept;
+mod layer;
 mod packages;
+mod realm;
+mod recent;
+mod rejection;
+mod resource;
+mod sent;
+mod server;
 mod token;
+mod verifier;
+
+#[cfg(test)]
+mod tests;
 
 pub use decision::{Allowed, DenialReason, Denied, Operation, RegistryState, allows};
 pub use details::{AuthorizationDetail, DETAIL_TYPE};
+pub use introspection::Introspection;
+pub use layer::{RequireToken, TokenRequired};
 pub use packages::{InvalidPattern, PackageNames, PackagePattern, is_well_formed_name};
-pub use token::{AccessToken, Actor, PrincipalClaim, Rejection, SetUpError, Verifier, WorkloadClaim};
+pub use realm::Realm;
+pub use rejection::{Outage, Rejection};
+pub use resource::{NoMetadata, ProtectedResource};
+pub use sent::Sent;
+pub use server::SetUpError;
+pub use token::{AccessToken, Actor, PrincipalClaim, WorkloadClaim};
+pub use verifier::Verifier;

@@ -1,7 +1,7 @@
 //! What a document says of others: do they exist, and does it contradict them.
 
 use super::Rejected;
-use super::objects::Managed;
+use super::objects::{Managed, Occasion};
 use crate::app::App;
 use crate::objects::{ClientDocument, PrincipalDocument, ResourceServerDocument, Stored, TrustedIssuerDocument};
 use crate::store::compile_issuer;
@@ -17,7 +17,7 @@ impl Managed for PrincipalDocument {
         app: &App,
         _: &str,
         present: Option<&Stored<Self>>,
-        _: bool,
+        _: Occasion<'_>,
     ) -> Result<Self::State, Rejected> {
         match present {
             Some(present) => match &self.id {
@@ -37,28 +37,13 @@ impl Managed for PrincipalDocument {
     }
 }
 
-impl Managed for ClientDocument {
-    async fn prepare(
-        &mut self,
-        app: &App,
-        name: &str,
-        _: Option<&Stored<Self>>,
-        _: bool,
-    ) -> Result<Self::State, Rejected> {
-        if app.store.has_principal_id(name).await? {
-            return Err(invalid("/name", "is the id of a principal"));
-        }
-        Ok(())
-    }
-}
-
 impl Managed for ResourceServerDocument {
     async fn prepare(
         &mut self,
         app: &App,
         name: &str,
         _: Option<&Stored<Self>>,
-        _: bool,
+        _: Occasion<'_>,
     ) -> Result<Self::State, Rejected> {
         let mut problems = Vec::new();
         for other in app.store.all_objects::<Self>().await?.iter().filter(|other| other.name != name) {
@@ -81,7 +66,7 @@ impl Managed for TrustedIssuerDocument {
         app: &App,
         name: &str,
         present: Option<&Stored<Self>>,
-        online: bool,
+        occasion: Occasion<'_>,
     ) -> Result<Self::State, Rejected> {
         let mut problems = Vec::new();
         if let Some(owner) = &mut self.owner {
@@ -101,7 +86,7 @@ impl Managed for TrustedIssuerDocument {
         for other in app.store.all_objects::<Self>().await?.iter().filter(|other| other.name != name) {
             problems.extend(self.conflicts_with(&other.name, &other.document, app));
         }
-        if problems.is_empty() && online {
+        if problems.is_empty() && occasion.online {
             problems.extend(self.unreachable(app, name).await);
         }
         if problems.is_empty() { Ok(()) } else { Err(Rejected::Invalid(problems)) }

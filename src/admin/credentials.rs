@@ -4,11 +4,11 @@
 use serde_json::{Map, Value, json};
 
 use super::Rejected;
-use super::objects::Managed;
+use super::objects::{Author, Managed, Occasion};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::objects::{
-    CredentialState, Document as _, FederatedCredentialDocument, PermissionDocument, PrincipalDocument,
+    ClientDocument, CredentialState, Document as _, FederatedCredentialDocument, PermissionDocument, PrincipalDocument,
     ResourceServerDocument, Stored, TrustedIssuerDocument,
 };
 use crate::profile::Profile;
@@ -18,9 +18,9 @@ impl Managed for FederatedCredentialDocument {
     async fn prepare(
         &mut self,
         app: &App,
-        _: &str,
+        name: &str,
         present: Option<&Stored<Self>>,
-        _: bool,
+        occasion: Occasion<'_>,
     ) -> Result<Self::State, Rejected> {
         let mut problems = Vec::new();
         match app.store.named::<PrincipalDocument>(&self.principal).await? {
@@ -51,12 +51,14 @@ impl Managed for FederatedCredentialDocument {
         }
         for at in 0..self.permissions.len() {
             if let Some(permission) = self.permissions.get_mut(at) {
-                let found = check_permission(app, permission, &self.principal).await?;
+                let found = check_permission(app, permission, Some(&self.principal)).await?;
                 problems.extend(
                     found.into_iter().map(|p| Problem::new(format!("/permissions/{at}{}", p.pointer), p.detail)),
                 );
             }
         }
+        problems.extend(self.check_actors(app, present, occasion.author).await?);
+        problems.extend(self.check_dependants(app, name, present, occasion.author).await?);
         match under.filter(|_| problems.is_empty()) {
             None => Err(Rejected::Invalid(problems)),
             Some((profile, _)) => Ok(state(self, &profile, present, app.clock.now())),
@@ -108,6 +110,64 @@ impl Managed for FederatedCredentialDocument {
     }
 }
 
+impl FederatedCredentialDocument {
+    /// The actors exist. A limited author names only rules of its own principals: whoever is named cannot be removed any more.
+    async fn check_actors(
+        &mut self,
+        app: &App,
+        present: Option<&Stored<Self>>,
+        author: &Author,
+    ) -> Result<Vec<Problem>, Rejected> {
+        let mut problems = Vec::new();
+        let before: &[String] = present.map(|present| present.document.actors.as_slice()).unwrap_or_default();
+        for (at, actor) in self.actors.iter_mut().enumerate() {
+            let kept = before.iter().any(|name| name.eq_ignore_ascii_case(actor));
+            let stored = app.store.named::<Self>(actor).await?;
+            if let Some(stored) = stored.filter(|stored| kept || author.may_act_for(&stored.document.principal)) {
+                *actor = stored.name;
+            } else {
+                let detail = format!("there is no federated credential {actor}");
+                problems.push(Problem::new(format!("/actors/{at}"), detail));
+            }
+        }
+        Ok(problems)
+    }
+}
+
+impl FederatedCredentialDocument {
+    /// A client may rest on this rule and have rights of its own beside it. Whoever may write rules only, and changed what this one means,
+    /// would give those rights to a workload of their choice. Switching it off takes rights away, and anybody may do that.
+    async fn check_dependants(
+        &self,
+        app: &App,
+        name: &str,
+        present: Option<&Stored<Self>>,
+        author: &Author,
+    ) -> Result<Option<Problem>, Rejected> {
+        let Some(present) = present.filter(|_| !author.is_admin) else {
+            return Ok(None);
+        };
+        let switched_off = Self { enabled: false, ..present.document.clone() };
+        if means_the_same(&present.document, self) || means_the_same(&switched_off, self) {
+            return Ok(None);
+        }
+        let rests_on_it = |client: &Stored<ClientDocument>| {
+            let document = &client.document;
+            let named = document.federated_credentials.iter().any(|credential| credential.eq_ignore_ascii_case(name));
+            named && (!document.scopes.is_empty() || document.resource_server.is_some())
+        };
+        let clients = app.store.all_objects::<ClientDocument>().await?;
+        let problem = |client: &Stored<ClientDocument>| {
+            let detail = format!(
+                "client {} has rights of its own and rests on this rule: an administrator has to change it",
+                client.name
+            );
+            Problem::new("", detail)
+        };
+        Ok(clients.iter().find(|client| rests_on_it(client)).map(problem))
+    }
+}
+
 /// Problems of a `match`, placed in the document.
 fn in_match(problems: Vec<Problem>) -> Vec<Problem> {
     problems.into_iter().map(|p| Problem::new(format!("/match{}", p.pointer), p.detail)).collect()
@@ -118,10 +178,11 @@ pub(super) fn rule_warnings(issuer: &TrustedIssuer, matcher: &Map<String, Value>
     normalise(&issuer.profile, &issuer.terms, matcher).map(|normalised| normalised.warnings).unwrap_or_default()
 }
 
-async fn check_permission(
+/// What a permission names exists; names are brought into the form in which they are stored.
+pub(super) async fn check_permission(
     app: &App,
     permission: &mut PermissionDocument,
-    principal: &str,
+    principal: Option<&str>,
 ) -> Result<Vec<Problem>, Rejected> {
     let mut problems = Vec::new();
     match app.store.named::<ResourceServerDocument>(&permission.resource_server).await? {
@@ -151,7 +212,7 @@ async fn check_permission(
         }
     }
     // The principal itself is the owner unless another one is named, so it need not be written down.
-    if permission.owner.as_deref() == Some(principal) {
+    if principal.is_some() && permission.owner.as_deref() == principal {
         permission.owner = None;
     }
     Ok(problems)
@@ -189,6 +250,7 @@ fn means_the_same(left: &FederatedCredentialDocument, right: &FederatedCredentia
         && left.trusted_issuer == right.trusted_issuer
         && left.matcher == right.matcher
         && left.permissions == right.permissions
+        && left.actors == right.actors
         && left.expires_at == right.expires_at
         && left.enabled == right.enabled
 }

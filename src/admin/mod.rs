@@ -4,6 +4,7 @@
 
 mod bundle;
 mod checks;
+mod clients;
 mod credentials;
 mod lint;
 mod objects;
@@ -13,8 +14,9 @@ use crate::store::StoreError;
 use crate::trust::Problem;
 
 pub use bundle::{Bundle, BundleError};
+pub use clients::{MAX_SECRET_OVERLAP_SECONDS, SECRET_OVERLAP_SECONDS, rotate_secret};
 pub use lint::{LintFinding, lint};
-pub use objects::{Author, Change, Managed, Precondition, Saved, delete, exported, find, list, save, shown};
+pub use objects::{Author, Change, Managed, Occasion, Precondition, Saved, delete, exported, find, list, save, shown};
 
 /// Why something was not done.
 #[derive(Debug, thiserror::Error)]

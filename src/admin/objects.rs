@@ -23,7 +23,7 @@ pub trait Managed: Persist {
         app: &App,
         name: &str,
         present: Option<&Stored<Self>>,
-        online: bool,
+        occasion: Occasion<'_>,
     ) -> impl Future<Output = Result<Self::State, Rejected>> + Send;
 
     /// What else is wrong with a document that cannot be read as a whole, so that every mistake is told at once.
@@ -50,6 +50,15 @@ pub trait Managed: Persist {
     fn exported_with_state(stored: &Stored<Self>) -> Map<String, Value> {
         stored.document.exported()
     }
+}
+
+/// On what occasion a document is saved.
+#[derive(Clone, Copy, Debug)]
+pub struct Occasion<'a> {
+    /// Whether what can only be seen by fetching it is looked at.
+    pub online: bool,
+    /// Who saves it.
+    pub author: &'a Author,
 }
 
 /// What a caller says an object has to be before it is changed (RFC 9110 section 13.1).
@@ -81,6 +90,8 @@ pub struct Author {
     pub principals: Option<Vec<String>>,
     /// Whether objects other than federated credentials are the author's business too.
     pub sees_everything: bool,
+    /// Whether the author may do everything.
+    pub is_admin: bool,
 }
 
 impl Author {
@@ -187,7 +198,7 @@ pub async fn save<D: Managed>(
         if touched.into_iter().flatten().any(|principal| !author.may_act_for(principal)) {
             return Err(Rejected::Forbidden);
         }
-        let state = document.prepare(app, &name, present.as_ref(), online).await?;
+        let state = document.prepare(app, &name, present.as_ref(), Occasion { online, author }).await?;
         match write(app, &name, present, document, state, &author.subject).await {
             Err(Rejected::Changed) if attempt < ATTEMPTS && precondition.versions.is_none() => {}
             outcome => return outcome,
@@ -222,6 +233,25 @@ async fn write<D: Managed>(
     app.store.write(Write::Insert(&object), &event, now).await?;
     refresh(app).await?;
     Ok(Saved { object, created: true })
+}
+
+/// Changes what is stored of an object, whoever else changes it at the same time.
+pub(super) async fn update<D: Managed>(
+    app: &App,
+    name_or_id: &str,
+    author: &Author,
+    change: impl Fn(&Stored<D>, Timestamp) -> Result<(D, D::State), Rejected>,
+) -> Result<Saved<D>, Rejected> {
+    for _ in 0..ATTEMPTS {
+        let present: Stored<D> = find(app, name_or_id).await?;
+        let (document, state) = change(&present, app.clock.now())?;
+        let name = present.name.clone();
+        match write(app, &name, Some(present), document, state, &author.subject).await {
+            Err(Rejected::Changed) => {}
+            outcome => return outcome,
+        }
+    }
+    Err(Rejected::Changed)
 }
 
 /// Removes an object.

@@ -46,6 +46,11 @@ impl<'a> UnverifiedAssertion<'a> {
         Ok(Self { jws, claims })
     }
 
+    /// Its claims, which nobody vouches for yet.
+    pub fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
     /// The trusted issuer that the assertion says it is from.
     pub fn issuer(&self, snapshot: &Snapshot) -> Result<Arc<TrustedIssuer>, Refusal> {
         issuer_of(&self.claims, snapshot)

@@ -1,61 +1,143 @@
-//! Who sends the request (RFC 6749 section 2.3, RFC 7521 section 4.2). The jwt-bearer grant needs no client; one that is
-//! named has to be registered.
+//! Who sends the request (RFC 6749 section 2.3, RFC 7521 section 4.2). The grants for assertions need no client; one that is named
+//! has to be registered, and has to prove itself if it can.
 
+mod assertion;
+mod authenticate;
+mod credentials;
+mod registrar;
+mod secret;
+
+use std::sync::Arc;
+
+use carnet_jose::Algorithm;
+
+pub use assertion::{Pending, admit, listed};
+pub use authenticate::authenticate;
+pub use credentials::ClientCredentials;
+pub use registrar::negotiate;
+pub use secret::{ClientSecret, StoredSecret};
+
+use crate::assertion::{AssertionKey, VerifiedAssertion};
+use crate::clock::Timestamp;
 use crate::grant::GrantType;
-use crate::reason::Reason;
-use crate::refusal::Refusal;
-use crate::trust::Snapshot;
+use crate::ids::ClientRowId;
+use crate::token::ScopeSet;
+use crate::trust::{Snapshot, TrustedIssuer};
+
+/// The signature algorithms of clients' own assertions.
+pub const ASSERTION_ALGORITHMS: [Algorithm; 4] =
+    [Algorithm::RS256, Algorithm::PS256, Algorithm::ES256, Algorithm::EdDSA];
 
 /// A registered client, compiled.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Client {
+    /// Its id: what the entries of its own tokens name.
+    pub id: ClientRowId,
     /// Its `client_id`, which is its name.
     pub client_id: String,
+    /// Grows with every change.
+    pub version: i64,
+    /// Grows when what its tokens permit changes.
+    pub revision: u32,
+    /// Tokens that it got before this are void.
+    pub not_before: Timestamp,
+    /// How it proves who it is.
+    pub method: Method,
     /// The grant types it may use.
     pub grant_types: Vec<GrantType>,
+    /// The scopes of our own admin API that it may ask for.
+    pub scopes: Option<ScopeSet>,
+    /// What its own tokens permit.
+    pub permissions: Vec<ClientPermission>,
+    /// The registry it is, by name.
+    pub resource_server: Option<String>,
     /// Whether it is switched on.
     pub enabled: bool,
 }
 
-/// What a request carries to say who sends it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ClientCredentials {
-    /// The `client_id` parameter.
-    pub client_id: Option<String>,
-    /// Whether there is anything that is meant to prove it: an `Authorization` header, a secret, a client assertion.
-    pub has_proof: bool,
+/// What a client's own tokens permit at one resource server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientPermission {
+    /// The resource server, by name.
+    pub resource_server: String,
+    /// The actions.
+    pub actions: Vec<String>,
+    /// Package names and patterns.
+    pub packages: Vec<String>,
+    /// The owner of the packages, by name.
+    pub owner: String,
+}
+
+/// How a client proves who it is, with what that takes.
+#[derive(Clone, Debug)]
+pub enum Method {
+    /// Not at all.
+    None,
+    /// By a secret in the `Authorization` header.
+    SecretBasic(Vec<StoredSecret>),
+    /// By a secret in the body.
+    SecretPost(Vec<StoredSecret>),
+    /// By an assertion of its own: it is an issuer trusted for itself alone.
+    PrivateKeyJwt(Arc<TrustedIssuer>),
+    /// By an assertion that one of these federated credentials matches, by name.
+    Federated(Vec<String>),
 }
 
 /// Who sends the request. Only [`authenticate`] makes one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientIdentity(Option<String>);
+#[derive(Clone, Debug)]
+pub struct ClientIdentity(Option<(Arc<Client>, Proof)>);
 
-impl ClientIdentity {
-    /// The `client_id` of a registered public client, which proves nothing; none for whoever holds the assertion.
-    pub fn id(&self) -> Option<&str> {
-        self.0.as_deref()
-    }
+/// What a client proved itself with.
+#[derive(Clone, Debug)]
+enum Proof {
+    /// Nothing: the client is public.
+    None,
+    /// A secret.
+    Secret,
+    /// An assertion, its own or a trusted issuer's.
+    Assertion(Arc<VerifiedAssertion>),
 }
 
-/// Authenticates the client for a grant.
-pub fn authenticate(
-    credentials: &ClientCredentials,
-    grant_type: GrantType,
-    snapshot: &Snapshot,
-) -> Result<ClientIdentity, Refusal> {
-    // Credentials that are present are judged even where none are needed (RFC 7523 section 3.1); no client has any yet.
-    if credentials.has_proof {
-        return Err(Reason::ClientAuthenticationFailed.into());
+impl ClientIdentity {
+    /// The registered client; none for whoever holds the assertion.
+    pub fn client(&self) -> Option<&Arc<Client>> {
+        self.0.as_ref().map(|(client, _)| client)
     }
-    let Some(client_id) = &credentials.client_id else {
-        return Ok(ClientIdentity(None));
-    };
-    let client = snapshot
-        .client(client_id)
-        .filter(|client| client.enabled)
-        .ok_or(Refusal::new(Reason::ClientAuthenticationFailed))?;
-    if !client.grant_types.contains(&grant_type) {
-        return Err(Reason::ClientNotAllowed.into());
+
+    /// Its `client_id`.
+    pub fn id(&self) -> Option<&str> {
+        self.client().map(|client| client.client_id.as_str())
     }
-    Ok(ClientIdentity(Some(client.client_id.clone())))
+
+    /// The registered client, if it proved to be it: the `client_id` of a public client proves nothing (RFC 6749 section 2.3).
+    pub fn authenticated(&self) -> Option<&Arc<Client>> {
+        self.0.as_ref().filter(|(_, proof)| !matches!(proof, Proof::None)).map(|(client, _)| client)
+    }
+
+    /// The assertion of a client that has no key of its own, with the credentials that may admit it.
+    pub fn federated(&self) -> Option<(&Arc<VerifiedAssertion>, &[String])> {
+        match &self.0 {
+            Some((client, Proof::Assertion(assertion))) => match &client.method {
+                Method::Federated(names) => Some((assertion, names)),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The use of the client's assertion, to be recorded with what comes of the request.
+    pub fn consumed(&self) -> Option<(AssertionKey, Timestamp)> {
+        match &self.0 {
+            Some((_, Proof::Assertion(assertion))) => assertion.key().map(|key| (*key, assertion.remembered_until())),
+            _ => None,
+        }
+    }
+
+    /// Whether the client is still what it was when it was authenticated.
+    pub fn is_current(&self, rules: &Snapshot) -> bool {
+        self.client().is_none_or(|client| {
+            let present = rules.client(&client.client_id);
+            present.is_some_and(|present| present.id == client.id && present.version == client.version)
+        })
+    }
 }

@@ -16,6 +16,7 @@ use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::http;
 use crate::profile::Profiles;
+use crate::token::LOCAL_CLIENT;
 use crate::upstream::HttpFetch;
 
 /// A client of the admin API.
@@ -71,7 +72,7 @@ impl AdminClient {
         let config = target.config.load()?;
         note_new_database(&config);
         let (app, background) = App::start(config, Arc::new(SystemClock), Arc::new(HttpFetch)).await?;
-        let token = admin_token::issue(&app, "carnet-cli", "admin", 900).await?;
+        let token = admin_token::issue(&app, LOCAL_CLIENT, "admin", 900).await?;
         let router = http::router(app.clone());
         Ok(Self { way: Way::Local { app, router, _background: background }, token })
     }

@@ -12,7 +12,7 @@ use super::admin_client::note_new_database;
 use super::{Answer, CommandError, ConfigFile};
 use crate::app::App;
 use crate::clock::SystemClock;
-use crate::token::ScopeSet;
+use crate::token::{LOCAL_CLIENT, ScopeSet, is_admin_scope};
 use crate::upstream::HttpFetch;
 
 /// `carnet admin-token`
@@ -36,7 +36,7 @@ pub async fn run(args: &AdminTokenArgs, as_json: bool) -> Result<Answer, Command
     let config = args.config.load()?;
     note_new_database(&config);
     let (app, _background) = App::start(config, Arc::new(SystemClock), Arc::new(HttpFetch)).await?;
-    let token = issue(&app, "carnet-cli", &args.scope, args.ttl).await?;
+    let token = issue(&app, LOCAL_CLIENT, &args.scope, args.ttl).await?;
     if as_json {
         println!(
             "{}",
@@ -50,15 +50,13 @@ pub async fn run(args: &AdminTokenArgs, as_json: bool) -> Result<Answer, Command
 
 /// Issues a token for the admin API.
 pub async fn issue(app: &App, subject: &str, scope: &str, ttl: i64) -> Result<String, CommandError> {
-    let known = |token: &str| {
-        matches!(token, "admin" | "admin:read" | "admin:credentials")
-            || token.strip_prefix("admin:credentials:").is_some_and(|name| !name.is_empty())
-    };
-    let scope = ScopeSet::parse(scope).ok().filter(|scope| scope.tokens().into_iter().all(known)).ok_or_else(|| {
-        CommandError::Other(
-            "the scope is admin, admin:read, admin:credentials or admin:credentials:<principal>".to_owned(),
-        )
-    })?;
+    let scope = ScopeSet::parse(scope).ok().filter(|scope| scope.tokens().into_iter().all(is_admin_scope)).ok_or_else(
+        || {
+            CommandError::Other(
+                "the scope is admin, admin:read, admin:credentials or admin:credentials:<principal>".to_owned(),
+            )
+        },
+    )?;
     let until = DateTime::<Utc>::from_timestamp(app.clock.now().plus_seconds(ttl).seconds(), 0);
     let redirect_uri = crate::token::NO_REDIRECT.parse().ok();
     let (Some(until), Some(redirect_uri)) = (until, redirect_uri) else {

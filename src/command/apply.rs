@@ -88,12 +88,17 @@ impl Step {
 struct Outcome {
     problem: Option<String>,
     warnings: Vec<Value>,
+    /// The secret that the server made for a client; it is shown this once.
+    secret: Option<String>,
 }
 
 impl Outcome {
     fn print(&self, object: &str) {
         if let Some(problem) = &self.problem {
             println!("failed {object}\n  {}", problem.replace('\n', "\n  "));
+        }
+        if let Some(secret) = &self.secret {
+            println!("client_secret {object}: {secret} (shown this once)");
         }
         for warning in &self.warnings {
             let text = |name: &str| warning.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -152,9 +157,12 @@ pub async fn apply(args: &ApplyArgs, as_json: bool) -> Result<Answer, CommandErr
         let warnings = outcomes.iter().flat_map(|(object, outcome)| {
             outcome.warnings.iter().map(move |warning| json!({ "object": object, "warning": warning }))
         });
+        let secrets = outcomes.iter().filter_map(|(object, outcome)| {
+            Some(json!({ "object": object, "client_secret": outcome.secret.as_ref()? }))
+        });
         let summary = json!({
             "steps": steps, "unchanged": unchanged, "dry_run": args.dry_run, "problems": problems.collect::<Vec<_>>(),
-            "warnings": warnings.collect::<Vec<_>>(),
+            "warnings": warnings.collect::<Vec<_>>(), "secrets": secrets.collect::<Vec<_>>(),
         });
         println!("{summary}");
     } else if args.dry_run {
@@ -176,10 +184,11 @@ async fn carry_out(client: &AdminClient, step: &Step, offline: bool) -> Result<O
         Action::Delete => client.send(Method::DELETE, &path, None).await?,
     };
     if !(200..300).contains(&answer.status) {
-        return Ok(Outcome { problem: Some(answer.problem()), warnings: Vec::new() });
+        return Ok(Outcome { problem: Some(answer.problem()), warnings: Vec::new(), secret: None });
     }
     let warnings = answer.body.get("warnings").and_then(Value::as_array).cloned().unwrap_or_default();
-    Ok(Outcome { problem: None, warnings })
+    let secret = answer.body.get("client_secret").and_then(Value::as_str).map(str::to_owned);
+    Ok(Outcome { problem: None, warnings, secret })
 }
 
 /// What has to be done: first what others refer to, removals last and in the opposite order.
@@ -195,7 +204,7 @@ async fn plan(client: &AdminClient, bundle: &Bundle, prune: bool) -> Result<(Vec
     let (mut steps, mut removals, mut unchanged) = (Vec::new(), Vec::new(), 0usize);
     for kind in Kind::ALL {
         let there = present(client, kind).await?;
-        for (name, wanted) in bundle.of(kind) {
+        for (name, wanted) in named_first(bundle, kind) {
             let form = stored_form(kind, wanted, &known, &profiles);
             let found = there.iter().find(|(other, ..)| other.eq_ignore_ascii_case(name));
             let action = match found {
@@ -213,6 +222,30 @@ async fn plan(client: &AdminClient, bundle: &Bundle, prune: bool) -> Result<(Vec
     }
     steps.extend(removals.into_iter().rev());
     Ok((steps, unchanged))
+}
+
+/// The objects of a kind, those first that others of the same kind name: a rule comes after its actors. Where rules name each other in a
+/// circle the server refuses the first of them, and says why.
+fn named_first(bundle: &Bundle, kind: Kind) -> Vec<(&String, &Map<String, Value>)> {
+    let mut left: Vec<_> = bundle.of(kind).collect();
+    let mut ordered = Vec::with_capacity(left.len());
+    while !left.is_empty() {
+        let waits = |members: &Map<String, Value>, own: &str| {
+            let actors =
+                members.get("actors").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+            actors
+                .filter(|actor| !actor.eq_ignore_ascii_case(own))
+                .any(|actor| left.iter().any(|(name, _)| name.eq_ignore_ascii_case(actor)))
+        };
+        let (ready, waiting): (Vec<_>, Vec<_>) = left.iter().partition(|(name, members)| !waits(members, name));
+        if ready.is_empty() {
+            ordered.extend(waiting);
+            break;
+        }
+        ordered.extend(ready);
+        left = waiting;
+    }
+    ordered
 }
 
 /// Whether a document says what is stored. The id of a principal is made by the server where the document names none.

@@ -135,6 +135,19 @@ impl Loader {
                 1_000_000,
                 0,
             ),
+            tokens_per_minute_per_client: self.in_range("rate_limits.tokens_per_minute_per_client", 0, 1_000_000, 600),
+            wrong_secrets_per_minute_per_client: self.in_range(
+                "rate_limits.wrong_secrets_per_minute_per_client",
+                0,
+                1_000_000,
+                30,
+            ),
+            inactive_introspections_per_minute_per_client: self.in_range(
+                "rate_limits.inactive_introspections_per_minute_per_client",
+                0,
+                1_000_000,
+                6000,
+            ),
         }
     }
 
@@ -299,7 +312,7 @@ mod tests {
 
     #[test]
     fn database_urls_are_not_printed() {
-        let config = from_env(&[("CARNET_DATABASE__URL", "postgres://u:secret@h/d")]).unwrap();
-        assert!(!format!("{config:?}").contains("secret"));
+        let config = from_env(&[("CARNET_DATABASE__URL", "postgres://u:hunter2@h/d")]).unwrap();
+        assert!(!format!("{config:?}").contains("hunter2"));
     }
 }

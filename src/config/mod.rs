@@ -92,6 +92,12 @@ pub struct RateLimits {
     pub tokens_per_minute_per_credential: u32,
     /// Tokens of one trusted issuer a minute.
     pub tokens_per_minute_per_trusted_issuer: u32,
+    /// Tokens that one client gets for itself a minute.
+    pub tokens_per_minute_per_client: u32,
+    /// Wrong secrets of one client from one address a minute.
+    pub wrong_secrets_per_minute_per_client: u32,
+    /// Tokens that are not in force and that one client asks about a minute.
+    pub inactive_introspections_per_minute_per_client: u32,
 }
 
 /// Where the key that encrypts private keys comes from.

@@ -66,6 +66,17 @@ impl OwnUrls {
         self.at("/admin")
     }
 
+    /// The path of the metadata of that resource: the well-known path goes between host and path (RFC 9728 section 3).
+    pub fn admin_metadata_path(&self) -> String {
+        format!("/.well-known/oauth-protected-resource{}/admin", self.path)
+    }
+
+    /// The URL of that metadata.
+    pub fn admin_metadata(&self) -> String {
+        let origin = self.issuer.trim_end_matches('/').strip_suffix(&self.path).unwrap_or(&self.issuer);
+        format!("{origin}{}", self.admin_metadata_path())
+    }
+
     /// The audiences that assertions may have unless a trusted issuer says otherwise (decision D-08).
     pub fn default_audiences(&self) -> Vec<String> {
         vec![self.issuer.clone(), self.token_endpoint()]
@@ -118,6 +129,8 @@ mod tests {
         let tenant = urls("https://as.test/t/", "127.0.0.1:1").unwrap();
         assert_eq!((tenant.path(), tenant.issuer()), ("/t", "https://as.test/t/"));
         assert_eq!(tenant.admin_resource(), "https://as.test/t/admin");
+        assert_eq!(tenant.admin_metadata(), "https://as.test/.well-known/oauth-protected-resource/t/admin");
+        assert_eq!(root.admin_metadata(), "https://as.test/.well-known/oauth-protected-resource/admin");
         assert_eq!(tenant.default_audiences(), ["https://as.test/t/", "https://as.test/t/token"]);
     }
 }

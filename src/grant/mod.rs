@@ -1,12 +1,22 @@
-//! The grants of the token endpoint, and the road they share.
+//! The grants of the token endpoint, a file each, and the road that assertions take through all of them.
 
+mod actor;
+mod client_credentials;
+mod explained;
+mod record;
 mod redeem;
 mod request;
+mod token_exchange;
 
-pub use redeem::{is_unused, redeem, verify};
-pub use request::{GrantRequest, read_details};
+pub use explained::{Would, decide, decide_on_assertion};
+pub use redeem::{is_client_spent, is_unused, verify, verify_assertion};
+pub use request::{ACCESS_TOKEN, GrantRequest, Presented, read_details};
 
 use serde::{Deserialize, Serialize};
+
+use crate::app::App;
+use crate::refusal::Refusal;
+use crate::token::Minted;
 
 /// The grants of the token endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -14,21 +24,39 @@ pub enum GrantType {
     /// An assertion of a trusted issuer (RFC 7523 section 2.1).
     #[serde(rename = "urn:ietf:params:oauth:grant-type:jwt-bearer")]
     JwtBearer,
+    /// A token for another one (RFC 8693 section 2.1): an assertion, or an access token of ours.
+    #[serde(rename = "urn:ietf:params:oauth:grant-type:token-exchange")]
+    TokenExchange,
+    /// A client for itself (RFC 6749 section 4.4).
+    #[serde(rename = "client_credentials")]
+    ClientCredentials,
 }
 
 impl GrantType {
     /// Every grant.
-    pub const ALL: [Self; 1] = [Self::JwtBearer];
+    pub const ALL: [Self; 3] = [Self::JwtBearer, Self::TokenExchange, Self::ClientCredentials];
 
     /// The value of `grant_type`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::JwtBearer => "urn:ietf:params:oauth:grant-type:jwt-bearer",
+            Self::TokenExchange => "urn:ietf:params:oauth:grant-type:token-exchange",
+            Self::ClientCredentials => "client_credentials",
         }
     }
 
     /// Reads the value of `grant_type`, byte for byte.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|grant| grant.name() == name)
+    }
+}
+
+/// Makes and records the token that a request asks for. Nothing is used up unless a token comes out.
+pub async fn grant(app: &App, request: &GrantRequest<'_>) -> Result<Minted, Refusal> {
+    match &request.presented {
+        Presented::Assertion(text) => redeem::redeem(app, request, text).await,
+        Presented::AccessToken(text) => token_exchange::exchange(app, request, text).await,
+        Presented::Client => client_credentials::grant(app, request).await,
+        Presented::ClientForAdmin => client_credentials::grant_admin(app, request).await,
     }
 }

@@ -1,28 +1,31 @@
 //! From a form to what is asked for: presence and shape of the grant's parameters (decision D-01, step 7).
 
+use std::fmt;
 use std::net::IpAddr;
 
 use axum::http::HeaderMap;
-use axum::http::header::AUTHORIZATION;
 use carnet_jose::json::{self, Limits};
 use serde_json::Value;
 
-use super::GrantType;
+use super::{GrantType, record};
+use crate::app::App;
 use crate::client::{self, ClientCredentials, ClientIdentity};
 use crate::http::TokenForm;
 use crate::ids::EventId;
 use crate::objects::is_resource;
-use crate::principal::{AccessRequest, DetailRequest};
+use crate::principal::{AccessRequest, DetailRequest, Granting};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::token::ScopeSet;
-use crate::trust::Snapshot;
+use crate::token::{FEDERATED, LiveToken, ScopeSet};
 
 /// How many packages the details of a request may name in all: each is compared with every permitted pattern.
 const MAX_PACKAGES: usize = 200;
 /// How many resources, details or packages of a detail a request may name.
 const MAX_LISTED: usize = 100;
 const MAX_PRINCIPAL_BYTES: usize = 128;
+const MAX_AUDIENCE_BYTES: usize = 2048;
+/// The type of our own access tokens (RFC 8693 section 3).
+pub const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
 /// A request for a token. Only [`GrantRequest::read`] makes one.
 #[derive(Debug)]
@@ -31,37 +34,195 @@ pub struct GrantRequest<'a> {
     pub(super) id: EventId,
     pub(super) grant_type: GrantType,
     pub(super) client: ClientIdentity,
-    pub(super) assertion: &'a str,
+    /// The rules that admitted a client without a key of its own.
+    pub(super) admitted: Vec<Granting>,
+    pub(super) presented: Presented<'a>,
+    pub(super) actor: Option<ActorToken<'a>>,
     pub(super) access: AccessRequest,
     /// Where it comes from.
     pub(super) address: Option<IpAddr>,
 }
 
+/// What a request rests on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Presented<'a> {
+    /// An assertion of a trusted issuer.
+    Assertion(&'a str),
+    /// An access token of ours (RFC 8693 section 3).
+    AccessToken(&'a str),
+    /// The client itself.
+    Client,
+    /// The client itself, for our own admin API.
+    ClientForAdmin,
+}
+
+/// Who acts for the subject (RFC 8693 section 2.1).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum ActorToken<'a> {
+    Assertion(&'a str),
+    AccessToken(&'a str),
+}
+
+// Tokens are in no log.
+impl fmt::Debug for Presented<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Assertion(_) => "Assertion",
+            Self::AccessToken(_) => "AccessToken",
+            Self::Client => "Client",
+            Self::ClientForAdmin => "ClientForAdmin",
+        })
+    }
+}
+
+impl fmt::Debug for ActorToken<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Assertion(_) => "Assertion",
+            Self::AccessToken(_) => "AccessToken",
+        })
+    }
+}
+
 impl<'a> GrantRequest<'a> {
     /// Reads what a form asks for: grant type, client, parameters (decision D-01, steps 3 to 7). `grant` becomes the grant as
     /// soon as it is known, since it decides how a later refusal is answered.
-    pub fn read(
+    pub async fn read(
+        app: &App,
         form: &'a TokenForm<'_>,
         headers: &HeaderMap,
-        rules: &Snapshot,
         (id, address): (EventId, Option<IpAddr>),
         grant: &mut Option<GrantType>,
     ) -> Result<Self, Refusal> {
         let grant_type = *grant.insert(grant_type(form)?);
-        let client = client::authenticate(&client_credentials(form, headers)?, grant_type, rules)?;
-        let assertion = form.require("assertion")?;
-        let access = access_request(form)?;
-        Ok(Self { id, grant_type, client, assertion, access, address })
+        let credentials = ClientCredentials::read(form, headers)?;
+        let client = client::authenticate(app, &credentials, address).await?;
+        match client.client() {
+            Some(client) if !client.grant_types.contains(&grant_type) => return Err(Reason::ClientNotAllowed.into()),
+            None if grant_type == GrantType::ClientCredentials => {
+                return Err(Reason::ClientAuthenticationFailed.into());
+            }
+            _ => {}
+        }
+        let access = access_request(form, grant_type)?;
+        let presented = presented(app, form, grant_type, &client, &access)?;
+        let actor = if grant_type == GrantType::TokenExchange { actor(form)? } else { None };
+        if grant_type == GrantType::TokenExchange
+            && let Some(wanted) = form.get("requested_token_type")
+            && wanted != ACCESS_TOKEN
+        {
+            return Err(Refusal::parameter(Reason::TokenTypeUnsupported, "requested_token_type"));
+        }
+        let mut request = Self { id, grant_type, client, admitted: Vec::new(), presented, actor, access, address };
+        request.admitted = request.admit_client(app)?;
+        Ok(request)
     }
 
-    /// The assertion.
-    pub fn assertion(&self) -> &'a str {
-        self.assertion
+    /// What it rests on.
+    pub fn presented(&self) -> Presented<'a> {
+        self.presented
     }
 
     /// What is asked for beside presenting it.
     pub fn access(&self) -> &AccessRequest {
         &self.access
+    }
+
+    /// Whether the client that sends it is what it is about.
+    pub(super) fn is_about_client(&self) -> bool {
+        self.grant_type == GrantType::ClientCredentials
+    }
+
+    /// A client uses the tokens it was given itself; one that nobody's client asked for belongs to whoever holds it.
+    pub(super) fn check_ownership(&self, token: &LiveToken) -> Result<(), Refusal> {
+        let owner = &token.claims().client_id;
+        let own = owner.starts_with(FEDERATED) || self.client.id() == Some(owner);
+        if own { Ok(()) } else { Err(Reason::TokenOfAnotherClient.into()) }
+    }
+
+    /// A client without a key of its own is authenticated if one of the rules it lists admits its assertion. Where that assertion is the
+    /// subject as well, this is decided with the rest.
+    fn admit_client(&self, app: &App) -> Result<Vec<Granting>, Refusal> {
+        if matches!(self.presented, Presented::Assertion(_)) && self.is_about_client() {
+            return Ok(Vec::new());
+        }
+        client::admit(app, &self.client, client::Pending::Pinned).map_err(|denial| {
+            if let Some((assertion, _)) = self.client.federated() {
+                app.audit(record::refused(self, assertion, &denial));
+            }
+            denial.refusal.of_client()
+        })
+    }
+}
+
+/// What the request rests on, by grant.
+fn presented<'a>(
+    app: &App,
+    form: &'a TokenForm<'_>,
+    grant_type: GrantType,
+    client: &ClientIdentity,
+    access: &AccessRequest,
+) -> Result<Presented<'a>, Refusal> {
+    match grant_type {
+        GrantType::JwtBearer => Ok(Presented::Assertion(form.require("assertion")?)),
+        GrantType::TokenExchange => {
+            let token = form.require("subject_token")?;
+            match token_kind(form.require("subject_token_type")?) {
+                Some(TokenKind::Assertion) => Ok(Presented::Assertion(token)),
+                Some(TokenKind::AccessToken) => Ok(Presented::AccessToken(token)),
+                None => Err(Refusal::parameter(Reason::TokenTypeUnsupported, "subject_token_type")),
+            }
+        }
+        GrantType::ClientCredentials => {
+            let admin = app.config.own.admin_resource();
+            let for_admin = access.resources.iter().filter(|resource| **resource == admin).count();
+            if for_admin == 0 {
+                return match client.federated() {
+                    Some(_) => Ok(Presented::Assertion(form.require("client_assertion")?)),
+                    None => Ok(Presented::Client),
+                };
+            }
+            if for_admin < access.resources.len() {
+                return Err(Refusal::parameter(Reason::TargetAmbiguous, "resource"));
+            }
+            // What our own API permits is said by scopes alone: nothing is ignored that was meant to narrow the token.
+            match ["authorization_details", "principal"].into_iter().find(|name| form.get(name).is_some()) {
+                Some(name) => Err(Refusal::parameter(Reason::ParameterMalformed, name)),
+                None => Ok(Presented::ClientForAdmin),
+            }
+        }
+    }
+}
+
+/// The actor token, which has a type if and only if it is there.
+fn actor<'a>(form: &'a TokenForm<'_>) -> Result<Option<ActorToken<'a>>, Refusal> {
+    let Some(token) = form.get("actor_token") else {
+        return match form.get("actor_token_type") {
+            Some(_) => Err(Refusal::parameter(Reason::ParameterMissing, "actor_token")),
+            None => Ok(None),
+        };
+    };
+    match token_kind(form.require("actor_token_type")?) {
+        Some(TokenKind::Assertion) => Ok(Some(ActorToken::Assertion(token))),
+        Some(TokenKind::AccessToken) => Ok(Some(ActorToken::AccessToken(token))),
+        None => Err(Refusal::parameter(Reason::TokenTypeUnsupported, "actor_token_type")),
+    }
+}
+
+enum TokenKind {
+    Assertion,
+    AccessToken,
+}
+
+/// The kinds of tokens that are taken (decision D-13): a platform's token is a `jwt`, which many call an `id_token`; `access_token` means
+/// one of ours (RFC 8693 section 3).
+fn token_kind(name: &str) -> Option<TokenKind> {
+    match name {
+        "urn:ietf:params:oauth:token-type:jwt" | "urn:ietf:params:oauth:token-type:id_token" => {
+            Some(TokenKind::Assertion)
+        }
+        ACCESS_TOKEN => Some(TokenKind::AccessToken),
+        _ => None,
     }
 }
 
@@ -71,32 +232,16 @@ fn grant_type(form: &TokenForm<'_>) -> Result<GrantType, Refusal> {
     GrantType::from_name(name).ok_or(Reason::GrantTypeUnsupported.into())
 }
 
-/// What a request carries to say who sends it (RFC 6749 section 2.3).
-fn client_credentials(form: &TokenForm<'_>, headers: &HeaderMap) -> Result<ClientCredentials, Refusal> {
-    let header = headers.contains_key(AUTHORIZATION);
-    let secret = form.get("client_secret").is_some();
-    let assertion = form.get("client_assertion").is_some();
-    for (given, other) in [("client_assertion", "client_assertion_type"), ("client_assertion_type", "client_assertion")]
-    {
-        if form.get(given).is_some() {
-            form.require(other)?;
-        }
-    }
-    // One method a request; with an assertion among them it is the client that is refused (decision D-12).
-    if header && secret && !assertion {
-        return Err(Refusal::parameter(Reason::ParameterMalformed, "client_secret"));
-    }
-    Ok(ClientCredentials {
-        client_id: form.get("client_id").map(str::to_owned),
-        has_proof: header || secret || assertion,
-    })
-}
-
-/// What is asked for beside presenting the assertion.
-fn access_request(form: &TokenForm<'_>) -> Result<AccessRequest, Refusal> {
+/// What is asked for beside presenting something. `audience` is a parameter of the token exchange alone (decision D-06).
+fn access_request(form: &TokenForm<'_>, grant_type: GrantType) -> Result<AccessRequest, Refusal> {
     let resources: Vec<String> = form.all("resource").map(str::to_owned).collect();
     if resources.len() > MAX_LISTED || !resources.iter().all(|resource| is_resource(resource)) {
         return Err(Refusal::parameter(Reason::ResourceMalformed, "resource"));
+    }
+    let audiences = form.all("audience").filter(|_| grant_type == GrantType::TokenExchange);
+    let audiences: Vec<String> = audiences.map(str::to_owned).collect();
+    if audiences.len() > MAX_LISTED || audiences.iter().any(|audience| audience.len() > MAX_AUDIENCE_BYTES) {
+        return Err(Refusal::parameter(Reason::TargetUnknown, "audience"));
     }
     let scope = form.get("scope").map(ScopeSet::parse).transpose();
     let scope = scope.map_err(|_| Refusal::parameter(Reason::ScopeMalformed, "scope"))?;
@@ -105,7 +250,7 @@ fn access_request(form: &TokenForm<'_>) -> Result<AccessRequest, Refusal> {
     if principal.as_ref().is_some_and(|name| name.len() > MAX_PRINCIPAL_BYTES) {
         return Err(Refusal::parameter(Reason::ParameterMalformed, "principal"));
     }
-    Ok(AccessRequest { resources, principal, scope, details })
+    Ok(AccessRequest { resources, audiences, principal, scope, details })
 }
 
 /// Reads `authorization_details` (RFC 9396 section 2): an array of objects of the one type we know, with nothing unknown in them.

@@ -40,7 +40,7 @@ impl ErrorBody {
         let reason = refusal.reason;
         let about_time = matches!(reason, Reason::Expired | Reason::NotYetValid | Reason::IatFuture);
         Self {
-            error: oauth_code(grant, reason).1,
+            error: oauth_code(grant, refusal).1,
             error_description: reason.sentence(),
             reason,
             error_id: id,
@@ -63,7 +63,7 @@ pub fn error_response(
     now: Timestamp,
 ) -> Response {
     let reason = refusal.reason;
-    let (status, error) = oauth_code(grant, reason);
+    let (status, error) = oauth_code(grant, refusal);
     metrics::counter!("carnet_refusals_total", "reason" => reason.code()).increment(1);
     let detail = refusal.detail.as_deref();
     if status.is_server_error() {
@@ -144,14 +144,22 @@ macro_rules! of_the_assertion {
             | Reason::PrincipalDisabled
             | Reason::IssuerScope
             | Reason::PolicyInvalid
+            | Reason::GrantNotTaken
+            | Reason::SubjectTokenInvalid
+            | Reason::SubjectTokenInactive
+            | Reason::ActorTokenInvalid
+            | Reason::ActorNotAllowed
+            | Reason::ChainTooLong
     };
 }
 
-/// Status and `error` for a reason. An assertion that is wrong is `invalid_grant` for the jwt-bearer grant (RFC 7523 section 3.1);
-/// the grant is an argument because other grants answer the same fault otherwise.
-fn oauth_code(grant: Option<GrantType>, reason: Reason) -> (StatusCode, &'static str) {
+/// Status and `error` for a refusal. What is wrong with an assertion is `invalid_grant` for the jwt-bearer grant (RFC 7523 section 3.1),
+/// `invalid_request` for a token exchange (RFC 8693 section 2.2.2) and `invalid_client` where it authenticates a client (RFC 7523 section
+/// 3.2); so the grant is an argument.
+fn oauth_code(grant: Option<GrantType>, refusal: &Refusal) -> (StatusCode, &'static str) {
     const BAD: StatusCode = StatusCode::BAD_REQUEST;
-    match reason {
+    match refusal.reason {
+        of_the_assertion!() if refusal.of_client => (StatusCode::UNAUTHORIZED, "invalid_client"),
         Reason::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "invalid_request"),
         Reason::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "invalid_request"),
         Reason::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable"),
@@ -161,6 +169,7 @@ fn oauth_code(grant: Option<GrantType>, reason: Reason) -> (StatusCode, &'static
         | Reason::ParameterRepeated
         | Reason::ParameterMissing
         | Reason::ParameterMalformed
+        | Reason::TokenTypeUnsupported
         | Reason::PrincipalRequired => (BAD, "invalid_request"),
         Reason::GrantTypeUnsupported => (BAD, "unsupported_grant_type"),
         Reason::ClientAuthenticationFailed => (StatusCode::UNAUTHORIZED, "invalid_client"),
@@ -178,8 +187,13 @@ fn oauth_code(grant: Option<GrantType>, reason: Reason) -> (StatusCode, &'static
         | Reason::DigestMismatch
         | Reason::OwnerLost
         | Reason::OwnerAmbiguous => (BAD, "invalid_authorization_details"),
+        Reason::TokenOfAnotherClient => match grant {
+            Some(GrantType::TokenExchange) => (BAD, "invalid_request"),
+            None | Some(GrantType::JwtBearer | GrantType::ClientCredentials) => (BAD, "unauthorized_client"),
+        },
         of_the_assertion!() => match grant {
-            None | Some(GrantType::JwtBearer) => (BAD, "invalid_grant"),
+            None | Some(GrantType::JwtBearer | GrantType::ClientCredentials) => (BAD, "invalid_grant"),
+            Some(GrantType::TokenExchange) => (BAD, "invalid_request"),
         },
         Reason::UpstreamUnavailable | Reason::Busy | Reason::DatabaseUnavailable => {
             (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")

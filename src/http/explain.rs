@@ -7,9 +7,10 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 
 use super::error::error_response;
+use super::form::OF_TOKEN;
 use super::received::Received;
 use crate::app::App;
-use crate::explain::{Explanation, View, explain_assertion};
+use crate::explain::{Explanation, explain_request};
 use crate::grant::GrantType;
 use crate::refusal::Refusal;
 
@@ -25,7 +26,7 @@ pub async fn explain(State(app): State<Arc<App>>, received: Received) -> Respons
 }
 
 async fn answer(app: &App, received: &Received, grant: &mut Option<GrantType>) -> Result<Explanation, Refusal> {
-    let form = received.form(app)?;
-    let request = received.grant_request(app, &form, grant)?;
-    Ok(explain_assertion(app, request.assertion(), request.access(), &View::Caller).await)
+    let form = received.form(app, &OF_TOKEN)?;
+    let request = received.grant_request(app, &form, grant).await?;
+    Ok(explain_request(app, &request).await)
 }

@@ -1,9 +1,10 @@
-//! The form of a token request (RFC 6749 section 3.2 and appendix B).
+//! The forms that our endpoints take (RFC 6749 section 3.2 and appendix B).
 //!
 //! Our own reader, because the order of the checks, the treatment of empty and repeated parameters and the answers are
 //! prescribed, and a generic one settles them before we see them.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use axum::body::Bytes;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
@@ -14,36 +15,70 @@ use crate::refusal::Refusal;
 
 const MAX_PARAMETERS: usize = 64;
 
-/// Parameters that are known; others are ignored, even if they repeat (decision D-06).
-const KNOWN: [&str; 10] = [
-    "grant_type",
-    "assertion",
-    "scope",
-    "client_id",
-    "client_secret",
-    "client_assertion",
-    "client_assertion_type",
-    "resource",
-    "authorization_details",
-    "principal",
-];
-/// The one parameter that may be given several times (RFC 8707 section 2).
-const REPEATABLE: &str = "resource";
+/// What an endpoint knows of parameters; others are ignored, even if they repeat (decision D-06).
+#[derive(Debug)]
+pub struct Parameters {
+    /// Their names.
+    known: &'static [&'static str],
+    /// Those that may be given several times.
+    repeatable: &'static [&'static str],
+}
 
-/// The parameters of a token request, each of them at most once.
-#[derive(Debug, Default, PartialEq, Eq)]
+/// Of the token endpoint. RFC 8707 section 2 and RFC 8693 section 2.1 let two of them repeat.
+pub const OF_TOKEN: Parameters = Parameters {
+    known: &[
+        "grant_type",
+        "assertion",
+        "subject_token",
+        "subject_token_type",
+        "actor_token",
+        "actor_token_type",
+        "requested_token_type",
+        "scope",
+        "client_id",
+        "client_secret",
+        "client_assertion",
+        "client_assertion_type",
+        "resource",
+        "audience",
+        "authorization_details",
+        "principal",
+    ],
+    repeatable: &["resource", "audience"],
+};
+
+/// Of the endpoints that are asked about one token (RFC 7009 section 2.1, RFC 7662 section 2.1).
+pub const ABOUT_A_TOKEN: Parameters = Parameters {
+    known: &["token", "token_type_hint", "client_id", "client_secret", "client_assertion", "client_assertion_type"],
+    repeatable: &[],
+};
+
+/// The parameters of a request, each of them at most once unless it may repeat.
+#[derive(Default, PartialEq, Eq)]
 pub struct TokenForm<'a>(Vec<(&'static str, Cow<'a, str>)>);
+
+// Values may be secrets.
+impl fmt::Debug for TokenForm<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
+}
 
 impl<'a> TokenForm<'a> {
     /// Reads a request whose size and sender were found to be in order.
-    pub fn read(uri: &Uri, headers: &HeaderMap, body: &'a Bytes) -> Result<Self, Refusal> {
+    pub fn read(
+        uri: &Uri,
+        headers: &HeaderMap,
+        body: &'a Bytes,
+        parameters: &'static Parameters,
+    ) -> Result<Self, Refusal> {
         check_media_type(headers)?;
-        check_query(uri)?;
+        check_query(uri, parameters)?;
         let text = std::str::from_utf8(body).map_err(|_| Reason::FormMalformed)?;
-        Self::parse(text)
+        Self::parse(text, parameters)
     }
 
-    fn parse(text: &'a str) -> Result<Self, Refusal> {
+    fn parse(text: &'a str, parameters: &'static Parameters) -> Result<Self, Refusal> {
         let mut form = Self::default();
         for (at, pair) in text.split('&').filter(|pair| !pair.is_empty()).enumerate() {
             if at >= MAX_PARAMETERS {
@@ -53,10 +88,11 @@ impl<'a> TokenForm<'a> {
             let name = decode(name).ok_or(Reason::FormMalformed)?;
             let value = decode(value).ok_or(Reason::FormMalformed)?;
             // An empty value is no value, also where it would be a repetition (decision D-07).
-            let Some(known) = KNOWN.iter().find(|known| **known == name).filter(|_| !value.is_empty()) else {
+            let Some(known) = parameters.known.iter().find(|known| **known == name).filter(|_| !value.is_empty())
+            else {
                 continue;
             };
-            if *known != REPEATABLE && form.get(known).is_some() {
+            if !parameters.repeatable.contains(known) && form.get(known).is_some() {
                 return Err(Refusal::parameter(Reason::ParameterRepeated, known));
             }
             form.0.push((known, value));
@@ -97,14 +133,14 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// Parameters in the URL would be logged on the way, so they are refused rather than read or ignored (decision D-05).
-fn check_query(uri: &Uri) -> Result<(), Refusal> {
+fn check_query(uri: &Uri, parameters: &Parameters) -> Result<(), Refusal> {
     let names = uri.query().unwrap_or_default().split('&').map(|pair| pair.split('=').next().unwrap_or_default());
-    let is_known = |name: &str| decode(name).is_some_and(|name| KNOWN.contains(&name.as_ref()));
+    let is_known = |name: &str| decode(name).is_some_and(|name| parameters.known.contains(&name.as_ref()));
     if names.into_iter().any(is_known) { Err(Reason::ParameterInQuery.into()) } else { Ok(()) }
 }
 
 /// Decodes once: `+` is a space, `%` needs two hexadecimal digits, the result is UTF-8.
-fn decode(text: &str) -> Option<Cow<'_, str>> {
+pub fn decode(text: &str) -> Option<Cow<'_, str>> {
     if memchr::memchr2(b'+', b'%', text.as_bytes()).is_none() {
         return Some(Cow::Borrowed(text));
     }
@@ -131,7 +167,7 @@ mod tests {
     const FORM: &str = "application/x-www-form-urlencoded";
 
     fn parse(text: &str) -> Result<TokenForm<'_>, Reason> {
-        TokenForm::parse(text).map_err(|refusal| refusal.reason)
+        TokenForm::parse(text, &OF_TOKEN).map_err(|refusal| refusal.reason)
     }
 
     #[test]
@@ -204,7 +240,7 @@ mod tests {
 
     #[test]
     fn rfc6749_2_3_1_3__parameters_in_the_url_are_refused() {
-        let check = |uri: &str| check_query(&uri.parse().unwrap()).is_ok();
+        let check = |uri: &str| check_query(&uri.parse().unwrap(), &OF_TOKEN).is_ok();
         for bad in ["/token?client_secret=x", "/token?x=1&assertion=y", "/token?%67rant_type=a", "/token?scope"] {
             assert!(!check(bad), "{bad}");
         }

@@ -7,11 +7,15 @@ use axum::extract::State;
 use axum::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use carnet_jose::Algorithm;
 use carnet_resource_server::DETAIL_TYPE;
 use serde_json::json;
 
 use crate::app::App;
+use crate::client::ASSERTION_ALGORITHMS;
 use crate::grant::GrantType;
+use crate::objects::AuthMethod;
+use crate::token::{ADMIN, ADMIN_CREDENTIALS, ADMIN_READ};
 
 /// How long others may keep these documents. A new signing key is published long before it signs.
 const PUBLIC: &str = "public, max-age=300";
@@ -22,6 +26,9 @@ pub async fn metadata(State(app): State<Arc<App>>) -> Response {
     let rules = app.rules();
     let servers = rules.resource_servers().filter(|server| server.enabled);
     let scopes: BTreeSet<&String> = servers.flat_map(|server| &server.actions).collect();
+    let client_algorithms = ASSERTION_ALGORITHMS.map(Algorithm::name);
+    let signing_algorithm: Vec<&str> =
+        app.keys.ring().map(|ring| ring.active().public().algorithm().name()).into_iter().collect();
     let mut document = json!({
         "issuer": own.issuer(),
         "token_endpoint": own.token_endpoint(),
@@ -29,12 +36,42 @@ pub async fn metadata(State(app): State<Arc<App>>) -> Response {
         // Required by RFC 8414, and there is no authorization endpoint: the one list that may be empty (decision D-26).
         "response_types_supported": [],
         "grant_types_supported": GrantType::ALL.map(GrantType::name),
-        "token_endpoint_auth_methods_supported": ["none"],
+        "token_endpoint_auth_methods_supported": methods(true),
+        "token_endpoint_auth_signing_alg_values_supported": client_algorithms,
+        "introspection_endpoint": own.at("/introspect"),
+        "introspection_endpoint_auth_methods_supported": methods(false),
+        "introspection_endpoint_auth_signing_alg_values_supported": client_algorithms,
+        "introspection_signing_alg_values_supported": signing_algorithm,
+        "revocation_endpoint": own.at("/revoke"),
+        "revocation_endpoint_auth_methods_supported": methods(true),
+        "revocation_endpoint_auth_signing_alg_values_supported": client_algorithms,
+        "protected_resources": [own.admin_resource()],
         "authorization_details_types_supported": [DETAIL_TYPE],
     });
     if let Some(members) = document.as_object_mut().filter(|_| !scopes.is_empty()) {
         members.insert("scopes_supported".to_owned(), json!(scopes));
     }
+    public(document.to_string())
+}
+
+/// The methods of client authentication by their registered names. A client whose assertion comes from a trusted issuer uses the
+/// parameters of `private_key_jwt`.
+fn methods(anonymous: bool) -> Vec<&'static str> {
+    let named = [AuthMethod::ClientSecretBasic, AuthMethod::ClientSecretPost, AuthMethod::PrivateKeyJwt];
+    let none = anonymous.then_some(AuthMethod::None);
+    none.into_iter().chain(named).map(AuthMethod::as_str).collect()
+}
+
+/// `GET /.well-known/oauth-protected-resource/admin`: our own admin API as a protected resource (RFC 9728 section 2).
+pub async fn protected_resource(State(app): State<Arc<App>>) -> Response {
+    let own = &app.config.own;
+    let document = json!({
+        "resource": own.admin_resource(),
+        "authorization_servers": [own.issuer()],
+        "scopes_supported": [ADMIN, ADMIN_READ, ADMIN_CREDENTIALS],
+        "bearer_methods_supported": ["header"],
+        "resource_name": "Carnet admin API",
+    });
     public(document.to_string())
 }
 

@@ -1,14 +1,17 @@
 //! HTTP: the only place that knows axum. A request comes in here, and a refusal becomes an answer here.
 
+mod about_a_token;
 mod address;
 mod admin;
 mod error;
 mod explain;
 mod form;
 mod health;
+mod introspect;
 mod metadata;
 mod reasons;
 mod received;
+mod revoke;
 mod serve;
 mod token;
 
@@ -26,7 +29,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub use admin::openapi_document;
-pub use form::TokenForm;
+pub use form::{OF_TOKEN, Parameters, TokenForm, decode};
 pub use serve::{Serving, serve, serve_on};
 
 use crate::app::App;
@@ -42,11 +45,14 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/jwks", get(metadata::jwks))
         .route("/token", post(token::token).fallback(wrong_method))
         .route("/explain", post(explain::explain).fallback(wrong_method))
+        .route("/introspect", post(introspect::introspect).fallback(wrong_method))
+        .route("/revoke", post(revoke::revoke).fallback(wrong_method))
         .route("/reasons/{reason}", get(reasons::reason))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .nest("/admin/v1", admin::routes());
     let mut root = Router::new()
+        .route(&app.config.own.admin_metadata_path(), get(metadata::protected_resource))
         .route(&format!("/.well-known/oauth-authorization-server{path}"), get(metadata::metadata))
         .route(&format!("/.well-known/openid-configuration{path}"), get(metadata::metadata));
     root = if path.is_empty() {

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, Uri};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use super::address::ClientAddress;
-use super::form::TokenForm;
+use super::form::{Parameters, TokenForm};
 use crate::app::App;
 use crate::grant::{GrantRequest, GrantType};
 use crate::ids::EventId;
@@ -26,8 +26,9 @@ pub struct Received {
     pub id: EventId,
     /// Where it comes from.
     pub address: Option<IpAddr>,
+    /// Its header fields.
+    pub headers: HeaderMap,
     uri: Uri,
-    headers: HeaderMap,
     // Which of the refusals comes first is prescribed, so reading does not answer.
     body: Result<Bytes, Refusal>,
 }
@@ -50,19 +51,19 @@ impl FromRequest<Arc<App>> for Received {
 
 impl Received {
     /// The form, if the request's size, its sender and its shape are in order (decision D-01, steps 1 and 2).
-    pub fn form(&self, app: &App) -> Result<TokenForm<'_>, Refusal> {
+    pub fn form(&self, app: &App, parameters: &'static Parameters) -> Result<TokenForm<'_>, Refusal> {
         let body = self.body.as_ref().map_err(Clone::clone)?;
         app.limits.admit(self.address)?;
-        TokenForm::read(&self.uri, &self.headers, body)
+        TokenForm::read(&self.uri, &self.headers, body, parameters)
     }
 
-    /// What the form asks for.
-    pub fn grant_request<'a>(
+    /// What the form of a token request asks for.
+    pub async fn grant_request<'a>(
         &self,
         app: &App,
         form: &'a TokenForm<'_>,
         grant: &mut Option<GrantType>,
     ) -> Result<GrantRequest<'a>, Refusal> {
-        GrantRequest::read(form, &self.headers, &app.rules(), (self.id, self.address), grant)
+        GrantRequest::read(app, form, &self.headers, (self.id, self.address), grant).await
     }
 }

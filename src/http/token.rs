@@ -9,20 +9,24 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::error::error_response;
+use super::form::OF_TOKEN;
 use super::received::Received;
 use crate::app::App;
-use crate::grant::{self, GrantType};
+use crate::grant::{self, ACCESS_TOKEN, GrantType};
 use crate::refusal::Refusal;
 use crate::token::Minted;
 
-/// A successful answer (RFC 6749 section 5.1, RFC 9396 section 7).
+/// A successful answer (RFC 6749 section 5.1, RFC 8693 section 2.2.1, RFC 9396 section 7).
 #[derive(Serialize)]
 struct TokenAnswer<'a> {
     access_token: &'a str,
     token_type: &'static str,
     expires_in: i64,
     scope: &'a str,
-    authorization_details: &'a RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issued_token_type: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authorization_details: Option<&'a RawValue>,
 }
 
 /// `POST /token`
@@ -37,7 +41,8 @@ pub async fn token(State(app): State<Arc<App>>, received: Received) -> Response 
                 token_type: "Bearer",
                 expires_in: minted.expires_in,
                 scope: &minted.scope,
-                authorization_details: &minted.authorization_details,
+                issued_token_type: (grant == Some(GrantType::TokenExchange)).then_some(ACCESS_TOKEN),
+                authorization_details: minted.authorization_details.as_deref(),
             })
             .into_response()
         }
@@ -51,7 +56,7 @@ pub async fn token(State(app): State<Arc<App>>, received: Received) -> Response 
 }
 
 async fn answer(app: &App, received: &Received, grant: &mut Option<GrantType>) -> Result<Minted, Refusal> {
-    let form = received.form(app)?;
-    let request = received.grant_request(app, &form, grant)?;
-    grant::redeem(app, &request).await
+    let form = received.form(app, &OF_TOKEN)?;
+    let request = received.grant_request(app, &form, grant).await?;
+    grant::grant(app, &request).await
 }

@@ -1,11 +1,25 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use url::Url;
 
+use super::federated_credential::permissions;
 use super::reader::Reader;
-use super::{Document, Kind, ReadContext, members};
-use crate::client::Client;
+use super::trusted_issuer::{check_https, check_key_set};
+use super::{Document, Kind, PermissionDocument, ReadContext, members};
+use crate::client::{ASSERTION_ALGORITHMS, Client, ClientPermission, ClientSecret, Method, StoredSecret};
+use crate::clock::Timestamp;
 use crate::grant::GrantType;
-use crate::trust::{Problem, Warning};
+use crate::ids::{ClientRowId, TrustedIssuerId};
+use crate::profile::{Replay, Terms};
+use crate::token::{ScopeSet, is_admin_scope};
+use crate::trust::{AssertionGrant, KeySource, Problem, TrustedIssuer, Warning};
+
+/// The longest time from `iat` to `exp` of a client's own assertion, in seconds (decision D-21).
+const MAX_ASSERTION_LIFETIME: i64 = 3600;
+/// What all permissions at one resource server may take in a token, in bytes.
+const MAX_TOKEN_BYTES: usize = 8 * 1024;
+/// How far a client's clock may differ, in seconds.
+const LEEWAY: i64 = 60;
 
 /// How a client proves who it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -13,60 +27,126 @@ use crate::trust::{Problem, Warning};
 pub enum AuthMethod {
     /// Not at all: a public client (RFC 7591 section 2).
     None,
+    /// A secret in the `Authorization` header (RFC 6749 section 2.3.1).
+    ClientSecretBasic,
+    /// A secret in the body.
+    ClientSecretPost,
+    /// An assertion that it signs itself (RFC 7523 section 2.2).
+    PrivateKeyJwt,
+    /// An assertion of a trusted issuer that one of its federated credentials matches: it has no key of its own.
+    Federated,
 }
 
-/// Members of the outside contract that later versions bring, with the values that mean nothing new.
-const LATER: [(&str, &[&str]); 6] = [
-    ("jwks", &[]),
-    ("jwks_uri", &[]),
-    ("scopes", &["[]"]),
-    ("permissions", &["[]"]),
-    ("federated_credentials", &["[]"]),
-    ("resource_server", &[]),
-];
+impl AuthMethod {
+    /// Every method.
+    pub const ALL: [Self; 5] =
+        [Self::None, Self::ClientSecretBasic, Self::ClientSecretPost, Self::PrivateKeyJwt, Self::Federated];
+
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::ClientSecretBasic => "client_secret_basic",
+            Self::ClientSecretPost => "client_secret_post",
+            Self::PrivateKeyJwt => "private_key_jwt",
+            Self::Federated => "federated",
+        }
+    }
+
+    /// Whether the server makes a secret for it.
+    pub const fn has_secret(self) -> bool {
+        matches!(self, Self::ClientSecretBasic | Self::ClientSecretPost)
+    }
+
+    fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|method| method.as_str() == word)
+    }
+
+    /// The grants it may use unless its document says otherwise: all that it can.
+    fn grants(self) -> Vec<GrantType> {
+        let can = |grant: &GrantType| self != Self::None || *grant != GrantType::ClientCredentials;
+        GrantType::ALL.into_iter().filter(can).collect()
+    }
+}
 
 /// A registered OAuth client. Its `client_id` is its name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ClientDocument {
     /// How it proves who it is.
     pub auth_method: AuthMethod,
-    /// The grant types it may use.
+    /// Its public keys, for `private_key_jwt`.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    pub jwks: Option<Value>,
+    /// Where its public keys are, for `private_key_jwt`.
+    #[serde(default)]
+    pub jwks_uri: Option<String>,
+    /// The grant types it may use; all that go with its method unless given.
     #[schema(value_type = Vec<String>)]
     pub grant_types: Vec<GrantType>,
+    /// Scopes of our own admin API that it may ask for.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// What its own tokens permit. Each names an owner.
+    #[serde(default)]
+    pub permissions: Vec<PermissionDocument>,
+    /// The rules that admit it, by name, for `federated`.
+    #[serde(default)]
+    pub federated_credentials: Vec<String>,
+    /// The registry it is, by name: it may introspect tokens for this one.
+    #[serde(default)]
+    pub resource_server: Option<String>,
     /// Whether it is switched on.
     pub enabled: bool,
 }
 
+/// What is stored beside the document.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ClientState {
+    /// Grows when what its tokens permit changes.
+    pub revision: u32,
+    /// When it last grew: tokens that the client got before are void.
+    #[serde(default)]
+    pub not_before: Timestamp,
+    /// Its secrets, the newest last.
+    pub secrets: Vec<StoredSecret>,
+    /// A secret that was just made, to be shown once.
+    #[serde(skip)]
+    pub fresh: Option<ClientSecret>,
+}
+
 impl Document for ClientDocument {
     const KIND: Kind = Kind::Client;
-    type State = ();
+    type State = ClientState;
 
-    fn read(given: &Map<String, Value>, _: ReadContext<'_>) -> Result<Self, Vec<Problem>> {
+    fn read(given: &Map<String, Value>, context: ReadContext<'_>) -> Result<Self, Vec<Problem>> {
         let mut reader = Reader::new(given);
-        for (name, neutral) in LATER {
-            reader.later(name, neutral);
-        }
-        reader.parsed("auth_method", |text| match text {
-            "none" => Ok(()),
-            _ => Err("is \"none\""),
-        });
-        let supported = GrantType::ALL.map(GrantType::name).join(", ");
-        let grant_types = match reader.texts("grant_types") {
-            None => GrantType::ALL.to_vec(),
-            Some(names) => {
-                let known: Option<Vec<GrantType>> = names.iter().map(|name| GrantType::from_name(name)).collect();
-                if known.is_none() {
-                    reader.problem("grant_types", format!("holds grant types of this server: {supported}"));
-                }
-                known.unwrap_or_default()
-            }
+        let words = AuthMethod::ALL.map(AuthMethod::as_str).join(", ");
+        let word = |text: &str| AuthMethod::from_word(text).ok_or_else(|| format!("is one of {words}"));
+        let auth_method = reader.parsed("auth_method", word).unwrap_or(AuthMethod::None);
+        let grant_types = grant_types(&mut reader, auth_method);
+        let document = Self {
+            auth_method,
+            jwks: reader.value("jwks").cloned(),
+            jwks_uri: reader.text("jwks_uri"),
+            grant_types,
+            scopes: reader.texts("scopes").unwrap_or_default(),
+            permissions: permissions(&mut reader, 0),
+            federated_credentials: names(&mut reader, "federated_credentials"),
+            resource_server: reader.name("resource_server"),
+            enabled: reader.boolean("enabled").unwrap_or(true),
         };
-        let enabled = reader.boolean("enabled").unwrap_or(true);
-        reader.finish(Self { auth_method: AuthMethod::None, grant_types, enabled })
+        document.check_keys(&mut reader, context);
+        document.check_rights(&mut reader);
+        reader.finish(document)
     }
 
     fn shown(&self, _: ReadContext<'_>) -> Map<String, Value> {
-        members(self)
+        let mut shown = members(self);
+        for name in ["jwks", "jwks_uri", "resource_server"] {
+            shown.entry(name).or_insert(Value::Null);
+        }
+        shown
     }
 
     fn exported(&self) -> Map<String, Value> {
@@ -74,13 +154,183 @@ impl Document for ClientDocument {
     }
 
     fn warnings(&self, _: ReadContext<'_>) -> Vec<Warning> {
-        Vec::new()
+        let everything = self.permissions.iter().any(|permission| permission.packages.iter().any(|name| name == "*"));
+        let secret = self.auth_method.has_secret();
+        let mut warnings = Vec::new();
+        let mut warn = |when: bool, code: &str, detail: &str| {
+            if when {
+                warnings.push(Warning { code: code.to_owned(), detail: detail.to_owned() });
+            }
+        };
+        warn(everything, "any_package", "the pattern * covers every package of the owner, those made tomorrow too");
+        warn(
+            secret && (!self.permissions.is_empty() || !self.scopes.is_empty()),
+            "long_lived_secret",
+            "whoever finds the secret gets tokens until it is rotated; federated and private_key_jwt clients have none to lose",
+        );
+        warnings
     }
 }
 
+fn grant_types(reader: &mut Reader<'_>, method: AuthMethod) -> Vec<GrantType> {
+    let Some(names) = reader.texts("grant_types") else {
+        return method.grants();
+    };
+    let known: Option<Vec<GrantType>> = names.iter().map(|name| GrantType::from_name(name)).collect();
+    if known.is_none() {
+        let supported = GrantType::ALL.map(GrantType::name).join(", ");
+        reader.problem("grant_types", format!("holds grant types of this server: {supported}"));
+    }
+    let grants = known.unwrap_or_default();
+    if method == AuthMethod::None && grants.contains(&GrantType::ClientCredentials) {
+        reader.problem("grant_types", "client_credentials needs a client that proves who it is (RFC 6749 section 4.4)");
+    }
+    grants
+}
+
+/// A list of names of other objects.
+pub(super) fn names(reader: &mut Reader<'_>, member: &'static str) -> Vec<String> {
+    let names = reader.texts(member).unwrap_or_default();
+    if let Some(detail) = names.iter().find_map(|name| super::check_name(name).err()) {
+        reader.problem(member, detail);
+    }
+    names
+}
+
 impl ClientDocument {
-    /// What requests are judged by.
-    pub fn compile(&self, name: &str) -> Client {
-        Client { client_id: name.to_owned(), grant_types: self.grant_types.clone(), enabled: self.enabled }
+    fn check_keys(&self, reader: &mut Reader<'_>, context: ReadContext<'_>) {
+        let signs = self.auth_method == AuthMethod::PrivateKeyJwt;
+        match (&self.jwks, &self.jwks_uri) {
+            (None, None) if signs => reader.problem("jwks", "is needed for private_key_jwt, or else jwks_uri"),
+            (Some(_), Some(_)) => reader.problem("jwks_uri", "cannot be given together with jwks"),
+            (Some(_), None) if !signs => reader.problem("jwks", "is for private_key_jwt"),
+            (None, Some(_)) if !signs => reader.problem("jwks_uri", "is for private_key_jwt"),
+            (Some(jwks), None) => {
+                if let Err(detail) = check_key_set(jwks, &ASSERTION_ALGORITHMS) {
+                    reader.problem("jwks", detail);
+                }
+            }
+            (None, Some(uri)) => {
+                let checked =
+                    Url::parse(uri).map_err(|error| error.to_string()).and_then(|url| check_https(&url, context));
+                if let Err(detail) = checked {
+                    reader.problem("jwks_uri", detail);
+                }
+            }
+            (None, None) => {}
+        }
+    }
+
+    fn check_rights(&self, reader: &mut Reader<'_>) {
+        if !self.scopes.iter().all(|scope| is_admin_scope(scope)) {
+            let known = "admin, admin:read, admin:credentials or admin:credentials:<principal>";
+            reader.problem("scopes", format!("holds scopes of the admin API: {known}"));
+        }
+        let federated = self.auth_method == AuthMethod::Federated;
+        if federated == self.federated_credentials.is_empty() {
+            let detail = if federated { "names at least one" } else { "is for the method federated" };
+            reader.problem("federated_credentials", detail);
+        }
+        if federated && !self.permissions.is_empty() {
+            reader.problem("permissions", "a federated client gets what its federated credentials give");
+        }
+        let grants_itself = self.grant_types.contains(&GrantType::ClientCredentials);
+        if !grants_itself && !self.permissions.is_empty() {
+            reader.problem("permissions", "need the grant type client_credentials");
+        }
+        if !grants_itself && !self.scopes.is_empty() {
+            reader.problem("scopes", "need the grant type client_credentials");
+        }
+        // All of a registry's permissions travel in one token.
+        let size = |server: &str| -> usize {
+            let here = self.permissions.iter().filter(|permission| permission.resource_server == server);
+            here.map(PermissionDocument::size).sum()
+        };
+        if self.permissions.iter().any(|permission| size(&permission.resource_server) > MAX_TOKEN_BYTES) {
+            reader.problem("permissions", "are too many for one token: 8 KiB at one resource server");
+        }
+        for (at, _) in self.permissions.iter().enumerate().filter(|(_, permission)| permission.owner.is_none()) {
+            reader.problem(&format!("permissions/{at}/owner"), "is required: a client is no principal");
+        }
+    }
+
+    /// What requests are judged by; none if the server lacks what its method needs.
+    pub fn compile(
+        &self,
+        id: ClientRowId,
+        name: &str,
+        version: i64,
+        state: &ClientState,
+        context: ReadContext<'_>,
+    ) -> Option<Client> {
+        let method = match self.auth_method {
+            AuthMethod::None => Method::None,
+            AuthMethod::ClientSecretBasic => Method::SecretBasic(state.secrets.clone()),
+            AuthMethod::ClientSecretPost => Method::SecretPost(state.secrets.clone()),
+            AuthMethod::PrivateKeyJwt => {
+                Method::PrivateKeyJwt(self.issuer_of_its_own(id, name, version, context)?.into())
+            }
+            AuthMethod::Federated => Method::Federated(self.federated_credentials.clone()),
+        };
+        let permissions = self.permissions.iter().map(|given| ClientPermission {
+            resource_server: given.resource_server.clone(),
+            actions: given.actions.clone(),
+            packages: given.packages.clone(),
+            owner: given.owner.clone().unwrap_or_default(),
+        });
+        Some(Client {
+            id,
+            client_id: name.to_owned(),
+            version,
+            revision: state.revision,
+            not_before: state.not_before,
+            method,
+            grant_types: self.grant_types.clone(),
+            scopes: ScopeSet::of(self.scopes.iter().map(String::as_str)),
+            permissions: permissions.collect(),
+            resource_server: self.resource_server.clone(),
+            enabled: self.enabled,
+        })
+    }
+
+    /// A client that signs its own assertions is an issuer of JWTs like any other, trusted for itself alone: one way to fetch
+    /// keys, one way to read a JWT. Only our issuer identifier is its audience (draft-ietf-oauth-rfc7523bis section 4).
+    fn issuer_of_its_own(
+        &self,
+        id: ClientRowId,
+        name: &str,
+        version: i64,
+        context: ReadContext<'_>,
+    ) -> Option<TrustedIssuer> {
+        let keys = match (&self.jwks, &self.jwks_uri) {
+            (Some(jwks), _) => KeySource::Static { jwks: jwks.clone() },
+            (None, Some(uri)) => KeySource::JwksUri { uri: uri.clone() },
+            (None, None) => return None,
+        };
+        Some(TrustedIssuer {
+            // Keys are cached by id, and ids are unique over all kinds.
+            id: TrustedIssuerId(id.0),
+            name: name.to_owned(),
+            version,
+            profile: context.profiles.get("generic")?.clone(),
+            issuer: name.to_owned(),
+            terms: Terms::default(),
+            keys,
+            audiences: vec![context.own.issuer().to_owned()],
+            extra_audiences: Vec::new(),
+            algorithms: ASSERTION_ALGORITHMS.to_vec(),
+            types: ["JWT", "client-authentication+jwt"].map(str::to_owned).to_vec(),
+            max_assertion_lifetime_seconds: MAX_ASSERTION_LIFETIME,
+            leeway_seconds: LEEWAY,
+            cap_at_assertion_expiry: false,
+            replay: Replay::JtiOrTokenHash,
+            replay_claim: "jti".to_owned(),
+            banned_events: Vec::new(),
+            grants: AssertionGrant::ALL.to_vec(),
+            ca_pem: None,
+            allow_private: Vec::new(),
+            owner: None,
+            enabled: true,
+        })
     }
 }

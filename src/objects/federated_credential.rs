@@ -2,6 +2,7 @@ use carnet_resource_server::PackagePattern;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::client::names;
 use super::reader::Reader;
 use super::{Document, Kind, ReadContext, members};
 use crate::clock::Timestamp;
@@ -13,8 +14,8 @@ const MAX_PACKAGE_BYTES: usize = 4096;
 /// How many permissions a rule may have.
 const MAX_PERMISSIONS: usize = 100;
 
-/// Members of the outside contract that later versions bring, with the values that mean nothing new.
-const LATER: [(&str, &[&str]); 1] = [("actors", &["[]"])];
+/// How many credentials may be named as actors.
+const MAX_ACTORS: usize = 100;
 
 /// A rule: which assertions of one trusted issuer may act for one principal, with which permissions.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
@@ -29,6 +30,8 @@ pub struct FederatedCredentialDocument {
     pub matcher: Map<String, Value>,
     /// What a match gives.
     pub permissions: Vec<PermissionDocument>,
+    /// The federated credentials whose workloads may act for this one's (RFC 8693 section 4.1), by name.
+    pub actors: Vec<String>,
     /// When it ends.
     #[serde(serialize_with = "time")]
     #[schema(value_type = Option<String>)]
@@ -68,6 +71,15 @@ pub struct PermissionDocument {
     pub owner: Option<String>,
 }
 
+impl PermissionDocument {
+    /// About how many bytes it takes in a token.
+    pub(super) fn size(&self) -> usize {
+        const AROUND: usize = 200;
+        let texts: usize = self.actions.iter().chain(&self.packages).map(|text| text.len().saturating_add(3)).sum();
+        texts.saturating_add(AROUND)
+    }
+}
+
 #[expect(clippy::ref_option, reason = "the signature serde asks for")]
 fn time<S: serde::Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
     match at {
@@ -83,9 +95,6 @@ impl Document for FederatedCredentialDocument {
     /// Reads all but the meaning of `match`, which depends on the profile of the trusted issuer.
     fn read(given: &Map<String, Value>, _: ReadContext<'_>) -> Result<Self, Vec<Problem>> {
         let mut reader = Reader::new(given);
-        for (name, neutral) in LATER {
-            reader.later(name, neutral);
-        }
         let principal = required_name(&mut reader, "principal");
         let trusted_issuer = required_name(&mut reader, "trusted_issuer");
         let matcher = match reader.value("match") {
@@ -99,30 +108,17 @@ impl Document for FederatedCredentialDocument {
                 Map::new()
             }
         };
-        let permissions = match reader.value("permissions") {
-            Some(Value::Array(elements)) if (1..=MAX_PERMISSIONS).contains(&elements.len()) => {
-                let mut permissions = Vec::new();
-                for (at, element) in elements.iter().enumerate() {
-                    match permission(element) {
-                        Ok(permission) => permissions.push(permission),
-                        Err(problems) => {
-                            let inside = |p: Problem| Problem::new(format!("/{at}{}", p.pointer), p.detail);
-                            reader.problems_in("permissions", problems.into_iter().map(inside).collect());
-                        }
-                    }
-                }
-                permissions
-            }
-            _ => {
-                reader.problem("permissions", format!("is a list of 1 to {MAX_PERMISSIONS} permissions"));
-                Vec::new()
-            }
-        };
+        let permissions = permissions(&mut reader, 1);
+        let actors = names(&mut reader, "actors");
+        if actors.len() > MAX_ACTORS {
+            reader.problem("actors", format!("names {MAX_ACTORS} at most"));
+        }
         let document = Self {
             principal,
             trusted_issuer,
             matcher,
             permissions,
+            actors,
             expires_at: reader.time("expires_at"),
             review_at: reader.time("review_at"),
             enabled: reader.boolean("enabled").unwrap_or(true),
@@ -162,6 +158,29 @@ impl Document for FederatedCredentialDocument {
         };
         everything.then_some(warning).into_iter().collect()
     }
+}
+
+/// The permissions of a document, of which there are so many at least.
+pub(super) fn permissions(reader: &mut Reader<'_>, least: usize) -> Vec<PermissionDocument> {
+    let elements = match reader.value("permissions") {
+        Some(Value::Array(elements)) if (least..=MAX_PERMISSIONS).contains(&elements.len()) => elements.as_slice(),
+        None if least == 0 => &[],
+        _ => {
+            reader.problem("permissions", format!("is a list of {least} to {MAX_PERMISSIONS} permissions"));
+            &[]
+        }
+    };
+    let mut permissions = Vec::new();
+    for (at, element) in elements.iter().enumerate() {
+        match permission(element) {
+            Ok(permission) => permissions.push(permission),
+            Err(problems) => {
+                let inside = |p: Problem| Problem::new(format!("/{at}{}", p.pointer), p.detail);
+                reader.problems_in("permissions", problems.into_iter().map(inside).collect());
+            }
+        }
+    }
+    permissions
 }
 
 fn required_name(reader: &mut Reader<'_>, name: &'static str) -> String {

@@ -11,7 +11,7 @@ mod trusted_issuer;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-pub use client::{AuthMethod, ClientDocument};
+pub use client::{AuthMethod, ClientDocument, ClientState};
 pub use federated_credential::{CredentialState, FederatedCredentialDocument, PermissionDocument};
 pub use principal::PrincipalDocument;
 pub use reader::{Reader, check_name};

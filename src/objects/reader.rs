@@ -4,7 +4,7 @@ use crate::clock::Timestamp;
 use crate::trust::Problem;
 
 /// Members that an answer has and a body need not: they are ignored when they come back.
-const READ_ONLY: [&str; 11] = [
+const READ_ONLY: [&str; 13] = [
     "id",
     "name",
     "state",
@@ -15,6 +15,8 @@ const READ_ONLY: [&str; 11] = [
     "updated_at",
     "last_used_at",
     "client_id",
+    "client_secret",
+    "secrets",
     "version",
 ];
 

@@ -6,18 +6,16 @@ use url::Url;
 use super::reader::Reader;
 use super::{Document, Kind, ReadContext, members};
 use crate::ids::ResourceServerId;
-use crate::token::ScopeSet;
-use crate::trust::{Problem, ResourceServer, Warning};
+use crate::token::{ScopeSet, opaque};
+use crate::trust::{Problem, ResourceServer, TokenFormat, Warning};
 
+/// A scope has so many tokens at most (decision D-33).
+const MAX_ACTIONS: usize = 100;
 const DEFAULT_LIFETIME: i64 = 900;
+const DEFAULT_PREFIX: &str = "cnt_";
 
 /// Members of the outside contract that later versions bring, with the values that mean nothing new.
-const LATER: [(&str, &[&str]); 4] = [
-    ("token_format", &["\"jwt\""]),
-    ("token_prefix", &["\"cnt_\""]),
-    ("require_sender_constraint", &["false"]),
-    ("front_door", &[]),
-];
+const LATER: [(&str, &[&str]); 2] = [("require_sender_constraint", &["false"]), ("front_door", &[])];
 
 /// A registry: the resource server that tokens are for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -31,6 +29,12 @@ pub struct ResourceServerDocument {
     /// How its ecosystem compares package names.
     #[schema(value_type = String)]
     pub package_names: PackageNames,
+    /// What its tokens are: `jwt`, or `opaque` keys that it has to ask about.
+    #[serde(default)]
+    pub token_format: TokenFormat,
+    /// What opaque keys begin with; `cnt_` unless given.
+    #[serde(default)]
+    pub token_prefix: Option<String>,
     /// How long its tokens live, in seconds: 60 to 3600, 900 unless given.
     pub token_lifetime_seconds: Option<i64>,
     /// Whether every request has to name the principal.
@@ -66,6 +70,9 @@ impl Document for ResourceServerDocument {
         if actions.is_empty() {
             reader.problem("actions", "names at least one action");
         }
+        if actions.len() > MAX_ACTIONS {
+            reader.problem("actions", format!("names {MAX_ACTIONS} at most: a token's scope holds no more"));
+        }
         let is_action = |action: &String| !action.contains(' ') && ScopeSet::parse(action).is_ok();
         if !actions.iter().all(is_action) {
             reader
@@ -78,7 +85,17 @@ impl Document for ResourceServerDocument {
         if matches!(package_names, Some(Err(_))) {
             reader.problem("package_names", "is one of exact, ascii_case_insensitive, pep503");
         }
+        let token_format = reader.value("token_format").map(|value| serde_json::from_value(value.clone()));
+        if matches!(token_format, Some(Err(_))) {
+            reader.problem("token_format", "is jwt or opaque");
+        }
+        let is_prefix = |prefix: &str| {
+            let usable = opaque::is_prefix(prefix);
+            if usable { Ok(prefix.to_owned()) } else { Err("is 1 to 16 letters, digits and `_`") }
+        };
         let document = Self {
+            token_format: token_format.and_then(Result::ok).unwrap_or_default(),
+            token_prefix: reader.parsed("token_prefix", is_prefix),
             resource,
             aliases,
             actions,
@@ -97,6 +114,7 @@ impl Document for ResourceServerDocument {
         let mut shown = members(self);
         let lifetime = self.token_lifetime_seconds.unwrap_or(context.token_lifetime_seconds);
         shown.insert("token_lifetime_seconds".to_owned(), lifetime.into());
+        shown.insert("token_prefix".to_owned(), self.prefix().into());
         shown
     }
 
@@ -115,6 +133,10 @@ impl Document for ResourceServerDocument {
 }
 
 impl ResourceServerDocument {
+    fn prefix(&self) -> &str {
+        self.token_prefix.as_deref().unwrap_or(DEFAULT_PREFIX)
+    }
+
     /// What trust is decided from.
     pub fn compile(&self, id: ResourceServerId, name: &str, default_lifetime: i64) -> ResourceServer {
         ResourceServer {
@@ -124,6 +146,8 @@ impl ResourceServerDocument {
             aliases: self.aliases.clone(),
             actions: self.actions.clone(),
             package_names: self.package_names,
+            token_format: self.token_format,
+            token_prefix: self.prefix().to_owned(),
             token_lifetime_seconds: self.token_lifetime_seconds.unwrap_or(default_lifetime),
             require_principal: self.require_principal,
             require_protected_ref_or_environment: self.require_protected_ref_or_environment,

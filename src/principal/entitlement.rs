@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use carnet_resource_server::AuthorizationDetail;
+use carnet_resource_server::{AccessToken, AuthorizationDetail, DETAIL_TYPE};
 use serde_json::{Map, Value};
 
 use super::entry::{self, Entry};
 use super::{AccessRequest, Principal, floor, narrowing, target};
+use crate::client::Client;
 use crate::clock::Timestamp;
 use crate::profile::Claims;
 use crate::reason::Reason;
@@ -40,6 +41,24 @@ pub struct Granting {
     pub pins: Map<String, Value>,
 }
 
+impl Granting {
+    /// A rule that matched.
+    pub fn of(candidate: &Candidate) -> Self {
+        Self { credential: candidate.credential.clone(), pins: candidate.pins.clone() }
+    }
+
+    /// Each rule once.
+    pub fn distinct(all: impl IntoIterator<Item = Self>) -> Vec<Self> {
+        let mut distinct: Vec<Self> = Vec::new();
+        for one in all {
+            if !distinct.iter().any(|other| other.credential.id == one.credential.id) {
+                distinct.push(one);
+            }
+        }
+        distinct
+    }
+}
+
 impl Entitlement {
     /// When the first of its credentials ends.
     pub fn ends_at(&self) -> Option<Timestamp> {
@@ -62,7 +81,8 @@ pub fn entitle(
     let entries = entry::entries(&matching, &server, issuer, claims);
     let entries = narrowing::of_principal(entries, &server, request)?;
     let entries = narrowing::within_scope_and_details(entries, &server, request)?;
-    let entries = entry::newest_first(entry::lasting(entries, report.at, &server));
+    let entries = entry::lasting(entries, report.at, &server);
+    let entries = entry::newest_first(entries, |entry| entry::age(&entry.candidate.credential));
     assemble(entries, server, issuer, claims)
 }
 
@@ -81,13 +101,87 @@ fn assemble(
         let id = issuer.workload_id(claims).map_err(|unreadable| Refusal::new(unreadable.into()))?;
         format!("workload:{}:{id}", issuer.name)
     };
-    let mut credentials: Vec<Granting> = Vec::new();
-    for entry in &entries {
-        if !credentials.iter().any(|granting| granting.credential.id == entry.candidate.credential.id) {
-            let pins = entry.candidate.pins.clone();
-            credentials.push(Granting { credential: entry.candidate.credential.clone(), pins });
-        }
-    }
+    let credentials = Granting::distinct(entries.iter().map(|entry| Granting::of(entry.candidate)));
     let details = entries.into_iter().map(|entry| entry.detail).collect();
     Ok(Entitlement { resource_server: server, subject, principal: only, scope, details, credentials })
+}
+
+/// How much of a token of ours goes into one that is made from it. Its subject and its registry stay; each entry stays as it is or gets
+/// narrower, and one that is not `may_stay` is left out.
+pub(super) fn of_token(
+    token: &AccessToken,
+    rules: &Snapshot,
+    request: &AccessRequest,
+    may_stay: impl Fn(&AuthorizationDetail) -> bool,
+) -> Result<Entitlement, Refusal> {
+    let server = rules.resource_server_of(&token.aud).ok_or(Reason::SubjectTokenInvalid)?;
+    let server = target::target_among(std::iter::once(server.name.as_str()), rules, request)?;
+    let entries: Vec<_> = token.authorization_details.iter().filter(|entry| may_stay(entry)).cloned().collect();
+    if entries.is_empty() {
+        return Err(Reason::ActorNotAllowed.into());
+    }
+    // The one principal of a token was settled when it was made, and need not be named again.
+    let entries = match (&request.principal, &token.principal) {
+        (None, Some(_)) => entries,
+        _ => narrowing::of_principal(entries, &server, request)?,
+    };
+    let credential = |detail: &AuthorizationDetail| rules.credential(detail.credential.parse().ok()?);
+    let details = narrowing::within_scope_and_details(entries, &server, request)?;
+    let details = entry::newest_first(details, |detail| credential(detail).map(|credential| entry::age(credential)));
+    let scope = entry::union(&details).ok_or(Reason::ScopeNotGranted)?;
+    let grants = details.iter().filter_map(credential);
+    let credentials =
+        Granting::distinct(grants.map(|credential| Granting { credential: credential.clone(), pins: Map::new() }));
+    let principal = token.principal.as_ref().and_then(|claim| rules.principal(&claim.name.to_ascii_lowercase()));
+    Ok(Entitlement {
+        resource_server: server,
+        subject: token.sub.clone(),
+        principal: principal.filter(|principal| principal.id == token.sub).cloned(),
+        scope,
+        details,
+        credentials,
+    })
+}
+
+/// What a client gets for itself: an entry for each of its permissions at the one resource server that is meant.
+pub(super) fn of_client(client: &Client, rules: &Snapshot, request: &AccessRequest) -> Result<Entitlement, Refusal> {
+    let covered = client.permissions.iter().map(|permission| permission.resource_server.as_str());
+    let server = target::target_among(covered, rules, request)?;
+    let enabled = |owner: &str| rules.principal(&owner.to_ascii_lowercase()).is_some_and(|owner| owner.enabled);
+    let permissions = client
+        .permissions
+        .iter()
+        .filter(|permission| permission.resource_server == server.name && enabled(&permission.owner));
+    let entries: Vec<AuthorizationDetail> = permissions
+        .map(|permission| AuthorizationDetail {
+            kind: DETAIL_TYPE.to_owned(),
+            actions: permission.actions.clone(),
+            packages: permission.packages.clone(),
+            owner: permission.owner.clone(),
+            principal: permission.owner.clone(),
+            credential: client.id.to_string(),
+            revision: client.revision,
+            locations: vec![server.resource.clone()],
+            version: None,
+            digest: None,
+        })
+        .collect();
+    if entries.is_empty() {
+        return Err(Reason::PrincipalDisabled.into());
+    }
+    let entries = match &request.principal {
+        Some(_) => narrowing::of_principal(entries, &server, request)?,
+        None => entries,
+    };
+    let details = narrowing::within_scope_and_details(entries, &server, request)?;
+    let details = entry::newest_first(details, |_| ());
+    let scope = entry::union(&details).ok_or(Reason::ScopeNotGranted)?;
+    Ok(Entitlement {
+        resource_server: server,
+        subject: client.client_id.clone(),
+        principal: None,
+        scope,
+        details,
+        credentials: Vec::new(),
+    })
 }

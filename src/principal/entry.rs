@@ -6,10 +6,12 @@ use std::sync::Arc;
 use carnet_resource_server::{AuthorizationDetail, DETAIL_TYPE};
 
 use super::Principal;
+use super::narrowing::Narrow;
 use crate::clock::Timestamp;
+use crate::ids::CredentialId;
 use crate::profile::Claims;
 use crate::token::ScopeSet;
-use crate::trust::{Candidate, Permission, ResourceServer, Rule, TrustedIssuer, version_in};
+use crate::trust::{Candidate, FederatedCredential, Permission, ResourceServer, Rule, TrustedIssuer, version_in};
 
 /// The most entries a token may have; beyond that the oldest credentials win, so that nobody can push others out.
 const MAX_ENTRIES: usize = 100;
@@ -68,8 +70,8 @@ fn detail(
 }
 
 /// The scope that all of these permit together; none if they permit nothing.
-pub(super) fn union(entries: &[Entry<'_>]) -> Option<ScopeSet> {
-    ScopeSet::of(entries.iter().flat_map(|entry| &entry.detail.actions).map(String::as_str))
+pub(super) fn union<E: Narrow>(entries: &[E]) -> Option<ScopeSet> {
+    ScopeSet::of(entries.iter().flat_map(|entry| &entry.detail().actions).map(String::as_str))
 }
 
 /// Leaves out the entries of principals whose rules end sooner than another's: nobody may cut a token short by writing a rule that
@@ -88,23 +90,28 @@ pub(super) fn lasting<'r>(mut entries: Vec<Entry<'r>>, now: Timestamp, server: &
     entries
 }
 
-/// Keeps the first [`MAX_ENTRIES`] of the oldest credentials, then puts the newest first.
-pub(super) fn newest_first(mut entries: Vec<Entry<'_>>) -> Vec<Entry<'_>> {
-    let age = |entry: &Entry<'_>| (entry.candidate.credential.created_at, entry.candidate.credential.id);
-    entries.sort_by_key(age);
+/// When a credential was made, and its id.
+pub(super) fn age(credential: &FederatedCredential) -> (Timestamp, CredentialId) {
+    (credential.created_at, credential.id)
+}
+
+/// Keeps the first [`MAX_ENTRIES`] of the oldest credentials, then puts the newest first, each entry once.
+pub(super) fn newest_first<E: Narrow, A: Ord>(mut entries: Vec<E>, age: impl Fn(&E) -> A) -> Vec<E> {
+    entries.sort_by_cached_key(&age);
     let mut room = MAX_BYTES;
     let fitting = entries.iter().take(MAX_ENTRIES).take_while(|entry| {
-        let left = room.checked_sub(size(&entry.detail));
+        let left = room.checked_sub(size(entry.detail()));
         room = left.unwrap_or_default();
         left.is_some()
     });
     // A token has one entry at least; a single one is bounded when it is saved.
     let fitting = fitting.count().max(1);
     entries.truncate(fitting);
-    entries.sort_by_key(|entry| std::cmp::Reverse(age(entry)));
-    let mut kept: Vec<Entry<'_>> = Vec::with_capacity(entries.len());
+    entries.sort_by_cached_key(|entry| std::cmp::Reverse(age(entry)));
+    let mut kept: Vec<E> = Vec::with_capacity(entries.len());
     for entry in entries {
-        if !kept.iter().any(|other| other.detail == entry.detail) {
+        // Two requested entries may be cut from one permitted entry alike.
+        if !kept.iter().any(|other| other.detail() == entry.detail()) {
             kept.push(entry);
         }
     }

@@ -7,8 +7,10 @@ use crate::token::ScopeSet;
 /// What a request asks for beside presenting an assertion.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AccessRequest {
-    /// The resource servers it names (RFC 8707).
+    /// The resource servers it names (RFC 8707 section 2).
     pub resources: Vec<String>,
+    /// The resource servers it names by a logical name (RFC 8693 section 2.1): URI, alias or name.
+    pub audiences: Vec<String>,
     /// The name of the principal whose rules are meant.
     pub principal: Option<String>,
     /// The scope it wants.

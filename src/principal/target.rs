@@ -14,18 +14,19 @@ pub(super) fn target(
     snapshot: &Snapshot,
     request: &AccessRequest,
 ) -> Result<Arc<ResourceServer>, Refusal> {
-    let covered: BTreeSet<_> = matching
-        .iter()
-        .flat_map(|(_, rule)| &rule.permissions)
-        .filter_map(|permission| snapshot.resource_server(permission.resource_server))
-        .map(|server| server.name.as_str())
-        .collect();
-    let named: BTreeSet<_> = request
-        .resources
-        .iter()
-        .map(|resource| snapshot.resource_server_named(resource).map(|server| server.name.as_str()))
-        .collect::<Option<_>>()
-        .ok_or(Refusal::parameter(Reason::TargetUnknown, "resource"))?;
+    let covered = matching.iter().flat_map(|(_, rule)| &rule.permissions).map(|permission| permission.resource_server);
+    target_among(covered, snapshot, request)
+}
+
+/// The same for whatever covers these resource servers, by name.
+pub(super) fn target_among<'n>(
+    covered: impl Iterator<Item = &'n str>,
+    snapshot: &Snapshot,
+    request: &AccessRequest,
+) -> Result<Arc<ResourceServer>, Refusal> {
+    let covered: BTreeSet<&str> =
+        covered.filter_map(|name| snapshot.resource_server(name)).map(|server| server.name.as_str()).collect();
+    let named = named(snapshot, request)?;
     let mut wanted = if named.is_empty() { covered.iter() } else { named.iter() };
     let name = match (wanted.next(), wanted.next()) {
         (Some(name), None) if covered.contains(name) => name,
@@ -33,4 +34,16 @@ pub(super) fn target(
         _ => return Err(Refusal::parameter(Reason::TargetNotGranted, "resource")),
     };
     snapshot.resource_server(name).cloned().ok_or(Refusal::parameter(Reason::TargetUnknown, "resource"))
+}
+
+/// The resource servers that a request names: `resource` and `audience` together (RFC 8693 section 2.1).
+fn named<'s>(snapshot: &'s Snapshot, request: &AccessRequest) -> Result<BTreeSet<&'s str>, Refusal> {
+    let unknown = |parameter| Refusal::parameter(Reason::TargetUnknown, parameter);
+    let by_uri = request.resources.iter().map(|uri| (snapshot.resource_server_named(uri), "resource"));
+    let by_name = request.audiences.iter().map(|audience| {
+        let server = snapshot.resource_server_named(audience);
+        (server.or_else(|| snapshot.resource_server_called(audience)), "audience")
+    });
+    let found = by_uri.chain(by_name);
+    found.map(|(server, parameter)| server.map(|server| server.name.as_str()).ok_or(unknown(parameter))).collect()
 }

@@ -76,7 +76,8 @@ impl Store {
             query = query.filter(audit_event::Column::Id.gte(ids::first_at(since)));
         }
         if filter.of_credentials {
-            let of_tokens = audit_event::Column::Outcome.is_in([Outcome::Issued.as_str(), Outcome::Refused.as_str()]);
+            let outcomes = [Outcome::Issued, Outcome::Refused, Outcome::Revoked].map(Outcome::as_str);
+            let of_tokens = audit_event::Column::Outcome.is_in(outcomes);
             query = query.filter(of_tokens.or(audit_event::Column::CredentialId.is_not_null()));
         }
         if let Some(before) = before {

@@ -8,6 +8,7 @@ mod placeholders;
 mod pruning;
 mod signing_keys;
 mod snapshots;
+mod tokens;
 
 use std::time::Duration;
 
@@ -20,10 +21,11 @@ use sea_orm::{
 
 pub use audit::AuditFilter;
 pub use changes::ChangeKind;
-pub use ledger::{Committed, Dependencies, Issuance, Ledger, Pin};
+pub use ledger::{Committed, Dependencies, Exchanged, Issuance, Ledger, OpaqueRecord, Pin, TokenRecord};
 pub use objects::{Filter, Page, Persist, StoredCredential, Write};
 pub use signing_keys::{KeyState, StoredKey};
 pub use snapshots::{Loading, compile_credential, compile_issuer};
+pub use tokens::Descent;
 
 use crate::config::DatabaseUrl;
 

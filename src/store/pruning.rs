@@ -2,7 +2,9 @@
 
 use carnet_entity::{audit_event, change, consumed_assertion, federated_credential};
 use sea_orm::sea_query::Expr;
-use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
+use sea_orm::{
+    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+};
 
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
@@ -10,7 +12,7 @@ use crate::ids::{self, CredentialId};
 
 /// Rows removed in one step.
 const STEP: u64 = 1000;
-/// A used assertion is remembered for longer than it could be replayed, in seconds: clocks are set back.
+/// What is over is remembered for a while longer, in seconds: clocks are set back.
 const CLOCK_MARGIN_SECONDS: i64 = 3600;
 /// How long changes are kept, in seconds. A replica that was away for longer reads everything again.
 const CHANGES_KEPT_SECONDS: i64 = 3600;
@@ -51,10 +53,19 @@ impl Store {
             audit_event::Entity::delete_many().filter(audit_event::Column::Id.is_in(events)).exec(&self.write).await?;
         }
 
+        let mut more = false;
+        for (table, key) in [("opaque_token", "hash"), ("exchanged_token", "child"), ("revoked_token", "token_id")] {
+            let sql = format!(
+                "DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE expires_at < $1 ORDER BY expires_at LIMIT {STEP})"
+            );
+            let removed = self.write.execute_raw(self.statement(&sql, [over.into()])).await?.rows_affected();
+            more |= removed == STEP;
+        }
+
         let past = now.plus_seconds(CHANGES_KEPT_SECONDS.saturating_neg()).millis();
         change::Entity::delete_many().filter(change::Column::At.lt(past)).exec(&self.write).await?;
         let full = usize::try_from(STEP).unwrap_or(usize::MAX);
-        Ok(consumed == full || audited == full)
+        Ok(more || consumed == full || audited == full)
     }
 
     /// Notes when rules last gave a token. Neither their version nor their revision changes.

@@ -7,7 +7,7 @@ use carnet_entity::federated_credential;
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
 use serde_json::{Map, Value};
 
-use super::objects::{Persist, id, with_permissions};
+use super::objects::{Persist, id, with_parts};
 use super::{ChangeKind, Filter, Store, StoreError, StoredCredential};
 use crate::ids::{CredentialId, ResourceServerId, TrustedIssuerId};
 use crate::objects::{
@@ -39,7 +39,7 @@ impl Store {
             put_resource_server(&mut snapshot, &server, context)?;
         }
         for client in self.all_objects::<ClientDocument>().await? {
-            snapshot.set_client(&client.name, Some(client.document.compile(&client.name)));
+            put_client(&mut snapshot, &client, context)?;
         }
         let mut after = uuid::Uuid::nil();
         loop {
@@ -53,7 +53,7 @@ impl Store {
                 return Ok(snapshot);
             };
             after = last;
-            for credential in with_permissions(&self.read, rows).await? {
+            for credential in with_parts(&self.read, rows).await? {
                 put_credential(&mut snapshot, &credential)?;
             }
         }
@@ -105,10 +105,10 @@ impl Store {
                 Some(server) => put_resource_server(snapshot, &server, context)?,
                 None => snapshot.set_resource_server(key, None),
             },
-            Kind::Client => {
-                let client = ClientDocument::find_changed(&self.read, key).await?;
-                snapshot.set_client(key, client.map(|client| client.document.compile(&client.name)));
-            }
+            Kind::Client => match ClientDocument::find_changed(&self.read, key).await? {
+                Some(client) => put_client(snapshot, &client, context)?,
+                None => snapshot.set_client(key, None),
+            },
             Kind::FederatedCredential => match FederatedCredentialDocument::find_changed(&self.read, key).await? {
                 Some(credential) => put_credential(snapshot, &credential)?,
                 None => snapshot.set_credential(id(key)?, None),
@@ -117,7 +117,7 @@ impl Store {
         Ok(())
     }
 
-    /// Every rule of a trusted issuer, a page after another, for checks that need all of them.
+    /// Whether any rule names this trusted issuer.
     pub async fn has_credentials_of(&self, trusted_issuer: &str) -> Result<bool, StoreError> {
         let filter = Filter { trusted_issuer: Some(trusted_issuer.to_owned()), principals: None };
         Ok(!FederatedCredentialDocument::list(&self.read, None, 1, &filter).await?.is_empty())
@@ -126,6 +126,19 @@ impl Store {
 
 fn put_principal(snapshot: &mut Snapshot, stored: &Stored<PrincipalDocument>) {
     snapshot.set_principal(&stored.name, Some(stored.document.compile(&stored.id, &stored.name)));
+}
+
+fn put_client(
+    snapshot: &mut Snapshot,
+    stored: &Stored<ClientDocument>,
+    context: Loading<'_>,
+) -> Result<(), StoreError> {
+    let client = stored.document.compile(id(&stored.id)?, &stored.name, stored.version, &stored.state, context);
+    if client.is_none() {
+        tracing::error!(client_id = stored.name, "the client cannot be used: what its method needs is missing");
+    }
+    snapshot.set_client(&stored.name, client);
+    Ok(())
 }
 
 fn put_issuer(
@@ -206,5 +219,10 @@ fn rule<'a>(
         packages: given.packages.iter().map(String::as_str).collect(),
         owner: given.owner.as_deref(),
     });
-    Rule { name, conditions: Rule::conditions(profile, &document.matcher, pinned), permissions: permissions.collect() }
+    Rule {
+        name,
+        conditions: Rule::conditions(profile, &document.matcher, pinned),
+        permissions: permissions.collect(),
+        actors: document.actors.iter().map(String::as_str).collect(),
+    }
 }

@@ -34,6 +34,8 @@ impl ScopeSet {
 
     /// Makes a scope of words that are scope tokens; none make none.
     pub fn of<'t>(tokens: impl IntoIterator<Item = &'t str>) -> Option<Self> {
+        // Repeats count once, however many entries hold the same actions.
+        let tokens: BTreeSet<&str> = tokens.into_iter().collect();
         Self::parse(&tokens.into_iter().collect::<Vec<_>>().join(" ")).ok()
     }
 
@@ -93,6 +95,7 @@ mod tests {
         assert!(ScopeSet::parse(&tokens(100)).is_ok());
         assert_eq!(ScopeSet::parse(&tokens(101)), Err(InvalidScope));
         assert_eq!(ScopeSet::parse(&tokens(10_000)), Err(InvalidScope));
+        assert!(ScopeSet::of(["publish"; 1000]).is_some());
     }
 
     #[test]

@@ -23,9 +23,9 @@ pub use glob::matches as glob_matches;
 pub use hint::hint;
 pub use permit::{Denial, Permit};
 pub use report::{Candidate, Finding, MatchReport, Mismatch, Subject, match_credentials, nearest_credentials};
-pub use resource_server::ResourceServer;
+pub use resource_server::{ResourceServer, TokenFormat};
 pub use rule::{PackedRule, Permission, Rule};
 pub use snapshot::Snapshot;
-pub use trusted_issuer::{KeySource, TrustedIssuer};
+pub use trusted_issuer::{AssertionGrant, KeySource, TrustedIssuer};
 
 pub(crate) use check::version as version_in;

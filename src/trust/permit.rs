@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::report::{MatchReport, match_credentials};
+use super::report::{Candidate, MatchReport, match_credentials};
 use super::snapshot::Snapshot;
 use crate::assertion::VerifiedAssertion;
 use crate::clock::Timestamp;
@@ -25,8 +25,18 @@ pub struct Denial {
     pub report: MatchReport,
 }
 
+impl Denial {
+    /// A no to something that no rule was held against.
+    pub fn bare(refusal: Refusal) -> Box<Self> {
+        let report = MatchReport { version: 0, at: Timestamp::from_seconds(0), candidates: Vec::new() };
+        Box::new(Self { refusal, report })
+    }
+}
+
 impl Permit {
     /// Matches the assertion against the rules of `snapshot`.
+    ///
+    /// Only candidates that `may_count` are looked at: a request may be limited to some of the rules.
     ///
     /// What was verified for an older form of the trusted issuer proves nothing to newer rules: then nothing matches, and the
     /// assertion has to be verified again.
@@ -34,13 +44,15 @@ impl Permit {
         assertion: Arc<VerifiedAssertion>,
         snapshot: Arc<Snapshot>,
         now: Timestamp,
+        may_count: impl Fn(&Candidate) -> bool,
     ) -> Result<Self, Box<Denial>> {
         let issuer = assertion.issuer();
         if !snapshot.is_current(issuer) {
             let report = MatchReport { version: snapshot.version, at: now, candidates: Vec::new() };
             return Err(Box::new(Denial { refusal: Refusal::later(Reason::Busy, 1), report }));
         }
-        let report = match_credentials(&snapshot, issuer, assertion.claims(), now);
+        let mut report = match_credentials(&snapshot, issuer, assertion.claims(), now);
+        report.candidates.retain(may_count);
         if report.matching().next().is_none() {
             let refusal = report.refusal(issuer, assertion.claims());
             return Err(Box::new(Denial { refusal, report }));
@@ -68,6 +80,12 @@ impl Permit {
             Some(refusal) if self.report.matching().next().is_none() => Err(self.deny(refusal)),
             why => Ok((self, why)),
         }
+    }
+
+    /// Leaves out the matching rules that are not to `keep`; if none is left, that is the answer.
+    pub fn keeping(mut self, keep: impl Fn(&Candidate) -> bool, none_left: Refusal) -> Result<Self, Box<Denial>> {
+        self.report.candidates.retain(|candidate| !candidate.matches() || keep(candidate));
+        if self.report.matching().next().is_none() { Err(self.deny(none_left)) } else { Ok(self) }
     }
 
     /// The assertion.

@@ -1,6 +1,18 @@
 use carnet_resource_server::PackageNames;
+use serde::{Deserialize, Serialize};
 
 use crate::ids::ResourceServerId;
+
+/// What the tokens of a registry are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenFormat {
+    /// JWTs that it verifies by itself (RFC 9068).
+    #[default]
+    Jwt,
+    /// Keys that say nothing, which it asks about (RFC 7662).
+    Opaque,
+}
 
 /// A registry, compiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +29,10 @@ pub struct ResourceServer {
     pub actions: Vec<String>,
     /// How package names are compared.
     pub package_names: PackageNames,
+    /// What its tokens are.
+    pub token_format: TokenFormat,
+    /// What its opaque keys begin with.
+    pub token_prefix: String,
     /// How long its tokens live, in seconds.
     pub token_lifetime_seconds: i64,
     /// Whether every request has to name the principal.

@@ -18,6 +18,8 @@ pub struct Rule<'a> {
     pub conditions: Vec<Condition<'a>>,
     /// What a match gives.
     pub permissions: Vec<Permission<'a>>,
+    /// The federated credentials whose workloads may act for this one's (RFC 8693 section 4.1), by name.
+    pub actors: Vec<&'a str>,
 }
 
 /// One condition.

@@ -11,7 +11,7 @@ use super::rule::join;
 use super::shards::Shards;
 use super::trusted_issuer::TrustedIssuer;
 use crate::client::Client;
-use crate::ids::{CredentialId, TrustedIssuerId};
+use crate::ids::{ClientRowId, CredentialId, TrustedIssuerId};
 use crate::principal::Principal;
 use crate::profile::Claims;
 
@@ -27,6 +27,7 @@ pub struct Snapshot {
     issuers_by_trust_domain: HashMap<String, Vec<Arc<TrustedIssuer>>>,
     resource_servers: HashMap<String, Arc<ResourceServer>>,
     clients: Shards<String, Arc<Client>>,
+    client_names: Shards<ClientRowId, String>,
     principals: Shards<Arc<str>, Arc<Principal>>,
     credentials: Shards<CredentialId, Arc<FederatedCredential>>,
     index: Shards<u64, Found>,
@@ -50,6 +51,7 @@ impl Snapshot {
             issuers_by_trust_domain: HashMap::new(),
             resource_servers: HashMap::new(),
             clients: Shards::new(),
+            client_names: Shards::new(),
             principals: Shards::new(),
             credentials: Shards::new(),
             index: Shards::new(),
@@ -99,6 +101,16 @@ impl Snapshot {
         self.resource_servers.values().find(|server| server.enabled && server.is_named(resource))
     }
 
+    /// The enabled resource server of this resource URI, exactly: what stands in the `aud` of its tokens.
+    pub fn resource_server_of(&self, aud: &str) -> Option<&Arc<ResourceServer>> {
+        self.resource_servers.values().find(|server| server.enabled && server.resource == aud)
+    }
+
+    /// The enabled resource server of this name, whatever its letter case.
+    pub fn resource_server_called(&self, name: &str) -> Option<&Arc<ResourceServer>> {
+        self.resource_servers.values().find(|server| server.enabled && server.name.eq_ignore_ascii_case(name))
+    }
+
     /// All resource servers.
     pub fn resource_servers(&self) -> impl Iterator<Item = &Arc<ResourceServer>> {
         self.resource_servers.values()
@@ -107,6 +119,11 @@ impl Snapshot {
     /// The client of this `client_id`.
     pub fn client(&self, client_id: &str) -> Option<&Arc<Client>> {
         self.clients.get(client_id)
+    }
+
+    /// The client of this id.
+    pub fn client_of(&self, id: ClientRowId) -> Option<&Arc<Client>> {
+        self.client(self.client_names.get(&id)?)
     }
 
     /// The principal of this folded name.
@@ -164,7 +181,10 @@ impl Snapshot {
         };
         self.issuers_by_iss.clear();
         self.issuers_by_trust_domain.clear();
-        for issuer in self.issuers.values() {
+        // The same order everywhere: it decides in whose name something is said that no rule decides.
+        let mut issuers: Vec<_> = self.issuers.values().collect();
+        issuers.sort_by_key(|issuer| issuer.id);
+        for issuer in issuers {
             if let Some(domain) = &issuer.terms.trust_domain {
                 self.issuers_by_trust_domain.entry(domain.clone()).or_default().push(issuer.clone());
             }
@@ -182,9 +202,12 @@ impl Snapshot {
 
     /// Puts a client in, or takes it out.
     pub fn set_client(&mut self, client_id: &str, client: Option<Client>) {
-        match client {
-            Some(client) => self.clients.insert(client_id.to_owned(), Arc::new(client)),
-            None => drop(self.clients.remove(client_id)),
+        if let Some(old) = self.clients.remove(client_id) {
+            self.client_names.remove(&old.id);
+        }
+        if let Some(client) = client {
+            self.client_names.insert(client.id, client_id.to_owned());
+            self.clients.insert(client_id.to_owned(), Arc::new(client));
         }
     }
 

@@ -9,7 +9,7 @@ use crate::ids::TrustedIssuerId;
 use crate::profile::{Claims, Profile, Replay, Requirement, Terms, Unreadable};
 
 /// An outside platform whose tokens are accepted, compiled.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct TrustedIssuer {
     /// Its id.
     pub id: TrustedIssuerId,
@@ -45,6 +45,8 @@ pub struct TrustedIssuer {
     pub replay_claim: String,
     /// Events that never match.
     pub banned_events: Vec<String>,
+    /// The grants that take its assertions.
+    pub grants: Vec<AssertionGrant>,
     /// Certificate authorities to trust for this issuer alone, as PEM.
     pub ca_pem: Option<String>,
     /// Private networks that its keys may be fetched from.
@@ -53,6 +55,21 @@ pub struct TrustedIssuer {
     pub owner: Option<Arc<str>>,
     /// Whether it is switched on.
     pub enabled: bool,
+}
+
+/// A grant that takes assertions of trusted issuers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum AssertionGrant {
+    /// RFC 7523 section 2.1.
+    JwtBearer,
+    /// RFC 8693 section 2.1.
+    TokenExchange,
+}
+
+impl AssertionGrant {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::JwtBearer, Self::TokenExchange];
 }
 
 /// Where the keys of a trusted issuer come from.

@@ -129,6 +129,29 @@ fn the_page_of_metrics_has_every_metric() {
     assert_eq!(first_column("docs/src/reference/metrics.md"), metrics);
 }
 
+#[test]
+fn the_page_of_tested_clients_has_the_pinned_versions() {
+    let (npm, pypi, crates) =
+        (read("tests/clients/package.json"), read("tests/clients/requirements.in"), read("Cargo.lock"));
+    let npm: Value = serde_json::from_str(&npm).unwrap();
+    let npm = npm["dependencies"].as_object().unwrap();
+    let mut rows = BTreeMap::new();
+    for line in read("docs/src/reference/clients-tested.md").lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+        let [name, version, place] = cells.try_into().unwrap();
+        let pinned = match place {
+            "Node.js" => npm[name] == version,
+            "Python" => pypi.lines().any(|line| {
+                line.split_once("==").is_some_and(|(pin, at)| (pin.split('[').next(), at) == (Some(name), version))
+            }),
+            _ => crates.contains(&format!("name = \"{name}\"\nversion = \"{version}\"\n")),
+        };
+        rows.insert((place.to_owned(), name.to_owned()), pinned);
+    }
+    assert!(rows.values().all(|pinned| *pinned), "{rows:?}");
+    assert_eq!(rows.len(), npm.len() + pypi.lines().count() + 2);
+}
+
 #[tokio::test]
 async fn every_sample_of_the_book_is_accepted() {
     let db = TestDb::new().await;
@@ -186,7 +209,10 @@ fn links_and_includes_of_the_book_lead_somewhere() {
         let includes = text.split("{{#include ").skip(1).filter_map(|part| part.split("}}").next());
         for target in links.chain(includes) {
             let file = target.split('#').next().unwrap();
-            if !folder.join(file).exists() {
+            let (file, anchor) = file.split_once(':').map_or((file, None), |(file, anchor)| (file, Some(anchor)));
+            let found = std::fs::read_to_string(folder.join(file))
+                .is_ok_and(|text| anchor.is_none_or(|anchor| text.contains(&format!("ANCHOR: {anchor}\n"))));
+            if !found && !folder.join(file).is_dir() {
                 broken.push(format!("{}: {target}", page.display()));
             }
         }

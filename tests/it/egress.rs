@@ -7,90 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use carnet::upstream::{Egress, Fetch as _, FetchError, Fetched, HttpFetch};
-use openssl::asn1::Asn1Time;
-use openssl::bn::BigNum;
-use openssl::ec::{EcGroup, EcKey};
-use openssl::hash::MessageDigest;
-use openssl::nid::Nid;
-use openssl::pkey::{PKey, Private};
 use openssl::ssl::{SslAcceptor, SslMethod, SslStream, SslVersion};
-use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
-use openssl::x509::{X509, X509Builder, X509NameBuilder};
 use serde_json::json;
 use url::Url;
 
-use crate::support::{ServerProcess, TestDb};
-
-/// A certificate authority of a test.
-struct Authority {
-    certificate: X509,
-    key: PKey<Private>,
-}
-
-/// What is wrong with a server's certificate.
-#[derive(Clone, Copy, PartialEq)]
-enum Flaw {
-    None,
-    Expired,
-    OtherHost,
-    SelfSigned,
-}
-
-fn new_key() -> PKey<Private> {
-    PKey::from_ec_key(EcKey::generate(&EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap()).unwrap()).unwrap()
-}
-
-fn builder(subject: &str, key: &PKey<Private>, from: i64, until: i64) -> X509Builder {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64;
-    let mut builder = X509::builder().unwrap();
-    builder.set_version(2).unwrap();
-    builder.set_subject_name(&named(subject)).unwrap();
-    builder.set_pubkey(key).unwrap();
-    builder.set_not_before(&Asn1Time::from_unix(now + from).unwrap()).unwrap();
-    builder.set_not_after(&Asn1Time::from_unix(now + until).unwrap()).unwrap();
-    let mut serial = BigNum::new().unwrap();
-    serial.rand(64, openssl::bn::MsbOption::MAYBE_ZERO, false).unwrap();
-    builder.set_serial_number(&serial.to_asn1_integer().unwrap()).unwrap();
-    builder
-}
-
-impl Authority {
-    fn new() -> Self {
-        let key = new_key();
-        let mut builder = builder("test authority", &key, -60, 3600);
-        builder.set_issuer_name(&named("test authority")).unwrap();
-        builder.append_extension(BasicConstraints::new().critical().ca().build().unwrap()).unwrap();
-        builder.sign(&key, MessageDigest::sha256()).unwrap();
-        Self { certificate: builder.build(), key }
-    }
-
-    fn pem(&self) -> String {
-        String::from_utf8(self.certificate.to_pem().unwrap()).unwrap()
-    }
-
-    fn issue(&self, flaw: Flaw) -> (X509, PKey<Private>) {
-        let key = new_key();
-        let until = if flaw == Flaw::Expired { -30 } else { 3600 };
-        let mut builder = builder("localhost", &key, -60, until);
-        let host = if flaw == Flaw::OtherHost { "elsewhere.test" } else { "localhost" };
-        let names = SubjectAlternativeName::new().dns(host).build(&builder.x509v3_context(None, None)).unwrap();
-        builder.append_extension(names).unwrap();
-        if flaw == Flaw::SelfSigned {
-            builder.set_issuer_name(&named("localhost")).unwrap();
-            builder.sign(&key, MessageDigest::sha256()).unwrap();
-        } else {
-            builder.set_issuer_name(self.certificate.subject_name()).unwrap();
-            builder.sign(&self.key, MessageDigest::sha256()).unwrap();
-        }
-        (builder.build(), key)
-    }
-}
-
-fn named(subject: &str) -> openssl::x509::X509Name {
-    let mut name = X509NameBuilder::new().unwrap();
-    name.append_entry_by_text("CN", subject).unwrap();
-    name.build()
-}
+use crate::support::{Authority, Flaw, ServerProcess, TestDb};
 
 /// A TLS server that answers each request as told, on a thread of its own.
 struct Server {

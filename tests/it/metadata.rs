@@ -5,9 +5,13 @@ use axum::http::Request;
 use serde_json::{Value, json};
 
 use super::assertion::payload;
-use crate::support::{CARNET, JWT_BEARER, World};
+use crate::support::{
+    CARNET, CLIENT_ASSERTION, JWT, JWT_BEARER, TOKEN_EXCHANGE, TestClient, TestKey, World, permission,
+};
 
 const WELL_KNOWN: &str = "/.well-known/oauth-authorization-server";
+const METHODS: [&str; 4] = ["none", "client_secret_basic", "client_secret_post", "private_key_jwt"];
+const CLIENT_ALGORITHMS: [&str; 4] = ["RS256", "PS256", "ES256", "EdDSA"];
 
 async fn metadata(world: &World) -> Value {
     world.server.get(WELL_KNOWN).await.json()
@@ -24,8 +28,17 @@ async fn rfc8414_2_2__token_endpoint_and_the_rest_are_there() {
             "token_endpoint": format!("{CARNET}/token"),
             "jwks_uri": format!("{CARNET}/jwks"),
             "response_types_supported": [],
-            "grant_types_supported": [JWT_BEARER],
-            "token_endpoint_auth_methods_supported": ["none"],
+            "grant_types_supported": [JWT_BEARER, TOKEN_EXCHANGE, "client_credentials"],
+            "token_endpoint_auth_methods_supported": METHODS,
+            "token_endpoint_auth_signing_alg_values_supported": CLIENT_ALGORITHMS,
+            "introspection_endpoint": format!("{CARNET}/introspect"),
+            "introspection_endpoint_auth_methods_supported": METHODS[1..],
+            "introspection_endpoint_auth_signing_alg_values_supported": CLIENT_ALGORITHMS,
+            "introspection_signing_alg_values_supported": ["ES256"],
+            "revocation_endpoint": format!("{CARNET}/revoke"),
+            "revocation_endpoint_auth_methods_supported": METHODS,
+            "revocation_endpoint_auth_signing_alg_values_supported": CLIENT_ALGORITHMS,
+            "protected_resources": [format!("{CARNET}/admin")],
             "scopes_supported": ["create", "publish", "unlist"],
             "authorization_details_types_supported": ["package"],
         })
@@ -63,10 +76,11 @@ async fn rfc8414_2_5__response_types_are_listed_though_none() {
 #[tokio::test]
 async fn rfc8414_2_6__the_listed_grants_are_those_that_work() {
     let world = World::new().await;
+    let bot = TestClient::publisher(&world.server, "bot", "client_secret_basic").await;
     let listed = metadata(&world).await["grant_types_supported"].clone();
     let every = [
         JWT_BEARER,
-        "urn:ietf:params:oauth:grant-type:token-exchange",
+        TOKEN_EXCHANGE,
         "client_credentials",
         "authorization_code",
         "password",
@@ -76,21 +90,107 @@ async fn rfc8414_2_6__the_listed_grants_are_those_that_work() {
         "urn:ietf:params:oauth:grant-type:saml2-bearer",
     ];
     for grant in every {
-        let answer = world.server.form("/token", &[("grant_type", grant), ("assertion", &world.good())]).await;
-        let works = answer.json()["error"] != "unsupported_grant_type";
-        assert_eq!(works, listed.as_array().unwrap().contains(&json!(grant)), "{grant}");
+        let assertion = world.good();
+        let mut form = vec![("grant_type", grant)];
+        match grant {
+            TOKEN_EXCHANGE => form.extend([("subject_token", assertion.as_str()), ("subject_token_type", JWT)]),
+            "client_credentials" => {}
+            _ => form.push(("assertion", &assertion)),
+        }
+        let answer = if grant == "client_credentials" {
+            bot.send(&world.server, "/token", &form).await
+        } else {
+            world.server.form("/token", &form).await
+        };
+        if listed.as_array().unwrap().contains(&json!(grant)) {
+            answer.token();
+        } else {
+            answer.refused(400, "unsupported_grant_type", "grant_type_unsupported");
+        }
     }
 }
 
 #[tokio::test]
 async fn rfc8414_2_7__the_listed_client_methods_are_those_that_work() {
     let world = World::new().await;
-    assert_eq!(metadata(&world).await["token_endpoint_auth_methods_supported"], json!(["none"]));
-    world.server.put("clients/bot", json!({ "auth_method": "none" })).await;
-    world.exchange_with(&world.good(), &[("client_id", "bot")]).await.token();
-    for method in ["client_secret_basic", "client_secret_post", "private_key_jwt", "federated", "tls_client_auth"] {
+    assert_eq!(metadata(&world).await["token_endpoint_auth_methods_supported"], json!(METHODS));
+    for method in METHODS {
+        let client = TestClient::register(&world.server, method, method, json!({})).await;
+        let form = [("grant_type", JWT_BEARER), ("assertion", &world.good())];
+        let token = client.send(&world.server, "/token", &form).await.token();
+        assert_eq!(payload(&token)["client_id"], method);
+    }
+    for method in ["tls_client_auth", "self_signed_tls_client_auth", "client_secret_jwt", "spiffe_jwt", "None", ""] {
         let answer = world.server.admin("PUT", "clients/other", json!({ "auth_method": method })).await;
-        assert_eq!(answer.status, 422, "{method}: {}", answer.text());
+        assert_eq!(
+            (answer.status, &answer.json()["errors"][0]["pointer"]),
+            (422, &json!("/auth_method")),
+            "{method}: {}",
+            answer.text()
+        );
+    }
+}
+
+#[tokio::test]
+async fn rfc8414_2_8__the_listed_algorithms_of_clients_are_those_that_work() {
+    let world = World::new().await;
+    let metadata = metadata(&world).await;
+    for endpoint in ["token", "introspection", "revocation"] {
+        let listed = &metadata[format!("{endpoint}_endpoint_auth_signing_alg_values_supported")];
+        assert_eq!(listed, &json!(CLIENT_ALGORITHMS), "{endpoint}");
+    }
+    let (rsa, ec) = (TestKey::rsa(1), |algorithm| TestKey::ec("ec", algorithm));
+    let keys = [rsa.clone(), rsa.using("PS256"), ec("ES256"), TestKey::ed25519("ed")];
+    let others =
+        [rsa.using("RS384"), rsa.using("RS512"), rsa.using("PS384"), rsa.using("PS512"), ec("ES384"), ec("ES512")];
+    let document = |key: &TestKey| {
+        let jwks = json!({ "keys": [key.jwk()] });
+        json!({ "auth_method": "private_key_jwt", "jwks": jwks, "permissions": [permission(&["publish"])] })
+    };
+    let client = TestClient::publisher(&world.server, "signer", "private_key_jwt").await;
+    let ask = async |key: &TestKey, algorithm: &str| {
+        let header = json!({ "alg": algorithm, "kid": key.kid, "typ": "JWT" });
+        let assertion = key.sign_with_header(&header, &client.claims(world.server.now()));
+        let proof = [("client_assertion_type", CLIENT_ASSERTION), ("client_assertion", assertion.as_str())];
+        world.server.form("/token", &[&[("grant_type", "client_credentials")], proof.as_slice()].concat()).await
+    };
+    for key in &keys {
+        world.server.put("clients/signer", document(key)).await;
+        ask(key, key.algorithm).await.token();
+        for unlisted in others.iter().map(|other| other.algorithm).chain(["none", "HS256", "es256", ""]) {
+            ask(key, unlisted).await.refused(401, "invalid_client", "client_authentication_failed");
+        }
+    }
+    for key in &others {
+        let answer = world.server.admin("PUT", "clients/signer", document(key)).await;
+        assert_eq!(
+            (answer.status, &answer.json()["errors"][0]["pointer"]),
+            (422, &json!("/jwks")),
+            "{}",
+            key.algorithm
+        );
+    }
+}
+
+#[tokio::test]
+async fn rfc8414_2_10__introspection_and_revocation_work_as_listed() {
+    let world = World::new().await;
+    let metadata = metadata(&world).await;
+    for (endpoint, path) in [("introspection", "/introspect"), ("revocation", "/revoke")] {
+        assert_eq!(metadata[format!("{endpoint}_endpoint")], format!("{CARNET}{path}"));
+        let listed = &metadata[format!("{endpoint}_endpoint_auth_methods_supported")];
+        for method in METHODS {
+            let client = TestClient::register(&world.server, method, method, json!({})).await;
+            let form = [("grant_type", JWT_BEARER), ("assertion", &world.good())];
+            let token = client.send(&world.server, "/token", &form).await.token();
+            let answer = client.send(&world.server, path, &[("token", &token)]).await;
+            if listed.as_array().unwrap().contains(&json!(method)) {
+                assert_eq!(answer.status, 200, "{path} {method}: {}", answer.text());
+            } else {
+                answer.refused(401, "invalid_client", "client_authentication_failed");
+            }
+            assert_eq!(world.server.admin("DELETE", &format!("clients/{method}"), Value::Null).await.status, 204);
+        }
     }
 }
 
@@ -120,14 +220,16 @@ async fn rfc8414_2_12__what_is_not_there_is_not_listed() {
         "pushed_authorization_request_endpoint",
         "device_authorization_endpoint",
         "code_challenge_methods_supported",
-        "introspection_endpoint",
-        "revocation_endpoint",
+        "require_pushed_authorization_requests",
+        "authorization_response_iss_parameter_supported",
+        "introspection_encryption_alg_values_supported",
+        "identity_chaining_requested_token_types_supported",
+        "authorization_grant_profiles_supported",
         "registration_endpoint",
-        "protected_resources",
     ] {
         assert!(metadata.get(member).is_none(), "{member}");
     }
-    for path in ["/introspect", "/revoke", "/register", "/par", "/device"] {
+    for path in ["/register", "/par", "/device"] {
         assert_eq!(world.server.form(path, &[("token", "x")]).await.status, 404, "{path}");
     }
 }
@@ -315,4 +417,118 @@ async fn atk_073__metadata_names_this_servers_endpoints_only() {
         assert!(document[member].as_str().unwrap().starts_with("https://as.test/tenant1/"));
     }
     assert_eq!(world.server.get("/.well-known/oauth-authorization-server/tenant2").await.status, 404);
+}
+
+// === our own API as a protected resource ===
+
+const RESOURCE: &str = "/.well-known/oauth-protected-resource/admin";
+
+#[tokio::test]
+async fn rfc9728_2_1__the_resource_is_the_audience_of_admin_tokens() {
+    let world = World::new().await;
+    let document = world.server.get(RESOURCE).await.json();
+    assert_eq!(
+        document,
+        json!({
+            "resource": format!("{CARNET}/admin"),
+            "authorization_servers": [CARNET],
+            "scopes_supported": ["admin", "admin:read", "admin:credentials"],
+            "bearer_methods_supported": ["header"],
+            "resource_name": "Carnet admin API",
+        })
+    );
+    // As listed: each scope can be had for that resource, and a token is taken in the header alone.
+    let scopes = document["scopes_supported"].clone();
+    let site = TestClient::register(&world.server, "site", "client_secret_basic", json!({ "scopes": scopes })).await;
+    for scope in scopes.as_array().unwrap() {
+        let form = [("resource", document["resource"].as_str().unwrap()), ("scope", scope.as_str().unwrap())];
+        let token = site.ask(&world.server, &form).await.token();
+        assert_eq!(payload(&token)["aud"], document["resource"]);
+        let status = async |path: String, header: Option<String>, body: String| {
+            let mut request = Request::get(path).header("content-type", "application/x-www-form-urlencoded");
+            if let Some(header) = header {
+                request = request.header("authorization", header);
+            }
+            world.server.send(request.body(Body::from(body)).unwrap()).await.status
+        };
+        let path = "/admin/v1/federated-credentials".to_owned();
+        assert_eq!(status(path.clone(), Some(format!("Bearer {token}")), String::new()).await, 200, "{scope}");
+        assert_eq!(status(path.clone(), None, format!("access_token={token}")).await, 401, "{scope}");
+        assert_eq!(status(format!("{path}?access_token={token}"), None, String::new()).await, 401, "{scope}");
+    }
+}
+
+#[tokio::test]
+async fn rfc9728_3_1__the_document_stands_between_host_and_path() {
+    for (issuer, path) in [
+        ("https://as.test", RESOURCE),
+        ("https://as.test/", RESOURCE),
+        ("https://as.test/tenant1", "/.well-known/oauth-protected-resource/tenant1/admin"),
+        ("https://as.test/t/", "/.well-known/oauth-protected-resource/t/admin"),
+    ] {
+        let world = World::with(&[("CARNET_ISSUER", issuer)]).await;
+        let document = world.server.get(path).await.json();
+        assert_eq!(document["resource"], format!("{}/admin", issuer.trim_end_matches('/')));
+        assert_eq!(document["authorization_servers"], json!([issuer]));
+    }
+}
+
+#[tokio::test]
+async fn rfc9728_3_1_1__the_document_is_read_with_get() {
+    let world = World::new().await;
+    for method in ["POST", "PUT", "DELETE"] {
+        let request = Request::builder().method(method).uri(RESOURCE).body(Body::empty()).unwrap();
+        assert_eq!(world.server.send(request).await.status, 405, "{method}");
+    }
+}
+
+#[tokio::test]
+async fn rfc9728_3_2_1__the_document_is_json_without_empty_members() {
+    let world = World::new().await;
+    let answer = world.server.get(RESOURCE).await;
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
+    assert_eq!(answer.header("cache-control"), Some("public, max-age=300"));
+    for (name, value) in answer.json().as_object().unwrap() {
+        let empty = value.is_null() || value == "" || value.as_array().is_some_and(Vec::is_empty);
+        assert!(!empty, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn rfc9728_3_3_1__other_resources_have_no_document_here() {
+    let world = World::new().await;
+    let root = "/.well-known/oauth-protected-resource";
+    for path in ["", "/", "/other", "/admin/", "/admin/v1", "/pypi", "/pypi/", "/Admin", "/x/admin"] {
+        assert_eq!(world.server.get(&format!("{root}{path}")).await.status, 404, "{path}");
+    }
+    assert_eq!(world.server.get(RESOURCE).await.json()["resource"], format!("{CARNET}/admin"));
+}
+
+#[tokio::test]
+async fn rfc9728_4_1__server_and_resource_name_each_other() {
+    let world = World::new().await;
+    let server = metadata(&world).await;
+    let resource = world.server.get(RESOURCE).await.json();
+    assert_eq!(server["protected_resources"], json!([resource["resource"]]));
+    assert_eq!(resource["authorization_servers"], json!([server["issuer"]]));
+}
+
+#[tokio::test]
+async fn rfc9728_5_1_1__a_challenge_says_where_the_document_is() {
+    for issuer in [CARNET, "https://as.test/tenant1"] {
+        let world = World::with(&[("CARNET_ISSUER", issuer)]).await;
+        let path = issuer.strip_prefix(CARNET).unwrap();
+        for header in [None, Some("Bearer x"), Some("Basic eDp5")] {
+            let mut request = Request::get(format!("{path}/admin/v1/principals"));
+            if let Some(header) = header {
+                request = request.header("authorization", header);
+            }
+            let answer = world.server.send(request.body(Body::empty()).unwrap()).await;
+            assert!(matches!(answer.status, 400 | 401), "{header:?}: {}", answer.status);
+            let challenge = answer.header("www-authenticate").unwrap();
+            let url = challenge.split("resource_metadata=\"").nth(1).unwrap().split('"').next().unwrap();
+            let document = world.server.get(url.strip_prefix(CARNET).unwrap()).await.json();
+            assert_eq!(document["resource"], format!("{issuer}/admin"), "{challenge}");
+        }
+    }
 }

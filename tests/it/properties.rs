@@ -1,7 +1,7 @@
 //! What holds for every input, not only for those somebody thought of.
 
 use axum::http::{HeaderMap, HeaderValue, Uri};
-use carnet::http::TokenForm;
+use carnet::http::{OF_TOKEN, TokenForm};
 use carnet::policy::{CaseVerdict, judge, read_cases};
 use carnet::profile::Profiles;
 use carnet::reason::Reason;
@@ -92,7 +92,7 @@ proptest! {
         let mut headers = HeaderMap::new();
         headers.insert("content-type", HeaderValue::from_static("application/x-www-form-urlencoded"));
         let body = axum::body::Bytes::from(body);
-        let form = TokenForm::read(&Uri::from_static("/token"), &headers, &body).unwrap();
+        let form = TokenForm::read(&Uri::from_static("/token"), &headers, &body, &OF_TOKEN).unwrap();
         prop_assert_eq!((form.get("scope"), form.get("assertion")), (Some(scope.as_str()), Some(assertion.as_str())));
     }
 

@@ -359,7 +359,7 @@ async fn nuget_pol_2__ids_are_pinned_for_the_rule_that_was_matched_or_not_at_all
     use carnet::assertion::AssertionKey;
     use carnet::audit::{AuditEvent, Outcome};
     use carnet::clock::Timestamp;
-    use carnet::store::{Committed, Dependencies, Issuance, Pin};
+    use carnet::store::{Committed, Dependencies, Issuance, Pin, TokenRecord};
     let world = World::new().await;
     let unpinned = json!({ "repository_owner_id": null, "repository_id": null });
     let saved = world.rule("octo-release", unpinned).await;
@@ -371,10 +371,11 @@ async fn nuget_pol_2__ids_are_pinned_for_the_rule_that_was_matched_or_not_at_all
         let ids = json!({ "repository_owner_id": "65", "repository_id": "74" }).as_object().unwrap().clone();
         let key = AssertionKey::of_id("https://ci.test", id);
         let issuance = Issuance {
-            consumed: Some((key, now.plus_seconds(60))),
+            consumed: vec![(key, now.plus_seconds(60))],
             version: app.rules().version,
             dependencies: Dependencies::default(),
             pins: vec![Pin { credential, revision, ids }],
+            token: TokenRecord::default(),
             event: AuditEvent::new(now, Outcome::Issued),
             now,
         };

@@ -207,7 +207,7 @@ async fn rfc6749_5_2_4__any_failed_client_authentication_is_challenged() {
         ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
     ];
     let answer = world.exchange_with(&world.good(), &form).await;
-    answer.refused(401, "invalid_client", "client_authentication_failed");
+    answer.refused(401, "invalid_client", "assertion_malformed");
     assert!(answer.header("www-authenticate").is_some());
 }
 
@@ -274,7 +274,7 @@ async fn rfc9700_2_4_1__there_is_no_password_grant() {
     let form = [("grant_type", "password"), ("username", "u"), ("password", "p")];
     world.server.form("/token", &form).await.refused(400, "unsupported_grant_type", "grant_type_unsupported");
     let metadata = world.server.get("/.well-known/oauth-authorization-server").await.json();
-    assert_eq!(metadata["grant_types_supported"], json!([JWT_BEARER]));
+    assert!(!metadata["grant_types_supported"].as_array().unwrap().contains(&json!("password")));
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use carnet::ids;
-use sea_orm::{ConnectionTrait as _, Database, Statement};
+use sea_orm::{ConnectionTrait as _, Database, Statement, TryGetable};
 
 /// A database that goes away with the test.
 #[derive(Debug)]
@@ -42,6 +42,15 @@ impl TestDb {
     /// A folder of the test's own.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Looks at a column behind the server's back.
+    pub async fn column<T: TryGetable>(&self, sql: &str) -> Vec<T> {
+        let database = Database::connect(&self.url).await.unwrap();
+        let rows = database.query_all_raw(Statement::from_string(database.get_database_backend(), sql)).await.unwrap();
+        let values = rows.iter().map(|row| row.try_get_by_index(0).unwrap()).collect();
+        database.close().await.unwrap();
+        values
     }
 
     /// Runs a statement behind the server's back.

@@ -1,7 +1,11 @@
 //! What the tests share: a server on a real database, platforms that speak real HTTP and real JOSE, and a clock that is moved.
 
+mod authority;
 mod claims;
+mod client;
 mod database;
+mod deployed;
+mod foreign;
 mod forge;
 mod issuer;
 mod network;
@@ -9,17 +13,27 @@ mod process;
 mod server;
 mod world;
 
+pub use authority::{Authority, Flaw};
 pub use claims::{Claims, github};
+pub use client::{TestClient, basic, permission};
 pub use database::TestDb;
+pub use deployed::Deployed;
+pub use foreign::Packages;
 pub use forge::{TestKey, compact};
 pub use issuer::FakeIssuer;
 pub use network::FakeNetwork;
 pub use process::{Finished, ServerProcess, carnet, carnet_in, finished};
-pub use server::{Answer, TestServer};
+pub use server::{Answer, TestServer, encode};
 pub use world::World;
 
 /// The grant type of the first grant.
 pub const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+/// The token exchange, and the kinds of tokens in it.
+pub const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+pub const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
+pub const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+/// The type of client assertions.
+pub const CLIENT_ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 /// Our issuer identifier, unless a test needs another.
 pub const CARNET: &str = "https://as.test";
 /// The platform most tests use.

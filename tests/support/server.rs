@@ -46,8 +46,13 @@ impl TestServer {
 
     /// With these environment variables.
     pub async fn with(settings: &[(&str, &str)]) -> Self {
+        Self::at(START, settings).await
+    }
+
+    /// At another time than the tests', in seconds since 1970.
+    pub async fn at(now: i64, settings: &[(&str, &str)]) -> Self {
         let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(START)));
+        let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(now)));
         Self::on(Arc::new(TestDb::new().await), clock, Arc::default(), settings).await
     }
 
@@ -95,6 +100,15 @@ impl TestServer {
         self.form_text(path, &encode(form)).await
     }
 
+    /// A form, with these header fields beside.
+    pub async fn form_with(&self, path: &str, headers: &[(&str, &str)], form: &[(&str, &str)]) -> Answer {
+        let mut request = Request::post(path).header("content-type", "application/x-www-form-urlencoded");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.send(request.body(Body::from(encode(form))).unwrap()).await
+    }
+
     /// A body that says it is a form.
     pub async fn form_text(&self, path: &str, body: &str) -> Answer {
         let request = Request::post(path).header("content-type", "application/x-www-form-urlencoded");
@@ -104,8 +118,14 @@ impl TestServer {
     /// An admin token with this scope.
     pub fn admin_token(&self, scope: &str) -> String {
         let expires_at = Timestamp::from_seconds(self.now() + 3600);
-        let grant = AdminGrant { subject: "tester".into(), scope: ScopeSet::parse(scope).unwrap(), expires_at };
-        self.app.tokens.mint_admin(&grant, Timestamp::from_seconds(self.now())).unwrap()
+        let grant = AdminGrant {
+            subject: "tester".into(),
+            client: None,
+            scope: ScopeSet::parse(scope).unwrap(),
+            expires_at,
+            rests_on: vec![],
+        };
+        self.app.tokens.mint_admin(&grant, Timestamp::from_seconds(self.now())).unwrap().token
     }
 
     /// A request of the admin API with all rights.

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{Answer, Claims, FakeIssuer, GH, JWT_BEARER, R1, R2, TestKey, TestServer, github};
+use super::{
+    ACCESS_TOKEN, Answer, CLIENT_ASSERTION, Claims, FakeIssuer, GH, JWT, JWT_BEARER, R1, R2, TOKEN_EXCHANGE, TestKey,
+    TestServer, github,
+};
 
 /// The ground most tests stand on.
 #[derive(Debug)]
@@ -15,18 +18,39 @@ pub struct World {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carrier {
     JwtBearer,
+    TokenExchange,
+    /// The assertion authenticates a client that has no key of its own.
+    FederatedClient,
     Explain,
 }
 
 impl Carrier {
-    pub const ALL: [Self; 2] = [Self::JwtBearer, Self::Explain];
+    pub const ALL: [Self; 4] = [Self::JwtBearer, Self::TokenExchange, Self::FederatedClient, Self::Explain];
 
     pub async fn present(self, server: &TestServer, assertion: &str) -> Answer {
-        let path = match self {
-            Self::JwtBearer => "/token",
-            Self::Explain => "/explain",
-        };
-        server.form(path, &[("grant_type", JWT_BEARER), ("assertion", assertion)]).await
+        let bearer = [("grant_type", JWT_BEARER), ("assertion", assertion)];
+        match self {
+            Self::JwtBearer => server.form("/token", &bearer).await,
+            Self::Explain => server.form("/explain", &bearer).await,
+            Self::TokenExchange => {
+                let subject = [("subject_token", assertion), ("subject_token_type", JWT)];
+                server.form("/token", &[&[("grant_type", TOKEN_EXCHANGE)], subject.as_slice()].concat()).await
+            }
+            Self::FederatedClient => {
+                register_robot(server).await;
+                server
+                    .form(
+                        "/token",
+                        &[
+                            ("grant_type", "client_credentials"),
+                            ("client_id", "robot"),
+                            ("client_assertion_type", CLIENT_ASSERTION),
+                            ("client_assertion", assertion),
+                        ],
+                    )
+                    .await
+            }
+        }
     }
 
     /// Checks that an assertion was refused for this reason, as this carrier says it.
@@ -35,6 +59,12 @@ impl Carrier {
         match self {
             Self::JwtBearer => {
                 answer.refused(400, "invalid_grant", reason);
+            }
+            Self::TokenExchange => {
+                answer.refused(400, "invalid_request", reason);
+            }
+            Self::FederatedClient => {
+                answer.refused(401, "invalid_client", reason);
             }
             Self::Explain => {
                 let body = answer.json();
@@ -49,6 +79,14 @@ impl Carrier {
     }
 }
 
+/// A client that every rule there is admits.
+async fn register_robot(server: &TestServer) {
+    let rules = server.admin("GET", "federated-credentials?limit=500", Value::Null).await.json();
+    let names: Vec<&str> =
+        rules["items"].as_array().unwrap().iter().map(|rule| rule["name"].as_str().unwrap()).collect();
+    server.put("clients/robot", json!({ "auth_method": "federated", "federated_credentials": names })).await;
+}
+
 impl World {
     /// The platform is trusted, `joel` may publish `widgets` from the repository with the ids 65 and 74.
     pub async fn new() -> Self {
@@ -57,7 +95,11 @@ impl World {
 
     /// The same with these environment variables.
     pub async fn with(settings: &[(&str, &str)]) -> Self {
-        let server = TestServer::with(settings).await;
+        Self::on(TestServer::with(settings).await).await
+    }
+
+    /// The same on this server.
+    pub async fn on(server: TestServer) -> Self {
         let gh = FakeIssuer::new(GH, TestKey::rsa(0));
         server.network.add(&gh);
         server.put("trusted-issuers/github", json!({ "profile": "github-actions", "issuer": GH })).await;
@@ -124,6 +166,44 @@ impl World {
     /// Presents changed claims, signed by the platform.
     pub async fn exchange_claims(&self, claims: &Claims) -> Answer {
         self.exchange(&self.gh.sign(claims)).await
+    }
+
+    /// Exchanges a token of this type (RFC 8693), with these parameters beside.
+    pub async fn swap(&self, token: &str, kind: &str, parameters: &[(&str, &str)]) -> Answer {
+        self.swap_as("", token, kind, parameters).await
+    }
+
+    /// The same with this `Authorization` header, if it is not empty.
+    pub async fn swap_as(&self, authorization: &str, token: &str, kind: &str, parameters: &[(&str, &str)]) -> Answer {
+        let subject = [("grant_type", TOKEN_EXCHANGE), ("subject_token", token), ("subject_token_type", kind)];
+        let header = [("authorization", authorization)];
+        let header = if authorization.is_empty() { &[] } else { header.as_slice() };
+        self.server.form_with("/token", header, &[&subject, parameters].concat()).await
+    }
+
+    /// Exchanges an assertion.
+    pub async fn trade(&self, assertion: &str, parameters: &[(&str, &str)]) -> Answer {
+        self.swap(assertion, JWT, parameters).await
+    }
+
+    /// Exchanges an access token of ours.
+    pub async fn renew(&self, token: &str, parameters: &[(&str, &str)]) -> Answer {
+        self.swap(token, ACCESS_TOKEN, parameters).await
+    }
+
+    /// An access token with any claims, signed by the server itself.
+    pub fn sign_as_server(&self, claims: &Value) -> String {
+        self.server.app.keys.ring().unwrap().active().sign(claims.to_string().as_bytes()).unwrap()
+    }
+
+    /// Registers a client with a secret; its `Authorization` header.
+    pub async fn client(&self, name: &str, document: Value) -> String {
+        use base64::Engine as _;
+        let mut document = document;
+        document["auth_method"] = json!("client_secret_basic");
+        let saved = self.server.put(&format!("clients/{name}"), document).await;
+        let pair = format!("{name}:{}", saved["client_secret"].as_str().unwrap());
+        format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
     }
 
     /// Checks that good assertions are accepted.

@@ -1,19 +1,23 @@
 //! A small package registry that takes Carnet's access tokens: what a resource server has to do, and no more.
 //!
-//! Packages are files below one folder. An upload needs a bearer token; the token's entries decide together with what the
-//! registry knows (does the package exist, who owns it) whether it is allowed.
+//! Packages are files below one folder. An upload needs a bearer token, which a layer verifies before anything of the upload
+//! is read; the token's entries decide together with what the registry knows (does the package exist, who owns it) whether
+//! it is allowed.
 
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, State};
-use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, StatusCode};
+use axum::body::{Body, Bytes};
+use axum::extract::{DefaultBodyLimit, Extension, Path, State};
+use axum::http::StatusCode;
+use axum::middleware::map_response;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, put};
 use axum::{Json, Router};
-use carnet_resource_server::{Operation, PackageNames, RegistryState, Rejection, Verifier, allows};
+use carnet_resource_server::{
+    AccessToken, Operation, PackageNames, ProtectedResource, Realm, RegistryState, Rejection, RequireToken, Verifier,
+    allows,
+};
 use serde_json::json;
 use tokio::sync::Mutex;
 
@@ -24,22 +28,19 @@ const MAX_PACKAGE_BYTES: usize = 64 * 1024 * 1024;
 /// The registry.
 #[derive(Debug)]
 pub struct Registry {
-    verifier: Verifier,
+    verifier: Arc<Verifier>,
+    realm: Realm,
+    /// There is none where the resource URI is no https URL.
+    about: Option<ProtectedResource>,
     names: PackageNames,
     folder: PathBuf,
     /// Two uploads of one new package must not both make it.
     uploading: Mutex<()>,
 }
 
-/// Why an upload was not done.
+/// Why an upload was not done, beside what the token says to it.
 #[derive(Debug, thiserror::Error)]
-pub enum UploadError {
-    /// The token is missing or not valid here.
-    #[error(transparent)]
-    Token(#[from] Rejection),
-    /// The token does not allow this.
-    #[error(transparent)]
-    Denied(#[from] carnet_resource_server::Denied),
+enum UploadError {
     /// The name or version cannot be used.
     #[error("names and versions hold letters, digits, `.`, `_`, `-` and `+`")]
     Name,
@@ -54,27 +55,36 @@ pub enum UploadError {
 impl Registry {
     /// A registry that keeps its packages below `folder`.
     pub fn new(verifier: Verifier, names: PackageNames, folder: PathBuf) -> Self {
-        Self { verifier, names, folder, uploading: Mutex::default() }
+        let about = ProtectedResource::new(verifier.resource(), verifier.issuer()).ok();
+        let about = about.map(|about| about.actions(["create", "publish"]));
+        let realm = Realm::new("registry");
+        let realm = match &about {
+            Some(about) => realm.described_by(about),
+            None => realm,
+        };
+        Self { verifier: Arc::new(verifier), realm, about, names, folder, uploading: Mutex::default() }
     }
 
-    /// Its routes: `GET /packages/{name}` and `PUT /packages/{name}/{version}`.
+    /// Its routes: `GET /packages/{name}`, `PUT /packages/{name}/{version}`, and its metadata (RFC 9728).
     pub fn router(self) -> Router {
-        Router::new()
-            .route("/packages/{name}", get(show))
+        let mut router = Router::new()
             .route("/packages/{name}/{version}", put(upload))
-            .layer(DefaultBodyLimit::max(MAX_PACKAGE_BYTES))
-            .with_state(Arc::new(self))
+            .route_layer(RequireToken::new(self.verifier.clone(), self.realm.clone()))
+            .route("/packages/{name}", get(show));
+        if let Some(about) = self.about.clone() {
+            let path = about.path().to_owned();
+            router = router.route(&path, get(async move || about.answer::<Body>()));
+        }
+        router.layer(DefaultBodyLimit::max(MAX_PACKAGE_BYTES)).layer(map_response(report)).with_state(Arc::new(self))
     }
 
     async fn publish(
         &self,
-        headers: &HeaderMap,
+        token: &AccessToken,
         name: &str,
         version: &str,
         content: &[u8],
-    ) -> Result<String, UploadError> {
-        let authorization = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let token = self.verifier.verify(authorization).await?;
+    ) -> Result<Response, UploadError> {
         if !is_file_name(name) || !is_file_name(version) {
             return Err(UploadError::Name);
         }
@@ -90,7 +100,10 @@ impl Registry {
             // This registry has no organizations: everybody acts for themselves.
             may_act_for: &|principal, owner| principal == owner,
         };
-        let allowed = allows(&token.authorization_details, self.names, &operation, &state)?;
+        let allowed = match allows(&token.authorization_details, self.names, &operation, &state) {
+            Ok(allowed) => allowed,
+            Err(denied) => return Ok(self.realm.deny(denied, &operation)),
+        };
         if tokio::fs::try_exists(package.join(version)).await? {
             return Err(UploadError::Exists);
         }
@@ -99,22 +112,27 @@ impl Registry {
             tokio::fs::write(package.join(OWNER), allowed.owner).await?;
         }
         tokio::fs::write(package.join(version), content).await?;
-        Ok(allowed.owner.to_owned())
+        let done = json!({ "name": name, "version": version, "owner": allowed.owner });
+        Ok((StatusCode::CREATED, Json(done)).into_response())
     }
 }
 
 async fn upload(
     State(registry): State<Arc<Registry>>,
+    Extension(token): Extension<AccessToken>,
     Path((name, version)): Path<(String, String)>,
-    headers: HeaderMap,
     content: Bytes,
 ) -> Response {
-    match registry.publish(&headers, &name, &version, &content).await {
-        Ok(owner) => {
-            (StatusCode::CREATED, Json(json!({ "name": name, "version": version, "owner": owner }))).into_response()
-        }
-        Err(error) => error.into_response(),
+    let published = registry.publish(&token, &name, &version, &content).await;
+    published.unwrap_or_else(UploadError::into_response)
+}
+
+/// Tells the operator what callers are not told: why tokens cannot be checked.
+async fn report(response: Response) -> Response {
+    if let Some(Rejection::Unavailable(outage)) = response.extensions().get() {
+        eprintln!("tokens cannot be checked: {outage}");
     }
+    response
 }
 
 async fn show(State(registry): State<Arc<Registry>>, Path(name): Path<String>) -> Response {
@@ -156,27 +174,11 @@ async fn read_owner(package: &FilePath) -> std::io::Result<Option<String>> {
 impl UploadError {
     fn into_response(self) -> Response {
         let status = match &self {
-            Self::Token(rejection) => StatusCode::from_u16(rejection.status()).unwrap_or(StatusCode::UNAUTHORIZED),
-            Self::Denied(_) => StatusCode::FORBIDDEN,
             Self::Name => StatusCode::BAD_REQUEST,
             Self::Exists => StatusCode::CONFLICT,
             Self::Storage(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        let reason = match &self {
-            Self::Denied(denied) => Some(denied.reason.code()),
-            _ => None,
-        };
-        let body = Json(json!({ "detail": self.to_string(), "reason": reason }));
-        match self {
-            Self::Token(rejection) => {
-                (status, [(WWW_AUTHENTICATE, rejection.challenge("registry"))], body).into_response()
-            }
-            Self::Denied(_) => {
-                let challenge = "Bearer realm=\"registry\", error=\"insufficient_scope\"";
-                (status, [(WWW_AUTHENTICATE, challenge)], body).into_response()
-            }
-            _ => (status, body).into_response(),
-        }
+        (status, Json(json!({ "detail": self.to_string() }))).into_response()
     }
 }
 
@@ -189,4 +191,32 @@ fn is_file_name(text: &str) -> bool {
 fn hex(bytes: &[u8]) -> String {
     let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
     digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::header::WWW_AUTHENTICATE;
+    use axum::http::{Method, Request};
+    use tower_service::Service as _;
+
+    use super::*;
+
+    async fn send(method: Method, path: &str) -> Response {
+        let verifier = Verifier::new("https://carnet.example", "https://registry.example/npm/").unwrap();
+        let mut router = Registry::new(verifier, PackageNames::Exact, "nowhere".into()).router();
+        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+        router.call(request).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn uploads_need_a_token_and_nothing_else_does() {
+        const ABOUT: &str = "/.well-known/oauth-protected-resource/npm/";
+        let refused = send(Method::PUT, "/packages/widgets/1.0.0").await;
+        assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+        let challenge = refused.headers()[WWW_AUTHENTICATE].to_str().unwrap();
+        assert!(challenge.contains(&format!("resource_metadata=\"https://registry.example{ABOUT}\"")), "{challenge}");
+        assert_eq!(send(Method::GET, ABOUT).await.status(), StatusCode::OK);
+        assert_eq!(send(Method::GET, "/.well-known/oauth-protected-resource").await.status(), StatusCode::NOT_FOUND);
+        assert_eq!(send(Method::GET, "/packages/widgets").await.status(), StatusCode::NOT_FOUND);
+    }
 }

@@ -1,18 +1,30 @@
-//! `carnet-example-registry ISSUER RESOURCE LISTEN FOLDER`
+//! `carnet-example-registry ISSUER RESOURCE LISTEN FOLDER [CLIENT_ID SECRET_FILE]`
+//!
+//! With a client's id and the file that holds its secret, the registry takes opaque keys too: it asks the server about them.
 
 use std::process::ExitCode;
 
 use carnet_example_registry::Registry;
-use carnet_resource_server::{PackageNames, Verifier};
+use carnet_resource_server::{Introspection, PackageNames, Verifier};
+
+type Failure = Box<dyn std::error::Error>;
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [issuer, resource, listen, folder] = arguments.as_slice() else {
-        eprintln!("usage: carnet-example-registry ISSUER RESOURCE LISTEN FOLDER");
-        return ExitCode::from(2);
+    let [issuer, resource, listen, folder, client @ ..] = arguments.as_slice() else {
+        return usage();
     };
-    match serve(issuer, resource, listen, folder).await {
+    let verifier = match client {
+        [] => Verifier::new(issuer, resource).map_err(Into::into),
+        [client_id, secret_file] => introspecting(issuer, resource, client_id, secret_file),
+        _ => return usage(),
+    };
+    let served = match verifier {
+        Ok(verifier) => serve(verifier, listen, folder).await,
+        Err(error) => Err(error),
+    };
+    match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
@@ -21,8 +33,18 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn serve(issuer: &str, resource: &str, listen: &str, folder: &str) -> Result<(), Box<dyn std::error::Error>> {
-    let registry = Registry::new(Verifier::new(issuer, resource)?, PackageNames::Exact, folder.into());
+fn usage() -> ExitCode {
+    eprintln!("usage: carnet-example-registry ISSUER RESOURCE LISTEN FOLDER [CLIENT_ID SECRET_FILE]");
+    ExitCode::from(2)
+}
+
+fn introspecting(issuer: &str, resource: &str, client_id: &str, secret_file: &str) -> Result<Verifier, Failure> {
+    let secret = std::fs::read_to_string(secret_file)?;
+    Ok(Verifier::new(issuer, resource)?.introspecting(Introspection::new(client_id, secret.trim_end())))
+}
+
+async fn serve(verifier: Verifier, listen: &str, folder: &str) -> Result<(), Failure> {
+    let registry = Registry::new(verifier, PackageNames::Exact, folder.into());
     let listener = tokio::net::TcpListener::bind(listen).await?;
     println!("listening on http://{}", listener.local_addr()?);
     Ok(axum::serve(listener, registry.router()).await?)

@@ -33,7 +33,7 @@ struct TokenQuery {
 impl StandInCi {
     /// A platform with this issuer identifier.
     pub fn new(issuer: &str, clock: Arc<dyn Clock>) -> Result<Self, SigningError> {
-        Ok(Self { issuer: issuer.to_owned(), key: SigningKey::generate(Algorithm::RS256)?.typed("JWT"), clock })
+        Ok(Self { issuer: issuer.to_owned(), key: SigningKey::generate(Algorithm::RS256)?, clock })
     }
 
     /// Its endpoints: discovery, keys, and the tokens a job would ask for.
@@ -60,7 +60,7 @@ impl StandInCi {
             "job_workflow_sha": commit, "run_id": "9001", "run_number": "10", "run_attempt": "1",
             "runner_environment": "github-hosted", "head_ref": "", "base_ref": "",
         });
-        self.key.sign(claims.to_string().as_bytes())
+        self.key.sign_typed("JWT", claims.to_string().as_bytes())
     }
 }
 

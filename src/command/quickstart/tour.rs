@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 
 use super::super::admin_client::{client, unreachable};
 use super::CommandError;
-use crate::grant::GrantType;
+use crate::grant::{ACCESS_TOKEN, GrantType};
+
+/// The type of a platform's token in an exchange (RFC 8693 section 3).
+const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 
 /// The tour, with the URLs of its three servers.
 pub struct Tour {
@@ -35,7 +38,9 @@ impl Tour {
         let assertion = self.assertion("refs/heads/main").await?;
         let token = self.exchange(&assertion).await?;
         Self::decode(&token)?;
-        self.publish(&token).await?;
+        let narrow = self.token_exchange().await?;
+        self.publish(&narrow).await?;
+        self.revoke(&narrow).await?;
         self.use_again(&assertion).await?;
         self.wrong_branch().await
     }
@@ -95,6 +100,43 @@ impl Tour {
         let body = self.answer(self.http.post(self.token_endpoint()).form(&form(assertion)), 200).await?;
         let token = body.get("access_token").and_then(Value::as_str);
         token.map(str::to_owned).ok_or_else(|| CommandError::Other("the answer holds no access token".to_owned()))
+    }
+
+    /// The same by token exchange, with no more than the release needs.
+    async fn token_exchange(&self) -> Result<String, CommandError> {
+        heading("The same by token exchange (RFC 8693), for this one release and nothing else");
+        let details = json!([
+            { "type": "package", "actions": ["create", "publish"], "packages": ["widgets"], "version": "1.0.0" }
+        ]);
+        println!(
+            "$ curl -s {} -d grant_type={} \\\n    -d subject_token_type={JWT} -d audience=registry \\\n    \
+             -d 'authorization_details={details}' \\\n    -d subject_token=$(curl -s '{}')",
+            self.token_endpoint(),
+            GrantType::TokenExchange.name(),
+            self.assertion_url("refs/heads/main"),
+        );
+        let assertion = self.assertion("refs/heads/main").await?;
+        let form = [
+            ("grant_type", GrantType::TokenExchange.name()),
+            ("subject_token_type", JWT),
+            ("subject_token", &assertion),
+            ("audience", "registry"),
+            ("authorization_details", &details.to_string()),
+        ];
+        let body = self.answer(self.http.post(self.token_endpoint()).form(&form), 200).await?;
+        check(&body, "issued_token_type", ACCESS_TOKEN)?;
+        let token = body.get("access_token").and_then(Value::as_str);
+        token.map(str::to_owned).ok_or_else(|| CommandError::Other("the answer holds no access token".to_owned()))
+    }
+
+    async fn revoke(&self, token: &str) -> Result<(), CommandError> {
+        heading("The job is done and ends its token (RFC 7009)");
+        let url = format!("{}/revoke", self.carnet);
+        println!("$ curl -s -i {url} -d token=$(cat /tmp/carnet-token)");
+        let answer = self.http.post(url).form(&[("token", token)]).send().await.map_err(|error| unreachable(&error))?;
+        let received = answer.status();
+        println!("{received}");
+        if received == 200 { Ok(()) } else { Err(CommandError::Other(format!("expected 200, received {received}"))) }
     }
 
     fn exchange_line(&self, reference: &str) -> String {

@@ -96,7 +96,7 @@ async fn filter(app: &App, query: &AuditQuery) -> Result<AuditFilter, Response> 
         None => None,
         Some(word) => Some(
             Outcome::from_word(word)
-                .ok_or_else(|| bad_query("outcome is issued, refused, created, updated or deleted"))?,
+                .ok_or_else(|| bad_query("outcome is issued, refused, created, updated, deleted or revoked"))?,
         ),
     };
     let since = match &query.since {

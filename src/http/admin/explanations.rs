@@ -89,6 +89,7 @@ fn read(members: &Map<String, Value>) -> Result<Question, Vec<Problem>> {
     };
     let access = AccessRequest {
         resources: resource.into_iter().collect(),
+        audiences: Vec::new(),
         principal: reader.text("principal"),
         scope,
         details,

@@ -14,9 +14,12 @@ use oxide_auth_async::primitives::{Authorizer, Issuer, Registrar};
 use url::Url;
 
 use super::problem::Problem;
-use crate::admin::Author;
+use crate::admin::{Author, Rejected};
 use crate::app::App;
-use crate::token::{ScopeSet, TokenIssuer};
+use crate::config::OwnUrls;
+use crate::token::{
+    ADMIN, ADMIN_CREDENTIALS, ADMIN_CREDENTIALS_OF, ADMIN_READ, AdminGrant, OwnToken, ScopeSet, TokenIssuer,
+};
 
 /// What a request wants to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,21 +34,16 @@ pub enum Access {
     WriteCredentials,
 }
 
-const ALL: &str = "admin";
-const READ: &str = "admin:read";
-const CREDENTIALS: &str = "admin:credentials";
-/// Followed by the name of a principal.
-const CREDENTIALS_OF: &str = "admin:credentials:";
-
 /// Lets the request in, or answers with a challenge.
 pub async fn guard(app: &App, headers: &HeaderMap, access: Access) -> Result<Author, Response> {
     let request = GuardedRequest::new(headers);
-    let limited_to = request.limited_to(&app.tokens);
+    let held = request.held(&app.tokens);
+    let limited_to = limited_to(held.as_ref());
     let mut accepted: Vec<&str> = match access {
-        Access::Read => vec![ALL, READ],
-        Access::Write => vec![ALL],
-        Access::ReadCredentials => vec![ALL, READ, CREDENTIALS],
-        Access::WriteCredentials => vec![ALL, CREDENTIALS],
+        Access::Read => vec![ADMIN, ADMIN_READ],
+        Access::Write => vec![ADMIN],
+        Access::ReadCredentials => vec![ADMIN, ADMIN_READ, ADMIN_CREDENTIALS],
+        Access::WriteCredentials => vec![ADMIN, ADMIN_CREDENTIALS],
     };
     if matches!(access, Access::ReadCredentials | Access::WriteCredentials) {
         accepted.extend(limited_to.iter().map(String::as_str));
@@ -54,20 +52,37 @@ pub async fn guard(app: &App, headers: &HeaderMap, access: Access) -> Result<Aut
     let endpoint = Guard { issuer: app.tokens.clone(), scopes };
     let mut flow = ResourceFlow::prepare(endpoint).map_err(|GuardError| internal())?;
     let grant: Grant = flow.execute(request).await.map_err(|denied| match denied {
-        Ok(challenge) => challenge.into_response(),
+        Ok(challenge) => challenge.into_response(&app.config.own),
         Err(GuardError) => internal(),
     })?;
+    let token = held.map(|(_, token)| token).ok_or_else(internal)?;
+    if !is_in_force(app, token).await? {
+        return Err(Challenge { error: Some("invalid_token"), malformed: false }.into_response(&app.config.own));
+    }
     let held = ScopeSet::parse(&grant.scope.to_string()).map_err(|_| internal())?;
-    let unlimited = accepted.iter().any(|scope| !scope.starts_with(CREDENTIALS_OF) && held.contains(scope));
+    let unlimited = accepted.iter().any(|scope| !scope.starts_with(ADMIN_CREDENTIALS_OF) && held.contains(scope));
     let rules = app.rules();
     // As the principal itself is written, whatever the scope's letter case.
     let written = |name: &str| {
         let principal = rules.principal(&name.to_ascii_lowercase());
         principal.map_or_else(|| name.to_owned(), |principal| principal.name.clone())
     };
-    let names = limited_to.iter().filter_map(|scope| scope.strip_prefix(CREDENTIALS_OF)).map(written);
-    let sees_everything = [ALL, READ].iter().any(|scope| held.contains(scope));
-    Ok(Author { subject: grant.owner_id, principals: (!unlimited).then(|| names.collect()), sees_everything })
+    let names = limited_to.iter().filter_map(|scope| scope.strip_prefix(ADMIN_CREDENTIALS_OF)).map(written);
+    let sees_everything = [ADMIN, ADMIN_READ].iter().any(|scope| held.contains(scope));
+    let is_admin = held.contains(ADMIN);
+    Ok(Author { subject: grant.owner_id, principals: (!unlimited).then(|| names.collect()), sees_everything, is_admin })
+}
+
+/// Whether the token was neither revoked nor outlived by the client it was issued to.
+async fn is_in_force(app: &App, token: OwnToken) -> Result<bool, Response> {
+    let judged = app.own_tokens(&app.rules(), app.clock.now()).in_force(token).await;
+    judged.map(|live| live.is_ok()).map_err(|error| Problem::from(Rejected::from(error)).into_response())
+}
+
+/// The scopes that are limited to one principal.
+fn limited_to(held: Option<&(AdminGrant, OwnToken)>) -> Vec<String> {
+    let scopes = held.map(|(grant, _)| grant.scope.tokens()).unwrap_or_default();
+    scopes.into_iter().filter(|scope| scope.starts_with(ADMIN_CREDENTIALS_OF)).map(str::to_owned).collect()
 }
 
 fn internal() -> Response {
@@ -106,15 +121,10 @@ impl GuardedRequest {
         Self { authorization }
     }
 
-    /// The scopes of the token that are limited to one principal.
-    fn limited_to(&self, tokens: &TokenIssuer) -> Vec<String> {
+    /// The token and what it grants, if it is one for the admin API.
+    fn held(&self, tokens: &TokenIssuer) -> Option<(AdminGrant, OwnToken)> {
         let header = self.authorization.as_ref().ok().and_then(Option::as_deref).unwrap_or_default();
-        let token = header.split_once(' ').map(|(_, token)| token).unwrap_or_default();
-        let scope = tokens.recover_admin(token).map(|grant| grant.scope);
-        let limited = |scope: ScopeSet| {
-            scope.tokens().into_iter().filter(|t| t.starts_with(CREDENTIALS_OF)).map(str::to_owned).collect()
-        };
-        scope.map(limited).unwrap_or_default()
+        tokens.recover_admin(header.split_once(' ')?.1)
     }
 }
 
@@ -146,7 +156,7 @@ struct Challenge {
 }
 
 impl Challenge {
-    fn into_response(self) -> Response {
+    fn into_response(self, own: &OwnUrls) -> Response {
         let (status, error, detail) = match (self.error, self.malformed) {
             (Some("insufficient_scope"), _) => {
                 (StatusCode::FORBIDDEN, Some("insufficient_scope"), "the token's scope does not allow this")
@@ -159,8 +169,9 @@ impl Challenge {
             }
             (None, false) => (StatusCode::UNAUTHORIZED, None, "a bearer token for the admin API is needed"),
         };
-        let realm = "Bearer realm=\"carnet admin\"";
-        let challenge = error.map_or(realm.to_owned(), |error| format!("{realm}, error=\"{error}\""));
+        // Where a client learns who issues tokens for this API (RFC 9728 section 5.1).
+        let realm = format!("Bearer realm=\"carnet admin\", resource_metadata=\"{}\"", own.admin_metadata());
+        let challenge = error.map_or(realm.clone(), |error| format!("{realm}, error=\"{error}\""));
         let mut response = Problem::new(status, "not_authorized", detail).into_response();
         if let Ok(value) = HeaderValue::try_from(challenge) {
             response.headers_mut().insert(WWW_AUTHENTICATE, value);

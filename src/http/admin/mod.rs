@@ -1,6 +1,7 @@
 //! The admin API (contract, section 6): JSON, guarded by our own tokens.
 
 mod audit;
+mod clients;
 mod explanations;
 mod guard;
 mod keys;
@@ -34,6 +35,7 @@ pub fn routes() -> Router<Arc<App>> {
         .merge(objects::routes::<FederatedCredentialDocument>())
         .merge(objects::routes::<ClientDocument>())
         .route("/trusted-issuers/{name}/refresh-keys", post(keys::refresh))
+        .route("/clients/{name}/rotate-secret", post(clients::rotate))
         .route("/signing-keys", get(keys::list))
         .route("/signing-keys/rotate", post(keys::rotate))
         .route("/signing-keys/{kid}", delete(keys::withdraw))

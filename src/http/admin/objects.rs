@@ -225,7 +225,8 @@ pub fn document(body: &Bytes) -> Result<Map<String, Value>, Problem> {
         .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "invalid_json", error.to_string()))
 }
 
-fn object<D: Managed>(app: &App, status: StatusCode, stored: &Stored<D>) -> Response {
+/// The answer that shows an object.
+pub fn object<D: Managed>(app: &App, status: StatusCode, stored: &Stored<D>) -> Response {
     let mut response = (status, Json(Value::Object(admin::shown(app, stored)))).into_response();
     if let Ok(etag) = HeaderValue::try_from(format!("\"{}\"", stored.version)) {
         response.headers_mut().insert(ETAG, etag);

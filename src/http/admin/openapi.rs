@@ -11,6 +11,7 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::problem::Problem;
+use crate::admin::{MAX_SECRET_OVERLAP_SECONDS, SECRET_OVERLAP_SECONDS};
 use crate::app::App;
 use crate::config::OwnUrls;
 use crate::explain::Explanation;
@@ -48,7 +49,7 @@ pub fn document(own: &OwnUrls) -> Value {
                 "bearer": {
                     "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
                     "description": "One of our own tokens for <issuer>/admin with scope admin, admin:read, admin:credentials or \
-                                    admin:credentials:<principal>: `carnet admin-token`.",
+                                    admin:credentials:<principal>: `carnet admin-token`, or client_credentials.",
                 },
             },
             "schemas": schemas(),
@@ -117,11 +118,20 @@ fn other_paths() -> Vec<(String, Value)> {
     let algorithm = json!({ "content": { "application/json": { "schema": {
         "type": "object", "properties": { "algorithm": { "enum": ["ES256", "RS256", "EdDSA"] } },
     } } } });
+    let overlap = json!({ "content": { "application/json": { "schema": {
+        "type": "object",
+        "properties": { "overlap_seconds": { "type": "integer", "minimum": 0, "maximum": MAX_SECRET_OVERLAP_SECONDS, "default": SECRET_OVERLAP_SECONDS } },
+    } } } });
+    let client = json!({ "description": "The client, with its new secret.", "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Client" } } } });
     let audit: Vec<Value> = ["credential", "principal", "outcome", "since", "limit", "cursor"].map(query).to_vec();
     vec![
         (
             "/trusted-issuers/{name}/refresh-keys".to_owned(),
             json!({ "parameters": path("name"), "post": operation("Fetch a trusted issuer's keys now", &[], None, &[("200", any("The keys that can be used."))]) }),
+        ),
+        (
+            "/clients/{name}/rotate-secret".to_owned(),
+            json!({ "parameters": path("name"), "post": operation("Make a client's next secret, shown this once", &[], Some(&overlap), &[("200", client)]) }),
         ),
         (
             "/signing-keys".to_owned(),
@@ -220,6 +230,15 @@ fn with_read_only(kind: Kind, mut schema: Value) -> Value {
             ("pinned", json!({ "type": "object", "readOnly": true })),
             ("revision", json!({ "type": "integer", "readOnly": true })),
             ("last_used_at", json!({ "type": ["string", "null"], "format": "date-time", "readOnly": true })),
+        ]);
+    }
+    if kind == Kind::Client {
+        let secret = json!({ "type": "object", "properties": { "created_at": time, "expires_at": { "type": ["string", "null"], "format": "date-time" } } });
+        added.extend([
+            ("client_id", json!({ "type": "string", "readOnly": true })),
+            ("client_secret", json!({ "type": "string", "readOnly": true, "description": "In the answer that makes it, and never again." })),
+            ("secrets", json!({ "type": "array", "items": secret, "readOnly": true })),
+            ("revision", json!({ "type": "integer", "readOnly": true })),
         ]);
     }
     if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {

@@ -5,6 +5,9 @@ mod read;
 mod terms;
 mod url;
 
+pub(super) use keys::check_key_set;
+pub(super) use url::check_https;
+
 use std::sync::Arc;
 
 use carnet_jose::Algorithm;
@@ -15,7 +18,7 @@ use serde_json::{Map, Value, json};
 use super::{Document, Kind, ReadContext, members};
 use crate::ids::TrustedIssuerId;
 use crate::profile::{Defaults, Profile, Replay, Terms};
-use crate::trust::{KeySource, Problem, TrustedIssuer, Warning, glob_matches};
+use crate::trust::{AssertionGrant, KeySource, Problem, TrustedIssuer, Warning, glob_matches};
 
 /// An outside platform whose tokens are accepted. What is left out comes from the profile.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -58,6 +61,8 @@ pub struct TrustedIssuerDocument {
     pub accept_string_booleans: Option<bool>,
     /// Whether an address counts as verified where `email_verified` is absent.
     pub skip_email_verification: Option<bool>,
+    /// The grants that take its assertions; both unless given.
+    pub grants: Option<Vec<AssertionGrant>>,
     /// Certificate authorities to trust for this issuer alone, as PEM.
     pub ca_pem: Option<String>,
     /// Private networks that its keys may be fetched from.
@@ -92,6 +97,7 @@ impl Document for TrustedIssuerDocument {
             "trust_domain": self.trust_domain, "subject_domain": self.subject_domain, "issuer_claim": self.issuer_claim,
             "accept_string_booleans": compiled.terms.accept_string_booleans,
             "skip_email_verification": compiled.terms.skip_email_verification,
+            "grants": compiled.grants,
             "ca_pem": self.ca_pem, "allow_private": compiled.allow_private, "owner": self.owner,
         });
         if let Value::Object(effective) = effective {
@@ -178,6 +184,7 @@ impl TrustedIssuerDocument {
             replay: self.replay.unwrap_or(*replay),
             replay_claim: self.replay_claim.clone().unwrap_or_else(|| replay_claim.clone()),
             banned_events: self.banned_events.clone().unwrap_or_else(|| banned_events.clone()),
+            grants: self.grants.clone().unwrap_or_else(|| AssertionGrant::ALL.to_vec()),
             ca_pem: self.ca_pem.clone(),
             allow_private: self.allow_private.clone().unwrap_or_default(),
             owner: self.owner.as_ref().map(|owner| owner.to_ascii_lowercase().into()),

@@ -12,7 +12,7 @@ use super::terms::{Members, members};
 use crate::objects::ReadContext;
 use crate::objects::reader::Reader;
 use crate::profile::{Profile, Replay};
-use crate::trust::Problem;
+use crate::trust::{AssertionGrant, Problem};
 
 /// Types of tokens that are for something else and are never assertions (decision D-10).
 const OTHER_TYPES: [&str; 8] = [
@@ -26,18 +26,12 @@ const OTHER_TYPES: [&str; 8] = [
     "client-authentication+jwt",
 ];
 
-/// Members of the outside contract that later versions bring, with the values that mean nothing new.
-const LATER: [(&str, &[&str]); 1] = [("grants", &["[\"jwt-bearer\"]", "[\"jwt-bearer\",\"token-exchange\"]"])];
-
 /// Reads a document.
 pub(super) fn read(
     given: &Map<String, Value>,
     context: ReadContext<'_>,
 ) -> Result<TrustedIssuerDocument, Vec<Problem>> {
     let mut reader = Reader::new(given);
-    for (name, neutral) in LATER {
-        reader.later(name, neutral);
-    }
     let profile_name = reader.required_text("profile");
     let profile = context.profiles.get(&profile_name);
     if profile.is_none() && !profile_name.is_empty() {
@@ -63,6 +57,7 @@ pub(super) fn read(
         trust_domain: terms.trust_domain,
         subject_domain: terms.subject_domain,
         issuer_claim: terms.issuer_claim,
+        grants: grants(&mut reader),
         ca_pem: reader.parsed("ca_pem", |pem| match reqwest::Certificate::from_pem_bundle(pem.as_bytes()) {
             Ok(found) if !found.is_empty() => Ok(pem.to_owned()),
             _ => Err("is one or more certificates in PEM"),
@@ -81,6 +76,16 @@ pub(super) fn read(
         reader.problem("extra_audiences", "repeats an accepted audience");
     }
     reader.finish(document)
+}
+
+fn grants(reader: &mut Reader<'_>) -> Option<Vec<AssertionGrant>> {
+    let names = reader.texts("grants")?;
+    let grants: Option<Vec<AssertionGrant>> =
+        names.iter().map(|name| serde_json::from_value(Value::String(name.clone())).ok()).collect();
+    if grants.as_ref().is_none_or(Vec::is_empty) {
+        reader.problem("grants", "names jwt-bearer, token-exchange or both");
+    }
+    grants
 }
 
 fn algorithms(reader: &mut Reader<'_>) -> Option<Vec<Algorithm>> {

@@ -24,7 +24,7 @@ pub(super) fn check_issuer(issuer: &str, context: ReadContext<'_>) -> Result<(),
 }
 
 /// Only https, without user names; http on the loopback interface where that is allowed for trying things out.
-pub(super) fn check_https(url: &Url, context: ReadContext<'_>) -> Result<(), String> {
+pub(in crate::objects) fn check_https(url: &Url, context: ReadContext<'_>) -> Result<(), String> {
     let loopback = match url.host() {
         Some(Host::Ipv4(ip)) => ip.is_loopback(),
         Some(Host::Ipv6(ip)) => ip.is_loopback(),

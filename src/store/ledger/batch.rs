@@ -1,7 +1,6 @@
 //! What becomes of each request of a batch: stale, replayed or issued; none of them touches the others.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use carnet_entity::consumed_assertion;
 use sea_orm::{ColumnTrait as _, DatabaseTransaction, DbErr, EntityTrait as _, QueryFilter as _};
@@ -82,33 +81,47 @@ impl<'a> Batch<'a> {
         transaction: &DatabaseTransaction,
         recording: Recording,
     ) -> Result<bool, DbErr> {
-        let mut first: BTreeMap<AssertionKey, (usize, Timestamp)> = BTreeMap::new();
-        for at in 0..self.issuances.len() {
-            let consumed = self.issuances.get(at).and_then(|issuance| issuance.consumed);
-            let Some((key, until)) = consumed.filter(|_| self.committed.get(at) == Some(&Committed::Issued)) else {
-                continue;
-            };
-            // Of several uses in one batch the first counts.
-            match first.entry(key) {
-                Entry::Occupied(_) => self.set(at, Committed::Replayed),
-                Entry::Vacant(entry) => {
-                    entry.insert((at, until));
-                }
-            }
-        }
+        let first = self.first_uses();
         match recording {
             _ if first.is_empty() => Ok(true),
             Recording::AllNew => rows::insert_new(transaction, &first).await,
             Recording::EachByItself => {
                 let inserted = rows::insert_consumed(transaction, &first).await?;
-                for (key, (at, _)) in first {
-                    if !inserted.contains(key.as_bytes().as_slice()) {
-                        self.set(at, Committed::Replayed);
-                    }
+                let used = |key: &AssertionKey| !inserted.contains(key.as_bytes().as_slice());
+                let replayed: BTreeSet<usize> =
+                    first.iter().filter(|(key, _)| used(key)).map(|(_, (at, _))| *at).collect();
+                for at in replayed {
+                    // A request that came with a used assertion uses up none of the others it came with.
+                    let others: Vec<AssertionKey> = self.keys_of(at).into_iter().filter(|key| !used(key)).collect();
+                    self.release(transaction, &others).await?;
+                    self.set(at, Committed::Replayed);
                 }
                 Ok(true)
             }
         }
+    }
+
+    /// Of several uses of one assertion in a batch the first counts. A request that uses several assertions needs all of them, and
+    /// none of them is used up where one was before.
+    fn first_uses(&mut self) -> BTreeMap<AssertionKey, (usize, Timestamp)> {
+        let mut first: BTreeMap<AssertionKey, (usize, Timestamp)> = BTreeMap::new();
+        for at in 0..self.issuances.len() {
+            let issued = self.committed.get(at) == Some(&Committed::Issued);
+            let Some(issuance) = self.issuances.get(at).filter(|_| issued) else {
+                continue;
+            };
+            let mut own = BTreeMap::new();
+            let all_new = issuance
+                .consumed
+                .iter()
+                .all(|(key, until)| !first.contains_key(key) && own.insert(*key, (at, *until)).is_none());
+            if all_new {
+                first.append(&mut own);
+            } else {
+                self.set(at, Committed::Replayed);
+            }
+        }
+        first
     }
 
     /// Pins ids where none are: all that a request needs, or none. Whoever comes second has to match again; its assertion is
@@ -132,20 +145,31 @@ impl<'a> Batch<'a> {
 
     /// Nothing of this request remains, and those that came with the same assertion may try again as well.
     async fn give_back(&mut self, transaction: &DatabaseTransaction, at: usize) -> Result<(), DbErr> {
+        let keys = self.keys_of(at);
+        self.release(transaction, &keys).await?;
         self.set(at, Committed::Stale);
-        let Some((key, _)) = self.issuances.get(at).and_then(|issuance| issuance.consumed) else {
+        Ok(())
+    }
+
+    /// Makes assertions unused again, so that whoever came with the same ones may try again.
+    async fn release(&mut self, transaction: &DatabaseTransaction, keys: &[AssertionKey]) -> Result<(), DbErr> {
+        if keys.is_empty() {
             return Ok(());
-        };
+        }
         consumed_assertion::Entity::delete_many()
-            .filter(consumed_assertion::Column::Key.eq(key.as_bytes().to_vec()))
+            .filter(consumed_assertion::Column::Key.is_in(keys.iter().map(|key| key.as_bytes().to_vec())))
             .exec(transaction)
             .await?;
         for other in 0..self.issuances.len() {
-            let same = self.issuances.get(other).and_then(|issuance| issuance.consumed).is_some_and(|(k, _)| k == key);
+            let same = self.keys_of(other).iter().any(|key| keys.contains(key));
             if same && self.committed.get(other) == Some(&Committed::Replayed) {
                 self.set(other, Committed::Stale);
             }
         }
         Ok(())
+    }
+
+    fn keys_of(&self, at: usize) -> Vec<AssertionKey> {
+        self.issuances.get(at).into_iter().flat_map(|issuance| &issuance.consumed).map(|(key, _)| *key).collect()
     }
 }

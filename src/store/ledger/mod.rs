@@ -30,14 +30,17 @@ const POSTGRES_WORKERS: usize = 4;
 /// What has to be written for one token.
 #[derive(Clone, Debug)]
 pub struct Issuance {
-    /// The assertion's key, and until when it has to be remembered; none for assertions that may be used again.
-    pub consumed: Option<(AssertionKey, Timestamp)>,
+    /// The keys of the assertions that are used up, and until when each has to be remembered. Assertions that may be used again have
+    /// none.
+    pub consumed: Vec<(AssertionKey, Timestamp)>,
     /// The version of the rules that were matched.
     pub version: i64,
     /// What the token rests on.
     pub dependencies: Dependencies,
     /// The ids to pin.
     pub pins: Vec<Pin>,
+    /// What is kept of the token itself.
+    pub token: TokenRecord,
     /// The audit event.
     pub event: AuditEvent,
     /// Now.
@@ -47,14 +50,47 @@ pub struct Issuance {
 /// The objects a token rests on: if one of them changed, the rules have to be matched again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dependencies {
-    /// The trusted issuer.
-    pub trusted_issuer: Option<TrustedIssuerId>,
+    /// The trusted issuers.
+    pub trusted_issuers: Vec<TrustedIssuerId>,
     /// The resource server, by name.
-    pub resource_server: String,
+    pub resource_server: Option<String>,
     /// The federated credentials.
     pub credentials: Vec<CredentialId>,
     /// The principals, by name.
     pub principals: Vec<String>,
+    /// The client, by name.
+    pub client: Option<String>,
+}
+
+/// What is kept of a token beside its audit event: nothing of most.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenRecord {
+    /// The tokens of ours that it was made from: its subject token and its actor token.
+    pub exchanged: Vec<Exchanged>,
+    /// What an opaque token stands for.
+    pub opaque: Option<OpaqueRecord>,
+}
+
+/// A token that was made from another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exchanged {
+    /// Its `jti`.
+    pub child: String,
+    /// The `jti` of the token it was made from.
+    pub parent: String,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
+/// What an opaque token stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpaqueRecord {
+    /// SHA-256 of the token.
+    pub hash: [u8; 32],
+    /// The claims that it would have as a JWT, as JSON.
+    pub claims: String,
+    /// When it ends.
+    pub expires_at: Timestamp,
 }
 
 /// Ids to pin for one federated credential.
@@ -129,9 +165,10 @@ impl Store {
 impl Dependencies {
     fn include(&self, kind: ChangeKind, key: &str) -> bool {
         match kind {
-            ChangeKind::SigningKey | ChangeKind::Object(Kind::Client) => false,
-            ChangeKind::Object(Kind::TrustedIssuer) => self.trusted_issuer.is_some_and(|id| id.to_string() == key),
-            ChangeKind::Object(Kind::ResourceServer) => self.resource_server == key,
+            ChangeKind::SigningKey => false,
+            ChangeKind::Object(Kind::Client) => self.client.as_deref() == Some(key),
+            ChangeKind::Object(Kind::TrustedIssuer) => self.trusted_issuers.iter().any(|id| id.to_string() == key),
+            ChangeKind::Object(Kind::ResourceServer) => self.resource_server.as_deref() == Some(key),
             ChangeKind::Object(Kind::Principal) => self.principals.iter().any(|name| name == key),
             ChangeKind::Object(Kind::FederatedCredential) => {
                 self.credentials.iter().any(|credential| credential.to_string() == key)

@@ -7,9 +7,9 @@ use sea_orm::DbErr;
 use tokio::sync::{Mutex, mpsc};
 
 use super::batch::{Batch, Recording};
-use super::{Committed, Issuance, Request};
+use super::{Committed, Issuance, Request, TokenRecord};
 use crate::audit::AuditEvent;
-use crate::store::{Store, StoreError, audit};
+use crate::store::{Store, StoreError, audit, tokens};
 
 /// The most requests in one transaction.
 const BATCH: usize = 64;
@@ -98,6 +98,8 @@ async fn write_once(
         return Ok(None);
     }
     batch.pin(&transaction).await?;
+    let records: Vec<&TokenRecord> = batch.issued().map(|issuance| &issuance.token).collect();
+    tokens::insert(&transaction, &records).await?;
     let events: Vec<&AuditEvent> = batch.issued().map(|issuance| &issuance.event).collect();
     audit::insert(&transaction, &events).await?;
     transaction.commit().await?;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use carnet_entity::{federated_credential, permission};
+use carnet_entity::{credential_actor, federated_credential, permission};
 use sea_orm::sea_query::Condition;
 use sea_orm::{
     ActiveValue::{NotSet, Set},
@@ -27,13 +27,13 @@ impl Persist for FederatedCredentialDocument {
         let mut rows = federated_credential::Entity::find().filter(wanted).all(connection).await?;
         rows.sort_by_key(|row| row.name_folded != name_or_id.to_ascii_lowercase());
         rows.truncate(1);
-        Ok(with_permissions(connection, rows).await?.pop())
+        Ok(with_parts(connection, rows).await?.pop())
     }
 
     async fn find_changed(connection: &impl ConnectionTrait, key: &str) -> Result<Option<Stored<Self>>, StoreError> {
         let id: CredentialId = id(key)?;
         let rows = federated_credential::Entity::find_by_id(id.0).all(connection).await?;
-        Ok(with_permissions(connection, rows).await?.pop())
+        Ok(with_parts(connection, rows).await?.pop())
     }
 
     async fn list(
@@ -54,7 +54,7 @@ impl Persist for FederatedCredentialDocument {
             query = query.filter(federated_credential::Column::TrustedIssuer.eq(issuer));
         }
         let rows = query.all(connection).await?;
-        with_permissions(connection, rows).await
+        with_parts(connection, rows).await
     }
 
     async fn insert(transaction: &DatabaseTransaction, object: &Stored<Self>) -> Result<(), StoreError> {
@@ -62,7 +62,7 @@ impl Persist for FederatedCredentialDocument {
             .exec_without_returning(transaction)
             .await
             .map_err(|error| constraint(error, &taken(Self::KIND), &in_use(Self::KIND)))?;
-        insert_permissions(transaction, object).await
+        insert_parts(transaction, object).await
     }
 
     async fn update(transaction: &DatabaseTransaction, object: &Stored<Self>, was: i64) -> Result<(), StoreError> {
@@ -81,7 +81,9 @@ impl Persist for FederatedCredentialDocument {
         }
         let id = id::<CredentialId>(&object.id)?.0;
         permission::Entity::delete_many().filter(permission::Column::CredentialId.eq(id)).exec(transaction).await?;
-        insert_permissions(transaction, object).await
+        let actors = credential_actor::Entity::delete_many();
+        actors.filter(credential_actor::Column::CredentialId.eq(id)).exec(transaction).await?;
+        insert_parts(transaction, object).await
     }
 
     async fn delete(transaction: &DatabaseTransaction, object: &Stored<Self>, was: i64) -> Result<(), StoreError> {
@@ -128,10 +130,11 @@ fn credential_row(
     })
 }
 
-async fn insert_permissions(
+async fn insert_parts(
     transaction: &DatabaseTransaction,
     object: &Stored<FederatedCredentialDocument>,
 ) -> Result<(), StoreError> {
+    let refused = |error| constraint(error, &taken(Kind::FederatedCredential), &in_use(Kind::FederatedCredential));
     let id = id::<CredentialId>(&object.id)?.0;
     let rows = object.document.permissions.iter().zip(0..).map(|(given, position)| permission::ActiveModel {
         credential_id: Set(id),
@@ -141,21 +144,41 @@ async fn insert_permissions(
         actions: Set(json!(given.actions).to_string()),
         packages: Set(json!(given.packages).to_string()),
     });
-    permission::Entity::insert_many(rows)
-        .exec_without_returning(transaction)
-        .await
-        .map_err(|error| constraint(error, &taken(Kind::FederatedCredential), &in_use(Kind::FederatedCredential)))?;
+    permission::Entity::insert_many(rows).exec_without_returning(transaction).await.map_err(refused)?;
+    let actors: Vec<_> = object
+        .document
+        .actors
+        .iter()
+        .zip(0..)
+        .map(|(actor, position)| credential_actor::ActiveModel {
+            credential_id: Set(id),
+            position: Set(position),
+            actor: Set(actor.clone()),
+        })
+        .collect();
+    if !actors.is_empty() {
+        credential_actor::Entity::insert_many(actors).exec_without_returning(transaction).await.map_err(refused)?;
+    }
     Ok(())
 }
 
-/// The credentials of these rows, each with its permissions, in the order of the rows.
-pub(in crate::store) async fn with_permissions(
+/// The credentials of these rows, each with its permissions and actors, in the order of the rows.
+pub(in crate::store) async fn with_parts(
     connection: &impl ConnectionTrait,
     rows: Vec<federated_credential::Model>,
 ) -> Result<Vec<StoredCredential>, StoreError> {
     let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
     let mut permissions = HashMap::<_, Vec<permission::Model>>::new();
+    let mut actors = HashMap::<_, Vec<String>>::new();
     if !ids.is_empty() {
+        let all = credential_actor::Entity::find()
+            .filter(credential_actor::Column::CredentialId.is_in(ids.iter().copied()))
+            .order_by_asc(credential_actor::Column::Position)
+            .all(connection)
+            .await?;
+        for row in all {
+            actors.entry(row.credential_id).or_default().push(row.actor);
+        }
         let all = permission::Entity::find()
             .filter(permission::Column::CredentialId.is_in(ids))
             .order_by_asc(permission::Column::Position)
@@ -168,7 +191,8 @@ pub(in crate::store) async fn with_permissions(
     rows.into_iter()
         .map(|row| {
             let permissions = permissions.remove(&row.id).unwrap_or_default();
-            credential(row, permissions)
+            let actors = actors.remove(&row.id).unwrap_or_default();
+            credential(row, permissions, actors)
         })
         .collect()
 }
@@ -176,6 +200,7 @@ pub(in crate::store) async fn with_permissions(
 fn credential(
     row: federated_credential::Model,
     permissions: Vec<permission::Model>,
+    actors: Vec<String>,
 ) -> Result<StoredCredential, StoreError> {
     let permissions = permissions
         .into_iter()
@@ -195,6 +220,7 @@ fn credential(
         trusted_issuer: row.trusted_issuer,
         matcher: from_json(&row.matcher)?,
         permissions,
+        actors,
         expires_at: time(row.expires_at),
         review_at: time(row.review_at),
         enabled: row.enabled,

@@ -7,7 +7,7 @@ use std::future::Future;
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction};
 
-pub(super) use federated_credential::with_permissions;
+pub(super) use federated_credential::with_parts;
 
 use super::{ChangeKind, Store, StoreError, audit, changes};
 use crate::audit::AuditEvent;

@@ -1,6 +1,7 @@
-//! Principals, trusted issuers, resource servers and clients: one table each, with the same life.
+//! Principals, trusted issuers, resource servers and clients: a table each, with the same life. What a client's document names has
+//! rows of its own, so that nothing goes away while a client refers to it.
 
-use carnet_entity::{client, principal, resource_server, trusted_issuer};
+use carnet_entity::{client, client_reference, principal, resource_server, trusted_issuer};
 use sea_orm::sea_query::Condition;
 use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait as _, QueryFilter as _,
@@ -12,12 +13,12 @@ use super::{Filter, Persist, id, in_use, stored, taken};
 use crate::clock::Timestamp;
 use crate::ids::{ClientRowId, ResourceServerId, TrustedIssuerId};
 use crate::objects::{
-    AuthMethod, ClientDocument, Document as _, PrincipalDocument, ResourceServerDocument, Stored, TrustedIssuerDocument,
+    ClientDocument, Document, Kind, PrincipalDocument, ResourceServerDocument, Stored, TrustedIssuerDocument,
 };
 use crate::store::{StoreError, constraint, json as from_json};
 
 macro_rules! one_table {
-    ($document:ident, $entity:ident, id: $id:ty, named by: $key:ident, $load:expr, $columns:expr) => {
+    ($document:ident, $entity:ident, id: $id:ty, named by: $key:ident, parts: $parts:expr, $load:expr, $columns:expr) => {
         impl Persist for $document {
             async fn find(
                 connection: &impl ConnectionTrait,
@@ -63,7 +64,7 @@ macro_rules! one_table {
                     .exec_without_returning(transaction)
                     .await
                     .map_err(|error| constraint(error, &taken(Self::KIND), &in_use(Self::KIND)))?;
-                Ok(())
+                $parts(transaction, object).await
             }
 
             async fn update(
@@ -79,7 +80,10 @@ macro_rules! one_table {
                     .exec(transaction)
                     .await
                     .map_err(|error| constraint(error, &taken(Self::KIND), &in_use(Self::KIND)))?;
-                if updated.rows_affected == 0 { Err(StoreError::Changed) } else { Ok(()) }
+                if updated.rows_affected == 0 {
+                    return Err(StoreError::Changed);
+                }
+                $parts(transaction, object).await
             }
 
             async fn delete(
@@ -105,6 +109,43 @@ macro_rules! one_table {
             }
         }
     };
+}
+
+/// Most documents have no parts beside their row.
+fn no_parts<D: Document>(_: &DatabaseTransaction, _: &Stored<D>) -> impl Future<Output = Result<(), StoreError>> {
+    std::future::ready(Ok(()))
+}
+
+/// Writes down what a client refers to.
+async fn references(transaction: &DatabaseTransaction, object: &Stored<ClientDocument>) -> Result<(), StoreError> {
+    let id = id::<ClientRowId>(&object.id)?.0;
+    client_reference::Entity::delete_many().filter(client_reference::Column::ClientId.eq(id)).exec(transaction).await?;
+    let document = &object.document;
+    let owners = document.permissions.iter().filter_map(|permission| permission.owner.as_ref());
+    let servers = document.permissions.iter().map(|permission| &permission.resource_server);
+    let servers = servers.chain(&document.resource_server);
+    let credentials = &document.federated_credentials;
+    let named = owners
+        .map(|name| (Some(name), None, None))
+        .chain(servers.map(|name| (None, Some(name), None)))
+        .chain(credentials.iter().map(|name| (None, None, Some(name))));
+    let rows: Vec<_> = named
+        .zip(0..)
+        .map(|((principal, resource_server, federated_credential), position)| client_reference::ActiveModel {
+            client_id: Set(id),
+            position: Set(position),
+            principal: Set(principal.cloned()),
+            resource_server: Set(resource_server.cloned()),
+            federated_credential: Set(federated_credential.cloned()),
+        })
+        .collect();
+    if !rows.is_empty() {
+        client_reference::Entity::insert_many(rows)
+            .exec_without_returning(transaction)
+            .await
+            .map_err(|error| constraint(error, &taken(Kind::Client), &in_use(Kind::Client)))?;
+    }
+    Ok(())
 }
 
 /// The id of a principal is any text.
@@ -135,6 +176,7 @@ one_table!(
     principal,
     id: PrincipalId,
     named by: name,
+    parts: no_parts,
     |row: principal::Model| {
         let document = Self {
             id: Some(row.id.clone()),
@@ -166,6 +208,7 @@ one_table!(
     trusted_issuer,
     id: TrustedIssuerId,
     named by: id,
+    parts: no_parts,
     |row: trusted_issuer::Model| {
         let document = from_json(&row.document)?;
         let id = TrustedIssuerId(row.id).to_string();
@@ -192,6 +235,7 @@ one_table!(
     resource_server,
     id: ResourceServerId,
     named by: name,
+    parts: no_parts,
     |row: resource_server::Model| {
         let document = from_json(&row.document)?;
         let id = ResourceServerId(row.id).to_string();
@@ -217,18 +261,21 @@ one_table!(
     client,
     id: ClientRowId,
     named by: name,
+    parts: references,
     |row: client::Model| {
         let document = from_json(&row.document)?;
+        let state = row.state.as_deref().map(from_json).transpose()?;
         let id = ClientRowId(row.id).to_string();
-        Ok(stored(id, row.name, row.version, (row.created_at, row.updated_at), document))
+        let stored = stored(id, row.name, row.version, (row.created_at, row.updated_at), document);
+        Ok(Stored { state: state.unwrap_or_default(), ..stored })
     },
     |object: &Stored<Self>| -> Result<_, StoreError> {
-        let AuthMethod::None = object.document.auth_method;
         Ok(client::ActiveModel {
+            state: Set(Some(json!(object.state).to_string())),
             id: Set(id::<ClientRowId>(&object.id)?.0),
             name: Set(object.name.clone()),
             name_folded: Set(object.name.to_ascii_lowercase()),
-            auth_method: Set("none".to_owned()),
+            auth_method: Set(object.document.auth_method.as_str().to_owned()),
             enabled: Set(object.document.enabled),
             document: Set(json!(object.document).to_string()),
             version: Set(object.version),

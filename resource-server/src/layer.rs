@@ -1,0 +1,82 @@
+//! A tower layer that lets requests with a valid token through.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::{Realm, Sent, Verifier};
+
+/// A layer that verifies the token of each request, puts the [`AccessToken`](crate::AccessToken) among the request's
+/// extensions, and answers requests without a valid one by itself ([`Realm::reject`]).
+///
+/// It says who may speak, not what may be done: that is for [`allows`](crate::allows) to decide where package and owner are
+/// known. Bodies are not read, so it does not see a second token in a form.
+#[derive(Clone, Debug)]
+pub struct RequireToken {
+    verifier: Arc<Verifier>,
+    realm: Realm,
+}
+
+/// The service that [`RequireToken`] makes of another one.
+#[derive(Clone, Debug)]
+pub struct TokenRequired<S> {
+    inner: S,
+    layer: RequireToken,
+}
+
+impl RequireToken {
+    /// Tokens that this verifier takes, with challenges for this realm.
+    pub fn new(verifier: impl Into<Arc<Verifier>>, realm: Realm) -> Self {
+        Self { verifier: verifier.into(), realm }
+    }
+}
+
+impl<S> Layer<S> for RequireToken {
+    type Service = TokenRequired<S>;
+
+    fn layer(&self, inner: S) -> TokenRequired<S> {
+        TokenRequired { inner, layer: self.clone() }
+    }
+}
+
+impl<S, I, O> Service<Request<I>> for TokenRequired<S>
+where
+    S: Service<Request<I>, Response = Response<O>> + Clone + Send + 'static,
+    S::Future: Send,
+    I: Send + 'static,
+    O: From<String>,
+{
+    type Response = Response<O>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<O>, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<I>) -> Self::Future {
+        // The one that was polled is ready; its clone need not be.
+        let fresh = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, fresh);
+        let RequireToken { verifier, realm } = self.layer.clone();
+        Box::pin(async move {
+            let token = verifier.token_of(Sent::by(&request)).map(str::to_owned);
+            let verified = match token {
+                Ok(token) => verifier.verify_token(&token).await,
+                Err(rejection) => Err(rejection),
+            };
+            match verified {
+                Ok(verified) => {
+                    request.extensions_mut().insert(verified);
+                    inner.call(request).await
+                }
+                Err(rejection) => Ok(realm.reject(rejection)),
+            }
+        })
+    }
+}

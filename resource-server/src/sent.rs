@@ -1,0 +1,127 @@
+//! Finds the one token of a request (RFC 6750 section 2).
+
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, Request};
+
+use crate::Rejection;
+
+/// The parameter of the two ways that are not taken: form and query (RFC 6750 sections 2.2 and 2.3).
+const PARAMETER: &str = "access_token";
+
+/// What a request sent in which a token may be.
+///
+/// A token is taken from the `Authorization` header, and from the header of [`Verifier::also_in_header`] if there is one.
+/// Query and form are only looked at: a token there is none, and beside one in a header it makes the request invalid.
+/// Cookies are not looked at.
+///
+/// [`Verifier::also_in_header`]: crate::Verifier::also_in_header
+#[derive(Clone, Copy)]
+pub struct Sent<'r> {
+    headers: &'r HeaderMap,
+    query: Option<&'r str>,
+    form: Option<&'r [u8]>,
+}
+
+impl<'r> Sent<'r> {
+    /// By a request with these headers and this query.
+    #[must_use]
+    pub fn new(headers: &'r HeaderMap, query: Option<&'r str>) -> Self {
+        Self { headers, query, form: None }
+    }
+
+    /// By this request. Its body is not read.
+    #[must_use]
+    pub fn by<B>(request: &'r Request<B>) -> Self {
+        Self::new(request.headers(), request.uri().query())
+    }
+
+    /// With this body, which is a form (`application/x-www-form-urlencoded`).
+    #[must_use]
+    pub fn with_form(self, body: &'r [u8]) -> Self {
+        Self { form: Some(body), ..self }
+    }
+
+    /// The token.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejection::NoToken`], or [`Rejection::InvalidRequest`] where there is more than one or it cannot be read.
+    pub(crate) fn token(&self, key_header: Option<&HeaderName>) -> Result<&'r str, Rejection> {
+        let authorization = only(self.headers, &AUTHORIZATION)?;
+        let key = key_header.map_or(Ok(None), |name| only(self.headers, name))?.map(b64token).transpose()?;
+        let token = match key {
+            None => bearer(authorization),
+            // Two credentials, of which one part of a registry may look at one and another at the other.
+            Some(key) if authorization.is_some() && bearer(authorization) != Ok(key) => {
+                Err(Rejection::InvalidRequest("more than one credential"))
+            }
+            Some(key) => Ok(key),
+        };
+        let elsewhere = self.query.is_some_and(|query| has_token(query.as_bytes())) || self.form.is_some_and(has_token);
+        if elsewhere && token.is_ok() {
+            return Err(Rejection::InvalidRequest("the token was sent in more than one way"));
+        }
+        token
+    }
+}
+
+impl<'r> From<&'r Parts> for Sent<'r> {
+    fn from(parts: &'r Parts) -> Self {
+        Self::new(&parts.headers, parts.uri.query())
+    }
+}
+
+/// The value of a header that may be there once.
+fn only<'r>(headers: &'r HeaderMap, name: &HeaderName) -> Result<Option<&'r str>, Rejection> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next();
+    if values.next().is_some() {
+        return Err(Rejection::InvalidRequest("a header with credentials came twice"));
+    }
+    value.map(|value| value.to_str().map_err(|_| UNREADABLE)).transpose()
+}
+
+const UNREADABLE: Rejection = Rejection::InvalidRequest("the header with the token cannot be read");
+
+/// The token in `Bearer <token>` (RFC 6750 section 2.1): the scheme without regard to case, then one or more spaces.
+pub(crate) fn bearer(authorization: Option<&str>) -> Result<&str, Rejection> {
+    let value = authorization.map(str::trim).filter(|value| !value.is_empty()).ok_or(Rejection::NoToken)?;
+    let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(Rejection::NoToken);
+    }
+    b64token(rest)
+}
+
+fn b64token(text: &str) -> Result<&str, Rejection> {
+    let is_allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=');
+    let token = text.trim_matches(' ');
+    if token.is_empty() || !token.bytes().all(is_allowed) {
+        return Err(UNREADABLE);
+    }
+    Ok(token)
+}
+
+fn has_token(form: &[u8]) -> bool {
+    url::form_urlencoded::parse(form).any(|(name, _)| name == PARAMETER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc6750_2_1_1__the_scheme_is_read_without_case() {
+        for value in ["Bearer abc", "bearer abc", "BEARER  abc", " Bearer abc "] {
+            assert_eq!(bearer(Some(value)), Ok("abc"), "{value:?}");
+        }
+        for value in [None, Some(""), Some(" "), Some("Basic abc"), Some("DPoP abc"), Some("Bearerabc")] {
+            assert_eq!(bearer(value), Err(Rejection::NoToken), "{value:?}");
+        }
+        for value in ["Bearer", "Bearer ", "Bearer a b", "Bearer a\u{7f}", "Bearer a\tb", "Bearer \u{e9}", "Bearer a,b"]
+        {
+            assert_eq!(bearer(Some(value)), Err(UNREADABLE), "{value:?}");
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The crate against a small authorization server, over HTTP.
+
+mod bearer;
+mod introspection;
+mod metadata;
+mod offline;
+pub(crate) mod support;

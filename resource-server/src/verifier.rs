@@ -1,0 +1,167 @@
+use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use carnet_jose::{Compact, KeySet, MAX_TOKEN_BYTES, NoKey};
+use http::HeaderName;
+
+use crate::introspection::Introspector;
+use crate::kept::Kept;
+use crate::sent::bearer;
+use crate::server::Server;
+use crate::{AccessToken, Introspection, Rejection, Sent, SetUpError, claims};
+
+/// Verifies access tokens of one authorization server for one registry.
+///
+/// JWTs are verified offline, with the keys that the server publishes. Whatever else there is, such as opaque keys, the
+/// server is asked about, if the registry may ask ([`introspecting`](Self::introspecting)).
+pub struct Verifier {
+    server: Server,
+    resource: String,
+    keys: Kept<KeySet>,
+    introspector: Option<Introspector>,
+    key_header: Option<HeaderName>,
+}
+
+impl Verifier {
+    /// For tokens of the server with this issuer identifier, for the registry with this resource URI.
+    ///
+    /// # Errors
+    ///
+    /// [`SetUpError`].
+    pub fn new(issuer: &str, resource: &str) -> Result<Self, SetUpError> {
+        let server = Server::new(issuer)?;
+        let resource = resource.to_owned();
+        Ok(Self { server, resource, keys: Kept::default(), introspector: None, key_header: None })
+    }
+
+    /// Takes tokens that are not JWTs too, by asking the server about them (RFC 7662).
+    #[must_use]
+    pub fn introspecting(self, introspection: Introspection) -> Self {
+        Self { introspector: Some(Introspector::new(introspection)), ..self }
+    }
+
+    /// Takes a token as the whole value of this header too, such as `X-NuGet-ApiKey`, for clients that know no other way. A
+    /// request with this header and an `Authorization` that does not hold the same token is invalid.
+    #[must_use]
+    pub fn also_in_header(self, name: HeaderName) -> Self {
+        Self { key_header: Some(name), ..self }
+    }
+
+    /// The issuer identifier.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.server.issuer
+    }
+
+    /// The resource URI.
+    #[must_use]
+    pub fn resource(&self) -> &str {
+        &self.resource
+    }
+
+    /// Finds and verifies the one token of a request.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejection`]; [`Realm::reject`](crate::Realm::reject) makes the answer of it.
+    pub async fn verify_request(&self, sent: Sent<'_>) -> Result<AccessToken, Rejection> {
+        let token = self.token_of(sent)?;
+        self.verify_at(token, now()).await
+    }
+
+    /// Verifies the token in the value of an `Authorization` header. Prefer [`verify_request`](Self::verify_request), which
+    /// sees a second token elsewhere in the request.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejection`]; its [`challenge`](Rejection::challenge) goes into the answer's `WWW-Authenticate`.
+    pub async fn verify(&self, authorization: Option<&str>) -> Result<AccessToken, Rejection> {
+        self.verify_at(bearer(authorization)?, now()).await
+    }
+
+    /// Verifies a token that came in another way, such as the password of `Authorization: Basic`.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejection::InvalidToken`] or [`Rejection::Unavailable`].
+    pub async fn verify_token(&self, token: &str) -> Result<AccessToken, Rejection> {
+        self.verify_at(token, now()).await
+    }
+
+    /// Verifies a token as of `now`, in seconds since 1970.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejection::InvalidToken`] or [`Rejection::Unavailable`].
+    pub async fn verify_at(&self, token: &str, now: i64) -> Result<AccessToken, Rejection> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(Rejection::InvalidToken("malformed"));
+        }
+        // Opaque keys have no dot. What has one is a JWT or nothing, and the server is not troubled with the latter.
+        let is_jwt = token.contains('.');
+        match &self.introspector {
+            None => self.verify_offline(token, now).await,
+            Some(introspector) if !is_jwt => self.verify_online(introspector, token, now).await,
+            Some(introspector) => {
+                let verified = self.verify_offline(token, now).await?;
+                if introspector.is_for_every_token() {
+                    return self.verify_online(introspector, token, now).await;
+                }
+                Ok(verified)
+            }
+        }
+    }
+
+    pub(crate) fn token_of<'r>(&self, sent: Sent<'r>) -> Result<&'r str, Rejection> {
+        sent.token(self.key_header.as_ref())
+    }
+
+    /// By its signature and what it says of itself (RFC 9068 section 4).
+    async fn verify_offline(&self, token: &str, now: i64) -> Result<AccessToken, Rejection> {
+        let invalid = Rejection::InvalidToken;
+        let jws = Compact::parse(token).map_err(|_| invalid("malformed"))?;
+        if !jws.header.is_type("at+jwt") {
+            return Err(invalid("not typed as an access token"));
+        }
+        let algorithm = jws.header.algorithm.parse().map_err(|_| invalid("algorithm not accepted"))?;
+        let key_id = jws.header.key_id.as_deref();
+        let knows = |keys: &KeySet| !matches!(keys.select(algorithm, key_id), Err(NoKey::UnknownKeyId));
+        let keys = self.keys.get(now, knows, || self.server.keys()).await.map_err(Rejection::Unavailable)?;
+        let key = keys.select(algorithm, key_id).map_err(|_| invalid("unknown key"))?;
+        if !key.verifies(jws.signing_input.as_bytes(), &jws.signature) {
+            return Err(invalid("signature not valid"));
+        }
+        claims::accept(jws.claims().map_err(|_| invalid("malformed"))?, self.issuer(), &self.resource, now)
+    }
+
+    /// By what the server says of it now, or said a moment ago (RFC 7662).
+    async fn verify_online(
+        &self,
+        introspector: &Introspector,
+        token: &str,
+        now: i64,
+    ) -> Result<AccessToken, Rejection> {
+        if let Some(verified) = introspector.recent.get(token, now) {
+            return Ok(verified);
+        }
+        let said = introspector.ask(&self.server, token, now).await?;
+        let verified = claims::accept(said, self.issuer(), &self.resource, now)?;
+        introspector.recent.put(token, &verified, now);
+        Ok(verified)
+    }
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verifier")
+            .field("issuer", &self.server.issuer)
+            .field("resource", &self.resource)
+            .finish_non_exhaustive()
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place this crate reads the clock")]
+pub(crate) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    i64::try_from(since).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,158 @@
+//! Clients: what they name exists, their secrets are made here, shown once and kept as hashes.
+
+use serde_json::{Map, Value, json};
+
+use super::Rejected;
+use super::credentials::check_permission;
+use super::objects::{Author, Managed, Occasion, Saved, update};
+use crate::app::App;
+use crate::client::{ClientSecret, Method, StoredSecret};
+use crate::clock::Timestamp;
+use crate::ids::ClientRowId;
+use crate::objects::{ClientDocument, ClientState, FederatedCredentialDocument, ResourceServerDocument, Stored};
+use crate::token::LOCAL_CLIENT;
+use crate::trust::Problem;
+
+/// How long the old secret lives on beside a new one unless asked otherwise, and at most, in seconds.
+pub const SECRET_OVERLAP_SECONDS: i64 = 86_400;
+/// The longest overlap, in seconds.
+pub const MAX_SECRET_OVERLAP_SECONDS: i64 = 30 * 86_400;
+
+impl Managed for ClientDocument {
+    async fn prepare(
+        &mut self,
+        app: &App,
+        name: &str,
+        present: Option<&Stored<Self>>,
+        occasion: Occasion<'_>,
+    ) -> Result<ClientState, Rejected> {
+        let mut problems = Vec::new();
+        // Tokens tell principals and clients apart by these: they must never be equal.
+        if app.store.has_principal_id(name).await? {
+            problems.push(Problem::new("/name", "is the id of a principal"));
+        }
+        if name.eq_ignore_ascii_case(LOCAL_CLIENT) {
+            problems.push(Problem::new("/name", "is the name of this server's own command line"));
+        }
+        for (at, permission) in self.permissions.iter_mut().enumerate() {
+            let found = check_permission(app, permission, None).await?;
+            problems
+                .extend(found.into_iter().map(|p| Problem::new(format!("/permissions/{at}{}", p.pointer), p.detail)));
+        }
+        if let Some(server) = &mut self.resource_server {
+            if let Some(stored) = app.store.named::<ResourceServerDocument>(server).await? {
+                *server = stored.name;
+            } else {
+                let detail = format!("there is no resource server {server}");
+                problems.push(Problem::new("/resource_server", detail));
+            }
+        }
+        for (at, credential) in self.federated_credentials.iter_mut().enumerate() {
+            if let Some(stored) = app.store.named::<FederatedCredentialDocument>(credential).await? {
+                *credential = stored.name;
+            } else {
+                let detail = format!("there is no federated credential {credential}");
+                problems.push(Problem::new(format!("/federated_credentials/{at}"), detail));
+            }
+        }
+        if problems.is_empty() && occasion.online && self.jwks_uri.is_some() {
+            problems.extend(self.unreachable(app, name).await);
+        }
+        if problems.is_empty() { Ok(state(self, present, app.clock.now())) } else { Err(Rejected::Invalid(problems)) }
+    }
+
+    fn shown_state(stored: &Stored<Self>, now: Timestamp) -> Map<String, Value> {
+        let mut members = Map::new();
+        members.insert("client_id".to_owned(), stored.name.clone().into());
+        members.insert("revision".to_owned(), stored.state.revision.into());
+        let live = stored.state.secrets.iter().filter(|secret| secret.is_live(now));
+        let secrets: Vec<Value> = live
+            .map(|secret| {
+                let ends = secret.expires_at.map(|at| at.to_string());
+                json!({ "created_at": secret.created_at.to_string(), "expires_at": ends })
+            })
+            .collect();
+        members.insert("secrets".to_owned(), secrets.into());
+        if let Some(fresh) = &stored.state.fresh {
+            members.insert("client_secret".to_owned(), fresh.expose().into());
+        }
+        members
+    }
+}
+
+impl ClientDocument {
+    /// Tries to fetch the keys, so that a mistake shows now and not at the first request.
+    async fn unreachable(&self, app: &App, name: &str) -> Option<Problem> {
+        let id = ClientRowId::new(app.clock.now());
+        let client = self.compile(id, name, 0, &ClientState::default(), app.context())?;
+        let Method::PrivateKeyJwt(issuer) = &client.method else { return None };
+        let error = app.upstream.try_fetch(issuer).await.err()?;
+        Some(Problem::new("/jwks_uri", format!("{error}; ?validate=offline (apply --offline) saves without trying")))
+    }
+}
+
+/// What is stored beside the document. A client whose method takes a secret gets one when it has none.
+fn state(document: &ClientDocument, present: Option<&Stored<ClientDocument>>, now: Timestamp) -> ClientState {
+    let mut state = present.map(|present| present.state.clone()).unwrap_or_default();
+    if present.is_none_or(|present| !permits_the_same(&present.document, document)) {
+        renew(&mut state, now);
+    }
+    state.fresh = None;
+    if !document.auth_method.has_secret() {
+        state.secrets.clear();
+    } else if state.secrets.is_empty() {
+        add_secret(&mut state, now);
+    }
+    state
+}
+
+/// Voids the tokens that the client got so far.
+fn renew(state: &mut ClientState, now: Timestamp) {
+    state.revision = state.revision.saturating_add(1);
+    state.not_before = now;
+}
+
+fn add_secret(state: &mut ClientState, now: Timestamp) {
+    let secret = ClientSecret::generate();
+    state.secrets.push(StoredSecret::of(&secret, now));
+    state.fresh = Some(secret);
+}
+
+/// Whether what a client got in one form is good in the other: its rights, and what it proves itself with.
+fn permits_the_same(left: &ClientDocument, right: &ClientDocument) -> bool {
+    left.permissions == right.permissions
+        && left.federated_credentials == right.federated_credentials
+        && left.auth_method == right.auth_method
+        && left.jwks == right.jwks
+        && left.jwks_uri == right.jwks_uri
+        && left.enabled == right.enabled
+}
+
+/// Makes a client's next secret. The one before it lives on for the overlap; older ones are over.
+pub async fn rotate_secret(
+    app: &App,
+    name: &str,
+    overlap_seconds: i64,
+    author: &Author,
+) -> Result<Saved<ClientDocument>, Rejected> {
+    update(app, name, author, |present: &Stored<ClientDocument>, now| {
+        if !present.document.auth_method.has_secret() {
+            let problem = Problem::new("/auth_method", "this client has no secret");
+            return Err(Rejected::Invalid(vec![problem]));
+        }
+        let mut state = present.state.clone();
+        let end = now.plus_seconds(overlap_seconds);
+        state.secrets = state.secrets.split_off(state.secrets.len().saturating_sub(1));
+        for secret in &mut state.secrets {
+            secret.expires_at = Some(secret.expires_at.map_or(end, |other| other.min(end)));
+        }
+        state.secrets.retain(|secret| secret.is_live(now));
+        if overlap_seconds == 0 {
+            // Whoever rotates without an overlap does so because somebody else has the secret.
+            renew(&mut state, now);
+        }
+        add_secret(&mut state, now);
+        Ok((present.document.clone(), state))
+    })
+    .await
+}

@@ -1,0 +1,110 @@
+//! Client authentication by an assertion (RFC 7521 section 4.2, RFC 7523 section 2.2): one that the client signs itself, or one that a
+//! trusted issuer gave to its workload, so that it needs no key of its own.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::authenticate::registered;
+use super::{Client, ClientIdentity, Method};
+use crate::app::App;
+use crate::assertion::{UnverifiedAssertion, VerifiedAssertion};
+use crate::principal::Granting;
+use crate::reason::Reason;
+use crate::refusal::Refusal;
+use crate::trust::{Candidate, Denial, Permit, TrustedIssuer};
+
+/// Verifies a client assertion and says whose it is.
+///
+/// Its shape says which of the two it is, and neither road tells before its signature is known to be good whether there is such a client.
+pub(super) async fn verify(
+    app: &App,
+    client_id: Option<&str>,
+    text: &str,
+) -> Result<(Arc<Client>, Arc<VerifiedAssertion>), Refusal> {
+    let failed = || Refusal::new(Reason::ClientAuthenticationFailed);
+    let unverified = UnverifiedAssertion::parse(text).map_err(Refusal::of_client)?;
+    if is_self_issued(app, &unverified) {
+        // Who is not named beside the assertion is named in it (RFC 7521 section 4.2).
+        let named = client_id.or_else(|| unverified.claims().get("sub").and_then(Value::as_str));
+        let client = named.and_then(|client_id| registered(app, client_id)).ok_or_else(failed)?;
+        let Method::PrivateKeyJwt(issuer) = &client.method else {
+            return Err(failed());
+        };
+        let verified = own(app, unverified, &client, issuer).await?;
+        return Ok((client, Arc::new(verified)));
+    }
+    let verified = federated(app, unverified).await.map_err(Refusal::of_client)?;
+    let client = client_id.and_then(|client_id| registered(app, client_id));
+    let client = client.filter(|client| matches!(client.method, Method::Federated(_))).ok_or_else(failed)?;
+    Ok((client, Arc::new(verified)))
+}
+
+/// Whether an assertion names itself as its issuer, and no trusted issuer does so.
+fn is_self_issued(app: &App, unverified: &UnverifiedAssertion<'_>) -> bool {
+    let text = |claim: &str| unverified.claims().get(claim).and_then(Value::as_str);
+    text("iss").is_some_and(|iss| Some(iss) == text("sub") && app.rules().issuers_of(iss).next().is_none())
+}
+
+/// An assertion of the client's own has the client as issuer and subject. Before its signature is known to be good nothing is said
+/// of what is wrong: that would tell who is registered.
+async fn own(
+    app: &App,
+    unverified: UnverifiedAssertion<'_>,
+    client: &Client,
+    issuer: &Arc<TrustedIssuer>,
+) -> Result<VerifiedAssertion, Refusal> {
+    let names = |claim: &str| unverified.claims().get(claim).and_then(Value::as_str) == Some(&client.client_id);
+    if !names("iss") || !names("sub") {
+        return Err(Reason::ClientAuthenticationFailed.into());
+    }
+    let verified = unverified.verify(issuer.clone(), &app.upstream, app.clock.now()).await;
+    verified.map_err(|refusal| match refusal.reason {
+        Reason::UpstreamUnavailable | Reason::Internal => refusal,
+        Reason::TypDenied | Reason::AlgDenied | Reason::KeyUnknown | Reason::SignatureInvalid => {
+            let why = refusal.reason.code();
+            Refusal::new(Reason::ClientAuthenticationFailed).with_detail(format!("client assertion: {why}"))
+        }
+        _ => refusal.of_client(),
+    })
+}
+
+/// A trusted issuer's assertion whose only audience is our issuer identifier, whatever else that issuer may be used for: a
+/// server to which the workload sends its assertion must not be able to come here with it.
+async fn federated(app: &App, unverified: UnverifiedAssertion<'_>) -> Result<VerifiedAssertion, Refusal> {
+    let issuer = unverified.issuer(&app.rules())?;
+    let strict = TrustedIssuer {
+        audiences: vec![app.config.own.issuer().to_owned()],
+        extra_audiences: Vec::new(),
+        ..(*issuer).clone()
+    };
+    unverified.verify(Arc::new(strict), &app.upstream, app.clock.now()).await
+}
+
+/// Whether a rule that waits for its first match may admit a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pending {
+    /// Its ids are pinned with what comes of the request.
+    Pinned,
+    /// Nothing comes of the request that could pin them.
+    Refused,
+}
+
+/// The rules that admit the assertion of a client without a key of its own, one at least; of any other client that was authenticated
+/// there is nothing left to ask.
+pub fn admit(app: &App, identity: &ClientIdentity, pending: Pending) -> Result<Vec<Granting>, Box<Denial>> {
+    let Some((assertion, names)) = identity.federated() else {
+        return Ok(Vec::new());
+    };
+    let may_count = |candidate: &Candidate| {
+        listed(names, candidate) && (pending == Pending::Pinned || candidate.credential.pending_until.is_none())
+    };
+    let permit = Permit::new(assertion.clone(), app.rules(), app.clock.now(), may_count)?;
+    Ok(permit.report().matching().map(Granting::of).collect())
+}
+
+/// Whether a rule is one of those that a federated client lists.
+pub fn listed(names: &[String], candidate: &Candidate) -> bool {
+    let name = candidate.credential.rule.open().map(|rule| rule.name);
+    name.is_some_and(|name| names.iter().any(|listed| listed.eq_ignore_ascii_case(name)))
+}

@@ -1,0 +1,38 @@
+//! Secrets of clients.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use serde_json::{Map, Value};
+
+use super::guard::{Access, guard};
+use super::objects::{document, object, rejected, respond};
+use crate::admin::{MAX_SECRET_OVERLAP_SECONDS, Rejected, SECRET_OVERLAP_SECONDS, rotate_secret};
+use crate::app::App;
+use crate::objects::Reader;
+
+/// `POST /admin/v1/clients/{name}/rotate-secret`, optionally with `{"overlap_seconds": 3600}`: the next secret, shown this once.
+pub async fn rotate(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    respond(async {
+        let author = guard(&app, &headers, Access::Write).await?;
+        let members = if body.is_empty() { Map::new() } else { document(&body)? };
+        let overlap = overlap(&members).map_err(rejected)?;
+        let saved = rotate_secret(&app, &name, overlap, &author).await.map_err(rejected)?;
+        Ok(object(&app, StatusCode::OK, &saved.object))
+    })
+    .await
+}
+
+fn overlap(members: &Map<String, Value>) -> Result<i64, Rejected> {
+    let mut reader = Reader::new(members);
+    let seconds = reader.integer("overlap_seconds", 0..=MAX_SECRET_OVERLAP_SECONDS);
+    reader.finish(seconds.unwrap_or(SECRET_OVERLAP_SECONDS)).map_err(Rejected::Invalid)
+}

@@ -1,0 +1,103 @@
+//! What is kept of tokens: what opaque ones stand for, which was made from which, and which were revoked.
+
+use carnet_entity::{consumed_assertion, exchanged_token, opaque_token, revoked_token};
+use sea_orm::{ActiveValue::Set, DatabaseTransaction, DbErr, EntityTrait as _, TryInsertResult};
+
+use super::ledger::TokenRecord;
+use super::{Store, StoreError, audit};
+use crate::assertion::AssertionKey;
+use crate::audit::AuditEvent;
+use crate::clock::Timestamp;
+
+/// The line of descent of a token, walked up to its beginning: how long it is, and how many in it were revoked.
+const DESCENT: &str = "WITH RECURSIVE line(id, depth) AS (SELECT CAST($1 AS VARCHAR), 0 UNION \
+                       SELECT exchanged_token.parent, line.depth + 1 \
+                       FROM exchanged_token JOIN line ON exchanged_token.child = line.id) \
+                       SELECT CAST(MAX(line.depth) AS BIGINT) AS depth, CAST(COUNT(revoked_token.token_id) AS BIGINT) AS revoked \
+                       FROM line LEFT JOIN revoked_token ON revoked_token.token_id = line.id";
+
+/// What a token was made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Descent {
+    /// How many exchanges it is away from the first token.
+    pub depth: i64,
+    /// Whether it was revoked, or one that it was made from.
+    pub is_revoked: bool,
+}
+
+impl Store {
+    /// The claims that an opaque token stands for, by its hash, as JSON.
+    pub async fn opaque_claims(&self, hash: &[u8; 32]) -> Result<Option<String>, StoreError> {
+        let row = opaque_token::Entity::find_by_id(hash.to_vec()).one(&self.read).await?;
+        Ok(row.map(|row| row.claims))
+    }
+
+    /// What the token of this `jti` was made from.
+    pub async fn descent(&self, token_id: &str) -> Result<Descent, StoreError> {
+        use sea_orm::ConnectionTrait as _;
+        let row = self.read.query_one_raw(self.statement(DESCENT, [token_id.into()])).await?;
+        let (depth, revoked): (i64, i64) = match &row {
+            Some(row) => (row.try_get("", "depth")?, row.try_get("", "revoked")?),
+            None => (0, 0),
+        };
+        Ok(Descent { depth, is_revoked: revoked > 0 })
+    }
+
+    /// Revokes the token of this `jti`, together with the audit event. Again is as good as once.
+    pub async fn revoke(&self, token_id: &str, expires_at: Timestamp, event: &AuditEvent) -> Result<(), StoreError> {
+        let transaction = self.begin().await?;
+        let row =
+            revoked_token::ActiveModel { token_id: Set(token_id.to_owned()), expires_at: Set(expires_at.millis()) };
+        let inserted =
+            revoked_token::Entity::insert(row).on_conflict_do_nothing().exec_without_returning(&transaction).await?;
+        if is_new(&inserted) {
+            audit::insert(&transaction, &[event]).await?;
+        }
+        Ok(transaction.commit().await?)
+    }
+
+    /// Records an assertion as used by itself, where no token comes of it; false if it was used before.
+    pub async fn consume(&self, key: &AssertionKey, until: Timestamp) -> Result<bool, StoreError> {
+        let row =
+            consumed_assertion::ActiveModel { key: Set(key.as_bytes().to_vec()), expires_at: Set(until.millis()) };
+        let inserted = consumed_assertion::Entity::insert(row)
+            .on_conflict_do_nothing()
+            .exec_without_returning(&self.write)
+            .await?;
+        Ok(is_new(&inserted))
+    }
+}
+
+/// Whether the row was not there before: an insert that does nothing succeeds too, with no row.
+fn is_new(inserted: &TryInsertResult<u64>) -> bool {
+    matches!(inserted, TryInsertResult::Inserted(rows) if *rows > 0)
+}
+
+/// Inserts what is kept of tokens that are issued; nothing of most.
+pub(super) async fn insert(transaction: &DatabaseTransaction, records: &[&TokenRecord]) -> Result<(), DbErr> {
+    let exchanged: Vec<_> = records
+        .iter()
+        .flat_map(|record| &record.exchanged)
+        .map(|exchanged| exchanged_token::ActiveModel {
+            child: Set(exchanged.child.clone()),
+            parent: Set(exchanged.parent.clone()),
+            expires_at: Set(exchanged.expires_at.millis()),
+        })
+        .collect();
+    if !exchanged.is_empty() {
+        exchanged_token::Entity::insert_many(exchanged).exec_without_returning(transaction).await?;
+    }
+    let opaque: Vec<_> = records
+        .iter()
+        .filter_map(|record| record.opaque.as_ref())
+        .map(|opaque| opaque_token::ActiveModel {
+            hash: Set(opaque.hash.to_vec()),
+            claims: Set(opaque.claims.clone()),
+            expires_at: Set(opaque.expires_at.millis()),
+        })
+        .collect();
+    if !opaque.is_empty() {
+        opaque_token::Entity::insert_many(opaque).exec_without_returning(transaction).await?;
+    }
+    Ok(())
+}

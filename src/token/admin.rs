@@ -1,0 +1,60 @@
+//! The scopes of our own admin API (contract, section 6).
+
+use super::ScopeSet;
+
+/// Everything.
+pub const ADMIN: &str = "admin";
+/// Reading everything.
+pub const ADMIN_READ: &str = "admin:read";
+/// Federated credentials, their audit events and explanations.
+pub const ADMIN_CREDENTIALS: &str = "admin:credentials";
+/// The same for one principal, whose name follows.
+pub const ADMIN_CREDENTIALS_OF: &str = "admin:credentials:";
+/// How long an admin token lives that a client gets, in seconds.
+pub const ADMIN_LIFETIME_SECONDS: i64 = 900;
+/// The `client_id` of admin tokens that whoever holds the database makes. No client can have this name.
+pub const LOCAL_CLIENT: &str = "carnet-cli";
+
+/// Whether a text is a scope of the admin API.
+pub fn is_admin_scope(scope: &str) -> bool {
+    matches!(scope, ADMIN | ADMIN_READ | ADMIN_CREDENTIALS)
+        || scope.strip_prefix(ADMIN_CREDENTIALS_OF).is_some_and(|name| crate::objects::check_name(name).is_ok())
+}
+
+/// Whether `held` is good for all of `wanted`: the wider of these scopes hold the narrower ones.
+pub fn covers(held: &ScopeSet, wanted: &ScopeSet) -> bool {
+    let is_covered = |scope: &str| {
+        let finer = scope.starts_with(ADMIN_CREDENTIALS_OF) && held.contains(ADMIN_CREDENTIALS);
+        is_admin_scope(scope) && (held.contains(ADMIN) || held.contains(scope) || finer)
+    };
+    wanted.tokens().into_iter().all(is_covered)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wider_scopes_hold_the_narrower_ones() {
+        let scope = |text: &str| ScopeSet::parse(text).unwrap();
+        for (held, wanted) in [
+            ("admin", "admin admin:read admin:credentials admin:credentials:joel"),
+            ("admin:credentials", "admin:credentials:joel admin:credentials"),
+            ("admin:credentials:joel", "admin:credentials:joel"),
+            ("admin:read", "admin:read"),
+        ] {
+            assert!(covers(&scope(held), &scope(wanted)), "{held}: {wanted}");
+        }
+        for (held, wanted) in [
+            ("admin:read", "admin"),
+            ("admin:credentials", "admin:read"),
+            ("admin:credentials:joel", "admin:credentials"),
+            ("admin:credentials:joel", "admin:credentials:eve"),
+            ("admin", "publish"),
+            ("admin", "admin:everything"),
+            ("admin:credentials", "admin:credentials:a/b"),
+        ] {
+            assert!(!covers(&scope(held), &scope(wanted)), "{held}: {wanted}");
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Programs in other languages around libraries that others wrote: `tests/clients`.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+use super::may_skip;
+
+/// Where libraries come from. All versions are pinned, those of their dependencies too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packages {
+    Npm,
+    Pypi,
+}
+
+impl Packages {
+    /// Runs a script on one JSON document and reads the one that it prints. None where the machine lacks what it takes and that is
+    /// allowed.
+    pub fn run(self, script: &str, authority: &Path, input: &Value) -> Option<Value> {
+        let folder = self.installed()?;
+        let script = clients().join(script);
+        let mut command = match self {
+            // Packages are looked up from where a module is, and text has the working directory.
+            Self::Npm => {
+                let mut node = Command::new("node");
+                node.arg("--input-type=module").arg("--eval").arg(fs::read_to_string(&script).unwrap());
+                node
+            }
+            Self::Pypi => {
+                let mut python = Command::new(folder.join("bin/python"));
+                python.arg("-I").arg("-B").arg(&script);
+                python
+            }
+        };
+        command.current_dir(folder).env("NODE_EXTRA_CA_CERTS", authority).env("REQUESTS_CA_BUNDLE", authority);
+        command.env("NO_PROXY", "127.0.0.1");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // A script that ends before it reads says why.
+        child.stdin.take().unwrap().write_all(input.to_string().as_bytes()).ok();
+        let output = child.wait_with_output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {errors}", script.display());
+        Some(serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}: no JSON", script.display())))
+    }
+
+    /// The folder of the packages; a failure is remembered, because without a network it takes long to come.
+    fn installed(self) -> Option<&'static PathBuf> {
+        static NPM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+        static PYPI: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+        let once = match self {
+            Self::Npm => &NPM,
+            Self::Pypi => &PYPI,
+        };
+        match once.get_or_init(|| self.ensure()) {
+            Ok(folder) => Some(folder),
+            Err(missing) => {
+                may_skip(missing);
+                None
+            }
+        }
+    }
+
+    /// Installs the packages if a run before this one has not, or what is pinned or the interpreter has changed since.
+    fn ensure(self) -> Result<PathBuf, String> {
+        let (interpreter, pinned, folder) = match self {
+            Self::Npm => ("node", "package-lock.json", "npm"),
+            Self::Pypi => ("python3", "requirements.txt", "pypi"),
+        };
+        let version = text(Command::new(interpreter).arg("--version"))?;
+        let wanted = format!("{version}{}", fs::read_to_string(clients().join(pinned)).unwrap());
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("clients").join(folder);
+        fs::create_dir_all(&folder).unwrap();
+        // Held until it is dropped: another run may be installing.
+        let lock = File::create(folder.with_extension("lock")).unwrap();
+        lock.lock().unwrap();
+        let done = folder.join("installed");
+        if fs::read_to_string(&done).is_ok_and(|installed| installed == wanted) {
+            return Ok(folder);
+        }
+        fs::remove_file(&done).ok();
+        self.install(&folder)?;
+        fs::write(&done, wanted).unwrap();
+        Ok(folder)
+    }
+
+    fn install(self, folder: &Path) -> Result<(), String> {
+        match self {
+            Self::Npm => {
+                for file in ["package.json", "package-lock.json"] {
+                    fs::copy(clients().join(file), folder.join(file)).unwrap();
+                }
+                let flags = ["--engine-strict", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"];
+                // Its own patience is more than a minute where there is no network.
+                let patience = ["--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000"];
+                text(Command::new("npm").arg("ci").args(flags).args(patience).current_dir(folder))?;
+            }
+            Self::Pypi => {
+                text(Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder))?;
+                let mut pip = Command::new(folder.join("bin/python"));
+                pip.args(["-m", "pip", "install", "--disable-pip-version-check", "--only-binary", ":all:"]);
+                text(pip.args(["--require-hashes", "--requirement"]).arg(clients().join("requirements.txt")))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn clients() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
+}
+
+/// What a command prints, if it succeeds.
+fn text(command: &mut Command) -> Result<String, String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{name} ({error})"))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() {
+        Ok(text(&output.stdout))
+    } else {
+        Err(format!("what {name} needs ({}{})", text(&output.stdout), text(&output.stderr)))
+    }
+}
