@@ -35,7 +35,11 @@ pub fn assess(
     now: Timestamp,
 ) -> Result<Assessed, Refusal> {
     let subject = subject(claims)?;
-    if issuer.names_an_issuer() && claims.get("iss").is_some_and(|iss| iss.as_str() != Some(&issuer.issuer)) {
+    // Others were found by their `iss`; a trust domain was not.
+    if issuer.profile.is_spiffe()
+        && issuer.names_an_issuer()
+        && claims.get("iss").is_some_and(|iss| iss.as_str() != Some(&issuer.issuer))
+    {
         return Err(Reason::IssUnknown.into());
     }
     audience(issuer, claims)?;

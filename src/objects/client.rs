@@ -1,4 +1,3 @@
-use carnet_jose::KeyUse;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use url::Url;
@@ -207,7 +206,7 @@ impl ClientDocument {
             (Some(_), None) if !signs => reader.problem("jwks", "is for private_key_jwt"),
             (None, Some(_)) if !signs => reader.problem("jwks_uri", "is for private_key_jwt"),
             (Some(jwks), None) => {
-                if let Err(detail) = check_key_set(jwks, &ASSERTION_ALGORITHMS, KeyUse::Signature) {
+                if let Err(detail) = check_key_set(jwks, &ASSERTION_ALGORITHMS) {
                     reader.problem("jwks", detail);
                 }
             }
@@ -315,6 +314,7 @@ impl ClientDocument {
             version,
             profile: context.profiles.get("generic")?.clone(),
             issuer: name.to_owned(),
+            terms: Terms::default(),
             keys,
             audiences: vec![context.own.issuer().to_owned()],
             extra_audiences: Vec::new(),
@@ -326,7 +326,6 @@ impl ClientDocument {
             replay: Replay::JtiOrTokenHash,
             replay_claim: "jti".to_owned(),
             banned_events: Vec::new(),
-            terms: Terms::default(),
             grants: AssertionGrant::ALL.to_vec(),
             ca_pem: None,
             allow_private: Vec::new(),

@@ -191,6 +191,10 @@ async fn contract_6__gitlab_names_are_pinned_and_a_rename_is_told() {
         )
         .await;
     platform.cannot_save(json!({ "namespace": "acme", "ref": "main" }), "/match/ref").await;
+    platform
+        .rule(json!({ "namespace_id": "72", "project_id": "20", "ref": "refs/heads/main", "ref_type": "branch" }))
+        .await;
+    assert_eq!(platform.warnings().await, ["full_ref"]);
     platform.cannot_save(json!({ "project": "widgets", "ref": "main", "ref_type": "tag" }), "/match").await;
 }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use carnet_jose::{Algorithm, KeySet, KeyUse};
+use serde_json::Value;
 use url::Url;
 
 use super::url::check_https;
@@ -46,8 +47,7 @@ pub(super) fn keys(
         KeySource::Discovery => None,
         KeySource::JwksUri { uri } => url(uri).err().map(|detail| ("keys/uri", detail)),
         KeySource::Static { jwks } => {
-            let uses = if is_spiffe { KeyUse::SignatureOrJwtSvid } else { KeyUse::Signature };
-            check_key_set(jwks, algorithms.unwrap_or(&Algorithm::ALL), uses).err().map(|detail| ("keys/jwks", detail))
+            static_keys(jwks, algorithms, is_spiffe).err().map(|detail| ("keys/jwks", detail))
         }
         KeySource::File { path } => file(path).err().map(|detail| ("keys/path", detail)),
         KeySource::TokenReview { .. } if !profile.is_none_or(|profile| profile.token_review) => {
@@ -71,20 +71,23 @@ pub(super) fn keys(
     Some(source)
 }
 
+fn static_keys(jwks: &Value, algorithms: Option<&[Algorithm]>, is_spiffe: bool) -> Result<(), String> {
+    let uses = if is_spiffe { KeyUse::SignatureOrJwtSvid } else { KeyUse::Signature };
+    check_keys(jwks, algorithms.unwrap_or(&Algorithm::ALL), uses)
+}
+
 /// Checks a JWK set that stands in a document.
-pub(in crate::objects) fn check_key_set(
-    jwks: &serde_json::Value,
-    allowed: &[Algorithm],
-    uses: KeyUse,
-) -> Result<(), String> {
-    let set = KeySet::parse_for(jwks.to_string().as_bytes(), allowed, uses).map_err(|error| error.to_string())?;
-    if set.has_private_members() {
-        return Err("holds a private key".to_owned());
+pub(in crate::objects) fn check_key_set(jwks: &Value, allowed: &[Algorithm]) -> Result<(), String> {
+    check_keys(jwks, allowed, KeyUse::Signature)
+}
+
+fn check_keys(jwks: &Value, allowed: &[Algorithm], wanted: KeyUse) -> Result<(), String> {
+    match KeySet::parse_for(jwks.to_string().as_bytes(), allowed, wanted) {
+        Ok(set) if set.has_private_members() => Err("holds a private key".to_owned()),
+        Ok(set) if set.is_empty() => Err(format!("holds no key that can be used: {}", set.unusable().join("; "))),
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.to_string()),
     }
-    if set.is_empty() {
-        return Err(format!("holds no key that can be used: {}", set.unusable().join("; ")));
-    }
-    Ok(())
 }
 
 fn file(path: &str) -> Result<(), String> {

@@ -51,8 +51,6 @@ pub struct TrustedIssuerDocument {
     pub replay_claim: Option<String>,
     /// Events that never match.
     pub banned_events: Option<Vec<String>>,
-    /// The grants that take its assertions; both unless given.
-    pub grants: Option<Vec<AssertionGrant>>,
     /// The SPIFFE trust domain it vouches for.
     pub trust_domain: Option<String>,
     /// Where its subjects live: `https://example.com`, or `example.com` for names of accounts.
@@ -63,6 +61,8 @@ pub struct TrustedIssuerDocument {
     pub accept_string_booleans: Option<bool>,
     /// Whether an address counts as verified where `email_verified` is absent.
     pub skip_email_verification: Option<bool>,
+    /// The grants that take its assertions; both unless given.
+    pub grants: Option<Vec<AssertionGrant>>,
     /// Certificate authorities to trust for this issuer alone, as PEM.
     pub ca_pem: Option<String>,
     /// Private networks that its keys may be fetched from.
@@ -94,10 +94,10 @@ impl Document for TrustedIssuerDocument {
             "max_assertion_lifetime_seconds": compiled.max_assertion_lifetime_seconds,
             "leeway_seconds": compiled.leeway_seconds, "cap_at_assertion_expiry": compiled.cap_at_assertion_expiry,
             "replay": compiled.replay, "replay_claim": compiled.replay_claim, "banned_events": compiled.banned_events,
-            "grants": compiled.grants,
             "trust_domain": self.trust_domain, "subject_domain": self.subject_domain, "issuer_claim": self.issuer_claim,
             "accept_string_booleans": compiled.terms.accept_string_booleans,
             "skip_email_verification": compiled.terms.skip_email_verification,
+            "grants": compiled.grants,
             "ca_pem": self.ca_pem, "allow_private": compiled.allow_private, "owner": self.owner,
         });
         if let Value::Object(effective) = effective {

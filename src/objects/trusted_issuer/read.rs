@@ -52,12 +52,12 @@ pub(super) fn read(
         replay: replay(&mut reader),
         replay_claim: reader.text("replay_claim"),
         banned_events: reader.texts("banned_events"),
-        grants: grants(&mut reader),
         accept_string_booleans: reader.value("accept_string_booleans").and(Some(terms.accept_string_booleans)),
         skip_email_verification: reader.value("skip_email_verification").and(Some(terms.skip_email_verification)),
         trust_domain: terms.trust_domain,
         subject_domain: terms.subject_domain,
         issuer_claim: terms.issuer_claim,
+        grants: grants(&mut reader),
         ca_pem: reader.parsed("ca_pem", |pem| match reqwest::Certificate::from_pem_bundle(pem.as_bytes()) {
             Ok(found) if !found.is_empty() => Ok(pem.to_owned()),
             _ => Err("is one or more certificates in PEM"),
