@@ -11,18 +11,17 @@ use figment::value::{Dict, Value};
 use serde::de::DeserializeOwned;
 
 use super::{
-    Config, ConfigError, DatabaseUrl, EncryptionKeySource, LogConfig, OwnUrls, RateLimits, ServerConfig, TokenConfig,
+    Config, ConfigError, DatabaseUrl, EncryptionKeySource, Environment, LogConfig, OwnUrls, RateLimits, ServerConfig,
+    TokenConfig,
 };
 
 /// Variables that begin with `CARNET_` and are no configuration keys.
-const OTHER_VARIABLES: [&str; 3] = ["TOKEN", "CONFIG", "REQUIRE_ALL"];
+const OTHER_VARIABLES: [&str; 4] = ["TOKEN", "CONFIG", "REQUIRE_ALL", "ID_TOKEN"];
 
 impl Config {
     /// Reads the file, if one is named, and the process's environment.
     pub fn load(file: Option<&Path>) -> Result<Self, Vec<ConfigError>> {
-        #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
-        let environment = std::env::vars();
-        Self::from_sources(file, environment)
+        Self::from_sources(file, Environment::of_this_process())
     }
 
     /// Reads the file, if one is named, and these variables.
