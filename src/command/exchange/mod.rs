@@ -88,11 +88,19 @@ fn resource(text: &str) -> Result<String, String> {
 }
 
 fn details(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Ok(String::new());
+    }
     match serde_json::from_str(text) {
         Ok(Value::Array(_)) => Ok(text.to_owned()),
         Ok(_) => Err("it is not a JSON array".to_owned()),
         Err(error) => Err(format!("it is not JSON: {error}")),
     }
+}
+
+/// A template hands on what it was given, which may be nothing.
+fn given(value: Option<&String>) -> Option<&str> {
+    value.map(String::as_str).filter(|value| !value.is_empty())
 }
 
 /// Gets a token and prints it.
@@ -102,13 +110,11 @@ pub async fn run(args: &ExchangeArgs, as_json: bool) -> Result<Answer, CommandEr
     // The server comes first: nothing is asked of the platform for a server that is not there.
     let server = Server::discover(&args.server).await.map_err(|error| failed(&error))?;
     let issuer = args.server.issuer();
-    let accepted = match &args.audience {
-        Some(audience) => vec![audience.as_str()],
-        None => vec![issuer, server.token_endpoint()],
-    };
+    let audience = given(args.audience.as_ref());
+    let accepted = audience.map_or_else(|| vec![issuer, server.token_endpoint()], |audience| vec![audience]);
     let seeking = Seeking {
         environment: &environment,
-        audience: args.audience.as_deref().unwrap_or(issuer),
+        audience: audience.unwrap_or(issuer),
         accepted: &accepted,
         kubernetes_token_file: &args.kubernetes_token_file,
     };
@@ -116,9 +122,9 @@ pub async fn run(args: &ExchangeArgs, as_json: bool) -> Result<Answer, CommandEr
     let request = TokenRequest {
         grant: args.grant.into(),
         resource: &args.resource,
-        scope: args.scope.as_deref(),
-        principal: args.principal.as_deref(),
-        authorization_details: args.authorization_details.as_deref(),
+        scope: given(args.scope.as_ref()),
+        principal: given(args.principal.as_ref()),
+        authorization_details: given(args.authorization_details.as_ref()),
     };
     match server.exchange(&request, &assertion).await {
         Ok(answer) => {

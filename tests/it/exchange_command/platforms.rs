@@ -97,7 +97,7 @@ async fn contract_2__exchange_names_what_the_job_lacks() {
             &[("TF_BUILD", "True"), ("SYSTEM_OIDCREQUESTURI", "https://dev.test/")],
             &["SYSTEM_ACCESSTOKEN: $(System.AccessToken)"],
         ),
-        (&[("BITBUCKET_BUILD_NUMBER", "7")], &["oidc: true"]),
+        (&[("BITBUCKET_BUILD_NUMBER", "7")], &["bitbucket: ", "oidc:\n    audiences:\n      - http://127.0.0.1"]),
         (
             &[("BUILDKITE", "true"), ("PATH", "/nonexistent")],
             &["buildkite: the program `buildkite-agent` is not on the PATH"],
