@@ -109,3 +109,38 @@ async fn contract_2__exchange_is_wrapped_by_a_template() {
     let refused = run("");
     assert!(refused.code == 1 && refused.stdout.is_empty() && refused.stderr.contains("id_tokens"), "{refused:?}");
 }
+
+/// The files of a folder of the repository.
+fn folder(path: &str) -> Vec<(String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+    paths
+        .map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), std::fs::read_to_string(path).unwrap()))
+        .collect()
+}
+
+#[test]
+fn contract_2__exchange_stands_in_the_book_as_it_is() {
+    let jobs = folder("docs/samples/jobs");
+    let guides = folder("docs/src/guides");
+    assert!(jobs.len() >= 15, "{}", jobs.len());
+    let mut commands = 0;
+    for (name, text) in &jobs {
+        let shown =
+            guides.iter().any(|(_, page)| page.contains(&format!("{{{{#include ../../samples/jobs/{name}}}}}")));
+        assert!(shown, "{name} stands on no page");
+        for part in text.split("$(carnet exchange ").skip(1) {
+            // A shell takes the line apart; --help at its end shows that all before it is known.
+            let arguments = part.split(')').next().unwrap();
+            let script = format!("'{BINARY}' exchange {arguments} --help");
+            let run = finished(Command::new("sh").args(["-c", &script]).env("BUILD_TOKEN_FILE", "x").output().unwrap());
+            assert_eq!(run.code, 0, "{name}: {arguments}: {run:?}");
+            commands += 1;
+        }
+    }
+    assert!(commands >= 12, "{commands}");
+    for (name, page) in guides.iter().filter(|(name, _)| name.starts_with("publish-from-")) {
+        let of = |kind: &str| page.contains(&format!("{{{{#include ../../samples/{kind}/"));
+        assert!(of("jobs") && of("apply"), "{name} lacks the job's side or the server's");
+    }
+}
