@@ -131,3 +131,65 @@ async fn contract_2__exchange_tries_again_when_told_later() {
     fails(&run, &["the server refused: unheard_of - no ::add-mask::x\n"]);
     assert_eq!(asked.load(Ordering::SeqCst), 1);
 }
+
+/// A server on TLS with a certificate that nobody vouches for, which answers everything alike. The address, and the certificate.
+fn on_tls() -> (String, Vec<u8>) {
+    let key = openssl::pkey::PKey::from_ec_key(
+        openssl::ec::EcKey::generate(
+            &openssl::ec::EcGroup::from_curve_name(openssl::nid::Nid::X9_62_PRIME256V1).unwrap(),
+        )
+        .unwrap(),
+    )
+    .unwrap();
+    let mut name = openssl::x509::X509NameBuilder::new().unwrap();
+    name.append_entry_by_text("CN", "a server of a test").unwrap();
+    let name = name.build();
+    let mut certificate = openssl::x509::X509Builder::new().unwrap();
+    certificate.set_version(2).unwrap();
+    certificate.set_subject_name(&name).unwrap();
+    certificate.set_issuer_name(&name).unwrap();
+    certificate.set_pubkey(&key).unwrap();
+    certificate.set_not_before(&openssl::asn1::Asn1Time::days_from_now(0).unwrap()).unwrap();
+    certificate.set_not_after(&openssl::asn1::Asn1Time::days_from_now(1).unwrap()).unwrap();
+    let mut names = openssl::x509::extension::SubjectAlternativeName::new();
+    let extension = names.ip("127.0.0.1").build(&certificate.x509v3_context(None, None)).unwrap();
+    certificate.append_extension(extension).unwrap();
+    certificate.sign(&key, openssl::hash::MessageDigest::sha256()).unwrap();
+    let certificate = certificate.build();
+
+    let mut acceptor = openssl::ssl::SslAcceptor::mozilla_intermediate_v5(openssl::ssl::SslMethod::tls()).unwrap();
+    acceptor.set_private_key(&key).unwrap();
+    acceptor.set_certificate(&certificate).unwrap();
+    let acceptor = acceptor.build();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let body = json!({
+        "issuer": url, "token_endpoint": format!("{url}/token"), "access_token": "over-tls", "token_type": "Bearer",
+    })
+    .to_string();
+    std::thread::spawn(move || {
+        use std::io::{Read as _, Write as _};
+        for stream in listener.incoming() {
+            let Ok(mut stream) = acceptor.accept(stream.unwrap()) else { continue };
+            stream.read(&mut [0; 65536]).unwrap();
+            write!(stream, "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+                .unwrap();
+            stream.shutdown().ok();
+        }
+    });
+    (url, certificate.to_pem().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn contract_2__exchange_checks_the_servers_certificate() {
+    let (url, certificate) = on_tls();
+    fails(&exchange(&url), &["cannot be reached", "certificate verify failed"]);
+    let db = crate::support::TestDb::new().await;
+    let path = db.folder().join("authority.pem");
+    std::fs::write(&path, certificate).unwrap();
+    let token = token_for(url.as_str());
+    let mut command = bare(&[("TOKEN", &token), ("SSL_CERT_FILE", path.to_str().unwrap())]);
+    command.args(["exchange", "--server", &url, "--resource", REGISTRY, "--assertion-env", "TOKEN"]);
+    let run = finished(command.output().unwrap());
+    assert_eq!((run.code, run.stdout.as_str()), (0, "over-tls\n"), "{run:?}");
+}

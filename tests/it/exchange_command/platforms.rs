@@ -1,6 +1,7 @@
 //! Where tokens come from: each platform's way, spoken by a stand-in.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -15,6 +16,22 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Ground, access_token, fails, github, now, stand_in, token_for};
 use crate::support::TestKey;
+
+/// The sources, in the order in which they are looked for.
+const SOURCES: [&str; 12] = [
+    "github-actions",
+    "gitlab-ci",
+    "buildkite",
+    "circleci",
+    "azure-devops",
+    "bitbucket",
+    "codefresh",
+    "kubernetes",
+    "spiffe",
+    "aws",
+    "azure",
+    "google",
+];
 
 /// What a stand-in was asked.
 #[derive(Clone, Debug)]
@@ -126,21 +143,7 @@ async fn contract_2__exchange_names_what_the_job_lacks() {
         let run = ground.exchange(&[], &[("HOME", "/")]);
         fails(&run, &["no ambient credential was found", "--assertion-file", "--assertion-env", "--source"]);
         let sources = run.stderr.lines().filter_map(|line| line.strip_prefix("  ")?.split_once(": "));
-        let expected = [
-            "github-actions",
-            "gitlab-ci",
-            "buildkite",
-            "circleci",
-            "azure-devops",
-            "bitbucket",
-            "codefresh",
-            "kubernetes",
-            "spiffe",
-            "aws",
-            "azure",
-            "google",
-        ];
-        assert_eq!(sources.map(|(source, _)| source).collect::<Vec<_>>(), expected);
+        assert_eq!(sources.map(|(source, _)| source).collect::<Vec<_>>(), SOURCES);
     }
 }
 
@@ -356,4 +359,13 @@ async fn contract_2__exchange_fetches_a_jwt_svid() {
     for wrong in ["unix:///nonexistent/agent.sock", "tcp://127.0.0.1:1", "agent.sock"] {
         fails(&ground.exchange(&[], &[("SPIFFE_ENDPOINT_SOCKET", wrong)]), &["spiffe: ", wrong]);
     }
+}
+
+#[test]
+fn contract_2__exchange_sources_stand_in_the_book_in_their_order() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/src/reference/command-line.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let table = page.split("| source | found by | the token |").nth(1).unwrap().split("\n\n").next().unwrap();
+    let named = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    assert_eq!(named.collect::<Vec<_>>(), SOURCES);
 }
