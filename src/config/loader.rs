@@ -258,7 +258,13 @@ mod tests {
 
     #[test]
     fn nothing_at_all_is_a_configuration() {
-        let config = from_env(&[("HOME", "x"), ("CARNET_TOKEN", "secret"), ("CARNET_REQUIRE_ALL", "1")]).unwrap();
+        let config = from_env(&[
+            ("HOME", "x"),
+            ("CARNET_TOKEN", "secret"),
+            ("CARNET_REQUIRE_ALL", "1"),
+            ("CARNET_ID_TOKEN", "secret"),
+        ])
+        .unwrap();
         assert_eq!(config.own.issuer(), "http://127.0.0.1:8080");
         assert_eq!(config.database_url.as_str(), "sqlite://./carnet-data/carnet.db");
         assert_eq!(config.tokens.lifetime_seconds, 900);

@@ -5,6 +5,7 @@ mod platforms;
 mod templates;
 
 use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -170,7 +171,11 @@ async fn contract_2__exchange_prints_the_token_alone() {
         ("ALL_PROXY", "http://127.0.0.1:1"),
     ];
     access_token(&ground.exchange(&["--assertion-file", path.to_str().unwrap()], &proxies));
-    // From a variable, and from standard input.
+    // From a variable, among others that are not even text, and from standard input.
+    let mut garbled = bare(&[("OTHER", &ground.token())]);
+    garbled.env("GARBLED", std::ffi::OsStr::from_bytes(b"\xff\xfe"));
+    garbled.args(["exchange", "--server", &ground.server.url, "--resource", REGISTRY, "--assertion-env", "OTHER"]);
+    access_token(&finished(garbled.output().unwrap()));
     access_token(&ground.exchange(&["--assertion-env", "OTHER"], &[("OTHER", &ground.token())]));
     let path = ground.write("assertion.jwt", &ground.token());
     let mut piped = bare(&[]);

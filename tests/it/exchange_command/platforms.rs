@@ -301,10 +301,14 @@ async fn workload_api(
             let svid = token_for(json!([audience]));
             let mut trailers = HeaderMap::new();
             trailers.insert("grpc-status", status.parse().unwrap());
-            let message = if status == "0" { jwt_svids(&svid) } else { Vec::new() };
             trailers.insert("grpc-message", "no identity issued".parse().unwrap());
+            // Without an identity real agents answer with the head alone.
+            let head = if status == "16" { std::mem::take(&mut trailers) } else { HeaderMap::new() };
+            let message = if status == "0" { jwt_svids(&svid) } else { Vec::new() };
             let body = Full::new(Bytes::from(message)).with_trailers(async move { Some(Ok(trailers)) });
-            hyper::Response::builder().header("content-type", "application/grpc").body(body)
+            let mut response = hyper::Response::builder().header("content-type", "application/grpc").body(body)?;
+            response.headers_mut().extend(head);
+            Ok::<_, axum::http::Error>(response)
         }
     });
     hyper::server::conn::http2::Builder::new(TokioExecutor::new())
@@ -350,12 +354,20 @@ async fn contract_2__exchange_fetches_a_jwt_svid() {
     tokio::spawn(async move {
         let (stream, _) = tcp.accept().await.unwrap();
         tokio::spawn(workload_api(stream, server.clone(), "0"));
-        let (stream, _) = tcp.accept().await.unwrap();
-        workload_api(stream, server, "7").await;
+        for status in ["7", "16", "0"] {
+            let (stream, _) = tcp.accept().await.unwrap();
+            let audience = if status == "0" { "https://other.test".to_owned() } else { server.clone() };
+            workload_api(stream, audience, status).await;
+        }
     });
     let environment = [("SPIFFE_ENDPOINT_SOCKET", socket.as_str())];
     access_token(&ground.exchange(&["--source", "spiffe"], &environment));
-    fails(&ground.exchange(&[], &environment), &["spiffe: ", "gRPC status 7", "no identity issued"]);
+    for status in ["7", "16"] {
+        let says = format!("(gRPC status {status}): no identity issued");
+        fails(&ground.exchange(&[], &environment), &["spiffe: ", &says]);
+    }
+    let run = ground.exchange(&["--audience", "https://other.test"], &environment);
+    fails(&run, &["the server refused: aud_mismatch"]);
     for wrong in ["unix:///nonexistent/agent.sock", "tcp://127.0.0.1:1", "agent.sock"] {
         fails(&ground.exchange(&[], &[("SPIFFE_ENDPOINT_SOCKET", wrong)]), &["spiffe: ", wrong]);
     }

@@ -48,8 +48,8 @@ async fn read(answer: Response<hyper::body::Incoming>) -> Result<SecretString, S
     }
     let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(|error| error.to_string())?;
     // A call that fails at once has its status in the only head there is.
-    let trailers = body.trailers().cloned().unwrap_or(head.headers);
-    check_status(&trailers)?;
+    let trailers = body.trailers().filter(|trailers| trailers.contains_key("grpc-status"));
+    check_status(trailers.unwrap_or(&head.headers))?;
     let bytes = body.to_bytes();
     let message = unframe(&bytes).ok_or("the answer is not a gRPC message")?;
     let token = first_token(message).ok_or("the answer holds no JWT-SVID")?;
