@@ -4,6 +4,7 @@ mod admin_client;
 mod admin_token;
 mod apply;
 mod check;
+mod exchange;
 mod explain;
 mod keys;
 mod policy;
@@ -54,6 +55,11 @@ enum Command {
     /// List, rotate and withdraw the keys that sign access tokens.
     #[command(after_help = "Example:\n  carnet keys rotate")]
     Keys(keys::KeysArgs),
+    /// Trade the token that a CI platform gave the job for an access token of a registry, and print it alone.
+    #[command(
+        after_help = "Example:\n  token=$(carnet exchange --server https://carnet.example --resource https://registry.example/)"
+    )]
+    Exchange(Box<exchange::ExchangeArgs>),
     /// Ask a server why an assertion is accepted or refused; nothing is issued or used up.
     #[command(after_help = "Example:\n  carnet explain --server https://carnet.example --assertion-file token.jwt")]
     Explain(explain::ExplainArgs),
@@ -138,6 +144,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Check(config) => check::run(&config, json).await,
         Command::AdminToken(args) => admin_token::run(&args, json).await,
         Command::Keys(args) => keys::run(&args, json).await,
+        Command::Exchange(args) => exchange::run(&args, json).await,
         Command::Explain(args) => explain::run(&args, json).await,
         Command::Policy(args) => policy::run(&args, json),
     };

@@ -11,18 +11,17 @@ use figment::value::{Dict, Value};
 use serde::de::DeserializeOwned;
 
 use super::{
-    Config, ConfigError, DatabaseUrl, EncryptionKeySource, LogConfig, OwnUrls, RateLimits, ServerConfig, TokenConfig,
+    Config, ConfigError, DatabaseUrl, EncryptionKeySource, Environment, LogConfig, OwnUrls, RateLimits, ServerConfig,
+    TokenConfig,
 };
 
 /// Variables that begin with `CARNET_` and are no configuration keys.
-const OTHER_VARIABLES: [&str; 3] = ["TOKEN", "CONFIG", "REQUIRE_ALL"];
+const OTHER_VARIABLES: [&str; 4] = ["TOKEN", "CONFIG", "REQUIRE_ALL", "ID_TOKEN"];
 
 impl Config {
     /// Reads the file, if one is named, and the process's environment.
     pub fn load(file: Option<&Path>) -> Result<Self, Vec<ConfigError>> {
-        #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
-        let environment = std::env::vars();
-        Self::from_sources(file, environment)
+        Self::from_sources(file, Environment::of_this_process())
     }
 
     /// Reads the file, if one is named, and these variables.
@@ -259,7 +258,13 @@ mod tests {
 
     #[test]
     fn nothing_at_all_is_a_configuration() {
-        let config = from_env(&[("HOME", "x"), ("CARNET_TOKEN", "secret"), ("CARNET_REQUIRE_ALL", "1")]).unwrap();
+        let config = from_env(&[
+            ("HOME", "x"),
+            ("CARNET_TOKEN", "secret"),
+            ("CARNET_REQUIRE_ALL", "1"),
+            ("CARNET_ID_TOKEN", "secret"),
+        ])
+        .unwrap();
         assert_eq!(config.own.issuer(), "http://127.0.0.1:8080");
         assert_eq!(config.database_url.as_str(), "sqlite://./carnet-data/carnet.db");
         assert_eq!(config.tokens.lifetime_seconds, 900);

@@ -3,6 +3,7 @@
 //! Everything is read into domain types here, unknown keys are refused, and all errors are reported at once. Nothing else
 //! reads the environment.
 
+mod environment;
 mod loader;
 mod own_urls;
 
@@ -14,6 +15,7 @@ use ipnet::IpNet;
 use secrecy::SecretString;
 use serde::Deserialize;
 
+pub use environment::Environment;
 pub use own_urls::OwnUrls;
 
 /// The configuration of a server.

@@ -33,6 +33,7 @@ mod details;
 mod documents;
 mod egress;
 mod exchange;
+mod exchange_command;
 mod fulcio;
 mod introspection;
 mod metadata;

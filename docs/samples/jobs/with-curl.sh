@@ -1,0 +1,10 @@
+set -euo pipefail      # in bash, so that a curl that fails ends the step
+assertion=$(curl -sSf -H "Authorization: bearer $ACTIONS_ID_TOKEN_REQUEST_TOKEN" \
+  "$ACTIONS_ID_TOKEN_REQUEST_URL&audience=https://carnet.example" | jq -r .value)
+answer=$(curl -sS https://carnet.example/token \
+  --data-urlencode grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer \
+  --data-urlencode "assertion=$assertion" \
+  --data-urlencode resource=https://registry.example/)
+token=$(jq -r '.access_token // empty' <<< "$answer")
+if [ -z "$token" ]; then jq . <<< "$answer"; exit 1; fi
+echo "::add-mask::$token"

@@ -1,0 +1,58 @@
+//! A platform's endpoint that answers with a token in a member of a JSON object.
+
+use reqwest::{Client, RequestBuilder};
+use secrecy::SecretString;
+use serde_json::Value;
+use url::Url;
+
+use super::AmbientError;
+use crate::command::exchange::web::{self, excerpt};
+
+/// Reads the URL that a platform put into a variable. A query that is there stays, with these parameters in it.
+pub(super) fn url(text: &str, variable: &str, parameters: &[(&str, &str)], from: &str) -> Result<Url, AmbientError> {
+    let mut url = Url::parse(text)
+        .map_err(|error| AmbientError::Failed(from.to_owned(), format!("{variable} is not a URL: {error}")))?;
+    let kept: Vec<(String, String)> = url
+        .query_pairs()
+        .filter(|(name, _)| parameters.iter().all(|(given, _)| given != name))
+        .map(|(name, value)| (name.into_owned(), value.into_owned()))
+        .collect();
+    url.query_pairs_mut().clear().extend_pairs(kept).extend_pairs(parameters);
+    Ok(url)
+}
+
+/// A client for the platform.
+pub(super) fn client(url: &Url, from: &str) -> Result<Client, AmbientError> {
+    web::client(url).map_err(|error| AmbientError::Web(from.to_owned(), error))
+}
+
+/// Sends the request and takes the token out of the answer.
+pub(super) async fn ask(
+    url: &Url,
+    request: RequestBuilder,
+    member: &str,
+    from: &str,
+) -> Result<SecretString, AmbientError> {
+    let answer = web::send(url, request).await.map_err(|error| AmbientError::Web(from.to_owned(), error))?;
+    if !answer.status.is_success() {
+        let said = excerpt(&String::from_utf8_lossy(&answer.body));
+        return Err(AmbientError::Failed(from.to_owned(), format!("the platform answered {}: {said}", answer.status)));
+    }
+    let token = answer.json().get(member).and_then(Value::as_str).map(SecretString::from);
+    token.ok_or_else(|| AmbientError::Failed(from.to_owned(), format!("the platform's answer has no `{member}`")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_join_the_query_that_is_there() {
+        let joined = |text: &str| url(text, "URL", &[("audience", "https://as.test/?a=b&c")], "x").unwrap().to_string();
+        let audience = "audience=https%3A%2F%2Fas.test%2F%3Fa%3Db%26c";
+        assert_eq!(joined("https://p.test/t?api-version=2.0"), format!("https://p.test/t?api-version=2.0&{audience}"));
+        assert_eq!(joined("https://p.test/t"), format!("https://p.test/t?{audience}"));
+        assert_eq!(joined("https://p.test/t?audience=other&x"), format!("https://p.test/t?x=&{audience}"));
+        assert!(url("nonsense", "URL", &[], "x").is_err());
+    }
+}

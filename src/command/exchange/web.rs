@@ -1,0 +1,191 @@
+//! HTTP as a client in a CI job needs it: https or this machine, no redirects, little time, bounded answers.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use reqwest::header::RETRY_AFTER;
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use serde_json::Value;
+use url::{Host, Url};
+
+use crate::upstream::causes;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Answers are metadata, a token, or a refusal with its mismatches.
+const MAX_BODY_BYTES: usize = 1024 * 1024;
+const MAX_PRINTED: usize = 2000;
+const ATTEMPTS: u32 = 3;
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Why nothing came back.
+#[derive(Debug, thiserror::Error)]
+pub enum WebError {
+    /// The URL is not one that a secret may be sent to.
+    #[error("`{0}` is not https (http is for this machine's loopback addresses only), or it holds a user name")]
+    Refused(String),
+    /// The server could not be reached, or answered too slowly.
+    #[error("{0} cannot be reached: {1}")]
+    Failed(String, String),
+    /// The answer is too large.
+    #[error("{0} answered with more than {MAX_BODY_BYTES} bytes")]
+    TooLarge(String),
+}
+
+/// An answer, whole.
+#[derive(Debug)]
+pub struct WebAnswer {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// Whether Google's metadata server says it is the one.
+    pub is_google_metadata: bool,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl WebAnswer {
+    /// The body as JSON; `null` where it is something else.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or(Value::Null)
+    }
+}
+
+/// Whether a URL may be sent secrets: `https`, or `http` on a loopback address, and no user name in it.
+pub fn is_permitted(url: &Url) -> bool {
+    let scheme = url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url));
+    scheme && url.host().is_some() && url.username().is_empty() && url.password().is_none()
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+/// A client for one host: it follows no redirect, for whoever answers one would be handed the secret.
+pub fn client(url: &Url) -> Result<Client, WebError> {
+    if !is_permitted(url) {
+        return Err(WebError::Refused(url.to_string()));
+    }
+    build(url, is_loopback(url))
+}
+
+/// A client for a machine's metadata server, which speaks plain http on a link-local address.
+pub fn metadata_client(url: &Url) -> Result<Client, WebError> {
+    build(url, true)
+}
+
+fn build(url: &Url, local: bool) -> Result<Client, WebError> {
+    let mut builder = Client::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(TIMEOUT)
+        .https_only(!local)
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent(concat!("carnet/", env!("CARGO_PKG_VERSION")));
+    if local {
+        // What is meant for this machine is not handed to the proxy, and `localhost` is not what a resolver makes of it.
+        let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+        builder = builder.no_proxy().resolve_to_addrs("localhost", &loopback.map(|ip| SocketAddr::new(ip, 0)));
+    }
+    builder.build().map_err(|error| WebError::Failed(place(url), causes(&error.without_url())))
+}
+
+/// Sends a request and reads the answer. What certainly did nothing is tried again: a connection that did not come about, and an
+/// answer that says "later".
+pub async fn send(url: &Url, request: RequestBuilder) -> Result<WebAnswer, WebError> {
+    let mut pause = FIRST_PAUSE;
+    for _ in 1..ATTEMPTS {
+        let Some(again) = request.try_clone() else { break };
+        match again.send().await {
+            Ok(answer) if is_later(answer.status()) => pause = asked_pause(&answer).unwrap_or(pause),
+            Ok(answer) => return read(url, answer).await,
+            Err(error) if error.is_connect() => {}
+            Err(error) => return Err(failed(url, error)),
+        }
+        tokio::time::sleep(pause).await;
+        pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+    }
+    let answer = request.send().await.map_err(|error| failed(url, error))?;
+    read(url, answer).await
+}
+
+fn is_later(status: StatusCode) -> bool {
+    matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
+}
+
+fn asked_pause(answer: &Response) -> Option<Duration> {
+    let seconds = answer.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds).min(LONGEST_PAUSE))
+}
+
+async fn read(url: &Url, mut answer: Response) -> Result<WebAnswer, WebError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|error| failed(url, error))? {
+        if body.len().saturating_add(chunk.len()) > MAX_BODY_BYTES {
+            return Err(WebError::TooLarge(place(url)));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    let is_google_metadata = answer.headers().get("metadata-flavor").is_some_and(|value| value == "Google");
+    Ok(WebAnswer { status: answer.status(), is_google_metadata, body })
+}
+
+fn failed(url: &Url, error: reqwest::Error) -> WebError {
+    WebError::Failed(place(url), causes(&error.without_url()))
+}
+
+/// A URL without its query: platforms put things there that do not belong in a log.
+fn place(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.to_string()
+}
+
+/// A text of somebody else, fit for a log: on one line and not too long.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_PRINTED).collect()
+}
+
+/// The beginning of what a platform says, without anything that looks like a token.
+pub fn excerpt(text: &str) -> String {
+    let words = text.split_whitespace().map(|word| if word.contains("eyJ") { "(a token)" } else { word });
+    printable(&words.collect::<Vec<_>>().join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_go_to_https_or_to_this_machine() {
+        let is_permitted = |url: &str| is_permitted(&Url::parse(url).unwrap());
+        for url in
+            ["https://as.test", "https://10.0.0.1/", "http://127.0.0.1:8080", "http://[::1]/", "http://localhost:1"]
+        {
+            assert!(is_permitted(url), "{url}");
+        }
+        for url in [
+            "http://as.test",
+            "http://10.0.0.1/",
+            "http://localhost.test/",
+            "https://u@as.test",
+            "https://u:p@as.test",
+            "http://127.0.0.1@as.test/",
+            "ftp://as.test",
+            "unix:///run/socket",
+        ] {
+            assert!(!is_permitted(url), "{url}");
+        }
+    }
+
+    #[test]
+    fn texts_of_others_are_made_fit_for_a_log() {
+        assert_eq!(printable("a\nb\u{1b}[31m\r\n::add-mask::x"), "a b [31m  ::add-mask::x");
+        assert_eq!(excerpt("jwt=eyJh.eyJi.c\nis  bad"), "(a token) is bad");
+        assert_eq!(printable(&"x".repeat(5000)).len(), 2000);
+    }
+}
