@@ -168,10 +168,20 @@ fn on_tls() -> (String, Vec<u8>) {
     })
     .to_string();
     std::thread::spawn(move || {
-        use std::io::{Read as _, Write as _};
+        use std::io::{BufRead as _, BufReader, Read as _, Write as _};
         for stream in listener.incoming() {
-            let Ok(mut stream) = acceptor.accept(stream.unwrap()) else { continue };
-            stream.read(&mut [0; 65536]).unwrap();
+            let Ok(stream) = acceptor.accept(stream.unwrap()) else { continue };
+            // All of the request is read: a connection that is closed before that takes the answer with it.
+            let mut stream = BufReader::new(stream);
+            let mut length = 0;
+            let mut line = String::new();
+            while stream.read_line(&mut line).unwrap() > 2 {
+                let field = line.trim_end().to_lowercase();
+                length = field.strip_prefix("content-length: ").map_or(length, |value| value.parse().unwrap());
+                line.clear();
+            }
+            stream.read_exact(&mut vec![0; length]).unwrap();
+            let mut stream = stream.into_inner();
             write!(stream, "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len())
                 .unwrap();
             stream.shutdown().ok();

@@ -1,7 +1,6 @@
 //! One call of the SPIFFE Workload API: `FetchJWTSVID`, a unary gRPC call over HTTP/2 without TLS.
 //!
-//! Two messages with three fields do not need a gRPC library: those bring a code generator and a second stack of HTTP parts,
-//! while hyper, which is here anyway, speaks HTTP/2.
+//! Two messages with three fields do not need a gRPC library: hyper, which is here anyway, speaks HTTP/2.
 
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
