@@ -120,11 +120,7 @@ pub(super) fn of_token(
     if entries.is_empty() {
         return Err(Reason::ActorNotAllowed.into());
     }
-    // The one principal of a token was settled when it was made, and need not be named again.
-    let entries = match (&request.principal, &token.principal) {
-        (None, Some(_)) => entries,
-        _ => narrowing::of_principal(entries, &server, request)?,
-    };
+    let entries = narrowing::of_principal(entries, &server, request)?;
     let credential = |detail: &AuthorizationDetail| rules.credential(detail.credential.parse().ok()?);
     let details = narrowing::within_scope_and_details(entries, &server, request)?;
     let details = entry::newest_first(details, |detail| credential(detail).map(|credential| entry::age(credential)));
@@ -169,10 +165,7 @@ pub(super) fn of_client(client: &Client, rules: &Snapshot, request: &AccessReque
     if entries.is_empty() {
         return Err(Reason::PrincipalDisabled.into());
     }
-    let entries = match &request.principal {
-        Some(_) => narrowing::of_principal(entries, &server, request)?,
-        None => entries,
-    };
+    let entries = narrowing::of_principal(entries, &server, request)?;
     let details = narrowing::within_scope_and_details(entries, &server, request)?;
     let details = entry::newest_first(details, |_| ());
     let scope = entry::union(&details).ok_or(Reason::ScopeNotGranted)?;

@@ -384,7 +384,7 @@ async fn rfc8693_5_1__rights_and_lifetime_can_be_cut_down_and_not_back_up() {
 }
 
 #[tokio::test]
-async fn contract_4__a_registry_that_wants_the_principal_named_hears_it_once() {
+async fn contract_4__a_registry_that_wants_the_principal_named_hears_it_in_every_request() {
     let world = World::new().await;
     let alone = token(&world).await;
     world.server.put("principals/acme", json!({ "id": "pr_acme", "kind": "organization" })).await;
@@ -399,7 +399,16 @@ async fn contract_4__a_registry_that_wants_the_principal_named_hears_it_once() {
         world.renew(&shared, &[("principal", "acme")]).await.json()["authorization_details"][0]["owner"],
         "acme"
     );
-    world.renew(&alone, &[]).await.token();
+    world.renew(&alone, &[]).await.refused(400, "invalid_request", "principal_required");
+    world.renew(&alone, &[("principal", "joel")]).await.token();
+    let permission = json!({ "resource_server": "pypi", "actions": ["publish"], "packages": ["a"], "owner": "joel" });
+    let bot = world.client("bot", json!({ "permissions": [permission] })).await;
+    let ask = async |form: &[(&str, &str)]| {
+        let form = [&[("grant_type", "client_credentials")], form].concat();
+        world.server.form_with("/token", &[("authorization", bot.as_str())], &form).await
+    };
+    ask(&[]).await.refused(400, "invalid_request", "principal_required");
+    ask(&[("principal", "joel")]).await.token();
 }
 
 #[tokio::test]
