@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::actor::{self, Delegation, Subject};
+use carnet_resource_server::Actor;
+
+use super::actor::{self, Delegation, Party, Subject};
 use super::{GrantRequest, GrantType, record};
 use crate::app::App;
 use crate::assertion::{UnverifiedAssertion, VerifiedAssertion};
@@ -88,35 +90,42 @@ pub async fn is_unused(app: &App, assertion: &VerifiedAssertion) -> bool {
     }
 }
 
-/// Decides what a verified assertion gets as of these rules. `spent` says of rules why they may give nothing now.
+/// Decides what a verified assertion gets as of these rules. `limit` says of rules why they may give nothing now.
 pub(super) async fn decide(
     app: &App,
     request: &GrantRequest<'_>,
     assertion: &Arc<VerifiedAssertion>,
     (rules, now): (&Arc<Snapshot>, Timestamp),
-    spent: impl Fn(CredentialId) -> Result<(), Refusal>,
+    limit: impl Fn(CredentialId) -> Result<(), Refusal>,
 ) -> Result<Decision, Box<Denial>> {
     let listed = request.client.federated().filter(|_| request.is_about_client());
     let may_count = |candidate: &_| listed.is_none_or(|(_, names)| client::listed(names, candidate));
     let permit = Permit::new(assertion.clone(), rules.clone(), now, may_count)?;
-    let (permit, delegation) = delegated(app, request, permit, (rules, now)).await?;
+    let (permit, acting) = delegated(app, request, permit, (rules, now)).await?;
     // A rule over its limit gives nothing; it does not take away what others give.
-    let (permit, spent) = permit.sparing(spent)?;
+    let (permit, held_off) = permit.sparing(limit)?;
     let authorization = authorize(permit, &request.access).map_err(|mut denial| {
         // With the rule that is over its limit it might have been a yes: the caller shall come again, not give up.
-        denial.refusal = spent.unwrap_or(denial.refusal);
+        denial.refusal = held_off.unwrap_or(denial.refusal);
         denial
     })?;
+    // Only what the token rests on counts: a rule for another registry neither shortens it nor learns ids by it.
+    let delegation = acting.map(|(party, act)| {
+        let granting = authorization.entitlement().credentials.iter();
+        let lent = granting.flat_map(|one| actor::rules_named_by(&party, one.credential.rule.open()));
+        let lent = Granting::distinct(lent);
+        Delegation::of(act, party, lent)
+    });
     Ok(Decision { authorization, delegation })
 }
 
-/// Leaves the rules that let the actor act, where there is one.
+/// Leaves the rules that let the actor act, where there is one, with the actor and what the token says of it.
 async fn delegated(
     app: &App,
     request: &GrantRequest<'_>,
     permit: Permit,
     (rules, now): (&Arc<Snapshot>, Timestamp),
-) -> Result<(Permit, Option<Delegation>), Box<Denial>> {
+) -> Result<(Permit, Option<(Party, Actor)>), Box<Denial>> {
     if request.grant_type != GrantType::TokenExchange {
         return Ok((permit, None));
     }
@@ -137,11 +146,10 @@ async fn delegated(
         (Ok(named), Ok(act)) => (named, act),
         (Err(refusal), _) | (_, Err(refusal)) => return Err(permit.deny(refusal)),
     };
-    let rules_for = |candidate: &Candidate| actor::rules_named_by(&party, candidate.credential.rule.open());
-    let lent = Granting::distinct(permit.report().matching().flat_map(rules_for));
-    let lends = |candidate: &Candidate| named || !rules_for(candidate).is_empty();
+    let lends =
+        |candidate: &Candidate| named || !actor::rules_named_by(&party, candidate.credential.rule.open()).is_empty();
     let permit = permit.keeping(lends, Reason::ActorNotAllowed.into())?;
-    Ok((permit, Some(Delegation::of(act, party, lent))))
+    Ok((permit, Some((party, act))))
 }
 
 /// Makes and records a token as of the present rules; none if they changed meanwhile and everything has to be judged again.
@@ -155,8 +163,8 @@ async fn issue(
         return Ok(None);
     }
     let issuer = assertion.issuer().id;
-    let spent = |credential| app.limits.check_issuer(issuer).and_then(|()| app.limits.check_credential(credential));
-    let decision = decide(app, request, assertion, (&rules, now), spent).await?;
+    let limit = |credential| app.limits.check_issuer(issuer).and_then(|()| app.limits.check_credential(credential));
+    let decision = decide(app, request, assertion, (&rules, now), limit).await?;
     let authorization = &decision.authorization;
     let client_id = record::client_id(&request.client, authorization);
     let acting = decision.delegation.as_ref().map(|delegation| &delegation.acting);

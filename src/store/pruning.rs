@@ -59,7 +59,8 @@ impl Store {
                 "DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE expires_at < $1 ORDER BY expires_at LIMIT {STEP})"
             );
             let removed = self.write.execute_raw(self.statement(&sql, [over.into()])).await?.rows_affected();
-            more |= removed == STEP;
+            // A child of two tokens has two rows.
+            more |= removed >= STEP;
         }
 
         let past = now.plus_seconds(CHANGES_KEPT_SECONDS.saturating_neg()).millis();

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::delegation::{acting, add_helper, helper, subject_of, with_helpers};
 use super::exchange::change;
 use crate::support::{
-    ACCESS_TOKEN, Answer, CARNET, CLIENT_ASSERTION, FakeIssuer, GH, JWT_BEARER, R1, TOKEN_EXCHANGE, TestClient,
+    ACCESS_TOKEN, Answer, CARNET, CLIENT_ASSERTION, FakeIssuer, GH, JWT_BEARER, R1, R2, TOKEN_EXCHANGE, TestClient,
     TestKey, World, github, permission,
 };
 
@@ -391,4 +391,25 @@ async fn contract_4__a_client_with_many_entries_of_the_same_actions_gets_its_tok
     let answer =
         world.server.admin("PUT", "resource-servers/pypi", json!({ "resource": R1, "actions": too_many })).await;
     assert_eq!(answer.status, 422, "{}", answer.text());
+}
+
+#[tokio::test]
+async fn wimsecx_life_1__an_actors_rule_for_another_registry_shortens_nothing() {
+    let world = World::new().await;
+    with_helpers(&world, 1).await;
+    let now = world.server.now();
+    let mut ending = World::rule_document(json!({ "repository": "octo-org/helper-0", "repository_id": "1000" }));
+    ending["expires_at"] = json!(carnet::clock::Timestamp::from_seconds(now + 60).to_string());
+    world.server.put("federated-credentials/ending-helper", ending).await;
+    let mut elsewhere = World::rule_document(json!({}));
+    elsewhere["actors"] = json!(["ending-helper"]);
+    elsewhere["permissions"][0]["resource_server"] = json!("crates");
+    world.server.put("federated-credentials/octo-crates", elsewhere).await;
+    let trade = async |resource: &str| {
+        let actor = world.gh.sign(&helper(&world, 0));
+        let form = [acting(&actor).as_slice(), &[("resource", resource)]].concat();
+        world.trade(&world.good(), &form).await.json()["expires_in"].clone()
+    };
+    assert_eq!(trade(R1).await, 900);
+    assert_eq!(trade(R2).await, 60);
 }

@@ -94,14 +94,14 @@ fn build(url: &Url, local: bool) -> Result<Client, WebError> {
     builder.build().map_err(|error| WebError::Failed(place(url), causes(&error.without_url())))
 }
 
-/// Sends a request and reads the answer. What certainly did nothing is tried again: a connection that did not come about, and an
-/// answer that says "later".
+/// Sends a request and reads the answer. What did nothing is tried again: a connection that did not come about, and an answer that says
+/// "later". A 503 that names no time may be a proxy's, after the server has used the assertion up.
 pub async fn send(url: &Url, request: RequestBuilder) -> Result<WebAnswer, WebError> {
     let mut pause = FIRST_PAUSE;
     for _ in 1..ATTEMPTS {
         let Some(again) = request.try_clone() else { break };
         match again.send().await {
-            Ok(answer) if is_later(answer.status()) => pause = asked_pause(&answer).unwrap_or(pause),
+            Ok(answer) if is_later(&answer) => pause = asked_pause(&answer).unwrap_or(pause),
             Ok(answer) => return read(url, answer).await,
             Err(error) if error.is_connect() => {}
             Err(error) => return Err(failed(url, error)),
@@ -113,8 +113,12 @@ pub async fn send(url: &Url, request: RequestBuilder) -> Result<WebAnswer, WebEr
     read(url, answer).await
 }
 
-fn is_later(status: StatusCode) -> bool {
-    matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
+fn is_later(answer: &Response) -> bool {
+    match answer.status() {
+        StatusCode::TOO_MANY_REQUESTS => true,
+        StatusCode::SERVICE_UNAVAILABLE => answer.headers().contains_key(RETRY_AFTER),
+        _ => false,
+    }
 }
 
 fn asked_pause(answer: &Response) -> Option<Duration> {
@@ -145,9 +149,12 @@ fn place(url: &Url) -> String {
     url.to_string()
 }
 
-/// A text of somebody else, fit for a log: on one line and not too long.
+/// A text of somebody else, fit for the log of a job: on one line, not too long, and no command to a runner. Those begin a line with `::`
+/// or hold `##[` or `##vso[` somewhere.
 pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_PRINTED).collect()
+    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_PRINTED).collect();
+    let line = line.trim_start_matches([' ', ':']);
+    if line.contains("##") { line.replace('#', "# ") } else { line.to_owned() }
 }
 
 /// The beginning of what a platform says, without anything that looks like a token.
@@ -185,6 +192,9 @@ mod tests {
     #[test]
     fn texts_of_others_are_made_fit_for_a_log() {
         assert_eq!(printable("a\nb\u{1b}[31m\r\n::add-mask::x"), "a b [31m  ::add-mask::x");
+        assert_eq!(printable(" ::stop-commands::x"), "stop-commands::x");
+        assert_eq!(printable("a ##vso[task.prependpath]/x ###[group]"), "a # # vso[task.prependpath]/x # # # [group]");
+        assert_eq!(printable("https://[::1]/reasons#x"), "https://[::1]/reasons#x");
         assert_eq!(excerpt("jwt=eyJh.eyJi.c\nis  bad"), "(a token) is bad");
         assert_eq!(printable(&"x".repeat(5000)).len(), 2000);
     }
