@@ -8,7 +8,7 @@ use carnet_resource_server::AuthorizationDetail;
 use crate::app::App;
 use crate::assertion::assess;
 use crate::clock::Timestamp;
-use crate::grant::{self, GrantRequest, Presented, Would};
+use crate::grant::{self, GrantRequest, Moment, Presented, Would};
 use crate::ids::CredentialId;
 use crate::principal::{AccessRequest, Entitlement, Grounds, entitle};
 use crate::profile::Claims;
@@ -149,7 +149,8 @@ pub async fn explain_request(app: &App, request: &GrantRequest<'_>) -> Explanati
         Err(refusal) => return Explanation::refused(app, &refusal, Vec::new(), now),
     };
     let unused = grant::is_unused(app, &verified).await;
-    let decided = grant::decide_on_assertion(app, request, &verified, (&app.rules(), now)).await;
+    let moment = Moment { rules: app.rules(), now };
+    let decided = grant::decide_on_assertion(app, request, &verified, &moment).await;
     let about = Explainable { app, issuer: verified.issuer(), claims: verified.claims(), now };
     let view = if unused { View::Caller } else { View::Principals(Vec::new()) };
     let explanation = match decided {

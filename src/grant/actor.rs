@@ -5,6 +5,7 @@ use std::sync::Arc;
 use carnet_resource_server::Actor;
 use serde_json::{Value, json};
 
+use super::Moment;
 use super::redeem::verify_for;
 use super::request::{ActorToken, GrantRequest};
 use crate::app::App;
@@ -61,15 +62,15 @@ pub(super) async fn verify(
     app: &App,
     request: &GrantRequest<'_>,
     token: ActorToken<'_>,
-    (rules, now): (&Arc<Snapshot>, Timestamp),
+    moment: &Moment,
 ) -> Result<Party, Refusal> {
     match token {
         ActorToken::Assertion(text) => {
             let assertion = verify_for(app, text, AssertionGrant::TokenExchange).await?;
-            if !rules.is_current(assertion.issuer()) {
+            if !moment.rules.is_current(assertion.issuer()) {
                 return Err(Refusal::later(Reason::Busy, 1));
             }
-            let permit = Permit::new(assertion.clone(), rules.clone(), now, |_| true);
+            let permit = Permit::new(assertion.clone(), moment.rules.clone(), moment.now, |_| true);
             let admitted = permit.as_ref().map(|permit| permit.report().matching().map(Granting::of).collect());
             Ok(Party {
                 iss: assertion.issuer().issuer.clone(),
@@ -86,7 +87,7 @@ pub(super) async fn verify(
         }
         ActorToken::AccessToken(text) => {
             let invalid = || Refusal::new(Reason::ActorTokenInvalid);
-            let tokens = app.own_tokens(rules, now);
+            let tokens = app.own_tokens(&moment.rules, moment.now);
             let own =
                 tokens.recognise(text).await.map_err(|error| Refusal::unavailable(&error))?.ok_or_else(invalid)?;
             let live =
@@ -96,7 +97,7 @@ pub(super) async fn verify(
                 return Err(invalid());
             }
             request.check_ownership(&live)?;
-            Ok(Party::of_token(&live, rules))
+            Ok(Party::of_token(&live, &moment.rules))
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::redeem::{ATTEMPTS, Decision, cannot_mint, commit};
-use super::{GrantRequest, record};
+use super::{GrantRequest, Moment, record};
 use crate::app::App;
 use crate::client::{Client, negotiate};
 use crate::clock::Timestamp;
@@ -13,13 +13,12 @@ use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::store::Issuance;
 use crate::token::{ADMIN_LIFETIME_SECONDS, AdminGrant, Minted, RestsOn};
-use crate::trust::Snapshot;
 
 /// Makes a token of the client's own permissions.
 pub(super) async fn grant(app: &App, request: &GrantRequest<'_>) -> Result<Minted, Refusal> {
     for _ in 0..ATTEMPTS {
-        let (client, rules, now) = (client(app, request)?, app.rules(), app.clock.now());
-        let minted = issue(app, request, &client, (&rules, now));
+        let (client, moment) = (client(app, request)?, Moment::present(app));
+        let minted = issue(app, request, &client, &moment);
         let (minted, issuance) = minted.inspect_err(|why| app.audit(record::refused_client(request, why)))?;
         if settle(app, request, &client, issuance).await? {
             return Ok(minted);
@@ -31,19 +30,19 @@ pub(super) async fn grant(app: &App, request: &GrantRequest<'_>) -> Result<Minte
 /// Makes a token for our own admin API, with as much of its scope as the client holds.
 pub(super) async fn grant_admin(app: &App, request: &GrantRequest<'_>) -> Result<Minted, Refusal> {
     for _ in 0..ATTEMPTS {
-        let (client, rules, now) = (client(app, request)?, app.rules(), app.clock.now());
-        let scope = negotiate(&client, request.access.scope.as_ref(), &rules, now).await;
+        let (client, moment) = (client(app, request)?, Moment::present(app));
+        let scope = negotiate(&client, request.access.scope.as_ref(), &moment.rules, moment.now).await;
         let scope = scope.inspect_err(|why| app.audit(record::refused_client(request, why)))?;
         let grant = AdminGrant {
             subject: client.client_id.clone(),
             client: Some(client.client_id.clone()),
             scope,
-            expires_at: Timestamp::from_seconds(now.seconds()).plus_seconds(ADMIN_LIFETIME_SECONDS),
+            expires_at: Timestamp::from_seconds(moment.now.seconds()).plus_seconds(ADMIN_LIFETIME_SECONDS),
             rests_on: request.admitted.iter().map(rests_on).collect(),
         };
-        let minted = app.tokens.mint_admin(&grant, now).map_err(|error| cannot_mint(&error))?;
+        let minted = app.tokens.mint_admin(&grant, moment.now).map_err(|error| cannot_mint(&error))?;
         let event = record::issued_admin(request, &minted, app.config.own.admin_resource());
-        if settle(app, request, &client, record::admin_issuance(request, event, (&rules, now))).await? {
+        if settle(app, request, &client, record::admin_issuance(request, event, &moment)).await? {
             return Ok(minted);
         }
     }
@@ -65,14 +64,14 @@ fn issue(
     app: &App,
     request: &GrantRequest<'_>,
     client: &Arc<Client>,
-    (rules, now): (&Arc<Snapshot>, Timestamp),
+    moment: &Moment,
 ) -> Result<(Minted, Issuance), Refusal> {
-    let authorization = authorize_client(client, rules, &request.access)?;
+    let authorization = authorize_client(client, &moment.rules, &request.access)?;
     let decision = Decision { authorization, delegation: None };
     let client_id = client.client_id.clone();
     let minted =
-        app.tokens.mint(&decision.authorization, &client_id, None, now).map_err(|error| cannot_mint(&error))?;
-    let issuance = record::issuance(request, &decision, &minted, client_id, (rules, now));
+        app.tokens.mint(&decision.authorization, &client_id, None, moment.now).map_err(|error| cannot_mint(&error))?;
+    let issuance = record::issuance(request, &decision, &minted, client_id, moment);
     Ok((minted, issuance))
 }
 

@@ -12,11 +12,15 @@ pub use explained::{Would, decide, decide_on_assertion};
 pub use redeem::{is_client_spent, is_unused, verify, verify_assertion};
 pub use request::{ACCESS_TOKEN, GrantRequest, Presented, read_details};
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
+use crate::clock::Timestamp;
 use crate::refusal::Refusal;
 use crate::token::Minted;
+use crate::trust::Snapshot;
 
 /// The grants of the token endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -48,6 +52,22 @@ impl GrantType {
     /// Reads the value of `grant_type`, byte for byte.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|grant| grant.name() == name)
+    }
+}
+
+/// What a request is decided by: the rules, and the time. Both are looked at once, so that all parts of a decision agree.
+#[derive(Clone, Debug)]
+pub struct Moment {
+    /// The rules.
+    pub rules: Arc<Snapshot>,
+    /// The time.
+    pub now: Timestamp,
+}
+
+impl Moment {
+    /// The present rules and time.
+    pub fn present(app: &App) -> Self {
+        Self { rules: app.rules(), now: app.clock.now() }
     }
 }
 

@@ -8,8 +8,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::GrantRequest;
 use super::redeem::Decision;
+use super::{GrantRequest, Moment};
 use crate::assertion::VerifiedAssertion;
 use crate::audit::{AuditEvent, Outcome};
 use crate::client::ClientIdentity;
@@ -41,7 +41,7 @@ pub(super) fn issuance(
     decision: &Decision,
     minted: &Minted,
     client_id: String,
-    (rules, now): (&Arc<Snapshot>, Timestamp),
+    moment: &Moment,
 ) -> Issuance {
     let authorization = &decision.authorization;
     let entitlement = authorization.entitlement();
@@ -61,7 +61,7 @@ pub(super) fn issuance(
     let presented = subject.into_iter().chain(actor).map(|assertion| assertion.issuer().id);
     let of_rules = granting.iter().map(|granting| granting.credential.trusted_issuer);
     let of_rules_beside = lent.iter().chain(&request.admitted);
-    let principals = principals.chain(principals_of(of_rules_beside, rules));
+    let principals = principals.chain(principals_of(of_rules_beside, &moment.rules));
     let subject_token = match authorization.grounds() {
         Grounds::Token(parent) => Some(&parent.claims().jti),
         Grounds::Workload(_) | Grounds::Client(_) => None,
@@ -75,7 +75,7 @@ pub(super) fn issuance(
     });
     Issuance {
         consumed: consumed(request, subject, actor),
-        version: rules.version,
+        version: moment.rules.version,
         dependencies: Dependencies {
             trusted_issuers: presented.chain(of_rules).collect(),
             resource_server: Some(entitlement.resource_server.name.clone()),
@@ -86,7 +86,7 @@ pub(super) fn issuance(
         pins: pins(granting.iter().copied()),
         token: TokenRecord { exchanged: exchanged.collect(), opaque: minted.opaque.clone() },
         event: issued(request, decision, minted, client_id),
-        now,
+        now: moment.now,
     }
 }
 
@@ -172,25 +172,21 @@ pub(super) fn issued_admin(request: &GrantRequest<'_>, minted: &Minted, resource
 }
 
 /// What an admin token's transaction is.
-pub(super) fn admin_issuance(
-    request: &GrantRequest<'_>,
-    event: AuditEvent,
-    (rules, now): (&Arc<Snapshot>, Timestamp),
-) -> Issuance {
+pub(super) fn admin_issuance(request: &GrantRequest<'_>, event: AuditEvent, moment: &Moment) -> Issuance {
     Issuance {
         consumed: consumed(request, None, None),
-        version: rules.version,
+        version: moment.rules.version,
         dependencies: Dependencies {
             trusted_issuers: request.admitted.iter().map(|granting| granting.credential.trusted_issuer).collect(),
             credentials: request.admitted.iter().map(|granting| granting.credential.id).collect(),
-            principals: principals_of(request.admitted.iter(), rules).collect(),
+            principals: principals_of(request.admitted.iter(), &moment.rules).collect(),
             client: request.client.id().map(str::to_owned),
             ..Dependencies::default()
         },
         pins: pins(request.admitted.iter()),
         token: TokenRecord::default(),
         event,
-        now,
+        now: moment.now,
     }
 }
 

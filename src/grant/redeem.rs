@@ -5,18 +5,17 @@ use std::sync::Arc;
 use carnet_resource_server::Actor;
 
 use super::actor::{self, Delegation, Party, Subject};
-use super::{GrantRequest, GrantType, record};
+use super::{GrantRequest, GrantType, Moment, record};
 use crate::app::App;
 use crate::assertion::{UnverifiedAssertion, VerifiedAssertion};
 use crate::client;
-use crate::clock::Timestamp;
 use crate::ids::CredentialId;
 use crate::principal::{Authorization, Granting, Grounds, authorize};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::store::{Committed, Issuance};
 use crate::token::{MintError, Minted};
-use crate::trust::{AssertionGrant, Candidate, Denial, Permit, Snapshot};
+use crate::trust::{AssertionGrant, Candidate, Denial, Permit};
 
 /// How often rules are matched again because they changed while the token was made.
 pub(super) const ATTEMPTS: usize = 5;
@@ -95,13 +94,13 @@ pub(super) async fn decide(
     app: &App,
     request: &GrantRequest<'_>,
     assertion: &Arc<VerifiedAssertion>,
-    (rules, now): (&Arc<Snapshot>, Timestamp),
+    moment: &Moment,
     limit: impl Fn(CredentialId) -> Result<(), Refusal>,
 ) -> Result<Decision, Box<Denial>> {
     let listed = request.client.federated().filter(|_| request.is_about_client());
     let may_count = |candidate: &_| listed.is_none_or(|(_, names)| client::listed(names, candidate));
-    let permit = Permit::new(assertion.clone(), rules.clone(), now, may_count)?;
-    let (permit, acting) = delegated(app, request, permit, (rules, now)).await?;
+    let permit = Permit::new(assertion.clone(), moment.rules.clone(), moment.now, may_count)?;
+    let (permit, acting) = delegated(app, request, permit, moment).await?;
     // A rule over its limit gives nothing; it does not take away what others give.
     let (permit, held_off) = permit.sparing(limit)?;
     let authorization = authorize(permit, &request.access).map_err(|mut denial| {
@@ -124,7 +123,7 @@ async fn delegated(
     app: &App,
     request: &GrantRequest<'_>,
     permit: Permit,
-    (rules, now): (&Arc<Snapshot>, Timestamp),
+    moment: &Moment,
 ) -> Result<(Permit, Option<(Party, Actor)>), Box<Denial>> {
     if request.grant_type != GrantType::TokenExchange {
         return Ok((permit, None));
@@ -138,7 +137,7 @@ async fn delegated(
             Err(refusal) => Err(permit.deny(refusal)),
         };
     };
-    let party = match actor::verify(app, request, token, (rules, now)).await {
+    let party = match actor::verify(app, request, token, moment).await {
         Ok(party) => party,
         Err(refusal) => return Err(permit.deny(refusal)),
     };
@@ -158,28 +157,28 @@ async fn issue(
     request: &GrantRequest<'_>,
     assertion: &Arc<VerifiedAssertion>,
 ) -> Result<Option<Minted>, Box<Denial>> {
-    let (rules, now) = (app.rules(), app.clock.now());
-    if !rules.is_current(assertion.issuer()) || !request.client.is_current(&rules) {
+    let moment = Moment::present(app);
+    if !moment.rules.is_current(assertion.issuer()) || !request.client.is_current(&moment.rules) {
         return Ok(None);
     }
     let issuer = assertion.issuer().id;
     let limit = |credential| app.limits.check_issuer(issuer).and_then(|()| app.limits.check_credential(credential));
-    let decision = decide(app, request, assertion, (&rules, now), limit).await?;
+    let decision = decide(app, request, assertion, &moment, limit).await?;
     let authorization = &decision.authorization;
     let client_id = record::client_id(&request.client, authorization);
     let acting = decision.delegation.as_ref().map(|delegation| &delegation.acting);
-    let minted = match app.tokens.mint(authorization, &client_id, acting, now) {
+    let minted = match app.tokens.mint(authorization, &client_id, acting, moment.now) {
         Ok(minted) => minted,
         Err(error) => return Err(deny(decision.authorization, cannot_mint(&error))),
     };
-    let issuance = record::issuance(request, &decision, &minted, client_id, (&rules, now));
+    let issuance = record::issuance(request, &decision, &minted, client_id, &moment);
     let credentials: Vec<_> =
         authorization.entitlement().credentials.iter().map(|granting| granting.credential.id).collect();
     match commit(app, request, issuance).await {
         Ok(true) => {
             app.limits.note_token(issuer, credentials.iter().copied());
             for credential in credentials {
-                app.note_use(credential, now);
+                app.note_use(credential, moment.now);
             }
             Ok(Some(minted))
         }

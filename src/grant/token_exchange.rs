@@ -1,21 +1,17 @@
 //! The exchange of our own access tokens (RFC 8693): the same subject at the same registry, never longer, never wider, never without
 //! its actors. Assertions that come as subject tokens take the road of all assertions ([`super::redeem`]).
 
-use std::sync::Arc;
-
 use carnet_resource_server::{Actor, AuthorizationDetail};
 
 use super::actor::{self, Delegation, Subject, within_depth};
 use super::redeem::{ATTEMPTS, Decision, cannot_mint, commit};
-use super::{GrantRequest, record};
+use super::{GrantRequest, Moment, record};
 use crate::app::App;
-use crate::clock::Timestamp;
 use crate::ids::CredentialId;
 use crate::principal::{Authorization, Granting, authorize_token};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::token::{Acting, LiveToken, Minted};
-use crate::trust::Snapshot;
 
 /// How many exchanges may lie between a token and the first one it descends from.
 const MAX_EXCHANGES: i64 = 16;
@@ -23,15 +19,15 @@ const MAX_EXCHANGES: i64 = 16;
 /// Exchanges a token of ours.
 pub(super) async fn exchange(app: &App, request: &GrantRequest<'_>, text: &str) -> Result<Minted, Refusal> {
     for _ in 0..ATTEMPTS {
-        let (rules, now) = (app.rules(), app.clock.now());
-        let token = live(app, text, &rules, now).await?;
+        let moment = Moment::present(app);
+        let token = live(app, text, &moment).await?;
         let audited = |refusal: Refusal| {
             app.audit(record::refused_token(request, &token, &refusal));
             refusal
         };
-        let spent = |credential| app.limits.check_credential(credential);
-        let decision = decide(app, request, &token, (&rules, now), spent).await.map_err(audited)?;
-        if let Some(minted) = issue(app, request, decision, (&rules, now)).await.map_err(audited)? {
+        let limit = |credential| app.limits.check_credential(credential);
+        let decision = decide(app, request, &token, &moment, limit).await.map_err(audited)?;
+        if let Some(minted) = issue(app, request, decision, &moment).await.map_err(audited)? {
             return Ok(minted);
         }
     }
@@ -39,8 +35,8 @@ pub(super) async fn exchange(app: &App, request: &GrantRequest<'_>, text: &str) 
 }
 
 /// The subject token, if it is one of ours and in force.
-pub(super) async fn live(app: &App, text: &str, rules: &Arc<Snapshot>, now: Timestamp) -> Result<LiveToken, Refusal> {
-    let tokens = app.own_tokens(rules, now);
+pub(super) async fn live(app: &App, text: &str, moment: &Moment) -> Result<LiveToken, Refusal> {
+    let tokens = app.own_tokens(&moment.rules, moment.now);
     let own = tokens
         .recognise(text)
         .await
@@ -54,13 +50,13 @@ pub(super) async fn live(app: &App, text: &str, rules: &Arc<Snapshot>, now: Time
     live.map_err(|ended| Refusal::new(Reason::SubjectTokenInactive).with_detail(format!("{ended:?}")))
 }
 
-/// Decides what a token of ours is exchanged for. `spent` says of rules why they may give nothing now.
+/// Decides what a token of ours is exchanged for. `limit` says of rules why they may give nothing now.
 pub(super) async fn decide(
     app: &App,
     request: &GrantRequest<'_>,
     token: &LiveToken,
-    (rules, now): (&Arc<Snapshot>, Timestamp),
-    spent: impl Fn(CredentialId) -> Result<(), Refusal>,
+    moment: &Moment,
+    limit: impl Fn(CredentialId) -> Result<(), Refusal>,
 ) -> Result<Decision, Refusal> {
     let claims = token.claims();
     // A bound token does not become a bearer one, and no proof can come yet (decision D-49).
@@ -72,12 +68,13 @@ pub(super) async fn decide(
     if token.depth() >= MAX_EXCHANGES {
         return Err(Reason::ChainTooLong.into());
     }
-    let rule = |entry: &AuthorizationDetail| rules.credential(entry.credential.parse().ok()?);
+    let rule = |entry: &AuthorizationDetail| moment.rules.credential(entry.credential.parse().ok()?);
     // A rule over its limit gives nothing; it does not take away what others give.
     let sparing = |may_stay: &dyn Fn(&AuthorizationDetail) -> bool| {
-        let room = |entry: &AuthorizationDetail| entry.credential.parse().map_or(Ok(()), &spent);
-        let decided =
-            authorize_token(token.clone(), rules, &request.access, |entry| may_stay(entry) && room(entry).is_ok());
+        let room = |entry: &AuthorizationDetail| entry.credential.parse().map_or(Ok(()), &limit);
+        let decided = authorize_token(token.clone(), &moment.rules, &request.access, |entry| {
+            may_stay(entry) && room(entry).is_ok()
+        });
         decided.map_err(|refusal| {
             let mut staying = claims.authorization_details.iter().filter(|entry| may_stay(entry));
             // With that rule it might have been a yes: the caller shall come again, not give up.
@@ -91,7 +88,7 @@ pub(super) async fn decide(
         let authorization = sparing(&|_| true)?;
         return Ok(Decision { authorization, delegation: kept(claims.act.as_ref()) });
     };
-    let party = actor::verify(app, request, actor, (rules, now)).await?;
+    let party = actor::verify(app, request, actor, moment).await?;
     let act = Subject { iss: &claims.iss, may_act: None, act: claims.act.as_ref() }.act_with(&party)?;
     let lends = |entry: &AuthorizationDetail| {
         rule(entry).map(|credential| actor::rules_named_by(&party, credential.rule.open())).unwrap_or_default()
@@ -115,20 +112,20 @@ async fn issue(
     app: &App,
     request: &GrantRequest<'_>,
     decision: Decision,
-    (rules, now): (&Arc<Snapshot>, Timestamp),
+    moment: &Moment,
 ) -> Result<Option<Minted>, Refusal> {
     let authorization: &Authorization = &decision.authorization;
     let credentials: Vec<_> =
         authorization.entitlement().credentials.iter().map(|granting| granting.credential.id).collect();
     let client = request.client.id();
     client.map_or(Ok(()), |client| app.limits.check_client(client))?;
-    if !request.client.is_current(rules) {
+    if !request.client.is_current(&moment.rules) {
         return Err(Refusal::later(Reason::Busy, 1));
     }
     let client_id = record::client_id(&request.client, authorization);
     let acting = decision.delegation.as_ref().map(|delegation| &delegation.acting);
-    let minted = app.tokens.mint(authorization, &client_id, acting, now).map_err(|error| cannot_mint(&error))?;
-    let issuance = record::issuance(request, &decision, &minted, client_id, (rules, now));
+    let minted = app.tokens.mint(authorization, &client_id, acting, moment.now).map_err(|error| cannot_mint(&error))?;
+    let issuance = record::issuance(request, &decision, &minted, client_id, moment);
     if !commit(app, request, issuance).await? {
         return Ok(None);
     }
@@ -137,7 +134,7 @@ async fn issue(
     }
     for credential in credentials {
         app.limits.note_credential(credential);
-        app.note_use(credential, now);
+        app.note_use(credential, moment.now);
     }
     Ok(Some(minted))
 }
