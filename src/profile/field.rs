@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::{ClaimSpec, Claims, Format, Identity, Template, Unreadable};
+use super::{ClaimKind, ClaimSpec, Claims, Format, Identity, Template, Unreadable};
 use crate::reason::Reason;
 
 /// What a field says of the workload.
@@ -161,12 +161,15 @@ pub struct Paste {
 }
 
 impl Equals {
-    /// The text that is compared: the claim, or what is left of it behind the prefix.
-    pub fn read<'c>(&self, claims: &'c Claims) -> Result<Option<&'c str>, Unreadable> {
+    /// The text that is compared: the claim, an integer as it is spelt, or what is left of the claim behind the prefix.
+    pub fn read<'c>(&self, claims: &'c Claims) -> Result<Option<Cow<'c, str>>, Unreadable> {
+        if self.claim.kind == ClaimKind::Integer {
+            return self.claim.spelt(claims).map(Some);
+        }
         let text = self.claim.text(claims)?;
         match &self.prefix {
-            None => Ok(Some(text)),
-            Some(prefix) => prefix.strip_prefix(text, claims),
+            None => Ok(Some(text.into())),
+            Some(prefix) => Ok(prefix.strip_prefix(text, claims)?.map(Cow::Borrowed)),
         }
     }
 }
@@ -175,7 +178,7 @@ impl Field {
     /// The value under which rules with this field are found for these claims; none if it is no field to find rules by.
     pub fn key(&self, claims: &Claims) -> Option<String> {
         match &self.check {
-            Check::Equals(equals) => Some(equals.claim.case.key(equals.read(claims).ok()??)),
+            Check::Equals(equals) => Some(equals.claim.case.key(&equals.read(claims).ok()??)),
             Check::Identity(identity) => identity.render(claims).ok(),
             _ => None,
         }
@@ -189,8 +192,12 @@ impl Field {
         }
     }
 
-    /// Whether rules can be found by it.
+    /// Whether rules can be found by it: it compares one text.
     pub fn has_key(&self) -> bool {
-        matches!(self.check, Check::Equals(_) | Check::Identity(_))
+        match &self.check {
+            Check::Equals(equals) => matches!(equals.claim.kind, ClaimKind::Text | ClaimKind::Integer),
+            Check::Identity(_) => true,
+            _ => false,
+        }
     }
 }

@@ -109,9 +109,8 @@ fn equal(equals: &Equals, text: &Text<'_>, claims: &Claims) -> Result<bool, Unre
     let claim = &equals.claim;
     match claim.kind {
         ClaimKind::List => Ok(claim.list(claims)?.iter().any(|element| text.matches(claim.case, element))),
-        ClaimKind::Integer => Ok(text.matches(claim.case, &claim.spelt(claims)?)),
-        ClaimKind::Text | ClaimKind::Boolean | ClaimKind::BooleanOrText => {
-            Ok(equals.read(claims)?.is_some_and(|received| text.matches(claim.case, received)))
+        ClaimKind::Text | ClaimKind::Integer | ClaimKind::Boolean | ClaimKind::BooleanOrText => {
+            Ok(equals.read(claims)?.is_some_and(|received| text.matches(claim.case, &received)))
         }
     }
 }

@@ -100,7 +100,7 @@ pub fn pins_from(profile: &Profile, rule: &Rule<'_>, claims: &crate::profile::Cl
             else {
                 continue;
             };
-            if let Ok(value) = equals.claim.text(claims)
+            if let Ok(Some(value)) = equals.read(claims)
                 && !given
                 && !value.is_empty()
             {

@@ -2,9 +2,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use carnet::profile::Profiles;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, CARNET, FakeIssuer, JWT_BEARER, R1, TestKey, TestServer};
+use crate::cases_over_http::run_with;
+use crate::support::{Answer, CARNET, FakeIssuer, JWT_BEARER, R1, TestDb, TestKey, TestServer, carnet_in};
 
 /// A server that trusts one platform, with `joel` and one registry.
 #[derive(Debug)]
@@ -522,4 +526,151 @@ async fn contract_7__a_near_miss_is_told_for_what_it_is() {
     let explained = platform.server.admin("POST", "explanations", asked).await.json();
     let conditions = explained["candidates"][0]["conditions"].as_array().unwrap();
     assert_eq!(conditions.iter().filter(|condition| condition.get("hint").is_some()).count(), 2, "{explained:#}");
+}
+
+// === a platform that nobody has heard of ===
+
+const SMITHY: &str = r#"
+title = "Smithy"
+index = [["smith", "forge_id"]]
+event_claim = "struck_by"
+pins = "required"
+
+[defaults]
+algorithms = ["ES256"]
+types = ["JWT"]
+max_assertion_lifetime_seconds = 600
+replay = "required"
+replay_claim = "heat"
+banned_events = ["passer-by"]
+
+[workload]
+id = "{forge_id}"
+
+[claims]
+forge_id = { path = "/forge/id", required = true, type = "integer", forward = true }
+smith = { required = true, case = "name" }
+anvil = { case = "fold", forward = true }
+mark = {}
+struck_by = { required = true }
+
+[[pairs]]
+claim = "mark"
+starts_with = "{anvil}/"
+
+[[fields]]
+name = "smith"
+role = "name"
+ids = ["forge_id"]
+mismatch = "repo_mismatch"
+check.equals = { claim = "smith" }
+
+[[fields]]
+name = "forge_id"
+role = "id"
+mismatch = "owner_id_mismatch"
+check.equals = { claim = "forge_id", digits = true }
+
+[[fields]]
+name = "anvil"
+mismatch = "env_mismatch"
+missing = "env_missing"
+check.equals = { claim = "anvil", glob = true }
+
+[[at_least]]
+any_of = ["smith", "forge_id"]
+detail = "every forge shares this issuer"
+"#;
+
+/// The case file of the platform: one token, and what becomes of it when one claim is another (`null`: when it is not sent).
+fn smithy_cases(now: i64) -> Vec<Value> {
+    let claims = json!({
+        "iss": "https://smithy.test", "aud": CARNET, "sub": "forge/7", "heat": "h-1", "iat": now, "exp": now + 300,
+        "forge": { "id": 7 }, "smith": "wayland", "anvil": "Great/One", "mark": "Great/One/x", "struck_by": "owner",
+    });
+    let case = |id: &str, changes: Value, (expect, reason): (&str, &str)| {
+        json!({
+            "id": id, "provider": "smithy", "claims": changed(&claims, changes), "expect": expect, "reason": reason,
+            "policy": {
+                "description": "the great anvils of forge 7",
+                "fields": {
+                    "issuer": "https://smithy.test", "audience": CARNET, "forge_id": "7", "anvil_glob": "Great/*",
+                    "packages": ["horseshoe"], "actions": ["publish"],
+                },
+                "context": { "now": now, "requested": { "packages": ["horseshoe"], "action": "publish" } },
+            },
+        })
+    };
+    vec![
+        case("good", json!({}), ("allow", "ok")),
+        case("other-forge", json!({ "forge": { "id": 8 } }), ("deny", "owner_id_mismatch")),
+        case("forge-as-text", json!({ "forge": { "id": "7" } }), ("deny", "claim_type")),
+        case("deeper", json!({ "anvil": "Great/One/Two", "mark": null }), ("deny", "env_mismatch")),
+        case("no-anvil", json!({ "anvil": null }), ("deny", "env_missing")),
+        case("two-words", json!({ "mark": "Small/x" }), ("deny", "claim_inconsistent")),
+        case("stranger", json!({ "struck_by": "Passer-By" }), ("deny", "event_denied")),
+        case("no-heat", json!({ "heat": null }), ("deny", "claim_missing")),
+        case("long", json!({ "exp": now + 601 }), ("deny", "lifetime_too_long")),
+    ]
+}
+
+#[tokio::test]
+async fn contract_8__a_made_up_platform_is_one_data_file_and_one_case_file() {
+    let db = TestDb::new().await;
+    let (profiles, file) = (db.folder().join("profiles"), db.folder().join("smithy.json"));
+    std::fs::create_dir(&profiles).unwrap();
+    std::fs::write(profiles.join("smithy.toml"), SMITHY).unwrap();
+    let settings = [("CARNET_PROFILES_DIR", profiles.to_str().unwrap())];
+    let server = TestServer::with(&settings).await;
+    let cases = smithy_cases(server.now());
+    std::fs::write(&file, json!(cases).to_string()).unwrap();
+
+    let test = ["policy", "test", file.to_str().unwrap(), "--profiles-dir", profiles.to_str().unwrap()];
+    let tested = carnet_in(db.folder(), &test);
+    let verdict = |case: &Value| format!("{} {} {}", case["id"], case["expect"], case["reason"]).replace('"', "");
+    let expected: Vec<String> = cases.iter().map(verdict).collect();
+    assert_eq!(
+        (tested.code, tested.stdout.lines().collect::<Vec<_>>()),
+        (0, expected.iter().map(|line| &**line).collect())
+    );
+    assert_eq!(carnet_in(db.folder(), &test[..3]).code, 1, "no such profile without the data file");
+
+    let known = Profiles::load(Some(&profiles)).unwrap();
+    for case in &cases {
+        let (word, reason) = run_with(case, &profiles, &known).await.unwrap();
+        assert_eq!((case["expect"].as_str(), case["reason"].as_str()), (Some(word), Some(&*reason)), "{}", case["id"]);
+    }
+
+    let smithy = FakeIssuer::new("https://smithy.test", TestKey::ec("hammer", "ES256"));
+    let trusted = json!({ "profile": "smithy", "issuer": smithy.url });
+    let stranger = TestServer::start().await;
+    stranger.network.add(&smithy);
+    let refused = stranger.admin("PUT", "trusted-issuers/smithy", trusted.clone()).await;
+    assert!(refused.status == 422 && refused.text().contains("/profile"), "{}", refused.text());
+    server.network.add(&smithy);
+    server.put("trusted-issuers/smithy", trusted).await;
+    server.put("principals/joel", json!({ "kind": "user" })).await;
+    server.put("resource-servers/pypi", json!({ "resource": R1, "actions": ["publish"] })).await;
+    let rule = json!({
+        "principal": "joel", "trusted_issuer": "smithy", "match": { "smith": "Wayland", "anvil": "great/one" },
+        "permissions": [{ "resource_server": "pypi", "actions": ["publish"], "packages": ["horseshoe"] }],
+    });
+    assert_eq!(server.put("federated-credentials/great", rule).await["state"], "pending");
+    let exchange = async |claims: &Value| {
+        let form = [("grant_type", JWT_BEARER), ("assertion", &smithy.key().sign(claims))];
+        server.form("/token", &form).await
+    };
+    let token = exchange(&cases[0]["claims"]).await.token();
+    let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+    let payload: Value = serde_json::from_slice(&payload).unwrap();
+    let workload = json!({
+        "iss": smithy.url, "sub": "forge/7", "profile": "smithy", "claims": { "anvil": "Great/One", "forge_id": 7 },
+    });
+    assert_eq!(payload["workload"], workload);
+    exchange(&cases[0]["claims"]).await.refused(400, "invalid_grant", "replay");
+    let shown = server.admin("GET", "federated-credentials/great", Value::Null).await.json();
+    assert_eq!((&shown["state"], &shown["pinned"]), (&json!("active"), &json!({ "forge_id": "7" })));
+    exchange(&changed(&cases[0]["claims"], json!({ "heat": "h-2" }))).await.token();
+    let namesake = changed(&cases[0]["claims"], json!({ "heat": "h-3", "forge": { "id": 8 } }));
+    exchange(&namesake).await.refused(400, "invalid_grant", "no_matching_credential");
 }

@@ -7,6 +7,8 @@ use carnet::profile::{Check, ClaimSpec, Profile, Profiles};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
+use crate::cases_over_http::{all_cases, run};
+
 /// Every sample case, with the profiles it is judged by.
 fn samples() -> &'static (Vec<Case>, Profiles) {
     static SAMPLES: OnceLock<(Vec<Case>, Profiles)> = OnceLock::new();
@@ -111,6 +113,90 @@ fn an_empty_claim_equals_nothing() {
     }
 }
 
+/// What is compared with a pattern, in every case that is allowed by one: the case, the field and the text.
+fn patterns() -> Vec<(&'static Case, String, String)> {
+    let (cases, profiles) = samples();
+    let mut found = Vec::new();
+    for case in cases.iter().filter(|case| case.expect == Expected::Allow) {
+        for name in case.policy.fields.keys().filter_map(|name| name.strip_suffix("_glob")) {
+            for (_, field) in profile_of(case, profiles).fields_named(name) {
+                let Check::Equals(equals) = &field.check else { continue };
+                let text = case.claims.get(&equals.claim.path).and_then(Value::as_str);
+                found.extend(text.map(|text| (case, name.to_owned(), text.to_owned())));
+            }
+        }
+    }
+    found
+}
+
+/// A claim made into something else.
+#[derive(Clone, Debug)]
+enum Change {
+    Gone,
+    Into(Value),
+    /// What another case of the platform has there.
+    OfOther,
+}
+
+fn any_change() -> impl Strategy<Value = Change> {
+    let text = prop_oneof![Just(String::new()), "[a-zA-Z0-9/:_.@*-]{1,12}"];
+    prop_oneof![
+        Just(Change::Gone),
+        Just(Change::OfOther),
+        text.prop_map(|text| Change::Into(text.into())),
+        prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from), any::<i32>().prop_map(Value::from)]
+            .prop_map(Change::Into),
+        Just(Change::Into(json!([]))),
+    ]
+}
+
+/// A case with the rule of another one under its own trusted issuer, if `mixed`, and with changed claims.
+fn mix(case: &Value, other: &Value, mixed: bool, changes: &[(usize, Change)]) -> Value {
+    const OF_ISSUER: [&str; 7] = [
+        "issuer",
+        "audience",
+        "replay_key",
+        "trust_domain",
+        "subject_domain",
+        "accept_string_booleans",
+        "issuer_skips_email_verification",
+    ];
+    let mut case = case.clone();
+    if mixed {
+        let own = case["policy"]["fields"].as_object().unwrap().clone();
+        let mut fields = other["policy"]["fields"].as_object().unwrap().clone();
+        fields.retain(|name, _| !OF_ISSUER.contains(&name.as_str()));
+        fields.extend(own.into_iter().filter(|(name, _)| OF_ISSUER.contains(&name.as_str())));
+        case["policy"]["fields"] = Value::Object(fields);
+    }
+    let claims = case["claims"].as_object_mut().unwrap();
+    for (at, change) in changes {
+        let names: Vec<String> = claims.keys().cloned().collect();
+        let Some(name) = names.get(at % names.len().max(1)) else { continue };
+        match change {
+            Change::Gone => drop(claims.shift_remove(name)),
+            Change::Into(value) => drop(claims.insert(name.clone(), value.clone())),
+            Change::OfOther => drop(other["claims"].get(name).map(|value| claims.insert(name.clone(), value.clone()))),
+        }
+    }
+    case
+}
+
+/// The cases that others can be made of: of one rule, with nothing used up before and a header of the platform's own.
+fn plain() -> &'static [Value] {
+    static PLAIN: OnceLock<Vec<Value>> = OnceLock::new();
+    PLAIN.get_or_init(|| {
+        let is_plain = |case: &Value| {
+            let (fields, context) = (&case["policy"]["fields"], &case["policy"]["context"]);
+            let lacks = |object: &Value, names: &[&str]| names.iter().all(|name| object.get(name).is_none());
+            lacks(fields, &["candidates", "template"])
+                && lacks(context, &["consumed", "consumed_token_hash"])
+                && lacks(&case["claims"], &["_jose", "_raw_payload"])
+        };
+        all_cases().into_iter().map(|(_, case)| case).filter(is_plain).collect()
+    })
+}
+
 /// A further condition: an entry of `claims`, or a field that another case of the platform has.
 fn add_condition(case: &Case, cases: &[Case], pick: usize, value: &Value) -> Case {
     let mut changed = case.clone();
@@ -199,6 +285,23 @@ proptest! {
     }
 
     #[test]
+    fn a_star_never_crosses_a_slash_in_any_field(at in any::<usize>(), from in any::<usize>(), to in any::<usize>(), double in any::<bool>()) {
+        let (_, profiles) = samples();
+        let patterns = patterns();
+        let (case, name, text) = &patterns[at % patterns.len()];
+        let (from, to) = (from % (text.len() + 1), to % (text.len() + 1));
+        let (from, to) = (from.min(to), from.max(to));
+        let star = if double { "**" } else { "*" };
+        let mut changed = (*case).clone();
+        changed.policy.fields.insert(format!("{name}_glob"), json!(format!("{}{star}{}", &text[..from], &text[to..])));
+        let verdict = judge(&changed, profiles).0;
+        // Some fields want a beginning that no star stands in.
+        prop_assume!(!verdict.is_mistake());
+        let is_inside = double || !text[from..to].contains('/');
+        prop_assert_eq!(verdict == CaseVerdict::Allow, is_inside, "{} {}: {:?}", &case.provider, &case.id, &changed.policy.fields);
+    }
+
+    #[test]
     fn a_star_in_a_spiffe_id_stays_in_its_segment(path in "[a-z./-]{1,12}") {
         let (cases, profiles) = samples();
         let pattern = cases.iter().find(|case| case.provider == "spiffe" && case.id == "pattern").unwrap();
@@ -206,5 +309,26 @@ proptest! {
         case.claims.insert("sub".to_owned(), json!(format!("spiffe://prod.example/ns/ci/sa/{path}")));
         let is_segment = !path.contains('/') && path != "." && path != "..";
         prop_assert_eq!(allows(&case, profiles), is_segment, "{}", path);
+    }
+}
+
+proptest! {
+    // Each input is a server of its own.
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn contract_7__the_explanation_and_the_token_always_agree(
+        at in any::<usize>(),
+        pick in any::<usize>(),
+        mixed in any::<bool>(),
+        changes in proptest::collection::vec((any::<usize>(), any_change()), 0..3),
+    ) {
+        let plain = plain();
+        let case = &plain[at % plain.len()];
+        let others: Vec<&Value> = plain.iter().filter(|other| other["provider"] == case["provider"]).collect();
+        let changed = mix(case, others[pick % others.len()], mixed, &changes);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let outcome = runtime.block_on(run(&changed));
+        prop_assert!(outcome.is_ok(), "{}\n{changed:#}", outcome.unwrap_err());
     }
 }

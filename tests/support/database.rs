@@ -35,6 +35,16 @@ impl TestDb {
         }
     }
 
+    /// With the tables in it already: a copy of a file that is made once, where it is a file.
+    pub async fn migrated() -> Self {
+        static TABLES: tokio::sync::OnceCell<Vec<u8>> = tokio::sync::OnceCell::const_new();
+        let db = Self::new().await;
+        if db.schema.is_none() {
+            std::fs::write(db.folder.join("carnet.db"), TABLES.get_or_init(tables).await).unwrap();
+        }
+        db
+    }
+
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -57,6 +67,15 @@ impl TestDb {
     pub async fn execute(&self, sql: &str) {
         run(&self.url, sql).await;
     }
+}
+
+/// An SQLite file with the tables and nothing else.
+async fn tables() -> Vec<u8> {
+    let db = TestDb::new().await;
+    let database = Database::connect(format!("{}?mode=rwc", db.url)).await.unwrap();
+    carnet_migration::up(&database).await.unwrap();
+    database.close().await.unwrap();
+    std::fs::read(db.folder.join("carnet.db")).unwrap()
 }
 
 fn seconds() -> u64 {

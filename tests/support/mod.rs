@@ -1,6 +1,8 @@
 //! What the tests share: a server on a real database, platforms that speak real HTTP and real JOSE, and a clock that is moved.
 
 mod authority;
+mod case_parts;
+mod cases;
 mod claims;
 mod client;
 mod database;
@@ -14,6 +16,7 @@ mod server;
 mod world;
 
 pub use authority::{Authority, Flaw};
+pub use cases::{CaseRun, Outcome, case_files};
 pub use claims::{Claims, github};
 pub use client::{TestClient, basic, permission};
 pub use database::TestDb;

@@ -53,7 +53,7 @@ impl TestServer {
     pub async fn at(now: i64, settings: &[(&str, &str)]) -> Self {
         let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(now)));
-        Self::on(Arc::new(TestDb::new().await), clock, Arc::default(), settings).await
+        Self::on(Arc::new(TestDb::migrated().await), clock, Arc::default(), settings).await
     }
 
     async fn on(

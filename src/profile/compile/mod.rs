@@ -182,7 +182,7 @@ fn positions(names: &[String], fields: &[Field], errors: &mut Vec<String>) -> Ve
             let at = fields
                 .iter()
                 .position(|field| field.name == *name && field.has_key())
-                .ok_or_else(|| format!("there is no field `{name}` that compares a claim"));
+                .ok_or_else(|| format!("there is no field `{name}` that compares one text"));
             keep(at, errors)
         })
         .collect()
@@ -234,5 +234,20 @@ mod tests {
         assert!(compile("x", "title = 1").is_err());
         assert!(compile("x", &MINIMAL.replace("{sub}", "{nope}")).is_err());
         assert!(compile("x", &format!("{MINIMAL}\nunknown = 1")).is_err());
+    }
+
+    #[test]
+    fn rules_are_found_by_one_text_only() {
+        let with = |kind: &str| {
+            let fields = r#"[[fields]]
+                name = "a"
+                check.equals = { claim = "a" }"#;
+            compile("x", &format!("index = [[\"a\"]]\n{MINIMAL}\n[claims]\na.type = \"{kind}\"\n{fields}"))
+        };
+        assert!(with("text").is_ok() && with("integer").is_ok());
+        for kind in ["list", "boolean", "boolean-or-text"] {
+            let errors = format!("{:?}", with(kind).unwrap_err());
+            assert!(errors.contains("no field `a` that compares one text"), "{errors}");
+        }
     }
 }
