@@ -124,21 +124,21 @@ fn issuer_of_listed(
 
 /// Whether a rule that waits for its first match may admit a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pending {
+pub enum FirstMatch {
     /// Its ids are pinned with what comes of the request.
-    Pinned,
+    Pins,
     /// Nothing comes of the request that could pin them.
     Refused,
 }
 
 /// The rules that admit the assertion of a client without a key of its own, one at least; of any other client that was authenticated
 /// there is nothing left to ask.
-pub fn admit(app: &App, identity: &ClientIdentity, pending: Pending) -> Result<Vec<Granting>, Box<Denial>> {
+pub fn admit(app: &App, identity: &ClientIdentity, first_match: FirstMatch) -> Result<Vec<Granting>, Box<Denial>> {
     let Some((assertion, names)) = identity.federated() else {
         return Ok(Vec::new());
     };
     let may_count = |candidate: &Candidate| {
-        listed(names, candidate) && (pending == Pending::Pinned || candidate.credential.pending_until.is_none())
+        listed(names, candidate) && (first_match == FirstMatch::Pins || candidate.credential.pending_until.is_none())
     };
     let permit = Permit::new(assertion.clone(), app.rules(), app.clock.now(), may_count)?;
     Ok(permit.report().matching().map(Granting::of).collect())

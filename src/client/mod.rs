@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use carnet_jose::Algorithm;
 
-pub use assertion::{Pending, admit, listed};
+pub use assertion::{FirstMatch, admit, listed};
 pub use authenticate::authenticate;
 pub use credentials::ClientCredentials;
 pub use registrar::negotiate;

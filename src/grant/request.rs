@@ -146,7 +146,7 @@ impl<'a> GrantRequest<'a> {
         if matches!(self.presented, Presented::Assertion(_)) && self.is_about_client() {
             return Ok(Vec::new());
         }
-        client::admit(app, &self.client, client::Pending::Pinned).map_err(|denial| {
+        client::admit(app, &self.client, client::FirstMatch::Pins).map_err(|denial| {
             if let Some((assertion, _)) = self.client.federated() {
                 app.audit(record::refused(self, assertion, &denial));
             }

@@ -22,7 +22,7 @@ impl<'a> Question<'a> {
             let credentials = ClientCredentials::read(&form, &received.headers)?;
             client::authenticate(app, &credentials, received.address).await?
         };
-        client::admit(app, &identity, client::Pending::Refused).map_err(|denial| denial.refusal.of_client())?;
+        client::admit(app, &identity, client::FirstMatch::Refused).map_err(|denial| denial.refusal.of_client())?;
         Ok(Self { identity, form })
     }
 
