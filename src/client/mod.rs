@@ -83,7 +83,7 @@ pub enum Method {
     Federated(Vec<String>),
 }
 
-/// Who sends the request. Only [`authenticate`] makes one.
+/// Who sends the request. Only [`authenticate()`] makes one.
 #[derive(Clone, Debug)]
 pub struct ClientIdentity(Option<(Arc<Client>, Proof)>);
 
