@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::authenticate::registered;
+use super::credentials::AssertionType;
 use super::{Client, ClientIdentity, Method};
 use crate::app::App;
 use crate::assertion::{UnverifiedAssertion, VerifiedAssertion};
@@ -17,18 +18,20 @@ use crate::trust::{Candidate, Denial, Permit, Snapshot, TrustedIssuer, match_cre
 
 /// Verifies a client assertion and says whose it is.
 ///
-/// Its shape says which of the two it is, and neither road tells before its signature is known to be good whether there is such a client.
+/// Its type and its shape say which of the two it is, and neither road tells before its signature is known to be good whether there
+/// is such a client.
 pub(super) async fn verify(
     app: &App,
+    kind: AssertionType,
     client_id: Option<&str>,
     text: &str,
 ) -> Result<(Arc<Client>, Arc<VerifiedAssertion>), Refusal> {
     let failed = || Refusal::new(Reason::ClientAuthenticationFailed);
     let unverified = UnverifiedAssertion::parse(text).map_err(Refusal::of_client)?;
-    if is_self_issued(app, &unverified) {
+    if kind == AssertionType::Jwt && is_self_issued(app, &unverified) {
         // Who is not named beside the assertion is named in it (RFC 7521 section 4.2).
-        let named = client_id.or_else(|| unverified.claims().get("sub").and_then(Value::as_str));
-        let client = named.and_then(|client_id| registered(app, client_id)).ok_or_else(failed)?;
+        let client_id = client_id.or_else(|| unverified.claims().get("sub").and_then(Value::as_str));
+        let client = client_id.and_then(|client_id| registered(app, client_id)).ok_or_else(failed)?;
         let Method::PrivateKeyJwt(issuer) = &client.method else {
             return Err(failed());
         };
@@ -40,7 +43,7 @@ pub(super) async fn verify(
         Method::Federated(names) => Some(names.as_slice()),
         _ => None,
     });
-    let verified = federated(app, unverified, names.unwrap_or_default()).await.map_err(Refusal::of_client)?;
+    let verified = federated(app, kind, unverified, names.unwrap_or_default()).await.map_err(Refusal::of_client)?;
     let client = match names {
         Some(_) => client.ok_or_else(failed)?,
         None => return Err(failed()),
@@ -48,10 +51,11 @@ pub(super) async fn verify(
     Ok((client, Arc::new(verified)))
 }
 
-/// Whether an assertion names itself as its issuer, and no trusted issuer does so.
+/// Whether an assertion names itself as its issuer, and is no trusted issuer's. A JWT-SVID may name itself too, which says nothing of
+/// who signed it.
 fn is_self_issued(app: &App, unverified: &UnverifiedAssertion<'_>) -> bool {
     let text = |claim: &str| unverified.claims().get(claim).and_then(Value::as_str);
-    text("iss").is_some_and(|iss| Some(iss) == text("sub") && app.rules().issuers_of(iss).next().is_none())
+    text("iss").is_some_and(|iss| Some(iss) == text("sub")) && unverified.issuer(&app.rules()).is_err()
 }
 
 /// An assertion of the client's own has the client as issuer and subject. Before its signature is known to be good nothing is said
@@ -81,10 +85,11 @@ async fn own(
 /// server to which the workload sends its assertion must not be able to come here with it.
 async fn federated(
     app: &App,
+    kind: AssertionType,
     unverified: UnverifiedAssertion<'_>,
     names: &[String],
 ) -> Result<VerifiedAssertion, Refusal> {
-    let issuer = issuer_of_listed(&unverified, &app.rules(), names, app.clock.now())?;
+    let issuer = issuer_of_listed(&unverified, kind, &app.rules(), names, app.clock.now())?;
     let strict = TrustedIssuer {
         audiences: vec![app.config.own.issuer().to_owned()],
         extra_audiences: Vec::new(),
@@ -97,18 +102,23 @@ async fn federated(
 /// (decision D-37); the rules that the client lists do.
 fn issuer_of_listed(
     unverified: &UnverifiedAssertion<'_>,
+    kind: AssertionType,
     rules: &Snapshot,
     names: &[String],
     now: Timestamp,
 ) -> Result<Arc<TrustedIssuer>, Refusal> {
     let first = unverified.issuer(rules)?;
+    let may_issue = |issuer: &TrustedIssuer| kind == AssertionType::Jwt || issuer.profile.is_spiffe();
+    if !may_issue(&first) {
+        return Err(Refusal::new(Reason::ClientAuthenticationFailed).with_detail("client assertion: no JWT-SVID"));
+    }
     if rules.issuers_of(&first.issuer).nth(1).is_none() {
         return Ok(first);
     }
     let admits = |issuer: &&Arc<TrustedIssuer>| {
         match_credentials(rules, issuer, unverified.claims(), now).matching().any(|candidate| listed(names, candidate))
     };
-    let meant = rules.issuers_of(&first.issuer).find(admits).cloned();
+    let meant = rules.issuers_of(&first.issuer).filter(|issuer| may_issue(issuer)).find(admits).cloned();
     Ok(meant.unwrap_or(first))
 }
 

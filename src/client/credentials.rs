@@ -11,8 +11,25 @@ use crate::http::{TokenForm, decode};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 
-/// The only type of client assertion (RFC 7523 section 2.2).
-const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+/// What a client assertion says that it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AssertionType {
+    /// Any JWT (RFC 7523 section 2.2).
+    Jwt,
+    /// A JWT-SVID, and nothing else (draft-ietf-oauth-spiffe-client-auth section 3.1).
+    JwtSvid,
+}
+
+impl AssertionType {
+    /// The type of this name, which is compared exactly.
+    fn named(name: &str) -> Option<Self> {
+        match name {
+            "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" => Some(Self::Jwt),
+            "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe" => Some(Self::JwtSvid),
+            _ => None,
+        }
+    }
+}
 
 /// What a request carries to say who sends it.
 #[derive(Clone, PartialEq, Eq)]
@@ -26,7 +43,7 @@ pub enum ClientCredentials<'a> {
     /// A secret in the body.
     Post(&'a str, &'a str),
     /// An assertion; the `client_id` beside it is optional.
-    Assertion(Option<&'a str>, &'a str),
+    Assertion(AssertionType, Option<&'a str>, &'a str),
 }
 
 impl<'a> ClientCredentials<'a> {
@@ -53,8 +70,9 @@ impl<'a> ClientCredentials<'a> {
                 Ok(Self::Basic(user, secret))
             }
             (false, Some(secret), None) => Ok(Self::Post(client_id.ok_or_else(failed)?, secret)),
-            (false, None, Some(assertion)) if form.get("client_assertion_type") == Some(ASSERTION_TYPE) => {
-                Ok(Self::Assertion(client_id, assertion))
+            (false, None, Some(assertion)) => {
+                let kind = form.get("client_assertion_type").and_then(AssertionType::named);
+                Ok(Self::Assertion(kind.ok_or_else(failed)?, client_id, assertion))
             }
             (_, _, Some(_)) => Err(failed()),
         }

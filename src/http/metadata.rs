@@ -26,6 +26,8 @@ pub async fn metadata(State(app): State<Arc<App>>) -> Response {
     let rules = app.rules();
     let servers = rules.resource_servers().filter(|server| server.enabled);
     let scopes: BTreeSet<&String> = servers.flat_map(|server| &server.actions).collect();
+    let takes_svids = rules.issuers().any(|issuer| issuer.enabled && issuer.profile.is_spiffe());
+    let methods = |anonymous| methods(anonymous, takes_svids);
     let client_algorithms = ASSERTION_ALGORITHMS.map(Algorithm::name);
     let signing_algorithm: Vec<&str> =
         app.keys.ring().map(|ring| ring.active().public().algorithm().name()).into_iter().collect();
@@ -54,12 +56,15 @@ pub async fn metadata(State(app): State<Arc<App>>) -> Response {
     public(document.to_string())
 }
 
-/// The methods of client authentication by their registered names. A client whose assertion comes from a trusted issuer uses the
-/// parameters of `private_key_jwt`.
-fn methods(anonymous: bool) -> Vec<&'static str> {
+/// The method of clients that authenticate with a JWT-SVID (draft-ietf-oauth-spiffe-client-auth section 4).
+const SPIFFE_JWT: &str = "spiffe_jwt";
+
+/// The methods of client authentication by the names that others know. A client whose assertion comes from a trusted issuer uses the
+/// parameters of `private_key_jwt`; one with a JWT-SVID may say so, which is no use before a trust domain is trusted.
+fn methods(anonymous: bool, takes_svids: bool) -> Vec<&'static str> {
     let named = [AuthMethod::ClientSecretBasic, AuthMethod::ClientSecretPost, AuthMethod::PrivateKeyJwt];
     let none = anonymous.then_some(AuthMethod::None);
-    none.into_iter().chain(named).map(AuthMethod::as_str).collect()
+    none.into_iter().chain(named).map(AuthMethod::as_str).chain(takes_svids.then_some(SPIFFE_JWT)).collect()
 }
 
 /// `GET /.well-known/oauth-protected-resource/admin`: our own admin API as a protected resource (RFC 9728 section 2).

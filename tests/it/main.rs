@@ -46,6 +46,7 @@ mod single_use;
 mod spiffe;
 mod standing;
 mod structure;
+mod svid_clients;
 mod targets;
 mod token_endpoint;
 mod token_review;

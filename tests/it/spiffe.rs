@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::platforms::{Platform, changed};
 use crate::support::{CARNET, FakeIssuer, TestKey, TestServer};
 
-const ID: &str = "spiffe://td.test/ns/ci/sa/publisher";
+pub const ID: &str = "spiffe://td.test/ns/ci/sa/publisher";
 const BUNDLE: &str = "https://bundle.td.test";
 
 fn for_svids(key: &TestKey) -> Value {
@@ -13,7 +13,7 @@ fn for_svids(key: &TestKey) -> Value {
 }
 
 /// A server that trusts `td.test` by the bundle it publishes.
-async fn domain() -> (Platform, FakeIssuer) {
+pub async fn domain() -> (Platform, FakeIssuer) {
     let server = TestServer::start().await;
     let bundle = FakeIssuer::new(BUNDLE, TestKey::rsa(0));
     server.network.add(&bundle);
@@ -33,7 +33,7 @@ async fn domain() -> (Platform, FakeIssuer) {
 }
 
 /// A document as an agent hands it out: no `iss`, no `jti`, no `iat`.
-fn svid(platform: &Platform, changes: Value) -> Value {
+pub fn svid(platform: &Platform, changes: Value) -> Value {
     let bare = json!({ "iss": null, "jti": null, "iat": null, "nbf": null, "sub": ID });
     changed(&platform.claims(bare), changes)
 }
