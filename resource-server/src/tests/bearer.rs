@@ -331,6 +331,30 @@ async fn atk_187__an_api_key_beside_another_token_is_refused() {
 }
 
 #[tokio::test]
+async fn nuget_tok_5__older_clients_send_their_key_in_another_way_and_in_one() {
+    const KEY: &str = "cnt_0123456789";
+    let world = World::new().await;
+    let mut active = world.server.claims_at(now());
+    active["active"] = json!(true);
+    world.server.activate(KEY, active);
+    let url = serve(registry(world.server.introspecting().also_in_header(API_KEY))).await;
+    let world = World { url, ..world };
+    let bearer = format!("Bearer {KEY}");
+    for way in [("x-api-key", KEY), ("authorization", bearer.as_str())] {
+        let answer = world.put("/packages/widgets", &[way]).await;
+        assert_eq!((answer.status, &answer.body), (200, &json!("joel")), "{way:?}");
+    }
+    // What the registry found itself, as a password or as the whole header, stands for the same principal.
+    assert_eq!(world.server.introspecting().verify_token(KEY).await.unwrap().sub, "pr_joel");
+    for authorization in [KEY, "Basic eDpjbnRfMDEyMzQ1Njc4OQ=="] {
+        let alone = [("authorization", authorization)];
+        world.put("/packages/widgets", &alone).await.is(401, None);
+        let both = [alone[0], ("x-api-key", KEY)];
+        world.put("/packages/widgets", &both).await.is(400, Some("invalid_request"));
+    }
+}
+
+#[tokio::test]
 async fn a_server_out_of_reach_is_not_the_callers_fault() {
     let world = World::new().await;
     world.server.reply("/jwks", Reply::status(500));
