@@ -22,13 +22,13 @@ use crate::trust::{Candidate, Denial, Permit, Snapshot, TrustedIssuer, match_cre
 /// is such a client.
 pub(super) async fn verify(
     app: &App,
-    named: AssertionType,
+    kind: AssertionType,
     client_id: Option<&str>,
     text: &str,
 ) -> Result<(Arc<Client>, Arc<VerifiedAssertion>), Refusal> {
     let failed = || Refusal::new(Reason::ClientAuthenticationFailed);
     let unverified = UnverifiedAssertion::parse(text).map_err(Refusal::of_client)?;
-    if named == AssertionType::Jwt && is_self_issued(app, &unverified) {
+    if kind == AssertionType::Jwt && is_self_issued(app, &unverified) {
         // Who is not named beside the assertion is named in it (RFC 7521 section 4.2).
         let client_id = client_id.or_else(|| unverified.claims().get("sub").and_then(Value::as_str));
         let client = client_id.and_then(|client_id| registered(app, client_id)).ok_or_else(failed)?;
@@ -43,7 +43,7 @@ pub(super) async fn verify(
         Method::Federated(names) => Some(names.as_slice()),
         _ => None,
     });
-    let verified = federated(app, named, unverified, names.unwrap_or_default()).await.map_err(Refusal::of_client)?;
+    let verified = federated(app, kind, unverified, names.unwrap_or_default()).await.map_err(Refusal::of_client)?;
     let client = match names {
         Some(_) => client.ok_or_else(failed)?,
         None => return Err(failed()),
@@ -85,11 +85,11 @@ async fn own(
 /// server to which the workload sends its assertion must not be able to come here with it.
 async fn federated(
     app: &App,
-    named: AssertionType,
+    kind: AssertionType,
     unverified: UnverifiedAssertion<'_>,
     names: &[String],
 ) -> Result<VerifiedAssertion, Refusal> {
-    let issuer = issuer_of_listed(&unverified, named, &app.rules(), names, app.clock.now())?;
+    let issuer = issuer_of_listed(&unverified, kind, &app.rules(), names, app.clock.now())?;
     let strict = TrustedIssuer {
         audiences: vec![app.config.own.issuer().to_owned()],
         extra_audiences: Vec::new(),
@@ -102,13 +102,13 @@ async fn federated(
 /// (decision D-37); the rules that the client lists do.
 fn issuer_of_listed(
     unverified: &UnverifiedAssertion<'_>,
-    named: AssertionType,
+    kind: AssertionType,
     rules: &Snapshot,
     names: &[String],
     now: Timestamp,
 ) -> Result<Arc<TrustedIssuer>, Refusal> {
     let first = unverified.issuer(rules)?;
-    let may_issue = |issuer: &TrustedIssuer| named == AssertionType::Jwt || issuer.profile.is_spiffe();
+    let may_issue = |issuer: &TrustedIssuer| kind == AssertionType::Jwt || issuer.profile.is_spiffe();
     if !may_issue(&first) {
         return Err(Refusal::new(Reason::ClientAuthenticationFailed).with_detail("client assertion: no JWT-SVID"));
     }

@@ -35,8 +35,8 @@ pub async fn authenticate(
             let uses = |method: &Method| matches!(method, Method::SecretPost(_));
             by_secret(app, client_id, secret, uses, address).await
         }
-        ClientCredentials::Assertion(named, client_id, text) => {
-            let (client, assertion) = assertion::verify(app, *named, *client_id, text).await?;
+        ClientCredentials::Assertion(kind, client_id, text) => {
+            let (client, assertion) = assertion::verify(app, *kind, *client_id, text).await?;
             Ok(ClientIdentity(Some((client, Proof::Assertion(assertion)))))
         }
     }

@@ -71,8 +71,8 @@ impl<'a> ClientCredentials<'a> {
             }
             (false, Some(secret), None) => Ok(Self::Post(client_id.ok_or_else(failed)?, secret)),
             (false, None, Some(assertion)) => {
-                let named = form.get("client_assertion_type").and_then(AssertionType::named);
-                Ok(Self::Assertion(named.ok_or_else(failed)?, client_id, assertion))
+                let kind = form.get("client_assertion_type").and_then(AssertionType::named);
+                Ok(Self::Assertion(kind.ok_or_else(failed)?, client_id, assertion))
             }
             (_, _, Some(_)) => Err(failed()),
         }

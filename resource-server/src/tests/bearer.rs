@@ -337,8 +337,7 @@ async fn nuget_tok_5__older_clients_send_their_key_in_another_way_and_in_one() {
     let mut active = world.server.claims_at(now());
     active["active"] = json!(true);
     world.server.activate(KEY, active);
-    let verifier = || world.server.introspecting().also_in_header(API_KEY);
-    let url = serve(registry(verifier())).await;
+    let url = serve(registry(world.server.introspecting().also_in_header(API_KEY))).await;
     let world = World { url, ..world };
     let bearer = format!("Bearer {KEY}");
     for way in [("x-api-key", KEY), ("authorization", bearer.as_str())] {
@@ -346,7 +345,7 @@ async fn nuget_tok_5__older_clients_send_their_key_in_another_way_and_in_one() {
         assert_eq!((answer.status, &answer.body), (200, &json!("joel")), "{way:?}");
     }
     // What the registry found itself, as a password or as the whole header, stands for the same principal.
-    assert_eq!(verifier().verify_token(KEY).await.unwrap().sub, "pr_joel");
+    assert_eq!(world.server.introspecting().verify_token(KEY).await.unwrap().sub, "pr_joel");
     for authorization in [KEY, "Basic eDpjbnRfMDEyMzQ1Njc4OQ=="] {
         let alone = [("authorization", authorization)];
         world.put("/packages/widgets", &alone).await.is(401, None);
