@@ -75,13 +75,10 @@ impl Managed for TrustedIssuerDocument {
                 None => problems.push(Problem::new("/owner", format!("there is no principal {owner}"))),
             }
         }
-        if present.is_some_and(|present| present.document.profile != self.profile)
-            && app.store.has_credentials_of(name).await?
-        {
-            problems.push(Problem::new(
-                "/profile",
-                "cannot change while federated credentials refer to the trusted issuer",
-            ));
+        let moved = present.map(|present| self.moved_from(&present.document)).unwrap_or_default();
+        if !moved.is_empty() && app.store.has_credentials_of(name).await? {
+            let detail = "cannot change while federated credentials refer to the trusted issuer";
+            problems.extend(moved.into_iter().map(|pointer| Problem::new(pointer, detail)));
         }
         for other in app.store.all_objects::<Self>().await?.iter().filter(|other| other.name != name) {
             problems.extend(self.conflicts_with(&other.name, &other.document, app));
@@ -94,6 +91,16 @@ impl Managed for TrustedIssuerDocument {
 }
 
 impl TrustedIssuerDocument {
+    /// The members by which it is another platform now. Rules and pinned ids mean the platform they were written for.
+    fn moved_from(&self, before: &Self) -> Vec<&'static str> {
+        let changes = [
+            ("/profile", self.profile != before.profile),
+            ("/issuer", self.issuer != before.issuer),
+            ("/trust_domain", self.trust_domain != before.trust_domain),
+        ];
+        changes.into_iter().filter(|(_, changed)| *changed).map(|(pointer, _)| pointer).collect()
+    }
+
     fn conflicts_with(&self, name: &str, other: &Self, app: &App) -> Vec<Problem> {
         let mut problems = Vec::new();
         if self.issuer == other.issuer || (self.trust_domain.is_some() && self.trust_domain == other.trust_domain) {

@@ -363,6 +363,22 @@ async fn k8s_ten_1__clusters_of_one_name_stay_apart() {
     platform.present_text(&token(1, CARNET)).await.refused(400, "invalid_grant", "key_unknown");
 }
 
+#[tokio::test]
+async fn rules_and_pins_stay_with_the_platform_they_are_for() {
+    let world = Platform::new("github-actions", "https://ci.test", json!({})).await;
+    let owner = json!({ "repository_owner_id": "65", "repository_id": "74" });
+    let rule = changed(&json!({ "repository": "octo-org/octo-repo", "workflow_file": "release.yml" }), owner);
+    world.rule(rule).await;
+    world.cannot_trust(json!({ "issuer": "https://other.test" }), "/issuer").await;
+    world.cannot_trust(json!({ "profile": "gitea" }), "/profile").await;
+    let audiences = json!({ "audiences": ["https://as.test/other"] });
+    assert_eq!(world.server.admin("PATCH", "trusted-issuers/platform", audiences).await.status, 200);
+    assert_eq!(world.server.admin("DELETE", "federated-credentials/rule", Value::Null).await.status, 204);
+    let moved = json!({ "issuer": "https://other.test" });
+    let moved = world.server.admin("PATCH", "trusted-issuers/platform?validate=offline", moved).await;
+    assert_eq!(moved.status, 200, "{}", moved.text());
+}
+
 // === clouds ===
 
 const TENANT: &str = "11111111-2222-3333-4444-555555555555";

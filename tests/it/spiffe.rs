@@ -14,12 +14,17 @@ fn for_svids(key: &TestKey) -> Value {
 
 /// A server that trusts `td.test` by the bundle it publishes.
 async fn domain() -> (Platform, FakeIssuer) {
+    domain_with(json!({})).await
+}
+
+/// The same with these members of the trusted issuer.
+async fn domain_with(members: Value) -> (Platform, FakeIssuer) {
     let server = TestServer::start().await;
     let bundle = FakeIssuer::new(BUNDLE, TestKey::rsa(0));
     server.network.add(&bundle);
     bundle.publish(&[for_svids(&TestKey::rsa(0))]);
     let trusted = json!({ "profile": "spiffe", "trust_domain": "td.test", "keys": { "source": "spiffe_bundle", "uri": format!("{BUNDLE}/jwks") } });
-    server.put("trusted-issuers/platform", trusted).await;
+    server.put("trusted-issuers/platform", changed(&trusted, members)).await;
     server.put("principals/joel", json!({ "id": "pr_joel", "kind": "service" })).await;
     server
         .put(
@@ -48,9 +53,7 @@ async fn spiffe_svid_5__no_issuer_is_needed_and_none_selects_keys() {
     platform.accepts(&svid(&platform, json!({ "iss": "https://evil.test" }))).await;
     assert_eq!(platform.server.network.fetched().len(), before);
     // Where the entry names one, a sent one has to be it.
-    let named =
-        platform.server.admin("PATCH", "trusted-issuers/platform", json!({ "issuer": "https://oidc.td.test" })).await;
-    assert_eq!(named.status, 200, "{}", named.text());
+    let (platform, _) = domain_with(json!({ "issuer": "https://oidc.td.test" })).await;
     platform.accepts(&svid(&platform, json!({}))).await;
     platform.accepts(&svid(&platform, json!({ "iss": "https://oidc.td.test" }))).await;
     platform.refuses(&svid(&platform, json!({ "iss": "https://evil.test" })), "iss_unknown").await;
@@ -139,9 +142,7 @@ async fn atk_146__whatever_is_no_spiffe_id_is_refused() {
         );
     }
     // The same under the name of an issuer.
-    let named =
-        platform.server.admin("PATCH", "trusted-issuers/platform", json!({ "issuer": "https://oidc.td.test" })).await;
-    assert_eq!(named.status, 200);
+    let (platform, _) = domain_with(json!({ "issuer": "https://oidc.td.test" })).await;
     for bad in ["spiffe://td.test", "spiffe://td.test/x/", "spiffe://td.test/%2e", "https://td.test/x"] {
         platform
             .refuses(&svid(&platform, json!({ "iss": "https://oidc.td.test", "sub": bad })), "claim_malformed")
@@ -157,6 +158,8 @@ async fn fulcio_spiffe_2__the_trust_domain_is_valid_when_it_is_saved() {
         platform.cannot_trust(json!({ "trust_domain": bad }), "/trust_domain").await;
     }
     platform.cannot_trust(json!({ "trust_domain": null }), "/trust_domain").await;
+    // The rule is for ids of this trust domain.
+    platform.cannot_trust(json!({ "trust_domain": "other.test", "issuer": null }), "/trust_domain").await;
     platform.cannot_save(json!({ "spiffe_id": "spiffe://other.test/x" }), "/match/spiffe_id").await;
     for bad in [
         json!("spiffe://td.test/x/"),
