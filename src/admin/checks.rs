@@ -1,5 +1,10 @@
 //! What a document says of others: do they exist, and does it contradict them.
 
+use std::path::Path;
+
+use serde_json::Value;
+use url::Url;
+
 use super::Rejected;
 use super::objects::{Managed, Occasion};
 use crate::app::App;
@@ -101,6 +106,15 @@ impl TrustedIssuerDocument {
         changes.into_iter().filter(|(_, changed)| *changed).map(|(pointer, _)| pointer).collect()
     }
 
+    /// Whether the keys of one may be those of the other: SPIFFE ids are their trust domain's word, other subjects their
+    /// issuer's.
+    fn is_same_platform(&self, other: &Self) -> bool {
+        match (&self.trust_domain, &other.trust_domain) {
+            (Some(ours), Some(theirs)) => ours == theirs,
+            _ => self.issuer == other.issuer,
+        }
+    }
+
     fn conflicts_with(&self, name: &str, other: &Self, app: &App) -> Vec<Problem> {
         let mut problems = Vec::new();
         if self.issuer == other.issuer || (self.trust_domain.is_some() && self.trust_domain == other.trust_domain) {
@@ -116,14 +130,15 @@ impl TrustedIssuerDocument {
                 );
                 problems.push(Problem::new("/audiences", detail));
             }
-        } else if let (Some(KeySource::JwksUri { uri }), Some(KeySource::JwksUri { uri: theirs })) =
-            (&self.keys, &other.keys)
-            && uri == theirs
+        }
+        if !self.is_same_platform(other)
+            && let (Some(ours), Some(theirs)) = (&self.keys, &other.keys)
+            && let Some(pointer) = shared_keys(ours, theirs)
         {
             let detail = format!(
-                "trusted issuer {name} has another issuer and the same key set: either could speak for the other"
+                "trusted issuer {name} has another issuer or trust domain and the same key set: either could speak for the other"
             );
-            problems.push(Problem::new("/keys/uri", detail));
+            problems.push(Problem::new(pointer, detail));
         }
         problems
     }
@@ -143,5 +158,43 @@ impl TrustedIssuerDocument {
         let issuer = compile_issuer(&stored, app.context())?;
         let error = app.upstream.try_fetch(&issuer).await.err()?;
         Some(Problem::new("/keys", format!("{error}; ?validate=offline (apply --offline) saves without trying")))
+    }
+}
+
+/// Where a source says that its keys are those of another. Discovery follows the issuer, and a review has no keys.
+fn shared_keys(ours: &KeySource, theirs: &KeySource) -> Option<&'static str> {
+    if let (KeySource::Static { jwks }, KeySource::Static { jwks: theirs }) = (ours, theirs) {
+        let theirs: Vec<_> = key_material(theirs).collect();
+        return key_material(jwks).any(|key| theirs.contains(&key)).then_some("/keys/jwks");
+    }
+    let (pointer, place) = place_of(ours)?;
+    (place_of(theirs)?.1 == place).then_some(pointer)
+}
+
+/// What makes a key the key it is; its `kid` and `use` are only what somebody calls it.
+fn key_material(jwks: &Value) -> impl Iterator<Item = [Option<&Value>; 5]> {
+    let keys = jwks.get("keys").and_then(Value::as_array).into_iter().flatten();
+    keys.map(|key| ["crv", "x", "y", "n", "e"].map(|member| key.get(member)))
+}
+
+/// A place that keys are read from.
+#[derive(PartialEq, Eq)]
+enum Place<'a> {
+    Url(Option<Url>),
+    File(&'a Path),
+}
+
+fn place_of(keys: &KeySource) -> Option<(&'static str, Place<'_>)> {
+    match keys {
+        KeySource::JwksUri { uri } | KeySource::SpiffeBundle { uri: Some(uri), .. } => {
+            Some(("/keys/uri", Place::Url(Url::parse(uri).ok())))
+        }
+        KeySource::File { path } | KeySource::SpiffeBundle { path: Some(path), .. } => {
+            Some(("/keys/path", Place::File(Path::new(path))))
+        }
+        KeySource::SpiffeBundle { .. }
+        | KeySource::Static { .. }
+        | KeySource::Discovery
+        | KeySource::TokenReview { .. } => None,
     }
 }

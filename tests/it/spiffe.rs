@@ -189,6 +189,39 @@ async fn spiffe_bnd_2__bundles_are_not_merged() {
 }
 
 #[tokio::test]
+async fn spiffe_bnd_2__trust_domains_share_no_bundle() {
+    let (platform, _) = domain().await;
+    let save = async |keys: Value, domain: &str, members: Value| {
+        let other = json!({ "profile": "spiffe", "trust_domain": domain, "keys": keys });
+        platform.server.admin("PUT", "trusted-issuers/other?validate=offline", changed(&other, members)).await
+    };
+    let refused = async |keys: Value, pointer: &str| {
+        for members in [json!({}), json!({ "issuer": "https://oidc.td.test", "audiences": ["https://as.test/other"] })]
+        {
+            let answer = save(keys.clone(), "td2.test", members).await;
+            assert_eq!(
+                (answer.status, &answer.json()["errors"][0]["pointer"]),
+                (422, &json!(pointer)),
+                "{}",
+                answer.text()
+            );
+        }
+    };
+    let published = json!({ "source": "spiffe_bundle", "uri": format!("{BUNDLE}/jwks") });
+    refused(published.clone(), "/keys/uri").await;
+    refused(json!({ "source": "jwks_uri", "uri": format!("{BUNDLE}:443/jwks") }), "/keys/uri").await;
+    // One trust domain may have several audiences.
+    let twice = save(published, "td.test", json!({ "audiences": ["https://as.test/other"] })).await;
+    assert_eq!(twice.status, 201, "{}", twice.text());
+    let given = |kid: &str, number: usize| json!({ "source": "static", "jwks": { "keys": [for_svids(&TestKey::rsa(number).named(kid))] } });
+    let document = json!({ "profile": "spiffe", "trust_domain": "td3.test", "keys": given("a", 1) });
+    platform.server.put("trusted-issuers/third", document).await;
+    refused(given("b", 1), "/keys/jwks").await;
+    let apart = json!({ "profile": "spiffe", "trust_domain": "td4.test", "keys": given("b", 2) });
+    platform.server.put("trusted-issuers/fourth", apart).await;
+}
+
+#[tokio::test]
 async fn atk_147__neither_another_domain_nor_an_issuer_vouches_for_an_id() {
     let (platform, _) = domain().await;
     let keys = json!({ "source": "static", "jwks": { "keys": [for_svids(&TestKey::rsa(1))] } });
