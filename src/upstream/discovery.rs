@@ -12,6 +12,8 @@ use crate::trust::{KeySource, TrustedIssuer};
 
 const MAX_METADATA_BYTES: usize = 256 * 1024;
 const MAX_KEY_SET_BYTES: usize = 1024 * 1024;
+/// What is wrong with a set from which nothing can be verified.
+pub(super) const NO_KEY: &str = "it holds no key that can be used";
 
 /// Why the keys of an issuer cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,6 +71,11 @@ pub(super) async fn fetch_keys(fetch: &dyn Fetch, issuer: &TrustedIssuer, egress
         _ => KeyUse::Signature,
     };
     let keys = read_keys(&name, &body, &issuer.algorithms, wanted)?;
+    // An emptied bundle withdraws what was in it (SPIFFE Trust Domain and Bundle section 4.1.3). Any other set without a key
+    // that can be used is a mistake of its publisher.
+    if keys.is_empty() && wanted != KeyUse::JwtSvid {
+        return Err(unusable(&name, NO_KEY.to_owned()));
+    }
     // The bundle says itself how often it wants to be fetched (SPIFFE Trust Domain and Bundle section 4.1).
     let bundle = matches!(issuer.keys, KeySource::SpiffeBundle { .. })
         .then(|| json::object(&body, Limits::DOCUMENT).ok())
@@ -110,9 +117,6 @@ fn read_keys(url: &str, body: &[u8], algorithms: &[Algorithm], wanted: KeyUse) -
     }
     for why in keys.unusable() {
         tracing::warn!(url, why, "a key of the issuer is not used");
-    }
-    if keys.is_empty() {
-        return Err(unusable(url, "it holds no key that can be used".to_owned()));
     }
     Ok(keys)
 }

@@ -123,7 +123,12 @@ impl UpstreamKeys {
             let asked = tokio::time::timeout(TIMEOUT, review::probe(&*self.fetch, issuer, self.egress(issuer))).await;
             return asked.unwrap_or_else(|_| Err(too_slow(issuer)));
         }
-        self.fetch_within_limits(issuer).await.map(|_| ())
+        let found = self.fetch_within_limits(issuer).await?;
+        // An emptied bundle counts once it is trusted; whoever begins with one has most likely named the wrong place.
+        if found.keys.is_empty() {
+            return Err(KeysError::Unusable { url: issuer.issuer.clone(), why: discovery::NO_KEY.to_owned() });
+        }
+        Ok(())
     }
 
     /// Lets the platform itself say whether its token is good, and is for `subject` and `audience`.
@@ -165,7 +170,7 @@ impl UpstreamKeys {
             if !forced && present.as_ref().is_some_and(cooling) {
                 return Op::Nop;
             }
-            Op::Put(Arc::new(self.attempt(issuer, present, now).await))
+            Op::Put(Arc::new(self.attempt(issuer, present, now, forced).await))
         });
         match entry.await {
             moka::ops::compute::CompResult::Inserted(entry)
@@ -176,7 +181,7 @@ impl UpstreamKeys {
         }
     }
 
-    async fn attempt(&self, issuer: &TrustedIssuer, present: Option<Arc<Held>>, now: Timestamp) -> Held {
+    async fn attempt(&self, issuer: &TrustedIssuer, present: Option<Arc<Held>>, now: Timestamp, forced: bool) -> Held {
         let outcome = self.fetch_within_limits(issuer).await;
         let word = if outcome.is_ok() { "fetched" } else { "failed" };
         metrics::counter!("carnet_upstream_fetches_total", "outcome" => word).increment(1);
@@ -185,8 +190,14 @@ impl UpstreamKeys {
                 tracing::info!(trusted_issuer = issuer.name, "keys fetched");
                 let fresh_until = now.plus_seconds(fresh_for(&issuer.keys, found.max_age));
                 // A bundle older than the one in hand comes from a place that lags behind (Trust Domain and Bundle section 4.1.1).
-                if let Some(held) = present.filter(|held| held.keys.is_some() && held.sequence > found.sequence) {
-                    return Held { fresh_until, fetched_at: now, attempted_at: now, failure: None, ..(*held).clone() };
+                // It says nothing of the keys in hand, which grow old meanwhile. Whoever asks for the keys now wants those there
+                // are: a trust domain that was set up anew counts from the beginning.
+                let is_older = |held: &Arc<Held>| {
+                    !forced && held.sequence.zip(found.sequence).is_some_and(|(ours, theirs)| ours > theirs)
+                };
+                if let Some(held) = present.filter(|held| held.keys.is_some() && is_older(held)) {
+                    let fresh_until = fresh_until.min(held.fetched_at.plus_seconds(MOST_STALE));
+                    return Held { fresh_until, attempted_at: now, failure: None, ..(*held).clone() };
                 }
                 Held {
                     keys: Some(Arc::new(found.keys)),

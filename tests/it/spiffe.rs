@@ -299,6 +299,78 @@ async fn spiffe_bnd_4__a_bundle_is_polled_as_it_says_and_never_goes_back() {
 }
 
 #[tokio::test]
+async fn spiffe_bnd_4__only_numbered_bundles_are_ordered() {
+    let (platform, bundle) = domain().await;
+    let publish = |number: usize, sequence: Value| {
+        let set = json!({ "keys": [for_svids(&TestKey::rsa(number))] });
+        bundle.publish_raw(changed(&set, json!({ "spiffe_sequence": sequence })).to_string());
+        platform.server.clock.advance(900);
+    };
+    let present = async |number: usize| {
+        platform.present_text(&TestKey::rsa(number).sign(&svid(&platform, json!({})))).await.status
+    };
+    publish(1, json!(7));
+    assert_eq!(present(1).await, 200);
+    publish(2, Value::Null);
+    assert_eq!((present(2).await, present(1).await), (200, 400));
+    publish(1, json!(7));
+    assert_eq!(present(1).await, 200);
+    // A trust domain that was set up anew counts from the beginning; an operator who knows that asks for the keys.
+    publish(2, json!(1));
+    assert_eq!(present(2).await, 400);
+    let refreshed = platform.server.admin("POST", "trusted-issuers/platform/refresh-keys", Value::Null).await;
+    assert_eq!(refreshed.status, 200, "{}", refreshed.text());
+    assert_eq!((present(2).await, present(1).await), (200, 400));
+}
+
+#[tokio::test]
+async fn spiffe_bnd_4__an_older_bundle_keeps_no_keys_alive() {
+    let (platform, bundle) = domain().await;
+    let publish = |number: usize, sequence: u64| {
+        let set = json!({ "keys": [for_svids(&TestKey::rsa(number))], "spiffe_sequence": sequence, "spiffe_refresh_hint": 36_000 });
+        bundle.publish_raw(set.to_string());
+    };
+    let present = async || platform.present_text(&TestKey::rsa(1).sign(&svid(&platform, json!({})))).await;
+    publish(1, 7);
+    platform.server.clock.advance(900);
+    present().await.token();
+    publish(2, 6);
+    for _ in 0..2 {
+        platform.server.clock.advance(11 * 3600);
+        present().await.token();
+    }
+    platform.server.clock.advance(3 * 3600);
+    present().await.refused(503, "temporarily_unavailable", "upstream_unavailable");
+}
+
+#[tokio::test]
+async fn spiffe_bnd_1__an_emptied_bundle_withdraws_its_keys() {
+    let (platform, bundle) = domain().await;
+    let key = TestKey::rsa(0);
+    for emptied in [json!([]), json!([changed(&key.jwk(), json!({ "use": "x509-svid" }))])] {
+        bundle.publish(&[for_svids(&key)]);
+        platform.server.clock.advance(900);
+        platform.accepts(&svid(&platform, json!({}))).await;
+        bundle.publish(emptied.as_array().unwrap());
+        platform.server.clock.advance(900);
+        platform.refuses(&svid(&platform, json!({})), "key_unknown").await;
+    }
+    // A bundle that cannot be read withdraws nothing.
+    bundle.publish(&[for_svids(&key)]);
+    platform.server.clock.advance(900);
+    platform.accepts(&svid(&platform, json!({}))).await;
+    bundle.publish_raw("{}");
+    platform.server.clock.advance(900);
+    platform.accepts(&svid(&platform, json!({}))).await;
+    // Nobody begins with an empty one.
+    let empty = FakeIssuer::new("https://bundle.new.test", TestKey::rsa(1));
+    platform.server.network.add(&empty);
+    empty.publish(&[]);
+    let keys = json!({ "source": "spiffe_bundle", "uri": "https://bundle.new.test/jwks" });
+    platform.cannot_trust(json!({ "keys": keys }), "/keys").await;
+}
+
+#[tokio::test]
 async fn spiffe_rpl_1__a_document_without_id_can_be_used_again() {
     let (platform, _) = domain().await;
     let token = TestKey::rsa(0).sign(&svid(&platform, json!({})));
