@@ -18,6 +18,7 @@ use discovery::Found;
 pub use discovery::KeysError;
 pub(crate) use egress::causes;
 pub use egress::{Answer, Egress, Fetch, FetchError, Fetched, HttpFetch, Question};
+use review::Reviews;
 
 use crate::clock::{Clock, Timestamp};
 use crate::ids::TrustedIssuerId;
@@ -46,6 +47,7 @@ pub struct UpstreamKeys {
     cache: Cache<TrustedIssuerId, Arc<Held>>,
     fetch: Arc<dyn Fetch>,
     clock: Arc<dyn Clock>,
+    reviews: Reviews,
     allow_http_loopback: bool,
 }
 
@@ -66,7 +68,8 @@ struct Held {
 impl UpstreamKeys {
     /// Keys that are fetched this way.
     pub fn new(fetch: Arc<dyn Fetch>, clock: Arc<dyn Clock>, allow_http_loopback: bool) -> Self {
-        Self { cache: Cache::new(MOST_ISSUERS), fetch, clock, allow_http_loopback }
+        let reviews = Reviews::new(MOST_ISSUERS);
+        Self { cache: Cache::new(MOST_ISSUERS), fetch, clock, reviews, allow_http_loopback }
     }
 
     /// The keys for an assertion of `issuer` with this algorithm and `kid`.
@@ -140,12 +143,14 @@ impl UpstreamKeys {
         audience: &str,
     ) -> Result<(), Refusal> {
         let claim = review::Claim { token, subject, audience };
-        let reviewed =
-            tokio::time::timeout(TIMEOUT, review::review(&*self.fetch, issuer, self.egress(issuer), claim)).await;
+        let review = self.reviews.review(&*self.fetch, issuer, self.egress(issuer), claim, self.clock.now());
+        let reviewed = tokio::time::timeout(TIMEOUT, review).await;
         let late = || Refusal::later(Reason::UpstreamUnavailable, 1).with_detail(too_slow(issuer).to_string());
         let outcome = reviewed.unwrap_or_else(|_| Err(late()));
-        if let Err(refusal) = &outcome {
-            tracing::warn!(trusted_issuer = issuer.name, detail = ?refusal.detail, "a token review was no yes");
+        if let Err(refusal) = &outcome
+            && refusal.reason != Reason::ReviewDenied
+        {
+            tracing::warn!(trusted_issuer = issuer.name, detail = ?refusal.detail, "a token cannot be reviewed");
         }
         outcome
     }
