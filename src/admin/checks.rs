@@ -88,6 +88,9 @@ impl Managed for TrustedIssuerDocument {
         for other in app.store.all_objects::<Self>().await?.iter().filter(|other| other.name != name) {
             problems.extend(self.conflicts_with(&other.name, &other.document, app));
         }
+        for (pointer, path) in self.keys.as_ref().map(named_files).unwrap_or_default() {
+            problems.extend(app.upstream.files().folder_of(path).err().map(|detail| Problem::new(pointer, detail)));
+        }
         if problems.is_empty() && occasion.online {
             problems.extend(self.unreachable(app, name).await);
         }
@@ -158,6 +161,21 @@ impl TrustedIssuerDocument {
         let issuer = compile_issuer(&stored, app.context())?;
         let error = app.upstream.try_fetch(&issuer).await.err()?;
         Some(Problem::new("/keys", format!("{error}; ?validate=offline (apply --offline) saves without trying")))
+    }
+}
+
+/// The files that a source names.
+fn named_files(keys: &KeySource) -> Vec<(&'static str, &str)> {
+    match keys {
+        KeySource::File { path } | KeySource::SpiffeBundle { path: Some(path), .. } => vec![("/keys/path", path)],
+        KeySource::TokenReview { ca_file, token_file, .. } => {
+            let ca = ca_file.as_deref().map(|path| ("/keys/ca_file", path));
+            ca.into_iter().chain([("/keys/token_file", token_file.as_str())]).collect()
+        }
+        KeySource::SpiffeBundle { path: None, .. }
+        | KeySource::JwksUri { .. }
+        | KeySource::Static { .. }
+        | KeySource::Discovery => Vec::new(),
     }
 }
 

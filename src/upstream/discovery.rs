@@ -3,10 +3,10 @@
 use carnet_jose::json::{self, Limits};
 use carnet_jose::{Algorithm, KeySet, KeyUse};
 use serde_json::{Map, Value};
-use tokio::io::AsyncReadExt as _;
 use url::Url;
 
 use super::egress::{Egress, Fetch, FetchError, Fetched};
+use super::files::KeyFiles;
 use crate::profile::Profile;
 use crate::trust::{KeySource, TrustedIssuer};
 
@@ -42,11 +42,16 @@ pub(super) struct Found {
 }
 
 /// The keys of an issuer.
-pub(super) async fn fetch_keys(fetch: &dyn Fetch, issuer: &TrustedIssuer, egress: &Egress) -> Result<Found, KeysError> {
+pub(super) async fn fetch_keys(
+    fetch: &dyn Fetch,
+    files: &KeyFiles,
+    issuer: &TrustedIssuer,
+    egress: &Egress,
+) -> Result<Found, KeysError> {
     let (name, body, max_age) = match &issuer.keys {
         KeySource::Static { jwks } => ("the static key set".to_owned(), jwks.to_string().into_bytes(), None),
         KeySource::File { path } | KeySource::SpiffeBundle { uri: None, path: Some(path) } => {
-            (path.clone(), read_file(path).await?, None)
+            (path.clone(), files.read(path).await?, None)
         }
         KeySource::JwksUri { uri } | KeySource::SpiffeBundle { uri: Some(uri), .. } => {
             key_document(fetch, parse(uri)?, egress).await?
@@ -92,22 +97,6 @@ async fn key_document(
 ) -> Result<(String, Vec<u8>, Option<i64>), KeysError> {
     let Fetched { body, max_age, .. } = fetch_ok(fetch, &uri, egress, MAX_KEY_SET_BYTES).await?;
     Ok((uri.into(), body, max_age))
-}
-
-/// Reads a file that an operator named. What is wrong with it is told, and nothing of what is in it.
-pub(super) async fn read_file(path: &str) -> Result<Vec<u8>, KeysError> {
-    let failed = |error: std::io::Error| unusable(path, format!("it cannot be read: {error}"));
-    let file = tokio::fs::File::open(path).await.map_err(failed)?;
-    if !file.metadata().await.map_err(failed)?.is_file() {
-        return Err(unusable(path, "it is no file".to_owned()));
-    }
-    let mut body = Vec::new();
-    let limit = MAX_KEY_SET_BYTES.saturating_add(1);
-    file.take(u64::try_from(limit).unwrap_or(u64::MAX)).read_to_end(&mut body).await.map_err(failed)?;
-    if body.len() > MAX_KEY_SET_BYTES {
-        return Err(unusable(path, format!("it is larger than {MAX_KEY_SET_BYTES} bytes")));
-    }
-    Ok(body)
 }
 
 fn read_keys(url: &str, body: &[u8], algorithms: &[Algorithm], wanted: KeyUse) -> Result<KeySet, KeysError> {

@@ -5,6 +5,7 @@
 
 mod discovery;
 mod egress;
+mod files;
 mod review;
 
 use std::sync::Arc;
@@ -18,7 +19,8 @@ use discovery::Found;
 pub use discovery::KeysError;
 pub(crate) use egress::causes;
 pub use egress::{Answer, Egress, Fetch, FetchError, Fetched, HttpFetch, Question};
-use review::Reviews;
+pub use files::KeyFiles;
+use review::{Asking, Reviews};
 
 use crate::clock::{Clock, Timestamp};
 use crate::ids::TrustedIssuerId;
@@ -47,6 +49,7 @@ pub struct UpstreamKeys {
     cache: Cache<TrustedIssuerId, Arc<Held>>,
     fetch: Arc<dyn Fetch>,
     clock: Arc<dyn Clock>,
+    files: KeyFiles,
     reviews: Reviews,
     allow_http_loopback: bool,
 }
@@ -67,9 +70,9 @@ struct Held {
 
 impl UpstreamKeys {
     /// Keys that are fetched this way.
-    pub fn new(fetch: Arc<dyn Fetch>, clock: Arc<dyn Clock>, allow_http_loopback: bool) -> Self {
+    pub fn new(fetch: Arc<dyn Fetch>, files: KeyFiles, clock: Arc<dyn Clock>, allow_http_loopback: bool) -> Self {
         let reviews = Reviews::new(MOST_ISSUERS);
-        Self { cache: Cache::new(MOST_ISSUERS), fetch, clock, reviews, allow_http_loopback }
+        Self { cache: Cache::new(MOST_ISSUERS), fetch, clock, files, reviews, allow_http_loopback }
     }
 
     /// The keys for an assertion of `issuer` with this algorithm and `kid`.
@@ -123,7 +126,7 @@ impl UpstreamKeys {
     /// Fetches the keys of an issuer that is not saved yet, keeping nothing.
     pub async fn try_fetch(&self, issuer: &TrustedIssuer) -> Result<(), KeysError> {
         if matches!(issuer.keys, KeySource::TokenReview { .. }) {
-            let asked = tokio::time::timeout(TIMEOUT, review::probe(&*self.fetch, issuer, self.egress(issuer))).await;
+            let asked = tokio::time::timeout(TIMEOUT, review::probe(self.asking(), issuer, self.egress(issuer))).await;
             return asked.unwrap_or_else(|_| Err(too_slow(issuer)));
         }
         let found = self.fetch_within_limits(issuer).await?;
@@ -143,7 +146,7 @@ impl UpstreamKeys {
         audience: &str,
     ) -> Result<(), Refusal> {
         let claim = review::Claim { token, subject, audience };
-        let review = self.reviews.review(&*self.fetch, issuer, self.egress(issuer), claim, self.clock.now());
+        let review = self.reviews.review(self.asking(), issuer, self.egress(issuer), claim, self.clock.now());
         let reviewed = tokio::time::timeout(TIMEOUT, review).await;
         let late = || Refusal::later(Reason::UpstreamUnavailable, 1).with_detail(too_slow(issuer).to_string());
         let outcome = reviewed.unwrap_or_else(|_| Err(late()));
@@ -222,8 +225,17 @@ impl UpstreamKeys {
 
     async fn fetch_within_limits(&self, issuer: &TrustedIssuer) -> Result<Found, KeysError> {
         let egress = self.egress(issuer);
-        let keys = discovery::fetch_keys(&*self.fetch, issuer, &egress);
+        let keys = discovery::fetch_keys(&*self.fetch, &self.files, issuer, &egress);
         tokio::time::timeout(TIMEOUT, keys).await.unwrap_or_else(|_| Err(too_slow(issuer)))
+    }
+
+    /// The files that trusted issuers may name.
+    pub fn files(&self) -> &KeyFiles {
+        &self.files
+    }
+
+    fn asking(&self) -> Asking<'_> {
+        Asking { fetch: &*self.fetch, files: &self.files }
     }
 
     fn egress(&self, issuer: &TrustedIssuer) -> Egress {

@@ -12,8 +12,9 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 use url::Url;
 
-use super::discovery::{KeysError, read_file};
+use super::discovery::KeysError;
 use super::egress::{Egress, Fetch, Question};
+use super::files::KeyFiles;
 use crate::clock::Timestamp;
 use crate::ids::TrustedIssuerId;
 use crate::reason::Reason;
@@ -34,6 +35,15 @@ const DENIED_FOR: i64 = 10;
 const MOST_DENIED: u64 = 10_000;
 /// How much is kept of what an API server says of a token, in characters.
 const MOST_SAID: usize = 300;
+
+/// By what an API server is asked.
+#[derive(Clone, Copy)]
+pub(super) struct Asking<'a> {
+    /// The way out.
+    pub fetch: &'a dyn Fetch,
+    /// Where the credential is.
+    pub files: &'a KeyFiles,
+}
 
 /// What a review has to confirm.
 pub(super) struct Claim<'a> {
@@ -62,7 +72,7 @@ impl Reviews {
     /// Asks about a token, unless its cluster denied it a moment ago.
     pub async fn review(
         &self,
-        fetch: &dyn Fetch,
+        asking: Asking<'_>,
         issuer: &TrustedIssuer,
         egress: Egress,
         claim: Claim<'_>,
@@ -77,7 +87,7 @@ impl Reviews {
         };
         // Whoever sent the same token meanwhile has the answer.
         self.not_denied(&token, now).await?;
-        let outcome = ask(fetch, issuer, egress, &claim).await.map_err(|error| unavailable(&error.to_string()));
+        let outcome = ask(asking, issuer, egress, &claim).await.map_err(|error| unavailable(&error.to_string()));
         let outcome = outcome.and_then(|status| judge(&status, &claim));
         if outcome.as_ref().is_err_and(|refusal| refusal.reason == Reason::ReviewDenied) {
             self.denied.insert(token, now.plus_seconds(DENIED_FOR)).await;
@@ -102,14 +112,14 @@ fn denied(why: impl Into<String>) -> Refusal {
 }
 
 /// Whether the cluster answers such questions at all: asked about a text that is no token of anybody.
-pub(super) async fn probe(fetch: &dyn Fetch, issuer: &TrustedIssuer, egress: Egress) -> Result<(), KeysError> {
+pub(super) async fn probe(asking: Asking<'_>, issuer: &TrustedIssuer, egress: Egress) -> Result<(), KeysError> {
     let audience = issuer.audiences.first().map(String::as_str).unwrap_or_default();
-    ask(fetch, issuer, egress, &Claim { token: "none", subject: "", audience }).await.map(|_| ())
+    ask(asking, issuer, egress, &Claim { token: "none", subject: "", audience }).await.map(|_| ())
 }
 
 /// The `status` of the answer.
 async fn ask(
-    fetch: &dyn Fetch,
+    asking: Asking<'_>,
     issuer: &TrustedIssuer,
     mut egress: Egress,
     claim: &Claim<'_>,
@@ -121,15 +131,15 @@ async fn ask(
     let mut url = Url::parse(api_server).map_err(|error| unusable(error.to_string()))?;
     url.set_path(&format!("{}{PATH}", url.path().trim_end_matches('/')));
     if let Some(path) = ca_file {
-        egress.ca_pem = Some(text(path).await?);
+        egress.ca_pem = Some(text(asking.files, path).await?);
     }
     // The file is read each time: the kubelet replaces it long before the token in it ends.
-    let credential = SecretString::from(text(token_file).await?.trim().to_owned());
+    let credential = SecretString::from(text(asking.files, token_file).await?.trim().to_owned());
     let body = json!({
         "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
         "spec": { "token": claim.token, "audiences": [claim.audience] },
     });
-    let answer = fetch.ask(&url, &egress, &Question { credential, body }, MAX_ANSWER_BYTES).await?;
+    let answer = asking.fetch.ask(&url, &egress, &Question { credential, body }, MAX_ANSWER_BYTES).await?;
     if !matches!(answer.status, 200 | 201) {
         return Err(unusable(format!("the API server answered {}", answer.status)));
     }
@@ -140,9 +150,9 @@ async fn ask(
     }
 }
 
-async fn text(path: &str) -> Result<String, KeysError> {
+async fn text(files: &KeyFiles, path: &str) -> Result<String, KeysError> {
     let unusable = |why: &str| KeysError::Unusable { url: path.to_owned(), why: why.to_owned() };
-    String::from_utf8(read_file(path).await?).map_err(|_| unusable("it is no text"))
+    String::from_utf8(files.read(path).await?).map_err(|_| unusable("it is no text"))
 }
 
 /// Only a clear yes for our own audience counts. An answer without audiences is about the API server, which is not us.

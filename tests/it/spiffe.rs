@@ -259,7 +259,7 @@ async fn spiffe_bnd_3__the_bundles_place_is_written_down() {
     }
     let generic = json!({ "profile": "generic", "issuer": "https://x.test", "keys": { "source": "spiffe_bundle", "path": "/x" } });
     assert_eq!(put(generic).await.status, 422);
-    let path = platform.server.db.folder().join("bundle.json");
+    let path = platform.server.db.key_files().join("bundle.json");
     std::fs::write(&path, json!({ "keys": [for_svids(&TestKey::rsa(1))] }).to_string()).unwrap();
     let from_file = changed(&base, json!({ "keys": { "source": "spiffe_bundle", "path": path } }));
     assert_eq!(put(from_file).await.status, 201);

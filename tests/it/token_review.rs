@@ -84,7 +84,7 @@ async fn cluster() -> (Platform, ApiServer) {
     let api = ApiServer::default();
     api.answers(201, good());
     platform.server.network.add_service("api.cluster.test", api.router());
-    let token_file = platform.server.db.folder().join("reviewer-token");
+    let token_file = platform.server.db.key_files().join("reviewer-token");
     std::fs::write(&token_file, "reviewer\n").unwrap();
     let keys = json!({ "source": "token_review", "api_server": "https://api.cluster.test", "token_file": token_file });
     let answer = platform.server.admin("PATCH", "trusted-issuers/platform", json!({ "keys": keys })).await;
