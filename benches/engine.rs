@@ -37,7 +37,7 @@ fn engine(criterion: &mut Criterion) {
         ("CARNET_DATABASE__URL", population.database_url.clone()),
     ];
     let config = Config::from_sources(None, settings.map(|(name, value)| (name.to_owned(), value))).unwrap();
-    let start = App::start(config, Arc::new(SystemClock), Arc::new(HttpFetch));
+    let start = App::start(config, Arc::new(SystemClock), Arc::new(HttpFetch::default()));
     let (app, background) = runtime.block_on(start).unwrap();
     let assertion = population.assertion(1);
     let verified = Arc::new(runtime.block_on(grant::verify_assertion(&app, &assertion)).unwrap());

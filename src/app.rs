@@ -18,7 +18,7 @@ use crate::profile::{ProfileError, Profiles};
 use crate::store::{Ledger, Store, StoreError};
 use crate::token::{OwnTokens, TokenIssuer};
 use crate::trust::Snapshot;
-use crate::upstream::{Fetch, UpstreamKeys};
+use crate::upstream::{Fetch, KeyFiles, UpstreamKeys};
 
 /// How often the change counter is looked at. Other replicas promise to see a change within a second.
 const POLL: Duration = Duration::from_millis(250);
@@ -107,7 +107,12 @@ impl App {
         let (audit, audit_queue) = mpsc::channel(AUDIT_QUEUE);
         let (uses, uses_queue) = mpsc::channel(AUDIT_QUEUE);
         let app = Arc::new(Self {
-            upstream: UpstreamKeys::new(fetch, clock.clone(), config.allow_http_loopback),
+            upstream: UpstreamKeys::new(
+                fetch,
+                KeyFiles::new(config.key_files_dir.clone()),
+                clock.clone(),
+                config.allow_http_loopback,
+            ),
             tokens: TokenIssuer::new(config.own.clone(), keys.clone(), clock.clone()),
             ledger: Ledger::start(&store),
             limits: Limits::new(config.rate_limits),

@@ -1,5 +1,10 @@
 //! What a document says of others: do they exist, and does it contradict them.
 
+use std::path::Path;
+
+use serde_json::Value;
+use url::Url;
+
 use super::Rejected;
 use super::objects::{Managed, Occasion};
 use crate::app::App;
@@ -75,16 +80,16 @@ impl Managed for TrustedIssuerDocument {
                 None => problems.push(Problem::new("/owner", format!("there is no principal {owner}"))),
             }
         }
-        if present.is_some_and(|present| present.document.profile != self.profile)
-            && app.store.has_credentials_of(name).await?
-        {
-            problems.push(Problem::new(
-                "/profile",
-                "cannot change while federated credentials refer to the trusted issuer",
-            ));
+        let moved = present.map(|present| self.moved_from(&present.document)).unwrap_or_default();
+        if !moved.is_empty() && app.store.has_credentials_of(name).await? {
+            let detail = "cannot change while federated credentials refer to the trusted issuer";
+            problems.extend(moved.into_iter().map(|pointer| Problem::new(pointer, detail)));
         }
         for other in app.store.all_objects::<Self>().await?.iter().filter(|other| other.name != name) {
             problems.extend(self.conflicts_with(&other.name, &other.document, app));
+        }
+        for (pointer, path) in self.keys.as_ref().map(named_files).unwrap_or_default() {
+            problems.extend(app.upstream.files().folder_of(path).err().map(|detail| Problem::new(pointer, detail)));
         }
         if problems.is_empty() && occasion.online {
             problems.extend(self.unreachable(app, name).await);
@@ -94,6 +99,25 @@ impl Managed for TrustedIssuerDocument {
 }
 
 impl TrustedIssuerDocument {
+    /// The members by which it is another platform now. Rules and pinned ids mean the platform they were written for.
+    fn moved_from(&self, before: &Self) -> Vec<&'static str> {
+        let changes = [
+            ("/profile", self.profile != before.profile),
+            ("/issuer", self.issuer != before.issuer),
+            ("/trust_domain", self.trust_domain != before.trust_domain),
+        ];
+        changes.into_iter().filter(|(_, changed)| *changed).map(|(pointer, _)| pointer).collect()
+    }
+
+    /// Whether the keys of one may be those of the other: SPIFFE ids are their trust domain's word, other subjects their
+    /// issuer's.
+    fn is_same_platform(&self, other: &Self) -> bool {
+        match (&self.trust_domain, &other.trust_domain) {
+            (Some(ours), Some(theirs)) => ours == theirs,
+            _ => self.issuer == other.issuer,
+        }
+    }
+
     fn conflicts_with(&self, name: &str, other: &Self, app: &App) -> Vec<Problem> {
         let mut problems = Vec::new();
         if self.issuer == other.issuer || (self.trust_domain.is_some() && self.trust_domain == other.trust_domain) {
@@ -109,14 +133,15 @@ impl TrustedIssuerDocument {
                 );
                 problems.push(Problem::new("/audiences", detail));
             }
-        } else if let (Some(KeySource::JwksUri { uri }), Some(KeySource::JwksUri { uri: theirs })) =
-            (&self.keys, &other.keys)
-            && uri == theirs
+        }
+        if !self.is_same_platform(other)
+            && let (Some(ours), Some(theirs)) = (&self.keys, &other.keys)
+            && let Some(pointer) = shared_keys(ours, theirs)
         {
             let detail = format!(
-                "trusted issuer {name} has another issuer and the same key set: either could speak for the other"
+                "trusted issuer {name} has another issuer or trust domain and the same key set: either could speak for the other"
             );
-            problems.push(Problem::new("/keys/uri", detail));
+            problems.push(Problem::new(pointer, detail));
         }
         problems
     }
@@ -136,5 +161,58 @@ impl TrustedIssuerDocument {
         let issuer = compile_issuer(&stored, app.context())?;
         let error = app.upstream.try_fetch(&issuer).await.err()?;
         Some(Problem::new("/keys", format!("{error}; ?validate=offline (apply --offline) saves without trying")))
+    }
+}
+
+/// The files that a source names.
+fn named_files(keys: &KeySource) -> Vec<(&'static str, &str)> {
+    match keys {
+        KeySource::File { path } | KeySource::SpiffeBundle { path: Some(path), .. } => vec![("/keys/path", path)],
+        KeySource::TokenReview { ca_file, token_file, .. } => {
+            let ca = ca_file.as_deref().map(|path| ("/keys/ca_file", path));
+            ca.into_iter().chain([("/keys/token_file", token_file.as_str())]).collect()
+        }
+        KeySource::SpiffeBundle { path: None, .. }
+        | KeySource::JwksUri { .. }
+        | KeySource::Static { .. }
+        | KeySource::Discovery => Vec::new(),
+    }
+}
+
+/// Where a source says that its keys are those of another. Discovery follows the issuer, and a review has no keys.
+fn shared_keys(ours: &KeySource, theirs: &KeySource) -> Option<&'static str> {
+    if let (KeySource::Static { jwks }, KeySource::Static { jwks: theirs }) = (ours, theirs) {
+        let theirs: Vec<_> = key_material(theirs).collect();
+        return key_material(jwks).any(|key| theirs.contains(&key)).then_some("/keys/jwks");
+    }
+    let (pointer, place) = place_of(ours)?;
+    (place_of(theirs)?.1 == place).then_some(pointer)
+}
+
+/// What makes a key the key it is; its `kid` and `use` are only what somebody calls it.
+fn key_material(jwks: &Value) -> impl Iterator<Item = [Option<&Value>; 5]> {
+    let keys = jwks.get("keys").and_then(Value::as_array).into_iter().flatten();
+    keys.map(|key| ["crv", "x", "y", "n", "e"].map(|member| key.get(member)))
+}
+
+/// A place that keys are read from.
+#[derive(PartialEq, Eq)]
+enum Place<'a> {
+    Url(Option<Url>),
+    File(&'a Path),
+}
+
+fn place_of(keys: &KeySource) -> Option<(&'static str, Place<'_>)> {
+    match keys {
+        KeySource::JwksUri { uri } | KeySource::SpiffeBundle { uri: Some(uri), .. } => {
+            Some(("/keys/uri", Place::Url(Url::parse(uri).ok())))
+        }
+        KeySource::File { path } | KeySource::SpiffeBundle { path: Some(path), .. } => {
+            Some(("/keys/path", Place::File(Path::new(path))))
+        }
+        KeySource::SpiffeBundle { .. }
+        | KeySource::Static { .. }
+        | KeySource::Discovery
+        | KeySource::TokenReview { .. } => None,
     }
 }

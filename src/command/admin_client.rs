@@ -71,7 +71,7 @@ impl AdminClient {
         }
         let config = target.config.load()?;
         note_new_database(&config);
-        let (app, background) = App::start(config, Arc::new(SystemClock), Arc::new(HttpFetch)).await?;
+        let (app, background) = App::start(config, Arc::new(SystemClock), Arc::new(HttpFetch::default())).await?;
         let token = admin_token::issue(&app, LOCAL_CLIENT, "admin", 900).await?;
         let router = http::router(app.clone());
         Ok(Self { way: Way::Local { app, router, _background: background }, token })

@@ -35,7 +35,7 @@ pub struct AdminTokenArgs {
 pub async fn run(args: &AdminTokenArgs, as_json: bool) -> Result<Answer, CommandError> {
     let config = args.config.load()?;
     note_new_database(&config);
-    let (app, _background) = App::start(config, Arc::new(SystemClock), Arc::new(HttpFetch)).await?;
+    let (app, _background) = App::start(config, Arc::new(SystemClock), Arc::new(HttpFetch::default())).await?;
     let token = issue(&app, LOCAL_CLIENT, &args.scope, args.ttl).await?;
     if as_json {
         println!(

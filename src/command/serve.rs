@@ -30,7 +30,7 @@ pub async fn run(file: &ConfigFile) -> Result<Answer, CommandError> {
     if metrics_listen.is_some() {
         metrics::set_global_recorder(recorder).map_err(|error| CommandError::Other(error.to_string()))?;
     }
-    let (app, _background) = App::start(config, Arc::new(SystemClock), Arc::new(HttpFetch)).await?;
+    let (app, _background) = App::start(config, Arc::new(SystemClock), Arc::new(HttpFetch::default())).await?;
     let mut serving = http::serve(http::router(app.clone()), listen).await.map_err(cannot_listen)?;
     tracing::info!(issuer, %listen, rules = app.rules().credential_count(), "ready");
     let metrics_serving = match metrics_listen {

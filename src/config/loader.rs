@@ -69,6 +69,7 @@ impl Loader {
         let rate_limits = self.rate_limits();
         let encryption_key = self.encryption_key(&data_dir);
         let profiles_dir = self.value("profiles_dir");
+        let key_files_dir = self.key_files_dir(&data_dir, &encryption_key);
         let audit_retention_days = self.in_range("audit.retention_days", 1, 36_500, 400);
         let allow_http_loopback = self.value("insecure.allow_http_loopback").unwrap_or(false);
         self.refuse_unknown_keys();
@@ -79,6 +80,7 @@ impl Loader {
                 database_url,
                 data_dir,
                 profiles_dir,
+                key_files_dir,
                 log,
                 tokens,
                 encryption_key,
@@ -210,6 +212,20 @@ impl Loader {
         }
     }
 
+    fn key_files_dir(&mut self, data_dir: &Path, encryption_key: &EncryptionKeySource) -> Option<PathBuf> {
+        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let folder = absolute(&self.value::<PathBuf>("key_files_dir")?);
+        let key = match encryption_key {
+            EncryptionKeySource::Given(_) => None,
+            EncryptionKeySource::File(path) | EncryptionKeySource::Generated(path) => Some(path.as_path()),
+        };
+        if std::iter::once(data_dir).chain(key).any(|ours| absolute(ours).starts_with(&folder)) {
+            let detail = "may not hold data_dir or the encryption key: trusted issuers may name every file in it";
+            self.error("key_files_dir", detail.to_owned());
+        }
+        Some(folder)
+    }
+
     fn refuse_unknown_keys(&mut self) {
         let given: Dict = self.figment.extract().unwrap_or_default();
         if let Err(error) = self.figment.extract::<Dict>() {
@@ -313,6 +329,22 @@ mod tests {
         assert!(Config::from_sources(Some(Path::new("/nonexistent/carnet.toml")), []).is_err());
         assert!(from_env(&[("CARNET_SURPRISE", "1")]).is_err());
         assert!(from_env(&[("CARNET_SERVER__TRUSTED_PROXIES", "[\"10.0.0.0/8\"]")]).is_ok());
+    }
+
+    #[test]
+    fn the_folder_for_key_files_holds_nothing_of_the_servers_own() {
+        let folder = |settings: &[(&str, &str)]| from_env(settings).map(|config| config.key_files_dir);
+        assert_eq!(folder(&[]), Ok(None));
+        let keys = ("CARNET_KEY_FILES_DIR", "/k");
+        assert_eq!(folder(&[keys, ("CARNET_DATA_DIR", "/d")]), Ok(Some(PathBuf::from("/k"))));
+        assert!(folder(&[("CARNET_KEY_FILES_DIR", "./k")]).unwrap().unwrap().is_absolute());
+        for wrong in [
+            [keys, ("CARNET_DATA_DIR", "/k/d")],
+            [keys, ("CARNET_KEYS__ENCRYPTION_KEY_FILE", "/k/e")],
+            [("CARNET_KEY_FILES_DIR", "/"), ("CARNET_DATA_DIR", "d")],
+        ] {
+            assert!(folder(&wrong).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

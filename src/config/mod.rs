@@ -31,6 +31,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Profiles written by the operator.
     pub profiles_dir: Option<PathBuf>,
+    /// The folder of the files that trusted issuers may name, absolute; without one they may name none.
+    pub key_files_dir: Option<PathBuf>,
     /// The log.
     pub log: LogConfig,
     /// The tokens we issue.

@@ -3,15 +3,17 @@
 use carnet_jose::json::{self, Limits};
 use carnet_jose::{Algorithm, KeySet, KeyUse};
 use serde_json::{Map, Value};
-use tokio::io::AsyncReadExt as _;
 use url::Url;
 
 use super::egress::{Egress, Fetch, FetchError, Fetched};
+use super::files::KeyFiles;
 use crate::profile::Profile;
 use crate::trust::{KeySource, TrustedIssuer};
 
 const MAX_METADATA_BYTES: usize = 256 * 1024;
 const MAX_KEY_SET_BYTES: usize = 1024 * 1024;
+/// What is wrong with a set from which nothing can be verified.
+pub(super) const NO_KEY: &str = "it holds no key that can be used";
 
 /// Why the keys of an issuer cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,11 +42,16 @@ pub(super) struct Found {
 }
 
 /// The keys of an issuer.
-pub(super) async fn fetch_keys(fetch: &dyn Fetch, issuer: &TrustedIssuer, egress: &Egress) -> Result<Found, KeysError> {
+pub(super) async fn fetch_keys(
+    fetch: &dyn Fetch,
+    files: &KeyFiles,
+    issuer: &TrustedIssuer,
+    egress: &Egress,
+) -> Result<Found, KeysError> {
     let (name, body, max_age) = match &issuer.keys {
         KeySource::Static { jwks } => ("the static key set".to_owned(), jwks.to_string().into_bytes(), None),
         KeySource::File { path } | KeySource::SpiffeBundle { uri: None, path: Some(path) } => {
-            (path.clone(), read_file(path).await?, None)
+            (path.clone(), files.read(path).await?, None)
         }
         KeySource::JwksUri { uri } | KeySource::SpiffeBundle { uri: Some(uri), .. } => {
             key_document(fetch, parse(uri)?, egress).await?
@@ -69,6 +76,11 @@ pub(super) async fn fetch_keys(fetch: &dyn Fetch, issuer: &TrustedIssuer, egress
         _ => KeyUse::Signature,
     };
     let keys = read_keys(&name, &body, &issuer.algorithms, wanted)?;
+    // An emptied bundle withdraws what was in it (SPIFFE Trust Domain and Bundle section 4.1.3). Any other set without a key
+    // that can be used is a mistake of its publisher.
+    if keys.is_empty() && wanted != KeyUse::JwtSvid {
+        return Err(unusable(&name, NO_KEY.to_owned()));
+    }
     // The bundle says itself how often it wants to be fetched (SPIFFE Trust Domain and Bundle section 4.1).
     let bundle = matches!(issuer.keys, KeySource::SpiffeBundle { .. })
         .then(|| json::object(&body, Limits::DOCUMENT).ok())
@@ -87,22 +99,6 @@ async fn key_document(
     Ok((uri.into(), body, max_age))
 }
 
-/// Reads a file that an operator named. What is wrong with it is told, and nothing of what is in it.
-pub(super) async fn read_file(path: &str) -> Result<Vec<u8>, KeysError> {
-    let failed = |error: std::io::Error| unusable(path, format!("it cannot be read: {error}"));
-    let file = tokio::fs::File::open(path).await.map_err(failed)?;
-    if !file.metadata().await.map_err(failed)?.is_file() {
-        return Err(unusable(path, "it is no file".to_owned()));
-    }
-    let mut body = Vec::new();
-    let limit = MAX_KEY_SET_BYTES.saturating_add(1);
-    file.take(u64::try_from(limit).unwrap_or(u64::MAX)).read_to_end(&mut body).await.map_err(failed)?;
-    if body.len() > MAX_KEY_SET_BYTES {
-        return Err(unusable(path, format!("it is larger than {MAX_KEY_SET_BYTES} bytes")));
-    }
-    Ok(body)
-}
-
 fn read_keys(url: &str, body: &[u8], algorithms: &[Algorithm], wanted: KeyUse) -> Result<KeySet, KeysError> {
     let keys = KeySet::parse_for(body, algorithms, wanted).map_err(|error| unusable(url, error.to_string()))?;
     if keys.has_private_members() {
@@ -110,9 +106,6 @@ fn read_keys(url: &str, body: &[u8], algorithms: &[Algorithm], wanted: KeyUse) -
     }
     for why in keys.unusable() {
         tracing::warn!(url, why, "a key of the issuer is not used");
-    }
-    if keys.is_empty() {
-        return Err(unusable(url, "it holds no key that can be used".to_owned()));
     }
     Ok(keys)
 }

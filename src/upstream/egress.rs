@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use moka::future::Cache;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::{Attempt, Policy};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -16,9 +17,12 @@ use url::{Host, Url};
 /// For one request, from the name's resolution to the last byte.
 const TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_REDIRECTS: usize = 2;
+/// How many clients are kept for questions, and for how long after the last one.
+const MOST_ASKING: u64 = 100;
+const ASKING_FOR: Duration = Duration::from_mins(5);
 
 /// What one trusted issuer's fetches may do.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Egress {
     /// Certificate authorities trusted beside the system's, as PEM.
     pub ca_pem: Option<String>,
@@ -92,8 +96,18 @@ impl Question {
 }
 
 /// Fetches over HTTP.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct HttpFetch;
+#[derive(Clone, Debug)]
+pub struct HttpFetch {
+    /// Clients for questions, by what they may do and whether they speak plain HTTP. Questions come with every token, unlike
+    /// fetches of keys, and making a client reads the system's certificates.
+    asking: Cache<(Egress, bool), reqwest::Client>,
+}
+
+impl Default for HttpFetch {
+    fn default() -> Self {
+        Self { asking: Cache::builder().max_capacity(MOST_ASKING).time_to_idle(ASKING_FOR).build() }
+    }
+}
 
 impl Fetch for HttpFetch {
     fn fetch<'a>(&'a self, url: &'a Url, egress: &'a Egress, limit: usize) -> Answer<'a, Result<Fetched, FetchError>> {
@@ -113,7 +127,9 @@ impl Fetch for HttpFetch {
     ) -> Answer<'a, Result<Fetched, FetchError>> {
         Box::pin(async move {
             egress.check(url)?;
-            let client = client(url, egress, Policy::none()).map_err(|error| failed(url, &error))?;
+            let key = (egress.clone(), egress.is_http_loopback(url));
+            let client = self.asking.try_get_with(key, async { client(url, egress, Policy::none()) }).await;
+            let client = client.map_err(|error| failed(url, &error))?;
             let request =
                 client.post(url.clone()).header("authorization", question.authorization()).json(&question.body);
             read(url, request, limit).await
@@ -139,7 +155,7 @@ async fn read(url: &Url, request: reqwest::RequestBuilder, limit: usize) -> Resu
     Ok(Fetched { status: response.status().as_u16(), body, max_age: cache_control.and_then(max_age) })
 }
 
-/// A client for one fetch: they are rare, and an idle one would hold the system's certificates in memory.
+/// A client. One for each fetch: they are rare, and an idle one would hold the system's certificates in memory.
 fn client(url: &Url, egress: &Egress, redirects: Policy) -> Result<reqwest::Client, reqwest::Error> {
     let mut builder = reqwest::Client::builder()
         .timeout(TIMEOUT)

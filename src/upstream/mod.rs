@@ -5,6 +5,7 @@
 
 mod discovery;
 mod egress;
+mod files;
 mod review;
 
 use std::sync::Arc;
@@ -18,6 +19,8 @@ use discovery::Found;
 pub use discovery::KeysError;
 pub(crate) use egress::causes;
 pub use egress::{Answer, Egress, Fetch, FetchError, Fetched, HttpFetch, Question};
+pub use files::KeyFiles;
+use review::{Asking, Reviews};
 
 use crate::clock::{Clock, Timestamp};
 use crate::ids::TrustedIssuerId;
@@ -46,6 +49,8 @@ pub struct UpstreamKeys {
     cache: Cache<TrustedIssuerId, Arc<Held>>,
     fetch: Arc<dyn Fetch>,
     clock: Arc<dyn Clock>,
+    files: KeyFiles,
+    reviews: Reviews,
     allow_http_loopback: bool,
 }
 
@@ -65,8 +70,9 @@ struct Held {
 
 impl UpstreamKeys {
     /// Keys that are fetched this way.
-    pub fn new(fetch: Arc<dyn Fetch>, clock: Arc<dyn Clock>, allow_http_loopback: bool) -> Self {
-        Self { cache: Cache::new(MOST_ISSUERS), fetch, clock, allow_http_loopback }
+    pub fn new(fetch: Arc<dyn Fetch>, files: KeyFiles, clock: Arc<dyn Clock>, allow_http_loopback: bool) -> Self {
+        let reviews = Reviews::new(MOST_ISSUERS);
+        Self { cache: Cache::new(MOST_ISSUERS), fetch, clock, files, reviews, allow_http_loopback }
     }
 
     /// The keys for an assertion of `issuer` with this algorithm and `kid`.
@@ -120,10 +126,15 @@ impl UpstreamKeys {
     /// Fetches the keys of an issuer that is not saved yet, keeping nothing.
     pub async fn try_fetch(&self, issuer: &TrustedIssuer) -> Result<(), KeysError> {
         if matches!(issuer.keys, KeySource::TokenReview { .. }) {
-            let asked = tokio::time::timeout(TIMEOUT, review::probe(&*self.fetch, issuer, self.egress(issuer))).await;
+            let asked = tokio::time::timeout(TIMEOUT, review::probe(self.asking(), issuer, self.egress(issuer))).await;
             return asked.unwrap_or_else(|_| Err(too_slow(issuer)));
         }
-        self.fetch_within_limits(issuer).await.map(|_| ())
+        let found = self.fetch_within_limits(issuer).await?;
+        // An emptied bundle counts once it is trusted; whoever begins with one has most likely named the wrong place.
+        if found.keys.is_empty() {
+            return Err(KeysError::Unusable { url: issuer.issuer.clone(), why: discovery::NO_KEY.to_owned() });
+        }
+        Ok(())
     }
 
     /// Lets the platform itself say whether its token is good, and is for `subject` and `audience`.
@@ -135,12 +146,14 @@ impl UpstreamKeys {
         audience: &str,
     ) -> Result<(), Refusal> {
         let claim = review::Claim { token, subject, audience };
-        let reviewed =
-            tokio::time::timeout(TIMEOUT, review::review(&*self.fetch, issuer, self.egress(issuer), claim)).await;
+        let review = self.reviews.review(self.asking(), issuer, self.egress(issuer), claim, self.clock.now());
+        let reviewed = tokio::time::timeout(TIMEOUT, review).await;
         let late = || Refusal::later(Reason::UpstreamUnavailable, 1).with_detail(too_slow(issuer).to_string());
         let outcome = reviewed.unwrap_or_else(|_| Err(late()));
-        if let Err(refusal) = &outcome {
-            tracing::warn!(trusted_issuer = issuer.name, detail = ?refusal.detail, "a token review was no yes");
+        if let Err(refusal) = &outcome
+            && refusal.reason != Reason::ReviewDenied
+        {
+            tracing::warn!(trusted_issuer = issuer.name, detail = ?refusal.detail, "a token cannot be reviewed");
         }
         outcome
     }
@@ -165,7 +178,7 @@ impl UpstreamKeys {
             if !forced && present.as_ref().is_some_and(cooling) {
                 return Op::Nop;
             }
-            Op::Put(Arc::new(self.attempt(issuer, present, now).await))
+            Op::Put(Arc::new(self.attempt(issuer, present, now, forced).await))
         });
         match entry.await {
             moka::ops::compute::CompResult::Inserted(entry)
@@ -176,7 +189,7 @@ impl UpstreamKeys {
         }
     }
 
-    async fn attempt(&self, issuer: &TrustedIssuer, present: Option<Arc<Held>>, now: Timestamp) -> Held {
+    async fn attempt(&self, issuer: &TrustedIssuer, present: Option<Arc<Held>>, now: Timestamp, forced: bool) -> Held {
         let outcome = self.fetch_within_limits(issuer).await;
         let word = if outcome.is_ok() { "fetched" } else { "failed" };
         metrics::counter!("carnet_upstream_fetches_total", "outcome" => word).increment(1);
@@ -185,8 +198,14 @@ impl UpstreamKeys {
                 tracing::info!(trusted_issuer = issuer.name, "keys fetched");
                 let fresh_until = now.plus_seconds(fresh_for(&issuer.keys, found.max_age));
                 // A bundle older than the one in hand comes from a place that lags behind (Trust Domain and Bundle section 4.1.1).
-                if let Some(held) = present.filter(|held| held.keys.is_some() && held.sequence > found.sequence) {
-                    return Held { fresh_until, fetched_at: now, attempted_at: now, failure: None, ..(*held).clone() };
+                // It says nothing of the keys in hand, which grow old meanwhile. Whoever asks for the keys now wants those there
+                // are: a trust domain that was set up anew counts from the beginning.
+                let is_older = |held: &Arc<Held>| {
+                    !forced && held.sequence.zip(found.sequence).is_some_and(|(ours, theirs)| ours > theirs)
+                };
+                if let Some(held) = present.filter(|held| held.keys.is_some() && is_older(held)) {
+                    let fresh_until = fresh_until.min(held.fetched_at.plus_seconds(MOST_STALE));
+                    return Held { fresh_until, attempted_at: now, failure: None, ..(*held).clone() };
                 }
                 Held {
                     keys: Some(Arc::new(found.keys)),
@@ -206,8 +225,17 @@ impl UpstreamKeys {
 
     async fn fetch_within_limits(&self, issuer: &TrustedIssuer) -> Result<Found, KeysError> {
         let egress = self.egress(issuer);
-        let keys = discovery::fetch_keys(&*self.fetch, issuer, &egress);
+        let keys = discovery::fetch_keys(&*self.fetch, &self.files, issuer, &egress);
         tokio::time::timeout(TIMEOUT, keys).await.unwrap_or_else(|_| Err(too_slow(issuer)))
+    }
+
+    /// The files that trusted issuers may name.
+    pub fn files(&self) -> &KeyFiles {
+        &self.files
+    }
+
+    fn asking(&self) -> Asking<'_> {
+        Asking { fetch: &*self.fetch, files: &self.files }
     }
 
     fn egress(&self, issuer: &TrustedIssuer) -> Egress {

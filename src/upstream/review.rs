@@ -2,13 +2,21 @@
 //!
 //! A signature says that a token was good when it was made. The cluster knows whether the pod is still there.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use carnet_jose::json::{self, Limits};
+use moka::future::Cache;
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
+use tokio::sync::Semaphore;
 use url::Url;
 
-use super::discovery::{KeysError, read_file};
+use super::discovery::KeysError;
 use super::egress::{Egress, Fetch, Question};
+use super::files::KeyFiles;
+use crate::clock::Timestamp;
+use crate::ids::TrustedIssuerId;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::trust::{KeySource, TrustedIssuer};
@@ -17,6 +25,25 @@ const PATH: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 const MAX_ANSWER_BYTES: usize = 256 * 1024;
 /// After this many seconds a caller may try again whose token could not be reviewed.
 const RETRY_AFTER: u32 = 5;
+/// How many reviews of one trusted issuer are under way at once. A token that nobody vouches for causes one, so strangers must
+/// not decide how many there are.
+const MOST_AT_ONCE: usize = 8;
+/// How long a review waits for its turn.
+const TURN: Duration = Duration::from_secs(1);
+/// For how long a no is remembered, in seconds. A token that the cluster does not know yet is good soon after.
+const DENIED_FOR: i64 = 10;
+const MOST_DENIED: u64 = 10_000;
+/// How much is kept of what an API server says of a token, in characters.
+const MOST_SAID: usize = 300;
+
+/// By what an API server is asked.
+#[derive(Clone, Copy)]
+pub(super) struct Asking<'a> {
+    /// The way out.
+    pub fetch: &'a dyn Fetch,
+    /// Where the credential is.
+    pub files: &'a KeyFiles,
+}
 
 /// What a review has to confirm.
 pub(super) struct Claim<'a> {
@@ -28,32 +55,71 @@ pub(super) struct Claim<'a> {
     pub audience: &'a str,
 }
 
-/// Asks about a token.
-pub(super) async fn review(
-    fetch: &dyn Fetch,
-    issuer: &TrustedIssuer,
-    egress: Egress,
-    claim: Claim<'_>,
-) -> Result<(), Refusal> {
-    let unavailable = |why: String| {
-        Refusal::later(Reason::UpstreamUnavailable, RETRY_AFTER).with_detail(format!("TokenReview: {why}"))
-    };
-    let status = ask(fetch, issuer, egress, &claim).await.map_err(|error| unavailable(error.to_string()))?;
-    if let Some(error) = status.get("error").and_then(Value::as_str).filter(|error| !error.is_empty()) {
-        return Err(unavailable(error.to_owned()));
+/// The reviews of this server: how many there are at once, and which tokens a cluster has just denied.
+#[derive(Clone, Debug)]
+pub(super) struct Reviews {
+    turns: Cache<TrustedIssuerId, Arc<Semaphore>>,
+    /// Until when a token counts as denied, by its hash.
+    denied: Cache<[u8; 32], Timestamp>,
+}
+
+impl Reviews {
+    /// Of this many trusted issuers at most.
+    pub fn new(most_issuers: u64) -> Self {
+        Self { turns: Cache::new(most_issuers), denied: Cache::new(MOST_DENIED) }
     }
-    judge(&status, &claim).map_err(|why| Refusal::new(Reason::ReviewDenied).with_detail(why))
+
+    /// Asks about a token, unless its cluster denied it a moment ago.
+    pub async fn review(
+        &self,
+        asking: Asking<'_>,
+        issuer: &TrustedIssuer,
+        egress: Egress,
+        claim: Claim<'_>,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let token = format!("{}\n{}\n{}", issuer.id, issuer.version, claim.token);
+        let token = carnet_jose::sha256(token.as_bytes());
+        self.not_denied(&token, now).await?;
+        let turns = self.turns.get_with(issuer.id, async { Arc::new(Semaphore::new(MOST_AT_ONCE)) }).await;
+        let Ok(Ok(_turn)) = tokio::time::timeout(TURN, turns.acquire()).await else {
+            return Err(unavailable("too many reviews are under way"));
+        };
+        // Whoever sent the same token meanwhile has the answer.
+        self.not_denied(&token, now).await?;
+        let outcome = ask(asking, issuer, egress, &claim).await.map_err(|error| unavailable(&error.to_string()));
+        let outcome = outcome.and_then(|status| judge(&status, &claim));
+        if outcome.as_ref().is_err_and(|refusal| refusal.reason == Reason::ReviewDenied) {
+            self.denied.insert(token, now.plus_seconds(DENIED_FOR)).await;
+        }
+        outcome
+    }
+
+    async fn not_denied(&self, token: &[u8; 32], now: Timestamp) -> Result<(), Refusal> {
+        match self.denied.get(token).await {
+            Some(until) if now < until => Err(denied("the cluster denied it a moment ago")),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn unavailable(why: &str) -> Refusal {
+    Refusal::later(Reason::UpstreamUnavailable, RETRY_AFTER).with_detail(format!("TokenReview: {why}"))
+}
+
+fn denied(why: impl Into<String>) -> Refusal {
+    Refusal::new(Reason::ReviewDenied).with_detail(why)
 }
 
 /// Whether the cluster answers such questions at all: asked about a text that is no token of anybody.
-pub(super) async fn probe(fetch: &dyn Fetch, issuer: &TrustedIssuer, egress: Egress) -> Result<(), KeysError> {
+pub(super) async fn probe(asking: Asking<'_>, issuer: &TrustedIssuer, egress: Egress) -> Result<(), KeysError> {
     let audience = issuer.audiences.first().map(String::as_str).unwrap_or_default();
-    ask(fetch, issuer, egress, &Claim { token: "none", subject: "", audience }).await.map(|_| ())
+    ask(asking, issuer, egress, &Claim { token: "none", subject: "", audience }).await.map(|_| ())
 }
 
 /// The `status` of the answer.
 async fn ask(
-    fetch: &dyn Fetch,
+    asking: Asking<'_>,
     issuer: &TrustedIssuer,
     mut egress: Egress,
     claim: &Claim<'_>,
@@ -65,15 +131,15 @@ async fn ask(
     let mut url = Url::parse(api_server).map_err(|error| unusable(error.to_string()))?;
     url.set_path(&format!("{}{PATH}", url.path().trim_end_matches('/')));
     if let Some(path) = ca_file {
-        egress.ca_pem = Some(text(path).await?);
+        egress.ca_pem = Some(text(asking.files, path).await?);
     }
     // The file is read each time: the kubelet replaces it long before the token in it ends.
-    let credential = SecretString::from(text(token_file).await?.trim().to_owned());
+    let credential = SecretString::from(text(asking.files, token_file).await?.trim().to_owned());
     let body = json!({
         "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
         "spec": { "token": claim.token, "audiences": [claim.audience] },
     });
-    let answer = fetch.ask(&url, &egress, &Question { credential, body }, MAX_ANSWER_BYTES).await?;
+    let answer = asking.fetch.ask(&url, &egress, &Question { credential, body }, MAX_ANSWER_BYTES).await?;
     if !matches!(answer.status, 200 | 201) {
         return Err(unusable(format!("the API server answered {}", answer.status)));
     }
@@ -84,22 +150,30 @@ async fn ask(
     }
 }
 
-async fn text(path: &str) -> Result<String, KeysError> {
+async fn text(files: &KeyFiles, path: &str) -> Result<String, KeysError> {
     let unusable = |why: &str| KeysError::Unusable { url: path.to_owned(), why: why.to_owned() };
-    String::from_utf8(read_file(path).await?).map_err(|_| unusable("it is no text"))
+    String::from_utf8(files.read(path).await?).map_err(|_| unusable("it is no text"))
 }
 
 /// Only a clear yes for our own audience counts. An answer without audiences is about the API server, which is not us.
-fn judge(status: &Map<String, Value>, claim: &Claim<'_>) -> Result<(), &'static str> {
+///
+/// An API server sets `error` whenever it authenticates nobody, for a stranger's text as for a pod that is gone. That is a no;
+/// only an error beside a yes is an answer that nobody can act on.
+fn judge(status: &Map<String, Value>, claim: &Claim<'_>) -> Result<(), Refusal> {
+    let said: String =
+        status.get("error").and_then(Value::as_str).unwrap_or_default().chars().take(MOST_SAID).collect();
     if status.get("authenticated") != Some(&Value::Bool(true)) {
-        return Err("the token is not authenticated");
+        return Err(denied(format!("the token is not authenticated: {said}").trim_end_matches(": ")));
+    }
+    if !said.is_empty() {
+        return Err(unavailable(&said));
     }
     let audiences = status.get("audiences").and_then(Value::as_array);
     if !audiences.is_some_and(|audiences| audiences.iter().any(|audience| audience == claim.audience)) {
-        return Err("the answer is for another audience");
+        return Err(denied("the answer is for another audience"));
     }
     let user = status.get("user").and_then(|user| user.get("username")).and_then(Value::as_str);
-    if user == Some(claim.subject) { Ok(()) } else { Err("the answer is about another user") }
+    if user == Some(claim.subject) { Ok(()) } else { Err(denied("the answer is about another user")) }
 }
 
 #[cfg(test)]
@@ -115,13 +189,17 @@ mod tests {
         let judged = |changes: Value| {
             let mut status = good.as_object().unwrap().clone();
             status.extend(changes.as_object().unwrap().clone());
-            judge(&status, &claim).is_ok()
+            judge(&status, &claim).map_err(|refusal| refusal.reason)
         };
-        assert!(judged(json!({})));
+        assert_eq!(judged(json!({})), Ok(()));
+        assert_eq!(judged(json!({ "error": "" })), Ok(()));
+        assert_eq!(judged(json!({ "error": "lookup failed" })), Err(Reason::UpstreamUnavailable));
         for no in [
             json!({ "authenticated": false }),
             json!({ "authenticated": null }),
             json!({ "authenticated": "true" }),
+            json!({ "authenticated": false, "error": "invalid bearer token" }),
+            json!({ "authenticated": null, "error": "[invalid bearer token, the pod is gone]" }),
             json!({ "audiences": [] }),
             json!({ "audiences": null }),
             json!({ "audiences": ["https://kubernetes.default.svc"] }),
@@ -129,7 +207,7 @@ mod tests {
             json!({ "user": { "username": "system:serviceaccount:a:c" } }),
             json!({ "user": {} }),
         ] {
-            assert!(!judged(no.clone()), "{no}");
+            assert_eq!(judged(no.clone()), Err(Reason::ReviewDenied), "{no}");
         }
     }
 }

@@ -174,6 +174,7 @@ async fn every_sample_of_the_book_is_accepted() {
         let data = folder.join(number.to_string());
         apply.current_dir(folder).args(["apply", "--offline", "-f"]).arg(path);
         apply.env("CARNET_DATA_DIR", data).env("CARNET_PROFILES_DIR", profiles);
+        apply.env("CARNET_KEY_FILES_DIR", "/etc/carnet/keys");
         let applied = finished(apply.output().unwrap());
         assert_eq!(applied.code, 0, "{}: {applied:?}", path.display());
     }

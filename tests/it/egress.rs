@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use carnet::upstream::{Egress, Fetch as _, FetchError, Fetched, HttpFetch};
+use carnet::upstream::{Egress, Fetch as _, FetchError, Fetched, HttpFetch, Question};
 use openssl::ssl::{SslAcceptor, SslMethod, SslStream, SslVersion};
 use serde_json::json;
 use url::Url;
@@ -91,7 +91,7 @@ fn egress(authority: Option<&Authority>) -> Egress {
 }
 
 async fn fetch(url: &Url, egress: &Egress) -> Result<Fetched, FetchError> {
-    HttpFetch.fetch(url, egress, 1024 * 1024).await
+    HttpFetch::default().fetch(url, egress, 1024 * 1024).await
 }
 
 #[tokio::test]
@@ -100,6 +100,39 @@ async fn oidcd_4_6__a_document_is_fetched_with_the_issuers_own_authority() {
     let server = Server::start(&authority, Flaw::None, hello);
     let fetched = fetch(&server.url("/"), &egress(Some(&authority))).await.unwrap();
     assert_eq!((fetched.status, fetched.body.as_slice(), fetched.max_age), (200, &b"hello"[..], Some(600)));
+}
+
+/// Answers one question after another on one connection. A question ends with its body.
+fn answer_on(first: &str, stream: &mut Stream) {
+    let (mut request, mut more) = (first.as_bytes().to_vec(), [0; 4096]);
+    loop {
+        while !request.ends_with(b"}") {
+            match stream.read(&mut more) {
+                Ok(read) if read > 0 => request.extend_from_slice(&more[..read]),
+                _ => return,
+            }
+        }
+        request.clear();
+        stream.write_all(b"HTTP/1.1 201 Created\r\ncontent-length: 2\r\n\r\n{}").ok();
+    }
+}
+
+#[tokio::test]
+async fn questions_that_may_do_the_same_share_a_client() {
+    let authority = Authority::new();
+    let server = Server::start(&authority, Flaw::None, answer_on);
+    let asking = HttpFetch::default();
+    let ask = async |egress: Egress| {
+        let question = Question { credential: "secret".to_owned().into(), body: json!({ "q": 1 }) };
+        asking.ask(&server.url("/"), &egress, &question, 1024).await
+    };
+    for _ in 0..3 {
+        assert_eq!(ask(egress(Some(&authority))).await.unwrap().status, 201);
+    }
+    assert_eq!(server.connections(), 1);
+    // What one may do, another may not.
+    assert!(ask(egress(None)).await.is_err());
+    assert!(ask(Egress { allow_private: Vec::new(), ..egress(Some(&authority)) }).await.is_err());
 }
 
 #[tokio::test]

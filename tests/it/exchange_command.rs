@@ -75,14 +75,14 @@ impl Ground {
 }
 
 fn objects() -> Value {
-    let keys = json!({ "source": "static", "jwks": { "keys": [TestKey::rsa(0).jwk()] } });
+    let keys = |number: usize| json!({ "source": "static", "jwks": { "keys": [TestKey::rsa(number).jwk()] } });
     let permissions =
         json!([{ "resource_server": "pypi", "actions": ["create", "publish"], "packages": ["widgets*"] }]);
     json!({
         "principals": { "joel": { "id": "pr_joel", "kind": "user" }, "acme": { "id": "pr_acme", "kind": "organization" } },
         "trusted_issuers": {
-            "github": { "profile": "github-actions", "issuer": crate::support::GH, "keys": keys },
-            "builds": { "profile": "generic", "issuer": BUILDS, "keys": keys },
+            "github": { "profile": "github-actions", "issuer": crate::support::GH, "keys": keys(0) },
+            "builds": { "profile": "generic", "issuer": BUILDS, "keys": keys(1) },
         },
         "resource_servers": { "pypi": { "resource": REGISTRY, "actions": ["create", "publish"] } },
         "federated_credentials": {
@@ -113,7 +113,7 @@ fn now() -> i64 {
 fn token_for(audience: impl Into<Value>) -> String {
     let id = uuid::Uuid::from_bytes(carnet::ids::random());
     let audience: Value = audience.into();
-    TestKey::rsa(0).sign(&json!({
+    TestKey::rsa(1).sign(&json!({
         "iss": BUILDS, "sub": "project:widgets", "aud": audience, "jti": id.to_string(), "iat": now(), "exp": now() + 300,
     }))
 }

@@ -328,7 +328,7 @@ async fn atk_148__names_and_uids_of_a_cluster_cannot_be_shifted() {
 #[tokio::test]
 async fn k8s_key_1__a_clusters_keys_come_from_a_file_that_may_change() {
     let platform = cluster("https://cluster.test").await;
-    let path = platform.server.db.folder().join("cluster-keys.json");
+    let path = platform.server.db.key_files().join("cluster-keys.json");
     let write = |key: &TestKey| std::fs::write(&path, json!({ "keys": [key.jwk()] }).to_string()).unwrap();
     write(&TestKey::rsa(1));
     let keys = json!({ "keys": { "source": "file", "path": path } });
@@ -344,8 +344,51 @@ async fn k8s_key_1__a_clusters_keys_come_from_a_file_that_may_change() {
     assert!(platform.server.network.fetched().iter().all(|url| !url.contains("cluster-keys")));
     let keys = |path: &str| json!({ "keys": { "source": "file", "path": path } });
     platform.cannot_trust(keys("keys.json"), "/keys/path").await;
-    platform.cannot_trust(keys("/does/not/exist.json"), "/keys").await;
-    platform.cannot_trust(keys("/dev/zero"), "/keys").await;
+}
+
+#[tokio::test]
+async fn files_are_read_from_their_folder_alone() {
+    let platform = cluster("https://cluster.test").await;
+    let folder = platform.server.db.key_files();
+    let text = json!({ "keys": [TestKey::rsa(1).jwk()] }).to_string();
+    std::fs::write(folder.join("inside.json"), &text).unwrap();
+    let outside = platform.server.db.folder().join("outside.json");
+    std::fs::write(&outside, &text).unwrap();
+    std::os::unix::fs::symlink("inside.json", folder.join("linked.json")).unwrap();
+    std::os::unix::fs::symlink(&outside, folder.join("leads-out.json")).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(folder.join("pipe")).status().unwrap().success());
+    std::fs::write(folder.join("large.json"), format!("{text}{}", " ".repeat(1024 * 1024))).unwrap();
+    let named = |path: &std::path::Path| json!({ "keys": { "source": "file", "path": path } });
+    for outside in [
+        outside,
+        folder.join("../outside.json"),
+        "/dev/zero".into(),
+        "/etc/hostname".into(),
+        folder.with_extension("x"),
+    ] {
+        platform.cannot_trust(named(&outside), "/keys/path").await;
+        let review = |changes: Value| {
+            let review =
+                json!({ "source": "token_review", "api_server": "https://api.test", "token_file": folder.join("t") });
+            json!({ "keys": changed(&review, changes) })
+        };
+        platform.cannot_trust(review(json!({ "token_file": outside })), "/keys/token_file").await;
+        platform.cannot_trust(review(json!({ "ca_file": outside })), "/keys/ca_file").await;
+    }
+    for wrong in ["leads-out.json", "pipe", "large.json", "missing.json", "."] {
+        platform.cannot_trust(named(&folder.join(wrong)), "/keys").await;
+    }
+    for good in ["inside.json", "linked.json"] {
+        let saved = platform.server.admin("PATCH", "trusted-issuers/platform", named(&folder.join(good))).await;
+        assert_eq!(saved.status, 200, "{good}: {}", saved.text());
+    }
+    // What leads out later is not read any more.
+    let token = TestKey::rsa(1).sign(&pod(&platform, json!({})));
+    platform.present_text(&token).await.token();
+    std::fs::remove_file(folder.join("linked.json")).unwrap();
+    std::os::unix::fs::symlink(platform.server.db.folder().join("outside.json"), folder.join("linked.json")).unwrap();
+    let refreshed = platform.server.admin("POST", "trusted-issuers/platform/refresh-keys", Value::Null).await;
+    assert_eq!(refreshed.status, 502, "{}", refreshed.text());
 }
 
 #[tokio::test]
@@ -365,6 +408,22 @@ async fn k8s_ten_1__clusters_of_one_name_stay_apart() {
         "no_matching_credential",
     );
     platform.present_text(&token(1, CARNET)).await.refused(400, "invalid_grant", "key_unknown");
+}
+
+#[tokio::test]
+async fn rules_and_pins_stay_with_the_platform_they_are_for() {
+    let world = Platform::new("github-actions", "https://ci.test", json!({})).await;
+    let owner = json!({ "repository_owner_id": "65", "repository_id": "74" });
+    let rule = changed(&json!({ "repository": "octo-org/octo-repo", "workflow_file": "release.yml" }), owner);
+    world.rule(rule).await;
+    world.cannot_trust(json!({ "issuer": "https://other.test" }), "/issuer").await;
+    world.cannot_trust(json!({ "profile": "gitea" }), "/profile").await;
+    let audiences = json!({ "audiences": ["https://as.test/other"] });
+    assert_eq!(world.server.admin("PATCH", "trusted-issuers/platform", audiences).await.status, 200);
+    assert_eq!(world.server.admin("DELETE", "federated-credentials/rule", Value::Null).await.status, 204);
+    let moved = json!({ "issuer": "https://other.test" });
+    let moved = world.server.admin("PATCH", "trusted-issuers/platform?validate=offline", moved).await;
+    assert_eq!(moved.status, 200, "{}", moved.text());
 }
 
 // === clouds ===

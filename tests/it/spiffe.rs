@@ -14,12 +14,17 @@ fn for_svids(key: &TestKey) -> Value {
 
 /// A server that trusts `td.test` by the bundle it publishes.
 pub async fn domain() -> (Platform, FakeIssuer) {
+    domain_with(json!({})).await
+}
+
+/// The same with these members of the trusted issuer.
+async fn domain_with(members: Value) -> (Platform, FakeIssuer) {
     let server = TestServer::start().await;
     let bundle = FakeIssuer::new(BUNDLE, TestKey::rsa(0));
     server.network.add(&bundle);
     bundle.publish(&[for_svids(&TestKey::rsa(0))]);
     let trusted = json!({ "profile": "spiffe", "trust_domain": "td.test", "keys": { "source": "spiffe_bundle", "uri": format!("{BUNDLE}/jwks") } });
-    server.put("trusted-issuers/platform", trusted).await;
+    server.put("trusted-issuers/platform", changed(&trusted, members)).await;
     server.put("principals/joel", json!({ "id": "pr_joel", "kind": "service" })).await;
     server
         .put(
@@ -48,9 +53,7 @@ async fn spiffe_svid_5__no_issuer_is_needed_and_none_selects_keys() {
     platform.accepts(&svid(&platform, json!({ "iss": "https://evil.test" }))).await;
     assert_eq!(platform.server.network.fetched().len(), before);
     // Where the entry names one, a sent one has to be it.
-    let named =
-        platform.server.admin("PATCH", "trusted-issuers/platform", json!({ "issuer": "https://oidc.td.test" })).await;
-    assert_eq!(named.status, 200, "{}", named.text());
+    let (platform, _) = domain_with(json!({ "issuer": "https://oidc.td.test" })).await;
     platform.accepts(&svid(&platform, json!({}))).await;
     platform.accepts(&svid(&platform, json!({ "iss": "https://oidc.td.test" }))).await;
     platform.refuses(&svid(&platform, json!({ "iss": "https://evil.test" })), "iss_unknown").await;
@@ -139,9 +142,7 @@ async fn atk_146__whatever_is_no_spiffe_id_is_refused() {
         );
     }
     // The same under the name of an issuer.
-    let named =
-        platform.server.admin("PATCH", "trusted-issuers/platform", json!({ "issuer": "https://oidc.td.test" })).await;
-    assert_eq!(named.status, 200);
+    let (platform, _) = domain_with(json!({ "issuer": "https://oidc.td.test" })).await;
     for bad in ["spiffe://td.test", "spiffe://td.test/x/", "spiffe://td.test/%2e", "https://td.test/x"] {
         platform
             .refuses(&svid(&platform, json!({ "iss": "https://oidc.td.test", "sub": bad })), "claim_malformed")
@@ -157,6 +158,8 @@ async fn fulcio_spiffe_2__the_trust_domain_is_valid_when_it_is_saved() {
         platform.cannot_trust(json!({ "trust_domain": bad }), "/trust_domain").await;
     }
     platform.cannot_trust(json!({ "trust_domain": null }), "/trust_domain").await;
+    // The rule is for ids of this trust domain.
+    platform.cannot_trust(json!({ "trust_domain": "other.test", "issuer": null }), "/trust_domain").await;
     platform.cannot_save(json!({ "spiffe_id": "spiffe://other.test/x" }), "/match/spiffe_id").await;
     for bad in [
         json!("spiffe://td.test/x/"),
@@ -183,6 +186,39 @@ async fn spiffe_bnd_2__bundles_are_not_merged() {
     let twice = changed(&other, json!({ "trust_domain": "td.test" }));
     let clash = platform.server.admin("PUT", "trusted-issuers/twice", twice).await;
     assert_eq!(clash.status, 422, "{}", clash.text());
+}
+
+#[tokio::test]
+async fn spiffe_bnd_2__trust_domains_share_no_bundle() {
+    let (platform, _) = domain().await;
+    let save = async |keys: Value, domain: &str, members: Value| {
+        let other = json!({ "profile": "spiffe", "trust_domain": domain, "keys": keys });
+        platform.server.admin("PUT", "trusted-issuers/other?validate=offline", changed(&other, members)).await
+    };
+    let refused = async |keys: Value, pointer: &str| {
+        for members in [json!({}), json!({ "issuer": "https://oidc.td.test", "audiences": ["https://as.test/other"] })]
+        {
+            let answer = save(keys.clone(), "td2.test", members).await;
+            assert_eq!(
+                (answer.status, &answer.json()["errors"][0]["pointer"]),
+                (422, &json!(pointer)),
+                "{}",
+                answer.text()
+            );
+        }
+    };
+    let published = json!({ "source": "spiffe_bundle", "uri": format!("{BUNDLE}/jwks") });
+    refused(published.clone(), "/keys/uri").await;
+    refused(json!({ "source": "jwks_uri", "uri": format!("{BUNDLE}:443/jwks") }), "/keys/uri").await;
+    // One trust domain may have several audiences.
+    let twice = save(published, "td.test", json!({ "audiences": ["https://as.test/other"] })).await;
+    assert_eq!(twice.status, 201, "{}", twice.text());
+    let given = |kid: &str, number: usize| json!({ "source": "static", "jwks": { "keys": [for_svids(&TestKey::rsa(number).named(kid))] } });
+    let document = json!({ "profile": "spiffe", "trust_domain": "td3.test", "keys": given("a", 1) });
+    platform.server.put("trusted-issuers/third", document).await;
+    refused(given("b", 1), "/keys/jwks").await;
+    let apart = json!({ "profile": "spiffe", "trust_domain": "td4.test", "keys": given("b", 2) });
+    platform.server.put("trusted-issuers/fourth", apart).await;
 }
 
 #[tokio::test]
@@ -223,7 +259,7 @@ async fn spiffe_bnd_3__the_bundles_place_is_written_down() {
     }
     let generic = json!({ "profile": "generic", "issuer": "https://x.test", "keys": { "source": "spiffe_bundle", "path": "/x" } });
     assert_eq!(put(generic).await.status, 422);
-    let path = platform.server.db.folder().join("bundle.json");
+    let path = platform.server.db.key_files().join("bundle.json");
     std::fs::write(&path, json!({ "keys": [for_svids(&TestKey::rsa(1))] }).to_string()).unwrap();
     let from_file = changed(&base, json!({ "keys": { "source": "spiffe_bundle", "path": path } }));
     assert_eq!(put(from_file).await.status, 201);
@@ -260,6 +296,78 @@ async fn spiffe_bnd_4__a_bundle_is_polled_as_it_says_and_never_goes_back() {
     publish(2, 8);
     platform.server.clock.advance(400);
     assert_eq!(present(2).await, 200);
+}
+
+#[tokio::test]
+async fn spiffe_bnd_4__only_numbered_bundles_are_ordered() {
+    let (platform, bundle) = domain().await;
+    let publish = |number: usize, sequence: Value| {
+        let set = json!({ "keys": [for_svids(&TestKey::rsa(number))] });
+        bundle.publish_raw(changed(&set, json!({ "spiffe_sequence": sequence })).to_string());
+        platform.server.clock.advance(900);
+    };
+    let present = async |number: usize| {
+        platform.present_text(&TestKey::rsa(number).sign(&svid(&platform, json!({})))).await.status
+    };
+    publish(1, json!(7));
+    assert_eq!(present(1).await, 200);
+    publish(2, Value::Null);
+    assert_eq!((present(2).await, present(1).await), (200, 400));
+    publish(1, json!(7));
+    assert_eq!(present(1).await, 200);
+    // A trust domain that was set up anew counts from the beginning; an operator who knows that asks for the keys.
+    publish(2, json!(1));
+    assert_eq!(present(2).await, 400);
+    let refreshed = platform.server.admin("POST", "trusted-issuers/platform/refresh-keys", Value::Null).await;
+    assert_eq!(refreshed.status, 200, "{}", refreshed.text());
+    assert_eq!((present(2).await, present(1).await), (200, 400));
+}
+
+#[tokio::test]
+async fn spiffe_bnd_4__an_older_bundle_keeps_no_keys_alive() {
+    let (platform, bundle) = domain().await;
+    let publish = |number: usize, sequence: u64| {
+        let set = json!({ "keys": [for_svids(&TestKey::rsa(number))], "spiffe_sequence": sequence, "spiffe_refresh_hint": 36_000 });
+        bundle.publish_raw(set.to_string());
+    };
+    let present = async || platform.present_text(&TestKey::rsa(1).sign(&svid(&platform, json!({})))).await;
+    publish(1, 7);
+    platform.server.clock.advance(900);
+    present().await.token();
+    publish(2, 6);
+    for _ in 0..2 {
+        platform.server.clock.advance(11 * 3600);
+        present().await.token();
+    }
+    platform.server.clock.advance(3 * 3600);
+    present().await.refused(503, "temporarily_unavailable", "upstream_unavailable");
+}
+
+#[tokio::test]
+async fn spiffe_bnd_1__an_emptied_bundle_withdraws_its_keys() {
+    let (platform, bundle) = domain().await;
+    let key = TestKey::rsa(0);
+    for emptied in [json!([]), json!([changed(&key.jwk(), json!({ "use": "x509-svid" }))])] {
+        bundle.publish(&[for_svids(&key)]);
+        platform.server.clock.advance(900);
+        platform.accepts(&svid(&platform, json!({}))).await;
+        bundle.publish(emptied.as_array().unwrap());
+        platform.server.clock.advance(900);
+        platform.refuses(&svid(&platform, json!({})), "key_unknown").await;
+    }
+    // A bundle that cannot be read withdraws nothing.
+    bundle.publish(&[for_svids(&key)]);
+    platform.server.clock.advance(900);
+    platform.accepts(&svid(&platform, json!({}))).await;
+    bundle.publish_raw("{}");
+    platform.server.clock.advance(900);
+    platform.accepts(&svid(&platform, json!({}))).await;
+    // Nobody begins with an empty one.
+    let empty = FakeIssuer::new("https://bundle.new.test", TestKey::rsa(1));
+    platform.server.network.add(&empty);
+    empty.publish(&[]);
+    let keys = json!({ "source": "spiffe_bundle", "uri": "https://bundle.new.test/jwks" });
+    platform.cannot_trust(json!({ "keys": keys }), "/keys").await;
 }
 
 #[tokio::test]

@@ -3,10 +3,13 @@
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::http::{HeaderMap, StatusCode};
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, Request, StatusCode};
 use axum::routing::post;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tower::ServiceExt as _;
 
 use super::platforms::{Platform, changed};
 use crate::support::{CARNET, TestKey};
@@ -22,12 +25,20 @@ struct State {
     status: u16,
     review: Value,
     asked: Vec<(String, Value)>,
+    gate: Option<Arc<Semaphore>>,
 }
 
 impl ApiServer {
     fn answers(&self, status: u16, review: Value) {
         let mut state = self.0.lock().unwrap();
         (state.status, state.review) = (status, review);
+    }
+
+    /// Answers no more until the gate has permits.
+    fn hold(&self) -> Arc<Semaphore> {
+        let gate = Arc::new(Semaphore::new(0));
+        self.0.lock().unwrap().gate = Some(gate.clone());
+        gate
     }
 
     fn asked(&self) -> Vec<(String, Value)> {
@@ -37,11 +48,22 @@ impl ApiServer {
     fn router(&self) -> Router {
         let api = self.clone();
         let answer = move |headers: HeaderMap, body: Bytes| async move {
-            let mut state = api.0.lock().unwrap();
             let credential = headers["authorization"].to_str().unwrap().to_owned();
-            state.asked.push((credential, serde_json::from_slice(&body).unwrap()));
+            let mut answer: Value = serde_json::from_slice(&body).unwrap();
+            let gate = {
+                let mut state = api.0.lock().unwrap();
+                state.asked.push((credential, answer.clone()));
+                state.gate.clone()
+            };
+            if let Some(gate) = gate {
+                gate.acquire().await.unwrap().forget();
+            }
+            let state = api.0.lock().unwrap();
+            // It sends the question back with the answer in it.
+            answer["metadata"] = json!({ "creationTimestamp": null });
+            answer["status"] = state.review.clone();
             let location = [("location", "https://evil.test/")];
-            (StatusCode::from_u16(state.status).unwrap(), location, json!({ "status": state.review }).to_string())
+            (StatusCode::from_u16(state.status).unwrap(), location, answer.to_string())
         };
         Router::new().route("/apis/authentication.k8s.io/v1/tokenreviews", post(answer))
     }
@@ -51,13 +73,18 @@ fn good() -> Value {
     json!({ "authenticated": true, "audiences": [CARNET], "user": { "username": USER } })
 }
 
+/// What an API server says of a token that it does not take, for whatever reason: `authenticated` is left out.
+fn denied() -> Value {
+    json!({ "user": {}, "error": "[invalid bearer token, service account token has been invalidated]" })
+}
+
 async fn cluster() -> (Platform, ApiServer) {
     let platform = Platform::new("kubernetes", "https://cluster.test", json!({})).await;
     platform.rule(json!({ "namespace": "ci", "service_account": "publisher" })).await;
     let api = ApiServer::default();
     api.answers(201, good());
     platform.server.network.add_service("api.cluster.test", api.router());
-    let token_file = platform.server.db.folder().join("reviewer-token");
+    let token_file = platform.server.db.key_files().join("reviewer-token");
     std::fs::write(&token_file, "reviewer\n").unwrap();
     let keys = json!({ "source": "token_review", "api_server": "https://api.cluster.test", "token_file": token_file });
     let answer = platform.server.admin("PATCH", "trusted-issuers/platform", json!({ "keys": keys })).await;
@@ -123,6 +150,53 @@ async fn k8s_tr_4__a_review_that_fails_is_an_outage() {
 }
 
 #[tokio::test]
+async fn k8s_tr_4__a_token_that_the_cluster_does_not_know_is_no_outage() {
+    let (platform, api) = cluster().await;
+    let token = TestKey::rsa(3).sign(&pod(&platform, json!({})));
+    let refused = async || {
+        platform.present_text(&token).await.refused(400, "invalid_grant", "review_denied");
+        api.asked().len()
+    };
+    api.answers(201, denied());
+    // Whoever sends it again causes nothing.
+    let before = refused().await;
+    assert_eq!((refused().await, refused().await), (before, before));
+    // Another one is another question.
+    platform.refuses(&pod(&platform, json!({})), "review_denied").await;
+    assert_eq!(api.asked().len(), before + 1);
+    // The no is forgotten soon: the cluster may know the token by then.
+    platform.server.clock.advance(11);
+    assert_eq!(refused().await, before + 2);
+    api.answers(201, good());
+    platform.server.clock.advance(11);
+    platform.present_text(&token).await.token();
+}
+
+#[tokio::test]
+async fn k8s_tr_4__only_so_many_reviews_are_under_way() {
+    let (platform, api) = cluster().await;
+    let before = api.asked().len();
+    let gate = api.hold();
+    let mut answers = JoinSet::new();
+    for _ in 0..9 {
+        let (router, text) = (platform.server.router.clone(), platform.issuer.key().sign(&pod(&platform, json!({}))));
+        answers.spawn(async move {
+            let body = format!("grant_type={}&assertion={text}", crate::support::JWT_BEARER);
+            let request = Request::post("/token").header("content-type", "application/x-www-form-urlencoded");
+            router.oneshot(request.body(Body::from(body)).unwrap()).await.unwrap()
+        });
+    }
+    // Eight wait for the cluster; the ninth is told to come again.
+    let ninth = answers.join_next().await.unwrap().unwrap();
+    assert_eq!((ninth.status(), ninth.headers().contains_key("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, true));
+    assert_eq!(api.asked().len(), before + 8);
+    gate.add_permits(8);
+    while let Some(answer) = answers.join_next().await {
+        assert_eq!(answer.unwrap().status(), StatusCode::OK);
+    }
+}
+
+#[tokio::test]
 async fn k8s_tr_5__the_reviewers_credential_goes_nowhere_else() {
     let (platform, api) = cluster().await;
     api.answers(302, good());
@@ -146,7 +220,7 @@ async fn wimse_life_2__a_workload_that_is_gone_is_refused_at_once() {
     let (platform, api) = cluster().await;
     let token = pod(&platform, json!({}));
     platform.accepts(&token).await;
-    api.answers(201, json!({ "authenticated": false }));
+    api.answers(201, denied());
     platform.refuses(&token, "review_denied").await;
     // The cluster's own keys play no part: it says itself what is good.
     api.answers(201, good());

@@ -469,6 +469,36 @@ async fn atk_075__a_shared_key_set_joins_no_issuers() {
 }
 
 #[tokio::test]
+async fn atk_075__two_issuers_name_no_keys_of_each_other() {
+    let world = World::new().await;
+    let keys = |number: usize, kid: &str| json!({ "source": "static", "jwks": { "keys": [TestKey::rsa(number).named(kid).jwk()] } });
+    let save = async |name: &str, keys: Value| {
+        let document = json!({ "profile": "generic", "issuer": format!("https://{name}.test"), "keys": keys });
+        world.server.admin("PUT", &format!("trusted-issuers/{name}?validate=offline"), document).await
+    };
+    for (ours, theirs, pointer) in [
+        (
+            json!({ "source": "jwks_uri", "uri": "https://k.test/a" }),
+            json!({ "source": "jwks_uri", "uri": "https://K.test:443/a" }),
+            "/keys/uri",
+        ),
+        (keys(1, "a"), keys(1, "b"), "/keys/jwks"),
+    ] {
+        assert!(matches!(save("ours", ours).await.status, 200 | 201));
+        let refused = save("theirs", theirs).await;
+        assert_eq!(
+            (refused.status, &refused.json()["errors"][0]["pointer"]),
+            (422, &json!(pointer)),
+            "{}",
+            refused.text()
+        );
+    }
+    assert_eq!(save("theirs", keys(2, "a")).await.status, 201);
+    let same = json!({ "profile": "generic", "issuer": "https://ours.test", "keys": keys(1, "a"), "audiences": ["https://as.test/other"] });
+    world.server.put("trusted-issuers/second", same).await;
+}
+
+#[tokio::test]
 async fn atk_076__the_host_header_changes_nothing() {
     let world = World::new().await;
     let send = async |path: &str, body: String| {

@@ -54,6 +54,13 @@ impl TestDb {
         &self.folder
     }
 
+    /// The folder of the files that trusted issuers may name.
+    pub fn key_files(&self) -> PathBuf {
+        let folder = self.folder.join("key-files");
+        std::fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
     /// Looks at a column behind the server's back.
     pub async fn column<T: TryGetable>(&self, sql: &str) -> Vec<T> {
         let database = Database::connect(&self.url).await.unwrap();

@@ -66,6 +66,7 @@ impl TestServer {
             ("CARNET_ISSUER".to_owned(), CARNET.to_owned()),
             ("CARNET_DATA_DIR".to_owned(), db.folder().display().to_string()),
             ("CARNET_DATABASE__URL".to_owned(), db.url().to_owned()),
+            ("CARNET_KEY_FILES_DIR".to_owned(), db.key_files().display().to_string()),
         ];
         environment.extend(settings.clone());
         let config = Config::from_sources(None, environment).unwrap();

@@ -55,7 +55,7 @@ pub async fn run(args: &QuickstartArgs) -> Result<Answer, CommandError> {
     ];
     let settings = settings.map(|(name, value)| (name.to_owned(), value));
     let config = Config::from_sources(None, settings)?;
-    let (app, background) = App::start(config, clock.clone(), Arc::new(HttpFetch)).await?;
+    let (app, background) = App::start(config, clock.clone(), Arc::new(HttpFetch::default())).await?;
     let stand_in = StandInCi::new(&ci, clock).map_err(|error| other(&error))?;
     let verifier = Verifier::new(&carnet, &resource).map_err(|error| other(&error))?;
     let packages = Registry::new(verifier, PackageNames::Exact, folder.join("registry"));
