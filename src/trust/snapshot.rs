@@ -152,8 +152,8 @@ impl Snapshot {
         let mut found: Vec<Arc<FederatedCredential>> = Vec::new();
         let mut take = |key: u64| match self.index.get(&key) {
             None => {}
-            Some(Found::One(credential)) => push_new(&mut found, credential),
-            Some(Found::Several(credentials)) => credentials.iter().for_each(|one| push_new(&mut found, one)),
+            Some(Found::One(credential)) => found.push(credential.clone()),
+            Some(Found::Several(credentials)) => found.extend(credentials.iter().cloned()),
         };
         let fields = &issuer.profile.fields;
         for parts in issuer.profile.index.iter().flatten() {
@@ -168,6 +168,9 @@ impl Snapshot {
             }
         }
         take(self.key(issuer.id, "", ""));
+        // A rule is found under each of its values that the claims have.
+        found.sort_unstable_by_key(|credential| credential.id);
+        found.dedup_by_key(|credential| credential.id);
         found
     }
 
@@ -284,11 +287,5 @@ impl Snapshot {
             [one] => self.index.insert(key, Found::One(one.clone())),
             _ => self.index.insert(key, Found::Several(Arc::new(left))),
         }
-    }
-}
-
-fn push_new(found: &mut Vec<Arc<FederatedCredential>>, credential: &Arc<FederatedCredential>) {
-    if !found.iter().any(|other| other.id == credential.id) {
-        found.push(credential.clone());
     }
 }
