@@ -269,6 +269,15 @@ async fn k8s_tok_3__a_rule_can_name_the_uid() {
 }
 
 #[tokio::test]
+async fn contract_6__alternatives_of_two_names_do_not_multiply_without_bound() {
+    let platform = cluster("https://cluster.test").await;
+    let names = |count: usize| json!({ "any_of": (0..count).map(|n| format!("n{n}")).collect::<Vec<_>>() });
+    platform.rule(json!({ "namespace": names(16), "service_account": names(16) })).await;
+    platform.cannot_save(json!({ "namespace": names(16), "service_account": names(17) }), "/match/namespace").await;
+    platform.cannot_save(json!({ "namespace": names(101), "service_account": "a" }), "/match/namespace").await;
+}
+
+#[tokio::test]
 async fn k8s_tok_4__a_token_is_bound_to_a_pod_unless_the_rule_says_otherwise() {
     let platform = cluster("https://cluster.test").await;
     let unbound = || pod(&platform, json!({ "kubernetes.io": { "pod": null } }));

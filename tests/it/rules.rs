@@ -803,3 +803,16 @@ async fn contract_4__many_foreign_rules_cannot_push_out_the_owners() {
     let permit = Permit::new(verified, rules, now, newest).unwrap();
     assert_eq!(permit.report().candidates.len(), 1);
 }
+
+#[tokio::test]
+async fn contract_6__a_condition_has_at_most_100_alternatives() {
+    let world = World::new().await;
+    let some = |count: usize| json!((0..count).map(|n| format!("refs/heads/b{n}")).collect::<Vec<_>>());
+    world.rule("octo-release", json!({ "ref": { "any_of": some(100) }, "claims": { "x": some(100) } })).await;
+    cannot_save(&world, json!({ "ref": { "any_of": some(101) } }), "/match/ref").await;
+    cannot_save(&world, json!({ "events": some(101) }), "/match/events").await;
+    cannot_save(&world, json!({ "claims": { "x": some(101) } }), "/match/claims/x").await;
+    cannot_save(&world, json!({ "claims": { "x": { "any_of": some(101) } } }), "/match/claims/x").await;
+    let called = json!({ "path": "o/r/.github/workflows/p.yml", "ref": { "any_of": some(101) } });
+    cannot_save(&world, json!({ "called_workflow": called }), "/match/called_workflow/ref").await;
+}

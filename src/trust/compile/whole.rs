@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::{Problem, Warning};
 use crate::profile::{Case, Check, Equals, PinMode, Profile, Role};
 use crate::trust::glob_matches;
+use crate::trust::rule::MAX_KEYS;
 
 /// What only the whole rule shows.
 pub(super) fn whole(profile: &Profile, matcher: &Map<String, Value>, found: &[Problem]) -> Vec<Problem> {
@@ -31,6 +32,7 @@ pub(super) fn whole(profile: &Profile, matcher: &Map<String, Value>, found: &[Pr
             problems.push(Problem::new(format!("/{}", field.name), format!("needs {name} as well")));
         }
     }
+    problems.extend(profile.index.iter().flatten().filter_map(|key| too_many_keys(profile, key, matcher)));
     let ids = profile.fields.iter().filter(|field| field.role == Role::Id).map(|field| &field.name);
     if matcher.get("match_names") == Some(&Value::Bool(false)) {
         let missing: Vec<&str> = ids.filter(|name| !given(name)).map(String::as_str).collect();
@@ -40,6 +42,22 @@ pub(super) fn whole(profile: &Profile, matcher: &Map<String, Value>, found: &[Pr
         }
     }
     problems
+}
+
+/// Why a rule cannot be found by this key: the alternatives of its fields multiply, and rules that are found by none are tried
+/// for the tokens of everybody.
+fn too_many_keys(profile: &Profile, key: &[usize], matcher: &Map<String, Value>) -> Option<Problem> {
+    let names: Vec<&str> =
+        key.iter().filter_map(|at| profile.fields.get(*at)).map(|field| field.name.as_str()).collect();
+    let alternatives = |name: &&str| {
+        let value = matcher.get(*name)?;
+        Some(value.get("any_of").unwrap_or(value).as_array().map_or(1, Vec::len))
+    };
+    let keys = names.iter().try_fold(1_usize, |keys, name| Some(keys.saturating_mul(alternatives(name)?)))?;
+    (keys > MAX_KEYS).then(|| {
+        let detail = format!("{} have more than {MAX_KEYS} combinations; write several rules", names.join(", "));
+        Problem::new(format!("/{}", names.first().copied().unwrap_or_default()), detail)
+    })
 }
 
 /// What is weak about a rule that is not wrong.
