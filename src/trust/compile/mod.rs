@@ -288,6 +288,36 @@ mod tests {
     }
 
     #[test]
+    fn nuget_pol_1__a_profile_that_asks_for_nothing_takes_no_empty_rule() {
+        let text = r#"
+            title = "X"
+            defaults = { algorithms = ["RS256"], types = ["JWT"], max_assertion_lifetime_seconds = 60, replay = "off" }
+            workload = { id = "{sub}" }
+            fields = [
+                { name = "subject", check = { equals = { claim = "sub" } } },
+                { name = "protected", check = { flag = { claim = "sub" } } },
+                { name = "binding", check = { choice = { values = ["a", "b"], default = "a" } } },
+                { name = "match_names", check = "match_names" },
+            ]
+        "#;
+        let profile = Profile::parse("x", text).unwrap();
+        let refused = |given: Value| normalise(&profile, &Terms::default(), given.as_object().unwrap()).is_err();
+        for nothing in [
+            json!({}),
+            json!({ "protected": false }),
+            json!({ "binding": "b" }),
+            json!({ "match_names": true }),
+            json!({ "claims": {} }),
+            json!({ "claims": { "iss": "https://x.test" } }),
+        ] {
+            assert!(refused(nothing.clone()), "{nothing}");
+        }
+        for something in [json!({ "subject": "s" }), json!({ "protected": true }), json!({ "claims": { "a": "b" } })] {
+            assert!(!refused(something.clone()), "{something}");
+        }
+    }
+
+    #[test]
     fn comparing_ids_only_needs_both() {
         let ids = json!({"match_names": false, "repository_owner_id": "65"});
         assert!(github(ids).unwrap_err()[0].detail.contains("repository_id"));
