@@ -233,7 +233,7 @@ impl Text<'_> {
             && match self {
                 Self::Is(value) => case.same(value, received),
                 Self::AnyOf(values) => values.iter().any(|value| case.same(value, received)),
-                Self::Glob(pattern) => super::glob::matches(pattern, received),
+                Self::Glob(pattern) => super::glob::matches_by(case, pattern, received),
             }
     }
 }

@@ -81,6 +81,12 @@ async fn nuget_pol_3__names_fold_and_refs_do_not() {
     mismatch(&answer, "ref_mismatch");
     world.rule("octo-release", json!({ "environment": "Release" })).await;
     world.exchange_claims(&world.claims().in_environment("rElease")).await.token();
+    world.rule("octo-release", json!({ "environment": { "glob": "Prod-*" } })).await;
+    world.exchange_claims(&world.claims().in_environment("pROD-eu")).await.token();
+    world.rule("octo-release", json!({ "ref": { "glob": "refs/heads/main*" } })).await;
+    world.accepts().await;
+    let answer = world.exchange_claims(&world.claims().on_ref("refs/heads/Main", "branch")).await;
+    mismatch(&answer, "ref_mismatch");
 }
 
 #[tokio::test]

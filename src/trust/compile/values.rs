@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::profile::{Case, ClaimKind, Equals, FileCheck, Paste};
-use crate::trust::glob::{MAX_PATTERN_BYTES, matches};
+use crate::trust::glob::{MAX_PATTERN_BYTES, MAX_STARS, matches, stars};
 
 const MAX_TEXT_BYTES: usize = 1024;
 /// Alternatives of one condition.
@@ -112,6 +112,9 @@ fn glob(equals: &Equals, pattern: &str) -> Result<(), String> {
     check_text(pattern)?;
     if pattern.len() > MAX_PATTERN_BYTES {
         return Err(format!("a pattern has at most {MAX_PATTERN_BYTES} bytes"));
+    }
+    if stars(pattern) > MAX_STARS {
+        return Err(format!("a pattern has at most {MAX_STARS} stars"));
     }
     let literal = pattern.split('*').next().unwrap_or_default();
     if let Some(form) = &equals.literal {
