@@ -789,13 +789,13 @@ async fn contract_4__many_foreign_rules_cannot_push_out_the_owners() {
     let verified = Arc::new(carnet::grant::verify_assertion(&world.server.app, &world.good()).await.unwrap());
     let is_joels = |candidate: &Candidate| *candidate.credential.principal == *"joel";
     let past = Timestamp::from_seconds(2);
-    let changes: [(&str, Box<dyn Fn(&mut FederatedCredential)>); 4] = [
-        ("switched off", Box::new(|rule| rule.enabled = false)),
-        ("over", Box::new(move |rule| rule.expires_at = Some(past))),
-        ("waited for too long", Box::new(move |rule| rule.pending_until = Some(past))),
-        ("in force", Box::new(|_| {})),
-    ];
-    for (what, change) in changes {
+    for what in ["switched off", "over", "waited for too long", "in force"] {
+        let change = |rule: &mut FederatedCredential| match what {
+            "switched off" => rule.enabled = false,
+            "over" => rule.expires_at = Some(past),
+            "waited for too long" => rule.pending_until = Some(past),
+            _ => {}
+        };
         let rules = Arc::new(crowded(&world, change).await);
         let permit = Permit::new(verified.clone(), rules, now, |_| true).unwrap_or_else(|_| panic!("{what}"));
         assert!(permit.report().matching().any(is_joels), "{what}");
