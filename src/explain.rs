@@ -16,7 +16,7 @@ use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::token::ADMIN_LIFETIME_SECONDS;
 use crate::trust::{
-    Candidate, MatchReport, Mismatch, Snapshot, TrustedIssuer, Verdict, hint, match_credentials, nearest_credentials,
+    Candidate, MatchReport, Mismatch, Snapshot, TrustedIssuer, Verdict, hint, match_some, nearest_credentials,
 };
 
 /// Rules that one explanation shows.
@@ -311,10 +311,10 @@ impl View {
     /// The rules that are judged for whoever asks. Those of others are left out before anything is decided: claims that nobody
     /// signed would prove that any rule is meant.
     fn report(&self, rules: &Snapshot, issuer: &TrustedIssuer, claims: &Claims, now: Timestamp) -> MatchReport {
-        let mut report = match_credentials(rules, issuer, claims, now);
-        report.candidates.retain(|candidate| self.may_see(&candidate.credential.principal));
+        let may_see = |candidate: &Candidate| self.may_see(&candidate.credential.principal);
+        let report = match_some(rules, issuer, claims, now, may_see);
         if report.candidates.is_empty() && *self != Self::Caller {
-            report = nearest_credentials(rules, issuer, claims, now, |principal| self.may_see(principal));
+            return nearest_credentials(rules, issuer, claims, now, |principal| self.may_see(principal));
         }
         report
     }

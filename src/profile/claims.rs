@@ -96,7 +96,7 @@ impl Claims {
         let first = self.0.get(&segments.next()?)?;
         let found = segments.try_fold(first, |value, segment| match value {
             Value::Object(members) => members.get(&segment),
-            Value::Array(elements) => segment.parse::<usize>().ok().and_then(|at| elements.get(at)),
+            Value::Array(elements) => index(&segment).and_then(|at| elements.get(at)),
             _ => None,
         })?;
         Some(found).filter(|value| !value.is_null())
@@ -106,6 +106,12 @@ impl Claims {
     pub fn members(&self) -> &Map<String, Value> {
         &self.0
     }
+}
+
+/// Digits alone, without a zero before others (RFC 6901 section 4).
+fn index(segment: &str) -> Option<usize> {
+    let plain = segment.bytes().all(|byte| byte.is_ascii_digit()) && (segment == "0" || !segment.starts_with('0'));
+    segment.parse().ok().filter(|_| plain)
 }
 
 /// `~1` is a slash and `~0` a tilde (RFC 6901 section 4).
@@ -264,6 +270,7 @@ mod tests {
         }));
         assert_eq!(claims.get("a/b"), Some(&json!(1)));
         assert_eq!(claims.get("/kubernetes.io/pod/name"), Some(&json!("p")));
+        assert_eq!(claims.get("/kubernetes.io/list/0"), Some(&json!("x")));
         assert_eq!(claims.get("/kubernetes.io/list/1"), Some(&json!("y")));
         assert_eq!(claims.get("/kubernetes.io/t~0"), Some(&json!(2)));
         assert_eq!(claims.get("/kubernetes.io/s~1"), Some(&json!(3)));
@@ -276,6 +283,10 @@ mod tests {
             "/kubernetes.io/pod/name/x",
             "/kubernetes.io/list/2",
             "/kubernetes.io/list/z",
+            "/kubernetes.io/list/01",
+            "/kubernetes.io/list/+1",
+            "/kubernetes.io/list/-0",
+            "/kubernetes.io/list/",
             "/",
             "",
         ] {

@@ -75,6 +75,11 @@ impl State {
 }
 
 impl FederatedCredential {
+    /// What rules are ordered by, oldest first.
+    pub fn age(&self) -> (Timestamp, CredentialId) {
+        (self.created_at, self.id)
+    }
+
     /// What it is now.
     pub fn state(&self, now: Timestamp) -> State {
         State::of(self.enabled, self.expires_at, self.pending_until, now)

@@ -1,8 +1,11 @@
 //! Globs: `*` is any run of characters without `/`, `**` any run at all. Nothing else is special and nothing can be
 //! escaped (decision D-54).
 
-/// The longest pattern, in bytes.
+use crate::profile::Case;
+
+/// The longest pattern, in bytes, and the most stars in it; two together count as one.
 pub const MAX_PATTERN_BYTES: usize = 256;
+pub const MAX_STARS: usize = 8;
 
 #[derive(Clone, Copy, PartialEq)]
 enum Token {
@@ -23,10 +26,11 @@ pub fn matches(pattern: &str, text: &str) -> bool {
     let tokens = tokens(pattern.get(literal.len()..).unwrap_or_default());
     // reached[i]: the first i tokens fit what was read so far.
     let mut reached = vec![false; tokens.len().saturating_add(1)];
-    start(&mut reached);
+    let mut next = reached.clone();
+    set(&mut reached, 0, true);
     pass_over_stars(&mut reached, &tokens);
     for byte in rest.bytes() {
-        let mut next = vec![false; reached.len()];
+        next.fill(false);
         for (at, token) in tokens.iter().enumerate() {
             if !reached.get(at).copied().unwrap_or(false) {
                 continue;
@@ -40,13 +44,23 @@ pub fn matches(pattern: &str, text: &str) -> bool {
             set(&mut next, at.saturating_add(1), moves);
         }
         pass_over_stars(&mut next, &tokens);
-        reached = next;
+        std::mem::swap(&mut reached, &mut next);
     }
     reached.last().copied().unwrap_or(false)
 }
 
-fn start(reached: &mut [bool]) {
-    set(reached, 0, true);
+/// Whether `text` fits `pattern` where the texts are compared by `case`.
+pub fn matches_by(case: Case, pattern: &str, text: &str) -> bool {
+    match case {
+        Case::Exact => matches(pattern, text),
+        Case::Name if !text.is_ascii() => false,
+        Case::Fold | Case::Name | Case::Email => matches(&case.key(pattern), &case.key(text)),
+    }
+}
+
+/// How many stars a pattern has.
+pub fn stars(pattern: &str) -> usize {
+    tokens(pattern).iter().filter(|token| !matches!(token, Token::Byte(_))).count()
 }
 
 fn set(reached: &mut [bool], at: usize, value: bool) {
@@ -106,6 +120,20 @@ mod tests {
         assert!(matches("*", "[a]?"));
         let hostile = "a".repeat(4096);
         assert!(!matches(&("a*".repeat(127) + "b"), &hostile));
+    }
+
+    #[test]
+    fn nuget_pol_3__a_pattern_is_compared_by_the_case_rule_of_its_field() {
+        assert!(matches_by(Case::Fold, "Prod-*", "pROD-eu") && !matches_by(Case::Exact, "Prod-*", "pROD-eu"));
+        assert!(matches_by(Case::Fold, "é*", "éx") && !matches_by(Case::Fold, "É*", "éx"));
+        assert!(matches_by(Case::Name, "Octo-*", "octo-org") && !matches_by(Case::Name, "octo-*", "octo-é"));
+        assert!(matches_by(Case::Email, "a*@X.y", "ab@x.Y") && !matches_by(Case::Email, "a*@x.y", "Ab@x.y"));
+        assert!(!matches_by(Case::Fold, "*", ""));
+    }
+
+    #[test]
+    fn two_stars_together_are_one() {
+        assert_eq!((stars("a*b**c"), stars("***"), stars("a")), (2, 2, 0));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::report::{Candidate, MatchReport, match_credentials};
+use super::report::{Candidate, MatchReport, match_some};
 use super::snapshot::Snapshot;
 use crate::assertion::VerifiedAssertion;
 use crate::clock::Timestamp;
@@ -51,8 +51,7 @@ impl Permit {
             let report = MatchReport { version: snapshot.version, at: now, candidates: Vec::new() };
             return Err(Box::new(Denial { refusal: Refusal::later(Reason::Busy, 1), report }));
         }
-        let mut report = match_credentials(&snapshot, issuer, assertion.claims(), now);
-        report.candidates.retain(may_count);
+        let report = match_some(&snapshot, issuer, assertion.claims(), now, may_count);
         if report.matching().next().is_none() {
             let refusal = report.refusal(issuer, assertion.claims());
             return Err(Box::new(Denial { refusal, report }));

@@ -1,6 +1,7 @@
 //! The verdict on every condition of every candidate. Permits, refusals, explanations, audit records and offline
 //! evaluation are all read from it; there is no second matcher.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -19,9 +20,9 @@ use crate::profile::{Claims, PinMode, Profile, Role};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 
-/// Rules judged for one assertion (decision D-33); of more, the oldest count, so that nobody can push others out.
+/// Rules that count for one assertion (decision D-33). Of more, [`in_turn`] says which.
 const MAX_CANDIDATES: usize = 1000;
-/// Rules searched for the nearest ones, and how many of those are shown.
+/// Rules judged to find those that count or are the nearest ones, and how many of the latter are shown.
 const MAX_SEARCHED: usize = 10_000;
 const MAX_NEAREST: usize = 10;
 /// Mismatches that a refusal lists.
@@ -101,11 +102,53 @@ pub struct Mismatch {
 
 /// Judges every rule that `claims` of `issuer` might match.
 pub fn match_credentials(snapshot: &Snapshot, issuer: &TrustedIssuer, claims: &Claims, now: Timestamp) -> MatchReport {
-    let mut credentials = snapshot.candidates(issuer, claims);
-    credentials.sort_by_key(|credential| (credential.created_at, credential.id));
-    credentials.truncate(MAX_CANDIDATES);
-    let judged = credentials.into_iter().map(|credential| judge(snapshot, issuer, claims, now, credential));
-    MatchReport { version: snapshot.version, at: now, candidates: judged.collect() }
+    match_some(snapshot, issuer, claims, now, |_| true)
+}
+
+/// Judges the rules that `claims` of `issuer` might match and that `may_count`. Those that may not take no place from the others.
+pub fn match_some(
+    snapshot: &Snapshot,
+    issuer: &TrustedIssuer,
+    claims: &Claims,
+    now: Timestamp,
+    may_count: impl Fn(&Candidate) -> bool,
+) -> MatchReport {
+    let credentials = in_turn(snapshot, issuer, snapshot.candidates(issuer, claims), now);
+    let judged =
+        credentials.into_iter().take(MAX_SEARCHED).map(|credential| judge(snapshot, issuer, claims, now, credential));
+    let mut candidates: Vec<Candidate> = judged.filter(may_count).take(MAX_CANDIDATES).collect();
+    candidates.sort_by_key(|candidate| candidate.credential.age());
+    MatchReport { version: snapshot.version, at: now, candidates }
+}
+
+/// The order in which rules count when there are too many: first those that can give something, of every principal its oldest,
+/// then of every principal its second, and so on. Anybody may write rules for anybody's workload, so neither rules that are over
+/// nor the many rules of one principal may push out those of another.
+fn in_turn(
+    snapshot: &Snapshot,
+    issuer: &TrustedIssuer,
+    mut credentials: Vec<Arc<FederatedCredential>>,
+    now: Timestamp,
+) -> Vec<Arc<FederatedCredential>> {
+    if credentials.len() <= MAX_CANDIDATES {
+        return credentials;
+    }
+    credentials.sort_by_key(|credential| credential.age());
+    let mut before: HashMap<(bool, Arc<str>), usize> = HashMap::new();
+    let mut placed: Vec<_> = credentials
+        .into_iter()
+        .map(|credential| {
+            let gives_nothing = matches!(credential.state(now), State::Expired | State::Disabled)
+                || snapshot.principal(&credential.principal).is_none_or(|principal| !principal.enabled)
+                || !issuer.is_open_to(&credential.principal);
+            let earlier = before.entry((gives_nothing, credential.principal.clone())).or_default();
+            let turn = *earlier;
+            *earlier = turn.saturating_add(1);
+            ((gives_nothing, turn, credential.age()), credential)
+        })
+        .collect();
+    placed.sort_unstable_by_key(|(place, _)| *place);
+    placed.into_iter().map(|(_, credential)| credential).collect()
 }
 
 /// The rules of `issuer` that come closest to claims under which none was found, for whoever may see them and looks for the
@@ -142,7 +185,7 @@ fn judge(
         State::Disabled => Verdict::Unmet(Reason::CredentialDisabled),
     };
     let enabled = principal.as_ref().is_some_and(|principal| principal.enabled);
-    let owned = issuer.owner.as_ref().is_none_or(|owner| *owner == credential.principal);
+    let owned = issuer.is_open_to(&credential.principal);
     let mut findings = vec![
         Finding { subject: Subject::State, verdict: state_verdict },
         Finding { subject: Subject::Principal, verdict: verdict(enabled, Reason::PrincipalDisabled) },

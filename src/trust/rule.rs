@@ -5,6 +5,9 @@ use serde_json::{Map, Value};
 
 use crate::profile::{Case, Check, Field, Profile, Role};
 
+/// Keys of one entry of the index under which a rule is found.
+pub(super) const MAX_KEYS: usize = 256;
+
 /// What a federated credential asks of an assertion, and what it gives.
 ///
 /// It borrows its texts: in memory a rule rests packed ([`PackedRule`]), so that a million of them fit, and is opened only
@@ -185,7 +188,8 @@ impl<'a> Rule<'a> {
         groups.find(|keys: &Vec<_>| !keys.is_empty()).unwrap_or_default()
     }
 
-    /// The values of one key of the index; none unless the rule has plain values for all of its fields.
+    /// The values of one key of the index; none unless the rule has plain values for all of its fields, and not too many of
+    /// them: alternatives of several fields multiply, and a rule that was saved before that was refused is tried for every token.
     fn keys(&self, profile: &Profile, key: &[usize]) -> Vec<(String, String)> {
         let mut found = vec![(String::new(), String::new())];
         for at in key {
@@ -196,6 +200,9 @@ impl<'a> Rule<'a> {
                 _ => &[],
             };
             let Some(field) = profile.fields.get(*at) else { return Vec::new() };
+            if found.len().saturating_mul(values.len()) > MAX_KEYS {
+                return Vec::new();
+            }
             let longer = |(names, before): &(String, String)| -> Vec<(String, String)> {
                 values.iter().map(|value| (join(names, &field.name), join(before, &field.key_of(value)))).collect()
             };
@@ -226,7 +233,7 @@ impl Text<'_> {
             && match self {
                 Self::Is(value) => case.same(value, received),
                 Self::AnyOf(values) => values.iter().any(|value| case.same(value, received)),
-                Self::Glob(pattern) => super::glob::matches(pattern, received),
+                Self::Glob(pattern) => super::glob::matches_by(case, pattern, received),
             }
     }
 }
@@ -308,5 +315,27 @@ pub(super) fn scalar(value: &Value) -> Option<Scalar<'_>> {
         Value::Bool(truth) => Some(Scalar::Bool(*truth)),
         Value::Number(number) => number.as_i64().filter(|n| (-EXACT..=EXACT).contains(n)).map(Scalar::Integer),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::profile::Profiles;
+
+    #[test]
+    fn a_rule_is_found_under_few_keys_or_tried_for_every_token() {
+        let profiles = Profiles::load(None).unwrap();
+        let profile = profiles.get("kubernetes").unwrap();
+        let keys = |count: usize| {
+            let names: Vec<String> = (0..count).map(|n| format!("n{n}")).collect();
+            let matcher = json!({ "namespace": { "any_of": names }, "service_account": { "any_of": names } });
+            let none = Map::new();
+            let conditions = Rule::conditions(profile, matcher.as_object().unwrap(), &none);
+            Rule { conditions, ..Rule::default() }.index_keys(profile).len()
+        };
+        assert_eq!((keys(1), keys(16), keys(17), keys(1024)), (1, 256, 0, 0));
     }
 }

@@ -152,8 +152,8 @@ impl Snapshot {
         let mut found: Vec<Arc<FederatedCredential>> = Vec::new();
         let mut take = |key: u64| match self.index.get(&key) {
             None => {}
-            Some(Found::One(credential)) => push_new(&mut found, credential),
-            Some(Found::Several(credentials)) => credentials.iter().for_each(|one| push_new(&mut found, one)),
+            Some(Found::One(credential)) => found.push(credential.clone()),
+            Some(Found::Several(credentials)) => found.extend(credentials.iter().cloned()),
         };
         let fields = &issuer.profile.fields;
         for parts in issuer.profile.index.iter().flatten() {
@@ -168,6 +168,11 @@ impl Snapshot {
             }
         }
         take(self.key(issuer.id, "", ""));
+        // Two keys may have one hash, and the rules of another issuer are written for another profile.
+        found.retain(|credential| credential.trusted_issuer == issuer.id);
+        // A rule is found under each of its values that the claims have.
+        found.sort_unstable_by_key(|credential| credential.id);
+        found.dedup_by_key(|credential| credential.id);
         found
     }
 
@@ -254,7 +259,8 @@ impl Snapshot {
         keys.iter().map(|(field, value)| self.key(credential.trusted_issuer, field, value)).collect()
     }
 
-    /// The hash is keyed at random, so nobody can choose names that fall together; if two do, a rule more is looked at.
+    /// The hash is keyed at random, so nobody can choose names that fall together; if two of one issuer do, a rule more is
+    /// looked at.
     fn key(&self, issuer: TrustedIssuerId, field: &str, value: &str) -> u64 {
         self.hasher.hash_one((issuer, field, value))
     }
@@ -287,8 +293,67 @@ impl Snapshot {
     }
 }
 
-fn push_new(found: &mut Vec<Arc<FederatedCredential>>, credential: &Arc<FederatedCredential>) {
-    if !found.iter().any(|other| other.id == credential.id) {
-        found.push(credential.clone());
+#[cfg(test)]
+mod tests {
+    use serde_json::Map;
+    use uuid::Uuid;
+
+    use super::super::rule::{PackedRule, Rule};
+    use super::super::trusted_issuer::{AssertionGrant, KeySource};
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::profile::{Profile, Profiles, Replay, Terms};
+
+    fn issuer(id: u128, profile: &Arc<Profile>) -> TrustedIssuer {
+        TrustedIssuer {
+            id: TrustedIssuerId(Uuid::from_u128(id)),
+            name: id.to_string(),
+            version: 1,
+            profile: profile.clone(),
+            issuer: format!("https://{id}.test"),
+            terms: Terms::default(),
+            keys: KeySource::Discovery,
+            audiences: Vec::new(),
+            extra_audiences: Vec::new(),
+            algorithms: Vec::new(),
+            types: Vec::new(),
+            max_assertion_lifetime_seconds: 60,
+            leeway_seconds: 0,
+            cap_at_assertion_expiry: false,
+            replay: Replay::Off,
+            replay_claim: "jti".to_owned(),
+            banned_events: Vec::new(),
+            grants: AssertionGrant::ALL.to_vec(),
+            ca_pem: None,
+            allow_private: Vec::new(),
+            owner: None,
+            enabled: true,
+        }
+    }
+
+    #[test]
+    fn rules_of_another_issuer_are_no_candidates_though_their_keys_fall_together() {
+        let profiles = Profiles::load(None).unwrap();
+        let (one, other) = (issuer(1, profiles.get("generic").unwrap()), issuer(2, profiles.get("spiffe").unwrap()));
+        let mut snapshot = Snapshot::empty();
+        snapshot.set_issuer(one.id, Some(one.clone()));
+        snapshot.set_issuer(other.id, Some(other.clone()));
+        let of = |id: u128, issuer: &TrustedIssuer| FederatedCredential {
+            id: CredentialId(Uuid::from_u128(id)),
+            principal: "p".into(),
+            trusted_issuer: issuer.id,
+            revision: 1,
+            created_at: Timestamp::from_seconds(0),
+            expires_at: None,
+            pending_until: None,
+            enabled: true,
+            rule: PackedRule::new(&Rule::default()),
+        };
+        let (own, foreign) = (of(1, &one), of(2, &other));
+        let key = snapshot.key(one.id, "", "");
+        snapshot.list(key, &Arc::new(foreign));
+        snapshot.set_credential(own.id, Some(own));
+        let found = snapshot.candidates(&one, &Claims::new(Map::new()));
+        assert_eq!(found.iter().map(|rule| rule.id.0.as_u128()).collect::<Vec<_>>(), [1]);
     }
 }

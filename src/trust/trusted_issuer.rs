@@ -67,6 +67,13 @@ pub enum AssertionGrant {
     TokenExchange,
 }
 
+impl TrustedIssuer {
+    /// Whether rules of this principal, by folded name, may use it.
+    pub fn is_open_to(&self, principal: &str) -> bool {
+        self.owner.as_ref().is_none_or(|owner| **owner == *principal)
+    }
+}
+
 impl AssertionGrant {
     /// Both.
     pub const ALL: [Self; 2] = [Self::JwtBearer, Self::TokenExchange];

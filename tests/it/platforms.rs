@@ -273,6 +273,15 @@ async fn k8s_tok_3__a_rule_can_name_the_uid() {
 }
 
 #[tokio::test]
+async fn contract_6__alternatives_of_two_names_do_not_multiply_without_bound() {
+    let platform = cluster("https://cluster.test").await;
+    let names = |count: usize| json!({ "any_of": (0..count).map(|n| format!("n{n}")).collect::<Vec<_>>() });
+    platform.rule(json!({ "namespace": names(16), "service_account": names(16) })).await;
+    platform.cannot_save(json!({ "namespace": names(16), "service_account": names(17) }), "/match/namespace").await;
+    platform.cannot_save(json!({ "namespace": names(101), "service_account": "a" }), "/match/namespace").await;
+}
+
+#[tokio::test]
 async fn k8s_tok_4__a_token_is_bound_to_a_pod_unless_the_rule_says_otherwise() {
     let platform = cluster("https://cluster.test").await;
     let unbound = || pod(&platform, json!({ "kubernetes.io": { "pod": null } }));
@@ -484,6 +493,52 @@ async fn atk_150__a_cloud_token_of_another_account_matches_nothing() {
 }
 
 // === other build systems ===
+
+#[tokio::test]
+async fn nuget_pol_1__a_forges_rule_names_more_than_an_owner_who_may_be_another_tomorrow() {
+    for profile in ["forgejo", "gitea"] {
+        let forge = Platform::new(profile, "https://forge.test", json!({})).await;
+        let file = "release.yml";
+        forge.cannot_save(json!({ "repository_owner": "acme", "workflow_file": file }), "/match").await;
+        forge.cannot_save(json!({ "repository": "acme/widgets" }), "/match").await;
+        for named in ["repository", "repository_id", "repository_owner_id"] {
+            let value = if named == "repository" { "acme/widgets" } else { "9" };
+            for (filter, wanted) in [
+                ("workflow_file", json!(file)),
+                ("ref", json!({ "glob": "refs/tags/v*" })),
+                ("ref_template", json!("refs/tags/v{version}")),
+            ] {
+                forge.rule(json!({ named: value, filter: wanted })).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn nuget_pol_1__what_every_token_has_is_no_condition() {
+    let generic = Platform::new("generic", "https://builds.test", json!({})).await;
+    for claims in [
+        json!({ "iss": "https://builds.test" }),
+        json!({ "/iss": "https://builds.test" }),
+        json!({ "aud": CARNET, "exp": { "any_of": [1, 2] }, "nbf": 1, "iat": 1, "jti": "x", "/aud/0": CARNET }),
+        json!({}),
+    ] {
+        generic.cannot_save(json!({ "claims": claims }), "/match").await;
+    }
+    for glob in ["*", "**", "**:**", "-*", "*e*", "*@example.com", "p*"] {
+        generic.cannot_save(json!({ "subject": { "glob": glob } }), "/match/subject").await;
+    }
+    generic.rule(json!({ "claims": { "iss": "https://builds.test", "project": "acme" } })).await;
+    generic.rule(json!({ "subject": { "glob": "project:*" } })).await;
+    let github = Platform::new("github-actions", "https://github.test", json!({})).await;
+    for glob in ["repo:**", "repo:*", "repo**", "**:pull_request", "*:o/r"] {
+        let rule = json!({ "repository_owner_id": "65", "subject": { "glob": glob } });
+        github.cannot_save(rule, "/match/subject").await;
+    }
+    for glob in ["repo:octo-org/*", "repo:octo-org/octo-repo:ref:refs/tags/v*"] {
+        github.rule(json!({ "repository_owner_id": "65", "subject": { "glob": glob } })).await;
+    }
+}
 
 #[tokio::test]
 async fn contract_6__ids_that_are_sent_are_pinned_and_the_rule_is_active_at_once() {

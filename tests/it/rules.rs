@@ -1,5 +1,10 @@
 //! Federated credentials: what they match, what they may say, what becomes of them (checklist 1.10, attacks 7.9).
 
+use std::sync::Arc;
+
+use carnet::clock::Timestamp;
+use carnet::ids::CredentialId;
+use carnet::trust::{Candidate, FederatedCredential, Permit, Snapshot};
 use serde_json::{Value, json};
 
 use super::assertion::payload;
@@ -76,6 +81,12 @@ async fn nuget_pol_3__names_fold_and_refs_do_not() {
     mismatch(&answer, "ref_mismatch");
     world.rule("octo-release", json!({ "environment": "Release" })).await;
     world.exchange_claims(&world.claims().in_environment("rElease")).await.token();
+    world.rule("octo-release", json!({ "environment": { "glob": "Prod-*" } })).await;
+    world.exchange_claims(&world.claims().in_environment("pROD-eu")).await.token();
+    world.rule("octo-release", json!({ "ref": { "glob": "refs/heads/main*" } })).await;
+    world.accepts().await;
+    let answer = world.exchange_claims(&world.claims().on_ref("refs/heads/Main", "branch")).await;
+    mismatch(&answer, "ref_mismatch");
 }
 
 #[tokio::test]
@@ -742,4 +753,72 @@ async fn atk_134__a_stored_field_that_is_not_known_here_matches_nothing() {
     let form = [("grant_type", crate::support::JWT_BEARER), ("assertion", &world.good())];
     let answer = newer.form("/token", &form).await;
     assert_eq!((answer.status, &answer.json()["error"]), (400, &json!("invalid_grant")), "{}", answer.text());
+}
+
+/// How many rules may count for one assertion.
+const CANDIDATES: usize = 1000;
+
+/// The rules of `world` with 1000 older ones beside, about the same workload: copies of the only rule, each changed so.
+async fn crowded(world: &World, change: impl Fn(&mut FederatedCredential)) -> Snapshot {
+    world.server.put("principals/mallory", json!({ "kind": "user" })).await;
+    let mut rules = (*world.server.app.rules()).clone();
+    let issuer = rules.issuer_named("github").unwrap().id;
+    let own = rules.credentials_of(issuer).next().unwrap().clone();
+    for n in 0..CANDIDATES {
+        let mut copy = FederatedCredential {
+            id: CredentialId::new(Timestamp::from_seconds(i64::try_from(n).unwrap())),
+            principal: "mallory".into(),
+            trusted_issuer: issuer,
+            revision: 1,
+            created_at: Timestamp::from_seconds(1),
+            expires_at: None,
+            pending_until: None,
+            enabled: true,
+            rule: own.rule.clone(),
+        };
+        change(&mut copy);
+        rules.set_credential(copy.id, Some(copy));
+    }
+    rules
+}
+
+#[tokio::test]
+async fn contract_4__many_foreign_rules_cannot_push_out_the_owners() {
+    let world = World::new().await;
+    let now = Timestamp::from_seconds(world.server.now());
+    let verified = Arc::new(carnet::grant::verify_assertion(&world.server.app, &world.good()).await.unwrap());
+    let is_joels = |candidate: &Candidate| *candidate.credential.principal == *"joel";
+    let past = Timestamp::from_seconds(2);
+    for what in ["switched off", "over", "waited for too long", "in force"] {
+        let change = |rule: &mut FederatedCredential| match what {
+            "switched off" => rule.enabled = false,
+            "over" => rule.expires_at = Some(past),
+            "waited for too long" => rule.pending_until = Some(past),
+            _ => {}
+        };
+        let rules = Arc::new(crowded(&world, change).await);
+        let permit = Permit::new(verified.clone(), rules, now, |_| true).unwrap_or_else(|_| panic!("{what}"));
+        assert!(permit.report().matching().any(is_joels), "{what}");
+        assert_eq!(permit.report().candidates.len(), CANDIDATES, "the work stays bounded");
+        let ages: Vec<_> = permit.report().candidates.iter().map(|candidate| candidate.credential.age()).collect();
+        assert!(ages.is_sorted(), "oldest first");
+    }
+    // Rules of one principal cannot push out those that a request is limited to, either.
+    let rules = Arc::new(crowded(&world, |rule| rule.principal = "joel".into()).await);
+    let newest = |candidate: &Candidate| candidate.credential.created_at > Timestamp::from_seconds(1);
+    let permit = Permit::new(verified, rules, now, newest).unwrap();
+    assert_eq!(permit.report().candidates.len(), 1);
+}
+
+#[tokio::test]
+async fn contract_6__a_condition_has_at_most_100_alternatives() {
+    let world = World::new().await;
+    let some = |count: usize| json!((0..count).map(|n| format!("refs/heads/b{n}")).collect::<Vec<_>>());
+    world.rule("octo-release", json!({ "ref": { "any_of": some(100) }, "claims": { "x": some(100) } })).await;
+    cannot_save(&world, json!({ "ref": { "any_of": some(101) } }), "/match/ref").await;
+    cannot_save(&world, json!({ "events": some(101) }), "/match/events").await;
+    cannot_save(&world, json!({ "claims": { "x": some(101) } }), "/match/claims/x").await;
+    cannot_save(&world, json!({ "claims": { "x": { "any_of": some(101) } } }), "/match/claims/x").await;
+    let called = json!({ "path": "o/r/.github/workflows/p.yml", "ref": { "any_of": some(101) } });
+    cannot_save(&world, json!({ "called_workflow": called }), "/match/called_workflow/ref").await;
 }

@@ -20,7 +20,7 @@ pub(super) fn check(file: &CheckFile, claims: &Claims) -> Result<Check, String> 
             digits: file.digits,
             literal: file.literal.clone(),
             strangers: file.strangers.clone(),
-            paste: paste(&file.paste),
+            paste: paste(&file.paste)?,
         }),
         CheckFile::Flag(file) => Check::Flag { claim: find(claims, &file.claim)?, wanted: file.wanted },
         CheckFile::Present(file) => Check::Present { claim: find(claims, &file.claim)?, default: file.default },
@@ -37,7 +37,7 @@ pub(super) fn check(file: &CheckFile, claims: &Claims) -> Result<Check, String> 
             at: file.at.iter().map(|text| revision(text, claims)).collect::<Result<_, _>>()?,
             endings: file.endings.clone(),
             folders: file.folders,
-            paste: paste(&file.paste),
+            paste: paste(&file.paste)?,
         }),
         CheckFile::ReusableFile(file) => Check::ReusableFile(ReusableFile {
             claim: find(claims, &file.claim)?,
@@ -59,8 +59,12 @@ fn revision(text: &str, claims: &Claims) -> Result<Revision, String> {
     }
 }
 
-fn paste(file: &PasteFile) -> Paste {
-    Paste { prefixes: file.prefixes.clone(), suffixes: file.suffixes.clone() }
+fn paste(file: &PasteFile) -> Result<Paste, String> {
+    // It would be taken off for ever.
+    if file.prefixes.iter().chain(&file.suffixes).any(String::is_empty) {
+        return Err("`paste` holds an empty text".to_owned());
+    }
+    Ok(Paste { prefixes: file.prefixes.clone(), suffixes: file.suffixes.clone() })
 }
 
 /// Resolves a pair.

@@ -9,7 +9,7 @@ use check::{check, pair, requirement};
 
 use super::claims::ClaimSpec;
 use super::file::{DefaultsFile, FieldFile, ProfileFile, WarningFile};
-use super::{AtLeast, Defaults, Field, Floor, Profile, Template, WeakRule};
+use super::{AtLeast, Check, Defaults, Field, Floor, Profile, Template, WeakRule};
 use crate::reason::Reason;
 
 /// Something wrong with a profile file.
@@ -75,6 +75,11 @@ fn assemble(name: &str, file: ProfileFile, claims: &Claims) -> Result<Profile, V
     );
     let needed = file.fields.iter().flat_map(|field| &field.needs);
     errors.extend(needed.filter(|name| !named(name)).map(|name| format!("there is no field `{name}`")));
+    let environment = file.floor.iter().flat_map(|floor| &floor.environment_field);
+    let compared = environment.chain(file.warnings.iter().flat_map(|rule| rule.like.keys()));
+    let is_field = |name: &String| fields.iter().any(|field| field.name == *name);
+    errors.extend(compared.filter(|name| !is_field(name)).map(|name| format!("there is no field `{name}`")));
+    errors.extend(fields.iter().filter_map(|field| unknown_setting(field, &fields)));
     let index = file.index.iter().map(|group| keys(group, &fields, &mut errors)).collect();
     let pairs = file.pairs.iter().filter_map(|file| keep(pair(file, claims), &mut errors)).collect();
     let requirements = file.requires.iter().filter_map(|file| keep(requirement(file, claims), &mut errors)).collect();
@@ -151,6 +156,10 @@ fn fields(files: &[FieldFile], claims: &Claims, errors: &mut Vec<String>) -> Vec
         else {
             continue;
         };
+        // A check that asked for several settings would be chosen by one of them, and the others would be lost.
+        if file.when.len() > 1 {
+            errors.push(format!("field `{}`: `when` names one setting", file.name));
+        }
         fields.push(Field {
             name: file.name.clone(),
             when: file.when.iter().next().map(|(field, value)| (field.clone(), value.clone())),
@@ -167,6 +176,14 @@ fn fields(files: &[FieldFile], claims: &Claims, errors: &mut Vec<String>) -> Vec
         field.ids = ids;
     }
     fields
+}
+
+/// What is wrong with the setting that chooses a check.
+fn unknown_setting(field: &Field, fields: &[Field]) -> Option<String> {
+    let (setting, wanted) = field.when.as_ref()?;
+    let offers = |other: &Field| matches!(&other.check, Check::Choice { values, .. } if values.contains(wanted));
+    let is_there = fields.iter().any(|other| other.name == *setting && offers(other));
+    (!is_there).then(|| format!("field `{}`: there is no choice `{setting}` with `{wanted}`", field.name))
 }
 
 /// The keys of one group of `index`: fields, or several joined by `+`.
@@ -230,6 +247,26 @@ mod tests {
         let all = format!("{errors:?}");
         for part in ["`nope`", "`b`", "`missing`", "has one of `starts_with`, `is` and `twin`"] {
             assert!(all.contains(part), "{part}: {all}");
+        }
+        for (wrong, part) in [
+            ("when = { b = \"x\", c = \"y\" }", "one setting"),
+            ("when = { b = \"x\" }", "`b` with `x`"),
+            ("when = { c = \"z\" }", "`c` with `z`"),
+            ("check.equals = { claim = \"sub\", paste = { prefixes = [\"\"] } }", "empty text"),
+            (
+                "check.file = { claim = \"sub\", prefix = \"\", at = [\"sub\"], paste = { suffixes = [\"/\", \"\"] } }",
+                "empty text",
+            ),
+            ("[floor]\nprotected_claim = \"sub\"\nenvironment_field = \"nowhere\"", "`nowhere`"),
+            ("[[warnings]]\ncode = \"w\"\ndetail = \"d\"\nlike = { nowhere = \"x\" }", "`nowhere`"),
+        ] {
+            let check = if wrong.starts_with("check") { "" } else { "check.equals = { claim = \"sub\" }" };
+            let choice = "[[fields]]\nname = \"c\"\ncheck.choice = { values = [\"x\", \"y\"], default = \"x\" }";
+            let all = format!(
+                "{:?}",
+                compile("x", &format!("{MINIMAL}\n{choice}\n[[fields]]\nname = \"a\"\n{check}\n{wrong}"))
+            );
+            assert!(all.starts_with("Err") && all.contains(part), "{wrong}: {all}");
         }
         assert!(compile("x", "title = 1").is_err());
         assert!(compile("x", &MINIMAL.replace("{sub}", "{nope}")).is_err());

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::values::check_text;
+use super::values::{MAX_ALTERNATIVES, check_text, too_many};
 use super::{Problem, escape};
 use crate::trust::rule::scalar;
 
@@ -14,6 +14,11 @@ pub(super) fn claims(value: &Value) -> Result<Value, Vec<Problem>> {
     let mut problems = Vec::new();
     for (name, value) in claims {
         let scalars = |values: &[Value]| !values.is_empty() && values.iter().all(is_scalar);
+        let alternatives = value.get("any_of").unwrap_or(value).as_array().map_or(0, Vec::len);
+        if alternatives > MAX_ALTERNATIVES {
+            problems.push(Problem::new(format!("/{}", escape(name)), too_many()));
+            continue;
+        }
         let usable = match value {
             Value::Array(values) => scalars(values),
             Value::Object(matcher) => {

@@ -207,6 +207,7 @@ mod tests {
             ("ref", json!({"glob": "refs/**"})),
             ("ref", json!({"glob": "*refs/heads/x"})),
             ("ref", json!({"glob": format!("refs/heads/{}", "a".repeat(256))})),
+            ("ref", json!({"glob": format!("refs/heads/{}", "a*".repeat(9))})),
             ("ref", json!("refs/heads/\u{0}")),
             ("ref", json!(format!("refs/heads/{}", "a".repeat(1024)))),
             ("ref_type", json!("commit")),
@@ -256,6 +257,7 @@ mod tests {
             ("environment", json!({"any_of": ["a", "b"]})),
             ("environment", json!("prod/eu ü")),
             ("ref", json!({"glob": "refs/heads/**"})),
+            ("ref", json!({"glob": format!("refs/heads/{}", "a**".repeat(8))})),
             ("ref", json!({"any_of": ["refs/heads/a", "refs/heads/b"]})),
             ("ref_type", json!("tag")),
             ("ref_template", json!("refs/tags/v{version}")),
@@ -285,6 +287,36 @@ mod tests {
         assert!(github(json!({"workflow_file": null, "called_workflow": called})).is_ok());
         // A member that is wrong is reported for what it is, not as missing.
         assert_eq!(github(json!({"workflow_file": ""})).unwrap_err().len(), 1);
+    }
+
+    #[test]
+    fn nuget_pol_1__a_profile_that_asks_for_nothing_takes_no_empty_rule() {
+        let text = r#"
+            title = "X"
+            defaults = { algorithms = ["RS256"], types = ["JWT"], max_assertion_lifetime_seconds = 60, replay = "off" }
+            workload = { id = "{sub}" }
+            fields = [
+                { name = "subject", check = { equals = { claim = "sub" } } },
+                { name = "protected", check = { flag = { claim = "sub" } } },
+                { name = "binding", check = { choice = { values = ["a", "b"], default = "a" } } },
+                { name = "match_names", check = "match_names" },
+            ]
+        "#;
+        let profile = Profile::parse("x", text).unwrap();
+        let refused = |given: Value| normalise(&profile, &Terms::default(), given.as_object().unwrap()).is_err();
+        for nothing in [
+            json!({}),
+            json!({ "protected": false }),
+            json!({ "binding": "b" }),
+            json!({ "match_names": true }),
+            json!({ "claims": {} }),
+            json!({ "claims": { "iss": "https://x.test" } }),
+        ] {
+            assert!(refused(nothing.clone()), "{nothing}");
+        }
+        for something in [json!({ "subject": "s" }), json!({ "protected": true }), json!({ "claims": { "a": "b" } })] {
+            assert!(!refused(something.clone()), "{something}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::Problem;
-use super::values::check_text;
+use super::values::{MAX_ALTERNATIVES, check_text, too_many};
 use crate::profile::{Check, Equals, Profile, Requirement, Terms, lies_in};
 
 /// The stored form of `upstream`. Under a broker the claim is the broker's, and need not be repeated.
@@ -35,6 +35,9 @@ pub(super) fn upstream(value: &Value, terms: &Terms) -> Result<Value, Vec<Proble
         },
         _ => Value::Null,
     };
+    if matches!(equals.get("any_of"), Some(Value::Array(values)) if values.len() > MAX_ALTERNATIVES) {
+        problems.push(Problem::new("/equals", too_many()));
+    }
     if equals.is_null() {
         problems.push(Problem::new("/equals", "is a string, or {\"any_of\": […]}"));
     }

@@ -3,9 +3,11 @@
 use serde_json::{Map, Value};
 
 use crate::profile::{Case, ClaimKind, Equals, FileCheck, Paste};
-use crate::trust::glob::{MAX_PATTERN_BYTES, matches};
+use crate::trust::glob::{MAX_PATTERN_BYTES, MAX_STARS, matches, stars};
 
 const MAX_TEXT_BYTES: usize = 1024;
+/// Alternatives of one condition.
+pub(super) const MAX_ALTERNATIVES: usize = 100;
 const PLACEHOLDER: &str = "{version}";
 
 /// The stored form of a value that a claim is to equal.
@@ -13,6 +15,7 @@ pub(super) fn equal(equals: &Equals, value: &Value, plain_only: bool) -> Result<
     let plain = |value: &Value| plain(equals, value).map(Value::String);
     let list = |values: &[Value]| match values {
         [] => Err("an empty list equals nothing".to_owned()),
+        values if values.len() > MAX_ALTERNATIVES => Err(too_many()),
         values => values.iter().map(plain).collect::<Result<Vec<_>, _>>().map(Value::Array),
     };
     match value {
@@ -31,6 +34,11 @@ pub(super) fn equal(equals: &Equals, value: &Value, plain_only: bool) -> Result<
         },
         value => plain(value),
     }
+}
+
+/// Why more alternatives than that are refused: each costs work at every request.
+pub(super) fn too_many() -> String {
+    format!("has more than {MAX_ALTERNATIVES} alternatives; write several rules")
 }
 
 fn plain(equals: &Equals, value: &Value) -> Result<String, String> {
@@ -104,6 +112,9 @@ fn glob(equals: &Equals, pattern: &str) -> Result<(), String> {
     check_text(pattern)?;
     if pattern.len() > MAX_PATTERN_BYTES {
         return Err(format!("a pattern has at most {MAX_PATTERN_BYTES} bytes"));
+    }
+    if stars(pattern) > MAX_STARS {
+        return Err(format!("a pattern has at most {MAX_STARS} stars"));
     }
     let literal = pattern.split('*').next().unwrap_or_default();
     if let Some(form) = &equals.literal {

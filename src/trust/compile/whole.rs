@@ -5,6 +5,10 @@ use serde_json::{Map, Value};
 use super::{Problem, Warning};
 use crate::profile::{Case, Check, Equals, PinMode, Profile, Role};
 use crate::trust::glob_matches;
+use crate::trust::rule::MAX_KEYS;
+
+/// Claims that say nothing of the workload: every token of the issuer may have the same, or each its own.
+const OF_THE_TOKEN: [&str; 6] = ["iss", "aud", "exp", "nbf", "iat", "jti"];
 
 /// What only the whole rule shows.
 pub(super) fn whole(profile: &Profile, matcher: &Map<String, Value>, found: &[Problem]) -> Vec<Problem> {
@@ -16,6 +20,9 @@ pub(super) fn whole(profile: &Profile, matcher: &Map<String, Value>, found: &[Pr
         wrong
             || matcher.get(field).is_some_and(|value| match (member, value) {
                 (Some(member), value) => value.get(member).is_some(),
+                (None, Value::Object(claims)) if field == "claims" => {
+                    claims.keys().any(|path| is_of_the_workload(path))
+                }
                 (None, Value::Object(members)) => !members.is_empty(),
                 (None, value) => *value != Value::Bool(false),
             })
@@ -26,11 +33,21 @@ pub(super) fn whole(profile: &Profile, matcher: &Map<String, Value>, found: &[Pr
         .filter(|rule| !rule.any_of.iter().any(given))
         .map(|rule| Problem::new("", format!("at least one of {} is needed: {}", rule.any_of.join(", "), rule.detail)))
         .collect();
+    // Whoever writes a profile may have forgotten to say what a rule needs.
+    let is_condition = |name: &String| {
+        let settles =
+            |check: &Check| matches!(check, Check::Choice { .. } | Check::MatchNames | Check::ReusableFile(_));
+        given(name) && !profile.fields_named(name).any(|(_, field)| settles(&field.check))
+    };
+    if profile.at_least.is_empty() && found.is_empty() && !matcher.keys().any(is_condition) {
+        problems.push(Problem::new("", "holds no condition: every token of the issuer would match"));
+    }
     for field in profile.fields.iter().filter(|field| matcher.contains_key(&field.name)) {
         for name in field.needs.iter().filter(|name| !given(name)) {
             problems.push(Problem::new(format!("/{}", field.name), format!("needs {name} as well")));
         }
     }
+    problems.extend(profile.index.iter().flatten().filter_map(|key| too_many_keys(profile, key, matcher)));
     let ids = profile.fields.iter().filter(|field| field.role == Role::Id).map(|field| &field.name);
     if matcher.get("match_names") == Some(&Value::Bool(false)) {
         let missing: Vec<&str> = ids.filter(|name| !given(name)).map(String::as_str).collect();
@@ -40,6 +57,28 @@ pub(super) fn whole(profile: &Profile, matcher: &Map<String, Value>, found: &[Pr
         }
     }
     problems
+}
+
+/// Whether a claim, by name or JSON Pointer, can tell one workload of the issuer from another.
+fn is_of_the_workload(path: &str) -> bool {
+    let name = path.strip_prefix('/').and_then(|pointer| pointer.split('/').next()).unwrap_or(path);
+    !OF_THE_TOKEN.contains(&name)
+}
+
+/// Why a rule cannot be found by this key: the alternatives of its fields multiply, and rules that are found by none are tried
+/// for the tokens of everybody.
+fn too_many_keys(profile: &Profile, key: &[usize], matcher: &Map<String, Value>) -> Option<Problem> {
+    let names: Vec<&str> =
+        key.iter().filter_map(|at| profile.fields.get(*at)).map(|field| field.name.as_str()).collect();
+    let alternatives = |name: &&str| {
+        let value = matcher.get(*name)?;
+        Some(value.get("any_of").unwrap_or(value).as_array().map_or(1, Vec::len))
+    };
+    let keys = names.iter().try_fold(1_usize, |keys, name| Some(keys.saturating_mul(alternatives(name)?)))?;
+    (keys > MAX_KEYS).then(|| {
+        let detail = format!("{} have more than {MAX_KEYS} combinations; write several rules", names.join(", "));
+        Problem::new(format!("/{}", names.first().copied().unwrap_or_default()), detail)
+    })
 }
 
 /// What is weak about a rule that is not wrong.
