@@ -109,7 +109,7 @@ impl App {
         let app = Arc::new(Self {
             upstream: UpstreamKeys::new(
                 fetch,
-                KeyFiles::new(config.key_files_dir.clone()),
+                KeyFiles::new(config.key_files_dir.clone(), config.own_files()),
                 clock.clone(),
                 config.allow_http_loopback,
             ),

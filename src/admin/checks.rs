@@ -89,7 +89,7 @@ impl Managed for TrustedIssuerDocument {
             problems.extend(self.conflicts_with(&other.name, &other.document, app));
         }
         for (pointer, path) in self.keys.as_ref().map(named_files).unwrap_or_default() {
-            problems.extend(app.upstream.files().folder_of(path).err().map(|detail| Problem::new(pointer, detail)));
+            problems.extend(app.upstream.files().check(path).err().map(|detail| Problem::new(pointer, detail)));
         }
         if problems.is_empty() && occasion.online {
             problems.extend(self.unreachable(app, name).await);

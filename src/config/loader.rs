@@ -19,6 +19,11 @@ use super::{
 const OTHER_VARIABLES: [&str; 4] = ["TOKEN", "CONFIG", "REQUIRE_ALL", "ID_TOKEN"];
 
 impl Config {
+    /// Where the server's own secrets are: the folder for what it makes itself, and the file of the encryption key. All are absolute.
+    pub fn own_files(&self) -> Vec<PathBuf> {
+        own_files(&self.data_dir, &self.encryption_key)
+    }
+
     /// Reads the file, if one is named, and the process's environment.
     pub fn load(file: Option<&Path>) -> Result<Self, Vec<ConfigError>> {
         Self::from_sources(file, Environment::of_this_process())
@@ -213,13 +218,8 @@ impl Loader {
     }
 
     fn key_files_dir(&mut self, data_dir: &Path, encryption_key: &EncryptionKeySource) -> Option<PathBuf> {
-        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let folder = absolute(&self.value::<PathBuf>("key_files_dir")?);
-        let key = match encryption_key {
-            EncryptionKeySource::Given(_) => None,
-            EncryptionKeySource::File(path) | EncryptionKeySource::Generated(path) => Some(path.as_path()),
-        };
-        if std::iter::once(data_dir).chain(key).any(|ours| absolute(ours).starts_with(&folder)) {
+        if own_files(data_dir, encryption_key).iter().any(|own| own.starts_with(&folder)) {
             let detail = "may not hold data_dir or the encryption key: trusted issuers may name every file in it";
             self.error("key_files_dir", detail.to_owned());
         }
@@ -253,6 +253,18 @@ fn leaves(prefix: &str, dict: &Dict, found: &mut BTreeSet<String>) {
             }
         }
     }
+}
+
+fn own_files(data_dir: &Path, encryption_key: &EncryptionKeySource) -> Vec<PathBuf> {
+    let key = match encryption_key {
+        EncryptionKeySource::Given(_) => None,
+        EncryptionKeySource::File(path) | EncryptionKeySource::Generated(path) => Some(path.as_path()),
+    };
+    std::iter::once(data_dir).chain(key).map(absolute).collect()
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Profiles written by the operator.
     pub profiles_dir: Option<PathBuf>,
-    /// The folder of the files that trusted issuers may name, absolute; without one they may name none.
+    /// The folder of the files that trusted issuers may name, absolute; without one they may name any but the server's own.
     pub key_files_dir: Option<PathBuf>,
     /// The log.
     pub log: LogConfig,

@@ -1,7 +1,7 @@
-//! The files that trusted issuers may name: those of one folder, which whoever runs the server has chosen.
+//! The files that trusted issuers may name: those of one folder where whoever runs the server has chosen one, and never the server's own.
 //!
-//! What is saved by the admin API comes from elsewhere than the configuration. Without the folder its author could have the server
-//! read any file of the host, its encryption key included, and send it to an API server of the author's.
+//! What is saved by the admin API comes from elsewhere than the configuration. Its author could have the server read any file that it can
+//! read, and send it to an API server of the author's.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -13,25 +13,29 @@ const MAX_FILE_BYTES: usize = 1024 * 1024;
 
 /// The files that trusted issuers may name.
 #[derive(Clone, Debug, Default)]
-pub struct KeyFiles(Option<PathBuf>);
+pub struct KeyFiles {
+    folder: Option<PathBuf>,
+    own: Vec<PathBuf>,
+}
 
 impl KeyFiles {
-    /// Those in this folder, which is absolute; without one none.
-    pub fn new(folder: Option<PathBuf>) -> Self {
-        Self(folder)
+    /// Those in this folder, if there is one, and none at or below `own`. All are absolute.
+    pub fn new(folder: Option<PathBuf>, own: Vec<PathBuf>) -> Self {
+        Self { folder, own }
     }
 
-    /// Whether a path is one in the folder, as far as the path alone says; the folder.
-    pub fn folder_of(&self, path: &str) -> Result<&Path, String> {
-        let Some(folder) = &self.0 else {
-            return Err("is a file, and no folder is configured that such files may be in (key_files_dir)".to_owned());
-        };
+    /// Whether a path may be named, as far as the path alone says.
+    pub fn check(&self, path: &str) -> Result<(), String> {
         let path = Path::new(path);
         let climbs = path.components().any(|part| part == Component::ParentDir);
-        if path.starts_with(folder) && !climbs {
-            Ok(folder)
-        } else {
-            Err(format!("is a file in the folder {} (key_files_dir)", folder.display()))
+        match &self.folder {
+            Some(folder) if !path.starts_with(folder) || climbs => {
+                Err(format!("is a file in the folder {} (key_files_dir)", folder.display()))
+            }
+            None if climbs || self.own.iter().any(|own| path.starts_with(own)) => {
+                Err("is no file of the server's own, and named without `..`".to_owned())
+            }
+            _ => Ok(()),
         }
     }
 
@@ -39,12 +43,20 @@ impl KeyFiles {
     pub(super) async fn read(&self, path: &str) -> Result<Vec<u8>, KeysError> {
         let unusable = |why: String| KeysError::Unusable { url: path.to_owned(), why };
         let failed = |error: std::io::Error| unusable(format!("it cannot be read: {error}"));
-        let folder = self.folder_of(path).map_err(unusable)?;
-        let folder = tokio::fs::canonicalize(folder).await.map_err(failed)?;
+        self.check(path).map_err(unusable)?;
         let file = tokio::fs::canonicalize(path).await.map_err(failed)?;
         // Links may lead on within the folder, as those in the volumes of a pod do.
-        if !file.starts_with(&folder) {
-            return Err(unusable("it leads out of the folder for key files".to_owned()));
+        if let Some(folder) = &self.folder {
+            let folder = tokio::fs::canonicalize(folder).await.map_err(failed)?;
+            if !file.starts_with(&folder) {
+                return Err(unusable("it leads out of the folder for key files".to_owned()));
+            }
+        } else {
+            for own in &self.own {
+                if tokio::fs::canonicalize(own).await.is_ok_and(|own| file.starts_with(own)) {
+                    return Err(unusable("it leads to a file of the server's own".to_owned()));
+                }
+            }
         }
         // Asked before it is opened: opening a pipe waits for somebody who writes.
         if !tokio::fs::metadata(&file).await.map_err(failed)?.is_file() {

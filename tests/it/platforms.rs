@@ -20,7 +20,11 @@ pub struct Platform {
 impl Platform {
     /// Trusts `url` under this profile, with these members beside.
     pub async fn new(profile: &str, url: &str, members: Value) -> Self {
-        let server = TestServer::start().await;
+        Self::on(TestServer::start().await, profile, url, members).await
+    }
+
+    /// The same on this server.
+    pub async fn on(server: TestServer, profile: &str, url: &str, members: Value) -> Self {
         let issuer = FakeIssuer::new(url, TestKey::rsa(0));
         server.network.add(&issuer);
         let mut document = json!({ "profile": profile, "issuer": url });
@@ -398,6 +402,27 @@ async fn files_are_read_from_their_folder_alone() {
     std::os::unix::fs::symlink(platform.server.db.folder().join("outside.json"), folder.join("linked.json")).unwrap();
     let refreshed = platform.server.admin("POST", "trusted-issuers/platform/refresh-keys", Value::Null).await;
     assert_eq!(refreshed.status, 502, "{}", refreshed.text());
+}
+
+#[tokio::test]
+async fn the_servers_own_files_are_no_key_files() {
+    let empty = [("CARNET_KEY_FILES_DIR", "")];
+    let platform = Platform::on(TestServer::with(&empty).await, "kubernetes", "https://cluster.test", json!({})).await;
+    let own = platform.server.db.folder();
+    let other = TestServer::start().await;
+    let elsewhere = other.db.folder();
+    let text = json!({ "keys": [TestKey::rsa(1).jwk()] }).to_string();
+    for folder in [own, elsewhere] {
+        std::fs::write(folder.join("keys.json"), &text).unwrap();
+    }
+    std::os::unix::fs::symlink(own.join("keys.json"), elsewhere.join("leads-in.json")).unwrap();
+    let named = |path: &std::path::Path| json!({ "keys": { "source": "file", "path": path } });
+    platform.cannot_trust(named(&own.join("keys.json")), "/keys/path").await;
+    platform.cannot_trust(named(&elsewhere.join("../x/keys.json")), "/keys/path").await;
+    platform.cannot_trust(named(&elsewhere.join("leads-in.json")), "/keys").await;
+    let path = named(&elsewhere.join("keys.json"));
+    let saved = platform.server.admin("PATCH", "trusted-issuers/platform", path).await;
+    assert_eq!(saved.status, 200, "{}", saved.text());
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ pub async fn domain() -> (Platform, FakeIssuer) {
 }
 
 /// The same with these members of the trusted issuer.
-async fn domain_with(members: Value) -> (Platform, FakeIssuer) {
+pub async fn domain_with(members: Value) -> (Platform, FakeIssuer) {
     let server = TestServer::start().await;
     let bundle = FakeIssuer::new(BUNDLE, TestKey::rsa(0));
     server.network.add(&bundle);

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::assertion::payload;
 use super::platforms::{Platform, changed};
-use super::spiffe::{ID, domain, svid};
+use super::spiffe::{ID, domain, domain_with, svid};
 use crate::support::{Answer, CARNET, CLIENT_ASSERTION, FakeIssuer, TestClient, TestKey};
 
 const JWT_SPIFFE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe";
@@ -146,10 +146,8 @@ async fn spiffe_ca_1__what_is_no_svid_does_not_come_as_one() {
 
 #[tokio::test]
 async fn spiffe_ca_1__an_issuer_of_the_domains_name_signs_no_svids() {
-    let (platform, _) = domain().await;
     let (name, key) = ("https://oidc.td.test", TestKey::rsa(1));
-    let named = platform.server.admin("PATCH", "trusted-issuers/platform", json!({ "issuer": name })).await;
-    assert_eq!(named.status, 200, "{}", named.text());
+    let (platform, _) = domain_with(json!({ "issuer": name })).await;
     let keys = json!({ "source": "static", "jwks": { "keys": [key.jwk()] } });
     let provider =
         json!({ "profile": "generic", "issuer": name, "keys": keys, "audiences": ["https://second.example"] });

@@ -69,6 +69,8 @@ impl TestServer {
             ("CARNET_KEY_FILES_DIR".to_owned(), db.key_files().display().to_string()),
         ];
         environment.extend(settings.clone());
+        let unset: Vec<&String> = settings.iter().filter(|(_, value)| value.is_empty()).map(|(name, _)| name).collect();
+        environment.retain(|(name, _)| !unset.contains(&name));
         let config = Config::from_sources(None, environment).unwrap();
         let (app, background) = App::start(config, clock.clone(), network.clone()).await.unwrap();
         let router = http::router(app.clone());
