@@ -7,14 +7,13 @@ use chrono::{DateTime, Utc};
 use oxide_auth::primitives::grant::{Extensions, Grant};
 use oxide_auth::primitives::issuer::{IssuedToken, RefreshedToken, TokenType};
 use oxide_auth_async::primitives::Issuer;
-use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::claims::{Claims, PrincipalClaim, RestsOn, Workload};
 use super::own::{OwnToken, read_jwt};
 use super::{LOCAL_CLIENT, ScopeSet, opaque};
-use crate::assertion::VerifiedAssertion;
 use crate::clock::{Clock, Timestamp};
 use crate::config::OwnUrls;
 use crate::ids;
@@ -100,78 +99,6 @@ pub struct AdminGrant {
     pub expires_at: Timestamp,
     /// The rules that admitted a client without a key of its own.
     pub rests_on: Vec<RestsOn>,
-}
-
-/// A rule that admitted the client of an admin token, as of a revision.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RestsOn {
-    /// The federated credential's id.
-    pub credential: String,
-    /// Its revision.
-    pub revision: u32,
-}
-
-/// RFC 9068 section 2.2, and the members of contract section 4.
-#[derive(Serialize)]
-struct Claims<'a> {
-    iss: &'a str,
-    aud: &'a str,
-    sub: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    principal: Option<PrincipalClaim<'a>>,
-    client_id: &'a str,
-    iat: i64,
-    exp: i64,
-    jti: &'a str,
-    scope: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    authorization_details: Option<&'a RawValue>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    workload: Option<&'a RawValue>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    act: Option<&'a Actor>,
-    /// Of admin tokens alone: nobody but us reads it.
-    #[serde(skip_serializing_if = "<[RestsOn]>::is_empty")]
-    rests_on: &'a [RestsOn],
-}
-
-#[derive(Serialize)]
-struct PrincipalClaim<'a> {
-    name: &'a str,
-    kind: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    external_id: Option<&'a str>,
-}
-
-/// What an assertion says of the workload it was given to, as tokens and audit events show it.
-#[derive(Debug, Serialize)]
-pub struct Workload<'a> {
-    iss: &'a str,
-    sub: &'a str,
-    profile: &'a str,
-    claims: Forwarded<'a>,
-}
-
-#[derive(Debug)]
-struct Forwarded<'a>(&'a VerifiedAssertion);
-
-impl Serialize for Forwarded<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.issuer().profile.forwarded(self.0.claims()))
-    }
-}
-
-impl<'a> Workload<'a> {
-    /// The workload of an assertion.
-    pub fn of(assertion: &'a VerifiedAssertion) -> Self {
-        let issuer = assertion.issuer();
-        Self {
-            iss: &issuer.issuer,
-            sub: assertion.subject(),
-            profile: &issuer.profile.name,
-            claims: Forwarded(assertion),
-        }
-    }
 }
 
 impl TokenIssuer {

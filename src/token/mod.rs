@@ -1,6 +1,7 @@
 //! The access tokens we issue, JWTs of RFC 9068 or opaque keys: made in one place, and judged when they come back.
 
 mod admin;
+mod claims;
 mod issuer;
 pub mod opaque;
 mod own;
@@ -10,7 +11,8 @@ pub use admin::{
     ADMIN, ADMIN_CREDENTIALS, ADMIN_CREDENTIALS_OF, ADMIN_LIFETIME_SECONDS, ADMIN_READ, LOCAL_CLIENT, covers,
     is_admin_scope,
 };
-pub use issuer::{Acting, AdminGrant, MintError, Minted, NO_REDIRECT, RestsOn, TokenIssuer, Workload};
+pub use claims::{RestsOn, Workload};
+pub use issuer::{Acting, AdminGrant, MintError, Minted, NO_REDIRECT, TokenIssuer};
 pub use own::{Ended, LiveToken, OwnToken, OwnTokens, read_jwt};
 pub use scope::{InvalidScope, ScopeSet};
 

@@ -6,8 +6,7 @@ use carnet_jose::Compact;
 use carnet_resource_server::{AccessToken, AuthorizationDetail};
 use serde_json::{Map, Value};
 
-use super::issuer::RestsOn;
-use super::{FEDERATED, ScopeSet, covers, opaque};
+use super::{FEDERATED, RestsOn, ScopeSet, covers, opaque};
 use crate::client::Method;
 use crate::clock::Timestamp;
 use crate::config::OwnUrls;
