@@ -73,10 +73,7 @@ pub trait Fetch: Send + Sync + std::fmt::Debug {
         egress: &'a Egress,
         question: &'a Question,
         limit: usize,
-    ) -> Answer<'a, Result<Fetched, FetchError>> {
-        let (_, _, _) = (egress, question, limit);
-        Box::pin(async move { Err(FetchError::Failed(url.to_string(), "nothing can be asked this way".to_owned())) })
-    }
+    ) -> Answer<'a, Result<Fetched, FetchError>>;
 }
 
 /// A question to a service that knows who may ask.

@@ -169,6 +169,28 @@ async fn contract_4__a_pending_rule_admits_a_client_only_where_its_ids_are_pinne
 }
 
 #[tokio::test]
+async fn contract_4__a_token_pins_the_rule_that_admitted_its_client() {
+    let world = World::new().await;
+    add_helper(&world, 0).await;
+    world.rule("octo-release", json!({ "repository_owner_id": null, "repository_id": null })).await;
+    world
+        .server
+        .put("clients/robot", json!({ "auth_method": "federated", "federated_credentials": ["octo-release"] }))
+        .await;
+    let (own, subject) = (world.good(), world.gh.sign(&helper(&world, 0)));
+    let form = [
+        ("grant_type", JWT_BEARER),
+        ("assertion", subject.as_str()),
+        ("client_id", "robot"),
+        ("client_assertion_type", CLIENT_ASSERTION),
+        ("client_assertion", &own),
+    ];
+    world.server.form("/token", &form).await.token();
+    let rule = world.server.admin("GET", "federated-credentials/octo-release", Value::Null).await.json();
+    assert_eq!(rule["pinned"], json!({ "repository_id": "74", "repository_owner_id": "65" }));
+}
+
+#[tokio::test]
 async fn contract_4__nobody_learns_without_a_good_signature_which_clients_there_are() {
     let world = World::new().await;
     world
