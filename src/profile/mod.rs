@@ -9,6 +9,7 @@ mod compile;
 mod field;
 mod file;
 mod format;
+pub mod glob;
 mod identity;
 mod pair;
 mod profiles;
@@ -185,7 +186,7 @@ impl Profile {
     pub fn is_platform_audience(&self, audience: &str, issuer: &str) -> bool {
         self.platform_audiences.iter().any(|pattern| match pattern.as_str() {
             "{iss}" => audience == issuer,
-            pattern => crate::trust::glob_matches(pattern, audience),
+            pattern => glob::matches(pattern, audience),
         })
     }
 

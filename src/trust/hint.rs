@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::glob;
+use crate::profile::glob;
 
 /// What tells two values apart that are nearly the same; none where nothing short can be said.
 ///

@@ -6,7 +6,6 @@
 mod check;
 mod compile;
 mod credential;
-mod glob;
 mod hint;
 mod permit;
 mod report;
@@ -19,7 +18,6 @@ mod trusted_issuer;
 pub use check::Verdict;
 pub use compile::{Normalised, Problem, Warning, missing_ids, names_the_same, normalise};
 pub use credential::{FederatedCredential, PENDING_DAYS, State, is_pending};
-pub use glob::matches as glob_matches;
 pub use hint::hint;
 pub use permit::{Denial, Permit};
 pub use report::{

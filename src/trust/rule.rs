@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::profile::{Case, Check, Field, Profile, Role};
+use crate::profile::{Case, Check, Field, Profile, Role, glob};
 
 /// Keys of one entry of the index under which a rule is found.
 pub(super) const MAX_KEYS: usize = 256;
@@ -233,7 +233,7 @@ impl Text<'_> {
             && match self {
                 Self::Is(value) => case.same(value, received),
                 Self::AnyOf(values) => values.iter().any(|value| case.same(value, received)),
-                Self::Glob(pattern) => super::glob::matches_by(case, pattern, received),
+                Self::Glob(pattern) => glob::matches_by(case, pattern, received),
             }
     }
 }

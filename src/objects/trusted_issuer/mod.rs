@@ -17,8 +17,8 @@ use serde_json::{Map, Value, json};
 
 use super::{Document, Kind, ReadContext, members};
 use crate::ids::TrustedIssuerId;
-use crate::profile::{Defaults, Profile, Replay, Terms};
-use crate::trust::{AssertionGrant, KeySource, Problem, TrustedIssuer, Warning, glob_matches};
+use crate::profile::{Defaults, Profile, Replay, Terms, glob};
+use crate::trust::{AssertionGrant, KeySource, Problem, TrustedIssuer, Warning};
 
 /// An outside platform whose tokens are accepted. What is left out comes from the profile.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -129,7 +129,7 @@ impl Document for TrustedIssuerDocument {
         );
         let profile = context.profiles.get(&self.profile);
         let accepted = self.accepted_audiences(context);
-        let is_shared = |pattern: &String| accepted.iter().any(|audience| glob_matches(pattern, audience));
+        let is_shared = |pattern: &String| accepted.iter().any(|audience| glob::matches(pattern, audience));
         warn(
             profile.is_some_and(|profile| profile.shared_audiences.iter().any(is_shared)),
             "shared_audience",

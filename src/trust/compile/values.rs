@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::profile::{Case, ClaimKind, Equals, FileCheck, Paste};
-use crate::trust::glob::{MAX_PATTERN_BYTES, MAX_STARS, matches, stars};
+use crate::profile::glob::{MAX_PATTERN_BYTES, MAX_STARS, matches, stars};
 
 const MAX_TEXT_BYTES: usize = 1024;
 /// Alternatives of one condition.

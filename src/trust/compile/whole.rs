@@ -3,8 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{Problem, Warning};
-use crate::profile::{Case, Check, Equals, PinMode, Profile, Role};
-use crate::trust::glob_matches;
+use crate::profile::{Case, Check, Equals, PinMode, Profile, Role, glob};
 use crate::trust::rule::MAX_KEYS;
 
 /// Claims that say nothing of the workload: every token of the issuer may have the same, or each its own.
@@ -88,7 +87,7 @@ pub(super) fn warnings(profile: &Profile, matcher: &Map<String, Value>) -> Vec<W
         .iter()
         .filter(|rule| {
             let fits = |(name, glob): &(String, String)| {
-                matcher.get(name).and_then(Value::as_str).is_some_and(|value| glob_matches(glob, value))
+                matcher.get(name).and_then(Value::as_str).is_some_and(|value| glob::matches(glob, value))
             };
             rule.like.iter().all(fits)
                 && !rule.unless.iter().any(|name| matcher.get(name).is_some_and(|value| *value != Value::Bool(false)))

@@ -1,7 +1,7 @@
 //! Globs: `*` is any run of characters without `/`, `**` any run at all. Nothing else is special and nothing can be
 //! escaped (decision D-54).
 
-use crate::profile::Case;
+use super::Case;
 
 /// The longest pattern, in bytes, and the most stars in it; two together count as one.
 pub const MAX_PATTERN_BYTES: usize = 256;
