@@ -13,11 +13,9 @@ use crate::ids::CredentialId;
 use crate::principal::{AccessRequest, Entitlement, Grounds, entitle};
 use crate::profile::Claims;
 use crate::reason::Reason;
-use crate::refusal::Refusal;
+use crate::refusal::{Mismatch, Refusal};
 use crate::token::ADMIN_LIFETIME_SECONDS;
-use crate::trust::{
-    Candidate, MatchReport, Mismatch, Snapshot, TrustedIssuer, Verdict, hint, match_some, nearest_credentials,
-};
+use crate::trust::{Candidate, MatchReport, Snapshot, TrustedIssuer, Verdict, hint, match_some, nearest_credentials};
 
 /// Rules that one explanation shows.
 const MAX_EXPLAINED: usize = 100;

@@ -1,7 +1,10 @@
 //! A no, on its way to the caller and to the log: the reason, and what each of the two may see of it.
 
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::ids::CredentialId;
 use crate::reason::Reason;
-use crate::trust::Mismatch;
 
 /// Why a request was refused.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +25,26 @@ pub struct Refusal {
     pub of_client: bool,
     /// For the log and the audit event only. Boxed, for nearly every step may return a refusal.
     pub detail: Option<Box<str>>,
+}
+
+/// A condition that does not hold, shown to whoever may see it.
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
+pub struct Mismatch {
+    /// The federated credential's id.
+    #[schema(value_type = String)]
+    pub credential: CredentialId,
+    /// The field of the rule.
+    pub field: String,
+    /// What the rule asks for.
+    pub expected: Value,
+    /// What the assertion has; `null` where it has nothing.
+    pub received: Value,
+    /// Why it does not hold.
+    #[schema(value_type = String)]
+    pub reason: Reason,
+    /// What tells the two apart, where they are nearly the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<&'static str>,
 }
 
 impl Refusal {

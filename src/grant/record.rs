@@ -16,10 +16,10 @@ use crate::client::ClientIdentity;
 use crate::clock::Timestamp;
 use crate::ids::CredentialId;
 use crate::principal::{Authorization, Granting, Grounds};
-use crate::refusal::Refusal;
+use crate::refusal::{Mismatch, Refusal};
 use crate::store::{Dependencies, Exchanged, Issuance, Pin, TokenRecord};
 use crate::token::{FEDERATED, LiveToken, Minted, Workload};
-use crate::trust::{Denial, Mismatch, Snapshot};
+use crate::trust::{Denial, Snapshot};
 
 /// Candidates described in the audit event of a refusal.
 const DESCRIBED: usize = 10;

@@ -11,8 +11,7 @@ use crate::config::OwnUrls;
 use crate::grant::GrantType;
 use crate::ids::EventId;
 use crate::reason::Reason;
-use crate::refusal::Refusal;
-use crate::trust::Mismatch;
+use crate::refusal::{Mismatch, Refusal};
 
 /// The body of an error answer (RFC 6749 section 5.2, and the members of contract section 4).
 #[derive(Clone, Debug, Serialize)]

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use crate::profile::Claims;
 use crate::reason::Reason;
-use crate::refusal::Refusal;
-use crate::trust::{Candidate, Mismatch, ResourceServer, Rule, TrustedIssuer};
+use crate::refusal::{Mismatch, Refusal};
+use crate::trust::{Candidate, ResourceServer, Rule, TrustedIssuer};
 
 /// Leaves out the rules that the registry's floor excludes: without an environment of their own, for a ref that is not
 /// protected.

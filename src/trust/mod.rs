@@ -21,7 +21,7 @@ pub use credential::{FederatedCredential, PENDING_DAYS, State, is_pending};
 pub use hint::hint;
 pub use permit::{Denial, Permit};
 pub use report::{
-    Candidate, Finding, MatchReport, Mismatch, Subject, match_credentials, match_some, nearest_credentials,
+    Candidate, Finding, MatchReport, Subject, match_credentials, match_some, nearest_credentials,
 };
 pub use resource_server::{ResourceServer, TokenFormat};
 pub use rule::{PackedRule, Permission, Rule};

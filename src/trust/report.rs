@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::check::{self, Verdict};
@@ -14,11 +13,10 @@ use super::rule::Rule;
 use super::snapshot::Snapshot;
 use super::trusted_issuer::TrustedIssuer;
 use crate::clock::Timestamp;
-use crate::ids::CredentialId;
 use crate::principal::Principal;
 use crate::profile::{Claims, PinMode, Profile, Role};
 use crate::reason::Reason;
-use crate::refusal::Refusal;
+use crate::refusal::{Mismatch, Refusal};
 
 /// Rules that count for one assertion (decision D-33). Of more, [`in_turn`] says which.
 const MAX_CANDIDATES: usize = 1000;
@@ -78,26 +76,6 @@ pub enum Subject {
     Pins,
     /// A condition of the rule, by position.
     Condition(usize),
-}
-
-/// A condition that does not hold, shown to whoever may see it.
-#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
-pub struct Mismatch {
-    /// The federated credential's id.
-    #[schema(value_type = String)]
-    pub credential: CredentialId,
-    /// The field of the rule.
-    pub field: String,
-    /// What the rule asks for.
-    pub expected: Value,
-    /// What the assertion has; `null` where it has nothing.
-    pub received: Value,
-    /// Why it does not hold.
-    #[schema(value_type = String)]
-    pub reason: Reason,
-    /// What tells the two apart, where they are nearly the same.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hint: Option<&'static str>,
 }
 
 /// Judges every rule that `claims` of `issuer` might match.
