@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::audit::AuditEvent;
 use crate::clock::{Clock, Timestamp};
-use crate::config::Config;
+use crate::config::{Config, create_private};
 use crate::ids::CredentialId;
 use crate::keys::{self, KeyRing, KeysError};
 use crate::limits::Limits;
@@ -184,12 +184,6 @@ impl App {
         // A note that is lost makes `last_used_at` a little older, nothing else.
         self.uses.try_send((credential, now)).ok();
     }
-}
-
-/// The folder holds the database and the key that opens it: nobody else's business.
-pub(crate) fn create_private(folder: &std::path::Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 fn context<'a>(config: &'a Config, profiles: &'a Profiles) -> ReadContext<'a> {

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::audit::AuditEvent;
 use crate::clock::Timestamp;
-use crate::config::EncryptionKeySource;
+use crate::config::{EncryptionKeySource, create_private};
 use crate::ids;
 use crate::store::{KeyState, Store, StoreError, StoredKey};
 
@@ -315,7 +315,7 @@ fn make_key_file(path: &Path) -> Result<String, KeysError> {
 
     let failed = |error: std::io::Error| KeysError::EncryptionKey(format!("{}: {error}", path.display()));
     if let Some(folder) = path.parent() {
-        crate::app::create_private(folder).map_err(failed)?;
+        create_private(folder).map_err(failed)?;
     }
     let text = URL_SAFE_NO_PAD.encode(ids::random::<32>());
     match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{Answer, CommandError, ConfigFile};
 use crate::clock::{Clock as _, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, create_private};
 use crate::keys::{self, KeyRing};
 use crate::objects::ReadContext;
 use crate::profile::Profiles;
@@ -38,7 +38,7 @@ async fn examine(config: &Config) -> Vec<String> {
         }
     };
     if config.database_url.is_sqlite()
-        && let Err(error) = crate::app::create_private(&config.data_dir)
+        && let Err(error) = create_private(&config.data_dir)
     {
         problems.push(format!("data_dir {}: {error}", config.data_dir.display()));
     }

@@ -8,7 +8,7 @@ mod loader;
 mod own_urls;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use carnet_jose::Algorithm;
 use ipnet::IpNet;
@@ -163,4 +163,10 @@ pub struct ConfigError {
     pub key: String,
     /// What is wrong.
     pub detail: String,
+}
+
+/// The folder holds the database and the key that opens it: nobody else's business.
+pub fn create_private(folder: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
