@@ -6,7 +6,7 @@
 //! A request walks one way through the modules, and each hands the next a type that only it can make: a skipped check does
 //! not compile. [`command`] starts the server from a [`config`]; [`app`] holds what all requests share.
 //!
-//! [`http`] reads the request into a bounded form in which every name stands once ([`http::TokenForm`]). [`client`] says who
+//! [`http`] reads the request into a bounded form in which every name stands once ([`form::TokenForm`]). [`client`] says who
 //! sends it ([`client::ClientIdentity`]), [`grant`] what is asked for ([`grant::GrantRequest`]). [`assertion`] takes the JWT
 //! apart ([`assertion::UnverifiedAssertion`]), asks [`upstream`] for the keys of the one trusted issuer it names, and
 //! checks signature, header and claims ([`assertion::VerifiedAssertion`]). [`trust`] holds it against the federated
@@ -43,6 +43,7 @@ pub mod clock;
 pub mod command;
 pub mod config;
 pub mod explain;
+pub mod form;
 pub mod grant;
 pub mod http;
 pub mod ids;

@@ -7,7 +7,7 @@ use axum::http::header::AUTHORIZATION;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::http::{TokenForm, decode};
+use crate::form::{TokenForm, decode};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{GrantType, record};
 use crate::app::App;
 use crate::client::{self, ClientCredentials, ClientIdentity};
-use crate::http::TokenForm;
+use crate::form::TokenForm;
 use crate::ids::EventId;
 use crate::objects::is_resource;
 use crate::principal::{AccessRequest, DetailRequest, Granting};

@@ -1,6 +1,6 @@
 //! What introspection and revocation have in common: a form about one token, from a client that proves itself or from nobody.
 
-use super::form::{ABOUT_A_TOKEN, TokenForm};
+use crate::form::{ABOUT_A_TOKEN, TokenForm};
 use super::received::Received;
 use crate::app::App;
 use crate::client::{self, ClientCredentials, ClientIdentity};

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 
 use super::error::error_response;
-use super::form::OF_TOKEN;
+use crate::form::OF_TOKEN;
 use super::received::Received;
 use crate::app::App;
 use crate::explain::{Explanation, explain_request};

@@ -5,7 +5,6 @@ mod address;
 mod admin;
 mod error;
 mod explain;
-mod form;
 mod health;
 mod introspect;
 mod metadata;
@@ -29,7 +28,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub use admin::openapi_document;
-pub use form::{OF_TOKEN, Parameters, TokenForm, decode};
+pub use crate::form::{OF_TOKEN, TokenForm};
 pub use serve::{Serving, serve, serve_on};
 
 use crate::app::App;

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, Uri};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use super::address::ClientAddress;
-use super::form::{Parameters, TokenForm};
+use crate::form::{Parameters, TokenForm};
 use crate::app::App;
 use crate::grant::{GrantRequest, GrantType};
 use crate::ids::EventId;

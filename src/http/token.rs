@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::error::error_response;
-use super::form::OF_TOKEN;
+use crate::form::OF_TOKEN;
 use super::received::Received;
 use crate::app::App;
 use crate::grant::{self, ACCESS_TOKEN, GrantType};
