@@ -45,6 +45,7 @@ pub mod config;
 pub mod explain;
 pub mod form;
 pub mod grant;
+pub mod grant_type;
 pub mod http;
 pub mod ids;
 pub mod keys;

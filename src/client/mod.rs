@@ -19,7 +19,7 @@ pub use secret::{ClientSecret, StoredSecret};
 
 use crate::assertion::{AssertionKey, VerifiedAssertion};
 use crate::clock::Timestamp;
-use crate::grant::GrantType;
+use crate::grant_type::GrantType;
 use crate::ids::ClientRowId;
 use crate::token::ScopeSet;
 use crate::trust::{Snapshot, TrustedIssuer};

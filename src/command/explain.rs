@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::admin_client::{AdminClient, client, unreachable};
 use super::{Answer, CommandError, Target, read_file};
-use crate::grant::GrantType;
+use crate::grant_type::GrantType;
 
 /// `carnet explain`
 #[derive(Debug, Args)]

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::clock::Timestamp;
 use crate::config::OwnUrls;
-use crate::grant::GrantType;
+use crate::grant_type::GrantType;
 use crate::ids::EventId;
 use crate::reason::Reason;
 use crate::refusal::{Mismatch, Refusal};

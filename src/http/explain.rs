@@ -11,7 +11,7 @@ use crate::form::OF_TOKEN;
 use super::received::Received;
 use crate::app::App;
 use crate::explain::{Explanation, explain_request};
-use crate::grant::GrantType;
+use crate::grant_type::GrantType;
 use crate::refusal::Refusal;
 
 /// Says what would be granted or why not; grants and uses up nothing. It costs as much as a refusal, and counts as one.

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::client::ASSERTION_ALGORITHMS;
-use crate::grant::GrantType;
+use crate::grant_type::GrantType;
 use crate::objects::AuthMethod;
 use crate::token::{ADMIN, ADMIN_CREDENTIALS, ADMIN_READ};
 

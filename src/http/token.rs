@@ -12,7 +12,8 @@ use super::error::error_response;
 use crate::form::OF_TOKEN;
 use super::received::Received;
 use crate::app::App;
-use crate::grant::{self, ACCESS_TOKEN, GrantType};
+use crate::grant::{self, ACCESS_TOKEN};
+use crate::grant_type::GrantType;
 use crate::refusal::Refusal;
 use crate::token::Minted;
 

@@ -8,7 +8,7 @@ use super::trusted_issuer::{check_https, check_key_set};
 use super::{Document, Kind, PermissionDocument, ReadContext, members};
 use crate::client::{ASSERTION_ALGORITHMS, Client, ClientPermission, ClientSecret, Method, StoredSecret};
 use crate::clock::Timestamp;
-use crate::grant::GrantType;
+use crate::grant_type::GrantType;
 use crate::ids::{ClientRowId, TrustedIssuerId};
 use crate::profile::{Replay, Terms};
 use crate::token::{ScopeSet, is_admin_scope};

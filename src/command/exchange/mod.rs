@@ -16,7 +16,7 @@ use self::ambient::{Choice, DEFAULT_FILE, Seeking, Source};
 use self::server::{Server, ServerError, ServerUrl, TokenRequest};
 use super::{Answer, CommandError};
 use crate::config::Environment;
-use crate::grant::GrantType;
+use crate::grant_type::GrantType;
 
 /// `carnet exchange`
 #[derive(Debug, Args)]

@@ -10,7 +10,7 @@ use url::Url;
 
 use super::ambient::Assertion;
 use super::web::{self, WebAnswer, WebError, printable};
-use crate::grant::GrantType;
+use crate::grant_type::GrantType;
 
 /// The server's issuer identifier, as it was written: it is compared byte for byte.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::super::admin_client::{client, unreachable};
 use super::CommandError;
-use crate::grant::{ACCESS_TOKEN, GrantType};
+use crate::grant::ACCESS_TOKEN;
+use crate::grant_type::GrantType;
 
 /// The type of a platform's token in an exchange (RFC 8693 section 3).
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
