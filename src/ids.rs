@@ -130,6 +130,20 @@ fn from_base32(text: &str) -> Option<Uuid> {
         .map(Uuid::from_u128)
 }
 
+/// What [`check_name`] asks for.
+pub const NAME_FORM: &str = "a name begins with a letter or digit and holds letters, digits, `.`, `_` and `-`, 128 at most";
+
+/// Checks the name of an object.
+pub fn check_name(name: &str) -> Result<(), &'static str> {
+    let begins = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let holds = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
+    if !(begins && holds && name.len() <= 128) {
+        return Err(NAME_FORM);
+    }
+    // Objects are addressed by name or id, so no name may be taken for the id of another object.
+    if looks_like_id(name) { Err("this is the form of an id; take a name of your own") } else { Ok(()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -56,6 +56,7 @@ pub mod principal;
 pub mod profile;
 pub mod reason;
 pub mod refusal;
+pub mod scope;
 pub mod store;
 pub mod token;
 pub mod trust;

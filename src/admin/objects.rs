@@ -8,7 +8,8 @@ use super::Rejected;
 use crate::app::App;
 use crate::audit::{AuditEvent, Outcome};
 use crate::clock::Timestamp;
-use crate::objects::{Document, Stored, check_name};
+use crate::ids::check_name;
+use crate::objects::{Document, Stored};
 use crate::store::{Filter, Page, Persist, Write};
 use crate::trust::{Problem, Warning};
 

@@ -21,7 +21,7 @@ use crate::assertion::{AssertionKey, VerifiedAssertion};
 use crate::clock::Timestamp;
 use crate::grant_type::GrantType;
 use crate::ids::ClientRowId;
-use crate::token::ScopeSet;
+use crate::scope::ScopeSet;
 use crate::trust::{Snapshot, TrustedIssuer};
 
 /// The signature algorithms of clients' own assertions.

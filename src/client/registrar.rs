@@ -9,7 +9,8 @@ use super::{Client, Method, secret};
 use crate::clock::Timestamp;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::token::{NO_REDIRECT, ScopeSet, covers};
+use crate::scope::{ScopeSet, covers};
+use crate::token::NO_REDIRECT;
 use crate::trust::Snapshot;
 
 /// The clients as of one snapshot, each with the scope that it holds for what is asked.

@@ -9,7 +9,7 @@ use crate::client::negotiate;
 use crate::principal::{Authorization, Entitlement, authorize_client};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::token::ScopeSet;
+use crate::scope::ScopeSet;
 use crate::trust::Denial;
 
 /// What would be granted to a request that rests on no assertion.

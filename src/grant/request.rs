@@ -16,7 +16,8 @@ use crate::objects::is_resource;
 use crate::principal::{AccessRequest, DetailRequest, Granting};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::token::{FEDERATED, LiveToken, ScopeSet};
+use crate::scope::ScopeSet;
+use crate::token::{FEDERATED, LiveToken};
 
 /// How many packages the details of a request may name in all: each is compared with every permitted pattern.
 const MAX_PACKAGES: usize = 200;

@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::client::ASSERTION_ALGORITHMS;
 use crate::grant_type::GrantType;
 use crate::objects::AuthMethod;
-use crate::token::{ADMIN, ADMIN_CREDENTIALS, ADMIN_READ};
+use crate::scope::{ADMIN, ADMIN_CREDENTIALS, ADMIN_READ};
 
 /// How long others may keep these documents. A new signing key is published long before it signs.
 const PUBLIC: &str = "public, max-age=300";

@@ -9,9 +9,9 @@ use super::{Document, Kind, PermissionDocument, ReadContext, members};
 use crate::client::{ASSERTION_ALGORITHMS, Client, ClientPermission, ClientSecret, Method, StoredSecret};
 use crate::clock::Timestamp;
 use crate::grant_type::GrantType;
-use crate::ids::{ClientRowId, TrustedIssuerId};
+use crate::ids::{ClientRowId, TrustedIssuerId, check_name};
 use crate::profile::{Replay, Terms};
-use crate::token::{ScopeSet, is_admin_scope};
+use crate::scope::{ScopeSet, is_admin_scope};
 use crate::trust::{AssertionGrant, KeySource, Problem, TrustedIssuer, Warning};
 
 /// The longest time from `iat` to `exp` of a client's own assertion, in seconds (decision D-21).
@@ -191,7 +191,7 @@ fn grant_types(reader: &mut Reader<'_>, method: AuthMethod) -> Vec<GrantType> {
 /// A list of names of other objects.
 pub(super) fn names(reader: &mut Reader<'_>, member: &'static str) -> Vec<String> {
     let names = reader.texts(member).unwrap_or_default();
-    if let Some(detail) = names.iter().find_map(|name| super::check_name(name).err()) {
+    if let Some(detail) = names.iter().find_map(|name| check_name(name).err()) {
         reader.problem(member, detail);
     }
     names

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 pub use client::{AuthMethod, ClientDocument, ClientState};
 pub use federated_credential::{CredentialState, FederatedCredentialDocument, PermissionDocument};
 pub use principal::PrincipalDocument;
-pub use reader::{Reader, check_name};
+pub use reader::Reader;
 pub use resource_server::ResourceServerDocument;
 pub(crate) use resource_server::is_resource;
 pub use trusted_issuer::TrustedIssuerDocument;

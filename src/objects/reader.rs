@@ -1,6 +1,7 @@
 use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
+use crate::ids::{NAME_FORM, check_name};
 use crate::trust::Problem;
 
 /// Members that an answer has and a body need not: they are ignored when they come back.
@@ -161,19 +162,6 @@ impl<'a> Reader<'a> {
         }
         if self.problems.is_empty() { Ok(document) } else { Err(self.problems) }
     }
-}
-
-const NAME_FORM: &str = "a name begins with a letter or digit and holds letters, digits, `.`, `_` and `-`, 128 at most";
-
-/// Checks the name of an object.
-pub fn check_name(name: &str) -> Result<(), &'static str> {
-    let begins = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
-    let holds = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
-    if !(begins && holds && name.len() <= 128) {
-        return Err(NAME_FORM);
-    }
-    // Objects are addressed by name or id, so no name may be taken for the id of another object.
-    if crate::ids::looks_like_id(name) { Err("this is the form of an id; take a name of your own") } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::profile::Claims;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::token::ScopeSet;
+use crate::scope::ScopeSet;
 use crate::trust::{Candidate, FederatedCredential, MatchReport, ResourceServer, Rule, Snapshot, TrustedIssuer};
 
 /// What a token will say: for one resource server, for one principal or for the workload itself.

@@ -10,7 +10,7 @@ use super::narrowing::Narrow;
 use crate::clock::Timestamp;
 use crate::ids::CredentialId;
 use crate::profile::Claims;
-use crate::token::ScopeSet;
+use crate::scope::ScopeSet;
 use crate::trust::{Candidate, FederatedCredential, Permission, ResourceServer, Rule, TrustedIssuer, version_in};
 
 /// The most entries a token may have; beyond that the oldest credentials win, so that nobody can push others out.

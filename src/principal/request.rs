@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::token::ScopeSet;
+use crate::scope::ScopeSet;
 
 /// What a request asks for beside presenting an assertion.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -6,14 +6,14 @@ use carnet_jose::Compact;
 use carnet_resource_server::{AccessToken, AuthorizationDetail};
 use serde_json::{Map, Value};
 
-use super::{FEDERATED, RestsOn, ScopeSet, covers, opaque};
+use super::{FEDERATED, LOCAL_CLIENT, RestsOn, opaque};
 use crate::client::Method;
 use crate::clock::Timestamp;
 use crate::config::OwnUrls;
 use crate::ids::{self, ClientRowId, CredentialId};
 use crate::keys::KeyRing;
 use crate::store::{Store, StoreError};
-use crate::token::admin::LOCAL_CLIENT;
+use crate::scope::{ScopeSet, covers};
 use crate::trust::{Snapshot, State};
 
 /// What it takes to judge our own tokens.

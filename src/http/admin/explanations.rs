@@ -18,7 +18,7 @@ use crate::grant::read_details;
 use crate::objects::{Reader, is_resource};
 use crate::principal::AccessRequest;
 use crate::profile::Claims;
-use crate::token::ScopeSet;
+use crate::scope::ScopeSet;
 use crate::trust::Problem;
 
 /// What is to be explained.

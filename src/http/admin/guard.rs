@@ -17,9 +17,8 @@ use super::problem::Problem;
 use crate::admin::{Author, Rejected};
 use crate::app::App;
 use crate::config::OwnUrls;
-use crate::token::{
-    ADMIN, ADMIN_CREDENTIALS, ADMIN_CREDENTIALS_OF, ADMIN_READ, AdminGrant, OwnToken, ScopeSet, TokenIssuer,
-};
+use crate::scope::{ADMIN, ADMIN_CREDENTIALS, ADMIN_CREDENTIALS_OF, ADMIN_READ, ScopeSet};
+use crate::token::{AdminGrant, OwnToken, TokenIssuer};
 
 /// What a request wants to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

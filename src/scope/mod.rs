@@ -1,7 +1,13 @@
+//! Scopes (RFC 6749 section 3.3): sets of scope tokens, and those of our own admin API.
+
+mod admin;
+
 use std::collections::BTreeSet;
 use std::fmt;
 
 use oxide_auth::primitives::scope::Scope;
+
+pub use admin::{ADMIN, ADMIN_CREDENTIALS, ADMIN_CREDENTIALS_OF, ADMIN_READ, covers, is_admin_scope};
 
 /// How many tokens a scope may have (decision D-33).
 const MAX_TOKENS: usize = 100;

@@ -1,6 +1,7 @@
 //! The scopes of our own admin API (contract, section 6).
 
 use super::ScopeSet;
+use crate::ids::check_name;
 
 /// Everything.
 pub const ADMIN: &str = "admin";
@@ -10,15 +11,10 @@ pub const ADMIN_READ: &str = "admin:read";
 pub const ADMIN_CREDENTIALS: &str = "admin:credentials";
 /// The same for one principal, whose name follows.
 pub const ADMIN_CREDENTIALS_OF: &str = "admin:credentials:";
-/// How long an admin token lives that a client gets, in seconds.
-pub const ADMIN_LIFETIME_SECONDS: i64 = 900;
-/// The `client_id` of admin tokens that whoever holds the database makes. No client can have this name.
-pub const LOCAL_CLIENT: &str = "carnet-cli";
-
 /// Whether a text is a scope of the admin API.
 pub fn is_admin_scope(scope: &str) -> bool {
     matches!(scope, ADMIN | ADMIN_READ | ADMIN_CREDENTIALS)
-        || scope.strip_prefix(ADMIN_CREDENTIALS_OF).is_some_and(|name| crate::objects::check_name(name).is_ok())
+        || scope.strip_prefix(ADMIN_CREDENTIALS_OF).is_some_and(|name| check_name(name).is_ok())
 }
 
 /// Whether `held` is good for all of `wanted`: the wider of these scopes hold the narrower ones.
