@@ -51,6 +51,7 @@ pub mod ids;
 pub mod keys;
 pub mod limits;
 pub mod objects;
+pub mod opaque;
 pub mod policy;
 pub mod principal;
 pub mod profile;

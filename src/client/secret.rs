@@ -6,7 +6,7 @@ use carnet_jose::{base64url, constant_time_eq, from_base64url};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::token::opaque;
+use crate::opaque;
 
 /// What secrets begin with, for scanners.
 const PREFIX: &str = "cns_";

@@ -7,7 +7,7 @@ use super::reader::Reader;
 use super::{Document, Kind, ReadContext, members};
 use crate::ids::ResourceServerId;
 use crate::scope::ScopeSet;
-use crate::token::opaque;
+use crate::opaque;
 use crate::trust::{Problem, ResourceServer, TokenFormat, Warning};
 
 /// A scope has so many tokens at most (decision D-33).

@@ -13,13 +13,14 @@ use uuid::Uuid;
 
 use super::claims::{Claims, PrincipalClaim, RestsOn, Workload};
 use super::own::{OwnToken, read_jwt};
-use super::{LOCAL_CLIENT, opaque};
+use super::LOCAL_CLIENT;
 use crate::clock::{Clock, Timestamp};
 use crate::config::OwnUrls;
 use crate::ids;
 use crate::keys::KeyRing;
 use crate::principal::{Authorization, Grounds};
 use crate::reason::Reason;
+use crate::opaque;
 use crate::scope::ScopeSet;
 use crate::store::OpaqueRecord;
 use crate::trust::TokenFormat;

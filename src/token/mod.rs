@@ -2,7 +2,6 @@
 
 mod claims;
 mod issuer;
-pub mod opaque;
 mod own;
 
 pub use claims::{RestsOn, Workload};

@@ -6,13 +6,14 @@ use carnet_jose::Compact;
 use carnet_resource_server::{AccessToken, AuthorizationDetail};
 use serde_json::{Map, Value};
 
-use super::{FEDERATED, LOCAL_CLIENT, RestsOn, opaque};
+use super::{FEDERATED, LOCAL_CLIENT, RestsOn};
 use crate::client::Method;
 use crate::clock::Timestamp;
 use crate::config::OwnUrls;
 use crate::ids::{self, ClientRowId, CredentialId};
 use crate::keys::KeyRing;
 use crate::store::{Store, StoreError};
+use crate::opaque;
 use crate::scope::{ScopeSet, covers};
 use crate::trust::{Snapshot, State};
 
