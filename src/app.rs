@@ -13,11 +13,11 @@ use crate::config::{Config, create_private};
 use crate::ids::CredentialId;
 use crate::keys::{self, KeyRing, KeysError};
 use crate::limits::Limits;
+use crate::model::Snapshot;
 use crate::objects::ReadContext;
 use crate::profile::{ProfileError, Profiles};
 use crate::store::{Ledger, Store, StoreError};
 use crate::token::{OwnTokens, TokenIssuer};
-use crate::trust::Snapshot;
 use crate::upstream::{Fetch, KeyFiles, UpstreamKeys};
 
 /// How often the change counter is looked at. Other replicas promise to see a change within a second.

@@ -10,12 +10,13 @@ use crate::assertion::assess;
 use crate::clock::Timestamp;
 use crate::grant::{self, GrantRequest, Moment, Presented, Would};
 use crate::ids::CredentialId;
+use crate::model::{Snapshot, TrustedIssuer};
 use crate::principal::{AccessRequest, Entitlement, Grounds, entitle};
 use crate::profile::Claims;
 use crate::reason::Reason;
 use crate::refusal::{Mismatch, Refusal};
 use crate::token::ADMIN_LIFETIME_SECONDS;
-use crate::trust::{Candidate, MatchReport, Snapshot, TrustedIssuer, Verdict, hint, match_some, nearest_credentials};
+use crate::trust::{Candidate, MatchReport, Verdict, hint, match_some, nearest_credentials};
 
 /// Rules that one explanation shows.
 const MAX_EXPLAINED: usize = 100;

@@ -131,7 +131,8 @@ fn from_base32(text: &str) -> Option<Uuid> {
 }
 
 /// What [`check_name`] asks for.
-pub const NAME_FORM: &str = "a name begins with a letter or digit and holds letters, digits, `.`, `_` and `-`, 128 at most";
+pub const NAME_FORM: &str =
+    "a name begins with a letter or digit and holds letters, digits, `.`, `_` and `-`, 128 at most";
 
 /// Checks the name of an object.
 pub fn check_name(name: &str) -> Result<(), &'static str> {

@@ -50,6 +50,7 @@ pub mod http;
 pub mod ids;
 pub mod keys;
 pub mod limits;
+pub mod model;
 pub mod objects;
 pub mod opaque;
 pub mod policy;

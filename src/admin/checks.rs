@@ -8,9 +8,10 @@ use url::Url;
 use super::Rejected;
 use super::objects::{Managed, Occasion};
 use crate::app::App;
+use crate::model::KeySource;
 use crate::objects::{ClientDocument, PrincipalDocument, ResourceServerDocument, Stored, TrustedIssuerDocument};
 use crate::store::compile_issuer;
-use crate::trust::{KeySource, Problem};
+use crate::trust::Problem;
 
 fn invalid(pointer: &str, detail: impl Into<String>) -> Rejected {
     Rejected::Invalid(vec![Problem::new(pointer, detail)])

@@ -7,12 +7,13 @@ use super::Rejected;
 use super::objects::{Author, Managed, Occasion};
 use crate::app::App;
 use crate::clock::Timestamp;
+use crate::model::{PENDING_DAYS, State, TrustedIssuer};
 use crate::objects::{
     ClientDocument, CredentialState, Document as _, FederatedCredentialDocument, PermissionDocument, PrincipalDocument,
     ResourceServerDocument, Stored, TrustedIssuerDocument,
 };
 use crate::profile::Profile;
-use crate::trust::{PENDING_DAYS, Problem, State, TrustedIssuer, Warning, is_pending, names_the_same, normalise};
+use crate::trust::{Problem, Warning, is_pending, names_the_same, normalise};
 
 impl Managed for FederatedCredentialDocument {
     async fn prepare(

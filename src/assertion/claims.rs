@@ -4,10 +4,10 @@ use serde_json::Value;
 
 use super::{AssertionKey, NumericDate};
 use crate::clock::Timestamp;
+use crate::model::TrustedIssuer;
 use crate::profile::{Claims, Replay, Unreadable};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::trust::TrustedIssuer;
 
 const MAX_AUDIENCES: usize = 16;
 const MAX_ID_BYTES: usize = 256;

@@ -17,10 +17,10 @@ pub use numeric_date::NumericDate;
 pub use replay::AssertionKey;
 
 use crate::clock::Timestamp;
+use crate::model::{KeySource, Snapshot, TrustedIssuer};
 use crate::profile::{Claims, trust_domain_of};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::trust::{KeySource, Snapshot, TrustedIssuer};
 use crate::upstream::UpstreamKeys;
 
 /// An assertion that was taken apart and is not believed.

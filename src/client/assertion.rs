@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::ClientIdentity;
 use super::authenticate::registered;
 use super::credentials::AssertionType;
-use super::{Client, ClientIdentity, Method};
 use crate::app::App;
 use crate::assertion::{UnverifiedAssertion, VerifiedAssertion};
 use crate::clock::Timestamp;
+use crate::model::{Client, Method, Snapshot, TrustedIssuer};
 use crate::principal::Granting;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::trust::{Candidate, Denial, Permit, Snapshot, TrustedIssuer, match_credentials};
+use crate::trust::{Candidate, Denial, Permit, match_credentials};
 
 /// Verifies a client assertion and says whose it is.
 ///

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use oxide_auth_async::primitives::Registrar as _;
 
 use super::registrar::Registered;
-use super::{Client, ClientCredentials, ClientIdentity, Method, Proof, assertion};
+use super::{ClientCredentials, ClientIdentity, Proof, assertion};
 use crate::app::App;
+use crate::model::{Client, Method};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 

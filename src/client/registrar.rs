@@ -5,13 +5,13 @@ use oxide_auth::primitives::registrar::{BoundClient, ClientUrl, ExactUrl, PreGra
 use oxide_auth::primitives::scope::Scope;
 use oxide_auth_async::primitives::Registrar;
 
-use super::{Client, Method, secret};
 use crate::clock::Timestamp;
+use crate::model::Snapshot;
+use crate::model::{Client, Method, is_one_of};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::scope::{ScopeSet, covers};
 use crate::token::NO_REDIRECT;
-use crate::trust::Snapshot;
 
 /// The clients as of one snapshot, each with the scope that it holds for what is asked.
 pub(super) struct Registered<'a> {
@@ -55,7 +55,7 @@ impl Registrar for Registered<'_> {
         };
         let given = passphrase.and_then(|secret| std::str::from_utf8(secret).ok()).unwrap_or_default();
         // Somebody who is not registered takes as long as a wrong secret.
-        if secret::is_one_of(given, secrets, self.now) { Ok(()) } else { Err(RegistrarError::Unspecified) }
+        if is_one_of(given, secrets, self.now) { Ok(()) } else { Err(RegistrarError::Unspecified) }
     }
 }
 

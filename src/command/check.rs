@@ -71,7 +71,7 @@ async fn examine(config: &Config) -> Vec<String> {
 }
 
 /// Trusted issuers in the database whose profile is not there, for example because `profiles_dir` is not set.
-async fn orphans(store: &Store, snapshot: &crate::trust::Snapshot) -> Vec<String> {
+async fn orphans(store: &Store, snapshot: &crate::model::Snapshot) -> Vec<String> {
     match store.all_objects::<crate::objects::TrustedIssuerDocument>().await {
         Err(error) => vec![format!("database: {error}")],
         Ok(issuers) => issuers

@@ -11,11 +11,12 @@ use super::request::{ActorToken, GrantRequest};
 use crate::app::App;
 use crate::assertion::VerifiedAssertion;
 use crate::clock::Timestamp;
+use crate::model::{AssertionGrant, Snapshot};
 use crate::principal::Granting;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::token::{Acting, LiveToken};
-use crate::trust::{AssertionGrant, Permit, Snapshot};
+use crate::trust::Permit;
 
 /// The most actors that a token may name, one inside the other.
 const MAX_DEPTH: usize = 4;
@@ -185,6 +186,6 @@ pub(super) fn within_depth(act: &Actor) -> Result<(), Refusal> {
 }
 
 /// The rules of `party` that the rule of `credential` names as its actors.
-pub(super) fn rules_named_by(party: &Party, rule: Option<crate::trust::Rule<'_>>) -> Vec<Granting> {
+pub(super) fn rules_named_by(party: &Party, rule: Option<crate::model::Rule<'_>>) -> Vec<Granting> {
     rule.map(|rule| party.named_among(&rule.actors)).unwrap_or_default()
 }

@@ -8,18 +8,18 @@ mod redeem;
 mod request;
 mod token_exchange;
 
+pub use crate::grant_type::GrantType;
 pub use explained::{Would, decide, decide_on_assertion};
 pub use redeem::{is_client_spent, is_unused, verify, verify_assertion};
-pub use crate::grant_type::GrantType;
 pub use request::{ACCESS_TOKEN, GrantRequest, Presented, read_details};
 
 use std::sync::Arc;
 
 use crate::app::App;
 use crate::clock::Timestamp;
+use crate::model::Snapshot;
 use crate::refusal::Refusal;
 use crate::token::Minted;
-use crate::trust::Snapshot;
 
 /// What a request is decided by: the rules, and the time. Both are looked at once, so that all parts of a decision agree.
 #[derive(Clone, Debug)]

@@ -15,11 +15,12 @@ use crate::audit::{AuditEvent, Outcome};
 use crate::client::ClientIdentity;
 use crate::clock::Timestamp;
 use crate::ids::CredentialId;
+use crate::model::Snapshot;
 use crate::principal::{Authorization, Granting, Grounds};
 use crate::refusal::{Mismatch, Refusal};
 use crate::store::{Dependencies, Exchanged, Issuance, Pin, TokenRecord};
 use crate::token::{FEDERATED, LiveToken, Minted, Workload};
-use crate::trust::{Denial, Snapshot};
+use crate::trust::Denial;
 
 /// Candidates described in the audit event of a refusal.
 const DESCRIBED: usize = 10;

@@ -10,12 +10,13 @@ use crate::app::App;
 use crate::assertion::{UnverifiedAssertion, VerifiedAssertion};
 use crate::client;
 use crate::ids::CredentialId;
+use crate::model::AssertionGrant;
 use crate::principal::{Authorization, Granting, Grounds, authorize};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::store::{Committed, Issuance};
 use crate::token::{MintError, Minted};
-use crate::trust::{AssertionGrant, Candidate, Denial, Permit};
+use crate::trust::{Candidate, Denial, Permit};
 
 /// How often rules are matched again because they changed while the token was made.
 pub(super) const ATTEMPTS: usize = 5;

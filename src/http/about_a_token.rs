@@ -1,9 +1,9 @@
 //! What introspection and revocation have in common: a form about one token, from a client that proves itself or from nobody.
 
-use crate::form::{ABOUT_A_TOKEN, TokenForm};
 use super::received::Received;
 use crate::app::App;
 use crate::client::{self, ClientCredentials, ClientIdentity};
+use crate::form::{ABOUT_A_TOKEN, TokenForm};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 

@@ -7,10 +7,10 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 
 use super::error::error_response;
-use crate::form::OF_TOKEN;
 use super::received::Received;
 use crate::app::App;
 use crate::explain::{Explanation, explain_request};
+use crate::form::OF_TOKEN;
 use crate::grant_type::GrantType;
 use crate::refusal::Refusal;
 

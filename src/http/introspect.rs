@@ -13,7 +13,7 @@ use super::about_a_token::Question;
 use super::error::error_response;
 use super::received::Received;
 use crate::app::App;
-use crate::client::Client;
+use crate::model::Client;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::token::LiveToken;

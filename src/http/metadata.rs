@@ -12,8 +12,8 @@ use carnet_resource_server::DETAIL_TYPE;
 use serde_json::json;
 
 use crate::app::App;
-use crate::client::ASSERTION_ALGORITHMS;
 use crate::grant_type::GrantType;
+use crate::model::ASSERTION_ALGORITHMS;
 use crate::objects::AuthMethod;
 use crate::scope::{ADMIN, ADMIN_CREDENTIALS, ADMIN_READ};
 

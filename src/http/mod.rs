@@ -27,8 +27,8 @@ use axum::routing::{get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tower_http::catch_panic::CatchPanicLayer;
 
-pub use admin::openapi_document;
 pub use crate::form::{OF_TOKEN, TokenForm};
+pub use admin::openapi_document;
 pub use serve::{Serving, serve, serve_on};
 
 use crate::app::App;

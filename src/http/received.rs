@@ -9,8 +9,8 @@ use axum::http::{HeaderMap, Uri};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use super::address::ClientAddress;
-use crate::form::{Parameters, TokenForm};
 use crate::app::App;
+use crate::form::{Parameters, TokenForm};
 use crate::grant::GrantRequest;
 use crate::grant_type::GrantType;
 use crate::ids::EventId;

@@ -9,9 +9,9 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::error::error_response;
-use crate::form::OF_TOKEN;
 use super::received::Received;
 use crate::app::App;
+use crate::form::OF_TOKEN;
 use crate::grant::{self, ACCESS_TOKEN};
 use crate::grant_type::GrantType;
 use crate::refusal::Refusal;

@@ -6,13 +6,16 @@ use super::federated_credential::permissions;
 use super::reader::Reader;
 use super::trusted_issuer::{check_https, check_key_set};
 use super::{Document, Kind, PermissionDocument, ReadContext, members};
-use crate::client::{ASSERTION_ALGORITHMS, Client, ClientPermission, ClientSecret, Method, StoredSecret};
 use crate::clock::Timestamp;
 use crate::grant_type::GrantType;
 use crate::ids::{ClientRowId, TrustedIssuerId, check_name};
+use crate::model::{
+    ASSERTION_ALGORITHMS, AssertionGrant, Client, ClientPermission, ClientSecret, KeySource, Method, StoredSecret,
+    TrustedIssuer,
+};
 use crate::profile::{Replay, Terms};
 use crate::scope::{ScopeSet, is_admin_scope};
-use crate::trust::{AssertionGrant, KeySource, Problem, TrustedIssuer, Warning};
+use crate::trust::{Problem, Warning};
 
 /// The longest time from `iat` to `exp` of a client's own assertion, in seconds (decision D-21).
 const MAX_ASSERTION_LIFETIME: i64 = 3600;

@@ -3,7 +3,7 @@ use serde_json::{Map, Value};
 
 use super::reader::Reader;
 use super::{Document, Kind, ReadContext, members};
-use crate::principal::{Principal, PrincipalKind};
+use crate::model::{Principal, PrincipalKind};
 use crate::trust::{Problem, Warning};
 
 /// A registry identity: a user, organization, team, service or project.

@@ -6,9 +6,10 @@ use url::Url;
 use super::reader::Reader;
 use super::{Document, Kind, ReadContext, members};
 use crate::ids::ResourceServerId;
-use crate::scope::ScopeSet;
+use crate::model::{ResourceServer, TokenFormat};
 use crate::opaque;
-use crate::trust::{Problem, ResourceServer, TokenFormat, Warning};
+use crate::scope::ScopeSet;
+use crate::trust::{Problem, Warning};
 
 /// A scope has so many tokens at most (decision D-33).
 const MAX_ACTIONS: usize = 100;

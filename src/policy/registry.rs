@@ -5,10 +5,10 @@ use serde_json::Value;
 
 use super::case::Requested;
 use super::setting::Setting;
+use crate::model::TrustedIssuer;
 use crate::principal::Entitlement;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::trust::TrustedIssuer;
 
 impl Setting<'_> {
     /// Whether the registry would accept every package of the request.

@@ -11,11 +11,11 @@ use super::fields::CREATE;
 use super::setting::Setting;
 use crate::assertion::{AssertionKey, Assessed, assess, check_header, issuer_of, refuse_form};
 use crate::clock::Timestamp;
+use crate::model::{Snapshot, TrustedIssuer};
 use crate::principal::{AccessRequest, DetailRequest};
 use crate::profile::Claims;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::trust::{Snapshot, TrustedIssuer};
 
 impl Setting<'_> {
     /// Takes the token as far as claims and header go; its signature is good if the header says nothing else.

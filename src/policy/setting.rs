@@ -9,16 +9,18 @@ use super::case::{Case, Context};
 use super::fields::{CREATE, PRINCIPAL, actions, matcher, owner};
 use crate::clock::Timestamp;
 use crate::ids::{CredentialId, ResourceServerId, TrustedIssuerId};
+use crate::model::{
+    FederatedCredential, PENDING_DAYS, Principal, PrincipalKind, ResourceServer, Snapshot, TrustedIssuer,
+};
 use crate::objects::{
     CredentialState, Document as _, FederatedCredentialDocument, ReadContext, ResourceServerDocument, Stored,
     TrustedIssuerDocument,
 };
-use crate::principal::{Principal, PrincipalKind};
 use crate::profile::{Profile, Requirement};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::store::compile_credential;
-use crate::trust::{FederatedCredential, PENDING_DAYS, ResourceServer, Snapshot, TrustedIssuer, is_pending, normalise};
+use crate::trust::{is_pending, normalise};
 
 /// The registry, the URL of it and our own that cases do not name.
 const REGISTRY: &str = "case";

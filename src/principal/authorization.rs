@@ -5,10 +5,10 @@ use std::sync::Arc;
 use carnet_resource_server::AuthorizationDetail;
 
 use super::{AccessRequest, Entitlement, entitle, entitlement};
-use crate::client::Client;
+use crate::model::{Client, Snapshot};
 use crate::refusal::Refusal;
 use crate::token::LiveToken;
-use crate::trust::{Denial, Permit, Snapshot};
+use crate::trust::{Denial, Permit};
 
 /// What is granted, and on what grounds. Only the functions of this module make one.
 #[derive(Debug)]

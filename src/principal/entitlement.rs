@@ -7,13 +7,13 @@ use serde_json::{Map, Value};
 
 use super::entry::{self, Entry};
 use super::{AccessRequest, Principal, floor, narrowing, target};
-use crate::client::Client;
 use crate::clock::Timestamp;
+use crate::model::{Client, FederatedCredential, ResourceServer, Rule, Snapshot, TrustedIssuer};
 use crate::profile::Claims;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::scope::ScopeSet;
-use crate::trust::{Candidate, FederatedCredential, MatchReport, ResourceServer, Rule, Snapshot, TrustedIssuer};
+use crate::trust::{Candidate, MatchReport};
 
 /// What a token will say: for one resource server, for one principal or for the workload itself.
 #[derive(Clone, Debug)]

@@ -9,9 +9,10 @@ use super::Principal;
 use super::narrowing::Narrow;
 use crate::clock::Timestamp;
 use crate::ids::CredentialId;
+use crate::model::{FederatedCredential, Permission, ResourceServer, Rule, TrustedIssuer};
 use crate::profile::Claims;
 use crate::scope::ScopeSet;
-use crate::trust::{Candidate, FederatedCredential, Permission, ResourceServer, Rule, TrustedIssuer, version_in};
+use crate::trust::{Candidate, version_in};
 
 /// The most entries a token may have; beyond that the oldest credentials win, so that nobody can push others out.
 const MAX_ENTRIES: usize = 100;

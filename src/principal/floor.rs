@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 
+use crate::model::{ResourceServer, Rule, TrustedIssuer};
 use crate::profile::Claims;
 use crate::reason::Reason;
 use crate::refusal::{Mismatch, Refusal};
-use crate::trust::{Candidate, ResourceServer, Rule, TrustedIssuer};
+use crate::trust::Candidate;
 
 /// Leaves out the rules that the registry's floor excludes: without an environment of their own, for a ref that is not
 /// protected.

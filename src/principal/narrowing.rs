@@ -4,9 +4,9 @@ use carnet_resource_server::{AuthorizationDetail, PackagePattern, is_well_formed
 
 use super::entry::{Entry, union};
 use super::{AccessRequest, DetailRequest};
+use crate::model::ResourceServer;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::trust::ResourceServer;
 
 /// Something with an entry of `authorization_details` in it.
 pub(super) trait Narrow: Clone {

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::AccessRequest;
+use crate::model::{ResourceServer, Rule, Snapshot};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::trust::{Candidate, ResourceServer, Rule, Snapshot};
+use crate::trust::Candidate;
 
 /// The one resource server meant: the one that is named, else the only one that the matching rules cover.
 pub(super) fn target(

@@ -10,12 +10,12 @@ use serde_json::{Map, Value};
 use super::objects::{Persist, id, with_parts};
 use super::{ChangeKind, Filter, Store, StoreError, StoredCredential};
 use crate::ids::{CredentialId, ResourceServerId, TrustedIssuerId};
+use crate::model::{FederatedCredential, PackedRule, Permission, Rule, Snapshot, TrustedIssuer};
 use crate::objects::{
     ClientDocument, FederatedCredentialDocument, Kind, PrincipalDocument, ReadContext, ResourceServerDocument, Stored,
     TrustedIssuerDocument,
 };
 use crate::profile::Profile;
-use crate::trust::{FederatedCredential, PackedRule, Permission, Rule, Snapshot, TrustedIssuer};
 
 /// Rules read at once.
 const CHUNK: u64 = 250;

@@ -11,19 +11,19 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::LOCAL_CLIENT;
 use super::claims::{Claims, PrincipalClaim, RestsOn, Workload};
 use super::own::{OwnToken, read_jwt};
-use super::LOCAL_CLIENT;
 use crate::clock::{Clock, Timestamp};
 use crate::config::OwnUrls;
 use crate::ids;
 use crate::keys::KeyRing;
+use crate::model::TokenFormat;
+use crate::opaque;
 use crate::principal::{Authorization, Grounds};
 use crate::reason::Reason;
-use crate::opaque;
 use crate::scope::ScopeSet;
 use crate::store::OpaqueRecord;
-use crate::trust::TokenFormat;
 
 /// Where a grant's redirect URI would be, had these grants one; oxide-auth's record asks for it and nothing reads it.
 pub const NO_REDIRECT: &str = "https://redirect.invalid/";

@@ -4,9 +4,9 @@ mod claims;
 mod issuer;
 mod own;
 
+pub use crate::scope::ScopeSet;
 pub use claims::{RestsOn, Workload};
 pub use issuer::{Acting, AdminGrant, MintError, Minted, NO_REDIRECT, TokenIssuer};
-pub use crate::scope::ScopeSet;
 pub use own::{Ended, LiveToken, OwnToken, OwnTokens, read_jwt};
 
 /// What begins the `client_id` of tokens that no registered client asked for; the newest credential in the token follows (decision D-17).

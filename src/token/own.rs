@@ -7,15 +7,14 @@ use carnet_resource_server::{AccessToken, AuthorizationDetail};
 use serde_json::{Map, Value};
 
 use super::{FEDERATED, LOCAL_CLIENT, RestsOn};
-use crate::client::Method;
 use crate::clock::Timestamp;
 use crate::config::OwnUrls;
 use crate::ids::{self, ClientRowId, CredentialId};
 use crate::keys::KeyRing;
-use crate::store::{Store, StoreError};
+use crate::model::{Method, Snapshot, State};
 use crate::opaque;
 use crate::scope::{ScopeSet, covers};
-use crate::trust::{Snapshot, State};
+use crate::store::{Store, StoreError};
 
 /// What it takes to judge our own tokens.
 #[derive(Debug)]

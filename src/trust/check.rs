@@ -2,8 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::rule::{CalledAt, Condition, Expected, Scalar, Test, Text};
-use super::trusted_issuer::TrustedIssuer;
+use crate::model::{CalledAt, Condition, Expected, Scalar, Test, Text, TrustedIssuer};
 use crate::profile::{
     Case, Check, ClaimKind, ClaimSpec, Claims, Equals, Field, FileCheck, Profile, ReusableFile, Revision, Terms,
     Unreadable,

@@ -5,27 +5,15 @@
 
 mod check;
 mod compile;
-mod credential;
 mod hint;
 mod permit;
 mod report;
-mod resource_server;
-mod rule;
-mod shards;
-mod snapshot;
-mod trusted_issuer;
 
+pub use crate::model::{FederatedCredential, Snapshot};
 pub use check::Verdict;
-pub use compile::{Normalised, Problem, Warning, missing_ids, names_the_same, normalise};
-pub use credential::{FederatedCredential, PENDING_DAYS, State, is_pending};
+pub use compile::{Normalised, Problem, Warning, is_pending, missing_ids, names_the_same, normalise};
 pub use hint::hint;
 pub use permit::{Denial, Permit};
-pub use report::{
-    Candidate, Finding, MatchReport, Subject, match_credentials, match_some, nearest_credentials,
-};
-pub use resource_server::{ResourceServer, TokenFormat};
-pub use rule::{PackedRule, Permission, Rule};
-pub use snapshot::Snapshot;
-pub use trusted_issuer::{AssertionGrant, KeySource, TrustedIssuer};
+pub use report::{Candidate, Finding, MatchReport, Subject, match_credentials, match_some, nearest_credentials};
 
 pub(crate) use check::version as version_in;

@@ -1,10 +1,10 @@
 use std::sync::Arc;
 
 use super::report::{Candidate, MatchReport, match_some};
-use super::snapshot::Snapshot;
 use crate::assertion::VerifiedAssertion;
 use crate::clock::Timestamp;
 use crate::ids::CredentialId;
+use crate::model::Snapshot;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 

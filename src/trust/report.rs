@@ -7,13 +7,9 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::check::{self, Verdict};
-use super::credential::{self, FederatedCredential, State};
 use super::hint::hint;
-use super::rule::Rule;
-use super::snapshot::Snapshot;
-use super::trusted_issuer::TrustedIssuer;
 use crate::clock::Timestamp;
-use crate::principal::Principal;
+use crate::model::{FederatedCredential, Principal, Rule, Snapshot, State, Test, TrustedIssuer, pins_from};
 use crate::profile::{Claims, PinMode, Profile, Role};
 use crate::reason::Reason;
 use crate::refusal::{Mismatch, Refusal};
@@ -186,7 +182,7 @@ fn judge(
     }
     let mut pins = Map::new();
     if credential.pending_until.is_some() || profile.pins == PinMode::WhenSent {
-        pins = credential::pins_from(profile, &rule, claims);
+        pins = pins_from(profile, &rule, claims);
     }
     if credential.pending_until.is_some() {
         let complete = pins_are_complete(profile, &rule, &pins);
@@ -331,7 +327,7 @@ impl Candidate {
                         None => (String::new(), Value::Null, Value::Null),
                         Some(condition) => {
                             let name = match &condition.test {
-                                super::rule::Test::Claim { path, .. } if condition.field.is_none() => {
+                                Test::Claim { path, .. } if condition.field.is_none() => {
                                     format!("claims.{path}")
                                 }
                                 _ => check::field(condition, profile).map(|f| f.name.clone()).unwrap_or_default(),

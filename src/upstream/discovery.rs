@@ -7,8 +7,8 @@ use url::Url;
 
 use super::egress::{Egress, Fetch, FetchError, Fetched};
 use super::files::KeyFiles;
+use crate::model::{KeySource, TrustedIssuer};
 use crate::profile::Profile;
-use crate::trust::{KeySource, TrustedIssuer};
 
 const MAX_METADATA_BYTES: usize = 256 * 1024;
 const MAX_KEY_SET_BYTES: usize = 1024 * 1024;

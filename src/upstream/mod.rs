@@ -24,9 +24,9 @@ use review::{Asking, Reviews};
 
 use crate::clock::{Clock, Timestamp};
 use crate::ids::TrustedIssuerId;
+use crate::model::{KeySource, TrustedIssuer};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::trust::{KeySource, TrustedIssuer};
 
 /// Keys are fetched again after this long at the earliest and at the latest, in seconds, whatever the server says.
 const LEAST_FRESH: i64 = 5 * 60;

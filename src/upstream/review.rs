@@ -17,9 +17,9 @@ use super::egress::{Egress, Fetch, Question};
 use super::files::KeyFiles;
 use crate::clock::Timestamp;
 use crate::ids::TrustedIssuerId;
+use crate::model::{KeySource, TrustedIssuer};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::trust::{KeySource, TrustedIssuer};
 
 const PATH: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 const MAX_ANSWER_BYTES: usize = 256 * 1024;

@@ -8,10 +8,10 @@ use serde_json::Value;
 use url::Url;
 
 use super::url::check_https;
+use crate::model::KeySource;
 use crate::objects::ReadContext;
 use crate::objects::reader::Reader;
 use crate::profile::Profile;
-use crate::trust::KeySource;
 
 /// Reads `keys`.
 pub(super) fn keys(

@@ -17,8 +17,9 @@ use serde_json::{Map, Value, json};
 
 use super::{Document, Kind, ReadContext, members};
 use crate::ids::TrustedIssuerId;
+use crate::model::{AssertionGrant, KeySource, TrustedIssuer};
 use crate::profile::{Defaults, Profile, Replay, Terms, glob};
-use crate::trust::{AssertionGrant, KeySource, Problem, TrustedIssuer, Warning};
+use crate::trust::{Problem, Warning};
 
 /// An outside platform whose tokens are accepted. What is left out comes from the profile.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]

@@ -9,10 +9,11 @@ use serde_json::{Map, Value};
 use super::TrustedIssuerDocument;
 use super::keys::keys;
 use super::terms::{Members, members};
+use crate::model::AssertionGrant;
 use crate::objects::ReadContext;
 use crate::objects::reader::Reader;
 use crate::profile::{Profile, Replay};
-use crate::trust::{AssertionGrant, Problem};
+use crate::trust::Problem;
 
 /// Types of tokens that are for something else and are never assertions (decision D-10).
 const OTHER_TYPES: [&str; 8] = [

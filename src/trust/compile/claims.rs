@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::values::{MAX_ALTERNATIVES, check_text, too_many};
 use super::{Problem, escape};
-use crate::trust::rule::scalar;
+use crate::model::scalar;
 
 /// The stored form of `claims`.
 pub(super) fn claims(value: &Value) -> Result<Value, Vec<Problem>> {

@@ -113,6 +113,12 @@ fn member(profile: &Profile, field: &Field, value: &Value, terms: &Terms) -> Res
     }
 }
 
+/// Whether a rule has to wait for its first match: it names something, its profile pins, and an id is neither given nor
+/// pinned.
+pub fn is_pending(profile: &Profile, matcher: &Map<String, Value>, pins: &Map<String, Value>) -> bool {
+    profile.pins == PinMode::Required && missing_ids(profile, matcher).iter().any(|name| !pins.contains_key(*name))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

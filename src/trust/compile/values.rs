@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use crate::profile::{Case, ClaimKind, Equals, FileCheck, Paste};
 use crate::profile::glob::{MAX_PATTERN_BYTES, MAX_STARS, matches, stars};
+use crate::profile::{Case, ClaimKind, Equals, FileCheck, Paste};
 
 const MAX_TEXT_BYTES: usize = 1024;
 /// Alternatives of one condition.

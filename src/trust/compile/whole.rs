@@ -3,8 +3,8 @@
 use serde_json::{Map, Value};
 
 use super::{Problem, Warning};
+use crate::model::MAX_KEYS;
 use crate::profile::{Case, Check, Equals, PinMode, Profile, Role, glob};
-use crate::trust::rule::MAX_KEYS;
 
 /// Claims that say nothing of the workload: every token of the issuer may have the same, or each its own.
 const OF_THE_TOKEN: [&str; 6] = ["iss", "aud", "exp", "nbf", "iat", "jti"];

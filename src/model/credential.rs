@@ -2,10 +2,10 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::rule::{PackedRule, Rule};
+use super::{PackedRule, Rule};
 use crate::clock::Timestamp;
 use crate::ids::{CredentialId, TrustedIssuerId};
-use crate::profile::{PinMode, Profile};
+use crate::profile::Profile;
 
 /// Days for which a rule that names something waits for its first match.
 pub const PENDING_DAYS: i64 = 7;
@@ -84,13 +84,6 @@ impl FederatedCredential {
     pub fn state(&self, now: Timestamp) -> State {
         State::of(self.enabled, self.expires_at, self.pending_until, now)
     }
-}
-
-/// Whether a rule has to wait for its first match: it names something, its profile pins, and an id is neither given nor
-/// pinned.
-pub fn is_pending(profile: &Profile, matcher: &Map<String, Value>, pins: &Map<String, Value>) -> bool {
-    profile.pins == PinMode::Required
-        && super::compile::missing_ids(profile, matcher).iter().any(|name| !pins.contains_key(*name))
 }
 
 /// The ids to pin for an assertion that matched everything.

@@ -5,14 +5,10 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-use super::credential::FederatedCredential;
-use super::resource_server::ResourceServer;
 use super::rule::join;
 use super::shards::Shards;
-use super::trusted_issuer::TrustedIssuer;
-use crate::client::Client;
+use super::{Client, FederatedCredential, Principal, ResourceServer, TrustedIssuer};
 use crate::ids::{ClientRowId, CredentialId, TrustedIssuerId};
-use crate::principal::Principal;
 use crate::profile::Claims;
 
 /// The rules as of one version of the change counter.

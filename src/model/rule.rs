@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use crate::profile::{Case, Check, Field, Profile, Role, glob};
 
 /// Keys of one entry of the index under which a rule is found.
-pub(super) const MAX_KEYS: usize = 256;
+pub const MAX_KEYS: usize = 256;
 
 /// What a federated credential asks of an assertion, and what it gives.
 ///
@@ -147,7 +147,7 @@ impl PackedRule {
 }
 
 impl<'a> Rule<'a> {
-    /// Builds the conditions of a `match` in its stored form ([`super::compile::normalise`]), with the pins beside it.
+    /// Builds the conditions of a `match` in its stored form ([`crate::trust::normalise`]), with the pins beside it.
     ///
     /// Nothing is checked again: a member that fits no field makes a condition that nothing meets.
     pub fn conditions(
@@ -308,7 +308,7 @@ fn expected(value: &Value) -> Expected<'_> {
 }
 
 /// A value that can be compared: a string, a boolean, or an integer that no reader rounds.
-pub(super) fn scalar(value: &Value) -> Option<Scalar<'_>> {
+pub fn scalar(value: &Value) -> Option<Scalar<'_>> {
     const EXACT: i64 = 1 << 53;
     match value {
         Value::String(text) => Some(Scalar::Text(text)),

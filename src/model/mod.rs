@@ -1,0 +1,21 @@
+//! What requests are decided by, compiled from the documents that people write: issuers, registries, principals, clients and
+//! rules, immutable and shared, and the [`Snapshot`] in which they are found by key.
+
+mod client;
+mod credential;
+mod principal;
+mod resource_server;
+mod rule;
+mod secret;
+mod shards;
+mod snapshot;
+mod trusted_issuer;
+
+pub use client::{ASSERTION_ALGORITHMS, Client, ClientPermission, Method};
+pub use credential::{FederatedCredential, PENDING_DAYS, State, pins_from};
+pub use principal::{Principal, PrincipalKind};
+pub use resource_server::{ResourceServer, TokenFormat};
+pub use rule::{CalledAt, Condition, Expected, MAX_KEYS, PackedRule, Permission, Rule, Scalar, Test, Text, scalar};
+pub use secret::{ClientSecret, StoredSecret, is_one_of};
+pub use snapshot::Snapshot;
+pub use trusted_issuer::{AssertionGrant, KeySource, TrustedIssuer};

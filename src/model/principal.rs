@@ -1,0 +1,58 @@
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A registry identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    /// Its id: the `sub` of its tokens.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: PrincipalKind,
+    /// The registry's own id of it.
+    pub external_id: Option<String>,
+    /// Whether it is switched on.
+    pub enabled: bool,
+}
+
+/// What a principal is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PrincipalKind {
+    /// A person's account.
+    User,
+    /// An organization.
+    Organization,
+    /// A team.
+    Team,
+    /// A service account.
+    Service,
+    /// A project.
+    Project,
+}
+
+impl PrincipalKind {
+    /// All kinds.
+    pub const ALL: [Self; 5] = [Self::User, Self::Organization, Self::Team, Self::Service, Self::Project];
+
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Organization => "organization",
+            Self::Team => "team",
+            Self::Service => "service",
+            Self::Project => "project",
+        }
+    }
+}
+
+impl FromStr for PrincipalKind {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or(())
+    }
+}
