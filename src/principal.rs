@@ -13,5 +13,5 @@ mod target;
 
 pub use crate::model::{Principal, PrincipalKind};
 pub use authorization::{Authorization, Grounds, authorize, authorize_client, authorize_token};
-pub use entitlement::{Entitlement, Granting, entitle};
+pub use entitlement::{Entitlement, entitle};
 pub use request::{AccessRequest, DetailRequest};

@@ -12,10 +12,9 @@ use crate::app::App;
 use crate::assertion::{UnverifiedAssertion, VerifiedAssertion};
 use crate::clock::Timestamp;
 use crate::model::{Client, Method, Snapshot, TrustedIssuer};
-use crate::principal::Granting;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::trust::{Candidate, Denial, Permit, match_credentials};
+use crate::trust::{Candidate, Denial, MatchedRule, Permit, match_credentials};
 
 /// Verifies a client assertion and says whose it is.
 ///
@@ -134,7 +133,7 @@ pub enum FirstMatch {
 
 /// The rules that admit the assertion of a client without a key of its own, one at least; of any other client that was authenticated
 /// there is nothing left to ask.
-pub fn admit(app: &App, identity: &ClientIdentity, first_match: FirstMatch) -> Result<Vec<Granting>, Box<Denial>> {
+pub fn admit(app: &App, identity: &ClientIdentity, first_match: FirstMatch) -> Result<Vec<MatchedRule>, Box<Denial>> {
     let Some((assertion, names)) = identity.federated() else {
         return Ok(Vec::new());
     };
@@ -142,7 +141,7 @@ pub fn admit(app: &App, identity: &ClientIdentity, first_match: FirstMatch) -> R
         listed(names, candidate) && (first_match == FirstMatch::Pins || candidate.credential.pending_until.is_none())
     };
     let permit = Permit::new(assertion.clone(), app.rules(), app.clock.now(), may_count)?;
-    Ok(permit.report().matching().map(Granting::of).collect())
+    Ok(permit.report().matching().map(MatchedRule::of).collect())
 }
 
 /// Whether a rule is one of those that a federated client lists.

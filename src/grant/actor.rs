@@ -12,11 +12,10 @@ use crate::app::App;
 use crate::assertion::VerifiedAssertion;
 use crate::clock::Timestamp;
 use crate::model::{AssertionGrant, Snapshot};
-use crate::principal::Granting;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::token::{Acting, LiveToken};
-use crate::trust::Permit;
+use crate::trust::{MatchedRule, Permit};
 
 /// The most actors that a token may name, one inside the other.
 const MAX_DEPTH: usize = 4;
@@ -28,7 +27,7 @@ pub(super) struct Party {
     /// What `may_act` is held against.
     claims: Value,
     /// The rules that admit it, by name.
-    rules: Vec<Granting>,
+    rules: Vec<MatchedRule>,
     /// When what it is known by ends, if that ends its right to act.
     until: Option<Timestamp>,
     /// The `jti` of the token of ours that it is known by.
@@ -42,7 +41,7 @@ pub(super) struct Delegation {
     /// The `act` claim of the token, and how long it may stand.
     pub acting: Acting,
     /// The rules of the actor that it rests on.
-    pub rules: Vec<Granting>,
+    pub rules: Vec<MatchedRule>,
     /// The actor's assertion.
     pub assertion: Option<Arc<VerifiedAssertion>>,
     /// The `jti` of the actor's token, if it is one of ours: with it ends what is made with it.
@@ -51,7 +50,7 @@ pub(super) struct Delegation {
 
 impl Delegation {
     /// Nobody acts for longer than the actor's own token and rules last.
-    pub fn of(act: Actor, party: Party, rules: Vec<Granting>) -> Self {
+    pub fn of(act: Actor, party: Party, rules: Vec<MatchedRule>) -> Self {
         let ends = rules.iter().filter_map(|granting| granting.credential.expires_at);
         let until = ends.chain(party.until).min();
         Self { acting: Acting { act, until }, rules, assertion: party.assertion, token_id: party.token_id }
@@ -72,7 +71,7 @@ pub(super) async fn verify(
                 return Err(Refusal::later(Reason::Busy, 1));
             }
             let permit = Permit::new(assertion.clone(), moment.rules.clone(), moment.now, |_| true);
-            let admitted = permit.as_ref().map(|permit| permit.report().matching().map(Granting::of).collect());
+            let admitted = permit.as_ref().map(|permit| permit.report().matching().map(MatchedRule::of).collect());
             Ok(Party {
                 iss: assertion.issuer().issuer.clone(),
                 sub: assertion.subject().to_owned(),
@@ -112,7 +111,7 @@ impl Party {
             iss: claims.iss.clone(),
             sub: claims.sub.clone(),
             claims: json!({ "iss": claims.iss, "sub": claims.sub, "client_id": claims.client_id }),
-            rules: admitted.map(|credential| Granting { credential, pins: serde_json::Map::new() }).collect(),
+            rules: admitted.map(|credential| MatchedRule { credential, pins: serde_json::Map::new() }).collect(),
             until: Some(token.expires_at()),
             token_id: Some(claims.jti.clone()),
             assertion: None,
@@ -120,8 +119,8 @@ impl Party {
     }
 
     /// The rules of this party that a rule with these `actors` names.
-    fn named_among(&self, actors: &[&str]) -> Vec<Granting> {
-        let is_named = |granting: &&Granting| {
+    fn named_among(&self, actors: &[&str]) -> Vec<MatchedRule> {
+        let is_named = |granting: &&MatchedRule| {
             let name = granting.credential.rule.open().map(|rule| rule.name);
             name.is_some_and(|name| actors.iter().any(|actor| actor.eq_ignore_ascii_case(name)))
         };
@@ -186,6 +185,6 @@ pub(super) fn within_depth(act: &Actor) -> Result<(), Refusal> {
 }
 
 /// The rules of `party` that the rule of `credential` names as its actors.
-pub(super) fn rules_named_by(party: &Party, rule: Option<crate::model::Rule<'_>>) -> Vec<Granting> {
+pub(super) fn rules_named_by(party: &Party, rule: Option<crate::model::Rule<'_>>) -> Vec<MatchedRule> {
     rule.map(|rule| party.named_among(&rule.actors)).unwrap_or_default()
 }

@@ -9,11 +9,12 @@ use crate::app::App;
 use crate::client::negotiate;
 use crate::clock::Timestamp;
 use crate::model::Client;
-use crate::principal::{Granting, authorize_client};
+use crate::principal::authorize_client;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::store::Issuance;
 use crate::token::{ADMIN_LIFETIME_SECONDS, AdminGrant, Minted, RestsOn};
+use crate::trust::MatchedRule;
 
 /// Makes a token of the client's own permissions.
 pub(super) async fn grant(app: &App, request: &GrantRequest<'_>) -> Result<Minted, Refusal> {
@@ -50,7 +51,7 @@ pub(super) async fn grant_admin(app: &App, request: &GrantRequest<'_>) -> Result
     Err(Refusal::later(Reason::Busy, 1))
 }
 
-fn rests_on(granting: &Granting) -> RestsOn {
+fn rests_on(granting: &MatchedRule) -> RestsOn {
     RestsOn { credential: granting.credential.id.to_string(), revision: granting.credential.revision }
 }
 

@@ -16,11 +16,11 @@ use crate::client::ClientIdentity;
 use crate::clock::Timestamp;
 use crate::ids::CredentialId;
 use crate::model::Snapshot;
-use crate::principal::{Authorization, Granting, Grounds};
+use crate::principal::{Authorization, Grounds};
 use crate::refusal::{Mismatch, Refusal};
 use crate::store::{Dependencies, Exchanged, Issuance, Pin, TokenRecord};
 use crate::token::{FEDERATED, LiveToken, Minted, Workload};
-use crate::trust::Denial;
+use crate::trust::{Denial, MatchedRule};
 
 /// Candidates described in the audit event of a refusal.
 const DESCRIBED: usize = 10;
@@ -52,7 +52,7 @@ pub(super) fn issuance(
         Grounds::Token(_) | Grounds::Client(_) => None,
     };
     let actor = decision.delegation.as_ref().and_then(|delegation| delegation.assertion.as_ref());
-    let mut granting: Vec<&Granting> = Vec::with_capacity(entitlement.credentials.len());
+    let mut granting: Vec<&MatchedRule> = Vec::with_capacity(entitlement.credentials.len());
     for one in entitlement.credentials.iter().chain(lent).chain(&request.admitted) {
         if !granting.iter().any(|other| other.credential.id == one.credential.id) {
             granting.push(one);
@@ -92,15 +92,18 @@ pub(super) fn issuance(
 }
 
 /// The principals of rules, as they are written.
-fn principals_of<'r>(granting: impl Iterator<Item = &'r Granting>, rules: &Snapshot) -> impl Iterator<Item = String> {
+fn principals_of<'r>(
+    granting: impl Iterator<Item = &'r MatchedRule>,
+    rules: &Snapshot,
+) -> impl Iterator<Item = String> {
     granting.filter_map(|one| rules.principal(&one.credential.principal)).map(|principal| principal.name.clone())
 }
 
-fn pins<'r>(granting: impl Iterator<Item = &'r Granting>) -> Vec<Pin> {
+fn pins<'r>(granting: impl Iterator<Item = &'r MatchedRule>) -> Vec<Pin> {
     granting.filter(|granting| !granting.pins.is_empty()).map(pin).collect()
 }
 
-fn pin(granting: &Granting) -> Pin {
+fn pin(granting: &MatchedRule) -> Pin {
     Pin { credential: granting.credential.id, revision: granting.credential.revision, ids: granting.pins.clone() }
 }
 
@@ -121,7 +124,7 @@ fn consumed(
 
 fn issued(request: &GrantRequest<'_>, decision: &Decision, minted: &Minted, client_id: String) -> AuditEvent {
     let entitlement = decision.authorization.entitlement();
-    let granted = |granting: &Granting| GrantedBy {
+    let granted = |granting: &MatchedRule| GrantedBy {
         credential: granting.credential.id,
         revision: granting.credential.revision,
         pinned: granting.pins.clone(),

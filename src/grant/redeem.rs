@@ -11,12 +11,12 @@ use crate::assertion::{UnverifiedAssertion, VerifiedAssertion};
 use crate::client;
 use crate::ids::CredentialId;
 use crate::model::AssertionGrant;
-use crate::principal::{Authorization, Granting, Grounds, authorize};
+use crate::principal::{Authorization, Grounds, authorize};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::store::{Committed, Issuance};
 use crate::token::{MintError, Minted};
-use crate::trust::{Candidate, Denial, Permit};
+use crate::trust::{Candidate, Denial, MatchedRule, Permit};
 
 /// How often rules are matched again because they changed while the token was made.
 pub(super) const ATTEMPTS: usize = 5;
@@ -113,7 +113,7 @@ pub(super) async fn decide(
     let delegation = acting.map(|(party, act)| {
         let granting = authorization.entitlement().credentials.iter();
         let lent = granting.flat_map(|one| actor::rules_named_by(&party, one.credential.rule.open()));
-        let lent = Granting::distinct(lent);
+        let lent = MatchedRule::distinct(lent);
         Delegation::of(act, party, lent)
     });
     Ok(Decision { authorization, delegation })

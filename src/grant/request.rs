@@ -13,11 +13,12 @@ use crate::client::{self, ClientCredentials, ClientIdentity};
 use crate::form::TokenForm;
 use crate::ids::EventId;
 use crate::objects::is_resource;
-use crate::principal::{AccessRequest, DetailRequest, Granting};
+use crate::principal::{AccessRequest, DetailRequest};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::scope::ScopeSet;
 use crate::token::{FEDERATED, LiveToken};
+use crate::trust::MatchedRule;
 
 /// How many packages the details of a request may name in all: each is compared with every permitted pattern.
 const MAX_PACKAGES: usize = 200;
@@ -36,7 +37,7 @@ pub struct GrantRequest<'a> {
     pub(super) grant_type: GrantType,
     pub(super) client: ClientIdentity,
     /// The rules that admitted a client without a key of its own.
-    pub(super) admitted: Vec<Granting>,
+    pub(super) admitted: Vec<MatchedRule>,
     pub(super) presented: Presented<'a>,
     pub(super) actor: Option<ActorToken<'a>>,
     pub(super) access: AccessRequest,
@@ -143,7 +144,7 @@ impl<'a> GrantRequest<'a> {
 
     /// A client without a key of its own is authenticated if one of the rules it lists admits its assertion. Where that assertion is the
     /// subject as well, this is decided with the rest.
-    fn admit_client(&self, app: &App) -> Result<Vec<Granting>, Refusal> {
+    fn admit_client(&self, app: &App) -> Result<Vec<MatchedRule>, Refusal> {
         if matches!(self.presented, Presented::Assertion(_)) && self.is_about_client() {
             return Ok(Vec::new());
         }

@@ -8,10 +8,11 @@ use super::redeem::{ATTEMPTS, Decision, cannot_mint, commit};
 use super::{GrantRequest, Moment, record};
 use crate::app::App;
 use crate::ids::CredentialId;
-use crate::principal::{Authorization, Granting, authorize_token};
+use crate::principal::{Authorization, authorize_token};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::token::{Acting, LiveToken, Minted};
+use crate::trust::MatchedRule;
 
 /// How many exchanges may lie between a token and the first one it descends from.
 const MAX_EXCHANGES: i64 = 16;
@@ -94,7 +95,7 @@ pub(super) async fn decide(
         rule(entry).map(|credential| actor::rules_named_by(&party, credential.rule.open())).unwrap_or_default()
     };
     let authorization = sparing(&|entry| !lends(entry).is_empty())?;
-    let lent = Granting::distinct(authorization.entitlement().details.iter().flat_map(lends));
+    let lent = MatchedRule::distinct(authorization.entitlement().details.iter().flat_map(lends));
     Ok(Decision { authorization, delegation: Some(Delegation::of(act, party, lent)) })
 }
 

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use carnet_resource_server::{AccessToken, AuthorizationDetail, DETAIL_TYPE};
-use serde_json::{Map, Value};
+use serde_json::Map;
 
 use super::entry::{self, Entry};
 use super::{AccessRequest, Principal, floor, narrowing, target};
 use crate::clock::Timestamp;
-use crate::model::{Client, FederatedCredential, ResourceServer, Rule, Snapshot, TrustedIssuer};
+use crate::model::{Client, ResourceServer, Rule, Snapshot, TrustedIssuer};
 use crate::profile::Claims;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::scope::ScopeSet;
-use crate::trust::{Candidate, MatchReport};
+use crate::trust::{Candidate, MatchReport, MatchedRule};
 
 /// What a token will say: for one resource server, for one principal or for the workload itself.
 #[derive(Clone, Debug)]
@@ -29,34 +29,7 @@ pub struct Entitlement {
     /// The entries, newest credential first.
     pub details: Vec<AuthorizationDetail>,
     /// The credentials that gave the entries, newest first.
-    pub credentials: Vec<Granting>,
-}
-
-/// A federated credential that a token rests on.
-#[derive(Clone, Debug)]
-pub struct Granting {
-    /// The credential.
-    pub credential: Arc<FederatedCredential>,
-    /// The ids that the token's transaction pins.
-    pub pins: Map<String, Value>,
-}
-
-impl Granting {
-    /// A rule that matched.
-    pub fn of(candidate: &Candidate) -> Self {
-        Self { credential: candidate.credential.clone(), pins: candidate.pins.clone() }
-    }
-
-    /// Each rule once.
-    pub fn distinct(all: impl IntoIterator<Item = Self>) -> Vec<Self> {
-        let mut distinct: Vec<Self> = Vec::new();
-        for one in all {
-            if !distinct.iter().any(|other| other.credential.id == one.credential.id) {
-                distinct.push(one);
-            }
-        }
-        distinct
-    }
+    pub credentials: Vec<MatchedRule>,
 }
 
 impl Entitlement {
@@ -101,7 +74,7 @@ fn assemble(
         let id = issuer.workload_id(claims).map_err(|unreadable| Refusal::new(unreadable.into()))?;
         format!("workload:{}:{id}", issuer.name)
     };
-    let credentials = Granting::distinct(entries.iter().map(|entry| Granting::of(entry.candidate)));
+    let credentials = MatchedRule::distinct(entries.iter().map(|entry| MatchedRule::of(entry.candidate)));
     let details = entries.into_iter().map(|entry| entry.detail).collect();
     Ok(Entitlement { resource_server: server, subject, principal: only, scope, details, credentials })
 }
@@ -126,8 +99,9 @@ pub(super) fn of_token(
     let details = entry::newest_first(details, |detail| credential(detail).map(|credential| entry::age(credential)));
     let scope = entry::union(&details).ok_or(Reason::ScopeNotGranted)?;
     let grants = details.iter().filter_map(credential);
-    let credentials =
-        Granting::distinct(grants.map(|credential| Granting { credential: credential.clone(), pins: Map::new() }));
+    let credentials = MatchedRule::distinct(
+        grants.map(|credential| MatchedRule { credential: credential.clone(), pins: Map::new() }),
+    );
     let principal = token.principal.as_ref().and_then(|claim| rules.principal(&claim.name.to_ascii_lowercase()));
     Ok(Entitlement {
         resource_server: server,

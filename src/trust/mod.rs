@@ -6,6 +6,7 @@
 mod check;
 mod compile;
 mod hint;
+mod matched;
 mod permit;
 mod report;
 
@@ -13,6 +14,7 @@ pub use crate::model::{FederatedCredential, Snapshot};
 pub use check::Verdict;
 pub use compile::{Normalised, Problem, Warning, is_pending, missing_ids, names_the_same, normalise};
 pub use hint::hint;
+pub use matched::MatchedRule;
 pub use permit::{Denial, Permit};
 pub use report::{Candidate, Finding, MatchReport, Subject, match_credentials, match_some, nearest_credentials};
 

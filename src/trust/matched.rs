@@ -1,0 +1,33 @@
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::Candidate;
+use crate::model::FederatedCredential;
+
+/// A federated credential that a token rests on.
+#[derive(Clone, Debug)]
+pub struct MatchedRule {
+    /// The credential.
+    pub credential: Arc<FederatedCredential>,
+    /// The ids that the token's transaction pins.
+    pub pins: Map<String, Value>,
+}
+
+impl MatchedRule {
+    /// A rule that matched.
+    pub fn of(candidate: &Candidate) -> Self {
+        Self { credential: candidate.credential.clone(), pins: candidate.pins.clone() }
+    }
+
+    /// Each rule once.
+    pub fn distinct(all: impl IntoIterator<Item = Self>) -> Vec<Self> {
+        let mut distinct: Vec<Self> = Vec::new();
+        for one in all {
+            if !distinct.iter().any(|other| other.credential.id == one.credential.id) {
+                distinct.push(one);
+            }
+        }
+        distinct
+    }
+}
