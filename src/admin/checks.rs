@@ -9,8 +9,9 @@ use super::Rejected;
 use super::objects::{Managed, Occasion};
 use crate::app::App;
 use crate::model::KeySource;
-use crate::objects::{ClientDocument, PrincipalDocument, ResourceServerDocument, Stored, TrustedIssuerDocument};
-use crate::store::compile_issuer;
+use crate::objects::{
+    ClientDocument, PrincipalDocument, ResourceServerDocument, Stored, TrustedIssuerDocument, compile_issuer,
+};
 use crate::trust::Problem;
 
 fn invalid(pointer: &str, detail: impl Into<String>) -> Rejected {

@@ -2,6 +2,7 @@
 //! decided from. What a document says about others is checked where it is saved, in [`crate::admin`].
 
 mod client;
+mod compile;
 mod federated_credential;
 mod principal;
 mod reader;
@@ -12,6 +13,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 pub use client::{AuthMethod, ClientDocument, ClientState};
+pub use compile::{compile_credential, compile_issuer};
 pub use federated_credential::{CredentialState, FederatedCredentialDocument, PermissionDocument};
 pub use principal::PrincipalDocument;
 pub use reader::Reader;

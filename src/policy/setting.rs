@@ -14,12 +14,11 @@ use crate::model::{
 };
 use crate::objects::{
     CredentialState, Document as _, FederatedCredentialDocument, ReadContext, ResourceServerDocument, Stored,
-    TrustedIssuerDocument,
+    TrustedIssuerDocument, compile_credential,
 };
 use crate::profile::{Profile, Requirement};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::store::compile_credential;
 use crate::trust::{is_pending, normalise};
 
 /// The registry, the URL of it and our own that cases do not name.

@@ -24,7 +24,6 @@ pub use changes::ChangeKind;
 pub use ledger::{Committed, Dependencies, Exchanged, Issuance, Ledger, OpaqueRecord, Pin, TokenRecord};
 pub use objects::{Filter, Page, Persist, StoredCredential, Write};
 pub use signing_keys::{KeyState, StoredKey};
-pub use snapshots::{Loading, compile_credential, compile_issuer};
 pub use tokens::Descent;
 
 use crate::config::DatabaseUrl;

@@ -1,31 +1,25 @@
 //! From rows to the snapshot that trust is decided from: all of them at start, then only what changed.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use carnet_entity::federated_credential;
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
-use serde_json::{Map, Value};
 
 use super::objects::{Persist, id, with_parts};
 use super::{ChangeKind, Filter, Store, StoreError, StoredCredential};
 use crate::ids::{CredentialId, ResourceServerId, TrustedIssuerId};
-use crate::model::{FederatedCredential, PackedRule, Permission, Rule, Snapshot, TrustedIssuer};
+use crate::model::Snapshot;
 use crate::objects::{
     ClientDocument, FederatedCredentialDocument, Kind, PrincipalDocument, ReadContext, ResourceServerDocument, Stored,
-    TrustedIssuerDocument,
+    TrustedIssuerDocument, compile_credential, compile_issuer,
 };
-use crate::profile::Profile;
 
 /// Rules read at once.
 const CHUNK: u64 = 250;
 
-/// What compiling rows needs to know.
-pub type Loading<'a> = ReadContext<'a>;
-
 impl Store {
     /// Everything, as of now.
-    pub async fn snapshot(&self, context: Loading<'_>) -> Result<Snapshot, StoreError> {
+    pub async fn snapshot(&self, context: ReadContext<'_>) -> Result<Snapshot, StoreError> {
         let mut snapshot = Snapshot::empty();
         // Read first: what changes while the rows are read is read again.
         snapshot.version = self.version().await?;
@@ -63,7 +57,7 @@ impl Store {
     pub async fn newer_snapshot(
         &self,
         snapshot: &Snapshot,
-        context: Loading<'_>,
+        context: ReadContext<'_>,
     ) -> Result<Option<(Snapshot, bool)>, StoreError> {
         let changes = self.changes_after(snapshot.version).await?;
         let Some(about) = changes.about else {
@@ -90,7 +84,7 @@ impl Store {
         snapshot: &mut Snapshot,
         kind: Kind,
         key: &str,
-        context: Loading<'_>,
+        context: ReadContext<'_>,
     ) -> Result<(), StoreError> {
         match kind {
             Kind::Principal => match PrincipalDocument::find_changed(&self.read, key).await? {
@@ -131,7 +125,7 @@ fn put_principal(snapshot: &mut Snapshot, stored: &Stored<PrincipalDocument>) {
 fn put_client(
     snapshot: &mut Snapshot,
     stored: &Stored<ClientDocument>,
-    context: Loading<'_>,
+    context: ReadContext<'_>,
 ) -> Result<(), StoreError> {
     let client = stored.document.compile(id(&stored.id)?, &stored.name, stored.version, &stored.state, context);
     if client.is_none() {
@@ -144,7 +138,7 @@ fn put_client(
 fn put_issuer(
     snapshot: &mut Snapshot,
     stored: &Stored<TrustedIssuerDocument>,
-    context: Loading<'_>,
+    context: ReadContext<'_>,
 ) -> Result<(), StoreError> {
     let id: TrustedIssuerId = id(&stored.id)?;
     let issuer = compile_issuer(stored, context);
@@ -159,17 +153,10 @@ fn put_issuer(
     Ok(())
 }
 
-/// Compiles a stored trusted issuer; none if its profile is not there (any more).
-pub fn compile_issuer(stored: &Stored<TrustedIssuerDocument>, context: Loading<'_>) -> Option<TrustedIssuer> {
-    let profile = context.profiles.get(&stored.document.profile)?;
-    let id = stored.id.parse().ok()?;
-    Some(stored.document.compile(id, &stored.name, stored.version, profile, context))
-}
-
 fn put_resource_server(
     snapshot: &mut Snapshot,
     stored: &Stored<ResourceServerDocument>,
-    context: Loading<'_>,
+    context: ReadContext<'_>,
 ) -> Result<(), StoreError> {
     let id: ResourceServerId = id(&stored.id)?;
     let server = stored.document.compile(id, &stored.name, context.token_lifetime_seconds);
@@ -183,46 +170,4 @@ fn put_credential(snapshot: &mut Snapshot, stored: &StoredCredential) -> Result<
     let credential = issuer.map(|issuer| compile_credential(id, stored, issuer.id, &issuer.profile));
     snapshot.set_credential(id, credential);
     Ok(())
-}
-
-/// Compiles a stored federated credential.
-pub fn compile_credential(
-    id: CredentialId,
-    stored: &StoredCredential,
-    trusted_issuer: TrustedIssuerId,
-    profile: &Arc<Profile>,
-) -> FederatedCredential {
-    let Stored { document, state, .. } = stored;
-    let rule = rule(&stored.name, document, &state.pinned, profile);
-    FederatedCredential {
-        id,
-        principal: document.principal.to_ascii_lowercase().into(),
-        trusted_issuer,
-        revision: state.revision,
-        created_at: stored.created_at,
-        expires_at: document.expires_at,
-        pending_until: state.pending_until,
-        enabled: document.enabled,
-        rule: PackedRule::new(&rule),
-    }
-}
-
-fn rule<'a>(
-    name: &'a str,
-    document: &'a FederatedCredentialDocument,
-    pinned: &'a Map<String, Value>,
-    profile: &Profile,
-) -> Rule<'a> {
-    let permissions = document.permissions.iter().map(|given| Permission {
-        resource_server: &given.resource_server,
-        actions: given.actions.iter().map(String::as_str).collect(),
-        packages: given.packages.iter().map(String::as_str).collect(),
-        owner: given.owner.as_deref(),
-    });
-    Rule {
-        name,
-        conditions: Rule::conditions(profile, &document.matcher, pinned),
-        permissions: permissions.collect(),
-        actors: document.actors.iter().map(String::as_str).collect(),
-    }
 }

@@ -1,0 +1,57 @@
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::{FederatedCredentialDocument, ReadContext, Stored, TrustedIssuerDocument};
+use crate::ids::{CredentialId, TrustedIssuerId};
+use crate::model::{FederatedCredential, PackedRule, Permission, Rule, TrustedIssuer};
+use crate::profile::Profile;
+
+/// Compiles a stored trusted issuer; none if its profile is not there (any more).
+pub fn compile_issuer(stored: &Stored<TrustedIssuerDocument>, context: ReadContext<'_>) -> Option<TrustedIssuer> {
+    let profile = context.profiles.get(&stored.document.profile)?;
+    let id = stored.id.parse().ok()?;
+    Some(stored.document.compile(id, &stored.name, stored.version, profile, context))
+}
+
+/// Compiles a stored federated credential.
+pub fn compile_credential(
+    id: CredentialId,
+    stored: &Stored<FederatedCredentialDocument>,
+    trusted_issuer: TrustedIssuerId,
+    profile: &Arc<Profile>,
+) -> FederatedCredential {
+    let Stored { document, state, .. } = stored;
+    let rule = rule(&stored.name, document, &state.pinned, profile);
+    FederatedCredential {
+        id,
+        principal: document.principal.to_ascii_lowercase().into(),
+        trusted_issuer,
+        revision: state.revision,
+        created_at: stored.created_at,
+        expires_at: document.expires_at,
+        pending_until: state.pending_until,
+        enabled: document.enabled,
+        rule: PackedRule::new(&rule),
+    }
+}
+
+fn rule<'a>(
+    name: &'a str,
+    document: &'a FederatedCredentialDocument,
+    pinned: &'a Map<String, Value>,
+    profile: &Profile,
+) -> Rule<'a> {
+    let permissions = document.permissions.iter().map(|given| Permission {
+        resource_server: &given.resource_server,
+        actions: given.actions.iter().map(String::as_str).collect(),
+        packages: given.packages.iter().map(String::as_str).collect(),
+        owner: given.owner.as_deref(),
+    });
+    Rule {
+        name,
+        conditions: Rule::conditions(profile, &document.matcher, pinned),
+        permissions: permissions.collect(),
+        actors: document.actors.iter().map(String::as_str).collect(),
+    }
+}
