@@ -15,9 +15,10 @@ use crate::keys::{self, KeyRing, KeysError};
 use crate::limits::Limits;
 use crate::model::Snapshot;
 use crate::objects::ReadContext;
+use crate::own_tokens::OwnTokens;
 use crate::profile::{ProfileError, Profiles};
 use crate::store::{Ledger, Store, StoreError};
-use crate::token::{OwnTokens, TokenIssuer};
+use crate::token::TokenIssuer;
 use crate::upstream::{Fetch, KeyFiles, UpstreamKeys};
 
 /// How often the change counter is looked at. Other replicas promise to see a change within a second.

@@ -53,6 +53,7 @@ pub mod limits;
 pub mod model;
 pub mod objects;
 pub mod opaque;
+pub mod own_tokens;
 pub mod policy;
 pub mod principal;
 pub mod profile;

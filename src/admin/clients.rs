@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::ids::ClientRowId;
 use crate::model::{ClientSecret, Method, StoredSecret};
 use crate::objects::{ClientDocument, ClientState, FederatedCredentialDocument, ResourceServerDocument, Stored};
-use crate::token::LOCAL_CLIENT;
+use crate::own_tokens::LOCAL_CLIENT;
 use crate::trust::Problem;
 
 /// How long the old secret lives on beside a new one unless asked otherwise, and at most, in seconds.

@@ -15,8 +15,8 @@ use crate::app::{App, Background, StartError};
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::http;
+use crate::own_tokens::LOCAL_CLIENT;
 use crate::profile::Profiles;
-use crate::token::LOCAL_CLIENT;
 use crate::upstream::HttpFetch;
 
 /// A client of the admin API.

@@ -12,8 +12,8 @@ use super::admin_client::note_new_database;
 use super::{Answer, CommandError, ConfigFile};
 use crate::app::App;
 use crate::clock::SystemClock;
+use crate::own_tokens::LOCAL_CLIENT;
 use crate::scope::{ScopeSet, is_admin_scope};
-use crate::token::LOCAL_CLIENT;
 use crate::upstream::HttpFetch;
 
 /// `carnet admin-token`

@@ -12,9 +12,10 @@ use crate::app::App;
 use crate::assertion::VerifiedAssertion;
 use crate::clock::Timestamp;
 use crate::model::{AssertionGrant, Snapshot};
+use crate::own_tokens::LiveToken;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::token::{Acting, LiveToken};
+use crate::token::Acting;
 use crate::trust::{MatchedRule, Permit};
 
 /// The most actors that a token may name, one inside the other.

@@ -9,11 +9,12 @@ use crate::app::App;
 use crate::client::negotiate;
 use crate::clock::Timestamp;
 use crate::model::Client;
+use crate::own_tokens::RestsOn;
 use crate::principal::authorize_client;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::store::Issuance;
-use crate::token::{ADMIN_LIFETIME_SECONDS, AdminGrant, Minted, RestsOn};
+use crate::token::{ADMIN_LIFETIME_SECONDS, AdminGrant, Minted};
 use crate::trust::MatchedRule;
 
 /// Makes a token of the client's own permissions.

@@ -16,10 +16,11 @@ use crate::client::ClientIdentity;
 use crate::clock::Timestamp;
 use crate::ids::CredentialId;
 use crate::model::Snapshot;
+use crate::own_tokens::{FEDERATED, LiveToken};
 use crate::principal::{Authorization, Grounds};
 use crate::refusal::{Mismatch, Refusal};
 use crate::store::{Dependencies, Exchanged, Issuance, Pin, TokenRecord};
-use crate::token::{FEDERATED, LiveToken, Minted, Workload};
+use crate::token::{Minted, Workload};
 use crate::trust::{Denial, MatchedRule};
 
 /// Candidates described in the audit event of a refusal.

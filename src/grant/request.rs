@@ -13,11 +13,11 @@ use crate::client::{self, ClientCredentials, ClientIdentity};
 use crate::form::TokenForm;
 use crate::ids::EventId;
 use crate::objects::is_resource;
+use crate::own_tokens::{FEDERATED, LiveToken};
 use crate::principal::{AccessRequest, DetailRequest};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::scope::ScopeSet;
-use crate::token::{FEDERATED, LiveToken};
 use crate::trust::MatchedRule;
 
 /// How many packages the details of a request may name in all: each is compared with every permitted pattern.

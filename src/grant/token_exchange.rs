@@ -8,10 +8,11 @@ use super::redeem::{ATTEMPTS, Decision, cannot_mint, commit};
 use super::{GrantRequest, Moment, record};
 use crate::app::App;
 use crate::ids::CredentialId;
+use crate::own_tokens::LiveToken;
 use crate::principal::{Authorization, authorize_token};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::token::{Acting, LiveToken, Minted};
+use crate::token::{Acting, Minted};
 use crate::trust::MatchedRule;
 
 /// How many exchanges may lie between a token and the first one it descends from.

@@ -14,9 +14,9 @@ use super::error::error_response;
 use super::received::Received;
 use crate::app::App;
 use crate::model::Client;
+use crate::own_tokens::LiveToken;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::token::LiveToken;
 
 /// The media type of signed answers (RFC 9701 section 4).
 const SIGNED: &str = "application/token-introspection+jwt";

@@ -13,9 +13,9 @@ use super::received::Received;
 use crate::app::App;
 use crate::audit::{AuditEvent, Outcome};
 use crate::client::ClientIdentity;
+use crate::own_tokens::{FEDERATED, LOCAL_CLIENT, OwnToken};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::token::{FEDERATED, LOCAL_CLIENT, OwnToken};
 
 /// Ends a token. What is no token of ours, or is over, is as good as ended (RFC 7009 section 2.2).
 pub async fn revoke(State(app): State<Arc<App>>, received: Received) -> Response {

@@ -6,8 +6,8 @@ use carnet_resource_server::AuthorizationDetail;
 
 use super::{AccessRequest, Entitlement, entitle, entitlement};
 use crate::model::{Client, Snapshot};
+use crate::own_tokens::LiveToken;
 use crate::refusal::Refusal;
-use crate::token::LiveToken;
 use crate::trust::{Denial, Permit};
 
 /// What is granted, and on what grounds. Only the functions of this module make one.

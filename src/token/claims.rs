@@ -1,19 +1,11 @@
 //! The claims of our tokens, as they are written.
 
 use carnet_resource_server::Actor;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::assertion::VerifiedAssertion;
-
-/// A rule that admitted the client of an admin token, as of a revision.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RestsOn {
-    /// The federated credential's id.
-    pub credential: String,
-    /// Its revision.
-    pub revision: u32,
-}
+use crate::own_tokens::RestsOn;
 
 /// RFC 9068 section 2.2, and the members of contract section 4.
 #[derive(Serialize)]

@@ -11,15 +11,14 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::LOCAL_CLIENT;
-use super::claims::{Claims, PrincipalClaim, RestsOn, Workload};
-use super::own::{OwnToken, read_jwt};
+use super::claims::{Claims, PrincipalClaim, Workload};
 use crate::clock::{Clock, Timestamp};
 use crate::config::OwnUrls;
 use crate::ids;
 use crate::keys::KeyRing;
 use crate::model::TokenFormat;
 use crate::opaque;
+use crate::own_tokens::{LOCAL_CLIENT, OwnToken, RestsOn, read_jwt};
 use crate::principal::{Authorization, Grounds};
 use crate::reason::Reason;
 use crate::scope::ScopeSet;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use carnet_jose::Compact;
 use carnet_resource_server::{AccessToken, AuthorizationDetail};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{FEDERATED, LOCAL_CLIENT, RestsOn};
 use crate::clock::Timestamp;
 use crate::config::OwnUrls;
 use crate::ids::{self, ClientRowId, CredentialId};
@@ -15,6 +15,22 @@ use crate::model::{Method, Snapshot, State};
 use crate::opaque;
 use crate::scope::{ScopeSet, covers};
 use crate::store::{Store, StoreError};
+
+/// What begins the `client_id` of tokens that no registered client asked for; the newest credential in the token follows (decision D-17).
+/// No client can have such a name.
+pub const FEDERATED: &str = "federated:";
+
+/// The `client_id` of admin tokens that whoever holds the database makes. No client can have this name.
+pub const LOCAL_CLIENT: &str = "carnet-cli";
+
+/// A rule that admitted the client of an admin token, as of a revision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestsOn {
+    /// The federated credential's id.
+    pub credential: String,
+    /// Its revision.
+    pub revision: u32,
+}
 
 /// What it takes to judge our own tokens.
 #[derive(Debug)]
