@@ -15,11 +15,14 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use carnet::app::App;
+use carnet::client::Admitted;
 use carnet::clock::SystemClock;
 use carnet::config::Config;
+use carnet::decision::{Decision, Mode, Presented, Subject, decide};
 use carnet::grant;
-use carnet::principal::{AccessRequest, authorize};
-use carnet::trust::{Permit, match_credentials};
+use carnet::grant_type::GrantType;
+use carnet::principal::AccessRequest;
+use carnet::trust::match_credentials;
 use carnet::upstream::HttpFetch;
 use criterion::{Criterion, criterion_group, criterion_main};
 use support::{ISSUER_URL, Population, RawCrypto};
@@ -40,10 +43,19 @@ fn engine(criterion: &mut Criterion) {
     let start = App::start(config, Arc::new(SystemClock), Arc::new(HttpFetch::default()));
     let (app, background) = runtime.block_on(start).unwrap();
     let assertion = population.assertion(1);
-    let verified = Arc::new(runtime.block_on(grant::verify_assertion(&app, &assertion)).unwrap());
+    let context = app.decision_context();
+    let verified = Arc::new(runtime.block_on(grant::verify_assertion(&app, &context, &assertion)).unwrap());
+    let accepted = verified.accept(GrantType::JwtBearer).unwrap();
     let now = app.clock.now();
-    let permit = || Permit::new(verified.clone(), app.rules(), now, |_| true).unwrap();
-    let authorization = authorize(permit(), &AccessRequest::default()).unwrap();
+    let subject = Subject {
+        grant_type: GrantType::JwtBearer,
+        presented: Presented::Assertion(accepted),
+        client: Admitted::nobody(),
+        actor: None,
+    };
+    let mode = Mode::Issue(&app.limits);
+    let decided = || decide(&context, &subject, &AccessRequest::default(), mode).unwrap();
+    let Decision::Registry(authorization) = decided() else { unreachable!("an assertion is for a registry") };
     let raw = RawCrypto::new();
 
     criterion.bench_function("raw: one RSA-2048 verification and one P-256 signature", |bencher| {
@@ -53,17 +65,17 @@ fn engine(criterion: &mut Criterion) {
         });
     });
     criterion.bench_function("verify an assertion (RS256)", |bencher| {
-        bencher.iter(|| runtime.block_on(grant::verify_assertion(&app, black_box(&assertion))).unwrap());
+        bencher.iter(|| runtime.block_on(grant::verify_assertion(&app, &context, black_box(&assertion))).unwrap());
     });
     criterion.bench_function("match it against 1000 rules", |bencher| {
         let rules = app.rules();
         bencher.iter(|| match_credentials(&rules, verified.issuer(), black_box(verified.claims()), now));
     });
     criterion.bench_function("match it and work out what it permits", |bencher| {
-        bencher.iter(|| authorize(permit(), &AccessRequest::default()).unwrap());
+        bencher.iter(|| black_box(decided()));
     });
     criterion.bench_function("make and sign the token (ES256)", |bencher| {
-        bencher.iter(|| app.tokens.mint(black_box(&authorization), "federated:x", None, now).unwrap());
+        bencher.iter(|| app.tokens.mint(black_box(&authorization), "federated:x", now).unwrap());
     });
     drop(background);
 }

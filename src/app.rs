@@ -13,7 +13,7 @@ use crate::config::{Config, create_private};
 use crate::ids::CredentialId;
 use crate::keys::{self, KeyRing, KeysError};
 use crate::limits::Limits;
-use crate::model::Snapshot;
+use crate::model::{DecisionContext, Snapshot};
 use crate::objects::ReadContext;
 use crate::own_tokens::OwnTokens;
 use crate::profile::{ProfileError, Profiles};
@@ -138,6 +138,11 @@ impl App {
     /// What reading and compiling documents needs to know.
     pub fn context(&self) -> ReadContext<'_> {
         context(&self.config, &self.profiles)
+    }
+
+    /// The present rules and time, for one request.
+    pub fn decision_context(&self) -> DecisionContext<'_> {
+        DecisionContext { rules: self.rules(), now: self.clock.now(), own: &self.config.own }
     }
 
     /// What judges our own tokens, as of these rules.

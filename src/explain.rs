@@ -1,36 +1,29 @@
 //! Says what would be granted, or why not, without granting or using up anything.
 
-use serde::Serialize;
-use serde_json::Value;
+use std::sync::Arc;
 
 use carnet_resource_server::AuthorizationDetail;
+use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::assertion::assess;
+use crate::assertion::{Assertion, AssumedAssertion};
+use crate::client::{Admitted, ClientIdentity};
 use crate::clock::Timestamp;
-use crate::grant::{self, GrantRequest, Moment, Presented, Would};
+use crate::config::OwnUrls;
+use crate::decision::{Decision, Mode, Presented, Subject, View, decide};
+use crate::grant::{About, GrantRequest, Judged, Step, TokenError, preview};
+use crate::grant_type::GrantType;
 use crate::ids::CredentialId;
-use crate::model::{Snapshot, TrustedIssuer};
-use crate::principal::{AccessRequest, Entitlement, Grounds, entitle};
+use crate::model::{DecisionContext, TrustedIssuer};
+use crate::principal::AccessRequest;
 use crate::profile::Claims;
 use crate::reason::Reason;
 use crate::refusal::{Mismatch, Refusal};
-use crate::token::ADMIN_LIFETIME_SECONDS;
-use crate::trust::{Candidate, MatchReport, Verdict, hint, match_some, nearest_credentials};
+use crate::trust::{Candidate, MatchReport, MatchedRule, Verdict, hint, match_some};
 
 /// Rules that one explanation shows.
 const MAX_EXPLAINED: usize = 100;
-
-/// Who asks, and what they may see.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum View {
-    /// A caller: what concerns rules that the assertion proves to be meant.
-    Caller,
-    /// The owner of these principals' rules: everything about them.
-    Principals(Vec<String>),
-    /// An administrator: everything.
-    Everything,
-}
 
 /// What would become of a request.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
@@ -41,6 +34,10 @@ pub struct Explanation {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub reason: Option<Reason>,
+    /// What the caller of the token endpoint is told instead, where that is less.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub caller_reason: Option<Reason>,
     /// Why not, in a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_description: Option<&'static str>,
@@ -64,8 +61,11 @@ pub struct Explanation {
     pub granted: Option<Granted>,
     /// The server's time, in seconds since 1970.
     pub server_time: i64,
+    /// What has to hold beside the rules: the grants of the trusted issuer, the client, single use.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<ExplainedCondition>,
     /// Every condition of every rule that may be shown.
-    pub candidates: Vec<Explained>,
+    pub candidates: Vec<ExplainedCandidate>,
 }
 
 /// What would be granted.
@@ -82,13 +82,13 @@ pub struct Granted {
     /// Its entries.
     #[schema(value_type = Vec<Object>)]
     pub authorization_details: Vec<AuthorizationDetail>,
-    /// How long it would live, unless something it rests on ends sooner.
+    /// How long it would live, in seconds.
     pub expires_in: i64,
 }
 
 /// One rule, explained.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
-pub struct Explained {
+pub struct ExplainedCandidate {
     /// The federated credential's id.
     #[schema(value_type = String)]
     pub credential: CredentialId,
@@ -122,164 +122,164 @@ pub struct ExplainedCondition {
     pub hint: Option<&'static str>,
 }
 
-/// What an explanation is about.
+/// The rules that a client without a key of its own lists, and those that admitted it or why none did.
+type Admission<'a> = (&'a [String], Result<&'a [MatchedRule], Reason>);
+
+/// What an explanation is made from, and whom it is for.
 struct Explainable<'a> {
-    app: &'a App,
-    issuer: &'a TrustedIssuer,
-    claims: &'a Claims,
+    own: &'a OwnUrls,
     now: Timestamp,
+    view: &'a View,
+    grant_type: GrantType,
+    /// The assertion that was presented, by issuer and claims.
+    assertion: Option<(&'a TrustedIssuer, &'a Claims)>,
+    admission: Option<Admission<'a>>,
+    /// Whether the assertion was used before.
+    used: bool,
 }
 
-/// Explains a token request to whoever sends it.
-pub async fn explain_request(app: &App, request: &GrantRequest<'_>) -> Explanation {
-    let now = app.clock.now();
-    // Whoever holds a copy of a client's assertion that was used learns nothing by it.
-    if grant::is_client_spent(app, request).await {
-        return Explanation::refused(app, &Refusal::new(Reason::Replay).of_client(), Vec::new(), now);
+/// Explains a token request. A request that cannot be understood is an error here too, and to a caller so is one that no client
+/// sends.
+pub async fn explain_request(app: &App, request: &GrantRequest<'_>, view: &View) -> Result<Explanation, TokenError> {
+    let about = |now, assertion, admission, used| Explainable {
+        own: &app.config.own,
+        now,
+        view,
+        grant_type: request.grant_type(),
+        assertion,
+        admission,
+        used,
+    };
+    let refused = match preview(app, request, view).await {
+        Ok(Judged { context, subject, decision }) => {
+            let client = &subject.client;
+            let admitting = client.identity().federated().filter(|_| !client.rules().is_empty());
+            let admission = admitting.map(|(_, names)| (names, Ok(client.rules())));
+            let assertion = subject.assertions().next().map(|content| (&**content.issuer(), content.claims()));
+            return Ok(about(context.now, assertion, admission, false).allowed(&decision));
+        }
+        Err(refused) => *refused,
+    };
+    match refused.step {
+        Step::Parameters => return Err(refused.into_error(request)),
+        Step::Client if *view == View::Caller => return Err(refused.into_error(request)),
+        Step::Client | Step::Presented => {}
     }
-    let Presented::Assertion(text) = request.presented() else {
-        return match grant::decide(app, request).await {
-            Ok(would) => Explanation::allowed(app, would, now),
-            Err(refusal) => Explanation::refused(app, &refusal, Vec::new(), now),
-        };
-    };
-    let verified = match grant::verify(app, request, text).await {
-        Ok(verified) => verified,
-        Err(refusal) => return Explanation::refused(app, &refusal, Vec::new(), now),
-    };
-    let unused = grant::is_unused(app, &verified).await;
-    let moment = Moment { rules: app.rules(), now };
-    let decided = grant::decide_on_assertion(app, request, &verified, &moment).await;
-    let about = Explainable { app, issuer: verified.issuer(), claims: verified.claims(), now };
-    let view = if unused { View::Caller } else { View::Principals(Vec::new()) };
-    let explanation = match decided {
-        Ok(authorization) => {
-            let Grounds::Workload(permit) = authorization.grounds() else {
-                return Explanation::refused(app, &Reason::Internal.into(), Vec::new(), now);
-            };
-            Explanation::of(&about, permit.report(), Ok(authorization.entitlement().clone()), &view)
+    let context = app.decision_context();
+    let all_the_same;
+    let (assertion, report) = match &refused.about {
+        About::Assertion(assertion, report) => (Some(assertion), report),
+        About::Unaccepted(assertion) => {
+            all_the_same = judged_all_the_same(&context, assertion.issuer(), assertion.claims(), view);
+            (Some(assertion), &all_the_same)
         }
-        Err(denial) => {
-            let mut refusal = denial.refusal;
-            if !unused {
-                refusal.undisclosed();
-            }
-            Explanation::of(&about, &denial.report, Err(refusal), &view)
-        }
+        About::Nothing | About::Token(_) | About::Client => (None, &MatchReport::default()),
     };
-    explanation.unless_used(app, unused, now)
+    let assertion = assertion.map(|assertion| (&**assertion.issuer(), assertion.claims()));
+    let client = refused.client.as_ref().and_then(ClientIdentity::federated).filter(|_| refused.step == Step::Client);
+    let admission = client.map(|(_, names)| (names, Err(refused.refusal.reason)));
+    let about = about(context.now, assertion, admission, refused.used);
+    Ok(about.denied(&refused.refusal, refused.told, report))
 }
 
-/// Explains an assertion to an administrator, as the jwt-bearer grant would take it.
-pub async fn explain_assertion(app: &App, assertion: &str, access: &AccessRequest, view: &View) -> Explanation {
-    let now = app.clock.now();
-    let verified = match grant::verify_assertion(app, assertion).await {
-        Ok(verified) => verified,
-        Err(refusal) => return Explanation::refused(app, &refusal, Vec::new(), now),
-    };
-    let unused = grant::is_unused(app, &verified).await;
-    let (issuer, claims, rules) = (verified.issuer(), verified.claims(), app.rules());
-    let report = view.report(&rules, issuer, claims, now);
-    let outcome = decide(&rules, issuer, claims, &report, access);
-    let about = Explainable { app, issuer, claims, now };
-    Explanation::of(&about, &report, outcome, view).unless_used(app, unused, now)
-}
-
-/// Explains what an assertion of `issuer` with these claims would get, if it were signed.
+/// Explains what an assertion of `issuer` with these claims would get in this grant, if it were signed.
 pub fn explain_claims(
-    app: &App,
-    issuer: &TrustedIssuer,
-    claims: &Claims,
-    access: &AccessRequest,
-    view: &View,
+    context: &DecisionContext<'_>,
+    mode: Mode<'_>,
+    issuer: &Arc<TrustedIssuer>,
+    claims: Claims,
+    (grant_type, access): (GrantType, &AccessRequest),
 ) -> Explanation {
-    let now = app.clock.now();
-    if let Err(refusal) = assess(issuer, claims, None, now) {
-        return Explanation::refused(app, &refusal, Vec::new(), now);
+    let about = |assertion| Explainable {
+        own: context.own,
+        now: context.now,
+        view: mode.view(),
+        grant_type,
+        assertion,
+        admission: None,
+        used: false,
+    };
+    let assertion = match AssumedAssertion::of_claims(issuer.clone(), claims, context.now) {
+        Ok(assertion) => assertion,
+        Err(refusal) => return about(None).denied(&refusal, refusal.reason, &MatchReport::default()),
+    };
+    let claims = assertion.content().claims();
+    let about = about(Some((issuer, claims)));
+    if let Err(refusal) = assertion.content().check_grant(grant_type) {
+        let report = judged_all_the_same(context, issuer, claims, mode.view());
+        return about.denied(&refusal, refusal.reason, &report);
     }
-    let rules = app.rules();
-    let report = view.report(&rules, issuer, claims, now);
-    let outcome = decide(&rules, issuer, claims, &report, access);
-    Explanation::of(&Explainable { app, issuer, claims, now }, &report, outcome, view)
+    let presented = Presented::Assertion(assertion.clone());
+    let subject = Subject { grant_type, presented, client: Admitted::nobody(), actor: None };
+    match decide(context, &subject, access, mode) {
+        Ok(decision) => about.allowed(&decision),
+        Err(denial) => about.denied(&denial.refusal, denial.told, &denial.report),
+    }
 }
 
-fn decide(
-    rules: &Snapshot,
+/// What the rules say of an assertion that is refused before they are asked: worth knowing all the same.
+fn judged_all_the_same(
+    context: &DecisionContext<'_>,
     issuer: &TrustedIssuer,
     claims: &Claims,
-    report: &MatchReport,
-    access: &AccessRequest,
-) -> Result<Entitlement, Refusal> {
-    if report.matching().next().is_none() {
-        return Err(report.refusal(issuer, claims));
-    }
-    entitle(report, rules, issuer, claims, access)
+    view: &View,
+) -> MatchReport {
+    match_some(&context.rules, issuer, claims, context.now, |candidate| view.may_see(&candidate.credential.principal))
 }
 
-impl Explanation {
-    fn allowed(app: &App, would: Would, now: Timestamp) -> Self {
-        let granted = match would {
-            Would::Grant(entitlement) => Granted::of(*entitlement),
-            Would::GrantAdmin(client_id, scope) => Granted {
-                resource: app.config.own.admin_resource(),
-                sub: client_id,
-                principal: None,
-                scope: scope.to_string(),
-                authorization_details: Vec::new(),
-                expires_in: ADMIN_LIFETIME_SECONDS,
-            },
-        };
-        Self { granted: Some(granted), ..Self::bare("allow", Vec::new(), now) }
-    }
-
-    /// What was used before gets nothing, whatever the rules say.
-    fn unless_used(self, app: &App, unused: bool, now: Timestamp) -> Self {
-        if unused || self.verdict != "allow" {
-            return self;
-        }
-        Self { candidates: self.candidates, ..Self::refused(app, &Reason::Replay.into(), Vec::new(), now) }
-    }
-
-    fn of(about: &Explainable<'_>, report: &MatchReport, outcome: Result<Entitlement, Refusal>, view: &View) -> Self {
-        let &Explainable { app, issuer, claims, now } = about;
-        let shown = report.candidates.iter().filter(|candidate| view.shows(candidate, issuer)).take(MAX_EXPLAINED);
-        let candidates: Vec<Explained> = shown.map(|candidate| Explained::of(candidate, issuer, claims)).collect();
-        match outcome {
-            Ok(entitlement) => Self { granted: Some(Granted::of(entitlement)), ..Self::bare("allow", candidates, now) },
-            Err(refusal) => {
-                let mut refusal = refusal;
-                if *view != View::Caller {
-                    // What may be shown of the candidates is shown there; the reason is that of the closest one shown.
-                    let closest = report.candidates.iter().filter(|candidate| view.shows(candidate, issuer));
-                    let closest = closest.min_by_key(|candidate| candidate.unmet().count());
-                    if refusal.reason == Reason::NoMatchingCredential
-                        && let Some(reason) = closest.and_then(|candidate| candidate.reason(&issuer.profile))
-                    {
-                        refusal.reason = reason;
-                    }
-                }
-                Self::refused(app, &refusal, candidates, now)
+impl Explainable<'_> {
+    fn allowed<A: Assertion>(&self, decision: &Decision<A>) -> Explanation {
+        let (granted, report) = match decision {
+            Decision::Registry(authorization) => {
+                let entitlement = authorization.entitlement();
+                let granted = Granted {
+                    resource: entitlement.resource_server.resource.clone(),
+                    sub: entitlement.subject.clone(),
+                    principal: entitlement.principal.as_ref().map(|principal| principal.name.clone()),
+                    scope: entitlement.scope.to_string(),
+                    authorization_details: entitlement.details.clone(),
+                    expires_in: authorization.expires_at().seconds().saturating_sub(self.now.seconds()),
+                };
+                (granted, authorization.report())
             }
-        }
+            Decision::Admin(grant) => {
+                let granted = Granted {
+                    resource: self.own.admin_resource(),
+                    sub: grant.subject.clone(),
+                    principal: None,
+                    scope: grant.scope.to_string(),
+                    authorization_details: Vec::new(),
+                    expires_in: grant.expires_at.seconds().saturating_sub(self.now.seconds()),
+                };
+                (granted, None)
+            }
+        };
+        let candidates = report.map(|report| self.candidates(report)).unwrap_or_default();
+        Explanation { granted: Some(granted), ..self.bare("allow", candidates) }
     }
 
-    fn refused(app: &App, refusal: &Refusal, candidates: Vec<Explained>, now: Timestamp) -> Self {
-        Self {
+    fn denied(&self, refusal: &Refusal, told: Reason, report: &MatchReport) -> Explanation {
+        // To the caller a used assertion proves nothing, so not even the rules it might prove to be meant are shown.
+        let is_shown = *self.view != View::Caller || !self.used;
+        let candidates = if is_shown { self.candidates(report) } else { Vec::new() };
+        Explanation {
             reason: Some(refusal.reason),
+            caller_reason: Some(told).filter(|told| *self.view == View::Everything && *told != refusal.reason),
             error_description: Some(refusal.reason.sentence()),
-            error_uri: Some(app.config.own.at(&format!("/reasons/{}", refusal.reason))),
+            error_uri: Some(self.own.at(&format!("/reasons/{}", refusal.reason))),
             parameter: refusal.parameter,
             claim: refusal.claim.clone(),
             accepted_audiences: refusal.accepted_audiences.clone(),
             mismatches: refusal.mismatches.clone(),
-            ..Self::bare("deny", candidates, now)
+            ..self.bare("deny", candidates)
         }
     }
 
-    fn bare(verdict: &'static str, candidates: Vec<Explained>, now: Timestamp) -> Self {
-        Self {
+    fn bare(&self, verdict: &'static str, candidates: Vec<ExplainedCandidate>) -> Explanation {
+        Explanation {
             verdict,
             reason: None,
+            caller_reason: None,
             error_description: None,
             error_uri: None,
             parameter: None,
@@ -287,53 +287,50 @@ impl Explanation {
             accepted_audiences: Vec::new(),
             mismatches: Vec::new(),
             granted: None,
-            server_time: now.seconds(),
+            server_time: self.now.seconds(),
+            checks: self.checks(),
             candidates,
         }
     }
-}
 
-impl Granted {
-    fn of(entitlement: Entitlement) -> Self {
-        Self {
-            resource: entitlement.resource_server.resource.clone(),
-            sub: entitlement.subject,
-            principal: entitlement.principal.map(|principal| principal.name.clone()),
-            scope: entitlement.scope.to_string(),
-            authorization_details: entitlement.details,
-            expires_in: entitlement.resource_server.token_lifetime_seconds,
+    fn candidates(&self, report: &MatchReport) -> Vec<ExplainedCandidate> {
+        let Some((issuer, claims)) = self.assertion else {
+            return Vec::new();
+        };
+        let shown = report.candidates.iter().filter(|candidate| self.view.shows(candidate, issuer)).take(MAX_EXPLAINED);
+        shown.map(|candidate| ExplainedCandidate::of(candidate, issuer, claims)).collect()
+    }
+
+    /// What has to hold beside the rules.
+    fn checks(&self) -> Vec<ExplainedCondition> {
+        let mut checks = Vec::new();
+        if let Some((issuer, _)) = self.assertion
+            && self.grant_type != GrantType::ClientCredentials
+        {
+            let taken: Vec<&str> = issuer.grants.iter().map(|grant| grant.short_name()).collect();
+            let reason = (!issuer.grants.contains(&self.grant_type)).then_some(Reason::GrantNotTaken);
+            checks.push(check("grants", json!({ "any_of": taken }), json!(self.grant_type.short_name()), reason));
         }
+        if let Some((names, admitted)) = self.admission {
+            // Only a client that was admitted, or whoever manages it, learns which rules it lists.
+            let rules = admitted.unwrap_or_default().iter();
+            let admitting: Vec<&str> = rules.filter_map(|rule| Some(rule.credential.rule.open()?.name)).collect();
+            checks.push(check("client", json!({ "any_of": names }), json!(admitting), admitted.err()));
+        }
+        if self.assertion.is_some() {
+            let received = if self.used { "used" } else { "unused" };
+            checks.push(check("single_use", json!("unused"), json!(received), self.used.then_some(Reason::Replay)));
+        }
+        checks
     }
 }
 
-impl View {
-    /// The rules that are judged for whoever asks. Those of others are left out before anything is decided: claims that nobody
-    /// signed would prove that any rule is meant.
-    fn report(&self, rules: &Snapshot, issuer: &TrustedIssuer, claims: &Claims, now: Timestamp) -> MatchReport {
-        let may_see = |candidate: &Candidate| self.may_see(&candidate.credential.principal);
-        let report = match_some(rules, issuer, claims, now, may_see);
-        if report.candidates.is_empty() && *self != Self::Caller {
-            return nearest_credentials(rules, issuer, claims, now, |principal| self.may_see(principal));
-        }
-        report
-    }
-
-    fn may_see(&self, principal: &str) -> bool {
-        match self {
-            Self::Caller | Self::Everything => true,
-            Self::Principals(names) => names.iter().any(|name| name.eq_ignore_ascii_case(principal)),
-        }
-    }
-
-    fn shows(&self, candidate: &Candidate, issuer: &TrustedIssuer) -> bool {
-        match self {
-            Self::Caller => candidate.matches() || candidate.is_proved_to_be_meant(&issuer.profile),
-            Self::Everything | Self::Principals(_) => self.may_see(&candidate.credential.principal),
-        }
-    }
+/// A condition that is no rule's.
+fn check(field: &str, expected: Value, received: Value, reason: Option<Reason>) -> ExplainedCondition {
+    ExplainedCondition { field: field.to_owned(), expected, received, met: reason.is_none(), reason, hint: None }
 }
 
-impl Explained {
+impl ExplainedCandidate {
     fn of(candidate: &Candidate, issuer: &TrustedIssuer, claims: &Claims) -> Self {
         let rule = candidate.credential.rule.open().unwrap_or_default();
         let conditions = candidate.explained(issuer, claims).into_iter().map(|(field, expected, received, verdict)| {

@@ -29,6 +29,15 @@ impl GrantType {
         }
     }
 
+    /// The name by which documents of this server call it.
+    pub const fn short_name(self) -> &'static str {
+        match self {
+            Self::JwtBearer => "jwt-bearer",
+            Self::TokenExchange => "token-exchange",
+            Self::ClientCredentials => "client_credentials",
+        }
+    }
+
     /// Reads the value of `grant_type`, byte for byte.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|grant| grant.name() == name)

@@ -42,6 +42,7 @@ pub mod client;
 pub mod clock;
 pub mod command;
 pub mod config;
+pub mod decision;
 pub mod explain;
 pub mod form;
 pub mod grant;

@@ -74,15 +74,12 @@ impl Limits {
         self.credentials.check(&credential)
     }
 
-    /// Notes that a token was issued. Refusals, replays among them, use up nothing.
-    pub fn note_token(&self, issuer: TrustedIssuerId, credentials: impl IntoIterator<Item = CredentialId>) {
+    /// Notes that a token was issued for an assertion of this trusted issuer. Refusals, replays among them, use up nothing.
+    pub fn note_issuer(&self, issuer: TrustedIssuerId) {
         self.issuers.note(&issuer);
-        for credential in credentials {
-            self.note_credential(credential);
-        }
     }
 
-    /// Notes that a token was made of one that this credential gave.
+    /// Notes that this credential gave a token.
     pub fn note_credential(&self, credential: CredentialId) {
         self.credentials.note(&credential);
     }
@@ -238,7 +235,8 @@ mod tests {
             (CredentialId::new(Timestamp::from_seconds(1)), CredentialId::new(Timestamp::from_seconds(1)));
         for _ in 0..3 {
             assert!(limits.check_credential(one).is_ok());
-            limits.note_token(issuer, [one]);
+            limits.note_issuer(issuer);
+            limits.note_credential(one);
         }
         assert_eq!(limits.check_credential(one).unwrap_err().reason, Reason::RateLimited);
         assert!(limits.check_credential(other).is_ok());

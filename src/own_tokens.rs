@@ -15,6 +15,7 @@ use crate::model::{Method, Snapshot, State};
 use crate::opaque;
 use crate::scope::{ScopeSet, covers};
 use crate::store::{Store, StoreError};
+use crate::trust::MatchedRule;
 
 /// What begins the `client_id` of tokens that no registered client asked for; the newest credential in the token follows (decision D-17).
 /// No client can have such a name.
@@ -30,6 +31,13 @@ pub struct RestsOn {
     pub credential: String,
     /// Its revision.
     pub revision: u32,
+}
+
+impl RestsOn {
+    /// A rule, as it is now.
+    pub fn of(rule: &MatchedRule) -> Self {
+        Self { credential: rule.credential.id.to_string(), revision: rule.credential.revision }
+    }
 }
 
 /// What it takes to judge our own tokens.

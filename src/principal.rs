@@ -3,7 +3,6 @@
 //! The order is that of decision D-01, step 9: target, then principal, then scope, then details. Entries of several rules
 //! stand side by side and are never put together.
 
-mod authorization;
 mod entitlement;
 mod entry;
 mod floor;
@@ -12,6 +11,5 @@ mod request;
 mod target;
 
 pub use crate::model::{Principal, PrincipalKind};
-pub use authorization::{Authorization, Grounds, authorize, authorize_client, authorize_token};
-pub use entitlement::{Entitlement, entitle};
+pub use entitlement::{Entitlement, entitle, of_client, of_token};
 pub use request::{AccessRequest, DetailRequest};

@@ -9,11 +9,11 @@ use std::str::FromStr;
 use carnet_resource_server::DenialReason;
 
 macro_rules! reasons {
-    ($($(#[$doc:meta])* $variant:ident = $code:literal: $sentence:literal, $meaning:literal, $remedy:literal;)*) => {
+    ($($variant:ident = $code:literal $class:ident $disclosure:ident: $sentence:literal, $meaning:literal, $remedy:literal;)*) => {
         /// A cause of refusal.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Reason {
-            $($(#[$doc])* #[doc = $sentence] $variant,)*
+            $(#[doc = $sentence] $variant,)*
         }
 
         impl Reason {
@@ -23,6 +23,16 @@ macro_rules! reasons {
             /// The stable code.
             pub const fn code(self) -> &'static str {
                 match self { $(Self::$variant => $code,)* }
+            }
+
+            /// What kind of error it is.
+            pub const fn class(self) -> Class {
+                match self { $(Self::$variant => Class::$class,)* }
+            }
+
+            /// Who is told.
+            pub const fn disclosure(self) -> Disclosure {
+                match self { $(Self::$variant => Disclosure::$disclosure,)* }
             }
 
             /// The sentence for the caller. It is the same for every caller and holds nothing of the request.
@@ -45,320 +55,392 @@ macro_rules! reasons {
 
 reasons! {
     // === the request ===
-    MethodNotAllowed = "method_not_allowed": "this endpoint takes POST requests only",
+    MethodNotAllowed = "method_not_allowed" Method Anyone: "this endpoint takes POST requests only",
         "The endpoint was called with a method other than POST.",
         "Send the parameters in the body of a POST request.";
-    BodyTooLarge = "body_too_large": "the request body is too large",
+    BodyTooLarge = "body_too_large" Size Anyone: "the request body is too large",
         "A request body may have 64 KiB.",
         "Send only the parameters that are needed; an assertion has about 2 KiB.";
-    RateLimited = "rate_limited": "too many requests",
+    RateLimited = "rate_limited" Limit Anyone: "too many requests",
         "A limit of this server was reached. The limits count failed requests by address, and issued tokens by federated credential and by trusted issuer, so one noisy caller does not slow the others.",
         "Wait for the time in Retry-After. The operator finds the limits under rate_limits in the configuration.";
-    MediaType = "media_type": "the request body is not application/x-www-form-urlencoded in UTF-8",
+    MediaType = "media_type" Request Anyone: "the request body is not application/x-www-form-urlencoded in UTF-8",
         "The token endpoint takes form-encoded parameters (RFC 6749 section 3.2), uncompressed.",
         "Set Content-Type: application/x-www-form-urlencoded and send no Content-Encoding. Most HTTP libraries do so when they are given form fields.";
-    FormMalformed = "form_malformed": "the form parameters cannot be decoded",
+    FormMalformed = "form_malformed" Request Anyone: "the form parameters cannot be decoded",
         "The body has a % that is not followed by two hexadecimal digits, bytes that are not UTF-8, or more than 64 parameters.",
         "Let an HTTP library encode the form.";
-    ParameterInQuery = "parameter_in_query": "parameters belong in the request body, not in the URL",
+    ParameterInQuery = "parameter_in_query" Request Anyone: "parameters belong in the request body, not in the URL",
         "The URL carries an OAuth parameter. URLs end up in logs, so nothing is read from there.",
         "Move the parameters into the form body. If the URL held an assertion or a secret, treat it as exposed.";
-    ParameterRepeated = "parameter_repeated": "a parameter is given more than once",
+    ParameterRepeated = "parameter_repeated" Request Anyone: "a parameter is given more than once",
         "Each parameter may be given once (RFC 6749 section 3.2); only resource may repeat, and audience in a token exchange.",
         "Remove the second occurrence.";
-    ParameterMissing = "parameter_missing": "a required parameter is missing",
+    ParameterMissing = "parameter_missing" Request Anyone: "a required parameter is missing",
         "The grant needs a parameter that is absent or empty. The answer's parameter member names it.",
         "Add the parameter. The jwt-bearer grant needs grant_type and assertion, the token exchange grant_type, subject_token and subject_token_type.";
-    ParameterMalformed = "parameter_malformed": "a parameter has a value that cannot be used",
+    ParameterMalformed = "parameter_malformed" Request Anyone: "a parameter has a value that cannot be used",
         "A parameter is too long or not of the form its definition asks for. The answer's parameter member names it.",
         "Correct the value.";
-    GrantTypeUnsupported = "grant_type_unsupported": "the grant type is not supported",
+    GrantTypeUnsupported = "grant_type_unsupported" GrantType Anyone: "the grant type is not supported",
         "grant_type names no grant of this server. The names are compared exactly.",
         "Use one of grant_types_supported in the server's metadata, for example urn:ietf:params:oauth:grant-type:jwt-bearer.";
 
     // === the client ===
-    ClientAuthenticationFailed = "client_authentication_failed": "client authentication failed",
+    ClientAuthenticationFailed = "client_authentication_failed" Client Anyone: "client authentication failed",
         "The client is not registered or disabled, its credentials are wrong, or a method of authentication was used that it is not registered for.",
         "A build job needs no client: leave client_id and the Authorization header out. For a registered client, compare the client's auth_method.";
-    ClientNotAllowed = "client_not_allowed": "the client may not use this grant type",
+    ClientNotAllowed = "client_not_allowed" ClientUse Anyone: "the client may not use this grant type",
         "The client is registered without this grant type.",
         "Add the grant type to the client's grant_types.";
 
     // === the parameters of the grant ===
-    ScopeMalformed = "scope_malformed": "the scope is not a list of scope tokens",
+    ScopeMalformed = "scope_malformed" Scope Anyone: "the scope is not a list of scope tokens",
         "Scope tokens are separated by single spaces and hold printable ASCII characters except the quotation mark and the backslash (RFC 6749 section 3.3). A request may name 100.",
         "Name actions of the registry, for example scope=publish.";
-    ResourceMalformed = "resource_malformed": "the resource is not an absolute URI without fragment",
+    ResourceMalformed = "resource_malformed" Target Anyone: "the resource is not an absolute URI without fragment",
         "resource names the registry by its URI (RFC 8707 section 2).",
         "Use the resource URI that the registry publishes, for example https://registry.example/.";
-    TokenTypeUnsupported = "token_type_unsupported": "the token type is not supported",
+    TokenTypeUnsupported = "token_type_unsupported" Request Anyone: "the token type is not supported",
         "A parameter of the token exchange names a type of token that this server does not take or issue (RFC 8693 section 3).",
         "Say urn:ietf:params:oauth:token-type:jwt for the platform's token, and urn:ietf:params:oauth:token-type:access_token for an access token of this server. Leave requested_token_type out: only access tokens are issued.";
-    DetailsMalformed = "details_malformed": "the authorization details cannot be used",
+    DetailsMalformed = "details_malformed" Details Anyone: "the authorization details cannot be used",
         "authorization_details is a JSON array of objects of type package with actions and packages, and optionally owner, version, digest and locations; any other member is refused (RFC 9396 section 5).",
         "Correct the array; the book's page on the token request shows its form. The operator finds in the log what is wrong with it.";
 
     // === the assertion ===
-    AssertionMalformed = "assertion_malformed": "the assertion is not a signed JWT in compact form",
+    AssertionMalformed = "assertion_malformed" Assertion Anyone: "the assertion is not a signed JWT in compact form",
         "The assertion is not three base64url segments holding a JSON header and JSON claims, or it is larger than 16 KiB, deeper than 16 levels or wider than 256 members.",
         "Send the token exactly as the platform gave it, without quotation marks, padding or a trailing newline.";
-    HeaderDenied = "header_denied": "the assertion's header asks for something that is not accepted",
+    HeaderDenied = "header_denied" Assertion Anyone: "the assertion's header asks for something that is not accepted",
         "The header brings or names a key (jku, jwk, x5u, x5c), marks something as critical (crit), or says that the content is encrypted, compressed or nested.",
         "Send the platform's own identity token. No platform in the book sets these parameters.";
-    TypDenied = "typ_denied": "the assertion is a token of another kind",
+    TypDenied = "typ_denied" Assertion Anyone: "the assertion is a token of another kind",
         "The header's typ is not one that the trusted issuer may use. Access tokens (at+jwt), logout tokens and the like are not assertions.",
         "Send the platform's identity token, or add the type to the trusted issuer's types.";
-    IssUnknown = "iss_unknown": "the assertion's issuer is not trusted here",
+    IssUnknown = "iss_unknown" Assertion Anyone: "the assertion's issuer is not trusted here",
         "No enabled trusted issuer has exactly this iss. Issuers are compared byte for byte: a slash at the end, another port or another letter case makes another issuer.",
         "Register the trusted issuer with the iss of the assertion. GitHub Enterprise, self-managed GitLab and every cluster have issuers of their own.";
-    AlgDenied = "alg_denied": "the assertion's signature algorithm is not accepted",
+    AlgDenied = "alg_denied" Assertion Anyone: "the assertion's signature algorithm is not accepted",
         "alg is not among the trusted issuer's algorithms.",
         "Compare the trusted issuer's algorithms with the platform's documentation. none and the HMAC family are never accepted.";
-    KeyUnknown = "key_unknown": "the assertion is signed with a key that the issuer does not publish",
+    KeyUnknown = "key_unknown" Assertion Anyone: "the assertion is signed with a key that the issuer does not publish",
         "The issuer's key set has no usable key of the header's kid, also after fetching it again, or the header has no kid and not exactly one key fits.",
         "If the issuer rotated its keys less than a minute ago, try again. Otherwise compare the trusted issuer's keys with what the platform publishes.";
-    UpstreamUnavailable = "upstream_unavailable": "the issuer's keys cannot be fetched at the moment",
+    UpstreamUnavailable = "upstream_unavailable" Unavailable Anyone: "the issuer's keys cannot be fetched at the moment",
         "The trusted issuer's discovery document or key set cannot be fetched or read, and no keys recent enough are held. The assertion was not judged and not used up.",
         "Try again after the time in Retry-After. The operator finds the cause in the log, and can test it with POST /admin/v1/trusted-issuers/{name}/refresh-keys.";
-    SignatureInvalid = "signature_invalid": "the assertion's signature is not valid",
+    SignatureInvalid = "signature_invalid" Assertion Anyone: "the assertion's signature is not valid",
         "The signature was not made with the key that the header names.",
         "Send the token unchanged. If it is unchanged, it is from another issuer than it says.";
-    ReviewDenied = "review_denied": "the platform does not vouch for the assertion",
+    ReviewDenied = "review_denied" Assertion Anyone: "the platform does not vouch for the assertion",
         "The cluster was asked about the token by TokenReview and did not say yes for this audience: the pod or the service account is gone, or the token is not of this cluster.",
         "Let a pod that is running make the request with a new token.";
-    ClaimDuplicate = "claim_duplicate": "a member occurs twice in the assertion",
+    ClaimDuplicate = "claim_duplicate" Assertion Anyone: "a member occurs twice in the assertion",
         "The header or the claims name one member twice, so two readers could understand two different things.",
         "Report it to the platform: no platform in the book sends such tokens.";
-    ClaimMissing = "claim_missing": "a claim that is needed is missing",
+    ClaimMissing = "claim_missing" Assertion Anyone: "a claim that is needed is missing",
         "The assertion lacks a claim that every assertion of its issuer must have, or that the rule compares. The answer's claim or mismatches member names it. A missing claim never counts as equal.",
         "If the platform sends the claim only on request, ask for it in the job. Else remove the condition from the rule.";
-    ClaimType = "claim_type": "a claim has the wrong type",
+    ClaimType = "claim_type" Assertion Anyone: "a claim has the wrong type",
         "A claim is a number where a string is due, a string where a list is due, or the like. Types are never converted.",
         "Choose the trusted issuer's profile that fits the platform.";
-    ClaimMalformed = "claim_malformed": "a claim has a value that cannot be right",
+    ClaimMalformed = "claim_malformed" Assertion Anyone: "a claim has a value that cannot be right",
         "A claim that is read is empty, too long, holds control characters, or is not of the form the platform documents.",
         "Choose the trusted issuer's profile that fits the platform.";
-    ClaimInconsistent = "claim_inconsistent": "two claims contradict each other",
+    ClaimInconsistent = "claim_inconsistent" Assertion Anyone: "two claims contradict each other",
         "Claims that say one thing twice do not agree, for example repository and repository_owner, or ref and ref_type, or exp lies before iat.",
         "Report it to the platform: its own tokens agree with themselves.";
-    AudMismatch = "aud_mismatch": "the assertion is for another audience",
+    AudMismatch = "aud_mismatch" Assertion Anyone: "the assertion is for another audience",
         "aud is not one of the audiences that are accepted for this issuer. The answer lists them as accepted_audiences.",
         "Let the job ask its platform for a token with one of the accepted audiences. The platform's default audience is shared with everybody and never accepted.";
-    AudNotSingle = "aud_not_single": "the assertion is for more than one audience",
+    AudNotSingle = "aud_not_single" Assertion Anyone: "the assertion is for more than one audience",
         "aud has several elements, so another service could present the same token here.",
         "Ask the platform for a token with one audience. If it cannot do that, list the other values in the trusted issuer's extra_audiences.";
-    Expired = "expired": "the assertion has expired",
+    Expired = "expired" Assertion Anyone: "the assertion has expired",
         "exp lies in the past by more than the leeway. The answer tells the server's time as server_time.",
         "Ask the platform for a new token immediately before the exchange: a token of GitHub Actions lives 5 minutes.";
-    NotYetValid = "not_yet_valid": "the assertion is not valid yet",
+    NotYetValid = "not_yet_valid" Assertion Anyone: "the assertion is not valid yet",
         "nbf lies in the future by more than the leeway. The answer tells the server's time as server_time.",
         "Compare the clocks of the platform and of this server.";
-    IatFuture = "iat_future": "the assertion was issued in the future",
+    IatFuture = "iat_future" Assertion Anyone: "the assertion was issued in the future",
         "iat lies in the future by more than the leeway. The answer tells the server's time as server_time.",
         "Compare the clocks of the platform and of this server.";
-    LifetimeTooLong = "lifetime_too_long": "the assertion lives too long",
+    LifetimeTooLong = "lifetime_too_long" Assertion Anyone: "the assertion lives too long",
         "exp is later than iat by more than the trusted issuer's max_assertion_lifetime_seconds.",
         "Ask the platform for a token with a shorter life, or raise the limit of the trusted issuer knowingly.";
-    ProofMissing = "proof_missing": "the assertion is bound to a key, and no proof of that key came",
+    ProofMissing = "proof_missing" Assertion Anyone: "the assertion is bound to a key, and no proof of that key came",
         "The assertion has a cnf claim: its issuer bound it to a key, so that a copy of it is worth nothing. This server takes no proofs of possession yet, and never takes such an assertion without one.",
         "Ask the platform for a token that is not bound to a key.";
-    Replay = "replay": "the assertion was used before",
+    Replay = "replay" Assertion Anyone: "the assertion was used before",
         "A token was already issued for this assertion. Each assertion is good for one token, whichever endpoint took it.",
         "Ask the platform for a new token for each exchange. If the job did not use the assertion itself, somebody else did: look into the audit log.";
 
-    GrantNotTaken = "grant_not_taken": "the assertion's issuer is not set up for this grant",
+    GrantNotTaken = "grant_not_taken" Assertion Anyone: "the assertion's issuer is not set up for this grant",
         "The trusted issuer lists the grants that take its assertions, and this one is not among them.",
         "Use the other grant, or add this one to the trusted issuer's grants.";
 
     // === the subject and the actor of an exchange ===
-    SubjectTokenInvalid = "subject_token_invalid": "the subject token is not an access token of this server",
+    SubjectTokenInvalid = "subject_token_invalid" Assertion Anyone: "the subject token is not an access token of this server",
         "The type access_token is for access tokens that this server issued for a registry. The token is another server's, damaged, or for this server's own API.",
         "Send the access token unchanged. A platform's token has the type urn:ietf:params:oauth:token-type:jwt.";
-    SubjectTokenInactive = "subject_token_inactive": "the subject token is not in force any more",
+    SubjectTokenInactive = "subject_token_inactive" Assertion Anyone: "the subject token is not in force any more",
         "The access token has expired or was revoked, or none of the rules it rests on is what it was.",
         "Get a new access token for the assertion.";
-    TokenOfAnotherClient = "token_of_another_client": "the token belongs to another client",
+    TokenOfAnotherClient = "token_of_another_client" ForeignToken Anyone: "the token belongs to another client",
         "The token was issued to a registered client, and the request comes from another one or from nobody.",
         "Authenticate as the client that the token was issued to.";
-    ActorTokenInvalid = "actor_token_invalid": "the actor token cannot be used",
+    ActorTokenInvalid = "actor_token_invalid" Assertion Anyone: "the actor token cannot be used",
         "The actor token is no valid access token of this server, not in force, or itself a delegated one.",
         "Send the platform's token of the acting workload, with the type urn:ietf:params:oauth:token-type:jwt.";
-    ActorNotAllowed = "actor_not_allowed": "the actor may not act for the subject",
+    ActorNotAllowed = "actor_not_allowed" Assertion Anyone: "the actor may not act for the subject",
         "None of the rules that admit the subject names a rule of the actor among its actors, or the subject token's may_act names somebody else.",
         "Add the rule of the acting workload to the actors of the subject's rule.";
-    ChainTooLong = "chain_too_long": "the token was exchanged or delegated too often",
+    ChainTooLong = "chain_too_long" Assertion Anyone: "the token was exchanged or delegated too often",
         "A token may name four actors, one inside the other, and be sixteen exchanges away from the first one.",
         "Start again with the subject's assertion.";
 
     // === the rule ===
-    NoMatchingCredential = "no_matching_credential": "no federated credential matches the assertion",
+    NoMatchingCredential = "no_matching_credential" Assertion Anyone: "no federated credential matches the assertion",
         "The assertion is valid, and no rule admits it. Why is shown only to a caller whose assertion proves that a rule is meant for it: by the immutable ids of that rule, or by the names of a pending one.",
         "The package owner sees the full explanation in the audit events, and with carnet explain and the admin API. Check the repository, the workflow file and the environment of the rule, in this order.";
-    RepoMismatch = "repo_mismatch": "the assertion is from another repository or project",
+    RepoMismatch = "repo_mismatch" Assertion Proved: "the assertion is from another repository or project",
         "The repository or project of the rule is not that of the assertion.",
         "Correct the rule's repository, or run the job in that repository.";
-    Renamed = "renamed": "the repository or project was renamed",
+    Renamed = "renamed" Assertion Proved: "the repository or project was renamed",
         "The immutable ids are those of the rule, and the name is another one: the repository was renamed.",
         "Put the new name into the rule, or compare ids only with match_names = false.";
-    OwnerIdMismatch = "owner_id_mismatch": "the owner is not the one the rule was made for",
+    OwnerIdMismatch = "owner_id_mismatch" Assertion Proved: "the owner is not the one the rule was made for",
         "The owner's immutable id differs from the pinned or given one. The name was taken over by another account, or the repository was transferred.",
         "If the change is intended, make a new rule: a rule does not follow to another owner.";
-    RepoIdMismatch = "repo_id_mismatch": "the repository or project is not the one the rule was made for",
+    RepoIdMismatch = "repo_id_mismatch" Assertion Proved: "the repository or project is not the one the rule was made for",
         "The immutable id of the repository differs from the pinned or given one: it was deleted and made again under the same name.",
         "If the change is intended, make a new rule.";
-    WorkflowMismatch = "workflow_mismatch": "the assertion is from another workflow file",
+    WorkflowMismatch = "workflow_mismatch" Assertion Proved: "the assertion is from another workflow file",
         "The file that defines the run is not the rule's workflow file in this repository at the run's own ref.",
         "Correct workflow_file: the file name in .github/workflows, letter case counts. For a rule about the called workflow set workflow_binding = \"called\".";
-    CalledWorkflowMismatch = "called_workflow_mismatch": "the job is defined by a workflow that the rule does not allow",
+    CalledWorkflowMismatch = "called_workflow_mismatch" Assertion Proved: "the job is defined by a workflow that the rule does not allow",
         "The job comes from a reusable workflow. Unless the rule says otherwise, only workflows of the same repository may define it.",
         "Name the called workflow in called_workflow, with path and ref or sha, or allow every one with \"any\".";
-    EnvMismatch = "env_mismatch": "the job runs in another environment",
+    EnvMismatch = "env_mismatch" Assertion Proved: "the job runs in another environment",
         "The environment of the job is not that of the rule.",
         "Correct the rule's environment, or the environment of the job.";
-    EnvMissing = "env_missing": "the job names no environment",
+    EnvMissing = "env_missing" Assertion Proved: "the job names no environment",
         "The rule wants an environment, and the job has none. Without one the platform sends no environment claim.",
         "Add environment to the job in the workflow file.";
-    EnvUnprotected = "env_unprotected": "the environment of the job is not protected",
+    EnvUnprotected = "env_unprotected" Assertion Proved: "the environment of the job is not protected",
         "The rule wants a protected environment, and the platform says that this one is not: whoever may run jobs can name it.",
         "Protect the environment at the platform.";
-    RefMismatch = "ref_mismatch": "the run is for another branch or tag",
+    RefMismatch = "ref_mismatch" Assertion Proved: "the run is for another branch or tag",
         "The ref of the run is not one that the rule allows. Refs are compared whole, as refs/heads/… or refs/tags/…; * stops at a slash.",
         "Run the job on the right branch or tag, or correct the rule.";
-    RefUnprotected = "ref_unprotected": "the run is not for a protected branch or tag",
+    RefUnprotected = "ref_unprotected" Assertion Proved: "the run is not for a protected branch or tag",
         "The rule or the registry wants a protected ref, and the platform says that this one is not protected.",
         "Protect the branch or tag at the platform, or use an environment in the rule.";
-    EventDenied = "event_denied": "the run was started by an event that is not allowed",
+    EventDenied = "event_denied" Assertion Proved: "the run was started by an event that is not allowed",
         "The event is banned for the trusted issuer, because outsiders can cause it to run with their input, or it is not among the rule's events.",
         "Publish from push, release or manually started runs.";
-    RunnerDenied = "runner_denied": "the job ran on a kind of runner that the rule does not allow",
+    RunnerDenied = "runner_denied" Assertion Proved: "the job ran on a kind of runner that the rule does not allow",
         "runner_environment is not that of the rule.",
         "Run the job on that kind of runner, or correct the rule.";
-    VisibilityMismatch = "visibility_mismatch": "the repository's visibility is not the rule's",
+    VisibilityMismatch = "visibility_mismatch" Assertion Proved: "the repository's visibility is not the rule's",
         "The rule wants a public, private or internal repository, and this one is another.",
         "Correct repository_visibility in the rule.";
-    ActorMismatch = "actor_mismatch": "the run was started by another account",
+    ActorMismatch = "actor_mismatch" Assertion Proved: "the run was started by another account",
         "The account that started the run is not that of the rule.",
         "Let the right account start the run, or correct actor_id in the rule.";
-    SubMismatch = "sub_mismatch": "the assertion has another subject",
+    SubMismatch = "sub_mismatch" Assertion Proved: "the assertion has another subject",
         "The whole subject is compared, and platforms change its form: since July 2026 GitHub puts ids into it.",
         "Compare repository, environment and the like instead of the subject.";
-    IdMismatch = "id_mismatch": "the assertion is for another identity",
+    IdMismatch = "id_mismatch" Assertion Proved: "the assertion is for another identity",
         "The identity that the rule names, such as a SPIFFE id, a service account, its uid or an object id, is not that of the assertion. It is compared whole.",
         "Correct the rule, or let the right workload make the request.";
-    TrustDomainMismatch = "trust_domain_mismatch": "the assertion is for another trust domain",
+    TrustDomainMismatch = "trust_domain_mismatch" Assertion Anyone: "the assertion is for another trust domain",
         "The trust domain of the SPIFFE id is not that of the trusted issuer. A trust domain below another one is a domain of its own.",
         "Register a trusted issuer for each trust domain, with its own bundle.";
-    SubjectDomainMismatch = "subject_domain_mismatch": "the subject lies outside the issuer's domain",
+    SubjectDomainMismatch = "subject_domain_mismatch" Assertion Anyone: "the subject lies outside the issuer's domain",
         "Scheme, host and port of the subject are not exactly the trusted issuer's subject_domain.",
         "Compare subject_domain with the subjects that the issuer writes.";
-    EmailUnverified = "email_unverified": "the e-mail address is not verified",
+    EmailUnverified = "email_unverified" Assertion Anyone: "the e-mail address is not verified",
         "The issuer does not say that the address belongs to whoever the assertion is for.",
         "Let the issuer verify the address. accept_string_booleans takes the word true as well, skip_email_verification excuses an issuer that says nothing.";
-    EmailMismatch = "email_mismatch": "the assertion is for another e-mail address",
+    EmailMismatch = "email_mismatch" Assertion Proved: "the assertion is for another e-mail address",
         "The address, or its domain, is not that of the rule. Only the domain is compared without letter case, and a domain does not include those below it.",
         "Correct the rule.";
-    UpstreamMismatch = "upstream_mismatch": "another provider vouches for the identity",
+    UpstreamMismatch = "upstream_mismatch" Assertion Proved: "another provider vouches for the identity",
         "The trusted issuer is a broker, and the provider behind it is not the one the rule names: the same address can be somebody else's there.",
         "Sign in with the provider that the rule names, or correct upstream.";
-    PrincipalType = "principal_type": "the assertion is not for a workload",
+    PrincipalType = "principal_type" Assertion Anyone: "the assertion is not for a workload",
         "The platform says that the token is for a person or another kind of principal.",
         "Let the workload use its own identity.";
-    CredentialStrength = "credential_strength": "the workload proved itself too weakly",
+    CredentialStrength = "credential_strength" Assertion Anyone: "the workload proved itself too weakly",
         "The platform says that the workload used a shared secret, and a certificate or a federated credential is wanted.",
         "Use a managed identity, a certificate or a federated credential.";
-    SourceMismatch = "source_mismatch": "the run is for another source",
+    SourceMismatch = "source_mismatch" Assertion Proved: "the run is for another source",
         "The origin or the ref of the source is not that of the rule: another repository, a fork, or another branch.",
         "Run the job on the right source, or correct the rule.";
-    ContextMismatch = "context_mismatch": "the job has none of the contexts that the rule names",
+    ContextMismatch = "context_mismatch" Assertion Proved: "the job has none of the contexts that the rule names",
         "None of the elements of the list claim is one that the rule names.",
         "Give the job the context, or correct the rule.";
-    PhaseMismatch = "phase_mismatch": "the run is in another phase",
+    PhaseMismatch = "phase_mismatch" Assertion Proved: "the run is in another phase",
         "The phase of the run is not the rule's: a plan can be started by everybody who may propose a change.",
         "Exchange the token in the phase that the rule names.";
-    IdentityMismatch = "identity_mismatch": "the assertion makes another identity",
+    IdentityMismatch = "identity_mismatch" Assertion Proved: "the assertion makes another identity",
         "What the profile's template makes of the claims is not the identity of the rule.",
         "Correct the rule. The explanation shows what the template made.";
-    ClaimMismatch = "claim_mismatch": "a claim has another value than the rule asks for",
+    ClaimMismatch = "claim_mismatch" Assertion Proved: "a claim has another value than the rule asks for",
         "A field of the rule, or an entry of its claims, does not equal the claim of the assertion.",
         "Correct the rule.";
-    CredentialDisabled = "credential_disabled": "the federated credential is disabled",
+    CredentialDisabled = "credential_disabled" Assertion Proved: "the federated credential is disabled",
         "The rule matches and is switched off.",
         "Enable it again: enabled = true.";
-    CredentialExpired = "credential_expired": "the federated credential has expired",
+    CredentialExpired = "credential_expired" Assertion Anyone: "the federated credential has expired",
         "Its expires_at lies in the past, or it was pending for 7 days without a first use.",
         "Save it again: a pending rule gets 7 new days, an ended one a new expires_at.";
-    PrincipalDisabled = "principal_disabled": "the principal is disabled",
+    PrincipalDisabled = "principal_disabled" Assertion Anyone: "the principal is disabled",
         "The principal that the rule acts for is switched off.",
         "Ask the registry's operator.";
-    IssuerScope = "issuer_scope": "the trusted issuer belongs to another principal",
+    IssuerScope = "issuer_scope" Assertion Proved: "the trusted issuer belongs to another principal",
         "The trusted issuer has an owner, and only that principal's rules may use it.",
         "Use a trusted issuer without owner, or make the rule for its owner.";
-    PolicyInvalid = "policy_invalid": "the rule cannot be used",
+    PolicyInvalid = "policy_invalid" Assertion Proved: "the rule cannot be used",
         "Saving would refuse the rule: it is incomplete, contradicts itself, or would let strangers in.",
         "Read the errors: carnet policy lint prints them.";
 
     // === what may be asked for ===
-    TargetUnknown = "target_unknown": "the resource is not known here",
+    TargetUnknown = "target_unknown" Target Anyone: "the resource is not known here",
         "resource names no enabled resource server, neither by URI nor by alias.",
         "Use the registry's resource URI, exactly: https://registry.example/ and https://registry.example are two.";
-    TargetAmbiguous = "target_ambiguous": "several registries could be meant",
+    TargetAmbiguous = "target_ambiguous" Target Anyone: "several registries could be meant",
         "The matching rules cover several resource servers and the request names none, or it names more than one.",
         "Name one with resource.";
-    TargetNotGranted = "target_not_granted": "the matching rules do not cover this resource",
+    TargetNotGranted = "target_not_granted" Target Anyone: "the matching rules do not cover this resource",
         "Rules match the assertion, and none of them has a permission at the resource server that was named.",
         "Add a permission for this resource server to the rule, or name another resource.";
-    PrincipalRequired = "principal_required": "this registry wants the principal to be named",
+    PrincipalRequired = "principal_required" Request Anyone: "this registry wants the principal to be named",
         "The resource server is set to require_principal, and the request does not say whose rules are meant.",
         "Add principal with the name of the account that owns the rule.";
-    ScopeNotGranted = "scope_not_granted": "the scope asks for more than the matching rules permit",
+    ScopeNotGranted = "scope_not_granted" Scope Anyone: "the scope asks for more than the matching rules permit",
         "A scope token is not among the actions of the matching rules. Nothing is left out silently.",
         "Ask for less, or add the action to the rule.";
-    PackageOutOfScope = "package_out_of_scope": "the authorization details ask for packages that no rule covers",
+    PackageOutOfScope = "package_out_of_scope" Details Anyone: "the authorization details ask for packages that no rule covers",
         "All packages of an entry have to be covered by one permission of one matching rule.",
         "Ask for the right packages, or add them to the rule.";
-    ActionOutOfScope = "action_out_of_scope": "the authorization details ask for actions that the rule does not permit",
+    ActionOutOfScope = "action_out_of_scope" Details Anyone: "the authorization details ask for actions that the rule does not permit",
         "The package is covered, and not for all of these actions.",
         "Ask for less, or add the action to the rule.";
-    OwnerOutOfScope = "owner_out_of_scope": "the authorization details name another owner, place or version than the rule",
+    OwnerOutOfScope = "owner_out_of_scope" Details Anyone: "the authorization details name another owner, place or version than the rule",
         "owner, locations or version of the request contradict the permission that covers the package. A rule with ref_template is good for the version in the ref only.",
         "Leave owner and locations out, and take the version from the tag.";
 
     // === what the registry decides ===
-    CreateDenied = "create_denied": "the package does not exist, and the token may not create it",
+    CreateDenied = "create_denied" Details Anyone: "the package does not exist, and the token may not create it",
         "Creating a package needs the action create in the same permission.",
         "Add create to the rule's actions, or create the package first.";
-    VersionMismatch = "version_mismatch": "the token is for another version",
+    VersionMismatch = "version_mismatch" Details Anyone: "the token is for another version",
         "The token was narrowed to one version, by the request or by the tag.",
         "Publish the version that the token names.";
-    DigestMismatch = "digest_mismatch": "the token is for another artifact",
+    DigestMismatch = "digest_mismatch" Details Anyone: "the token is for another artifact",
         "The token was narrowed to one artifact by its digest.",
         "Publish the artifact whose digest was named in the request.";
-    OwnerLost = "owner_lost": "the rule's owner does not own the package",
+    OwnerLost = "owner_lost" Details Anyone: "the rule's owner does not own the package",
         "The owner named in the rule does not own the package (any more), or the principal may not act for that owner.",
         "Ask an owner of the package.";
-    OwnerAmbiguous = "owner_ambiguous": "rules of several principals allow creating this package",
+    OwnerAmbiguous = "owner_ambiguous" Details Anyone: "rules of several principals allow creating this package",
         "Nobody can tell whose the new package should be.",
         "Name one account with principal in the token request.";
 
     // === the server ===
-    Busy = "busy": "the rules are changing faster than requests can be answered",
+    Busy = "busy" Unavailable Anyone: "the rules are changing faster than requests can be answered",
         "A rule that matched was changed while the token was being made, several times in a row. The assertion was not used up.",
         "Try again after the time in Retry-After.";
-    DatabaseUnavailable = "database_unavailable": "the server cannot record the exchange at the moment",
+    DatabaseUnavailable = "database_unavailable" Unavailable Anyone: "the server cannot record the exchange at the moment",
         "The database cannot be reached. Without it single use cannot be guaranteed, so nothing is issued. The assertion was not used up.",
         "Try again after the time in Retry-After. The operator finds the cause in the log.";
-    Internal = "internal": "the server failed",
+    Internal = "internal" Internal Anyone: "the server failed",
         "Something went wrong that should not. The assertion was not used up unless a token was issued.",
         "Report the error_id to the operator, who finds the cause in the log.";
 }
 
-impl Reason {
+/// A kind of error: what it is to OAuth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// The HTTP method.
+    Method,
+    /// The size of the body.
+    Size,
+    /// A rate limit.
+    Limit,
+    /// The form of the request.
+    Request,
+    /// The grant type.
+    GrantType,
+    /// Client authentication.
+    Client,
+    /// What the client may use.
+    ClientUse,
+    /// The scope.
+    Scope,
+    /// The resource server (RFC 8707 section 2).
+    Target,
+    /// The authorization details (RFC 9396 section 5).
+    Details,
+    /// An assertion, or a token that is exchanged, or what rests on it.
+    Assertion,
+    /// A token that is somebody else's.
+    ForeignToken,
+    /// Something that this server needs is away.
+    Unavailable,
+    /// This server.
+    Internal,
+}
+
+/// Who is told a reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Disclosure {
+    /// Whoever asks.
+    Anyone,
+    /// Whoever has proved that the rule is meant for it (contract, section 4), and whoever manages the rule; others are told
+    /// [`Reason::NoMatchingCredential`].
+    Proved,
+}
+
+/// One row of the table of classes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClassRow {
+    /// The HTTP status.
+    pub status: u16,
+    /// The `error` (RFC 6749 section 5.2), at an endpoint without grants.
+    pub error: &'static str,
+    /// The `error` for a token exchange (RFC 8693 section 2.2.2).
+    pub error_of_exchange: &'static str,
     /// Whether the caller could have known better. Nobody is slowed down for what is wrong elsewhere.
-    pub const fn is_callers_fault(self) -> bool {
-        !matches!(
-            self,
-            Self::RateLimited | Self::UpstreamUnavailable | Self::Busy | Self::DatabaseUnavailable | Self::Internal
-        )
+    pub callers_fault: bool,
+}
+
+impl Class {
+    /// What the class is to OAuth. What is wrong with an assertion is `invalid_grant` (RFC 7523 section 3.1), and
+    /// `invalid_request` for a token exchange.
+    pub const fn row(self) -> ClassRow {
+        let (status, error, callers_fault) = match self {
+            Self::Method => (405, "invalid_request", true),
+            Self::Size => (413, "invalid_request", true),
+            Self::Limit => (429, "temporarily_unavailable", false),
+            Self::Request => (400, "invalid_request", true),
+            Self::GrantType => (400, "unsupported_grant_type", true),
+            Self::Client => (401, "invalid_client", true),
+            Self::ClientUse | Self::ForeignToken => (400, "unauthorized_client", true),
+            Self::Scope => (400, "invalid_scope", true),
+            Self::Target => (400, "invalid_target", true),
+            Self::Details => (400, "invalid_authorization_details", true),
+            Self::Assertion => (400, "invalid_grant", true),
+            Self::Unavailable => (503, "temporarily_unavailable", false),
+            Self::Internal => (500, "server_error", false),
+        };
+        let of_exchange = matches!(self, Self::Assertion | Self::ForeignToken);
+        let error_of_exchange = if of_exchange { "invalid_request" } else { error };
+        ClassRow { status, error, error_of_exchange, callers_fault }
     }
 }
 

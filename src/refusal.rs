@@ -82,11 +82,6 @@ impl Refusal {
         Self { retry_after: Some(seconds), ..Self::new(reason) }
     }
 
-    /// The database cannot be reached or failed.
-    pub fn unavailable(error: &dyn std::fmt::Display) -> Self {
-        Self::later(Reason::DatabaseUnavailable, 1).with_detail(error.to_string())
-    }
-
     /// As a failure of client authentication.
     #[must_use]
     pub fn of_client(self) -> Self {

@@ -15,7 +15,7 @@ const MAX_SUBJECT_BYTES: usize = 1024;
 
 /// What the claim checks found out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Assessed {
+pub(super) struct Assessed {
     /// `sub`.
     pub subject: String,
     /// `exp`.
@@ -28,7 +28,7 @@ pub struct Assessed {
 ///
 /// `signing_input` is the token's text, for issuers whose tokens have no id; where only claims are at hand it is absent, and
 /// such a token has no key.
-pub fn assess(
+pub(super) fn assess(
     issuer: &TrustedIssuer,
     claims: &Claims,
     signing_input: Option<&str>,

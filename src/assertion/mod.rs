@@ -7,16 +7,18 @@ mod claims;
 mod numeric_date;
 mod replay;
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use carnet_jose::{Algorithm, Compact, Header, Malformed, base64url, json::JsonError};
 use serde_json::Value;
 
-pub use claims::{Assessed, assess};
+use claims::{Assessed, assess};
 pub use numeric_date::NumericDate;
 pub use replay::AssertionKey;
 
 use crate::clock::Timestamp;
+use crate::grant_type::GrantType;
 use crate::model::{KeySource, Snapshot, TrustedIssuer};
 use crate::profile::{Claims, trust_domain_of};
 use crate::reason::Reason;
@@ -30,12 +32,66 @@ pub struct UnverifiedAssertion<'a> {
     claims: Claims,
 }
 
-/// An assertion whose signature, issuer, audience and times are right, and whose claims are those its profile asks for.
+/// What an assertion says, as far as it was looked at: its trusted issuer, its claims, and what was found of them.
 #[derive(Debug)]
-pub struct VerifiedAssertion {
+pub struct AssertionContent {
     issuer: Arc<TrustedIssuer>,
     claims: Claims,
     assessed: Assessed,
+}
+
+/// An assertion whose signature, issuer, audience and times are right, and whose claims are those its profile asks for.
+#[derive(Debug)]
+pub struct VerifiedAssertion(AssertionContent);
+
+/// A verified assertion that its trusted issuer lets be used in this grant. Only [`VerifiedAssertion::accept`] makes one, and
+/// only of one a token can be minted.
+#[derive(Clone, Debug)]
+pub struct AcceptedAssertion(Arc<VerifiedAssertion>);
+
+/// An assertion taken as if it were signed, for explanations and case files. No token can be minted of it.
+#[derive(Clone, Debug)]
+pub struct AssumedAssertion(Arc<AssertionContent>);
+
+/// What rules can be held against: an assertion that was accepted, or one that is assumed.
+pub trait Assertion: Clone + std::fmt::Debug {
+    /// What it says.
+    fn content(&self) -> &AssertionContent;
+}
+
+impl Assertion for AcceptedAssertion {
+    fn content(&self) -> &AssertionContent {
+        &self.0.0
+    }
+}
+
+impl Assertion for AssumedAssertion {
+    fn content(&self) -> &AssertionContent {
+        &self.0
+    }
+}
+
+impl AcceptedAssertion {
+    /// The assertion itself.
+    pub fn verified(&self) -> &Arc<VerifiedAssertion> {
+        &self.0
+    }
+}
+
+impl AssumedAssertion {
+    /// Claims of an assertion of `issuer`, as if it had signed them.
+    pub fn of_claims(issuer: Arc<TrustedIssuer>, claims: Claims, now: Timestamp) -> Result<Self, Refusal> {
+        let assessed = assess(&issuer, &claims, None, now)?;
+        Ok(Self(Arc::new(AssertionContent { issuer, claims, assessed })))
+    }
+}
+
+impl Deref for VerifiedAssertion {
+    type Target = AssertionContent;
+
+    fn deref(&self) -> &AssertionContent {
+        &self.0
+    }
 }
 
 impl<'a> UnverifiedAssertion<'a> {
@@ -73,7 +129,24 @@ impl<'a> UnverifiedAssertion<'a> {
             return Err(Reason::SignatureInvalid.into());
         }
         let assessed = assess(&issuer, &self.claims, Some(self.jws.signing_input), now)?;
-        Ok(VerifiedAssertion { issuer, claims: self.claims, assessed })
+        Ok(VerifiedAssertion(AssertionContent { issuer, claims: self.claims, assessed }))
+    }
+
+    /// Takes it as if one of the keys `kids` had signed it; where these are not given, any key would do.
+    pub fn assume(
+        self,
+        issuer: Arc<TrustedIssuer>,
+        kids: Option<&[String]>,
+        now: Timestamp,
+    ) -> Result<AssumedAssertion, Refusal> {
+        check_header(&issuer, &self.jws.header)?;
+        if let (Some(kids), Some(kid)) = (kids, &self.jws.header.key_id)
+            && !kids.contains(kid)
+        {
+            return Err(Reason::KeyUnknown.into());
+        }
+        let assessed = assess(&issuer, &self.claims, Some(self.jws.signing_input), now)?;
+        Ok(AssumedAssertion(Arc::new(AssertionContent { issuer, claims: self.claims, assessed })))
     }
 
     /// Has its platform say whether it is good. What can be judged here is judged first, so that nothing else is sent there.
@@ -89,11 +162,26 @@ impl<'a> UnverifiedAssertion<'a> {
         // A token has one spelling, so this is the text that came.
         let token = format!("{}.{}", self.jws.signing_input, base64url(&self.jws.signature));
         keys.review(&issuer, &token, &assessed.subject, audience.unwrap_or_default()).await?;
-        Ok(VerifiedAssertion { issuer, claims: self.claims, assessed })
+        Ok(VerifiedAssertion(AssertionContent { issuer, claims: self.claims, assessed }))
     }
 }
 
 impl VerifiedAssertion {
+    /// Accepts it for a grant that its trusted issuer is set up for.
+    pub fn accept(self: &Arc<Self>, grant: GrantType) -> Result<AcceptedAssertion, Refusal> {
+        self.check_grant(grant)?;
+        Ok(AcceptedAssertion(self.clone()))
+    }
+}
+
+impl AssertionContent {
+    /// Whether its trusted issuer is set up for this grant. As a client's proof of itself every assertion counts that a rule of
+    /// the client admits.
+    pub fn check_grant(&self, grant: GrantType) -> Result<(), Refusal> {
+        let taken = grant == GrantType::ClientCredentials || self.issuer.grants.contains(&grant);
+        if taken { Ok(()) } else { Err(Reason::GrantNotTaken.into()) }
+    }
+
     /// The trusted issuer it is from.
     pub fn issuer(&self) -> &Arc<TrustedIssuer> {
         &self.issuer
@@ -127,7 +215,7 @@ impl VerifiedAssertion {
 
 /// The trusted issuer that claims say they are from. Several may share an `iss`; then the audience tells them apart
 /// (decision D-37). A SPIFFE id is its trust domain's word and nobody else's, whatever `iss` says (decision D-36).
-pub fn issuer_of(claims: &Claims, snapshot: &Snapshot) -> Result<Arc<TrustedIssuer>, Refusal> {
+fn issuer_of(claims: &Claims, snapshot: &Snapshot) -> Result<Arc<TrustedIssuer>, Refusal> {
     let subject = claims.get("sub").and_then(Value::as_str).unwrap_or_default();
     if let Some(domain) = trust_domain_of(subject) {
         let mut of_domain = snapshot.issuers_of_trust_domain(domain).peekable();
@@ -165,7 +253,7 @@ fn by_audience<'s>(
 }
 
 /// What the header says has to be allowed for this issuer, before any key is looked at (RFC 8725 section 3.1).
-pub fn check_header(issuer: &TrustedIssuer, header: &Header) -> Result<Algorithm, Refusal> {
+fn check_header(issuer: &TrustedIssuer, header: &Header) -> Result<Algorithm, Refusal> {
     // A JWT without `typ` is a JWT like any other (RFC 7519 section 5.1).
     let typed = header.token_type.is_some();
     if !issuer.types.iter().any(|accepted| header.is_type(accepted) || (!typed && accepted.eq_ignore_ascii_case("JWT")))
@@ -184,7 +272,7 @@ pub fn check_header(issuer: &TrustedIssuer, header: &Header) -> Result<Algorithm
 }
 
 /// The reason for a text that is not a token that can be verified.
-pub fn refuse_form(malformed: Malformed) -> Refusal {
+fn refuse_form(malformed: Malformed) -> Refusal {
     let reason = match malformed {
         Malformed::Json(JsonError::Duplicate) => Reason::ClaimDuplicate,
         Malformed::Critical | Malformed::KeyInHeader | Malformed::Nested => Reason::HeaderDenied,

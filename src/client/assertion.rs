@@ -5,45 +5,44 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::ClientIdentity;
-use super::authenticate::registered;
+use super::admission::is_listed;
+use super::authenticate::Authentication;
 use super::credentials::AssertionType;
-use crate::app::App;
 use crate::assertion::{UnverifiedAssertion, VerifiedAssertion};
 use crate::clock::Timestamp;
 use crate::model::{Client, Method, Snapshot, TrustedIssuer};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::trust::{Candidate, Denial, MatchedRule, Permit, match_credentials};
+use crate::trust::match_credentials;
 
 /// Verifies a client assertion and says whose it is.
 ///
 /// Its type and its shape say which of the two it is, and neither road tells before its signature is known to be good whether there
 /// is such a client.
 pub(super) async fn verify(
-    app: &App,
+    auth: &Authentication<'_>,
     kind: AssertionType,
     client_id: Option<&str>,
     text: &str,
 ) -> Result<(Arc<Client>, Arc<VerifiedAssertion>), Refusal> {
     let failed = || Refusal::new(Reason::ClientAuthenticationFailed);
     let unverified = UnverifiedAssertion::parse(text).map_err(Refusal::of_client)?;
-    if kind == AssertionType::Jwt && is_self_issued(app, &unverified) {
+    if kind == AssertionType::Jwt && is_self_issued(auth, &unverified) {
         // Who is not named beside the assertion is named in it (RFC 7521 section 4.2).
         let client_id = client_id.or_else(|| unverified.claims().get("sub").and_then(Value::as_str));
-        let client = client_id.and_then(|client_id| registered(app, client_id)).ok_or_else(failed)?;
+        let client = client_id.and_then(|client_id| auth.registered(client_id)).ok_or_else(failed)?;
         let Method::PrivateKeyJwt(issuer) = &client.method else {
             return Err(failed());
         };
-        let verified = own(app, unverified, &client, issuer).await?;
+        let verified = own(auth, unverified, &client, issuer).await?;
         return Ok((client, Arc::new(verified)));
     }
-    let client = client_id.and_then(|client_id| registered(app, client_id));
+    let client = client_id.and_then(|client_id| auth.registered(client_id));
     let names = client.as_ref().and_then(|client| match &client.method {
         Method::Federated(names) => Some(names.as_slice()),
         _ => None,
     });
-    let verified = federated(app, kind, unverified, names.unwrap_or_default()).await.map_err(Refusal::of_client)?;
+    let verified = federated(auth, kind, unverified, names.unwrap_or_default()).await.map_err(Refusal::of_client)?;
     let client = match names {
         Some(_) => client.ok_or_else(failed)?,
         None => return Err(failed()),
@@ -53,15 +52,15 @@ pub(super) async fn verify(
 
 /// Whether an assertion names itself as its issuer, and is no trusted issuer's. A JWT-SVID may name itself too, which says nothing of
 /// who signed it.
-fn is_self_issued(app: &App, unverified: &UnverifiedAssertion<'_>) -> bool {
+fn is_self_issued(auth: &Authentication<'_>, unverified: &UnverifiedAssertion<'_>) -> bool {
     let text = |claim: &str| unverified.claims().get(claim).and_then(Value::as_str);
-    text("iss").is_some_and(|iss| Some(iss) == text("sub")) && unverified.issuer(&app.rules()).is_err()
+    text("iss").is_some_and(|iss| Some(iss) == text("sub")) && unverified.issuer(&auth.context.rules).is_err()
 }
 
 /// An assertion of the client's own has the client as issuer and subject. Before its signature is known to be good nothing is said
 /// of what is wrong: that would tell who is registered.
 async fn own(
-    app: &App,
+    auth: &Authentication<'_>,
     unverified: UnverifiedAssertion<'_>,
     client: &Client,
     issuer: &Arc<TrustedIssuer>,
@@ -70,7 +69,7 @@ async fn own(
     if !names("iss") || !names("sub") {
         return Err(Reason::ClientAuthenticationFailed.into());
     }
-    let verified = unverified.verify(issuer.clone(), &app.upstream, app.clock.now()).await;
+    let verified = unverified.verify(issuer.clone(), auth.upstream, auth.context.now).await;
     verified.map_err(|refusal| match refusal.reason {
         Reason::UpstreamUnavailable | Reason::Internal => refusal,
         Reason::TypDenied | Reason::AlgDenied | Reason::KeyUnknown | Reason::SignatureInvalid => {
@@ -84,18 +83,18 @@ async fn own(
 /// A trusted issuer's assertion whose only audience is our issuer identifier, whatever else that issuer may be used for: a
 /// server to which the workload sends its assertion must not be able to come here with it.
 async fn federated(
-    app: &App,
+    auth: &Authentication<'_>,
     kind: AssertionType,
     unverified: UnverifiedAssertion<'_>,
     names: &[String],
 ) -> Result<VerifiedAssertion, Refusal> {
-    let issuer = issuer_of_listed(&unverified, kind, &app.rules(), names, app.clock.now())?;
+    let issuer = issuer_of_listed(&unverified, kind, &auth.context.rules, names, auth.context.now)?;
     let strict = TrustedIssuer {
-        audiences: vec![app.config.own.issuer().to_owned()],
+        audiences: vec![auth.context.own.issuer().to_owned()],
         extra_audiences: Vec::new(),
         ..(*issuer).clone()
     };
-    unverified.verify(Arc::new(strict), &app.upstream, app.clock.now()).await
+    unverified.verify(Arc::new(strict), auth.upstream, auth.context.now).await
 }
 
 /// The trusted issuer whose keys have to verify the assertion. Several may share an `iss`, and here the audience does not tell them apart
@@ -116,36 +115,10 @@ fn issuer_of_listed(
         return Ok(first);
     }
     let admits = |issuer: &&Arc<TrustedIssuer>| {
-        match_credentials(rules, issuer, unverified.claims(), now).matching().any(|candidate| listed(names, candidate))
+        match_credentials(rules, issuer, unverified.claims(), now)
+            .matching()
+            .any(|candidate| is_listed(names, candidate))
     };
     let meant = rules.issuers_of(&first.issuer).filter(|issuer| may_issue(issuer)).find(admits).cloned();
     Ok(meant.unwrap_or(first))
-}
-
-/// Whether a rule that waits for its first match may admit a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FirstMatch {
-    /// Its ids are pinned with what comes of the request.
-    Pins,
-    /// Nothing comes of the request that could pin them.
-    Refused,
-}
-
-/// The rules that admit the assertion of a client without a key of its own, one at least; of any other client that was authenticated
-/// there is nothing left to ask.
-pub fn admit(app: &App, identity: &ClientIdentity, first_match: FirstMatch) -> Result<Vec<MatchedRule>, Box<Denial>> {
-    let Some((assertion, names)) = identity.federated() else {
-        return Ok(Vec::new());
-    };
-    let may_count = |candidate: &Candidate| {
-        listed(names, candidate) && (first_match == FirstMatch::Pins || candidate.credential.pending_until.is_none())
-    };
-    let permit = Permit::new(assertion.clone(), app.rules(), app.clock.now(), may_count)?;
-    Ok(permit.report().matching().map(MatchedRule::of).collect())
-}
-
-/// Whether a rule is one of those that a federated client lists.
-pub fn listed(names: &[String], candidate: &Candidate) -> bool {
-    let name = candidate.credential.rule.open().map(|rule| rule.name);
-    name.is_some_and(|name| names.iter().any(|listed| listed.eq_ignore_ascii_case(name)))
 }

@@ -3,64 +3,75 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use oxide_auth_async::primitives::Registrar as _;
-
-use super::registrar::Registered;
 use super::{ClientCredentials, ClientIdentity, Proof, assertion};
-use crate::app::App;
-use crate::model::{Client, Method};
+use crate::limits::Limits;
+use crate::model::{Client, DecisionContext, Method, is_one_of};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
+use crate::upstream::UpstreamKeys;
 
-/// Authenticates the client. Credentials that are present are judged even where none are needed (RFC 7523 section 3.1).
-pub async fn authenticate(
-    app: &App,
-    credentials: &ClientCredentials<'_>,
-    address: Option<IpAddr>,
-) -> Result<ClientIdentity, Refusal> {
-    match credentials {
-        ClientCredentials::None => Ok(ClientIdentity(None)),
-        ClientCredentials::Named(client_id) => {
-            let client = registered(app, client_id).ok_or(Refusal::new(Reason::ClientAuthenticationFailed))?;
-            // A client that has credentials must use them (RFC 6749 section 3.2.1).
-            match client.method {
-                Method::None => Ok(ClientIdentity(Some((client, Proof::None)))),
-                _ => Err(Reason::ClientAuthenticationFailed.into()),
+/// What authenticating a client takes.
+#[derive(Debug)]
+pub struct Authentication<'a> {
+    /// Rules, time and our own URLs.
+    pub context: &'a DecisionContext<'a>,
+    /// The keys of trusted issuers and of clients.
+    pub upstream: &'a UpstreamKeys,
+    /// The limits on guessing.
+    pub limits: &'a Limits,
+    /// Where the request comes from.
+    pub address: Option<IpAddr>,
+}
+
+impl Authentication<'_> {
+    /// Authenticates the client. Credentials that are present are judged even where none are needed (RFC 7523 section 3.1).
+    pub async fn authenticate(&self, credentials: &ClientCredentials<'_>) -> Result<ClientIdentity, Refusal> {
+        match credentials {
+            ClientCredentials::None => Ok(ClientIdentity(None)),
+            ClientCredentials::Named(client_id) => {
+                let client = self.registered(client_id).ok_or(Reason::ClientAuthenticationFailed)?;
+                // A client that has credentials must use them (RFC 6749 section 3.2.1).
+                match client.method {
+                    Method::None => Ok(ClientIdentity(Some((client, Proof::None)))),
+                    _ => Err(Reason::ClientAuthenticationFailed.into()),
+                }
+            }
+            ClientCredentials::Basic(client_id, secret) => {
+                self.by_secret(client_id, secret, |method| matches!(method, Method::SecretBasic(_)))
+            }
+            ClientCredentials::Post(client_id, secret) => {
+                self.by_secret(client_id, secret, |method| matches!(method, Method::SecretPost(_)))
+            }
+            ClientCredentials::Assertion(kind, client_id, text) => {
+                let (client, assertion) = assertion::verify(self, *kind, *client_id, text).await?;
+                Ok(ClientIdentity(Some((client, Proof::Assertion(assertion)))))
             }
         }
-        ClientCredentials::Basic(client_id, secret) => {
-            let uses = |method: &Method| matches!(method, Method::SecretBasic(_));
-            by_secret(app, client_id, secret, uses, address).await
-        }
-        ClientCredentials::Post(client_id, secret) => {
-            let uses = |method: &Method| matches!(method, Method::SecretPost(_));
-            by_secret(app, client_id, secret, uses, address).await
-        }
-        ClientCredentials::Assertion(kind, client_id, text) => {
-            let (client, assertion) = assertion::verify(app, *kind, *client_id, text).await?;
-            Ok(ClientIdentity(Some((client, Proof::Assertion(assertion)))))
-        }
     }
-}
 
-/// The enabled client of this `client_id`.
-pub(super) fn registered(app: &App, client_id: &str) -> Option<Arc<Client>> {
-    app.rules().client(client_id).filter(|client| client.enabled).cloned()
-}
+    /// The enabled client of this `client_id`.
+    pub(super) fn registered(&self, client_id: &str) -> Option<Arc<Client>> {
+        self.context.rules.client(client_id).filter(|client| client.enabled).cloned()
+    }
 
-async fn by_secret(
-    app: &App,
-    client_id: &str,
-    secret: &str,
-    uses: impl Fn(&Method) -> bool,
-    address: Option<IpAddr>,
-) -> Result<ClientIdentity, Refusal> {
-    app.limits.check_secrets(client_id, address)?;
-    let (rules, now) = (app.rules(), app.clock.now());
-    let known = Registered { rules: &rules, now }.check(client_id, Some(secret.as_bytes())).await;
-    let Some(client) = rules.client(client_id).filter(|client| known.is_ok() && uses(&client.method)) else {
-        app.limits.note_wrong_secret(client_id, address);
-        return Err(Reason::ClientAuthenticationFailed.into());
-    };
-    Ok(ClientIdentity(Some((client.clone(), Proof::Secret))))
+    fn by_secret(
+        &self,
+        client_id: &str,
+        secret: &str,
+        uses: impl Fn(&Method) -> bool,
+    ) -> Result<ClientIdentity, Refusal> {
+        self.limits.check_secrets(client_id, self.address)?;
+        let client = self.registered(client_id);
+        let secrets = match client.as_ref().map(|client| &client.method) {
+            Some(Method::SecretBasic(secrets) | Method::SecretPost(secrets)) => secrets.as_slice(),
+            _ => &[],
+        };
+        // Somebody who is not registered takes as long as a wrong secret.
+        let is_right = is_one_of(secret, secrets, self.context.now);
+        let Some(client) = client.filter(|client| is_right && uses(&client.method)) else {
+            self.limits.note_wrong_secret(client_id, self.address);
+            return Err(Reason::ClientAuthenticationFailed.into());
+        };
+        Ok(ClientIdentity(Some((client, Proof::Secret))))
+    }
 }

@@ -1,23 +1,22 @@
 //! Who sends the request (RFC 6749 section 2.3, RFC 7521 section 4.2). The grants for assertions need no client; one that is named
 //! has to be registered, and has to prove itself if it can.
 
+mod admission;
 mod assertion;
 mod authenticate;
 mod credentials;
-mod registrar;
 
 use std::sync::Arc;
 
-pub use assertion::{FirstMatch, admit, listed};
-pub use authenticate::authenticate;
-pub use credentials::ClientCredentials;
-pub use registrar::negotiate;
+pub use admission::{Admission, Admitted, admit};
+pub use authenticate::Authentication;
+pub use credentials::{Authorization, ClientCredentials};
 
 use crate::assertion::{AssertionKey, VerifiedAssertion};
 use crate::clock::Timestamp;
 use crate::model::{Client, Method, Snapshot};
 
-/// Who sends the request. Only [`authenticate()`] makes one.
+/// Who sends the request. Only [`Authentication::authenticate`] makes one.
 #[derive(Clone, Debug)]
 pub struct ClientIdentity(Option<(Arc<Client>, Proof)>);
 
@@ -30,9 +29,17 @@ enum Proof {
     Secret,
     /// An assertion, its own or a trusted issuer's.
     Assertion(Arc<VerifiedAssertion>),
+    /// An administrator's word, which is good for explanations.
+    Assumed,
 }
 
 impl ClientIdentity {
+    /// A registered client, taken at the word of an administrator who asks about it.
+    pub fn assumed(rules: &Snapshot, client_id: &str) -> Option<Self> {
+        let client = rules.client(client_id).filter(|client| client.enabled)?;
+        Some(Self(Some((client.clone(), Proof::Assumed))))
+    }
+
     /// The registered client; none for whoever holds the assertion.
     pub fn client(&self) -> Option<&Arc<Client>> {
         self.0.as_ref().map(|(client, _)| client)
@@ -65,13 +72,5 @@ impl ClientIdentity {
             Some((_, Proof::Assertion(assertion))) => assertion.key().map(|key| (*key, assertion.remembered_until())),
             _ => None,
         }
-    }
-
-    /// Whether the client is still what it was when it was authenticated.
-    pub fn is_current(&self, rules: &Snapshot) -> bool {
-        self.client().is_none_or(|client| {
-            let present = rules.client(&client.client_id);
-            present.is_some_and(|present| present.id == client.id && present.version == client.version)
-        })
     }
 }

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
 use clap::Args;
-use oxide_auth::primitives::grant::{Extensions, Grant};
-use oxide_auth_async::primitives::Issuer as _;
 use serde_json::json;
 
 use super::admin_client::note_new_database;
 use super::{Answer, CommandError, ConfigFile};
-use crate::app::App;
-use crate::clock::SystemClock;
+use crate::app::{App, StartError};
+use crate::audit::{AuditEvent, Outcome};
+use crate::clock::{SystemClock, Timestamp};
+use crate::decision::AdminGrant;
+use crate::ids::EventId;
 use crate::own_tokens::LOCAL_CLIENT;
 use crate::scope::{ScopeSet, is_admin_scope};
 use crate::upstream::HttpFetch;
@@ -58,19 +58,17 @@ pub async fn issue(app: &App, subject: &str, scope: &str, ttl: i64) -> Result<St
             )
         },
     )?;
-    let until = DateTime::<Utc>::from_timestamp(app.clock.now().plus_seconds(ttl).seconds(), 0);
-    let redirect_uri = crate::token::NO_REDIRECT.parse().ok();
-    let (Some(until), Some(redirect_uri)) = (until, redirect_uri) else {
-        return Err(CommandError::Other("the clock is out of range".to_owned()));
+    let now = app.clock.now();
+    let expires_at = Timestamp::from_seconds(now.seconds()).plus_seconds(ttl);
+    let grant = AdminGrant { subject: subject.to_owned(), client: None, scope, expires_at, rests_on: Vec::new() };
+    let minted = app.tokens.mint_admin(&grant, now).map_err(|error| CommandError::Other(error.to_string()))?;
+    let event = AuditEvent {
+        resource: Some(app.config.own.admin_resource()),
+        client_id: Some(subject.to_owned()),
+        token_id: Some(minted.token_id.clone()),
+        detail: json!({ "scope": minted.scope, "expires_at": expires_at.to_string() }).to_string(),
+        ..AuditEvent::with_id(EventId::new(now), Outcome::Issued)
     };
-    let grant = Grant {
-        owner_id: subject.to_owned(),
-        client_id: subject.to_owned(),
-        scope: scope.as_scope().clone(),
-        redirect_uri,
-        until,
-        extensions: Extensions::new(),
-    };
-    let issued = app.tokens.clone().issue(grant).await;
-    Ok(issued.map_err(|()| CommandError::Other("the token cannot be signed".to_owned()))?.token)
+    let token = app.store.record_token(&event, minted).await.map_err(StartError::from)?;
+    Ok(token.access_token().to_owned())
 }

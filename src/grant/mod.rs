@@ -1,48 +1,69 @@
-//! The grants of the token endpoint, a file each, and the road that assertions take through all of them.
+//! The grants of the token endpoint, a file each, and the [`pipeline`] that all of them go through.
 
-mod actor;
 mod client_credentials;
-mod explained;
+mod jwt_bearer;
+mod pipeline;
 mod record;
-mod redeem;
+mod refused;
 mod request;
 mod token_exchange;
+mod verify;
 
-pub use crate::grant_type::GrantType;
-pub use explained::{Would, decide, decide_on_assertion};
-pub use redeem::{is_client_spent, is_unused, verify, verify_assertion};
-pub use request::{ACCESS_TOKEN, GrantRequest, Presented, read_details};
+pub use pipeline::{Judged, issue, preview};
+pub use refused::{About, Refused, Step};
+pub use request::{GrantRequest, read_access};
+pub use token_exchange::ACCESS_TOKEN;
+pub use verify::verify_assertion;
 
-use std::sync::Arc;
-
-use crate::app::App;
-use crate::clock::Timestamp;
-use crate::model::Snapshot;
+use crate::config::OwnUrls;
+use crate::form::{self, TokenForm};
+use crate::grant_type::GrantType;
+use crate::principal::AccessRequest;
 use crate::refusal::Refusal;
-use crate::token::Minted;
+use request::{Sent, SentToken};
 
-/// What a request is decided by: the rules, and the time. Both are looked at once, so that all parts of a decision agree.
-#[derive(Clone, Debug)]
-pub struct Moment {
-    /// The rules.
-    pub rules: Arc<Snapshot>,
-    /// The time.
-    pub now: Timestamp,
+/// A grant: the parameters that it alone knows, and how they are read into what is presented and by whom it is used.
+struct Grant {
+    kind: GrantType,
+    parameters: &'static [&'static str],
+    read: for<'a> fn(&'a TokenForm<'_>, &OwnUrls, &AccessRequest) -> Result<Read<'a>, Refusal>,
 }
 
-impl Moment {
-    /// The present rules and time.
-    pub fn present(app: &App) -> Self {
-        Self { rules: app.rules(), now: app.clock.now() }
+type Read<'a> = (Sent<'a>, Option<SentToken<'a>>);
+
+/// Every grant.
+const GRANTS: [Grant; 3] = [jwt_bearer::GRANT, token_exchange::GRANT, client_credentials::GRANT];
+
+/// The parameters of the token endpoint. RFC 8707 section 2 and RFC 8693 section 2.1 let two of them repeat.
+pub const PARAMETERS: form::Parameters = form::Parameters {
+    known: &[
+        &["grant_type"],
+        form::OF_CLIENT,
+        request::OF_ACCESS,
+        GRANTS[0].parameters,
+        GRANTS[1].parameters,
+        GRANTS[2].parameters,
+    ],
+    repeatable: &["resource", "audience"],
+};
+
+/// Why a token request is refused. The grant, once it is known, decides which OAuth error that is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TokenError {
+    /// The grant.
+    pub grant_type: Option<GrantType>,
+    /// Why.
+    pub refusal: Box<Refusal>,
+}
+
+impl TokenError {
+    fn of(grant_type: GrantType) -> impl Fn(Refusal) -> Self {
+        move |refusal| Self { grant_type: Some(grant_type), refusal: Box::new(refusal) }
     }
 }
 
-/// Makes and records the token that a request asks for. Nothing is used up unless a token comes out.
-pub async fn grant(app: &App, request: &GrantRequest<'_>) -> Result<Minted, Refusal> {
-    match &request.presented {
-        Presented::Assertion(text) => redeem::redeem(app, request, text).await,
-        Presented::AccessToken(text) => token_exchange::exchange(app, request, text).await,
-        Presented::Client => client_credentials::grant(app, request).await,
-        Presented::ClientForAdmin => client_credentials::grant_admin(app, request).await,
+impl From<Refusal> for TokenError {
+    fn from(refusal: Refusal) -> Self {
+        Self { grant_type: None, refusal: Box::new(refusal) }
     }
 }

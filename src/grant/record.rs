@@ -1,157 +1,128 @@
 //! What is written down of a request: the one transaction of an issued token, and the audit events.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use carnet_resource_server::Actor;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::redeem::Decision;
-use super::{GrantRequest, Moment};
-use crate::assertion::VerifiedAssertion;
+use super::{About, GrantRequest, Judged, Refused};
+use crate::assertion::{AcceptedAssertion, Assertion as _, AssertionContent, AssertionKey};
 use crate::audit::{AuditEvent, Outcome};
 use crate::client::ClientIdentity;
 use crate::clock::Timestamp;
+use crate::decision::{Authorization, Decision, Grounds, Presented, Subject};
 use crate::ids::CredentialId;
-use crate::model::Snapshot;
-use crate::own_tokens::{FEDERATED, LiveToken};
-use crate::principal::{Authorization, Grounds};
-use crate::refusal::{Mismatch, Refusal};
+use crate::reason::Reason;
+use crate::refusal::Mismatch;
 use crate::store::{Dependencies, Exchanged, Issuance, Pin, TokenRecord};
 use crate::token::{Minted, Workload};
-use crate::trust::{Denial, MatchedRule};
+use crate::trust::MatchedRule;
 
 /// Candidates described in the audit event of a refusal.
 const DESCRIBED: usize = 10;
 /// Room for the detail of most audit events.
 const TYPICAL_DETAIL_BYTES: usize = 1024;
 
-/// The `client_id` of a token (RFC 9068 section 2.2): the client, or the newest credential where nobody registered one.
-pub(super) fn client_id(client: &ClientIdentity, authorization: &Authorization) -> String {
-    let newest = || {
-        let newest = authorization.entitlement().credentials.first();
-        newest.map(|granting| format!("{FEDERATED}{}", granting.credential.id)).unwrap_or_default()
-    };
-    client.id().map_or_else(newest, str::to_owned)
-}
-
 /// What has to be written for a token.
-pub(super) fn issuance(
-    request: &GrantRequest<'_>,
-    decision: &Decision,
-    minted: &Minted,
-    client_id: String,
-    moment: &Moment,
-) -> Issuance {
-    let authorization = &decision.authorization;
-    let entitlement = authorization.entitlement();
-    let lent = decision.delegation.as_ref().map(|delegation| delegation.rules.as_slice()).unwrap_or_default();
-    let subject = match authorization.grounds() {
-        Grounds::Workload(permit) => Some(permit.assertion()),
-        Grounds::Token(_) | Grounds::Client(_) => None,
+pub(super) fn issuance(request: &GrantRequest<'_>, judged: &Judged<'_>, minted: &Minted) -> Issuance {
+    let Judged { context, subject, decision } = judged;
+    let admitting = subject.client.rules();
+    let (granting, lent): (&[MatchedRule], &[MatchedRule]) = match decision {
+        Decision::Registry(authorization) => (
+            &authorization.entitlement().credentials,
+            authorization.delegation().map(|delegation| delegation.rules.as_slice()).unwrap_or_default(),
+        ),
+        Decision::Admin(_) => (&[], &[]),
     };
-    let actor = decision.delegation.as_ref().and_then(|delegation| delegation.assertion.as_ref());
-    let mut granting: Vec<&MatchedRule> = Vec::with_capacity(entitlement.credentials.len());
-    for one in entitlement.credentials.iter().chain(lent).chain(&request.admitted) {
-        if !granting.iter().any(|other| other.credential.id == one.credential.id) {
-            granting.push(one);
-        }
+    let rules = MatchedRule::distinct(granting.iter().chain(lent).chain(admitting).cloned());
+    let of_others = lent.iter().chain(admitting).filter_map(|rule| context.rules.principal(&rule.credential.principal));
+    let mut principals: Vec<String> = of_others.map(|principal| principal.name.clone()).collect();
+    let mut resource_server = None;
+    if let Decision::Registry(authorization) = decision {
+        let entitlement = authorization.entitlement();
+        principals.extend(entitlement.details.iter().map(|detail| detail.principal.clone()));
+        resource_server = Some(entitlement.resource_server.name.clone());
     }
-    let principals = entitlement.details.iter().map(|detail| detail.principal.clone());
-    let presented = subject.into_iter().chain(actor).map(|assertion| assertion.issuer().id);
-    let of_rules = granting.iter().map(|granting| granting.credential.trusted_issuer);
-    let of_rules_beside = lent.iter().chain(&request.admitted);
-    let principals = principals.chain(principals_of(of_rules_beside, &moment.rules));
-    let subject_token = match authorization.grounds() {
-        Grounds::Token(parent) => Some(&parent.claims().jti),
-        Grounds::Workload(_) | Grounds::Client(_) => None,
-    };
-    let actor_token = decision.delegation.as_ref().and_then(|delegation| delegation.token_id.as_ref());
-    let parents: BTreeSet<&String> = subject_token.into_iter().chain(actor_token).collect();
-    let exchanged = parents.into_iter().map(|parent| Exchanged {
-        child: minted.token_id.clone(),
-        parent: parent.clone(),
-        expires_at: minted.expires_at,
-    });
+    let presented = subject.assertions().map(|assertion| assertion.issuer().id);
     Issuance {
-        consumed: consumed(request, subject, actor),
-        version: moment.rules.version,
+        consumed: consumed(subject),
+        version: context.rules.version,
         dependencies: Dependencies {
-            trusted_issuers: presented.chain(of_rules).collect(),
-            resource_server: Some(entitlement.resource_server.name.clone()),
-            credentials: granting.iter().map(|granting| granting.credential.id).collect(),
-            principals: principals.collect(),
-            client: request.client.id().map(str::to_owned),
+            trusted_issuers: presented.chain(rules.iter().map(|rule| rule.credential.trusted_issuer)).collect(),
+            resource_server,
+            credentials: rules.iter().map(|rule| rule.credential.id).collect(),
+            principals,
+            client: subject.client.identity().id().map(str::to_owned),
         },
-        pins: pins(granting.iter().copied()),
-        token: TokenRecord { exchanged: exchanged.collect(), opaque: minted.opaque.clone() },
-        event: issued(request, decision, minted, client_id),
-        now: moment.now,
+        pins: rules.iter().filter(|rule| !rule.pins.is_empty()).map(pin).collect(),
+        token: TokenRecord { exchanged: exchanged(subject, minted), opaque: minted.opaque.clone() },
+        event: match decision {
+            Decision::Registry(authorization) => issued(request, judged, authorization, minted),
+            Decision::Admin(_) => issued_admin(request, judged, minted),
+        },
+        now: context.now,
     }
 }
 
-/// The principals of rules, as they are written.
-fn principals_of<'r>(
-    granting: impl Iterator<Item = &'r MatchedRule>,
-    rules: &Snapshot,
-) -> impl Iterator<Item = String> {
-    granting.filter_map(|one| rules.principal(&one.credential.principal)).map(|principal| principal.name.clone())
-}
-
-fn pins<'r>(granting: impl Iterator<Item = &'r MatchedRule>) -> Vec<Pin> {
-    granting.filter(|granting| !granting.pins.is_empty()).map(pin).collect()
-}
-
-fn pin(granting: &MatchedRule) -> Pin {
-    Pin { credential: granting.credential.id, revision: granting.credential.revision, ids: granting.pins.clone() }
+fn pin(rule: &MatchedRule) -> Pin {
+    Pin { credential: rule.credential.id, revision: rule.credential.revision, ids: rule.pins.clone() }
 }
 
 /// Every assertion that a request came with is used up by it, whatever it was presented as.
-fn consumed(
-    request: &GrantRequest<'_>,
-    subject: Option<&Arc<VerifiedAssertion>>,
-    actor: Option<&Arc<VerifiedAssertion>>,
-) -> Vec<(crate::assertion::AssertionKey, Timestamp)> {
-    let presented = subject.into_iter().chain(actor);
-    let mut consumed: Vec<_> =
-        presented.filter_map(|assertion| assertion.key().map(|key| (*key, assertion.remembered_until()))).collect();
-    // A client without a key of its own has one assertion for both ends.
-    let is_subject = request.is_about_client() && subject.is_some();
-    consumed.extend(request.client.consumed().filter(|_| !is_subject));
-    consumed
+fn consumed(subject: &Subject<AcceptedAssertion>) -> Vec<(AssertionKey, Timestamp)> {
+    let presented = subject.assertions();
+    let keys = presented.filter_map(|assertion| assertion.key().map(|key| (*key, assertion.remembered_until())));
+    // A client without a key of its own may have one assertion for both ends.
+    let is_subject = matches!(subject.presented, Presented::ClientAssertion(_));
+    keys.chain(subject.client.identity().consumed().filter(|_| !is_subject)).collect()
 }
 
-fn issued(request: &GrantRequest<'_>, decision: &Decision, minted: &Minted, client_id: String) -> AuditEvent {
-    let entitlement = decision.authorization.entitlement();
-    let granted = |granting: &MatchedRule| GrantedBy {
-        credential: granting.credential.id,
-        revision: granting.credential.revision,
-        pinned: granting.pins.clone(),
+/// The tokens of ours that a token is made from.
+fn exchanged(subject: &Subject<AcceptedAssertion>, minted: &Minted) -> Vec<Exchanged> {
+    let parents: BTreeSet<&String> = subject.tokens().map(|token| &token.claims().jti).collect();
+    let child = |parent: &String| Exchanged {
+        child: minted.token_id.clone(),
+        parent: parent.clone(),
+        expires_at: minted.expires_at,
     };
-    let (mut detail, trusted_issuer) = match decision.authorization.grounds() {
+    parents.into_iter().map(child).collect()
+}
+
+fn issued(
+    request: &GrantRequest<'_>,
+    judged: &Judged<'_>,
+    authorization: &Authorization<AcceptedAssertion>,
+    minted: &Minted,
+) -> AuditEvent {
+    let entitlement = authorization.entitlement();
+    let granted = |rule: &MatchedRule| GrantedBy {
+        credential: rule.credential.id,
+        revision: rule.credential.revision,
+        pinned: rule.pins.clone(),
+    };
+    let (mut detail, mut trusted_issuer) = (EventDetail::of(request), None);
+    match authorization.grounds() {
         Grounds::Workload(permit) => {
-            let assertion = permit.assertion();
-            let detail = EventDetail { workload_url: workload_url(assertion), ..EventDetail::of(request) };
-            (detail, Some(assertion.issuer().name.clone()))
+            let content = permit.assertion().content();
+            detail.workload_url = workload_url(content);
+            trusted_issuer = Some(content.issuer().name.clone());
         }
-        Grounds::Token(token) => {
-            (EventDetail { subject_token: Some(&token.claims().jti), ..EventDetail::of(request) }, None)
-        }
-        Grounds::Client(_) => (EventDetail::of(request), None),
-    };
+        Grounds::Token(token) => detail.subject_token = Some(&token.claims().jti),
+        Grounds::Client(_) => {}
+    }
     detail.workload = minted.workload.as_deref();
     detail.scope = Some(&minted.scope);
     detail.expires_at = Some(minted.expires_at.to_string());
     detail.credentials = entitlement.credentials.iter().map(granted).collect();
-    detail.act = decision.delegation.as_ref().map(|delegation| &delegation.acting.act);
+    detail.act = authorization.act();
     AuditEvent {
         trusted_issuer,
-        credential: entitlement.credentials.first().map(|granting| granting.credential.id),
+        credential: entitlement.credentials.first().map(|rule| rule.credential.id),
         principal: entitlement.principal.as_ref().map(|principal| principal.name.clone()),
         resource: Some(entitlement.resource_server.resource.clone()),
-        client_id: Some(client_id),
+        client_id: Some(authorization.client_id(judged.subject.client.identity().id())),
         token_id: Some(minted.token_id.clone()),
         address: request.address,
         detail: detail.into_json(),
@@ -160,15 +131,15 @@ fn issued(request: &GrantRequest<'_>, decision: &Decision, minted: &Minted, clie
 }
 
 /// An admin token for a client.
-pub(super) fn issued_admin(request: &GrantRequest<'_>, minted: &Minted, resource: String) -> AuditEvent {
+fn issued_admin(request: &GrantRequest<'_>, judged: &Judged<'_>, minted: &Minted) -> AuditEvent {
     let detail = EventDetail {
         scope: Some(&minted.scope),
         expires_at: Some(minted.expires_at.to_string()),
         ..EventDetail::of(request)
     };
     AuditEvent {
-        resource: Some(resource),
-        client_id: request.client.id().map(str::to_owned),
+        resource: Some(judged.context.own.admin_resource()),
+        client_id: judged.subject.client.identity().id().map(str::to_owned),
         token_id: Some(minted.token_id.clone()),
         address: request.address,
         detail: detail.into_json(),
@@ -176,79 +147,57 @@ pub(super) fn issued_admin(request: &GrantRequest<'_>, minted: &Minted, resource
     }
 }
 
-/// What an admin token's transaction is.
-pub(super) fn admin_issuance(request: &GrantRequest<'_>, event: AuditEvent, moment: &Moment) -> Issuance {
-    Issuance {
-        consumed: consumed(request, None, None),
-        version: moment.rules.version,
-        dependencies: Dependencies {
-            trusted_issuers: request.admitted.iter().map(|granting| granting.credential.trusted_issuer).collect(),
-            credentials: request.admitted.iter().map(|granting| granting.credential.id).collect(),
-            principals: principals_of(request.admitted.iter(), &moment.rules).collect(),
-            client: request.client.id().map(str::to_owned),
-            ..Dependencies::default()
-        },
-        pins: pins(request.admitted.iter()),
-        token: TokenRecord::default(),
-        event,
-        now: moment.now,
-    }
-}
-
-/// A refusal of a verified assertion.
-pub(super) fn refused(request: &GrantRequest<'_>, assertion: &VerifiedAssertion, denial: &Denial) -> AuditEvent {
-    let closest = denial.report.closest();
-    let principal = closest.and_then(|candidate| candidate.principal.as_ref());
-    // The owner of a rule sees everything of it; the candidates beyond are named in the explanation.
-    let described = denial.report.candidates.iter().take(DESCRIBED);
-    let workload = serde_json::value::to_raw_value(&Workload::of(assertion)).unwrap_or_default();
-    let detail = EventDetail {
-        workload: Some(&workload),
-        workload_url: workload_url(assertion),
-        mismatches: described.flat_map(|one| one.mismatches(assertion.issuer(), assertion.claims())).collect(),
-        detail: denial.refusal.detail.as_deref(),
-        ..EventDetail::of(request)
-    };
-    AuditEvent {
-        trusted_issuer: Some(assertion.issuer().name.clone()),
-        credential: closest.map(|candidate| candidate.credential.id),
-        principal: principal.map(|principal| principal.name.clone()),
-        detail: detail.into_json(),
-        ..refusal(request, &denial.refusal)
-    }
-}
-
-/// A refusal of a token of ours that is genuine.
-pub(super) fn refused_token(request: &GrantRequest<'_>, token: &LiveToken, why: &Refusal) -> AuditEvent {
-    let claims = token.claims();
-    let detail =
-        EventDetail { subject_token: Some(&claims.jti), detail: why.detail.as_deref(), ..EventDetail::of(request) };
-    let credential = claims.authorization_details.iter().find_map(|entry| entry.credential.parse().ok());
-    AuditEvent {
-        credential,
-        principal: claims.principal.as_ref().map(|principal| principal.name.clone()),
-        detail: detail.into_json(),
-        ..refusal(request, why)
-    }
-}
-
-/// A refusal of an authenticated client.
-pub(super) fn refused_client(request: &GrantRequest<'_>, why: &Refusal) -> AuditEvent {
-    let detail = EventDetail { detail: why.detail.as_deref(), ..EventDetail::of(request) };
-    AuditEvent { detail: detail.into_json(), ..refusal(request, why) }
-}
-
-fn refusal(request: &GrantRequest<'_>, why: &Refusal) -> AuditEvent {
-    AuditEvent {
+/// The event of a refusal, if it is about something that somebody vouches for.
+pub(super) fn refused(request: &GrantRequest<'_>, refused: &Refused) -> Option<AuditEvent> {
+    let why = &refused.refusal;
+    let mut detail = EventDetail { detail: why.detail.as_deref(), ..EventDetail::of(request) };
+    let event = AuditEvent {
         reason: Some(why.reason),
-        resource: request.access.resources.first().cloned(),
-        client_id: request.client.id().map(str::to_owned),
+        resource: match &request.parameters {
+            Ok(parameters) => parameters.access.resources.first().cloned(),
+            Err(_) => None,
+        },
+        client_id: refused.client.as_ref().and_then(ClientIdentity::id).map(str::to_owned),
         address: request.address,
         ..AuditEvent::with_id(request.id, Outcome::Refused)
+    };
+    match &refused.about {
+        About::Nothing | About::Unaccepted(_) => None,
+        // Its client asks too often: that is counted, and needs no row for each time.
+        About::Client if why.reason == Reason::RateLimited => None,
+        About::Client => Some(AuditEvent { detail: detail.into_json(), ..event }),
+        About::Token(token) => {
+            let claims = token.claims();
+            detail.subject_token = Some(&claims.jti);
+            Some(AuditEvent {
+                credential: claims.authorization_details.iter().find_map(|entry| entry.credential.parse().ok()),
+                principal: claims.principal.as_ref().map(|principal| principal.name.clone()),
+                detail: detail.into_json(),
+                ..event
+            })
+        }
+        About::Assertion(assertion, report) => {
+            let closest = report.closest();
+            let principal = closest.and_then(|candidate| candidate.principal.as_ref());
+            let workload = serde_json::value::to_raw_value(&Workload::of(assertion)).unwrap_or_default();
+            detail.workload = Some(&workload);
+            detail.workload_url = workload_url(assertion);
+            // The owner of a rule sees everything of it; the candidates beyond are named in the explanation.
+            let described = report.candidates.iter().take(DESCRIBED);
+            let mismatches = described.flat_map(|one| one.mismatches(assertion.issuer(), assertion.claims()));
+            detail.mismatches = mismatches.collect();
+            Some(AuditEvent {
+                trusted_issuer: Some(assertion.issuer().name.clone()),
+                credential: closest.map(|candidate| candidate.credential.id),
+                principal: principal.map(|principal| principal.name.clone()),
+                detail: detail.into_json(),
+                ..event
+            })
+        }
     }
 }
 
-fn workload_url(assertion: &VerifiedAssertion) -> Option<String> {
+fn workload_url(assertion: &AssertionContent) -> Option<String> {
     let issuer = assertion.issuer();
     issuer.profile.workload_url(&issuer.issuer, assertion.claims())
 }

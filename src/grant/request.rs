@@ -1,24 +1,22 @@
-//! From a form to what is asked for: presence and shape of the grant's parameters (decision D-01, step 7).
+//! What a token request says: grant type, credentials, and the form of the grant's parameters (decision D-01, steps 3 to 7).
 
 use std::fmt;
 use std::net::IpAddr;
 
-use axum::http::HeaderMap;
 use carnet_jose::json::{self, Limits};
 use serde_json::Value;
 
-use super::{GrantType, record};
-use crate::app::App;
-use crate::client::{self, ClientCredentials, ClientIdentity};
+use super::{GRANTS, TokenError};
+use crate::client::{Admission, Authorization, ClientCredentials};
+use crate::config::OwnUrls;
 use crate::form::TokenForm;
+use crate::grant_type::GrantType;
 use crate::ids::EventId;
 use crate::objects::is_resource;
-use crate::own_tokens::{FEDERATED, LiveToken};
 use crate::principal::{AccessRequest, DetailRequest};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::scope::ScopeSet;
-use crate::trust::MatchedRule;
 
 /// How many packages the details of a request may name in all: each is compared with every permitted pattern.
 const MAX_PACKAGES: usize = 200;
@@ -26,58 +24,51 @@ const MAX_PACKAGES: usize = 200;
 const MAX_LISTED: usize = 100;
 const MAX_PRINCIPAL_BYTES: usize = 128;
 const MAX_AUDIENCE_BYTES: usize = 2048;
-/// The type of our own access tokens (RFC 8693 section 3).
-pub const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+/// The parameters that say what is wanted, on every grant.
+pub(super) const OF_ACCESS: &[&str] = &["resource", "scope", "authorization_details", "principal"];
 
-/// A request for a token. Only [`GrantRequest::read`] makes one.
+/// A request for a token, read and not judged.
 #[derive(Debug)]
 pub struct GrantRequest<'a> {
     /// Its audit event's id, and the `error_id` of a refusal.
     pub(super) id: EventId,
-    pub(super) grant_type: GrantType,
-    pub(super) client: ClientIdentity,
-    /// The rules that admitted a client without a key of its own.
-    pub(super) admitted: Vec<MatchedRule>,
-    pub(super) presented: Presented<'a>,
-    pub(super) actor: Option<ActorToken<'a>>,
-    pub(super) access: AccessRequest,
     /// Where it comes from.
     pub(super) address: Option<IpAddr>,
+    pub(super) grant_type: GrantType,
+    pub(super) credentials: ClientCredentials<'a>,
+    // Faults of the client's come first, so a fault of these waits for its turn.
+    pub(super) parameters: Result<Parameters<'a>, Refusal>,
 }
 
-/// What a request rests on.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Presented<'a> {
-    /// An assertion of a trusted issuer.
-    Assertion(&'a str),
-    /// An access token of ours (RFC 8693 section 3).
-    AccessToken(&'a str),
+/// The parameters of a grant.
+#[derive(Debug)]
+pub(super) struct Parameters<'a> {
+    pub presented: Sent<'a>,
+    pub actor: Option<SentToken<'a>>,
+    pub access: AccessRequest,
+}
+
+/// What a request presents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent<'a> {
+    Token(SentToken<'a>),
     /// The client itself.
     Client,
     /// The client itself, for our own admin API.
     ClientForAdmin,
 }
 
-/// Who acts for the subject (RFC 8693 section 2.1).
+/// A token that a request presents.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum ActorToken<'a> {
+pub(super) enum SentToken<'a> {
+    /// Of a trusted issuer.
     Assertion(&'a str),
+    /// One of ours (RFC 8693 section 3).
     AccessToken(&'a str),
 }
 
 // Tokens are in no log.
-impl fmt::Debug for Presented<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Assertion(_) => "Assertion",
-            Self::AccessToken(_) => "AccessToken",
-            Self::Client => "Client",
-            Self::ClientForAdmin => "ClientForAdmin",
-        })
-    }
-}
-
-impl fmt::Debug for ActorToken<'_> {
+impl fmt::Debug for SentToken<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Assertion(_) => "Assertion",
@@ -87,144 +78,37 @@ impl fmt::Debug for ActorToken<'_> {
 }
 
 impl<'a> GrantRequest<'a> {
-    /// Reads what a form asks for: grant type, client, parameters (decision D-01, steps 3 to 7). `grant` becomes the grant as
-    /// soon as it is known, since it decides how a later refusal is answered.
-    pub async fn read(
-        app: &App,
+    /// Reads what a form asks for.
+    pub fn read(
         form: &'a TokenForm<'_>,
-        headers: &HeaderMap,
+        authorization: Authorization<'_>,
+        own: &OwnUrls,
         (id, address): (EventId, Option<IpAddr>),
-        grant: &mut Option<GrantType>,
-    ) -> Result<Self, Refusal> {
-        let grant_type = *grant.insert(grant_type(form)?);
-        let credentials = ClientCredentials::read(form, headers)?;
-        let client = client::authenticate(app, &credentials, address).await?;
-        match client.client() {
-            Some(client) if !client.grant_types.contains(&grant_type) => return Err(Reason::ClientNotAllowed.into()),
-            None if grant_type == GrantType::ClientCredentials => {
-                return Err(Reason::ClientAuthenticationFailed.into());
-            }
-            _ => {}
-        }
-        let access = access_request(form, grant_type)?;
-        let presented = presented(app, form, grant_type, &client, &access)?;
-        let actor = if grant_type == GrantType::TokenExchange { actor(form)? } else { None };
-        if grant_type == GrantType::TokenExchange
-            && let Some(wanted) = form.get("requested_token_type")
-            && wanted != ACCESS_TOKEN
-        {
-            return Err(Refusal::parameter(Reason::TokenTypeUnsupported, "requested_token_type"));
-        }
-        let mut request = Self { id, grant_type, client, admitted: Vec::new(), presented, actor, access, address };
-        request.admitted = request.admit_client(app)?;
-        Ok(request)
-    }
-
-    /// What it rests on.
-    pub fn presented(&self) -> Presented<'a> {
-        self.presented
-    }
-
-    /// What is asked for beside presenting it.
-    pub fn access(&self) -> &AccessRequest {
-        &self.access
-    }
-
-    /// Whether the client that sends it is what it is about.
-    pub(super) fn is_about_client(&self) -> bool {
-        self.grant_type == GrantType::ClientCredentials
-    }
-
-    /// A client uses the tokens it was given itself; one that nobody's client asked for belongs to whoever holds it.
-    pub(super) fn check_ownership(&self, token: &LiveToken) -> Result<(), Refusal> {
-        let owner = &token.claims().client_id;
-        let own = owner.starts_with(FEDERATED) || self.client.id() == Some(owner);
-        if own { Ok(()) } else { Err(Reason::TokenOfAnotherClient.into()) }
-    }
-
-    /// A client without a key of its own is authenticated if one of the rules it lists admits its assertion. Where that assertion is the
-    /// subject as well, this is decided with the rest.
-    fn admit_client(&self, app: &App) -> Result<Vec<MatchedRule>, Refusal> {
-        if matches!(self.presented, Presented::Assertion(_)) && self.is_about_client() {
-            return Ok(Vec::new());
-        }
-        client::admit(app, &self.client, client::FirstMatch::Pins).map_err(|denial| {
-            if let Some((assertion, _)) = self.client.federated() {
-                app.audit(record::refused(self, assertion, &denial));
-            }
-            denial.refusal.of_client()
-        })
+    ) -> Result<Self, TokenError> {
+        let grant_type = grant_type(form)?;
+        let credentials = ClientCredentials::read(form, authorization).map_err(TokenError::of(grant_type))?;
+        Ok(Self { id, address, grant_type, credentials, parameters: Parameters::read(form, grant_type, own) })
     }
 }
 
-/// What the request rests on, by grant.
-fn presented<'a>(
-    app: &App,
-    form: &'a TokenForm<'_>,
-    grant_type: GrantType,
-    client: &ClientIdentity,
-    access: &AccessRequest,
-) -> Result<Presented<'a>, Refusal> {
-    match grant_type {
-        GrantType::JwtBearer => Ok(Presented::Assertion(form.require("assertion")?)),
-        GrantType::TokenExchange => {
-            let token = form.require("subject_token")?;
-            match token_kind(form.require("subject_token_type")?) {
-                Some(TokenKind::Assertion) => Ok(Presented::Assertion(token)),
-                Some(TokenKind::AccessToken) => Ok(Presented::AccessToken(token)),
-                None => Err(Refusal::parameter(Reason::TokenTypeUnsupported, "subject_token_type")),
-            }
-        }
-        GrantType::ClientCredentials => {
-            let admin = app.config.own.admin_resource();
-            let for_admin = access.resources.iter().filter(|resource| **resource == admin).count();
-            if for_admin == 0 {
-                return match client.federated() {
-                    Some(_) => Ok(Presented::Assertion(form.require("client_assertion")?)),
-                    None => Ok(Presented::Client),
-                };
-            }
-            if for_admin < access.resources.len() {
-                return Err(Refusal::parameter(Reason::TargetAmbiguous, "resource"));
-            }
-            // What our own API permits is said by scopes alone: nothing is ignored that was meant to narrow the token.
-            match ["authorization_details", "principal"].into_iter().find(|name| form.get(name).is_some()) {
-                Some(name) => Err(Refusal::parameter(Reason::ParameterMalformed, name)),
-                None => Ok(Presented::ClientForAdmin),
-            }
-        }
+impl GrantRequest<'_> {
+    /// The grant.
+    pub fn grant_type(&self) -> GrantType {
+        self.grant_type
     }
 }
 
-/// The actor token, which has a type if and only if it is there.
-fn actor<'a>(form: &'a TokenForm<'_>) -> Result<Option<ActorToken<'a>>, Refusal> {
-    let Some(token) = form.get("actor_token") else {
-        return match form.get("actor_token_type") {
-            Some(_) => Err(Refusal::parameter(Reason::ParameterMissing, "actor_token")),
-            None => Ok(None),
-        };
-    };
-    match token_kind(form.require("actor_token_type")?) {
-        Some(TokenKind::Assertion) => Ok(Some(ActorToken::Assertion(token))),
-        Some(TokenKind::AccessToken) => Ok(Some(ActorToken::AccessToken(token))),
-        None => Err(Refusal::parameter(Reason::TokenTypeUnsupported, "actor_token_type")),
+impl<'a> Parameters<'a> {
+    fn read(form: &'a TokenForm<'_>, grant_type: GrantType, own: &OwnUrls) -> Result<Self, Refusal> {
+        let access = read_access(form, grant_type)?;
+        let grant = GRANTS.iter().find(|grant| grant.kind == grant_type).ok_or(Reason::GrantTypeUnsupported)?;
+        let (presented, actor) = (grant.read)(form, own, &access)?;
+        Ok(Self { presented, actor, access })
     }
-}
 
-enum TokenKind {
-    Assertion,
-    AccessToken,
-}
-
-/// The kinds of tokens that are taken (decision D-13): a platform's token is a `jwt`, which many call an `id_token`; `access_token` means
-/// one of ours (RFC 8693 section 3).
-fn token_kind(name: &str) -> Option<TokenKind> {
-    match name {
-        "urn:ietf:params:oauth:token-type:jwt" | "urn:ietf:params:oauth:token-type:id_token" => {
-            Some(TokenKind::Assertion)
-        }
-        ACCESS_TOKEN => Some(TokenKind::AccessToken),
-        _ => None,
+    /// What the request's client has to be admitted to.
+    pub fn admission(&self) -> Admission {
+        if self.presented == Sent::Client { Admission::OwnToken } else { Admission::Token }
     }
 }
 
@@ -235,7 +119,7 @@ fn grant_type(form: &TokenForm<'_>) -> Result<GrantType, Refusal> {
 }
 
 /// What is asked for beside presenting something. `audience` is a parameter of the token exchange alone (decision D-06).
-fn access_request(form: &TokenForm<'_>, grant_type: GrantType) -> Result<AccessRequest, Refusal> {
+pub fn read_access(form: &TokenForm<'_>, grant_type: GrantType) -> Result<AccessRequest, Refusal> {
     let resources: Vec<String> = form.all("resource").map(str::to_owned).collect();
     if resources.len() > MAX_LISTED || !resources.iter().all(|resource| is_resource(resource)) {
         return Err(Refusal::parameter(Reason::ResourceMalformed, "resource"));
@@ -264,7 +148,7 @@ fn details(text: &str) -> Result<Vec<DetailRequest>, Refusal> {
 }
 
 /// Reads requested details that were parsed as JSON already.
-pub fn read_details(value: Value) -> Result<Vec<DetailRequest>, Refusal> {
+fn read_details(value: Value) -> Result<Vec<DetailRequest>, Refusal> {
     let details: Vec<DetailRequest> = serde_json::from_value(value).map_err(|error| malformed(error.to_string()))?;
     if details.is_empty() || details.len() > MAX_LISTED {
         return Err(malformed("an array of 1 to 100 entries".to_owned()));

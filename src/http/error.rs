@@ -1,21 +1,73 @@
-//! From a refusal to an answer: the one place that knows which OAuth code and status a reason has.
+//! From a refusal to an answer, and what every endpoint for forms has around it: callers are let in, refusals are counted,
+//! logged and answered here and nowhere else.
+
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use axum::Json;
+use axum::extract::{Request, State};
 use axum::http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
-use axum::response::{IntoResponse as _, Response};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use super::address::ClientAddress;
+use crate::app::App;
 use crate::clock::Timestamp;
 use crate::config::OwnUrls;
+use crate::grant::TokenError;
 use crate::grant_type::GrantType;
 use crate::ids::EventId;
-use crate::reason::Reason;
-use crate::refusal::{Mismatch, Refusal};
+use crate::reason::{Class, Reason};
+use crate::refusal::Mismatch;
+
+/// A request that was let in.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller {
+    /// Its id: its audit event's, and the `error_id` of a refusal.
+    pub id: EventId,
+    /// Where it comes from.
+    pub address: Option<IpAddr>,
+}
+
+/// Marks an answer that costs as much as a refusal, and counts as one.
+#[derive(Clone, Copy, Debug)]
+pub struct CountsAsRefusal;
+
+/// The layer around endpoints for forms (decision D-01, step 1).
+pub async fn layer(
+    State(app): State<Arc<App>>,
+    ClientAddress(address): ClientAddress,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let caller = Caller { id: EventId::new(app.clock.now()), address };
+    request.extensions_mut().insert(caller);
+    let mut response = match app.limits.admit(address) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => TokenError::from(refusal).into_response(),
+    };
+    let error = response.extensions_mut().remove::<TokenError>();
+    let at_fault = error.as_ref().is_some_and(|error| error.refusal.reason.class().row().callers_fault);
+    if at_fault || response.extensions_mut().remove::<CountsAsRefusal>().is_some() {
+        app.limits.note_refusal(address);
+    }
+    error.map_or(response, |error| error.answer(&app.config.own, caller.id, app.clock.now()))
+}
+
+impl IntoResponse for TokenError {
+    /// The answer waits for the [`layer`] that knows the request.
+    fn into_response(self) -> Response {
+        let mut response = StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
 
 /// The body of an error answer (RFC 6749 section 5.2, and the members of contract section 4).
 #[derive(Clone, Debug, Serialize)]
-pub struct ErrorBody {
+struct ErrorBody {
     error: &'static str,
     error_description: &'static str,
     reason: Reason,
@@ -33,170 +85,51 @@ pub struct ErrorBody {
     mismatches: Vec<Mismatch>,
 }
 
-impl ErrorBody {
-    /// What a caller is told.
-    pub fn new(own: &OwnUrls, grant: Option<GrantType>, id: EventId, refusal: &Refusal, now: Timestamp) -> Self {
+impl TokenError {
+    /// Status and `error`. The grant decides, and what is wrong with the assertion of a client is `invalid_client` (RFC 7523
+    /// section 3.2).
+    fn code(&self) -> (StatusCode, &'static str) {
+        let class = self.refusal.reason.class();
+        let row = if class == Class::Assertion && self.refusal.of_client { Class::Client.row() } else { class.row() };
+        let exchange = self.grant_type == Some(GrantType::TokenExchange);
+        let error = if exchange { row.error_of_exchange } else { row.error };
+        (StatusCode::from_u16(row.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), error)
+    }
+
+    fn answer(self, own: &OwnUrls, id: EventId, now: Timestamp) -> Response {
+        let ((status, error), refusal) = (self.code(), *self.refusal);
         let reason = refusal.reason;
+        metrics::counter!("carnet_refusals_total", "reason" => reason.code()).increment(1);
+        let detail = refusal.detail.as_deref();
+        if status.is_server_error() {
+            tracing::error!(error_id = %id, %reason, detail, "request failed");
+        } else {
+            tracing::info!(error_id = %id, %reason, detail, "request refused");
+        }
         let about_time = matches!(reason, Reason::Expired | Reason::NotYetValid | Reason::IatFuture);
-        Self {
-            error: oauth_code(grant, refusal).1,
+        let body = ErrorBody {
+            error,
             error_description: reason.sentence(),
             reason,
             error_id: id,
             error_uri: own.at(&format!("/reasons/{reason}")),
             parameter: refusal.parameter,
-            claim: refusal.claim.clone(),
-            accepted_audiences: refusal.accepted_audiences.clone(),
+            claim: refusal.claim,
+            accepted_audiences: refusal.accepted_audiences,
             server_time: about_time.then(|| now.seconds()),
-            mismatches: refusal.mismatches.clone(),
+            mismatches: refusal.mismatches,
+        };
+        let mut response = (status, Json(body)).into_response();
+        let headers = response.headers_mut();
+        if let Some(seconds) = refusal.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
-    }
-}
-
-/// The answer to a refused request; it is logged and counted here and nowhere else.
-pub fn error_response(
-    own: &OwnUrls,
-    grant: Option<GrantType>,
-    id: EventId,
-    refusal: &Refusal,
-    now: Timestamp,
-) -> Response {
-    let reason = refusal.reason;
-    let (status, error) = oauth_code(grant, refusal);
-    metrics::counter!("carnet_refusals_total", "reason" => reason.code()).increment(1);
-    let detail = refusal.detail.as_deref();
-    if status.is_server_error() {
-        tracing::error!(error_id = %id, %reason, detail, "request failed");
-    } else {
-        tracing::info!(error_id = %id, %reason, detail, "request refused");
-    }
-    let mut response = (status, Json(ErrorBody::new(own, grant, id, refusal, now))).into_response();
-    let headers = response.headers_mut();
-    if let Some(seconds) = refusal.retry_after {
-        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    if error == "invalid_client" {
-        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"carnet\""));
-    }
-    if status == StatusCode::METHOD_NOT_ALLOWED {
-        headers.insert(ALLOW, HeaderValue::from_static("POST"));
-    }
-    response
-}
-
-/// The pattern of what can be wrong with an assertion or with what rests on it.
-macro_rules! of_the_assertion {
-    () => {
-        Reason::AssertionMalformed
-            | Reason::HeaderDenied
-            | Reason::TypDenied
-            | Reason::IssUnknown
-            | Reason::AlgDenied
-            | Reason::KeyUnknown
-            | Reason::SignatureInvalid
-            | Reason::ReviewDenied
-            | Reason::ClaimDuplicate
-            | Reason::ClaimMissing
-            | Reason::ClaimType
-            | Reason::ClaimMalformed
-            | Reason::ClaimInconsistent
-            | Reason::AudMismatch
-            | Reason::AudNotSingle
-            | Reason::Expired
-            | Reason::NotYetValid
-            | Reason::IatFuture
-            | Reason::LifetimeTooLong
-            | Reason::ProofMissing
-            | Reason::Replay
-            | Reason::NoMatchingCredential
-            | Reason::RepoMismatch
-            | Reason::Renamed
-            | Reason::OwnerIdMismatch
-            | Reason::RepoIdMismatch
-            | Reason::WorkflowMismatch
-            | Reason::CalledWorkflowMismatch
-            | Reason::EnvMismatch
-            | Reason::EnvMissing
-            | Reason::RefMismatch
-            | Reason::RefUnprotected
-            | Reason::EventDenied
-            | Reason::RunnerDenied
-            | Reason::VisibilityMismatch
-            | Reason::ActorMismatch
-            | Reason::SubMismatch
-            | Reason::EnvUnprotected
-            | Reason::IdMismatch
-            | Reason::TrustDomainMismatch
-            | Reason::SubjectDomainMismatch
-            | Reason::EmailUnverified
-            | Reason::EmailMismatch
-            | Reason::UpstreamMismatch
-            | Reason::PrincipalType
-            | Reason::CredentialStrength
-            | Reason::SourceMismatch
-            | Reason::ContextMismatch
-            | Reason::PhaseMismatch
-            | Reason::IdentityMismatch
-            | Reason::ClaimMismatch
-            | Reason::CredentialDisabled
-            | Reason::CredentialExpired
-            | Reason::PrincipalDisabled
-            | Reason::IssuerScope
-            | Reason::PolicyInvalid
-            | Reason::GrantNotTaken
-            | Reason::SubjectTokenInvalid
-            | Reason::SubjectTokenInactive
-            | Reason::ActorTokenInvalid
-            | Reason::ActorNotAllowed
-            | Reason::ChainTooLong
-    };
-}
-
-/// Status and `error` for a refusal. What is wrong with an assertion is `invalid_grant` for the jwt-bearer grant (RFC 7523 section 3.1),
-/// `invalid_request` for a token exchange (RFC 8693 section 2.2.2) and `invalid_client` where it authenticates a client (RFC 7523 section
-/// 3.2); so the grant is an argument.
-fn oauth_code(grant: Option<GrantType>, refusal: &Refusal) -> (StatusCode, &'static str) {
-    const BAD: StatusCode = StatusCode::BAD_REQUEST;
-    match refusal.reason {
-        of_the_assertion!() if refusal.of_client => (StatusCode::UNAUTHORIZED, "invalid_client"),
-        Reason::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "invalid_request"),
-        Reason::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "invalid_request"),
-        Reason::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable"),
-        Reason::MediaType
-        | Reason::FormMalformed
-        | Reason::ParameterInQuery
-        | Reason::ParameterRepeated
-        | Reason::ParameterMissing
-        | Reason::ParameterMalformed
-        | Reason::TokenTypeUnsupported
-        | Reason::PrincipalRequired => (BAD, "invalid_request"),
-        Reason::GrantTypeUnsupported => (BAD, "unsupported_grant_type"),
-        Reason::ClientAuthenticationFailed => (StatusCode::UNAUTHORIZED, "invalid_client"),
-        Reason::ClientNotAllowed => (BAD, "unauthorized_client"),
-        Reason::ScopeMalformed | Reason::ScopeNotGranted => (BAD, "invalid_scope"),
-        Reason::ResourceMalformed | Reason::TargetUnknown | Reason::TargetAmbiguous | Reason::TargetNotGranted => {
-            (BAD, "invalid_target")
+        if error == "invalid_client" {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"carnet\""));
         }
-        Reason::DetailsMalformed
-        | Reason::PackageOutOfScope
-        | Reason::ActionOutOfScope
-        | Reason::OwnerOutOfScope
-        | Reason::CreateDenied
-        | Reason::VersionMismatch
-        | Reason::DigestMismatch
-        | Reason::OwnerLost
-        | Reason::OwnerAmbiguous => (BAD, "invalid_authorization_details"),
-        Reason::TokenOfAnotherClient => match grant {
-            Some(GrantType::TokenExchange) => (BAD, "invalid_request"),
-            None | Some(GrantType::JwtBearer | GrantType::ClientCredentials) => (BAD, "unauthorized_client"),
-        },
-        of_the_assertion!() => match grant {
-            None | Some(GrantType::JwtBearer | GrantType::ClientCredentials) => (BAD, "invalid_grant"),
-            Some(GrantType::TokenExchange) => (BAD, "invalid_request"),
-        },
-        Reason::UpstreamUnavailable | Reason::Busy | Reason::DatabaseUnavailable => {
-            (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            headers.insert(ALLOW, HeaderValue::from_static("POST"));
         }
-        Reason::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "server_error"),
+        response
     }
 }

@@ -9,11 +9,11 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 
-use super::about_a_token::Question;
-use super::error::error_response;
-use super::received::Received;
+use super::received::FormRequest;
+use super::token_status::StatusRequest;
 use crate::app::App;
-use crate::model::Client;
+use crate::grant::TokenError;
+use crate::model::{Client, DecisionContext};
 use crate::own_tokens::LiveToken;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
@@ -22,49 +22,41 @@ use crate::refusal::Refusal;
 const SIGNED: &str = "application/token-introspection+jwt";
 
 /// Answers a registry, or a token's own client.
-pub async fn introspect(State(app): State<Arc<App>>, received: Received) -> Response {
-    match answer(&app, &received).await {
-        Ok(response) => response,
-        Err(refusal) => {
-            if refusal.reason.is_callers_fault() {
-                app.limits.note_refusal(received.address);
-            }
-            error_response(&app.config.own, None, received.id, &refusal, app.clock.now())
-        }
-    }
-}
-
-async fn answer(app: &App, received: &Received) -> Result<Response, Refusal> {
-    let question = Question::read(app, received).await?;
-    let client = question.identity.authenticated().ok_or(Refusal::new(Reason::ClientAuthenticationFailed))?;
-    let found = find(app, client, question.token(app).await?).await?;
+pub async fn introspect(State(app): State<Arc<App>>, request: FormRequest) -> Result<Response, TokenError> {
+    let question = StatusRequest::read(&app, &request).await?;
+    let identity = question.client.identity();
+    let client = identity.authenticated().ok_or(Refusal::from(Reason::ClientAuthenticationFailed))?;
+    let found = find(&app, &question.context, client, question.token(&app).await?).await?;
     if found.is_none() {
-        // Only questions about nothing are held off: strangers send those to a registry, and its good tokens must not suffer for it.
+        // Rate-limit only inactive answers: callers of a registry choose what it introspects.
         app.limits.check_introspection(&client.client_id)?;
         app.limits.note_inactive(&client.client_id);
     }
     let body = found.as_ref().map_or_else(|| json!({ "active": false }), active);
-    if !wants_signed(&received.headers) {
+    if !wants_signed(&request.headers) {
         return Ok(Json(body).into_response());
     }
-    let signed = app.tokens.sign_introspection(&client.client_id, &body, app.clock.now());
-    let signed = signed.map_err(|error| Refusal::new(Reason::Internal).with_detail(error.to_string()))?;
-    Ok(([(CONTENT_TYPE, SIGNED)], signed).into_response())
+    let signed = app.tokens.sign_introspection(&client.client_id, &body, question.context.now);
+    Ok(([(CONTENT_TYPE, SIGNED)], signed.map_err(Refusal::from)?).into_response())
 }
 
 /// The token, if it is in force and the client's business: it is the registry in `aud`, or the token's own client (decision D-45).
-async fn find(app: &App, client: &Client, text: &str) -> Result<Option<LiveToken>, Refusal> {
-    let rules = app.rules();
-    let tokens = app.own_tokens(&rules, app.clock.now());
-    let Some(own) = tokens.recognise(text).await.map_err(|error| Refusal::unavailable(&error))? else {
+async fn find(
+    app: &App,
+    context: &DecisionContext<'_>,
+    client: &Client,
+    text: &str,
+) -> Result<Option<LiveToken>, Refusal> {
+    let tokens = app.own_tokens(&context.rules, context.now);
+    let Some(own) = tokens.recognise(text).await? else {
         return Ok(None);
     };
-    let registry = client.resource_server.as_deref().and_then(|name| rules.resource_server(name));
+    let registry = client.resource_server.as_deref().and_then(|name| context.rules.resource_server(name));
     let is_registry = registry.is_some_and(|server| server.resource == own.claims().aud);
     if !is_registry && own.claims().client_id != client.client_id {
         return Ok(None);
     }
-    Ok(tokens.in_force(own).await.map_err(|error| Refusal::unavailable(&error))?.ok())
+    Ok(tokens.in_force(own).await?.ok())
 }
 
 /// The members of RFC 7662 section 2.2, with the values that the token has as a JWT.

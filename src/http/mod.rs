@@ -1,38 +1,37 @@
 //! HTTP: the only place that knows axum. A request comes in here, and a refusal becomes an answer here.
 
-mod about_a_token;
 mod address;
 mod admin;
 mod error;
 mod explain;
 mod health;
 mod introspect;
+mod media;
 mod metadata;
 mod reasons;
 mod received;
 mod revoke;
 mod serve;
 mod token;
+mod token_status;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, PRAGMA, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, Request, StatusCode};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tower_http::catch_panic::CatchPanicLayer;
 
-pub use crate::form::{OF_TOKEN, TokenForm};
 pub use admin::openapi_document;
 pub use serve::{Serving, serve, serve_on};
 
 use crate::app::App;
-use crate::ids::EventId;
+use crate::grant::TokenError;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 
@@ -41,11 +40,12 @@ use crate::refusal::Refusal;
 pub fn router(app: Arc<App>) -> Router {
     let path = app.config.own.path().to_owned();
     let below = Router::new()
-        .route("/jwks", get(metadata::jwks))
         .route("/token", post(token::token).fallback(wrong_method))
         .route("/explain", post(explain::explain).fallback(wrong_method))
         .route("/introspect", post(introspect::introspect).fallback(wrong_method))
         .route("/revoke", post(revoke::revoke).fallback(wrong_method))
+        .route_layer(from_fn_with_state(app.clone(), error::layer))
+        .route("/jwks", get(metadata::jwks))
         .route("/reasons/{reason}", get(reasons::reason))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
@@ -82,9 +82,8 @@ async fn add_headers(request: Request<Body>, next: Next) -> Response {
     response
 }
 
-async fn wrong_method(State(app): State<Arc<App>>) -> Response {
-    let (id, now) = (EventId::new(app.clock.now()), app.clock.now());
-    error::error_response(&app.config.own, None, id, &Refusal::new(Reason::MethodNotAllowed), now)
+async fn wrong_method() -> TokenError {
+    Refusal::from(Reason::MethodNotAllowed).into()
 }
 
 /// One request that fails does not end the server, and says nothing of its inside.

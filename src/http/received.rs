@@ -1,18 +1,19 @@
-//! A request of the token endpoint as it came in, read up to its limit and no further.
+//! A form request as it came in, read up to its limit and no further.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest, FromRequestParts as _, Request};
-use axum::http::{HeaderMap, Uri};
+use axum::extract::{FromRequest, Request};
+use axum::http::Uri;
+use axum::http::header::{AUTHORIZATION, HeaderMap};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
-use super::address::ClientAddress;
+use super::error::Caller;
+use super::media::{check_media_type, check_query};
 use crate::app::App;
+use crate::client::Authorization;
 use crate::form::{Parameters, TokenForm};
-use crate::grant::GrantRequest;
-use crate::grant_type::GrantType;
+use crate::grant::{self, GrantRequest, TokenError};
 use crate::ids::EventId;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
@@ -20,51 +21,58 @@ use crate::refusal::Refusal;
 /// The largest body of a token request (decision D-33).
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// A request of which nothing is judged yet.
+/// A form request of which nothing is judged yet.
 #[derive(Debug)]
-pub struct Received {
-    /// Its id: its audit event's, and the `error_id` of a refusal.
-    pub id: EventId,
-    /// Where it comes from.
-    pub address: Option<IpAddr>,
+pub struct FormRequest {
+    /// Its id, and where it comes from.
+    pub caller: Caller,
     /// Its header fields.
     pub headers: HeaderMap,
     uri: Uri,
-    // Which of the refusals comes first is prescribed, so reading does not answer.
-    body: Result<Bytes, Refusal>,
+    body: Bytes,
 }
 
-impl FromRequest<Arc<App>> for Received {
-    type Rejection = std::convert::Infallible;
+impl FromRequest<Arc<App>> for FormRequest {
+    type Rejection = TokenError;
 
-    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Self::Rejection> {
-        let id = EventId::new(app.clock.now());
-        let (mut parts, body) = request.into_parts();
-        let ClientAddress(address) = ClientAddress::from_request_parts(&mut parts, app).await?;
-        let body = match Limited::new(body, MAX_BODY_BYTES).collect().await {
-            Ok(collected) => Ok(collected.to_bytes()),
-            Err(error) if error.is::<LengthLimitError>() => Err(Reason::BodyTooLarge.into()),
-            Err(_) => Err(Reason::FormMalformed.into()),
-        };
-        Ok(Self { id, address, uri: parts.uri, headers: parts.headers, body })
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, TokenError> {
+        let (parts, body) = request.into_parts();
+        let caller = parts.extensions.get::<Caller>().copied();
+        let caller = caller.unwrap_or_else(|| Caller { id: EventId::new(app.clock.now()), address: None });
+        let body = Limited::new(body, MAX_BODY_BYTES).collect().await.map_err(|error| {
+            let too_large = error.is::<LengthLimitError>();
+            Refusal::from(if too_large { Reason::BodyTooLarge } else { Reason::FormMalformed })
+        })?;
+        Ok(Self { caller, uri: parts.uri, headers: parts.headers, body: body.to_bytes() })
     }
 }
 
-impl Received {
-    /// The form, if the request's size, its sender and its shape are in order (decision D-01, steps 1 and 2).
-    pub fn form(&self, app: &App, parameters: &'static Parameters) -> Result<TokenForm<'_>, Refusal> {
-        let body = self.body.as_ref().map_err(Clone::clone)?;
-        app.limits.admit(self.address)?;
-        TokenForm::read(&self.uri, &self.headers, body, parameters)
+impl FormRequest {
+    /// The form, if it came as a form has to come (decision D-01, step 2).
+    pub fn form(&self, parameters: &Parameters) -> Result<TokenForm<'_>, Refusal> {
+        check_media_type(&self.headers)?;
+        check_query(&self.uri, parameters)?;
+        TokenForm::parse(&self.body, parameters)
+    }
+
+    /// The form of a token request.
+    pub fn token_form(&self) -> Result<TokenForm<'_>, Refusal> {
+        self.form(&grant::PARAMETERS)
     }
 
     /// What the form of a token request asks for.
-    pub async fn grant_request<'a>(
-        &self,
-        app: &App,
-        form: &'a TokenForm<'_>,
-        grant: &mut Option<GrantType>,
-    ) -> Result<GrantRequest<'a>, Refusal> {
-        GrantRequest::read(app, form, &self.headers, (self.id, self.address), grant).await
+    pub fn grant_request<'a>(&self, app: &App, form: &'a TokenForm<'_>) -> Result<GrantRequest<'a>, TokenError> {
+        let Caller { id, address } = self.caller;
+        GrantRequest::read(form, self.authorization(), &app.config.own, (id, address))
+    }
+
+    /// The `Authorization` header.
+    pub fn authorization(&self) -> Authorization<'_> {
+        let mut values = self.headers.get_all(AUTHORIZATION).iter();
+        match (values.next(), values.next()) {
+            (None, _) => Authorization::Absent,
+            (Some(value), None) => value.to_str().map_or(Authorization::Unreadable, Authorization::Value),
+            (Some(_), Some(_)) => Authorization::Unreadable,
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! rules, immutable and shared, and the [`Snapshot`] in which they are found by key.
 
 mod client;
+mod context;
 mod credential;
 mod principal;
 mod resource_server;
@@ -12,10 +13,11 @@ mod snapshot;
 mod trusted_issuer;
 
 pub use client::{ASSERTION_ALGORITHMS, Client, ClientPermission, Method};
+pub use context::DecisionContext;
 pub use credential::{FederatedCredential, PENDING_DAYS, State, pins_from};
 pub use principal::{Principal, PrincipalKind};
 pub use resource_server::{ResourceServer, TokenFormat};
 pub use rule::{CalledAt, Condition, Expected, MAX_KEYS, PackedRule, Permission, Rule, Scalar, Test, Text, scalar};
 pub use secret::{ClientSecret, StoredSecret, is_one_of};
 pub use snapshot::Snapshot;
-pub use trusted_issuer::{AssertionGrant, KeySource, TrustedIssuer};
+pub use trusted_issuer::{KeySource, TrustedIssuer};

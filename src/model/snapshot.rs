@@ -295,7 +295,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::super::rule::{PackedRule, Rule};
-    use super::super::trusted_issuer::{AssertionGrant, KeySource};
+    use super::super::trusted_issuer::KeySource;
     use super::*;
     use crate::clock::Timestamp;
     use crate::profile::{Profile, Profiles, Replay, Terms};
@@ -319,7 +319,7 @@ mod tests {
             replay: Replay::Off,
             replay_claim: "jti".to_owned(),
             banned_events: Vec::new(),
-            grants: AssertionGrant::ALL.to_vec(),
+            grants: Vec::new(),
             ca_pem: None,
             allow_private: Vec::new(),
             owner: None,

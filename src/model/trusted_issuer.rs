@@ -5,6 +5,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::grant_type::GrantType;
 use crate::ids::TrustedIssuerId;
 use crate::profile::{Claims, Profile, Replay, Requirement, Terms, Unreadable};
 
@@ -46,7 +47,7 @@ pub struct TrustedIssuer {
     /// Events that never match.
     pub banned_events: Vec<String>,
     /// The grants that take its assertions.
-    pub grants: Vec<AssertionGrant>,
+    pub grants: Vec<GrantType>,
     /// Certificate authorities to trust for this issuer alone, as PEM.
     pub ca_pem: Option<String>,
     /// Private networks that its keys may be fetched from.
@@ -57,26 +58,11 @@ pub struct TrustedIssuer {
     pub enabled: bool,
 }
 
-/// A grant that takes assertions of trusted issuers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum AssertionGrant {
-    /// RFC 7523 section 2.1.
-    JwtBearer,
-    /// RFC 8693 section 2.1.
-    TokenExchange,
-}
-
 impl TrustedIssuer {
     /// Whether rules of this principal, by folded name, may use it.
     pub fn is_open_to(&self, principal: &str) -> bool {
         self.owner.as_ref().is_none_or(|owner| **owner == *principal)
     }
-}
-
-impl AssertionGrant {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::JwtBearer, Self::TokenExchange];
 }
 
 /// Where the keys of a trusted issuer come from.

@@ -10,8 +10,7 @@ use crate::clock::Timestamp;
 use crate::grant_type::GrantType;
 use crate::ids::{ClientRowId, TrustedIssuerId, check_name};
 use crate::model::{
-    ASSERTION_ALGORITHMS, AssertionGrant, Client, ClientPermission, ClientSecret, KeySource, Method, StoredSecret,
-    TrustedIssuer,
+    ASSERTION_ALGORITHMS, Client, ClientPermission, ClientSecret, KeySource, Method, StoredSecret, TrustedIssuer,
 };
 use crate::profile::{Replay, Terms};
 use crate::scope::{ScopeSet, is_admin_scope};
@@ -329,7 +328,7 @@ impl ClientDocument {
             replay: Replay::JtiOrTokenHash,
             replay_claim: "jti".to_owned(),
             banned_events: Vec::new(),
-            grants: AssertionGrant::ALL.to_vec(),
+            grants: Vec::new(),
             ca_pem: None,
             allow_private: Vec::new(),
             owner: None,

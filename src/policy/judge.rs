@@ -9,14 +9,16 @@ use super::CaseVerdict;
 use super::case::Case;
 use super::fields::{TEMPLATE, TEMPLATE_DEFAULTS};
 use super::setting::{OWN, Setting, invalid};
+use crate::assertion::Assertion as _;
+use crate::client::Admitted;
 use crate::clock::Timestamp;
 use crate::config::OwnUrls;
+use crate::decision::{Decision, Mode, Presented, Subject, decide};
+use crate::grant_type::GrantType;
+use crate::model::DecisionContext;
 use crate::objects::ReadContext;
-use crate::principal::entitle;
 use crate::profile::{Profile, Profiles};
-use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::trust::{match_credentials, nearest_credentials};
 
 /// Judges a case; says also what there is to say of a refusal beyond its reason.
 pub fn judge(case: &Case, profiles: &Profiles) -> (CaseVerdict, Option<String>) {
@@ -38,21 +40,25 @@ fn verdict(case: &Case, profiles: &Profiles) -> Result<(), Refusal> {
     let profiles = made.as_ref().unwrap_or(profiles);
     let read = ReadContext { profiles, own: &own, allow_http_loopback: false, token_lifetime_seconds: 900 };
     let setting = Setting { case, profile, read };
-    let snapshot = setting.snapshot()?;
-    let now = Timestamp::from_seconds(case.policy.context.now);
-    let (issuer, claims, assessed) = setting.assertion(&snapshot, now)?;
-    let report = match_credentials(&snapshot, &issuer, &claims, now);
-    if report.matching().next().is_none() {
-        // A rule that the claims do not lead to is not judged for a token, and is what its author asks about.
-        let nearest = nearest_credentials(&snapshot, &issuer, &claims, now, |_| true);
-        let closest = report.closest().or(nearest.closest()).and_then(|candidate| candidate.reason(&issuer.profile));
-        return Err(closest.unwrap_or(Reason::NoMatchingCredential).into());
+    let context = DecisionContext {
+        rules: Arc::new(setting.snapshot()?),
+        now: Timestamp::from_seconds(case.policy.context.now),
+        own: &own,
+    };
+    let assertion = setting.assertion(&context)?;
+    let issuer = assertion.content().issuer().clone();
+    let offline = Mode::Offline { used: setting.was_used(assertion.content()) };
+    let subject = Subject {
+        grant_type: GrantType::JwtBearer,
+        presented: Presented::Assertion(assertion),
+        client: Admitted::nobody(),
+        actor: None,
+    };
+    match decide(&context, &subject, &setting.request(), offline) {
+        Ok(Decision::Registry(authorization)) => setting.registry_decides(authorization.entitlement(), &issuer),
+        Ok(Decision::Admin(_)) => Ok(()),
+        Err(denial) => Err(denial.refusal),
     }
-    let entitlement = entitle(&report, &snapshot, &issuer, &claims, &setting.request())?;
-    if setting.was_used(&issuer, &assessed) {
-        return Err(Reason::Replay.into());
-    }
-    setting.registry_decides(&entitlement, &issuer)
 }
 
 fn profile(case: &Case, profiles: &Profiles) -> Result<Arc<Profile>, Refusal> {

@@ -8,7 +8,7 @@ use serde_json::Map;
 use super::entry::{self, Entry};
 use super::{AccessRequest, Principal, floor, narrowing, target};
 use crate::clock::Timestamp;
-use crate::model::{Client, ResourceServer, Rule, Snapshot, TrustedIssuer};
+use crate::model::{Client, DecisionContext, ResourceServer, Rule, Snapshot, TrustedIssuer};
 use crate::profile::Claims;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
@@ -42,19 +42,19 @@ impl Entitlement {
 /// The decision itself, for permits, explanations and offline cases alike.
 pub fn entitle(
     report: &MatchReport,
-    snapshot: &Snapshot,
+    context: &DecisionContext<'_>,
     issuer: &TrustedIssuer,
     claims: &Claims,
     request: &AccessRequest,
 ) -> Result<Entitlement, Refusal> {
     let matching: Vec<(&Candidate, Rule<'_>)> =
         report.matching().filter_map(|candidate| Some((candidate, candidate.credential.rule.open()?))).collect();
-    let server = target::target(&matching, snapshot, request)?;
+    let server = target::target(&matching, &context.rules, request)?;
     let matching = floor::above_floor(matching, &server, issuer, claims)?;
     let entries = entry::entries(&matching, &server, issuer, claims);
     let entries = narrowing::of_principal(entries, &server, request)?;
     let entries = narrowing::within_scope_and_details(entries, &server, request)?;
-    let entries = entry::lasting(entries, report.at, &server);
+    let entries = entry::lasting(entries, context.now, &server);
     let entries = entry::newest_first(entries, |entry| entry::age(&entry.candidate.credential));
     assemble(entries, server, issuer, claims)
 }
@@ -81,7 +81,7 @@ fn assemble(
 
 /// How much of a token of ours goes into one that is made from it. Its subject and its registry stay; each entry stays as it is or gets
 /// narrower, and one that is not `may_stay` is left out.
-pub(super) fn of_token(
+pub fn of_token(
     token: &AccessToken,
     rules: &Snapshot,
     request: &AccessRequest,
@@ -114,7 +114,7 @@ pub(super) fn of_token(
 }
 
 /// What a client gets for itself: an entry for each of its permissions at the one resource server that is meant.
-pub(super) fn of_client(client: &Client, rules: &Snapshot, request: &AccessRequest) -> Result<Entitlement, Refusal> {
+pub fn of_client(client: &Client, rules: &Snapshot, request: &AccessRequest) -> Result<Entitlement, Refusal> {
     let covered = client.permissions.iter().map(|permission| permission.resource_server.as_str());
     let server = target::target_among(covered, rules, request)?;
     let enabled = |owner: &str| rules.principal(&owner.to_ascii_lowercase()).is_some_and(|owner| owner.enabled);

@@ -21,12 +21,14 @@ use sea_orm::{
 
 pub use audit::AuditFilter;
 pub use changes::ChangeKind;
-pub use ledger::{Committed, Dependencies, Exchanged, Issuance, Ledger, OpaqueRecord, Pin, TokenRecord};
+pub use ledger::{Committed, Dependencies, Exchanged, Issuance, Ledger, OpaqueRecord, Pin, Recorded, TokenRecord};
 pub use objects::{Filter, Page, Persist, StoredCredential, Write};
 pub use signing_keys::{KeyState, StoredKey};
 pub use tokens::Descent;
 
 use crate::config::DatabaseUrl;
+use crate::reason::Reason;
+use crate::refusal::Refusal;
 
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long SQLite waits for another process that writes, such as `carnet apply` beside a server.
@@ -60,6 +62,18 @@ pub enum StoreError {
     /// A row cannot be read.
     #[error("a row of the database cannot be read: {0}")]
     Corrupt(String),
+}
+
+impl From<&StoreError> for Refusal {
+    fn from(error: &StoreError) -> Self {
+        Self::later(Reason::DatabaseUnavailable, 1).with_detail(error.to_string())
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        (&error).into()
+    }
 }
 
 impl Store {

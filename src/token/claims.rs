@@ -4,7 +4,7 @@ use carnet_resource_server::Actor;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::assertion::VerifiedAssertion;
+use crate::assertion::AssertionContent;
 use crate::own_tokens::RestsOn;
 
 /// RFC 9068 section 2.2, and the members of contract section 4.
@@ -49,7 +49,7 @@ pub struct Workload<'a> {
 }
 
 #[derive(Debug)]
-struct Forwarded<'a>(&'a VerifiedAssertion);
+struct Forwarded<'a>(&'a AssertionContent);
 
 impl Serialize for Forwarded<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -59,7 +59,7 @@ impl Serialize for Forwarded<'_> {
 
 impl<'a> Workload<'a> {
     /// The workload of an assertion.
-    pub fn of(assertion: &'a VerifiedAssertion) -> Self {
+    pub fn of(assertion: &'a AssertionContent) -> Self {
         let issuer = assertion.issuer();
         Self {
             iss: &issuer.issuer,

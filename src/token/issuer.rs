@@ -2,30 +2,31 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use carnet_jose::SigningError;
-use carnet_resource_server::Actor;
 use chrono::{DateTime, Utc};
 use oxide_auth::primitives::grant::{Extensions, Grant};
-use oxide_auth::primitives::issuer::{IssuedToken, RefreshedToken, TokenType};
+use oxide_auth::primitives::issuer::{IssuedToken, RefreshedToken};
 use oxide_auth_async::primitives::Issuer;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::claims::{Claims, PrincipalClaim, Workload};
+use crate::assertion::{AcceptedAssertion, Assertion as _};
 use crate::clock::{Clock, Timestamp};
 use crate::config::OwnUrls;
+use crate::decision::{AdminGrant, Authorization, Grounds};
 use crate::ids;
 use crate::keys::KeyRing;
 use crate::model::TokenFormat;
 use crate::opaque;
-use crate::own_tokens::{LOCAL_CLIENT, OwnToken, RestsOn, read_jwt};
-use crate::principal::{Authorization, Grounds};
+use crate::own_tokens::{LOCAL_CLIENT, OwnToken, read_jwt};
 use crate::reason::Reason;
+use crate::refusal::Refusal;
 use crate::scope::ScopeSet;
-use crate::store::OpaqueRecord;
+use crate::store::{OpaqueRecord, Recorded};
 
 /// Where a grant's redirect URI would be, had these grants one; oxide-auth's record asks for it and nothing reads it.
-pub const NO_REDIRECT: &str = "https://redirect.invalid/";
+const NO_REDIRECT: &str = "https://redirect.invalid/";
 
 /// The type of signed answers of introspection (RFC 9701 section 5).
 const INTROSPECTION_TYPE: &str = "token-introspection+jwt";
@@ -40,11 +41,10 @@ pub struct TokenIssuer {
     clock: Arc<dyn Clock>,
 }
 
-/// A token that was made and is not recorded yet: it may not leave before that.
+/// A token that was made. Its text is read off the [`Recorded`] one only: it may not leave before its record is durable.
 #[derive(Debug)]
 pub struct Minted {
-    /// The token.
-    pub token: String,
+    token: String,
     /// Its `jti`.
     pub token_id: String,
     /// How long it lives, in seconds.
@@ -61,21 +61,16 @@ pub struct Minted {
     pub opaque: Option<OpaqueRecord>,
 }
 
-/// Somebody who acts for the subject.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Acting {
-    /// The `act` claim (RFC 8693 section 4.1).
-    pub act: Actor,
-    /// When the right to act ends, if that is known.
-    pub until: Option<Timestamp>,
+impl Recorded<Minted> {
+    /// The token itself.
+    pub fn access_token(&self) -> &str {
+        &self.get().token
+    }
 }
 
 /// Why no token can be made.
 #[derive(Debug, thiserror::Error)]
 pub enum MintError {
-    /// There is no time left for it.
-    #[error("nothing is left of the {0}")]
-    Over(&'static str, Reason),
     /// A signing key is missing or failed.
     #[error("the token cannot be signed: {0}")]
     Signing(SigningError),
@@ -87,19 +82,10 @@ pub enum MintError {
     Claims(#[from] serde_json::Error),
 }
 
-/// A grant for our own admin API.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AdminGrant {
-    /// Who holds it.
-    pub subject: String,
-    /// The client it was issued to, if that is a registered one.
-    pub client: Option<String>,
-    /// What it allows.
-    pub scope: ScopeSet,
-    /// When it ends.
-    pub expires_at: Timestamp,
-    /// The rules that admitted a client without a key of its own.
-    pub rests_on: Vec<RestsOn>,
+impl From<MintError> for Refusal {
+    fn from(error: MintError) -> Self {
+        Self::new(Reason::Internal).with_detail(error.to_string())
+    }
 }
 
 impl TokenIssuer {
@@ -111,19 +97,20 @@ impl TokenIssuer {
     /// Makes the token that an authorization entitles to, in the format of its resource server.
     pub fn mint(
         &self,
-        authorization: &Authorization,
+        authorization: &Authorization<AcceptedAssertion>,
         client_id: &str,
-        acting: Option<&Acting>,
         now: Timestamp,
     ) -> Result<Minted, MintError> {
         let entitlement = authorization.entitlement();
         let server = &entitlement.resource_server;
-        let expires_at = expiry(authorization, acting, now)?;
+        let expires_at = authorization.expires_at();
         let scope = entitlement.scope.to_string();
         let authorization_details = serde_json::value::to_raw_value(&entitlement.details)?;
         let token_id = Uuid::hyphenated(ids::new(now)).to_string();
         let workload = match authorization.grounds() {
-            Grounds::Workload(permit) => Some(serde_json::value::to_raw_value(&Workload::of(permit.assertion()))?),
+            Grounds::Workload(permit) => {
+                Some(serde_json::value::to_raw_value(&Workload::of(permit.assertion().content()))?)
+            }
             Grounds::Token(token) => {
                 token.claims().workload.as_ref().map(serde_json::value::to_raw_value).transpose()?
             }
@@ -145,7 +132,7 @@ impl TokenIssuer {
             scope: &scope,
             authorization_details: Some(&authorization_details),
             workload: workload.as_deref(),
-            act: acting.map(|acting| &acting.act),
+            act: authorization.act(),
             rests_on: &[],
         };
         let (token, opaque) = match server.token_format {
@@ -226,35 +213,6 @@ impl TokenIssuer {
     }
 }
 
-/// The resource server's lifetime, cut where something that the token rests on ends sooner.
-fn expiry(authorization: &Authorization, acting: Option<&Acting>, now: Timestamp) -> Result<Timestamp, MintError> {
-    let entitlement = authorization.entitlement();
-    let mut expires_at =
-        Timestamp::from_seconds(now.seconds()).plus_seconds(entitlement.resource_server.token_lifetime_seconds);
-    if let Some(end) = entitlement.ends_at() {
-        expires_at = expires_at.min(Timestamp::from_seconds(end.seconds()));
-        if expires_at.seconds() <= now.seconds() {
-            return Err(MintError::Over("federated credential", Reason::CredentialExpired));
-        }
-    }
-    if let Some(end) = acting.and_then(|acting| acting.until) {
-        expires_at = expires_at.min(Timestamp::from_seconds(end.seconds()));
-        if expires_at.seconds() <= now.seconds() {
-            return Err(MintError::Over("actor's token or rule", Reason::ActorNotAllowed));
-        }
-    }
-    let (end, what, reason) = match authorization.grounds() {
-        Grounds::Workload(permit) if permit.assertion().issuer().cap_at_assertion_expiry => {
-            (permit.assertion().expires_at().seconds(), "assertion", Reason::Expired)
-        }
-        // An exchange never makes a token live longer.
-        Grounds::Token(token) => (token.expires_at().seconds(), "subject token", Reason::SubjectTokenInactive),
-        Grounds::Workload(_) | Grounds::Client(_) => return Ok(expires_at),
-    };
-    expires_at = expires_at.min(Timestamp::from_seconds(end));
-    if expires_at.seconds() <= now.seconds() { Err(MintError::Over(what, reason)) } else { Ok(expires_at) }
-}
-
 impl AdminGrant {
     fn nobodys() -> Option<Grant> {
         let scope = ScopeSet::parse("none").ok()?;
@@ -278,14 +236,9 @@ impl AdminGrant {
 /// oxide-auth's view of the issuer, which its resource flow asks for the grant behind a token.
 #[async_trait]
 impl Issuer for TokenIssuer {
-    async fn issue(&mut self, grant: Grant) -> Result<IssuedToken, ()> {
-        let scope = ScopeSet::parse(&grant.scope.to_string()).map_err(|_| ())?;
-        let expires_at = Timestamp::from_millis(grant.until.timestamp_millis());
-        let admin = AdminGrant { subject: grant.owner_id, client: None, scope, expires_at, rests_on: Vec::new() };
-        let minted = self.mint_admin(&admin, self.clock.now()).map_err(|error| {
-            tracing::error!(%error, "no admin token can be made");
-        })?;
-        Ok(IssuedToken { token: minted.token, refresh: None, until: grant.until, token_type: TokenType::Bearer })
+    async fn issue(&mut self, _: Grant) -> Result<IssuedToken, ()> {
+        // Tokens are minted of a decision and recorded; this flow only reads them.
+        Err(())
     }
 
     async fn refresh(&mut self, _: &str, _: Grant) -> Result<RefreshedToken, ()> {

@@ -3,9 +3,7 @@
 mod claims;
 mod issuer;
 
+pub use crate::decision::AdminGrant;
 pub use crate::scope::ScopeSet;
 pub use claims::Workload;
-pub use issuer::{Acting, AdminGrant, MintError, Minted, NO_REDIRECT, TokenIssuer};
-
-/// How long an admin token lives that a client gets, in seconds.
-pub const ADMIN_LIFETIME_SECONDS: i64 = 900;
+pub use issuer::{MintError, Minted, TokenIssuer};

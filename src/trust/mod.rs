@@ -16,6 +16,6 @@ pub use compile::{Normalised, Problem, Warning, is_pending, missing_ids, names_t
 pub use hint::hint;
 pub use matched::MatchedRule;
 pub use permit::{Denial, Permit};
-pub use report::{Candidate, Finding, MatchReport, Subject, match_credentials, match_some, nearest_credentials};
+pub use report::{Candidate, Finding, MatchReport, Topic, match_credentials, match_some, nearest_credentials};
 
 pub(crate) use check::version as version_in;

@@ -23,12 +23,8 @@ const MAX_NEAREST: usize = 10;
 const MAX_MISMATCHES: usize = 50;
 
 /// What became of one assertion and the rules that might admit it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct MatchReport {
-    /// The version of the rules that were read.
-    pub version: i64,
-    /// When they were judged.
-    pub at: Timestamp,
     /// Every candidate, oldest first.
     pub candidates: Vec<Candidate>,
 }
@@ -50,14 +46,14 @@ pub struct Candidate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// What it is about.
-    pub subject: Subject,
+    pub about: Topic,
     /// Whether it holds.
     pub verdict: Verdict,
 }
 
 /// What a finding is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Subject {
+pub enum Topic {
     /// The rule is switched on and not over.
     State,
     /// Its principal exists and is switched on.
@@ -72,6 +68,10 @@ pub enum Subject {
     Pins,
     /// A condition of the rule, by position.
     Condition(usize),
+    /// The rule names whoever acts for the workload.
+    Actor,
+    /// The rule, or its trusted issuer, may give a token now.
+    Limits,
 }
 
 /// Judges every rule that `claims` of `issuer` might match.
@@ -92,7 +92,7 @@ pub fn match_some(
         credentials.into_iter().take(MAX_SEARCHED).map(|credential| judge(snapshot, issuer, claims, now, credential));
     let mut candidates: Vec<Candidate> = judged.filter(may_count).take(MAX_CANDIDATES).collect();
     candidates.sort_by_key(|candidate| candidate.credential.age());
-    MatchReport { version: snapshot.version, at: now, candidates }
+    MatchReport { candidates }
 }
 
 /// The order in which rules count when there are too many: first those that can give something, of every principal its oldest,
@@ -139,7 +139,7 @@ pub fn nearest_credentials(
     let mut candidates: Vec<Candidate> = judged.collect();
     candidates.sort_by_key(|candidate| (candidate.unmet().count(), candidate.credential.created_at));
     candidates.truncate(MAX_NEAREST);
-    MatchReport { version: snapshot.version, at: now, candidates }
+    MatchReport { candidates }
 }
 
 fn judge(
@@ -161,24 +161,24 @@ fn judge(
     let enabled = principal.as_ref().is_some_and(|principal| principal.enabled);
     let owned = issuer.is_open_to(&credential.principal);
     let mut findings = vec![
-        Finding { subject: Subject::State, verdict: state_verdict },
-        Finding { subject: Subject::Principal, verdict: verdict(enabled, Reason::PrincipalDisabled) },
-        Finding { subject: Subject::IssuerOwner, verdict: verdict(owned, Reason::IssuerScope) },
+        Finding { about: Topic::State, verdict: state_verdict },
+        Finding { about: Topic::Principal, verdict: verdict(enabled, Reason::PrincipalDisabled) },
+        Finding { about: Topic::IssuerOwner, verdict: verdict(owned, Reason::IssuerScope) },
     ];
     let Some(rule) = credential.rule.open() else {
-        findings.push(Finding { subject: Subject::State, verdict: Verdict::Unmet(Reason::PolicyInvalid) });
+        findings.push(Finding { about: Topic::State, verdict: Verdict::Unmet(Reason::PolicyInvalid) });
         return Candidate { credential, principal, findings, pins: Map::new() };
     };
     findings.extend(rule.conditions.iter().enumerate().map(|(at, condition)| Finding {
-        subject: Subject::Condition(at),
+        about: Topic::Condition(at),
         verdict: check::evaluate(condition, issuer, claims),
     }));
     if let Some(path) = &issuer.terms.issuer_claim {
         let named = rule.conditions.iter().any(|condition| condition.is_upstream(profile, path));
-        findings.push(Finding { subject: Subject::Upstream, verdict: verdict(named, Reason::UpstreamMismatch) });
+        findings.push(Finding { about: Topic::Upstream, verdict: verdict(named, Reason::UpstreamMismatch) });
     }
     if let Some(event) = event_verdict(issuer, claims) {
-        findings.push(Finding { subject: Subject::Event, verdict: event });
+        findings.push(Finding { about: Topic::Event, verdict: event });
     }
     let mut pins = Map::new();
     if credential.pending_until.is_some() || profile.pins == PinMode::WhenSent {
@@ -186,7 +186,7 @@ fn judge(
     }
     if credential.pending_until.is_some() {
         let complete = pins_are_complete(profile, &rule, &pins);
-        findings.push(Finding { subject: Subject::Pins, verdict: verdict(complete, Reason::ClaimMissing) });
+        findings.push(Finding { about: Topic::Pins, verdict: verdict(complete, Reason::ClaimMissing) });
     }
     Candidate { credential, principal, findings, pins }
 }
@@ -211,6 +211,14 @@ fn pins_are_complete(profile: &Profile, rule: &Rule<'_>, pins: &Map<String, Valu
         .all(|id| has(*id) || profile.fields.get(*id).is_some_and(|field| pins.contains_key(&field.name)))
 }
 
+impl Finding {
+    /// Whether a rule may give a token now.
+    pub fn limits(met: bool) -> Self {
+        let verdict = if met { Verdict::Met } else { Verdict::Unmet(Reason::RateLimited) };
+        Self { about: Topic::Limits, verdict }
+    }
+}
+
 impl MatchReport {
     /// The rules that match, oldest first.
     pub fn matching(&self) -> impl DoubleEndedIterator<Item = &Candidate> {
@@ -230,6 +238,11 @@ impl MatchReport {
         Refusal::no_match(reason.unwrap_or(Reason::NoMatchingCredential), mismatches)
     }
 
+    /// Why the rule that came closest does not match, for whoever may see all of these rules.
+    pub fn closest_reason(&self, profile: &Profile) -> Option<Reason> {
+        self.closest()?.reason(profile)
+    }
+
     /// The rule that came closest, whoever may see it.
     pub fn closest(&self) -> Option<&Candidate> {
         self.candidates.iter().min_by_key(|candidate| candidate.unmet().count())
@@ -237,16 +250,22 @@ impl MatchReport {
 }
 
 impl Candidate {
+    /// Whether the rule itself holds, whoever acts and however much it gave already.
+    pub fn holds(&self) -> bool {
+        let mut of_rule = self.findings.iter().filter(|finding| !matches!(finding.about, Topic::Actor | Topic::Limits));
+        of_rule.all(|finding| finding.verdict.is_met())
+    }
+
     /// Whether everything holds.
     pub fn matches(&self) -> bool {
         self.findings.iter().all(|finding| finding.verdict.is_met())
     }
 
     /// What does not hold.
-    pub fn unmet(&self) -> impl Iterator<Item = (Subject, Reason)> {
+    pub fn unmet(&self) -> impl Iterator<Item = (Topic, Reason)> {
         self.findings.iter().filter_map(|finding| match finding.verdict {
             Verdict::Met => None,
-            Verdict::Unmet(reason) => Some((finding.subject, reason)),
+            Verdict::Unmet(reason) => Some((finding.about, reason)),
         })
     }
 
@@ -254,12 +273,10 @@ impl Candidate {
     /// was changed.
     pub fn reason(&self, profile: &Profile) -> Option<Reason> {
         let rule = self.credential.rule.open()?;
-        let is = |subject: Subject, wanted: Role| matches!(subject, Subject::Condition(at) if role(&rule, at, profile) == Some(wanted));
-        let ids = || self.findings.iter().filter(|finding| is(finding.subject, Role::Id));
-        let (subject, reason) =
-            self.unmet().min_by_key(|(subject, _)| u8::from(!matches!(subject, Subject::Condition(_))))?;
-        let renamed =
-            is(subject, Role::Name) && ids().next().is_some() && ids().all(|finding| finding.verdict.is_met());
+        let is = |about: Topic, wanted: Role| matches!(about, Topic::Condition(at) if role(&rule, at, profile) == Some(wanted));
+        let ids = || self.findings.iter().filter(|finding| is(finding.about, Role::Id));
+        let (about, reason) = self.unmet().min_by_key(|(about, _)| u8::from(!matches!(about, Topic::Condition(_))))?;
+        let renamed = is(about, Role::Name) && ids().next().is_some() && ids().all(|finding| finding.verdict.is_met());
         Some(if renamed { Reason::Renamed } else { reason })
     }
 
@@ -270,7 +287,7 @@ impl Candidate {
             return false;
         };
         let held = |wanted: Role| {
-            let of_role = |finding: &&Finding| matches!(finding.subject, Subject::Condition(at) if role(&rule, at, profile) == Some(wanted));
+            let of_role = |finding: &&Finding| matches!(finding.about, Topic::Condition(at) if role(&rule, at, profile) == Some(wanted));
             let mut findings = self.findings.iter().filter(of_role).peekable();
             findings.peek().is_some() && findings.all(|finding| finding.verdict.is_met())
         };
@@ -298,23 +315,23 @@ impl Candidate {
         self.findings
             .iter()
             .map(|finding| {
-                let (field, expected, received) = match finding.subject {
-                    Subject::State => ("state".to_owned(), json!("active"), self.state_shown()),
-                    Subject::Principal => {
+                let (field, expected, received) = match finding.about {
+                    Topic::State => ("state".to_owned(), json!("active"), self.state_shown()),
+                    Topic::Principal => {
                         let enabled = self.principal.as_ref().is_some_and(|principal| principal.enabled);
                         ("principal".to_owned(), json!("enabled"), json!(if enabled { "enabled" } else { "disabled" }))
                     }
-                    Subject::IssuerOwner => {
+                    Topic::IssuerOwner => {
                         let met = finding.verdict.is_met();
                         let shown = if met { "this principal's or nobody's" } else { "another principal's" };
                         ("trusted_issuer".to_owned(), json!("this principal's or nobody's"), json!(shown))
                     }
-                    Subject::Event => {
+                    Topic::Event => {
                         let event = profile.event.as_ref();
                         let received = event.and_then(|event| claims.get(&event.path)).cloned().unwrap_or(Value::Null);
                         ("banned_events".to_owned(), json!({ "none_of": issuer.banned_events }), received)
                     }
-                    Subject::Upstream => {
+                    Topic::Upstream => {
                         let path = issuer.terms.issuer_claim.as_deref().unwrap_or_default();
                         (
                             "upstream".to_owned(),
@@ -322,8 +339,16 @@ impl Candidate {
                             claims.get(path).cloned().unwrap_or(Value::Null),
                         )
                     }
-                    Subject::Pins => ("pinned".to_owned(), json!("every id of what is named"), json!(self.pins)),
-                    Subject::Condition(at) => match rule.conditions.get(at) {
+                    Topic::Actor => {
+                        let shown = if finding.verdict.is_met() { "named" } else { "not named" };
+                        ("actors".to_owned(), json!({ "any_of": rule.actors }), json!(shown))
+                    }
+                    Topic::Limits => {
+                        let shown = if finding.verdict.is_met() { "below" } else { "reached" };
+                        ("rate_limit".to_owned(), json!("below"), json!(shown))
+                    }
+                    Topic::Pins => ("pinned".to_owned(), json!("every id of what is named"), json!(self.pins)),
+                    Topic::Condition(at) => match rule.conditions.get(at) {
                         None => (String::new(), Value::Null, Value::Null),
                         Some(condition) => {
                             let name = match &condition.test {
@@ -342,8 +367,7 @@ impl Candidate {
     }
 
     fn state_shown(&self) -> Value {
-        let state =
-            self.findings.iter().find(|finding| finding.subject == Subject::State).map(|finding| finding.verdict);
+        let state = self.findings.iter().find(|finding| finding.about == Topic::State).map(|finding| finding.verdict);
         json!(match state {
             Some(Verdict::Unmet(Reason::CredentialDisabled)) => "disabled",
             Some(Verdict::Unmet(_)) => "expired",

@@ -528,12 +528,13 @@ async fn contract_4__no_permit_for_an_assertion_judged_by_an_older_form_of_its_i
     use carnet::trust::Permit;
     let world = World::new().await;
     let now = carnet::clock::Timestamp::from_seconds(world.server.now());
-    let verified =
-        std::sync::Arc::new(carnet::grant::verify_assertion(&world.server.app, &world.good()).await.unwrap());
-    assert!(Permit::new(verified.clone(), world.server.app.rules(), now, |_| true).is_ok());
+    let app = &world.server.app;
+    let verified = carnet::grant::verify_assertion(app, &app.decision_context(), &world.good()).await.unwrap();
+    let accepted = std::sync::Arc::new(verified).accept(carnet::grant_type::GrantType::JwtBearer).unwrap();
+    assert!(Permit::new(accepted.clone(), &app.rules(), now, |_| true).is_ok());
     world.trust(json!({ "leeway_seconds": 30 })).await;
-    let denial = Permit::new(verified.clone(), world.server.app.rules(), now, |_| true).unwrap_err();
+    let denial = Permit::new(accepted.clone(), &app.rules(), now, |_| true).unwrap_err();
     assert_eq!(denial.refusal.reason, carnet::reason::Reason::Busy);
     world.trust(json!({ "enabled": false })).await;
-    assert!(Permit::new(verified, world.server.app.rules(), now, |_| true).is_err());
+    assert!(Permit::new(accepted, &app.rules(), now, |_| true).is_err());
 }

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use carnet::clock::Timestamp;
+use carnet::grant_type::GrantType;
 use carnet::ids::CredentialId;
-use carnet::trust::{Candidate, FederatedCredential, Permit, Snapshot};
+use carnet::model::{FederatedCredential, Snapshot};
+use carnet::trust::{Candidate, Permit};
 use serde_json::{Value, json};
 
 use super::assertion::payload;
@@ -786,7 +788,9 @@ async fn crowded(world: &World, change: impl Fn(&mut FederatedCredential)) -> Sn
 async fn contract_4__many_foreign_rules_cannot_push_out_the_owners() {
     let world = World::new().await;
     let now = Timestamp::from_seconds(world.server.now());
-    let verified = Arc::new(carnet::grant::verify_assertion(&world.server.app, &world.good()).await.unwrap());
+    let app = &world.server.app;
+    let verified = carnet::grant::verify_assertion(app, &app.decision_context(), &world.good()).await.unwrap();
+    let accepted = Arc::new(verified).accept(GrantType::JwtBearer).unwrap();
     let is_joels = |candidate: &Candidate| *candidate.credential.principal == *"joel";
     let past = Timestamp::from_seconds(2);
     for what in ["switched off", "over", "waited for too long", "in force"] {
@@ -796,17 +800,17 @@ async fn contract_4__many_foreign_rules_cannot_push_out_the_owners() {
             "waited for too long" => rule.pending_until = Some(past),
             _ => {}
         };
-        let rules = Arc::new(crowded(&world, change).await);
-        let permit = Permit::new(verified.clone(), rules, now, |_| true).unwrap_or_else(|_| panic!("{what}"));
+        let rules = crowded(&world, change).await;
+        let permit = Permit::new(accepted.clone(), &rules, now, |_| true).unwrap_or_else(|_| panic!("{what}"));
         assert!(permit.report().matching().any(is_joels), "{what}");
         assert_eq!(permit.report().candidates.len(), CANDIDATES, "the work stays bounded");
         let ages: Vec<_> = permit.report().candidates.iter().map(|candidate| candidate.credential.age()).collect();
         assert!(ages.is_sorted(), "oldest first");
     }
     // Rules of one principal cannot push out those that a request is limited to, either.
-    let rules = Arc::new(crowded(&world, |rule| rule.principal = "joel".into()).await);
+    let rules = crowded(&world, |rule| rule.principal = "joel".into()).await;
     let newest = |candidate: &Candidate| candidate.credential.created_at > Timestamp::from_seconds(1);
-    let permit = Permit::new(verified, rules, now, newest).unwrap();
+    let permit = Permit::new(accepted, &rules, now, newest).unwrap();
     assert_eq!(permit.report().candidates.len(), 1);
 }
 

@@ -1,5 +1,9 @@
-//! `POST /admin/v1/explanations`: why an assertion is or would be refused, with everything disclosed.
+//! `POST /admin/v1/explanations`: why a token request is or would be refused, with everything disclosed.
+//!
+//! The body is a token request as JSON. Beside the parameters of the token endpoint it may hold the claims of a trusted issuer
+//! instead of an assertion, and the `client_id` of a client that does not prove itself.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::Json;
@@ -13,50 +17,114 @@ use super::guard::{Access, guard};
 use super::objects::{document, rejected, respond};
 use crate::admin::Rejected;
 use crate::app::App;
-use crate::explain::{View, explain_assertion, explain_claims};
-use crate::grant::read_details;
-use crate::objects::{Reader, is_resource};
-use crate::principal::AccessRequest;
+use crate::client::Authorization;
+use crate::decision::{Mode, View};
+use crate::explain::{Explanation, explain_claims, explain_request};
+use crate::form::TokenForm;
+use crate::grant::{GrantRequest, TokenError, read_access};
+use crate::grant_type::GrantType;
+use crate::ids::EventId;
+use crate::objects::Reader;
 use crate::profile::Claims;
-use crate::scope::ScopeSet;
 use crate::trust::Problem;
 
-/// What is to be explained.
-struct Question {
-    subject: Subject,
-    access: AccessRequest,
+/// Parameters of the token endpoint that are texts here too.
+const TEXTS: [&str; 4] = ["assertion", "scope", "principal", "requested_token_type"];
+/// Those that reach beyond the rules of one principal.
+const OF_OTHERS: [&str; 7] = [
+    "subject_token",
+    "subject_token_type",
+    "actor_token",
+    "actor_token_type",
+    "client_id",
+    "client_assertion",
+    "client_assertion_type",
+];
+/// Those that may be lists.
+const LISTS: [&str; 2] = ["resource", "audience"];
+
+/// What is to be explained: a token request, and the claims of the assertion that it does not hold.
+struct ExplanationRequest {
+    form: TokenForm<'static>,
+    grant_type: GrantType,
+    claims: Option<(String, Map<String, Value>)>,
 }
 
-enum Subject {
-    Assertion(String),
-    Claims { trusted_issuer: String, claims: Map<String, Value> },
-}
-
-/// Explains an assertion, or claims as if they were signed.
+/// Explains a token request.
 pub async fn explain(State(app): State<Arc<App>>, headers: HeaderMap, body: Bytes) -> Response {
     respond(async {
         let author = guard(&app, &headers, Access::ReadCredentials).await?;
         let view = author.principals.map_or(View::Everything, View::Principals);
-        let question = read(&document(&body)?).map_err(|problems| rejected(Rejected::Invalid(problems)))?;
-        let explanation = match question.subject {
-            Subject::Assertion(assertion) => explain_assertion(&app, &assertion, &question.access, &view).await,
-            Subject::Claims { trusted_issuer, claims } => {
-                let rules = app.rules();
-                let issuer = rules.issuer_named(&trusted_issuer).ok_or_else(|| {
-                    let problem = Problem::new("/trusted_issuer", "there is no trusted issuer of this name");
-                    rejected(Rejected::Invalid(vec![problem]))
-                })?;
-                explain_claims(&app, issuer, &Claims::new(claims), &question.access, &view)
-            }
-        };
+        let invalid = |problems| rejected(Rejected::Invalid(problems));
+        let request = read(&document(&body)?, &view).map_err(invalid)?;
+        let explanation = answer(&app, request, &view).await.map_err(|problem| invalid(vec![problem]))?;
         Ok(Json(explanation).into_response())
     })
     .await
 }
 
-fn read(members: &Map<String, Value>) -> Result<Question, Vec<Problem>> {
+async fn answer(app: &App, request: ExplanationRequest, view: &View) -> Result<Explanation, Problem> {
+    let ExplanationRequest { form, grant_type, claims } = request;
+    let Some((trusted_issuer, claims)) = claims else {
+        let caller = (EventId::new(app.clock.now()), None);
+        let request = GrantRequest::read(&form, Authorization::Absent, &app.config.own, caller).map_err(problem)?;
+        return explain_request(app, &request, view).await.map_err(problem);
+    };
+    let context = app.decision_context();
+    let issuer = context.rules.issuer_named(&trusted_issuer);
+    let issuer = issuer.ok_or_else(|| Problem::new("/trusted_issuer", "there is no trusted issuer of this name"))?;
+    let access = read_access(&form, grant_type).map_err(|refusal| problem(refusal.into()))?;
+    let mode = Mode::Preview { limits: &app.limits, used: false, view };
+    Ok(explain_claims(&context, mode, issuer, Claims::new(claims), (grant_type, &access)))
+}
+
+/// What is wrong with the request itself, as the admin API says it.
+fn problem(error: TokenError) -> Problem {
+    let refusal = *error.refusal;
+    let pointer = refusal.parameter.map(|parameter| format!("/{parameter}")).unwrap_or_default();
+    let detail = refusal.detail.map_or_else(|| refusal.reason.sentence().to_owned(), str::into_string);
+    Problem::new(pointer, detail)
+}
+
+fn read(members: &Map<String, Value>, view: &View) -> Result<ExplanationRequest, Vec<Problem>> {
     let mut reader = Reader::new(members);
-    let assertion = reader.text("assertion");
+    let mut form: Vec<(&'static str, Cow<'static, str>)> = Vec::new();
+    for name in TEXTS.into_iter().chain(OF_OTHERS) {
+        form.extend(reader.text(name).map(|text| (name, text.into())));
+    }
+    if matches!(view, View::Principals(_)) {
+        for name in OF_OTHERS.into_iter().filter(|name| members.contains_key(*name)) {
+            reader.problem(name, "needs a token that may see every rule");
+        }
+    }
+    for name in LISTS {
+        let texts = match reader.value(name) {
+            Some(Value::Array(_)) => reader.texts(name).unwrap_or_default(),
+            _ => reader.text(name).into_iter().collect(),
+        };
+        form.extend(texts.into_iter().map(|text| (name, text.into())));
+    }
+    let details = reader.value("authorization_details").map(ToString::to_string);
+    form.extend(details.map(|details| ("authorization_details", details.into())));
+    let grant_type = reader.parsed("grant_type", |name| grant_named(name).ok_or("is a grant of the token endpoint"));
+    let grant_type = grant_type.unwrap_or(GrantType::JwtBearer);
+    let claims = claims(&mut reader);
+    let has = |name: &str| members.contains_key(name);
+    if has("assertion") && grant_type == GrantType::TokenExchange {
+        // The assertion itself is the same whatever the grant calls it.
+        form.iter_mut().filter(|(name, _)| *name == "assertion").for_each(|(name, _)| *name = "subject_token");
+        form.push(("subject_token_type", "urn:ietf:params:oauth:token-type:jwt".into()));
+    }
+    let presents = has("assertion") || has("subject_token") || grant_type == GrantType::ClientCredentials;
+    if presents == claims.is_some() {
+        reader.problem("", "holds either what the grant presents, or trusted_issuer and claims");
+    }
+    form.push(("grant_type", grant_type.name().into()));
+    reader.finish(ExplanationRequest { form: TokenForm::of(form), grant_type, claims })
+}
+
+/// A trusted issuer's name, and claims as if it had signed them.
+fn claims(reader: &mut Reader<'_>) -> Option<(String, Map<String, Value>)> {
     let trusted_issuer = reader.name("trusted_issuer");
     let claims = match reader.value("claims") {
         Some(Value::Object(claims)) => Some(claims.clone()),
@@ -66,34 +134,13 @@ fn read(members: &Map<String, Value>) -> Result<Question, Vec<Problem>> {
         }
         None => None,
     };
-    let subject = match (assertion, trusted_issuer, claims) {
-        (Some(assertion), None, None) => Some(Subject::Assertion(assertion)),
-        (None, Some(trusted_issuer), Some(claims)) => Some(Subject::Claims { trusted_issuer, claims }),
-        _ => {
-            reader.problem("", "holds either assertion, or trusted_issuer and claims");
-            None
-        }
-    };
-    let resource = reader.text("resource");
-    if resource.as_ref().is_some_and(|resource| !is_resource(resource)) {
-        reader.problem("resource", "is an absolute URI without fragment");
+    if trusted_issuer.is_some() != claims.is_some() {
+        reader.problem("", "trusted_issuer and claims belong together");
     }
-    let scope = reader.parsed("scope", ScopeSet::parse);
-    let details = match reader.value("authorization_details").cloned().map(read_details) {
-        None => None,
-        Some(Ok(details)) => Some(details),
-        Some(Err(refusal)) => {
-            reader.problem("authorization_details", refusal.detail.unwrap_or_default().into_string());
-            None
-        }
-    };
-    let access = AccessRequest {
-        resources: resource.into_iter().collect(),
-        audiences: Vec::new(),
-        principal: reader.text("principal"),
-        scope,
-        details,
-    };
-    reader.finish(())?;
-    subject.map(|subject| Question { subject, access }).ok_or_else(Vec::new)
+    trusted_issuer.zip(claims)
+}
+
+/// A grant by the name of its RFC, or by the one that documents of this server use.
+fn grant_named(name: &str) -> Option<GrantType> {
+    GrantType::ALL.into_iter().find(|grant| name == grant.name() || name == grant.short_name())
 }

@@ -16,8 +16,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{Document, Kind, ReadContext, members};
+use crate::grant_type::GrantType;
 use crate::ids::TrustedIssuerId;
-use crate::model::{AssertionGrant, KeySource, TrustedIssuer};
+use crate::model::{KeySource, TrustedIssuer};
 use crate::profile::{Defaults, Profile, Replay, Terms, glob};
 use crate::trust::{Problem, Warning};
 
@@ -98,7 +99,7 @@ impl Document for TrustedIssuerDocument {
             "trust_domain": self.trust_domain, "subject_domain": self.subject_domain, "issuer_claim": self.issuer_claim,
             "accept_string_booleans": compiled.terms.accept_string_booleans,
             "skip_email_verification": compiled.terms.skip_email_verification,
-            "grants": compiled.grants,
+            "grants": compiled.grants.iter().map(|grant| grant.short_name()).collect::<Vec<_>>(),
             "ca_pem": self.ca_pem, "allow_private": compiled.allow_private, "owner": self.owner,
         });
         if let Value::Object(effective) = effective {
@@ -145,6 +146,28 @@ impl Document for TrustedIssuerDocument {
     }
 }
 
+/// A grant that takes assertions of trusted issuers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum AssertionGrant {
+    /// RFC 7523 section 2.1.
+    JwtBearer,
+    /// RFC 8693 section 2.1.
+    TokenExchange,
+}
+
+impl AssertionGrant {
+    /// Both.
+    const ALL: [Self; 2] = [Self::JwtBearer, Self::TokenExchange];
+
+    fn grant_type(self) -> GrantType {
+        match self {
+            Self::JwtBearer => GrantType::JwtBearer,
+            Self::TokenExchange => GrantType::TokenExchange,
+        }
+    }
+}
+
 impl TrustedIssuerDocument {
     /// What assertions are judged by.
     pub fn compile(
@@ -185,7 +208,13 @@ impl TrustedIssuerDocument {
             replay: self.replay.unwrap_or(*replay),
             replay_claim: self.replay_claim.clone().unwrap_or_else(|| replay_claim.clone()),
             banned_events: self.banned_events.clone().unwrap_or_else(|| banned_events.clone()),
-            grants: self.grants.clone().unwrap_or_else(|| AssertionGrant::ALL.to_vec()),
+            grants: self
+                .grants
+                .as_deref()
+                .unwrap_or(&AssertionGrant::ALL)
+                .iter()
+                .map(|grant| grant.grant_type())
+                .collect(),
             ca_pem: self.ca_pem.clone(),
             allow_private: self.allow_private.clone().unwrap_or_default(),
             owner: self.owner.as_ref().map(|owner| owner.to_ascii_lowercase().into()),

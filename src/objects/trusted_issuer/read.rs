@@ -6,10 +6,9 @@ use carnet_jose::Algorithm;
 use ipnet::IpNet;
 use serde_json::{Map, Value};
 
-use super::TrustedIssuerDocument;
 use super::keys::keys;
 use super::terms::{Members, members};
-use crate::model::AssertionGrant;
+use super::{AssertionGrant, TrustedIssuerDocument};
 use crate::objects::ReadContext;
 use crate::objects::reader::Reader;
 use crate::profile::{Profile, Replay};

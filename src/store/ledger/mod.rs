@@ -104,18 +104,37 @@ pub struct Pin {
     pub ids: Map<String, Value>,
 }
 
-/// What became of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Committed {
+/// What a durable record was made of. Only this module makes one, so what needs a record before it may leave can ask for one.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Recorded<T>(T);
+
+impl<T> Recorded<T> {
+    /// What was recorded.
+    pub fn get(&self) -> &T {
+        &self.0
+    }
+}
+
+/// Result of committing one issuance.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Committed<T> {
     /// It is on the disk: the token may leave.
-    Issued,
+    Issued(Recorded<T>),
     /// The assertion was used before.
     Replayed,
     /// Something that the token rests on changed: match again.
     Stale,
 }
 
-type Answer = Result<Committed, Arc<StoreError>>;
+/// Result of one issuance in its batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Issued,
+    Replayed,
+    Stale,
+}
+
+type Answer = Result<Outcome, Arc<StoreError>>;
 
 #[derive(Debug)]
 struct Request {
@@ -139,22 +158,34 @@ impl Ledger {
         Self(sender)
     }
 
-    /// Writes an issuance; answers when it is durable.
+    /// Writes the issuance of `token`; answers when it is durable, and gives the token back only if it may leave.
     ///
     /// # Errors
     ///
     /// If the database cannot be reached, or too many requests wait for it. Then nothing was written.
-    pub async fn commit(&self, issuance: Issuance) -> Answer {
+    pub async fn commit<T>(&self, issuance: Issuance, token: T) -> Result<Committed<T>, Arc<StoreError>> {
         let unavailable = |what: &str| Arc::new(StoreError::Unavailable(DbErr::Custom(what.to_owned())));
         let (answer, answered) = oneshot::channel();
         self.0
             .try_send(Request { issuance, answer })
             .map_err(|_| unavailable("too many requests wait for the database"))?;
-        answered.await.map_err(|_| unavailable("the writer is gone"))?
+        let outcome = answered.await.map_err(|_| unavailable("the writer is gone"))??;
+        Ok(match outcome {
+            Outcome::Issued => Committed::Issued(Recorded(token)),
+            Outcome::Replayed => Committed::Replayed,
+            Outcome::Stale => Committed::Stale,
+        })
     }
 }
 
 impl Store {
+    /// Writes the audit event of `token`, which uses nothing up and rests on nothing that may change: one for our own
+    /// command line.
+    pub async fn record_token<T>(&self, event: &AuditEvent, token: T) -> Result<Recorded<T>, StoreError> {
+        self.record(std::slice::from_ref(event)).await?;
+        Ok(Recorded(token))
+    }
+
     /// Whether a token was issued for an assertion.
     pub async fn is_consumed(&self, key: &AssertionKey) -> Result<bool, StoreError> {
         let row = consumed_assertion::Entity::find_by_id(key.as_bytes().to_vec()).one(&self.read).await?;

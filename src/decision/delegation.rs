@@ -1,0 +1,162 @@
+//! Delegation (RFC 8693 sections 1.1, 4.1 and 4.4; decision D-19): who acts for the subject, and whether that is allowed.
+
+use carnet_resource_server::Actor;
+use serde_json::{Map, Value, json};
+
+use super::{ActorToken, Subject};
+use crate::assertion::Assertion;
+use crate::client::Admitted;
+use crate::clock::Timestamp;
+use crate::config::OwnUrls;
+use crate::model::{DecisionContext, FederatedCredential, Snapshot};
+use crate::own_tokens::LiveToken;
+use crate::reason::Reason;
+use crate::refusal::Refusal;
+use crate::trust::{MatchedRule, Permit};
+
+/// The most actors that a token may name, one inside the other.
+const MAX_DEPTH: usize = 4;
+
+/// A delegation that is allowed.
+#[derive(Debug)]
+pub struct Delegation {
+    /// The `act` claim of the token (RFC 8693 section 4.1).
+    pub act: Actor,
+    /// When the right to act ends, if that is known.
+    pub until: Option<Timestamp>,
+    /// The rules of the actor that it rests on.
+    pub rules: Vec<MatchedRule>,
+}
+
+impl Delegation {
+    /// Nobody acts for longer than the actor's own token and rules last.
+    pub(super) fn of(act: Actor, party: &Party, rules: Vec<MatchedRule>) -> Self {
+        let ends = rules.iter().filter_map(|rule| rule.credential.expires_at);
+        Self { act, until: ends.chain(party.until).min(), rules }
+    }
+
+    /// One that the exchanged token brings along.
+    pub(super) fn kept(act: Actor) -> Self {
+        Self { act, until: None, rules: Vec::new() }
+    }
+}
+
+/// Somebody who acts, known by a token of theirs.
+pub(super) struct Party {
+    iss: String,
+    sub: String,
+    /// What `may_act` is held against.
+    claims: Value,
+    /// The rules that admit it.
+    rules: Vec<MatchedRule>,
+    /// When what it is known by ends, if that ends its right to act.
+    until: Option<Timestamp>,
+}
+
+impl Party {
+    /// Whoever is known by this token.
+    pub fn of<A: Assertion>(
+        token: &ActorToken<A>,
+        subject: &Subject<A>,
+        context: &DecisionContext<'_>,
+    ) -> Result<Self, Refusal> {
+        match token {
+            ActorToken::Assertion(assertion) => Ok(Self::of_assertion(assertion, context)),
+            ActorToken::AccessToken(token) => {
+                // Somebody who acts for another one does not lend that on, and a bound token is worth nothing without its proof.
+                if token.claims().act.is_some() || token.confirmation().is_some() {
+                    return Err(Reason::ActorTokenInvalid.into());
+                }
+                subject.check_ownership(token)?;
+                Ok(Self::of_token(token, &context.rules))
+            }
+        }
+    }
+
+    fn of_assertion<A: Assertion>(assertion: &A, context: &DecisionContext<'_>) -> Self {
+        let permit = Permit::new(assertion.clone(), &context.rules, context.now, |_| true);
+        let rules = permit.map(|permit| permit.report().matching().map(MatchedRule::of).collect());
+        let assertion = assertion.content();
+        let end = Timestamp::from_seconds(assertion.expires_at().seconds());
+        Self {
+            iss: assertion.issuer().issuer.clone(),
+            sub: assertion.subject().to_owned(),
+            claims: Value::Object(assertion.claims().members().clone()),
+            rules: rules.unwrap_or_default(),
+            until: assertion.issuer().cap_at_assertion_expiry.then_some(end),
+        }
+    }
+
+    fn of_token(token: &LiveToken, rules: &Snapshot) -> Self {
+        let claims = token.claims();
+        let ids = claims.authorization_details.iter().filter_map(|entry| entry.credential.parse().ok());
+        let admitted = ids.filter_map(|id| rules.credential(id)).cloned();
+        Self {
+            iss: claims.iss.clone(),
+            sub: claims.sub.clone(),
+            claims: json!({ "iss": claims.iss, "sub": claims.sub, "client_id": claims.client_id }),
+            rules: admitted.map(|credential| MatchedRule { credential, pins: Map::new() }).collect(),
+            until: Some(token.expires_at()),
+        }
+    }
+
+    /// The rules of this party that `credential` names as its actors.
+    pub fn rules_named_by(&self, credential: &FederatedCredential) -> Vec<MatchedRule> {
+        let actors = credential.rule.open().map(|rule| rule.actors).unwrap_or_default();
+        let is_named = |rule: &&MatchedRule| {
+            let name = rule.credential.rule.open().map(|rule| rule.name);
+            name.is_some_and(|name| actors.iter().any(|actor| actor.eq_ignore_ascii_case(name)))
+        };
+        self.rules.iter().filter(is_named).cloned().collect()
+    }
+}
+
+/// Every member of `may_act` has to be there and equal (RFC 8693 section 4.4).
+fn is_named(may_act: &Value, claims: &Value) -> bool {
+    may_act.as_object().is_some_and(|members| {
+        !members.is_empty() && members.iter().all(|(name, wanted)| claims.get(name) == Some(wanted))
+    })
+}
+
+/// Who the subject says may act for it, and the actors it has already.
+pub(super) struct Represented<'a> {
+    pub iss: &'a str,
+    pub may_act: Option<&'a Value>,
+    pub act: Option<&'a Actor>,
+}
+
+impl Represented<'_> {
+    /// Without an actor token whoever asks acts: where the subject says who may, an authenticated client has to be that one.
+    pub fn admits_client(&self, client: &Admitted, own: &OwnUrls) -> Result<(), Refusal> {
+        let (Some(may_act), Some(client)) = (self.may_act, client.identity().authenticated()) else {
+            return Ok(());
+        };
+        let id = &client.client_id;
+        let claims = json!({ "iss": own.issuer(), "sub": id, "client_id": id });
+        if is_named(may_act, &claims) { Ok(()) } else { Err(Reason::ActorNotAllowed.into()) }
+    }
+
+    /// What the subject says of a party: nothing, yes, or no.
+    pub fn says_of(&self, party: &Party) -> Result<bool, Refusal> {
+        let Some(may_act) = self.may_act else {
+            return Ok(false);
+        };
+        // A subject means nothing without its issuer: the subject's own, unless another one is named.
+        let same_issuer = may_act.get("iss").is_some() || party.iss == self.iss;
+        if is_named(may_act, &party.claims) && same_issuer { Ok(true) } else { Err(Reason::ActorNotAllowed.into()) }
+    }
+
+    /// The `act` of the token: the party outermost, those before it inside.
+    pub fn act_with(&self, party: &Party) -> Result<Actor, Refusal> {
+        let before = self.act.cloned().map(Box::new);
+        let act = Actor { iss: party.iss.clone(), sub: party.sub.clone(), act: before };
+        within_depth(&act)?;
+        Ok(act)
+    }
+}
+
+/// Refuses chains that are too long.
+pub(super) fn within_depth(act: &Actor) -> Result<(), Refusal> {
+    let depth = std::iter::successors(Some(act), |act| act.act.as_deref()).take(MAX_DEPTH.saturating_add(1)).count();
+    if depth > MAX_DEPTH { Err(Reason::ChainTooLong.into()) } else { Ok(()) }
+}

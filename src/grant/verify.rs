@@ -1,0 +1,98 @@
+//! The step from what a request presents to what is known to be genuine.
+
+use std::sync::Arc;
+
+use super::request::{Parameters, Sent, SentToken};
+use super::{About, Refused, Step};
+use crate::app::App;
+use crate::assertion::{AcceptedAssertion, UnverifiedAssertion, VerifiedAssertion};
+use crate::client::ClientIdentity;
+use crate::decision::{ActorToken, Presented};
+use crate::grant_type::GrantType;
+use crate::model::DecisionContext;
+use crate::own_tokens::LiveToken;
+use crate::reason::Reason;
+use crate::refusal::Refusal;
+
+type Verified = (Presented<AcceptedAssertion>, Option<Result<ActorToken<AcceptedAssertion>, Refusal>>);
+
+/// What is presented, once it is known to be genuine and of a kind that the grant takes.
+pub(super) async fn verify(
+    app: &App,
+    context: &DecisionContext<'_>,
+    grant_type: GrantType,
+    parameters: &Parameters<'_>,
+    client: &ClientIdentity,
+) -> Result<Verified, Box<Refused>> {
+    let itself = || {
+        client
+            .authenticated()
+            .cloned()
+            .ok_or_else(|| Refused::at(Step::Presented, Reason::ClientAuthenticationFailed.into()))
+    };
+    let presented = match (parameters.presented, client.federated()) {
+        (Sent::Token(SentToken::Assertion(text)), _) => {
+            Presented::Assertion(accept(app, context, grant_type, text).await?)
+        }
+        (Sent::Token(SentToken::AccessToken(text)), _) => Presented::AccessToken(
+            subject_token(app, context, text).await.map_err(|refusal| Refused::at(Step::Presented, refusal))?,
+        ),
+        // A client's assertion was verified when the client was.
+        (Sent::Client, Some((assertion, _))) => Presented::ClientAssertion(
+            assertion.accept(grant_type).map_err(|refusal| Refused::at(Step::Presented, refusal))?,
+        ),
+        (Sent::Client, None) => Presented::Client(itself()?),
+        (Sent::ClientForAdmin, _) => Presented::ClientForAdmin(itself()?),
+    };
+    let actor = match parameters.actor {
+        None => None,
+        Some(SentToken::Assertion(text)) => Some(
+            accept(app, context, grant_type, text).await.map(ActorToken::Assertion).map_err(|refused| refused.refusal),
+        ),
+        Some(SentToken::AccessToken(text)) => Some(actor_token(app, context, text).await.map(ActorToken::AccessToken)),
+    };
+    Ok((presented, actor))
+}
+
+async fn accept(
+    app: &App,
+    context: &DecisionContext<'_>,
+    grant_type: GrantType,
+    text: &str,
+) -> Result<AcceptedAssertion, Box<Refused>> {
+    let verified =
+        Arc::new(verify_assertion(app, context, text).await.map_err(|refusal| Refused::at(Step::Presented, refusal))?);
+    verified.accept(grant_type).map_err(|refusal| {
+        Box::new(Refused { about: About::Unaccepted(verified), ..*Refused::at(Step::Presented, refusal) })
+    })
+}
+
+/// Verifies an assertion with the keys of the trusted issuer that it names.
+pub async fn verify_assertion(
+    app: &App,
+    context: &DecisionContext<'_>,
+    assertion: &str,
+) -> Result<VerifiedAssertion, Refusal> {
+    let unverified = UnverifiedAssertion::parse(assertion)?;
+    let issuer = unverified.issuer(&context.rules)?;
+    unverified.verify(issuer, &app.upstream, context.now).await
+}
+
+/// A subject token, if it is one of ours and in force.
+async fn subject_token(app: &App, context: &DecisionContext<'_>, text: &str) -> Result<Box<LiveToken>, Refusal> {
+    let tokens = app.own_tokens(&context.rules, context.now);
+    let own = tokens.recognise(text).await?.ok_or(Reason::SubjectTokenInvalid)?;
+    // What is for our own API is nothing to hand on.
+    if own.claims().aud == context.own.admin_resource() {
+        return Err(Reason::SubjectTokenInvalid.into());
+    }
+    let live = tokens.in_force(own).await?;
+    live.map(Box::new).map_err(|ended| Refusal::new(Reason::SubjectTokenInactive).with_detail(format!("{ended:?}")))
+}
+
+/// An actor token, if it is one of ours and in force.
+async fn actor_token(app: &App, context: &DecisionContext<'_>, text: &str) -> Result<Box<LiveToken>, Refusal> {
+    let tokens = app.own_tokens(&context.rules, context.now);
+    let own = tokens.recognise(text).await?.ok_or(Reason::ActorTokenInvalid)?;
+    tokens.in_force(own).await?.map(Box::new).map_err(|_| Reason::ActorTokenInvalid.into())
+}

@@ -1,0 +1,80 @@
+//! How a form has to come: in the body, as the one media type (RFC 6749 section 3.2).
+
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use axum::http::{HeaderMap, Uri};
+
+use crate::form::{Parameters, decode};
+use crate::reason::Reason;
+use crate::refusal::Refusal;
+
+pub fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut types = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(only), None) = (types.next().and_then(|value| value.to_str().ok()), types.next()) else {
+        return Err(Reason::MediaType.into());
+    };
+    let mut parts = only.split(';').map(str::trim);
+    let form = parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/x-www-form-urlencoded"));
+    let utf8 = parts.filter(|parameter| !parameter.is_empty()).all(|parameter| match parameter.split_once('=') {
+        Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
+            value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+        }
+        _ => true,
+    });
+    if form && utf8 && !headers.contains_key(CONTENT_ENCODING) { Ok(()) } else { Err(Reason::MediaType.into()) }
+}
+
+/// Parameters in the URL would be logged on the way, so they are refused rather than read or ignored (decision D-05).
+pub fn check_query(uri: &Uri, parameters: &Parameters) -> Result<(), Refusal> {
+    let names = uri.query().unwrap_or_default().split('&').map(|pair| pair.split('=').next().unwrap_or_default());
+    let is_known = |name: &str| decode(name).is_some_and(|name| parameters.find(&name).is_some());
+    if names.into_iter().any(is_known) { Err(Reason::ParameterInQuery.into()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grant::PARAMETERS;
+
+    const FORM: &str = "application/x-www-form-urlencoded";
+
+    #[test]
+    fn rfc6749_b_2__only_forms_in_utf8_are_read() {
+        let check = |headers: &[(&str, &str)]| {
+            let mut map = HeaderMap::new();
+            for (name, value) in headers {
+                map.append(axum::http::HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
+            }
+            check_media_type(&map).is_ok()
+        };
+        for good in [
+            FORM,
+            "Application/X-WWW-Form-Urlencoded",
+            "application/x-www-form-urlencoded; charset=UTF-8",
+            "application/x-www-form-urlencoded;charset=\"utf-8\";",
+        ] {
+            assert!(check(&[("content-type", good)]), "{good}");
+        }
+        for bad in [
+            "application/json",
+            "multipart/form-data; boundary=x",
+            "text/plain",
+            "",
+            "application/x-www-form-urlencoded; charset=utf-16",
+            "application/x-www-form-urlencodedx",
+        ] {
+            assert!(!check(&[("content-type", bad)]), "{bad}");
+        }
+        assert!(!check(&[]));
+        assert!(!check(&[("content-type", FORM), ("content-type", FORM)]));
+        assert!(!check(&[("content-type", FORM), ("content-encoding", "gzip")]));
+    }
+
+    #[test]
+    fn rfc6749_2_3_1_3__parameters_in_the_url_are_refused() {
+        let check = |uri: &str| check_query(&uri.parse().unwrap(), &PARAMETERS).is_ok();
+        for bad in ["/token?client_secret=x", "/token?x=1&assertion=y", "/token?%67rant_type=a", "/token?scope"] {
+            assert!(!check(bad), "{bad}");
+        }
+        assert!(check("/token") && check("/token?tenant=1"));
+    }
+}

@@ -1,0 +1,50 @@
+//! What introspection and revocation have in common: a form about one token, from a client that proves itself or from nobody.
+
+use super::received::FormRequest;
+use crate::app::App;
+use crate::client::{Admission, Admitted, Authentication, ClientCredentials, admit};
+use crate::form::{self, TokenForm};
+use crate::grant::TokenError;
+use crate::model::DecisionContext;
+use crate::reason::Reason;
+use crate::refusal::Refusal;
+
+/// RFC 7009 section 2.1, RFC 7662 section 2.1.
+const PARAMETERS: form::Parameters =
+    form::Parameters { known: &[&["token", "token_type_hint"], form::OF_CLIENT], repeatable: &[] };
+
+/// A request about a token, from a client that was admitted.
+pub struct StatusRequest<'a> {
+    /// Who asks.
+    pub client: Admitted,
+    /// Rules and time.
+    pub context: DecisionContext<'a>,
+    form: TokenForm<'a>,
+}
+
+impl<'a> StatusRequest<'a> {
+    /// Reads a request: form, then client (decision D-01).
+    pub async fn read(app: &'a App, request: &'a FormRequest) -> Result<Self, TokenError> {
+        let form = request.form(&PARAMETERS)?;
+        let (context, address) = (app.decision_context(), request.caller.address);
+        let authentication =
+            Authentication { context: &context, upstream: &app.upstream, limits: &app.limits, address };
+        let identity = {
+            let credentials = ClientCredentials::read(&form, request.authorization())?;
+            authentication.authenticate(&credentials).await?
+        };
+        let client = admit(&context, identity, Admission::NoToken).map_err(|(_, denial)| denial.refusal.of_client())?;
+        Ok(Self { client, context, form })
+    }
+
+    /// The token, once the asker may ask. A client's assertion is good for one request here too (RFC 7523 section 3, item 7).
+    pub async fn token(&self, app: &App) -> Result<&str, Refusal> {
+        let token = self.form.require("token")?;
+        match self.client.identity().consumed() {
+            Some((key, until)) if !app.store.consume(&key, until).await? => {
+                Err(Refusal::from(Reason::Replay).of_client())
+            }
+            _ => Ok(token),
+        }
+    }
+}
