@@ -1,30 +1,95 @@
 //! Carnet, an OAuth 2.0 authorization server: it takes the JWT that a CI platform gave a job and answers with a short-lived
 //! access token for what the users of a package registry allow that job to do.
 //!
-//! # The one road
+//! # How a token request is processed
 //!
-//! A request walks one way through the modules, and each hands the next a type that only it can make: a skipped check does
-//! not compile. [`command`] starts the server from a [`config`]; [`app`] holds what all requests share.
+//! [`http`] reads a request into a bounded form in which every name stands once ([`form::TokenForm`]), and [`grant`] reads what it
+//! asks for ([`grant::GrantRequest`]). From there one pipeline ([`grant::issue`]) takes every grant through the same steps, each
+//! of which hands the next a type that only it can make:
 //!
-//! [`http`] reads the request into a bounded form in which every name stands once ([`form::TokenForm`]). [`client`] says who
-//! sends it ([`client::ClientIdentity`]), [`grant`] what is asked for ([`grant::GrantRequest`]). [`assertion`] takes the JWT
-//! apart ([`assertion::UnverifiedAssertion`]), asks [`upstream`] for the keys of the one trusted issuer it names, and
-//! checks signature, header and claims ([`assertion::VerifiedAssertion`]). [`trust`] holds it against the federated
-//! credentials that it may match and says of every condition whether it holds ([`trust::MatchReport`]); if one of them
-//! matches as a whole, that is a [`trust::Permit`]. [`principal`] decides for whom and for what it is good: target,
-//! principal, scope, details ([`principal::Authorization`]). [`token`] signs the access token ([`token::Minted`]), and the
-//! ledger of the [`store`] writes down, in one transaction and before the token leaves, that the assertion is used, which
-//! ids are pinned and what was issued. A no anywhere is a [`refusal::Refusal`] with one [`reason::Reason`], and one place
-//! in [`http`] knows which OAuth error that is.
+//! 1. context: the rules and the time, looked at once ([`model::DecisionContext`]);
+//! 2. authenticate: who sends it ([`client::ClientIdentity`]);
+//! 3. verify: [`assertion`] takes the JWT apart, asks [`upstream`] for the keys of the one trusted issuer it names, and checks
+//!    signature, header and claims ([`assertion::VerifiedAssertion`]); its trusted issuer has to take the grant
+//!    ([`assertion::AcceptedAssertion`]);
+//! 4. admit: which rules let the client in ([`client::Admitted`]);
+//! 5. decide: [`trust`] holds the assertion against the federated credentials it may match ([`trust::MatchReport`]) and permits
+//!    it if one matches as a whole ([`trust::Permit`]), [`principal`] works out target, principal, scope and details, and
+//!    [`decision`] puts both together ([`decision::Authorization`]);
+//! 6. mint: [`token`] signs the access token ([`token::Minted`]);
+//! 7. record: the ledger of the [`store`] writes down, in one transaction, that the assertion is used, which ids are pinned and
+//!    what was issued ([`store::Recorded`]). Only what it gives back can leave.
 //!
-//! [`explain`], [`policy`] and the [`audit`] events walk the same road and read the same report; there is no second matcher.
-//! Matching, entitlement and the claim checks are pure functions of claims, rules and time: no database, no network.
+//! A no anywhere is a [`refusal::Refusal`] with one [`reason::Reason`], whose class says which OAuth error it is. [`explain`] and
+//! [`policy`] ask the same [`decision::decide`], without consequences; [`audit`] events are written from the same report.
 //!
-//! # Beside the road
+//! # A step that is left out does not compile
 //!
-//! [`objects`] are the documents people write and [`admin`] is their life; compiled, they are the snapshot that trust is
-//! decided from. What is known of a platform is a [`profile`], a data file. [`keys`] are our own signing keys, [`limits`]
-//! keep one caller from slowing the others, [`ids`] and [`clock`] hand in randomness and time.
+//! ```no_run
+//! # use std::sync::Arc;
+//! # use carnet::{assertion::*, clock::Timestamp, decision::*, grant_type::GrantType, model::Snapshot, store::*, token::*, trust::*};
+//! # fn f(verified: Arc<VerifiedAssertion>, rules: &Snapshot, now: Timestamp, tokens: &TokenIssuer,
+//! #      decided: &Authorization<AcceptedAssertion>, recorded: &Recorded<Minted>) {
+//! let accepted = verified.accept(GrantType::JwtBearer).unwrap();
+//! let permit = Permit::new(accepted, rules, now, |_| true);
+//! let minted = tokens.mint(decided, "client", now);
+//! let text = recorded.access_token();
+//! # }
+//! ```
+//!
+//! Verification: what was only taken apart is not accepted.
+//!
+//! ```compile_fail
+//! # use std::sync::Arc;
+//! # use carnet::{assertion::*, grant_type::GrantType};
+//! # fn f(unverified: Arc<UnverifiedAssertion<'_>>) {
+//! let accepted = unverified.accept(GrantType::JwtBearer).unwrap();
+//! # }
+//! ```
+//!
+//! Acceptance: what was only verified is held against no rules.
+//!
+//! ```compile_fail
+//! # use std::sync::Arc;
+//! # use carnet::{assertion::*, clock::Timestamp, model::Snapshot, trust::*};
+//! # fn f(verified: Arc<VerifiedAssertion>, rules: &Snapshot, now: Timestamp) {
+//! let permit = Permit::new(verified, rules, now, |_| true);
+//! # }
+//! ```
+//!
+//! Admission: a client that was only authenticated is no part of a decision.
+//!
+//! ```compile_fail
+//! # use carnet::{assertion::*, client::*, decision::*, grant_type::GrantType};
+//! # fn f(presented: Presented<AcceptedAssertion>, identity: ClientIdentity) {
+//! let subject = Subject { grant_type: GrantType::JwtBearer, presented, client: identity, actor: None };
+//! # }
+//! ```
+//!
+//! The permit: of what is only assumed to be signed no token is minted.
+//!
+//! ```compile_fail
+//! # use carnet::{assertion::*, clock::Timestamp, decision::*, token::*};
+//! # fn f(assumed: &Authorization<AssumedAssertion>, tokens: &TokenIssuer, now: Timestamp) {
+//! let minted = tokens.mint(assumed, "client", now);
+//! # }
+//! ```
+//!
+//! The record: the text of a token that was only minted cannot be read.
+//!
+//! ```compile_fail
+//! # use carnet::token::*;
+//! # fn f(minted: &Minted) {
+//! let text = minted.access_token();
+//! # }
+//! ```
+//!
+//! # Beside the pipeline
+//!
+//! [`command`] starts the server from a [`config`]; [`app`] holds what all requests share. [`objects`] are the documents people
+//! write and [`admin`] manages; compiled, they are the [`model`] that requests are decided by. What is known of a platform is a
+//! [`profile`], a data file. [`keys`] are our own signing keys, [`limits`] keep one caller from slowing the others, [`ids`] and
+//! [`clock`] hand in randomness and time. No module depends on one that depends on it; a test computes the graph.
 #![cfg_attr(
     test,
     expect(

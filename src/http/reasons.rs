@@ -17,6 +17,7 @@ pub async fn reason(Path(code): Path<String>, headers: HeaderMap) -> Response {
     if !wants_html(&headers) {
         let body = json!({
             "reason": reason, "description": reason.sentence(), "meaning": reason.meaning(), "remedy": reason.remedy(),
+            "status": reason.class().row().status, "told_to": reason.disclosure(),
         });
         return Json(body).into_response();
     }

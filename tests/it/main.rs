@@ -38,6 +38,8 @@ mod exchange_command;
 mod fulcio;
 mod introspection;
 mod metadata;
+mod modules;
+mod one_decision;
 mod platforms;
 mod properties;
 mod revocation;

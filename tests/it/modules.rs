@@ -1,0 +1,111 @@
+//! The layout of the source: what depends on what, and the hops of a token request that the book lists.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::documents::{files, read};
+
+/// The modules that each module of `src/` names in a path, tests excluded.
+fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let module = |path: &Path| {
+        let first =
+            path.strip_prefix(&root).unwrap().components().next().unwrap().as_os_str().to_string_lossy().into_owned();
+        first.trim_end_matches(".rs").to_owned()
+    };
+    let sources: Vec<(String, String)> = files("src", ".rs")
+        .into_iter()
+        .map(|path| (module(&path), std::fs::read_to_string(&path).unwrap()))
+        .filter(|(module, _)| module != "lib" && module != "main")
+        .collect();
+    let modules: BTreeSet<String> = sources.iter().map(|(module, _)| module.clone()).collect();
+    let mut graph: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (module, text) in &sources {
+        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+        let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let code = lines.collect::<Vec<_>>().join("\n");
+        assert!(!code.contains("use crate::{"), "{module}: one import a module, so that this test sees it");
+        let named = code.split("crate::").skip(1).filter_map(|rest| {
+            let end = rest.find(|c: char| !(c.is_ascii_lowercase() || c == '_'))?;
+            Some(rest[..end].to_owned())
+        });
+        let others = named.filter(|name| name != module && modules.contains(name));
+        graph.entry(module.clone()).or_default().extend(others);
+    }
+    graph
+}
+
+#[test]
+fn review_2__no_module_depends_on_one_that_depends_on_it() {
+    let mut graph = dependencies();
+    assert!(graph.len() > 25 && graph["http"].contains("grant"), "{graph:?}");
+    // What depends on nothing that is left is taken away; a cycle stays.
+    loop {
+        let free: Vec<String> =
+            graph.iter().filter(|(_, others)| others.is_empty()).map(|(module, _)| module.clone()).collect();
+        if free.is_empty() {
+            break;
+        }
+        for module in &free {
+            graph.remove(module);
+        }
+        for others in graph.values_mut() {
+            others.retain(|other| !free.contains(other));
+        }
+    }
+    assert!(graph.is_empty(), "modules that depend on each other: {graph:#?}");
+}
+
+#[test]
+fn review_2__what_decides_knows_nothing_of_the_server() {
+    let graph = dependencies();
+    for module in ["model", "trust", "principal", "decision", "client", "assertion", "profile", "objects"] {
+        for outer in ["app", "http", "grant", "admin", "command", "explain"] {
+            assert!(!graph[module].contains(outer), "{module} names {outer}");
+        }
+    }
+    // The web framework stays in http and in the commands that speak or serve it.
+    for path in files("src", ".rs") {
+        let name = path
+            .strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
+            .unwrap()
+            .to_string_lossy()
+            .into_owned();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(
+            !text.contains("axum::") || name.starts_with("http/") || name.starts_with("command/"),
+            "{name} names axum"
+        );
+    }
+}
+
+#[test]
+fn review_1__the_book_lists_the_hops_of_a_token_request() {
+    let page = read("docs/src/development/layout.md");
+    let section =
+        page.split("## The hops of a token request").nth(1).expect("the section").split("\n## ").next().unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| hop"));
+    let hops: Vec<Vec<&str>> = rows.map(|line| line.trim_matches('|').split('|').map(str::trim).collect()).collect();
+    assert!((8..=15).contains(&hops.len()), "{} hops", hops.len());
+    for (at, hop) in hops.iter().enumerate() {
+        let [number, place, function, made] = hop.as_slice() else { panic!("{hop:?}") };
+        assert_eq!(*number, (at + 1).to_string());
+        let source = read(&format!("src/{}", place.trim_matches('`')));
+        let function = function.trim_matches('`');
+        assert!(
+            source.contains(&format!("fn {function}(")) || source.contains(&format!("fn {function}<")),
+            "{place} has no {function}"
+        );
+        // What a hop makes is a type of ours, and the hop's file names it.
+        for name in made.split(", ").map(|name| name.trim_matches('`')).filter(|name| *name != "-") {
+            assert!(source.contains(name), "{place} does not name {name}");
+        }
+    }
+    // The steps that the pipeline names are hops of the list, in its order.
+    let steps = ["decision_context", "authenticate", "verify", "admit", "decide", "mint", "commit"];
+    let mut at = 0;
+    for step in steps {
+        at +=
+            hops[at..].iter().position(|hop| hop[2].trim_matches('`') == step).unwrap_or_else(|| panic!("{step}")) + 1;
+    }
+}

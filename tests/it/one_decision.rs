@@ -1,0 +1,450 @@
+//! Every way to ask gets one answer: the token endpoint, `/explain`, the admin explanation, and `carnet policy test` where a case
+//! can say the question.
+
+use carnet::policy::{judge, read_cases};
+use carnet::profile::Profiles;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use serde_json::{Map, Value, json};
+
+use super::delegation::{add_helper, helper, with_helpers};
+use crate::support::{ACCESS_TOKEN, Answer, CLIENT_ASSERTION, Claims, JWT, JWT_BEARER, R1, R2, TOKEN_EXCHANGE, World};
+
+/// Questions that are asked, in each world.
+const QUESTIONS: usize = 220;
+
+/// One question: what is presented, by whom, and what is asked for.
+#[derive(Clone, Debug)]
+struct Question {
+    presents: Presents,
+    grants: &'static [&'static str],
+    workload: &'static str,
+    capped: bool,
+    used: bool,
+    client: Option<&'static str>,
+    actor: Option<u32>,
+    resource: Option<&'static str>,
+    scope: Option<&'static str>,
+    package: Option<&'static str>,
+    principal: Option<&'static str>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presents {
+    Bearer,
+    Subject,
+    /// An access token that was got before.
+    OwnToken,
+    /// The assertion of a client without a key of its own.
+    ClientAssertion,
+    /// A client for itself.
+    Client,
+}
+
+fn questions() -> impl Strategy<Value = Question> {
+    let presents = prop_oneof![
+        4 => Just(Presents::Bearer),
+        3 => Just(Presents::Subject),
+        1 => Just(Presents::OwnToken),
+        1 => Just(Presents::ClientAssertion),
+        1 => Just(Presents::Client),
+    ];
+    let grants = prop_oneof![
+        6 => Just(["jwt-bearer", "token-exchange"].as_slice()),
+        1 => Just(["jwt-bearer"].as_slice()),
+        1 => Just(["token-exchange"].as_slice()),
+    ];
+    let workload = prop_oneof![
+        8 => Just("good"), 1 => Just("other workflow"), 1 => Just("other repository"), 1 => Just("renamed"),
+        1 => Just("other ids"), 1 => Just("banned"), 1 => Just("expired"), 1 => Just("other audience"), 1 => Just("soon over"),
+    ];
+    let client = prop_oneof![5 => Just(None), 2 => Just(Some("bot")), 1 => Just(Some("idle")), 1 => Just(Some("few"))];
+    let actor = prop_oneof![4 => Just(None), 2 => Just(Some(0)), 1 => Just(Some(7))];
+    let resource =
+        prop_oneof![4 => Just(None), 3 => Just(Some(R1)), 1 => Just(Some(R2)), 1 => Just(Some("https://no.test/"))];
+    let scope = prop_oneof![4 => Just(None), 2 => Just(Some("publish")), 1 => Just(Some("unlist"))];
+    let package = prop_oneof![4 => Just(None), 2 => Just(Some("widgets")), 1 => Just(Some("gadgets"))];
+    let principal = prop_oneof![5 => Just(None), 2 => Just(Some("JOEL")), 1 => Just(Some("nobody"))];
+    (
+        (presents, grants, workload, any::<bool>(), prop::bool::weighted(0.15)),
+        (client, actor, resource, scope, package, principal),
+    )
+        .prop_map(
+            |((presents, grants, workload, capped, used), (client, actor, resource, scope, package, principal))| {
+                Question {
+                    presents,
+                    grants,
+                    workload,
+                    capped,
+                    used,
+                    client,
+                    actor,
+                    resource,
+                    scope,
+                    package,
+                    principal,
+                }
+            },
+        )
+}
+
+/// A world with clients, and helpers that may act for the usual workload, of which the last may not.
+async fn world(settings: &[(&str, &str)]) -> (World, Vec<(&'static str, String)>) {
+    let world = World::with(settings).await;
+    with_helpers(&world, 1).await;
+    add_helper(&world, 7).await;
+    let all = json!([JWT_BEARER, TOKEN_EXCHANGE, "client_credentials"]);
+    let own = json!([{ "resource_server": "pypi", "actions": ["publish"], "packages": ["*"], "owner": "joel" }]);
+    let mut secrets = Vec::new();
+    for (name, document) in [
+        ("bot", json!({ "grant_types": all, "permissions": own })),
+        ("idle", json!({ "grant_types": all, "permissions": own, "enabled": false })),
+        ("few", json!({ "grant_types": ["client_credentials"], "permissions": own })),
+    ] {
+        secrets.push((name, world.client(name, document).await));
+    }
+    let federated = json!({ "auth_method": "federated", "federated_credentials": ["octo-release"] });
+    world.server.put("clients/robot", federated).await;
+    (world, secrets)
+}
+
+impl Question {
+    fn claims(&self, world: &World) -> Claims {
+        let claims = world.claims();
+        let workflow = |file: &str| format!("octo-org/octo-repo/.github/workflows/{file}@refs/heads/main");
+        match self.workload {
+            "other workflow" => claims.with("workflow_ref", workflow("other.yml")),
+            "other repository" => helper(world, 3),
+            "renamed" => claims.in_repository("octo-org/new-name"),
+            "other ids" => claims.with("repository_id", "75"),
+            "banned" => claims.with("event_name", "pull_request_target"),
+            "expired" => claims.with("iat", world.server.now() - 900).with("exp", world.server.now() - 600),
+            "other audience" => claims.with("aud", "https://elsewhere.test"),
+            "soon over" => claims.with("exp", world.server.now() + 100),
+            _ => claims,
+        }
+    }
+
+    /// The parameters that say what is wanted.
+    fn wanted(&self) -> Vec<(&'static str, String)> {
+        let details = self
+            .package
+            .map(|package| json!([{ "type": "package", "actions": ["publish"], "packages": [package] }]).to_string());
+        [
+            ("resource", self.resource.map(str::to_owned)),
+            ("scope", self.scope.map(str::to_owned)),
+            ("authorization_details", details),
+            ("principal", self.principal.map(str::to_owned)),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect()
+    }
+
+    /// The form of the token request, but for the secret of its client, which the other ways to ask do without.
+    fn form(&self, world: &World, own_token: &str) -> Vec<(&'static str, String)> {
+        let assertion = || world.gh.sign(&self.claims(world));
+        let (grant, mut form) = match self.presents {
+            Presents::Bearer => (JWT_BEARER, vec![("assertion", assertion())]),
+            Presents::Subject => {
+                (TOKEN_EXCHANGE, vec![("subject_token", assertion()), ("subject_token_type", JWT.to_owned())])
+            }
+            Presents::OwnToken => (
+                TOKEN_EXCHANGE,
+                vec![("subject_token", own_token.to_owned()), ("subject_token_type", ACCESS_TOKEN.to_owned())],
+            ),
+            Presents::ClientAssertion => (
+                "client_credentials",
+                vec![
+                    ("client_id", "robot".to_owned()),
+                    ("client_assertion", assertion()),
+                    ("client_assertion_type", CLIENT_ASSERTION.to_owned()),
+                ],
+            ),
+            Presents::Client => ("client_credentials", Vec::new()),
+        };
+        form.push(("grant_type", grant.to_owned()));
+        if let Some(number) = self.actor.filter(|_| grant == TOKEN_EXCHANGE) {
+            form.push(("actor_token", world.gh.sign(&helper(world, number))));
+            form.push(("actor_token_type", JWT.to_owned()));
+        }
+        form.extend(self.wanted());
+        form
+    }
+
+    fn client(&self) -> Option<&'static str> {
+        match self.presents {
+            Presents::ClientAssertion => None,
+            Presents::Client => self.client.or(Some("bot")),
+            _ => self.client,
+        }
+    }
+
+    /// The same question as a case file asks it, if it can.
+    fn case(&self, claims: &Value, now: i64) -> Option<Value> {
+        let plain = self.presents == Presents::Bearer && self.client.is_none() && self.grants.contains(&"jwt-bearer");
+        if !plain
+            || self.used
+            || self.capped
+            || self.resource.is_some()
+            || self.scope.is_some()
+            || self.principal.is_some()
+        {
+            return None;
+        }
+        let requested = self.package.map(|package| json!({ "packages": [package], "action": "publish" }));
+        let fields = json!({
+            "issuer": claims["iss"], "audience": crate::support::CARNET, "repository": "octo-org/octo-repo",
+            "repository_owner_id": "65", "repository_id": "74", "workflow_file": "release.yml",
+            "packages": ["widgets", "widgets-*"], "actions": ["create", "publish"],
+        });
+        Some(json!({
+            "id": "question", "provider": "github", "claims": claims, "expect": "allow",
+            "policy": { "fields": fields, "context": { "now": now, "requested": requested } },
+        }))
+    }
+}
+
+/// A verdict, its reason, and how long the token lives.
+type Said = (bool, Option<String>, Option<i64>);
+
+/// What an answer says, be it a token, a refusal or an explanation.
+fn said(answer: &Answer) -> Said {
+    let body = answer.json();
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    if let Some(verdict) = body["verdict"].as_str() {
+        // What the caller is told, where that is less than what is explained.
+        let reason = text(&body["caller_reason"]).or_else(|| text(&body["reason"]));
+        return (verdict == "allow", reason, body["granted"]["expires_in"].as_i64());
+    }
+    (answer.status == 200, text(&body["reason"]), body["expires_in"].as_i64())
+}
+
+/// Asks in every way; the answers have to agree.
+async fn ask(world: &World, secrets: &[(&str, String)], own_token: &str, question: &Question) -> Said {
+    world.trust(json!({ "grants": question.grants, "cap_at_assertion_expiry": question.capped })).await;
+    let form = question.form(world, own_token);
+    let fields: Vec<(&str, &str)> = form.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let client = question.client();
+    let secret = client.map(|client| secrets.iter().find(|(name, _)| *name == client).unwrap().1.as_str());
+    let headers: Vec<(&str, &str)> = secret.map(|secret| ("authorization", secret)).into_iter().collect();
+    if question.used {
+        world.server.form_with("/token", &headers, &fields).await;
+    }
+    let explained = world.server.form_with("/explain", &headers, &fields).await;
+    let mut body: Map<String, Value> = form.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+    if let Some(details) = body.get("authorization_details").and_then(Value::as_str) {
+        body["authorization_details"] = serde_json::from_str(details).unwrap();
+    }
+    if let Some(client) = client {
+        body.insert("client_id".to_owned(), json!(client));
+    }
+    let disclosed = world.server.admin("POST", "explanations", Value::Object(body)).await;
+    let answered = world.server.form_with("/token", &headers, &fields).await;
+    let token = said(&answered);
+    let all = || {
+        format!("{question:#?}\n/token {}\n/explain {}\nadmin {}", answered.text(), explained.text(), disclosed.text())
+    };
+    assert_eq!(said(&explained), token, "/explain differs: {}", all());
+    assert_eq!(said(&disclosed), token, "the admin explanation differs: {}", all());
+    let payload = form.iter().find(|(name, _)| *name == "assertion").map(|(_, text)| super::assertion::payload(text));
+    if let Some(case) = payload.and_then(|claims| question.case(&claims, world.server.now())) {
+        let case = read_cases(&json!([case]).to_string()).unwrap().remove(0);
+        let profiles = Profiles::load(None).unwrap();
+        let verdict = judge(&case, &profiles).0;
+        let whole = disclosed.json();
+        let reason = whole["reason"].as_str().unwrap_or("ok");
+        assert_eq!((verdict.word() == "allow", verdict.reason()), (token.0, reason), "policy test differs: {}", all());
+    }
+    token
+}
+
+fn runner() -> TestRunner {
+    TestRunner::new_with_rng(Config::default(), TestRng::deterministic_rng(RngAlgorithm::ChaCha))
+}
+
+/// A token that can be exchanged.
+async fn own_token(world: &World) -> String {
+    world.exchange(&world.good()).await.token()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn contract_7__every_way_to_ask_gets_the_same_answer() {
+    let (world, secrets) = world(&[]).await;
+    let token = own_token(&world).await;
+    let mut runner = runner();
+    let (mut allowed, mut reasons, mut lifetimes) =
+        (0, std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
+    for _ in 0..QUESTIONS {
+        let question = questions().new_tree(&mut runner).unwrap().current();
+        let (verdict, reason, expires_in) = ask(&world, &secrets, &token, &question).await;
+        allowed += usize::from(verdict);
+        reasons.extend(reason);
+        lifetimes.extend(expires_in);
+    }
+    // The questions reach what they are meant to reach.
+    assert!((QUESTIONS / 10..QUESTIONS * 9 / 10).contains(&allowed), "{allowed} of {QUESTIONS}");
+    for reason in [
+        "grant_not_taken",
+        "replay",
+        "no_matching_credential",
+        "actor_not_allowed",
+        "scope_not_granted",
+        "target_unknown",
+        "package_out_of_scope",
+        "client_authentication_failed",
+        "client_not_allowed",
+        "event_denied",
+        "aud_mismatch",
+    ] {
+        assert!(reasons.contains(reason), "{reason} was never the answer: {reasons:?}");
+    }
+    assert!(lifetimes.len() > 2, "{lifetimes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn contract_7__a_limit_is_reached_whoever_asks() {
+    let limits = [
+        ("CARNET_RATE_LIMITS__TOKENS_PER_MINUTE_PER_CREDENTIAL", "1"),
+        ("CARNET_RATE_LIMITS__TOKENS_PER_MINUTE_PER_CLIENT", "1"),
+    ];
+    let (world, secrets) = world(&limits).await;
+    let token = own_token(&world).await;
+    let mut runner = runner();
+    let mut limited = 0;
+    for _ in 0..QUESTIONS / 2 {
+        let question = questions().new_tree(&mut runner).unwrap().current();
+        let (_, reason, _) = ask(&world, &secrets, &token, &question).await;
+        limited += usize::from(reason.as_deref() == Some("rate_limited"));
+    }
+    assert!(limited > QUESTIONS / 20, "{limited}");
+    // The limit is a line of the explanation, beside the conditions of the rule.
+    let explained = world.server.admin("POST", "explanations", json!({ "assertion": world.good() })).await.json();
+    let conditions = explained["candidates"][0]["conditions"].as_array().unwrap();
+    let line = conditions.iter().find(|condition| condition["field"] == "rate_limit").unwrap();
+    assert_eq!((&line["met"], &line["reason"]), (&json!(false), &json!("rate_limited")), "{explained:#}");
+}
+
+#[tokio::test]
+async fn review_s1__the_admin_explanation_refuses_what_the_grants_of_the_issuer_refuse() {
+    let world = World::new().await;
+    world.trust(json!({ "grants": ["token-exchange"] })).await;
+    let assertion = world.good();
+    for question in
+        [json!({ "assertion": assertion }), json!({ "trusted_issuer": "github", "claims": world.claims().value() })]
+    {
+        let explained = world.server.admin("POST", "explanations", question.clone()).await.json();
+        assert_eq!(
+            (&explained["verdict"], &explained["reason"]),
+            (&json!("deny"), &json!("grant_not_taken")),
+            "{explained:#}"
+        );
+        // Which grants would take it is a line of the explanation, and the rules are judged all the same.
+        let line = &explained["checks"][0];
+        assert_eq!(
+            (&line["field"], &line["expected"], &line["met"]),
+            (&json!("grants"), &json!({ "any_of": ["token-exchange"] }), &json!(false))
+        );
+        assert_eq!(explained["candidates"][0]["matches"], true, "{explained:#}");
+        let mut exchanged = question;
+        exchanged["grant_type"] = json!("token-exchange");
+        let explained = world.server.admin("POST", "explanations", exchanged).await.json();
+        assert_eq!(
+            (&explained["verdict"], &explained["checks"][0]["met"]),
+            (&json!("allow"), &json!(true)),
+            "{explained:#}"
+        );
+    }
+    world.exchange(&assertion).await.refused(400, "invalid_grant", "grant_not_taken");
+}
+
+#[tokio::test]
+async fn review_s4__an_explanation_writes_no_audit_events() {
+    let world = World::new().await;
+    let other = World::rule_document(json!({ "repository": "octo-org/other", "repository_id": "99" }));
+    world.server.put("federated-credentials/other", other).await;
+    let robot = json!({ "auth_method": "federated", "federated_credentials": ["other"] });
+    world.server.put("clients/robot", robot).await;
+    let refused = async || {
+        world.server.app.flush_audit().await;
+        let events = world.server.admin("GET", "audit-events?outcome=refused", Value::Null).await.json();
+        events["items"].as_array().unwrap().len()
+    };
+    let (client, subject) = (world.good(), world.good());
+    let form = [
+        ("grant_type", JWT_BEARER),
+        ("assertion", subject.as_str()),
+        ("client_id", "robot"),
+        ("client_assertion_type", CLIENT_ASSERTION),
+        ("client_assertion", client.as_str()),
+    ];
+    // The rules of the client do not admit it, and no rule matches the workload below: neither leaves a trace.
+    assert_eq!(world.server.form("/explain", &form).await.status, 401);
+    let strange = world.gh.sign(&world.claims().with("repository_id", "75"));
+    let asked = world.server.form("/explain", &[("grant_type", JWT_BEARER), ("assertion", &strange)]).await;
+    assert_eq!(asked.json()["verdict"], "deny");
+    for question in [
+        json!({ "assertion": strange }),
+        json!({ "assertion": subject, "client_id": "robot", "client_assertion": client, "client_assertion_type": CLIENT_ASSERTION }),
+    ] {
+        assert_eq!(world.server.admin("POST", "explanations", question).await.json()["verdict"], "deny");
+    }
+    assert_eq!(refused().await, 0);
+    // The same requests for a token do.
+    world.server.form("/token", &form).await.refused(401, "invalid_client", "no_matching_credential");
+    world.exchange(&strange).await.refused(400, "invalid_grant", "no_matching_credential");
+    assert_eq!(refused().await, 2);
+}
+
+#[tokio::test]
+async fn review_s5__an_explanation_tells_the_lifetime_that_the_token_has() {
+    let world = World::new().await;
+    let lives = async |assertion: &str, form: &[(&str, &str)], capped: i64| {
+        let explained = world.server.form("/explain", form).await.json();
+        let disclosed = world.server.admin("POST", "explanations", json!({ "assertion": assertion })).await.json();
+        let token = world.server.form("/token", form).await.json();
+        for lifetime in [&explained["granted"]["expires_in"], &disclosed["granted"]["expires_in"], &token["expires_in"]]
+        {
+            assert_eq!(*lifetime, capped, "{explained:#}\n{disclosed:#}\n{token:#}");
+        }
+    };
+    let soon = |seconds: i64| world.gh.sign(&world.claims().with("exp", world.server.now() + seconds));
+    let assertion = soon(100);
+    lives(&assertion, &[("grant_type", JWT_BEARER), ("assertion", &assertion)], 900).await;
+    // Cut by the assertion, and by the end of the rule.
+    world.trust(json!({ "cap_at_assertion_expiry": true })).await;
+    let assertion = soon(100);
+    lives(&assertion, &[("grant_type", JWT_BEARER), ("assertion", &assertion)], 100).await;
+    let mut rule = World::rule_document(json!({}));
+    rule["expires_at"] = json!(carnet::clock::Timestamp::from_seconds(world.server.now() + 70).to_string());
+    world.server.put("federated-credentials/octo-release", rule).await;
+    let assertion = soon(100);
+    lives(&assertion, &[("grant_type", JWT_BEARER), ("assertion", &assertion)], 70).await;
+}
+
+#[tokio::test]
+async fn contract_6__who_manages_one_principals_rules_asks_about_these_alone() {
+    let (world, _) = world(&[]).await;
+    let token = own_token(&world).await;
+    for (name, value) in [
+        ("client_id", "bot"),
+        ("actor_token", token.as_str()),
+        ("client_assertion", token.as_str()),
+        ("subject_token", token.as_str()),
+    ] {
+        let mut question = json!({ "assertion": world.good() });
+        if name == "subject_token" {
+            question = json!({ "grant_type": TOKEN_EXCHANGE, "subject_token_type": ACCESS_TOKEN });
+        }
+        question[name] = json!(value);
+        let answer = world.server.admin_as("admin:credentials:joel", "POST", "explanations", question).await;
+        assert_eq!(answer.status, 422, "{name}: {}", answer.text());
+        assert!(answer.text().contains(&format!("/{name}")), "{}", answer.text());
+    }
+    let own = world
+        .server
+        .admin_as("admin:credentials:joel", "POST", "explanations", json!({ "assertion": world.good() }))
+        .await;
+    assert_eq!(own.json()["verdict"], "allow");
+}
