@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use axum::http::Method;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::admin_client::{AdminClient, client, unreachable};
 use super::{Answer, CommandError, Target, read_file};
+use crate::grant::JWT;
 use crate::grant_type::GrantType;
 
 /// `carnet explain`
@@ -22,11 +23,30 @@ pub struct ExplainArgs {
     /// The principal whose rules are meant.
     #[arg(long, value_name = "NAME")]
     principal: Option<String>,
+    /// The grant that would present it.
+    #[arg(long, value_enum, default_value_t = Grant::JwtBearer)]
+    grant_type: Grant,
     /// The scope that would be asked for.
     #[arg(long)]
     scope: Option<String>,
     #[command(flatten)]
     target: Target,
+}
+
+/// A grant that presents assertions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Grant {
+    JwtBearer,
+    TokenExchange,
+}
+
+impl Grant {
+    fn grant_type(self) -> GrantType {
+        match self {
+            Self::JwtBearer => GrantType::JwtBearer,
+            Self::TokenExchange => GrantType::TokenExchange,
+        }
+    }
 }
 
 /// Asks why. With a token, or without a server, everything is disclosed; else what the assertion itself proves.
@@ -37,7 +57,8 @@ pub async fn run(args: &ExplainArgs, as_json: bool) -> Result<Answer, CommandErr
     } else {
         let client = AdminClient::new(&args.target).await?;
         let question = json!({
-            "assertion": assertion, "resource": args.resource, "principal": args.principal, "scope": args.scope,
+            "grant_type": args.grant_type.grant_type().short_name(), "assertion": assertion,
+            "resource": args.resource, "principal": args.principal, "scope": args.scope,
         });
         client.send(Method::POST, "/explanations", Some(&question)).await?.ok()?
     };
@@ -50,7 +71,11 @@ pub async fn run(args: &ExplainArgs, as_json: bool) -> Result<Answer, CommandErr
 }
 
 async fn ask_publicly(server: &str, args: &ExplainArgs, assertion: &str) -> Result<Value, CommandError> {
-    let mut form = vec![("grant_type", GrantType::JwtBearer.name()), ("assertion", assertion)];
+    let mut form = vec![("grant_type", args.grant_type.grant_type().name())];
+    form.extend(match args.grant_type {
+        Grant::JwtBearer => vec![("assertion", assertion)],
+        Grant::TokenExchange => vec![("subject_token", assertion), ("subject_token_type", JWT)],
+    });
     form.extend(args.resource.iter().map(|resource| ("resource", resource.as_str())));
     form.extend(args.principal.iter().map(|principal| ("principal", principal.as_str())));
     form.extend(args.scope.iter().map(|scope| ("scope", scope.as_str())));
@@ -73,6 +98,9 @@ pub fn print(explanation: &Value) {
         println!("allow: {} at {} for {}", text(granted, "scope"), text(granted, "resource"), text(granted, "sub"));
     } else {
         println!("deny: {} - {}", text(explanation, "reason"), text(explanation, "error_description"));
+        if explanation.get("caller_reason").is_some() {
+            println!("  the caller is told: {}", text(explanation, "caller_reason"));
+        }
         for name in ["claim", "parameter"] {
             if explanation.get(name).is_some() {
                 println!("  {name}: {}", text(explanation, name));
@@ -83,6 +111,7 @@ pub fn print(explanation: &Value) {
         }
         println!("  {}", text(explanation, "error_uri"));
     }
+    list(explanation, "checks").iter().for_each(print_condition);
     for candidate in list(explanation, "candidates") {
         let matches = candidate.get("matches") == Some(&Value::Bool(true));
         println!(
@@ -92,21 +121,21 @@ pub fn print(explanation: &Value) {
             text(&candidate, "credential"),
             text(&candidate, "principal"),
         );
-        for condition in list(&candidate, "conditions") {
-            let value = |name: &str| condition.get(name).cloned().unwrap_or_default();
-            if condition.get("met") == Some(&Value::Bool(true)) {
-                println!("  ok  {}: {}", text(&condition, "field"), value("expected"));
-            } else {
-                let (expected, received) = (value("expected"), value("received"));
-                println!(
-                    "  NO  {}: expected {expected}, received {received} ({})",
-                    text(&condition, "field"),
-                    text(&condition, "reason")
-                );
-                if condition.get("hint").is_some() {
-                    println!("      {}", text(&condition, "hint"));
-                }
-            }
-        }
+        list(&candidate, "conditions").iter().for_each(print_condition);
+    }
+}
+
+/// One line for what holds, more for what does not.
+fn print_condition(condition: &Value) {
+    let value = |name: &str| condition.get(name).cloned().unwrap_or_default();
+    let text = |name: &str| condition.get(name).and_then(Value::as_str).unwrap_or_default();
+    if condition.get("met") == Some(&Value::Bool(true)) {
+        println!("  ok  {}: {}", text("field"), value("expected"));
+        return;
+    }
+    let (expected, received) = (value("expected"), value("received"));
+    println!("  NO  {}: expected {expected}, received {received} ({})", text("field"), text("reason"));
+    if condition.get("hint").is_some() {
+        println!("      {}", text("hint"));
     }
 }

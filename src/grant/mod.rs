@@ -12,7 +12,7 @@ mod verify;
 pub use pipeline::{Judged, issue, preview};
 pub use refused::{About, Refused, Step};
 pub use request::{GrantRequest, read_access};
-pub use token_exchange::ACCESS_TOKEN;
+pub use token_exchange::{ACCESS_TOKEN, JWT};
 pub use verify::verify_assertion;
 
 use crate::config::OwnUrls;

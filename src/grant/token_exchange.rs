@@ -11,6 +11,9 @@ use crate::refusal::Refusal;
 /// The type of our own access tokens (RFC 8693 section 3).
 pub const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
+/// The type of a platform's token (RFC 8693 section 3).
+pub const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
+
 pub(super) const GRANT: Grant = Grant {
     kind: GrantType::TokenExchange,
     parameters: PARAMETERS,
@@ -43,9 +46,7 @@ fn actor<'a>(form: &'a TokenForm<'_>) -> Result<Option<SentToken<'a>>, Refusal> 
 /// `access_token` means one of ours (RFC 8693 section 3).
 fn token<'a>(text: &'a str, kind: &str, parameter: &'static str) -> Result<SentToken<'a>, Refusal> {
     match kind {
-        "urn:ietf:params:oauth:token-type:jwt" | "urn:ietf:params:oauth:token-type:id_token" => {
-            Ok(SentToken::Assertion(text))
-        }
+        JWT | "urn:ietf:params:oauth:token-type:id_token" => Ok(SentToken::Assertion(text)),
         ACCESS_TOKEN => Ok(SentToken::AccessToken(text)),
         _ => Err(Refusal::parameter(Reason::TokenTypeUnsupported, parameter)),
     }

@@ -21,7 +21,7 @@ use crate::client::Authorization;
 use crate::decision::{Mode, View};
 use crate::explain::{Explanation, explain_claims, explain_request};
 use crate::form::TokenForm;
-use crate::grant::{GrantRequest, TokenError, read_access};
+use crate::grant::{GrantRequest, JWT, TokenError, read_access};
 use crate::grant_type::GrantType;
 use crate::ids::EventId;
 use crate::objects::Reader;
@@ -113,7 +113,7 @@ fn read(members: &Map<String, Value>, view: &View) -> Result<ExplanationRequest,
     if has("assertion") && grant_type == GrantType::TokenExchange {
         // The assertion itself is the same whatever the grant calls it.
         form.iter_mut().filter(|(name, _)| *name == "assertion").for_each(|(name, _)| *name = "subject_token");
-        form.push(("subject_token_type", "urn:ietf:params:oauth:token-type:jwt".into()));
+        form.push(("subject_token_type", JWT.into()));
     }
     let presents = has("assertion") || has("subject_token") || grant_type == GrantType::ClientCredentials;
     if presents == claims.is_some() {
