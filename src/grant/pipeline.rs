@@ -102,9 +102,9 @@ async fn judge<'a>(app: &'a App, request: &GrantRequest<'_>, view: Option<&View>
     let (mode, used) = match view {
         None => (Mode::Issue(&app.limits), false),
         Some(view) => {
-            let key = subject.assertions().next().and_then(|assertion| assertion.key().copied());
-            let used = was_used(app, key).await.map_err(|refusal| Refused::at(Step::Presented, refusal))?;
-            (Mode::Preview { limits: &app.limits, used, view }, used)
+            let used =
+                presented_before(app, &subject).await.map_err(|refusal| Refused::at(Step::Presented, refusal))?;
+            (Mode::Preview { limits: &app.limits, used: used.contains(&true), view }, used.first() == Some(&true))
         }
     };
     match decide(&context, &subject, &parameters.access, mode) {
@@ -199,6 +199,15 @@ async fn told(app: &App, refused: Refused) -> Refusal {
         refusal.undisclosed();
     }
     refusal
+}
+
+/// Whether a token was issued before for each of the assertions that were presented, the subject's first.
+async fn presented_before(app: &App, subject: &Subject<AcceptedAssertion>) -> Result<Vec<bool>, Refusal> {
+    let mut used = Vec::with_capacity(2);
+    for assertion in subject.assertions() {
+        used.push(was_used(app, assertion.key().copied()).await?);
+    }
+    Ok(used)
 }
 
 /// Whether a token was issued for an assertion.

@@ -424,6 +424,32 @@ async fn review_s5__an_explanation_tells_the_lifetime_that_the_token_has() {
 }
 
 #[tokio::test]
+async fn contract_7__an_actor_token_that_was_used_is_found_by_whoever_asks() {
+    let (world, _) = world(&[]).await;
+    let actor = world.gh.sign(&helper(&world, 0));
+    world.exchange(&actor).await;
+    let subject = world.good();
+    let form = [
+        ("grant_type", TOKEN_EXCHANGE),
+        ("subject_token", subject.as_str()),
+        ("subject_token_type", JWT),
+        ("actor_token", actor.as_str()),
+        ("actor_token_type", JWT),
+    ];
+    let question: Map<String, Value> = form.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+    for answer in [
+        world.server.form("/explain", &form).await,
+        world.server.admin("POST", "explanations", Value::Object(question)).await,
+        world.server.form("/token", &form).await,
+    ] {
+        assert_eq!(said(&answer), (false, Some("replay".to_owned()), None), "{}", answer.text());
+    }
+    // The subject is as good as before.
+    world.accepts().await;
+    assert_eq!(world.trade(&subject, &[]).await.status, 200);
+}
+
+#[tokio::test]
 async fn contract_6__who_manages_one_principals_rules_asks_about_these_alone() {
     let (world, _) = world(&[]).await;
     let token = own_token(&world).await;
