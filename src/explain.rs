@@ -150,12 +150,13 @@ pub async fn explain_request(app: &App, request: &GrantRequest<'_>, view: &View)
         admission,
         used,
     };
-    let refused = match preview(app, request, view).await {
-        Ok(Judged { context, subject, decision }) => {
+    let context = app.decision_context();
+    let refused = match preview(app, &context, request, view).await {
+        Ok(Judged { subject, decision }) => {
             let client = &subject.client;
             let admitting = client.identity().federated().filter(|_| !client.rules().is_empty());
             let admission = admitting.map(|(_, names)| (names, Ok(client.rules())));
-            let assertion = subject.assertions().next().map(|content| (&**content.issuer(), content.claims()));
+            let assertion = subject.assertion().map(|content| (&**content.issuer(), content.claims()));
             return Ok(about(context.now, assertion, admission, false).allowed(&decision));
         }
         Err(refused) => *refused,
@@ -165,7 +166,6 @@ pub async fn explain_request(app: &App, request: &GrantRequest<'_>, view: &View)
         Step::Client if *view == View::Caller => return Err(refused.into_error(request)),
         Step::Client | Step::Presented => {}
     }
-    let context = app.decision_context();
     let all_the_same;
     let (assertion, report) = match &refused.about {
         About::Assertion(assertion, report) => (Some(assertion), report),
@@ -205,7 +205,8 @@ pub fn explain_claims(
     };
     let claims = assertion.content().claims();
     let about = about(Some((issuer, claims)));
-    if let Err(refusal) = assertion.content().check_grant(grant_type) {
+    let enabled = if issuer.enabled { Ok(()) } else { Err(Refusal::from(Reason::IssUnknown)) };
+    if let Err(refusal) = enabled.and_then(|()| assertion.content().check_grant(grant_type)) {
         let report = judged_all_the_same(context, issuer, claims, mode.view());
         return about.denied(&refusal, refusal.reason, &report);
     }

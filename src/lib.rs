@@ -9,10 +9,10 @@
 //!
 //! 1. context: the rules and the time, looked at once ([`model::DecisionContext`]);
 //! 2. authenticate: who sends it ([`client::ClientIdentity`]);
-//! 3. verify: [`assertion`] takes the JWT apart, asks [`upstream`] for the keys of the one trusted issuer it names, and checks
+//! 3. admit: which rules let the client in ([`client::Admitted`]);
+//! 4. verify: [`assertion`] takes the JWT apart, asks [`upstream`] for the keys of the one trusted issuer it names, and checks
 //!    signature, header and claims ([`assertion::VerifiedAssertion`]); its trusted issuer has to take the grant
 //!    ([`assertion::AcceptedAssertion`]);
-//! 4. admit: which rules let the client in ([`client::Admitted`]);
 //! 5. decide: [`trust`] holds the assertion against the federated credentials it may match ([`trust::MatchReport`]) and permits
 //!    it if one matches as a whole ([`trust::Permit`]), [`principal`] works out target, principal, scope and details, and
 //!    [`decision`] puts both together ([`decision::Authorization`]);

@@ -294,10 +294,10 @@ reasons! {
     CredentialDisabled = "credential_disabled" Assertion Proved: "the federated credential is disabled",
         "The rule matches and is switched off.",
         "Enable it again: enabled = true.";
-    CredentialExpired = "credential_expired" Assertion Anyone: "the federated credential has expired",
+    CredentialExpired = "credential_expired" Assertion Proved: "the federated credential has expired",
         "Its expires_at lies in the past, or it was pending for 7 days without a first use.",
         "Save it again: a pending rule gets 7 new days, an ended one a new expires_at.";
-    PrincipalDisabled = "principal_disabled" Assertion Anyone: "the principal is disabled",
+    PrincipalDisabled = "principal_disabled" Assertion Proved: "the principal is disabled",
         "The principal that the rule acts for is switched off.",
         "Ask the registry's operator.";
     IssuerScope = "issuer_scope" Assertion Proved: "the trusted issuer belongs to another principal",
@@ -401,8 +401,8 @@ pub enum Class {
 pub enum Disclosure {
     /// Whoever asks.
     Anyone,
-    /// Whoever has proved that the rule is meant for it (contract, section 4), and whoever manages the rule; others are told
-    /// [`Reason::NoMatchingCredential`].
+    /// As a rule's verdict whoever has proved that the rule is meant for it (contract, section 4), and whoever manages it; others
+    /// are told [`Reason::NoMatchingCredential`].
     Proved,
 }
 
@@ -424,7 +424,7 @@ impl Class {
     /// `invalid_request` for a token exchange.
     pub const fn row(self) -> ClassRow {
         let (status, error, callers_fault) = match self {
-            Self::Method => (405, "invalid_request", true),
+            Self::Method => (405, "invalid_request", false),
             Self::Size => (413, "invalid_request", true),
             Self::Limit => (429, "temporarily_unavailable", false),
             Self::Request => (400, "invalid_request", true),

@@ -4,7 +4,7 @@ use crate::model::DecisionContext;
 use crate::trust::{Candidate, Denial, MatchedRule, Permit};
 
 /// A client that may send this request, with the rules that admitted it in the same context in which the rest is decided.
-/// Only [`admit`] makes one.
+/// Only [`admit`] makes one of a client.
 #[derive(Debug)]
 pub struct Admitted {
     identity: ClientIdentity,

@@ -15,8 +15,11 @@ pub use credentials::{Authorization, ClientCredentials};
 use crate::assertion::{AssertionKey, VerifiedAssertion};
 use crate::clock::Timestamp;
 use crate::model::{Client, Method, Snapshot};
+use crate::reason::Reason;
+use crate::refusal::Refusal;
 
-/// Who sends the request. Only [`Authentication::authenticate`] makes one.
+/// Who sends the request. [`Authentication::authenticate`] makes one; of a client it makes one only if
+/// that proved itself, or cannot.
 #[derive(Clone, Debug)]
 pub struct ClientIdentity(Option<(Arc<Client>, Proof)>);
 
@@ -34,10 +37,17 @@ enum Proof {
 }
 
 impl ClientIdentity {
-    /// A registered client, taken at the word of an administrator who asks about it.
-    pub fn assumed(rules: &Snapshot, client_id: &str) -> Option<Self> {
-        let client = rules.client(client_id).filter(|client| client.enabled)?;
-        Some(Self(Some((client.clone(), Proof::Assumed))))
+    /// A registered client, taken at the word of an administrator who asks about it. One that proves itself by the assertion of a
+    /// trusted issuer is nothing without one: its rules have to admit it.
+    pub fn assumed(rules: &Snapshot, client_id: &str) -> Result<Self, Refusal> {
+        let client = rules.client(client_id).filter(|client| client.enabled);
+        let client = client.ok_or(Reason::ClientAuthenticationFailed)?;
+        let proof = match client.method {
+            Method::None => Proof::None,
+            Method::Federated(_) => return Err(Refusal::parameter(Reason::ParameterMissing, "client_assertion")),
+            Method::SecretBasic(_) | Method::SecretPost(_) | Method::PrivateKeyJwt(_) => Proof::Assumed,
+        };
+        Ok(Self(Some((client.clone(), proof))))
     }
 
     /// The registered client; none for whoever holds the assertion.

@@ -64,11 +64,11 @@ pub async fn issue(app: &App, subject: &str, scope: &str, ttl: i64) -> Result<St
     let minted = app.tokens.mint_admin(&grant, now).map_err(|error| CommandError::Other(error.to_string()))?;
     let event = AuditEvent {
         resource: Some(app.config.own.admin_resource()),
-        client_id: Some(subject.to_owned()),
+        client_id: Some(LOCAL_CLIENT.to_owned()),
         token_id: Some(minted.token_id.clone()),
         detail: json!({ "scope": minted.scope, "expires_at": expires_at.to_string() }).to_string(),
         ..AuditEvent::with_id(EventId::new(now), Outcome::Issued)
     };
-    let token = app.store.record_token(&event, minted).await.map_err(StartError::from)?;
+    let token = app.store.record_local_token(&event, minted).await.map_err(StartError::from)?;
     Ok(token.access_token().to_owned())
 }

@@ -1,8 +1,9 @@
 //! The one decision: what a request gets, or why it gets nothing.
 //!
-//! [`decide`] serves the token endpoint, every explanation and `carnet policy test`. Whoever asks has verified what is decided
-//! on; nothing here waits, and what the answer rests on is handed in: rules and time as the [`DecisionContext`], limits and
-//! disclosure as the [`Mode`]. The order is that of decision D-01, steps 8 to 10.
+//! [`decide`] serves the token endpoint, every explanation and `carnet policy test`. Nothing here waits, and what the answer rests
+//! on is handed in: what was verified (or, for explanations of claims and for case files, is assumed to be) as the [`Subject`],
+//! rules and time as the [`DecisionContext`], limits and disclosure as the [`Mode`]. The order is that of decision D-01, steps 8
+//! to 10.
 
 mod delegation;
 mod exchange;
@@ -32,7 +33,7 @@ use crate::trust::{Candidate, Denial, MatchReport, MatchedRule, Permit};
 /// Lifetime of the admin tokens that clients get, in seconds.
 pub const ADMIN_LIFETIME_SECONDS: i64 = 900;
 
-/// What comes of a decision. It differs in limits and disclosure and in nothing else.
+/// What comes of a decision. Verdict and reason are the same in every mode, as far as the same rules may be seen.
 #[derive(Clone, Copy, Debug)]
 pub enum Mode<'a> {
     /// A token is made of a yes; whether an assertion was used before is for the ledger to say.
@@ -123,11 +124,14 @@ pub fn decide<A: Assertion>(
         Presented::AccessToken(token) => {
             exchange::decide(context, subject, token, access, mode).map_err(Denial::bare)?
         }
-        Presented::Client(client) => of_itself(context, client, access, mode).map_err(Denial::bare)?,
-        Presented::ClientForAdmin(client) => {
+        Presented::Client => {
+            let itself = subject.itself().and_then(|client| of_itself(context, client, access, mode));
+            itself.map_err(Denial::bare)?
+        }
+        Presented::ClientForAdmin => {
             let rules = subject.client.rules();
-            let grant = for_admin(context, client, rules, access, mode).map_err(Denial::bare)?;
-            return Ok(Decision::Admin(grant));
+            let itself = subject.itself().and_then(|client| for_admin(context, client, rules, access, mode));
+            return itself.map(Decision::Admin).map_err(Denial::bare);
         }
     };
     // The last thing that is asked: a refusal for any other reason leaves the assertion as it is.

@@ -33,9 +33,9 @@ pub enum Presented<A> {
     /// An access token of ours that is in force (RFC 8693 section 3).
     AccessToken(Box<LiveToken>),
     /// The client itself.
-    Client(Arc<Client>),
+    Client,
     /// The client itself, for our own admin API.
-    ClientForAdmin(Arc<Client>),
+    ClientForAdmin,
 }
 
 /// The token of whoever acts.
@@ -48,17 +48,26 @@ pub enum ActorToken<A> {
 }
 
 impl<A: Assertion> Subject<A> {
+    /// The subject's assertion.
+    pub fn assertion(&self) -> Option<&AssertionContent> {
+        match &self.presented {
+            Presented::Assertion(assertion) | Presented::ClientAssertion(assertion) => Some(assertion.content()),
+            Presented::AccessToken(_) | Presented::Client | Presented::ClientForAdmin => None,
+        }
+    }
+
     /// The assertions that were presented: the subject's, and that of whoever acts.
     pub fn assertions(&self) -> impl Iterator<Item = &AssertionContent> {
-        let subject = match &self.presented {
-            Presented::Assertion(assertion) | Presented::ClientAssertion(assertion) => Some(assertion.content()),
-            Presented::AccessToken(_) | Presented::Client(_) | Presented::ClientForAdmin(_) => None,
-        };
         let actor = match &self.actor {
             Some(Ok(ActorToken::Assertion(assertion))) => Some(assertion.content()),
             _ => None,
         };
-        subject.into_iter().chain(actor)
+        self.assertion().into_iter().chain(actor)
+    }
+
+    /// The client, if it proved to be it and is what this is about.
+    pub(super) fn itself(&self) -> Result<&Arc<Client>, Refusal> {
+        self.client.identity().authenticated().ok_or_else(|| Reason::ClientAuthenticationFailed.into())
     }
 
     /// The tokens of ours that were presented.

@@ -19,7 +19,7 @@ pub(super) fn decide<A: Assertion>(
     access: &AccessRequest,
     mode: Mode<'_>,
 ) -> Result<Authorization<A>, Box<Denial>> {
-    let (issuer, claims) = (assertion.content().issuer(), assertion.content().claims());
+    let issuer_id = assertion.content().issuer().id;
     let may_count = |candidate: &Candidate| {
         mode.view().may_see(&candidate.credential.principal)
             && (matches!(subject.presented, Presented::Assertion(_)) || subject.client.lists(candidate))
@@ -31,19 +31,24 @@ pub(super) fn decide<A: Assertion>(
         Err(refusal) => return Err(permit.deny(refusal)),
     };
     if let Some(acting) = &acting
-        && !permit.narrow(|candidate| Some(acting.finding(candidate)))
+        && !permit.narrow(|candidate| acting.finding(candidate))
     {
         return Err(permit.deny(Reason::ActorNotAllowed.into()));
     }
     // A rule over its limit gives nothing; it does not take away what others give.
-    let over = |candidate: &Candidate| mode.check_rule(Some(issuer.id), candidate.credential.id).err();
-    let held_off = permit.report().matching().filter_map(over).next_back();
-    let room_left = permit.narrow(|candidate| mode.limits().map(|_| Finding::limits(over(candidate).is_none())));
-    if let Some(refusal) = &held_off
-        && !room_left
-    {
-        return Err(permit.deny(refusal.clone()));
+    let mut held_off = None;
+    if mode.limits().is_some() {
+        let room_left = permit.narrow(|candidate| {
+            let over = mode.check_rule(Some(issuer_id), candidate.credential.id).err();
+            let finding = Finding::limits(over.is_none());
+            held_off = over.or(held_off.take());
+            finding
+        });
+        if !room_left {
+            return Err(permit.deny(held_off.unwrap_or(Reason::RateLimited.into())));
+        }
     }
+    let (issuer, claims) = (assertion.content().issuer(), assertion.content().claims());
     let entitlement = match entitle(permit.report(), context, issuer, claims, access) {
         Ok(entitlement) => entitlement,
         // With the rule that is over its limit it might have been a yes: the caller shall come again, not give up.

@@ -1,4 +1,4 @@
-//! The steps of a token request, in their order, for every grant: context, authenticate, verify, admit, decide, mint, record.
+//! The steps of a token request, in their order, for every grant: context, authenticate, admit, verify, decide, mint, record.
 //!
 //! [`issue`] takes all of them. [`preview`] takes those up to the decision and has no consequences: nothing is recorded, and
 //! nothing is used up.
@@ -22,9 +22,7 @@ const ATTEMPTS: usize = 5;
 
 /// A request that was judged and gets something.
 #[derive(Debug)]
-pub struct Judged<'a> {
-    /// The rules, the time.
-    pub context: DecisionContext<'a>,
+pub struct Judged {
     /// What it is about.
     pub subject: Subject<AcceptedAssertion>,
     /// What it gets.
@@ -45,11 +43,11 @@ pub async fn issue(app: &App, request: &GrantRequest<'_>) -> Result<Recorded<Min
             Ok(Attempt::Issued(token)) => return Ok(token),
             Ok(Attempt::Stale) => refresh(app).await.map_err(TokenError::of(request.grant_type))?,
             Err(refused) => {
+                let refused = as_told(app, *refused).await;
                 if let Some(event) = record::refused(request, &refused) {
                     app.audit(event);
                 }
-                let refusal = told(app, *refused).await;
-                return Err(TokenError::of(request.grant_type)(refusal));
+                return Err(told(app, refused).await.into_error(request));
             }
         }
     }
@@ -57,8 +55,13 @@ pub async fn issue(app: &App, request: &GrantRequest<'_>) -> Result<Recorded<Min
 }
 
 /// Judges a request without consequences, for whoever may see that much.
-pub async fn preview<'a>(app: &'a App, request: &GrantRequest<'_>, view: &View) -> Result<Judged<'a>, Box<Refused>> {
-    judge(app, request, Some(view)).await.map_err(|mut refused| {
+pub async fn preview(
+    app: &App,
+    context: &DecisionContext<'_>,
+    request: &GrantRequest<'_>,
+    view: &View,
+) -> Result<Judged, Box<Refused>> {
+    judge(app, context, request, Some(view)).await.map_err(|mut refused| {
         if refused.used && !refused.refusal.mismatches.is_empty() {
             refused.told = Reason::NoMatchingCredential;
             if *view == View::Caller {
@@ -70,20 +73,23 @@ pub async fn preview<'a>(app: &'a App, request: &GrantRequest<'_>, view: &View) 
 }
 
 async fn attempt(app: &App, request: &GrantRequest<'_>) -> Result<Attempt, Box<Refused>> {
-    let judged = judge(app, request, None).await?;
-    let minted = match mint(app, &judged) {
+    let context = app.decision_context();
+    let judged = judge(app, &context, request, None).await?;
+    let minted = match mint(app, &context, &judged) {
         Ok(minted) => minted,
         Err(refusal) => return Err(judged.refuse(refusal)),
     };
-    record(app, request, judged, minted).await
+    record(app, &context, request, judged, minted).await
 }
 
 /// The steps up to the decision. `view` is whose explanation it is for; a token without one.
-async fn judge<'a>(app: &'a App, request: &GrantRequest<'_>, view: Option<&View>) -> Result<Judged<'a>, Box<Refused>> {
-    let context = app.decision_context();
-    let client =
-        authenticate(app, &context, request, view).await.map_err(|refusal| Refused::at(Step::Client, refusal))?;
-    let known = |refused: Box<Refused>| Box::new(Refused { client: Some(client.clone()), ..*refused });
+async fn judge(
+    app: &App,
+    context: &DecisionContext<'_>,
+    request: &GrantRequest<'_>,
+    view: Option<&View>,
+) -> Result<Judged, Box<Refused>> {
+    let client = authenticate(app, context, request, view).await?;
     if view.is_some() {
         // Whoever holds a copy of a client's assertion that was used learns nothing by it.
         match was_used(app, client.consumed().map(|(key, _)| key)).await {
@@ -92,51 +98,61 @@ async fn judge<'a>(app: &'a App, request: &GrantRequest<'_>, view: Option<&View>
             Err(refusal) => return Err(Refused::at(Step::Presented, refusal)),
         }
     }
-    let parameters = request.parameters.as_ref();
-    let parameters = parameters.map_err(|refusal| known(Refused::at(Step::Parameters, refusal.clone())))?;
-    let verified = verify(app, &context, request.grant_type, parameters, &client).await.map_err(known);
-    // A client that is not admitted is none, whatever it presents (decision D-01, step 4).
-    let client = admit(&context, client, parameters.admission()).map_err(Refused::of_admission)?;
-    let (presented, actor) = verified?;
+    let at = |step, refusal| Refused::at(step, refusal).by(client.clone());
+    check_grant(&client, request.grant_type).map_err(|refusal| at(Step::Client, refusal))?;
+    let parameters = request.parameters.as_ref().map_err(|refusal| at(Step::Parameters, refusal.clone()))?;
+    let client = admit(context, client, parameters.admission()).map_err(Refused::of_admission)?;
+    let verified = verify(app, context, request.grant_type, parameters, client.identity()).await;
+    let (presented, actor) = match verified {
+        Ok(verified) => verified,
+        Err(refused) => return Err(with_use(app, refused.by(client.into_identity()), view).await),
+    };
     let subject = Subject { grant_type: request.grant_type, presented, client, actor };
     let (mode, used) = match view {
         None => (Mode::Issue(&app.limits), false),
         Some(view) => {
-            let used =
-                presented_before(app, &subject).await.map_err(|refusal| Refused::at(Step::Presented, refusal))?;
-            (Mode::Preview { limits: &app.limits, used: used.contains(&true), view }, used.first() == Some(&true))
+            let found = uses(app, &subject).await.map_err(|refusal| Refused::at(Step::Presented, refusal))?;
+            (Mode::Preview { limits: &app.limits, used: found.any, view }, found.of_subject)
         }
     };
-    match decide(&context, &subject, &parameters.access, mode) {
-        Ok(decision) => Ok(Judged { context, subject, decision }),
+    match decide(context, &subject, &parameters.access, mode) {
+        Ok(decision) => Ok(Judged { subject, decision }),
         Err(denial) => Err(Box::new(Refused { used, ..*Refused::of_decision(subject, *denial) })),
     }
 }
 
-/// Who sends the request, if it is a client that may use this grant.
+/// Who sends the request.
 async fn authenticate(
     app: &App,
     context: &DecisionContext<'_>,
     request: &GrantRequest<'_>,
     view: Option<&View>,
-) -> Result<ClientIdentity, Refusal> {
+) -> Result<ClientIdentity, Box<Refused>> {
     let (upstream, limits, address) = (&app.upstream, &app.limits, request.address);
     let identity = match (&request.credentials, view) {
         // An administrator may ask what a client would get, and need not be it.
         (ClientCredentials::Named(client_id), Some(View::Everything)) => {
-            ClientIdentity::assumed(&context.rules, client_id).ok_or(Reason::ClientAuthenticationFailed)?
+            return ClientIdentity::assumed(&context.rules, client_id).map_err(|refusal| {
+                let understood = refusal.parameter.is_none();
+                Refused::at(if understood { Step::Client } else { Step::Parameters }, refusal)
+            });
         }
-        (credentials, _) => Authentication { context, upstream, limits, address }.authenticate(credentials).await?,
+        (credentials, _) => Authentication { context, upstream, limits, address }.authenticate(credentials).await,
     };
-    match identity.client() {
-        Some(client) if !client.grant_types.contains(&request.grant_type) => Err(Reason::ClientNotAllowed.into()),
-        None if request.grant_type == GrantType::ClientCredentials => Err(Reason::ClientAuthenticationFailed.into()),
-        _ => Ok(identity),
+    identity.map_err(|refusal| Refused::at(Step::Client, refusal))
+}
+
+/// Whether a client may use this grant, and whether the grant does without one.
+fn check_grant(client: &ClientIdentity, grant_type: GrantType) -> Result<(), Refusal> {
+    match client.client() {
+        Some(client) if !client.grant_types.contains(&grant_type) => Err(Reason::ClientNotAllowed.into()),
+        None if grant_type == GrantType::ClientCredentials => Err(Reason::ClientAuthenticationFailed.into()),
+        _ => Ok(()),
     }
 }
 
-fn mint(app: &App, judged: &Judged<'_>) -> Result<Minted, Refusal> {
-    let now = judged.context.now;
+fn mint(app: &App, context: &DecisionContext<'_>, judged: &Judged) -> Result<Minted, Refusal> {
+    let now = context.now;
     Ok(match &judged.decision {
         Decision::Registry(authorization) => {
             let client_id = authorization.client_id(judged.subject.client.identity().id());
@@ -149,14 +165,15 @@ fn mint(app: &App, judged: &Judged<'_>) -> Result<Minted, Refusal> {
 /// Records the token, and what it uses up of the limits.
 async fn record(
     app: &App,
+    context: &DecisionContext<'_>,
     request: &GrantRequest<'_>,
-    judged: Judged<'_>,
+    judged: Judged,
     minted: Minted,
 ) -> Result<Attempt, Box<Refused>> {
-    let issuance = record::issuance(request, &judged, &minted);
+    let issuance = record::issuance(context, request, &judged, &minted);
     match app.ledger.commit(issuance, minted).await {
         Ok(Committed::Issued(token)) => {
-            note(app, &judged);
+            note(app, context, &judged);
             Ok(Attempt::Issued(token))
         }
         Ok(Committed::Stale) => Ok(Attempt::Stale),
@@ -166,7 +183,7 @@ async fn record(
 }
 
 /// Notes an issued token for the limits and for the last use of rules.
-fn note(app: &App, judged: &Judged<'_>) {
+fn note(app: &App, context: &DecisionContext<'_>, judged: &Judged) {
     let client = judged.subject.client.identity().id();
     let (issuer, rules) = match &judged.decision {
         Decision::Registry(authorization) => {
@@ -181,33 +198,64 @@ fn note(app: &App, judged: &Judged<'_>) {
     }
     for rule in rules {
         app.limits.note_credential(rule.credential.id);
-        app.note_use(rule.credential.id, judged.context.now);
+        app.note_use(rule.credential.id, context.now);
     }
 }
 
-/// What a refusal says to the caller once it is known whether what came was used before: a copy proves nothing.
-async fn told(app: &App, refused: Refused) -> Refusal {
+/// A client whose assertion was used before was not authenticated by it, whatever else is wrong with its request.
+async fn as_told(app: &App, refused: Refused) -> Refused {
     let of_client = refused.client.as_ref().and_then(ClientIdentity::consumed).map(|(key, _)| key);
-    if matches!(was_used(app, of_client).await, Ok(true)) {
-        return Refusal::from(Reason::Replay).of_client();
+    if !matches!(was_used(app, of_client).await, Ok(true)) {
+        return refused;
     }
-    let mut refusal = refused.refusal;
+    let about = match refused.about {
+        About::Nothing => About::Client,
+        about => about,
+    };
+    let why = refused.refusal.reason;
+    let mut refusal = Refusal::from(Reason::Replay).of_client();
+    if why != Reason::Replay {
+        refusal = refusal.with_detail(format!("refused beside: {why}"));
+    }
+    Refused { refusal, told: Reason::Replay, about, ..refused }
+}
+
+/// Takes from a refusal what a copy of an assertion that was used does not prove.
+async fn told(app: &App, mut refused: Refused) -> Refused {
     if let About::Assertion(assertion, _) = &refused.about
-        && !refusal.mismatches.is_empty()
+        && !refused.refusal.mismatches.is_empty()
         && !matches!(was_used(app, assertion.key().copied()).await, Ok(false))
     {
-        refusal.undisclosed();
+        refused.refusal.undisclosed();
     }
-    refusal
+    refused
 }
 
-/// Whether a token was issued before for each of the assertions that were presented, the subject's first.
-async fn presented_before(app: &App, subject: &Subject<AcceptedAssertion>) -> Result<Vec<bool>, Refusal> {
-    let mut used = Vec::with_capacity(2);
-    for assertion in subject.assertions() {
-        used.push(was_used(app, assertion.key().copied()).await?);
+/// Says for an explanation whether the assertion of a refusal was used before, or nobody can tell.
+async fn with_use(app: &App, mut refused: Box<Refused>, view: Option<&View>) -> Box<Refused> {
+    if let (About::Unaccepted(assertion), Some(_)) = (&refused.about, view) {
+        refused.used = !matches!(was_used(app, assertion.key().copied()).await, Ok(false));
     }
-    Ok(used)
+    refused
+}
+
+/// Which of the assertions that a token would use up were used before.
+struct Uses {
+    /// One of them, or one stands for two: the ledger would say no.
+    any: bool,
+    /// The subject's.
+    of_subject: bool,
+}
+
+async fn uses(app: &App, subject: &Subject<AcceptedAssertion>) -> Result<Uses, Refusal> {
+    let of_subject = subject.assertion().and_then(|assertion| assertion.key().copied());
+    let mut found = Uses { any: false, of_subject: was_used(app, of_subject).await? };
+    let keys: Vec<AssertionKey> = record::consumed(subject).into_iter().map(|(key, _)| key).collect();
+    for (at, key) in keys.iter().enumerate() {
+        let twice = keys.iter().take(at).any(|other| other == key);
+        found.any |= twice || was_used(app, Some(*key)).await?;
+    }
+    Ok(found)
 }
 
 /// Whether a token was issued for an assertion.
@@ -224,7 +272,7 @@ async fn refresh(app: &App) -> Result<(), Refusal> {
     refreshed.map_err(|error| Refusal::later(Reason::DatabaseUnavailable, 1).with_detail(error.to_string()))
 }
 
-impl Judged<'_> {
+impl Judged {
     /// Turns the yes into a no, with what it was about.
     fn refuse(self, refusal: Refusal) -> Box<Refused> {
         let denial = match self.decision {

@@ -14,6 +14,7 @@ use crate::client::ClientIdentity;
 use crate::clock::Timestamp;
 use crate::decision::{Authorization, Decision, Grounds, Presented, Subject};
 use crate::ids::CredentialId;
+use crate::model::DecisionContext;
 use crate::reason::Reason;
 use crate::refusal::Mismatch;
 use crate::store::{Dependencies, Exchanged, Issuance, Pin, TokenRecord};
@@ -26,8 +27,13 @@ const DESCRIBED: usize = 10;
 const TYPICAL_DETAIL_BYTES: usize = 1024;
 
 /// What has to be written for a token.
-pub(super) fn issuance(request: &GrantRequest<'_>, judged: &Judged<'_>, minted: &Minted) -> Issuance {
-    let Judged { context, subject, decision } = judged;
+pub(super) fn issuance(
+    context: &DecisionContext<'_>,
+    request: &GrantRequest<'_>,
+    judged: &Judged,
+    minted: &Minted,
+) -> Issuance {
+    let Judged { subject, decision } = judged;
     let admitting = subject.client.rules();
     let (granting, lent): (&[MatchedRule], &[MatchedRule]) = match decision {
         Decision::Registry(authorization) => (
@@ -60,7 +66,7 @@ pub(super) fn issuance(request: &GrantRequest<'_>, judged: &Judged<'_>, minted: 
         token: TokenRecord { exchanged: exchanged(subject, minted), opaque: minted.opaque.clone() },
         event: match decision {
             Decision::Registry(authorization) => issued(request, judged, authorization, minted),
-            Decision::Admin(_) => issued_admin(request, judged, minted),
+            Decision::Admin(_) => issued_admin(context, request, judged, minted),
         },
         now: context.now,
     }
@@ -71,7 +77,7 @@ fn pin(rule: &MatchedRule) -> Pin {
 }
 
 /// Every assertion that a request came with is used up by it, whatever it was presented as.
-fn consumed(subject: &Subject<AcceptedAssertion>) -> Vec<(AssertionKey, Timestamp)> {
+pub(super) fn consumed(subject: &Subject<AcceptedAssertion>) -> Vec<(AssertionKey, Timestamp)> {
     let presented = subject.assertions();
     let keys = presented.filter_map(|assertion| assertion.key().map(|key| (*key, assertion.remembered_until())));
     // A client without a key of its own may have one assertion for both ends.
@@ -92,7 +98,7 @@ fn exchanged(subject: &Subject<AcceptedAssertion>, minted: &Minted) -> Vec<Excha
 
 fn issued(
     request: &GrantRequest<'_>,
-    judged: &Judged<'_>,
+    judged: &Judged,
     authorization: &Authorization<AcceptedAssertion>,
     minted: &Minted,
 ) -> AuditEvent {
@@ -131,14 +137,19 @@ fn issued(
 }
 
 /// An admin token for a client.
-fn issued_admin(request: &GrantRequest<'_>, judged: &Judged<'_>, minted: &Minted) -> AuditEvent {
+fn issued_admin(
+    context: &DecisionContext<'_>,
+    request: &GrantRequest<'_>,
+    judged: &Judged,
+    minted: &Minted,
+) -> AuditEvent {
     let detail = EventDetail {
         scope: Some(&minted.scope),
         expires_at: Some(minted.expires_at.to_string()),
         ..EventDetail::of(request)
     };
     AuditEvent {
-        resource: Some(judged.context.own.admin_resource()),
+        resource: Some(context.own.admin_resource()),
         client_id: judged.subject.client.identity().id().map(str::to_owned),
         token_id: Some(minted.token_id.clone()),
         address: request.address,

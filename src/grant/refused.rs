@@ -57,6 +57,12 @@ impl Refused {
         Box::new(Self { told: refusal.reason, refusal, about: About::Nothing, client: None, step, used: false })
     }
 
+    /// By this client.
+    pub(super) fn by(mut self: Box<Self>, client: ClientIdentity) -> Box<Self> {
+        self.client = Some(client);
+        self
+    }
+
     /// As the answer to its request.
     pub fn into_error(self, request: &GrantRequest<'_>) -> TokenError {
         TokenError::of(request.grant_type)(self.refusal)
@@ -81,7 +87,13 @@ impl Refused {
                 About::Assertion(assertion.verified().clone(), report)
             }
             Presented::AccessToken(token) => About::Token(token),
-            Presented::Client(_) | Presented::ClientForAdmin(_) => About::Client,
+            Presented::Client | Presented::ClientForAdmin => {
+                // Nothing but the client's own assertion can have been used before.
+                if refusal.reason == Reason::Replay {
+                    refusal = refusal.of_client();
+                }
+                About::Client
+            }
         };
         let client = Some(subject.client.into_identity());
         Box::new(Self { told, about, client, ..*Self::at(Step::Presented, refusal) })

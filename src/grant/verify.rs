@@ -24,12 +24,6 @@ pub(super) async fn verify(
     parameters: &Parameters<'_>,
     client: &ClientIdentity,
 ) -> Result<Verified, Box<Refused>> {
-    let itself = || {
-        client
-            .authenticated()
-            .cloned()
-            .ok_or_else(|| Refused::at(Step::Presented, Reason::ClientAuthenticationFailed.into()))
-    };
     let presented = match (parameters.presented, client.federated()) {
         (Sent::Token(SentToken::Assertion(text)), _) => {
             Presented::Assertion(accept(app, context, grant_type, text).await?)
@@ -41,8 +35,8 @@ pub(super) async fn verify(
         (Sent::Client, Some((assertion, _))) => Presented::ClientAssertion(
             assertion.accept(grant_type).map_err(|refusal| Refused::at(Step::Presented, refusal))?,
         ),
-        (Sent::Client, None) => Presented::Client(itself()?),
-        (Sent::ClientForAdmin, _) => Presented::ClientForAdmin(itself()?),
+        (Sent::Client, None) => Presented::Client,
+        (Sent::ClientForAdmin, _) => Presented::ClientForAdmin,
     };
     let actor = match parameters.actor {
         None => None,

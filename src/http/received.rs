@@ -24,7 +24,7 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 /// A form request of which nothing is judged yet.
 #[derive(Debug)]
 pub struct FormRequest {
-    /// Its id, and where it comes from.
+    /// Its id, and where it comes from: the layer around the endpoint says so.
     pub caller: Caller,
     /// Its header fields.
     pub headers: HeaderMap,

@@ -33,8 +33,19 @@ impl<'a> StatusRequest<'a> {
             let credentials = ClientCredentials::read(&form, request.authorization())?;
             authentication.authenticate(&credentials).await?
         };
-        let client = admit(&context, identity, Admission::NoToken).map_err(|(_, denial)| denial.refusal.of_client())?;
-        Ok(Self { client, context, form })
+        match admit(&context, identity, Admission::NoToken) {
+            Ok(client) => Ok(Self { client, context, form }),
+            Err((identity, denial)) => {
+                let mut refusal = denial.refusal.of_client();
+                // A copy of an assertion that was used proves nothing.
+                if let Some((key, _)) = identity.consumed()
+                    && !matches!(app.store.is_consumed(&key).await, Ok(false))
+                {
+                    refusal.undisclosed();
+                }
+                Err(refusal.into())
+            }
+        }
     }
 
     /// The token, once the asker may ask. A client's assertion is good for one request here too (RFC 7523 section 3, item 7).

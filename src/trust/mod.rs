@@ -1,7 +1,7 @@
 //! Who may act for whom: federated credentials compiled into rules, and the verdict on each for one assertion.
 //!
 //! Nothing here waits for anything: rules, claims and the time go in, a [`MatchReport`] comes out. A [`Permit`] exists only
-//! for a verified assertion of which at least one rule holds.
+//! for an assertion that at least one rule matches; a token can be minted of one for an accepted assertion alone.
 
 mod check;
 mod compile;

@@ -64,9 +64,10 @@ impl<A: Assertion> Permit<A> {
     /// Holds one condition more against the rules that match, and says whether any is left; what a rule lacks stands in its
     /// verdicts like every other condition.
     #[must_use]
-    pub fn narrow(&mut self, condition: impl Fn(&Candidate) -> Option<Finding>) -> bool {
+    pub fn narrow(&mut self, mut condition: impl FnMut(&Candidate) -> Finding) -> bool {
         for candidate in self.report.candidates.iter_mut().filter(|candidate| candidate.matches()) {
-            candidate.findings.extend(condition(candidate));
+            let finding = condition(candidate);
+            candidate.findings.push(finding);
         }
         self.report.matching().next().is_some()
     }

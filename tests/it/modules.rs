@@ -102,7 +102,7 @@ fn review_1__the_book_lists_the_hops_of_a_token_request() {
         }
     }
     // The steps that the pipeline names are hops of the list, in its order.
-    let steps = ["decision_context", "authenticate", "verify", "admit", "decide", "mint", "commit"];
+    let steps = ["decision_context", "authenticate", "admit", "verify", "decide", "mint", "commit"];
     let mut at = 0;
     for step in steps {
         at +=

@@ -450,6 +450,131 @@ async fn contract_7__an_actor_token_that_was_used_is_found_by_whoever_asks() {
 }
 
 #[tokio::test]
+async fn contract_7__one_assertion_for_two_ends_is_refused_whoever_asks() {
+    let (world, _) = world(&[]).await;
+    let assertion = world.gh.sign(&helper(&world, 0));
+    let mut rule = World::rule_document(json!({ "repository": "octo-org/helper-0", "repository_id": "1000" }));
+    rule["actors"] = json!(["helper-0"]);
+    rule["principal"] = json!("owner-0");
+    world.server.put("federated-credentials/helper-0", rule).await;
+    let both = [
+        ("grant_type", TOKEN_EXCHANGE),
+        ("subject_token", assertion.as_str()),
+        ("subject_token_type", JWT),
+        ("actor_token", assertion.as_str()),
+        ("actor_token_type", JWT),
+    ];
+    let question: Map<String, Value> = both.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+    for answer in [
+        world.server.form("/explain", &both).await,
+        world.server.admin("POST", "explanations", Value::Object(question)).await,
+        world.server.form("/token", &both).await,
+    ] {
+        assert_eq!(said(&answer), (false, Some("replay".to_owned()), None), "{}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn contract_7__an_assertion_that_was_used_shows_no_rules_in_another_grant_either() {
+    let world = World::new().await;
+    let used = world.good();
+    assert_eq!(world.exchange(&used).await.status, 200);
+    world.trust(json!({ "grants": ["jwt-bearer"] })).await;
+    let form = [("grant_type", TOKEN_EXCHANGE), ("subject_token", used.as_str()), ("subject_token_type", JWT)];
+    let explained = world.server.form("/explain", &form).await.json();
+    assert_eq!(
+        (&explained["reason"], &explained["candidates"]),
+        (&json!("grant_not_taken"), &json!([])),
+        "{explained:#}"
+    );
+    assert!(!explained.to_string().contains("unused\",\"met\":true"), "{explained:#}");
+    let fresh = world.good();
+    let form = [("grant_type", TOKEN_EXCHANGE), ("subject_token", fresh.as_str()), ("subject_token_type", JWT)];
+    let explained = world.server.form("/explain", &form).await.json();
+    assert_eq!(explained["candidates"][0]["name"], "octo-release", "{explained:#}");
+}
+
+#[tokio::test]
+async fn contract_7__a_client_is_asked_about_as_it_would_ask() {
+    let (world, _) = world(&[]).await;
+    let ask = async |question: Value| world.server.admin("POST", "explanations", question).await;
+    // A public client proves nothing, so `may_act` does not bind it.
+    let public = json!({ "auth_method": "none", "grant_types": [JWT_BEARER, TOKEN_EXCHANGE] });
+    world.server.put("clients/public", public).await;
+    let meant = world.claims().with("may_act", json!({ "sub": "somebody else", "client_id": "other" }));
+    let subject = world.gh.sign(&meant);
+    let explained = ask(json!({ "grant_type": "token-exchange", "assertion": subject, "client_id": "public" })).await;
+    let form = [("client_id", "public")];
+    assert_eq!(said(&explained), said(&world.trade(&subject, &form).await), "{}", explained.text());
+    let explained = ask(
+        json!({ "grant_type": "token-exchange", "assertion": world.gh.sign(&meant.with("jti", "j2")), "client_id": "bot" }),
+    );
+    assert_eq!(explained.await.json()["reason"], "actor_not_allowed");
+    // One that proves itself by its rules is nothing without its assertion.
+    for question in [
+        json!({ "grant_type": "client_credentials", "client_id": "robot" }),
+        json!({ "assertion": world.good(), "client_id": "robot" }),
+    ] {
+        let answer = ask(question).await;
+        assert_eq!(answer.status, 422);
+        assert_eq!(answer.json()["errors"][0]["pointer"], "/client_assertion", "{}", answer.text());
+    }
+    // Absent is absent, and what cannot be meant is said.
+    let claims = world.claims().value();
+    let by_claims =
+        ask(json!({ "assertion": null, "client_id": null, "trusted_issuer": "github", "claims": claims })).await;
+    assert_eq!(by_claims.json()["verdict"], "allow", "{}", by_claims.text());
+    for (question, pointer) in [
+        (json!({ "trusted_issuer": "github", "claims": claims, "client_id": "bot" }), "/client_id"),
+        (
+            json!({ "grant_type": "token-exchange", "assertion": "x", "subject_token_type": ACCESS_TOKEN }),
+            "/subject_token_type",
+        ),
+        (json!({ "assertion": "x", "resource": "relative" }), "/resource"),
+        (json!({ "assertion": "x", "grant_type": "password" }), "/grant_type"),
+        (json!({}), ""),
+    ] {
+        let answer = ask(question).await;
+        assert_eq!(answer.status, 422, "{pointer}: {}", answer.text());
+        assert_eq!(answer.json()["errors"][0]["pointer"], pointer, "{}", answer.text());
+    }
+    // A trusted issuer that is switched off is none.
+    world.trust(json!({ "enabled": false })).await;
+    let explained = ask(json!({ "trusted_issuer": "github", "claims": claims })).await;
+    assert_eq!(said(&explained), said(&world.exchange(&world.good()).await), "{}", explained.text());
+}
+
+#[tokio::test]
+async fn contract_6__who_manages_rules_alone_does_not_ask_about_clients() {
+    let (world, _) = world(&[]).await;
+    let question = json!({ "grant_type": "client_credentials", "client_id": "bot" });
+    let asked = async |scope: &str| world.server.admin_as(scope, "POST", "explanations", question.clone()).await;
+    assert_eq!(asked("admin:credentials").await.status, 422);
+    assert_eq!(asked("admin:read").await.json()["verdict"], "allow");
+}
+
+#[tokio::test]
+async fn contract_5__a_used_client_assertion_is_told_and_recorded_as_that() {
+    let (world, _) = world(&[]).await;
+    let client = world.good();
+    let form = |scope: &'static str| {
+        [
+            ("grant_type", "client_credentials"),
+            ("client_id", "robot"),
+            ("client_assertion_type", CLIENT_ASSERTION),
+            ("client_assertion", client.as_str()),
+            ("scope", scope),
+        ]
+    };
+    assert_eq!(world.server.form("/token", &form("publish")).await.status, 200);
+    world.server.form("/token", &form("unlist")).await.refused(401, "invalid_client", "replay");
+    world.server.app.flush_audit().await;
+    let events = world.server.admin("GET", "audit-events?outcome=refused", Value::Null).await.json();
+    assert_eq!(events["items"][0]["reason"], "replay", "{events:#}");
+    assert!(events["items"][0]["detail"].to_string().contains("scope_not_granted"), "{events:#}");
+}
+
+#[tokio::test]
 async fn contract_6__who_manages_one_principals_rules_asks_about_these_alone() {
     let (world, _) = world(&[]).await;
     let token = own_token(&world).await;
@@ -472,5 +597,8 @@ async fn contract_6__who_manages_one_principals_rules_asks_about_these_alone() {
         .server
         .admin_as("admin:credentials:joel", "POST", "explanations", json!({ "assertion": world.good() }))
         .await;
-    assert_eq!(own.json()["verdict"], "allow");
+    assert_eq!(
+        (&own.json()["verdict"], &own.json()["candidates"][0]["name"]),
+        (&json!("allow"), &json!("octo-release"))
+    );
 }

@@ -30,7 +30,7 @@ use crate::trust::Problem;
 
 /// Parameters of the token endpoint that are texts here too.
 const TEXTS: [&str; 4] = ["assertion", "scope", "principal", "requested_token_type"];
-/// Those that reach beyond the rules of one principal.
+/// Those that reach beyond rules: to clients, and to tokens of ours.
 const OF_OTHERS: [&str; 7] = [
     "subject_token",
     "subject_token_type",
@@ -56,7 +56,7 @@ pub async fn explain(State(app): State<Arc<App>>, headers: HeaderMap, body: Byte
         let author = guard(&app, &headers, Access::ReadCredentials).await?;
         let view = author.principals.map_or(View::Everything, View::Principals);
         let invalid = |problems| rejected(Rejected::Invalid(problems));
-        let request = read(&document(&body)?, &view).map_err(invalid)?;
+        let request = read(&document(&body)?, author.sees_everything).map_err(invalid)?;
         let explanation = answer(&app, request, &view).await.map_err(|problem| invalid(vec![problem]))?;
         Ok(Json(explanation).into_response())
     })
@@ -86,15 +86,20 @@ fn problem(error: TokenError) -> Problem {
     Problem::new(pointer, detail)
 }
 
-fn read(members: &Map<String, Value>, view: &View) -> Result<ExplanationRequest, Vec<Problem>> {
+fn read(members: &Map<String, Value>, sees_everything: bool) -> Result<ExplanationRequest, Vec<Problem>> {
     let mut reader = Reader::new(members);
+    let claims = claims(&mut reader);
     let mut form: Vec<(&'static str, Cow<'static, str>)> = Vec::new();
-    for name in TEXTS.into_iter().chain(OF_OTHERS) {
+    for name in TEXTS {
         form.extend(reader.text(name).map(|text| (name, text.into())));
     }
-    if matches!(view, View::Principals(_)) {
-        for name in OF_OTHERS.into_iter().filter(|name| members.contains_key(*name)) {
-            reader.problem(name, "needs a token that may see every rule");
+    for name in OF_OTHERS {
+        let Some(text) = reader.text(name) else { continue };
+        form.push((name, text.into()));
+        if !sees_everything {
+            reader.problem(name, "needs a token for admin or admin:read");
+        } else if claims.is_some() {
+            reader.problem(name, "goes with an assertion, not with claims");
         }
     }
     for name in LISTS {
@@ -108,15 +113,17 @@ fn read(members: &Map<String, Value>, view: &View) -> Result<ExplanationRequest,
     form.extend(details.map(|details| ("authorization_details", details.into())));
     let grant_type = reader.parsed("grant_type", |name| grant_named(name).ok_or("is a grant of the token endpoint"));
     let grant_type = grant_type.unwrap_or(GrantType::JwtBearer);
-    let claims = claims(&mut reader);
-    let has = |name: &str| members.contains_key(name);
-    if has("assertion") && grant_type == GrantType::TokenExchange {
+    let has = |form: &[(&str, Cow<'_, str>)], name: &str| form.iter().any(|(given, _)| *given == name);
+    if has(&form, "assertion") && grant_type == GrantType::TokenExchange {
+        for name in ["subject_token", "subject_token_type"].into_iter().filter(|name| has(&form, name)) {
+            reader.problem(name, "stands for the subject, and so does assertion");
+        }
         // The assertion itself is the same whatever the grant calls it.
         form.iter_mut().filter(|(name, _)| *name == "assertion").for_each(|(name, _)| *name = "subject_token");
         form.push(("subject_token_type", JWT.into()));
     }
-    let presents = has("assertion") || has("subject_token") || grant_type == GrantType::ClientCredentials;
-    if presents == claims.is_some() {
+    let presents = ["assertion", "subject_token"].into_iter().any(|name| has(&form, name));
+    if (presents || grant_type == GrantType::ClientCredentials) == claims.is_some() {
         reader.problem("", "holds either what the grant presents, or trusted_issuer and claims");
     }
     form.push(("grant_type", grant_type.name().into()));

@@ -106,14 +106,19 @@ fn other_paths() -> Vec<(String, Value)> {
     let path = |name: &str| json!([{ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }]);
     let query = |name: &str| json!({ "name": name, "in": "query", "schema": { "type": "string" } });
     let explained = json!({ "description": "The explanation.", "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Explanation" } } } });
+    let text = json!({ "type": "string" });
+    let texts = json!({ "oneOf": [text, { "type": "array", "items": text }] });
     let question = json!({ "required": true, "content": { "application/json": { "schema": {
         "type": "object",
         "properties": {
-            "assertion": { "type": "string" }, "trusted_issuer": { "type": "string" }, "claims": { "type": "object" },
-            "resource": { "type": "string" }, "principal": { "type": "string" }, "scope": { "type": "string" },
+            "grant_type": { "type": "string", "default": "jwt-bearer" },
+            "assertion": text, "trusted_issuer": text, "claims": { "type": "object" },
+            "resource": texts, "audience": texts, "principal": text, "scope": text, "requested_token_type": text,
             "authorization_details": { "type": "array", "items": { "type": "object" } },
+            "subject_token": text, "subject_token_type": text, "actor_token": text, "actor_token_type": text,
+            "client_id": text, "client_assertion": text, "client_assertion_type": text,
         },
-        "description": "Either assertion, or trusted_issuer and claims.",
+        "description": "A token request. Either what its grant presents, or trusted_issuer and claims.",
     } } } });
     let algorithm = json!({ "content": { "application/json": { "schema": {
         "type": "object", "properties": { "algorithm": { "enum": ["ES256", "RS256", "EdDSA"] } },

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use carnet_entity::consumed_assertion;
 use sea_orm::{ColumnTrait as _, DatabaseTransaction, DbErr, EntityTrait as _, QueryFilter as _};
 
-use super::{Issuance, Outcome, rows};
+use super::{Issuance, Written, rows};
 use crate::assertion::AssertionKey;
 use crate::clock::Timestamp;
 use crate::objects::Kind;
@@ -23,16 +23,16 @@ pub(super) enum Recording {
 /// What is written in one transaction, and what becomes of each request in it.
 pub(super) struct Batch<'a> {
     issuances: &'a [&'a Issuance],
-    committed: Vec<Outcome>,
+    committed: Vec<Written>,
 }
 
 impl<'a> Batch<'a> {
     pub(super) fn new(issuances: &'a [&'a Issuance]) -> Self {
-        Self { issuances, committed: vec![Outcome::Issued; issuances.len()] }
+        Self { issuances, committed: vec![Written::Issued; issuances.len()] }
     }
 
     /// What became of the requests, in their order.
-    pub(super) fn into_committed(self) -> Vec<Outcome> {
+    pub(super) fn into_committed(self) -> Vec<Written> {
         self.committed
     }
 
@@ -41,11 +41,11 @@ impl<'a> Batch<'a> {
         self.issuances
             .iter()
             .zip(&self.committed)
-            .filter(|(_, committed)| **committed == Outcome::Issued)
+            .filter(|(_, committed)| **committed == Written::Issued)
             .map(|(issuance, _)| *issuance)
     }
 
-    fn set(&mut self, at: usize, committed: Outcome) {
+    fn set(&mut self, at: usize, committed: Written) {
         if let Some(slot) = self.committed.get_mut(at) {
             *slot = committed;
         }
@@ -68,7 +68,7 @@ impl<'a> Batch<'a> {
                 about.iter().skip(seen).any(|(kind, key)| issuance.dependencies.include(*kind, key))
             });
             if touched {
-                self.set(at, Outcome::Stale);
+                self.set(at, Written::Stale);
             }
         }
         Ok(())
@@ -94,7 +94,7 @@ impl<'a> Batch<'a> {
                     // A request that came with a used assertion uses up none of the others it came with.
                     let others: Vec<AssertionKey> = self.keys_of(at).into_iter().filter(|key| !used(key)).collect();
                     self.release(transaction, &others).await?;
-                    self.set(at, Outcome::Replayed);
+                    self.set(at, Written::Replayed);
                 }
                 Ok(true)
             }
@@ -106,7 +106,7 @@ impl<'a> Batch<'a> {
     fn first_uses(&mut self) -> BTreeMap<AssertionKey, (usize, Timestamp)> {
         let mut first: BTreeMap<AssertionKey, (usize, Timestamp)> = BTreeMap::new();
         for at in 0..self.issuances.len() {
-            let issued = self.committed.get(at) == Some(&Outcome::Issued);
+            let issued = self.committed.get(at) == Some(&Written::Issued);
             let Some(issuance) = self.issuances.get(at).filter(|_| issued) else {
                 continue;
             };
@@ -118,7 +118,7 @@ impl<'a> Batch<'a> {
             if all_new {
                 first.append(&mut own);
             } else {
-                self.set(at, Outcome::Replayed);
+                self.set(at, Written::Replayed);
             }
         }
         first
@@ -128,7 +128,7 @@ impl<'a> Batch<'a> {
     /// not used up then.
     pub(super) async fn pin(&mut self, transaction: &DatabaseTransaction) -> Result<(), StoreError> {
         for (at, issuance) in self.issuances.iter().enumerate() {
-            if issuance.pins.is_empty() || self.committed.get(at) != Some(&Outcome::Issued) {
+            if issuance.pins.is_empty() || self.committed.get(at) != Some(&Written::Issued) {
                 continue;
             }
             if !rows::pin(transaction, &issuance.pins).await? {
@@ -147,7 +147,7 @@ impl<'a> Batch<'a> {
     async fn give_back(&mut self, transaction: &DatabaseTransaction, at: usize) -> Result<(), DbErr> {
         let keys = self.keys_of(at);
         self.release(transaction, &keys).await?;
-        self.set(at, Outcome::Stale);
+        self.set(at, Written::Stale);
         Ok(())
     }
 
@@ -162,8 +162,8 @@ impl<'a> Batch<'a> {
             .await?;
         for other in 0..self.issuances.len() {
             let same = self.keys_of(other).iter().any(|key| keys.contains(key));
-            if same && self.committed.get(other) == Some(&Outcome::Replayed) {
-                self.set(other, Outcome::Stale);
+            if same && self.committed.get(other) == Some(&Written::Replayed) {
+                self.set(other, Written::Stale);
             }
         }
         Ok(())

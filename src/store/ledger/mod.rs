@@ -128,13 +128,13 @@ pub enum Committed<T> {
 
 /// Result of one issuance in its batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+enum Written {
     Issued,
     Replayed,
     Stale,
 }
 
-type Answer = Result<Outcome, Arc<StoreError>>;
+type Answer = Result<Written, Arc<StoreError>>;
 
 #[derive(Debug)]
 struct Request {
@@ -171,17 +171,17 @@ impl Ledger {
             .map_err(|_| unavailable("too many requests wait for the database"))?;
         let outcome = answered.await.map_err(|_| unavailable("the writer is gone"))??;
         Ok(match outcome {
-            Outcome::Issued => Committed::Issued(Recorded(token)),
-            Outcome::Replayed => Committed::Replayed,
-            Outcome::Stale => Committed::Stale,
+            Written::Issued => Committed::Issued(Recorded(token)),
+            Written::Replayed => Committed::Replayed,
+            Written::Stale => Committed::Stale,
         })
     }
 }
 
 impl Store {
-    /// Writes the audit event of `token`, which uses nothing up and rests on nothing that may change: one for our own
-    /// command line.
-    pub async fn record_token<T>(&self, event: &AuditEvent, token: T) -> Result<Recorded<T>, StoreError> {
+    /// Writes the audit event of an admin token for our own command line, which uses nothing up and rests on nothing that may
+    /// change.
+    pub(crate) async fn record_local_token<T>(&self, event: &AuditEvent, token: T) -> Result<Recorded<T>, StoreError> {
         self.record(std::slice::from_ref(event)).await?;
         Ok(Recorded(token))
     }

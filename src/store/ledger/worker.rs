@@ -7,7 +7,7 @@ use sea_orm::DbErr;
 use tokio::sync::{Mutex, mpsc};
 
 use super::batch::{Batch, Recording};
-use super::{Issuance, Outcome, Request, TokenRecord};
+use super::{Issuance, Request, TokenRecord, Written};
 use crate::audit::AuditEvent;
 use crate::store::{Store, StoreError, audit, tokens};
 
@@ -42,7 +42,7 @@ pub(super) async fn work(store: Store, receiver: Arc<Mutex<mpsc::Receiver<Reques
         }
         for (at, request) in requests.drain(..).enumerate() {
             let answer = match &outcome {
-                Ok(committed) => Ok(committed.get(at).copied().unwrap_or(Outcome::Stale)),
+                Ok(committed) => Ok(committed.get(at).copied().unwrap_or(Written::Stale)),
                 Err(error) => Err(error.clone()),
             };
             // Whoever asked may be gone; the record stands all the same.
@@ -51,7 +51,7 @@ pub(super) async fn work(store: Store, receiver: Arc<Mutex<mpsc::Receiver<Reques
     }
 }
 
-async fn write_with_retries(store: &Store, issuances: &[&Issuance]) -> Result<Vec<Outcome>, StoreError> {
+async fn write_with_retries(store: &Store, issuances: &[&Issuance]) -> Result<Vec<Written>, StoreError> {
     let mut attempt = 1;
     loop {
         match write(store, issuances).await {
@@ -78,7 +78,7 @@ fn is_transient(error: &DbErr) -> bool {
 }
 
 /// Nearly always every assertion is new, and the number of rows says so; else the same again, row by row.
-async fn write(store: &Store, issuances: &[&Issuance]) -> Result<Vec<Outcome>, StoreError> {
+async fn write(store: &Store, issuances: &[&Issuance]) -> Result<Vec<Written>, StoreError> {
     match write_once(store, issuances, Recording::AllNew).await? {
         Some(committed) => Ok(committed),
         None => Ok(write_once(store, issuances, Recording::EachByItself).await?.unwrap_or_default()),
@@ -89,7 +89,7 @@ async fn write_once(
     store: &Store,
     issuances: &[&Issuance],
     recording: Recording,
-) -> Result<Option<Vec<Outcome>>, StoreError> {
+) -> Result<Option<Vec<Written>>, StoreError> {
     let transaction = store.begin().await?;
     let mut batch = Batch::new(issuances);
     batch.set_aside_stale(&transaction).await?;
