@@ -10,6 +10,5 @@ mod narrowing;
 mod request;
 mod target;
 
-pub use crate::model::{Principal, PrincipalKind};
 pub use entitlement::{Entitlement, entitle, of_client, of_token};
 pub use request::{AccessRequest, DetailRequest};

@@ -6,9 +6,9 @@ use carnet_resource_server::{AccessToken, AuthorizationDetail, DETAIL_TYPE};
 use serde_json::Map;
 
 use super::entry::{self, Entry};
-use super::{AccessRequest, Principal, floor, narrowing, target};
+use super::{AccessRequest, floor, narrowing, target};
 use crate::clock::Timestamp;
-use crate::model::{Client, DecisionContext, ResourceServer, Rule, Snapshot, TrustedIssuer};
+use crate::model::{Client, DecisionContext, Principal, ResourceServer, Rule, Snapshot, TrustedIssuer};
 use crate::profile::Claims;
 use crate::reason::Reason;
 use crate::refusal::Refusal;

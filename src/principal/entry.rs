@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use carnet_resource_server::{AuthorizationDetail, DETAIL_TYPE};
 
-use super::Principal;
 use super::narrowing::Narrow;
 use crate::clock::Timestamp;
 use crate::ids::CredentialId;
+use crate::model::Principal;
 use crate::model::{FederatedCredential, Permission, ResourceServer, Rule, TrustedIssuer};
 use crate::profile::Claims;
 use crate::scope::ScopeSet;

@@ -3,7 +3,5 @@
 mod claims;
 mod issuer;
 
-pub use crate::decision::AdminGrant;
-pub use crate::scope::ScopeSet;
 pub use claims::Workload;
 pub use issuer::{MintError, Minted, TokenIssuer};

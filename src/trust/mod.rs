@@ -10,7 +10,6 @@ mod matched;
 mod permit;
 mod report;
 
-pub use crate::model::{FederatedCredential, Snapshot};
 pub use check::Verdict;
 pub use compile::{Normalised, Problem, Warning, is_pending, missing_ids, names_the_same, normalise};
 pub use hint::hint;

@@ -17,9 +17,10 @@ use super::problem::Problem;
 use crate::admin::{Author, Rejected};
 use crate::app::App;
 use crate::config::OwnUrls;
+use crate::decision::AdminGrant;
 use crate::own_tokens::OwnToken;
 use crate::scope::{ADMIN, ADMIN_CREDENTIALS, ADMIN_CREDENTIALS_OF, ADMIN_READ, ScopeSet};
-use crate::token::{AdminGrant, TokenIssuer};
+use crate::token::TokenIssuer;
 
 /// What a request wants to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
