@@ -169,7 +169,7 @@ fn limited(wait: Duration) -> Refusal {
 }
 
 /// One customer has a whole /64 of IPv6 addresses, so that counts as one.
-fn network_of(address: IpAddr) -> IpAddr {
+pub fn network_of(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(v6) => {

@@ -90,6 +90,9 @@ reasons! {
     ClientAuthenticationFailed = "client_authentication_failed" Client Anyone: "client authentication failed",
         "The client is not registered or disabled, its credentials are wrong, or a method of authentication was used that it is not registered for.",
         "A build job needs no client: leave client_id and the Authorization header out. For a registered client, compare the client's auth_method.";
+    ClientMethodMismatch = "client_method_mismatch" Client Anyone: "the client is registered for another method of authentication",
+        "The secret is right and came by the wrong way: in the Authorization header for a client registered with client_secret_post, or in the body for one with client_secret_basic (RFC 6749 section 2.3.1).",
+        "Change the client's auth_method, or let the library use the registered method. Libraries that try both work either way.";
     ClientNotAllowed = "client_not_allowed" ClientUse Anyone: "the client may not use this grant type",
         "The client is registered without this grant type.",
         "Add the grant type to the client's grant_types.";
@@ -127,7 +130,10 @@ reasons! {
     KeyUnknown = "key_unknown" Assertion Anyone: "the assertion is signed with a key that the issuer does not publish",
         "The issuer's key set has no usable key of the header's kid, also after fetching it again, or the header has no kid and not exactly one key fits.",
         "If the issuer rotated its keys less than a minute ago, try again. Otherwise compare the trusted issuer's keys with what the platform publishes.";
-    UpstreamUnavailable = "upstream_unavailable" Unavailable Anyone: "the issuer's keys cannot be fetched at the moment",
+    KeysUnavailable = "keys_unavailable" Upstream Anyone: "the issuer's keys cannot be looked up again yet",
+        "The header names a key that was not among the issuer's keys when they were fetched a moment ago. It may be new, and keys are fetched at most once in 30 seconds. The assertion was not judged and not used up.",
+        "Try again after the time in Retry-After. If it goes on, compare the trusted issuer's keys with what the platform publishes.";
+    UpstreamUnavailable = "upstream_unavailable" Upstream Anyone: "the issuer's keys cannot be fetched at the moment",
         "The trusted issuer's discovery document or key set cannot be fetched or read, and no keys recent enough are held. The assertion was not judged and not used up.",
         "Try again after the time in Retry-After. The operator finds the cause in the log, and can test it with POST /admin/v1/trusted-issuers/{name}/refresh-keys.";
     SignatureInvalid = "signature_invalid" Assertion Anyone: "the assertion's signature is not valid",
@@ -354,6 +360,9 @@ reasons! {
     Busy = "busy" Unavailable Anyone: "the rules are changing faster than requests can be answered",
         "A rule that matched was changed while the token was being made, several times in a row. The assertion was not used up.",
         "Try again after the time in Retry-After.";
+    Overloaded = "overloaded" Unavailable Anyone: "the server could not answer in time",
+        "The request was not done by its deadline (server.request_seconds): the server, its database or the platform's keys were too slow. What had not begun by then was given up, so the assertion was not used up unless its record had begun; then a retry says replay.",
+        "Try again after the time in Retry-After. The operator finds slow parts in the log and the metrics.";
     DatabaseUnavailable = "database_unavailable" Unavailable Anyone: "the server cannot record the exchange at the moment",
         "The database cannot be reached. Without it single use cannot be guaranteed, so nothing is issued. The assertion was not used up.",
         "Try again after the time in Retry-After. The operator finds the cause in the log.";
@@ -389,6 +398,8 @@ pub enum Class {
     Assertion,
     /// A token that is somebody else's.
     ForeignToken,
+    /// The keys of a trusted issuer are out of reach. Anybody can ask for keys that are not there, so it counts as a refusal.
+    Upstream,
     /// Something that this server needs is away.
     Unavailable,
     /// This server.
@@ -435,6 +446,7 @@ impl Class {
             Self::Target => (400, "invalid_target", true),
             Self::Details => (400, "invalid_authorization_details", true),
             Self::Assertion => (400, "invalid_grant", true),
+            Self::Upstream => (503, "temporarily_unavailable", true),
             Self::Unavailable => (503, "temporarily_unavailable", false),
             Self::Internal => (500, "server_error", false),
         };

@@ -72,7 +72,11 @@ async fn own(
     let verified = unverified.verify(issuer.clone(), auth.upstream, auth.context.now).await;
     verified.map_err(|refusal| match refusal.reason {
         Reason::UpstreamUnavailable | Reason::Internal => refusal,
-        Reason::TypDenied | Reason::AlgDenied | Reason::KeyUnknown | Reason::SignatureInvalid => {
+        Reason::TypDenied
+        | Reason::AlgDenied
+        | Reason::KeyUnknown
+        | Reason::KeysUnavailable
+        | Reason::SignatureInvalid => {
             let why = refusal.reason.code();
             Refusal::new(Reason::ClientAuthenticationFailed).with_detail(format!("client assertion: {why}"))
         }

@@ -68,10 +68,14 @@ impl Authentication<'_> {
         };
         // Somebody who is not registered takes as long as a wrong secret.
         let is_right = is_one_of(secret, secrets, self.context.now);
-        let Some(client) = client.filter(|client| is_right && uses(&client.method)) else {
+        let Some(client) = client.filter(|_| is_right) else {
             self.limits.note_wrong_secret(client_id, self.address);
             return Err(Reason::ClientAuthenticationFailed.into());
         };
+        // Libraries try one method after the other. Who has the secret may know which one is registered, and guessed nothing.
+        if !uses(&client.method) {
+            return Err(Reason::ClientMethodMismatch.into());
+        }
         Ok(ClientIdentity(Some((client, Proof::Secret))))
     }
 }

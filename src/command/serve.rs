@@ -11,11 +11,13 @@ use tracing_subscriber::EnvFilter;
 use super::{Answer, CommandError, ConfigFile};
 use crate::app::App;
 use crate::clock::SystemClock;
-use crate::config::{LogConfig, LogFormat};
+use crate::config::{ConnectionLimits, LogConfig, LogFormat};
 use crate::http;
 use crate::upstream::HttpFetch;
 
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+/// Files beside connections from callers: the database, connections to platforms, the log.
+const OTHER_FILES: u64 = 256;
 
 /// Runs the server until it is told to end.
 pub async fn run(file: &ConfigFile) -> Result<Answer, CommandError> {
@@ -23,6 +25,7 @@ pub async fn run(file: &ConfigFile) -> Result<Answer, CommandError> {
     start_log(&config.log)?;
     let (listen, metrics_listen) = (config.server.listen, config.server.metrics_listen);
     let issuer = config.own.issuer().to_owned();
+    let connections = with_room_for_files(config.server.connections.clone());
     let cannot_listen = |error: std::io::Error| CommandError::File(listen.to_string(), error);
 
     let recorder = PrometheusBuilder::new().build_recorder();
@@ -31,13 +34,14 @@ pub async fn run(file: &ConfigFile) -> Result<Answer, CommandError> {
         metrics::set_global_recorder(recorder).map_err(|error| CommandError::Other(error.to_string()))?;
     }
     let (app, _background) = App::start(config, Arc::new(SystemClock), Arc::new(HttpFetch::default())).await?;
-    let mut serving = http::serve(http::router(app.clone()), listen).await.map_err(cannot_listen)?;
+    let mut serving =
+        http::serve(http::router(app.clone()), listen, connections.clone()).await.map_err(cannot_listen)?;
     tracing::info!(issuer, %listen, rules = app.rules().credential_count(), "ready");
     let metrics_serving = match metrics_listen {
         None => None,
         Some(listen) => {
             tokio::spawn(keep_metrics_small(metrics.clone()));
-            let serving = http::serve(http::metrics_router(metrics), listen).await;
+            let serving = http::serve(http::metrics_router(metrics), listen, connections).await;
             Some(serving.map_err(|error| CommandError::File(listen.to_string(), error))?)
         }
     };
@@ -56,6 +60,21 @@ pub async fn run(file: &ConfigFile) -> Result<Answer, CommandError> {
     }
     app.flush_audit().await;
     Ok(Answer::Yes)
+}
+
+/// Raises the number of files that may be open as far as it goes, and keeps connections below it.
+fn with_room_for_files(mut connections: ConnectionLimits) -> ConnectionLimits {
+    let files = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(u64::MAX);
+    let most = usize::try_from(files.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX).max(1);
+    if most < connections.max {
+        tracing::warn!(
+            files,
+            connections = most,
+            "fewer connections than server.max_connections: too few files may be open"
+        );
+        connections.max = most;
+    }
+    connections
 }
 
 /// What was observed since the last look is summed up, whether or not anybody fetches it.

@@ -1,8 +1,9 @@
 //! Reads file and environment into a [`Config`]: every key is asked for once, and what nobody asked for is refused.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use carnet_jose::Algorithm;
 use figment::Figment;
@@ -11,8 +12,8 @@ use figment::value::{Dict, Value};
 use serde::de::DeserializeOwned;
 
 use super::{
-    Config, ConfigError, DatabaseUrl, EncryptionKeySource, Environment, LogConfig, OwnUrls, RateLimits, ServerConfig,
-    TokenConfig,
+    Config, ConfigError, ConnectionLimits, DatabaseUrl, EncryptionKeySource, Environment, LogConfig, OwnUrls,
+    RateLimits, ServerConfig, TokenConfig,
 };
 
 /// Variables that begin with `CARNET_` and are no configuration keys.
@@ -41,20 +42,39 @@ impl Config {
             }
             figment = figment.merge(Toml::file_exact(path));
         }
-        for (name, value) in environment {
-            let Some(name) = name.strip_prefix("CARNET_").filter(|name| !OTHER_VARIABLES.contains(name)) else {
+        let mut variables = BTreeMap::new();
+        for (variable, value) in environment {
+            let Some(name) = variable.strip_prefix("CARNET_") else { continue };
+            if OTHER_VARIABLES.contains(&name) || is_of_kubernetes(name) {
                 continue;
-            };
+            }
             let key = name.to_ascii_lowercase().replace("__", ".");
+            variables.insert(key.clone(), variable.clone());
             let value: Value = value.parse().unwrap_or_else(|_| Value::from(value.clone()));
             figment = figment.merge(Serialized::default(&key, value));
         }
-        Loader { figment, errors: Vec::new(), known: Vec::new() }.load()
+        Loader { figment, variables, errors: Vec::new(), known: Vec::new() }.load()
     }
+}
+
+/// Whether a variable is one that Kubernetes makes in every pod for a Service whose name begins with `carnet`.
+fn is_of_kubernetes(name: &str) -> bool {
+    let of_port = |rest: &str| rest.is_empty() || rest.starts_with('_');
+    !name.contains("__")
+        && (name == "SERVICE_HOST"
+            || name.strip_prefix("SERVICE_PORT").is_some_and(of_port)
+            || name.strip_prefix("PORT").is_some_and(of_port)
+            || name.contains("_SERVICE_")
+            || name.match_indices("_PORT").any(|(at, found)| {
+                let rest = at.checked_add(found.len()).and_then(|end| name.get(end..));
+                rest.is_some_and(of_port)
+            }))
 }
 
 struct Loader {
     figment: Figment,
+    /// The environment variable of each key that came from there.
+    variables: BTreeMap<String, String>,
     errors: Vec<ConfigError>,
     known: Vec<&'static str>,
 }
@@ -102,6 +122,13 @@ impl Loader {
             listen: self.parsed("server.listen").unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
             metrics_listen: self.parsed("server.metrics_listen"),
             trusted_proxies: self.value("server.trusted_proxies").unwrap_or_default(),
+            request_deadline: Duration::from_secs(self.in_range("server.request_seconds", 1, 600, 20).into()),
+            connections: ConnectionLimits {
+                idle: Duration::from_secs(self.in_range("server.idle_seconds", 1, 3600, 75).into()),
+                max: usize::try_from(self.in_range("server.max_connections", 1, 1_000_000, 10_000))
+                    .unwrap_or(usize::MAX),
+                unshared_peers: self.value("server.unshared_peers").unwrap_or_default(),
+            },
         }
     }
 
@@ -191,7 +218,7 @@ impl Loader {
     }
 
     fn database_url(&mut self, data_dir: &Path) -> DatabaseUrl {
-        let default = DatabaseUrl(format!("sqlite://{}", data_dir.join("carnet.db").display()));
+        let default = DatabaseUrl::of_file(&data_dir.join("carnet.db"));
         match self.value::<String>("database.url").map(|url| url.parse()) {
             None => default,
             Some(Ok(url)) => url,
@@ -238,7 +265,8 @@ impl Loader {
             let near = self.known.iter().filter(|known| known.split('.').next() == key.split('.').next());
             let near = near.copied().collect::<Vec<_>>().join(", ");
             let hint = if near.is_empty() { String::new() } else { format!("; in this section there are {near}") };
-            self.error(&key, format!("is not a configuration key{hint}"));
+            let from = self.variables.get(&key).map(|variable| format!(" (environment variable {variable})"));
+            self.error(&key, format!("is not a configuration key{}{hint}", from.unwrap_or_default()));
         }
     }
 }

@@ -9,6 +9,7 @@ mod own_urls;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use carnet_jose::Algorithm;
 use ipnet::IpNet;
@@ -56,6 +57,34 @@ pub struct ServerConfig {
     pub metrics_listen: Option<SocketAddr>,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// The deadline of a request: what is not done by then is given up.
+    pub request_deadline: Duration,
+    /// Limits on connections.
+    pub connections: ConnectionLimits,
+}
+
+/// Limits on the connections of one listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// How long a connection may be idle. Balancers keep theirs for 60 seconds, and should be the ones to close.
+    pub idle: Duration,
+    /// Connections at a time.
+    pub max: usize,
+    /// Peers that may take more than a share of them: proxies, which bring everybody's requests.
+    pub unshared_peers: Vec<IpNet>,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self { idle: Duration::from_secs(75), max: 10_000, unshared_peers: Vec::new() }
+    }
+}
+
+impl ConnectionLimits {
+    /// The connections that one address may have: a quarter of all.
+    pub fn share(&self) -> usize {
+        (self.max / 4).max(1)
+    }
 }
 
 /// The log.
@@ -115,6 +144,9 @@ pub enum EncryptionKeySource {
     Generated(PathBuf),
 }
 
+/// What is wrong with a URL that cannot be taken apart, or was taken apart at a character of its password.
+const UNREADABLE: &str = "cannot be read as postgres://user:password@host:port/database; in user and password, characters such as / # ? @ are written as %2F %23 %3F %40";
+
 /// A database URL. It may hold a password, so it is not printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DatabaseUrl(String);
@@ -125,10 +157,18 @@ impl DatabaseUrl {
         &self.0
     }
 
+    /// That of an SQLite file.
+    pub fn of_file(path: &Path) -> Self {
+        // These mean something in a URL.
+        let path = path.display().to_string().replace('%', "%25").replace('?', "%3F").replace('#', "%23");
+        Self(format!("sqlite://{path}"))
+    }
+
     /// Whether it is an SQLite file that does not exist yet.
     pub fn is_new_file(&self) -> bool {
         let path = self.0.strip_prefix("sqlite://").map(|path| path.split('?').next().unwrap_or(path));
-        path.is_some_and(|path| !std::path::Path::new(path).exists())
+        let path = path.map(|path| path.replace("%23", "#").replace("%3F", "?").replace("%25", "%"));
+        path.is_some_and(|path| !Path::new(&path).exists())
     }
 
     /// Whether it is SQLite.
@@ -141,11 +181,19 @@ impl std::str::FromStr for DatabaseUrl {
     type Err = &'static str;
 
     fn from_str(url: &str) -> Result<Self, Self::Err> {
-        if ["sqlite://", "postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
-            Ok(Self(url.to_owned()))
-        } else {
-            Err("begins with sqlite:// or postgres://")
+        if url.starts_with("sqlite://") {
+            return Ok(Self(url.to_owned()));
         }
+        if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+            return Err("begins with sqlite:// or postgres://");
+        }
+        // Read here first: a library would put the whole text, with its password, into its error.
+        let parsed = url::Url::parse(url).map_err(|_| UNREADABLE)?;
+        let rest = [Some(parsed.path()), parsed.query(), parsed.fragment()];
+        if parsed.host_str().is_none() || rest.into_iter().flatten().any(|part| part.contains('@')) {
+            return Err(UNREADABLE);
+        }
+        Ok(Self(url.to_owned()))
     }
 }
 

@@ -7,10 +7,14 @@ use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use ipnet::IpNet;
+use parking_lot::Mutex;
+use tokio::time::{Duration, Instant};
 
 use crate::app::App;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
+/// Between two warnings of a proxy that is not configured.
+const WARN_AGAIN: Duration = Duration::from_mins(1);
 
 /// The address of whoever sent the request, if it can be told.
 ///
@@ -33,19 +37,34 @@ impl FromRequestParts<Arc<App>> for ClientAddress {
 fn client_behind(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> IpAddr {
     let trusted = |address: &IpAddr| proxies.iter().any(|network| network.contains(address));
     let mut client = peer;
-    let forwarded = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
-    let hops: Vec<&str> = forwarded.flat_map(|value| value.split(',')).map(str::trim).collect();
+    let lines = headers.get_all(FORWARDED_FOR).iter();
+    // As bytes: what a caller writes into the header must not hide what the proxies wrote behind it.
+    let hops: Vec<&[u8]> = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).collect();
+    if !hops.is_empty() && !trusted(&peer) {
+        warn_of_unknown_proxy(peer);
+    }
     // From the nearest hop outwards: what an untrusted hop says of those before it is worth nothing.
     for hop in hops.iter().rev() {
         if !trusted(&client) {
             break;
         }
+        let hop = std::str::from_utf8(hop).unwrap_or_default().trim();
         // Some proxies write the port as well.
         let address = hop.parse::<IpAddr>().or_else(|_| hop.parse::<SocketAddr>().map(|hop| hop.ip()));
         let Ok(address) = address else { break };
         client = address.to_canonical();
     }
     client
+}
+
+/// Says once a minute that somebody forwards for others and is not configured to: then the limits take all of its callers for one.
+fn warn_of_unknown_proxy(peer: IpAddr) {
+    static QUIET: Mutex<Option<Instant>> = Mutex::new(None);
+    let mut quiet = QUIET.lock();
+    if quiet.is_none_or(|since| since.elapsed() > WARN_AGAIN) {
+        *quiet = Some(Instant::now());
+        tracing::warn!(%peer, "X-Forwarded-For comes from a peer that is not one of server.trusted_proxies: it counts as the caller itself");
+    }
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use crate::grant::TokenError;
 use crate::grant_type::GrantType;
 use crate::ids::EventId;
 use crate::reason::{Class, Reason};
-use crate::refusal::Mismatch;
+use crate::refusal::{Mismatch, Refusal};
 
 /// A request that was let in.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +34,15 @@ pub struct Caller {
 /// Marks an answer that costs as much as a refusal, and counts as one.
 #[derive(Clone, Copy, Debug)]
 pub struct CountsAsRefusal;
+
+/// The layer around everything: what is not answered by its deadline is given up, and with it all that was not begun.
+pub async fn deadline(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let answered = tokio::time::timeout(app.config.server.request_deadline, next.run(request)).await;
+    answered.unwrap_or_else(|_| {
+        let error = TokenError::from(Refusal::later(Reason::Overloaded, 1));
+        error.answer(&app.config.own, EventId::new(app.clock.now()), app.clock.now())
+    })
+}
 
 /// The layer around endpoints for forms (decision D-01, step 1).
 pub async fn layer(

@@ -72,13 +72,20 @@ fn active(token: &LiveToken) -> Value {
     body
 }
 
+/// Whether the signed answer is wanted, and not less than the plain one (RFC 9110 section 12.4.2).
 fn wants_signed(headers: &HeaderMap) -> bool {
+    let signed = weight_of(headers, SIGNED);
+    // Who names both alike has learned of the signed one.
+    signed > 0.0 && signed >= weight_of(headers, "application/json")
+}
+
+/// The weight that a media type has by its own name, 1 unless it is given one; 0 if it is not named.
+fn weight_of(headers: &HeaderMap, wanted: &str) -> f32 {
     let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(','));
-    let mut ranges = accepted.map(|range| range.split(';').map(str::trim));
-    ranges.any(|mut range| {
-        let signed = range.next().is_some_and(|media_type| media_type.eq_ignore_ascii_case(SIGNED));
-        // A weight of nothing says what is not wanted (RFC 9110 section 12.4.2).
-        let weight = range.find_map(|parameter| parameter.strip_prefix("q=")?.parse::<f32>().ok());
-        signed && weight.is_none_or(|weight| weight > 0.0)
-    })
+    let weights = accepted.filter_map(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let named = parts.next().is_some_and(|media_type| media_type.eq_ignore_ascii_case(wanted));
+        named.then(|| parts.find_map(|parameter| parameter.strip_prefix("q=")?.parse().ok()).unwrap_or(1.0))
+    });
+    weights.fold(0.0, f32::max)
 }

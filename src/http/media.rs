@@ -16,11 +16,13 @@ pub fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
     let form = parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/x-www-form-urlencoded"));
     let utf8 = parts.filter(|parameter| !parameter.is_empty()).all(|parameter| match parameter.split_once('=') {
         Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
-            value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+            ["utf-8", "utf8"].iter().any(|name| value.trim_matches('"').eq_ignore_ascii_case(name))
         }
         _ => true,
     });
-    if form && utf8 && !headers.contains_key(CONTENT_ENCODING) { Ok(()) } else { Err(Reason::MediaType.into()) }
+    let plain =
+        headers.get_all(CONTENT_ENCODING).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"identity"));
+    if form && utf8 && plain { Ok(()) } else { Err(Reason::MediaType.into()) }
 }
 
 /// Parameters in the URL would be logged on the way, so they are refused rather than read or ignored (decision D-05).

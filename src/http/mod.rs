@@ -28,7 +28,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub use admin::openapi_document;
-pub use serve::{Serving, serve, serve_on};
+pub use serve::{Serving, serve, serve_on, serve_within};
 
 use crate::app::App;
 use crate::grant::TokenError;
@@ -60,6 +60,7 @@ pub fn router(app: Arc<App>) -> Router {
         root.route(&format!("{path}/.well-known/openid-configuration"), get(metadata::metadata)).nest(&path, below)
     };
     root.fallback(async || StatusCode::NOT_FOUND)
+        .layer(from_fn_with_state(app.clone(), error::deadline))
         .layer(from_fn(add_headers))
         .layer(CatchPanicLayer::custom(panicked))
         .with_state(app)

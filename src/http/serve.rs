@@ -1,29 +1,41 @@
-//! Listening: connections with time limits, and an end that lets requests finish.
+//! Listening: connections that are bounded in number, time and memory, and an end that lets requests finish.
 
+use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::ConnectInfo;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use axum::extract::{ConnectInfo, Request};
+use axum::http::header::HOST;
+use axum::http::{StatusCode, Version};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse as _, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
-use tokio::sync::watch;
+use parking_lot::Mutex;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt as _;
 use tower_http::add_extension::AddExtension;
-use tower_http::timeout::TimeoutLayer;
 
-/// For the head of a request to arrive.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// For a request as a whole, its body included.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+use crate::config::ConnectionLimits;
+use crate::limits::network_of;
+
+/// For the other side to take what is written to it: a reader that never reads holds nothing for longer.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// For requests to finish when the server ends.
 const GRACE: Duration = Duration::from_secs(10);
 /// After an error of `accept`, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Room for the head of a request, and for answers that wait to be written.
+const MAX_BUFFER: usize = 64 * 1024;
+/// Requests at a time on one HTTP/2 connection.
+const MAX_STREAMS: u32 = 100;
 
 /// A server that listens.
 #[derive(Debug)]
@@ -46,50 +58,143 @@ impl Serving {
 }
 
 /// Listens and serves.
-pub async fn serve(router: Router, listen: SocketAddr) -> io::Result<Serving> {
-    Ok(serve_on(router, TcpListener::bind(listen).await?))
+pub async fn serve(router: Router, listen: SocketAddr, limits: ConnectionLimits) -> io::Result<Serving> {
+    Ok(serve_within(router, TcpListener::bind(listen).await?, limits))
+}
+
+/// Serves on a listener, within the limits that are usual.
+pub fn serve_on(router: Router, listener: TcpListener) -> Serving {
+    serve_within(router, listener, ConnectionLimits::default())
 }
 
 /// Serves on a listener.
-pub fn serve_on(router: Router, listener: TcpListener) -> Serving {
+pub fn serve_within(router: Router, listener: TcpListener, limits: ConnectionLimits) -> Serving {
     let (stop, stopped) = watch::channel(false);
-    let router = router.layer(TimeoutLayer::with_status_code(axum::http::StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT));
-    Serving { stop, task: tokio::spawn(accept(listener, router, stopped)) }
+    let router = router.layer(from_fn(require_host));
+    Serving { stop, task: tokio::spawn(accept(listener, router, limits, stopped)) }
 }
 
-async fn accept(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {
-    let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).pipeline_flush(true);
+async fn accept(listener: TcpListener, router: Router, limits: ConnectionLimits, mut stopped: watch::Receiver<bool>) {
+    let builder = builder(&limits);
     let graceful = GracefulShutdown::new();
+    let room = Arc::new(Room::new(limits));
     loop {
-        let (stream, peer) = tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    tracing::warn!(%error, "a connection cannot be accepted");
-                    tokio::time::sleep(PAUSE).await;
-                    continue;
-                }
-            },
+        let accepted = tokio::select! {
+            accepted = next(&listener, &room) => accepted,
             _ = stopped.changed() => break,
         };
+        let (stream, peer, place) = match accepted {
+            Ok(Some(accepted)) => accepted,
+            Ok(None) => continue,
+            Err(error) => {
+                tracing::warn!(%error, "a connection cannot be accepted");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
         stream.set_nodelay(true).ok();
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_read_timeout(Some(room.limits.idle));
+        stream.set_write_timeout(Some(WRITE_TIMEOUT));
         let service = AddExtension::new(router.clone(), ConnectInfo(peer));
         let service = TowerToHyperService::new(
             service
                 .map_request(|request: axum::http::Request<hyper::body::Incoming>| request.map(axum::body::Body::new)),
         );
-        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        let connection = builder.serve_connection(TokioIo::new(Box::pin(stream)), service).into_owned();
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             // What goes wrong on a connection is the caller's affair.
             if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended");
+                tracing::debug!(error, "a connection ended");
             }
+            drop(place);
         });
     }
     drop(listener);
     if tokio::time::timeout(GRACE, graceful.shutdown()).await.is_err() {
         tracing::warn!("requests were cut off at the end");
+    }
+}
+
+/// HTTP/1.1 requests name a host (RFC 9112 section 3.2).
+async fn require_host(request: Request, next: Next) -> Response {
+    let names_one = request.headers().contains_key(HOST) || request.uri().authority().is_some();
+    if request.version() == Version::HTTP_11 && !names_one {
+        return StatusCode::BAD_REQUEST.into_response();
+    }
+    next.run(request).await
+}
+
+/// HTTP/1.1, and HTTP/2 without TLS for proxies that speak it to what is behind them.
+fn builder(limits: &ConnectionLimits) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    // The head of the next request may take as long as the connection may be idle.
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.idle).max_buf_size(MAX_BUFFER);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(u32::try_from(MAX_BUFFER).unwrap_or(u32::MAX))
+        .max_send_buf_size(MAX_BUFFER);
+    builder
+}
+
+/// The next connection that there is room for; none if it was turned away.
+async fn next(listener: &TcpListener, room: &Arc<Room>) -> io::Result<Option<(TcpStream, SocketAddr, Place)>> {
+    let permit = room.permits.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, peer) = listener.accept().await?;
+    Ok(Room::take(room, peer.ip(), permit).map(|place| (stream, peer, place)))
+}
+
+/// Room for connections: of all peers together, and a share for each.
+#[derive(Debug)]
+struct Room {
+    limits: ConnectionLimits,
+    permits: Arc<Semaphore>,
+    taken: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// The place of one connection; it is given back when this is dropped.
+#[derive(Debug)]
+struct Place {
+    room: Arc<Room>,
+    peer: Option<IpAddr>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Room {
+    fn new(limits: ConnectionLimits) -> Self {
+        Self { permits: Arc::new(Semaphore::new(limits.max)), taken: Mutex::default(), limits }
+    }
+
+    fn take(room: &Arc<Self>, peer: IpAddr, permit: OwnedSemaphorePermit) -> Option<Place> {
+        let peer = peer.to_canonical();
+        // A proxy brings everybody's connections.
+        let shared = !room.limits.unshared_peers.iter().any(|network| network.contains(&peer));
+        let peer = shared.then(|| network_of(peer));
+        if let Some(peer) = peer {
+            let mut taken = room.taken.lock();
+            let count = taken.entry(peer).or_default();
+            if *count >= room.limits.share() {
+                tracing::debug!(%peer, "a connection was turned away: its address has its share");
+                return None;
+            }
+            *count = count.saturating_add(1);
+        }
+        Some(Place { room: room.clone(), peer, _permit: permit })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some(peer) = self.peer else { return };
+        let mut taken = self.room.taken.lock();
+        if let Some(count) = taken.get_mut(&peer) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                taken.remove(&peer);
+            }
+        }
     }
 }

@@ -33,6 +33,8 @@ use crate::refusal::Refusal;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long SQLite waits for another process that writes, such as `carnet apply` beside a server.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// The same for PostgreSQL: how long a statement waits for a lock.
+const LOCK_TIMEOUT: &str = "10s";
 /// Any number, as long as every replica takes the same.
 const MIGRATION_LOCK: i64 = 0x0063_6172_6e65_7401;
 
@@ -124,7 +126,9 @@ impl Store {
             .sqlx_logging(false);
         options.map_sqlx_postgres_opts(|postgres| {
             // The role's or the cluster's setting may be weaker; single use rests on this one.
-            postgres.options([("synchronous_commit", "on")]).statement_cache_capacity(512)
+            postgres
+                .options([("synchronous_commit", "on"), ("lock_timeout", LOCK_TIMEOUT)])
+                .statement_cache_capacity(512)
         });
         let pool = Database::connect(options).await?;
         Ok(Self { write: pool.clone(), read: pool })
@@ -134,6 +138,8 @@ impl Store {
     async fn migrate(&self) -> Result<(), StoreError> {
         if self.backend() == DbBackend::Postgres {
             let lock = self.write.begin().await?;
+            // Whoever came first may take long.
+            lock.execute_unprepared("SET LOCAL lock_timeout = 0").await?;
             lock.execute_raw(self.statement("SELECT pg_advisory_xact_lock($1)", [MIGRATION_LOCK.into()])).await?;
             carnet_migration::up(&self.write).await?;
             lock.commit().await?;

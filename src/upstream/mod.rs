@@ -86,10 +86,11 @@ impl UpstreamKeys {
         key_id: Option<&str>,
     ) -> Result<Arc<KeySet>, Refusal> {
         let now = self.clock.now();
+        let is_unknown = |keys: &KeySet| keys.select(algorithm, key_id).err() == Some(NoKey::UnknownKeyId);
         let held = self.cache.get(&issuer.id).await.filter(|held| held.version == issuer.version);
         let keys = held.as_ref().and_then(|held| Some((held, held.keys.as_ref()?)));
         if let Some((held, keys)) = keys {
-            let unknown = keys.select(algorithm, key_id).err() == Some(NoKey::UnknownKeyId);
+            let unknown = is_unknown(keys);
             if !unknown && now < held.fresh_until {
                 return Ok(keys.clone());
             }
@@ -101,11 +102,14 @@ impl UpstreamKeys {
         let held = self.refresh_soon(issuer, false).await.map_err(|_| Reason::Internal)?;
         let usable = held.keys.as_ref().filter(|_| now.seconds_since(held.fetched_at) < MOST_STALE);
         match (usable, &held.failure) {
+            // Nobody looked since the key was asked for, so nobody can say that it is not there.
+            (Some(keys), None) if held.attempted_at < now && is_unknown(keys) => {
+                let wait = COOLDOWN.saturating_sub(now.seconds_since(held.attempted_at)).clamp(1, COOLDOWN);
+                Err(Refusal::later(Reason::KeysUnavailable, u32::try_from(wait).unwrap_or(1)))
+            }
             (Some(keys), None) => Ok(keys.clone()),
             // Keys in hand serve on while the server is away. A key they lack may be new, and nobody can tell now.
-            (Some(keys), Some(_)) if keys.select(algorithm, key_id).err() != Some(NoKey::UnknownKeyId) => {
-                Ok(keys.clone())
-            }
+            (Some(keys), Some(_)) if !is_unknown(keys) => Ok(keys.clone()),
             (_, failure) => {
                 let wait = COOLDOWN.saturating_sub(now.seconds_since(held.attempted_at)).clamp(1, COOLDOWN);
                 let refusal = Refusal::later(Reason::UpstreamUnavailable, u32::try_from(wait).unwrap_or(1));

@@ -64,7 +64,7 @@ async fn rfc6749_2_3_1_2__a_secret_is_taken_where_it_is_registered_for() {
     let in_body = world.server.form("/token", &form).await;
     let in_header = with_header(&world.server, &basic("body", body.secret()), &[CLIENT_CREDENTIALS]).await;
     for answer in [in_body, in_header] {
-        answer.refused(401, "invalid_client", "client_authentication_failed");
+        answer.refused(401, "invalid_client", "client_method_mismatch");
     }
     let nameless = [CLIENT_CREDENTIALS, ("client_secret", body.secret())];
     world.server.form("/token", &nameless).await.refused(401, "invalid_client", "client_authentication_failed");

@@ -301,7 +301,7 @@ fn header(token: &str) -> Value {
 #[tokio::test]
 async fn rfc9701_4_1__who_accepts_a_signed_answer_gets_one() {
     let (world, registry, token) = asked().await;
-    for accept in [SIGNED, "application/json, application/Token-Introspection+JWT;q=0.5"] {
+    for accept in [SIGNED, "application/json;q=0.5, application/Token-Introspection+JWT;q=0.5"] {
         let answer = signed(&world.server, &registry, &token, accept).await;
         assert_eq!((answer.status, answer.header("content-type")), (200, Some(SIGNED)), "{accept}");
         assert_eq!(header(&answer.text())["typ"], "token-introspection+jwt");

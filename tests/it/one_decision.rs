@@ -545,6 +545,24 @@ async fn contract_7__a_client_is_asked_about_as_it_would_ask() {
 }
 
 #[tokio::test]
+async fn contract_7__a_rule_without_ids_is_shown_to_whom_it_admits() {
+    let (world, _) = world(&[]).await;
+    let other = super::delegation::other_platform(&world).await;
+    let mut rule = World::rule_document(json!({}));
+    rule["trusted_issuer"] = json!("other");
+    rule["match"] = json!({ "subject": "job-7" });
+    world.server.put("federated-credentials/plain", rule).await;
+    let now = world.server.now();
+    let claims = |subject: &str| json!({ "iss": "https://other.test", "aud": crate::support::CARNET, "sub": subject, "jti": subject, "iat": now, "exp": now + 60 });
+    let asked = async |subject: &str| {
+        let assertion = other.key().sign(&claims(subject));
+        world.server.form("/explain", &[("grant_type", JWT_BEARER), ("assertion", &assertion)]).await.json()
+    };
+    assert_eq!(asked("job-7").await["candidates"][0]["name"], "plain");
+    assert_eq!(asked("job-8").await["candidates"], json!([]));
+}
+
+#[tokio::test]
 async fn contract_6__who_manages_rules_alone_does_not_ask_about_clients() {
     let (world, _) = world(&[]).await;
     let question = json!({ "grant_type": "client_credentials", "client_id": "bot" });

@@ -127,3 +127,29 @@ impl Drop for TestDb {
         }
     }
 }
+
+/// A lock on what records are written to, until it is let go: another writer of the file, or of the table.
+#[derive(Debug)]
+pub struct Lock(sea_orm::DatabaseConnection);
+
+impl TestDb {
+    /// Locks what records are written to.
+    pub async fn lock(&self) -> Lock {
+        let mut options = sea_orm::ConnectOptions::new(&self.url);
+        options.max_connections(1);
+        let database = Database::connect(options).await.unwrap();
+        let sql = match self.schema {
+            None => "BEGIN IMMEDIATE",
+            Some(_) => "BEGIN; LOCK TABLE consumed_assertion IN ACCESS EXCLUSIVE MODE",
+        };
+        database.execute_unprepared(sql).await.unwrap();
+        Lock(database)
+    }
+}
+
+impl Lock {
+    pub async fn release(self) {
+        self.0.execute_unprepared("ROLLBACK").await.unwrap();
+        self.0.close().await.unwrap();
+    }
+}

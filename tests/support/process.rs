@@ -79,6 +79,13 @@ impl ServerProcess {
         panic!("the server is not ready: {log}");
     }
 
+    /// Its resident memory, in KiB.
+    pub fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
     /// Ends it as a power failure would.
     pub fn kill(mut self) {
         self.child.kill().unwrap();

@@ -31,6 +31,18 @@ impl<'a> Batch<'a> {
         Self { issuances, committed: vec![Written::Issued; issuances.len()] }
     }
 
+    /// Sets requests aside that nobody waits for.
+    pub(super) fn set_aside(&mut self, is_given_up: impl Fn(usize) -> bool) {
+        for at in (0..self.issuances.len()).filter(|at| is_given_up(*at)) {
+            self.set(at, Written::Stale);
+        }
+    }
+
+    /// Whether this holds of one that is to be issued.
+    pub(super) fn any_issued(&self, holds: impl Fn(usize) -> bool) -> bool {
+        self.committed.iter().enumerate().any(|(at, written)| *written == Written::Issued && holds(at))
+    }
+
     /// What became of the requests, in their order.
     pub(super) fn into_committed(self) -> Vec<Written> {
         self.committed

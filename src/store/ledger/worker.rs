@@ -35,8 +35,7 @@ pub(super) async fn work(store: Store, receiver: Arc<Mutex<mpsc::Receiver<Reques
             }
         }
         metrics::histogram!("carnet_ledger_batch_size").record(f64::from(u32::try_from(requests.len()).unwrap_or(0)));
-        let issuances: Vec<&Issuance> = requests.iter().map(|request| &request.issuance).collect();
-        let outcome = write_with_retries(&store, &issuances).await.map_err(Arc::new);
+        let outcome = write_with_retries(&store, &requests).await.map_err(Arc::new);
         if let Err(error) = &outcome {
             tracing::error!(%error, requests = requests.len(), "tokens could not be recorded and were not issued");
         }
@@ -45,16 +44,16 @@ pub(super) async fn work(store: Store, receiver: Arc<Mutex<mpsc::Receiver<Reques
                 Ok(committed) => Ok(committed.get(at).copied().unwrap_or(Written::Stale)),
                 Err(error) => Err(error.clone()),
             };
-            // Whoever asked may be gone; the record stands all the same.
+            // Whoever asked may be gone since the transaction began; the record stands all the same.
             drop(request.answer.send(answer));
         }
     }
 }
 
-async fn write_with_retries(store: &Store, issuances: &[&Issuance]) -> Result<Vec<Written>, StoreError> {
+async fn write_with_retries(store: &Store, requests: &[Request]) -> Result<Vec<Written>, StoreError> {
     let mut attempt = 1;
     loop {
-        match write(store, issuances).await {
+        match write(store, requests).await {
             Err(StoreError::Unavailable(error)) if attempt < ATTEMPTS && is_transient(&error) => {
                 attempt = attempt.saturating_add(1);
             }
@@ -78,20 +77,23 @@ fn is_transient(error: &DbErr) -> bool {
 }
 
 /// Nearly always every assertion is new, and the number of rows says so; else the same again, row by row.
-async fn write(store: &Store, issuances: &[&Issuance]) -> Result<Vec<Written>, StoreError> {
-    match write_once(store, issuances, Recording::AllNew).await? {
+async fn write(store: &Store, requests: &[Request]) -> Result<Vec<Written>, StoreError> {
+    match write_once(store, requests, Recording::AllNew).await? {
         Some(committed) => Ok(committed),
-        None => Ok(write_once(store, issuances, Recording::EachByItself).await?.unwrap_or_default()),
+        None => Ok(write_once(store, requests, Recording::EachByItself).await?.unwrap_or_default()),
     }
 }
 
 async fn write_once(
     store: &Store,
-    issuances: &[&Issuance],
+    requests: &[Request],
     recording: Recording,
 ) -> Result<Option<Vec<Written>>, StoreError> {
     let transaction = store.begin().await?;
-    let mut batch = Batch::new(issuances);
+    // The wait for the database may have been long. Whoever has given up by now has nothing used up.
+    let issuances: Vec<&Issuance> = requests.iter().map(|request| &request.issuance).collect();
+    let mut batch = Batch::new(&issuances);
+    batch.set_aside(|at| requests.get(at).is_none_or(|request| request.answer.is_closed()));
     batch.set_aside_stale(&transaction).await?;
     if !batch.consume(&transaction, recording).await? {
         transaction.rollback().await?;
@@ -102,6 +104,11 @@ async fn write_once(
     tokens::insert(&transaction, &records).await?;
     let events: Vec<&AuditEvent> = batch.issued().map(|issuance| &issuance.event).collect();
     audit::insert(&transaction, &events).await?;
+    // A statement may have waited for a lock. What nobody waits for any more is left out and the rest is written again.
+    if batch.any_issued(|at| requests.get(at).is_none_or(|request| request.answer.is_closed())) {
+        transaction.rollback().await?;
+        return Ok(None);
+    }
     transaction.commit().await?;
     Ok(Some(batch.into_committed()))
 }

@@ -1,0 +1,189 @@
+//! What operators of other authorization servers reported, tried here.
+
+use base64::Engine as _;
+use carnet::config::Config;
+use serde_json::json;
+
+use super::connections::{head, serving};
+use crate::support::{TestKey, TestServer, World};
+
+/// What a configuration of these variables says.
+fn configured(variables: &[(&str, &str)]) -> Result<Config, String> {
+    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Config::from_sources(None, variables)
+        .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+}
+
+#[test]
+fn srv_5__what_kubernetes_puts_into_pods_is_no_configuration() {
+    let of_kubernetes = [
+        ("CARNET_SERVICE_HOST", "10.0.0.1"),
+        ("CARNET_SERVICE_PORT", "8080"),
+        ("CARNET_SERVICE_PORT_HTTP", "8080"),
+        ("CARNET_PORT", "tcp://10.0.0.1:8080"),
+        ("CARNET_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+        ("CARNET_PORT_8080_TCP_ADDR", "10.0.0.1"),
+        ("CARNET_POSTGRES_SERVICE_HOST", "10.0.0.2"),
+        ("CARNET_POSTGRES_SERVICE_PORT", "5432"),
+        ("CARNET_POSTGRES_PORT", "tcp://10.0.0.2:5432"),
+        ("CARNET_POSTGRES_PORT_5432_TCP_PROTO", "tcp"),
+    ];
+    assert!(configured(&of_kubernetes).is_ok());
+    // Everything else that is unknown is a mistake, and is named as it was written.
+    for unknown in
+        ["CARNET_BIN", "CARNET_SERVER__PORT", "CARNET_PORTS", "CARNET_SERVER__SERVICE_HOST", "CARNET_SERVICE"]
+    {
+        let said = configured(&[(unknown, "1")]).unwrap_err();
+        assert!(said.contains(&format!("environment variable {unknown})")), "{unknown}: {said}");
+    }
+}
+
+#[test]
+fn srv_6__no_message_holds_the_password_of_the_database() {
+    for url in [
+        "postgres://u:hun?ter2@db.test/carnet",
+        "postgres://u:hun/ter2@db.test/carnet",
+        "postgres://u:hun#ter2@db.test/carnet",
+        "postgres://u:1?hunter2@db.test/carnet",
+        "postgres://u:1#hunter2@db.test/carnet",
+        "postgres://u:1/hunter2@db.test/carnet",
+        "postgres://u:hunter2@db.test:54x2/carnet",
+        "postgres://u:hunter2@/carnet",
+        "mysql://u:hunter2@db.test/carnet",
+    ] {
+        let said = configured(&[("CARNET_DATABASE__URL", url)]).unwrap_err();
+        assert!(said.starts_with("database.url") && !said.contains("ter2"), "{url}: {said}");
+    }
+    assert!(configured(&[("CARNET_DATABASE__URL", "postgres://u:hun%3Fter2@db.test/carnet?sslmode=require")]).is_ok());
+}
+
+#[tokio::test]
+async fn srv_11__the_right_secret_by_the_other_method_is_no_guess() {
+    let world = World::with(&[("CARNET_RATE_LIMITS__WRONG_SECRETS_PER_MINUTE_PER_CLIENT", "1")]).await;
+    let permissions =
+        json!([{ "resource_server": "pypi", "actions": ["publish"], "packages": ["*"], "owner": "joel" }]);
+    let post = json!({ "auth_method": "client_secret_post", "permissions": permissions });
+    let secret = world.server.put("clients/poster", post).await["client_secret"].as_str().unwrap().to_owned();
+    let body = [("grant_type", "client_credentials"), ("client_id", "poster"), ("client_secret", secret.as_str())];
+    let header = base64::engine::general_purpose::STANDARD.encode(format!("poster:{secret}"));
+    let header = [("authorization", format!("Basic {header}"))];
+    let header: Vec<(&str, &str)> = header.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    // A library that tries the header first, at each of many starts.
+    for _ in 0..5 {
+        let tried = world.server.form_with("/token", &header, &[body[0]]).await;
+        tried.refused(401, "invalid_client", "client_method_mismatch");
+        world.server.form("/token", &body).await.token();
+    }
+    // A wrong secret is told nothing of the method, and counts.
+    let wrong = [body[0], body[1], ("client_secret", "wrong")];
+    for _ in 0..2 {
+        world.server.form("/token", &wrong).await.refused(401, "invalid_client", "client_authentication_failed");
+    }
+    assert_eq!(world.server.form("/token", &body).await.reason(), "rate_limited");
+}
+
+#[tokio::test]
+async fn srv_21__a_key_that_nobody_could_look_up_yet_is_no_final_no() {
+    let world = World::new().await;
+    world.accepts().await;
+    world.server.clock.advance(5);
+    world.gh.rotate(TestKey::rsa(1));
+    let assertion = world.good();
+    // Keys were fetched five seconds ago, and are fetched once in thirty: the first look is due.
+    let answer = world.exchange(&assertion).await;
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    answer.refused(503, "temporarily_unavailable", "keys_unavailable");
+    let wait: i64 = answer.header("retry-after").unwrap().parse().unwrap();
+    assert!((20..=30).contains(&wait), "{wait}");
+    world.server.clock.advance(wait);
+    world.exchange(&assertion).await.token();
+}
+
+#[tokio::test]
+async fn srv_33__the_signed_answer_is_given_where_it_is_wanted_more() {
+    let world = World::new().await;
+    let registry = world.client("registry", json!({ "resource_server": "pypi" })).await;
+    for (accept, signed) in [
+        ("application/token-introspection+jwt", true),
+        ("application/json", false),
+        ("application/json, application/token-introspection+jwt;q=0.1", false),
+        ("application/json;q=0.5, application/token-introspection+jwt", true),
+        ("application/token-introspection+jwt;q=0", false),
+        ("*/*", false),
+    ] {
+        let headers = [("authorization", registry.as_str()), ("accept", accept)];
+        let answer = world.server.form_with("/introspect", &headers, &[("token", "x")]).await;
+        let is_signed = answer.header("content-type").unwrap() == "application/token-introspection+jwt";
+        assert_eq!(is_signed, signed, "{accept}");
+    }
+}
+
+#[tokio::test]
+async fn srv_38__harmless_spellings_of_a_form_are_read() {
+    let world = World::new().await;
+    let (_serving, address) = serving(&world, carnet::config::ConnectionLimits::default()).await;
+    for headers in [
+        "content-type: application/x-www-form-urlencoded; charset=utf8\r\n",
+        "content-type: application/x-www-form-urlencoded\r\ncontent-encoding: identity\r\n",
+    ] {
+        let body =
+            format!("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion={}", world.good());
+        let request =
+            format!("POST /token HTTP/1.1\r\nhost: as.test\r\n{headers}content-length: {}\r\n\r\n{body}", body.len());
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let answer = head(&mut stream, request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{headers}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn srv_40__a_data_folder_may_have_any_name() {
+    let db = crate::support::TestDb::new().await;
+    let folder = db.folder().join("50% of? all #1");
+    let environment = [("CARNET_DATA_DIR".to_owned(), folder.display().to_string())];
+    let config = Config::from_sources(None, environment).unwrap();
+    assert!(config.database_url.is_new_file());
+    let network = std::sync::Arc::new(carnet::upstream::HttpFetch::default());
+    let started =
+        carnet::app::App::start(config.clone(), std::sync::Arc::new(carnet::clock::SystemClock), network).await;
+    started.unwrap();
+    assert!(folder.join("carnet.db").exists() && !config.database_url.is_new_file());
+}
+
+#[tokio::test]
+async fn srv_41__a_request_without_host_is_refused() {
+    let world = World::new().await;
+    let (_serving, address) = serving(&world, carnet::config::ConnectionLimits::default()).await;
+    for (request, status) in [
+        ("GET /healthz HTTP/1.1\r\n\r\n", "400"),
+        ("GET /healthz HTTP/1.1\r\nhost: as.test\r\n\r\n", "200"),
+        ("GET /healthz HTTP/1.0\r\n\r\n", "200"),
+    ] {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let answer = head(&mut stream, request.as_bytes()).await;
+        assert!(answer.split(' ').nth(1) == Some(status), "{request}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn sec_m3__no_byte_in_a_forwarded_header_hides_the_caller() {
+    let server = TestServer::with(&[
+        ("CARNET_SERVER__TRUSTED_PROXIES", "[\"10.0.0.1/32\"]"),
+        ("CARNET_RATE_LIMITS__REFUSALS_PER_MINUTE_PER_ADDRESS", "3"),
+    ])
+    .await;
+    let refused = async |forwarded: &[u8]| {
+        let mut request = axum::http::Request::post("/token").body(axum::body::Body::empty()).unwrap();
+        let value = axum::http::HeaderValue::from_bytes(forwarded).unwrap();
+        request.headers_mut().insert("x-forwarded-for", value);
+        let proxy: std::net::SocketAddr = "10.0.0.1:4711".parse().unwrap();
+        request.extensions_mut().insert(axum::extract::ConnectInfo(proxy));
+        server.send(request).await.status
+    };
+    // What the caller sends stands before what the proxy appends.
+    for _ in 0..4 {
+        assert_eq!(refused(b"\xff, 192.0.2.7").await, 400);
+    }
+    assert_eq!(refused(b"\xff\xfe, 192.0.2.7").await, 429, "its own budget is used up");
+    assert_eq!(refused(b"\xff, 192.0.2.8").await, 400, "and nobody else's");
+}
