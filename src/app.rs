@@ -1,6 +1,7 @@
 //! The server's shared parts, built once and handed to everything that serves requests.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -52,6 +53,7 @@ pub struct App {
     pub ledger: Ledger,
     /// Rate limits.
     pub limits: Limits,
+    draining: AtomicBool,
     rules: ArcSwap<Snapshot>,
     refreshing: Mutex<()>,
     audit: mpsc::Sender<AuditMessage>,
@@ -117,6 +119,7 @@ impl App {
             tokens: TokenIssuer::new(config.own.clone(), keys.clone(), clock.clone()),
             ledger: Ledger::start(&store),
             limits: Limits::new(config.rate_limits),
+            draining: AtomicBool::new(false),
             rules: ArcSwap::from_pointee(rules),
             refreshing: Mutex::default(),
             config,
@@ -133,6 +136,16 @@ impl App {
         tasks.spawn(write_uses(app.store.clone(), uses_queue));
         tasks.spawn(prune(app.clone()));
         Ok((app, Background(tasks)))
+    }
+
+    /// Says from now on that the server is not ready, since it is about to end: balancers then send requests elsewhere.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the server is about to end.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
     }
 
     /// What reading and compiling documents needs to know.

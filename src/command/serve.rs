@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use super::{Answer, CommandError, ConfigFile};
@@ -25,6 +25,7 @@ pub async fn run(file: &ConfigFile) -> Result<Answer, CommandError> {
     start_log(&config.log)?;
     let (listen, metrics_listen) = (config.server.listen, config.server.metrics_listen);
     let issuer = config.own.issuer().to_owned();
+    let drain = config.server.drain;
     let connections = with_room_for_files(config.server.connections.clone());
     let cannot_listen = |error: std::io::Error| CommandError::File(listen.to_string(), error);
 
@@ -46,11 +47,18 @@ pub async fn run(file: &ConfigFile) -> Result<Answer, CommandError> {
         }
     };
 
-    let signals = signal(SignalKind::terminate()).and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
-    let (mut terminate, mut interrupt) = signals.map_err(|error| CommandError::Other(error.to_string()))?;
+    let mut signals = Signals::new().map_err(|error| CommandError::Other(error.to_string()))?;
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = signals.end() => {
+            app.drain();
+            tracing::info!(seconds = drain.as_secs(), "not ready any more; serving on while balancers notice");
+            tokio::select! {
+                () = tokio::time::sleep(drain) => {}
+                // Whoever says it twice does not want to wait.
+                () = signals.end() => {}
+                () = serving.ended() => {}
+            }
+        }
         () = serving.ended() => {}
     }
     tracing::info!("ending");
@@ -60,6 +68,33 @@ pub async fn run(file: &ConfigFile) -> Result<Answer, CommandError> {
     }
     app.flush_audit().await;
     Ok(Answer::Yes)
+}
+
+/// The signals that end the server. SIGHUP is taken and does nothing: the server has nothing to read again.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn end(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hang_up.recv() => tracing::info!("SIGHUP: nothing to read again"),
+            }
+        }
+    }
 }
 
 /// Raises the number of files that may be open as far as it goes, and keeps connections below it.

@@ -123,6 +123,7 @@ impl Loader {
             metrics_listen: self.parsed("server.metrics_listen"),
             trusted_proxies: self.value("server.trusted_proxies").unwrap_or_default(),
             request_deadline: Duration::from_secs(self.in_range("server.request_seconds", 1, 600, 20).into()),
+            drain: Duration::from_secs(self.in_range("server.drain_seconds", 0, 600, 10).into()),
             connections: ConnectionLimits {
                 idle: Duration::from_secs(self.in_range("server.idle_seconds", 1, 3600, 75).into()),
                 max: usize::try_from(self.in_range("server.max_connections", 1, 1_000_000, 10_000))

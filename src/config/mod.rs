@@ -59,6 +59,8 @@ pub struct ServerConfig {
     pub trusted_proxies: Vec<IpNet>,
     /// The deadline of a request: what is not done by then is given up.
     pub request_deadline: Duration,
+    /// How long the server serves on after it was told to end.
+    pub drain: Duration,
     /// Limits on connections.
     pub connections: ConnectionLimits,
 }
@@ -166,9 +168,14 @@ impl DatabaseUrl {
 
     /// Whether it is an SQLite file that does not exist yet.
     pub fn is_new_file(&self) -> bool {
-        let path = self.0.strip_prefix("sqlite://").map(|path| path.split('?').next().unwrap_or(path));
-        let path = path.map(|path| path.replace("%23", "#").replace("%3F", "?").replace("%25", "%"));
-        path.is_some_and(|path| !Path::new(&path).exists())
+        self.file().is_some_and(|path| !path.exists())
+    }
+
+    /// The file, if it is one of SQLite.
+    pub fn file(&self) -> Option<PathBuf> {
+        let path = self.0.strip_prefix("sqlite://")?;
+        let path = path.split('?').next().unwrap_or(path);
+        Some(path.replace("%23", "#").replace("%3F", "?").replace("%25", "%").into())
     }
 
     /// Whether it is SQLite.

@@ -10,6 +10,7 @@ mod signing_keys;
 mod snapshots;
 mod tokens;
 
+use std::path::Path;
 use std::time::Duration;
 
 use sea_orm::sqlx::error::DatabaseError;
@@ -112,6 +113,9 @@ impl Store {
             });
             options
         };
+        if let Some(file) = url.file() {
+            keep_private(&file).map_err(|error| DbErr::Custom(format!("{}: {error}", file.display())))?;
+        }
         let write = Database::connect(options(1, "-8192")).await?;
         let read = Database::connect(options(4, "-1024")).await?;
         Ok(Self { write, read })
@@ -177,6 +181,28 @@ impl Store {
     fn statement(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
         Statement::from_sql_and_values(self.backend(), sql, values)
     }
+}
+
+/// Makes the file of an SQLite database its owner's alone, also where its folder is everybody's. The files beside it get the same
+/// mode.
+fn keep_private(file: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
+    match made {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    for suffix in ["", "-wal", "-shm"] {
+        let mut path = file.as_os_str().to_owned();
+        path.push(suffix);
+        match std::fs::metadata(&path) {
+            Ok(found) if found.permissions().mode() & 0o077 != 0 => {
+                std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Turns the database's complaint about a constraint into what it means here.

@@ -545,6 +545,20 @@ async fn contract_7__a_client_is_asked_about_as_it_would_ask() {
 }
 
 #[tokio::test]
+async fn contract_7__the_limit_of_a_trusted_issuer_is_reached_by_its_tokens() {
+    let (world, _) = world(&[("CARNET_RATE_LIMITS__TOKENS_PER_MINUTE_PER_TRUSTED_ISSUER", "2")]).await;
+    for _ in 0..3 {
+        world.exchange(&world.good()).await.token();
+    }
+    // Another rule of the same trusted issuer is over the limit as well, whoever asks.
+    let assertion = world.gh.sign(&helper(&world, 7));
+    let explained = world.server.admin("POST", "explanations", json!({ "assertion": assertion })).await;
+    let answered = world.exchange(&assertion).await;
+    answered.refused(429, "temporarily_unavailable", "rate_limited");
+    assert_eq!(said(&explained), said(&answered), "{}", explained.text());
+}
+
+#[tokio::test]
 async fn contract_7__a_rule_without_ids_is_shown_to_whom_it_admits() {
     let (world, _) = world(&[]).await;
     let other = super::delegation::other_platform(&world).await;

@@ -5,7 +5,7 @@ use carnet::config::Config;
 use serde_json::json;
 
 use super::connections::{head, serving};
-use crate::support::{TestKey, TestServer, World};
+use crate::support::{ServerProcess, TestDb, TestKey, TestServer, World};
 
 /// What a configuration of these variables says.
 fn configured(variables: &[(&str, &str)]) -> Result<Config, String> {
@@ -55,6 +55,52 @@ fn srv_6__no_message_holds_the_password_of_the_database() {
         assert!(said.starts_with("database.url") && !said.contains("ter2"), "{url}: {said}");
     }
     assert!(configured(&[("CARNET_DATABASE__URL", "postgres://u:hun%3Fter2@db.test/carnet?sslmode=require")]).is_ok());
+}
+
+#[tokio::test]
+async fn srv_9__a_server_that_ends_is_not_ready_first_and_serves_on() {
+    let db = TestDb::new().await;
+    let settings = [("CARNET_DATABASE__URL", db.url()), ("CARNET_SERVER__DRAIN_SECONDS", "600")];
+    let server = ServerProcess::start(db.folder(), &settings).await;
+    let status = async |path: &str| reqwest::get(format!("{}{path}", server.url)).await.unwrap().status().as_u16();
+    server.signal("HUP");
+    assert_eq!((status("/readyz").await, status("/jwks").await), (200, 200), "SIGHUP changes nothing");
+    server.signal("TERM");
+    let mut ready = 200;
+    for _ in 0..500 {
+        ready = status("/readyz").await;
+        if ready != 200 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!((ready, status("/jwks").await), (503, 200), "not ready, and serving on");
+    // Said twice, it ends at once.
+    server.signal("TERM");
+    assert_eq!(server.wait(), 0);
+}
+
+#[tokio::test]
+async fn sec_l8__the_files_of_the_database_are_their_owners_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = std::env::temp_dir().join(format!("carnet-l8-{}", uuid::Uuid::from_bytes(carnet::ids::random())));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let url: carnet::config::DatabaseUrl = format!("sqlite://{}", folder.join("carnet.db").display()).parse().unwrap();
+    for _ in 0..2 {
+        let store = carnet::store::Store::open(&url).await.unwrap();
+        let mut seen = 0;
+        for file in std::fs::read_dir(&folder).unwrap() {
+            let file = file.unwrap();
+            assert_eq!(file.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", file.path());
+            seen += 1;
+        }
+        assert!(seen >= 1);
+        store.close().await.unwrap();
+        // One that an older version made for everybody to read.
+        std::fs::set_permissions(folder.join("carnet.db"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 #[tokio::test]
@@ -138,7 +184,7 @@ async fn srv_38__harmless_spellings_of_a_form_are_read() {
 
 #[tokio::test]
 async fn srv_40__a_data_folder_may_have_any_name() {
-    let db = crate::support::TestDb::new().await;
+    let db = TestDb::new().await;
     let folder = db.folder().join("50% of? all #1");
     let environment = [("CARNET_DATA_DIR".to_owned(), folder.display().to_string())];
     let config = Config::from_sources(None, environment).unwrap();

@@ -61,6 +61,7 @@ impl ServerProcess {
             .current_dir(folder)
             .env("CARNET_SERVER__LISTEN", address)
             .env("CARNET_DATA_DIR", folder)
+            .env("CARNET_SERVER__DRAIN_SECONDS", "0")
             .envs(settings.iter().copied())
             .stderr(log)
             .stdout(Stdio::null())
@@ -92,10 +93,20 @@ impl ServerProcess {
         self.child.wait().unwrap();
     }
 
-    /// Asks it to end, and waits.
-    pub fn terminate(mut self) -> i32 {
-        Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status().unwrap();
+    /// Sends it a signal, such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().unwrap();
+    }
+
+    /// Waits until it ends.
+    pub fn wait(mut self) -> i32 {
         self.child.wait().unwrap().code().unwrap_or(-1)
+    }
+
+    /// Asks it to end, and waits.
+    pub fn terminate(self) -> i32 {
+        self.signal("TERM");
+        self.wait()
     }
 }
 
