@@ -27,11 +27,14 @@
 //!
 //! ```no_run
 //! # use std::sync::Arc;
-//! # use carnet::{assertion::*, clock::Timestamp, decision::*, grant_type::GrantType, model::Snapshot, store::*, token::*, trust::*};
-//! # fn f(verified: Arc<VerifiedAssertion>, rules: &Snapshot, now: Timestamp, tokens: &TokenIssuer,
+//! # use carnet::{assertion::*, client::*, clock::Timestamp, decision::*, grant_type::GrantType, model::Snapshot, store::*};
+//! # use carnet::{token::*, trust::*};
+//! # fn f(verified: Arc<VerifiedAssertion>, rules: &Snapshot, now: Timestamp, tokens: &TokenIssuer, client: Admitted,
 //! #      decided: &Authorization<AcceptedAssertion>, recorded: &Recorded<Minted>) {
 //! let accepted = verified.accept(GrantType::JwtBearer).unwrap();
-//! let permit = Permit::new(accepted, rules, now, |_| true);
+//! let permit = Permit::new(accepted.clone(), rules, now, |_| true);
+//! let presented = Presented::Assertion(accepted);
+//! let subject = Subject { grant_type: GrantType::JwtBearer, presented, client, actor: None };
 //! let minted = tokens.mint(decided, "client", now);
 //! let text = recorded.access_token();
 //! # }

@@ -75,7 +75,7 @@ pub enum Decision<A> {
 }
 
 /// What a token for a registry says and rests on. Only [`decide`] makes one, and minting asks for one that rests on an
-/// [`AcceptedAssertion`] where it rests on an assertion.
+/// [`AcceptedAssertion`](crate::assertion::AcceptedAssertion) where it rests on an assertion.
 #[derive(Debug)]
 pub struct Authorization<A> {
     grounds: Grounds<A>,

@@ -1,4 +1,4 @@
-//! The grants of the token endpoint, a file each, and the [`pipeline`] that all of them go through.
+//! The grants of the token endpoint, a file each, and the pipeline that all of them go through.
 
 mod client_credentials;
 mod jwt_bearer;

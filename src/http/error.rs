@@ -66,7 +66,7 @@ pub async fn layer(
 }
 
 impl IntoResponse for TokenError {
-    /// The answer waits for the [`layer`] that knows the request.
+    /// The answer waits for the layer that knows the request.
     fn into_response(self) -> Response {
         let mut response = StatusCode::INTERNAL_SERVER_ERROR.into_response();
         response.extensions_mut().insert(self);
