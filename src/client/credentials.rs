@@ -12,7 +12,7 @@ use crate::refusal::Refusal;
 
 /// The `Authorization` header of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Authorization<'a> {
+pub enum AuthorizationHeader<'a> {
     /// There is none.
     Absent,
     /// There is one.
@@ -71,7 +71,7 @@ impl fmt::Debug for ClientCredentials<'_> {
 
 impl<'a> ClientCredentials<'a> {
     /// Reads them. Two methods are one too many: with an assertion among them it is the client that is refused (decision D-12).
-    pub fn read(form: &'a TokenForm<'_>, authorization: Authorization<'_>) -> Result<Self, Refusal> {
+    pub fn read(form: &'a TokenForm<'_>, authorization: AuthorizationHeader<'_>) -> Result<Self, Refusal> {
         for (given, other) in
             [("client_assertion", "client_assertion_type"), ("client_assertion_type", "client_assertion")]
         {
@@ -81,7 +81,7 @@ impl<'a> ClientCredentials<'a> {
         }
         let client_id = form.get("client_id");
         let failed = || Refusal::new(Reason::ClientAuthenticationFailed);
-        let header = authorization != Authorization::Absent;
+        let header = authorization != AuthorizationHeader::Absent;
         match (header, form.get("client_secret"), form.get("client_assertion")) {
             (false, None, None) => Ok(client_id.map_or(Self::None, Self::Named)),
             (true, Some(_), None) => Err(Refusal::parameter(Reason::ParameterMalformed, "client_secret")),
@@ -103,8 +103,8 @@ impl<'a> ClientCredentials<'a> {
 }
 
 /// User and password of the one `Authorization: Basic` header, each form-encoded (RFC 6749 section 2.3.1).
-fn basic(authorization: Authorization<'_>) -> Option<(String, String)> {
-    let Authorization::Value(value) = authorization else {
+fn basic(authorization: AuthorizationHeader<'_>) -> Option<(String, String)> {
+    let AuthorizationHeader::Value(value) = authorization else {
         return None;
     };
     let (scheme, encoded) = value.trim().split_once(' ')?;
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     fn header(value: &str) -> Option<(String, String)> {
-        basic(Authorization::Value(value))
+        basic(AuthorizationHeader::Value(value))
     }
 
     #[test]
@@ -148,6 +148,6 @@ mod tests {
         ] {
             assert_eq!(header(value), None);
         }
-        assert_eq!(basic(Authorization::Unreadable), None);
+        assert_eq!(basic(AuthorizationHeader::Unreadable), None);
     }
 }

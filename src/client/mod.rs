@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 pub use admission::{Admission, Admitted, admit};
 pub use authenticate::Authentication;
-pub use credentials::{Authorization, ClientCredentials};
+pub use credentials::{AuthorizationHeader, ClientCredentials};
 
 use crate::assertion::{AssertionKey, VerifiedAssertion};
 use crate::clock::Timestamp;

@@ -7,7 +7,7 @@ use carnet_jose::json::{self, Limits};
 use serde_json::Value;
 
 use super::{GRANTS, TokenError};
-use crate::client::{Admission, Authorization, ClientCredentials};
+use crate::client::{Admission, AuthorizationHeader, ClientCredentials};
 use crate::config::OwnUrls;
 use crate::form::TokenForm;
 use crate::grant_type::GrantType;
@@ -81,7 +81,7 @@ impl<'a> GrantRequest<'a> {
     /// Reads what a form asks for.
     pub fn read(
         form: &'a TokenForm<'_>,
-        authorization: Authorization<'_>,
+        authorization: AuthorizationHeader<'_>,
         own: &OwnUrls,
         (id, address): (EventId, Option<IpAddr>),
     ) -> Result<Self, TokenError> {

@@ -11,7 +11,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use super::error::Caller;
 use super::media::{check_media_type, check_query};
 use crate::app::App;
-use crate::client::Authorization;
+use crate::client::AuthorizationHeader;
 use crate::form::{Parameters, TokenForm};
 use crate::grant::{self, GrantRequest, TokenError};
 use crate::ids::EventId;
@@ -67,12 +67,12 @@ impl FormRequest {
     }
 
     /// The `Authorization` header.
-    pub fn authorization(&self) -> Authorization<'_> {
+    pub fn authorization(&self) -> AuthorizationHeader<'_> {
         let mut values = self.headers.get_all(AUTHORIZATION).iter();
         match (values.next(), values.next()) {
-            (None, _) => Authorization::Absent,
-            (Some(value), None) => value.to_str().map_or(Authorization::Unreadable, Authorization::Value),
-            (Some(_), Some(_)) => Authorization::Unreadable,
+            (None, _) => AuthorizationHeader::Absent,
+            (Some(value), None) => value.to_str().map_or(AuthorizationHeader::Unreadable, AuthorizationHeader::Value),
+            (Some(_), Some(_)) => AuthorizationHeader::Unreadable,
         }
     }
 }

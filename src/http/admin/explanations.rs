@@ -17,7 +17,7 @@ use super::guard::{Access, guard};
 use super::objects::{document, rejected, respond};
 use crate::admin::Rejected;
 use crate::app::App;
-use crate::client::Authorization;
+use crate::client::AuthorizationHeader;
 use crate::decision::{Mode, View};
 use crate::explain::{Explanation, explain_claims, explain_request};
 use crate::form::TokenForm;
@@ -67,7 +67,8 @@ async fn answer(app: &App, request: ExplanationRequest, view: &View) -> Result<E
     let ExplanationRequest { form, grant_type, claims } = request;
     let Some((trusted_issuer, claims)) = claims else {
         let caller = (EventId::new(app.clock.now()), None);
-        let request = GrantRequest::read(&form, Authorization::Absent, &app.config.own, caller).map_err(problem)?;
+        let request =
+            GrantRequest::read(&form, AuthorizationHeader::Absent, &app.config.own, caller).map_err(problem)?;
         return explain_request(app, &request, view).await.map_err(problem);
     };
     let context = app.decision_context();
