@@ -197,7 +197,7 @@ impl std::str::FromStr for DatabaseUrl {
         // Read here first: a library would put the whole text, with its password, into its error.
         let parsed = url::Url::parse(url).map_err(|_| UNREADABLE)?;
         let rest = [Some(parsed.path()), parsed.query(), parsed.fragment()];
-        if parsed.host_str().is_none() || rest.into_iter().flatten().any(|part| part.contains('@')) {
+        if rest.into_iter().flatten().any(|part| part.contains('@')) {
             return Err(UNREADABLE);
         }
         Ok(Self(url.to_owned()))
