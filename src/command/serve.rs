@@ -26,7 +26,8 @@ pub async fn run(file: &ConfigFile) -> Result<Answer, CommandError> {
     let (listen, metrics_listen) = (config.server.listen, config.server.metrics_listen);
     let issuer = config.own.issuer().to_owned();
     let drain = config.server.drain;
-    let connections = with_room_for_files(config.server.connections.clone());
+    let connections =
+        with_room_for_files(config.server.connections.clone().for_requests(config.server.request_deadline));
     let cannot_listen = |error: std::io::Error| CommandError::File(listen.to_string(), error);
 
     let recorder = PrometheusBuilder::new().build_recorder();

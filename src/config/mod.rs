@@ -83,6 +83,12 @@ impl Default for ConnectionLimits {
 }
 
 impl ConnectionLimits {
+    /// With room for requests of this deadline: a connection that waits for its answer is not idle.
+    #[must_use]
+    pub fn for_requests(self, deadline: Duration) -> Self {
+        Self { idle: self.idle.max(deadline.saturating_add(Duration::from_secs(5))), ..self }
+    }
+
     /// The connections that one address may have: a quarter of all.
     pub fn share(&self) -> usize {
         (self.max / 4).max(1)
@@ -175,7 +181,8 @@ impl DatabaseUrl {
     pub fn file(&self) -> Option<PathBuf> {
         let path = self.0.strip_prefix("sqlite://")?;
         let path = path.split('?').next().unwrap_or(path);
-        Some(path.replace("%23", "#").replace("%3F", "?").replace("%25", "%").into())
+        let path = percent_encoding::percent_decode_str(path).decode_utf8().ok()?;
+        Some(path.into_owned().into()).filter(|path| path != Path::new(":memory:"))
     }
 
     /// Whether it is SQLite.

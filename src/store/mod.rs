@@ -113,8 +113,11 @@ impl Store {
             });
             options
         };
-        if let Some(file) = url.file() {
-            keep_private(&file).map_err(|error| DbErr::Custom(format!("{}: {error}", file.display())))?;
+        if let Some(file) = url.file()
+            && let Err(error) = keep_private(&file)
+        {
+            // A file of another owner, in a folder that is given: whether it can be used is for the database to say.
+            tracing::warn!(file = %file.display(), %error, "the database cannot be made its owner's alone");
         }
         let write = Database::connect(options(1, "-8192")).await?;
         let read = Database::connect(options(4, "-1024")).await?;

@@ -86,6 +86,7 @@ impl UpstreamKeys {
         key_id: Option<&str>,
     ) -> Result<Arc<KeySet>, Refusal> {
         let now = self.clock.now();
+        let can_change = !matches!(issuer.keys, KeySource::Static { .. });
         let is_unknown = |keys: &KeySet| keys.select(algorithm, key_id).err() == Some(NoKey::UnknownKeyId);
         let held = self.cache.get(&issuer.id).await.filter(|held| held.version == issuer.version);
         let keys = held.as_ref().and_then(|held| Some((held, held.keys.as_ref()?)));
@@ -103,7 +104,7 @@ impl UpstreamKeys {
         let usable = held.keys.as_ref().filter(|_| now.seconds_since(held.fetched_at) < MOST_STALE);
         match (usable, &held.failure) {
             // Nobody looked since the key was asked for, so nobody can say that it is not there.
-            (Some(keys), None) if held.attempted_at < now && is_unknown(keys) => {
+            (Some(keys), None) if can_change && held.attempted_at < now && is_unknown(keys) => {
                 let wait = COOLDOWN.saturating_sub(now.seconds_since(held.attempted_at)).clamp(1, COOLDOWN);
                 Err(Refusal::later(Reason::KeysUnavailable, u32::try_from(wait).unwrap_or(1)))
             }

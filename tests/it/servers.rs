@@ -63,6 +63,15 @@ fn srv_6__no_message_holds_the_password_of_the_database() {
     }
 }
 
+#[test]
+fn srv_10__a_connection_that_waits_for_its_answer_is_not_idle() {
+    let short = carnet::config::ConnectionLimits { idle: std::time::Duration::from_secs(5), ..Default::default() };
+    let deadline = std::time::Duration::from_secs(20);
+    assert!(short.for_requests(deadline).idle > deadline);
+    let usual = carnet::config::ConnectionLimits::default();
+    assert_eq!(usual.clone().for_requests(deadline), usual);
+}
+
 #[tokio::test]
 async fn srv_9__a_server_that_ends_is_not_ready_first_and_serves_on() {
     let db = TestDb::new().await;
@@ -149,6 +158,12 @@ async fn srv_21__a_key_that_nobody_could_look_up_yet_is_no_final_no() {
     assert!((20..=30).contains(&wait), "{wait}");
     world.server.clock.advance(wait);
     world.exchange(&assertion).await.token();
+    // A key set that is written down has nothing to look up: there the no is final.
+    let keys = json!({ "source": "static", "jwks": { "keys": [TestKey::rsa(0).jwk()] } });
+    world.trust(json!({ "keys": keys })).await;
+    world.exchange(&world.good()).await.refused(400, "invalid_grant", "key_unknown");
+    world.server.clock.advance(5);
+    world.exchange(&world.good()).await.refused(400, "invalid_grant", "key_unknown");
 }
 
 #[tokio::test]
@@ -191,6 +206,9 @@ async fn srv_38__harmless_spellings_of_a_form_are_read() {
 #[tokio::test]
 async fn srv_40__a_data_folder_may_have_any_name() {
     let db = TestDb::new().await;
+    // A URL that somebody wrote is decoded as a whole.
+    let written: carnet::config::DatabaseUrl = "sqlite:///my%20db/c%41.db".parse().unwrap();
+    assert_eq!(written.file(), Some("/my db/cA.db".into()));
     let folder = db.folder().join("50% of? all #1");
     let environment = [("CARNET_DATA_DIR".to_owned(), folder.display().to_string())];
     let config = Config::from_sources(None, environment).unwrap();
