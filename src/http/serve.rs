@@ -14,7 +14,6 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
@@ -35,7 +34,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Room for the head of a request, and for answers that wait to be written.
 const MAX_BUFFER: usize = 64 * 1024;
 /// Requests at a time on one HTTP/2 connection.
-const MAX_STREAMS: u32 = 100;
+const MAX_STREAMS: u32 = 32;
+/// How old a connection gets: it is asked to end, so that nobody keeps a place and what waits in it for good.
+const MAX_AGE: Duration = Duration::from_mins(10);
 
 /// A server that listens.
 #[derive(Debug)]
@@ -76,7 +77,6 @@ pub fn serve_within(router: Router, listener: TcpListener, limits: ConnectionLim
 
 async fn accept(listener: TcpListener, router: Router, limits: ConnectionLimits, mut stopped: watch::Receiver<bool>) {
     let builder = builder(&limits);
-    let graceful = GracefulShutdown::new();
     let room = Arc::new(Room::new(limits));
     loop {
         let accepted = tokio::select! {
@@ -102,18 +102,37 @@ async fn accept(listener: TcpListener, router: Router, limits: ConnectionLimits,
                 .map_request(|request: axum::http::Request<hyper::body::Incoming>| request.map(axum::body::Body::new)),
         );
         let connection = builder.serve_connection(TokioIo::new(Box::pin(stream)), service).into_owned();
-        let connection = graceful.watch(connection);
+        let (mut stopped, idle) = (stopped.clone(), room.limits.idle);
         tokio::spawn(async move {
+            let mut connection = std::pin::pin!(connection);
+            let outcome = tokio::select! {
+                outcome = connection.as_mut() => outcome,
+                grace = to_be_ended(&mut stopped, idle) => {
+                    connection.as_mut().graceful_shutdown();
+                    tokio::time::timeout(grace, connection).await.unwrap_or(Ok(()))
+                }
+            };
             // What goes wrong on a connection is the caller's affair.
-            if let Err(error) = connection.await {
+            if let Err(error) = outcome {
                 tracing::debug!(error, "a connection ended");
             }
             drop(place);
         });
     }
     drop(listener);
-    if tokio::time::timeout(GRACE, graceful.shutdown()).await.is_err() {
+    // All places are free once every connection has ended.
+    let all = u32::try_from(room.limits.max).unwrap_or(u32::MAX);
+    if tokio::time::timeout(GRACE, room.permits.acquire_many(all)).await.is_err() {
         tracing::warn!("requests were cut off at the end");
+    }
+}
+
+/// Waits until the server ends, or the connection is old; how long its last requests may take then. Those of an old connection have
+/// as long as it may be idle, which is longer than their deadline.
+async fn to_be_ended(stopped: &mut watch::Receiver<bool>, idle: Duration) -> Duration {
+    tokio::select! {
+        _ = stopped.wait_for(|stopped| *stopped) => GRACE,
+        () = tokio::time::sleep(MAX_AGE) => idle,
     }
 }
 

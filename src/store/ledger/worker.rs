@@ -15,6 +15,9 @@ use crate::store::{Store, StoreError, audit, tokens};
 const BATCH: usize = 64;
 /// How often a transaction that lost against another one is tried.
 const ATTEMPTS: usize = 5;
+/// How often a batch is written again because somebody gave up. Whoever does so later than that has it recorded: callers that hang
+/// up on purpose must not keep the others waiting.
+const PASSES: usize = 3;
 
 /// Writes batches until nobody hands in any more.
 pub(super) async fn work(store: Store, receiver: Arc<Mutex<mpsc::Receiver<Request>>>) {
@@ -76,11 +79,24 @@ fn is_transient(error: &DbErr) -> bool {
     }
 }
 
+/// What one transaction came to.
+enum Pass {
+    Committed(Vec<Written>),
+    /// An assertion was not new: the same again, row by row. Nothing was written.
+    NotAllNew,
+    /// Somebody gave up meanwhile: the same again without them. Nothing was written.
+    GivenUp,
+}
+
 /// Nearly always every assertion is new, and the number of rows says so; else the same again, row by row.
 async fn write(store: &Store, requests: &[Request]) -> Result<Vec<Written>, StoreError> {
-    match write_once(store, requests, Recording::AllNew).await? {
-        Some(committed) => Ok(committed),
-        None => Ok(write_once(store, requests, Recording::EachByItself).await?.unwrap_or_default()),
+    let (mut recording, mut passes_left) = (Recording::AllNew, PASSES);
+    loop {
+        match write_once(store, requests, recording, passes_left > 0).await? {
+            Pass::Committed(written) => return Ok(written),
+            Pass::NotAllNew => recording = Recording::EachByItself,
+            Pass::GivenUp => passes_left = passes_left.saturating_sub(1),
+        }
     }
 }
 
@@ -88,7 +104,8 @@ async fn write_once(
     store: &Store,
     requests: &[Request],
     recording: Recording,
-) -> Result<Option<Vec<Written>>, StoreError> {
+    heeds_who_gives_up: bool,
+) -> Result<Pass, StoreError> {
     let transaction = store.begin().await?;
     // The wait for the database may have been long. Whoever has given up by now has nothing used up.
     let issuances: Vec<&Issuance> = requests.iter().map(|request| &request.issuance).collect();
@@ -97,7 +114,7 @@ async fn write_once(
     batch.set_aside_stale(&transaction).await?;
     if !batch.consume(&transaction, recording).await? {
         transaction.rollback().await?;
-        return Ok(None);
+        return Ok(Pass::NotAllNew);
     }
     batch.pin(&transaction).await?;
     let records: Vec<&TokenRecord> = batch.issued().map(|issuance| &issuance.token).collect();
@@ -105,10 +122,10 @@ async fn write_once(
     let events: Vec<&AuditEvent> = batch.issued().map(|issuance| &issuance.event).collect();
     audit::insert(&transaction, &events).await?;
     // A statement may have waited for a lock. What nobody waits for any more is left out and the rest is written again.
-    if batch.any_issued(|at| requests.get(at).is_none_or(|request| request.answer.is_closed())) {
+    if heeds_who_gives_up && batch.any_issued(|at| requests.get(at).is_none_or(|request| request.answer.is_closed())) {
         transaction.rollback().await?;
-        return Ok(None);
+        return Ok(Pass::GivenUp);
     }
     transaction.commit().await?;
-    Ok(Some(batch.into_committed()))
+    Ok(Pass::Committed(batch.into_committed()))
 }
