@@ -32,6 +32,8 @@ use crate::reason::Reason;
 use crate::refusal::Refusal;
 
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// For a connection of SQLite, which is one for all writers: longer than one of them may wait for another process.
+const SQLITE_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long SQLite waits for another process that writes, such as `carnet apply` beside a server.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The same for PostgreSQL: how long a statement waits for a lock.
@@ -93,7 +95,7 @@ impl Store {
             let mut options = ConnectOptions::new(url.as_str());
             options
                 .max_connections(connections)
-                .acquire_timeout(ACQUIRE_TIMEOUT)
+                .acquire_timeout(SQLITE_ACQUIRE_TIMEOUT)
                 .test_before_acquire(false)
                 .sqlx_logging(false);
             options.map_sqlx_sqlite_opts(move |sqlite| {
