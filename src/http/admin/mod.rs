@@ -41,7 +41,7 @@ pub fn routes() -> Router<Arc<App>> {
         .route("/signing-keys/{kid}", delete(keys::withdraw))
         .route("/audit-events", get(audit::list))
         .route("/explanations", post(explanations::explain))
-        .route("/openapi.json", get(openapi::openapi))
+        .route("/openapi.json", openapi::route())
         .fallback(async || {
             problem::Problem::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here").into_response()
         })

@@ -1,11 +1,11 @@
 //! The description of the admin API (`OpenAPI` 3.1), put together from the types that are served.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use axum::Json;
+use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::header::CACHE_CONTROL;
-use axum::response::{IntoResponse as _, Response};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::routing::{MethodRouter, get};
 use serde_json::{Map, Value, json};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
@@ -19,9 +19,13 @@ use crate::objects::{
     ClientDocument, FederatedCredentialDocument, Kind, PrincipalDocument, ResourceServerDocument, TrustedIssuerDocument,
 };
 
-/// `GET /admin/v1/openapi.json`: how the API is used is no secret.
-pub async fn openapi(State(app): State<Arc<App>>) -> Response {
-    ([(CACHE_CONTROL, "public, max-age=300")], Json(document(&app.config.own))).into_response()
+/// `GET /admin/v1/openapi.json`: how the API is used is no secret. It is made once: it is large, and anybody may ask for it.
+pub fn route() -> MethodRouter<Arc<App>> {
+    let made: Arc<OnceLock<Bytes>> = Arc::default();
+    get(move |State(app): State<Arc<App>>| {
+        let body = made.get_or_init(|| document(&app.config.own).to_string().into()).clone();
+        std::future::ready(([(CACHE_CONTROL, "public, max-age=300"), (CONTENT_TYPE, "application/json")], body))
+    })
 }
 
 /// The document for a server with these URLs.
