@@ -22,7 +22,9 @@ use carnet::decision::{Decision, Mode, Presented, Subject, decide};
 use carnet::grant;
 use carnet::grant_type::GrantType;
 use carnet::principal::AccessRequest;
-use carnet::trust::match_credentials;
+use carnet::trust::{Consent, Door, match_credentials};
+
+const CONSENT: Consent<'_> = Consent::Workload { principal: None, door: Door::Token, others: 5 };
 use carnet::upstream::HttpFetch;
 use criterion::{Criterion, criterion_group, criterion_main};
 use support::{ISSUER_URL, Population, RawCrypto};
@@ -69,7 +71,9 @@ fn engine(criterion: &mut Criterion) {
     });
     criterion.bench_function("match it against 1000 rules", |bencher| {
         let rules = app.rules();
-        bencher.iter(|| match_credentials(&rules, verified.issuer(), black_box(verified.claims()), now));
+        bencher.iter(|| {
+            match_credentials(&rules, verified.issuer(), black_box(verified.claims()), now, CONSENT, |_| true)
+        });
     });
     criterion.bench_function("match it and work out what it permits", |bencher| {
         bencher.iter(|| black_box(decided()));

@@ -15,12 +15,12 @@ use crate::decision::{Decision, Mode, Presented, Subject, View, decide};
 use crate::grant::{About, GrantRequest, Judged, Step, TokenError, preview};
 use crate::grant_type::GrantType;
 use crate::ids::CredentialId;
-use crate::model::{DecisionContext, TrustedIssuer};
+use crate::model::{DecisionContext, FederatedCredential, Listed, TrustedIssuer};
 use crate::principal::AccessRequest;
 use crate::profile::Claims;
 use crate::reason::Reason;
 use crate::refusal::{Mismatch, Refusal};
-use crate::trust::{Candidate, MatchReport, MatchedRule, Verdict, hint, match_some};
+use crate::trust::{Candidate, MatchReport, MatchedRule, Verdict, hint, match_credentials};
 
 /// Rules that one explanation shows.
 const MAX_EXPLAINED: usize = 100;
@@ -123,7 +123,7 @@ pub struct ExplainedCondition {
 }
 
 /// The rules that a client without a key of its own lists, and those that admitted it or why none did.
-type Admission<'a> = (&'a [String], Result<&'a [MatchedRule], Reason>);
+type Admission<'a> = (&'a [Listed], Result<&'a [MatchedRule], Reason>);
 
 /// What an explanation is made from, and whom it is for.
 struct Explainable<'a> {
@@ -170,7 +170,8 @@ pub async fn explain_request(app: &App, request: &GrantRequest<'_>, view: &View)
     let (assertion, report) = match &refused.about {
         About::Assertion(assertion, report) => (Some(assertion), report),
         About::Unaccepted(assertion) => {
-            all_the_same = judged_all_the_same(&context, assertion.issuer(), assertion.claims(), view);
+            let access = &request.access().cloned().unwrap_or_default();
+            all_the_same = judged_all_the_same(&context, assertion.issuer(), assertion.claims(), (view, access));
             (Some(assertion), &all_the_same)
         }
         About::Nothing | About::Token(_) | About::Client => (None, &MatchReport::default()),
@@ -207,7 +208,7 @@ pub fn explain_claims(
     let about = about(Some((issuer, claims)));
     let enabled = if issuer.enabled { Ok(()) } else { Err(Refusal::from(Reason::IssUnknown)) };
     if let Err(refusal) = enabled.and_then(|()| assertion.content().check_grant(grant_type)) {
-        let report = judged_all_the_same(context, issuer, claims, mode.view());
+        let report = judged_all_the_same(context, issuer, claims, (mode.view(), access));
         return about.denied(&refusal, refusal.reason, &report);
     }
     let presented = Presented::Assertion(assertion.clone());
@@ -223,9 +224,10 @@ fn judged_all_the_same(
     context: &DecisionContext<'_>,
     issuer: &TrustedIssuer,
     claims: &Claims,
-    view: &View,
+    (view, access): (&View, &AccessRequest),
 ) -> MatchReport {
-    match_some(&context.rules, issuer, claims, context.now, |candidate| view.may_see(&candidate.credential.principal))
+    let may_see = |credential: &FederatedCredential| view.may_see(&credential.principal);
+    match_credentials(&context.rules, issuer, claims, context.now, view.consent(access), may_see)
 }
 
 impl Explainable<'_> {
@@ -298,7 +300,10 @@ impl Explainable<'_> {
         let Some((issuer, claims)) = self.assertion else {
             return Vec::new();
         };
-        let shown = report.candidates.iter().filter(|candidate| self.view.shows(candidate, issuer)).take(MAX_EXPLAINED);
+        let mut shown: Vec<&Candidate> =
+            report.candidates.iter().filter(|candidate| self.view.shows(candidate, issuer)).collect();
+        shown.sort_by_key(|candidate| candidate.rank);
+        let shown = shown.into_iter().take(MAX_EXPLAINED);
         shown.map(|candidate| ExplainedCandidate::of(candidate, issuer, claims)).collect()
     }
 
@@ -312,7 +317,8 @@ impl Explainable<'_> {
             let reason = (!issuer.grants.contains(&self.grant_type)).then_some(Reason::GrantNotTaken);
             checks.push(check("grants", json!({ "any_of": taken }), json!(self.grant_type.short_name()), reason));
         }
-        if let Some((names, admitted)) = self.admission {
+        if let Some((listed, admitted)) = self.admission {
+            let names: Vec<&str> = listed.iter().map(|rule| rule.name.as_str()).collect();
             // Only a client that was admitted, or whoever manages it, learns which rules it lists.
             let rules = admitted.unwrap_or_default().iter();
             let admitting: Vec<&str> = rules.filter_map(|rule| Some(rule.credential.rule.open()?.name)).collect();

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use carnet_jose::Compact;
-use carnet_resource_server::{AccessToken, AuthorizationDetail};
-use serde::{Deserialize, Serialize};
+use carnet_resource_server::{AccessToken, AuthorizationDetail, GroundKind, RestsOn};
 use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
@@ -15,7 +14,6 @@ use crate::model::{Method, Snapshot, State};
 use crate::opaque;
 use crate::scope::{ScopeSet, covers};
 use crate::store::{Store, StoreError};
-use crate::trust::MatchedRule;
 
 /// What begins the `client_id` of tokens that no registered client asked for; the newest credential in the token follows (decision D-17).
 /// No client can have such a name.
@@ -23,22 +21,6 @@ pub const FEDERATED: &str = "federated:";
 
 /// The `client_id` of admin tokens that whoever holds the database makes. No client can have this name.
 pub const LOCAL_CLIENT: &str = "carnet-cli";
-
-/// A rule that admitted the client of an admin token, as of a revision.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RestsOn {
-    /// The federated credential's id.
-    pub credential: String,
-    /// Its revision.
-    pub revision: u32,
-}
-
-impl RestsOn {
-    /// A rule, as it is now.
-    pub fn of(rule: &MatchedRule) -> Self {
-        Self { credential: rule.credential.id.to_string(), revision: rule.credential.revision }
-    }
-}
 
 /// What it takes to judge our own tokens.
 #[derive(Debug)]
@@ -129,12 +111,25 @@ impl OwnTokens<'_> {
 
 fn entry_stands(entry: &AuthorizationDetail, rules: &Snapshot, now: Timestamp) -> bool {
     if let Ok(id) = entry.credential.parse::<CredentialId>() {
-        return credential_stands(id, entry.revision, rules, now);
+        return credential_stands(id, entry.revision, rules, now)
+            && owner_stands(id, &entry.owner, rules)
+            && entry.rests_on.iter().all(|ground| ground_stands(ground, rules, now));
     }
     let client = entry.credential.parse::<ClientRowId>().ok().and_then(|id| rules.client_of(id));
     client.is_some_and(|client| {
         client.enabled && client.revision == entry.revision && is_enabled(&entry.principal.to_ascii_lowercase(), rules)
     })
+}
+
+/// Whether something that an entry or a token rests on beside its own rule is still what it was.
+fn ground_stands(ground: &RestsOn, rules: &Snapshot, now: Timestamp) -> bool {
+    match ground.kind {
+        GroundKind::FederatedCredential => {
+            ground.id.parse().is_ok_and(|id| credential_stands(id, ground.revision, rules, now))
+        }
+        GroundKind::Principal => rules.principal_of_id(&ground.id).is_some(),
+        _ => false,
+    }
 }
 
 fn credential_stands(id: CredentialId, revision: u32, rules: &Snapshot, now: Timestamp) -> bool {
@@ -143,6 +138,15 @@ fn credential_stands(id: CredentialId, revision: u32, rules: &Snapshot, now: Tim
             && matches!(credential.state(now), State::Active | State::Pending)
             && is_enabled(&credential.principal, rules)
             && rules.issuer(credential.trusted_issuer).is_some_and(|issuer| issuer.enabled)
+    })
+}
+
+/// A rule that nobody vouches for is good for its own principal's packages, and for those of whom it acts for at this time.
+fn owner_stands(id: CredentialId, owner: &str, rules: &Snapshot) -> bool {
+    rules.credential(id).is_some_and(|credential| {
+        let is_vouched =
+            rules.issuer(credential.trusted_issuer).is_some_and(|issuer| credential.is_vouched_under(issuer));
+        is_vouched || rules.principal(&credential.principal).is_some_and(|principal| principal.may_name_owner(owner))
     })
 }
 
@@ -170,9 +174,9 @@ fn admin_stands(token: &OwnToken, rules: &Snapshot, now: Timestamp) -> bool {
     rules.client(&claims.client_id).is_some_and(|client| {
         let wanted = ScopeSet::parse(&claims.scope);
         let holds = client.scopes.as_ref().zip(wanted.ok().as_ref()).is_some_and(|(held, wanted)| covers(held, wanted));
-        let stands =
-            |one: &RestsOn| one.credential.parse().is_ok_and(|id| credential_stands(id, one.revision, rules, now));
-        holds && (!matches!(client.method, Method::Federated(_)) || token.rests_on.iter().any(stands))
+        let mut admitting = token.rests_on.iter().filter(|ground| ground.kind == GroundKind::FederatedCredential);
+        let by_rules = matches!(client.method, Method::Federated(_));
+        holds && (!by_rules || admitting.any(|ground| ground_stands(ground, rules, now)))
     })
 }
 
@@ -205,6 +209,11 @@ impl OwnToken {
     /// When it ends.
     pub fn expires_at(&self) -> Timestamp {
         Timestamp::from_seconds(self.claims.exp)
+    }
+
+    /// Whether it was made for the principal of this id: another one that has its name now is not meant.
+    pub fn is_for_principal(&self, id: &str) -> bool {
+        self.rests_on.iter().any(|ground| ground.kind == GroundKind::Principal && ground.id == id)
     }
 }
 

@@ -12,3 +12,4 @@ mod target;
 
 pub use entitlement::{Entitlement, entitle, of_client, of_token};
 pub use request::{AccessRequest, DetailRequest};
+pub use target::check as check_target;

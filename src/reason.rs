@@ -327,9 +327,12 @@ reasons! {
     TargetNotGranted = "target_not_granted" Target Anyone: "the matching rules do not cover this resource",
         "Rules match the assertion, and none of them has a permission at the resource server that was named.",
         "Add a permission for this resource server to the rule, or name another resource.";
-    PrincipalRequired = "principal_required" Request Anyone: "this registry wants the principal to be named",
-        "The resource server is set to require_principal, and the request does not say whose rules are meant.",
-        "Add principal with the name of the account that owns the rule.";
+    PrincipalRequired = "principal_required" Request Anyone: "the request has to name the principal",
+        "Rules of several principals match, or the rule is a self-service one, which counts only for whoever asks for its principal, or the resource server is set to require_principal.",
+        "Add principal with the name of the account that owns the rule: principal=NAME in the request, --principal NAME of carnet exchange.";
+    PrincipalMismatch = "principal_mismatch" Assertion Proved: "the rule that matches acts for another principal",
+        "The request names a principal, and the rules that are meant for this workload are none of that principal's.",
+        "Correct principal in the request, or leave it out.";
     ScopeNotGranted = "scope_not_granted" Scope Anyone: "the scope asks for more than the matching rules permit",
         "A scope token is not among the actions of the matching rules. Nothing is left out silently.",
         "Ask for less, or add the action to the rule.";

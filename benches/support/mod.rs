@@ -114,6 +114,7 @@ impl Population {
             let range = first..(first + 500).min(self.credentials);
             let ids: Vec<_> = range.clone().map(|_| id()).collect();
             let rows = range.clone().zip(&ids).map(|(n, id)| federated_credential::ActiveModel {
+                consent: Set("vouched".to_owned()),
                 id: Set(*id), name: Set(format!("rule-{n}")), name_folded: Set(format!("rule-{n}")), principal: Set(format!("owner-{}", n % principals)),
                 trusted_issuer: Set("github".into()), pinned: Set(Some(json!({ "repository_owner_id": format!("{}", 1000 + n), "repository_id": format!("{}", 5000 + n) }).to_string())),
                 matcher: Set(json!({ "repository": format!("organisation-{n}/repository-{n}"), "workflow_file": "release.yml", "environment": "release" }).to_string()),

@@ -9,6 +9,8 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: i32,
     pub value: i64,
+    /// The oldest release that may serve, as the number of the schema it brings.
+    pub min_version: i32,
 }
 
 /// No relation is followed by the entities: the store joins where it has to.

@@ -10,10 +10,12 @@ pub struct Model {
     pub client_id: Uuid,
     #[sea_orm(primary_key, auto_increment = false)]
     pub position: i32,
-    /// Each row names one object, by name, in one of these.
+    /// Each row names one object in one of these.
     pub principal: Option<String>,
     pub resource_server: Option<String>,
-    pub federated_credential: Option<String>,
+    pub credential_id: Option<Uuid>,
+    /// That of the federated credential when it was named.
+    pub revision: Option<i32>,
 }
 
 /// No relation is followed by the entities: the store joins where it has to.

@@ -10,8 +10,10 @@ pub struct Model {
     pub credential_id: Uuid,
     #[sea_orm(primary_key, auto_increment = false)]
     pub position: i32,
-    /// A federated credential, by name.
-    pub actor: String,
+    /// A federated credential.
+    pub actor_id: Uuid,
+    /// Its revision when it was named.
+    pub revision: i32,
 }
 
 /// No relation is followed by the entities: the store joins where it has to.

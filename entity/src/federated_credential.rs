@@ -9,7 +9,7 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
     pub name: String,
-    #[sea_orm(unique)]
+    /// Unique among the principal's.
     pub name_folded: String,
     /// The principal, by name.
     pub principal: String,
@@ -25,6 +25,8 @@ pub struct Model {
     pub pending_until: Option<i64>,
     pub expires_at: Option<i64>,
     pub review_at: Option<i64>,
+    /// `vouched`, `self_service`, or `assumed` of a rule that was there before anybody was asked.
+    pub consent: String,
     pub enabled: bool,
     /// Grows when what the rule means changes.
     pub revision: i32,

@@ -1,5 +1,6 @@
 //! The tables, one module each. Nothing outside `carnet::store` uses them.
 
+pub mod acts_for;
 pub mod audit_event;
 pub mod change;
 pub mod change_counter;

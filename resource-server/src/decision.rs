@@ -3,7 +3,7 @@ use std::fmt;
 use crate::{AuthorizationDetail, DETAIL_TYPE, PackageNames, PackagePattern};
 
 /// The action a package's first version needs beside the action itself.
-pub(crate) const CREATE: &str = "create";
+pub const CREATE: &str = "create";
 
 /// What somebody wants to do.
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +63,7 @@ pub enum DenialReason {
     DigestMismatch,
     /// The entry's owner does not own the package, or its principal may not act for that owner any more.
     OwnerLost,
-    /// The package is new and credentials of several principals allow it: nobody can tell whose it should be.
+    /// The package is new and several principals may create it: nobody can tell whose it should be.
     OwnerAmbiguous,
 }
 
@@ -104,7 +104,7 @@ impl fmt::Display for DenialReason {
 /// Decides whether `details` allow `operation`.
 ///
 /// One entry has to allow all of it. For a package that does not exist the entry also needs the action `create`, and all
-/// entries that allow it have to be of one principal, since the newest of them names the owner.
+/// entries with `create` that cover it have to be of one principal, since the newest of them names the owner.
 ///
 /// # Errors
 ///
@@ -120,17 +120,27 @@ pub fn allows<'a>(
     for entry in details {
         match judge(entry, names, operation, state) {
             Err(reason) => closest = closest.max(reason),
-            Ok(()) => match allowing {
-                None => allowing = Some(entry),
-                Some(first) if !state.exists && first.principal != entry.principal => {
-                    return Err(Denied { reason: DenialReason::OwnerAmbiguous });
-                }
-                Some(_) => {}
-            },
+            Ok(()) => allowing = allowing.or(Some(entry)),
         }
     }
     let entry = allowing.ok_or(Denied { reason: closest })?;
+    let claims_it = |other: &AuthorizationDetail| {
+        other.principal != entry.principal
+            && other.actions.iter().any(|action| action == CREATE)
+            && covers(other, names, operation)
+    };
+    if !state.exists && details.iter().any(claims_it) {
+        return Err(Denied { reason: DenialReason::OwnerAmbiguous });
+    }
     Ok(Allowed { principal: &entry.principal, owner: &entry.owner, entry })
+}
+
+/// Whether an entry is about the package of an operation.
+fn covers(entry: &AuthorizationDetail, names: PackageNames, operation: &Operation<'_>) -> bool {
+    let covers = |pattern: &String| {
+        PackagePattern::try_from(pattern.clone()).is_ok_and(|pattern| pattern.covers(operation.package, names))
+    };
+    entry.kind == DETAIL_TYPE && entry.packages.iter().any(covers)
 }
 
 fn judge(
@@ -139,10 +149,7 @@ fn judge(
     operation: &Operation<'_>,
     state: &RegistryState<'_>,
 ) -> Result<(), DenialReason> {
-    let covers = |pattern: &String| {
-        PackagePattern::try_from(pattern.clone()).is_ok_and(|pattern| pattern.covers(operation.package, names))
-    };
-    if entry.kind != DETAIL_TYPE || !entry.packages.iter().any(covers) {
+    if !covers(entry, names, operation) {
         return Err(DenialReason::PackageOutOfScope);
     }
     let has = |action: &str| entry.actions.iter().any(|held| held == action);
@@ -179,6 +186,7 @@ mod tests {
             principal: principal.into(),
             credential: format!("fc_{principal}"),
             revision: 1,
+            rests_on: Vec::new(),
             locations: vec!["https://registry.example/".into()],
             version: None,
             digest: None,
@@ -240,6 +248,11 @@ mod tests {
         assert_eq!(decide(&[newest.clone(), older], "publish", "a", &NEW), Ok("newer-org".into()));
         let other = entry("mallory", &["create", "publish"], &["*"]);
         assert_eq!(decide(&[newest.clone(), other.clone()], "publish", "a", &NEW), Err(DenialReason::OwnerAmbiguous));
+        // What counts is who may create it, not who could do the rest as well.
+        let narrowed = AuthorizationDetail { version: Some("9.9".into()), ..other.clone() };
+        assert_eq!(decide(&[newest.clone(), narrowed], "publish", "a", &NEW), Err(DenialReason::OwnerAmbiguous));
+        let push = entry("mallory", &["publish"], &["*"]);
+        assert_eq!(decide(&[newest.clone(), push], "publish", "a", &NEW), Ok("newer-org".into()));
         // An existing package has an owner: no ambiguity.
         assert_eq!(decide(&[newest, other], "publish", "a", &OWNED), Ok("newer-org".into()));
     }

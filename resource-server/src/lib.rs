@@ -44,8 +44,8 @@ mod verifier;
 #[cfg(test)]
 mod tests;
 
-pub use decision::{Allowed, DenialReason, Denied, Operation, RegistryState, allows};
-pub use details::{AuthorizationDetail, DETAIL_TYPE};
+pub use decision::{Allowed, CREATE, DenialReason, Denied, Operation, RegistryState, allows};
+pub use details::{AuthorizationDetail, DETAIL_TYPE, GroundKind, RestsOn};
 pub use introspection::Introspection;
 pub use layer::{RequireToken, TokenRequired};
 pub use packages::{InvalidPattern, PackageNames, PackagePattern, is_well_formed_name};

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::AuthorizationDetail;
+use crate::{AuthorizationDetail, details};
 
 /// A verified access token (RFC 9068 section 2.2).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,8 +26,8 @@ pub struct AccessToken {
     /// The actions of all entries together, separated by spaces.
     #[serde(default)]
     pub scope: String,
-    /// What it allows.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// What it allows. Entries of a form that is not known are left out.
+    #[serde(default, deserialize_with = "details::known", skip_serializing_if = "Vec::is_empty")]
     pub authorization_details: Vec<AuthorizationDetail>,
     /// The workload that presented the assertion.
     #[serde(default, skip_serializing_if = "Option::is_none")]

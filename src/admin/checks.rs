@@ -26,6 +26,18 @@ impl Managed for PrincipalDocument {
         present: Option<&Stored<Self>>,
         _: Occasion<'_>,
     ) -> Result<Self::State, Rejected> {
+        let mut problems = Vec::new();
+        for (at, owner) in self.acts_for.iter_mut().enumerate() {
+            match app.store.named::<Self>(owner).await? {
+                Some(principal) => owner.clone_from(&principal.name),
+                None => {
+                    problems.push(Problem::new(format!("/acts_for/{at}"), format!("there is no principal {owner}")));
+                }
+            }
+        }
+        if !problems.is_empty() {
+            return Err(Rejected::Invalid(problems));
+        }
         match present {
             Some(present) => match &self.id {
                 Some(id) if *id != present.id => return Err(invalid("/id", "is fixed once the principal was made")),

@@ -3,14 +3,16 @@
 use serde_json::{Map, Value, json};
 
 use super::Rejected;
-use super::credentials::check_permission;
+use super::credentials::{check_permission, unresolved};
 use super::objects::{Author, Managed, Occasion, Saved, update};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::ids::ClientRowId;
 use crate::model::{ClientSecret, Method, StoredSecret};
-use crate::objects::{ClientDocument, ClientState, FederatedCredentialDocument, ResourceServerDocument, Stored};
+use crate::objects::{ClientDocument, ClientState, ListedRule, PrincipalDocument, ResourceServerDocument, Stored};
 use crate::own_tokens::LOCAL_CLIENT;
+use crate::scope::ADMIN_CREDENTIALS_OF;
+use crate::store::StoredCredential;
 use crate::trust::Problem;
 
 /// How long the old secret lives on beside a new one unless asked otherwise, and at most, in seconds.
@@ -47,21 +49,38 @@ impl Managed for ClientDocument {
                 problems.push(Problem::new("/resource_server", detail));
             }
         }
+        let before = present.map(|present| present.state.listed.as_slice()).unwrap_or_default();
+        let mut listed = Vec::with_capacity(self.federated_credentials.len());
         for (at, credential) in self.federated_credentials.iter_mut().enumerate() {
-            if let Some(stored) = app.store.named::<FederatedCredentialDocument>(credential).await? {
-                *credential = stored.name;
-            } else {
-                let detail = format!("there is no federated credential {credential}");
-                problems.push(Problem::new(format!("/federated_credentials/{at}"), detail));
+            let found = app.store.credentials_called(credential).await?;
+            match found.as_slice() {
+                [one] => {
+                    *credential = one.shortest_reference(app).await?;
+                    listed.push(list(one, before));
+                }
+                found => problems.push(unresolved(&format!("/federated_credentials/{at}"), credential, found)),
+            }
+        }
+        for scope in &mut self.scopes {
+            let Some(name) = scope.strip_prefix(ADMIN_CREDENTIALS_OF) else { continue };
+            match app.store.named::<PrincipalDocument>(name).await? {
+                // A principal that is made later under this name is not meant, so there has to be one.
+                None => problems.push(Problem::new("/scopes", format!("there is no principal {name}"))),
+                Some(principal) => *scope = format!("{ADMIN_CREDENTIALS_OF}{}", principal.name),
             }
         }
         if problems.is_empty() && occasion.online && self.jwks_uri.is_some() {
             problems.extend(self.unreachable(app, name).await);
         }
-        if problems.is_empty() { Ok(state(self, present, app.clock.now())) } else { Err(Rejected::Invalid(problems)) }
+        if problems.is_empty() {
+            Ok(state(self, listed, present, app.clock.now()))
+        } else {
+            Err(Rejected::Invalid(problems))
+        }
     }
 
-    fn shown_state(stored: &Stored<Self>, now: Timestamp) -> Map<String, Value> {
+    fn shown_state(app: &App, stored: &Stored<Self>) -> Map<String, Value> {
+        let now = app.clock.now();
         let mut members = Map::new();
         members.insert("client_id".to_owned(), stored.name.clone().into());
         members.insert("revision".to_owned(), stored.state.revision.into());
@@ -92,11 +111,17 @@ impl ClientDocument {
 }
 
 /// What is stored beside the document. A client whose method takes a secret gets one when it has none.
-fn state(document: &ClientDocument, present: Option<&Stored<ClientDocument>>, now: Timestamp) -> ClientState {
+fn state(
+    document: &ClientDocument,
+    listed: Vec<ListedRule>,
+    present: Option<&Stored<ClientDocument>>,
+    now: Timestamp,
+) -> ClientState {
     let mut state = present.map(|present| present.state.clone()).unwrap_or_default();
-    if present.is_none_or(|present| !permits_the_same(&present.document, document)) {
+    if present.is_none_or(|present| !permits_the_same(&present.document, document)) || state.listed != listed {
         renew(&mut state, now);
     }
+    state.listed = listed;
     state.fresh = None;
     if !document.auth_method.has_secret() {
         state.secrets.clear();
@@ -104,6 +129,12 @@ fn state(document: &ClientDocument, present: Option<&Stored<ClientDocument>>, no
         add_secret(&mut state, now);
     }
     state
+}
+
+/// A rule as it is listed now. One that somebody vouches for is meant whatever becomes of it, so it stays listed as it was.
+fn list(rule: &StoredCredential, before: &[ListedRule]) -> ListedRule {
+    let kept = before.iter().find(|listed| listed.credential == rule.id && rule.state.vouching.counts());
+    kept.cloned().unwrap_or_else(|| ListedRule { credential: rule.id.clone(), revision: rule.state.revision })
 }
 
 /// Voids the tokens that the client got so far.
@@ -135,7 +166,7 @@ pub async fn rotate_secret(
     overlap_seconds: i64,
     author: &Author,
 ) -> Result<Saved<ClientDocument>, Rejected> {
-    update(app, name, author, |present: &Stored<ClientDocument>, now| {
+    let rotated = update(app, name, author, |present: &Stored<ClientDocument>, now| {
         if !present.document.auth_method.has_secret() {
             let problem = Problem::new("/auth_method", "this client has no secret");
             return Err(Rejected::Invalid(vec![problem]));
@@ -153,6 +184,6 @@ pub async fn rotate_secret(
         }
         add_secret(&mut state, now);
         Ok((present.document.clone(), state))
-    })
-    .await
+    });
+    Box::pin(rotated).await
 }

@@ -7,27 +7,30 @@ use super::Rejected;
 use super::objects::{Author, Managed, Occasion};
 use crate::app::App;
 use crate::clock::Timestamp;
-use crate::model::{PENDING_DAYS, State, TrustedIssuer};
+use crate::model::{Listed, PENDING_DAYS, State, TrustedIssuer};
 use crate::objects::{
     ClientDocument, CredentialState, Document as _, FederatedCredentialDocument, PermissionDocument, PrincipalDocument,
-    ResourceServerDocument, Stored, TrustedIssuerDocument,
+    ResourceServerDocument, Stored, TrustedIssuerDocument, Vouching,
 };
 use crate::profile::Profile;
+use crate::store::{StoreError, StoredCredential};
 use crate::trust::{Problem, Warning, is_pending, names_the_same, normalise};
 
 impl Managed for FederatedCredentialDocument {
     async fn prepare(
         &mut self,
         app: &App,
-        name: &str,
+        _: &str,
         present: Option<&Stored<Self>>,
         occasion: Occasion<'_>,
     ) -> Result<Self::State, Rejected> {
         let mut problems = Vec::new();
-        match app.store.named::<PrincipalDocument>(&self.principal).await? {
-            Some(principal) => self.principal = principal.name,
+        let principal = app.store.named::<PrincipalDocument>(&self.principal).await?;
+        match &principal {
+            Some(principal) => self.principal.clone_from(&principal.name),
             None => problems.push(Problem::new("/principal", format!("there is no principal {}", self.principal))),
         }
+        let mut by_nature = false;
         let under = match app.store.named::<TrustedIssuerDocument>(&self.trusted_issuer).await? {
             None => {
                 problems.push(Problem::new(
@@ -40,6 +43,7 @@ impl Managed for FederatedCredentialDocument {
                 if issuer.document.owner.as_ref().is_some_and(|owner| *owner != self.principal) {
                     problems.push(Problem::new("/trusted_issuer", "belongs to another principal"));
                 }
+                by_nature = issuer.document.owner.as_ref() == Some(&self.principal);
                 self.trusted_issuer = issuer.name;
                 app.profiles.get(&issuer.document.profile).map(|profile| (profile.clone(), issuer.document.terms()))
             }
@@ -58,11 +62,51 @@ impl Managed for FederatedCredentialDocument {
                 );
             }
         }
-        problems.extend(self.check_actors(app, present, occasion.author).await?);
-        problems.extend(self.check_dependants(app, name, present, occasion.author).await?);
+        let (actors, unknown) = self.check_actors(app, present, occasion.author).await?;
+        problems.extend(unknown);
+        let vouching = vouching(self, &actors, present, occasion.author);
+        // Who vouches is told by what is stored beside the document.
+        self.vouched = None;
+        if let Some(principal) = principal.filter(|_| !vouching.counts() && !by_nature) {
+            problems.extend(self.check_owners(&principal.document));
+        }
+        problems.extend(self.check_dependants(app, present, occasion.author).await?);
         match under.filter(|_| problems.is_empty()) {
             None => Err(Rejected::Invalid(problems)),
-            Some((profile, _)) => Ok(state(self, &profile, present, app.clock.now())),
+            Some((profile, _)) => Ok(state(self, &profile, (vouching, actors), present, app.clock.now())),
+        }
+    }
+
+    /// By id, as `principal:name`, or by the bare name where only one has it, of those that the author may touch. A document that
+    /// names its principal means that one's rule of the name, if there is one.
+    async fn called(
+        app: &App,
+        reference: &str,
+        members: Option<&Map<String, Value>>,
+        author: &Author,
+    ) -> Result<Option<Stored<Self>>, Rejected> {
+        let mut found = app.store.credentials_called(reference).await?;
+        found.retain(|rule| author.may_act_for(&rule.document.principal));
+        if let Some(principal) = members.and_then(|members| members.get("principal")).and_then(Value::as_str)
+            && let Some(own) = found.iter().find(|rule| rule.document.principal.eq_ignore_ascii_case(principal))
+        {
+            return Ok(Some(own.clone()));
+        }
+        if found.len() > 1 {
+            // To a document with a principal of its own the others are no concern.
+            return if members.is_some() { Ok(None) } else { Err(StoreError::Ambiguous(reference.to_owned()).into()) };
+        }
+        Ok(found.pop())
+    }
+
+    fn name_in<'r>(&self, reference: &'r str) -> Result<&'r str, Problem> {
+        match reference.split_once(':') {
+            Some((principal, _)) if !principal.eq_ignore_ascii_case(&self.principal) => Err(Problem::new(
+                "/principal",
+                format!("is {}, and the rule is named as one of {principal}", self.principal),
+            )),
+            Some((_, name)) => Ok(name),
+            None => Ok(reference),
         }
     }
 
@@ -82,16 +126,27 @@ impl Managed for FederatedCredentialDocument {
         Some(&self.principal)
     }
 
-    fn more_warnings(&self, app: &App) -> Vec<Warning> {
+    fn more_warnings(app: &App, stored: &Stored<Self>) -> Vec<Warning> {
         let rules = app.rules();
-        let issuer = rules.issuer_named(&self.trusted_issuer);
-        issuer.map(|issuer| rule_warnings(issuer, &self.matcher)).unwrap_or_default()
+        let issuer = rules.issuer_named(&stored.document.trusted_issuer);
+        let mut warnings = issuer.map(|issuer| rule_warnings(issuer, &stored.document.matcher)).unwrap_or_default();
+        if stored.state.vouching == Vouching::Assumed {
+            let detail = "the rule is older than consent and counts for workloads that do not ask for its principal; save it \
+                          as an administrator, or with \"vouched\": false";
+            warnings.push(Warning { code: "vouching_assumed".to_owned(), detail: detail.to_owned() });
+        }
+        warnings
     }
 
-    fn shown_state(stored: &Stored<Self>, now: Timestamp) -> Map<String, Value> {
+    fn shown_state(app: &App, stored: &Stored<Self>) -> Map<String, Value> {
         let mut members = Map::new();
         let FederatedCredentialDocument { enabled, expires_at, .. } = stored.document;
-        let state = State::of(enabled, expires_at, stored.state.pending_until, now);
+        let state = State::of(enabled, expires_at, stored.state.pending_until, app.clock.now());
+        let rules = app.rules();
+        let issuer = rules.issuer_named(&stored.document.trusted_issuer);
+        let owner = issuer.and_then(|issuer| issuer.owner.as_deref());
+        let by_nature = owner.is_some_and(|owner| owner.eq_ignore_ascii_case(&stored.document.principal));
+        members.insert("vouched".to_owned(), (stored.state.vouching.counts() || by_nature).into());
         members.insert("state".to_owned(), state.as_str().into());
         members.insert("pinned".to_owned(), Value::Object(stored.state.pinned.clone()));
         members.insert("revision".to_owned(), stored.state.revision.into());
@@ -107,31 +162,100 @@ impl Managed for FederatedCredentialDocument {
             }
         }
         members.insert("pinned".to_owned(), Value::Object(stored.state.pinned.clone()));
+        // What is only assumed is not handed on as somebody's word.
+        if stored.state.vouching != Vouching::Assumed {
+            members.insert("vouched".to_owned(), stored.state.vouching.counts().into());
+        }
         members
     }
 }
 
 impl FederatedCredentialDocument {
+    /// Whom nobody vouches for is good for the packages of its own principal, and of those whom that one acts for.
+    fn check_owners(&self, principal: &PrincipalDocument) -> Vec<Problem> {
+        let may_be = |owner: &String| principal.acts_for.iter().any(|name| name.eq_ignore_ascii_case(owner));
+        let foreign = self.permissions.iter().enumerate().filter(|(_, permission)| {
+            permission.owner.as_ref().is_some_and(|owner| *owner != self.principal && !may_be(owner))
+        });
+        let detail = "is another principal, which this one does not act for: an administrator has to say so (acts_for), or to vouch for the rule";
+        foreign.map(|(at, _)| Problem::new(format!("/permissions/{at}/owner"), detail)).collect()
+    }
+
     /// The actors exist. A limited author names only rules of its own principals: whoever is named cannot be removed any more.
     async fn check_actors(
         &mut self,
         app: &App,
         present: Option<&Stored<Self>>,
         author: &Author,
-    ) -> Result<Vec<Problem>, Rejected> {
-        let mut problems = Vec::new();
-        let before: &[String] = present.map(|present| present.document.actors.as_slice()).unwrap_or_default();
-        for (at, actor) in self.actors.iter_mut().enumerate() {
-            let kept = before.iter().any(|name| name.eq_ignore_ascii_case(actor));
-            let stored = app.store.named::<Self>(actor).await?;
-            if let Some(stored) = stored.filter(|stored| kept || author.may_act_for(&stored.document.principal)) {
-                *actor = stored.name;
-            } else {
-                let detail = format!("there is no federated credential {actor}");
-                problems.push(Problem::new(format!("/actors/{at}"), detail));
+    ) -> Result<(Vec<Listed>, Vec<Problem>), Rejected> {
+        let (mut actors, mut problems) = (Vec::new(), Vec::new());
+        let before = present.map(|present| present.state.actors.as_slice()).unwrap_or_default();
+        for (at, reference) in self.actors.iter_mut().enumerate() {
+            let mut found = app.store.credentials_called(reference).await?;
+            let is_kept = |rule: &Stored<Self>| before.iter().find(|actor| actor.id.to_string() == rule.id);
+            found.retain(|rule| is_kept(rule).is_some() || author.may_act_for(&rule.document.principal));
+            if found.iter().any(|rule| rule.document.principal == self.principal) {
+                found.retain(|rule| rule.document.principal == self.principal);
             }
+            let [rule] = found.as_slice() else {
+                problems.push(unresolved(&format!("/actors/{at}"), reference, &found));
+                continue;
+            };
+            // One that somebody vouches for is meant whatever becomes of it; one that is not this author's to name stays as it was.
+            let stays = rule.state.vouching.counts() || !author.may_act_for(&rule.document.principal);
+            let kept = is_kept(rule).filter(|_| stays).map(|actor| actor.revision);
+            let own = rule.document.principal == self.principal;
+            *reference = if own { rule.name.clone() } else { format!("{}:{}", rule.document.principal, rule.name) };
+            actors.push(Listed {
+                name: rule.name.clone(),
+                id: rule.id.parse().map_err(|_| StoreError::Corrupt(rule.id.clone()))?,
+                revision: kept.unwrap_or(rule.state.revision),
+            });
         }
-        Ok(problems)
+        Ok((actors, problems))
+    }
+}
+
+/// What is wrong with a reference that means no one rule.
+pub(super) fn unresolved(pointer: &str, reference: &str, found: &[StoredCredential]) -> Problem {
+    let detail = if found.is_empty() {
+        format!("there is no federated credential {reference}")
+    } else {
+        StoreError::Ambiguous(reference.to_owned()).to_string()
+    };
+    Problem::new(pointer, detail)
+}
+
+impl Stored<FederatedCredentialDocument> {
+    /// The bare name, where only this one has it, else with its principal.
+    pub(super) async fn shortest_reference(&self, app: &App) -> Result<String, Rejected> {
+        let others = app.store.credentials_called(&self.name).await?;
+        let is_only = others.iter().all(|other| other.id == self.id);
+        Ok(if is_only { self.name.clone() } else { format!("{}:{}", self.document.principal, self.name) })
+    }
+}
+
+/// Whether somebody vouches for what is being saved (contract, section 4). Whoever is limited to principals vouches for nothing, and
+/// what they change is not what was vouched for.
+fn vouching(
+    document: &FederatedCredentialDocument,
+    actors: &[Listed],
+    present: Option<&Stored<FederatedCredentialDocument>>,
+    author: &Author,
+) -> Vouching {
+    let said = document.vouched.filter(|_| author.may_vouch());
+    match (said, present) {
+        (Some(true), _) => Vouching::Vouched,
+        (None, None) if author.is_admin => Vouching::Vouched,
+        (Some(false), _) | (None, None) => Vouching::SelfService,
+        (None, Some(present))
+            if !author.may_vouch()
+                && !is_about_the_same(&present.document, document, (&present.state.actors, actors)) =>
+        {
+            Vouching::SelfService
+        }
+        (None, Some(present)) if author.is_admin && present.state.vouching == Vouching::Assumed => Vouching::Vouched,
+        (None, Some(present)) => present.state.vouching,
     }
 }
 
@@ -141,7 +265,6 @@ impl FederatedCredentialDocument {
     async fn check_dependants(
         &self,
         app: &App,
-        name: &str,
         present: Option<&Stored<Self>>,
         author: &Author,
     ) -> Result<Option<Problem>, Rejected> {
@@ -154,7 +277,7 @@ impl FederatedCredentialDocument {
         }
         let rests_on_it = |client: &Stored<ClientDocument>| {
             let document = &client.document;
-            let named = document.federated_credentials.iter().any(|credential| credential.eq_ignore_ascii_case(name));
+            let named = client.state.listed.iter().any(|listed| listed.credential == present.id);
             named && (!document.scopes.is_empty() || document.resource_server.is_some())
         };
         let clients = app.store.all_objects::<ClientDocument>().await?;
@@ -223,6 +346,7 @@ pub(super) async fn check_permission(
 fn state(
     document: &FederatedCredentialDocument,
     profile: &Profile,
+    (vouching, actors): (Vouching, Vec<Listed>),
     present: Option<&Stored<FederatedCredentialDocument>>,
     now: Timestamp,
 ) -> CredentialState {
@@ -234,23 +358,41 @@ fn state(
     let pending = is_pending(profile, &document.matcher, &pinned);
     let revision = match present {
         None => 1,
-        Some(present) if means_the_same(&present.document, document) => present.state.revision,
+        Some(present)
+            if means_the_same(&present.document, document)
+                && present.state.actors == actors
+                && (vouching.counts() || !present.state.vouching.counts()) =>
+        {
+            present.state.revision
+        }
         Some(present) => present.state.revision.saturating_add(1),
     };
     CredentialState {
         pinned,
         // Saving a pending rule again gives it seven new days.
         pending_until: pending.then(|| now.plus_seconds(PENDING_DAYS.saturating_mul(86_400))),
+        vouching,
+        actors,
         revision,
         last_used_at: present.and_then(|present| present.state.last_used_at),
     }
 }
 
-fn means_the_same(left: &FederatedCredentialDocument, right: &FederatedCredentialDocument) -> bool {
+/// Whether what somebody vouched for is still the same.
+fn is_about_the_same(
+    left: &FederatedCredentialDocument,
+    right: &FederatedCredentialDocument,
+    actors: (&[Listed], &[Listed]),
+) -> bool {
     left.principal == right.principal
         && left.trusted_issuer == right.trusted_issuer
         && left.matcher == right.matcher
         && left.permissions == right.permissions
+        && actors.0 == actors.1
+}
+
+fn means_the_same(left: &FederatedCredentialDocument, right: &FederatedCredentialDocument) -> bool {
+    is_about_the_same(left, right, (&[], &[]))
         && left.actors == right.actors
         && left.expires_at == right.expires_at
         && left.enabled == right.enabled

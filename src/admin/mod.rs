@@ -2,6 +2,7 @@
 //!
 //! The admin API and the commands that work on the database both end here.
 
+mod assumed;
 mod bundle;
 mod checks;
 mod clients;
@@ -13,6 +14,7 @@ use crate::keys::KeysError;
 use crate::store::StoreError;
 use crate::trust::Problem;
 
+pub use assumed::shared_workloads;
 pub use bundle::{Bundle, BundleError};
 pub use clients::{MAX_SECRET_OVERLAP_SECONDS, SECRET_OVERLAP_SECONDS, rotate_secret};
 pub use lint::{LintFinding, lint};
@@ -30,6 +32,9 @@ pub enum Rejected {
     /// Another object has the name or the URI.
     #[error("{0}")]
     Exists(String),
+    /// Several objects have the name.
+    #[error("{0}")]
+    Ambiguous(String),
     /// Something refers to the object.
     #[error("{0}")]
     InUse(String),
@@ -49,6 +54,7 @@ impl From<StoreError> for Rejected {
         match error {
             StoreError::Taken(detail) => Self::Exists(detail),
             StoreError::InUse(detail) => Self::InUse(detail),
+            StoreError::Ambiguous(_) => Self::Ambiguous(error.to_string()),
             StoreError::Changed => Self::Changed,
             StoreError::Unavailable(_) | StoreError::Corrupt(_) => Self::Unavailable(error.to_string()),
         }

@@ -37,13 +37,28 @@ pub trait Managed: Persist {
         None
     }
 
+    /// What a reference means to this author, among what is there. `members` are those of the document to be saved.
+    fn called(
+        app: &App,
+        reference: &str,
+        _: Option<&Map<String, Value>>,
+        _: &Author,
+    ) -> impl Future<Output = Result<Option<Stored<Self>>, Rejected>> + Send {
+        async move { Ok(app.store.object(reference).await?) }
+    }
+
+    /// The name that a reference to something new gives it, or what is wrong with it.
+    fn name_in<'r>(&self, reference: &'r str) -> Result<&'r str, Problem> {
+        Ok(reference)
+    }
+
     /// What an answer shows beside the document.
-    fn shown_state(_: &Stored<Self>, _: Timestamp) -> Map<String, Value> {
+    fn shown_state(_: &App, _: &Stored<Self>) -> Map<String, Value> {
         Map::new()
     }
 
     /// What is weak about it, beyond what the document alone shows.
-    fn more_warnings(&self, _: &App) -> Vec<Warning> {
+    fn more_warnings(_: &App, _: &Stored<Self>) -> Vec<Warning> {
         Vec::new()
     }
 
@@ -96,6 +111,11 @@ pub struct Author {
 }
 
 impl Author {
+    /// Whether the author may vouch for rules: whoever is limited to principals may not.
+    pub fn may_vouch(&self) -> bool {
+        self.principals.is_none()
+    }
+
     /// Whether the author may touch federated credentials of this principal.
     pub fn may_act_for(&self, principal: &str) -> bool {
         self.principals.as_ref().is_none_or(|names| names.iter().any(|name| name.eq_ignore_ascii_case(principal)))
@@ -122,9 +142,9 @@ pub struct Saved<D: Document> {
     pub created: bool,
 }
 
-/// The object of this name or id.
-pub async fn find<D: Managed>(app: &App, name_or_id: &str) -> Result<Stored<D>, Rejected> {
-    app.store.object(name_or_id).await?.ok_or(Rejected::NotFound)
+/// What a reference means to this author. An object of another principal is not there for whoever is limited.
+pub async fn find<D: Managed>(app: &App, reference: &str, author: &Author) -> Result<Stored<D>, Rejected> {
+    D::called(app, reference, None, author).await?.ok_or(Rejected::NotFound)
 }
 
 /// A page of objects.
@@ -144,9 +164,9 @@ pub fn shown<D: Managed>(app: &App, stored: &Stored<D>) -> Map<String, Value> {
     members.insert("name".to_owned(), stored.name.clone().into());
     members.extend(stored.document.shown(context));
     members.insert("id".to_owned(), stored.id.clone().into());
-    members.extend(D::shown_state(stored, app.clock.now()));
+    members.extend(D::shown_state(app, stored));
     let mut warnings = stored.document.warnings(context);
-    warnings.extend(stored.document.more_warnings(app));
+    warnings.extend(D::more_warnings(app, stored));
     members.insert("warnings".to_owned(), json!(warnings));
     members.insert("created_at".to_owned(), stored.created_at.to_string().into());
     members.insert("updated_at".to_owned(), stored.updated_at.to_string().into());
@@ -163,17 +183,23 @@ pub fn exported<D: Managed>(stored: &Stored<D>) -> Map<String, Value> {
 /// Makes or changes an object. The same request twice changes nothing the second time.
 pub async fn save<D: Managed>(
     app: &App,
-    name: &str,
+    reference: &str,
     change: &Change,
     precondition: &Precondition,
     online: bool,
     author: &Author,
 ) -> Result<Saved<D>, Rejected> {
     for attempt in 1..=ATTEMPTS {
-        let present: Option<Stored<D>> = app.store.object(name).await?;
+        let given = match change {
+            Change::Create(members) | Change::Replace(members) => Some(members),
+            Change::Patch(_) => None,
+        };
+        // What this author may not touch is not there, before anything of it could be told.
+        let present: Option<Stored<D>> = D::called(app, reference, given, author).await?;
+        if matches!((change, &present), (Change::Patch(_), None)) {
+            return Err(Rejected::NotFound);
+        }
         precondition.check(present.as_ref().map(|present| present.version))?;
-        let name = present.as_ref().map_or(name, |present| &present.name).to_owned();
-        check_name(&name).map_err(|detail| Rejected::Invalid(vec![Problem::new("/name", detail)]))?;
         let members = match (change, &present) {
             (Change::Create(_), Some(_)) => {
                 return Err(Rejected::Exists(format!("there is a {} of this name", D::KIND.noun())));
@@ -189,16 +215,14 @@ pub async fn save<D: Managed>(
                 return Err(Rejected::Invalid(problems));
             }
         };
-        if let (Change::Patch(_), Some(present)) = (change, &present)
-            && present.document.principal().is_some_and(|principal| !author.may_act_for(principal))
-        {
-            // As for reading: whether there is such an object is not this author's business.
-            return Err(Rejected::NotFound);
-        }
-        let touched = [present.as_ref().and_then(|present| present.document.principal()), document.principal()];
-        if touched.into_iter().flatten().any(|principal| !author.may_act_for(principal)) {
+        if document.principal().is_some_and(|principal| !author.may_act_for(principal)) {
             return Err(Rejected::Forbidden);
         }
+        let name = match &present {
+            Some(present) => present.name.clone(),
+            None => document.name_in(reference).map_err(|problem| Rejected::Invalid(vec![problem]))?.to_owned(),
+        };
+        check_name(&name).map_err(|detail| Rejected::Invalid(vec![Problem::new("/name", detail)]))?;
         let state = document.prepare(app, &name, present.as_ref(), Occasion { online, author }).await?;
         match write(app, &name, present, document, state, &author.subject).await {
             Err(Rejected::Changed) if attempt < ATTEMPTS && precondition.versions.is_none() => {}
@@ -239,12 +263,12 @@ async fn write<D: Managed>(
 /// Changes what is stored of an object, whoever else changes it at the same time.
 pub(super) async fn update<D: Managed>(
     app: &App,
-    name_or_id: &str,
+    reference: &str,
     author: &Author,
     change: impl Fn(&Stored<D>, Timestamp) -> Result<(D, D::State), Rejected>,
 ) -> Result<Saved<D>, Rejected> {
     for _ in 0..ATTEMPTS {
-        let present: Stored<D> = find(app, name_or_id).await?;
+        let present: Stored<D> = find(app, reference, author).await?;
         let (document, state) = change(&present, app.clock.now())?;
         let name = present.name.clone();
         match write(app, &name, Some(present), document, state, &author.subject).await {
@@ -258,14 +282,11 @@ pub(super) async fn update<D: Managed>(
 /// Removes an object.
 pub async fn delete<D: Managed>(
     app: &App,
-    name_or_id: &str,
+    reference: &str,
     precondition: &Precondition,
     author: &Author,
 ) -> Result<(), Rejected> {
-    let present: Stored<D> = find(app, name_or_id).await?;
-    if present.document.principal().is_some_and(|principal| !author.may_act_for(principal)) {
-        return Err(Rejected::NotFound);
-    }
+    let present: Stored<D> = find(app, reference, author).await?;
     precondition.check(Some(present.version))?;
     let now = app.clock.now();
     let event = event(&author.subject, Outcome::Deleted, Some(&present), None, now);

@@ -1,7 +1,7 @@
 use super::ClientIdentity;
 use crate::grant_type::GrantType;
-use crate::model::DecisionContext;
-use crate::trust::{Candidate, Denial, MatchedRule, Permit};
+use crate::model::{DecisionContext, FederatedCredential, Listed};
+use crate::trust::{Consent, Denial, MatchedRule, Permit};
 
 /// A client that may send this request, with the rules that admitted it in the same context in which the rest is decided.
 /// Only [`admit`] makes one of a client.
@@ -29,14 +29,15 @@ pub fn admit(
     identity: ClientIdentity,
     admission: Admission,
 ) -> Result<Admitted, (ClientIdentity, Box<Denial>)> {
-    let Some((assertion, names)) = identity.federated().filter(|_| admission != Admission::OwnToken) else {
+    let Some((assertion, listed)) = identity.federated().filter(|_| admission != Admission::OwnToken) else {
         return Ok(Admitted { identity, rules: Vec::new() });
     };
-    let may_count = |candidate: &Candidate| {
-        is_listed(names, candidate) && (admission == Admission::Token || candidate.credential.pending_until.is_none())
+    let may_count = |credential: &FederatedCredential| {
+        is_listed(listed, credential) && (admission == Admission::Token || credential.pending_until.is_none())
     };
     let permit = assertion.accept(GrantType::ClientCredentials).map_err(Denial::bare);
-    let permit = permit.and_then(|accepted| Permit::new(accepted, &context.rules, context.now, may_count));
+    let permit =
+        permit.and_then(|accepted| Permit::new(accepted, &context.rules, context.now, Consent::Named, may_count));
     match permit {
         Ok(permit) => {
             let rules = permit.report().matching().map(MatchedRule::of).collect();
@@ -68,12 +69,11 @@ impl Admitted {
     }
 
     /// Whether a rule is one of those that the client lists.
-    pub fn lists(&self, candidate: &Candidate) -> bool {
-        self.identity.federated().is_some_and(|(_, names)| is_listed(names, candidate))
+    pub fn lists(&self, credential: &FederatedCredential) -> bool {
+        self.identity.federated().is_some_and(|(_, listed)| is_listed(listed, credential))
     }
 }
 
-pub(super) fn is_listed(names: &[String], candidate: &Candidate) -> bool {
-    let name = candidate.credential.rule.open().map(|rule| rule.name);
-    name.is_some_and(|name| names.iter().any(|listed| listed.eq_ignore_ascii_case(name)))
+pub(super) fn is_listed(listed: &[Listed], credential: &FederatedCredential) -> bool {
+    listed.iter().any(|one| credential.is_named_by(&[one.named()]))
 }

@@ -10,10 +10,10 @@ use super::authenticate::Authentication;
 use super::credentials::AssertionType;
 use crate::assertion::{UnverifiedAssertion, VerifiedAssertion};
 use crate::clock::Timestamp;
-use crate::model::{Client, Method, Snapshot, TrustedIssuer};
+use crate::model::{Client, FederatedCredential, Listed, Method, Snapshot, TrustedIssuer};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::trust::match_credentials;
+use crate::trust::{Consent, match_credentials};
 
 /// Verifies a client assertion and says whose it is.
 ///
@@ -38,12 +38,12 @@ pub(super) async fn verify(
         return Ok((client, Arc::new(verified)));
     }
     let client = client_id.and_then(|client_id| auth.registered(client_id));
-    let names = client.as_ref().and_then(|client| match &client.method {
-        Method::Federated(names) => Some(names.as_slice()),
+    let listed = client.as_ref().and_then(|client| match &client.method {
+        Method::Federated(listed) => Some(listed.as_slice()),
         _ => None,
     });
-    let verified = federated(auth, kind, unverified, names.unwrap_or_default()).await.map_err(Refusal::of_client)?;
-    let client = match names {
+    let verified = federated(auth, kind, unverified, listed.unwrap_or_default()).await.map_err(Refusal::of_client)?;
+    let client = match listed {
         Some(_) => client.ok_or_else(failed)?,
         None => return Err(failed()),
     };
@@ -90,9 +90,9 @@ async fn federated(
     auth: &Authentication<'_>,
     kind: AssertionType,
     unverified: UnverifiedAssertion<'_>,
-    names: &[String],
+    listed: &[Listed],
 ) -> Result<VerifiedAssertion, Refusal> {
-    let issuer = issuer_of_listed(&unverified, kind, &auth.context.rules, names, auth.context.now)?;
+    let issuer = issuer_of_listed(&unverified, kind, &auth.context.rules, listed, auth.context.now)?;
     let strict = TrustedIssuer {
         audiences: vec![auth.context.own.issuer().to_owned()],
         extra_audiences: Vec::new(),
@@ -107,7 +107,7 @@ fn issuer_of_listed(
     unverified: &UnverifiedAssertion<'_>,
     kind: AssertionType,
     rules: &Snapshot,
-    names: &[String],
+    listed: &[Listed],
     now: Timestamp,
 ) -> Result<Arc<TrustedIssuer>, Refusal> {
     let first = unverified.issuer(rules)?;
@@ -119,9 +119,9 @@ fn issuer_of_listed(
         return Ok(first);
     }
     let admits = |issuer: &&Arc<TrustedIssuer>| {
-        match_credentials(rules, issuer, unverified.claims(), now)
-            .matching()
-            .any(|candidate| is_listed(names, candidate))
+        let may_count = |credential: &FederatedCredential| is_listed(listed, credential);
+        let report = match_credentials(rules, issuer, unverified.claims(), now, Consent::Named, may_count);
+        report.matching().next().is_some()
     };
     let meant = rules.issuers_of(&first.issuer).filter(|issuer| may_issue(issuer)).find(admits).cloned();
     Ok(meant.unwrap_or(first))

@@ -14,7 +14,7 @@ pub use credentials::{AuthorizationHeader, ClientCredentials};
 
 use crate::assertion::{AssertionKey, VerifiedAssertion};
 use crate::clock::Timestamp;
-use crate::model::{Client, Method, Snapshot};
+use crate::model::{Client, Listed, Method, Snapshot};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 
@@ -66,10 +66,10 @@ impl ClientIdentity {
     }
 
     /// The assertion of a client that has no key of its own, with the credentials that may admit it.
-    pub fn federated(&self) -> Option<(&Arc<VerifiedAssertion>, &[String])> {
+    pub fn federated(&self) -> Option<(&Arc<VerifiedAssertion>, &[Listed])> {
         match &self.0 {
             Some((client, Proof::Assertion(assertion))) => match &client.method {
-                Method::Federated(names) => Some((assertion, names)),
+                Method::Federated(listed) => Some((assertion, listed)),
                 _ => None,
             },
             _ => None,

@@ -10,7 +10,7 @@ use super::{Answer, CommandError, ConfigFile};
 use crate::app::{App, StartError};
 use crate::audit::{AuditEvent, Outcome};
 use crate::clock::{SystemClock, Timestamp};
-use crate::decision::AdminGrant;
+use crate::decision::{AdminGrant, named_principals};
 use crate::ids::EventId;
 use crate::own_tokens::LOCAL_CLIENT;
 use crate::scope::{ScopeSet, is_admin_scope};
@@ -60,7 +60,10 @@ pub async fn issue(app: &App, subject: &str, scope: &str, ttl: i64) -> Result<St
     )?;
     let now = app.clock.now();
     let expires_at = Timestamp::from_seconds(now.seconds()).plus_seconds(ttl);
-    let grant = AdminGrant { subject: subject.to_owned(), client: None, scope, expires_at, rests_on: Vec::new() };
+    let rests_on = named_principals(&scope, &app.rules());
+    let rests_on = rests_on
+        .ok_or_else(|| CommandError::Other(format!("the scope {scope} names a principal that is not there")))?;
+    let grant = AdminGrant { subject: subject.to_owned(), client: None, scope, expires_at, rests_on };
     let minted = app.tokens.mint_admin(&grant, now).map_err(|error| CommandError::Other(error.to_string()))?;
     let event = AuditEvent {
         resource: Some(app.config.own.admin_resource()),

@@ -206,7 +206,7 @@ async fn plan(client: &AdminClient, bundle: &Bundle, prune: bool) -> Result<(Vec
         let there = present(client, kind).await?;
         for (name, wanted) in named_first(bundle, kind) {
             let form = stored_form(kind, wanted, &known, &profiles);
-            let found = there.iter().find(|(other, ..)| other.eq_ignore_ascii_case(name));
+            let found = there.iter().find(|(other, members, _)| is_called(other, members, name, wanted));
             let action = match found {
                 None => Action::Create(wanted.clone()),
                 Some((_, with_pins, without)) if is_same(&form, with_pins) || is_same(&form, without) => {
@@ -217,7 +217,10 @@ async fn plan(client: &AdminClient, bundle: &Bundle, prune: bool) -> Result<(Vec
             };
             steps.push(Step { kind, name: name.clone(), action });
         }
-        let gone = there.iter().filter(|(name, ..)| prune && bundle.get(kind, name).is_none());
+        let is_wanted = |(name, there, _): &Present| {
+            bundle.of(kind).any(|(reference, wanted)| is_called(name, there, reference, wanted))
+        };
+        let gone = there.iter().filter(|present| prune && !is_wanted(present));
         removals.extend(gone.map(|(name, ..)| Step { kind, name: name.clone(), action: Action::Delete }));
     }
     steps.extend(removals.into_iter().rev());
@@ -248,20 +251,44 @@ fn named_first(bundle: &Bundle, kind: Kind) -> Vec<(&String, &Map<String, Value>
     ordered
 }
 
-/// Whether a document says what is stored. The id of a principal is made by the server where the document names none.
+/// Whether a document says what is stored. The id of a principal is made by the server where the document names none, and who
+/// vouches for a rule stays as it is where the document does not say.
 fn is_same(wanted: &Map<String, Value>, stored: &Map<String, Value>) -> bool {
     let mut stored = stored.clone();
-    if !wanted.contains_key("id") {
-        stored.shift_remove("id");
+    for kept in ["id", "vouched"] {
+        if !wanted.contains_key(kept) {
+            stored.shift_remove(kept);
+        }
     }
     *wanted == stored
 }
 
+/// An object as it is exported: how it is addressed, its members with pins written as ids, and without.
+type Present = (String, Map<String, Value>, Map<String, Value>);
+
+/// Whether an object of the file is this one: names of rules are their principal's own affair.
+fn is_called(name: &str, there: &Map<String, Value>, reference: &str, wanted: &Map<String, Value>) -> bool {
+    let bare = |text: &str| text.rsplit(':').next().unwrap_or_default().to_ascii_lowercase();
+    let principal = |members: &Map<String, Value>| {
+        members.get("principal").and_then(Value::as_str).unwrap_or_default().to_ascii_lowercase()
+    };
+    let same = bare(name) == bare(reference);
+    same && (!name.contains(':') && !reference.contains(':') || principal(there) == principal(wanted))
+}
+
+/// Addresses those that share their name by their principal as well.
+fn tell_apart(objects: &mut [Present]) {
+    let names: Vec<String> = objects.iter().map(|(name, ..)| name.to_ascii_lowercase()).collect();
+    for (name, members, _) in objects {
+        let is_shared = names.iter().filter(|other| name.eq_ignore_ascii_case(other)).nth(1).is_some();
+        if let Some(principal) = members.get("principal").and_then(Value::as_str).filter(|_| is_shared) {
+            *name = format!("{principal}:{name}");
+        }
+    }
+}
+
 /// The objects of a kind as they are exported: name, members with pins written as ids, and members without.
-async fn present(
-    client: &AdminClient,
-    kind: Kind,
-) -> Result<Vec<(String, Map<String, Value>, Map<String, Value>)>, CommandError> {
+async fn present(client: &AdminClient, kind: Kind) -> Result<Vec<Present>, CommandError> {
     let mut objects = Vec::new();
     let mut cursor = String::new();
     loop {
@@ -279,10 +306,11 @@ async fn present(
             }
             objects.push((name, with_pins, without));
         }
-        match page.get("next_cursor").and_then(Value::as_str) {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => return Ok(objects),
-        }
+        let Some(next) = page.get("next_cursor").and_then(Value::as_str) else {
+            tell_apart(&mut objects);
+            return Ok(objects);
+        };
+        cursor = format!("&cursor={next}");
     }
 }
 

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{Answer, CommandError, ConfigFile};
+use crate::admin::shared_workloads;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Config, create_private};
 use crate::keys::{self, KeyRing};
@@ -12,24 +13,29 @@ use crate::store::Store;
 
 /// Looks at everything the server would need, and starts nothing.
 pub async fn run(file: &ConfigFile, as_json: bool) -> Result<Answer, CommandError> {
-    let problems = match Config::load(file.config.as_deref()) {
-        Err(errors) => errors.iter().map(ToString::to_string).collect(),
+    let (problems, warnings) = match Config::load(file.config.as_deref()) {
+        Err(errors) => (errors.iter().map(ToString::to_string).collect(), Vec::new()),
         Ok(config) => examine(&config).await,
     };
     if as_json {
-        println!("{}", json!({ "ok": problems.is_empty(), "problems": problems }));
-    } else if problems.is_empty() {
-        println!("the configuration is in order");
+        println!("{}", json!({ "ok": problems.is_empty(), "problems": problems, "warnings": warnings }));
     } else {
         for problem in &problems {
             println!("{problem}");
+        }
+        for warning in &warnings {
+            println!("warning: {warning}");
+        }
+        if problems.is_empty() {
+            println!("the configuration is in order");
         }
     }
     Ok(problems.is_empty().into())
 }
 
-async fn examine(config: &Config) -> Vec<String> {
-    let mut problems = Vec::new();
+/// What is wrong, and what somebody should look at.
+async fn examine(config: &Config) -> (Vec<String>, Vec<String>) {
+    let (mut problems, mut warnings) = (Vec::new(), Vec::new());
     let profiles = match Profiles::load(config.profiles_dir.as_deref()) {
         Ok(profiles) => Some(profiles),
         Err(errors) => {
@@ -47,7 +53,7 @@ async fn examine(config: &Config) -> Vec<String> {
         Ok(store) => store,
         Err(error) => {
             problems.push(format!("database.url: {error}"));
-            return problems;
+            return (problems, warnings);
         }
     };
     if let Some(sealing) = sealing
@@ -64,10 +70,16 @@ async fn examine(config: &Config) -> Vec<String> {
         };
         match store.snapshot(context).await {
             Err(error) => problems.push(format!("database: {error}")),
-            Ok(snapshot) => problems.extend(orphans(&store, &snapshot).await),
+            Ok(snapshot) => {
+                problems.extend(orphans(&store, &snapshot).await);
+                match shared_workloads(&store, &snapshot).await {
+                    Err(error) => problems.push(format!("database: {error}")),
+                    Ok(shared) => warnings.extend(shared),
+                }
+            }
         }
     }
-    problems
+    (problems, warnings)
 }
 
 /// Trusted issuers in the database whose profile is not there, for example because `profiles_dir` is not set.

@@ -9,7 +9,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use super::{Answer, CommandError, ConfigFile};
-use crate::app::App;
+use crate::admin::shared_workloads;
+use crate::app::{App, StartError};
 use crate::clock::SystemClock;
 use crate::config::{ConnectionLimits, LogConfig, LogFormat};
 use crate::http;
@@ -36,6 +37,9 @@ pub async fn run(file: &ConfigFile) -> Result<Answer, CommandError> {
         metrics::set_global_recorder(recorder).map_err(|error| CommandError::Other(error.to_string()))?;
     }
     let (app, _background) = App::start(config, Arc::new(SystemClock), Arc::new(HttpFetch::default())).await?;
+    for shared in shared_workloads(&app.store, &app.rules()).await.map_err(StartError::from)? {
+        tracing::warn!("{shared}; they are older than consent: an administrator has to save each, or withdraw it");
+    }
     let mut serving =
         http::serve(http::router(app.clone()), listen, connections.clone()).await.map_err(cannot_listen)?;
     tracing::info!(issuer, %listen, rules = app.rules().credential_count(), "ready");

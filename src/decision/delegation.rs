@@ -12,7 +12,7 @@ use crate::model::{DecisionContext, FederatedCredential, Snapshot};
 use crate::own_tokens::LiveToken;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::trust::{MatchedRule, Permit};
+use crate::trust::{Consent, MatchedRule, Permit};
 
 /// The most actors that a token may name, one inside the other.
 const MAX_DEPTH: usize = 4;
@@ -74,7 +74,7 @@ impl Party {
     }
 
     fn of_assertion<A: Assertion>(assertion: &A, context: &DecisionContext<'_>) -> Self {
-        let permit = Permit::new(assertion.clone(), &context.rules, context.now, |_| true);
+        let permit = Permit::new(assertion.clone(), &context.rules, context.now, Consent::Named, |_| true);
         let rules = permit.map(|permit| permit.report().matching().map(MatchedRule::of).collect());
         let assertion = assertion.content();
         let end = Timestamp::from_seconds(assertion.expires_at().seconds());
@@ -103,10 +103,7 @@ impl Party {
     /// The rules of this party that `credential` names as its actors.
     pub fn rules_named_by(&self, credential: &FederatedCredential) -> Vec<MatchedRule> {
         let actors = credential.rule.open().map(|rule| rule.actors).unwrap_or_default();
-        let is_named = |rule: &&MatchedRule| {
-            let name = rule.credential.rule.open().map(|rule| rule.name);
-            name.is_some_and(|name| actors.iter().any(|actor| actor.eq_ignore_ascii_case(name)))
-        };
+        let is_named = |rule: &&MatchedRule| rule.credential.is_named_by(&actors);
         self.rules.iter().filter(is_named).cloned().collect()
     }
 }

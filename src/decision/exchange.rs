@@ -55,7 +55,7 @@ pub(super) fn decide<A: Assertion>(
     };
     // A rule over its limit gives nothing; it does not take away what others give.
     let entitlement = of_token(claims, &context.rules, access, |entry| may_stay(entry) && room(entry).is_ok());
-    let entitlement = entitlement.map_err(|refusal| {
+    let mut entitlement = entitlement.map_err(|refusal| {
         let mut staying = claims.authorization_details.iter().filter(|entry| may_stay(entry));
         // With that rule it might have been a yes: the caller shall come again, not give up.
         staying.find_map(|entry| room(entry).err()).unwrap_or(refusal)
@@ -63,6 +63,7 @@ pub(super) fn decide<A: Assertion>(
     let delegation = match &party {
         Some((party, act)) => {
             let rules = MatchedRule::distinct(entitlement.details.iter().filter_map(lent).flatten());
+            entitlement.rest_on(|entry| lent(entry).unwrap_or_default());
             Some(Delegation::of(act.clone(), party, rules))
         }
         // An exchange never loses an actor.

@@ -13,7 +13,7 @@ mod workload;
 
 use std::sync::Arc;
 
-use carnet_resource_server::Actor;
+use carnet_resource_server::{Actor, GroundKind, RestsOn};
 
 pub use delegation::Delegation;
 pub use subject::{ActorToken, Presented, Subject};
@@ -22,16 +22,20 @@ use crate::assertion::Assertion;
 use crate::clock::Timestamp;
 use crate::ids::{CredentialId, TrustedIssuerId};
 use crate::limits::Limits;
-use crate::model::{Client, DecisionContext};
-use crate::own_tokens::{FEDERATED, LiveToken, RestsOn};
+use crate::model::{Client, DecisionContext, Principal, Snapshot};
+use crate::own_tokens::{FEDERATED, LiveToken};
 use crate::principal::{AccessRequest, Entitlement, of_client};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::scope::{ScopeSet, covers};
-use crate::trust::{Candidate, Denial, MatchReport, MatchedRule, Permit};
+use crate::scope::{ADMIN_CREDENTIALS_OF, ScopeSet, covers};
+use crate::trust::{Candidate, Consent, Denial, MatchReport, MatchedRule, Permit};
 
 /// Lifetime of the admin tokens that clients get, in seconds.
 pub const ADMIN_LIFETIME_SECONDS: i64 = 900;
+
+/// Rules without consent that are judged to be shown: to callers, and to those who manage rules.
+const OTHERS_OF_CALLERS: usize = 5;
+const OTHERS_OF_MANAGERS: usize = 100;
 
 /// What comes of a decision. Verdict and reason are the same in every mode, as far as the same rules may be seen.
 #[derive(Clone, Copy, Debug)]
@@ -106,8 +110,18 @@ pub struct AdminGrant {
     pub scope: ScopeSet,
     /// When it ends.
     pub expires_at: Timestamp,
-    /// The rules that admitted a client without a key of its own.
+    /// The rules that admitted a client without a key of its own, and the principals that its scope names.
     pub rests_on: Vec<RestsOn>,
+}
+
+/// The principals that a scope of the admin API names, as what a token rests on; none if one of them is not there. Another one that
+/// has the name later is not meant.
+pub fn named_principals(scope: &ScopeSet, rules: &Snapshot) -> Option<Vec<RestsOn>> {
+    let named = scope.tokens().into_iter().filter_map(|token| token.strip_prefix(ADMIN_CREDENTIALS_OF));
+    let principals = named.map(|name| rules.principal(&name.to_ascii_lowercase()));
+    let ground =
+        |principal: &Arc<Principal>| RestsOn { kind: GroundKind::Principal, id: principal.id.clone(), revision: 0 };
+    principals.map(|principal| principal.map(ground)).collect()
 }
 
 /// Decides what `subject` gets of what is asked for.
@@ -162,12 +176,15 @@ fn for_admin(
     mode.check(|limits| limits.check_client(&client.client_id))?;
     let held = client.scopes.as_ref().filter(|held| access.scope.as_ref().is_none_or(|wanted| covers(held, wanted)));
     let scope = held.map(|held| access.scope.as_ref().unwrap_or(held).clone());
+    let scope = scope.ok_or_else(|| Refusal::parameter(Reason::ScopeNotGranted, "scope"))?;
+    let principals =
+        named_principals(&scope, &context.rules).ok_or_else(|| Refusal::parameter(Reason::ScopeNotGranted, "scope"))?;
     Ok(AdminGrant {
         subject: client.client_id.clone(),
         client: Some(client.client_id.clone()),
-        scope: scope.ok_or_else(|| Refusal::parameter(Reason::ScopeNotGranted, "scope"))?,
+        scope,
         expires_at: Timestamp::from_seconds(context.now.seconds()).plus_seconds(ADMIN_LIFETIME_SECONDS),
-        rests_on: rules.iter().map(RestsOn::of).collect(),
+        rests_on: rules.iter().map(MatchedRule::rests_on).chain(principals).collect(),
     })
 }
 
@@ -277,6 +294,15 @@ impl Mode<'_> {
 }
 
 impl View {
+    /// By what rules count for a request. What a caller sees of strangers' rules is little; who manages rules sees more.
+    pub fn consent<'a>(&self, access: &'a AccessRequest) -> Consent<'a> {
+        let others = match self {
+            Self::Caller => OTHERS_OF_CALLERS,
+            Self::Principals(_) | Self::Everything => OTHERS_OF_MANAGERS,
+        };
+        Consent::Workload { principal: access.principal.as_deref(), door: access.door, others }
+    }
+
     /// Whether a rule of this principal is judged for whoever asks. Those of others are left out before anything is decided:
     /// claims that nobody signed would prove that any rule is meant.
     pub fn may_see(&self, principal: &str) -> bool {

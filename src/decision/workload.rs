@@ -6,11 +6,11 @@ use super::delegation::{Delegation, Party, Represented};
 use super::{Authorization, Grounds, Mode, Presented, Subject, View, lifetime};
 use crate::assertion::Assertion;
 use crate::grant_type::GrantType;
-use crate::model::DecisionContext;
-use crate::principal::{AccessRequest, entitle};
+use crate::model::{DecisionContext, FederatedCredential};
+use crate::principal::{AccessRequest, check_target, entitle};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::trust::{Candidate, Denial, Finding, MatchedRule, Permit, Topic, Verdict, nearest_credentials};
+use crate::trust::{Candidate, Consent, Denial, Finding, MatchedRule, Permit, Topic, Verdict, nearest_credentials};
 
 pub(super) fn decide<A: Assertion>(
     context: &DecisionContext<'_>,
@@ -20,12 +20,21 @@ pub(super) fn decide<A: Assertion>(
     mode: Mode<'_>,
 ) -> Result<Authorization<A>, Box<Denial>> {
     let issuer_id = assertion.content().issuer().id;
-    let may_count = |candidate: &Candidate| {
-        mode.view().may_see(&candidate.credential.principal)
-            && (matches!(subject.presented, Presented::Assertion(_)) || subject.client.lists(candidate))
+    names_principal(context, access).map_err(Denial::bare)?;
+    let may_count = |credential: &FederatedCredential| {
+        mode.view().may_see(&credential.principal)
+            && (matches!(subject.presented, Presented::Assertion(_)) || subject.client.lists(credential))
     };
-    let permit = Permit::new(assertion.clone(), &context.rules, context.now, may_count);
-    let mut permit = permit.map_err(|denial| disclosed(denial, context, assertion, mode.view()))?;
+    let consent = mode.view().consent(access);
+    let permit = Permit::new(assertion.clone(), &context.rules, context.now, consent, may_count);
+    let mut permit = permit.map_err(|denial| {
+        // Consent has its turn after the target (decision D-01).
+        let is_consents = denial.report.candidates.iter().any(Candidate::holds);
+        match check_target(&context.rules, access) {
+            Err(refusal) if is_consents => Denial::new(refusal, denial.report),
+            _ => disclosed(denial, context, assertion, (mode.view(), consent)),
+        }
+    })?;
     let acting = match acting(context, subject, assertion) {
         Ok(acting) => acting,
         Err(refusal) => return Err(permit.deny(refusal)),
@@ -35,7 +44,7 @@ pub(super) fn decide<A: Assertion>(
     {
         return Err(permit.deny(Reason::ActorNotAllowed.into()));
     }
-    // A rule over its limit gives nothing; it does not take away what others give.
+    // A rule over its limit gives nothing; it does not take away what others of its principal give.
     let mut held_off = None;
     if mode.limits().is_some() {
         let room_left = permit.narrow(|candidate| {
@@ -49,15 +58,21 @@ pub(super) fn decide<A: Assertion>(
         }
     }
     let (issuer, claims) = (assertion.content().issuer(), assertion.content().claims());
-    let entitlement = match entitle(permit.report(), context, issuer, claims, access) {
+    let mut entitlement = match entitle(permit.report(), context, issuer, claims, access) {
         Ok(entitlement) => entitlement,
         // With the rule that is over its limit it might have been a yes: the caller shall come again, not give up.
         Err(refusal) => return Err(permit.deny(held_off.unwrap_or(refusal))),
     };
     // Only what the token rests on counts: a rule for another registry neither shortens it nor learns ids by it.
     let delegation = acting.map(|acting| {
-        let lent = entitlement.credentials.iter().flat_map(|rule| acting.party.rules_named_by(&rule.credential));
-        let lent = MatchedRule::distinct(lent);
+        let lent = |rule: &MatchedRule| acting.party.rules_named_by(&rule.credential);
+        let by_rule: Vec<_> =
+            entitlement.credentials.iter().map(|rule| (rule.credential.id.to_string(), lent(rule))).collect();
+        entitlement.rest_on(|entry| {
+            let of_entry = by_rule.iter().find(|(id, _)| *id == entry.credential);
+            of_entry.map(|(_, lent)| lent.clone()).unwrap_or_default()
+        });
+        let lent = MatchedRule::distinct(by_rule.into_iter().flat_map(|(_, lent)| lent));
         Delegation::of(acting.act, &acting.party, lent)
     });
     let grounds = Grounds::Workload(permit);
@@ -67,13 +82,20 @@ pub(super) fn decide<A: Assertion>(
     }
 }
 
+/// Where the request names a registry that wants the principal to be named, it has to name one, whatever matches.
+fn names_principal(context: &DecisionContext<'_>, access: &AccessRequest) -> Result<(), Refusal> {
+    let named = access.resources.iter().filter_map(|uri| context.rules.resource_server_named(uri));
+    let wants_it = access.principal.is_none() && named.into_iter().any(|server| server.require_principal);
+    if wants_it { Err(Refusal::parameter(Reason::PrincipalRequired, "principal")) } else { Ok(()) }
+}
+
 /// Whoever may see all rules is told which condition of the closest one does not hold: also where the claims do not even lead
 /// to it, since a name that is misspelt is not found by the name.
 fn disclosed<A: Assertion>(
     mut denial: Box<Denial>,
     context: &DecisionContext<'_>,
     assertion: &A,
-    view: &View,
+    (view, consent): (&View, Consent<'_>),
 ) -> Box<Denial> {
     let (issuer, claims) = (assertion.content().issuer(), assertion.content().claims());
     if *view == View::Caller || denial.refusal.reason != Reason::NoMatchingCredential {
@@ -81,7 +103,7 @@ fn disclosed<A: Assertion>(
     }
     if denial.report.candidates.is_empty() {
         let may_see = |principal: &str| view.may_see(principal);
-        denial.report = nearest_credentials(&context.rules, issuer, claims, context.now, may_see);
+        denial.report = nearest_credentials(&context.rules, issuer, claims, context.now, consent, may_see);
     }
     if let Some(reason) = denial.report.closest_reason(&issuer.profile) {
         denial.refusal.reason = reason;

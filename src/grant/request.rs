@@ -17,6 +17,7 @@ use crate::principal::{AccessRequest, DetailRequest};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::scope::ScopeSet;
+use crate::trust::Door;
 
 /// How many packages the details of a request may name in all: each is compared with every permitted pattern.
 const MAX_PACKAGES: usize = 200;
@@ -96,6 +97,11 @@ impl GrantRequest<'_> {
     pub fn grant_type(&self) -> GrantType {
         self.grant_type
     }
+
+    /// What it asks for, if that can be read.
+    pub fn access(&self) -> Option<&AccessRequest> {
+        self.parameters.as_ref().ok().map(|parameters| &parameters.access)
+    }
 }
 
 impl<'a> Parameters<'a> {
@@ -136,7 +142,7 @@ pub fn read_access(form: &TokenForm<'_>, grant_type: GrantType) -> Result<Access
     if principal.as_ref().is_some_and(|name| name.len() > MAX_PRINCIPAL_BYTES) {
         return Err(Refusal::parameter(Reason::ParameterMalformed, "principal"));
     }
-    Ok(AccessRequest { resources, audiences, principal, scope, details })
+    Ok(AccessRequest { resources, audiences, principal, door: Door::Token, scope, details })
 }
 
 /// Reads `authorization_details` (RFC 9396 section 2): an array of objects of the one type we know, with nothing unknown in them.

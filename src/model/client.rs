@@ -2,10 +2,10 @@ use std::sync::Arc;
 
 use carnet_jose::Algorithm;
 
-use super::{StoredSecret, TrustedIssuer};
+use super::{Named, StoredSecret, TrustedIssuer};
 use crate::clock::Timestamp;
 use crate::grant_type::GrantType;
-use crate::ids::ClientRowId;
+use crate::ids::{ClientRowId, CredentialId};
 use crate::scope::ScopeSet;
 
 /// The signature algorithms of clients' own assertions.
@@ -63,6 +63,24 @@ pub enum Method {
     SecretPost(Vec<StoredSecret>),
     /// By an assertion of its own: it is an issuer trusted for itself alone.
     PrivateKeyJwt(Arc<TrustedIssuer>),
-    /// By an assertion that one of these federated credentials matches, by name.
-    Federated(Vec<String>),
+    /// By an assertion that one of these federated credentials matches.
+    Federated(Vec<Listed>),
+}
+
+/// A federated credential that a client lists, as it was when it was listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name, for people.
+    pub name: String,
+    /// Its id: another one of the same name is not meant.
+    pub id: CredentialId,
+    /// Its revision.
+    pub revision: u32,
+}
+
+impl Listed {
+    /// The same, borrowed.
+    pub fn named(&self) -> Named<'_> {
+        Named { name: &self.name, id: self.id.0, revision: self.revision }
+    }
 }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::{PackedRule, Rule};
+use super::{Named, PackedRule, Rule, TrustedIssuer};
 use crate::clock::Timestamp;
 use crate::ids::{CredentialId, TrustedIssuerId};
 use crate::profile::Profile;
@@ -31,6 +31,8 @@ pub struct FederatedCredential {
     pub pending_until: Option<Timestamp>,
     /// Whether it is switched on.
     pub enabled: bool,
+    /// Whether somebody who may answer for its principal vouches for it; else it is self-service (contract, section 4).
+    pub vouched: bool,
     /// The conditions and permissions.
     pub rule: PackedRule,
 }
@@ -78,6 +80,17 @@ impl FederatedCredential {
     /// What rules are ordered by, oldest first.
     pub fn age(&self) -> (Timestamp, CredentialId) {
         (self.created_at, self.id)
+    }
+
+    /// Whether it counts for a workload that does not ask for its principal: somebody vouches for it, or its trusted issuer
+    /// belongs to its principal.
+    pub fn is_vouched_under(&self, issuer: &TrustedIssuer) -> bool {
+        self.vouched || issuer.owner.as_ref().is_some_and(|owner| **owner == *self.principal)
+    }
+
+    /// Whether it is one of those that somebody named: whoever edits a self-service one makes another one of it.
+    pub fn is_named_by(&self, named: &[Named<'_>]) -> bool {
+        named.iter().any(|one| one.id == self.id.0 && (self.vouched || one.revision == self.revision))
     }
 
     /// What it is now.

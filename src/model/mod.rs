@@ -12,12 +12,14 @@ mod shards;
 mod snapshot;
 mod trusted_issuer;
 
-pub use client::{ASSERTION_ALGORITHMS, Client, ClientPermission, Method};
+pub use client::{ASSERTION_ALGORITHMS, Client, ClientPermission, Listed, Method};
 pub use context::DecisionContext;
 pub use credential::{FederatedCredential, PENDING_DAYS, State, pins_from};
 pub use principal::{Principal, PrincipalKind};
 pub use resource_server::{ResourceServer, TokenFormat};
-pub use rule::{CalledAt, Condition, Expected, MAX_KEYS, PackedRule, Permission, Rule, Scalar, Test, Text, scalar};
+pub use rule::{
+    CalledAt, Condition, Expected, MAX_KEYS, Named, PackedRule, Permission, Rule, Scalar, Test, Text, scalar,
+};
 pub use secret::{ClientSecret, StoredSecret, is_one_of};
 pub use snapshot::Snapshot;
 pub use trusted_issuer::{KeySource, TrustedIssuer};

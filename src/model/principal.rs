@@ -2,6 +2,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Timestamp;
+
 /// A registry identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
@@ -13,8 +15,19 @@ pub struct Principal {
     pub kind: PrincipalKind,
     /// The registry's own id of it.
     pub external_id: Option<String>,
+    /// The principals for whose packages its self-service rules may be good, by folded name.
+    pub acts_for: Vec<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
     /// Whether it is switched on.
     pub enabled: bool,
+}
+
+impl Principal {
+    /// Whether a rule of this principal that nobody vouches for may name this owner (contract, section 4).
+    pub fn may_name_owner(&self, owner: &str) -> bool {
+        self.name.eq_ignore_ascii_case(owner) || self.acts_for.iter().any(|name| name.eq_ignore_ascii_case(owner))
+    }
 }
 
 /// What a principal is.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use crate::profile::{Case, Check, Field, Profile, Role, glob};
 
@@ -21,8 +22,19 @@ pub struct Rule<'a> {
     pub conditions: Vec<Condition<'a>>,
     /// What a match gives.
     pub permissions: Vec<Permission<'a>>,
-    /// The federated credentials whose workloads may act for this one's (RFC 8693 section 4.1), by name.
-    pub actors: Vec<&'a str>,
+    /// The federated credentials whose workloads may act for this one's (RFC 8693 section 4.1).
+    pub actors: Vec<Named<'a>>,
+}
+
+/// A federated credential that another object names, as it was when it was named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Named<'a> {
+    /// Its name, for people.
+    pub name: &'a str,
+    /// Its id: another one of the same name is not meant.
+    pub id: Uuid,
+    /// Its revision.
+    pub revision: u32,
 }
 
 /// One condition.

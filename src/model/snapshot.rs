@@ -25,6 +25,7 @@ pub struct Snapshot {
     clients: Shards<String, Arc<Client>>,
     client_names: Shards<ClientRowId, String>,
     principals: Shards<Arc<str>, Arc<Principal>>,
+    principal_names: Shards<String, Arc<str>>,
     credentials: Shards<CredentialId, Arc<FederatedCredential>>,
     index: Shards<u64, Found>,
     hasher: RandomState,
@@ -49,6 +50,7 @@ impl Snapshot {
             clients: Shards::new(),
             client_names: Shards::new(),
             principals: Shards::new(),
+            principal_names: Shards::new(),
             credentials: Shards::new(),
             index: Shards::new(),
             hasher: RandomState::new(),
@@ -122,6 +124,11 @@ impl Snapshot {
         self.client(self.client_names.get(&id)?)
     }
 
+    /// The principal of this id.
+    pub fn principal_of_id(&self, id: &str) -> Option<&Arc<Principal>> {
+        self.principals.get(&**self.principal_names.get(id)?)
+    }
+
     /// The principal of this folded name.
     pub fn principal(&self, folded: &str) -> Option<&Arc<Principal>> {
         self.principals.get(folded)
@@ -172,6 +179,24 @@ impl Snapshot {
         found
     }
 
+    /// The keys under which a rule is found, for people, each with all rules under it.
+    pub fn found_beside(&self, credential: &FederatedCredential) -> Vec<(String, Vec<Arc<FederatedCredential>>)> {
+        let Some(issuer) = self.issuers.get(&credential.trusted_issuer) else {
+            return Vec::new();
+        };
+        let keys = credential.rule.open().map(|rule| rule.index_keys(&issuer.profile)).unwrap_or_default();
+        let shown = |(names, values): &(String, String)| {
+            let pairs = names.split('\0').zip(values.split('\0')).map(|(name, value)| format!("{name} {value}"));
+            format!("{}, {}", issuer.name, pairs.collect::<Vec<_>>().join(", "))
+        };
+        let under = |(names, values): &(String, String)| match self.index.get(&self.key(issuer.id, names, values)) {
+            None => Vec::new(),
+            Some(Found::One(one)) => vec![one.clone()],
+            Some(Found::Several(several)) => several.to_vec(),
+        };
+        keys.iter().map(|key| (shown(key), under(key))).collect()
+    }
+
     // === making a changed copy ===
 
     /// Puts a trusted issuer in, or takes it out.
@@ -217,9 +242,12 @@ impl Snapshot {
         let folded = name.to_ascii_lowercase();
         // Rules share the key, so it stays the same one while the principal changes.
         let key = self.principals.key(folded.as_str()).cloned().unwrap_or_else(|| folded.as_str().into());
-        match principal {
-            Some(principal) => self.principals.insert(key, Arc::new(principal)),
-            None => drop(self.principals.remove(&*key)),
+        if let Some(old) = self.principals.remove(&*key) {
+            self.principal_names.remove(&old.id);
+        }
+        if let Some(principal) = principal {
+            self.principal_names.insert(principal.id.clone(), key.clone());
+            self.principals.insert(key, Arc::new(principal));
         }
     }
 
@@ -343,6 +371,7 @@ mod tests {
             expires_at: None,
             pending_until: None,
             enabled: true,
+            vouched: true,
             rule: PackedRule::new(&Rule::default()),
         };
         let (own, foreign) = (of(1, &one), of(2, &other));

@@ -8,9 +8,10 @@ use super::trusted_issuer::{check_https, check_key_set};
 use super::{Document, Kind, PermissionDocument, ReadContext, members};
 use crate::clock::Timestamp;
 use crate::grant_type::GrantType;
-use crate::ids::{ClientRowId, TrustedIssuerId, check_name};
+use crate::ids::{ClientRowId, TrustedIssuerId, check_name, looks_like_id};
 use crate::model::{
-    ASSERTION_ALGORITHMS, Client, ClientPermission, ClientSecret, KeySource, Method, StoredSecret, TrustedIssuer,
+    ASSERTION_ALGORITHMS, Client, ClientPermission, ClientSecret, KeySource, Listed, Method, StoredSecret,
+    TrustedIssuer,
 };
 use crate::profile::{Replay, Terms};
 use crate::scope::{ScopeSet, is_admin_scope};
@@ -92,7 +93,7 @@ pub struct ClientDocument {
     /// What its own tokens permit. Each names an owner.
     #[serde(default)]
     pub permissions: Vec<PermissionDocument>,
-    /// The rules that admit it, by name, for `federated`.
+    /// The rules that admit it, for `federated`: `name`, `principal:name` or id.
     #[serde(default)]
     pub federated_credentials: Vec<String>,
     /// The registry it is, by name: it may introspect tokens for this one.
@@ -110,11 +111,23 @@ pub struct ClientState {
     /// When it last grew: tokens that the client got before are void.
     #[serde(default)]
     pub not_before: Timestamp,
+    /// Which rules admit it, in the order of its document.
+    #[serde(default)]
+    pub listed: Vec<ListedRule>,
     /// Its secrets, the newest last.
     pub secrets: Vec<StoredSecret>,
     /// A secret that was just made, to be shown once.
     #[serde(skip)]
     pub fresh: Option<ClientSecret>,
+}
+
+/// A rule that a client lists, as it was when it was listed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedRule {
+    /// Its id.
+    pub credential: String,
+    /// Its revision.
+    pub revision: u32,
 }
 
 impl Document for ClientDocument {
@@ -134,7 +147,7 @@ impl Document for ClientDocument {
             grant_types,
             scopes: reader.texts("scopes").unwrap_or_default(),
             permissions: permissions(&mut reader, 0),
-            federated_credentials: names(&mut reader, "federated_credentials"),
+            federated_credentials: references(&mut reader, "federated_credentials"),
             resource_server: reader.name("resource_server"),
             enabled: reader.boolean("enabled").unwrap_or(true),
         };
@@ -197,6 +210,24 @@ pub(super) fn names(reader: &mut Reader<'_>, member: &'static str) -> Vec<String
         reader.problem(member, detail);
     }
     names
+}
+
+/// A list of federated credentials: `name`, `principal:name` or id.
+pub(super) fn references(reader: &mut Reader<'_>, member: &'static str) -> Vec<String> {
+    let references = reader.texts(member).unwrap_or_default();
+    let wrong = |reference: &String| {
+        let parts =
+            || reference.split_once(':').map_or([None, Some(reference.as_str())], |(of, name)| [Some(of), Some(name)]);
+        if looks_like_id(reference) {
+            None
+        } else {
+            parts().into_iter().flatten().find_map(|name| check_name(name).err())
+        }
+    };
+    if let Some(detail) = references.iter().find_map(wrong) {
+        reader.problem(member, detail);
+    }
+    references
 }
 
 impl ClientDocument {
@@ -272,7 +303,7 @@ impl ClientDocument {
             AuthMethod::PrivateKeyJwt => {
                 Method::PrivateKeyJwt(self.issuer_of_its_own(id, name, version, context)?.into())
             }
-            AuthMethod::Federated => Method::Federated(self.federated_credentials.clone()),
+            AuthMethod::Federated => Method::Federated(self.listed(state)),
         };
         let permissions = self.permissions.iter().map(|given| ClientPermission {
             resource_server: given.resource_server.clone(),
@@ -293,6 +324,14 @@ impl ClientDocument {
             resource_server: self.resource_server.clone(),
             enabled: self.enabled,
         })
+    }
+
+    fn listed(&self, state: &ClientState) -> Vec<Listed> {
+        let rules = self.federated_credentials.iter().zip(&state.listed);
+        let listed = rules.filter_map(|(name, rule)| {
+            Some(Listed { name: name.clone(), id: rule.credential.parse().ok()?, revision: rule.revision })
+        });
+        listed.collect()
     }
 
     /// A client that signs its own assertions is an issuer of JWTs like any other, trusted for itself alone: one way to fetch

@@ -1,10 +1,8 @@
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
-
-use super::{FederatedCredentialDocument, ReadContext, Stored, TrustedIssuerDocument};
+use super::{CredentialState, FederatedCredentialDocument, ReadContext, Stored, TrustedIssuerDocument};
 use crate::ids::{CredentialId, TrustedIssuerId};
-use crate::model::{FederatedCredential, PackedRule, Permission, Rule, TrustedIssuer};
+use crate::model::{FederatedCredential, Listed, PackedRule, Permission, Rule, TrustedIssuer};
 use crate::profile::Profile;
 
 /// Compiles a stored trusted issuer; none if its profile is not there (any more).
@@ -22,7 +20,7 @@ pub fn compile_credential(
     profile: &Arc<Profile>,
 ) -> FederatedCredential {
     let Stored { document, state, .. } = stored;
-    let rule = rule(&stored.name, document, &state.pinned, profile);
+    let rule = rule(&stored.name, document, state, profile);
     FederatedCredential {
         id,
         principal: document.principal.to_ascii_lowercase().into(),
@@ -32,6 +30,7 @@ pub fn compile_credential(
         expires_at: document.expires_at,
         pending_until: state.pending_until,
         enabled: document.enabled,
+        vouched: state.vouching.counts(),
         rule: PackedRule::new(&rule),
     }
 }
@@ -39,7 +38,7 @@ pub fn compile_credential(
 fn rule<'a>(
     name: &'a str,
     document: &'a FederatedCredentialDocument,
-    pinned: &'a Map<String, Value>,
+    state: &'a CredentialState,
     profile: &Profile,
 ) -> Rule<'a> {
     let permissions = document.permissions.iter().map(|given| Permission {
@@ -50,8 +49,8 @@ fn rule<'a>(
     });
     Rule {
         name,
-        conditions: Rule::conditions(profile, &document.matcher, pinned),
+        conditions: Rule::conditions(profile, &document.matcher, &state.pinned),
         permissions: permissions.collect(),
-        actors: document.actors.iter().map(String::as_str).collect(),
+        actors: state.actors.iter().map(Listed::named).collect(),
     }
 }

@@ -2,10 +2,11 @@ use carnet_resource_server::PackagePattern;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::client::names;
+use super::client::references;
 use super::reader::Reader;
 use super::{Document, Kind, ReadContext, members};
 use crate::clock::Timestamp;
+use crate::model::Listed;
 use crate::trust::{Problem, Warning};
 
 /// How many packages one permission may name, and how long their names may be together, in bytes.
@@ -30,8 +31,11 @@ pub struct FederatedCredentialDocument {
     pub matcher: Map<String, Value>,
     /// What a match gives.
     pub permissions: Vec<PermissionDocument>,
-    /// The federated credentials whose workloads may act for this one's (RFC 8693 section 4.1), by name.
+    /// The federated credentials whose workloads may act for this one's (RFC 8693 section 4.1): `name`, `principal:name` or id.
     pub actors: Vec<String>,
+    /// Whether somebody vouches for it, so that it counts for workloads that do not ask for its principal. Given by whoever may say
+    /// so; what holds is stored beside the document.
+    pub vouched: Option<bool>,
     /// When it ends.
     #[serde(serialize_with = "time")]
     #[schema(value_type = Option<String>)]
@@ -51,10 +55,49 @@ pub struct CredentialState {
     pub pinned: Map<String, Value>,
     /// Until when it waits for its first match, if it is pending.
     pub pending_until: Option<Timestamp>,
+    /// Who vouches for it.
+    pub vouching: Vouching,
+    /// Which credentials its actors are, in their order.
+    pub actors: Vec<Listed>,
     /// Grows when what the rule means changes.
     pub revision: u32,
     /// When it last gave a token, to within some seconds.
     pub last_used_at: Option<Timestamp>,
+}
+
+/// Whether somebody vouches for a rule (contract, section 4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Vouching {
+    /// Nobody: it counts for whoever asks for its principal.
+    #[default]
+    SelfService,
+    /// Somebody does.
+    Vouched,
+    /// It is of a time when nobody was asked, and counts as it did until somebody has looked at it.
+    Assumed,
+}
+
+impl Vouching {
+    const ALL: [Self; 3] = [Self::SelfService, Self::Vouched, Self::Assumed];
+
+    /// Whether it counts without being asked for.
+    pub fn counts(self) -> bool {
+        self != Self::SelfService
+    }
+
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SelfService => "self_service",
+            Self::Vouched => "vouched",
+            Self::Assumed => "assumed",
+        }
+    }
+
+    /// Reads the word; what nobody knows counts for nobody.
+    pub fn from_word(word: &str) -> Self {
+        Self::ALL.into_iter().find(|vouching| vouching.as_str() == word).unwrap_or_default()
+    }
 }
 
 /// What a match gives at one resource server.
@@ -109,7 +152,7 @@ impl Document for FederatedCredentialDocument {
             }
         };
         let permissions = permissions(&mut reader, 1);
-        let actors = names(&mut reader, "actors");
+        let actors = references(&mut reader, "actors");
         if actors.len() > MAX_ACTORS {
             reader.problem("actors", format!("names {MAX_ACTORS} at most"));
         }
@@ -119,6 +162,7 @@ impl Document for FederatedCredentialDocument {
             matcher,
             permissions,
             actors,
+            vouched: reader.boolean("vouched"),
             expires_at: reader.time("expires_at"),
             review_at: reader.time("review_at"),
             enabled: reader.boolean("enabled").unwrap_or(true),

@@ -12,9 +12,9 @@ mod trusted_issuer;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-pub use client::{AuthMethod, ClientDocument, ClientState};
+pub use client::{AuthMethod, ClientDocument, ClientState, ListedRule};
 pub use compile::{compile_credential, compile_issuer};
-pub use federated_credential::{CredentialState, FederatedCredentialDocument, PermissionDocument};
+pub use federated_credential::{CredentialState, FederatedCredentialDocument, PermissionDocument, Vouching};
 pub use principal::PrincipalDocument;
 pub use reader::Reader;
 pub use resource_server::ResourceServerDocument;

@@ -1,8 +1,10 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::client::names;
 use super::reader::Reader;
 use super::{Document, Kind, ReadContext, members};
+use crate::clock::Timestamp;
 use crate::model::{Principal, PrincipalKind};
 use crate::trust::{Problem, Warning};
 
@@ -18,6 +20,8 @@ pub struct PrincipalDocument {
     pub external_id: Option<String>,
     /// Its name for people.
     pub display_name: Option<String>,
+    /// The principals, by name, for whose packages its self-service rules may be good.
+    pub acts_for: Vec<String>,
     /// Whether it is switched on.
     pub enabled: bool,
 }
@@ -45,6 +49,7 @@ impl Document for PrincipalDocument {
             kind: kind.unwrap_or(PrincipalKind::User),
             external_id: reader.text("external_id"),
             display_name: reader.text("display_name"),
+            acts_for: names(&mut reader, "acts_for"),
             enabled: reader.boolean("enabled").unwrap_or(true),
         };
         reader.finish(document)
@@ -73,10 +78,12 @@ impl Document for PrincipalDocument {
 
 impl PrincipalDocument {
     /// What trust is decided from.
-    pub fn compile(&self, id: &str, name: &str) -> Principal {
+    pub fn compile(&self, id: &str, name: &str, created_at: Timestamp) -> Principal {
         Principal {
             id: id.to_owned(),
             name: name.to_owned(),
+            acts_for: self.acts_for.iter().map(|name| name.to_ascii_lowercase()).collect(),
+            created_at,
             kind: self.kind,
             external_id: self.external_id.clone(),
             enabled: self.enabled,

@@ -14,7 +14,7 @@ use crate::model::{
 };
 use crate::objects::{
     CredentialState, Document as _, FederatedCredentialDocument, ReadContext, ResourceServerDocument, Stored,
-    TrustedIssuerDocument, compile_credential,
+    TrustedIssuerDocument, Vouching, compile_credential,
 };
 use crate::profile::{Profile, Requirement};
 use crate::reason::Reason;
@@ -218,6 +218,7 @@ impl Setting<'_> {
         let state = CredentialState {
             pending_until: pending.then(|| seconds("pending_expires_at").unwrap_or_else(window)),
             revision: 1,
+            vouching: Vouching::Vouched,
             ..CredentialState::default()
         };
         let id = CredentialId(Uuid::from_u128(u128::try_from(at).unwrap_or_default()));
@@ -233,6 +234,8 @@ fn principal(name: &str) -> Principal {
         name: name.to_owned(),
         kind: PrincipalKind::User,
         external_id: None,
+        acts_for: Vec::new(),
+        created_at: Timestamp::from_seconds(0),
         enabled: true,
     }
 }

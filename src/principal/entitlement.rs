@@ -1,5 +1,6 @@
 //! The decision, a pure function: target, floor, principal, scope and details, in this order (decision D-01, step 9).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use carnet_resource_server::{AccessToken, AuthorizationDetail, DETAIL_TYPE};
@@ -13,7 +14,7 @@ use crate::profile::Claims;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::scope::ScopeSet;
-use crate::trust::{Candidate, MatchReport, MatchedRule};
+use crate::trust::{Candidate, Door, MatchReport, MatchedRule};
 
 /// What a token will say: for one resource server, for one principal or for the workload itself.
 #[derive(Clone, Debug)]
@@ -33,9 +34,24 @@ pub struct Entitlement {
 }
 
 impl Entitlement {
-    /// When the first of its credentials ends.
+    /// Notes for each entry which rules it rests on beside its own.
+    pub fn rest_on(&mut self, lent: impl Fn(&AuthorizationDetail) -> Vec<MatchedRule>) {
+        for entry in &mut self.details {
+            let lent = lent(entry).iter().map(MatchedRule::rests_on).collect::<Vec<_>>();
+            entry.rests_on.extend(lent);
+        }
+    }
+
+    /// When it ends because its credentials do: a principal's part ends with the first of them. Where there are several parts, one
+    /// that ends sooner is left out of what introspection tells, and cuts nobody else's short.
     pub fn ends_at(&self) -> Option<Timestamp> {
-        self.credentials.iter().filter_map(|granting| granting.credential.expires_at).min()
+        let mut ends: BTreeMap<&str, Option<Timestamp>> = BTreeMap::new();
+        for MatchedRule { credential, .. } in &self.credentials {
+            let end = ends.entry(&credential.principal).or_default();
+            *end = [*end, credential.expires_at].into_iter().flatten().min();
+        }
+        // A part without an end is the last to end.
+        ends.into_values().max_by_key(|end| end.map_or(i64::MAX, Timestamp::millis)).flatten()
     }
 }
 
@@ -47,16 +63,44 @@ pub fn entitle(
     claims: &Claims,
     request: &AccessRequest,
 ) -> Result<Entitlement, Refusal> {
+    // What is held off by a limit has its say in whose token it is, and for which registry: that a rule gives nothing now must not
+    // turn somebody's no into another one's yes.
+    let matching = report.candidates.iter().filter(|candidate| candidate.matches_but_for_limits());
     let matching: Vec<(&Candidate, Rule<'_>)> =
-        report.matching().filter_map(|candidate| Some((candidate, candidate.credential.rule.open()?))).collect();
+        matching.filter_map(|candidate| Some((candidate, candidate.credential.rule.open()?))).collect();
     let server = target::target(&matching, &context.rules, request)?;
     let matching = floor::above_floor(matching, &server, issuer, claims)?;
-    let entries = entry::entries(&matching, &server, issuer, claims);
-    let entries = narrowing::of_principal(entries, &server, request)?;
+    let entries = entry::entries(&matching, &server, issuer, claims, request.door);
+    if entries.is_empty() {
+        return Err(Refusal::parameter(Reason::TargetNotGranted, "resource"));
+    }
+    let entries = of_one_principal(entries, &server, request)?;
     let entries = narrowing::within_scope_and_details(entries, &server, request)?;
-    let entries = entry::lasting(entries, context.now, &server);
     let entries = entry::newest_first(entries, |entry| entry::age(&entry.candidate.credential));
     assemble(entries, server, issuer, claims)
+}
+
+/// One token, one principal: the named one, else the only one whose rules count (contract, section 4). A door that cannot name one
+/// gives keys that may hold entries of several.
+fn of_one_principal<'r>(
+    entries: Vec<Entry<'r>>,
+    server: &ResourceServer,
+    request: &AccessRequest,
+) -> Result<Vec<Entry<'r>>, Refusal> {
+    let required = || Refusal::parameter(Reason::PrincipalRequired, "principal");
+    if request.principal.is_none() && server.require_principal {
+        return Err(required());
+    }
+    let (free, held_off): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.candidate.matches());
+    let is_free = |held: &Entry<'_>| free.iter().any(|entry| entry.principal.id == held.principal.id);
+    if !held_off.iter().all(is_free) {
+        return Err(Reason::RateLimited.into());
+    }
+    let several = free.iter().any(|entry| free.first().is_some_and(|first| first.principal.id != entry.principal.id));
+    if several && request.door == Door::Token {
+        return Err(required());
+    }
+    Ok(free)
 }
 
 fn assemble(
@@ -131,6 +175,7 @@ pub fn of_client(client: &Client, rules: &Snapshot, request: &AccessRequest) -> 
             principal: permission.owner.clone(),
             credential: client.id.to_string(),
             revision: client.revision,
+            rests_on: Vec::new(),
             locations: vec![server.resource.clone()],
             version: None,
             digest: None,

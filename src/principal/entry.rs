@@ -1,9 +1,8 @@
 //! The entries of a token: one for each permission of each matching rule.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use carnet_resource_server::{AuthorizationDetail, DETAIL_TYPE};
+use carnet_resource_server::{AuthorizationDetail, CREATE, DETAIL_TYPE};
 
 use super::narrowing::Narrow;
 use crate::clock::Timestamp;
@@ -12,7 +11,7 @@ use crate::model::Principal;
 use crate::model::{FederatedCredential, Permission, ResourceServer, Rule, TrustedIssuer};
 use crate::profile::Claims;
 use crate::scope::ScopeSet;
-use crate::trust::{Candidate, version_in};
+use crate::trust::{Candidate, Door, version_in};
 
 /// The most entries a token may have; beyond that the oldest credentials win, so that nobody can push others out.
 const MAX_ENTRIES: usize = 100;
@@ -33,17 +32,27 @@ pub(super) fn entries<'r>(
     server: &ResourceServer,
     issuer: &TrustedIssuer,
     claims: &Claims,
+    door: Door,
 ) -> Vec<Entry<'r>> {
     let mut entries = Vec::new();
     for (candidate, rule) in matching {
         let Some(principal) = &candidate.principal else { continue };
         let version = rule.conditions.iter().find_map(|condition| version_in(condition, &issuer.profile, claims));
-        let here = rule.permissions.iter().filter(|permission| permission.resource_server == server.name);
-        entries.extend(here.map(|permission| Entry {
-            candidate,
-            principal,
-            detail: detail(permission, candidate, principal, server, version),
-        }));
+        let is_vouched = candidate.credential.is_vouched_under(issuer);
+        let here = rule.permissions.iter().filter(|permission| {
+            let owner = permission.owner.unwrap_or(&principal.name);
+            permission.resource_server == server.name && (is_vouched || principal.may_name_owner(owner))
+        });
+        let all = here.map(|permission| detail(permission, candidate, principal, server, version));
+        let all = all.map(|mut detail| {
+            // Whom nobody asked for makes no new packages.
+            if door == Door::Nameless && !is_vouched {
+                detail.actions.retain(|action| action != CREATE);
+            }
+            detail
+        });
+        let all = all.filter(|detail| !detail.actions.is_empty());
+        entries.extend(all.map(|detail| Entry { candidate, principal, detail }));
     }
     entries
 }
@@ -64,6 +73,7 @@ fn detail(
         principal: principal.name.clone(),
         credential: candidate.credential.id.to_string(),
         revision: candidate.credential.revision,
+        rests_on: Vec::new(),
         locations: vec![server.resource.clone()],
         version: version.map(str::to_owned),
         digest: None,
@@ -73,22 +83,6 @@ fn detail(
 /// The scope that all of these permit together; none if they permit nothing.
 pub(super) fn union<E: Narrow>(entries: &[E]) -> Option<ScopeSet> {
     ScopeSet::of(entries.iter().flat_map(|entry| &entry.detail().actions).map(String::as_str))
-}
-
-/// Leaves out the entries of principals whose rules end sooner than another's: nobody may cut a token short by writing a rule that
-/// is about to end for somebody else's workload. One principal's own rules are taken as they are.
-pub(super) fn lasting<'r>(mut entries: Vec<Entry<'r>>, now: Timestamp, server: &ResourceServer) -> Vec<Entry<'r>> {
-    let full = now.plus_seconds(server.token_lifetime_seconds);
-    let mut ends: HashMap<String, Timestamp> = HashMap::new();
-    for entry in &entries {
-        let end = entry.candidate.credential.expires_at.unwrap_or(full).min(full);
-        ends.entry(entry.principal.id.clone()).and_modify(|sooner| *sooner = end.min(*sooner)).or_insert(end);
-    }
-    if ends.len() > 1 {
-        let latest = ends.values().max().copied();
-        entries.retain(|entry| ends.get(&entry.principal.id).copied() == latest);
-    }
-    entries
 }
 
 /// When a credential was made, and its id.

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use crate::scope::ScopeSet;
+use crate::trust::Door;
 
 /// What a request asks for beside presenting an assertion.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -13,6 +14,8 @@ pub struct AccessRequest {
     pub audiences: Vec<String>,
     /// The name of the principal whose rules are meant.
     pub principal: Option<String>,
+    /// Where it comes in.
+    pub door: Door,
     /// The scope it wants.
     pub scope: Option<ScopeSet>,
     /// The details it wants (RFC 9396).

@@ -37,6 +37,12 @@ pub(super) fn target_among<'n>(
     snapshot.resource_server(name).cloned().ok_or(Refusal::parameter(Reason::TargetUnknown, "resource"))
 }
 
+/// Whether a request names a resource server that there is, and not several.
+pub fn check(snapshot: &Snapshot, request: &AccessRequest) -> Result<(), Refusal> {
+    let named = named(snapshot, request)?;
+    if named.len() > 1 { Err(Refusal::parameter(Reason::TargetAmbiguous, "resource")) } else { Ok(()) }
+}
+
 /// The resource servers that a request names: `resource` and `audience` together (RFC 8693 section 2.1).
 fn named<'s>(snapshot: &'s Snapshot, request: &AccessRequest) -> Result<BTreeSet<&'s str>, Refusal> {
     let unknown = |parameter| Refusal::parameter(Reason::TargetUnknown, parameter);

@@ -1,6 +1,7 @@
 //! The change counter: every change of an object takes the next number, so replicas know what to read again.
 
 use carnet_entity::{change, change_counter};
+use carnet_migration::SCHEMA;
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, ExprTrait as _, QueryFilter as _,
@@ -62,7 +63,14 @@ impl Store {
 
 pub(super) async fn version(connection: &impl ConnectionTrait) -> Result<i64, DbErr> {
     let row = change_counter::Entity::find_by_id(1).one(connection).await?;
-    Ok(row.map_or(0, |row| row.value))
+    row.map_or(Ok(0), |row| if row.min_version > SCHEMA { Err(too_new(row.min_version)) } else { Ok(row.value) })
+}
+
+/// A newer release has changed what rules mean: this one would read them wrongly, and issues nothing on them any more.
+pub(super) fn too_new(min_version: i32) -> DbErr {
+    DbErr::Custom(format!(
+        "the database needs a newer release: it is of schema {min_version}, and this is {SCHEMA}; to go back, restore a backup of before"
+    ))
 }
 
 /// What changed from one version to another; none if the record does not go back so far.

@@ -61,6 +61,9 @@ pub enum StoreError {
     /// Something refers to the object.
     #[error("{0}")]
     InUse(String),
+    /// Rules of several principals have this name.
+    #[error("rules of several principals are called {0}: say principal:name, or the id")]
+    Ambiguous(String),
     /// Somebody else changed the object in between.
     #[error("the object was changed in between")]
     Changed,
@@ -86,7 +89,8 @@ impl Store {
     pub async fn open(url: &DatabaseUrl) -> Result<Self, StoreError> {
         let store = if url.is_sqlite() { Self::open_sqlite(url).await? } else { Self::open_postgres(url).await? };
         store.migrate().await?;
-        Ok(store)
+        let least = carnet_migration::min_version(&store.read).await?;
+        if least > carnet_migration::SCHEMA { Err(changes::too_new(least).into()) } else { Ok(store) }
     }
 
     async fn open_sqlite(url: &DatabaseUrl) -> Result<Self, StoreError> {

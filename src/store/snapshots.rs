@@ -119,7 +119,7 @@ impl Store {
 }
 
 fn put_principal(snapshot: &mut Snapshot, stored: &Stored<PrincipalDocument>) {
-    snapshot.set_principal(&stored.name, Some(stored.document.compile(&stored.id, &stored.name)));
+    snapshot.set_principal(&stored.name, Some(stored.document.compile(&stored.id, &stored.name, stored.created_at)));
 }
 
 fn put_client(

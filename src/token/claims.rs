@@ -1,11 +1,10 @@
 //! The claims of our tokens, as they are written.
 
-use carnet_resource_server::Actor;
+use carnet_resource_server::{Actor, RestsOn};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::assertion::AssertionContent;
-use crate::own_tokens::RestsOn;
 
 /// RFC 9068 section 2.2, and the members of contract section 4.
 #[derive(Serialize)]

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use carnet_resource_server::{GroundKind, RestsOn};
 use serde_json::{Map, Value};
 
 use super::Candidate;
@@ -18,6 +19,15 @@ impl MatchedRule {
     /// A rule that matched.
     pub fn of(candidate: &Candidate) -> Self {
         Self { credential: candidate.credential.clone(), pins: candidate.pins.clone() }
+    }
+
+    /// It as something that a token rests on.
+    pub fn rests_on(&self) -> RestsOn {
+        RestsOn {
+            kind: GroundKind::FederatedCredential,
+            id: self.credential.id.to_string(),
+            revision: self.credential.revision,
+        }
     }
 
     /// Each rule once.

@@ -5,6 +5,7 @@
 
 mod check;
 mod compile;
+mod consent;
 mod hint;
 mod matched;
 mod permit;
@@ -12,9 +13,10 @@ mod report;
 
 pub use check::Verdict;
 pub use compile::{Normalised, Problem, Warning, is_pending, missing_ids, names_the_same, normalise};
+pub use consent::{Consent, Door};
 pub use hint::hint;
 pub use matched::MatchedRule;
 pub use permit::{Denial, Permit};
-pub use report::{Candidate, Finding, MatchReport, Topic, match_credentials, match_some, nearest_credentials};
+pub use report::{Candidate, Finding, MatchReport, Rank, Topic, match_credentials, nearest_credentials};
 
 pub(crate) use check::version as version_in;

@@ -1,7 +1,8 @@
-use super::report::{Candidate, Finding, MatchReport, match_some};
+use super::consent::Consent;
+use super::report::{Candidate, Finding, MatchReport, match_credentials};
 use crate::assertion::Assertion;
 use crate::clock::Timestamp;
-use crate::model::Snapshot;
+use crate::model::{FederatedCredential, Snapshot};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 
@@ -46,16 +47,16 @@ impl<A: Assertion> Permit<A> {
         assertion: A,
         snapshot: &Snapshot,
         now: Timestamp,
-        may_count: impl Fn(&Candidate) -> bool,
+        consent: Consent<'_>,
+        may_count: impl Fn(&FederatedCredential) -> bool,
     ) -> Result<Self, Box<Denial>> {
-        let content = assertion.content();
-        let issuer = content.issuer();
+        let (issuer, claims) = (assertion.content().issuer(), assertion.content().claims());
         if !snapshot.is_current(issuer) {
             return Err(Denial::bare(Refusal::later(Reason::Busy, 1)));
         }
-        let report = match_some(snapshot, issuer, content.claims(), now, may_count);
+        let report = match_credentials(snapshot, issuer, claims, now, consent, may_count);
         if report.matching().next().is_none() {
-            let refusal = report.refusal(issuer, content.claims());
+            let refusal = report.refusal(issuer, claims);
             return Err(Denial::new(refusal, report));
         }
         Ok(Self { assertion, report })

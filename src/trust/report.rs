@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::check::{self, Verdict};
+use super::consent::Consent;
 use super::hint::hint;
 use crate::clock::Timestamp;
 use crate::model::{FederatedCredential, Principal, Rule, Snapshot, State, Test, TrustedIssuer, pins_from};
@@ -16,8 +17,8 @@ use crate::refusal::{Mismatch, Refusal};
 
 /// Rules that count for one assertion (decision D-33). Of more, [`in_turn`] says which.
 const MAX_CANDIDATES: usize = 1000;
-/// Rules judged to find those that count or are the nearest ones, and how many of the latter are shown.
-const MAX_SEARCHED: usize = 10_000;
+/// Rules judged to find the nearest ones, and how many of those are shown.
+const MAX_SEARCHED: usize = 2_000;
 const MAX_NEAREST: usize = 10;
 /// Mismatches that a refusal lists.
 const MAX_MISMATCHES: usize = 50;
@@ -27,6 +28,8 @@ const MAX_MISMATCHES: usize = 50;
 pub struct MatchReport {
     /// Every candidate, oldest first.
     pub candidates: Vec<Candidate>,
+    /// Whether a principal was asked for.
+    names_principal: bool,
 }
 
 /// One rule, judged.
@@ -36,10 +39,25 @@ pub struct Candidate {
     pub credential: Arc<FederatedCredential>,
     /// The principal it acts for, if it still exists.
     pub principal: Option<Arc<Principal>>,
+    /// How near it is to what is asked for.
+    pub rank: Rank,
     /// The verdict on everything the rule stands on.
     pub findings: Vec<Finding>,
     /// The ids that a token of this assertion pins.
     pub pins: Map<String, Value>,
+}
+
+/// How near a rule is to what is asked for; the nearest comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rank {
+    /// The request names its principal, or somebody named the rule.
+    Named,
+    /// Somebody vouches for it.
+    Vouched,
+    /// Nobody does, and it came through a door that cannot name a principal.
+    Visiting,
+    /// It does not count.
+    Other,
 }
 
 /// One thing that has to hold, and whether it does.
@@ -68,31 +86,35 @@ pub enum Topic {
     Pins,
     /// A condition of the rule, by position.
     Condition(usize),
+    /// Somebody vouches for the rule, or the request names its principal.
+    Consent,
+    /// The rule acts for the principal that the request names.
+    Principals,
     /// The rule names whoever acts for the workload.
     Actor,
     /// The rule, or its trusted issuer, may give a token now.
     Limits,
 }
 
-/// Judges every rule that `claims` of `issuer` might match.
-pub fn match_credentials(snapshot: &Snapshot, issuer: &TrustedIssuer, claims: &Claims, now: Timestamp) -> MatchReport {
-    match_some(snapshot, issuer, claims, now, |_| true)
-}
-
-/// Judges the rules that `claims` of `issuer` might match and that `may_count`. Those that may not take no place from the others.
-pub fn match_some(
+/// Judges the rules that `claims` of `issuer` might match, that `may_count`, and that count by consent. Others take no place from
+/// them, and no time: only as many are judged as are shown.
+pub fn match_credentials(
     snapshot: &Snapshot,
     issuer: &TrustedIssuer,
     claims: &Claims,
     now: Timestamp,
-    may_count: impl Fn(&Candidate) -> bool,
+    consent: Consent<'_>,
+    may_count: impl Fn(&FederatedCredential) -> bool,
 ) -> MatchReport {
-    let credentials = in_turn(snapshot, issuer, snapshot.candidates(issuer, claims), now);
-    let judged =
-        credentials.into_iter().take(MAX_SEARCHED).map(|credential| judge(snapshot, issuer, claims, now, credential));
-    let mut candidates: Vec<Candidate> = judged.filter(may_count).take(MAX_CANDIDATES).collect();
+    let found = snapshot.candidates(issuer, claims).into_iter().filter(|credential| may_count(credential));
+    let (counting, others): (Vec<_>, Vec<_>) =
+        found.partition(|credential| consent.rank(credential, issuer) != Rank::Other);
+    let counting = in_turn(snapshot, issuer, counting, now).into_iter().take(MAX_CANDIDATES);
+    let judged = counting.chain(others.into_iter().take(consent.others()));
+    let judged = judged.map(|credential| judge(snapshot, issuer, claims, now, consent, credential));
+    let mut candidates: Vec<Candidate> = judged.collect();
     candidates.sort_by_key(|candidate| candidate.credential.age());
-    MatchReport { candidates }
+    MatchReport { candidates, names_principal: consent.names_principal() }
 }
 
 /// The order in which rules count when there are too many: first those that can give something, of every principal its oldest,
@@ -132,14 +154,16 @@ pub fn nearest_credentials(
     issuer: &TrustedIssuer,
     claims: &Claims,
     now: Timestamp,
+    consent: Consent<'_>,
     may_see: impl Fn(&str) -> bool,
 ) -> MatchReport {
     let seen = snapshot.credentials_of(issuer.id).filter(|credential| may_see(&credential.principal));
-    let judged = seen.take(MAX_SEARCHED).map(|credential| judge(snapshot, issuer, claims, now, credential.clone()));
+    let judged = seen.take(MAX_SEARCHED);
+    let judged = judged.map(|credential| judge(snapshot, issuer, claims, now, consent, credential.clone()));
     let mut candidates: Vec<Candidate> = judged.collect();
     candidates.sort_by_key(|candidate| (candidate.unmet().count(), candidate.credential.created_at));
     candidates.truncate(MAX_NEAREST);
-    MatchReport { candidates }
+    MatchReport { candidates, names_principal: consent.names_principal() }
 }
 
 fn judge(
@@ -147,6 +171,7 @@ fn judge(
     issuer: &TrustedIssuer,
     claims: &Claims,
     now: Timestamp,
+    consent: Consent<'_>,
     credential: Arc<FederatedCredential>,
 ) -> Candidate {
     let profile = &*issuer.profile;
@@ -160,6 +185,7 @@ fn judge(
     };
     let enabled = principal.as_ref().is_some_and(|principal| principal.enabled);
     let owned = issuer.is_open_to(&credential.principal);
+    let rank = consent.rank(&credential, issuer);
     let mut findings = vec![
         Finding { about: Topic::State, verdict: state_verdict },
         Finding { about: Topic::Principal, verdict: verdict(enabled, Reason::PrincipalDisabled) },
@@ -167,7 +193,7 @@ fn judge(
     ];
     let Some(rule) = credential.rule.open() else {
         findings.push(Finding { about: Topic::State, verdict: Verdict::Unmet(Reason::PolicyInvalid) });
-        return Candidate { credential, principal, findings, pins: Map::new() };
+        return Candidate { credential, principal, rank, findings, pins: Map::new() };
     };
     findings.extend(rule.conditions.iter().enumerate().map(|(at, condition)| Finding {
         about: Topic::Condition(at),
@@ -188,7 +214,17 @@ fn judge(
         let complete = pins_are_complete(profile, &rule, &pins);
         findings.push(Finding { about: Topic::Pins, verdict: verdict(complete, Reason::ClaimMissing) });
     }
-    Candidate { credential, principal, findings, pins }
+    if let Consent::Workload { principal: asked, .. } = consent {
+        if asked.is_some() {
+            let named = verdict(rank == Rank::Named, Reason::PrincipalMismatch);
+            findings.push(Finding { about: Topic::Principals, verdict: named });
+        }
+        let counts = verdict(rank != Rank::Other, Reason::PrincipalRequired);
+        findings.push(Finding { about: Topic::Consent, verdict: counts });
+    }
+    // At a door that cannot name a principal a self-service rule learns nothing of the run.
+    let pins = if rank == Rank::Visiting { Map::new() } else { pins };
+    Candidate { credential, principal, rank, findings, pins }
 }
 
 fn event_verdict(issuer: &TrustedIssuer, claims: &Claims) -> Option<Verdict> {
@@ -228,14 +264,26 @@ impl MatchReport {
     /// The one reason to answer with, and what may be shown of the rules that the caller has proved to be meant
     /// (contract, section 4: disclosure by proof).
     pub fn refusal(&self, issuer: &TrustedIssuer, claims: &Claims) -> Refusal {
-        let meant: Vec<&Candidate> =
+        let mut meant: Vec<&Candidate> =
             self.candidates.iter().filter(|candidate| candidate.is_proved_to_be_meant(&issuer.profile)).collect();
+        meant.sort_by_key(|candidate| candidate.rank);
         // Of several the one that comes closest is the likeliest to be the one the caller wants to use.
-        let closest = meant.iter().min_by_key(|candidate| candidate.unmet().count());
-        let reason = closest.and_then(|candidate| candidate.reason(&issuer.profile));
+        let closest = meant.iter().min_by_key(|candidate| candidate.closeness());
+        let reason = closest.and_then(|candidate| self.told_of(candidate, &issuer.profile));
         let mismatches = meant.iter().flat_map(|candidate| candidate.mismatches(issuer, claims));
         let mismatches = mismatches.take(MAX_MISMATCHES).collect();
         Refusal::no_match(reason.unwrap_or(Reason::NoMatchingCredential), mismatches)
+    }
+
+    /// What a caller is told whose workload a rule is meant for. That strangers wrote rules for it is nobody's concern: without
+    /// consent there is no rule.
+    fn told_of(&self, candidate: &Candidate, profile: &Profile) -> Option<Reason> {
+        match candidate.rank {
+            Rank::Vouched if self.names_principal => Some(Reason::PrincipalMismatch),
+            Rank::Other if self.names_principal => None,
+            Rank::Other => candidate.reason(profile).filter(|reason| *reason != Reason::PrincipalRequired),
+            Rank::Named | Rank::Vouched | Rank::Visiting => candidate.reason(profile),
+        }
     }
 
     /// Why the rule that came closest does not match, for whoever may see all of these rules.
@@ -245,15 +293,28 @@ impl MatchReport {
 
     /// The rule that came closest, whoever may see it.
     pub fn closest(&self) -> Option<&Candidate> {
-        self.candidates.iter().min_by_key(|candidate| candidate.unmet().count())
+        self.candidates.iter().min_by_key(|candidate| candidate.closeness())
     }
 }
 
 impl Candidate {
-    /// Whether the rule itself holds, whoever acts and however much it gave already.
+    /// Whether the rule itself holds, whoever acts, whoever is asked for and however much it gave already.
     pub fn holds(&self) -> bool {
-        let mut of_rule = self.findings.iter().filter(|finding| !matches!(finding.about, Topic::Actor | Topic::Limits));
-        of_rule.all(|finding| finding.verdict.is_met())
+        self.holds_beside(&[Topic::Actor, Topic::Limits, Topic::Consent, Topic::Principals])
+    }
+
+    /// Whether everything holds but, perhaps, that it may give a token now.
+    pub fn matches_but_for_limits(&self) -> bool {
+        self.holds_beside(&[Topic::Limits])
+    }
+
+    fn holds_beside(&self, topics: &[Topic]) -> bool {
+        self.findings.iter().all(|finding| topics.contains(&finding.about) || finding.verdict.is_met())
+    }
+
+    /// How far it is from matching.
+    fn closeness(&self) -> (Rank, usize) {
+        (self.rank, self.unmet().count())
     }
 
     /// Whether everything holds.
@@ -339,9 +400,23 @@ impl Candidate {
                             claims.get(path).cloned().unwrap_or(Value::Null),
                         )
                     }
+                    Topic::Consent => {
+                        let shown = match self.rank {
+                            Rank::Named => "named",
+                            Rank::Vouched => "vouched",
+                            Rank::Visiting => "a request that cannot name it",
+                            Rank::Other => "neither",
+                        };
+                        ("consent".to_owned(), json!("vouched, or its principal named in the request"), json!(shown))
+                    }
+                    Topic::Principals => {
+                        let shown = if finding.verdict.is_met() { "named" } else { "another principal named" };
+                        ("principal".to_owned(), json!("named in the request"), json!(shown))
+                    }
                     Topic::Actor => {
                         let shown = if finding.verdict.is_met() { "named" } else { "not named" };
-                        ("actors".to_owned(), json!({ "any_of": rule.actors }), json!(shown))
+                        let names: Vec<&str> = rule.actors.iter().map(|actor| actor.name).collect();
+                        ("actors".to_owned(), json!({ "any_of": names }), json!(shown))
                     }
                     Topic::Limits => {
                         let shown = if finding.verdict.is_met() { "below" } else { "reached" };

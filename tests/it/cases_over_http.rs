@@ -156,8 +156,9 @@ fn expected_reason<'c>(id: &str, case: &'c Value) -> &'c str {
         return reason;
     }
     let known = word == "ok" || word.parse::<Reason>().is_ok();
+    // Some of these words mean something else to us.
     let other = OTHER_WORDS.iter().find(|(other, _)| *other == word).map(|(_, reason)| *reason);
-    assert_ne!(known, other.is_some(), "{id}: {word}");
+    assert!(known || other.is_some(), "{id}: {word}");
     other.unwrap_or(word)
 }
 

@@ -746,7 +746,7 @@ async fn contract_4__only_the_rules_that_a_federated_client_lists_count() {
     let mut acmes = World::rule_document(json!({}));
     (acmes["principal"], acmes["permissions"][0]["actions"]) = (json!("acme"), json!(["unlist"]));
     world.server.put("federated-credentials/acmes", acmes).await;
-    assert_eq!(world.exchange(&world.good()).await.json()["scope"], "create publish unlist");
+    world.exchange(&world.good()).await.refused(400, "invalid_request", "principal_required");
     let answer = as_robot(&world, &world.good()).await.json();
     assert_eq!(answer["scope"], "create publish");
     assert_eq!(payload(answer["access_token"].as_str().unwrap())["principal"]["name"], "joel");
@@ -755,7 +755,8 @@ async fn contract_4__only_the_rules_that_a_federated_client_lists_count() {
     // The one that it lists does not match: the others do not help.
     world.server.admin("PATCH", "federated-credentials/acmes", json!({ "enabled": false })).await;
     assert_eq!(as_robot(&world, &world.good()).await.json()["error"], "invalid_client");
-    world.accepts().await;
+    let named = world.exchange_with(&world.good(), &[("principal", "joel")]).await;
+    assert_eq!(named.json()["scope"], "create publish");
 }
 
 #[tokio::test]
@@ -905,6 +906,7 @@ async fn contract_4__a_client_gets_a_token_for_the_admin_api() {
 async fn contract_4__an_admin_token_has_the_scope_asked_for_and_never_more() {
     let world = World::new().await;
     let site = admin_client(&world.server, &["admin:credentials"]).await;
+    world.server.put("principals/eve", json!({ "kind": "user" })).await;
     let ask = async |scope: &str| site.ask(&world.server, &[("resource", ADMIN), ("scope", scope)]).await;
     for scope in ["admin:credentials", "admin:credentials:joel", "admin:credentials:eve admin:credentials:joel"] {
         assert_eq!(ask(scope).await.json()["scope"], scope);
@@ -912,6 +914,8 @@ async fn contract_4__an_admin_token_has_the_scope_asked_for_and_never_more() {
     let token = ask("admin:credentials:eve").await.token();
     let path = "federated-credentials/octo-release";
     assert_eq!(admin_with(&world.server, &token, "GET", path, Value::Null).await, 404);
+    // A principal that is made later under a name is not the one that was meant.
+    ask("admin:credentials:nobody").await.refused(400, "invalid_scope", "scope_not_granted");
     for scope in ["admin", "admin:read", "admin:credentials admin:read", "publish", "admin:credentials:", "ADMIN"] {
         ask(scope).await.refused(400, "invalid_scope", "scope_not_granted");
     }

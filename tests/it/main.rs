@@ -30,6 +30,7 @@ mod client_auth;
 mod clients;
 mod commands;
 mod connections;
+mod consent;
 mod delegation;
 mod details;
 mod documents;

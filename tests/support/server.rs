@@ -8,8 +8,10 @@ use axum::http::{HeaderMap, Method, Request};
 use carnet::app::{App, Background};
 use carnet::clock::{ManualClock, Timestamp};
 use carnet::config::Config;
+use carnet::decision::named_principals;
 use carnet::http;
 use carnet::own_tokens::LOCAL_CLIENT;
+use carnet::scope::ScopeSet;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -121,7 +123,9 @@ impl TestServer {
     /// An admin token with this scope.
     pub fn admin_token(&self, scope: &str) -> String {
         let (now, own) = (self.now(), &self.app.config.own);
+        let named = named_principals(&ScopeSet::parse(scope).unwrap(), &self.app.rules());
         let claims = json!({
+            "rests_on": named.unwrap_or_default(),
             "iss": own.issuer(), "aud": own.admin_resource(), "sub": "tester", "client_id": LOCAL_CLIENT, "iat": now,
             "exp": now + 3600, "jti": uuid::Uuid::from_bytes(carnet::ids::random()).to_string(), "scope": scope,
         });

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::guard::{Access, guard};
 use super::objects::{bad_query, rejected, respond};
-use crate::admin;
+use crate::admin::{self, Author};
 use crate::app::App;
 use crate::audit::{AuditEvent, Outcome};
 use crate::clock::Timestamp;
@@ -52,7 +52,7 @@ pub async fn list(
                 return Err(bad_query("this token sees the events of its principals only: name one with principal"));
             }
         }
-        let filter = AuditFilter { of_credentials: !author.sees_everything, ..filter(&app, &query).await? };
+        let filter = AuditFilter { of_credentials: !author.sees_everything, ..filter(&app, &query, &author).await? };
         let limit = query.limit.unwrap_or(PAGE);
         if !(1..=LARGEST_PAGE).contains(&limit) {
             return Err(bad_query("limit is 1 to 500"));
@@ -91,7 +91,7 @@ pub async fn list(
     .await
 }
 
-async fn filter(app: &App, query: &AuditQuery) -> Result<AuditFilter, Response> {
+async fn filter(app: &App, query: &AuditQuery, author: &Author) -> Result<AuditFilter, Response> {
     let outcome = match &query.outcome {
         None => None,
         Some(word) => Some(
@@ -110,7 +110,7 @@ async fn filter(app: &App, query: &AuditQuery) -> Result<AuditFilter, Response> 
             if let Ok(id) = name.parse() {
                 Some(id)
             } else {
-                let stored = admin::find::<FederatedCredentialDocument>(app, name).await.map_err(rejected)?;
+                let stored = admin::find::<FederatedCredentialDocument>(app, name, author).await.map_err(rejected)?;
                 stored.id.parse().ok()
             }
         }

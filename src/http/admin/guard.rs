@@ -57,21 +57,22 @@ pub async fn guard(app: &App, headers: &HeaderMap, access: Access) -> Result<Aut
         Err(GuardError) => internal(),
     })?;
     let token = held.map(|(_, token)| token).ok_or_else(internal)?;
+    // As the principal itself is written, whatever the scope's letter case; not one that has the name since then.
+    let rules = app.rules();
+    let meant = |name: &str| {
+        let principal = rules.principal(&name.to_ascii_lowercase())?;
+        token.is_for_principal(&principal.id).then(|| principal.name.clone())
+    };
+    let names = limited_to.iter().filter_map(|scope| scope.strip_prefix(ADMIN_CREDENTIALS_OF));
+    let names: Vec<String> = names.filter_map(meant).collect();
     if !is_in_force(app, token).await? {
         return Err(Challenge { error: Some("invalid_token"), malformed: false }.into_response(&app.config.own));
     }
     let held = ScopeSet::parse(&grant.scope.to_string()).map_err(|_| internal())?;
     let unlimited = accepted.iter().any(|scope| !scope.starts_with(ADMIN_CREDENTIALS_OF) && held.contains(scope));
-    let rules = app.rules();
-    // As the principal itself is written, whatever the scope's letter case.
-    let written = |name: &str| {
-        let principal = rules.principal(&name.to_ascii_lowercase());
-        principal.map_or_else(|| name.to_owned(), |principal| principal.name.clone())
-    };
-    let names = limited_to.iter().filter_map(|scope| scope.strip_prefix(ADMIN_CREDENTIALS_OF)).map(written);
     let sees_everything = [ADMIN, ADMIN_READ].iter().any(|scope| held.contains(scope));
     let is_admin = held.contains(ADMIN);
-    Ok(Author { subject: grant.owner_id, principals: (!unlimited).then(|| names.collect()), sees_everything, is_admin })
+    Ok(Author { subject: grant.owner_id, principals: (!unlimited).then_some(names), sees_everything, is_admin })
 }
 
 /// Whether the token was neither revoked nor outlived by the client it was issued to.

@@ -71,8 +71,8 @@ pub async fn withdraw(State(app): State<Arc<App>>, Path(key_id): Path<String>, h
 /// `POST /admin/v1/trusted-issuers/{name}/refresh-keys`
 pub async fn refresh(State(app): State<Arc<App>>, Path(name): Path<String>, headers: HeaderMap) -> Response {
     respond(async {
-        guard(&app, &headers, Access::Write).await?;
-        let stored = admin::find::<TrustedIssuerDocument>(&app, &name).await.map_err(rejected)?;
+        let author = guard(&app, &headers, Access::Write).await?;
+        let stored = admin::find::<TrustedIssuerDocument>(&app, &name, &author).await.map_err(rejected)?;
         let rules = app.rules();
         let issuer = rules.issuer_named(&stored.name).ok_or_else(|| rejected(Rejected::NotFound))?;
         match app.upstream.refresh(issuer).await {

@@ -101,17 +101,10 @@ async fn list<D: Managed>(
 async fn read<D: Managed>(State(app): State<Arc<App>>, Path(name): Path<String>, headers: HeaderMap) -> Response {
     respond(async {
         let author = guard(&app, &headers, reading::<D>()).await?;
-        let stored = admin::find::<D>(&app, &name).await.map_err(rejected)?;
-        check_reader(&author, &stored)?;
+        let stored = admin::find::<D>(&app, &name, &author).await.map_err(rejected)?;
         Ok(object(&app, StatusCode::OK, &stored))
     })
     .await
-}
-
-/// An object of another principal is not there for a limited token.
-fn check_reader<D: Managed>(author: &Author, stored: &Stored<D>) -> Result<(), Problem> {
-    let visible = stored.document.principal().is_none_or(|principal| author.may_act_for(principal));
-    if visible { Ok(()) } else { Err(Rejected::NotFound.into()) }
 }
 
 async fn create<D: Managed>(

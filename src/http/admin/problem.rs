@@ -69,6 +69,7 @@ impl From<Rejected> for Problem {
             }
             Rejected::NotFound => Self::new(StatusCode::NOT_FOUND, "not_found", detail),
             Rejected::Exists(_) => Self::new(StatusCode::CONFLICT, "exists", detail),
+            Rejected::Ambiguous(_) => Self::new(StatusCode::CONFLICT, "ambiguous_name", detail),
             Rejected::InUse(_) => Self::new(StatusCode::CONFLICT, "in_use", detail),
             Rejected::Changed => Self::new(StatusCode::PRECONDITION_FAILED, "changed", detail),
             Rejected::Forbidden => Self::new(StatusCode::FORBIDDEN, "forbidden", detail),

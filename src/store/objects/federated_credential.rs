@@ -3,31 +3,30 @@
 use std::collections::HashMap;
 
 use carnet_entity::{credential_actor, federated_credential, permission};
-use sea_orm::sea_query::Condition;
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _,
+    ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait as _, ExprTrait as _, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _,
 };
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use super::{Filter, Persist, StoredCredential, id, in_use, stored, taken};
 use crate::clock::Timestamp;
 use crate::ids::CredentialId;
-use crate::objects::{CredentialState, Document as _, FederatedCredentialDocument, Kind, PermissionDocument, Stored};
-use crate::store::{StoreError, constraint, json as from_json};
+use crate::model::Listed;
+use crate::objects::{
+    CredentialState, Document as _, FederatedCredentialDocument, Kind, PermissionDocument, Stored, Vouching,
+};
+use crate::store::{Store, StoreError, constraint, json as from_json};
 
 impl Persist for FederatedCredentialDocument {
     async fn find(connection: &impl ConnectionTrait, name_or_id: &str) -> Result<Option<Stored<Self>>, StoreError> {
-        let mut wanted =
-            Condition::any().add(federated_credential::Column::NameFolded.eq(name_or_id.to_ascii_lowercase()));
-        if let Ok(id) = name_or_id.parse::<CredentialId>() {
-            wanted = wanted.add(federated_credential::Column::Id.eq(id.0));
+        let mut found = all_called(connection, name_or_id).await?;
+        if found.len() > 1 {
+            return Err(StoreError::Ambiguous(name_or_id.to_owned()));
         }
-        let mut rows = federated_credential::Entity::find().filter(wanted).all(connection).await?;
-        rows.sort_by_key(|row| row.name_folded != name_or_id.to_ascii_lowercase());
-        rows.truncate(1);
-        Ok(with_parts(connection, rows).await?.pop())
+        Ok(found.pop())
     }
 
     async fn find_changed(connection: &impl ConnectionTrait, key: &str) -> Result<Option<Stored<Self>>, StoreError> {
@@ -42,10 +41,15 @@ impl Persist for FederatedCredentialDocument {
         limit: u64,
         filter: &Filter,
     ) -> Result<Vec<Stored<Self>>, StoreError> {
-        let mut query =
-            federated_credential::Entity::find().order_by_asc(federated_credential::Column::NameFolded).limit(limit);
+        let mut query = federated_credential::Entity::find()
+            .order_by_asc(federated_credential::Column::NameFolded)
+            .order_by_asc(federated_credential::Column::Principal)
+            .limit(limit);
         if let Some(after) = after {
-            query = query.filter(federated_credential::Column::NameFolded.gt(after));
+            let (name, principal) = after.split_once(':').unwrap_or((after, ""));
+            let same = federated_credential::Column::NameFolded.eq(name);
+            let later = same.and(federated_credential::Column::Principal.gt(principal));
+            query = query.filter(federated_credential::Column::NameFolded.gt(name).or(later));
         }
         if let Some(principals) = &filter.principals {
             query = query.filter(federated_credential::Column::Principal.is_in(principals));
@@ -71,7 +75,7 @@ impl Persist for FederatedCredentialDocument {
         row.last_used_at = NotSet;
         let updated = federated_credential::Entity::update_many()
             .set(row)
-            .filter(federated_credential::Column::NameFolded.eq(object.name.to_ascii_lowercase()))
+            .filter(federated_credential::Column::Id.eq(id::<CredentialId>(&object.id)?.0))
             .filter(federated_credential::Column::Version.eq(was))
             .exec(transaction)
             .await
@@ -88,7 +92,7 @@ impl Persist for FederatedCredentialDocument {
 
     async fn delete(transaction: &DatabaseTransaction, object: &Stored<Self>, was: i64) -> Result<(), StoreError> {
         let deleted = federated_credential::Entity::delete_many()
-            .filter(federated_credential::Column::NameFolded.eq(object.name.to_ascii_lowercase()))
+            .filter(federated_credential::Column::Id.eq(id::<CredentialId>(&object.id)?.0))
             .filter(federated_credential::Column::Version.eq(was))
             .exec(transaction)
             .await
@@ -102,6 +106,44 @@ impl Persist for FederatedCredentialDocument {
 
     fn change_key(object: &Stored<Self>) -> &str {
         &object.id
+    }
+
+    fn page_key(object: &Stored<Self>) -> String {
+        format!("{}:{}", object.name.to_ascii_lowercase(), object.document.principal)
+    }
+}
+
+/// The rules that a reference may mean: an id, `principal:name`, or a name that those of several principals may have.
+async fn all_called(connection: &impl ConnectionTrait, reference: &str) -> Result<Vec<StoredCredential>, StoreError> {
+    let query = federated_credential::Entity::find();
+    let rows = if let Ok(id) = reference.parse::<CredentialId>() {
+        query.filter(federated_credential::Column::Id.eq(id.0)).all(connection).await?
+    } else {
+        let (principal, name) = reference.split_once(':').map_or((None, reference), |(of, name)| (Some(of), name));
+        let named = query.filter(federated_credential::Column::NameFolded.eq(name.to_ascii_lowercase()));
+        let mut rows = named.order_by_asc(federated_credential::Column::Principal).all(connection).await?;
+        rows.retain(|row| principal.is_none_or(|principal| principal.eq_ignore_ascii_case(&row.principal)));
+        rows
+    };
+    with_parts(connection, rows).await
+}
+
+impl Store {
+    /// The rules of a time when nobody was asked who vouches for them.
+    pub async fn assumed_credentials(&self) -> Result<Vec<CredentialId>, StoreError> {
+        let ids: Vec<Uuid> = federated_credential::Entity::find()
+            .select_only()
+            .column(federated_credential::Column::Id)
+            .filter(federated_credential::Column::Consent.eq(Vouching::Assumed.as_str()))
+            .into_tuple()
+            .all(&self.read)
+            .await?;
+        Ok(ids.into_iter().map(CredentialId).collect())
+    }
+
+    /// The rules that a reference may mean: an id, `principal:name`, or a name that those of several principals may have.
+    pub async fn credentials_called(&self, reference: &str) -> Result<Vec<StoredCredential>, StoreError> {
+        all_called(&self.read, reference).await
     }
 }
 
@@ -121,6 +163,7 @@ fn credential_row(
         pending_until: Set(state.pending_until.map(Timestamp::millis)),
         expires_at: Set(document.expires_at.map(Timestamp::millis)),
         review_at: Set(document.review_at.map(Timestamp::millis)),
+        consent: Set(state.vouching.as_str().to_owned()),
         enabled: Set(document.enabled),
         revision: Set(i32::try_from(state.revision).unwrap_or(i32::MAX)),
         version: Set(object.version),
@@ -146,14 +189,15 @@ async fn insert_parts(
     });
     permission::Entity::insert_many(rows).exec_without_returning(transaction).await.map_err(refused)?;
     let actors: Vec<_> = object
-        .document
+        .state
         .actors
         .iter()
         .zip(0..)
         .map(|(actor, position)| credential_actor::ActiveModel {
             credential_id: Set(id),
             position: Set(position),
-            actor: Set(actor.clone()),
+            actor_id: Set(actor.id.0),
+            revision: Set(i32::try_from(actor.revision).unwrap_or(i32::MAX)),
         })
         .collect();
     if !actors.is_empty() {
@@ -169,15 +213,20 @@ pub(in crate::store) async fn with_parts(
 ) -> Result<Vec<StoredCredential>, StoreError> {
     let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
     let mut permissions = HashMap::<_, Vec<permission::Model>>::new();
-    let mut actors = HashMap::<_, Vec<String>>::new();
+    let mut actors = HashMap::<_, Vec<(Listed, String)>>::new();
     if !ids.is_empty() {
         let all = credential_actor::Entity::find()
             .filter(credential_actor::Column::CredentialId.is_in(ids.iter().copied()))
             .order_by_asc(credential_actor::Column::Position)
             .all(connection)
             .await?;
+        let actor_ids: Vec<_> = all.iter().map(|row| row.actor_id).collect();
+        let known = names_of(connection, actor_ids).await?;
         for row in all {
-            actors.entry(row.credential_id).or_default().push(row.actor);
+            let Some((name, principal)) = known.get(&row.actor_id).cloned() else { continue };
+            let revision = u32::try_from(row.revision).unwrap_or_default();
+            let actor = Listed { name, id: CredentialId(row.actor_id), revision };
+            actors.entry(row.credential_id).or_default().push((actor, principal));
         }
         let all = permission::Entity::find()
             .filter(permission::Column::CredentialId.is_in(ids))
@@ -197,10 +246,32 @@ pub(in crate::store) async fn with_parts(
         .collect()
 }
 
+/// Name and principal of these rules.
+async fn names_of(
+    connection: &impl ConnectionTrait,
+    ids: Vec<Uuid>,
+) -> Result<HashMap<Uuid, (String, String)>, StoreError> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows: Vec<(Uuid, String, String)> = federated_credential::Entity::find()
+        .select_only()
+        .columns([
+            federated_credential::Column::Id,
+            federated_credential::Column::Name,
+            federated_credential::Column::Principal,
+        ])
+        .filter(federated_credential::Column::Id.is_in(ids))
+        .into_tuple()
+        .all(connection)
+        .await?;
+    Ok(rows.into_iter().map(|(id, name, principal)| (id, (name, principal))).collect())
+}
+
 fn credential(
     row: federated_credential::Model,
     permissions: Vec<permission::Model>,
-    actors: Vec<String>,
+    actors: Vec<(Listed, String)>,
 ) -> Result<StoredCredential, StoreError> {
     let permissions = permissions
         .into_iter()
@@ -215,12 +286,18 @@ fn credential(
         .collect::<Result<_, StoreError>>()?;
     let pinned: Option<Map<String, Value>> = row.pinned.as_deref().map(from_json).transpose()?;
     let time = |at: Option<i64>| at.map(Timestamp::from_millis);
+    // As the shortest that is sure to mean the same: a name among one's own needs no principal.
+    let reference = |(actor, principal): &(Listed, String)| {
+        if *principal == row.principal { actor.name.clone() } else { format!("{principal}:{}", actor.name) }
+    };
+    let references = actors.iter().map(reference).collect();
     let document = FederatedCredentialDocument {
         principal: row.principal,
         trusted_issuer: row.trusted_issuer,
         matcher: from_json(&row.matcher)?,
         permissions,
-        actors,
+        actors: references,
+        vouched: None,
         expires_at: time(row.expires_at),
         review_at: time(row.review_at),
         enabled: row.enabled,
@@ -228,6 +305,8 @@ fn credential(
     let state = CredentialState {
         pinned: pinned.unwrap_or_default(),
         pending_until: time(row.pending_until),
+        vouching: Vouching::from_word(&row.consent),
+        actors: actors.into_iter().map(|(actor, _)| actor).collect(),
         revision: u32::try_from(row.revision).unwrap_or_default(),
         last_used_at: time(row.last_used_at),
     };

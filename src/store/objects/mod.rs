@@ -80,6 +80,11 @@ pub trait Persist: Document {
     /// A new id.
     fn new_id(now: Timestamp) -> String;
 
+    /// Where a page ends that ends with it.
+    fn page_key(object: &Stored<Self>) -> String {
+        object.name.to_ascii_lowercase()
+    }
+
     /// By what changes name it: the id where snapshots are keyed by id, else the name.
     fn change_key(object: &Stored<Self>) -> &str;
 }
@@ -123,7 +128,7 @@ impl Store {
         let mut items = D::list(&self.read, after, limit.saturating_add(1), filter).await?;
         let more = u64::try_from(items.len()).unwrap_or(u64::MAX) > limit;
         items.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-        let next = items.last().filter(|_| more).map(|last| last.name.to_ascii_lowercase());
+        let next = items.last().filter(|_| more).map(D::page_key);
         Ok(Page { items, next })
     }
 

@@ -1,7 +1,9 @@
 //! Principals, trusted issuers, resource servers and clients: a table each, with the same life. What a client's document names has
 //! rows of its own, so that nothing goes away while a client refers to it.
 
-use carnet_entity::{client, client_reference, principal, resource_server, trusted_issuer};
+use std::collections::HashMap;
+
+use carnet_entity::{acts_for, client, client_reference, principal, resource_server, trusted_issuer};
 use sea_orm::sea_query::Condition;
 use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait as _, QueryFilter as _,
@@ -11,14 +13,15 @@ use serde_json::json;
 
 use super::{Filter, Persist, id, in_use, stored, taken};
 use crate::clock::Timestamp;
-use crate::ids::{ClientRowId, ResourceServerId, TrustedIssuerId};
+use crate::ids::{ClientRowId, CredentialId, ResourceServerId, TrustedIssuerId};
 use crate::objects::{
     ClientDocument, Document, Kind, PrincipalDocument, ResourceServerDocument, Stored, TrustedIssuerDocument,
 };
+use crate::scope::ADMIN_CREDENTIALS_OF;
 use crate::store::{StoreError, constraint, json as from_json};
 
 macro_rules! one_table {
-    ($document:ident, $entity:ident, id: $id:ty, named by: $key:ident, parts: $parts:expr, $load:expr, $columns:expr) => {
+    ($document:ident, $entity:ident, id: $id:ty, named by: $key:ident, parts: $parts:expr, with: $with:expr, $load:expr, $columns:expr) => {
         impl Persist for $document {
             async fn find(
                 connection: &impl ConnectionTrait,
@@ -33,7 +36,9 @@ macro_rules! one_table {
                 // The name of one may be the id of another: the name counts.
                 let by_name = |row: &&$entity::Model| row.name_folded == name_or_id.to_ascii_lowercase();
                 let row = rows.iter().find(by_name).or(rows.first()).cloned();
-                row.map($load).transpose()
+                let found: Option<Result<Stored<Self>, StoreError>> = row.map($load);
+                let found = found.transpose()?.into_iter().collect();
+                Ok($with(connection, found).await?.pop())
             }
 
             async fn find_changed(
@@ -55,7 +60,9 @@ macro_rules! one_table {
                 if let Some(after) = after {
                     query = query.filter($entity::Column::NameFolded.gt(after));
                 }
-                query.all(connection).await?.into_iter().map($load).collect()
+                let rows = query.all(connection).await?;
+                let found = rows.into_iter().map($load).collect::<Result<Vec<_>, StoreError>>()?;
+                $with(connection, found).await
             }
 
             async fn insert(transaction: &DatabaseTransaction, object: &Stored<Self>) -> Result<(), StoreError> {
@@ -116,6 +123,14 @@ fn no_parts<D: Document>(_: &DatabaseTransaction, _: &Stored<D>) -> impl Future<
     std::future::ready(Ok(()))
 }
 
+/// Nor is anything of them read from elsewhere.
+fn as_read<D: Document>(
+    _: &impl ConnectionTrait,
+    objects: Vec<Stored<D>>,
+) -> impl Future<Output = Result<Vec<Stored<D>>, StoreError>> {
+    std::future::ready(Ok(objects))
+}
+
 /// Writes down what a client refers to.
 async fn references(transaction: &DatabaseTransaction, object: &Stored<ClientDocument>) -> Result<(), StoreError> {
     let id = id::<ClientRowId>(&object.id)?.0;
@@ -124,19 +139,25 @@ async fn references(transaction: &DatabaseTransaction, object: &Stored<ClientDoc
     let owners = document.permissions.iter().filter_map(|permission| permission.owner.as_ref());
     let servers = document.permissions.iter().map(|permission| &permission.resource_server);
     let servers = servers.chain(&document.resource_server);
-    let credentials = &document.federated_credentials;
+    let scoped = document.scopes.iter().filter_map(|scope| scope.strip_prefix(ADMIN_CREDENTIALS_OF));
+    let rules = object.state.listed.iter().filter_map(|rule| {
+        Some((rule.credential.parse::<CredentialId>().ok()?.0, i32::try_from(rule.revision).unwrap_or(i32::MAX)))
+    });
     let named = owners
+        .map(String::as_str)
+        .chain(scoped)
         .map(|name| (Some(name), None, None))
-        .chain(servers.map(|name| (None, Some(name), None)))
-        .chain(credentials.iter().map(|name| (None, None, Some(name))));
+        .chain(servers.map(|name| (None, Some(name.as_str()), None)))
+        .chain(rules.map(|rule| (None, None, Some(rule))));
     let rows: Vec<_> = named
         .zip(0..)
-        .map(|((principal, resource_server, federated_credential), position)| client_reference::ActiveModel {
+        .map(|((principal, resource_server, rule), position)| client_reference::ActiveModel {
             client_id: Set(id),
             position: Set(position),
-            principal: Set(principal.cloned()),
-            resource_server: Set(resource_server.cloned()),
-            federated_credential: Set(federated_credential.cloned()),
+            principal: Set(principal.map(str::to_owned)),
+            resource_server: Set(resource_server.map(str::to_owned)),
+            credential_id: Set(rule.map(|(id, _)| id)),
+            revision: Set(rule.map(|(_, revision)| revision)),
         })
         .collect();
     if !rows.is_empty() {
@@ -146,6 +167,56 @@ async fn references(transaction: &DatabaseTransaction, object: &Stored<ClientDoc
             .map_err(|error| constraint(error, &taken(Kind::Client), &in_use(Kind::Client)))?;
     }
     Ok(())
+}
+
+/// Writes down for whose packages a principal's rules may be good.
+async fn owners(transaction: &DatabaseTransaction, object: &Stored<PrincipalDocument>) -> Result<(), StoreError> {
+    let before = acts_for::Entity::delete_many().filter(acts_for::Column::Principal.eq(&object.name));
+    before.exec(transaction).await?;
+    let rows: Vec<_> = object
+        .document
+        .acts_for
+        .iter()
+        .zip(0..)
+        .map(|(owner, position)| acts_for::ActiveModel {
+            principal: Set(object.name.clone()),
+            position: Set(position),
+            owner: Set(owner.clone()),
+        })
+        .collect();
+    if !rows.is_empty() {
+        acts_for::Entity::insert_many(rows)
+            .exec_without_returning(transaction)
+            .await
+            .map_err(|error| constraint(error, &taken(Kind::Principal), &in_use(Kind::Principal)))?;
+    }
+    Ok(())
+}
+
+/// The owners for whose packages these principals' rules may be good.
+async fn with_owners(
+    connection: &impl ConnectionTrait,
+    mut principals: Vec<Stored<PrincipalDocument>>,
+) -> Result<Vec<Stored<PrincipalDocument>>, StoreError> {
+    if principals.is_empty() {
+        return Ok(principals);
+    }
+    // One statement has only so many parameters.
+    let mut owners: HashMap<String, Vec<String>> = HashMap::new();
+    for some in principals.chunks(500) {
+        let rows = acts_for::Entity::find()
+            .filter(acts_for::Column::Principal.is_in(some.iter().map(|principal| &principal.name)))
+            .order_by_asc(acts_for::Column::Position)
+            .all(connection)
+            .await?;
+        for row in rows {
+            owners.entry(row.principal).or_default().push(row.owner);
+        }
+    }
+    for principal in &mut principals {
+        principal.document.acts_for = owners.remove(&principal.name).unwrap_or_default();
+    }
+    Ok(principals)
 }
 
 /// The id of a principal is any text.
@@ -176,13 +247,15 @@ one_table!(
     principal,
     id: PrincipalId,
     named by: name,
-    parts: no_parts,
+    parts: owners,
+    with: with_owners,
     |row: principal::Model| {
         let document = Self {
             id: Some(row.id.clone()),
             kind: row.kind.parse().map_err(|()| StoreError::Corrupt(format!("kind {}", row.kind)))?,
             external_id: row.external_id,
             display_name: row.display_name,
+            acts_for: Vec::new(),
             enabled: row.enabled,
         };
         Ok(stored(row.id, row.name, row.version, (row.created_at, row.updated_at), document))
@@ -209,6 +282,7 @@ one_table!(
     id: TrustedIssuerId,
     named by: id,
     parts: no_parts,
+    with: as_read,
     |row: trusted_issuer::Model| {
         let document = from_json(&row.document)?;
         let id = TrustedIssuerId(row.id).to_string();
@@ -236,6 +310,7 @@ one_table!(
     id: ResourceServerId,
     named by: name,
     parts: no_parts,
+    with: as_read,
     |row: resource_server::Model| {
         let document = from_json(&row.document)?;
         let id = ResourceServerId(row.id).to_string();
@@ -262,6 +337,7 @@ one_table!(
     id: ClientRowId,
     named by: name,
     parts: references,
+    with: as_read,
     |row: client::Model| {
         let document = from_json(&row.document)?;
         let state = row.state.as_deref().map(from_json).transpose()?;
