@@ -57,7 +57,7 @@ enum Command {
     Keys(keys::KeysArgs),
     /// Trade the token that a CI platform gave the job for an access token of a registry, and print it alone.
     #[command(
-        after_help = "Example:\n  token=$(carnet exchange --server https://carnet.example --resource https://registry.example/)"
+        after_help = "Example:\n  token=$(carnet exchange --server https://carnet.example --resource https://registry.example/ --principal octo-org)"
     )]
     Exchange(Box<exchange::ExchangeArgs>),
     /// Ask a server why an assertion is accepted or refused; nothing is issued or used up.

@@ -30,7 +30,7 @@ pub struct ExchangeArgs {
     /// What the token is to be good for; without it, all that the rules permit.
     #[arg(long)]
     scope: Option<String>,
-    /// The principal whose rules are meant.
+    /// The principal whose rules are meant. Self-service rules count for no other request.
     #[arg(long, value_name = "NAME")]
     principal: Option<String>,
     /// Packages, actions and versions that the token is to be good for, as a JSON array (RFC 9396).

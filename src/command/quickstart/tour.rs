@@ -13,6 +13,9 @@ use crate::grant_type::GrantType;
 /// The type of a platform's token in an exchange (RFC 8693 section 3).
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 
+/// Whose rule the tour is about.
+const PRINCIPAL: &str = "joel";
+
 /// The tour, with the URLs of its three servers.
 pub struct Tour {
     http: Client,
@@ -66,7 +69,7 @@ impl Tour {
             (
                 "federated-credentials/octo-release",
                 json!({
-                    "principal": "joel", "trusted_issuer": "github",
+                    "principal": PRINCIPAL, "trusted_issuer": "github",
                     "match": { "repository": "octo-org/octo-repo", "workflow_file": "release.yml", "ref": "refs/heads/main" },
                     "permissions": [{ "resource_server": "registry", "actions": ["create", "publish"], "packages": ["widgets", "widgets-*"] }],
                 }),
@@ -110,7 +113,7 @@ impl Tour {
             { "type": "package", "actions": ["create", "publish"], "packages": ["widgets"], "version": "1.0.0" }
         ]);
         println!(
-            "$ curl -s {} -d grant_type={} \\\n    -d subject_token_type={JWT} -d audience=registry \\\n    \
+            "$ curl -s {} -d grant_type={} \\\n    -d subject_token_type={JWT} -d audience=registry -d principal={PRINCIPAL} \\\n    \
              -d 'authorization_details={details}' \\\n    -d subject_token=$(curl -s '{}')",
             self.token_endpoint(),
             GrantType::TokenExchange.name(),
@@ -122,6 +125,7 @@ impl Tour {
             ("subject_token_type", JWT),
             ("subject_token", &assertion),
             ("audience", "registry"),
+            ("principal", PRINCIPAL),
             ("authorization_details", &details.to_string()),
         ];
         let body = self.answer(self.http.post(self.token_endpoint()).form(&form), 200).await?;
@@ -142,7 +146,7 @@ impl Tour {
 
     fn exchange_line(&self, reference: &str) -> String {
         format!(
-            "$ curl -s {} -d grant_type={} \\\n    -d assertion=$(curl -s '{}')",
+            "$ curl -s {} -d grant_type={} -d principal={PRINCIPAL} \\\n    -d assertion=$(curl -s '{}')",
             self.token_endpoint(),
             GrantType::JwtBearer.name(),
             self.assertion_url(reference),
@@ -181,8 +185,11 @@ impl Tour {
     async fn use_again(&self, assertion: &str) -> Result<(), CommandError> {
         heading("Each assertion is good for one token: the second use is refused");
         println!("$ A=$(curl -s '{}')", self.assertion_url("refs/heads/main"));
-        let line =
-            format!("curl -s {} -d grant_type={} -d assertion=$A", self.token_endpoint(), GrantType::JwtBearer.name());
+        let line = format!(
+            "curl -s {} -d grant_type={} -d principal={PRINCIPAL} -d assertion=$A",
+            self.token_endpoint(),
+            GrantType::JwtBearer.name()
+        );
         println!("$ {line} > /dev/null; {line}");
         let body = self.answer(self.http.post(self.token_endpoint()).form(&form(assertion)), 400).await?;
         check(&body, "reason", "replay")
@@ -214,8 +221,8 @@ fn heading(text: &str) {
     println!("\n=== {text}");
 }
 
-fn form(assertion: &str) -> [(&'static str, &str); 2] {
-    [("grant_type", GrantType::JwtBearer.name()), ("assertion", assertion)]
+fn form(assertion: &str) -> [(&'static str, &str); 3] {
+    [("grant_type", GrantType::JwtBearer.name()), ("principal", PRINCIPAL), ("assertion", assertion)]
 }
 
 async fn expect(answer: Response, status: u16) -> Result<Value, CommandError> {
