@@ -16,14 +16,15 @@ use crate::grant::{About, GrantRequest, Judged, Step, TokenError, preview};
 use crate::grant_type::GrantType;
 use crate::ids::CredentialId;
 use crate::model::{DecisionContext, FederatedCredential, Listed, TrustedIssuer};
-use crate::principal::AccessRequest;
+use crate::principal::{AccessRequest, json_bytes};
 use crate::profile::Claims;
 use crate::reason::Reason;
 use crate::refusal::{Mismatch, Refusal};
 use crate::trust::{Candidate, MatchReport, MatchedRule, Verdict, hint, match_credentials};
 
-/// Rules that one explanation shows.
+/// Rules that one explanation shows, and how much room they may take (contract, section 6).
 const MAX_EXPLAINED: usize = 100;
+const MAX_EXPLAINED_BYTES: usize = 900 * 1024;
 
 /// What would become of a request.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
@@ -53,6 +54,9 @@ pub struct Explanation {
     /// The audiences that would be accepted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub accepted_audiences: Vec<String>,
+    /// How many of the packages that are asked for fit into a token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packages_that_fit: Option<u16>,
     /// What does not hold.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mismatches: Vec<Mismatch>,
@@ -66,6 +70,9 @@ pub struct Explanation {
     pub checks: Vec<ExplainedCondition>,
     /// Every condition of every rule that may be shown.
     pub candidates: Vec<ExplainedCandidate>,
+    /// How many rules more there would be to show.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub candidates_left_out: usize,
 }
 
 /// What would be granted.
@@ -82,6 +89,9 @@ pub struct Granted {
     /// Its entries.
     #[schema(value_type = Vec<Object>)]
     pub authorization_details: Vec<AuthorizationDetail>,
+    /// How many permissions find no room in it.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub entries_left_out: usize,
     /// How long it would live, in seconds.
     pub expires_in: i64,
 }
@@ -122,8 +132,20 @@ pub struct ExplainedCondition {
     pub hint: Option<&'static str>,
 }
 
+/// The rules that an explanation shows, and how many more there would be.
+#[derive(Debug, Default)]
+struct Candidates {
+    shown: Vec<ExplainedCandidate>,
+    left_out: usize,
+}
+
 /// The rules that a client without a key of its own lists, and those that admitted it or why none did.
 type Admission<'a> = (&'a [Listed], Result<&'a [MatchedRule], Reason>);
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
 
 /// What an explanation is made from, and whom it is for.
 struct Explainable<'a> {
@@ -241,6 +263,7 @@ impl Explainable<'_> {
                     principal: entitlement.principal.as_ref().map(|principal| principal.name.clone()),
                     scope: entitlement.scope.to_string(),
                     authorization_details: entitlement.details.clone(),
+                    entries_left_out: entitlement.left_out,
                     expires_in: authorization.expires_at().seconds().saturating_sub(self.now.seconds()),
                 };
                 (granted, authorization.report())
@@ -252,6 +275,7 @@ impl Explainable<'_> {
                     principal: None,
                     scope: grant.scope.to_string(),
                     authorization_details: Vec::new(),
+                    entries_left_out: 0,
                     expires_in: grant.expires_at.seconds().saturating_sub(self.now.seconds()),
                 };
                 (granted, None)
@@ -264,7 +288,7 @@ impl Explainable<'_> {
     fn denied(&self, refusal: &Refusal, told: Reason, report: &MatchReport) -> Explanation {
         // To the caller a used assertion proves nothing, so not even the rules it might prove to be meant are shown.
         let is_shown = *self.view != View::Caller || !self.used;
-        let candidates = if is_shown { self.candidates(report) } else { Vec::new() };
+        let candidates = if is_shown { self.candidates(report) } else { Candidates::default() };
         Explanation {
             reason: Some(refusal.reason),
             caller_reason: Some(told).filter(|told| *self.view == View::Everything && *told != refusal.reason),
@@ -273,12 +297,13 @@ impl Explainable<'_> {
             parameter: refusal.parameter,
             claim: refusal.claim.clone(),
             accepted_audiences: refusal.accepted_audiences.clone(),
+            packages_that_fit: refusal.packages_that_fit,
             mismatches: refusal.mismatches.clone(),
             ..self.bare("deny", candidates)
         }
     }
 
-    fn bare(&self, verdict: &'static str, candidates: Vec<ExplainedCandidate>) -> Explanation {
+    fn bare(&self, verdict: &'static str, candidates: Candidates) -> Explanation {
         Explanation {
             verdict,
             reason: None,
@@ -288,23 +313,34 @@ impl Explainable<'_> {
             parameter: None,
             claim: None,
             accepted_audiences: Vec::new(),
+            packages_that_fit: None,
             mismatches: Vec::new(),
             granted: None,
             server_time: self.now.seconds(),
             checks: self.checks(),
-            candidates,
+            candidates: candidates.shown,
+            candidates_left_out: candidates.left_out,
         }
     }
 
-    fn candidates(&self, report: &MatchReport) -> Vec<ExplainedCandidate> {
+    fn candidates(&self, report: &MatchReport) -> Candidates {
         let Some((issuer, claims)) = self.assertion else {
-            return Vec::new();
+            return Candidates::default();
         };
         let mut shown: Vec<&Candidate> =
             report.candidates.iter().filter(|candidate| self.view.shows(candidate, issuer)).collect();
         shown.sort_by_key(|candidate| candidate.rank);
-        let shown = shown.into_iter().take(MAX_EXPLAINED);
-        shown.map(|candidate| ExplainedCandidate::of(candidate, issuer, claims)).collect()
+        let all = shown.len();
+        let mut room = MAX_EXPLAINED_BYTES;
+        let explained =
+            shown.into_iter().take(MAX_EXPLAINED).map(|candidate| ExplainedCandidate::of(candidate, issuer, claims));
+        let fits = |candidate: &ExplainedCandidate| {
+            let left = room.checked_sub(json_bytes(candidate));
+            room = left.unwrap_or_default();
+            left.is_some()
+        };
+        let shown: Vec<_> = explained.take_while(fits).collect();
+        Candidates { left_out: all.saturating_sub(shown.len()), shown }
     }
 
     /// What has to hold beside the rules.

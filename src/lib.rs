@@ -32,7 +32,7 @@
 //! # fn f(verified: Arc<VerifiedAssertion>, rules: &Snapshot, now: Timestamp, tokens: &TokenIssuer, client: Admitted,
 //! #      decided: &Authorization<AcceptedAssertion>, recorded: &Recorded<Minted>) {
 //! let accepted = verified.accept(GrantType::JwtBearer).unwrap();
-//! let permit = Permit::new(accepted.clone(), rules, now, |_| true);
+//! let permit = Permit::new(accepted.clone(), rules, now, Consent::Named, |_| true);
 //! let presented = Presented::Assertion(accepted);
 //! let subject = Subject { grant_type: GrantType::JwtBearer, presented, client, actor: None };
 //! let minted = tokens.mint(decided, "client", now);
@@ -56,7 +56,7 @@
 //! # use std::sync::Arc;
 //! # use carnet::{assertion::*, clock::Timestamp, model::Snapshot, trust::*};
 //! # fn f(verified: Arc<VerifiedAssertion>, rules: &Snapshot, now: Timestamp) {
-//! let permit = Permit::new(verified, rules, now, |_| true);
+//! let permit = Permit::new(verified, rules, now, Consent::Named, |_| true);
 //! # }
 //! ```
 //!

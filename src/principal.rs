@@ -5,11 +5,13 @@
 
 mod entitlement;
 mod entry;
+mod fit;
 mod floor;
 mod narrowing;
 mod request;
 mod target;
 
 pub use entitlement::{Entitlement, entitle, of_client, of_token};
+pub use fit::{Fitted, Frame, Room, fit, json_bytes};
 pub use request::{AccessRequest, DetailRequest};
 pub use target::check as check_target;

@@ -336,6 +336,12 @@ reasons! {
     ScopeNotGranted = "scope_not_granted" Scope Anyone: "the scope asks for more than the matching rules permit",
         "A scope token is not among the actions of the matching rules. Nothing is left out silently.",
         "Ask for less, or add the action to the rule.";
+    RulesTooLarge = "rules_too_large" Assertion Anyone: "the rules that match are too large to be judged together",
+        "All rules of the principal for this workload, or all their patterns held against all packages that are asked for, are more than one request may cost.",
+        "Write fewer and narrower rules, or ask for fewer packages at a time.";
+    TooManyEntries = "too_many_entries" Details Anyone: "the token cannot hold all that is asked for",
+        "A JWT may be 7,500 bytes long, since proxies refuse longer headers; an opaque key holds 1,000 entries and 64 KiB. packages_that_fit says how many of the packages fit.",
+        "Ask for fewer packages at a time, use a pattern in the rule and leave authorization_details out, or let the registry take opaque keys.";
     PackageOutOfScope = "package_out_of_scope" Details Anyone: "the authorization details ask for packages that no rule covers",
         "All packages of an entry have to be covered by one permission of one matching rule.",
         "Ask for the right packages, or add them to the rule.";

@@ -19,6 +19,8 @@ pub struct Refusal {
     pub accepted_audiences: Vec<String>,
     /// What does not hold of the rules that the caller has proved to be meant. Shown to the caller.
     pub mismatches: Vec<Mismatch>,
+    /// How many of the packages that are asked for fit into a token. Shown to the caller.
+    pub packages_that_fit: Option<u16>,
     /// Seconds after which to try again. Shown to the caller.
     pub retry_after: Option<u32>,
     /// Whether it is the client's own authentication that failed, and not what it asked for.
@@ -47,6 +49,27 @@ pub struct Mismatch {
     pub hint: Option<&'static str>,
 }
 
+impl Mismatch {
+    /// With values of at most about so many bytes: a rule may hold long lists.
+    #[must_use]
+    pub fn brief(mut self, bytes: usize) -> Self {
+        for value in [&mut self.expected, &mut self.received] {
+            let text = value.to_string();
+            if text.len() > bytes {
+                let kept: String = text
+                    .chars()
+                    .scan(0, |used: &mut usize, character| {
+                        *used = used.saturating_add(character.len_utf8());
+                        (*used <= bytes).then_some(character)
+                    })
+                    .collect();
+                *value = Value::String(format!("{kept}… ({} bytes)", text.len()));
+            }
+        }
+        self
+    }
+}
+
 impl Refusal {
     /// A refusal that needs no further words.
     pub fn new(reason: Reason) -> Self {
@@ -56,6 +79,7 @@ impl Refusal {
             parameter: None,
             accepted_audiences: Vec::new(),
             mismatches: Vec::new(),
+            packages_that_fit: None,
             retry_after: None,
             of_client: false,
             detail: None,
@@ -70,6 +94,12 @@ impl Refusal {
     /// About a parameter of the request.
     pub fn parameter(reason: Reason, parameter: &'static str) -> Self {
         Self { parameter: Some(parameter), ..Self::new(reason) }
+    }
+
+    /// More than fits into a token is asked for, or permitted by one rule.
+    pub fn too_many(packages_that_fit: usize) -> Self {
+        let packages_that_fit = Some(u16::try_from(packages_that_fit).unwrap_or(u16::MAX));
+        Self { packages_that_fit, ..Self::parameter(Reason::TooManyEntries, "authorization_details") }
     }
 
     /// No rule matched.

@@ -48,7 +48,7 @@ pub use decision::{Allowed, CREATE, DenialReason, Denied, Operation, RegistrySta
 pub use details::{AuthorizationDetail, DETAIL_TYPE, GroundKind, RestsOn};
 pub use introspection::Introspection;
 pub use layer::{RequireToken, TokenRequired};
-pub use packages::{InvalidPattern, PackageNames, PackagePattern, is_well_formed_name};
+pub use packages::{InvalidPattern, PackageNames, PackagePattern, PackageSet, is_well_formed_name};
 pub use realm::Realm;
 pub use rejection::{Outage, Rejection};
 pub use resource::{NoMetadata, ProtectedResource};

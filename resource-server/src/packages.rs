@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -65,6 +66,16 @@ fn pep503(name: &str) -> String {
 }
 
 impl PackagePattern {
+    /// Whether a text is one.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidPattern`] if it is none.
+    pub fn check(text: &str) -> Result<(), InvalidPattern> {
+        let is_good = !(text.is_empty() || text.len() > MAX_BYTES || text.contains(unprintable) || has_outer_dot(text));
+        if is_good { Ok(()) } else { Err(InvalidPattern) }
+    }
+
     /// The text as it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -84,6 +95,43 @@ impl PackagePattern {
     }
 }
 
+/// Names and patterns, brought into the form in which they are compared once, for many questions.
+#[derive(Clone, Debug)]
+pub struct PackageSet {
+    names: PackageNames,
+    /// All of them, to be found as they are written.
+    texts: HashSet<String>,
+    /// Those with a `*`, to be tried one by one.
+    patterns: Vec<String>,
+}
+
+impl PackageSet {
+    /// The set of these. What is no [`PackagePattern`] covers nothing.
+    pub fn new<'a>(patterns: impl IntoIterator<Item = &'a str>, names: PackageNames) -> Self {
+        let good = patterns.into_iter().filter(|text| PackagePattern::check(text).is_ok());
+        let texts: HashSet<String> = good.map(|text| names.normalise(text).into_owned()).collect();
+        let patterns = texts.iter().filter(|text| text.contains('*')).cloned().collect();
+        Self { names, texts, patterns }
+    }
+
+    /// Whether one of them covers `name`, or, if that is a pattern, is this pattern.
+    #[must_use]
+    pub fn permits(&self, name: &str) -> bool {
+        let normal = self.names.normalise(name);
+        if name.contains('*') {
+            return self.texts.contains(&*normal);
+        }
+        is_well_formed_name(name)
+            && (self.texts.contains(&*normal) || self.patterns.iter().any(|pattern| matches(pattern, &normal)))
+    }
+
+    /// How many patterns one question may have to be held against.
+    #[must_use]
+    pub fn patterns(&self) -> usize {
+        self.patterns.len()
+    }
+}
+
 impl fmt::Display for PackagePattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -94,10 +142,7 @@ impl TryFrom<String> for PackagePattern {
     type Error = InvalidPattern;
 
     fn try_from(text: String) -> Result<Self, InvalidPattern> {
-        if text.is_empty() || text.len() > MAX_BYTES || text.contains(unprintable) || has_outer_dot(&text) {
-            return Err(InvalidPattern);
-        }
-        Ok(Self(text))
+        Self::check(&text).map(|()| Self(text))
     }
 }
 

@@ -3,11 +3,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Rejected;
 use super::objects::{Author, Managed, Occasion};
+use super::{Rejected, room};
 use crate::app::App;
 use crate::clock::Timestamp;
-use crate::model::{Listed, PENDING_DAYS, State, TrustedIssuer};
+use crate::model::{Listed, PENDING_DAYS, Rule, State, TrustedIssuer};
 use crate::objects::{
     ClientDocument, CredentialState, Document as _, FederatedCredentialDocument, PermissionDocument, PrincipalDocument,
     ResourceServerDocument, Stored, TrustedIssuerDocument, Vouching,
@@ -15,6 +15,9 @@ use crate::objects::{
 use crate::profile::Profile;
 use crate::store::{StoreError, StoredCredential};
 use crate::trust::{Problem, Warning, is_pending, names_the_same, normalise};
+
+/// How many rules a principal may have about one trusted issuer (contract, section 6).
+const MAX_RULES: u64 = 1_000;
 
 impl Managed for FederatedCredentialDocument {
     async fn prepare(
@@ -71,6 +74,16 @@ impl Managed for FederatedCredentialDocument {
             problems.extend(self.check_owners(&principal.document));
         }
         problems.extend(self.check_dependants(app, present, occasion.author).await?);
+        let is_new_there = present.is_none_or(|present| {
+            present.document.principal != self.principal || present.document.trusted_issuer != self.trusted_issuer
+        });
+        if is_new_there && app.store.count_credentials(&self.principal, &self.trusted_issuer).await? >= MAX_RULES {
+            let detail = format!("a principal has {MAX_RULES} rules about one trusted issuer at most");
+            problems.push(Problem::new("", detail));
+        }
+        if let Some((profile, _)) = under.as_ref().filter(|_| !vouching.counts() && !by_nature && problems.is_empty()) {
+            problems.extend(self.check_index_key(profile));
+        }
         match under.filter(|_| problems.is_empty()) {
             None => Err(Rejected::Invalid(problems)),
             Some((profile, _)) => Ok(state(self, &profile, (vouching, actors), present, app.clock.now())),
@@ -130,6 +143,7 @@ impl Managed for FederatedCredentialDocument {
         let rules = app.rules();
         let issuer = rules.issuer_named(&stored.document.trusted_issuer);
         let mut warnings = issuer.map(|issuer| rule_warnings(issuer, &stored.document.matcher)).unwrap_or_default();
+        warnings.extend(room::warning(&rules, stored));
         if stored.state.vouching == Vouching::Assumed {
             let detail = "the rule is older than consent and counts for workloads that do not ask for its principal; save it \
                           as an administrator, or with \"vouched\": false";
@@ -171,6 +185,24 @@ impl Managed for FederatedCredentialDocument {
 }
 
 impl FederatedCredentialDocument {
+    /// A rule that is found by no value has to be tried for every token of its issuer, at everybody's cost.
+    fn check_index_key(&self, profile: &Profile) -> Option<Problem> {
+        let none = Map::new();
+        let rule = Rule { conditions: Rule::conditions(profile, &self.matcher, &none), ..Rule::default() };
+        let fields = profile.index.iter().flatten().map(|key| {
+            let names: Vec<&str> = key.iter().filter_map(|at| Some(profile.fields.get(*at)?.name.as_str())).collect();
+            names.join(" and ")
+        });
+        let fields: Vec<String> = fields.collect();
+        rule.index_keys(profile).is_empty().then(|| {
+            let detail = format!(
+                "a self-service rule names plain values, not too many of them, of one of these: {}",
+                fields.join("; ")
+            );
+            Problem::new("/match", detail)
+        })
+    }
+
     /// Whom nobody vouches for is good for the packages of its own principal, and of those whom that one acts for.
     fn check_owners(&self, principal: &PrincipalDocument) -> Vec<Problem> {
         let may_be = |owner: &String| principal.acts_for.iter().any(|name| name.eq_ignore_ascii_case(owner));

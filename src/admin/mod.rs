@@ -9,6 +9,7 @@ mod clients;
 mod credentials;
 mod lint;
 mod objects;
+mod room;
 
 use crate::keys::KeysError;
 use crate::store::StoreError;

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use carnet_jose::{base64url, sha256};
 use serde_json::{Map, Value, json};
 
 use super::Rejected;
@@ -12,6 +13,10 @@ use crate::ids::check_name;
 use crate::objects::{Document, Stored};
 use crate::store::{Filter, Page, Persist, Write};
 use crate::trust::{Problem, Warning};
+
+/// How large the detail of an audit event may be (contract, section 6), and a member in it that has to be short.
+const MAX_DETAIL_BYTES: usize = 4 * 1024;
+const MAX_MEMBER_BYTES: usize = 160;
 
 /// How often a change is tried again because somebody else was faster.
 const ATTEMPTS: usize = 5;
@@ -343,14 +348,45 @@ fn event<D: Managed>(
     event.principal = object.and_then(|object| object.document.principal()).map(str::to_owned);
     event.credential = object.and_then(|object| object.id.parse().ok());
     let exported = |object: Option<&Stored<D>>| object.map(|object| object.document.exported());
-    event.detail = json!({
-        "kind": D::KIND.noun(),
-        "name": object.map(|object| &object.name),
-        "before": exported(before),
-        "after": exported(after),
-    })
-    .to_string();
+    let (mut before, mut after) = (exported(before), exported(after));
+    let detail = |before: &Option<Map<String, Value>>, after: &Option<Map<String, Value>>| {
+        let name = object.map(|object| &object.name);
+        json!({ "kind": D::KIND.noun(), "name": name, "before": before, "after": after }).to_string()
+    };
+    event.detail = detail(&before, &after);
+    if event.detail.len() > MAX_DETAIL_BYTES {
+        only_changes(&mut before, &mut after);
+        shorten(&mut before);
+        shorten(&mut after);
+        event.detail = detail(&before, &after);
+    }
     event
+}
+
+/// Leaves out what did not change.
+fn only_changes(before: &mut Option<Map<String, Value>>, after: &mut Option<Map<String, Value>>) {
+    if let (Some(before), Some(after)) = (before, after) {
+        let same: Vec<String> = before
+            .iter()
+            .filter(|(name, value)| after.get(*name) == Some(*value))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in same {
+            before.shift_remove(&name);
+            after.shift_remove(&name);
+        }
+    }
+}
+
+/// Puts in the place of what is long how long it is, and its digest, so that it can be compared.
+fn shorten(members: &mut Option<Map<String, Value>>) {
+    for (_, value) in members.iter_mut().flatten() {
+        let text = value.to_string();
+        if text.len() > MAX_MEMBER_BYTES {
+            let digest = base64url(sha256(text.as_bytes()));
+            *value = json!({ "bytes": text.len(), "sha256": digest });
+        }
+    }
 }
 
 #[cfg(test)]

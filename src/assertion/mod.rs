@@ -6,6 +6,7 @@
 mod claims;
 mod numeric_date;
 mod replay;
+mod workload;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use serde_json::Value;
 use claims::{Assessed, assess};
 pub use numeric_date::NumericDate;
 pub use replay::AssertionKey;
+pub use workload::Workload;
 
 use crate::clock::Timestamp;
 use crate::grant_type::GrantType;

@@ -100,6 +100,11 @@ impl Party {
         }
     }
 
+    /// How many rules it can lend one entry at most.
+    pub fn most_lent(&self) -> usize {
+        self.rules.len()
+    }
+
     /// The rules of this party that `credential` names as its actors.
     pub fn rules_named_by(&self, credential: &FederatedCredential) -> Vec<MatchedRule> {
         let actors = credential.rule.open().map(|rule| rule.actors).unwrap_or_default();

@@ -1,14 +1,15 @@
 //! The decision on an access token of ours (RFC 8693): the same subject at the same registry, never longer, never wider, never
 //! without its actors.
 
-use carnet_resource_server::AuthorizationDetail;
+use carnet_resource_server::{Actor, AuthorizationDetail};
 
 use super::delegation::{Delegation, Party, Represented, within_depth};
+use super::workload::OF_GROUND;
 use super::{Authorization, Grounds, Mode, Subject, lifetime};
 use crate::assertion::Assertion;
 use crate::model::DecisionContext;
 use crate::own_tokens::LiveToken;
-use crate::principal::{AccessRequest, of_token};
+use crate::principal::{AccessRequest, Frame, json_bytes, of_token};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::trust::MatchedRule;
@@ -54,7 +55,8 @@ pub(super) fn decide<A: Assertion>(
         entry.credential.parse().map_or(Ok(()), |credential| mode.check_rule(None, credential))
     };
     // A rule over its limit gives nothing; it does not take away what others give.
-    let entitlement = of_token(claims, &context.rules, access, |entry| may_stay(entry) && room(entry).is_ok());
+    let frame = frame(context, token, party.as_ref());
+    let entitlement = of_token(claims, &context.rules, (access, frame), |entry| may_stay(entry) && room(entry).is_ok());
     let mut entitlement = entitlement.map_err(|refusal| {
         let mut staying = claims.authorization_details.iter().filter(|entry| may_stay(entry));
         // With that rule it might have been a yes: the caller shall come again, not give up.
@@ -75,4 +77,21 @@ pub(super) fn decide<A: Assertion>(
     let grounds = Grounds::Token(Box::new(token.clone()));
     let expires_at = lifetime::ends_at(&grounds, &entitlement, delegation.as_ref(), context.now)?;
     Ok(Authorization { grounds, entitlement, delegation, expires_at })
+}
+
+/// What the token will say beside its entries.
+fn frame(context: &DecisionContext<'_>, token: &LiveToken, party: Option<&(Party, Actor)>) -> Frame {
+    let claims = token.claims();
+    let act = party.map_or_else(|| json_bytes(&claims.act), |(_, act)| json_bytes(act));
+    let fixed = [
+        json_bytes(&claims.workload),
+        json_bytes(&claims.principal),
+        act,
+        claims.sub.len(),
+        context.own.issuer().len(),
+    ];
+    Frame {
+        fixed: fixed.into_iter().fold(claims.client_id.len(), usize::saturating_add),
+        per_entry: party.map_or(0, |(party, _)| party.most_lent().saturating_mul(OF_GROUND)),
+    }
 }

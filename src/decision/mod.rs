@@ -24,7 +24,7 @@ use crate::ids::{CredentialId, TrustedIssuerId};
 use crate::limits::Limits;
 use crate::model::{Client, DecisionContext, Principal, Snapshot};
 use crate::own_tokens::{FEDERATED, LiveToken};
-use crate::principal::{AccessRequest, Entitlement, of_client};
+use crate::principal::{AccessRequest, Entitlement, Frame, of_client};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::scope::{ADMIN_CREDENTIALS_OF, ScopeSet, covers};
@@ -160,7 +160,8 @@ fn of_itself<A>(
     mode: Mode<'_>,
 ) -> Result<Authorization<A>, Refusal> {
     mode.check(|limits| limits.check_client(&client.client_id))?;
-    let entitlement = of_client(client, &context.rules, access)?;
+    let entitlement =
+        of_client(client, &context.rules, (access, Frame { fixed: context.own.issuer().len(), per_entry: 0 }))?;
     let expires_at = lifetime::of_server(&entitlement.resource_server, context.now);
     Ok(Authorization { grounds: Grounds::Client(client.clone()), entitlement, delegation: None, expires_at })
 }

@@ -4,13 +4,16 @@ use carnet_resource_server::Actor;
 
 use super::delegation::{Delegation, Party, Represented};
 use super::{Authorization, Grounds, Mode, Presented, Subject, View, lifetime};
-use crate::assertion::Assertion;
+use crate::assertion::{Assertion, AssertionContent, Workload};
 use crate::grant_type::GrantType;
 use crate::model::{DecisionContext, FederatedCredential};
-use crate::principal::{AccessRequest, check_target, entitle};
+use crate::principal::{AccessRequest, Frame, check_target, entitle, json_bytes};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::trust::{Candidate, Consent, Denial, Finding, MatchedRule, Permit, Topic, Verdict, nearest_credentials};
+
+/// What naming a rule that an entry rests on takes, in bytes.
+pub(super) const OF_GROUND: usize = 100;
 
 pub(super) fn decide<A: Assertion>(
     context: &DecisionContext<'_>,
@@ -58,7 +61,8 @@ pub(super) fn decide<A: Assertion>(
         }
     }
     let (issuer, claims) = (assertion.content().issuer(), assertion.content().claims());
-    let mut entitlement = match entitle(permit.report(), context, issuer, claims, access) {
+    let frame = frame(context, subject, assertion.content(), acting.as_ref());
+    let mut entitlement = match entitle(permit.report(), context, issuer, claims, (access, frame)) {
         Ok(entitlement) => entitlement,
         // With the rule that is over its limit it might have been a yes: the caller shall come again, not give up.
         Err(refusal) => return Err(permit.deny(held_off.unwrap_or(refusal))),
@@ -79,6 +83,22 @@ pub(super) fn decide<A: Assertion>(
     match lifetime::ends_at(&grounds, &entitlement, delegation.as_ref(), context.now) {
         Ok(expires_at) => Ok(Authorization { grounds, entitlement, delegation, expires_at }),
         Err(refusal) => Err(grounds.deny(refusal)),
+    }
+}
+
+/// What the token will say beside its entries.
+fn frame<A: Assertion>(
+    context: &DecisionContext<'_>,
+    subject: &Subject<A>,
+    assertion: &AssertionContent,
+    acting: Option<&Acting>,
+) -> Frame {
+    let act = acting.map_or(0, |acting| json_bytes(&acting.act));
+    let client = subject.client.identity().id().map_or(0, str::len);
+    let fixed = [json_bytes(&Workload::of(assertion)), act, client, context.own.issuer().len()];
+    Frame {
+        fixed: fixed.into_iter().fold(0, usize::saturating_add),
+        per_entry: acting.map_or(0, |acting| acting.party.most_lent().saturating_mul(OF_GROUND)),
     }
 }
 

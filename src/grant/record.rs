@@ -8,21 +8,25 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::{About, GrantRequest, Judged, Refused};
-use crate::assertion::{AcceptedAssertion, Assertion as _, AssertionContent, AssertionKey};
+use crate::assertion::{AcceptedAssertion, Assertion as _, AssertionContent, AssertionKey, Workload};
 use crate::audit::{AuditEvent, Outcome};
 use crate::client::ClientIdentity;
 use crate::clock::Timestamp;
 use crate::decision::{Authorization, Decision, Grounds, Presented, Subject};
 use crate::ids::CredentialId;
 use crate::model::DecisionContext;
+use crate::principal::json_bytes;
 use crate::reason::Reason;
 use crate::refusal::Mismatch;
 use crate::store::{Dependencies, Exchanged, Issuance, Pin, TokenRecord};
-use crate::token::{Minted, Workload};
-use crate::trust::MatchedRule;
+use crate::token::Minted;
+use crate::trust::{Candidate, MatchedRule};
 
 /// Candidates described in the audit event of a refusal.
 const DESCRIBED: usize = 10;
+/// How much room all of that, and one value of it, may take: a row has 4 KiB (contract, section 6).
+const DESCRIBED_BYTES: usize = 2048;
+const DESCRIBED_VALUE_BYTES: usize = 256;
 /// Room for the detail of most audit events.
 const TYPICAL_DETAIL_BYTES: usize = 1024;
 
@@ -122,6 +126,7 @@ fn issued(
     detail.scope = Some(&minted.scope);
     detail.expires_at = Some(minted.expires_at.to_string());
     detail.credentials = entitlement.credentials.iter().map(granted).collect();
+    detail.entries_left_out = Some(entitlement.left_out).filter(|left_out| *left_out > 0);
     detail.act = authorization.act();
     AuditEvent {
         trusted_issuer,
@@ -194,9 +199,17 @@ pub(super) fn refused(request: &GrantRequest<'_>, refused: &Refused) -> Option<A
             detail.workload = Some(&workload);
             detail.workload_url = workload_url(assertion);
             // The owner of a rule sees everything of it; the candidates beyond are named in the explanation.
-            let described = report.candidates.iter().take(DESCRIBED);
+            let mut described: Vec<&Candidate> = report.candidates.iter().collect();
+            described.sort_by_key(|candidate| candidate.rank);
+            let described = described.into_iter().take(DESCRIBED);
             let mismatches = described.flat_map(|one| one.mismatches(assertion.issuer(), assertion.claims()));
-            detail.mismatches = mismatches.collect();
+            let mut room = DESCRIBED_BYTES;
+            let fits = |mismatch: &Mismatch| {
+                let left = room.checked_sub(json_bytes(mismatch));
+                room = left.unwrap_or_default();
+                left.is_some()
+            };
+            detail.mismatches = mismatches.map(|one| one.brief(DESCRIBED_VALUE_BYTES)).take_while(fits).collect();
             Some(AuditEvent {
                 trusted_issuer: Some(assertion.issuer().name.clone()),
                 credential: closest.map(|candidate| candidate.credential.id),
@@ -230,6 +243,9 @@ struct EventDetail<'a> {
     scope: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<String>,
+    /// How many permissions found no room in the token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entries_left_out: Option<usize>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     credentials: Vec<GrantedBy>,
     #[serde(skip_serializing_if = "Vec::is_empty")]

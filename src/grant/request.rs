@@ -19,10 +19,12 @@ use crate::refusal::Refusal;
 use crate::scope::ScopeSet;
 use crate::trust::Door;
 
-/// How many packages the details of a request may name in all: each is compared with every permitted pattern.
-const MAX_PACKAGES: usize = 200;
-/// How many resources, details or packages of a detail a request may name.
+/// How many packages the details of a request may name in all (contract, section 4).
+const MAX_PACKAGES: usize = 500;
+/// How many resources, actions or places a request may name.
 const MAX_LISTED: usize = 100;
+/// Bounds of the JSON of `authorization_details`: as many packages as there may be, each in a detail of its own.
+const DETAILS: Limits = Limits { depth: 4, members: MAX_PACKAGES, string_bytes: 2048, values: 10_000 };
 const MAX_PRINCIPAL_BYTES: usize = 128;
 const MAX_AUDIENCE_BYTES: usize = 2048;
 /// The parameters that say what is wanted, on every grant.
@@ -147,7 +149,7 @@ pub fn read_access(form: &TokenForm<'_>, grant_type: GrantType) -> Result<Access
 
 /// Reads `authorization_details` (RFC 9396 section 2): an array of objects of the one type we know, with nothing unknown in them.
 fn details(text: &str) -> Result<Vec<DetailRequest>, Refusal> {
-    match json::value(text.as_bytes(), Limits::TOKEN) {
+    match json::value(text.as_bytes(), DETAILS) {
         Ok(value) => read_details(value),
         Err(error) => Err(malformed(error.to_string())),
     }
@@ -156,11 +158,11 @@ fn details(text: &str) -> Result<Vec<DetailRequest>, Refusal> {
 /// Reads requested details that were parsed as JSON already.
 fn read_details(value: Value) -> Result<Vec<DetailRequest>, Refusal> {
     let details: Vec<DetailRequest> = serde_json::from_value(value).map_err(|error| malformed(error.to_string()))?;
-    if details.is_empty() || details.len() > MAX_LISTED {
-        return Err(malformed("an array of 1 to 100 entries".to_owned()));
+    if details.is_empty() {
+        return Err(malformed("an array of entries".to_owned()));
     }
     if details.iter().map(|detail| detail.packages.len()).sum::<usize>() > MAX_PACKAGES {
-        return Err(malformed("at most 200 packages in all".to_owned()));
+        return Err(malformed(format!("at most {MAX_PACKAGES} packages in all")));
     }
     match details.iter().find_map(wrong_with) {
         Some(why) => Err(malformed(why.to_owned())),
@@ -173,8 +175,8 @@ fn malformed(why: String) -> Refusal {
 }
 
 fn wrong_with(detail: &DetailRequest) -> Option<&'static str> {
-    let texts = |texts: &[String]| {
-        (1..=MAX_LISTED).contains(&texts.len()) && texts.iter().all(|text| !text.is_empty() && text.len() <= 256)
+    let texts = |texts: &[String], most: usize| {
+        (1..=most).contains(&texts.len()) && texts.iter().all(|text| !text.is_empty() && text.len() <= 256)
     };
     let optional = |text: &Option<String>| text.as_ref().is_none_or(|text| !text.is_empty() && text.len() <= 256);
     let digest = |digest: &String| {
@@ -183,13 +185,13 @@ fn wrong_with(detail: &DetailRequest) -> Option<&'static str> {
     };
     if detail.kind != carnet_resource_server::DETAIL_TYPE {
         Some("the type is not known")
-    } else if !texts(&detail.actions) || !texts(&detail.packages) {
-        Some("actions and packages name 1 to 100 texts each")
+    } else if !texts(&detail.actions, MAX_LISTED) || !texts(&detail.packages, MAX_PACKAGES) {
+        Some("actions names 1 to 100 texts, packages 1 to 500")
     } else if !optional(&detail.owner) || !optional(&detail.version) {
         Some("owner and version are texts of at most 256 bytes")
     } else if !detail.digest.as_ref().is_none_or(digest) {
         Some("digest is sha256: and 64 hexadecimal digits in lower case")
-    } else if !detail.locations.as_ref().is_none_or(|places| texts(places)) {
+    } else if !detail.locations.as_ref().is_none_or(|places| texts(places, MAX_LISTED)) {
         Some("locations names 1 to 100 resources")
     } else {
         None
@@ -228,7 +230,7 @@ mod tests {
             ("actions", json!([])),
             ("actions", json!("publish")),
             ("packages", json!([""])),
-            ("packages", json!(vec!["a"; 101])),
+            ("packages", json!(vec!["a"; 501])),
             ("version", json!("")),
             ("version", json!(1)),
             ("digest", json!("sha256:xyz")),
@@ -245,6 +247,6 @@ mod tests {
         let mut missing = good.clone();
         missing.as_object_mut().unwrap().shift_remove("packages");
         assert!(read_details(json!([missing])).is_err());
-        assert!(read_details(json!(vec![good; 101])).is_err());
+        assert!(read_details(json!(vec![good; 501])).is_err());
     }
 }

@@ -90,6 +90,8 @@ struct ErrorBody {
     accepted_audiences: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     server_time: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    packages_that_fit: Option<u16>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     mismatches: Vec<Mismatch>,
 }
@@ -125,6 +127,7 @@ impl TokenError {
             parameter: refusal.parameter,
             claim: refusal.claim,
             accepted_audiences: refusal.accepted_audiences,
+            packages_that_fit: refusal.packages_that_fit,
             server_time: about_time.then(|| now.seconds()),
             mismatches: refusal.mismatches,
         };

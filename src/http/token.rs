@@ -26,6 +26,9 @@ struct TokenAnswer<'a> {
     issued_token_type: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     authorization_details: Option<&'a RawValue>,
+    /// How many permissions found no room in the token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entries_left_out: Option<usize>,
 }
 
 impl<'a> TokenAnswer<'a> {
@@ -39,6 +42,7 @@ impl<'a> TokenAnswer<'a> {
             scope: &minted.scope,
             issued_token_type: (grant_type == GrantType::TokenExchange).then_some(ACCESS_TOKEN),
             authorization_details: minted.authorization_details.as_deref(),
+            entries_left_out: minted.entries_left_out,
         }
     }
 }

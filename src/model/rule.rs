@@ -152,6 +152,11 @@ impl PackedRule {
         Self(postcard::to_allocvec(rule).unwrap_or_default().into_boxed_slice())
     }
 
+    /// How large it is, in bytes: what opening it costs grows with that.
+    pub fn size(&self) -> usize {
+        self.0.len()
+    }
+
     /// Opens it.
     pub fn open(&self) -> Option<Rule<'_>> {
         postcard::from_bytes(&self.0).ok()

@@ -19,8 +19,6 @@ use crate::trust::{Problem, Warning};
 
 /// The longest time from `iat` to `exp` of a client's own assertion, in seconds (decision D-21).
 const MAX_ASSERTION_LIFETIME: i64 = 3600;
-/// What all permissions at one resource server may take in a token, in bytes.
-const MAX_TOKEN_BYTES: usize = 8 * 1024;
 /// How far a client's clock may differ, in seconds.
 const LEEWAY: i64 = 60;
 
@@ -273,14 +271,6 @@ impl ClientDocument {
         }
         if !grants_itself && !self.scopes.is_empty() {
             reader.problem("scopes", "need the grant type client_credentials");
-        }
-        // All of a registry's permissions travel in one token.
-        let size = |server: &str| -> usize {
-            let here = self.permissions.iter().filter(|permission| permission.resource_server == server);
-            here.map(PermissionDocument::size).sum()
-        };
-        if self.permissions.iter().any(|permission| size(&permission.resource_server) > MAX_TOKEN_BYTES) {
-            reader.problem("permissions", "are too many for one token: 8 KiB at one resource server");
         }
         for (at, _) in self.permissions.iter().enumerate().filter(|(_, permission)| permission.owner.is_none()) {
             reader.problem(&format!("permissions/{at}/owner"), "is required: a client is no principal");

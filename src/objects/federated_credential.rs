@@ -9,9 +9,10 @@ use crate::clock::Timestamp;
 use crate::model::Listed;
 use crate::trust::{Problem, Warning};
 
-/// How many packages one permission may name, and how long their names may be together, in bytes.
-const MAX_PACKAGES: usize = 100;
-const MAX_PACKAGE_BYTES: usize = 4096;
+/// How many packages and patterns all permissions may name together (contract, section 6).
+const MAX_PATTERNS: usize = 1_000;
+/// How large `match` may be, in bytes.
+const MAX_MATCH_BYTES: usize = 16 * 1024;
 /// How many permissions a rule may have.
 const MAX_PERMISSIONS: usize = 100;
 
@@ -114,13 +115,8 @@ pub struct PermissionDocument {
     pub owner: Option<String>,
 }
 
-impl PermissionDocument {
-    /// About how many bytes it takes in a token.
-    pub(super) fn size(&self) -> usize {
-        const AROUND: usize = 200;
-        let texts: usize = self.actions.iter().chain(&self.packages).map(|text| text.len().saturating_add(3)).sum();
-        texts.saturating_add(AROUND)
-    }
+fn json_bytes(value: &impl Serialize) -> usize {
+    serde_json::to_vec(value).map_or(usize::MAX, |json| json.len())
 }
 
 #[expect(clippy::ref_option, reason = "the signature serde asks for")]
@@ -141,7 +137,13 @@ impl Document for FederatedCredentialDocument {
         let principal = required_name(&mut reader, "principal");
         let trusted_issuer = required_name(&mut reader, "trusted_issuer");
         let matcher = match reader.value("match") {
-            Some(Value::Object(matcher)) => matcher.clone(),
+            Some(Value::Object(matcher)) => {
+                let bytes = json_bytes(matcher);
+                if bytes > MAX_MATCH_BYTES {
+                    reader.problem("match", format!("takes {MAX_MATCH_BYTES} bytes at most, and this is {bytes}"));
+                }
+                matcher.clone()
+            }
             Some(_) => {
                 reader.problem("match", "is an object");
                 Map::new()
@@ -224,6 +226,13 @@ pub(super) fn permissions(reader: &mut Reader<'_>, least: usize) -> Vec<Permissi
             }
         }
     }
+    let patterns: usize = permissions.iter().map(|permission| permission.packages.len()).sum();
+    if patterns > MAX_PATTERNS {
+        reader.problem(
+            "permissions",
+            format!("name {MAX_PATTERNS} packages and patterns at most, and these are {patterns}"),
+        );
+    }
     permissions
 }
 
@@ -249,13 +258,6 @@ fn permission(element: &Value) -> Result<PermissionDocument, Vec<Problem>> {
     };
     let actions = list("actions");
     let packages = list("packages");
-    let bytes: usize = packages.iter().map(String::len).sum();
-    if packages.len() > MAX_PACKAGES || bytes > MAX_PACKAGE_BYTES {
-        let detail = format!(
-            "holds {MAX_PACKAGES} names and {MAX_PACKAGE_BYTES} bytes at most: all of it travels in every token"
-        );
-        reader.problem("packages", detail);
-    }
     for package in &packages {
         if let Err(error) = PackagePattern::try_from(package.clone()) {
             reader.problem("packages", error.to_string());

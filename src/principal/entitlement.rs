@@ -1,5 +1,6 @@
 //! The decision, a pure function: target, floor, principal, scope and details, in this order (decision D-01, step 9).
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -7,6 +8,8 @@ use carnet_resource_server::{AccessToken, AuthorizationDetail, DETAIL_TYPE};
 use serde_json::Map;
 
 use super::entry::{self, Entry};
+use super::fit::{self, Fitted, Frame, Room};
+use super::narrowing::Narrow;
 use super::{AccessRequest, floor, narrowing, target};
 use crate::clock::Timestamp;
 use crate::model::{Client, DecisionContext, Principal, ResourceServer, Rule, Snapshot, TrustedIssuer};
@@ -14,7 +17,7 @@ use crate::profile::Claims;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::scope::ScopeSet;
-use crate::trust::{Candidate, Door, MatchReport, MatchedRule};
+use crate::trust::{Candidate, Door, MatchReport, MatchedRule, Rank};
 
 /// What a token will say: for one resource server, for one principal or for the workload itself.
 #[derive(Clone, Debug)]
@@ -31,6 +34,8 @@ pub struct Entitlement {
     pub details: Vec<AuthorizationDetail>,
     /// The credentials that gave the entries, newest first.
     pub credentials: Vec<MatchedRule>,
+    /// How many permissions found no room in the token.
+    pub left_out: usize,
 }
 
 impl Entitlement {
@@ -61,7 +66,7 @@ pub fn entitle(
     context: &DecisionContext<'_>,
     issuer: &TrustedIssuer,
     claims: &Claims,
-    request: &AccessRequest,
+    (request, frame): (&AccessRequest, Frame),
 ) -> Result<Entitlement, Refusal> {
     // What is held off by a limit has its say in whose token it is, and for which registry: that a rule gives nothing now must not
     // turn somebody's no into another one's yes.
@@ -75,9 +80,46 @@ pub fn entitle(
         return Err(Refusal::parameter(Reason::TargetNotGranted, "resource"));
     }
     let entries = of_one_principal(entries, &server, request)?;
-    let entries = narrowing::within_scope_and_details(entries, &server, request)?;
-    let entries = entry::newest_first(entries, |entry| entry::age(&entry.candidate.credential));
-    assemble(entries, server, issuer, claims)
+    let of_principal = |principal: &Principal| {
+        let external = principal.external_id.as_ref().map_or(0, String::len);
+        [principal.id.len(), principal.name.len(), external].into_iter().sum()
+    };
+    let room = room(&entries, &server, frame, entries.first().map_or(0, |entry| of_principal(entry.principal)));
+    let turns = entry::turns(&entries);
+    let turn = |entry: &Entry<'_>| {
+        let credential = &entry.candidate.credential;
+        (entry.candidate.rank <= Rank::Vouched, Reverse(turns.get(&credential.id).copied()), entry::age(credential))
+    };
+    let mut fitted = narrow_and_fit(entries, turn, &server, request, room)?;
+    fitted.entries.sort_by_cached_key(|entry| Reverse(entry::age(&entry.candidate.credential)));
+    assemble(fitted, server, issuer, claims)
+}
+
+/// The room that a token for this registry has for these entries.
+fn room<E: Narrow>(entries: &[E], server: &ResourceServer, frame: Frame, principal: usize) -> Room {
+    let scope = entry::union(entries).map_or(0, |scope| scope.to_string().len());
+    Room::of(server, frame, scope.saturating_add(principal))
+}
+
+/// As much of these entries as is asked for and fits. All of what a request names in detail has to fit; of the rest as much as does.
+fn narrow_and_fit<E: Narrow, A: Ord>(
+    entries: Vec<E>,
+    age: impl Fn(&E) -> A,
+    server: &ResourceServer,
+    request: &AccessRequest,
+    room: Room,
+) -> Result<Fitted<E>, Refusal> {
+    let fitted = match &request.details {
+        None => fit::fit(narrowing::within_scope(entries, request)?, age, room),
+        Some(wanted) => {
+            let merged = fit::merged(entries, &age);
+            fit::fit(narrowing::within_details(&merged, wanted, server, request)?, age, room)
+        }
+    };
+    if fitted.entries.is_empty() || (request.details.is_some() && fitted.left_out > 0) {
+        return Err(Refusal::too_many(fitted.packages));
+    }
+    Ok(fitted)
 }
 
 /// One token, one principal: the named one, else the only one whose rules count (contract, section 4). A door that cannot name one
@@ -104,7 +146,7 @@ fn of_one_principal<'r>(
 }
 
 fn assemble(
-    entries: Vec<Entry<'_>>,
+    Fitted { entries, left_out, .. }: Fitted<Entry<'_>>,
     server: Arc<ResourceServer>,
     issuer: &TrustedIssuer,
     claims: &Claims,
@@ -120,7 +162,7 @@ fn assemble(
     };
     let credentials = MatchedRule::distinct(entries.iter().map(|entry| MatchedRule::of(entry.candidate)));
     let details = entries.into_iter().map(|entry| entry.detail).collect();
-    Ok(Entitlement { resource_server: server, subject, principal: only, scope, details, credentials })
+    Ok(Entitlement { resource_server: server, subject, principal: only, scope, details, credentials, left_out })
 }
 
 /// How much of a token of ours goes into one that is made from it. Its subject and its registry stay; each entry stays as it is or gets
@@ -128,7 +170,7 @@ fn assemble(
 pub fn of_token(
     token: &AccessToken,
     rules: &Snapshot,
-    request: &AccessRequest,
+    (request, frame): (&AccessRequest, Frame),
     may_stay: impl Fn(&AuthorizationDetail) -> bool,
 ) -> Result<Entitlement, Refusal> {
     let server = rules.resource_server_of(&token.aud).ok_or(Reason::SubjectTokenInvalid)?;
@@ -139,8 +181,9 @@ pub fn of_token(
     }
     let entries = narrowing::of_principal(entries, &server, request)?;
     let credential = |detail: &AuthorizationDetail| rules.credential(detail.credential.parse().ok()?);
-    let details = narrowing::within_scope_and_details(entries, &server, request)?;
-    let details = entry::newest_first(details, |detail| credential(detail).map(|credential| entry::age(credential)));
+    let room = room(&entries, &server, frame, 0);
+    let age = |detail: &AuthorizationDetail| credential(detail).map(|credential| entry::age(credential));
+    let Fitted { entries: details, left_out, .. } = narrow_and_fit(entries, age, &server, request, room)?;
     let scope = entry::union(&details).ok_or(Reason::ScopeNotGranted)?;
     let grants = details.iter().filter_map(credential);
     let credentials = MatchedRule::distinct(
@@ -154,11 +197,16 @@ pub fn of_token(
         scope,
         details,
         credentials,
+        left_out,
     })
 }
 
 /// What a client gets for itself: an entry for each of its permissions at the one resource server that is meant.
-pub fn of_client(client: &Client, rules: &Snapshot, request: &AccessRequest) -> Result<Entitlement, Refusal> {
+pub fn of_client(
+    client: &Client,
+    rules: &Snapshot,
+    (request, frame): (&AccessRequest, Frame),
+) -> Result<Entitlement, Refusal> {
     let covered = client.permissions.iter().map(|permission| permission.resource_server.as_str());
     let server = target::target_among(covered, rules, request)?;
     let enabled = |owner: &str| rules.principal(&owner.to_ascii_lowercase()).is_some_and(|owner| owner.enabled);
@@ -185,8 +233,8 @@ pub fn of_client(client: &Client, rules: &Snapshot, request: &AccessRequest) -> 
         return Err(Reason::PrincipalDisabled.into());
     }
     let entries = narrowing::of_principal(entries, &server, request)?;
-    let details = narrowing::within_scope_and_details(entries, &server, request)?;
-    let details = entry::newest_first(details, |_| ());
+    let room = room(&entries, &server, frame, client.client_id.len());
+    let Fitted { entries: details, left_out, .. } = narrow_and_fit(entries, |_| (), &server, request, room)?;
     let scope = entry::union(&details).ok_or(Reason::ScopeNotGranted)?;
     Ok(Entitlement {
         resource_server: server,
@@ -195,5 +243,6 @@ pub fn of_client(client: &Client, rules: &Snapshot, request: &AccessRequest) -> 
         scope,
         details,
         credentials: Vec::new(),
+        left_out,
     })
 }

@@ -1,5 +1,7 @@
 //! The entries of a token: one for each permission of each matching rule.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use carnet_resource_server::{AuthorizationDetail, CREATE, DETAIL_TYPE};
@@ -12,11 +14,6 @@ use crate::model::{FederatedCredential, Permission, ResourceServer, Rule, Truste
 use crate::profile::Claims;
 use crate::scope::ScopeSet;
 use crate::trust::{Candidate, Door, version_in};
-
-/// The most entries a token may have; beyond that the oldest credentials win, so that nobody can push others out.
-const MAX_ENTRIES: usize = 100;
-/// The most room that entries may take, for the same reason: a token travels in a header, and servers take 16 KiB of those at most.
-const MAX_BYTES: usize = 8 * 1024;
 
 /// One entry, still tied to the rule that gives it.
 #[derive(Clone, Debug)]
@@ -90,33 +87,17 @@ pub(super) fn age(credential: &FederatedCredential) -> (Timestamp, CredentialId)
     (credential.created_at, credential.id)
 }
 
-/// Keeps the first [`MAX_ENTRIES`] of the oldest credentials, then puts the newest first, each entry once.
-pub(super) fn newest_first<E: Narrow, A: Ord>(mut entries: Vec<E>, age: impl Fn(&E) -> A) -> Vec<E> {
-    entries.sort_by_cached_key(&age);
-    let mut room = MAX_BYTES;
-    let fitting = entries.iter().take(MAX_ENTRIES).take_while(|entry| {
-        let left = room.checked_sub(size(entry.detail()));
-        room = left.unwrap_or_default();
-        left.is_some()
-    });
-    // A token has one entry at least; a single one is bounded when it is saved.
-    let fitting = fitting.count().max(1);
-    entries.truncate(fitting);
-    entries.sort_by_cached_key(|entry| std::cmp::Reverse(age(entry)));
-    let mut kept: Vec<E> = Vec::with_capacity(entries.len());
-    for entry in entries {
-        // Two requested entries may be cut from one permitted entry alike.
-        if !kept.iter().any(|other| other.detail() == entry.detail()) {
-            kept.push(entry);
-        }
+/// Of each credential how many of its principal's are newer: where several principals share a key, they take turns.
+pub(super) fn turns(entries: &[Entry<'_>]) -> HashMap<CredentialId, usize> {
+    let mut credentials: Vec<&FederatedCredential> = entries.iter().map(|entry| &*entry.candidate.credential).collect();
+    credentials.sort_by_key(|credential| Reverse(age(credential)));
+    credentials.dedup_by_key(|credential| credential.id);
+    let mut before: HashMap<&str, usize> = HashMap::new();
+    let mut turns = HashMap::with_capacity(credentials.len());
+    for credential in credentials {
+        let newer = before.entry(&credential.principal).or_default();
+        turns.insert(credential.id, *newer);
+        *newer = newer.saturating_add(1);
     }
-    kept
-}
-
-/// About how many bytes an entry takes in a token.
-fn size(detail: &AuthorizationDetail) -> usize {
-    const AROUND: usize = 200;
-    let texts = detail.actions.iter().chain(&detail.packages).chain(&detail.locations);
-    let texts: usize = texts.map(|text| text.len().saturating_add(3)).sum();
-    texts.saturating_add(detail.owner.len()).saturating_add(detail.principal.len()).saturating_add(AROUND)
+    turns
 }

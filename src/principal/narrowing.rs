@@ -1,15 +1,21 @@
 //! From what the rules permit to what the request wants of it: principal, then scope, then details (RFC 9396).
 
-use carnet_resource_server::{AuthorizationDetail, PackagePattern, is_well_formed_name};
+use carnet_resource_server::{AuthorizationDetail, PackageSet};
 
 use super::entry::{Entry, union};
 use super::{AccessRequest, DetailRequest};
 use crate::model::ResourceServer;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
+use crate::scope::ScopeSet;
+
+/// Comparisons of a requested package with a pattern, for one request: some milliseconds.
+const MAX_COMPARISONS: usize = 200_000;
+/// Entries that may come of them: a requested one is kept for each permitted one that it lies in.
+const MAX_NARROWED: usize = 5_000;
 
 /// Something with an entry of `authorization_details` in it.
-pub(super) trait Narrow: Clone {
+pub trait Narrow: Clone {
     fn detail(&self) -> &AuthorizationDetail;
     fn detail_mut(&mut self) -> &mut AuthorizationDetail;
 }
@@ -52,60 +58,69 @@ pub(super) fn of_principal<E: Narrow>(
     if entries.is_empty() { Err(Reason::NoMatchingCredential.into()) } else { Ok(entries) }
 }
 
-/// The entries cut down to the scope and the details that are asked for; more than is permitted is refused, never cut.
-pub(super) fn within_scope_and_details<E: Narrow>(
-    entries: Vec<E>,
+/// The entries cut down to the scope that is asked for; more than is permitted is refused, never cut.
+pub(super) fn within_scope<E: Narrow>(entries: Vec<E>, request: &AccessRequest) -> Result<Vec<E>, Refusal> {
+    let Some(scope) = &request.scope else {
+        return Ok(entries);
+    };
+    if !union(&entries).is_some_and(|permitted| scope.is_within(&permitted)) {
+        return Err(Refusal::parameter(Reason::ScopeNotGranted, "scope"));
+    }
+    Ok(entries.into_iter().filter_map(|entry| cut(entry, scope)).collect())
+}
+
+/// The entries cut down to the details that are asked for, and these to the scope.
+pub(super) fn within_details<E: Narrow>(
+    entries: &[E],
+    wanted: &[DetailRequest],
     server: &ResourceServer,
     request: &AccessRequest,
 ) -> Result<Vec<E>, Refusal> {
     let too_wide = || Refusal::parameter(Reason::ScopeNotGranted, "scope");
     if let Some(scope) = &request.scope
-        && !union(&entries).is_some_and(|permitted| scope.is_within(&permitted))
+        && !union(entries).is_some_and(|permitted| scope.is_within(&permitted))
     {
         return Err(too_wide());
     }
-    let narrowed = match &request.details {
-        None => entries,
-        Some(wanted) => {
-            let mut narrowed = Vec::new();
-            for wanted in wanted {
-                narrowed.extend(inside(wanted, &entries, server)?);
-            }
-            narrowed
+    let sets: Vec<PackageSet> = entries
+        .iter()
+        .map(|entry| PackageSet::new(entry.detail().packages.iter().map(String::as_str), server.package_names))
+        .collect();
+    let patterns: usize = sets.iter().map(PackageSet::patterns).fold(0, usize::saturating_add);
+    let packages: usize = wanted.iter().map(|wanted| wanted.packages.len()).sum();
+    let too_large = || Refusal::parameter(Reason::RulesTooLarge, "authorization_details");
+    if patterns.saturating_add(entries.len()).saturating_mul(packages) > MAX_COMPARISONS {
+        return Err(too_large());
+    }
+    let mut narrowed = Vec::new();
+    for wanted in wanted {
+        narrowed.extend(inside(wanted, entries, &sets, server)?);
+        if narrowed.len() > MAX_NARROWED {
+            return Err(too_large());
         }
-    };
+    }
     let Some(scope) = &request.scope else {
         return Ok(narrowed);
     };
-    let mut cut = Vec::new();
-    for mut entry in narrowed {
-        entry.detail_mut().actions.retain(|action| scope.contains(action));
-        match (entry.detail().actions.is_empty(), request.details.is_some()) {
-            (false, _) => cut.push(entry),
-            (true, true) => return Err(too_wide()),
-            (true, false) => {}
-        }
-    }
-    Ok(cut)
+    narrowed.into_iter().map(|entry| cut(entry, scope).ok_or_else(too_wide)).collect()
+}
+
+/// An entry without the actions that are not in the scope; none if nothing is left.
+fn cut<E: Narrow>(mut entry: E, scope: &ScopeSet) -> Option<E> {
+    entry.detail_mut().actions.retain(|action| scope.contains(action));
+    (!entry.detail().actions.is_empty()).then_some(entry)
 }
 
 /// The permitted entries that hold all of a requested one, each with the narrower values.
-fn inside<E: Narrow>(wanted: &DetailRequest, entries: &[E], server: &ResourceServer) -> Result<Vec<E>, Refusal> {
+fn inside<E: Narrow>(
+    wanted: &DetailRequest,
+    entries: &[E],
+    sets: &[PackageSet],
+    server: &ResourceServer,
+) -> Result<Vec<E>, Refusal> {
     let refused = |reason| Refusal::parameter(reason, "authorization_details");
-    let names = server.package_names;
-    let permits = |pattern: &String, package: &String| {
-        PackagePattern::try_from(pattern.clone()).is_ok_and(|pattern| {
-            if package.contains('*') {
-                names.same(pattern.as_str(), package)
-            } else {
-                is_well_formed_name(package) && pattern.covers(package, names)
-            }
-        })
-    };
-    let covers = |entry: &&E| {
-        wanted.packages.iter().all(|package| entry.detail().packages.iter().any(|pattern| permits(pattern, package)))
-    };
-    let covering: Vec<&E> = entries.iter().filter(covers).collect();
+    let covers = |set: &PackageSet| wanted.packages.iter().all(|package| set.permits(package));
+    let covering: Vec<&E> = entries.iter().zip(sets).filter(|(_, set)| covers(set)).map(|(entry, _)| entry).collect();
     if covering.is_empty() {
         return Err(refused(Reason::PackageOutOfScope));
     }

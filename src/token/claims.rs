@@ -1,10 +1,8 @@
 //! The claims of our tokens, as they are written.
 
 use carnet_resource_server::{Actor, RestsOn};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::value::RawValue;
-
-use crate::assertion::AssertionContent;
 
 /// RFC 9068 section 2.2, and the members of contract section 4.
 #[derive(Serialize)]
@@ -36,35 +34,4 @@ pub(super) struct PrincipalClaim<'a> {
     pub(super) kind: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) external_id: Option<&'a str>,
-}
-
-/// What an assertion says of the workload it was given to, as tokens and audit events show it.
-#[derive(Debug, Serialize)]
-pub struct Workload<'a> {
-    iss: &'a str,
-    sub: &'a str,
-    profile: &'a str,
-    claims: Forwarded<'a>,
-}
-
-#[derive(Debug)]
-struct Forwarded<'a>(&'a AssertionContent);
-
-impl Serialize for Forwarded<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.issuer().profile.forwarded(self.0.claims()))
-    }
-}
-
-impl<'a> Workload<'a> {
-    /// The workload of an assertion.
-    pub fn of(assertion: &'a AssertionContent) -> Self {
-        let issuer = assertion.issuer();
-        Self {
-            iss: &issuer.issuer,
-            sub: assertion.subject(),
-            profile: &issuer.profile.name,
-            claims: Forwarded(assertion),
-        }
-    }
 }

@@ -10,8 +10,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::claims::{Claims, PrincipalClaim, Workload};
-use crate::assertion::{AcceptedAssertion, Assertion as _};
+use super::claims::{Claims, PrincipalClaim};
+use crate::assertion::{AcceptedAssertion, Assertion as _, Workload};
 use crate::clock::{Clock, Timestamp};
 use crate::config::OwnUrls;
 use crate::decision::{AdminGrant, Authorization, Grounds};
@@ -55,6 +55,8 @@ pub struct Minted {
     pub scope: String,
     /// Its `authorization_details`, as JSON; tokens for our own API have none.
     pub authorization_details: Option<Box<RawValue>>,
+    /// How many permissions found no room in it, if any.
+    pub entries_left_out: Option<usize>,
     /// Its `workload`, as JSON, where there is one.
     pub workload: Option<Box<RawValue>>,
     /// What has to be kept of an opaque token.
@@ -145,7 +147,18 @@ impl TokenIssuer {
         };
         let expires_in = expires_at.seconds().saturating_sub(now.seconds());
         let authorization_details = Some(authorization_details);
-        Ok(Minted { token, token_id, expires_in, expires_at, scope, authorization_details, workload, opaque })
+        let entries_left_out = Some(entitlement.left_out).filter(|left_out| *left_out > 0);
+        Ok(Minted {
+            token,
+            token_id,
+            expires_in,
+            expires_at,
+            scope,
+            authorization_details,
+            entries_left_out,
+            workload,
+            opaque,
+        })
     }
 
     /// Makes a token for our own admin API.
@@ -175,6 +188,7 @@ impl TokenIssuer {
             expires_at: grant.expires_at,
             scope,
             authorization_details: None,
+            entries_left_out: None,
             workload: None,
             opaque: None,
         })

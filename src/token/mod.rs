@@ -3,5 +3,4 @@
 mod claims;
 mod issuer;
 
-pub use claims::Workload;
 pub use issuer::{MintError, Minted, TokenIssuer};

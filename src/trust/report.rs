@@ -15,13 +15,17 @@ use crate::profile::{Claims, PinMode, Profile, Role};
 use crate::reason::Reason;
 use crate::refusal::{Mismatch, Refusal};
 
-/// Rules that count for one assertion (decision D-33). Of more, [`in_turn`] says which.
+/// Rules that count for one assertion (decision D-33), and how large they may be together, in bytes: what judging them costs grows
+/// with both. Of more, [`in_turn`] says which.
 const MAX_CANDIDATES: usize = 1000;
+const MAX_CANDIDATE_BYTES: usize = 1024 * 1024;
 /// Rules judged to find the nearest ones, and how many of those are shown.
 const MAX_SEARCHED: usize = 2_000;
 const MAX_NEAREST: usize = 10;
 /// Mismatches that a refusal lists.
 const MAX_MISMATCHES: usize = 50;
+/// How long the values in them may be, in bytes.
+const MAX_VALUE_BYTES: usize = 512;
 
 /// What became of one assertion and the rules that might admit it.
 #[derive(Debug, Default)]
@@ -30,6 +34,8 @@ pub struct MatchReport {
     pub candidates: Vec<Candidate>,
     /// Whether a principal was asked for.
     names_principal: bool,
+    /// How many rules were not judged, since those before them were as much as one request may cost.
+    left_out: usize,
 }
 
 /// One rule, judged.
@@ -109,12 +115,26 @@ pub fn match_credentials(
     let found = snapshot.candidates(issuer, claims).into_iter().filter(|credential| may_count(credential));
     let (counting, others): (Vec<_>, Vec<_>) =
         found.partition(|credential| consent.rank(credential, issuer) != Rank::Other);
-    let counting = in_turn(snapshot, issuer, counting, now).into_iter().take(MAX_CANDIDATES);
-    let judged = counting.chain(others.into_iter().take(consent.others()));
+    let (counting, left_out) = within_budget(in_turn(snapshot, issuer, counting, now));
+    let judged = counting.into_iter().chain(others.into_iter().take(consent.others()));
     let judged = judged.map(|credential| judge(snapshot, issuer, claims, now, consent, credential));
     let mut candidates: Vec<Candidate> = judged.collect();
     candidates.sort_by_key(|candidate| candidate.credential.age());
-    MatchReport { candidates, names_principal: consent.names_principal() }
+    MatchReport { candidates, names_principal: consent.names_principal(), left_out }
+}
+
+/// As many of the first as one request may cost, and how many there are behind them.
+fn within_budget(mut credentials: Vec<Arc<FederatedCredential>>) -> (Vec<Arc<FederatedCredential>>, usize) {
+    let mut left = MAX_CANDIDATE_BYTES;
+    let fits = |credential: &&Arc<FederatedCredential>| {
+        let rest = left.checked_sub(credential.rule.size());
+        left = rest.unwrap_or_default();
+        rest.is_some()
+    };
+    let within = credentials.iter().take(MAX_CANDIDATES).take_while(fits).count();
+    let beyond = credentials.len().saturating_sub(within);
+    credentials.truncate(within);
+    (credentials, beyond)
 }
 
 /// The order in which rules count when there are too many: first those that can give something, of every principal its oldest,
@@ -126,7 +146,8 @@ fn in_turn(
     mut credentials: Vec<Arc<FederatedCredential>>,
     now: Timestamp,
 ) -> Vec<Arc<FederatedCredential>> {
-    if credentials.len() <= MAX_CANDIDATES {
+    let bytes: usize = credentials.iter().map(|credential| credential.rule.size()).fold(0, usize::saturating_add);
+    if credentials.len() <= MAX_CANDIDATES && bytes <= MAX_CANDIDATE_BYTES {
         return credentials;
     }
     credentials.sort_by_key(|credential| credential.age());
@@ -163,7 +184,7 @@ pub fn nearest_credentials(
     let mut candidates: Vec<Candidate> = judged.collect();
     candidates.sort_by_key(|candidate| (candidate.unmet().count(), candidate.credential.created_at));
     candidates.truncate(MAX_NEAREST);
-    MatchReport { candidates, names_principal: consent.names_principal() }
+    MatchReport { candidates, names_principal: consent.names_principal(), left_out: 0 }
 }
 
 fn judge(
@@ -270,8 +291,10 @@ impl MatchReport {
         // Of several the one that comes closest is the likeliest to be the one the caller wants to use.
         let closest = meant.iter().min_by_key(|candidate| candidate.closeness());
         let reason = closest.and_then(|candidate| self.told_of(candidate, &issuer.profile));
+        // One of those that were not judged might have been the one.
+        let reason = if self.left_out > 0 { Some(Reason::RulesTooLarge) } else { reason };
         let mismatches = meant.iter().flat_map(|candidate| candidate.mismatches(issuer, claims));
-        let mismatches = mismatches.take(MAX_MISMATCHES).collect();
+        let mismatches = mismatches.take(MAX_MISMATCHES).map(|mismatch| mismatch.brief(MAX_VALUE_BYTES)).collect();
         Refusal::no_match(reason.unwrap_or(Reason::NoMatchingCredential), mismatches)
     }
 

@@ -35,6 +35,7 @@ mod delegation;
 mod details;
 mod documents;
 mod egress;
+mod entries;
 mod exchange;
 mod exchange_command;
 mod fulcio;

@@ -233,6 +233,6 @@ async fn prof_rar_1__the_packages_of_all_entries_are_bounded_together() {
             json!(vec![json!({ "type": "package", "actions": ["publish"], "packages": names }); entries]).to_string();
         world.exchange_with(&world.good(), &[("authorization_details", &details)]).await
     };
-    assert_eq!(ask(2).await.status, 200);
-    ask(3).await.refused(400, "invalid_authorization_details", "details_malformed");
+    assert_eq!(ask(5).await.status, 200);
+    ask(6).await.refused(400, "invalid_authorization_details", "details_malformed");
 }

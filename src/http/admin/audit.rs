@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::guard::{Access, guard};
-use super::objects::{bad_query, rejected, respond};
+use super::objects::{bad_query, rejected, respond, within_answer};
 use crate::admin::{self, Author};
 use crate::app::App;
 use crate::audit::{AuditEvent, Outcome};
@@ -66,26 +66,23 @@ pub async fn list(
         let events = app.store.audit_events(&filter, before, limit.saturating_add(1)).await;
         let events = events.map_err(|error: StoreError| rejected(error.into()))?;
         let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
-        let next = events.get(wanted.saturating_sub(1)).filter(|_| events.len() > wanted).map(|event| event.id);
         let rules = app.rules();
         let visible = |id: &Value| {
             let credential = id.as_str().and_then(|id| id.parse().ok()).and_then(|id| rules.credential(id));
             credential.is_some_and(|credential| author.may_act_for(&credential.principal))
         };
-        let items: Vec<Value> = events
-            .iter()
-            .take(wanted)
-            .map(|event| {
-                let mut item = item(event);
-                // A refusal is described by the candidates of everybody; whoever is limited sees their own.
-                if author.principals.is_some()
-                    && let Some(mismatches) = item.pointer_mut("/detail/mismatches").and_then(Value::as_array_mut)
-                {
-                    mismatches.retain(|mismatch| mismatch.get("credential").is_some_and(visible));
-                }
-                item
-            })
-            .collect();
+        let items = events.iter().take(wanted).map(|event| {
+            let mut item = item(event);
+            // A refusal is described by the candidates of everybody; whoever is limited sees their own.
+            if author.principals.is_some()
+                && let Some(mismatches) = item.pointer_mut("/detail/mismatches").and_then(Value::as_array_mut)
+            {
+                mismatches.retain(|mismatch| mismatch.get("credential").is_some_and(visible));
+            }
+            item
+        });
+        let (items, shown) = within_answer(items);
+        let next = events.get(shown.saturating_sub(1)).filter(|_| events.len() > shown).map(|event| event.id);
         Ok(Json(json!({ "items": items, "next_cursor": next })).into_response())
     })
     .await

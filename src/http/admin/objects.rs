@@ -20,8 +20,15 @@ use super::problem::Problem;
 use crate::admin::{self, Author, Change, Managed, Precondition, Rejected, Saved};
 use crate::app::App;
 use crate::objects::{Document, Kind, Stored};
+use crate::principal::json_bytes;
 use crate::store::Filter;
 use crate::trust;
+
+/// How large an answer may be (contract, section 6), with some room for what is around the items.
+const MAX_ANSWER_BYTES: usize = 1000 * 1024;
+
+/// How large a document may be (contract, section 6).
+const MAX_DOCUMENT_BYTES: usize = 64 * 1024;
 
 /// Items of a page unless asked otherwise, and at most.
 const PAGE: u64 = 50;
@@ -92,8 +99,10 @@ async fn list<D: Managed>(
             Some("export") => |_: &App, stored: &Stored<D>| admin::exported(stored),
             Some(_) => return Err(bad_query("view is export, or left out")),
         };
-        let items: Vec<Value> = page.items.iter().map(|item| Value::Object(show(&app, item))).collect();
-        Ok(Json(json!({ "items": items, "next_cursor": page.next.map(base64url) })).into_response())
+        let (items, fitting) = within_answer(page.items.iter().map(|item| Value::Object(show(&app, item))));
+        let cut = page.items.get(fitting.saturating_sub(1)).filter(|_| fitting < page.items.len());
+        let next = cut.map(D::page_key).or(page.next);
+        Ok(Json(json!({ "items": items, "next_cursor": next.map(base64url) })).into_response())
     })
     .await
 }
@@ -193,6 +202,22 @@ async fn save<D: Managed>(
     admin::save(app, name, change, &precondition(headers)?, online, author).await.map_err(rejected)
 }
 
+/// As many items as an answer may hold, one at least, and how many these are.
+pub fn within_answer(items: impl Iterator<Item = Value>) -> (Vec<Value>, usize) {
+    let mut left = MAX_ANSWER_BYTES;
+    let mut fitting: Vec<Value> = Vec::new();
+    for item in items {
+        let rest = left.checked_sub(json_bytes(&item));
+        if rest.is_none() && !fitting.is_empty() {
+            break;
+        }
+        left = rest.unwrap_or_default();
+        fitting.push(item);
+    }
+    let count = fitting.len();
+    (fitting, count)
+}
+
 /// Runs a handler whose refusals are answers already.
 pub async fn respond(handler: impl Future<Output = Result<Response, Response>>) -> Response {
     handler.await.unwrap_or_else(|refused| refused)
@@ -214,6 +239,10 @@ fn invalid_query(detail: &str) -> Problem {
 
 /// Reads a body as one JSON object, strictly.
 pub fn document(body: &Bytes) -> Result<Map<String, Value>, Problem> {
+    if body.len() > MAX_DOCUMENT_BYTES {
+        let detail = format!("takes {MAX_DOCUMENT_BYTES} bytes at most, and this is {}", body.len());
+        return Err(Rejected::Invalid(vec![trust::Problem::new("", detail)]).into());
+    }
     json::object(body, Limits::DOCUMENT)
         .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "invalid_json", error.to_string()))
 }

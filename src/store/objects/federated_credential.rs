@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use carnet_entity::{credential_actor, federated_credential, permission};
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait as _, ExprTrait as _, QueryFilter as _,
-    QueryOrder as _, QuerySelect as _,
+    ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait as _, ExprTrait as _, PaginatorTrait as _,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -129,6 +129,14 @@ async fn all_called(connection: &impl ConnectionTrait, reference: &str) -> Resul
 }
 
 impl Store {
+    /// How many rules a principal has about a trusted issuer.
+    pub async fn count_credentials(&self, principal: &str, trusted_issuer: &str) -> Result<u64, StoreError> {
+        let own = federated_credential::Entity::find().filter(federated_credential::Column::Principal.eq(principal));
+        let count =
+            own.filter(federated_credential::Column::TrustedIssuer.eq(trusted_issuer)).count(&self.read).await?;
+        Ok(count)
+    }
+
     /// The rules of a time when nobody was asked who vouches for them.
     pub async fn assumed_credentials(&self) -> Result<Vec<CredentialId>, StoreError> {
         let ids: Vec<Uuid> = federated_credential::Entity::find()

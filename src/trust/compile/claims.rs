@@ -6,11 +6,20 @@ use super::values::{MAX_ALTERNATIVES, check_text, too_many};
 use super::{Problem, escape};
 use crate::model::scalar;
 
+/// How many conditions `claims` may hold (contract, section 6).
+const MAX_CONDITIONS: usize = 32;
+
 /// The stored form of `claims`.
 pub(super) fn claims(value: &Value) -> Result<Value, Vec<Problem>> {
     let Value::Object(claims) = value else {
         return Err(vec![Problem::new("", "is an object of claim names and values")]);
     };
+    if claims.len() > MAX_CONDITIONS {
+        return Err(vec![Problem::new(
+            "",
+            format!("holds {MAX_CONDITIONS} conditions at most, and these are {}", claims.len()),
+        )]);
+    }
     let mut problems = Vec::new();
     for (name, value) in claims {
         let scalars = |values: &[Value]| !values.is_empty() && values.iter().all(is_scalar);

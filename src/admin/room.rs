@@ -1,0 +1,65 @@
+//! Whether what rules give fits into a token: told when a rule is saved, and not when a release needs it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use carnet_resource_server::{AuthorizationDetail, DETAIL_TYPE};
+
+use crate::model::{FederatedCredential, ResourceServer, Snapshot};
+use crate::objects::{FederatedCredentialDocument, Stored};
+use crate::principal::{Frame, Room, fit};
+use crate::trust::Warning;
+
+/// What a token says beside its entries, as platforms have it: claims of the workload most of all.
+const USUAL_FRAME: Frame = Frame { fixed: 1_200, per_entry: 0 };
+
+/// Warns of a rule that gives more than fits, by itself or together with its principal's others for the same workload.
+pub(super) fn warning(rules: &Snapshot, stored: &Stored<FederatedCredentialDocument>) -> Option<Warning> {
+    let credential = rules.credential(stored.id.parse().ok()?)?;
+    let beside: Vec<Arc<FederatedCredential>> =
+        rules.found_beside(credential).into_iter().flat_map(|(_, found)| found).collect();
+    let mut own: Vec<&FederatedCredential> =
+        beside.iter().map(|found| &**found).filter(|found| found.principal == credential.principal).collect();
+    own.sort_by_key(|found| found.id);
+    own.dedup_by_key(|found| found.id);
+    let servers: BTreeSet<&str> =
+        stored.document.permissions.iter().map(|permission| permission.resource_server.as_str()).collect();
+    servers.into_iter().filter_map(|name| rules.resource_server(name)).find_map(|server| {
+        let room = Room::of(server, USUAL_FRAME, 0);
+        let left_out = |of: &[&FederatedCredential]| {
+            let entries = of.iter().flat_map(|credential| entries(credential, server)).collect();
+            fit(entries, |entry: &AuthorizationDetail| entry.credential.clone(), room).left_out
+        };
+        let (alone, together) = (left_out(&[credential]), left_out(&own));
+        let what = match (alone, together) {
+            (0, 0) => return None,
+            (0, left_out) => format!("{left_out} permissions of this principal's rules for the same workload"),
+            (left_out, _) => format!("{left_out} of its permissions"),
+        };
+        let detail = format!(
+            "{what} do not fit into one token for {}: patterns take less room than names, and opaque keys have more of it",
+            server.name
+        );
+        Some(Warning { code: "entries_do_not_fit".to_owned(), detail })
+    })
+}
+
+fn entries(credential: &FederatedCredential, server: &ResourceServer) -> Vec<AuthorizationDetail> {
+    let rule = credential.rule.open().unwrap_or_default();
+    let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+    let here = rule.permissions.iter().filter(|permission| permission.resource_server == server.name);
+    let entry = here.map(|permission| AuthorizationDetail {
+        kind: DETAIL_TYPE.to_owned(),
+        actions: owned(&permission.actions),
+        packages: owned(&permission.packages),
+        owner: permission.owner.unwrap_or(&credential.principal).to_owned(),
+        principal: credential.principal.to_string(),
+        credential: credential.id.to_string(),
+        revision: credential.revision,
+        rests_on: Vec::new(),
+        locations: vec![server.resource.clone()],
+        version: None,
+        digest: None,
+    });
+    entry.collect()
+}
