@@ -132,7 +132,7 @@ impl App {
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(follow_changes(app.clone()));
-        tasks.spawn(write_audit(app.store.clone(), audit_queue));
+        tasks.spawn(write_audit(app.clone(), audit_queue));
         tasks.spawn(write_uses(app.store.clone(), uses_queue));
         tasks.spawn(prune(app.clone()));
         Ok((app, Background(tasks)))
@@ -223,7 +223,10 @@ async fn follow_changes(app: Arc<App>) {
     }
 }
 
-async fn write_audit(store: Store, mut queue: mpsc::Receiver<AuditMessage>) {
+async fn write_audit(app: Arc<App>, mut queue: mpsc::Receiver<AuditMessage>) {
+    let (store, clock) = (app.store.clone(), app.clock.clone());
+    let refusals_kept = i64::from(app.config.audit.refusals_retention_days).saturating_mul(86_400);
+    drop(app);
     let mut messages = Vec::with_capacity(AUDIT_BATCH);
     while queue.recv_many(&mut messages, AUDIT_BATCH).await > 0 {
         let mut events = Vec::with_capacity(messages.len());
@@ -235,7 +238,7 @@ async fn write_audit(store: Store, mut queue: mpsc::Receiver<AuditMessage>) {
             }
         }
         if !events.is_empty()
-            && let Err(error) = store.record(&events).await
+            && let Err(error) = store.record(&events, clock.now().plus_seconds(refusals_kept)).await
         {
             let lost = u64::try_from(events.len()).unwrap_or(u64::MAX);
             metrics::counter!("carnet_audit_events_dropped_total").increment(lost);
@@ -271,7 +274,7 @@ async fn prune(app: Arc<App>) {
             tracing::warn!(%error, "the signing keys cannot be read again");
         }
         loop {
-            match app.store.prune(app.clock.now(), app.config.audit_retention_days).await {
+            match app.store.prune(app.clock.now(), app.config.audit.retention_days).await {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => {

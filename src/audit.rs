@@ -27,12 +27,48 @@ pub struct AuditEvent {
     pub resource: Option<String>,
     /// The client that asked, or the subject of the admin token.
     pub client_id: Option<String>,
-    /// The `jti` of the issued token.
+    /// Who changed something, or was refused to: the subject of the admin token.
+    pub actor: Option<String>,
+    /// What the assertion is about.
+    pub subject: Option<String>,
+    /// The assertion.
+    pub assertion: Option<AssertionRef>,
+    /// Who may see it, and what it has to do with them.
+    pub parts: Vec<AuditPart>,
+    /// Under what it is counted together with others like it; events of issued tokens and of changes are not.
+    pub fold: Option<[u8; 32]>,
+    /// How many it stands for, and the last of them.
+    pub count: u32,
+    /// The last of those that it stands for, if there are several.
+    pub last: Option<EventId>,
+    /// The `jti` of the issued token, or of the admin token that was used.
     pub token_id: Option<String>,
     /// Where the request came from.
     pub address: Option<IpAddr>,
     /// The rest, as a JSON object: workload, verdicts, or the object before and after.
     pub detail: String,
+}
+
+/// Which assertion an event is about. From neither of them the assertion can be made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AssertionRef {
+    /// SHA-256 of its text without the signature, in base64url.
+    pub digest: String,
+    /// Its `jti`.
+    pub jti: Option<String>,
+}
+
+/// What an event has to do with a principal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditPart {
+    /// The principal, by id: who has the name later is not meant.
+    pub principal_id: String,
+    /// The principal's rule that gave something, or came closest.
+    pub credential: Option<CredentialId>,
+    /// Its revision.
+    pub revision: Option<u32>,
+    /// Whether the principal sees what the assertion says of the workload: it was asked for, or its rule is vouched for.
+    pub sees_claims: bool,
 }
 
 /// What became of a request.
@@ -101,6 +137,13 @@ impl AuditEvent {
             principal: None,
             resource: None,
             client_id: None,
+            actor: None,
+            subject: None,
+            assertion: None,
+            parts: Vec::new(),
+            fold: None,
+            count: 1,
+            last: None,
             token_id: None,
             address: None,
             detail: "{}".to_owned(),

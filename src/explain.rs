@@ -295,7 +295,7 @@ impl Explainable<'_> {
             error_description: Some(refusal.reason.sentence()),
             error_uri: Some(self.own.at(&format!("/reasons/{}", refusal.reason))),
             parameter: refusal.parameter,
-            claim: refusal.claim.clone(),
+            claim: refusal.claim.as_deref().map(str::to_owned),
             accepted_audiences: refusal.accepted_audiences.clone(),
             packages_that_fit: refusal.packages_that_fit,
             mismatches: refusal.mismatches.clone(),

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::ids::CredentialId;
+use crate::ids::{CredentialId, EventId};
 use crate::reason::Reason;
 
 /// Why a request was refused.
@@ -12,13 +12,15 @@ pub struct Refusal {
     /// The cause.
     pub reason: Reason,
     /// The claim it is about, where it is about one. Shown to the caller.
-    pub claim: Option<String>,
+    pub claim: Option<Box<str>>,
     /// The request parameter it is about. Shown to the caller.
     pub parameter: Option<&'static str>,
     /// The audiences that would have been accepted, for a wrong `aud`. Shown to the caller.
     pub accepted_audiences: Vec<String>,
     /// What does not hold of the rules that the caller has proved to be meant. Shown to the caller.
     pub mismatches: Vec<Mismatch>,
+    /// The event of the use, for an assertion that was used before. Shown to the caller, with its time. Boxed as well.
+    pub used_in: Option<Box<EventId>>,
     /// How many of the packages that are asked for fit into a token. Shown to the caller.
     pub packages_that_fit: Option<u16>,
     /// Seconds after which to try again. Shown to the caller.
@@ -79,6 +81,7 @@ impl Refusal {
             parameter: None,
             accepted_audiences: Vec::new(),
             mismatches: Vec::new(),
+            used_in: None,
             packages_that_fit: None,
             retry_after: None,
             of_client: false,
@@ -88,12 +91,17 @@ impl Refusal {
 
     /// About a claim of the assertion.
     pub fn claim(reason: Reason, claim: impl Into<String>) -> Self {
-        Self { claim: Some(claim.into()), ..Self::new(reason) }
+        Self { claim: Some(claim.into().into_boxed_str()), ..Self::new(reason) }
     }
 
     /// About a parameter of the request.
     pub fn parameter(reason: Reason, parameter: &'static str) -> Self {
         Self { parameter: Some(parameter), ..Self::new(reason) }
+    }
+
+    /// An assertion that was used before.
+    pub fn replay(used_in: Option<EventId>) -> Self {
+        Self { used_in: used_in.map(Box::new), ..Self::new(Reason::Replay) }
     }
 
     /// More than fits into a token is asked for, or permitted by one rule.

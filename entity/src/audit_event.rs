@@ -26,6 +26,24 @@ pub struct Model {
     /// The rest, as JSON.
     #[sea_orm(column_type = "Text")]
     pub detail: String,
+    /// Who changed something: the subject of the admin token.
+    pub actor: Option<String>,
+    /// What the assertion is about.
+    pub subject: Option<String>,
+    /// What a token is bound to; nothing is yet.
+    pub proof: Option<String>,
+    /// The certificate that was issued; none is yet.
+    pub serial: Option<String>,
+    /// SHA-256 of the assertion without its signature, in base64url.
+    pub assertion_digest: Option<String>,
+    pub assertion_jti: Option<String>,
+    /// The ids of the principals that have a part in it, separated by spaces.
+    pub seen_by: Option<String>,
+    /// How many refusals it stands for.
+    pub count: i32,
+    /// The last of them.
+    pub last_at: Option<i64>,
+    pub last_id: Option<Uuid>,
 }
 
 /// No relation is followed by the entities: the store joins where it has to.

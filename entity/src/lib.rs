@@ -2,11 +2,12 @@
 
 pub mod acts_for;
 pub mod audit_event;
+pub mod audit_part;
 pub mod change;
 pub mod change_counter;
 pub mod client;
 pub mod client_reference;
-pub mod consumed_assertion;
+pub mod consumed;
 pub mod credential_actor;
 pub mod exchanged_token;
 pub mod federated_credential;

@@ -6,6 +6,7 @@ use sea_orm_migration::sea_orm::{DatabaseConnection, Statement};
 mod m20261122_000001_initial;
 mod m20261125_000002_clients_and_tokens;
 mod m20261128_000003_consent;
+mod m20261128_000004_records;
 
 struct Migrator;
 
@@ -16,12 +17,13 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000001_initial::Migration),
             Box::new(m20261125_000002_clients_and_tokens::Migration),
             Box::new(m20261128_000003_consent::Migration),
+            Box::new(m20261128_000004_records::Migration),
         ]
     }
 }
 
 /// The schema that this release brings, as the number of its last step.
-pub const SCHEMA: i32 = 3;
+pub const SCHEMA: i32 = 4;
 
 /// Brings the schema up to date. A database of a newer release is left as it is: whether this one may serve on it is for
 /// [`min_version`] to say.

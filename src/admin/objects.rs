@@ -1,13 +1,14 @@
 //! What all kinds have in common.
 
 use std::future::Future;
+use std::net::IpAddr;
 
 use carnet_jose::{base64url, sha256};
 use serde_json::{Map, Value, json};
 
 use super::Rejected;
 use crate::app::App;
-use crate::audit::{AuditEvent, Outcome};
+use crate::audit::{AuditEvent, AuditPart, Outcome};
 use crate::clock::Timestamp;
 use crate::ids::check_name;
 use crate::objects::{Document, Stored};
@@ -107,6 +108,10 @@ impl Precondition {
 pub struct Author {
     /// The subject of the token.
     pub subject: String,
+    /// The `jti` of the token; the local command line has none.
+    pub token_id: Option<String>,
+    /// Where the request comes from.
+    pub address: Option<IpAddr>,
     /// The principals whose rules may be changed; none means all.
     pub principals: Option<Vec<String>>,
     /// Whether objects other than federated credentials are the author's business too.
@@ -116,6 +121,17 @@ pub struct Author {
 }
 
 impl Author {
+    /// An event of something that this author did, or was refused.
+    pub fn event(&self, now: Timestamp, outcome: Outcome) -> AuditEvent {
+        AuditEvent {
+            client_id: Some(self.subject.clone()),
+            actor: Some(self.subject.clone()),
+            token_id: self.token_id.clone(),
+            address: self.address,
+            ..AuditEvent::new(now, outcome)
+        }
+    }
+
     /// Whether the author may vouch for rules: whoever is limited to principals may not.
     pub fn may_vouch(&self) -> bool {
         self.principals.is_none()
@@ -229,7 +245,7 @@ pub async fn save<D: Managed>(
         };
         check_name(&name).map_err(|detail| Rejected::Invalid(vec![Problem::new("/name", detail)]))?;
         let state = document.prepare(app, &name, present.as_ref(), Occasion { online, author }).await?;
-        match write(app, &name, present, document, state, &author.subject).await {
+        match write(app, &name, present, document, state, author).await {
             Err(Rejected::Changed) if attempt < ATTEMPTS && precondition.versions.is_none() => {}
             outcome => return outcome,
         }
@@ -243,7 +259,7 @@ async fn write<D: Managed>(
     present: Option<Stored<D>>,
     document: D,
     state: D::State,
-    actor: &str,
+    author: &Author,
 ) -> Result<Saved<D>, Rejected> {
     let now = app.clock.now();
     if let Some(present) = present {
@@ -252,14 +268,14 @@ async fn write<D: Managed>(
         }
         let object =
             Stored { version: present.version.saturating_add(1), updated_at: now, document, state, ..present.clone() };
-        let event = event(actor, Outcome::Updated, Some(&present), Some(&object), now);
+        let event = event(app, author, Outcome::Updated, (Some(&present), Some(&object)), now);
         app.store.write(Write::Update(&object, present.version), &event, now).await?;
         refresh(app).await?;
         return Ok(Saved { object, created: false });
     }
     let id = document.given_id().map_or_else(|| D::new_id(now), str::to_owned);
     let object = Stored { id, name: name.to_owned(), version: 1, created_at: now, updated_at: now, document, state };
-    let event = event(actor, Outcome::Created, None, Some(&object), now);
+    let event = event(app, author, Outcome::Created, (None, Some(&object)), now);
     app.store.write(Write::Insert(&object), &event, now).await?;
     refresh(app).await?;
     Ok(Saved { object, created: true })
@@ -276,7 +292,7 @@ pub(super) async fn update<D: Managed>(
         let present: Stored<D> = find(app, reference, author).await?;
         let (document, state) = change(&present, app.clock.now())?;
         let name = present.name.clone();
-        match write(app, &name, Some(present), document, state, &author.subject).await {
+        match write(app, &name, Some(present), document, state, author).await {
             Err(Rejected::Changed) => {}
             outcome => return outcome,
         }
@@ -294,7 +310,7 @@ pub async fn delete<D: Managed>(
     let present: Stored<D> = find(app, reference, author).await?;
     precondition.check(Some(present.version))?;
     let now = app.clock.now();
-    let event = event(&author.subject, Outcome::Deleted, Some(&present), None, now);
+    let event = event(app, author, Outcome::Deleted, (Some(&present), None), now);
     app.store.write(Write::Delete(&present, present.version), &event, now).await?;
     refresh(app).await
 }
@@ -336,15 +352,28 @@ fn merge(members: &mut Map<String, Value>, patch: &Map<String, Value>) {
 }
 
 fn event<D: Managed>(
-    actor: &str,
+    app: &App,
+    author: &Author,
     outcome: Outcome,
-    before: Option<&Stored<D>>,
-    after: Option<&Stored<D>>,
+    (before, after): (Option<&Stored<D>>, Option<&Stored<D>>),
     now: Timestamp,
 ) -> AuditEvent {
-    let mut event = AuditEvent::new(now, outcome);
+    let mut event = author.event(now, outcome);
     let object = after.or(before);
-    event.client_id = Some(actor.to_owned());
+    let rules = app.rules();
+    // A rule is its principal's affair, also of the one that it was taken from.
+    let concerned = [before, after].into_iter().flatten().filter_map(|object| object.document.principal());
+    for principal in concerned.filter_map(|name| rules.principal(&name.to_ascii_lowercase())) {
+        if event.parts.iter().all(|part| part.principal_id != principal.id) {
+            event.parts.push(AuditPart {
+                principal_id: principal.id.clone(),
+                credential: object.and_then(|object| object.id.parse().ok()),
+                revision: None,
+                sees_claims: true,
+            });
+        }
+    }
+    event.parts.sort_by(|left, right| left.principal_id.cmp(&right.principal_id));
     event.principal = object.and_then(|object| object.document.principal()).map(str::to_owned);
     event.credential = object.and_then(|object| object.id.parse().ok());
     let exported = |object: Option<&Stored<D>>| object.map(|object| object.document.exported());

@@ -11,7 +11,7 @@ mod workload;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use carnet_jose::{Algorithm, Compact, Header, Malformed, base64url, json::JsonError};
+use carnet_jose::{Algorithm, Compact, Header, Malformed, base64url, json::JsonError, sha256};
 use serde_json::Value;
 
 use claims::{Assessed, assess};
@@ -40,6 +40,8 @@ pub struct AssertionContent {
     issuer: Arc<TrustedIssuer>,
     claims: Claims,
     assessed: Assessed,
+    /// SHA-256 of its text without the signature, where there is one.
+    digest: Option<[u8; 32]>,
 }
 
 /// An assertion whose signature, issuer, audience and times are right, and whose claims are those its profile asks for.
@@ -84,7 +86,7 @@ impl AssumedAssertion {
     /// Claims of an assertion of `issuer`, as if it had signed them.
     pub fn of_claims(issuer: Arc<TrustedIssuer>, claims: Claims, now: Timestamp) -> Result<Self, Refusal> {
         let assessed = assess(&issuer, &claims, None, now)?;
-        Ok(Self(Arc::new(AssertionContent { issuer, claims, assessed })))
+        Ok(Self(Arc::new(AssertionContent { issuer, claims, assessed, digest: None })))
     }
 }
 
@@ -131,7 +133,8 @@ impl<'a> UnverifiedAssertion<'a> {
             return Err(Reason::SignatureInvalid.into());
         }
         let assessed = assess(&issuer, &self.claims, Some(self.jws.signing_input), now)?;
-        Ok(VerifiedAssertion(AssertionContent { issuer, claims: self.claims, assessed }))
+        let digest = Some(sha256(self.jws.signing_input.as_bytes()));
+        Ok(VerifiedAssertion(AssertionContent { issuer, claims: self.claims, assessed, digest }))
     }
 
     /// Takes it as if one of the keys `kids` had signed it; where these are not given, any key would do.
@@ -148,7 +151,7 @@ impl<'a> UnverifiedAssertion<'a> {
             return Err(Reason::KeyUnknown.into());
         }
         let assessed = assess(&issuer, &self.claims, Some(self.jws.signing_input), now)?;
-        Ok(AssumedAssertion(Arc::new(AssertionContent { issuer, claims: self.claims, assessed })))
+        Ok(AssumedAssertion(Arc::new(AssertionContent { issuer, claims: self.claims, assessed, digest: None })))
     }
 
     /// Has its platform say whether it is good. What can be judged here is judged first, so that nothing else is sent there.
@@ -164,7 +167,8 @@ impl<'a> UnverifiedAssertion<'a> {
         // A token has one spelling, so this is the text that came.
         let token = format!("{}.{}", self.jws.signing_input, base64url(&self.jws.signature));
         keys.review(&issuer, &token, &assessed.subject, audience.unwrap_or_default()).await?;
-        Ok(VerifiedAssertion(AssertionContent { issuer, claims: self.claims, assessed }))
+        let digest = Some(sha256(self.jws.signing_input.as_bytes()));
+        Ok(VerifiedAssertion(AssertionContent { issuer, claims: self.claims, assessed, digest }))
     }
 }
 
@@ -177,6 +181,16 @@ impl VerifiedAssertion {
 }
 
 impl AssertionContent {
+    /// SHA-256 of its text without the signature; claims alone have none.
+    pub fn digest(&self) -> Option<&[u8; 32]> {
+        self.digest.as_ref()
+    }
+
+    /// Its own id, as its issuer gave it.
+    pub fn id(&self) -> Option<&str> {
+        self.claims.get("jti")?.as_str()
+    }
+
     /// Whether its trusted issuer is set up for this grant. As a client's proof of itself every assertion counts that a rule of
     /// the client admits.
     pub fn check_grant(&self, grant: GrantType) -> Result<(), Refusal> {

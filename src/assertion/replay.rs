@@ -1,11 +1,14 @@
 use carnet_jose::sha256;
 
+/// What the first byte of a key says: what kind of thing is good once. Others will be proofs of possession, codes and nonces.
+const ASSERTION: u8 = 1;
+
 /// The key under which the use of an assertion is recorded.
 ///
-/// It is a hash over the issuer identifier and the token's id or text, so that one issuer can never use up the tokens of another,
+/// Behind the kind it is a hash over the issuer identifier and the token's id or text, so that one issuer can never use up the tokens of another,
 /// ids of any length take the same room, and what was used stays used when the issuer is registered anew, under whatever name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct AssertionKey([u8; 32]);
+pub struct AssertionKey([u8; 33]);
 
 impl AssertionKey {
     /// For a token with an id.
@@ -20,14 +23,18 @@ impl AssertionKey {
     }
 
     /// The bytes, as they are stored.
-    pub fn as_bytes(&self) -> &[u8; 32] {
+    pub fn as_bytes(&self) -> &[u8; 33] {
         &self.0
     }
 
     fn of(issuer: &str, kind: &str, value: &str) -> Self {
         // Issuer identifiers hold no NUL, so nothing can be moved from one part into the next.
         let text = [issuer, kind, value].join("\0");
-        Self(sha256(text.as_bytes()))
+        let mut key = [ASSERTION; 33];
+        if let Some(hash) = key.get_mut(1..) {
+            hash.copy_from_slice(&sha256(text.as_bytes()));
+        }
+        Self(key)
     }
 }
 

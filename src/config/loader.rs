@@ -12,8 +12,8 @@ use figment::value::{Dict, Value};
 use serde::de::DeserializeOwned;
 
 use super::{
-    Config, ConfigError, ConnectionLimits, DatabaseUrl, EncryptionKeySource, Environment, LogConfig, OwnUrls,
-    RateLimits, ServerConfig, TokenConfig,
+    AuditConfig, Config, ConfigError, ConnectionLimits, DatabaseUrl, EncryptionKeySource, Environment, LogConfig,
+    OwnUrls, RateLimits, ServerConfig, TokenConfig,
 };
 
 /// Variables that begin with `CARNET_` and are no configuration keys.
@@ -95,7 +95,10 @@ impl Loader {
         let encryption_key = self.encryption_key(&data_dir);
         let profiles_dir = self.value("profiles_dir");
         let key_files_dir = self.key_files_dir(&data_dir, &encryption_key);
-        let audit_retention_days = self.in_range("audit.retention_days", 1, 36_500, 400);
+        let audit = AuditConfig {
+            retention_days: self.in_range("audit.retention_days", 1, 36_500, 400),
+            refusals_retention_days: self.in_range("audit.refusals_retention_days", 1, 36_500, 90),
+        };
         let allow_http_loopback = self.value("insecure.allow_http_loopback").unwrap_or(false);
         self.refuse_unknown_keys();
         match own {
@@ -109,7 +112,7 @@ impl Loader {
                 log,
                 tokens,
                 encryption_key,
-                audit_retention_days,
+                audit,
                 rate_limits,
                 allow_http_loopback,
             }),

@@ -19,6 +19,15 @@ use serde::Deserialize;
 pub use environment::Environment;
 pub use own_urls::OwnUrls;
 
+/// How long audit events are kept, in days.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuditConfig {
+    /// All of them.
+    pub retention_days: u32,
+    /// Those of refusals.
+    pub refusals_retention_days: u32,
+}
+
 /// The configuration of a server.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -41,7 +50,7 @@ pub struct Config {
     /// Where the key that encrypts private keys comes from.
     pub encryption_key: EncryptionKeySource,
     /// How long audit events are kept, in days.
-    pub audit_retention_days: u32,
+    pub audit: AuditConfig,
     /// Limits; 0 switches one off.
     pub rate_limits: RateLimits,
     /// Whether `http://127.0.0.1…` issuers are accepted.

@@ -10,6 +10,7 @@ mod token_exchange;
 mod verify;
 
 pub use pipeline::{Judged, issue, preview};
+pub use record::parts_of_token;
 pub use refused::{About, Refused, Step};
 pub use request::{GrantRequest, read_access};
 pub use token_exchange::{ACCESS_TOKEN, JWT};

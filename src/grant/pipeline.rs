@@ -13,7 +13,7 @@ use crate::grant_type::GrantType;
 use crate::model::DecisionContext;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::store::{Committed, Recorded};
+use crate::store::{Committed, Recorded, Use};
 use crate::token::Minted;
 use crate::trust::Denial;
 
@@ -44,7 +44,7 @@ pub async fn issue(app: &App, request: &GrantRequest<'_>) -> Result<Recorded<Min
             Ok(Attempt::Stale) => refresh(app).await.map_err(TokenError::of(request.grant_type))?,
             Err(refused) => {
                 let refused = as_told(app, *refused).await;
-                if let Some(event) = record::refused(request, &refused) {
+                if let Some(event) = record::refused(&app.decision_context(), request, &refused) {
                     app.audit(event);
                 }
                 return Err(told(app, refused).await.into_error(request));
@@ -92,9 +92,9 @@ async fn judge(
     let client = authenticate(app, context, request, view).await?;
     if view.is_some() {
         // Whoever holds a copy of a client's assertion that was used learns nothing by it.
-        match was_used(app, client.consumed().map(|(key, _)| key)).await {
-            Ok(false) => {}
-            Ok(true) => return Err(Refused::at(Step::Presented, Refusal::from(Reason::Replay).of_client())),
+        match use_of(app, client.consumed().map(|(key, _)| key)).await {
+            Ok(None) => {}
+            Ok(Some(used)) => return Err(Refused::at(Step::Presented, Refusal::replay(used.event).of_client())),
             Err(refusal) => return Err(Refused::at(Step::Presented, refusal)),
         }
     }
@@ -177,7 +177,10 @@ async fn record(
             Ok(Attempt::Issued(token))
         }
         Ok(Committed::Stale) => Ok(Attempt::Stale),
-        Ok(Committed::Replayed) => Err(judged.refuse(Reason::Replay.into())),
+        Ok(Committed::Replayed) => {
+            let used = first_use(app, &judged.subject).await;
+            Err(judged.refuse(Refusal::replay(used.and_then(|used| used.event))))
+        }
         Err(error) => Err(judged.refuse(error.as_ref().into())),
     }
 }
@@ -205,15 +208,15 @@ fn note(app: &App, context: &DecisionContext<'_>, judged: &Judged) {
 /// A client whose assertion was used before was not authenticated by it, whatever else is wrong with its request.
 async fn as_told(app: &App, refused: Refused) -> Refused {
     let of_client = refused.client.as_ref().and_then(ClientIdentity::consumed).map(|(key, _)| key);
-    if !matches!(was_used(app, of_client).await, Ok(true)) {
+    let Ok(Some(used)) = use_of(app, of_client).await else {
         return refused;
-    }
+    };
     let about = match refused.about {
         About::Nothing => About::Client,
         about => about,
     };
     let why = refused.refusal.reason;
-    let mut refusal = Refusal::from(Reason::Replay).of_client();
+    let mut refusal = Refusal::replay(used.event).of_client();
     if why != Reason::Replay {
         refusal = refusal.with_detail(format!("refused beside: {why}"));
     }
@@ -224,7 +227,7 @@ async fn as_told(app: &App, refused: Refused) -> Refused {
 async fn told(app: &App, mut refused: Refused) -> Refused {
     if let About::Assertion(assertion, _) = &refused.about
         && !refused.refusal.mismatches.is_empty()
-        && !matches!(was_used(app, assertion.key().copied()).await, Ok(false))
+        && !matches!(use_of(app, assertion.key().copied()).await, Ok(None))
     {
         refused.refusal.undisclosed();
     }
@@ -234,7 +237,7 @@ async fn told(app: &App, mut refused: Refused) -> Refused {
 /// Says for an explanation whether the assertion of a refusal was used before, or nobody can tell.
 async fn with_use(app: &App, mut refused: Box<Refused>, view: Option<&View>) -> Box<Refused> {
     if let (About::Unaccepted(assertion), Some(_)) = (&refused.about, view) {
-        refused.used = !matches!(was_used(app, assertion.key().copied()).await, Ok(false));
+        refused.used = !matches!(use_of(app, assertion.key().copied()).await, Ok(None));
     }
     refused
 }
@@ -249,21 +252,31 @@ struct Uses {
 
 async fn uses(app: &App, subject: &Subject<AcceptedAssertion>) -> Result<Uses, Refusal> {
     let of_subject = subject.assertion().and_then(|assertion| assertion.key().copied());
-    let mut found = Uses { any: false, of_subject: was_used(app, of_subject).await? };
+    let mut found = Uses { any: false, of_subject: use_of(app, of_subject).await?.is_some() };
     let keys: Vec<AssertionKey> = record::consumed(subject).into_iter().map(|(key, _)| key).collect();
     for (at, key) in keys.iter().enumerate() {
         let twice = keys.iter().take(at).any(|other| other == key);
-        found.any |= twice || was_used(app, Some(*key)).await?;
+        found.any |= twice || use_of(app, Some(*key)).await?.is_some();
     }
     Ok(found)
 }
 
-/// Whether a token was issued for an assertion.
-async fn was_used(app: &App, key: Option<AssertionKey>) -> Result<bool, Refusal> {
+/// The use of an assertion, if a token was issued for it.
+async fn use_of(app: &App, key: Option<AssertionKey>) -> Result<Option<Use>, Refusal> {
     match key {
-        None => Ok(false),
-        Some(key) => Ok(app.store.is_consumed(&key).await?),
+        None => Ok(None),
+        Some(key) => Ok(app.store.use_of(&key).await?),
     }
+}
+
+/// The use of the first assertion of a request that was used before, as far as that can be read.
+async fn first_use(app: &App, subject: &Subject<AcceptedAssertion>) -> Option<Use> {
+    for (key, _) in record::consumed(subject) {
+        if let Ok(Some(used)) = use_of(app, Some(key)).await {
+            return Some(used);
+        }
+    }
+    None
 }
 
 /// Brings the rules up to date.

@@ -2,31 +2,34 @@
 
 use std::collections::BTreeSet;
 
-use carnet_resource_server::Actor;
+use carnet_jose::{base64url, sha256};
+use carnet_resource_server::{AccessToken, Actor};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::{About, GrantRequest, Judged, Refused};
 use crate::assertion::{AcceptedAssertion, Assertion as _, AssertionContent, AssertionKey, Workload};
-use crate::audit::{AuditEvent, Outcome};
+use crate::audit::{AssertionRef, AuditEvent, AuditPart, Outcome};
 use crate::client::ClientIdentity;
 use crate::clock::Timestamp;
 use crate::decision::{Authorization, Decision, Grounds, Presented, Subject};
 use crate::ids::CredentialId;
-use crate::model::DecisionContext;
+use crate::model::{DecisionContext, Snapshot};
 use crate::principal::json_bytes;
 use crate::reason::Reason;
 use crate::refusal::Mismatch;
 use crate::store::{Dependencies, Exchanged, Issuance, Pin, TokenRecord};
 use crate::token::Minted;
-use crate::trust::{Candidate, MatchedRule};
+use crate::trust::{Candidate, Door, MatchReport, MatchedRule, Rank, paths_read};
 
 /// Candidates described in the audit event of a refusal.
 const DESCRIBED: usize = 10;
 /// How much room all of that, and one value of it, may take: a row has 4 KiB (contract, section 6).
 const DESCRIBED_BYTES: usize = 2048;
 const DESCRIBED_VALUE_BYTES: usize = 256;
+/// How large the claims may be that are kept.
+const MAX_CLAIMS_BYTES: usize = 3 * 1024;
 /// Room for the detail of most audit events.
 const TYPICAL_DETAIL_BYTES: usize = 1024;
 
@@ -69,7 +72,7 @@ pub(super) fn issuance(
         pins: rules.iter().filter(|rule| !rule.pins.is_empty()).map(pin).collect(),
         token: TokenRecord { exchanged: exchanged(subject, minted), opaque: minted.opaque.clone() },
         event: match decision {
-            Decision::Registry(authorization) => issued(request, judged, authorization, minted),
+            Decision::Registry(authorization) => issued(context, request, judged, authorization, minted),
             Decision::Admin(_) => issued_admin(context, request, judged, minted),
         },
         now: context.now,
@@ -101,6 +104,7 @@ fn exchanged(subject: &Subject<AcceptedAssertion>, minted: &Minted) -> Vec<Excha
 }
 
 fn issued(
+    context: &DecisionContext<'_>,
     request: &GrantRequest<'_>,
     judged: &Judged,
     authorization: &Authorization<AcceptedAssertion>,
@@ -113,11 +117,15 @@ fn issued(
         pinned: rule.pins.clone(),
     };
     let (mut detail, mut trusted_issuer) = (EventDetail::of(request), None);
+    let (mut subject, mut assertion) = (None, None);
     match authorization.grounds() {
         Grounds::Workload(permit) => {
             let content = permit.assertion().content();
             detail.workload_url = workload_url(content);
+            detail.claims = claims_read(&entitlement.credentials, content);
             trusted_issuer = Some(content.issuer().name.clone());
+            subject = Some(content.subject().to_owned());
+            assertion = reference(content);
         }
         Grounds::Token(token) => detail.subject_token = Some(&token.claims().jti),
         Grounds::Client(_) => {}
@@ -130,6 +138,9 @@ fn issued(
     detail.act = authorization.act();
     AuditEvent {
         trusted_issuer,
+        subject,
+        assertion,
+        parts: parts_of(context, request, authorization),
         credential: entitlement.credentials.first().map(|rule| rule.credential.id),
         principal: entitlement.principal.as_ref().map(|principal| principal.name.clone()),
         resource: Some(entitlement.resource_server.resource.clone()),
@@ -163,8 +174,98 @@ fn issued_admin(
     }
 }
 
-/// The event of a refusal, if it is about something that somebody vouches for.
-pub(super) fn refused(request: &GrantRequest<'_>, refused: &Refused) -> Option<AuditEvent> {
+/// Who may see that a token was issued: whose entries are in it, who was asked for, and who acted.
+fn parts_of(
+    context: &DecisionContext<'_>,
+    request: &GrantRequest<'_>,
+    authorization: &Authorization<AcceptedAssertion>,
+) -> Vec<AuditPart> {
+    let rules = &context.rules;
+    let by_name = |name: &str| rules.principal(&name.to_ascii_lowercase()).map(|principal| principal.id.clone());
+    let part = |rule: &MatchedRule, sees_claims: bool| {
+        Some(AuditPart {
+            principal_id: by_name(&rule.credential.principal)?,
+            credential: Some(rule.credential.id),
+            revision: Some(rule.credential.revision),
+            sees_claims,
+        })
+    };
+    let entitlement = authorization.entitlement();
+    let door = request.access().map_or(Door::Token, |access| access.door);
+    let granting = entitlement.credentials.iter().filter_map(|rule| {
+        let issuer = rules.issuer(rule.credential.trusted_issuer);
+        let is_vouched = issuer.is_some_and(|issuer| rule.credential.is_vouched_under(issuer));
+        part(rule, is_vouched || door == Door::Token)
+    });
+    let acting = authorization.delegation().into_iter().flat_map(|delegation| &delegation.rules);
+    let mut parts: Vec<AuditPart> = granting.chain(acting.filter_map(|rule| part(rule, false))).collect();
+    let owners = entitlement.details.iter().map(|entry| entry.principal.as_str());
+    let asked = request.access().and_then(|access| access.principal.as_deref());
+    for id in owners.chain(asked).filter_map(by_name) {
+        see(&mut parts, id);
+    }
+    parts.sort_by(|left, right| left.principal_id.cmp(&right.principal_id));
+    parts
+}
+
+/// Lets a principal see an event and what the assertion says, unless it does already.
+fn see(parts: &mut Vec<AuditPart>, principal_id: String) {
+    if !parts.iter().any(|part| part.principal_id == principal_id) {
+        parts.push(AuditPart { principal_id, credential: None, revision: None, sees_claims: true });
+    }
+}
+
+/// Which assertion it was.
+fn reference(content: &AssertionContent) -> Option<AssertionRef> {
+    let digest = base64url(content.digest()?);
+    Some(AssertionRef { digest, jti: content.id().map(str::to_owned) })
+}
+
+/// What the rules read of the claims, beyond what is told of the workload, so that it can be explained again later. Of more than
+/// there is room for, nothing.
+fn claims_read(rules: &[MatchedRule], content: &AssertionContent) -> Option<Map<String, Value>> {
+    let profile = &content.issuer().profile;
+    let mut read = Map::new();
+    for rule in rules {
+        for path in paths_read(&rule.credential, profile) {
+            if let Some(value) = content.claims().get(&path).filter(|_| !read.contains_key(&path)) {
+                read.insert(path, value.clone());
+            }
+        }
+    }
+    let told: Vec<&str> =
+        profile.claims.iter().filter(|claim| claim.forward).map(|claim| claim.path.as_str()).collect();
+    read.retain(|path, _| !told.contains(&path.as_str()));
+    (!read.is_empty() && json_bytes(&read) <= MAX_CLAIMS_BYTES).then_some(read)
+}
+
+/// The event of a refusal, if it is about something that somebody vouches for. Those that are alike are counted in one, an hour at a
+/// time.
+pub(super) fn refused(
+    context: &DecisionContext<'_>,
+    request: &GrantRequest<'_>,
+    refused: &Refused,
+) -> Option<AuditEvent> {
+    let mut event = event_of_refusal(context, request, refused)?;
+    let hour = context.now.seconds().div_euclid(3600).to_string();
+    let parts = event.parts.iter().map(|part| part.principal_id.as_str());
+    let texts = [
+        event.trusted_issuer.as_deref(),
+        event.subject.as_deref(),
+        event.client_id.as_deref(),
+        event.reason.map(Reason::code),
+        Some(&hour),
+    ];
+    let key: Vec<&str> = texts.into_iter().map(Option::unwrap_or_default).chain(parts).collect();
+    event.fold = Some(sha256(key.join("\0").as_bytes()));
+    Some(event)
+}
+
+fn event_of_refusal(
+    context: &DecisionContext<'_>,
+    request: &GrantRequest<'_>,
+    refused: &Refused,
+) -> Option<AuditEvent> {
     let why = &refused.refusal;
     let mut detail = EventDetail { detail: why.detail.as_deref(), ..EventDetail::of(request) };
     let event = AuditEvent {
@@ -185,13 +286,18 @@ pub(super) fn refused(request: &GrantRequest<'_>, refused: &Refused) -> Option<A
         About::Token(token) => {
             let claims = token.claims();
             detail.subject_token = Some(&claims.jti);
+            let parts = parts_of_token(&context.rules, claims);
             Some(AuditEvent {
+                subject: Some(claims.sub.clone()),
+                parts,
                 credential: claims.authorization_details.iter().find_map(|entry| entry.credential.parse().ok()),
                 principal: claims.principal.as_ref().map(|principal| principal.name.clone()),
                 detail: detail.into_json(),
                 ..event
             })
         }
+        // Nobody's rule came near: that is counted, and logged.
+        About::Assertion(_, report) if report.candidates.is_empty() && event.client_id.is_none() => None,
         About::Assertion(assertion, report) => {
             let closest = report.closest();
             let principal = closest.and_then(|candidate| candidate.principal.as_ref());
@@ -210,7 +316,12 @@ pub(super) fn refused(request: &GrantRequest<'_>, refused: &Refused) -> Option<A
                 left.is_some()
             };
             detail.mismatches = mismatches.map(|one| one.brief(DESCRIBED_VALUE_BYTES)).take_while(fits).collect();
+            let near: Vec<MatchedRule> = closest.map(MatchedRule::of).into_iter().collect();
+            detail.claims = claims_read(&near, assertion);
             Some(AuditEvent {
+                subject: Some(assertion.subject().to_owned()),
+                assertion: reference(assertion),
+                parts: parts_of_refusal(context, request, report),
                 trusted_issuer: Some(assertion.issuer().name.clone()),
                 credential: closest.map(|candidate| candidate.credential.id),
                 principal: principal.map(|principal| principal.name.clone()),
@@ -219,6 +330,46 @@ pub(super) fn refused(request: &GrantRequest<'_>, refused: &Refused) -> Option<A
             })
         }
     }
+}
+
+/// Who may see what becomes of a token of ours: whose entries are in it.
+pub fn parts_of_token(rules: &Snapshot, claims: &AccessToken) -> Vec<AuditPart> {
+    let entries = claims.authorization_details.iter().filter_map(|entry| {
+        Some(AuditPart {
+            principal_id: rules.principal(&entry.principal.to_ascii_lowercase())?.id.clone(),
+            credential: entry.credential.parse().ok(),
+            revision: Some(entry.revision),
+            sees_claims: true,
+        })
+    });
+    let mut parts: Vec<AuditPart> = entries.collect();
+    parts.sort_by(|left, right| (&left.principal_id, left.credential).cmp(&(&right.principal_id, right.credential)));
+    parts.dedup_by(|left, right| left.principal_id == right.principal_id && left.credential == right.credential);
+    parts
+}
+
+/// Who may see a refusal: who was asked for, and whose vouched rules came closest.
+fn parts_of_refusal(context: &DecisionContext<'_>, request: &GrantRequest<'_>, report: &MatchReport) -> Vec<AuditPart> {
+    let nearest = |rank: Rank| {
+        let of_rank = || report.candidates.iter().filter(move |candidate| candidate.rank == rank);
+        let least = of_rank().map(|candidate| candidate.unmet().count()).min();
+        of_rank().filter(move |candidate| Some(candidate.unmet().count()) == least).take(DESCRIBED)
+    };
+    let part = |candidate: &Candidate| {
+        Some(AuditPart {
+            principal_id: candidate.principal.as_ref()?.id.clone(),
+            credential: Some(candidate.credential.id),
+            revision: Some(candidate.credential.revision),
+            sees_claims: true,
+        })
+    };
+    let mut parts: Vec<AuditPart> = nearest(Rank::Named).chain(nearest(Rank::Vouched)).filter_map(part).collect();
+    let asked = request.access().and_then(|access| access.principal.as_deref());
+    if let Some(principal) = asked.and_then(|name| context.rules.principal(&name.to_ascii_lowercase())) {
+        see(&mut parts, principal.id.clone());
+    }
+    parts.sort_by(|left, right| left.principal_id.cmp(&right.principal_id));
+    parts
 }
 
 fn workload_url(assertion: &AssertionContent) -> Option<String> {
@@ -234,6 +385,9 @@ struct EventDetail<'a> {
     workload: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     workload_url: Option<String>,
+    /// What the rules read of the claims beyond what is told of the workload.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    claims: Option<Map<String, Value>>,
     /// The `jti` of the token that was exchanged.
     #[serde(skip_serializing_if = "Option::is_none")]
     subject_token: Option<&'a str>,

@@ -18,7 +18,7 @@ use crate::clock::Timestamp;
 use crate::config::OwnUrls;
 use crate::grant::TokenError;
 use crate::grant_type::GrantType;
-use crate::ids::EventId;
+use crate::ids::{self, EventId};
 use crate::reason::{Class, Reason};
 use crate::refusal::{Mismatch, Refusal};
 
@@ -90,6 +90,11 @@ struct ErrorBody {
     accepted_audiences: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     server_time: Option<i64>,
+    /// When an assertion was used that is no good any more, and the event of that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    used_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    used_in: Option<EventId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     packages_that_fit: Option<u16>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -125,7 +130,9 @@ impl TokenError {
             error_id: id,
             error_uri: own.at(&format!("/reasons/{reason}")),
             parameter: refusal.parameter,
-            claim: refusal.claim,
+            claim: refusal.claim.map(String::from),
+            used_at: refusal.used_in.as_deref().map(|event| ids::time_of(event.0).to_string()),
+            used_in: refusal.used_in.as_deref().copied(),
             accepted_audiences: refusal.accepted_audiences,
             packages_that_fit: refusal.packages_that_fit,
             server_time: about_time.then(|| now.seconds()),

@@ -14,7 +14,7 @@ use super::token_status::StatusRequest;
 use crate::app::App;
 use crate::audit::{AuditEvent, Outcome};
 use crate::client::ClientIdentity;
-use crate::grant::TokenError;
+use crate::grant::{TokenError, parts_of_token};
 use crate::own_tokens::{FEDERATED, LOCAL_CLIENT, OwnToken};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
@@ -31,7 +31,8 @@ pub async fn revoke(State(app): State<Arc<App>>, request: FormRequest) -> Result
     };
     let identity = question.client.identity();
     check_ownership(identity, &token)?;
-    let event = event(&request.caller, identity, &token);
+    let parts = parts_of_token(&question.context.rules, token.claims());
+    let event = AuditEvent { parts, ..event(&request.caller, identity, &token) };
     app.store.revoke(&token.claims().jti, token.expires_at(), &event).await.map_err(Refusal::from)?;
     metrics::counter!("carnet_tokens_revoked_total").increment(1);
     Ok(StatusCode::OK.into_response())

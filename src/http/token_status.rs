@@ -39,7 +39,7 @@ impl<'a> StatusRequest<'a> {
                 let mut refusal = denial.refusal.of_client();
                 // A copy of an assertion that was used proves nothing.
                 if let Some((key, _)) = identity.consumed()
-                    && !matches!(app.store.is_consumed(&key).await, Ok(false))
+                    && !matches!(app.store.use_of(&key).await, Ok(None))
                 {
                     refusal.undisclosed();
                 }

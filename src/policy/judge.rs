@@ -26,7 +26,10 @@ pub fn judge(case: &Case, profiles: &Profiles) -> (CaseVerdict, Option<String>) 
         Ok(()) => (CaseVerdict::Allow, None),
         Err(refusal) => {
             let detail = refusal.detail.map(String::from);
-            (CaseVerdict::Deny(refusal.reason), detail.or(refusal.claim).or(refusal.parameter.map(str::to_owned)))
+            (
+                CaseVerdict::Deny(refusal.reason),
+                detail.or(refusal.claim.map(String::from)).or(refusal.parameter.map(str::to_owned)),
+            )
         }
     }
 }

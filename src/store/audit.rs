@@ -1,19 +1,24 @@
+//! Audit events: written one row each with a row for each principal that has a part in it, and read a page at a time.
+
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use carnet_entity::audit_event;
+use carnet_entity::{audit_event, audit_part};
+use sea_orm::sea_query::{Expr, ExprTrait as _};
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, DbBackend, EntityTrait as _, ExprTrait as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, Statement, Value as DbValue,
+    ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait as _, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _, QueryTrait as _, Statement, Value as DbValue,
 };
 
 use uuid::Uuid;
 
+use super::placeholders::placeholders;
 use super::{Store, StoreError};
-use crate::audit::{AuditEvent, Outcome};
+use crate::audit::{AssertionRef, AuditEvent, AuditPart, Outcome};
 use crate::clock::Timestamp;
 use crate::ids::{self, CredentialId, EventId};
 
-const COLUMNS: [&str; 11] = [
+const COLUMNS: [&str; 16] = [
     "id",
     "outcome",
     "reason",
@@ -25,14 +30,24 @@ const COLUMNS: [&str; 11] = [
     "token_id",
     "address",
     "detail",
+    "actor",
+    "subject",
+    "assertion_digest",
+    "assertion_jti",
+    "seen_by",
 ];
+const PART_COLUMNS: [&str; 6] = ["principal_id", "event_id", "position", "credential_id", "revision", "sees_claims"];
+/// Rows that are looked through for one page: what is not found by an index is sought within a window.
+const WINDOW: u64 = 5_000;
+/// Rows read at once while doing so.
+const CHUNK: u64 = 500;
 
 /// Which events a list holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditFilter {
     /// About this federated credential.
     pub credential: Option<CredentialId>,
-    /// About this principal, by name.
+    /// In which this principal has a part, by id.
     pub principal: Option<String>,
     /// With this outcome.
     pub outcome: Option<Outcome>,
@@ -42,12 +57,80 @@ pub struct AuditFilter {
     pub of_credentials: bool,
 }
 
+/// A page of events, the latest first.
+#[derive(Debug, Default)]
+pub struct AuditPage {
+    /// The events, each with the part that the principal has in it for whom the list is.
+    pub events: Vec<(AuditEvent, Seen)>,
+    /// Where the next page begins, if there may be one: a page may be short, or empty, since only so much is looked through.
+    pub next: Option<EventId>,
+}
+
+/// What a principal has to do with an event.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The principal's rules in it.
+    pub credentials: Vec<CredentialId>,
+    /// Whether what the assertion says of the workload is for the principal's eyes.
+    pub claims: bool,
+}
+
 impl Store {
-    /// Records events that are not part of another transaction.
-    pub async fn record(&self, events: &[AuditEvent]) -> Result<(), StoreError> {
+    /// Records events that are not part of another transaction. Those that are like one of the same hour are counted there.
+    pub async fn record(&self, events: &[AuditEvent], folded_until: Timestamp) -> Result<(), StoreError> {
         let transaction = self.begin().await?;
-        insert(&transaction, &events.iter().collect::<Vec<_>>()).await?;
+        let mut alone: Vec<&AuditEvent> = Vec::new();
+        let mut folded: BTreeMap<[u8; 32], Vec<&AuditEvent>> = BTreeMap::new();
+        for event in events {
+            match event.fold {
+                None => alone.push(event),
+                Some(key) => folded.entry(key).or_default().push(event),
+            }
+        }
+        for (key, alike) in folded {
+            let (Some(first), Some(last)) = (alike.first(), alike.last()) else { continue };
+            if !self.begin_fold(&transaction, &key, first.id, folded_until).await? {
+                self.add_to_fold(&transaction, &key, alike.len(), last.id).await?;
+                continue;
+            }
+            insert(&transaction, &[*first]).await?;
+            if alike.len() > 1 {
+                self.add_to_fold(&transaction, &key, alike.len().saturating_sub(1), last.id).await?;
+            }
+        }
+        insert(&transaction, &alone).await?;
         Ok(transaction.commit().await?)
+    }
+
+    /// Whether an event is the first of its kind.
+    async fn begin_fold(
+        &self,
+        transaction: &DatabaseTransaction,
+        key: &[u8; 32],
+        event: EventId,
+        until: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let sql = "INSERT INTO audit_fold (key, event_id, expires_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+        let values = [key.to_vec().into(), event.0.into(), until.millis().into()];
+        Ok(transaction.execute_raw(self.statement(sql, values)).await?.rows_affected() == 1)
+    }
+
+    /// Counts so many more of a kind.
+    async fn add_to_fold(
+        &self,
+        transaction: &DatabaseTransaction,
+        key: &[u8; 32],
+        more: usize,
+        last: EventId,
+    ) -> Result<(), StoreError> {
+        let sql = "UPDATE audit_event SET count = count + $1, last_at = $2, last_id = $3 \
+                   WHERE id = (SELECT event_id FROM audit_fold WHERE key = $4)";
+        let more = i32::try_from(more).unwrap_or(i32::MAX);
+        let at = ids::time_of(last.0).millis();
+        transaction
+            .execute_raw(self.statement(sql, [more.into(), at.into(), last.0.into(), key.to_vec().into()]))
+            .await?;
+        Ok(())
     }
 
     /// Events, the latest first, beginning before one.
@@ -55,43 +138,164 @@ impl Store {
         &self,
         filter: &AuditFilter,
         before: Option<EventId>,
-        limit: u64,
-    ) -> Result<Vec<AuditEvent>, StoreError> {
-        // The ids first: that takes an index alone.
-        let mut query = audit_event::Entity::find()
+        limit: usize,
+    ) -> Result<AuditPage, StoreError> {
+        let mut page = AuditPage { events: Vec::new(), next: before };
+        let mut looked_through = 0u64;
+        while looked_through < WINDOW {
+            let (found, last) = match &filter.principal {
+                Some(principal) => self.parts_before(filter, principal, page.next).await?,
+                None => self.events_before(filter, page.next).await?,
+            };
+            let Some(last) = last else {
+                page.next = None;
+                return Ok(page);
+            };
+            looked_through = looked_through.saturating_add(CHUNK);
+            for (event, seen) in found {
+                if page.events.len() == limit {
+                    page.next = page.events.last().map(|(event, _)| event.id);
+                    return Ok(page);
+                }
+                if filter.holds(&event) {
+                    page.events.push((event, seen));
+                }
+            }
+            page.next = Some(last);
+        }
+        Ok(page)
+    }
+
+    /// A chunk of the events in which a principal has a part, and where it ends.
+    async fn parts_before(
+        &self,
+        filter: &AuditFilter,
+        principal: &str,
+        before: Option<EventId>,
+    ) -> Result<(Vec<(AuditEvent, Seen)>, Option<EventId>), StoreError> {
+        let rows = audit_part::Entity::find()
+            .filter(audit_part::Column::PrincipalId.eq(principal))
+            .apply_if(before, |query, before| query.filter(audit_part::Column::EventId.lt(before.0)))
+            .apply_if(filter.since, |query, since| query.filter(audit_part::Column::EventId.gte(ids::first_at(since))))
+            .order_by_desc(audit_part::Column::EventId)
+            .order_by_desc(audit_part::Column::Position)
+            .limit(CHUNK)
+            .all(&self.read)
+            .await?;
+        let full = u64::try_from(rows.len()).ok() == Some(CHUNK);
+        let mut seen: BTreeMap<Uuid, Seen> = BTreeMap::new();
+        for row in rows {
+            let seen = seen.entry(row.event_id).or_default();
+            seen.claims |= row.sees_claims;
+            seen.credentials.extend(row.credential_id.map(CredentialId));
+        }
+        // The parts of the last event may go on behind the chunk: it is read again with the next one.
+        if full && seen.len() > 1 {
+            seen.pop_first();
+        }
+        let last = seen.keys().next().copied().map(EventId);
+        let wanted =
+            seen.iter().filter(|(_, seen)| filter.credential.is_none_or(|one| seen.credentials.contains(&one)));
+        let mut events = self.events_of(wanted.map(|(id, _)| *id).collect()).await?;
+        let found = events.drain(..).map(|event| {
+            let seen = seen.get(&event.id.0).cloned().unwrap_or_default();
+            (event, seen)
+        });
+        Ok((found.collect(), last))
+    }
+
+    /// A chunk of all events, and where it ends.
+    async fn events_before(
+        &self,
+        filter: &AuditFilter,
+        before: Option<EventId>,
+    ) -> Result<(Vec<(AuditEvent, Seen)>, Option<EventId>), StoreError> {
+        let rows = audit_event::Entity::find()
+            .apply_if(before, |query, before| query.filter(audit_event::Column::Id.lt(before.0)))
+            .apply_if(filter.since, |query, since| query.filter(audit_event::Column::Id.gte(ids::first_at(since))))
+            .order_by_desc(audit_event::Column::Id)
+            .limit(CHUNK)
+            .all(&self.read)
+            .await?;
+        let last = rows.last().map(|row| EventId(row.id));
+        let about = |row: &audit_event::Model| filter.credential.is_none_or(|one| row.credential_id == Some(one.0));
+        let all = Seen { credentials: Vec::new(), claims: true };
+        let found = rows.into_iter().filter(about).map(|row| Ok((event(row)?, all.clone())));
+        Ok((found.collect::<Result<_, StoreError>>()?, last))
+    }
+
+    async fn events_of(&self, ids: Vec<Uuid>) -> Result<Vec<AuditEvent>, StoreError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = audit_event::Entity::find()
+            .filter(audit_event::Column::Id.is_in(ids))
+            .order_by_desc(audit_event::Column::Id)
+            .all(&self.read)
+            .await?;
+        rows.into_iter().map(event).collect()
+    }
+
+    /// Removes events with their parts.
+    pub(super) async fn remove_events(&self, ids: Vec<Uuid>) -> Result<(), StoreError> {
+        let rows: Vec<(Uuid, Option<String>)> = audit_event::Entity::find()
+            .select_only()
+            .columns([audit_event::Column::Id, audit_event::Column::SeenBy])
+            .filter(audit_event::Column::Id.is_in(ids.clone()))
+            .into_tuple()
+            .all(&self.read)
+            .await?;
+        let mut seen: HashMap<String, Vec<Uuid>> = HashMap::new();
+        for (id, principals) in rows {
+            for principal in principals.iter().flat_map(|principals| principals.split(' ')) {
+                seen.entry(principal.to_owned()).or_default().push(id);
+            }
+        }
+        let transaction = self.begin().await?;
+        for (principal, events) in seen {
+            let parts = audit_part::Entity::delete_many().filter(audit_part::Column::PrincipalId.eq(principal));
+            parts.filter(audit_part::Column::EventId.is_in(events)).exec(&transaction).await?;
+        }
+        audit_event::Entity::delete_many().filter(audit_event::Column::Id.is_in(ids)).exec(&transaction).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// The events that are folded under keys that are over; a step of them, which is forgotten as keys.
+    pub(super) async fn forget_folds(&self, now: Timestamp, step: u64) -> Result<Vec<Uuid>, StoreError> {
+        let sql =
+            format!("SELECT key, event_id FROM audit_fold WHERE expires_at < $1 ORDER BY expires_at LIMIT {step}");
+        let rows = self.read.query_all_raw(self.statement(&sql, [now.millis().into()])).await?;
+        let mut events = Vec::with_capacity(rows.len());
+        for row in rows {
+            let key: Vec<u8> = row.try_get_by_index(0)?;
+            events.push(row.try_get_by_index(1)?);
+            self.write.execute_raw(self.statement("DELETE FROM audit_fold WHERE key = $1", [key.into()])).await?;
+        }
+        Ok(events)
+    }
+
+    /// The oldest events that are from before a time; a step of them.
+    pub(super) async fn events_from_before(&self, oldest: Timestamp, step: u64) -> Result<Vec<Uuid>, StoreError> {
+        let query = audit_event::Entity::find()
             .select_only()
             .column(audit_event::Column::Id)
-            .order_by_desc(audit_event::Column::Id)
-            .limit(limit);
-        if let Some(credential) = filter.credential {
-            query = query.filter(audit_event::Column::CredentialId.eq(credential.0));
-        }
-        if let Some(principal) = &filter.principal {
-            query = query.filter(audit_event::Column::Principal.eq(principal));
-        }
-        if let Some(outcome) = filter.outcome {
-            query = query.filter(audit_event::Column::Outcome.eq(outcome.as_str()));
-        }
-        if let Some(since) = filter.since {
-            query = query.filter(audit_event::Column::Id.gte(ids::first_at(since)));
-        }
-        if filter.of_credentials {
-            let outcomes = [Outcome::Issued, Outcome::Refused, Outcome::Revoked].map(Outcome::as_str);
-            let of_tokens = audit_event::Column::Outcome.is_in(outcomes);
-            query = query.filter(of_tokens.or(audit_event::Column::CredentialId.is_not_null()));
-        }
-        if let Some(before) = before {
-            query = query.filter(audit_event::Column::Id.lt(before.0));
-        }
-        let found: Vec<Uuid> = query.into_tuple().all(&self.read).await?;
-        let events = audit_event::Entity::find()
-            .filter(audit_event::Column::Id.is_in(found))
-            .order_by_desc(audit_event::Column::Id);
-        events.all(&self.read).await?.into_iter().map(event).collect()
+            .filter(Expr::col(audit_event::Column::Id).lt(ids::first_at(oldest)))
+            .order_by_asc(audit_event::Column::Id)
+            .limit(step);
+        Ok(query.into_tuple().all(&self.read).await?)
+    }
+}
+
+impl AuditFilter {
+    fn holds(&self, event: &AuditEvent) -> bool {
+        let of_tokens = matches!(event.outcome, Outcome::Issued | Outcome::Refused | Outcome::Revoked);
+        self.outcome.is_none_or(|outcome| event.outcome == outcome)
+            && (!self.of_credentials || of_tokens || event.credential.is_some())
     }
 }
 
 fn event(row: audit_event::Model) -> Result<AuditEvent, StoreError> {
+    let assertion = row.assertion_digest.map(|digest| AssertionRef { digest, jti: row.assertion_jti });
     Ok(AuditEvent {
         id: EventId(row.id),
         outcome: Outcome::from_word(&row.outcome).ok_or(StoreError::Corrupt(row.outcome))?,
@@ -101,35 +305,53 @@ fn event(row: audit_event::Model) -> Result<AuditEvent, StoreError> {
         principal: row.principal,
         resource: row.resource,
         client_id: row.client_id,
+        actor: row.actor,
+        subject: row.subject,
+        assertion,
+        parts: Vec::new(),
+        fold: None,
+        count: u32::try_from(row.count).unwrap_or(1),
+        last: row.last_id.map(EventId),
         token_id: row.token_id,
         address: row.address.and_then(|address| address.parse::<IpAddr>().ok()),
         detail: row.detail,
     })
 }
 
-/// Inserts events as one statement: it is on the path of every token.
+/// Inserts events as two statements: they are on the path of every token.
 pub(super) async fn insert(connection: &impl ConnectionTrait, events: &[&AuditEvent]) -> Result<(), StoreError> {
     if events.is_empty() {
         return Ok(());
     }
+    let rows = events.iter().flat_map(|event| values(event)).collect();
+    insert_into(connection, "audit_event", &COLUMNS, rows, events.len()).await?;
+    let parts: Vec<_> =
+        events.iter().flat_map(|event| event.parts.iter().zip(0i16..).map(|part| (event.id, part))).collect();
+    if parts.is_empty() {
+        return Ok(());
+    }
+    let rows = parts.iter().flat_map(|(event, (part, position))| part_values(*event, part, *position)).collect();
+    insert_into(connection, "audit_part", &PART_COLUMNS, rows, parts.len()).await
+}
+
+async fn insert_into(
+    connection: &impl ConnectionTrait,
+    table: &str,
+    columns: &[&str],
+    values: Vec<DbValue>,
+    rows: usize,
+) -> Result<(), StoreError> {
     let backend = connection.get_database_backend();
     // Whatever fails ends the transaction, so SQLite need not be able to undo half a statement.
     let insert = if backend == DbBackend::Sqlite { "INSERT OR FAIL" } else { "INSERT" };
-    let sql = format!(
-        "{insert} INTO audit_event ({}) VALUES {}",
-        COLUMNS.join(", "),
-        super::placeholders::placeholders(backend, events.len(), COLUMNS.len())
-    );
-    let mut bound = Vec::with_capacity(events.len().saturating_mul(COLUMNS.len()));
-    for event in events {
-        bound.extend(values(event));
-    }
-    let statement = Statement::from_sql_and_values(backend, sql, bound);
-    connection.execute_raw(statement).await?;
+    let places = placeholders(backend, rows, columns.len());
+    let sql = format!("{insert} INTO {table} ({}) VALUES {places}", columns.join(", "));
+    connection.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
     Ok(())
 }
 
 fn values(event: &AuditEvent) -> [DbValue; COLUMNS.len()] {
+    let assertion = event.assertion.as_ref();
     [
         event.id.0.into(),
         event.outcome.as_str().into(),
@@ -142,5 +364,27 @@ fn values(event: &AuditEvent) -> [DbValue; COLUMNS.len()] {
         event.token_id.clone().into(),
         event.address.map(|address| address.to_string()).into(),
         event.detail.clone().into(),
+        event.actor.clone().into(),
+        event.subject.clone().into(),
+        assertion.map(|assertion| assertion.digest.clone()).into(),
+        assertion.and_then(|assertion| assertion.jti.clone()).into(),
+        seen_by(&event.parts).into(),
+    ]
+}
+
+fn seen_by(parts: &[AuditPart]) -> Option<String> {
+    let mut principals: Vec<&str> = parts.iter().map(|part| part.principal_id.as_str()).collect();
+    principals.dedup();
+    (!principals.is_empty()).then(|| principals.join(" "))
+}
+
+fn part_values(event: EventId, part: &AuditPart, position: i16) -> [DbValue; PART_COLUMNS.len()] {
+    [
+        part.principal_id.clone().into(),
+        event.0.into(),
+        position.into(),
+        part.credential.map(|credential| credential.0).into(),
+        part.revision.map(|revision| i32::try_from(revision).unwrap_or(i32::MAX)).into(),
+        part.sees_claims.into(),
     ]
 }

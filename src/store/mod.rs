@@ -20,9 +20,9 @@ use sea_orm::{
     SqlErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
 };
 
-pub use audit::AuditFilter;
+pub use audit::{AuditFilter, AuditPage, Seen};
 pub use changes::ChangeKind;
-pub use ledger::{Committed, Dependencies, Exchanged, Issuance, Ledger, OpaqueRecord, Pin, Recorded, TokenRecord};
+pub use ledger::{Committed, Dependencies, Exchanged, Issuance, Ledger, OpaqueRecord, Pin, Recorded, TokenRecord, Use};
 pub use objects::{Filter, Page, Persist, StoredCredential, Write};
 pub use signing_keys::{KeyState, StoredKey};
 pub use tokens::Descent;

@@ -1,6 +1,6 @@
 //! Removes what nobody needs any more, in steps small enough that nothing else waits for it.
 
-use carnet_entity::{audit_event, change, consumed_assertion, federated_credential};
+use carnet_entity::{change, consumed, federated_credential};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
@@ -8,12 +8,12 @@ use sea_orm::{
 
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
-use crate::ids::{self, CredentialId};
+use crate::ids::CredentialId;
 
 /// Rows removed in one step.
 const STEP: u64 = 1000;
 /// What is over is remembered for a while longer, in seconds: clocks are set back.
-const CLOCK_MARGIN_SECONDS: i64 = 3600;
+const CLOCK_MARGIN_SECONDS: i64 = 86_400;
 /// How long changes are kept, in seconds. A replica that was away for longer reads everything again.
 const CHANGES_KEPT_SECONDS: i64 = 3600;
 
@@ -21,36 +21,27 @@ impl Store {
     /// Removes one step of what is over; says whether there was more than that.
     pub async fn prune(&self, now: Timestamp, audit_retention_days: u32) -> Result<bool, StoreError> {
         let over = now.plus_seconds(CLOCK_MARGIN_SECONDS.saturating_neg()).millis();
-        let keys: Vec<Vec<u8>> = consumed_assertion::Entity::find()
-            .filter(consumed_assertion::Column::ExpiresAt.lt(over))
-            .order_by_asc(consumed_assertion::Column::ExpiresAt)
+        let keys: Vec<Vec<u8>> = consumed::Entity::find()
+            .filter(consumed::Column::ExpiresAt.lt(over))
+            .order_by_asc(consumed::Column::ExpiresAt)
             .limit(STEP)
             .select_only()
-            .column(consumed_assertion::Column::Key)
+            .column(consumed::Column::Key)
             .into_tuple()
             .all(&self.read)
             .await?;
         let consumed = keys.len();
         if consumed > 0 {
-            consumed_assertion::Entity::delete_many()
-                .filter(consumed_assertion::Column::Key.is_in(keys))
-                .exec(&self.write)
-                .await?;
+            consumed::Entity::delete_many().filter(consumed::Column::Key.is_in(keys)).exec(&self.write).await?;
         }
 
         let oldest = now.plus_seconds(i64::from(audit_retention_days).saturating_mul(-86_400));
-        let events: Vec<uuid::Uuid> = audit_event::Entity::find()
-            .filter(audit_event::Column::Id.lt(ids::first_at(oldest)))
-            .order_by_asc(audit_event::Column::Id)
-            .limit(STEP)
-            .select_only()
-            .column(audit_event::Column::Id)
-            .into_tuple()
-            .all(&self.read)
-            .await?;
-        let audited = events.len();
-        if audited > 0 {
-            audit_event::Entity::delete_many().filter(audit_event::Column::Id.is_in(events)).exec(&self.write).await?;
+        let mut audited = 0;
+        for events in [self.events_from_before(oldest, STEP).await?, self.forget_folds(now, STEP).await?] {
+            audited = audited.max(events.len());
+            if !events.is_empty() {
+                self.remove_events(events).await?;
+            }
         }
 
         let mut more = false;

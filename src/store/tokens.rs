@@ -1,6 +1,6 @@
 //! What is kept of tokens: what opaque ones stand for, which was made from which, and which were revoked.
 
-use carnet_entity::{consumed_assertion, exchanged_token, opaque_token, revoked_token};
+use carnet_entity::{consumed, exchanged_token, opaque_token, revoked_token};
 use sea_orm::{ActiveValue::Set, DatabaseTransaction, DbErr, EntityTrait as _, TryInsertResult};
 
 use super::ledger::TokenRecord;
@@ -58,12 +58,13 @@ impl Store {
 
     /// Records an assertion as used by itself, where no token comes of it; false if it was used before.
     pub async fn consume(&self, key: &AssertionKey, until: Timestamp) -> Result<bool, StoreError> {
-        let row =
-            consumed_assertion::ActiveModel { key: Set(key.as_bytes().to_vec()), expires_at: Set(until.millis()) };
-        let inserted = consumed_assertion::Entity::insert(row)
-            .on_conflict_do_nothing()
-            .exec_without_returning(&self.write)
-            .await?;
+        let row = consumed::ActiveModel {
+            key: Set(key.as_bytes().to_vec()),
+            expires_at: Set(until.millis()),
+            event_id: Set(None),
+        };
+        let inserted =
+            consumed::Entity::insert(row).on_conflict_do_nothing().exec_without_returning(&self.write).await?;
         Ok(is_new(&inserted))
     }
 }

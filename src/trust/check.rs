@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::model::{CalledAt, Condition, Expected, Scalar, Test, Text, TrustedIssuer};
+use crate::model::{CalledAt, Condition, Expected, FederatedCredential, Scalar, Test, Text, TrustedIssuer};
 use crate::profile::{
     Case, Check, ClaimKind, ClaimSpec, Claims, Equals, Field, FileCheck, Profile, ReusableFile, Revision, Terms,
     Unreadable,
@@ -72,6 +72,29 @@ pub fn version<'c>(condition: &Condition<'_>, profile: &Profile, claims: &'c Cla
 /// The field a condition is about.
 pub fn field<'p>(condition: &Condition<'_>, profile: &'p Profile) -> Option<&'p Field> {
     profile.fields.get(usize::from(condition.field?))
+}
+
+/// The claims that a rule reads, each by name or JSON Pointer.
+pub fn paths_read(credential: &FederatedCredential, profile: &Profile) -> Vec<String> {
+    let rule = credential.rule.open().unwrap_or_default();
+    let read = |condition: &Condition<'_>| -> Vec<String> {
+        if let Test::Claim { path, .. } = condition.test {
+            return vec![path.to_owned()];
+        }
+        let claims: Vec<&ClaimSpec> = match field(condition, profile).map(|field| &field.check) {
+            Some(Check::Equals(equals)) => {
+                std::iter::once(&equals.claim).chain(&equals.verified_by).map(|claim| &**claim).collect()
+            }
+            Some(Check::Flag { claim, .. } | Check::Present { claim, .. } | Check::Version { claim, .. }) => {
+                vec![claim]
+            }
+            Some(Check::File(file)) => vec![&file.claim],
+            Some(Check::ReusableFile(file)) => vec![&file.claim],
+            Some(Check::Choice { .. } | Check::Upstream | Check::Identity(_) | Check::MatchNames) | None => Vec::new(),
+        };
+        claims.into_iter().map(|claim| claim.path.clone()).collect()
+    };
+    rule.conditions.iter().flat_map(read).collect()
 }
 
 fn holds(field: &Field, test: &Test<'_>, claims: &Claims, terms: &Terms) -> Result<(), Miss> {

@@ -25,6 +25,7 @@ mod access_token;
 mod admin;
 mod assertion;
 mod attenuation;
+mod audit;
 mod cases_over_http;
 mod client_auth;
 mod clients;

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::guard::{Access, guard};
+use super::guard::{Access, AdminCaller, guard};
 use super::objects::{bad_query, rejected, respond, within_answer};
 use crate::admin::{self, Author};
 use crate::app::App;
@@ -18,7 +17,7 @@ use crate::audit::{AuditEvent, Outcome};
 use crate::clock::Timestamp;
 use crate::ids::{self, EventId};
 use crate::objects::FederatedCredentialDocument;
-use crate::store::{AuditFilter, StoreError};
+use crate::store::{AuditFilter, AuditPage, Seen, StoreError};
 
 const PAGE: u64 = 50;
 const LARGEST_PAGE: u64 = 500;
@@ -37,11 +36,11 @@ pub struct AuditQuery {
 /// `GET /admin/v1/audit-events`
 pub async fn list(
     State(app): State<Arc<App>>,
-    headers: HeaderMap,
+    caller: AdminCaller,
     query: Result<Query<AuditQuery>, QueryRejection>,
 ) -> Response {
     respond(async {
-        let author = guard(&app, &headers, Access::ReadCredentials).await?;
+        let author = guard(&app, &caller, Access::ReadCredentials).await?;
         let Ok(Query(query)) = query else {
             return Err(bad_query("credential, principal, outcome, since, limit and cursor are known"));
         };
@@ -63,29 +62,46 @@ pub async fn list(
             Some(Err(_)) => return Err(bad_query("the cursor is not one of this list")),
         };
         app.flush_audit().await;
-        let events = app.store.audit_events(&filter, before, limit.saturating_add(1)).await;
-        let events = events.map_err(|error: StoreError| rejected(error.into()))?;
-        let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
-        let rules = app.rules();
-        let visible = |id: &Value| {
-            let credential = id.as_str().and_then(|id| id.parse().ok()).and_then(|id| rules.credential(id));
-            credential.is_some_and(|credential| author.may_act_for(&credential.principal))
-        };
-        let items = events.iter().take(wanted).map(|event| {
-            let mut item = item(event);
-            // A refusal is described by the candidates of everybody; whoever is limited sees their own.
-            if author.principals.is_some()
-                && let Some(mismatches) = item.pointer_mut("/detail/mismatches").and_then(Value::as_array_mut)
-            {
-                mismatches.retain(|mismatch| mismatch.get("credential").is_some_and(visible));
-            }
-            item
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let page = app.store.audit_events(&filter, before, limit).await;
+        let AuditPage { events, next } = page.map_err(|error: StoreError| rejected(error.into()))?;
+        let limited_to = author.principals.as_ref().and(query.principal.as_deref());
+        let items = events.iter().map(|(event, seen)| match limited_to {
+            None => item(event),
+            Some(principal) => own_part(item(event), principal, seen),
         });
         let (items, shown) = within_answer(items);
-        let next = events.get(shown.saturating_sub(1)).filter(|_| events.len() > shown).map(|event| event.id);
-        Ok(Json(json!({ "items": items, "next_cursor": next })).into_response())
+        let cut = events.get(shown.saturating_sub(1)).filter(|_| shown < events.len()).map(|(event, _)| event.id);
+        Ok(Json(json!({ "items": items, "next_cursor": cut.or(next) })).into_response())
     })
     .await
+}
+
+/// What of an event is one principal's: its own rules, and what the assertion says of the workload only if that was meant for it.
+fn own_part(mut item: Value, principal: &str, seen: &Seen) -> Value {
+    let is_own = |part: &Value| {
+        let credential = part.get("credential").and_then(Value::as_str).and_then(|id| id.parse().ok());
+        credential.is_some_and(|id| seen.credentials.contains(&id))
+    };
+    if let Some(members) = item.as_object_mut() {
+        let own = members.get("credential").is_some_and(|id| is_own(&json!({ "credential": id })));
+        if !own {
+            members.insert("credential".to_owned(), json!(seen.credentials.first()));
+        }
+        members.insert("principal".to_owned(), principal.into());
+        if !seen.claims {
+            for private in ["address", "subject", "assertion", "client_id", "token_id", "trusted_issuer", "resource"] {
+                members.insert(private.to_owned(), Value::Null);
+            }
+            members.insert("detail".to_owned(), json!({}));
+        }
+    }
+    for parts in ["/detail/mismatches", "/detail/credentials"] {
+        if let Some(parts) = item.pointer_mut(parts).and_then(Value::as_array_mut) {
+            parts.retain(is_own);
+        }
+    }
+    item
 }
 
 async fn filter(app: &App, query: &AuditQuery, author: &Author) -> Result<AuditFilter, Response> {
@@ -112,11 +128,14 @@ async fn filter(app: &App, query: &AuditQuery, author: &Author) -> Result<AuditF
             }
         }
     };
+    // By name, or by the id that outlives it. The parts of a rule are its principal's, which are found at once.
     let rules = app.rules();
-    let principal = query.principal.as_ref().map(|name| {
-        let principal = rules.principal(&name.to_ascii_lowercase());
-        principal.map_or_else(|| name.clone(), |principal| principal.name.clone())
-    });
+    let id_of = |name: &str| rules.principal(&name.to_ascii_lowercase()).map(|principal| principal.id.clone());
+    let of_rule = || rules.credential(credential?).and_then(|rule| id_of(&rule.principal));
+    let principal = match &query.principal {
+        Some(name) => Some(id_of(name).unwrap_or_else(|| name.clone())),
+        None => of_rule(),
+    };
     Ok(AuditFilter { credential, principal, outcome, since, of_credentials: false })
 }
 
@@ -132,6 +151,14 @@ fn item(event: &AuditEvent) -> Value {
         "principal": event.principal,
         "resource": event.resource,
         "client_id": event.client_id,
+        "actor": event.actor,
+        "subject": event.subject,
+        "assertion": event.assertion,
+        "count": event.count,
+        "last_at": event.last.map(|last| ids::time_of(last.0).to_string()),
+        "last_error_id": event.last,
+        "proof": Value::Null,
+        "serial": Value::Null,
         "token_id": event.token_id,
         "address": event.address,
         "detail": serde_json::from_str::<Value>(&event.detail).unwrap_or_default(),

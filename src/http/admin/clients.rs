@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Map, Value};
 
-use super::guard::{Access, guard};
+use super::guard::{Access, AdminCaller, guard};
 use super::objects::{document, object, rejected, respond};
 use crate::admin::{MAX_SECRET_OVERLAP_SECONDS, Rejected, SECRET_OVERLAP_SECONDS, rotate_secret};
 use crate::app::App;
@@ -18,11 +18,11 @@ use crate::objects::Reader;
 pub async fn rotate(
     State(app): State<Arc<App>>,
     Path(name): Path<String>,
-    headers: HeaderMap,
+    caller: AdminCaller,
     body: Bytes,
 ) -> Response {
     respond(async {
-        let author = guard(&app, &headers, Access::Write).await?;
+        let author = guard(&app, &caller, Access::Write).await?;
         let members = if body.is_empty() { Map::new() } else { document(&body)? };
         let overlap = overlap(&members).map_err(rejected)?;
         let saved = rotate_secret(&app, &name, overlap, &author).await.map_err(rejected)?;

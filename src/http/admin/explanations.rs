@@ -9,11 +9,10 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Map, Value};
 
-use super::guard::{Access, guard};
+use super::guard::{Access, AdminCaller, guard};
 use super::objects::{document, rejected, respond};
 use crate::admin::Rejected;
 use crate::app::App;
@@ -51,9 +50,9 @@ struct ExplanationRequest {
 }
 
 /// Explains a token request.
-pub async fn explain(State(app): State<Arc<App>>, headers: HeaderMap, body: Bytes) -> Response {
+pub async fn explain(State(app): State<Arc<App>>, caller: AdminCaller, body: Bytes) -> Response {
     respond(async {
-        let author = guard(&app, &headers, Access::ReadCredentials).await?;
+        let author = guard(&app, &caller, Access::ReadCredentials).await?;
         let view = author.principals.map_or(View::Everything, View::Principals);
         let invalid = |problems| rejected(Rejected::Invalid(problems));
         let request = read(&document(&body)?, author.sees_everything).map_err(invalid)?;

@@ -1,24 +1,33 @@
 //! Who may use the admin API: bearers of our own tokens for `<issuer>/admin` (RFC 6750), with a scope that fits.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use axum::extract::FromRequestParts;
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
+use carnet_jose::sha256;
 use oxide_auth::endpoint::{OAuthError, QueryParameter, Scope, Scopes, Template, WebRequest, WebResponse};
 use oxide_auth::primitives::grant::Grant;
 use oxide_auth_async::endpoint::resource::ResourceFlow;
 use oxide_auth_async::endpoint::{Endpoint, OwnerSolicitor};
 use oxide_auth_async::primitives::{Authorizer, Issuer, Registrar};
+use serde_json::json;
 use url::Url;
 
+use super::super::address::ClientAddress;
 use super::problem::Problem;
 use crate::admin::{Author, Rejected};
 use crate::app::App;
+use crate::audit::{AuditEvent, Outcome};
 use crate::config::OwnUrls;
 use crate::decision::AdminGrant;
 use crate::own_tokens::OwnToken;
+use crate::reason::Reason;
 use crate::scope::{ADMIN, ADMIN_CREDENTIALS, ADMIN_CREDENTIALS_OF, ADMIN_READ, ScopeSet};
 use crate::token::TokenIssuer;
 
@@ -35,9 +44,36 @@ pub enum Access {
     WriteCredentials,
 }
 
-/// Lets the request in, or answers with a challenge.
-pub async fn guard(app: &App, headers: &HeaderMap, access: Access) -> Result<Author, Response> {
-    let request = GuardedRequest::new(headers);
+/// Who sends a request of the admin API.
+#[derive(Debug)]
+pub struct AdminCaller {
+    /// Its header fields.
+    pub headers: HeaderMap,
+    /// Where it comes from.
+    pub address: Option<IpAddr>,
+}
+
+impl FromRequestParts<Arc<App>> for AdminCaller {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Self::Rejection> {
+        let ClientAddress(address) = ClientAddress::from_request_parts(parts, app).await?;
+        Ok(Self { headers: parts.headers.clone(), address })
+    }
+}
+
+/// Lets the request in, or answers with a challenge. Whoever is not let in is counted as refused, as at the token endpoint.
+pub async fn guard(app: &App, caller: &AdminCaller, access: Access) -> Result<Author, Response> {
+    app.limits.admit(caller.address).map_err(|refusal| Problem::limited(&refusal).into_response())?;
+    let admitted = admit(app, caller, access).await;
+    if admitted.is_err() {
+        app.limits.note_refusal(caller.address);
+    }
+    admitted
+}
+
+async fn admit(app: &App, caller: &AdminCaller, access: Access) -> Result<Author, Response> {
+    let request = GuardedRequest::new(&caller.headers);
     let held = request.held(&app.tokens);
     let limited_to = limited_to(held.as_ref());
     let mut accepted: Vec<&str> = match access {
@@ -53,10 +89,16 @@ pub async fn guard(app: &App, headers: &HeaderMap, access: Access) -> Result<Aut
     let endpoint = Guard { issuer: app.tokens.clone(), scopes };
     let mut flow = ResourceFlow::prepare(endpoint).map_err(|GuardError| internal())?;
     let grant: Grant = flow.execute(request).await.map_err(|denied| match denied {
-        Ok(challenge) => challenge.into_response(&app.config.own),
+        Ok(challenge) => {
+            if let Some((_, token)) = held.as_ref().filter(|_| challenge.error == Some("insufficient_scope")) {
+                app.audit(refused(app, caller, token, access));
+            }
+            challenge.into_response(&app.config.own)
+        }
         Err(GuardError) => internal(),
     })?;
     let token = held.map(|(_, token)| token).ok_or_else(internal)?;
+    let token_id = token.claims().jti.clone();
     // As the principal itself is written, whatever the scope's letter case; not one that has the name since then.
     let rules = app.rules();
     let meant = |name: &str| {
@@ -72,7 +114,33 @@ pub async fn guard(app: &App, headers: &HeaderMap, access: Access) -> Result<Aut
     let unlimited = accepted.iter().any(|scope| !scope.starts_with(ADMIN_CREDENTIALS_OF) && held.contains(scope));
     let sees_everything = [ADMIN, ADMIN_READ].iter().any(|scope| held.contains(scope));
     let is_admin = held.contains(ADMIN);
-    Ok(Author { subject: grant.owner_id, principals: (!unlimited).then_some(names), sees_everything, is_admin })
+    Ok(Author {
+        subject: grant.owner_id,
+        token_id: Some(token_id),
+        address: caller.address,
+        principals: (!unlimited).then_some(names),
+        sees_everything,
+        is_admin,
+    })
+}
+
+/// The event of a token that is not good for what it was used for: an hour's are counted in one.
+fn refused(app: &App, caller: &AdminCaller, token: &OwnToken, access: Access) -> AuditEvent {
+    let claims = token.claims();
+    let now = app.clock.now();
+    let hour = now.seconds().div_euclid(3600);
+    let key = format!("{}\0{access:?}\0{hour}", claims.jti);
+    AuditEvent {
+        reason: Some(Reason::ScopeNotGranted),
+        resource: Some(claims.aud.clone()),
+        client_id: Some(claims.client_id.clone()),
+        actor: Some(claims.sub.clone()),
+        token_id: Some(claims.jti.clone()),
+        address: caller.address,
+        fold: Some(sha256(key.as_bytes())),
+        detail: json!({ "access": format!("{access:?}"), "scope": claims.scope }).to_string(),
+        ..AuditEvent::new(now, Outcome::Refused)
+    }
 }
 
 /// Whether the token was neither revoked nor outlived by the client it was issued to.

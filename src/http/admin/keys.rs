@@ -5,35 +5,35 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use carnet_jose::Algorithm;
 use serde_json::{Value, json};
 
-use super::guard::{Access, guard};
+use super::guard::{Access, AdminCaller, guard};
 use super::objects::{document, rejected, respond};
 use super::problem::Problem;
-use crate::admin::{self, Rejected};
+use crate::admin::{self, Author, Rejected};
 use crate::app::App;
 use crate::audit::{AuditEvent, Outcome};
 use crate::objects::TrustedIssuerDocument;
 use crate::store::{StoreError, StoredKey};
 
 /// `GET /admin/v1/signing-keys`
-pub async fn list(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+pub async fn list(State(app): State<Arc<App>>, caller: AdminCaller) -> Response {
     respond(async {
-        guard(&app, &headers, Access::Read).await?;
+        guard(&app, &caller, Access::Read).await?;
         shown(&app).await
     })
     .await
 }
 
 /// `POST /admin/v1/signing-keys/rotate`, optionally with `{"algorithm": "RS256"}`.
-pub async fn rotate(State(app): State<Arc<App>>, headers: HeaderMap, body: Bytes) -> Response {
+pub async fn rotate(State(app): State<Arc<App>>, caller: AdminCaller, body: Bytes) -> Response {
     respond(async {
-        let author = guard(&app, &headers, Access::Write).await?;
+        let author = guard(&app, &caller, Access::Write).await?;
         let algorithm = if body.is_empty() { None } else { algorithm(&document(&body)?)? };
-        let event = event(&author.subject, Outcome::Updated, "rotated", &app);
+        let event = event(&author, Outcome::Updated, "rotated", &app);
         let rotated = app.keys.rotate(&app.store, algorithm, app.clock.now(), Some(&event)).await;
         rotated.map_err(|error| rejected(error.into()))?;
         shown(&app).await
@@ -57,10 +57,10 @@ fn algorithm(members: &serde_json::Map<String, Value>) -> Result<Option<Algorith
 }
 
 /// `DELETE /admin/v1/signing-keys/{kid}`: what it signed is worth nothing from now on.
-pub async fn withdraw(State(app): State<Arc<App>>, Path(key_id): Path<String>, headers: HeaderMap) -> Response {
+pub async fn withdraw(State(app): State<Arc<App>>, Path(key_id): Path<String>, caller: AdminCaller) -> Response {
     respond(async {
-        let author = guard(&app, &headers, Access::Write).await?;
-        let event = event(&author.subject, Outcome::Deleted, &key_id, &app);
+        let author = guard(&app, &caller, Access::Write).await?;
+        let event = event(&author, Outcome::Deleted, &key_id, &app);
         let withdrawn = app.keys.withdraw(&app.store, &key_id, app.clock.now(), Some(&event)).await;
         withdrawn.map_err(|error| rejected(error.into()))?;
         Ok(StatusCode::NO_CONTENT.into_response())
@@ -69,9 +69,9 @@ pub async fn withdraw(State(app): State<Arc<App>>, Path(key_id): Path<String>, h
 }
 
 /// `POST /admin/v1/trusted-issuers/{name}/refresh-keys`
-pub async fn refresh(State(app): State<Arc<App>>, Path(name): Path<String>, headers: HeaderMap) -> Response {
+pub async fn refresh(State(app): State<Arc<App>>, Path(name): Path<String>, caller: AdminCaller) -> Response {
     respond(async {
-        let author = guard(&app, &headers, Access::Write).await?;
+        let author = guard(&app, &caller, Access::Write).await?;
         let stored = admin::find::<TrustedIssuerDocument>(&app, &name, &author).await.map_err(rejected)?;
         let rules = app.rules();
         let issuer = rules.issuer_named(&stored.name).ok_or_else(|| rejected(Rejected::NotFound))?;
@@ -100,9 +100,8 @@ fn item(key: &StoredKey) -> Value {
     })
 }
 
-fn event(subject: &str, outcome: Outcome, name: &str, app: &App) -> AuditEvent {
-    let mut event = AuditEvent::new(app.clock.now(), outcome);
-    event.client_id = Some(subject.to_owned());
+fn event(author: &Author, outcome: Outcome, name: &str, app: &App) -> AuditEvent {
+    let mut event = author.event(app.clock.now(), outcome);
     event.detail = json!({ "kind": "signing key", "name": name }).to_string();
     event
 }

@@ -15,7 +15,7 @@ use carnet_jose::{base64url, from_base64url};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::guard::{Access, guard};
+use super::guard::{Access, AdminCaller, guard};
 use super::problem::Problem;
 use crate::admin::{self, Author, Change, Managed, Precondition, Rejected, Saved};
 use crate::app::App;
@@ -70,11 +70,11 @@ fn writing<D: Document>() -> Access {
 
 async fn list<D: Managed>(
     State(app): State<Arc<App>>,
-    headers: HeaderMap,
+    caller: AdminCaller,
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Response {
     respond(async {
-        let author = guard(&app, &headers, reading::<D>()).await?;
+        let author = guard(&app, &caller, reading::<D>()).await?;
         let Ok(Query(query)) = query else {
             return Err(bad_query("limit, cursor, view, principal and trusted_issuer are known"));
         };
@@ -107,9 +107,9 @@ async fn list<D: Managed>(
     .await
 }
 
-async fn read<D: Managed>(State(app): State<Arc<App>>, Path(name): Path<String>, headers: HeaderMap) -> Response {
+async fn read<D: Managed>(State(app): State<Arc<App>>, Path(name): Path<String>, caller: AdminCaller) -> Response {
     respond(async {
-        let author = guard(&app, &headers, reading::<D>()).await?;
+        let author = guard(&app, &caller, reading::<D>()).await?;
         let stored = admin::find::<D>(&app, &name, &author).await.map_err(rejected)?;
         Ok(object(&app, StatusCode::OK, &stored))
     })
@@ -118,19 +118,19 @@ async fn read<D: Managed>(State(app): State<Arc<App>>, Path(name): Path<String>,
 
 async fn create<D: Managed>(
     State(app): State<Arc<App>>,
-    headers: HeaderMap,
+    caller: AdminCaller,
     query: Result<Query<SaveQuery>, QueryRejection>,
     body: Bytes,
 ) -> Response {
     respond(async {
-        let author = guard(&app, &headers, writing::<D>()).await?;
+        let author = guard(&app, &caller, writing::<D>()).await?;
         let members = document(&body)?;
         let Some(name) = members.get("name").and_then(Value::as_str).map(str::to_owned) else {
             let problem = trust::Problem::new("/name", "is required");
             return Err(rejected(Rejected::Invalid(vec![problem])));
         };
         let change = Change::Create(members);
-        let saved = save::<D>(&app, &name, &change, &headers, query, &author).await?;
+        let saved = save::<D>(&app, &name, &change, &caller.headers, query, &author).await?;
         let mut response = object(&app, StatusCode::CREATED, &saved.object);
         let location = app.config.own.at(&format!("/admin/v1/{}/{}", D::KIND.segment(), saved.object.name));
         if let Ok(location) = HeaderValue::try_from(location) {
@@ -144,14 +144,14 @@ async fn create<D: Managed>(
 async fn replace<D: Managed>(
     State(app): State<Arc<App>>,
     Path(name): Path<String>,
-    headers: HeaderMap,
+    caller: AdminCaller,
     query: Result<Query<SaveQuery>, QueryRejection>,
     body: Bytes,
 ) -> Response {
     respond(async {
-        let author = guard(&app, &headers, writing::<D>()).await?;
+        let author = guard(&app, &caller, writing::<D>()).await?;
         let change = Change::Replace(document(&body)?);
-        let saved = save::<D>(&app, &name, &change, &headers, query, &author).await?;
+        let saved = save::<D>(&app, &name, &change, &caller.headers, query, &author).await?;
         let status = if saved.created { StatusCode::CREATED } else { StatusCode::OK };
         Ok(object(&app, status, &saved.object))
     })
@@ -161,23 +161,23 @@ async fn replace<D: Managed>(
 async fn patch<D: Managed>(
     State(app): State<Arc<App>>,
     Path(name): Path<String>,
-    headers: HeaderMap,
+    caller: AdminCaller,
     query: Result<Query<SaveQuery>, QueryRejection>,
     body: Bytes,
 ) -> Response {
     respond(async {
-        let author = guard(&app, &headers, writing::<D>()).await?;
+        let author = guard(&app, &caller, writing::<D>()).await?;
         let change = Change::Patch(Value::Object(document(&body)?));
-        let saved = save::<D>(&app, &name, &change, &headers, query, &author).await?;
+        let saved = save::<D>(&app, &name, &change, &caller.headers, query, &author).await?;
         Ok(object(&app, StatusCode::OK, &saved.object))
     })
     .await
 }
 
-async fn remove<D: Managed>(State(app): State<Arc<App>>, Path(name): Path<String>, headers: HeaderMap) -> Response {
+async fn remove<D: Managed>(State(app): State<Arc<App>>, Path(name): Path<String>, caller: AdminCaller) -> Response {
     respond(async {
-        let author = guard(&app, &headers, writing::<D>()).await?;
-        admin::delete::<D>(&app, &name, &precondition(&headers)?, &author).await.map_err(rejected)?;
+        let author = guard(&app, &caller, writing::<D>()).await?;
+        admin::delete::<D>(&app, &name, &precondition(&caller.headers)?, &author).await.map_err(rejected)?;
         Ok(StatusCode::NO_CONTENT.into_response())
     })
     .await

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 
 use crate::admin::Rejected;
+use crate::refusal::Refusal;
 use crate::trust;
 
 /// A problem.
@@ -43,6 +44,12 @@ impl Problem {
     /// Something that should not happen.
     pub fn internal(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+    }
+
+    /// Somebody asks too often.
+    pub fn limited(refusal: &Refusal) -> Self {
+        let detail = format!("{}; try again in {} s", refusal.reason.sentence(), refusal.retry_after.unwrap_or(1));
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail)
     }
 
     /// The answer.

@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use carnet_entity::consumed_assertion;
+use carnet_entity::consumed;
 use sea_orm::{ColumnTrait as _, DatabaseTransaction, DbErr, EntityTrait as _, QueryFilter as _};
 
 use super::{Issuance, Written, rows};
 use crate::assertion::AssertionKey;
-use crate::clock::Timestamp;
 use crate::objects::Kind;
 use crate::store::{ChangeKind, StoreError, changes};
 
@@ -101,7 +100,7 @@ impl<'a> Batch<'a> {
                 let inserted = rows::insert_consumed(transaction, &first).await?;
                 let used = |key: &AssertionKey| !inserted.contains(key.as_bytes().as_slice());
                 let replayed: BTreeSet<usize> =
-                    first.iter().filter(|(key, _)| used(key)).map(|(_, (at, _))| *at).collect();
+                    first.iter().filter(|(key, _)| used(key)).map(|(_, (at, ..))| *at).collect();
                 for at in replayed {
                     // A request that came with a used assertion uses up none of the others it came with.
                     let others: Vec<AssertionKey> = self.keys_of(at).into_iter().filter(|key| !used(key)).collect();
@@ -115,18 +114,17 @@ impl<'a> Batch<'a> {
 
     /// Of several uses of one assertion in a batch the first counts. A request that uses several assertions needs all of them, and
     /// none of them is used up where one was before.
-    fn first_uses(&mut self) -> BTreeMap<AssertionKey, (usize, Timestamp)> {
-        let mut first: BTreeMap<AssertionKey, (usize, Timestamp)> = BTreeMap::new();
+    fn first_uses(&mut self) -> rows::Wanted {
+        let mut first = rows::Wanted::new();
         for at in 0..self.issuances.len() {
             let issued = self.committed.get(at) == Some(&Written::Issued);
             let Some(issuance) = self.issuances.get(at).filter(|_| issued) else {
                 continue;
             };
             let mut own = BTreeMap::new();
-            let all_new = issuance
-                .consumed
-                .iter()
-                .all(|(key, until)| !first.contains_key(key) && own.insert(*key, (at, *until)).is_none());
+            let all_new = issuance.consumed.iter().all(|(key, until)| {
+                !first.contains_key(key) && own.insert(*key, (at, *until, issuance.event.id)).is_none()
+            });
             if all_new {
                 first.append(&mut own);
             } else {
@@ -168,8 +166,8 @@ impl<'a> Batch<'a> {
         if keys.is_empty() {
             return Ok(());
         }
-        consumed_assertion::Entity::delete_many()
-            .filter(consumed_assertion::Column::Key.is_in(keys.iter().map(|key| key.as_bytes().to_vec())))
+        consumed::Entity::delete_many()
+            .filter(consumed::Column::Key.is_in(keys.iter().map(|key| key.as_bytes().to_vec())))
             .exec(transaction)
             .await?;
         for other in 0..self.issuances.len() {

@@ -10,7 +10,7 @@ mod worker;
 
 use std::sync::Arc;
 
-use carnet_entity::consumed_assertion;
+use carnet_entity::consumed;
 use sea_orm::{DbBackend, DbErr, EntityTrait as _};
 use serde_json::{Map, Value};
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -19,7 +19,7 @@ use super::{ChangeKind, Store, StoreError};
 use crate::assertion::AssertionKey;
 use crate::audit::AuditEvent;
 use crate::clock::Timestamp;
-use crate::ids::{CredentialId, TrustedIssuerId};
+use crate::ids::{CredentialId, EventId, TrustedIssuerId};
 use crate::objects::Kind;
 
 /// Requests that wait for a transaction; more are turned away.
@@ -115,6 +115,13 @@ impl<T> Recorded<T> {
     }
 }
 
+/// The use of an assertion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Use {
+    /// The audit event of it, which holds its time, if it has one.
+    pub event: Option<EventId>,
+}
+
 /// Result of committing one issuance.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Committed<T> {
@@ -182,14 +189,14 @@ impl Store {
     /// Writes the audit event of an admin token for our own command line, which uses nothing up and rests on nothing that may
     /// change.
     pub(crate) async fn record_local_token<T>(&self, event: &AuditEvent, token: T) -> Result<Recorded<T>, StoreError> {
-        self.record(std::slice::from_ref(event)).await?;
+        self.record(std::slice::from_ref(event), Timestamp::from_seconds(0)).await?;
         Ok(Recorded(token))
     }
 
-    /// Whether a token was issued for an assertion.
-    pub async fn is_consumed(&self, key: &AssertionKey) -> Result<bool, StoreError> {
-        let row = consumed_assertion::Entity::find_by_id(key.as_bytes().to_vec()).one(&self.read).await?;
-        Ok(row.is_some())
+    /// The use of an assertion, if a token was issued for it.
+    pub async fn use_of(&self, key: &AssertionKey) -> Result<Option<Use>, StoreError> {
+        let row = consumed::Entity::find_by_id(key.as_bytes().to_vec()).one(&self.read).await?;
+        Ok(row.map(|row| Use { event: row.event_id.map(EventId) }))
     }
 }
 

@@ -13,11 +13,12 @@ use serde_json::{Map, Value};
 use super::Pin;
 use crate::assertion::AssertionKey;
 use crate::clock::Timestamp;
+use crate::ids::EventId;
 use crate::store::placeholders::placeholders;
 use crate::store::{StoreError, json};
 
-/// Assertions to record: the request each belongs to, and until when it has to be remembered.
-type Wanted = BTreeMap<AssertionKey, (usize, Timestamp)>;
+/// Assertions to record: the request each belongs to, until when it has to be remembered, and the event of its use.
+pub(super) type Wanted = BTreeMap<AssertionKey, (usize, Timestamp, EventId)>;
 
 /// Used assertions are forgotten in groups that end in the same so many seconds.
 const FORGET_TOGETHER_SECONDS: i64 = 600;
@@ -39,18 +40,18 @@ pub(super) async fn insert_consumed(
 }
 
 fn insertion(backend: DbBackend, wanted: &Wanted, returning: &str) -> Statement {
-    let places = placeholders(backend, wanted.len(), 2);
+    let places = placeholders(backend, wanted.len(), 3);
     // The two mean the same; SQLite keeps no journal for the first.
     let sql = match backend {
         DbBackend::Sqlite => {
-            format!("INSERT OR IGNORE INTO consumed_assertion (key, expires_at) VALUES {places}{returning}")
+            format!("INSERT OR IGNORE INTO consumed (key, expires_at, event_id) VALUES {places}{returning}")
         }
         _ => format!(
-            "INSERT INTO consumed_assertion (key, expires_at) VALUES {places} ON CONFLICT DO NOTHING{returning}"
+            "INSERT INTO consumed (key, expires_at, event_id) VALUES {places} ON CONFLICT DO NOTHING{returning}"
         ),
     };
-    let values = wanted.iter().flat_map(|(key, (_, until))| -> [DbValue; 2] {
-        [key.as_bytes().to_vec().into(), rounded_up(*until).millis().into()]
+    let values = wanted.iter().flat_map(|(key, (_, until, event))| -> [DbValue; 3] {
+        [key.as_bytes().to_vec().into(), rounded_up(*until).millis().into(), event.0.into()]
     });
     Statement::from_sql_and_values(backend, sql, values)
 }

@@ -1,0 +1,82 @@
+use sea_orm_migration::prelude::*;
+use sea_orm_migration::schema::{big_integer, binary, text_null, uuid, uuid_null};
+use sea_orm_migration::sea_orm::DbBackend;
+
+/// What is recorded: one row an audit event, with a row for each principal that may see it; refusals that are alike are counted in
+/// one; and one key space of everything that is good once.
+#[derive(DeriveMigrationName)]
+pub(crate) struct Migration;
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let backend = manager.get_database_backend();
+        let connection = manager.get_connection();
+        for name in ["actor", "subject", "proof", "serial", "assertion_digest", "assertion_jti", "seen_by"] {
+            add(manager, text_null(name)).await?;
+        }
+        add(manager, ColumnDef::new("count").integer().not_null().default(1).to_owned()).await?;
+        add(manager, ColumnDef::new("last_at").big_integer().to_owned()).await?;
+        add(manager, uuid_null("last_id")).await?;
+        let old = match backend {
+            DbBackend::Sqlite => &["idx_audit_event_id_credential_id_principal_outcome"][..],
+            _ => &["idx_audit_event_credential_id_id", "idx_audit_event_principal_id"],
+        };
+        for name in old {
+            manager.drop_index(Index::drop().name(*name).table("audit_event").to_owned()).await?;
+        }
+        // In SQLite the rows themselves stand in the order of the key, so that there is one place to write to and not two.
+        let (uuid_type, without_rowid) = match backend {
+            DbBackend::Sqlite => ("uuid_text", " WITHOUT ROWID"),
+            _ => ("uuid", ""),
+        };
+        let parts = format!(
+            "CREATE TABLE audit_part (principal_id varchar NOT NULL, event_id {uuid_type} NOT NULL, position smallint NOT NULL, \
+             credential_id {uuid_type}, revision integer, sees_claims boolean NOT NULL, \
+             PRIMARY KEY (principal_id, event_id, position)){without_rowid}"
+        );
+        connection.execute_unprepared(&parts).await?;
+        // Principals are found by name here, for the last time: events of before say no more.
+        let copied = "INSERT INTO audit_part (principal_id, event_id, position, credential_id, sees_claims) \
+                      SELECT p.id, e.id, 0, e.credential_id, TRUE FROM audit_event e JOIN principal p ON p.name = e.principal";
+        connection.execute_unprepared(copied).await?;
+        let copied =
+            "UPDATE audit_event SET seen_by = (SELECT p.id FROM principal p WHERE p.name = audit_event.principal)";
+        connection.execute_unprepared(copied).await?;
+
+        let fold = table("audit_fold")
+            .col(binary("key").primary_key())
+            .col(uuid("event_id"))
+            .col(big_integer("expires_at"))
+            .to_owned();
+        manager.create_table(fold).await?;
+        let consumed = table("consumed")
+            .col(binary("key").primary_key())
+            .col(big_integer("expires_at"))
+            .col(uuid_null("event_id"))
+            .to_owned();
+        manager.create_table(consumed).await?;
+        let keyed = match backend {
+            DbBackend::Sqlite => "CAST(X'01' || key AS BLOB)",
+            _ => "'\\x01'::bytea || key",
+        };
+        let copied =
+            format!("INSERT INTO consumed (key, expires_at) SELECT {keyed}, expires_at FROM consumed_assertion");
+        connection.execute_unprepared(&copied).await?;
+        manager.drop_table(Table::drop().table("consumed_assertion").to_owned()).await?;
+        for name in ["audit_fold", "consumed"] {
+            let mut index = Index::create();
+            let index = index.name(format!("idx_{name}_expires_at")).table(name).col("expires_at");
+            manager.create_index(index.to_owned()).await?;
+        }
+        connection.execute_unprepared("UPDATE change_counter SET min_version = 4").await.map(drop)
+    }
+}
+
+async fn add(manager: &SchemaManager<'_>, column: impl IntoColumnDef) -> Result<(), DbErr> {
+    manager.alter_table(Table::alter().table("audit_event").add_column(column).to_owned()).await
+}
+
+fn table(name: &'static str) -> TableCreateStatement {
+    Table::create().table(name).to_owned()
+}

@@ -1,0 +1,199 @@
+//! The record: who sees what of it, what is counted together, and what a used assertion tells (review, security C1c, M1, L6).
+
+use carnet::audit::{AuditEvent, AuditPart, Outcome};
+use carnet::clock::Timestamp;
+use serde_json::{Value, json};
+
+use crate::support::World;
+
+const HERS: &str = "admin:credentials:mallory";
+const HIS: &str = "admin:credentials:joel";
+
+async fn world() -> World {
+    let world = World::new().await;
+    world.server.put("principals/mallory", json!({ "id": "pr_mallory", "kind": "user" })).await;
+    world
+}
+
+/// Mallory's rule for the workload of joel.
+fn hers(changed: Value) -> Value {
+    let mut document = World::rule_document(changed);
+    document["principal"] = json!("mallory");
+    document
+}
+
+async fn events(world: &World, scope: &str, query: &str) -> Vec<Value> {
+    world.server.app.flush_audit().await;
+    let answer = world.server.admin_as(scope, "GET", &format!("audit-events?{query}"), Value::Null).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()["items"].as_array().unwrap().clone()
+}
+
+#[tokio::test]
+async fn sec_c1c__what_is_issued_for_ones_packages_stays_on_ones_record() {
+    let world = world().await;
+    world.server.admin_as(HERS, "PUT", "federated-credentials/hers", hers(json!({}))).await;
+    let token = world.exchange(&world.good()).await.token();
+    let seen = events(&world, HIS, "principal=joel&outcome=issued").await;
+    assert_eq!((seen.len(), &seen[0]["principal"]), (1, &json!("joel")));
+    assert_eq!(events(&world, HERS, "principal=mallory&outcome=issued").await, Vec::<Value>::new());
+    // By the rule, and what becomes of the token as well.
+    assert_eq!(world.server.audit("credential=octo-release&outcome=issued").await.len(), 1);
+    let form = [("token", token.as_str())];
+    assert_eq!(world.server.form("/revoke", &form).await.status, 200);
+    assert_eq!(events(&world, HIS, "principal=joel&outcome=revoked").await.len(), 1);
+    assert_eq!(world.server.audit("credential=octo-release&outcome=revoked").await.len(), 1);
+}
+
+#[tokio::test]
+async fn sec_c1c__a_stranger_reads_nothing_of_refused_runs_and_hides_none() {
+    let world = world().await;
+    world.rule("octo-release", json!({ "environment": "release", "actor_id": "99" })).await;
+    // Nearer than joel's, and many of them.
+    for n in 0..20 {
+        let saved = world
+            .server
+            .admin_as(HERS, "PUT", &format!("federated-credentials/hers-{n}"), hers(json!({ "environment": "nope" })))
+            .await;
+        assert_eq!(saved.status, 201);
+    }
+    world.exchange(&world.good()).await.refused(400, "invalid_grant", "env_missing");
+    assert_eq!(events(&world, HERS, "principal=mallory&outcome=refused").await, Vec::<Value>::new());
+    let his = events(&world, HIS, "principal=joel&outcome=refused").await;
+    assert_eq!(his.len(), 1);
+    let fields: Vec<&str> =
+        his[0]["detail"]["mismatches"].as_array().unwrap().iter().map(|one| one["field"].as_str().unwrap()).collect();
+    assert_eq!(fields, ["environment", "actor_id"], "{}", his[0]);
+    assert!(his[0]["detail"]["workload"]["claims"]["sha"].is_string() && his[0]["subject"].is_string(), "{}", his[0]);
+    // Who is asked for sees it, and only its own part.
+    world.exchange_with(&world.good(), &[("principal", "mallory")]).await.refused(400, "invalid_grant", "env_missing");
+    let hers = events(&world, HERS, "principal=mallory&outcome=refused").await;
+    assert_eq!(hers.len(), 1);
+    assert!(!hers[0].to_string().contains("actor_id") && hers[0]["principal"] == "mallory", "{}", hers[0]);
+}
+
+#[tokio::test]
+async fn sec_m6__a_name_that_is_used_again_brings_no_events_with_it() {
+    let world = world().await;
+    world.server.admin("PUT", "federated-credentials/hers", hers(json!({}))).await;
+    world.exchange_with(&world.good(), &[("principal", "mallory")]).await.token();
+    world.server.admin("DELETE", "federated-credentials/hers", Value::Null).await;
+    world.server.admin("DELETE", "principals/mallory", Value::Null).await;
+    world.server.put("principals/mallory", json!({ "kind": "user" })).await;
+    assert_eq!(events(&world, HERS, "principal=mallory").await, Vec::<Value>::new());
+    // By the id of the one before an administrator finds them.
+    assert_eq!(world.server.audit("principal=pr_mallory").await.len(), 3);
+}
+
+#[tokio::test]
+async fn sec_m1__refusals_that_are_alike_are_counted_in_one_row() {
+    let world = world().await;
+    world.rule("octo-release", json!({ "environment": "release" })).await;
+    let mut last = Value::Null;
+    for _ in 0..7 {
+        last = world.exchange(&world.good()).await.json()["error_id"].clone();
+        world.server.app.flush_audit().await;
+    }
+    let rows = world.server.audit("outcome=refused").await;
+    assert_eq!((rows.len(), &rows[0]["count"], &rows[0]["last_error_id"]), (1, &json!(7), &last));
+    // Another reason, another hour: another row. Without a candidate: none.
+    world.exchange_with(&world.good(), &[("principal", "nobody")]).await.refused(
+        400,
+        "invalid_grant",
+        "principal_mismatch",
+    );
+    world.server.clock.advance(3600);
+    world.exchange(&world.good()).await.refused(400, "invalid_grant", "env_missing");
+    let stranger =
+        world.claims().in_repository("stranger/repo").with("repository_id", "1").with("repository_owner_id", "2");
+    world.exchange_claims(&stranger).await.refused(400, "invalid_grant", "no_matching_credential");
+    assert_eq!(world.server.audit("outcome=refused").await.len(), 3);
+    // Many that wait to be written are one write.
+    for _ in 0..50 {
+        world.exchange(&world.good()).await;
+    }
+    assert_eq!(world.server.audit("outcome=refused").await[0]["count"], 51);
+    // They are kept for as long as is configured, and with them what says who may see them.
+    let prune = async || {
+        let now = Timestamp::from_seconds(world.server.now());
+        while world.server.app.store.prune(now, 400).await.unwrap() {}
+    };
+    world.server.clock.advance(89 * 86_400);
+    prune().await;
+    assert_eq!(world.server.audit("outcome=refused").await.len(), 3);
+    world.server.clock.advance(2 * 86_400);
+    prune().await;
+    assert_eq!(world.server.audit("outcome=refused").await.len(), 0);
+    let parts = world.server.db.column::<String>("SELECT principal_id FROM audit_part").await.len();
+    world.server.clock.advance(400 * 86_400);
+    prune().await;
+    assert!(parts > 0 && world.server.db.column::<String>("SELECT principal_id FROM audit_part").await.is_empty());
+}
+
+#[tokio::test]
+async fn contract_3__a_used_assertion_says_when_and_where_it_was_used() {
+    let world = world().await;
+    let assertion = world.good();
+    let at = world.server.now();
+    world.exchange(&assertion).await.token();
+    let issued = world.server.audit("outcome=issued").await[0]["id"].clone();
+    world.server.clock.advance(30);
+    let replay = world.exchange(&assertion).await;
+    replay.refused(400, "invalid_grant", "replay");
+    assert_eq!(replay.json()["used_in"], issued, "{}", replay.text());
+    assert_eq!(replay.json()["used_at"], json!(Timestamp::from_seconds(at).to_string()));
+}
+
+#[tokio::test]
+async fn contract_6__an_event_says_which_assertion_it_was_and_what_was_read() {
+    let world = world().await;
+    let assertion = world.good();
+    world.exchange(&assertion).await.token();
+    let event = &world.server.audit("outcome=issued").await[0];
+    let (input, _) = assertion.rsplit_once('.').unwrap();
+    assert_eq!(event["assertion"]["digest"], carnet_jose::base64url(carnet_jose::sha256(input.as_bytes())));
+    assert!(event["assertion"]["jti"].is_string() && event["subject"].is_string(), "{event}");
+    let told = &event["detail"]["workload"]["claims"];
+    for read in ["repository", "repository_id", "repository_owner_id", "workflow_ref"] {
+        assert!(event["detail"]["claims"].get(read).is_some() || told.get(read).is_some(), "{read}: {event}");
+    }
+    assert!(!event.to_string().contains(assertion.rsplit('.').next().unwrap()));
+}
+
+#[tokio::test]
+async fn contract_6__a_refused_admin_request_and_a_made_admin_token_leave_events() {
+    let world = world().await;
+    for _ in 0..3 {
+        let answer = world.server.admin_as(HERS, "PUT", "principals/new", json!({ "kind": "user" })).await;
+        assert_eq!(answer.status, 403);
+    }
+    let refused = world.server.audit("outcome=refused").await;
+    assert_eq!((&refused[0]["actor"], &refused[0]["reason"]), (&json!("tester"), &json!("scope_not_granted")));
+    assert!(refused[0]["token_id"].is_string() && refused[0]["detail"]["scope"] == HERS, "{}", refused[0]);
+    let changed = &world.server.audit("outcome=created").await[0];
+    assert!(changed["actor"] == "tester" && changed["token_id"].is_string(), "{changed}");
+}
+
+#[tokio::test]
+async fn sec_l6__a_list_looks_through_so_many_rows_and_goes_on_from_there() {
+    let world = world().await;
+    let now = Timestamp::from_seconds(world.server.now());
+    let event = |principal: &str| {
+        let part =
+            AuditPart { principal_id: principal.to_owned(), credential: None, revision: None, sees_claims: true };
+        AuditEvent { parts: vec![part], ..AuditEvent::new(now, Outcome::Issued) }
+    };
+    world.server.app.store.record(&[event("pr_mallory")], now).await.unwrap();
+    for _ in 0..12 {
+        let many: Vec<AuditEvent> = (0..500).map(|_| event("pr_other")).collect();
+        world.server.app.store.record(&many, now).await.unwrap();
+    }
+    // Hers is found at once among those of others.
+    assert_eq!(events(&world, HERS, "principal=mallory&outcome=issued").await.len(), 1);
+    // What no index finds is sought a window at a time.
+    let page = world.server.admin("GET", "audit-events?outcome=deleted", Value::Null).await.json();
+    assert!(page["items"] == json!([]) && page["next_cursor"].is_string(), "{page}");
+    let next = format!("audit-events?outcome=deleted&cursor={}", page["next_cursor"].as_str().unwrap());
+    let page = world.server.admin("GET", &next, Value::Null).await.json();
+    assert!(page["items"] == json!([]) && page["next_cursor"].is_null(), "{page}");
+}
