@@ -10,9 +10,9 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     && cp target/release/carnet /usr/local/bin/carnet
 
 FROM debian:bookworm-slim
-# The certificate authorities for fetching the keys of trusted issuers, and curl for the health check.
+# The certificate authorities for fetching the keys of trusted issuers.
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends ca-certificates curl \
+    && apt-get install --yes --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10001 --user-group --home-dir /var/lib/carnet --create-home carnet
 COPY --from=build /usr/local/bin/carnet /usr/local/bin/carnet
@@ -26,8 +26,6 @@ USER carnet
 WORKDIR /var/lib/carnet
 VOLUME /var/lib/carnet
 EXPOSE 8080
-# With an issuer that has a path, readiness is below that path: give a check of your own then.
-HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
-    CMD ["curl", "--fail", "--silent", "--output", "/dev/null", "http://127.0.0.1:8080/readyz"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 CMD ["carnet", "healthcheck"]
 ENTRYPOINT ["carnet"]
 CMD ["serve"]

@@ -22,10 +22,14 @@ use crate::store::{Ledger, Store, StoreError};
 use crate::token::TokenIssuer;
 use crate::upstream::{Fetch, KeyFiles, UpstreamKeys};
 
+/// How far clocks may differ, in milliseconds: what trusted issuers' leeway is at most.
+const CLOCK_MARGIN_MILLIS: i64 = 60_000;
 /// How often the change counter is looked at. Other replicas promise to see a change within a second.
 const POLL: Duration = Duration::from_millis(250);
 /// How often uses of rules are written down.
 const NOTE_USE: Duration = Duration::from_secs(5);
+/// How often the parts of audit events are indexed.
+const INDEX_AUDIT: Duration = Duration::from_secs(10);
 /// How often what is over is removed.
 const PRUNE: Duration = Duration::from_mins(1);
 /// Events that wait to be written; more are dropped and counted.
@@ -54,6 +58,7 @@ pub struct App {
     /// Rate limits.
     pub limits: Limits,
     draining: AtomicBool,
+    clock_agrees: AtomicBool,
     rules: ArcSwap<Snapshot>,
     refreshing: Mutex<()>,
     audit: mpsc::Sender<AuditMessage>,
@@ -98,11 +103,11 @@ impl App {
         fetch: Arc<dyn Fetch>,
     ) -> Result<(Arc<Self>, Background), StartError> {
         let profiles = Profiles::load(config.profiles_dir.as_deref()).map_err(StartError::Profiles)?;
-        if config.database_url.is_sqlite() {
+        if config.database.url.is_sqlite() {
             create_private(&config.data_dir)
                 .map_err(|error| StartError::DataDir(config.data_dir.display().to_string(), error))?;
         }
-        let store = Store::open(&config.database_url).await?;
+        let store = Store::open(&config.database).await?;
         let sealing = keys::sealing_key(&config.encryption_key)?;
         let algorithm = config.tokens.signing_algorithm;
         let keys = Arc::new(KeyRing::open(&store, sealing, algorithm, clock.now()).await?);
@@ -120,6 +125,7 @@ impl App {
             ledger: Ledger::start(&store),
             limits: Limits::new(config.rate_limits),
             draining: AtomicBool::new(false),
+            clock_agrees: AtomicBool::new(true),
             rules: ArcSwap::from_pointee(rules),
             refreshing: Mutex::default(),
             config,
@@ -130,17 +136,41 @@ impl App {
             audit,
             uses,
         });
+        app.compare_clocks().await;
         let mut tasks = JoinSet::new();
         tasks.spawn(follow_changes(app.clone()));
         tasks.spawn(write_audit(app.clone(), audit_queue));
         tasks.spawn(write_uses(app.store.clone(), uses_queue));
         tasks.spawn(prune(app.clone()));
+        tasks.spawn(index_audit(app.clone()));
         Ok((app, Background(tasks)))
     }
 
     /// Says from now on that the server is not ready, since it is about to end: balancers then send requests elsewhere.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether this machine's clock and the database's agreed when they were last compared.
+    pub fn clock_agrees(&self) -> bool {
+        self.clock_agrees.load(Ordering::Relaxed)
+    }
+
+    /// Compares this machine's clock with the database's. Tokens and uses are judged by the first, and other replicas have theirs.
+    async fn compare_clocks(&self) {
+        if !self.clock.is_machines() {
+            return;
+        }
+        if let Ok(difference) = self.store.clock_difference().await {
+            let agrees = difference.abs() <= CLOCK_MARGIN_MILLIS;
+            if !agrees {
+                tracing::error!(
+                    milliseconds = difference,
+                    "the database's clock differs from this machine's: not ready"
+                );
+            }
+            self.clock_agrees.store(agrees, Ordering::Relaxed);
+        }
     }
 
     /// Whether the server is about to end.
@@ -266,15 +296,32 @@ async fn write_uses(store: Store, mut queue: mpsc::Receiver<(CredentialId, Times
     }
 }
 
+async fn index_audit(app: Arc<App>) {
+    // An event is committed before the deadline of its request, or some time later by the queue of refusals.
+    let settled = i64::try_from(app.config.server.request_deadline.as_secs())
+        .unwrap_or(i64::MAX)
+        .saturating_mul(2)
+        .saturating_add(60);
+    loop {
+        tokio::time::sleep(INDEX_AUDIT).await;
+        while let Ok(true) = app.store.index_parts(app.clock.now().plus_seconds(settled.saturating_neg())).await {}
+    }
+}
+
 async fn prune(app: Arc<App>) {
     loop {
         tokio::time::sleep(PRUNE).await;
         app.limits.shrink();
+        app.compare_clocks().await;
         if let Err(error) = app.keys.reload(&app.store, app.clock.now()).await {
             tracing::warn!(%error, "the signing keys cannot be read again");
         }
         loop {
-            match app.store.prune(app.clock.now(), app.config.audit.retention_days).await {
+            let now = match app.store.earlier_of_both(app.clock.now()).await {
+                Ok(now) if app.clock.is_machines() => now,
+                _ => app.clock.now(),
+            };
+            match app.store.prune(now, app.config.audit.retention_days).await {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => {

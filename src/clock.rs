@@ -11,6 +11,11 @@ pub struct Timestamp(i64);
 pub trait Clock: Send + Sync + fmt::Debug {
     /// The time now.
     fn now(&self) -> Timestamp;
+
+    /// Whether it is the machine's, so that other machines' clocks have to agree with it.
+    fn is_machines(&self) -> bool {
+        false
+    }
 }
 
 /// The machine's clock.
@@ -73,6 +78,10 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
         Timestamp(jiff::Timestamp::now().as_millisecond())
+    }
+
+    fn is_machines(&self) -> bool {
+        true
     }
 }
 

@@ -56,7 +56,10 @@ pub struct Explanation {
     pub accepted_audiences: Vec<String>,
     /// How many of the packages that are asked for fit into a token.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub packages_that_fit: Option<u16>,
+    pub packages_that_fit: Option<usize>,
+    /// What was probably meant, where only the spelling differs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nearest: Option<String>,
     /// What does not hold.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mismatches: Vec<Mismatch>,
@@ -297,7 +300,8 @@ impl Explainable<'_> {
             parameter: refusal.parameter,
             claim: refusal.claim.as_deref().map(str::to_owned),
             accepted_audiences: refusal.accepted_audiences.clone(),
-            packages_that_fit: refusal.packages_that_fit,
+            packages_that_fit: refusal.facts.as_ref().and_then(|facts| facts.packages_that_fit),
+            nearest: refusal.facts.as_ref().and_then(|facts| facts.nearest.clone()),
             mismatches: refusal.mismatches.clone(),
             ..self.bare("deny", candidates)
         }
@@ -314,6 +318,7 @@ impl Explainable<'_> {
             claim: None,
             accepted_audiences: Vec::new(),
             packages_that_fit: None,
+            nearest: None,
             mismatches: Vec::new(),
             granted: None,
             server_time: self.now.seconds(),

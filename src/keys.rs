@@ -255,14 +255,35 @@ impl KeyRing {
             .max_by_key(|key| key.activated_at)
             .ok_or_else(|| KeysError::Unknown("that is active".to_owned()))?;
         let algorithm = active.algorithm.parse().map_err(|_| unusable(active, SigningError::Damaged))?;
-        let signing = SigningKey::open(&active.sealed_private, algorithm, &self.sealing)
+        let signing = SigningKey::open(&active.sealed_private, &active.key_id, algorithm, &self.sealing)
             .map_err(|error| unusable(active, error))?;
         let mut published = Vec::new();
         let mut verifiers = Vec::new();
         for key in keys.iter().filter(|key| key.published_until.is_none_or(|until| until > now)) {
-            let public = PublicKey::from_stored(&key.public_jwk).map_err(|error| unusable(key, error))?;
+            // Whoever can write the database can write a public key of their own: only the half of what is sealed is published.
+            let own = key.algorithm.parse().map_err(|_| SigningError::Damaged);
+            let own =
+                own.and_then(|algorithm| SigningKey::open(&key.sealed_private, &key.key_id, algorithm, &self.sealing));
+            let own = match own {
+                Ok(own) => own,
+                Err(error) => {
+                    tracing::error!(kid = key.key_id, %error, "a signing key cannot be opened: it is not published");
+                    continue;
+                }
+            };
+            let public = own.public();
+            if public.key_id() != key.key_id {
+                tracing::error!(kid = key.key_id, "a signing key is not what is sealed under its id: it is not used");
+                continue;
+            }
+            if PublicKey::from_stored(&key.public_jwk).ok().as_ref().map(PublicKey::jwk) != Some(public.jwk()) {
+                tracing::error!(
+                    kid = key.key_id,
+                    "the public half of a signing key was changed in the database: it is derived anew"
+                );
+            }
             verifiers.push(public.verification_key().map_err(|error| unusable(key, error))?);
-            published.push(public);
+            published.push(public.clone());
         }
         let jwks = json!({ "keys": published.iter().map(PublicKey::jwk).collect::<Vec<_>>() }).to_string();
         Ok(Ring { active: signing, published, verifiers, jwks })
@@ -332,6 +353,8 @@ fn make_key_file(path: &Path) -> Result<String, KeysError> {
 
 #[cfg(test)]
 mod tests {
+    use carnet_jose::Purpose;
+
     use super::*;
 
     #[test]
@@ -351,9 +374,10 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("carnet-{}", uuid::Uuid::from_bytes(ids::random())));
         let path = folder.join("encryption.key");
         let source = EncryptionKeySource::Generated(path.clone());
-        let sealed = sealing_key(&source).unwrap().seal(b"x").unwrap();
+        let purpose = Purpose { kind: "test", owner: "x" };
+        let sealed = sealing_key(&source).unwrap().seal(b"x", purpose).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(sealing_key(&source).unwrap().open(&sealed).unwrap(), b"x");
+        assert_eq!(sealing_key(&source).unwrap().open(&sealed, purpose).unwrap(), b"x");
         assert!(sealing_key(&EncryptionKeySource::File(folder.join("missing"))).is_err());
         std::fs::remove_dir_all(&folder).unwrap();
     }

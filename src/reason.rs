@@ -62,6 +62,9 @@ reasons! {
     MethodNotAllowed = "method_not_allowed" Method Anyone: "this endpoint takes POST requests only",
         "The endpoint was called with a method other than POST.",
         "Send the parameters in the body of a POST request.";
+    PathUnknown = "path_unknown" Path Anyone: "there is nothing at this path",
+        "The server has no such path. A slash too many makes another path of it.",
+        "Compare the path with the server's metadata document.";
     BodyTooLarge = "body_too_large" Size Anyone: "the request body is too large",
         "A request body may have 64 KiB.",
         "Send only the parameters that are needed; an assertion has about 2 KiB.";
@@ -94,6 +97,9 @@ reasons! {
     ClientAuthenticationFailed = "client_authentication_failed" Client Anyone: "client authentication failed",
         "The client is not registered or disabled, its credentials are wrong, or a method of authentication was used that it is not registered for.",
         "A build job needs no client: leave client_id and the Authorization header out. For a registered client, compare the client's auth_method.";
+    ClientMethodsMixed = "client_methods_mixed" Request Anyone: "the client proves itself in two ways at once",
+        "A request has one method of client authentication (RFC 6749 section 2.3): a secret in the Authorization header, a secret in the body, or an assertion.",
+        "Send one of them. A netrc file, or a proxy, may have added the header.";
     ClientMethodMismatch = "client_method_mismatch" Client Anyone: "the client is registered for another method of authentication",
         "The secret is right and came by the wrong way: in the Authorization header for a client registered with client_secret_post, or in the body for one with client_secret_basic (RFC 6749 section 2.3.1).",
         "Change the client's auth_method, or let the library use the registered method. Libraries that try both work either way.";
@@ -116,6 +122,9 @@ reasons! {
         "Correct the array; the book's page on the token request shows its form. The operator finds in the log what is wrong with it.";
 
     // === the assertion ===
+    AssertionWhitespace = "assertion_whitespace" Assertion Anyone: "there is white space around or within the assertion",
+        "A JWT has none. Files often end with a line break, which becomes part of the parameter.",
+        "Send the token without it, such as $(cat FILE) does in a shell.";
     AssertionMalformed = "assertion_malformed" Assertion Anyone: "the assertion is not a signed JWT in compact form",
         "The assertion is not three base64url segments holding a JSON header and JSON claims, or it is larger than 16 KiB, deeper than 16 levels or wider than 256 members.",
         "Send the token exactly as the platform gave it, without quotation marks, padding or a trailing newline.";

@@ -19,16 +19,25 @@ pub struct Refusal {
     pub accepted_audiences: Vec<String>,
     /// What does not hold of the rules that the caller has proved to be meant. Shown to the caller.
     pub mismatches: Vec<Mismatch>,
-    /// The event of the use, for an assertion that was used before. Shown to the caller, with its time. Boxed as well.
-    pub used_in: Option<Box<EventId>>,
-    /// How many of the packages that are asked for fit into a token. Shown to the caller.
-    pub packages_that_fit: Option<u16>,
+    /// What else there is to say to the caller. Boxed, since few refusals have it.
+    pub facts: Option<Box<Facts>>,
     /// Seconds after which to try again. Shown to the caller.
     pub retry_after: Option<u32>,
     /// Whether it is the client's own authentication that failed, and not what it asked for.
     pub of_client: bool,
     /// For the log and the audit event only. Boxed, for nearly every step may return a refusal.
     pub detail: Option<Box<str>>,
+}
+
+/// What only some refusals have to say. Shown to the caller.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The event of the use, for an assertion that was used before.
+    pub used_in: Option<EventId>,
+    /// How many of the packages that are asked for fit into a token.
+    pub packages_that_fit: Option<usize>,
+    /// What was probably meant, where only the spelling differs.
+    pub nearest: Option<String>,
 }
 
 /// A condition that does not hold, shown to whoever may see it.
@@ -81,8 +90,7 @@ impl Refusal {
             parameter: None,
             accepted_audiences: Vec::new(),
             mismatches: Vec::new(),
-            used_in: None,
-            packages_that_fit: None,
+            facts: None,
             retry_after: None,
             of_client: false,
             detail: None,
@@ -101,13 +109,13 @@ impl Refusal {
 
     /// An assertion that was used before.
     pub fn replay(used_in: Option<EventId>) -> Self {
-        Self { used_in: used_in.map(Box::new), ..Self::new(Reason::Replay) }
+        Self::new(Reason::Replay).with_facts(Facts { used_in, ..Facts::default() })
     }
 
     /// More than fits into a token is asked for, or permitted by one rule.
     pub fn too_many(packages_that_fit: usize) -> Self {
-        let packages_that_fit = Some(u16::try_from(packages_that_fit).unwrap_or(u16::MAX));
-        Self { packages_that_fit, ..Self::parameter(Reason::TooManyEntries, "authorization_details") }
+        let facts = Facts { packages_that_fit: Some(packages_that_fit), ..Facts::default() };
+        Self::parameter(Reason::TooManyEntries, "authorization_details").with_facts(facts)
     }
 
     /// No rule matched.
@@ -118,6 +126,12 @@ impl Refusal {
     /// Passing: worth another try after this many seconds.
     pub fn later(reason: Reason, seconds: u32) -> Self {
         Self { retry_after: Some(seconds), ..Self::new(reason) }
+    }
+
+    /// With more to say.
+    #[must_use]
+    pub fn with_facts(self, facts: Facts) -> Self {
+        Self { facts: Some(Box::new(facts)), ..self }
     }
 
     /// As a failure of client authentication.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use carnet::config::DatabaseUrl;
+use carnet::config::{DatabaseConfig, DatabaseUrl};
 use carnet::ids;
 use carnet::store::Store;
 use carnet_entity::{
@@ -53,7 +53,7 @@ impl Population {
 
     async fn fill(&self) {
         let url: DatabaseUrl = self.database_url.parse().unwrap();
-        Store::open(&url).await.unwrap().close().await.unwrap();
+        Store::open(&DatabaseConfig::of(url)).await.unwrap().close().await.unwrap();
         let database = Database::connect(&self.database_url).await.unwrap();
         let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
         let id = || uuid::Uuid::from_bytes(ids::random());

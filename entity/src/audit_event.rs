@@ -37,8 +37,9 @@ pub struct Model {
     /// SHA-256 of the assertion without its signature, in base64url.
     pub assertion_digest: Option<String>,
     pub assertion_jti: Option<String>,
-    /// The ids of the principals that have a part in it, separated by spaces.
-    pub seen_by: Option<String>,
+    /// Who has a part in it, as JSON; `audit_part` is made of it later.
+    #[sea_orm(column_type = "Text", nullable)]
+    pub parts: Option<String>,
     /// How many refusals it stands for.
     pub count: i32,
     /// The last of them.

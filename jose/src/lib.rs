@@ -20,7 +20,7 @@ mod signing;
 pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use compact::{Compact, Header, MAX_KEY_ID_BYTES, MAX_TOKEN_BYTES, Malformed};
 pub use key_set::{KeySet, KeySetError, KeyUse, MAX_KEYS, NoKey, VerificationKey};
-pub use seal::{SealError, SealingKey};
+pub use seal::{Purpose, SealError, SealingKey};
 pub use signing::{PublicKey, SigningError, SigningKey};
 
 use base64::Engine as _;

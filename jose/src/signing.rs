@@ -5,7 +5,7 @@ use josekit::jwk::alg::{ec::EcCurve, ed::EdCurve};
 use josekit::jws::{ES256, ES384, ES512, EdDSA, JwsSigner, PS256, PS384, PS512, RS256, RS384, RS512};
 use serde_json::{Map, Value};
 
-use crate::{Algorithm, SealError, SealingKey, VerificationKey, base64url, push_base64url};
+use crate::{Algorithm, Purpose, SealError, SealingKey, VerificationKey, base64url, push_base64url};
 
 const RSA_BITS: u32 = 2048;
 
@@ -39,6 +39,11 @@ pub enum SigningError {
     Library,
 }
 
+/// What a private key is sealed for.
+fn purpose(key_id: &str) -> Purpose<'_> {
+    Purpose { kind: "signing key", owner: key_id }
+}
+
 impl SigningKey {
     /// Makes a new key; its `kid` is its RFC 7638 thumbprint.
     ///
@@ -61,8 +66,8 @@ impl SigningKey {
     /// # Errors
     ///
     /// [`SigningError::Sealed`] under another encryption key, [`SigningError::Damaged`] for content that is no such key.
-    pub fn open(sealed: &str, algorithm: Algorithm, key: &SealingKey) -> Result<Self, SigningError> {
-        let bytes = key.open(sealed).map_err(SigningError::Sealed)?;
+    pub fn open(sealed: &str, key_id: &str, algorithm: Algorithm, key: &SealingKey) -> Result<Self, SigningError> {
+        let bytes = key.open(sealed, purpose(key_id)).map_err(SigningError::Sealed)?;
         let jwk = Jwk::from_bytes(&bytes).map_err(|_| SigningError::Damaged)?;
         Self::from_private(jwk, algorithm).map_err(|_| SigningError::Damaged)
     }
@@ -74,7 +79,7 @@ impl SigningKey {
     /// [`SigningError::Sealed`].
     pub fn seal(&self, key: &SealingKey) -> Result<String, SigningError> {
         let plaintext = serde_json::to_vec(self.private.as_ref()).map_err(|_| SigningError::Library)?;
-        key.seal(&plaintext).map_err(SigningError::Sealed)
+        key.seal(&plaintext, purpose(self.public.key_id())).map_err(SigningError::Sealed)
     }
 
     /// Signs `claims` (JSON text) as an access token: a compact JWS of type `at+jwt` (RFC 9068 section 2.1).
@@ -232,7 +237,8 @@ mod tests {
         let sealing = SealingKey::new([3; 32]);
         for algorithm in [Algorithm::ES256, Algorithm::RS256, Algorithm::EdDSA] {
             let key = SigningKey::generate(algorithm).unwrap();
-            let again = SigningKey::open(&key.seal(&sealing).unwrap(), algorithm, &sealing).unwrap();
+            let again =
+                SigningKey::open(&key.seal(&sealing).unwrap(), key.public().key_id(), algorithm, &sealing).unwrap();
             assert_eq!(again.public().key_id(), key.public().key_id());
             let token = again.sign(br#"{"a":1}"#).unwrap();
             let jws = crate::Compact::parse(&token).unwrap();
@@ -247,11 +253,13 @@ mod tests {
             assert!(!format!("{key:?}").contains("\"d\""));
         }
         let key = SigningKey::generate(Algorithm::ES256).unwrap();
-        let sealed = key.seal(&sealing).unwrap();
+        let (sealed, id) = (key.seal(&sealing).unwrap(), key.public().key_id());
         assert!(matches!(
-            SigningKey::open(&sealed, Algorithm::ES256, &SealingKey::new([4; 32])),
+            SigningKey::open(&sealed, id, Algorithm::ES256, &SealingKey::new([4; 32])),
             Err(SigningError::Sealed(_))
         ));
-        assert!(matches!(SigningKey::open(&sealed, Algorithm::EdDSA, &sealing), Err(SigningError::Damaged)));
+        assert!(matches!(SigningKey::open(&sealed, id, Algorithm::EdDSA, &sealing), Err(SigningError::Damaged)));
+        let of_another = SigningKey::open(&sealed, "another", Algorithm::ES256, &sealing);
+        assert!(matches!(of_another, Err(SigningError::Sealed(_))));
     }
 }

@@ -1,5 +1,5 @@
 use sea_orm_migration::prelude::*;
-use sea_orm_migration::schema::{big_integer, binary, text_null, uuid, uuid_null};
+use sea_orm_migration::schema::{big_integer, binary, integer, text_null, uuid, uuid_null};
 use sea_orm_migration::sea_orm::DbBackend;
 
 /// What is recorded: one row an audit event, with a row for each principal that may see it; refusals that are alike are counted in
@@ -12,7 +12,7 @@ impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let backend = manager.get_database_backend();
         let connection = manager.get_connection();
-        for name in ["actor", "subject", "proof", "serial", "assertion_digest", "assertion_jti", "seen_by"] {
+        for name in ["actor", "subject", "proof", "serial", "assertion_digest", "assertion_jti", "parts"] {
             add(manager, text_null(name)).await?;
         }
         add(manager, ColumnDef::new("count").integer().not_null().default(1).to_owned()).await?;
@@ -25,7 +25,8 @@ impl MigrationTrait for Migration {
         for name in old {
             manager.drop_index(Index::drop().name(*name).table("audit_event").to_owned()).await?;
         }
-        // In SQLite the rows themselves stand in the order of the key, so that there is one place to write to and not two.
+        // Written long after the events, in the order of principals: a row for each event, each at another place, would cost a token more
+        // than everything else that is recorded of it. In SQLite the rows themselves stand in the order of the key, so that there is one place to write to and not two.
         let (uuid_type, without_rowid) = match backend {
             DbBackend::Sqlite => ("uuid_text", " WITHOUT ROWID"),
             _ => ("uuid", ""),
@@ -40,9 +41,14 @@ impl MigrationTrait for Migration {
         let copied = "INSERT INTO audit_part (principal_id, event_id, position, credential_id, sees_claims) \
                       SELECT p.id, e.id, 0, e.credential_id, TRUE FROM audit_event e JOIN principal p ON p.name = e.principal";
         connection.execute_unprepared(copied).await?;
-        let copied =
-            "UPDATE audit_event SET seen_by = (SELECT p.id FROM principal p WHERE p.name = audit_event.principal)";
+        let copied = "UPDATE audit_event SET parts = (SELECT '[[\"' || p.id || '\",null,null,true]]' FROM principal p \
+                      WHERE p.name = audit_event.principal)";
         connection.execute_unprepared(copied).await?;
+        let watermark = table("audit_watermark").col(integer("id").primary_key()).col(uuid_null("up_to")).to_owned();
+        manager.create_table(watermark).await?;
+        let latest =
+            "INSERT INTO audit_watermark (id, up_to) SELECT 1, (SELECT id FROM audit_event ORDER BY id DESC LIMIT 1)";
+        connection.execute_unprepared(latest).await?;
 
         let fold = table("audit_fold")
             .col(binary("key").primary_key())

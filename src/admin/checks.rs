@@ -103,6 +103,13 @@ impl Managed for TrustedIssuerDocument {
             problems.extend(self.conflicts_with(&other.name, &other.document, app));
         }
         for (pointer, path) in self.keys.as_ref().map(named_files).unwrap_or_default() {
+            let over_network = !occasion.author.is_local && app.config.key_files_dir.is_none();
+            let present = present.and_then(|present| present.document.keys.as_ref());
+            if over_network && present != self.keys.as_ref() {
+                let detail =
+                    "names a file of the server: over the network that takes key_files_dir in its configuration";
+                problems.push(Problem::new(pointer, detail));
+            }
             problems.extend(app.upstream.files().check(path).err().map(|detail| Problem::new(pointer, detail)));
         }
         if problems.is_empty() && occasion.online {

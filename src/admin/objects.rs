@@ -12,6 +12,7 @@ use crate::audit::{AuditEvent, AuditPart, Outcome};
 use crate::clock::Timestamp;
 use crate::ids::check_name;
 use crate::objects::{Document, Stored};
+use crate::reason::Reason;
 use crate::store::{Filter, Page, Persist, Write};
 use crate::trust::{Problem, Warning};
 
@@ -112,6 +113,8 @@ pub struct Author {
     pub token_id: Option<String>,
     /// Where the request comes from.
     pub address: Option<IpAddr>,
+    /// Whether it is whoever holds the database, by this machine's command line, and not the network.
+    pub is_local: bool,
     /// The principals whose rules may be changed; none means all.
     pub principals: Option<Vec<String>>,
     /// Whether objects other than federated credentials are the author's business too.
@@ -244,7 +247,13 @@ pub async fn save<D: Managed>(
             None => document.name_in(reference).map_err(|problem| Rejected::Invalid(vec![problem]))?.to_owned(),
         };
         check_name(&name).map_err(|detail| Rejected::Invalid(vec![Problem::new("/name", detail)]))?;
-        let state = document.prepare(app, &name, present.as_ref(), Occasion { online, author }).await?;
+        let prepared = document.prepare(app, &name, present.as_ref(), Occasion { online, author }).await;
+        if let Err(Rejected::Invalid(problems)) = &prepared
+            && online
+        {
+            app.audit(refused(author, &document, &name, problems, app.clock.now()));
+        }
+        let state = prepared?;
         match write(app, &name, present, document, state, author).await {
             Err(Rejected::Changed) if attempt < ATTEMPTS && precondition.versions.is_none() => {}
             outcome => return outcome,
@@ -390,6 +399,20 @@ fn event<D: Managed>(
         event.detail = detail(&before, &after);
     }
     event
+}
+
+/// The event of a document that was refused after others may have been asked about it: an hour's are counted in one.
+fn refused<D: Managed>(author: &Author, document: &D, name: &str, problems: &[Problem], now: Timestamp) -> AuditEvent {
+    let pointers: Vec<&str> = problems.iter().map(|problem| problem.pointer.as_str()).collect();
+    let key = [D::KIND.noun(), name, &author.subject, &pointers.join(" "), &now.seconds().div_euclid(3600).to_string()];
+    let mut members = Some(document.exported());
+    shorten(&mut members);
+    AuditEvent {
+        reason: Some(Reason::PolicyInvalid),
+        fold: Some(sha256(key.join("\0").as_bytes())),
+        detail: json!({ "kind": D::KIND.noun(), "name": name, "problems": pointers, "document": members }).to_string(),
+        ..author.event(now, Outcome::Refused)
+    }
 }
 
 /// Leaves out what did not change.

@@ -101,6 +101,9 @@ impl Deref for VerifiedAssertion {
 impl<'a> UnverifiedAssertion<'a> {
     /// Takes the text apart.
     pub fn parse(text: &'a str) -> Result<Self, Refusal> {
+        if text.contains(|character: char| character.is_ascii_whitespace()) {
+            return Err(Reason::AssertionWhitespace.into());
+        }
         let jws = Compact::parse(text).map_err(refuse_form)?;
         let claims = Claims::new(jws.claims().map_err(refuse_form)?);
         Ok(Self { jws, claims })

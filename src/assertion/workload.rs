@@ -1,4 +1,5 @@
 use serde::{Serialize, Serializer};
+use serde_json::Value;
 
 use super::AssertionContent;
 
@@ -21,6 +22,16 @@ impl Serialize for Forwarded<'_> {
 }
 
 impl<'a> Workload<'a> {
+    /// About how many bytes it takes as JSON, and never fewer: writing it twice would cost each token.
+    pub fn most_bytes(&self) -> usize {
+        const OF_MEMBERS: usize = 60;
+        let Forwarded(content) = &self.claims;
+        let claims = content.issuer().profile.forwarded(content.claims());
+        let claims = claims.map(|(name, value)| name.len().saturating_add(most_json_bytes(value)).saturating_add(4));
+        let texts = [self.iss, self.sub, self.profile].map(most_text_bytes);
+        texts.into_iter().chain(claims).fold(OF_MEMBERS, usize::saturating_add)
+    }
+
     /// The workload of an assertion.
     pub fn of(assertion: &'a AssertionContent) -> Self {
         let issuer = assertion.issuer();
@@ -29,6 +40,43 @@ impl<'a> Workload<'a> {
             sub: assertion.subject(),
             profile: &issuer.profile.name,
             claims: Forwarded(assertion),
+        }
+    }
+}
+
+fn most_json_bytes(value: &Value) -> usize {
+    match value {
+        Value::String(text) => most_text_bytes(text),
+        Value::Null | Value::Bool(_) => 5,
+        Value::Number(_) => 24,
+        Value::Array(_) | Value::Object(_) => serde_json::to_vec(value).map_or(usize::MAX, |json| json.len()),
+    }
+}
+
+/// A character that has to be escaped takes six at most.
+fn most_text_bytes(text: &str) -> usize {
+    let escaped = text.bytes().filter(|byte| *byte < b' ' || matches!(byte, b'"' | b'\\')).count();
+    text.len().saturating_add(escaped.saturating_mul(5)).saturating_add(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn no_value_takes_more_than_is_reckoned() {
+        for value in [
+            json!("plain"),
+            json!("\u{1}\"\\ü€"),
+            json!(true),
+            json!(null),
+            json!(-1.5e300),
+            json!([1, "a"]),
+            json!({}),
+        ] {
+            assert!(most_json_bytes(&value) >= value.to_string().len(), "{value}");
         }
     }
 }

@@ -15,6 +15,10 @@ use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::trust::{Consent, match_credentials};
 
+/// The types of JWTs that are made for grants, and for clients.
+const GRANT_TYPE: &str = "authorization-grant+jwt";
+const CLIENT_TYPE: &str = "client-authentication+jwt";
+
 /// Verifies a client assertion and says whose it is.
 ///
 /// Its type and its shape say which of the two it is, and neither road tells before its signature is known to be good whether there
@@ -70,7 +74,12 @@ async fn own(
         return Err(Reason::ClientAuthenticationFailed.into());
     }
     let verified = unverified.verify(issuer.clone(), auth.upstream, auth.context.now).await;
-    verified.map_err(|refusal| match refusal.reason {
+    verified.map_err(unverified_tells_nothing)
+}
+
+/// Before its signature is known to be good an assertion learns nothing of who is registered, and for which rules.
+fn unverified_tells_nothing(refusal: Refusal) -> Refusal {
+    match refusal.reason {
         Reason::UpstreamUnavailable | Reason::Internal => refusal,
         Reason::TypDenied
         | Reason::AlgDenied
@@ -81,7 +90,7 @@ async fn own(
             Refusal::new(Reason::ClientAuthenticationFailed).with_detail(format!("client assertion: {why}"))
         }
         _ => refusal.of_client(),
-    })
+    }
 }
 
 /// A trusted issuer's assertion whose only audience is our issuer identifier, whatever else that issuer may be used for: a
@@ -93,12 +102,19 @@ async fn federated(
     listed: &[Listed],
 ) -> Result<VerifiedAssertion, Refusal> {
     let issuer = issuer_of_listed(&unverified, kind, &auth.context.rules, listed, auth.context.now)?;
+    // What was made for a grant is not taken for a client, and what was made for a client is (draft-ietf-oauth-rfc7523bis section 4).
+    let of_grants = |kind: &String| kind.eq_ignore_ascii_case(GRANT_TYPE);
+    let types = issuer.types.iter().filter(|kind| !of_grants(kind)).cloned().chain([CLIENT_TYPE.to_owned()]);
     let strict = TrustedIssuer {
         audiences: vec![auth.context.own.issuer().to_owned()],
         extra_audiences: Vec::new(),
+        types: types.collect(),
         ..(*issuer).clone()
     };
-    unverified.verify(Arc::new(strict), auth.upstream, auth.context.now).await
+    // Where several issuers share their `iss`, which of them is meant depends on the client, so what is wrong tells of it.
+    let several = auth.context.rules.issuers_of(&issuer.issuer).nth(1).is_some();
+    let verified = unverified.verify(Arc::new(strict), auth.upstream, auth.context.now).await;
+    verified.map_err(|refusal| if several { unverified_tells_nothing(refusal) } else { refusal })
 }
 
 /// The trusted issuer whose keys have to verify the assertion. Several may share an `iss`, and here the audience does not tell them apart

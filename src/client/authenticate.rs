@@ -29,11 +29,11 @@ impl Authentication<'_> {
         match credentials {
             ClientCredentials::None => Ok(ClientIdentity(None)),
             ClientCredentials::Named(client_id) => {
-                let client = self.registered(client_id).ok_or(Reason::ClientAuthenticationFailed)?;
+                let client = self.registered(client_id).ok_or_else(|| self.failed(client_id))?;
                 // A client that has credentials must use them (RFC 6749 section 3.2.1).
                 match client.method {
                     Method::None => Ok(ClientIdentity(Some((client, Proof::None)))),
-                    _ => Err(Reason::ClientAuthenticationFailed.into()),
+                    _ => Err(found("its method needs a proof, and there is none")),
                 }
             }
             ClientCredentials::Basic(client_id, secret) => {
@@ -54,6 +54,19 @@ impl Authentication<'_> {
         self.context.rules.client(client_id).filter(|client| client.enabled).cloned()
     }
 
+    /// What the log says of a client that was not authenticated; the answer tells nobody who is registered.
+    fn failed(&self, client_id: &str) -> Refusal {
+        found(match self.context.rules.client(client_id) {
+            None => "no client of this name",
+            Some(client) if !client.enabled => "the client is disabled",
+            Some(client) => match client.method {
+                Method::SecretBasic(_) | Method::SecretPost(_) => "wrong secret",
+                Method::None => "a public client has no secret",
+                Method::PrivateKeyJwt(_) | Method::Federated(_) => "its method takes an assertion and no secret",
+            },
+        })
+    }
+
     fn by_secret(
         &self,
         client_id: &str,
@@ -70,12 +83,20 @@ impl Authentication<'_> {
         let is_right = is_one_of(secret, secrets, self.context.now);
         let Some(client) = client.filter(|_| is_right) else {
             self.limits.note_wrong_secret(client_id, self.address);
-            return Err(Reason::ClientAuthenticationFailed.into());
+            return Err(self.failed(client_id));
         };
         // Libraries try one method after the other. Who has the secret may know which one is registered, and guessed nothing.
         if !uses(&client.method) {
-            return Err(Reason::ClientMethodMismatch.into());
+            let detail = match client.method {
+                Method::SecretBasic(_) => "registered for client_secret_basic, used client_secret_post",
+                _ => "registered for client_secret_post, used client_secret_basic",
+            };
+            return Err(Refusal::new(Reason::ClientMethodMismatch).with_detail(detail));
         }
         Ok(ClientIdentity(Some((client, Proof::Secret))))
     }
+}
+
+fn found(what: &str) -> Refusal {
+    Refusal::new(Reason::ClientAuthenticationFailed).with_detail(what)
 }

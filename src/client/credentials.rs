@@ -70,6 +70,16 @@ impl fmt::Debug for ClientCredentials<'_> {
 }
 
 impl<'a> ClientCredentials<'a> {
+    /// The client that they name.
+    pub fn client_id(&self) -> Option<&str> {
+        match self {
+            Self::None => None,
+            Self::Named(client_id) | Self::Post(client_id, _) => Some(client_id),
+            Self::Basic(client_id, _) => Some(client_id),
+            Self::Assertion(_, client_id, _) => *client_id,
+        }
+    }
+
     /// Reads them. Two methods are one too many: with an assertion among them it is the client that is refused (decision D-12).
     pub fn read(form: &'a TokenForm<'_>, authorization: AuthorizationHeader<'_>) -> Result<Self, Refusal> {
         for (given, other) in
@@ -80,24 +90,31 @@ impl<'a> ClientCredentials<'a> {
             }
         }
         let client_id = form.get("client_id");
-        let failed = || Refusal::new(Reason::ClientAuthenticationFailed);
+        let failed = |found: &str| Refusal::new(Reason::ClientAuthenticationFailed).with_detail(found);
         let header = authorization != AuthorizationHeader::Absent;
         match (header, form.get("client_secret"), form.get("client_assertion")) {
             (false, None, None) => Ok(client_id.map_or(Self::None, Self::Named)),
-            (true, Some(_), None) => Err(Refusal::parameter(Reason::ParameterMalformed, "client_secret")),
+            (true, Some(_), None) => Err(Refusal::parameter(Reason::ClientMethodsMixed, "client_secret")),
             (true, None, None) => {
-                let (user, secret) = basic(authorization).ok_or_else(failed)?;
+                let no_basic = || failed("an Authorization header came along that is no client's");
+                let (user, secret) = basic(authorization).ok_or_else(no_basic)?;
                 if client_id.is_some_and(|client_id| client_id != user) {
-                    return Err(failed());
+                    return Err(failed("client_id differs from the name in the Authorization header"));
                 }
                 Ok(Self::Basic(user, secret))
             }
-            (false, Some(secret), None) => Ok(Self::Post(client_id.ok_or_else(failed)?, secret)),
+            (false, Some(secret), None) => {
+                Ok(Self::Post(client_id.ok_or_else(|| failed("a secret without client_id"))?, secret))
+            }
             (false, None, Some(assertion)) => {
                 let kind = form.get("client_assertion_type").and_then(AssertionType::named);
-                Ok(Self::Assertion(kind.ok_or_else(failed)?, client_id, assertion))
+                Ok(Self::Assertion(
+                    kind.ok_or_else(|| failed("client_assertion_type is not known"))?,
+                    client_id,
+                    assertion,
+                ))
             }
-            (_, _, Some(_)) => Err(failed()),
+            (_, _, Some(_)) => Err(failed("an assertion and another method")),
         }
     }
 }

@@ -119,6 +119,7 @@ impl AdminClient {
             .uri(path)
             .header(AUTHORIZATION, format!("Bearer {}", self.token))
             .header(CONTENT_TYPE, "application/json")
+            .extension(http::LocalCommand)
             .body(body.map_or_else(Body::empty, |body| Body::from(body.to_string())))
             .map_err(|error| failed(&error))?;
         let response = router.oneshot(request).await.map_err(|error| failed(&error))?;
@@ -130,7 +131,7 @@ impl AdminClient {
 
 /// Says so where a command is about to make a database: whoever is in the wrong folder would work on an empty one.
 pub fn note_new_database(config: &Config) {
-    if config.database_url.is_new_file() {
+    if config.database.url.is_new_file() {
         let folder = std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
         eprintln!("carnet: a new database is made; the folder for data is {}", folder.display());
     }

@@ -43,16 +43,17 @@ async fn examine(config: &Config) -> (Vec<String>, Vec<String>) {
             None
         }
     };
-    if config.database_url.is_sqlite()
+    if config.database.url.is_sqlite()
         && let Err(error) = create_private(&config.data_dir)
     {
         problems.push(format!("data_dir {}: {error}", config.data_dir.display()));
     }
     let sealing = keys::sealing_key(&config.encryption_key).map_err(|error| problems.push(error.to_string())).ok();
-    let store = match Store::open(&config.database_url).await {
+    let store = match Store::open(&config.database).await {
         Ok(store) => store,
         Err(error) => {
             problems.push(format!("database.url: {error}"));
+            problems.extend(error.hint().map(str::to_owned));
             return (problems, warnings);
         }
     };

@@ -6,6 +6,7 @@ mod apply;
 mod check;
 mod exchange;
 mod explain;
+mod healthcheck;
 mod keys;
 mod policy;
 mod quickstart;
@@ -49,6 +50,9 @@ enum Command {
     /// Load the configuration and open the database, and report every error at once.
     #[command(after_help = "Example:\n  carnet check --config /etc/carnet.toml")]
     Check(ConfigFile),
+    /// Ask the server of this configuration, on this machine, whether it is ready.
+    #[command(after_help = "Example:\n  carnet healthcheck")]
+    Healthcheck(healthcheck::HealthcheckArgs),
     /// Print an access token for the admin API, for whoever holds database and key.
     #[command(after_help = "Example:\n  export CARNET_TOKEN=$(carnet admin-token --ttl 3600)")]
     AdminToken(admin_token::AdminTokenArgs),
@@ -142,6 +146,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Apply(args) => apply::apply(&args, json).await,
         Command::Export(args) => apply::export(&args, json).await,
         Command::Check(config) => check::run(&config, json).await,
+        Command::Healthcheck(args) => healthcheck::run(&args, json).await,
         Command::AdminToken(args) => admin_token::run(&args, json).await,
         Command::Keys(args) => keys::run(&args, json).await,
         Command::Exchange(args) => exchange::run(&args, json).await,

@@ -24,12 +24,11 @@ const OTHER_FILES: u64 = 256;
 pub async fn run(file: &ConfigFile) -> Result<Answer, CommandError> {
     let config = file.load()?;
     start_log(&config.log)?;
-    let (listen, metrics_listen) = (config.server.listen, config.server.metrics_listen);
+    let (listens, metrics_listen) = (config.server.listen.clone(), config.server.metrics_listen.clone());
     let issuer = config.own.issuer().to_owned();
     let drain = config.server.drain;
     let connections =
         with_room_for_files(config.server.connections.clone().for_requests(config.server.request_deadline));
-    let cannot_listen = |error: std::io::Error| CommandError::File(listen.to_string(), error);
 
     let recorder = PrometheusBuilder::new().build_recorder();
     let metrics = recorder.handle();
@@ -40,18 +39,23 @@ pub async fn run(file: &ConfigFile) -> Result<Answer, CommandError> {
     for shared in shared_workloads(&app.store, &app.rules()).await.map_err(StartError::from)? {
         tracing::warn!("{shared}; they are older than consent: an administrator has to save each, or withdraw it");
     }
-    let mut serving =
-        http::serve(http::router(app.clone()), listen, connections.clone()).await.map_err(cannot_listen)?;
-    tracing::info!(issuer, %listen, rules = app.rules().credential_count(), "ready");
+    let mut serving = Vec::with_capacity(listens.len());
+    for listen in &listens {
+        let begun = http::serve(http::router(app.clone()), listen, connections.clone()).await;
+        serving.push(begun.map_err(|error| CommandError::File(listen.to_string(), error))?);
+    }
+    let shown: Vec<String> = listens.iter().map(ToString::to_string).collect();
+    tracing::info!(issuer, listen = shown.join(", "), rules = app.rules().credential_count(), "ready");
     let metrics_serving = match metrics_listen {
         None => None,
         Some(listen) => {
             tokio::spawn(keep_metrics_small(metrics.clone()));
-            let serving = http::serve(http::metrics_router(metrics), listen, connections).await;
+            let serving = http::serve(http::metrics_router(metrics, app.clone()), &listen, connections).await;
             Some(serving.map_err(|error| CommandError::File(listen.to_string(), error))?)
         }
     };
 
+    notify(&[sd_notify::NotifyState::Ready]);
     let mut signals = Signals::new().map_err(|error| CommandError::Other(error.to_string()))?;
     tokio::select! {
         () = signals.end() => {
@@ -61,13 +65,16 @@ pub async fn run(file: &ConfigFile) -> Result<Answer, CommandError> {
                 () = tokio::time::sleep(drain) => {}
                 // Whoever says it twice does not want to wait.
                 () = signals.end() => {}
-                () = serving.ended() => {}
+                () = any_ended(&mut serving) => {}
             }
         }
-        () = serving.ended() => {}
+        () = any_ended(&mut serving) => {}
     }
     tracing::info!("ending");
-    serving.stop().await;
+    notify(&[sd_notify::NotifyState::Stopping]);
+    for serving in serving {
+        serving.stop().await;
+    }
     if let Some(serving) = metrics_serving {
         serving.stop().await;
     }
@@ -134,4 +141,20 @@ fn start_log(config: &LogConfig) -> Result<(), CommandError> {
         LogFormat::Json => builder.json().init(),
     }
     Ok(())
+}
+
+/// Waits until one of the listeners ends by itself.
+async fn any_ended(serving: &mut [http::Serving]) {
+    std::future::poll_fn(|context| {
+        let ended = serving.iter_mut().any(|serving| serving.poll_ended(context).is_ready());
+        if ended { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+}
+
+/// Tells systemd, if that started the server and wants to know.
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "systemd cannot be told");
+    }
 }

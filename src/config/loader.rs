@@ -1,7 +1,7 @@
 //! Reads file and environment into a [`Config`]: every key is asked for once, and what nobody asked for is refused.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,9 +11,10 @@ use figment::providers::{Format as _, Serialized, Toml};
 use figment::value::{Dict, Value};
 use serde::de::DeserializeOwned;
 
+use super::listen::Listens;
 use super::{
-    AuditConfig, Config, ConfigError, ConnectionLimits, DatabaseUrl, EncryptionKeySource, Environment, LogConfig,
-    OwnUrls, RateLimits, ServerConfig, TokenConfig,
+    AuditConfig, Config, ConfigError, ConnectionLimits, DatabaseConfig, DatabaseUrl, EncryptionKeySource, Environment,
+    Listen, LogConfig, OwnUrls, RateLimits, ServerConfig, TokenConfig,
 };
 
 /// Variables that begin with `CARNET_` and are no configuration keys.
@@ -71,6 +72,9 @@ fn is_of_kubernetes(name: &str) -> bool {
             }))
 }
 
+/// Where a server listens that is told nothing.
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+
 struct Loader {
     figment: Figment,
     /// The environment variable of each key that came from there.
@@ -82,10 +86,17 @@ struct Loader {
 impl Loader {
     fn load(mut self) -> Result<Config, Vec<ConfigError>> {
         let server = self.server();
-        let issuer = self.value::<String>("issuer").unwrap_or_else(|| format!("http://{}", server.listen));
-        let own = OwnUrls::new(&issuer, server.listen).map_err(|detail| self.error("issuer", detail)).ok();
+        // Whatever others can reach has to be behind TLS, so the widest of them counts.
+        let widest = server.listen.iter().find(|listen| !listen.is_local()).or(server.listen.first());
+        let address = widest.map_or(DEFAULT_LISTEN, Listen::address);
+        let issuer = self.value::<String>("issuer").unwrap_or_else(|| format!("http://{address}"));
+        let own = OwnUrls::new(&issuer, address).map_err(|detail| self.error("issuer", detail)).ok();
         let data_dir = self.value("data_dir").unwrap_or_else(|| PathBuf::from("./carnet-data"));
-        let database_url = self.database_url(&data_dir);
+        let database = DatabaseConfig {
+            url: self.database_url(&data_dir),
+            max_connections: self.in_range("database.max_connections", 2, 1000, 16),
+            wait: Duration::from_secs(self.in_range("database.wait_seconds", 0, 3600, 60).into()),
+        };
         let tokens = self.tokens();
         let log = LogConfig {
             format: self.value("log.format").unwrap_or_default(),
@@ -105,7 +116,7 @@ impl Loader {
             Some(own) if self.errors.is_empty() => Ok(Config {
                 own,
                 server,
-                database_url,
+                database,
                 data_dir,
                 profiles_dir,
                 key_files_dir,
@@ -122,7 +133,7 @@ impl Loader {
 
     fn server(&mut self) -> ServerConfig {
         ServerConfig {
-            listen: self.parsed("server.listen").unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
+            listen: self.listen(),
             metrics_listen: self.parsed("server.metrics_listen"),
             trusted_proxies: self.value("server.trusted_proxies").unwrap_or_default(),
             request_deadline: Duration::from_secs(self.in_range("server.request_seconds", 1, 600, 20).into()),
@@ -134,6 +145,18 @@ impl Loader {
                 unshared_peers: self.value("server.unshared_peers").unwrap_or_default(),
             },
         }
+    }
+
+    fn listen(&mut self) -> Vec<Listen> {
+        let given = self.value::<Listens>("server.listen").map(Listens::parse);
+        let default = || vec![Listen::Address(DEFAULT_LISTEN)];
+        given
+            .transpose()
+            .unwrap_or_else(|detail| {
+                self.error("server.listen", detail);
+                None
+            })
+            .unwrap_or_else(default)
     }
 
     fn tokens(&mut self) -> TokenConfig {
@@ -223,7 +246,16 @@ impl Loader {
 
     fn database_url(&mut self, data_dir: &Path) -> DatabaseUrl {
         let default = DatabaseUrl::of_file(&data_dir.join("carnet.db"));
-        match self.value::<String>("database.url").map(|url| url.parse()) {
+        let given = self.value::<String>("database.url");
+        let file = self.value::<PathBuf>("database.url_file");
+        if given.is_some() && file.is_some() {
+            self.error("database.url", "cannot be given together with database.url_file".to_owned());
+        }
+        let from_file = file.and_then(|file| {
+            let read = std::fs::read_to_string(&file);
+            read.map_err(|error| self.error("database.url_file", format!("{}: {error}", file.display()))).ok()
+        });
+        match given.or(from_file).map(|url| url.trim().parse()) {
             None => default,
             Some(Ok(url)) => url,
             Some(Err(detail)) => {
@@ -326,7 +358,7 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(config.own.issuer(), "http://127.0.0.1:8080");
-        assert_eq!(config.database_url.as_str(), "sqlite://./carnet-data/carnet.db");
+        assert_eq!(config.database.url.as_str(), "sqlite://./carnet-data/carnet.db");
         assert_eq!(config.tokens.lifetime_seconds, 900);
         assert!(matches!(config.encryption_key, EncryptionKeySource::Generated(_)));
     }
@@ -338,7 +370,7 @@ mod tests {
         let environment = [("CARNET_SERVER__LISTEN".to_owned(), "0.0.0.0:2".to_owned())];
         let config = Config::from_sources(Some(&path), environment).unwrap();
         std::fs::remove_file(&path).unwrap();
-        assert_eq!(config.server.listen.port(), 2);
+        assert_eq!(config.server.listen[0].address().port(), 2);
         assert_eq!(config.own.issuer(), "https://a.test");
     }
 

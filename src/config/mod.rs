@@ -4,10 +4,10 @@
 //! reads the environment.
 
 mod environment;
+mod listen;
 mod loader;
 mod own_urls;
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 pub use environment::Environment;
+pub use listen::Listen;
 pub use own_urls::OwnUrls;
 
 /// How long audit events are kept, in days.
@@ -36,7 +37,7 @@ pub struct Config {
     /// Where and for whom we listen.
     pub server: ServerConfig,
     /// The database.
-    pub database_url: DatabaseUrl,
+    pub database: DatabaseConfig,
     /// The folder for what we make ourselves.
     pub data_dir: PathBuf,
     /// Profiles written by the operator.
@@ -60,10 +61,10 @@ pub struct Config {
 /// Where and for whom we listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerConfig {
-    /// The address of the server.
-    pub listen: SocketAddr,
+    /// Where the server listens.
+    pub listen: Vec<Listen>,
     /// The address for metrics; none switches them off.
-    pub metrics_listen: Option<SocketAddr>,
+    pub metrics_listen: Option<Listen>,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// The deadline of a request: what is not done by then is given up.
@@ -164,6 +165,24 @@ pub enum EncryptionKeySource {
 /// What is wrong with a URL that cannot be taken apart, or was taken apart at a character of its password.
 const UNREADABLE: &str = "cannot be read as postgres://user:password@host:port/database; in user and password, characters such as / # ? @ are written as %2F %23 %3F %40";
 
+/// The database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatabaseConfig {
+    /// Where it is.
+    pub url: DatabaseUrl,
+    /// How many connections a server has to PostgreSQL at most.
+    pub max_connections: u32,
+    /// How long a server waits at its start for PostgreSQL to be there.
+    pub wait: Duration,
+}
+
+impl DatabaseConfig {
+    /// This database, and the rest as it is usual.
+    pub fn of(url: DatabaseUrl) -> Self {
+        Self { url, max_connections: 16, wait: Duration::from_mins(1) }
+    }
+}
+
 /// A database URL. It may hold a password, so it is not printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DatabaseUrl(String);
@@ -192,6 +211,13 @@ impl DatabaseUrl {
         let path = path.split('?').next().unwrap_or(path);
         let path = percent_encoding::percent_decode_str(path).decode_utf8().ok()?;
         Some(path.into_owned().into()).filter(|path| path != Path::new(":memory:"))
+    }
+
+    /// Where it is, for people: without user and password.
+    pub fn place(&self) -> String {
+        let Ok(url) = url::Url::parse(&self.0) else { return "?".to_owned() };
+        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+        format!("{}{port}{}", url.host_str().unwrap_or_default(), url.path())
     }
 
     /// Whether it is SQLite.

@@ -95,7 +95,7 @@ fn frame<A: Assertion>(
 ) -> Frame {
     let act = acting.map_or(0, |acting| json_bytes(&acting.act));
     let client = subject.client.identity().id().map_or(0, str::len);
-    let fixed = [json_bytes(&Workload::of(assertion)), act, client, context.own.issuer().len()];
+    let fixed = [Workload::of(assertion).most_bytes(), act, client, context.own.issuer().len()];
     Frame {
         fixed: fixed.into_iter().fold(0, usize::saturating_add),
         per_entry: acting.map_or(0, |acting| acting.party.most_lent().saturating_mul(OF_GROUND)),

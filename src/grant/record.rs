@@ -21,7 +21,7 @@ use crate::reason::Reason;
 use crate::refusal::Mismatch;
 use crate::store::{Dependencies, Exchanged, Issuance, Pin, TokenRecord};
 use crate::token::Minted;
-use crate::trust::{Candidate, Door, MatchReport, MatchedRule, Rank, paths_read};
+use crate::trust::{Candidate, Door, MatchReport, MatchedRule, Rank, visit_claims_read};
 
 /// Candidates described in the audit event of a refusal.
 const DESCRIBED: usize = 10;
@@ -117,15 +117,14 @@ fn issued(
         pinned: rule.pins.clone(),
     };
     let (mut detail, mut trusted_issuer) = (EventDetail::of(request), None);
-    let (mut subject, mut assertion) = (None, None);
+    let mut assertion = None;
     match authorization.grounds() {
         Grounds::Workload(permit) => {
-            let content = permit.assertion().content();
-            detail.workload_url = workload_url(content);
-            detail.claims = claims_read(&entitlement.credentials, content);
-            trusted_issuer = Some(content.issuer().name.clone());
-            subject = Some(content.subject().to_owned());
-            assertion = reference(content);
+            let presented = permit.assertion().content();
+            detail.workload_url = workload_url(presented);
+            detail.claims = claims_read(&entitlement.credentials, presented);
+            trusted_issuer = Some(presented.issuer().name.clone());
+            assertion = reference(presented);
         }
         Grounds::Token(token) => detail.subject_token = Some(&token.claims().jti),
         Grounds::Client(_) => {}
@@ -138,7 +137,6 @@ fn issued(
     detail.act = authorization.act();
     AuditEvent {
         trusted_issuer,
-        subject,
         assertion,
         parts: parts_of(context, request, authorization),
         credential: entitlement.credentials.first().map(|rule| rule.credential.id),
@@ -227,15 +225,12 @@ fn claims_read(rules: &[MatchedRule], content: &AssertionContent) -> Option<Map<
     let profile = &content.issuer().profile;
     let mut read = Map::new();
     for rule in rules {
-        for path in paths_read(&rule.credential, profile) {
-            if let Some(value) = content.claims().get(&path).filter(|_| !read.contains_key(&path)) {
-                read.insert(path, value.clone());
+        visit_claims_read(&rule.credential, profile, |path| {
+            if let Some(value) = content.claims().get(path).filter(|_| !read.contains_key(path)) {
+                read.insert(path.to_owned(), value.clone());
             }
-        }
+        });
     }
-    let told: Vec<&str> =
-        profile.claims.iter().filter(|claim| claim.forward).map(|claim| claim.path.as_str()).collect();
-    read.retain(|path, _| !told.contains(&path.as_str()));
     (!read.is_empty() && json_bytes(&read) <= MAX_CLAIMS_BYTES).then_some(read)
 }
 

@@ -1,15 +1,16 @@
 //! Where a request comes from.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use parking_lot::Mutex;
 use tokio::time::{Duration, Instant};
 
+use super::serve::UnixPeer;
 use crate::app::App;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
@@ -30,6 +31,15 @@ impl FromRequestParts<Arc<App>> for ClientAddress {
         // A socket for both versions shows IPv4 peers as mapped IPv6 addresses.
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip().to_canonical());
         let proxies = &app.config.server.trusted_proxies;
+        if peer.is_none() && parts.extensions.get::<UnixPeer>().is_some() {
+            // Whoever may use the socket is on this machine and was let in: what it forwards is believed.
+            let client = client_behind(
+                IpAddr::V4(Ipv4Addr::LOCALHOST),
+                &parts.headers,
+                &[Ipv4Net::from(Ipv4Addr::LOCALHOST).into()],
+            );
+            return Ok(Self(Some(client).filter(|client| !client.is_loopback())));
+        }
         Ok(Self(peer.map(|peer| client_behind(peer, &parts.headers, proxies))))
     }
 }

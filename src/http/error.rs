@@ -2,12 +2,12 @@
 //! logged and answered here and nowhere else.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::Json;
 use axum::extract::{Request, State};
-use axum::http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::header::{ALLOW, AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -22,6 +22,10 @@ use crate::ids::{self, EventId};
 use crate::reason::{Class, Reason};
 use crate::refusal::{Mismatch, Refusal};
 
+/// How much of a client's name goes into the log, and of the scheme of a header into an answer.
+const MAX_CLIENT_CHARACTERS: usize = 128;
+const MAX_SCHEME_CHARACTERS: usize = 20;
+
 /// A request that was let in.
 #[derive(Clone, Copy, Debug)]
 pub struct Caller {
@@ -31,16 +35,40 @@ pub struct Caller {
     pub address: Option<IpAddr>,
 }
 
+/// The client that a request names, as it was sent, for the log: whoever reads the form notes it here.
+#[derive(Clone, Debug, Default)]
+pub struct SentClient(Arc<OnceLock<String>>);
+
+impl SentClient {
+    /// Notes it.
+    pub fn note(&self, client_id: &str) {
+        let shown: String = client_id.chars().take(MAX_CLIENT_CHARACTERS).collect();
+        self.0.set(shown).ok();
+    }
+}
+
+/// What the log tells of a refused request beside why it was refused.
+#[derive(Debug, Default)]
+struct Asked {
+    endpoint: String,
+    address: Option<IpAddr>,
+    client: SentClient,
+    /// The scheme of an `Authorization` header that came along.
+    authorization: Option<String>,
+}
+
 /// Marks an answer that costs as much as a refusal, and counts as one.
 #[derive(Clone, Copy, Debug)]
 pub struct CountsAsRefusal;
 
 /// The layer around everything: what is not answered by its deadline is given up, and with it all that was not begun.
 pub async fn deadline(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let endpoint = request.uri().path().to_owned();
     let answered = tokio::time::timeout(app.config.server.request_deadline, next.run(request)).await;
     answered.unwrap_or_else(|_| {
         let error = TokenError::from(Refusal::later(Reason::Overloaded, 1));
-        error.answer(&app.config.own, EventId::new(app.clock.now()), app.clock.now())
+        let asked = Asked { endpoint, ..Asked::default() };
+        error.answer(&app.config.own, EventId::new(app.clock.now()), app.clock.now(), &asked)
     })
 }
 
@@ -52,7 +80,14 @@ pub async fn layer(
     next: Next,
 ) -> Response {
     let caller = Caller { id: EventId::new(app.clock.now()), address };
+    let asked = Asked {
+        endpoint: request.uri().path().to_owned(),
+        address,
+        client: SentClient::default(),
+        authorization: request.headers().get(AUTHORIZATION).map(scheme),
+    };
     request.extensions_mut().insert(caller);
+    request.extensions_mut().insert(asked.client.clone());
     let mut response = match app.limits.admit(address) {
         Ok(()) => next.run(request).await,
         Err(refusal) => TokenError::from(refusal).into_response(),
@@ -62,7 +97,21 @@ pub async fn layer(
     if at_fault || response.extensions_mut().remove::<CountsAsRefusal>().is_some() {
         app.limits.note_refusal(address);
     }
-    error.map_or(response, |error| error.answer(&app.config.own, caller.id, app.clock.now()))
+    error.map_or(response, |error| error.answer(&app.config.own, caller.id, app.clock.now(), &asked))
+}
+
+/// The scheme of a header, which says where it comes from; what follows is a secret.
+fn scheme(value: &HeaderValue) -> String {
+    let text = value.to_str().unwrap_or_default();
+    let scheme = text.split(' ').next().unwrap_or_default();
+    scheme.chars().filter(char::is_ascii_alphanumeric).take(MAX_SCHEME_CHARACTERS).collect()
+}
+
+/// Answers for paths that are none.
+pub async fn not_found(State(app): State<Arc<App>>, ClientAddress(address): ClientAddress, uri: Uri) -> Response {
+    let asked = Asked { endpoint: uri.path().to_owned(), address, ..Asked::default() };
+    let now = app.clock.now();
+    TokenError::from(Refusal::from(Reason::PathUnknown)).answer(&app.config.own, EventId::new(now), now, &asked)
 }
 
 impl IntoResponse for TokenError {
@@ -96,7 +145,13 @@ struct ErrorBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     used_in: Option<EventId>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    packages_that_fit: Option<u16>,
+    packages_that_fit: Option<usize>,
+    /// What was probably meant, where only the spelling differs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nearest: Option<String>,
+    /// The scheme of an `Authorization` header that came along.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authorization: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     mismatches: Vec<Mismatch>,
 }
@@ -112,16 +167,21 @@ impl TokenError {
         (StatusCode::from_u16(row.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), error)
     }
 
-    fn answer(self, own: &OwnUrls, id: EventId, now: Timestamp) -> Response {
+    fn answer(self, own: &OwnUrls, id: EventId, now: Timestamp, asked: &Asked) -> Response {
         let ((status, error), refusal) = (self.code(), *self.refusal);
         let reason = refusal.reason;
         metrics::counter!("carnet_refusals_total", "reason" => reason.code()).increment(1);
         let detail = refusal.detail.as_deref();
+        // One line for each, with what it takes to help somebody, or to shut somebody out.
+        let Asked { endpoint, address, client, authorization } = asked;
+        let (address, client) = (address.map(|address| address.to_string()), client.0.get());
+        let grant = self.grant_type.map(GrantType::short_name);
         if status.is_server_error() {
-            tracing::error!(error_id = %id, %reason, detail, "request failed");
+            tracing::error!(error_id = %id, %reason, detail, address, endpoint, grant, client, authorization, "request failed");
         } else {
-            tracing::info!(error_id = %id, %reason, detail, "request refused");
+            tracing::info!(error_id = %id, %reason, detail, address, endpoint, grant, client, authorization, "request refused");
         }
+        let facts = refusal.facts.map(|facts| *facts).unwrap_or_default();
         let about_time = matches!(reason, Reason::Expired | Reason::NotYetValid | Reason::IatFuture);
         let body = ErrorBody {
             error,
@@ -131,10 +191,12 @@ impl TokenError {
             error_uri: own.at(&format!("/reasons/{reason}")),
             parameter: refusal.parameter,
             claim: refusal.claim.map(String::from),
-            used_at: refusal.used_in.as_deref().map(|event| ids::time_of(event.0).to_string()),
-            used_in: refusal.used_in.as_deref().copied(),
+            authorization: authorization.clone().filter(|_| status == StatusCode::UNAUTHORIZED),
+            used_at: facts.used_in.map(|event| ids::time_of(event.0).to_string()),
+            used_in: facts.used_in,
+            nearest: facts.nearest,
             accepted_audiences: refusal.accepted_audiences,
-            packages_that_fit: refusal.packages_that_fit,
+            packages_that_fit: facts.packages_that_fit,
             server_time: about_time.then(|| now.seconds()),
             mismatches: refusal.mismatches,
         };

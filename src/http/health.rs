@@ -15,13 +15,17 @@ pub async fn healthz() -> Response {
     Json(json!({ "status": "alive" })).into_response()
 }
 
-/// `GET /readyz`: the database answers, there is a key to sign with, and the server is not about to end.
+/// `GET /readyz`: a token could be recorded now, there is a key to sign with, the clocks agree, and the server is not about to end.
 pub async fn readyz(State(app): State<Arc<App>>) -> Response {
-    let database = app.store.ping().await.is_ok();
+    let database = app.store.can_write().await;
     let signing_key = app.keys.ring().is_some();
+    let clock = app.clock_agrees();
     let draining = app.is_draining();
-    let status = if database && signing_key && !draining { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let word = if status == StatusCode::OK { "ready" } else { "not ready" };
-    let body = json!({ "status": word, "database": database, "signing_key": signing_key, "draining": draining });
+    let is_ready = database && signing_key && clock && !draining;
+    let (status, word) =
+        if is_ready { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready") };
+    let body = json!({
+        "status": word, "database": database, "signing_key": signing_key, "clock": clock, "draining": draining,
+    });
     (status, Json(body)).into_response()
 }

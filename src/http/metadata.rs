@@ -4,12 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE,
+    CACHE_CONTROL, CONTENT_TYPE,
+};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use carnet_jose::Algorithm;
 use carnet_resource_server::DETAIL_TYPE;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::grant_type::GrantType;
@@ -22,6 +25,34 @@ const PUBLIC: &str = "public, max-age=300";
 
 /// `GET /.well-known/oauth-authorization-server`
 pub async fn metadata(State(app): State<Arc<App>>) -> Response {
+    public(document(&app).to_string())
+}
+
+/// `GET /.well-known/openid-configuration`: the same, with what strict readers of that document want to find in it. It leads
+/// verifiers to our keys; there is no authorization endpoint, and so no ID token.
+pub async fn openid(State(app): State<Arc<App>>) -> Response {
+    let mut document = document(&app);
+    if let Some(members) = document.as_object_mut() {
+        let algorithms = members.get("introspection_signing_alg_values_supported").cloned().unwrap_or_default();
+        members.insert("subject_types_supported".to_owned(), json!(["public"]));
+        members.insert("id_token_signing_alg_values_supported".to_owned(), algorithms);
+    }
+    public(document.to_string())
+}
+
+/// `OPTIONS` of these documents: scripts of other sites may read them, with any header (decision D-61).
+pub async fn preflight() -> Response {
+    let any = HeaderValue::from_static("*");
+    let headers = [
+        (ACCESS_CONTROL_ALLOW_ORIGIN, any.clone()),
+        (ACCESS_CONTROL_ALLOW_HEADERS, any),
+        (ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD")),
+        (ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400")),
+    ];
+    (StatusCode::NO_CONTENT, headers).into_response()
+}
+
+fn document(app: &App) -> Value {
     let own = &app.config.own;
     let rules = app.rules();
     let servers = rules.resource_servers().filter(|server| server.enabled);
@@ -53,7 +84,7 @@ pub async fn metadata(State(app): State<Arc<App>>) -> Response {
     if let Some(members) = document.as_object_mut().filter(|_| !scopes.is_empty()) {
         members.insert("scopes_supported".to_owned(), json!(scopes));
     }
-    public(document.to_string())
+    document
 }
 
 /// The method of clients that authenticate with a JWT-SVID (draft-ietf-oauth-spiffe-client-auth section 4).

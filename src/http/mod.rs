@@ -27,7 +27,7 @@ use axum::routing::{get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tower_http::catch_panic::CatchPanicLayer;
 
-pub use admin::openapi_document;
+pub use admin::{LocalCommand, openapi_document};
 pub use serve::{Serving, serve, serve_on, serve_within};
 
 use crate::app::App;
@@ -45,30 +45,45 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/introspect", post(introspect::introspect).fallback(wrong_method))
         .route("/revoke", post(revoke::revoke).fallback(wrong_method))
         .route_layer(from_fn_with_state(app.clone(), error::layer))
-        .route("/jwks", get(metadata::jwks))
+        .route("/jwks", get(metadata::jwks).options(metadata::preflight))
         .route("/reasons/{reason}", get(reasons::reason))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .nest("/admin/v1", admin::routes());
     let mut root = Router::new()
-        .route(&app.config.own.admin_metadata_path(), get(metadata::protected_resource))
-        .route(&format!("/.well-known/oauth-authorization-server{path}"), get(metadata::metadata))
-        .route(&format!("/.well-known/openid-configuration{path}"), get(metadata::metadata));
+        .route(&app.config.own.admin_metadata_path(), get(metadata::protected_resource).options(metadata::preflight))
+        .route(
+            &format!("/.well-known/oauth-authorization-server{path}"),
+            get(metadata::metadata).options(metadata::preflight),
+        )
+        .route(&format!("/.well-known/openid-configuration{path}"), get(metadata::openid).options(metadata::preflight));
     root = if path.is_empty() {
         root.merge(below)
     } else {
-        root.route(&format!("{path}/.well-known/openid-configuration"), get(metadata::metadata)).nest(&path, below)
+        // Where probes look, and where clients look that append what should be inserted.
+        root.route("/healthz", get(health::healthz))
+            .route("/readyz", get(health::readyz))
+            .route(
+                &format!("{path}/.well-known/oauth-authorization-server"),
+                get(metadata::metadata).options(metadata::preflight),
+            )
+            .route(
+                &format!("{path}/.well-known/openid-configuration"),
+                get(metadata::openid).options(metadata::preflight),
+            )
+            .nest(&path, below)
     };
-    root.fallback(async || StatusCode::NOT_FOUND)
+    root.fallback(error::not_found)
         .layer(from_fn_with_state(app.clone(), error::deadline))
         .layer(from_fn(add_headers))
         .layer(CatchPanicLayer::custom(panicked))
         .with_state(app)
 }
 
-/// The metrics, in Prometheus' text format, for a listener of their own.
-pub fn metrics_router(metrics: PrometheusHandle) -> Router {
-    Router::new().route("/metrics", get(async move || metrics.render()))
+/// The metrics, in Prometheus' text format, and health beside them, for a listener of their own.
+pub fn metrics_router(metrics: PrometheusHandle, app: Arc<App>) -> Router {
+    let health = Router::new().route("/healthz", get(health::healthz)).route("/readyz", get(health::readyz));
+    Router::new().route("/metrics", get(async move || metrics.render())).merge(health.with_state(app))
 }
 
 /// Nothing may be kept unless it says so itself (decision D-14).

@@ -8,10 +8,10 @@ use axum::http::Uri;
 use axum::http::header::{AUTHORIZATION, HeaderMap};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
-use super::error::Caller;
+use super::error::{Caller, SentClient};
 use super::media::{check_media_type, check_query};
 use crate::app::App;
-use crate::client::AuthorizationHeader;
+use crate::client::{AuthorizationHeader, ClientCredentials};
 use crate::form::{Parameters, TokenForm};
 use crate::grant::{self, GrantRequest, TokenError};
 use crate::ids::EventId;
@@ -28,6 +28,7 @@ pub struct FormRequest {
     pub caller: Caller,
     /// Its header fields.
     pub headers: HeaderMap,
+    client: SentClient,
     uri: Uri,
     body: Bytes,
 }
@@ -43,7 +44,8 @@ impl FromRequest<Arc<App>> for FormRequest {
             let too_large = error.is::<LengthLimitError>();
             Refusal::from(if too_large { Reason::BodyTooLarge } else { Reason::FormMalformed })
         })?;
-        Ok(Self { caller, uri: parts.uri, headers: parts.headers, body: body.to_bytes() })
+        let client = parts.extensions.get::<SentClient>().cloned().unwrap_or_default();
+        Ok(Self { caller, client, uri: parts.uri, headers: parts.headers, body: body.to_bytes() })
     }
 }
 
@@ -52,7 +54,12 @@ impl FormRequest {
     pub fn form(&self, parameters: &Parameters) -> Result<TokenForm<'_>, Refusal> {
         check_media_type(&self.headers)?;
         check_query(&self.uri, parameters)?;
-        TokenForm::parse(&self.body, parameters)
+        let form = TokenForm::parse(&self.body, parameters)?;
+        let sent = ClientCredentials::read(&form, self.authorization()).ok();
+        if let Some(client_id) = sent.as_ref().and_then(ClientCredentials::client_id).or(form.get("client_id")) {
+            self.client.note(client_id);
+        }
+        Ok(form)
     }
 
     /// The form of a token request.

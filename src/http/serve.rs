@@ -3,7 +3,11 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -16,13 +20,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use parking_lot::Mutex;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt as _;
-use tower_http::add_extension::AddExtension;
 
-use crate::config::ConnectionLimits;
+use crate::config::{ConnectionLimits, Listen};
 use crate::limits::network_of;
 
 /// For the other side to take what is written to it: a reader that never reads holds nothing for longer.
@@ -52,15 +56,34 @@ impl Serving {
         self.task.await.ok();
     }
 
-    /// Waits until the server ends by itself.
-    pub async fn ended(&mut self) {
-        (&mut self.task).await.ok();
+    /// Whether the server ended by itself.
+    pub fn poll_ended(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.task).poll(context).map(drop)
     }
 }
 
 /// Listens and serves.
-pub async fn serve(router: Router, listen: SocketAddr, limits: ConnectionLimits) -> io::Result<Serving> {
-    Ok(serve_within(router, TcpListener::bind(listen).await?, limits))
+pub async fn serve(router: Router, listen: &Listen, limits: ConnectionLimits) -> io::Result<Serving> {
+    let listener = match listen {
+        Listen::Address(address) => Listener::Tcp(TcpListener::bind(address).await?),
+        Listen::Host(host, port) => Listener::Tcp(TcpListener::bind((host.as_str(), *port)).await?),
+        Listen::Unix(path) => Listener::Unix(bind_unix(path).await?),
+    };
+    Ok(begin(router, listener, limits))
+}
+
+/// Binds a Unix socket, in the place of one that a server left behind. Who may connect is for its folder to say, and for its mode:
+/// the owner and the group.
+async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    if UnixStream::connect(path).await.is_ok() {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, "another server listens there"));
+    }
+    if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+        std::fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    Ok(listener)
 }
 
 /// Serves on a listener, within the limits that are usual.
@@ -70,12 +93,49 @@ pub fn serve_on(router: Router, listener: TcpListener) -> Serving {
 
 /// Serves on a listener.
 pub fn serve_within(router: Router, listener: TcpListener, limits: ConnectionLimits) -> Serving {
+    begin(router, Listener::Tcp(listener), limits)
+}
+
+/// Where connections come from.
+#[derive(Debug)]
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// A connection, of whatever kind.
+trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// Marks a request that came over a Unix socket: its peer is on this machine, and was let in by the mode of the socket.
+#[derive(Clone, Copy, Debug)]
+pub struct UnixPeer;
+
+impl Listener {
+    /// The next connection, with its peer's address where it has one.
+    async fn accept(&self) -> io::Result<(Box<dyn Io>, Option<SocketAddr>)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                stream.set_nodelay(true).ok();
+                Ok((Box::new(stream), Some(peer)))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok((Box::new(stream), None))
+            }
+        }
+    }
+}
+
+fn begin(router: Router, listener: Listener, limits: ConnectionLimits) -> Serving {
     let (stop, stopped) = watch::channel(false);
     let router = router.layer(from_fn(require_host));
     Serving { stop, task: tokio::spawn(accept(listener, router, limits, stopped)) }
 }
 
-async fn accept(listener: TcpListener, router: Router, limits: ConnectionLimits, mut stopped: watch::Receiver<bool>) {
+async fn accept(listener: Listener, router: Router, limits: ConnectionLimits, mut stopped: watch::Receiver<bool>) {
     let builder = builder(&limits);
     let room = Arc::new(Room::new(limits));
     loop {
@@ -92,15 +152,17 @@ async fn accept(listener: TcpListener, router: Router, limits: ConnectionLimits,
                 continue;
             }
         };
-        stream.set_nodelay(true).ok();
         let mut stream = TimeoutStream::new(stream);
         stream.set_read_timeout(Some(room.limits.idle));
         stream.set_write_timeout(Some(WRITE_TIMEOUT));
-        let service = AddExtension::new(router.clone(), ConnectInfo(peer));
-        let service = TowerToHyperService::new(
-            service
-                .map_request(|request: axum::http::Request<hyper::body::Incoming>| request.map(axum::body::Body::new)),
-        );
+        let with_peer = move |mut request: axum::http::Request<hyper::body::Incoming>| {
+            match peer {
+                Some(peer) => drop(request.extensions_mut().insert(ConnectInfo(peer))),
+                None => drop(request.extensions_mut().insert(UnixPeer)),
+            }
+            request.map(axum::body::Body::new)
+        };
+        let service = TowerToHyperService::new(router.clone().map_request(with_peer));
         let connection = builder.serve_connection(TokioIo::new(Box::pin(stream)), service).into_owned();
         let (mut stopped, idle) = (stopped.clone(), room.limits.idle);
         tokio::spawn(async move {
@@ -160,10 +222,10 @@ fn builder(limits: &ConnectionLimits) -> auto::Builder<TokioExecutor> {
 }
 
 /// The next connection that there is room for; none if it was turned away.
-async fn next(listener: &TcpListener, room: &Arc<Room>) -> io::Result<Option<(TcpStream, SocketAddr, Place)>> {
+async fn next(listener: &Listener, room: &Arc<Room>) -> io::Result<Option<(Box<dyn Io>, Option<SocketAddr>, Place)>> {
     let permit = room.permits.clone().acquire_owned().await.map_err(io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
-    Ok(Room::take(room, peer.ip(), permit).map(|place| (stream, peer, place)))
+    Ok(Room::take(room, peer.map(|peer| peer.ip()), permit).map(|place| (stream, peer, place)))
 }
 
 /// Room for connections: of all peers together, and a share for each.
@@ -187,11 +249,10 @@ impl Room {
         Self { permits: Arc::new(Semaphore::new(limits.max)), taken: Mutex::default(), limits }
     }
 
-    fn take(room: &Arc<Self>, peer: IpAddr, permit: OwnedSemaphorePermit) -> Option<Place> {
-        let peer = peer.to_canonical();
-        // A proxy brings everybody's connections.
-        let shared = !room.limits.unshared_peers.iter().any(|network| network.contains(&peer));
-        let peer = shared.then(|| network_of(peer));
+    fn take(room: &Arc<Self>, peer: Option<IpAddr>, permit: OwnedSemaphorePermit) -> Option<Place> {
+        // A proxy brings everybody's connections, and so does whoever is let in by a Unix socket.
+        let is_shared = |peer: &IpAddr| !room.limits.unshared_peers.iter().any(|network| network.contains(peer));
+        let peer = peer.map(|peer| peer.to_canonical()).filter(is_shared).map(network_of);
         if let Some(peer) = peer {
             let mut taken = room.taken.lock();
             let count = taken.entry(peer).or_default();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::AccessRequest;
 use crate::model::{ResourceServer, Rule, Snapshot};
 use crate::reason::Reason;
-use crate::refusal::Refusal;
+use crate::refusal::{Facts, Refusal};
 use crate::trust::Candidate;
 
 /// The one resource server meant: the one that is named, else the only one that the matching rules cover.
@@ -45,12 +45,37 @@ pub fn check(snapshot: &Snapshot, request: &AccessRequest) -> Result<(), Refusal
 
 /// The resource servers that a request names: `resource` and `audience` together (RFC 8693 section 2.1).
 fn named<'s>(snapshot: &'s Snapshot, request: &AccessRequest) -> Result<BTreeSet<&'s str>, Refusal> {
-    let unknown = |parameter| Refusal::parameter(Reason::TargetUnknown, parameter);
-    let by_uri = request.resources.iter().map(|uri| (snapshot.resource_server_named(uri), "resource"));
+    let unknown = |parameter, sent: &str| {
+        let nearest = nearest(snapshot, sent);
+        Refusal::parameter(Reason::TargetUnknown, parameter).with_facts(Facts { nearest, ..Facts::default() })
+    };
+    let by_uri = request.resources.iter().map(|uri| (snapshot.resource_server_named(uri), "resource", uri));
     let by_name = request.audiences.iter().map(|audience| {
         let server = snapshot.resource_server_named(audience);
-        (server.or_else(|| snapshot.resource_server_called(audience)), "audience")
+        (server.or_else(|| snapshot.resource_server_called(audience)), "audience", audience)
     });
     let found = by_uri.chain(by_name);
-    found.map(|(server, parameter)| server.map(|server| server.name.as_str()).ok_or(unknown(parameter))).collect()
+    found
+        .map(|(server, parameter, sent)| {
+            server.map(|server| server.name.as_str()).ok_or_else(|| unknown(parameter, sent))
+        })
+        .collect()
+}
+
+/// The resource that differs from what was sent by letter case, a slash at the end or the usual port alone. Resources are in every
+/// token, so nobody learns anything by it.
+fn nearest(snapshot: &Snapshot, sent: &str) -> Option<String> {
+    let loose = |uri: &str| {
+        let lower = uri.trim().to_ascii_lowercase();
+        let (origin, path) =
+            lower.split_once("//").map_or(("", lower.as_str()), |(_, rest)| rest.split_once('/').unwrap_or((rest, "")));
+        let host = origin.strip_suffix(":443").unwrap_or(origin);
+        format!("{host}/{}", path.trim_end_matches('/'))
+    };
+    let sent = loose(sent);
+    let mut all = snapshot.resource_servers().filter(|server| server.enabled);
+    all.find_map(|server| {
+        let mut uris = std::iter::once(&server.resource).chain(&server.aliases);
+        uris.find(|uri| loose(uri) == sent).cloned()
+    })
 }

@@ -7,6 +7,8 @@ use serde::Serialize;
 pub enum Class {
     /// The HTTP method.
     Method,
+    /// The path.
+    Path,
     /// The size of the body.
     Size,
     /// A rate limit.
@@ -67,6 +69,7 @@ impl Class {
     pub const fn row(self) -> ClassRow {
         let (status, error, callers_fault) = match self {
             Self::Method => (405, "invalid_request", false),
+            Self::Path => (404, "invalid_request", false),
             Self::Size => (413, "invalid_request", true),
             Self::Limit => (429, "temporarily_unavailable", false),
             Self::Request => (400, "invalid_request", true),

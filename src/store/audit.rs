@@ -34,13 +34,18 @@ const COLUMNS: [&str; 16] = [
     "subject",
     "assertion_digest",
     "assertion_jti",
-    "seen_by",
+    "parts",
 ];
 const PART_COLUMNS: [&str; 6] = ["principal_id", "event_id", "position", "credential_id", "revision", "sees_claims"];
 /// Rows that are looked through for one page: what is not found by an index is sought within a window.
 const WINDOW: u64 = 5_000;
 /// Rows read at once while doing so.
 const CHUNK: u64 = 500;
+/// Events whose parts are indexed at once.
+const INDEXED_AT_ONCE: u64 = 5_000;
+
+/// Some events, each with what a principal has to do with it, and where the next ones begin.
+type Chunk = (Vec<(AuditEvent, Seen)>, Option<EventId>);
 
 /// Which events a list holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -166,13 +171,63 @@ impl Store {
         Ok(page)
     }
 
-    /// A chunk of the events in which a principal has a part, and where it ends.
+    /// A chunk of the events in which a principal has a part, and where it ends. The latest ones stand in no index yet.
     async fn parts_before(
         &self,
         filter: &AuditFilter,
         principal: &str,
         before: Option<EventId>,
-    ) -> Result<(Vec<(AuditEvent, Seen)>, Option<EventId>), StoreError> {
+    ) -> Result<Chunk, StoreError> {
+        let indexed = self.indexed_up_to(&self.read).await?;
+        if before.is_none_or(|before| indexed.is_none_or(|indexed| before.0 > indexed)) {
+            let recent = self.recent_parts_before(filter, principal, before, indexed).await?;
+            match (recent.1, indexed) {
+                (Some(_), _) => return Ok(recent),
+                (None, None) => return Ok((Vec::new(), None)),
+                (None, Some(_)) => {}
+            }
+        }
+        self.indexed_parts_before(filter, principal, before).await
+    }
+
+    async fn recent_parts_before(
+        &self,
+        filter: &AuditFilter,
+        principal: &str,
+        before: Option<EventId>,
+        indexed: Option<Uuid>,
+    ) -> Result<Chunk, StoreError> {
+        let rows = audit_event::Entity::find()
+            .apply_if(before, |query, before| query.filter(audit_event::Column::Id.lt(before.0)))
+            .apply_if(indexed, |query, indexed| query.filter(audit_event::Column::Id.gt(indexed)))
+            .apply_if(filter.since, |query, since| query.filter(audit_event::Column::Id.gte(ids::first_at(since))))
+            .order_by_desc(audit_event::Column::Id)
+            .limit(CHUNK)
+            .all(&self.read)
+            .await?;
+        let last = rows.last().map(|row| EventId(row.id));
+        let mut found = Vec::new();
+        for row in rows {
+            let parts = read_parts(row.parts.as_deref());
+            let own: Vec<&AuditPart> = parts.iter().filter(|part| part.principal_id == principal).collect();
+            if own.is_empty() {
+                continue;
+            }
+            let credentials: Vec<CredentialId> = own.iter().filter_map(|part| part.credential).collect();
+            let seen = Seen { claims: own.iter().any(|part| part.sees_claims), credentials };
+            if filter.credential.is_none_or(|one| seen.credentials.contains(&one)) {
+                found.push((event(row)?, seen));
+            }
+        }
+        Ok((found, last))
+    }
+
+    async fn indexed_parts_before(
+        &self,
+        filter: &AuditFilter,
+        principal: &str,
+        before: Option<EventId>,
+    ) -> Result<Chunk, StoreError> {
         let rows = audit_part::Entity::find()
             .filter(audit_part::Column::PrincipalId.eq(principal))
             .apply_if(before, |query, before| query.filter(audit_part::Column::EventId.lt(before.0)))
@@ -204,12 +259,51 @@ impl Store {
         Ok((found.collect(), last))
     }
 
+    /// Up to which event the parts are indexed.
+    async fn indexed_up_to(&self, connection: &impl ConnectionTrait) -> Result<Option<Uuid>, StoreError> {
+        let row = connection.query_one_raw(self.statement("SELECT up_to FROM audit_watermark", [])).await?;
+        Ok(row.map(|row| row.try_get_by_index(0)).transpose()?.flatten())
+    }
+
+    /// Indexes the parts of a step of the events from before a time; says whether there are more. Events are committed some time
+    /// after their ids were made, so the time has to lie that far back.
+    pub async fn index_parts(&self, before: Timestamp) -> Result<bool, StoreError> {
+        let transaction = self.begin().await?;
+        // Replicas take turns: whoever comes second waits for this row.
+        transaction.execute_unprepared("UPDATE audit_watermark SET id = id").await?;
+        let indexed = self.indexed_up_to(&transaction).await?;
+        let rows: Vec<(Uuid, Option<String>)> = audit_event::Entity::find()
+            .select_only()
+            .columns([audit_event::Column::Id, audit_event::Column::Parts])
+            .apply_if(indexed, |query, indexed| query.filter(audit_event::Column::Id.gt(indexed)))
+            .filter(audit_event::Column::Id.lt(ids::first_at(before)))
+            .order_by_asc(audit_event::Column::Id)
+            .limit(INDEXED_AT_ONCE)
+            .into_tuple()
+            .all(&transaction)
+            .await?;
+        let Some(last) = rows.last().map(|(id, _)| *id) else {
+            transaction.rollback().await?;
+            return Ok(false);
+        };
+        let more = u64::try_from(rows.len()).ok() == Some(INDEXED_AT_ONCE);
+        let mut parts: Vec<(Uuid, AuditPart, i16)> = Vec::new();
+        for (id, text) in rows {
+            parts.extend(read_parts(text.as_deref()).into_iter().zip(0..).map(|(part, position)| (id, part, position)));
+        }
+        parts.sort_by(|left, right| (&left.1.principal_id, left.0).cmp(&(&right.1.principal_id, right.0)));
+        for some in parts.chunks(1_000) {
+            let values = some.iter().flat_map(|(event, part, position)| part_values(EventId(*event), part, *position));
+            insert_into(&transaction, "audit_part", &PART_COLUMNS, values.collect(), some.len()).await?;
+        }
+        let moved = self.statement("UPDATE audit_watermark SET up_to = $1", [last.into()]);
+        transaction.execute_raw(moved).await?;
+        transaction.commit().await?;
+        Ok(more)
+    }
+
     /// A chunk of all events, and where it ends.
-    async fn events_before(
-        &self,
-        filter: &AuditFilter,
-        before: Option<EventId>,
-    ) -> Result<(Vec<(AuditEvent, Seen)>, Option<EventId>), StoreError> {
+    async fn events_before(&self, filter: &AuditFilter, before: Option<EventId>) -> Result<Chunk, StoreError> {
         let rows = audit_event::Entity::find()
             .apply_if(before, |query, before| query.filter(audit_event::Column::Id.lt(before.0)))
             .apply_if(filter.since, |query, since| query.filter(audit_event::Column::Id.gte(ids::first_at(since))))
@@ -240,15 +334,15 @@ impl Store {
     pub(super) async fn remove_events(&self, ids: Vec<Uuid>) -> Result<(), StoreError> {
         let rows: Vec<(Uuid, Option<String>)> = audit_event::Entity::find()
             .select_only()
-            .columns([audit_event::Column::Id, audit_event::Column::SeenBy])
+            .columns([audit_event::Column::Id, audit_event::Column::Parts])
             .filter(audit_event::Column::Id.is_in(ids.clone()))
             .into_tuple()
             .all(&self.read)
             .await?;
         let mut seen: HashMap<String, Vec<Uuid>> = HashMap::new();
-        for (id, principals) in rows {
-            for principal in principals.iter().flat_map(|principals| principals.split(' ')) {
-                seen.entry(principal.to_owned()).or_default().push(id);
+        for (id, parts) in rows {
+            for part in read_parts(parts.as_deref()) {
+                seen.entry(part.principal_id).or_default().push(id);
             }
         }
         let transaction = self.begin().await?;
@@ -318,20 +412,14 @@ fn event(row: audit_event::Model) -> Result<AuditEvent, StoreError> {
     })
 }
 
-/// Inserts events as two statements: they are on the path of every token.
+/// Inserts events as one statement: it is on the path of every token. Their parts are indexed later.
 pub(super) async fn insert(connection: &impl ConnectionTrait, events: &[&AuditEvent]) -> Result<(), StoreError> {
     if events.is_empty() {
         return Ok(());
     }
     let rows = events.iter().flat_map(|event| values(event)).collect();
     insert_into(connection, "audit_event", &COLUMNS, rows, events.len()).await?;
-    let parts: Vec<_> =
-        events.iter().flat_map(|event| event.parts.iter().zip(0i16..).map(|part| (event.id, part))).collect();
-    if parts.is_empty() {
-        return Ok(());
-    }
-    let rows = parts.iter().flat_map(|(event, (part, position))| part_values(*event, part, *position)).collect();
-    insert_into(connection, "audit_part", &PART_COLUMNS, rows, parts.len()).await
+    Ok(())
 }
 
 async fn insert_into(
@@ -368,14 +456,28 @@ fn values(event: &AuditEvent) -> [DbValue; COLUMNS.len()] {
         event.subject.clone().into(),
         assertion.map(|assertion| assertion.digest.clone()).into(),
         assertion.and_then(|assertion| assertion.jti.clone()).into(),
-        seen_by(&event.parts).into(),
+        written_parts(&event.parts).into(),
     ]
 }
 
-fn seen_by(parts: &[AuditPart]) -> Option<String> {
-    let mut principals: Vec<&str> = parts.iter().map(|part| part.principal_id.as_str()).collect();
-    principals.dedup();
-    (!principals.is_empty()).then(|| principals.join(" "))
+/// The parts as they stand in the event's row: principal, rule, revision, and whether claims are seen.
+type WrittenPart = (String, Option<String>, Option<u32>, bool);
+
+fn written_parts(parts: &[AuditPart]) -> Option<String> {
+    let written = |part: &AuditPart| -> WrittenPart {
+        (part.principal_id.clone(), part.credential.map(|id| id.to_string()), part.revision, part.sees_claims)
+    };
+    let written: Vec<WrittenPart> = parts.iter().map(written).collect();
+    (!written.is_empty()).then(|| serde_json::to_string(&written).unwrap_or_default())
+}
+
+fn read_parts(text: Option<&str>) -> Vec<AuditPart> {
+    let written: Vec<WrittenPart> = text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let part = |(principal_id, credential, revision, sees_claims): WrittenPart| {
+        let credential = credential.and_then(|id| id.parse().ok());
+        AuditPart { principal_id, credential, revision, sees_claims }
+    };
+    written.into_iter().map(part).collect()
 }
 
 fn part_values(event: EventId, part: &AuditPart, position: i16) -> [DbValue; PART_COLUMNS.len()] {

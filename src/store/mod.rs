@@ -2,6 +2,7 @@
 
 mod audit;
 mod changes;
+mod health;
 mod ledger;
 mod objects;
 mod placeholders;
@@ -27,7 +28,7 @@ pub use objects::{Filter, Page, Persist, StoredCredential, Write};
 pub use signing_keys::{KeyState, StoredKey};
 pub use tokens::Descent;
 
-use crate::config::DatabaseUrl;
+use crate::config::{DatabaseConfig, DatabaseUrl};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 
@@ -38,6 +39,8 @@ const SQLITE_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The same for PostgreSQL: how long a statement waits for a lock.
 const LOCK_TIMEOUT: &str = "10s";
+/// Between two attempts to reach a database that is not there yet.
+const RETRY_CONNECT: Duration = Duration::from_secs(1);
 /// Any number, as long as every replica takes the same.
 const MIGRATION_LOCK: i64 = 0x0063_6172_6e65_7401;
 
@@ -47,6 +50,7 @@ pub struct Store {
     /// SQLite has one writer; PostgreSQL takes the same pool for both.
     write: DatabaseConnection,
     read: DatabaseConnection,
+    last_write: health::LastWrite,
 }
 
 /// What went wrong in the database.
@@ -72,6 +76,17 @@ pub enum StoreError {
     Corrupt(String),
 }
 
+impl StoreError {
+    /// What is probably wrong, where the database's words do not say it.
+    pub fn hint(&self) -> Option<&'static str> {
+        let text = self.to_string();
+        let prepared = text.contains("prepared statement") && (text.contains("exist") || text.contains("not found"));
+        prepared.then_some(
+            "the database is behind a pooler that hands out a connection for one transaction: use its session mode",
+        )
+    }
+}
+
 impl From<&StoreError> for Refusal {
     fn from(error: &StoreError) -> Self {
         Self::later(Reason::DatabaseUnavailable, 1).with_detail(error.to_string())
@@ -85,9 +100,16 @@ impl From<StoreError> for Refusal {
 }
 
 impl Store {
-    /// Opens the database and brings its schema up to date.
-    pub async fn open(url: &DatabaseUrl) -> Result<Self, StoreError> {
-        let store = if url.is_sqlite() { Self::open_sqlite(url).await? } else { Self::open_postgres(url).await? };
+    /// Opens the database and brings its schema up to date. A database that cannot be reached yet is waited for, and the log says
+    /// what is wrong.
+    pub async fn open(config: &DatabaseConfig) -> Result<Self, StoreError> {
+        let url = &config.url;
+        let store = if url.is_sqlite() {
+            Self::open_sqlite(url).await?
+        } else {
+            wait_for(url, config.wait).await?;
+            Self::open_postgres(url, config.max_connections).await?
+        };
         store.migrate().await?;
         let least = carnet_migration::min_version(&store.read).await?;
         if least > carnet_migration::SCHEMA { Err(changes::too_new(least).into()) } else { Ok(store) }
@@ -127,24 +149,20 @@ impl Store {
         }
         let write = Database::connect(options(1, "-8192")).await?;
         let read = Database::connect(options(4, "-1024")).await?;
-        Ok(Self { write, read })
+        Ok(Self { write, read, last_write: health::LastWrite::default() })
     }
 
-    async fn open_postgres(url: &DatabaseUrl) -> Result<Self, StoreError> {
+    async fn open_postgres(url: &DatabaseUrl, max_connections: u32) -> Result<Self, StoreError> {
         let mut options = ConnectOptions::new(url.as_str());
         options
-            .max_connections(16)
+            .max_connections(max_connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .connect_timeout(ACQUIRE_TIMEOUT)
             .sqlx_logging(false);
-        options.map_sqlx_postgres_opts(|postgres| {
-            // The role's or the cluster's setting may be weaker; single use rests on this one.
-            postgres
-                .options([("synchronous_commit", "on"), ("lock_timeout", LOCK_TIMEOUT)])
-                .statement_cache_capacity(512)
-        });
+        // Nothing is set when a connection begins, which poolers refuse: what a transaction rests on it sets itself.
+        options.map_sqlx_postgres_opts(|postgres| postgres.extra_float_digits(None).statement_cache_capacity(512));
         let pool = Database::connect(options).await?;
-        Ok(Self { write: pool.clone(), read: pool })
+        Ok(Self { write: pool.clone(), read: pool, last_write: health::LastWrite::default() })
     }
 
     /// Several replicas may start at once, so one at a time.
@@ -162,11 +180,6 @@ impl Store {
         Ok(())
     }
 
-    /// Whether the database answers.
-    pub async fn ping(&self) -> Result<(), StoreError> {
-        Ok(self.read.ping().await?)
-    }
-
     /// Closes the connections.
     pub async fn close(self) -> Result<(), StoreError> {
         self.read.close().await?;
@@ -180,7 +193,23 @@ impl Store {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        self.write.begin_with_options(options).await
+        let begun = self.write.begin_with_options(options).await;
+        let transaction = match begun {
+            Ok(transaction) => transaction,
+            Err(error) => {
+                self.note_write(false);
+                return Err(error);
+            }
+        };
+        if self.backend() == DbBackend::Postgres {
+            // The role's, the cluster's or a pooler's setting may be weaker; single use rests on these.
+            transaction
+                .execute_unprepared(&format!(
+                    "SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"
+                ))
+                .await?;
+        }
+        Ok(transaction)
     }
 
     fn backend(&self) -> DbBackend {
@@ -189,6 +218,35 @@ impl Store {
 
     fn statement(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
         Statement::from_sql_and_values(self.backend(), sql, values)
+    }
+}
+
+/// Waits until PostgreSQL can be reached. A pool would only say that it waited in vain.
+async fn wait_for(url: &DatabaseUrl, patience: Duration) -> Result<(), StoreError> {
+    let began = tokio::time::Instant::now();
+    loop {
+        let error = match try_connect(url).await {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        if began.elapsed() >= patience {
+            return Err(DbErr::Custom(format!("{url:?} at {}: {error}", url.place())).into());
+        }
+        tracing::warn!(database = url.place(), error, "the database cannot be reached yet");
+        tokio::time::sleep(RETRY_CONNECT).await;
+    }
+}
+
+async fn try_connect(url: &DatabaseUrl) -> Result<(), String> {
+    use sea_orm::sqlx::postgres::PgConnectOptions;
+    use sea_orm::sqlx::{ConnectOptions as _, Connection as _};
+    let options: PgConnectOptions = url.as_str().parse().map_err(|_| "the URL cannot be read".to_owned())?;
+    let options = options.extra_float_digits(None);
+    let connecting = options.connect();
+    match tokio::time::timeout(ACQUIRE_TIMEOUT, connecting).await {
+        Err(_) => Err(format!("no answer within {} s", ACQUIRE_TIMEOUT.as_secs())),
+        Ok(Err(error)) => Err(error.to_string()),
+        Ok(Ok(connection)) => connection.close().await.map_err(|error| error.to_string()),
     }
 }
 

@@ -74,27 +74,32 @@ pub fn field<'p>(condition: &Condition<'_>, profile: &'p Profile) -> Option<&'p 
     profile.fields.get(usize::from(condition.field?))
 }
 
-/// The claims that a rule reads, each by name or JSON Pointer.
-pub fn paths_read(credential: &FederatedCredential, profile: &Profile) -> Vec<String> {
-    let rule = credential.rule.open().unwrap_or_default();
-    let read = |condition: &Condition<'_>| -> Vec<String> {
+/// Visits the claims that a rule reads and that are not passed on anyway, each by name or JSON Pointer.
+pub fn visit_claims_read(credential: &FederatedCredential, profile: &Profile, mut visit: impl FnMut(&str)) {
+    let Some(rule) = credential.rule.open() else { return };
+    for condition in &rule.conditions {
         if let Test::Claim { path, .. } = condition.test {
-            return vec![path.to_owned()];
+            visit(path);
+            continue;
         }
-        let claims: Vec<&ClaimSpec> = match field(condition, profile).map(|field| &field.check) {
+        let mut visit_claim = |claim: &ClaimSpec| {
+            if !claim.forward {
+                visit(&claim.path);
+            }
+        };
+        match field(condition, profile).map(|field| &field.check) {
             Some(Check::Equals(equals)) => {
-                std::iter::once(&equals.claim).chain(&equals.verified_by).map(|claim| &**claim).collect()
+                visit_claim(&equals.claim);
+                equals.verified_by.iter().for_each(|claim| visit_claim(claim));
             }
             Some(Check::Flag { claim, .. } | Check::Present { claim, .. } | Check::Version { claim, .. }) => {
-                vec![claim]
+                visit_claim(claim);
             }
-            Some(Check::File(file)) => vec![&file.claim],
-            Some(Check::ReusableFile(file)) => vec![&file.claim],
-            Some(Check::Choice { .. } | Check::Upstream | Check::Identity(_) | Check::MatchNames) | None => Vec::new(),
-        };
-        claims.into_iter().map(|claim| claim.path.clone()).collect()
-    };
-    rule.conditions.iter().flat_map(read).collect()
+            Some(Check::File(file)) => visit_claim(&file.claim),
+            Some(Check::ReusableFile(file)) => visit_claim(&file.claim),
+            Some(Check::Choice { .. } | Check::Upstream | Check::Identity(_) | Check::MatchNames) | None => {}
+        }
+    }
 }
 
 fn holds(field: &Field, test: &Test<'_>, claims: &Claims, terms: &Terms) -> Result<(), Miss> {

@@ -11,7 +11,7 @@ mod matched;
 mod permit;
 mod report;
 
-pub use check::{Verdict, paths_read};
+pub use check::{Verdict, visit_claims_read};
 pub use compile::{Normalised, Problem, Warning, is_pending, missing_ids, names_the_same, normalise};
 pub use consent::{Consent, Door};
 pub use hint::hint;

@@ -322,7 +322,7 @@ async fn contract_3__health_and_readiness() {
     assert_eq!(world.server.get("/healthz").await.json(), json!({ "status": "alive" }));
     assert_eq!(
         world.server.get("/readyz").await.json(),
-        json!({ "status": "ready", "database": true, "signing_key": true, "draining": false })
+        json!({ "status": "ready", "database": true, "signing_key": true, "clock": true, "draining": false })
     );
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{CARNET, GH, R1, TestKey, World};
+use crate::support::{CARNET, Carrier, GH, R1, TestKey, World};
 
 #[tokio::test]
 async fn rfc7523_2_1_1__an_assertion_is_one_compact_jwt() {
@@ -10,14 +10,10 @@ async fn rfc7523_2_1_1__an_assertion_is_one_compact_jwt() {
     let (one, two) = (world.good(), world.good());
     let [header, payload, signature] = one.split('.').collect::<Vec<_>>().try_into().unwrap();
     let serialised = json!({ "protected": header, "payload": payload, "signature": signature }).to_string();
-    for text in [
-        format!("{one} {two}"),
-        format!("{one},{two}"),
-        format!("{one}\n"),
-        format!("{one}="),
-        format!("\"{one}\""),
-        serialised,
-    ] {
+    for text in [format!("{one} {two}"), format!("{one}\n")] {
+        world.denies(&text, "assertion_whitespace").await;
+    }
+    for text in [format!("{one},{two}"), format!("{one}="), format!("\"{one}\""), serialised] {
         world.denies(&text, "assertion_malformed").await;
     }
     world.exchange(&one).await.token();
@@ -462,7 +458,6 @@ async fn wimse_typ_2__tokens_for_other_purposes_are_no_assertions() {
         "logout+jwt",
         "token-introspection+jwt",
         "rt+jwt",
-        "client-authentication+jwt",
     ] {
         let header = json!({ "alg": "RS256", "kid": key.kid, "typ": typ });
         world.denies(&key.sign_with_header(&header, &world.claims().value()), "typ_denied").await;
@@ -568,7 +563,12 @@ async fn atk_044__a_client_assertion_is_no_grant_assertion() {
     let world = World::new().await;
     let key = world.gh.key();
     let header = json!({ "alg": "RS256", "kid": key.kid, "typ": "client-authentication+jwt" });
-    world.denies(&key.sign_with_header(&header, &world.claims().value()), "typ_denied").await;
+    // Where a client proves itself it belongs, and is taken (the review's L5).
+    for carrier in Carrier::ALL.into_iter().filter(|carrier| *carrier != Carrier::FederatedClient) {
+        let answer = carrier.present(&world.server, &key.sign_with_header(&header, &world.claims().value())).await;
+        carrier.refused(&answer, "typ_denied");
+    }
+    world.accepts().await;
 }
 
 #[tokio::test]

@@ -124,6 +124,7 @@ async fn sec_m1__refusals_that_are_alike_are_counted_in_one_row() {
     world.server.clock.advance(2 * 86_400);
     prune().await;
     assert_eq!(world.server.audit("outcome=refused").await.len(), 0);
+    world.server.app.store.index_parts(Timestamp::from_seconds(world.server.now())).await.unwrap();
     let parts = world.server.db.column::<String>("SELECT principal_id FROM audit_part").await.len();
     world.server.clock.advance(400 * 86_400);
     prune().await;
@@ -188,8 +189,12 @@ async fn sec_l6__a_list_looks_through_so_many_rows_and_goes_on_from_there() {
         let many: Vec<AuditEvent> = (0..500).map(|_| event("pr_other")).collect();
         world.server.app.store.record(&many, now).await.unwrap();
     }
-    // Hers is found at once among those of others.
+    // Hers is found at once among those of others, as soon as they are indexed.
+    while world.server.app.store.index_parts(now.plus_seconds(60)).await.unwrap() {}
     assert_eq!(events(&world, HERS, "principal=mallory&outcome=issued").await.len(), 1);
+    assert_eq!(world.server.db.column::<String>("SELECT principal_id FROM audit_part").await.len(), 6002);
+    world.server.app.store.record(&[event("pr_mallory")], now).await.unwrap();
+    while world.server.app.store.index_parts(now.plus_seconds(60)).await.unwrap() {}
     // What no index finds is sought a window at a time.
     let page = world.server.admin("GET", "audit-events?outcome=deleted", Value::Null).await.json();
     assert!(page["items"] == json!([]) && page["next_cursor"].is_string(), "{page}");

@@ -114,7 +114,7 @@ fn first_column(page: &str) -> BTreeSet<String> {
 #[test]
 fn the_page_of_configuration_has_every_key() {
     let source = read("src/config/loader.rs");
-    let calls = ["value(", "parsed(", "in_range(", "value::<String>(", "value::<PathBuf>("];
+    let calls = ["value(", "parsed(", "in_range(", "value::<String>(", "value::<PathBuf>(", "value::<Listens>("];
     let mut keys = BTreeSet::new();
     for call in calls {
         for part in source.split(call).skip(1) {

@@ -44,6 +44,7 @@ mod introspection;
 mod metadata;
 mod modules;
 mod one_decision;
+mod operation;
 mod platforms;
 mod properties;
 mod revocation;

@@ -103,7 +103,7 @@ async fn sec_l8__the_files_of_the_database_are_their_owners_alone() {
     std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755)).unwrap();
     let url: carnet::config::DatabaseUrl = format!("sqlite://{}", folder.join("carnet.db").display()).parse().unwrap();
     for _ in 0..2 {
-        let store = carnet::store::Store::open(&url).await.unwrap();
+        let store = carnet::store::Store::open(&carnet::config::DatabaseConfig::of(url.clone())).await.unwrap();
         let mut seen = 0;
         for file in std::fs::read_dir(&folder).unwrap() {
             let file = file.unwrap();
@@ -212,12 +212,12 @@ async fn srv_40__a_data_folder_may_have_any_name() {
     let folder = db.folder().join("50% of? all #1");
     let environment = [("CARNET_DATA_DIR".to_owned(), folder.display().to_string())];
     let config = Config::from_sources(None, environment).unwrap();
-    assert!(config.database_url.is_new_file());
+    assert!(config.database.url.is_new_file());
     let network = std::sync::Arc::new(carnet::upstream::HttpFetch::default());
     let started =
         carnet::app::App::start(config.clone(), std::sync::Arc::new(carnet::clock::SystemClock), network).await;
     started.unwrap();
-    assert!(folder.join("carnet.db").exists() && !config.database_url.is_new_file());
+    assert!(folder.join("carnet.db").exists() && !config.database.url.is_new_file());
 }
 
 #[tokio::test]

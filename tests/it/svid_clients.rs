@@ -157,7 +157,7 @@ async fn spiffe_ca_1__an_issuer_of_the_domains_name_signs_no_svids() {
     assert_eq!(platform.server.admin("PATCH", "clients/robot", unlisted).await.status, 200);
     let of_provider = || key.sign(&platform.claims(json!({ "iss": name, "sub": ID })));
     ask(&platform, CLIENT_ASSERTION, &of_provider()).await.token();
-    ask(&platform, JWT_SPIFFE, &of_provider()).await.refused(401, "invalid_client", "key_unknown");
+    ask(&platform, JWT_SPIFFE, &of_provider()).await.refused(401, "invalid_client", "client_authentication_failed");
 }
 
 #[tokio::test]

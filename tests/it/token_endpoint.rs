@@ -123,7 +123,7 @@ async fn rfc6749_2_3_1__one_method_of_client_authentication_a_request() {
         let request = Request::post("/token").header("content-type", FORM).header("authorization", "Basic eDp5");
         world.server.send(request.body(Body::from(body)).unwrap()).await
     };
-    send("client_secret=z").await.refused(400, "invalid_request", "parameter_malformed");
+    send("client_secret=z").await.refused(400, "invalid_request", "client_methods_mixed");
     let jwt = "client_assertion=x&client_assertion_type=urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
     send(jwt).await.refused(401, "invalid_client", "client_authentication_failed");
     world.exchange(&assertion).await.token();

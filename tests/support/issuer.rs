@@ -61,6 +61,14 @@ impl FakeIssuer {
         self.key().sign(&claims.value())
     }
 
+    /// Signs with the present key, as a token of this type.
+    pub fn sign_as(&self, claims: &Claims, kind: &str) -> String {
+        let key = self.key();
+        let mut header = key.header();
+        header["typ"] = json!(kind);
+        key.sign_with_header(&header, &claims.value())
+    }
+
     /// Signs with another key from now on and publishes it alone.
     pub fn rotate(&self, key: TestKey) {
         self.change(|state| {

@@ -27,7 +27,7 @@ pub use issuer::FakeIssuer;
 pub use network::FakeNetwork;
 pub use process::{Finished, ServerProcess, carnet, carnet_in, finished};
 pub use server::{Answer, TestServer, encode};
-pub use world::World;
+pub use world::{Carrier, World};
 
 /// The grant type of the first grant.
 pub const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";

@@ -105,6 +105,15 @@ impl TestServer {
         self.form_text(path, &encode(form)).await
     }
 
+    /// A form, from this address.
+    pub async fn form_from(&self, address: &str, path: &str, form: &[(&str, &str)]) -> Answer {
+        let peer = std::net::SocketAddr::new(address.parse().unwrap(), 4000);
+        let request = Request::post(path)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .extension(axum::extract::ConnectInfo(peer));
+        self.send(request.body(Body::from(encode(form))).unwrap()).await
+    }
+
     /// A form, with these header fields beside.
     pub async fn form_with(&self, path: &str, headers: &[(&str, &str)], form: &[(&str, &str)]) -> Answer {
         let mut request = Request::post(path).header("content-type", "application/x-www-form-urlencoded");

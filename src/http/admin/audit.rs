@@ -140,6 +140,9 @@ async fn filter(app: &App, query: &AuditQuery, author: &Author) -> Result<AuditF
 }
 
 fn item(event: &AuditEvent) -> Value {
+    let detail = serde_json::from_str::<Value>(&event.detail).unwrap_or_default();
+    // Of an issued token it stands with the workload.
+    let subject = event.subject.as_deref().or_else(|| detail.pointer("/workload/sub").and_then(Value::as_str));
     json!({
         "id": event.id,
         "at": ids::time_of(event.id.0).to_string(),
@@ -152,7 +155,7 @@ fn item(event: &AuditEvent) -> Value {
         "resource": event.resource,
         "client_id": event.client_id,
         "actor": event.actor,
-        "subject": event.subject,
+        "subject": subject,
         "assertion": event.assertion,
         "count": event.count,
         "last_at": event.last.map(|last| ids::time_of(last.0).to_string()),
@@ -161,6 +164,6 @@ fn item(event: &AuditEvent) -> Value {
         "serial": Value::Null,
         "token_id": event.token_id,
         "address": event.address,
-        "detail": serde_json::from_str::<Value>(&event.detail).unwrap_or_default(),
+        "detail": detail,
     })
 }

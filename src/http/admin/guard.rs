@@ -51,14 +51,20 @@ pub struct AdminCaller {
     pub headers: HeaderMap,
     /// Where it comes from.
     pub address: Option<IpAddr>,
+    is_local: bool,
 }
+
+/// Marks a request of this machine's command line, which has the database before it and needs no network.
+#[derive(Clone, Copy, Debug)]
+pub struct LocalCommand;
 
 impl FromRequestParts<Arc<App>> for AdminCaller {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Self::Rejection> {
         let ClientAddress(address) = ClientAddress::from_request_parts(parts, app).await?;
-        Ok(Self { headers: parts.headers.clone(), address })
+        let is_local = parts.extensions.get::<LocalCommand>().is_some();
+        Ok(Self { headers: parts.headers.clone(), address, is_local })
     }
 }
 
@@ -118,6 +124,7 @@ async fn admit(app: &App, caller: &AdminCaller, access: Access) -> Result<Author
         subject: grant.owner_id,
         token_id: Some(token_id),
         address: caller.address,
+        is_local: caller.is_local,
         principals: (!unlimited).then_some(names),
         sees_everything,
         is_admin,

@@ -21,6 +21,7 @@ use crate::objects::{
     ClientDocument, FederatedCredentialDocument, PrincipalDocument, ResourceServerDocument, TrustedIssuerDocument,
 };
 
+pub use guard::LocalCommand;
 pub use openapi::document as openapi_document;
 
 /// Documents with certificates and key sets are long; nothing is longer than this.

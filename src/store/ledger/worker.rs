@@ -39,7 +39,11 @@ pub(super) async fn work(store: Store, receiver: Arc<Mutex<mpsc::Receiver<Reques
         }
         metrics::histogram!("carnet_ledger_batch_size").record(f64::from(u32::try_from(requests.len()).unwrap_or(0)));
         let outcome = write_with_retries(&store, &requests).await.map_err(Arc::new);
+        store.note_write(outcome.is_ok());
         if let Err(error) = &outcome {
+            if let StoreError::Unavailable(error) = &**error {
+                store.drop_read_only_connections(error).await;
+            }
             tracing::error!(%error, requests = requests.len(), "tokens could not be recorded and were not issued");
         }
         for (at, request) in requests.drain(..).enumerate() {

@@ -1,0 +1,118 @@
+//! Whether a token could be recorded now: a write goes through, and the clocks agree.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use sea_orm::{ConnectionTrait as _, DbBackend, DbErr, RuntimeErr};
+
+use super::{Store, StoreError};
+use crate::clock::{Clock as _, SystemClock, Timestamp};
+
+/// How long a probe may take: whoever asks wants to know now.
+const PROBE_DEADLINE: Duration = Duration::from_secs(3);
+/// What was seen counts for this long, so that nobody makes the database write by asking.
+const SEEN_MILLIS: i64 = 1_000;
+
+/// When a write last went through, and when one last failed, in milliseconds since 1970.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LastWrite(Arc<Seen>);
+
+#[derive(Debug, Default)]
+struct Seen {
+    written: AtomicI64,
+    failed: AtomicI64,
+}
+
+impl LastWrite {
+    fn now() -> i64 {
+        SystemClock.now().millis()
+    }
+
+    /// What is known of the last second, if anything is.
+    fn recent(&self) -> Option<bool> {
+        let written = self.0.written.load(Ordering::Relaxed);
+        let failed = self.0.failed.load(Ordering::Relaxed);
+        let is_recent = |at: i64| Self::now().saturating_sub(at) < SEEN_MILLIS;
+        is_recent(written.max(failed)).then_some(written > failed)
+    }
+
+    fn note(&self, went_through: bool) {
+        let at = if went_through { &self.0.written } else { &self.0.failed };
+        at.store(Self::now(), Ordering::Relaxed);
+    }
+}
+
+impl Store {
+    /// Whether a write goes through: none of the last second did or failed, so one is tried.
+    pub async fn can_write(&self) -> bool {
+        if let Some(known) = self.last_write.recent() {
+            return known;
+        }
+        let probed = tokio::time::timeout(PROBE_DEADLINE, self.probe()).await;
+        let went_through = matches!(probed, Ok(Ok(())));
+        if let Ok(Err(error)) = probed {
+            tracing::warn!(%error, "a write to the database failed");
+            if let StoreError::Unavailable(error) = &error {
+                self.drop_read_only_connections(error).await;
+            }
+        }
+        self.note_write(went_through);
+        went_through
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        let transaction = self.begin().await?;
+        transaction.execute_unprepared("UPDATE change_counter SET value = value").await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// Notes what became of a write.
+    pub(super) fn note_write(&self, went_through: bool) {
+        self.last_write.note(went_through);
+    }
+
+    /// How far the database's clock is ahead of this machine's, in milliseconds. SQLite has no clock of its own.
+    pub async fn clock_difference(&self) -> Result<i64, StoreError> {
+        if self.backend() == DbBackend::Sqlite {
+            return Ok(0);
+        }
+        let sql = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)";
+        let row = self.read.query_one_raw(self.statement(sql, [])).await?;
+        let theirs: i64 = row.map(|row| row.try_get_by_index(0)).transpose()?.unwrap_or_default();
+        Ok(theirs.saturating_sub(LastWrite::now()))
+    }
+
+    /// The earlier of this time and what it is by the database's clock: nothing is forgotten because one of them runs ahead.
+    pub async fn earlier_of_both(&self, now: Timestamp) -> Result<Timestamp, StoreError> {
+        let ahead = self.clock_difference().await?.min(0);
+        Ok(Timestamp::from_millis(now.millis().saturating_add(ahead)))
+    }
+
+    /// After a fail-over the pool may hold connections to a node that only reads: they are closed, and new ones go to the node that
+    /// writes.
+    pub(super) async fn drop_read_only_connections(&self, error: &DbErr) {
+        if self.backend() == DbBackend::Sqlite || !is_read_only(error) {
+            return;
+        }
+        tracing::warn!("the database only reads: its connections are dropped");
+        let pool = self.write.get_postgres_connection_pool();
+        while let Some(connection) = pool.try_acquire() {
+            connection.close().await.ok();
+        }
+    }
+}
+
+/// `read_only_sql_transaction`, and the errors of a node that is about to change its role.
+fn is_read_only(error: &DbErr) -> bool {
+    let (DbErr::Exec(error) | DbErr::Query(error) | DbErr::Conn(error)) = error else {
+        return false;
+    };
+    match error {
+        RuntimeErr::SqlxError(error) => error
+            .as_database_error()
+            .and_then(|error| error.code().map(std::borrow::Cow::into_owned))
+            .is_some_and(|code| matches!(code.as_str(), "25006" | "57P01" | "57P02" | "57P03")),
+        RuntimeErr::Internal(_) => false,
+    }
+}
