@@ -208,6 +208,12 @@ impl Loader {
                 1_000_000,
                 6000,
             ),
+            admin_writes_per_minute_per_subject: self.in_range(
+                "rate_limits.admin_writes_per_minute_per_subject",
+                0,
+                1_000_000,
+                1200,
+            ),
         }
     }
 

@@ -149,6 +149,8 @@ pub struct RateLimits {
     pub wrong_secrets_per_minute_per_client: u32,
     /// Tokens that are not in force and that one client asks about a minute.
     pub inactive_introspections_per_minute_per_client: u32,
+    /// Changes over the admin API a minute with tokens of one subject.
+    pub admin_writes_per_minute_per_subject: u32,
 }
 
 /// Where the key that encrypts private keys comes from.

@@ -10,12 +10,13 @@ use crate::assertion::{AcceptedAssertion, AssertionKey};
 use crate::client::{Authentication, ClientCredentials, ClientIdentity, admit};
 use crate::decision::{Decision, Mode, Subject, View, decide};
 use crate::grant_type::GrantType;
+use crate::limits::Taken;
 use crate::model::DecisionContext;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::store::{Committed, Recorded, Use};
 use crate::token::Minted;
-use crate::trust::Denial;
+use crate::trust::{Denial, MatchedRule};
 
 /// How often everything is judged again because rules changed while the token was made.
 const ATTEMPTS: usize = 5;
@@ -170,10 +171,15 @@ async fn record(
     judged: Judged,
     minted: Minted,
 ) -> Result<Attempt, Box<Refused>> {
+    // Other requests may have taken what was left since this one was judged.
+    let Ok(budget) = take(app, &judged) else {
+        return Ok(Attempt::Stale);
+    };
     let issuance = record::issuance(context, request, &judged, &minted);
     match app.ledger.commit(issuance, minted).await {
         Ok(Committed::Issued(token)) => {
-            note(app, context, &judged);
+            budget.keep();
+            note_use(app, context, &judged);
             Ok(Attempt::Issued(token))
         }
         Ok(Committed::Stale) => Ok(Attempt::Stale),
@@ -185,23 +191,28 @@ async fn record(
     }
 }
 
-/// Notes an issued token for the limits and for the last use of rules.
-fn note(app: &App, context: &DecisionContext<'_>, judged: &Judged) {
-    let client = judged.subject.client.identity().id();
-    let (issuer, rules) = match &judged.decision {
-        Decision::Registry(authorization) => {
-            (authorization.issuer(), authorization.entitlement().credentials.as_slice())
-        }
-        Decision::Admin(_) => (None, [].as_slice()),
+/// What a token takes of the limits.
+fn take<'a>(app: &'a App, judged: &Judged) -> Result<Taken<'a>, Refusal> {
+    let issuer = match &judged.decision {
+        Decision::Registry(authorization) => authorization.issuer(),
+        Decision::Admin(_) => None,
     };
-    match (issuer, client) {
-        (Some(issuer), _) => app.limits.note_issuer(issuer),
-        (None, Some(client)) => app.limits.note_client(client),
-        (None, None) => {}
-    }
-    for rule in rules {
-        app.limits.note_credential(rule.credential.id);
+    let client = judged.subject.client.identity().id().filter(|_| issuer.is_none());
+    app.limits.take(issuer, client, rules(judged).iter().map(|rule| rule.credential.id))
+}
+
+/// Notes an issued token for the last use of its rules.
+fn note_use(app: &App, context: &DecisionContext<'_>, judged: &Judged) {
+    for rule in rules(judged) {
         app.note_use(rule.credential.id, context.now);
+    }
+}
+
+/// The rules that give the token.
+fn rules(judged: &Judged) -> &[MatchedRule] {
+    match &judged.decision {
+        Decision::Registry(authorization) => &authorization.entitlement().credentials,
+        Decision::Admin(_) => &[],
     }
 }
 

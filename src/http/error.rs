@@ -88,14 +88,19 @@ pub async fn layer(
     };
     request.extensions_mut().insert(caller);
     request.extensions_mut().insert(asked.client.clone());
-    let mut response = match app.limits.admit(address) {
-        Ok(()) => next.run(request).await,
-        Err(refusal) => TokenError::from(refusal).into_response(),
+    let admission = app.limits.admit(address).await;
+    let mut response = match &admission {
+        Ok(_) => next.run(request).await,
+        Err(refusal) => TokenError::from(refusal.clone()).into_response(),
     };
-    let error = response.extensions_mut().remove::<TokenError>();
+    let mut error = response.extensions_mut().remove::<TokenError>();
     let at_fault = error.as_ref().is_some_and(|error| error.refusal.reason.class().row().callers_fault);
     if at_fault || response.extensions_mut().remove::<CountsAsRefusal>().is_some() {
         app.limits.note_refusal(address);
+        // Beyond the limit nobody learns by guessing, only by being right.
+        if let (Ok(true), Some(address)) = (admission.map(|admission| admission.is_on_probation()), address) {
+            error = app.limits.check_address(address).err().map(TokenError::from).or(error);
+        }
     }
     error.map_or(response, |error| error.answer(&app.config.own, caller.id, app.clock.now(), &asked))
 }

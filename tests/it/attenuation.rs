@@ -440,12 +440,6 @@ async fn nuget_tok_6__an_exchange_counts_for_the_rule_that_it_rests_on() {
     for _ in 0..2 {
         world.renew(&token, &[]).await.token();
     }
-    // Limits are noted after the fact: the one that goes over it is the last.
-    let mut statuses = Vec::new();
-    for _ in 0..3 {
-        statuses.push(world.renew(&token, &[]).await.status);
-    }
-    assert_eq!(statuses[2], 429, "{statuses:?}");
     world.renew(&token, &[]).await.refused(429, "temporarily_unavailable", "rate_limited");
 }
 

@@ -666,3 +666,36 @@ async fn sec_m4__a_client_is_admitted_by_the_rules_of_the_moment() {
     other.admin("PATCH", "federated-credentials/octo-release", json!({ "enabled": false })).await;
     assert_eq!(ask().await.status, 401);
 }
+
+#[tokio::test]
+async fn sec_l7__requests_at_once_share_what_is_left() {
+    let settings = [("CARNET_RATE_LIMITS__TOKENS_PER_MINUTE_PER_CREDENTIAL", "10")];
+    let world = std::sync::Arc::new(World::with(&settings).await);
+    world.accepts().await;
+    // Refused ones, and a used one, take nothing for good.
+    let used = world.good();
+    world.exchange(&used).await.token();
+    for _ in 0..20 {
+        world.exchange(&used).await.refused(400, "invalid_grant", "replay");
+    }
+    let mut running = tokio::task::JoinSet::new();
+    for _ in 0..60 {
+        let world = world.clone();
+        running.spawn(async move { world.exchange(&world.good()).await.status });
+    }
+    let burst = running.join_all().await;
+    let issued = burst.iter().filter(|status| **status == 200).count();
+    assert_eq!((issued, burst.iter().filter(|status| **status == 429).count()), (8, 52), "{burst:?}");
+}
+
+#[tokio::test]
+async fn sec_l10__changes_of_one_subject_have_a_rate() {
+    let world = World::with(&[("CARNET_RATE_LIMITS__ADMIN_WRITES_PER_MINUTE_PER_SUBJECT", "30")]).await;
+    let mut statuses = Vec::new();
+    for number in 0..40 {
+        let path = format!("principals/user-{number}");
+        statuses.push(world.server.admin("PUT", &path, json!({ "kind": "user" })).await.status);
+    }
+    assert!(statuses.contains(&201) && statuses.last() == Some(&429), "{statuses:?}");
+    assert_eq!(world.server.admin("GET", "principals", serde_json::Value::Null).await.status, 200);
+}

@@ -599,7 +599,7 @@ async fn nuget_tok_6__throttling_says_when_to_come_back() {
     let world = World::with(&[("CARNET_RATE_LIMITS__TOKENS_PER_MINUTE_PER_CREDENTIAL", "2")]).await;
     let claims = world.claims().in_repository("octo-org/octo-docs").with("repository_id", "75");
     world.rule("docs", json!({ "repository": "octo-org/octo-docs", "repository_id": "75" })).await;
-    for _ in 0..3 {
+    for _ in 0..2 {
         world.accepts().await;
     }
     let assertion = world.good();

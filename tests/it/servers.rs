@@ -137,9 +137,7 @@ async fn srv_11__the_right_secret_by_the_other_method_is_no_guess() {
     }
     // A wrong secret is told nothing of the method, and counts.
     let wrong = [body[0], body[1], ("client_secret", "wrong")];
-    for _ in 0..2 {
-        world.server.form("/token", &wrong).await.refused(401, "invalid_client", "client_authentication_failed");
-    }
+    world.server.form("/token", &wrong).await.refused(401, "invalid_client", "client_authentication_failed");
     assert_eq!(world.server.form("/token", &body).await.reason(), "rate_limited");
 }
 
@@ -251,7 +249,7 @@ async fn sec_m3__no_byte_in_a_forwarded_header_hides_the_caller() {
         server.send(request).await.status
     };
     // What the caller sends stands before what the proxy appends.
-    for _ in 0..4 {
+    for _ in 0..3 {
         assert_eq!(refused(b"\xff, 192.0.2.7").await, 400);
     }
     assert_eq!(refused(b"\xff\xfe, 192.0.2.7").await, 429, "its own budget is used up");

@@ -28,6 +28,7 @@ use crate::config::OwnUrls;
 use crate::decision::AdminGrant;
 use crate::own_tokens::OwnToken;
 use crate::reason::Reason;
+use crate::refusal::Refusal;
 use crate::scope::{ADMIN, ADMIN_CREDENTIALS, ADMIN_CREDENTIALS_OF, ADMIN_READ, ScopeSet};
 use crate::token::TokenIssuer;
 
@@ -70,12 +71,18 @@ impl FromRequestParts<Arc<App>> for AdminCaller {
 
 /// Lets the request in, or answers with a challenge. Whoever is not let in is counted as refused, as at the token endpoint.
 pub async fn guard(app: &App, caller: &AdminCaller, access: Access) -> Result<Author, Response> {
-    app.limits.admit(caller.address).map_err(|refusal| Problem::limited(&refusal).into_response())?;
-    let admitted = admit(app, caller, access).await;
-    if admitted.is_err() {
+    let limited = |refusal: Refusal| Problem::limited(&refusal).into_response();
+    let admission = app.limits.admit(caller.address).await.map_err(limited)?;
+    let author = admit(app, caller, access).await.map_err(|response| {
         app.limits.note_refusal(caller.address);
+        let over =
+            caller.address.filter(|_| admission.is_on_probation()).map(|address| app.limits.check_address(address));
+        over.and_then(Result::err).map_or(response, limited)
+    })?;
+    if matches!(access, Access::Write | Access::WriteCredentials) && !author.is_local {
+        app.limits.take_write(&author.subject).map_err(limited)?;
     }
-    admitted
+    Ok(author)
 }
 
 async fn admit(app: &App, caller: &AdminCaller, access: Access) -> Result<Author, Response> {
