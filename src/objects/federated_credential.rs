@@ -9,6 +9,8 @@ use crate::clock::Timestamp;
 use crate::model::Listed;
 use crate::trust::{Problem, Warning};
 
+/// The kind of target that permissions have.
+const RESOURCE_SERVER_TARGET: &str = "resource_server";
 /// How many packages and patterns all permissions may name together (contract, section 6).
 const MAX_PATTERNS: usize = 1_000;
 /// How large `match` may be, in bytes.
@@ -243,12 +245,37 @@ fn required_name(reader: &mut Reader<'_>, name: &'static str) -> String {
     reader.name(name).unwrap_or_default()
 }
 
+/// What a permission is for: a target, tagged by its kind, or the short form of the one kind that there is.
+fn target(reader: &mut Reader<'_>) -> String {
+    let Some(value) = reader.value("target") else {
+        return required_name(reader, "resource_server");
+    };
+    if reader.value("resource_server").is_some() {
+        reader.problem("target", "and resource_server are two forms of the same: one of them is given");
+        return String::new();
+    }
+    let Value::Object(given) = value else {
+        reader.problem("target", "is an object of kind and name");
+        return String::new();
+    };
+    let mut inner = Reader::new(given);
+    let kind = inner.required_text("kind");
+    if kind != RESOURCE_SERVER_TARGET && !kind.is_empty() {
+        inner.problem("kind", format!("is {RESOURCE_SERVER_TARGET}"));
+    }
+    let name = required_name(&mut inner, "name");
+    inner.finish(name).unwrap_or_else(|problems| {
+        reader.problems_in("target", problems);
+        String::new()
+    })
+}
+
 fn permission(element: &Value) -> Result<PermissionDocument, Vec<Problem>> {
     let Value::Object(given) = element else {
         return Err(vec![Problem::new("", "is an object of resource_server, actions, packages and owner")]);
     };
     let mut reader = Reader::new(given);
-    let resource_server = required_name(&mut reader, "resource_server");
+    let resource_server = target(&mut reader);
     let mut list = |name: &'static str| {
         let texts = reader.texts(name).unwrap_or_default();
         if texts.is_empty() {

@@ -699,3 +699,40 @@ async fn sec_l10__changes_of_one_subject_have_a_rate() {
     assert!(statuses.contains(&201) && statuses.last() == Some(&429), "{statuses:?}");
     assert_eq!(world.server.admin("GET", "principals", serde_json::Value::Null).await.status, 200);
 }
+
+#[tokio::test]
+async fn a_permission_names_its_target_by_kind() {
+    let world = World::new().await;
+    let with = async |members: serde_json::Value| {
+        let mut rule = World::rule_document(json!({}));
+        rule["permissions"] = json!([{ "actions": ["publish"], "packages": ["widgets"] }]);
+        for (name, value) in members.as_object().unwrap() {
+            rule["permissions"][0][name] = value.clone();
+        }
+        world.server.admin("PUT", "federated-credentials/octo-release", rule).await
+    };
+    let tagged = with(json!({ "target": { "kind": "resource_server", "name": "pypi" } })).await;
+    assert_eq!(tagged.status, 200, "{}", tagged.text());
+    let shown = &tagged.json()["permissions"][0];
+    assert!(shown["resource_server"] == "pypi" && shown.get("target").is_none(), "{shown}");
+    world.exchange(&world.good()).await.token();
+    for (members, pointer) in [
+        (json!({ "target": { "kind": "trust_domain", "name": "pypi" } }), "/permissions/0/target/kind"),
+        (json!({ "target": { "kind": "resource_server" } }), "/permissions/0/target/name"),
+        (json!({ "target": { "kind": "resource_server", "name": "pypi", "x": 1 } }), "/permissions/0/target/x"),
+        (json!({ "target": "pypi" }), "/permissions/0/target"),
+        (
+            json!({ "target": { "kind": "resource_server", "name": "pypi" }, "resource_server": "pypi" }),
+            "/permissions/0/target",
+        ),
+        (json!({}), "/permissions/0/resource_server"),
+    ] {
+        let refused = with(members).await;
+        assert_eq!(
+            (refused.status, &refused.json()["errors"][0]["pointer"]),
+            (422, &json!(pointer)),
+            "{}",
+            refused.text()
+        );
+    }
+}
