@@ -49,6 +49,11 @@ fn audit_indexes(backend: DbBackend) -> Vec<IndexCreateStatement> {
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
+    /// A step is taken whole or not at all, on SQLite as well.
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         for table in objects().into_iter().chain(records()) {
             manager.create_table(table).await?;

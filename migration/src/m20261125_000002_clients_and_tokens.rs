@@ -6,6 +6,11 @@ pub(crate) struct Migration;
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
+    /// A step is taken whole or not at all, on SQLite as well.
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         manager.alter_table(Table::alter().table("client").add_column(text_null("state")).to_owned()).await?;
         manager.alter_table(Table::alter().table("opaque_token").drop_column("resource_server").to_owned()).await?;

@@ -18,6 +18,11 @@ const REBUILT: [&str; 4] = ["federated_credential", "permission", "credential_ac
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
+    /// A step is taken whole or not at all, on SQLite as well.
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         for table in tables() {
             manager.create_table(table).await?;
@@ -41,6 +46,7 @@ impl MigrationTrait for Migration {
             connection.execute_unprepared(copied).await?;
         }
         list_rules_of_clients(connection).await?;
+        refer_to_scopes(connection).await?;
         for old in REBUILT.iter().rev() {
             manager.drop_table(Table::drop().table(*old).to_owned()).await?;
         }
@@ -98,6 +104,42 @@ async fn list_rules_of_clients(connection: &SchemaManagerConnection<'_>) -> Resu
         let mut update = Query::update();
         update.table("client").value("state", state.to_string()).and_where(Expr::col("id").eq(client));
         connection.execute(&update).await?;
+    }
+    Ok(())
+}
+
+/// A client that may write the rules of a principal keeps that one from being removed: whoever has the name later is not meant. Of
+/// principals that are gone already the scopes go as well.
+async fn refer_to_scopes(connection: &SchemaManagerConnection<'_>) -> Result<(), DbErr> {
+    const LIMITED: &str = "admin:credentials:";
+    let backend = connection.get_database_backend();
+    let text = |sql: &str| Statement::from_string(backend, sql);
+    let mut principals: BTreeMap<String, String> = BTreeMap::new();
+    for row in connection.query_all_raw(text("SELECT name FROM principal")).await? {
+        let name: String = row.try_get_by_index(0)?;
+        principals.insert(name.to_ascii_lowercase(), name);
+    }
+    for row in connection.query_all_raw(text("SELECT id, document FROM client")).await? {
+        let (id, stored): (Uuid, String) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+        let mut document: Value = serde_json::from_str(&stored).unwrap_or_default();
+        let Some(scopes) = document.get_mut("scopes").and_then(Value::as_array_mut) else { continue };
+        let named = |scope: &Value| Some(scope.as_str()?.strip_prefix(LIMITED)?.to_ascii_lowercase());
+        let there: Vec<String> =
+            scopes.iter().filter_map(named).filter_map(|name| principals.get(&name).cloned()).collect();
+        let before = scopes.len();
+        scopes.retain(|scope| named(scope).is_none_or(|name| principals.contains_key(&name)));
+        if scopes.len() < before {
+            let mut update = Query::update();
+            update.table("client").value("document", document.to_string()).and_where(Expr::col("id").eq(id));
+            connection.execute(&update).await?;
+        }
+        // Behind those that it has.
+        for (name, position) in there.into_iter().zip(100_000..) {
+            let mut insert = Query::insert();
+            insert.into_table("new_client_reference").columns(["client_id", "position", "principal"]);
+            insert.values_panic([id.into(), position.into(), name.into()]);
+            connection.execute(&insert).await?;
+        }
     }
     Ok(())
 }

@@ -52,7 +52,12 @@ impl Managed for ClientDocument {
         let before = present.map(|present| present.state.listed.as_slice()).unwrap_or_default();
         let mut listed = Vec::with_capacity(self.federated_credentials.len());
         for (at, credential) in self.federated_credentials.iter_mut().enumerate() {
-            let found = app.store.credentials_called(credential).await?;
+            let mut found = app.store.credentials_called(credential).await?;
+            // Whoever has made a rule of this name since then does not make another one of what was meant.
+            let was_meant = |rule: &StoredCredential| before.iter().any(|listed| listed.credential == rule.id);
+            if found.iter().any(was_meant) {
+                found.retain(was_meant);
+            }
             match found.as_slice() {
                 [one] => {
                     *credential = one.shortest_reference(app).await?;

@@ -67,10 +67,13 @@ impl Managed for FederatedCredentialDocument {
         }
         let (actors, unknown) = self.check_actors(app, present, occasion.author).await?;
         problems.extend(unknown);
-        let vouching = vouching(self, &actors, present, occasion.author);
+        let vouching = vouching(self, (&actors, by_nature), present, occasion.author);
         // Who vouches is told by what is stored beside the document.
         self.vouched = None;
-        if let Some(principal) = principal.filter(|_| !vouching.counts() && !by_nature) {
+        // What gives nothing, or is only not vouched for any more, needs no right: owners are judged again whenever a rule gives something.
+        let is_self_service = self.enabled && !vouching.counts() && !by_nature;
+        let is_withdrawn = present.is_some_and(|present| means_the_same(&present.document, self));
+        if let Some(principal) = principal.filter(|_| is_self_service && !is_withdrawn) {
             problems.extend(self.check_owners(&principal.document));
         }
         problems.extend(self.check_dependants(app, present, occasion.author).await?);
@@ -81,7 +84,7 @@ impl Managed for FederatedCredentialDocument {
             let detail = format!("a principal has {MAX_RULES} rules about one trusted issuer at most");
             problems.push(Problem::new("", detail));
         }
-        if let Some((profile, _)) = under.as_ref().filter(|_| !vouching.counts() && !by_nature && problems.is_empty()) {
+        if let Some((profile, _)) = under.as_ref().filter(|_| is_self_service && problems.is_empty()) {
             problems.extend(self.check_index_key(profile));
         }
         match under.filter(|_| problems.is_empty()) {
@@ -90,8 +93,8 @@ impl Managed for FederatedCredentialDocument {
         }
     }
 
-    /// By id, as `principal:name`, or by the bare name where only one has it, of those that the author may touch. A document that
-    /// names its principal means that one's rule of the name, if there is one.
+    /// By id, as `principal:name`, or by the bare name where only one has it, of those that the author may touch. A document under a
+    /// bare name means its own principal's rule of the name and never another one's: anybody may use any name.
     async fn called(
         app: &App,
         reference: &str,
@@ -100,16 +103,15 @@ impl Managed for FederatedCredentialDocument {
     ) -> Result<Option<Stored<Self>>, Rejected> {
         let mut found = app.store.credentials_called(reference).await?;
         found.retain(|rule| author.may_act_for(&rule.document.principal));
-        if let Some(principal) = members.and_then(|members| members.get("principal")).and_then(Value::as_str)
-            && let Some(own) = found.iter().find(|rule| rule.document.principal.eq_ignore_ascii_case(principal))
-        {
-            return Ok(Some(own.clone()));
+        let is_bare = !reference.contains(':') && found.iter().all(|rule| rule.id != reference);
+        if let Some(members) = members.filter(|_| is_bare) {
+            let principal = members.get("principal").and_then(Value::as_str).unwrap_or_default();
+            found.retain(|rule| rule.document.principal.eq_ignore_ascii_case(principal));
         }
-        if found.len() > 1 {
-            // To a document with a principal of its own the others are no concern.
-            return if members.is_some() { Ok(None) } else { Err(StoreError::Ambiguous(reference.to_owned()).into()) };
+        match found.len() {
+            0 | 1 => Ok(found.pop()),
+            _ => Err(StoreError::Ambiguous(reference.to_owned()).into()),
         }
-        Ok(found.pop())
     }
 
     fn name_in<'r>(&self, reference: &'r str) -> Result<&'r str, Problem> {
@@ -271,12 +273,16 @@ impl Stored<FederatedCredentialDocument> {
 /// what they change is not what was vouched for.
 fn vouching(
     document: &FederatedCredentialDocument,
-    actors: &[Listed],
+    (actors, by_nature): (&[Listed], bool),
     present: Option<&Stored<FederatedCredentialDocument>>,
     author: &Author,
 ) -> Vouching {
     let said = document.vouched.filter(|_| author.may_vouch());
+    // Whoever vouched, vouched for a rule of that principal.
+    let present = present.filter(|present| present.document.principal == document.principal);
     match (said, present) {
+        // What is shown because the trusted issuer is the principal's own is nobody's word.
+        (Some(true), Some(present)) if by_nature => present.state.vouching,
         (Some(true), _) => Vouching::Vouched,
         (None, None) if author.is_admin => Vouching::Vouched,
         (Some(false), _) | (None, None) => Vouching::SelfService,
@@ -286,7 +292,10 @@ fn vouching(
         {
             Vouching::SelfService
         }
-        (None, Some(present)) if author.is_admin && present.state.vouching == Vouching::Assumed => Vouching::Vouched,
+        // Whoever only switches one off has not said yet that it is right.
+        (None, Some(present)) if author.is_admin && document.enabled && present.state.vouching == Vouching::Assumed => {
+            Vouching::Vouched
+        }
         (None, Some(present)) => present.state.vouching,
     }
 }
@@ -384,7 +393,9 @@ fn state(
 ) -> CredentialState {
     let kept = present.filter(|present| {
         let old = &present.document;
-        old.trusted_issuer == document.trusted_issuer && names_the_same(profile, &old.matcher, &document.matcher)
+        old.principal == document.principal
+            && old.trusted_issuer == document.trusted_issuer
+            && names_the_same(profile, &old.matcher, &document.matcher)
     });
     let pinned = kept.map(|present| present.state.pinned.clone()).unwrap_or_default();
     let pending = is_pending(profile, &document.matcher, &pinned);

@@ -220,18 +220,16 @@ pub async fn save<D: Managed>(
         };
         // What this author may not touch is not there, before anything of it could be told.
         let present: Option<Stored<D>> = D::called(app, reference, given, author).await?;
-        if matches!((change, &present), (Change::Patch(_), None)) {
-            return Err(Rejected::NotFound);
-        }
-        precondition.check(present.as_ref().map(|present| present.version))?;
+        let checked = precondition.check(present.as_ref().map(|present| present.version));
         let members = match (change, &present) {
-            (Change::Create(_), Some(_)) => {
+            (Change::Patch(_), None) => return Err(Rejected::NotFound),
+            (Change::Create(_), Some(_)) if checked.is_ok() => {
                 return Err(Rejected::Exists(format!("there is a {} of this name", D::KIND.noun())));
             }
             (Change::Create(members) | Change::Replace(members), _) => members.clone(),
-            (Change::Patch(_), None) => return Err(Rejected::NotFound),
             (Change::Patch(patch), Some(present)) => patched(present.document.exported(), patch)?,
         };
+        checked?;
         let mut document = match D::read(&members, app.context()) {
             Ok(document) => document,
             Err(mut problems) => {

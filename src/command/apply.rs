@@ -272,8 +272,7 @@ fn is_called(name: &str, there: &Map<String, Value>, reference: &str, wanted: &M
     let principal = |members: &Map<String, Value>| {
         members.get("principal").and_then(Value::as_str).unwrap_or_default().to_ascii_lowercase()
     };
-    let same = bare(name) == bare(reference);
-    same && (!name.contains(':') && !reference.contains(':') || principal(there) == principal(wanted))
+    bare(name) == bare(reference) && principal(there) == principal(wanted)
 }
 
 /// Addresses those that share their name by their principal as well.

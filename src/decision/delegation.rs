@@ -8,7 +8,7 @@ use crate::assertion::Assertion;
 use crate::client::Admitted;
 use crate::clock::Timestamp;
 use crate::config::OwnUrls;
-use crate::model::{DecisionContext, FederatedCredential, Snapshot};
+use crate::model::{DecisionContext, FederatedCredential, Rule, Snapshot};
 use crate::own_tokens::LiveToken;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
@@ -54,14 +54,16 @@ pub(super) struct Party {
 }
 
 impl Party {
-    /// Whoever is known by this token.
-    pub fn of<A: Assertion>(
+    /// Whoever is known by this token, with those of its rules that one of `naming` names as actors. Anybody may write rules for
+    /// anybody's workload: no others are looked at.
+    pub fn of<'c, A: Assertion>(
         token: &ActorToken<A>,
         subject: &Subject<A>,
         context: &DecisionContext<'_>,
+        naming: impl Iterator<Item = &'c FederatedCredential>,
     ) -> Result<Self, Refusal> {
         match token {
-            ActorToken::Assertion(assertion) => Ok(Self::of_assertion(assertion, context)),
+            ActorToken::Assertion(assertion) => Ok(Self::of_assertion(assertion, context, naming)),
             ActorToken::AccessToken(token) => {
                 // Somebody who acts for another one does not lend that on, and a bound token is worth nothing without its proof.
                 if token.claims().act.is_some() || token.confirmation().is_some() {
@@ -73,8 +75,15 @@ impl Party {
         }
     }
 
-    fn of_assertion<A: Assertion>(assertion: &A, context: &DecisionContext<'_>) -> Self {
-        let permit = Permit::new(assertion.clone(), &context.rules, context.now, Consent::Named, |_| true);
+    fn of_assertion<'c, A: Assertion>(
+        assertion: &A,
+        context: &DecisionContext<'_>,
+        naming: impl Iterator<Item = &'c FederatedCredential>,
+    ) -> Self {
+        let naming: Vec<Rule<'c>> = naming.filter_map(|credential| credential.rule.open()).collect();
+        let is_named =
+            |credential: &FederatedCredential| naming.iter().any(|rule| credential.is_named_by(&rule.actors));
+        let permit = Permit::new(assertion.clone(), &context.rules, context.now, Consent::Named, is_named);
         let rules = permit.map(|permit| permit.report().matching().map(MatchedRule::of).collect());
         let assertion = assertion.content();
         let end = Timestamp::from_seconds(assertion.expires_at().seconds());
@@ -103,6 +112,12 @@ impl Party {
     /// How many rules it can lend one entry at most.
     pub fn most_lent(&self) -> usize {
         self.rules.len()
+    }
+
+    /// Whether `credential` names a rule of this party as its actor.
+    pub fn is_named_by(&self, credential: &FederatedCredential) -> bool {
+        let actors = credential.rule.open().map(|rule| rule.actors).unwrap_or_default();
+        self.rules.iter().any(|rule| rule.credential.is_named_by(&actors))
     }
 
     /// The rules of this party that `credential` names as its actors.

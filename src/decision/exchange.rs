@@ -34,23 +34,26 @@ pub(super) fn decide<A: Assertion>(
     if token.depth() >= MAX_EXCHANGES {
         return Err(Reason::ChainTooLong.into());
     }
+    let rule_of = |entry: &AuthorizationDetail| context.rules.credential(entry.credential.parse().ok()?);
     let party = match &subject.actor {
         None => {
             claims.act.as_ref().map_or(Ok(()), within_depth)?;
             None
         }
         Some(actor) => {
-            let party = Party::of(actor.as_ref().map_err(Clone::clone)?, subject, context)?;
+            let naming = claims.authorization_details.iter().filter_map(rule_of).map(|rule| &**rule);
+            let party = Party::of(actor.as_ref().map_err(Clone::clone)?, subject, context, naming)?;
             let act = Represented { iss: &claims.iss, may_act: None, act: claims.act.as_ref() }.act_with(&party)?;
             Some((party, act))
         }
     };
     let lent = |entry: &AuthorizationDetail| {
-        let credential = entry.credential.parse().ok().and_then(|id| context.rules.credential(id));
-        let named = |party: &Party| credential.map(|rule| party.rules_named_by(rule)).unwrap_or_default();
+        let named = |party: &Party| rule_of(entry).map(|rule| party.rules_named_by(rule)).unwrap_or_default();
         party.as_ref().map(|(party, _)| named(party))
     };
-    let may_stay = |entry: &AuthorizationDetail| lent(entry).is_none_or(|rules| !rules.is_empty());
+    let is_named =
+        |entry: &AuthorizationDetail, party: &Party| rule_of(entry).is_some_and(|rule| party.is_named_by(rule));
+    let may_stay = |entry: &AuthorizationDetail| party.as_ref().is_none_or(|(party, _)| is_named(entry, party));
     let room = |entry: &AuthorizationDetail| {
         entry.credential.parse().map_or(Ok(()), |credential| mode.check_rule(None, credential))
     };

@@ -10,7 +10,9 @@ use crate::model::{DecisionContext, FederatedCredential};
 use crate::principal::{AccessRequest, Frame, check_target, entitle, json_bytes};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::trust::{Candidate, Consent, Denial, Finding, MatchedRule, Permit, Topic, Verdict, nearest_credentials};
+use crate::trust::{
+    Candidate, Consent, Denial, Finding, MatchReport, MatchedRule, Permit, Topic, Verdict, nearest_credentials,
+};
 
 /// What naming a rule that an entry rests on takes, in bytes.
 pub(super) const OF_GROUND: usize = 100;
@@ -38,7 +40,7 @@ pub(super) fn decide<A: Assertion>(
             _ => disclosed(denial, context, assertion, (mode.view(), consent)),
         }
     })?;
-    let acting = match acting(context, subject, assertion) {
+    let acting = match acting(context, subject, assertion, permit.report()) {
         Ok(acting) => acting,
         Err(refusal) => return Err(permit.deny(refusal)),
     };
@@ -141,7 +143,7 @@ struct Acting {
 
 impl Acting {
     fn finding(&self, candidate: &Candidate) -> Finding {
-        let allowed = self.is_named || !self.party.rules_named_by(&candidate.credential).is_empty();
+        let allowed = self.is_named || self.party.is_named_by(&candidate.credential);
         let verdict = if allowed { Verdict::Met } else { Verdict::Unmet(Reason::ActorNotAllowed) };
         Finding { about: Topic::Actor, verdict }
     }
@@ -152,6 +154,7 @@ fn acting<A: Assertion>(
     context: &DecisionContext<'_>,
     subject: &Subject<A>,
     assertion: &A,
+    report: &MatchReport,
 ) -> Result<Option<Acting>, Refusal> {
     if subject.grant_type != GrantType::TokenExchange {
         return Ok(None);
@@ -163,7 +166,8 @@ fn acting<A: Assertion>(
         represented.admits_client(&subject.client, context.own)?;
         return Ok(None);
     };
-    let party = Party::of(token.as_ref().map_err(Clone::clone)?, subject, context)?;
+    let naming = report.matching().map(|candidate| &*candidate.credential);
+    let party = Party::of(token.as_ref().map_err(Clone::clone)?, subject, context, naming)?;
     let is_named = represented.says_of(&party)?;
     let act = represented.act_with(&party)?;
     Ok(Some(Acting { party, act, is_named }))

@@ -405,6 +405,82 @@ async fn sec_l9__a_name_is_its_principals_own_affair() {
 }
 
 #[tokio::test]
+async fn sec_c1a__a_document_under_a_name_that_another_one_uses_is_a_rule_of_its_own() {
+    // Whoever writes rules for everybody takes over nobody's: not the id, not the age, not who vouches for it, not the pins.
+    for scope in ["admin:credentials", "admin"] {
+        let world = world().await;
+        let joels = world.server.admin("GET", "federated-credentials/octo-release", Value::Null).await.json();
+        let saved = save(&world.server, scope, "octo-release", hers()).await;
+        assert_eq!(saved.status, 201, "{}", saved.text());
+        assert_eq!((saved.json()["id"] == joels["id"], &saved.json()["vouched"]), (false, &json!(scope == "admin")));
+        let still = world.server.admin("GET", "federated-credentials/joel:octo-release", Value::Null).await.json();
+        assert_eq!(still, joels);
+    }
+    // Nor does a stranger who comes first keep the name from anybody.
+    let world = world().await;
+    world.server.admin("DELETE", "federated-credentials/octo-release", Value::Null).await;
+    assert_eq!(save(&world.server, HERS, "octo-release", hers()).await.status, 201);
+    let made = world.server.admin("POST", "federated-credentials", {
+        let mut document = World::rule_document(json!({}));
+        document["name"] = json!("octo-release");
+        document
+    });
+    let made = made.await;
+    assert_eq!((made.status, &made.json()["vouched"], &made.json()["revision"]), (201, &json!(true), &json!(1)));
+    assert_eq!(payload(&world.exchange(&world.good()).await.token())["sub"], "pr_joel");
+}
+
+#[tokio::test]
+async fn sec_c1a__a_rule_that_is_moved_is_vouched_for_by_whoever_moves_it() {
+    let world = world().await;
+    let moved = save(&world.server, "admin:credentials", "joel:octo-release", hers()).await;
+    assert_eq!((moved.status, &moved.json()["vouched"]), (200, &json!(false)), "{}", moved.text());
+    world.exchange(&world.good()).await.refused(400, "invalid_grant", "no_matching_credential");
+}
+
+#[tokio::test]
+async fn sec_l9__a_rule_of_a_listed_name_does_not_lock_a_client() {
+    let world = world().await;
+    let client = json!({ "auth_method": "federated", "federated_credentials": ["octo-release"] });
+    world.server.put("clients/robot", client.clone()).await;
+    assert_eq!(save(&world.server, HERS, "octo-release", hers()).await.status, 201);
+    let off = world.server.admin("PATCH", "clients/robot", json!({ "enabled": false })).await;
+    assert_eq!((off.status, &off.json()["enabled"]), (200, &json!(false)), "{}", off.text());
+    let saved = world.server.admin("PUT", "clients/robot", client.clone()).await;
+    assert_eq!(saved.json()["federated_credentials"], json!(["joel:octo-release"]), "{}", saved.text());
+    // Whoever lists one for the first time has to say which.
+    let another = world.server.admin("PUT", "clients/another", client).await;
+    assert_eq!((another.status, &another.json()["errors"][0]["pointer"]), (422, &json!("/federated_credentials/0")));
+}
+
+#[tokio::test]
+async fn contract_4__taking_away_needs_no_right() {
+    let world = world().await;
+    let mut document = hers();
+    document["permissions"][0]["owner"] = json!("joel");
+    world.server.put("federated-credentials/hers", document).await;
+    // Nobody vouches for it any more, though she may not name its owner herself.
+    let withdrawn = world.server.admin("PATCH", "federated-credentials/hers", json!({ "vouched": false })).await;
+    assert_eq!((withdrawn.status, &withdrawn.json()["vouched"]), (200, &json!(false)), "{}", withdrawn.text());
+    let patch =
+        async |members: Value| world.server.admin_as(HERS, "PATCH", "federated-credentials/hers", members).await;
+    assert_eq!(patch(json!({ "enabled": false })).await.status, 200);
+    let on = patch(json!({ "enabled": true })).await;
+    assert_eq!((on.status, &on.json()["errors"][0]["pointer"]), (422, &json!("/permissions/0/owner")));
+}
+
+#[tokio::test]
+async fn contract_4__whoever_switches_a_rule_of_before_off_has_not_vouched_for_it() {
+    let world = world().await;
+    world.server.db.execute("UPDATE federated_credential SET consent = 'assumed'").await;
+    let patch = async |members: Value| {
+        world.server.admin("PATCH", "federated-credentials/octo-release", members).await.json()["warnings"].to_string()
+    };
+    assert!(patch(json!({ "enabled": false })).await.contains("vouching_assumed"));
+    assert!(!patch(json!({ "enabled": true })).await.contains("vouching_assumed"));
+}
+
+#[tokio::test]
 async fn sec_l1__a_foreign_rule_says_nothing_of_itself() {
     let world = world().await;
     let absent = world.server.admin_as(HERS, "PATCH", "federated-credentials/none", json!({ "enabled": "x" })).await;

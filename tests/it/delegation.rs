@@ -614,3 +614,44 @@ async fn wimsecx_life_2__nor_does_an_actor_act_past_its_assertion_where_that_cap
     change(&world, "trusted-issuers/other", json!({ "cap_at_assertion_expiry": true })).await;
     assert_eq!(world.trade(&subject(), &acting(&job())).await.json()["expires_in"], 90);
 }
+
+#[tokio::test]
+async fn sec_c1b__rules_for_the_actors_workload_that_nobody_named_change_nothing() {
+    let world = World::new().await;
+    with_helpers(&world, 1).await;
+    let act = async || world.trade(&world.good(), &acting(&world.gh.sign(&helper(&world, 0)))).await;
+    let before = act().await;
+    world.server.put("principals/mallory", json!({ "id": "pr_mallory", "kind": "user" })).await;
+    for number in 0..60 {
+        let mut document = World::rule_document(json!({ "repository": "octo-org/helper-0", "repository_id": "1000" }));
+        document["principal"] = json!("mallory");
+        let path = format!("federated-credentials/hers-{number}");
+        assert_eq!(world.server.admin_as("admin:credentials:mallory", "PUT", &path, document).await.status, 201);
+    }
+    let after = act().await;
+    assert_eq!(after.token().len(), before.token().len());
+    assert_eq!(after.json()["authorization_details"], before.json()["authorization_details"]);
+    let held = world.exchange(&world.good()).await.token();
+    act_for(&world, &held, 0).await.token();
+}
+
+#[tokio::test]
+async fn contract_6__who_lends_a_rule_sees_that_it_acted_and_nothing_of_the_workload() {
+    let world = World::new().await;
+    with_helpers(&world, 1).await;
+    world.trade(&world.good(), &acting(&world.gh.sign(&helper(&world, 0)))).await.token();
+    let seen = async |principal: &str| {
+        let path = format!("audit-events?outcome=issued&principal={principal}");
+        let page = world.server.admin_as(&format!("admin:credentials:{principal}"), "GET", &path, Value::Null).await;
+        page.json()["items"][0].clone()
+    };
+    let (joels, lenders) = (seen("joel").await, seen("owner-0").await);
+    assert!(joels["detail"]["workload"]["sub"].is_string() && joels["token_id"].is_string(), "{joels}");
+    assert_eq!(lenders["id"], joels["id"]);
+    for hidden in ["address", "subject", "assertion", "client_id", "token_id", "trusted_issuer", "resource"] {
+        assert_eq!(lenders[hidden], Value::Null, "{lenders}");
+    }
+    assert_eq!((&lenders["detail"], &lenders["principal"]), (&json!({}), &json!("owner-0")));
+    let rule = world.server.admin("GET", "federated-credentials/helper-0", Value::Null).await.json();
+    assert_eq!(lenders["credential"], rule["id"]);
+}
