@@ -57,3 +57,67 @@ pub async fn min_version(connection: &impl ConnectionTrait) -> Result<i32, DbErr
     let row = connection.query_one(&query).await?;
     row.map_or(Ok(SCHEMA), |row| row.try_get_by_index(0))
 }
+
+#[cfg(test)]
+mod tests {
+    use sea_orm_migration::sea_orm::{ConnectOptions, Database, DbBackend, TryGetable};
+
+    use super::*;
+
+    /// A database with the tables of the first steps.
+    async fn of_before(steps: u32) -> DatabaseConnection {
+        let mut options = ConnectOptions::new("sqlite::memory:");
+        options.max_connections(1);
+        let database = Database::connect(options).await.unwrap();
+        Migrator::up(&database, Some(steps)).await.unwrap();
+        database
+    }
+
+    async fn run(database: &DatabaseConnection, sql: &str) {
+        database.execute_unprepared(sql).await.unwrap();
+    }
+
+    async fn column<T: TryGetable>(database: &DatabaseConnection, sql: &str) -> Vec<T> {
+        let rows = database.query_all_raw(Statement::from_string(DbBackend::Sqlite, sql)).await.unwrap();
+        rows.iter().map(|row| row.try_get_by_index(0).unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn scopes_of_before_keep_their_principal_and_lose_one_that_is_gone() {
+        let database = of_before(2).await;
+        run(
+            &database,
+            "INSERT INTO principal (id, name, name_folded, kind, enabled, version, created_at, updated_at) \
+             VALUES ('pr_1', 'Alice', 'alice', 'user', 1, 1, 0, 0)",
+        )
+        .await;
+        let document = r#"{"scopes":["admin:read","admin:credentials:alice","admin:credentials:gone"]}"#;
+        run(
+            &database,
+            &format!(
+                "INSERT INTO client (id, name, name_folded, auth_method, document, enabled, version, created_at, updated_at) \
+                 VALUES (X'00000000000000000000000000000001', 'site', 'site', 'none', '{document}', 1, 1, 0, 0)"
+            ),
+        )
+        .await;
+        up(&database).await.unwrap();
+        assert_eq!(column::<String>(&database, "SELECT principal FROM client_reference").await, ["Alice"]);
+        let kept = r#"{"scopes":["admin:read","admin:credentials:alice"]}"#;
+        assert_eq!(column::<String>(&database, "SELECT document FROM client").await, [kept]);
+        assert!(database.execute_unprepared("DELETE FROM principal").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_step_that_fails_leaves_nothing_and_can_be_taken_again() {
+        let database = of_before(3).await;
+        let columns = "SELECT name FROM pragma_table_info('audit_event')";
+        let before: Vec<String> = column(&database, columns).await;
+        // What the step makes near its end is in the way.
+        run(&database, "CREATE TABLE consumed (key blob)").await;
+        assert!(up(&database).await.is_err());
+        assert_eq!(column::<String>(&database, columns).await, before);
+        run(&database, "DROP TABLE consumed").await;
+        up(&database).await.unwrap();
+        assert_eq!(min_version(&database).await.unwrap(), SCHEMA);
+    }
+}
