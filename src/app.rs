@@ -24,6 +24,9 @@ use crate::upstream::{Fetch, KeyFiles, UpstreamKeys};
 
 /// How far clocks may differ, in milliseconds: what trusted issuers' leeway is at most.
 const CLOCK_MARGIN_MILLIS: i64 = 60_000;
+/// How often audit events are written that the database did not take, and the time between.
+const RECORD_ATTEMPTS: usize = 5;
+const RECORD_AGAIN: Duration = Duration::from_secs(1);
 /// How often the change counter is looked at. Other replicas promise to see a change within a second.
 const POLL: Duration = Duration::from_millis(250);
 /// How often uses of rules are written down.
@@ -156,6 +159,15 @@ impl App {
         self.clock_agrees.load(Ordering::Relaxed)
     }
 
+    /// A time that is past for every replica: the earlier one of this machine's and the database's.
+    async fn settled_time(&self) -> Timestamp {
+        let now = self.clock.now();
+        match self.store.earlier_of_both(now).await {
+            Ok(earlier) if self.clock.is_machines() => earlier,
+            _ => now,
+        }
+    }
+
     /// Compares this machine's clock with the database's. Tokens and uses are judged by the first, and other replicas have theirs.
     async fn compare_clocks(&self) {
         if !self.clock.is_machines() {
@@ -268,7 +280,7 @@ async fn write_audit(app: Arc<App>, mut queue: mpsc::Receiver<AuditMessage>) {
             }
         }
         if !events.is_empty()
-            && let Err(error) = store.record(&events, clock.now().plus_seconds(refusals_kept)).await
+            && let Err(error) = record(&store, &events, clock.now().plus_seconds(refusals_kept)).await
         {
             let lost = u64::try_from(events.len()).unwrap_or(u64::MAX);
             metrics::counter!("carnet_audit_events_dropped_total").increment(lost);
@@ -278,6 +290,17 @@ async fn write_audit(app: Arc<App>, mut queue: mpsc::Receiver<AuditMessage>) {
             done.send(()).unwrap_or_default();
         }
     }
+}
+
+/// Writes events, for some seconds also while the database is away: the queue behind them holds what comes meanwhile.
+async fn record(store: &Store, events: &[AuditEvent], folded_until: Timestamp) -> Result<(), StoreError> {
+    for _ in 1..RECORD_ATTEMPTS {
+        match store.record(events, folded_until).await {
+            Err(StoreError::Unavailable(_)) => tokio::time::sleep(RECORD_AGAIN).await,
+            outcome => return outcome,
+        }
+    }
+    store.record(events, folded_until).await
 }
 
 async fn write_uses(store: Store, mut queue: mpsc::Receiver<(CredentialId, Timestamp)>) {
@@ -297,14 +320,24 @@ async fn write_uses(store: Store, mut queue: mpsc::Receiver<(CredentialId, Times
 }
 
 async fn index_audit(app: Arc<App>) {
-    // An event is committed before the deadline of its request, or some time later by the queue of refusals.
+    // An event is committed before the deadline of its request, or some time later by the queue of refusals; and the replica that made
+    // its id may be as far behind the database as another one is ahead of it.
     let settled = i64::try_from(app.config.server.request_deadline.as_secs())
         .unwrap_or(i64::MAX)
         .saturating_mul(2)
-        .saturating_add(60);
+        .saturating_add(60 + 2 * CLOCK_MARGIN_MILLIS / 1_000);
     loop {
         tokio::time::sleep(INDEX_AUDIT).await;
-        while let Ok(true) = app.store.index_parts(app.clock.now().plus_seconds(settled.saturating_neg())).await {}
+        loop {
+            match app.store.index_parts(app.settled_time().await.plus_seconds(settled.saturating_neg())).await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "the parts of audit events cannot be indexed");
+                    break;
+                }
+            }
+        }
     }
 }
 
@@ -317,11 +350,7 @@ async fn prune(app: Arc<App>) {
             tracing::warn!(%error, "the signing keys cannot be read again");
         }
         loop {
-            let now = match app.store.earlier_of_both(app.clock.now()).await {
-                Ok(now) if app.clock.is_machines() => now,
-                _ => app.clock.now(),
-            };
-            match app.store.prune(now, app.config.audit.retention_days).await {
+            match app.store.prune(app.settled_time().await, app.config.audit.retention_days).await {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => {

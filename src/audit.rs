@@ -8,6 +8,9 @@ use crate::clock::Timestamp;
 use crate::ids::{CredentialId, EventId};
 use crate::reason::Reason;
 
+/// How large the detail of an event may be (contract, section 6).
+pub const MAX_DETAIL_BYTES: usize = 4 * 1024;
+
 /// One event.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AuditEvent {

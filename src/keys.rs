@@ -12,6 +12,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use carnet_jose::{Algorithm, PublicKey, SealingKey, SigningError, SigningKey, VerificationKey};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 
 use crate::audit::AuditEvent;
 use crate::clock::Timestamp;
@@ -58,6 +59,7 @@ pub struct KeyRing {
     sealing: SealingKey,
     algorithm: Algorithm,
     ring: ArcSwapOption<Ring>,
+    reading: Mutex<()>,
 }
 
 /// The keys as of one moment.
@@ -102,7 +104,7 @@ impl KeyRing {
         algorithm: Algorithm,
         now: Timestamp,
     ) -> Result<Self, KeysError> {
-        let ring = Self { sealing, algorithm, ring: ArcSwapOption::empty() };
+        let ring = Self { sealing, algorithm, ring: ArcSwapOption::empty(), reading: Mutex::default() };
         ring.change(store, now, None, |keys, make| {
             let mut put = Vec::new();
             if !keys.iter().any(|key| key.state == KeyState::Active) {
@@ -129,6 +131,8 @@ impl KeyRing {
 
     /// Reads the keys again, after somebody changed them.
     pub async fn reload(&self, store: &Store, now: Timestamp) -> Result<(), KeysError> {
+        // Whoever read the keys before somebody changed them must not put the old ones back.
+        let _one_at_a_time = self.reading.lock().await;
         let keys = store.signing_keys().await?;
         self.ring.store(Some(Arc::new(self.compile(&keys, now)?)));
         Ok(())

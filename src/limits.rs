@@ -45,7 +45,7 @@ pub struct Limits {
 #[derive(Debug)]
 struct Limit<K> {
     each: Option<Duration>,
-    /// When the whole budget is there again.
+    /// When the whole budget is there again. Where there are too many keys, new ones wait until old ones are forgotten.
     whole_at: Mutex<HashMap<K, Instant>>,
 }
 
@@ -119,10 +119,10 @@ impl Limits {
         let Some(address) = address else {
             return Ok(Admission { turn: None });
         };
-        let Err(refusal) = self.check_address(address) else {
+        let Some((network, refusal)) = self.exhausted(address) else {
             return Ok(Admission { turn: None });
         };
-        let turns = self.probation.get_with(network_of(address), || Arc::new(Semaphore::new(1)));
+        let turns = self.probation.get_with(network, || Arc::new(Semaphore::new(1)));
         match tokio::time::timeout(PROBATION_WAIT, turns.acquire_owned()).await {
             Ok(Ok(turn)) => Ok(Admission { turn: Some(turn) }),
             Ok(Err(_)) | Err(_) => Err(refusal),
@@ -131,8 +131,14 @@ impl Limits {
 
     /// Whether this address and its networks are within their limits.
     pub fn check_address(&self, address: IpAddr) -> Result<(), Refusal> {
-        self.refusals.check(&network_of(address))?;
-        self.networks_of(address).try_for_each(|(limit, network)| limit.check(&network))
+        self.exhausted(address).map_or(Ok(()), |(_, refusal)| Err(refusal))
+    }
+
+    /// The widest network of this address that is over its limit: it has one turn together.
+    fn exhausted(&self, address: IpAddr) -> Option<(IpAddr, Refusal)> {
+        let own = std::iter::once((&self.refusals, network_of(address)));
+        let all = own.chain(self.networks_of(address));
+        all.filter_map(|(limit, network)| Some((network, limit.check(&network).err()?))).last()
     }
 
     /// Notes that a request of this address was refused.
@@ -245,7 +251,7 @@ impl<K: Hash + Eq + Clone> Limit<K> {
         let mut whole_at = self.whole_at.lock();
         let next = next(whole_at.get(key), now, each);
         within(next, now)?;
-        remember(&mut whole_at, key, next, now);
+        remember(&mut whole_at, key, next);
         Ok(())
     }
 
@@ -255,7 +261,7 @@ impl<K: Hash + Eq + Clone> Limit<K> {
         let now = Instant::now();
         let mut whole_at = self.whole_at.lock();
         let next = next(whole_at.get(key), now, each).min(later(now, MINUTE));
-        remember(&mut whole_at, key, next, now);
+        remember(&mut whole_at, key, next);
     }
 
     /// Gives back what was taken.
@@ -291,16 +297,10 @@ fn within(whole_at: Instant, now: Instant) -> Result<(), Refusal> {
     }
 }
 
-/// Remembers a key. Where there are too many of them, new ones have to wait until old ones may be forgotten.
-fn remember<K: Hash + Eq + Clone>(whole_at: &mut HashMap<K, Instant>, key: &K, at: Instant, now: Instant) {
+fn remember<K: Hash + Eq + Clone>(whole_at: &mut HashMap<K, Instant>, key: &K, at: Instant) {
     if let Some(known) = whole_at.get_mut(key) {
         *known = at;
-        return;
-    }
-    if whole_at.len() >= MOST_KEYS {
-        whole_at.retain(|_, at| *at > now);
-    }
-    if whole_at.len() < MOST_KEYS {
+    } else if whole_at.len() < MOST_KEYS {
         whole_at.insert(key.clone(), at);
     }
 }
@@ -387,6 +387,18 @@ mod tests {
         assert!(!limits.admit(None).await.unwrap().is_on_probation());
         drop(turn);
         assert!(limits.admit(address("192.0.2.1")).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_network_over_its_limit_has_one_turn_and_not_one_for_each_of_its_parts() {
+        let limits = limits(1, 0);
+        for subnet in 0..4 {
+            limits.note_refusal(address(&format!("2001:db8:1:20{subnet}::1")));
+        }
+        let turn = limits.admit(address("2001:db8:1:200::1")).await.unwrap();
+        assert!(limits.admit(address("2001:db8:1:2ff::1")).await.is_err());
+        drop(turn);
+        assert!(limits.admit(address("2001:db8:1:2ff::1")).await.unwrap().is_on_probation());
     }
 
     #[test]

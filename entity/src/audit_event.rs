@@ -42,8 +42,6 @@ pub struct Model {
     pub parts: Option<String>,
     /// How many refusals it stands for.
     pub count: i32,
-    /// The last of them.
-    pub last_at: Option<i64>,
     pub last_id: Option<Uuid>,
 }
 

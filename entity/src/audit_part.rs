@@ -14,7 +14,6 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub position: i16,
     pub credential_id: Option<Uuid>,
-    pub revision: Option<i32>,
     /// Whether the principal sees what the assertion says of the workload.
     pub sees_claims: bool,
 }

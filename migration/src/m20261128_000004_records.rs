@@ -21,7 +21,6 @@ impl MigrationTrait for Migration {
             add(manager, text_null(name)).await?;
         }
         add(manager, ColumnDef::new("count").integer().not_null().default(1).to_owned()).await?;
-        add(manager, ColumnDef::new("last_at").big_integer().to_owned()).await?;
         add(manager, uuid_null("last_id")).await?;
         let old = match backend {
             DbBackend::Sqlite => &["idx_audit_event_id_credential_id_principal_outcome"][..],
@@ -38,7 +37,7 @@ impl MigrationTrait for Migration {
         };
         let parts = format!(
             "CREATE TABLE audit_part (principal_id varchar NOT NULL, event_id {uuid_type} NOT NULL, position smallint NOT NULL, \
-             credential_id {uuid_type}, revision integer, sees_claims boolean NOT NULL, \
+             credential_id {uuid_type}, sees_claims boolean NOT NULL, \
              PRIMARY KEY (principal_id, event_id, position)){without_rowid}"
         );
         connection.execute_unprepared(&parts).await?;
@@ -75,9 +74,9 @@ impl MigrationTrait for Migration {
             format!("INSERT INTO consumed (key, expires_at) SELECT {keyed}, expires_at FROM consumed_assertion");
         connection.execute_unprepared(&copied).await?;
         manager.drop_table(Table::drop().table("consumed_assertion").to_owned()).await?;
-        for name in ["audit_fold", "consumed"] {
+        for (name, column) in [("audit_fold", "expires_at"), ("audit_fold", "event_id"), ("consumed", "expires_at")] {
             let mut index = Index::create();
-            let index = index.name(format!("idx_{name}_expires_at")).table(name).col("expires_at");
+            let index = index.name(format!("idx_{name}_{column}")).table(name).col(column);
             manager.create_index(index.to_owned()).await?;
         }
         connection.execute_unprepared("UPDATE change_counter SET min_version = 4").await.map(drop)

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::Rejected;
 use crate::app::App;
-use crate::audit::{AuditEvent, AuditPart, Outcome};
+use crate::audit::{AuditEvent, AuditPart, MAX_DETAIL_BYTES, Outcome};
 use crate::clock::Timestamp;
 use crate::ids::check_name;
 use crate::objects::{Document, Stored};
@@ -16,8 +16,7 @@ use crate::reason::Reason;
 use crate::store::{Filter, Page, Persist, Write};
 use crate::trust::{Problem, Warning};
 
-/// How large the detail of an audit event may be (contract, section 6), and a member in it that has to be short.
-const MAX_DETAIL_BYTES: usize = 4 * 1024;
+/// How large a member of the detail of an audit event may be that has to be short.
 const MAX_MEMBER_BYTES: usize = 160;
 
 /// How often a change is tried again because somebody else was faster.
@@ -269,6 +268,10 @@ async fn write<D: Managed>(
     author: &Author,
 ) -> Result<Saved<D>, Rejected> {
     let now = app.clock.now();
+    // Another replica may have made the principal a moment ago: the event is for its eyes.
+    if document.principal().is_some_and(|name| app.rules().principal(&name.to_ascii_lowercase()).is_none()) {
+        refresh(app).await?;
+    }
     if let Some(present) = present {
         if present.document == document && present.state == state {
             return Ok(Saved { object: present, created: false });

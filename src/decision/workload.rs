@@ -11,7 +11,7 @@ use crate::principal::{AccessRequest, Frame, check_target, entitle, json_bytes};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::trust::{
-    Candidate, Consent, Denial, Finding, MatchReport, MatchedRule, Permit, Topic, Verdict, nearest_credentials,
+    Candidate, Consent, Denial, Finding, MatchReport, MatchedRule, Permit, Rank, Topic, Verdict, nearest_credentials,
 };
 
 /// What naming a rule that an entry rests on takes, in bytes.
@@ -55,7 +55,8 @@ pub(super) fn decide<A: Assertion>(
         let room_left = permit.narrow(|candidate| {
             let over = mode.check_rule(Some(issuer_id), candidate.credential.id).err();
             let finding = Finding::limits(over.is_none());
-            held_off = over.or(held_off.take());
+            // Whom nobody asked for makes no no of a yes.
+            held_off = over.filter(|_| candidate.rank != Rank::Visiting).or(held_off.take());
             finding
         });
         if !room_left {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::{About, GrantRequest, Judged, Refused};
 use crate::assertion::{AcceptedAssertion, Assertion as _, AssertionContent, AssertionKey, Workload};
-use crate::audit::{AssertionRef, AuditEvent, AuditPart, Outcome};
+use crate::audit::{AssertionRef, AuditEvent, AuditPart, MAX_DETAIL_BYTES, Outcome};
 use crate::client::ClientIdentity;
 use crate::clock::Timestamp;
 use crate::decision::{Authorization, Decision, Grounds, Presented, Subject};
@@ -30,6 +30,8 @@ const DESCRIBED_BYTES: usize = 2048;
 const DESCRIBED_VALUE_BYTES: usize = 256;
 /// How large the claims may be that are kept.
 const MAX_CLAIMS_BYTES: usize = 3 * 1024;
+/// How many rules and mismatches are described where there is too much to tell.
+const SHORTENED: usize = 10;
 /// Room for the detail of most audit events.
 const TYPICAL_DETAIL_BYTES: usize = 1024;
 
@@ -334,7 +336,8 @@ pub fn parts_of_token(rules: &Snapshot, claims: &AccessToken) -> Vec<AuditPart> 
             principal_id: rules.principal(&entry.principal.to_ascii_lowercase())?.id.clone(),
             credential: entry.credential.parse().ok(),
             revision: Some(entry.revision),
-            sees_claims: true,
+            // A key of several principals may hold rules that came by themselves.
+            sees_claims: claims.principal.is_some(),
         })
     });
     let mut parts: Vec<AuditPart> = entries.collect();
@@ -397,6 +400,9 @@ struct EventDetail<'a> {
     entries_left_out: Option<usize>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     credentials: Vec<GrantedBy>,
+    /// How many more rules gave the token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credentials_left_out: Option<usize>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     mismatches: Vec<Mismatch>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -416,9 +422,22 @@ impl EventDetail<'_> {
         Self { grant_type: request.grant_type.name(), ..Self::default() }
     }
 
-    fn into_json(self) -> String {
+    /// As it is stored. Of what is too much goes first what only helps to explain again, then what stands in the parts as well.
+    fn into_json(mut self) -> String {
+        let whole = self.json();
+        if whole.len() <= MAX_DETAIL_BYTES {
+            return whole;
+        }
+        self.claims = None;
+        self.mismatches.truncate(self.mismatches.len().min(SHORTENED));
+        self.credentials_left_out = Some(self.credentials.len().saturating_sub(SHORTENED)).filter(|more| *more > 0);
+        self.credentials.truncate(SHORTENED);
+        self.json()
+    }
+
+    fn json(&self) -> String {
         let mut json = Vec::with_capacity(TYPICAL_DETAIL_BYTES);
-        match serde_json::to_writer(&mut json, &self) {
+        match serde_json::to_writer(&mut json, self) {
             Ok(()) => String::from_utf8(json).unwrap_or_default(),
             Err(_) => "{}".to_owned(),
         }

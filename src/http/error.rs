@@ -13,12 +13,14 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::address::ClientAddress;
+use super::received::read_whole;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::config::OwnUrls;
 use crate::grant::TokenError;
 use crate::grant_type::GrantType;
 use crate::ids::{self, EventId};
+use crate::limits::Admission;
 use crate::reason::{Class, Reason};
 use crate::refusal::{Mismatch, Refusal};
 
@@ -88,21 +90,36 @@ pub async fn layer(
     };
     request.extensions_mut().insert(caller);
     request.extensions_mut().insert(asked.client.clone());
-    let admission = app.limits.admit(address).await;
-    let mut response = match &admission {
-        Ok(_) => next.run(request).await,
-        Err(refusal) => TokenError::from(refusal.clone()).into_response(),
+    let mut admission = None;
+    let mut response = match admit(&app, address, request).await {
+        Ok((request, admitted)) => {
+            admission = Some(admitted);
+            next.run(request).await
+        }
+        Err(refusal) => TokenError::from(refusal).into_response(),
     };
     let mut error = response.extensions_mut().remove::<TokenError>();
     let at_fault = error.as_ref().is_some_and(|error| error.refusal.reason.class().row().callers_fault);
     if at_fault || response.extensions_mut().remove::<CountsAsRefusal>().is_some() {
         app.limits.note_refusal(address);
         // Beyond the limit nobody learns by guessing, only by being right.
-        if let (Ok(true), Some(address)) = (admission.map(|admission| admission.is_on_probation()), address) {
+        if let Some(address) = address.filter(|_| admission.is_some_and(|admission| admission.is_on_probation())) {
             error = app.limits.check_address(address).err().map(TokenError::from).or(error);
         }
     }
     error.map_or(response, |error| error.answer(&app.config.own, caller.id, app.clock.now(), &asked))
+}
+
+/// Lets a request in. Where an address has one turn at a time it is not kept by whoever sends slowly: the body is read before.
+async fn admit(app: &App, address: Option<IpAddr>, request: Request) -> Result<(Request, Admission), Refusal> {
+    let is_over = address.is_some_and(|address| app.limits.check_address(address).is_err());
+    let request = if is_over {
+        let (parts, body) = request.into_parts();
+        Request::from_parts(parts, read_whole(body).await?.into())
+    } else {
+        request
+    };
+    Ok((request, app.limits.admit(address).await?))
 }
 
 /// The scheme of a header, which says where it comes from; what follows is a secret.

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
 use axum::http::Uri;
 use axum::http::header::{AUTHORIZATION, HeaderMap};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Collected, LengthLimitError, Limited};
 
 use super::error::{Caller, SentClient};
 use super::media::{check_media_type, check_query};
@@ -33,6 +33,15 @@ pub struct FormRequest {
     body: Bytes,
 }
 
+/// Reads a body up to the limit of it.
+pub async fn read_whole(body: Body) -> Result<Bytes, Refusal> {
+    let read = Limited::new(body, MAX_BODY_BYTES).collect().await.map_err(|error| {
+        let too_large = error.is::<LengthLimitError>();
+        Refusal::from(if too_large { Reason::BodyTooLarge } else { Reason::FormMalformed })
+    });
+    read.map(Collected::to_bytes)
+}
+
 impl FromRequest<Arc<App>> for FormRequest {
     type Rejection = TokenError;
 
@@ -40,12 +49,9 @@ impl FromRequest<Arc<App>> for FormRequest {
         let (parts, body) = request.into_parts();
         let caller = parts.extensions.get::<Caller>().copied();
         let caller = caller.unwrap_or_else(|| Caller { id: EventId::new(app.clock.now()), address: None });
-        let body = Limited::new(body, MAX_BODY_BYTES).collect().await.map_err(|error| {
-            let too_large = error.is::<LengthLimitError>();
-            Refusal::from(if too_large { Reason::BodyTooLarge } else { Reason::FormMalformed })
-        })?;
+        let body = read_whole(body).await?;
         let client = parts.extensions.get::<SentClient>().cloned().unwrap_or_default();
-        Ok(Self { caller, client, uri: parts.uri, headers: parts.headers, body: body.to_bytes() })
+        Ok(Self { caller, client, uri: parts.uri, headers: parts.headers, body })
     }
 }
 

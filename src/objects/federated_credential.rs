@@ -10,7 +10,7 @@ use crate::model::Listed;
 use crate::trust::{Problem, Warning};
 
 /// The kind of target that permissions have.
-const RESOURCE_SERVER_TARGET: &str = "resource_server";
+pub(crate) const RESOURCE_SERVER_TARGET: &str = "resource_server";
 /// How many packages and patterns all permissions may name together (contract, section 6).
 const MAX_PATTERNS: usize = 1_000;
 /// How large `match` may be, in bytes.

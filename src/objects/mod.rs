@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 
 pub use client::{AuthMethod, ClientDocument, ClientState, ListedRule};
 pub use compile::{compile_credential, compile_issuer};
+pub(crate) use federated_credential::RESOURCE_SERVER_TARGET;
 pub use federated_credential::{CredentialState, FederatedCredentialDocument, PermissionDocument, Vouching};
 pub use principal::PrincipalDocument;
 pub use reader::Reader;

@@ -135,7 +135,8 @@ fn of_one_principal<'r>(
     }
     let (free, held_off): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.candidate.matches());
     let is_free = |held: &Entry<'_>| free.iter().any(|entry| entry.principal.id == held.principal.id);
-    if !held_off.iter().all(is_free) {
+    let is_visiting = |held: &Entry<'_>| held.candidate.rank == Rank::Visiting && !free.is_empty();
+    if !held_off.iter().all(|held| is_free(held) || is_visiting(held)) {
         return Err(Reason::RateLimited.into());
     }
     let several = free.iter().any(|entry| free.first().is_some_and(|first| first.principal.id != entry.principal.id));

@@ -1,10 +1,11 @@
 //! Whether a token could be recorded now: a write goes through, and the clocks agree.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use sea_orm::{ConnectionTrait as _, DbBackend, DbErr, RuntimeErr};
+use tokio::time::Instant;
 
 use super::{Store, StoreError};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
@@ -12,40 +13,38 @@ use crate::clock::{Clock as _, SystemClock, Timestamp};
 /// How long a probe may take: whoever asks wants to know now.
 const PROBE_DEADLINE: Duration = Duration::from_secs(3);
 /// What was seen counts for this long, so that nobody makes the database write by asking.
-const SEEN_MILLIS: i64 = 1_000;
+const SEEN: Duration = Duration::from_secs(1);
 
-/// When a write last went through, and when one last failed, in milliseconds since 1970.
+/// What became of the last write, and when.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LastWrite(Arc<Seen>);
 
 #[derive(Debug, Default)]
 struct Seen {
-    written: AtomicI64,
-    failed: AtomicI64,
+    last: Mutex<Option<(Instant, bool)>>,
+    /// Whoever probes: others wait for what it finds.
+    probing: tokio::sync::Mutex<()>,
 }
 
 impl LastWrite {
-    fn now() -> i64 {
-        SystemClock.now().millis()
-    }
-
     /// What is known of the last second, if anything is.
     fn recent(&self) -> Option<bool> {
-        let written = self.0.written.load(Ordering::Relaxed);
-        let failed = self.0.failed.load(Ordering::Relaxed);
-        let is_recent = |at: i64| Self::now().saturating_sub(at) < SEEN_MILLIS;
-        is_recent(written.max(failed)).then_some(written > failed)
+        let (at, went_through) = (*self.0.last.lock())?;
+        (at.elapsed() < SEEN).then_some(went_through)
     }
 
     fn note(&self, went_through: bool) {
-        let at = if went_through { &self.0.written } else { &self.0.failed };
-        at.store(Self::now(), Ordering::Relaxed);
+        *self.0.last.lock() = Some((Instant::now(), went_through));
     }
 }
 
 impl Store {
     /// Whether a write goes through: none of the last second did or failed, so one is tried.
     pub async fn can_write(&self) -> bool {
+        if let Some(known) = self.last_write.recent() {
+            return known;
+        }
+        let _one_at_a_time = self.last_write.0.probing.lock().await;
         if let Some(known) = self.last_write.recent() {
             return known;
         }
@@ -80,7 +79,7 @@ impl Store {
         let sql = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)";
         let row = self.read.query_one_raw(self.statement(sql, [])).await?;
         let theirs: i64 = row.map(|row| row.try_get_by_index(0)).transpose()?.unwrap_or_default();
-        Ok(theirs.saturating_sub(LastWrite::now()))
+        Ok(theirs.saturating_sub(SystemClock.now().millis()))
     }
 
     /// The earlier of this time and what it is by the database's clock: nothing is forgotten because one of them runs ahead.

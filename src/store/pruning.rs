@@ -37,7 +37,7 @@ impl Store {
 
         let oldest = now.plus_seconds(i64::from(audit_retention_days).saturating_mul(-86_400));
         let mut audited = 0;
-        for events in [self.events_from_before(oldest, STEP).await?, self.forget_folds(now, STEP).await?] {
+        for events in [self.events_from_before(oldest, STEP).await?, self.folded_until(now, STEP).await?] {
             audited = audited.max(events.len());
             if !events.is_empty() {
                 self.remove_events(events).await?;

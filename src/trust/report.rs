@@ -115,7 +115,7 @@ pub fn match_credentials(
     let found = snapshot.candidates(issuer, claims).into_iter().filter(|credential| may_count(credential));
     let (counting, others): (Vec<_>, Vec<_>) =
         found.partition(|credential| consent.rank(credential, issuer) != Rank::Other);
-    let (counting, left_out) = within_budget(in_turn(snapshot, issuer, counting, now));
+    let (counting, left_out) = within_budget(in_turn(snapshot, issuer, counting, (now, consent)));
     let judged = counting.into_iter().chain(others.into_iter().take(consent.others()));
     let judged = judged.map(|credential| judge(snapshot, issuer, claims, now, consent, credential));
     let mut candidates: Vec<Candidate> = judged.collect();
@@ -137,14 +137,14 @@ fn within_budget(mut credentials: Vec<Arc<FederatedCredential>>) -> (Vec<Arc<Fed
     (credentials, beyond)
 }
 
-/// The order in which rules count when there are too many: first those that can give something, of every principal its oldest,
-/// then of every principal its second, and so on. Anybody may write rules for anybody's workload, so neither rules that are over
-/// nor the many rules of one principal may push out those of another.
+/// The order in which rules count when there are too many: first those that can give something, of these those that were asked for
+/// or that somebody vouches for, of every principal its oldest, then of every principal its second, and so on. Anybody may write
+/// rules for anybody's workload, so neither rules that are over nor the many rules of one principal may push out those of another.
 fn in_turn(
     snapshot: &Snapshot,
     issuer: &TrustedIssuer,
     mut credentials: Vec<Arc<FederatedCredential>>,
-    now: Timestamp,
+    (now, consent): (Timestamp, Consent<'_>),
 ) -> Vec<Arc<FederatedCredential>> {
     let bytes: usize = credentials.iter().map(|credential| credential.rule.size()).fold(0, usize::saturating_add);
     if credentials.len() <= MAX_CANDIDATES && bytes <= MAX_CANDIDATE_BYTES {
@@ -161,7 +161,7 @@ fn in_turn(
             let earlier = before.entry((gives_nothing, credential.principal.clone())).or_default();
             let turn = *earlier;
             *earlier = turn.saturating_add(1);
-            ((gives_nothing, turn, credential.age()), credential)
+            ((gives_nothing, consent.rank(&credential, issuer), turn, credential.age()), credential)
         })
         .collect();
     placed.sort_unstable_by_key(|(place, _)| *place);

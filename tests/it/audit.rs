@@ -2,6 +2,8 @@
 
 use carnet::audit::{AuditEvent, AuditPart, Outcome};
 use carnet::clock::Timestamp;
+use carnet::ids::CredentialId;
+use carnet::store::AuditFilter;
 use serde_json::{Value, json};
 
 use crate::support::World;
@@ -201,4 +203,121 @@ async fn sec_l6__a_list_looks_through_so_many_rows_and_goes_on_from_there() {
     let next = format!("audit-events?outcome=deleted&cursor={}", page["next_cursor"].as_str().unwrap());
     let page = world.server.admin("GET", &next, Value::Null).await.json();
     assert!(page["items"] == json!([]) && page["next_cursor"].is_null(), "{page}");
+}
+
+/// An event of this time in which so many rules of a principal have a part.
+fn event_of(at: Timestamp, principal: &str, rules: u32) -> AuditEvent {
+    let part = |number: u32| AuditPart {
+        principal_id: principal.to_owned(),
+        credential: Some(CredentialId::new(Timestamp::from_seconds(i64::from(number)))),
+        revision: Some(1),
+        sees_claims: true,
+    };
+    AuditEvent { parts: (0..rules).map(part).collect(), ..AuditEvent::new(at, Outcome::Issued) }
+}
+
+#[tokio::test]
+async fn sec_m1__a_token_of_many_rules_is_one_event_however_it_is_found() {
+    let world = world().await;
+    let store = &world.server.app.store;
+    let now = Timestamp::from_seconds(world.server.now());
+    // So that what is read at once ends in the middle of an event.
+    let mut many: Vec<AuditEvent> = (0..300).map(|_| event_of(now, "pr_mallory", 2)).collect();
+    many.push(event_of(now.plus_seconds(1), "pr_mallory", 1));
+    store.record(&many, now).await.unwrap();
+    let seen = async || {
+        let filter = AuditFilter { principal: Some("pr_mallory".to_owned()), ..AuditFilter::default() };
+        let mut rules: Vec<usize> = Vec::new();
+        let mut before = None;
+        loop {
+            let page = store.audit_events(&filter, before, 50).await.unwrap();
+            rules.extend(page.events.iter().map(|(_, seen)| seen.credentials.len()));
+            before = page.next;
+            if before.is_none() {
+                return rules;
+            }
+        }
+    };
+    let whole = [vec![1], vec![2; 300]].concat();
+    assert_eq!(seen().await, whole);
+    while store.index_parts(now.plus_seconds(60)).await.unwrap() {}
+    assert_eq!(
+        world
+            .server
+            .db
+            .column::<String>("SELECT principal_id FROM audit_part WHERE principal_id = 'pr_mallory'")
+            .await
+            .len(),
+        601
+    );
+    assert_eq!(seen().await, whole);
+}
+
+#[tokio::test]
+async fn sec_m1__events_of_hundreds_of_rules_are_removed_like_others() {
+    let world = world().await;
+    let store = &world.server.app.store;
+    let now = Timestamp::from_seconds(world.server.now());
+    let many: Vec<AuditEvent> = (0..100).map(|_| event_of(now, "pr_mallory", 700)).collect();
+    for some in many.chunks(10) {
+        store.record(some, now).await.unwrap();
+    }
+    while store.index_parts(now.plus_seconds(60)).await.unwrap() {}
+    let later = now.plus_seconds(401 * 86_400);
+    while store.prune(later, 400).await.unwrap() {}
+    for table in ["audit_event WHERE parts IS NOT NULL", "audit_part WHERE principal_id = 'pr_mallory'"] {
+        let left = world.server.db.column::<i64>(&format!("SELECT COUNT(*) FROM {table}")).await;
+        assert_eq!(left, [0], "{table}");
+    }
+}
+
+#[tokio::test]
+async fn srv_22__a_clock_that_ran_ahead_hides_no_event_from_its_principal() {
+    let world = world().await;
+    let store = &world.server.app.store;
+    let now = Timestamp::from_seconds(world.server.now());
+    store.record(&[event_of(now.plus_seconds(600), "pr_mallory", 1)], now).await.unwrap();
+    while store.index_parts(now.plus_seconds(700)).await.unwrap() {}
+    // It is set back; indexing stays behind the time, and goes on from there.
+    store.record(&[event_of(now.plus_seconds(5), "pr_mallory", 1)], now).await.unwrap();
+    for later in [-200, -100, 10] {
+        while store.index_parts(now.plus_seconds(later)).await.unwrap() {}
+    }
+    assert_eq!(events(&world, HERS, "principal=mallory&outcome=issued").await.len(), 2);
+    while store.index_parts(now.plus_seconds(700)).await.unwrap() {}
+    assert_eq!(events(&world, HERS, "principal=mallory&outcome=issued").await.len(), 2);
+}
+
+#[tokio::test]
+async fn contract_6__whose_rule_is_taken_away_sees_not_what_becomes_of_it() {
+    let world = world().await;
+    let moved = world
+        .server
+        .admin("PUT", "federated-credentials/joel:octo-release", hers(json!({ "environment": "hers" })))
+        .await;
+    assert_eq!(moved.status, 200, "{}", moved.text());
+    let change = async |scope: &str, principal: &str| {
+        events(&world, scope, &format!("principal={principal}&outcome=updated")).await[0]["detail"].clone()
+    };
+    let (his, hers) = (change(HIS, "joel").await, change(HERS, "mallory").await);
+    assert!(his["before"]["principal"] == "joel" && his["after"].is_null(), "{his}");
+    assert!(hers["after"]["principal"] == "mallory" && hers["before"].is_null(), "{hers}");
+}
+
+#[tokio::test]
+async fn sec_m1__the_event_of_a_key_with_many_entries_has_its_bounds() {
+    let world = world().await;
+    world.server.admin("PATCH", "resource-servers/pypi", json!({ "token_format": "opaque" })).await;
+    for number in 0..60 {
+        let saved =
+            world.server.put(&format!("federated-credentials/more-{number}"), World::rule_document(json!({}))).await;
+        assert_eq!(saved["state"], "active");
+    }
+    world.exchange(&world.good()).await.token();
+    let event = &world.server.audit("outcome=issued").await[0];
+    assert_eq!(event["detail"]["credentials"].as_array().unwrap().len(), 10, "{event}");
+    assert_eq!(event["detail"]["credentials_left_out"], 51);
+    assert!(event["detail"].to_string().len() <= 4096);
+    // Each of them finds it all the same.
+    assert_eq!(world.server.audit("credential=more-59&outcome=issued").await.len(), 1);
 }

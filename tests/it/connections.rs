@@ -219,3 +219,21 @@ async fn sec_h1__readers_that_never_read_hold_little_memory() {
     }
     drop(connections);
 }
+
+#[tokio::test]
+async fn sec_l10__whoever_sends_slowly_keeps_no_turn_of_a_neighbour() {
+    let world = World::with(&[("CARNET_RATE_LIMITS__REFUSALS_PER_MINUTE_PER_ADDRESS", "1")]).await;
+    let (_serving, address) = serving(&world, ConnectionLimits::default()).await;
+    let ask = async |request: String| {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        head(&mut stream, request.as_bytes()).await.split(' ').nth(1).unwrap().to_owned()
+    };
+    assert_eq!(ask(token_request("forged")).await, "400");
+    assert_eq!(ask(token_request("forged")).await, "429", "over its limit a refusal is not told");
+    let slow = token_request(&world.good());
+    let mut held = TcpStream::connect(address).await.unwrap();
+    held.write_all(&slow.as_bytes()[..slow.len() - 5]).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    assert_eq!(ask(token_request(&world.good())).await, "200");
+    assert_eq!(head(&mut held, &slow.as_bytes()[slow.len() - 5..]).await.split(' ').nth(1), Some("200"));
+}

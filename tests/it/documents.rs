@@ -284,3 +284,15 @@ async fn the_pages_of_objects_name_every_member() {
     }
     assert!(schemas.len() > 5 && missing.is_empty(), "{missing:?}");
 }
+
+#[tokio::test]
+async fn an_audit_event_has_the_members_that_schema_and_page_name() {
+    let world = crate::support::World::new().await;
+    world.accepts().await;
+    let members = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<String>>();
+    let document = world.server.get("/admin/v1/openapi.json").await.json();
+    let event = members(&world.server.audit("outcome=issued").await[0]);
+    assert_eq!(event, members(&document["components"]["schemas"]["AuditEvent"]["properties"]));
+    let page = read("docs/src/reference/audit-events.md");
+    assert_eq!(event.iter().find(|member| !page.contains(&format!("`{member}`"))), None);
+}

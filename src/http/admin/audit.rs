@@ -96,6 +96,15 @@ fn own_part(mut item: Value, principal: &str, seen: &Seen) -> Value {
             members.insert("detail".to_owned(), json!({}));
         }
     }
+    // Where a rule goes from one principal to another, each sees what it had or has.
+    for side in ["before", "after"] {
+        let owner = item.pointer(&format!("/detail/{side}/principal")).and_then(Value::as_str);
+        if owner.is_some_and(|owner| !owner.eq_ignore_ascii_case(principal))
+            && let Some(detail) = item.get_mut("detail").and_then(Value::as_object_mut)
+        {
+            detail.insert(side.to_owned(), Value::Null);
+        }
+    }
     for parts in ["/detail/mismatches", "/detail/credentials"] {
         if let Some(parts) = item.pointer_mut(parts).and_then(Value::as_array_mut) {
             parts.retain(is_own);

@@ -74,6 +74,9 @@ pub async fn guard(app: &App, caller: &AdminCaller, access: Access) -> Result<Au
     let limited = |refusal: Refusal| Problem::limited(&refusal).into_response();
     let admission = app.limits.admit(caller.address).await.map_err(limited)?;
     let author = admit(app, caller, access).await.map_err(|response| {
+        if !response.status().is_client_error() {
+            return response;
+        }
         app.limits.note_refusal(caller.address);
         let over =
             caller.address.filter(|_| admission.is_on_probation()).map(|address| app.limits.check_address(address));

@@ -13,10 +13,12 @@ use utoipa::{PartialSchema, ToSchema};
 use super::problem::Problem;
 use crate::admin::{MAX_SECRET_OVERLAP_SECONDS, SECRET_OVERLAP_SECONDS};
 use crate::app::App;
+use crate::audit::Outcome;
 use crate::config::OwnUrls;
 use crate::explain::Explanation;
 use crate::objects::{
-    ClientDocument, FederatedCredentialDocument, Kind, PrincipalDocument, ResourceServerDocument, TrustedIssuerDocument,
+    ClientDocument, FederatedCredentialDocument, Kind, PrincipalDocument, RESOURCE_SERVER_TARGET,
+    ResourceServerDocument, TrustedIssuerDocument,
 };
 
 /// `GET /admin/v1/openapi.json`: how the API is used is no secret. It is made once: it is large, and anybody may ask for it.
@@ -108,7 +110,7 @@ fn object_paths(kind: Kind) -> [(String, Value); 2] {
 fn other_paths() -> Vec<(String, Value)> {
     let any = |description: &str| json!({ "description": description, "content": { "application/json": { "schema": { "type": "object" } } } });
     let path = |name: &str| json!([{ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }]);
-    let query = |name: &str| json!({ "name": name, "in": "query", "schema": { "type": "string" } });
+    let query = |(name, schema): (&str, Value)| json!({ "name": name, "in": "query", "schema": schema });
     let explained = json!({ "description": "The explanation.", "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Explanation" } } } });
     let text = json!({ "type": "string" });
     let texts = json!({ "oneOf": [text, { "type": "array", "items": text }] });
@@ -132,7 +134,25 @@ fn other_paths() -> Vec<(String, Value)> {
         "properties": { "overlap_seconds": { "type": "integer", "minimum": 0, "maximum": MAX_SECRET_OVERLAP_SECONDS, "default": SECRET_OVERLAP_SECONDS } },
     } } } });
     let client = json!({ "description": "The client, with its new secret.", "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Client" } } } });
-    let audit: Vec<Value> = ["credential", "principal", "outcome", "since", "limit", "cursor"].map(query).to_vec();
+    let outcomes = json!({ "enum": Outcome::ALL.map(Outcome::as_str) });
+    let limit = json!({ "type": "integer", "minimum": 1, "maximum": 500, "default": 50 });
+    let since = json!({ "type": "string", "format": "date-time" });
+    let audit = [
+        ("credential", text.clone()),
+        ("principal", text.clone()),
+        ("outcome", outcomes),
+        ("since", since),
+        ("limit", limit),
+        ("cursor", text.clone()),
+    ];
+    let audit = audit.map(query).to_vec();
+    let events = json!({ "description": "A page.", "content": { "application/json": { "schema": {
+        "type": "object", "required": ["items", "next_cursor"],
+        "properties": {
+            "items": { "type": "array", "items": { "$ref": "#/components/schemas/AuditEvent" } },
+            "next_cursor": { "type": ["string", "null"] },
+        },
+    } } } });
     vec![
         (
             "/trusted-issuers/{name}/refresh-keys".to_owned(),
@@ -156,7 +176,7 @@ fn other_paths() -> Vec<(String, Value)> {
         ),
         (
             "/audit-events".to_owned(),
-            json!({ "get": operation("List audit events, the latest first", &audit, None, &[("200", any("A page."))]) }),
+            json!({ "get": operation("List audit events, the latest first", &audit, None, &[("200", events)]) }),
         ),
         (
             "/explanations".to_owned(),
@@ -173,6 +193,7 @@ fn operation(summary: &str, parameters: &[Value], body: Option<&Value>, answers:
     let problem = json!({ "description": "A problem (RFC 9457).", "content": { "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } } });
     let mut responses: Map<String, Value> =
         answers.iter().map(|(status, answer)| ((*status).to_owned(), answer.clone())).collect();
+    responses.insert("429".to_owned(), problem.clone());
     responses.insert("default".to_owned(), problem);
     let mut operation = json!({ "summary": summary, "responses": responses });
     if let Some(members) = operation.as_object_mut() {
@@ -215,9 +236,51 @@ fn schemas() -> Map<String, Value> {
     ] {
         schemas.insert(schema_name(kind).to_owned(), with_read_only(kind, json!(schema)));
     }
+    if let Some(permission) = schemas.get_mut("PermissionDocument") {
+        name_target(permission);
+    }
+    schemas.insert("AuditEvent".to_owned(), audit_event());
     schemas.insert("Explanation".to_owned(), json!(Explanation::schema()));
     schemas.insert("Problem".to_owned(), json!(Problem::schema()));
     schemas
+}
+
+/// A permission names its target in one of two forms.
+fn name_target(permission: &mut Value) {
+    let target = json!({
+        "type": "object", "required": ["kind", "name"], "writeOnly": true,
+        "properties": { "kind": { "const": RESOURCE_SERVER_TARGET }, "name": { "type": "string" } },
+    });
+    if let Some(properties) = permission.get_mut("properties").and_then(Value::as_object_mut) {
+        properties.insert("target".to_owned(), target);
+    }
+    if let Some(required) = permission.get_mut("required").and_then(Value::as_array_mut) {
+        required.retain(|name| name != "resource_server");
+    }
+    if let Some(schema) = permission.as_object_mut() {
+        let forms = json!([{ "required": ["resource_server"] }, { "required": ["target"] }]);
+        schema.insert("oneOf".to_owned(), forms);
+    }
+}
+
+fn audit_event() -> Value {
+    let (text, time) = (json!({ "type": "string" }), json!({ "type": "string", "format": "date-time" }));
+    let (maybe, never) = (json!({ "type": ["string", "null"] }), json!({ "type": "null" }));
+    let assertion = json!({
+        "type": ["object", "null"], "properties": { "digest": { "type": "string" }, "jti": { "type": ["string", "null"] } },
+    });
+    json!({
+        "type": "object",
+        "properties": {
+            "id": text, "at": time, "kind": { "enum": ["token", "change"] },
+            "outcome": { "enum": Outcome::ALL.map(Outcome::as_str) },
+            "reason": maybe, "trusted_issuer": maybe, "credential": maybe, "principal": maybe, "resource": maybe,
+            "client_id": maybe, "actor": maybe, "subject": maybe, "assertion": assertion,
+            "count": { "type": "integer", "minimum": 1 },
+            "last_at": { "type": ["string", "null"], "format": "date-time" }, "last_error_id": maybe,
+            "proof": never, "serial": never, "token_id": maybe, "address": maybe, "detail": { "type": "object" },
+        },
+    })
 }
 
 /// Adds what answers have and bodies need not.

@@ -1,6 +1,6 @@
 //! Errors of the admin API: problem details (RFC 9457), all mistakes of a document at once.
 
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
@@ -26,6 +26,9 @@ pub struct Problem {
     /// Every mistake of the document, with its place.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<trust::Problem>,
+    /// When to come again, in seconds.
+    #[serde(skip)]
+    pub retry_after: Option<u32>,
 }
 
 impl Problem {
@@ -38,6 +41,7 @@ impl Problem {
             code,
             detail: detail.into(),
             errors: Vec::new(),
+            retry_after: None,
         }
     }
 
@@ -48,14 +52,19 @@ impl Problem {
 
     /// Somebody asks too often.
     pub fn limited(refusal: &Refusal) -> Self {
-        let detail = format!("{}; try again in {} s", refusal.reason.sentence(), refusal.retry_after.unwrap_or(1));
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail)
+        let wait = refusal.retry_after.unwrap_or(1);
+        let detail = format!("{}; try again in {wait} s", refusal.reason.sentence());
+        Self { retry_after: Some(wait), ..Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail) }
     }
 
     /// The answer.
     pub fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let retry_after = self.retry_after;
         let mut response = (status, axum::Json(self)).into_response();
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         response
     }

@@ -1,0 +1,143 @@
+//! The rows of events and of their parts.
+
+use std::net::IpAddr;
+
+use carnet_entity::audit_event;
+use sea_orm::{ConnectionTrait, DbBackend, Statement, Value as DbValue};
+use uuid::Uuid;
+
+use crate::audit::{AssertionRef, AuditEvent, AuditPart, Outcome};
+use crate::ids::{CredentialId, EventId};
+use crate::store::StoreError;
+use crate::store::placeholders::placeholders;
+
+const COLUMNS: [&str; 16] = [
+    "id",
+    "outcome",
+    "reason",
+    "trusted_issuer",
+    "credential_id",
+    "principal",
+    "resource",
+    "client_id",
+    "token_id",
+    "address",
+    "detail",
+    "actor",
+    "subject",
+    "assertion_digest",
+    "assertion_jti",
+    "parts",
+];
+const PART_COLUMNS: [&str; 5] = ["principal_id", "event_id", "position", "credential_id", "sees_claims"];
+
+pub fn event(row: audit_event::Model) -> Result<AuditEvent, StoreError> {
+    let assertion = row.assertion_digest.map(|digest| AssertionRef { digest, jti: row.assertion_jti });
+    Ok(AuditEvent {
+        id: EventId(row.id),
+        outcome: Outcome::from_word(&row.outcome).ok_or(StoreError::Corrupt(row.outcome))?,
+        reason: row.reason.and_then(|reason| reason.parse().ok()),
+        trusted_issuer: row.trusted_issuer,
+        credential: row.credential_id.map(CredentialId),
+        principal: row.principal,
+        resource: row.resource,
+        client_id: row.client_id,
+        actor: row.actor,
+        subject: row.subject,
+        assertion,
+        parts: Vec::new(),
+        fold: None,
+        count: u32::try_from(row.count).unwrap_or(1),
+        last: row.last_id.map(EventId),
+        token_id: row.token_id,
+        address: row.address.and_then(|address| address.parse::<IpAddr>().ok()),
+        detail: row.detail,
+    })
+}
+
+/// Inserts events as one statement: it is on the path of every token. Their parts are indexed later.
+pub async fn insert(connection: &impl ConnectionTrait, events: &[&AuditEvent]) -> Result<(), StoreError> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let rows = events.iter().flat_map(|event| values(event)).collect();
+    insert_into(connection, ("audit_event", &COLUMNS), rows, events.len(), "").await
+}
+
+/// Inserts parts, of which some may stand there already.
+pub async fn insert_parts(
+    connection: &impl ConnectionTrait,
+    parts: &[(Uuid, AuditPart, i16)],
+) -> Result<(), StoreError> {
+    let values = parts.iter().flat_map(|(event, part, position)| part_values(*event, part, *position));
+    insert_into(connection, ("audit_part", &PART_COLUMNS), values.collect(), parts.len(), " ON CONFLICT DO NOTHING")
+        .await
+}
+
+async fn insert_into(
+    connection: &impl ConnectionTrait,
+    (table, columns): (&str, &[&str]),
+    values: Vec<DbValue>,
+    rows: usize,
+    otherwise: &str,
+) -> Result<(), StoreError> {
+    let backend = connection.get_database_backend();
+    // Whatever fails ends the transaction, so SQLite need not be able to undo half a statement.
+    let insert = if backend == DbBackend::Sqlite { "INSERT OR FAIL" } else { "INSERT" };
+    let places = placeholders(backend, rows, columns.len());
+    let sql = format!("{insert} INTO {table} ({}) VALUES {places}{otherwise}", columns.join(", "));
+    connection.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
+    Ok(())
+}
+
+fn values(event: &AuditEvent) -> [DbValue; COLUMNS.len()] {
+    let assertion = event.assertion.as_ref();
+    [
+        event.id.0.into(),
+        event.outcome.as_str().into(),
+        event.reason.map(|reason| reason.code().to_owned()).into(),
+        event.trusted_issuer.clone().into(),
+        event.credential.map(|credential| credential.0).into(),
+        event.principal.clone().into(),
+        event.resource.clone().into(),
+        event.client_id.clone().into(),
+        event.token_id.clone().into(),
+        event.address.map(|address| address.to_string()).into(),
+        event.detail.clone().into(),
+        event.actor.clone().into(),
+        event.subject.clone().into(),
+        assertion.map(|assertion| assertion.digest.clone()).into(),
+        assertion.and_then(|assertion| assertion.jti.clone()).into(),
+        written_parts(&event.parts).into(),
+    ]
+}
+
+/// The parts as they stand in the event's row: principal, rule, revision, and whether claims are seen.
+type WrittenPart = (String, Option<String>, Option<u32>, bool);
+
+fn written_parts(parts: &[AuditPart]) -> Option<String> {
+    let written = |part: &AuditPart| -> WrittenPart {
+        (part.principal_id.clone(), part.credential.map(|id| id.to_string()), part.revision, part.sees_claims)
+    };
+    let written: Vec<WrittenPart> = parts.iter().map(written).collect();
+    (!written.is_empty()).then(|| serde_json::to_string(&written).unwrap_or_default())
+}
+
+pub fn read_parts(text: Option<&str>) -> Vec<AuditPart> {
+    let written: Vec<WrittenPart> = text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let part = |(principal_id, credential, revision, sees_claims): WrittenPart| {
+        let credential = credential.and_then(|id| id.parse().ok());
+        AuditPart { principal_id, credential, revision, sees_claims }
+    };
+    written.into_iter().map(part).collect()
+}
+
+fn part_values(event: Uuid, part: &AuditPart, position: i16) -> [DbValue; PART_COLUMNS.len()] {
+    [
+        part.principal_id.clone().into(),
+        event.into(),
+        position.into(),
+        part.credential.map(|credential| credential.0).into(),
+        part.sees_claims.into(),
+    ]
+}

@@ -1,0 +1,120 @@
+//! What is done to events later: their parts are indexed, and old ones are removed.
+
+use std::collections::HashMap;
+
+use carnet_entity::{audit_event, audit_part};
+use sea_orm::sea_query::{Expr, ExprTrait as _};
+use sea_orm::{
+    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    QueryTrait as _, Statement, Value as DbValue,
+};
+use uuid::Uuid;
+
+use super::rows::{insert_parts, read_parts};
+use crate::audit::AuditPart;
+use crate::clock::Timestamp;
+use crate::ids;
+use crate::store::placeholders::placeholders;
+use crate::store::{Store, StoreError};
+
+/// Events whose parts are indexed at once.
+const INDEXED_AT_ONCE: u64 = 1_000;
+
+impl Store {
+    /// Indexes the parts of a step of the events from before a time; says whether there are more. Events are committed some time
+    /// after their ids were made, so the time has to lie that far back.
+    pub async fn index_parts(&self, before: Timestamp) -> Result<bool, StoreError> {
+        let transaction = self.begin().await?;
+        // Replicas take turns: whoever comes second waits for this row.
+        transaction.execute_unprepared("UPDATE audit_watermark SET id = id").await?;
+        // A clock that ran ahead has moved the mark too far: events since then lie before it, and those that are indexed stay so.
+        let latest = ids::first_at(before);
+        let indexed = self.indexed_up_to(&transaction).await?;
+        if indexed.is_some_and(|indexed| indexed > latest) {
+            let moved = self.statement("UPDATE audit_watermark SET up_to = $1", [latest.into()]);
+            transaction.execute_raw(moved).await?;
+            transaction.commit().await?;
+            return Ok(false);
+        }
+        let rows: Vec<(Uuid, Option<String>)> = audit_event::Entity::find()
+            .select_only()
+            .columns([audit_event::Column::Id, audit_event::Column::Parts])
+            .apply_if(indexed, |query, indexed| query.filter(audit_event::Column::Id.gt(indexed)))
+            .filter(audit_event::Column::Id.lt(latest))
+            .order_by_asc(audit_event::Column::Id)
+            .limit(INDEXED_AT_ONCE)
+            .into_tuple()
+            .all(&transaction)
+            .await?;
+        let Some(last) = rows.last().map(|(id, _)| *id) else {
+            transaction.rollback().await?;
+            return Ok(false);
+        };
+        let more = u64::try_from(rows.len()).ok() == Some(INDEXED_AT_ONCE);
+        let mut parts: Vec<(Uuid, AuditPart, i16)> = Vec::new();
+        for (id, text) in rows {
+            parts.extend(read_parts(text.as_deref()).into_iter().zip(0..).map(|(part, position)| (id, part, position)));
+        }
+        parts.sort_by(|left, right| (&left.1.principal_id, left.0).cmp(&(&right.1.principal_id, right.0)));
+        for some in parts.chunks(1_000) {
+            insert_parts(&transaction, some).await?;
+        }
+        let moved = self.statement("UPDATE audit_watermark SET up_to = $1", [last.into()]);
+        transaction.execute_raw(moved).await?;
+        transaction.commit().await?;
+        Ok(more)
+    }
+
+    /// Removes events with their parts, and the keys under which they were folded.
+    pub(in crate::store) async fn remove_events(&self, ids: Vec<Uuid>) -> Result<(), StoreError> {
+        let rows: Vec<(Uuid, Option<String>)> = audit_event::Entity::find()
+            .select_only()
+            .columns([audit_event::Column::Id, audit_event::Column::Parts])
+            .filter(audit_event::Column::Id.is_in(ids.clone()))
+            .into_tuple()
+            .all(&self.read)
+            .await?;
+        let mut seen: HashMap<String, Vec<Uuid>> = HashMap::new();
+        for (id, parts) in rows {
+            for part in read_parts(parts.as_deref()) {
+                let events = seen.entry(part.principal_id).or_default();
+                // A principal may have hundreds of rules in one token.
+                if events.last() != Some(&id) {
+                    events.push(id);
+                }
+            }
+        }
+        let transaction = self.begin().await?;
+        for (principal, events) in seen {
+            let parts = audit_part::Entity::delete_many().filter(audit_part::Column::PrincipalId.eq(principal));
+            parts.filter(audit_part::Column::EventId.is_in(events)).exec(&transaction).await?;
+        }
+        audit_event::Entity::delete_many()
+            .filter(audit_event::Column::Id.is_in(ids.clone()))
+            .exec(&transaction)
+            .await?;
+        let places = placeholders(self.backend(), 1, ids.len());
+        let sql = format!("DELETE FROM audit_fold WHERE event_id IN {places}");
+        let ids = ids.into_iter().map(DbValue::from);
+        transaction.execute_raw(Statement::from_sql_and_values(self.backend(), sql, ids)).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// A step of the events that are folded under keys that are over.
+    pub(in crate::store) async fn folded_until(&self, now: Timestamp, step: u64) -> Result<Vec<Uuid>, StoreError> {
+        let sql = format!("SELECT event_id FROM audit_fold WHERE expires_at < $1 ORDER BY expires_at LIMIT {step}");
+        let rows = self.read.query_all_raw(self.statement(&sql, [now.millis().into()])).await?;
+        Ok(rows.iter().map(|row| row.try_get_by_index(0)).collect::<Result<_, _>>()?)
+    }
+
+    /// The oldest events that are from before a time; a step of them.
+    pub(in crate::store) async fn events_from_before(&self, oldest: Timestamp, step: u64) -> Result<Vec<Uuid>, StoreError> {
+        let query = audit_event::Entity::find()
+            .select_only()
+            .column(audit_event::Column::Id)
+            .filter(Expr::col(audit_event::Column::Id).lt(ids::first_at(oldest)))
+            .order_by_asc(audit_event::Column::Id)
+            .limit(step);
+        Ok(query.into_tuple().all(&self.read).await?)
+    }
+}
