@@ -345,7 +345,8 @@ impl Explainable<'_> {
             left.is_some()
         };
         let shown: Vec<_> = explained.take_while(fits).collect();
-        Candidates { left_out: all.saturating_sub(shown.len()), shown }
+        let others = if *self.view == View::Caller { 0 } else { report.others_left_out() };
+        Candidates { left_out: all.saturating_sub(shown.len()).saturating_add(others), shown }
     }
 
     /// What has to hold beside the rules.

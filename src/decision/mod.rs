@@ -33,7 +33,7 @@ use crate::trust::{Candidate, Consent, Denial, MatchReport, MatchedRule, Permit}
 /// Lifetime of the admin tokens that clients get, in seconds.
 pub const ADMIN_LIFETIME_SECONDS: i64 = 900;
 
-/// Rules without consent that are judged to be shown: to callers, and to those who manage rules.
+/// Rules without consent that are judged to find the closest ones: for callers, and for those who manage rules.
 const OTHERS_OF_CALLERS: usize = 5;
 const OTHERS_OF_MANAGERS: usize = 100;
 

@@ -19,6 +19,8 @@ use crate::refusal::{Mismatch, Refusal};
 /// with both. Of more, [`in_turn`] says which.
 const MAX_CANDIDATES: usize = 1000;
 const MAX_CANDIDATE_BYTES: usize = 1024 * 1024;
+/// Rules that do not count and are shown all the same (contract, section 6): the closest ones.
+const MAX_OTHERS: usize = 5;
 /// Rules judged to find the nearest ones, and how many of those are shown.
 const MAX_SEARCHED: usize = 2_000;
 const MAX_NEAREST: usize = 10;
@@ -36,6 +38,8 @@ pub struct MatchReport {
     names_principal: bool,
     /// How many rules were not judged, since those before them were as much as one request may cost.
     left_out: usize,
+    /// How many rules more there are that do not count.
+    others_left_out: usize,
 }
 
 /// One rule, judged.
@@ -116,11 +120,15 @@ pub fn match_credentials(
     let (counting, others): (Vec<_>, Vec<_>) =
         found.partition(|credential| consent.rank(credential, issuer) != Rank::Other);
     let (counting, left_out) = within_budget(in_turn(snapshot, issuer, counting, (now, consent)));
-    let judged = counting.into_iter().chain(others.into_iter().take(consent.others()));
-    let judged = judged.map(|credential| judge(snapshot, issuer, claims, now, consent, credential));
-    let mut candidates: Vec<Candidate> = judged.collect();
+    let judge = |credential| judge(snapshot, issuer, claims, now, consent, credential);
+    let all_others = others.len();
+    let mut shown: Vec<Candidate> = others.into_iter().take(consent.others()).map(judge).collect();
+    shown.sort_by_key(|candidate| (candidate.closeness(), candidate.credential.age()));
+    shown.truncate(MAX_OTHERS);
+    let others_left_out = all_others.saturating_sub(shown.len());
+    let mut candidates: Vec<Candidate> = counting.into_iter().map(judge).chain(shown).collect();
     candidates.sort_by_key(|candidate| candidate.credential.age());
-    MatchReport { candidates, names_principal: consent.names_principal(), left_out }
+    MatchReport { candidates, names_principal: consent.names_principal(), left_out, others_left_out }
 }
 
 /// As many of the first as one request may cost, and how many there are behind them.
@@ -183,8 +191,13 @@ pub fn nearest_credentials(
     let judged = judged.map(|credential| judge(snapshot, issuer, claims, now, consent, credential.clone()));
     let mut candidates: Vec<Candidate> = judged.collect();
     candidates.sort_by_key(|candidate| (candidate.unmet().count(), candidate.credential.created_at));
+    let mut others = 0usize;
+    candidates.retain(|candidate| {
+        others = others.saturating_add(usize::from(candidate.rank == Rank::Other));
+        candidate.rank != Rank::Other || others <= MAX_OTHERS
+    });
     candidates.truncate(MAX_NEAREST);
-    MatchReport { candidates, names_principal: consent.names_principal(), left_out: 0 }
+    MatchReport { candidates, names_principal: consent.names_principal(), ..MatchReport::default() }
 }
 
 fn judge(
@@ -312,6 +325,11 @@ impl MatchReport {
     /// Why the rule that came closest does not match, for whoever may see all of these rules.
     pub fn closest_reason(&self, profile: &Profile) -> Option<Reason> {
         self.closest()?.reason(profile)
+    }
+
+    /// How many rules there are that do not count and are not shown: for those to know who manage rules.
+    pub fn others_left_out(&self) -> usize {
+        self.others_left_out
     }
 
     /// The rule that came closest, whoever may see it.

@@ -1,6 +1,12 @@
 //! Nobody else's rule decides what a workload's token is (review, security C1; contract, section 4).
 
 use carnet::clock::Timestamp;
+use carnet::decision::{Mode, View};
+use carnet::explain::{Explanation, explain_claims};
+use carnet::grant_type::GrantType;
+use carnet::principal::AccessRequest;
+use carnet::profile::Claims;
+use carnet::trust::Door;
 use carnet_resource_server::{AuthorizationDetail, DenialReason, Operation, PackageNames, RegistryState, allows};
 use serde_json::{Value, json};
 
@@ -226,10 +232,11 @@ async fn contract_4__strangers_rules_leave_room_in_what_is_told() {
     let told = world.server.form("/explain", &form).await.json();
     let candidates = told["candidates"].as_array().unwrap();
     assert_eq!((&candidates[0]["credential"], candidates.len()), (&joels, 6), "{told}");
-    // Those who manage rules see more of them.
+    assert!(told.get("candidates_left_out").is_none(), "how many strangers there are is nobody's business: {told}");
+    // Those who manage rules see of how many these are the closest.
     let told = world.server.admin("POST", "explanations", json!({ "assertion": world.good() })).await.json();
-    assert_eq!(told["candidates"].as_array().unwrap().len(), 100);
-    assert_eq!(told["candidates"][0]["credential"], joels);
+    assert_eq!(told["candidates"].as_array().unwrap().len(), 6);
+    assert_eq!((&told["candidates"][0]["credential"], &told["candidates_left_out"]), (&joels, &json!(115)));
 }
 
 // === who vouches ===
@@ -647,4 +654,79 @@ async fn contract_4__rules_of_before_are_vouched_for_until_somebody_looks() {
     assert!(saved["vouched"] == true && !saved["warnings"].to_string().contains("vouching_assumed"), "{saved}");
     assert_eq!(shared().await, Vec::<String>::new());
     assert_eq!(payload(&server.form("/token", &form).await.token())["sub"], "pr_joel");
+}
+
+// === doors that cannot name a principal ===
+
+/// What a registry's own door would give the job of joel, which can name nobody there. The doors come later; the rule is here now.
+fn at_the_door(world: &World) -> Explanation {
+    let app = &world.server.app;
+    let context = app.decision_context();
+    let issuer = context.rules.issuer_named("github").unwrap();
+    let access = AccessRequest { resources: vec![R1.to_owned()], door: Door::Nameless, ..AccessRequest::default() };
+    let Value::Object(claims) = world.claims().value() else { unreachable!("an object") };
+    let mode = Mode::Preview { limits: &app.limits, used: false, view: &View::Caller };
+    explain_claims(&context, mode, issuer, Claims::new(claims), (GrantType::JwtBearer, &access))
+}
+
+/// Who may do what, in the order of the entries.
+fn actions(explanation: &Explanation) -> Vec<(String, Vec<String>)> {
+    let granted = explanation.granted.as_ref();
+    let entries = granted.into_iter().flat_map(|granted| &granted.authorization_details);
+    entries.map(|entry| (entry.principal.clone(), entry.actions.clone())).collect()
+}
+
+fn entry(principal: &str, actions: &[&str]) -> (String, Vec<String>) {
+    (principal.to_owned(), actions.iter().map(|action| (*action).to_owned()).collect())
+}
+
+#[tokio::test]
+async fn contract_4__a_nameless_door_makes_no_new_package_of_a_strangers() {
+    let world = world().await;
+    put_hers(&world, hers()).await;
+    let mut both = actions(&at_the_door(&world));
+    both.sort();
+    assert_eq!(both, [entry("joel", &["create", "publish"]), entry("mallory", &["publish"])]);
+    // A rule that only makes new packages gives nothing there.
+    let only_new = json!([{ "resource_server": "pypi", "actions": ["create"], "packages": ["*"] }]);
+    world.server.admin_as(HERS, "PATCH", "federated-credentials/hers", json!({ "permissions": only_new })).await;
+    assert_eq!(actions(&at_the_door(&world)), [entry("joel", &["create", "publish"])]);
+}
+
+#[tokio::test]
+async fn contract_4__a_nameless_door_is_not_locked_by_a_stranger_over_her_limit() {
+    let world = with(&[("CARNET_RATE_LIMITS__TOKENS_PER_MINUTE_PER_CREDENTIAL", "1")]).await;
+    put_hers(&world, hers()).await;
+    let used_up = world.exchange_with(&world.good(), &[("principal", "mallory")]).await;
+    assert_eq!(payload(&used_up.token())["sub"], "pr_mallory");
+    assert_eq!(actions(&at_the_door(&world)), [entry("joel", &["create", "publish"])]);
+    // Whose own rule is over its limit comes again later, and is no stranger's meanwhile.
+    world.exchange(&world.good()).await.token();
+    let refused = at_the_door(&world);
+    assert_eq!(refused.reason.map(|reason| reason.code().to_owned()).as_deref(), Some("rate_limited"));
+}
+
+#[tokio::test]
+async fn contract_4__a_nameless_door_judges_those_first_for_whom_somebody_vouches() {
+    let world = world().await;
+    world.server.admin("DELETE", "federated-credentials/octo-release", Value::Null).await;
+    // Together they are more than one request may cost.
+    let refs: Vec<String> = (0..30)
+        .map(|number| format!("refs/heads/{number}-{}", "x".repeat(480)))
+        .chain(["refs/heads/main".into()])
+        .collect();
+    for number in 0..80 {
+        let name = format!("stranger-{number}");
+        world.server.put(&format!("principals/{name}"), json!({ "id": format!("pr_{name}"), "kind": "user" })).await;
+        let mut document = hers();
+        document["principal"] = json!(name);
+        document["match"]["ref"] = json!({ "any_of": refs });
+        let answer = save(&world.server, &format!("admin:credentials:{name}"), "hers", document).await;
+        assert_eq!(answer.status, 201, "{}", answer.text());
+    }
+    world.server.clock.advance(1);
+    world.rule("octo-release", json!({})).await;
+    let given = actions(&at_the_door(&world));
+    assert!(given.contains(&entry("joel", &["create", "publish"])), "{given:?}");
+    assert!(given.len() > 10, "{given:?}");
 }

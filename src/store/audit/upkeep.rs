@@ -108,7 +108,11 @@ impl Store {
     }
 
     /// The oldest events that are from before a time; a step of them.
-    pub(in crate::store) async fn events_from_before(&self, oldest: Timestamp, step: u64) -> Result<Vec<Uuid>, StoreError> {
+    pub(in crate::store) async fn events_from_before(
+        &self,
+        oldest: Timestamp,
+        step: u64,
+    ) -> Result<Vec<Uuid>, StoreError> {
         let query = audit_event::Entity::find()
             .select_only()
             .column(audit_event::Column::Id)
