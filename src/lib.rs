@@ -117,6 +117,7 @@ pub mod grant;
 pub mod grant_type;
 pub mod http;
 pub mod ids;
+pub mod json;
 pub mod keys;
 pub mod limits;
 pub mod model;

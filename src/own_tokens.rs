@@ -137,7 +137,9 @@ fn credential_stands(id: CredentialId, revision: u32, rules: &Snapshot, now: Tim
         credential.revision == revision
             && matches!(credential.state(now), State::Active | State::Pending)
             && is_enabled(&credential.principal, rules)
-            && rules.issuer(credential.trusted_issuer).is_some_and(|issuer| issuer.enabled)
+            && rules
+                .issuer(credential.trusted_issuer)
+                .is_some_and(|issuer| issuer.enabled && issuer.is_open_to(&credential.principal))
     })
 }
 

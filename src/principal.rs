@@ -12,6 +12,7 @@ mod request;
 mod target;
 
 pub use entitlement::{Entitlement, entitle, of_client, of_token};
-pub use fit::{Fitted, Frame, Room, fit, json_bytes};
+pub use entry::detail;
+pub use fit::{Fitted, Frame, Room, fit};
 pub use request::{AccessRequest, DetailRequest};
 pub use target::check as check_target;

@@ -7,7 +7,7 @@ use super::objects::{Author, Managed, Occasion};
 use super::{Rejected, room};
 use crate::app::App;
 use crate::clock::Timestamp;
-use crate::model::{Listed, PENDING_DAYS, Rule, State, TrustedIssuer};
+use crate::model::{Listed, PENDING_DAYS, Rule, State, TrustedIssuer, acts_for};
 use crate::objects::{
     ClientDocument, CredentialState, Document as _, FederatedCredentialDocument, PermissionDocument, PrincipalDocument,
     ResourceServerDocument, Stored, TrustedIssuerDocument, Vouching,
@@ -207,10 +207,9 @@ impl FederatedCredentialDocument {
 
     /// Whom nobody vouches for is good for the packages of its own principal, and of those whom that one acts for.
     fn check_owners(&self, principal: &PrincipalDocument) -> Vec<Problem> {
-        let may_be = |owner: &String| principal.acts_for.iter().any(|name| name.eq_ignore_ascii_case(owner));
-        let foreign = self.permissions.iter().enumerate().filter(|(_, permission)| {
-            permission.owner.as_ref().is_some_and(|owner| *owner != self.principal && !may_be(owner))
-        });
+        let is_foreign = |owner: &String| !acts_for(&self.principal, &principal.acts_for, owner);
+        let foreign = self.permissions.iter().enumerate();
+        let foreign = foreign.filter(|(_, permission)| permission.owner.as_ref().is_some_and(is_foreign));
         let detail = "is another principal, which this one does not act for: an administrator has to say so (acts_for), or to vouch for the rule";
         foreign.map(|(at, _)| Problem::new(format!("/permissions/{at}/owner"), detail)).collect()
     }

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use carnet_resource_server::{AuthorizationDetail, DETAIL_TYPE};
+use carnet_resource_server::AuthorizationDetail;
 
 use crate::model::{FederatedCredential, ResourceServer, Snapshot};
 use crate::objects::{FederatedCredentialDocument, Stored};
-use crate::principal::{Frame, Room, fit};
+use crate::principal::{Frame, Room, detail, fit};
 use crate::trust::Warning;
 
 /// What a token says beside its entries, as platforms have it: claims of the workload most of all.
@@ -46,20 +46,6 @@ pub(super) fn warning(rules: &Snapshot, stored: &Stored<FederatedCredentialDocum
 
 fn entries(credential: &FederatedCredential, server: &ResourceServer) -> Vec<AuthorizationDetail> {
     let rule = credential.rule.open().unwrap_or_default();
-    let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
     let here = rule.permissions.iter().filter(|permission| permission.resource_server == server.name);
-    let entry = here.map(|permission| AuthorizationDetail {
-        kind: DETAIL_TYPE.to_owned(),
-        actions: owned(&permission.actions),
-        packages: owned(&permission.packages),
-        owner: permission.owner.unwrap_or(&credential.principal).to_owned(),
-        principal: credential.principal.to_string(),
-        credential: credential.id.to_string(),
-        revision: credential.revision,
-        rests_on: Vec::new(),
-        locations: vec![server.resource.clone()],
-        version: None,
-        digest: None,
-    });
-    entry.collect()
+    here.map(|permission| detail(permission, credential, &credential.principal, server, None)).collect()
 }

@@ -6,8 +6,9 @@ use super::delegation::{Delegation, Party, Represented};
 use super::{Authorization, Grounds, Mode, Presented, Subject, View, lifetime};
 use crate::assertion::{Assertion, AssertionContent, Workload};
 use crate::grant_type::GrantType;
+use crate::json::json_bytes;
 use crate::model::{DecisionContext, FederatedCredential};
-use crate::principal::{AccessRequest, Frame, check_target, entitle, json_bytes};
+use crate::principal::{AccessRequest, Frame, check_target, entitle};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::trust::{

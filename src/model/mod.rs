@@ -15,7 +15,7 @@ mod trusted_issuer;
 pub use client::{ASSERTION_ALGORITHMS, Client, ClientPermission, Listed, Method};
 pub use context::DecisionContext;
 pub use credential::{FederatedCredential, PENDING_DAYS, State, pins_from};
-pub use principal::{Principal, PrincipalKind};
+pub use principal::{Principal, PrincipalKind, acts_for};
 pub use resource_server::{ResourceServer, TokenFormat};
 pub use rule::{
     CalledAt, Condition, Expected, MAX_KEYS, Named, PackedRule, Permission, Rule, Scalar, Test, Text, scalar,

@@ -26,8 +26,13 @@ pub struct Principal {
 impl Principal {
     /// Whether a rule of this principal that nobody vouches for may name this owner (contract, section 4).
     pub fn may_name_owner(&self, owner: &str) -> bool {
-        self.name.eq_ignore_ascii_case(owner) || self.acts_for.iter().any(|name| name.eq_ignore_ascii_case(owner))
+        acts_for(&self.name, &self.acts_for, owner)
     }
+}
+
+/// Whether a principal of this name, that an administrator lets act for these, acts for `owner`.
+pub fn acts_for(principal: &str, others: &[String], owner: &str) -> bool {
+    std::iter::once(principal).chain(others.iter().map(String::as_str)).any(|name| name.eq_ignore_ascii_case(owner))
 }
 
 /// What a principal is.

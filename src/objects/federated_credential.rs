@@ -6,6 +6,7 @@ use super::client::references;
 use super::reader::Reader;
 use super::{Document, Kind, ReadContext, members};
 use crate::clock::Timestamp;
+use crate::json::json_bytes;
 use crate::model::Listed;
 use crate::trust::{Problem, Warning};
 
@@ -115,10 +116,6 @@ pub struct PermissionDocument {
     /// The owner of the packages, by name; the credential's principal unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
-}
-
-fn json_bytes(value: &impl Serialize) -> usize {
-    serde_json::to_vec(value).map_or(usize::MAX, |json| json.len())
 }
 
 #[expect(clippy::ref_option, reason = "the signature serde asks for")]

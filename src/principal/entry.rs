@@ -40,7 +40,7 @@ pub(super) fn entries<'r>(
             let owner = permission.owner.unwrap_or(&principal.name);
             permission.resource_server == server.name && (is_vouched || principal.may_name_owner(owner))
         });
-        let all = here.map(|permission| detail(permission, candidate, principal, server, version));
+        let all = here.map(|permission| detail(permission, &candidate.credential, &principal.name, server, version));
         let all = all.map(|mut detail| {
             // Whom nobody asked for makes no new packages.
             if door == Door::Nameless && !is_vouched {
@@ -54,10 +54,11 @@ pub(super) fn entries<'r>(
     entries
 }
 
-fn detail(
+/// The entry of a permission of this rule, whose principal is called so.
+pub fn detail(
     permission: &Permission<'_>,
-    candidate: &Candidate,
-    principal: &Principal,
+    credential: &FederatedCredential,
+    principal: &str,
     server: &ResourceServer,
     version: Option<&str>,
 ) -> AuthorizationDetail {
@@ -66,10 +67,10 @@ fn detail(
         kind: DETAIL_TYPE.to_owned(),
         actions: owned(&permission.actions),
         packages: owned(&permission.packages),
-        owner: permission.owner.unwrap_or(&principal.name).to_owned(),
-        principal: principal.name.clone(),
-        credential: candidate.credential.id.to_string(),
-        revision: candidate.credential.revision,
+        owner: permission.owner.unwrap_or(principal).to_owned(),
+        principal: principal.to_owned(),
+        credential: credential.id.to_string(),
+        revision: credential.revision,
         rests_on: Vec::new(),
         locations: vec![server.resource.clone()],
         version: version.map(str::to_owned),

@@ -3,9 +3,9 @@
 use std::cmp::Reverse;
 
 use carnet_resource_server::AuthorizationDetail;
-use serde::Serialize;
 
 use super::narrowing::Narrow;
+use crate::json::json_bytes;
 use crate::model::{ResourceServer, TokenFormat};
 
 /// How long a JWT may be (contract, section 4): servers take headers of 8 KiB.
@@ -128,11 +128,6 @@ fn differ_in_packages_alone(left: &AuthorizationDetail, right: &AuthorizationDet
         && left.locations == right.locations
         && left.version == right.version
         && left.digest == right.digest
-}
-
-/// How many bytes something takes in a token, with the comma behind it.
-pub fn json_bytes(value: &impl Serialize) -> usize {
-    serde_json::to_vec(value).map_or(usize::MAX, |json| json.len().saturating_add(1))
 }
 
 #[cfg(test)]

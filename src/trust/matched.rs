@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use carnet_resource_server::{GroundKind, RestsOn};
 use serde_json::{Map, Value};
+use std::collections::HashSet;
 
 use super::Candidate;
 use crate::model::FederatedCredential;
@@ -32,12 +33,7 @@ impl MatchedRule {
 
     /// Each rule once.
     pub fn distinct(all: impl IntoIterator<Item = Self>) -> Vec<Self> {
-        let mut distinct: Vec<Self> = Vec::new();
-        for one in all {
-            if !distinct.iter().any(|other| other.credential.id == one.credential.id) {
-                distinct.push(one);
-            }
-        }
-        distinct
+        let mut seen = HashSet::new();
+        all.into_iter().filter(|one| seen.insert(one.credential.id)).collect()
     }
 }

@@ -500,6 +500,15 @@ async fn contract_4__a_token_ends_when_its_trusted_issuer_is_switched_off() {
 }
 
 #[tokio::test]
+async fn contract_4__a_token_ends_when_its_trusted_issuer_becomes_anothers() {
+    let beside_mallory = async |world: &World| {
+        world.server.put("principals/mallory", json!({ "kind": "user" })).await;
+        of_a_rule(world).await
+    };
+    ends_everywhere(beside_mallory, "PATCH", "trusted-issuers/github", json!({ "owner": "mallory" })).await;
+}
+
+#[tokio::test]
 async fn contract_4__a_token_ends_when_its_registry_is_switched_off() {
     ends_everywhere(of_a_rule, "PATCH", "resource-servers/pypi", json!({ "enabled": false })).await;
 }

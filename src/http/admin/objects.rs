@@ -19,8 +19,8 @@ use super::guard::{Access, AdminCaller, guard};
 use super::problem::Problem;
 use crate::admin::{self, Author, Change, Managed, Precondition, Rejected, Saved};
 use crate::app::App;
+use crate::json::json_bytes;
 use crate::objects::{Document, Kind, Stored};
-use crate::principal::json_bytes;
 use crate::store::Filter;
 use crate::trust;
 
