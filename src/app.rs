@@ -35,6 +35,7 @@ const NOTE_USE: Duration = Duration::from_secs(5);
 const INDEX_AUDIT: Duration = Duration::from_secs(10);
 /// How often what is over is removed.
 const PRUNE: Duration = Duration::from_mins(1);
+const FIRST_PRUNE: Duration = Duration::from_secs(5);
 /// Events that wait to be written; more are dropped and counted.
 const AUDIT_QUEUE: usize = 10_000;
 const AUDIT_BATCH: usize = 100;
@@ -342,8 +343,11 @@ async fn index_audit(app: Arc<App>) {
 }
 
 async fn prune(app: Arc<App>) {
+    // Soon for the first time, also where servers do not run for long.
+    let mut wait = FIRST_PRUNE;
     loop {
-        tokio::time::sleep(PRUNE).await;
+        tokio::time::sleep(wait).await;
+        wait = PRUNE;
         app.limits.shrink();
         app.compare_clocks().await;
         if let Err(error) = app.keys.reload(&app.store, app.clock.now()).await {

@@ -8,6 +8,7 @@ mod health;
 mod introspect;
 mod media;
 mod metadata;
+mod opening;
 mod reasons;
 mod received;
 mod revoke;

@@ -26,6 +26,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt as _;
 
+use super::opening::{Opened, open};
 use crate::config::{ConnectionLimits, Listen};
 use crate::limits::network_of;
 
@@ -108,6 +109,9 @@ trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
+/// A connection whose other side has only so long to send something, and to take what is sent to it.
+type Timed = Pin<Box<TimeoutStream<Box<dyn Io>>>>;
+
 /// Marks a request that came over a Unix socket: its peer is on this machine, and was let in by the mode of the socket.
 #[derive(Clone, Copy, Debug)]
 pub struct UnixPeer;
@@ -136,7 +140,7 @@ fn begin(router: Router, listener: Listener, limits: ConnectionLimits) -> Servin
 }
 
 async fn accept(listener: Listener, router: Router, limits: ConnectionLimits, mut stopped: watch::Receiver<bool>) {
-    let builder = builder(&limits);
+    let builder = Arc::new(builder(&limits));
     let room = Arc::new(Room::new(limits));
     loop {
         let accepted = tokio::select! {
@@ -152,34 +156,7 @@ async fn accept(listener: Listener, router: Router, limits: ConnectionLimits, mu
                 continue;
             }
         };
-        let mut stream = TimeoutStream::new(stream);
-        stream.set_read_timeout(Some(room.limits.idle));
-        stream.set_write_timeout(Some(WRITE_TIMEOUT));
-        let with_peer = move |mut request: axum::http::Request<hyper::body::Incoming>| {
-            match peer {
-                Some(peer) => drop(request.extensions_mut().insert(ConnectInfo(peer))),
-                None => drop(request.extensions_mut().insert(UnixPeer)),
-            }
-            request.map(axum::body::Body::new)
-        };
-        let service = TowerToHyperService::new(router.clone().map_request(with_peer));
-        let connection = builder.serve_connection(TokioIo::new(Box::pin(stream)), service).into_owned();
-        let (mut stopped, idle) = (stopped.clone(), room.limits.idle);
-        tokio::spawn(async move {
-            let mut connection = std::pin::pin!(connection);
-            let outcome = tokio::select! {
-                outcome = connection.as_mut() => outcome,
-                grace = to_be_ended(&mut stopped, idle) => {
-                    connection.as_mut().graceful_shutdown();
-                    tokio::time::timeout(grace, connection).await.unwrap_or(Ok(()))
-                }
-            };
-            // What goes wrong on a connection is the caller's affair.
-            if let Err(error) = outcome {
-                tracing::debug!(error, "a connection ended");
-            }
-            drop(place);
-        });
+        tokio::spawn(opened(stream, peer, place, (builder.clone(), router.clone(), room.limits.idle), stopped.clone()));
     }
     drop(listener);
     // All places are free once every connection has ended.
@@ -187,6 +164,58 @@ async fn accept(listener: Listener, router: Router, limits: ConnectionLimits, mu
     if tokio::time::timeout(GRACE, room.permits.acquire_many(all)).await.is_err() {
         tracing::warn!("requests were cut off at the end");
     }
+}
+
+/// Waits for the first request of a connection, and serves it and those that follow.
+async fn opened(
+    stream: Box<dyn Io>,
+    peer: Option<SocketAddr>,
+    place: Place,
+    (builder, router, idle): (Arc<auto::Builder<TokioExecutor>>, Router, Duration),
+    mut stopped: watch::Receiver<bool>,
+) {
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_read_timeout(Some(idle));
+    stream.set_write_timeout(Some(WRITE_TIMEOUT));
+    let opened = tokio::select! {
+        // The first head may take as long as later ones.
+        opened = tokio::time::timeout(idle, open(Box::pin(stream))) => opened,
+        _ = stopped.wait_for(|stopped| *stopped) => return,
+    };
+    // Requests take a task of another size.
+    if let Ok(Ok(Some(stream))) = opened {
+        tokio::spawn(connection(stream, peer, place, (builder, router, idle), stopped));
+    }
+}
+
+async fn connection(
+    stream: Opened<Timed>,
+    peer: Option<SocketAddr>,
+    place: Place,
+    (builder, router, idle): (Arc<auto::Builder<TokioExecutor>>, Router, Duration),
+    mut stopped: watch::Receiver<bool>,
+) {
+    let with_peer = move |mut request: axum::http::Request<hyper::body::Incoming>| {
+        match peer {
+            Some(peer) => drop(request.extensions_mut().insert(ConnectInfo(peer))),
+            None => drop(request.extensions_mut().insert(UnixPeer)),
+        }
+        request.map(axum::body::Body::new)
+    };
+    let service = TowerToHyperService::new(router.map_request(with_peer));
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let outcome = tokio::select! {
+        outcome = connection.as_mut() => outcome,
+        grace = to_be_ended(&mut stopped, idle) => {
+            connection.as_mut().graceful_shutdown();
+            tokio::time::timeout(grace, connection).await.unwrap_or(Ok(()))
+        }
+    };
+    // What goes wrong on a connection is the caller's affair.
+    if let Err(error) = outcome {
+        tracing::debug!(error, "a connection ended");
+    }
+    drop(place);
 }
 
 /// Waits until the server ends, or the connection is old; how long its last requests may take then. Those of an old connection have

@@ -14,7 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use crate::support::{Finished, ServerProcess, TestDb, TestKey, carnet, carnet_in, finished, github};
+use crate::support::{Finished, ServerProcess, TestDb, TestKey, carnet, carnet_in, finished, free_address, github};
 
 const REGISTRY: &str = "https://registry.test/pypi/";
 const BUILDS: &str = "https://builds.test";
@@ -99,10 +99,6 @@ fn objects() -> Value {
             },
         },
     })
-}
-
-fn free_address() -> String {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
 fn now() -> i64 {

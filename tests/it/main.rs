@@ -55,6 +55,7 @@ mod single_use;
 mod spiffe;
 mod standing;
 mod structure;
+mod surroundings;
 mod svid_clients;
 mod targets;
 mod token_endpoint;

@@ -24,6 +24,19 @@ pub fn carnet() -> Command {
     command
 }
 
+/// The same under another program that becomes it.
+pub fn carnet_under(program: &str, arguments: &[&str]) -> Command {
+    let mut command = carnet();
+    let binary = command.get_program().to_owned();
+    let removed: Vec<_> = command.get_envs().map(|(name, _)| name.to_owned()).collect();
+    command = Command::new(program);
+    for name in removed {
+        command.env_remove(name);
+    }
+    command.stdin(Stdio::null()).args(arguments).arg(binary);
+    command
+}
+
 /// Runs the binary in a folder until it ends.
 pub fn carnet_in(folder: &Path, arguments: &[&str]) -> Finished {
     finished(carnet().current_dir(folder).args(arguments).output().unwrap())
@@ -55,8 +68,15 @@ impl ServerProcess {
 
     /// At a certain address.
     pub async fn start_at(folder: &Path, address: &str, settings: &[(&str, &str)]) -> Self {
+        let server = Self::spawn(carnet(), folder, address, settings);
+        server.wait_until_ready(folder).await;
+        server
+    }
+
+    /// Runs `serve` by this command, which is the binary or ends by becoming it, without waiting for anything.
+    pub fn spawn(mut command: Command, folder: &Path, address: &str, settings: &[(&str, &str)]) -> Self {
         let log = std::fs::File::options().create(true).append(true).open(folder.join("server.log")).unwrap();
-        let child = carnet()
+        let child = command
             .arg("serve")
             .current_dir(folder)
             .env("CARNET_SERVER__LISTEN", address)
@@ -67,17 +87,34 @@ impl ServerProcess {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        let server = Self { child, url: format!("http://{address}") };
+        Self { child, url: format!("http://{address}") }
+    }
+
+    /// What `/readyz` answers, as soon as anything does.
+    pub async fn readiness(&self, folder: &Path) -> (u16, serde_json::Value) {
         for _ in 0..1500 {
-            if let Ok(answer) = reqwest::get(format!("{}/readyz", server.url)).await
-                && answer.status() == 200
-            {
-                return server;
+            if let Ok(answer) = reqwest::get(format!("{}/readyz", self.url)).await {
+                return (answer.status().as_u16(), answer.json().await.unwrap());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let log = std::fs::read_to_string(folder.join("server.log")).unwrap();
+        panic!("the server does not answer: {log}");
+    }
+
+    pub async fn wait_until_ready(&self, folder: &Path) {
+        for _ in 0..1500 {
+            if self.readiness(folder).await.0 == 200 {
+                return;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let log = std::fs::read_to_string(folder.join("server.log")).unwrap();
         panic!("the server is not ready: {log}");
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Its resident memory, in KiB.

@@ -1,0 +1,161 @@
+//! The opening of a connection: what it sends is kept in as little room as it takes, until a whole head is there. Machinery for
+//! requests is set up for those who send one, not for everybody who connects.
+
+use std::future::poll_fn;
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Room to read into, which is there only while something is read.
+const AT_ONCE: usize = 4096;
+/// A head that is longer is read by whoever parses it, within its own bounds.
+const MAX_OPENING: usize = 8 * 1024;
+
+/// A connection, and what was read of it already.
+#[derive(Debug)]
+pub struct Opened<S> {
+    read: Vec<u8>,
+    taken: usize,
+    stream: S,
+}
+
+/// Reads until a head is whole, or it is clear that none will be. None if the other side went away before it sent anything.
+pub async fn open<S: AsyncRead + Unpin>(mut stream: S) -> io::Result<Option<Opened<S>>> {
+    let (mut read, mut head) = (Vec::new(), Head::default());
+    while read.len() < MAX_OPENING {
+        let before = read.len();
+        poll_fn(|context| read_some(Pin::new(&mut stream), context, &mut read)).await?;
+        let new = read.get(before..).unwrap_or_default();
+        if new.is_empty() || head.ends_in(new) {
+            break;
+        }
+    }
+    Ok((!read.is_empty()).then_some(Opened { read, taken: 0, stream }))
+}
+
+fn read_some(stream: Pin<&mut impl AsyncRead>, context: &mut Context<'_>, read: &mut Vec<u8>) -> Poll<io::Result<()>> {
+    let mut room = [MaybeUninit::uninit(); AT_ONCE];
+    let mut some = ReadBuf::uninit(&mut room);
+    ready!(stream.poll_read(context, &mut some))?;
+    read.reserve_exact(some.filled().len());
+    read.extend_from_slice(some.filled());
+    Poll::Ready(Ok(()))
+}
+
+/// What is known of a head as it comes.
+#[derive(Debug, Default)]
+struct Head {
+    begun: bool,
+    line_is_empty: bool,
+}
+
+impl Head {
+    /// Whether these bytes end it: with an empty line (RFC 9112 section 2.1), of which those before it do not count (section 2.2), or
+    /// with something that no head has, such as the beginning of a TLS handshake.
+    fn ends_in(&mut self, bytes: &[u8]) -> bool {
+        bytes.iter().any(|byte| match byte {
+            b'\r' => false,
+            b'\n' => std::mem::replace(&mut self.line_is_empty, self.begun),
+            _ => {
+                (self.begun, self.line_is_empty) = (true, false);
+                byte.is_ascii_control() && *byte != b'\t'
+            }
+        })
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Opened<S> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let rest = this.read.get(this.taken..).unwrap_or_default();
+        if rest.is_empty() {
+            return Pin::new(&mut this.stream).poll_read(context, into);
+        }
+        let some = rest.get(..into.remaining()).unwrap_or(rest);
+        into.put_slice(some);
+        this.taken = this.taken.saturating_add(some.len());
+        if this.taken >= this.read.len() {
+            (this.read, this.taken) = (Vec::new(), 0);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Opened<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    /// How much is read of what comes a byte at a time before it is handed on.
+    async fn handed_on(bytes: &[u8]) -> usize {
+        let (mut sender, receiver) = tokio::io::duplex(1);
+        let read = async { open(receiver).await.unwrap().map_or(0, |opened| opened.read.len()) };
+        let (_sent, read) = tokio::join!(async move { sender.write_all(bytes).await.is_ok() }, read);
+        read
+    }
+
+    #[tokio::test]
+    async fn sec_h1__a_connection_is_handed_on_with_a_whole_head() {
+        for (head, rest) in [
+            ("GET / HTTP/1.1\r\nhost: a\r\n\r\n", "GET /"),
+            ("GET / HTTP/1.1\nhost: a\n\n", "x"),
+            ("GET / HTTP/1.1\nhost: a\n\r\n", "x"),
+            ("\r\n\r\n\n\nGET / HTTP/1.1\r\n\r\n", "x"),
+            ("PRI * HTTP/2.0\r\n\r\n", "SM\r\n\r\n"),
+            ("\u{16}", "\u{3}\u{1}"),
+            ("GET /\u{7f}", "x"),
+        ] {
+            assert_eq!(handed_on(format!("{head}{rest}").as_bytes()).await, head.len(), "{head:?}");
+        }
+        // What ends before is handed on as it is, and so is what is longer than any usual head.
+        assert_eq!(handed_on(b"GET /").await, 5);
+        assert_eq!(handed_on("ä\t".as_bytes()).await, 3);
+        assert_eq!(handed_on(b"").await, 0);
+        assert_eq!(handed_on("a".repeat(20_000).as_bytes()).await, MAX_OPENING);
+    }
+
+    #[tokio::test]
+    async fn sec_h1__what_was_read_of_a_connection_is_read_again_first() {
+        let (mut sender, receiver) = tokio::io::duplex(64);
+        sender.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        let mut opened = open(receiver).await.unwrap().unwrap();
+        sender.write_all(b"body").await.unwrap();
+        drop(sender);
+        let mut some = [0; 5];
+        opened.read_exact(&mut some).await.unwrap();
+        assert_eq!(&some, b"GET /");
+        let mut rest = String::new();
+        opened.read_to_string(&mut rest).await.unwrap();
+        assert_eq!(rest, " HTTP/1.1\r\n\r\nbody");
+    }
+}

@@ -1,0 +1,89 @@
+//! A server as a process of its own, with the usual rules in its database and a platform whose keys it was given.
+
+use std::net::TcpListener;
+
+use serde_json::{Value, json};
+
+use super::{Claims, JWT_BEARER, R1, ServerProcess, TestDb, TestKey, World, carnet, finished, github};
+
+/// An installation: a database with rules, and where its server listens.
+#[derive(Debug)]
+pub struct Installed {
+    pub db: TestDb,
+    pub address: String,
+    key: TestKey,
+    settings: Vec<(String, String)>,
+}
+
+/// An address that nobody listens at now.
+pub fn free_address() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+impl Installed {
+    /// With these environment variables for every command.
+    pub fn on(db: TestDb, settings: &[(&str, &str)]) -> Self {
+        let address = free_address();
+        let issuer = format!("http://{address}");
+        let own = [
+            ("CARNET_DATABASE__URL", db.url()),
+            ("CARNET_DATA_DIR", db.folder().to_str().unwrap()),
+            ("CARNET_ISSUER", issuer.as_str()),
+            ("CARNET_SERVER__LISTEN", address.as_str()),
+        ];
+        let all = own.iter().filter(|(name, _)| settings.iter().all(|(other, _)| other != name)).chain(settings);
+        let settings = all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let installed = Self { address, key: TestKey::rsa(0), settings, db };
+        installed.apply();
+        installed
+    }
+
+    pub async fn new(settings: &[(&str, &str)]) -> Self {
+        Self::on(TestDb::new().await, settings)
+    }
+
+    pub fn settings(&self) -> Vec<(&str, &str)> {
+        self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+    }
+
+    fn apply(&self) {
+        let keys = json!({ "source": "static", "jwks": { "keys": [self.key.jwk()] } });
+        let objects = json!({
+            "trusted_issuers": {
+                "github": { "profile": "github-actions", "issuer": super::GH, "keys": keys },
+            },
+            "principals": { "joel": { "kind": "user" } },
+            "resource_servers": { "pypi": { "resource": R1, "actions": ["create", "publish"] } },
+            "federated_credentials": { "octo-release": World::rule_document(json!({})) },
+        });
+        std::fs::write(self.db.folder().join("objects.json"), objects.to_string()).unwrap();
+        let mut apply = carnet();
+        apply.current_dir(self.db.folder()).args(["apply", "-f", "objects.json"]).envs(self.settings());
+        let applied = finished(apply.output().unwrap());
+        assert_eq!(applied.code, 0, "{applied:?}");
+    }
+
+    /// Starts its server and waits until it is ready.
+    pub async fn start(&self) -> ServerProcess {
+        ServerProcess::start_at(self.db.folder(), &self.address, &self.settings()).await
+    }
+
+    /// The claims of a good assertion, issued now.
+    pub fn claims(&self) -> Claims {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        github(now.try_into().unwrap()).with("aud", format!("http://{}", self.address))
+    }
+
+    /// A good assertion.
+    pub fn good(&self) -> String {
+        self.key.sign(&self.claims().value())
+    }
+
+    /// Status and body of what the token endpoint answers.
+    pub async fn exchange(&self, assertion: &str) -> (u16, Value) {
+        let form = [("grant_type", JWT_BEARER), ("assertion", assertion)];
+        let request = reqwest::Client::new().post(format!("http://{}/token", self.address)).form(&form);
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap())
+    }
+}
