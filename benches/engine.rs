@@ -14,7 +14,7 @@ mod support;
 use std::hint::black_box;
 use std::sync::Arc;
 
-use carnet::app::App;
+use carnet::app::{App, Background};
 use carnet::client::Admitted;
 use carnet::clock::SystemClock;
 use carnet::config::Config;
@@ -23,8 +23,6 @@ use carnet::grant;
 use carnet::grant_type::GrantType;
 use carnet::principal::AccessRequest;
 use carnet::trust::{Consent, Door, match_credentials};
-
-const CONSENT: Consent<'_> = Consent::Workload { principal: None, door: Door::Token, others: 5 };
 use carnet::upstream::HttpFetch;
 use criterion::{Criterion, criterion_group, criterion_main};
 use support::{ISSUER_URL, Population, RawCrypto};
@@ -32,18 +30,24 @@ use tokio::runtime::Runtime;
 
 /// Rules in the database; what matching costs does not grow with them.
 const CREDENTIALS: usize = 1000;
+/// Rules that one principal may have about one trusted issuer.
+const OF_A_STRANGER: usize = 1000;
+const CONSENT: Consent<'_> = Consent::Workload { principal: None, door: Door::Token, others: 5 };
 
-fn engine(criterion: &mut Criterion) {
-    let runtime = Runtime::new().unwrap();
-    let population = runtime.block_on(Population::new(CREDENTIALS));
+fn start(runtime: &Runtime, population: &Population) -> (Arc<App>, Background) {
     let settings = [
         ("CARNET_ISSUER", ISSUER_URL.to_owned()),
         ("CARNET_DATA_DIR", population.folder.display().to_string()),
         ("CARNET_DATABASE__URL", population.database_url.clone()),
     ];
     let config = Config::from_sources(None, settings.map(|(name, value)| (name.to_owned(), value))).unwrap();
-    let start = App::start(config, Arc::new(SystemClock), Arc::new(HttpFetch::default()));
-    let (app, background) = runtime.block_on(start).unwrap();
+    runtime.block_on(App::start(config, Arc::new(SystemClock), Arc::new(HttpFetch::default()))).unwrap()
+}
+
+fn engine(criterion: &mut Criterion) {
+    let runtime = Runtime::new().unwrap();
+    let population = runtime.block_on(Population::new(CREDENTIALS, 0));
+    let (app, background) = start(&runtime, &population);
     let assertion = population.assertion(1);
     let context = app.decision_context();
     let verified = Arc::new(runtime.block_on(grant::verify_assertion(&app, &context, &assertion)).unwrap());
@@ -78,6 +82,19 @@ fn engine(criterion: &mut Criterion) {
     criterion.bench_function("match it and work out what it permits", |bencher| {
         bencher.iter(|| black_box(decided()));
     });
+    let crowded = runtime.block_on(Population::new(CREDENTIALS, OF_A_STRANGER));
+    let (beside, its_background) = start(&runtime, &crowded);
+    let context_beside = beside.decision_context();
+    let assertion = crowded.assertion(1);
+    let verified = runtime.block_on(grant::verify_assertion(&beside, &context_beside, &assertion)).unwrap();
+    let presented = Presented::Assertion(Arc::new(verified).accept(GrantType::JwtBearer).unwrap());
+    let subject = Subject { presented, ..subject };
+    criterion.bench_function("the same beside 1000 rules of a stranger for the same job", |bencher| {
+        bencher.iter(|| {
+            decide(&context_beside, &subject, &AccessRequest::default(), Mode::Issue(&beside.limits)).unwrap()
+        });
+    });
+    drop(its_background);
     criterion.bench_function("make and sign the token (ES256)", |bencher| {
         bencher.iter(|| app.tokens.mint(black_box(&authorization), "federated:x", now).unwrap());
     });

@@ -48,7 +48,7 @@ async fn main() {
     let credentials = setting("BENCH_CREDENTIALS", if trying { 10 } else { 1000 });
     let connections = setting("BENCH_CONNECTIONS", 32);
 
-    let population = Population::new(credentials).await;
+    let population = Population::new(credentials, 0).await;
     let mut requests = sign_requests(&population, tokens + WARM_UP);
     let mut server = Server::start(&population).await;
     println!("{credentials} federated credentials, {tokens} tokens, {connections} connections");

@@ -40,7 +40,9 @@ impl Drop for Population {
 }
 
 impl Population {
-    pub async fn new(credentials: usize) -> Self {
+    /// Beside them one owner may be at his limits: so many rules of his own for the job in the first repository, as anybody may
+    /// write them.
+    pub async fn new(credentials: usize, of_a_stranger: usize) -> Self {
         let folder = std::env::temp_dir().join(format!("carnet-bench-{}", uuid::Uuid::from_bytes(ids::random())));
         std::fs::create_dir_all(&folder).unwrap();
         let database_url = std::env::var("TEST_DATABASE_URL")
@@ -48,6 +50,7 @@ impl Population {
         let key = SigningKey::generate(Algorithm::RS256).unwrap();
         let population = Self { folder, database_url, key, credentials };
         population.fill().await;
+        population.add_stranger(1, of_a_stranger).await;
         population
     }
 
@@ -113,22 +116,12 @@ impl Population {
         for first in (0..self.credentials).step_by(500) {
             let range = first..(first + 500).min(self.credentials);
             let ids: Vec<_> = range.clone().map(|_| id()).collect();
-            let rows = range.clone().zip(&ids).map(|(n, id)| federated_credential::ActiveModel {
-                consent: Set("vouched".to_owned()),
-                id: Set(*id), name: Set(format!("rule-{n}")), name_folded: Set(format!("rule-{n}")), principal: Set(format!("owner-{}", n % principals)),
-                trusted_issuer: Set("github".into()), pinned: Set(Some(json!({ "repository_owner_id": format!("{}", 1000 + n), "repository_id": format!("{}", 5000 + n) }).to_string())),
-                matcher: Set(json!({ "repository": format!("organisation-{n}/repository-{n}"), "workflow_file": "release.yml", "environment": "release" }).to_string()),
-                pending_until: Set(None), expires_at: Set(None), review_at: Set(None), enabled: Set(true), revision: Set(1), version: Set(1), created_at: Set(now), updated_at: Set(now), last_used_at: Set(None),
+            let rows = range.clone().zip(&ids);
+            let rows = rows.map(|(n, id)| {
+                rule(*id, &format!("rule-{n}"), &format!("owner-{}", n % principals), "vouched", n, now)
             });
             federated_credential::Entity::insert_many(rows).exec_without_returning(&database).await.unwrap();
-            let rows = range.zip(&ids).map(|(n, id)| permission::ActiveModel {
-                credential_id: Set(*id),
-                position: Set(0),
-                resource_server: Set("registry".into()),
-                owner: Set(None),
-                actions: Set("[\"publish\"]".into()),
-                packages: Set(json!([format!("package-{n}")]).to_string()),
-            });
+            let rows = range.zip(&ids).map(|(n, id)| permission_of(*id, n));
             permission::Entity::insert_many(rows).exec_without_returning(&database).await.unwrap();
         }
         change::Entity::insert(change::ActiveModel {
@@ -148,10 +141,33 @@ impl Population {
         database.close().await.unwrap();
     }
 
+    async fn add_stranger(&self, n: usize, rules: usize) {
+        let database = Database::connect(&self.database_url).await.unwrap();
+        let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
+        let ids: Vec<_> = (0..rules).map(|_| uuid::Uuid::from_bytes(ids::random())).collect();
+        let all = ids
+            .iter()
+            .enumerate()
+            .map(|(at, id)| rule(*id, &format!("own-{at}"), "owner-0", "self_service", self.rule(n), now));
+        for some in all.collect::<Vec<_>>().chunks(500) {
+            federated_credential::Entity::insert_many(some.to_vec()).exec_without_returning(&database).await.unwrap();
+        }
+        let all: Vec<_> = ids.iter().map(|id| permission_of(*id, self.rule(n))).collect();
+        for some in all.chunks(500) {
+            permission::Entity::insert_many(some.to_vec()).exec_without_returning(&database).await.unwrap();
+        }
+        database.close().await.unwrap();
+    }
+
+    /// The rule for the n-th repository.
+    fn rule(&self, n: usize) -> usize {
+        (n * 7919) % self.credentials
+    }
+
     /// An assertion of a job in the n-th repository.
     pub fn assertion(&self, n: usize) -> String {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        let rule = (n * 7919) % self.credentials;
+        let rule = self.rule(n);
         let repository = format!("organisation-{rule}/repository-{rule}");
         let workflow = format!("{repository}/.github/workflows/release.yml@refs/heads/main");
         let sha = "1a2b3c4d".repeat(5);
@@ -163,6 +179,50 @@ impl Population {
             "environment": "release", "run_id": "9001", "run_number": "10", "run_attempt": "1", "runner_environment": "github-hosted", "head_ref": "", "base_ref": "",
         });
         self.key.sign_typed("JWT", claims.to_string().as_bytes()).unwrap()
+    }
+}
+
+fn rule(
+    id: uuid::Uuid,
+    name: &str,
+    principal: &str,
+    consent: &str,
+    n: usize,
+    now: i64,
+) -> federated_credential::ActiveModel {
+    let pinned = json!({ "repository_owner_id": format!("{}", 1000 + n), "repository_id": format!("{}", 5000 + n) });
+    let matcher = json!({
+        "repository": format!("organisation-{n}/repository-{n}"), "workflow_file": "release.yml", "environment": "release",
+    });
+    federated_credential::ActiveModel {
+        id: Set(id),
+        name: Set(name.to_owned()),
+        name_folded: Set(name.to_owned()),
+        principal: Set(principal.to_owned()),
+        trusted_issuer: Set("github".into()),
+        consent: Set(consent.to_owned()),
+        pinned: Set(Some(pinned.to_string())),
+        matcher: Set(matcher.to_string()),
+        pending_until: Set(None),
+        expires_at: Set(None),
+        review_at: Set(None),
+        enabled: Set(true),
+        revision: Set(1),
+        version: Set(1),
+        created_at: Set(now),
+        updated_at: Set(now),
+        last_used_at: Set(None),
+    }
+}
+
+fn permission_of(credential_id: uuid::Uuid, n: usize) -> permission::ActiveModel {
+    permission::ActiveModel {
+        credential_id: Set(credential_id),
+        position: Set(0),
+        resource_server: Set("registry".into()),
+        owner: Set(None),
+        actions: Set("[\"publish\"]".into()),
+        packages: Set(json!([format!("package-{n}")]).to_string()),
     }
 }
 

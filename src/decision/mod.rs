@@ -33,9 +33,8 @@ use crate::trust::{Candidate, Consent, Denial, MatchReport, MatchedRule, Permit}
 /// Lifetime of the admin tokens that clients get, in seconds.
 pub const ADMIN_LIFETIME_SECONDS: i64 = 900;
 
-/// Rules without consent that are judged to find the closest ones: for callers, and for those who manage rules.
+/// Rules without consent that are looked at to show the closest ones to a caller. For those who manage rules it is all of them.
 const OTHERS_OF_CALLERS: usize = 5;
-const OTHERS_OF_MANAGERS: usize = 100;
 
 /// What comes of a decision. Verdict and reason are the same in every mode, as far as the same rules may be seen.
 #[derive(Clone, Copy, Debug)]
@@ -299,7 +298,7 @@ impl View {
     pub fn consent<'a>(&self, access: &'a AccessRequest) -> Consent<'a> {
         let others = match self {
             Self::Caller => OTHERS_OF_CALLERS,
-            Self::Principals(_) | Self::Everything => OTHERS_OF_MANAGERS,
+            Self::Principals(_) | Self::Everything => usize::MAX,
         };
         Consent::Workload { principal: access.principal.as_deref(), door: access.door, others }
     }

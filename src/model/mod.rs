@@ -21,5 +21,5 @@ pub use rule::{
     CalledAt, Condition, Expected, MAX_KEYS, Named, PackedRule, Permission, Rule, Scalar, Test, Text, scalar,
 };
 pub use secret::{ClientSecret, StoredSecret, is_one_of};
-pub use snapshot::Snapshot;
+pub use snapshot::{Snapshot, Wanted};
 pub use trusted_issuer::{KeySource, TrustedIssuer};

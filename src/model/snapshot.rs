@@ -38,6 +38,31 @@ enum Found {
     Several(Arc<Vec<Arc<FederatedCredential>>>),
 }
 
+/// Under which rules an index key leads: strangers' rules for a workload cost others nothing, however many they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Group<'a> {
+    /// Those that somebody vouches for.
+    Vouched,
+    /// All others.
+    SelfService,
+    /// Of the others those of this principal.
+    SelfServiceOf(&'a str),
+}
+
+/// Which rules are looked for beside those that somebody vouches for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted<'a> {
+    /// All of this principal, by folded name.
+    pub principal: Option<&'a str>,
+    /// So many of the others under each key.
+    pub others: usize,
+}
+
+impl Wanted<'_> {
+    /// Every rule.
+    pub const ALL: Self = Self { principal: None, others: usize::MAX };
+}
+
 impl Snapshot {
     /// Nothing, before the first change.
     pub fn empty() -> Self {
@@ -149,14 +174,31 @@ impl Snapshot {
         self.credentials.len()
     }
 
-    /// The rules that an assertion of `issuer` with these claims might match: those found under its claims, and those that
-    /// can be found under none.
-    pub fn candidates(&self, issuer: &TrustedIssuer, claims: &Claims) -> Vec<Arc<FederatedCredential>> {
+    /// The rules that an assertion of `issuer` with these claims might match, as far as they are wanted and `may_count`: those found
+    /// under its claims, and those that can be found under none.
+    pub fn candidates(
+        &self,
+        issuer: &TrustedIssuer,
+        claims: &Claims,
+        wanted: Wanted<'_>,
+        may_count: impl Fn(&FederatedCredential) -> bool,
+    ) -> Vec<Arc<FederatedCredential>> {
+        // Two keys may have one hash, and the rules of another issuer are written for another profile.
+        let may_count =
+            |credential: &FederatedCredential| credential.trusted_issuer == issuer.id && may_count(credential);
         let mut found: Vec<Arc<FederatedCredential>> = Vec::new();
-        let mut take = |key: u64| match self.index.get(&key) {
-            None => {}
-            Some(Found::One(credential)) => found.push(credential.clone()),
-            Some(Found::Several(credentials)) => found.extend(credentials.iter().cloned()),
+        let mut take = |field: &str, value: &str| {
+            let mut of = |group: Group<'_>, most: usize| {
+                let listed = self.under(self.key(issuer.id, field, value, group));
+                found.extend(listed.iter().filter(|credential| may_count(credential)).take(most).cloned());
+            };
+            of(Group::Vouched, usize::MAX);
+            if let Some(principal) = wanted.principal {
+                of(Group::SelfServiceOf(principal), usize::MAX);
+            }
+            if wanted.others > 0 {
+                of(Group::SelfService, wanted.others);
+            }
         };
         let fields = &issuer.profile.fields;
         for parts in issuer.profile.index.iter().flatten() {
@@ -167,16 +209,23 @@ impl Snapshot {
                 Some((join(&names, name).into(), join(&before, &value?).into()))
             });
             if let Some((names, value)) = joined {
-                take(self.key(issuer.id, &names, &value));
+                take(&names, &value);
             }
         }
-        take(self.key(issuer.id, "", ""));
-        // Two keys may have one hash, and the rules of another issuer are written for another profile.
-        found.retain(|credential| credential.trusted_issuer == issuer.id);
+        take("", "");
         // A rule is found under each of its values that the claims have.
         found.sort_unstable_by_key(|credential| credential.id);
         found.dedup_by_key(|credential| credential.id);
         found
+    }
+
+    /// The rules under a key.
+    fn under(&self, key: u64) -> &[Arc<FederatedCredential>] {
+        match self.index.get(&key) {
+            None => &[],
+            Some(Found::One(one)) => std::slice::from_ref(one),
+            Some(Found::Several(several)) => several,
+        }
     }
 
     /// The keys under which a rule is found, for people, each with all rules under it.
@@ -189,10 +238,9 @@ impl Snapshot {
             let pairs = names.split('\0').zip(values.split('\0')).map(|(name, value)| format!("{name} {value}"));
             format!("{}, {}", issuer.name, pairs.collect::<Vec<_>>().join(", "))
         };
-        let under = |(names, values): &(String, String)| match self.index.get(&self.key(issuer.id, names, values)) {
-            None => Vec::new(),
-            Some(Found::One(one)) => vec![one.clone()],
-            Some(Found::Several(several)) => several.to_vec(),
+        let under = |(names, values): &(String, String)| {
+            let of = |group| self.under(self.key(issuer.id, names, values, group));
+            [of(Group::Vouched), of(Group::SelfService)].concat()
         };
         keys.iter().map(|key| (shown(key), under(key))).collect()
     }
@@ -276,39 +324,34 @@ impl Snapshot {
         let Some(issuer) = self.issuers.get(&credential.trusted_issuer) else {
             return Vec::new();
         };
-        let keys = credential.rule.open().map(|rule| rule.index_keys(&issuer.profile)).unwrap_or_default();
+        let mut keys = credential.rule.open().map(|rule| rule.index_keys(&issuer.profile)).unwrap_or_default();
         if keys.is_empty() {
-            return vec![self.key(credential.trusted_issuer, "", "")];
+            keys.push((String::new(), String::new()));
         }
-        keys.iter().map(|(field, value)| self.key(credential.trusted_issuer, field, value)).collect()
+        let own = Group::SelfServiceOf(&credential.principal);
+        let groups: &[Group<'_>] = if credential.vouched { &[Group::Vouched] } else { &[Group::SelfService, own] };
+        let under = |(field, value): &(String, String), group| self.key(credential.trusted_issuer, field, value, group);
+        keys.iter().flat_map(|key| groups.iter().map(move |group| under(key, *group))).collect()
     }
 
     /// The hash is keyed at random, so nobody can choose names that fall together; if two of one issuer do, a rule more is
     /// looked at.
-    fn key(&self, issuer: TrustedIssuerId, field: &str, value: &str) -> u64 {
-        self.hasher.hash_one((issuer, field, value))
+    fn key(&self, issuer: TrustedIssuerId, field: &str, value: &str, group: Group<'_>) -> u64 {
+        self.hasher.hash_one((issuer, field, value, group))
     }
 
     fn list(&mut self, key: u64, credential: &Arc<FederatedCredential>) {
-        let found = match self.index.get(&key) {
-            None => Found::One(credential.clone()),
-            Some(Found::One(other)) if other.id == credential.id => Found::One(credential.clone()),
-            Some(Found::One(other)) => Found::Several(Arc::new(vec![other.clone(), credential.clone()])),
-            Some(Found::Several(others)) => {
-                let mut several: Vec<_> = others.iter().filter(|other| other.id != credential.id).cloned().collect();
-                several.push(credential.clone());
-                Found::Several(Arc::new(several))
-            }
+        let beside: Vec<_> = self.under(key).iter().filter(|other| other.id != credential.id).cloned().collect();
+        let found = if beside.is_empty() {
+            Found::One(credential.clone())
+        } else {
+            Found::Several(Arc::new([beside, vec![credential.clone()]].concat()))
         };
         self.index.insert(key, found);
     }
 
     fn unlist(&mut self, key: u64, id: CredentialId) {
-        let left: Vec<_> = match self.index.get(&key) {
-            None => return,
-            Some(Found::One(one)) => [one].into_iter().filter(|one| one.id != id).cloned().collect(),
-            Some(Found::Several(several)) => several.iter().filter(|one| one.id != id).cloned().collect(),
-        };
+        let left: Vec<_> = self.under(key).iter().filter(|one| one.id != id).cloned().collect();
         match left.as_slice() {
             [] => drop(self.index.remove(&key)),
             [one] => self.index.insert(key, Found::One(one.clone())),
@@ -375,10 +418,10 @@ mod tests {
             rule: PackedRule::new(&Rule::default()),
         };
         let (own, foreign) = (of(1, &one), of(2, &other));
-        let key = snapshot.key(one.id, "", "");
+        let key = snapshot.key(one.id, "", "", Group::Vouched);
         snapshot.list(key, &Arc::new(foreign));
         snapshot.set_credential(own.id, Some(own));
-        let found = snapshot.candidates(&one, &Claims::new(Map::new()));
+        let found = snapshot.candidates(&one, &Claims::new(Map::new()), Wanted::ALL, |_| true);
         assert_eq!(found.iter().map(|rule| rule.id.0.as_u128()).collect::<Vec<_>>(), [1]);
     }
 }

@@ -4,7 +4,7 @@
 //! decide what the workload's token is.
 
 use super::report::Rank;
-use crate::model::{FederatedCredential, TrustedIssuer};
+use crate::model::{FederatedCredential, TrustedIssuer, Wanted};
 
 /// Where a request comes in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub enum Consent<'a> {
         principal: Option<&'a str>,
         /// Where it asks.
         door: Door,
-        /// How many rules are judged that count by neither, so that they can be shown.
+        /// How many rules are looked for that count by neither, so that the closest can be shown.
         others: usize,
     },
 }
@@ -47,16 +47,26 @@ impl Consent<'_> {
         }
     }
 
+    /// Which rules of this trusted issuer are looked for beside those that somebody vouches for.
+    pub(super) fn wanted<'a>(&self, issuer: &TrustedIssuer, folded: Option<&'a str>) -> Wanted<'a> {
+        match self {
+            // An issuer of one's own vouches for one's rules, and is open to no others.
+            _ if issuer.owner.is_some() => Wanted::ALL,
+            Self::Named | Self::Workload { principal: None, door: Door::Nameless, .. } => Wanted::ALL,
+            Self::Workload { others, .. } => Wanted { principal: folded, others: *others },
+        }
+    }
+
+    /// The name of the principal that the request asks for, as principals are found by it.
+    pub(super) fn folded(&self) -> Option<String> {
+        match self {
+            Self::Workload { principal, .. } => principal.map(str::to_ascii_lowercase),
+            Self::Named => None,
+        }
+    }
+
     /// Whether the request names a principal.
     pub(super) fn names_principal(&self) -> bool {
         matches!(self, Self::Workload { principal: Some(_), .. })
-    }
-
-    /// How many rules are judged though they cannot count.
-    pub(super) fn others(&self) -> usize {
-        match self {
-            Self::Named => 0,
-            Self::Workload { others, .. } => *others,
-        }
     }
 }

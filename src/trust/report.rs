@@ -21,6 +21,8 @@ const MAX_CANDIDATES: usize = 1000;
 const MAX_CANDIDATE_BYTES: usize = 1024 * 1024;
 /// Rules that do not count and are shown all the same (contract, section 6): the closest ones.
 const MAX_OTHERS: usize = 5;
+/// How many of them are judged to find those.
+const MAX_OTHERS_JUDGED: usize = 100;
 /// Rules judged to find the nearest ones, and how many of those are shown.
 const MAX_SEARCHED: usize = 2_000;
 const MAX_NEAREST: usize = 10;
@@ -116,13 +118,14 @@ pub fn match_credentials(
     consent: Consent<'_>,
     may_count: impl Fn(&FederatedCredential) -> bool,
 ) -> MatchReport {
-    let found = snapshot.candidates(issuer, claims).into_iter().filter(|credential| may_count(credential));
+    let asked = consent.folded();
+    let found = snapshot.candidates(issuer, claims, consent.wanted(issuer, asked.as_deref()), may_count);
     let (counting, others): (Vec<_>, Vec<_>) =
-        found.partition(|credential| consent.rank(credential, issuer) != Rank::Other);
+        found.into_iter().partition(|credential| consent.rank(credential, issuer) != Rank::Other);
     let (counting, left_out) = within_budget(in_turn(snapshot, issuer, counting, (now, consent)));
     let judge = |credential| judge(snapshot, issuer, claims, now, consent, credential);
     let all_others = others.len();
-    let mut shown: Vec<Candidate> = others.into_iter().take(consent.others()).map(judge).collect();
+    let mut shown: Vec<Candidate> = others.into_iter().take(MAX_OTHERS_JUDGED).map(judge).collect();
     shown.sort_by_key(|candidate| (candidate.closeness(), candidate.credential.age()));
     shown.truncate(MAX_OTHERS);
     let others_left_out = all_others.saturating_sub(shown.len());
