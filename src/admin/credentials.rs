@@ -1,16 +1,18 @@
 //! Federated credentials: the rule is read by its profile, pins outlive what does not concern them, the revision tells whether
 //! its meaning changed.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
 use super::objects::{Author, Managed, Occasion};
 use super::{Rejected, room};
 use crate::app::App;
 use crate::clock::Timestamp;
-use crate::model::{Listed, PENDING_DAYS, Rule, State, TrustedIssuer, acts_for};
+use crate::model::{Listed, PENDING_DAYS, Rule, Snapshot, State, TrustedIssuer, acts_for};
 use crate::objects::{
     ClientDocument, CredentialState, Document as _, FederatedCredentialDocument, PermissionDocument, PrincipalDocument,
-    ResourceServerDocument, Stored, TrustedIssuerDocument, Vouching,
+    ResourceServerDocument, Stored, TrustedIssuerDocument, Vouching, compile_credential,
 };
 use crate::profile::Profile;
 use crate::store::{StoreError, StoredCredential};
@@ -141,11 +143,28 @@ impl Managed for FederatedCredentialDocument {
         Some(&self.principal)
     }
 
-    fn more_warnings(app: &App, stored: &Stored<Self>) -> Vec<Warning> {
-        let rules = app.rules();
+    fn among(rules: Arc<Snapshot>, stored: &Stored<Self>) -> Arc<Snapshot> {
+        let issuer = rules.issuer_named(&stored.document.trusted_issuer);
+        let Some((id, issuer)) = stored.id.parse().ok().zip(issuer) else { return rules };
+        let compiled = compile_credential(id, stored, issuer.id, &issuer.profile);
+        let mut with_it = (*rules).clone();
+        with_it.set_credential(id, Some(compiled));
+        Arc::new(with_it)
+    }
+
+    fn says_the_same(&self, _: &Self::State, present: &Stored<Self>) -> bool {
+        // Pins may be written as ids, and the days of a pending rule are not the document's.
+        let mut with_pins = present.document.clone();
+        for (field, id) in &present.state.pinned {
+            with_pins.matcher.entry(field.clone()).or_insert_with(|| id.clone());
+        }
+        present.document == *self || with_pins == *self
+    }
+
+    fn more_warnings(rules: &Snapshot, stored: &Stored<Self>) -> Vec<Warning> {
         let issuer = rules.issuer_named(&stored.document.trusted_issuer);
         let mut warnings = issuer.map(|issuer| rule_warnings(issuer, &stored.document.matcher)).unwrap_or_default();
-        warnings.extend(room::warning(&rules, stored));
+        warnings.extend(room::warning(rules, stored));
         if stored.state.vouching == Vouching::Assumed {
             let detail = "the rule is older than consent and counts for workloads that do not ask for its principal; save it \
                           as an administrator, or with \"vouched\": false";

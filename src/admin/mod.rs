@@ -19,7 +19,9 @@ pub use assumed::shared_workloads;
 pub use bundle::{Bundle, BundleError};
 pub use clients::{MAX_SECRET_OVERLAP_SECONDS, SECRET_OVERLAP_SECONDS, rotate_secret};
 pub use lint::{LintFinding, lint};
-pub use objects::{Author, Change, Managed, Occasion, Precondition, Saved, delete, exported, find, list, save, shown};
+pub use objects::{
+    Author, Change, DryRun, Managed, Occasion, Precondition, Saved, delete, exported, find, list, save, shown, try_out,
+};
 
 /// Why something was not done.
 #[derive(Debug, thiserror::Error)]

@@ -2,8 +2,10 @@
 
 use std::future::Future;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use carnet_jose::{base64url, sha256};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::Rejected;
@@ -11,6 +13,7 @@ use crate::app::App;
 use crate::audit::{AuditEvent, AuditPart, MAX_DETAIL_BYTES, Outcome};
 use crate::clock::Timestamp;
 use crate::ids::check_name;
+use crate::model::Snapshot;
 use crate::objects::{Document, Stored};
 use crate::reason::Reason;
 use crate::store::{Filter, Page, Persist, Write};
@@ -63,9 +66,19 @@ pub trait Managed: Persist {
         Map::new()
     }
 
-    /// What is weak about it, beyond what the document alone shows.
-    fn more_warnings(_: &App, _: &Stored<Self>) -> Vec<Warning> {
+    /// What is weak about it under these rules, beyond what the document alone shows.
+    fn more_warnings(_: &Snapshot, _: &Stored<Self>) -> Vec<Warning> {
         Vec::new()
+    }
+
+    /// The rules as they would be with this object among them, as far as warnings are told from them.
+    fn among(rules: Arc<Snapshot>, _: &Stored<Self>) -> Arc<Snapshot> {
+        rules
+    }
+
+    /// Whether saving it would make the object say something else. What the server found out itself may be written down or left out.
+    fn says_the_same(&self, state: &Self::State, present: &Stored<Self>) -> bool {
+        present.document == *self && present.state == *state
     }
 
     /// The document as it is exported.
@@ -165,6 +178,19 @@ pub struct Saved<D: Document> {
     pub created: bool,
 }
 
+/// What saving would do.
+#[derive(Debug, Default, Serialize)]
+pub struct DryRun {
+    /// The object as it would be stored; none if it would be refused.
+    pub stored: Option<Map<String, Value>>,
+    /// Whether it would say something else than what is stored now.
+    pub would_change: bool,
+    /// Why it would be refused.
+    pub errors: Vec<Problem>,
+    /// What is weak about it.
+    pub warnings: Vec<Warning>,
+}
+
 /// What a reference means to this author. An object of another principal is not there for whoever is limited.
 pub async fn find<D: Managed>(app: &App, reference: &str, author: &Author) -> Result<Stored<D>, Rejected> {
     D::called(app, reference, None, author).await?.ok_or(Rejected::NotFound)
@@ -188,12 +214,16 @@ pub fn shown<D: Managed>(app: &App, stored: &Stored<D>) -> Map<String, Value> {
     members.extend(stored.document.shown(context));
     members.insert("id".to_owned(), stored.id.clone().into());
     members.extend(D::shown_state(app, stored));
-    let mut warnings = stored.document.warnings(context);
-    warnings.extend(D::more_warnings(app, stored));
-    members.insert("warnings".to_owned(), json!(warnings));
+    members.insert("warnings".to_owned(), json!(warnings(app, &app.rules(), stored)));
     members.insert("created_at".to_owned(), stored.created_at.to_string().into());
     members.insert("updated_at".to_owned(), stored.updated_at.to_string().into());
     members
+}
+
+fn warnings<D: Managed>(app: &App, rules: &Snapshot, stored: &Stored<D>) -> Vec<Warning> {
+    let mut warnings = stored.document.warnings(app.context());
+    warnings.extend(D::more_warnings(rules, stored));
+    warnings
 }
 
 /// An object as `apply` takes it: what was given, and the pins both beside it and written as ids.
@@ -209,54 +239,109 @@ pub async fn save<D: Managed>(
     reference: &str,
     change: &Change,
     precondition: &Precondition,
-    online: bool,
-    author: &Author,
+    occasion: Occasion<'_>,
 ) -> Result<Saved<D>, Rejected> {
     for attempt in 1..=ATTEMPTS {
-        let given = match change {
-            Change::Create(members) | Change::Replace(members) => Some(members),
-            Change::Patch(_) => None,
-        };
-        // What this author may not touch is not there, before anything of it could be told.
-        let present: Option<Stored<D>> = D::called(app, reference, given, author).await?;
-        let checked = precondition.check(present.as_ref().map(|present| present.version));
-        let members = match (change, &present) {
-            (Change::Patch(_), None) => return Err(Rejected::NotFound),
-            (Change::Create(_), Some(_)) if checked.is_ok() => {
-                return Err(Rejected::Exists(format!("there is a {} of this name", D::KIND.noun())));
-            }
-            (Change::Create(members) | Change::Replace(members), _) => members.clone(),
-            (Change::Patch(patch), Some(present)) => patched(present.document.exported(), patch)?,
-        };
-        checked?;
-        let mut document = match D::read(&members, app.context()) {
-            Ok(document) => document,
-            Err(mut problems) => {
-                problems.extend(D::further_problems(app, &members).await);
-                return Err(Rejected::Invalid(problems));
-            }
-        };
-        if document.principal().is_some_and(|principal| !author.may_act_for(principal)) {
-            return Err(Rejected::Forbidden);
-        }
-        let name = match &present {
-            Some(present) => present.name.clone(),
-            None => document.name_in(reference).map_err(|problem| Rejected::Invalid(vec![problem]))?.to_owned(),
-        };
-        check_name(&name).map_err(|detail| Rejected::Invalid(vec![Problem::new("/name", detail)]))?;
-        let prepared = document.prepare(app, &name, present.as_ref(), Occasion { online, author }).await;
-        if let Err(Rejected::Invalid(problems)) = &prepared
-            && online
+        let Prepared { name, present, document, state } =
+            prepare(app, reference, change, precondition, occasion).await?;
+        if let Err(Rejected::Invalid(problems)) = &state
+            && occasion.online
         {
-            app.audit(refused(author, &document, &name, problems, app.clock.now()));
+            app.audit(refused(occasion.author, &document, &name, problems, app.clock.now()));
         }
-        let state = prepared?;
-        match write(app, &name, present, document, state, author).await {
+        match write(app, &name, present, document, state?, occasion.author).await {
             Err(Rejected::Changed) if attempt < ATTEMPTS && precondition.versions.is_none() => {}
             outcome => return outcome,
         }
     }
     Err(Rejected::Changed)
+}
+
+/// What saving would do; nothing is written, and no event tells of it.
+pub async fn try_out<D: Managed>(
+    app: &App,
+    reference: &str,
+    change: &Change,
+    precondition: &Precondition,
+    occasion: Occasion<'_>,
+) -> Result<DryRun, Rejected> {
+    let prepared = prepare::<D>(app, reference, change, precondition, occasion).await;
+    let prepared =
+        prepared.and_then(|prepared| Ok((prepared.state?, prepared.present, prepared.name, prepared.document)));
+    let (state, present, name, document) = match prepared {
+        Ok(prepared) => prepared,
+        Err(Rejected::Invalid(errors)) => return Ok(DryRun { errors, ..DryRun::default() }),
+        Err(rejected) => return Err(rejected),
+    };
+    let now = app.clock.now();
+    let would_change = present.as_ref().is_none_or(|present| !document.says_the_same(&state, present));
+    let is_new = present.is_none();
+    let object = if let Some(present) = present {
+        Stored { document, state, ..present }
+    } else {
+        new_object(document, state, &name, now)
+    };
+    let warnings = warnings(app, &D::among(app.rules(), &object), &object);
+    let mut stored = shown(app, &object);
+    // A secret would be another one, and so would be what is made with the object.
+    let of_its_making = ["created_at", "updated_at", "secrets"].into_iter().filter(|_| is_new);
+    let made_id = (is_new && object.document.given_id().is_none()).then_some("id");
+    for member in ["warnings", "client_secret"].into_iter().chain(of_its_making).chain(made_id) {
+        stored.shift_remove(member);
+    }
+    Ok(DryRun { stored: Some(stored), would_change, errors: Vec::new(), warnings })
+}
+
+/// What is known of a change before it is written.
+struct Prepared<D: Managed> {
+    name: String,
+    present: Option<Stored<D>>,
+    document: D,
+    /// What is stored beside the document, or what is wrong with it.
+    state: Result<D::State, Rejected>,
+}
+
+async fn prepare<D: Managed>(
+    app: &App,
+    reference: &str,
+    change: &Change,
+    precondition: &Precondition,
+    occasion: Occasion<'_>,
+) -> Result<Prepared<D>, Rejected> {
+    let author = occasion.author;
+    let given = match change {
+        Change::Create(members) | Change::Replace(members) => Some(members),
+        Change::Patch(_) => None,
+    };
+    // What this author may not touch is not there, before anything of it could be told.
+    let present: Option<Stored<D>> = D::called(app, reference, given, author).await?;
+    let checked = precondition.check(present.as_ref().map(|present| present.version));
+    let members = match (change, &present) {
+        (Change::Patch(_), None) => return Err(Rejected::NotFound),
+        (Change::Create(_), Some(_)) if checked.is_ok() => {
+            return Err(Rejected::Exists(format!("there is a {} of this name", D::KIND.noun())));
+        }
+        (Change::Create(members) | Change::Replace(members), _) => members.clone(),
+        (Change::Patch(patch), Some(present)) => patched(present.document.exported(), patch)?,
+    };
+    checked?;
+    let mut document = match D::read(&members, app.context()) {
+        Ok(document) => document,
+        Err(mut problems) => {
+            problems.extend(D::further_problems(app, &members).await);
+            return Err(Rejected::Invalid(problems));
+        }
+    };
+    if document.principal().is_some_and(|principal| !author.may_act_for(principal)) {
+        return Err(Rejected::Forbidden);
+    }
+    let name = match &present {
+        Some(present) => present.name.clone(),
+        None => document.name_in(reference).map_err(|problem| Rejected::Invalid(vec![problem]))?.to_owned(),
+    };
+    check_name(&name).map_err(|detail| Rejected::Invalid(vec![Problem::new("/name", detail)]))?;
+    let state = document.prepare(app, &name, present.as_ref(), occasion).await;
+    Ok(Prepared { name, present, document, state })
 }
 
 async fn write<D: Managed>(
@@ -283,12 +368,16 @@ async fn write<D: Managed>(
         refresh(app).await?;
         return Ok(Saved { object, created: false });
     }
-    let id = document.given_id().map_or_else(|| D::new_id(now), str::to_owned);
-    let object = Stored { id, name: name.to_owned(), version: 1, created_at: now, updated_at: now, document, state };
+    let object = new_object(document, state, name, now);
     let event = event(app, author, Outcome::Created, (None, Some(&object)), now);
     app.store.write(Write::Insert(&object), &event, now).await?;
     refresh(app).await?;
     Ok(Saved { object, created: true })
+}
+
+fn new_object<D: Managed>(document: D, state: D::State, name: &str, now: Timestamp) -> Stored<D> {
+    let id = document.given_id().map_or_else(|| D::new_id(now), str::to_owned);
+    Stored { id, name: name.to_owned(), version: 1, created_at: now, updated_at: now, document, state }
 }
 
 /// Changes what is stored of an object, whoever else changes it at the same time.

@@ -11,12 +11,11 @@ use serde_json::Value;
 use tower::ServiceExt as _;
 
 use super::{CommandError, Target, admin_token};
-use crate::app::{App, Background, StartError};
+use crate::app::{App, Background};
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::http;
 use crate::own_tokens::LOCAL_CLIENT;
-use crate::profile::Profiles;
 use crate::upstream::HttpFetch;
 
 /// A client of the admin API.
@@ -75,14 +74,6 @@ impl AdminClient {
         let token = admin_token::issue(&app, LOCAL_CLIENT, "admin", 900).await?;
         let router = http::router(app.clone());
         Ok(Self { way: Way::Local { app, router, _background: background }, token })
-    }
-
-    /// The profiles by which documents are compared: those of the configuration, or of this version if the server is elsewhere.
-    pub fn profiles(&self) -> Result<Profiles, CommandError> {
-        match &self.way {
-            Way::Local { app, .. } => Ok(app.profiles.clone()),
-            Way::Remote { .. } => Ok(Profiles::load(None).map_err(StartError::Profiles)?),
-        }
     }
 
     /// Sends a request to a path below `/admin/v1`.

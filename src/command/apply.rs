@@ -9,13 +9,7 @@ use serde_json::{Map, Value, json};
 use super::admin_client::AdminClient;
 use super::{Answer, CommandError, Target, read_file};
 use crate::admin::Bundle;
-use crate::config::OwnUrls;
-use crate::objects::{
-    ClientDocument, Document, FederatedCredentialDocument, Kind, PrincipalDocument, ReadContext,
-    ResourceServerDocument, TrustedIssuerDocument,
-};
-use crate::profile::Profiles;
-use crate::trust::normalise;
+use crate::objects::Kind;
 
 /// `carnet apply`
 #[derive(Debug, Args)]
@@ -58,6 +52,8 @@ struct Step {
     kind: Kind,
     name: String,
     action: Action,
+    /// What the server says of it as things are now.
+    tried: Outcome,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -78,13 +74,17 @@ impl Action {
 }
 
 impl Step {
+    fn is_new(&self) -> bool {
+        matches!(self.action, Action::Create(_))
+    }
+
     fn object(&self) -> String {
         format!("{}.{}", self.kind.table(), self.name)
     }
 }
 
-/// What became of a step.
-#[derive(Debug)]
+/// What became of a step, or would become of it.
+#[derive(Clone, Debug, Default, PartialEq)]
 struct Outcome {
     problem: Option<String>,
     warnings: Vec<Value>,
@@ -112,8 +112,7 @@ pub async fn export(args: &ExportArgs, as_json: bool) -> Result<Answer, CommandE
     let client = AdminClient::new(&args.target).await?;
     let mut bundle = Bundle::default();
     for kind in Kind::ALL {
-        for (name, mut members, _) in present(&client, kind).await? {
-            members.shift_remove("pinned");
+        for (name, members) in present(&client, kind).await? {
             bundle.insert(kind, &name, members);
         }
     }
@@ -137,8 +136,8 @@ pub async fn apply(args: &ApplyArgs, as_json: bool) -> Result<Answer, CommandErr
             println!("{} {}", step.action.word(), step.object());
         }
     }
-    for step in steps.iter().filter(|_| !args.dry_run) {
-        let outcome = carry_out(&client, step, args.offline).await?;
+    for step in &steps {
+        let outcome = if args.dry_run { step.tried.clone() } else { carry_out(&client, step, args.offline).await? };
         if !as_json {
             outcome.print(&step.object());
         }
@@ -166,7 +165,7 @@ pub async fn apply(args: &ApplyArgs, as_json: bool) -> Result<Answer, CommandErr
         });
         println!("{summary}");
     } else if args.dry_run {
-        println!("{} to do, {unchanged} unchanged", steps.len());
+        println!("{} to do, {unchanged} unchanged, {failed} would be refused", steps.len());
     } else {
         println!("{} done, {unchanged} unchanged, {failed} failed", steps.len().saturating_sub(failed));
     }
@@ -184,47 +183,77 @@ async fn carry_out(client: &AdminClient, step: &Step, offline: bool) -> Result<O
         Action::Delete => client.send(Method::DELETE, &path, None).await?,
     };
     if !(200..300).contains(&answer.status) {
-        return Ok(Outcome { problem: Some(answer.problem()), warnings: Vec::new(), secret: None });
+        return Ok(Outcome { problem: Some(answer.problem()), ..Outcome::default() });
     }
     let warnings = answer.body.get("warnings").and_then(Value::as_array).cloned().unwrap_or_default();
     let secret = answer.body.get("client_secret").and_then(Value::as_str).map(str::to_owned);
     Ok(Outcome { problem: None, warnings, secret })
 }
 
-/// What has to be done: first what others refer to, removals last and in the opposite order.
+/// What has to be done: first what others refer to, removals last and in the opposite order. The server says of each object whether it
+/// would change, since only it knows its profiles and how it writes things down.
 async fn plan(client: &AdminClient, bundle: &Bundle, prune: bool) -> Result<(Vec<Step>, usize), CommandError> {
-    let profiles = client.profiles()?;
-    let mut known = bundle.clone();
-    for kind in [Kind::Principal, Kind::TrustedIssuer] {
-        for (name, members, _) in present(client, kind).await? {
-            let members = known.take(kind, &name).unwrap_or(members);
-            known.insert(kind, &name, members);
-        }
-    }
-    let (mut steps, mut removals, mut unchanged) = (Vec::new(), Vec::new(), 0usize);
+    let (mut steps, mut removals, mut unchanged) = (Vec::<Step>::new(), Vec::new(), 0usize);
     for kind in Kind::ALL {
         let there = present(client, kind).await?;
         for (name, wanted) in named_first(bundle, kind) {
-            let form = stored_form(kind, wanted, &known, &profiles);
-            let found = there.iter().find(|(other, members, _)| is_called(other, members, name, wanted));
-            let action = match found {
-                None => Action::Create(wanted.clone()),
-                Some((_, with_pins, without)) if is_same(&form, with_pins) || is_same(&form, without) => {
-                    unchanged = unchanged.saturating_add(1);
-                    continue;
-                }
-                Some(_) => Action::Update(wanted.clone()),
-            };
-            steps.push(Step { kind, name: name.clone(), action });
+            let made: Vec<&str> = steps.iter().filter(|step| step.is_new()).map(|step| step.name.as_str()).collect();
+            let (would_change, tried) = try_out(client, kind, name, wanted, &made).await?;
+            if !would_change && tried.problem.is_none() {
+                unchanged = unchanged.saturating_add(1);
+                continue;
+            }
+            let is_there = there.iter().any(|(other, members)| is_called(other, members, name, wanted));
+            let action = if is_there { Action::Update(wanted.clone()) } else { Action::Create(wanted.clone()) };
+            steps.push(Step { kind, name: name.clone(), action, tried });
         }
-        let is_wanted = |(name, there, _): &Present| {
+        let is_wanted = |(name, there): &Present| {
             bundle.of(kind).any(|(reference, wanted)| is_called(name, there, reference, wanted))
         };
         let gone = there.iter().filter(|present| prune && !is_wanted(present));
-        removals.extend(gone.map(|(name, ..)| Step { kind, name: name.clone(), action: Action::Delete }));
+        removals.extend(gone.map(|(name, _)| Step {
+            kind,
+            name: name.clone(),
+            action: Action::Delete,
+            tried: Outcome::default(),
+        }));
     }
     steps.extend(removals.into_iter().rev());
     Ok((steps, unchanged))
+}
+
+/// Whether saving would change something, and what the server says of it. What it misses is no problem if the plan makes it before.
+async fn try_out(
+    client: &AdminClient,
+    kind: Kind,
+    name: &str,
+    wanted: &Map<String, Value>,
+    made: &[&str],
+) -> Result<(bool, Outcome), CommandError> {
+    let body = Value::Object(wanted.clone());
+    let path = format!("/{}/{name}?dry_run=true&validate=offline", kind.segment());
+    let answer = client.send(Method::PUT, &path, Some(&body)).await?;
+    if !(200..300).contains(&answer.status) {
+        return Ok((true, Outcome { problem: Some(answer.problem()), ..Outcome::default() }));
+    }
+    let is_made = |error: &Value| {
+        let named = error.get("pointer").and_then(Value::as_str).and_then(|pointer| body.pointer(pointer));
+        named.and_then(Value::as_str).is_some_and(|named| {
+            let bare = named.rsplit(':').next().unwrap_or_default();
+            made.iter().any(|made| made.eq_ignore_ascii_case(named) || made.eq_ignore_ascii_case(bare))
+        })
+    };
+    let list = |name: &str| answer.body.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
+    let errors = list("errors");
+    let text = |error: &Value, name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let lines: Vec<String> = errors
+        .iter()
+        .filter(|error| !is_made(error))
+        .map(|error| format!("{} {}", text(error, "pointer"), text(error, "detail")))
+        .collect();
+    let problem = (!lines.is_empty()).then(|| lines.join("\n"));
+    let would_change = answer.body.get("would_change") == Some(&Value::Bool(true)) || !errors.is_empty();
+    Ok((would_change, Outcome { problem, warnings: list("warnings"), secret: None }))
 }
 
 /// The objects of a kind, those first that others of the same kind name: a rule comes after its actors. Where rules name each other in a
@@ -251,20 +280,8 @@ fn named_first(bundle: &Bundle, kind: Kind) -> Vec<(&String, &Map<String, Value>
     ordered
 }
 
-/// Whether a document says what is stored. The id of a principal is made by the server where the document names none, and who
-/// vouches for a rule stays as it is where the document does not say.
-fn is_same(wanted: &Map<String, Value>, stored: &Map<String, Value>) -> bool {
-    let mut stored = stored.clone();
-    for kept in ["id", "vouched"] {
-        if !wanted.contains_key(kept) {
-            stored.shift_remove(kept);
-        }
-    }
-    *wanted == stored
-}
-
-/// An object as it is exported: how it is addressed, its members with pins written as ids, and without.
-type Present = (String, Map<String, Value>, Map<String, Value>);
+/// An object as it is exported: how it is addressed, and its members.
+type Present = (String, Map<String, Value>);
 
 /// Whether an object of the file is this one: names of rules are their principal's own affair.
 fn is_called(name: &str, there: &Map<String, Value>, reference: &str, wanted: &Map<String, Value>) -> bool {
@@ -277,8 +294,8 @@ fn is_called(name: &str, there: &Map<String, Value>, reference: &str, wanted: &M
 
 /// Addresses those that share their name by their principal as well.
 fn tell_apart(objects: &mut [Present]) {
-    let names: Vec<String> = objects.iter().map(|(name, ..)| name.to_ascii_lowercase()).collect();
-    for (name, members, _) in objects {
+    let names: Vec<String> = objects.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
+    for (name, members) in objects {
         let is_shared = names.iter().filter(|other| name.eq_ignore_ascii_case(other)).nth(1).is_some();
         if let Some(principal) = members.get("principal").and_then(Value::as_str).filter(|_| is_shared) {
             *name = format!("{principal}:{name}");
@@ -286,7 +303,7 @@ fn tell_apart(objects: &mut [Present]) {
     }
 }
 
-/// The objects of a kind as they are exported: name, members with pins written as ids, and members without.
+/// The objects of a kind as they are exported.
 async fn present(client: &AdminClient, kind: Kind) -> Result<Vec<Present>, CommandError> {
     let mut objects = Vec::new();
     let mut cursor = String::new();
@@ -294,16 +311,10 @@ async fn present(client: &AdminClient, kind: Kind) -> Result<Vec<Present>, Comma
         let path = format!("/{}?limit=500&view=export{cursor}", kind.segment());
         let page = client.send(Method::GET, &path, None).await?.ok()?;
         for item in page.get("items").and_then(Value::as_array).into_iter().flatten() {
-            let Value::Object(members) = item else { continue };
-            let mut with_pins = members.clone();
-            let name =
-                with_pins.shift_remove("name").and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default();
-            let pinned = with_pins.shift_remove("pinned");
-            let mut without = with_pins.clone();
-            if let (Some(Value::Object(pinned)), Some(Value::Object(matcher))) = (pinned, without.get_mut("match")) {
-                matcher.retain(|field, _| !pinned.contains_key(field));
-            }
-            objects.push((name, with_pins, without));
+            let Value::Object(mut members) = item.clone() else { continue };
+            members.shift_remove("pinned");
+            let name = members.shift_remove("name").and_then(|name| name.as_str().map(str::to_owned));
+            objects.push((name.unwrap_or_default(), members));
         }
         let Some(next) = page.get("next_cursor").and_then(Value::as_str) else {
             tell_apart(&mut objects);
@@ -311,41 +322,4 @@ async fn present(client: &AdminClient, kind: Kind) -> Result<Vec<Present>, Comma
         };
         cursor = format!("&cursor={next}");
     }
-}
-
-/// A document of the file in the form in which it would be stored; as it is, if it cannot be read.
-fn stored_form(kind: Kind, wanted: &Map<String, Value>, bundle: &Bundle, profiles: &Profiles) -> Map<String, Value> {
-    let Ok(own) = OwnUrls::new("https://carnet.invalid", ([127, 0, 0, 1], 0).into()) else {
-        return wanted.clone();
-    };
-    let context = ReadContext { profiles, own: &own, allow_http_loopback: true, token_lifetime_seconds: 900 };
-    let exported = match kind {
-        Kind::Principal => PrincipalDocument::read(wanted, context).map(|document| document.exported()),
-        Kind::TrustedIssuer => TrustedIssuerDocument::read(wanted, context).map(|document| document.exported()),
-        Kind::ResourceServer => ResourceServerDocument::read(wanted, context).map(|document| document.exported()),
-        Kind::Client => ClientDocument::read(wanted, context).map(|document| document.exported()),
-        Kind::FederatedCredential => FederatedCredentialDocument::read(wanted, context).map(|mut document| {
-            let issuer = bundle.get(Kind::TrustedIssuer, &document.trusted_issuer);
-            for (kind, name) in
-                [(Kind::Principal, &mut document.principal), (Kind::TrustedIssuer, &mut document.trusted_issuer)]
-            {
-                if let Some(known) = bundle.name_of(kind, name) {
-                    *name = known.to_owned();
-                }
-            }
-            let profile = issuer.and_then(|issuer| profiles.get(issuer.get("profile")?.as_str()?));
-            let terms = issuer.and_then(|issuer| TrustedIssuerDocument::read(issuer, context).ok());
-            let terms = terms.map(|issuer| issuer.terms()).unwrap_or_default();
-            if let Some(normalised) = profile.and_then(|profile| normalise(profile, &terms, &document.matcher).ok()) {
-                document.matcher = normalised.matcher;
-            }
-            for permission in &mut document.permissions {
-                if permission.owner.as_ref() == Some(&document.principal) {
-                    permission.owner = None;
-                }
-            }
-            document.exported()
-        }),
-    };
-    exported.unwrap_or_else(|_| wanted.clone())
 }

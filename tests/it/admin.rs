@@ -152,6 +152,60 @@ async fn contract_6__objects_are_made_read_changed_and_removed() {
 }
 
 #[tokio::test]
+async fn contract_6__a_dry_run_says_what_saving_would_do_and_does_nothing() {
+    let world = World::new().await;
+    let rows = async || {
+        let tables = ["audit_event", "federated_credential", "client", "change", "consumed"];
+        let mut counts = Vec::new();
+        for table in tables {
+            counts.extend(world.server.db.column::<i64>(&format!("SELECT COUNT(*) FROM {table}")).await);
+        }
+        counts
+    };
+    let before = rows().await;
+    let tried = async |method: &str, path: &str, document: Value| {
+        let answer = world.server.admin(method, &format!("{path}?dry_run=true"), document).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        let members: Vec<String> = answer.json().as_object().unwrap().keys().cloned().collect();
+        assert_eq!(members, ["stored", "would_change", "errors", "warnings"]);
+        answer.json()
+    };
+    // What is there already, however it is spelt.
+    let pasted = World::rule_document(json!({ "repository": "https://github.com/octo-org/octo-repo.git" }));
+    let same = tried("PUT", "federated-credentials/octo-release", pasted).await;
+    assert_eq!((&same["would_change"], &same["errors"]), (&json!(false), &json!([])), "{same}");
+    let other = tried("PATCH", "federated-credentials/octo-release", json!({ "enabled": false })).await;
+    assert_eq!((&other["would_change"], &other["stored"]["enabled"]), (&json!(true), &json!(false)), "{other}");
+    // A mistake is an answer too.
+    let wrong = tried("PUT", "federated-credentials/more", World::rule_document(json!({ "enviroment": "x" }))).await;
+    assert_eq!((&wrong["errors"][0]["pointer"], &wrong["stored"]), (&json!("/match/enviroment"), &Value::Null));
+    // Something new: no secret is made for it, and what would be weak about it is told as saving tells it.
+    let client = tried("PUT", "clients/bot", json!({ "auth_method": "client_secret_basic" })).await;
+    assert!(client["would_change"] == true && client["stored"].get("client_secret").is_none(), "{client}");
+    let mut wide = World::rule_document(json!({}));
+    wide["name"] = json!("wide");
+    wide["permissions"][0]["packages"] =
+        json!((0..200).map(|n| format!("{}-{n}", "x".repeat(60))).collect::<Vec<_>>());
+    let new = tried("POST", "federated-credentials", wide.clone()).await;
+    assert_eq!(rows().await, before, "nothing was written");
+    let saved = world.server.admin("POST", "federated-credentials", wide.clone()).await.json();
+    assert_eq!(new["warnings"], saved["warnings"]);
+    assert!(saved["warnings"].to_string().contains("entries_do_not_fit"), "{saved}");
+    // Pins are what the server found out, and nobody's change.
+    world.accepts().await;
+    let exported = world.server.admin("GET", "federated-credentials?view=export", Value::Null).await.json();
+    let rule = exported["items"].as_array().unwrap().iter().find(|item| item["name"] == "octo-release").unwrap();
+    let mut rule = rule.clone();
+    rule.as_object_mut().unwrap().shift_remove("pinned");
+    assert_eq!(tried("PUT", "federated-credentials/octo-release", rule).await["would_change"], false);
+    // Refusals that are no mistakes of the document stay what they are.
+    let there = world.server.admin("POST", "federated-credentials?dry_run=true", wide).await;
+    assert_eq!(there.status, 409, "{}", there.text());
+    let unknown = world.server.admin("PUT", "principals/x?dry_run=maybe", json!({})).await;
+    assert_eq!(unknown.status, 400, "{}", unknown.text());
+}
+
+#[tokio::test]
 async fn contract_6__what_is_referred_to_stays() {
     let world = World::new().await;
     for path in ["principals/joel", "trusted-issuers/github", "resource-servers/pypi"] {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::support::{ServerProcess, TestDb, TestKey, carnet, carnet_in, finished, github};
+use crate::support::{ServerProcess, TestDb, TestKey, carnet, carnet_in, finished, free_address, github};
 
 const OBJECTS: &str = r#"
 [trusted_issuers.github]
@@ -253,6 +253,45 @@ async fn contract_2__commands_work_on_a_server() {
     assert!(refused.code == 1, "{refused:?}");
     assert_eq!(run.carnet(&["admin-token", "--scope", "publish"]).code, 1);
     assert_eq!(server.terminate(), 0);
+}
+
+#[tokio::test]
+async fn review_s3__apply_asks_the_server_what_changes_whatever_profiles_it_has() {
+    let db = TestDb::new().await;
+    let (folder, address) = (db.folder(), free_address());
+    let issuer = format!("http://{address}");
+    let profiles = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/samples/profiles");
+    let settings = [
+        ("CARNET_DATABASE__URL", db.url()),
+        ("CARNET_DATA_DIR", folder.to_str().unwrap()),
+        ("CARNET_ISSUER", issuer.as_str()),
+        ("CARNET_SERVER__LISTEN", address.as_str()),
+        ("CARNET_PROFILES_DIR", profiles),
+    ];
+    let _server = ServerProcess::start_at(folder, &address, &settings).await;
+    let token = Commands::new(folder, &settings).carnet(&["admin-token"]).stdout.trim().to_owned();
+    let mut objects = objects("https://ci.test");
+    objects["trusted_issuers"]["acme"] = json!({ "profile": "acme-ci", "issuer": "https://ci.acme.example" });
+    objects["federated_credentials"]["rel"] = json!({
+        "principal": "joel", "trusted_issuer": "acme",
+        "permissions": objects["federated_credentials"]["octo-release"]["permissions"],
+        "match": { "project": "https://ci.acme.example/tools/widgets/", "file": ".acme/release.yaml" },
+    });
+    write(folder, "objects.json", &objects.to_string());
+    // The command itself knows nothing of the server's profiles.
+    let mut elsewhere = Commands::new(folder, &[]);
+    let mut apply = |arguments: &[&str]| {
+        let all = [&["apply", "-f", "objects.json", "--server", &issuer, "--token", &token], arguments].concat();
+        elsewhere.carnet(&all)
+    };
+    let planned = apply(&["--dry-run"]);
+    assert!(planned.code == 1 && planned.stdout.contains("7 to do, 0 unchanged, 0 would be refused"), "{planned:?}");
+    let applied = apply(&["--offline"]);
+    assert!(applied.code == 0 && applied.stdout.contains("7 done, 0 unchanged, 0 failed"), "{applied:?}");
+    for arguments in [&["--dry-run"][..], &["--prune"]] {
+        let again = apply(arguments);
+        assert!(again.code == 0 && again.stdout.contains("7 unchanged"), "{again:?}");
+    }
 }
 
 #[tokio::test]

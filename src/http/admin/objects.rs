@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 
 use super::guard::{Access, AdminCaller, guard};
 use super::problem::Problem;
-use crate::admin::{self, Author, Change, Managed, Precondition, Rejected, Saved};
+use crate::admin::{self, Author, Change, Managed, Occasion, Precondition, Rejected, Saved};
 use crate::app::App;
 use crate::json::json_bytes;
 use crate::objects::{Document, Kind, Stored};
@@ -58,6 +58,7 @@ struct ListQuery {
 #[serde(deny_unknown_fields)]
 struct SaveQuery {
     validate: Option<String>,
+    dry_run: Option<bool>,
 }
 
 fn reading<D: Document>() -> Access {
@@ -130,13 +131,7 @@ async fn create<D: Managed>(
             return Err(rejected(Rejected::Invalid(vec![problem])));
         };
         let change = Change::Create(members);
-        let saved = save::<D>(&app, &name, &change, &caller.headers, query, &author).await?;
-        let mut response = object(&app, StatusCode::CREATED, &saved.object);
-        let location = app.config.own.at(&format!("/admin/v1/{}/{}", D::KIND.segment(), saved.object.name));
-        if let Ok(location) = HeaderValue::try_from(location) {
-            response.headers_mut().insert(LOCATION, location);
-        }
-        Ok(response)
+        save::<D>(&app, &name, &change, &caller.headers, query, &author).await
     })
     .await
 }
@@ -151,9 +146,7 @@ async fn replace<D: Managed>(
     respond(async {
         let author = guard(&app, &caller, writing::<D>()).await?;
         let change = Change::Replace(document(&body)?);
-        let saved = save::<D>(&app, &name, &change, &caller.headers, query, &author).await?;
-        let status = if saved.created { StatusCode::CREATED } else { StatusCode::OK };
-        Ok(object(&app, status, &saved.object))
+        save::<D>(&app, &name, &change, &caller.headers, query, &author).await
     })
     .await
 }
@@ -168,8 +161,7 @@ async fn patch<D: Managed>(
     respond(async {
         let author = guard(&app, &caller, writing::<D>()).await?;
         let change = Change::Patch(Value::Object(document(&body)?));
-        let saved = save::<D>(&app, &name, &change, &caller.headers, query, &author).await?;
-        Ok(object(&app, StatusCode::OK, &saved.object))
+        save::<D>(&app, &name, &change, &caller.headers, query, &author).await
     })
     .await
 }
@@ -190,16 +182,30 @@ async fn save<D: Managed>(
     headers: &HeaderMap,
     query: Result<Query<SaveQuery>, QueryRejection>,
     author: &Author,
-) -> Result<Saved<D>, Response> {
+) -> Result<Response, Response> {
     let Ok(Query(query)) = query else {
-        return Err(bad_query("validate is known"));
+        return Err(bad_query("validate and dry_run are known"));
     };
     let online = match query.validate.as_deref() {
         None => true,
         Some("offline") => false,
         Some(_) => return Err(bad_query("validate is offline, or left out")),
     };
-    admin::save(app, name, change, &precondition(headers)?, online, author).await.map_err(rejected)
+    let (precondition, occasion) = (precondition(headers)?, Occasion { online, author });
+    if query.dry_run == Some(true) {
+        let tried = admin::try_out::<D>(app, name, change, &precondition, occasion).await.map_err(rejected)?;
+        return Ok(Json(tried).into_response());
+    }
+    let saved: Saved<D> = admin::save(app, name, change, &precondition, occasion).await.map_err(rejected)?;
+    let status = if saved.created { StatusCode::CREATED } else { StatusCode::OK };
+    let mut response = object(app, status, &saved.object);
+    if let Change::Create(_) = change {
+        let location = app.config.own.at(&format!("/admin/v1/{}/{}", D::KIND.segment(), saved.object.name));
+        if let Ok(location) = HeaderValue::try_from(location) {
+            response.headers_mut().insert(LOCATION, location);
+        }
+    }
+    Ok(response)
 }
 
 /// As many items as an answer may hold, one at least, and how many these are.

@@ -82,7 +82,10 @@ fn object_paths(kind: Kind) -> [(String, Value); 2] {
         listing.push(query("principal", json!({ "type": "string" }), "Rules of this principal only."));
         listing.push(query("trusted_issuer", json!({ "type": "string" }), "Rules of this trusted issuer only."));
     }
-    let validate = query("validate", json!({ "enum": ["offline"] }), "Saves without fetching anything.");
+    let saving = [
+        query("validate", json!({ "enum": ["offline"] }), "Saves without fetching anything."),
+        query("dry_run", json!({ "type": "boolean" }), "Says what saving would do, and writes nothing."),
+    ];
     let item = json!({ "$ref": format!("#/components/schemas/{}", schema_name(kind)) });
     let body = json!({ "required": true, "content": { "application/json": { "schema": item } } });
     let patch =
@@ -95,13 +98,13 @@ fn object_paths(kind: Kind) -> [(String, Value); 2] {
     let many = json!({ "description": "A page.", "content": { "application/json": { "schema": page } } });
     let collection = json!({
         "get": operation(&format!("List every {noun}"), &listing, None, &[("200", many)]),
-        "post": operation(&format!("Make a {noun}"), std::slice::from_ref(&validate), Some(&body), &[("201", one("It was made."))]),
+        "post": operation(&format!("Make a {noun}"), &saving, Some(&body), &[("201", one("It was made."))]),
     });
     let object = json!({
         "parameters": [name],
         "get": operation(&format!("Read a {noun}"), &[], None, &[("200", one("It."))]),
-        "put": operation(&format!("Make or replace a {noun}"), std::slice::from_ref(&validate), Some(&body), &[("200", one("It was replaced.")), ("201", one("It was made."))]),
-        "patch": operation(&format!("Change a {noun}"), &[validate], Some(&patch), &[("200", one("It was changed."))]),
+        "put": operation(&format!("Make or replace a {noun}"), &saving, Some(&body), &[("200", one("It was replaced.")), ("201", one("It was made."))]),
+        "patch": operation(&format!("Change a {noun}"), &saving, Some(&patch), &[("200", one("It was changed."))]),
         "delete": operation(&format!("Remove a {noun}"), &[], None, &[("204", json!({ "description": "It is gone." }))]),
     });
     [(format!("/{}", kind.segment()), collection), (format!("/{}/{{name}}", kind.segment()), object)]
