@@ -59,6 +59,7 @@ impl Algorithm {
     }
 
     /// The key type (`kty`) that goes with the algorithm, and its curve where it has one.
+    #[cfg(feature = "crypto")]
     pub(crate) const fn key_type(self) -> (&'static str, Option<&'static str>) {
         match self {
             Self::RS256 | Self::RS384 | Self::RS512 | Self::PS256 | Self::PS384 | Self::PS512 => ("RSA", None),

@@ -4,7 +4,7 @@
 //! compact JWS apart (RFC 7515 section 7.1) without trusting it, [`KeySet`] turns a JWK set (RFC 7517 section 5)
 //! into ready verifiers and picks exactly one of them, [`SigningKey`] makes our own tokens.
 //!
-//! josekit does the cryptography and is imported nowhere else. What it leaves to its caller is done here: members that
+//! josekit does the cryptography (feature `crypto`) and is imported nowhere else. What it leaves to its caller is done here: members that
 //! occur twice, header parameters that name keys, the choice of the algorithm, several keys of one `kid`.
 
 #![warn(missing_docs)]
@@ -13,18 +13,26 @@
 mod algorithm;
 mod compact;
 pub mod json;
+#[cfg(feature = "crypto")]
 mod key_set;
+#[cfg(feature = "crypto")]
 mod seal;
+#[cfg(feature = "crypto")]
 mod signing;
 
 pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use compact::{Compact, Header, MAX_KEY_ID_BYTES, MAX_TOKEN_BYTES, Malformed};
+#[cfg(feature = "crypto")]
 pub use key_set::{KeySet, KeySetError, KeyUse, MAX_KEYS, NoKey, VerificationKey};
+#[cfg(feature = "crypto")]
 pub use seal::{Purpose, SealError, SealingKey};
+#[cfg(feature = "crypto")]
 pub use signing::{PublicKey, SigningError, SigningKey};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
 
 /// Encodes as base64url without padding (RFC 7515 section 2).
 #[must_use]
@@ -32,6 +40,7 @@ pub fn base64url(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
+#[cfg(feature = "crypto")]
 fn push_base64url(text: &mut String, bytes: &[u8]) {
     URL_SAFE_NO_PAD.encode_string(bytes, text);
 }
@@ -43,13 +52,13 @@ pub fn from_base64url(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text).ok()
 }
 
-/// Fills a buffer from OpenSSL's generator, which the operating system seeds (NIST SP 800-90A).
+/// Fills a buffer from the operating system's generator.
 ///
 /// # Errors
 ///
-/// If the generator cannot be seeded.
+/// If it has no randomness.
 pub fn fill_random(bytes: &mut [u8]) -> Result<(), NoRandomness> {
-    openssl::rand::rand_bytes(bytes).map_err(|_| NoRandomness)
+    getrandom::fill(bytes).map_err(|_| NoRandomness)
 }
 
 /// The operating system gives no randomness.
@@ -60,11 +69,11 @@ pub struct NoRandomness;
 /// SHA-256 (FIPS 180-4).
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
-    openssl::sha::sha256(bytes)
+    Sha256::digest(bytes).into()
 }
 
 /// Whether two values are equal, in a time that depends on their lengths only.
 #[must_use]
 pub fn constant_time_eq(left: &[u8], right: &[u8]) -> bool {
-    left.len() == right.len() && openssl::memcmp::eq(left, right)
+    left.ct_eq(right).into()
 }

@@ -26,33 +26,30 @@
 
 mod address;
 mod claims;
-mod decision;
-mod details;
 mod introspection;
 mod kept;
 mod layer;
-mod packages;
 mod realm;
 mod recent;
 mod rejection;
 mod resource;
 mod sent;
 mod server;
-mod token;
 mod verifier;
 
 #[cfg(test)]
 mod tests;
 
-pub use decision::{Allowed, CREATE, DenialReason, Denied, Operation, RegistryState, allows};
-pub use details::{AuthorizationDetail, DETAIL_TYPE, GroundKind, RestsOn};
+pub use carnet_access::{
+    AccessToken, Actor, Allowed, AuthorizationDetail, CREATE, DETAIL_TYPE, DenialReason, Denied, GroundKind,
+    InvalidPattern, Operation, PackageNames, PackagePattern, PackageSet, PrincipalClaim, RegistryState, RestsOn,
+    WorkloadClaim, allows, is_well_formed_name,
+};
 pub use introspection::Introspection;
 pub use layer::{RequireToken, TokenRequired};
-pub use packages::{InvalidPattern, PackageNames, PackagePattern, PackageSet, is_well_formed_name};
 pub use realm::Realm;
 pub use rejection::{Outage, Rejection};
 pub use resource::{NoMetadata, ProtectedResource};
 pub use sent::Sent;
 pub use server::SetUpError;
-pub use token::{AccessToken, Actor, PrincipalClaim, WorkloadClaim};
 pub use verifier::Verifier;

@@ -4,7 +4,7 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 
-use crate::decision::CREATE;
+use crate::CREATE;
 use crate::{DenialReason, Denied, Operation, ProtectedResource, Rejection};
 
 /// Seconds after which a request that could not be judged may be worth another try.

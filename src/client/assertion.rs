@@ -73,7 +73,7 @@ async fn own(
     if !names("iss") || !names("sub") {
         return Err(Reason::ClientAuthenticationFailed.into());
     }
-    let verified = unverified.verify(issuer.clone(), auth.upstream, auth.context.now).await;
+    let verified = auth.upstream.verify(unverified, issuer.clone(), auth.context.now).await;
     verified.map_err(unverified_tells_nothing)
 }
 
@@ -113,7 +113,7 @@ async fn federated(
     };
     // Where several issuers share their `iss`, which of them is meant depends on the client, so what is wrong tells of it.
     let several = auth.context.rules.issuers_of(&issuer.issuer).nth(1).is_some();
-    let verified = unverified.verify(Arc::new(strict), auth.upstream, auth.context.now).await;
+    let verified = auth.upstream.verify(unverified, Arc::new(strict), auth.context.now).await;
     verified.map_err(|refusal| if several { unverified_tells_nothing(refusal) } else { refusal })
 }
 

@@ -6,7 +6,6 @@
 mod environment;
 mod listen;
 mod loader;
-mod own_urls;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,9 +15,9 @@ use ipnet::IpNet;
 use secrecy::SecretString;
 use serde::Deserialize;
 
+pub use carnet_engine::own_urls::OwnUrls;
 pub use environment::Environment;
 pub use listen::Listen;
-pub use own_urls::OwnUrls;
 
 /// How long audit events are kept, in days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -69,7 +69,7 @@ pub async fn verify_assertion(
 ) -> Result<VerifiedAssertion, Refusal> {
     let unverified = UnverifiedAssertion::parse(assertion)?;
     let issuer = unverified.issuer(&context.rules)?;
-    unverified.verify(issuer, &app.upstream, context.now).await
+    app.upstream.verify(unverified, issuer, context.now).await
 }
 
 /// A subject token, if it is one of ours and in force.

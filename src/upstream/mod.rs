@@ -7,6 +7,7 @@ mod discovery;
 mod egress;
 mod files;
 mod review;
+mod verify;
 
 use std::sync::Arc;
 use std::time::Duration;

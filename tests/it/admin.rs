@@ -184,8 +184,7 @@ async fn contract_6__a_dry_run_says_what_saving_would_do_and_does_nothing() {
     assert!(client["would_change"] == true && client["stored"].get("client_secret").is_none(), "{client}");
     let mut wide = World::rule_document(json!({}));
     wide["name"] = json!("wide");
-    wide["permissions"][0]["packages"] =
-        json!((0..200).map(|n| format!("{}-{n}", "x".repeat(60))).collect::<Vec<_>>());
+    wide["permissions"][0]["packages"] = json!((0..200).map(|n| format!("{}-{n}", "x".repeat(60))).collect::<Vec<_>>());
     let new = tried("POST", "federated-credentials", wide.clone()).await;
     assert_eq!(rows().await, before, "nothing was written");
     let saved = world.server.admin("POST", "federated-credentials", wide.clone()).await.json();

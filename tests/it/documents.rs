@@ -36,7 +36,7 @@ pub fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
 /// The tests that show a requirement, by its id as it stands in test names.
 fn named_tests() -> BTreeMap<String, BTreeSet<String>> {
     let mut tests: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    let folders = ["src", "jose/src", "resource-server/src", "examples", "tests/it"];
+    let folders = ["src", "engine/src", "access/src", "jose/src", "resource-server/src", "examples", "tests/it"];
     for path in folders.iter().flat_map(|folder| files(folder, ".rs")) {
         for line in std::fs::read_to_string(path).unwrap().lines() {
             let Some((_, rest)) = line.split_once("fn ") else { continue };

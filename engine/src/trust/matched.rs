@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use carnet_resource_server::{GroundKind, RestsOn};
+use carnet_access::{GroundKind, RestsOn};
 use serde_json::{Map, Value};
 use std::collections::HashSet;
 

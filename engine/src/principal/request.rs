@@ -26,7 +26,7 @@ pub struct AccessRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DetailRequest {
-    /// The type; only [`DETAIL_TYPE`](carnet_resource_server::DETAIL_TYPE) is known.
+    /// The type; only [`DETAIL_TYPE`](carnet_access::DETAIL_TYPE) is known.
     #[serde(rename = "type")]
     pub kind: String,
     /// The actions.

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::Snapshot;
 use crate::clock::Timestamp;
-use crate::config::OwnUrls;
+use crate::own_urls::OwnUrls;
 
 /// What one request is decided by. Rules and clock are looked at once, so that every step of a decision sees the same.
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
 //! From what the rules permit to what the request wants of it: principal, then scope, then details (RFC 9396).
 
-use carnet_resource_server::{AuthorizationDetail, PackageSet};
+use carnet_access::{AuthorizationDetail, PackageSet};
 
 use super::entry::{Entry, union};
 use super::{AccessRequest, DetailRequest};

@@ -1,4 +1,4 @@
-use carnet_resource_server::PackageNames;
+use carnet_access::PackageNames;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::ResourceServerId;

@@ -107,7 +107,7 @@ ids! {
 pub struct InvalidId;
 
 /// 128 bits as 26 digits of 5 bits, the first of 3.
-pub(crate) fn base32(id: Uuid) -> String {
+pub fn base32(id: Uuid) -> String {
     let value = id.as_u128();
     (0..26u32)
         .rev()

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use carnet_resource_server::AuthorizationDetail;
+use carnet_access::AuthorizationDetail;
 
 use super::narrowing::Narrow;
 use crate::json::json_bytes;
@@ -132,7 +132,7 @@ fn differ_in_packages_alone(left: &AuthorizationDetail, right: &AuthorizationDet
 
 #[cfg(test)]
 mod tests {
-    use carnet_resource_server::DETAIL_TYPE;
+    use carnet_access::DETAIL_TYPE;
 
     use super::*;
 

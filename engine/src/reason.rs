@@ -8,7 +8,7 @@ mod class;
 use std::fmt;
 use std::str::FromStr;
 
-use carnet_resource_server::DenialReason;
+use carnet_access::DenialReason;
 
 pub use class::{Class, ClassRow, Disclosure};
 

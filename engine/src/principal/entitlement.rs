@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use carnet_resource_server::{AccessToken, AuthorizationDetail, DETAIL_TYPE};
+use carnet_access::{AccessToken, AuthorizationDetail, DETAIL_TYPE};
 use serde_json::Map;
 
 use super::entry::{self, Entry};

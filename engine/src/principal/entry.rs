@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use carnet_resource_server::{AuthorizationDetail, CREATE, DETAIL_TYPE};
+use carnet_access::{AuthorizationDetail, CREATE, DETAIL_TYPE};
 
 use super::narrowing::Narrow;
 use crate::clock::Timestamp;

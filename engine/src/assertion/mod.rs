@@ -21,11 +21,10 @@ pub use workload::Workload;
 
 use crate::clock::Timestamp;
 use crate::grant_type::GrantType;
-use crate::model::{KeySource, Snapshot, TrustedIssuer};
+use crate::model::{Snapshot, TrustedIssuer};
 use crate::profile::{Claims, trust_domain_of};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::upstream::UpstreamKeys;
 
 /// An assertion that was taken apart and is not believed.
 #[derive(Debug)]
@@ -42,6 +41,13 @@ pub struct AssertionContent {
     assessed: Assessed,
     /// SHA-256 of its text without the signature, where there is one.
     digest: Option<[u8; 32]>,
+}
+
+/// An assertion of which everything is right but, as far as is known, its signature.
+#[derive(Debug)]
+pub struct AssessedAssertion<'a> {
+    jws: Compact<'a>,
+    content: (Arc<TrustedIssuer>, Claims, Assessed),
 }
 
 /// An assertion whose signature, issuer, audience and times are right, and whose claims are those its profile asks for.
@@ -119,25 +125,34 @@ impl<'a> UnverifiedAssertion<'a> {
         issuer_of(&self.claims, snapshot)
     }
 
-    /// Verifies it as an assertion of `issuer`.
-    pub async fn verify(
+    /// The algorithm that its header names, if its header is one of this issuer's (RFC 8725 section 3.1).
+    pub fn algorithm(&self, issuer: &TrustedIssuer) -> Result<Algorithm, Refusal> {
+        check_header(issuer, &self.jws.header)
+    }
+
+    /// The key that its header names.
+    pub fn key_id(&self) -> Option<&str> {
+        self.jws.header.key_id.as_deref()
+    }
+
+    /// Takes it as an assertion of `issuer` if one of that issuer's keys made the signature: `verifies` is asked with what the
+    /// signature covers, and the signature.
+    pub fn signed(
         self,
         issuer: Arc<TrustedIssuer>,
-        keys: &UpstreamKeys,
         now: Timestamp,
+        verifies: impl FnOnce(&[u8], &[u8]) -> bool,
     ) -> Result<VerifiedAssertion, Refusal> {
-        let algorithm = check_header(&issuer, &self.jws.header)?;
-        if matches!(issuer.keys, KeySource::TokenReview { .. }) {
-            return self.reviewed(issuer, keys, now).await;
-        }
-        let held = keys.keys_for(&issuer, algorithm, self.jws.header.key_id.as_deref()).await?;
-        let key = held.select(algorithm, self.jws.header.key_id.as_deref()).map_err(|_| Reason::KeyUnknown)?;
-        if !key.verifies(self.jws.signing_input.as_bytes(), &self.jws.signature) {
+        if !verifies(self.jws.signing_input.as_bytes(), &self.jws.signature) {
             return Err(Reason::SignatureInvalid.into());
         }
+        Ok(self.assessed(issuer, now)?.into_verified())
+    }
+
+    /// Judges of it what can be judged without its platform, for issuers whose platform says itself whether a token is good.
+    pub fn assessed(self, issuer: Arc<TrustedIssuer>, now: Timestamp) -> Result<AssessedAssertion<'a>, Refusal> {
         let assessed = assess(&issuer, &self.claims, Some(self.jws.signing_input), now)?;
-        let digest = Some(sha256(self.jws.signing_input.as_bytes()));
-        Ok(VerifiedAssertion(AssertionContent { issuer, claims: self.claims, assessed, digest }))
+        Ok(AssessedAssertion { jws: self.jws, content: (issuer, self.claims, assessed) })
     }
 
     /// Takes it as if one of the keys `kids` had signed it; where these are not given, any key would do.
@@ -156,22 +171,35 @@ impl<'a> UnverifiedAssertion<'a> {
         let assessed = assess(&issuer, &self.claims, Some(self.jws.signing_input), now)?;
         Ok(AssumedAssertion(Arc::new(AssertionContent { issuer, claims: self.claims, assessed, digest: None })))
     }
+}
 
-    /// Has its platform say whether it is good. What can be judged here is judged first, so that nothing else is sent there.
-    async fn reviewed(
-        self,
-        issuer: Arc<TrustedIssuer>,
-        keys: &UpstreamKeys,
-        now: Timestamp,
-    ) -> Result<VerifiedAssertion, Refusal> {
-        let assessed = assess(&issuer, &self.claims, Some(self.jws.signing_input), now)?;
-        let audiences = claims::audiences(&self.claims)?;
-        let audience = audiences.into_iter().find(|audience| issuer.audiences.iter().any(|ours| ours == audience));
-        // A token has one spelling, so this is the text that came.
-        let token = format!("{}.{}", self.jws.signing_input, base64url(&self.jws.signature));
-        keys.review(&issuer, &token, &assessed.subject, audience.unwrap_or_default()).await?;
+impl AssessedAssertion<'_> {
+    /// The token's text. A token has one spelling, so this is the text that came.
+    pub fn text(&self) -> String {
+        format!("{}.{}", self.jws.signing_input, base64url(&self.jws.signature))
+    }
+
+    /// Its subject.
+    pub fn subject(&self) -> &str {
+        &self.content.2.subject
+    }
+
+    /// Its audience that is one of ours.
+    pub fn audience(&self) -> &str {
+        let (issuer, claims, _) = &self.content;
+        let audiences = claims::audiences(claims).unwrap_or_default();
+        audiences.into_iter().find(|audience| issuer.audiences.iter().any(|ours| ours == audience)).unwrap_or_default()
+    }
+
+    /// The assertion, if its platform said that it is good.
+    pub fn reviewed(self, verdict: Result<(), Refusal>) -> Result<VerifiedAssertion, Refusal> {
+        verdict.map(|()| self.into_verified())
+    }
+
+    fn into_verified(self) -> VerifiedAssertion {
+        let (issuer, claims, assessed) = self.content;
         let digest = Some(sha256(self.jws.signing_input.as_bytes()));
-        Ok(VerifiedAssertion(AssertionContent { issuer, claims: self.claims, assessed, digest }))
+        VerifiedAssertion(AssertionContent { issuer, claims, assessed, digest })
     }
 }
 

@@ -1,0 +1,31 @@
+//! Verification of assertions, with the keys of the one issuer they are for, or by its platform's word.
+
+use std::sync::Arc;
+
+use super::UpstreamKeys;
+use crate::assertion::{UnverifiedAssertion, VerifiedAssertion};
+use crate::clock::Timestamp;
+use crate::model::{KeySource, TrustedIssuer};
+use crate::reason::Reason;
+use crate::refusal::Refusal;
+
+impl UpstreamKeys {
+    /// Verifies an assertion as one of `issuer`.
+    pub async fn verify(
+        &self,
+        assertion: UnverifiedAssertion<'_>,
+        issuer: Arc<TrustedIssuer>,
+        now: Timestamp,
+    ) -> Result<VerifiedAssertion, Refusal> {
+        let algorithm = assertion.algorithm(&issuer)?;
+        if matches!(issuer.keys, KeySource::TokenReview { .. }) {
+            // What can be judged here is judged first, so that nothing else is sent there.
+            let assessed = assertion.assessed(issuer.clone(), now)?;
+            let verdict = self.review(&issuer, &assessed.text(), assessed.subject(), assessed.audience()).await;
+            return assessed.reviewed(verdict);
+        }
+        let held = self.keys_for(&issuer, algorithm, assertion.key_id()).await?;
+        let key = held.select(algorithm, assertion.key_id()).map_err(|_| Reason::KeyUnknown)?;
+        assertion.signed(issuer, now, |signed, signature| key.verifies(signed, signature))
+    }
+}
