@@ -293,11 +293,12 @@ async fn write_audit(app: Arc<App>, mut queue: mpsc::Receiver<AuditMessage>) {
     }
 }
 
-/// Writes events, for some seconds also while the database is away: the queue behind them holds what comes meanwhile.
+/// Writes events, for some seconds also while the database is out of reach: the queue behind them holds what comes meanwhile. What failed
+/// later may have been committed, and is not written twice.
 async fn record(store: &Store, events: &[AuditEvent], folded_until: Timestamp) -> Result<(), StoreError> {
     for _ in 1..RECORD_ATTEMPTS {
         match store.record(events, folded_until).await {
-            Err(StoreError::Unavailable(_)) => tokio::time::sleep(RECORD_AGAIN).await,
+            Err(error) if error.is_out_of_reach() => tokio::time::sleep(RECORD_AGAIN).await,
             outcome => return outcome,
         }
     }

@@ -141,11 +141,17 @@ impl Limits {
         all.filter_map(|(limit, network)| Some((network, limit.check(&network).err()?))).last()
     }
 
-    /// Notes that a request of this address was refused.
+    /// Notes that a request of this address was refused. What is beyond the budget of one network is not counted against the larger
+    /// one around it: it takes several noisy networks to make that one wait.
     pub fn note_refusal(&self, address: Option<IpAddr>) {
-        if let Some(address) = address {
-            self.refusals.note(&network_of(address));
-            self.networks_of(address).for_each(|(limit, network)| limit.note(&network));
+        let Some(address) = address else { return };
+        let own = std::iter::once((&self.refusals, network_of(address)));
+        for (limit, network) in own.chain(self.networks_of(address)) {
+            let was_within = limit.check(&network).is_ok();
+            limit.note(&network);
+            if !was_within {
+                return;
+            }
         }
     }
 
@@ -399,6 +405,16 @@ mod tests {
         assert!(limits.admit(address("2001:db8:1:2ff::1")).await.is_err());
         drop(turn);
         assert!(limits.admit(address("2001:db8:1:2ff::1")).await.unwrap().is_on_probation());
+    }
+
+    #[test]
+    fn one_noisy_network_does_not_use_up_the_larger_one_around_it() {
+        let limits = limits(3, 0);
+        for _ in 0..1_000 {
+            limits.note_refusal(address("2001:db8:1:200::1"));
+        }
+        assert!(limits.check_address("2001:db8:1:200::2".parse().unwrap()).is_err());
+        assert!(limits.check_address("2001:db8:1:201::1".parse().unwrap()).is_ok());
     }
 
     #[test]

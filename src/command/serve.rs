@@ -20,6 +20,9 @@ const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 /// Files beside connections from callers: the database, connections to platforms, the log.
 const OTHER_FILES: u64 = 256;
 
+/// For the audit events that wait to be written when the server ends.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
 /// Runs the server until it is told to end.
 pub async fn run(file: &ConfigFile) -> Result<Answer, CommandError> {
     let config = file.load()?;
@@ -78,7 +81,10 @@ pub async fn run(file: &ConfigFile) -> Result<Answer, CommandError> {
     if let Some(serving) = metrics_serving {
         serving.stop().await;
     }
-    app.flush_audit().await;
+    // A database that is away does not keep the server from ending.
+    if tokio::time::timeout(LAST_WORDS, app.flush_audit()).await.is_err() {
+        tracing::warn!("audit events of refusals were not written before the end");
+    }
     Ok(Answer::Yes)
 }
 

@@ -51,17 +51,18 @@ pub(super) fn decide<A: Assertion>(
         return Err(permit.deny(Reason::ActorNotAllowed.into()));
     }
     // A rule over its limit gives nothing; it does not take away what others of its principal give.
-    let mut held_off = None;
+    let (mut held_off, mut visitor_held_off) = (None, None);
     if mode.limits().is_some() {
         let room_left = permit.narrow(|candidate| {
             let over = mode.check_rule(Some(issuer_id), candidate.credential.id).err();
             let finding = Finding::limits(over.is_none());
             // Whom nobody asked for makes no no of a yes.
-            held_off = over.filter(|_| candidate.rank != Rank::Visiting).or(held_off.take());
+            let kept = if candidate.rank == Rank::Visiting { &mut visitor_held_off } else { &mut held_off };
+            *kept = over.or(kept.take());
             finding
         });
         if !room_left {
-            return Err(permit.deny(held_off.unwrap_or(Reason::RateLimited.into())));
+            return Err(permit.deny(held_off.or(visitor_held_off).unwrap_or(Reason::RateLimited.into())));
         }
     }
     let (issuer, claims) = (assertion.content().issuer(), assertion.content().claims());

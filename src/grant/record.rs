@@ -336,14 +336,21 @@ pub fn parts_of_token(rules: &Snapshot, claims: &AccessToken) -> Vec<AuditPart> 
             principal_id: rules.principal(&entry.principal.to_ascii_lowercase())?.id.clone(),
             credential: entry.credential.parse().ok(),
             revision: Some(entry.revision),
-            // A key of several principals may hold rules that came by themselves.
-            sees_claims: claims.principal.is_some(),
+            sees_claims: claims.principal.is_some() || is_invited(rules, &entry.credential),
         })
     });
     let mut parts: Vec<AuditPart> = entries.collect();
     parts.sort_by(|left, right| (&left.principal_id, left.credential).cmp(&(&right.principal_id, right.credential)));
     parts.dedup_by(|left, right| left.principal_id == right.principal_id && left.credential == right.credential);
     parts
+}
+
+/// Whether an entry's principal did not come by itself: in a key of several principals somebody vouches for its rule, or it is a
+/// client's.
+fn is_invited(rules: &Snapshot, credential: &str) -> bool {
+    let Ok(id) = credential.parse::<CredentialId>() else { return true };
+    let rule = rules.credential(id);
+    rule.is_some_and(|rule| rules.issuer(rule.trusted_issuer).is_some_and(|issuer| rule.is_vouched_under(issuer)))
 }
 
 /// Who may see a refusal: who was asked for, and whose vouched rules came closest.
@@ -432,6 +439,11 @@ impl EventDetail<'_> {
         self.mismatches.truncate(self.mismatches.len().min(SHORTENED));
         self.credentials_left_out = Some(self.credentials.len().saturating_sub(SHORTENED)).filter(|more| *more > 0);
         self.credentials.truncate(SHORTENED);
+        let shorter = self.json();
+        if shorter.len() <= MAX_DETAIL_BYTES {
+            return shorter;
+        }
+        (self.mismatches, self.workload, self.act) = (Vec::new(), None, None);
         self.json()
     }
 

@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -22,13 +23,15 @@ pub struct Opened<S> {
     stream: S,
 }
 
-/// Reads until a head is whole, or it is clear that none will be. None if the other side went away before it sent anything.
-pub async fn open<S: AsyncRead + Unpin>(mut stream: S) -> io::Result<Option<Opened<S>>> {
+/// Reads until a head is whole, or it is clear that none will be; `begun` says whether there is anything of one. None if the other side
+/// went away before it sent anything.
+pub async fn open<S: AsyncRead + Unpin>(mut stream: S, begun: &AtomicBool) -> io::Result<Option<Opened<S>>> {
     let (mut read, mut head) = (Vec::new(), Head::default());
     while read.len() < MAX_OPENING {
         let before = read.len();
         poll_fn(|context| read_some(Pin::new(&mut stream), context, &mut read)).await?;
         let new = read.get(before..).unwrap_or_default();
+        begun.store(!read.is_empty(), Ordering::Relaxed);
         if new.is_empty() || head.ends_in(new) {
             break;
         }
@@ -119,7 +122,8 @@ mod tests {
     /// How much is read of what comes a byte at a time before it is handed on.
     async fn handed_on(bytes: &[u8]) -> usize {
         let (mut sender, receiver) = tokio::io::duplex(1);
-        let read = async { open(receiver).await.unwrap().map_or(0, |opened| opened.read.len()) };
+        let read =
+            async { open(receiver, &AtomicBool::default()).await.unwrap().map_or(0, |opened| opened.read.len()) };
         let (_sent, read) = tokio::join!(async move { sender.write_all(bytes).await.is_ok() }, read);
         read
     }
@@ -148,7 +152,7 @@ mod tests {
     async fn sec_h1__what_was_read_of_a_connection_is_read_again_first() {
         let (mut sender, receiver) = tokio::io::duplex(64);
         sender.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
-        let mut opened = open(receiver).await.unwrap().unwrap();
+        let mut opened = open(receiver, &AtomicBool::default()).await.unwrap().unwrap();
         sender.write_all(b"body").await.unwrap();
         drop(sender);
         let mut some = [0; 5];

@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -177,10 +178,19 @@ async fn opened(
     let mut stream = TimeoutStream::new(stream);
     stream.set_read_timeout(Some(idle));
     stream.set_write_timeout(Some(WRITE_TIMEOUT));
+    let begun = AtomicBool::default();
+    // The first head may take as long as later ones.
+    let mut opening = std::pin::pin!(tokio::time::timeout(idle, open(Box::pin(stream), &begun)));
     let opened = tokio::select! {
-        // The first head may take as long as later ones.
-        opened = tokio::time::timeout(idle, open(Box::pin(stream))) => opened,
-        _ = stopped.wait_for(|stopped| *stopped) => return,
+        biased;
+        opened = opening.as_mut() => Some(opened),
+        _ = stopped.wait_for(|stopped| *stopped) => None,
+    };
+    let opened = match opened {
+        Some(opened) => opened,
+        // One that was begun when the server ends is waited for like a request.
+        None if begun.load(Ordering::Relaxed) => tokio::time::timeout(GRACE, opening).await.unwrap_or(Ok(Ok(None))),
+        None => return,
     };
     // Requests take a task of another size.
     if let Ok(Ok(Some(stream))) = opened {
@@ -205,6 +215,7 @@ async fn connection(
     let service = TowerToHyperService::new(router.map_request(with_peer));
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     let outcome = tokio::select! {
+        biased;
         outcome = connection.as_mut() => outcome,
         grace = to_be_ended(&mut stopped, idle) => {
             connection.as_mut().graceful_shutdown();

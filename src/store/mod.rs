@@ -77,6 +77,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the database was not reached at all, so that nothing was done.
+    pub fn is_out_of_reach(&self) -> bool {
+        matches!(self, Self::Unavailable(DbErr::Conn(_) | DbErr::ConnectionAcquire(_)))
+    }
+
     /// What is probably wrong, where the database's words do not say it.
     pub fn hint(&self) -> Option<&'static str> {
         let text = self.to_string();

@@ -321,3 +321,36 @@ async fn sec_m1__the_event_of_a_key_with_many_entries_has_its_bounds() {
     // Each of them finds it all the same.
     assert_eq!(world.server.audit("credential=more-59&outcome=issued").await.len(), 1);
 }
+
+#[tokio::test]
+async fn srv_22__an_event_that_is_written_late_is_found_all_the_same() {
+    let world = world().await;
+    let store = &world.server.app.store;
+    let now = Timestamp::from_seconds(world.server.now());
+    store.record(&[event_of(now.plus_seconds(30), "pr_joel", 1)], now).await.unwrap();
+    while store.index_parts(now.plus_seconds(60)).await.unwrap() {}
+    // The database was away while others went on.
+    let mut folded = event_of(now, "pr_mallory", 1);
+    folded.fold = Some([7; 32]);
+    store.record(&[event_of(now, "pr_mallory", 1), folded], now).await.unwrap();
+    assert_eq!(events(&world, HERS, "principal=mallory&outcome=issued").await.len(), 2);
+    // A replica that is a little behind does not move the mark back.
+    while store.index_parts(now).await.unwrap() {}
+    let marks = world.server.db.column::<uuid::Uuid>("SELECT up_to FROM audit_watermark").await;
+    assert!(marks[0] > carnet::ids::first_at(now.plus_seconds(29)), "{marks:?}");
+}
+
+#[tokio::test]
+async fn contract_6__whose_packages_a_clients_token_was_good_for_sees_that_it_ended() {
+    let world = world().await;
+    let permissions =
+        json!([{ "resource_server": "pypi", "actions": ["publish"], "packages": ["widgets"], "owner": "joel" }]);
+    let credentials = world.client("bot", json!({ "permissions": permissions })).await;
+    let own = [("grant_type", "client_credentials")];
+    let token = world.server.form_with("/token", &[("authorization", credentials.as_str())], &own).await.token();
+    let revoked = [("token", token.as_str())];
+    let answer = world.server.form_with("/revoke", &[("authorization", credentials.as_str())], &revoked).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let seen = events(&world, HIS, "principal=joel&outcome=revoked").await;
+    assert!(seen.len() == 1 && seen[0]["client_id"] == "bot" && !seen[0]["token_id"].is_null(), "{seen:?}");
+}

@@ -237,3 +237,28 @@ async fn sec_l10__whoever_sends_slowly_keeps_no_turn_of_a_neighbour() {
     assert_eq!(ask(token_request(&world.good())).await, "200");
     assert_eq!(head(&mut held, &slow.as_bytes()[slow.len() - 5..]).await.split(' ').nth(1), Some("200"));
 }
+
+#[tokio::test]
+async fn srv_9__a_request_that_was_begun_is_answered_when_the_server_ends() {
+    let world = World::new().await;
+    let (serving, address) = serving(&world, ConnectionLimits::default()).await;
+    let request = token_request(&world.good());
+    let (head_begun, body_begun) = (20, request.len() - 5);
+    let mut streams = Vec::new();
+    for sent in [head_begun, body_begun] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(&request.as_bytes()[..sent]).await.unwrap();
+        streams.push((stream, sent));
+    }
+    let mut idle = TcpStream::connect(address).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let ended = tokio::spawn(serving.stop());
+    assert!(closes(&mut idle).await, "whoever sent nothing is not waited for");
+    // The same assertion twice: one is a token, one is told of it.
+    let mut answers = Vec::new();
+    for (stream, sent) in &mut streams {
+        answers.push(head(stream, &request.as_bytes()[*sent..]).await.split(' ').nth(1).unwrap().to_owned());
+    }
+    assert_eq!(answers, ["200", "400"]);
+    assert!(tokio::time::timeout(PATIENCE, ended).await.is_ok(), "the server ends");
+}

@@ -730,6 +730,11 @@ async fn contract_4__a_nameless_door_is_not_locked_by_a_stranger_over_her_limit(
     let used_up = world.exchange_with(&world.good(), &[("principal", "mallory")]).await;
     assert_eq!(payload(&used_up.token())["sub"], "pr_mallory");
     assert_eq!(actions(&at_the_door(&world)), [entry("joel", &["create", "publish"])]);
+    // Of two strangers the one that is over its limit may have been meant: nobody gets the other one's.
+    change_joels(&world, json!({ "vouched": false })).await;
+    let refused = at_the_door(&world);
+    assert_eq!(refused.reason.map(|reason| reason.code().to_owned()).as_deref(), Some("rate_limited"));
+    change_joels(&world, json!({ "vouched": true })).await;
     // Whose own rule is over its limit comes again later, and is no stranger's meanwhile.
     world.exchange(&world.good()).await.token();
     let refused = at_the_door(&world);

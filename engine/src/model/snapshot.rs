@@ -341,11 +341,12 @@ impl Snapshot {
     }
 
     fn list(&mut self, key: u64, credential: &Arc<FederatedCredential>) {
-        let beside: Vec<_> = self.under(key).iter().filter(|other| other.id != credential.id).cloned().collect();
-        let found = if beside.is_empty() {
-            Found::One(credential.clone())
-        } else {
-            Found::Several(Arc::new([beside, vec![credential.clone()]].concat()))
+        let mut all: Vec<_> = self.under(key).iter().filter(|other| other.id != credential.id).cloned().collect();
+        // In the same order on every replica, whatever was saved last: of many only the first are looked at.
+        all.insert(all.partition_point(|other| other.id < credential.id), credential.clone());
+        let found = match all.as_slice() {
+            [one] => Found::One(one.clone()),
+            _ => Found::Several(Arc::new(all)),
         };
         self.index.insert(key, found);
     }

@@ -135,7 +135,9 @@ fn of_one_principal<'r>(
     }
     let (free, held_off): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.candidate.matches());
     let is_free = |held: &Entry<'_>| free.iter().any(|entry| entry.principal.id == held.principal.id);
-    let is_visiting = |held: &Entry<'_>| held.candidate.rank == Rank::Visiting && !free.is_empty();
+    // A visitor over its limit takes nothing from those who were invited; beside other visitors it may have been the one that is meant.
+    let invited = free.iter().any(|entry| entry.candidate.rank <= Rank::Vouched);
+    let is_visiting = |held: &Entry<'_>| held.candidate.rank == Rank::Visiting && invited;
     if !held_off.iter().all(|held| is_free(held) || is_visiting(held)) {
         return Err(Reason::RateLimited.into());
     }

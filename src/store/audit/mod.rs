@@ -176,7 +176,7 @@ impl Store {
     }
 
     /// Up to which event the parts are indexed.
-    async fn indexed_up_to(&self, connection: &impl ConnectionTrait) -> Result<Option<Uuid>, StoreError> {
+    pub(super) async fn indexed_up_to(&self, connection: &impl ConnectionTrait) -> Result<Option<Uuid>, StoreError> {
         let row = connection.query_one_raw(self.statement("SELECT up_to FROM audit_watermark", [])).await?;
         Ok(row.map(|row| row.try_get_by_index(0)).transpose()?.flatten())
     }

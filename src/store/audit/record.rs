@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sea_orm::{ConnectionTrait as _, DatabaseTransaction};
 
-use super::rows::insert;
+use super::rows::{insert, insert_parts};
 use crate::audit::AuditEvent;
 use crate::clock::Timestamp;
 use crate::ids::EventId;
@@ -29,12 +29,25 @@ impl Store {
                 continue;
             }
             insert(&transaction, &[*first]).await?;
+            self.index_late(&transaction, &[*first]).await?;
             if alike.len() > 1 {
                 self.add_to_fold(&transaction, &key, alike.len().saturating_sub(1), last.id).await?;
             }
         }
         insert(&transaction, &alone).await?;
+        self.index_late(&transaction, &alone).await?;
         Ok(transaction.commit().await?)
+    }
+
+    /// Indexes events at once that are written so late that the mark may have passed them.
+    async fn index_late(&self, transaction: &DatabaseTransaction, events: &[&AuditEvent]) -> Result<(), StoreError> {
+        let Some(indexed) = self.indexed_up_to(transaction).await? else { return Ok(()) };
+        let late = events.iter().filter(|event| event.id.0 <= indexed);
+        let parts = late.flat_map(|event| {
+            event.parts.iter().cloned().zip(0i16..).map(|(part, position)| (event.id.0, part, position))
+        });
+        let parts: Vec<_> = parts.collect();
+        if parts.is_empty() { Ok(()) } else { insert_parts(transaction, &parts).await }
     }
 
     /// Whether an event is the first of its kind.

@@ -17,6 +17,8 @@ use crate::ids;
 use crate::store::placeholders::placeholders;
 use crate::store::{Store, StoreError};
 
+/// How far the mark may lie ahead because the clocks of replicas differ.
+const SKEW_SECONDS: i64 = 120;
 /// Events whose parts are indexed at once.
 const INDEXED_AT_ONCE: u64 = 1_000;
 
@@ -27,10 +29,11 @@ impl Store {
         let transaction = self.begin().await?;
         // Replicas take turns: whoever comes second waits for this row.
         transaction.execute_unprepared("UPDATE audit_watermark SET id = id").await?;
-        // A clock that ran ahead has moved the mark too far: events since then lie before it, and those that are indexed stay so.
+        // A clock that ran ahead has moved the mark too far: events since then lie before it, and those that are indexed stay so. Clocks
+        // of replicas differ by a little, which `before` allows for already.
         let latest = ids::first_at(before);
         let indexed = self.indexed_up_to(&transaction).await?;
-        if indexed.is_some_and(|indexed| indexed > latest) {
+        if indexed.is_some_and(|indexed| indexed > ids::first_at(before.plus_seconds(SKEW_SECONDS))) {
             let moved = self.statement("UPDATE audit_watermark SET up_to = $1", [latest.into()]);
             transaction.execute_raw(moved).await?;
             transaction.commit().await?;
