@@ -1,12 +1,13 @@
 //! What a registry says of itself (RFC 9728).
 
+use carnet_outbound::is_safe;
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response};
 use serde::Serialize;
 use url::Url;
 
 use crate::DETAIL_TYPE;
-use crate::address::{is_as_safe_as_https, well_known};
+use crate::address::well_known;
 
 const METADATA: &str = "oauth-protected-resource";
 
@@ -44,7 +45,7 @@ impl ProtectedResource {
     /// [`NoMetadata`] for a `resource` that is not an https URL, or has a fragment.
     pub fn new(resource: &str, issuer: &str) -> Result<Self, NoMetadata> {
         let parsed = Url::parse(resource).map_err(|_| NoMetadata)?;
-        if !is_as_safe_as_https(&parsed) || parsed.fragment().is_some() {
+        if !is_safe(&parsed) || parsed.fragment().is_some() {
             return Err(NoMetadata);
         }
         // The slash that is the whole path goes; any other is part of the name (RFC 9728 section 3.1).

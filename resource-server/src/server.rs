@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use carnet_jose::{Algorithm, KeySet};
+use carnet_outbound::{ReadError, is_safe, is_this_machine};
 use reqwest::header::ACCEPT;
 use reqwest::{RequestBuilder, StatusCode};
 use serde::Deserialize;
 use url::Url;
 
 use crate::Outage;
-use crate::address::{is_as_safe_as_https, well_known};
+use crate::address::well_known;
 
 /// For one request, from the name to the last byte.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -48,15 +49,11 @@ struct Metadata {
 impl Server {
     pub(crate) fn new(issuer: &str) -> Result<Self, SetUpError> {
         let url = Url::parse(issuer).map_err(|_| SetUpError::Issuer)?;
-        if !is_as_safe_as_https(&url) || url.query().is_some() || url.fragment().is_some() {
+        if !is_safe(&url) || url.query().is_some() || url.fragment().is_some() {
             return Err(SetUpError::Issuer);
         }
         // The environment of a registry's process decides nothing about whom it trusts: no proxies from there.
-        let http = reqwest::Client::builder()
-            .timeout(TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()?;
+        let http = carnet_outbound::client(TIMEOUT, !is_this_machine(&url)).no_proxy().build()?;
         Ok(Self { issuer: issuer.to_owned(), metadata: metadata_url(&url), http })
     }
 
@@ -93,7 +90,7 @@ impl Server {
 
     /// Keys that anybody on the way can exchange are no keys, and an answer no answer: as safe as the metadata, or none.
     fn as_safe(&self, url: Url) -> Result<Url, Outage> {
-        let is_safe = url.scheme() == self.metadata.scheme() && is_as_safe_as_https(&url);
+        let is_safe = url.scheme() == self.metadata.scheme() && is_safe(&url);
         if is_safe { Ok(url) } else { Err(Outage::Metadata) }
     }
 }
@@ -107,14 +104,10 @@ async fn body(request: RequestBuilder, refusal: Outage) -> Result<Vec<u8>, Outag
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(refusal),
         _ => return Err(Outage::Unreachable),
     }
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|_| Outage::Unreachable)? {
-        if body.len().saturating_add(chunk.len()) > MAX_DOCUMENT_BYTES {
-            return Err(Outage::Answer);
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
+    carnet_outbound::read(&mut response, MAX_DOCUMENT_BYTES).await.map_err(|error| match error {
+        ReadError::Failed(_) => Outage::Unreachable,
+        ReadError::TooLarge(_) => Outage::Answer,
+    })
 }
 
 /// Where the server's metadata is: the well-known path goes between host and path, and the slash at the end of a path goes

@@ -6,9 +6,11 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{Method, Request};
+use carnet_exchange::web;
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tower::ServiceExt as _;
+use url::Url;
 
 use super::{CommandError, Target, admin_token};
 use crate::app::{App, Background};
@@ -25,7 +27,7 @@ pub struct AdminClient {
 }
 
 enum Way {
-    Remote { http: reqwest::Client, server: String },
+    Remote { http: reqwest::Client, server: Url },
     Local { app: Arc<App>, router: Router, _background: Background },
 }
 
@@ -64,8 +66,7 @@ impl AdminClient {
             let token = target.token.clone().ok_or_else(|| {
                 CommandError::Other("--server needs an admin token: give --token or set CARNET_TOKEN".to_owned())
             })?;
-            let http = client()?;
-            let server = server.trim_end_matches('/').to_owned();
+            let (http, server) = remote(server)?;
             return Ok(Self { way: Way::Remote { http, server }, token });
         }
         let config = target.config.load()?;
@@ -81,14 +82,12 @@ impl AdminClient {
         let path = format!("/admin/v1{path}");
         match &self.way {
             Way::Remote { http, server } => {
-                let mut request = http.request(method, format!("{server}{path}")).bearer_auth(&self.token);
+                let mut request = http.request(method, below(server, &path)).bearer_auth(&self.token);
                 if let Some(body) = body {
                     request = request.json(body);
                 }
-                let response = request.send().await.map_err(|error| unreachable(&error))?;
-                let status = response.status().as_u16();
-                let body = response.bytes().await.map_err(|error| unreachable(&error))?;
-                Ok(AdminAnswer { status, body: serde_json::from_slice(&body).unwrap_or(Value::Null) })
+                let answer = web::send(server, request).await.map_err(|error| unreachable(&error))?;
+                Ok(AdminAnswer { status: answer.status.as_u16(), body: answer.json() })
             }
             Way::Local { app, router, .. } => {
                 let path = format!("{}{path}", app.config.own.path());
@@ -128,16 +127,20 @@ pub fn note_new_database(config: &Config) {
     }
 }
 
-/// An HTTP client for commands that talk to a server.
-pub fn client() -> Result<reqwest::Client, CommandError> {
-    reqwest::Client::builder()
-        .timeout(std::time::Duration::from_secs(30))
-        .user_agent(concat!("carnet/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|error| CommandError::Other(error.to_string()))
+/// A client for commands that talk to a server, and the server's URL. What they send is worth as much as the job's token or the
+/// administrator's: it goes to https or this machine, and to nobody whom a redirect names.
+pub fn remote(server: &str) -> Result<(reqwest::Client, Url), CommandError> {
+    let failed = |error: &dyn std::error::Error| CommandError::Other(format!("--server {server}: {error}"));
+    let url = Url::parse(server).map_err(|error| failed(&error))?;
+    Ok((web::client(&url).map_err(|error| failed(&error))?, url))
+}
+
+/// The URL of a path below a server's.
+pub fn below(server: &Url, path: &str) -> String {
+    format!("{}{path}", server.as_str().trim_end_matches('/'))
 }
 
 /// What to say when a server cannot be reached.
-pub fn unreachable(error: &reqwest::Error) -> CommandError {
-    CommandError::Other(format!("the server cannot be reached: {}", crate::upstream::causes(error)))
+pub fn unreachable(error: &dyn std::error::Error) -> CommandError {
+    CommandError::Other(format!("the server cannot be reached: {}", carnet_outbound::causes(error)))
 }

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use axum::http::Method;
+use carnet_exchange::web::{self, printable};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use super::admin_client::{AdminClient, client, unreachable};
+use super::admin_client::{AdminClient, below, remote, unreachable};
 use super::{Answer, CommandError, Target, read_file};
 use crate::grant::JWT;
 use crate::grant_type::GrantType;
@@ -79,15 +80,16 @@ async fn ask_publicly(server: &str, args: &ExplainArgs, assertion: &str) -> Resu
     form.extend(args.resource.iter().map(|resource| ("resource", resource.as_str())));
     form.extend(args.principal.iter().map(|principal| ("principal", principal.as_str())));
     form.extend(args.scope.iter().map(|scope| ("scope", scope.as_str())));
-    let url = format!("{}/explain", server.trim_end_matches('/'));
-    let response = client()?.post(url).form(&form).send().await.map_err(|error| unreachable(&error))?;
-    let status = response.status();
-    let body: Value = response.json().await.map_err(|error| unreachable(&error))?;
-    if status.is_success() {
-        Ok(body)
-    } else {
-        Err(CommandError::Other(format!("the server answered {status}: {body}")))
+    let (http, server) = remote(server)?;
+    let request = http.post(below(&server, "/explain")).form(&form);
+    let answer = web::send(&server, request).await.map_err(|error| unreachable(&error))?;
+    let body = answer.json();
+    if answer.status.is_success() {
+        return Ok(body);
     }
+    // A refusal has words; anything else is not this server's.
+    let said = if body.is_null() { "nothing that this command understands".to_owned() } else { body.to_string() };
+    Err(CommandError::Other(format!("the server answered {}: {}", answer.status, printable(&said))))
 }
 
 /// Prints an explanation for people: what holds, what does not, side by side.

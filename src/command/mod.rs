@@ -4,7 +4,6 @@ mod admin_client;
 mod admin_token;
 mod apply;
 mod check;
-mod exchange;
 mod explain;
 mod healthcheck;
 mod keys;
@@ -63,7 +62,7 @@ enum Command {
     #[command(
         after_help = "Example:\n  token=$(carnet exchange --server https://carnet.example --resource https://registry.example/ --principal octo-org)"
     )]
-    Exchange(Box<exchange::ExchangeArgs>),
+    Exchange(Box<carnet_exchange::ExchangeArgs>),
     /// Ask a server why an assertion is accepted or refused; nothing is issued or used up.
     #[command(after_help = "Example:\n  carnet explain --server https://carnet.example --assertion-file token.jwt")]
     Explain(explain::ExplainArgs),
@@ -149,7 +148,10 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Healthcheck(args) => healthcheck::run(&args, json).await,
         Command::AdminToken(args) => admin_token::run(&args, json).await,
         Command::Keys(args) => keys::run(&args, json).await,
-        Command::Exchange(args) => exchange::run(&args, json).await,
+        Command::Exchange(args) => {
+            let exchanged = carnet_exchange::run(&args, json).await;
+            exchanged.map(|()| Answer::Yes).map_err(|error| CommandError::Other(error.to_string()))
+        }
         Command::Explain(args) => explain::run(&args, json).await,
         Command::Policy(args) => policy::run(&args, json),
     };

@@ -3,7 +3,6 @@
 //! Everything is read into domain types here, unknown keys are refused, and all errors are reported at once. Nothing else
 //! reads the environment.
 
-mod environment;
 mod listen;
 mod loader;
 
@@ -16,7 +15,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 pub use carnet_engine::own_urls::OwnUrls;
-pub use environment::Environment;
+pub use carnet_exchange::Environment;
 pub use listen::Listen;
 
 /// How long audit events are kept, in days.

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use carnet_outbound::{ReadError, causes, has_credentials, is_loopback};
 use ipnet::IpNet;
 use moka::future::Cache;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -139,28 +140,21 @@ fn failed(url: &Url, error: &reqwest::Error) -> FetchError {
 }
 
 async fn read(url: &Url, request: reqwest::RequestBuilder, limit: usize) -> Result<Fetched, FetchError> {
-    let failed = |error: reqwest::Error| failed(url, &error);
-    let mut response = request.send().await.map_err(failed)?;
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(failed)? {
-        if body.len().saturating_add(chunk.len()) > limit {
-            return Err(FetchError::TooLarge(url.to_string(), limit));
-        }
-        body.extend_from_slice(&chunk);
-    }
+    let mut response = request.send().await.map_err(|error| failed(url, &error))?;
+    let body = carnet_outbound::read(&mut response, limit).await.map_err(|error| match error {
+        ReadError::Failed(error) => failed(url, &error),
+        ReadError::TooLarge(limit) => FetchError::TooLarge(url.to_string(), limit),
+    })?;
     let cache_control = response.headers().get("cache-control").and_then(|value| value.to_str().ok());
     Ok(Fetched { status: response.status().as_u16(), body, max_age: cache_control.and_then(max_age) })
 }
 
 /// A client. One for each fetch: they are rare, and an idle one would hold the system's certificates in memory.
 fn client(url: &Url, egress: &Egress, redirects: Policy) -> Result<reqwest::Client, reqwest::Error> {
-    let mut builder = reqwest::Client::builder()
-        .timeout(TIMEOUT)
+    let mut builder = carnet_outbound::client(TIMEOUT, !egress.is_http_loopback(url))
         .no_proxy()
-        .https_only(!egress.is_http_loopback(url))
         .redirect(redirects)
-        .dns_resolver(Arc::new(CheckedResolver { allow_private: egress.allow_private.clone() }))
-        .user_agent(concat!("carnet/", env!("CARGO_PKG_VERSION")));
+        .dns_resolver(Arc::new(CheckedResolver { allow_private: egress.allow_private.clone() }));
     if let Some(pem) = &egress.ca_pem {
         for certificate in reqwest::Certificate::from_pem_bundle(pem.as_bytes())? {
             builder = builder.add_root_certificate(certificate);
@@ -179,18 +173,6 @@ fn same_origin(attempt: Attempt<'_>) -> reqwest::redirect::Action {
     }
 }
 
-/// What an error says, with what caused it: reqwest's own text names the URL only.
-pub(crate) fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
-}
-
 /// `max-age` of a `Cache-Control` header (RFC 9111 section 5.2.2.1).
 fn max_age(header: &str) -> Option<i64> {
     header.split(',').find_map(|directive| {
@@ -203,7 +185,7 @@ impl Egress {
     /// Checks all of a URL that can be checked before its name is resolved.
     pub fn check(&self, url: &Url) -> Result<(), FetchError> {
         let refused = |why| FetchError::Refused(url.to_string(), why);
-        if !url.username().is_empty() || url.password().is_some() {
+        if has_credentials(url) {
             return Err(refused("it holds a user name"));
         }
         if self.is_http_loopback(url) {
@@ -222,12 +204,7 @@ impl Egress {
     }
 
     fn is_http_loopback(&self, url: &Url) -> bool {
-        let loopback = match url.host() {
-            Some(Host::Ipv4(ip)) => ip.is_loopback(),
-            Some(Host::Ipv6(ip)) => ip.is_loopback(),
-            _ => false,
-        };
-        self.allow_http_loopback && loopback && url.scheme() == "http"
+        self.allow_http_loopback && is_loopback(url) && url.scheme() == "http"
     }
 }
 

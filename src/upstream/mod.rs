@@ -18,7 +18,6 @@ use moka::ops::compute::Op;
 
 use discovery::Found;
 pub use discovery::KeysError;
-pub(crate) use egress::causes;
 pub use egress::{Answer, Egress, Fetch, FetchError, Fetched, HttpFetch, Question};
 pub use files::KeyFiles;
 use review::{Asking, Reviews};

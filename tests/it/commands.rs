@@ -1,8 +1,10 @@
 //! The command line (contract section 2), as users run it.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::{ServerProcess, TestDb, TestKey, carnet, carnet_in, finished, free_address, github};
 
@@ -291,6 +293,52 @@ async fn review_s3__apply_asks_the_server_what_changes_whatever_profiles_it_has(
     for arguments in [&["--dry-run"][..], &["--prune"]] {
         let again = apply(arguments);
         assert!(again.code == 0 && again.stdout.contains("7 unchanged"), "{again:?}");
+    }
+}
+
+/// A server that answers every request with a redirect to another place, and what it was sent.
+async fn redirecting(to: &str) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (seen, answer) = (
+        Arc::new(Mutex::new(Vec::new())),
+        format!("HTTP/1.1 307 Temporary Redirect\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"),
+    );
+    let record = seen.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut read = vec![0; 64 * 1024];
+            let length = stream.read(&mut read).await.unwrap_or(0);
+            record.lock().unwrap().push(String::from_utf8_lossy(&read[..length]).into_owned());
+            stream.write_all(answer.as_bytes()).await.ok();
+        }
+    });
+    (url, seen)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn review_s2__commands_send_assertion_and_token_to_the_server_alone() {
+    let db = TestDb::new().await;
+    let folder = db.folder();
+    let (elsewhere, seen_elsewhere) = redirecting("http://127.0.0.1:9/").await;
+    let (server, seen) = redirecting(&elsewhere).await;
+    write(folder, "token.jwt", &TestKey::rsa(0).sign(&github(1_800_000_000).value()));
+    write(folder, "objects.json", &objects("https://ci.test").to_string());
+    let mut run = Commands::new(folder, &[]);
+    let explain = ["explain", "--assertion-file", "token.jwt", "--server", server.as_str()];
+    let apply = ["apply", "-f", "objects.json", "--server", server.as_str(), "--token", "secret"];
+    for arguments in [&explain[..], &[&explain[..], &["--token", "secret"]].concat(), &apply] {
+        let asked = run.carnet(arguments);
+        assert!(asked.code == 1 && asked.stderr.contains("307"), "{asked:?}");
+    }
+    assert_eq!(seen.lock().unwrap().len(), 3);
+    assert_eq!(*seen_elsewhere.lock().unwrap(), Vec::<String>::new());
+    // Nor to anybody on the way.
+    for url in
+        ["http://carnet.example", "http://10.0.0.1", "https://user@carnet.example", "ftp://carnet.example", "carnet"]
+    {
+        let asked = run.carnet(&["explain", "--assertion-file", "token.jwt", "--server", url]);
+        assert!(asked.code == 1 && asked.stderr.contains("--server"), "{url}: {asked:?}");
     }
 }
 

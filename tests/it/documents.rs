@@ -36,8 +36,9 @@ pub fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
 /// The tests that show a requirement, by its id as it stands in test names.
 fn named_tests() -> BTreeMap<String, BTreeSet<String>> {
     let mut tests: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    let folders = ["src", "engine/src", "access/src", "jose/src", "resource-server/src", "examples", "tests/it"];
-    for path in folders.iter().flat_map(|folder| files(folder, ".rs")) {
+    let crates = ["src", "engine/src", "access/src", "exchange/src", "outbound/src", "jose/src", "resource-server/src"];
+    let folders = crates.into_iter().chain(["examples", "tests/it"]);
+    for path in folders.flat_map(|folder| files(folder, ".rs")) {
         for line in std::fs::read_to_string(path).unwrap().lines() {
             let Some((_, rest)) = line.split_once("fn ") else { continue };
             let name = rest.split('(').next().unwrap();

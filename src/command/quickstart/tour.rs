@@ -5,7 +5,7 @@ use carnet_jose::Compact;
 use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
 
-use super::super::admin_client::{client, unreachable};
+use super::super::admin_client::{remote, unreachable};
 use super::CommandError;
 use crate::grant::ACCESS_TOKEN;
 use crate::grant_type::GrantType;
@@ -28,7 +28,7 @@ pub struct Tour {
 impl Tour {
     /// A tour of these servers.
     pub fn new(carnet: String, ci: String, registry: String, admin_token: String) -> Result<Self, CommandError> {
-        Ok(Self { http: client()?, carnet, ci, registry, admin_token })
+        Ok(Self { http: remote(&carnet)?.0, carnet, ci, registry, admin_token })
     }
 
     /// All of it.

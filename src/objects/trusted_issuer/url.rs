@@ -1,6 +1,7 @@
 //! URLs of trusted issuers: what may stand in `issuer` and where keys may come from.
 
-use url::{Host, Url};
+use carnet_outbound::{has_credentials, is_loopback};
+use url::Url;
 
 use crate::objects::ReadContext;
 
@@ -25,19 +26,17 @@ pub(super) fn check_issuer(issuer: &str, context: ReadContext<'_>) -> Result<(),
 
 /// Only https, without user names; http on the loopback interface where that is allowed for trying things out.
 pub(in crate::objects) fn check_https(url: &Url, context: ReadContext<'_>) -> Result<(), String> {
-    let loopback = match url.host() {
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(Host::Domain(_)) => false,
-        None => return Err("has a host".to_owned()),
-    };
-    let allowed = url.scheme() == "https" || (url.scheme() == "http" && loopback && context.allow_http_loopback);
+    if url.host().is_none() {
+        return Err("has a host".to_owned());
+    }
+    let allowed =
+        url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url) && context.allow_http_loopback);
     if !allowed {
         return Err(
             "is an https URL; insecure.allow_http_loopback allows http://127.0.0.1 for trying things out".to_owned()
         );
     }
-    if !url.username().is_empty() || url.password().is_some() {
+    if has_credentials(url) {
         return Err("holds no user name".to_owned());
     }
     Ok(())

@@ -11,7 +11,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use secrecy::SecretString;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::command::exchange::web::excerpt;
+use crate::web::excerpt;
 
 const METHOD: &str = "http://localhost/SpiffeWorkloadAPI/FetchJWTSVID";
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
@@ -68,7 +68,7 @@ fn check_status(trailers: &HeaderMap) -> Result<(), String> {
 }
 
 fn words(error: &hyper::Error) -> String {
-    crate::upstream::causes(error)
+    carnet_outbound::causes(error)
 }
 
 /// `JWTSVIDRequest`: field 1 is the audience.

@@ -5,7 +5,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
 use super::{AmbientError, Seeking};
-use crate::command::exchange::web::printable;
+use crate::web::printable;
 
 /// The platform's token, unverified: only the server can say whether it is good. It is never printed.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::web::printable;
-use crate::reason::Reason;
+use carnet_engine::reason::Reason;
 
 /// The lines. What the server sends is made fit for a log; JSON values keep their quotation marks, so that a blank at the end of
 /// one is seen.
@@ -26,7 +26,7 @@ pub fn describe(body: &Value) -> String {
         lines.push(format!("  accepted audience: {}", printable(audience)));
     }
     if let Some(seconds) = body.get("server_time").and_then(Value::as_i64) {
-        lines.push(format!("  the server's clock: {}", crate::clock::Timestamp::from_seconds(seconds)));
+        lines.push(format!("  the server's clock: {}", carnet_engine::clock::Timestamp::from_seconds(seconds)));
     }
     if let Ok(reason) = code.parse::<Reason>() {
         lines.push(format!("  what it means: {}", reason.meaning()));

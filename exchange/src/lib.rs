@@ -1,22 +1,23 @@
-//! `carnet exchange`: the client for CI jobs. It finds the token that the platform gives the job, has the server exchange it, and
+//! `carnet exchange` and `carnet-exchange`: the client for CI jobs. It finds the token that the platform gives the job, has the server exchange it, and
 //! prints the access token alone.
 
 mod ambient;
+mod environment;
 mod refusal;
 mod server;
-mod web;
+pub mod web;
 
 use std::path::PathBuf;
 
+use carnet_engine::grant_type::GrantType;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 use url::Url;
 
 use self::ambient::{Choice, DEFAULT_FILE, Seeking, Source};
 use self::server::{Server, ServerError, ServerUrl, TokenRequest};
-use super::{Answer, CommandError};
-use crate::config::Environment;
-use crate::grant_type::GrantType;
+
+pub use environment::Environment;
 
 /// `carnet exchange`
 #[derive(Debug, Args)]
@@ -103,10 +104,15 @@ fn given(value: Option<&String>) -> Option<&str> {
     value.map(String::as_str).filter(|value| !value.is_empty())
 }
 
+/// Why there is no token, in lines for people.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ExchangeError(String);
+
 /// Gets a token and prints it.
-pub async fn run(args: &ExchangeArgs, as_json: bool) -> Result<Answer, CommandError> {
+pub async fn run(args: &ExchangeArgs, as_json: bool) -> Result<(), ExchangeError> {
     let environment = Environment::of_this_process();
-    let failed = |error: &dyn std::error::Error| CommandError::Other(error.to_string());
+    let failed = |error: &dyn std::error::Error| ExchangeError(error.to_string());
     // The server comes first: nothing is asked of the platform for a server that is not there.
     let server = Server::discover(&args.server).await.map_err(|error| failed(&error))?;
     let issuer = args.server.issuer();
@@ -129,7 +135,7 @@ pub async fn run(args: &ExchangeArgs, as_json: bool) -> Result<Answer, CommandEr
     match server.exchange(&request, &assertion).await {
         Ok(answer) => {
             print(&answer, &environment, as_json);
-            Ok(Answer::Yes)
+            Ok(())
         }
         Err(error) => {
             if let (ServerError::Refused(body), true) = (&error, as_json) {

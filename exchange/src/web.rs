@@ -3,12 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use carnet_outbound::{ReadError, causes, is_safe, is_this_machine};
 use reqwest::header::RETRY_AFTER;
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
-use url::{Host, Url};
-
-use crate::upstream::causes;
+use url::Url;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -51,27 +50,12 @@ impl WebAnswer {
     }
 }
 
-/// Whether a URL may be sent secrets: `https`, or `http` on a loopback address, and no user name in it.
-pub fn is_permitted(url: &Url) -> bool {
-    let scheme = url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url));
-    scheme && url.host().is_some() && url.username().is_empty() && url.password().is_none()
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
-    }
-}
-
 /// A client for one host: it follows no redirect, for whoever answers one would be handed the secret.
 pub fn client(url: &Url) -> Result<Client, WebError> {
-    if !is_permitted(url) {
+    if !is_safe(url) {
         return Err(WebError::Refused(url.to_string()));
     }
-    build(url, is_loopback(url))
+    build(url, is_this_machine(url))
 }
 
 /// A client for a machine's metadata server, which speaks plain http on a link-local address.
@@ -80,12 +64,7 @@ pub fn metadata_client(url: &Url) -> Result<Client, WebError> {
 }
 
 fn build(url: &Url, local: bool) -> Result<Client, WebError> {
-    let mut builder = Client::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(TIMEOUT)
-        .https_only(!local)
-        .redirect(reqwest::redirect::Policy::none())
-        .user_agent(concat!("carnet/", env!("CARGO_PKG_VERSION")));
+    let mut builder = carnet_outbound::client(TIMEOUT, !local).connect_timeout(CONNECT_TIMEOUT);
     if local {
         // What is meant for this machine is not handed to the proxy, and `localhost` is not what a resolver makes of it.
         let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
@@ -127,13 +106,10 @@ fn asked_pause(answer: &Response) -> Option<Duration> {
 }
 
 async fn read(url: &Url, mut answer: Response) -> Result<WebAnswer, WebError> {
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|error| failed(url, error))? {
-        if body.len().saturating_add(chunk.len()) > MAX_BODY_BYTES {
-            return Err(WebError::TooLarge(place(url)));
-        }
-        body.extend_from_slice(&chunk);
-    }
+    let body = carnet_outbound::read(&mut answer, MAX_BODY_BYTES).await.map_err(|error| match error {
+        ReadError::Failed(error) => failed(url, error),
+        ReadError::TooLarge(_) => WebError::TooLarge(place(url)),
+    })?;
     let is_google_metadata = answer.headers().get("metadata-flavor").is_some_and(|value| value == "Google");
     Ok(WebAnswer { status: answer.status(), is_google_metadata, body })
 }
@@ -166,28 +142,6 @@ pub fn excerpt(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn secrets_go_to_https_or_to_this_machine() {
-        let is_permitted = |url: &str| is_permitted(&Url::parse(url).unwrap());
-        for url in
-            ["https://as.test", "https://10.0.0.1/", "http://127.0.0.1:8080", "http://[::1]/", "http://localhost:1"]
-        {
-            assert!(is_permitted(url), "{url}");
-        }
-        for url in [
-            "http://as.test",
-            "http://10.0.0.1/",
-            "http://localhost.test/",
-            "https://u@as.test",
-            "https://u:p@as.test",
-            "http://127.0.0.1@as.test/",
-            "ftp://as.test",
-            "unix:///run/socket",
-        ] {
-            assert!(!is_permitted(url), "{url}");
-        }
-    }
 
     #[test]
     fn texts_of_others_are_made_fit_for_a_log() {

@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
 
-use crate::command::exchange::web::excerpt;
+use crate::web::excerpt;
 
 const TIMEOUT: Duration = Duration::from_mins(1);
 const MAX_OUTPUT_BYTES: u64 = 64 * 1024;

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use carnet_jose::json::{self, Limits};
+use carnet_outbound::is_safe;
 use reqwest::StatusCode;
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value};
@@ -10,7 +11,7 @@ use url::Url;
 
 use super::ambient::Assertion;
 use super::web::{self, WebAnswer, WebError, printable};
-use crate::grant_type::GrantType;
+use carnet_engine::grant_type::GrantType;
 
 /// The server's issuer identifier, as it was written: it is compared byte for byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +25,7 @@ impl FromStr for ServerUrl {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let url = Url::parse(text).map_err(|error| format!("it is not a URL: {error}"))?;
-        if !web::is_permitted(&url) {
+        if !is_safe(&url) {
             return Err("it is not https (http is for this machine's loopback addresses only)".to_owned());
         }
         if text.contains(['?', '#']) {
@@ -112,7 +113,7 @@ impl Server {
             let (expected, received) = (server.issuer().to_owned(), printable(text("issuer")));
             return Err(ServerError::AnotherIssuer { expected, received });
         }
-        let token_endpoint = Url::parse(text("token_endpoint")).ok().filter(web::is_permitted);
+        let token_endpoint = Url::parse(text("token_endpoint")).ok().filter(is_safe);
         // A server elsewhere does not send what is meant for it to somebody on this machine.
         let leads_here = |endpoint: &Url| endpoint.scheme() == "http" && url.scheme() == "https";
         let token_endpoint = token_endpoint.filter(|endpoint| !leads_here(endpoint));

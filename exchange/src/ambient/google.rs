@@ -4,7 +4,7 @@ use secrecy::SecretString;
 use url::Url;
 
 use super::{AmbientError, Seeking, Sign, Source};
-use crate::command::exchange::web::{self, excerpt};
+use crate::web::{self, excerpt};
 
 /// Another place of the metadata server, as Google's own libraries read it.
 const HOST: &str = "GCE_METADATA_HOST";

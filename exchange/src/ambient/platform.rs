@@ -6,7 +6,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::AmbientError;
-use crate::command::exchange::web::{self, excerpt};
+use crate::web::{self, excerpt};
 
 /// Reads the URL that a platform put into a variable. A query that is there stays, with these parameters in it.
 pub(super) fn url(text: &str, variable: &str, parameters: &[(&str, &str)], from: &str) -> Result<Url, AmbientError> {

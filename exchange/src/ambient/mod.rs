@@ -30,7 +30,7 @@ pub use assertion::Assertion;
 pub use kubernetes::DEFAULT_FILE;
 
 use super::web::WebError;
-use crate::config::Environment;
+use crate::environment::Environment;
 
 /// Where a token can come from, in the order in which they are looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
