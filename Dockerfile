@@ -6,8 +6,8 @@ COPY . .
 # OpenSSL and SQLite are compiled along; the image has what they need (a C compiler, make, perl).
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked --bin carnet \
-    && cp target/release/carnet /usr/local/bin/carnet
+    cargo build --profile dist --locked --bin carnet \
+    && cp target/dist/carnet /usr/local/bin/carnet
 
 FROM debian:bookworm-slim
 # The certificate authorities for fetching the keys of trusted issuers.

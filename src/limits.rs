@@ -345,6 +345,7 @@ fn larger_network_of(address: IpAddr, bits: u8) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Timestamp;
 
     fn limits(refusals: u32, tokens: u32) -> Limits {
         Limits::new(RateLimits {
@@ -379,6 +380,29 @@ mod tests {
         assert!(check("192.0.2.2").is_ok());
         limits.shrink();
         assert!(check("192.0.2.1").is_err(), "nothing is forgotten before its time");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_ends_after_as_long_as_it_says() {
+        let limits = limits(2, 3);
+        let ends = async |check: &dyn Fn() -> Result<(), Refusal>| {
+            let wait = check().unwrap_err().retry_after.unwrap();
+            // What is told is rounded up.
+            tokio::time::advance(Duration::from_secs(u64::from(wait) - 2)).await;
+            assert!(check().is_err(), "not long before {wait} s are over");
+            tokio::time::advance(Duration::from_secs(2)).await;
+            assert!(check().is_ok(), "after {wait} s");
+        };
+        let noisy = address("192.0.2.1");
+        for _ in 0..2 {
+            limits.note_refusal(noisy);
+        }
+        ends(&|| limits.check_address(noisy.unwrap())).await;
+        let credential = CredentialId::new(Timestamp::from_seconds(1));
+        for _ in 0..3 {
+            limits.take(None, None, std::iter::once(credential)).unwrap().keep();
+        }
+        ends(&|| limits.check_credential(credential)).await;
     }
 
     #[tokio::test]

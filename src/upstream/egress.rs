@@ -93,9 +93,26 @@ impl Question {
     }
 }
 
+/// How the addresses of a name are found.
+pub trait Lookup: Send + Sync + std::fmt::Debug {
+    /// The addresses of a name.
+    fn addresses<'a>(&'a self, name: &'a str) -> Answer<'a, std::io::Result<Vec<SocketAddr>>>;
+}
+
+/// Asks the machine's resolver.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemLookup;
+
+impl Lookup for SystemLookup {
+    fn addresses<'a>(&'a self, name: &'a str) -> Answer<'a, std::io::Result<Vec<SocketAddr>>> {
+        Box::pin(async move { Ok(tokio::net::lookup_host((name, 0)).await?.collect()) })
+    }
+}
+
 /// Fetches over HTTP.
 #[derive(Clone, Debug)]
 pub struct HttpFetch {
+    lookup: Arc<dyn Lookup>,
     /// Clients for questions, by what they may do and whether they speak plain HTTP. Questions come with every token, unlike
     /// fetches of keys, and making a client reads the system's certificates.
     asking: Cache<(Egress, bool), reqwest::Client>,
@@ -103,7 +120,29 @@ pub struct HttpFetch {
 
 impl Default for HttpFetch {
     fn default() -> Self {
-        Self { asking: Cache::builder().max_capacity(MOST_ASKING).time_to_idle(ASKING_FOR).build() }
+        Self::with_lookup(Arc::new(SystemLookup))
+    }
+}
+
+impl HttpFetch {
+    /// Finds names in this way.
+    pub fn with_lookup(lookup: Arc<dyn Lookup>) -> Self {
+        Self { lookup, asking: Cache::builder().max_capacity(MOST_ASKING).time_to_idle(ASKING_FOR).build() }
+    }
+
+    /// A client. One for each fetch: they are rare, and an idle one would hold the system's certificates in memory.
+    fn client(&self, url: &Url, egress: &Egress, redirects: Policy) -> Result<reqwest::Client, reqwest::Error> {
+        let resolver = CheckedResolver { lookup: self.lookup.clone(), allow_private: egress.allow_private.clone() };
+        let mut builder = carnet_outbound::client(TIMEOUT, !egress.is_http_loopback(url))
+            .no_proxy()
+            .redirect(redirects)
+            .dns_resolver(Arc::new(resolver));
+        if let Some(pem) = &egress.ca_pem {
+            for certificate in reqwest::Certificate::from_pem_bundle(pem.as_bytes())? {
+                builder = builder.add_root_certificate(certificate);
+            }
+        }
+        builder.build()
     }
 }
 
@@ -111,7 +150,7 @@ impl Fetch for HttpFetch {
     fn fetch<'a>(&'a self, url: &'a Url, egress: &'a Egress, limit: usize) -> Answer<'a, Result<Fetched, FetchError>> {
         Box::pin(async move {
             egress.check(url)?;
-            let client = client(url, egress, Policy::custom(same_origin)).map_err(|error| failed(url, &error))?;
+            let client = self.client(url, egress, Policy::custom(same_origin)).map_err(|error| failed(url, &error))?;
             read(url, client.get(url.clone()), limit).await
         })
     }
@@ -126,7 +165,7 @@ impl Fetch for HttpFetch {
         Box::pin(async move {
             egress.check(url)?;
             let key = (egress.clone(), egress.is_http_loopback(url));
-            let client = self.asking.try_get_with(key, async { client(url, egress, Policy::none()) }).await;
+            let client = self.asking.try_get_with(key, async { self.client(url, egress, Policy::none()) }).await;
             let client = client.map_err(|error| failed(url, &error))?;
             let request =
                 client.post(url.clone()).header("authorization", question.authorization()).json(&question.body);
@@ -147,20 +186,6 @@ async fn read(url: &Url, request: reqwest::RequestBuilder, limit: usize) -> Resu
     })?;
     let cache_control = response.headers().get("cache-control").and_then(|value| value.to_str().ok());
     Ok(Fetched { status: response.status().as_u16(), body, max_age: cache_control.and_then(max_age) })
-}
-
-/// A client. One for each fetch: they are rare, and an idle one would hold the system's certificates in memory.
-fn client(url: &Url, egress: &Egress, redirects: Policy) -> Result<reqwest::Client, reqwest::Error> {
-    let mut builder = carnet_outbound::client(TIMEOUT, !egress.is_http_loopback(url))
-        .no_proxy()
-        .redirect(redirects)
-        .dns_resolver(Arc::new(CheckedResolver { allow_private: egress.allow_private.clone() }));
-    if let Some(pem) = &egress.ca_pem {
-        for certificate in reqwest::Certificate::from_pem_bundle(pem.as_bytes())? {
-            builder = builder.add_root_certificate(certificate);
-        }
-    }
-    builder.build()
 }
 
 /// At most two redirects, and none that leaves the host, the port or https.
@@ -211,14 +236,15 @@ impl Egress {
 /// Resolves names and hands on only the addresses that may be connected to, so what was checked is what is used.
 #[derive(Debug)]
 struct CheckedResolver {
+    lookup: Arc<dyn Lookup>,
     allow_private: Vec<IpNet>,
 }
 
 impl Resolve for CheckedResolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let allow_private = self.allow_private.clone();
+        let (lookup, allow_private) = (self.lookup.clone(), self.allow_private.clone());
         Box::pin(async move {
-            let resolved: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let resolved = lookup.addresses(name.as_str()).await?;
             let allowed: Vec<SocketAddr> =
                 resolved.into_iter().filter(|address| may_connect(address.ip(), &allow_private)).collect();
             if allowed.is_empty() {

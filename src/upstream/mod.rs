@@ -18,7 +18,7 @@ use moka::ops::compute::Op;
 
 use discovery::Found;
 pub use discovery::KeysError;
-pub use egress::{Answer, Egress, Fetch, FetchError, Fetched, HttpFetch, Question};
+pub use egress::{Answer, Egress, Fetch, FetchError, Fetched, HttpFetch, Lookup, Question};
 pub use files::KeyFiles;
 use review::{Asking, Reviews};
 

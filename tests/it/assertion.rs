@@ -196,8 +196,14 @@ async fn rfc7523_3_1_2__a_bad_assertion_is_invalid_grant() {
 #[tokio::test]
 async fn rfc7523_5_1__rs256_works() {
     let world = World::new().await;
-    assert_eq!(world.gh.key().algorithm, "RS256");
-    world.accepts().await;
+    let assertion = world.good();
+    let header = carnet_jose::from_base64url(assertion.split('.').next().unwrap()).unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&header).unwrap()["alg"], "RS256");
+    world.exchange(&assertion).await.token();
+    let other = json!({ "algorithms": ["ES256"] });
+    let changed = world.server.admin("PATCH", "trusted-issuers/github?validate=offline", other).await;
+    assert_eq!(changed.status, 200, "{}", changed.text());
+    world.exchange(&world.good()).await.refused(400, "invalid_grant", "alg_denied");
 }
 
 #[tokio::test]

@@ -297,3 +297,22 @@ async fn an_audit_event_has_the_members_that_schema_and_page_name() {
     let page = read("docs/src/reference/audit-events.md");
     assert_eq!(event.iter().find(|member| !page.contains(&format!("`{member}`"))), None);
 }
+
+#[test]
+fn the_page_of_numbered_decisions_has_every_number_that_the_code_cites() {
+    let page = read("docs/src/development/numbered-decisions.md");
+    let crates = ["src", "engine/src", "access/src", "exchange/src", "outbound/src", "jose/src", "resource-server/src"];
+    let mut cited = BTreeSet::new();
+    for path in crates.iter().flat_map(|folder| files(folder, ".rs")) {
+        let text = std::fs::read_to_string(path).unwrap();
+        for rest in text.split("D-").skip(1) {
+            let number: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            if number.len() == 2 {
+                cited.insert(format!("D-{number}"));
+            }
+        }
+    }
+    assert!(cited.len() > 20, "{cited:?}");
+    let missing: Vec<&String> = cited.iter().filter(|number| !page.contains(&format!("\n| {number} |"))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}

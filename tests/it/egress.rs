@@ -1,12 +1,12 @@
 //! The way out, on real sockets with real certificates (decision D-27; attacks 7.8).
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use carnet::upstream::{Egress, Fetch as _, FetchError, Fetched, HttpFetch, Question};
+use carnet::upstream::{Egress, Fetch as _, FetchError, Fetched, HttpFetch, Lookup, Question};
 use openssl::ssl::{SslAcceptor, SslMethod, SslStream, SslVersion};
 use serde_json::json;
 use url::Url;
@@ -173,7 +173,6 @@ async fn atk_104__a_name_that_resolves_to_a_private_address_is_not_connected_to(
 
 #[tokio::test]
 async fn atk_105__the_connected_address_is_the_checked_one() {
-    // One resolution gives the addresses that are checked and connected to: there is no second one to answer otherwise.
     let authority = Authority::new();
     let server = Server::start(&authority, Flaw::None, hello);
     let other_network = Egress { allow_private: vec!["10.0.0.0/8".parse().unwrap()], ..egress(Some(&authority)) };
@@ -181,6 +180,24 @@ async fn atk_105__the_connected_address_is_the_checked_one() {
     assert!(error.to_string().contains("no public address"), "{error}");
     assert_eq!(server.connections(), 0);
     fetch(&server.url("/"), &egress(Some(&authority))).await.unwrap();
+    // A name that is asked for twice has another address the second time: here the first is nobody's, and the second the server's.
+    let rebinding = Arc::new(Rebinding::default());
+    let fetching = HttpFetch::with_lookup(rebinding.clone());
+    let before = server.connections();
+    let error = fetching.fetch(&server.url("/"), &egress(Some(&authority)), 1024).await.unwrap_err();
+    assert!(matches!(error, FetchError::Failed(..)), "{error}");
+    assert_eq!((rebinding.0.load(Ordering::SeqCst), server.connections() - before), (1, 0));
+}
+
+/// Names whose address changes after the first answer.
+#[derive(Debug, Default)]
+struct Rebinding(AtomicUsize);
+
+impl Lookup for Rebinding {
+    fn addresses<'a>(&'a self, _: &'a str) -> carnet::upstream::Answer<'a, std::io::Result<Vec<SocketAddr>>> {
+        let last = if self.0.fetch_add(1, Ordering::SeqCst) == 0 { 9 } else { 1 };
+        Box::pin(async move { Ok(vec![SocketAddr::from(([127, 0, 0, last], 0))]) })
+    }
 }
 
 #[tokio::test]
@@ -268,11 +285,17 @@ async fn oidcd_4_6__no_cookies_and_no_credentials_are_sent() {
     let server = Server::start(&authority, Flaw::None, |request, stream| {
         send(stream, "200 OK\r\nset-cookie: a=b", request.to_ascii_lowercase().as_bytes());
     });
+    // The same one every time, so that a cookie could come back.
+    let fetching = HttpFetch::default();
+    let (url, egress) = (server.url("/"), egress(Some(&authority)));
+    let question = Question { credential: "secret".to_owned().into(), body: json!({ "q": 1 }) };
     for _ in 0..2 {
-        let request = fetch(&server.url("/"), &egress(Some(&authority))).await.unwrap().body;
+        let request = fetching.fetch(&url, &egress, 4096).await.unwrap().body;
         let request = String::from_utf8(request).unwrap();
         assert!(request.starts_with("get / http/1.1") && request.contains("user-agent: carnet/"), "{request}");
         assert!(!request.contains("cookie") && !request.contains("authorization"), "{request}");
+        let asked = String::from_utf8(fetching.ask(&url, &egress, &question, 4096).await.unwrap().body).unwrap();
+        assert!(asked.starts_with("post / http/1.1") && !asked.contains("cookie"), "{asked}");
     }
 }
 

@@ -198,9 +198,13 @@ async fn rfc8414_2_10__introspection_and_revocation_work_as_listed() {
 async fn rfc8414_2_9__the_listed_scopes_can_be_granted() {
     let world = World::new().await;
     assert_eq!(metadata(&world).await["scopes_supported"], json!(["create", "publish", "unlist"]));
-    for scope in ["create", "publish"] {
-        world.exchange_with(&world.good(), &[("scope", scope)]).await.token();
+    let all = json!([{ "resource_server": "pypi", "actions": ["create", "publish", "unlist"], "packages": ["*"] }]);
+    world.server.admin("PATCH", "federated-credentials/octo-release", json!({ "permissions": all })).await;
+    for scope in ["create", "publish", "unlist"] {
+        let answer = world.exchange_with(&world.good(), &[("scope", scope)]).await;
+        assert_eq!(answer.json()["scope"], scope, "{}", answer.text());
     }
+    world.exchange_with(&world.good(), &[("scope", "yank")]).await.refused(400, "invalid_scope", "scope_not_granted");
     for name in ["pypi", "crates"] {
         let answer =
             world.server.admin("PATCH", &format!("resource-servers/{name}"), json!({ "enabled": false })).await;
@@ -354,9 +358,19 @@ async fn rfc9700_2_6_3__other_sites_may_read_what_is_public_and_no_more() {
 #[tokio::test]
 async fn rfc9700_4_12_1__nothing_is_redirected() {
     let world = World::new().await;
-    for path in ["/token", "/token/", "/explain", "/jwks", "/", "/admin/v1/principals"] {
+    for (path, status) in [
+        ("/token", 200),
+        ("/token/", 404),
+        ("/explain", 200),
+        ("/explain/", 404),
+        ("/jwks", 405),
+        ("//token", 404),
+        ("/TOKEN", 404),
+        ("/admin/v1/principals", 401),
+        ("/admin/v1/principals/", 404),
+    ] {
         let answer = world.server.form(path, &[("grant_type", JWT_BEARER), ("assertion", &world.good())]).await;
-        assert!(!(300..400).contains(&answer.status), "{path}");
+        assert_eq!((answer.status, answer.header("location")), (status, None), "{path}: {}", answer.text());
     }
 }
 
@@ -391,6 +405,18 @@ async fn prof_jwks_1__keys_are_published_until_their_last_token_is_over() {
         assert_eq!(unique.len(), published.len());
         assert!(published.contains(&first));
     }
+    // The longest token lives for an hour, and clocks differ by a minute.
+    let at = async |seconds: i64| {
+        world.server.clock.advance(seconds);
+        let app = &world.server.app;
+        app.keys.reload(&app.store, carnet::clock::Clock::now(&*world.server.clock)).await.unwrap();
+        kids().await
+    };
+    assert!(at(3600).await.contains(&first));
+    let left = at(61).await;
+    assert!(!left.contains(&first), "{left:?}");
+    // What is left is what signs now, and what signs next.
+    assert_eq!(left.len(), 2, "{left:?}");
 }
 
 #[tokio::test]

@@ -1,7 +1,5 @@
 //! What every workload's credential has to be, and what the server keeps to itself (WIMSE, RFC 9700; checklist 1.8, 1.11, attacks 7.14).
 
-use std::time::Instant;
-
 use axum::body::Body;
 use axum::http::Request;
 use serde_json::{Value, json};
@@ -68,8 +66,9 @@ async fn wimse_life_1__tokens_live_shortly_and_can_end_with_the_assertion() {
 async fn rfc9700_4_10_1__a_stolen_token_is_of_little_use() {
     let world = World::new().await;
     let claims = payload(&world.exchange(&world.good()).await.token());
-    assert!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap() <= 900);
-    assert!(claims["aud"].is_string());
+    assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 900);
+    assert_eq!(claims["aud"], crate::support::R1, "at no other registry");
+    assert_eq!(claims["authorization_details"][0]["packages"], json!(["widgets", "widgets-*"]), "for nothing else");
 }
 
 #[tokio::test]
@@ -91,16 +90,15 @@ async fn atk_203__what_a_claim_holds_cannot_break_a_record() {
 }
 
 #[tokio::test]
-async fn atk_099__unknown_issuers_and_bad_signatures_answer_alike_and_quickly() {
+async fn atk_099__unknown_issuers_and_bad_signatures_have_one_error_code() {
     let world = World::new().await;
     world.accepts().await;
     let unknown = world.gh.sign(&world.claims().with("iss", "https://unknown.test"));
     let forged = TestKey::rsa(7).named("rsa-0").sign(&world.claims().value());
     for assertion in [unknown, forged] {
-        let started = Instant::now();
         let answer = world.exchange(&assertion).await;
         assert_eq!((answer.status, &answer.json()["error"]), (400, &json!("invalid_grant")));
-        assert!(started.elapsed().as_millis() < 1000);
+        assert!(answer.json().get("mismatches").is_none(), "{}", answer.text());
     }
 }
 
@@ -256,12 +254,13 @@ async fn atk_204__hostile_values_make_no_labels() {
             if path.is_dir() {
                 folders.push(path);
             } else {
-                for line in std::fs::read_to_string(&path).unwrap().lines().filter(|line| line.contains("metrics::")) {
-                    let label = line.split("=>").nth(1).map(str::trim);
-                    assert!(
-                        label.is_none_or(|label| label.starts_with("reason.code()") || label.starts_with("word)")),
-                        "{line}"
-                    );
+                // Calls may stand on several lines.
+                let text = std::fs::read_to_string(&path).unwrap();
+                for call in text.split("metrics::").skip(1).filter(|call| call.contains("!(")) {
+                    let arguments = call.split(");").next().unwrap();
+                    for label in arguments.split("=>").skip(1).map(str::trim) {
+                        assert!(label.starts_with("reason.code()") || label.starts_with("word"), "{arguments}");
+                    }
                     found += 1;
                 }
             }
@@ -305,7 +304,12 @@ async fn wimse_pop_1__a_bound_assertion_is_no_bearer_token() {
 #[tokio::test]
 async fn wimse_pop_2__bearer_tokens_live_fifteen_minutes_unless_the_registry_says_more() {
     let world = World::new().await;
-    assert_eq!(world.exchange(&world.good()).await.json()["expires_in"], 900);
+    for (lifetime, expected) in [(json!(1800), 1800), (json!(60), 60), (Value::Null, 900)] {
+        let body = json!({ "token_lifetime_seconds": lifetime });
+        let changed = world.server.admin("PATCH", "resource-servers/pypi", body).await;
+        assert_eq!(changed.status, 200, "{}", changed.text());
+        assert_eq!(world.exchange(&world.good()).await.json()["expires_in"], expected);
+    }
 }
 
 #[tokio::test]
