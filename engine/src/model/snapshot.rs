@@ -39,7 +39,7 @@ enum Found {
 }
 
 /// Under which rules an index key leads: strangers' rules for a workload cost others nothing, however many they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Group<'a> {
     /// Those that somebody vouches for.
     Vouched,
@@ -188,8 +188,9 @@ impl Snapshot {
             |credential: &FederatedCredential| credential.trusted_issuer == issuer.id && may_count(credential);
         let mut found: Vec<Arc<FederatedCredential>> = Vec::new();
         let mut take = |field: &str, value: &str| {
+            let key = self.key(issuer.id, field, value);
             let mut of = |group: Group<'_>, most: usize| {
-                let listed = self.under(self.key(issuer.id, field, value, group));
+                let listed = self.under(self.in_group(key, group));
                 found.extend(listed.iter().filter(|credential| may_count(credential)).take(most).cloned());
             };
             of(Group::Vouched, usize::MAX);
@@ -239,7 +240,7 @@ impl Snapshot {
             format!("{}, {}", issuer.name, pairs.collect::<Vec<_>>().join(", "))
         };
         let under = |(names, values): &(String, String)| {
-            let of = |group| self.under(self.key(issuer.id, names, values, group));
+            let of = |group| self.under(self.in_group(self.key(issuer.id, names, values), group));
             [of(Group::Vouched), of(Group::SelfService)].concat()
         };
         keys.iter().map(|key| (shown(key), under(key))).collect()
@@ -330,14 +331,25 @@ impl Snapshot {
         }
         let own = Group::SelfServiceOf(&credential.principal);
         let groups: &[Group<'_>] = if credential.vouched { &[Group::Vouched] } else { &[Group::SelfService, own] };
-        let under = |(field, value): &(String, String), group| self.key(credential.trusted_issuer, field, value, group);
+        let under = |(field, value): &(String, String), group| {
+            self.in_group(self.key(credential.trusted_issuer, field, value), group)
+        };
         keys.iter().flat_map(|key| groups.iter().map(move |group| under(key, *group))).collect()
     }
 
     /// The hash is keyed at random, so nobody can choose names that fall together; if two of one issuer do, a rule more is
     /// looked at.
-    fn key(&self, issuer: TrustedIssuerId, field: &str, value: &str, group: Group<'_>) -> u64 {
-        self.hasher.hash_one((issuer, field, value, group))
+    fn key(&self, issuer: TrustedIssuerId, field: &str, value: &str) -> u64 {
+        self.hasher.hash_one((issuer, field, value))
+    }
+
+    /// The key of a group of those rules. It costs a token no second hash.
+    fn in_group(&self, key: u64, group: Group<'_>) -> u64 {
+        match group {
+            Group::Vouched => key,
+            Group::SelfService => !key,
+            Group::SelfServiceOf(principal) => self.hasher.hash_one((key, principal)),
+        }
     }
 
     fn list(&mut self, key: u64, credential: &Arc<FederatedCredential>) {
@@ -419,7 +431,7 @@ mod tests {
             rule: PackedRule::new(&Rule::default()),
         };
         let (own, foreign) = (of(1, &one), of(2, &other));
-        let key = snapshot.key(one.id, "", "", Group::Vouched);
+        let key = snapshot.key(one.id, "", "");
         snapshot.list(key, &Arc::new(foreign));
         snapshot.set_credential(own.id, Some(own));
         let found = snapshot.candidates(&one, &Claims::new(Map::new()), Wanted::ALL, |_| true);
