@@ -316,3 +316,23 @@ fn the_page_of_numbered_decisions_has_every_number_that_the_code_cites() {
     let missing: Vec<&String> = cited.iter().filter(|number| !page.contains(&format!("\n| {number} |"))).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
+
+#[test]
+fn review_s7__the_guide_of_rules_says_what_becomes_of_tokens_that_are_out() {
+    let guide = read("docs/src/guides/rules.md");
+    assert!(!guide.contains("live on until they expire"), "introspection drops them, as tests of introspection show");
+}
+
+/// The tables of the book have no empty line in them: what stands below one is text with pipes.
+#[test]
+fn review_s8__tables_are_whole() {
+    for path in files("docs/src", ".md") {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        for (at, line) in lines.iter().enumerate() {
+            let begins = line.starts_with('|') && !(at > 0 && lines[at - 1].starts_with('|'));
+            let has_rule = lines.get(at + 1).is_some_and(|next| next.starts_with("|--") || next.starts_with("| --"));
+            assert!(!begins || has_rule, "{}:{}: {line}", path.display(), at + 1);
+        }
+    }
+}

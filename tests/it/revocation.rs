@@ -268,3 +268,19 @@ async fn contract_3__the_command_lines_admin_token_is_its_holders_to_end() {
     }
     assert_eq!(reads(&kept).await, 200);
 }
+
+#[tokio::test]
+async fn review_s6__whoever_holds_an_admin_token_ends_it_as_the_guide_says() {
+    let world = World::new().await;
+    let guide = crate::documents::read("docs/src/guides/production.md");
+    assert!(guide.contains("-d token=$CARNET_TOKEN https://carnet.example/revoke"), "the guide says how");
+    let token = world.server.admin_token("admin:read");
+    let list = async || {
+        let request =
+            axum::http::Request::get("/admin/v1/principals").header("authorization", format!("Bearer {token}"));
+        world.server.send(request.body(axum::body::Body::empty()).unwrap()).await.status
+    };
+    assert_eq!(list().await, 200);
+    assert_eq!(revoke(&world.server, &token).await.status, 200);
+    assert_eq!(list().await, 401);
+}
