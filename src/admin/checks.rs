@@ -6,7 +6,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::Rejected;
-use super::objects::{Managed, Occasion};
+use super::managed::{Managed, Occasion};
 use crate::app::App;
 use crate::model::KeySource;
 use crate::objects::{

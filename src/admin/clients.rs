@@ -3,8 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use super::Rejected;
+use super::author::Author;
 use super::credentials::{check_permission, unresolved};
-use super::objects::{Author, Managed, Occasion, Saved, update};
+use super::managed::{Managed, Occasion};
+use super::saving::{Saved, update};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::ids::ClientRowId;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::objects::{Author, Managed, Occasion};
+use super::author::Author;
+use super::managed::{Managed, Occasion};
 use super::{Rejected, room};
 use crate::app::App;
 use crate::clock::Timestamp;

@@ -3,25 +3,30 @@
 //! The admin API and the commands that work on the database both end here.
 
 mod assumed;
+mod author;
 mod bundle;
 mod checks;
 mod clients;
 mod credentials;
+mod events;
 mod lint;
+mod managed;
 mod objects;
 mod room;
+mod saving;
 
 use crate::keys::KeysError;
 use crate::store::StoreError;
 use crate::trust::Problem;
 
 pub use assumed::shared_workloads;
+pub use author::Author;
 pub use bundle::{Bundle, BundleError};
 pub use clients::{MAX_SECRET_OVERLAP_SECONDS, SECRET_OVERLAP_SECONDS, rotate_secret};
 pub use lint::{LintFinding, lint};
-pub use objects::{
-    Author, Change, DryRun, Managed, Occasion, Precondition, Saved, delete, exported, find, list, save, shown, try_out,
-};
+pub use managed::{Managed, Occasion};
+pub use objects::{exported, find, list, shown};
+pub use saving::{Change, DryRun, Precondition, Saved, delete, save, try_out};
 
 /// Why something was not done.
 #[derive(Debug, thiserror::Error)]

@@ -3,7 +3,7 @@
 //! Anybody may write a rule for anybody's workload, since the ids of repositories are public. Without consent such a rule would
 //! decide what the workload's token is.
 
-use super::report::Rank;
+use super::candidate::Rank;
 use crate::model::{FederatedCredential, TrustedIssuer, Wanted};
 
 /// Where a request comes in.

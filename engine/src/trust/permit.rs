@@ -1,5 +1,6 @@
+use super::candidate::{Candidate, Finding};
 use super::consent::Consent;
-use super::report::{Candidate, Finding, MatchReport, match_credentials};
+use super::report::{MatchReport, match_credentials};
 use crate::assertion::Assertion;
 use crate::clock::Timestamp;
 use crate::model::{FederatedCredential, Snapshot};

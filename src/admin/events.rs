@@ -1,0 +1,104 @@
+//! The audit events of changes, within their bounds.
+
+use carnet_jose::{base64url, sha256};
+use serde_json::{Map, Value, json};
+
+use super::author::Author;
+use super::managed::Managed;
+use crate::app::App;
+use crate::audit::{AuditEvent, AuditPart, MAX_DETAIL_BYTES, Outcome};
+use crate::clock::Timestamp;
+use crate::objects::Stored;
+use crate::reason::Reason;
+use crate::trust::Problem;
+
+/// How large a member of the detail of an audit event may be that has to be short.
+const MAX_MEMBER_BYTES: usize = 160;
+
+/// The event of a change.
+pub(super) fn event<D: Managed>(
+    app: &App,
+    author: &Author,
+    outcome: Outcome,
+    (before, after): (Option<&Stored<D>>, Option<&Stored<D>>),
+    now: Timestamp,
+) -> AuditEvent {
+    let mut event = author.event(now, outcome);
+    let object = after.or(before);
+    let rules = app.rules();
+    // A rule is its principal's affair, also of the one that it was taken from.
+    let concerned = [before, after].into_iter().flatten().filter_map(|object| object.document.principal());
+    for principal in concerned.filter_map(|name| rules.principal(&name.to_ascii_lowercase())) {
+        if event.parts.iter().all(|part| part.principal_id != principal.id) {
+            event.parts.push(AuditPart {
+                principal_id: principal.id.clone(),
+                credential: object.and_then(|object| object.id.parse().ok()),
+                revision: None,
+                sees_claims: true,
+            });
+        }
+    }
+    event.parts.sort_by(|left, right| left.principal_id.cmp(&right.principal_id));
+    event.principal = object.and_then(|object| object.document.principal()).map(str::to_owned);
+    event.credential = object.and_then(|object| object.id.parse().ok());
+    let exported = |object: Option<&Stored<D>>| object.map(|object| object.document.exported());
+    let (mut before, mut after) = (exported(before), exported(after));
+    let detail = |before: &Option<Map<String, Value>>, after: &Option<Map<String, Value>>| {
+        let name = object.map(|object| &object.name);
+        json!({ "kind": D::KIND.noun(), "name": name, "before": before, "after": after }).to_string()
+    };
+    event.detail = detail(&before, &after);
+    if event.detail.len() > MAX_DETAIL_BYTES {
+        only_changes(&mut before, &mut after);
+        shorten(&mut before);
+        shorten(&mut after);
+        event.detail = detail(&before, &after);
+    }
+    event
+}
+
+/// The event of a document that was refused after others may have been asked about it: an hour's are counted in one.
+pub(super) fn refused<D: Managed>(
+    author: &Author,
+    document: &D,
+    name: &str,
+    problems: &[Problem],
+    now: Timestamp,
+) -> AuditEvent {
+    let pointers: Vec<&str> = problems.iter().map(|problem| problem.pointer.as_str()).collect();
+    let key = [D::KIND.noun(), name, &author.subject, &pointers.join(" "), &now.seconds().div_euclid(3600).to_string()];
+    let mut members = Some(document.exported());
+    shorten(&mut members);
+    AuditEvent {
+        reason: Some(Reason::PolicyInvalid),
+        fold: Some(sha256(key.join("\0").as_bytes())),
+        detail: json!({ "kind": D::KIND.noun(), "name": name, "problems": pointers, "document": members }).to_string(),
+        ..author.event(now, Outcome::Refused)
+    }
+}
+
+/// Leaves out what did not change.
+fn only_changes(before: &mut Option<Map<String, Value>>, after: &mut Option<Map<String, Value>>) {
+    if let (Some(before), Some(after)) = (before, after) {
+        let same: Vec<String> = before
+            .iter()
+            .filter(|(name, value)| after.get(*name) == Some(*value))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in same {
+            before.shift_remove(&name);
+            after.shift_remove(&name);
+        }
+    }
+}
+
+/// Puts in the place of what is long how long it is, and its digest, so that it can be compared.
+fn shorten(members: &mut Option<Map<String, Value>>) {
+    for (_, value) in members.iter_mut().flatten() {
+        let text = value.to_string();
+        if text.len() > MAX_MEMBER_BYTES {
+            let digest = base64url(sha256(text.as_bytes()));
+            *value = json!({ "bytes": text.len(), "sha256": digest });
+        }
+    }
+}
