@@ -15,7 +15,7 @@ use crate::decision::{Decision, Mode, Presented, Subject, View, decide};
 use crate::grant::{About, GrantRequest, Judged, Step, TokenError, preview};
 use crate::grant_type::GrantType;
 use crate::ids::CredentialId;
-use crate::json::json_bytes;
+use crate::json::element_bytes;
 use crate::model::{DecisionContext, FederatedCredential, Listed, TrustedIssuer};
 use crate::principal::AccessRequest;
 use crate::profile::Claims;
@@ -341,7 +341,7 @@ impl Explainable<'_> {
         let explained =
             shown.into_iter().take(MAX_EXPLAINED).map(|candidate| ExplainedCandidate::of(candidate, issuer, claims));
         let fits = |candidate: &ExplainedCandidate| {
-            let left = room.checked_sub(json_bytes(candidate));
+            let left = room.checked_sub(element_bytes(candidate));
             room = left.unwrap_or_default();
             left.is_some()
         };

@@ -49,8 +49,15 @@ struct Limit<K> {
     whole_at: Mutex<HashMap<K, Instant>>,
 }
 
-/// A request that an address may send. One of an address over its limit has that one's only turn until this is dropped.
+/// A network that is over its limit: it has one turn together.
 #[derive(Debug)]
+pub struct Exhausted {
+    network: IpAddr,
+    refusal: Refusal,
+}
+
+/// A request that an address may send. One of an address over its limit has that one's only turn until this is dropped.
+#[derive(Debug, Default)]
 pub struct Admission {
     turn: Option<OwnedSemaphorePermit>,
 }
@@ -116,12 +123,14 @@ impl Limits {
     /// Whether this address may send a request. Only refused requests use up its budget, so honest callers behind one address do not feel
     /// each other; beyond it one request at a time is judged, so that good ones get through beside a neighbour's bad ones.
     pub async fn admit(&self, address: Option<IpAddr>) -> Result<Admission, Refusal> {
-        let Some(address) = address else {
-            return Ok(Admission { turn: None });
-        };
-        let Some((network, refusal)) = self.exhausted(address) else {
-            return Ok(Admission { turn: None });
-        };
+        match address.and_then(|address| self.exhausted(address)) {
+            None => Ok(Admission::default()),
+            Some(exhausted) => self.wait_for_turn(exhausted).await,
+        }
+    }
+
+    /// Waits for the one turn of a network that is over its limit.
+    pub async fn wait_for_turn(&self, Exhausted { network, refusal }: Exhausted) -> Result<Admission, Refusal> {
         let turns = self.probation.get_with(network, || Arc::new(Semaphore::new(1)));
         match tokio::time::timeout(PROBATION_WAIT, turns.acquire_owned()).await {
             Ok(Ok(turn)) => Ok(Admission { turn: Some(turn) }),
@@ -131,14 +140,14 @@ impl Limits {
 
     /// Whether this address and its networks are within their limits.
     pub fn check_address(&self, address: IpAddr) -> Result<(), Refusal> {
-        self.exhausted(address).map_or(Ok(()), |(_, refusal)| Err(refusal))
+        self.exhausted(address).map_or(Ok(()), |exhausted| Err(exhausted.refusal))
     }
 
-    /// The widest network of this address that is over its limit: it has one turn together.
-    fn exhausted(&self, address: IpAddr) -> Option<(IpAddr, Refusal)> {
+    /// The widest network of this address that is over its limit, if one is.
+    pub fn exhausted(&self, address: IpAddr) -> Option<Exhausted> {
         let own = std::iter::once((&self.refusals, network_of(address)));
         let all = own.chain(self.networks_of(address));
-        all.filter_map(|(limit, network)| Some((network, limit.check(&network).err()?))).last()
+        all.filter_map(|(limit, network)| Some(Exhausted { refusal: limit.check(&network).err()?, network })).last()
     }
 
     /// Notes that a request of this address was refused. What is beyond the budget of one network is not counted against the larger

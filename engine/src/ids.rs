@@ -62,7 +62,8 @@ macro_rules! ids {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{}{}", $prefix, base32(self.0))
+                f.write_str($prefix)?;
+                f.write_str(std::str::from_utf8(&digits(self.0)).unwrap_or_default())
             }
         }
 
@@ -108,14 +109,15 @@ pub struct InvalidId;
 
 /// 128 bits as 26 digits of 5 bits, the first of 3.
 pub fn base32(id: Uuid) -> String {
+    String::from_utf8(digits(id).to_vec()).unwrap_or_default()
+}
+
+fn digits(id: Uuid) -> [u8; 26] {
     let value = id.as_u128();
-    (0..26u32)
-        .rev()
-        .map(|digit| {
-            let index = (value >> digit.saturating_mul(5)) & 31;
-            usize::try_from(index).ok().and_then(|index| ALPHABET.get(index)).map_or('0', |byte| char::from(*byte))
-        })
-        .collect()
+    std::array::from_fn(|at| {
+        let index = (value >> 25usize.saturating_sub(at).saturating_mul(5)) & 31;
+        usize::try_from(index).ok().and_then(|index| ALPHABET.get(index)).copied().unwrap_or(b'0')
+    })
 }
 
 fn from_base32(text: &str) -> Option<Uuid> {

@@ -31,7 +31,6 @@ pub use signing::{PublicKey, SigningError, SigningKey};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 /// Encodes as base64url without padding (RFC 7515 section 2).
@@ -52,13 +51,18 @@ pub fn from_base64url(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text).ok()
 }
 
-/// Fills a buffer from the operating system's generator.
+/// Fills a buffer with randomness: from OpenSSL's generator, which the operating system seeds (NIST SP 800-90A), or without OpenSSL
+/// from the operating system's own.
 ///
 /// # Errors
 ///
-/// If it has no randomness.
+/// If the operating system has none.
 pub fn fill_random(bytes: &mut [u8]) -> Result<(), NoRandomness> {
-    getrandom::fill(bytes).map_err(|_| NoRandomness)
+    #[cfg(feature = "crypto")]
+    let filled = openssl::rand::rand_bytes(bytes).is_ok();
+    #[cfg(not(feature = "crypto"))]
+    let filled = getrandom::fill(bytes).is_ok();
+    if filled { Ok(()) } else { Err(NoRandomness) }
 }
 
 /// The operating system gives no randomness.
@@ -66,10 +70,13 @@ pub fn fill_random(bytes: &mut [u8]) -> Result<(), NoRandomness> {
 #[error("there is no randomness")]
 pub struct NoRandomness;
 
-/// SHA-256 (FIPS 180-4).
+/// SHA-256 (FIPS 180-4): OpenSSL's where it is there, which is several times as fast on processors without instructions for it.
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
-    Sha256::digest(bytes).into()
+    #[cfg(feature = "crypto")]
+    return openssl::sha::sha256(bytes);
+    #[cfg(not(feature = "crypto"))]
+    return <sha2::Sha256 as sha2::Digest>::digest(bytes).into();
 }
 
 /// Whether two values are equal, in a time that depends on their lengths only.

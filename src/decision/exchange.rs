@@ -7,7 +7,7 @@ use super::delegation::{Delegation, Party, Represented, within_depth};
 use super::workload::OF_GROUND;
 use super::{Authorization, Grounds, Mode, Subject, lifetime};
 use crate::assertion::Assertion;
-use crate::json::json_bytes;
+use crate::json::element_bytes;
 use crate::model::DecisionContext;
 use crate::own_tokens::LiveToken;
 use crate::principal::{AccessRequest, Frame, of_token};
@@ -86,10 +86,10 @@ pub(super) fn decide<A: Assertion>(
 /// What the token will say beside its entries.
 fn frame(context: &DecisionContext<'_>, token: &LiveToken, party: Option<&(Party, Actor)>) -> Frame {
     let claims = token.claims();
-    let act = party.map_or_else(|| json_bytes(&claims.act), |(_, act)| json_bytes(act));
+    let act = party.map_or_else(|| element_bytes(&claims.act), |(_, act)| element_bytes(act));
     let fixed = [
-        json_bytes(&claims.workload),
-        json_bytes(&claims.principal),
+        element_bytes(&claims.workload),
+        element_bytes(&claims.principal),
         act,
         claims.sub.len(),
         context.own.issuer().len(),

@@ -6,7 +6,7 @@ use super::delegation::{Delegation, Party, Represented};
 use super::{Authorization, Grounds, Mode, Presented, Subject, View, lifetime};
 use crate::assertion::{Assertion, AssertionContent, Workload};
 use crate::grant_type::GrantType;
-use crate::json::json_bytes;
+use crate::json::element_bytes;
 use crate::model::{DecisionContext, FederatedCredential};
 use crate::principal::{AccessRequest, Frame, check_target, entitle};
 use crate::reason::Reason;
@@ -98,7 +98,7 @@ fn frame<A: Assertion>(
     assertion: &AssertionContent,
     acting: Option<&Acting>,
 ) -> Frame {
-    let act = acting.map_or(0, |acting| json_bytes(&acting.act));
+    let act = acting.map_or(0, |acting| element_bytes(&acting.act));
     let client = subject.client.identity().id().map_or(0, str::len);
     let fixed = [Workload::of(assertion).most_bytes(), act, client, context.own.issuer().len()];
     Frame {

@@ -15,7 +15,7 @@ use crate::client::ClientIdentity;
 use crate::clock::Timestamp;
 use crate::decision::{Authorization, Decision, Grounds, Presented, Subject};
 use crate::ids::CredentialId;
-use crate::json::json_bytes;
+use crate::json::{element_bytes, json_bytes};
 use crate::model::{DecisionContext, Snapshot};
 use crate::reason::Reason;
 use crate::refusal::Mismatch;
@@ -308,7 +308,7 @@ fn event_of_refusal(
             let mismatches = described.flat_map(|one| one.mismatches(assertion.issuer(), assertion.claims()));
             let mut room = DESCRIBED_BYTES;
             let fits = |mismatch: &Mismatch| {
-                let left = room.checked_sub(json_bytes(mismatch));
+                let left = room.checked_sub(element_bytes(mismatch));
                 room = left.unwrap_or_default();
                 left.is_some()
             };

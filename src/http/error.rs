@@ -112,14 +112,13 @@ pub async fn layer(
 
 /// Lets a request in. Where an address has one turn at a time it is not kept by whoever sends slowly: the body is read before.
 async fn admit(app: &App, address: Option<IpAddr>, request: Request) -> Result<(Request, Admission), Refusal> {
-    let is_over = address.is_some_and(|address| app.limits.check_address(address).is_err());
-    let request = if is_over {
-        let (parts, body) = request.into_parts();
-        Request::from_parts(parts, read_whole(body).await?.into())
-    } else {
-        request
+    let Some(exhausted) = address.and_then(|address| app.limits.exhausted(address)) else {
+        return Ok((request, Admission::default()));
     };
-    Ok((request, app.limits.admit(address).await?))
+    let (parts, body) = request.into_parts();
+    let body = read_whole(body).await?;
+    let admission = app.limits.wait_for_turn(exhausted).await?;
+    Ok((Request::from_parts(parts, body.into()), admission))
 }
 
 /// The scheme of a header, which says where it comes from; what follows is a secret.

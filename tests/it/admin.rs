@@ -170,6 +170,9 @@ async fn contract_6__a_dry_run_says_what_saving_would_do_and_does_nothing() {
         assert_eq!(members, ["stored", "would_change", "errors", "warnings"]);
         answer.json()
     };
+    let document = world.server.get("/admin/v1/openapi.json").await.json();
+    let described = document["components"]["schemas"]["DryRun"]["properties"].as_object().unwrap();
+    assert_eq!(described.keys().collect::<Vec<_>>(), ["stored", "would_change", "errors", "warnings"]);
     // What is there already, however it is spelt.
     let pasted = World::rule_document(json!({ "repository": "https://github.com/octo-org/octo-repo.git" }));
     let same = tried("PUT", "federated-credentials/octo-release", pasted).await;

@@ -107,10 +107,11 @@ impl Deref for VerifiedAssertion {
 impl<'a> UnverifiedAssertion<'a> {
     /// Takes the text apart.
     pub fn parse(text: &'a str) -> Result<Self, Refusal> {
-        if text.contains(|character: char| character.is_ascii_whitespace()) {
-            return Err(Reason::AssertionWhitespace.into());
-        }
-        let jws = Compact::parse(text).map_err(refuse_form)?;
+        let jws = Compact::parse(text).map_err(|malformed| {
+            // No part of a token has any, so it is looked for where something is wrong.
+            let has_whitespace = text.contains(|character: char| character.is_ascii_whitespace());
+            if has_whitespace { Reason::AssertionWhitespace.into() } else { refuse_form(malformed) }
+        })?;
         let claims = Claims::new(jws.claims().map_err(refuse_form)?);
         Ok(Self { jws, claims })
     }

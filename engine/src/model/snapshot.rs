@@ -35,18 +35,59 @@ pub struct Snapshot {
 #[derive(Clone, Debug)]
 enum Found {
     One(Arc<FederatedCredential>),
-    Several(Arc<Vec<Arc<FederatedCredential>>>),
+    Several(Arc<Listed>),
 }
 
-/// Under which rules an index key leads: strangers' rules for a workload cost others nothing, however many they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Group<'a> {
+/// Rules under one key, each list in the order of their ids: on every replica the same, whatever was saved last.
+#[derive(Clone, Debug, Default)]
+struct Listed {
+    vouched: Vec<Arc<FederatedCredential>>,
+    /// Those that nobody vouches for, apart: strangers' rules for a workload cost others nothing, however many they are.
+    self_service: Vec<Arc<FederatedCredential>>,
+}
+
+impl Found {
     /// Those that somebody vouches for.
-    Vouched,
+    fn vouched(&self) -> &[Arc<FederatedCredential>] {
+        match self {
+            Self::One(one) if one.vouched => std::slice::from_ref(one),
+            Self::One(_) => &[],
+            Self::Several(listed) => &listed.vouched,
+        }
+    }
+
     /// All others.
-    SelfService,
-    /// Of the others those of this principal.
-    SelfServiceOf(&'a str),
+    fn self_service(&self) -> &[Arc<FederatedCredential>] {
+        match self {
+            Self::One(one) if one.vouched => &[],
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Several(listed) => &listed.self_service,
+        }
+    }
+}
+
+impl Listed {
+    /// What is found, without this rule.
+    fn without(found: Option<&Found>, id: CredentialId) -> Self {
+        let others = |rules: &[Arc<FederatedCredential>]| rules.iter().filter(|rule| rule.id != id).cloned().collect();
+        found.map_or_else(Self::default, |found| Self {
+            vouched: others(found.vouched()),
+            self_service: others(found.self_service()),
+        })
+    }
+
+    fn insert(&mut self, credential: Arc<FederatedCredential>) {
+        let rules = if credential.vouched { &mut self.vouched } else { &mut self.self_service };
+        rules.insert(rules.partition_point(|other| other.id < credential.id), credential);
+    }
+
+    fn found(self) -> Option<Found> {
+        match (self.vouched.as_slice(), self.self_service.as_slice()) {
+            ([], []) => None,
+            ([one], []) | ([], [one]) => Some(Found::One(one.clone())),
+            _ => Some(Found::Several(Arc::new(self))),
+        }
+    }
 }
 
 /// Which rules are looked for beside those that somebody vouches for.
@@ -187,19 +228,17 @@ impl Snapshot {
         let may_count =
             |credential: &FederatedCredential| credential.trusted_issuer == issuer.id && may_count(credential);
         let mut found: Vec<Arc<FederatedCredential>> = Vec::new();
+        let mut add = |rules: &[Arc<FederatedCredential>], most: usize| {
+            found.extend(rules.iter().filter(|credential| may_count(credential)).take(most).cloned());
+        };
         let mut take = |field: &str, value: &str| {
             let key = self.key(issuer.id, field, value);
-            let mut of = |group: Group<'_>, most: usize| {
-                let listed = self.under(self.in_group(key, group));
-                found.extend(listed.iter().filter(|credential| may_count(credential)).take(most).cloned());
-            };
-            of(Group::Vouched, usize::MAX);
-            if let Some(principal) = wanted.principal {
-                of(Group::SelfServiceOf(principal), usize::MAX);
+            if let Some(under) = self.index.get(&key) {
+                add(under.vouched(), usize::MAX);
+                add(under.self_service(), wanted.others);
             }
-            if wanted.others > 0 {
-                of(Group::SelfService, wanted.others);
-            }
+            let of_principal = wanted.principal.and_then(|principal| self.index.get(&self.key_of(key, principal)));
+            add(of_principal.map(Found::self_service).unwrap_or_default(), usize::MAX);
         };
         let fields = &issuer.profile.fields;
         for parts in issuer.profile.index.iter().flatten() {
@@ -220,15 +259,6 @@ impl Snapshot {
         found
     }
 
-    /// The rules under a key.
-    fn under(&self, key: u64) -> &[Arc<FederatedCredential>] {
-        match self.index.get(&key) {
-            None => &[],
-            Some(Found::One(one)) => std::slice::from_ref(one),
-            Some(Found::Several(several)) => several,
-        }
-    }
-
     /// The keys under which a rule is found, for people, each with all rules under it.
     pub fn found_beside(&self, credential: &FederatedCredential) -> Vec<(String, Vec<Arc<FederatedCredential>>)> {
         let Some(issuer) = self.issuers.get(&credential.trusted_issuer) else {
@@ -240,8 +270,8 @@ impl Snapshot {
             format!("{}, {}", issuer.name, pairs.collect::<Vec<_>>().join(", "))
         };
         let under = |(names, values): &(String, String)| {
-            let of = |group| self.under(self.in_group(self.key(issuer.id, names, values), group));
-            [of(Group::Vouched), of(Group::SelfService)].concat()
+            let found = self.index.get(&self.key(issuer.id, names, values));
+            found.map(|found| [found.vouched(), found.self_service()].concat()).unwrap_or_default()
         };
         keys.iter().map(|key| (shown(key), under(key))).collect()
     }
@@ -329,12 +359,10 @@ impl Snapshot {
         if keys.is_empty() {
             keys.push((String::new(), String::new()));
         }
-        let own = Group::SelfServiceOf(&credential.principal);
-        let groups: &[Group<'_>] = if credential.vouched { &[Group::Vouched] } else { &[Group::SelfService, own] };
-        let under = |(field, value): &(String, String), group| {
-            self.in_group(self.key(credential.trusted_issuer, field, value), group)
-        };
-        keys.iter().flat_map(|key| groups.iter().map(move |group| under(key, *group))).collect()
+        let keys = keys.iter().map(|(field, value)| self.key(credential.trusted_issuer, field, value));
+        // A self-service rule is found by its principal too.
+        let of_principal = |key| (!credential.vouched).then(|| self.key_of(key, &credential.principal));
+        keys.flat_map(|key| [Some(key), of_principal(key)]).flatten().collect()
     }
 
     /// The hash is keyed at random, so nobody can choose names that fall together; if two of one issuer do, a rule more is
@@ -343,32 +371,26 @@ impl Snapshot {
         self.hasher.hash_one((issuer, field, value))
     }
 
-    /// The key of a group of those rules. It costs a token no second hash.
-    fn in_group(&self, key: u64, group: Group<'_>) -> u64 {
-        match group {
-            Group::Vouched => key,
-            Group::SelfService => !key,
-            Group::SelfServiceOf(principal) => self.hasher.hash_one((key, principal)),
-        }
+    /// The key of those of these rules that are self-service ones of a principal.
+    fn key_of(&self, key: u64, principal: &str) -> u64 {
+        self.hasher.hash_one((key, principal))
     }
 
     fn list(&mut self, key: u64, credential: &Arc<FederatedCredential>) {
-        let mut all: Vec<_> = self.under(key).iter().filter(|other| other.id != credential.id).cloned().collect();
-        // In the same order on every replica, whatever was saved last: of many only the first are looked at.
-        all.insert(all.partition_point(|other| other.id < credential.id), credential.clone());
-        let found = match all.as_slice() {
-            [one] => Found::One(one.clone()),
-            _ => Found::Several(Arc::new(all)),
-        };
-        self.index.insert(key, found);
+        let mut listed = Listed::without(self.index.get(&key), credential.id);
+        listed.insert(credential.clone());
+        self.set(key, listed);
     }
 
     fn unlist(&mut self, key: u64, id: CredentialId) {
-        let left: Vec<_> = self.under(key).iter().filter(|one| one.id != id).cloned().collect();
-        match left.as_slice() {
-            [] => drop(self.index.remove(&key)),
-            [one] => self.index.insert(key, Found::One(one.clone())),
-            _ => self.index.insert(key, Found::Several(Arc::new(left))),
+        let left = Listed::without(self.index.get(&key), id);
+        self.set(key, left);
+    }
+
+    fn set(&mut self, key: u64, listed: Listed) {
+        match listed.found() {
+            Some(found) => self.index.insert(key, found),
+            None => drop(self.index.remove(&key)),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use carnet_access::AuthorizationDetail;
 
 use super::narrowing::Narrow;
-use crate::json::json_bytes;
+use crate::json::element_bytes;
 use crate::model::{ResourceServer, TokenFormat};
 
 /// How long a JWT may be (contract, section 4): servers take headers of 8 KiB.
@@ -83,8 +83,8 @@ pub fn fit<E: Narrow, A: Ord>(mut entries: Vec<E>, age: impl Fn(&E) -> A, room: 
         let is_new = |package: &&String| before.is_none_or(|before| !before.contains(package));
         let new: Vec<String> = detail.packages.iter().filter(is_new).cloned().collect();
         let taken = match into {
-            Some(_) => new.iter().map(json_bytes).sum(),
-            None => json_bytes(detail).saturating_add(room.per_entry),
+            Some(_) => new.iter().map(element_bytes).sum(),
+            None => element_bytes(detail).saturating_add(room.per_entry),
         };
         let has_place = into.is_some() || fitted.entries.len() < room.entries;
         let Some(rest) = left.checked_sub(taken).filter(|_| has_place) else {
@@ -106,10 +106,10 @@ pub fn fit<E: Narrow, A: Ord>(mut entries: Vec<E>, age: impl Fn(&E) -> A, room: 
 
 /// How many of these packages fit, of which all take so much together with what is around them.
 fn as_many_as_fit(packages: &[String], taken: usize, room: usize) -> usize {
-    let around = packages.iter().map(json_bytes).fold(taken, usize::saturating_sub);
+    let around = packages.iter().map(element_bytes).fold(taken, usize::saturating_sub);
     let mut left = room.checked_sub(around);
     let fits = |package: &&String| {
-        left = left.and_then(|left| left.checked_sub(json_bytes(package)));
+        left = left.and_then(|left| left.checked_sub(element_bytes(package)));
         left.is_some()
     };
     packages.iter().take_while(fits).count()
@@ -183,7 +183,7 @@ mod tests {
                 entry("fc_3", &["publish"], &["new"]),
             ]
         };
-        let size = json_bytes(&entry("fc_1", &["publish"], &["small"]));
+        let size = element_bytes(&entry("fc_1", &["publish"], &["small"]));
         let age = |entry: &AuthorizationDetail| entry.credential.clone();
         let fitted = fit(all(), age, Room { bytes: size * 2, entries: 9, per_entry: 0 });
         assert_eq!((packages(&fitted), fitted.left_out), (vec![vec!["new"], vec!["small"]], 1));

@@ -19,7 +19,7 @@ use super::guard::{Access, AdminCaller, guard};
 use super::problem::Problem;
 use crate::admin::{self, Author, Change, Managed, Occasion, Precondition, Rejected, Saved};
 use crate::app::App;
-use crate::json::json_bytes;
+use crate::json::element_bytes;
 use crate::objects::{Document, Kind, Stored};
 use crate::store::Filter;
 use crate::trust;
@@ -213,7 +213,7 @@ pub fn within_answer(items: impl Iterator<Item = Value>) -> (Vec<Value>, usize) 
     let mut left = MAX_ANSWER_BYTES;
     let mut fitting: Vec<Value> = Vec::new();
     for item in items {
-        let rest = left.checked_sub(json_bytes(&item));
+        let rest = left.checked_sub(element_bytes(&item));
         if rest.is_none() && !fitting.is_empty() {
             break;
         }

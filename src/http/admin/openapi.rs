@@ -91,6 +91,9 @@ fn object_paths(kind: Kind) -> [(String, Value); 2] {
     let patch =
         json!({ "required": true, "content": { "application/merge-patch+json": { "schema": { "type": "object" } } } });
     let one = |description: &str| json!({ "description": description, "content": { "application/json": { "schema": item } } });
+    let tried = json!({ "$ref": "#/components/schemas/DryRun" });
+    let saved = |description: &str| json!({ "description": description, "content": { "application/json": { "schema": { "oneOf": [item, tried] } } } });
+    let only_tried = json!({ "description": "With `dry_run`: what would become of it.", "content": { "application/json": { "schema": tried } } });
     let page = json!({
         "type": "object", "required": ["items", "next_cursor"],
         "properties": { "items": { "type": "array", "items": item }, "next_cursor": { "type": ["string", "null"] } },
@@ -98,13 +101,13 @@ fn object_paths(kind: Kind) -> [(String, Value); 2] {
     let many = json!({ "description": "A page.", "content": { "application/json": { "schema": page } } });
     let collection = json!({
         "get": operation(&format!("List every {noun}"), &listing, None, &[("200", many)]),
-        "post": operation(&format!("Make a {noun}"), &saving, Some(&body), &[("201", one("It was made."))]),
+        "post": operation(&format!("Make a {noun}"), &saving, Some(&body), &[("200", only_tried), ("201", one("It was made."))]),
     });
     let object = json!({
         "parameters": [name],
         "get": operation(&format!("Read a {noun}"), &[], None, &[("200", one("It."))]),
-        "put": operation(&format!("Make or replace a {noun}"), &saving, Some(&body), &[("200", one("It was replaced.")), ("201", one("It was made."))]),
-        "patch": operation(&format!("Change a {noun}"), &saving, Some(&patch), &[("200", one("It was changed."))]),
+        "put": operation(&format!("Make or replace a {noun}"), &saving, Some(&body), &[("200", saved("It was replaced, or with `dry_run` what would become of it.")), ("201", one("It was made."))]),
+        "patch": operation(&format!("Change a {noun}"), &saving, Some(&patch), &[("200", saved("It was changed, or with `dry_run` what would become of it."))]),
         "delete": operation(&format!("Remove a {noun}"), &[], None, &[("204", json!({ "description": "It is gone." }))]),
     });
     [(format!("/{}", kind.segment()), collection), (format!("/{}/{{name}}", kind.segment()), object)]
@@ -243,6 +246,7 @@ fn schemas() -> Map<String, Value> {
         name_target(permission);
     }
     schemas.insert("AuditEvent".to_owned(), audit_event());
+    schemas.insert("DryRun".to_owned(), dry_run());
     schemas.insert("Explanation".to_owned(), json!(Explanation::schema()));
     schemas.insert("Problem".to_owned(), json!(Problem::schema()));
     schemas
@@ -264,6 +268,21 @@ fn name_target(permission: &mut Value) {
         let forms = json!([{ "required": ["resource_server"] }, { "required": ["target"] }]);
         schema.insert("oneOf".to_owned(), forms);
     }
+}
+
+fn dry_run() -> Value {
+    let text = json!({ "type": "string" });
+    let error = json!({ "type": "object", "properties": { "pointer": text, "detail": text } });
+    let warning = json!({ "type": "object", "properties": { "code": text, "detail": text } });
+    json!({
+        "type": "object", "required": ["stored", "would_change", "errors", "warnings"],
+        "properties": {
+            "stored": { "type": ["object", "null"], "description": "The object as it would be stored; null if it would be refused." },
+            "would_change": { "type": "boolean" },
+            "errors": { "type": "array", "items": error },
+            "warnings": { "type": "array", "items": warning },
+        },
+    })
 }
 
 fn audit_event() -> Value {
