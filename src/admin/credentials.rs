@@ -368,26 +368,11 @@ pub(super) async fn check_permission(
     permission: &mut PermissionDocument,
     principal: Option<&str>,
 ) -> Result<Vec<Problem>, Rejected> {
-    let mut problems = Vec::new();
-    match app.store.named::<ResourceServerDocument>(&permission.resource_server).await? {
-        None => {
-            let detail = format!("there is no resource server {}", permission.resource_server);
-            problems.push(Problem::new("/resource_server", detail));
-        }
-        Some(server) => {
-            let unknown: Vec<&str> = permission
-                .actions
-                .iter()
-                .filter(|action| !server.document.actions.contains(action))
-                .map(String::as_str)
-                .collect();
-            if !unknown.is_empty() {
-                let known = server.document.actions.join(", ");
-                let detail = format!("{} has no action {}; its actions are {known}", server.name, unknown.join(", "));
-                problems.push(Problem::new("/actions", detail));
-            }
-            permission.resource_server = server.name;
-        }
+    let server = app.store.named::<ResourceServerDocument>(&permission.resource_server).await?;
+    let found = permission.problem_at(server.as_ref().map(|server| (server.name.as_str(), &server.document)));
+    let mut problems: Vec<Problem> = found.into_iter().collect();
+    if let Some(server) = server {
+        permission.resource_server = server.name;
     }
     if let Some(owner) = &mut permission.owner {
         match app.store.named::<PrincipalDocument>(owner).await? {

@@ -4,12 +4,10 @@
 
 mod assumed;
 mod author;
-mod bundle;
 mod checks;
 mod clients;
 mod credentials;
 mod events;
-mod lint;
 mod managed;
 mod objects;
 mod room;
@@ -21,9 +19,7 @@ use crate::trust::Problem;
 
 pub use assumed::shared_workloads;
 pub use author::Author;
-pub use bundle::{Bundle, BundleError};
 pub use clients::{MAX_SECRET_OVERLAP_SECONDS, SECRET_OVERLAP_SECONDS, rotate_secret};
-pub use lint::{LintFinding, lint};
 pub use managed::{Managed, Occasion};
 pub use objects::{exported, find, list, shown};
 pub use saving::{Change, DryRun, Precondition, Saved, delete, save, try_out};

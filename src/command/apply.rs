@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::admin_client::AdminClient;
 use super::{Answer, CommandError, Target, read_file};
-use crate::admin::Bundle;
+use crate::objects::Bundle;
 use crate::objects::Kind;
 
 /// `carnet apply`

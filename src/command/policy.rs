@@ -1,15 +1,14 @@
 //! `carnet policy`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{Answer, CommandError, read_file};
-use crate::admin::{Bundle, lint};
 use crate::config::OwnUrls;
-use crate::objects::ReadContext;
-use crate::policy::{judge, read_cases};
+use crate::objects::{Bundle, ReadContext, lint};
+use crate::policy::{convert, judge, read_cases};
 use crate::profile::Profiles;
 
 /// `carnet policy`
@@ -24,6 +23,9 @@ enum PolicyCommand {
     /// Evaluate case files with the server's own engine; exits 1 if a verdict differs from the one expected.
     #[command(after_help = "Example:\n  carnet policy test release-cases.json")]
     Test(PolicyFiles),
+    /// Bring a case file of the older form into the present one, on standard output.
+    #[command(after_help = "Example:\n  carnet policy convert old-cases.json > cases.json")]
+    Convert(OlderFile),
     /// Read `apply` files and say which rules are wrong or too wide, and why; exits 1 if saving would refuse one.
     #[command(after_help = "Example:\n  carnet policy lint objects.toml")]
     Lint(PolicyFiles),
@@ -39,25 +41,38 @@ struct PolicyFiles {
     profiles_dir: Option<PathBuf>,
 }
 
-/// Tests or lints.
+#[derive(Debug, Args)]
+struct OlderFile {
+    /// The file; `-` is standard input.
+    #[arg(value_name = "OLD")]
+    file: PathBuf,
+    /// A folder with profiles of your own.
+    #[arg(long, value_name = "FOLDER")]
+    profiles_dir: Option<PathBuf>,
+}
+
+/// Tests, converts or lints.
 pub fn run(args: &PolicyArgs, as_json: bool) -> Result<Answer, CommandError> {
     match &args.command {
         PolicyCommand::Test(files) => test(files, as_json),
+        PolicyCommand::Convert(older) => convert_file(older),
         PolicyCommand::Lint(files) => lint_files(files, as_json),
     }
 }
 
-fn profiles(files: &PolicyFiles) -> Result<Profiles, CommandError> {
-    Profiles::load(files.profiles_dir.as_deref())
+fn profiles(folder: Option<&Path>) -> Result<Profiles, CommandError> {
+    Profiles::load(folder)
         .map_err(|errors| CommandError::Other(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))
 }
 
 fn test(files: &PolicyFiles, as_json: bool) -> Result<Answer, CommandError> {
-    let profiles = profiles(files)?;
+    let profiles = profiles(files.profiles_dir.as_deref())?;
     let mut results = Vec::new();
     let (mut total, mut differing) = (0u32, 0u32);
     for path in &files.files {
-        let cases = read_cases(&read_file(path)?)
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let read = |named: &Path| read_file(&folder.join(named)).map_err(|error| error.to_string());
+        let cases = read_cases(&read_file(path)?, read)
             .map_err(|error| CommandError::Other(format!("{}: {error}", path.display())))?;
         for case in cases {
             let (verdict, detail) = judge(&case, &profiles);
@@ -86,8 +101,16 @@ fn test(files: &PolicyFiles, as_json: bool) -> Result<Answer, CommandError> {
     Ok((differing == 0).into())
 }
 
+fn convert_file(older: &OlderFile) -> Result<Answer, CommandError> {
+    let profiles = profiles(older.profiles_dir.as_deref())?;
+    let cases = convert(&read_file(&older.file)?, &profiles)
+        .map_err(|error| CommandError::Other(format!("{}: {error}", older.file.display())))?;
+    println!("{cases:#}");
+    Ok(Answer::Yes)
+}
+
 fn lint_files(files: &PolicyFiles, as_json: bool) -> Result<Answer, CommandError> {
-    let profiles = profiles(files)?;
+    let profiles = profiles(files.profiles_dir.as_deref())?;
     let own = OwnUrls::new("https://carnet.invalid", ([127, 0, 0, 1], 0).into()).map_err(CommandError::Other)?;
     // Whether a server takes http issuers on its loopback interface is its own affair.
     let context =

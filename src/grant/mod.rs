@@ -12,7 +12,7 @@ mod verify;
 pub use pipeline::{Judged, issue, preview};
 pub use record::parts_of_token;
 pub use refused::{About, Refused, Step};
-pub use request::{GrantRequest, read_access};
+pub use request::{GrantRequest, read_access, read_form};
 pub use token_exchange::{ACCESS_TOKEN, JWT};
 pub use verify::verify_assertion;
 

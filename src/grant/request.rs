@@ -120,6 +120,12 @@ impl<'a> Parameters<'a> {
     }
 }
 
+/// The grant of a form and what it asks for, if everything in it can be read.
+pub fn read_form(form: &TokenForm<'_>, own: &OwnUrls) -> Result<(GrantType, AccessRequest), Refusal> {
+    let grant_type = grant_type(form)?;
+    Ok((grant_type, Parameters::read(form, grant_type, own)?.access))
+}
+
 /// The grant a form asks for.
 fn grant_type(form: &TokenForm<'_>) -> Result<GrantType, Refusal> {
     let name = form.require("grant_type")?;

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::client::references;
 use super::reader::Reader;
-use super::{Document, Kind, ReadContext, members};
+use super::{Document, Kind, ReadContext, ResourceServerDocument, members};
 use crate::clock::Timestamp;
 use crate::json::json_bytes;
 use crate::model::Listed;
@@ -116,6 +116,23 @@ pub struct PermissionDocument {
     /// The owner of the packages, by name; the credential's principal unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
+}
+
+impl PermissionDocument {
+    /// What is wrong with it beside the resource server that it names, if there is one.
+    pub fn problem_at(&self, server: Option<(&str, &ResourceServerDocument)>) -> Option<Problem> {
+        let Some((name, document)) = server else {
+            let detail = format!("there is no resource server {}", self.resource_server);
+            return Some(Problem::new("/resource_server", detail));
+        };
+        let unknown = self.actions.iter().filter(|action| !document.actions.contains(action));
+        let unknown: Vec<&str> = unknown.map(String::as_str).collect();
+        (!unknown.is_empty()).then(|| {
+            let known = document.actions.join(", ");
+            let detail = format!("{name} has no action {}; its actions are {known}", unknown.join(", "));
+            Problem::new("/actions", detail)
+        })
+    }
 }
 
 #[expect(clippy::ref_option, reason = "the signature serde asks for")]

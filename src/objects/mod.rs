@@ -1,9 +1,12 @@
 //! The things people manage: their documents, read with every mistake reported at once, and compiled into what trust is
 //! decided from. What a document says about others is checked where it is saved, in [`crate::admin`].
 
+mod bundle;
 mod client;
 mod compile;
 mod federated_credential;
+mod imagined;
+mod lint;
 mod principal;
 mod reader;
 mod resource_server;
@@ -12,10 +15,13 @@ mod trusted_issuer;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+pub use bundle::{Bundle, BundleError};
 pub use client::{AuthMethod, ClientDocument, ClientState, ListedRule};
 pub use compile::{compile_credential, compile_issuer};
 pub(crate) use federated_credential::RESOURCE_SERVER_TARGET;
 pub use federated_credential::{CredentialState, FederatedCredentialDocument, PermissionDocument, Vouching};
+pub use imagined::Imagined;
+pub use lint::{LintFinding, lint};
 pub use principal::PrincipalDocument;
 pub use reader::Reader;
 pub use resource_server::ResourceServerDocument;

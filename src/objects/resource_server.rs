@@ -139,6 +139,17 @@ impl ResourceServerDocument {
         self.token_prefix.as_deref().unwrap_or(DEFAULT_PREFIX)
     }
 
+    /// Why it cannot stand beside another resource server of this name: a URI has to mean one of them.
+    pub fn conflicts_with(&self, name: &str, other: &Self) -> Vec<Problem> {
+        let theirs = || std::iter::once(&other.resource).chain(&other.aliases);
+        let aliases = self.aliases.iter().map(|alias| ("/aliases", alias));
+        let ours = std::iter::once(("/resource", &self.resource)).chain(aliases);
+        let taken = ours.filter(|(_, uri)| theirs().any(|taken| taken == *uri));
+        taken
+            .map(|(pointer, uri)| Problem::new(pointer, format!("`{uri}` is a URI of resource server {name}")))
+            .collect()
+    }
+
     /// What trust is decided from.
     pub fn compile(&self, id: ResourceServerId, name: &str, default_lifetime: i64) -> ResourceServer {
         ResourceServer {

@@ -1,24 +1,32 @@
 //! The verdict on a case, by the checks of the token endpoint in their order.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use carnet_jose::{base64url, from_base64url};
+use carnet_resource_server::{Operation, RegistryState, allows};
 use serde_json::{Map, Value, json};
 
 use super::CaseVerdict;
-use super::case::Case;
-use super::fields::{TEMPLATE, TEMPLATE_DEFAULTS};
-use super::setting::{OWN, Setting, invalid};
-use crate::assertion::Assertion as _;
+use super::case::{Case, GivenState, GivenStateName, RegistryContext, Token, UsedAssertion};
+use crate::assertion::{Assertion as _, AssertionContent, AssertionKey, AssumedAssertion, UnverifiedAssertion};
 use crate::client::Admitted;
 use crate::clock::Timestamp;
 use crate::config::OwnUrls;
 use crate::decision::{Decision, Mode, Presented, Subject, decide};
+use crate::form::TokenForm;
+use crate::grant::{ACCESS_TOKEN, JWT, read_form};
 use crate::grant_type::GrantType;
 use crate::model::DecisionContext;
-use crate::objects::ReadContext;
+use crate::objects::{Imagined, ReadContext, Vouching};
+use crate::principal::Entitlement;
 use crate::profile::{Profile, Profiles};
+use crate::reason::Reason;
 use crate::refusal::Refusal;
+
+/// The issuer of a server that no case names.
+const OWN: &str = "https://carnet.case.invalid";
 
 /// Judges a case; says also what there is to say of a refusal beyond its reason.
 pub fn judge(case: &Case, profiles: &Profiles) -> (CaseVerdict, Option<String>) {
@@ -26,84 +34,184 @@ pub fn judge(case: &Case, profiles: &Profiles) -> (CaseVerdict, Option<String>) 
         Ok(()) => (CaseVerdict::Allow, None),
         Err(refusal) => {
             let detail = refusal.detail.map(String::from);
-            (
-                CaseVerdict::Deny(refusal.reason),
-                detail.or(refusal.claim.map(String::from)).or(refusal.parameter.map(str::to_owned)),
-            )
+            let about = detail.or(refusal.claim.map(String::from)).or(refusal.parameter.map(str::to_owned));
+            (CaseVerdict::Deny(refusal.reason), about)
         }
     }
 }
 
 fn verdict(case: &Case, profiles: &Profiles) -> Result<(), Refusal> {
-    let own = OwnUrls::new(OWN, SocketAddr::from(([127, 0, 0, 1], 0))).map_err(invalid)?;
-    let profile = profile(case, profiles)?;
-    // What a case brings along is known to its documents, whatever has the same name here.
-    let is_known = profiles.get(&profile.name).is_some_and(|known| Arc::ptr_eq(known, &profile));
-    let made = (!is_known).then(|| profiles.clone().with(profile.clone()));
-    let profiles = made.as_ref().unwrap_or(profiles);
-    let read = ReadContext { profiles, own: &own, allow_http_loopback: false, token_lifetime_seconds: 900 };
-    let setting = Setting { case, profile, read };
-    let context = DecisionContext {
-        rules: Arc::new(setting.snapshot()?),
-        now: Timestamp::from_seconds(case.policy.context.now),
-        own: &own,
-    };
-    let assertion = setting.assertion(&context)?;
-    let issuer = assertion.content().issuer().clone();
-    let offline = Mode::Offline { used: setting.was_used(assertion.content()) };
-    let subject = Subject {
-        grant_type: GrantType::JwtBearer,
-        presented: Presented::Assertion(assertion),
-        client: Admitted::nobody(),
-        actor: None,
-    };
-    match decide(&context, &subject, &setting.request(), offline) {
-        Ok(Decision::Registry(authorization)) => setting.registry_decides(authorization.entitlement(), &issuer),
+    let own = case.context.issuer.as_deref().unwrap_or(OWN);
+    let own = OwnUrls::new(own, SocketAddr::from(([127, 0, 0, 1], 0))).map_err(invalid)?;
+    let profiles = with_own_profiles(case, profiles)?;
+    let read = ReadContext { profiles: &profiles, own: &own, allow_http_loopback: false, token_lifetime_seconds: 900 };
+    let now = now(case)?;
+    let context = DecisionContext { rules: imagined(case, read, now)?.rules(), now, own: &own };
+    let (grant_type, access) = read_form(&form(case)?, &own)?;
+    let assertion = assertion(case, &context)?;
+    assertion.content().check_grant(grant_type)?;
+    let offline = Mode::Offline { used: was_used(case, assertion.content()) };
+    let presented = Presented::Assertion(assertion);
+    let subject = Subject { grant_type, presented, client: Admitted::nobody(), actor: None };
+    match decide(&context, &subject, &access, offline) {
+        Ok(Decision::Registry(authorization)) => {
+            let tried = case.context.registry.as_ref();
+            tried.map_or(Ok(()), |registry| registry_decides(registry, authorization.entitlement()))
+        }
         Ok(Decision::Admin(_)) => Ok(()),
         Err(denial) => Err(denial.refusal),
     }
 }
 
-fn profile(case: &Case, profiles: &Profiles) -> Result<Arc<Profile>, Refusal> {
-    let name = match case.provider.as_str() {
-        "github" => "github-actions",
-        "gitlab" => "gitlab-ci",
-        "template-ci" => "ci-template",
-        name => name,
-    };
-    let fields = &case.policy.fields;
-    let first =
-        fields.get("candidates").and_then(Value::as_array).and_then(|candidates| candidates.first()?.as_object());
-    let fields = first.unwrap_or(fields);
-    match fields.get(TEMPLATE) {
-        Some(template) if name == "ci-template" => {
-            let defaults = fields.get(TEMPLATE_DEFAULTS).cloned().unwrap_or_else(|| json!({}));
-            template_profile(template, &defaults).map(Arc::new)
-        }
-        _ => profiles.get(name).cloned().ok_or_else(|| invalid(format!("there is no profile {name}"))),
+fn with_own_profiles<'p>(case: &Case, profiles: &'p Profiles) -> Result<Cow<'p, Profiles>, Refusal> {
+    let mut profiles = Cow::Borrowed(profiles);
+    for (name, file) in &case.context.profiles {
+        let text = toml::to_string(file).map_err(|error| invalid(format!("context.profiles.{name}: {error}")))?;
+        let profile = Profile::parse(name, &text).map_err(|errors| {
+            let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            invalid(format!("context.profiles.{name}: {}", errors.join("; ")))
+        })?;
+        profiles = Cow::Owned(profiles.into_owned().with(Arc::new(profile)));
+    }
+    Ok(profiles)
+}
+
+fn now(case: &Case) -> Result<Timestamp, Refusal> {
+    let issued = || payload(&case.token)?.get("iat")?.as_i64();
+    let now = case.context.now.or_else(issued);
+    now.map(Timestamp::from_seconds).ok_or_else(|| invalid("context.now is required where the token has no iat"))
+}
+
+fn payload(token: &Token) -> Option<Value> {
+    match token {
+        Token::Text(text) => serde_json::from_slice(&from_base64url(text.split('.').nth(1)?)?).ok(),
+        Token::Made { payload, .. } => serde_json::from_str(payload).ok(),
     }
 }
 
-/// The profile that a case brings along: one template over claims that are all texts.
-fn template_profile(template: &Value, defaults: &Value) -> Result<Profile, Refusal> {
-    let text = template.as_str().ok_or_else(|| invalid("template is a text"))?;
-    let names = text.split('{').skip(1).filter_map(|part| part.split('}').next());
-    let claims: Map<String, Value> = names.map(|name| (name.to_owned(), json!({}))).collect();
-    let file = json!({
-        "title": "Template of a case",
-        "index": [["identity"]],
-        "defaults": {
-            "algorithms": ["RS256", "ES256"], "types": ["JWT"], "max_assertion_lifetime_seconds": 3600,
-            "replay": "jti_or_token_hash",
-        },
-        "workload": { "id": "{sub}" },
-        "claims": claims,
-        "fields": [{
-            "name": "identity", "mismatch": "identity_mismatch",
-            "check": { "identity": { "template": text, "defaults": defaults } },
-        }],
-        "at_least": [{ "any_of": ["identity"], "detail": "every pipeline of the platform shares this issuer" }],
-    });
-    let text = toml::to_string(&file).map_err(|error| invalid(error.to_string()))?;
-    Profile::parse("ci-template", &text).map_err(|errors| invalid(format!("{errors:?}")))
+/// The server as the case says that it is.
+fn imagined(case: &Case, read: ReadContext<'_>, now: Timestamp) -> Result<Imagined, Refusal> {
+    let mut imagined = Imagined::new(&case.objects, read, now).map_err(|findings| {
+        let lines = findings.iter().map(|finding| format!("{}{} {}", finding.object, finding.pointer, finding.detail));
+        invalid(lines.collect::<Vec<_>>().join("; "))
+    })?;
+    for (name, given) in &case.context.states {
+        let wrong = |why: String| invalid(format!("context.states.{name}: {why}"));
+        let given = serde_json::from_value(given.clone()).map_err(|error| wrong(error.to_string()))?;
+        set_state(&mut imagined, name, given, now).map_err(wrong)?;
+    }
+    Ok(imagined)
+}
+
+fn set_state(imagined: &mut Imagined, name: &str, given: GivenState, now: Timestamp) -> Result<(), String> {
+    let mut stored = imagined.credential(name).ok_or("objects hold no federated credential of this name")?.clone();
+    if let Some(pinned) = given.pinned {
+        stored.state.pinned = pinned;
+    }
+    if let Some(vouched) = given.vouched {
+        stored.state.vouching = if vouched { Vouching::Vouched } else { Vouching::SelfService };
+    }
+    stored.state.pending_until = imagined.pending_until(&stored);
+    let waits = stored.state.pending_until.is_some();
+    match given.state {
+        Some(GivenStateName::Pending) | None => {}
+        Some(GivenStateName::Active) => stored.state.pending_until = None,
+        Some(GivenStateName::Expired) => stored.document.expires_at = Some(now),
+        Some(GivenStateName::Disabled) => stored.document.enabled = false,
+    }
+    if !waits && (given.pending_until.is_some() || given.state == Some(GivenStateName::Pending)) {
+        return Err("the rule names its ids, so it is never pending".to_owned());
+    }
+    if given.pending_until.is_some() {
+        stored.state.pending_until = given.pending_until;
+    }
+    imagined.replace(stored);
+    Ok(())
+}
+
+/// The form that the token comes in, without its text: nothing is read from that before it is parsed.
+fn form(case: &Case) -> Result<TokenForm<'_>, Refusal> {
+    let given = |name: &str| case.request.iter().any(|(known, _)| *known == name);
+    let mut parameters: Vec<(&'static str, Cow<'_, str>)> =
+        case.request.iter().map(|(name, value)| (*name, Cow::Borrowed(value.as_str()))).collect();
+    if !given("grant_type") {
+        parameters.push(("grant_type", GrantType::JwtBearer.name().into()));
+    }
+    let form = TokenForm::of(parameters.clone());
+    match GrantType::from_name(form.require("grant_type")?) {
+        Some(GrantType::JwtBearer) => parameters.push(("assertion", "the case's".into())),
+        Some(GrantType::TokenExchange) => {
+            parameters.push(("subject_token", "the case's".into()));
+            match form.get("subject_token_type") {
+                None => parameters.push(("subject_token_type", JWT.into())),
+                Some(ACCESS_TOKEN) => {
+                    return Err(invalid("request.subject_token_type: a case presents a platform's token"));
+                }
+                Some(_) => {}
+            }
+        }
+        Some(GrantType::ClientCredentials) => {
+            return Err(invalid(
+                "request.grant_type: a case presents a token, and this grant is for clients themselves",
+            ));
+        }
+        None => return Err(Reason::GrantTypeUnsupported.into()),
+    }
+    Ok(TokenForm::of(parameters))
+}
+
+/// The token of the case. Its signature is good if its header says nothing else.
+fn assertion(case: &Case, context: &DecisionContext<'_>) -> Result<AssumedAssertion, Refusal> {
+    let made = |payload: &str, header: &Map<String, Value>| {
+        let header = Value::Object(header.clone()).to_string();
+        format!("{}.{}.{}", base64url(header), base64url(payload), base64url("signature"))
+    };
+    let text = match &case.token {
+        Token::Text(text) => text.clone(),
+        Token::Made { payload, header: Some(header) } => made(payload, header),
+        Token::Made { payload, header: None } => {
+            // Which header is usual depends on the trusted issuer, which is found by the payload alone.
+            let header =
+                |alg: &str, typ: &str| Map::from_iter([("alg".to_owned(), json!(alg)), ("typ".to_owned(), json!(typ))]);
+            let any = made(payload, &header("RS256", "JWT"));
+            let issuer = UnverifiedAssertion::parse(&any)?.issuer(&context.rules)?;
+            let algorithm = issuer.algorithms.first().map_or("RS256", |algorithm| algorithm.name());
+            made(payload, &header(algorithm, issuer.types.first().map_or("JWT", String::as_str)))
+        }
+    };
+    let unverified = UnverifiedAssertion::parse(&text)?;
+    let issuer = unverified.issuer(&context.rules)?;
+    unverified.assume(issuer, case.context.keys.as_deref(), context.now)
+}
+
+fn was_used(case: &Case, assertion: &AssertionContent) -> bool {
+    let Some(key) = assertion.key() else {
+        return false;
+    };
+    case.context.used.iter().any(|used| match used {
+        UsedAssertion::This(_) => true,
+        UsedAssertion::Other { iss, jti } => *iss == assertion.issuer().issuer && AssertionKey::of_id(iss, jti) == *key,
+    })
+}
+
+/// Whether the registry would do what is tried, by the code that registries use.
+fn registry_decides(registry: &RegistryContext, entitlement: &Entitlement) -> Result<(), Refusal> {
+    let names = entitlement.resource_server.package_names;
+    let Some(action) = &registry.action else { return Ok(()) };
+    for package in &registry.package {
+        let holds = |packages: &Vec<String>| packages.iter().any(|owned| names.same(owned, package));
+        let owned_by = |owner: &str| {
+            registry.owned_packages.as_ref().is_none_or(holds) && registry.owner.as_ref().is_none_or(|now| now == owner)
+        };
+        let state = RegistryState { exists: registry.exists, owned_by: &owned_by, may_act_for: &|_, _| true };
+        let version = registry.version.as_deref();
+        let operation = Operation { action, package, version, digest: registry.digest.as_deref() };
+        allows(&entitlement.details, names, &operation, &state)
+            .map_err(|denied| Refusal::from(Reason::from(denied.reason)))?;
+    }
+    Ok(())
+}
+
+fn invalid(detail: impl Into<String>) -> Refusal {
+    Refusal::new(Reason::PolicyInvalid).with_detail(detail)
 }

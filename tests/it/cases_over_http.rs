@@ -52,7 +52,14 @@ type Verdict = (&'static str, String);
 pub fn all_cases() -> Vec<(String, Value)> {
     let mut all = Vec::new();
     for file in case_files() {
-        let cases: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+        let text = std::fs::read_to_string(&file).unwrap();
+        let is_toml = file.extension().is_some_and(|kind| kind == "toml");
+        let cases: Vec<Value> = if is_toml {
+            let mut file: Value = toml::from_str(&text).unwrap();
+            serde_json::from_value(file["cases"].take()).unwrap()
+        } else {
+            serde_json::from_str(&text).unwrap()
+        };
         let name = file.file_stem().unwrap().to_string_lossy().into_owned();
         all.extend(cases.into_iter().map(|case| (format!("{name}/{}", case["id"].as_str().unwrap()), case)));
     }
@@ -63,18 +70,18 @@ pub fn all_cases() -> Vec<(String, Value)> {
 pub async fn run(case: &Value) -> Result<Verdict, String> {
     static SAMPLES: OnceLock<(PathBuf, Profiles)> = OnceLock::new();
     let (folder, known) = SAMPLES.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/samples/profiles");
-        let known = Profiles::load(Some(&folder)).unwrap();
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/samples");
+        let known = Profiles::load(Some(&folder.join("profiles"))).unwrap();
         (folder, known)
     });
-    run_with(case, folder, known).await
+    run_with(case, &folder.join("cases"), &folder.join("profiles"), known).await
 }
 
-/// Makes a case, presents it, and compares what it gets with what the engine says; the verdict, or what is wrong.
-pub async fn run_with(case: &Value, profiles: &Path, known: &Profiles) -> Result<Verdict, String> {
-    let run = CaseRun::new(case, profiles).await;
+/// Makes a case of a file in `folder`, presents it, and compares what it gets with what the engine says; the verdict, or what is wrong.
+pub async fn run_with(case: &Value, folder: &Path, profiles: &Path, known: &Profiles) -> Result<Verdict, String> {
+    let run = CaseRun::new(case, folder, profiles).await;
     let outcome = run.present().await;
-    let engine = verdict_of_engine(case, known);
+    let engine = verdict_of_engine(case, folder, known);
     let verdict = agree(&run, &outcome, known)?;
     if verdict != engine {
         return Err(format!("over HTTP {verdict:?}, the engine {engine:?}"));
@@ -82,8 +89,9 @@ pub async fn run_with(case: &Value, profiles: &Path, known: &Profiles) -> Result
     Ok(verdict)
 }
 
-fn verdict_of_engine(case: &Value, known: &Profiles) -> Verdict {
-    let case = read_cases(&json!([case]).to_string()).unwrap().remove(0);
+fn verdict_of_engine(case: &Value, folder: &Path, known: &Profiles) -> Verdict {
+    let read = |path: &Path| std::fs::read_to_string(folder.join(path)).map_err(|error| error.to_string());
+    let case = read_cases(&json!([case]).to_string(), read).unwrap().remove(0);
     let verdict = judge(&case, known).0;
     (verdict.word(), verdict.reason().to_owned())
 }
@@ -104,12 +112,11 @@ fn agree(run: &CaseRun, outcome: &Outcome, known: &Profiles) -> Result<Verdict, 
     if disclosed["verdict"] != word {
         return Err(format!("the admin API explains something else: {}", said()));
     }
-    if run.rules == 0 {
-        let about_rule = |problem: &Value| {
-            let of_rule = ["/match", "/issuer", "/audiences", "/subject_domain", "/trust_domain", "/permissions"];
-            of_rule.iter().any(|pointer| problem["pointer"].as_str().unwrap().starts_with(pointer))
-        };
-        let is_refused = !allowed && !run.problems.is_empty() && run.problems.iter().all(about_rule);
+    if !run.problems.is_empty() {
+        let of_rule = ["/match", "/issuer", "/audiences", "/subject_domain", "/trust", "/permissions"];
+        let about_rule =
+            |problem: &Value| of_rule.iter().any(|pointer| problem["pointer"].as_str().unwrap().starts_with(pointer));
+        let is_refused = !allowed && run.problems.iter().all(about_rule);
         let invalid = ("deny", "policy_invalid".to_owned());
         return if is_refused { Ok(invalid) } else { Err(format!("{:?} {}", run.problems, said())) };
     }

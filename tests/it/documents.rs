@@ -196,8 +196,8 @@ async fn every_sample_of_the_book_is_accepted() {
         let applied = finished(apply.output().unwrap());
         assert_eq!(applied.code, 0, "{}: {applied:?}", path.display());
     }
-    let cases = files("docs/samples/cases", ".json");
-    assert!(!cases.is_empty());
+    let cases = [files("docs/samples/cases", ".json"), files("docs/samples/cases", ".toml")].concat();
+    assert!(cases.len() >= 22);
     for path in cases {
         let tested = carnet_in(folder, &["policy", "test", path.to_str().unwrap(), "--profiles-dir", profiles]);
         assert_eq!(tested.code, 0, "{}: {tested:?}", path.display());

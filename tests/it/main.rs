@@ -26,6 +26,7 @@ mod admin;
 mod assertion;
 mod attenuation;
 mod audit;
+mod case_files;
 mod cases_over_http;
 mod client_auth;
 mod clients;

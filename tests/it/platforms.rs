@@ -729,15 +729,21 @@ fn smithy_cases(now: i64) -> Vec<Value> {
     });
     let case = |id: &str, changes: Value, (expect, reason): (&str, &str)| {
         json!({
-            "id": id, "provider": "smithy", "claims": changed(&claims, changes), "expect": expect, "reason": reason,
-            "policy": {
-                "description": "the great anvils of forge 7",
-                "fields": {
-                    "issuer": "https://smithy.test", "audience": CARNET, "forge_id": "7", "anvil_glob": "Great/*",
-                    "packages": ["horseshoe"], "actions": ["publish"],
+            "id": id, "description": "the great anvils of forge 7", "expect": expect, "reason": reason,
+            "objects": {
+                "principals": { "joel": { "kind": "user" } },
+                "resource_servers": { "pypi": { "resource": R1, "actions": ["publish"] } },
+                "trusted_issuers": {
+                    "smithy": { "profile": "smithy", "issuer": "https://smithy.test", "audiences": [CARNET] },
                 },
-                "context": { "now": now, "requested": { "packages": ["horseshoe"], "action": "publish" } },
+                "federated_credentials": { "great": {
+                    "principal": "joel", "trusted_issuer": "smithy",
+                    "match": { "forge_id": "7", "anvil": { "glob": "Great/*" } },
+                    "permissions": [{ "resource_server": "pypi", "actions": ["publish"], "packages": ["horseshoe"] }],
+                } },
             },
+            "claims": changed(&claims, changes),
+            "context": { "now": now, "registry": { "action": "publish", "package": "horseshoe" } },
         })
     };
     vec![
@@ -776,7 +782,7 @@ async fn contract_8__a_made_up_platform_is_one_data_file_and_one_case_file() {
 
     let known = Profiles::load(Some(&profiles)).unwrap();
     for case in &cases {
-        let (word, reason) = run_with(case, &profiles, &known).await.unwrap();
+        let (word, reason) = run_with(case, db.folder(), &profiles, &known).await.unwrap();
         assert_eq!((case["expect"].as_str(), case["reason"].as_str()), (Some(word), Some(&*reason)), "{}", case["id"]);
     }
 

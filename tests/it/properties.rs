@@ -44,17 +44,25 @@ const COMPARED: [&str; 9] = [
 
 fn verdict(claims: &Value) -> CaseVerdict {
     let case = json!([{
-        "id": "x", "provider": "github", "expect": "deny", "claims": claims,
-        "policy": {
-            "fields": {
-                "issuer": "https://ci.test", "audience": "https://as.test", "repository": "octo-org/octo-repo",
-                "repository_id": "74", "repository_owner_id": "65", "workflow_file": "release.yml", "environment": "prod",
-                "ref": "refs/heads/main", "packages": ["widgets"], "actions": ["publish"],
+        "id": "x", "expect": "deny", "claims": claims, "context": { "now": 1_800_000_000 },
+        "request": { "authorization_details": [{ "type": "package", "packages": ["widgets"], "actions": ["publish"] }] },
+        "objects": {
+            "principals": { "joel": { "kind": "user" } },
+            "resource_servers": { "pypi": { "resource": "https://pypi.test/", "actions": ["publish"] } },
+            "trusted_issuers": {
+                "gh": { "profile": "github-actions", "issuer": "https://ci.test", "audiences": ["https://as.test"] },
             },
-            "context": { "now": 1_800_000_000, "requested": { "packages": ["widgets"], "action": "publish" } },
+            "federated_credentials": { "release": {
+                "principal": "joel", "trusted_issuer": "gh",
+                "match": {
+                    "repository": "octo-org/octo-repo", "repository_id": "74", "repository_owner_id": "65",
+                    "workflow_file": "release.yml", "environment": "prod", "ref": "refs/heads/main",
+                },
+                "permissions": [{ "resource_server": "pypi", "actions": ["publish"], "packages": ["widgets"] }],
+            } },
         },
     }]);
-    judge(&read_cases(&case.to_string()).unwrap()[0], &Profiles::load(None).unwrap()).0
+    judge(&read_cases(&case.to_string(), |_| unreachable!()).unwrap()[0], &Profiles::load(None).unwrap()).0
 }
 
 proptest! {

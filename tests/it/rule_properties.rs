@@ -2,45 +2,73 @@
 
 use std::sync::OnceLock;
 
-use carnet::policy::{Case, CaseVerdict, Expected, judge, read_cases};
+use carnet::policy::{CaseVerdict, judge, read_cases};
 use carnet::profile::{Check, ClaimSpec, Profile, Profiles};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use crate::cases_over_http::{all_cases, run};
 
-/// Every sample case, with the profiles it is judged by.
-fn samples() -> &'static (Vec<Case>, Profiles) {
-    static SAMPLES: OnceLock<(Vec<Case>, Profiles)> = OnceLock::new();
+/// Every sample case with its objects, and the profiles it is judged by.
+fn samples() -> &'static (Vec<Value>, Profiles) {
+    static SAMPLES: OnceLock<(Vec<Value>, Profiles)> = OnceLock::new();
     SAMPLES.get_or_init(|| {
-        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/samples");
-        let entries = std::fs::read_dir(root.join("cases")).unwrap();
-        let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
-        paths.sort();
-        let text = |path: &std::path::PathBuf| read_cases(&std::fs::read_to_string(path).unwrap()).unwrap();
-        let cases: Vec<Case> = paths.iter().flat_map(text).collect();
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/samples/profiles");
+        let of_book = all_cases().into_iter().filter(|(id, _)| !id.starts_with("policy-cases/"));
+        let cases: Vec<Value> = of_book.map(|(_, case)| case).filter(|case| case.get("claims").is_some()).collect();
+        let cases: Vec<Value> = cases.into_iter().filter(|case| case.get("objects").is_some()).collect();
         assert!(cases.len() > 150, "{}", cases.len());
-        (cases, Profiles::load(Some(&root.join("profiles"))).unwrap())
+        (cases, Profiles::load(Some(&root)).unwrap())
     })
 }
 
+fn verdict(case: &Value, profiles: &Profiles) -> CaseVerdict {
+    judge(&read_cases(&json!([case]).to_string(), |_| unreachable!()).unwrap()[0], profiles).0
+}
+
+fn is_expected(case: &Value) -> bool {
+    case["expect"] == "allow"
+}
+
 /// The cases that are refused although their rule can be saved: what others lack may be the very condition.
-fn refused() -> &'static [&'static Case] {
-    static REFUSED: OnceLock<Vec<&Case>> = OnceLock::new();
+fn refused() -> &'static [&'static Value] {
+    static REFUSED: OnceLock<Vec<&Value>> = OnceLock::new();
     let (cases, profiles) = samples();
-    let is_refused = |case: &&Case| matches!(judge(case, profiles).0, CaseVerdict::Deny(reason) if reason.code() != "policy_invalid");
+    let is_refused = |case: &&Value| matches!(verdict(case, profiles), CaseVerdict::Deny(reason) if reason.code() != "policy_invalid");
     REFUSED.get_or_init(|| cases.iter().filter(is_refused).collect())
 }
 
-fn allows(case: &Case, profiles: &Profiles) -> bool {
-    judge(case, profiles).0 == CaseVerdict::Allow
+fn allows(case: &Value, profiles: &Profiles) -> bool {
+    verdict(case, profiles) == CaseVerdict::Allow
 }
 
-fn profile_of<'p>(case: &Case, profiles: &'p Profiles) -> &'p Profile {
-    match case.provider.as_str() {
-        "github" => profiles.get("github-actions").unwrap(),
-        name => profiles.get(name).unwrap(),
-    }
+fn issuer_of(case: &Value) -> &Value {
+    case["objects"]["trusted_issuers"].as_object().unwrap().values().next().unwrap()
+}
+
+fn profile_of<'p>(case: &Value, profiles: &'p Profiles) -> &'p Profile {
+    profiles.get(issuer_of(case)["profile"].as_str().unwrap()).unwrap()
+}
+
+fn rules_of(case: &Value) -> &Map<String, Value> {
+    case["objects"]["federated_credentials"].as_object().unwrap()
+}
+
+fn match_of(case: &Value) -> &Map<String, Value> {
+    rules_of(case).values().next().unwrap()["match"].as_object().unwrap()
+}
+
+fn match_mut(case: &mut Value) -> &mut Map<String, Value> {
+    let rules = case["objects"]["federated_credentials"].as_object_mut().unwrap();
+    rules.values_mut().next().unwrap()["match"].as_object_mut().unwrap()
+}
+
+fn claims_of(case: &Value) -> &Map<String, Value> {
+    case["claims"].as_object().unwrap()
+}
+
+fn has_one_plain_rule(case: &Value) -> bool {
+    rules_of(case).len() == 1 && case["context"].get("profiles").is_none()
 }
 
 /// The claims that a field of a rule reads.
@@ -73,22 +101,18 @@ fn without(claims: &Map<String, Value>, path: &str) -> Map<String, Value> {
 fn an_absent_claim_never_matches() {
     let (cases, profiles) = samples();
     let mut tried = 0;
-    for case in cases.iter().filter(|case| case.expect == Expected::Allow) {
+    for case in cases.iter().filter(|case| is_expected(case) && has_one_plain_rule(case)) {
         let profile = profile_of(case, profiles);
-        let named = |name: &str| {
-            let fields = &case.policy.fields;
-            fields.contains_key(name) || fields.contains_key(&format!("{name}_glob"))
-        };
-        for field in profile.fields.iter().filter(|field| named(&field.name)) {
-            if case.policy.fields.get(&field.name) == Some(&json!(false))
+        for field in profile.fields.iter().filter(|field| match_of(case).contains_key(&field.name)) {
+            if match_of(case).get(&field.name) == Some(&json!(false))
                 || field.when.as_ref().is_some_and(|(_, value)| value != "caller")
             {
                 continue;
             }
             for claim in read_by(&field.check) {
-                let claims = without(&case.claims, &claim.path);
-                let changed = Case { claims, ..case.clone() };
-                assert!(!allows(&changed, profiles), "{} {} without {}", case.provider, case.id, claim.path);
+                let mut changed = case.clone();
+                changed["claims"] = without(claims_of(case), &claim.path).into();
+                assert!(!allows(&changed, profiles), "{} {} without {}", profile.name, case["id"], claim.path);
                 tried += 1;
             }
         }
@@ -99,30 +123,40 @@ fn an_absent_claim_never_matches() {
 #[test]
 fn an_empty_claim_equals_nothing() {
     let (cases, profiles) = samples();
-    for case in cases.iter().filter(|case| case.expect == Expected::Allow) {
-        for field in &profile_of(case, profiles).fields {
-            let named = case.policy.fields.contains_key(&field.name);
-            for claim in read_by(&field.check).into_iter().filter(|claim| named && !claim.path.starts_with('/')) {
-                if case.claims.get(&claim.path).is_some_and(Value::is_string) && field.when.is_none() {
+    let mut tried = 0;
+    for case in cases.iter().filter(|case| is_expected(case) && has_one_plain_rule(case)) {
+        let profile = profile_of(case, profiles);
+        for field in &profile.fields {
+            let plain = match_of(case).get(&field.name).is_some_and(|value| value.get("glob").is_none());
+            for claim in read_by(&field.check).into_iter().filter(|claim| plain && !claim.path.starts_with('/')) {
+                if claims_of(case).get(&claim.path).is_some_and(Value::is_string) && field.when.is_none() {
                     let mut changed = case.clone();
-                    changed.claims.insert(claim.path.clone(), json!(""));
-                    assert!(!allows(&changed, profiles), "{} {} with an empty {}", case.provider, case.id, claim.path);
+                    changed["claims"][&claim.path] = json!("");
+                    assert!(
+                        !allows(&changed, profiles),
+                        "{} {} with an empty {}",
+                        profile.name,
+                        case["id"],
+                        claim.path
+                    );
+                    tried += 1;
                 }
             }
         }
     }
+    assert!(tried > 100, "{tried}");
 }
 
 /// What is compared with a pattern, in every case that is allowed by one: the case, the field and the text.
-fn patterns() -> Vec<(&'static Case, String, String)> {
+fn patterns() -> Vec<(&'static Value, String, String)> {
     let (cases, profiles) = samples();
     let mut found = Vec::new();
-    for case in cases.iter().filter(|case| case.expect == Expected::Allow) {
-        for name in case.policy.fields.keys().filter_map(|name| name.strip_suffix("_glob")) {
+    for case in cases.iter().filter(|case| is_expected(case) && has_one_plain_rule(case)) {
+        for (name, _) in match_of(case).iter().filter(|(_, value)| value.get("glob").is_some()) {
             for (_, field) in profile_of(case, profiles).fields_named(name) {
                 let Check::Equals(equals) = &field.check else { continue };
-                let text = case.claims.get(&equals.claim.path).and_then(Value::as_str);
-                found.extend(text.map(|text| (case, name.to_owned(), text.to_owned())));
+                let text = claims_of(case).get(&equals.claim.path).and_then(Value::as_str);
+                found.extend(text.map(|text| (case, name.clone(), text.to_owned())));
             }
         }
     }
@@ -152,22 +186,16 @@ fn any_change() -> impl Strategy<Value = Change> {
 
 /// A case with the rule of another one under its own trusted issuer, if `mixed`, and with changed claims.
 fn mix(case: &Value, other: &Value, mixed: bool, changes: &[(usize, Change)]) -> Value {
-    const OF_ISSUER: [&str; 7] = [
-        "issuer",
-        "audience",
-        "replay_key",
-        "trust_domain",
-        "subject_domain",
-        "accept_string_booleans",
-        "issuer_skips_email_verification",
-    ];
     let mut case = case.clone();
     if mixed {
-        let own = case["policy"]["fields"].as_object().unwrap().clone();
-        let mut fields = other["policy"]["fields"].as_object().unwrap().clone();
-        fields.retain(|name, _| !OF_ISSUER.contains(&name.as_str()));
-        fields.extend(own.into_iter().filter(|(name, _)| OF_ISSUER.contains(&name.as_str())));
-        case["policy"]["fields"] = Value::Object(fields);
+        for table in ["principals", "federated_credentials"] {
+            case["objects"][table] = other["objects"][table].clone();
+        }
+        let of_rules = |context: &Value| context.get("states").cloned();
+        match of_rules(&other["context"]) {
+            Some(states) => case["context"]["states"] = states,
+            None => drop(case["context"].as_object_mut().unwrap().shift_remove("states")),
+        }
     }
     let claims = case["claims"].as_object_mut().unwrap();
     for (at, change) in changes {
@@ -187,62 +215,35 @@ fn plain() -> &'static [Value] {
     static PLAIN: OnceLock<Vec<Value>> = OnceLock::new();
     PLAIN.get_or_init(|| {
         let is_plain = |case: &Value| {
-            let (fields, context) = (&case["policy"]["fields"], &case["policy"]["context"]);
             let lacks = |object: &Value, names: &[&str]| names.iter().all(|name| object.get(name).is_none());
-            lacks(fields, &["candidates", "template"])
-                && lacks(context, &["consumed", "consumed_token_hash"])
-                && lacks(&case["claims"], &["_jose", "_raw_payload"])
+            lacks(case, &["header", "payload_text", "objects_file"])
+                && lacks(&case["context"], &["used"])
+                && has_one_plain_rule(case)
         };
         all_cases().into_iter().map(|(_, case)| case).filter(is_plain).collect()
     })
 }
 
 /// A further condition: an entry of `claims`, or a field that another case of the platform has.
-fn add_condition(case: &Case, cases: &[Case], pick: usize, value: &Value) -> Case {
+fn add_condition(case: &Value, cases: &[Value], pick: usize, value: &Value) -> Value {
+    /// Fields that loosen others.
+    const LOOSENING: [&str; 4] = ["called_workflow", "match_names", "require_pod_binding", "workflow_binding"];
     let mut changed = case.clone();
-    let fields = &mut changed.policy.fields;
+    let own = match_of(case);
     let others: Vec<(&String, &Value)> = cases
         .iter()
-        .filter(|other| other.provider == case.provider)
-        .flat_map(|other| &other.policy.fields)
-        .filter(|(name, _)| !fields.contains_key(*name) && !name.starts_with("issuer") && !is_setting(name))
+        .filter(|other| issuer_of(other)["profile"] == issuer_of(case)["profile"])
+        .flat_map(match_of)
+        .filter(|(name, _)| !own.contains_key(*name) && !LOOSENING.contains(&name.as_str()))
         .collect();
     if let Some((name, value)) = others.get(pick % (others.len() + 1)) {
-        fields.insert((*name).clone(), (*value).clone());
+        match_mut(&mut changed).insert((*name).clone(), (*value).clone());
     } else {
-        let mut claims = fields.get("claims").and_then(Value::as_object).cloned().unwrap_or_default();
+        let mut claims = own.get("claims").and_then(Value::as_object).cloned().unwrap_or_default();
         claims.insert("sub".to_owned(), value.clone());
-        fields.insert("claims".to_owned(), Value::Object(claims));
+        match_mut(&mut changed).insert("claims".to_owned(), Value::Object(claims));
     }
     changed
-}
-
-/// Whether a field of a case is no condition: it loosens or belongs to something else.
-fn is_setting(name: &str) -> bool {
-    const SETTINGS: [&str; 21] = [
-        "accept_string_booleans",
-        "actions",
-        "allow_create",
-        "audience",
-        "called_workflow",
-        "candidates",
-        "created_by",
-        "defaults",
-        "expires_at",
-        "issuer_skips_email_verification",
-        "match_names",
-        "name_normalization",
-        "package_owner",
-        "packages",
-        "pending_expires_at",
-        "principal",
-        "replay_key",
-        "require_pod_binding",
-        "state",
-        "template",
-        "workflow_binding",
-    ];
-    SETTINGS.contains(&name)
 }
 
 proptest! {
@@ -254,34 +255,31 @@ proptest! {
         let refused = refused();
         let case = refused[at % refused.len()];
         let changed = add_condition(case, cases, pick, &json!(value));
-        prop_assert!(!allows(&changed, profiles), "{} {}: {:?}", case.provider, case.id, changed.policy.fields);
+        prop_assert!(!allows(&changed, profiles), "{}: {:?}", case["id"], match_of(&changed));
     }
 
     #[test]
     fn the_order_of_rules_does_not_matter(at in any::<usize>(), shift in 1..4usize, picks in proptest::collection::vec(any::<usize>(), 1..4)) {
         let (cases, profiles) = samples();
         let case = &cases[at % cases.len()];
-        if case.policy.fields.contains_key("candidates") || case.policy.fields.contains_key("template") {
+        if !has_one_plain_rule(case) {
             return Ok(());
         }
         // Two trusted issuers of one name and audience cannot be: all rules are about the case's own.
-        let issuer = ["issuer", "audience", "replay_key", "trust_domain", "subject_domain", "accept_string_booleans", "issuer_skips_email_verification"];
-        let is_same = |other: &Case| issuer.iter().all(|name| other.policy.fields.get(*name) == case.policy.fields.get(*name));
-        let same: Vec<&Case> = cases.iter().filter(|other| {
-            let fields = &other.policy.fields;
-            other.provider == case.provider && is_same(other) && !fields.contains_key("candidates") && !fields.contains_key("template")
-        }).collect();
-        let mut rules: Vec<Value> = vec![Value::Object(case.policy.fields.clone())];
-        rules.extend(picks.iter().map(|pick| Value::Object(same[pick % same.len()].policy.fields.clone())));
+        let same: Vec<&Value> = cases.iter().filter(|other| has_one_plain_rule(other) && issuer_of(other) == issuer_of(case)).collect();
+        let mut rules: Vec<Value> = vec![rules_of(case).values().next().unwrap().clone()];
+        rules.extend(picks.iter().map(|pick| rules_of(same[pick % same.len()]).values().next().unwrap().clone()));
         let verdict = |rules: &[Value]| {
             let mut changed = case.clone();
-            changed.policy.fields = Map::from_iter([("candidates".to_owned(), json!(rules))]);
+            let named = rules.iter().enumerate().map(|(at, rule)| (format!("rule-{at}"), rule.clone()));
+            changed["objects"]["federated_credentials"] = named.collect::<Map<_, _>>().into();
+            changed["context"].as_object_mut().unwrap().shift_remove("states");
             allows(&changed, profiles)
         };
         let before = verdict(&rules);
         let length = rules.len();
         rules.rotate_left(shift % length);
-        prop_assert_eq!(verdict(&rules), before, "{} {}", &case.provider, &case.id);
+        prop_assert_eq!(verdict(&rules), before, "{}", &case["id"]);
     }
 
     #[test]
@@ -293,20 +291,21 @@ proptest! {
         let (from, to) = (from.min(to), from.max(to));
         let star = if double { "**" } else { "*" };
         let mut changed = (*case).clone();
-        changed.policy.fields.insert(format!("{name}_glob"), json!(format!("{}{star}{}", &text[..from], &text[to..])));
-        let verdict = judge(&changed, profiles).0;
+        let pattern = format!("{}{star}{}", &text[..from], &text[to..]);
+        match_mut(&mut changed).insert(name.clone(), json!({ "glob": pattern }));
+        let verdict = verdict(&changed, profiles);
         // Some fields want a beginning that no star stands in.
         prop_assume!(!verdict.is_mistake());
         let is_inside = double || !text[from..to].contains('/');
-        prop_assert_eq!(verdict == CaseVerdict::Allow, is_inside, "{} {}: {:?}", &case.provider, &case.id, &changed.policy.fields);
+        prop_assert_eq!(verdict == CaseVerdict::Allow, is_inside, "{}: {:?}", &case["id"], match_of(&changed));
     }
 
     #[test]
     fn a_star_in_a_spiffe_id_stays_in_its_segment(path in "[a-z./-]{1,12}") {
         let (cases, profiles) = samples();
-        let pattern = cases.iter().find(|case| case.provider == "spiffe" && case.id == "pattern").unwrap();
-        let mut case = pattern.clone();
-        case.claims.insert("sub".to_owned(), json!(format!("spiffe://prod.example/ns/ci/sa/{path}")));
+        let is_pattern = |case: &&Value| issuer_of(case)["profile"] == "spiffe" && case["id"] == "pattern";
+        let mut case = cases.iter().find(is_pattern).unwrap().clone();
+        case["claims"]["sub"] = json!(format!("spiffe://prod.example/ns/ci/sa/{path}"));
         let is_segment = !path.contains('/') && path != "." && path != "..";
         prop_assert_eq!(allows(&case, profiles), is_segment, "{}", path);
     }
@@ -325,7 +324,7 @@ proptest! {
     ) {
         let plain = plain();
         let case = &plain[at % plain.len()];
-        let others: Vec<&Value> = plain.iter().filter(|other| other["provider"] == case["provider"]).collect();
+        let others: Vec<&Value> = plain.iter().filter(|other| issuer_of(other)["profile"] == issuer_of(case)["profile"]).collect();
         let changed = mix(case, others[pick % others.len()], mixed, &changes);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let outcome = runtime.block_on(run(&changed));

@@ -1,18 +1,24 @@
-//! A case of a case file made real: its platforms, principals, registry and rules saved over the admin API, its token signed, its
-//! request sent. The case is read here once more, by the reference page alone: nothing of `carnet::policy` is used.
+//! A case of a case file made real: its objects saved over the admin API, its token signed by its platform, its request sent.
+//! The case is read here once more, by the reference page alone: nothing of `carnet::policy` is used.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use carnet::clock::Timestamp;
 use carnet_resource_server::{AccessToken, Operation, PackageNames, RegistryState, allows};
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::case_parts::{Parts, REGISTRY, object, texts};
 use super::{Answer, FakeIssuer, JWT_BEARER, TestDb, TestKey, TestServer, compact};
 
-const PRINCIPAL: &str = "case";
-const RESOURCE: &str = "https://registry.test/case/";
+/// How long a rule waits for its first match, in seconds.
+const PENDING: i64 = 7 * 86_400;
+/// The kinds of objects, those first that others refer to.
+const KINDS: [(&str, &str); 4] = [
+    ("principals", "principals"),
+    ("trusted_issuers", "trusted-issuers"),
+    ("resource_servers", "resource-servers"),
+    ("federated_credentials", "federated-credentials"),
+];
 
 /// A case and the server that it was made on.
 #[derive(Debug)]
@@ -20,11 +26,9 @@ pub struct CaseRun {
     pub server: TestServer,
     /// What saving refused, as the admin API says it.
     pub problems: Vec<Value>,
-    /// How many rules were saved.
-    pub rules: usize,
-    parts: Parts,
+    case: Map<String, Value>,
     platforms: Vec<Platform>,
-    _profile: Option<TestDb>,
+    _profiles: Option<TestDb>,
 }
 
 /// What became of a case.
@@ -42,7 +46,6 @@ pub struct Outcome {
 
 #[derive(Debug)]
 struct Platform {
-    name: String,
     url: String,
     trust_domain: Option<String>,
     replay_claim: String,
@@ -52,49 +55,68 @@ struct Platform {
 }
 
 impl CaseRun {
-    /// The profile that the rules are of.
+    /// The profile of the first trusted issuer.
     pub fn profile(&self) -> &str {
-        &self.parts.provider
+        let issuers = self.case["objects"]["trusted_issuers"].as_object().unwrap();
+        issuers.values().next().unwrap()["profile"].as_str().unwrap()
     }
 
-    /// Makes the case. `profiles` is the folder of profiles that operators wrote.
-    pub async fn new(case: &Value, profiles: &Path) -> Self {
-        let mut parts = Parts::read(case);
-        for rule in &mut parts.rules {
-            rule.saved_at = rule.saved_at.min(parts.now);
+    /// Makes the case. `folder` holds the file that it is from, `profiles` the profiles that operators wrote.
+    pub async fn new(case: &Value, folder: &Path, profiles: &Path) -> Self {
+        let mut case = object(case.clone());
+        let known =
+            ["id", "description", "objects", "objects_file", "claims", "header", "payload_text", "request", "context"];
+        assert_known(&case, &[&known[..], &["expect", "reason"]].concat());
+        assert_known(&members(&case, "context"), &["now", "issuer", "keys", "used", "states", "registry", "profiles"]);
+        assert_known(&members(&case, "request"), &["authorization_details", "principal"]);
+        if let Some(file) = case.get("objects_file").and_then(Value::as_str) {
+            let text = std::fs::read_to_string(folder.join(file)).unwrap();
+            case.insert("objects".to_owned(), toml::from_str(&text).unwrap());
         }
-        parts.rules.sort_by_key(|rule| rule.saved_at);
-        let profile = parts.rules.iter().find_map(|rule| rule.profile.clone());
-        let made = match &profile {
+        // The server's issuer URL is the audience of trusted issuers that name none; the server of the test has its own.
+        if let Some(own) = members(&case, "context").get("issuer") {
+            for issuer in case["objects"]["trusted_issuers"].as_object_mut().unwrap().values_mut() {
+                issuer.as_object_mut().unwrap().entry("audiences").or_insert(json!([own]));
+            }
+        }
+        let own = match members(&case, "context").get("profiles") {
             None => None,
-            Some(text) => {
+            Some(own) => {
                 let folder = TestDb::new().await;
-                std::fs::write(folder.folder().join("ci-template.toml"), text).unwrap();
+                for (name, file) in own.as_object().unwrap() {
+                    let path = folder.folder().join(format!("{name}.toml"));
+                    std::fs::write(path, toml::to_string(file).unwrap()).unwrap();
+                }
                 Some(folder)
             }
         };
-        let profiles = made.as_ref().map_or(profiles, TestDb::folder).display().to_string();
-        let start = parts.rules.first().map_or(parts.now, |rule| rule.saved_at);
+        let profiles = own.as_ref().map_or(profiles, TestDb::folder).display().to_string();
+        let rules = rules(&case);
+        let start = rules.first().map_or(now(&case), |(_, _, saved_at)| *saved_at);
         let server = TestServer::at(start, &[("CARNET_PROFILES_DIR", &profiles)]).await;
-        let mut run = Self { server, problems: Vec::new(), rules: 0, parts, platforms: Vec::new(), _profile: made };
-        run.save_principals_and_registry().await;
-        run.save_rules().await;
-        run.save_others().await;
-        run.move_to(run.parts.now);
+        let mut run = Self { server, problems: Vec::new(), case, platforms: Vec::new(), _profiles: own };
+        run.save(rules).await;
+        run.move_to(now(&run.case));
         run.use_up().await;
         run
     }
 
     /// Asks what would become of the request, sends it, and asks the registry's code about the token.
     pub async fn present(&self) -> Outcome {
-        let assertion = self.assertion(&self.parts.claims);
-        let form = self.form(&assertion);
+        let assertion = self.assertion(&self.payload());
+        let mut form = vec![("grant_type", JWT_BEARER.to_owned()), ("assertion", assertion.clone())];
+        let mut question = json!({ "assertion": assertion });
+        let request = members(&self.case, "request");
+        if let Some(details) = request.get("authorization_details") {
+            form.push(("authorization_details", details.to_string()));
+            question["authorization_details"] = details.clone();
+        }
+        if let Some(principal) = request.get("principal") {
+            form.push(("principal", principal.as_str().unwrap().to_owned()));
+            question["principal"] = principal.clone();
+        }
         let form: Vec<(&str, &str)> = form.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let explained = self.server.form("/explain", &form).await;
-        let mut question = json!({ "assertion": assertion });
-        if let Some(details) = self.details() {
-            question["authorization_details"] = details;
-        }
         let disclosed = self.server.admin("POST", "explanations", question).await;
         let answered = self.server.form("/token", &form).await;
         let registry = if answered.status == 200 { self.registry_decides(&answered) } else { Ok(()) };
@@ -105,90 +127,56 @@ impl CaseRun {
         self.server.clock.advance(time - self.server.now());
     }
 
-    async fn save_principals_and_registry(&self) {
-        let owners = self.parts.rules.iter().filter_map(|rule| rule.owner.as_deref());
-        for name in owners.chain([PRINCIPAL]).collect::<BTreeSet<_>>() {
-            self.server.put(&format!("principals/{name}"), json!({ "kind": "user" })).await;
-        }
-        let of_rules = self.parts.rules.iter().flat_map(|rule| texts(&rule.permission["actions"]));
-        let mut actions: BTreeSet<String> = of_rules.collect();
-        actions.extend(self.parts.requested["action"].as_str().map(str::to_owned));
-        actions.insert("create".to_owned());
-        let document = json!({
-            "resource": RESOURCE, "actions": actions, "package_names": self.parts.normalization,
-            "require_protected_ref_or_environment": self.parts.floor,
-        });
-        self.server.put(&format!("resource-servers/{REGISTRY}"), document).await;
-    }
-
-    async fn save_rules(&mut self) {
-        for at in 0..self.parts.rules.len() {
-            let rule = &self.parts.rules[at];
-            let issuer = rule.issuer.clone();
-            self.move_to(rule.saved_at);
-            let Some(platform) = self.trust(issuer, false).await else { continue };
-            let rule = &self.parts.rules[at];
-            let document = json!({
-                "principal": PRINCIPAL, "trusted_issuer": platform, "match": rule.matcher,
-                "permissions": [rule.permission], "enabled": rule.enabled,
-                "expires_at": rule.expires_at.map(|at| carnet::clock::Timestamp::from_seconds(at).to_string()),
-            });
-            let answer = self.server.admin("PUT", &format!("federated-credentials/rule-{at}"), document).await;
-            if self.is_saved(&answer) {
-                self.rules += 1;
+    /// Saves every object; a refused one leaves its problems.
+    async fn save(&mut self, rules: Vec<(String, Value, i64)>) {
+        let objects = members(&self.case, "objects");
+        for (table, segment) in &KINDS[..3] {
+            for (name, document) in members(&objects, table) {
+                let platform = (*table == "trusted_issuers").then(|| self.platform(&document));
+                let document = platform.as_ref().map_or(document, |(_, document)| document.clone());
+                let answer = self.server.admin("PUT", &format!("{segment}/{name}"), document).await;
+                let is_saved = self.is_saved(&answer);
+                if let Some((mut platform, _)) = platform.filter(|_| is_saved) {
+                    let saved = answer.json();
+                    let text = |member: &Value| member.as_str().unwrap().to_owned();
+                    platform.replay_claim = text(&saved["replay_claim"]);
+                    platform.algorithm = text(&saved["algorithms"][0]);
+                    self.platforms.push(platform);
+                }
             }
+        }
+        let states = members(&members(&self.case, "context"), "states");
+        for (name, mut document, saved_at) in rules {
+            if let Some(state) = states.get(&name) {
+                let state = object(state.clone());
+                assert_known(&state, &["state", "pending_until", "vouched"]);
+                document["vouched"] = state.get("vouched").cloned().unwrap_or_default();
+                assert!(matches!(state.get("state").and_then(Value::as_str), None | Some("pending")));
+            }
+            self.move_to(saved_at);
+            let answer = self.server.admin("PUT", &format!("federated-credentials/{name}"), document).await;
+            self.is_saved(&answer);
         }
     }
 
-    async fn save_others(&mut self) {
-        for (url, members) in std::mem::take(&mut self.parts.others) {
-            if self.platforms.iter().any(|platform| platform.url == url) {
-                continue;
-            }
-            let own = self.parts.rules.first().map(|rule| rule.issuer.clone()).unwrap_or_default();
-            let mut document = Map::new();
-            for name in ["profile", "audiences"] {
-                document.extend(own.get(name).map(|value| (name.to_owned(), value.clone())));
-            }
-            document.insert("issuer".to_owned(), url.into());
-            document.extend(members);
-            assert!(self.trust(document, true).await.is_some(), "{:?}", self.problems);
-        }
-    }
-
-    /// Saves a trusted issuer unless it is there; its name, unless saving refuses it.
-    async fn trust(&mut self, mut document: Map<String, Value>, is_static: bool) -> Option<String> {
-        let url = document.get("issuer").and_then(Value::as_str).map(str::to_owned);
-        let trust_domain = document.get("trust_domain").and_then(Value::as_str).map(str::to_owned);
-        let scoped = url.as_ref().is_some_and(|url| self.parts.scopes.contains_key(url));
-        if scoped {
-            document.insert("owner".to_owned(), PRINCIPAL.into());
-        }
-        let number = self.platforms.len();
+    /// A platform with keys of its own, and the document of its trusted issuer as far as it has to be another one for that.
+    fn platform(&self, document: &Value) -> (Platform, Value) {
+        let mut document = object(document.clone());
+        let text = |name: &str| document.get(name).and_then(Value::as_str).map(str::to_owned);
+        let (url, trust_domain) = (text("issuer"), text("trust_domain"));
         let url = url.unwrap_or_else(|| format!("spiffe://{}", trust_domain.clone().unwrap_or_default()));
-        let (issuer, curve) = self.keys(number, &url);
+        let (issuer, curve) = self.keys(self.platforms.len(), &url);
         let host = |url: &str| Url::parse(url).ok().map(|url| url.authority().to_owned());
         let is_taken = |platform: &Platform| platform.url != url && host(&platform.url) == host(&url);
-        if is_static || !url.starts_with("https://") || host(&url).is_none() || self.platforms.iter().any(is_taken) {
+        let is_web = url.starts_with("https://") && host(&url).is_some();
+        if document.contains_key("keys") || !is_web || self.platforms.iter().any(is_taken) {
             let keys = json!([issuer.key().jwk(), curve.jwk()]);
             document.insert("keys".to_owned(), json!({ "source": "static", "jwks": { "keys": keys } }));
         } else {
             self.server.network.add(&issuer);
         }
-        let name =
-            format!("platform-{}", carnet_jose::base64url(carnet_jose::sha256(json!(document).to_string().as_bytes())));
-        if self.platforms.iter().any(|platform| platform.name == name) {
-            return Some(name);
-        }
-        let answer = self.server.admin("PUT", &format!("trusted-issuers/{name}"), Value::Object(document)).await;
-        if !self.is_saved(&answer) {
-            return None;
-        }
-        let saved = answer.json();
-        let text = |member: &Value| member.as_str().unwrap().to_owned();
-        let (replay_claim, algorithm) = (text(&saved["replay_claim"]), text(&saved["algorithms"][0]));
-        self.platforms.push(Platform { name: name.clone(), url, trust_domain, replay_claim, algorithm, issuer, curve });
-        Some(name)
+        let (replay_claim, algorithm) = (String::new(), String::new());
+        (Platform { url, trust_domain, replay_claim, algorithm, issuer, curve }, Value::Object(document))
     }
 
     /// The keys of a platform; those of the first have the `kid`s of the case.
@@ -196,9 +184,9 @@ impl CaseRun {
         if let Some(platform) = self.platforms.iter().find(|platform| platform.url == url) {
             return (platform.issuer.clone(), platform.curve.clone());
         }
-        let kid = self.parts.claims.get("_jose").and_then(|header| header["kid"].as_str());
-        let kids = self.parts.kids.clone().or_else(|| kid.map(|kid| vec![kid.to_owned()]));
-        let kids = kids.unwrap_or_else(|| vec![format!("key-{number}")]);
+        let kids = members(&self.case, "context").get("keys").map(texts);
+        let kid = || Some(vec![self.case.get("header")?["kid"].as_str()?.to_owned()]);
+        let kids = kids.or_else(kid).unwrap_or_else(|| vec![format!("key-{number}")]);
         let key = TestKey::rsa(number).named(&kids[0]);
         let curve = TestKey::ec(&format!("curve-{number}"), "ES256");
         let issuer = FakeIssuer::new(url, key.clone());
@@ -217,48 +205,63 @@ impl CaseRun {
     }
 
     /// Uses up what the case says was used.
-    async fn use_up(&mut self) {
-        for (at, (iss, id)) in self.parts.consumed.clone().iter().enumerate() {
-            let mut claims = self.parts.claims.clone();
-            if let Some(platform) = self.platforms.iter().find(|platform| platform.url == *iss) {
-                claims.insert(platform.replay_claim.clone(), id.as_str().into());
-            } else {
-                let name = self.trust(generic(iss), true).await.unwrap();
-                let permission = json!({ "resource_server": REGISTRY, "actions": ["create"], "packages": ["used"] });
-                let document = json!({
-                    "principal": PRINCIPAL, "trusted_issuer": name, "match": { "subject": "used" },
-                    "permissions": [permission],
-                });
-                self.server.put(&format!("federated-credentials/used-{at}"), document).await;
-                let now = self.parts.now;
-                claims = object(json!({
-                    "iss": iss, "aud": "used", "sub": "used", "jti": id, "iat": now, "exp": now + 300,
-                }));
+    async fn use_up(&self) {
+        let used = members(&self.case, "context").get("used").cloned().unwrap_or_default();
+        for (at, used) in used.as_array().into_iter().flatten().enumerate() {
+            let mut payload = self.payload();
+            if used != "this" {
+                let (iss, id) = (used["iss"].as_str().unwrap(), &used["jti"]);
+                let mut claims: Value = serde_json::from_str(&payload).unwrap();
+                match self.platforms.iter().find(|platform| platform.url == iss) {
+                    Some(platform) => claims[platform.replay_claim.as_str()] = id.clone(),
+                    None => claims = self.used_elsewhere(at, iss, id).await,
+                }
+                payload = claims.to_string();
             }
-            let form = [("grant_type", JWT_BEARER), ("assertion", &self.assertion(&claims))];
-            self.server.form("/token", &form).await.token();
-        }
-        if self.parts.token_consumed {
-            let form = [("grant_type", JWT_BEARER), ("assertion", &self.assertion(&self.parts.claims))];
+            let form = [("grant_type", JWT_BEARER), ("assertion", &self.assertion(&payload))];
             self.server.form("/token", &form).await.token();
         }
     }
 
-    /// A token with these claims, signed by the platform that they are from.
-    fn assertion(&self, claims: &Map<String, Value>) -> String {
-        let mut members = claims.clone();
-        let header = members.shift_remove("_jose");
-        let payload = match members.shift_remove("_raw_payload") {
-            Some(raw) => raw.as_str().unwrap().to_owned(),
-            None => Value::Object(members).to_string(),
-        };
-        let said: Value = serde_json::from_str(&payload).unwrap_or_default();
+    /// Claims that another platform's rule lets in: its id is used there.
+    async fn used_elsewhere(&self, at: usize, iss: &str, id: &Value) -> Value {
+        let key = TestKey::rsa(7);
+        let document = json!({
+            "profile": "generic", "issuer": iss, "audiences": ["used"], "replay": "required",
+            "keys": { "source": "static", "jwks": { "keys": [key.jwk()] } },
+        });
+        self.server.put(&format!("trusted-issuers/used-{at}"), document).await;
+        let objects = members(&self.case, "objects");
+        let first = |table: &str| members(&objects, table).keys().next().unwrap().clone();
+        let permission =
+            json!({ "resource_server": first("resource_servers"), "actions": ["create"], "packages": ["used"] });
+        let document = json!({
+            "principal": first("principals"), "trusted_issuer": format!("used-{at}"), "match": { "subject": "used" },
+            "permissions": [permission],
+        });
+        self.server.put(&format!("federated-credentials/used-{at}"), document).await;
+        let now = now(&self.case);
+        json!({ "iss": iss, "aud": "used", "sub": "used", "jti": id, "iat": now, "exp": now + 300 })
+    }
+
+    fn payload(&self) -> String {
+        match self.case.get("payload_text") {
+            Some(text) => text.as_str().unwrap().to_owned(),
+            None => self.case["claims"].to_string(),
+        }
+    }
+
+    /// A token with this payload, signed by the platform that it is from.
+    fn assertion(&self, payload: &str) -> String {
+        let header = self.case.get("header").cloned();
+        let said: Value = serde_json::from_str(payload).unwrap_or_default();
         let domain = said["sub"].as_str().and_then(|sub| sub.strip_prefix("spiffe://")?.split('/').next());
         let of_domain = |platform: &&Platform| domain.is_some() && platform.trust_domain.as_deref() == domain;
         let of_iss = |platform: &&Platform| said["iss"].as_str() == Some(&platform.url);
         let platforms = || self.platforms.iter();
+        let is_used = said["aud"] == "used";
         let signer = platforms().find(of_domain).or(platforms().find(of_iss)).or(platforms().next());
-        let Some(platform) = signer else {
+        let Some(platform) = signer.filter(|_| !is_used) else {
             let key = TestKey::rsa(7);
             return key.sign_raw(header.unwrap_or(key.header()).to_string().as_bytes(), payload.as_bytes());
         };
@@ -274,53 +277,34 @@ impl CaseRun {
         }
     }
 
-    fn details(&self) -> Option<Value> {
-        let requested = self.parts.requested.as_object()?;
-        let mut entry = requested.clone();
-        entry.retain(|_, value| !value.is_null());
-        let action = entry.shift_remove("action").unwrap();
-        let create = (!self.parts.exists).then(|| json!("create"));
-        entry.insert("type".to_owned(), "package".into());
-        entry.insert("actions".to_owned(), [action].into_iter().chain(create).collect());
-        Some(json!([entry]))
-    }
-
-    fn form(&self, assertion: &str) -> Vec<(&'static str, String)> {
-        let mut form = vec![("grant_type", JWT_BEARER.to_owned()), ("assertion", assertion.to_owned())];
-        form.extend(self.details().map(|details| ("authorization_details", details.to_string())));
-        form
-    }
-
-    /// Whether the registry would do for this token what the case asks for.
+    /// Whether the registry would do for this token what the case tries.
     fn registry_decides(&self, answered: &Answer) -> Result<(), String> {
         use base64::Engine as _;
-        let parts = &self.parts;
-        let text = answered.token();
-        let payload = text.split('.').nth(1).unwrap();
+        let registry = members(&members(&self.case, "context"), "registry");
+        assert_known(&registry, &["exists", "owner", "owned_packages", "action", "package", "version", "digest"]);
+        let Some(action) = registry.get("action").and_then(Value::as_str) else { return Ok(()) };
+        let payload = answered.token().split('.').nth(1).unwrap().to_owned();
         let payload = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).unwrap();
         let token: AccessToken = serde_json::from_slice(&payload).unwrap();
-        assert_eq!(token.aud, RESOURCE);
+        let objects = members(&self.case, "objects");
+        let servers = members(&objects, "resource_servers");
+        let server = servers.values().find(|server| server["resource"] == *token.aud).unwrap();
         assert_eq!(json!(token.authorization_details), answered.json()["authorization_details"]);
-        let names: PackageNames = match &parts.normalization {
-            Value::Null => PackageNames::Exact,
-            given => serde_json::from_value(given.clone()).unwrap(),
+        let names: PackageNames = match server.get("package_names") {
+            None => PackageNames::Exact,
+            Some(given) => serde_json::from_value(given.clone()).unwrap(),
         };
-        let iss = &token.workload.as_ref().unwrap().iss;
-        let scope = parts.scopes.get(iss).map(texts);
-        for package in texts(&parts.requested["packages"]) {
-            let holds = |owned: &Vec<String>| owned.iter().any(|owned| names.same(owned, &package));
+        let text = |name: &str| registry.get(name).and_then(Value::as_str);
+        let packages = text("package").map_or_else(|| texts(&registry["package"]), |package| vec![package.to_owned()]);
+        for package in packages {
+            let holds = |owned: &Value| texts(owned).iter().any(|owned| names.same(owned, &package));
             let owned_by = |owner: &str| {
-                parts.owned.as_ref().is_none_or(holds)
-                    && scope.as_ref().is_none_or(holds)
-                    && parts.owner_now.as_ref().is_none_or(|now| now == owner)
+                registry.get("owned_packages").is_none_or(holds) && text("owner").is_none_or(|now| now == owner)
             };
-            let state = RegistryState { exists: parts.exists, owned_by: &owned_by, may_act_for: &|_, _| true };
-            let operation = Operation {
-                action: parts.requested["action"].as_str().unwrap(),
-                package: &package,
-                version: parts.requested["version"].as_str(),
-                digest: parts.requested["digest"].as_str(),
-            };
+            let exists = registry.get("exists") != Some(&json!(false));
+            let state = RegistryState { exists, owned_by: &owned_by, may_act_for: &|_, _| true };
+            let (version, digest) = (text("version"), text("digest"));
+            let operation = Operation { action, package: &package, version, digest };
             let decided = allows(&token.authorization_details, names, &operation, &state);
             decided.map_err(|denied| denied.reason.code().to_owned())?;
         }
@@ -328,8 +312,46 @@ impl CaseRun {
     }
 }
 
-fn generic(iss: &str) -> Map<String, Value> {
-    object(json!({ "profile": "generic", "issuer": iss, "audiences": ["used"], "replay": "required" }))
+/// The rules of a case, in the order in which they are saved, and when that is: one that is pending until some moment was saved
+/// seven days before, and one that is over was saved before that.
+fn rules(case: &Map<String, Value>) -> Vec<(String, Value, i64)> {
+    let seconds = |text: &Value| Timestamp::parse_rfc3339(text.as_str().unwrap()).unwrap().seconds();
+    let states = members(&members(case, "context"), "states");
+    let rules = members(&members(case, "objects"), "federated_credentials").into_iter().map(|(name, document)| {
+        let pending = states.get(&name).and_then(|state| state.get("pending_until"));
+        let saved_at = pending.map(|until| seconds(until) - PENDING);
+        let saved_at = saved_at.or(document.get("expires_at").map(|at| seconds(at) - 1));
+        (name, document, saved_at.unwrap_or(i64::MAX).min(now(case)))
+    });
+    let mut rules: Vec<_> = rules.collect();
+    rules.sort_by_key(|(_, _, saved_at)| *saved_at);
+    rules
+}
+
+fn now(case: &Map<String, Value>) -> i64 {
+    members(case, "context")["now"].as_i64().unwrap()
+}
+
+fn members(of: &Map<String, Value>, name: &str) -> Map<String, Value> {
+    object(of.get(name).cloned().unwrap_or_default())
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(members) => members,
+        Value::Null => Map::new(),
+        other => panic!("no object: {other}"),
+    }
+}
+
+fn texts(value: &Value) -> Vec<String> {
+    value.as_array().into_iter().flatten().map(|text| text.as_str().unwrap().to_owned()).collect()
+}
+
+#[track_caller]
+fn assert_known(members: &Map<String, Value>, known: &[&str]) {
+    let unknown: Vec<&String> = members.keys().filter(|name| !known.contains(&name.as_str())).collect();
+    assert!(unknown.is_empty(), "not understood: {unknown:?}");
 }
 
 /// The case files of the repository.

@@ -1,7 +1,6 @@
 //! What the tests share: a server on a real database, platforms that speak real HTTP and real JOSE, and a clock that is moved.
 
 mod authority;
-mod case_parts;
 mod cases;
 mod claims;
 mod client;

@@ -1,5 +1,6 @@
 //! Trusted issuers: the document, and what assertions are judged by (contract, section 6).
 
+mod conflicts;
 mod keys;
 mod read;
 mod terms;

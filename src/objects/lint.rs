@@ -3,9 +3,8 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::bundle::Bundle;
-use crate::objects::{
-    ClientDocument, Document, FederatedCredentialDocument, Kind, PrincipalDocument, ReadContext,
+use super::{
+    Bundle, ClientDocument, Document, FederatedCredentialDocument, Kind, PrincipalDocument, ReadContext,
     ResourceServerDocument, TrustedIssuerDocument,
 };
 use crate::trust::{Problem, Warning, normalise};
@@ -25,6 +24,19 @@ pub struct LintFinding {
     pub detail: String,
 }
 
+impl LintFinding {
+    /// What saving would refuse an object for.
+    pub(super) fn error(kind: Kind, name: &str, problem: Problem) -> Self {
+        Self {
+            is_error: true,
+            object: format!("{}.{name}", kind.table()),
+            pointer: problem.pointer,
+            code: "invalid".to_owned(),
+            detail: problem.detail,
+        }
+    }
+}
+
 /// Looks at every object of a bundle.
 pub fn lint(bundle: &Bundle, context: ReadContext<'_>) -> Vec<LintFinding> {
     let mut findings = Vec::new();
@@ -38,13 +50,7 @@ pub fn lint(bundle: &Bundle, context: ReadContext<'_>) -> Vec<LintFinding> {
                 Kind::Client => read::<ClientDocument>(members, context),
                 Kind::FederatedCredential => credential(bundle, members, context),
             };
-            findings.extend(problems.into_iter().map(|problem| LintFinding {
-                is_error: true,
-                object: object.clone(),
-                pointer: problem.pointer,
-                code: "invalid".to_owned(),
-                detail: problem.detail,
-            }));
+            findings.extend(problems.into_iter().map(|problem| LintFinding::error(kind, name, problem)));
             findings.extend(warnings.into_iter().map(|warning| LintFinding {
                 is_error: false,
                 object: object.clone(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use crate::objects::Kind;
+use super::Kind;
 
 /// Objects by kind and name.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,9 +34,14 @@ impl Bundle {
         } else {
             toml::from_str(text).map_err(|error| BundleError::Syntax(error.to_string()))?
         };
-        let Value::Object(tables) = value else {
-            return Err(BundleError::Syntax("not a table".to_owned()));
-        };
+        match value {
+            Value::Object(tables) => Self::of_tables(tables),
+            _ => Err(BundleError::Syntax("not a table".to_owned())),
+        }
+    }
+
+    /// Takes objects by kind and name.
+    pub fn of_tables(tables: Map<String, Value>) -> Result<Self, BundleError> {
         let mut bundle = Self::default();
         for (table, objects) in tables {
             let kind = Kind::ALL.into_iter().find(|kind| kind.table() == table);
