@@ -96,7 +96,7 @@ fn engine(criterion: &mut Criterion) {
     });
     drop(its_background);
     criterion.bench_function("make and sign the token (ES256)", |bencher| {
-        bencher.iter(|| app.tokens.mint(black_box(&authorization), "federated:x", now).unwrap());
+        bencher.iter(|| app.tokens.mint(black_box(&authorization), "federated:x".to_owned(), now).unwrap());
     });
     drop(background);
 }

@@ -11,11 +11,11 @@ use tokio::task::JoinSet;
 use crate::audit::AuditEvent;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, create_private};
+use crate::documents::ReadContext;
 use crate::ids::CredentialId;
-use crate::keys::{self, KeyRing, KeysError};
-use crate::limits::Limits;
+use crate::keys::{self, KeyRing, SigningKeysError};
+use crate::limits::RateLimiter;
 use crate::model::{DecisionContext, Snapshot};
-use crate::objects::ReadContext;
 use crate::own_tokens::OwnTokens;
 use crate::profile::{ProfileError, Profiles};
 use crate::store::{Ledger, Store, StoreError};
@@ -60,7 +60,7 @@ pub struct App {
     /// Where they are recorded.
     pub ledger: Ledger,
     /// Rate limits.
-    pub limits: Limits,
+    pub limits: RateLimiter,
     draining: AtomicBool,
     clock_agrees: AtomicBool,
     rules: ArcSwap<Snapshot>,
@@ -86,7 +86,7 @@ pub enum StartError {
     Store(#[from] StoreError),
     /// The signing keys cannot be used.
     #[error(transparent)]
-    Keys(#[from] KeysError),
+    Keys(#[from] SigningKeysError),
     /// Profiles cannot be used.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Profiles(Vec<ProfileError>),
@@ -127,7 +127,7 @@ impl App {
             ),
             tokens: TokenIssuer::new(config.own.clone(), keys.clone(), clock.clone()),
             ledger: Ledger::start(&store),
-            limits: Limits::new(config.rate_limits),
+            limits: RateLimiter::new(config.rate_limits),
             draining: AtomicBool::new(false),
             clock_agrees: AtomicBool::new(true),
             rules: ArcSwap::from_pointee(rules),

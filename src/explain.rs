@@ -16,7 +16,7 @@ use crate::grant::{About, GrantRequest, Judged, Step, TokenError, preview};
 use crate::grant_type::GrantType;
 use crate::ids::CredentialId;
 use crate::json::element_bytes;
-use crate::model::{DecisionContext, FederatedCredential, Listed, TrustedIssuer};
+use crate::model::{DecisionContext, FederatedCredential, RuleReference, TrustedIssuer};
 use crate::principal::AccessRequest;
 use crate::profile::Claims;
 use crate::reason::Reason;
@@ -144,7 +144,7 @@ struct Candidates {
 }
 
 /// The rules that a client without a key of its own lists, and those that admitted it or why none did.
-type Admission<'a> = (&'a [Listed], Result<&'a [MatchedRule], Reason>);
+type ClientAdmissions<'a> = (&'a [RuleReference], Result<&'a [MatchedRule], Reason>);
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
 fn is_zero(count: &usize) -> bool {
@@ -159,7 +159,7 @@ struct Explainable<'a> {
     grant_type: GrantType,
     /// The assertion that was presented, by issuer and claims.
     assertion: Option<(&'a TrustedIssuer, &'a Claims)>,
-    admission: Option<Admission<'a>>,
+    admission: Option<ClientAdmissions<'a>>,
     /// Whether the assertion was used before.
     used: bool,
 }

@@ -28,7 +28,7 @@ const ATTEMPTS: usize = 5;
 
 /// Why signing keys cannot be had.
 #[derive(Debug, thiserror::Error)]
-pub enum KeysError {
+pub enum SigningKeysError {
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -103,7 +103,7 @@ impl KeyRing {
         sealing: SealingKey,
         algorithm: Algorithm,
         now: Timestamp,
-    ) -> Result<Self, KeysError> {
+    ) -> Result<Self, SigningKeysError> {
         let ring = Self { sealing, algorithm, ring: ArcSwapOption::empty(), reading: Mutex::default() };
         ring.change(store, now, None, |keys, make| {
             let mut put = Vec::new();
@@ -130,7 +130,7 @@ impl KeyRing {
     }
 
     /// Reads the keys again, after somebody changed them.
-    pub async fn reload(&self, store: &Store, now: Timestamp) -> Result<(), KeysError> {
+    pub async fn reload(&self, store: &Store, now: Timestamp) -> Result<(), SigningKeysError> {
         // Whoever read the keys before somebody changed them must not put the old ones back.
         let _one_at_a_time = self.reading.lock().await;
         let keys = store.signing_keys().await?;
@@ -145,7 +145,7 @@ impl KeyRing {
         algorithm: Option<Algorithm>,
         now: Timestamp,
         event: Option<&AuditEvent>,
-    ) -> Result<(), KeysError> {
+    ) -> Result<(), SigningKeysError> {
         let algorithm = algorithm.unwrap_or(self.algorithm);
         self.change_with(algorithm, store, now, event, |keys, make| {
             let mut put = vec![make()?];
@@ -173,10 +173,12 @@ impl KeyRing {
         key_id: &str,
         now: Timestamp,
         event: Option<&AuditEvent>,
-    ) -> Result<(), KeysError> {
+    ) -> Result<(), SigningKeysError> {
         self.change(store, now, event, |keys, make| {
-            let withdrawn =
-                keys.iter().find(|key| key.key_id == key_id).ok_or_else(|| KeysError::Unknown(key_id.to_owned()))?;
+            let withdrawn = keys
+                .iter()
+                .find(|key| key.key_id == key_id)
+                .ok_or_else(|| SigningKeysError::Unknown(key_id.to_owned()))?;
             let mut put = Vec::new();
             match withdrawn.state {
                 KeyState::Retired => {}
@@ -199,9 +201,9 @@ impl KeyRing {
         event: Option<&AuditEvent>,
         decide: impl FnMut(
             &[StoredKey],
-            &mut dyn FnMut() -> Result<StoredKey, KeysError>,
-        ) -> Result<(Vec<StoredKey>, Vec<String>), KeysError>,
-    ) -> Result<(), KeysError> {
+            &mut dyn FnMut() -> Result<StoredKey, SigningKeysError>,
+        ) -> Result<(Vec<StoredKey>, Vec<String>), SigningKeysError>,
+    ) -> Result<(), SigningKeysError> {
         self.change_with(self.algorithm, store, now, event, decide).await
     }
 
@@ -214,9 +216,9 @@ impl KeyRing {
         event: Option<&AuditEvent>,
         mut decide: impl FnMut(
             &[StoredKey],
-            &mut dyn FnMut() -> Result<StoredKey, KeysError>,
-        ) -> Result<(Vec<StoredKey>, Vec<String>), KeysError>,
-    ) -> Result<(), KeysError> {
+            &mut dyn FnMut() -> Result<StoredKey, SigningKeysError>,
+        ) -> Result<(Vec<StoredKey>, Vec<String>), SigningKeysError>,
+    ) -> Result<(), SigningKeysError> {
         let mut make = || self.make(algorithm, now);
         for attempt in 1..=ATTEMPTS {
             let keys = store.signing_keys().await?;
@@ -237,7 +239,7 @@ impl KeyRing {
         self.reload(store, now).await
     }
 
-    fn make(&self, algorithm: Algorithm, now: Timestamp) -> Result<StoredKey, KeysError> {
+    fn make(&self, algorithm: Algorithm, now: Timestamp) -> Result<StoredKey, SigningKeysError> {
         let key = SigningKey::generate(algorithm)?;
         Ok(StoredKey {
             key_id: key.public().key_id().to_owned(),
@@ -251,13 +253,13 @@ impl KeyRing {
         })
     }
 
-    fn compile(&self, keys: &[StoredKey], now: Timestamp) -> Result<Ring, KeysError> {
-        let unusable = |key: &StoredKey, error| KeysError::Unusable { key_id: key.key_id.clone(), error };
+    fn compile(&self, keys: &[StoredKey], now: Timestamp) -> Result<Ring, SigningKeysError> {
+        let unusable = |key: &StoredKey, error| SigningKeysError::Unusable { key_id: key.key_id.clone(), error };
         let active = keys
             .iter()
             .filter(|key| key.state == KeyState::Active)
             .max_by_key(|key| key.activated_at)
-            .ok_or_else(|| KeysError::Unknown("that is active".to_owned()))?;
+            .ok_or_else(|| SigningKeysError::Unknown("that is active".to_owned()))?;
         let algorithm = active.algorithm.parse().map_err(|_| unusable(active, SigningError::Damaged))?;
         let signing = SigningKey::open(&active.sealed_private, &active.key_id, algorithm, &self.sealing)
             .map_err(|error| unusable(active, error))?;
@@ -303,7 +305,7 @@ fn retired(key: StoredKey, now: Timestamp) -> StoredKey {
 }
 
 /// Reads the key that seals private keys, making the file where that is wanted.
-pub fn sealing_key(source: &EncryptionKeySource) -> Result<SealingKey, KeysError> {
+pub fn sealing_key(source: &EncryptionKeySource) -> Result<SealingKey, SigningKeysError> {
     let text = match source {
         EncryptionKeySource::Given(key) => key.expose_secret().to_owned(),
         EncryptionKeySource::File(path) => read_key_file(path)?,
@@ -312,7 +314,7 @@ pub fn sealing_key(source: &EncryptionKeySource) -> Result<SealingKey, KeysError
     };
     parse_key(text.trim())
         .map(SealingKey::new)
-        .ok_or_else(|| KeysError::EncryptionKey("it is not 32 bytes in base64 or hexadecimal".to_owned()))
+        .ok_or_else(|| SigningKeysError::EncryptionKey("it is not 32 bytes in base64 or hexadecimal".to_owned()))
 }
 
 fn parse_key(text: &str) -> Option<[u8; 32]> {
@@ -324,21 +326,22 @@ fn parse_key(text: &str) -> Option<[u8; 32]> {
     decoded.try_into().ok()
 }
 
-fn read_key_file(path: &Path) -> Result<String, KeysError> {
+fn read_key_file(path: &Path) -> Result<String, SigningKeysError> {
     use std::os::unix::fs::PermissionsExt as _;
 
     if std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0) {
         tracing::warn!(file = %path.display(), "others than its owner may read or write the encryption key");
     }
-    std::fs::read_to_string(path).map_err(|error| KeysError::EncryptionKey(format!("{}: {error}", path.display())))
+    std::fs::read_to_string(path)
+        .map_err(|error| SigningKeysError::EncryptionKey(format!("{}: {error}", path.display())))
 }
 
 /// Makes the file with a new key in it, readable by its owner only.
-fn make_key_file(path: &Path) -> Result<String, KeysError> {
+fn make_key_file(path: &Path) -> Result<String, SigningKeysError> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
 
-    let failed = |error: std::io::Error| KeysError::EncryptionKey(format!("{}: {error}", path.display()));
+    let failed = |error: std::io::Error| SigningKeysError::EncryptionKey(format!("{}: {error}", path.display()));
     if let Some(folder) = path.parent() {
         create_private(folder).map_err(failed)?;
     }

@@ -35,7 +35,7 @@
 //! let permit = Permit::new(accepted.clone(), rules, now, Consent::Named, |_| true);
 //! let presented = Presented::Assertion(accepted);
 //! let subject = Subject { grant_type: GrantType::JwtBearer, presented, client, actor: None };
-//! let minted = tokens.mint(decided, "client", now);
+//! let minted = tokens.mint(decided, "client".to_owned(), now);
 //! let text = recorded.access_token();
 //! # }
 //! ```
@@ -74,7 +74,7 @@
 //! ```compile_fail
 //! # use carnet::{assertion::*, clock::Timestamp, decision::*, token::*};
 //! # fn f(assumed: &Authorization<AssumedAssertion>, tokens: &TokenIssuer, now: Timestamp) {
-//! let minted = tokens.mint(assumed, "client", now);
+//! let minted = tokens.mint(assumed, "client".to_owned(), now);
 //! # }
 //! ```
 //!
@@ -89,7 +89,7 @@
 //!
 //! # Beside the pipeline
 //!
-//! [`command`] starts the server from a [`config`]; [`app`] holds what all requests share. [`objects`] are the documents people
+//! [`command`] starts the server from a [`config`]; [`app`] holds what all requests share. [`documents`] are the documents people
 //! write and [`admin`] manages; compiled, they are the [`model`] that requests are decided by. What is known of a platform is a
 //! [`profile`], a data file. [`keys`] are our own signing keys, [`limits`] keep one caller from slowing the others, [`ids`] and
 //! [`clock`] hand in randomness and time. No module depends on one that depends on it; a test computes the graph.
@@ -103,13 +103,13 @@ pub mod clock;
 pub mod command;
 pub mod config;
 pub mod decision;
+pub mod documents;
 pub mod explain;
 pub mod form;
 pub mod grant;
 pub mod http;
 pub mod keys;
 pub mod limits;
-pub mod objects;
 pub mod own_tokens;
 pub mod policy;
 pub mod store;

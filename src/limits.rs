@@ -27,7 +27,7 @@ const LARGER_NETWORKS: [(u8, u32); 2] = [(56, 4), (48, 16)];
 
 /// The limits of this server.
 #[derive(Debug)]
-pub struct Limits {
+pub struct RateLimiter {
     refusals: Limit<IpAddr>,
     /// Of whole networks, so that who has many /64 has not as many budgets.
     networks: [(u8, Limit<IpAddr>); 2],
@@ -58,11 +58,11 @@ pub struct Exhausted {
 
 /// A request that an address may send. One of an address over its limit has that one's only turn until this is dropped.
 #[derive(Debug, Default)]
-pub struct Admission {
+pub struct AddressAdmission {
     turn: Option<OwnedSemaphorePermit>,
 }
 
-impl Admission {
+impl AddressAdmission {
     /// Whether the address is over its limit: a refusal is not told then.
     pub fn is_on_probation(&self) -> bool {
         self.turn.is_some()
@@ -73,7 +73,7 @@ impl Admission {
 #[derive(Debug)]
 #[must_use]
 pub struct Taken<'l> {
-    limits: &'l Limits,
+    limits: &'l RateLimiter,
     issuer: Option<TrustedIssuerId>,
     client: Option<String>,
     credentials: Vec<CredentialId>,
@@ -102,7 +102,7 @@ impl Drop for Taken<'_> {
     }
 }
 
-impl Limits {
+impl RateLimiter {
     /// Limits of this size.
     pub fn new(config: RateLimits) -> Self {
         Self {
@@ -122,18 +122,18 @@ impl Limits {
 
     /// Whether this address may send a request. Only refused requests use up its budget, so honest callers behind one address do not feel
     /// each other; beyond it one request at a time is judged, so that good ones get through beside a neighbour's bad ones.
-    pub async fn admit(&self, address: Option<IpAddr>) -> Result<Admission, Refusal> {
+    pub async fn admit(&self, address: Option<IpAddr>) -> Result<AddressAdmission, Refusal> {
         match address.and_then(|address| self.exhausted(address)) {
-            None => Ok(Admission::default()),
+            None => Ok(AddressAdmission::default()),
             Some(exhausted) => self.wait_for_turn(exhausted).await,
         }
     }
 
     /// Waits for the one turn of a network that is over its limit.
-    pub async fn wait_for_turn(&self, Exhausted { network, refusal }: Exhausted) -> Result<Admission, Refusal> {
+    pub async fn wait_for_turn(&self, Exhausted { network, refusal }: Exhausted) -> Result<AddressAdmission, Refusal> {
         let turns = self.probation.get_with(network, || Arc::new(Semaphore::new(1)));
         match tokio::time::timeout(PROBATION_WAIT, turns.acquire_owned()).await {
-            Ok(Ok(turn)) => Ok(Admission { turn: Some(turn) }),
+            Ok(Ok(turn)) => Ok(AddressAdmission { turn: Some(turn) }),
             Ok(Err(_)) | Err(_) => Err(refusal),
         }
     }
@@ -356,8 +356,8 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
 
-    fn limits(refusals: u32, tokens: u32) -> Limits {
-        Limits::new(RateLimits {
+    fn limits(refusals: u32, tokens: u32) -> RateLimiter {
+        RateLimiter::new(RateLimits {
             refusals_per_minute_per_address: refusals,
             tokens_per_minute_per_credential: tokens,
             tokens_per_minute_per_trusted_issuer: 0,

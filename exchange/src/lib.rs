@@ -41,10 +41,10 @@ pub struct ExchangeArgs {
     #[arg(long)]
     audience: Option<String>,
     /// How the token is presented.
-    #[arg(long, value_enum, default_value_t = Grant::JwtBearer)]
-    grant: Grant,
+    #[arg(long, value_enum, default_value_t = AssertionGrant::JwtBearer)]
+    grant: AssertionGrant,
     #[command(flatten)]
-    place: Place,
+    place: TokenLocation,
     /// Where a pod has its projected token.
     #[arg(long, value_name = "FILE", default_value = DEFAULT_FILE)]
     kubernetes_token_file: PathBuf,
@@ -53,7 +53,7 @@ pub struct ExchangeArgs {
 /// Where the platform's token is; it is found out unless one is given.
 #[derive(Debug, Args)]
 #[group(multiple = false)]
-struct Place {
+struct TokenLocation {
     /// Where the platform's token comes from; found out unless given.
     #[arg(long, value_enum, value_name = "NAME")]
     source: Option<Source>,
@@ -67,18 +67,18 @@ struct Place {
 
 /// The grants that take a platform's token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Grant {
+enum AssertionGrant {
     /// RFC 7523.
     JwtBearer,
     /// RFC 8693.
     TokenExchange,
 }
 
-impl From<Grant> for GrantType {
-    fn from(grant: Grant) -> Self {
+impl From<AssertionGrant> for GrantType {
+    fn from(grant: AssertionGrant) -> Self {
         match grant {
-            Grant::JwtBearer => Self::JwtBearer,
-            Grant::TokenExchange => Self::TokenExchange,
+            AssertionGrant::JwtBearer => Self::JwtBearer,
+            AssertionGrant::TokenExchange => Self::TokenExchange,
         }
     }
 }
@@ -146,7 +146,7 @@ pub async fn run(args: &ExchangeArgs, as_json: bool) -> Result<(), ExchangeError
     }
 }
 
-impl Place {
+impl TokenLocation {
     fn choice(&self) -> Choice<'_> {
         match (&self.assertion_file, &self.assertion_env, self.source) {
             (Some(path), _, _) => Choice::File(path),

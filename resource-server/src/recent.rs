@@ -19,11 +19,11 @@ pub(crate) struct Recent {
 
 #[derive(Default)]
 struct Answers {
-    by_hash: HashMap<TokenHash, Answer>,
+    by_hash: HashMap<TokenHash, CachedAnswer>,
     swept_at: i64,
 }
 
-struct Answer {
+struct CachedAnswer {
     token: AccessToken,
     asked_at: i64,
 }
@@ -42,7 +42,7 @@ impl Recent {
 
     /// Keeps a token about which the server was asked at `asked_at`, if there is room.
     pub(crate) fn put(&self, text: &str, token: &AccessToken, asked_at: i64) {
-        let answer = Answer { token: token.clone(), asked_at };
+        let answer = CachedAnswer { token: token.clone(), asked_at };
         if !answer.serves(self.seconds, asked_at) {
             return;
         }
@@ -58,7 +58,7 @@ impl Recent {
     }
 }
 
-impl Answer {
+impl CachedAnswer {
     /// Its time is counted from the question: what happened while the answer was on its way is not in it.
     fn serves(&self, seconds: i64, now: i64) -> bool {
         is_within(seconds, self.asked_at, now) && now < self.token.exp

@@ -3,14 +3,14 @@
 use super::Rejected;
 use super::managed::{Managed, Occasion};
 use crate::app::App;
-use crate::model::KeySource;
-use crate::objects::{
+use crate::documents::{
     ClientDocument, PrincipalDocument, ResourceServerDocument, Stored, TrustedIssuerDocument, compile_issuer,
 };
-use crate::trust::Problem;
+use crate::model::KeySource;
+use crate::trust::DocumentError;
 
 fn invalid(pointer: &str, detail: impl Into<String>) -> Rejected {
-    Rejected::Invalid(vec![Problem::new(pointer, detail)])
+    Rejected::Invalid(vec![DocumentError::new(pointer, detail)])
 }
 
 impl Managed for PrincipalDocument {
@@ -26,7 +26,8 @@ impl Managed for PrincipalDocument {
             match app.store.named::<Self>(owner).await? {
                 Some(principal) => owner.clone_from(&principal.name),
                 None => {
-                    problems.push(Problem::new(format!("/acts_for/{at}"), format!("there is no principal {owner}")));
+                    problems
+                        .push(DocumentError::new(format!("/acts_for/{at}"), format!("there is no principal {owner}")));
                 }
             }
         }
@@ -79,13 +80,13 @@ impl Managed for TrustedIssuerDocument {
         if let Some(owner) = &mut self.owner {
             match app.store.named::<PrincipalDocument>(owner).await? {
                 Some(principal) => owner.clone_from(&principal.name),
-                None => problems.push(Problem::new("/owner", format!("there is no principal {owner}"))),
+                None => problems.push(DocumentError::new("/owner", format!("there is no principal {owner}"))),
             }
         }
         let moved = present.map(|present| self.moved_from(&present.document)).unwrap_or_default();
         if !moved.is_empty() && app.store.has_credentials_of(name).await? {
             let detail = "cannot change while federated credentials refer to the trusted issuer";
-            problems.extend(moved.into_iter().map(|pointer| Problem::new(pointer, detail)));
+            problems.extend(moved.into_iter().map(|pointer| DocumentError::new(pointer, detail)));
         }
         for other in app.store.all_objects::<Self>().await?.iter().filter(|other| other.name != name) {
             problems.extend(self.conflicts_with(&other.name, &other.document, app.context()));
@@ -96,9 +97,9 @@ impl Managed for TrustedIssuerDocument {
             if over_network && present != self.keys.as_ref() {
                 let detail =
                     "names a file of the server: over the network that takes key_files_dir in its configuration";
-                problems.push(Problem::new(pointer, detail));
+                problems.push(DocumentError::new(pointer, detail));
             }
-            problems.extend(app.upstream.files().check(path).err().map(|detail| Problem::new(pointer, detail)));
+            problems.extend(app.upstream.files().check(path).err().map(|detail| DocumentError::new(pointer, detail)));
         }
         if problems.is_empty() && occasion.online {
             problems.extend(self.unreachable(app, name).await);
@@ -109,7 +110,7 @@ impl Managed for TrustedIssuerDocument {
 
 impl TrustedIssuerDocument {
     /// Tries to fetch the keys, so that a mistake shows now and not at the first release.
-    async fn unreachable(&self, app: &App, name: &str) -> Option<Problem> {
+    async fn unreachable(&self, app: &App, name: &str) -> Option<DocumentError> {
         let now = app.clock.now();
         let stored = Stored {
             id: crate::ids::TrustedIssuerId::new(now).to_string(),
@@ -122,7 +123,7 @@ impl TrustedIssuerDocument {
         };
         let issuer = compile_issuer(&stored, app.context())?;
         let error = app.upstream.try_fetch(&issuer).await.err()?;
-        Some(Problem::new("/keys", format!("{error}; ?validate=offline (apply --offline) saves without trying")))
+        Some(DocumentError::new("/keys", format!("{error}; ?validate=offline (apply --offline) saves without trying")))
     }
 }
 

@@ -9,13 +9,13 @@ use super::managed::{Managed, Occasion};
 use super::saving::{Saved, update};
 use crate::app::App;
 use crate::clock::Timestamp;
+use crate::documents::{ClientDocument, ClientState, ListedRule, PrincipalDocument, ResourceServerDocument, Stored};
 use crate::ids::ClientRowId;
 use crate::model::{ClientSecret, Method, StoredSecret};
-use crate::objects::{ClientDocument, ClientState, ListedRule, PrincipalDocument, ResourceServerDocument, Stored};
 use crate::own_tokens::LOCAL_CLIENT;
 use crate::scope::ADMIN_CREDENTIALS_OF;
 use crate::store::StoredCredential;
-use crate::trust::Problem;
+use crate::trust::DocumentError;
 
 /// How long the old secret lives on beside a new one unless asked otherwise, and at most, in seconds.
 pub const SECRET_OVERLAP_SECONDS: i64 = 86_400;
@@ -33,22 +33,23 @@ impl Managed for ClientDocument {
         let mut problems = Vec::new();
         // Tokens tell principals and clients apart by these: they must never be equal.
         if app.store.has_principal_id(name).await? {
-            problems.push(Problem::new("/name", "is the id of a principal"));
+            problems.push(DocumentError::new("/name", "is the id of a principal"));
         }
         if name.eq_ignore_ascii_case(LOCAL_CLIENT) {
-            problems.push(Problem::new("/name", "is the name of this server's own command line"));
+            problems.push(DocumentError::new("/name", "is the name of this server's own command line"));
         }
         for (at, permission) in self.permissions.iter_mut().enumerate() {
             let found = check_permission(app, permission, None).await?;
-            problems
-                .extend(found.into_iter().map(|p| Problem::new(format!("/permissions/{at}{}", p.pointer), p.detail)));
+            problems.extend(
+                found.into_iter().map(|p| DocumentError::new(format!("/permissions/{at}{}", p.pointer), p.detail)),
+            );
         }
         if let Some(server) = &mut self.resource_server {
             if let Some(stored) = app.store.named::<ResourceServerDocument>(server).await? {
                 *server = stored.name;
             } else {
                 let detail = format!("there is no resource server {server}");
-                problems.push(Problem::new("/resource_server", detail));
+                problems.push(DocumentError::new("/resource_server", detail));
             }
         }
         let before = present.map(|present| present.state.listed.as_slice()).unwrap_or_default();
@@ -72,7 +73,7 @@ impl Managed for ClientDocument {
             let Some(name) = scope.strip_prefix(ADMIN_CREDENTIALS_OF) else { continue };
             match app.store.named::<PrincipalDocument>(name).await? {
                 // A principal that is made later under this name is not meant, so there has to be one.
-                None => problems.push(Problem::new("/scopes", format!("there is no principal {name}"))),
+                None => problems.push(DocumentError::new("/scopes", format!("there is no principal {name}"))),
                 Some(principal) => *scope = format!("{ADMIN_CREDENTIALS_OF}{}", principal.name),
             }
         }
@@ -108,12 +109,15 @@ impl Managed for ClientDocument {
 
 impl ClientDocument {
     /// Tries to fetch the keys, so that a mistake shows now and not at the first request.
-    async fn unreachable(&self, app: &App, name: &str) -> Option<Problem> {
+    async fn unreachable(&self, app: &App, name: &str) -> Option<DocumentError> {
         let id = ClientRowId::new(app.clock.now());
         let client = self.compile(id, name, 0, &ClientState::default(), app.context())?;
         let Method::PrivateKeyJwt(issuer) = &client.method else { return None };
         let error = app.upstream.try_fetch(issuer).await.err()?;
-        Some(Problem::new("/jwks_uri", format!("{error}; ?validate=offline (apply --offline) saves without trying")))
+        Some(DocumentError::new(
+            "/jwks_uri",
+            format!("{error}; ?validate=offline (apply --offline) saves without trying"),
+        ))
     }
 }
 
@@ -175,7 +179,7 @@ pub async fn rotate_secret(
 ) -> Result<Saved<ClientDocument>, Rejected> {
     let rotated = update(app, name, author, |present: &Stored<ClientDocument>, now| {
         if !present.document.auth_method.has_secret() {
-            let problem = Problem::new("/auth_method", "this client has no secret");
+            let problem = DocumentError::new("/auth_method", "this client has no secret");
             return Err(Rejected::Invalid(vec![problem]));
         }
         let mut state = present.state.clone();

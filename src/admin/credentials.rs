@@ -10,14 +10,14 @@ use super::managed::{Managed, Occasion};
 use super::{Rejected, room};
 use crate::app::App;
 use crate::clock::Timestamp;
-use crate::model::{Listed, PENDING_DAYS, Rule, Snapshot, State, TrustedIssuer, acts_for};
-use crate::objects::{
+use crate::documents::{
     ClientDocument, CredentialState, Document as _, FederatedCredentialDocument, PermissionDocument, PrincipalDocument,
     ResourceServerDocument, Stored, TrustedIssuerDocument, Vouching, compile_credential,
 };
+use crate::model::{PENDING_DAYS, Rule, RuleReference, Snapshot, State, TrustedIssuer, acts_for};
 use crate::profile::Profile;
 use crate::store::{StoreError, StoredCredential};
-use crate::trust::{Problem, Warning, is_pending, names_the_same, normalise};
+use crate::trust::{DocumentError, Warning, is_pending, names_the_same, normalise};
 
 /// How many rules a principal may have about one trusted issuer (contract, section 6).
 const MAX_RULES: u64 = 1_000;
@@ -34,12 +34,14 @@ impl Managed for FederatedCredentialDocument {
         let principal = app.store.named::<PrincipalDocument>(&self.principal).await?;
         match &principal {
             Some(principal) => self.principal.clone_from(&principal.name),
-            None => problems.push(Problem::new("/principal", format!("there is no principal {}", self.principal))),
+            None => {
+                problems.push(DocumentError::new("/principal", format!("there is no principal {}", self.principal)));
+            }
         }
         let mut by_nature = false;
         let under = match app.store.named::<TrustedIssuerDocument>(&self.trusted_issuer).await? {
             None => {
-                problems.push(Problem::new(
+                problems.push(DocumentError::new(
                     "/trusted_issuer",
                     format!("there is no trusted issuer {}", self.trusted_issuer),
                 ));
@@ -47,7 +49,7 @@ impl Managed for FederatedCredentialDocument {
             }
             Some(issuer) => {
                 if issuer.document.owner.as_ref().is_some_and(|owner| *owner != self.principal) {
-                    problems.push(Problem::new("/trusted_issuer", "belongs to another principal"));
+                    problems.push(DocumentError::new("/trusted_issuer", "belongs to another principal"));
                 }
                 by_nature = issuer.document.owner.as_ref() == Some(&self.principal);
                 self.trusted_issuer = issuer.name;
@@ -64,7 +66,7 @@ impl Managed for FederatedCredentialDocument {
             if let Some(permission) = self.permissions.get_mut(at) {
                 let found = check_permission(app, permission, Some(&self.principal)).await?;
                 problems.extend(
-                    found.into_iter().map(|p| Problem::new(format!("/permissions/{at}{}", p.pointer), p.detail)),
+                    found.into_iter().map(|p| DocumentError::new(format!("/permissions/{at}{}", p.pointer), p.detail)),
                 );
             }
         }
@@ -85,7 +87,7 @@ impl Managed for FederatedCredentialDocument {
         });
         if is_new_there && app.store.count_credentials(&self.principal, &self.trusted_issuer).await? >= MAX_RULES {
             let detail = format!("a principal has {MAX_RULES} rules about one trusted issuer at most");
-            problems.push(Problem::new("", detail));
+            problems.push(DocumentError::new("", detail));
         }
         if let Some((profile, _)) = under.as_ref().filter(|_| is_self_service && problems.is_empty()) {
             problems.extend(self.check_index_key(profile));
@@ -117,9 +119,9 @@ impl Managed for FederatedCredentialDocument {
         }
     }
 
-    fn name_in<'r>(&self, reference: &'r str) -> Result<&'r str, Problem> {
+    fn name_in<'r>(&self, reference: &'r str) -> Result<&'r str, DocumentError> {
         match reference.split_once(':') {
-            Some((principal, _)) if !principal.eq_ignore_ascii_case(&self.principal) => Err(Problem::new(
+            Some((principal, _)) if !principal.eq_ignore_ascii_case(&self.principal) => Err(DocumentError::new(
                 "/principal",
                 format!("is {}, and the rule is named as one of {principal}", self.principal),
             )),
@@ -128,7 +130,7 @@ impl Managed for FederatedCredentialDocument {
         }
     }
 
-    async fn further_problems(app: &App, members: &Map<String, Value>) -> Vec<Problem> {
+    async fn further_problems(app: &App, members: &Map<String, Value>) -> Vec<DocumentError> {
         let (Some(Value::String(issuer)), Some(Value::Object(matcher))) =
             (members.get("trusted_issuer"), members.get("match"))
         else {
@@ -208,7 +210,7 @@ impl Managed for FederatedCredentialDocument {
 
 impl FederatedCredentialDocument {
     /// A rule that is found by no value has to be tried for every token of its issuer, at everybody's cost.
-    fn check_index_key(&self, profile: &Profile) -> Option<Problem> {
+    fn check_index_key(&self, profile: &Profile) -> Option<DocumentError> {
         let none = Map::new();
         let rule = Rule { conditions: Rule::conditions(profile, &self.matcher, &none), ..Rule::default() };
         let fields = profile.index.iter().flatten().map(|key| {
@@ -221,17 +223,17 @@ impl FederatedCredentialDocument {
                 "a self-service rule names plain values, not too many of them, of one of these: {}",
                 fields.join("; ")
             );
-            Problem::new("/match", detail)
+            DocumentError::new("/match", detail)
         })
     }
 
     /// Whom nobody vouches for is good for the packages of its own principal, and of those whom that one acts for.
-    fn check_owners(&self, principal: &PrincipalDocument) -> Vec<Problem> {
+    fn check_owners(&self, principal: &PrincipalDocument) -> Vec<DocumentError> {
         let is_foreign = |owner: &String| !acts_for(&self.principal, &principal.acts_for, owner);
         let foreign = self.permissions.iter().enumerate();
         let foreign = foreign.filter(|(_, permission)| permission.owner.as_ref().is_some_and(is_foreign));
         let detail = "is another principal, which this one does not act for: an administrator has to say so (acts_for), or to vouch for the rule";
-        foreign.map(|(at, _)| Problem::new(format!("/permissions/{at}/owner"), detail)).collect()
+        foreign.map(|(at, _)| DocumentError::new(format!("/permissions/{at}/owner"), detail)).collect()
     }
 
     /// The actors exist. A limited author names only rules of its own principals: whoever is named cannot be removed any more.
@@ -240,7 +242,7 @@ impl FederatedCredentialDocument {
         app: &App,
         present: Option<&Stored<Self>>,
         author: &Author,
-    ) -> Result<(Vec<Listed>, Vec<Problem>), Rejected> {
+    ) -> Result<(Vec<RuleReference>, Vec<DocumentError>), Rejected> {
         let (mut actors, mut problems) = (Vec::new(), Vec::new());
         let before = present.map(|present| present.state.actors.as_slice()).unwrap_or_default();
         for (at, reference) in self.actors.iter_mut().enumerate() {
@@ -259,7 +261,7 @@ impl FederatedCredentialDocument {
             let kept = is_kept(rule).filter(|_| stays).map(|actor| actor.revision);
             let own = rule.document.principal == self.principal;
             *reference = if own { rule.name.clone() } else { format!("{}:{}", rule.document.principal, rule.name) };
-            actors.push(Listed {
+            actors.push(RuleReference {
                 name: rule.name.clone(),
                 id: rule.id.parse().map_err(|_| StoreError::Corrupt(rule.id.clone()))?,
                 revision: kept.unwrap_or(rule.state.revision),
@@ -270,13 +272,13 @@ impl FederatedCredentialDocument {
 }
 
 /// What is wrong with a reference that means no one rule.
-pub(super) fn unresolved(pointer: &str, reference: &str, found: &[StoredCredential]) -> Problem {
+pub(super) fn unresolved(pointer: &str, reference: &str, found: &[StoredCredential]) -> DocumentError {
     let detail = if found.is_empty() {
         format!("there is no federated credential {reference}")
     } else {
         StoreError::Ambiguous(reference.to_owned()).to_string()
     };
-    Problem::new(pointer, detail)
+    DocumentError::new(pointer, detail)
 }
 
 impl Stored<FederatedCredentialDocument> {
@@ -292,7 +294,7 @@ impl Stored<FederatedCredentialDocument> {
 /// what they change is not what was vouched for.
 fn vouching(
     document: &FederatedCredentialDocument,
-    (actors, by_nature): (&[Listed], bool),
+    (actors, by_nature): (&[RuleReference], bool),
     present: Option<&Stored<FederatedCredentialDocument>>,
     author: &Author,
 ) -> Vouching {
@@ -327,7 +329,7 @@ impl FederatedCredentialDocument {
         app: &App,
         present: Option<&Stored<Self>>,
         author: &Author,
-    ) -> Result<Option<Problem>, Rejected> {
+    ) -> Result<Option<DocumentError>, Rejected> {
         let Some(present) = present.filter(|_| !author.is_admin) else {
             return Ok(None);
         };
@@ -346,15 +348,15 @@ impl FederatedCredentialDocument {
                 "client {} has rights of its own and rests on this rule: an administrator has to change it",
                 client.name
             );
-            Problem::new("", detail)
+            DocumentError::new("", detail)
         };
         Ok(clients.iter().find(|client| rests_on_it(client)).map(problem))
     }
 }
 
 /// Problems of a `match`, placed in the document.
-fn in_match(problems: Vec<Problem>) -> Vec<Problem> {
-    problems.into_iter().map(|p| Problem::new(format!("/match{}", p.pointer), p.detail)).collect()
+fn in_match(problems: Vec<DocumentError>) -> Vec<DocumentError> {
+    problems.into_iter().map(|p| DocumentError::new(format!("/match{}", p.pointer), p.detail)).collect()
 }
 
 /// What is weak about a rule that was accepted.
@@ -367,17 +369,17 @@ pub(super) async fn check_permission(
     app: &App,
     permission: &mut PermissionDocument,
     principal: Option<&str>,
-) -> Result<Vec<Problem>, Rejected> {
+) -> Result<Vec<DocumentError>, Rejected> {
     let server = app.store.named::<ResourceServerDocument>(&permission.resource_server).await?;
     let found = permission.problem_at(server.as_ref().map(|server| (server.name.as_str(), &server.document)));
-    let mut problems: Vec<Problem> = found.into_iter().collect();
+    let mut problems: Vec<DocumentError> = found.into_iter().collect();
     if let Some(server) = server {
         permission.resource_server = server.name;
     }
     if let Some(owner) = &mut permission.owner {
         match app.store.named::<PrincipalDocument>(owner).await? {
             Some(principal) => owner.clone_from(&principal.name),
-            None => problems.push(Problem::new("/owner", format!("there is no principal {owner}"))),
+            None => problems.push(DocumentError::new("/owner", format!("there is no principal {owner}"))),
         }
     }
     // The principal itself is the owner unless another one is named, so it need not be written down.
@@ -391,7 +393,7 @@ pub(super) async fn check_permission(
 fn state(
     document: &FederatedCredentialDocument,
     profile: &Profile,
-    (vouching, actors): (Vouching, Vec<Listed>),
+    (vouching, actors): (Vouching, Vec<RuleReference>),
     present: Option<&Stored<FederatedCredentialDocument>>,
     now: Timestamp,
 ) -> CredentialState {
@@ -429,7 +431,7 @@ fn state(
 fn is_about_the_same(
     left: &FederatedCredentialDocument,
     right: &FederatedCredentialDocument,
-    actors: (&[Listed], &[Listed]),
+    actors: (&[RuleReference], &[RuleReference]),
 ) -> bool {
     left.principal == right.principal
         && left.trusted_issuer == right.trusted_issuer

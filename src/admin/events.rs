@@ -8,9 +8,9 @@ use super::managed::Managed;
 use crate::app::App;
 use crate::audit::{AuditEvent, AuditPart, MAX_DETAIL_BYTES, Outcome};
 use crate::clock::Timestamp;
-use crate::objects::Stored;
+use crate::documents::Stored;
 use crate::reason::Reason;
-use crate::trust::Problem;
+use crate::trust::DocumentError;
 
 /// How large a member of the detail of an audit event may be that has to be short.
 const MAX_MEMBER_BYTES: usize = 160;
@@ -62,7 +62,7 @@ pub(super) fn refused<D: Managed>(
     author: &Author,
     document: &D,
     name: &str,
-    problems: &[Problem],
+    problems: &[DocumentError],
     now: Timestamp,
 ) -> AuditEvent {
     let pointers: Vec<&str> = problems.iter().map(|problem| problem.pointer.as_str()).collect();

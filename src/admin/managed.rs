@@ -8,10 +8,10 @@ use serde_json::{Map, Value};
 use super::Rejected;
 use super::author::Author;
 use crate::app::App;
+use crate::documents::Stored;
 use crate::model::Snapshot;
-use crate::objects::Stored;
 use crate::store::Persist;
-use crate::trust::{Problem, Warning};
+use crate::trust::{DocumentError, Warning};
 
 /// A kind that can be saved.
 pub trait Managed: Persist {
@@ -25,7 +25,7 @@ pub trait Managed: Persist {
     ) -> impl Future<Output = Result<Self::State, Rejected>> + Send;
 
     /// What else is wrong with a document that cannot be read as a whole, so that every mistake is told at once.
-    fn further_problems(_: &App, _: &Map<String, Value>) -> impl Future<Output = Vec<Problem>> + Send {
+    fn further_problems(_: &App, _: &Map<String, Value>) -> impl Future<Output = Vec<DocumentError>> + Send {
         async { Vec::new() }
     }
 
@@ -45,7 +45,7 @@ pub trait Managed: Persist {
     }
 
     /// The name that a reference to something new gives it, or what is wrong with it.
-    fn name_in<'r>(&self, reference: &'r str) -> Result<&'r str, Problem> {
+    fn name_in<'r>(&self, reference: &'r str) -> Result<&'r str, DocumentError> {
         Ok(reference)
     }
 

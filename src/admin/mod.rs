@@ -13,9 +13,9 @@ mod objects;
 mod room;
 mod saving;
 
-use crate::keys::KeysError;
+use crate::keys::SigningKeysError;
 use crate::store::StoreError;
-use crate::trust::Problem;
+use crate::trust::DocumentError;
 
 pub use assumed::shared_workloads;
 pub use author::Author;
@@ -29,7 +29,7 @@ pub use saving::{Change, DryRun, Precondition, Saved, delete, save, try_out};
 pub enum Rejected {
     /// The document has mistakes.
     #[error("the document has mistakes")]
-    Invalid(Vec<Problem>),
+    Invalid(Vec<DocumentError>),
     /// There is no such object.
     #[error("there is no such object")]
     NotFound,
@@ -65,11 +65,11 @@ impl From<StoreError> for Rejected {
     }
 }
 
-impl From<KeysError> for Rejected {
-    fn from(error: KeysError) -> Self {
+impl From<SigningKeysError> for Rejected {
+    fn from(error: SigningKeysError) -> Self {
         match error {
-            KeysError::Unknown(_) => Self::NotFound,
-            KeysError::Store(error) => error.into(),
+            SigningKeysError::Unknown(_) => Self::NotFound,
+            SigningKeysError::Store(error) => error.into(),
             error => Self::Unavailable(error.to_string()),
         }
     }

@@ -6,8 +6,8 @@ use super::Rejected;
 use super::author::Author;
 use super::managed::Managed;
 use crate::app::App;
+use crate::documents::Stored;
 use crate::model::Snapshot;
-use crate::objects::Stored;
 use crate::store::{Filter, Page};
 use crate::trust::Warning;
 

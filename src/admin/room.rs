@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use carnet_resource_server::AuthorizationDetail;
 
+use crate::documents::{FederatedCredentialDocument, Stored};
 use crate::model::{FederatedCredential, ResourceServer, Snapshot};
-use crate::objects::{FederatedCredentialDocument, Stored};
-use crate::principal::{Frame, Room, detail, fit};
+use crate::principal::{Frame, TokenRoom, detail, fit};
 use crate::trust::Warning;
 
 /// What a token says beside its entries, as platforms have it: claims of the workload most of all.
@@ -25,7 +25,7 @@ pub(super) fn warning(rules: &Snapshot, stored: &Stored<FederatedCredentialDocum
     let servers: BTreeSet<&str> =
         stored.document.permissions.iter().map(|permission| permission.resource_server.as_str()).collect();
     servers.into_iter().filter_map(|name| rules.resource_server(name)).find_map(|server| {
-        let room = Room::of(server, USUAL_FRAME, 0);
+        let room = TokenRoom::of(server, USUAL_FRAME, 0);
         let left_out = |of: &[&FederatedCredential]| {
             let entries = of.iter().flat_map(|credential| entries(credential, server)).collect();
             fit(entries, |entry: &AuthorizationDetail| entry.credential.clone(), room).left_out

@@ -11,10 +11,10 @@ use super::objects::{find, shown, warnings};
 use crate::app::App;
 use crate::audit::Outcome;
 use crate::clock::Timestamp;
+use crate::documents::{Document, Stored};
 use crate::ids::check_name;
-use crate::objects::{Document, Stored};
 use crate::store::Write;
-use crate::trust::{Problem, Warning};
+use crate::trust::{DocumentError, Warning};
 
 /// How often a change is tried again because somebody else was faster.
 const ATTEMPTS: usize = 5;
@@ -67,7 +67,7 @@ pub struct DryRun {
     /// Whether it would say something else than what is stored now.
     pub would_change: bool,
     /// Why it would be refused.
-    pub errors: Vec<Problem>,
+    pub errors: Vec<DocumentError>,
     /// What is weak about it.
     pub warnings: Vec<Warning>,
 }
@@ -178,7 +178,7 @@ async fn prepare<D: Managed>(
         Some(present) => present.name.clone(),
         None => document.name_in(reference).map_err(|problem| Rejected::Invalid(vec![problem]))?.to_owned(),
     };
-    check_name(&name).map_err(|detail| Rejected::Invalid(vec![Problem::new("/name", detail)]))?;
+    check_name(&name).map_err(|detail| Rejected::Invalid(vec![DocumentError::new("/name", detail)]))?;
     let state = document.prepare(app, &name, present.as_ref(), occasion).await;
     Ok(Prepared { name, present, document, state })
 }
@@ -261,7 +261,7 @@ async fn refresh(app: &App) -> Result<(), Rejected> {
 
 fn patched(mut members: Map<String, Value>, patch: &Value) -> Result<Map<String, Value>, Rejected> {
     let Value::Object(patch) = patch else {
-        return Err(Rejected::Invalid(vec![Problem::new("", "a merge patch is an object")]));
+        return Err(Rejected::Invalid(vec![DocumentError::new("", "a merge patch is an object")]));
     };
     merge(&mut members, patch);
     Ok(members)

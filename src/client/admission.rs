@@ -1,6 +1,6 @@
 use super::ClientIdentity;
 use crate::grant_type::GrantType;
-use crate::model::{DecisionContext, FederatedCredential, Listed};
+use crate::model::{DecisionContext, FederatedCredential, RuleReference};
 use crate::trust::{Consent, Denial, MatchedRule, Permit};
 
 /// A client that may send this request, with the rules that admitted it in the same context in which the rest is decided.
@@ -13,7 +13,7 @@ pub struct Admitted {
 
 /// What a client without a key of its own is admitted to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admission {
+pub enum AdmittedTo {
     /// A token for somebody else: the rules that admit the client pin their ids with it.
     Token,
     /// A token for the workload that the client's assertion is about: its rules are judged with what they permit.
@@ -27,13 +27,13 @@ pub enum Admission {
 pub fn admit(
     context: &DecisionContext<'_>,
     identity: ClientIdentity,
-    admission: Admission,
+    admission: AdmittedTo,
 ) -> Result<Admitted, (ClientIdentity, Box<Denial>)> {
-    let Some((assertion, listed)) = identity.federated().filter(|_| admission != Admission::OwnToken) else {
+    let Some((assertion, listed)) = identity.federated().filter(|_| admission != AdmittedTo::OwnToken) else {
         return Ok(Admitted { identity, rules: Vec::new() });
     };
     let may_count = |credential: &FederatedCredential| {
-        is_listed(listed, credential) && (admission == Admission::Token || credential.pending_until.is_none())
+        is_listed(listed, credential) && (admission == AdmittedTo::Token || credential.pending_until.is_none())
     };
     let permit = assertion.accept(GrantType::ClientCredentials).map_err(Denial::bare);
     let permit =
@@ -74,6 +74,6 @@ impl Admitted {
     }
 }
 
-pub(super) fn is_listed(listed: &[Listed], credential: &FederatedCredential) -> bool {
+pub(super) fn is_listed(listed: &[RuleReference], credential: &FederatedCredential) -> bool {
     listed.iter().any(|one| credential.is_named_by(&[one.named()]))
 }

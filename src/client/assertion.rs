@@ -10,7 +10,7 @@ use super::authenticate::Authentication;
 use super::credentials::AssertionType;
 use crate::assertion::{UnverifiedAssertion, VerifiedAssertion};
 use crate::clock::Timestamp;
-use crate::model::{Client, FederatedCredential, Listed, Method, Snapshot, TrustedIssuer};
+use crate::model::{Client, FederatedCredential, Method, RuleReference, Snapshot, TrustedIssuer};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::trust::{Consent, match_credentials};
@@ -99,7 +99,7 @@ async fn federated(
     auth: &Authentication<'_>,
     kind: AssertionType,
     unverified: UnverifiedAssertion<'_>,
-    listed: &[Listed],
+    listed: &[RuleReference],
 ) -> Result<VerifiedAssertion, Refusal> {
     let issuer = issuer_of_listed(&unverified, kind, &auth.context.rules, listed, auth.context.now)?;
     // What was made for a grant is not taken for a client, and what was made for a client is (draft-ietf-oauth-rfc7523bis section 4).
@@ -123,7 +123,7 @@ fn issuer_of_listed(
     unverified: &UnverifiedAssertion<'_>,
     kind: AssertionType,
     rules: &Snapshot,
-    listed: &[Listed],
+    listed: &[RuleReference],
     now: Timestamp,
 ) -> Result<Arc<TrustedIssuer>, Refusal> {
     let first = unverified.issuer(rules)?;

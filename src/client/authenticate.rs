@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{ClientCredentials, ClientIdentity, Proof, assertion};
-use crate::limits::Limits;
+use crate::limits::RateLimiter;
 use crate::model::{Client, DecisionContext, Method, is_one_of};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
@@ -18,7 +18,7 @@ pub struct Authentication<'a> {
     /// The keys of trusted issuers and of clients.
     pub upstream: &'a UpstreamKeys,
     /// The limits on guessing.
-    pub limits: &'a Limits,
+    pub limits: &'a RateLimiter,
     /// Where the request comes from.
     pub address: Option<IpAddr>,
 }

@@ -8,13 +8,13 @@ mod credentials;
 
 use std::sync::Arc;
 
-pub use admission::{Admission, Admitted, admit};
+pub use admission::{Admitted, AdmittedTo, admit};
 pub use authenticate::Authentication;
 pub use credentials::{AuthorizationHeader, ClientCredentials};
 
 use crate::assertion::{AssertionKey, VerifiedAssertion};
 use crate::clock::Timestamp;
-use crate::model::{Client, Listed, Method, Snapshot};
+use crate::model::{Client, Method, RuleReference, Snapshot};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 
@@ -66,7 +66,7 @@ impl ClientIdentity {
     }
 
     /// The assertion of a client that has no key of its own, with the credentials that may admit it.
-    pub fn federated(&self) -> Option<(&Arc<VerifiedAssertion>, &[Listed])> {
+    pub fn federated(&self) -> Option<(&Arc<VerifiedAssertion>, &[RuleReference])> {
         match &self.0 {
             Some((client, Proof::Assertion(assertion))) => match &client.method {
                 Method::Federated(listed) => Some((assertion, listed)),

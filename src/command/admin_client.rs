@@ -12,7 +12,7 @@ use serde_json::Value;
 use tower::ServiceExt as _;
 use url::Url;
 
-use super::{CommandError, Target, admin_token};
+use super::{CommandError, ServerArgs, admin_token};
 use crate::app::{App, Background};
 use crate::clock::SystemClock;
 use crate::config::Config;
@@ -61,7 +61,7 @@ impl AdminAnswer {
 
 impl AdminClient {
     /// A client for the target: its server, or else the database with a token of its own.
-    pub async fn new(target: &Target) -> Result<Self, CommandError> {
+    pub async fn new(target: &ServerArgs) -> Result<Self, CommandError> {
         if let Some(server) = &target.server {
             let token = target.token.clone().ok_or_else(|| {
                 CommandError::Other("--server needs an admin token: give --token or set CARNET_TOKEN".to_owned())

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::admin_client::note_new_database;
-use super::{Answer, CommandError, ConfigFile};
+use super::{CommandError, Conclusion, ConfigFile};
 use crate::app::{App, StartError};
 use crate::audit::{AuditEvent, Outcome};
 use crate::clock::{SystemClock, Timestamp};
@@ -33,7 +33,7 @@ pub struct AdminTokenArgs {
 }
 
 /// Prints a token.
-pub async fn run(args: &AdminTokenArgs, as_json: bool) -> Result<Answer, CommandError> {
+pub async fn run(args: &AdminTokenArgs, as_json: bool) -> Result<Conclusion, CommandError> {
     let config = args.config.load()?;
     note_new_database(&config);
     let (app, _background) = App::start(config, Arc::new(SystemClock), Arc::new(HttpFetch::default())).await?;
@@ -46,18 +46,16 @@ pub async fn run(args: &AdminTokenArgs, as_json: bool) -> Result<Answer, Command
     } else {
         println!("{token}");
     }
-    Ok(Answer::Yes)
+    Ok(Conclusion::Yes)
 }
 
 /// Issues a token for the admin API.
 pub async fn issue(app: &App, subject: &str, scope: &str, ttl: i64) -> Result<String, CommandError> {
-    let scope = ScopeSet::parse(scope).ok().filter(|scope| scope.tokens().into_iter().all(is_admin_scope)).ok_or_else(
-        || {
-            CommandError::Other(
-                "the scope is admin, admin:read, admin:credentials or admin:credentials:<principal>".to_owned(),
-            )
-        },
-    )?;
+    let scope = ScopeSet::parse(scope).ok().filter(|scope| scope.tokens().all(is_admin_scope)).ok_or_else(|| {
+        CommandError::Other(
+            "the scope is admin, admin:read, admin:credentials or admin:credentials:<principal>".to_owned(),
+        )
+    })?;
     let now = app.clock.now();
     let expires_at = Timestamp::from_seconds(now.seconds()).plus_seconds(ttl);
     let rests_on = named_principals(&scope, &app.rules());

@@ -7,9 +7,9 @@ use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
 use super::admin_client::AdminClient;
-use super::{Answer, CommandError, Target, read_file};
-use crate::objects::Bundle;
-use crate::objects::Kind;
+use super::{CommandError, Conclusion, ServerArgs, read_file};
+use crate::documents::Bundle;
+use crate::documents::Kind;
 
 /// `carnet apply`
 #[derive(Debug, Args)]
@@ -27,7 +27,7 @@ pub struct ApplyArgs {
     #[arg(long)]
     offline: bool,
     #[command(flatten)]
-    target: Target,
+    target: ServerArgs,
 }
 
 /// `carnet export`
@@ -37,7 +37,7 @@ pub struct ExportArgs {
     #[arg(long, value_enum, default_value_t = ExportFormat::Toml)]
     format: ExportFormat,
     #[command(flatten)]
-    target: Target,
+    target: ServerArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -48,7 +48,7 @@ enum ExportFormat {
 
 /// One step of a plan.
 #[derive(Clone, Debug, PartialEq)]
-struct Step {
+struct PlannedChange {
     kind: Kind,
     name: String,
     action: Action,
@@ -73,7 +73,7 @@ impl Action {
     }
 }
 
-impl Step {
+impl PlannedChange {
     fn is_new(&self) -> bool {
         matches!(self.action, Action::Create(_))
     }
@@ -108,7 +108,7 @@ impl Outcome {
 }
 
 /// Prints all objects.
-pub async fn export(args: &ExportArgs, as_json: bool) -> Result<Answer, CommandError> {
+pub async fn export(args: &ExportArgs, as_json: bool) -> Result<Conclusion, CommandError> {
     let client = AdminClient::new(&args.target).await?;
     let mut bundle = Bundle::default();
     for kind in Kind::ALL {
@@ -121,11 +121,11 @@ pub async fn export(args: &ExportArgs, as_json: bool) -> Result<Answer, CommandE
     } else {
         print!("{}", bundle.to_toml().map_err(|error| CommandError::Other(error.to_string()))?);
     }
-    Ok(Answer::Yes)
+    Ok(Conclusion::Yes)
 }
 
 /// Makes the objects equal to those of the file: prints the plan, then does it.
-pub async fn apply(args: &ApplyArgs, as_json: bool) -> Result<Answer, CommandError> {
+pub async fn apply(args: &ApplyArgs, as_json: bool) -> Result<Conclusion, CommandError> {
     let bundle = Bundle::parse(&read_file(&args.file)?)
         .map_err(|error| CommandError::Other(format!("{}: {error}", args.file.display())))?;
     let client = AdminClient::new(&args.target).await?;
@@ -172,7 +172,7 @@ pub async fn apply(args: &ApplyArgs, as_json: bool) -> Result<Answer, CommandErr
     Ok((failed == 0 && (!args.dry_run || steps.is_empty())).into())
 }
 
-async fn carry_out(client: &AdminClient, step: &Step, offline: bool) -> Result<Outcome, CommandError> {
+async fn carry_out(client: &AdminClient, step: &PlannedChange, offline: bool) -> Result<Outcome, CommandError> {
     let path = format!("/{}/{}", step.kind.segment(), step.name);
     let answer = match &step.action {
         Action::Create(members) | Action::Update(members) => {
@@ -192,8 +192,8 @@ async fn carry_out(client: &AdminClient, step: &Step, offline: bool) -> Result<O
 
 /// What has to be done: first what others refer to, removals last and in the opposite order. The server says of each object whether it
 /// would change, since only it knows its profiles and how it writes things down.
-async fn plan(client: &AdminClient, bundle: &Bundle, prune: bool) -> Result<(Vec<Step>, usize), CommandError> {
-    let (mut steps, mut removals, mut unchanged) = (Vec::<Step>::new(), Vec::new(), 0usize);
+async fn plan(client: &AdminClient, bundle: &Bundle, prune: bool) -> Result<(Vec<PlannedChange>, usize), CommandError> {
+    let (mut steps, mut removals, mut unchanged) = (Vec::<PlannedChange>::new(), Vec::new(), 0usize);
     for kind in Kind::ALL {
         let there = present(client, kind).await?;
         for (name, wanted) in named_first(bundle, kind) {
@@ -205,13 +205,13 @@ async fn plan(client: &AdminClient, bundle: &Bundle, prune: bool) -> Result<(Vec
             }
             let is_there = there.iter().any(|(other, members)| is_called(other, members, name, wanted));
             let action = if is_there { Action::Update(wanted.clone()) } else { Action::Create(wanted.clone()) };
-            steps.push(Step { kind, name: name.clone(), action, tried });
+            steps.push(PlannedChange { kind, name: name.clone(), action, tried });
         }
         let is_wanted = |(name, there): &Present| {
             bundle.of(kind).any(|(reference, wanted)| is_called(name, there, reference, wanted))
         };
         let gone = there.iter().filter(|present| prune && !is_wanted(present));
-        removals.extend(gone.map(|(name, _)| Step {
+        removals.extend(gone.map(|(name, _)| PlannedChange {
             kind,
             name: name.clone(),
             action: Action::Delete,

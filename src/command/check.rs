@@ -2,17 +2,17 @@
 
 use serde_json::json;
 
-use super::{Answer, CommandError, ConfigFile};
+use super::{CommandError, Conclusion, ConfigFile};
 use crate::admin::shared_workloads;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Config, create_private};
+use crate::documents::ReadContext;
 use crate::keys::{self, KeyRing};
-use crate::objects::ReadContext;
 use crate::profile::Profiles;
 use crate::store::Store;
 
 /// Looks at everything the server would need, and starts nothing.
-pub async fn run(file: &ConfigFile, as_json: bool) -> Result<Answer, CommandError> {
+pub async fn run(file: &ConfigFile, as_json: bool) -> Result<Conclusion, CommandError> {
     let (problems, warnings) = match Config::load(file.config.as_deref()) {
         Err(errors) => (errors.iter().map(ToString::to_string).collect(), Vec::new()),
         Ok(config) => examine(&config).await,
@@ -85,7 +85,7 @@ async fn examine(config: &Config) -> (Vec<String>, Vec<String>) {
 
 /// Trusted issuers in the database whose profile is not there, for example because `profiles_dir` is not set.
 async fn orphans(store: &Store, snapshot: &crate::model::Snapshot) -> Vec<String> {
-    match store.all_objects::<crate::objects::TrustedIssuerDocument>().await {
+    match store.all_objects::<crate::documents::TrustedIssuerDocument>().await {
         Err(error) => vec![format!("database: {error}")],
         Ok(issuers) => issuers
             .iter()

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::admin_client::{AdminClient, below, remote, unreachable};
-use super::{Answer, CommandError, Target, read_file};
+use super::{CommandError, Conclusion, ServerArgs, read_file};
 use crate::grant::JWT;
 use crate::grant_type::GrantType;
 
@@ -25,23 +25,23 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "NAME")]
     principal: Option<String>,
     /// The grant that would present it.
-    #[arg(long, value_enum, default_value_t = Grant::JwtBearer)]
-    grant_type: Grant,
+    #[arg(long, value_enum, default_value_t = AssertionGrantArg::JwtBearer)]
+    grant_type: AssertionGrantArg,
     /// The scope that would be asked for.
     #[arg(long)]
     scope: Option<String>,
     #[command(flatten)]
-    target: Target,
+    target: ServerArgs,
 }
 
 /// A grant that presents assertions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Grant {
+enum AssertionGrantArg {
     JwtBearer,
     TokenExchange,
 }
 
-impl Grant {
+impl AssertionGrantArg {
     fn grant_type(self) -> GrantType {
         match self {
             Self::JwtBearer => GrantType::JwtBearer,
@@ -51,7 +51,7 @@ impl Grant {
 }
 
 /// Asks why. With a token, or without a server, everything is disclosed; else what the assertion itself proves.
-pub async fn run(args: &ExplainArgs, as_json: bool) -> Result<Answer, CommandError> {
+pub async fn run(args: &ExplainArgs, as_json: bool) -> Result<Conclusion, CommandError> {
     let assertion = read_file(&args.assertion_file)?.trim().to_owned();
     let explanation = if let (Some(server), None) = (&args.target.server, &args.target.token) {
         ask_publicly(server, args, &assertion).await?
@@ -74,8 +74,8 @@ pub async fn run(args: &ExplainArgs, as_json: bool) -> Result<Answer, CommandErr
 async fn ask_publicly(server: &str, args: &ExplainArgs, assertion: &str) -> Result<Value, CommandError> {
     let mut form = vec![("grant_type", args.grant_type.grant_type().name())];
     form.extend(match args.grant_type {
-        Grant::JwtBearer => vec![("assertion", assertion)],
-        Grant::TokenExchange => vec![("subject_token", assertion), ("subject_token_type", JWT)],
+        AssertionGrantArg::JwtBearer => vec![("assertion", assertion)],
+        AssertionGrantArg::TokenExchange => vec![("subject_token", assertion), ("subject_token_type", JWT)],
     });
     form.extend(args.resource.iter().map(|resource| ("resource", resource.as_str())));
     form.extend(args.principal.iter().map(|principal| ("principal", principal.as_str())));

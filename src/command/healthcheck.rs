@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::{Answer, CommandError, ConfigFile};
+use super::{CommandError, Conclusion, ConfigFile};
 use crate::config::Listen;
 
 /// `carnet healthcheck`
@@ -23,7 +23,7 @@ pub struct HealthcheckArgs {
 }
 
 /// Asks the server of this configuration whether it is ready, on this machine: a container needs no other program for that.
-pub async fn run(args: &HealthcheckArgs, as_json: bool) -> Result<Answer, CommandError> {
+pub async fn run(args: &HealthcheckArgs, as_json: bool) -> Result<Conclusion, CommandError> {
     let config = args.config.load()?;
     let listen = config.server.listen.first().cloned();
     let listen = listen.ok_or_else(|| CommandError::Other("the server listens nowhere".to_owned()))?;

@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::admin_client::AdminClient;
-use super::{Answer, CommandError, Target};
+use super::{CommandError, Conclusion, ServerArgs};
 
 /// `carnet keys`
 #[derive(Debug, Args)]
@@ -18,14 +18,14 @@ pub struct KeysArgs {
 enum KeysCommand {
     /// List the signing keys.
     #[command(after_help = "Example:\n  carnet keys list")]
-    List(Target),
+    List(ServerArgs),
     /// Let the next key sign; the old one stays published until its last token is over.
     #[command(after_help = "Example:\n  carnet keys rotate --algorithm RS256")]
     Rotate {
         #[arg(long, help = "The algorithm of the new key: ES256, RS256 or EdDSA")]
         algorithm: Option<String>,
         #[command(flatten)]
-        target: Target,
+        target: ServerArgs,
     },
     /// Take a key out at once: tokens it signed are worth nothing any more.
     #[command(after_help = "Example:\n  carnet keys withdraw 9vJ2…")]
@@ -33,12 +33,12 @@ enum KeysCommand {
         /// The key's `kid`.
         kid: String,
         #[command(flatten)]
-        target: Target,
+        target: ServerArgs,
     },
 }
 
 /// Lists or changes the signing keys.
-pub async fn run(args: &KeysArgs, as_json: bool) -> Result<Answer, CommandError> {
+pub async fn run(args: &KeysArgs, as_json: bool) -> Result<Conclusion, CommandError> {
     let (target, method, path, body) = match &args.command {
         KeysCommand::List(target) => (target, Method::GET, "/signing-keys".to_owned(), None),
         KeysCommand::Rotate { algorithm, target } => {
@@ -51,11 +51,11 @@ pub async fn run(args: &KeysArgs, as_json: bool) -> Result<Answer, CommandError>
     let keys = client.send(Method::GET, "/signing-keys", None).await?.ok()?;
     if as_json {
         println!("{keys}");
-        return Ok(Answer::Yes);
+        return Ok(Conclusion::Yes);
     }
     for key in keys.get("items").and_then(Value::as_array).into_iter().flatten() {
         let text = |name: &str| key.get(name).and_then(Value::as_str).unwrap_or("-");
         println!("{}  {:<6} {:<8} made {}", text("kid"), text("algorithm"), text("state"), text("created_at"));
     }
-    Ok(Answer::Yes)
+    Ok(Conclusion::Yes)
 }

@@ -81,7 +81,7 @@ pub struct ConfigFile {
 
 /// Which server a command works on.
 #[derive(Clone, Debug, Args)]
-pub struct Target {
+pub struct ServerArgs {
     /// The server's issuer identifier; without it the command works on the configured database.
     #[arg(long, value_name = "URL")]
     server: Option<String>,
@@ -117,14 +117,14 @@ impl From<Vec<ConfigError>> for CommandError {
 
 /// A yes or a no, for scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum Conclusion {
     /// Exit code 0.
     Yes,
     /// Exit code 1: denied, differing or invalid.
     No,
 }
 
-impl From<bool> for Answer {
+impl From<bool> for Conclusion {
     fn from(yes: bool) -> Self {
         if yes { Self::Yes } else { Self::No }
     }
@@ -150,14 +150,14 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Keys(args) => keys::run(&args, json).await,
         Command::Exchange(args) => {
             let exchanged = carnet_exchange::run(&args, json).await;
-            exchanged.map(|()| Answer::Yes).map_err(|error| CommandError::Other(error.to_string()))
+            exchanged.map(|()| Conclusion::Yes).map_err(|error| CommandError::Other(error.to_string()))
         }
         Command::Explain(args) => explain::run(&args, json).await,
         Command::Policy(args) => policy::run(&args, json),
     };
     match outcome {
-        Ok(Answer::Yes) => ExitCode::SUCCESS,
-        Ok(Answer::No) => ExitCode::from(1),
+        Ok(Conclusion::Yes) => ExitCode::SUCCESS,
+        Ok(Conclusion::No) => ExitCode::from(1),
         Err(error) => {
             eprintln!("carnet: {error}");
             ExitCode::from(1)

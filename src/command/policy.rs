@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{Answer, CommandError, read_file};
+use super::{CommandError, Conclusion, read_file};
 use crate::config::OwnUrls;
-use crate::objects::{Bundle, ReadContext, lint};
+use crate::documents::{Bundle, ReadContext, lint};
 use crate::policy::{convert, judge, read_cases};
 use crate::profile::Profiles;
 
@@ -52,7 +52,7 @@ struct OlderFile {
 }
 
 /// Tests, converts or lints.
-pub fn run(args: &PolicyArgs, as_json: bool) -> Result<Answer, CommandError> {
+pub fn run(args: &PolicyArgs, as_json: bool) -> Result<Conclusion, CommandError> {
     match &args.command {
         PolicyCommand::Test(files) => test(files, as_json),
         PolicyCommand::Convert(older) => convert_file(older),
@@ -65,7 +65,7 @@ fn profiles(folder: Option<&Path>) -> Result<Profiles, CommandError> {
         .map_err(|errors| CommandError::Other(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))
 }
 
-fn test(files: &PolicyFiles, as_json: bool) -> Result<Answer, CommandError> {
+fn test(files: &PolicyFiles, as_json: bool) -> Result<Conclusion, CommandError> {
     let profiles = profiles(files.profiles_dir.as_deref())?;
     let mut results = Vec::new();
     let (mut total, mut differing) = (0u32, 0u32);
@@ -101,15 +101,15 @@ fn test(files: &PolicyFiles, as_json: bool) -> Result<Answer, CommandError> {
     Ok((differing == 0).into())
 }
 
-fn convert_file(older: &OlderFile) -> Result<Answer, CommandError> {
+fn convert_file(older: &OlderFile) -> Result<Conclusion, CommandError> {
     let profiles = profiles(older.profiles_dir.as_deref())?;
     let cases = convert(&read_file(&older.file)?, &profiles)
         .map_err(|error| CommandError::Other(format!("{}: {error}", older.file.display())))?;
     println!("{cases:#}");
-    Ok(Answer::Yes)
+    Ok(Conclusion::Yes)
 }
 
-fn lint_files(files: &PolicyFiles, as_json: bool) -> Result<Answer, CommandError> {
+fn lint_files(files: &PolicyFiles, as_json: bool) -> Result<Conclusion, CommandError> {
     let profiles = profiles(files.profiles_dir.as_deref())?;
     let own = OwnUrls::new("https://carnet.invalid", ([127, 0, 0, 1], 0).into()).map_err(CommandError::Other)?;
     // Whether a server takes http issuers on its loopback interface is its own affair.

@@ -8,7 +8,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use super::{Answer, CommandError, ConfigFile};
+use super::{CommandError, Conclusion, ConfigFile};
 use crate::admin::shared_workloads;
 use crate::app::{App, StartError};
 use crate::clock::SystemClock;
@@ -24,7 +24,7 @@ const OTHER_FILES: u64 = 256;
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Runs the server until it is told to end.
-pub async fn run(file: &ConfigFile) -> Result<Answer, CommandError> {
+pub async fn run(file: &ConfigFile) -> Result<Conclusion, CommandError> {
     let config = file.load()?;
     start_log(&config.log)?;
     let (listens, metrics_listen) = (config.server.listen.clone(), config.server.metrics_listen.clone());
@@ -85,7 +85,7 @@ pub async fn run(file: &ConfigFile) -> Result<Answer, CommandError> {
     if tokio::time::timeout(LAST_WORDS, app.flush_audit()).await.is_err() {
         tracing::warn!("audit events of refusals were not written before the end");
     }
-    Ok(Answer::Yes)
+    Ok(Conclusion::Yes)
 }
 
 /// The signals that end the server. SIGHUP is taken and does nothing: the server has nothing to read again.

@@ -21,7 +21,7 @@ pub use subject::{ActorToken, Presented, Subject};
 use crate::assertion::Assertion;
 use crate::clock::Timestamp;
 use crate::ids::{CredentialId, TrustedIssuerId};
-use crate::limits::Limits;
+use crate::limits::RateLimiter;
 use crate::model::{Client, DecisionContext, Principal, Snapshot};
 use crate::own_tokens::{FEDERATED, LiveToken};
 use crate::principal::{AccessRequest, Entitlement, Frame, of_client};
@@ -40,11 +40,11 @@ const OTHERS_OF_CALLERS: usize = 5;
 #[derive(Clone, Copy, Debug)]
 pub enum Mode<'a> {
     /// A token is made of a yes; whether an assertion was used before is for the ledger to say.
-    Issue(&'a Limits),
+    Issue(&'a RateLimiter),
     /// An explanation is made of it.
     Preview {
         /// The limits.
-        limits: &'a Limits,
+        limits: &'a RateLimiter,
         /// Whether what is presented was used before.
         used: bool,
         /// What whoever asks may see.
@@ -116,7 +116,7 @@ pub struct AdminGrant {
 /// The principals that a scope of the admin API names, as what a token rests on; none if one of them is not there. Another one that
 /// has the name later is not meant.
 pub fn named_principals(scope: &ScopeSet, rules: &Snapshot) -> Option<Vec<RestsOn>> {
-    let named = scope.tokens().into_iter().filter_map(|token| token.strip_prefix(ADMIN_CREDENTIALS_OF));
+    let named = scope.tokens().filter_map(|token| token.strip_prefix(ADMIN_CREDENTIALS_OF));
     let principals = named.map(|name| rules.principal(&name.to_ascii_lowercase()));
     let ground =
         |principal: &Arc<Principal>| RestsOn { kind: GroundKind::Principal, id: principal.id.clone(), revision: 0 };
@@ -257,14 +257,14 @@ impl<A: Assertion> Grounds<A> {
 }
 
 impl Mode<'_> {
-    fn limits(&self) -> Option<&Limits> {
+    fn limits(&self) -> Option<&RateLimiter> {
         match self {
             Self::Issue(limits) | Self::Preview { limits, .. } => Some(limits),
             Self::Offline { .. } => None,
         }
     }
 
-    fn check(&self, check: impl Fn(&Limits) -> Result<(), Refusal>) -> Result<(), Refusal> {
+    fn check(&self, check: impl Fn(&RateLimiter) -> Result<(), Refusal>) -> Result<(), Refusal> {
         self.limits().map_or(Ok(()), check)
     }
 

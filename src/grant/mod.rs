@@ -21,19 +21,19 @@ use crate::form::{self, TokenForm};
 use crate::grant_type::GrantType;
 use crate::principal::AccessRequest;
 use crate::refusal::Refusal;
-use request::{Sent, SentToken};
+use request::{SentSubject, SentToken};
 
 /// A grant: the parameters that it alone knows, and how they are read into what is presented and by whom it is used.
-struct Grant {
+struct GrantDefinition {
     kind: GrantType,
     parameters: &'static [&'static str],
     read: for<'a> fn(&'a TokenForm<'_>, &OwnUrls, &AccessRequest) -> Result<Read<'a>, Refusal>,
 }
 
-type Read<'a> = (Sent<'a>, Option<SentToken<'a>>);
+type Read<'a> = (SentSubject<'a>, Option<SentToken<'a>>);
 
 /// Every grant.
-const GRANTS: [Grant; 3] = [jwt_bearer::GRANT, token_exchange::GRANT, client_credentials::GRANT];
+const GRANTS: [GrantDefinition; 3] = [jwt_bearer::GRANT, token_exchange::GRANT, client_credentials::GRANT];
 
 /// The parameters of the token endpoint. RFC 8707 section 2 and RFC 8693 section 2.1 let two of them repeat.
 pub const PARAMETERS: form::Parameters = form::Parameters {

@@ -31,6 +31,7 @@ pub struct Judged {
 }
 
 /// What an attempt to issue a token came to, if it was not refused.
+#[expect(clippy::large_enum_variant, reason = "nearly every attempt issues a token")]
 enum Attempt {
     Issued(Recorded<Minted>),
     /// Something that the token rests on has changed, so everything has to be judged again.
@@ -157,7 +158,7 @@ fn mint(app: &App, context: &DecisionContext<'_>, judged: &Judged) -> Result<Min
     Ok(match &judged.decision {
         Decision::Registry(authorization) => {
             let client_id = authorization.client_id(judged.subject.client.identity().id());
-            app.tokens.mint(authorization, &client_id, now)?
+            app.tokens.mint(authorization, client_id, now)?
         }
         Decision::Admin(grant) => app.tokens.mint_admin(grant, now)?,
     })

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use carnet_jose::{base64url, sha256};
 use carnet_resource_server::{AccessToken, Actor};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
@@ -74,7 +74,7 @@ pub(super) fn issuance(
         pins: rules.iter().filter(|rule| !rule.pins.is_empty()).map(pin).collect(),
         token: TokenRecord { exchanged: exchanged(subject, minted), opaque: minted.opaque.clone() },
         event: match decision {
-            Decision::Registry(authorization) => issued(context, request, judged, authorization, minted),
+            Decision::Registry(authorization) => issued(context, request, authorization, minted),
             Decision::Admin(_) => issued_admin(context, request, judged, minted),
         },
         now: context.now,
@@ -108,7 +108,6 @@ fn exchanged(subject: &Subject<AcceptedAssertion>, minted: &Minted) -> Vec<Excha
 fn issued(
     context: &DecisionContext<'_>,
     request: &GrantRequest<'_>,
-    judged: &Judged,
     authorization: &Authorization<AcceptedAssertion>,
     minted: &Minted,
 ) -> AuditEvent {
@@ -144,7 +143,7 @@ fn issued(
         credential: entitlement.credentials.first().map(|rule| rule.credential.id),
         principal: entitlement.principal.as_ref().map(|principal| principal.name.clone()),
         resource: Some(entitlement.resource_server.resource.clone()),
-        client_id: Some(authorization.client_id(judged.subject.client.identity().id())),
+        client_id: Some(minted.client_id.clone()),
         token_id: Some(minted.token_id.clone()),
         address: request.address,
         detail: detail.into_json(),
@@ -181,10 +180,11 @@ fn parts_of(
     authorization: &Authorization<AcceptedAssertion>,
 ) -> Vec<AuditPart> {
     let rules = &context.rules;
-    let by_name = |name: &str| rules.principal(&name.to_ascii_lowercase()).map(|principal| principal.id.clone());
+    let by_name = |name: &str| rules.principal(&name.to_ascii_lowercase());
     let part = |rule: &MatchedRule, sees_claims: bool| {
         Some(AuditPart {
-            principal_id: by_name(&rule.credential.principal)?,
+            // Rules name their principal as it is looked up.
+            principal_id: rules.principal(&rule.credential.principal)?.id.clone(),
             credential: Some(rule.credential.id),
             revision: Some(rule.credential.revision),
             sees_claims,
@@ -201,17 +201,22 @@ fn parts_of(
     let mut parts: Vec<AuditPart> = granting.chain(acting.filter_map(|rule| part(rule, false))).collect();
     let owners = entitlement.details.iter().map(|entry| entry.principal.as_str());
     let asked = request.access().and_then(|access| access.principal.as_deref());
-    for id in owners.chain(asked).filter_map(by_name) {
-        see(&mut parts, id);
+    for principal in owners.chain(asked).filter_map(by_name) {
+        see(&mut parts, &principal.id);
     }
     parts.sort_by(|left, right| left.principal_id.cmp(&right.principal_id));
     parts
 }
 
 /// Lets a principal see an event and what the assertion says, unless it does already.
-fn see(parts: &mut Vec<AuditPart>, principal_id: String) {
+fn see(parts: &mut Vec<AuditPart>, principal_id: &str) {
     if !parts.iter().any(|part| part.principal_id == principal_id) {
-        parts.push(AuditPart { principal_id, credential: None, revision: None, sees_claims: true });
+        parts.push(AuditPart {
+            principal_id: principal_id.to_owned(),
+            credential: None,
+            revision: None,
+            sees_claims: true,
+        });
     }
 }
 
@@ -223,17 +228,26 @@ fn reference(content: &AssertionContent) -> Option<AssertionRef> {
 
 /// What the rules read of the claims, beyond what is told of the workload, so that it can be explained again later. Of more than
 /// there is room for, nothing.
-fn claims_read(rules: &[MatchedRule], content: &AssertionContent) -> Option<Map<String, Value>> {
+fn claims_read<'a>(rules: &[MatchedRule], content: &'a AssertionContent) -> Option<ClaimsRead<'a>> {
     let profile = &content.issuer().profile;
-    let mut read = Map::new();
+    let mut read = ClaimsRead(Vec::new());
     for rule in rules {
         visit_claims_read(&rule.credential, profile, |path| {
-            if let Some(value) = content.claims().get(path).filter(|_| !read.contains_key(path)) {
-                read.insert(path.to_owned(), value.clone());
+            if let Some(value) = content.claims().get(path).filter(|_| !read.0.iter().any(|(known, _)| known == path)) {
+                read.0.push((path.to_owned(), value));
             }
         });
     }
-    (!read.is_empty() && json_bytes(&read) <= MAX_CLAIMS_BYTES).then_some(read)
+    (!read.0.is_empty() && json_bytes(&read) <= MAX_CLAIMS_BYTES).then_some(read)
+}
+
+/// Claims by path, without copies of their values.
+struct ClaimsRead<'a>(Vec<(String, &'a Value)>);
+
+impl Serialize for ClaimsRead<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(path, value)| (path, value)))
+    }
 }
 
 /// The event of a refusal, if it is about something that somebody vouches for. Those that are alike are counted in one, an hour at a
@@ -371,7 +385,7 @@ fn parts_of_refusal(context: &DecisionContext<'_>, request: &GrantRequest<'_>, r
     let mut parts: Vec<AuditPart> = nearest(Rank::Named).chain(nearest(Rank::Vouched)).filter_map(part).collect();
     let asked = request.access().and_then(|access| access.principal.as_deref());
     if let Some(principal) = asked.and_then(|name| context.rules.principal(&name.to_ascii_lowercase())) {
-        see(&mut parts, principal.id.clone());
+        see(&mut parts, &principal.id);
     }
     parts.sort_by(|left, right| left.principal_id.cmp(&right.principal_id));
     parts
@@ -392,7 +406,7 @@ struct EventDetail<'a> {
     workload_url: Option<String>,
     /// What the rules read of the claims beyond what is told of the workload.
     #[serde(skip_serializing_if = "Option::is_none")]
-    claims: Option<Map<String, Value>>,
+    claims: Option<ClaimsRead<'a>>,
     /// The `jti` of the token that was exchanged.
     #[serde(skip_serializing_if = "Option::is_none")]
     subject_token: Option<&'a str>,

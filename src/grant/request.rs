@@ -7,12 +7,12 @@ use carnet_jose::json::{self, Limits};
 use serde_json::Value;
 
 use super::{GRANTS, TokenError};
-use crate::client::{Admission, AuthorizationHeader, ClientCredentials};
+use crate::client::{AdmittedTo, AuthorizationHeader, ClientCredentials};
 use crate::config::OwnUrls;
+use crate::documents::is_resource;
 use crate::form::TokenForm;
 use crate::grant_type::GrantType;
 use crate::ids::EventId;
-use crate::objects::is_resource;
 use crate::principal::{AccessRequest, DetailRequest};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
@@ -46,14 +46,14 @@ pub struct GrantRequest<'a> {
 /// The parameters of a grant.
 #[derive(Debug)]
 pub(super) struct Parameters<'a> {
-    pub presented: Sent<'a>,
+    pub presented: SentSubject<'a>,
     pub actor: Option<SentToken<'a>>,
     pub access: AccessRequest,
 }
 
 /// What a request presents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sent<'a> {
+pub(super) enum SentSubject<'a> {
     Token(SentToken<'a>),
     /// The client itself.
     Client,
@@ -115,8 +115,8 @@ impl<'a> Parameters<'a> {
     }
 
     /// What the request's client has to be admitted to.
-    pub fn admission(&self) -> Admission {
-        if self.presented == Sent::Client { Admission::OwnToken } else { Admission::Token }
+    pub fn admission(&self) -> AdmittedTo {
+        if self.presented == SentSubject::Client { AdmittedTo::OwnToken } else { AdmittedTo::Token }
     }
 }
 

@@ -1,8 +1,8 @@
 //! Token exchange (RFC 8693 section 2.1): an assertion of a trusted issuer, or an access token of ours, for an access token, and a
 //! second one for whoever acts for its subject.
 
-use super::Grant;
-use super::request::{Sent, SentToken};
+use super::GrantDefinition;
+use super::request::{SentSubject, SentToken};
 use crate::form::TokenForm;
 use crate::grant_type::GrantType;
 use crate::reason::Reason;
@@ -14,7 +14,7 @@ pub const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 /// The type of a platform's token (RFC 8693 section 3).
 pub const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 
-pub(super) const GRANT: Grant = Grant {
+pub(super) const GRANT: GrantDefinition = GrantDefinition {
     kind: GrantType::TokenExchange,
     parameters: PARAMETERS,
     read: |form, _, _| {
@@ -25,7 +25,7 @@ pub(super) const GRANT: Grant = Grant {
             Some(wanted) if wanted != ACCESS_TOKEN => {
                 Err(Refusal::parameter(Reason::TokenTypeUnsupported, "requested_token_type"))
             }
-            _ => Ok((Sent::Token(subject), actor)),
+            _ => Ok((SentSubject::Token(subject), actor)),
         }
     },
 };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::request::{Parameters, Sent, SentToken};
+use super::request::{Parameters, SentSubject, SentToken};
 use super::{About, Refused, Step};
 use crate::app::App;
 use crate::assertion::{AcceptedAssertion, UnverifiedAssertion, VerifiedAssertion};
@@ -25,18 +25,18 @@ pub(super) async fn verify(
     client: &ClientIdentity,
 ) -> Result<Verified, Box<Refused>> {
     let presented = match (parameters.presented, client.federated()) {
-        (Sent::Token(SentToken::Assertion(text)), _) => {
+        (SentSubject::Token(SentToken::Assertion(text)), _) => {
             Presented::Assertion(accept(app, context, grant_type, text).await?)
         }
-        (Sent::Token(SentToken::AccessToken(text)), _) => Presented::AccessToken(
+        (SentSubject::Token(SentToken::AccessToken(text)), _) => Presented::AccessToken(
             subject_token(app, context, text).await.map_err(|refusal| Refused::at(Step::Presented, refusal))?,
         ),
         // A client's assertion was verified when the client was.
-        (Sent::Client, Some((assertion, _))) => Presented::ClientAssertion(
+        (SentSubject::Client, Some((assertion, _))) => Presented::ClientAssertion(
             assertion.accept(grant_type).map_err(|refusal| Refused::at(Step::Presented, refusal))?,
         ),
-        (Sent::Client, None) => Presented::Client,
-        (Sent::ClientForAdmin, _) => Presented::ClientForAdmin,
+        (SentSubject::Client, None) => Presented::Client,
+        (SentSubject::ClientForAdmin, _) => Presented::ClientForAdmin,
     };
     let actor = match parameters.actor {
         None => None,

@@ -20,7 +20,7 @@ use crate::config::OwnUrls;
 use crate::grant::TokenError;
 use crate::grant_type::GrantType;
 use crate::ids::{self, EventId};
-use crate::limits::Admission;
+use crate::limits::AddressAdmission;
 use crate::reason::{Class, Reason};
 use crate::refusal::{Mismatch, Refusal};
 
@@ -29,12 +29,14 @@ const MAX_CLIENT_CHARACTERS: usize = 128;
 const MAX_SCHEME_CHARACTERS: usize = 20;
 
 /// A request that was let in.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Caller {
     /// Its id: its audit event's, and the `error_id` of a refusal.
     pub id: EventId,
     /// Where it comes from.
     pub address: Option<IpAddr>,
+    /// The client that it names.
+    pub client: SentClient,
 }
 
 /// The client that a request names, as it was sent, for the log: whoever reads the form notes it here.
@@ -52,7 +54,7 @@ impl SentClient {
 /// What the log tells of a refused request beside why it was refused.
 #[derive(Debug, Default)]
 struct Asked {
-    endpoint: String,
+    endpoint: Uri,
     address: Option<IpAddr>,
     client: SentClient,
     /// The scheme of an `Authorization` header that came along.
@@ -63,9 +65,9 @@ struct Asked {
 #[derive(Clone, Copy, Debug)]
 pub struct CountsAsRefusal;
 
-/// The layer around everything: what is not answered by its deadline is given up, and with it all that was not begun.
-pub async fn deadline(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let endpoint = request.uri().path().to_owned();
+/// What is not answered by its deadline is given up, and with it all that was not begun.
+pub async fn within_deadline(app: &App, request: Request, next: Next) -> Response {
+    let endpoint = request.uri().clone();
     let answered = tokio::time::timeout(app.config.server.request_deadline, next.run(request)).await;
     answered.unwrap_or_else(|_| {
         let error = TokenError::from(Refusal::later(Reason::Overloaded, 1));
@@ -81,15 +83,14 @@ pub async fn layer(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let caller = Caller { id: EventId::new(app.clock.now()), address };
+    let (id, client) = (EventId::new(app.clock.now()), SentClient::default());
     let asked = Asked {
-        endpoint: request.uri().path().to_owned(),
+        endpoint: request.uri().clone(),
         address,
-        client: SentClient::default(),
+        client: client.clone(),
         authorization: request.headers().get(AUTHORIZATION).map(scheme),
     };
-    request.extensions_mut().insert(caller);
-    request.extensions_mut().insert(asked.client.clone());
+    request.extensions_mut().insert(Caller { id, address, client });
     let mut admission = None;
     let mut response = match admit(&app, address, request).await {
         Ok((request, admitted)) => {
@@ -107,13 +108,13 @@ pub async fn layer(
             error = app.limits.check_address(address).err().map(TokenError::from).or(error);
         }
     }
-    error.map_or(response, |error| error.answer(&app.config.own, caller.id, app.clock.now(), &asked))
+    error.map_or(response, |error| error.answer(&app.config.own, id, app.clock.now(), &asked))
 }
 
 /// Lets a request in. Where an address has one turn at a time it is not kept by whoever sends slowly: the body is read before.
-async fn admit(app: &App, address: Option<IpAddr>, request: Request) -> Result<(Request, Admission), Refusal> {
+async fn admit(app: &App, address: Option<IpAddr>, request: Request) -> Result<(Request, AddressAdmission), Refusal> {
     let Some(exhausted) = address.and_then(|address| app.limits.exhausted(address)) else {
-        return Ok((request, Admission::default()));
+        return Ok((request, AddressAdmission::default()));
     };
     let (parts, body) = request.into_parts();
     let body = read_whole(body).await?;
@@ -130,7 +131,7 @@ fn scheme(value: &HeaderValue) -> String {
 
 /// Answers for paths that are none.
 pub async fn not_found(State(app): State<Arc<App>>, ClientAddress(address): ClientAddress, uri: Uri) -> Response {
-    let asked = Asked { endpoint: uri.path().to_owned(), address, ..Asked::default() };
+    let asked = Asked { endpoint: uri, address, ..Asked::default() };
     let now = app.clock.now();
     TokenError::from(Refusal::from(Reason::PathUnknown)).answer(&app.config.own, EventId::new(now), now, &asked)
 }
@@ -196,6 +197,7 @@ impl TokenError {
         // One line for each, with what it takes to help somebody, or to shut somebody out.
         let Asked { endpoint, address, client, authorization } = asked;
         let (address, client) = (address.map(|address| address.to_string()), client.0.get());
+        let endpoint = endpoint.path();
         let grant = self.grant_type.map(GrantType::short_name);
         if status.is_server_error() {
             tracing::error!(error_id = %id, %reason, detail, address, endpoint, grant, client, authorization, "request failed");

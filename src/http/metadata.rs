@@ -15,9 +15,9 @@ use carnet_resource_server::DETAIL_TYPE;
 use serde_json::{Value, json};
 
 use crate::app::App;
+use crate::documents::AuthMethod;
 use crate::grant_type::GrantType;
 use crate::model::ASSERTION_ALGORITHMS;
-use crate::objects::AuthMethod;
 use crate::scope::{ADMIN, ADMIN_CREDENTIALS, ADMIN_READ};
 
 /// How long others may keep these documents. A new signing key is published long before it signs.

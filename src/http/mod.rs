@@ -20,15 +20,16 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, PRAGMA, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, Request, StatusCode};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tower_http::catch_panic::CatchPanicLayer;
 
-pub use admin::{LocalCommand, openapi_document};
+pub use admin::LocalCommand;
 pub use serve::{Serving, serve, serve_on, serve_within};
 
 use crate::app::App;
@@ -75,8 +76,7 @@ pub fn router(app: Arc<App>) -> Router {
             .nest(&path, below)
     };
     root.fallback(error::not_found)
-        .layer(from_fn_with_state(app.clone(), error::deadline))
-        .layer(from_fn(add_headers))
+        .layer(from_fn_with_state(app.clone(), around_everything))
         .layer(CatchPanicLayer::custom(panicked))
         .with_state(app)
 }
@@ -87,9 +87,10 @@ pub fn metrics_router(metrics: PrometheusHandle, app: Arc<App>) -> Router {
     Router::new().route("/metrics", get(async move || metrics.render())).merge(health.with_state(app))
 }
 
-/// Nothing may be kept unless it says so itself (decision D-14).
-async fn add_headers(request: Request<Body>, next: Next) -> Response {
-    let mut response = next.run(request).await;
+/// What every answer has: a deadline, and nothing of it may be kept unless it says so itself (decision D-14). One layer and not
+/// two: each costs a token as much as a lookup of its rules.
+async fn around_everything(State(app): State<Arc<App>>, request: Request<Body>, next: Next) -> Response {
+    let mut response = error::within_deadline(&app, request, next).await;
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if !headers.contains_key(CACHE_CONTROL) {

@@ -28,7 +28,6 @@ pub struct FormRequest {
     pub caller: Caller,
     /// Its header fields.
     pub headers: HeaderMap,
-    client: SentClient,
     uri: Uri,
     body: Bytes,
 }
@@ -47,11 +46,14 @@ impl FromRequest<Arc<App>> for FormRequest {
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, TokenError> {
         let (parts, body) = request.into_parts();
-        let caller = parts.extensions.get::<Caller>().copied();
-        let caller = caller.unwrap_or_else(|| Caller { id: EventId::new(app.clock.now()), address: None });
+        let caller = parts.extensions.get::<Caller>().cloned();
+        let caller = caller.unwrap_or_else(|| Caller {
+            id: EventId::new(app.clock.now()),
+            address: None,
+            client: SentClient::default(),
+        });
         let body = read_whole(body).await?;
-        let client = parts.extensions.get::<SentClient>().cloned().unwrap_or_default();
-        Ok(Self { caller, client, uri: parts.uri, headers: parts.headers, body })
+        Ok(Self { caller, uri: parts.uri, headers: parts.headers, body })
     }
 }
 
@@ -63,7 +65,7 @@ impl FormRequest {
         let form = TokenForm::parse(&self.body, parameters)?;
         let sent = ClientCredentials::read(&form, self.authorization()).ok();
         if let Some(client_id) = sent.as_ref().and_then(ClientCredentials::client_id).or(form.get("client_id")) {
-            self.client.note(client_id);
+            self.caller.client.note(client_id);
         }
         Ok(form)
     }
@@ -75,7 +77,7 @@ impl FormRequest {
 
     /// What the form of a token request asks for.
     pub fn grant_request<'a>(&self, app: &App, form: &'a TokenForm<'_>) -> Result<GrantRequest<'a>, TokenError> {
-        let Caller { id, address } = self.caller;
+        let Caller { id, address, .. } = self.caller;
         GrantRequest::read(form, self.authorization(), &app.config.own, (id, address))
     }
 

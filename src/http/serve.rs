@@ -142,7 +142,7 @@ fn begin(router: Router, listener: Listener, limits: ConnectionLimits) -> Servin
 
 async fn accept(listener: Listener, router: Router, limits: ConnectionLimits, mut stopped: watch::Receiver<bool>) {
     let builder = Arc::new(builder(&limits));
-    let room = Arc::new(Room::new(limits));
+    let room = Arc::new(ConnectionBudget::new(limits));
     loop {
         let accepted = tokio::select! {
             accepted = next(&listener, &room) => accepted,
@@ -171,7 +171,7 @@ async fn accept(listener: Listener, router: Router, limits: ConnectionLimits, mu
 async fn opened(
     stream: Box<dyn Io>,
     peer: Option<SocketAddr>,
-    place: Place,
+    place: ConnectionSlot,
     (builder, router, idle): (Arc<auto::Builder<TokioExecutor>>, Router, Duration),
     mut stopped: watch::Receiver<bool>,
 ) {
@@ -201,7 +201,7 @@ async fn opened(
 async fn connection(
     stream: Opened<Timed>,
     peer: Option<SocketAddr>,
-    place: Place,
+    place: ConnectionSlot,
     (builder, router, idle): (Arc<auto::Builder<TokioExecutor>>, Router, Duration),
     mut stopped: watch::Receiver<bool>,
 ) {
@@ -262,15 +262,18 @@ fn builder(limits: &ConnectionLimits) -> auto::Builder<TokioExecutor> {
 }
 
 /// The next connection that there is room for; none if it was turned away.
-async fn next(listener: &Listener, room: &Arc<Room>) -> io::Result<Option<(Box<dyn Io>, Option<SocketAddr>, Place)>> {
+async fn next(
+    listener: &Listener,
+    room: &Arc<ConnectionBudget>,
+) -> io::Result<Option<(Box<dyn Io>, Option<SocketAddr>, ConnectionSlot)>> {
     let permit = room.permits.clone().acquire_owned().await.map_err(io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
-    Ok(Room::take(room, peer.map(|peer| peer.ip()), permit).map(|place| (stream, peer, place)))
+    Ok(ConnectionBudget::take(room, peer.map(|peer| peer.ip()), permit).map(|place| (stream, peer, place)))
 }
 
 /// Room for connections: of all peers together, and a share for each.
 #[derive(Debug)]
-struct Room {
+struct ConnectionBudget {
     limits: ConnectionLimits,
     permits: Arc<Semaphore>,
     taken: Mutex<HashMap<IpAddr, usize>>,
@@ -278,18 +281,18 @@ struct Room {
 
 /// The place of one connection; it is given back when this is dropped.
 #[derive(Debug)]
-struct Place {
-    room: Arc<Room>,
+struct ConnectionSlot {
+    room: Arc<ConnectionBudget>,
     peer: Option<IpAddr>,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Room {
+impl ConnectionBudget {
     fn new(limits: ConnectionLimits) -> Self {
         Self { permits: Arc::new(Semaphore::new(limits.max)), taken: Mutex::default(), limits }
     }
 
-    fn take(room: &Arc<Self>, peer: Option<IpAddr>, permit: OwnedSemaphorePermit) -> Option<Place> {
+    fn take(room: &Arc<Self>, peer: Option<IpAddr>, permit: OwnedSemaphorePermit) -> Option<ConnectionSlot> {
         // A proxy brings everybody's connections, and so does whoever is let in by a Unix socket.
         let is_shared = |peer: &IpAddr| !room.limits.unshared_peers.iter().any(|network| network.contains(peer));
         let peer = peer.map(|peer| peer.to_canonical()).filter(is_shared).map(network_of);
@@ -302,11 +305,11 @@ impl Room {
             }
             *count = count.saturating_add(1);
         }
-        Some(Place { room: room.clone(), peer, _permit: permit })
+        Some(ConnectionSlot { room: room.clone(), peer, _permit: permit })
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         let Some(peer) = self.peer else { return };
         let mut taken = self.room.taken.lock();

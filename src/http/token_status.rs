@@ -2,7 +2,7 @@
 
 use super::received::FormRequest;
 use crate::app::App;
-use crate::client::{Admission, Admitted, Authentication, ClientCredentials, admit};
+use crate::client::{Admitted, AdmittedTo, Authentication, ClientCredentials, admit};
 use crate::form::{self, TokenForm};
 use crate::grant::TokenError;
 use crate::model::DecisionContext;
@@ -33,7 +33,7 @@ impl<'a> StatusRequest<'a> {
             let credentials = ClientCredentials::read(&form, request.authorization())?;
             authentication.authenticate(&credentials).await?
         };
-        match admit(&context, identity, Admission::NoToken) {
+        match admit(&context, identity, AdmittedTo::NoToken) {
             Ok(client) => Ok(Self { client, context, form }),
             Err((identity, denial)) => {
                 let mut refusal = denial.refusal.of_client();

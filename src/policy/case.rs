@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, de};
 use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
-use crate::objects::Bundle;
+use crate::documents::Bundle;
 
 /// Parameters of a token request that a case may give; what is presented is the case's own token.
 const PARAMETERS: [&str; 8] = [
@@ -28,18 +28,18 @@ pub struct Case {
     /// What the server holds.
     pub objects: Bundle,
     /// The token.
-    pub token: Token,
+    pub token: CaseToken,
     /// Parameters of the token request, by name.
     pub request: Vec<(&'static str, String)>,
     /// What is neither.
     pub context: Context,
     /// The verdict that is expected.
-    pub expect: Expected,
+    pub expect: ExpectedVerdict,
 }
 
 /// The token that a workload presents.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Token {
+pub enum CaseToken {
     /// Its text.
     Text(String),
     /// Its payload as JSON text, and its header unless that is what its issuer's tokens usually have.
@@ -151,7 +151,7 @@ pub struct RegistryContext {
 /// The verdict a case expects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Expected {
+pub enum ExpectedVerdict {
     /// Yes.
     Allow,
     /// No.
@@ -175,7 +175,7 @@ pub enum CaseError {
 /// A case as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+struct CaseEntry {
     id: String,
     #[serde(default, rename = "description")]
     _description: String,
@@ -189,7 +189,7 @@ struct Written {
     request: Map<String, Value>,
     #[serde(default)]
     context: Context,
-    expect: Expected,
+    expect: ExpectedVerdict,
     // Two checks may fail together, and only one is named.
     #[serde(default, rename = "reason")]
     _reason: String,
@@ -231,7 +231,7 @@ pub(super) fn list(text: &str) -> Result<Vec<Value>, CaseError> {
 }
 
 impl Case {
-    fn new(written: Written, read: impl Fn(&Path) -> Result<String, String>) -> Result<Self, String> {
+    fn new(written: CaseEntry, read: impl Fn(&Path) -> Result<String, String>) -> Result<Self, String> {
         let objects = match (written.objects, written.objects_file) {
             (Some(objects), None) => Bundle::of_tables(objects),
             (None, Some(path)) => Bundle::parse(&read(Path::new(&path))?),
@@ -239,10 +239,10 @@ impl Case {
         };
         let token = match (written.claims, written.payload_text, written.assertion) {
             (Some(claims), None, None) => {
-                Token::Made { payload: Value::Object(claims).to_string(), header: written.header }
+                CaseToken::Made { payload: Value::Object(claims).to_string(), header: written.header }
             }
-            (None, Some(payload), None) => Token::Made { payload, header: written.header },
-            (None, None, Some(text)) if written.header.is_none() => Token::Text(text),
+            (None, Some(payload), None) => CaseToken::Made { payload, header: written.header },
+            (None, None, Some(text)) if written.header.is_none() => CaseToken::Text(text),
             (None, None, Some(_)) => return Err("assertion holds the header".to_owned()),
             _ => return Err("it must have one of claims, payload_text and assertion".to_owned()),
         };

@@ -9,17 +9,17 @@ use carnet_resource_server::{Operation, RegistryState, allows};
 use serde_json::{Map, Value, json};
 
 use super::CaseVerdict;
-use super::case::{Case, GivenState, GivenStateName, RegistryContext, Token, UsedAssertion};
+use super::case::{Case, CaseToken, GivenState, GivenStateName, RegistryContext, UsedAssertion};
 use crate::assertion::{Assertion as _, AssertionContent, AssertionKey, AssumedAssertion, UnverifiedAssertion};
 use crate::client::Admitted;
 use crate::clock::Timestamp;
 use crate::config::OwnUrls;
 use crate::decision::{Decision, Mode, Presented, Subject, decide};
+use crate::documents::{Imagined, ReadContext, Vouching};
 use crate::form::TokenForm;
 use crate::grant::{ACCESS_TOKEN, JWT, read_form};
 use crate::grant_type::GrantType;
 use crate::model::DecisionContext;
-use crate::objects::{Imagined, ReadContext, Vouching};
 use crate::principal::Entitlement;
 use crate::profile::{Profile, Profiles};
 use crate::reason::Reason;
@@ -82,10 +82,10 @@ fn now(case: &Case) -> Result<Timestamp, Refusal> {
     now.map(Timestamp::from_seconds).ok_or_else(|| invalid("context.now is required where the token has no iat"))
 }
 
-fn payload(token: &Token) -> Option<Value> {
+fn payload(token: &CaseToken) -> Option<Value> {
     match token {
-        Token::Text(text) => serde_json::from_slice(&from_base64url(text.split('.').nth(1)?)?).ok(),
-        Token::Made { payload, .. } => serde_json::from_str(payload).ok(),
+        CaseToken::Text(text) => serde_json::from_slice(&from_base64url(text.split('.').nth(1)?)?).ok(),
+        CaseToken::Made { payload, .. } => serde_json::from_str(payload).ok(),
     }
 }
 
@@ -167,9 +167,9 @@ fn assertion(case: &Case, context: &DecisionContext<'_>) -> Result<AssumedAssert
         format!("{}.{}.{}", base64url(header), base64url(payload), base64url("signature"))
     };
     let text = match &case.token {
-        Token::Text(text) => text.clone(),
-        Token::Made { payload, header: Some(header) } => made(payload, header),
-        Token::Made { payload, header: None } => {
+        CaseToken::Text(text) => text.clone(),
+        CaseToken::Made { payload, header: Some(header) } => made(payload, header),
+        CaseToken::Made { payload, header: None } => {
             // Which header is usual depends on the trusted issuer, which is found by the payload alone.
             let header =
                 |alg: &str, typ: &str| Map::from_iter([("alg".to_owned(), json!(alg)), ("typ".to_owned(), json!(typ))]);

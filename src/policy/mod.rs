@@ -7,7 +7,7 @@ mod case;
 mod judge;
 mod older;
 
-pub use case::{Case, CaseError, Expected, read_cases};
+pub use case::{Case, CaseError, ExpectedVerdict, read_cases};
 pub use judge::judge;
 pub use older::convert;
 
@@ -24,8 +24,8 @@ pub enum CaseVerdict {
 
 impl CaseVerdict {
     /// Whether it is what the case expects. The reason does not count: two checks may fail together.
-    pub fn agrees_with(self, expected: Expected) -> bool {
-        matches!((self, expected), (Self::Allow, Expected::Allow) | (Self::Deny(_), Expected::Deny))
+    pub fn agrees_with(self, expected: ExpectedVerdict) -> bool {
+        matches!((self, expected), (Self::Allow, ExpectedVerdict::Allow) | (Self::Deny(_), ExpectedVerdict::Deny))
     }
 
     /// Whether the rule of the case is one that saving would refuse.

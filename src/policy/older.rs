@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::case::{CaseError, Expected, list};
+use super::case::{CaseError, ExpectedVerdict, list};
 use crate::clock::Timestamp;
 use crate::profile::{Profile, Profiles, Requirement};
 
@@ -48,7 +48,7 @@ struct OlderCase {
     provider: String,
     policy: OlderPolicy,
     claims: Map<String, Value>,
-    expect: Expected,
+    expect: ExpectedVerdict,
     #[serde(default)]
     reason: String,
 }
@@ -179,7 +179,10 @@ impl<'a> Conversion<'a> {
             case.insert("request".to_owned(), json!({ "authorization_details": [details] }));
         }
         case.insert("context".to_owned(), self.new_context()?);
-        case.insert("expect".to_owned(), if self.case.expect == Expected::Allow { "allow" } else { "deny" }.into());
+        case.insert(
+            "expect".to_owned(),
+            if self.case.expect == ExpectedVerdict::Allow { "allow" } else { "deny" }.into(),
+        );
         if !self.case.reason.is_empty() {
             case.insert("reason".to_owned(), self.case.reason.clone().into());
         }

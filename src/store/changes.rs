@@ -10,7 +10,7 @@ use sea_orm::{
 
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
-use crate::objects::Kind;
+use crate::documents::Kind;
 
 /// What a change is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -17,10 +17,10 @@ const SEEN: Duration = Duration::from_secs(1);
 
 /// What became of the last write, and when.
 #[derive(Clone, Debug, Default)]
-pub(super) struct LastWrite(Arc<Seen>);
+pub(super) struct LastWrite(Arc<WriteProbe>);
 
 #[derive(Debug, Default)]
-struct Seen {
+struct WriteProbe {
     last: Mutex<Option<(Instant, bool)>>,
     /// Whoever probes: others wait for what it finds.
     probing: tokio::sync::Mutex<()>,

@@ -21,7 +21,7 @@ use sea_orm::{
     SqlErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
 };
 
-pub use audit::{AuditFilter, AuditPage, Seen};
+pub use audit::{AuditFilter, AuditPage, PrincipalView};
 pub use changes::ChangeKind;
 pub use ledger::{Committed, Dependencies, Exchanged, Issuance, Ledger, OpaqueRecord, Pin, Recorded, TokenRecord, Use};
 pub use objects::{Filter, Page, Persist, StoredCredential, Write};

@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use carnet_entity::federated_credential;
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
 
-use super::objects::{Persist, id, with_parts};
+use super::objects::{Persist, find_changed, id};
 use super::{ChangeKind, Filter, Store, StoreError, StoredCredential};
-use crate::ids::{CredentialId, ResourceServerId, TrustedIssuerId};
-use crate::model::Snapshot;
-use crate::objects::{
+use crate::documents::{
     ClientDocument, FederatedCredentialDocument, Kind, PrincipalDocument, ReadContext, ResourceServerDocument, Stored,
     TrustedIssuerDocument, compile_credential, compile_issuer,
 };
+use crate::ids::{CredentialId, ResourceServerId, TrustedIssuerId};
+use crate::model::Snapshot;
 
 /// Rules read at once.
 const CHUNK: u64 = 250;
@@ -47,7 +47,7 @@ impl Store {
                 return Ok(snapshot);
             };
             after = last;
-            for credential in with_parts(&self.read, rows).await? {
+            for credential in FederatedCredentialDocument::load(&self.read, rows).await? {
                 put_credential(&mut snapshot, &credential)?;
             }
         }
@@ -87,23 +87,23 @@ impl Store {
         context: ReadContext<'_>,
     ) -> Result<(), StoreError> {
         match kind {
-            Kind::Principal => match PrincipalDocument::find_changed(&self.read, key).await? {
+            Kind::Principal => match find_changed::<PrincipalDocument>(&self.read, key).await? {
                 Some(principal) => put_principal(snapshot, &principal),
                 None => snapshot.set_principal(key, None),
             },
-            Kind::TrustedIssuer => match TrustedIssuerDocument::find_changed(&self.read, key).await? {
+            Kind::TrustedIssuer => match find_changed::<TrustedIssuerDocument>(&self.read, key).await? {
                 Some(issuer) => put_issuer(snapshot, &issuer, context)?,
                 None => snapshot.set_issuer(id(key)?, None),
             },
-            Kind::ResourceServer => match ResourceServerDocument::find_changed(&self.read, key).await? {
+            Kind::ResourceServer => match find_changed::<ResourceServerDocument>(&self.read, key).await? {
                 Some(server) => put_resource_server(snapshot, &server, context)?,
                 None => snapshot.set_resource_server(key, None),
             },
-            Kind::Client => match ClientDocument::find_changed(&self.read, key).await? {
+            Kind::Client => match find_changed::<ClientDocument>(&self.read, key).await? {
                 Some(client) => put_client(snapshot, &client, context)?,
                 None => snapshot.set_client(key, None),
             },
-            Kind::FederatedCredential => match FederatedCredentialDocument::find_changed(&self.read, key).await? {
+            Kind::FederatedCredential => match find_changed::<FederatedCredentialDocument>(&self.read, key).await? {
                 Some(credential) => put_credential(snapshot, &credential)?,
                 None => snapshot.set_credential(id(key)?, None),
             },
@@ -114,7 +114,7 @@ impl Store {
     /// Whether any rule names this trusted issuer.
     pub async fn has_credentials_of(&self, trusted_issuer: &str) -> Result<bool, StoreError> {
         let filter = Filter { trusted_issuer: Some(trusted_issuer.to_owned()), principals: None };
-        Ok(!FederatedCredentialDocument::list(&self.read, None, 1, &filter).await?.is_empty())
+        Ok(!self.objects::<FederatedCredentialDocument>(None, 1, &filter).await?.items.is_empty())
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 /// RFC 9068 section 2.2, and the members of contract section 4.
 #[derive(Serialize)]
-pub(super) struct Claims<'a> {
+pub(super) struct AccessTokenClaims<'a> {
     pub(super) iss: &'a str,
     pub(super) aud: &'a str,
     pub(super) sub: &'a str,

@@ -1,16 +1,11 @@
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use carnet_jose::SigningError;
-use chrono::{DateTime, Utc};
-use oxide_auth::primitives::grant::{Extensions, Grant};
-use oxide_auth::primitives::issuer::{IssuedToken, RefreshedToken};
-use oxide_auth_async::primitives::Issuer;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::claims::{Claims, PrincipalClaim};
+use super::claims::{AccessTokenClaims, PrincipalClaim};
 use crate::assertion::{AcceptedAssertion, Assertion as _, Workload};
 use crate::clock::{Clock, Timestamp};
 use crate::config::OwnUrls;
@@ -24,9 +19,6 @@ use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::scope::ScopeSet;
 use crate::store::{OpaqueRecord, Recorded};
-
-/// Where a grant's redirect URI would be, had these grants one; oxide-auth's record asks for it and nothing reads it.
-const NO_REDIRECT: &str = "https://redirect.invalid/";
 
 /// The type of signed answers of introspection (RFC 9701 section 5).
 const INTROSPECTION_TYPE: &str = "token-introspection+jwt";
@@ -47,6 +39,8 @@ pub struct Minted {
     token: String,
     /// Its `jti`.
     pub token_id: String,
+    /// Its `client_id`.
+    pub client_id: String,
     /// How long it lives, in seconds.
     pub expires_in: i64,
     /// When it ends.
@@ -100,7 +94,7 @@ impl TokenIssuer {
     pub fn mint(
         &self,
         authorization: &Authorization<AcceptedAssertion>,
-        client_id: &str,
+        client_id: String,
         now: Timestamp,
     ) -> Result<Minted, MintError> {
         let entitlement = authorization.entitlement();
@@ -118,7 +112,7 @@ impl TokenIssuer {
             }
             Grounds::Client(_) => None,
         };
-        let claims = Claims {
+        let claims = AccessTokenClaims {
             iss: self.own.issuer(),
             aud: &server.resource,
             sub: &entitlement.subject,
@@ -127,7 +121,7 @@ impl TokenIssuer {
                 kind: principal.kind.as_str(),
                 external_id: principal.external_id.as_deref(),
             }),
-            client_id,
+            client_id: &client_id,
             iat: now.seconds(),
             exp: expires_at.seconds(),
             jti: &token_id,
@@ -151,6 +145,7 @@ impl TokenIssuer {
         Ok(Minted {
             token,
             token_id,
+            client_id,
             expires_in,
             expires_at,
             scope,
@@ -164,13 +159,14 @@ impl TokenIssuer {
     /// Makes a token for our own admin API.
     pub fn mint_admin(&self, grant: &AdminGrant, now: Timestamp) -> Result<Minted, MintError> {
         let token_id = Uuid::hyphenated(ids::new(now)).to_string();
+        let client_id = grant.client.as_deref().unwrap_or(LOCAL_CLIENT).to_owned();
         let scope = grant.scope.to_string();
-        let token = self.sign(&Claims {
+        let token = self.sign(&AccessTokenClaims {
             iss: self.own.issuer(),
             aud: &self.own.admin_resource(),
             sub: &grant.subject,
             principal: None,
-            client_id: grant.client.as_deref().unwrap_or(LOCAL_CLIENT),
+            client_id: &client_id,
             iat: now.seconds(),
             exp: grant.expires_at.seconds(),
             jti: &token_id,
@@ -184,6 +180,7 @@ impl TokenIssuer {
         Ok(Minted {
             token,
             token_id,
+            client_id,
             expires_in,
             expires_at: grant.expires_at,
             scope,
@@ -204,7 +201,7 @@ impl TokenIssuer {
         ring.active().sign_typed(INTROSPECTION_TYPE, claims.to_string().as_bytes()).map_err(MintError::Signing)
     }
 
-    fn sign(&self, claims: &Claims<'_>) -> Result<String, MintError> {
+    fn sign(&self, claims: &AccessTokenClaims<'_>) -> Result<String, MintError> {
         let ring = self.keys.ring().ok_or(MintError::NoKey)?;
         let mut json = Vec::with_capacity(TYPICAL_CLAIMS_BYTES);
         serde_json::to_writer(&mut json, claims)?;
@@ -224,52 +221,5 @@ impl TokenIssuer {
         let (subject, expires_at) = (claims.sub.clone(), token.expires_at());
         let grant = AdminGrant { subject, client, scope, expires_at, rests_on: Vec::new() };
         Some((grant, token))
-    }
-}
-
-impl AdminGrant {
-    fn nobodys() -> Option<Grant> {
-        let scope = ScopeSet::parse("none").ok()?;
-        let expires_at = Timestamp::from_seconds(0);
-        Self { subject: String::new(), client: None, scope, expires_at, rests_on: Vec::new() }.to_grant()
-    }
-
-    fn to_grant(&self) -> Option<Grant> {
-        Some(Grant {
-            owner_id: self.subject.clone(),
-            client_id: self.subject.clone(),
-            scope: self.scope.as_scope().clone(),
-            redirect_uri: NO_REDIRECT.parse().ok()?,
-            // oxide-auth compares with the machine's clock; what is over by ours never gets here.
-            until: DateTime::<Utc>::MAX_UTC,
-            extensions: Extensions::new(),
-        })
-    }
-}
-
-/// oxide-auth's view of the issuer, which its resource flow asks for the grant behind a token.
-#[async_trait]
-impl Issuer for TokenIssuer {
-    async fn issue(&mut self, _: Grant) -> Result<IssuedToken, ()> {
-        // Tokens are minted of a decision and recorded; this flow only reads them.
-        Err(())
-    }
-
-    async fn refresh(&mut self, _: &str, _: Grant) -> Result<RefreshedToken, ()> {
-        // There are no refresh tokens (decision D-18).
-        Err(())
-    }
-
-    async fn recover_token(&mut self, token: &str) -> Result<Option<Grant>, ()> {
-        match self.recover_admin(token) {
-            Some((grant, _)) => Ok(grant.to_grant()),
-            // The flow answers `invalid_request` where there is no grant, and `invalid_token` for one that is over, which is what
-            // RFC 6750 section 3.1 asks for a token that is not ours.
-            None => Ok(AdminGrant::nobodys().map(|grant| Grant { until: DateTime::<Utc>::MIN_UTC, ..grant })),
-        }
-    }
-
-    async fn recover_refresh(&mut self, _: &str) -> Result<Option<Grant>, ()> {
-        Ok(None)
     }
 }

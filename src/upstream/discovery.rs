@@ -17,7 +17,7 @@ pub(super) const NO_KEY: &str = "it holds no key that can be used";
 
 /// Why the keys of an issuer cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum KeysError {
+pub enum KeySetError {
     /// A document could not be fetched.
     #[error(transparent)]
     Fetch(#[from] FetchError),
@@ -32,7 +32,7 @@ pub enum KeysError {
 }
 
 /// What was found.
-pub(super) struct Found {
+pub(super) struct FetchedKeys {
     /// The keys.
     pub keys: KeySet,
     /// For how long their server wants them kept, in seconds.
@@ -47,7 +47,7 @@ pub(super) async fn fetch_keys(
     files: &KeyFiles,
     issuer: &TrustedIssuer,
     egress: &Egress,
-) -> Result<Found, KeysError> {
+) -> Result<FetchedKeys, KeySetError> {
     let (name, body, max_age) = match &issuer.keys {
         KeySource::Static { jwks } => ("the static key set".to_owned(), jwks.to_string().into_bytes(), None),
         KeySource::File { path } | KeySource::SpiffeBundle { uri: None, path: Some(path) } => {
@@ -87,19 +87,19 @@ pub(super) async fn fetch_keys(
         .flatten();
     let member = |name: &str| bundle.as_ref().and_then(|bundle| bundle.get(name));
     let hint = member("spiffe_refresh_hint").and_then(Value::as_i64);
-    Ok(Found { keys, max_age: hint.or(max_age), sequence: member("spiffe_sequence").and_then(Value::as_u64) })
+    Ok(FetchedKeys { keys, max_age: hint.or(max_age), sequence: member("spiffe_sequence").and_then(Value::as_u64) })
 }
 
 async fn key_document(
     fetch: &dyn Fetch,
     uri: Url,
     egress: &Egress,
-) -> Result<(String, Vec<u8>, Option<i64>), KeysError> {
+) -> Result<(String, Vec<u8>, Option<i64>), KeySetError> {
     let Fetched { body, max_age, .. } = fetch_ok(fetch, &uri, egress, MAX_KEY_SET_BYTES).await?;
     Ok((uri.into(), body, max_age))
 }
 
-fn read_keys(url: &str, body: &[u8], algorithms: &[Algorithm], wanted: KeyUse) -> Result<KeySet, KeysError> {
+fn read_keys(url: &str, body: &[u8], algorithms: &[Algorithm], wanted: KeyUse) -> Result<KeySet, KeySetError> {
     let keys = KeySet::parse_for(body, algorithms, wanted).map_err(|error| unusable(url, error.to_string()))?;
     if keys.has_private_members() {
         tracing::error!(url, "the issuer publishes private key material; only public members are used");
@@ -111,7 +111,7 @@ fn read_keys(url: &str, body: &[u8], algorithms: &[Algorithm], wanted: KeyUse) -
 }
 
 /// Finds the URL of the key set in the issuer's metadata. Nothing of a document that names another issuer is used.
-async fn discover(fetch: &dyn Fetch, issuer: &str, egress: &Egress, profile: &Profile) -> Result<Url, KeysError> {
+async fn discover(fetch: &dyn Fetch, issuer: &str, egress: &Egress, profile: &Profile) -> Result<Url, KeySetError> {
     let mut last = None;
     for url in metadata_urls(issuer)? {
         let fetched = fetch.fetch(&url, egress, MAX_METADATA_BYTES).await?;
@@ -127,7 +127,7 @@ async fn discover(fetch: &dyn Fetch, issuer: &str, egress: &Egress, profile: &Pr
 }
 
 /// Where metadata may be, in the order in which it is sought (decision D-25).
-fn metadata_urls(issuer: &str) -> Result<Vec<Url>, KeysError> {
+fn metadata_urls(issuer: &str) -> Result<Vec<Url>, KeySetError> {
     let url = parse(issuer)?;
     let path = url.path().trim_end_matches('/').to_owned();
     let at = |path: String| {
@@ -145,7 +145,7 @@ fn metadata_urls(issuer: &str) -> Result<Vec<Url>, KeysError> {
     Ok(urls)
 }
 
-fn read_metadata(url: &Url, fetched: &Fetched) -> Result<Map<String, Value>, KeysError> {
+fn read_metadata(url: &Url, fetched: &Fetched) -> Result<Map<String, Value>, KeySetError> {
     if fetched.status != 200 {
         return Err(unusable(url.as_str(), format!("the server answered {}", fetched.status)));
     }
@@ -158,7 +158,7 @@ fn keys_url(
     issuer: &str,
     egress: &Egress,
     profile: &Profile,
-) -> Result<Url, KeysError> {
+) -> Result<Url, KeySetError> {
     if document.get("issuer").and_then(Value::as_str) != Some(issuer) {
         return Err(unusable(url.as_str(), "it names another issuer".to_owned()));
     }
@@ -176,7 +176,7 @@ fn keys_url(
     Ok(keys)
 }
 
-async fn fetch_ok(fetch: &dyn Fetch, url: &Url, egress: &Egress, limit: usize) -> Result<Fetched, KeysError> {
+async fn fetch_ok(fetch: &dyn Fetch, url: &Url, egress: &Egress, limit: usize) -> Result<Fetched, KeySetError> {
     let fetched = fetch.fetch(url, egress, limit).await?;
     if fetched.status != 200 {
         return Err(unusable(url.as_str(), format!("the server answered {}", fetched.status)));
@@ -184,12 +184,12 @@ async fn fetch_ok(fetch: &dyn Fetch, url: &Url, egress: &Egress, limit: usize) -
     Ok(fetched)
 }
 
-fn parse(url: &str) -> Result<Url, KeysError> {
+fn parse(url: &str) -> Result<Url, KeySetError> {
     Url::parse(url).map_err(|error| unusable(url, error.to_string()))
 }
 
-fn unusable(url: &str, why: String) -> KeysError {
-    KeysError::Unusable { url: url.to_owned(), why }
+fn unusable(url: &str, why: String) -> KeySetError {
+    KeySetError::Unusable { url: url.to_owned(), why }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use tokio::io::AsyncReadExt as _;
 
-use super::discovery::KeysError;
+use super::discovery::KeySetError;
 
 const MAX_FILE_BYTES: usize = 1024 * 1024;
 
@@ -40,8 +40,8 @@ impl KeyFiles {
     }
 
     /// Reads a file. What is wrong with it is told, and nothing of what is in it.
-    pub(super) async fn read(&self, path: &str) -> Result<Vec<u8>, KeysError> {
-        let unusable = |why: String| KeysError::Unusable { url: path.to_owned(), why };
+    pub(super) async fn read(&self, path: &str) -> Result<Vec<u8>, KeySetError> {
+        let unusable = |why: String| KeySetError::Unusable { url: path.to_owned(), why };
         let failed = |error: std::io::Error| unusable(format!("it cannot be read: {error}"));
         self.check(path).map_err(unusable)?;
         let file = tokio::fs::canonicalize(path).await.map_err(failed)?;

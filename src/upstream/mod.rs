@@ -16,8 +16,8 @@ use carnet_jose::{Algorithm, KeySet, NoKey};
 use moka::future::Cache;
 use moka::ops::compute::Op;
 
-use discovery::Found;
-pub use discovery::KeysError;
+use discovery::FetchedKeys;
+pub use discovery::KeySetError;
 pub use egress::{Answer, Egress, Fetch, FetchError, Fetched, HttpFetch, Lookup, Question};
 pub use files::KeyFiles;
 use review::{Asking, Reviews};
@@ -46,7 +46,7 @@ const MOST_ISSUERS: u64 = 10_000;
 /// The keys of trusted issuers.
 #[derive(Clone, Debug)]
 pub struct UpstreamKeys {
-    cache: Cache<TrustedIssuerId, Arc<Held>>,
+    cache: Cache<TrustedIssuerId, Arc<CachedKeys>>,
     fetch: Arc<dyn Fetch>,
     clock: Arc<dyn Clock>,
     files: KeyFiles,
@@ -56,7 +56,7 @@ pub struct UpstreamKeys {
 
 /// What is known of one issuer's keys.
 #[derive(Clone, Debug)]
-struct Held {
+struct CachedKeys {
     /// The form of the trusted issuer that the keys were fetched for.
     version: i64,
     keys: Option<Arc<KeySet>>,
@@ -129,7 +129,7 @@ impl UpstreamKeys {
     }
 
     /// Fetches the keys of an issuer that is not saved yet, keeping nothing.
-    pub async fn try_fetch(&self, issuer: &TrustedIssuer) -> Result<(), KeysError> {
+    pub async fn try_fetch(&self, issuer: &TrustedIssuer) -> Result<(), KeySetError> {
         if matches!(issuer.keys, KeySource::TokenReview { .. }) {
             let asked = tokio::time::timeout(TIMEOUT, review::probe(self.asking(), issuer, self.egress(issuer))).await;
             return asked.unwrap_or_else(|_| Err(too_slow(issuer)));
@@ -137,7 +137,7 @@ impl UpstreamKeys {
         let found = self.fetch_within_limits(issuer).await?;
         // An emptied bundle counts once it is trusted; whoever begins with one has most likely named the wrong place.
         if found.keys.is_empty() {
-            return Err(KeysError::Unusable { url: issuer.issuer.clone(), why: discovery::NO_KEY.to_owned() });
+            return Err(KeySetError::Unusable { url: issuer.issuer.clone(), why: discovery::NO_KEY.to_owned() });
         }
         Ok(())
     }
@@ -169,17 +169,17 @@ impl UpstreamKeys {
     }
 
     /// Refreshes in a task of its own: a caller that goes away must not be able to undo the record of the attempt.
-    fn refresh_soon(&self, issuer: &Arc<TrustedIssuer>, forced: bool) -> tokio::task::JoinHandle<Arc<Held>> {
+    fn refresh_soon(&self, issuer: &Arc<TrustedIssuer>, forced: bool) -> tokio::task::JoinHandle<Arc<CachedKeys>> {
         let (keys, issuer) = (self.clone(), issuer.clone());
         tokio::spawn(async move { keys.refresh_once(&issuer, forced).await })
     }
 
     /// One caller at a time for an issuer; whoever waited finds that it was done.
-    async fn refresh_once(&self, issuer: &TrustedIssuer, forced: bool) -> Arc<Held> {
+    async fn refresh_once(&self, issuer: &TrustedIssuer, forced: bool) -> Arc<CachedKeys> {
         let entry = self.cache.entry(issuer.id).and_compute_with(|present| async {
             let present = present.map(moka::Entry::into_value).filter(|held| held.version == issuer.version);
             let now = self.clock.now();
-            let cooling = |held: &Arc<Held>| now.seconds_since(held.attempted_at) < COOLDOWN;
+            let cooling = |held: &Arc<CachedKeys>| now.seconds_since(held.attempted_at) < COOLDOWN;
             if !forced && present.as_ref().is_some_and(cooling) {
                 return Op::Nop;
             }
@@ -190,11 +190,19 @@ impl UpstreamKeys {
             | moka::ops::compute::CompResult::ReplacedWith(entry)
             | moka::ops::compute::CompResult::Unchanged(entry)
             | moka::ops::compute::CompResult::Removed(entry) => entry.into_value(),
-            moka::ops::compute::CompResult::StillNone(_) => Arc::new(Held::nothing(issuer.version, self.clock.now())),
+            moka::ops::compute::CompResult::StillNone(_) => {
+                Arc::new(CachedKeys::nothing(issuer.version, self.clock.now()))
+            }
         }
     }
 
-    async fn attempt(&self, issuer: &TrustedIssuer, present: Option<Arc<Held>>, now: Timestamp, forced: bool) -> Held {
+    async fn attempt(
+        &self,
+        issuer: &TrustedIssuer,
+        present: Option<Arc<CachedKeys>>,
+        now: Timestamp,
+        forced: bool,
+    ) -> CachedKeys {
         let outcome = self.fetch_within_limits(issuer).await;
         let word = if outcome.is_ok() { "fetched" } else { "failed" };
         metrics::counter!("carnet_upstream_fetches_total", "outcome" => word).increment(1);
@@ -205,30 +213,30 @@ impl UpstreamKeys {
                 // A bundle older than the one in hand comes from a place that lags behind (Trust Domain and Bundle section 4.1.1).
                 // It says nothing of the keys in hand, which grow old meanwhile. Whoever asks for the keys now wants those there
                 // are: a trust domain that was set up anew counts from the beginning.
-                let is_older = |held: &Arc<Held>| {
+                let is_older = |held: &Arc<CachedKeys>| {
                     !forced && held.sequence.zip(found.sequence).is_some_and(|(ours, theirs)| ours > theirs)
                 };
                 if let Some(held) = present.filter(|held| held.keys.is_some() && is_older(held)) {
                     let fresh_until = fresh_until.min(held.fetched_at.plus_seconds(MOST_STALE));
-                    return Held { fresh_until, attempted_at: now, failure: None, ..(*held).clone() };
+                    return CachedKeys { fresh_until, attempted_at: now, failure: None, ..(*held).clone() };
                 }
-                Held {
+                CachedKeys {
                     keys: Some(Arc::new(found.keys)),
                     fetched_at: now,
                     fresh_until,
                     sequence: found.sequence,
-                    ..Held::nothing(issuer.version, now)
+                    ..CachedKeys::nothing(issuer.version, now)
                 }
             }
             Err(error) => {
                 tracing::warn!(trusted_issuer = issuer.name, %error, "keys cannot be fetched");
-                let before = present.map_or_else(|| Held::nothing(issuer.version, now), |held| (*held).clone());
-                Held { attempted_at: now, failure: Some(error.to_string()), ..before }
+                let before = present.map_or_else(|| CachedKeys::nothing(issuer.version, now), |held| (*held).clone());
+                CachedKeys { attempted_at: now, failure: Some(error.to_string()), ..before }
             }
         }
     }
 
-    async fn fetch_within_limits(&self, issuer: &TrustedIssuer) -> Result<Found, KeysError> {
+    async fn fetch_within_limits(&self, issuer: &TrustedIssuer) -> Result<FetchedKeys, KeySetError> {
         let egress = self.egress(issuer);
         let keys = discovery::fetch_keys(&*self.fetch, &self.files, issuer, &egress);
         tokio::time::timeout(TIMEOUT, keys).await.unwrap_or_else(|_| Err(too_slow(issuer)))
@@ -252,8 +260,8 @@ impl UpstreamKeys {
     }
 }
 
-fn too_slow(issuer: &TrustedIssuer) -> KeysError {
-    KeysError::Unusable { url: issuer.issuer.clone(), why: "it took longer than 5 seconds".to_owned() }
+fn too_slow(issuer: &TrustedIssuer) -> KeySetError {
+    KeySetError::Unusable { url: issuer.issuer.clone(), why: "it took longer than 5 seconds".to_owned() }
 }
 
 /// For how long keys are not asked for again, in seconds.
@@ -270,7 +278,7 @@ fn fresh_for(source: &KeySource, max_age: Option<i64>) -> i64 {
     }
 }
 
-impl Held {
+impl CachedKeys {
     fn nothing(version: i64, now: Timestamp) -> Self {
         Self {
             version,

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 use url::Url;
 
-use super::discovery::KeysError;
+use super::discovery::KeySetError;
 use super::egress::{Egress, Fetch, Question};
 use super::files::KeyFiles;
 use crate::clock::Timestamp;
@@ -112,7 +112,7 @@ fn denied(why: impl Into<String>) -> Refusal {
 }
 
 /// Whether the cluster answers such questions at all: asked about a text that is no token of anybody.
-pub(super) async fn probe(asking: Asking<'_>, issuer: &TrustedIssuer, egress: Egress) -> Result<(), KeysError> {
+pub(super) async fn probe(asking: Asking<'_>, issuer: &TrustedIssuer, egress: Egress) -> Result<(), KeySetError> {
     let audience = issuer.audiences.first().map(String::as_str).unwrap_or_default();
     ask(asking, issuer, egress, &Claim { token: "none", subject: "", audience }).await.map(|_| ())
 }
@@ -123,8 +123,8 @@ async fn ask(
     issuer: &TrustedIssuer,
     mut egress: Egress,
     claim: &Claim<'_>,
-) -> Result<Map<String, Value>, KeysError> {
-    let unusable = |why: String| KeysError::Unusable { url: issuer.name.clone(), why };
+) -> Result<Map<String, Value>, KeySetError> {
+    let unusable = |why: String| KeySetError::Unusable { url: issuer.name.clone(), why };
     let KeySource::TokenReview { api_server, ca_file, token_file } = &issuer.keys else {
         return Err(unusable("no API server is set".to_owned()));
     };
@@ -150,8 +150,8 @@ async fn ask(
     }
 }
 
-async fn text(files: &KeyFiles, path: &str) -> Result<String, KeysError> {
-    let unusable = |why: &str| KeysError::Unusable { url: path.to_owned(), why: why.to_owned() };
+async fn text(files: &KeyFiles, path: &str) -> Result<String, KeySetError> {
+    let unusable = |why: &str| KeySetError::Unusable { url: path.to_owned(), why: why.to_owned() };
     String::from_utf8(files.read(path).await?).map_err(|_| unusable("it is no text"))
 }
 

@@ -68,7 +68,7 @@ fn assert_no_cycle(mut graph: BTreeMap<String, BTreeSet<String>>) {
 #[test]
 fn review_2__what_decides_knows_nothing_of_the_server() {
     let graph = dependencies("src");
-    for module in ["decision", "client", "objects"] {
+    for module in ["decision", "client", "documents"] {
         for outer in ["app", "http", "grant", "admin", "command", "explain"] {
             assert!(!graph[module].contains(outer), "{module} names {outer}");
         }

@@ -64,12 +64,12 @@ pub enum Method {
     /// By an assertion of its own: it is an issuer trusted for itself alone.
     PrivateKeyJwt(Arc<TrustedIssuer>),
     /// By an assertion that one of these federated credentials matches.
-    Federated(Vec<Listed>),
+    Federated(Vec<RuleReference>),
 }
 
 /// A federated credential that a client lists, as it was when it was listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
+pub struct RuleReference {
     /// Its name, for people.
     pub name: String,
     /// Its id: another one of the same name is not meant.
@@ -78,7 +78,7 @@ pub struct Listed {
     pub revision: u32,
 }
 
-impl Listed {
+impl RuleReference {
     /// The same, borrowed.
     pub fn named(&self) -> Named<'_> {
         Named { name: &self.name, id: self.id.0, revision: self.revision }

@@ -12,7 +12,7 @@ mod shards;
 mod snapshot;
 mod trusted_issuer;
 
-pub use client::{ASSERTION_ALGORITHMS, Client, ClientPermission, Listed, Method};
+pub use client::{ASSERTION_ALGORITHMS, Client, ClientPermission, Method, RuleReference};
 pub use context::DecisionContext;
 pub use credential::{FederatedCredential, PENDING_DAYS, State, pins_from};
 pub use principal::{Principal, PrincipalKind, acts_for};

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::profile::{Case, Check, Field, Profile, Role, glob};
+use crate::profile::{Check, Field, LetterCase, Profile, Role, glob};
 
 /// Keys of one entry of the index under which a rule is found.
 pub const MAX_KEYS: usize = 256;
@@ -245,7 +245,7 @@ impl Condition<'_> {
 
 impl Text<'_> {
     /// Whether `received` fits.
-    pub fn matches(&self, case: Case, received: &str) -> bool {
+    pub fn matches(&self, case: LetterCase, received: &str) -> bool {
         !received.is_empty()
             && match self {
                 Self::Is(value) => case.same(value, received),

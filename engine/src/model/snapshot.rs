@@ -27,26 +27,26 @@ pub struct Snapshot {
     principals: Shards<Arc<str>, Arc<Principal>>,
     principal_names: Shards<String, Arc<str>>,
     credentials: Shards<CredentialId, Arc<FederatedCredential>>,
-    index: Shards<u64, Found>,
+    index: Shards<u64, Bucket>,
     hasher: RandomState,
 }
 
 /// The rules under one key of the index; nearly always one.
 #[derive(Clone, Debug)]
-enum Found {
+enum Bucket {
     One(Arc<FederatedCredential>),
-    Several(Arc<Listed>),
+    Several(Arc<RulesOfKey>),
 }
 
 /// Rules under one key, each list in the order of their ids: on every replica the same, whatever was saved last.
 #[derive(Clone, Debug, Default)]
-struct Listed {
+struct RulesOfKey {
     vouched: Vec<Arc<FederatedCredential>>,
     /// Those that nobody vouches for, apart: strangers' rules for a workload cost others nothing, however many they are.
     self_service: Vec<Arc<FederatedCredential>>,
 }
 
-impl Found {
+impl Bucket {
     /// Those that somebody vouches for.
     fn vouched(&self) -> &[Arc<FederatedCredential>] {
         match self {
@@ -66,9 +66,9 @@ impl Found {
     }
 }
 
-impl Listed {
+impl RulesOfKey {
     /// What is found, without this rule.
-    fn without(found: Option<&Found>, id: CredentialId) -> Self {
+    fn without(found: Option<&Bucket>, id: CredentialId) -> Self {
         let others = |rules: &[Arc<FederatedCredential>]| rules.iter().filter(|rule| rule.id != id).cloned().collect();
         found.map_or_else(Self::default, |found| Self {
             vouched: others(found.vouched()),
@@ -81,11 +81,11 @@ impl Listed {
         rules.insert(rules.partition_point(|other| other.id < credential.id), credential);
     }
 
-    fn found(self) -> Option<Found> {
+    fn found(self) -> Option<Bucket> {
         match (self.vouched.as_slice(), self.self_service.as_slice()) {
             ([], []) => None,
-            ([one], []) | ([], [one]) => Some(Found::One(one.clone())),
-            _ => Some(Found::Several(Arc::new(self))),
+            ([one], []) | ([], [one]) => Some(Bucket::One(one.clone())),
+            _ => Some(Bucket::Several(Arc::new(self))),
         }
     }
 }
@@ -238,7 +238,7 @@ impl Snapshot {
                 add(under.self_service(), wanted.others);
             }
             let of_principal = wanted.principal.and_then(|principal| self.index.get(&self.key_of(key, principal)));
-            add(of_principal.map(Found::self_service).unwrap_or_default(), usize::MAX);
+            add(of_principal.map(Bucket::self_service).unwrap_or_default(), usize::MAX);
         };
         let fields = &issuer.profile.fields;
         for parts in issuer.profile.index.iter().flatten() {
@@ -377,17 +377,17 @@ impl Snapshot {
     }
 
     fn list(&mut self, key: u64, credential: &Arc<FederatedCredential>) {
-        let mut listed = Listed::without(self.index.get(&key), credential.id);
+        let mut listed = RulesOfKey::without(self.index.get(&key), credential.id);
         listed.insert(credential.clone());
         self.set(key, listed);
     }
 
     fn unlist(&mut self, key: u64, id: CredentialId) {
-        let left = Listed::without(self.index.get(&key), id);
+        let left = RulesOfKey::without(self.index.get(&key), id);
         self.set(key, left);
     }
 
-    fn set(&mut self, key: u64, listed: Listed) {
+    fn set(&mut self, key: u64, listed: RulesOfKey) {
         match listed.found() {
             Some(found) => self.index.insert(key, found),
             None => drop(self.index.remove(&key)),

@@ -8,7 +8,7 @@ use carnet_access::{AccessToken, AuthorizationDetail, DETAIL_TYPE};
 use serde_json::Map;
 
 use super::entry::{self, Entry};
-use super::fit::{self, Fitted, Frame, Room};
+use super::fit::{self, Fitted, Frame, TokenRoom};
 use super::narrowing::Narrow;
 use super::{AccessRequest, floor, narrowing, target};
 use crate::clock::Timestamp;
@@ -96,9 +96,9 @@ pub fn entitle(
 }
 
 /// The room that a token for this registry has for these entries.
-fn room<E: Narrow>(entries: &[E], server: &ResourceServer, frame: Frame, principal: usize) -> Room {
+fn room<E: Narrow>(entries: &[E], server: &ResourceServer, frame: Frame, principal: usize) -> TokenRoom {
     let scope = entry::union(entries).map_or(0, |scope| scope.to_string().len());
-    Room::of(server, frame, scope.saturating_add(principal))
+    TokenRoom::of(server, frame, scope.saturating_add(principal))
 }
 
 /// As much of these entries as is asked for and fits. All of what a request names in detail has to fit; of the rest as much as does.
@@ -107,7 +107,7 @@ fn narrow_and_fit<E: Narrow, A: Ord>(
     age: impl Fn(&E) -> A,
     server: &ResourceServer,
     request: &AccessRequest,
-    room: Room,
+    room: TokenRoom,
 ) -> Result<Fitted<E>, Refusal> {
     let fitted = match &request.details {
         None => fit::fit(narrowing::within_scope(entries, request)?, age, room),

@@ -21,7 +21,7 @@ const OF_CLAIMS: usize = 330;
 
 /// The room that a token has for its entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Room {
+pub struct TokenRoom {
     bytes: usize,
     entries: usize,
     /// What comes to each entry later.
@@ -48,7 +48,7 @@ pub struct Fitted<E> {
     pub packages: usize,
 }
 
-impl Room {
+impl TokenRoom {
     const ENDLESS: Self = Self { bytes: usize::MAX, entries: usize::MAX, per_entry: 0 };
 
     /// The room in a token for this registry, whose other claims take so many bytes beside the frame.
@@ -64,11 +64,11 @@ impl Room {
 
 /// Puts permissions that differ in packages alone together, however many they are.
 pub(super) fn merged<E: Narrow, A: Ord>(entries: Vec<E>, age: impl Fn(&E) -> A) -> Vec<E> {
-    fit(entries, age, Room::ENDLESS).entries
+    fit(entries, age, TokenRoom::ENDLESS).entries
 }
 
 /// As many as fit, the newest credential's first. One that does not fit takes no place from a smaller one behind it.
-pub fn fit<E: Narrow, A: Ord>(mut entries: Vec<E>, age: impl Fn(&E) -> A, room: Room) -> Fitted<E> {
+pub fn fit<E: Narrow, A: Ord>(mut entries: Vec<E>, age: impl Fn(&E) -> A, room: TokenRoom) -> Fitted<E> {
     entries.sort_by_cached_key(|entry| Reverse(age(entry)));
     let mut fitted: Fitted<E> = Fitted { entries: Vec::new(), left_out: 0, packages: 0 };
     let mut left = room.bytes;
@@ -168,7 +168,7 @@ mod tests {
             entry("fc_2", &["create", "publish"], &["d"]),
             narrowed,
         ];
-        let fitted = fit(all, |entry| entry.credential.clone(), Room::ENDLESS);
+        let fitted = fit(all, |entry| entry.credential.clone(), TokenRoom::ENDLESS);
         assert_eq!(packages(&fitted), [vec!["d"], vec!["e"], vec!["a", "b", "c"], vec!["a"]]);
         assert_eq!((fitted.left_out, fitted.packages), (0, 6));
     }
@@ -185,10 +185,10 @@ mod tests {
         };
         let size = element_bytes(&entry("fc_1", &["publish"], &["small"]));
         let age = |entry: &AuthorizationDetail| entry.credential.clone();
-        let fitted = fit(all(), age, Room { bytes: size * 2, entries: 9, per_entry: 0 });
+        let fitted = fit(all(), age, TokenRoom { bytes: size * 2, entries: 9, per_entry: 0 });
         assert_eq!((packages(&fitted), fitted.left_out), (vec![vec!["new"], vec!["small"]], 1));
-        let fitted = fit(all(), age, Room { bytes: usize::MAX, entries: 1, per_entry: 0 });
+        let fitted = fit(all(), age, TokenRoom { bytes: usize::MAX, entries: 1, per_entry: 0 });
         assert_eq!((packages(&fitted), fitted.left_out), (vec![vec!["new"]], 2));
-        assert_eq!(fit(all(), age, Room { bytes: size, entries: 9, per_entry: 3 }).left_out, 3);
+        assert_eq!(fit(all(), age, TokenRoom { bytes: size, entries: 9, per_entry: 3 }).left_out, 3);
     }
 }

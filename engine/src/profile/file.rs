@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use carnet_jose::Algorithm;
 use serde::Deserialize;
 
-use super::claims::{Case, ClaimKind};
+use super::claims::{ClaimKind, LetterCase};
 use super::format::Format;
 use super::{PinMode, Replay, Role};
 use crate::reason::Reason;
@@ -85,7 +85,7 @@ pub(super) struct ClaimFile {
     #[serde(default, rename = "type")]
     pub kind: ClaimKind,
     #[serde(default)]
-    pub case: Case,
+    pub case: LetterCase,
     pub format: Option<Format>,
     #[serde(default)]
     pub one_of: Vec<String>,

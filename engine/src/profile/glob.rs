@@ -1,7 +1,7 @@
 //! Globs: `*` is any run of characters without `/`, `**` any run at all. Nothing else is special and nothing can be
 //! escaped (decision D-54).
 
-use super::Case;
+use super::LetterCase;
 
 /// The longest pattern, in bytes, and the most stars in it; two together count as one.
 pub const MAX_PATTERN_BYTES: usize = 256;
@@ -50,11 +50,11 @@ pub fn matches(pattern: &str, text: &str) -> bool {
 }
 
 /// Whether `text` fits `pattern` where the texts are compared by `case`.
-pub fn matches_by(case: Case, pattern: &str, text: &str) -> bool {
+pub fn matches_by(case: LetterCase, pattern: &str, text: &str) -> bool {
     match case {
-        Case::Exact => matches(pattern, text),
-        Case::Name if !text.is_ascii() => false,
-        Case::Fold | Case::Name | Case::Email => matches(&case.key(pattern), &case.key(text)),
+        LetterCase::Exact => matches(pattern, text),
+        LetterCase::Name if !text.is_ascii() => false,
+        LetterCase::Fold | LetterCase::Name | LetterCase::Email => matches(&case.key(pattern), &case.key(text)),
     }
 }
 
@@ -124,11 +124,17 @@ mod tests {
 
     #[test]
     fn nuget_pol_3__a_pattern_is_compared_by_the_case_rule_of_its_field() {
-        assert!(matches_by(Case::Fold, "Prod-*", "pROD-eu") && !matches_by(Case::Exact, "Prod-*", "pROD-eu"));
-        assert!(matches_by(Case::Fold, "é*", "éx") && !matches_by(Case::Fold, "É*", "éx"));
-        assert!(matches_by(Case::Name, "Octo-*", "octo-org") && !matches_by(Case::Name, "octo-*", "octo-é"));
-        assert!(matches_by(Case::Email, "a*@X.y", "ab@x.Y") && !matches_by(Case::Email, "a*@x.y", "Ab@x.y"));
-        assert!(!matches_by(Case::Fold, "*", ""));
+        assert!(
+            matches_by(LetterCase::Fold, "Prod-*", "pROD-eu") && !matches_by(LetterCase::Exact, "Prod-*", "pROD-eu")
+        );
+        assert!(matches_by(LetterCase::Fold, "é*", "éx") && !matches_by(LetterCase::Fold, "É*", "éx"));
+        assert!(
+            matches_by(LetterCase::Name, "Octo-*", "octo-org") && !matches_by(LetterCase::Name, "octo-*", "octo-é")
+        );
+        assert!(
+            matches_by(LetterCase::Email, "a*@X.y", "ab@x.Y") && !matches_by(LetterCase::Email, "a*@x.y", "Ab@x.y")
+        );
+        assert!(!matches_by(LetterCase::Fold, "*", ""));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use carnet_jose::Algorithm;
 use serde::{Deserialize, Serialize};
 
-pub use claims::{Case, ClaimKind, ClaimSpec, Claims, Unreadable};
+pub use claims::{ClaimKind, ClaimSpec, Claims, LetterCase, Unreadable};
 pub use compile::ProfileError;
 pub use field::{Check, Equals, Field, FileCheck, Paste, ReusableFile, Revision, Role};
 pub use format::{Format, is_trust_domain, registrable_domain, trust_domain_of};

@@ -102,9 +102,9 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::profile::claims::Case;
+    use crate::profile::claims::LetterCase;
 
-    fn spec(name: &str, case: Case) -> Arc<ClaimSpec> {
+    fn spec(name: &str, case: LetterCase) -> Arc<ClaimSpec> {
         Arc::new(ClaimSpec { case, ..ClaimSpec::text_claim(name) })
     }
 
@@ -115,8 +115,8 @@ mod tests {
     #[test]
     fn the_beginning_of_one_claim_is_the_other() {
         let pair = Pair::StartsWith {
-            claim: spec("repository", Case::Name),
-            templates: vec![Template::parse("{owner}/", |name| Some(spec(name, Case::Name))).unwrap()],
+            claim: spec("repository", LetterCase::Name),
+            templates: vec![Template::parse("{owner}/", |name| Some(spec(name, LetterCase::Name))).unwrap()],
             rest: Some(Format::Segment),
         };
         assert_eq!(check(&pair, &json!({"repository": "O/r", "owner": "o"})), Ok(()));
@@ -135,9 +135,11 @@ mod tests {
 
     #[test]
     fn one_claim_is_made_of_others() {
-        let template = |text: &str| Template::parse(text, |name| Some(spec(name, Case::Fold))).unwrap();
-        let pair =
-            Pair::Is { claim: spec("iss", Case::Exact), templates: vec![template("a/{tid}"), template("b/{tid}/")] };
+        let template = |text: &str| Template::parse(text, |name| Some(spec(name, LetterCase::Fold))).unwrap();
+        let pair = Pair::Is {
+            claim: spec("iss", LetterCase::Exact),
+            templates: vec![template("a/{tid}"), template("b/{tid}/")],
+        };
         for right in [json!({"iss": "a/x", "tid": "X"}), json!({"iss": "b/x/", "tid": "x"}), json!({"iss": "c"})] {
             assert_eq!(check(&pair, &right), Ok(()), "{right}");
         }
@@ -151,8 +153,8 @@ mod tests {
     #[test]
     fn the_beginning_of_one_claim_tells_the_other() {
         let pair = Pair::Prefixes {
-            claim: spec("ref", Case::Exact),
-            twin: spec("ref_type", Case::Exact),
+            claim: spec("ref", LetterCase::Exact),
+            twin: spec("ref_type", LetterCase::Exact),
             values: vec![("refs/heads/".into(), "branch".into()), ("refs/tags/".into(), "tag".into())],
         };
         for right in [

@@ -105,7 +105,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::profile::{Case, Format};
+    use crate::profile::{Format, LetterCase};
 
     fn spec(name: &str) -> Arc<ClaimSpec> {
         Arc::new(ClaimSpec::text_claim(name))
@@ -240,7 +240,8 @@ mod tests {
 
     #[test]
     fn fulcio_user_2__a_user_name_is_bare() {
-        let name = ClaimSpec { format: Some(Format::Username), case: Case::Exact, ..ClaimSpec::text_claim("sub") };
+        let name =
+            ClaimSpec { format: Some(Format::Username), case: LetterCase::Exact, ..ClaimSpec::text_claim("sub") };
         let requirement = Requirement::SubjectName(name.into());
         let of = |sub: &str| check(&requirement, &json!({ "sub": sub }), &Terms::default());
         assert_eq!(of("alice"), Ok(()));

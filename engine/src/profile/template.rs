@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::claims::{Case, ClaimSpec, Claims, Unreadable};
+use super::claims::{ClaimSpec, Claims, LetterCase, Unreadable};
 
 /// Text with claims in it: `{repository}/.github/workflows/`.
 #[derive(Clone, Debug)]
@@ -52,7 +52,7 @@ impl Template {
                 Part::Claim(spec) => {
                     let value = non_empty(spec, claims)?;
                     // Both sides are the platform's, so neither may smuggle in what its rule lets never match.
-                    if spec.case == Case::Name && !value.is_ascii() {
+                    if spec.case == LetterCase::Name && !value.is_ascii() {
                         None
                     } else {
                         spec.case.strip_prefix(rest, value)
@@ -86,14 +86,14 @@ mod tests {
 
     use super::*;
 
-    fn spec(name: &str, case: Case) -> Arc<ClaimSpec> {
+    fn spec(name: &str, case: LetterCase) -> Arc<ClaimSpec> {
         Arc::new(ClaimSpec { case, ..ClaimSpec::text_claim(name) })
     }
 
     fn template(text: &str) -> Result<Template, String> {
         Template::parse(text, |name| match name {
-            "repo" => Some(spec("repo", Case::Name)),
-            "ref" => Some(spec("ref", Case::Exact)),
+            "repo" => Some(spec("repo", LetterCase::Name)),
+            "ref" => Some(spec("ref", LetterCase::Exact)),
             _ => None,
         })
     }

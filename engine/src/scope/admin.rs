@@ -23,7 +23,7 @@ pub fn covers(held: &ScopeSet, wanted: &ScopeSet) -> bool {
         let finer = scope.starts_with(ADMIN_CREDENTIALS_OF) && held.contains(ADMIN_CREDENTIALS);
         is_admin_scope(scope) && (held.contains(ADMIN) || held.contains(scope) || finer)
     };
-    wanted.tokens().into_iter().all(is_covered)
+    wanted.tokens().all(is_covered)
 }
 
 #[cfg(test)]

@@ -2,22 +2,16 @@
 
 mod admin;
 
-use std::collections::BTreeSet;
 use std::fmt;
-
-use oxide_auth::primitives::scope::Scope;
 
 pub use admin::{ADMIN, ADMIN_CREDENTIALS, ADMIN_CREDENTIALS_OF, ADMIN_READ, covers, is_admin_scope};
 
 /// How many tokens a scope may have (decision D-33).
 const MAX_TOKENS: usize = 100;
 
-/// A set of scope tokens that is never empty (RFC 6749 section 3.3).
-///
-/// oxide-auth's `Scope` does the parsing and the comparing. It reads an empty text as a scope that every token satisfies and prints in
-/// random order, so neither leaves this type.
+/// A set of scope tokens that is never empty (RFC 6749 section 3.3), as its tokens in order, a space between two of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ScopeSet(Scope);
+pub struct ScopeSet(Box<str>);
 
 /// A text that is no scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,48 +21,49 @@ pub struct InvalidScope;
 impl ScopeSet {
     /// Reads scope tokens separated by spaces; repeated ones count once.
     pub fn parse(text: &str) -> Result<Self, InvalidScope> {
-        let tokens = text.split(' ').filter(|token| !token.is_empty()).count();
-        if tokens == 0 || tokens > MAX_TOKENS {
-            return Err(InvalidScope);
-        }
-        // Only the space separates; oxide-auth would split at any white space.
+        // Only the space separates, not any white space.
         if !text.bytes().all(|byte| matches!(byte, 0x20 | 0x21 | 0x23..=0x5b | 0x5d..=0x7e)) {
             return Err(InvalidScope);
         }
-        text.parse().map(Self).map_err(|_| InvalidScope)
+        let tokens = || text.split(' ').filter(|token| !token.is_empty());
+        if tokens().count() > MAX_TOKENS {
+            return Err(InvalidScope);
+        }
+        Self::sorted(tokens().collect()).ok_or(InvalidScope)
     }
 
     /// Makes a scope of words that are scope tokens; none make none.
     pub fn of<'t>(tokens: impl IntoIterator<Item = &'t str>) -> Option<Self> {
         // Repeats count once, however many entries hold the same actions.
-        let tokens: BTreeSet<&str> = tokens.into_iter().collect();
-        Self::parse(&tokens.into_iter().collect::<Vec<_>>().join(" ")).ok()
+        let scope = Self::sorted(tokens.into_iter().collect())?;
+        Self::parse(&scope.0).ok()
+    }
+
+    fn sorted(mut tokens: Vec<&str>) -> Option<Self> {
+        tokens.sort_unstable();
+        tokens.dedup();
+        (!tokens.is_empty()).then(|| Self(tokens.join(" ").into()))
     }
 
     /// Whether every token of this one is in `permitted`.
     pub fn is_within(&self, permitted: &Self) -> bool {
-        self.0 <= permitted.0
+        self.tokens().all(|token| permitted.contains(token))
     }
 
     /// Whether `token` is in it.
     pub fn contains(&self, token: &str) -> bool {
-        self.0.iter().any(|held| held == token)
+        self.tokens().any(|held| held == token)
     }
 
     /// The tokens, sorted.
-    pub fn tokens(&self) -> BTreeSet<&str> {
-        self.0.iter().collect()
-    }
-
-    /// As oxide-auth's type.
-    pub fn as_scope(&self) -> &Scope {
-        &self.0
+    pub fn tokens(&self) -> impl Iterator<Item = &str> {
+        self.0.split(' ')
     }
 }
 
 impl fmt::Display for ScopeSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.tokens().into_iter().collect::<Vec<_>>().join(" "))
+        f.write_str(&self.0)
     }
 }
 

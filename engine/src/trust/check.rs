@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::model::{CalledAt, Condition, Expected, FederatedCredential, Scalar, Test, Text, TrustedIssuer};
 use crate::profile::{
-    Case, Check, ClaimKind, ClaimSpec, Claims, Equals, Field, FileCheck, Profile, ReusableFile, Revision, Terms,
+    Check, ClaimKind, ClaimSpec, Claims, Equals, Field, FileCheck, LetterCase, Profile, ReusableFile, Revision, Terms,
     Unreadable,
 };
 use crate::reason::Reason;
@@ -113,7 +113,7 @@ fn holds(field: &Field, test: &Test<'_>, claims: &Claims, terms: &Terms) -> Resu
             }
             held
         }
-        (Check::Identity(identity), Test::Text(wanted)) => wanted.matches(Case::Exact, &identity.render(claims)?),
+        (Check::Identity(identity), Test::Text(wanted)) => wanted.matches(LetterCase::Exact, &identity.render(claims)?),
         (Check::Flag { claim, wanted }, Test::Flag) => claim.says(*wanted, claims)?,
         (Check::Present { claim, .. }, Test::Present) => match claim.text(claims)? {
             "" => return Err(Unreadable::Missing.into()),
@@ -171,7 +171,7 @@ fn called(check: &ReusableFile, path: &str, at: &CalledAt<'_>, claims: &Claims) 
         return Ok(false);
     };
     match at {
-        CalledAt::Ref(text) => Ok(text.matches(Case::Exact, revision)),
+        CalledAt::Ref(text) => Ok(text.matches(LetterCase::Exact, revision)),
         CalledAt::Commit(commit) => {
             let received = check.commit.text(claims)?;
             let named = begins_with_and_goes_on(revision, "refs/") || revision == received;
@@ -184,7 +184,7 @@ fn called(check: &ReusableFile, path: &str, at: &CalledAt<'_>, claims: &Claims) 
 fn after_path<'v>(value: &'v str, path: &str) -> Option<&'v str> {
     let (at, _) = path.match_indices('/').nth(1)?;
     let (names, file) = path.split_at_checked(at)?;
-    Case::Name.strip_prefix(value, names)?.strip_prefix(file)
+    LetterCase::Name.strip_prefix(value, names)?.strip_prefix(file)
 }
 
 fn between<'t>(text: &'t str, prefix: &str, suffix: &str) -> Option<&'t str> {

@@ -5,20 +5,20 @@
 
 mod candidate;
 mod check;
-mod compile;
 mod consent;
 mod hint;
 mod matched;
 mod permit;
 mod report;
+mod validate;
 
 pub use candidate::{Candidate, Finding, Rank, Topic};
 pub use check::{Verdict, visit_claims_read};
-pub use compile::{Normalised, Problem, Warning, is_pending, missing_ids, names_the_same, normalise};
 pub use consent::{Consent, Door};
 pub use hint::hint;
 pub use matched::MatchedRule;
 pub use permit::{Denial, Permit};
 pub use report::{MatchReport, match_credentials, nearest_credentials};
+pub use validate::{DocumentError, Normalised, Warning, is_pending, missing_ids, names_the_same, normalise};
 
 pub(crate) use check::version as version_in;

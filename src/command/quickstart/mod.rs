@@ -12,7 +12,7 @@ use clap::Args;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Answer, CommandError, admin_token};
+use super::{CommandError, Conclusion, admin_token};
 use crate::app::{App, Background};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
@@ -38,7 +38,7 @@ struct Stage {
 }
 
 /// Runs the tour.
-pub async fn run(args: &QuickstartArgs) -> Result<Answer, CommandError> {
+pub async fn run(args: &QuickstartArgs) -> Result<Conclusion, CommandError> {
     let other = |error: &dyn std::fmt::Display| CommandError::Other(error.to_string());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (carnet_listener, carnet) = listen().await?;
@@ -79,7 +79,7 @@ pub async fn run(args: &QuickstartArgs) -> Result<Answer, CommandError> {
     }
     drop(app);
     stage.close().await;
-    outcome.map(|()| Answer::Yes)
+    outcome.map(|()| Conclusion::Yes)
 }
 
 /// A listener on a free port of the loopback interface, and its URL.

@@ -9,22 +9,23 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::described::{DescribedRoutes, Method, Operation, page, page_size, reference};
 use super::guard::{Access, AdminCaller, guard};
 use super::objects::{bad_query, rejected, respond, within_answer};
 use crate::admin::{self, Author};
 use crate::app::App;
 use crate::audit::{AuditEvent, Outcome};
 use crate::clock::Timestamp;
+use crate::documents::FederatedCredentialDocument;
 use crate::ids::{self, EventId};
-use crate::objects::FederatedCredentialDocument;
-use crate::store::{AuditFilter, AuditPage, Seen, StoreError};
+use crate::store::{AuditFilter, AuditPage, PrincipalView, StoreError};
 
 const PAGE: u64 = 50;
 const LARGEST_PAGE: u64 = 500;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct AuditQuery {
+struct AuditQuery {
     credential: Option<String>,
     principal: Option<String>,
     outcome: Option<String>,
@@ -33,8 +34,22 @@ pub struct AuditQuery {
     cursor: Option<String>,
 }
 
+/// The route of the audit events.
+pub fn routes() -> DescribedRoutes {
+    let text = || json!({ "type": "string" });
+    let listing = Operation::new("List audit events, the latest first")
+        .query("credential", &text(), "Events that this rule is part of: its name or id.")
+        .query("principal", &text(), "Events that this principal is part of.")
+        .query("outcome", &json!({ "enum": Outcome::ALL.map(Outcome::as_str) }), "Events of this outcome only.")
+        .query("since", &json!({ "type": "string", "format": "date-time" }), "Events since this time.")
+        .query("limit", &page_size(), "How many events.")
+        .query("cursor", &text(), "The `next_cursor` of the page before.")
+        .answer("200", "A page.", &page(&reference("AuditEvent")));
+    DescribedRoutes::default().route(Method::Get, "/audit-events", list, listing)
+}
+
 /// `GET /admin/v1/audit-events`
-pub async fn list(
+async fn list(
     State(app): State<Arc<App>>,
     caller: AdminCaller,
     query: Result<Query<AuditQuery>, QueryRejection>,
@@ -78,7 +93,7 @@ pub async fn list(
 }
 
 /// What of an event is one principal's: its own rules, and what the assertion says of the workload only if that was meant for it.
-fn own_part(mut item: Value, principal: &str, seen: &Seen) -> Value {
+fn own_part(mut item: Value, principal: &str, seen: &PrincipalView) -> Value {
     let is_own = |part: &Value| {
         let credential = part.get("credential").and_then(Value::as_str).and_then(|id| id.parse().ok());
         credential.is_some_and(|id| seen.credentials.contains(&id))

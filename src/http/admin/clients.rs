@@ -6,21 +6,28 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
+use super::described::{DescribedRoutes, Method, Operation, reference};
 use super::guard::{Access, AdminCaller, guard};
 use super::objects::{document, object, rejected, respond};
 use crate::admin::{MAX_SECRET_OVERLAP_SECONDS, Rejected, SECRET_OVERLAP_SECONDS, rotate_secret};
 use crate::app::App;
-use crate::objects::Reader;
+use crate::documents::Reader;
+
+/// The routes of clients beside those of all objects.
+pub fn routes() -> DescribedRoutes {
+    let overlap = json!({
+        "type": "integer", "minimum": 0, "maximum": MAX_SECRET_OVERLAP_SECONDS, "default": SECRET_OVERLAP_SECONDS,
+    });
+    let rotating = Operation::new("Make a client's next secret, shown this once")
+        .optional_body(&json!({ "type": "object", "properties": { "overlap_seconds": overlap } }))
+        .answer("200", "The client, with its new secret.", &reference("Client"));
+    DescribedRoutes::default().route(Method::Post, "/clients/{name}/rotate-secret", rotate, rotating)
+}
 
 /// `POST /admin/v1/clients/{name}/rotate-secret`, optionally with `{"overlap_seconds": 3600}`: the next secret, shown this once.
-pub async fn rotate(
-    State(app): State<Arc<App>>,
-    Path(name): Path<String>,
-    caller: AdminCaller,
-    body: Bytes,
-) -> Response {
+async fn rotate(State(app): State<Arc<App>>, Path(name): Path<String>, caller: AdminCaller, body: Bytes) -> Response {
     respond(async {
         let author = guard(&app, &caller, Access::Write).await?;
         let members = if body.is_empty() { Map::new() } else { document(&body)? };

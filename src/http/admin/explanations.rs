@@ -10,22 +10,23 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
+use super::described::{DescribedRoutes, Method, Operation, reference};
 use super::guard::{Access, AdminCaller, guard};
 use super::objects::{document, rejected, respond};
 use crate::admin::Rejected;
 use crate::app::App;
 use crate::client::AuthorizationHeader;
 use crate::decision::{Mode, View};
+use crate::documents::Reader;
 use crate::explain::{Explanation, explain_claims, explain_request};
 use crate::form::TokenForm;
 use crate::grant::{GrantRequest, JWT, TokenError, read_access};
 use crate::grant_type::GrantType;
 use crate::ids::EventId;
-use crate::objects::Reader;
 use crate::profile::Claims;
-use crate::trust::Problem;
+use crate::trust::DocumentError;
 
 /// Parameters of the token endpoint that are texts here too.
 const TEXTS: [&str; 4] = ["assertion", "scope", "principal", "requested_token_type"];
@@ -49,8 +50,29 @@ struct ExplanationRequest {
     claims: Option<(String, Map<String, Value>)>,
 }
 
+/// The route of explanations.
+pub fn routes() -> DescribedRoutes {
+    let text = json!({ "type": "string" });
+    let texts = json!({ "oneOf": [text, { "type": "array", "items": text }] });
+    let question = json!({
+        "type": "object",
+        "properties": {
+            "grant_type": { "type": "string", "default": "jwt-bearer" },
+            "assertion": text, "trusted_issuer": text, "claims": { "type": "object" },
+            "resource": texts, "audience": texts, "principal": text, "scope": text, "requested_token_type": text,
+            "authorization_details": { "type": "array", "items": { "type": "object" } },
+            "subject_token": text, "subject_token_type": text, "actor_token": text, "actor_token_type": text,
+            "client_id": text, "client_assertion": text, "client_assertion_type": text,
+        },
+        "description": "A token request. Either what its grant presents, or trusted_issuer and claims.",
+    });
+    let operation =
+        Operation::new("Say why").body(&question).answer("200", "The explanation.", &reference("Explanation"));
+    DescribedRoutes::default().route(Method::Post, "/explanations", explain, operation)
+}
+
 /// Explains a token request.
-pub async fn explain(State(app): State<Arc<App>>, caller: AdminCaller, body: Bytes) -> Response {
+async fn explain(State(app): State<Arc<App>>, caller: AdminCaller, body: Bytes) -> Response {
     respond(async {
         let author = guard(&app, &caller, Access::ReadCredentials).await?;
         let view = author.principals.map_or(View::Everything, View::Principals);
@@ -62,7 +84,7 @@ pub async fn explain(State(app): State<Arc<App>>, caller: AdminCaller, body: Byt
     .await
 }
 
-async fn answer(app: &App, request: ExplanationRequest, view: &View) -> Result<Explanation, Problem> {
+async fn answer(app: &App, request: ExplanationRequest, view: &View) -> Result<Explanation, DocumentError> {
     let ExplanationRequest { form, grant_type, claims } = request;
     let Some((trusted_issuer, claims)) = claims else {
         let caller = (EventId::new(app.clock.now()), None);
@@ -72,21 +94,22 @@ async fn answer(app: &App, request: ExplanationRequest, view: &View) -> Result<E
     };
     let context = app.decision_context();
     let issuer = context.rules.issuer_named(&trusted_issuer);
-    let issuer = issuer.ok_or_else(|| Problem::new("/trusted_issuer", "there is no trusted issuer of this name"))?;
+    let issuer =
+        issuer.ok_or_else(|| DocumentError::new("/trusted_issuer", "there is no trusted issuer of this name"))?;
     let access = read_access(&form, grant_type).map_err(|refusal| problem(refusal.into()))?;
     let mode = Mode::Preview { limits: &app.limits, used: false, view };
     Ok(explain_claims(&context, mode, issuer, Claims::new(claims), (grant_type, &access)))
 }
 
 /// What is wrong with the request itself, as the admin API says it.
-fn problem(error: TokenError) -> Problem {
+fn problem(error: TokenError) -> DocumentError {
     let refusal = *error.refusal;
     let pointer = refusal.parameter.map(|parameter| format!("/{parameter}")).unwrap_or_default();
     let detail = refusal.detail.map_or_else(|| refusal.reason.sentence().to_owned(), str::into_string);
-    Problem::new(pointer, detail)
+    DocumentError::new(pointer, detail)
 }
 
-fn read(members: &Map<String, Value>, sees_everything: bool) -> Result<ExplanationRequest, Vec<Problem>> {
+fn read(members: &Map<String, Value>, sees_everything: bool) -> Result<ExplanationRequest, Vec<DocumentError>> {
     let mut reader = Reader::new(members);
     let claims = claims(&mut reader);
     let mut form: Vec<(&'static str, Cow<'static, str>)> = Vec::new();

@@ -10,17 +10,34 @@ use axum::response::{IntoResponse as _, Response};
 use carnet_jose::Algorithm;
 use serde_json::{Value, json};
 
+use super::described::{DescribedRoutes, Method, Operation};
 use super::guard::{Access, AdminCaller, guard};
 use super::objects::{document, rejected, respond};
 use super::problem::Problem;
 use crate::admin::{self, Author, Rejected};
 use crate::app::App;
 use crate::audit::{AuditEvent, Outcome};
-use crate::objects::TrustedIssuerDocument;
+use crate::documents::TrustedIssuerDocument;
 use crate::store::{StoreError, StoredKey};
 
+/// The routes of keys.
+pub fn routes() -> DescribedRoutes {
+    let any = || json!({ "type": "object" });
+    let listing = Operation::new("List our signing keys").answer("200", "The keys.", &any());
+    let algorithm = json!({ "type": "object", "properties": { "algorithm": { "enum": ["ES256", "RS256", "EdDSA"] } } });
+    let rotating = Operation::new("Let the next key sign").optional_body(&algorithm).answer("200", "The keys.", &any());
+    let withdrawing = Operation::new("Withdraw a signing key at once").no_content("It is gone.");
+    let refreshing =
+        Operation::new("Fetch a trusted issuer's keys now").answer("200", "The keys that can be used.", &any());
+    DescribedRoutes::default()
+        .route(Method::Get, "/signing-keys", list, listing)
+        .route(Method::Post, "/signing-keys/rotate", rotate, rotating)
+        .route(Method::Delete, "/signing-keys/{kid}", withdraw, withdrawing)
+        .route(Method::Post, "/trusted-issuers/{name}/refresh-keys", refresh, refreshing)
+}
+
 /// `GET /admin/v1/signing-keys`
-pub async fn list(State(app): State<Arc<App>>, caller: AdminCaller) -> Response {
+async fn list(State(app): State<Arc<App>>, caller: AdminCaller) -> Response {
     respond(async {
         guard(&app, &caller, Access::Read).await?;
         shown(&app).await
@@ -29,7 +46,7 @@ pub async fn list(State(app): State<Arc<App>>, caller: AdminCaller) -> Response 
 }
 
 /// `POST /admin/v1/signing-keys/rotate`, optionally with `{"algorithm": "RS256"}`.
-pub async fn rotate(State(app): State<Arc<App>>, caller: AdminCaller, body: Bytes) -> Response {
+async fn rotate(State(app): State<Arc<App>>, caller: AdminCaller, body: Bytes) -> Response {
     respond(async {
         let author = guard(&app, &caller, Access::Write).await?;
         let algorithm = if body.is_empty() { None } else { algorithm(&document(&body)?)? };
@@ -43,7 +60,8 @@ pub async fn rotate(State(app): State<Arc<App>>, caller: AdminCaller, body: Byte
 
 fn algorithm(members: &serde_json::Map<String, Value>) -> Result<Option<Algorithm>, Problem> {
     let wrong = || {
-        let problem = crate::trust::Problem::new("/algorithm", "is one of ES256, RS256, EdDSA, and the only member");
+        let problem =
+            crate::trust::DocumentError::new("/algorithm", "is one of ES256, RS256, EdDSA, and the only member");
         Problem::from(Rejected::Invalid(vec![problem]))
     };
     match (members.get("algorithm"), members.len()) {
@@ -57,7 +75,7 @@ fn algorithm(members: &serde_json::Map<String, Value>) -> Result<Option<Algorith
 }
 
 /// `DELETE /admin/v1/signing-keys/{kid}`: what it signed is worth nothing from now on.
-pub async fn withdraw(State(app): State<Arc<App>>, Path(key_id): Path<String>, caller: AdminCaller) -> Response {
+async fn withdraw(State(app): State<Arc<App>>, Path(key_id): Path<String>, caller: AdminCaller) -> Response {
     respond(async {
         let author = guard(&app, &caller, Access::Write).await?;
         let event = event(&author, Outcome::Deleted, &key_id, &app);
@@ -69,7 +87,7 @@ pub async fn withdraw(State(app): State<Arc<App>>, Path(key_id): Path<String>, c
 }
 
 /// `POST /admin/v1/trusted-issuers/{name}/refresh-keys`
-pub async fn refresh(State(app): State<Arc<App>>, Path(name): Path<String>, caller: AdminCaller) -> Response {
+async fn refresh(State(app): State<Arc<App>>, Path(name): Path<String>, caller: AdminCaller) -> Response {
     respond(async {
         let author = guard(&app, &caller, Access::Write).await?;
         let stored = admin::find::<TrustedIssuerDocument>(&app, &name, &author).await.map_err(rejected)?;

@@ -2,47 +2,46 @@
 
 mod audit;
 mod clients;
+mod described;
 mod explanations;
 mod guard;
 mod keys;
 mod objects;
 mod openapi;
 mod problem;
+mod resource_flow;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
-use axum::routing::{delete, get, post};
 
 use crate::app::App;
-use crate::objects::{
+use crate::documents::{
     ClientDocument, FederatedCredentialDocument, PrincipalDocument, ResourceServerDocument, TrustedIssuerDocument,
 };
 
+use described::DescribedRoutes;
 pub use guard::LocalCommand;
-pub use openapi::document as openapi_document;
 
 /// Documents with certificates and key sets are long; nothing is longer than this.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
 
 /// The routes below `/admin/v1`.
 pub fn routes() -> Router<Arc<App>> {
-    Router::new()
+    let described = DescribedRoutes::default()
         .merge(objects::routes::<PrincipalDocument>())
         .merge(objects::routes::<TrustedIssuerDocument>())
         .merge(objects::routes::<ResourceServerDocument>())
         .merge(objects::routes::<FederatedCredentialDocument>())
         .merge(objects::routes::<ClientDocument>())
-        .route("/trusted-issuers/{name}/refresh-keys", post(keys::refresh))
-        .route("/clients/{name}/rotate-secret", post(clients::rotate))
-        .route("/signing-keys", get(keys::list))
-        .route("/signing-keys/rotate", post(keys::rotate))
-        .route("/signing-keys/{kid}", delete(keys::withdraw))
-        .route("/audit-events", get(audit::list))
-        .route("/explanations", post(explanations::explain))
-        .route("/openapi.json", openapi::route())
+        .merge(keys::routes())
+        .merge(clients::routes())
+        .merge(audit::routes())
+        .merge(explanations::routes());
+    openapi::with_document(described)
+        .into_router()
         .fallback(async || {
             problem::Problem::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here").into_response()
         })

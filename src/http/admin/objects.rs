@@ -2,25 +2,26 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::header::{ETAG, IF_MATCH, IF_NONE_MATCH, LOCATION};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
-use axum::{Json, Router};
 use carnet_jose::json::{self, Limits};
 use carnet_jose::{base64url, from_base64url};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::described::{DescribedRoutes, Method, Operation, page, page_size, reference};
 use super::guard::{Access, AdminCaller, guard};
+use super::openapi::schema_name;
 use super::problem::Problem;
 use crate::admin::{self, Author, Change, Managed, Occasion, Precondition, Rejected, Saved};
 use crate::app::App;
+use crate::documents::{Document, Kind, Stored};
 use crate::json::element_bytes;
-use crate::objects::{Document, Kind, Stored};
 use crate::store::Filter;
 use crate::trust;
 
@@ -35,11 +36,55 @@ const PAGE: u64 = 50;
 const LARGEST_PAGE: u64 = 500;
 
 /// The routes of one kind.
-pub fn routes<D: Managed + 'static>() -> Router<Arc<App>> {
-    let segment = D::KIND.segment();
-    Router::new()
-        .route(&format!("/{segment}"), get(list::<D>).post(create::<D>))
-        .route(&format!("/{segment}/{{name}}"), get(read::<D>).put(replace::<D>).patch(patch::<D>).delete(remove::<D>))
+pub fn routes<D: Managed + 'static>() -> DescribedRoutes {
+    let noun = D::KIND.noun();
+    let item = || reference(schema_name(D::KIND));
+    let (many, one) = (format!("/{}", D::KIND.segment()), format!("/{}/{{name}}", D::KIND.segment()));
+    let saving = |summary: String| {
+        Operation::new(summary)
+            .query("validate", &json!({ "enum": ["offline"] }), "Saves without fetching anything.")
+            .query("dry_run", &json!({ "type": "boolean" }), "Says what saving would do, and writes nothing.")
+    };
+    let saved = |operation: Operation, what: &str| {
+        let description = format!("{what}, or with `dry_run` what would become of it.");
+        operation.answer("200", &description, &json!({ "oneOf": [item(), reference("DryRun")] }))
+    };
+    let reading = Operation::new(format!("Read a {noun}")).answer("200", "It.", &item());
+    let making = saving(format!("Make a {noun}"))
+        .body(&item())
+        .answer("200", "With `dry_run`: what would become of it.", &reference("DryRun"))
+        .answer("201", "It was made.", &item());
+    let replacing = saved(saving(format!("Make or replace a {noun}")).body(&item()), "It was replaced").answer(
+        "201",
+        "It was made.",
+        &item(),
+    );
+    let patching = saved(saving(format!("Change a {noun}")).merge_patch(), "It was changed");
+    let removing = Operation::new(format!("Remove a {noun}")).no_content("It is gone.");
+    DescribedRoutes::default()
+        .route(Method::Get, &many, list::<D>, listing::<D>())
+        .route(Method::Post, &many, create::<D>, making)
+        .route(Method::Get, &one, read::<D>, reading)
+        .route(Method::Put, &one, replace::<D>, replacing)
+        .route(Method::Patch, &one, patch::<D>, patching)
+        .route(Method::Delete, &one, remove::<D>, removing)
+}
+
+fn listing<D: Document>() -> Operation {
+    let text = || json!({ "type": "string" });
+    let listing = Operation::new(format!("List every {}", D::KIND.noun()))
+        .query("limit", &page_size(), "How many items.")
+        .query("cursor", &text(), "The `next_cursor` of the page before.")
+        .query("view", &json!({ "enum": ["export"] }), "As `carnet apply` takes them: what was given, pins as ids.")
+        .answer("200", "A page.", &page(&reference(schema_name(D::KIND))));
+    if D::KIND != Kind::FederatedCredential {
+        return listing;
+    }
+    listing.query("principal", &text(), "Rules of this principal only.").query(
+        "trusted_issuer",
+        &text(),
+        "Rules of this trusted issuer only.",
+    )
 }
 
 /// The query of a list.
@@ -127,7 +172,7 @@ async fn create<D: Managed>(
         let author = guard(&app, &caller, writing::<D>()).await?;
         let members = document(&body)?;
         let Some(name) = members.get("name").and_then(Value::as_str).map(str::to_owned) else {
-            let problem = trust::Problem::new("/name", "is required");
+            let problem = trust::DocumentError::new("/name", "is required");
             return Err(rejected(Rejected::Invalid(vec![problem])));
         };
         let change = Change::Create(members);
@@ -247,7 +292,7 @@ fn invalid_query(detail: &str) -> Problem {
 pub fn document(body: &Bytes) -> Result<Map<String, Value>, Problem> {
     if body.len() > MAX_DOCUMENT_BYTES {
         let detail = format!("takes {MAX_DOCUMENT_BYTES} bytes at most, and this is {}", body.len());
-        return Err(Rejected::Invalid(vec![trust::Problem::new("", detail)]).into());
+        return Err(Rejected::Invalid(vec![trust::DocumentError::new("", detail)]).into());
     }
     json::object(body, Limits::DOCUMENT)
         .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "invalid_json", error.to_string()))

@@ -25,7 +25,7 @@ pub struct Problem {
     pub detail: String,
     /// Every mistake of the document, with its place.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub errors: Vec<trust::Problem>,
+    pub errors: Vec<trust::DocumentError>,
     /// When to come again, in seconds.
     #[serde(skip)]
     pub retry_after: Option<u32>,

@@ -26,7 +26,7 @@ const WINDOW: u64 = 5_000;
 /// Rows read at once while doing so.
 const CHUNK: u64 = 500;
 /// Some events, each with what a principal has to do with it, and where the next ones begin.
-type Chunk = (Vec<(AuditEvent, Seen)>, Option<EventId>);
+type Chunk = (Vec<(AuditEvent, PrincipalView)>, Option<EventId>);
 
 /// Which events a list holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,14 +47,14 @@ pub struct AuditFilter {
 #[derive(Debug, Default)]
 pub struct AuditPage {
     /// The events, each with the part that the principal has in it for whom the list is.
-    pub events: Vec<(AuditEvent, Seen)>,
+    pub events: Vec<(AuditEvent, PrincipalView)>,
     /// Where the next page begins, if there may be one: a page may be short, or empty, since only so much is looked through.
     pub next: Option<EventId>,
 }
 
 /// What a principal has to do with an event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
+pub struct PrincipalView {
     /// The principal's rules in it.
     pub credentials: Vec<CredentialId>,
     /// Whether what the assertion says of the workload is for the principal's eyes.
@@ -130,7 +130,7 @@ impl Store {
                 continue;
             }
             let credentials: Vec<CredentialId> = own.iter().filter_map(|part| part.credential).collect();
-            let seen = Seen { claims: own.iter().any(|part| part.sees_claims), credentials };
+            let seen = PrincipalView { claims: own.iter().any(|part| part.sees_claims), credentials };
             if filter.credential.is_none_or(|one| seen.credentials.contains(&one)) {
                 found.push((event(row)?, seen));
             }
@@ -154,7 +154,7 @@ impl Store {
             .all(&self.read)
             .await?;
         let full = u64::try_from(rows.len()).ok() == Some(CHUNK);
-        let mut seen: BTreeMap<Uuid, Seen> = BTreeMap::new();
+        let mut seen: BTreeMap<Uuid, PrincipalView> = BTreeMap::new();
         for row in rows {
             let seen = seen.entry(row.event_id).or_default();
             seen.claims |= row.sees_claims;
@@ -185,7 +185,7 @@ impl Store {
     async fn events_before(&self, filter: &AuditFilter, before: Option<EventId>) -> Result<Chunk, StoreError> {
         let (rows, last) = self.rows_between(filter, before, None).await?;
         let about = |row: &audit_event::Model| filter.credential.is_none_or(|one| row.credential_id == Some(one.0));
-        let all = Seen { credentials: Vec::new(), claims: true };
+        let all = PrincipalView { credentials: Vec::new(), claims: true };
         let found = rows.into_iter().filter(about).map(|row| Ok((event(row)?, all.clone())));
         Ok((found.collect::<Result<_, StoreError>>()?, last))
     }

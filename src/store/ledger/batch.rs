@@ -7,7 +7,7 @@ use sea_orm::{ColumnTrait as _, DatabaseTransaction, DbErr, EntityTrait as _, Qu
 
 use super::{Issuance, Written, rows};
 use crate::assertion::AssertionKey;
-use crate::objects::Kind;
+use crate::documents::Kind;
 use crate::store::{ChangeKind, StoreError, changes};
 
 /// How used assertions are recorded.
@@ -114,8 +114,8 @@ impl<'a> Batch<'a> {
 
     /// Of several uses of one assertion in a batch the first counts. A request that uses several assertions needs all of them, and
     /// none of them is used up where one was before.
-    fn first_uses(&mut self) -> rows::Wanted {
-        let mut first = rows::Wanted::new();
+    fn first_uses(&mut self) -> rows::AssertionsToRecord {
+        let mut first = rows::AssertionsToRecord::new();
         for at in 0..self.issuances.len() {
             let issued = self.committed.get(at) == Some(&Written::Issued);
             let Some(issuance) = self.issuances.get(at).filter(|_| issued) else {

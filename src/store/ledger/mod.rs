@@ -19,8 +19,8 @@ use super::{ChangeKind, Store, StoreError};
 use crate::assertion::AssertionKey;
 use crate::audit::AuditEvent;
 use crate::clock::Timestamp;
+use crate::documents::Kind;
 use crate::ids::{CredentialId, EventId, TrustedIssuerId};
-use crate::objects::Kind;
 
 /// Requests that wait for a transaction; more are turned away.
 const QUEUE: usize = 4096;
@@ -141,12 +141,12 @@ enum Written {
     Stale,
 }
 
-type Answer = Result<Written, Arc<StoreError>>;
+type CommitResult = Result<Written, Arc<StoreError>>;
 
 #[derive(Debug)]
 struct Request {
     issuance: Issuance,
-    answer: oneshot::Sender<Answer>,
+    answer: oneshot::Sender<CommitResult>,
 }
 
 /// Where issuances are handed in.

@@ -18,13 +18,13 @@ use crate::store::placeholders::placeholders;
 use crate::store::{StoreError, json};
 
 /// Assertions to record: the request each belongs to, until when it has to be remembered, and the event of its use.
-pub(super) type Wanted = BTreeMap<AssertionKey, (usize, Timestamp, EventId)>;
+pub(super) type AssertionsToRecord = BTreeMap<AssertionKey, (usize, Timestamp, EventId)>;
 
 /// Used assertions are forgotten in groups that end in the same so many seconds.
 const FORGET_TOGETHER_SECONDS: i64 = 600;
 
 /// Records assertions as used, and says whether none of them was before.
-pub(super) async fn insert_new(transaction: &DatabaseTransaction, wanted: &Wanted) -> Result<bool, DbErr> {
+pub(super) async fn insert_new(transaction: &DatabaseTransaction, wanted: &AssertionsToRecord) -> Result<bool, DbErr> {
     let inserted = transaction.execute_raw(insertion(transaction.get_database_backend(), wanted, "")).await?;
     Ok(usize::try_from(inserted.rows_affected()).ok() == Some(wanted.len()))
 }
@@ -32,14 +32,14 @@ pub(super) async fn insert_new(transaction: &DatabaseTransaction, wanted: &Wante
 /// Records assertions as used and says which of them were not before.
 pub(super) async fn insert_consumed(
     transaction: &DatabaseTransaction,
-    wanted: &Wanted,
+    wanted: &AssertionsToRecord,
 ) -> Result<BTreeSet<Vec<u8>>, DbErr> {
     let statement = insertion(transaction.get_database_backend(), wanted, " RETURNING key");
     let rows = transaction.query_all_raw(statement).await?;
     rows.iter().map(|row| row.try_get_by_index::<Vec<u8>>(0)).collect()
 }
 
-fn insertion(backend: DbBackend, wanted: &Wanted, returning: &str) -> Statement {
+fn insertion(backend: DbBackend, wanted: &AssertionsToRecord, returning: &str) -> Statement {
     let places = placeholders(backend, wanted.len(), 3);
     // The two mean the same; SQLite keeps no journal for the first.
     let sql = match backend {

@@ -6,83 +6,46 @@ use carnet_entity::{credential_actor, federated_credential, permission};
 use sea_orm::{
     ActiveValue::{NotSet, Set},
     ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait as _, ExprTrait as _, PaginatorTrait as _,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _, Value as DbValue,
+    sea_query::Condition,
 };
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{Filter, Persist, StoredCredential, id, in_use, stored, taken};
+use super::{Filter, Persist, StoredCredential, all_called, id, in_use, stored, taken};
 use crate::clock::Timestamp;
+use crate::documents::{CredentialState, FederatedCredentialDocument, Kind, PermissionDocument, Stored, Vouching};
 use crate::ids::CredentialId;
-use crate::model::Listed;
-use crate::objects::{
-    CredentialState, Document as _, FederatedCredentialDocument, Kind, PermissionDocument, Stored, Vouching,
-};
+use crate::model::RuleReference;
 use crate::store::{Store, StoreError, constraint, json as from_json};
 
 impl Persist for FederatedCredentialDocument {
-    async fn find(connection: &impl ConnectionTrait, name_or_id: &str) -> Result<Option<Stored<Self>>, StoreError> {
-        let mut found = all_called(connection, name_or_id).await?;
-        if found.len() > 1 {
-            return Err(StoreError::Ambiguous(name_or_id.to_owned()));
-        }
-        Ok(found.pop())
+    type Entity = federated_credential::Entity;
+
+    const ID: federated_credential::Column = federated_credential::Column::Id;
+    const NAME: federated_credential::Column = federated_credential::Column::NameFolded;
+    const VERSION: federated_credential::Column = federated_credential::Column::Version;
+
+    fn id_value(text: &str) -> Option<DbValue> {
+        Some(text.parse::<CredentialId>().ok()?.0.into())
     }
 
-    async fn find_changed(connection: &impl ConnectionTrait, key: &str) -> Result<Option<Stored<Self>>, StoreError> {
-        let id: CredentialId = id(key)?;
-        let rows = federated_credential::Entity::find_by_id(id.0).all(connection).await?;
-        Ok(with_parts(connection, rows).await?.pop())
+    fn new_id(now: Timestamp) -> String {
+        CredentialId::new(now).to_string()
     }
 
-    async fn list(
+    async fn load(
         connection: &impl ConnectionTrait,
-        after: Option<&str>,
-        limit: u64,
-        filter: &Filter,
+        rows: Vec<federated_credential::Model>,
     ) -> Result<Vec<Stored<Self>>, StoreError> {
-        let mut query = federated_credential::Entity::find()
-            .order_by_asc(federated_credential::Column::NameFolded)
-            .order_by_asc(federated_credential::Column::Principal)
-            .limit(limit);
-        if let Some(after) = after {
-            let (name, principal) = after.split_once(':').unwrap_or((after, ""));
-            let same = federated_credential::Column::NameFolded.eq(name);
-            let later = same.and(federated_credential::Column::Principal.gt(principal));
-            query = query.filter(federated_credential::Column::NameFolded.gt(name).or(later));
-        }
-        if let Some(principals) = &filter.principals {
-            query = query.filter(federated_credential::Column::Principal.is_in(principals));
-        }
-        if let Some(issuer) = &filter.trusted_issuer {
-            query = query.filter(federated_credential::Column::TrustedIssuer.eq(issuer));
-        }
-        let rows = query.all(connection).await?;
         with_parts(connection, rows).await
     }
 
-    async fn insert(transaction: &DatabaseTransaction, object: &Stored<Self>) -> Result<(), StoreError> {
-        federated_credential::Entity::insert(credential_row(object)?)
-            .exec_without_returning(transaction)
-            .await
-            .map_err(|error| constraint(error, &taken(Self::KIND), &in_use(Self::KIND)))?;
-        insert_parts(transaction, object).await
+    fn row(object: &Stored<Self>) -> Result<federated_credential::ActiveModel, StoreError> {
+        credential_row(object)
     }
 
-    async fn update(transaction: &DatabaseTransaction, object: &Stored<Self>, was: i64) -> Result<(), StoreError> {
-        let mut row = credential_row(object)?;
-        // Written by whoever issues tokens, and never by whoever edits.
-        row.last_used_at = NotSet;
-        let updated = federated_credential::Entity::update_many()
-            .set(row)
-            .filter(federated_credential::Column::Id.eq(id::<CredentialId>(&object.id)?.0))
-            .filter(federated_credential::Column::Version.eq(was))
-            .exec(transaction)
-            .await
-            .map_err(|error| constraint(error, &taken(Self::KIND), &in_use(Self::KIND)))?;
-        if updated.rows_affected == 0 {
-            return Err(StoreError::Changed);
-        }
+    async fn write_parts(transaction: &DatabaseTransaction, object: &Stored<Self>) -> Result<(), StoreError> {
         let id = id::<CredentialId>(&object.id)?.0;
         permission::Entity::delete_many().filter(permission::Column::CredentialId.eq(id)).exec(transaction).await?;
         let actors = credential_actor::Entity::delete_many();
@@ -90,42 +53,48 @@ impl Persist for FederatedCredentialDocument {
         insert_parts(transaction, object).await
     }
 
-    async fn delete(transaction: &DatabaseTransaction, object: &Stored<Self>, was: i64) -> Result<(), StoreError> {
-        let deleted = federated_credential::Entity::delete_many()
-            .filter(federated_credential::Column::Id.eq(id::<CredentialId>(&object.id)?.0))
-            .filter(federated_credential::Column::Version.eq(was))
-            .exec(transaction)
-            .await
-            .map_err(|error| constraint(error, &taken(Self::KIND), &in_use(Self::KIND)))?;
-        if deleted.rows_affected == 0 { Err(StoreError::Changed) } else { Ok(()) }
+    /// An id, `principal:name`, or a name that rules of several principals may have.
+    fn rows_called(reference: &str) -> Condition {
+        let condition = Condition::all();
+        if let Some(id) = Self::id_value(reference) {
+            return condition.add(Self::ID.eq(id));
+        }
+        let name = reference.split_once(':').map_or(reference, |(_, name)| name);
+        condition.add(Self::NAME.eq(name.to_ascii_lowercase()))
     }
 
-    fn new_id(now: Timestamp) -> String {
-        CredentialId::new(now).to_string()
+    fn meant(mut found: Vec<Stored<Self>>, reference: &str) -> Vec<Stored<Self>> {
+        if let Some((principal, _)) = reference.split_once(':') {
+            found.retain(|rule| rule.document.principal.eq_ignore_ascii_case(principal));
+        }
+        found
     }
 
-    fn change_key(object: &Stored<Self>) -> &str {
-        &object.id
+    fn order() -> Vec<federated_credential::Column> {
+        vec![Self::NAME, federated_credential::Column::Principal]
     }
 
     fn page_key(object: &Stored<Self>) -> String {
         format!("{}:{}", object.name.to_ascii_lowercase(), object.document.principal)
     }
-}
 
-/// The rules that a reference may mean: an id, `principal:name`, or a name that those of several principals may have.
-async fn all_called(connection: &impl ConnectionTrait, reference: &str) -> Result<Vec<StoredCredential>, StoreError> {
-    let query = federated_credential::Entity::find();
-    let rows = if let Ok(id) = reference.parse::<CredentialId>() {
-        query.filter(federated_credential::Column::Id.eq(id.0)).all(connection).await?
-    } else {
-        let (principal, name) = reference.split_once(':').map_or((None, reference), |(of, name)| (Some(of), name));
-        let named = query.filter(federated_credential::Column::NameFolded.eq(name.to_ascii_lowercase()));
-        let mut rows = named.order_by_asc(federated_credential::Column::Principal).all(connection).await?;
-        rows.retain(|row| principal.is_none_or(|principal| principal.eq_ignore_ascii_case(&row.principal)));
-        rows
-    };
-    with_parts(connection, rows).await
+    fn after(page_key: &str) -> Condition {
+        let (name, principal) = page_key.split_once(':').unwrap_or((page_key, ""));
+        let same = Self::NAME.eq(name).and(federated_credential::Column::Principal.gt(principal));
+        Condition::any().add(Self::NAME.gt(name)).add(same)
+    }
+
+    fn listed(filter: &Filter) -> Condition {
+        let principals = filter.principals.as_ref();
+        let issuer = filter.trusted_issuer.as_ref();
+        Condition::all()
+            .add_option(principals.map(|names| federated_credential::Column::Principal.is_in(names)))
+            .add_option(issuer.map(|name| federated_credential::Column::TrustedIssuer.eq(name)))
+    }
+
+    fn change_key(object: &Stored<Self>) -> &str {
+        &object.id
+    }
 }
 
 impl Store {
@@ -177,7 +146,8 @@ fn credential_row(
         version: Set(object.version),
         created_at: Set(object.created_at.millis()),
         updated_at: Set(object.updated_at.millis()),
-        last_used_at: Set(state.last_used_at.map(Timestamp::millis)),
+        // Written by whoever issues tokens, and never by whoever edits.
+        last_used_at: NotSet,
     })
 }
 
@@ -215,13 +185,13 @@ async fn insert_parts(
 }
 
 /// The credentials of these rows, each with its permissions and actors, in the order of the rows.
-pub(in crate::store) async fn with_parts(
+async fn with_parts(
     connection: &impl ConnectionTrait,
     rows: Vec<federated_credential::Model>,
 ) -> Result<Vec<StoredCredential>, StoreError> {
     let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
     let mut permissions = HashMap::<_, Vec<permission::Model>>::new();
-    let mut actors = HashMap::<_, Vec<(Listed, String)>>::new();
+    let mut actors = HashMap::<_, Vec<(RuleReference, String)>>::new();
     if !ids.is_empty() {
         let all = credential_actor::Entity::find()
             .filter(credential_actor::Column::CredentialId.is_in(ids.iter().copied()))
@@ -233,7 +203,7 @@ pub(in crate::store) async fn with_parts(
         for row in all {
             let Some((name, principal)) = known.get(&row.actor_id).cloned() else { continue };
             let revision = u32::try_from(row.revision).unwrap_or_default();
-            let actor = Listed { name, id: CredentialId(row.actor_id), revision };
+            let actor = RuleReference { name, id: CredentialId(row.actor_id), revision };
             actors.entry(row.credential_id).or_default().push((actor, principal));
         }
         let all = permission::Entity::find()
@@ -279,7 +249,7 @@ async fn names_of(
 fn credential(
     row: federated_credential::Model,
     permissions: Vec<permission::Model>,
-    actors: Vec<(Listed, String)>,
+    actors: Vec<(RuleReference, String)>,
 ) -> Result<StoredCredential, StoreError> {
     let permissions = permissions
         .into_iter()
@@ -295,7 +265,7 @@ fn credential(
     let pinned: Option<Map<String, Value>> = row.pinned.as_deref().map(from_json).transpose()?;
     let time = |at: Option<i64>| at.map(Timestamp::from_millis);
     // As the shortest that is sure to mean the same: a name among one's own needs no principal.
-    let reference = |(actor, principal): &(Listed, String)| {
+    let reference = |(actor, principal): &(RuleReference, String)| {
         if *principal == row.principal { actor.name.clone() } else { format!("{principal}:{}", actor.name) }
     };
     let references = actors.iter().map(reference).collect();

@@ -1,18 +1,23 @@
 //! Objects that people manage: read and written in one way, each change with its audit event and its number.
 
+mod client;
 mod federated_credential;
-mod one_table;
+mod principal;
+mod resource_server;
+mod trusted_issuer;
 
 use std::future::Future;
 
-use sea_orm::{ConnectionTrait, DatabaseTransaction};
+use sea_orm::sea_query::Condition;
+use sea_orm::{
+    ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter as _, QueryOrder,
+    QuerySelect as _, Value,
+};
 
-pub(super) use federated_credential::with_parts;
-
-use super::{ChangeKind, Store, StoreError, audit, changes};
+use super::{ChangeKind, Store, StoreError, audit, changes, constraint};
 use crate::audit::AuditEvent;
 use crate::clock::Timestamp;
-use crate::objects::{Document, FederatedCredentialDocument, Kind, Stored};
+use crate::documents::{Document, FederatedCredentialDocument, Kind, Stored};
 
 /// A stored federated credential.
 pub type StoredCredential = Stored<FederatedCredentialDocument>;
@@ -35,62 +40,115 @@ pub struct Filter {
     pub trusted_issuer: Option<String>,
 }
 
-/// A document with a table of its own.
+/// A document with a table of its own. All of them are read and written in one way; the kinds say what their rows hold.
 pub trait Persist: Document {
-    /// Reads the object of this name or id.
-    fn find(
-        connection: &impl ConnectionTrait,
-        name_or_id: &str,
-    ) -> impl Future<Output = Result<Option<Stored<Self>>, StoreError>> + Send;
+    /// The table.
+    type Entity: EntityTrait<ActiveModel: Send>;
 
-    /// Reads the object that a change is about, by its [`change_key`](Persist::change_key).
-    fn find_changed(
-        connection: &impl ConnectionTrait,
-        key: &str,
-    ) -> impl Future<Output = Result<Option<Stored<Self>>, StoreError>> + Send;
+    /// Its column of ids.
+    const ID: ColumnOf<Self>;
+    /// Its column of names without ASCII case.
+    const NAME: ColumnOf<Self>;
+    /// Its column of versions.
+    const VERSION: ColumnOf<Self>;
 
-    /// Reads objects in the order of names, beginning after one.
-    fn list(
-        connection: &impl ConnectionTrait,
-        after: Option<&str>,
-        limit: u64,
-        filter: &Filter,
-    ) -> impl Future<Output = Result<Vec<Stored<Self>>, StoreError>> + Send;
-
-    /// Inserts a new row.
-    fn insert(
-        transaction: &DatabaseTransaction,
-        object: &Stored<Self>,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
-
-    /// Updates the row if it still has the version `was`.
-    fn update(
-        transaction: &DatabaseTransaction,
-        object: &Stored<Self>,
-        was: i64,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
-
-    /// Removes the row if it still has the version `was`.
-    fn delete(
-        transaction: &DatabaseTransaction,
-        object: &Stored<Self>,
-        was: i64,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// An id as its column holds it; `None` if the text is no id of the kind.
+    fn id_value(text: &str) -> Option<Value>;
 
     /// A new id.
     fn new_id(now: Timestamp) -> String;
 
-    /// Where a page ends that ends with it.
+    /// The objects of these rows, with what other tables hold of them, in the order of the rows.
+    fn load(
+        connection: &impl ConnectionTrait,
+        rows: Vec<ModelOf<Self>>,
+    ) -> impl Future<Output = Result<Vec<Stored<Self>>, StoreError>> + Send;
+
+    /// The row of an object.
+    fn row(object: &Stored<Self>) -> Result<ActiveModelOf<Self>, StoreError>;
+
+    /// Writes what other tables hold of an object, in the place of what they held.
+    fn write_parts(_: &DatabaseTransaction, _: &Stored<Self>) -> impl Future<Output = Result<(), StoreError>> + Send {
+        std::future::ready(Ok(()))
+    }
+
+    /// The rows that a reference may mean: those of a name or an id.
+    fn rows_called(reference: &str) -> Condition {
+        let named = Condition::any().add(Self::NAME.eq(reference.to_ascii_lowercase()));
+        match Self::id_value(reference) {
+            Some(id) => named.add(Self::ID.eq(id)),
+            None => named,
+        }
+    }
+
+    /// Which of these objects a reference means. The name of one may be the id of another: the name counts.
+    fn meant(mut found: Vec<Stored<Self>>, reference: &str) -> Vec<Stored<Self>> {
+        let by_name = found.iter().position(|object| object.name.eq_ignore_ascii_case(reference));
+        let meant = match by_name {
+            Some(at) => Some(found.swap_remove(at)),
+            None => found.pop(),
+        };
+        meant.into_iter().collect()
+    }
+
+    /// The columns by which lists are ordered.
+    fn order() -> Vec<ColumnOf<Self>> {
+        vec![Self::NAME]
+    }
+
+    /// Where a page ends that ends with this object.
     fn page_key(object: &Stored<Self>) -> String {
         object.name.to_ascii_lowercase()
+    }
+
+    /// The rows after the end of a page.
+    fn after(page_key: &str) -> Condition {
+        Condition::all().add(Self::NAME.gt(page_key))
+    }
+
+    /// The rows that a list holds.
+    fn listed(_: &Filter) -> Condition {
+        Condition::all()
     }
 
     /// By what changes name it: the id where snapshots are keyed by id, else the name.
     fn change_key(object: &Stored<Self>) -> &str;
 }
 
+type ColumnOf<D> = <<D as Persist>::Entity as EntityTrait>::Column;
+type ModelOf<D> = <<D as Persist>::Entity as EntityTrait>::Model;
+type ActiveModelOf<D> = <<D as Persist>::Entity as EntityTrait>::ActiveModel;
+
+/// The objects that a reference may mean.
+async fn all_called<D: Persist>(
+    connection: &impl ConnectionTrait,
+    reference: &str,
+) -> Result<Vec<Stored<D>>, StoreError> {
+    let rows = D::order().into_iter().fold(D::Entity::find(), QueryOrder::order_by_asc);
+    let rows = rows.filter(D::rows_called(reference)).all(connection).await?;
+    Ok(D::meant(D::load(connection, rows).await?, reference))
+}
+
+/// Reads the object of this name or id.
+async fn find<D: Persist>(
+    connection: &impl ConnectionTrait,
+    name_or_id: &str,
+) -> Result<Option<Stored<D>>, StoreError> {
+    let mut found = all_called(connection, name_or_id).await?;
+    if found.len() > 1 { Err(StoreError::Ambiguous(name_or_id.to_owned())) } else { Ok(found.pop()) }
+}
+
+/// Reads the object that a change is about, by its [`change_key`](Persist::change_key).
+pub(super) async fn find_changed<D: Persist>(
+    connection: &impl ConnectionTrait,
+    key: &str,
+) -> Result<Option<Stored<D>>, StoreError> {
+    // Ids are given by the server and names by people: a name that looks like an id must not hide it.
+    Ok(find(connection, key).await?.filter(|object| D::change_key(object) == key))
+}
+
 /// A change of one object.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Write<'a, D: Document> {
     /// Makes it.
     Insert(&'a Stored<D>),
@@ -103,7 +161,7 @@ pub enum Write<'a, D: Document> {
 impl Store {
     /// The object of this name, compared without ASCII case, or this id.
     pub async fn object<D: Persist>(&self, name_or_id: &str) -> Result<Option<Stored<D>>, StoreError> {
-        D::find(&self.read, name_or_id).await
+        find(&self.read, name_or_id).await
     }
 
     /// The object of this name, compared without ASCII case: what documents refer to each other by.
@@ -113,9 +171,7 @@ impl Store {
 
     /// Whether a principal has this id.
     pub async fn has_principal_id(&self, id: &str) -> Result<bool, StoreError> {
-        use carnet_entity::principal;
-        use sea_orm::EntityTrait as _;
-        Ok(principal::Entity::find_by_id(id.to_owned()).one(&self.read).await?.is_some())
+        Ok(carnet_entity::principal::Entity::find_by_id(id.to_owned()).one(&self.read).await?.is_some())
     }
 
     /// A page of objects.
@@ -125,7 +181,13 @@ impl Store {
         limit: u64,
         filter: &Filter,
     ) -> Result<Page<D>, StoreError> {
-        let mut items = D::list(&self.read, after, limit.saturating_add(1), filter).await?;
+        let mut query = D::order().into_iter().fold(D::Entity::find(), QueryOrder::order_by_asc);
+        query = query.filter(D::listed(filter)).limit(limit.saturating_add(1));
+        if let Some(after) = after {
+            query = query.filter(D::after(after));
+        }
+        let rows = query.all(&self.read).await?;
+        let mut items = D::load(&self.read, rows).await?;
         let more = u64::try_from(items.len()).unwrap_or(u64::MAX) > limit;
         items.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         let next = items.last().filter(|_| more).map(D::page_key);
@@ -154,20 +216,31 @@ impl Store {
         now: Timestamp,
     ) -> Result<i64, StoreError> {
         let transaction = self.begin().await?;
-        let object = match write {
+        let refused = |error| constraint(error, &taken(D::KIND), &in_use(D::KIND));
+        let unchanged = |object: &Stored<D>, was: i64| {
+            let id = D::id_value(&object.id).ok_or_else(|| no_id(&object.id))?;
+            Ok::<_, StoreError>(Condition::all().add(D::ID.eq(id)).add(D::VERSION.eq(was)))
+        };
+        let (object, written) = match write {
             Write::Insert(object) => {
-                D::insert(&transaction, object).await?;
-                object
+                let insert = D::Entity::insert(D::row(object)?);
+                (object, insert.exec_without_returning(&transaction).await.map_err(refused)?)
             }
             Write::Update(object, was) => {
-                D::update(&transaction, object, was).await?;
-                object
+                let update = D::Entity::update_many().set(D::row(object)?).filter(unchanged(object, was)?);
+                (object, update.exec(&transaction).await.map_err(refused)?.rows_affected)
             }
             Write::Delete(object, was) => {
-                D::delete(&transaction, object, was).await?;
-                object
+                let delete = D::Entity::delete_many().filter(unchanged(object, was)?);
+                (object, delete.exec(&transaction).await.map_err(refused)?.rows_affected)
             }
         };
+        if written == 0 {
+            return Err(StoreError::Changed);
+        }
+        if !matches!(write, Write::Delete(..)) {
+            D::write_parts(&transaction, object).await?;
+        }
         audit::insert(&transaction, &[event]).await?;
         let version = changes::record(&transaction, ChangeKind::Object(D::KIND), D::change_key(object), now).await?;
         transaction.commit().await?;
@@ -184,7 +257,11 @@ fn in_use(kind: Kind) -> String {
 }
 
 pub(super) fn id<T: std::str::FromStr>(text: &str) -> Result<T, StoreError> {
-    text.parse().map_err(|_| StoreError::Corrupt(format!("`{text}` is no id of its kind")))
+    text.parse().map_err(|_| no_id(text))
+}
+
+fn no_id(text: &str) -> StoreError {
+    StoreError::Corrupt(format!("`{text}` is no id of its kind"))
 }
 
 fn stored<D: Document>(id: String, name: String, version: i64, times: (i64, i64), document: D) -> Stored<D> {

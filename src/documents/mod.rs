@@ -31,7 +31,7 @@ pub use trusted_issuer::TrustedIssuerDocument;
 use crate::clock::Timestamp;
 use crate::config::OwnUrls;
 use crate::profile::Profiles;
-use crate::trust::{Problem, Warning};
+use crate::trust::{DocumentError, Warning};
 
 /// The kinds of objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -108,7 +108,7 @@ pub trait Document: Sized + Clone + PartialEq + std::fmt::Debug + Send + Sync {
     type State: Clone + Default + PartialEq + std::fmt::Debug + Send + Sync;
 
     /// Reads a document, reporting every mistake.
-    fn read(members: &Map<String, Value>, context: ReadContext<'_>) -> Result<Self, Vec<Problem>>;
+    fn read(members: &Map<String, Value>, context: ReadContext<'_>) -> Result<Self, Vec<DocumentError>>;
 
     /// The id that the document asks for.
     fn given_id(&self) -> Option<&str> {

@@ -6,9 +6,9 @@ use serde_json::Value;
 use url::Url;
 
 use super::TrustedIssuerDocument;
+use crate::documents::ReadContext;
 use crate::model::KeySource;
-use crate::objects::ReadContext;
-use crate::trust::Problem;
+use crate::trust::DocumentError;
 
 impl TrustedIssuerDocument {
     /// The members by which it is another platform now. Rules and pinned ids mean the platform they were written for.
@@ -31,7 +31,7 @@ impl TrustedIssuerDocument {
     }
 
     /// Why it cannot stand beside another trusted issuer of this name.
-    pub fn conflicts_with(&self, name: &str, other: &Self, context: ReadContext<'_>) -> Vec<Problem> {
+    pub fn conflicts_with(&self, name: &str, other: &Self, context: ReadContext<'_>) -> Vec<DocumentError> {
         let mut problems = Vec::new();
         if self.issuer == other.issuer || (self.trust_domain.is_some() && self.trust_domain == other.trust_domain) {
             let all = |document: &Self| {
@@ -44,7 +44,7 @@ impl TrustedIssuerDocument {
                 let detail = format!(
                     "trusted issuer {name} has the same issuer or trust domain and takes `{shared}` too: nobody could tell their assertions apart"
                 );
-                problems.push(Problem::new("/audiences", detail));
+                problems.push(DocumentError::new("/audiences", detail));
             }
         }
         if !self.is_same_platform(other)
@@ -54,7 +54,7 @@ impl TrustedIssuerDocument {
             let detail = format!(
                 "trusted issuer {name} has another issuer or trust domain and the same key set: either could speak for the other"
             );
-            problems.push(Problem::new(pointer, detail));
+            problems.push(DocumentError::new(pointer, detail));
         }
         problems
     }
@@ -78,18 +78,18 @@ fn key_material(jwks: &Value) -> impl Iterator<Item = [Option<&Value>; 5]> {
 
 /// A place that keys are read from.
 #[derive(PartialEq, Eq)]
-enum Place<'a> {
+enum KeyLocation<'a> {
     Url(Option<Url>),
     File(&'a Path),
 }
 
-fn place_of(keys: &KeySource) -> Option<(&'static str, Place<'_>)> {
+fn place_of(keys: &KeySource) -> Option<(&'static str, KeyLocation<'_>)> {
     match keys {
         KeySource::JwksUri { uri } | KeySource::SpiffeBundle { uri: Some(uri), .. } => {
-            Some(("/keys/uri", Place::Url(Url::parse(uri).ok())))
+            Some(("/keys/uri", KeyLocation::Url(Url::parse(uri).ok())))
         }
         KeySource::File { path } | KeySource::SpiffeBundle { path: Some(path), .. } => {
-            Some(("/keys/path", Place::File(Path::new(path))))
+            Some(("/keys/path", KeyLocation::File(Path::new(path))))
         }
         KeySource::SpiffeBundle { .. }
         | KeySource::Static { .. }

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::clock::Timestamp;
 use crate::ids::{CredentialId, ResourceServerId, TrustedIssuerId, base32};
-use crate::model::{Listed, PENDING_DAYS, Snapshot, TrustedIssuer};
-use crate::trust::{Problem, is_pending, normalise};
+use crate::model::{PENDING_DAYS, RuleReference, Snapshot, TrustedIssuer};
+use crate::trust::{DocumentError, is_pending, normalise};
 
 /// The objects of a bundle, saved by an administrator at one moment.
 #[derive(Debug)]
@@ -115,7 +115,7 @@ impl<'a> Objects<'a> {
     /// What is wrong with objects beside others.
     fn findings(&self) -> Vec<LintFinding> {
         let mut findings = Vec::new();
-        let mut add = |kind: Kind, name: &str, problems: Vec<Problem>| {
+        let mut add = |kind: Kind, name: &str, problems: Vec<DocumentError>| {
             findings.extend(problems.into_iter().map(|problem| LintFinding::error(kind, name, problem)));
         };
         for stored in &self.principals {
@@ -125,7 +125,7 @@ impl<'a> Objects<'a> {
         }
         for (at, stored) in self.issuers.iter().enumerate() {
             let owner = stored.document.owner.iter().filter_map(|owner| self.no_principal("/owner".to_owned(), owner));
-            let mut problems: Vec<Problem> = owner.collect();
+            let mut problems: Vec<DocumentError> = owner.collect();
             for other in self.issuers.iter().take(at) {
                 problems.extend(stored.document.conflicts_with(&other.name, &other.document, self.context));
             }
@@ -142,36 +142,39 @@ impl<'a> Objects<'a> {
         findings
     }
 
-    fn problems_of(&self, document: &FederatedCredentialDocument) -> Vec<Problem> {
-        let mut problems: Vec<Problem> =
+    fn problems_of(&self, document: &FederatedCredentialDocument) -> Vec<DocumentError> {
+        let mut problems: Vec<DocumentError> =
             self.no_principal("/principal".to_owned(), &document.principal).into_iter().collect();
         let owner = named(&self.issuers, &document.trusted_issuer).and_then(|issuer| issuer.document.owner.as_ref());
         if owner.is_some_and(|owner| !owner.eq_ignore_ascii_case(&document.principal)) {
-            problems.push(Problem::new("/trusted_issuer", "belongs to another principal"));
+            problems.push(DocumentError::new("/trusted_issuer", "belongs to another principal"));
         }
         for (at, permission) in document.permissions.iter().enumerate() {
             let found = self.problems_of_permission(permission);
-            problems
-                .extend(found.into_iter().map(|p| Problem::new(format!("/permissions/{at}{}", p.pointer), p.detail)));
+            problems.extend(
+                found.into_iter().map(|p| DocumentError::new(format!("/permissions/{at}{}", p.pointer), p.detail)),
+            );
         }
         for (at, actor) in document.actors.iter().enumerate() {
             if self.actors_called(document, actor).count() != 1 {
                 let detail = format!("there is no one federated credential {actor}");
-                problems.push(Problem::new(format!("/actors/{at}"), detail));
+                problems.push(DocumentError::new(format!("/actors/{at}"), detail));
             }
         }
         problems
     }
 
-    fn problems_of_permission(&self, permission: &PermissionDocument) -> Vec<Problem> {
+    fn problems_of_permission(&self, permission: &PermissionDocument) -> Vec<DocumentError> {
         let server = named(&self.servers, &permission.resource_server);
         let server = server.map(|server| (server.name.as_str(), &server.document));
         let owner = permission.owner.as_ref().and_then(|owner| self.no_principal("/owner".to_owned(), owner));
         permission.problem_at(server).into_iter().chain(owner).collect()
     }
 
-    fn no_principal(&self, pointer: String, name: &str) -> Option<Problem> {
-        named(&self.principals, name).is_none().then(|| Problem::new(pointer, format!("there is no principal {name}")))
+    fn no_principal(&self, pointer: String, name: &str) -> Option<DocumentError> {
+        named(&self.principals, name)
+            .is_none()
+            .then(|| DocumentError::new(pointer, format!("there is no principal {name}")))
     }
 
     /// Rules of its own principal come first, as where rules are saved.
@@ -218,8 +221,9 @@ impl<'a> Objects<'a> {
         let document = &mut saved.document;
         let said = document.vouched.take();
         let actors = document.actors.iter().filter_map(|actor| self.actors_called(&stored.document, actor).next());
-        let listed = actors
-            .filter_map(|actor| Some(Listed { name: actor.name.clone(), id: actor.id.parse().ok()?, revision: 1 }));
+        let listed = actors.filter_map(|actor| {
+            Some(RuleReference { name: actor.name.clone(), id: actor.id.parse().ok()?, revision: 1 })
+        });
         saved.state = CredentialState {
             vouching: if said == Some(false) { Vouching::SelfService } else { Vouching::Vouched },
             actors: listed.collect(),

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::{CredentialState, FederatedCredentialDocument, ReadContext, Stored, TrustedIssuerDocument};
 use crate::ids::{CredentialId, TrustedIssuerId};
-use crate::model::{FederatedCredential, Listed, PackedRule, Permission, Rule, TrustedIssuer};
+use crate::model::{FederatedCredential, PackedRule, Permission, Rule, RuleReference, TrustedIssuer};
 use crate::profile::Profile;
 
 /// Compiles a stored trusted issuer; none if its profile is not there (any more).
@@ -51,6 +51,6 @@ fn rule<'a>(
         name,
         conditions: Rule::conditions(profile, &document.matcher, &state.pinned),
         permissions: permissions.collect(),
-        actors: state.actors.iter().map(Listed::named).collect(),
+        actors: state.actors.iter().map(RuleReference::named).collect(),
     }
 }

@@ -9,7 +9,7 @@ use crate::ids::ResourceServerId;
 use crate::model::{ResourceServer, TokenFormat};
 use crate::opaque;
 use crate::scope::ScopeSet;
-use crate::trust::{Problem, Warning};
+use crate::trust::{DocumentError, Warning};
 
 /// A scope has so many tokens at most (decision D-33).
 const MAX_ACTIONS: usize = 100;
@@ -51,7 +51,7 @@ impl Document for ResourceServerDocument {
     const KIND: Kind = Kind::ResourceServer;
     type State = ();
 
-    fn read(given: &Map<String, Value>, context: ReadContext<'_>) -> Result<Self, Vec<Problem>> {
+    fn read(given: &Map<String, Value>, context: ReadContext<'_>) -> Result<Self, Vec<DocumentError>> {
         let mut reader = Reader::new(given);
         for (name, neutral) in LATER {
             reader.later(name, neutral);
@@ -140,13 +140,13 @@ impl ResourceServerDocument {
     }
 
     /// Why it cannot stand beside another resource server of this name: a URI has to mean one of them.
-    pub fn conflicts_with(&self, name: &str, other: &Self) -> Vec<Problem> {
+    pub fn conflicts_with(&self, name: &str, other: &Self) -> Vec<DocumentError> {
         let theirs = || std::iter::once(&other.resource).chain(&other.aliases);
         let aliases = self.aliases.iter().map(|alias| ("/aliases", alias));
         let ours = std::iter::once(("/resource", &self.resource)).chain(aliases);
         let taken = ours.filter(|(_, uri)| theirs().any(|taken| taken == *uri));
         taken
-            .map(|(pointer, uri)| Problem::new(pointer, format!("`{uri}` is a URI of resource server {name}")))
+            .map(|(pointer, uri)| DocumentError::new(pointer, format!("`{uri}` is a URI of resource server {name}")))
             .collect()
     }
 

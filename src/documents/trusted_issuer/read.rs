@@ -9,10 +9,10 @@ use serde_json::{Map, Value};
 use super::keys::keys;
 use super::terms::{Members, members};
 use super::{AssertionGrant, TrustedIssuerDocument};
-use crate::objects::ReadContext;
-use crate::objects::reader::Reader;
+use crate::documents::ReadContext;
+use crate::documents::reader::Reader;
 use crate::profile::{Profile, Replay};
-use crate::trust::Problem;
+use crate::trust::DocumentError;
 
 /// Types of tokens that are for something else and are never assertions (decision D-10).
 const OTHER_TYPES: [&str; 8] = [
@@ -30,7 +30,7 @@ const OTHER_TYPES: [&str; 8] = [
 pub(super) fn read(
     given: &Map<String, Value>,
     context: ReadContext<'_>,
-) -> Result<TrustedIssuerDocument, Vec<Problem>> {
+) -> Result<TrustedIssuerDocument, Vec<DocumentError>> {
     let mut reader = Reader::new(given);
     let profile_name = reader.required_text("profile");
     let profile = context.profiles.get(&profile_name);

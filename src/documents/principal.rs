@@ -6,7 +6,7 @@ use super::reader::Reader;
 use super::{Document, Kind, ReadContext, members};
 use crate::clock::Timestamp;
 use crate::model::{Principal, PrincipalKind};
-use crate::trust::{Problem, Warning};
+use crate::trust::{DocumentError, Warning};
 
 /// A registry identity: a user, organization, team, service or project.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
@@ -30,7 +30,7 @@ impl Document for PrincipalDocument {
     const KIND: Kind = Kind::Principal;
     type State = ();
 
-    fn read(given: &Map<String, Value>, _: ReadContext<'_>) -> Result<Self, Vec<Problem>> {
+    fn read(given: &Map<String, Value>, _: ReadContext<'_>) -> Result<Self, Vec<DocumentError>> {
         let mut reader = Reader::new(given);
         let id = reader.text("id");
         let is_id =

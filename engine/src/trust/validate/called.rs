@@ -2,14 +2,14 @@
 
 use serde_json::{Map, Value};
 
-use super::Problem;
+use super::DocumentError;
 use super::values::{check_text, equal};
 use crate::profile::{ClaimSpec, Equals, Paste};
 
 /// The stored form of `called_workflow`.
-pub(super) fn called(value: &Value) -> Result<Value, Vec<Problem>> {
+pub(super) fn called(value: &Value) -> Result<Value, Vec<DocumentError>> {
     const FORM: &str = "is \"same-repo\", \"any\", or an object of path and either ref or sha";
-    let wrong = |pointer: &str, detail: &str| Problem::new(pointer, detail);
+    let wrong = |pointer: &str, detail: &str| DocumentError::new(pointer, detail);
     let called = match value {
         Value::String(word) if word == "same-repo" || word == "any" => return Ok(value.clone()),
         Value::Object(called) => called,

@@ -2,15 +2,15 @@
 
 use serde_json::{Map, Value};
 
-use super::{Problem, Warning};
+use super::{DocumentError, Warning};
 use crate::model::MAX_KEYS;
-use crate::profile::{Case, Check, Equals, PinMode, Profile, Role, glob};
+use crate::profile::{Check, Equals, LetterCase, PinMode, Profile, Role, glob};
 
 /// Claims that say nothing of the workload: every token of the issuer may have the same, or each its own.
 const OF_THE_TOKEN: [&str; 6] = ["iss", "aud", "exp", "nbf", "iat", "jti"];
 
 /// What only the whole rule shows.
-pub(super) fn whole(profile: &Profile, matcher: &Map<String, Value>, found: &[Problem]) -> Vec<Problem> {
+pub(super) fn whole(profile: &Profile, matcher: &Map<String, Value>, found: &[DocumentError]) -> Vec<DocumentError> {
     // A member that is wrong is there all the same: saying that it is missing would mislead.
     let given = |name: &String| {
         let (field, member) =
@@ -26,11 +26,13 @@ pub(super) fn whole(profile: &Profile, matcher: &Map<String, Value>, found: &[Pr
                 (None, value) => *value != Value::Bool(false),
             })
     };
-    let mut problems: Vec<Problem> = profile
+    let mut problems: Vec<DocumentError> = profile
         .at_least
         .iter()
         .filter(|rule| !rule.any_of.iter().any(given))
-        .map(|rule| Problem::new("", format!("at least one of {} is needed: {}", rule.any_of.join(", "), rule.detail)))
+        .map(|rule| {
+            DocumentError::new("", format!("at least one of {} is needed: {}", rule.any_of.join(", "), rule.detail))
+        })
         .collect();
     // Whoever writes a profile may have forgotten to say what a rule needs.
     let is_condition = |name: &String| {
@@ -39,11 +41,11 @@ pub(super) fn whole(profile: &Profile, matcher: &Map<String, Value>, found: &[Pr
         given(name) && !profile.fields_named(name).any(|(_, field)| settles(&field.check))
     };
     if profile.at_least.is_empty() && found.is_empty() && !matcher.keys().any(is_condition) {
-        problems.push(Problem::new("", "holds no condition: every token of the issuer would match"));
+        problems.push(DocumentError::new("", "holds no condition: every token of the issuer would match"));
     }
     for field in profile.fields.iter().filter(|field| matcher.contains_key(&field.name)) {
         for name in field.needs.iter().filter(|name| !given(name)) {
-            problems.push(Problem::new(format!("/{}", field.name), format!("needs {name} as well")));
+            problems.push(DocumentError::new(format!("/{}", field.name), format!("needs {name} as well")));
         }
     }
     problems.extend(profile.index.iter().flatten().filter_map(|key| too_many_keys(profile, key, matcher)));
@@ -51,8 +53,10 @@ pub(super) fn whole(profile: &Profile, matcher: &Map<String, Value>, found: &[Pr
     if matcher.get("match_names") == Some(&Value::Bool(false)) {
         let missing: Vec<&str> = ids.filter(|name| !given(name)).map(String::as_str).collect();
         if !missing.is_empty() {
-            problems
-                .push(Problem::new("/match_names", format!("comparing ids only needs {} as well", missing.join(", "))));
+            problems.push(DocumentError::new(
+                "/match_names",
+                format!("comparing ids only needs {} as well", missing.join(", ")),
+            ));
         }
     }
     problems
@@ -66,7 +70,7 @@ fn is_of_the_workload(path: &str) -> bool {
 
 /// Why a rule cannot be found by this key: the alternatives of its fields multiply, and rules that are found by none are tried
 /// for the tokens of everybody.
-fn too_many_keys(profile: &Profile, key: &[usize], matcher: &Map<String, Value>) -> Option<Problem> {
+fn too_many_keys(profile: &Profile, key: &[usize], matcher: &Map<String, Value>) -> Option<DocumentError> {
     let names: Vec<&str> =
         key.iter().filter_map(|at| profile.fields.get(*at)).map(|field| field.name.as_str()).collect();
     let alternatives = |name: &&str| {
@@ -76,7 +80,7 @@ fn too_many_keys(profile: &Profile, key: &[usize], matcher: &Map<String, Value>)
     let keys = names.iter().try_fold(1_usize, |keys, name| Some(keys.saturating_mul(alternatives(name)?)))?;
     (keys > MAX_KEYS).then(|| {
         let detail = format!("{} have more than {MAX_KEYS} combinations; write several rules", names.join(", "));
-        Problem::new(format!("/{}", names.first().copied().unwrap_or_default()), detail)
+        DocumentError::new(format!("/{}", names.first().copied().unwrap_or_default()), detail)
     })
 }
 
@@ -131,7 +135,7 @@ pub fn names_the_same(profile: &Profile, left: &Map<String, Value>, right: &Map<
     profile.fields.iter().filter(|field| field.role == Role::Name).all(|field| {
         let case = match &field.check {
             Check::Equals(equals) => equals.claim.case,
-            _ => Case::Exact,
+            _ => LetterCase::Exact,
         };
         match (left.get(&field.name), right.get(&field.name)) {
             (Some(Value::String(left)), Some(Value::String(right))) => case.same(left, right),

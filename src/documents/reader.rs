@@ -2,7 +2,7 @@ use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
 use crate::ids::{NAME_FORM, check_name};
-use crate::trust::Problem;
+use crate::trust::DocumentError;
 
 /// Members that an answer has and a body need not: they are ignored when they come back.
 const READ_ONLY: [&str; 13] = [
@@ -26,7 +26,7 @@ const READ_ONLY: [&str; 13] = [
 pub struct Reader<'a> {
     members: &'a Map<String, Value>,
     known: Vec<&'static str>,
-    problems: Vec<Problem>,
+    problems: Vec<DocumentError>,
 }
 
 impl<'a> Reader<'a> {
@@ -38,12 +38,12 @@ impl<'a> Reader<'a> {
     /// Notes a mistake at a member, or at `""` for the whole.
     pub fn problem(&mut self, name: &str, detail: impl Into<String>) {
         let pointer = if name.is_empty() { String::new() } else { format!("/{name}") };
-        self.problems.push(Problem::new(pointer, detail));
+        self.problems.push(DocumentError::new(pointer, detail));
     }
 
     /// Notes mistakes found inside a member.
-    pub fn problems_in(&mut self, name: &str, problems: Vec<Problem>) {
-        let inside = |problem: Problem| Problem::new(format!("/{name}{}", problem.pointer), problem.detail);
+    pub fn problems_in(&mut self, name: &str, problems: Vec<DocumentError>) {
+        let inside = |problem: DocumentError| DocumentError::new(format!("/{name}{}", problem.pointer), problem.detail);
         self.problems.extend(problems.into_iter().map(inside));
     }
 
@@ -152,12 +152,12 @@ impl<'a> Reader<'a> {
     }
 
     /// Ends: members that nobody asked for are mistakes too.
-    pub fn finish<T>(mut self, document: T) -> Result<T, Vec<Problem>> {
+    pub fn finish<T>(mut self, document: T) -> Result<T, Vec<DocumentError>> {
         let known = self.known.join(", ");
         for name in self.members.keys() {
             if !self.known.contains(&name.as_str()) && !READ_ONLY.contains(&name.as_str()) {
                 let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
-                self.problems.push(Problem::new(pointer, format!("is not known here; the members are {known}")));
+                self.problems.push(DocumentError::new(pointer, format!("is not known here; the members are {known}")));
             }
         }
         if self.problems.is_empty() { Ok(document) } else { Err(self.problems) }
@@ -185,7 +185,7 @@ mod tests {
         reader.texts("list2");
         assert_eq!(reader.time("time"), None);
         reader.name("name");
-        reader.problems_in("match", vec![Problem::new("/ref", "x")]);
+        reader.problems_in("match", vec![DocumentError::new("/ref", "x")]);
         let problems = reader.finish(()).unwrap_err();
         let pointers: Vec<_> = problems.iter().map(|problem| problem.pointer.as_str()).collect();
         let expected =

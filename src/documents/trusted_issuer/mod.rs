@@ -21,7 +21,7 @@ use crate::grant_type::GrantType;
 use crate::ids::TrustedIssuerId;
 use crate::model::{KeySource, TrustedIssuer};
 use crate::profile::{Defaults, Profile, Replay, Terms, glob};
-use crate::trust::{Problem, Warning};
+use crate::trust::{DocumentError, Warning};
 
 /// An outside platform whose tokens are accepted. What is left out comes from the profile.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -81,7 +81,7 @@ impl Document for TrustedIssuerDocument {
     const KIND: Kind = Kind::TrustedIssuer;
     type State = ();
 
-    fn read(given: &Map<String, Value>, context: ReadContext<'_>) -> Result<Self, Vec<Problem>> {
+    fn read(given: &Map<String, Value>, context: ReadContext<'_>) -> Result<Self, Vec<DocumentError>> {
         read::read(given, context)
     }
 

@@ -10,12 +10,12 @@ use crate::clock::Timestamp;
 use crate::grant_type::GrantType;
 use crate::ids::{ClientRowId, TrustedIssuerId, check_name, looks_like_id};
 use crate::model::{
-    ASSERTION_ALGORITHMS, Client, ClientPermission, ClientSecret, KeySource, Listed, Method, StoredSecret,
+    ASSERTION_ALGORITHMS, Client, ClientPermission, ClientSecret, KeySource, Method, RuleReference, StoredSecret,
     TrustedIssuer,
 };
 use crate::profile::{Replay, Terms};
 use crate::scope::{ScopeSet, is_admin_scope};
-use crate::trust::{Problem, Warning};
+use crate::trust::{DocumentError, Warning};
 
 /// The longest time from `iat` to `exp` of a client's own assertion, in seconds (decision D-21).
 const MAX_ASSERTION_LIFETIME: i64 = 3600;
@@ -132,7 +132,7 @@ impl Document for ClientDocument {
     const KIND: Kind = Kind::Client;
     type State = ClientState;
 
-    fn read(given: &Map<String, Value>, context: ReadContext<'_>) -> Result<Self, Vec<Problem>> {
+    fn read(given: &Map<String, Value>, context: ReadContext<'_>) -> Result<Self, Vec<DocumentError>> {
         let mut reader = Reader::new(given);
         let words = AuthMethod::ALL.map(AuthMethod::as_str).join(", ");
         let word = |text: &str| AuthMethod::from_word(text).ok_or_else(|| format!("is one of {words}"));
@@ -316,10 +316,10 @@ impl ClientDocument {
         })
     }
 
-    fn listed(&self, state: &ClientState) -> Vec<Listed> {
+    fn listed(&self, state: &ClientState) -> Vec<RuleReference> {
         let rules = self.federated_credentials.iter().zip(&state.listed);
         let listed = rules.filter_map(|(name, rule)| {
-            Some(Listed { name: name.clone(), id: rule.credential.parse().ok()?, revision: rule.revision })
+            Some(RuleReference { name: name.clone(), id: rule.credential.parse().ok()?, revision: rule.revision })
         });
         listed.collect()
     }

@@ -3,19 +3,19 @@
 use serde_json::Value;
 
 use super::values::{MAX_ALTERNATIVES, check_text, too_many};
-use super::{Problem, escape};
+use super::{DocumentError, escape};
 use crate::model::scalar;
 
 /// How many conditions `claims` may hold (contract, section 6).
 const MAX_CONDITIONS: usize = 32;
 
 /// The stored form of `claims`.
-pub(super) fn claims(value: &Value) -> Result<Value, Vec<Problem>> {
+pub(super) fn claims(value: &Value) -> Result<Value, Vec<DocumentError>> {
     let Value::Object(claims) = value else {
-        return Err(vec![Problem::new("", "is an object of claim names and values")]);
+        return Err(vec![DocumentError::new("", "is an object of claim names and values")]);
     };
     if claims.len() > MAX_CONDITIONS {
-        return Err(vec![Problem::new(
+        return Err(vec![DocumentError::new(
             "",
             format!("holds {MAX_CONDITIONS} conditions at most, and these are {}", claims.len()),
         )]);
@@ -25,7 +25,7 @@ pub(super) fn claims(value: &Value) -> Result<Value, Vec<Problem>> {
         let scalars = |values: &[Value]| !values.is_empty() && values.iter().all(is_scalar);
         let alternatives = value.get("any_of").unwrap_or(value).as_array().map_or(0, Vec::len);
         if alternatives > MAX_ALTERNATIVES {
-            problems.push(Problem::new(format!("/{}", escape(name)), too_many()));
+            problems.push(DocumentError::new(format!("/{}", escape(name)), too_many()));
             continue;
         }
         let usable = match value {
@@ -38,7 +38,7 @@ pub(super) fn claims(value: &Value) -> Result<Value, Vec<Problem>> {
         if name.is_empty() || !usable {
             let detail =
                 "is a string, a boolean, an integer, {\"any_of\": […]} or a list of them; there are no globs here";
-            problems.push(Problem::new(format!("/{}", escape(name)), detail));
+            problems.push(DocumentError::new(format!("/{}", escape(name)), detail));
         }
     }
     if problems.is_empty() { Ok(value.clone()) } else { Err(problems) }

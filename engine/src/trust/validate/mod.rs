@@ -16,7 +16,7 @@ use crate::profile::{Check, Field, PinMode, Profile, Role, Terms};
 
 /// Something wrong with a document, at a place in it (RFC 9457; RFC 6901).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-pub struct Problem {
+pub struct DocumentError {
     /// Where: a JSON Pointer.
     pub pointer: String,
     /// What.
@@ -41,7 +41,7 @@ pub struct Normalised {
     pub warnings: Vec<Warning>,
 }
 
-impl Problem {
+impl DocumentError {
     /// A problem at a JSON Pointer.
     pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { pointer: pointer.into(), detail: detail.into() }
@@ -49,7 +49,11 @@ impl Problem {
 }
 
 /// Reads a `match` for a trusted issuer with these terms; pointers in the problems are relative to it.
-pub fn normalise(profile: &Profile, terms: &Terms, given: &Map<String, Value>) -> Result<Normalised, Vec<Problem>> {
+pub fn normalise(
+    profile: &Profile,
+    terms: &Terms,
+    given: &Map<String, Value>,
+) -> Result<Normalised, Vec<DocumentError>> {
     let mut problems = Vec::new();
     let mut matcher = Map::new();
     for (name, value) in given.iter().filter(|(_, value)| !value.is_null()) {
@@ -58,7 +62,7 @@ pub fn normalise(profile: &Profile, terms: &Terms, given: &Map<String, Value>) -
             "claims" => claims::claims(value),
             _ => match profile.fields_named(name).next() {
                 Some((_, field)) => member(profile, field, value, terms),
-                None => Err(vec![Problem::new("", unknown_field(profile, name))]),
+                None => Err(vec![DocumentError::new("", unknown_field(profile, name))]),
             },
         };
         match stored {
@@ -66,7 +70,8 @@ pub fn normalise(profile: &Profile, terms: &Terms, given: &Map<String, Value>) -
                 matcher.insert(name.clone(), stored);
             }
             Err(found) => {
-                problems.extend(found.into_iter().map(|p| Problem::new(format!("{pointer}{}", p.pointer), p.detail)));
+                problems
+                    .extend(found.into_iter().map(|p| DocumentError::new(format!("{pointer}{}", p.pointer), p.detail)));
             }
         }
     }
@@ -90,8 +95,8 @@ fn unknown_field(profile: &Profile, name: &str) -> String {
     format!("profile {} has no field `{name}`; its fields are {} and claims", profile.name, known.join(", "))
 }
 
-fn member(profile: &Profile, field: &Field, value: &Value, terms: &Terms) -> Result<Value, Vec<Problem>> {
-    let one = |result: Result<Value, String>| result.map_err(|detail| vec![Problem::new("", detail)]);
+fn member(profile: &Profile, field: &Field, value: &Value, terms: &Terms) -> Result<Value, Vec<DocumentError>> {
+    let one = |result: Result<Value, String>| result.map_err(|detail| vec![DocumentError::new("", detail)]);
     match &field.check {
         Check::Equals(equals) => {
             let plain_only = field.role == Role::Name && profile.pins != PinMode::Never;
@@ -126,7 +131,7 @@ mod tests {
     use super::*;
     use crate::profile::Profiles;
 
-    fn github(value: Value) -> Result<Normalised, Vec<Problem>> {
+    fn github(value: Value) -> Result<Normalised, Vec<DocumentError>> {
         let profiles = Profiles::load(None).unwrap();
         let mut given = json!({ "repository": "o/r", "workflow_file": "release.yml" });
         for (name, value) in value.as_object().unwrap() {

@@ -3,7 +3,7 @@
 use carnet_outbound::{has_credentials, is_loopback};
 use url::Url;
 
-use crate::objects::ReadContext;
+use crate::documents::ReadContext;
 
 /// Checks an issuer identifier: an https URL that can only be read one way. It is kept and compared as it was written.
 pub(super) fn check_issuer(issuer: &str, context: ReadContext<'_>) -> Result<(), String> {
@@ -25,7 +25,7 @@ pub(super) fn check_issuer(issuer: &str, context: ReadContext<'_>) -> Result<(),
 }
 
 /// Only https, without user names; http on the loopback interface where that is allowed for trying things out.
-pub(in crate::objects) fn check_https(url: &Url, context: ReadContext<'_>) -> Result<(), String> {
+pub(in crate::documents) fn check_https(url: &Url, context: ReadContext<'_>) -> Result<(), String> {
     if url.host().is_none() {
         return Err("has a host".to_owned());
     }

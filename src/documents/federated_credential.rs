@@ -7,8 +7,8 @@ use super::reader::Reader;
 use super::{Document, Kind, ReadContext, ResourceServerDocument, members};
 use crate::clock::Timestamp;
 use crate::json::json_bytes;
-use crate::model::Listed;
-use crate::trust::{Problem, Warning};
+use crate::model::RuleReference;
+use crate::trust::{DocumentError, Warning};
 
 /// The kind of target that permissions have.
 pub(crate) const RESOURCE_SERVER_TARGET: &str = "resource_server";
@@ -62,7 +62,7 @@ pub struct CredentialState {
     /// Who vouches for it.
     pub vouching: Vouching,
     /// Which credentials its actors are, in their order.
-    pub actors: Vec<Listed>,
+    pub actors: Vec<RuleReference>,
     /// Grows when what the rule means changes.
     pub revision: u32,
     /// When it last gave a token, to within some seconds.
@@ -120,17 +120,17 @@ pub struct PermissionDocument {
 
 impl PermissionDocument {
     /// What is wrong with it beside the resource server that it names, if there is one.
-    pub fn problem_at(&self, server: Option<(&str, &ResourceServerDocument)>) -> Option<Problem> {
+    pub fn problem_at(&self, server: Option<(&str, &ResourceServerDocument)>) -> Option<DocumentError> {
         let Some((name, document)) = server else {
             let detail = format!("there is no resource server {}", self.resource_server);
-            return Some(Problem::new("/resource_server", detail));
+            return Some(DocumentError::new("/resource_server", detail));
         };
         let unknown = self.actions.iter().filter(|action| !document.actions.contains(action));
         let unknown: Vec<&str> = unknown.map(String::as_str).collect();
         (!unknown.is_empty()).then(|| {
             let known = document.actions.join(", ");
             let detail = format!("{name} has no action {}; its actions are {known}", unknown.join(", "));
-            Problem::new("/actions", detail)
+            DocumentError::new("/actions", detail)
         })
     }
 }
@@ -148,7 +148,7 @@ impl Document for FederatedCredentialDocument {
     type State = CredentialState;
 
     /// Reads all but the meaning of `match`, which depends on the profile of the trusted issuer.
-    fn read(given: &Map<String, Value>, _: ReadContext<'_>) -> Result<Self, Vec<Problem>> {
+    fn read(given: &Map<String, Value>, _: ReadContext<'_>) -> Result<Self, Vec<DocumentError>> {
         let mut reader = Reader::new(given);
         let principal = required_name(&mut reader, "principal");
         let trusted_issuer = required_name(&mut reader, "trusted_issuer");
@@ -237,7 +237,7 @@ pub(super) fn permissions(reader: &mut Reader<'_>, least: usize) -> Vec<Permissi
         match permission(element) {
             Ok(permission) => permissions.push(permission),
             Err(problems) => {
-                let inside = |p: Problem| Problem::new(format!("/{at}{}", p.pointer), p.detail);
+                let inside = |p: DocumentError| DocumentError::new(format!("/{at}{}", p.pointer), p.detail);
                 reader.problems_in("permissions", problems.into_iter().map(inside).collect());
             }
         }
@@ -284,9 +284,9 @@ fn target(reader: &mut Reader<'_>) -> String {
     })
 }
 
-fn permission(element: &Value) -> Result<PermissionDocument, Vec<Problem>> {
+fn permission(element: &Value) -> Result<PermissionDocument, Vec<DocumentError>> {
     let Value::Object(given) = element else {
-        return Err(vec![Problem::new("", "is an object of resource_server, actions, packages and owner")]);
+        return Err(vec![DocumentError::new("", "is an object of resource_server, actions, packages and owner")]);
     };
     let mut reader = Reader::new(given);
     let resource_server = target(&mut reader);

@@ -8,9 +8,9 @@ use serde_json::Value;
 use url::Url;
 
 use super::url::check_https;
+use crate::documents::ReadContext;
+use crate::documents::reader::Reader;
 use crate::model::KeySource;
-use crate::objects::ReadContext;
-use crate::objects::reader::Reader;
 use crate::profile::Profile;
 
 /// Reads `keys`.
@@ -77,7 +77,7 @@ fn static_keys(jwks: &Value, algorithms: Option<&[Algorithm]>, is_spiffe: bool) 
 }
 
 /// Checks a JWK set that stands in a document.
-pub(in crate::objects) fn check_key_set(jwks: &Value, allowed: &[Algorithm]) -> Result<(), String> {
+pub(in crate::documents) fn check_key_set(jwks: &Value, allowed: &[Algorithm]) -> Result<(), String> {
     check_keys(jwks, allowed, KeyUse::Signature)
 }
 

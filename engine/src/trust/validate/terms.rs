@@ -2,25 +2,26 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Problem;
+use super::DocumentError;
 use super::values::{MAX_ALTERNATIVES, check_text, too_many};
 use crate::profile::{Check, Equals, Profile, Requirement, Terms, lies_in};
 
 /// The stored form of `upstream`. Under a broker the claim is the broker's, and need not be repeated.
-pub(super) fn upstream(value: &Value, terms: &Terms) -> Result<Value, Vec<Problem>> {
+pub(super) fn upstream(value: &Value, terms: &Terms) -> Result<Value, Vec<DocumentError>> {
     const FORM: &str = "is an object of claim and equals, for example {\"claim\": \"/federated_claims/connector_id\", \"equals\": \"google\"}";
     let Value::Object(given) = value else {
-        return Err(vec![Problem::new("", FORM)]);
+        return Err(vec![DocumentError::new("", FORM)]);
     };
     let mut problems = Vec::new();
     if given.keys().any(|name| !matches!(name.as_str(), "claim" | "equals")) {
-        problems.push(Problem::new("", FORM));
+        problems.push(DocumentError::new("", FORM));
     }
     let claim = match (given.get("claim").filter(|claim| !claim.is_null()), &terms.issuer_claim) {
         (Some(Value::String(claim)), _) if check_text(claim).is_ok() => claim.clone(),
         (None, Some(claim)) => claim.clone(),
         _ => {
-            problems.push(Problem::new("/claim", "is the name of a claim, or a JSON Pointer if it begins with /"));
+            problems
+                .push(DocumentError::new("/claim", "is the name of a claim, or a JSON Pointer if it begins with /"));
             String::new()
         }
     };
@@ -36,22 +37,22 @@ pub(super) fn upstream(value: &Value, terms: &Terms) -> Result<Value, Vec<Proble
         _ => Value::Null,
     };
     if matches!(equals.get("any_of"), Some(Value::Array(values)) if values.len() > MAX_ALTERNATIVES) {
-        problems.push(Problem::new("/equals", too_many()));
+        problems.push(DocumentError::new("/equals", too_many()));
     }
     if equals.is_null() {
-        problems.push(Problem::new("/equals", "is a string, or {\"any_of\": […]}"));
+        problems.push(DocumentError::new("/equals", "is a string, or {\"any_of\": […]}"));
     }
     if problems.is_empty() { Ok(json!({ "claim": claim, "equals": equals })) } else { Err(problems) }
 }
 
 /// What cannot match under these terms, or would trust whoever a broker trusts.
-pub(super) fn terms(profile: &Profile, terms: &Terms, matcher: &Map<String, Value>) -> Vec<Problem> {
+pub(super) fn terms(profile: &Profile, terms: &Terms, matcher: &Map<String, Value>) -> Vec<DocumentError> {
     let mut problems = Vec::new();
     for field in &profile.fields {
         let (Check::Equals(equals), Some(value)) = (&field.check, matcher.get(&field.name)) else { continue };
         let of_this_claim =
             profile.requirements.iter().filter_map(|requirement| outside(requirement, terms, equals, value));
-        problems.extend(of_this_claim.map(|detail| Problem::new(format!("/{}", field.name), detail)));
+        problems.extend(of_this_claim.map(|detail| DocumentError::new(format!("/{}", field.name), detail)));
     }
     if let Some(path) = &terms.issuer_claim {
         let named = matcher.get("upstream").and_then(|upstream| upstream.get("claim")).and_then(Value::as_str);
@@ -59,7 +60,7 @@ pub(super) fn terms(profile: &Profile, terms: &Terms, matcher: &Map<String, Valu
             let detail = format!(
                 "is needed with the claim {path}: the trusted issuer is a broker, and others behind it can have the same address"
             );
-            problems.push(Problem::new("/upstream", detail));
+            problems.push(DocumentError::new("/upstream", detail));
         }
     }
     problems

@@ -7,7 +7,7 @@ use super::{
     Bundle, ClientDocument, Document, FederatedCredentialDocument, Kind, PrincipalDocument, ReadContext,
     ResourceServerDocument, TrustedIssuerDocument,
 };
-use crate::trust::{Problem, Warning, normalise};
+use crate::trust::{DocumentError, Warning, normalise};
 
 /// Something found in a bundle.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -26,7 +26,7 @@ pub struct LintFinding {
 
 impl LintFinding {
     /// What saving would refuse an object for.
-    pub(super) fn error(kind: Kind, name: &str, problem: Problem) -> Self {
+    pub(super) fn error(kind: Kind, name: &str, problem: DocumentError) -> Self {
         Self {
             is_error: true,
             object: format!("{}.{name}", kind.table()),
@@ -63,14 +63,18 @@ pub fn lint(bundle: &Bundle, context: ReadContext<'_>) -> Vec<LintFinding> {
     findings
 }
 
-fn read<D: Document>(members: &Map<String, Value>, context: ReadContext<'_>) -> (Vec<Problem>, Vec<Warning>) {
+fn read<D: Document>(members: &Map<String, Value>, context: ReadContext<'_>) -> (Vec<DocumentError>, Vec<Warning>) {
     match D::read(members, context) {
         Ok(document) => (Vec::new(), document.warnings(context)),
         Err(problems) => (problems, Vec::new()),
     }
 }
 
-fn credential(bundle: &Bundle, members: &Map<String, Value>, context: ReadContext<'_>) -> (Vec<Problem>, Vec<Warning>) {
+fn credential(
+    bundle: &Bundle,
+    members: &Map<String, Value>,
+    context: ReadContext<'_>,
+) -> (Vec<DocumentError>, Vec<Warning>) {
     let document = match FederatedCredentialDocument::read(members, context) {
         Ok(document) => document,
         Err(problems) => return (problems, Vec::new()),
@@ -80,7 +84,7 @@ fn credential(bundle: &Bundle, members: &Map<String, Value>, context: ReadContex
     let Some(profile) = profile else {
         let detail =
             format!("trusted issuer {} is not in the file, so its rule cannot be judged", document.trusted_issuer);
-        return (vec![Problem::new("/trusted_issuer", detail)], Vec::new());
+        return (vec![DocumentError::new("/trusted_issuer", detail)], Vec::new());
     };
     let mut warnings = document.warnings(context);
     let terms =
@@ -91,7 +95,8 @@ fn credential(bundle: &Bundle, members: &Map<String, Value>, context: ReadContex
             (Vec::new(), warnings)
         }
         Err(problems) => {
-            let inside = |problem: Problem| Problem::new(format!("/match{}", problem.pointer), problem.detail);
+            let inside =
+                |problem: DocumentError| DocumentError::new(format!("/match{}", problem.pointer), problem.detail);
             (problems.into_iter().map(inside).collect(), warnings)
         }
     }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::profile::glob::{MAX_PATTERN_BYTES, MAX_STARS, matches, stars};
-use crate::profile::{Case, ClaimKind, Equals, FileCheck, Paste};
+use crate::profile::{ClaimKind, Equals, FileCheck, LetterCase, Paste};
 
 const MAX_TEXT_BYTES: usize = 1024;
 /// Alternatives of one condition.
@@ -49,7 +49,7 @@ fn plain(equals: &Equals, value: &Value) -> Result<String, String> {
     };
     check_text(&text)?;
     let claim = &equals.claim;
-    if claim.case == Case::Name && !text.is_ascii() {
+    if claim.case == LetterCase::Name && !text.is_ascii() {
         return Err("holds a character that no such name has; such a rule would never match".to_owned());
     }
     if equals.digits && !text.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use url::{Host, Url};
 
 use super::url::check_issuer;
-use crate::objects::ReadContext;
-use crate::objects::reader::Reader;
+use crate::documents::ReadContext;
+use crate::documents::reader::Reader;
 use crate::profile::{Check, Equals, Profile, Requirement, Terms, is_trust_domain, registrable_domain};
 
 /// Who it is, and its terms.

@@ -1,0 +1,271 @@
+//! oxide-auth's resource flow (RFC 6749 section 7, RFC 6750), over a token that is recovered once: the flow is handed what it grants.
+
+use std::borrow::Cow;
+
+use async_trait::async_trait;
+use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::Response;
+use chrono::{DateTime, Utc};
+use oxide_auth::endpoint::{OAuthError, QueryParameter, Scope, Scopes, Template, WebRequest, WebResponse};
+use oxide_auth::primitives::grant::{Extensions, Grant};
+use oxide_auth::primitives::issuer::{IssuedToken, RefreshedToken};
+use oxide_auth_async::endpoint::resource::ResourceFlow;
+use oxide_auth_async::endpoint::{Endpoint, OwnerSolicitor};
+use oxide_auth_async::primitives::{Authorizer, Issuer, Registrar};
+use url::Url;
+
+use super::problem::Problem;
+use crate::config::OwnUrls;
+use crate::decision::AdminGrant;
+use crate::own_tokens::OwnToken;
+use crate::token::TokenIssuer;
+
+/// Where a grant's redirect URI would be, had these grants one; oxide-auth's record asks for it and nothing reads it.
+const NO_REDIRECT: &str = "https://redirect.invalid/";
+
+/// A request and the token that it carries, if that is one for the admin API.
+pub(super) struct GuardedRequest {
+    authorization: Result<Option<String>, FlowError>,
+    held: Option<(AdminGrant, OwnToken)>,
+}
+
+/// The flow cannot go on; it says no more.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FlowError;
+
+impl GuardedRequest {
+    /// Reads the header and verifies the token.
+    pub(super) fn new(headers: &HeaderMap, tokens: &TokenIssuer) -> Self {
+        let authorization = authorization(headers);
+        let header = authorization.as_ref().ok().and_then(Option::as_deref).unwrap_or_default();
+        let held = header.split_once(' ').and_then(|(_, token)| tokens.recover_admin(token));
+        Self { authorization, held }
+    }
+
+    /// The token and what it grants.
+    pub(super) fn held(&self) -> Option<&(AdminGrant, OwnToken)> {
+        self.held.as_ref()
+    }
+
+    /// The token, if it has one of these scopes; else the answer that the flow wants.
+    pub(super) async fn admit(self, scopes: &[&str]) -> Result<(AdminGrant, OwnToken), Result<FlowDenial, FlowError>> {
+        let scopes = scopes.iter().filter_map(|scope| scope.parse::<Scope>().ok()).collect();
+        let recovered = self.held.as_ref().map(|(grant, _)| grant);
+        let endpoint = Guard { recovered: Recovered(grant(recovered).ok_or(Err(FlowError))?), scopes };
+        let mut flow = ResourceFlow::prepare(endpoint).map_err(Err)?;
+        let header = HeaderOnly(self.authorization);
+        match flow.execute(header).await {
+            Ok(_) => self.held.ok_or(Err(FlowError)),
+            Err(Ok(challenge)) => Err(Ok(FlowDenial { challenge, held: self.held.map(|(_, token)| token) })),
+            Err(Err(error)) => Err(Err(error)),
+        }
+    }
+}
+
+/// The flow's no.
+pub(super) struct FlowDenial {
+    challenge: Challenge,
+    held: Option<OwnToken>,
+}
+
+impl FlowDenial {
+    /// The token that is good, and not for this.
+    pub(super) fn insufficient(&self) -> Option<&OwnToken> {
+        self.held.as_ref().filter(|_| self.challenge.error == Some("insufficient_scope"))
+    }
+
+    pub(super) fn into_response(self, own: &OwnUrls) -> Response {
+        self.challenge.into_response(own)
+    }
+}
+
+/// The answer to a token that is not in force any more.
+pub(super) fn not_in_force(own: &OwnUrls) -> Response {
+    Challenge { error: Some("invalid_token"), malformed: false }.into_response(own)
+}
+
+fn authorization(headers: &HeaderMap) -> Result<Option<String>, FlowError> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => {
+            // Any number of spaces may follow the scheme.
+            let text = value.to_str().map_err(|_| FlowError)?;
+            let (scheme, token) = text.trim().split_once(' ').unwrap_or((text, ""));
+            Ok(Some(format!("{scheme} {}", token.trim_start())))
+        }
+        (Some(_), Some(_)) => Err(FlowError),
+    }
+}
+
+/// What a token grants as oxide-auth sees it. The flow answers `invalid_request` where there is no grant, and `invalid_token` for
+/// one that is over, which is what RFC 6750 section 3.1 asks for a token that is not ours.
+fn grant(recovered: Option<&AdminGrant>) -> Option<Grant> {
+    Some(Grant {
+        owner_id: recovered.map(|grant| grant.subject.clone()).unwrap_or_default(),
+        client_id: recovered.map(|grant| grant.subject.clone()).unwrap_or_default(),
+        scope: recovered.map_or_else(|| "none".to_owned(), |grant| grant.scope.to_string()).parse().ok()?,
+        redirect_uri: NO_REDIRECT.parse().ok()?,
+        // oxide-auth compares with the machine's clock; what is over by ours is not recovered.
+        until: if recovered.is_some() { DateTime::<Utc>::MAX_UTC } else { DateTime::<Utc>::MIN_UTC },
+        extensions: Extensions::new(),
+    })
+}
+
+/// The endpoint of the flow: what the token grants, and the scopes that are good for the request.
+struct Guard {
+    recovered: Recovered,
+    scopes: Vec<Scope>,
+}
+
+/// The issuer that the flow asks for the grant behind the request's one token.
+struct Recovered(Grant);
+
+#[async_trait]
+impl Issuer for Recovered {
+    async fn issue(&mut self, _: Grant) -> Result<IssuedToken, ()> {
+        // Tokens are minted of a decision and recorded; this flow only reads them.
+        Err(())
+    }
+
+    async fn refresh(&mut self, _: &str, _: Grant) -> Result<RefreshedToken, ()> {
+        // There are no refresh tokens (decision D-18).
+        Err(())
+    }
+
+    async fn recover_token(&mut self, _: &str) -> Result<Option<Grant>, ()> {
+        Ok(Some(self.0.clone()))
+    }
+
+    async fn recover_refresh(&mut self, _: &str) -> Result<Option<Grant>, ()> {
+        Ok(None)
+    }
+}
+
+struct HeaderOnly(Result<Option<String>, FlowError>);
+
+impl WebRequest for HeaderOnly {
+    type Error = FlowError;
+    type Response = Challenge;
+
+    fn query(&mut self) -> Result<Cow<'_, dyn QueryParameter + 'static>, FlowError> {
+        Err(FlowError)
+    }
+
+    fn urlbody(&mut self) -> Result<Cow<'_, dyn QueryParameter + 'static>, FlowError> {
+        Err(FlowError)
+    }
+
+    fn authheader(&mut self) -> Result<Option<Cow<'_, str>>, FlowError> {
+        self.0.as_ref().map(|header| header.as_deref().map(Cow::Borrowed)).map_err(|error| *error)
+    }
+}
+
+/// The flow's answer, of which the error code is kept: its header joins several parameters without commas, so it is written anew.
+#[derive(Debug, Default)]
+struct Challenge {
+    error: Option<&'static str>,
+    malformed: bool,
+}
+
+impl Challenge {
+    fn into_response(self, own: &OwnUrls) -> Response {
+        let (status, error, detail) = match (self.error, self.malformed) {
+            (Some("insufficient_scope"), _) => {
+                (StatusCode::FORBIDDEN, Some("insufficient_scope"), "the token's scope does not allow this")
+            }
+            (Some(_), _) => {
+                (StatusCode::UNAUTHORIZED, Some("invalid_token"), "the token is not valid for the admin API")
+            }
+            (None, true) => {
+                (StatusCode::BAD_REQUEST, Some("invalid_request"), "the Authorization header cannot be read")
+            }
+            (None, false) => (StatusCode::UNAUTHORIZED, None, "a bearer token for the admin API is needed"),
+        };
+        // Where a client learns who issues tokens for this API (RFC 9728 section 5.1).
+        let realm = format!("Bearer realm=\"carnet admin\", resource_metadata=\"{}\"", own.admin_metadata());
+        let challenge = error.map_or(realm.clone(), |error| format!("{realm}, error=\"{error}\""));
+        let mut response = Problem::new(status, "not_authorized", detail).into_response();
+        if let Ok(value) = HeaderValue::try_from(challenge) {
+            response.headers_mut().insert(WWW_AUTHENTICATE, value);
+        }
+        response
+    }
+}
+
+impl WebResponse for Challenge {
+    type Error = FlowError;
+
+    fn ok(&mut self) -> Result<(), FlowError> {
+        Ok(())
+    }
+
+    fn redirect(&mut self, _: Url) -> Result<(), FlowError> {
+        Err(FlowError)
+    }
+
+    fn client_error(&mut self) -> Result<(), FlowError> {
+        self.malformed = true;
+        Ok(())
+    }
+
+    fn unauthorized(&mut self, header: &str) -> Result<(), FlowError> {
+        self.error = ["insufficient_scope", "invalid_token", "invalid_request"]
+            .into_iter()
+            .find(|code| header.contains(&format!("error=\"{code}\"")));
+        Ok(())
+    }
+
+    fn body_text(&mut self, _: &str) -> Result<(), FlowError> {
+        Ok(())
+    }
+
+    fn body_json(&mut self, _: &str) -> Result<(), FlowError> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Scopes<HeaderOnly> for Guard {
+    fn scopes(&mut self, _: &mut HeaderOnly) -> &[Scope] {
+        &self.scopes
+    }
+}
+
+impl Endpoint<HeaderOnly> for Guard {
+    type Error = FlowError;
+
+    fn registrar(&self) -> Option<&(dyn Registrar + Sync)> {
+        None
+    }
+
+    fn authorizer_mut(&mut self) -> Option<&mut (dyn Authorizer + Send)> {
+        None
+    }
+
+    fn issuer_mut(&mut self) -> Option<&mut (dyn Issuer + Send)> {
+        Some(&mut self.recovered)
+    }
+
+    fn owner_solicitor(&mut self) -> Option<&mut (dyn OwnerSolicitor<HeaderOnly> + Send)> {
+        None
+    }
+
+    fn scopes(&mut self) -> Option<&mut dyn Scopes<HeaderOnly>> {
+        Some(self)
+    }
+
+    fn response(&mut self, _: &mut HeaderOnly, kind: Template) -> Result<Challenge, FlowError> {
+        let malformed = kind.status() == oxide_auth::endpoint::ResponseStatus::BadRequest;
+        Ok(Challenge { error: None, malformed })
+    }
+
+    fn error(&mut self, _: OAuthError) -> FlowError {
+        FlowError
+    }
+
+    fn web_error(&mut self, error: FlowError) -> FlowError {
+        error
+    }
+}
