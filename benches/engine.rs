@@ -1,6 +1,8 @@
-//! What the parts of a token cost: verifying the assertion, matching the rules, making and signing the token.
+//! Measures the parts of issuing a token: verifying the assertion, matching the rules, minting and
+//! signing the access token.
 //!
-//! `cargo bench --bench engine`. The first runs with the trusted issuer's keys in hand, as nearly every request does.
+//! Run `cargo bench --bench engine`. The keys of the trusted issuer are in memory, as for nearly
+//! every request in production.
 
 #![expect(
     clippy::arithmetic_side_effects,
@@ -28,9 +30,10 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use support::{ISSUER_URL, Population, RawCrypto};
 use tokio::runtime::Runtime;
 
-/// Rules in the database; what matching costs does not grow with them.
+/// Rules in the database. The cost of matching must not grow with their number.
 const CREDENTIALS: usize = 1000;
-/// Rules that one principal may have about one trusted issuer.
+/// Self-service rules of another principal for the same job: the limit for one principal and one
+/// trusted issuer.
 const OF_A_STRANGER: usize = 1000;
 const CONSENT: Consent<'_> = Consent::Workload { principal: None, door: Door::Token, others: 5 };
 

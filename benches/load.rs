@@ -1,13 +1,17 @@
-//! Drives the release server's token endpoint and says what a token costs.
+//! Load test of the release server's token endpoint: throughput, latency, CPU time and memory per
+//! token.
 //!
-//! `cargo bench --bench load` starts `carnet serve` on an SQLite file with durable single use and audit, sends it distinct
-//! RS256 assertions signed beforehand over 32 keep-alive connections, and prints requests a second, latencies, the
-//! server's CPU time a token, its peak memory, and beside them the raw cost of one RSA-2048 verification and one P-256
-//! signature on this machine. The raw cost is measured in slices between the slices of load, so that both see the same
-//! machine; once with one thread, and once with every core busy, which is how the server works. Ratios count; absolute times
-//! depend on the machine.
+//! `cargo bench --bench load` starts `carnet serve` on a SQLite file, with durable single use and
+//! audit, and sends it distinct RS256 assertions, signed beforehand, over 32 keep-alive
+//! connections. It prints tokens per second, latencies, the server's CPU time per token, its peak
+//! memory, and the cost of one RSA-2048 verification and one P-256 signature on the same machine.
 //!
-//! `BENCH_TOKENS`, `BENCH_CREDENTIALS` and `BENCH_CONNECTIONS` change the sizes, `TEST_DATABASE_URL` the database.
+//! This raw cost is measured between slices of load, so that both see the same conditions: once on
+//! one thread, and once with all cores busy, which is how the server works. Compare the ratios;
+//! absolute times depend on the machine.
+//!
+//! `BENCH_TOKENS`, `BENCH_CREDENTIALS` and `BENCH_CONNECTIONS` set the sizes, `TEST_DATABASE_URL`
+//! another database, and `BENCH_UNDER` a program that runs the server.
 
 #![expect(
     clippy::arithmetic_side_effects,
@@ -36,12 +40,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 const WARM_UP: usize = 500;
-/// Slices of load, with raw cryptography before each.
+/// Slices of load. The raw cryptography is measured before each of them.
 const SLICES: usize = 10;
 
 #[tokio::main]
 async fn main() {
-    // `cargo test --benches` runs this as well; there it only shows that it still works.
+    // `cargo test --benches` runs this program too, to show that it still works: with few tokens.
     let trying = std::env::args().any(|argument| argument == "--test")
         || !std::env::args().any(|argument| argument == "--bench");
     let tokens = setting("BENCH_TOKENS", if trying { 50 } else { 30_000 });
@@ -84,12 +88,12 @@ async fn main() {
     }
 }
 
-/// A setting from the environment.
+/// A number from the environment variable `name`, or `default` if it is unset or not a number.
 fn setting(name: &str, default: usize) -> usize {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// Token requests, ready to be written to a connection.
+/// Complete HTTP requests to the token endpoint, each with an assertion of its own.
 fn sign_requests(population: &Population, count: usize) -> Vec<Vec<u8>> {
     (0..count)
             .map(|n| {
@@ -99,7 +103,7 @@ fn sign_requests(population: &Population, count: usize) -> Vec<Vec<u8>> {
             .collect()
 }
 
-/// Time and number of operations.
+/// Sums over many operations: seconds spent verifying and signing, and the number of each.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cost {
     verify: f64,
@@ -108,7 +112,7 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// Microseconds of a verification and of a signature.
+    /// Microseconds per verification and per signature.
     fn micros(self) -> (f64, f64) {
         (self.verify * 1e6 / self.calls, self.sign * 1e6 / self.calls)
     }
@@ -122,7 +126,7 @@ impl std::ops::AddAssign for Cost {
     }
 }
 
-/// A slice of raw cryptography on so many threads at once.
+/// Measures the raw cryptography on `threads` threads at once, and sums up.
 fn measure(raw: &RawCrypto, threads: usize) -> Cost {
     std::thread::scope(|scope| {
         let running: Vec<_> = (0..threads).map(|_| scope.spawn(|| slice(raw))).collect();
@@ -143,7 +147,7 @@ fn slice(raw: &RawCrypto) -> Cost {
     Cost { verify, sign: sign.elapsed().as_secs_f64(), calls: f64::from(CALLS) }
 }
 
-/// The server as a process of its own, so that its CPU time is its own.
+/// The server in a process of its own, so that its CPU time and memory can be told apart.
 struct Server {
     process: Child,
     address: String,
@@ -175,12 +179,13 @@ impl Server {
         panic!("the server did not listen");
     }
 
-    /// User and system time, all threads.
+    /// User and system time of all threads so far.
     fn cpu(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
         let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
         let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-        // The unit of these fields is 1/100 s on Linux, whatever the kernel's own clock.
+        // These fields of `/proc/<pid>/stat` are in units of 1/100 s (`USER_HZ`), whatever the
+        // kernel's tick.
         Duration::from_millis(ticks * 10)
     }
 
@@ -196,7 +201,8 @@ impl Server {
     }
 }
 
-/// Sends the requests over so many connections, each waiting for its answer before the next.
+/// Sends the requests over `connections` connections, each of which waits for the response before
+/// it sends the next request. Returns the latency of each request.
 async fn drive(server: &Server, requests: Vec<Vec<u8>>, connections: usize) -> Vec<Duration> {
     let requests = Arc::new(requests);
     let next = Arc::new(AtomicUsize::new(0));
@@ -242,7 +248,8 @@ async fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) {
     }
 }
 
-/// The server, run by whatever `BENCH_UNDER` names: `BENCH_UNDER="valgrind --tool=callgrind"` counts instructions.
+/// The server, as a child of the program in `BENCH_UNDER` if that is set. For example
+/// `BENCH_UNDER="valgrind --tool=callgrind"` counts instructions.
 fn command() -> Command {
     let server = env!("CARGO_BIN_EXE_carnet");
     let Ok(under) = std::env::var("BENCH_UNDER") else {
@@ -254,7 +261,7 @@ fn command() -> Command {
     command
 }
 
-/// Lets the server end by itself, so that what it runs under can write its report.
+/// Lets the server shut down by itself, so that a program in `BENCH_UNDER` can write its report.
 fn kill(process: &Child) {
     Command::new("kill").arg("-TERM").arg(process.id().to_string()).status().unwrap();
 }

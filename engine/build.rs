@@ -1,4 +1,5 @@
-//! Lists the profiles in `profiles/`, so that a new platform is a new file and nothing else.
+//! Generates the list of built-in profiles from `profiles/*.toml`, so that adding a platform takes
+//! one new file and no code.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;

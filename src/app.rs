@@ -1,4 +1,5 @@
-//! The server's shared parts, built once and handed to everything that serves requests.
+//! The shared state of the server, built once at start, and its background tasks: following changes
+//! of the database, writing audit events, noting the use of rules, indexing and pruning.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,44 +23,40 @@ use crate::store::{Ledger, Store, StoreError};
 use crate::token::TokenIssuer;
 use crate::upstream::{Fetch, KeyFiles, UpstreamKeys};
 
-/// How far clocks may differ, in milliseconds: what trusted issuers' leeway is at most.
+/// Largest tolerated difference between this machine's clock and the database's, in milliseconds:
+/// the maximum leeway of trusted issuers.
 const CLOCK_MARGIN_MILLIS: i64 = 60_000;
-/// How often audit events are written that the database did not take, and the time between.
+/// Attempts to write audit events while the database cannot be reached, and the pause between two.
 const RECORD_ATTEMPTS: usize = 5;
 const RECORD_AGAIN: Duration = Duration::from_secs(1);
-/// How often the change counter is looked at. Other replicas promise to see a change within a second.
+/// Interval at which the change counter is read: every replica has to see a change within a second.
 const POLL: Duration = Duration::from_millis(250);
-/// How often uses of rules are written down.
+/// Interval at which the last uses of rules are written.
 const NOTE_USE: Duration = Duration::from_secs(5);
-/// How often the parts of audit events are indexed.
+/// Interval at which the parts of new audit events are indexed.
 const INDEX_AUDIT: Duration = Duration::from_secs(10);
-/// How often what is over is removed.
+/// Interval at which expired records are removed.
 const PRUNE: Duration = Duration::from_mins(1);
 const FIRST_PRUNE: Duration = Duration::from_secs(5);
-/// Events that wait to be written; more are dropped and counted.
+/// Audit events that may wait to be written; further ones are dropped and counted.
 const AUDIT_QUEUE: usize = 10_000;
 const AUDIT_BATCH: usize = 100;
 
-/// The server's shared parts.
+/// The state that all requests of one server process share.
 #[derive(Debug)]
 pub struct App {
-    /// The configuration.
     pub config: Config,
-    /// The time.
     pub clock: Arc<dyn Clock>,
-    /// The database.
     pub store: Store,
-    /// The profiles.
     pub profiles: Profiles,
-    /// Our signing keys.
+    /// The server's own signing keys.
     pub keys: Arc<KeyRing>,
     /// The keys of trusted issuers.
     pub upstream: UpstreamKeys,
-    /// Where tokens are made.
+    /// Mints access tokens.
     pub tokens: TokenIssuer,
-    /// Where they are recorded.
+    /// Records issued tokens and used assertions.
     pub ledger: Ledger,
-    /// Rate limits.
     pub limits: RateLimiter,
     draining: AtomicBool,
     clock_agrees: AtomicBool,
@@ -69,12 +66,11 @@ pub struct App {
     uses: mpsc::Sender<(CredentialId, Timestamp)>,
 }
 
-/// What the writer of audit events is told.
+/// A message to the task that writes audit events.
 #[derive(Debug)]
 enum AuditMessage {
-    /// Write this.
     Event(Box<AuditEvent>),
-    /// Say when all before this is written.
+    /// Answers once all earlier events are written, or given up.
     Flush(oneshot::Sender<()>),
 }
 
@@ -95,12 +91,12 @@ pub enum StartError {
     DataDir(String, std::io::Error),
 }
 
-/// The work that goes on beside requests. It ends when this is dropped.
+/// The background tasks. Dropping this value aborts them.
 #[derive(Debug)]
 pub struct Background(#[expect(dead_code, reason = "held for its end")] JoinSet<()>);
 
 impl App {
-    /// Opens the database and the keys, and reads the rules.
+    /// Opens the database and the keys, reads the rules and starts the background tasks.
     pub async fn start(
         config: Config,
         clock: Arc<dyn Clock>,
@@ -150,7 +146,8 @@ impl App {
         Ok((app, Background(tasks)))
     }
 
-    /// Says from now on that the server is not ready, since it is about to end: balancers then send requests elsewhere.
+    /// Makes `/readyz` answer that the server is not ready, so that load balancers send requests
+    /// elsewhere before the server ends.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
@@ -160,7 +157,8 @@ impl App {
         self.clock_agrees.load(Ordering::Relaxed)
     }
 
-    /// A time that is past for every replica: the earlier one of this machine's and the database's.
+    /// The earlier of this machine's time and the database's, so that a clock that runs ahead does
+    /// not expire records early.
     async fn settled_time(&self) -> Timestamp {
         let now = self.clock.now();
         match self.store.earlier_of_both(now).await {
@@ -169,7 +167,8 @@ impl App {
         }
     }
 
-    /// Compares this machine's clock with the database's. Tokens and uses are judged by the first, and other replicas have theirs.
+    /// Compares this machine's clock with the database's, which all replicas share. Replicas whose
+    /// clocks differ would not agree on which tokens and assertions have expired.
     async fn compare_clocks(&self) {
         if !self.clock.is_machines() {
             return;
@@ -186,27 +185,27 @@ impl App {
         }
     }
 
-    /// Whether the server is about to end.
+    /// Whether [`drain`](Self::drain) was called.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// What reading and compiling documents needs to know.
+    /// The settings by which documents are read and compiled.
     pub fn context(&self) -> ReadContext<'_> {
         context(&self.config, &self.profiles)
     }
 
-    /// The present rules and time, for one request.
+    /// The rules and the time by which one request is decided.
     pub fn decision_context(&self) -> DecisionContext<'_> {
         DecisionContext { rules: self.rules(), now: self.clock.now(), own: &self.config.own }
     }
 
-    /// What judges our own tokens, as of these rules.
+    /// The verifier of this server's own tokens, against these rules.
     pub fn own_tokens(&self, rules: &Arc<Snapshot>, now: Timestamp) -> OwnTokens<'_> {
         OwnTokens { own: &self.config.own, keys: &self.keys, store: &self.store, rules: rules.clone(), now }
     }
 
-    /// The rules now.
+    /// The current snapshot of the rules.
     pub fn rules(&self) -> Arc<Snapshot> {
         self.rules.load_full()
     }
@@ -216,7 +215,8 @@ impl App {
         let _one_at_a_time = self.refreshing.lock().await;
         let rules = self.rules();
         if let Some((newer, keys_changed)) = self.store.newer_snapshot(&rules, self.context()).await? {
-            // The rules hold the version that was seen: if the keys cannot be read, both are tried again.
+            // The snapshot carries the version that was read. It is stored last, so that a failure
+            // to read the keys makes the next poll try both again.
             if keys_changed {
                 self.keys.reload(&self.store, self.clock.now()).await?;
             }
@@ -225,7 +225,8 @@ impl App {
         Ok(())
     }
 
-    /// Hands an event to the queue. If that is full the event is dropped and counted: the answer does not wait for it.
+    /// Queues an audit event. An event that finds the queue full is dropped and counted, so that no
+    /// answer waits for the database.
     pub fn audit(&self, event: AuditEvent) {
         if self.audit.try_send(AuditMessage::Event(Box::new(event))).is_err() {
             metrics::counter!("carnet_audit_events_dropped_total").increment(1);
@@ -233,7 +234,7 @@ impl App {
         }
     }
 
-    /// Waits until the events handed in so far are written.
+    /// Waits until all events queued so far are written, or given up.
     pub async fn flush_audit(&self) {
         let (done, flushed) = oneshot::channel();
         if self.audit.send(AuditMessage::Flush(done)).await.is_ok() {
@@ -241,9 +242,9 @@ impl App {
         }
     }
 
-    /// Notes that a rule gave a token.
+    /// Notes that a token was issued under this rule, for its `last_used_at`.
     pub fn note_use(&self, credential: CredentialId, now: Timestamp) {
-        // A note that is lost makes `last_used_at` a little older, nothing else.
+        // A full queue loses the note, which only makes `last_used_at` a little older.
         self.uses.try_send((credential, now)).ok();
     }
 }
@@ -293,8 +294,9 @@ async fn write_audit(app: Arc<App>, mut queue: mpsc::Receiver<AuditMessage>) {
     }
 }
 
-/// Writes events, for some seconds also while the database is out of reach: the queue behind them holds what comes meanwhile. What failed
-/// later may have been committed, and is not written twice.
+/// Writes events, and tries again for a few seconds while the database cannot be reached; the queue
+/// holds newer events meanwhile. Any other error is final: the transaction may have been committed,
+/// and another attempt would write the events twice.
 async fn record(store: &Store, events: &[AuditEvent], folded_until: Timestamp) -> Result<(), StoreError> {
     for _ in 1..RECORD_ATTEMPTS {
         match store.record(events, folded_until).await {
@@ -313,7 +315,7 @@ async fn write_uses(store: Store, mut queue: mpsc::Receiver<(CredentialId, Times
             latest.insert(credential, at);
         }
         let mut uses: Vec<_> = latest.drain().collect();
-        // Replicas lock the rows in one order, so none waits for the other.
+        // All replicas lock the rows in the same order, so that none waits for another in a circle.
         uses.sort_unstable();
         if let Err(error) = store.note_use(&uses).await {
             tracing::warn!(%error, "the last uses of rules cannot be written");
@@ -322,8 +324,9 @@ async fn write_uses(store: Store, mut queue: mpsc::Receiver<(CredentialId, Times
 }
 
 async fn index_audit(app: Arc<App>) {
-    // An event is committed before the deadline of its request, or some time later by the queue of refusals; and the replica that made
-    // its id may be as far behind the database as another one is ahead of it.
+    // How old an event has to be before it is indexed, in seconds. An event is committed within the
+    // deadline of its request, or later by the queue of refusals, and the clocks of two replicas
+    // may differ by twice the margin.
     let settled = i64::try_from(app.config.server.request_deadline.as_secs())
         .unwrap_or(i64::MAX)
         .saturating_mul(2)
@@ -344,7 +347,7 @@ async fn index_audit(app: Arc<App>) {
 }
 
 async fn prune(app: Arc<App>) {
-    // Soon for the first time, also where servers do not run for long.
+    // The first run comes soon, so that servers that run for a short time prune as well.
     let mut wait = FIRST_PRUNE;
     loop {
         tokio::time::sleep(wait).await;

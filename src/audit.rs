@@ -1,4 +1,5 @@
-//! The record of what was issued, refused and changed. It never holds an assertion, a token or a secret.
+//! Audit events: what was issued, refused and changed. An event never holds an assertion, a token
+//! or a client secret.
 
 use std::net::IpAddr;
 
@@ -8,96 +9,97 @@ use crate::clock::Timestamp;
 use crate::ids::{CredentialId, EventId};
 use crate::reason::Reason;
 
-/// How large the detail of an event may be (contract, section 6).
+/// The limit of an event's `detail` (`docs/src/reference/audit-events.md`).
 pub const MAX_DETAIL_BYTES: usize = 4 * 1024;
 
-/// One event.
+/// An audit event, before it is stored and after it was read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AuditEvent {
-    /// Its id, which holds its time; the `error_id` of a refusal.
+    /// A UUID of version 7, which holds the time. A refused caller gets it as `error_id`.
     pub id: EventId,
-    /// What became of it.
     pub outcome: Outcome,
-    /// Why it was refused.
+    /// The reason of a refusal.
     pub reason: Option<Reason>,
-    /// The trusted issuer, by name.
+    /// The trusted issuer, by name, so that the event outlives the object.
     pub trusted_issuer: Option<String>,
-    /// The newest federated credential of the token, or the one that came closest.
+    /// The newest federated credential of the token, the one that came closest, or the one that was
+    /// changed.
     pub credential: Option<CredentialId>,
-    /// The principal, by name.
+    /// The principal of `credential`, by name.
     pub principal: Option<String>,
-    /// The resource URI.
+    /// The resource URI of the token; for a refusal the first one that the request names.
     pub resource: Option<String>,
-    /// The client that asked, or the subject of the admin token.
+    /// The client of the token; for a change, the client that the admin token was issued to.
     pub client_id: Option<String>,
-    /// Who changed something, or was refused to: the subject of the admin token.
+    /// The `sub` of the admin token that changed something, or tried to.
     pub actor: Option<String>,
-    /// What the assertion is about.
+    /// The `sub` of the assertion or token.
     pub subject: Option<String>,
-    /// The assertion.
     pub assertion: Option<AssertionRef>,
-    /// Who may see it, and what it has to do with them.
+    /// The principals that may see the event, and what each of them may see.
     pub parts: Vec<AuditPart>,
-    /// Under what it is counted together with others like it; events of issued tokens and of changes are not.
+    /// The key under which equal refusals are counted in one event; `None` for events that are
+    /// stored one by one.
     pub fold: Option<[u8; 32]>,
-    /// How many it stands for, and the last of them.
+    /// How many equal refusals the event stands for; 1 unless it was folded.
     pub count: u32,
-    /// The last of those that it stands for, if there are several.
+    /// The latest of them, if there are several.
     pub last: Option<EventId>,
     /// The `jti` of the issued token, or of the admin token that was used.
     pub token_id: Option<String>,
-    /// Where the request came from.
+    /// The address of the caller.
     pub address: Option<IpAddr>,
-    /// The rest, as a JSON object: workload, verdicts, or the object before and after.
+    /// A JSON object: workload and mismatches, or the object before and after its change.
     pub detail: String,
 }
 
-/// Which assertion an event is about. From neither of them the assertion can be made.
+/// Identifies an assertion. The assertion cannot be reconstructed from it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AssertionRef {
-    /// SHA-256 of its text without the signature, in base64url.
+    /// SHA-256 of header and payload without the signature, in base64url.
     pub digest: String,
-    /// Its `jti`.
     pub jti: Option<String>,
 }
 
-/// What an event has to do with a principal.
+/// A principal's part in an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditPart {
-    /// The principal, by id: who has the name later is not meant.
+    /// The principal's id: a later principal of the same name must not see the event.
     pub principal_id: String,
-    /// The principal's rule that gave something, or came closest.
+    /// The principal's rule that granted something or came closest; `None` if the event only
+    /// concerns the principal.
     pub credential: Option<CredentialId>,
-    /// Its revision.
+    /// The revision of that rule at the time.
     pub revision: Option<u32>,
-    /// Whether the principal sees what the assertion says of the workload: it was asked for, or its rule is vouched for.
+    /// Whether the principal sees the assertion's claims: the request named the principal, or its
+    /// rule is vouched for.
     pub sees_claims: bool,
 }
 
-/// What became of a request.
+/// The outcome that an audit event records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// A token was issued.
     Issued,
-    /// A valid assertion was refused.
+    /// A request was refused after its assertion, token or client was verified, or an admin request
+    /// was.
     Refused,
-    /// An object was made.
+    /// An object or a signing key was created.
     Created,
-    /// An object was changed.
+    /// An object or a signing key was changed.
     Updated,
-    /// An object was removed.
+    /// An object or a signing key was removed.
     Deleted,
     /// A token was revoked.
     Revoked,
 }
 
 impl Outcome {
-    /// Every outcome.
     pub const ALL: [Self; 6] =
         [Self::Issued, Self::Refused, Self::Created, Self::Updated, Self::Deleted, Self::Revoked];
 
-    /// The word for it.
+    /// The name used in JSON and in the database.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Issued => "issued",
@@ -109,12 +111,12 @@ impl Outcome {
         }
     }
 
-    /// Reads the word.
+    /// Parses [`Outcome::as_str`].
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|outcome| outcome.as_str() == word)
     }
 
-    /// Whether it is about the token endpoint, or about an object.
+    /// `token` or `change`, the `kind` of an event in the admin API.
     pub const fn kind(self) -> &'static str {
         match self {
             Self::Issued | Self::Refused | Self::Revoked => "token",
@@ -124,12 +126,12 @@ impl Outcome {
 }
 
 impl AuditEvent {
-    /// An event of which only the time and the outcome are known.
+    /// An event with a new id, nothing but its outcome set.
     pub fn new(now: Timestamp, outcome: Outcome) -> Self {
         Self::with_id(EventId::new(now), outcome)
     }
 
-    /// An event of which only the id and the outcome are known.
+    /// An event with the id of the request, nothing but its outcome set.
     pub fn with_id(id: EventId, outcome: Outcome) -> Self {
         Self {
             id,

@@ -1,8 +1,7 @@
-//! The machine's clock, which nothing else reads.
+//! The machine's clock. No other module reads it: time is handed in as a [`Clock`].
 
 pub use carnet_engine::clock::{Clock, ManualClock, Timestamp};
 
-/// The machine's clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 

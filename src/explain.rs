@@ -1,4 +1,5 @@
-//! Says what would be granted, or why not, without granting or using up anything.
+//! Explanations: what a request would be granted, or why it would be refused. Nothing is issued,
+//! recorded or used up.
 
 use std::sync::Arc;
 
@@ -23,127 +24,131 @@ use crate::reason::Reason;
 use crate::refusal::{Mismatch, Refusal};
 use crate::trust::{Candidate, MatchReport, MatchedRule, Verdict, hint, match_credentials};
 
-/// Rules that one explanation shows, and how much room they may take (contract, section 6).
+/// How many rules one explanation shows, and their size as JSON in bytes. With it, an answer stays
+/// below 1 MiB (`docs/src/reference/limits.md`).
 const MAX_EXPLAINED: usize = 100;
 const MAX_EXPLAINED_BYTES: usize = 900 * 1024;
 
-/// What would become of a request.
+/// The outcome that a token request would have.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Explanation {
     /// `allow` or `deny`.
     pub verdict: &'static str,
-    /// Why not.
+    /// Why the request would be refused, as a reason code. Left out for `allow`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub reason: Option<Reason>,
-    /// What the caller of the token endpoint is told instead, where that is less.
+    /// The reason code that a caller of the token endpoint would get instead, where that one says
+    /// less. Only for administrators.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub caller_reason: Option<Reason>,
-    /// Why not, in a sentence.
+    /// Why the request would be refused, in one sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_description: Option<&'static str>,
-    /// Where the reason is explained.
+    /// The page that explains the reason and what to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_uri: Option<String>,
-    /// The request parameter it is about.
+    /// The request parameter that the refusal is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parameter: Option<&'static str>,
-    /// The claim it is about.
+    /// The claim of the assertion that the refusal is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub claim: Option<String>,
-    /// The audiences that would be accepted.
+    /// The audiences that would have been accepted, for an assertion with a wrong `aud`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub accepted_audiences: Vec<String>,
-    /// How many of the packages that are asked for fit into a token.
+    /// How many of the requested packages fit into one token, for `too_many_entries`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub packages_that_fit: Option<usize>,
-    /// What was probably meant, where only the spelling differs.
+    /// The resource URI that was probably meant, where only the spelling differs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nearest: Option<String>,
-    /// What does not hold.
+    /// The conditions that do not hold, of the rules that may be shown.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mismatches: Vec<Mismatch>,
-    /// What would be granted.
+    /// What the token would grant. Left out for `deny`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub granted: Option<Granted>,
-    /// The server's time, in seconds since 1970.
+    /// The server's time, in seconds since 1970-01-01 UTC.
     pub server_time: i64,
-    /// What has to hold beside the rules: the grants of the trusted issuer, the client, single use.
+    /// The checks beside the rules: `grants` (grant types that the trusted issuer accepts),
+    /// `client` (the rules that may admit the client) and `single_use`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<ExplainedCondition>,
-    /// Every condition of every rule that may be shown.
+    /// Every condition of every rule that may be shown, the closest rule first.
     pub candidates: Vec<ExplainedCandidate>,
-    /// How many rules more there would be to show.
+    /// How many more rules there are to show.
     #[serde(skip_serializing_if = "is_zero")]
     pub candidates_left_out: usize,
 }
 
-/// What would be granted.
+/// What a token would grant.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Granted {
-    /// The `aud` of the token.
+    /// The `aud` claim: the URI of the registry, or of the admin API.
     pub resource: String,
-    /// Its `sub`.
+    /// The `sub` claim.
     pub sub: String,
-    /// The principal's name, if it is one.
+    /// The name of the token's principal; `null` if the token is for none, or for several.
     pub principal: Option<String>,
-    /// Its scope.
+    /// The `scope` claim, as a space-separated list.
     pub scope: String,
-    /// Its entries.
+    /// The `authorization_details` claim. Empty for an admin token.
     #[schema(value_type = Vec<Object>)]
     pub authorization_details: Vec<AuthorizationDetail>,
-    /// How many permissions find no room in it.
+    /// How many permissions would not fit into the token.
     #[serde(skip_serializing_if = "is_zero")]
     pub entries_left_out: usize,
-    /// How long it would live, in seconds.
+    /// The token's lifetime, in seconds from now.
     pub expires_in: i64,
 }
 
-/// One rule, explained.
+/// A rule, and how it judges the assertion.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct ExplainedCandidate {
-    /// The federated credential's id.
+    /// The id of the federated credential.
     #[schema(value_type = String)]
     pub credential: CredentialId,
-    /// Its name.
+    /// The name of the federated credential.
     pub name: String,
-    /// The principal it acts for, by name.
+    /// The name of the principal that the rule acts for.
     pub principal: String,
-    /// Whether everything holds.
+    /// Whether all conditions hold.
     pub matches: bool,
-    /// Everything it stands on.
+    /// All conditions of the rule.
     pub conditions: Vec<ExplainedCondition>,
 }
 
-/// One condition, explained.
+/// A condition, and whether the assertion meets it.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct ExplainedCondition {
-    /// The field.
+    /// The field of the rule, or the name of the check.
     pub field: String,
-    /// What is asked for.
+    /// The value that is required.
     pub expected: Value,
-    /// What the assertion has.
+    /// The value that the assertion has; `null` if it has none.
     pub received: Value,
-    /// Whether it holds.
+    /// Whether the condition holds.
     pub met: bool,
-    /// Why not.
+    /// Why the condition does not hold, as a reason code.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub reason: Option<Reason>,
-    /// What tells the two apart, where they are nearly the same.
+    /// How the two values differ, where they are nearly the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<&'static str>,
 }
 
-/// The rules that an explanation shows, and how many more there would be.
+/// The rules that an explanation shows, and how many it leaves out.
 #[derive(Debug, Default)]
 struct Candidates {
     shown: Vec<ExplainedCandidate>,
     left_out: usize,
 }
 
-/// The rules that a client without a key of its own lists, and those that admitted it or why none did.
+/// The rules that a client without a key of its own lists, and those that admitted it or the reason
+/// why none did.
 type ClientAdmissions<'a> = (&'a [RuleReference], Result<&'a [MatchedRule], Reason>);
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
@@ -151,21 +156,20 @@ fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 
-/// What an explanation is made from, and whom it is for.
+/// The facts that an explanation is made from, and the view it is made for.
 struct Explainable<'a> {
     own: &'a OwnUrls,
     now: Timestamp,
     view: &'a View,
     grant_type: GrantType,
-    /// The assertion that was presented, by issuer and claims.
+    /// The assertion of the request, as issuer and claims.
     assertion: Option<(&'a TrustedIssuer, &'a Claims)>,
     admission: Option<ClientAdmissions<'a>>,
-    /// Whether the assertion was used before.
     used: bool,
 }
 
-/// Explains a token request. A request that cannot be understood is an error here too, and to a caller so is one that no client
-/// sends.
+/// Explains a token request. A malformed request is an error. For a caller, so is a request whose
+/// client fails to authenticate or may not use the grant.
 pub async fn explain_request(app: &App, request: &GrantRequest<'_>, view: &View) -> Result<Explanation, TokenError> {
     let about = |now, assertion, admission, used| Explainable {
         own: &app.config.own,
@@ -209,7 +213,8 @@ pub async fn explain_request(app: &App, request: &GrantRequest<'_>, view: &View)
     Ok(about.denied(&refused.refusal, refused.told, report))
 }
 
-/// Explains what an assertion of `issuer` with these claims would get in this grant, if it were signed.
+/// Explains what a token request with these claims of `issuer` would get. The claims are taken as
+/// signed.
 pub fn explain_claims(
     context: &DecisionContext<'_>,
     mode: Mode<'_>,
@@ -245,7 +250,8 @@ pub fn explain_claims(
     }
 }
 
-/// What the rules say of an assertion that is refused before they are asked: worth knowing all the same.
+/// The verdicts of the rules on an assertion that is refused before they are matched. An
+/// explanation shows them nevertheless.
 fn judged_all_the_same(
     context: &DecisionContext<'_>,
     issuer: &TrustedIssuer,
@@ -290,7 +296,7 @@ impl Explainable<'_> {
     }
 
     fn denied(&self, refusal: &Refusal, told: Reason, report: &MatchReport) -> Explanation {
-        // To the caller a used assertion proves nothing, so not even the rules it might prove to be meant are shown.
+        // A used assertion proves nothing about its holder, so a caller with one sees no rules.
         let is_shown = *self.view != View::Caller || !self.used;
         let candidates = if is_shown { self.candidates(report) } else { Candidates::default() };
         Explanation {
@@ -350,7 +356,7 @@ impl Explainable<'_> {
         Candidates { left_out: all.saturating_sub(shown.len()).saturating_add(others), shown }
     }
 
-    /// What has to hold beside the rules.
+    /// The checks beside the rules.
     fn checks(&self) -> Vec<ExplainedCondition> {
         let mut checks = Vec::new();
         if let Some((issuer, _)) = self.assertion
@@ -362,7 +368,8 @@ impl Explainable<'_> {
         }
         if let Some((listed, admitted)) = self.admission {
             let names: Vec<&str> = listed.iter().map(|rule| rule.name.as_str()).collect();
-            // Only a client that was admitted, or whoever manages it, learns which rules it lists.
+            // `admission` is empty for callers that were not admitted: they must not learn which
+            // rules a client lists.
             let rules = admitted.unwrap_or_default().iter();
             let admitting: Vec<&str> = rules.filter_map(|rule| Some(rule.credential.rule.open()?.name)).collect();
             checks.push(check("client", json!({ "any_of": names }), json!(admitting), admitted.err()));
@@ -375,7 +382,7 @@ impl Explainable<'_> {
     }
 }
 
-/// A condition that is no rule's.
+/// A condition of the request that belongs to no rule.
 fn check(field: &str, expected: Value, received: Value, reason: Option<Reason>) -> ExplainedCondition {
     ExplainedCondition { field: field.to_owned(), expected, received, met: reason.is_none(), reason, hint: None }
 }

@@ -1,7 +1,7 @@
-//! The forms that our endpoints take (RFC 6749 section 3.2 and appendix B), as text that somebody carried here.
+//! Parses the forms that the endpoints take (RFC 6749 section 3.2 and appendix B).
 //!
-//! Our own reader, because the order of the checks, the treatment of empty and repeated parameters and the answers are
-//! prescribed, and a generic one settles them before we see them.
+//! Not a generic parser, because the order of the checks (decision D-01), the treatment of unknown,
+//! repeated and empty parameters (decisions D-06, D-07) and the error codes are specified.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,30 +11,30 @@ use crate::refusal::Refusal;
 
 const MAX_PARAMETERS: usize = 64;
 
-/// What an endpoint knows of parameters; others are ignored, even if they repeat (decision D-06).
+/// The parameters of an endpoint. Unknown ones are ignored, even if they repeat (decision D-06).
 #[derive(Clone, Copy, Debug)]
 pub struct Parameters {
-    /// Their names, in groups.
+    /// Names in groups, so that endpoints can share a group such as [`OF_CLIENT`].
     pub known: &'static [&'static [&'static str]],
-    /// Those that may be given several times.
+    /// Parameters that may occur several times.
     pub repeatable: &'static [&'static str],
 }
 
 impl Parameters {
-    /// A known parameter's name.
+    /// The static text of a known parameter's name.
     pub fn find(&self, name: &str) -> Option<&'static str> {
         self.known.iter().copied().flatten().copied().find(|known| *known == name)
     }
 }
 
-/// What a client proves itself with (RFC 6749 section 2.3, RFC 7521 section 4.2).
+/// The parameters of client authentication (RFC 6749 section 2.3, RFC 7521 section 4.2).
 pub const OF_CLIENT: &[&str] = &["client_id", "client_secret", "client_assertion", "client_assertion_type"];
 
-/// The parameters of a request, each of them at most once unless it may repeat.
+/// The known parameters of a request, decoded and not empty. Only repeatable ones occur twice.
 #[derive(PartialEq, Eq)]
 pub struct TokenForm<'a>(Vec<(&'static str, Cow<'a, str>)>);
 
-// Values may be secrets.
+// Prints names only: values may be secrets.
 impl fmt::Debug for TokenForm<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
@@ -42,12 +42,13 @@ impl fmt::Debug for TokenForm<'_> {
 }
 
 impl<'a> TokenForm<'a> {
-    /// A form of these parameters, whose names are known.
+    /// A form of parameters that did not come as a body. The names must be known ones.
     pub fn of(parameters: Vec<(&'static str, Cow<'a, str>)>) -> Self {
         Self(parameters)
     }
 
-    /// Reads the body of a request.
+    /// Parses a body. Repeated parameters are `parameter_repeated`; other faults, and more than 64
+    /// parameters, are `form_malformed`.
     pub fn parse(body: &'a [u8], parameters: &Parameters) -> Result<Self, Refusal> {
         let text = std::str::from_utf8(body).map_err(|_| Reason::FormMalformed)?;
         let mut form = Self(Vec::new());
@@ -58,7 +59,7 @@ impl<'a> TokenForm<'a> {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = decode(name).ok_or(Reason::FormMalformed)?;
             let value = decode(value).ok_or(Reason::FormMalformed)?;
-            // An empty value is no value, also where it would be a repetition (decision D-07).
+            // An empty value counts as absent, also where it would be a repetition (decision D-07).
             let Some(known) = parameters.find(&name).filter(|_| !value.is_empty()) else {
                 continue;
             };
@@ -70,12 +71,12 @@ impl<'a> TokenForm<'a> {
         Ok(form)
     }
 
-    /// A parameter.
+    /// The first value of a parameter.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_ref())
     }
 
-    /// A parameter that has to be there.
+    /// The value of a required parameter, or `parameter_missing`.
     pub fn require(&self, name: &'static str) -> Result<&str, Refusal> {
         self.get(name).ok_or_else(|| Refusal::parameter(Reason::ParameterMissing, name))
     }

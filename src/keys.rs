@@ -1,7 +1,9 @@
-//! Our own signing keys: one that signs, the next one published ahead, and those whose tokens still live.
+//! The server's own signing keys: the active one signs, the next one is published ahead of its use,
+//! and retired ones stay published until the last token that they signed has expired.
 //!
-//! Whoever verifies our tokens knows a key before it signs, so a rotation disturbs nobody. Private keys rest sealed under an
-//! encryption key that is not in the database.
+//! Verifiers know a key before it signs, so they do not notice a rotation. Private keys are stored
+//! sealed under an encryption key that is not in the database
+//! (`docs/src/explanation/key-rotation.md`).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,13 +22,13 @@ use crate::config::{EncryptionKeySource, create_private};
 use crate::ids;
 use crate::store::{KeyState, Store, StoreError, StoredKey};
 
-/// The longest that a token may live, and the leeway with which it is accepted, in seconds: how long a key stays published after
-/// its last signature.
+/// How long a key stays published after its last signature, in seconds: the longest lifetime of a
+/// registry's access token, and the leeway with which it is accepted.
 const LONGEST_TOKEN_SECONDS: i64 = 3600 + 60;
-/// How often a change of keys is tried again because another replica was faster.
+/// Attempts to change the keys while other replicas change them at the same time.
 const ATTEMPTS: usize = 5;
 
-/// Why signing keys cannot be had.
+/// Why the signing keys cannot be opened or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum SigningKeysError {
     /// The database failed.
@@ -37,12 +39,10 @@ pub enum SigningKeysError {
         "signing key {key_id} cannot be used: {error}. All servers of one database need the same keys.encryption_key_file"
     )]
     Unusable {
-        /// Its `kid`.
         key_id: String,
-        /// What is wrong.
         error: SigningError,
     },
-    /// A key cannot be made.
+    /// A new key cannot be generated.
     #[error("no signing key can be made: {0}")]
     Library(#[from] SigningError),
     /// The encryption key cannot be read.
@@ -53,7 +53,7 @@ pub enum SigningKeysError {
     Unknown(String),
 }
 
-/// The signing keys in use.
+/// The signing keys in use, replaced as a whole by [`reload`](Self::reload).
 #[derive(Debug)]
 pub struct KeyRing {
     sealing: SealingKey,
@@ -62,7 +62,7 @@ pub struct KeyRing {
     reading: Mutex<()>,
 }
 
-/// The keys as of one moment.
+/// The signing keys as of one reading of the database.
 #[derive(Debug)]
 pub struct Ring {
     active: SigningKey,
@@ -82,12 +82,12 @@ impl Ring {
         &self.jwks
     }
 
-    /// The key of this `kid` and algorithm, for our own tokens that come back to us.
+    /// The published key of this algorithm and `kid`, to verify this server's own tokens.
     pub fn verifier(&self, algorithm: Algorithm, key_id: &str) -> Option<&VerificationKey> {
         self.verifiers.iter().find(|key| key.algorithm() == algorithm && key.key_id() == Some(key_id))
     }
 
-    /// The algorithms of the published keys.
+    /// The algorithms of the published keys, sorted and each once.
     pub fn algorithms(&self) -> Vec<Algorithm> {
         let mut algorithms: Vec<Algorithm> = self.published.iter().map(PublicKey::algorithm).collect();
         algorithms.sort_unstable();
@@ -97,7 +97,7 @@ impl Ring {
 }
 
 impl KeyRing {
-    /// Opens the keys, making those that are missing.
+    /// Opens the keys, and generates an active and a next key where they are missing.
     pub async fn open(
         store: &Store,
         sealing: SealingKey,
@@ -110,7 +110,8 @@ impl KeyRing {
             if !keys.iter().any(|key| key.state == KeyState::Active) {
                 put.push(activated(make()?, now));
             }
-            // A next key that was never used gives way where another algorithm is configured now.
+            // The next key has signed nothing yet: replace it if it is of another algorithm than
+            // the configured one.
             let (kept, unwanted): (Vec<&StoredKey>, Vec<&StoredKey>) = keys
                 .iter()
                 .filter(|key| key.state == KeyState::Next)
@@ -124,21 +125,23 @@ impl KeyRing {
         Ok(ring)
     }
 
-    /// The keys now.
+    /// The current keys; `None` until they are read for the first time.
     pub fn ring(&self) -> Option<Arc<Ring>> {
         self.ring.load_full()
     }
 
-    /// Reads the keys again, after somebody changed them.
+    /// Reads the keys from the database again.
     pub async fn reload(&self, store: &Store, now: Timestamp) -> Result<(), SigningKeysError> {
-        // Whoever read the keys before somebody changed them must not put the old ones back.
+        // One at a time: a task that read the keys before a change must not store the old ones
+        // after it.
         let _one_at_a_time = self.reading.lock().await;
         let keys = store.signing_keys().await?;
         self.ring.store(Some(Arc::new(self.compile(&keys, now)?)));
         Ok(())
     }
 
-    /// Lets the next key sign and makes another next one; the old key stays published until its last token is over.
+    /// Makes the next key active and generates a new next key. The previous key stays published
+    /// until the last token that it signed has expired.
     pub async fn rotate(
         &self,
         store: &Store,
@@ -156,7 +159,8 @@ impl KeyRing {
                     KeyState::Next | KeyState::Retired => {}
                 }
             }
-            // Asked for another algorithm than that of the key in waiting: a new key has to sign at once.
+            // The next key is of another algorithm than the requested one: a new key has to sign at
+            // once, without having been published before.
             if !put.iter().any(|key| key.state == KeyState::Active) {
                 put.push(activated(make()?, now));
             }
@@ -166,7 +170,8 @@ impl KeyRing {
         .await
     }
 
-    /// Takes a key out at once: tokens it signed are worth nothing any more.
+    /// Removes a key at once: tokens that it signed fail wherever the key set is fetched again. If
+    /// it was the active key, the next key signs from now on.
     pub async fn withdraw(
         &self,
         store: &Store,
@@ -207,7 +212,9 @@ impl KeyRing {
         self.change_with(self.algorithm, store, now, event, decide).await
     }
 
-    /// Decides what to change on the keys as they are, and does it unless another replica was faster; then decides anew.
+    /// Lets `decide` choose the keys to write and the `kid`s to remove, given the keys in the
+    /// database. If another replica changes the keys meanwhile, `decide` is called again with the
+    /// new ones. Keys that need not be published any longer are removed as well.
     async fn change_with(
         &self,
         algorithm: Algorithm,
@@ -266,7 +273,8 @@ impl KeyRing {
         let mut published = Vec::new();
         let mut verifiers = Vec::new();
         for key in keys.iter().filter(|key| key.published_until.is_none_or(|until| until > now)) {
-            // Whoever can write the database can write a public key of their own: only the half of what is sealed is published.
+            // The stored public key is not trusted: anyone who can write to the database could put
+            // their own there. Publish only the public half of the sealed private key.
             let own = key.algorithm.parse().map_err(|_| SigningError::Damaged);
             let own =
                 own.and_then(|algorithm| SigningKey::open(&key.sealed_private, &key.key_id, algorithm, &self.sealing));
@@ -304,7 +312,8 @@ fn retired(key: StoredKey, now: Timestamp) -> StoredKey {
     StoredKey { state: KeyState::Retired, published_until: Some(now.plus_seconds(LONGEST_TOKEN_SECONDS)), ..key }
 }
 
-/// Reads the key that seals private keys, making the file where that is wanted.
+/// Reads the encryption key that seals private keys, 32 bytes in base64 or hexadecimal. Creates its
+/// file if the configuration names no key.
 pub fn sealing_key(source: &EncryptionKeySource) -> Result<SealingKey, SigningKeysError> {
     let text = match source {
         EncryptionKeySource::Given(key) => key.expose_secret().to_owned(),
@@ -336,7 +345,7 @@ fn read_key_file(path: &Path) -> Result<String, SigningKeysError> {
         .map_err(|error| SigningKeysError::EncryptionKey(format!("{}: {error}", path.display())))
 }
 
-/// Makes the file with a new key in it, readable by its owner only.
+/// Creates the file with a new key in it, readable by its owner only.
 fn make_key_file(path: &Path) -> Result<String, SigningKeysError> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
@@ -352,7 +361,7 @@ fn make_key_file(path: &Path) -> Result<String, SigningKeysError> {
             file.sync_all().map_err(failed)?;
             Ok(text)
         }
-        // Another process was faster.
+        // Another process created the file first.
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => read_key_file(path),
         Err(error) => Err(failed(error)),
     }

@@ -1,27 +1,34 @@
-//! Carnet, an OAuth 2.0 authorization server: it takes the JWT that a CI platform gave a job and answers with a short-lived
-//! access token for what the users of a package registry allow that job to do.
+//! Carnet, an OAuth 2.0 authorization server for package registries: it takes the JWT that a CI
+//! platform issued to a job and answers with a short-lived access token for what the registry's
+//! users allow that job to do.
 //!
 //! # How a token request is processed
 //!
-//! [`http`] reads a request into a bounded form in which every name stands once ([`form::TokenForm`]), and [`grant`] reads what it
-//! asks for ([`grant::GrantRequest`]). From there one pipeline ([`grant::issue`]) takes every grant through the same steps, each
-//! of which hands the next a type that only it can make:
+//! [`http`] reads a request into a bounded form in which every parameter occurs once
+//! ([`form::TokenForm`]), and [`grant`] reads the request of the grant type from it
+//! ([`grant::GrantRequest`]). One pipeline ([`grant::issue`]) then takes every grant type through
+//! the same steps. Each step returns a type that only it can construct, and the next step takes
+//! that type:
 //!
-//! 1. context: the rules and the time, looked at once ([`model::DecisionContext`]);
-//! 2. authenticate: who sends it ([`client::ClientIdentity`]);
-//! 3. admit: which rules let the client in ([`client::Admitted`]);
-//! 4. verify: [`assertion`] takes the JWT apart, asks [`upstream`] for the keys of the one trusted issuer it names, and checks
-//!    signature, header and claims ([`assertion::VerifiedAssertion`]); its trusted issuer has to take the grant
+//! 1. context: the rules and the time, read once ([`model::DecisionContext`]);
+//! 2. authenticate: which client sends the request ([`client::ClientIdentity`]);
+//! 3. admit: which rules admit that client ([`client::Admitted`]);
+//! 4. verify: [`assertion`] parses the JWT, takes the keys of the one trusted issuer that it names
+//!    from [`upstream`], and checks signature, header and claims
+//!    ([`assertion::VerifiedAssertion`]); the trusted issuer has to allow the grant type
 //!    ([`assertion::AcceptedAssertion`]);
-//! 5. decide: [`trust`] holds the assertion against the federated credentials it may match ([`trust::MatchReport`]) and permits
-//!    it if one matches as a whole ([`trust::Permit`]), [`principal`] works out target, principal, scope and details, and
-//!    [`decision`] puts both together ([`decision::Authorization`]);
+//! 5. decide: [`trust`] compares the assertion with the federated credentials that it may match
+//!    ([`trust::MatchReport`]) and permits it if one of them matches in every condition
+//!    ([`trust::Permit`]), [`principal`] determines target, principal, scope and authorization
+//!    details, and [`decision`] combines both ([`decision::Authorization`]);
 //! 6. mint: [`token`] signs the access token ([`token::Minted`]);
-//! 7. record: the ledger of the [`store`] writes down, in one transaction, that the assertion is used, which ids are pinned and
-//!    what was issued ([`store::Recorded`]). Only what it gives back can leave.
+//! 7. record: the ledger of the [`store`] writes in one transaction that the assertion is used,
+//!    which ids are pinned and what was issued ([`store::Recorded`]). Only a recorded token can be
+//!    sent.
 //!
-//! A no anywhere is a [`refusal::Refusal`] with one [`reason::Reason`], whose class says which OAuth error it is. [`explain`] and
-//! [`policy`] ask the same [`decision::decide`], without consequences; [`audit`] events are written from the same report.
+//! A refusal at any step is a [`refusal::Refusal`] with one [`reason::Reason`], whose class
+//! determines the OAuth error. [`explain`] and [`policy`] call the same [`decision::decide`]
+//! without issuing anything; [`audit`] events are written from the same report.
 //!
 //! # A step that is left out does not compile
 //!
@@ -40,7 +47,7 @@
 //! # }
 //! ```
 //!
-//! Verification: what was only taken apart is not accepted.
+//! Verification: an assertion that was only parsed is not accepted.
 //!
 //! ```compile_fail
 //! # use std::sync::Arc;
@@ -50,7 +57,7 @@
 //! # }
 //! ```
 //!
-//! Acceptance: what was only verified is held against no rules.
+//! Acceptance: an assertion that was only verified is not compared with rules.
 //!
 //! ```compile_fail
 //! # use std::sync::Arc;
@@ -60,7 +67,7 @@
 //! # }
 //! ```
 //!
-//! Admission: a client that was only authenticated is no part of a decision.
+//! Admission: a client that was only authenticated does not take part in a decision.
 //!
 //! ```compile_fail
 //! # use carnet::{assertion::*, client::*, decision::*, grant_type::GrantType};
@@ -69,7 +76,7 @@
 //! # }
 //! ```
 //!
-//! The permit: of what is only assumed to be signed no token is minted.
+//! Permit: no token is minted for an assertion whose signature is only assumed.
 //!
 //! ```compile_fail
 //! # use carnet::{assertion::*, clock::Timestamp, decision::*, token::*};
@@ -78,7 +85,7 @@
 //! # }
 //! ```
 //!
-//! The record: the text of a token that was only minted cannot be read.
+//! Record: the text of a token that was only minted cannot be read.
 //!
 //! ```compile_fail
 //! # use carnet::token::*;
@@ -89,10 +96,12 @@
 //!
 //! # Beside the pipeline
 //!
-//! [`command`] starts the server from a [`config`]; [`app`] holds what all requests share. [`documents`] are the documents people
-//! write and [`admin`] manages; compiled, they are the [`model`] that requests are decided by. What is known of a platform is a
-//! [`profile`], a data file. [`keys`] are our own signing keys, [`limits`] keep one caller from slowing the others, [`ids`] and
-//! [`clock`] hand in randomness and time. No module depends on one that depends on it; a test computes the graph.
+//! [`command`] starts the server from a [`config`]; [`app`] holds what all requests share.
+//! [`documents`] are the objects as users write them and as [`admin`] manages them; compiled, they
+//! are the [`model`] by which requests are decided. A [`profile`], a data file, describes a CI
+//! platform. [`keys`] are the server's own signing keys, [`limits`] keep one caller from slowing
+//! down the others, [`ids`] and [`clock`] provide randomness and time. The dependencies between
+//! modules have no cycle, which a test checks.
 #![cfg_attr(test, expect(non_snake_case, reason = "test names begin with the requirement they show"))]
 
 pub mod admin;

@@ -1,4 +1,8 @@
-//! Rate limits, keyed so that one noisy caller does not slow the others.
+//! Rate limits for addresses, rules, trusted issuers, clients and subjects of admin tokens.
+//!
+//! Each limit counts per key, so that one caller over its limit does not slow down the others.
+//! Budgets refill evenly over a minute and are kept in memory: each replica counts for itself
+//! (`docs/src/reference/limits.md`).
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -16,20 +20,21 @@ use crate::ids::{CredentialId, TrustedIssuerId};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 
-/// What all limits are by.
+/// The period of all limits.
 const MINUTE: Duration = Duration::from_mins(1);
-/// How many keys of a limit are remembered.
+/// Keys remembered per limit, which bounds its memory.
 const MOST_KEYS: usize = 100_000;
-/// How long a request of an address over its limit waits for its turn.
+/// How long a request from a network over its limit waits for its turn.
 const PROBATION_WAIT: Duration = Duration::from_secs(1);
-/// How much larger the budgets of an IPv6 /56 and of a /48 are than that of a /64.
+/// Prefix lengths of larger IPv6 networks, and how many budgets of a /64 each of them has.
 const LARGER_NETWORKS: [(u8, u32); 2] = [(56, 4), (48, 16)];
 
-/// The limits of this server.
+/// The rate limits of one server process.
 #[derive(Debug)]
 pub struct RateLimiter {
     refusals: Limit<IpAddr>,
-    /// Of whole networks, so that who has many /64 has not as many budgets.
+    /// Refusals of larger IPv6 networks, so that a caller with many /64 networks does not have as
+    /// many budgets.
     networks: [(u8, Limit<IpAddr>); 2],
     probation: Cache<IpAddr, Arc<Semaphore>>,
     credentials: Limit<CredentialId>,
@@ -40,36 +45,41 @@ pub struct RateLimiter {
     writes: Limit<String>,
 }
 
-/// One limit; where its number is 0 there is none. Each use takes its part of a minute, and whoever has taken the whole of it waits.
-/// Unlike the limiters that can be had, it takes back what was taken.
+/// One limit, switched off if its number is 0. Each use takes its share of a minute, and a caller
+/// that has used up the minute has to wait. Published rate limiters cannot give back a use, as
+/// [`Taken`] has to.
 #[derive(Debug)]
 struct Limit<K> {
     each: Option<Duration>,
-    /// When the whole budget is there again. Where there are too many keys, new ones wait until old ones are forgotten.
+    /// When the whole budget of each key is available again. Once `MOST_KEYS` keys are stored, a
+    /// new key is not stored, and so not limited, until `shrink` has removed others.
     whole_at: Mutex<HashMap<K, Instant>>,
 }
 
-/// A network that is over its limit: it has one turn together.
+/// A network that is over its limit. All its requests share one turn.
 #[derive(Debug)]
 pub struct Exhausted {
     network: IpAddr,
     refusal: Refusal,
 }
 
-/// A request that an address may send. One of an address over its limit has that one's only turn until this is dropped.
+/// The admission of a request. For a network over its limit it holds the only turn of the network
+/// until it is dropped.
 #[derive(Debug, Default)]
 pub struct AddressAdmission {
     turn: Option<OwnedSemaphorePermit>,
 }
 
 impl AddressAdmission {
-    /// Whether the address is over its limit: a refusal is not told then.
+    /// Whether the network is over its limit. The reason of a refusal is then replaced by the rate
+    /// limit, so that the caller learns nothing by guessing.
     pub fn is_on_probation(&self) -> bool {
         self.turn.is_some()
     }
 }
 
-/// What a token takes of the limits; given back unless a token comes out.
+/// The uses that one token takes from the limits. Dropping them gives them back, unless
+/// [`keep`](Self::keep) was called.
 #[derive(Debug)]
 #[must_use]
 pub struct Taken<'l> {
@@ -80,7 +90,7 @@ pub struct Taken<'l> {
 }
 
 impl Taken<'_> {
-    /// The token was issued.
+    /// Keeps the uses, because the token was issued.
     pub fn keep(mut self) {
         self.issuer = None;
         self.client = None;
@@ -103,7 +113,6 @@ impl Drop for Taken<'_> {
 }
 
 impl RateLimiter {
-    /// Limits of this size.
     pub fn new(config: RateLimits) -> Self {
         Self {
             refusals: Limit::per_minute(config.refusals_per_minute_per_address),
@@ -120,8 +129,10 @@ impl RateLimiter {
         }
     }
 
-    /// Whether this address may send a request. Only refused requests use up its budget, so honest callers behind one address do not feel
-    /// each other; beyond it one request at a time is judged, so that good ones get through beside a neighbour's bad ones.
+    /// Admits a request from this address, or refuses it as rate-limited. Only refused requests use
+    /// up the budget, so that well-behaved callers behind one address do not affect each other.
+    /// Beyond the budget one request at a time is processed, so that valid ones still succeed
+    /// beside invalid ones of a neighbour.
     pub async fn admit(&self, address: Option<IpAddr>) -> Result<AddressAdmission, Refusal> {
         match address.and_then(|address| self.exhausted(address)) {
             None => Ok(AddressAdmission::default()),
@@ -129,7 +140,7 @@ impl RateLimiter {
         }
     }
 
-    /// Waits for the one turn of a network that is over its limit.
+    /// Waits for the only turn of a network that is over its limit, for one second at most.
     pub async fn wait_for_turn(&self, Exhausted { network, refusal }: Exhausted) -> Result<AddressAdmission, Refusal> {
         let turns = self.probation.get_with(network, || Arc::new(Semaphore::new(1)));
         match tokio::time::timeout(PROBATION_WAIT, turns.acquire_owned()).await {
@@ -143,15 +154,16 @@ impl RateLimiter {
         self.exhausted(address).map_or(Ok(()), |exhausted| Err(exhausted.refusal))
     }
 
-    /// The widest network of this address that is over its limit, if one is.
+    /// The widest network around this address that is over its limit, if there is one.
     pub fn exhausted(&self, address: IpAddr) -> Option<Exhausted> {
         let own = std::iter::once((&self.refusals, network_of(address)));
         let all = own.chain(self.networks_of(address));
         all.filter_map(|(limit, network)| Some(Exhausted { refusal: limit.check(&network).err()?, network })).last()
     }
 
-    /// Notes that a request of this address was refused. What is beyond the budget of one network is not counted against the larger
-    /// one around it: it takes several noisy networks to make that one wait.
+    /// Counts a refused request of this address. Refusals beyond the budget of one network do not
+    /// count against the larger network around it: it takes several noisy networks to use up the
+    /// larger budget.
     pub fn note_refusal(&self, address: Option<IpAddr>) {
         let Some(address) = address else { return };
         let own = std::iter::once((&self.refusals, network_of(address)));
@@ -168,18 +180,19 @@ impl RateLimiter {
         self.networks.iter().filter_map(move |(bits, limit)| Some((limit, larger_network_of(address, *bits)?)))
     }
 
-    /// Whether this trusted issuer may give another token.
+    /// Whether another token may be issued for assertions of this trusted issuer.
     pub fn check_issuer(&self, issuer: TrustedIssuerId) -> Result<(), Refusal> {
         self.issuers.check(&issuer)
     }
 
-    /// Whether this credential may give another token.
+    /// Whether another token may be issued under this rule.
     pub fn check_credential(&self, credential: CredentialId) -> Result<(), Refusal> {
         self.credentials.check(&credential)
     }
 
-    /// Takes what a token needs of the limits of its trusted issuer, or of its client, and of its rules. Requests at the same moment may
-    /// have left nothing, which is none of this one's doing: it is judged again.
+    /// Takes one use from the limits of a token's trusted issuer, or of its client, and of its
+    /// rules. Concurrent requests may have used up a budget since the token was decided; the caller
+    /// then decides again, which gives the refusal its reason.
     pub fn take(
         &self,
         issuer: Option<TrustedIssuerId>,
@@ -208,33 +221,33 @@ impl RateLimiter {
         self.clients.check(&client_id.to_owned())
     }
 
-    /// Takes a change that the holder of this subject's admin token wants to make.
+    /// Takes one change over the admin API from the budget of this token subject.
     pub fn take_write(&self, subject: &str) -> Result<(), Refusal> {
         self.writes.take(&subject.to_owned())
     }
 
-    /// Whether this address may try another secret of this client. Whoever guesses does not lock out the client itself, which comes from
-    /// elsewhere.
+    /// Whether this address may try another client secret of this client. The address is part of
+    /// the key, so that guesses from elsewhere do not lock out the client itself.
     pub fn check_secrets(&self, client_id: &str, address: Option<IpAddr>) -> Result<(), Refusal> {
         self.secrets.check(&guesser(client_id, address))
     }
 
-    /// Notes that a secret was wrong.
+    /// Counts a wrong client secret.
     pub fn note_wrong_secret(&self, client_id: &str, address: Option<IpAddr>) {
         self.secrets.note(&guesser(client_id, address));
     }
 
-    /// Whether this client may ask about another token.
+    /// Whether this client may introspect another token that is not in force.
     pub fn check_introspection(&self, client_id: &str) -> Result<(), Refusal> {
         self.introspections.check(&client_id.to_owned())
     }
 
-    /// Notes that a client asked about a token that is nothing to it. Tokens in force do not count.
+    /// Counts an introspection that was answered `active: false`. Tokens in force do not count.
     pub fn note_inactive(&self, client_id: &str) {
         self.introspections.note(&client_id.to_owned());
     }
 
-    /// Forgets keys that have their whole budget again.
+    /// Removes keys whose whole budget is available again.
     pub fn shrink(&self) {
         self.refusals.shrink();
         self.networks.iter().for_each(|(_, limit)| limit.shrink());
@@ -252,14 +265,14 @@ impl<K: Hash + Eq + Clone> Limit<K> {
         Self { each: MINUTE.checked_div(number), whole_at: Mutex::default() }
     }
 
-    /// Whether there is room for one more.
+    /// Whether the budget allows one more use.
     fn check(&self, key: &K) -> Result<(), Refusal> {
         let Some(each) = self.each else { return Ok(()) };
         let now = Instant::now();
         within(next(self.whole_at.lock().get(key), now, each), now)
     }
 
-    /// Takes one.
+    /// Takes one use, or refuses if the budget does not allow it.
     fn take(&self, key: &K) -> Result<(), Refusal> {
         let Some(each) = self.each else { return Ok(()) };
         let now = Instant::now();
@@ -270,7 +283,8 @@ impl<K: Hash + Eq + Clone> Limit<K> {
         Ok(())
     }
 
-    /// Takes one of what is left, after the fact.
+    /// Counts a use that has already happened. The budget never falls below zero, so that a flood
+    /// does not prolong the wait.
     fn note(&self, key: &K) {
         let Some(each) = self.each else { return };
         let now = Instant::now();
@@ -279,7 +293,7 @@ impl<K: Hash + Eq + Clone> Limit<K> {
         remember(&mut whole_at, key, next);
     }
 
-    /// Gives back what was taken.
+    /// Gives back one use.
     fn give_back(&self, key: &K) {
         let Some(each) = self.each else { return };
         if let Some(at) = self.whole_at.lock().get_mut(key) {
@@ -287,7 +301,7 @@ impl<K: Hash + Eq + Clone> Limit<K> {
         }
     }
 
-    /// Forgets keys that have their whole budget again.
+    /// Removes keys whose whole budget is available again.
     fn shrink(&self) {
         let now = Instant::now();
         let mut whole_at = self.whole_at.lock();
@@ -296,7 +310,7 @@ impl<K: Hash + Eq + Clone> Limit<K> {
     }
 }
 
-/// When the whole budget is there again after one more use.
+/// When the whole budget is available again after one more use.
 fn next(whole_at: Option<&Instant>, now: Instant, each: Duration) -> Instant {
     later(whole_at.map_or(now, |at| (*at).max(now)), each)
 }
@@ -320,7 +334,8 @@ fn remember<K: Hash + Eq + Clone>(whole_at: &mut HashMap<K, Instant>, key: &K, a
     }
 }
 
-/// Who guesses at whose secret. Anybody can name any client, so the name is kept as a hash.
+/// The key of the limit for wrong client secrets. The client id comes from an unauthenticated
+/// caller and may be long, so its hash is kept.
 fn guesser(client_id: &str, address: Option<IpAddr>) -> ([u8; 32], Option<IpAddr>) {
     (carnet_jose::sha256(client_id.as_bytes()), address.map(network_of))
 }
@@ -341,7 +356,8 @@ pub fn network_of(address: IpAddr) -> IpAddr {
     }
 }
 
-/// The first bits of an IPv6 address, unless it stands for one of IPv4.
+/// The network of this prefix length around an IPv6 address. IPv4 addresses have none, also when
+/// they are mapped to IPv6.
 fn larger_network_of(address: IpAddr, bits: u8) -> Option<IpAddr> {
     let IpAddr::V6(v6) = address else { return None };
     if v6.to_ipv4_mapped().is_some() {
@@ -396,7 +412,7 @@ mod tests {
         let limits = limits(2, 3);
         let ends = async |check: &dyn Fn() -> Result<(), Refusal>| {
             let wait = check().unwrap_err().retry_after.unwrap();
-            // What is told is rounded up.
+            // `retry_after` is rounded up to whole seconds.
             tokio::time::advance(Duration::from_secs(u64::from(wait) - 2)).await;
             assert!(check().is_err(), "not long before {wait} s are over");
             tokio::time::advance(Duration::from_secs(2)).await;

@@ -6,8 +6,9 @@ use carnet::command::{Cli, run};
 use clap::Parser as _;
 use mimalloc::MiMalloc;
 
-/// A token takes some hundred small allocations. Beside glibc's allocator this one took 6 % less CPU time a token on average of
-/// four pairs of runs (17 % less to 3 % more), and 16 to 27 MB more memory.
+/// A token takes some hundred small allocations. Beside glibc's allocator this one took 6 % less
+/// CPU time a token on average of four pairs of runs (17 % less to 3 % more), and 16 to 27 MB more
+/// memory.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
@@ -17,7 +18,8 @@ async fn main() -> ExitCode {
     run(Cli::parse()).await
 }
 
-/// `carnet export | head` is no failure: when the reader of the output is gone, the command ends as a shell expects (128 + SIGPIPE).
+/// `carnet export | head` is not a failure: when the reader of the output is gone, the command ends
+/// as a shell expects (128 + SIGPIPE).
 fn end_quietly_where_nobody_reads() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

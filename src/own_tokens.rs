@@ -1,4 +1,5 @@
-//! Our own tokens, when they come back: is it one, and is it still in force (RFC 7662 section 4, RFC 9068 section 4).
+//! Our own access tokens when they are presented: recognises them, and decides whether they are
+//! still in force (RFC 7662 section 4, RFC 9068 section 4).
 
 use std::sync::Arc;
 
@@ -15,29 +16,27 @@ use crate::opaque;
 use crate::scope::{ScopeSet, covers};
 use crate::store::{Store, StoreError};
 
-/// What begins the `client_id` of tokens that no registered client asked for; the newest credential in the token follows (decision D-17).
-/// No client can have such a name.
+/// Prefix of the `client_id` claim in tokens that were issued without a client; the id of the
+/// newest rule in the token follows (decision D-17). No registered client can have such a name.
 pub const FEDERATED: &str = "federated:";
 
-/// The `client_id` of admin tokens that whoever holds the database makes. No client can have this name.
+/// The `client_id` claim of admin tokens that the local command line makes with access to the
+/// database. No registered client can have this name.
 pub const LOCAL_CLIENT: &str = "carnet-cli";
 
-/// What it takes to judge our own tokens.
+/// The state with which our own tokens are judged.
 #[derive(Debug)]
 pub struct OwnTokens<'a> {
-    /// Our URLs.
     pub own: &'a OwnUrls,
-    /// Our keys.
     pub keys: &'a KeyRing,
-    /// The database.
     pub store: &'a Store,
-    /// The rules that the token's entries have to stand on.
+    /// The snapshot with which a token's client, rules and entries are compared.
     pub rules: Arc<Snapshot>,
-    /// Now.
     pub now: Timestamp,
 }
 
-/// A token that we issued, whatever has become of it. Only [`OwnTokens`] makes one.
+/// A token that we issued, which may be expired or revoked. [`OwnTokens::recognise`] and
+/// [`read_jwt`] make one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OwnToken {
     claims: AccessToken,
@@ -45,7 +44,8 @@ pub struct OwnToken {
     rests_on: Vec<RestsOn>,
 }
 
-/// A token of ours that is in force, with the entries that still stand. Only [`OwnTokens::in_force`] makes one.
+/// A token of ours that is in force, with the entries that are still valid. Only
+/// [`OwnTokens::in_force`] makes one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LiveToken {
     token: OwnToken,
@@ -55,16 +55,16 @@ pub struct LiveToken {
 /// Why a token of ours is not in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// Its time is over.
+    /// It has expired.
     Over,
-    /// It was revoked, or one that it was made from.
+    /// It was revoked, or a token from which it was exchanged was.
     Revoked,
-    /// Nothing of what it rests on is left.
+    /// Its client, its registry, or every rule that it rests on was removed, disabled or changed.
     NothingLeft,
 }
 
 impl OwnTokens<'_> {
-    /// Whether a text is a token that we issued: by our signature, or by its hash.
+    /// The token of ours that this text is: a JWT by our signature, an opaque token by its hash.
     pub async fn recognise(&self, text: &str) -> Result<Option<OwnToken>, StoreError> {
         if text.contains('.') {
             return Ok(read_jwt(self.keys, self.own, text));
@@ -76,9 +76,9 @@ impl OwnTokens<'_> {
         Ok(claims.and_then(|claims| OwnToken::read(serde_json::from_str(&claims).ok()?)))
     }
 
-    /// Whether it is in force, and what of it.
+    /// Checks expiry, revocation, the client, and the rules behind each entry.
     pub async fn in_force(&self, token: OwnToken) -> Result<Result<LiveToken, Ended>, StoreError> {
-        // Both clocks are ours: no leeway.
+        // No leeway: our own clock set `exp`.
         if token.expires_at() <= self.now {
             return Ok(Err(Ended::Over));
         }
@@ -97,7 +97,8 @@ impl OwnTokens<'_> {
         Ok(standing.map(|token| LiveToken { token, depth: descent.depth }).ok_or(Ended::NothingLeft))
     }
 
-    /// Without the entries whose ground is gone, switched off, over or another one by now (contract, section 4).
+    /// Removes entries whose rule is gone, disabled, expired or changed, and takes their actions
+    /// out of the scope (`docs/src/reference/introspection.md`). `None` if nothing is left.
     fn with_standing_entries(&self, mut token: OwnToken) -> Option<OwnToken> {
         self.rules.resource_server_of(&token.claims.aud)?;
         let mut details = std::mem::take(&mut token.claims.authorization_details);
@@ -121,7 +122,7 @@ fn entry_stands(entry: &AuthorizationDetail, rules: &Snapshot, now: Timestamp) -
     })
 }
 
-/// Whether something that an entry or a token rests on beside its own rule is still what it was.
+/// Whether an element of `rests_on`, of an entry or an admin token, is unchanged and still valid.
 fn ground_stands(ground: &RestsOn, rules: &Snapshot, now: Timestamp) -> bool {
     match ground.kind {
         GroundKind::FederatedCredential => {
@@ -143,7 +144,8 @@ fn credential_stands(id: CredentialId, revision: u32, rules: &Snapshot, now: Tim
     })
 }
 
-/// A rule that nobody vouches for is good for its own principal's packages, and for those of whom it acts for at this time.
+/// A self-service rule is limited to packages of its principal, and of owners for which the
+/// principal acts now. A vouched rule may name any owner.
 fn owner_stands(id: CredentialId, owner: &str, rules: &Snapshot) -> bool {
     rules.credential(id).is_some_and(|credential| {
         let is_vouched =
@@ -156,7 +158,8 @@ fn is_enabled(principal: &str, rules: &Snapshot) -> bool {
     rules.principal(principal).is_some_and(|principal| principal.enabled)
 }
 
-/// A registered client's tokens end with it, and with what it proved itself with when it got them.
+/// A registered client's tokens end with the client, and when its `not_before` passes their time of
+/// issue, as after a change of its keys (`docs/src/guides/clients.md`).
 fn client_stands(token: &AccessToken, rules: &Snapshot) -> bool {
     let id = &token.client_id;
     if id.starts_with(FEDERATED) || id == LOCAL_CLIENT {
@@ -166,7 +169,7 @@ fn client_stands(token: &AccessToken, rules: &Snapshot) -> bool {
     rules.client(id).is_some_and(|client| client.enabled && issued_at.is_ok_and(|at| at >= client.not_before))
 }
 
-/// Whether an admin token may still do what it was issued for: its client has to hold that scope now, and one without a key of its own a
+/// Whether an admin token's client still holds the token's scope, and a federated client also a
 /// rule that admitted it.
 fn admin_stands(token: &OwnToken, rules: &Snapshot, now: Timestamp) -> bool {
     let claims = &token.claims;
@@ -182,7 +185,7 @@ fn admin_stands(token: &OwnToken, rules: &Snapshot, now: Timestamp) -> bool {
     })
 }
 
-/// Reads a JWT access token of ours: type, issuer and signature are right. Times are not looked at.
+/// Verifies a JWT access token of ours: `typ`, signature and `iss`. Times are not checked.
 pub fn read_jwt(keys: &KeyRing, own: &OwnUrls, text: &str) -> Option<OwnToken> {
     let jws = Compact::parse(text).ok()?;
     if !jws.header.is_type("at+jwt") {
@@ -203,39 +206,37 @@ impl OwnToken {
         Some(Self { claims: serde_json::from_value(Value::Object(claims)).ok()?, cnf, rests_on })
     }
 
-    /// Its claims.
     pub fn claims(&self) -> &AccessToken {
         &self.claims
     }
 
-    /// When it ends.
     pub fn expires_at(&self) -> Timestamp {
         Timestamp::from_seconds(self.claims.exp)
     }
 
-    /// Whether it was made for the principal of this id: another one that has its name now is not meant.
+    /// Whether the token was issued for the principal of this id. The name does not suffice: a
+    /// later principal may have got it.
     pub fn is_for_principal(&self, id: &str) -> bool {
         self.rests_on.iter().any(|ground| ground.kind == GroundKind::Principal && ground.id == id)
     }
 }
 
 impl LiveToken {
-    /// Its claims, with the entries that still stand.
+    /// The claims, with the entries that are still valid.
     pub fn claims(&self) -> &AccessToken {
         &self.token.claims
     }
 
-    /// How many exchanges it is away from the first token.
+    /// The number of exchanges between this token and the first one.
     pub fn depth(&self) -> i64 {
         self.depth
     }
 
-    /// The key that it is bound to (RFC 7800 section 3.1), if it is.
+    /// The key to which the token is bound: `cnf` (RFC 7800 section 3.1).
     pub fn confirmation(&self) -> Option<&Value> {
         self.token.cnf.as_ref()
     }
 
-    /// When it ends.
     pub fn expires_at(&self) -> Timestamp {
         self.token.expires_at()
     }

@@ -1,74 +1,84 @@
+//! The decision whether the entries of an access token allow an operation (RFC 9396).
+
 use std::fmt;
 
 use crate::{AuthorizationDetail, DETAIL_TYPE, PackageNames, PackagePattern};
 
-/// The action a package's first version needs beside the action itself.
+/// The action that an entry needs, besides the action itself, for an operation on a package that
+/// does not exist yet.
 pub const CREATE: &str = "create";
 
-/// What somebody wants to do.
+/// The operation that a request wants to perform.
 #[derive(Clone, Copy, Debug)]
 pub struct Operation<'a> {
-    /// The action, in the registry's own words.
+    /// The action, such as `publish`: one of those that the registry is configured with in Carnet.
     pub action: &'a str,
-    /// The package.
+    /// The name of the package, as the client wrote it. [`allows`] normalises it.
     pub package: &'a str,
-    /// The version, where the operation has one.
+    /// The version, or `None` if the operation has none. Compared byte for byte.
     pub version: Option<&'a str>,
-    /// The artifact's digest as `sha256:…`, where the operation has one.
+    /// The digest of the artifact, or `None` if the operation has none: `sha256:` and 64
+    /// hexadecimal digits in lower case.
     pub digest: Option<&'a str>,
 }
 
-/// What only the registry knows, at the moment of the operation.
+/// What only the registry knows. Read it in the transaction of the operation, so that it is still
+/// true when the operation takes effect.
 #[derive(Clone, Copy)]
 pub struct RegistryState<'a> {
     /// Whether the package exists.
     pub exists: bool,
-    /// Whether the owner of this name owns the package, if it exists.
+    /// Whether the owner of this name owns the package. Called only if the package exists.
     pub owned_by: &'a (dyn Fn(&str) -> bool + Send + Sync),
-    /// Whether the principal of the first name may act for the owner of the second.
+    /// Whether the principal (first argument) may act for the owner (second argument), both by
+    /// name.
     pub may_act_for: &'a (dyn Fn(&str, &str) -> bool + Send + Sync),
 }
 
-/// A yes: on whose authority, and for whom.
+/// The operation is allowed: by which entry, on whose authority and for which owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowed<'a> {
-    /// The principal that acts.
+    /// The name of the principal that acts.
     pub principal: &'a str,
-    /// The owner acted for; it becomes the owner of a new package.
+    /// The name of the owner on whose behalf the principal acts. A new package gets this owner.
     pub owner: &'a str,
-    /// The entry that allows the operation: of several the newest credential's, which stands first.
+    /// The entry that allows the operation. If several do, it is the first, which is the one of the
+    /// newest rule.
     pub entry: &'a AuthorizationDetail,
 }
 
-/// A no.
+/// The operation is not allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct Denied {
-    /// The condition that the entry which came closest failed.
+    /// The condition that failed in the entry that came closest to allowing the operation.
     pub reason: DenialReason,
 }
 
-/// Why an operation is not allowed, in the order in which the conditions are looked at.
+/// Why an operation is not allowed, in the order in which the conditions are checked. A later
+/// reason is greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DenialReason {
     /// No entry covers the package.
     PackageOutOfScope,
-    /// An entry covers the package, and not for this action.
+    /// An entry covers the package but does not have the action.
     ActionOutOfScope,
-    /// The package does not exist and no entry has the action `create`.
+    /// The package does not exist, and the entry does not have the action [`CREATE`].
     CreateDenied,
-    /// The entry is for another version.
+    /// The entry is limited to another version.
     VersionMismatch,
-    /// The entry is for another artifact.
+    /// The entry is limited to an artifact with another digest.
     DigestMismatch,
-    /// The entry's owner does not own the package, or its principal may not act for that owner any more.
+    /// The entry's owner does not own the package (any more), or its principal may not act for that
+    /// owner (any more).
     OwnerLost,
-    /// The package is new and several principals may create it: nobody can tell whose it should be.
+    /// The package is new, and entries of several principals may create it, so its owner is not
+    /// determined. The client has to name one principal in its token request.
     OwnerAmbiguous,
 }
 
 impl DenialReason {
-    /// The stable code.
+    /// The reason as a stable code in snake case, for responses and logs.
     #[must_use]
     pub fn code(self) -> &'static str {
         match self {
@@ -101,14 +111,18 @@ impl fmt::Display for DenialReason {
     }
 }
 
-/// Decides whether `details` allow `operation`.
+/// Decides whether `details`, the `authorization_details` of a verified token, allow `operation`.
 ///
-/// One entry has to allow all of it. For a package that does not exist the entry also needs the action `create`, and all
-/// entries with `create` that cover it have to be of one principal, since the newest of them names the owner.
+/// One entry has to allow the whole operation; parts of several entries are never combined. For a
+/// package that does not exist the entry needs the action [`CREATE`] too, and all entries with
+/// [`CREATE`] that cover the package have to be of one principal, since the owner of the package
+/// comes from the first of them that allows the operation. `names` has to be what the server is
+/// configured with for this registry (`package_names`).
 ///
 /// # Errors
 ///
-/// [`Denied`] with the reason of the entry that came closest.
+/// [`Denied`] with the reason of the entry that came closest, or
+/// [`OwnerAmbiguous`](DenialReason::OwnerAmbiguous).
 pub fn allows<'a>(
     details: &'a [AuthorizationDetail],
     names: PackageNames,
@@ -135,7 +149,7 @@ pub fn allows<'a>(
     Ok(Allowed { principal: &entry.principal, owner: &entry.owner, entry })
 }
 
-/// Whether an entry is about the package of an operation.
+/// Whether an entry is of the known type and covers the package of the operation.
 fn covers(entry: &AuthorizationDetail, names: PackageNames, operation: &Operation<'_>) -> bool {
     let covers = |pattern: &String| {
         PackagePattern::try_from(pattern.clone()).is_ok_and(|pattern| pattern.covers(operation.package, names))
@@ -234,7 +248,7 @@ mod tests {
         let create = [entry("joel", &["create", "publish"], &["a"])];
         assert_eq!(decide(&create, "publish", "a", &NEW), Ok("joel".into()));
         assert_eq!(decide(&create, "create", "a", &NEW), Ok("joel".into()));
-        // `create` of one entry lends nothing to `publish` of another.
+        // `create` in one entry is not combined with `publish` in another.
         let split = [entry("joel", &["publish"], &["a"]), entry("joel", &["create"], &["a"])];
         assert_eq!(decide(&split, "publish", "a", &NEW), Err(DenialReason::CreateDenied));
     }
@@ -248,12 +262,13 @@ mod tests {
         assert_eq!(decide(&[newest.clone(), older], "publish", "a", &NEW), Ok("newer-org".into()));
         let other = entry("mallory", &["create", "publish"], &["*"]);
         assert_eq!(decide(&[newest.clone(), other.clone()], "publish", "a", &NEW), Err(DenialReason::OwnerAmbiguous));
-        // What counts is who may create it, not who could do the rest as well.
+        // Every entry that may create the package counts, even if it does not allow the rest of the
+        // operation.
         let narrowed = AuthorizationDetail { version: Some("9.9".into()), ..other.clone() };
         assert_eq!(decide(&[newest.clone(), narrowed], "publish", "a", &NEW), Err(DenialReason::OwnerAmbiguous));
         let push = entry("mallory", &["publish"], &["*"]);
         assert_eq!(decide(&[newest.clone(), push], "publish", "a", &NEW), Ok("newer-org".into()));
-        // An existing package has an owner: no ambiguity.
+        // An existing package has an owner, so nothing is ambiguous.
         assert_eq!(decide(&[newest, other], "publish", "a", &OWNED), Ok("newer-org".into()));
     }
 

@@ -1,70 +1,77 @@
+//! The entries of `authorization_details` that Carnet issues (RFC 9396).
+
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-/// The `type` of every entry Carnet issues (RFC 9396 section 2).
+/// The `type` of every entry that Carnet issues (RFC 9396 section 2).
 pub const DETAIL_TYPE: &str = "package";
 
-/// One entry of `authorization_details`: what one federated credential permits at one registry.
+/// One entry of `authorization_details`: what one permission of a rule allows at one registry.
 ///
-/// Entries stand side by side. A registry allows an operation when one entry allows all of it; parts of two entries are
-/// never put together.
+/// A registry allows an operation only if a single entry allows all of it; parts of several entries
+/// are never combined. An entry with an unknown member does not deserialize, since the member could
+/// be a restriction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuthorizationDetail {
-    /// Always [`DETAIL_TYPE`].
+    /// [`DETAIL_TYPE`] in every entry that Carnet issues.
     #[serde(rename = "type")]
     pub kind: String,
-    /// What may be done, in the registry's own words, such as `publish`.
+    /// The actions that are allowed, such as `publish`: those that the registry is configured with.
     pub actions: Vec<String>,
-    /// Package names, or patterns with `*`.
+    /// The packages that are allowed: names, or patterns
+    /// ([`PackagePattern`](crate::PackagePattern)).
     pub packages: Vec<String>,
-    /// For whom: the principal that owns the packages, by name.
+    /// The name of the principal that owns the packages, and that gets new ones.
     pub owner: String,
-    /// Whose credential this is: the principal's name.
+    /// The name of the principal whose rule this is. It acts for the owner.
     pub principal: String,
-    /// The federated credential's id.
+    /// The id of the rule (federated credential), `fc_…`; in a token that a client got for itself,
+    /// the client's id, `cl_…`.
     pub credential: String,
-    /// The revision of the credential that was matched.
+    /// The revision of the rule, or client, for which the entry was issued.
     pub revision: u32,
-    /// What it rests on beside that credential, such as the credentials of whoever acts.
+    /// Other objects that the entry depends on, such as the rules of actors. Empty in most entries.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rests_on: Vec<RestsOn>,
-    /// The registry, by its resource URI.
+    /// The resource URI of the registry, as an array of one (RFC 9396 section 2.2).
     pub locations: Vec<String>,
-    /// The only version it is good for, where that was narrowed down.
+    /// The only version that is allowed, compared byte for byte; `None` if any is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// The only artifact it is good for, as `sha256:…`, where that was narrowed down.
+    /// The only artifact that is allowed, as `sha256:` and 64 hexadecimal digits in lower case;
+    /// `None` if any is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
 }
 
-/// Something that a token or an entry rests on, as of a revision: if it ends or changes, so does the entry.
+/// An object that a token or an entry depends on, at a revision. If the object ends or its revision
+/// changes, the token or entry is no longer in force, and introspection leaves it out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RestsOn {
-    /// What it is.
+    /// The kind of the object.
     pub kind: GroundKind,
-    /// Its id.
+    /// The object's id in Carnet.
     pub id: String,
-    /// Its revision.
+    /// The revision of the rule that the entry depends on; 0 for objects without revisions.
     #[serde(default)]
     pub revision: u32,
 }
 
-/// The kinds of things that tokens rest on.
+/// The kinds of objects that a token can depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum GroundKind {
-    /// A federated credential.
+    /// A rule (federated credential).
     FederatedCredential,
-    /// A principal.
+    /// A principal, which has no revision.
     Principal,
 }
 
-/// Reads entries one by one. One of a form that this version does not know says something that it cannot judge, and allows nothing;
-/// the others are as good as they were.
+/// Deserializes entries one by one. An entry of an unknown form may contain a restriction that this
+/// version cannot check, so it is left out and allows nothing; the other entries are kept.
 pub(crate) fn known<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<AuthorizationDetail>, D::Error> {
     let entries = Vec::<Value>::deserialize(deserializer)?;
     Ok(entries.into_iter().filter_map(|entry| serde_json::from_value(entry).ok()).collect())

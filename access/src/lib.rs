@@ -1,7 +1,9 @@
-//! What an access token says ([`AccessToken`]), and whether it allows an operation on a package ([`allows`]).
+//! The contents of Carnet's access tokens ([`AccessToken`]), and the decision whether a token
+//! allows an operation on a package ([`allows`]).
 //!
-//! Server and registry decide by the same code, so a pattern means the same on both sides. Nothing here reads a clock, a network or a
-//! key.
+//! The authorization server and the registries use the same code, so that a package pattern means
+//! the same on both sides. The crate verifies no signatures and reads neither clock nor network:
+//! verify a token first, for example with the crate `carnet-resource-server`.
 
 #![warn(missing_docs)]
 #![cfg_attr(test, expect(non_snake_case, reason = "test names begin with the requirement they show"))]

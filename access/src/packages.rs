@@ -1,39 +1,44 @@
+//! Package names and patterns, compared as the registry's ecosystem does.
+
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The longest package name or pattern, in bytes (decision D-54).
+/// The longest package name or pattern, in bytes (`docs/src/reference/limits.md`).
 const MAX_BYTES: usize = 256;
 
-/// How an ecosystem decides that two package names are one.
+/// How a registry's ecosystem decides whether two package names are the same. The server's setting
+/// for the registry (`package_names`) has to be the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PackageNames {
-    /// Byte for byte.
+    /// Names are the same if they are equal byte for byte.
     #[default]
     Exact,
-    /// ASCII letters fold; nothing else does.
+    /// ASCII letters are compared without case; other letters byte for byte.
     AsciiCaseInsensitive,
-    /// As PEP 503: ASCII letters fold, and a run of `-`, `_` and `.` is one `-`.
+    /// As in PEP 503: ASCII letters are compared without case, and each run of `-`, `_` and `.`
+    /// counts as one `-`.
     Pep503,
 }
 
-/// A package name, or a pattern in which `*` stands for any run of characters.
+/// A package name, or a pattern in which each `*` stands for any run of characters, empty or not.
 ///
-/// There is no escape and no other special character: names with a literal `*` do not exist in the ecosystems served.
+/// There is no escape and no other special character: no supported ecosystem has names with a `*`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PackagePattern(String);
 
-/// Why a text is no [`PackagePattern`].
+/// The error of making a [`PackagePattern`] from a text that is not one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a package name or pattern has 1 to 256 printable characters and neither begins nor ends with `.`")]
+#[error("a package name or pattern must have 1 to 256 printable characters and neither begin nor end with `.`")]
 pub struct InvalidPattern;
 
 impl PackageNames {
-    /// The form in which names are compared.
+    /// The form of `name` in which names are compared: two names are the same if their forms are
+    /// equal.
     #[must_use]
     pub fn normalise(self, name: &str) -> Cow<'_, str> {
         match self {
@@ -43,7 +48,7 @@ impl PackageNames {
         }
     }
 
-    /// Whether two names are one.
+    /// Whether two names mean the same package.
     #[must_use]
     pub fn same(self, left: &str, right: &str) -> bool {
         self.normalise(left) == self.normalise(right)
@@ -66,47 +71,49 @@ fn pep503(name: &str) -> String {
 }
 
 impl PackagePattern {
-    /// Whether a text is one.
+    /// Checks that a text is a package name or pattern: 1 to 256 bytes, no white space or control
+    /// characters, no `.` at either end.
     ///
     /// # Errors
     ///
-    /// [`InvalidPattern`] if it is none.
+    /// [`InvalidPattern`] if it is not.
     pub fn check(text: &str) -> Result<(), InvalidPattern> {
         let is_good = !(text.is_empty() || text.len() > MAX_BYTES || text.contains(unprintable) || has_outer_dot(text));
         if is_good { Ok(()) } else { Err(InvalidPattern) }
     }
 
-    /// The text as it was written.
+    /// The text as it was written, not normalised.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether there is a `*` in it.
+    /// Whether the text contains a `*`.
     #[must_use]
     pub fn is_pattern(&self) -> bool {
         self.0.contains('*')
     }
 
-    /// Whether `name` is covered. A name that is not well formed ([`is_well_formed_name`]) never is.
+    /// Whether `name` is covered, comparing as `names` says. A name that is not well formed
+    /// ([`is_well_formed_name`]) is never covered.
     #[must_use]
     pub fn covers(&self, name: &str, names: PackageNames) -> bool {
         is_well_formed_name(name) && matches(&names.normalise(&self.0), &names.normalise(name))
     }
 }
 
-/// Names and patterns, brought into the form in which they are compared once, for many questions.
+/// A set of names and patterns, normalised once for many lookups.
 #[derive(Clone, Debug)]
 pub struct PackageSet {
     names: PackageNames,
-    /// All of them, to be found as they are written.
+    /// All names and patterns, normalised: found by hash.
     texts: HashSet<String>,
-    /// Those with a `*`, to be tried one by one.
+    /// The patterns with a `*`, normalised: tried one by one.
     patterns: Vec<String>,
 }
 
 impl PackageSet {
-    /// The set of these. What is no [`PackagePattern`] covers nothing.
+    /// Makes a set. Texts that are not a [`PackagePattern`] are ignored.
     pub fn new<'a>(patterns: impl IntoIterator<Item = &'a str>, names: PackageNames) -> Self {
         let good = patterns.into_iter().filter(|text| PackagePattern::check(text).is_ok());
         let texts: HashSet<String> = good.map(|text| names.normalise(text).into_owned()).collect();
@@ -114,7 +121,8 @@ impl PackageSet {
         Self { names, texts, patterns }
     }
 
-    /// Whether one of them covers `name`, or, if that is a pattern, is this pattern.
+    /// Whether the set covers everything that `name` stands for: for a package name, whether a
+    /// member covers it; for a pattern, whether the set contains the same pattern.
     #[must_use]
     pub fn permits(&self, name: &str) -> bool {
         let normal = self.names.normalise(name);
@@ -125,7 +133,8 @@ impl PackageSet {
             && (self.texts.contains(&*normal) || self.patterns.iter().any(|pattern| matches(pattern, &normal)))
     }
 
-    /// How many patterns one question may have to be held against.
+    /// The number of patterns that one lookup may have to be compared with, for callers that limit
+    /// their work.
     #[must_use]
     pub fn patterns(&self) -> usize {
         self.patterns.len()
@@ -152,8 +161,8 @@ impl From<PackagePattern> for String {
     }
 }
 
-/// Whether a text can be the name of one package: not empty, at most 256 bytes, no `*`, no white space or control
-/// characters, no `.` at either end. What else a registry demands of a name is the registry's to check.
+/// Whether a text can be the name of one package: 1 to 256 bytes, no `*`, no white space or control
+/// characters, no `.` at either end. A registry has to check its own further rules.
 #[must_use]
 pub fn is_well_formed_name(name: &str) -> bool {
     !name.is_empty()
@@ -170,8 +179,9 @@ fn has_outer_dot(text: &str) -> bool {
     text.starts_with('.') || text.ends_with('.')
 }
 
-/// Matches piece by piece: the first at the start, the last at the end, those between as early as they occur. Each is sought
-/// once, so the work grows with the length of the name and not with the number of `*`.
+/// Matches piece by piece: the first piece at the start, the last at the end, each of the others at
+/// its first occurrence after the one before. No piece is searched twice, so the work grows with
+/// the length of the name and not with the number of `*`.
 fn matches(pattern: &str, name: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else {
         return pattern == name;

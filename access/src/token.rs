@@ -1,79 +1,88 @@
+//! The claims of an access token (RFC 9068 section 2.2, RFC 8693 section 4.1, RFC 9396).
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{AuthorizationDetail, details};
 
-/// A verified access token (RFC 9068 section 2.2).
+/// The claims of an access token (RFC 9068 section 2.2), from a JWT or an introspection response.
+/// The type itself proves nothing: it can be deserialized from unverified claims.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessToken {
-    /// The authorization server.
+    /// The issuer identifier of the authorization server.
     pub iss: String,
-    /// The registry the token is for.
+    /// The resource URI of the registry that the token is for.
     pub aud: String,
-    /// Whom the token speaks for: a principal's id, or `workload:…` where rules of several principals matched.
+    /// The id of the principal that the token speaks for; in a token that a client got for itself,
+    /// its `client_id`.
     pub sub: String,
-    /// The one principal, where there is only one.
+    /// The principal that the token speaks for; `None` in a token that a client got for itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub principal: Option<PrincipalClaim>,
-    /// The client, or `federated:<credential>` where none was registered.
+    /// The registered client that requested the token, or `federated:` and the id of the newest
+    /// rule in the token if no registered client did.
     pub client_id: String,
-    /// When it was issued, in seconds since 1970.
+    /// When the token was issued, in seconds since 1970.
     pub iat: i64,
-    /// When it ends, in seconds since 1970.
+    /// When the token expires, in seconds since 1970.
     pub exp: i64,
-    /// Its own id.
+    /// The id of the token, unique for the issuer; audit events of the server contain it as
+    /// `token_id`.
     pub jti: String,
-    /// The actions of all entries together, separated by spaces.
+    /// The actions of all entries together, separated by spaces. It says nothing about packages:
+    /// decide by `authorization_details`.
     #[serde(default)]
     pub scope: String,
-    /// What it allows. Entries of a form that is not known are left out.
+    /// What the token allows. Entries with a member or kind that this version does not know are
+    /// left out: they allow nothing.
     #[serde(default, deserialize_with = "details::known", skip_serializing_if = "Vec::is_empty")]
     pub authorization_details: Vec<AuthorizationDetail>,
-    /// The workload that presented the assertion.
+    /// The workload that presented the assertion; `None` in a token that a client got for itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workload: Option<WorkloadClaim>,
-    /// Who acts for the subject, where the token was delegated (RFC 8693 section 4.1).
+    /// The current actor, if the token was delegated (RFC 8693 section 4.1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub act: Option<Actor>,
 }
 
-/// The current actor of a delegated token; those before it nest inside (RFC 8693 section 4.1).
+/// An actor of a delegated token. The actors before it are nested in it (RFC 8693 section 4.1).
 ///
-/// Only the outermost one says who acts now. The others tell how the token came about and decide nothing.
+/// Only the outermost actor is the current one. The nested actors show how the token came about and
+/// must not influence a decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Actor {
-    /// The issuer whose subject this is.
+    /// The issuer that `sub` is a subject of.
     pub iss: String,
-    /// The actor, as its issuer names it.
+    /// The actor's subject at that issuer.
     pub sub: String,
-    /// The actor before it.
+    /// The previous actor, if the right to act was passed on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub act: Option<Box<Actor>>,
 }
 
-/// The principal a token speaks for.
+/// The principal that a token speaks for, as it was when the token was issued.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PrincipalClaim {
-    /// Its name.
+    /// The principal's name in Carnet.
     pub name: String,
     /// `user`, `organization`, `team`, `service` or `project`.
     pub kind: String,
-    /// The registry's own id of it.
+    /// The id that the registry itself uses for the principal, if it was given to Carnet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
 }
 
-/// The workload a token was issued to, as its platform described it.
+/// The workload that a token was issued to, as its platform describes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkloadClaim {
-    /// The platform's issuer identifier.
+    /// The issuer identifier of the platform.
     pub iss: String,
-    /// The platform's subject.
+    /// The workload's subject at that platform.
     pub sub: String,
     /// The profile of the trusted issuer, such as `github-actions`.
     pub profile: String,
-    /// The claims the profile passes on.
+    /// The platform's claims that the profile passes on, such as `repository` and `run_id`.
     #[serde(default)]
     pub claims: Map<String, Value>,
 }

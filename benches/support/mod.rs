@@ -1,4 +1,5 @@
-//! What the benchmarks share: a database full of rules, and assertions that match them.
+//! Shared by the benchmarks: a database full of rules, assertions that match them, and raw
+//! cryptography.
 
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -20,12 +21,13 @@ use sea_orm::ActiveValue::Set;
 use sea_orm::{Database, EntityTrait as _};
 use serde_json::json;
 
-/// Our issuer identifier.
+/// The issuer identifier of the server under test.
 pub const ISSUER_URL: &str = "https://carnet.bench.invalid";
-/// The platform's.
+/// The issuer identifier of the simulated platform.
 const PLATFORM: &str = "https://token.actions.githubusercontent.com";
 
-/// A database with so many rules of one trusted issuer, a tenth as many principals, and one registry.
+/// A database with one trusted issuer, one registry, `credentials` rules, and a tenth as many
+/// principals.
 pub struct Population {
     pub folder: PathBuf,
     pub database_url: String,
@@ -40,7 +42,8 @@ impl Drop for Population {
 }
 
 impl Population {
-    /// Beside them one owner may be at his limits: so many rules of his own for the job in the first repository, as anybody may
+    /// Fills a database with `credentials` vouched rules and, in addition, `of_a_stranger`
+    /// self-service rules of one principal for the repository of assertion 1, as any principal may
     /// write them.
     pub async fn new(credentials: usize, of_a_stranger: usize) -> Self {
         let folder = std::env::temp_dir().join(format!("carnet-bench-{}", uuid::Uuid::from_bytes(ids::random())));
@@ -159,12 +162,12 @@ impl Population {
         database.close().await.unwrap();
     }
 
-    /// The rule for the n-th repository.
+    /// The number of the rule that the n-th assertion matches: spread over all rules.
     fn rule(&self, n: usize) -> usize {
         (n * 7919) % self.credentials
     }
 
-    /// An assertion of a job in the n-th repository.
+    /// An assertion of a GitHub Actions job that matches the n-th rule in this order.
     pub fn assertion(&self, n: usize) -> String {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let rule = self.rule(n);
@@ -226,7 +229,8 @@ fn permission_of(credential_id: uuid::Uuid, n: usize) -> permission::ActiveModel
     }
 }
 
-/// One RSA-2048 verification and one P-256 signature over a token of the usual size, with nothing around them.
+/// One RSA-2048 verification and one P-256 signature over a message as long as a usual token, with
+/// OpenSSL alone.
 pub struct RawCrypto {
     message: Vec<u8>,
     signature: Vec<u8>,

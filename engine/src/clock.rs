@@ -1,4 +1,5 @@
-//! Time, handed in: nothing here reads a clock.
+//! Time as a value: [`Timestamp`] and the [`Clock`] trait. No code in this crate reads the system
+//! clock.
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -7,33 +8,31 @@ use std::sync::atomic::{AtomicI64, Ordering};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Timestamp(i64);
 
-/// Where the time comes from.
+/// A source of the current time, injected so that tests can control it.
 pub trait Clock: Send + Sync + fmt::Debug {
-    /// The time now.
     fn now(&self) -> Timestamp;
 
-    /// Whether it is the machine's, so that other machines' clocks have to agree with it.
+    /// Whether this is the system clock of the machine. Only then does the server compare it with
+    /// the clock of the database.
     fn is_machines(&self) -> bool {
         false
     }
 }
 
-/// A clock that stands until it is moved, for tests.
+/// A clock for tests that changes only when it is advanced.
 #[derive(Debug)]
 pub struct ManualClock(AtomicI64);
 
 impl Timestamp {
-    /// From milliseconds since 1970.
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
     }
 
-    /// From whole seconds since 1970.
+    /// Converts whole seconds since 1970; saturates at the ends of the range.
     pub const fn from_seconds(seconds: i64) -> Self {
         Self(seconds.saturating_mul(1000))
     }
 
-    /// Milliseconds since 1970.
     pub const fn millis(self) -> i64 {
         self.0
     }
@@ -43,25 +42,25 @@ impl Timestamp {
         self.0.div_euclid(1000)
     }
 
-    /// This many seconds later.
+    /// Adds `seconds`, which may be negative; saturates at the ends of the range.
     #[must_use]
     pub const fn plus_seconds(self, seconds: i64) -> Self {
         Self(self.0.saturating_add(seconds.saturating_mul(1000)))
     }
 
-    /// The seconds from `earlier` until this, negative if this is the earlier one.
+    /// The seconds from `earlier` to `self`, rounded down; negative if `self` is the earlier one.
     pub const fn seconds_since(self, earlier: Self) -> i64 {
         self.0.saturating_sub(earlier.0).div_euclid(1000)
     }
 
-    /// Reads RFC 3339.
+    /// Parses an RFC 3339 timestamp. Precision below a millisecond is lost.
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         text.parse::<jiff::Timestamp>().ok().map(|at| Self(at.as_millisecond()))
     }
 }
 
 impl fmt::Display for Timestamp {
-    /// RFC 3339 in UTC, with milliseconds where there are any.
+    /// RFC 3339 in UTC, with a fraction only if the milliseconds are not zero.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_millisecond(self.0) {
             Ok(at) => at.fmt(f),
@@ -71,12 +70,11 @@ impl fmt::Display for Timestamp {
 }
 
 impl ManualClock {
-    /// Stands at `now`.
     pub fn new(now: Timestamp) -> Self {
         Self(AtomicI64::new(now.0))
     }
 
-    /// Moves by this many seconds, backwards if negative.
+    /// Moves the clock by `seconds`, backwards if negative.
     pub fn advance(&self, seconds: i64) {
         self.0.fetch_add(seconds.saturating_mul(1000), Ordering::SeqCst);
     }

@@ -1,26 +1,26 @@
-//! The grants of the token endpoint, by the names of the RFCs that define them.
+//! The grant types of the token endpoint, by the names of the RFCs that define them.
 
 use serde::{Deserialize, Serialize};
 
-/// The grants of the token endpoint.
+/// A grant type that the token endpoint supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum GrantType {
-    /// An assertion of a trusted issuer (RFC 7523 section 2.1).
+    /// An assertion of a trusted issuer as the grant (RFC 7523 section 2.1).
     #[serde(rename = "urn:ietf:params:oauth:grant-type:jwt-bearer")]
     JwtBearer,
-    /// A token for another one (RFC 8693 section 2.1): an assertion, or an access token of ours.
+    /// Token exchange (RFC 8693 section 2.1): the subject token is an assertion or one of our own
+    /// access tokens.
     #[serde(rename = "urn:ietf:params:oauth:grant-type:token-exchange")]
     TokenExchange,
-    /// A client for itself (RFC 6749 section 4.4).
+    /// A client that acts for itself (RFC 6749 section 4.4).
     #[serde(rename = "client_credentials")]
     ClientCredentials,
 }
 
 impl GrantType {
-    /// Every grant.
     pub const ALL: [Self; 3] = [Self::JwtBearer, Self::TokenExchange, Self::ClientCredentials];
 
-    /// The value of `grant_type`.
+    /// The value of the `grant_type` parameter.
     pub const fn name(self) -> &'static str {
         match self {
             Self::JwtBearer => "urn:ietf:params:oauth:grant-type:jwt-bearer",
@@ -29,7 +29,7 @@ impl GrantType {
         }
     }
 
-    /// The name by which documents of this server call it.
+    /// The short name in documents of the admin API, such as `grants` of a trusted issuer.
     pub const fn short_name(self) -> &'static str {
         match self {
             Self::JwtBearer => "jwt-bearer",
@@ -38,7 +38,7 @@ impl GrantType {
         }
     }
 
-    /// Reads the value of `grant_type`, byte for byte.
+    /// Reads the `grant_type` parameter, compared byte for byte.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|grant| grant.name() == name)
     }

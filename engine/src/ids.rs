@@ -1,4 +1,5 @@
-//! Ids of stored objects: a UUID version 7 (RFC 9562 section 5.7), written as a prefix and 26 characters.
+//! Ids of stored objects: UUIDs version 7 (RFC 9562 section 5.7), written as a prefix for the kind
+//! of object and 26 characters of Crockford's base32.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,22 +8,22 @@ use uuid::Uuid;
 
 use crate::clock::Timestamp;
 
-/// Crockford's base32: no letter can be taken for a digit.
+/// Crockford's base32 leaves out I, L, O and U, so that no letter is mistaken for a digit.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
-/// A new UUID version 7 for `now`: ids sort by the time they were made.
+/// A new UUID version 7 for `now`, so that ids sort by creation time.
 pub fn new(now: Timestamp) -> Uuid {
     let millis = u64::try_from(now.millis()).unwrap_or_default();
     uuid::Builder::from_unix_timestamp_millis(millis, &random()).into_uuid()
 }
 
-/// The smallest UUID version 7 that may have been made at `at`, to seek by time.
+/// The smallest UUID version 7 with the time `at`: a lower bound for queries by time.
 pub fn first_at(at: Timestamp) -> Uuid {
     let millis = u64::try_from(at.millis()).unwrap_or_default();
     uuid::Builder::from_unix_timestamp_millis(millis, &[0; 10]).into_uuid()
 }
 
-/// The time in a UUID version 7.
+/// The creation time that a UUID version 7 contains.
 pub fn time_of(id: Uuid) -> Timestamp {
     let (millis, _) = id.as_u64_pair();
     Timestamp::from_millis(i64::try_from(millis >> 16).unwrap_or_default())
@@ -32,7 +33,7 @@ pub fn time_of(id: Uuid) -> Timestamp {
 ///
 /// # Panics
 ///
-/// If the operating system has none, which leaves nothing safe to do.
+/// If the operating system provides none: without random bytes no token, key or id is safe.
 pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     #[expect(clippy::expect_used, reason = "without randomness no token, key or id can be made")]
@@ -40,7 +41,8 @@ pub fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// Whether a text has the form of an id of any kind, in whatever letter case.
+/// Whether `text` has the form of an id of any kind, in any letter case: two characters, `_`, and
+/// 26 letters or digits.
 pub fn looks_like_id(text: &str) -> bool {
     text.split_once('_').is_some_and(|(prefix, rest)| {
         prefix.len() == 2 && rest.len() == 26 && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
@@ -54,7 +56,6 @@ macro_rules! ids {
         pub struct $name(pub Uuid);
 
         impl $name {
-            /// A new id for `now`.
             pub fn new(now: Timestamp) -> Self {
                 Self(new(now))
             }
@@ -90,24 +91,22 @@ macro_rules! ids {
 }
 
 ids! {
-    /// Of a trusted issuer.
     TrustedIssuerId = "ti_";
-    /// Of a resource server.
     ResourceServerId = "rs_";
-    /// Of a federated credential.
+    /// Id of a federated credential (a rule).
     CredentialId = "fc_";
-    /// Of a registered client. Its `client_id` is its name.
+    /// Internal id of a registered client. The `client_id` of the protocol is the client's name.
     ClientRowId = "cl_";
-    /// Of an audit event; it is the `error_id` of an error answer.
+    /// Id of an audit event, which is also the `error_id` of an error response.
     EventId = "ev_";
 }
 
-/// A text that is no id of its kind.
+/// The text is not an id of the expected kind: its prefix, length or alphabet is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an id of this kind")]
 pub struct InvalidId;
 
-/// 128 bits as 26 digits of 5 bits, the first of 3.
+/// 128 bits as 26 base32 digits of 5 bits each; the first digit holds only 3 bits.
 pub fn base32(id: Uuid) -> String {
     String::from_utf8(digits(id).to_vec()).unwrap_or_default()
 }
@@ -132,19 +131,19 @@ fn from_base32(text: &str) -> Option<Uuid> {
         .map(Uuid::from_u128)
 }
 
-/// What [`check_name`] asks for.
+/// The rule that [`check_name`] enforces, worded for error messages.
 pub const NAME_FORM: &str =
-    "a name begins with a letter or digit and holds letters, digits, `.`, `_` and `-`, 128 at most";
+    "a name must begin with a letter or digit and consist of at most 128 letters, digits, `.`, `_` and `-`";
 
-/// Checks the name of an object.
+/// Checks the name of a stored object. The error is a message for the author of the document.
 pub fn check_name(name: &str) -> Result<(), &'static str> {
     let begins = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
     let holds = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
     if !(begins && holds && name.len() <= 128) {
         return Err(NAME_FORM);
     }
-    // Objects are addressed by name or id, so no name may be taken for the id of another object.
-    if looks_like_id(name) { Err("this is the form of an id; take a name of your own") } else { Ok(()) }
+    // Objects are addressed by name or id, so no name may be mistaken for the id of another object.
+    if looks_like_id(name) { Err("a name must not have the form of an id; choose another one") } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
-//! How much room JSON takes.
+//! Sizes of values in JSON, for the limits on tokens and responses.
 
 use serde::Serialize;
 
-/// How many bytes something takes.
+/// The length of `value` as compact JSON, in bytes; `usize::MAX` if it cannot be serialised.
 pub fn json_bytes(value: &impl Serialize) -> usize {
     serde_json::to_vec(value).map_or(usize::MAX, |json| json.len())
 }
 
-/// How many bytes something takes among others, with the comma behind it.
+/// The length of `value` as one of several elements, in bytes: its JSON and a comma.
 pub fn element_bytes(value: &impl Serialize) -> usize {
     json_bytes(value).saturating_add(1)
 }

@@ -1,7 +1,9 @@
-//! What Carnet decides by: reasons, profiles of platforms, rules and what is found of them, assertions, and what a match permits.
+//! The decision engine of Carnet: reasons and refusals, platform profiles, compiled rules,
+//! assertions, and what a matching rule permits.
 //!
-//! Everything here is pure: time, keys and randomness are handed in, and nothing waits. What needs a network, a database or a socket
-//! is in the server.
+//! Decisions are pure functions: time and keys are arguments, and no function waits. Only ids and
+//! opaque tokens draw random bytes from the operating system, and only [`profile::Profiles::load`]
+//! reads files. Code that needs the network, a database or a socket is in the server crate.
 
 #![cfg_attr(
     test,

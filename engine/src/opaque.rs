@@ -1,20 +1,21 @@
-//! Texts that say nothing and are known by their hash: opaque access tokens and client secrets (contract, section 4).
+//! Opaque access tokens and client secrets: random, and stored only as SHA-256.
 //!
-//! `prefix`, 256 random bits in base62, and six digits of a CRC-32 over both. Scanners find the prefix, and a text that somebody
-//! mistyped or cut off is told from a token that is gone, without asking the database.
+//! The form is a prefix, 256 random bits in base62, and six digits of a CRC-32 over both. Secret
+//! scanners recognise the prefix. The checksum tells a mistyped or truncated token from an expired
+//! one without asking the database.
 
 use carnet_jose::sha256;
 
 use crate::ids;
 
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-/// Digits that 256 bits take.
+/// Base62 digits that 256 bits need.
 const RANDOM_DIGITS: usize = 43;
-/// Digits that 32 bits take.
+/// Base62 digits that 32 bits need.
 const CHECKSUM_DIGITS: usize = 6;
 const LONGEST_PREFIX: usize = 16;
 
-/// Makes a new text with this prefix.
+/// Generates a new token or client secret with this prefix.
 pub fn generate(prefix: &str) -> String {
     let mut text = format!("{prefix}{}", base62(&ids::random::<32>(), RANDOM_DIGITS));
     let checksum = checksum(&text);
@@ -22,7 +23,8 @@ pub fn generate(prefix: &str) -> String {
     text
 }
 
-/// Whether a text is of the form of those that [`generate`] makes.
+/// Whether `text` has the form that [`generate`] produces and its checksum is right. Any prefix is
+/// accepted.
 pub fn is_well_formed(text: &str) -> bool {
     let longest = LONGEST_PREFIX.saturating_add(RANDOM_DIGITS).saturating_add(CHECKSUM_DIGITS);
     if text.len() > longest || text.len() <= RANDOM_DIGITS.saturating_add(CHECKSUM_DIGITS) {
@@ -32,12 +34,13 @@ pub fn is_well_formed(text: &str) -> bool {
     split.is_some_and(|(body, sum)| checksum(body) == sum)
 }
 
-/// By what a text is found again. It is random enough that nothing slower than SHA-256 is needed.
+/// The hash under which a token or client secret is stored. With 256 random bits, no slower hash
+/// than SHA-256 is needed.
 pub fn hash(text: &str) -> [u8; 32] {
     sha256(text.as_bytes())
 }
 
-/// Whether a text may be a prefix: 1 to 16 letters, digits and `_`.
+/// Whether `text` is a valid prefix: 1 to 16 ASCII letters, digits and `_`.
 pub fn is_prefix(text: &str) -> bool {
     (1..=LONGEST_PREFIX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
@@ -46,7 +49,7 @@ fn checksum(text: &str) -> String {
     base62(&crc32fast::hash(text.as_bytes()).to_be_bytes(), CHECKSUM_DIGITS)
 }
 
-/// A number in base 62, most significant digit first, always as many digits.
+/// A big-endian number in base 62, most significant digit first, padded to `digits` digits.
 fn base62(number: &[u8], digits: usize) -> String {
     let mut number = number.to_vec();
     let mut text = vec![b'0'; digits];

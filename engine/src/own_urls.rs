@@ -1,3 +1,5 @@
+//! The public URLs of this server, all derived from the configured issuer identifier.
+
 use std::net::SocketAddr;
 
 use url::{Host, Url};
@@ -10,10 +12,11 @@ pub struct OwnUrls {
 }
 
 impl OwnUrls {
-    /// Takes an issuer identifier: an https URL without query and fragment (RFC 8414 section 2), or http where we listen on
-    /// the loopback interface only.
+    /// Checks an issuer identifier: an https URL without query and fragment (RFC 8414 section 2)
+    /// and without user name. http is accepted for a loopback host if the server listens on the
+    /// loopback interface only. The error is a message for the operator.
     pub fn new(issuer: &str, listen: SocketAddr) -> Result<Self, String> {
-        let url = Url::parse(issuer).map_err(|error| format!("`{issuer}` is not a URL: {error}"))?;
+        let url = Url::parse(issuer).map_err(|error| format!("`{issuer}` must be a URL: {error}"))?;
         let loopback = match url.host() {
             Some(Host::Ipv4(ip)) => ip.is_loopback(),
             Some(Host::Ipv6(ip)) => ip.is_loopback(),
@@ -25,18 +28,19 @@ impl OwnUrls {
             "http" if loopback && listen.ip().is_loopback() => {}
             "http" => {
                 return Err(format!(
-                    "`{issuer}` is http; that is allowed for a loopback host on a loopback listener only, use https"
+                    "`{issuer}` must be https; http is allowed for a loopback host on a loopback listener only"
                 ));
             }
-            _ => return Err(format!("`{issuer}` is not an https URL")),
+            _ => return Err(format!("`{issuer}` must be an https URL")),
         }
         if issuer.contains(['?', '#']) || !url.username().is_empty() || url.password().is_some() {
-            return Err(format!("`{issuer}` has a query, a fragment or a user name"));
+            return Err(format!("`{issuer}` must have no query, fragment, user name or password"));
         }
-        // The identifier is compared byte for byte by everybody, so it has to be spelled the way URLs are spelled.
+        // Clients and registries compare the issuer byte for byte, so only the canonical spelling
+        // of the URL is accepted.
         let canonical = url.as_str();
         if issuer != canonical && format!("{issuer}/") != canonical {
-            return Err(format!("`{issuer}` is spelled unusually; write `{}`", canonical.trim_end_matches('/')));
+            return Err(format!("`{issuer}` must be spelled as URLs are: write `{}`", canonical.trim_end_matches('/')));
         }
         Ok(Self { issuer: issuer.to_owned(), path: url.path().trim_end_matches('/').to_owned() })
     }
@@ -51,33 +55,34 @@ impl OwnUrls {
         &self.path
     }
 
-    /// The URL of a path below the issuer.
+    /// The URL of `path`, which begins with a slash, below the issuer.
     pub fn at(&self, path: &str) -> String {
         format!("{}{path}", self.issuer.trim_end_matches('/'))
     }
 
-    /// The token endpoint.
     pub fn token_endpoint(&self) -> String {
         self.at("/token")
     }
 
-    /// The resource URI of our own admin API: the `aud` of its tokens.
+    /// The resource URI of our own admin API: the `aud` of admin tokens.
     pub fn admin_resource(&self) -> String {
         self.at("/admin")
     }
 
-    /// The path of the metadata of that resource: the well-known path goes between host and path (RFC 9728 section 3).
+    /// The path of the admin API's protected resource metadata. The well-known segment goes between
+    /// host and path (RFC 9728 section 3).
     pub fn admin_metadata_path(&self) -> String {
         format!("/.well-known/oauth-protected-resource{}/admin", self.path)
     }
 
-    /// The URL of that metadata.
+    /// The URL of the admin API's protected resource metadata.
     pub fn admin_metadata(&self) -> String {
         let origin = self.issuer.trim_end_matches('/').strip_suffix(&self.path).unwrap_or(&self.issuer);
         format!("{origin}{}", self.admin_metadata_path())
     }
 
-    /// The audiences that assertions may have unless a trusted issuer says otherwise (decision D-08).
+    /// The accepted values of `aud` in assertions, unless the trusted issuer configures others
+    /// (decision D-08).
     pub fn default_audiences(&self) -> Vec<String> {
         vec![self.issuer.clone(), self.token_endpoint()]
     }

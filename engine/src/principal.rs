@@ -1,7 +1,9 @@
-//! Whom a permit lets the caller act as, and with what: the entries of the token.
+//! What a permit lets the caller do, and as which principal: computes the `authorization_details`
+//! entries of a token.
 //!
-//! The order is that of decision D-01, step 9: target, then principal, then scope, then details. Entries of several rules
-//! stand side by side and are never put together.
+//! The order is that of decision D-01: target, then principal, then scope, then details. Each rule
+//! keeps its own entries. Entries of different rules are never merged, since the actions of one
+//! with the packages of another would permit more than either.
 
 mod entitlement;
 mod entry;

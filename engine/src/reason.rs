@@ -1,7 +1,8 @@
-//! Why something was refused: one stable code a cause, with what it means and how to mend it.
+//! Reasons of refusals: a stable code for each cause, with its meaning and its remedy.
 //!
-//! The codes are part of the outside contract. They appear as `reason` in error answers, in audit events, in
-//! `carnet policy test`, at `/reasons/{reason}` and in the book's reference page, which is generated from this table.
+//! The codes are part of the public interface. They appear as `reason` in error answers, in audit
+//! events, in `carnet policy test`, at `/reasons/{reason}` and in the book's reference page, which
+//! is generated from this table.
 
 mod class;
 
@@ -14,7 +15,7 @@ pub use class::{Class, ClassRow, Disclosure};
 
 macro_rules! reasons {
     ($($variant:ident = $code:literal $class:ident $disclosure:ident: $sentence:literal, $meaning:literal, $remedy:literal;)*) => {
-        /// A cause of refusal.
+        /// The cause of a refusal.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Reason {
             $(#[doc = $sentence] $variant,)*
@@ -24,32 +25,32 @@ macro_rules! reasons {
             /// Every reason, in the order in which the checks are made.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
-            /// The stable code.
+            /// The stable code, as in `reason` of an error answer.
             pub const fn code(self) -> &'static str {
                 match self { $(Self::$variant => $code,)* }
             }
 
-            /// What kind of error it is.
+            /// The class, which decides the HTTP status and the `error` of the answer.
             pub const fn class(self) -> Class {
                 match self { $(Self::$variant => Class::$class,)* }
             }
 
-            /// Who is told.
+            /// Who may be told this reason.
             pub const fn disclosure(self) -> Disclosure {
                 match self { $(Self::$variant => Disclosure::$disclosure,)* }
             }
 
-            /// The sentence for the caller. It is the same for every caller and holds nothing of the request.
+            /// The sentence for the caller (`error_description`), without any value of the request.
             pub const fn sentence(self) -> &'static str {
                 match self { $(Self::$variant => $sentence,)* }
             }
 
-            /// What it means, for the page of the reason.
+            /// What the reason means, for `/reasons/{reason}`.
             pub const fn meaning(self) -> &'static str {
                 match self { $(Self::$variant => $meaning,)* }
             }
 
-            /// How to mend it, for the page of the reason.
+            /// How to remove the cause, for `/reasons/{reason}`.
             pub const fn remedy(self) -> &'static str {
                 match self { $(Self::$variant => $remedy,)* }
             }
@@ -399,7 +400,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// A text that is no code of a [`Reason`].
+/// A text that is not the code of any [`Reason`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a reason code")]
 pub struct UnknownReason(pub String);

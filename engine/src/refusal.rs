@@ -1,4 +1,4 @@
-//! A no, on its way to the caller and to the log: the reason, and what each of the two may see of it.
+//! Why a request was refused, and which parts of the refusal the caller may see.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -9,59 +9,61 @@ use crate::reason::Reason;
 /// Why a request was refused.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refusal {
-    /// The cause.
     pub reason: Reason,
-    /// The claim it is about, where it is about one. Shown to the caller.
+    /// The claim that the reason is about. Shown to the caller.
     pub claim: Option<Box<str>>,
-    /// The request parameter it is about. Shown to the caller.
+    /// The request parameter that the reason is about. Shown to the caller.
     pub parameter: Option<&'static str>,
-    /// The audiences that would have been accepted, for a wrong `aud`. Shown to the caller.
+    /// The accepted audiences, for a wrong `aud`. Shown to the caller.
     pub accepted_audiences: Vec<String>,
-    /// What does not hold of the rules that the caller has proved to be meant. Shown to the caller.
+    /// Failed conditions of the rules that the caller's assertion proves to be meant for it. Shown
+    /// to the caller.
     pub mismatches: Vec<Mismatch>,
-    /// What else there is to say to the caller. Boxed, since few refusals have it.
+    /// Further facts for the caller. Boxed, because few refusals have any.
     pub facts: Option<Box<Facts>>,
-    /// Seconds after which to try again. Shown to the caller.
+    /// Seconds after which to try again (`Retry-After`). Shown to the caller.
     pub retry_after: Option<u32>,
-    /// Whether it is the client's own authentication that failed, and not what it asked for.
+    /// Whether the client's own authentication failed: a refused assertion is then answered with
+    /// `invalid_client` (RFC 7523 section 3.2).
     pub of_client: bool,
-    /// For the log and the audit event only. Boxed, for nearly every step may return a refusal.
+    /// For the log and the audit event only. Boxed to keep this type small, because nearly every
+    /// step may return a refusal.
     pub detail: Option<Box<str>>,
 }
 
-/// What only some refusals have to say. Shown to the caller.
+/// Facts that only some refusals have. Shown to the caller.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// The event of the use, for an assertion that was used before.
+    /// The audit event of the earlier use, for a used assertion.
     pub used_in: Option<EventId>,
-    /// How many of the packages that are asked for fit into a token.
+    /// How many of the requested packages fit into a token.
     pub packages_that_fit: Option<usize>,
-    /// What was probably meant, where only the spelling differs.
+    /// What the caller probably meant, where only the spelling differs.
     pub nearest: Option<String>,
 }
 
-/// A condition that does not hold, shown to whoever may see it.
+/// A condition of a rule that the assertion does not meet.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Mismatch {
-    /// The federated credential's id.
+    /// Id of the federated credential whose condition is not met.
     #[schema(value_type = String)]
     pub credential: CredentialId,
-    /// The field of the rule.
+    /// Name of the field in `match`, or of another requirement such as `state` or `principal`.
     pub field: String,
-    /// What the rule asks for.
+    /// The value that the rule asks for.
     pub expected: Value,
-    /// What the assertion has; `null` where it has nothing.
+    /// The value in the assertion; `null` if it has none.
     pub received: Value,
-    /// Why it does not hold.
+    /// Reason code of this mismatch.
     #[schema(value_type = String)]
     pub reason: Reason,
-    /// What tells the two apart, where they are nearly the same.
+    /// How the two values differ, if they are nearly equal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<&'static str>,
 }
 
 impl Mismatch {
-    /// With values of at most about so many bytes: a rule may hold long lists.
+    /// Cuts each value to about `bytes` bytes, because a rule may hold long lists.
     #[must_use]
     pub fn brief(mut self, bytes: usize) -> Self {
         for value in [&mut self.expected, &mut self.received] {
@@ -82,7 +84,7 @@ impl Mismatch {
 }
 
 impl Refusal {
-    /// A refusal that needs no further words.
+    /// A refusal with nothing but its reason.
     pub fn new(reason: Reason) -> Self {
         Self {
             reason,
@@ -97,56 +99,57 @@ impl Refusal {
         }
     }
 
-    /// About a claim of the assertion.
+    /// A refusal about a claim of the assertion.
     pub fn claim(reason: Reason, claim: impl Into<String>) -> Self {
         Self { claim: Some(claim.into().into_boxed_str()), ..Self::new(reason) }
     }
 
-    /// About a parameter of the request.
+    /// A refusal about a parameter of the request.
     pub fn parameter(reason: Reason, parameter: &'static str) -> Self {
         Self { parameter: Some(parameter), ..Self::new(reason) }
     }
 
-    /// An assertion that was used before.
+    /// The refusal of a used assertion.
     pub fn replay(used_in: Option<EventId>) -> Self {
         Self::new(Reason::Replay).with_facts(Facts { used_in, ..Facts::default() })
     }
 
-    /// More than fits into a token is asked for, or permitted by one rule.
+    /// The request asks for more packages, or one rule permits more, than fit into a token.
     pub fn too_many(packages_that_fit: usize) -> Self {
         let facts = Facts { packages_that_fit: Some(packages_that_fit), ..Facts::default() };
         Self::parameter(Reason::TooManyEntries, "authorization_details").with_facts(facts)
     }
 
-    /// No rule matched.
+    /// The refusal of an assertion that no rule matches, with the mismatches that the caller may
+    /// see.
     pub fn no_match(reason: Reason, mismatches: Vec<Mismatch>) -> Self {
         Self { mismatches, ..Self::new(reason) }
     }
 
-    /// Passing: worth another try after this many seconds.
+    /// A temporary refusal: worth another try after `seconds`.
     pub fn later(reason: Reason, seconds: u32) -> Self {
         Self { retry_after: Some(seconds), ..Self::new(reason) }
     }
 
-    /// With more to say.
+    /// Adds facts for the caller.
     #[must_use]
     pub fn with_facts(self, facts: Facts) -> Self {
         Self { facts: Some(Box::new(facts)), ..self }
     }
 
-    /// As a failure of client authentication.
+    /// Marks the refusal as a failure of client authentication.
     #[must_use]
     pub fn of_client(self) -> Self {
         Self { of_client: true, ..self }
     }
 
-    /// With a detail for the log.
+    /// Adds a detail for the log and the audit event.
     #[must_use]
     pub fn with_detail(self, detail: impl Into<String>) -> Self {
         Self { detail: Some(detail.into().into_boxed_str()), ..self }
     }
 
-    /// Takes away what only a caller may see who has proved that the rule is meant for it.
+    /// Removes what only a caller may see whose assertion proves that the rule is meant for it.
     pub fn undisclosed(&mut self) {
         if !self.mismatches.is_empty() {
             self.mismatches.clear();

@@ -1,51 +1,51 @@
-//! What was issued, refused and changed.
+//! Audit events: what was issued, refused, changed and revoked.
 
 use sea_orm::entity::prelude::*;
 
-/// A row of `audit_event`.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "audit_event")]
 pub struct Model {
-    /// A UUID version 7: it holds the time.
+    /// A UUID version 7, which holds the time.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
     /// `issued`, `refused`, `created`, `updated`, `deleted` or `revoked`.
     pub outcome: String,
     pub reason: Option<String>,
-    /// By name, so that the record outlives the object.
+    /// By name, so that the event outlives the object.
     pub trusted_issuer: Option<String>,
-    /// The newest credential of the token, or the one that came closest.
+    /// The newest federated credential of the token, the one that came closest, or the one that was
+    /// changed.
     pub credential_id: Option<Uuid>,
     /// By name.
     pub principal: Option<String>,
     pub resource: Option<String>,
     pub client_id: Option<String>,
-    /// The `jti` of the issued token.
+    /// The `jti` of the issued token, or of the admin token that was used.
     pub token_id: Option<String>,
     pub address: Option<String>,
-    /// The rest, as JSON.
+    /// The remaining members, as a JSON object.
     #[sea_orm(column_type = "Text")]
     pub detail: String,
-    /// Who changed something: the subject of the admin token.
+    /// The `sub` of the admin token that changed something, or tried to.
     pub actor: Option<String>,
-    /// What the assertion is about.
+    /// The `sub` of the assertion or token.
     pub subject: Option<String>,
-    /// What a token is bound to; nothing is yet.
+    /// Reserved for the key that a token is bound to; always null today.
     pub proof: Option<String>,
-    /// The certificate that was issued; none is yet.
+    /// Reserved for the serial number of an issued certificate; always null today.
     pub serial: Option<String>,
     /// SHA-256 of the assertion without its signature, in base64url.
     pub assertion_digest: Option<String>,
     pub assertion_jti: Option<String>,
-    /// Who has a part in it, as JSON; `audit_part` is made of it later.
+    /// The principals' parts as JSON. Rows of `audit_part` are made from it later.
     #[sea_orm(column_type = "Text", nullable)]
     pub parts: Option<String>,
-    /// How many refusals it stands for.
+    /// How many equal refusals the row stands for.
     pub count: i32,
     pub last_id: Option<Uuid>,
 }
 
-/// No relation is followed by the entities: the store joins where it has to.
+/// No relations: the store joins where it has to.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

@@ -1,12 +1,12 @@
-//! Who may see an audit event, and what it has to do with them.
+//! The principals that may see an audit event: an index by principal, written some time after the
+//! event.
 
 use sea_orm::entity::prelude::*;
 
-/// A row of `audit_part`.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "audit_part")]
 pub struct Model {
-    /// By id: who has the name later is not meant.
+    /// By id: a later principal of the same name must not see the event.
     #[sea_orm(primary_key, auto_increment = false)]
     pub principal_id: String,
     #[sea_orm(primary_key, auto_increment = false)]
@@ -14,11 +14,11 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub position: i16,
     pub credential_id: Option<Uuid>,
-    /// Whether the principal sees what the assertion says of the workload.
+    /// Whether the principal may see the assertion's claims.
     pub sees_claims: bool,
 }
 
-/// No relation is followed by the entities: the store joins where it has to.
+/// No relations: the store joins where it has to.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

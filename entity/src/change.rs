@@ -1,12 +1,11 @@
-//! What the last changes were about.
+//! The latest changes, from which replicas learn which objects to read again.
 
 use sea_orm::entity::prelude::*;
 
-/// A row of `change`.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "change")]
 pub struct Model {
-    /// The value of the change counter.
+    /// The change counter's value after the change.
     #[sea_orm(primary_key, auto_increment = false)]
     pub version: i64,
     pub kind: String,
@@ -14,7 +13,7 @@ pub struct Model {
     pub at: i64,
 }
 
-/// No relation is followed by the entities: the store joins where it has to.
+/// No relations: the store joins where it has to.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

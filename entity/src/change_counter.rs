@@ -1,19 +1,18 @@
-//! How many changes were made: one row.
+//! The number of changes ever made, in the one row with id 1.
 
 use sea_orm::entity::prelude::*;
 
-/// A row of `change_counter`.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "change_counter")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: i32,
     pub value: i64,
-    /// The oldest release that may serve, as the number of the schema it brings.
+    /// The schema number of the oldest release that may serve on this database.
     pub min_version: i32,
 }
 
-/// No relation is followed by the entities: the store joins where it has to.
+/// No relations: the store joins where it has to.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

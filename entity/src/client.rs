@@ -2,7 +2,6 @@
 
 use sea_orm::entity::prelude::*;
 
-/// A row of `client`.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "client")]
 pub struct Model {
@@ -17,7 +16,8 @@ pub struct Model {
     /// The rest of the document, as JSON.
     #[sea_orm(column_type = "Text")]
     pub document: String,
-    /// Its revision and the hashes of its secrets, as JSON.
+    /// The client's revision, the hashes of its client secrets and the rules that it lists, as
+    /// JSON.
     #[sea_orm(column_type = "Text", nullable)]
     pub state: Option<String>,
     pub version: i64,
@@ -25,7 +25,7 @@ pub struct Model {
     pub updated_at: i64,
 }
 
-/// No relation is followed by the entities: the store joins where it has to.
+/// No relations: the store joins where it has to.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

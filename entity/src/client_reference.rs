@@ -1,8 +1,7 @@
-//! What the document of a client names, so that it cannot go away.
+//! The objects that a client's document names. The foreign keys keep these from being removed.
 
 use sea_orm::entity::prelude::*;
 
-/// A row of `client_reference`.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "client_reference")]
 pub struct Model {
@@ -10,15 +9,15 @@ pub struct Model {
     pub client_id: Uuid,
     #[sea_orm(primary_key, auto_increment = false)]
     pub position: i32,
-    /// Each row names one object in one of these.
+    /// Of this and the next two columns, each row has one.
     pub principal: Option<String>,
     pub resource_server: Option<String>,
     pub credential_id: Option<Uuid>,
-    /// That of the federated credential when it was named.
+    /// The federated credential's revision when the client named it.
     pub revision: Option<i32>,
 }
 
-/// No relation is followed by the entities: the store joins where it has to.
+/// No relations: the store joins where it has to.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

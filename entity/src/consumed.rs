@@ -1,21 +1,21 @@
-//! What is good once and was used: assertions that a token was issued for.
+//! Single use: assertions that were used, and are refused from then on.
 
 use sea_orm::entity::prelude::*;
 
-/// A row of `consumed`.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "consumed")]
 pub struct Model {
-    /// What kind of thing it is, in one byte, and a SHA-256 that tells it from others of its kind.
+    /// One byte for the kind of key, then a SHA-256.
     #[sea_orm(primary_key, auto_increment = false)]
     pub key: Vec<u8>,
-    /// Until when a replay would have to be recognised.
+    /// Until when a replay has to be recognised, in milliseconds since 1970.
     pub expires_at: i64,
-    /// The audit event of its use; uses by older releases, and at `/introspect` and `/revoke`, have none.
+    /// The audit event of the use. Uses recorded by older releases, and at `/introspect` and
+    /// `/revoke`, have none.
     pub event_id: Option<Uuid>,
 }
 
-/// No relation is followed by the entities: the store joins where it has to.
+/// No relations: the store joins where it has to.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

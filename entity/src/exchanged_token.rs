@@ -1,22 +1,21 @@
-//! Which token was made from which, so that a revocation reaches them all.
+//! The parents of exchanged tokens, so that revoking a token also ends those exchanged for it.
 
 use sea_orm::entity::prelude::*;
 
-/// A row of `exchanged_token`.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "exchanged_token")]
 pub struct Model {
-    /// The `jti` of the token that was made.
+    /// The `jti` of the token that was issued.
     #[sea_orm(primary_key, auto_increment = false)]
     pub child: String,
-    /// The `jti` of a token it was made from.
+    /// The `jti` of a token that was exchanged for it.
     #[sea_orm(primary_key, auto_increment = false)]
     pub parent: String,
-    /// When the child ends.
+    /// When the child expires.
     pub expires_at: i64,
 }
 
-/// No relation is followed by the entities: the store joins where it has to.
+/// No relations: the store joins where it has to.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

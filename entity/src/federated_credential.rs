@@ -1,15 +1,14 @@
-//! Rules: which assertions may act for which principal.
+//! Rules (federated credentials): which assertions may act for which principal.
 
 use sea_orm::entity::prelude::*;
 
-/// A row of `federated_credential`.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "federated_credential")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
     pub name: String,
-    /// Unique among the principal's.
+    /// In ASCII lower case; unique for one principal.
     pub name_folded: String,
     /// The principal, by name.
     pub principal: String,
@@ -21,14 +20,14 @@ pub struct Model {
     /// The pinned ids, as JSON.
     #[sea_orm(column_type = "Text", nullable)]
     pub pinned: Option<String>,
-    /// Until when it waits for its first match.
+    /// Until when a pending rule waits for its first match.
     pub pending_until: Option<i64>,
     pub expires_at: Option<i64>,
     pub review_at: Option<i64>,
-    /// `vouched`, `self_service`, or `assumed` of a rule that was there before anybody was asked.
+    /// `vouched`, `self_service`, or `assumed` for a rule that is older than consent.
     pub consent: String,
     pub enabled: bool,
-    /// Grows when what the rule means changes.
+    /// Grows when the meaning of the rule changes.
     pub revision: i32,
     /// Grows with every change.
     pub version: i64,
@@ -37,7 +36,7 @@ pub struct Model {
     pub last_used_at: Option<i64>,
 }
 
-/// No relation is followed by the entities: the store joins where it has to.
+/// No relations: the store joins where it has to.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

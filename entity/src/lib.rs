@@ -1,4 +1,5 @@
-//! The tables, one module each. Nothing outside `carnet::store` uses them.
+//! The tables, one module each. Only `carnet::store` uses them. All times are in milliseconds since
+//! 1970-01-01 UTC.
 
 pub mod acts_for;
 pub mod audit_event;

@@ -1,8 +1,7 @@
-//! What a rule gives at one resource server.
+//! The permissions of a rule, each at one resource server.
 
 use sea_orm::entity::prelude::*;
 
-/// A row of `permission`.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "permission")]
 pub struct Model {
@@ -12,7 +11,7 @@ pub struct Model {
     pub position: i32,
     /// By name.
     pub resource_server: String,
-    /// The owner, where it is not the credential's principal.
+    /// The owner of the packages, by name; null if that is the rule's principal.
     pub owner: Option<String>,
     /// A JSON array.
     #[sea_orm(column_type = "Text")]
@@ -22,7 +21,7 @@ pub struct Model {
     pub packages: String,
 }
 
-/// No relation is followed by the entities: the store joins where it has to.
+/// No relations: the store joins where it has to.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

@@ -1,8 +1,7 @@
-//! Registry identities.
+//! Principals: the users and organisations of a registry.
 
 use sea_orm::entity::prelude::*;
 
-/// A row of `principal`.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "principal")]
 pub struct Model {
@@ -20,7 +19,7 @@ pub struct Model {
     pub updated_at: i64,
 }
 
-/// No relation is followed by the entities: the store joins where it has to.
+/// No relations: the store joins where it has to.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

@@ -1,8 +1,7 @@
-//! Registries.
+//! Resource servers: the registries that tokens are for.
 
 use sea_orm::entity::prelude::*;
 
-/// A row of `resource_server`.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "resource_server")]
 pub struct Model {
@@ -22,7 +21,7 @@ pub struct Model {
     pub updated_at: i64,
 }
 
-/// No relation is followed by the entities: the store joins where it has to.
+/// No relations: the store joins where it has to.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

@@ -1,8 +1,7 @@
-//! Our own keys.
+//! The keys that sign access tokens.
 
 use sea_orm::entity::prelude::*;
 
-/// A row of `signing_key`.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "signing_key")]
 pub struct Model {
@@ -13,16 +12,16 @@ pub struct Model {
     pub state: String,
     #[sea_orm(column_type = "Text")]
     pub public_jwk: String,
-    /// The private key as a JWE under the encryption key.
+    /// The private key, as a JWE under the key-encryption key.
     #[sea_orm(column_type = "Text")]
     pub sealed_private: String,
     pub created_at: i64,
     pub activated_at: Option<i64>,
-    /// When the last token it signed is over.
+    /// When the last token that the key signed expires: until then the key is published.
     pub published_until: Option<i64>,
 }
 
-/// No relation is followed by the entities: the store joins where it has to.
+/// No relations: the store joins where it has to.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

@@ -1,8 +1,7 @@
-//! Outside platforms whose tokens are accepted.
+//! Trusted issuers: the platforms whose assertions are accepted.
 
 use sea_orm::entity::prelude::*;
 
-/// A row of `trusted_issuer`.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "trusted_issuer")]
 pub struct Model {
@@ -12,7 +11,7 @@ pub struct Model {
     #[sea_orm(unique)]
     pub name_folded: String,
     pub issuer: String,
-    /// The principal whose rules alone may use it, by name.
+    /// The only principal whose rules may refer to this issuer, by name; null if any may.
     pub owner: Option<String>,
     pub enabled: bool,
     /// The rest of the document, as JSON.
@@ -20,12 +19,11 @@ pub struct Model {
     pub document: String,
     /// Grows with every change.
     pub version: i64,
-    /// Milliseconds since 1970, as all times.
     pub created_at: i64,
     pub updated_at: i64,
 }
 
-/// No relation is followed by the entities: the store joins where it has to.
+/// No relations: the store joins where it has to.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

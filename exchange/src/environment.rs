@@ -1,29 +1,32 @@
+//! The environment of the CI job, read once and handed in, so that tests can replace it.
+
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// The environment's variables. Many hold secrets, so only their names are printed.
+/// The environment variables. Many hold secrets, so `Debug` prints their names only.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Environment(BTreeMap<String, String>);
 
 impl Environment {
-    /// Those of this process. A variable that is not UTF-8 is none of ours and is left out.
+    /// The variables of this process. Those that are not UTF-8 are left out.
     pub fn of_this_process() -> Self {
         #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
         let variables = std::env::vars_os();
         variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
     }
 
-    /// A variable. Platforms set what they do not offer to nothing, so an empty one is absent.
+    /// The value of a variable. Platforms set variables that they do not offer to the empty text,
+    /// so an empty variable counts as absent.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// Whether a variable is there.
+    /// Whether a variable is set and not empty.
     pub fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
 
-    /// Whether a platform's mark is set: `true`, or `True` at Azure DevOps.
+    /// Whether a variable is `true` in any letter case: Azure DevOps writes `True`.
     pub fn is_true(&self, name: &str) -> bool {
         self.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }

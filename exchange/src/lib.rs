@@ -1,5 +1,5 @@
-//! `carnet exchange` and `carnet-exchange`: the client for CI jobs. It finds the token that the platform gives the job, has the server exchange it, and
-//! prints the access token alone.
+//! `carnet exchange` and `carnet-exchange`: the client for CI jobs. It obtains the token that the
+//! platform issues to the job, has the server exchange it, and prints the access token alone.
 
 mod ambient;
 mod environment;
@@ -19,58 +19,61 @@ use self::server::{Server, ServerError, ServerUrl, TokenRequest};
 
 pub use environment::Environment;
 
-/// `carnet exchange`
+/// Options of `carnet exchange` and `carnet-exchange`.
 #[derive(Debug, Args)]
 pub struct ExchangeArgs {
-    /// The server's issuer identifier, exactly.
+    /// Issuer identifier of the server, exactly as its metadata names it; https, or http on a
+    /// loopback address.
     #[arg(long, value_name = "URL")]
     server: ServerUrl,
-    /// The registry's resource URI.
+    /// Resource URI of the registry, or one of its aliases.
     #[arg(long, value_name = "URI", value_parser = resource)]
     resource: String,
-    /// What the token is to be good for; without it, all that the rules permit.
+    /// Scope of the access token, actions separated by spaces; without it, all that the rules
+    /// permit.
     #[arg(long)]
     scope: Option<String>,
-    /// The principal whose rules are meant. Self-service rules count for no other request.
+    /// Name of the principal whose rules are meant; self-service rules count only if it is given.
     #[arg(long, value_name = "NAME")]
     principal: Option<String>,
-    /// Packages, actions and versions that the token is to be good for, as a JSON array (RFC 9396).
+    /// Packages, actions and versions to limit the access token to, as a JSON array (RFC 9396).
     #[arg(long, value_name = "JSON", value_parser = details)]
     authorization_details: Option<String>,
-    /// The audience that the platform is asked for; the server's issuer identifier unless given.
+    /// Audience to request from the platform, which its token has to have; the server's issuer
+    /// identifier unless given.
     #[arg(long)]
     audience: Option<String>,
-    /// How the token is presented.
+    /// Grant type of the token request.
     #[arg(long, value_enum, default_value_t = AssertionGrant::JwtBearer)]
     grant: AssertionGrant,
     #[command(flatten)]
     place: TokenLocation,
-    /// Where a pod has its projected token.
+    /// File of the projected service-account token in a Kubernetes pod.
     #[arg(long, value_name = "FILE", default_value = DEFAULT_FILE)]
     kubernetes_token_file: PathBuf,
 }
 
-/// Where the platform's token is; it is found out unless one is given.
+/// The options that say where the platform's token is; at most one can be given.
 #[derive(Debug, Args)]
 #[group(multiple = false)]
 struct TokenLocation {
-    /// Where the platform's token comes from; found out unless given.
+    /// Platform that the token comes from; detected unless given.
     #[arg(long, value_enum, value_name = "NAME")]
     source: Option<Source>,
-    /// A file with the platform's token; `-` is standard input.
+    /// File with the platform's token; `-` reads standard input.
     #[arg(long, value_name = "FILE")]
     assertion_file: Option<PathBuf>,
-    /// An environment variable with the platform's token.
+    /// Environment variable with the platform's token.
     #[arg(long, value_name = "VARIABLE")]
     assertion_env: Option<String>,
 }
 
-/// The grants that take a platform's token.
+/// The grant types that take a platform's token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum AssertionGrant {
-    /// RFC 7523.
+    /// The JWT bearer grant (RFC 7523).
     JwtBearer,
-    /// RFC 8693.
+    /// The token exchange grant (RFC 8693).
     TokenExchange,
 }
 
@@ -99,21 +102,22 @@ fn details(text: &str) -> Result<String, String> {
     }
 }
 
-/// A template hands on what it was given, which may be nothing.
+/// Treats an empty option as left out: CI templates pass on variables that may be empty.
 fn given(value: Option<&String>) -> Option<&str> {
     value.map(String::as_str).filter(|value| !value.is_empty())
 }
 
-/// Why there is no token, in lines for people.
+/// Why there is no access token, in lines of text for the log of the job.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ExchangeError(String);
 
-/// Gets a token and prints it.
+/// Obtains an access token and prints it to standard output.
 pub async fn run(args: &ExchangeArgs, as_json: bool) -> Result<(), ExchangeError> {
     let environment = Environment::of_this_process();
     let failed = |error: &dyn std::error::Error| ExchangeError(error.to_string());
-    // The server comes first: nothing is asked of the platform for a server that is not there.
+    // The metadata is read first, so that the platform is not asked for a token if the server
+    // cannot be reached.
     let server = Server::discover(&args.server).await.map_err(|error| failed(&error))?;
     let issuer = args.server.issuer();
     let audience = given(args.audience.as_ref());
@@ -159,8 +163,8 @@ impl TokenLocation {
 
 fn print(answer: &serde_json::Map<String, Value>, environment: &Environment, as_json: bool) {
     let token = answer.get("access_token").and_then(Value::as_str).unwrap_or_default();
-    // The runner reads commands from both streams, so standard output stays the token alone. First, so that the runner knows what
-    // to hide before it is shown.
+    // Printed before the token, so that the runner masks it from its first occurrence. Runners read
+    // commands from both streams, and standard output has to hold the token alone.
     if environment.is_true("GITHUB_ACTIONS") {
         eprintln!("::add-mask::{token}");
     }

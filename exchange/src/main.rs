@@ -1,18 +1,20 @@
-//! `carnet-exchange`: the client for CI jobs alone, without server and database.
+//! `carnet-exchange`: `carnet exchange` as a program of its own, without server and database, for
+//! the images of CI jobs.
 
 use std::process::ExitCode;
 
 use carnet_exchange::ExchangeArgs;
 use clap::Parser;
 
-/// Trade the token that a CI platform gave the job for an access token of a registry, and print it alone.
+/// Exchange the token that a CI platform issues to the job for an access token of a registry, and
+/// print the access token alone.
 #[derive(Debug, Parser)]
 #[command(name = "carnet-exchange", version, max_term_width = 100)]
 #[command(
     after_help = "Example:\n  token=$(carnet-exchange --server https://carnet.example --resource https://registry.example/ --principal octo-org)"
 )]
 struct Cli {
-    /// Print machine-readable output.
+    /// Print the server's whole answer as JSON, also if it refuses.
     #[arg(long)]
     json: bool,
     #[command(flatten)]

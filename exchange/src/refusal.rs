@@ -1,12 +1,13 @@
-//! A refusal in lines for people: what was refused, side by side with what was expected, and how to mend it.
+//! A refusal in lines of text: what the rule expects beside what the job had, and how to resolve
+//! it.
 
 use serde_json::Value;
 
 use super::web::printable;
 use carnet_engine::reason::Reason;
 
-/// The lines. What the server sends is made fit for a log; JSON values keep their quotation marks, so that a blank at the end of
-/// one is seen.
+/// Describes the refusal in `body`. Texts of the server are made safe for a log; JSON values keep
+/// their quotation marks, so that a blank at the end of one is visible.
 pub fn describe(body: &Value) -> String {
     let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(printable);
     let list = |name: &str| body.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The server side of the exchange: metadata (RFC 8414) and the token request.
+//! Requests to the server: its metadata (RFC 8414) and the token request.
 
 use std::str::FromStr;
 
@@ -13,7 +13,7 @@ use super::ambient::Assertion;
 use super::web::{self, WebAnswer, WebError, printable};
 use carnet_engine::grant_type::GrantType;
 
-/// The server's issuer identifier, as it was written: it is compared byte for byte.
+/// The server's issuer identifier as it was written, since it is compared byte for byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerUrl {
     text: String,
@@ -36,12 +36,12 @@ impl FromStr for ServerUrl {
 }
 
 impl ServerUrl {
-    /// The issuer identifier.
     pub fn issuer(&self) -> &str {
         &self.text
     }
 
-    /// Where the metadata is: the well-known path goes between host and path (RFC 8414 section 3.1).
+    /// The URL of the metadata: the well-known path goes between host and path (RFC 8414 section
+    /// 3.1).
     fn metadata_url(&self) -> Url {
         let mut url = self.url.clone();
         let path = self.url.path().trim_end_matches('/');
@@ -50,45 +50,43 @@ impl ServerUrl {
     }
 }
 
-/// Why no token was got from the server.
+/// Why the server gave no access token.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// It could not be asked.
+    /// The server could not be reached.
     #[error(transparent)]
     Web(#[from] WebError),
-    /// What it publishes of itself cannot be used.
+    /// The metadata cannot be used.
     #[error("{0}: {1}")]
     Metadata(Url, String),
-    /// It calls itself something else (RFC 8414 section 3.3).
+    /// The metadata names another issuer (RFC 8414 section 3.3).
     #[error(
         "the server's metadata is of the issuer `{received}`, and not of `{expected}`; --server is compared exactly"
     )]
     AnotherIssuer {
-        /// What was asked for.
+        /// The issuer identifier of `--server`.
         expected: String,
-        /// What the metadata says.
+        /// The `issuer` of the metadata.
         received: String,
     },
-    /// Its answer is not one of a token endpoint.
+    /// The answer is not one of a token endpoint (RFC 6749 section 5).
     #[error("{0}: {1}")]
     Answer(Url, String),
-    /// It said no.
+    /// The server refused the request.
     #[error("{}", super::refusal::describe(.0))]
     Refused(Value),
 }
 
-/// What is asked for.
+/// The parameters of a token request, except for the assertion.
 #[derive(Clone, Debug)]
 pub struct TokenRequest<'a> {
-    /// The grant.
     pub grant: GrantType,
-    /// The registry.
+    /// The resource URI of the registry.
     pub resource: &'a str,
-    /// The scope.
     pub scope: Option<&'a str>,
-    /// The principal whose rules are meant.
+    /// The name of the principal whose rules are meant.
     pub principal: Option<&'a str>,
-    /// What exactly, as JSON.
+    /// A JSON array of entries (RFC 9396).
     pub authorization_details: Option<&'a str>,
 }
 
@@ -99,7 +97,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Reads the server's metadata. Nothing of a document that names another issuer is used.
+    /// Reads the server's metadata. A document that names another issuer is not used at all.
     pub async fn discover(server: &ServerUrl) -> Result<Self, ServerError> {
         let url = server.metadata_url();
         let answer = web::send(&url, web::client(&url)?.get(url.clone())).await?;
@@ -114,7 +112,7 @@ impl Server {
             return Err(ServerError::AnotherIssuer { expected, received });
         }
         let token_endpoint = Url::parse(text("token_endpoint")).ok().filter(is_safe);
-        // A server elsewhere does not send what is meant for it to somebody on this machine.
+        // Refuse an http token endpoint that is announced over https (downgrade to loopback).
         let leads_here = |endpoint: &Url| endpoint.scheme() == "http" && url.scheme() == "https";
         let token_endpoint = token_endpoint.filter(|endpoint| !leads_here(endpoint));
         let token_endpoint =
@@ -122,12 +120,13 @@ impl Server {
         Ok(Self { token_endpoint })
     }
 
-    /// The token endpoint, which is an audience too (RFC 7523 section 3).
+    /// The token endpoint, which the server accepts as an audience as well (RFC 7523 section 3).
     pub fn token_endpoint(&self) -> &str {
         self.token_endpoint.as_str()
     }
 
-    /// Asks for a token and returns the whole answer, which has an access token that can be used.
+    /// Requests an access token. Returns the whole answer, which is checked to hold a usable bearer
+    /// token.
     pub async fn exchange(
         &self,
         request: &TokenRequest<'_>,
@@ -170,13 +169,15 @@ fn form<'a>(request: &TokenRequest<'a>, assertion: &'a Assertion) -> Vec<(&'stat
     form
 }
 
-/// A refusal is an error answer of RFC 6749 section 5.2; what has no `error` comes from somebody in between.
+/// A refusal is an error answer with an `error` (RFC 6749 section 5.2). An answer without it comes
+/// from another server, such as a proxy.
 fn refused(body: Map<String, Value>, answer: &WebAnswer) -> Option<ServerError> {
     let is_no = answer.status.is_client_error() || answer.status.is_server_error();
     (is_no && body.get("error").is_some_and(Value::is_string)).then(|| ServerError::Refused(Value::Object(body)))
 }
 
-/// The characters of RFC 6750 section 2.1. Anything else could be more than one line of a log, or a command to the runner.
+/// Whether a text has only the characters of RFC 6750 section 2.1. Any others could break a line of
+/// the log, or be a command to the runner.
 fn is_bearer_token(token: &str) -> bool {
     let is_of_it = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
     !token.is_empty() && token.bytes().all(is_of_it)

@@ -1,4 +1,5 @@
-//! HTTP as a client in a CI job needs it: https or this machine, no redirects, little time, bounded answers.
+//! HTTP for a client in a CI job: only https or this machine, no redirects, short timeouts, bounded
+//! answers.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -18,39 +19,39 @@ const ATTEMPTS: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// Why nothing came back.
+/// Why a request has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum WebError {
-    /// The URL is not one that a secret may be sent to.
+    /// No secret may be sent to the URL.
     #[error("`{0}` is not https (http is for this machine's loopback addresses only), or it holds a user name")]
     Refused(String),
     /// The server could not be reached, or answered too slowly.
     #[error("{0} cannot be reached: {1}")]
     Failed(String, String),
-    /// The answer is too large.
+    /// The answer is larger than 1 MiB.
     #[error("{0} answered with more than {MAX_BODY_BYTES} bytes")]
     TooLarge(String),
 }
 
-/// An answer, whole.
+/// An answer, read to its end.
 #[derive(Debug)]
 pub struct WebAnswer {
-    /// The HTTP status.
     pub status: StatusCode,
-    /// Whether Google's metadata server says it is the one.
+    /// Whether the answer has the header `Metadata-Flavor: Google`, by which Google's metadata
+    /// server identifies itself.
     pub is_google_metadata: bool,
-    /// The body.
     pub body: Vec<u8>,
 }
 
 impl WebAnswer {
-    /// The body as JSON; `null` where it is something else.
+    /// The body as JSON; `null` if it is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or(Value::Null)
     }
 }
 
-/// A client for one host: it follows no redirect, for whoever answers one would be handed the secret.
+/// A client for the host of this URL. It follows no redirect, since the target would receive the
+/// secret.
 pub fn client(url: &Url) -> Result<Client, WebError> {
     if !is_safe(url) {
         return Err(WebError::Refused(url.to_string()));
@@ -66,15 +67,17 @@ pub fn metadata_client(url: &Url) -> Result<Client, WebError> {
 fn build(url: &Url, local: bool) -> Result<Client, WebError> {
     let mut builder = carnet_outbound::client(TIMEOUT, !local).connect_timeout(CONNECT_TIMEOUT);
     if local {
-        // What is meant for this machine is not handed to the proxy, and `localhost` is not what a resolver makes of it.
+        // Requests to this machine bypass the proxy, and `localhost` is a loopback address whatever
+        // the resolver says.
         let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
         builder = builder.no_proxy().resolve_to_addrs("localhost", &loopback.map(|ip| SocketAddr::new(ip, 0)));
     }
     builder.build().map_err(|error| WebError::Failed(place(url), causes(&error.without_url())))
 }
 
-/// Sends a request and reads the answer. What did nothing is tried again: a connection that did not come about, and an answer that says
-/// "later". A 503 that names no time may be a proxy's, after the server has used the assertion up.
+/// Sends a request, three times at most, and reads the answer. Only requests without effect are
+/// repeated: the connection failed, or the answer is 429, or 503 with `Retry-After`. A 503 without
+/// it may come from a proxy after the server has used the assertion.
 pub async fn send(url: &Url, request: RequestBuilder) -> Result<WebAnswer, WebError> {
     let mut pause = FIRST_PAUSE;
     for _ in 1..ATTEMPTS {
@@ -118,22 +121,22 @@ fn failed(url: &Url, error: reqwest::Error) -> WebError {
     WebError::Failed(place(url), causes(&error.without_url()))
 }
 
-/// A URL without its query: platforms put things there that do not belong in a log.
+/// A URL without its query, in which platforms put values that do not belong in a log.
 fn place(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);
     url.to_string()
 }
 
-/// A text of somebody else, fit for the log of a job: on one line, not too long, and no command to a runner. Those begin a line with `::`
-/// or hold `##[` or `##vso[` somewhere.
+/// Makes a text of another party safe for the log of a job: on one line, at most 2000 characters,
+/// and no command to a runner. Commands begin a line with `::`, or hold `##[` or `##vso[` anywhere.
 pub fn printable(text: &str) -> String {
     let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_PRINTED).collect();
     let line = line.trim_start_matches([' ', ':']);
     if line.contains("##") { line.replace('#', "# ") } else { line.to_owned() }
 }
 
-/// The beginning of what a platform says, without anything that looks like a token.
+/// The beginning of a platform's answer, without words that look like a token.
 pub fn excerpt(text: &str) -> String {
     let words = text.split_whitespace().map(|word| if word.contains("eyJ") { "(a token)" } else { word });
     printable(&words.collect::<Vec<_>>().join(" "))

@@ -1,11 +1,15 @@
+//! The closed list of signature algorithms. An algorithm outside the list cannot be named in a
+//! configuration, so it cannot be accepted by mistake.
+
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The signature algorithms that may be configured (RFC 7518 section 3.1, RFC 8037, RFC 9864).
+/// A signature algorithm that may be configured (RFC 7518 section 3.1, RFC 8037, RFC 9864).
 ///
-/// `none`, the HMAC family and everything older than these cannot be expressed, so no configuration can allow them.
+/// `none` and the HMAC family have no variant, so no configuration can allow them. The names of the
+/// variants are the registered `alg` values, and also their serde form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names are the registered ones")]
 pub enum Algorithm {
@@ -21,13 +25,13 @@ pub enum Algorithm {
     EdDSA,
 }
 
-/// A text that names no algorithm of [`Algorithm`].
+/// The error of parsing an [`Algorithm`]: the contained text is not the name of one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a signature algorithm that can be used here")]
 pub struct UnknownAlgorithm(pub String);
 
 impl Algorithm {
-    /// Every algorithm, in the order of RFC 7518.
+    /// Every algorithm: the RSA and ECDSA families in the order of RFC 7518, then `EdDSA`.
     pub const ALL: [Self; 10] = [
         Self::RS256,
         Self::RS384,
@@ -41,7 +45,7 @@ impl Algorithm {
         Self::EdDSA,
     ];
 
-    /// The registered name, as it stands in `alg`.
+    /// The registered name, as it is written in the `alg` header parameter and JWK member.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -58,7 +62,8 @@ impl Algorithm {
         }
     }
 
-    /// The key type (`kty`) that goes with the algorithm, and its curve where it has one.
+    /// The JWK key type (`kty`) that the algorithm signs with and, for elliptic curves, the curve
+    /// (`crv`).
     #[cfg(feature = "crypto")]
     pub(crate) const fn key_type(self) -> (&'static str, Option<&'static str>) {
         match self {
@@ -66,7 +71,7 @@ impl Algorithm {
             Self::ES256 => ("EC", Some("P-256")),
             Self::ES384 => ("EC", Some("P-384")),
             Self::ES512 => ("EC", Some("P-521")),
-            // josekit takes Ed448 under the same name; only Ed25519 is wanted here.
+            // josekit accepts Ed448 for `EdDSA` too; Carnet accepts Ed25519 only.
             Self::EdDSA => ("OKP", Some("Ed25519")),
         }
     }
@@ -81,7 +86,7 @@ impl fmt::Display for Algorithm {
 impl FromStr for Algorithm {
     type Err = UnknownAlgorithm;
 
-    /// Reads the registered name, byte for byte; `Ed25519` (RFC 9864) is the same algorithm as `EdDSA` here.
+    /// Reads the registered name byte for byte. `Ed25519` (RFC 9864) is read as [`Self::EdDSA`].
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text == "Ed25519" {
             return Ok(Self::EdDSA);

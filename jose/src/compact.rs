@@ -1,87 +1,101 @@
+//! Splits a compact JWS into its parts and checks their form (RFC 7515 section 7.1), without
+//! verifying the signature.
+
 use serde_json::{Map, Value};
 
 use crate::from_base64url;
 use crate::json::{self, JsonError, Limits};
 
-/// The longest token that is looked at, in bytes (decision D-33).
+/// The longest token that is parsed, in bytes (decision D-33).
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
-/// The longest `kid`, in bytes (decision D-33).
+/// The longest `kid` header parameter, in bytes (decision D-33).
 pub const MAX_KEY_ID_BYTES: usize = 256;
 const MAX_HEADER_SEGMENT_BYTES: usize = 4 * 1024;
 
-/// Header parameters that bring or point to a key. A token never chooses its own key, so their mere presence is a
-/// refusal (RFC 8725 section 3.10; decision D-31). `x5t` and `x5t#S256` are only hints and are ignored: every token of GitHub
-/// Actions carries one.
+/// Header parameters that contain or point to a key. A token must never choose the key it is
+/// verified with, so a token that has one of them is refused (RFC 8725 section 3.10; decision
+/// D-31). `x5t` and `x5t#S256` only identify a certificate and are ignored: every token of GitHub
+/// Actions has one.
 const KEY_PARAMETERS: [&str; 4] = ["jku", "jwk", "x5u", "x5c"];
 
-/// A compact JWS taken apart and not yet believed (RFC 7515 section 7.1).
+/// A compact JWS split into its decoded parts (RFC 7515 section 7.1). The signature is not
+/// verified, so nothing in it can be trusted yet.
 #[derive(Clone, Debug)]
 pub struct Compact<'a> {
-    /// What the signature covers: `header.payload` as received.
+    /// The bytes the signature covers: `header.payload` exactly as received, still
+    /// base64url-encoded.
     pub signing_input: &'a str,
-    /// The protected header.
+    /// The parameters of the protected header that matter for verification.
     pub header: Header,
-    /// The decoded payload.
+    /// The decoded payload. [`Compact::claims`] reads it as JSON.
     pub payload: Vec<u8>,
-    /// The decoded signature.
+    /// The decoded signature; empty if the third segment is empty.
     pub signature: Vec<u8>,
 }
 
 /// The header parameters that decide how a token is verified (RFC 7515 section 4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// `alg`, as sent.
+    /// `alg` as sent. It may be a name that [`Algorithm`](crate::Algorithm) does not know.
     pub algorithm: String,
-    /// `kid`.
+    /// `kid`, at most [`MAX_KEY_ID_BYTES`] long; `None` if absent.
     pub key_id: Option<String>,
-    /// `typ`, as sent.
+    /// `typ` as sent, or `None` if absent. Compare it with [`Header::is_type`].
     pub token_type: Option<String>,
-    /// Whether there is any parameter beside `alg`, `kid` and `typ` (JWT-SVIDs may have none).
+    /// Whether the header has parameters other than `alg`, `kid` and `typ`. A JWT-SVID may have no
+    /// others (SPIFFE JWT-SVID section 2).
     pub has_other_parameters: bool,
 }
 
-/// Why a text is not a token that can be verified. No variant carries any of the text.
+/// Why a text is not an acceptable compact JWS. No variant contains any part of the text, so the
+/// error may be logged and shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// Longer than [`MAX_TOKEN_BYTES`], or a header segment longer than 4 KiB.
+    /// The token is longer than [`MAX_TOKEN_BYTES`], or its header segment longer than 4 KiB.
     #[error("too long")]
     TooLong,
-    /// Not three segments, or an empty one.
+    /// The text does not have exactly three segments, or its header or payload segment is empty.
     #[error("not three segments")]
     Segments,
-    /// A segment that is not canonical base64url.
+    /// A segment is not canonical base64url (RFC 7515 section 2): padding, other characters, or
+    /// unused trailing bits that are not zero.
     #[error("a segment is not canonical base64url")]
     Base64,
-    /// The header or the claims are not one strict JSON object.
+    /// The header or the payload is not one strict JSON object ([`json::object`]).
     #[error("header or claims: {0}")]
     Json(JsonError),
-    /// A header parameter of the wrong type, or no `alg`.
+    /// `alg` is missing, a known parameter is not a string, or `kid` is longer than
+    /// [`MAX_KEY_ID_BYTES`].
     #[error("a header parameter is missing or of the wrong type")]
     Header,
-    /// `crit` names something; nothing critical is understood here (RFC 7515 section 4.1.11).
+    /// `crit` is present. No critical extension is implemented, so all are refused (RFC 7515
+    /// section 4.1.11).
     #[error("a critical header parameter is not understood")]
     Critical,
-    /// `jku`, `jwk`, `x5u` or `x5c` is present.
+    /// `jku`, `jwk`, `x5u` or `x5c` is present: the token tries to choose its own key.
     #[error("the header brings or names a key")]
     KeyInHeader,
-    /// `cty` says that the payload is itself a token, or `enc`/`zip` that it is encrypted or compressed.
+    /// `cty` says that the payload is itself a token, or `enc` or `zip` is present: the token is
+    /// encrypted or compressed.
     #[error("nested, encrypted and compressed tokens are not accepted")]
     Nested,
 }
 
 impl<'a> Compact<'a> {
-    /// Takes `text` apart, checking its form and nothing else.
+    /// Splits and decodes `text`, and reads its header. The payload is decoded but not read as
+    /// JSON, and the signature is not verified.
     ///
     /// # Errors
     ///
-    /// [`Malformed`] names the first thing that is wrong, cheapest checks first.
+    /// The first [`Malformed`] condition found, cheapest checks first.
     pub fn parse(text: &'a str) -> Result<Self, Malformed> {
         if text.len() > MAX_TOKEN_BYTES {
             return Err(Malformed::TooLong);
         }
         let (signing_input, signature) = text.rsplit_once('.').ok_or(Malformed::Segments)?;
         let (header, payload) = signing_input.split_once('.').ok_or(Malformed::Segments)?;
-        // An empty signature is `alg: none`, which is told from other shapes by its header below.
+        // An empty signature segment passes here: a token with `alg: none` is refused because of
+        // its algorithm, which tells the caller more.
         if header.is_empty() || payload.is_empty() || payload.contains('.') {
             return Err(Malformed::Segments);
         }
@@ -93,11 +107,12 @@ impl<'a> Compact<'a> {
         Ok(Self { signing_input, header, payload: decode(payload)?, signature: decode(signature)? })
     }
 
-    /// The claims: the payload as one strict JSON object (RFC 7519 section 7.2).
+    /// The claims: the payload as one strict JSON object within [`Limits::TOKEN`] (RFC 7519 section
+    /// 7.2).
     ///
     /// # Errors
     ///
-    /// [`Malformed::Json`].
+    /// [`Malformed::Json`] if the payload is not such an object.
     pub fn claims(&self) -> Result<Map<String, Value>, Malformed> {
         json::object(&self.payload, Limits::TOKEN).map_err(Malformed::Json)
     }
@@ -109,11 +124,12 @@ impl Header {
         Self::from_members(&members)
     }
 
-    /// Reads the header from its members, as [`Compact::parse`] does after decoding.
+    /// Reads the header from its decoded members.
     ///
     /// # Errors
     ///
-    /// [`Malformed::Header`], [`Malformed::Critical`], [`Malformed::KeyInHeader`] or [`Malformed::Nested`].
+    /// [`Malformed::Header`], [`Malformed::Critical`], [`Malformed::KeyInHeader`] or
+    /// [`Malformed::Nested`], as described there.
     pub fn from_members(members: &Map<String, Value>) -> Result<Self, Malformed> {
         let text = |name: &str| match members.get(name) {
             None => Ok(None),
@@ -142,15 +158,16 @@ impl Header {
         })
     }
 
-    /// Whether `typ` is `expected`, read as a media type: case does not count and `application/` may be left out
-    /// (RFC 7515 section 4.1.9).
+    /// Whether `typ` is present and equals `expected` as a media type: ASCII case is ignored, and
+    /// the prefix `application/` may be omitted on either side (RFC 7515 section 4.1.9).
     #[must_use]
     pub fn is_type(&self, expected: &str) -> bool {
         self.token_type.as_deref().is_some_and(|typ| media_subtype(typ).eq_ignore_ascii_case(media_subtype(expected)))
     }
 }
 
-/// The part after `application/`, where nothing else has a slash.
+/// Removes `application/`. It may be omitted only if the rest has no other slash (RFC 7515 section
+/// 4.1.9), so otherwise it stays.
 fn media_subtype(text: &str) -> &str {
     const PREFIX: &str = "application/";
     match text.split_at_checked(PREFIX.len()) {
@@ -205,7 +222,7 @@ mod tests {
 
     #[test]
     fn one_value_has_one_spelling() {
-        // "e30" is `{}`; "e31" differs only in bits that no byte uses.
+        // "e30" is `{}`. "AB" differs from "AA" only in the trailing bits that belong to no byte.
         let good = format!("{}.e30.AA", base64url(r#"{"alg":"RS256"}"#));
         assert!(Compact::parse(&good).is_ok());
         assert_eq!(refused(&good.replace(".AA", ".AB")), Malformed::Base64);

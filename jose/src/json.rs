@@ -1,7 +1,9 @@
-//! JSON read strictly: one object, no member twice at any depth, bounded in depth, width and length of strings.
+//! Strict JSON: no member twice at any depth, and limits on depth, width, string length and the
+//! number of values.
 //!
-//! `serde_json` on its own lets the last of two equal members win, which is how two parsers come to read one token
-//! differently (RFC 7519 section 4, decision D-29).
+//! `serde_json` by itself keeps the last of two members with the same name, while other parsers
+//! keep the first, so two parties can read one token differently (RFC 7519 section 4, decision
+//! D-29).
 
 use std::cell::Cell;
 use std::fmt;
@@ -9,33 +11,36 @@ use std::fmt;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// How large a document may be in its parts (decision D-33).
+/// Limits on the size and shape of a JSON document (decision D-33).
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// How deep objects and arrays may nest, the outermost object counting as one.
+    /// How deep objects and arrays may be nested; the outermost object counts as one level.
     pub depth: usize,
-    /// How many members an object, or elements an array, may have.
+    /// How many members one object, or elements one array, may have.
     pub members: usize,
-    /// How long a string may be, in bytes.
+    /// How long a string or member name may be, in bytes after unescaping.
     pub string_bytes: usize,
-    /// How many values there may be in all: each costs memory, however short its text.
+    /// How many values the whole document may have: each value costs memory, however short its
+    /// text.
     pub values: usize,
 }
 
 impl Limits {
     /// For the header and the claims of a token.
     pub const TOKEN: Self = Self { depth: 16, members: 256, string_bytes: 4096, values: 1024 };
-    /// For the documents issuers publish: metadata and key sets, which hold certificates and long lists.
+    /// For the documents that issuers publish: metadata, and key sets, which contain certificates
+    /// and long lists.
     pub const DOCUMENT: Self = Self { depth: 16, members: 1024, string_bytes: 64 * 1024, values: 20_000 };
 }
 
-/// Why a text is not the one JSON object it should be.
+/// Why a text is not an acceptable JSON document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JsonError {
-    /// Not JSON, not UTF-8, not an object, or followed by something else.
+    /// The bytes are not UTF-8 or not JSON, are followed by other text, or are not an object where
+    /// [`object`] wants one.
     #[error("not one JSON object")]
     Syntax,
-    /// A member occurs twice.
+    /// An object has two members of the same name.
     #[error("a member occurs twice")]
     Duplicate,
     /// One of the [`Limits`] is exceeded.
@@ -43,11 +48,11 @@ pub enum JsonError {
     Limit,
 }
 
-/// Reads `bytes` as one JSON object.
+/// Reads `bytes` as one JSON object, surrounded by white space at most.
 ///
 /// # Errors
 ///
-/// [`JsonError`] tells syntax, repeated members and exceeded limits apart.
+/// [`JsonError`] says whether the syntax, a repeated member or a limit is at fault.
 pub fn object(bytes: &[u8], limits: Limits) -> Result<Map<String, Value>, JsonError> {
     match value(bytes, limits)? {
         Value::Object(map) => Ok(map),
@@ -55,11 +60,11 @@ pub fn object(bytes: &[u8], limits: Limits) -> Result<Map<String, Value>, JsonEr
     }
 }
 
-/// Reads `bytes` as one JSON value of any kind.
+/// Reads `bytes` as one JSON value of any kind, surrounded by white space at most.
 ///
 /// # Errors
 ///
-/// As [`object`].
+/// As for [`object`], except that any kind of value is accepted.
 pub fn value(bytes: &[u8], limits: Limits) -> Result<Value, JsonError> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let values = Cell::new(0);
@@ -73,7 +78,8 @@ pub fn value(bytes: &[u8], limits: Limits) -> Result<Value, JsonError> {
 const DUPLICATE: &str = "carnet: duplicate member";
 const LIMIT: &str = "carnet: limit exceeded";
 
-/// serde's error type carries text only, so the two errors raised below are recognised by theirs.
+/// serde's error type carries only text, so the two errors raised below are recognised by their
+/// text.
 fn classify(error: &serde_json::Error) -> JsonError {
     let text = error.to_string();
     if text.starts_with(DUPLICATE) {
@@ -171,7 +177,8 @@ impl<'de> Visitor<'de> for Strict<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let inner = self.deeper()?;
-        // The outermost object of a token has about so many members; what is inside gets no room before it needs it.
+        // The outermost object of a token has about 32 members; nested objects allocate only when
+        // needed.
         let mut map = if inner.depth == 1 { Map::with_capacity(32) } else { Map::new() };
         while let Some(name) = access.next_key::<String>()? {
             let name = self.text(name)?;

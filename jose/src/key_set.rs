@@ -1,3 +1,6 @@
+//! JWK sets as verifiers (RFC 7517). Keys that are broken, too weak or meant for another use are
+//! skipped, and a token is verified with exactly one key, never with several in turn.
+
 use std::fmt;
 
 use josekit::jwk::Jwk;
@@ -7,12 +10,14 @@ use serde_json::{Map, Value};
 use crate::json::{self, JsonError, Limits};
 use crate::{Algorithm, from_base64url};
 
-/// How many keys a set may have (decision D-27).
+/// How many keys a set may have (`docs/src/reference/limits.md`).
 pub const MAX_KEYS: usize = 100;
-/// Below, a modulus is too weak; above, verifying with it becomes a way to keep us busy.
+/// A smaller modulus is too weak (RFC 7518 section 3.3); a larger one lets the publisher of the key
+/// make each verification expensive.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
 
-/// Encodings of the points of small order on edwards25519, canonical and not. With such a key anybody's signature verifies.
+/// Encodings, canonical and not, of the points of small order on edwards25519. A signature that
+/// verifies under such a public key can be made without any private key.
 const ED25519_LOW_ORDER: [&str; 14] = [
     "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
     "7P_______________________________________38",
@@ -30,9 +35,11 @@ const ED25519_LOW_ORDER: [&str; 14] = [
     "7v________________________________________8",
 ];
 
-/// A JWK set made ready: one verifier for each key and algorithm it may be used with (RFC 7517 section 5).
+/// A JWK set turned into verifiers: one for each key and each algorithm that the key may be used
+/// with (RFC 7517 section 5).
 ///
-/// Building a verifier costs several verifications, so it happens once, when the keys arrive.
+/// Building a verifier costs as much as several verifications, so it is done once, when the set is
+/// parsed.
 #[derive(Debug, Default)]
 pub struct KeySet {
     keys: Vec<VerificationKey>,
@@ -40,68 +47,75 @@ pub struct KeySet {
     has_private_members: bool,
 }
 
-/// One key, bound to one algorithm (RFC 8725 section 3.1).
+/// One public key, bound to one algorithm (RFC 8725 section 3.1).
 pub struct VerificationKey {
     key_id: Option<String>,
     algorithm: Algorithm,
     verifier: Box<dyn JwsVerifier>,
 }
 
-/// What a set's keys are for, by their `use` (RFC 7517 section 4.2; SPIFFE Trust Domain and Bundle section 4.2.1).
+/// Which keys of a set are wanted, by their `use` member (RFC 7517 section 4.2; SPIFFE Trust Domain
+/// and Bundle section 4.2.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KeyUse {
-    /// `sig`, or nothing said.
+    /// Keys whose `use` is `sig` or absent.
     #[default]
     Signature,
-    /// `jwt-svid`, with a `kid`: the keys of a SPIFFE bundle.
+    /// Keys whose `use` is `jwt-svid` and that have a `kid`: the JWT keys of a SPIFFE bundle.
     JwtSvid,
-    /// Either, with a `kid` or not: a set that somebody put together for a SPIFFE trust domain.
+    /// Keys whose `use` is `sig`, `jwt-svid` or absent, with or without a `kid`: for a JWK set that
+    /// serves a SPIFFE trust domain but is not a bundle.
     SignatureOrJwtSvid,
 }
 
-/// Why a text is not a JWK set.
+/// Why a document as a whole is not a JWK set. Unusable keys in it are not an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeySetError {
-    /// Not one strict JSON object.
+    /// The document is not one strict JSON object within [`Limits::DOCUMENT`].
     #[error("the key set is not JSON that can be read: {0}")]
     Json(JsonError),
-    /// No `keys` member, or one that is not an array.
+    /// The member `keys` is missing or not an array.
     #[error("the key set has no `keys` array")]
     NoKeys,
-    /// More than [`MAX_KEYS`] keys.
+    /// The array has more than [`MAX_KEYS`] elements.
     #[error("the key set has more than {MAX_KEYS} keys")]
     TooMany,
 }
 
-/// Why no key of a set can verify a token.
+/// Why a set has no key for a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoKey {
-    /// No key has the token's `kid`: the set may be out of date.
+    /// No key has the token's `kid`. The set may be out of date, so fetching it again can help.
     UnknownKeyId,
-    /// A key has that `kid`, and is not for the token's algorithm.
+    /// A key has the token's `kid`, but none of that `kid` may be used with the token's algorithm.
     WrongAlgorithm,
-    /// The token has no `kid` and there is not exactly one key that fits. Keys are never tried one after another.
+    /// The token has no `kid`, and the number of keys for its algorithm is not exactly one. Keys
+    /// are never tried one after another.
     Ambiguous,
 }
 
 impl KeySet {
-    /// Reads a JWK set, keeping the keys that can verify with one of `allowed`.
+    /// Reads a JWK set, keeping the keys for signatures that can verify with one of `allowed`
+    /// ([`KeyUse::Signature`]).
     ///
-    /// A key that is broken, of an unknown type, too weak, or for another use is skipped and the rest is used; two keys with the
-    /// same `kid` for the same algorithm are both skipped, because neither can be told from the other.
+    /// A key that is broken, too weak, of an unknown type or for another use is skipped, and the
+    /// other keys are kept (RFC 7517 section 5). Two keys with the same `kid` for the same
+    /// algorithm are both skipped, because a token cannot tell which one it means.
+    /// [`KeySet::unusable`] lists what was skipped.
     ///
     /// # Errors
     ///
-    /// [`KeySetError`] where the set as a whole cannot be read.
+    /// [`KeySetError`] if the document as a whole is not a JWK set. A set without a usable key is
+    /// not an error.
     pub fn parse(bytes: &[u8], allowed: &[Algorithm]) -> Result<Self, KeySetError> {
         Self::parse_for(bytes, allowed, KeyUse::Signature)
     }
 
-    /// Reads a JWK set, keeping the keys that are for `wanted`.
+    /// Like [`KeySet::parse`], but keeps the keys whose `use` is `wanted`.
     ///
     /// # Errors
     ///
-    /// [`KeySetError`] where the set as a whole cannot be read.
+    /// As for [`KeySet::parse`].
     pub fn parse_for(bytes: &[u8], allowed: &[Algorithm], wanted: KeyUse) -> Result<Self, KeySetError> {
         let set = json::object(bytes, Limits::DOCUMENT).map_err(KeySetError::Json)?;
         let Some(Value::Array(members)) = set.get("keys") else {
@@ -118,11 +132,13 @@ impl KeySet {
         Ok(parsed)
     }
 
-    /// Picks the one key for a token with this `alg` and `kid`.
+    /// Picks the one key for a token with this `alg` and `kid`. Without a `kid` it is the only key
+    /// for the algorithm.
     ///
     /// # Errors
     ///
-    /// [`NoKey`] says whether fetching the set again could help.
+    /// [`NoKey`] says why there is none. Only [`NoKey::UnknownKeyId`] suggests that the set is out
+    /// of date.
     pub fn select(&self, algorithm: Algorithm, key_id: Option<&str>) -> Result<&VerificationKey, NoKey> {
         let Some(key_id) = key_id else {
             let mut fitting = self.keys.iter().filter(|key| key.algorithm == algorithm);
@@ -136,13 +152,13 @@ impl KeySet {
         named.find(|key| key.algorithm == algorithm).ok_or(missing)
     }
 
-    /// Whether no key is usable.
+    /// Whether the set has no usable key.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
-    /// The `kid`s that can be used.
+    /// The `kid`s of the usable keys, in the order of the set. Keys without a `kid` are not listed.
     #[must_use]
     pub fn ids(&self) -> Vec<&str> {
         let mut ids: Vec<&str> = self.keys.iter().filter_map(VerificationKey::key_id).collect();
@@ -150,13 +166,15 @@ impl KeySet {
         ids
     }
 
-    /// What was skipped and why, for the log.
+    /// One sentence for each skipped key, with its `kid` and the reason. Meant for the log: the
+    /// `kid` is text of the publisher.
     #[must_use]
     pub fn unusable(&self) -> &[String] {
         &self.unusable
     }
 
-    /// Whether the publisher let private or symmetric key material out. It is never used.
+    /// Whether some key in the document had private or symmetric members (`d`, `p`, `q`, `dp`,
+    /// `dq`, `qi` or `k`). They are never used, but the publisher has disclosed a secret.
     #[must_use]
     pub fn has_private_members(&self) -> bool {
         self.has_private_members
@@ -193,7 +211,7 @@ impl KeySet {
         let mut twins: Vec<(Option<String>, Algorithm)> = Vec::new();
         for (position, key) in self.keys.iter().enumerate() {
             let same = |other: &VerificationKey| other.key_id == key.key_id && other.algorithm == key.algorithm;
-            // Keys without `kid` are told apart by there being only one of them, which `select` checks.
+            // For a token without `kid`, `select` checks that only one key fits.
             if key.key_id.is_some() && self.keys.iter().enumerate().any(|(at, other)| at != position && same(other)) {
                 twins.push((key.key_id.clone(), key.algorithm));
             }
@@ -206,26 +224,28 @@ impl KeySet {
 }
 
 impl VerificationKey {
-    /// Makes a key from public parameters we made ourselves.
+    /// Makes a key from the public half of one of our own signing keys, without the checks for
+    /// foreign keys.
     pub(crate) fn from_public(jwk: &Map<String, Value>, algorithm: Algorithm) -> Option<Self> {
         let key_id = text(jwk, "kid").map(str::to_owned);
         Some(Self { key_id, algorithm, verifier: verifier(jwk, algorithm)? })
     }
 
-    /// Whether `signature` is this key's over `message`. Every failing step is a no (RFC 8725 section 3.3).
+    /// Whether `signature` is a signature of this key over `message`. Any error of the
+    /// cryptographic library counts as "no" (RFC 8725 section 3.3).
     #[must_use]
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        // josekit builds its error eagerly, so the cheap shape check comes first.
+        // josekit builds its error eagerly, so the cheap check comes first.
         !signature.is_empty() && self.verifier.verify(message, signature).is_ok()
     }
 
-    /// The algorithm the key is bound to.
+    /// The one algorithm the key verifies with.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// The key's `kid`.
+    /// The key's `kid`, or `None` if the JWK has none.
     #[must_use]
     pub fn key_id(&self) -> Option<&str> {
         self.key_id.as_deref()
@@ -257,7 +277,7 @@ fn is_for(jwk: &Map<String, Value>, wanted: KeyUse) -> Result<(), &'static str> 
     }
 }
 
-/// Checks what josekit leaves unchecked, or checks only in part (RFC 8725 section 3.4).
+/// Checks what josekit checks only in part or not at all (RFC 8725 section 3.4).
 fn usable(jwk: &Map<String, Value>) -> Result<(), &'static str> {
     if ["kid", "use", "alg"].iter().any(|name| jwk.get(*name).is_some_and(|value| !value.is_string())) {
         return Err("`kid`, `use` or `alg` is not a string");
@@ -312,7 +332,8 @@ fn fits(jwk: &Map<String, Value>, algorithm: Algorithm) -> bool {
         && text(jwk, "alg").is_none_or(|alg| alg.parse() == Ok(algorithm))
 }
 
-/// Builds the verifier from the parameters that make the key and from nothing else.
+/// Builds the verifier from the public key parameters alone. `use`, `key_ops` and `alg` are judged
+/// above, and private members never reach josekit.
 fn verifier(jwk: &Map<String, Value>, algorithm: Algorithm) -> Option<Box<dyn JwsVerifier>> {
     let parameters = ["kty", "crv", "x", "y", "n", "e"]
         .into_iter()
@@ -413,11 +434,11 @@ mod tests {
         assert_eq!(keys.select(Algorithm::RS256, None).unwrap_err(), NoKey::Ambiguous);
         assert_eq!(keys.select(Algorithm::ES256, None).unwrap().key_id(), Some("a"));
         assert_eq!(keys.select(Algorithm::PS256, None).unwrap_err(), NoKey::Ambiguous);
-        // The same `kid` for the same algorithm: neither may be used.
+        // Two keys with the same `kid` for the same algorithm: neither may be used.
         let twins = set(&[a.clone(), with(b, &json!({ "kid": "a" }))]);
         assert_eq!(twins.select(Algorithm::RS256, Some("a")).unwrap_err(), NoKey::UnknownKeyId);
         assert_eq!(twins.unusable().len(), 2);
-        // A token that names a key is not verified by a key without a name.
+        // A token with a `kid` is not verified by a key without one.
         let nameless = set(&[with(a, &json!({ "kid": null }))]);
         assert_eq!(nameless.select(Algorithm::RS256, Some("a")).unwrap_err(), NoKey::UnknownKeyId);
         assert!(nameless.select(Algorithm::RS256, None).is_ok());

@@ -1,11 +1,20 @@
-//! Strict JOSE, shared by the authorization server and the resource-server crate.
+//! Strict JOSE: compact JWS parsing, JWK sets and signing keys. Carnet's authorization server and
+//! its resource-server crate share it, so that both sides read a token in the same way.
 //!
-//! The two sides of the wire must read a token alike, so the reading lives in one place: [`Compact`] takes a
-//! compact JWS apart (RFC 7515 section 7.1) without trusting it, [`KeySet`] turns a JWK set (RFC 7517 section 5)
-//! into ready verifiers and picks exactly one of them, [`SigningKey`] makes our own tokens.
+//! * [`Compact`] splits a compact JWS into its parts and checks their form (RFC 7515 section 7.1).
+//!   It does not verify the signature.
+//! * [`json`] reads JSON with limits and refuses repeated members.
+//! * [`KeySet`] turns a JWK set (RFC 7517 section 5) into verifiers and picks exactly one for a
+//!   token.
+//! * [`SigningKey`] signs Carnet's own tokens; [`SealingKey`] encrypts signing keys at rest.
 //!
-//! josekit does the cryptography (feature `crypto`) and is imported nowhere else. What it leaves to its caller is done here: members that
-//! occur twice, header parameters that name keys, the choice of the algorithm, several keys of one `kid`.
+//! The last two need the feature `crypto` (on by default), which brings josekit and OpenSSL. No
+//! other crate of the workspace imports josekit. What josekit leaves to its caller is done here:
+//! repeated members, header parameters that carry keys, the choice of the algorithm, several keys
+//! with one `kid`.
+//!
+//! Claims such as `exp` and `aud` are not checked here. "Decision D-nn" refers to
+//! `docs/src/development/numbered-decisions.md` in the repository.
 
 #![warn(missing_docs)]
 #![cfg_attr(test, expect(non_snake_case, reason = "test names begin with the requirement they show"))]
@@ -33,7 +42,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq as _;
 
-/// Encodes as base64url without padding (RFC 7515 section 2).
+/// Encodes bytes as base64url without padding (RFC 7515 section 2).
 #[must_use]
 pub fn base64url(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
@@ -44,19 +53,21 @@ fn push_base64url(text: &mut String, bytes: &[u8]) {
     URL_SAFE_NO_PAD.encode_string(bytes, text);
 }
 
-/// Decodes base64url, refusing padding, foreign characters and unused trailing bits that are not zero, so that one
-/// value has one spelling (RFC 7515 section 2; decision D-30).
+/// Decodes base64url without padding. The result is `None` for padding, characters outside the
+/// alphabet and unused trailing bits that are not zero, so that each value has exactly one encoding
+/// (RFC 7515 section 2; decision D-30).
 #[must_use]
 pub fn from_base64url(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text).ok()
 }
 
-/// Fills a buffer with randomness: from OpenSSL's generator, which the operating system seeds (NIST SP 800-90A), or without OpenSSL
-/// from the operating system's own.
+/// Fills `bytes` with cryptographically secure random bytes: from OpenSSL's generator, which the
+/// operating system seeds (NIST SP 800-90A), or from the operating system itself without the
+/// feature `crypto`.
 ///
 /// # Errors
 ///
-/// If the operating system has none.
+/// [`NoRandomness`] if the generator fails. The buffer must not be used then.
 pub fn fill_random(bytes: &mut [u8]) -> Result<(), NoRandomness> {
     #[cfg(feature = "crypto")]
     let filled = openssl::rand::rand_bytes(bytes).is_ok();
@@ -65,12 +76,13 @@ pub fn fill_random(bytes: &mut [u8]) -> Result<(), NoRandomness> {
     if filled { Ok(()) } else { Err(NoRandomness) }
 }
 
-/// The operating system gives no randomness.
+/// The random number generator failed, so no secret can be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there is no randomness")]
 pub struct NoRandomness;
 
-/// SHA-256 (FIPS 180-4): OpenSSL's where it is there, which is several times as fast on processors without instructions for it.
+/// SHA-256 (FIPS 180-4). With the feature `crypto` it is OpenSSL's, which is several times as fast
+/// on processors without SHA instructions.
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     #[cfg(feature = "crypto")]
@@ -79,7 +91,8 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     return <sha2::Sha256 as sha2::Digest>::digest(bytes).into();
 }
 
-/// Whether two values are equal, in a time that depends on their lengths only.
+/// Whether two values are equal, in a time that depends only on their lengths. Use it to compare
+/// secrets and their hashes.
 #[must_use]
 pub fn constant_time_eq(left: &[u8], right: &[u8]) -> bool {
     left.ct_eq(right).into()

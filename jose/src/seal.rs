@@ -1,28 +1,33 @@
+//! Encryption of private keys at rest. The encryption key is kept outside the database, so a copy
+//! of the database alone discloses no signing key.
+
 use std::fmt;
 
 use josekit::jwe::{Dir, JweHeader};
 
-/// Encrypts private keys at rest: a JWE with direct A256GCM (RFC 7516, RFC 7518 section 4.5).
+/// A symmetric key that encrypts private keys at rest: JWE with direct encryption, A256GCM (RFC
+/// 7516, RFC 7518 sections 4.5 and 5.3). `Debug` does not show it.
 #[derive(Clone)]
 pub struct SealingKey([u8; 32]);
 
-/// Why a sealed text could not be made or opened. Says nothing of the content.
+/// Why a text could not be sealed or opened. No variant contains any part of the text or the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
-    /// The text was sealed under another key, or was changed since.
+    /// The text was sealed with another key or for another purpose, was changed, or is not a sealed
+    /// text.
     #[error("cannot be opened with this encryption key")]
     Open,
-    /// The cryptographic library refused.
+    /// The cryptographic library failed to encrypt.
     #[error("cannot be sealed")]
     Seal,
 }
 
-/// What something is sealed for.
+/// What a sealed text is for. A text sealed for one purpose cannot be opened for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Purpose<'a> {
-    /// The kind of thing.
+    /// The kind of object, such as `signing key`.
     pub kind: &'a str,
-    /// Whose it is, by its id.
+    /// The id of the object that the sealed text belongs to, such as the `kid` of a signing key.
     pub owner: &'a str,
 }
 
@@ -33,18 +38,19 @@ impl<'a> Purpose<'a> {
 }
 
 impl SealingKey {
-    /// Takes 256 random bits as the key.
+    /// Uses 256 bits as the key. They have to be random, not derived from a password.
     #[must_use]
     pub fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// Seals `plaintext` for a purpose; the answer is a compact JWE. The purpose stands in its protected header, which is additional
-    /// authenticated data (RFC 7516 section 5.1), so what was sealed for one thing cannot be put in the place of another.
+    /// Encrypts `plaintext` for `purpose` and returns a compact JWE, different on each call. The
+    /// purpose is in the protected header, which is authenticated (RFC 7516 section 5.1), so a
+    /// sealed text cannot be moved to another object in the database.
     ///
     /// # Errors
     ///
-    /// [`SealError::Seal`].
+    /// [`SealError::Seal`] if the cryptographic library fails.
     pub fn seal(&self, plaintext: &[u8], purpose: Purpose<'_>) -> Result<String, SealError> {
         let encrypter = Dir.encrypter_from_bytes(self.0).map_err(|_| SealError::Seal)?;
         let mut header = JweHeader::new();
@@ -55,11 +61,12 @@ impl SealingKey {
         josekit::jwe::serialize_compact(plaintext, &header, &encrypter).map_err(|_| SealError::Seal)
     }
 
-    /// Opens what [`SealingKey::seal`] made for this purpose. What was sealed before there were purposes has none, and opens.
+    /// Decrypts what [`SealingKey::seal`] made for `purpose`. Texts without any purpose were made
+    /// by releases that had none, and open for every purpose.
     ///
     /// # Errors
     ///
-    /// [`SealError::Open`] under another key, for another purpose or for a changed text.
+    /// [`SealError::Open`] for another key, another purpose, or a text that was changed.
     pub fn open(&self, sealed: &str, purpose: Purpose<'_>) -> Result<Vec<u8>, SealError> {
         let decrypter = Dir.decrypter_from_bytes(self.0).map_err(|_| SealError::Open)?;
         let (plaintext, header) = josekit::jwe::deserialize_compact(sealed, &decrypter).map_err(|_| SealError::Open)?;

@@ -1,3 +1,5 @@
+//! Carnet's own signing keys: generating, sealing, signing, and the public half that is published.
+
 use std::fmt;
 
 use josekit::jwk::Jwk;
@@ -9,7 +11,8 @@ use crate::{Algorithm, Purpose, SealError, SealingKey, VerificationKey, base64ur
 
 const RSA_BITS: u32 = 2048;
 
-/// One of our own signing keys: one key, one algorithm, one `kid`.
+/// A private signing key of the server, bound to one algorithm. Its `kid` is its RFC 7638
+/// thumbprint. `Debug` shows only the `kid`.
 pub struct SigningKey {
     private: Jwk,
     signer: Box<dyn JwsSigner>,
@@ -17,7 +20,7 @@ pub struct SigningKey {
     header: String,
 }
 
-/// The public half of a [`SigningKey`], as it is published.
+/// The public half of a [`SigningKey`], as published in the server's JWK set.
 #[derive(Clone, Debug)]
 pub struct PublicKey {
     key_id: String,
@@ -25,31 +28,34 @@ pub struct PublicKey {
     jwk: Map<String, Value>,
 }
 
-/// Why a signing key could not be made, read or used.
+/// Why a signing key could not be made, read or used. No variant contains key material.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SigningError {
-    /// The stored key could not be opened.
+    /// The stored key could not be decrypted or encrypted.
     #[error("the signing key {0}")]
     Sealed(SealError),
-    /// What was opened is no private key for its algorithm.
+    /// The decrypted text is not a private key for the given algorithm, or the stored public key is
+    /// not a JWK with `kid` and a known `alg`.
     #[error("the stored signing key is damaged")]
     Damaged,
-    /// The cryptographic library refused.
+    /// The cryptographic library failed to generate a key, to load a new one, or to sign.
     #[error("the cryptographic library refused to make or use a key")]
     Library,
 }
 
-/// What a private key is sealed for.
+/// The purpose that a private key is sealed for: its `kid` keeps it from being swapped for another
+/// key.
 fn purpose(key_id: &str) -> Purpose<'_> {
     Purpose { kind: "signing key", owner: key_id }
 }
 
 impl SigningKey {
-    /// Makes a new key; its `kid` is its RFC 7638 thumbprint.
+    /// Generates a key: RSA keys have 2048 bits, the others the curve of the algorithm. The `kid`
+    /// is the RFC 7638 thumbprint.
     ///
     /// # Errors
     ///
-    /// [`SigningError::Library`].
+    /// [`SigningError::Library`] if the cryptographic library fails.
     pub fn generate(algorithm: Algorithm) -> Result<Self, SigningError> {
         let jwk = match algorithm.key_type() {
             ("RSA", _) => Jwk::generate_rsa_key(RSA_BITS),
@@ -61,41 +67,44 @@ impl SigningKey {
         Self::from_private(jwk.map_err(|_| SigningError::Library)?, algorithm)
     }
 
-    /// Opens a key that [`SigningKey::seal`] sealed.
+    /// Decrypts a key that [`SigningKey::seal`] encrypted. `key_id` and `algorithm` are those of
+    /// the sealed key, from the same database row.
     ///
     /// # Errors
     ///
-    /// [`SigningError::Sealed`] under another encryption key, [`SigningError::Damaged`] for content that is no such key.
+    /// [`SigningError::Sealed`] if `key` or `key_id` is not the one it was sealed with;
+    /// [`SigningError::Damaged`] if the content is not a private key for `algorithm`.
     pub fn open(sealed: &str, key_id: &str, algorithm: Algorithm, key: &SealingKey) -> Result<Self, SigningError> {
         let bytes = key.open(sealed, purpose(key_id)).map_err(SigningError::Sealed)?;
         let jwk = Jwk::from_bytes(&bytes).map_err(|_| SigningError::Damaged)?;
         Self::from_private(jwk, algorithm).map_err(|_| SigningError::Damaged)
     }
 
-    /// The private key, encrypted for storage.
+    /// Encrypts the private key for storage, bound to its `kid`.
     ///
     /// # Errors
     ///
-    /// [`SigningError::Sealed`].
+    /// [`SigningError::Sealed`] or [`SigningError::Library`] if the cryptographic library fails.
     pub fn seal(&self, key: &SealingKey) -> Result<String, SigningError> {
         let plaintext = serde_json::to_vec(self.private.as_ref()).map_err(|_| SigningError::Library)?;
         key.seal(&plaintext, purpose(self.public.key_id())).map_err(SigningError::Sealed)
     }
 
-    /// Signs `claims` (JSON text) as an access token: a compact JWS of type `at+jwt` (RFC 9068 section 2.1).
+    /// Signs `claims` as an access token: a compact JWS with `typ` `at+jwt` (RFC 9068 section 2.1),
+    /// `alg` and `kid`. `claims` is the JSON text of the payload and is not checked.
     ///
     /// # Errors
     ///
-    /// [`SigningError::Library`].
+    /// [`SigningError::Library`] if the cryptographic library fails.
     pub fn sign(&self, claims: &[u8]) -> Result<String, SigningError> {
         self.sign_with(&self.header, claims)
     }
 
-    /// Signs `claims` (JSON text) as a token of another type (RFC 7515 section 4.1.9).
+    /// Like [`SigningKey::sign`], with another `typ` (RFC 7515 section 4.1.9).
     ///
     /// # Errors
     ///
-    /// [`SigningError::Library`].
+    /// [`SigningError::Library`] if the cryptographic library fails.
     pub fn sign_typed(&self, token_type: &str, claims: &[u8]) -> Result<String, SigningError> {
         self.sign_with(&header(&self.public, token_type), claims)
     }
@@ -112,7 +121,7 @@ impl SigningKey {
         Ok(token)
     }
 
-    /// The half that is published.
+    /// The public half, to publish and to verify with.
     #[must_use]
     pub fn public(&self) -> &PublicKey {
         &self.public
@@ -156,11 +165,12 @@ impl PublicKey {
         Ok(Self { key_id, algorithm, jwk: members })
     }
 
-    /// Reads a public key that was stored as the JSON of [`PublicKey::jwk`].
+    /// Reads a public key stored as the JSON text of [`PublicKey::jwk`]. The key parameters
+    /// themselves are not checked; [`PublicKey::verification_key`] does that.
     ///
     /// # Errors
     ///
-    /// [`SigningError::Damaged`].
+    /// [`SigningError::Damaged`] if the text is not a JSON object with a `kid` and a known `alg`.
     pub fn from_stored(text: &str) -> Result<Self, SigningError> {
         let jwk: Map<String, Value> = serde_json::from_str(text).map_err(|_| SigningError::Damaged)?;
         let member = |name: &str| jwk.get(name).and_then(Value::as_str).ok_or(SigningError::Damaged);
@@ -169,29 +179,29 @@ impl PublicKey {
         Ok(Self { key_id, algorithm, jwk })
     }
 
-    /// The key's `kid`.
+    /// The `kid`: the RFC 7638 thumbprint of the key.
     #[must_use]
     pub fn key_id(&self) -> &str {
         &self.key_id
     }
 
-    /// The algorithm the key signs with.
+    /// The one algorithm the key signs with.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// The JWK, with public members only.
+    /// The JWK to publish: the public key parameters, `use` `sig`, `alg` and `kid`.
     #[must_use]
     pub fn jwk(&self) -> &Map<String, Value> {
         &self.jwk
     }
 
-    /// A verifier for tokens of this key.
+    /// A verifier for tokens that were signed with this key.
     ///
     /// # Errors
     ///
-    /// [`SigningError::Damaged`].
+    /// [`SigningError::Damaged`] if the parameters are not a public key for the algorithm.
     pub fn verification_key(&self) -> Result<VerificationKey, SigningError> {
         VerificationKey::from_public(&self.jwk, self.algorithm).ok_or(SigningError::Damaged)
     }
@@ -202,7 +212,8 @@ fn header(public: &PublicKey, token_type: &str) -> String {
     base64url(header.to_string())
 }
 
-/// The JWK thumbprint: SHA-256 over the required members in order, without white space (RFC 7638 section 3).
+/// The JWK thumbprint, base64url-encoded: SHA-256 over the required members in alphabetical order,
+/// without white space (RFC 7638 section 3).
 fn thumbprint(jwk: &Map<String, Value>) -> Option<String> {
     let names: &[&str] = match jwk.get("kty")?.as_str()? {
         "EC" => &["crv", "kty", "x", "y"],

@@ -1,4 +1,4 @@
-//! The schema, in steps. A step that was released is never changed.
+//! The database schema as a sequence of migrations. A migration that was released is never changed.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::{DatabaseConnection, Statement};
@@ -22,20 +22,20 @@ impl MigratorTrait for Migrator {
     }
 }
 
-/// The schema that this release brings, as the number of its last step.
+/// The number of this release's last migration.
 pub const SCHEMA: i32 = 4;
 
-/// Brings the schema up to date. A database of a newer release is left as it is: whether this one may serve on it is for
-/// [`min_version`] to say.
+/// Applies the missing migrations. A database of a newer release is left as it is; [`min_version`]
+/// says whether this release may serve on it.
 ///
 /// # Errors
 ///
-/// If the database cannot be reached or a step fails.
+/// If the database cannot be reached or a migration fails.
 pub async fn up(connection: &DatabaseConnection) -> Result<(), DbErr> {
     if is_newer(connection).await? { Ok(()) } else { Migrator::up(connection, None).await }
 }
 
-/// Whether steps were taken that this release does not know.
+/// Whether the database has migrations that this release does not know.
 async fn is_newer(connection: &DatabaseConnection) -> Result<bool, DbErr> {
     if !SchemaManager::new(connection).has_table("seaql_migrations").await? {
         return Ok(false);
@@ -47,7 +47,7 @@ async fn is_newer(connection: &DatabaseConnection) -> Result<bool, DbErr> {
     Ok(known.iter().all(|step| taken.contains(step)) && taken.iter().any(|step| !known.contains(step)))
 }
 
-/// The schema of the oldest release that may serve on this database.
+/// The schema number of the oldest release that may serve on this database.
 ///
 /// # Errors
 ///
@@ -64,7 +64,7 @@ mod tests {
 
     use super::*;
 
-    /// A database with the tables of the first steps.
+    /// A database with only the first `steps` migrations.
     async fn of_before(steps: u32) -> DatabaseConnection {
         let mut options = ConnectOptions::new("sqlite::memory:");
         options.max_connections(1);
@@ -112,7 +112,7 @@ mod tests {
         let database = of_before(3).await;
         let columns = "SELECT name FROM pragma_table_info('audit_event')";
         let before: Vec<String> = column(&database, columns).await;
-        // What the step makes near its end is in the way.
+        // The migration creates this table near its end, so it fails there.
         run(&database, "CREATE TABLE consumed (key blob)").await;
         assert!(up(&database).await.is_err());
         assert_eq!(column::<String>(&database, columns).await, before);

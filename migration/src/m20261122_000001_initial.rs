@@ -1,3 +1,6 @@
+//! The first schema: the objects that people manage, signing keys, used assertions, audit events
+//! and the change counter.
+
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{
     big_integer, big_integer_null, binary, boolean, integer, string, string_null, string_uniq, text, text_null, uuid,
@@ -12,7 +15,8 @@ fn table(name: &'static str) -> TableCreateStatement {
     Table::create().table(name).to_owned()
 }
 
-/// The columns of every object that people manage. Objects refer to each other by name: names never change.
+/// The columns that all kinds of objects have. Objects refer to each other by name, because names
+/// never change.
 fn managed(name: &'static str) -> TableCreateStatement {
     table(name)
         .col(string_uniq("name"))
@@ -37,9 +41,10 @@ fn index(table: &'static str, columns: &[&'static str]) -> IndexCreateStatement 
     index
 }
 
-/// By what audit events are found. An index that begins with the credential or the principal is written at another place for each
-/// event, and in SQLite, which writes whole pages to its log, that costs 10 to 20 % of a token. There one narrow index
-/// grows at its end instead, and is read through from the latest event on.
+/// The indexes of audit events. An index that begins with the credential or the principal is
+/// written at a random place for each event. In SQLite, which logs whole pages, that costs 10 to
+/// 20 percent of a token, so SQLite gets one narrow index that grows at its end and is scanned from
+/// the latest event on.
 fn audit_indexes(backend: DbBackend) -> Vec<IndexCreateStatement> {
     match backend {
         DbBackend::Sqlite => vec![index("audit_event", &["id", "credential_id", "principal", "outcome"])],
@@ -49,7 +54,7 @@ fn audit_indexes(backend: DbBackend) -> Vec<IndexCreateStatement> {
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
-    /// A step is taken whole or not at all, on SQLite as well.
+    /// A migration is applied as a whole or not at all, on SQLite as well.
     fn use_transaction(&self) -> Option<bool> {
         Some(true)
     }

@@ -1,3 +1,5 @@
+//! Clients: the objects that they refer to and their state. Tokens: exchanges and revocations.
+
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, integer, string, string_null, text_null, uuid};
 
@@ -6,7 +8,7 @@ pub(crate) struct Migration;
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
-    /// A step is taken whole or not at all, on SQLite as well.
+    /// A migration is applied as a whole or not at all, on SQLite as well.
     fn use_transaction(&self) -> Option<bool> {
         Some(true)
     }
@@ -45,7 +47,7 @@ fn reference(column: &'static str, to: &'static str) -> ForeignKeyCreateStatemen
     ForeignKey::create().from_col(column).to(to, "name").on_delete(ForeignKeyAction::Restrict).to_owned()
 }
 
-/// What a client's document names: one object a row.
+/// The objects that a client's document names, one a row.
 fn client_reference() -> TableCreateStatement {
     table("client_reference")
         .col(uuid("client_id"))
@@ -61,7 +63,7 @@ fn client_reference() -> TableCreateStatement {
         .to_owned()
 }
 
-/// The credentials whose workloads may act for another one.
+/// The rules that a rule names as actors.
 fn credential_actor() -> TableCreateStatement {
     table("credential_actor")
         .col(uuid("credential_id"))

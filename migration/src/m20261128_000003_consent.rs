@@ -8,17 +8,19 @@ use sea_orm_migration::sea_orm::Statement;
 use sea_orm_migration::sea_orm::prelude::Uuid;
 use serde_json::{Value, json};
 
-/// Consent: who vouches for a rule. Rules go by id where others name them, and their names are their principal's own affair. The
-/// database says which release it takes at least, so that an older one cannot serve beside this one and let anybody's rule count.
+/// Consent: whether a rule is vouched for. Rules refer to each other by id, so that a name need be
+/// unique for one principal only. The new `min_version` keeps older releases from serving on this
+/// database: to them every rule would count.
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
-/// What is copied from the old form of a table into the new one, and what of the old one goes first.
+/// The tables that are copied into a new form. They are renamed in this order, and the old ones are
+/// dropped in reverse.
 const REBUILT: [&str; 4] = ["federated_credential", "permission", "credential_actor", "client_reference"];
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
-    /// A step is taken whole or not at all, on SQLite as well.
+    /// A migration is applied as a whole or not at all, on SQLite as well.
     fn use_transaction(&self) -> Option<bool> {
         Some(true)
     }
@@ -29,7 +31,8 @@ impl MigrationTrait for Migration {
         }
         let connection = manager.get_connection();
         for copied in [
-            // Rules of before counted for every workload. They go on doing so, and are listed until somebody has looked at them.
+            // Rules from before consent counted for every workload. They still do, and are reported
+            // as `assumed` until an administrator saves them again.
             "INSERT INTO new_federated_credential (id, name, name_folded, principal, trusted_issuer, matcher, pinned, pending_until, \
              expires_at, review_at, consent, enabled, revision, version, created_at, updated_at, last_used_at) \
              SELECT id, name, name_folded, principal, trusted_issuer, matcher, pinned, pending_until, expires_at, review_at, \
@@ -54,31 +57,36 @@ impl MigrationTrait for Migration {
             let renamed = Table::rename().table(format!("new_{table}"), table).to_owned();
             manager.rename_table(renamed).await?;
         }
-        for (table, column) in [
-            ("federated_credential", "principal"),
-            ("federated_credential", "trusted_issuer"),
-            ("permission", "resource_server"),
-            ("permission", "owner"),
-            ("credential_actor", "actor_id"),
-            ("client_reference", "principal"),
-            ("client_reference", "resource_server"),
-            ("client_reference", "credential_id"),
-            ("acts_for", "owner"),
-        ] {
-            let mut index = Index::create();
-            manager
-                .create_index(index.name(format!("idx_{table}_{column}")).table(table).col(column).to_owned())
-                .await?;
-        }
-        let mut own_names = Index::create();
-        own_names.name("idx_federated_credential_name").table("federated_credential").unique();
-        manager.create_index(own_names.col("name_folded").col("principal").to_owned()).await?;
+        create_indexes(manager).await?;
         let least = ColumnDef::new("min_version").integer().not_null().default(3).to_owned();
         manager.alter_table(Table::alter().table("change_counter").add_column(least).to_owned()).await
     }
 }
 
-/// Clients list their rules by name; which rules those are goes into what is stored beside their documents.
+async fn create_indexes(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    for (table, column) in [
+        ("federated_credential", "principal"),
+        ("federated_credential", "trusted_issuer"),
+        ("permission", "resource_server"),
+        ("permission", "owner"),
+        ("credential_actor", "actor_id"),
+        ("client_reference", "principal"),
+        ("client_reference", "resource_server"),
+        ("client_reference", "credential_id"),
+        ("acts_for", "owner"),
+    ] {
+        let mut index = Index::create();
+        manager
+            .create_index(index.name(format!("idx_{table}_{column}")).table(table).col(column).to_owned())
+            .await?;
+    }
+    let mut own_names = Index::create();
+    own_names.name("idx_federated_credential_name").table("federated_credential").unique();
+    manager.create_index(own_names.col("name_folded").col("principal").to_owned()).await
+}
+
+/// Clients list their rules by name. Stores the ids of these rules in the state beside each
+/// client's document.
 async fn list_rules_of_clients(connection: &SchemaManagerConnection<'_>) -> Result<(), DbErr> {
     let backend = connection.get_database_backend();
     let all = "SELECT l.id, l.state, r.credential_id, r.revision FROM new_client_reference r \
@@ -108,8 +116,9 @@ async fn list_rules_of_clients(connection: &SchemaManagerConnection<'_>) -> Resu
     Ok(())
 }
 
-/// A client that may write the rules of a principal keeps that one from being removed: whoever has the name later is not meant. Of
-/// principals that are gone already the scopes go as well.
+/// A scope that names a principal becomes a reference, so that the principal cannot be removed: a
+/// later one of the same name must not inherit the scope. Scopes that name a missing principal are
+/// dropped.
 async fn refer_to_scopes(connection: &SchemaManagerConnection<'_>) -> Result<(), DbErr> {
     const LIMITED: &str = "admin:credentials:";
     let backend = connection.get_database_backend();
@@ -133,7 +142,7 @@ async fn refer_to_scopes(connection: &SchemaManagerConnection<'_>) -> Result<(),
             update.table("client").value("document", document.to_string()).and_where(Expr::col("id").eq(id));
             connection.execute(&update).await?;
         }
-        // Behind those that it has.
+        // Positions after those of the client's other references.
         for (name, position) in there.into_iter().zip(100_000..) {
             let mut insert = Query::insert();
             insert.into_table("new_client_reference").columns(["client_id", "position", "principal"]);
@@ -144,7 +153,7 @@ async fn refer_to_scopes(connection: &SchemaManagerConnection<'_>) -> Result<(),
     Ok(())
 }
 
-/// An id as the server writes it: Crockford's base32.
+/// An id as the server writes it: `fc_` and Crockford's base32.
 fn credential_id(id: Uuid) -> String {
     const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
     let digit = |at: u32| {
@@ -166,31 +175,35 @@ fn by_id(column: &'static str, to: &'static str, on_delete: ForeignKeyAction) ->
     ForeignKey::create().from_col(column).to(to, "id").on_delete(on_delete).to_owned()
 }
 
+fn federated_credentials() -> TableCreateStatement {
+    table("new_federated_credential")
+        .col(uuid("id").primary_key())
+        .col(string("name"))
+        .col(string("name_folded"))
+        .col(string("principal"))
+        .col(string("trusted_issuer"))
+        .col(text("matcher"))
+        .col(text_null("pinned"))
+        .col(big_integer_null("pending_until"))
+        .col(big_integer_null("expires_at"))
+        .col(big_integer_null("review_at"))
+        .col(string("consent"))
+        .col(boolean("enabled"))
+        .col(integer("revision"))
+        .col(big_integer("version"))
+        .col(big_integer("created_at"))
+        .col(big_integer("updated_at"))
+        .col(big_integer_null("last_used_at"))
+        .foreign_key(&mut reference("principal", "principal"))
+        .foreign_key(&mut reference("trusted_issuer", "trusted_issuer"))
+        .to_owned()
+}
+
 fn tables() -> [TableCreateStatement; 5] {
     let of_rule = || by_id("credential_id", "new_federated_credential", ForeignKeyAction::Cascade);
     let position = || Index::create().col("credential_id").col("position").to_owned();
     [
-        table("new_federated_credential")
-            .col(uuid("id").primary_key())
-            .col(string("name"))
-            .col(string("name_folded"))
-            .col(string("principal"))
-            .col(string("trusted_issuer"))
-            .col(text("matcher"))
-            .col(text_null("pinned"))
-            .col(big_integer_null("pending_until"))
-            .col(big_integer_null("expires_at"))
-            .col(big_integer_null("review_at"))
-            .col(string("consent"))
-            .col(boolean("enabled"))
-            .col(integer("revision"))
-            .col(big_integer("version"))
-            .col(big_integer("created_at"))
-            .col(big_integer("updated_at"))
-            .col(big_integer_null("last_used_at"))
-            .foreign_key(&mut reference("principal", "principal"))
-            .foreign_key(&mut reference("trusted_issuer", "trusted_issuer"))
-            .to_owned(),
+        federated_credentials(),
         table("new_permission")
             .col(uuid("credential_id"))
             .col(integer("position"))
@@ -203,7 +216,7 @@ fn tables() -> [TableCreateStatement; 5] {
             .foreign_key(&mut reference("resource_server", "resource_server"))
             .foreign_key(&mut reference("owner", "principal"))
             .to_owned(),
-        // A rule that others name, as it was when they did.
+        // The rules that a rule names as actors, at the revision they had then.
         table("new_credential_actor")
             .col(uuid("credential_id"))
             .col(integer("position"))

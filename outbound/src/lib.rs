@@ -1,5 +1,7 @@
-//! The one way out over HTTP, for the server, its commands, the client of CI jobs and registries: which URLs a secret may be sent to,
-//! clients that follow no redirect unless told to, and answers that are read up to a limit.
+//! Outgoing HTTP for the server, its commands, the client of CI jobs and registries.
+//!
+//! It says which URLs a secret may be sent to, builds clients that follow no redirect unless told
+//! to, and reads answers up to a limit. Rules about addresses and networks are up to the caller.
 
 #![warn(missing_docs)]
 
@@ -9,7 +11,8 @@ use reqwest::redirect::Policy;
 use reqwest::{ClientBuilder, Response};
 use url::{Host, Url};
 
-/// Whether the host of a URL is a loopback address.
+/// Whether the host of a URL is a loopback address. Names are not resolved, so `localhost` is not
+/// one.
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(ip)) => ip.is_loopback(),
@@ -23,20 +26,21 @@ pub fn is_this_machine(url: &Url) -> bool {
     is_loopback(url) || url.host() == Some(Host::Domain("localhost"))
 }
 
-/// Whether a URL names a user or a password.
+/// Whether a URL contains a user name or a password.
 pub fn has_credentials(url: &Url) -> bool {
     !url.username().is_empty() || url.password().is_some()
 }
 
-/// Whether nobody on the way can read or change what is exchanged, and no credentials stand in the URL: `https`, or `http` that does
-/// not leave the machine.
+/// Whether a secret may be sent to a URL: it is `https`, or `http` to this machine, and contains no
+/// user name or password.
 pub fn is_safe(url: &Url) -> bool {
     let scheme = url.scheme() == "https" || (url.scheme() == "http" && is_this_machine(url));
     scheme && url.host().is_some() && !has_credentials(url)
 }
 
-/// A client as all of them begin: it follows no redirect, since whoever answers one would be handed what is meant for another, and
-/// gives up after `timeout`, from the resolution of the name to the last byte. With `only_https` nothing else is spoken.
+/// The builder with which every client begins. The client follows no redirect, since the target
+/// would receive what is meant for another server, and gives up after `timeout`, from name
+/// resolution to the last byte. With `only_https` it speaks nothing but https.
 pub fn client(timeout: Duration, only_https: bool) -> ClientBuilder {
     reqwest::Client::builder()
         .timeout(timeout)
@@ -48,19 +52,19 @@ pub fn client(timeout: Duration, only_https: bool) -> ClientBuilder {
 /// Why an answer was not read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The connection failed, or took too long.
+    /// The connection failed, or the timeout of the client ended.
     #[error("{}", causes(.0))]
     Failed(#[from] reqwest::Error),
-    /// The body is larger than so many bytes.
+    /// The body is larger than this many bytes.
     #[error("the answer has more than {0} bytes")]
     TooLarge(usize),
 }
 
-/// Reads a body of at most `limit` bytes.
+/// Reads the body of an answer, of at most `limit` bytes.
 ///
 /// # Errors
 ///
-/// If the connection fails, or the body is larger.
+/// If the connection fails, or if the body is larger than `limit`.
 pub async fn read(answer: &mut Response, limit: usize) -> Result<Vec<u8>, ReadError> {
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await? {
@@ -72,7 +76,8 @@ pub async fn read(answer: &mut Response, limit: usize) -> Result<Vec<u8>, ReadEr
     Ok(body)
 }
 
-/// What an error says, with what caused it: reqwest's own text names the URL only.
+/// The text of an error with all its causes, separated by colons. reqwest's own text names only the
+/// URL.
 pub fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,3 +1,4 @@
+// A registry with one protected upload path, and its own metadata (RFC 9728).
 use axum::extract::{Extension, Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};

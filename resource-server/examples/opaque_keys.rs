@@ -1,3 +1,4 @@
+// A verifier for opaque keys: the registry is a client of the server, with a secret in a file.
 use carnet_resource_server::{Introspection, Verifier};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -1,14 +1,15 @@
-//! The checks of an access token's claims (RFC 9068 section 4), the same whether the token said them itself or the server
-//! says them of it.
+//! The checks of an access token's claims (RFC 9068 section 4). They are the same for the claims of
+//! a JWT and for the claims in an introspection response.
 
 use serde_json::{Map, Value};
 
 use crate::{AccessToken, Rejection};
 
-/// How far the clocks of server and registry may differ, in seconds.
+/// The clock difference between authorization server and registry that is tolerated, in seconds.
 const LEEWAY_SECONDS: i64 = 60;
 
-/// Takes the claims of a token of `issuer` for `resource` as of `now`, in seconds since 1970.
+/// Checks that the claims are of a token that `issuer` issued for `resource` and that is in force
+/// at `now` (seconds since 1970), and turns them into an [`AccessToken`].
 pub(crate) fn accept(
     claims: Map<String, Value>,
     issuer: &str,
@@ -45,10 +46,9 @@ pub(crate) fn accept(
     Ok(token)
 }
 
-/// The one place where a token that is bound to a key (`cnf`, RFC 7800) meets the proof that its sender holds the key.
-///
-/// No kind of proof is taken yet. Without one a bound token is no bearer token, so all of them are refused, whatever they are
-/// bound to.
+/// Refuses every token that is bound to a key (`cnf`, RFC 7800): proofs of possession are not
+/// supported, and a bound token must not be accepted as a bearer token (decision D-49). Support for
+/// proofs belongs here.
 fn prove_possession(claims: &Map<String, Value>) -> Result<(), Rejection> {
     if claims.contains_key("cnf") { Err(Rejection::InvalidToken("bound to a key")) } else { Ok(()) }
 }

@@ -1,4 +1,4 @@
-//! Asking the server about a token (RFC 7662), and remembering its answer for a moment.
+//! Token introspection (RFC 7662), with a short-lived cache of positive answers.
 
 use std::fmt;
 
@@ -11,13 +11,15 @@ use crate::recent::Recent;
 use crate::server::Server;
 use crate::{Outage, Rejection};
 
-/// The longest that an answer may be kept, in seconds.
+/// The longest time that a positive answer may be cached, in seconds.
 const MAX_CACHE_SECONDS: u8 = 5;
 
-/// How a registry asks the server about tokens that say nothing themselves.
+/// How a registry asks the authorization server about tokens that it cannot verify by itself (RFC
+/// 7662): opaque keys and, with [`every_token`](Self::every_token), JWTs too.
 ///
-/// The registry has to be a client of the server for this, with a secret (`client_secret_basic`), registered with this
-/// registry as its `resource_server`.
+/// For this the registry has to be a registered client of the server, with a client secret
+/// (`client_secret_basic`) and with this registry as its `resource_server`. `Debug` does not show
+/// the secret.
 #[derive(Clone)]
 pub struct Introspection {
     client_id: String,
@@ -27,7 +29,8 @@ pub struct Introspection {
 }
 
 impl Introspection {
-    /// As the client of this id, with this secret.
+    /// Asks as the client with this `client_id`, and authenticates with its client secret. Positive
+    /// answers are cached for 5 seconds, and only tokens that are not JWTs are asked about.
     pub fn new(client_id: impl Into<String>, client_secret: impl Into<String>) -> Self {
         Self {
             client_id: client_id.into(),
@@ -37,15 +40,17 @@ impl Introspection {
         }
     }
 
-    /// Keeps a positive answer for `seconds`: 0 to 5, and more counts as 5. Until then a token that was ended goes on being
-    /// taken. 5 unless said otherwise.
+    /// Sets for how many seconds a positive answer is cached: 0 (no cache) to 5, the default; a
+    /// larger value counts as 5. A revoked token is still accepted until its cached answer is too
+    /// old.
     #[must_use]
     pub fn cache_seconds(self, seconds: u8) -> Self {
         Self { cache_seconds: seconds.min(MAX_CACHE_SECONDS), ..self }
     }
 
-    /// Asks about JWTs too, after they were verified offline. Otherwise they are good until they expire; this way a token
-    /// ends when it is revoked, or when the rule it rests on is changed.
+    /// Asks about JWTs too, after verifying them offline. Then a revocation, or a change of the
+    /// rule that the token rests on, ends a JWT within the cache time; without it a JWT is accepted
+    /// until it expires.
     #[must_use]
     pub fn every_token(self) -> Self {
         Self { every_token: true, ..self }
@@ -61,8 +66,8 @@ impl fmt::Debug for Introspection {
 pub(crate) struct Introspector {
     settings: Introspection,
     endpoint: Kept<Url>,
-    /// The tokens of positive answers. Negative ones are not kept: strangers could fill the room with them, and they cost the
-    /// server no more than any request without a token does.
+    /// Tokens with a positive answer. Negative answers are not cached: unauthenticated callers
+    /// could fill the cache with them, and asking again costs the server little.
     pub(crate) recent: Recent,
 }
 
@@ -76,7 +81,8 @@ impl Introspector {
         self.settings.every_token
     }
 
-    /// What the server says of a token, if it is active.
+    /// Asks the server about `token`: the claims if the token is active, otherwise the reason to
+    /// reject it.
     pub(crate) async fn ask(&self, server: &Server, token: &str, now: i64) -> Result<Map<String, Value>, Rejection> {
         let endpoint = self.endpoint.get(now, |_| true, || server.introspection_endpoint()).await;
         let endpoint = endpoint.map_err(Rejection::Unavailable)?;
@@ -86,7 +92,8 @@ impl Introspector {
     }
 }
 
-/// The members of an answer (RFC 7662 section 2.2), where it says `active`.
+/// The members of an introspection response (RFC 7662 section 2.2) if it says `"active": true` for
+/// a bearer token.
 fn active(answer: &[u8]) -> Result<Map<String, Value>, Rejection> {
     let unreadable = Rejection::Unavailable(Outage::Answer);
     let members = json::object(answer, Limits::DOCUMENT).map_err(|_| unreadable)?;
@@ -98,7 +105,7 @@ fn active(answer: &[u8]) -> Result<Map<String, Value>, Rejection> {
     match members.get("token_type") {
         None => Ok(members),
         Some(Value::String(kind)) if kind.eq_ignore_ascii_case("bearer") => Ok(members),
-        // A token of another type is used in another way (RFC 6749 section 7.1).
+        // A token of another type must not be used as a bearer token (RFC 6749 section 7.1).
         Some(_) => Err(Rejection::InvalidToken("not a bearer token")),
     }
 }

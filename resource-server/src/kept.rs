@@ -1,4 +1,5 @@
-//! Something fetched from the authorization server and kept for a while.
+//! A value that is fetched from the authorization server and cached: the key set, or an endpoint
+//! URL.
 
 use std::future::Future;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -7,16 +8,19 @@ use tokio::sync::Mutex;
 
 use crate::Outage;
 
-/// Seconds after which it is fetched again. The server publishes a key before it signs with it, so this may be long.
+/// Seconds until a value is fetched again. The server publishes a key before it signs with it, so
+/// this may be long.
 const FRESH_SECONDS: i64 = 300;
-/// Seconds between two fetches, failures included, so that unknown `kid`s cannot be used to flood the server.
+/// The shortest time between two fetches, in seconds, failed ones included: tokens with an unknown
+/// `kid` must not cause a flood of requests to the server.
 const COOLDOWN_SECONDS: i64 = 30;
-/// Seconds for which the old one serves while the server cannot be reached.
+/// Seconds for which a value may be used while newer ones cannot be fetched.
 const STALE_SECONDS: i64 = 3600;
 
 pub(crate) struct Kept<T> {
     held: RwLock<Held<T>>,
-    /// Held by whoever fetches. Nobody else waits for it while what they want is there and not too old.
+    /// Held during a fetch. Other requests wait for it only if they have no value that they can
+    /// use.
     fetching: Mutex<()>,
 }
 
@@ -34,7 +38,9 @@ impl<T> Default for Kept<T> {
 }
 
 impl<T> Kept<T> {
-    /// What is held, after fetching it anew where it is due or does not serve.
+    /// The cached value. It is fetched first if it is older than [`FRESH_SECONDS`] or `serves` says
+    /// that it does not suffice, unless the last fetch was less than [`COOLDOWN_SECONDS`] ago. A
+    /// value that does not suffice is returned too if nothing better can be had.
     pub(crate) async fn get<F>(
         &self,
         now: i64,
@@ -50,7 +56,7 @@ impl<T> Kept<T> {
         }
         let _one_at_a_time = match (serving(STALE_SECONDS), self.fetching.try_lock()) {
             (_, Ok(guard)) => guard,
-            // Somebody fetches: until that is done, the old one does.
+            // Another request is fetching: use the old value meanwhile.
             (Some(old), Err(_)) => return Ok(old),
             (None, Err(_)) => self.fetching.lock().await,
         };
@@ -83,7 +89,8 @@ impl<T> Kept<T> {
     }
 }
 
-/// Whether fewer than `seconds` have passed since `then`. A clock that was set back makes old what came before.
+/// Whether fewer than `seconds` have passed since `then`. If the clock was set back to before
+/// `then`, the answer is no, so that nothing is cached for longer than intended.
 pub(crate) fn is_within(seconds: i64, then: i64, now: i64) -> bool {
     (0..seconds).contains(&now.saturating_sub(then))
 }

@@ -1,4 +1,4 @@
-//! A tower layer that lets requests with a valid token through.
+//! A tower layer that lets only requests with a valid access token through.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,18 +11,20 @@ use tower_service::Service;
 
 use crate::{Realm, Sent, Verifier};
 
-/// A layer that verifies the token of each request, puts the [`AccessToken`](crate::AccessToken) among the request's
-/// extensions, and answers requests without a valid one by itself ([`Realm::reject`]).
+/// A tower layer that verifies the access token of each request. It puts the
+/// [`AccessToken`](crate::AccessToken) into the request's extensions, and answers requests without
+/// a valid token itself ([`Realm::reject`]).
 ///
-/// It says who may speak, not what may be done: that is for [`allows`](crate::allows) to decide where package and owner are
-/// known. Bodies are not read, so it does not see a second token in a form.
+/// The layer authenticates; it does not authorize. The handler, which knows package and owner, has
+/// to call [`allows`](crate::allows). The layer does not read bodies, so it does not notice a
+/// second token in a form ([`Sent::with_form`] does).
 #[derive(Clone, Debug)]
 pub struct RequireToken {
     verifier: Arc<Verifier>,
     realm: Realm,
 }
 
-/// The service that [`RequireToken`] makes of another one.
+/// The service that [`RequireToken`] wraps around another one.
 #[derive(Clone, Debug)]
 pub struct TokenRequired<S> {
     inner: S,
@@ -30,7 +32,7 @@ pub struct TokenRequired<S> {
 }
 
 impl RequireToken {
-    /// Tokens that this verifier takes, with challenges for this realm.
+    /// Requires tokens that `verifier` accepts, and sends challenges for `realm`.
     pub fn new(verifier: impl Into<Arc<Verifier>>, realm: Realm) -> Self {
         Self { verifier: verifier.into(), realm }
     }
@@ -60,7 +62,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<I>) -> Self::Future {
-        // The one that was polled is ready; its clone need not be.
+        // `self.inner` was polled ready and has to take this call; a clone of it need not be ready.
         let fresh = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, fresh);
         let RequireToken { verifier, realm } = self.layer.clone();

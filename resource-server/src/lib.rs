@@ -1,21 +1,27 @@
-//! For package registries (resource servers): take an access token that Carnet issued, verify it, and decide whether it
-//! allows an operation on a package.
+//! For package registries (resource servers): verify an access token that Carnet issued, and decide
+//! whether it allows an operation on a package.
 //!
-//! * [`Verifier`] finds the one token of a request (RFC 6750 section 2). It verifies JWTs offline (RFC 9068 section 4)
-//!   with the keys the server publishes, and asks the server about opaque keys ([`Introspection`], RFC 7662).
-//! * [`RequireToken`] is that as a tower layer; [`Realm`] writes the challenges (RFC 6750 section 3).
-//! * [`allows`] decides over the token's `authorization_details` (RFC 9396), taking what only the registry knows as input.
-//! * [`PackageNames`] and [`PackagePattern`] compare package names the way the registry's ecosystem does. The server
-//!   uses the same code, so a pattern means the same on both sides.
-//! * [`ProtectedResource`] is the registry's own metadata (RFC 9728).
+//! * [`Verifier`] finds the one token of a request (RFC 6750 section 2). It verifies JWTs offline
+//!   with the keys that the server publishes (RFC 9068 section 4), and asks the server about opaque
+//!   keys ([`Introspection`], RFC 7662).
+//! * [`RequireToken`] does this as a tower layer; [`Realm`] writes the challenges (RFC 6750 section
+//!   3).
+//! * [`allows`] decides by the token's `authorization_details` (RFC 9396). What only the registry
+//!   knows, such as who owns a package today, is passed in as [`RegistryState`].
+//! * [`PackageNames`] and [`PackagePattern`] compare package names as the registry's ecosystem
+//!   does. The server uses the same code, so a pattern means the same on both sides.
+//! * [`ProtectedResource`] is the registry's own metadata document (RFC 9728).
 //!
-//! A whole registry with axum:
+//! The crate stores nothing on disk and needs no web framework. Its only requests go to the
+//! authorization server.
+//!
+//! A complete registry with axum:
 //!
 //! ```no_run
 #![doc = include_str!("../examples/axum.rs")]
 //! ```
 //!
-//! Opaque keys are taken too by a verifier that may ask the server about them:
+//! A verifier that may ask the server about tokens accepts opaque keys too:
 //!
 //! ```no_run
 #![doc = include_str!("../examples/opaque_keys.rs")]

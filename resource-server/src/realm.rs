@@ -1,4 +1,4 @@
-//! Challenges and the answers that carry them (RFC 6750 section 3).
+//! Challenges and the HTTP responses that contain them (RFC 6750 section 3).
 
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
@@ -7,10 +7,11 @@ use serde_json::json;
 use crate::CREATE;
 use crate::{DenialReason, Denied, Operation, ProtectedResource, Rejection};
 
-/// Seconds after which a request that could not be judged may be worth another try.
+/// Seconds after which a client may try again when a token could not be checked.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("30");
 
-/// The protection space that a registry names in its challenges (RFC 9110 section 11.5).
+/// The protection space that a registry names in its challenges (RFC 9110 section 11.5), and the
+/// builder of its error responses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Realm {
     name: String,
@@ -18,19 +19,22 @@ pub struct Realm {
 }
 
 impl Realm {
-    /// A realm of this name. Characters that a challenge cannot hold are left out of it.
+    /// A realm with this name. A challenge can contain only printable ASCII without `"` and `\`;
+    /// other characters are left out of it.
     #[must_use]
     pub fn new(name: &str) -> Self {
         Self { name: name.to_owned(), metadata: None }
     }
 
-    /// Lets challenges say where the registry's metadata is (`resource_metadata`, RFC 9728 section 5.1).
+    /// Adds `resource_metadata` to the challenges: the URL of the registry's metadata (RFC 9728
+    /// section 5.1).
     #[must_use]
     pub fn described_by(self, resource: &ProtectedResource) -> Self {
         Self { metadata: Some(resource.url().to_owned()), ..self }
     }
 
-    /// The value of `WWW-Authenticate` for a request without a valid token. No error is named where no token came.
+    /// The value of `WWW-Authenticate` for a request without a valid token. It has no `error` for
+    /// [`Rejection::NoToken`] and [`Rejection::Unavailable`] (RFC 6750 section 3.1).
     #[must_use]
     pub fn challenge(&self, rejection: Rejection) -> String {
         let description = match rejection {
@@ -40,8 +44,8 @@ impl Realm {
         self.bearer(&[("error", rejection.error()), ("error_description", description)])
     }
 
-    /// The value of `WWW-Authenticate` for a valid token that does not allow the operation: it names the actions that a
-    /// token needs for it.
+    /// The value of `WWW-Authenticate` for a valid token that does not allow `operation`: the error
+    /// `insufficient_scope`, and in `scope` the actions that a sufficient token has.
     #[must_use]
     pub fn insufficient_scope(&self, denied: Denied, operation: &Operation<'_>) -> String {
         let action: String = operation.action.chars().filter(|c| *c != ' ').collect();
@@ -57,15 +61,18 @@ impl Realm {
         ])
     }
 
-    /// The whole answer to a request without a valid token: status, challenge, and the reason as JSON.
+    /// The complete response to a request without a valid token: status 400, 401 or 503, the
+    /// challenge, and a JSON body with `error` and `error_description`. A 503 has `Retry-After` and
+    /// no challenge.
     ///
-    /// The [`Rejection`] is among the answer's extensions, for a layer further out that logs it.
+    /// The [`Rejection`] is put into the response's extensions, so that an outer layer can log it.
     #[must_use]
     pub fn reject<B: From<String>>(&self, rejection: Rejection) -> Response<B> {
         let status = StatusCode::from_u16(rejection.status()).unwrap_or(StatusCode::UNAUTHORIZED);
         let description = rejection.to_string();
         let mut answer = match (rejection, rejection.error()) {
-            // Other credentials would not help, so there is no challenge; and the reason is the operator's business.
+            // There is no challenge, since another token would not help. The reason is for the
+            // operator only.
             (Rejection::Unavailable(_), _) => {
                 let mut later = said(status, &json!({ "error_description": "the access token cannot be checked" }));
                 later.headers_mut().insert(RETRY_AFTER, RETRY_SECONDS);
@@ -81,7 +88,9 @@ impl Realm {
         answer
     }
 
-    /// The whole answer to a request whose token does not allow it: 403, the challenge, and the reason's code as JSON.
+    /// The complete response to a request whose token is valid and does not allow the operation:
+    /// status 403, the challenge, and a JSON body with `error`, `error_description` and the code of
+    /// the reason (`reason`).
     #[must_use]
     pub fn deny<B: From<String>>(&self, denied: Denied, operation: &Operation<'_>) -> Response<B> {
         let body = json!({
@@ -90,7 +99,8 @@ impl Realm {
         challenged(StatusCode::FORBIDDEN, self.insufficient_scope(denied, operation), &body)
     }
 
-    /// `realm`, what is given of `parameters`, and `resource_metadata`: each once, as quoted strings.
+    /// The challenge: `realm`, those of `parameters` that have a value, and `resource_metadata`,
+    /// each as a quoted string.
     fn bearer(&self, parameters: &[(&str, Option<&str>)]) -> String {
         let first = [("realm", Some(self.name.as_str()))];
         let last = [("resource_metadata", self.metadata.as_deref())];
@@ -100,7 +110,8 @@ impl Realm {
     }
 }
 
-/// What may stand in the value of every parameter: printable ASCII without `"` and `\` (RFC 6750 section 3).
+/// Keeps the characters that are allowed in the value of every parameter: printable ASCII without
+/// `"` and `\` (RFC 6750 section 3).
 fn quotable(text: &str) -> String {
     text.chars().filter(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\')).collect()
 }

@@ -1,4 +1,4 @@
-//! Tokens that the server called active a moment ago.
+//! The cache of tokens that the server called active a few seconds ago.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
@@ -6,10 +6,10 @@ use std::sync::{PoisonError, RwLock};
 use crate::AccessToken;
 use crate::kept::is_within;
 
-/// How many are kept. Beyond that the server is asked again.
+/// How many tokens are cached. While the cache is full, the server is asked about all others.
 const MAX_TOKENS: usize = 4096;
 
-/// What a token is found by. The token itself is not kept: what is read out of memory is no credential.
+/// SHA-256 of a token. The token itself is not stored, so that a memory dump has no usable token.
 type TokenHash = [u8; 32];
 
 pub(crate) struct Recent {
@@ -33,21 +33,24 @@ impl Recent {
         Self { seconds: seconds.into(), answers: RwLock::default() }
     }
 
-    /// The token of these characters, if the server was asked about it lately and it has not expired since.
+    /// The claims of the token `text`, if a positive answer about it is cached and the token has
+    /// not expired.
     pub(crate) fn get(&self, text: &str, now: i64) -> Option<AccessToken> {
         let answers = self.answers.read().unwrap_or_else(PoisonError::into_inner);
         let answer = answers.by_hash.get(&hash(text))?;
         answer.serves(self.seconds, now).then(|| answer.token.clone())
     }
 
-    /// Keeps a token about which the server was asked at `asked_at`, if there is room.
+    /// Caches the claims of a token about which the server was asked at `asked_at`, unless the
+    /// cache is full.
     pub(crate) fn put(&self, text: &str, token: &AccessToken, asked_at: i64) {
         let answer = CachedAnswer { token: token.clone(), asked_at };
         if !answer.serves(self.seconds, asked_at) {
             return;
         }
         let mut answers = self.answers.write().unwrap_or_else(PoisonError::into_inner);
-        // Once a second: a full map that is looked through for each token would be slower than asking.
+        // At most one sweep a second: searching a full map for each token would be slower than
+        // asking.
         if answers.swept_at != asked_at {
             answers.swept_at = asked_at;
             answers.by_hash.retain(|_, answer| answer.serves(self.seconds, asked_at));
@@ -59,7 +62,8 @@ impl Recent {
 }
 
 impl CachedAnswer {
-    /// Its time is counted from the question: what happened while the answer was on its way is not in it.
+    /// The time counts from the question, not from the answer: a revocation in between is not in
+    /// the answer.
     fn serves(&self, seconds: i64, now: i64) -> bool {
         is_within(seconds, self.asked_at, now) && now < self.token.exp
     }
@@ -82,7 +86,7 @@ mod tests {
         let found = |text, now| recent.get(text, now).is_some();
         assert!(found("a", 100) && found("a", 104) && found("b", 101));
         assert!(!found("a", 105) && !found("b", 102) && !found("c", 100));
-        // A clock that was set back makes nothing younger.
+        // After the clock was set back, an answer from the future does not count as recent.
         assert!(!found("a", 99));
         recent.put("late", &token_until(1_000), 1_000);
         assert!(!found("late", 1_000));

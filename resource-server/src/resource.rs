@@ -1,4 +1,4 @@
-//! What a registry says of itself (RFC 9728).
+//! The registry's own metadata document (RFC 9728).
 
 use carnet_outbound::is_safe;
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE};
@@ -11,10 +11,11 @@ use crate::address::well_known;
 
 const METADATA: &str = "oauth-protected-resource";
 
-/// The metadata of a registry (RFC 9728 section 2): whose tokens it takes, and how they are presented.
+/// The metadata of a registry as a protected resource (RFC 9728 section 2): which authorization
+/// server's tokens it accepts, and how they are presented.
 ///
-/// It is served by GET at [`path`](Self::path) and nowhere else, and [`Realm::described_by`](crate::Realm::described_by)
-/// lets challenges point to it.
+/// Serve [`answer`](Self::answer) to GET requests of [`path`](Self::path), and nowhere else.
+/// [`Realm::described_by`](crate::Realm::described_by) makes challenges point to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ProtectedResource {
     resource: String,
@@ -31,24 +32,28 @@ pub struct ProtectedResource {
     url: Url,
 }
 
-/// A resource URI that has no metadata, since its registry cannot be asked safely.
+/// The error of [`ProtectedResource::new`]: the resource URI is not a URL that metadata can be
+/// fetched from safely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the resource URI is not an https URL without fragment (http is for loopback addresses)")]
 pub struct NoMetadata;
 
 impl ProtectedResource {
-    /// Of the registry with this resource URI, which takes tokens of the server with this issuer identifier: both exactly
-    /// as everywhere else.
+    /// The metadata of the registry with the resource URI `resource`, which accepts tokens of the
+    /// authorization server with the issuer identifier `issuer`. Both are copied into the document
+    /// byte for byte, so write them exactly as in the server's configuration.
     ///
     /// # Errors
     ///
-    /// [`NoMetadata`] for a `resource` that is not an https URL, or has a fragment.
+    /// [`NoMetadata`] if `resource` is not an https URL (http for a loopback address) or has a
+    /// fragment.
     pub fn new(resource: &str, issuer: &str) -> Result<Self, NoMetadata> {
         let parsed = Url::parse(resource).map_err(|_| NoMetadata)?;
         if !is_safe(&parsed) || parsed.fragment().is_some() {
             return Err(NoMetadata);
         }
-        // The slash that is the whole path goes; any other is part of the name (RFC 9728 section 3.1).
+        // A path that is only a slash is dropped; any other path is kept as it is (RFC 9728 section
+        // 3.1).
         let path = if parsed.path() == "/" { "" } else { parsed.path() };
         Ok(Self {
             resource: resource.to_owned(),
@@ -62,37 +67,39 @@ impl ProtectedResource {
         })
     }
 
-    /// Names the actions that tokens may have (`scopes_supported`).
+    /// Sets `scopes_supported`: the actions that tokens for this registry can have.
     #[must_use]
     pub fn actions<A: Into<String>>(self, actions: impl IntoIterator<Item = A>) -> Self {
         Self { scopes_supported: actions.into_iter().map(Into::into).collect(), ..self }
     }
 
-    /// A name for people (`resource_name`).
+    /// Sets `resource_name`, a name for people. An empty name is left out.
     #[must_use]
     pub fn name(self, name: &str) -> Self {
         Self { resource_name: Some(name.to_owned()).filter(|name| !name.is_empty()), ..self }
     }
 
-    /// A page for developers (`resource_documentation`).
+    /// Sets `resource_documentation`, a page for developers.
     #[must_use]
     pub fn documentation(self, page: Url) -> Self {
         Self { resource_documentation: Some(page), ..self }
     }
 
-    /// The path at which to serve the document (RFC 9728 section 3.1). The query of a resource URI that has one follows it.
+    /// The path at which to serve the document (RFC 9728 section 3.1). If the resource URI has a
+    /// query, the document's URL has it too, and this path does not.
     #[must_use]
     pub fn path(&self) -> &str {
         self.url.path()
     }
 
-    /// The URL of the document.
+    /// The URL of the document, with the query of the resource URI if it has one.
     #[must_use]
     pub fn url(&self) -> &str {
         self.url.as_str()
     }
 
-    /// The answer to a GET of [`path`](Self::path) (RFC 9728 section 3.2). Anybody may read it, scripts of other sites too.
+    /// The response to a GET of [`path`](Self::path): the document as JSON (RFC 9728 section 3.2),
+    /// with `Access-Control-Allow-Origin: *`, since it is public, and cacheable for 5 minutes.
     #[must_use]
     pub fn answer<B: From<String>>(&self) -> Response<B> {
         let document = serde_json::json!(self).to_string();

@@ -6,14 +6,16 @@ use http::{HeaderMap, HeaderName, Request};
 
 use crate::Rejection;
 
-/// The parameter of the two ways that are not taken: form and query (RFC 6750 sections 2.2 and 2.3).
+/// The parameter name of the two methods that are not accepted: form and query (RFC 6750 sections
+/// 2.2 and 2.3).
 const PARAMETER: &str = "access_token";
 
-/// What a request sent in which a token may be.
+/// The parts of a request in which an access token may be.
 ///
-/// A token is taken from the `Authorization` header, and from the header of [`Verifier::also_in_header`] if there is one.
-/// Query and form are only looked at: a token there is none, and beside one in a header it makes the request invalid.
-/// Cookies are not looked at.
+/// A token is accepted in the `Authorization` header and, if there is one, in the header of
+/// [`Verifier::also_in_header`]. A token in the query or in a form is not accepted; together with
+/// one in a header it makes the request invalid, because two parts of a registry could each look at
+/// a different token. Cookies are not searched.
 ///
 /// [`Verifier::also_in_header`]: crate::Verifier::also_in_header
 #[derive(Clone, Copy)]
@@ -24,35 +26,38 @@ pub struct Sent<'r> {
 }
 
 impl<'r> Sent<'r> {
-    /// By a request with these headers and this query.
+    /// A request with these headers and this query (without the question mark).
     #[must_use]
     pub fn new(headers: &'r HeaderMap, query: Option<&'r str>) -> Self {
         Self { headers, query, form: None }
     }
 
-    /// By this request. Its body is not read.
+    /// The headers and the query of `request`. Its body is not read.
     #[must_use]
     pub fn by<B>(request: &'r Request<B>) -> Self {
         Self::new(request.headers(), request.uri().query())
     }
 
-    /// With this body, which is a form (`application/x-www-form-urlencoded`).
+    /// Adds the body of the request, which has to be a form (`application/x-www-form-urlencoded`),
+    /// so that a second token in it is noticed.
     #[must_use]
     pub fn with_form(self, body: &'r [u8]) -> Self {
         Self { form: Some(body), ..self }
     }
 
-    /// The token.
+    /// The one token of the request. `key_header` is the second header in which it may be.
     ///
     /// # Errors
     ///
-    /// [`Rejection::NoToken`], or [`Rejection::InvalidRequest`] where there is more than one or it cannot be read.
+    /// [`Rejection::NoToken`] if there is none in an accepted place, [`Rejection::InvalidRequest`]
+    /// if there is more than one or it cannot be read.
     pub(crate) fn token(&self, key_header: Option<&HeaderName>) -> Result<&'r str, Rejection> {
         let authorization = only(self.headers, &AUTHORIZATION)?;
         let key = key_header.map_or(Ok(None), |name| only(self.headers, name))?.map(b64token).transpose()?;
         let token = match key {
             None => bearer(authorization),
-            // Two credentials, of which one part of a registry may look at one and another at the other.
+            // Two different tokens: one part of a registry could judge the first and another the
+            // second.
             Some(key) if authorization.is_some() && bearer(authorization) != Ok(key) => {
                 Err(Rejection::InvalidRequest("more than one credential"))
             }
@@ -72,7 +77,7 @@ impl<'r> From<&'r Parts> for Sent<'r> {
     }
 }
 
-/// The value of a header that may be there once.
+/// The value of a header that may occur at most once.
 fn only<'r>(headers: &'r HeaderMap, name: &HeaderName) -> Result<Option<&'r str>, Rejection> {
     let mut values = headers.get_all(name).iter();
     let value = values.next();
@@ -84,7 +89,8 @@ fn only<'r>(headers: &'r HeaderMap, name: &HeaderName) -> Result<Option<&'r str>
 
 const UNREADABLE: Rejection = Rejection::InvalidRequest("the header with the token cannot be read");
 
-/// The token in `Bearer <token>` (RFC 6750 section 2.1): the scheme without regard to case, then one or more spaces.
+/// The token in `Bearer <token>` (RFC 6750 section 2.1). The scheme is read without regard to case,
+/// and one or more spaces follow it.
 pub(crate) fn bearer(authorization: Option<&str>) -> Result<&str, Rejection> {
     let value = authorization.map(str::trim).filter(|value| !value.is_empty()).ok_or(Rejection::NoToken)?;
     let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));

@@ -1,4 +1,5 @@
-//! Requests to the authorization server, and the limits on them.
+//! The requests to the authorization server: metadata, key set and introspection, with their
+//! limits.
 
 use std::time::Duration;
 
@@ -12,33 +13,34 @@ use url::Url;
 use crate::Outage;
 use crate::address::well_known;
 
-/// For one request, from the name to the last byte.
+/// For one request, from resolving the name to the last byte of the body.
 const TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_DOCUMENT_BYTES: usize = 1024 * 1024;
 const METADATA: &str = "oauth-authorization-server";
 
-/// What the server may sign with.
+/// The algorithms with which the server may sign access tokens.
 const ALGORITHMS: [Algorithm; 3] = [Algorithm::ES256, Algorithm::RS256, Algorithm::EdDSA];
 
-/// The one authorization server a verifier trusts.
+/// The one authorization server that a verifier trusts.
 pub(crate) struct Server {
     pub(crate) issuer: String,
     metadata: Url,
     http: reqwest::Client,
 }
 
-/// Why a [`Verifier`](crate::Verifier) cannot be made.
+/// Why a [`Verifier`](crate::Verifier) cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SetUpError {
-    /// The issuer identifier is not such a URL (RFC 8414 section 2).
+    /// The issuer identifier is not an https URL without query and fragment (RFC 8414 section 2).
+    /// http is accepted for loopback addresses and `localhost`.
     #[error("the issuer identifier is not an https URL without query and fragment (http is for loopback addresses)")]
     Issuer,
-    /// The TLS library cannot be set up.
+    /// The HTTP client or its TLS library cannot be set up.
     #[error("the HTTP client cannot be set up: {0}")]
     Http(#[from] reqwest::Error),
 }
 
-/// The part of the server's metadata that is used here (RFC 8414 section 2).
+/// The members of the server's metadata that are used here (RFC 8414 section 2).
 #[derive(Deserialize)]
 struct Metadata {
     issuer: String,
@@ -52,31 +54,34 @@ impl Server {
         if !is_safe(&url) || url.query().is_some() || url.fragment().is_some() {
             return Err(SetUpError::Issuer);
         }
-        // The environment of a registry's process decides nothing about whom it trusts: no proxies from there.
+        // The environment of the registry's process must not redirect these requests, so no
+        // proxies.
         let http = carnet_outbound::client(TIMEOUT, !is_this_machine(&url)).no_proxy().build()?;
         Ok(Self { issuer: issuer.to_owned(), metadata: metadata_url(&url), http })
     }
 
-    /// The keys it signs with.
+    /// Fetches the keys with which the server signs, by way of its metadata.
     pub(crate) async fn keys(&self) -> Result<KeySet, Outage> {
         let jwks_uri = self.as_safe(self.metadata().await?.jwks_uri)?;
         let document = body(self.http.get(jwks_uri), Outage::Unreachable).await?;
         KeySet::parse(&document, &ALGORITHMS).map_err(|_| Outage::Answer)
     }
 
-    /// Where it answers questions about tokens (RFC 7662 section 2).
+    /// Fetches the URL of the introspection endpoint from the metadata (RFC 7662 section 2).
     pub(crate) async fn introspection_endpoint(&self) -> Result<Url, Outage> {
         self.as_safe(self.metadata().await?.introspection_endpoint.ok_or(Outage::Metadata)?)
     }
 
-    /// Asks it about a token, with the registry's own credentials (RFC 7662 section 2.1).
+    /// Posts a token to the introspection endpoint, authenticating with the registry's client
+    /// secret (RFC 7662 section 2.1). Returns the body of the response.
     pub(crate) async fn introspect(
         &self,
         endpoint: Url,
         (id, secret): (&str, &str),
         token: &str,
     ) -> Result<Vec<u8>, Outage> {
-        // Encoded like a form's values before they are joined, so that neither holds the colon (RFC 6749 section 2.3.1).
+        // Id and secret are form-encoded before they are joined with a colon (RFC 6749 section
+        // 2.3.1).
         let encoded = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
         let question = self.http.post(endpoint).basic_auth(encoded(id), Some(encoded(secret)));
         body(question.form(&[("token", token)]), Outage::Credentials).await
@@ -88,14 +93,17 @@ impl Server {
         if metadata.issuer == self.issuer { Ok(metadata) } else { Err(Outage::Metadata) }
     }
 
-    /// Keys that anybody on the way can exchange are no keys, and an answer no answer: as safe as the metadata, or none.
+    /// Refuses an endpoint that is less protected than the metadata: its scheme has to be the same,
+    /// and a plain http URL has to stay on this machine. Otherwise keys or answers could be forged
+    /// on the way.
     fn as_safe(&self, url: Url) -> Result<Url, Outage> {
         let is_safe = url.scheme() == self.metadata.scheme() && is_safe(&url);
         if is_safe { Ok(url) } else { Err(Outage::Metadata) }
     }
 }
 
-/// Sends a request and reads the answer, if it is a success and not too long. `refusal` is what a 401 or 403 means.
+/// Sends a request and reads the body of a 200 response, up to [`MAX_DOCUMENT_BYTES`]. `refusal` is
+/// what a status of 401 or 403 means for this request.
 async fn body(request: RequestBuilder, refusal: Outage) -> Result<Vec<u8>, Outage> {
     let request = request.header(ACCEPT, "application/json");
     let mut response = request.send().await.map_err(|_| Outage::Unreachable)?;
@@ -110,8 +118,8 @@ async fn body(request: RequestBuilder, refusal: Outage) -> Result<Vec<u8>, Outag
     })
 }
 
-/// Where the server's metadata is: the well-known path goes between host and path, and the slash at the end of a path goes
-/// (RFC 8414 section 3.1).
+/// The URL of the server's metadata: the well-known path goes between host and path, and a slash at
+/// the end of the path is dropped (RFC 8414 section 3.1).
 fn metadata_url(issuer: &Url) -> Url {
     well_known(METADATA, issuer, issuer.path().trim_end_matches('/'))
 }

@@ -1,3 +1,5 @@
+//! Verification of access tokens: offline by signature, or online by introspection.
+
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,10 +12,16 @@ use crate::sent::bearer;
 use crate::server::Server;
 use crate::{AccessToken, Introspection, Rejection, Sent, SetUpError, claims};
 
-/// Verifies access tokens of one authorization server for one registry.
+/// Verifies the access tokens that one authorization server issues for one registry.
 ///
-/// JWTs are verified offline, with the keys that the server publishes. Whatever else there is, such as opaque keys, the
-/// server is asked about, if the registry may ask ([`introspecting`](Self::introspecting)).
+/// JWTs are verified offline with the keys that the server publishes (RFC 9068 section 4). The keys
+/// are found through the server's metadata, cached for 5 minutes, fetched again for an unknown
+/// `kid` at most every 30 seconds, and used for up to an hour while the server cannot be reached.
+/// Tokens that are not JWTs (opaque keys) are refused, unless the registry may ask the server about
+/// them ([`introspecting`](Self::introspecting)).
+///
+/// A verifier keeps its caches and its HTTP client, so make one and share it. It needs a Tokio
+/// runtime.
 pub struct Verifier {
     server: Server,
     resource: String,
@@ -23,81 +31,91 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// For tokens of the server with this issuer identifier, for the registry with this resource URI.
+    /// A verifier for tokens of the server with this issuer identifier, for the registry with this
+    /// resource URI. Both are compared byte for byte with `iss` and `aud`, so write them exactly as
+    /// in the server's configuration. Nothing is fetched yet.
     ///
     /// # Errors
     ///
-    /// [`SetUpError`].
+    /// [`SetUpError::Issuer`] if the issuer identifier is not an https URL (http for a loopback
+    /// address), [`SetUpError::Http`] if the HTTP client cannot be set up.
     pub fn new(issuer: &str, resource: &str) -> Result<Self, SetUpError> {
         let server = Server::new(issuer)?;
         let resource = resource.to_owned();
         Ok(Self { server, resource, keys: Kept::default(), introspector: None, key_header: None })
     }
 
-    /// Takes tokens that are not JWTs too, by asking the server about them (RFC 7662).
+    /// Accepts tokens that are not JWTs too, by asking the server about them (RFC 7662).
     #[must_use]
     pub fn introspecting(self, introspection: Introspection) -> Self {
         Self { introspector: Some(Introspector::new(introspection)), ..self }
     }
 
-    /// Takes a token as the whole value of this header too, such as `X-NuGet-ApiKey`, for clients that know no other way. A
-    /// request with this header and an `Authorization` that does not hold the same token is invalid.
+    /// Accepts a token as the whole value of this header too, such as `X-NuGet-ApiKey`, for clients
+    /// that cannot send `Authorization: Bearer`. A request with this header and an `Authorization`
+    /// header that does not contain the same token is invalid.
     #[must_use]
     pub fn also_in_header(self, name: HeaderName) -> Self {
         Self { key_header: Some(name), ..self }
     }
 
-    /// The issuer identifier.
+    /// The issuer identifier, as given to [`new`](Self::new).
     #[must_use]
     pub fn issuer(&self) -> &str {
         &self.server.issuer
     }
 
-    /// The resource URI.
+    /// The registry's resource URI, as given to [`new`](Self::new).
     #[must_use]
     pub fn resource(&self) -> &str {
         &self.resource
     }
 
-    /// Finds and verifies the one token of a request.
+    /// Finds and verifies the one access token of a request, as of now.
     ///
     /// # Errors
     ///
-    /// [`Rejection`]; [`Realm::reject`](crate::Realm::reject) makes the answer of it.
+    /// [`Rejection`] if there is no token, more than one, or one that is not valid or cannot be
+    /// checked. [`Realm::reject`](crate::Realm::reject) turns it into a response.
     pub async fn verify_request(&self, sent: Sent<'_>) -> Result<AccessToken, Rejection> {
         let token = self.token_of(sent)?;
         self.verify_at(token, now()).await
     }
 
-    /// Verifies the token in the value of an `Authorization` header. Prefer [`verify_request`](Self::verify_request), which
-    /// sees a second token elsewhere in the request.
+    /// Verifies the token in the value of an `Authorization` header, as of now. Prefer
+    /// [`verify_request`](Self::verify_request), which notices a second token elsewhere in the
+    /// request.
     ///
     /// # Errors
     ///
-    /// [`Rejection`]; its [`challenge`](Rejection::challenge) goes into the answer's `WWW-Authenticate`.
+    /// [`Rejection`]; [`Rejection::challenge`] is the value of `WWW-Authenticate` for the response.
     pub async fn verify(&self, authorization: Option<&str>) -> Result<AccessToken, Rejection> {
         self.verify_at(bearer(authorization)?, now()).await
     }
 
-    /// Verifies a token that came in another way, such as the password of `Authorization: Basic`.
+    /// Verifies a token that the registry found itself, such as in the password of an
+    /// `Authorization: Basic` header, as of now.
     ///
     /// # Errors
     ///
-    /// [`Rejection::InvalidToken`] or [`Rejection::Unavailable`].
+    /// [`Rejection::InvalidToken`] if the token is not valid here, [`Rejection::Unavailable`] if it
+    /// cannot be checked at the moment.
     pub async fn verify_token(&self, token: &str) -> Result<AccessToken, Rejection> {
         self.verify_at(token, now()).await
     }
 
-    /// Verifies a token as of `now`, in seconds since 1970.
+    /// Verifies a token as of `now`, in seconds since 1970: for tests, and for callers with a clock
+    /// of their own. `exp`, `iat` and `nbf` are compared with a leeway of 60 seconds.
     ///
     /// # Errors
     ///
-    /// [`Rejection::InvalidToken`] or [`Rejection::Unavailable`].
+    /// As for [`verify_token`](Self::verify_token).
     pub async fn verify_at(&self, token: &str, now: i64) -> Result<AccessToken, Rejection> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(Rejection::InvalidToken("malformed"));
         }
-        // Opaque keys have no dot. What has one is a JWT or nothing, and the server is not troubled with the latter.
+        // Opaque keys have no dot. A token with a dot has to pass as a JWT first: the server is not
+        // asked about forgeries.
         let is_jwt = token.contains('.');
         match &self.introspector {
             None => self.verify_offline(token, now).await,
@@ -116,7 +134,7 @@ impl Verifier {
         sent.token(self.key_header.as_ref())
     }
 
-    /// By its signature and what it says of itself (RFC 9068 section 4).
+    /// Verifies a JWT by its signature and its claims (RFC 9068 section 4).
     async fn verify_offline(&self, token: &str, now: i64) -> Result<AccessToken, Rejection> {
         let invalid = Rejection::InvalidToken;
         let jws = Compact::parse(token).map_err(|_| invalid("malformed"))?;
@@ -134,7 +152,8 @@ impl Verifier {
         claims::accept(jws.claims().map_err(|_| invalid("malformed"))?, self.issuer(), &self.resource, now)
     }
 
-    /// By what the server says of it now, or said a moment ago (RFC 7662).
+    /// Verifies a token by what the server says of it now, or said within the cache time (RFC
+    /// 7662).
     async fn verify_online(
         &self,
         introspector: &Introspector,

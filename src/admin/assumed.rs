@@ -1,11 +1,13 @@
-//! Rules that are older than consent: they count for every workload that they match, as they did, and somebody should look at those
-//! that share a workload with another principal's.
+//! Lists rules with assumed vouching for the log at start and `carnet check`. Such rules were saved
+//! before consent existed and still count for every workload that they match, so an administrator
+//! should review those that share a workload with another principal's rule
+//! (`docs/src/explanation/consent.md`).
 
 use crate::ids::CredentialId;
 use crate::model::{FederatedCredential, Snapshot};
 use crate::store::{Store, StoreError};
 
-/// One line for each key of the index under which such a rule and one of another principal are found.
+/// One line for each index key that leads both to such a rule and to a rule of another principal.
 pub async fn shared_workloads(store: &Store, rules: &Snapshot) -> Result<Vec<String>, StoreError> {
     let mut lines = Vec::new();
     for id in store.assumed_credentials().await? {

@@ -1,31 +1,33 @@
-//! Who changes something, and what that one may touch.
+//! The author of a change to objects, and the author's rights.
 
 use std::net::IpAddr;
 
 use crate::audit::{AuditEvent, Outcome};
 use crate::clock::Timestamp;
 
-/// Who changes something.
+/// The bearer of an admin token, or the local command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Author {
-    /// The subject of the token.
+    /// The `sub` of the admin token.
     pub subject: String,
-    /// The `jti` of the token; the local command line has none.
+    /// The `jti` of the admin token; `None` for the local command line.
     pub token_id: Option<String>,
-    /// Where the request comes from.
+    /// The client address, for the audit event.
     pub address: Option<IpAddr>,
-    /// Whether it is whoever holds the database, by this machine's command line, and not the network.
+    /// True for the local command line, which has direct access to the database; false for requests
+    /// over the network.
     pub is_local: bool,
-    /// The principals whose rules may be changed; none means all.
+    /// The principals whose rules this author may read and change, by name; `None` means all.
     pub principals: Option<Vec<String>>,
-    /// Whether objects other than federated credentials are the author's business too.
+    /// Whether the token's scope, `admin` or `admin:read`, covers objects other than federated
+    /// credentials.
     pub sees_everything: bool,
-    /// Whether the author may do everything.
+    /// Whether the token's scope is `admin`.
     pub is_admin: bool,
 }
 
 impl Author {
-    /// An event of something that this author did, or was refused.
+    /// An audit event of this author, for a change or for a refused request.
     pub fn event(&self, now: Timestamp, outcome: Outcome) -> AuditEvent {
         AuditEvent {
             client_id: Some(self.subject.clone()),
@@ -36,12 +38,13 @@ impl Author {
         }
     }
 
-    /// Whether the author may vouch for rules: whoever is limited to principals may not.
+    /// Whether the author may set `vouched`. A token limited to principals
+    /// (`admin:credentials:<principal>`) may not.
     pub fn may_vouch(&self) -> bool {
         self.principals.is_none()
     }
 
-    /// Whether the author may touch federated credentials of this principal.
+    /// Whether the author may read and change rules of this principal.
     pub fn may_act_for(&self, principal: &str) -> bool {
         self.principals.as_ref().is_none_or(|names| names.iter().any(|name| name.eq_ignore_ascii_case(principal)))
     }

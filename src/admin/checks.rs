@@ -1,4 +1,5 @@
-//! What a document says of others: do they exist, and does it contradict them.
+//! Checks principals, resource servers and trusted issuers against other stored objects before they
+//! are saved: references must resolve, and two objects must not contradict each other.
 
 use super::Rejected;
 use super::managed::{Managed, Occasion};
@@ -26,8 +27,8 @@ impl Managed for PrincipalDocument {
             match app.store.named::<Self>(owner).await? {
                 Some(principal) => owner.clone_from(&principal.name),
                 None => {
-                    problems
-                        .push(DocumentError::new(format!("/acts_for/{at}"), format!("there is no principal {owner}")));
+                    let detail = format!("must be an existing principal; there is no principal {owner}");
+                    problems.push(DocumentError::new(format!("/acts_for/{at}"), detail));
                 }
             }
         }
@@ -36,15 +37,18 @@ impl Managed for PrincipalDocument {
         }
         match present {
             Some(present) => match &self.id {
-                Some(id) if *id != present.id => return Err(invalid("/id", "is fixed once the principal was made")),
+                Some(id) if *id != present.id => {
+                    return Err(invalid("/id", "must not change once the principal exists"));
+                }
                 _ => self.id = Some(present.id.clone()),
             },
-            // Tokens tell principals and clients apart by these: they must never be equal.
+            // A token's `sub` is the id of a principal or the name of a client, so the two must
+            // never be equal.
             None => {
                 if let Some(id) = &self.id
                     && app.store.named::<ClientDocument>(id).await?.is_some()
                 {
-                    return Err(invalid("/id", "is the client_id of a client"));
+                    return Err(invalid("/id", "must not be the client_id of a client"));
                 }
             }
         }
@@ -80,12 +84,15 @@ impl Managed for TrustedIssuerDocument {
         if let Some(owner) = &mut self.owner {
             match app.store.named::<PrincipalDocument>(owner).await? {
                 Some(principal) => owner.clone_from(&principal.name),
-                None => problems.push(DocumentError::new("/owner", format!("there is no principal {owner}"))),
+                None => {
+                    let detail = format!("must be an existing principal; there is no principal {owner}");
+                    problems.push(DocumentError::new("/owner", detail));
+                }
             }
         }
         let moved = present.map(|present| self.moved_from(&present.document)).unwrap_or_default();
         if !moved.is_empty() && app.store.has_credentials_of(name).await? {
-            let detail = "cannot change while federated credentials refer to the trusted issuer";
+            let detail = "must not change while federated credentials refer to the trusted issuer";
             problems.extend(moved.into_iter().map(|pointer| DocumentError::new(pointer, detail)));
         }
         for other in app.store.all_objects::<Self>().await?.iter().filter(|other| other.name != name) {
@@ -96,7 +103,7 @@ impl Managed for TrustedIssuerDocument {
             let present = present.and_then(|present| present.document.keys.as_ref());
             if over_network && present != self.keys.as_ref() {
                 let detail =
-                    "names a file of the server: over the network that takes key_files_dir in its configuration";
+                    "must not name a file over the network unless the server's configuration sets key_files_dir";
                 problems.push(DocumentError::new(pointer, detail));
             }
             problems.extend(app.upstream.files().check(path).err().map(|detail| DocumentError::new(pointer, detail)));
@@ -109,7 +116,8 @@ impl Managed for TrustedIssuerDocument {
 }
 
 impl TrustedIssuerDocument {
-    /// Tries to fetch the keys, so that a mistake shows now and not at the first release.
+    /// Fetches the keys once, so that a wrong URL is reported when the issuer is saved and not when
+    /// the first workload presents an assertion.
     async fn unreachable(&self, app: &App, name: &str) -> Option<DocumentError> {
         let now = app.clock.now();
         let stored = Stored {
@@ -123,11 +131,13 @@ impl TrustedIssuerDocument {
         };
         let issuer = compile_issuer(&stored, app.context())?;
         let error = app.upstream.try_fetch(&issuer).await.err()?;
-        Some(DocumentError::new("/keys", format!("{error}; ?validate=offline (apply --offline) saves without trying")))
+        let detail =
+            format!("must lead to usable keys: {error}; ?validate=offline (apply --offline) saves without fetching");
+        Some(DocumentError::new("/keys", detail))
     }
 }
 
-/// The files that a source names.
+/// The server files that a key source names, each with its JSON Pointer.
 fn named_files(keys: &KeySource) -> Vec<(&'static str, &str)> {
     match keys {
         KeySource::File { path } | KeySource::SpiffeBundle { path: Some(path), .. } => vec![("/keys/path", path)],

@@ -1,4 +1,5 @@
-//! Clients: what they name exists, their secrets are made here, shown once and kept as hashes.
+//! Saving clients: resolves the objects that a client names, and creates client secrets. A secret
+//! is shown in one answer and stored as a hash.
 
 use serde_json::{Map, Value, json};
 
@@ -17,9 +18,10 @@ use crate::scope::ADMIN_CREDENTIALS_OF;
 use crate::store::StoredCredential;
 use crate::trust::DocumentError;
 
-/// How long the old secret lives on beside a new one unless asked otherwise, and at most, in seconds.
+/// Seconds for which the previous client secret stays valid after a rotation, unless the request
+/// sets `overlap_seconds`.
 pub const SECRET_OVERLAP_SECONDS: i64 = 86_400;
-/// The longest overlap, in seconds.
+/// Largest `overlap_seconds`, in seconds.
 pub const MAX_SECRET_OVERLAP_SECONDS: i64 = 30 * 86_400;
 
 impl Managed for ClientDocument {
@@ -31,12 +33,13 @@ impl Managed for ClientDocument {
         occasion: Occasion<'_>,
     ) -> Result<ClientState, Rejected> {
         let mut problems = Vec::new();
-        // Tokens tell principals and clients apart by these: they must never be equal.
+        // A token's `sub` is the id of a principal or the name of a client, so the two must never
+        // be equal.
         if app.store.has_principal_id(name).await? {
-            problems.push(DocumentError::new("/name", "is the id of a principal"));
+            problems.push(DocumentError::new("/name", "must not be the id of a principal"));
         }
         if name.eq_ignore_ascii_case(LOCAL_CLIENT) {
-            problems.push(DocumentError::new("/name", "is the name of this server's own command line"));
+            problems.push(DocumentError::new("/name", "must not be the name of this server's own command line"));
         }
         for (at, permission) in self.permissions.iter_mut().enumerate() {
             let found = check_permission(app, permission, None).await?;
@@ -48,7 +51,7 @@ impl Managed for ClientDocument {
             if let Some(stored) = app.store.named::<ResourceServerDocument>(server).await? {
                 *server = stored.name;
             } else {
-                let detail = format!("there is no resource server {server}");
+                let detail = format!("must be an existing resource server; there is no resource server {server}");
                 problems.push(DocumentError::new("/resource_server", detail));
             }
         }
@@ -56,7 +59,8 @@ impl Managed for ClientDocument {
         let mut listed = Vec::with_capacity(self.federated_credentials.len());
         for (at, credential) in self.federated_credentials.iter_mut().enumerate() {
             let mut found = app.store.credentials_called(credential).await?;
-            // Whoever has made a rule of this name since then does not make another one of what was meant.
+            // A rule that the client listed already keeps its place, even if another principal has
+            // since saved a rule of the same name.
             let was_meant = |rule: &StoredCredential| before.iter().any(|listed| listed.credential == rule.id);
             if found.iter().any(was_meant) {
                 found.retain(was_meant);
@@ -72,8 +76,12 @@ impl Managed for ClientDocument {
         for scope in &mut self.scopes {
             let Some(name) = scope.strip_prefix(ADMIN_CREDENTIALS_OF) else { continue };
             match app.store.named::<PrincipalDocument>(name).await? {
-                // A principal that is made later under this name is not meant, so there has to be one.
-                None => problems.push(DocumentError::new("/scopes", format!("there is no principal {name}"))),
+                // Without this check the scope would apply to any principal created later under
+                // this name.
+                None => {
+                    let detail = format!("must name existing principals; there is no principal {name}");
+                    problems.push(DocumentError::new("/scopes", detail));
+                }
                 Some(principal) => *scope = format!("{ADMIN_CREDENTIALS_OF}{}", principal.name),
             }
         }
@@ -108,20 +116,21 @@ impl Managed for ClientDocument {
 }
 
 impl ClientDocument {
-    /// Tries to fetch the keys, so that a mistake shows now and not at the first request.
+    /// Fetches the keys once, so that a wrong URL is reported when the client is saved and not at
+    /// its first request.
     async fn unreachable(&self, app: &App, name: &str) -> Option<DocumentError> {
         let id = ClientRowId::new(app.clock.now());
         let client = self.compile(id, name, 0, &ClientState::default(), app.context())?;
         let Method::PrivateKeyJwt(issuer) = &client.method else { return None };
         let error = app.upstream.try_fetch(issuer).await.err()?;
-        Some(DocumentError::new(
-            "/jwks_uri",
-            format!("{error}; ?validate=offline (apply --offline) saves without trying"),
-        ))
+        let detail =
+            format!("must lead to usable keys: {error}; ?validate=offline (apply --offline) saves without fetching");
+        Some(DocumentError::new("/jwks_uri", detail))
     }
 }
 
-/// What is stored beside the document. A client whose method takes a secret gets one when it has none.
+/// The state to store beside the document. A client whose method uses a secret gets one if it has
+/// none.
 fn state(
     document: &ClientDocument,
     listed: Vec<ListedRule>,
@@ -142,13 +151,15 @@ fn state(
     state
 }
 
-/// A rule as it is listed now. One that somebody vouches for is meant whatever becomes of it, so it stays listed as it was.
+/// The reference to store for a listed rule. A vouched rule that was listed before keeps its
+/// reference, because it counts for the client at any revision; a self-service rule is listed at
+/// its current revision.
 fn list(rule: &StoredCredential, before: &[ListedRule]) -> ListedRule {
     let kept = before.iter().find(|listed| listed.credential == rule.id && rule.state.vouching.counts());
     kept.cloned().unwrap_or_else(|| ListedRule { credential: rule.id.clone(), revision: rule.state.revision })
 }
 
-/// Voids the tokens that the client got so far.
+/// Voids all tokens that the client got before `now`.
 fn renew(state: &mut ClientState, now: Timestamp) {
     state.revision = state.revision.saturating_add(1);
     state.not_before = now;
@@ -160,7 +171,8 @@ fn add_secret(state: &mut ClientState, now: Timestamp) {
     state.fresh = Some(secret);
 }
 
-/// Whether what a client got in one form is good in the other: its rights, and what it proves itself with.
+/// Whether tokens issued under one document stay valid under the other: equal permissions, rules
+/// and authentication. Otherwise saving voids the client's tokens.
 fn permits_the_same(left: &ClientDocument, right: &ClientDocument) -> bool {
     left.permissions == right.permissions
         && left.federated_credentials == right.federated_credentials
@@ -170,7 +182,8 @@ fn permits_the_same(left: &ClientDocument, right: &ClientDocument) -> bool {
         && left.enabled == right.enabled
 }
 
-/// Makes a client's next secret. The one before it lives on for the overlap; older ones are over.
+/// Creates a client's next secret. The previous one stays valid for the overlap; older ones end at
+/// once. Errors if the client's method uses no secret.
 pub async fn rotate_secret(
     app: &App,
     name: &str,
@@ -179,7 +192,8 @@ pub async fn rotate_secret(
 ) -> Result<Saved<ClientDocument>, Rejected> {
     let rotated = update(app, name, author, |present: &Stored<ClientDocument>, now| {
         if !present.document.auth_method.has_secret() {
-            let problem = DocumentError::new("/auth_method", "this client has no secret");
+            let detail = "must be client_secret_basic or client_secret_post: this client has no secret";
+            let problem = DocumentError::new("/auth_method", detail);
             return Err(Rejected::Invalid(vec![problem]));
         }
         let mut state = present.state.clone();
@@ -190,7 +204,8 @@ pub async fn rotate_secret(
         }
         state.secrets.retain(|secret| secret.is_live(now));
         if overlap_seconds == 0 {
-            // Whoever rotates without an overlap does so because somebody else has the secret.
+            // An overlap of 0 means that the secret leaked: tokens that were obtained with it end
+            // as well.
             renew(&mut state, now);
         }
         add_secret(&mut state, now);

@@ -1,5 +1,6 @@
-//! Federated credentials: the rule is read by its profile, pins outlive what does not concern them, the revision tells whether
-//! its meaning changed.
+//! Saving federated credentials (rules): validates `match` by the trusted issuer's profile,
+//! resolves references, decides whether the rule is vouched for
+//! (`docs/src/explanation/consent.md`), and keeps pinned ids and the revision up to date.
 
 use std::sync::Arc;
 
@@ -14,12 +15,12 @@ use crate::documents::{
     ClientDocument, CredentialState, Document as _, FederatedCredentialDocument, PermissionDocument, PrincipalDocument,
     ResourceServerDocument, Stored, TrustedIssuerDocument, Vouching, compile_credential,
 };
-use crate::model::{PENDING_DAYS, Rule, RuleReference, Snapshot, State, TrustedIssuer, acts_for};
+use crate::model::{MAX_KEYS, PENDING_DAYS, Rule, RuleReference, Snapshot, State, TrustedIssuer, acts_for};
 use crate::profile::Profile;
 use crate::store::{StoreError, StoredCredential};
 use crate::trust::{DocumentError, Warning, is_pending, names_the_same, normalise};
 
-/// How many rules a principal may have about one trusted issuer (contract, section 6).
+/// Most rules of one principal under one trusted issuer (`docs/src/reference/limits.md`).
 const MAX_RULES: u64 = 1_000;
 
 impl Managed for FederatedCredentialDocument {
@@ -35,21 +36,21 @@ impl Managed for FederatedCredentialDocument {
         match &principal {
             Some(principal) => self.principal.clone_from(&principal.name),
             None => {
-                problems.push(DocumentError::new("/principal", format!("there is no principal {}", self.principal)));
+                let detail = format!("must be an existing principal; there is no principal {}", self.principal);
+                problems.push(DocumentError::new("/principal", detail));
             }
         }
         let mut by_nature = false;
         let under = match app.store.named::<TrustedIssuerDocument>(&self.trusted_issuer).await? {
             None => {
-                problems.push(DocumentError::new(
-                    "/trusted_issuer",
-                    format!("there is no trusted issuer {}", self.trusted_issuer),
-                ));
+                let detail =
+                    format!("must be an existing trusted issuer; there is no trusted issuer {}", self.trusted_issuer);
+                problems.push(DocumentError::new("/trusted_issuer", detail));
                 None
             }
             Some(issuer) => {
                 if issuer.document.owner.as_ref().is_some_and(|owner| *owner != self.principal) {
-                    problems.push(DocumentError::new("/trusted_issuer", "belongs to another principal"));
+                    problems.push(DocumentError::new("/trusted_issuer", "must not belong to another principal"));
                 }
                 by_nature = issuer.document.owner.as_ref() == Some(&self.principal);
                 self.trusted_issuer = issuer.name;
@@ -73,9 +74,10 @@ impl Managed for FederatedCredentialDocument {
         let (actors, unknown) = self.check_actors(app, present, occasion.author).await?;
         problems.extend(unknown);
         let vouching = vouching(self, (&actors, by_nature), present, occasion.author);
-        // Who vouches is told by what is stored beside the document.
+        // Stored in the state, not in the document.
         self.vouched = None;
-        // What gives nothing, or is only not vouched for any more, needs no right: owners are judged again whenever a rule gives something.
+        // A disabled rule grants nothing, and withdrawing `vouched` only takes rights away, so
+        // neither needs the check. Owners are checked again for each token.
         let is_self_service = self.enabled && !vouching.counts() && !by_nature;
         let is_withdrawn = present.is_some_and(|present| means_the_same(&present.document, self));
         if let Some(principal) = principal.filter(|_| is_self_service && !is_withdrawn) {
@@ -86,7 +88,7 @@ impl Managed for FederatedCredentialDocument {
             present.document.principal != self.principal || present.document.trusted_issuer != self.trusted_issuer
         });
         if is_new_there && app.store.count_credentials(&self.principal, &self.trusted_issuer).await? >= MAX_RULES {
-            let detail = format!("a principal has {MAX_RULES} rules about one trusted issuer at most");
+            let detail = format!("a principal must have at most {MAX_RULES} rules about one trusted issuer");
             problems.push(DocumentError::new("", detail));
         }
         if let Some((profile, _)) = under.as_ref().filter(|_| is_self_service && problems.is_empty()) {
@@ -98,8 +100,9 @@ impl Managed for FederatedCredentialDocument {
         }
     }
 
-    /// By id, as `principal:name`, or by the bare name where only one has it, of those that the author may touch. A document under a
-    /// bare name means its own principal's rule of the name and never another one's: anybody may use any name.
+    /// Finds a rule by id, by `principal:name`, or by a name that only one rule has, among the
+    /// rules that the author may change. A document saved under a bare name means the rule of its
+    /// own `principal` only, since principals may use the same names.
     async fn called(
         app: &App,
         reference: &str,
@@ -123,7 +126,7 @@ impl Managed for FederatedCredentialDocument {
         match reference.split_once(':') {
             Some((principal, _)) if !principal.eq_ignore_ascii_case(&self.principal) => Err(DocumentError::new(
                 "/principal",
-                format!("is {}, and the rule is named as one of {principal}", self.principal),
+                format!("must be {principal}, as in the name of the rule; this is {}", self.principal),
             )),
             Some((_, name)) => Ok(name),
             None => Ok(reference),
@@ -156,7 +159,8 @@ impl Managed for FederatedCredentialDocument {
     }
 
     fn says_the_same(&self, _: &Self::State, present: &Stored<Self>) -> bool {
-        // Pins may be written as ids, and the days of a pending rule are not the document's.
+        // An exported document holds pinned ids as members of `match`, and saving a pending rule
+        // again only renews its seven days: neither is a change.
         let mut with_pins = present.document.clone();
         for (field, id) in &present.state.pinned {
             with_pins.matcher.entry(field.clone()).or_insert_with(|| id.clone());
@@ -200,7 +204,7 @@ impl Managed for FederatedCredentialDocument {
             }
         }
         members.insert("pinned".to_owned(), Value::Object(stored.state.pinned.clone()));
-        // What is only assumed is not handed on as somebody's word.
+        // Assumed vouching is nobody's decision, so it is not exported as `vouched: true`.
         if stored.state.vouching != Vouching::Assumed {
             members.insert("vouched".to_owned(), stored.state.vouching.counts().into());
         }
@@ -209,7 +213,8 @@ impl Managed for FederatedCredentialDocument {
 }
 
 impl FederatedCredentialDocument {
-    /// A rule that is found by no value has to be tried for every token of its issuer, at everybody's cost.
+    /// Refuses a self-service rule without an index key: it would be evaluated for every token of
+    /// its trusted issuer, and any principal could slow down all others that way.
     fn check_index_key(&self, profile: &Profile) -> Option<DocumentError> {
         let none = Map::new();
         let rule = Rule { conditions: Rule::conditions(profile, &self.matcher, &none), ..Rule::default() };
@@ -220,23 +225,25 @@ impl FederatedCredentialDocument {
         let fields: Vec<String> = fields.collect();
         rule.index_keys(profile).is_empty().then(|| {
             let detail = format!(
-                "a self-service rule names plain values, not too many of them, of one of these: {}",
+                "must, as a self-service rule, have at most {MAX_KEYS} combinations of plain values of one of these: {}",
                 fields.join("; ")
             );
             DocumentError::new("/match", detail)
         })
     }
 
-    /// Whom nobody vouches for is good for the packages of its own principal, and of those whom that one acts for.
+    /// Owners that a self-service rule may name: its own principal and that principal's `acts_for`.
     fn check_owners(&self, principal: &PrincipalDocument) -> Vec<DocumentError> {
         let is_foreign = |owner: &String| !acts_for(&self.principal, &principal.acts_for, owner);
         let foreign = self.permissions.iter().enumerate();
         let foreign = foreign.filter(|(_, permission)| permission.owner.as_ref().is_some_and(is_foreign));
-        let detail = "is another principal, which this one does not act for: an administrator has to say so (acts_for), or to vouch for the rule";
+        let detail =
+            "must be the rule's principal or one of its acts_for, unless an administrator vouches for the rule";
         foreign.map(|(at, _)| DocumentError::new(format!("/permissions/{at}/owner"), detail)).collect()
     }
 
-    /// The actors exist. A limited author names only rules of its own principals: whoever is named cannot be removed any more.
+    /// Resolves `actors`. An author limited to principals may add rules of these principals only,
+    /// because a rule cannot be removed while another rule names it.
     async fn check_actors(
         &mut self,
         app: &App,
@@ -256,7 +263,8 @@ impl FederatedCredentialDocument {
                 problems.push(unresolved(&format!("/actors/{at}"), reference, &found));
                 continue;
             };
-            // One that somebody vouches for is meant whatever becomes of it; one that is not this author's to name stays as it was.
+            // The stored revision is kept for a vouched rule, which counts at any revision, and for
+            // a rule that this author may not add: saving must not renew its reference.
             let stays = rule.state.vouching.counts() || !author.may_act_for(&rule.document.principal);
             let kept = is_kept(rule).filter(|_| stays).map(|actor| actor.revision);
             let own = rule.document.principal == self.principal;
@@ -271,18 +279,18 @@ impl FederatedCredentialDocument {
     }
 }
 
-/// What is wrong with a reference that means no one rule.
+/// The mistake of a reference that matches no rule or several.
 pub(super) fn unresolved(pointer: &str, reference: &str, found: &[StoredCredential]) -> DocumentError {
     let detail = if found.is_empty() {
-        format!("there is no federated credential {reference}")
+        format!("must be an existing federated credential; there is no federated credential {reference}")
     } else {
-        StoreError::Ambiguous(reference.to_owned()).to_string()
+        format!("must be principal:name or an id: rules of several principals are called {reference}")
     };
     DocumentError::new(pointer, detail)
 }
 
 impl Stored<FederatedCredentialDocument> {
-    /// The bare name, where only this one has it, else with its principal.
+    /// The name if no other rule has it, else `principal:name`.
     pub(super) async fn shortest_reference(&self, app: &App) -> Result<String, Rejected> {
         let others = app.store.credentials_called(&self.name).await?;
         let is_only = others.iter().all(|other| other.id == self.id);
@@ -290,8 +298,9 @@ impl Stored<FederatedCredentialDocument> {
     }
 }
 
-/// Whether somebody vouches for what is being saved (contract, section 4). Whoever is limited to principals vouches for nothing, and
-/// what they change is not what was vouched for.
+/// Decides the vouching of the rule that is saved (`docs/src/explanation/consent.md`). An author
+/// limited to principals cannot vouch, and turns a vouched rule into a self-service one by changing
+/// its meaning.
 fn vouching(
     document: &FederatedCredentialDocument,
     (actors, by_nature): (&[RuleReference], bool),
@@ -299,10 +308,11 @@ fn vouching(
     author: &Author,
 ) -> Vouching {
     let said = document.vouched.filter(|_| author.may_vouch());
-    // Whoever vouched, vouched for a rule of that principal.
+    // Vouching does not move with the rule to another principal.
     let present = present.filter(|present| present.document.principal == document.principal);
     match (said, present) {
-        // What is shown because the trusted issuer is the principal's own is nobody's word.
+        // Under the principal's own trusted issuer every rule is shown as vouched, so a client that
+        // sends back what it read does not vouch.
         (Some(true), Some(present)) if by_nature => present.state.vouching,
         (Some(true), _) => Vouching::Vouched,
         (None, None) if author.is_admin => Vouching::Vouched,
@@ -313,7 +323,7 @@ fn vouching(
         {
             Vouching::SelfService
         }
-        // Whoever only switches one off has not said yet that it is right.
+        // An administrator who saves an enabled rule confirms it; disabling it does not confirm it.
         (None, Some(present)) if author.is_admin && document.enabled && present.state.vouching == Vouching::Assumed => {
             Vouching::Vouched
         }
@@ -322,8 +332,9 @@ fn vouching(
 }
 
 impl FederatedCredentialDocument {
-    /// A client may rest on this rule and have rights of its own beside it. Whoever may write rules only, and changed what this one means,
-    /// would give those rights to a workload of their choice. Switching it off takes rights away, and anybody may do that.
+    /// Refuses a change by anyone but an administrator to a rule that admits a client with `scopes`
+    /// or a `resource_server`: the author could give the client's rights to another workload.
+    /// Disabling the rule only takes rights away and is allowed.
     async fn check_dependants(
         &self,
         app: &App,
@@ -345,7 +356,7 @@ impl FederatedCredentialDocument {
         let clients = app.store.all_objects::<ClientDocument>().await?;
         let problem = |client: &Stored<ClientDocument>| {
             let detail = format!(
-                "client {} has rights of its own and rests on this rule: an administrator has to change it",
+                "must be changed by an administrator: client {} has rights of its own and is admitted by this rule",
                 client.name
             );
             DocumentError::new("", detail)
@@ -354,17 +365,18 @@ impl FederatedCredentialDocument {
     }
 }
 
-/// Problems of a `match`, placed in the document.
+/// Moves problems inside `match` to their place in the whole document.
 fn in_match(problems: Vec<DocumentError>) -> Vec<DocumentError> {
     problems.into_iter().map(|p| DocumentError::new(format!("/match{}", p.pointer), p.detail)).collect()
 }
 
-/// What is weak about a rule that was accepted.
+/// Warnings of the profile about an accepted rule, such as `any_ref`.
 pub(super) fn rule_warnings(issuer: &TrustedIssuer, matcher: &Map<String, Value>) -> Vec<Warning> {
     normalise(&issuer.profile, &issuer.terms, matcher).map(|normalised| normalised.warnings).unwrap_or_default()
 }
 
-/// What a permission names exists; names are brought into the form in which they are stored.
+/// Checks that the resource server, actions and owner of a permission exist, and replaces names by
+/// their stored spelling.
 pub(super) async fn check_permission(
     app: &App,
     permission: &mut PermissionDocument,
@@ -379,17 +391,21 @@ pub(super) async fn check_permission(
     if let Some(owner) = &mut permission.owner {
         match app.store.named::<PrincipalDocument>(owner).await? {
             Some(principal) => owner.clone_from(&principal.name),
-            None => problems.push(DocumentError::new("/owner", format!("there is no principal {owner}"))),
+            None => {
+                let detail = format!("must be an existing principal; there is no principal {owner}");
+                problems.push(DocumentError::new("/owner", detail));
+            }
         }
     }
-    // The principal itself is the owner unless another one is named, so it need not be written down.
+    // The principal is the default owner, so the stored document leaves it out.
     if principal.is_some() && permission.owner.as_deref() == principal {
         permission.owner = None;
     }
     Ok(problems)
 }
 
-/// What is stored beside the document.
+/// The state to store beside the document. Pinned ids are kept while the rule names the same
+/// things; the revision grows when the rule's meaning changes or vouching ends.
 fn state(
     document: &FederatedCredentialDocument,
     profile: &Profile,
@@ -418,7 +434,7 @@ fn state(
     };
     CredentialState {
         pinned,
-        // Saving a pending rule again gives it seven new days.
+        // Saving a pending rule again starts its seven days anew.
         pending_until: pending.then(|| now.plus_seconds(PENDING_DAYS.saturating_mul(86_400))),
         vouching,
         actors,
@@ -427,7 +443,7 @@ fn state(
     }
 }
 
-/// Whether what somebody vouched for is still the same.
+/// Whether the members that vouching refers to are equal.
 fn is_about_the_same(
     left: &FederatedCredentialDocument,
     right: &FederatedCredentialDocument,

@@ -1,4 +1,4 @@
-//! The audit events of changes, within their bounds.
+//! Audit events of changes to objects, within `MAX_DETAIL_BYTES` each.
 
 use carnet_jose::{base64url, sha256};
 use serde_json::{Map, Value, json};
@@ -12,10 +12,11 @@ use crate::documents::Stored;
 use crate::reason::Reason;
 use crate::trust::DocumentError;
 
-/// How large a member of the detail of an audit event may be that has to be short.
+/// Bytes of JSON above which a member of an oversized detail is replaced by its size and digest.
 const MAX_MEMBER_BYTES: usize = 160;
 
-/// The event of a change.
+/// The event of a created, updated or deleted object, with the documents before and after. A detail
+/// that is too large keeps the changed members only, in short form.
 pub(super) fn event<D: Managed>(
     app: &App,
     author: &Author,
@@ -26,7 +27,7 @@ pub(super) fn event<D: Managed>(
     let mut event = author.event(now, outcome);
     let object = after.or(before);
     let rules = app.rules();
-    // A rule is its principal's affair, also of the one that it was taken from.
+    // A rule's event belongs to its principal, and if the rule moves, to the former principal too.
     let concerned = [before, after].into_iter().flatten().filter_map(|object| object.document.principal());
     for principal in concerned.filter_map(|name| rules.principal(&name.to_ascii_lowercase())) {
         if event.parts.iter().all(|part| part.principal_id != principal.id) {
@@ -57,7 +58,8 @@ pub(super) fn event<D: Managed>(
     event
 }
 
-/// The event of a document that was refused after others may have been asked about it: an hour's are counted in one.
+/// The event of a refused document. Checking it may have sent requests to other servers, so
+/// attempts are recorded; equal ones within an hour are counted in one event.
 pub(super) fn refused<D: Managed>(
     author: &Author,
     document: &D,
@@ -77,7 +79,7 @@ pub(super) fn refused<D: Managed>(
     }
 }
 
-/// Leaves out what did not change.
+/// Removes the members that both documents have with equal values.
 fn only_changes(before: &mut Option<Map<String, Value>>, after: &mut Option<Map<String, Value>>) {
     if let (Some(before), Some(after)) = (before, after) {
         let same: Vec<String> = before
@@ -92,7 +94,7 @@ fn only_changes(before: &mut Option<Map<String, Value>>, after: &mut Option<Map<
     }
 }
 
-/// Puts in the place of what is long how long it is, and its digest, so that it can be compared.
+/// Replaces each long member by its size in bytes and its SHA-256, which still allows a comparison.
 fn shorten(members: &mut Option<Map<String, Value>>) {
     for (_, value) in members.iter_mut().flatten() {
         let text = value.to_string();

@@ -1,4 +1,4 @@
-//! What a kind brings along to be managed.
+//! The behaviour that a kind of object adds to the common saving, listing and removing.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -13,9 +13,10 @@ use crate::model::Snapshot;
 use crate::store::Persist;
 use crate::trust::{DocumentError, Warning};
 
-/// A kind that can be saved.
+/// A kind of object that can be managed. The defaults fit kinds without references and state.
 pub trait Managed: Persist {
-    /// Checks what the document says of others, brings it into its stored form and decides what is stored beside it.
+    /// Resolves the document's references, brings it into its stored form and computes the state
+    /// that is stored beside it. Errors with every mistake found.
     fn prepare(
         &mut self,
         app: &App,
@@ -24,17 +25,20 @@ pub trait Managed: Persist {
         occasion: Occasion<'_>,
     ) -> impl Future<Output = Result<Self::State, Rejected>> + Send;
 
-    /// What else is wrong with a document that cannot be read as a whole, so that every mistake is told at once.
+    /// Further mistakes in a document that could not be read as a whole, so that one answer reports
+    /// all of them.
     fn further_problems(_: &App, _: &Map<String, Value>) -> impl Future<Output = Vec<DocumentError>> + Send {
         async { Vec::new() }
     }
 
-    /// The principal that a token has to be good for, where tokens may be limited to principals.
+    /// The principal that the author must be allowed to act for; `None` for kinds that only
+    /// unlimited tokens may change.
     fn principal(&self) -> Option<&str> {
         None
     }
 
-    /// What a reference means to this author, among what is there. `members` are those of the document to be saved.
+    /// The stored object that a reference means to this author. `members` are those of the document
+    /// to be saved, if there is one.
     fn called(
         app: &App,
         reference: &str,
@@ -44,42 +48,42 @@ pub trait Managed: Persist {
         async move { Ok(app.store.object(reference).await?) }
     }
 
-    /// The name that a reference to something new gives it, or what is wrong with it.
+    /// The name that a new object gets from the reference it is saved under.
     fn name_in<'r>(&self, reference: &'r str) -> Result<&'r str, DocumentError> {
         Ok(reference)
     }
 
-    /// What an answer shows beside the document.
+    /// Read-only members that an answer adds to the document.
     fn shown_state(_: &App, _: &Stored<Self>) -> Map<String, Value> {
         Map::new()
     }
 
-    /// What is weak about it under these rules, beyond what the document alone shows.
+    /// Warnings that depend on the other objects of the snapshot.
     fn more_warnings(_: &Snapshot, _: &Stored<Self>) -> Vec<Warning> {
         Vec::new()
     }
 
-    /// The rules as they would be with this object among them, as far as warnings are told from them.
+    /// The snapshot with this object added, for the warnings of a dry run.
     fn among(rules: Arc<Snapshot>, _: &Stored<Self>) -> Arc<Snapshot> {
         rules
     }
 
-    /// Whether saving it would make the object say something else. What the server found out itself may be written down or left out.
+    /// Whether saving would change nothing. Values that the server itself added, such as pinned
+    /// ids, may be present or absent.
     fn says_the_same(&self, state: &Self::State, present: &Stored<Self>) -> bool {
         present.document == *self && present.state == *state
     }
 
-    /// The document as it is exported.
+    /// The document as `carnet export` writes it.
     fn exported_with_state(stored: &Stored<Self>) -> Map<String, Value> {
         stored.document.exported()
     }
 }
 
-/// On what occasion a document is saved.
+/// The circumstances of a save.
 #[derive(Clone, Copy, Debug)]
 pub struct Occasion<'a> {
-    /// Whether what can only be seen by fetching it is looked at.
+    /// Whether keys are fetched to check their URLs; false for `?validate=offline`.
     pub online: bool,
-    /// Who saves it.
     pub author: &'a Author,
 }

@@ -1,6 +1,8 @@
-//! The life of objects: read, made, replaced and removed, with all that can be checked checked before anything is saved.
+//! Management of the stored objects: list, read, save and remove, each with its checks and its
+//! audit event.
 //!
-//! The admin API and the commands that work on the database both end here.
+//! The admin API and the commands that work on the database directly both call this module. It
+//! knows no HTTP: a refusal is a [`Rejected`].
 
 mod assumed;
 mod author;
@@ -24,31 +26,30 @@ pub use managed::{Managed, Occasion};
 pub use objects::{exported, find, list, shown};
 pub use saving::{Change, DryRun, Precondition, Saved, delete, save, try_out};
 
-/// Why something was not done.
+/// Why a request was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum Rejected {
-    /// The document has mistakes.
+    /// The document has mistakes: all that were found, each with its place.
     #[error("the document has mistakes")]
     Invalid(Vec<DocumentError>),
-    /// There is no such object.
+    /// No object has this name or id, or the author may not see it.
     #[error("there is no such object")]
     NotFound,
-    /// Another object has the name or the URI.
+    /// Another object has the name, or the URI of a resource server.
     #[error("{0}")]
     Exists(String),
-    /// Several objects have the name.
+    /// Rules of several principals have the name.
     #[error("{0}")]
     Ambiguous(String),
-    /// Something refers to the object.
+    /// Another object refers to this one, which therefore cannot be removed.
     #[error("{0}")]
     InUse(String),
-    /// The object is not what the caller took it for.
+    /// The precondition failed, or another change came first.
     #[error("the object was changed in between; read it again")]
     Changed,
-    /// The token is limited to other principals.
     #[error("the token is limited to other principals")]
     Forbidden,
-    /// The database failed.
+    /// The database failed; the text is for the log.
     #[error("{0}")]
     Unavailable(String),
 }

@@ -1,4 +1,4 @@
-//! What all kinds have in common: finding, listing and showing.
+//! Finding, listing, showing and exporting objects of every kind.
 
 use serde_json::{Map, Value, json};
 
@@ -11,12 +11,13 @@ use crate::model::Snapshot;
 use crate::store::{Filter, Page};
 use crate::trust::Warning;
 
-/// What a reference means to this author. An object of another principal is not there for whoever is limited.
+/// Finds an object by reference. For an author limited to principals, rules of other principals do
+/// not exist.
 pub async fn find<D: Managed>(app: &App, reference: &str, author: &Author) -> Result<Stored<D>, Rejected> {
     D::called(app, reference, None, author).await?.ok_or(Rejected::NotFound)
 }
 
-/// A page of objects.
+/// A page of at most `limit` objects that follow the key `after`.
 pub async fn list<D: Managed>(
     app: &App,
     after: Option<&str>,
@@ -26,7 +27,7 @@ pub async fn list<D: Managed>(
     Ok(app.store.objects(after, limit, filter).await?)
 }
 
-/// An object as an answer shows it.
+/// An object as the admin API answers it: the document with its defaults, the state and warnings.
 pub fn shown<D: Managed>(app: &App, stored: &Stored<D>) -> Map<String, Value> {
     let context = app.context();
     let mut members = Map::new();
@@ -46,7 +47,8 @@ pub(super) fn warnings<D: Managed>(app: &App, rules: &Snapshot, stored: &Stored<
     warnings
 }
 
-/// An object as `apply` takes it: what was given, and the pins both beside it and written as ids.
+/// An object as `carnet apply` reads it: the members that were given, and pinned ids both in
+/// `pinned` and as members of `match`.
 pub fn exported<D: Managed>(stored: &Stored<D>) -> Map<String, Value> {
     let mut members = D::exported_with_state(stored);
     members.insert("name".to_owned(), stored.name.clone().into());

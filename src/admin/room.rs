@@ -1,4 +1,5 @@
-//! Whether what rules give fits into a token: told when a rule is saved, and not when a release needs it.
+//! Warns, when a rule is saved, that its permissions exceed the size of a token, so that the first
+//! token that lacks some of them is no surprise.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,10 +11,11 @@ use crate::model::{FederatedCredential, ResourceServer, Snapshot};
 use crate::principal::{Frame, TokenRoom, detail, fit};
 use crate::trust::Warning;
 
-/// What a token says beside its entries, as platforms have it: claims of the workload most of all.
+/// Estimate of the bytes that a token needs beside its entries, mostly for claims of the workload.
 const USUAL_FRAME: Frame = Frame { fixed: 1_200, per_entry: 0 };
 
-/// Warns of a rule that gives more than fits, by itself or together with its principal's others for the same workload.
+/// Warns if the permissions of the rule, alone or together with the principal's other rules for the
+/// same workload, do not fit into one token of a resource server.
 pub(super) fn warning(rules: &Snapshot, stored: &Stored<FederatedCredentialDocument>) -> Option<Warning> {
     let credential = rules.credential(stored.id.parse().ok()?)?;
     let beside: Vec<Arc<FederatedCredential>> =

@@ -1,4 +1,4 @@
-//! Saving a document, saying what saving it would do, changing what is stored, and removing.
+//! Saving, dry runs, updates of the state, and removal, for every kind of object.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -16,17 +16,17 @@ use crate::ids::check_name;
 use crate::store::Write;
 use crate::trust::{DocumentError, Warning};
 
-/// How often a change is tried again because somebody else was faster.
+/// Attempts to write a change while concurrent changes to the same object come first.
 const ATTEMPTS: usize = 5;
 
-/// What a caller says an object has to be before it is changed (RFC 9110 section 13.1).
+/// The preconditions of a request that changes an object (RFC 9110 section 13.1).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Precondition {
-    /// `If-Match`: one of these versions.
+    /// `If-Match`: the object must have one of these versions.
     pub versions: Option<Vec<i64>>,
-    /// `If-Match: *`: there has to be one.
+    /// `If-Match: *`: the object must exist.
     pub exists: bool,
-    /// `If-None-Match: *`: there must be none.
+    /// `If-None-Match: *`: the object must not exist.
     pub absent: bool,
 }
 
@@ -39,40 +39,39 @@ impl Precondition {
     }
 }
 
-/// How an object is saved.
+/// The requested change, by its HTTP method.
 #[derive(Clone, Debug)]
 pub enum Change {
-    /// Made anew; there must be none of its name.
+    /// `POST`: create; the name must be free.
     Create(Map<String, Value>),
-    /// Made or replaced.
+    /// `PUT`: create or replace.
     Replace(Map<String, Value>),
-    /// Changed by a merge patch (RFC 7396).
+    /// `PATCH`: apply a merge patch (RFC 7396) to an existing object.
     Patch(Value),
 }
 
-/// An object that was saved.
 #[derive(Debug)]
 pub struct Saved<D: Document> {
-    /// The object.
     pub object: Stored<D>,
-    /// Whether it is new.
+    /// False if the object existed before.
     pub created: bool,
 }
 
-/// What saving would do.
+/// The answer to a dry run.
 #[derive(Debug, Default, Serialize)]
 pub struct DryRun {
-    /// The object as it would be stored; none if it would be refused.
+    /// The object as it would be stored; `None` if it would be refused.
     pub stored: Option<Map<String, Value>>,
-    /// Whether it would say something else than what is stored now.
+    /// Whether saving would change the stored object.
     pub would_change: bool,
-    /// Why it would be refused.
+    /// The mistakes for which saving would be refused.
     pub errors: Vec<DocumentError>,
-    /// What is weak about it.
+    /// The warnings that the saved object would have.
     pub warnings: Vec<Warning>,
 }
 
-/// Makes or changes an object. The same request twice changes nothing the second time.
+/// Creates or changes an object, with an audit event. A document equal to the stored one changes
+/// neither version nor audit log.
 pub async fn save<D: Managed>(
     app: &App,
     reference: &str,
@@ -96,7 +95,7 @@ pub async fn save<D: Managed>(
     Err(Rejected::Changed)
 }
 
-/// What saving would do; nothing is written, and no event tells of it.
+/// Computes what [`save`] would do. Writes nothing, and no audit event.
 pub async fn try_out<D: Managed>(
     app: &App,
     reference: &str,
@@ -122,7 +121,7 @@ pub async fn try_out<D: Managed>(
     };
     let warnings = warnings(app, &D::among(app.rules(), &object), &object);
     let mut stored = shown(app, &object);
-    // A secret would be another one, and so would be what is made with the object.
+    // Left out: values that the server would generate anew when the object is saved.
     let of_its_making = ["created_at", "updated_at", "secrets"].into_iter().filter(|_| is_new);
     let made_id = (is_new && object.document.given_id().is_none()).then_some("id");
     for member in ["warnings", "client_secret"].into_iter().chain(of_its_making).chain(made_id) {
@@ -131,12 +130,12 @@ pub async fn try_out<D: Managed>(
     Ok(DryRun { stored: Some(stored), would_change, errors: Vec::new(), warnings })
 }
 
-/// What is known of a change before it is written.
+/// A change that was read and checked, and not written yet.
 struct Prepared<D: Managed> {
     name: String,
     present: Option<Stored<D>>,
     document: D,
-    /// What is stored beside the document, or what is wrong with it.
+    /// The state to store beside the document, or the mistakes found.
     state: Result<D::State, Rejected>,
 }
 
@@ -152,7 +151,8 @@ async fn prepare<D: Managed>(
         Change::Create(members) | Change::Replace(members) => Some(members),
         Change::Patch(_) => None,
     };
-    // What this author may not touch is not there, before anything of it could be told.
+    // Looked up for this author first: no later error may reveal an object that the author may not
+    // see.
     let present: Option<Stored<D>> = D::called(app, reference, given, author).await?;
     let checked = precondition.check(present.as_ref().map(|present| present.version));
     let members = match (change, &present) {
@@ -183,7 +183,7 @@ async fn prepare<D: Managed>(
     Ok(Prepared { name, present, document, state })
 }
 
-/// Writes a prepared document, unless it is stored as it is.
+/// Writes a prepared document with its audit event, unless it equals the stored one.
 async fn write<D: Managed>(
     app: &App,
     name: &str,
@@ -193,7 +193,8 @@ async fn write<D: Managed>(
     author: &Author,
 ) -> Result<Saved<D>, Rejected> {
     let now = app.clock.now();
-    // Another replica may have made the principal a moment ago: the event is for its eyes.
+    // The audit event needs the principal's id, and another replica may have created the principal
+    // within the last second.
     if document.principal().is_some_and(|name| app.rules().principal(&name.to_ascii_lowercase()).is_none()) {
         refresh(app).await?;
     }
@@ -220,7 +221,8 @@ fn new_object<D: Managed>(document: D, state: D::State, name: &str, now: Timesta
     Stored { id, name: name.to_owned(), version: 1, created_at: now, updated_at: now, document, state }
 }
 
-/// Changes what is stored of an object, whoever else changes it at the same time.
+/// Applies `change` to the stored object, and again to its new version if a concurrent change came
+/// first.
 pub(super) async fn update<D: Managed>(
     app: &App,
     reference: &str,
@@ -239,7 +241,8 @@ pub(super) async fn update<D: Managed>(
     Err(Rejected::Changed)
 }
 
-/// Removes an object.
+/// Removes an object, with an audit event. Errors with [`Rejected::InUse`] if another object refers
+/// to it.
 pub async fn delete<D: Managed>(
     app: &App,
     reference: &str,
@@ -254,14 +257,15 @@ pub async fn delete<D: Managed>(
     refresh(app).await
 }
 
-/// This server acts on the change at once; the others follow within a second.
+/// Loads the change into this replica's snapshot; other replicas follow within a second.
 async fn refresh(app: &App) -> Result<(), Rejected> {
     app.refresh().await.map_err(|error| Rejected::Unavailable(error.to_string()))
 }
 
 fn patched(mut members: Map<String, Value>, patch: &Value) -> Result<Map<String, Value>, Rejected> {
     let Value::Object(patch) = patch else {
-        return Err(Rejected::Invalid(vec![DocumentError::new("", "a merge patch is an object")]));
+        let detail = "must be an object, since the request is a merge patch";
+        return Err(Rejected::Invalid(vec![DocumentError::new("", detail)]));
     };
     merge(&mut members, patch);
     Ok(members)

@@ -1,29 +1,34 @@
+//! Admission of clients: a federated client needs a rule that matches its assertion, other clients
+//! only their authentication.
+
 use super::ClientIdentity;
 use crate::grant_type::GrantType;
 use crate::model::{DecisionContext, FederatedCredential, RuleReference};
 use crate::trust::{Consent, Denial, MatchedRule, Permit};
 
-/// A client that may send this request, with the rules that admitted it in the same context in which the rest is decided.
-/// Only [`admit`] makes one of a client.
+/// A client that may send this request, with the rules that admitted it. The [`DecisionContext`] of
+/// the admission must be that of the whole request. For a client, only [`admit`] makes one.
 #[derive(Debug)]
 pub struct Admitted {
     identity: ClientIdentity,
     rules: Vec<MatchedRule>,
 }
 
-/// What a client without a key of its own is admitted to.
+/// What a federated client, which has no key of its own, is admitted to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AdmittedTo {
-    /// A token for somebody else: the rules that admit the client pin their ids with it.
+    /// A token for another subject. Pending rules that admit the client pin their ids when the
+    /// token is issued.
     Token,
-    /// A token for the workload that the client's assertion is about: its rules are judged with what they permit.
+    /// A token for the workload of the client's assertion. Its rules are matched later, with their
+    /// permissions.
     OwnToken,
-    /// No token, so a rule that waits for its first match cannot be pinned and does not count.
+    /// No token. Nothing is recorded, so a pending rule cannot pin its ids and does not count.
     NoToken,
 }
 
-/// Admits a client. One without a key of its own needs a rule among those it lists; of any other that was authenticated there is
-/// nothing left to ask.
+/// Admits an authenticated client. A federated client needs a matching rule among those it lists;
+/// any other client is admitted without further checks.
 pub fn admit(
     context: &DecisionContext<'_>,
     identity: ClientIdentity,
@@ -48,27 +53,25 @@ pub fn admit(
 }
 
 impl Admitted {
-    /// Whoever names no client.
+    /// For a request that names no client.
     pub fn nobody() -> Self {
         Self { identity: ClientIdentity(None), rules: Vec::new() }
     }
 
-    /// The client.
     pub fn identity(&self) -> &ClientIdentity {
         &self.identity
     }
 
-    /// The client, given back.
     pub fn into_identity(self) -> ClientIdentity {
         self.identity
     }
 
-    /// The rules that admitted it.
+    /// The rules that admitted the client; empty unless it is federated.
     pub fn rules(&self) -> &[MatchedRule] {
         &self.rules
     }
 
-    /// Whether a rule is one of those that the client lists.
+    /// Whether this is a federated client that lists the rule.
     pub fn lists(&self, credential: &FederatedCredential) -> bool {
         self.identity.federated().is_some_and(|(_, listed)| is_listed(listed, credential))
     }

@@ -1,5 +1,6 @@
-//! Client authentication by an assertion (RFC 7521 section 4.2, RFC 7523 section 2.2): one that the client signs itself, or one that a
-//! trusted issuer gave to its workload, so that it needs no key of its own.
+//! Client authentication by an assertion (RFC 7521 section 4.2, RFC 7523 section 2.2): one that the
+//! client signs itself, or for a federated client, which has no key of its own, one that a trusted
+//! issuer gave to its workload.
 
 use std::sync::Arc;
 
@@ -15,14 +16,15 @@ use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::trust::{Consent, match_credentials};
 
-/// The types of JWTs that are made for grants, and for clients.
+/// `typ` of JWTs that are made for assertion grants.
 const GRANT_TYPE: &str = "authorization-grant+jwt";
+/// `typ` of JWTs that are made for client authentication.
 const CLIENT_TYPE: &str = "client-authentication+jwt";
 
-/// Verifies a client assertion and says whose it is.
+/// Verifies a client assertion and returns its client.
 ///
-/// Its type and its shape say which of the two it is, and neither road tells before its signature is known to be good whether there
-/// is such a client.
+/// Assertion type, `iss` and `sub` tell which of the two kinds it is. In both cases no answer
+/// reveals before the signature is verified whether the client is registered.
 pub(super) async fn verify(
     auth: &Authentication<'_>,
     kind: AssertionType,
@@ -32,7 +34,7 @@ pub(super) async fn verify(
     let failed = || Refusal::new(Reason::ClientAuthenticationFailed);
     let unverified = UnverifiedAssertion::parse(text).map_err(Refusal::of_client)?;
     if kind == AssertionType::Jwt && is_self_issued(auth, &unverified) {
-        // Who is not named beside the assertion is named in it (RFC 7521 section 4.2).
+        // Without a `client_id` parameter, `sub` names the client (RFC 7521 section 4.2).
         let client_id = client_id.or_else(|| unverified.claims().get("sub").and_then(Value::as_str));
         let client = client_id.and_then(|client_id| auth.registered(client_id)).ok_or_else(failed)?;
         let Method::PrivateKeyJwt(issuer) = &client.method else {
@@ -54,15 +56,16 @@ pub(super) async fn verify(
     Ok((client, Arc::new(verified)))
 }
 
-/// Whether an assertion names itself as its issuer, and is no trusted issuer's. A JWT-SVID may name itself too, which says nothing of
-/// who signed it.
+/// Whether an assertion has equal `iss` and `sub`, and no trusted issuer issues it. A JWT-SVID may
+/// have an equal `iss` and `sub` too, although its trust domain signed it.
 fn is_self_issued(auth: &Authentication<'_>, unverified: &UnverifiedAssertion<'_>) -> bool {
     let text = |claim: &str| unverified.claims().get(claim).and_then(Value::as_str);
     text("iss").is_some_and(|iss| Some(iss) == text("sub")) && unverified.issuer(&auth.context.rules).is_err()
 }
 
-/// An assertion of the client's own has the client as issuer and subject. Before its signature is known to be good nothing is said
-/// of what is wrong: that would tell who is registered.
+/// Verifies an assertion that the client signed, with its `client_id` as `iss` and `sub`. Faults
+/// found before the signature is verified are not told: they would reveal which clients are
+/// registered.
 async fn own(
     auth: &Authentication<'_>,
     unverified: UnverifiedAssertion<'_>,
@@ -77,7 +80,8 @@ async fn own(
     verified.map_err(unverified_tells_nothing)
 }
 
-/// Before its signature is known to be good an assertion learns nothing of who is registered, and for which rules.
+/// Hides faults that are found before the signature is verified: they would reveal which clients
+/// are registered, and with which rules.
 fn unverified_tells_nothing(refusal: Refusal) -> Refusal {
     match refusal.reason {
         Reason::UpstreamUnavailable | Reason::Internal => refusal,
@@ -93,8 +97,9 @@ fn unverified_tells_nothing(refusal: Refusal) -> Refusal {
     }
 }
 
-/// A trusted issuer's assertion whose only audience is our issuer identifier, whatever else that issuer may be used for: a
-/// server to which the workload sends its assertion must not be able to come here with it.
+/// Verifies a trusted issuer's assertion. Its only audience must be our issuer identifier (decision
+/// D-08), whatever the trusted issuer accepts for grants: a server to which the workload sends an
+/// assertion must not be able to authenticate with it here.
 async fn federated(
     auth: &Authentication<'_>,
     kind: AssertionType,
@@ -102,7 +107,8 @@ async fn federated(
     listed: &[RuleReference],
 ) -> Result<VerifiedAssertion, Refusal> {
     let issuer = issuer_of_listed(&unverified, kind, &auth.context.rules, listed, auth.context.now)?;
-    // What was made for a grant is not taken for a client, and what was made for a client is (draft-ietf-oauth-rfc7523bis section 4).
+    // An assertion typed for grants is refused, and one typed for client authentication accepted
+    // (draft-ietf-oauth-rfc7523bis section 4).
     let of_grants = |kind: &String| kind.eq_ignore_ascii_case(GRANT_TYPE);
     let types = issuer.types.iter().filter(|kind| !of_grants(kind)).cloned().chain([CLIENT_TYPE.to_owned()]);
     let strict = TrustedIssuer {
@@ -111,14 +117,16 @@ async fn federated(
         types: types.collect(),
         ..(*issuer).clone()
     };
-    // Where several issuers share their `iss`, which of them is meant depends on the client, so what is wrong tells of it.
+    // Among several issuers with one `iss` the client's list selects one, so a detailed error would
+    // reveal the list.
     let several = auth.context.rules.issuers_of(&issuer.issuer).nth(1).is_some();
     let verified = auth.upstream.verify(unverified, Arc::new(strict), auth.context.now).await;
     verified.map_err(|refusal| if several { unverified_tells_nothing(refusal) } else { refusal })
 }
 
-/// The trusted issuer whose keys have to verify the assertion. Several may share an `iss`, and here the audience does not tell them apart
-/// (decision D-37); the rules that the client lists do.
+/// The trusted issuer whose keys have to verify the assertion. Several may share an `iss`, and the
+/// audience of client assertions does not tell them apart as it does for grants (decision D-37), so
+/// the rules that the client lists do.
 fn issuer_of_listed(
     unverified: &UnverifiedAssertion<'_>,
     kind: AssertionType,

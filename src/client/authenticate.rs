@@ -1,4 +1,4 @@
-//! Client authentication: one method a client, and the one it is registered for.
+//! Client authentication: each client is registered for one method, and no other is accepted.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,27 +10,28 @@ use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::upstream::UpstreamKeys;
 
-/// What authenticating a client takes.
+/// The state with which clients are authenticated.
 #[derive(Debug)]
 pub struct Authentication<'a> {
-    /// Rules, time and our own URLs.
+    /// Snapshot of the rules, time, and our own URLs.
     pub context: &'a DecisionContext<'a>,
     /// The keys of trusted issuers and of clients.
     pub upstream: &'a UpstreamKeys,
-    /// The limits on guessing.
+    /// Limits the guessing of client secrets.
     pub limits: &'a RateLimiter,
-    /// Where the request comes from.
+    /// The caller's address, by which guesses are counted.
     pub address: Option<IpAddr>,
 }
 
 impl Authentication<'_> {
-    /// Authenticates the client. Credentials that are present are judged even where none are needed (RFC 7523 section 3.1).
+    /// Authenticates the client. Client authentication that is sent is checked even where the grant
+    /// needs none (RFC 7523 section 3.1).
     pub async fn authenticate(&self, credentials: &ClientCredentials<'_>) -> Result<ClientIdentity, Refusal> {
         match credentials {
             ClientCredentials::None => Ok(ClientIdentity(None)),
             ClientCredentials::Named(client_id) => {
                 let client = self.registered(client_id).ok_or_else(|| self.failed(client_id))?;
-                // A client that has credentials must use them (RFC 6749 section 3.2.1).
+                // A client that can authenticate must do so (RFC 6749 section 3.2.1).
                 match client.method {
                     Method::None => Ok(ClientIdentity(Some((client, Proof::None)))),
                     _ => Err(found("its method needs a proof, and there is none")),
@@ -54,7 +55,8 @@ impl Authentication<'_> {
         self.context.rules.client(client_id).filter(|client| client.enabled).cloned()
     }
 
-    /// What the log says of a client that was not authenticated; the answer tells nobody who is registered.
+    /// The refusal of a client that was not authenticated. The cause goes to the log only: the
+    /// answer must not reveal which clients are registered.
     fn failed(&self, client_id: &str) -> Refusal {
         found(match self.context.rules.client(client_id) {
             None => "no client of this name",
@@ -79,13 +81,15 @@ impl Authentication<'_> {
             Some(Method::SecretBasic(secrets) | Method::SecretPost(secrets)) => secrets.as_slice(),
             _ => &[],
         };
-        // Somebody who is not registered takes as long as a wrong secret.
+        // Compared for unknown clients too, so that the time does not reveal which clients are
+        // registered.
         let is_right = is_one_of(secret, secrets, self.context.now);
         let Some(client) = client.filter(|_| is_right) else {
             self.limits.note_wrong_secret(client_id, self.address);
             return Err(self.failed(client_id));
         };
-        // Libraries try one method after the other. Who has the secret may know which one is registered, and guessed nothing.
+        // Libraries try one method after the other. A caller with the right client secret may learn
+        // which method is registered, and is not counted as guessing.
         if !uses(&client.method) {
             let detail = match client.method {
                 Method::SecretBasic(_) => "registered for client_secret_basic, used client_secret_post",

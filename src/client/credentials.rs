@@ -1,4 +1,4 @@
-//! What a request carries to say who sends it: at most one method of client authentication (RFC 6749 section 2.3).
+//! Reads the client authentication of a request: at most one method (RFC 6749 section 2.3).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,18 +10,15 @@ use crate::form::{TokenForm, decode};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 
-/// The `Authorization` header of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthorizationHeader<'a> {
-    /// There is none.
     Absent,
-    /// There is one.
     Value(&'a str),
-    /// There are several, or one that is no text.
+    /// There are several headers, or one whose value is not ASCII text.
     Unreadable,
 }
 
-/// What a client assertion says that it is.
+/// The values of `client_assertion_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AssertionType {
     /// Any JWT (RFC 7523 section 2.2).
@@ -31,7 +28,7 @@ pub enum AssertionType {
 }
 
 impl AssertionType {
-    /// The type of this name, which is compared exactly.
+    /// Compared exactly; `None` for an unknown type.
     fn named(name: &str) -> Option<Self> {
         match name {
             "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" => Some(Self::Jwt),
@@ -41,22 +38,21 @@ impl AssertionType {
     }
 }
 
-/// What a request carries to say who sends it.
+/// The client authentication of a request, not verified yet.
 #[derive(Clone, PartialEq, Eq)]
 pub enum ClientCredentials<'a> {
-    /// Nothing.
     None,
-    /// A `client_id` alone.
+    /// A `client_id` without authentication.
     Named(&'a str),
-    /// A secret in the `Authorization` header.
+    /// `client_secret_basic`: `client_id` and client secret of the `Authorization` header.
     Basic(String, String),
-    /// A secret in the body.
+    /// `client_secret_post`: `client_id` and client secret of the body.
     Post(&'a str, &'a str),
-    /// An assertion; the `client_id` beside it is optional.
+    /// An assertion with its type; the `client_id` between them is optional.
     Assertion(AssertionType, Option<&'a str>, &'a str),
 }
 
-// Secrets are in no log.
+// Prints the method only: client secrets and assertions must not be logged.
 impl fmt::Debug for ClientCredentials<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -70,7 +66,7 @@ impl fmt::Debug for ClientCredentials<'_> {
 }
 
 impl<'a> ClientCredentials<'a> {
-    /// The client that they name.
+    /// The `client_id` that was sent.
     pub fn client_id(&self) -> Option<&str> {
         match self {
             Self::None => None,
@@ -80,7 +76,8 @@ impl<'a> ClientCredentials<'a> {
         }
     }
 
-    /// Reads them. Two methods are one too many: with an assertion among them it is the client that is refused (decision D-12).
+    /// Two methods are `client_methods_mixed`, or `client_authentication_failed` if one of them is
+    /// an assertion (decision D-12).
     pub fn read(form: &'a TokenForm<'_>, authorization: AuthorizationHeader<'_>) -> Result<Self, Refusal> {
         for (given, other) in
             [("client_assertion", "client_assertion_type"), ("client_assertion_type", "client_assertion")]
@@ -119,7 +116,8 @@ impl<'a> ClientCredentials<'a> {
     }
 }
 
-/// User and password of the one `Authorization: Basic` header, each form-encoded (RFC 6749 section 2.3.1).
+/// `client_id` and client secret of an `Authorization: Basic` header, each form-encoded
+/// (RFC 6749 section 2.3.1).
 fn basic(authorization: AuthorizationHeader<'_>) -> Option<(String, String)> {
     let AuthorizationHeader::Value(value) = authorization else {
         return None;

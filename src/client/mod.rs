@@ -1,5 +1,5 @@
-//! Who sends the request (RFC 6749 section 2.3, RFC 7521 section 4.2). The grants for assertions need no client; one that is named
-//! has to be registered, and has to prove itself if it can.
+//! Client authentication (RFC 6749 section 2.3, RFC 7521 section 4.2). The assertion grants need no
+//! client. A client that is named must be registered, and must authenticate unless it is public.
 
 mod admission;
 mod assertion;
@@ -18,27 +18,27 @@ use crate::model::{Client, Method, RuleReference, Snapshot};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 
-/// Who sends the request. [`Authentication::authenticate`] makes one; of a client it makes one only if
-/// that proved itself, or cannot.
+/// The client of a request, or none. [`Authentication::authenticate`] makes one, of a client only
+/// after the client has authenticated or if it is public.
 #[derive(Clone, Debug)]
 pub struct ClientIdentity(Option<(Arc<Client>, Proof)>);
 
-/// What a client proved itself with.
+/// How a client authenticated.
 #[derive(Clone, Debug)]
 enum Proof {
-    /// Nothing: the client is public.
+    /// Not at all: the client is public.
     None,
-    /// A secret.
+    /// With its client secret.
     Secret,
-    /// An assertion, its own or a trusted issuer's.
+    /// With an assertion that the client or a trusted issuer signed.
     Assertion(Arc<VerifiedAssertion>),
-    /// An administrator's word, which is good for explanations.
+    /// An administrator named the client. Valid for explanations only.
     Assumed,
 }
 
 impl ClientIdentity {
-    /// A registered client, taken at the word of an administrator who asks about it. One that proves itself by the assertion of a
-    /// trusted issuer is nothing without one: its rules have to admit it.
+    /// A registered client that an administrator asks about, without its authentication. A
+    /// federated client still needs its assertion, because its rules have to match that.
     pub fn assumed(rules: &Snapshot, client_id: &str) -> Result<Self, Refusal> {
         let client = rules.client(client_id).filter(|client| client.enabled);
         let client = client.ok_or(Reason::ClientAuthenticationFailed)?;
@@ -50,22 +50,22 @@ impl ClientIdentity {
         Ok(Self(Some((client.clone(), proof))))
     }
 
-    /// The registered client; none for whoever holds the assertion.
+    /// The registered client; `None` if the request names none.
     pub fn client(&self) -> Option<&Arc<Client>> {
         self.0.as_ref().map(|(client, _)| client)
     }
 
-    /// Its `client_id`.
     pub fn id(&self) -> Option<&str> {
         self.client().map(|client| client.client_id.as_str())
     }
 
-    /// The registered client, if it proved to be it: the `client_id` of a public client proves nothing (RFC 6749 section 2.3).
+    /// The registered client, if it authenticated. The `client_id` of a public client proves
+    /// nothing (RFC 6749 section 2.3).
     pub fn authenticated(&self) -> Option<&Arc<Client>> {
         self.0.as_ref().filter(|(_, proof)| !matches!(proof, Proof::None)).map(|(client, _)| client)
     }
 
-    /// The assertion of a client that has no key of its own, with the credentials that may admit it.
+    /// The assertion of a federated client, with the rules that the client lists.
     pub fn federated(&self) -> Option<(&Arc<VerifiedAssertion>, &[RuleReference])> {
         match &self.0 {
             Some((client, Proof::Assertion(assertion))) => match &client.method {
@@ -76,7 +76,8 @@ impl ClientIdentity {
         }
     }
 
-    /// The use of the client's assertion, to be recorded with what comes of the request.
+    /// The key of the client's assertion and until when it must be remembered, to be recorded with
+    /// the result of the request. `None` without an assertion, or if it may be used again.
     pub fn consumed(&self) -> Option<(AssertionKey, Timestamp)> {
         match &self.0 {
             Some((_, Proof::Assertion(assertion))) => assertion.key().map(|key| (*key, assertion.remembered_until())),

@@ -1,4 +1,7 @@
-//! The admin API as commands use it: of a server over HTTP, or of the configured database through the same router.
+//! A client of the admin API for commands.
+//!
+//! With `--server` it sends requests over HTTP. Without, it passes them to the server's own router
+//! in this process, on the configured database, so that both ways take the same checks.
 
 use std::sync::Arc;
 
@@ -20,7 +23,6 @@ use crate::http;
 use crate::own_tokens::LOCAL_CLIENT;
 use crate::upstream::HttpFetch;
 
-/// A client of the admin API.
 pub struct AdminClient {
     way: Way,
     token: String,
@@ -31,22 +33,21 @@ enum Way {
     Local { app: Arc<App>, router: Router, _background: Background },
 }
 
-/// An answer of the admin API.
 #[derive(Debug)]
 pub struct AdminAnswer {
-    /// The HTTP status.
     pub status: u16,
-    /// The body; `null` where there is none.
+    /// The JSON body; `null` if the body is empty or not JSON.
     pub body: Value,
 }
 
 impl AdminAnswer {
-    /// The body, or what the server says is wrong.
+    /// Returns the body of a 2xx answer; any other status is an error with the server's message.
     pub fn ok(self) -> Result<Value, CommandError> {
         if (200..300).contains(&self.status) { Ok(self.body) } else { Err(CommandError::Other(self.problem())) }
     }
 
-    /// What is wrong, in lines.
+    /// Formats a problem document (RFC 9457): a line with detail and status, then a line with
+    /// pointer and detail for each error.
     pub fn problem(&self) -> String {
         let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let detail = Some(text(&self.body, "detail")).filter(|detail| !detail.is_empty());
@@ -60,7 +61,8 @@ impl AdminAnswer {
 }
 
 impl AdminClient {
-    /// A client for the target: its server, or else the database with a token of its own.
+    /// Connects to `--server`, or opens the configured database and issues itself an admin token of
+    /// 900 seconds.
     pub async fn new(target: &ServerArgs) -> Result<Self, CommandError> {
         if let Some(server) = &target.server {
             let token = target.token.clone().ok_or_else(|| {
@@ -119,7 +121,8 @@ impl AdminClient {
     }
 }
 
-/// Says so where a command is about to make a database: whoever is in the wrong folder would work on an empty one.
+/// Prints a note if the command is about to create a database: in the wrong folder it would
+/// otherwise work on an empty one unnoticed.
 pub fn note_new_database(config: &Config) {
     if config.database.url.is_new_file() {
         let folder = std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
@@ -127,20 +130,22 @@ pub fn note_new_database(config: &Config) {
     }
 }
 
-/// A client for commands that talk to a server, and the server's URL. What they send is worth as much as the job's token or the
-/// administrator's: it goes to https or this machine, and to nobody whom a redirect names.
+/// A client for commands that talk to a server, and the server's URL. The requests carry an
+/// assertion or an admin token, so the URL has to be https or a loopback address, and redirects are
+/// not followed.
 pub fn remote(server: &str) -> Result<(reqwest::Client, Url), CommandError> {
     let failed = |error: &dyn std::error::Error| CommandError::Other(format!("--server {server}: {error}"));
     let url = Url::parse(server).map_err(|error| failed(&error))?;
     Ok((web::client(&url).map_err(|error| failed(&error))?, url))
 }
 
-/// The URL of a path below a server's.
+/// Appends an absolute path to the server's URL. `Url::join` would drop the path of an issuer
+/// identifier that has one.
 pub fn below(server: &Url, path: &str) -> String {
     format!("{}{path}", server.as_str().trim_end_matches('/'))
 }
 
-/// What to say when a server cannot be reached.
+/// The error for a server that cannot be reached, with all its causes.
 pub fn unreachable(error: &dyn std::error::Error) -> CommandError {
     CommandError::Other(format!("the server cannot be reached: {}", carnet_outbound::causes(error)))
 }

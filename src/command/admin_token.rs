@@ -1,4 +1,5 @@
-//! `carnet admin-token`
+//! `carnet admin-token`: issues an access token for the admin API to a caller who has the database
+//! and the encryption key. Commands that work on the database issue their own token here.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::own_tokens::LOCAL_CLIENT;
 use crate::scope::{ScopeSet, is_admin_scope};
 use crate::upstream::HttpFetch;
 
-/// `carnet admin-token`
+/// Options of `carnet admin-token`.
 #[derive(Debug, Args)]
 pub struct AdminTokenArgs {
     #[arg(
@@ -25,14 +26,13 @@ pub struct AdminTokenArgs {
         help = "What it is good for: admin, admin:read, admin:credentials or admin:credentials:<principal>"
     )]
     scope: String,
-    /// How long it lives, in seconds.
+    /// Lifetime of the token in seconds, 1 to 86400.
     #[arg(long, value_name = "SECONDS", default_value_t = 900, value_parser = clap::value_parser!(i64).range(1..=86_400))]
     ttl: i64,
     #[command(flatten)]
     config: ConfigFile,
 }
 
-/// Prints a token.
 pub async fn run(args: &AdminTokenArgs, as_json: bool) -> Result<Conclusion, CommandError> {
     let config = args.config.load()?;
     note_new_database(&config);
@@ -49,7 +49,8 @@ pub async fn run(args: &AdminTokenArgs, as_json: bool) -> Result<Conclusion, Com
     Ok(Conclusion::Yes)
 }
 
-/// Issues a token for the admin API.
+/// Issues a token for the admin API that lives `ttl` seconds, and records it in the audit log.
+/// Fails if `scope` is not an admin scope, or names a principal that does not exist.
 pub async fn issue(app: &App, subject: &str, scope: &str, ttl: i64) -> Result<String, CommandError> {
     let scope = ScopeSet::parse(scope).ok().filter(|scope| scope.tokens().all(is_admin_scope)).ok_or_else(|| {
         CommandError::Other(

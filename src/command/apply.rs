@@ -1,4 +1,7 @@
-//! `carnet apply` and `carnet export`
+//! `carnet apply` and `carnet export`: the objects of a server as one file.
+//!
+//! `apply` computes a plan with dry runs of the admin API, prints it and executes it; `export`
+//! prints a file that `apply` reads.
 
 use std::path::PathBuf;
 
@@ -11,16 +14,16 @@ use super::{CommandError, Conclusion, ServerArgs, read_file};
 use crate::documents::Bundle;
 use crate::documents::Kind;
 
-/// `carnet apply`
+/// Options of `carnet apply`.
 #[derive(Debug, Args)]
 pub struct ApplyArgs {
-    /// The file, TOML or JSON; `-` is standard input.
+    /// File with the objects, TOML or JSON; `-` reads standard input.
     #[arg(short, long, value_name = "FILE")]
     file: PathBuf,
-    /// Remove objects that are not in the file.
+    /// Delete objects that are not in the file.
     #[arg(long)]
     prune: bool,
-    /// Print what would change and change nothing; exits 1 if something would.
+    /// Print the plan and change nothing; exits 1 if anything would change or be refused.
     #[arg(long)]
     dry_run: bool,
     /// Save trusted issuers without trying to fetch their keys.
@@ -30,10 +33,10 @@ pub struct ApplyArgs {
     target: ServerArgs,
 }
 
-/// `carnet export`
+/// Options of `carnet export`.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
-    /// The format.
+    /// Output format; `--json` implies `json`.
     #[arg(long, value_enum, default_value_t = ExportFormat::Toml)]
     format: ExportFormat,
     #[command(flatten)]
@@ -46,13 +49,12 @@ enum ExportFormat {
     Json,
 }
 
-/// One step of a plan.
 #[derive(Clone, Debug, PartialEq)]
 struct PlannedChange {
     kind: Kind,
     name: String,
     action: Action,
-    /// What the server says of it as things are now.
+    /// Result of the server's dry run, against the objects as they are before the plan.
     tried: Outcome,
 }
 
@@ -83,12 +85,12 @@ impl PlannedChange {
     }
 }
 
-/// What became of a step, or would become of it.
+/// Result of a step, executed or tried in a dry run.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Outcome {
     problem: Option<String>,
     warnings: Vec<Value>,
-    /// The secret that the server made for a client; it is shown this once.
+    /// The client secret that the server generated. No later answer contains it.
     secret: Option<String>,
 }
 
@@ -107,7 +109,6 @@ impl Outcome {
     }
 }
 
-/// Prints all objects.
 pub async fn export(args: &ExportArgs, as_json: bool) -> Result<Conclusion, CommandError> {
     let client = AdminClient::new(&args.target).await?;
     let mut bundle = Bundle::default();
@@ -124,7 +125,8 @@ pub async fn export(args: &ExportArgs, as_json: bool) -> Result<Conclusion, Comm
     Ok(Conclusion::Yes)
 }
 
-/// Makes the objects equal to those of the file: prints the plan, then does it.
+/// Makes the objects equal to those of the file: prints the plan, then executes it. A step that the
+/// server refuses does not stop the others.
 pub async fn apply(args: &ApplyArgs, as_json: bool) -> Result<Conclusion, CommandError> {
     let bundle = Bundle::parse(&read_file(&args.file)?)
         .map_err(|error| CommandError::Other(format!("{}: {error}", args.file.display())))?;
@@ -190,8 +192,10 @@ async fn carry_out(client: &AdminClient, step: &PlannedChange, offline: bool) ->
     Ok(Outcome { problem: None, warnings, secret })
 }
 
-/// What has to be done: first what others refer to, removals last and in the opposite order. The server says of each object whether it
-/// would change, since only it knows its profiles and how it writes things down.
+/// Computes the plan, and counts the unchanged objects. Objects come in the order in which they
+/// refer to each other, deletions last and in the opposite order. Whether an object would change is
+/// the result of a dry run, since only the server knows its profiles and the form in which it
+/// stores objects.
 async fn plan(client: &AdminClient, bundle: &Bundle, prune: bool) -> Result<(Vec<PlannedChange>, usize), CommandError> {
     let (mut steps, mut removals, mut unchanged) = (Vec::<PlannedChange>::new(), Vec::new(), 0usize);
     for kind in Kind::ALL {
@@ -222,7 +226,9 @@ async fn plan(client: &AdminClient, bundle: &Bundle, prune: bool) -> Result<(Vec
     Ok((steps, unchanged))
 }
 
-/// Whether saving would change something, and what the server says of it. What it misses is no problem if the plan makes it before.
+/// Tries in a dry run to save one object. Returns whether it would change, and the server's errors
+/// and warnings. A reference to an object in `made`, which the plan creates earlier, is not an
+/// error.
 async fn try_out(
     client: &AdminClient,
     kind: Kind,
@@ -256,8 +262,9 @@ async fn try_out(
     Ok((would_change, Outcome { problem, warnings: list("warnings"), secret: None }))
 }
 
-/// The objects of a kind, those first that others of the same kind name: a rule comes after its actors. Where rules name each other in a
-/// circle the server refuses the first of them, and says why.
+/// The objects of a kind in the order in which they can be saved: a rule after the rules that it
+/// names in `actors`. A cycle is left in its order: the server refuses the first rule of it, with
+/// the reason.
 fn named_first(bundle: &Bundle, kind: Kind) -> Vec<(&String, &Map<String, Value>)> {
     let mut left: Vec<_> = bundle.of(kind).collect();
     let mut ordered = Vec::with_capacity(left.len());
@@ -280,10 +287,11 @@ fn named_first(bundle: &Bundle, kind: Kind) -> Vec<(&String, &Map<String, Value>
     ordered
 }
 
-/// An object as it is exported: how it is addressed, and its members.
+/// An object in its export form: the name or `principal:name` that addresses it, and its members.
 type Present = (String, Map<String, Value>);
 
-/// Whether an object of the file is this one: names of rules are their principal's own affair.
+/// Whether an object of the file means this stored object. Names of rules are unique per principal
+/// only, so the principals are compared as well.
 fn is_called(name: &str, there: &Map<String, Value>, reference: &str, wanted: &Map<String, Value>) -> bool {
     let bare = |text: &str| text.rsplit(':').next().unwrap_or_default().to_ascii_lowercase();
     let principal = |members: &Map<String, Value>| {
@@ -292,7 +300,8 @@ fn is_called(name: &str, there: &Map<String, Value>, reference: &str, wanted: &M
     bare(name) == bare(reference) && principal(there) == principal(wanted)
 }
 
-/// Addresses those that share their name by their principal as well.
+/// Addresses objects that share a name as `principal:name`: names of rules are unique per principal
+/// only.
 fn tell_apart(objects: &mut [Present]) {
     let names: Vec<String> = objects.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
     for (name, members) in objects {
@@ -303,7 +312,7 @@ fn tell_apart(objects: &mut [Present]) {
     }
 }
 
-/// The objects of a kind as they are exported.
+/// Reads all objects of a kind, page by page, in their export form.
 async fn present(client: &AdminClient, kind: Kind) -> Result<Vec<Present>, CommandError> {
     let mut objects = Vec::new();
     let mut cursor = String::new();

@@ -1,4 +1,8 @@
-//! `carnet check`
+//! `carnet check`: loads everything that a start of the server needs and reports all errors at
+//! once, without listening.
+//!
+//! Like a start, it creates a missing data folder and missing keys, and brings the database schema
+//! up to date.
 
 use serde_json::json;
 
@@ -11,7 +15,6 @@ use crate::keys::{self, KeyRing};
 use crate::profile::Profiles;
 use crate::store::Store;
 
-/// Looks at everything the server would need, and starts nothing.
 pub async fn run(file: &ConfigFile, as_json: bool) -> Result<Conclusion, CommandError> {
     let (problems, warnings) = match Config::load(file.config.as_deref()) {
         Err(errors) => (errors.iter().map(ToString::to_string).collect(), Vec::new()),
@@ -33,7 +36,7 @@ pub async fn run(file: &ConfigFile, as_json: bool) -> Result<Conclusion, Command
     Ok(problems.is_empty().into())
 }
 
-/// What is wrong, and what somebody should look at.
+/// Returns the problems, which make the command fail, and the warnings, which do not.
 async fn examine(config: &Config) -> (Vec<String>, Vec<String>) {
     let (mut problems, mut warnings) = (Vec::new(), Vec::new());
     let profiles = match Profiles::load(config.profiles_dir.as_deref()) {
@@ -83,7 +86,8 @@ async fn examine(config: &Config) -> (Vec<String>, Vec<String>) {
     (problems, warnings)
 }
 
-/// Trusted issuers in the database whose profile is not there, for example because `profiles_dir` is not set.
+/// Trusted issuers in the database whose profile is not loaded, for example because `profiles_dir`
+/// is not set.
 async fn orphans(store: &Store, snapshot: &crate::model::Snapshot) -> Vec<String> {
     match store.all_objects::<crate::documents::TrustedIssuerDocument>().await {
         Err(error) => vec![format!("database: {error}")],

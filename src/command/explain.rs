@@ -1,4 +1,7 @@
-//! `carnet explain`
+//! `carnet explain`: what would become of an assertion.
+//!
+//! With an admin token, or on the database, it asks the admin API; with `--server` alone it asks
+//! the public endpoint `/explain`.
 
 use std::path::PathBuf;
 
@@ -12,32 +15,36 @@ use super::{CommandError, Conclusion, ServerArgs, read_file};
 use crate::grant::JWT;
 use crate::grant_type::GrantType;
 
-/// `carnet explain`
+/// Options of `carnet explain`.
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
-    /// The file with the assertion; `-` is standard input.
+    /// File with the assertion (a JWT); `-` reads standard input.
     #[arg(long, value_name = "FILE")]
     assertion_file: PathBuf,
-    /// The registry's resource URI.
+    /// Resource URI of the registry, or one of its aliases; without it, the only registry that the
+    /// matching rules cover.
     #[arg(long, value_name = "URI")]
     resource: Option<String>,
-    /// The principal whose rules are meant.
+    /// Name of the principal whose rules are meant; self-service rules count only if it is given.
     #[arg(long, value_name = "NAME")]
     principal: Option<String>,
-    /// The grant that would present it.
+    /// Grant type of the token request.
     #[arg(long, value_enum, default_value_t = AssertionGrantArg::JwtBearer)]
     grant_type: AssertionGrantArg,
-    /// The scope that would be asked for.
+    /// Scope of the token request, actions separated by spaces; without it, all that the rules
+    /// permit.
     #[arg(long)]
     scope: Option<String>,
     #[command(flatten)]
     target: ServerArgs,
 }
 
-/// A grant that presents assertions.
+/// The grant types that take an assertion of a platform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum AssertionGrantArg {
+    /// The JWT bearer grant (RFC 7523).
     JwtBearer,
+    /// The token exchange grant (RFC 8693).
     TokenExchange,
 }
 
@@ -50,7 +57,8 @@ impl AssertionGrantArg {
     }
 }
 
-/// Asks why. With a token, or without a server, everything is disclosed; else what the assertion itself proves.
+/// Prints the explanation. With an admin token, or on the database, it shows every rule that the
+/// token reaches; with `--server` alone, only what the assertion itself proves.
 pub async fn run(args: &ExplainArgs, as_json: bool) -> Result<Conclusion, CommandError> {
     let assertion = read_file(&args.assertion_file)?.trim().to_owned();
     let explanation = if let (Some(server), None) = (&args.target.server, &args.target.token) {
@@ -87,12 +95,13 @@ async fn ask_publicly(server: &str, args: &ExplainArgs, assertion: &str) -> Resu
     if answer.status.is_success() {
         return Ok(body);
     }
-    // A refusal has words; anything else is not this server's.
+    // A refusal of this server has a JSON body. Anything else comes from another server or a proxy.
     let said = if body.is_null() { "nothing that this command understands".to_owned() } else { body.to_string() };
     Err(CommandError::Other(format!("the server answered {}: {}", answer.status, printable(&said))))
 }
 
-/// Prints an explanation for people: what holds, what does not, side by side.
+/// Prints an explanation as text: the verdict, then for each condition what was expected and
+/// received.
 pub fn print(explanation: &Value) {
     let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let list = |value: &Value, name: &str| value.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
@@ -127,7 +136,8 @@ pub fn print(explanation: &Value) {
     }
 }
 
-/// One line for what holds, more for what does not.
+/// Prints one line for a condition that is met. Otherwise adds the received value, the reason and,
+/// if there is one, a hint.
 fn print_condition(condition: &Value) {
     let value = |name: &str| condition.get(name).cloned().unwrap_or_default();
     let text = |name: &str| condition.get(name).and_then(Value::as_str).unwrap_or_default();

@@ -1,4 +1,5 @@
-//! `carnet healthcheck`
+//! `carnet healthcheck`: asks the server on this machine for `/readyz`, at the first address of
+//! `server.listen`. A container image needs no other program for its health check.
 
 use std::time::Duration;
 
@@ -12,17 +13,16 @@ use tokio::net::{TcpStream, UnixStream};
 use super::{CommandError, Conclusion, ConfigFile};
 use crate::config::Listen;
 
-/// `carnet healthcheck`
+/// Options of `carnet healthcheck`.
 #[derive(Debug, Args)]
 pub struct HealthcheckArgs {
-    /// How long to wait for the answer, in seconds.
+    /// Seconds to wait for the answer, 1 to 60.
     #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
     timeout: u64,
     #[command(flatten)]
     config: ConfigFile,
 }
 
-/// Asks the server of this configuration whether it is ready, on this machine: a container needs no other program for that.
 pub async fn run(args: &HealthcheckArgs, as_json: bool) -> Result<Conclusion, CommandError> {
     let config = args.config.load()?;
     let listen = config.server.listen.first().cloned();

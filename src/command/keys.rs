@@ -1,4 +1,5 @@
-//! `carnet keys`
+//! `carnet keys`: lists, rotates and withdraws signing keys through the admin API, and prints the
+//! keys as they are afterwards.
 
 use axum::http::Method;
 use clap::{Args, Subcommand};
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 use super::admin_client::AdminClient;
 use super::{CommandError, Conclusion, ServerArgs};
 
-/// `carnet keys`
+/// Arguments of `carnet keys`.
 #[derive(Debug, Args)]
 pub struct KeysArgs {
     #[command(subcommand)]
@@ -16,10 +17,11 @@ pub struct KeysArgs {
 
 #[derive(Debug, Subcommand)]
 enum KeysCommand {
-    /// List the signing keys.
+    /// List the signing keys with their algorithm and state.
     #[command(after_help = "Example:\n  carnet keys list")]
     List(ServerArgs),
-    /// Let the next key sign; the old one stays published until its last token is over.
+    /// Make the next key sign and generate a new next key; the previous key stays published until
+    /// the last token that it signed has expired.
     #[command(after_help = "Example:\n  carnet keys rotate --algorithm RS256")]
     Rotate {
         #[arg(long, help = "The algorithm of the new key: ES256, RS256 or EdDSA")]
@@ -27,17 +29,17 @@ enum KeysCommand {
         #[command(flatten)]
         target: ServerArgs,
     },
-    /// Take a key out at once: tokens it signed are worth nothing any more.
+    /// Remove a key at once: registries refuse tokens that it signed as soon as they fetch the key
+    /// set again.
     #[command(after_help = "Example:\n  carnet keys withdraw 9vJ2…")]
     Withdraw {
-        /// The key's `kid`.
+        /// The `kid` of the key, as `carnet keys list` prints it.
         kid: String,
         #[command(flatten)]
         target: ServerArgs,
     },
 }
 
-/// Lists or changes the signing keys.
 pub async fn run(args: &KeysArgs, as_json: bool) -> Result<Conclusion, CommandError> {
     let (target, method, path, body) = match &args.command {
         KeysCommand::List(target) => (target, Method::GET, "/signing-keys".to_owned(), None),

@@ -1,4 +1,7 @@
-//! The command line (contract, section 2).
+//! The command line of the `carnet` binary: arguments, dispatch and exit codes.
+//!
+//! Exit code 0 is success, 1 a negative result or a failed command, 2 wrong usage (clap's own
+//! code). `docs/src/reference/command-line.md` describes every command.
 
 mod admin_client;
 mod admin_token;
@@ -18,12 +21,12 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError};
 
-/// An OAuth 2.0 authorization server for package registries: build jobs trade the signed token their platform gave them for
-/// a short-lived access token of the registry.
+/// An OAuth 2.0 authorization server for package registries: it exchanges the signed token that a
+/// CI platform issues to a job for a short-lived access token of the registry.
 #[derive(Debug, Parser)]
 #[command(name = "carnet", version, propagate_version = true, max_term_width = 100)]
 pub struct Cli {
-    /// Print machine-readable output.
+    /// Print the result as JSON, for commands that print a result.
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -34,58 +37,68 @@ pub struct Cli {
 enum Command {
     /// Run the server.
     ///
-    /// Without any configuration it listens on 127.0.0.1:8080, keeps an SQLite file in ./carnet-data and makes its keys.
+    /// Without any configuration it listens on 127.0.0.1:8080, stores its data in an SQLite file in
+    /// ./carnet-data and generates its keys. After SIGTERM or SIGINT it keeps serving for
+    /// `server.drain_seconds`, unless a second signal follows.
     #[command(after_help = "Example:\n  carnet serve --config /etc/carnet.toml")]
     Serve(ConfigFile),
-    /// See the whole of it work: a server, a stand-in for a CI platform and a small registry, on real sockets.
+    /// Run a tour on this machine: a server, a stand-in for a CI platform and a small registry,
+    /// connected over real sockets.
     #[command(after_help = "Example:\n  carnet quickstart --once")]
     Quickstart(quickstart::QuickstartArgs),
-    /// Make the server's objects equal to those of a file, after printing what will change.
+    /// Make the server's objects equal to those of a file; the plan is printed before it is
+    /// executed.
     #[command(after_help = "Example:\n  carnet apply -f objects.toml --dry-run")]
     Apply(apply::ApplyArgs),
-    /// Print all objects as a file that `apply` takes.
+    /// Print all objects in the format that `apply` reads.
     #[command(after_help = "Example:\n  carnet export > objects.toml")]
     Export(apply::ExportArgs),
-    /// Load the configuration and open the database, and report every error at once.
+    /// Check the configuration, the profiles, the database and the keys, and report every error at
+    /// once.
     #[command(after_help = "Example:\n  carnet check --config /etc/carnet.toml")]
     Check(ConfigFile),
-    /// Ask the server of this configuration, on this machine, whether it is ready.
+    /// Ask the server on this machine whether it is ready; exits 1 if it is not.
     #[command(after_help = "Example:\n  carnet healthcheck")]
     Healthcheck(healthcheck::HealthcheckArgs),
-    /// Print an access token for the admin API, for whoever holds database and key.
+    /// Print an access token for the admin API; needs access to the database and the encryption
+    /// key.
     #[command(after_help = "Example:\n  export CARNET_TOKEN=$(carnet admin-token --ttl 3600)")]
     AdminToken(admin_token::AdminTokenArgs),
     /// List, rotate and withdraw the keys that sign access tokens.
     #[command(after_help = "Example:\n  carnet keys rotate")]
     Keys(keys::KeysArgs),
-    /// Trade the token that a CI platform gave the job for an access token of a registry, and print it alone.
+    /// Exchange the token that a CI platform issues to the job for an access token of a registry,
+    /// and print the access token alone.
     #[command(
         after_help = "Example:\n  token=$(carnet exchange --server https://carnet.example --resource https://registry.example/ --principal octo-org)"
     )]
     Exchange(Box<carnet_exchange::ExchangeArgs>),
-    /// Ask a server why an assertion is accepted or refused; nothing is issued or used up.
+    /// Explain why an assertion would be accepted or refused; no token is issued, and the assertion
+    /// stays unused.
     #[command(after_help = "Example:\n  carnet explain --server https://carnet.example --assertion-file token.jwt")]
     Explain(explain::ExplainArgs),
-    /// Judge rules offline.
+    /// Test, check and convert rules and case files offline.
     #[command(after_help = "Example:\n  carnet policy test release-cases.json")]
     Policy(policy::PolicyArgs),
 }
 
-/// Where the configuration is.
+/// The option that names the configuration file.
 #[derive(Clone, Debug, Args)]
 pub struct ConfigFile {
-    /// The configuration file (TOML).
+    /// Configuration file (TOML); without it, environment variables and defaults apply.
     #[arg(long, value_name = "FILE", env = "CARNET_CONFIG")]
     config: Option<PathBuf>,
 }
 
-/// Which server a command works on.
+/// The options that select the server, or the database, that a command works on.
 #[derive(Clone, Debug, Args)]
 pub struct ServerArgs {
-    /// The server's issuer identifier; without it the command works on the configured database.
+    /// Issuer identifier of the server to use over HTTP; without it, the command opens the
+    /// configured database.
     #[arg(long, value_name = "URL")]
     server: Option<String>,
-    /// An access token for the server's admin API.
+    /// Access token for the admin API of `--server`, as `carnet admin-token` prints it; ignored
+    /// without `--server`.
     #[arg(long, value_name = "TOKEN", env = "CARNET_TOKEN", hide_env_values = true)]
     token: Option<String>,
     #[command(flatten)]
@@ -104,7 +117,7 @@ pub enum CommandError {
     /// A file cannot be read.
     #[error("{0}: {1}")]
     File(String, std::io::Error),
-    /// Something else, in words.
+    /// Any other failure, as a message for the user.
     #[error("{0}")]
     Other(String),
 }
@@ -115,7 +128,7 @@ impl From<Vec<ConfigError>> for CommandError {
     }
 }
 
-/// A yes or a no, for scripts.
+/// The result of a command that ran to its end, as an exit code for scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Conclusion {
     /// Exit code 0.

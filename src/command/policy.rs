@@ -1,4 +1,5 @@
-//! `carnet policy`
+//! `carnet policy`: tests and checks rules without a server, with the code by which the server
+//! reads documents and decides requests.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,7 @@ use crate::documents::{Bundle, ReadContext, lint};
 use crate::policy::{convert, judge, read_cases};
 use crate::profile::Profiles;
 
-/// `carnet policy`
+/// Arguments of `carnet policy`.
 #[derive(Debug, Args)]
 pub struct PolicyArgs {
     #[command(subcommand)]
@@ -20,38 +21,39 @@ pub struct PolicyArgs {
 
 #[derive(Debug, Subcommand)]
 enum PolicyCommand {
-    /// Evaluate case files with the server's own engine; exits 1 if a verdict differs from the one expected.
+    /// Evaluate case files with the server's own engine; exits 1 if a verdict differs from the
+    /// expected one.
     #[command(after_help = "Example:\n  carnet policy test release-cases.json")]
     Test(PolicyFiles),
-    /// Bring a case file of the older form into the present one, on standard output.
+    /// Convert a case file of the older form to the current one, on standard output.
     #[command(after_help = "Example:\n  carnet policy convert old-cases.json > cases.json")]
     Convert(OlderFile),
-    /// Read `apply` files and say which rules are wrong or too wide, and why; exits 1 if saving would refuse one.
+    /// Check `apply` files: print objects that the server would refuse to save (errors) and rules
+    /// that are too wide (warnings); exits 1 if there is an error.
     #[command(after_help = "Example:\n  carnet policy lint objects.toml")]
     Lint(PolicyFiles),
 }
 
 #[derive(Debug, Args)]
 struct PolicyFiles {
-    /// The files; `-` is standard input.
+    /// Files to read; `-` reads standard input.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// A folder with profiles of your own.
+    /// Folder with profiles of your own, as `profiles_dir` in the configuration.
     #[arg(long, value_name = "FOLDER")]
     profiles_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 struct OlderFile {
-    /// The file; `-` is standard input.
+    /// Case file in the older form; `-` reads standard input.
     #[arg(value_name = "OLD")]
     file: PathBuf,
-    /// A folder with profiles of your own.
+    /// Folder with profiles of your own, as `profiles_dir` in the configuration.
     #[arg(long, value_name = "FOLDER")]
     profiles_dir: Option<PathBuf>,
 }
 
-/// Tests, converts or lints.
 pub fn run(args: &PolicyArgs, as_json: bool) -> Result<Conclusion, CommandError> {
     match &args.command {
         PolicyCommand::Test(files) => test(files, as_json),
@@ -86,7 +88,9 @@ fn test(files: &PolicyFiles, as_json: bool) -> Result<Conclusion, CommandError> 
             } else {
                 let mark = if agrees { "" } else { "  <- differs from what the case expects" };
                 println!("{} {} {}{mark}", case.id, verdict.word(), verdict.reason());
-                // A misspelt field refuses everything, so a case that expects a refusal would agree for the wrong reason.
+                // A mistake in a case, such as a misspelt field, is a refusal as well. Print it
+                // even if the case expects a refusal, since the verdicts would agree for the wrong
+                // reason.
                 if let Some(detail) = detail.filter(|_| verdict.is_mistake() || !agrees) {
                     println!("  {detail}");
                 }
@@ -112,7 +116,8 @@ fn convert_file(older: &OlderFile) -> Result<Conclusion, CommandError> {
 fn lint_files(files: &PolicyFiles, as_json: bool) -> Result<Conclusion, CommandError> {
     let profiles = profiles(files.profiles_dir.as_deref())?;
     let own = OwnUrls::new("https://carnet.invalid", ([127, 0, 0, 1], 0).into()).map_err(CommandError::Other)?;
-    // Whether a server takes http issuers on its loopback interface is its own affair.
+    // Whether a server allows http issuers on loopback addresses depends on its configuration, so
+    // they are not reported here.
     let context =
         ReadContext { profiles: &profiles, own: &own, allow_http_loopback: true, token_lifetime_seconds: 900 };
     let mut findings = Vec::new();

@@ -1,4 +1,5 @@
-//! `carnet serve`
+//! `carnet serve`: starts the listeners, tells systemd that the server is ready, and on SIGTERM or
+//! SIGINT stops reporting ready, drains and shuts down.
 
 use std::io::IsTerminal as _;
 use std::sync::Arc;
@@ -17,13 +18,14 @@ use crate::http;
 use crate::upstream::HttpFetch;
 
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
-/// Files beside connections from callers: the database, connections to platforms, the log.
+/// File descriptors kept free for everything but connections of callers: the database, connections
+/// to platforms, the log.
 const OTHER_FILES: u64 = 256;
 
-/// For the audit events that wait to be written when the server ends.
+/// How long the shutdown waits for queued audit events to be written.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// Runs the server until it is told to end.
+/// Serves until a signal arrives or a listener fails.
 pub async fn run(file: &ConfigFile) -> Result<Conclusion, CommandError> {
     let config = file.load()?;
     start_log(&config.log)?;
@@ -59,20 +61,7 @@ pub async fn run(file: &ConfigFile) -> Result<Conclusion, CommandError> {
     };
 
     notify(&[sd_notify::NotifyState::Ready]);
-    let mut signals = Signals::new().map_err(|error| CommandError::Other(error.to_string()))?;
-    tokio::select! {
-        () = signals.end() => {
-            app.drain();
-            tracing::info!(seconds = drain.as_secs(), "not ready any more; serving on while balancers notice");
-            tokio::select! {
-                () = tokio::time::sleep(drain) => {}
-                // Whoever says it twice does not want to wait.
-                () = signals.end() => {}
-                () = any_ended(&mut serving) => {}
-            }
-        }
-        () = any_ended(&mut serving) => {}
-    }
+    until_the_end(&app, drain, &mut serving).await?;
     tracing::info!("ending");
     notify(&[sd_notify::NotifyState::Stopping]);
     for serving in serving {
@@ -81,14 +70,34 @@ pub async fn run(file: &ConfigFile) -> Result<Conclusion, CommandError> {
     if let Some(serving) = metrics_serving {
         serving.stop().await;
     }
-    // A database that is away does not keep the server from ending.
+    // The time is limited, so that an unreachable database does not prevent the shutdown.
     if tokio::time::timeout(LAST_WORDS, app.flush_audit()).await.is_err() {
         tracing::warn!("audit events of refusals were not written before the end");
     }
     Ok(Conclusion::Yes)
 }
 
-/// The signals that end the server. SIGHUP is taken and does nothing: the server has nothing to read again.
+/// Serves until a signal ends the server and its drain period is over, or a listener ends.
+async fn until_the_end(app: &App, drain: Duration, serving: &mut [http::Serving]) -> Result<(), CommandError> {
+    let mut signals = Signals::new().map_err(|error| CommandError::Other(error.to_string()))?;
+    tokio::select! {
+        () = signals.end() => {
+            app.drain();
+            tracing::info!(seconds = drain.as_secs(), "not ready any more; serving on while balancers notice");
+            tokio::select! {
+                () = tokio::time::sleep(drain) => {}
+                // A second signal skips the rest of the drain period.
+                () = signals.end() => {}
+                () = any_ended(serving) => {}
+            }
+        }
+        () = any_ended(serving) => {}
+    }
+    Ok(())
+}
+
+/// SIGTERM and SIGINT, which end the server, and SIGHUP, which is caught because its default action
+/// would end the process. There is no configuration to reload.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -115,7 +124,8 @@ impl Signals {
     }
 }
 
-/// Raises the number of files that may be open as far as it goes, and keeps connections below it.
+/// Raises the limit of open files as far as the system allows, and lowers the maximum of
+/// connections if the limit is still too small for it.
 fn with_room_for_files(mut connections: ConnectionLimits) -> ConnectionLimits {
     let files = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(u64::MAX);
     let most = usize::try_from(files.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX).max(1);
@@ -130,7 +140,8 @@ fn with_room_for_files(mut connections: ConnectionLimits) -> ConnectionLimits {
     connections
 }
 
-/// What was observed since the last look is summed up, whether or not anybody fetches it.
+/// Processes the recorded observations of histograms every 5 seconds: if no client fetches the
+/// metrics, they would pile up in memory.
 async fn keep_metrics_small(metrics: PrometheusHandle) {
     loop {
         tokio::time::sleep(METRICS_UPKEEP).await;
@@ -158,7 +169,7 @@ async fn any_ended(serving: &mut [http::Serving]) {
     .await;
 }
 
-/// Tells systemd, if that started the server and wants to know.
+/// Reports a state to systemd (`sd_notify`). Without `NOTIFY_SOCKET` it does nothing.
 fn notify(states: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!(%error, "systemd cannot be told");

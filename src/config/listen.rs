@@ -1,21 +1,21 @@
+//! Addresses that the server listens on: TCP addresses, host names and Unix sockets.
+
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::Deserialize;
 
-/// Where a server listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
-    /// An address and a port.
     Address(SocketAddr),
-    /// A host's name and a port; it is looked up when the server starts.
+    /// A host name and a port. The name is resolved when the server starts.
     Host(String, u16),
-    /// A Unix socket.
+    /// The absolute path of a Unix socket.
     Unix(PathBuf),
 }
 
-/// One or several of them, as they stand in the configuration.
+/// The value of `server.listen`: one address or a list.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Listens {
@@ -30,7 +30,7 @@ impl Listens {
             Self::Several(texts) => texts,
         };
         if texts.is_empty() {
-            return Err("names at least one address".to_owned());
+            return Err("must name at least one address".to_owned());
         }
         texts.iter().map(|text| text.parse()).collect()
     }
@@ -40,7 +40,7 @@ impl FromStr for Listen {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}`: is address:port, host:port, :port or unix:/path");
+        let wrong = || format!("must be address:port, host:port, :port or unix:/path; this is `{text}`");
         if let Some(path) = text.strip_prefix("unix:") {
             let path = PathBuf::from(path);
             return if path.is_absolute() { Ok(Self::Unix(path)) } else { Err(wrong()) };
@@ -51,7 +51,8 @@ impl FromStr for Listen {
         let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
         let port = port.parse().map_err(|_| wrong())?;
         match host {
-            // Of both versions, where the machine has both.
+            // The unspecified IPv6 address accepts IPv4 connections too, where the machine has
+            // both.
             "" | "*" => Ok(Self::Address(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port))),
             _ if host.contains([':', '/', ' ']) => Err(wrong()),
             _ => Ok(Self::Host(host.to_owned(), port)),
@@ -60,7 +61,7 @@ impl FromStr for Listen {
 }
 
 impl Listen {
-    /// Whether only this machine can connect.
+    /// Whether only processes on this machine can connect.
     pub fn is_local(&self) -> bool {
         match self {
             Self::Address(address) => address.ip().is_loopback(),
@@ -69,7 +70,8 @@ impl Listen {
         }
     }
 
-    /// The address for our own URLs, where none are configured.
+    /// The address in the default issuer URL. The issuer of a non-local host must be https, which
+    /// the unspecified address makes sure of.
     pub fn address(&self) -> SocketAddr {
         match self {
             Self::Address(address) => *address,

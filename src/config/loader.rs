@@ -1,4 +1,4 @@
-//! Reads file and environment into a [`Config`]: every key is asked for once, and what nobody asked for is refused.
+//! Reads the file and the environment into a [`Config`]. A key that no code here reads is an error.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -17,21 +17,24 @@ use super::{
     Listen, LogConfig, OwnUrls, RateLimits, ServerConfig, TokenConfig,
 };
 
-/// Variables that begin with `CARNET_` and are no configuration keys.
+/// Variables with the prefix `CARNET_` that belong to the command line and are not configuration
+/// keys.
 const OTHER_VARIABLES: [&str; 4] = ["TOKEN", "CONFIG", "REQUIRE_ALL", "ID_TOKEN"];
 
 impl Config {
-    /// Where the server's own secrets are: the folder for what it makes itself, and the file of the encryption key. All are absolute.
+    /// Absolute paths of the server's own secrets: `data_dir` and the file of the encryption key.
+    /// Trusted issuers must not name them.
     pub fn own_files(&self) -> Vec<PathBuf> {
         own_files(&self.data_dir, &self.encryption_key)
     }
 
-    /// Reads the file, if one is named, and the process's environment.
+    /// Reads the file, if there is one, and the environment of the process. Errors with all
+    /// mistakes.
     pub fn load(file: Option<&Path>) -> Result<Self, Vec<ConfigError>> {
         Self::from_sources(file, Environment::of_this_process())
     }
 
-    /// Reads the file, if one is named, and these variables.
+    /// Reads the file, if there is one, and these variables, which take precedence.
     pub fn from_sources(
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (String, String)>,
@@ -58,7 +61,8 @@ impl Config {
     }
 }
 
-/// Whether a variable is one that Kubernetes makes in every pod for a Service whose name begins with `carnet`.
+/// Whether Kubernetes sets the variable in every pod for a Service whose name begins with `carnet`,
+/// such as `CARNET_SERVICE_HOST`. `name` has no `CARNET_` prefix.
 fn is_of_kubernetes(name: &str) -> bool {
     let of_port = |rest: &str| rest.is_empty() || rest.starts_with('_');
     !name.contains("__")
@@ -72,12 +76,12 @@ fn is_of_kubernetes(name: &str) -> bool {
             }))
 }
 
-/// Where a server listens that is told nothing.
+/// The default of `server.listen`.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 struct Loader {
     figment: Figment,
-    /// The environment variable of each key that came from there.
+    /// The environment variable of each key that was set by one, for error messages.
     variables: BTreeMap<String, String>,
     errors: Vec<ConfigError>,
     known: Vec<&'static str>,
@@ -86,7 +90,8 @@ struct Loader {
 impl Loader {
     fn load(mut self) -> Result<Config, Vec<ConfigError>> {
         let server = self.server();
-        // Whatever others can reach has to be behind TLS, so the widest of them counts.
+        // If any listener can be reached from outside, the issuer must be https: a non-local one
+        // decides.
         let widest = server.listen.iter().find(|listen| !listen.is_local()).or(server.listen.first());
         let address = widest.map_or(DEFAULT_LISTEN, Listen::address);
         let issuer = self.value::<String>("issuer").unwrap_or_else(|| format!("http://{address}"));
@@ -166,7 +171,7 @@ impl Loader {
         {
             algorithm
         } else {
-            self.error("tokens.signing_algorithm", "is one of ES256, RS256, EdDSA".to_owned());
+            self.error("tokens.signing_algorithm", "must be one of ES256, RS256, EdDSA".to_owned());
             Algorithm::ES256
         };
         TokenConfig {
@@ -221,7 +226,7 @@ impl Loader {
         self.errors.push(ConfigError { key: key.to_owned(), detail });
     }
 
-    /// The value of a key, unless it is absent.
+    /// The value of a key; `None` if it is absent or, with an error noted, of the wrong type.
     fn value<T: DeserializeOwned>(&mut self, key: &'static str) -> Option<T> {
         self.known.push(key);
         let value = self.figment.find_value(key).ok()?;
@@ -239,13 +244,13 @@ impl Loader {
         T::Err: std::fmt::Display,
     {
         let text: String = self.value(key)?;
-        text.parse().map_err(|error| self.error(key, format!("`{text}`: {error}"))).ok()
+        text.parse().map_err(|error| self.error(key, format!("{error}"))).ok()
     }
 
     fn in_range(&mut self, key: &'static str, least: u32, most: u32, default: u32) -> u32 {
         let value = self.value(key).unwrap_or(default);
         if !(least..=most).contains(&value) {
-            self.error(key, format!("is a whole number from {least} to {most}"));
+            self.error(key, format!("must be a whole number from {least} to {most}"));
         }
         value
     }
@@ -255,7 +260,7 @@ impl Loader {
         let given = self.value::<String>("database.url");
         let file = self.value::<PathBuf>("database.url_file");
         if given.is_some() && file.is_some() {
-            self.error("database.url", "cannot be given together with database.url_file".to_owned());
+            self.error("database.url", "must not be given together with database.url_file".to_owned());
         }
         let from_file = file.and_then(|file| {
             let read = std::fs::read_to_string(&file);
@@ -276,7 +281,7 @@ impl Loader {
         let file = self.value::<PathBuf>("keys.encryption_key_file");
         match (given, file) {
             (Some(_), Some(_)) => {
-                let detail = "cannot be given together with keys.encryption_key_file".to_owned();
+                let detail = "must not be given together with keys.encryption_key_file".to_owned();
                 self.error("keys.encryption_key", detail);
                 EncryptionKeySource::Generated(data_dir.join("encryption.key"))
             }
@@ -289,7 +294,7 @@ impl Loader {
     fn key_files_dir(&mut self, data_dir: &Path, encryption_key: &EncryptionKeySource) -> Option<PathBuf> {
         let folder = absolute(&self.value::<PathBuf>("key_files_dir")?);
         if own_files(data_dir, encryption_key).iter().any(|own| own.starts_with(&folder)) {
-            let detail = "may not hold data_dir or the encryption key: trusted issuers may name every file in it";
+            let detail = "must not hold data_dir or the encryption key: trusted issuers may name every file in it";
             self.error("key_files_dir", detail.to_owned());
         }
         Some(folder)
@@ -306,9 +311,10 @@ impl Loader {
         for key in unknown {
             let near = self.known.iter().filter(|known| known.split('.').next() == key.split('.').next());
             let near = near.copied().collect::<Vec<_>>().join(", ");
-            let hint = if near.is_empty() { String::new() } else { format!("; in this section there are {near}") };
+            let hint = if near.is_empty() { String::new() } else { format!("; the keys of this section are {near}") };
             let from = self.variables.get(&key).map(|variable| format!(" (environment variable {variable})"));
-            self.error(&key, format!("is not a configuration key{}{hint}", from.unwrap_or_default()));
+            let from = from.unwrap_or_default();
+            self.error(&key, format!("must be left out: it is not a configuration key{from}{hint}"));
         }
     }
 }

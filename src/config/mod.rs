@@ -1,7 +1,8 @@
-//! Configuration: defaults, then a TOML file, then environment variables that begin with `CARNET_`.
+//! Configuration of the server: defaults, overridden by a TOML file, overridden by environment
+//! variables with the prefix `CARNET_` (`docs/src/reference/configuration.md`).
 //!
-//! Everything is read into domain types here, unknown keys are refused, and all errors are reported at once. Nothing else
-//! reads the environment.
+//! Values are parsed into domain types here, unknown keys are refused, and all errors are reported
+//! at once. No other module of the server reads the environment.
 
 mod listen;
 mod loader;
@@ -18,69 +19,66 @@ pub use carnet_engine::own_urls::OwnUrls;
 pub use carnet_exchange::Environment;
 pub use listen::Listen;
 
-/// How long audit events are kept, in days.
+/// Retention of audit events, in days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AuditConfig {
-    /// All of them.
+    /// Days after which an event of any outcome is deleted.
     pub retention_days: u32,
-    /// Those of refusals.
+    /// Days after which events of refusals are deleted.
     pub refusals_retention_days: u32,
 }
 
-/// The configuration of a server.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Our public URLs.
+    /// The issuer identifier, and the public URLs derived from it.
     pub own: OwnUrls,
-    /// Where and for whom we listen.
     pub server: ServerConfig,
-    /// The database.
     pub database: DatabaseConfig,
-    /// The folder for what we make ourselves.
+    /// The folder for files that the server creates: the SQLite database and the encryption key.
     pub data_dir: PathBuf,
-    /// Profiles written by the operator.
+    /// The folder of profile files written by the operator.
     pub profiles_dir: Option<PathBuf>,
-    /// The folder of the files that trusted issuers may name, absolute; without one they may name any but the server's own.
+    /// Absolute path of the only folder whose files trusted issuers may name. Without it, only the
+    /// local command line may save file names, of any files but the server's own.
     pub key_files_dir: Option<PathBuf>,
-    /// The log.
     pub log: LogConfig,
-    /// The tokens we issue.
     pub tokens: TokenConfig,
-    /// Where the key that encrypts private keys comes from.
+    /// The source of the key that encrypts private signing keys in the database.
     pub encryption_key: EncryptionKeySource,
-    /// How long audit events are kept, in days.
     pub audit: AuditConfig,
-    /// Limits; 0 switches one off.
     pub rate_limits: RateLimits,
-    /// Whether `http://127.0.0.1…` issuers are accepted.
+    /// Whether trusted issuers and key URLs may be http on the loopback interface; for local tests
+    /// only.
     pub allow_http_loopback: bool,
 }
 
-/// Where and for whom we listen.
+/// Listeners and their limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerConfig {
-    /// Where the server listens.
+    /// Addresses for requests.
     pub listen: Vec<Listen>,
-    /// The address for metrics; none switches them off.
+    /// The address for metrics; `None` disables them.
     pub metrics_listen: Option<Listen>,
-    /// Peers whose `X-Forwarded-For` is believed.
+    /// Networks of proxies whose `X-Forwarded-For` header is trusted.
     pub trusted_proxies: Vec<IpNet>,
-    /// The deadline of a request: what is not done by then is given up.
+    /// The time for one request, after which it is aborted.
     pub request_deadline: Duration,
-    /// How long the server serves on after it was told to end.
+    /// How long the server accepts requests after SIGTERM or SIGINT, while balancers take it out of
+    /// service.
     pub drain: Duration,
-    /// Limits on connections.
     pub connections: ConnectionLimits,
 }
 
-/// Limits on the connections of one listener.
+/// Limits on the connections of each listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionLimits {
-    /// How long a connection may be idle. Balancers keep theirs for 60 seconds, and should be the ones to close.
+    /// How long a connection may be idle. Longer than the 60 seconds of common load balancers, so
+    /// that the balancer closes first and never sends a request into a closing connection.
     pub idle: Duration,
-    /// Connections at a time.
+    /// Most connections at a time.
     pub max: usize,
-    /// Peers that may take more than a share of them: proxies, which bring everybody's requests.
+    /// Networks whose addresses may hold more than [`ConnectionLimits::share`] connections:
+    /// proxies, which carry the requests of many callers.
     pub unshared_peers: Vec<IpNet>,
 }
 
@@ -91,121 +89,117 @@ impl Default for ConnectionLimits {
 }
 
 impl ConnectionLimits {
-    /// With room for requests of this deadline: a connection that waits for its answer is not idle.
+    /// Raises the idle time above the request deadline, since a connection that waits for its
+    /// answer would count as idle.
     #[must_use]
     pub fn for_requests(self, deadline: Duration) -> Self {
         Self { idle: self.idle.max(deadline.saturating_add(Duration::from_secs(5))), ..self }
     }
 
-    /// The connections that one address may have: a quarter of all.
+    /// Most connections of one address: a quarter of all, so that one address cannot take every
+    /// connection.
     pub fn share(&self) -> usize {
         (self.max / 4).max(1)
     }
 }
 
-/// The log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogConfig {
-    /// How lines look.
     pub format: LogFormat,
-    /// What is logged, such as `info` or `carnet=debug`.
+    /// A filter of `tracing`, such as `info` or `carnet=debug`.
     pub level: String,
 }
 
-/// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
-    /// For people.
+    /// Lines for people.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// The tokens we issue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenConfig {
-    /// How long they live unless the resource server says otherwise, in seconds.
+    /// Lifetime of access tokens in seconds, for resource servers without one of their own.
     pub lifetime_seconds: i64,
-    /// What new signing keys are made for.
+    /// The algorithm of new signing keys.
     pub signing_algorithm: Algorithm,
 }
 
-/// Limits of requests; 0 switches one off.
+/// Rate limits per minute; 0 disables one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimits {
-    /// Refused requests of one address a minute. Requests that succeed do not count.
+    /// Refused requests of one client address. Successful requests do not count.
     pub refusals_per_minute_per_address: u32,
-    /// Tokens of one federated credential a minute.
+    /// Tokens of one federated credential.
     pub tokens_per_minute_per_credential: u32,
-    /// Tokens of one trusted issuer a minute.
+    /// Tokens of one trusted issuer.
     pub tokens_per_minute_per_trusted_issuer: u32,
-    /// Tokens that one client gets for itself a minute.
+    /// Tokens that one client gets for itself.
     pub tokens_per_minute_per_client: u32,
-    /// Wrong secrets of one client from one address a minute.
+    /// Wrong client secrets for one client from one address.
     pub wrong_secrets_per_minute_per_client: u32,
-    /// Tokens that are not in force and that one client asks about a minute.
+    /// Introspections of one client with the answer `active: false`.
     pub inactive_introspections_per_minute_per_client: u32,
-    /// Changes over the admin API a minute with tokens of one subject.
+    /// Changes by the admin API with tokens of one subject.
     pub admin_writes_per_minute_per_subject: u32,
 }
 
-/// Where the key that encrypts private keys comes from.
+/// The source of the key that encrypts private signing keys in the database.
 #[derive(Clone, Debug)]
 pub enum EncryptionKeySource {
-    /// Given itself.
+    /// The key itself, from the configuration.
     Given(SecretString),
-    /// In this file.
+    /// An existing file.
     File(PathBuf),
-    /// In this file, which is made if it is missing.
+    /// A file that is created if it is missing.
     Generated(PathBuf),
 }
 
-/// What is wrong with a URL that cannot be taken apart, or was taken apart at a character of its password.
-const UNREADABLE: &str = "cannot be read as postgres://user:password@host:port/database; in user and password, characters such as / # ? @ are written as %2F %23 %3F %40";
+/// The message for a PostgreSQL URL that cannot be parsed, or in which a special character of the
+/// password was taken for a delimiter.
+const UNREADABLE: &str = "must be postgres://user:password@host:port/database; in user and password, write characters such as / # ? @ as %2F %23 %3F %40";
 
-/// The database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatabaseConfig {
-    /// Where it is.
     pub url: DatabaseUrl,
-    /// How many connections a server has to PostgreSQL at most.
+    /// Most connections of this server to PostgreSQL.
     pub max_connections: u32,
-    /// How long a server waits at its start for PostgreSQL to be there.
+    /// How long the server waits for PostgreSQL at start.
     pub wait: Duration,
 }
 
 impl DatabaseConfig {
-    /// This database, and the rest as it is usual.
+    /// The default settings with this URL.
     pub fn of(url: DatabaseUrl) -> Self {
         Self { url, max_connections: 16, wait: Duration::from_mins(1) }
     }
 }
 
-/// A database URL. It may hold a password, so it is not printed.
+/// A database URL. It may hold a password, so `Debug` shows the scheme only.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DatabaseUrl(String);
 
 impl DatabaseUrl {
-    /// The URL.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// That of an SQLite file.
+    /// The URL of an SQLite file.
     pub fn of_file(path: &Path) -> Self {
-        // These mean something in a URL.
+        // Characters with a meaning in URLs.
         let path = path.display().to_string().replace('%', "%25").replace('?', "%3F").replace('#', "%23");
         Self(format!("sqlite://{path}"))
     }
 
-    /// Whether it is an SQLite file that does not exist yet.
+    /// Whether the URL is that of an SQLite file that does not exist yet.
     pub fn is_new_file(&self) -> bool {
         self.file().is_some_and(|path| !path.exists())
     }
 
-    /// The file, if it is one of SQLite.
+    /// The path of the SQLite file; `None` for PostgreSQL and for a database in memory.
     pub fn file(&self) -> Option<PathBuf> {
         let path = self.0.strip_prefix("sqlite://")?;
         let path = path.split('?').next().unwrap_or(path);
@@ -213,14 +207,13 @@ impl DatabaseUrl {
         Some(path.into_owned().into()).filter(|path| path != Path::new(":memory:"))
     }
 
-    /// Where it is, for people: without user and password.
+    /// Host, port and path for messages, without user and password.
     pub fn place(&self) -> String {
         let Ok(url) = url::Url::parse(&self.0) else { return "?".to_owned() };
         let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
         format!("{}{port}{}", url.host_str().unwrap_or_default(), url.path())
     }
 
-    /// Whether it is SQLite.
     pub fn is_sqlite(&self) -> bool {
         self.0.starts_with("sqlite:")
     }
@@ -234,9 +227,10 @@ impl std::str::FromStr for DatabaseUrl {
             return Ok(Self(url.to_owned()));
         }
         if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
-            return Err("begins with sqlite:// or postgres://");
+            return Err("must begin with sqlite:// or postgres://");
         }
-        // Read here first: a library would put the whole text, with its password, into its error.
+        // Parsed here first: the error of the database library would quote the URL with its
+        // password.
         let parsed = url::Url::parse(url).map_err(|_| UNREADABLE)?;
         let rest = [Some(parsed.path()), parsed.query(), parsed.fragment()];
         if rest.into_iter().flatten().any(|part| part.contains('@')) {
@@ -252,17 +246,18 @@ impl std::fmt::Debug for DatabaseUrl {
     }
 }
 
-/// Something wrong with the configuration.
+/// A mistake in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {detail}")]
 pub struct ConfigError {
-    /// The key.
+    /// The configuration key, such as `server.listen`.
     pub key: String,
-    /// What is wrong.
+    /// What the value must be.
     pub detail: String,
 }
 
-/// The folder holds the database and the key that opens it: nobody else's business.
+/// Creates a folder that only its owner may enter, because it holds the database and the key that
+/// decrypts it.
 pub fn create_private(folder: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)

@@ -1,4 +1,5 @@
-//! Delegation (RFC 8693 sections 1.1, 4.1 and 4.4; decision D-19): who acts for the subject, and whether that is allowed.
+//! Delegation (RFC 8693 sections 1.1, 4.1 and 4.4; decision D-19): who acts for the subject,
+//! whether that is allowed, and the `act` claim that says so.
 
 use carnet_resource_server::Actor;
 use serde_json::{Map, Value, json};
@@ -14,7 +15,7 @@ use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::trust::{Consent, MatchedRule, Permit};
 
-/// The most actors that a token may name, one inside the other.
+/// How many actors the `act` claim may nest.
 const MAX_DEPTH: usize = 4;
 
 /// A delegation that is allowed.
@@ -22,40 +23,42 @@ const MAX_DEPTH: usize = 4;
 pub struct Delegation {
     /// The `act` claim of the token (RFC 8693 section 4.1).
     pub act: Actor,
-    /// When the right to act ends, if that is known.
+    /// When the actor's right to act ends, and the token with it; `None` if nothing limits it.
     pub until: Option<Timestamp>,
-    /// The rules of the actor that it rests on.
+    /// The actor's rules that the token rests on.
     pub rules: Vec<MatchedRule>,
 }
 
 impl Delegation {
-    /// Nobody acts for longer than the actor's own token and rules last.
+    /// A delegation ends with the actor's own token and with each of the actor's rules.
     pub(super) fn of(act: Actor, party: &Party, rules: Vec<MatchedRule>) -> Self {
         let ends = rules.iter().filter_map(|rule| rule.credential.expires_at);
         Self { act, until: ends.chain(party.until).min(), rules }
     }
 
-    /// One that the exchanged token brings along.
+    /// The delegation of a token that is exchanged without a new actor. The limits of the first
+    /// exchange are in that token's `exp` already.
     pub(super) fn kept(act: Actor) -> Self {
         Self { act, until: None, rules: Vec::new() }
     }
 }
 
-/// Somebody who acts, known by a token of theirs.
+/// An actor, identified by the actor token.
 pub(super) struct Party {
     iss: String,
     sub: String,
-    /// What `may_act` is held against.
+    /// The claims that `may_act` is compared with.
     claims: Value,
-    /// The rules that admit it.
+    /// The actor's rules: those that match its assertion, or those of its access token's entries.
     rules: Vec<MatchedRule>,
-    /// When what it is known by ends, if that ends its right to act.
+    /// When the actor token expires. For an assertion, only if its trusted issuer caps tokens at
+    /// the assertion's expiry.
     until: Option<Timestamp>,
 }
 
 impl Party {
-    /// Whoever is known by this token, with those of its rules that one of `naming` names as actors. Anybody may write rules for
-    /// anybody's workload: no others are looked at.
+    /// Identifies the actor by its token. Only rules that one of `naming` names as actors are
+    /// matched: any principal may write a rule that matches another principal's workload.
     pub fn of<'c, A: Assertion>(
         token: &ActorToken<A>,
         subject: &Subject<A>,
@@ -65,7 +68,8 @@ impl Party {
         match token {
             ActorToken::Assertion(assertion) => Ok(Self::of_assertion(assertion, context, naming)),
             ActorToken::AccessToken(token) => {
-                // Somebody who acts for another one does not lend that on, and a bound token is worth nothing without its proof.
+                // An actor cannot pass a delegation on, and a bound token is worth nothing without
+                // its proof of possession (decision D-49).
                 if token.claims().act.is_some() || token.confirmation().is_some() {
                     return Err(Reason::ActorTokenInvalid.into());
                 }
@@ -109,18 +113,18 @@ impl Party {
         }
     }
 
-    /// How many rules it can lend one entry at most.
+    /// How many of the actor's rules one entry can rest on at most.
     pub fn most_lent(&self) -> usize {
         self.rules.len()
     }
 
-    /// Whether `credential` names a rule of this party as its actor.
+    /// Whether `credential` names a rule of this actor in `actors`.
     pub fn is_named_by(&self, credential: &FederatedCredential) -> bool {
         let actors = credential.rule.open().map(|rule| rule.actors).unwrap_or_default();
         self.rules.iter().any(|rule| rule.credential.is_named_by(&actors))
     }
 
-    /// The rules of this party that `credential` names as its actors.
+    /// The rules of this actor that `credential` names in `actors`.
     pub fn rules_named_by(&self, credential: &FederatedCredential) -> Vec<MatchedRule> {
         let actors = credential.rule.open().map(|rule| rule.actors).unwrap_or_default();
         let is_named = |rule: &&MatchedRule| rule.credential.is_named_by(&actors);
@@ -128,14 +132,15 @@ impl Party {
     }
 }
 
-/// Every member of `may_act` has to be there and equal (RFC 8693 section 4.4).
+/// Every member of `may_act` has to be present and equal in the actor's claims (RFC 8693 section
+/// 4.4).
 fn is_named(may_act: &Value, claims: &Value) -> bool {
     may_act.as_object().is_some_and(|members| {
         !members.is_empty() && members.iter().all(|(name, wanted)| claims.get(name) == Some(wanted))
     })
 }
 
-/// Who the subject says may act for it, and the actors it has already.
+/// What the subject's token says about actors.
 pub(super) struct Represented<'a> {
     pub iss: &'a str,
     pub may_act: Option<&'a Value>,
@@ -143,7 +148,8 @@ pub(super) struct Represented<'a> {
 }
 
 impl Represented<'_> {
-    /// Without an actor token whoever asks acts: where the subject says who may, an authenticated client has to be that one.
+    /// Without an actor token the authenticated client is the actor, and `may_act`, if present, has
+    /// to name it. Callers without a client that authenticates are not checked.
     pub fn admits_client(&self, client: &Admitted, own: &OwnUrls) -> Result<(), Refusal> {
         let (Some(may_act), Some(client)) = (self.may_act, client.identity().authenticated()) else {
             return Ok(());
@@ -153,17 +159,19 @@ impl Represented<'_> {
         if is_named(may_act, &claims) { Ok(()) } else { Err(Reason::ActorNotAllowed.into()) }
     }
 
-    /// What the subject says of a party: nothing, yes, or no.
+    /// What `may_act` says about an actor: `false` without the claim, `true` if it names the actor.
     pub fn says_of(&self, party: &Party) -> Result<bool, Refusal> {
         let Some(may_act) = self.may_act else {
             return Ok(false);
         };
-        // A subject means nothing without its issuer: the subject's own, unless another one is named.
+        // `sub` is unique for one issuer only. Without an `iss` member, `may_act` means actors of
+        // the subject's issuer.
         let same_issuer = may_act.get("iss").is_some() || party.iss == self.iss;
         if is_named(may_act, &party.claims) && same_issuer { Ok(true) } else { Err(Reason::ActorNotAllowed.into()) }
     }
 
-    /// The `act` of the token: the party outermost, those before it inside.
+    /// The `act` claim with the new actor outermost and the previous ones nested inside (RFC 8693
+    /// section 4.1).
     pub fn act_with(&self, party: &Party) -> Result<Actor, Refusal> {
         let before = self.act.cloned().map(Box::new);
         let act = Actor { iss: party.iss.clone(), sub: party.sub.clone(), act: before };
@@ -172,7 +180,7 @@ impl Represented<'_> {
     }
 }
 
-/// Refuses chains that are too long.
+/// Refuses an `act` claim with more than [`MAX_DEPTH`] actors.
 pub(super) fn within_depth(act: &Actor) -> Result<(), Refusal> {
     let depth = std::iter::successors(Some(act), |act| act.act.as_deref()).take(MAX_DEPTH.saturating_add(1)).count();
     if depth > MAX_DEPTH { Err(Reason::ChainTooLong.into()) } else { Ok(()) }

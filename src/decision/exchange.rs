@@ -1,21 +1,23 @@
-//! The decision on an access token of ours (RFC 8693): the same subject at the same registry, never longer, never wider, never
-//! without its actors.
+//! The decision on the exchange of an access token of this server (RFC 8693). The new token has the
+//! same subject and registry. It never lives longer, permits more, or loses an actor.
 
-use carnet_resource_server::{Actor, AuthorizationDetail};
+use std::sync::Arc;
+
+use carnet_resource_server::{AccessToken, Actor, AuthorizationDetail};
 
 use super::delegation::{Delegation, Party, Represented, within_depth};
 use super::workload::OF_GROUND;
 use super::{Authorization, Grounds, Mode, Subject, lifetime};
 use crate::assertion::Assertion;
 use crate::json::element_bytes;
-use crate::model::DecisionContext;
+use crate::model::{DecisionContext, FederatedCredential};
 use crate::own_tokens::LiveToken;
 use crate::principal::{AccessRequest, Frame, of_token};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::trust::MatchedRule;
 
-/// How many exchanges may lie between a token and the first one it descends from.
+/// How many exchanges may lie between a token and the first one of its line of descent.
 const MAX_EXCHANGES: i64 = 16;
 
 pub(super) fn decide<A: Assertion>(
@@ -26,28 +28,18 @@ pub(super) fn decide<A: Assertion>(
     mode: Mode<'_>,
 ) -> Result<Authorization<A>, Refusal> {
     let claims = token.claims();
-    // A bound token does not become a bearer one, and no proof can come yet (decision D-49).
+    // An exchange would turn a bound token into a bearer token. Proofs of possession are not
+    // supported yet (decision D-49).
     if token.confirmation().is_some() {
         return Err(Refusal::claim(Reason::ProofMissing, "cnf"));
     }
     subject.check_ownership(token)?;
-    // Each use of the child walks its line of descent.
+    // Checking a token for revocation walks its whole line of descent, so the length is bounded.
     if token.depth() >= MAX_EXCHANGES {
         return Err(Reason::ChainTooLong.into());
     }
-    let rule_of = |entry: &AuthorizationDetail| context.rules.credential(entry.credential.parse().ok()?);
-    let party = match &subject.actor {
-        None => {
-            claims.act.as_ref().map_or(Ok(()), within_depth)?;
-            None
-        }
-        Some(actor) => {
-            let naming = claims.authorization_details.iter().filter_map(rule_of).map(|rule| &**rule);
-            let party = Party::of(actor.as_ref().map_err(Clone::clone)?, subject, context, naming)?;
-            let act = Represented { iss: &claims.iss, may_act: None, act: claims.act.as_ref() }.act_with(&party)?;
-            Some((party, act))
-        }
-    };
+    let party = actor(context, subject, claims)?;
+    let rule_of = |entry: &AuthorizationDetail| rule_of(context, entry);
     let lent = |entry: &AuthorizationDetail| {
         let named = |party: &Party| rule_of(entry).map(|rule| party.rules_named_by(rule)).unwrap_or_default();
         party.as_ref().map(|(party, _)| named(party))
@@ -58,12 +50,13 @@ pub(super) fn decide<A: Assertion>(
     let room = |entry: &AuthorizationDetail| {
         entry.credential.parse().map_or(Ok(()), |credential| mode.check_rule(None, credential))
     };
-    // A rule over its limit gives nothing; it does not take away what others give.
+    // A rule over its rate limit grants nothing, but leaves the entries of other rules alone.
     let frame = frame(context, token, party.as_ref());
     let entitlement = of_token(claims, &context.rules, (access, frame), |entry| may_stay(entry) && room(entry).is_ok());
     let mut entitlement = entitlement.map_err(|refusal| {
         let mut staying = claims.authorization_details.iter().filter(|entry| may_stay(entry));
-        // With that rule it might have been a yes: the caller shall come again, not give up.
+        // If a rule was over its limit, tell the caller to retry: with that rule the request might
+        // be allowed.
         staying.find_map(|entry| room(entry).err()).unwrap_or(refusal)
     })?;
     let delegation = match &party {
@@ -83,7 +76,30 @@ pub(super) fn decide<A: Assertion>(
     Ok(Authorization { grounds, entitlement, delegation, expires_at })
 }
 
-/// What the token will say beside its entries.
+/// The rule that an entry comes from, if it still exists.
+fn rule_of<'c>(context: &'c DecisionContext<'_>, entry: &AuthorizationDetail) -> Option<&'c Arc<FederatedCredential>> {
+    context.rules.credential(entry.credential.parse().ok()?)
+}
+
+/// The actor of the new token and its `act` claim, if the request presents an actor token. Without
+/// one the token keeps the actors that it has.
+fn actor<A: Assertion>(
+    context: &DecisionContext<'_>,
+    subject: &Subject<A>,
+    claims: &AccessToken,
+) -> Result<Option<(Party, Actor)>, Refusal> {
+    let Some(actor) = &subject.actor else {
+        claims.act.as_ref().map_or(Ok(()), within_depth)?;
+        return Ok(None);
+    };
+    let entries = claims.authorization_details.iter();
+    let naming = entries.filter_map(|entry| rule_of(context, entry)).map(|rule| &**rule);
+    let party = Party::of(actor.as_ref().map_err(Clone::clone)?, subject, context, naming)?;
+    let act = Represented { iss: &claims.iss, may_act: None, act: claims.act.as_ref() }.act_with(&party)?;
+    Ok(Some((party, act)))
+}
+
+/// How many bytes the token takes beside its entries.
 fn frame(context: &DecisionContext<'_>, token: &LiveToken, party: Option<&(Party, Actor)>) -> Frame {
     let claims = token.claims();
     let act = party.map_or_else(|| element_bytes(&claims.act), |(_, act)| element_bytes(act));

@@ -1,4 +1,5 @@
-//! How long a token lives: as long as its resource server says, unless something that it rests on ends sooner.
+//! How long a token lives: as long as its resource server says, or until the first thing that it
+//! rests on ends.
 
 use super::{Delegation, Grounds};
 use crate::assertion::Assertion;
@@ -8,7 +9,7 @@ use crate::principal::Entitlement;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 
-/// When a token made now ends.
+/// When a token issued now expires. Fails with the reason of whatever has ended already.
 pub(super) fn ends_at<A: Assertion>(
     grounds: &Grounds<A>,
     entitlement: &Entitlement,
@@ -37,7 +38,7 @@ pub(super) fn ends_at<A: Assertion>(
     Ok(ends_at)
 }
 
-/// When a token ends that rests on nothing with an end of its own.
+/// When a token expires that only the resource server's lifetime limits.
 pub(super) fn of_server(server: &ResourceServer, now: Timestamp) -> Timestamp {
     Timestamp::from_seconds(now.seconds()).plus_seconds(server.token_lifetime_seconds)
 }

@@ -1,9 +1,9 @@
-//! The one decision: what a request gets, or why it gets nothing.
+//! The one decision: what a request gets, or why it is refused.
 //!
-//! [`decide`] serves the token endpoint, every explanation and `carnet policy test`. Nothing here waits, and what the answer rests
-//! on is handed in: what was verified (or, for explanations of claims and for case files, is assumed to be) as the [`Subject`],
-//! rules and time as the [`DecisionContext`], limits and disclosure as the [`Mode`]. The order is that of decision D-01, steps 8
-//! to 10.
+//! [`decide`] serves the token endpoint, every explanation and `carnet policy test`. It does no I/O
+//! and reads no clock. Its inputs are the [`Subject`] (verified, or assumed for explanations of
+//! claims and for case files), the [`DecisionContext`] (rules and time) and the [`Mode`] (limits
+//! and disclosure). The order of checks is that of decision D-01.
 
 mod delegation;
 mod exchange;
@@ -33,38 +33,40 @@ use crate::trust::{Candidate, Consent, Denial, MatchReport, MatchedRule, Permit}
 /// Lifetime of the admin tokens that clients get, in seconds.
 pub const ADMIN_LIFETIME_SECONDS: i64 = 900;
 
-/// Rules without consent that are looked at to show the closest ones to a caller. For those who manage rules it is all of them.
+/// How many rules without consent are looked for, to show the closest ones to a caller. Views of
+/// administrators have no such limit.
 const OTHERS_OF_CALLERS: usize = 5;
 
-/// What comes of a decision. Verdict and reason are the same in every mode, as far as the same rules may be seen.
+/// What a decision is made for. Verdict and reason are the same in every mode, as long as the same
+/// rules are visible.
 #[derive(Clone, Copy, Debug)]
 pub enum Mode<'a> {
-    /// A token is made of a yes; whether an assertion was used before is for the ledger to say.
+    /// To issue a token. The ledger finds out whether an assertion was used before.
     Issue(&'a RateLimiter),
-    /// An explanation is made of it.
+    /// To explain a request.
     Preview {
-        /// The limits.
+        /// The rate limits are checked, but nothing is taken from them.
         limits: &'a RateLimiter,
-        /// Whether what is presented was used before.
+        /// Whether an assertion of the request was used before.
         used: bool,
-        /// What whoever asks may see.
+        /// What the explanation may show.
         view: &'a View,
     },
-    /// A server is only imagined, without limits.
+    /// To judge a case file without a server, so without rate limits.
     Offline {
-        /// Whether what is presented was used before.
+        /// Whether the assertion is assumed to be used.
         used: bool,
     },
 }
 
-/// Who asks, and what they may see.
+/// What an explanation may show, by who asks for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum View {
-    /// A caller: what concerns rules that the assertion proves to be meant.
+    /// A caller sees rules that its assertion satisfies or proves to be meant for it.
     Caller,
-    /// The owner of these principals' rules: everything about them.
+    /// An administrator of these principals sees their rules.
     Principals(Vec<String>),
-    /// An administrator: everything.
+    /// An administrator sees all rules.
     Everything,
 }
 
@@ -77,8 +79,9 @@ pub enum Decision<A> {
     Admin(AdminGrant),
 }
 
-/// What a token for a registry says and rests on. Only [`decide`] makes one, and minting asks for one that rests on an
-/// [`AcceptedAssertion`](crate::assertion::AcceptedAssertion) where it rests on an assertion.
+/// The content of a registry token and the grounds for it. Only [`decide`] constructs one. Minting
+/// accepts it only if its assertion is an
+/// [`AcceptedAssertion`](crate::assertion::AcceptedAssertion), never an assumed one.
 #[derive(Debug)]
 pub struct Authorization<A> {
     grounds: Grounds<A>,
@@ -90,31 +93,30 @@ pub struct Authorization<A> {
 /// What a token rests on.
 #[derive(Debug)]
 pub enum Grounds<A> {
-    /// An assertion that rules admit.
+    /// An assertion that rules permit.
     Workload(Permit<A>),
-    /// A token of ours that is in force.
+    /// An access token of this server that is in force.
     Token(Box<LiveToken>),
-    /// A client acting for itself.
+    /// A registered client acting for itself.
     Client(Arc<Client>),
 }
 
-/// A grant for our own admin API.
+/// A token for our own admin API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminGrant {
-    /// Who holds it.
+    /// The `sub` claim.
     pub subject: String,
-    /// The client it was issued to, if that is a registered one.
+    /// The `client_id`, if a registered client gets the token.
     pub client: Option<String>,
-    /// What it allows.
     pub scope: ScopeSet,
-    /// When it ends.
     pub expires_at: Timestamp,
-    /// The rules that admitted a client without a key of its own, and the principals that its scope names.
+    /// The rules that admitted a client without a key of its own, and the principals that the scope
+    /// names.
     pub rests_on: Vec<RestsOn>,
 }
 
-/// The principals that a scope of the admin API names, as what a token rests on; none if one of them is not there. Another one that
-/// has the name later is not meant.
+/// The principals that an admin scope names, as grounds of a token; `None` if one of them does not
+/// exist. Grounds hold ids, so a later principal of the same name gains nothing.
 pub fn named_principals(scope: &ScopeSet, rules: &Snapshot) -> Option<Vec<RestsOn>> {
     let named = scope.tokens().filter_map(|token| token.strip_prefix(ADMIN_CREDENTIALS_OF));
     let principals = named.map(|name| rules.principal(&name.to_ascii_lowercase()));
@@ -123,7 +125,7 @@ pub fn named_principals(scope: &ScopeSet, rules: &Snapshot) -> Option<Vec<RestsO
     principals.map(|principal| principal.map(ground)).collect()
 }
 
-/// Decides what `subject` gets of what is asked for.
+/// Decides what `subject` gets of the access asked for.
 pub fn decide<A: Assertion>(
     context: &DecisionContext<'_>,
     subject: &Subject<A>,
@@ -147,11 +149,11 @@ pub fn decide<A: Assertion>(
             return itself.map(Decision::Admin).map_err(Denial::bare);
         }
     };
-    // The last thing that is asked: a refusal for any other reason leaves the assertion as it is.
+    // Checked last: a request that is refused for any other reason leaves its assertion unused.
     if mode.is_used() { Err(decision.deny(Reason::Replay.into())) } else { Ok(Decision::Registry(Box::new(decision))) }
 }
 
-/// What a client gets for itself (RFC 6749 section 4.4).
+/// The decision on a client's token for itself (RFC 6749 section 4.4).
 fn of_itself<A>(
     context: &DecisionContext<'_>,
     client: &Arc<Client>,
@@ -165,7 +167,8 @@ fn of_itself<A>(
     Ok(Authorization { grounds: Grounds::Client(client.clone()), entitlement, delegation: None, expires_at })
 }
 
-/// As much of our own API as the client holds; more is refused, never cut.
+/// The decision on a client's admin token. A scope beyond the client's own is refused, not
+/// narrowed.
 fn for_admin(
     context: &DecisionContext<'_>,
     client: &Client,
@@ -189,17 +192,14 @@ fn for_admin(
 }
 
 impl<A: Assertion> Authorization<A> {
-    /// What it rests on.
     pub fn grounds(&self) -> &Grounds<A> {
         &self.grounds
     }
 
-    /// What is granted.
     pub fn entitlement(&self) -> &Entitlement {
         &self.entitlement
     }
 
-    /// Who acts for the subject.
     pub fn delegation(&self) -> Option<&Delegation> {
         self.delegation.as_ref()
     }
@@ -209,12 +209,11 @@ impl<A: Assertion> Authorization<A> {
         self.delegation.as_ref().map(|delegation| &delegation.act)
     }
 
-    /// When the token ends.
     pub fn expires_at(&self) -> Timestamp {
         self.expires_at
     }
 
-    /// The verdicts that it comes from, where rules were judged.
+    /// The verdicts of the rules; `None` if no rules were matched.
     pub fn report(&self) -> Option<&MatchReport> {
         match &self.grounds {
             Grounds::Workload(permit) => Some(permit.report()),
@@ -222,7 +221,7 @@ impl<A: Assertion> Authorization<A> {
         }
     }
 
-    /// The trusted issuer that a token of this counts against.
+    /// The trusted issuer whose rate limit the token counts against.
     pub fn issuer(&self) -> Option<TrustedIssuerId> {
         match &self.grounds {
             Grounds::Workload(permit) => Some(permit.assertion().content().issuer().id),
@@ -230,13 +229,13 @@ impl<A: Assertion> Authorization<A> {
         }
     }
 
-    /// Turns the yes into a no, with the verdicts it came from.
+    /// Turns the authorization into a denial that keeps the verdicts of the rules.
     pub fn deny(self, refusal: Refusal) -> Box<Denial> {
         self.grounds.deny(refusal)
     }
 
-    /// The `client_id` of the token (RFC 9068 section 2.2): the client that asks, or the newest credential where nobody
-    /// registered one.
+    /// The `client_id` claim (RFC 9068 section 2.2): the registered client, or the newest federated
+    /// credential with the prefix `federated:` (decision D-17).
     pub fn client_id(&self, client: Option<&str>) -> String {
         let newest = || {
             let newest = self.entitlement.credentials.first();
@@ -247,7 +246,7 @@ impl<A: Assertion> Authorization<A> {
 }
 
 impl<A: Assertion> Grounds<A> {
-    /// Turns the yes into a no, with the verdicts it came from.
+    /// See [`Authorization::deny`].
     fn deny(self, refusal: Refusal) -> Box<Denial> {
         match self {
             Self::Workload(permit) => permit.deny(refusal),
@@ -268,7 +267,7 @@ impl Mode<'_> {
         self.limits().map_or(Ok(()), check)
     }
 
-    /// Whether a rule of this trusted issuer may give another token.
+    /// Checks the rate limits of a trusted issuer and of a rule.
     fn check_rule(&self, issuer: Option<TrustedIssuerId>, credential: CredentialId) -> Result<(), Refusal> {
         self.check(|limits| {
             issuer.map_or(Ok(()), |issuer| limits.check_issuer(issuer))?;
@@ -283,7 +282,7 @@ impl Mode<'_> {
         }
     }
 
-    /// What whoever asks may see.
+    /// What the answer may show.
     pub fn view(&self) -> &View {
         match self {
             Self::Issue(_) => &View::Caller,
@@ -294,7 +293,7 @@ impl Mode<'_> {
 }
 
 impl View {
-    /// By what rules count for a request. What a caller sees of strangers' rules is little; who manages rules sees more.
+    /// Which rules count for a request, and how many of those that do not count are looked for.
     pub fn consent<'a>(&self, access: &'a AccessRequest) -> Consent<'a> {
         let others = match self {
             Self::Caller => OTHERS_OF_CALLERS,
@@ -303,8 +302,9 @@ impl View {
         Consent::Workload { principal: access.principal.as_deref(), door: access.door, others }
     }
 
-    /// Whether a rule of this principal is judged for whoever asks. Those of others are left out before anything is decided:
-    /// claims that nobody signed would prove that any rule is meant.
+    /// Whether the rules of this principal take part in the decision. A limited administrator may
+    /// ask about claims that no issuer signed, and made-up claims could prove any rule to be meant,
+    /// so the others are left out before the decision.
     pub fn may_see(&self, principal: &str) -> bool {
         match self {
             Self::Caller | Self::Everything => true,
@@ -312,7 +312,7 @@ impl View {
         }
     }
 
-    /// Whether a rule that was judged is shown.
+    /// Whether a rule that was judged may be shown.
     pub fn shows(&self, candidate: &Candidate, issuer: &crate::model::TrustedIssuer) -> bool {
         match self {
             Self::Caller => candidate.holds() || candidate.is_proved_to_be_meant(&issuer.profile),

@@ -1,4 +1,4 @@
-//! What a decision is about: what was presented, by whom, and who acts.
+//! The subject of a decision: what was presented, by which client, and who acts.
 
 use std::sync::Arc;
 
@@ -10,45 +10,43 @@ use crate::own_tokens::{FEDERATED, LiveToken};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 
-/// What a request rests on, verified, and who sends it.
+/// A verified request. Explanations of claims and case files construct one from assumed assertions.
 #[derive(Debug)]
 pub struct Subject<A> {
-    /// The grant.
     pub grant_type: GrantType,
-    /// What was presented.
     pub presented: Presented<A>,
-    /// The client, and the rules that admitted it.
+    /// The client, with the rules that admitted it.
     pub client: Admitted,
-    /// Who acts for the subject (RFC 8693 section 2.1). What is wrong with its token counts after the subject's own faults.
+    /// The actor (RFC 8693 section 2.1). The error of a bad actor token is kept here: errors of the
+    /// subject take precedence.
     pub actor: Option<Result<ActorToken<A>, Refusal>>,
 }
 
-/// What was presented.
+/// What a request presents as its subject.
 #[derive(Debug)]
 pub enum Presented<A> {
     /// An assertion of a trusted issuer.
     Assertion(A),
-    /// The same, by a client that has no key of its own and proves itself with it.
+    /// An assertion of a trusted issuer by which a client without a key of its own authenticates.
     ClientAssertion(A),
-    /// An access token of ours that is in force (RFC 8693 section 3).
+    /// An access token of this server that is in force (RFC 8693 section 3).
     AccessToken(Box<LiveToken>),
-    /// The client itself.
+    /// The client itself, for a registry.
     Client,
     /// The client itself, for our own admin API.
     ClientForAdmin,
 }
 
-/// The token of whoever acts.
+/// A verified actor token.
 #[derive(Debug)]
 pub enum ActorToken<A> {
     /// An assertion of a trusted issuer.
     Assertion(A),
-    /// An access token of ours that is in force.
+    /// An access token of this server that is in force.
     AccessToken(Box<LiveToken>),
 }
 
 impl<A: Assertion> Subject<A> {
-    /// The subject's assertion.
     pub fn assertion(&self) -> Option<&AssertionContent> {
         match &self.presented {
             Presented::Assertion(assertion) | Presented::ClientAssertion(assertion) => Some(assertion.content()),
@@ -56,7 +54,8 @@ impl<A: Assertion> Subject<A> {
         }
     }
 
-    /// The assertions that were presented: the subject's, and that of whoever acts.
+    /// The assertions of subject and actor. A client assertion is one of them only if it is the
+    /// subject.
     pub fn assertions(&self) -> impl Iterator<Item = &AssertionContent> {
         let actor = match &self.actor {
             Some(Ok(ActorToken::Assertion(assertion))) => Some(assertion.content()),
@@ -65,12 +64,12 @@ impl<A: Assertion> Subject<A> {
         self.assertion().into_iter().chain(actor)
     }
 
-    /// The client, if it proved to be it and is what this is about.
+    /// The client acting for itself, if it authenticated.
     pub(super) fn itself(&self) -> Result<&Arc<Client>, Refusal> {
         self.client.identity().authenticated().ok_or_else(|| Reason::ClientAuthenticationFailed.into())
     }
 
-    /// The tokens of ours that were presented.
+    /// The access tokens of this server among subject and actor.
     pub fn tokens(&self) -> impl Iterator<Item = &LiveToken> {
         let subject = match &self.presented {
             Presented::AccessToken(token) => Some(&**token),
@@ -83,7 +82,8 @@ impl<A: Assertion> Subject<A> {
         subject.into_iter().chain(actor)
     }
 
-    /// A client uses the tokens it was given itself; one that nobody's client asked for belongs to whoever holds it.
+    /// A token that a registered client got may be used by that client alone. A token without a
+    /// client (decision D-17) belongs to its bearer.
     pub(super) fn check_ownership(&self, token: &LiveToken) -> Result<(), Refusal> {
         let owner = &token.claims().client_id;
         let own = owner.starts_with(FEDERATED) || self.client.identity().id() == Some(owner);

@@ -1,4 +1,5 @@
-//! The decision on an assertion: the rules, the actor, the limits, and then what the rules permit of what is asked for.
+//! The decision on an assertion: it matches the rules, checks the actor and the rate limits, and
+//! narrows what the rules permit to the access asked for.
 
 use carnet_resource_server::Actor;
 
@@ -6,16 +7,17 @@ use super::delegation::{Delegation, Party, Represented};
 use super::{Authorization, Grounds, Mode, Presented, Subject, View, lifetime};
 use crate::assertion::{Assertion, AssertionContent, Workload};
 use crate::grant_type::GrantType;
+use crate::ids::TrustedIssuerId;
 use crate::json::element_bytes;
 use crate::model::{DecisionContext, FederatedCredential};
-use crate::principal::{AccessRequest, Frame, check_target, entitle};
+use crate::principal::{AccessRequest, Entitlement, Frame, check_target, entitle};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::trust::{
     Candidate, Consent, Denial, Finding, MatchReport, MatchedRule, Permit, Rank, Topic, Verdict, nearest_credentials,
 };
 
-/// What naming a rule that an entry rests on takes, in bytes.
+/// How many bytes one element of an entry's `rests_on` takes in a token.
 pub(super) const OF_GROUND: usize = 100;
 
 pub(super) fn decide<A: Assertion>(
@@ -34,7 +36,8 @@ pub(super) fn decide<A: Assertion>(
     let consent = mode.view().consent(access);
     let permit = Permit::new(assertion.clone(), &context.rules, context.now, consent, may_count);
     let mut permit = permit.map_err(|denial| {
-        // Consent has its turn after the target (decision D-01).
+        // A rule matches, but does not count without consent. Consent is checked after the target,
+        // so a wrong target is reported first (decision D-01).
         let is_consents = denial.report.candidates.iter().any(Candidate::holds);
         match check_target(&context.rules, access) {
             Err(refusal) if is_consents => Denial::new(refusal, denial.report),
@@ -50,40 +53,19 @@ pub(super) fn decide<A: Assertion>(
     {
         return Err(permit.deny(Reason::ActorNotAllowed.into()));
     }
-    // A rule over its limit gives nothing; it does not take away what others of its principal give.
-    let (mut held_off, mut visitor_held_off) = (None, None);
-    if mode.limits().is_some() {
-        let room_left = permit.narrow(|candidate| {
-            let over = mode.check_rule(Some(issuer_id), candidate.credential.id).err();
-            let finding = Finding::limits(over.is_none());
-            // Whom nobody asked for makes no no of a yes.
-            let kept = if candidate.rank == Rank::Visiting { &mut visitor_held_off } else { &mut held_off };
-            *kept = over.or(kept.take());
-            finding
-        });
-        if !room_left {
-            return Err(permit.deny(held_off.or(visitor_held_off).unwrap_or(Reason::RateLimited.into())));
-        }
-    }
+    let held_off = match leave_out_limited(&mut permit, mode, issuer_id) {
+        Ok(held_off) => held_off,
+        Err(refusal) => return Err(permit.deny(refusal)),
+    };
     let (issuer, claims) = (assertion.content().issuer(), assertion.content().claims());
     let frame = frame(context, subject, assertion.content(), acting.as_ref());
     let mut entitlement = match entitle(permit.report(), context, issuer, claims, (access, frame)) {
         Ok(entitlement) => entitlement,
-        // With the rule that is over its limit it might have been a yes: the caller shall come again, not give up.
+        // If a rule was over its limit, tell the caller to retry: with that rule the request might
+        // be allowed.
         Err(refusal) => return Err(permit.deny(held_off.unwrap_or(refusal))),
     };
-    // Only what the token rests on counts: a rule for another registry neither shortens it nor learns ids by it.
-    let delegation = acting.map(|acting| {
-        let lent = |rule: &MatchedRule| acting.party.rules_named_by(&rule.credential);
-        let by_rule: Vec<_> =
-            entitlement.credentials.iter().map(|rule| (rule.credential.id.to_string(), lent(rule))).collect();
-        entitlement.rest_on(|entry| {
-            let of_entry = by_rule.iter().find(|(id, _)| *id == entry.credential);
-            of_entry.map(|(_, lent)| lent.clone()).unwrap_or_default()
-        });
-        let lent = MatchedRule::distinct(by_rule.into_iter().flat_map(|(_, lent)| lent));
-        Delegation::of(acting.act, &acting.party, lent)
-    });
+    let delegation = acting.map(|acting| acting.delegate(&mut entitlement));
     let grounds = Grounds::Workload(permit);
     match lifetime::ends_at(&grounds, &entitlement, delegation.as_ref(), context.now) {
         Ok(expires_at) => Ok(Authorization { grounds, entitlement, delegation, expires_at }),
@@ -91,7 +73,31 @@ pub(super) fn decide<A: Assertion>(
     }
 }
 
-/// What the token will say beside its entries.
+/// Leaves out the rules that are over their rate limits: they grant nothing, and leave the
+/// principal's other rules alone. Returns why a rule was left out whose principal the request may
+/// have meant; fails if no rule is left.
+fn leave_out_limited<A: Assertion>(
+    permit: &mut Permit<A>,
+    mode: Mode<'_>,
+    issuer: TrustedIssuerId,
+) -> Result<Option<Refusal>, Refusal> {
+    let (mut held_off, mut visitor_held_off) = (None, None);
+    if mode.limits().is_none() {
+        return Ok(None);
+    }
+    let is_left = permit.narrow(|candidate| {
+        let over = mode.check_rule(Some(issuer), candidate.credential.id).err();
+        let finding = Finding::limits(over.is_none());
+        // Kept apart, because the request did not ask for the principal of a visiting rule: its
+        // limit must not hold off what other rules decide.
+        let kept = if candidate.rank == Rank::Visiting { &mut visitor_held_off } else { &mut held_off };
+        *kept = over.or(kept.take());
+        finding
+    });
+    if is_left { Ok(held_off) } else { Err(held_off.or(visitor_held_off).unwrap_or(Reason::RateLimited.into())) }
+}
+
+/// How many bytes the token takes beside its entries.
 fn frame<A: Assertion>(
     context: &DecisionContext<'_>,
     subject: &Subject<A>,
@@ -107,15 +113,17 @@ fn frame<A: Assertion>(
     }
 }
 
-/// Where the request names a registry that wants the principal to be named, it has to name one, whatever matches.
+/// Refuses a request without `principal` for a registry with `require_principal`, whichever rules
+/// match.
 fn names_principal(context: &DecisionContext<'_>, access: &AccessRequest) -> Result<(), Refusal> {
     let named = access.resources.iter().filter_map(|uri| context.rules.resource_server_named(uri));
     let wants_it = access.principal.is_none() && named.into_iter().any(|server| server.require_principal);
     if wants_it { Err(Refusal::parameter(Reason::PrincipalRequired, "principal")) } else { Ok(()) }
 }
 
-/// Whoever may see all rules is told which condition of the closest one does not hold: also where the claims do not even lead
-/// to it, since a name that is misspelt is not found by the name.
+/// Tells administrators which condition of the closest rule does not hold. If the claims lead to no
+/// rule at all, the nearest ones are searched for: a misspelt name is not found by an index of
+/// names.
 fn disclosed<A: Assertion>(
     mut denial: Box<Denial>,
     context: &DecisionContext<'_>,
@@ -136,15 +144,29 @@ fn disclosed<A: Assertion>(
     denial
 }
 
-/// Somebody who acts for the workload.
+/// The actor for a workload.
 struct Acting {
     party: Party,
     act: Actor,
-    /// Whether the workload's own token names the party.
+    /// Whether the workload's assertion names the actor in `may_act`.
     is_named: bool,
 }
 
 impl Acting {
+    /// Lets the entries rest on the rules that let the actor act. Only rules that grant entries
+    /// count: a rule for another registry must neither shorten the token nor pin ids by it.
+    fn delegate(self, entitlement: &mut Entitlement) -> Delegation {
+        let lent = |rule: &MatchedRule| self.party.rules_named_by(&rule.credential);
+        let by_rule: Vec<_> =
+            entitlement.credentials.iter().map(|rule| (rule.credential.id.to_string(), lent(rule))).collect();
+        entitlement.rest_on(|entry| {
+            let of_entry = by_rule.iter().find(|(id, _)| *id == entry.credential);
+            of_entry.map(|(_, lent)| lent.clone()).unwrap_or_default()
+        });
+        let lent = MatchedRule::distinct(by_rule.into_iter().flat_map(|(_, lent)| lent));
+        Delegation::of(self.act, &self.party, lent)
+    }
+
     fn finding(&self, candidate: &Candidate) -> Finding {
         let allowed = self.is_named || self.party.is_named_by(&candidate.credential);
         let verdict = if allowed { Verdict::Met } else { Verdict::Unmet(Reason::ActorNotAllowed) };
@@ -152,7 +174,7 @@ impl Acting {
     }
 }
 
-/// Who acts for the workload, if anybody does (RFC 8693 section 4.4).
+/// The actor for the workload, in token exchange alone (RFC 8693 section 4.4).
 fn acting<A: Assertion>(
     context: &DecisionContext<'_>,
     subject: &Subject<A>,

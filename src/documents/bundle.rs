@@ -1,4 +1,5 @@
-//! The declarative configuration that `apply` reads and `export` writes: objects by kind and name, as TOML or JSON.
+//! The file format of `carnet apply` and `carnet export`: objects by kind and name, in TOML or
+//! JSON. Members are kept as they are; reading them is the work of the documents.
 
 use std::collections::BTreeMap;
 
@@ -6,22 +7,21 @@ use serde_json::{Map, Value};
 
 use super::Kind;
 
-/// Objects by kind and name.
+/// The members of objects, by kind and name.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Bundle(BTreeMap<Kind, BTreeMap<String, Map<String, Value>>>);
 
-/// Why a text is no bundle.
+/// Why a text cannot be read as a bundle.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BundleError {
-    /// Neither TOML nor JSON.
     #[error("neither TOML nor JSON: {0}")]
     Syntax(String),
-    /// A table that holds no objects.
+    /// A table whose name is not a kind of object.
     #[error(
         "`{0}` is not a kind of object; there are principals, trusted_issuers, resource_servers, federated_credentials and clients"
     )]
     UnknownTable(String),
-    /// Something that is no table of objects.
+    /// A value in the place of a table or of an object.
     #[error("`{0}` is not a table of objects")]
     NotObjects(String),
 }
@@ -40,7 +40,7 @@ impl Bundle {
         }
     }
 
-    /// Takes objects by kind and name.
+    /// Converts tables of objects, such as the `objects` of a case file.
     pub fn of_tables(tables: Map<String, Value>) -> Result<Self, BundleError> {
         let mut bundle = Self::default();
         for (table, objects) in tables {
@@ -59,33 +59,32 @@ impl Bundle {
         Ok(bundle)
     }
 
-    /// Puts an object in.
+    /// Adds an object, or replaces the one of exactly this name.
     pub fn insert(&mut self, kind: Kind, name: &str, members: Map<String, Value>) {
         self.0.entry(kind).or_default().insert(name.to_owned(), members);
     }
 
-    /// The objects of a kind, by name.
+    /// The objects of a kind, sorted by name.
     pub fn of(&self, kind: Kind) -> impl Iterator<Item = (&String, &Map<String, Value>)> {
         self.0.get(&kind).into_iter().flatten()
     }
 
-    /// Takes an object out, its name compared without ASCII case.
+    /// Removes an object and returns its members. Names are compared without ASCII case.
     pub fn take(&mut self, kind: Kind, name: &str) -> Option<Map<String, Value>> {
         let name = self.name_of(kind, name)?.to_owned();
         self.0.get_mut(&kind)?.remove(&name)
     }
 
-    /// How the name of an object is written here.
+    /// The spelling of an object's name in this bundle.
     pub fn name_of(&self, kind: Kind, name: &str) -> Option<&str> {
         self.of(kind).map(|(known, _)| known.as_str()).find(|known| known.eq_ignore_ascii_case(name))
     }
 
-    /// An object, its name compared without ASCII case.
+    /// The members of an object. Names are compared without ASCII case.
     pub fn get(&self, kind: Kind, name: &str) -> Option<&Map<String, Value>> {
         self.of(kind).find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, members)| members)
     }
 
-    /// As JSON.
     pub fn to_json(&self) -> Value {
         let table = |objects: &BTreeMap<String, Map<String, Value>>| {
             objects.iter().map(|(name, members)| (name.clone(), Value::Object(members.clone()))).collect::<Map<_, _>>()
@@ -93,7 +92,7 @@ impl Bundle {
         self.0.iter().map(|(kind, objects)| (kind.table().to_owned(), Value::Object(table(objects)))).collect()
     }
 
-    /// As TOML.
+    /// As TOML. Errors if a value has no TOML form, such as `null`.
     pub fn to_toml(&self) -> Result<String, BundleError> {
         toml::to_string_pretty(&self.to_json()).map_err(|error| BundleError::Syntax(error.to_string()))
     }

@@ -1,3 +1,6 @@
+//! The document of an OAuth client: its checks, and its compiled form. The references in it are
+//! resolved in `crate::admin`, where its secrets are created as well.
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use url::Url;
@@ -17,33 +20,33 @@ use crate::profile::{Replay, Terms};
 use crate::scope::{ScopeSet, is_admin_scope};
 use crate::trust::{DocumentError, Warning};
 
-/// The longest time from `iat` to `exp` of a client's own assertion, in seconds (decision D-21).
+/// Longest time from `iat` to `exp` of a client's own assertion, in seconds (decision D-21).
 const MAX_ASSERTION_LIFETIME: i64 = 3600;
-/// How far a client's clock may differ, in seconds.
+/// Largest difference between a client's clock and ours, in seconds.
 const LEEWAY: i64 = 60;
 
-/// How a client proves who it is.
+/// How a client authenticates at the token endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AuthMethod {
-    /// Not at all: a public client (RFC 7591 section 2).
+    /// No authentication: a public client (RFC 7591 section 2).
     None,
-    /// A secret in the `Authorization` header (RFC 6749 section 2.3.1).
+    /// The client secret in the `Authorization` header (RFC 6749 section 2.3.1).
     ClientSecretBasic,
-    /// A secret in the body.
+    /// The client secret in the request body (RFC 6749 section 2.3.1).
     ClientSecretPost,
-    /// An assertion that it signs itself (RFC 7523 section 2.2).
+    /// An assertion that the client signs with its own key (RFC 7523 section 2.2).
     PrivateKeyJwt,
-    /// An assertion of a trusted issuer that one of its federated credentials matches: it has no key of its own.
+    /// An assertion of a trusted issuer that one of the client's federated credentials matches; the
+    /// client needs no key or secret of its own.
     Federated,
 }
 
 impl AuthMethod {
-    /// Every method.
     pub const ALL: [Self; 5] =
         [Self::None, Self::ClientSecretBasic, Self::ClientSecretPost, Self::PrivateKeyJwt, Self::Federated];
 
-    /// The word for it.
+    /// The name used in JSON and in the database.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -54,7 +57,7 @@ impl AuthMethod {
         }
     }
 
-    /// Whether the server makes a secret for it.
+    /// Whether the server creates a client secret for this method.
     pub const fn has_secret(self) -> bool {
         matches!(self, Self::ClientSecretBasic | Self::ClientSecretPost)
     }
@@ -63,68 +66,70 @@ impl AuthMethod {
         Self::ALL.into_iter().find(|method| method.as_str() == word)
     }
 
-    /// The grants it may use unless its document says otherwise: all that it can.
+    /// The grant types of a document without `grant_types`: all except `client_credentials` for a
+    /// public client, which cannot use it (RFC 6749 section 4.4).
     fn grants(self) -> Vec<GrantType> {
         let can = |grant: &GrantType| self != Self::None || *grant != GrantType::ClientCredentials;
         GrantType::ALL.into_iter().filter(can).collect()
     }
 }
 
-/// A registered OAuth client. Its `client_id` is its name.
+/// A registered OAuth client. Its `client_id` is the name of the object.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ClientDocument {
-    /// How it proves who it is.
+    /// How the client authenticates at the token endpoint.
     pub auth_method: AuthMethod,
-    /// Its public keys, for `private_key_jwt`.
+    /// The client's public keys as a JWK set, for `private_key_jwt`; not together with `jwks_uri`.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     pub jwks: Option<Value>,
-    /// Where its public keys are, for `private_key_jwt`.
+    /// The https URL of the client's JWK set, for `private_key_jwt`; not together with `jwks`.
     #[serde(default)]
     pub jwks_uri: Option<String>,
-    /// The grant types it may use; all that go with its method unless given.
+    /// The grant types that the client may use; by default all that its method allows.
     #[schema(value_type = Vec<String>)]
     pub grant_types: Vec<GrantType>,
-    /// Scopes of our own admin API that it may ask for.
+    /// Scopes of the admin API that the client may request with `client_credentials`.
     #[serde(default)]
     pub scopes: Vec<String>,
-    /// What its own tokens permit. Each names an owner.
+    /// Permissions of the tokens that the client gets for itself; each must name an `owner`. Not
+    /// for the method `federated`.
     #[serde(default)]
     pub permissions: Vec<PermissionDocument>,
-    /// The rules that admit it, for `federated`: `name`, `principal:name` or id.
+    /// The rules whose workloads may authenticate as this client, for `federated`: `name`,
+    /// `principal:name` or id.
     #[serde(default)]
     pub federated_credentials: Vec<String>,
-    /// The registry it is, by name: it may introspect tokens for this one.
+    /// The resource server that this client is, by name: the client may introspect tokens for it.
     #[serde(default)]
     pub resource_server: Option<String>,
-    /// Whether it is switched on.
+    /// Whether the client may be used; a disabled one is refused, and its tokens end.
     pub enabled: bool,
 }
 
-/// What is stored beside the document.
+/// What the server stores beside the document.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ClientState {
-    /// Grows when what its tokens permit changes.
+    /// Grows when a change of the document voids the client's tokens.
     pub revision: u32,
-    /// When it last grew: tokens that the client got before are void.
+    /// When `revision` last grew: tokens issued before are void.
     #[serde(default)]
     pub not_before: Timestamp,
-    /// Which rules admit it, in the order of its document.
+    /// The rules of `federated_credentials`, in the same order.
     #[serde(default)]
     pub listed: Vec<ListedRule>,
-    /// Its secrets, the newest last.
+    /// The hashes of the client secrets, the newest last.
     pub secrets: Vec<StoredSecret>,
-    /// A secret that was just made, to be shown once.
+    /// The client secret that this save created; shown in the answer and never stored.
     #[serde(skip)]
     pub fresh: Option<ClientSecret>,
 }
 
-/// A rule that a client lists, as it was when it was listed.
+/// The identity of a rule at the time when the client listed it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListedRule {
-    /// Its id.
     pub credential: String,
-    /// Its revision.
+    /// The rule's revision at that time; a self-service rule of a later revision no longer counts.
     pub revision: u32,
 }
 
@@ -135,7 +140,7 @@ impl Document for ClientDocument {
     fn read(given: &Map<String, Value>, context: ReadContext<'_>) -> Result<Self, Vec<DocumentError>> {
         let mut reader = Reader::new(given);
         let words = AuthMethod::ALL.map(AuthMethod::as_str).join(", ");
-        let word = |text: &str| AuthMethod::from_word(text).ok_or_else(|| format!("is one of {words}"));
+        let word = |text: &str| AuthMethod::from_word(text).ok_or_else(|| format!("must be one of {words}"));
         let auth_method = reader.parsed("auth_method", word).unwrap_or(AuthMethod::None);
         let grant_types = grant_types(&mut reader, auth_method);
         let document = Self {
@@ -192,16 +197,18 @@ fn grant_types(reader: &mut Reader<'_>, method: AuthMethod) -> Vec<GrantType> {
     let known: Option<Vec<GrantType>> = names.iter().map(|name| GrantType::from_name(name)).collect();
     if known.is_none() {
         let supported = GrantType::ALL.map(GrantType::name).join(", ");
-        reader.problem("grant_types", format!("holds grant types of this server: {supported}"));
+        reader.problem("grant_types", format!("must hold only grant types of this server: {supported}"));
     }
     let grants = known.unwrap_or_default();
     if method == AuthMethod::None && grants.contains(&GrantType::ClientCredentials) {
-        reader.problem("grant_types", "client_credentials needs a client that proves who it is (RFC 6749 section 4.4)");
+        let detail = "must not hold client_credentials, which needs a client that authenticates (RFC 6749 section 4.4)";
+        reader.problem("grant_types", detail);
     }
     grants
 }
 
-/// A list of names of other objects.
+/// Reads a list of names of other objects. Whether these exist is checked when the document is
+/// saved.
 pub(super) fn names(reader: &mut Reader<'_>, member: &'static str) -> Vec<String> {
     let names = reader.texts(member).unwrap_or_default();
     if let Some(detail) = names.iter().find_map(|name| check_name(name).err()) {
@@ -210,7 +217,7 @@ pub(super) fn names(reader: &mut Reader<'_>, member: &'static str) -> Vec<String
     names
 }
 
-/// A list of federated credentials: `name`, `principal:name` or id.
+/// Reads a list of federated credentials: `name`, `principal:name` or id.
 pub(super) fn references(reader: &mut Reader<'_>, member: &'static str) -> Vec<String> {
     let references = reader.texts(member).unwrap_or_default();
     let wrong = |reference: &String| {
@@ -232,18 +239,20 @@ impl ClientDocument {
     fn check_keys(&self, reader: &mut Reader<'_>, context: ReadContext<'_>) {
         let signs = self.auth_method == AuthMethod::PrivateKeyJwt;
         match (&self.jwks, &self.jwks_uri) {
-            (None, None) if signs => reader.problem("jwks", "is needed for private_key_jwt, or else jwks_uri"),
-            (Some(_), Some(_)) => reader.problem("jwks_uri", "cannot be given together with jwks"),
-            (Some(_), None) if !signs => reader.problem("jwks", "is for private_key_jwt"),
-            (None, Some(_)) if !signs => reader.problem("jwks_uri", "is for private_key_jwt"),
+            (None, None) if signs => reader.problem("jwks", "must be given for private_key_jwt, unless jwks_uri is"),
+            (Some(_), Some(_)) => reader.problem("jwks_uri", "must not be given together with jwks"),
+            (Some(_), None) if !signs => reader.problem("jwks", "must not be given without the method private_key_jwt"),
+            (None, Some(_)) if !signs => {
+                reader.problem("jwks_uri", "must not be given without the method private_key_jwt");
+            }
             (Some(jwks), None) => {
                 if let Err(detail) = check_key_set(jwks, &ASSERTION_ALGORITHMS) {
                     reader.problem("jwks", detail);
                 }
             }
             (None, Some(uri)) => {
-                let checked =
-                    Url::parse(uri).map_err(|error| error.to_string()).and_then(|url| check_https(&url, context));
+                let parsed = Url::parse(uri).map_err(|error| format!("must be an https URL: {error}"));
+                let checked = parsed.and_then(|url| check_https(&url, context));
                 if let Err(detail) = checked {
                     reader.problem("jwks_uri", detail);
                 }
@@ -255,29 +264,35 @@ impl ClientDocument {
     fn check_rights(&self, reader: &mut Reader<'_>) {
         if !self.scopes.iter().all(|scope| is_admin_scope(scope)) {
             let known = "admin, admin:read, admin:credentials or admin:credentials:<principal>";
-            reader.problem("scopes", format!("holds scopes of the admin API: {known}"));
+            reader.problem("scopes", format!("must hold only scopes of the admin API: {known}"));
         }
         let federated = self.auth_method == AuthMethod::Federated;
         if federated == self.federated_credentials.is_empty() {
-            let detail = if federated { "names at least one" } else { "is for the method federated" };
+            let detail = if federated {
+                "must name at least one federated credential"
+            } else {
+                "must not be given without the method federated"
+            };
             reader.problem("federated_credentials", detail);
         }
         if federated && !self.permissions.is_empty() {
-            reader.problem("permissions", "a federated client gets what its federated credentials give");
+            let detail = "must not be given: a federated client has the permissions of its federated credentials";
+            reader.problem("permissions", detail);
         }
         let grants_itself = self.grant_types.contains(&GrantType::ClientCredentials);
         if !grants_itself && !self.permissions.is_empty() {
-            reader.problem("permissions", "need the grant type client_credentials");
+            reader.problem("permissions", "must not be given without the grant type client_credentials");
         }
         if !grants_itself && !self.scopes.is_empty() {
-            reader.problem("scopes", "need the grant type client_credentials");
+            reader.problem("scopes", "must not be given without the grant type client_credentials");
         }
         for (at, _) in self.permissions.iter().enumerate().filter(|(_, permission)| permission.owner.is_none()) {
-            reader.problem(&format!("permissions/{at}/owner"), "is required: a client is no principal");
+            reader.problem(&format!("permissions/{at}/owner"), "must be given: a client is not a principal");
         }
     }
 
-    /// What requests are judged by; none if the server lacks what its method needs.
+    /// The client in the form that requests are decided by; `None` if a client with the method
+    /// `private_key_jwt` has no keys, or the server no `generic` profile.
     pub fn compile(
         &self,
         id: ClientRowId,
@@ -324,8 +339,9 @@ impl ClientDocument {
         listed.collect()
     }
 
-    /// A client that signs its own assertions is an issuer of JWTs like any other, trusted for itself alone: one way to fetch
-    /// keys, one way to read a JWT. Only our issuer identifier is its audience (draft-ietf-oauth-rfc7523bis section 4).
+    /// A client with keys of its own is compiled into a trusted issuer for itself alone, so that
+    /// keys are fetched and JWTs verified in one way only. The only accepted audience is our issuer
+    /// identifier (draft-ietf-oauth-rfc7523bis section 4).
     fn issuer_of_its_own(
         &self,
         id: ClientRowId,
@@ -339,7 +355,8 @@ impl ClientDocument {
             (None, None) => return None,
         };
         Some(TrustedIssuer {
-            // Keys are cached by id, and ids are unique over all kinds.
+            // The key cache is keyed by this id. A client's id collides with no trusted issuer's,
+            // since ids are unique across kinds.
             id: TrustedIssuerId(id.0),
             name: name.to_owned(),
             version,

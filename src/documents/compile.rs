@@ -1,3 +1,6 @@
+//! Compiles stored trusted issuers and federated credentials. The other kinds are compiled by their
+//! own modules.
+
 use std::sync::Arc;
 
 use super::{CredentialState, FederatedCredentialDocument, ReadContext, Stored, TrustedIssuerDocument};
@@ -5,7 +8,7 @@ use crate::ids::{CredentialId, TrustedIssuerId};
 use crate::model::{FederatedCredential, PackedRule, Permission, Rule, RuleReference, TrustedIssuer};
 use crate::profile::Profile;
 
-/// Compiles a stored trusted issuer; none if its profile is not there (any more).
+/// Compiles a stored trusted issuer; `None` if this server does not have its profile.
 pub fn compile_issuer(stored: &Stored<TrustedIssuerDocument>, context: ReadContext<'_>) -> Option<TrustedIssuer> {
     let profile = context.profiles.get(&stored.document.profile)?;
     let id = stored.id.parse().ok()?;

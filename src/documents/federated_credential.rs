@@ -1,3 +1,6 @@
+//! The document of a federated credential (rule), and the state that is stored beside it. `match`
+//! is read by `crate::trust`, once the trusted issuer's profile is known.
+
 use carnet_resource_server::PackagePattern;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -10,86 +13,88 @@ use crate::json::json_bytes;
 use crate::model::RuleReference;
 use crate::trust::{DocumentError, Warning};
 
-/// The kind of target that permissions have.
+/// The only `kind` of a permission's `target`.
 pub(crate) const RESOURCE_SERVER_TARGET: &str = "resource_server";
-/// How many packages and patterns all permissions may name together (contract, section 6).
+/// Most package names and patterns in all permissions of a document together
+/// (`docs/src/reference/limits.md`).
 const MAX_PATTERNS: usize = 1_000;
-/// How large `match` may be, in bytes.
+/// Largest `match`, in bytes of JSON.
 const MAX_MATCH_BYTES: usize = 16 * 1024;
-/// How many permissions a rule may have.
 const MAX_PERMISSIONS: usize = 100;
 
-/// How many credentials may be named as actors.
 const MAX_ACTORS: usize = 100;
 
-/// A rule: which assertions of one trusted issuer may act for one principal, with which permissions.
+/// A rule: which assertions of one trusted issuer may act for one principal, and with which
+/// permissions.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct FederatedCredentialDocument {
-    /// The principal it acts for, by name.
+    /// The principal that matching workloads act for, by name.
     pub principal: String,
-    /// The trusted issuer it is about, by name.
+    /// The trusted issuer whose assertions are matched, by name.
     pub trusted_issuer: String,
-    /// What an assertion has to be; the fields are those of the trusted issuer's profile.
+    /// The conditions on an assertion; the members are the fields of the trusted issuer's profile,
+    /// and `claims`.
     #[serde(rename = "match")]
     #[schema(value_type = Object)]
     pub matcher: Map<String, Value>,
-    /// What a match gives.
+    /// The permissions of a matching workload's token: 1 to 100.
     pub permissions: Vec<PermissionDocument>,
-    /// The federated credentials whose workloads may act for this one's (RFC 8693 section 4.1): `name`, `principal:name` or id.
+    /// The rules whose workloads may act for this rule's workloads (RFC 8693 section 4.1): `name`,
+    /// `principal:name` or id; at most 100.
     pub actors: Vec<String>,
-    /// Whether somebody vouches for it, so that it counts for workloads that do not ask for its principal. Given by whoever may say
-    /// so; what holds is stored beside the document.
+    /// Whether the rule is vouched for: then it counts for workloads that do not name its principal
+    /// in the request. Only callers with the scope `admin` or `admin:credentials` may set it.
     pub vouched: Option<bool>,
-    /// When it ends.
+    /// When the rule ends (RFC 3339); null for never.
     #[serde(serialize_with = "time")]
     #[schema(value_type = Option<String>)]
     pub expires_at: Option<Timestamp>,
-    /// When somebody should look at it again; it stays in force.
+    /// When the rule should be reviewed (RFC 3339): a note without effect.
     #[serde(serialize_with = "time")]
     #[schema(value_type = Option<String>)]
     pub review_at: Option<Timestamp>,
-    /// Whether it is switched on.
+    /// Whether the rule counts; the tokens of a disabled rule end.
     pub enabled: bool,
 }
 
-/// What becomes of a rule.
+/// What the server stores beside the document.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CredentialState {
-    /// The pinned ids.
+    /// The ids that the first match pinned, by field.
     pub pinned: Map<String, Value>,
-    /// Until when it waits for its first match, if it is pending.
+    /// When a rule that waits for its first match ends; `None` if it does not wait.
     pub pending_until: Option<Timestamp>,
-    /// Who vouches for it.
     pub vouching: Vouching,
-    /// Which credentials its actors are, in their order.
+    /// The rules of `actors`, in the same order.
     pub actors: Vec<RuleReference>,
-    /// Grows when what the rule means changes.
+    /// Grows when the rule's meaning changes or vouching ends; tokens of a lower revision end.
     pub revision: u32,
-    /// When it last gave a token, to within some seconds.
+    /// When the rule last gave a token, accurate to some seconds.
     pub last_used_at: Option<Timestamp>,
 }
 
-/// Whether somebody vouches for a rule (contract, section 4).
+/// Whether a rule is vouched for (`docs/src/explanation/consent.md`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Vouching {
-    /// Nobody: it counts for whoever asks for its principal.
+    /// Not vouched for: the rule counts only if the request names its principal.
     #[default]
     SelfService,
-    /// Somebody does.
+    /// Vouched for: the rule counts for every workload that it matches.
     Vouched,
-    /// It is of a time when nobody was asked, and counts as it did until somebody has looked at it.
+    /// Saved before consent existed: counts like a vouched rule until an administrator saves it
+    /// again.
     Assumed,
 }
 
 impl Vouching {
     const ALL: [Self; 3] = [Self::SelfService, Self::Vouched, Self::Assumed];
 
-    /// Whether it counts without being asked for.
+    /// Whether the rule counts for requests that name no principal.
     pub fn counts(self) -> bool {
         self != Self::SelfService
     }
 
-    /// The word for it.
+    /// The name used in the database.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::SelfService => "self_service",
@@ -98,38 +103,41 @@ impl Vouching {
         }
     }
 
-    /// Reads the word; what nobody knows counts for nobody.
+    /// Parses the name. An unknown one, of a later release, is read as self-service, which gives
+    /// the fewest rights.
     pub fn from_word(word: &str) -> Self {
         Self::ALL.into_iter().find(|vouching| vouching.as_str() == word).unwrap_or_default()
     }
 }
 
-/// What a match gives at one resource server.
+/// Permissions at one resource server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PermissionDocument {
-    /// The resource server, by name.
+    /// The resource server, by name. A body may hold `target` instead.
     pub resource_server: String,
-    /// The actions, of those the resource server has.
+    /// Actions of the resource server, at least one.
     pub actions: Vec<String>,
-    /// Package names, or patterns in which `*` is any run of characters.
+    /// Package names, or patterns in which `*` stands for any run of characters; at least one.
     pub packages: Vec<String>,
-    /// The owner of the packages, by name; the credential's principal unless given.
+    /// The principal that owns the packages, by name; by default the principal of the rule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
 }
 
 impl PermissionDocument {
-    /// What is wrong with it beside the resource server that it names, if there is one.
+    /// The mistake of naming a resource server that does not exist (`server` is `None`), or actions
+    /// that it does not have.
     pub fn problem_at(&self, server: Option<(&str, &ResourceServerDocument)>) -> Option<DocumentError> {
         let Some((name, document)) = server else {
-            let detail = format!("there is no resource server {}", self.resource_server);
+            let detail =
+                format!("must be an existing resource server; there is no resource server {}", self.resource_server);
             return Some(DocumentError::new("/resource_server", detail));
         };
         let unknown = self.actions.iter().filter(|action| !document.actions.contains(action));
         let unknown: Vec<&str> = unknown.map(String::as_str).collect();
         (!unknown.is_empty()).then(|| {
             let known = document.actions.join(", ");
-            let detail = format!("{name} has no action {}; its actions are {known}", unknown.join(", "));
+            let detail = format!("must be among the actions of {name}, which are {known}; not {}", unknown.join(", "));
             DocumentError::new("/actions", detail)
         })
     }
@@ -147,7 +155,8 @@ impl Document for FederatedCredentialDocument {
     const KIND: Kind = Kind::FederatedCredential;
     type State = CredentialState;
 
-    /// Reads all but the meaning of `match`, which depends on the profile of the trusted issuer.
+    /// Leaves `match` unread: its meaning depends on the trusted issuer's profile, which only the
+    /// stored objects tell.
     fn read(given: &Map<String, Value>, _: ReadContext<'_>) -> Result<Self, Vec<DocumentError>> {
         let mut reader = Reader::new(given);
         let principal = required_name(&mut reader, "principal");
@@ -156,23 +165,23 @@ impl Document for FederatedCredentialDocument {
             Some(Value::Object(matcher)) => {
                 let bytes = json_bytes(matcher);
                 if bytes > MAX_MATCH_BYTES {
-                    reader.problem("match", format!("takes {MAX_MATCH_BYTES} bytes at most, and this is {bytes}"));
+                    reader.problem("match", format!("must be at most {MAX_MATCH_BYTES} bytes; this is {bytes}"));
                 }
                 matcher.clone()
             }
             Some(_) => {
-                reader.problem("match", "is an object");
+                reader.problem("match", "must be an object");
                 Map::new()
             }
             None => {
-                reader.problem("match", "is required");
+                reader.problem("match", "must be given");
                 Map::new()
             }
         };
         let permissions = permissions(&mut reader, 1);
         let actors = references(&mut reader, "actors");
         if actors.len() > MAX_ACTORS {
-            reader.problem("actors", format!("names {MAX_ACTORS} at most"));
+            reader.problem("actors", format!("must name at most {MAX_ACTORS}; these are {}", actors.len()));
         }
         let document = Self {
             principal,
@@ -222,13 +231,13 @@ impl Document for FederatedCredentialDocument {
     }
 }
 
-/// The permissions of a document, of which there are so many at least.
+/// Reads `permissions`: a list of at least `least` elements.
 pub(super) fn permissions(reader: &mut Reader<'_>, least: usize) -> Vec<PermissionDocument> {
     let elements = match reader.value("permissions") {
         Some(Value::Array(elements)) if (least..=MAX_PERMISSIONS).contains(&elements.len()) => elements.as_slice(),
         None if least == 0 => &[],
         _ => {
-            reader.problem("permissions", format!("is a list of {least} to {MAX_PERMISSIONS} permissions"));
+            reader.problem("permissions", format!("must be a list of {least} to {MAX_PERMISSIONS} permissions"));
             &[]
         }
     };
@@ -246,7 +255,7 @@ pub(super) fn permissions(reader: &mut Reader<'_>, least: usize) -> Vec<Permissi
     if patterns > MAX_PATTERNS {
         reader.problem(
             "permissions",
-            format!("name {MAX_PATTERNS} packages and patterns at most, and these are {patterns}"),
+            format!("must name at most {MAX_PATTERNS} packages and patterns; these are {patterns}"),
         );
     }
     permissions
@@ -254,28 +263,29 @@ pub(super) fn permissions(reader: &mut Reader<'_>, least: usize) -> Vec<Permissi
 
 fn required_name(reader: &mut Reader<'_>, name: &'static str) -> String {
     if reader.value(name).is_none() {
-        reader.problem(name, "is required");
+        reader.problem(name, "must be given");
     }
     reader.name(name).unwrap_or_default()
 }
 
-/// What a permission is for: a target, tagged by its kind, or the short form of the one kind that there is.
+/// Reads the resource server of a permission: `target` with its kind, or the short form
+/// `resource_server`.
 fn target(reader: &mut Reader<'_>) -> String {
     let Some(value) = reader.value("target") else {
         return required_name(reader, "resource_server");
     };
     if reader.value("resource_server").is_some() {
-        reader.problem("target", "and resource_server are two forms of the same: one of them is given");
+        reader.problem("target", "must not be given together with resource_server, its short form");
         return String::new();
     }
     let Value::Object(given) = value else {
-        reader.problem("target", "is an object of kind and name");
+        reader.problem("target", "must be an object of kind and name");
         return String::new();
     };
     let mut inner = Reader::new(given);
     let kind = inner.required_text("kind");
     if kind != RESOURCE_SERVER_TARGET && !kind.is_empty() {
-        inner.problem("kind", format!("is {RESOURCE_SERVER_TARGET}"));
+        inner.problem("kind", format!("must be {RESOURCE_SERVER_TARGET}"));
     }
     let name = required_name(&mut inner, "name");
     inner.finish(name).unwrap_or_else(|problems| {
@@ -286,14 +296,15 @@ fn target(reader: &mut Reader<'_>) -> String {
 
 fn permission(element: &Value) -> Result<PermissionDocument, Vec<DocumentError>> {
     let Value::Object(given) = element else {
-        return Err(vec![DocumentError::new("", "is an object of resource_server, actions, packages and owner")]);
+        let detail = "must be an object of resource_server, actions, packages and owner";
+        return Err(vec![DocumentError::new("", detail)]);
     };
     let mut reader = Reader::new(given);
     let resource_server = target(&mut reader);
     let mut list = |name: &'static str| {
         let texts = reader.texts(name).unwrap_or_default();
         if texts.is_empty() {
-            reader.problem(name, "names at least one");
+            reader.problem(name, "must name at least one");
         }
         texts
     };

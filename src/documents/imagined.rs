@@ -1,4 +1,6 @@
-//! A bundle as a server would have it that holds nothing else: its objects read, held against each other, and compiled.
+//! Compiles a bundle offline into the snapshot of a server that holds nothing else, for `carnet
+//! policy test`. The checks are those of saving, except for clients and for anything that needs the
+//! network.
 
 use std::sync::Arc;
 
@@ -14,7 +16,7 @@ use crate::ids::{CredentialId, ResourceServerId, TrustedIssuerId, base32};
 use crate::model::{PENDING_DAYS, RuleReference, Snapshot, TrustedIssuer};
 use crate::trust::{DocumentError, is_pending, normalise};
 
-/// The objects of a bundle, saved by an administrator at one moment.
+/// The compiled objects of a bundle, as if an administrator had saved all of them at `now`.
 #[derive(Debug)]
 pub struct Imagined {
     rules: Snapshot,
@@ -23,7 +25,8 @@ pub struct Imagined {
 }
 
 impl Imagined {
-    /// Reads and compiles a bundle, or says everything for which saving would refuse an object of it.
+    /// Reads and compiles a bundle. Errors with every mistake for which saving would refuse an
+    /// object.
     pub fn new(bundle: &Bundle, context: ReadContext<'_>, now: Timestamp) -> Result<Self, Vec<LintFinding>> {
         let mut findings = lint(bundle, context);
         findings.retain(|finding| finding.is_error);
@@ -37,23 +40,23 @@ impl Imagined {
         Err(findings)
     }
 
-    /// What requests are decided by.
+    /// The snapshot that requests are decided by.
     pub fn rules(self) -> Arc<Snapshot> {
         Arc::new(self.rules)
     }
 
-    /// What a federated credential says and its state; `None` if there is none of this name.
+    /// A rule with its state, by `name` or `principal:name`.
     pub fn credential(&self, name: &str) -> Option<&Stored<FederatedCredentialDocument>> {
         self.credentials.iter().find(|stored| is_called(stored, name))
     }
 
-    /// Whether a federated credential of this state would wait for its first match, and until when if it was saved just now.
+    /// When a rule in this state would end if it got no first match; `None` if it needs none.
     pub fn pending_until(&self, stored: &Stored<FederatedCredentialDocument>) -> Option<Timestamp> {
         let issuer = self.rules.issuer_named(&stored.document.trusted_issuer)?;
         pending_until(issuer, &stored.document, &stored.state, self.now)
     }
 
-    /// Replaces the federated credential that has this id.
+    /// Replaces the rule that has the id of `stored`.
     pub fn replace(&mut self, stored: Stored<FederatedCredentialDocument>) {
         set_credential(&mut self.rules, &stored);
         self.credentials.retain(|other| other.id != stored.id);
@@ -86,7 +89,7 @@ fn is_called(stored: &Stored<FederatedCredentialDocument>, reference: &str) -> b
     }
 }
 
-/// The documents of a bundle.
+/// The documents of a bundle, before they are compiled. Clients are left out: a case has none.
 struct Objects<'a> {
     context: ReadContext<'a>,
     now: Timestamp,
@@ -112,7 +115,8 @@ impl<'a> Objects<'a> {
         }
     }
 
-    /// What is wrong with objects beside others.
+    /// The mistakes that only show in combination with other objects: unknown references and
+    /// conflicts.
     fn findings(&self) -> Vec<LintFinding> {
         let mut findings = Vec::new();
         let mut add = |kind: Kind, name: &str, problems: Vec<DocumentError>| {
@@ -147,7 +151,7 @@ impl<'a> Objects<'a> {
             self.no_principal("/principal".to_owned(), &document.principal).into_iter().collect();
         let owner = named(&self.issuers, &document.trusted_issuer).and_then(|issuer| issuer.document.owner.as_ref());
         if owner.is_some_and(|owner| !owner.eq_ignore_ascii_case(&document.principal)) {
-            problems.push(DocumentError::new("/trusted_issuer", "belongs to another principal"));
+            problems.push(DocumentError::new("/trusted_issuer", "must not belong to another principal"));
         }
         for (at, permission) in document.permissions.iter().enumerate() {
             let found = self.problems_of_permission(permission);
@@ -157,7 +161,7 @@ impl<'a> Objects<'a> {
         }
         for (at, actor) in document.actors.iter().enumerate() {
             if self.actors_called(document, actor).count() != 1 {
-                let detail = format!("there is no one federated credential {actor}");
+                let detail = format!("must be one federated credential; none or several are called {actor}");
                 problems.push(DocumentError::new(format!("/actors/{at}"), detail));
             }
         }
@@ -172,12 +176,12 @@ impl<'a> Objects<'a> {
     }
 
     fn no_principal(&self, pointer: String, name: &str) -> Option<DocumentError> {
-        named(&self.principals, name)
-            .is_none()
-            .then(|| DocumentError::new(pointer, format!("there is no principal {name}")))
+        let detail = || format!("must be an existing principal; there is no principal {name}");
+        named(&self.principals, name).is_none().then(|| DocumentError::new(pointer, detail()))
     }
 
-    /// Rules of its own principal come first, as where rules are saved.
+    /// The rules that an entry of `actors` may mean. Those of the document's own principal hide
+    /// others, as when a rule is saved.
     fn actors_called<'s>(
         &'s self,
         document: &'s FederatedCredentialDocument,
@@ -211,7 +215,7 @@ impl<'a> Objects<'a> {
         Imagined { rules, credentials, now: self.now }
     }
 
-    /// A federated credential as an administrator's saving leaves it.
+    /// A rule in the form in which saving by an administrator stores it.
     fn saved(
         &self,
         stored: &Stored<FederatedCredentialDocument>,
@@ -236,7 +240,8 @@ impl<'a> Objects<'a> {
             }
             saved.state.pending_until = pending_until(issuer, document, &saved.state, self.now);
         }
-        // Names are compiled as they are spelled where the object is.
+        // Compiled names are compared exactly, so they need the spelling of the resource server
+        // itself.
         for permission in &mut document.permissions {
             if let Some(server) = named(&self.servers, &permission.resource_server) {
                 permission.resource_server.clone_from(&server.name);
@@ -246,7 +251,7 @@ impl<'a> Objects<'a> {
     }
 }
 
-/// The objects of a kind; those with mistakes were told before.
+/// Reads the objects of a kind. Those with mistakes are skipped; [`lint`] has reported them.
 fn read<D: Document>(
     bundle: &Bundle,
     context: ReadContext<'_>,
@@ -260,7 +265,7 @@ fn read<D: Document>(
             Some((_, name)) if D::KIND == Kind::FederatedCredential => name,
             _ => reference,
         };
-        // The same for the same bundle, so that a verdict does not change from run to run.
+        // Ids by position, so that a verdict on the same bundle never changes.
         let id = id(Uuid::from_u128(u128::try_from(at).unwrap_or_default()));
         let name = name.to_owned();
         Some(Stored { id, name, version: 1, created_at: now, updated_at: now, document, state: D::State::default() })

@@ -1,4 +1,5 @@
-//! Reads a bundle without a server and says what is wrong or too wide in it.
+//! `carnet policy lint`: reads a bundle without a server and reports mistakes and weaknesses.
+//! References to other objects are not checked, except for a rule's trusted issuer.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -9,23 +10,22 @@ use super::{
 };
 use crate::trust::{DocumentError, Warning, normalise};
 
-/// Something found in a bundle.
+/// A mistake or a weakness of one object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LintFinding {
-    /// Whether saving would refuse it.
+    /// True for a mistake, which saving would refuse; false for a warning.
     pub is_error: bool,
     /// The object, as `table.name`.
     pub object: String,
-    /// Where in it: a JSON Pointer.
+    /// A JSON Pointer into the object.
     pub pointer: String,
-    /// A stable code.
+    /// A stable code: that of the warning, or `invalid`.
     pub code: String,
-    /// What is wrong, and what to do about it.
     pub detail: String,
 }
 
 impl LintFinding {
-    /// What saving would refuse an object for.
+    /// A mistake for which saving would refuse the object.
     pub(super) fn error(kind: Kind, name: &str, problem: DocumentError) -> Self {
         Self {
             is_error: true,
@@ -37,7 +37,7 @@ impl LintFinding {
     }
 }
 
-/// Looks at every object of a bundle.
+/// Reads every object of a bundle, and the `match` of each rule by its trusted issuer's profile.
 pub fn lint(bundle: &Bundle, context: ReadContext<'_>) -> Vec<LintFinding> {
     let mut findings = Vec::new();
     for kind in Kind::ALL {
@@ -82,8 +82,10 @@ fn credential(
     let issuer = bundle.get(Kind::TrustedIssuer, &document.trusted_issuer);
     let profile = issuer.and_then(|issuer| context.profiles.get(issuer.get("profile")?.as_str()?));
     let Some(profile) = profile else {
-        let detail =
-            format!("trusted issuer {} is not in the file, so its rule cannot be judged", document.trusted_issuer);
+        let detail = format!(
+            "must be a trusted issuer of the same file, since its profile gives `match` its meaning; {} is not in it",
+            document.trusted_issuer
+        );
         return (vec![DocumentError::new("/trusted_issuer", detail)], Vec::new());
     };
     let mut warnings = document.warnings(context);

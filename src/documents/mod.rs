@@ -1,5 +1,6 @@
-//! The things people manage: their documents, read with every mistake reported at once, and compiled into what trust is
-//! decided from. What a document says about others is checked where it is saved, in [`crate::admin`].
+//! The JSON documents of the managed objects: reading with every mistake reported at once, and
+//! compiling into the [`crate::model`] that requests are decided by. References between objects are
+//! checked in [`crate::admin`], where documents are saved.
 
 mod bundle;
 mod client;
@@ -33,27 +34,25 @@ use crate::config::OwnUrls;
 use crate::profile::Profiles;
 use crate::trust::{DocumentError, Warning};
 
-/// The kinds of objects.
+/// The kinds of managed objects, in the order in which `carnet apply` saves them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
-    /// Registry identities. They come first: the others refer to them.
+    /// Registry identities, which all other kinds refer to.
     Principal,
-    /// Outside platforms.
+    /// Platforms whose assertions are accepted.
     TrustedIssuer,
-    /// Registries.
     ResourceServer,
-    /// Rules.
+    /// Rules for workloads.
     FederatedCredential,
-    /// OAuth clients.
     Client,
 }
 
 impl Kind {
-    /// Every kind, those first that others refer to.
+    /// Every kind, after the kinds that it refers to.
     pub const ALL: [Self; 5] =
         [Self::Principal, Self::TrustedIssuer, Self::ResourceServer, Self::FederatedCredential, Self::Client];
 
-    /// The segment of the admin API's path.
+    /// The path segment in the admin API.
     pub const fn segment(self) -> &'static str {
         match self {
             Self::Principal => "principals",
@@ -64,7 +63,7 @@ impl Kind {
         }
     }
 
-    /// The table of an `apply` file.
+    /// The table in a bundle.
     pub const fn table(self) -> &'static str {
         match self {
             Self::Principal => "principals",
@@ -75,7 +74,7 @@ impl Kind {
         }
     }
 
-    /// One of them, for people.
+    /// The singular for messages and audit events.
     pub const fn noun(self) -> &'static str {
         match self {
             Self::Principal => "principal",
@@ -87,64 +86,55 @@ impl Kind {
     }
 }
 
-/// What reading a document needs to know.
+/// The parts of the configuration that reading and compiling depend on.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadContext<'a> {
-    /// The profiles of this server.
     pub profiles: &'a Profiles,
-    /// Our own URLs, which nobody else may claim.
+    /// This server's own URLs, which no trusted issuer or resource server may have.
     pub own: &'a OwnUrls,
-    /// Whether `http://127.0.0.1…` issuers are accepted.
+    /// Whether http URLs on the loopback interface are accepted (`insecure.allow_http_loopback`).
     pub allow_http_loopback: bool,
-    /// How long tokens live where the resource server says nothing, in seconds.
+    /// Lifetime of tokens for resource servers without `token_lifetime_seconds`, in seconds.
     pub token_lifetime_seconds: i64,
 }
 
-/// A document of one kind.
 pub trait Document: Sized + Clone + PartialEq + std::fmt::Debug + Send + Sync {
-    /// The kind.
     const KIND: Kind;
-    /// What is stored beside the document and is not given by people.
+    /// What the server stores beside the document, such as revisions and hashes of secrets.
     type State: Clone + Default + PartialEq + std::fmt::Debug + Send + Sync;
 
-    /// Reads a document, reporting every mistake.
+    /// Reads a document. Errors with every mistake found.
     fn read(members: &Map<String, Value>, context: ReadContext<'_>) -> Result<Self, Vec<DocumentError>>;
 
-    /// The id that the document asks for.
+    /// The id that the document gives itself; only principals may.
     fn given_id(&self) -> Option<&str> {
         None
     }
 
-    /// The document as it is shown, with what was left out filled in.
+    /// The document as the admin API answers it, with defaults filled in.
     fn shown(&self, context: ReadContext<'_>) -> Map<String, Value>;
 
-    /// The document as it is exported: only what was given.
+    /// The document with only the members that were given.
     fn exported(&self) -> Map<String, Value>;
 
-    /// What is weak about it.
+    /// Warnings that the document alone justifies.
     fn warnings(&self, context: ReadContext<'_>) -> Vec<Warning>;
 }
 
-/// A document as it is stored.
+/// A document with its identity and state, as stored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stored<D: Document> {
-    /// Its id.
     pub id: String,
-    /// Its name.
     pub name: String,
-    /// Grows with every change; the `ETag`.
+    /// Grows with every change of document or state; the `ETag` of the admin API.
     pub version: i64,
-    /// When it was made.
     pub created_at: Timestamp,
-    /// When it was changed.
     pub updated_at: Timestamp,
-    /// The document.
     pub document: D,
-    /// What is stored beside it.
     pub state: D::State,
 }
 
-/// Turns a serialisable document into its members, leaving out what is `null`.
+/// The members of a serialisable document, without those that are `null`.
 fn members(document: &impl Serialize) -> Map<String, Value> {
     match serde_json::to_value(document) {
         Ok(Value::Object(mut members)) => {

@@ -1,3 +1,5 @@
+//! The document of a principal.
+
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -11,18 +13,20 @@ use crate::trust::{DocumentError, Warning};
 /// A registry identity: a user, organization, team, service or project.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct PrincipalDocument {
-    /// Given when it is made or chosen by the server, then fixed: the `sub` of its tokens.
+    /// The `sub` of the principal's tokens. The server chooses it unless it is given at creation;
+    /// it never changes.
     #[schema(pattern = "^[A-Za-z0-9._-]{1,128}$")]
     pub id: Option<String>,
-    /// What it is.
+    /// The type of identity that the registry has under this name.
     pub kind: PrincipalKind,
-    /// The registry's own id of it.
+    /// The registry's own id of the principal, passed on in tokens.
     pub external_id: Option<String>,
-    /// Its name for people.
+    /// A name for display.
     pub display_name: Option<String>,
-    /// The principals, by name, for whose packages its self-service rules may be good.
+    /// Other principals, by name, whose packages this principal's self-service rules may name as
+    /// `owner`.
     pub acts_for: Vec<String>,
-    /// Whether it is switched on.
+    /// Whether the principal's rules count; the tokens of a disabled principal end.
     pub enabled: bool,
 }
 
@@ -36,13 +40,13 @@ impl Document for PrincipalDocument {
         let is_id =
             |id: &String| id.len() <= 128 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
         if id.as_ref().is_some_and(|id| !is_id(id)) {
-            reader.problem("id", "holds letters, digits, `.`, `_` and `-`, 128 at most");
+            reader.problem("id", "must consist of 1 to 128 letters, digits, `.`, `_` and `-`");
         }
         let kinds = PrincipalKind::ALL.map(PrincipalKind::as_str).join(", ");
-        let kind =
-            reader.parsed("kind", |text| text.parse::<PrincipalKind>().map_err(|()| format!("is one of {kinds}")));
+        let known = |text: &str| text.parse::<PrincipalKind>().map_err(|()| format!("must be one of {kinds}"));
+        let kind = reader.parsed("kind", known);
         if !given.contains_key("kind") {
-            reader.problem("kind", format!("is required: one of {kinds}"));
+            reader.problem("kind", format!("must be given: one of {kinds}"));
         }
         let document = Self {
             id,
@@ -77,7 +81,7 @@ impl Document for PrincipalDocument {
 }
 
 impl PrincipalDocument {
-    /// What trust is decided from.
+    /// The principal in the form that requests are decided by.
     pub fn compile(&self, id: &str, name: &str, created_at: Timestamp) -> Principal {
         Principal {
             id: id.to_owned(),

@@ -1,10 +1,13 @@
+//! Reads the members of a JSON object and reports every mistake with its JSON Pointer (RFC 6901).
+
 use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
 use crate::ids::{NAME_FORM, check_name};
 use crate::trust::DocumentError;
 
-/// Members that an answer has and a body need not: they are ignored when they come back.
+/// Members that answers add. They are ignored in a body, so that a client may send back what it
+/// read.
 const READ_ONLY: [&str; 13] = [
     "id",
     "name",
@@ -21,7 +24,8 @@ const READ_ONLY: [&str; 13] = [
     "version",
 ];
 
-/// Reads the members of a document one by one and remembers every mistake.
+/// Reads the members of a document one by one and collects every mistake. A member that is `null`
+/// counts as absent.
 #[derive(Debug)]
 pub struct Reader<'a> {
     members: &'a Map<String, Value>,
@@ -30,18 +34,17 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Reads these members.
     pub fn new(members: &'a Map<String, Value>) -> Self {
         Self { members, known: Vec::new(), problems: Vec::new() }
     }
 
-    /// Notes a mistake at a member, or at `""` for the whole.
+    /// Adds a mistake at a member, or at the whole document for the name `""`.
     pub fn problem(&mut self, name: &str, detail: impl Into<String>) {
         let pointer = if name.is_empty() { String::new() } else { format!("/{name}") };
         self.problems.push(DocumentError::new(pointer, detail));
     }
 
-    /// Notes mistakes found inside a member.
+    /// Adds mistakes whose pointers are relative to a member.
     pub fn problems_in(&mut self, name: &str, problems: Vec<DocumentError>) {
         let inside = |problem: DocumentError| DocumentError::new(format!("/{name}{}", problem.pointer), problem.detail);
         self.problems.extend(problems.into_iter().map(inside));
@@ -55,57 +58,57 @@ impl<'a> Reader<'a> {
         self.members.get(name).filter(|value| !value.is_null())
     }
 
-    /// A member of the outside contract that this version does not have: `null` and the values that mean nothing new pass.
+    /// Accepts a member of a later version if its value is `null` or one of `neutral` (as JSON
+    /// text), which demand nothing new; any other value is a mistake.
     pub fn later(&mut self, name: &'static str, neutral: &[&str]) {
         if let Some(value) = self.members.get(name) {
             self.known.push(name);
             if !value.is_null() && !neutral.contains(&value.to_string().as_str()) {
-                self.problem(name, "is not available in this version");
+                self.problem(name, "must be left out: it is not available in this version");
             }
         }
     }
 
-    /// A text.
+    /// A string of 1 to 65536 bytes without NUL, which PostgreSQL cannot store.
     pub fn text(&mut self, name: &'static str) -> Option<String> {
         let value = self.value(name)?;
         match value.as_str() {
             Some(text) if !text.is_empty() && text.len() <= 64 * 1024 && !text.contains('\0') => Some(text.to_owned()),
             _ => {
-                self.problem(name, "is a string that is not empty");
+                self.problem(name, "must be a string of 1 to 65536 bytes without NUL characters");
                 None
             }
         }
     }
 
-    /// A text that has to be there.
+    /// A string that must be present; empty after a mistake.
     pub fn required_text(&mut self, name: &'static str) -> String {
         let absent = self.value(name).is_none();
         if absent {
-            self.problem(name, "is required");
+            self.problem(name, "must be given");
         }
         self.text(name).unwrap_or_default()
     }
 
-    /// A truth value.
     pub fn boolean(&mut self, name: &'static str) -> Option<bool> {
         let value = self.value(name)?;
         if value.as_bool().is_none() {
-            self.problem(name, "is true or false");
+            self.problem(name, "must be true or false");
         }
         value.as_bool()
     }
 
-    /// A whole number in a range.
+    /// An integer within `range`.
     pub fn integer(&mut self, name: &'static str, range: std::ops::RangeInclusive<i64>) -> Option<i64> {
         let value = self.value(name)?;
         let number = value.as_i64().filter(|number| range.contains(number));
         if number.is_none() {
-            self.problem(name, format!("is a whole number from {} to {}", range.start(), range.end()));
+            self.problem(name, format!("must be a whole number from {} to {}", range.start(), range.end()));
         }
         number
     }
 
-    /// A list of texts, none twice.
+    /// A list of non-empty strings without duplicates.
     pub fn texts(&mut self, name: &'static str) -> Option<Vec<String>> {
         let value = self.value(name)?;
         let texts: Option<Vec<String>> = value.as_array().and_then(|elements| {
@@ -113,26 +116,26 @@ impl<'a> Reader<'a> {
             elements.iter().map(text).collect()
         });
         match texts {
-            None => self.problem(name, "is a list of strings that are not empty"),
+            None => self.problem(name, "must be a list of non-empty strings"),
             Some(ref texts) if texts.iter().enumerate().any(|(at, text)| texts.iter().take(at).any(|t| t == text)) => {
-                self.problem(name, "names something twice");
+                self.problem(name, "must not name anything twice");
             }
             Some(_) => {}
         }
         texts
     }
 
-    /// A point in time in RFC 3339.
+    /// A time in RFC 3339 format.
     pub fn time(&mut self, name: &'static str) -> Option<Timestamp> {
         let value = self.value(name)?;
         let time = value.as_str().and_then(Timestamp::parse_rfc3339);
         if time.is_none() {
-            self.problem(name, "is a time in RFC 3339, for example 2027-01-31T00:00:00Z");
+            self.problem(name, "must be a time in RFC 3339, for example 2027-01-31T00:00:00Z");
         }
         time
     }
 
-    /// Something that parses.
+    /// A string that `parse` accepts; its error becomes the message of the mistake.
     pub fn parsed<T, E: std::fmt::Display>(
         &mut self,
         name: &'static str,
@@ -142,7 +145,7 @@ impl<'a> Reader<'a> {
         parse(&text).map_err(|error| self.problem(name, error.to_string())).ok()
     }
 
-    /// The name of another object.
+    /// The name of another object. Whether that exists is checked when the document is saved.
     pub fn name(&mut self, name: &'static str) -> Option<String> {
         let text = self.text(name)?;
         if check_name(&text).is_err() {
@@ -151,13 +154,14 @@ impl<'a> Reader<'a> {
         Some(text)
     }
 
-    /// Ends: members that nobody asked for are mistakes too.
+    /// Returns the document, or every mistake. Members that were never read are mistakes too,
+    /// except those that answers add.
     pub fn finish<T>(mut self, document: T) -> Result<T, Vec<DocumentError>> {
         let known = self.known.join(", ");
         for name in self.members.keys() {
             if !self.known.contains(&name.as_str()) && !READ_ONLY.contains(&name.as_str()) {
                 let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
-                self.problems.push(DocumentError::new(pointer, format!("is not known here; the members are {known}")));
+                self.problems.push(DocumentError::new(pointer, format!("must be left out; the members are {known}")));
             }
         }
         if self.problems.is_empty() { Ok(document) } else { Err(self.problems) }

@@ -1,3 +1,5 @@
+//! The document of a resource server: its checks, and its compiled form.
+
 use carnet_resource_server::PackageNames;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -11,39 +13,43 @@ use crate::opaque;
 use crate::scope::ScopeSet;
 use crate::trust::{DocumentError, Warning};
 
-/// A scope has so many tokens at most (decision D-33).
+/// Most actions of a registry: they form the scope of a token, which holds at most 100 values
+/// (decision D-33).
 const MAX_ACTIONS: usize = 100;
 const DEFAULT_LIFETIME: i64 = 900;
 const DEFAULT_PREFIX: &str = "cnt_";
 
-/// Members of the outside contract that later versions bring, with the values that mean nothing new.
+/// Members of later versions, with the values that demand nothing new.
 const LATER: [(&str, &[&str]); 2] = [("require_sender_constraint", &["false"]), ("front_door", &[])];
 
-/// A registry: the resource server that tokens are for.
+/// A registry: a resource server that tokens are issued for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ResourceServerDocument {
-    /// Its absolute URI, exactly: the `aud` of its tokens (RFC 8707 section 2).
+    /// The absolute URI of the registry, which is the `aud` of its tokens (RFC 8707 section 2).
+    /// Compared byte for byte.
     pub resource: String,
-    /// Other URIs by which it may be requested.
+    /// Other URIs by which `resource` may name the registry in a token request.
     pub aliases: Vec<String>,
-    /// The actions that permissions may hold; they are the scope of its tokens.
+    /// The actions that permissions may hold, 1 to 100; they form the scope of tokens.
     pub actions: Vec<String>,
-    /// How its ecosystem compares package names.
+    /// How package names are compared: `exact`, `ascii_case_insensitive` or `pep503`.
     #[schema(value_type = String)]
     pub package_names: PackageNames,
-    /// What its tokens are: `jwt`, or `opaque` keys that it has to ask about.
+    /// The format of tokens: `jwt`, or `opaque` keys that the registry has to introspect.
     #[serde(default)]
     pub token_format: TokenFormat,
-    /// What opaque keys begin with; `cnt_` unless given.
+    /// The beginning of opaque keys, for secret scanners: 1 to 16 letters, digits and `_`; by
+    /// default `cnt_`.
     #[serde(default)]
     pub token_prefix: Option<String>,
-    /// How long its tokens live, in seconds: 60 to 3600, 900 unless given.
+    /// Lifetime of tokens in seconds, 60 to 3600; by default `tokens.lifetime_seconds` of the
+    /// configuration.
     pub token_lifetime_seconds: Option<i64>,
-    /// Whether every request has to name the principal.
+    /// Whether every token request must name its principal.
     pub require_principal: bool,
-    /// Whether only runs for a protected ref, or rules that bind an environment, count.
+    /// Whether a rule counts only if it binds an environment or the run is for a protected ref.
     pub require_protected_ref_or_environment: bool,
-    /// Whether it is switched on.
+    /// Whether tokens are issued for this registry; the tokens of a disabled one end.
     pub enabled: bool,
 }
 
@@ -60,40 +66,42 @@ impl Document for ResourceServerDocument {
         let aliases = reader.texts("aliases").unwrap_or_default();
         for (name, uri) in [("resource", &resource)].into_iter().chain(aliases.iter().map(|alias| ("aliases", alias))) {
             if !uri.is_empty() && !is_resource(uri) {
-                reader.problem(name, "is an absolute URI without fragment, for example https://registry.example/");
+                reader.problem(name, "must be an absolute URI without fragment, for example https://registry.example/");
             } else if *uri == context.own.admin_resource() || uri == context.own.issuer() {
-                reader.problem(name, "is a URI of this server itself");
+                reader.problem(name, "must not be a URI of this server itself");
             }
         }
         if aliases.contains(&resource) {
-            reader.problem("aliases", "repeats the resource");
+            reader.problem("aliases", "must not repeat the resource");
         }
         let actions = reader.texts("actions").unwrap_or_default();
         if actions.is_empty() {
-            reader.problem("actions", "names at least one action");
+            reader.problem("actions", "must name at least one action");
         }
         if actions.len() > MAX_ACTIONS {
-            reader.problem("actions", format!("names {MAX_ACTIONS} at most: a token's scope holds no more"));
+            let detail = format!("must name at most {MAX_ACTIONS}, as many as a token's scope holds");
+            reader.problem("actions", detail);
         }
         let is_action = |action: &String| !action.contains(' ') && ScopeSet::parse(action).is_ok();
         if !actions.iter().all(is_action) {
-            reader
-                .problem("actions", "holds scope tokens: printable ASCII without space, quotation mark and backslash");
+            let detail = "must hold scope tokens: printable ASCII without space, quotation mark and backslash";
+            reader.problem("actions", detail);
         }
         if actions.iter().any(|action| action == "admin" || action.starts_with("admin:")) {
-            reader.problem("actions", "may not hold `admin`, which is a scope of this server's own API");
+            let detail = "must not hold `admin` or `admin:…`, which are scopes of this server's own API";
+            reader.problem("actions", detail);
         }
         let package_names = reader.value("package_names").map(|value| serde_json::from_value(value.clone()));
         if matches!(package_names, Some(Err(_))) {
-            reader.problem("package_names", "is one of exact, ascii_case_insensitive, pep503");
+            reader.problem("package_names", "must be one of exact, ascii_case_insensitive, pep503");
         }
         let token_format = reader.value("token_format").map(|value| serde_json::from_value(value.clone()));
         if matches!(token_format, Some(Err(_))) {
-            reader.problem("token_format", "is jwt or opaque");
+            reader.problem("token_format", "must be one of jwt, opaque");
         }
         let is_prefix = |prefix: &str| {
             let usable = opaque::is_prefix(prefix);
-            if usable { Ok(prefix.to_owned()) } else { Err("is 1 to 16 letters, digits and `_`") }
+            if usable { Ok(prefix.to_owned()) } else { Err("must consist of 1 to 16 letters, digits and `_`") }
         };
         let document = Self {
             token_format: token_format.and_then(Result::ok).unwrap_or_default(),
@@ -139,18 +147,18 @@ impl ResourceServerDocument {
         self.token_prefix.as_deref().unwrap_or(DEFAULT_PREFIX)
     }
 
-    /// Why it cannot stand beside another resource server of this name: a URI has to mean one of them.
+    /// Mistakes by which the document conflicts with another resource server, named `name`: a URI
+    /// must belong to one of them only.
     pub fn conflicts_with(&self, name: &str, other: &Self) -> Vec<DocumentError> {
         let theirs = || std::iter::once(&other.resource).chain(&other.aliases);
         let aliases = self.aliases.iter().map(|alias| ("/aliases", alias));
         let ours = std::iter::once(("/resource", &self.resource)).chain(aliases);
         let taken = ours.filter(|(_, uri)| theirs().any(|taken| taken == *uri));
-        taken
-            .map(|(pointer, uri)| DocumentError::new(pointer, format!("`{uri}` is a URI of resource server {name}")))
-            .collect()
+        let detail = |uri: &str| format!("must not hold `{uri}`, which is a URI of resource server {name}");
+        taken.map(|(pointer, uri)| DocumentError::new(pointer, detail(uri))).collect()
     }
 
-    /// What trust is decided from.
+    /// The resource server in the form that requests are decided by.
     pub fn compile(&self, id: ResourceServerId, name: &str, default_lifetime: i64) -> ResourceServer {
         ResourceServer {
             id,
@@ -169,7 +177,8 @@ impl ResourceServerDocument {
     }
 }
 
-/// Whether a text can be a resource indicator: an absolute URI without fragment, spelled as a URI.
+/// Whether a text is a valid resource indicator: an absolute URI without fragment (RFC 8707 section
+/// 2), of URI characters only.
 pub(crate) fn is_resource(text: &str) -> bool {
     text.len() <= 2048
         && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>\\^`{|}#".contains(&byte))

@@ -1,5 +1,6 @@
-//! The `client_credentials` grant (RFC 6749 section 4.4): a client for itself, at a registry or at our own admin API. One without a
-//! key of its own gets at a registry what its federated credentials give.
+//! The `client_credentials` grant (RFC 6749 section 4.4): a client asks for a token for itself, for
+//! a registry or for our own admin API. A client without a key of its own gets at a registry what
+//! the federated credentials that it lists permit.
 
 use super::GrantDefinition;
 use super::request::SentSubject;
@@ -19,7 +20,8 @@ pub(super) const GRANT: GrantDefinition = GrantDefinition {
         if for_admin < access.resources.len() {
             return Err(Refusal::parameter(Reason::TargetAmbiguous, "resource"));
         }
-        // What our own API permits is said by scopes alone: nothing is ignored that was meant to narrow the token.
+        // Admin tokens are limited by scopes alone. These two parameters would narrow a registry
+        // token, so refuse them instead of ignoring them.
         match ["authorization_details", "principal"].into_iter().find(|name| form.get(name).is_some()) {
             Some(name) => Err(Refusal::parameter(Reason::ParameterMalformed, name)),
             None => Ok((SentSubject::ClientForAdmin, None)),
@@ -27,5 +29,5 @@ pub(super) const GRANT: GrantDefinition = GrantDefinition {
     },
 };
 
-/// None beside those of every grant.
+/// This grant has no parameters of its own.
 pub(super) const PARAMETERS: &[&str] = &[];

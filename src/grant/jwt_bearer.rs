@@ -1,4 +1,5 @@
-//! The jwt-bearer grant (RFC 7523 section 2.1): an assertion of a trusted issuer.
+//! The jwt-bearer grant (RFC 7523 section 2.1): the client presents an assertion of a trusted
+//! issuer.
 
 use super::GrantDefinition;
 use super::request::{SentSubject, SentToken};

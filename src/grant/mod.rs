@@ -1,4 +1,6 @@
-//! The grants of the token endpoint, a file each, and the pipeline that all of them go through.
+//! The token endpoint's grants, one file each, and the pipeline that every token request goes
+//! through. Client authentication, the decision and signing are in [`crate::client`],
+//! [`crate::decision`] and [`crate::token`].
 
 mod client_credentials;
 mod jwt_bearer;
@@ -23,7 +25,7 @@ use crate::principal::AccessRequest;
 use crate::refusal::Refusal;
 use request::{SentSubject, SentToken};
 
-/// A grant: the parameters that it alone knows, and how they are read into what is presented and by whom it is used.
+/// One grant type: its own parameters, and how they are read into a subject and an optional actor.
 struct GrantDefinition {
     kind: GrantType,
     parameters: &'static [&'static str],
@@ -32,10 +34,10 @@ struct GrantDefinition {
 
 type Read<'a> = (SentSubject<'a>, Option<SentToken<'a>>);
 
-/// Every grant.
 const GRANTS: [GrantDefinition; 3] = [jwt_bearer::GRANT, token_exchange::GRANT, client_credentials::GRANT];
 
-/// The parameters of the token endpoint. RFC 8707 section 2 and RFC 8693 section 2.1 let two of them repeat.
+/// The parameters that the token endpoint knows. RFC 8707 section 2 (`resource`) and RFC 8693
+/// section 2.1 (`resource`, `audience`) allow two of them to repeat.
 pub const PARAMETERS: form::Parameters = form::Parameters {
     known: &[
         &["grant_type"],
@@ -48,12 +50,12 @@ pub const PARAMETERS: form::Parameters = form::Parameters {
     repeatable: &["resource", "audience"],
 };
 
-/// Why a token request is refused. The grant, once it is known, decides which OAuth error that is.
+/// Why a token request is refused.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TokenError {
-    /// The grant.
+    /// `None` if the request was refused before its grant type was known. The OAuth error code
+    /// depends on it.
     pub grant_type: Option<GrantType>,
-    /// Why.
     pub refusal: Box<Refusal>,
 }
 

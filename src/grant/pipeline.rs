@@ -1,7 +1,8 @@
-//! The steps of a token request, in their order, for every grant: context, authenticate, admit, verify, decide, mint, record.
+//! The steps of a token request, in the same order for every grant: context, authenticate, admit,
+//! verify, decide, mint, record.
 //!
-//! [`issue`] takes all of them. [`preview`] takes those up to the decision and has no consequences: nothing is recorded, and
-//! nothing is used up.
+//! [`issue`] takes all of them. [`preview`] stops after the decision: it records nothing and uses
+//! up no assertion.
 
 use super::verify::verify;
 use super::{About, GrantRequest, Refused, Step, TokenError, record};
@@ -18,27 +19,28 @@ use crate::store::{Committed, Recorded, Use};
 use crate::token::Minted;
 use crate::trust::{Denial, MatchedRule};
 
-/// How often everything is judged again because rules changed while the token was made.
+/// How often a request is decided before it is refused as `busy`: rules may change between decision
+/// and commit, and each time the request has to be decided again.
 const ATTEMPTS: usize = 5;
 
-/// A request that was judged and gets something.
+/// A request that was decided in the caller's favour.
 #[derive(Debug)]
 pub struct Judged {
-    /// What it is about.
     pub subject: Subject<AcceptedAssertion>,
-    /// What it gets.
     pub decision: Decision<AcceptedAssertion>,
 }
 
-/// What an attempt to issue a token came to, if it was not refused.
+/// Result of one attempt to issue a token, if it was not refused.
 #[expect(clippy::large_enum_variant, reason = "nearly every attempt issues a token")]
 enum Attempt {
     Issued(Recorded<Minted>),
-    /// Something that the token rests on has changed, so everything has to be judged again.
+    /// Something that the token rests on changed, or other requests used up a rate limit, after the
+    /// decision.
     Stale,
 }
 
-/// Makes and records the token that a request asks for. Nothing is used up unless a token comes out.
+/// Decides a request, signs the token and records it. An assertion is used up only if a token is
+/// issued.
 pub async fn issue(app: &App, request: &GrantRequest<'_>) -> Result<Recorded<Minted>, TokenError> {
     for _ in 0..ATTEMPTS {
         match attempt(app, request).await {
@@ -56,7 +58,8 @@ pub async fn issue(app: &App, request: &GrantRequest<'_>) -> Result<Recorded<Min
     Err(TokenError::of(request.grant_type)(Refusal::later(Reason::Busy, 1)))
 }
 
-/// Judges a request without consequences, for whoever may see that much.
+/// Decides a request without recording anything, for an explanation that shows as much as `view`
+/// allows.
 pub async fn preview(
     app: &App,
     context: &DecisionContext<'_>,
@@ -84,7 +87,8 @@ async fn attempt(app: &App, request: &GrantRequest<'_>) -> Result<Attempt, Box<R
     record(app, &context, request, judged, minted).await
 }
 
-/// The steps up to the decision. `view` is whose explanation it is for; a token without one.
+/// The steps up to the decision. `view` says for whom an explanation is made; `None` when a token
+/// is issued.
 async fn judge(
     app: &App,
     context: &DecisionContext<'_>,
@@ -93,7 +97,8 @@ async fn judge(
 ) -> Result<Judged, Box<Refused>> {
     let client = authenticate(app, context, request, view).await?;
     if view.is_some() {
-        // Whoever holds a copy of a client's assertion that was used learns nothing by it.
+        // A caller that only holds a copy of a used client assertion must learn nothing from an
+        // explanation.
         match use_of(app, client.consumed().map(|(key, _)| key)).await {
             Ok(None) => {}
             Ok(Some(used)) => return Err(Refused::at(Step::Presented, Refusal::replay(used.event).of_client())),
@@ -123,7 +128,7 @@ async fn judge(
     }
 }
 
-/// Who sends the request.
+/// Establishes which client sends the request.
 async fn authenticate(
     app: &App,
     context: &DecisionContext<'_>,
@@ -132,7 +137,8 @@ async fn authenticate(
 ) -> Result<ClientIdentity, Box<Refused>> {
     let (upstream, limits, address) = (&app.upstream, &app.limits, request.address);
     let identity = match (&request.credentials, view) {
-        // An administrator may ask what a client would get, and need not be it.
+        // Administrators may ask for an explanation on behalf of any client without its client
+        // secret.
         (ClientCredentials::Named(client_id), Some(View::Everything)) => {
             return ClientIdentity::assumed(&context.rules, client_id).map_err(|refusal| {
                 let understood = refusal.parameter.is_none();
@@ -144,7 +150,7 @@ async fn authenticate(
     identity.map_err(|refusal| Refused::at(Step::Client, refusal))
 }
 
-/// Whether a client may use this grant, and whether the grant does without one.
+/// Whether the client may use this grant type, or whether the grant type works without a client.
 fn check_grant(client: &ClientIdentity, grant_type: GrantType) -> Result<(), Refusal> {
     match client.client() {
         Some(client) if !client.grant_types.contains(&grant_type) => Err(Reason::ClientNotAllowed.into()),
@@ -164,7 +170,7 @@ fn mint(app: &App, context: &DecisionContext<'_>, judged: &Judged) -> Result<Min
     })
 }
 
-/// Records the token, and what it uses up of the limits.
+/// Records the token in one transaction and counts it against the rate limits.
 async fn record(
     app: &App,
     context: &DecisionContext<'_>,
@@ -172,7 +178,7 @@ async fn record(
     judged: Judged,
     minted: Minted,
 ) -> Result<Attempt, Box<Refused>> {
-    // Other requests may have taken what was left since this one was judged.
+    // Concurrent requests may have used up the budget since this one was decided.
     let Ok(budget) = take(app, &judged) else {
         return Ok(Attempt::Stale);
     };
@@ -192,7 +198,8 @@ async fn record(
     }
 }
 
-/// What a token takes of the limits.
+/// Takes one token from the rate limits of the trusted issuer, or else of the client, and of every
+/// rule that grants it.
 fn take<'a>(app: &'a App, judged: &Judged) -> Result<Taken<'a>, Refusal> {
     let issuer = match &judged.decision {
         Decision::Registry(authorization) => authorization.issuer(),
@@ -202,14 +209,14 @@ fn take<'a>(app: &'a App, judged: &Judged) -> Result<Taken<'a>, Refusal> {
     app.limits.take(issuer, client, rules(judged).iter().map(|rule| rule.credential.id))
 }
 
-/// Notes an issued token for the last use of its rules.
+/// Notes the time for `last_used_at` of the rules that grant the token.
 fn note_use(app: &App, context: &DecisionContext<'_>, judged: &Judged) {
     for rule in rules(judged) {
         app.note_use(rule.credential.id, context.now);
     }
 }
 
-/// The rules that give the token.
+/// The rules that grant the token; none for an admin token.
 fn rules(judged: &Judged) -> &[MatchedRule] {
     match &judged.decision {
         Decision::Registry(authorization) => &authorization.entitlement().credentials,
@@ -217,7 +224,8 @@ fn rules(judged: &Judged) -> &[MatchedRule] {
     }
 }
 
-/// A client whose assertion was used before was not authenticated by it, whatever else is wrong with its request.
+/// A used client assertion does not authenticate the client, so `replay` takes precedence over
+/// every other reason for refusal. If the lookup fails, the refusal stays as it is.
 async fn as_told(app: &App, refused: Refused) -> Refused {
     let of_client = refused.client.as_ref().and_then(ClientIdentity::consumed).map(|(key, _)| key);
     let Ok(Some(used)) = use_of(app, of_client).await else {
@@ -235,7 +243,8 @@ async fn as_told(app: &App, refused: Refused) -> Refused {
     Refused { refusal, told: Reason::Replay, about, ..refused }
 }
 
-/// Takes from a refusal what a copy of an assertion that was used does not prove.
+/// Removes the mismatches from a refusal unless its assertion is known to be unused: the holder of
+/// a copy must not learn what a rule asks for.
 async fn told(app: &App, mut refused: Refused) -> Refused {
     if let About::Assertion(assertion, _) = &refused.about
         && !refused.refusal.mismatches.is_empty()
@@ -246,7 +255,8 @@ async fn told(app: &App, mut refused: Refused) -> Refused {
     refused
 }
 
-/// Says for an explanation whether the assertion of a refusal was used before, or nobody can tell.
+/// Notes, for an explanation, whether the refused assertion was used before. A failed lookup counts
+/// as used.
 async fn with_use(app: &App, mut refused: Box<Refused>, view: Option<&View>) -> Box<Refused> {
     if let (About::Unaccepted(assertion), Some(_)) = (&refused.about, view) {
         refused.used = !matches!(use_of(app, assertion.key().copied()).await, Ok(None));
@@ -256,9 +266,10 @@ async fn with_use(app: &App, mut refused: Box<Refused>, view: Option<&View>) -> 
 
 /// Which of the assertions that a token would use up were used before.
 struct Uses {
-    /// One of them, or one stands for two: the ledger would say no.
+    /// One of them was used, or two parameters hold the same assertion. Either way the ledger would
+    /// answer `Replayed`.
     any: bool,
-    /// The subject's.
+    /// The subject's assertion was used.
     of_subject: bool,
 }
 
@@ -273,7 +284,7 @@ async fn uses(app: &App, subject: &Subject<AcceptedAssertion>) -> Result<Uses, R
     Ok(found)
 }
 
-/// The use of an assertion, if a token was issued for it.
+/// The recorded use of an assertion; `None` if it is unused or need not be recorded.
 async fn use_of(app: &App, key: Option<AssertionKey>) -> Result<Option<Use>, Refusal> {
     match key {
         None => Ok(None),
@@ -281,7 +292,8 @@ async fn use_of(app: &App, key: Option<AssertionKey>) -> Result<Option<Use>, Ref
     }
 }
 
-/// The use of the first assertion of a request that was used before, as far as that can be read.
+/// The earliest-listed recorded use among the request's assertions. A failed lookup counts as
+/// unused, because the answer is `replay` already and only the event is missing.
 async fn first_use(app: &App, subject: &Subject<AcceptedAssertion>) -> Option<Use> {
     for (key, _) in record::consumed(subject) {
         if let Ok(Some(used)) = use_of(app, Some(key)).await {
@@ -291,14 +303,14 @@ async fn first_use(app: &App, subject: &Subject<AcceptedAssertion>) -> Option<Us
     None
 }
 
-/// Brings the rules up to date.
+/// Brings the snapshot of the rules up to date.
 async fn refresh(app: &App) -> Result<(), Refusal> {
     let refreshed = app.refresh().await;
     refreshed.map_err(|error| Refusal::later(Reason::DatabaseUnavailable, 1).with_detail(error.to_string()))
 }
 
 impl Judged {
-    /// Turns the yes into a no, with what it was about.
+    /// Turns an allowed request into a refused one. The match report is kept for the audit event.
     fn refuse(self, refusal: Refusal) -> Box<Refused> {
         let denial = match self.decision {
             Decision::Registry(authorization) => authorization.deny(refusal),

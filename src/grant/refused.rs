@@ -1,3 +1,5 @@
+//! A refused token request, with what the audit event and an explanation need to know about it.
+
 use std::sync::Arc;
 
 use super::{GrantRequest, TokenError};
@@ -9,44 +11,45 @@ use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::trust::{Denial, MatchReport};
 
-/// A request that was refused, and what was known of it by then.
+/// A refused request, and what was known about it when it was refused.
 #[derive(Debug)]
 pub struct Refused {
-    /// Why, as far as whoever asks may know.
+    /// The refusal, with as much detail as the view it is made for may see.
     pub refusal: Refusal,
-    /// Why, as the caller of the token endpoint is told.
+    /// The reason for a caller of the token endpoint. `refusal` may hold a more precise one for an
+    /// administrator.
     pub told: Reason,
-    /// What it was about.
     pub about: About,
-    /// The client, if one was authenticated.
+    /// The client, if one was authenticated before the refusal.
     pub client: Option<ClientIdentity>,
-    /// Where.
     pub step: Step,
-    /// Whether what was presented is known to have been used before. It is looked up for explanations only.
+    /// Whether the subject's assertion is known to have been used before. Only explanations look it
+    /// up.
     pub used: bool,
 }
 
 /// Where a request was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Nobody was authenticated, or no client that may use the grant.
+    /// Client authentication failed, or the client may not use the grant type.
     Client,
-    /// A parameter cannot be used.
+    /// A parameter is missing or malformed.
     Parameters,
-    /// What is presented, or what is asked for with it.
+    /// The assertion or token was refused, or the access that the request asks for.
     Presented,
 }
 
-/// What a refusal is about.
+/// What was verified before the request was refused. It decides which audit event the refusal
+/// leaves.
 #[derive(Debug)]
 pub enum About {
-    /// Nothing that anybody vouches for.
+    /// Nothing was verified.
     Nothing,
-    /// An assertion that its trusted issuer does not let be used in this grant.
+    /// A verified assertion whose trusted issuer does not permit this grant type.
     Unaccepted(Arc<VerifiedAssertion>),
-    /// An assertion, and the verdicts of the rules on it.
+    /// A verified assertion, and how each rule judged it.
     Assertion(Arc<VerifiedAssertion>, MatchReport),
-    /// A genuine token of ours.
+    /// An access token of this server that is in force.
     Token(Box<LiveToken>),
     /// An authenticated client.
     Client,
@@ -57,13 +60,11 @@ impl Refused {
         Box::new(Self { told: refusal.reason, refusal, about: About::Nothing, client: None, step, used: false })
     }
 
-    /// By this client.
     pub(super) fn by(mut self: Box<Self>, client: ClientIdentity) -> Box<Self> {
         self.client = Some(client);
         self
     }
 
-    /// As the answer to its request.
     pub fn into_error(self, request: &GrantRequest<'_>) -> TokenError {
         TokenError::of(request.grant_type)(self.refusal)
     }
@@ -82,13 +83,14 @@ impl Refused {
         let about = match subject.presented {
             Presented::Assertion(assertion) => About::Assertion(assertion.verified().clone(), report),
             Presented::ClientAssertion(assertion) => {
-                // A client without a key of its own that is refused has failed to authenticate (RFC 7523 section 3.2).
+                // A client without a key of its own authenticates with this assertion (RFC 7523
+                // section 3.2).
                 refusal = refusal.of_client();
                 About::Assertion(assertion.verified().clone(), report)
             }
             Presented::AccessToken(token) => About::Token(token),
             Presented::Client | Presented::ClientForAdmin => {
-                // Nothing but the client's own assertion can have been used before.
+                // Without a subject token, only the client's own assertion can be the used one.
                 if refusal.reason == Reason::Replay {
                     refusal = refusal.of_client();
                 }

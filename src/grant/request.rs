@@ -1,4 +1,5 @@
-//! What a token request says: grant type, credentials, and the form of the grant's parameters (decision D-01, steps 3 to 7).
+//! Reads a token request: grant type, client credentials, and the form of the grant's parameters
+//! (decision D-01). Nothing is verified here.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -19,31 +20,32 @@ use crate::refusal::Refusal;
 use crate::scope::ScopeSet;
 use crate::trust::Door;
 
-/// How many packages the details of a request may name in all (contract, section 4).
+/// How many packages all entries of `authorization_details` may name together.
 const MAX_PACKAGES: usize = 500;
-/// How many resources, actions or places a request may name.
+/// How many values of `resource` or `audience`, and actions or locations of an entry, are allowed.
 const MAX_LISTED: usize = 100;
-/// Bounds of the JSON of `authorization_details`: as many packages as there may be, each in a detail of its own.
+/// JSON limits of `authorization_details`. They admit [`MAX_PACKAGES`] packages, each in an entry
+/// of its own.
 const DETAILS: Limits = Limits { depth: 4, members: MAX_PACKAGES, string_bytes: 2048, values: 10_000 };
 const MAX_PRINCIPAL_BYTES: usize = 128;
 const MAX_AUDIENCE_BYTES: usize = 2048;
-/// The parameters that say what is wanted, on every grant.
+/// The parameters that describe the access asked for. All grants know them.
 pub(super) const OF_ACCESS: &[&str] = &["resource", "scope", "authorization_details", "principal"];
 
-/// A request for a token, read and not judged.
+/// A parsed token request. Nothing in it is verified.
 #[derive(Debug)]
 pub struct GrantRequest<'a> {
-    /// Its audit event's id, and the `error_id` of a refusal.
+    /// The id of its audit event, which is also the `error_id` of a refusal.
     pub(super) id: EventId,
-    /// Where it comes from.
+    /// The address of the caller.
     pub(super) address: Option<IpAddr>,
     pub(super) grant_type: GrantType,
     pub(super) credentials: ClientCredentials<'a>,
-    // Faults of the client's come first, so a fault of these waits for its turn.
+    // A failed client authentication is reported first (decision D-01), so an error here is kept
+    // until then.
     pub(super) parameters: Result<Parameters<'a>, Refusal>,
 }
 
-/// The parameters of a grant.
 #[derive(Debug)]
 pub(super) struct Parameters<'a> {
     pub presented: SentSubject<'a>,
@@ -51,26 +53,26 @@ pub(super) struct Parameters<'a> {
     pub access: AccessRequest,
 }
 
-/// What a request presents.
+/// The subject that a request presents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SentSubject<'a> {
     Token(SentToken<'a>),
-    /// The client itself.
+    /// `client_credentials`: the client itself.
     Client,
-    /// The client itself, for our own admin API.
+    /// `client_credentials` for our own admin API.
     ClientForAdmin,
 }
 
-/// A token that a request presents.
+/// A subject token or an actor token, not verified yet.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum SentToken<'a> {
-    /// Of a trusted issuer.
+    /// From a trusted issuer.
     Assertion(&'a str),
-    /// One of ours (RFC 8693 section 3).
+    /// From this server (RFC 8693 section 3).
     AccessToken(&'a str),
 }
 
-// Tokens are in no log.
+// Tokens must not reach the log, so only the variant is printed.
 impl fmt::Debug for SentToken<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -81,7 +83,8 @@ impl fmt::Debug for SentToken<'_> {
 }
 
 impl<'a> GrantRequest<'a> {
-    /// Reads what a form asks for.
+    /// Reads a form. Errors in the grant's parameters are kept, because client authentication comes
+    /// first.
     pub fn read(
         form: &'a TokenForm<'_>,
         authorization: AuthorizationHeader<'_>,
@@ -95,12 +98,11 @@ impl<'a> GrantRequest<'a> {
 }
 
 impl GrantRequest<'_> {
-    /// The grant.
     pub fn grant_type(&self) -> GrantType {
         self.grant_type
     }
 
-    /// What it asks for, if that can be read.
+    /// The access asked for; `None` if the parameters were malformed.
     pub fn access(&self) -> Option<&AccessRequest> {
         self.parameters.as_ref().ok().map(|parameters| &parameters.access)
     }
@@ -114,25 +116,26 @@ impl<'a> Parameters<'a> {
         Ok(Self { presented, actor, access })
     }
 
-    /// What the request's client has to be admitted to.
+    /// What the client has to be admitted to. For its own token, its rules are judged with what
+    /// they permit.
     pub fn admission(&self) -> AdmittedTo {
         if self.presented == SentSubject::Client { AdmittedTo::OwnToken } else { AdmittedTo::Token }
     }
 }
 
-/// The grant of a form and what it asks for, if everything in it can be read.
+/// The grant type of a form and the access that it asks for. Any malformed parameter is an error.
 pub fn read_form(form: &TokenForm<'_>, own: &OwnUrls) -> Result<(GrantType, AccessRequest), Refusal> {
     let grant_type = grant_type(form)?;
     Ok((grant_type, Parameters::read(form, grant_type, own)?.access))
 }
 
-/// The grant a form asks for.
 fn grant_type(form: &TokenForm<'_>) -> Result<GrantType, Refusal> {
     let name = form.require("grant_type")?;
     GrantType::from_name(name).ok_or(Reason::GrantTypeUnsupported.into())
 }
 
-/// What is asked for beside presenting something. `audience` is a parameter of the token exchange alone (decision D-06).
+/// Reads the access asked for. `audience` counts in token exchange alone: other grants ignore it
+/// (decision D-06).
 pub fn read_access(form: &TokenForm<'_>, grant_type: GrantType) -> Result<AccessRequest, Refusal> {
     let resources: Vec<String> = form.all("resource").map(str::to_owned).collect();
     if resources.len() > MAX_LISTED || !resources.iter().all(|resource| is_resource(resource)) {
@@ -153,7 +156,8 @@ pub fn read_access(form: &TokenForm<'_>, grant_type: GrantType) -> Result<Access
     Ok(AccessRequest { resources, audiences, principal, door: Door::Token, scope, details })
 }
 
-/// Reads `authorization_details` (RFC 9396 section 2): an array of objects of the one type we know, with nothing unknown in them.
+/// Reads `authorization_details` (RFC 9396 section 2). The one known type is `package`; unknown
+/// types and members are refused (RFC 9396 section 5).
 fn details(text: &str) -> Result<Vec<DetailRequest>, Refusal> {
     match json::value(text.as_bytes(), DETAILS) {
         Ok(value) => read_details(value),
@@ -161,7 +165,7 @@ fn details(text: &str) -> Result<Vec<DetailRequest>, Refusal> {
     }
 }
 
-/// Reads requested details that were parsed as JSON already.
+/// Reads `authorization_details` from parsed JSON.
 fn read_details(value: Value) -> Result<Vec<DetailRequest>, Refusal> {
     let details: Vec<DetailRequest> = serde_json::from_value(value).map_err(|error| malformed(error.to_string()))?;
     if details.is_empty() {

@@ -1,5 +1,5 @@
-//! Token exchange (RFC 8693 section 2.1): an assertion of a trusted issuer, or an access token of ours, for an access token, and a
-//! second one for whoever acts for its subject.
+//! The token exchange grant (RFC 8693 section 2.1): an assertion of a trusted issuer, or an access
+//! token of this server, is exchanged for an access token. A second token may name an actor.
 
 use super::GrantDefinition;
 use super::request::{SentSubject, SentToken};
@@ -8,10 +8,10 @@ use crate::grant_type::GrantType;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 
-/// The type of our own access tokens (RFC 8693 section 3).
+/// The type of access tokens that this server issues (RFC 8693 section 3).
 pub const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
-/// The type of a platform's token (RFC 8693 section 3).
+/// The type of a trusted issuer's assertion (RFC 8693 section 3).
 pub const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 
 pub(super) const GRANT: GrantDefinition = GrantDefinition {
@@ -33,7 +33,7 @@ pub(super) const GRANT: GrantDefinition = GrantDefinition {
 pub(super) const PARAMETERS: &[&str] =
     &["subject_token", "subject_token_type", "actor_token", "actor_token_type", "requested_token_type", "audience"];
 
-/// The actor token, which has a type if and only if it is there.
+/// The actor token. It needs a type, and a type without it is an error (RFC 8693 section 2.1).
 fn actor<'a>(form: &'a TokenForm<'_>) -> Result<Option<SentToken<'a>>, Refusal> {
     match (form.get("actor_token"), form.get("actor_token_type")) {
         (None, None) => Ok(None),
@@ -42,8 +42,8 @@ fn actor<'a>(form: &'a TokenForm<'_>) -> Result<Option<SentToken<'a>>, Refusal> 
     }
 }
 
-/// A token of one of the types that are taken (decision D-13): a platform's token is a `jwt`, which many call an `id_token`;
-/// `access_token` means one of ours (RFC 8693 section 3).
+/// Reads a token of an accepted type (decision D-13): `jwt` and `id_token` both mean an assertion
+/// of a trusted issuer, `access_token` means one of this server's (RFC 8693 section 3).
 fn token<'a>(text: &'a str, kind: &str, parameter: &'static str) -> Result<SentToken<'a>, Refusal> {
     match kind {
         JWT | "urn:ietf:params:oauth:token-type:id_token" => Ok(SentToken::Assertion(text)),

@@ -1,4 +1,5 @@
-//! The step from what a request presents to what is known to be genuine.
+//! Verifies what a request presents: assertions by the keys of their trusted issuers, access tokens
+//! by our own keys or hashes.
 
 use std::sync::Arc;
 
@@ -16,7 +17,8 @@ use crate::refusal::Refusal;
 
 type Verified = (Presented<AcceptedAssertion>, Option<Result<ActorToken<AcceptedAssertion>, Refusal>>);
 
-/// What is presented, once it is known to be genuine and of a kind that the grant takes.
+/// Verifies the subject and the actor. An error of the actor's token is returned inside the result,
+/// because errors of the subject take precedence.
 pub(super) async fn verify(
     app: &App,
     context: &DecisionContext<'_>,
@@ -31,7 +33,7 @@ pub(super) async fn verify(
         (SentSubject::Token(SentToken::AccessToken(text)), _) => Presented::AccessToken(
             subject_token(app, context, text).await.map_err(|refusal| Refused::at(Step::Presented, refusal))?,
         ),
-        // A client's assertion was verified when the client was.
+        // Verified already, when the client was authenticated.
         (SentSubject::Client, Some((assertion, _))) => Presented::ClientAssertion(
             assertion.accept(grant_type).map_err(|refusal| Refused::at(Step::Presented, refusal))?,
         ),
@@ -72,11 +74,11 @@ pub async fn verify_assertion(
     app.upstream.verify(unverified, issuer, context.now).await
 }
 
-/// A subject token, if it is one of ours and in force.
+/// The subject token, if this server issued it and it is in force.
 async fn subject_token(app: &App, context: &DecisionContext<'_>, text: &str) -> Result<Box<LiveToken>, Refusal> {
     let tokens = app.own_tokens(&context.rules, context.now);
     let own = tokens.recognise(text).await?.ok_or(Reason::SubjectTokenInvalid)?;
-    // What is for our own API is nothing to hand on.
+    // Admin tokens cannot be exchanged.
     if own.claims().aud == context.own.admin_resource() {
         return Err(Reason::SubjectTokenInvalid.into());
     }
@@ -84,7 +86,7 @@ async fn subject_token(app: &App, context: &DecisionContext<'_>, text: &str) -> 
     live.map(Box::new).map_err(|ended| Refusal::new(Reason::SubjectTokenInactive).with_detail(format!("{ended:?}")))
 }
 
-/// An actor token, if it is one of ours and in force.
+/// The actor token, if this server issued it and it is in force.
 async fn actor_token(app: &App, context: &DecisionContext<'_>, text: &str) -> Result<Box<LiveToken>, Refusal> {
     let tokens = app.own_tokens(&context.rules, context.now);
     let own = tokens.recognise(text).await?.ok_or(Reason::ActorTokenInvalid)?;

@@ -1,4 +1,5 @@
-//! Where a request comes from.
+//! The IP address of the caller, also behind reverse proxies (decision D-50). Rate limits and audit
+//! events use it.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -14,13 +15,15 @@ use super::serve::UnixPeer;
 use crate::app::App;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
-/// Between two warnings of a proxy that is not configured.
+/// Minimum interval between two warnings about an unconfigured proxy.
 const WARN_AGAIN: Duration = Duration::from_mins(1);
 
-/// The address of whoever sent the request, if it can be told.
+/// The IP address of the caller. `None` if it is unknown, such as for a peer on the Unix socket
+/// that forwards no address.
 ///
-/// `X-Forwarded-For` is believed from configured peers only, and only as far as it was written by such (decision D-50). Nothing
-/// else is taken from forwarding headers: our own URLs come from the configuration.
+/// `X-Forwarded-For` is evaluated from the nearest hop outwards, as far as it was written by peers
+/// in `server.trusted_proxies` (decision D-50). No other forwarding header is used: the server's
+/// own URLs come from the configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientAddress(pub Option<IpAddr>);
 
@@ -28,11 +31,12 @@ impl FromRequestParts<Arc<App>> for ClientAddress {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Self::Rejection> {
-        // A socket for both versions shows IPv4 peers as mapped IPv6 addresses.
+        // A dual-stack socket reports IPv4 peers as IPv4-mapped IPv6 addresses.
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip().to_canonical());
         let proxies = &app.config.server.trusted_proxies;
         if peer.is_none() && parts.extensions.get::<UnixPeer>().is_some() {
-            // Whoever may use the socket is on this machine and was let in: what it forwards is believed.
+            // File permissions decide who may connect to the Unix socket, so its peer is trusted as
+            // a proxy.
             let client = client_behind(
                 IpAddr::V4(Ipv4Addr::LOCALHOST),
                 &parts.headers,
@@ -48,12 +52,12 @@ fn client_behind(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> IpAddr
     let trusted = |address: &IpAddr| proxies.iter().any(|network| network.contains(address));
     let mut client = peer;
     let lines = headers.get_all(FORWARDED_FOR).iter();
-    // As bytes: what a caller writes into the header must not hide what the proxies wrote behind it.
+    // Split as bytes: a value of the caller that is not text must not hide what proxies appended.
     let hops: Vec<&[u8]> = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).collect();
     if !hops.is_empty() && !trusted(&peer) {
         warn_of_unknown_proxy(peer);
     }
-    // From the nearest hop outwards: what an untrusted hop says of those before it is worth nothing.
+    // From the nearest hop outwards: what stands before an untrusted hop may be forged.
     for hop in hops.iter().rev() {
         if !trusted(&client) {
             break;
@@ -67,7 +71,8 @@ fn client_behind(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> IpAddr
     client
 }
 
-/// Says once a minute that somebody forwards for others and is not configured to: then the limits take all of its callers for one.
+/// Warns at most once a minute about `X-Forwarded-For` from an unconfigured peer: the rate limits
+/// then count all callers behind that proxy as one.
 fn warn_of_unknown_proxy(peer: IpAddr) {
     static QUIET: Mutex<Option<Instant>> = Mutex::new(None);
     let mut quiet = QUIET.lock();

@@ -1,5 +1,8 @@
-//! From a refusal to an answer, and what every endpoint for forms has around it: callers are let in, refusals are counted,
-//! logged and answered here and nowhere else.
+//! The layer around the form endpoints, and the mapping of a refusal to an answer
+//! (RFC 6749 section 5.2).
+//!
+//! For these endpoints, admission by rate limit and the counting, logging and answering of refusals
+//! happen here only. The admin API has answers of its own, in `admin/problem.rs`.
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
@@ -24,48 +27,49 @@ use crate::limits::AddressAdmission;
 use crate::reason::{Class, Reason};
 use crate::refusal::{Mismatch, Refusal};
 
-/// How much of a client's name goes into the log, and of the scheme of a header into an answer.
+/// Characters of a `client_id` that are logged: the caller chooses its length.
 const MAX_CLIENT_CHARACTERS: usize = 128;
+/// Characters of the scheme of an `Authorization` header that are logged and answered.
 const MAX_SCHEME_CHARACTERS: usize = 20;
 
-/// A request that was let in.
+/// Facts about a request that the layer hands to the endpoint.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    /// Its id: its audit event's, and the `error_id` of a refusal.
+    /// The id of the audit event, and the `error_id` of a refusal.
     pub id: EventId,
-    /// Where it comes from.
     pub address: Option<IpAddr>,
-    /// The client that it names.
+    /// The `client_id` in the request, empty until the form is read.
     pub client: SentClient,
 }
 
-/// The client that a request names, as it was sent, for the log: whoever reads the form notes it here.
+/// The unverified `client_id` of a request, for the log. The code that reads the form sets it.
 #[derive(Clone, Debug, Default)]
 pub struct SentClient(Arc<OnceLock<String>>);
 
 impl SentClient {
-    /// Notes it.
+    /// Stores the first `MAX_CLIENT_CHARACTERS` characters. Later calls change nothing.
     pub fn note(&self, client_id: &str) {
         let shown: String = client_id.chars().take(MAX_CLIENT_CHARACTERS).collect();
         self.0.set(shown).ok();
     }
 }
 
-/// What the log tells of a refused request beside why it was refused.
+/// Facts about a refused request for its log line.
 #[derive(Debug, Default)]
 struct Asked {
     endpoint: Uri,
     address: Option<IpAddr>,
     client: SentClient,
-    /// The scheme of an `Authorization` header that came along.
+    /// The scheme of the `Authorization` header, if the request has one.
     authorization: Option<String>,
 }
 
-/// Marks an answer that costs as much as a refusal, and counts as one.
+/// Marks an answer that costs as much as a refusal, and counts as one for the rate limit.
 #[derive(Clone, Copy, Debug)]
 pub struct CountsAsRefusal;
 
-/// What is not answered by its deadline is given up, and with it all that was not begun.
+/// Applies `server.request_seconds`: a request that is not answered in time is dropped, with its
+/// queued work, and gets 503 (`overloaded`).
 pub async fn within_deadline(app: &App, request: Request, next: Next) -> Response {
     let endpoint = request.uri().clone();
     let answered = tokio::time::timeout(app.config.server.request_deadline, next.run(request)).await;
@@ -76,7 +80,8 @@ pub async fn within_deadline(app: &App, request: Request, next: Next) -> Respons
     })
 }
 
-/// The layer around endpoints for forms (decision D-01, step 1).
+/// The layer around the form endpoints (decision D-01, step 1): admits requests by the rate limit
+/// of their address, counts refusals, and turns a [`TokenError`] into its answer.
 pub async fn layer(
     State(app): State<Arc<App>>,
     ClientAddress(address): ClientAddress,
@@ -103,7 +108,7 @@ pub async fn layer(
     let at_fault = error.as_ref().is_some_and(|error| error.refusal.reason.class().row().callers_fault);
     if at_fault || response.extensions_mut().remove::<CountsAsRefusal>().is_some() {
         app.limits.note_refusal(address);
-        // Beyond the limit nobody learns by guessing, only by being right.
+        // Over the limit, answers must not confirm a guess: refusals all become `rate_limited`.
         if let Some(address) = address.filter(|_| admission.is_some_and(|admission| admission.is_on_probation())) {
             error = app.limits.check_address(address).err().map(TokenError::from).or(error);
         }
@@ -111,7 +116,8 @@ pub async fn layer(
     error.map_or(response, |error| error.answer(&app.config.own, id, app.clock.now(), &asked))
 }
 
-/// Lets a request in. Where an address has one turn at a time it is not kept by whoever sends slowly: the body is read before.
+/// Admits a request by the rate limit of its address. For an address over its limit one request at
+/// a time is judged; its body is read before, so that a slow sender does not hold that turn.
 async fn admit(app: &App, address: Option<IpAddr>, request: Request) -> Result<(Request, AddressAdmission), Refusal> {
     let Some(exhausted) = address.and_then(|address| app.limits.exhausted(address)) else {
         return Ok((request, AddressAdmission::default()));
@@ -122,14 +128,14 @@ async fn admit(app: &App, address: Option<IpAddr>, request: Request) -> Result<(
     Ok((Request::from_parts(parts, body.into()), admission))
 }
 
-/// The scheme of a header, which says where it comes from; what follows is a secret.
+/// The scheme of an `Authorization` header, for diagnosis. The rest of the value is a secret.
 fn scheme(value: &HeaderValue) -> String {
     let text = value.to_str().unwrap_or_default();
     let scheme = text.split(' ').next().unwrap_or_default();
     scheme.chars().filter(char::is_ascii_alphanumeric).take(MAX_SCHEME_CHARACTERS).collect()
 }
 
-/// Answers for paths that are none.
+/// Answers 404 for unknown paths.
 pub async fn not_found(State(app): State<Arc<App>>, ClientAddress(address): ClientAddress, uri: Uri) -> Response {
     let asked = Asked { endpoint: uri, address, ..Asked::default() };
     let now = app.clock.now();
@@ -137,7 +143,7 @@ pub async fn not_found(State(app): State<Arc<App>>, ClientAddress(address): Clie
 }
 
 impl IntoResponse for TokenError {
-    /// The answer waits for the layer that knows the request.
+    /// Attaches the error to the response: only the layer knows the request that the answer is for.
     fn into_response(self) -> Response {
         let mut response = StatusCode::INTERNAL_SERVER_ERROR.into_response();
         response.extensions_mut().insert(self);
@@ -145,7 +151,8 @@ impl IntoResponse for TokenError {
     }
 }
 
-/// The body of an error answer (RFC 6749 section 5.2, and the members of contract section 4).
+/// The body of an error answer (RFC 6749 section 5.2). `docs/src/reference/token.md` lists the
+/// additional members.
 #[derive(Clone, Debug, Serialize)]
 struct ErrorBody {
     error: &'static str,
@@ -161,17 +168,18 @@ struct ErrorBody {
     accepted_audiences: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     server_time: Option<i64>,
-    /// When an assertion was used that is no good any more, and the event of that.
+    /// For a used assertion: the time (RFC 3339) and the audit event of its first use, if the same
+    /// caller made it.
     #[serde(skip_serializing_if = "Option::is_none")]
     used_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     used_in: Option<EventId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     packages_that_fit: Option<usize>,
-    /// What was probably meant, where only the spelling differs.
+    /// The registry's URI that was probably meant, where only the spelling differs.
     #[serde(skip_serializing_if = "Option::is_none")]
     nearest: Option<String>,
-    /// The scheme of an `Authorization` header that came along.
+    /// The scheme of the request's `Authorization` header, with status 401 only.
     #[serde(skip_serializing_if = "Option::is_none")]
     authorization: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -179,8 +187,8 @@ struct ErrorBody {
 }
 
 impl TokenError {
-    /// Status and `error`. The grant decides, and what is wrong with the assertion of a client is `invalid_client` (RFC 7523
-    /// section 3.2).
+    /// Status and OAuth error code. Token exchange has codes of its own (RFC 8693 section 2.2.2),
+    /// and a faulty client assertion is `invalid_client` (RFC 7523 section 3.2).
     fn code(&self) -> (StatusCode, &'static str) {
         let class = self.refusal.reason.class();
         let row = if class == Class::Assertion && self.refusal.of_client { Class::Client.row() } else { class.row() };
@@ -194,7 +202,7 @@ impl TokenError {
         let reason = refusal.reason;
         metrics::counter!("carnet_refusals_total", "reason" => reason.code()).increment(1);
         let detail = refusal.detail.as_deref();
-        // One line for each, with what it takes to help somebody, or to shut somebody out.
+        // One line per refusal: what an operator needs to help the caller or to block its address.
         let Asked { endpoint, address, client, authorization } = asked;
         let (address, client) = (address.map(|address| address.to_string()), client.0.get());
         let endpoint = endpoint.path();

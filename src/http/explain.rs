@@ -1,4 +1,5 @@
-//! `POST /explain`: the form of a token request, answered with what would become of it.
+//! `POST /explain`: takes a token request, and answers what `/token` would grant or why it would
+//! refuse.
 
 use std::sync::Arc;
 
@@ -12,7 +13,8 @@ use crate::decision::View;
 use crate::explain::{Explanation, explain_request};
 use crate::grant::TokenError;
 
-/// Says what would be granted or why not; grants, records and uses up nothing. It costs as much as a refusal, and counts as one.
+/// Issues nothing, records nothing and leaves assertions unused. The evaluation costs as much as a
+/// refusal, so each answer counts as one for the rate limit.
 pub async fn explain(
     State(app): State<Arc<App>>,
     request: FormRequest,

@@ -1,4 +1,4 @@
-//! Whether the process lives, and whether it can serve.
+//! Liveness and readiness probes.
 
 use std::sync::Arc;
 
@@ -15,7 +15,8 @@ pub async fn healthz() -> Response {
     Json(json!({ "status": "alive" })).into_response()
 }
 
-/// `GET /readyz`: a token could be recorded now, there is a key to sign with, the clocks agree, and the server is not about to end.
+/// `GET /readyz`: 200 if the database accepts writes, a signing key is loaded, the clocks of server
+/// and database agree, and the server is not shutting down; otherwise 503.
 pub async fn readyz(State(app): State<Arc<App>>) -> Response {
     let database = app.store.can_write().await;
     let signing_key = app.keys.ring().is_some();

@@ -1,4 +1,5 @@
-//! `POST /introspect`: is a token in force, and what does it allow (RFC 7662), on request as a signed answer (RFC 9701).
+//! `POST /introspect`: tells a registry or a client whether a token is in force and what it allows
+//! (RFC 7662), on request as a signed JWT (RFC 9701).
 
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ use crate::refusal::Refusal;
 /// The media type of signed answers (RFC 9701 section 4).
 const SIGNED: &str = "application/token-introspection+jwt";
 
-/// Answers a registry, or a token's own client.
+/// Answers authenticated clients only: a public client is refused.
 pub async fn introspect(State(app): State<Arc<App>>, request: FormRequest) -> Result<Response, TokenError> {
     let question = StatusRequest::read(&app, &request).await?;
     let identity = question.client.identity();
@@ -40,7 +41,8 @@ pub async fn introspect(State(app): State<Arc<App>>, request: FormRequest) -> Re
     Ok(([(CONTENT_TYPE, SIGNED)], signed.map_err(Refusal::from)?).into_response())
 }
 
-/// The token, if it is in force and the client's business: it is the registry in `aud`, or the token's own client (decision D-45).
+/// The token, if it is in force and the client may ask about it: the client is the registry in
+/// `aud`, or the client to which the token was issued (decision D-45).
 async fn find(
     app: &App,
     context: &DecisionContext<'_>,
@@ -59,7 +61,7 @@ async fn find(
     Ok(tokens.in_force(own).await?.ok())
 }
 
-/// The members of RFC 7662 section 2.2, with the values that the token has as a JWT.
+/// The members of RFC 7662 section 2.2. Opaque tokens are answered with the same claims as JWTs.
 fn active(token: &LiveToken) -> Value {
     let mut body = json!(token.claims());
     if let Some(members) = body.as_object_mut() {
@@ -72,14 +74,16 @@ fn active(token: &LiveToken) -> Value {
     body
 }
 
-/// Whether the signed answer is wanted, and not less than the plain one (RFC 9110 section 12.4.2).
+/// Whether `Accept` names the signed answer with at least the weight of the plain one
+/// (RFC 9110 section 12.4.2).
 fn wants_signed(headers: &HeaderMap) -> bool {
     let signed = weight_of(headers, SIGNED);
-    // Who names both alike has learned of the signed one.
+    // At equal weights the signed answer is sent: a caller that names it can read it.
     signed > 0.0 && signed >= weight_of(headers, "application/json")
 }
 
-/// The weight that a media type has by its own name, 1 unless it is given one; 0 if it is not named.
+/// The highest weight of a media type that `Accept` names literally: 1 without `q`, 0 if it is not
+/// named. Wildcards do not count.
 fn weight_of(headers: &HeaderMap, wanted: &str) -> f32 {
     let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(','));
     let weights = accepted.filter_map(|range| {

@@ -1,4 +1,5 @@
-//! How a form has to come: in the body, as the one media type (RFC 6749 section 3.2).
+//! Checks how a form was sent: in the body, and as `application/x-www-form-urlencoded` in UTF-8
+//! (RFC 6749 section 3.2 and appendix B).
 
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderMap, Uri};
@@ -25,7 +26,8 @@ pub fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
     if form && utf8 && plain { Ok(()) } else { Err(Reason::MediaType.into()) }
 }
 
-/// Parameters in the URL would be logged on the way, so they are refused rather than read or ignored (decision D-05).
+/// Parameters in the URL would be logged on the way, so they are refused rather than read or
+/// ignored (decision D-05).
 pub fn check_query(uri: &Uri, parameters: &Parameters) -> Result<(), Refusal> {
     let names = uri.query().unwrap_or_default().split('&').map(|pair| pair.split('=').next().unwrap_or_default());
     let is_known = |name: &str| decode(name).is_some_and(|name| parameters.find(&name).is_some());

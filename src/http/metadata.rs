@@ -1,4 +1,5 @@
-//! What we publish of ourselves: authorization server metadata (RFC 8414) and our keys (RFC 7517).
+//! Public documents: authorization server metadata (RFC 8414), protected resource metadata
+//! (RFC 9728) and the JWK set of the signing keys (RFC 7517).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,7 +21,8 @@ use crate::grant_type::GrantType;
 use crate::model::ASSERTION_ALGORITHMS;
 use crate::scope::{ADMIN, ADMIN_CREDENTIALS, ADMIN_READ};
 
-/// How long others may keep these documents. A new signing key is published long before it signs.
+/// Caches may keep these documents for 300 seconds. A new signing key is published long before it
+/// signs.
 const PUBLIC: &str = "public, max-age=300";
 
 /// `GET /.well-known/oauth-authorization-server`
@@ -28,8 +30,9 @@ pub async fn metadata(State(app): State<Arc<App>>) -> Response {
     public(document(&app).to_string())
 }
 
-/// `GET /.well-known/openid-configuration`: the same, with what strict readers of that document want to find in it. It leads
-/// verifiers to our keys; there is no authorization endpoint, and so no ID token.
+/// `GET /.well-known/openid-configuration`: the same document, with members that OpenID Connect
+/// Discovery requires. Verifiers find `jwks_uri` in it; without an authorization endpoint there are
+/// no ID tokens.
 pub async fn openid(State(app): State<Arc<App>>) -> Response {
     let mut document = document(&app);
     if let Some(members) = document.as_object_mut() {
@@ -40,7 +43,8 @@ pub async fn openid(State(app): State<Arc<App>>) -> Response {
     public(document.to_string())
 }
 
-/// `OPTIONS` of these documents: scripts of other sites may read them, with any header (decision D-61).
+/// `OPTIONS` of these documents: scripts of any origin may read them, with any request header
+/// (decision D-61).
 pub async fn preflight() -> Response {
     let any = HeaderValue::from_static("*");
     let headers = [
@@ -66,7 +70,8 @@ fn document(app: &App) -> Value {
         "issuer": own.issuer(),
         "token_endpoint": own.token_endpoint(),
         "jwks_uri": own.at("/jwks"),
-        // Required by RFC 8414, and there is no authorization endpoint: the one list that may be empty (decision D-26).
+        // RFC 8414 requires the member; without an authorization endpoint the list is empty
+        // (decision D-26).
         "response_types_supported": [],
         "grant_types_supported": GrantType::ALL.map(GrantType::name),
         "token_endpoint_auth_methods_supported": methods(true),
@@ -87,18 +92,21 @@ fn document(app: &App) -> Value {
     document
 }
 
-/// The method of clients that authenticate with a JWT-SVID (draft-ietf-oauth-spiffe-client-auth section 4).
+/// The method of clients that authenticate with a JWT-SVID (draft-ietf-oauth-spiffe-client-auth
+/// section 4).
 const SPIFFE_JWT: &str = "spiffe_jwt";
 
-/// The methods of client authentication by the names that others know. A client whose assertion comes from a trusted issuer uses the
-/// parameters of `private_key_jwt`; one with a JWT-SVID may say so, which is no use before a trust domain is trusted.
+/// Client authentication methods by the names in their specifications. A federated client uses the
+/// parameters of `private_key_jwt`. `spiffe_jwt` is listed only while an enabled trusted issuer has
+/// a SPIFFE profile.
 fn methods(anonymous: bool, takes_svids: bool) -> Vec<&'static str> {
     let named = [AuthMethod::ClientSecretBasic, AuthMethod::ClientSecretPost, AuthMethod::PrivateKeyJwt];
     let none = anonymous.then_some(AuthMethod::None);
     none.into_iter().chain(named).map(AuthMethod::as_str).chain(takes_svids.then_some(SPIFFE_JWT)).collect()
 }
 
-/// `GET /.well-known/oauth-protected-resource/admin`: our own admin API as a protected resource (RFC 9728 section 2).
+/// `GET /.well-known/oauth-protected-resource/admin`: the admin API as a protected resource
+/// (RFC 9728 section 2).
 pub async fn protected_resource(State(app): State<Arc<App>>) -> Response {
     let own = &app.config.own;
     let document = json!({
@@ -119,7 +127,7 @@ pub async fn jwks(State(app): State<Arc<App>>) -> Response {
     }
 }
 
-/// Anybody may read these, scripts of other sites too (decision D-61).
+/// Cacheable, and readable by scripts of any origin (decision D-61).
 fn public(body: String) -> Response {
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static("application/json")),

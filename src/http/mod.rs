@@ -1,4 +1,5 @@
-//! HTTP: the only place that knows axum. A request comes in here, and a refusal becomes an answer here.
+//! HTTP: the routes of the server. This module reads requests, calls the modules that decide, and
+//! turns refusals into answers. Outside of `command`, no other module depends on axum.
 
 mod address;
 mod admin;
@@ -37,8 +38,8 @@ use crate::grant::TokenError;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 
-/// Everything the server answers, below the path of its issuer identifier; well-known documents stand between host and path
-/// (RFC 8414 section 3.1).
+/// All routes. The endpoints lie below the path of the issuer identifier; in the URLs of well-known
+/// documents that path comes last (RFC 8414 section 3.1).
 pub fn router(app: Arc<App>) -> Router {
     let path = app.config.own.path().to_owned();
     let below = Router::new()
@@ -62,7 +63,7 @@ pub fn router(app: Arc<App>) -> Router {
     root = if path.is_empty() {
         root.merge(below)
     } else {
-        // Where probes look, and where clients look that append what should be inserted.
+        // Health probes use the root, and some clients append the well-known path to the issuer.
         root.route("/healthz", get(health::healthz))
             .route("/readyz", get(health::readyz))
             .route(
@@ -81,14 +82,16 @@ pub fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// The metrics, in Prometheus' text format, and health beside them, for a listener of their own.
+/// Metrics in Prometheus' text format and the health probes, for the listener
+/// `server.metrics_listen`.
 pub fn metrics_router(metrics: PrometheusHandle, app: Arc<App>) -> Router {
     let health = Router::new().route("/healthz", get(health::healthz)).route("/readyz", get(health::readyz));
     Router::new().route("/metrics", get(async move || metrics.render())).merge(health.with_state(app))
 }
 
-/// What every answer has: a deadline, and nothing of it may be kept unless it says so itself (decision D-14). One layer and not
-/// two: each costs a token as much as a lookup of its rules.
+/// Every answer has a deadline, and `no-store` unless the endpoint set `Cache-Control` (decision
+/// D-14). One layer does both, because each layer costs a token request as much as the lookup of
+/// its rules.
 async fn around_everything(State(app): State<Arc<App>>, request: Request<Body>, next: Next) -> Response {
     let mut response = error::within_deadline(&app, request, next).await;
     let headers = response.headers_mut();
@@ -104,7 +107,7 @@ async fn wrong_method() -> TokenError {
     Refusal::from(Reason::MethodNotAllowed).into()
 }
 
-/// One request that fails does not end the server, and says nothing of its inside.
+/// A panic ends only the request in which it happens. Its message is logged and not sent.
 fn panicked(cause: Box<dyn std::any::Any + Send>) -> Response {
     let text = cause
         .downcast::<String>()

@@ -1,5 +1,8 @@
-//! The opening of a connection: what it sends is kept in as little room as it takes, until a whole head is there. Machinery for
-//! requests is set up for those who send one, not for everybody who connects.
+//! Reads the first request head of a connection before hyper gets the connection.
+//!
+//! Until that head is complete, a connection holds only the bytes it has sent; the buffers and
+//! tasks for requests are set up afterwards. Idle connections therefore stay small
+//! (`docs/src/reference/limits.md`).
 
 use std::future::poll_fn;
 use std::io;
@@ -10,12 +13,13 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Room to read into, which is there only while something is read.
+/// Bytes per read. The buffer is on the stack, and only while something is read.
 const AT_ONCE: usize = 4096;
-/// A head that is longer is read by whoever parses it, within its own bounds.
+/// Bytes of a head that are read here. hyper reads the rest of a longer head, within its own limit.
 const MAX_OPENING: usize = 8 * 1024;
 
-/// A connection, and what was read of it already.
+/// A connection together with the bytes that were already read from it, which come first when it is
+/// read again.
 #[derive(Debug)]
 pub struct Opened<S> {
     read: Vec<u8>,
@@ -23,8 +27,9 @@ pub struct Opened<S> {
     stream: S,
 }
 
-/// Reads until a head is whole, or it is clear that none will be; `begun` says whether there is anything of one. None if the other side
-/// went away before it sent anything.
+/// Reads until the head is complete, or the bytes cannot be one. `begun` tells whether any byte has
+/// arrived, so that a shutdown can drop idle connections. `None` if the peer closed the connection
+/// before it sent anything.
 pub async fn open<S: AsyncRead + Unpin>(mut stream: S, begun: &AtomicBool) -> io::Result<Option<Opened<S>>> {
     let (mut read, mut head) = (Vec::new(), Head::default());
     while read.len() < MAX_OPENING {
@@ -48,7 +53,7 @@ fn read_some(stream: Pin<&mut impl AsyncRead>, context: &mut Context<'_>, read: 
     Poll::Ready(Ok(()))
 }
 
-/// What is known of a head as it comes.
+/// State of the search for the end of a head.
 #[derive(Debug, Default)]
 struct Head {
     begun: bool,
@@ -56,8 +61,9 @@ struct Head {
 }
 
 impl Head {
-    /// Whether these bytes end it: with an empty line (RFC 9112 section 2.1), of which those before it do not count (section 2.2), or
-    /// with something that no head has, such as the beginning of a TLS handshake.
+    /// Whether these bytes end the head: with an empty line (RFC 9112 section 2.1), where empty
+    /// lines before the head do not count (section 2.2), or with a control character, which no head
+    /// contains and a TLS handshake begins with.
     fn ends_in(&mut self, bytes: &[u8]) -> bool {
         bytes.iter().any(|byte| match byte {
             b'\r' => false,
@@ -119,7 +125,7 @@ mod tests {
 
     use super::*;
 
-    /// How much is read of what comes a byte at a time before it is handed on.
+    /// Sends the bytes one at a time and returns how many `open` read.
     async fn handed_on(bytes: &[u8]) -> usize {
         let (mut sender, receiver) = tokio::io::duplex(1);
         let read =
@@ -141,7 +147,7 @@ mod tests {
         ] {
             assert_eq!(handed_on(format!("{head}{rest}").as_bytes()).await, head.len(), "{head:?}");
         }
-        // What ends before is handed on as it is, and so is what is longer than any usual head.
+        // A head that the stream's end cuts off is handed on as it is, and so is one too long.
         assert_eq!(handed_on(b"GET /").await, 5);
         assert_eq!(handed_on("ä\t".as_bytes()).await, 3);
         assert_eq!(handed_on(b"").await, 0);

@@ -1,4 +1,4 @@
-//! What a reason code means and how to mend it.
+//! `GET /reasons/{reason}`: what a reason code means and how to fix its cause.
 
 use axum::Json;
 use axum::extract::Path;
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::reason::Reason;
 
-/// `GET /reasons/{reason}`, for programs or for people by `Accept`.
+/// Answers with HTML or JSON, whichever `Accept` names first, and with JSON if it names neither.
 pub async fn reason(Path(code): Path<String>, headers: HeaderMap) -> Response {
     let Ok(reason) = code.parse::<Reason>() else {
         return (StatusCode::NOT_FOUND, Json(json!({ "detail": "there is no such reason" }))).into_response();
@@ -21,7 +21,7 @@ pub async fn reason(Path(code): Path<String>, headers: HeaderMap) -> Response {
         });
         return Json(body).into_response();
     }
-    // Every text is ours, and none holds markup.
+    // All texts are constants of this server without markup, so nothing has to be escaped.
     let page = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{code}</title>\
          <h1><code>{code}</code></h1><p><strong>{}</strong></p><h2>What it means</h2><p>{}</p><h2>What to do</h2><p>{}</p></html>",

@@ -1,4 +1,4 @@
-//! A form request as it came in, read up to its limit and no further.
+//! Reads a form request: its header fields, and its body up to a limit.
 
 use std::sync::Arc;
 
@@ -18,21 +18,20 @@ use crate::ids::EventId;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 
-/// The largest body of a token request (decision D-33).
+/// The largest body of a form request (decision D-33).
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// A form request of which nothing is judged yet.
+/// A form request of which neither form nor client has been checked.
 #[derive(Debug)]
 pub struct FormRequest {
-    /// Its id, and where it comes from: the layer around the endpoint says so.
+    /// Set by the layer around the endpoint.
     pub caller: Caller,
-    /// Its header fields.
     pub headers: HeaderMap,
     uri: Uri,
     body: Bytes,
 }
 
-/// Reads a body up to the limit of it.
+/// Reads a body. One that exceeds `MAX_BODY_BYTES` is refused as `body_too_large`.
 pub async fn read_whole(body: Body) -> Result<Bytes, Refusal> {
     let read = Limited::new(body, MAX_BODY_BYTES).collect().await.map_err(|error| {
         let too_large = error.is::<LengthLimitError>();
@@ -58,7 +57,8 @@ impl FromRequest<Arc<App>> for FormRequest {
 }
 
 impl FormRequest {
-    /// The form, if it came as a form has to come (decision D-01, step 2).
+    /// Checks media type and query, parses the body (decision D-01, step 2), and notes the client
+    /// for the log.
     pub fn form(&self, parameters: &Parameters) -> Result<TokenForm<'_>, Refusal> {
         check_media_type(&self.headers)?;
         check_query(&self.uri, parameters)?;
@@ -70,18 +70,17 @@ impl FormRequest {
         Ok(form)
     }
 
-    /// The form of a token request.
     pub fn token_form(&self) -> Result<TokenForm<'_>, Refusal> {
         self.form(&grant::PARAMETERS)
     }
 
-    /// What the form of a token request asks for.
+    /// Reads the form as a request for one of the grants.
     pub fn grant_request<'a>(&self, app: &App, form: &'a TokenForm<'_>) -> Result<GrantRequest<'a>, TokenError> {
         let Caller { id, address, .. } = self.caller;
         GrantRequest::read(form, self.authorization(), &app.config.own, (id, address))
     }
 
-    /// The `Authorization` header.
+    /// Several `Authorization` headers count as unreadable.
     pub fn authorization(&self) -> AuthorizationHeader<'_> {
         let mut values = self.headers.get_all(AUTHORIZATION).iter();
         match (values.next(), values.next()) {

@@ -1,4 +1,5 @@
-//! `POST /revoke`: ends a token, and every token that was made from it (RFC 7009; decision D-46).
+//! `POST /revoke`: ends a token, and every token that was exchanged from it (RFC 7009;
+//! decision D-46).
 
 use std::sync::Arc;
 
@@ -19,14 +20,15 @@ use crate::own_tokens::{FEDERATED, LOCAL_CLIENT, OwnToken};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 
-/// Ends a token. What is no token of ours, or is over, is as good as ended (RFC 7009 section 2.2).
+/// Revokes a token. Unknown and expired tokens are answered with 200 too (RFC 7009 section 2.2).
 pub async fn revoke(State(app): State<Arc<App>>, request: FormRequest) -> Result<Response, TokenError> {
     let question = StatusRequest::read(&app, &request).await?;
     let text = question.token(&app).await?;
     let tokens = app.own_tokens(&question.context.rules, question.context.now);
     let own = tokens.recognise(text).await.map_err(Refusal::from)?;
     let Some(token) = own.filter(|token| token.expires_at() > question.context.now) else {
-        // Nobody learns whether a guess was right, and guessing is slowed down as refusals are.
+        // The answer does not tell whether a token exists. It counts as a refusal, which limits the
+        // rate of guesses.
         return Ok((Extension(CountsAsRefusal), StatusCode::OK).into_response());
     };
     let identity = question.client.identity();
@@ -38,7 +40,8 @@ pub async fn revoke(State(app): State<Arc<App>>, request: FormRequest) -> Result
     Ok(StatusCode::OK.into_response())
 }
 
-/// A token is its client's to end; one that no client was issued is its holder's, and so is one of our own command line.
+/// Only the client to which a token was issued may revoke it. A token that was issued without a
+/// client, or by the command line, may be revoked by its holder.
 fn check_ownership(identity: &ClientIdentity, token: &OwnToken) -> Result<(), Refusal> {
     let owner = &token.claims().client_id;
     match identity.id() {

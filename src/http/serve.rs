@@ -1,4 +1,5 @@
-//! Listening: connections that are bounded in number, time and memory, and an end that lets requests finish.
+//! Listeners and connections: limits on their number, time and memory, and a shutdown that lets
+//! running requests finish.
 
 use std::collections::HashMap;
 use std::io;
@@ -31,20 +32,20 @@ use super::opening::{Opened, open};
 use crate::config::{ConnectionLimits, Listen};
 use crate::limits::network_of;
 
-/// For the other side to take what is written to it: a reader that never reads holds nothing for longer.
+/// How long a peer may take to read an answer: one that never reads must not hold memory.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// For requests to finish when the server ends.
+/// How long requests may take to finish when the server stops.
 const GRACE: Duration = Duration::from_secs(10);
-/// After an error of `accept`, such as too many open files.
+/// Pause after an error of `accept`, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Room for the head of a request, and for answers that wait to be written.
+/// Bytes of a request head, and of answers that wait to be written.
 const MAX_BUFFER: usize = 64 * 1024;
-/// Requests at a time on one HTTP/2 connection.
+/// Concurrent requests on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 32;
-/// How old a connection gets: it is asked to end, so that nobody keeps a place and what waits in it for good.
+/// Age at which a connection is closed gracefully, so that no peer keeps its slot for ever.
 const MAX_AGE: Duration = Duration::from_mins(10);
 
-/// A server that listens.
+/// A running listener with its connections.
 #[derive(Debug)]
 pub struct Serving {
     stop: watch::Sender<bool>,
@@ -52,19 +53,19 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// Ends the server: nothing new is taken, what was begun is finished.
+    /// Stops accepting connections, and waits up to `GRACE` for running requests.
     pub async fn stop(self) {
         self.stop.send_replace(true);
         self.task.await.ok();
     }
 
-    /// Whether the server ended by itself.
+    /// Ready once the task that accepts connections has ended.
     pub fn poll_ended(&mut self, context: &mut Context<'_>) -> Poll<()> {
         Pin::new(&mut self.task).poll(context).map(drop)
     }
 }
 
-/// Listens and serves.
+/// Binds the configured address and serves on it.
 pub async fn serve(router: Router, listen: &Listen, limits: ConnectionLimits) -> io::Result<Serving> {
     let listener = match listen {
         Listen::Address(address) => Listener::Tcp(TcpListener::bind(address).await?),
@@ -74,8 +75,8 @@ pub async fn serve(router: Router, listen: &Listen, limits: ConnectionLimits) ->
     Ok(begin(router, listener, limits))
 }
 
-/// Binds a Unix socket, in the place of one that a server left behind. Who may connect is for its folder to say, and for its mode:
-/// the owner and the group.
+/// Binds a Unix socket, in place of a socket file that no server listens on any more. Mode 0660
+/// lets owner and group connect, as far as the directory lets them reach the file.
 async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     if UnixStream::connect(path).await.is_ok() {
         return Err(io::Error::new(io::ErrorKind::AddrInUse, "another server listens there"));
@@ -88,37 +89,37 @@ async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Serves on a listener, within the limits that are usual.
+/// Serves on a bound listener with the default limits.
 pub fn serve_on(router: Router, listener: TcpListener) -> Serving {
     serve_within(router, listener, ConnectionLimits::default())
 }
 
-/// Serves on a listener.
+/// Serves on a bound listener.
 pub fn serve_within(router: Router, listener: TcpListener, limits: ConnectionLimits) -> Serving {
     begin(router, Listener::Tcp(listener), limits)
 }
 
-/// Where connections come from.
 #[derive(Debug)]
 enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
-/// A connection, of whatever kind.
+/// A TCP or Unix connection.
 trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-/// A connection whose other side has only so long to send something, and to take what is sent to it.
+/// A connection with timeouts for reading and writing.
 type Timed = Pin<Box<TimeoutStream<Box<dyn Io>>>>;
 
-/// Marks a request that came over a Unix socket: its peer is on this machine, and was let in by the mode of the socket.
+/// Marks a request that came over a Unix socket: file permissions admitted its peer, which is on
+/// this machine.
 #[derive(Clone, Copy, Debug)]
 pub struct UnixPeer;
 
 impl Listener {
-    /// The next connection, with its peer's address where it has one.
+    /// The next connection. Only TCP peers have an address.
     async fn accept(&self) -> io::Result<(Box<dyn Io>, Option<SocketAddr>)> {
         match self {
             Self::Tcp(listener) => {
@@ -160,14 +161,14 @@ async fn accept(listener: Listener, router: Router, limits: ConnectionLimits, mu
         tokio::spawn(opened(stream, peer, place, (builder.clone(), router.clone(), room.limits.idle), stopped.clone()));
     }
     drop(listener);
-    // All places are free once every connection has ended.
+    // Each connection holds a permit, so all permits are free once every connection has ended.
     let all = u32::try_from(room.limits.max).unwrap_or(u32::MAX);
     if tokio::time::timeout(GRACE, room.permits.acquire_many(all)).await.is_err() {
         tracing::warn!("requests were cut off at the end");
     }
 }
 
-/// Waits for the first request of a connection, and serves it and those that follow.
+/// Waits for the first head of a connection, then serves it and the requests that follow.
 async fn opened(
     stream: Box<dyn Io>,
     peer: Option<SocketAddr>,
@@ -179,7 +180,7 @@ async fn opened(
     stream.set_read_timeout(Some(idle));
     stream.set_write_timeout(Some(WRITE_TIMEOUT));
     let begun = AtomicBool::default();
-    // The first head may take as long as later ones.
+    // The first head has the same time limit as later ones.
     let mut opening = std::pin::pin!(tokio::time::timeout(idle, open(Box::pin(stream), &begun)));
     let opened = tokio::select! {
         biased;
@@ -188,11 +189,11 @@ async fn opened(
     };
     let opened = match opened {
         Some(opened) => opened,
-        // One that was begun when the server ends is waited for like a request.
+        // A head that is arriving when the server stops is waited for, like a running request.
         None if begun.load(Ordering::Relaxed) => tokio::time::timeout(GRACE, opening).await.unwrap_or(Ok(Ok(None))),
         None => return,
     };
-    // Requests take a task of another size.
+    // Requests run in a second task, so that the task of an idle connection stays small.
     if let Ok(Ok(Some(stream))) = opened {
         tokio::spawn(connection(stream, peer, place, (builder, router, idle), stopped));
     }
@@ -222,15 +223,16 @@ async fn connection(
             tokio::time::timeout(grace, connection).await.unwrap_or(Ok(()))
         }
     };
-    // What goes wrong on a connection is the caller's affair.
+    // The peer causes these errors, so they are no warnings.
     if let Err(error) = outcome {
         tracing::debug!(error, "a connection ended");
     }
     drop(place);
 }
 
-/// Waits until the server ends, or the connection is old; how long its last requests may take then. Those of an old connection have
-/// as long as it may be idle, which is longer than their deadline.
+/// Waits until the server stops or the connection reaches `MAX_AGE`, and returns how long its last
+/// requests may take. For an old connection that is the idle timeout, which is longer than the
+/// request deadline.
 async fn to_be_ended(stopped: &mut watch::Receiver<bool>, idle: Duration) -> Duration {
     tokio::select! {
         _ = stopped.wait_for(|stopped| *stopped) => GRACE,
@@ -238,7 +240,7 @@ async fn to_be_ended(stopped: &mut watch::Receiver<bool>, idle: Duration) -> Dur
     }
 }
 
-/// HTTP/1.1 requests name a host (RFC 9112 section 3.2).
+/// Refuses HTTP/1.1 requests that name no host (RFC 9112 section 3.2).
 async fn require_host(request: Request, next: Next) -> Response {
     let names_one = request.headers().contains_key(HOST) || request.uri().authority().is_some();
     if request.version() == Version::HTTP_11 && !names_one {
@@ -247,10 +249,10 @@ async fn require_host(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-/// HTTP/1.1, and HTTP/2 without TLS for proxies that speak it to what is behind them.
+/// HTTP/1.1, and HTTP/2 without TLS for reverse proxies that use it.
 fn builder(limits: &ConnectionLimits) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    // The head of the next request may take as long as the connection may be idle.
+    // The next head may take as long as the connection may be idle.
     builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.idle).max_buf_size(MAX_BUFFER);
     builder
         .http2()
@@ -261,7 +263,8 @@ fn builder(limits: &ConnectionLimits) -> auto::Builder<TokioExecutor> {
     builder
 }
 
-/// The next connection that there is room for; none if it was turned away.
+/// Waits for a free slot and the next connection. `None` if the connection was closed because its
+/// address has used up its share.
 async fn next(
     listener: &Listener,
     room: &Arc<ConnectionBudget>,
@@ -271,7 +274,7 @@ async fn next(
     Ok(ConnectionBudget::take(room, peer.map(|peer| peer.ip()), permit).map(|place| (stream, peer, place)))
 }
 
-/// Room for connections: of all peers together, and a share for each.
+/// The slots for connections: a total for all peers, and a share for each address.
 #[derive(Debug)]
 struct ConnectionBudget {
     limits: ConnectionLimits,
@@ -279,7 +282,7 @@ struct ConnectionBudget {
     taken: Mutex<HashMap<IpAddr, usize>>,
 }
 
-/// The place of one connection; it is given back when this is dropped.
+/// The slot of one connection, which is released on drop.
 #[derive(Debug)]
 struct ConnectionSlot {
     room: Arc<ConnectionBudget>,
@@ -293,7 +296,7 @@ impl ConnectionBudget {
     }
 
     fn take(room: &Arc<Self>, peer: Option<IpAddr>, permit: OwnedSemaphorePermit) -> Option<ConnectionSlot> {
-        // A proxy brings everybody's connections, and so does whoever is let in by a Unix socket.
+        // No share for proxies and Unix peers, which bring the connections of many callers.
         let is_shared = |peer: &IpAddr| !room.limits.unshared_peers.iter().any(|network| network.contains(peer));
         let peer = peer.map(|peer| peer.to_canonical()).filter(is_shared).map(network_of);
         if let Some(peer) = peer {

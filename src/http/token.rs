@@ -26,13 +26,13 @@ struct TokenAnswer<'a> {
     issued_token_type: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     authorization_details: Option<&'a RawValue>,
-    /// How many permissions found no room in the token.
+    /// How many permitted entries did not fit into the token.
     #[serde(skip_serializing_if = "Option::is_none")]
     entries_left_out: Option<usize>,
 }
 
 impl<'a> TokenAnswer<'a> {
-    /// A token whose record is durable; no other may leave.
+    /// Takes a recorded token only: a token must not be sent before its record is durable.
     fn of(token: &'a Recorded<Minted>, grant_type: GrantType) -> Self {
         let minted = token.get();
         Self {

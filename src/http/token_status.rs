@@ -1,4 +1,5 @@
-//! What introspection and revocation have in common: a form about one token, from a client that proves itself or from nobody.
+//! The request that introspection and revocation share: a form about one token, with or without
+//! client authentication.
 
 use super::received::FormRequest;
 use crate::app::App;
@@ -13,17 +14,16 @@ use crate::refusal::Refusal;
 const PARAMETERS: form::Parameters =
     form::Parameters { known: &[&["token", "token_type_hint"], form::OF_CLIENT], repeatable: &[] };
 
-/// A request about a token, from a client that was admitted.
+/// A request about one token, from an admitted client or from none.
 pub struct StatusRequest<'a> {
-    /// Who asks.
     pub client: Admitted,
-    /// Rules and time.
+    /// The rules and the time with which the whole request is judged.
     pub context: DecisionContext<'a>,
     form: TokenForm<'a>,
 }
 
 impl<'a> StatusRequest<'a> {
-    /// Reads a request: form, then client (decision D-01).
+    /// Reads the form, then authenticates the client (decision D-01).
     pub async fn read(app: &'a App, request: &'a FormRequest) -> Result<Self, TokenError> {
         let form = request.form(&PARAMETERS)?;
         let (context, address) = (app.decision_context(), request.caller.address);
@@ -37,7 +37,7 @@ impl<'a> StatusRequest<'a> {
             Ok(client) => Ok(Self { client, context, form }),
             Err((identity, denial)) => {
                 let mut refusal = denial.refusal.of_client();
-                // A copy of an assertion that was used proves nothing.
+                // A used client assertion proves nothing, so the rule's values are not disclosed.
                 if let Some((key, _)) = identity.consumed()
                     && !matches!(app.store.use_of(&key).await, Ok(None))
                 {
@@ -48,7 +48,8 @@ impl<'a> StatusRequest<'a> {
         }
     }
 
-    /// The token, once the asker may ask. A client's assertion is good for one request here too (RFC 7523 section 3, item 7).
+    /// The token in question. This uses up the client's assertion: it is accepted for one request
+    /// here too (RFC 7523 section 3, item 7).
     pub async fn token(&self, app: &App) -> Result<&str, Refusal> {
         let token = self.form.require("token")?;
         match self.client.identity().consumed() {

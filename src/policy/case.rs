@@ -1,4 +1,5 @@
-//! The form of a case file (contract, section 8): objects as `apply` reads them, a token's claims, and the form of a token request.
+//! Parses case files (`docs/src/reference/case-files.md`): the server's objects as a bundle, the
+//! token that a workload presents, the parameters of its token request, and the expected verdict.
 
 use std::path::Path;
 
@@ -8,7 +9,8 @@ use serde_json::{Map, Value};
 use crate::clock::Timestamp;
 use crate::documents::Bundle;
 
-/// Parameters of a token request that a case may give; what is presented is the case's own token.
+/// Parameters of the token request that a case may have. The token itself is not among them: it is
+/// that of the case.
 const PARAMETERS: [&str; 8] = [
     "grant_type",
     "resource",
@@ -23,156 +25,144 @@ const PARAMETERS: [&str; 8] = [
 /// One case of a case file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Case {
-    /// Names it in results.
+    /// Identifies the case in results and errors.
     pub id: String,
-    /// What the server holds.
+    /// The objects of the server.
     pub objects: Bundle,
-    /// The token.
     pub token: CaseToken,
-    /// Parameters of the token request, by name.
+    /// Names and values of the token request's parameters.
     pub request: Vec<(&'static str, String)>,
-    /// What is neither.
+    /// The clock, used assertions, states of rules and the registry.
     pub context: Context,
-    /// The verdict that is expected.
     pub expect: ExpectedVerdict,
 }
 
-/// The token that a workload presents.
+/// The assertion that the workload presents.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CaseToken {
-    /// Its text.
+    /// A complete token in compact serialization.
     Text(String),
-    /// Its payload as JSON text, and its header unless that is what its issuer's tokens usually have.
+    /// A token to be made, with a signature that counts as good.
     Made {
-        /// The payload.
+        /// The payload as JSON text.
         payload: String,
-        /// The JOSE header.
+        /// The JOSE header; without one, the first algorithm and `typ` that the trusted issuer
+        /// accepts.
         header: Option<Map<String, Value>>,
     },
 }
 
-/// What surrounds a request.
+/// The circumstances of the token request.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Context {
-    /// The clock, in seconds since 1970; the moment at which the token was issued unless given.
+    /// The server's clock in seconds since 1970; by default the token's `iat`.
     pub now: Option<i64>,
-    /// The server's own issuer URL: the audience that trusted issuers expect where they name none.
+    /// The server's own issuer URL, which is the default audience of trusted issuers.
     pub issuer: Option<String>,
-    /// The `kid`s of the platform's key set; without them any `kid` is in it.
+    /// The `kid`s in the platform's key set; `None` means that every `kid` is in it.
     pub keys: Option<Vec<String>>,
-    /// Assertions that were used before.
     #[serde(default)]
     pub used: Vec<UsedAssertion>,
-    /// States of federated credentials, by name; the others have the one that saving gives.
+    /// States of rules, by name. Rules without an entry have the state that saving gives them.
     #[serde(default)]
     pub states: Map<String, Value>,
-    /// What the registry knows, and what is tried there with the token.
+    /// What the registry knows, and the operation that is tried there with the token.
     pub registry: Option<RegistryContext>,
-    /// Profiles of the case's own, by name, in the form of a profile file.
+    /// Additional profiles, by name, in the form of profile files.
     #[serde(default)]
     pub profiles: Map<String, Value>,
 }
 
-/// An assertion that was used before.
+/// A used assertion.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(untagged, expecting = "a used assertion must be \"this\" or an object of iss and jti")]
 pub enum UsedAssertion {
-    /// The case's own, as `"this"`.
+    /// The case's own assertion, written `"this"`.
     This(This),
-    /// One of this issuer with this id.
+    /// The assertion of this issuer with this id.
     Other {
-        /// Its issuer.
         iss: String,
-        /// Its id: the claim that the trusted issuer tells assertions apart by.
+        /// The value of the trusted issuer's `replay_claim`, usually `jti`.
         jti: String,
     },
 }
 
-/// The word `this`.
+/// The string `this`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum This {
-    /// The case's own assertion.
     This,
 }
 
-/// The state of a federated credential.
+/// The state of a rule, where it differs from the one that saving gives.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GivenState {
-    /// `active`, `pending`, `disabled` or `expired`.
     pub state: Option<GivenStateName>,
-    /// The ids that its first match pinned, by field.
+    /// The ids that the first match pinned, by field.
     pub pinned: Option<Map<String, Value>>,
-    /// When a pending one ends; seven days from now unless given.
+    /// When a pending rule ends; by default seven days after `now`.
     #[serde(default, deserialize_with = "time")]
     pub pending_until: Option<Timestamp>,
-    /// Whether somebody vouches for it.
+    /// Whether the rule is vouched for; by default what saving by an administrator gives.
     pub vouched: Option<bool>,
 }
 
-/// The name of a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GivenStateName {
-    /// In force.
     Active,
-    /// In force, its ids not pinned.
+    /// Waiting for its first match, which pins its ids.
     Pending,
-    /// Over.
+    /// Past its `expires_at`.
     Expired,
-    /// Switched off.
     Disabled,
 }
 
-/// What only a registry knows, and the operation that is tried there.
+/// The registry's knowledge about the package, and the operation that is tried.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RegistryContext {
-    /// Whether the package exists.
+    /// Whether the package exists; by default true.
     #[serde(default = "yes")]
     pub exists: bool,
-    /// Who owns the package; whoever the permission says unless given.
+    /// The package's owner; by default the owner in the permission.
     pub owner: Option<String>,
-    /// The packages that the permission's owner owns; the one that is tried is among them unless given.
+    /// The packages of the permission's owner; by default the tried package is one of them.
     pub owned_packages: Option<Vec<String>>,
-    /// The action that is tried; only the grant is judged unless given.
+    /// The action that is tried; without one only the grant is judged.
     pub action: Option<String>,
-    /// The package or packages.
+    /// The packages of the operation: one name or a list.
     #[serde(default, deserialize_with = "one_or_more")]
     pub package: Vec<String>,
-    /// The version.
+    /// The version to be published.
     pub version: Option<String>,
-    /// The artifact's digest.
+    /// The digest of the artifact.
     pub digest: Option<String>,
 }
 
-/// The verdict a case expects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ExpectedVerdict {
-    /// Yes.
     Allow,
-    /// No.
     Deny,
 }
 
-/// Why a text is no case file.
+/// Why a text cannot be read as a case file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CaseError {
-    /// Neither JSON nor TOML.
-    #[error("a case file is a list of cases in JSON, or `[[cases]]` in TOML: {0}")]
+    #[error("a case file must be a list of cases in JSON, or `[[cases]]` in TOML: {0}")]
     Syntax(String),
-    /// A case with a mistake.
+    /// A mistake in a case, with the case's id.
     #[error("case {0}: {1}")]
     Case(String, String),
-    /// A case in the form of before.
+    /// A case in the form of earlier releases, with its id.
     #[error("case {0} is in the older form; `carnet policy convert OLD > NEW` brings it into this one")]
     Older(String),
 }
 
-/// A case as it is written.
+/// A case as it stands in the file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CaseEntry {
@@ -190,12 +180,12 @@ struct CaseEntry {
     #[serde(default)]
     context: Context,
     expect: ExpectedVerdict,
-    // Two checks may fail together, and only one is named.
+    // Not compared: several checks may fail, and a refusal names one of them.
     #[serde(default, rename = "reason")]
     _reason: String,
 }
 
-/// Reads a case file. `read` reads the file that a case names for its objects.
+/// Parses a case file. `read` loads the file that a case names as `objects_file`.
 pub fn read_cases(text: &str, read: impl Fn(&Path) -> Result<String, String>) -> Result<Vec<Case>, CaseError> {
     let case = |(at, case): (usize, Value)| {
         let id = case.get("id").and_then(Value::as_str);
@@ -209,10 +199,10 @@ pub fn read_cases(text: &str, read: impl Fn(&Path) -> Result<String, String>) ->
     list(text)?.into_iter().enumerate().map(case).collect()
 }
 
-/// The list of cases, whatever they hold.
+/// Parses the list of cases, in JSON or TOML, without reading the cases themselves.
 pub(super) fn list(text: &str) -> Result<Vec<Value>, CaseError> {
     let start = text.trim_start();
-    // A TOML file may begin with the name of its table, which has a bracket too.
+    // A TOML file may begin with the table header `[[cases]]`, which starts like a JSON array.
     let is_json = start.starts_with('{') || (start.starts_with('[') && !start.starts_with("[[cases"));
     let value: Value = if is_json {
         serde_json::from_str(text).map_err(|error| CaseError::Syntax(error.to_string()))?
@@ -243,7 +233,9 @@ impl Case {
             }
             (None, Some(payload), None) => CaseToken::Made { payload, header: written.header },
             (None, None, Some(text)) if written.header.is_none() => CaseToken::Text(text),
-            (None, None, Some(_)) => return Err("assertion holds the header".to_owned()),
+            (None, None, Some(_)) => {
+                return Err("header must not be given together with assertion, which has its own".to_owned());
+            }
             _ => return Err("it must have one of claims, payload_text and assertion".to_owned()),
         };
         if written
@@ -270,9 +262,9 @@ fn request(given: Map<String, Value>) -> Result<Vec<(&'static str, String)>, Str
     for (name, value) in given {
         let Some(known) = PARAMETERS.into_iter().find(|known| *known == name) else {
             return Err(match name.as_str() {
-                "assertion" | "subject_token" => format!("request.{name} is the case's own token: leave it out"),
-                "front_door" => "request.front_door: this release serves no front doors".to_owned(),
-                _ => format!("request.{name} is no parameter of a case; there are {}", PARAMETERS.join(", ")),
+                "assertion" | "subject_token" => format!("request.{name} must be left out: it is the case's own token"),
+                "front_door" => "request.front_door must be left out: this release serves no front doors".to_owned(),
+                _ => format!("request.{name} must be left out; the parameters of a case are {}", PARAMETERS.join(", ")),
             });
         };
         match value {

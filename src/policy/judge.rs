@@ -1,4 +1,6 @@
-//! The verdict on a case, by the checks of the token endpoint in their order.
+//! Judges a case offline. The snapshot, the clock and the assertion are built from the case; the
+//! verdict is that of the token endpoint's decision and of the check that registries use.
+//! Signatures are not verified.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -25,10 +27,11 @@ use crate::profile::{Profile, Profiles};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 
-/// The issuer of a server that no case names.
+/// The server's issuer URL in cases that name none.
 const OWN: &str = "https://carnet.case.invalid";
 
-/// Judges a case; says also what there is to say of a refusal beyond its reason.
+/// Judges a case. The text beside a refusal is its detail, or else the claim or parameter that it
+/// is about.
 pub fn judge(case: &Case, profiles: &Profiles) -> (CaseVerdict, Option<String>) {
     match verdict(case, profiles) {
         Ok(()) => (CaseVerdict::Allow, None),
@@ -79,7 +82,7 @@ fn with_own_profiles<'p>(case: &Case, profiles: &'p Profiles) -> Result<Cow<'p, 
 fn now(case: &Case) -> Result<Timestamp, Refusal> {
     let issued = || payload(&case.token)?.get("iat")?.as_i64();
     let now = case.context.now.or_else(issued);
-    now.map(Timestamp::from_seconds).ok_or_else(|| invalid("context.now is required where the token has no iat"))
+    now.map(Timestamp::from_seconds).ok_or_else(|| invalid("context.now must be given where the token has no iat"))
 }
 
 fn payload(token: &CaseToken) -> Option<Value> {
@@ -89,7 +92,7 @@ fn payload(token: &CaseToken) -> Option<Value> {
     }
 }
 
-/// The server as the case says that it is.
+/// The objects of the case as a compiled snapshot, with the states that the case gives.
 fn imagined(case: &Case, read: ReadContext<'_>, now: Timestamp) -> Result<Imagined, Refusal> {
     let mut imagined = Imagined::new(&case.objects, read, now).map_err(|findings| {
         let lines = findings.iter().map(|finding| format!("{}{} {}", finding.object, finding.pointer, finding.detail));
@@ -104,7 +107,7 @@ fn imagined(case: &Case, read: ReadContext<'_>, now: Timestamp) -> Result<Imagin
 }
 
 fn set_state(imagined: &mut Imagined, name: &str, given: GivenState, now: Timestamp) -> Result<(), String> {
-    let mut stored = imagined.credential(name).ok_or("objects hold no federated credential of this name")?.clone();
+    let mut stored = imagined.credential(name).ok_or("objects must hold a federated credential of this name")?.clone();
     if let Some(pinned) = given.pinned {
         stored.state.pinned = pinned;
     }
@@ -120,7 +123,7 @@ fn set_state(imagined: &mut Imagined, name: &str, given: GivenState, now: Timest
         Some(GivenStateName::Disabled) => stored.document.enabled = false,
     }
     if !waits && (given.pending_until.is_some() || given.state == Some(GivenStateName::Pending)) {
-        return Err("the rule names its ids, so it is never pending".to_owned());
+        return Err("it must not be pending: the rule names its ids".to_owned());
     }
     if given.pending_until.is_some() {
         stored.state.pending_until = given.pending_until;
@@ -129,7 +132,8 @@ fn set_state(imagined: &mut Imagined, name: &str, given: GivenState, now: Timest
     Ok(())
 }
 
-/// The form that the token comes in, without its text: nothing is read from that before it is parsed.
+/// The token request's form. The token is a placeholder: the decision takes the assertion
+/// separately, and reading the form only requires the parameter to exist.
 fn form(case: &Case) -> Result<TokenForm<'_>, Refusal> {
     let given = |name: &str| case.request.iter().any(|(known, _)| *known == name);
     let mut parameters: Vec<(&'static str, Cow<'_, str>)> =
@@ -145,14 +149,14 @@ fn form(case: &Case) -> Result<TokenForm<'_>, Refusal> {
             match form.get("subject_token_type") {
                 None => parameters.push(("subject_token_type", JWT.into())),
                 Some(ACCESS_TOKEN) => {
-                    return Err(invalid("request.subject_token_type: a case presents a platform's token"));
+                    return Err(invalid("request.subject_token_type must be that of a platform's token"));
                 }
                 Some(_) => {}
             }
         }
         Some(GrantType::ClientCredentials) => {
             return Err(invalid(
-                "request.grant_type: a case presents a token, and this grant is for clients themselves",
+                "request.grant_type must be a grant that presents a token; this one is for clients themselves",
             ));
         }
         None => return Err(Reason::GrantTypeUnsupported.into()),
@@ -160,7 +164,7 @@ fn form(case: &Case) -> Result<TokenForm<'_>, Refusal> {
     Ok(TokenForm::of(parameters))
 }
 
-/// The token of the case. Its signature is good if its header says nothing else.
+/// Parses the case's token, or makes one, and checks everything but its signature.
 fn assertion(case: &Case, context: &DecisionContext<'_>) -> Result<AssumedAssertion, Refusal> {
     let made = |payload: &str, header: &Map<String, Value>| {
         let header = Value::Object(header.clone()).to_string();
@@ -170,7 +174,7 @@ fn assertion(case: &Case, context: &DecisionContext<'_>) -> Result<AssumedAssert
         CaseToken::Text(text) => text.clone(),
         CaseToken::Made { payload, header: Some(header) } => made(payload, header),
         CaseToken::Made { payload, header: None } => {
-            // Which header is usual depends on the trusted issuer, which is found by the payload alone.
+            // The default header depends on the trusted issuer, which the payload alone identifies.
             let header =
                 |alg: &str, typ: &str| Map::from_iter([("alg".to_owned(), json!(alg)), ("typ".to_owned(), json!(typ))]);
             let any = made(payload, &header("RS256", "JWT"));
@@ -194,7 +198,7 @@ fn was_used(case: &Case, assertion: &AssertionContent) -> bool {
     })
 }
 
-/// Whether the registry would do what is tried, by the code that registries use.
+/// Whether a registry would allow the operation, by the code of the resource-server crate.
 fn registry_decides(registry: &RegistryContext, entitlement: &Entitlement) -> Result<(), Refusal> {
     let names = entitlement.resource_server.package_names;
     let Some(action) = &registry.action else { return Ok(()) };

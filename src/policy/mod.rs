@@ -1,7 +1,8 @@
-//! Cases: a token, a rule and the verdict that is expected, judged offline by the server's own engine (contract, section 8).
+//! Case files for `carnet policy test` (`docs/src/reference/case-files.md`): each case has the
+//! server's objects, a token, a token request and the expected verdict, and is judged offline.
 //!
-//! Package owners keep such files beside their release workflows. A case holds the objects that would be saved and the request
-//! that would be sent, in the words of `apply` and of the endpoints; nothing is matched here.
+//! Package owners keep such files next to their release workflows. This module only translates a
+//! case; all matching is done by the modules that serve token requests.
 
 mod case;
 mod judge;
@@ -13,27 +14,28 @@ pub use older::convert;
 
 use crate::reason::Reason;
 
-/// What became of a case.
+/// The verdict on a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CaseVerdict {
-    /// The token would do what is requested.
+    /// The request would succeed, and the registry would allow the operation.
     Allow,
-    /// It would not, and why.
+    /// The request or the operation would be refused for this reason.
     Deny(Reason),
 }
 
 impl CaseVerdict {
-    /// Whether it is what the case expects. The reason does not count: two checks may fail together.
+    /// Whether the verdict is the expected one. The reason is not compared, since several checks
+    /// may fail at once.
     pub fn agrees_with(self, expected: ExpectedVerdict) -> bool {
         matches!((self, expected), (Self::Allow, ExpectedVerdict::Allow) | (Self::Deny(_), ExpectedVerdict::Deny))
     }
 
-    /// Whether the rule of the case is one that saving would refuse.
+    /// Whether the case has objects that saving would refuse, or is wrong itself.
     pub fn is_mistake(self) -> bool {
         self == Self::Deny(Reason::PolicyInvalid)
     }
 
-    /// The verdict in a word.
+    /// `allow` or `deny`, as in case files.
     pub fn word(self) -> &'static str {
         match self {
             Self::Allow => "allow",
@@ -41,7 +43,7 @@ impl CaseVerdict {
         }
     }
 
-    /// The reason in a word; `ok` for a yes.
+    /// The reason code of a refusal; `ok` for `allow`.
     pub fn reason(self) -> &'static str {
         match self {
             Self::Allow => "ok",

@@ -1,5 +1,5 @@
-//! The form that case files had before (contract, section 8: "The older form"), and how it is brought into the present one.
-//! Kept for one release, for files that exist elsewhere.
+//! Converts case files of the older form (`docs/src/reference/case-files.md`, "The older form") for
+//! `carnet policy convert`. Kept for one release, for files outside this repository.
 
 use std::sync::Arc;
 
@@ -11,13 +11,14 @@ use super::case::{CaseError, ExpectedVerdict, list};
 use crate::clock::Timestamp;
 use crate::profile::{Profile, Profiles, Requirement};
 
-/// The principal, registry and action that cases did not name.
+/// Names for the principal, registry and action that older cases left implicit.
 const PRINCIPAL: &str = "case";
 const REGISTRY: &str = "registry";
 const RESOURCE: &str = "https://registry.case.invalid/";
 const CREATE: &str = "create";
 
-/// Fields that became members of the trusted issuer, under the same name or another.
+/// Fields of the older rule that are members of the trusted issuer now: the old name and the new
+/// one.
 const OF_ISSUER: [(&str, &str); 5] = [
     ("issuer", "issuer"),
     ("trust_domain", "trust_domain"),
@@ -25,7 +26,7 @@ const OF_ISSUER: [(&str, &str); 5] = [
     ("accept_string_booleans", "accept_string_booleans"),
     ("issuer_skips_email_verification", "skip_email_verification"),
 ];
-/// Fields that belong elsewhere than to `match`, or that carry no rule.
+/// Fields of the older rule that are not conditions, and so do not go into `match`.
 const NOT_OF_MATCH: [&str; 12] = [
     "audience",
     "replay_key",
@@ -103,13 +104,14 @@ struct Requested {
     owner: Option<String>,
 }
 
-/// Brings a file of the older form into the present one. `profiles` are those that its providers name.
+/// Converts a file of the older form into the present one. `profiles` must have the profiles that
+/// the cases name as `provider`.
 pub fn convert(text: &str, profiles: &Profiles) -> Result<Value, CaseError> {
     let case = |(at, case): (usize, Value)| {
         let id = case.get("id").and_then(Value::as_str);
         let id = id.map_or_else(|| format!("number {}", at.saturating_add(1)), str::to_owned);
         if case.get("objects").or(case.get("objects_file")).is_some() {
-            return Err(CaseError::Case(id, "is in the present form already".to_owned()));
+            return Err(CaseError::Case(id, "must be in the older form: it is in the present form already".to_owned()));
         }
         let older = serde_json::from_value(case).map_err(|error| error.to_string());
         let converted = older.and_then(|older: OlderCase| Conversion::new(&older, profiles)?.case());
@@ -118,12 +120,12 @@ pub fn convert(text: &str, profiles: &Profiles) -> Result<Value, CaseError> {
     list(text)?.into_iter().enumerate().map(case).collect()
 }
 
-/// A case on its way.
+/// The conversion of one case.
 struct Conversion<'a> {
     case: &'a OlderCase,
     rules: Vec<&'a Map<String, Value>>,
     profile: Arc<Profile>,
-    /// The profile that the case brings along, as a file.
+    /// The profile made from the case's `template`, in the form of a profile file.
     own_profile: Option<Value>,
 }
 
@@ -226,7 +228,8 @@ impl<'a> Conversion<'a> {
                 document.insert(member.to_owned(), value.clone());
             }
         }
-        // A trust domain without an issuer says where its bundle is; nothing is read from there.
+        // A document without `issuer` must name a source of keys. Judging a case reads no keys, so
+        // the path need not exist.
         if self.profile.is_spiffe() && !document.contains_key("issuer") {
             document.insert("keys".to_owned(), json!({ "source": "spiffe_bundle", "path": "/bundle" }));
         }
@@ -253,7 +256,7 @@ impl<'a> Conversion<'a> {
         self.own(document)
     }
 
-    /// An issuer for which a scope was given belonged to the case's principal.
+    /// Older cases listed an issuer of the case's principal in `issuer_scopes`.
     fn own(&self, mut document: Map<String, Value>) -> Map<String, Value> {
         let url = document.get("issuer").and_then(Value::as_str);
         if url.is_some_and(|url| self.context().issuer_scopes.contains_key(url)) {
@@ -262,7 +265,8 @@ impl<'a> Conversion<'a> {
         document
     }
 
-    /// Further trusted issuers without rules. The older form said little of them, so the rest is what would let them in.
+    /// Trusted issuers that no rule is about. Members that the older form did not give are filled
+    /// so that the issuers would be accepted.
     fn other_issuers(&self) -> Vec<Map<String, Value>> {
         let audience = self.rules.first().and_then(|fields| given(fields, "audience"));
         let mut documents: Vec<Map<String, Value>> = Vec::new();
@@ -290,7 +294,8 @@ impl<'a> Conversion<'a> {
         documents
     }
 
-    /// The domains that are an issuer's own, as far as its profile wants to know them.
+    /// The trust domain or subject domain that the profile requires of an issuer, taken from the
+    /// issuer's URL.
     fn own_domains(&self, url: &str) -> Value {
         let Ok(parsed) = Url::parse(url) else { return Value::Null };
         let host = parsed.host_str().unwrap_or_default();
@@ -366,7 +371,7 @@ impl<'a> Conversion<'a> {
         }))))
     }
 
-    /// What the owner owns, as far as the issuer of the token may speak of it.
+    /// The owner's packages, limited to those for which the token's issuer may speak.
     fn owned_packages(&self) -> Option<Vec<String>> {
         let iss = self.case.claims.get("iss").and_then(Value::as_str);
         let scope = iss.and_then(|iss| self.context().issuer_scopes.get(iss)).and_then(Value::as_array);
@@ -392,7 +397,7 @@ fn rule(fields: &Map<String, Value>, issuer: &str) -> Value {
     }))
 }
 
-/// The fields that are the rule's own, with `x_glob` written as a matcher of `x`.
+/// The conditions of the older rule as `match`; a field `x_glob` becomes a glob of `x`.
 fn matcher(fields: &Map<String, Value>) -> Map<String, Value> {
     let is_made = fields.contains_key("template");
     let elsewhere = |name: &str| NOT_OF_MATCH.contains(&name) || OF_ISSUER.iter().any(|(field, _)| *field == name);
@@ -410,7 +415,8 @@ fn matcher(fields: &Map<String, Value>) -> Map<String, Value> {
             }
             value => value,
         };
-        // A field given twice was a mistake, and stays one: there is no field of the longer name.
+        // A rule with both `x` and `x_glob` was refused, and must stay refused: no profile has a
+        // field `x_glob`.
         let is_twice = plain != name && given(fields, &plain).is_some();
         let name = if is_twice { name.to_owned() } else { plain };
         matcher.insert(name, value);
@@ -434,7 +440,7 @@ fn actions(fields: &Map<String, Value>) -> Vec<String> {
     actions
 }
 
-/// `null` meant "not given".
+/// The value of a field; in the older form `null` meant absent.
 fn given<'f>(fields: &'f Map<String, Value>, name: &str) -> Option<&'f Value> {
     fields.get(name).filter(|value| !value.is_null())
 }
@@ -450,7 +456,7 @@ fn without_null(value: Value) -> Value {
     }
 }
 
-/// The profile that a case brought along: one template over claims that are all texts.
+/// A profile with one field, whose value is the case's template over string claims.
 fn template_profile(template: &Value, defaults: Option<&Value>) -> Result<Value, String> {
     let text = template.as_str().ok_or("template must be a text")?;
     let names = text.split('{').skip(1).filter_map(|part| part.split('}').next());

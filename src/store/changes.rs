@@ -1,4 +1,5 @@
-//! The change counter: every change of an object takes the next number, so replicas know what to read again.
+//! The change counter: every change of an object takes the next number, so that replicas know which
+//! objects to read again.
 
 use carnet_entity::{change, change_counter};
 use carnet_migration::SCHEMA;
@@ -12,12 +13,11 @@ use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::documents::Kind;
 
-/// What a change is about.
+/// The kind of thing that changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ChangeKind {
-    /// An object.
     Object(Kind),
-    /// A signing key.
+    /// Any signing key: all of them are read again.
     SigningKey,
 }
 
@@ -40,14 +40,15 @@ impl ChangeKind {
 /// The changes after a version.
 #[derive(Debug)]
 pub(super) struct Changes {
-    /// The version up to which they go.
+    /// The version of the last of these changes.
     pub version: i64,
-    /// What they are about; none if so much happened that everything has to be read again.
+    /// The changed objects by [`change_key`](super::Persist::change_key); `None` if the changes
+    /// were pruned, so that everything has to be read again.
     pub about: Option<Vec<(ChangeKind, String)>>,
 }
 
 impl Store {
-    /// The present value of the counter.
+    /// The current value of the counter.
     pub async fn version(&self) -> Result<i64, StoreError> {
         Ok(version(&self.read).await?)
     }
@@ -66,14 +67,15 @@ pub(super) async fn version(connection: &impl ConnectionTrait) -> Result<i64, Db
     row.map_or(Ok(0), |row| if row.min_version > SCHEMA { Err(too_new(row.min_version)) } else { Ok(row.value) })
 }
 
-/// A newer release has changed what rules mean: this one would read them wrongly, and issues nothing on them any more.
+/// The database was migrated by a newer release that changed what rules mean. This release would
+/// misread them, so it issues nothing.
 pub(super) fn too_new(min_version: i32) -> DbErr {
     DbErr::Custom(format!(
         "the database needs a newer release: it is of schema {min_version}, and this is {SCHEMA}; to go back, restore a backup of before"
     ))
 }
 
-/// What changed from one version to another; none if the record does not go back so far.
+/// The changes after `from`, up to and including `to`; `None` if some of them were pruned.
 pub(super) async fn about(
     connection: &impl ConnectionTrait,
     from: i64,
@@ -93,7 +95,8 @@ pub(super) async fn about(
     Ok(about.collect())
 }
 
-/// Takes the next number for a change. The counter's row stays locked until the transaction ends, so numbers appear in order.
+/// Takes the next number for a change. The counter's row stays locked until the transaction ends,
+/// so numbers become visible in order.
 pub(super) async fn record(
     connection: &impl ConnectionTrait,
     kind: ChangeKind,

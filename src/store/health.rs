@@ -1,4 +1,5 @@
-//! Whether a token could be recorded now: a write goes through, and the clocks agree.
+//! Whether the server could record a token now: a write succeeds, and the clocks of server and
+//! database agree.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,24 +11,25 @@ use tokio::time::Instant;
 use super::{Store, StoreError};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
 
-/// How long a probe may take: whoever asks wants to know now.
+/// How long a probe may take: a readiness check needs an answer soon.
 const PROBE_DEADLINE: Duration = Duration::from_secs(3);
-/// What was seen counts for this long, so that nobody makes the database write by asking.
+/// How long a result is reused, so that frequent readiness checks do not each write to the
+/// database.
 const SEEN: Duration = Duration::from_secs(1);
 
-/// What became of the last write, and when.
+/// Result and time of the last write.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LastWrite(Arc<WriteProbe>);
 
 #[derive(Debug, Default)]
 struct WriteProbe {
     last: Mutex<Option<(Instant, bool)>>,
-    /// Whoever probes: others wait for what it finds.
+    /// Held by the one probe at a time; the others wait for its result.
     probing: tokio::sync::Mutex<()>,
 }
 
 impl LastWrite {
-    /// What is known of the last second, if anything is.
+    /// The result of the last write, if it is younger than [`SEEN`].
     fn recent(&self) -> Option<bool> {
         let (at, went_through) = (*self.0.last.lock())?;
         (at.elapsed() < SEEN).then_some(went_through)
@@ -39,7 +41,7 @@ impl LastWrite {
 }
 
 impl Store {
-    /// Whether a write goes through: none of the last second did or failed, so one is tried.
+    /// Whether a write succeeds. If there was none within the last second, this tries one.
     pub async fn can_write(&self) -> bool {
         if let Some(known) = self.last_write.recent() {
             return known;
@@ -66,12 +68,13 @@ impl Store {
         Ok(transaction.commit().await?)
     }
 
-    /// Notes what became of a write.
+    /// Records the result of a write.
     pub(super) fn note_write(&self, went_through: bool) {
         self.last_write.note(went_through);
     }
 
-    /// How far the database's clock is ahead of this machine's, in milliseconds. SQLite has no clock of its own.
+    /// How far the database's clock is ahead of this machine's, in milliseconds. SQLite has no
+    /// clock of its own, so it is 0 there.
     pub async fn clock_difference(&self) -> Result<i64, StoreError> {
         if self.backend() == DbBackend::Sqlite {
             return Ok(0);
@@ -82,14 +85,16 @@ impl Store {
         Ok(theirs.saturating_sub(SystemClock.now().millis()))
     }
 
-    /// The earlier of this time and what it is by the database's clock: nothing is forgotten because one of them runs ahead.
+    /// `now`, or the database's time if that is earlier: pruning must not remove records too soon
+    /// because this machine's clock runs ahead.
     pub async fn earlier_of_both(&self, now: Timestamp) -> Result<Timestamp, StoreError> {
         let ahead = self.clock_difference().await?.min(0);
         Ok(Timestamp::from_millis(now.millis().saturating_add(ahead)))
     }
 
-    /// After a fail-over the pool may hold connections to a node that only reads: they are closed, and new ones go to the node that
-    /// writes.
+    /// Closes the idle connections if the error says that their node is read-only: after a
+    /// fail-over the pool may hold connections to the former primary. New ones go to the current
+    /// one.
     pub(super) async fn drop_read_only_connections(&self, error: &DbErr) {
         if self.backend() == DbBackend::Sqlite || !is_read_only(error) {
             return;
@@ -102,7 +107,8 @@ impl Store {
     }
 }
 
-/// `read_only_sql_transaction`, and the errors of a node that is about to change its role.
+/// SQLSTATE 25006 (`read_only_sql_transaction`), and the codes of a node that is shutting down or
+/// starting up (57P01 to 57P03).
 fn is_read_only(error: &DbErr) -> bool {
     let (DbErr::Exec(error) | DbErr::Query(error) | DbErr::Conn(error)) = error else {
         return false;

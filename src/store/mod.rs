@@ -1,4 +1,5 @@
-//! The database: SQLite in a file, or PostgreSQL. Entities stay in here; what comes out are domain types.
+//! The database: SQLite in a file, or PostgreSQL. Entities never leave this module; its interface
+//! is made of domain types.
 
 mod audit;
 mod changes;
@@ -33,56 +34,56 @@ use crate::reason::Reason;
 use crate::refusal::Refusal;
 
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-/// For a connection of SQLite, which is one for all writers: longer than one of them may wait for another process.
+/// How long to wait for SQLite's one write connection. Longer than [`BUSY_TIMEOUT`], which its
+/// holder may spend waiting for another process.
 const SQLITE_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long SQLite waits for another process that writes, such as `carnet apply` beside a server.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-/// The same for PostgreSQL: how long a statement waits for a lock.
+/// How long a statement on PostgreSQL waits for a lock.
 const LOCK_TIMEOUT: &str = "10s";
-/// Between two attempts to reach a database that is not there yet.
+/// The pause between two attempts to reach a database at start.
 const RETRY_CONNECT: Duration = Duration::from_secs(1);
-/// Any number, as long as every replica takes the same.
+/// The key of the advisory lock around migrations. Arbitrary, but the same in every release.
 const MIGRATION_LOCK: i64 = 0x0063_6172_6e65_7401;
 
-/// The database.
 #[derive(Clone, Debug)]
 pub struct Store {
-    /// SQLite has one writer; PostgreSQL takes the same pool for both.
+    /// SQLite has one writer. On PostgreSQL, `write` and `read` are the same pool.
     write: DatabaseConnection,
     read: DatabaseConnection,
     last_write: health::LastWrite,
 }
 
-/// What went wrong in the database.
+/// An error of the database, or a conflict that it found.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// It cannot be reached, or failed.
+    /// The database cannot be reached, or failed.
     #[error("the database failed: {0}")]
     Unavailable(#[from] DbErr),
     /// Another object has this name or URI.
     #[error("{0}")]
     Taken(String),
-    /// Something refers to the object.
+    /// Another object refers to this one, or this one refers to a missing object.
     #[error("{0}")]
     InUse(String),
     /// Rules of several principals have this name.
     #[error("rules of several principals are called {0}: say principal:name, or the id")]
     Ambiguous(String),
-    /// Somebody else changed the object in between.
+    /// The object was changed or removed since it was read.
     #[error("the object was changed in between")]
     Changed,
-    /// A row cannot be read.
+    /// A row cannot be parsed.
     #[error("a row of the database cannot be read: {0}")]
     Corrupt(String),
 }
 
 impl StoreError {
-    /// Whether the database was not reached at all, so that nothing was done.
+    /// Whether no connection could be made, so that nothing was written.
     pub fn is_out_of_reach(&self) -> bool {
         matches!(self, Self::Unavailable(DbErr::Conn(_) | DbErr::ConnectionAcquire(_)))
     }
 
-    /// What is probably wrong, where the database's words do not say it.
+    /// The probable cause, where the database's own message does not name it.
     pub fn hint(&self) -> Option<&'static str> {
         let text = self.to_string();
         let prepared = text.contains("prepared statement") && (text.contains("exist") || text.contains("not found"));
@@ -105,8 +106,8 @@ impl From<StoreError> for Refusal {
 }
 
 impl Store {
-    /// Opens the database and brings its schema up to date. A database that cannot be reached yet is waited for, and the log says
-    /// what is wrong.
+    /// Opens the database and brings its schema up to date. Waits for a PostgreSQL that cannot be
+    /// reached yet, and logs why.
     pub async fn open(config: &DatabaseConfig) -> Result<Self, StoreError> {
         let url = &config.url;
         let store = if url.is_sqlite() {
@@ -121,7 +122,8 @@ impl Store {
     }
 
     async fn open_sqlite(url: &DatabaseUrl) -> Result<Self, StoreError> {
-        // The writer goes from page to page of its indexes; readers read a little, or everything once.
+        // `cache` is 8 MiB for the writer, which visits random pages of its indexes, and 1 MiB for
+        // each reader.
         let options = |connections: u32, cache: &'static str| {
             let mut options = ConnectOptions::new(url.as_str());
             options
@@ -137,9 +139,11 @@ impl Store {
                     .synchronous(SqliteSynchronous::Full)
                     .busy_timeout(BUSY_TIMEOUT)
                     .foreign_keys(true)
-                    // Statements that may fail half-way keep a journal; it need not be a file.
+                    // Statements that may fail half-way need a statement journal; keep it in memory
+                    // instead of a file.
                     .pragma("temp_store", "MEMORY")
-                    // Fewer and larger checkpoints: a page that changes often is copied to its place less often.
+                    // Fewer and larger checkpoints copy pages that change often to the database
+                    // file less often.
                     .pragma("wal_autocheckpoint", "4000")
                     .pragma("cache_size", cache)
                     .statement_cache_capacity(512)
@@ -149,7 +153,8 @@ impl Store {
         if let Some(file) = url.file()
             && let Err(error) = keep_private(&file)
         {
-            // A file of another owner, in a folder that is given: whether it can be used is for the database to say.
+            // The operator may have provided a file of another owner. Whether it can be used shows
+            // when it is opened.
             tracing::warn!(file = %file.display(), %error, "the database cannot be made its owner's alone");
         }
         let write = Database::connect(options(1, "-8192")).await?;
@@ -164,17 +169,18 @@ impl Store {
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .connect_timeout(ACQUIRE_TIMEOUT)
             .sqlx_logging(false);
-        // Nothing is set when a connection begins, which poolers refuse: what a transaction rests on it sets itself.
+        // Set nothing when a connection begins, because poolers refuse such parameters. `begin`
+        // sets for each transaction what it relies on.
         options.map_sqlx_postgres_opts(|postgres| postgres.extra_float_digits(None).statement_cache_capacity(512));
         let pool = Database::connect(options).await?;
         Ok(Self { write: pool.clone(), read: pool, last_write: health::LastWrite::default() })
     }
 
-    /// Several replicas may start at once, so one at a time.
+    /// Applies the migrations, one replica at a time.
     async fn migrate(&self) -> Result<(), StoreError> {
         if self.backend() == DbBackend::Postgres {
             let lock = self.write.begin().await?;
-            // Whoever came first may take long.
+            // Another replica may hold the lock for as long as its migration takes.
             lock.execute_unprepared("SET LOCAL lock_timeout = 0").await?;
             lock.execute_raw(self.statement("SELECT pg_advisory_xact_lock($1)", [MIGRATION_LOCK.into()])).await?;
             carnet_migration::up(&self.write).await?;
@@ -185,7 +191,6 @@ impl Store {
         Ok(())
     }
 
-    /// Closes the connections.
     pub async fn close(self) -> Result<(), StoreError> {
         self.read.close().await?;
         Ok(self.write.close().await?)
@@ -194,7 +199,8 @@ impl Store {
     /// Begins a transaction that will write.
     async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
         let options = TransactionOptions {
-            // A transaction that reads first and then finds another writer in its way cannot go on.
+            // A transaction that reads first cannot be upgraded if another writer came between, so
+            // take SQLite's write lock at once.
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
@@ -207,7 +213,8 @@ impl Store {
             }
         };
         if self.backend() == DbBackend::Postgres {
-            // The role's, the cluster's or a pooler's setting may be weaker; single use rests on these.
+            // The settings of the role, the cluster or a pooler may be weaker; single use rests on
+            // these.
             transaction
                 .execute_unprepared(&format!(
                     "SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"
@@ -226,7 +233,7 @@ impl Store {
     }
 }
 
-/// Waits until PostgreSQL can be reached. A pool would only say that it waited in vain.
+/// Waits until PostgreSQL can be reached. A pool would only report a timeout, not its cause.
 async fn wait_for(url: &DatabaseUrl, patience: Duration) -> Result<(), StoreError> {
     let began = tokio::time::Instant::now();
     loop {
@@ -255,8 +262,8 @@ async fn try_connect(url: &DatabaseUrl) -> Result<(), String> {
     }
 }
 
-/// Makes the file of an SQLite database its owner's alone, also where its folder is everybody's. The files beside it get the same
-/// mode.
+/// Restricts an SQLite database, with its `-wal` and `-shm` files, to its owner (mode 0600),
+/// whatever the mode of the directory.
 fn keep_private(file: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
     let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
@@ -277,7 +284,8 @@ fn keep_private(file: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Turns the database's complaint about a constraint into what it means here.
+/// Translates a violated constraint: `taken` for a duplicate name or URI, `in_use` for a broken
+/// reference.
 fn constraint(error: DbErr, taken: &str, in_use: &str) -> StoreError {
     match error.sql_err() {
         Some(SqlErr::UniqueConstraintViolation(_)) => StoreError::Taken(taken.to_owned()),
@@ -287,7 +295,8 @@ fn constraint(error: DbErr, taken: &str, in_use: &str) -> StoreError {
     }
 }
 
-/// SQLite tells `ON DELETE RESTRICT` by a code of its own (`SQLITE_CONSTRAINT_TRIGGER`), which sea-orm does not know.
+/// SQLite reports `ON DELETE RESTRICT` with a code of its own (1811, `SQLITE_CONSTRAINT_TRIGGER`),
+/// which sea-orm does not know.
 fn is_restricted(error: &DbErr) -> bool {
     let (DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error))) = error else {
         return false;

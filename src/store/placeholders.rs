@@ -1,8 +1,9 @@
-//! The text of placeholders, for statements that sea-orm cannot say.
+//! Placeholders of multi-row statements that sea-orm's query builder cannot express.
 
 use sea_orm::DbBackend;
 
-/// Places for so many rows of so many columns: `(?, ?), (?, ?)`, numbered as `$1` where the database wants that.
+/// Placeholders for the rows of an insertion: `(?, ?), (?, ?)` for SQLite, `($1, $2), ($3, $4)` for
+/// PostgreSQL.
 pub(super) fn placeholders(backend: DbBackend, rows: usize, columns: usize) -> String {
     let mut text = String::with_capacity(rows.saturating_mul(columns).saturating_mul(6));
     let mut number = 0usize;
@@ -12,7 +13,8 @@ pub(super) fn placeholders(backend: DbBackend, rows: usize, columns: usize) -> S
             if column > 0 {
                 text.push_str(", ");
             }
-            // Each number is a name to SQLite, to be found among all others.
+            // SQLite looks numbered parameters (`?12`) up by name in linear time; plain `?` is
+            // faster.
             if backend == DbBackend::Sqlite {
                 text.push('?');
             } else {

@@ -1,4 +1,5 @@
-//! Removes what nobody needs any more, in steps small enough that nothing else waits for it.
+//! Removes expired records and old changes, in steps small enough that other transactions do not
+//! wait long.
 
 use carnet_entity::{change, consumed, federated_credential};
 use sea_orm::sea_query::Expr;
@@ -10,15 +11,16 @@ use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::ids::CredentialId;
 
-/// Rows removed in one step.
+/// How many rows of a table one step removes.
 const STEP: u64 = 1000;
-/// What is over is remembered for a while longer, in seconds: clocks are set back.
+/// How long expired records are kept, in seconds: a clock may be set back.
 const CLOCK_MARGIN_SECONDS: i64 = 86_400;
-/// How long changes are kept, in seconds. A replica that was away for longer reads everything again.
+/// How long changes are kept, in seconds. A replica that was away for longer reads everything
+/// again.
 const CHANGES_KEPT_SECONDS: i64 = 3600;
 
 impl Store {
-    /// Removes one step of what is over; says whether there was more than that.
+    /// Removes up to `STEP` expired rows of each table. Returns whether there may be more.
     pub async fn prune(&self, now: Timestamp, audit_retention_days: u32) -> Result<bool, StoreError> {
         let over = now.plus_seconds(CLOCK_MARGIN_SECONDS.saturating_neg()).millis();
         let keys: Vec<Vec<u8>> = consumed::Entity::find()
@@ -50,7 +52,8 @@ impl Store {
                 "DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE expires_at < $1 ORDER BY expires_at LIMIT {STEP})"
             );
             let removed = self.write.execute_raw(self.statement(&sql, [over.into()])).await?.rows_affected();
-            // A child of two tokens has two rows.
+            // A token with two parents has two rows with one `child`, so more than a step may be
+            // removed.
             more |= removed >= STEP;
         }
 
@@ -60,7 +63,7 @@ impl Store {
         Ok(more || consumed == full || audited == full)
     }
 
-    /// Notes when rules last gave a token. Neither their version nor their revision changes.
+    /// Sets `last_used_at` of rules. That changes neither their version nor their revision.
     pub async fn note_use(&self, uses: &[(CredentialId, Timestamp)]) -> Result<(), StoreError> {
         if uses.is_empty() {
             return Ok(());

@@ -1,3 +1,6 @@
+//! The table of signing keys. Private halves are stored encrypted; the states and their changes are
+//! decided in [`crate::keys`].
+
 use carnet_entity::signing_key;
 use sea_orm::{ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _};
 
@@ -5,24 +8,21 @@ use super::{ChangeKind, Store, StoreError, audit, changes};
 use crate::audit::AuditEvent;
 use crate::clock::Timestamp;
 
-/// A signing key as it rests: the private half is sealed.
+/// A signing key as stored. Its private half is encrypted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredKey {
-    /// Its `kid`.
     pub key_id: String,
-    /// Its algorithm.
+    /// The JOSE algorithm, such as `ES256`.
     pub algorithm: String,
-    /// What it is used for now.
     pub state: KeyState,
     /// The public half, as a JWK.
     pub public_jwk: String,
-    /// The private half, as a JWE.
+    /// The private half, as a JWE under the key-encryption key.
     pub sealed_private: String,
-    /// When it was made.
     pub created_at: Timestamp,
-    /// When it began to sign.
+    /// When it began to sign; `None` while its state is `next`.
     pub activated_at: Option<Timestamp>,
-    /// When the last token it signed is over.
+    /// Until when it is published: the expiry of the last token that it may have signed.
     pub published_until: Option<Timestamp>,
 }
 
@@ -30,11 +30,11 @@ pub struct StoredKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyState {
-    /// Published, so that everybody knows it before it signs.
+    /// Published but not signing yet, so that registries know the key before its first token.
     Next,
-    /// Signs.
+    /// Published, and signs all new tokens.
     Active,
-    /// Signed, and is published until its last token is over.
+    /// No longer signs. Published until the last token that it signed expires.
     Retired,
 }
 
@@ -49,14 +49,15 @@ impl KeyState {
 }
 
 impl Store {
-    /// Every signing key, the oldest first.
+    /// All signing keys, the oldest first.
     pub async fn signing_keys(&self) -> Result<Vec<StoredKey>, StoreError> {
         let rows = signing_key::Entity::find().order_by_asc(signing_key::Column::CreatedAt).all(&self.read).await?;
         rows.into_iter().map(key).collect()
     }
 
-    /// Puts keys in or changes them, removes others, and records the change: all of it, or none if the keys are not `expected`
-    /// any more, because another replica was faster.
+    /// Inserts, changes and removes signing keys in one transaction. Fails with
+    /// [`StoreError::Changed`] if the stored keys differ from `expected`, because another replica
+    /// changed them first.
     pub async fn change_signing_keys(
         &self,
         expected: &[StoredKey],
@@ -66,7 +67,8 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let transaction = self.begin().await?;
-        // Takes the counter's lock first: whoever comes second sees what the first one did.
+        // Locks the counter's row first, so that of two replicas the second one reads what the
+        // first one wrote.
         changes::record(&transaction, ChangeKind::SigningKey, "", now).await?;
         let rows = signing_key::Entity::find().order_by_asc(signing_key::Column::CreatedAt).all(&transaction).await?;
         let present = rows.into_iter().map(key).collect::<Result<Vec<_>, _>>()?;

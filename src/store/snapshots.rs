@@ -1,4 +1,5 @@
-//! From rows to the snapshot that trust is decided from: all of them at start, then only what changed.
+//! Builds the snapshot of all rules from the database: everything at start, then only the objects
+//! that changed.
 
 use std::collections::BTreeSet;
 
@@ -14,14 +15,14 @@ use crate::documents::{
 use crate::ids::{CredentialId, ResourceServerId, TrustedIssuerId};
 use crate::model::Snapshot;
 
-/// Rules read at once.
+/// How many rules one query reads.
 const CHUNK: u64 = 250;
 
 impl Store {
-    /// Everything, as of now.
+    /// A snapshot of the whole database.
     pub async fn snapshot(&self, context: ReadContext<'_>) -> Result<Snapshot, StoreError> {
         let mut snapshot = Snapshot::empty();
-        // Read first: what changes while the rows are read is read again.
+        // Read the version first: a change made while the rows are read is then read again later.
         snapshot.version = self.version().await?;
         for principal in self.all_objects::<PrincipalDocument>().await? {
             put_principal(&mut snapshot, &principal);
@@ -53,7 +54,7 @@ impl Store {
         }
     }
 
-    /// A newer snapshot, if anything changed. Says also whether signing keys did.
+    /// An updated snapshot, and whether signing keys changed; `None` if nothing did.
     pub async fn newer_snapshot(
         &self,
         snapshot: &Snapshot,
@@ -68,7 +69,7 @@ impl Store {
         }
         let mut newer = snapshot.clone();
         let mut keys_changed = false;
-        // In the order of kinds: what others refer to comes first.
+        // In the order of kinds, so that an object comes after those that it refers to.
         for (kind, key) in about.into_iter().collect::<BTreeSet<_>>() {
             match kind {
                 ChangeKind::SigningKey => keys_changed = true,
@@ -111,7 +112,7 @@ impl Store {
         Ok(())
     }
 
-    /// Whether any rule names this trusted issuer.
+    /// Whether any rule refers to this trusted issuer, by name.
     pub async fn has_credentials_of(&self, trusted_issuer: &str) -> Result<bool, StoreError> {
         let filter = Filter { trusted_issuer: Some(trusted_issuer.to_owned()), principals: None };
         Ok(!self.objects::<FederatedCredentialDocument>(None, 1, &filter).await?.items.is_empty())

@@ -1,4 +1,5 @@
-//! What is kept of tokens: what opaque ones stand for, which was made from which, and which were revoked.
+//! What is stored about tokens: the claims of opaque tokens, the parents of exchanged ones, and
+//! revocations.
 
 use carnet_entity::{consumed, exchanged_token, opaque_token, revoked_token};
 use sea_orm::{ActiveValue::Set, DatabaseTransaction, DbErr, EntityTrait as _, TryInsertResult};
@@ -9,30 +10,31 @@ use crate::assertion::AssertionKey;
 use crate::audit::AuditEvent;
 use crate::clock::Timestamp;
 
-/// The line of descent of a token, walked up to its beginning: how long it is, and how many in it were revoked.
+/// Walks the line of descent of a token up to its first one: counts the exchanges, and the revoked
+/// tokens in it.
 const DESCENT: &str = "WITH RECURSIVE line(id, depth) AS (SELECT CAST($1 AS VARCHAR), 0 UNION \
                        SELECT exchanged_token.parent, line.depth + 1 \
                        FROM exchanged_token JOIN line ON exchanged_token.child = line.id) \
                        SELECT CAST(MAX(line.depth) AS BIGINT) AS depth, CAST(COUNT(revoked_token.token_id) AS BIGINT) AS revoked \
                        FROM line LEFT JOIN revoked_token ON revoked_token.token_id = line.id";
 
-/// What a token was made from.
+/// A token's line of descent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Descent {
-    /// How many exchanges it is away from the first token.
+    /// The number of exchanges since the first token.
     pub depth: i64,
-    /// Whether it was revoked, or one that it was made from.
+    /// Whether this token or one of its ancestors was revoked.
     pub is_revoked: bool,
 }
 
 impl Store {
-    /// The claims that an opaque token stands for, by its hash, as JSON.
+    /// The claims of an opaque token as JSON, found by the token's SHA-256.
     pub async fn opaque_claims(&self, hash: &[u8; 32]) -> Result<Option<String>, StoreError> {
         let row = opaque_token::Entity::find_by_id(hash.to_vec()).one(&self.read).await?;
         Ok(row.map(|row| row.claims))
     }
 
-    /// What the token of this `jti` was made from.
+    /// The line of descent of the token with this `jti`.
     pub async fn descent(&self, token_id: &str) -> Result<Descent, StoreError> {
         use sea_orm::ConnectionTrait as _;
         let row = self.read.query_one_raw(self.statement(DESCENT, [token_id.into()])).await?;
@@ -43,7 +45,8 @@ impl Store {
         Ok(Descent { depth, is_revoked: revoked > 0 })
     }
 
-    /// Revokes the token of this `jti`, together with the audit event. Again is as good as once.
+    /// Revokes the token with this `jti` and writes the audit event. Does nothing if it was revoked
+    /// already.
     pub async fn revoke(&self, token_id: &str, expires_at: Timestamp, event: &AuditEvent) -> Result<(), StoreError> {
         let transaction = self.begin().await?;
         let row =
@@ -56,7 +59,8 @@ impl Store {
         Ok(transaction.commit().await?)
     }
 
-    /// Records an assertion as used by itself, where no token comes of it; false if it was used before.
+    /// Records an assertion as used in a request that issues no token, such as introspection.
+    /// `false` if it was used before.
     pub async fn consume(&self, key: &AssertionKey, until: Timestamp) -> Result<bool, StoreError> {
         let row = consumed::ActiveModel {
             key: Set(key.as_bytes().to_vec()),
@@ -69,12 +73,12 @@ impl Store {
     }
 }
 
-/// Whether the row was not there before: an insert that does nothing succeeds too, with no row.
+/// Whether a row was inserted: with `ON CONFLICT DO NOTHING` an insertion succeeds with no row too.
 fn is_new(inserted: &TryInsertResult<u64>) -> bool {
     matches!(inserted, TryInsertResult::Inserted(rows) if *rows > 0)
 }
 
-/// Inserts what is kept of tokens that are issued; nothing of most.
+/// Inserts the parents of exchanged tokens and the claims of opaque ones. Most tokens have neither.
 pub(super) async fn insert(transaction: &DatabaseTransaction, records: &[&TokenRecord]) -> Result<(), DbErr> {
     let exchanged: Vec<_> = records
         .iter()

@@ -1,10 +1,10 @@
-//! The claims of our tokens, as they are written.
+//! The claims of our access tokens, as they are serialized.
 
 use carnet_resource_server::{Actor, RestsOn};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-/// RFC 9068 section 2.2, and the members of contract section 4.
+/// The claims of RFC 9068 section 2.2, and those that `docs/src/reference/access-token.md` adds.
 #[derive(Serialize)]
 pub(super) struct AccessTokenClaims<'a> {
     pub(super) iss: &'a str,
@@ -23,7 +23,7 @@ pub(super) struct AccessTokenClaims<'a> {
     pub(super) workload: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) act: Option<&'a Actor>,
-    /// Of admin tokens alone: nobody but us reads it.
+    /// In admin tokens only, which no other server reads.
     #[serde(skip_serializing_if = "<[RestsOn]>::is_empty")]
     pub(super) rests_on: &'a [RestsOn],
 }

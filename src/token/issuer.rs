@@ -1,3 +1,6 @@
+//! Mints access tokens: JWTs for resource servers and the admin API, and opaque tokens. The record
+//! of a token is written by the caller, before the token leaves.
+
 use std::sync::Arc;
 
 use carnet_jose::SigningError;
@@ -20,12 +23,12 @@ use crate::refusal::Refusal;
 use crate::scope::ScopeSet;
 use crate::store::{OpaqueRecord, Recorded};
 
-/// The type of signed answers of introspection (RFC 9701 section 5).
+/// `typ` of signed introspection answers (RFC 9701 section 5).
 const INTROSPECTION_TYPE: &str = "token-introspection+jwt";
-/// Room for the claims of most tokens.
+/// Initial capacity in bytes: the claims of most tokens fit.
 const TYPICAL_CLAIMS_BYTES: usize = 2048;
 
-/// The one place where tokens are made.
+/// Mints access tokens. No other type does.
 #[derive(Clone, Debug)]
 pub struct TokenIssuer {
     own: OwnUrls,
@@ -33,47 +36,45 @@ pub struct TokenIssuer {
     clock: Arc<dyn Clock>,
 }
 
-/// A token that was made. Its text is read off the [`Recorded`] one only: it may not leave before its record is durable.
+/// A minted token. Its text can be read from [`Recorded`] only: it must not be sent before its
+/// record is durable.
 #[derive(Debug)]
 pub struct Minted {
     token: String,
-    /// Its `jti`.
+    /// The `jti` claim.
     pub token_id: String,
-    /// Its `client_id`.
     pub client_id: String,
-    /// How long it lives, in seconds.
+    /// Lifetime in seconds.
     pub expires_in: i64,
-    /// When it ends.
     pub expires_at: Timestamp,
-    /// Its scope.
     pub scope: String,
-    /// Its `authorization_details`, as JSON; tokens for our own API have none.
+    /// The claim as JSON. Admin tokens have none.
     pub authorization_details: Option<Box<RawValue>>,
-    /// How many permissions found no room in it, if any.
+    /// How many permitted entries did not fit; `None` if all did.
     pub entries_left_out: Option<usize>,
-    /// Its `workload`, as JSON, where there is one.
+    /// The claim as JSON, if the token has it.
     pub workload: Option<Box<RawValue>>,
-    /// What has to be kept of an opaque token.
+    /// The record of an opaque token. A JWT needs none.
     pub opaque: Option<OpaqueRecord>,
 }
 
 impl Recorded<Minted> {
-    /// The token itself.
+    /// The text of the token.
     pub fn access_token(&self) -> &str {
         &self.get().token
     }
 }
 
-/// Why no token can be made.
+/// Why a token cannot be minted.
 #[derive(Debug, thiserror::Error)]
 pub enum MintError {
-    /// A signing key is missing or failed.
+    /// The signing key failed.
     #[error("the token cannot be signed: {0}")]
     Signing(SigningError),
-    /// No signing key is there.
+    /// No signing key is loaded.
     #[error("there is no signing key")]
     NoKey,
-    /// The claims cannot be written as JSON.
+    /// The claims cannot be serialized as JSON.
     #[error("the claims cannot be written: {0}")]
     Claims(#[from] serde_json::Error),
 }
@@ -85,12 +86,11 @@ impl From<MintError> for Refusal {
 }
 
 impl TokenIssuer {
-    /// Makes tokens in our name with these keys.
     pub fn new(own: OwnUrls, keys: Arc<KeyRing>, clock: Arc<dyn Clock>) -> Self {
         Self { own, keys, clock }
     }
 
-    /// Makes the token that an authorization entitles to, in the format of its resource server.
+    /// Mints the token that a decision authorizes, in the token format of its resource server.
     pub fn mint(
         &self,
         authorization: &Authorization<AcceptedAssertion>,
@@ -156,7 +156,7 @@ impl TokenIssuer {
         })
     }
 
-    /// Makes a token for our own admin API.
+    /// Mints a token for the admin API.
     pub fn mint_admin(&self, grant: &AdminGrant, now: Timestamp) -> Result<Minted, MintError> {
         let token_id = Uuid::hyphenated(ids::new(now)).to_string();
         let client_id = grant.client.as_deref().unwrap_or(LOCAL_CLIENT).to_owned();
@@ -191,8 +191,8 @@ impl TokenIssuer {
         })
     }
 
-    /// Signs the answer of an introspection for its one recipient (RFC 9701 section 5). Its type and its shape keep it from being
-    /// taken for an access token.
+    /// Signs an introspection answer for its one recipient (RFC 9701 section 5). Its `typ` and its
+    /// claims keep it from being accepted as an access token.
     pub fn sign_introspection(&self, recipient: &str, answer: &Value, now: Timestamp) -> Result<String, MintError> {
         let ring = self.keys.ring().ok_or(MintError::NoKey)?;
         let claims = serde_json::json!({
@@ -208,11 +208,12 @@ impl TokenIssuer {
         ring.active().sign(&json).map_err(MintError::Signing)
     }
 
-    /// Reads one of our own tokens for the admin API (RFC 9068 section 4); none if it is not one, or is over.
+    /// Recovers a token for the admin API (RFC 9068 section 4). `None` for other tokens and for
+    /// expired ones.
     pub fn recover_admin(&self, token: &str) -> Option<(AdminGrant, OwnToken)> {
         let token = read_jwt(&self.keys, &self.own, token)?;
         let claims = token.claims();
-        // Both clocks are ours: no leeway.
+        // No leeway: our own clock set `exp`.
         if claims.aud != self.own.admin_resource() || token.expires_at() <= self.clock.now() {
             return None;
         }

@@ -1,4 +1,5 @@
-//! The access tokens we issue, JWTs of RFC 9068 or opaque keys: made in one place, and judged when they come back.
+//! Access tokens that we issue: JWTs (RFC 9068) or opaque tokens. The module `own_tokens` judges
+//! them when they are presented.
 
 mod claims;
 mod issuer;

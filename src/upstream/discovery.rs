@@ -1,4 +1,6 @@
-//! From an issuer identifier to its key set (OpenID Connect Discovery 1.0 section 4; RFC 8414 section 3).
+//! Finds and reads the key set of a trusted issuer: by discovery from the issuer identifier (OpenID
+//! Connect Discovery 1.0 section 4; RFC 8414 section 3), or at the place that the trusted issuer
+//! names.
 
 use carnet_jose::json::{self, Limits};
 use carnet_jose::{Algorithm, KeySet, KeyUse};
@@ -12,10 +14,10 @@ use crate::profile::Profile;
 
 const MAX_METADATA_BYTES: usize = 256 * 1024;
 const MAX_KEY_SET_BYTES: usize = 1024 * 1024;
-/// What is wrong with a set from which nothing can be verified.
+/// The error for a key set without a usable key.
 pub(super) const NO_KEY: &str = "it holds no key that can be used";
 
-/// Why the keys of an issuer cannot be had.
+/// Why the key set of an issuer cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeySetError {
     /// A document could not be fetched.
@@ -24,24 +26,22 @@ pub enum KeySetError {
     /// A document was fetched, and cannot be used.
     #[error("{url}: {why}")]
     Unusable {
-        /// Where from.
+        /// The URL or file, or the name of the trusted issuer.
         url: String,
-        /// What is wrong with it.
         why: String,
     },
 }
 
-/// What was found.
+/// A key set, and what its publisher says about its age.
 pub(super) struct FetchedKeys {
-    /// The keys.
     pub keys: KeySet,
-    /// For how long their server wants them kept, in seconds.
+    /// How long the publisher wants it to be kept, in seconds.
     pub max_age: Option<i64>,
-    /// The sequence number of a SPIFFE bundle.
+    /// The `spiffe_sequence` of a SPIFFE bundle.
     pub sequence: Option<u64>,
 }
 
-/// The keys of an issuer.
+/// Reads the key set of an issuer from the place that the trusted issuer names.
 pub(super) async fn fetch_keys(
     fetch: &dyn Fetch,
     files: &KeyFiles,
@@ -76,12 +76,12 @@ pub(super) async fn fetch_keys(
         _ => KeyUse::Signature,
     };
     let keys = read_keys(&name, &body, &issuer.algorithms, wanted)?;
-    // An emptied bundle withdraws what was in it (SPIFFE Trust Domain and Bundle section 4.1.3). Any other set without a key
-    // that can be used is a mistake of its publisher.
+    // An empty bundle withdraws the keys that it held before (SPIFFE Trust Domain and Bundle
+    // section 4.1.3). Any other set without a usable key is a mistake of its publisher.
     if keys.is_empty() && wanted != KeyUse::JwtSvid {
         return Err(unusable(&name, NO_KEY.to_owned()));
     }
-    // The bundle says itself how often it wants to be fetched (SPIFFE Trust Domain and Bundle section 4.1).
+    // A bundle states how often it should be fetched (SPIFFE Trust Domain and Bundle section 4.1).
     let bundle = matches!(issuer.keys, KeySource::SpiffeBundle { .. })
         .then(|| json::object(&body, Limits::DOCUMENT).ok())
         .flatten();
@@ -110,7 +110,8 @@ fn read_keys(url: &str, body: &[u8], algorithms: &[Algorithm], wanted: KeyUse) -
     Ok(keys)
 }
 
-/// Finds the URL of the key set in the issuer's metadata. Nothing of a document that names another issuer is used.
+/// Finds the URL of the key set in the issuer's metadata. A document that names another issuer is
+/// not used at all.
 async fn discover(fetch: &dyn Fetch, issuer: &str, egress: &Egress, profile: &Profile) -> Result<Url, KeySetError> {
     let mut last = None;
     for url in metadata_urls(issuer)? {
@@ -126,7 +127,7 @@ async fn discover(fetch: &dyn Fetch, issuer: &str, egress: &Egress, profile: &Pr
     Err(unusable(&url, "there is no metadata here, nor at the other places".to_owned()))
 }
 
-/// Where metadata may be, in the order in which it is sought (decision D-25).
+/// The URLs at which metadata may be, in the order in which they are tried (decision D-25).
 fn metadata_urls(issuer: &str) -> Result<Vec<Url>, KeySetError> {
     let url = parse(issuer)?;
     let path = url.path().trim_end_matches('/').to_owned();

@@ -1,4 +1,5 @@
-//! The way out: which URLs may be fetched, which addresses may be connected to, and how much is read (decision D-27).
+//! Outgoing requests for trusted issuers: which URLs may be fetched, which addresses may be
+//! connected to, and how much is read (decision D-27).
 
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -15,59 +16,58 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use url::{Host, Url};
 
-/// For one request, from the name's resolution to the last byte.
+/// For one request, from name resolution to the last byte.
 const TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_REDIRECTS: usize = 2;
-/// How many clients are kept for questions, and for how long after the last one.
+/// How many HTTP clients are kept for questions, and for how long after their last use.
 const MOST_ASKING: u64 = 100;
 const ASKING_FOR: Duration = Duration::from_mins(5);
 
-/// What one trusted issuer's fetches may do.
+/// The egress rules of one trusted issuer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Egress {
-    /// Certificate authorities trusted beside the system's, as PEM.
+    /// Certificate authorities trusted in addition to the system's, as PEM.
     pub ca_pem: Option<String>,
-    /// Private networks that may be connected to.
+    /// Networks that may be connected to although their addresses are private.
     pub allow_private: Vec<IpNet>,
-    /// Whether `http://127.0.0.1…` may be fetched.
+    /// Whether plain http is allowed on a loopback address.
     pub allow_http_loopback: bool,
 }
 
-/// A document that was fetched.
+/// An answer, read to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fetched {
-    /// The HTTP status.
     pub status: u16,
-    /// The body, whole.
     pub body: Vec<u8>,
-    /// For how long it may be kept, in seconds, where the server said so.
+    /// The `max-age` of the answer's `Cache-Control`, in seconds.
     pub max_age: Option<i64>,
 }
 
 /// Why a document could not be fetched.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FetchError {
-    /// The URL is not one that may be fetched.
+    /// The egress rules do not allow the URL.
     #[error("{0} may not be fetched: {1}")]
     Refused(String, &'static str),
     /// The server could not be reached, or answered too slowly.
     #[error("{0} could not be fetched: {1}")]
     Failed(String, String),
-    /// The body is too large.
+    /// The body is larger than the limit.
     #[error("{0} is larger than {1} bytes")]
     TooLarge(String, usize),
 }
 
-/// A future that a trait object can answer with.
+/// A boxed future, so that the traits here can be used as trait objects.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Fetches documents. Tests put their issuers behind it; everything else uses [`HttpFetch`].
+/// Sends requests for trusted issuers. Tests implement it with issuers of their own; everything
+/// else uses [`HttpFetch`].
 pub trait Fetch: Send + Sync + std::fmt::Debug {
     /// Fetches a URL, reading at most `limit` bytes.
     fn fetch<'a>(&'a self, url: &'a Url, egress: &'a Egress, limit: usize) -> Answer<'a, Result<Fetched, FetchError>>;
 
-    /// Posts a question to a URL and reads at most `limit` bytes of the answer. A redirect is an answer like any other: the
-    /// credential goes nowhere else.
+    /// Posts a question to a URL and reads at most `limit` bytes of the answer. Redirects are not
+    /// followed, so that the bearer token reaches no other server.
     fn ask<'a>(
         &'a self,
         url: &'a Url,
@@ -77,12 +77,12 @@ pub trait Fetch: Send + Sync + std::fmt::Debug {
     ) -> Answer<'a, Result<Fetched, FetchError>>;
 }
 
-/// A question to a service that knows who may ask.
+/// A question to a service that authenticates its callers, such as the `TokenReview` API.
 #[derive(Debug)]
 pub struct Question {
-    /// The credential of whoever asks, a bearer token.
+    /// The bearer token by which this server authenticates.
     pub credential: SecretString,
-    /// The question.
+    /// The body of the request, sent as JSON.
     pub body: Value,
 }
 
@@ -93,13 +93,12 @@ impl Question {
     }
 }
 
-/// How the addresses of a name are found.
+/// Name resolution, which tests replace.
 pub trait Lookup: Send + Sync + std::fmt::Debug {
-    /// The addresses of a name.
     fn addresses<'a>(&'a self, name: &'a str) -> Answer<'a, std::io::Result<Vec<SocketAddr>>>;
 }
 
-/// Asks the machine's resolver.
+/// The resolver of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemLookup;
 
@@ -109,12 +108,13 @@ impl Lookup for SystemLookup {
     }
 }
 
-/// Fetches over HTTP.
+/// [`Fetch`] over the network.
 #[derive(Clone, Debug)]
 pub struct HttpFetch {
     lookup: Arc<dyn Lookup>,
-    /// Clients for questions, by what they may do and whether they speak plain HTTP. Questions come with every token, unlike
-    /// fetches of keys, and making a client reads the system's certificates.
+    /// Clients for questions, by egress rules and by whether they speak plain http. Unlike fetches
+    /// of keys, questions come with every token, and building a client reads the system's
+    /// certificates.
     asking: Cache<(Egress, bool), reqwest::Client>,
 }
 
@@ -125,12 +125,13 @@ impl Default for HttpFetch {
 }
 
 impl HttpFetch {
-    /// Finds names in this way.
+    /// Resolves names with `lookup`.
     pub fn with_lookup(lookup: Arc<dyn Lookup>) -> Self {
         Self { lookup, asking: Cache::builder().max_capacity(MOST_ASKING).time_to_idle(ASKING_FOR).build() }
     }
 
-    /// A client. One for each fetch: they are rare, and an idle one would hold the system's certificates in memory.
+    /// Builds a client. Every fetch of keys builds its own: they are rare, and an idle client would
+    /// keep the system's certificates in memory.
     fn client(&self, url: &Url, egress: &Egress, redirects: Policy) -> Result<reqwest::Client, reqwest::Error> {
         let resolver = CheckedResolver { lookup: self.lookup.clone(), allow_private: egress.allow_private.clone() };
         let mut builder = carnet_outbound::client(TIMEOUT, !egress.is_http_loopback(url))
@@ -188,7 +189,7 @@ async fn read(url: &Url, request: reqwest::RequestBuilder, limit: usize) -> Resu
     Ok(Fetched { status: response.status().as_u16(), body, max_age: cache_control.and_then(max_age) })
 }
 
-/// At most two redirects, and none that leaves the host, the port or https.
+/// Follows at most two redirects, and none to another scheme, host or port.
 fn same_origin(attempt: Attempt<'_>) -> reqwest::redirect::Action {
     let stays = attempt.previous().last().is_some_and(|previous| previous.origin() == attempt.url().origin());
     if stays && attempt.previous().len() <= MAX_REDIRECTS {
@@ -207,7 +208,7 @@ fn max_age(header: &str) -> Option<i64> {
 }
 
 impl Egress {
-    /// Checks all of a URL that can be checked before its name is resolved.
+    /// Checks everything about a URL that can be checked before its name is resolved.
     pub fn check(&self, url: &Url) -> Result<(), FetchError> {
         let refused = |why| FetchError::Refused(url.to_string(), why);
         if has_credentials(url) {
@@ -233,7 +234,8 @@ impl Egress {
     }
 }
 
-/// Resolves names and hands on only the addresses that may be connected to, so what was checked is what is used.
+/// Resolves names to the addresses that may be connected to. The client connects to these very
+/// addresses, so that a name cannot resolve differently after the check (DNS rebinding).
 #[derive(Debug)]
 struct CheckedResolver {
     lookup: Arc<dyn Lookup>,
@@ -255,7 +257,7 @@ impl Resolve for CheckedResolver {
     }
 }
 
-/// Whether an address is public, or in a network that is allowed for this issuer.
+/// Whether an address is public, or in one of the allowed private networks.
 pub fn may_connect(address: IpAddr, allow_private: &[IpNet]) -> bool {
     let address = match address {
         IpAddr::V4(v4) => IpAddr::V4(v4),
@@ -283,7 +285,8 @@ fn is_public_v4(ip: Ipv4Addr) -> bool {
         || (a == 198 && (b == 18 || b == 19)))
 }
 
-/// The address behind a translator or a tunnel: NAT64 (RFC 6052) or 6to4 (RFC 3056).
+/// The IPv4 address inside an address of a translator or a tunnel: NAT64 (RFC 6052) or 6to4 (RFC
+/// 3056).
 fn v4_behind(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     match ip.segments() {
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => {

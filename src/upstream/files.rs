@@ -1,7 +1,9 @@
-//! The files that trusted issuers may name: those of one folder where whoever runs the server has chosen one, and never the server's own.
+//! The files that trusted issuers may name: those of `key_files_dir` if it is configured, and never
+//! the server's own.
 //!
-//! What is saved by the admin API comes from elsewhere than the configuration. Its author could have the server read any file that it can
-//! read, and send it to an API server of the author's.
+//! Trusted issuers are saved over the admin API, whose users are not those who configure the
+//! server. Without these checks such a user could have the server read any file that it can read,
+//! and send its content to an API server of the user's choice.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -19,33 +21,35 @@ pub struct KeyFiles {
 }
 
 impl KeyFiles {
-    /// Those in this folder, if there is one, and none at or below `own`. All are absolute.
+    /// Allows the files in `folder`; without a folder, all files except those at or below `own`.
+    /// All paths are absolute.
     pub fn new(folder: Option<PathBuf>, own: Vec<PathBuf>) -> Self {
         Self { folder, own }
     }
 
-    /// Whether a path may be named, as far as the path alone says.
+    /// Checks a path without looking at the file system, and so without following links.
     pub fn check(&self, path: &str) -> Result<(), String> {
         let path = Path::new(path);
         let climbs = path.components().any(|part| part == Component::ParentDir);
         match &self.folder {
             Some(folder) if !path.starts_with(folder) || climbs => {
-                Err(format!("is a file in the folder {} (key_files_dir)", folder.display()))
+                Err(format!("must be a file in the folder {} (key_files_dir)", folder.display()))
             }
             None if climbs || self.own.iter().any(|own| path.starts_with(own)) => {
-                Err("is no file of the server's own, and named without `..`".to_owned())
+                Err("must not be a file of the server's own, and must be named without `..`".to_owned())
             }
             _ => Ok(()),
         }
     }
 
-    /// Reads a file. What is wrong with it is told, and nothing of what is in it.
+    /// Reads a file of at most 1 MiB. Errors name the problem and never contain anything of the
+    /// file.
     pub(super) async fn read(&self, path: &str) -> Result<Vec<u8>, KeySetError> {
         let unusable = |why: String| KeySetError::Unusable { url: path.to_owned(), why };
         let failed = |error: std::io::Error| unusable(format!("it cannot be read: {error}"));
         self.check(path).map_err(unusable)?;
         let file = tokio::fs::canonicalize(path).await.map_err(failed)?;
-        // Links may lead on within the folder, as those in the volumes of a pod do.
+        // Links may lead elsewhere within the folder, as those in the volumes of a pod do.
         if let Some(folder) = &self.folder {
             let folder = tokio::fs::canonicalize(folder).await.map_err(failed)?;
             if !file.starts_with(&folder) {
@@ -58,7 +62,7 @@ impl KeyFiles {
                 }
             }
         }
-        // Asked before it is opened: opening a pipe waits for somebody who writes.
+        // Checked before opening: opening a named pipe blocks until a writer opens it.
         if !tokio::fs::metadata(&file).await.map_err(failed)?.is_file() {
             return Err(unusable("it is no file".to_owned()));
         }

@@ -1,7 +1,8 @@
-//! The keys of the issuers we trust: fetched when they are needed, kept ready, never fetched for anybody else.
+//! The key sets of trusted issuers: fetched on demand and cached, and never fetched for any other
+//! issuer.
 //!
-//! Freshness is kept in the values against our own clock; moka bounds the cache and lets one caller at a time fetch for an
-//! issuer. Nothing is locked for readers while somebody fetches.
+//! The cached values carry their own freshness, judged by the injected clock. moka bounds the cache
+//! and lets one caller at a time fetch for an issuer; readers are not blocked meanwhile.
 
 mod discovery;
 mod egress;
@@ -28,18 +29,22 @@ use crate::model::{KeySource, TrustedIssuer};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 
-/// Keys are fetched again after this long at the earliest and at the latest, in seconds, whatever the server says.
+/// Shortest and longest time for which keys count as fresh, in seconds, whatever the publisher says
+/// (decision D-28).
 const LEAST_FRESH: i64 = 5 * 60;
 const MOST_FRESH: i64 = 24 * 3600;
-/// For this long after that they still serve while somebody fetches, in seconds.
+/// How long keys that are no longer fresh are still used while they are fetched in the background,
+/// in seconds.
 const GRACE: i64 = 5 * 60;
-/// After this long they serve no more, however unreachable the server is, in seconds (decision D-02).
+/// Age at which keys are no longer used, even if newer ones cannot be fetched, in seconds (decision
+/// D-02).
 const MOST_STALE: i64 = 24 * 3600;
-/// Between two fetches for one issuer, failed ones included, in seconds (decision D-28).
+/// Shortest time between two fetches for one issuer, failed ones included, in seconds (decision
+/// D-28).
 const COOLDOWN: i64 = 30;
-/// How often a file is read, and a SPIFFE bundle fetched at most, in seconds.
+/// Shortest time between two readings of a file, or two fetches of a SPIFFE bundle, in seconds.
 const LOCALLY_FRESH: i64 = 30;
-/// For discovery and key set together.
+/// For discovery and key set together, or for one `TokenReview`.
 const TIMEOUT: Duration = Duration::from_secs(5);
 const MOST_ISSUERS: u64 = 10_000;
 
@@ -54,10 +59,10 @@ pub struct UpstreamKeys {
     allow_http_loopback: bool,
 }
 
-/// What is known of one issuer's keys.
+/// The keys of one issuer, and the last attempt to fetch them.
 #[derive(Clone, Debug)]
 struct CachedKeys {
-    /// The form of the trusted issuer that the keys were fetched for.
+    /// The version of the trusted issuer for which the keys were fetched.
     version: i64,
     keys: Option<Arc<KeySet>>,
     fetched_at: Timestamp,
@@ -69,7 +74,6 @@ struct CachedKeys {
 }
 
 impl UpstreamKeys {
-    /// Keys that are fetched this way.
     pub fn new(fetch: Arc<dyn Fetch>, files: KeyFiles, clock: Arc<dyn Clock>, allow_http_loopback: bool) -> Self {
         let reviews = Reviews::new(MOST_ISSUERS);
         Self { cache: Cache::new(MOST_ISSUERS), fetch, clock, files, reviews, allow_http_loopback }
@@ -77,8 +81,8 @@ impl UpstreamKeys {
 
     /// The keys for an assertion of `issuer` with this algorithm and `kid`.
     ///
-    /// Fetches if nothing is held, if what is held is too old, or if the `kid` is unknown; the latter at most once in 30
-    /// seconds for each issuer.
+    /// Fetches if no keys are cached, if the cached ones are too old, or if the `kid` is unknown;
+    /// the last at most once in 30 seconds for each issuer.
     pub async fn keys_for(
         &self,
         issuer: &Arc<TrustedIssuer>,
@@ -103,13 +107,15 @@ impl UpstreamKeys {
         let held = self.refresh_soon(issuer, false).await.map_err(|_| Reason::Internal)?;
         let usable = held.keys.as_ref().filter(|_| now.seconds_since(held.fetched_at) < MOST_STALE);
         match (usable, &held.failure) {
-            // Nobody looked since the key was asked for, so nobody can say that it is not there.
+            // No fetch took place since this request arrived, because of the cooldown: the unknown
+            // key may have been published meanwhile.
             (Some(keys), None) if can_change && held.attempted_at < now && is_unknown(keys) => {
                 let wait = COOLDOWN.saturating_sub(now.seconds_since(held.attempted_at)).clamp(1, COOLDOWN);
                 Err(Refusal::later(Reason::KeysUnavailable, u32::try_from(wait).unwrap_or(1)))
             }
             (Some(keys), None) => Ok(keys.clone()),
-            // Keys in hand serve on while the server is away. A key they lack may be new, and nobody can tell now.
+            // Cached keys stay in use while the issuer cannot be reached. A key that they lack may
+            // be new, so an unknown `kid` does not count as `key_unknown` now.
             (Some(keys), Some(_)) if !is_unknown(keys) => Ok(keys.clone()),
             (_, failure) => {
                 let wait = COOLDOWN.saturating_sub(now.seconds_since(held.attempted_at)).clamp(1, COOLDOWN);
@@ -119,7 +125,8 @@ impl UpstreamKeys {
         }
     }
 
-    /// Fetches the keys now, whenever they were fetched last. Old ones are kept if that fails.
+    /// Fetches the keys now, without regard to the last fetch. Cached keys are kept if the fetch
+    /// fails.
     pub async fn refresh(&self, issuer: &Arc<TrustedIssuer>) -> Result<Arc<KeySet>, String> {
         let held = self.refresh_soon(issuer, true).await.map_err(|error| error.to_string())?;
         match (&held.keys, &held.failure) {
@@ -128,21 +135,22 @@ impl UpstreamKeys {
         }
     }
 
-    /// Fetches the keys of an issuer that is not saved yet, keeping nothing.
+    /// Fetches the keys of an issuer that is not saved yet, as a trial; nothing is cached.
     pub async fn try_fetch(&self, issuer: &TrustedIssuer) -> Result<(), KeySetError> {
         if matches!(issuer.keys, KeySource::TokenReview { .. }) {
             let asked = tokio::time::timeout(TIMEOUT, review::probe(self.asking(), issuer, self.egress(issuer))).await;
             return asked.unwrap_or_else(|_| Err(too_slow(issuer)));
         }
         let found = self.fetch_within_limits(issuer).await?;
-        // An emptied bundle counts once it is trusted; whoever begins with one has most likely named the wrong place.
+        // An empty bundle withdraws the keys of an issuer in use. For a new issuer it most likely
+        // means that the location is wrong.
         if found.keys.is_empty() {
             return Err(KeySetError::Unusable { url: issuer.issuer.clone(), why: discovery::NO_KEY.to_owned() });
         }
         Ok(())
     }
 
-    /// Lets the platform itself say whether its token is good, and is for `subject` and `audience`.
+    /// Asks the issuer's cluster whether this token is valid, and is for `subject` and `audience`.
     pub async fn review(
         &self,
         issuer: &TrustedIssuer,
@@ -163,18 +171,20 @@ impl UpstreamKeys {
         outcome
     }
 
-    /// Lets go of an issuer's keys.
+    /// Removes an issuer's keys from the cache.
     pub async fn forget(&self, issuer: TrustedIssuerId) {
         self.cache.invalidate(&issuer).await;
     }
 
-    /// Refreshes in a task of its own: a caller that goes away must not be able to undo the record of the attempt.
+    /// Fetches in a task of its own: a caller that disconnects must not cancel the fetch before the
+    /// attempt is recorded, since the cooldown depends on that record.
     fn refresh_soon(&self, issuer: &Arc<TrustedIssuer>, forced: bool) -> tokio::task::JoinHandle<Arc<CachedKeys>> {
         let (keys, issuer) = (self.clone(), issuer.clone());
         tokio::spawn(async move { keys.refresh_once(&issuer, forced).await })
     }
 
-    /// One caller at a time for an issuer; whoever waited finds that it was done.
+    /// Lets one caller at a time fetch for an issuer. A caller that waited finds the new keys in
+    /// the cache and, unless `forced`, does not fetch again.
     async fn refresh_once(&self, issuer: &TrustedIssuer, forced: bool) -> Arc<CachedKeys> {
         let entry = self.cache.entry(issuer.id).and_compute_with(|present| async {
             let present = present.map(moka::Entry::into_value).filter(|held| held.version == issuer.version);
@@ -210,9 +220,10 @@ impl UpstreamKeys {
             Ok(found) => {
                 tracing::info!(trusted_issuer = issuer.name, "keys fetched");
                 let fresh_until = now.plus_seconds(fresh_for(&issuer.keys, found.max_age));
-                // A bundle older than the one in hand comes from a place that lags behind (Trust Domain and Bundle section 4.1.1).
-                // It says nothing of the keys in hand, which grow old meanwhile. Whoever asks for the keys now wants those there
-                // are: a trust domain that was set up anew counts from the beginning.
+                // A bundle with a lower sequence number than the cached one comes from a place that
+                // lags behind (SPIFFE Trust Domain and Bundle section 4.1.1). The cached keys stay,
+                // and their age counts on. A forced refresh takes the fetched bundle: a trust
+                // domain that was set up anew counts from the beginning.
                 let is_older = |held: &Arc<CachedKeys>| {
                     !forced && held.sequence.zip(found.sequence).is_some_and(|(ours, theirs)| ours > theirs)
                 };
@@ -264,7 +275,8 @@ fn too_slow(issuer: &TrustedIssuer) -> KeySetError {
     KeySetError::Unusable { url: issuer.issuer.clone(), why: "it took longer than 5 seconds".to_owned() }
 }
 
-/// For how long keys are not asked for again, in seconds.
+/// How long keys count as fresh after a fetch, in seconds. The value for static keys is endless,
+/// and small enough to be counted in milliseconds.
 fn fresh_for(source: &KeySource, max_age: Option<i64>) -> i64 {
     match source {
         KeySource::Static { .. } => i64::MAX / 2000,

@@ -1,6 +1,8 @@
-//! Asks a cluster about a token of its own: the `TokenReview` API (`authentication.k8s.io/v1`).
+//! Asks a Kubernetes cluster about one of its tokens: the `TokenReview` API
+//! (`authentication.k8s.io/v1`).
 //!
-//! A signature says that a token was good when it was made. The cluster knows whether the pod is still there.
+//! A signature proves that a token was valid when it was issued. The cluster also knows whether the
+//! pod still exists.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,53 +25,51 @@ use crate::refusal::Refusal;
 
 const PATH: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 const MAX_ANSWER_BYTES: usize = 256 * 1024;
-/// After this many seconds a caller may try again whose token could not be reviewed.
+/// Seconds after which a caller may try again if its token could not be reviewed.
 const RETRY_AFTER: u32 = 5;
-/// How many reviews of one trusted issuer are under way at once. A token that nobody vouches for causes one, so strangers must
-/// not decide how many there are.
+/// Reviews of one trusted issuer that may run at once. An unauthenticated caller can cause a review
+/// with any token, so the number has to be bounded here.
 const MOST_AT_ONCE: usize = 8;
-/// How long a review waits for its turn.
+/// How long a review waits for its turn before it is refused.
 const TURN: Duration = Duration::from_secs(1);
-/// For how long a no is remembered, in seconds. A token that the cluster does not know yet is good soon after.
+/// How long a denial is remembered, in seconds. Short, because a token that the cluster does not
+/// know yet may be valid soon after.
 const DENIED_FOR: i64 = 10;
 const MOST_DENIED: u64 = 10_000;
-/// How much is kept of what an API server says of a token, in characters.
+/// How much of an API server's error message is kept, in characters.
 const MOST_SAID: usize = 300;
 
-/// By what an API server is asked.
+/// What it takes to send a question to an API server.
 #[derive(Clone, Copy)]
 pub(super) struct Asking<'a> {
-    /// The way out.
     pub fetch: &'a dyn Fetch,
-    /// Where the credential is.
+    /// Reads the bearer token and the certificate authority.
     pub files: &'a KeyFiles,
 }
 
 /// What a review has to confirm.
 pub(super) struct Claim<'a> {
-    /// The token.
     pub token: &'a str,
-    /// Its subject.
     pub subject: &'a str,
-    /// The audience by which it is accepted here.
+    /// The audience of the token for which this server accepts it.
     pub audience: &'a str,
 }
 
-/// The reviews of this server: how many there are at once, and which tokens a cluster has just denied.
+/// Bounds the reviews that run at once, and remembers the tokens that a cluster has just denied.
 #[derive(Clone, Debug)]
 pub(super) struct Reviews {
     turns: Cache<TrustedIssuerId, Arc<Semaphore>>,
-    /// Until when a token counts as denied, by its hash.
+    /// Until when a token counts as denied, by the hash of issuer, version and token.
     denied: Cache<[u8; 32], Timestamp>,
 }
 
 impl Reviews {
-    /// Of this many trusted issuers at most.
+    /// For at most this many trusted issuers.
     pub fn new(most_issuers: u64) -> Self {
         Self { turns: Cache::new(most_issuers), denied: Cache::new(MOST_DENIED) }
     }
 
-    /// Asks about a token, unless its cluster denied it a moment ago.
+    /// Asks the cluster about a token, unless it denied the same token in the last 10 seconds.
     pub async fn review(
         &self,
         asking: Asking<'_>,
@@ -85,7 +85,7 @@ impl Reviews {
         let Ok(Ok(_turn)) = tokio::time::timeout(TURN, turns.acquire()).await else {
             return Err(unavailable("too many reviews are under way"));
         };
-        // Whoever sent the same token meanwhile has the answer.
+        // The same token may have been denied for another request while this one waited.
         self.not_denied(&token, now).await?;
         let outcome = ask(asking, issuer, egress, &claim).await.map_err(|error| unavailable(&error.to_string()));
         let outcome = outcome.and_then(|status| judge(&status, &claim));
@@ -111,13 +111,13 @@ fn denied(why: impl Into<String>) -> Refusal {
     Refusal::new(Reason::ReviewDenied).with_detail(why)
 }
 
-/// Whether the cluster answers such questions at all: asked about a text that is no token of anybody.
+/// Checks that the cluster answers reviews at all, with a text that is not a token.
 pub(super) async fn probe(asking: Asking<'_>, issuer: &TrustedIssuer, egress: Egress) -> Result<(), KeySetError> {
     let audience = issuer.audiences.first().map(String::as_str).unwrap_or_default();
     ask(asking, issuer, egress, &Claim { token: "none", subject: "", audience }).await.map(|_| ())
 }
 
-/// The `status` of the answer.
+/// Sends a review and returns the `status` of the answer.
 async fn ask(
     asking: Asking<'_>,
     issuer: &TrustedIssuer,
@@ -155,10 +155,13 @@ async fn text(files: &KeyFiles, path: &str) -> Result<String, KeySetError> {
     String::from_utf8(files.read(path).await?).map_err(|_| unusable("it is no text"))
 }
 
-/// Only a clear yes for our own audience counts. An answer without audiences is about the API server, which is not us.
+/// Accepts a token only if it is authenticated for this server's audience and as the claimed
+/// subject. An answer without audiences is for the audience of the API server, which is not this
+/// server.
 ///
-/// An API server sets `error` whenever it authenticates nobody, for a stranger's text as for a pod that is gone. That is a no;
-/// only an error beside a yes is an answer that nobody can act on.
+/// An API server sets `error` whenever it does not authenticate a token, whether the text is no
+/// token or its pod is gone: that is a denial. An `error` beside `authenticated: true` is
+/// contradictory, and counts as an API server that is unavailable.
 fn judge(status: &Map<String, Value>, claim: &Claim<'_>) -> Result<(), Refusal> {
     let said: String =
         status.get("error").and_then(Value::as_str).unwrap_or_default().chars().take(MOST_SAID).collect();

@@ -1,4 +1,5 @@
-//! Verification of assertions, with the keys of the one issuer they are for, or by its platform's word.
+//! Verifies assertions: with the keys of the one trusted issuer that is meant, or by asking its
+//! cluster (`TokenReview`).
 
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ impl UpstreamKeys {
     ) -> Result<VerifiedAssertion, Refusal> {
         let algorithm = assertion.algorithm(&issuer)?;
         if matches!(issuer.keys, KeySource::TokenReview { .. }) {
-            // What can be judged here is judged first, so that nothing else is sent there.
+            // Local checks come first, so that only tokens that pass them are sent to the cluster.
             let assessed = assertion.assessed(issuer.clone(), now)?;
             let verdict = self.review(&issuer, &assessed.text(), assessed.subject(), assessed.audience()).await;
             return assessed.reviewed(verdict);

@@ -236,7 +236,7 @@ fn contract_8__a_mistake_in_a_case_names_it() {
         ("/assertion", json!("a.b.c"), "one of claims, payload_text and assertion"),
         ("/payload_text", json!("{}"), "one of claims, payload_text and assertion"),
         ("/request", json!({ "assertion": "x" }), "the case's own token"),
-        ("/request", json!({ "client_id": "x" }), "request.client_id is no parameter of a case"),
+        ("/request", json!({ "client_id": "x" }), "request.client_id must be left out; the parameters of a case are"),
         ("/request", json!({ "front_door": "pypi" }), "no front doors"),
         ("/request", json!({ "scope": 1 }), "request.scope must be a text"),
         ("/context/registry", json!({ "action": "publish" }), "both of action and package"),

@@ -1,4 +1,5 @@
-//! The claims every assertion has to have, as one pure function (RFC 7523 section 3; decisions D-21 to D-24, D-33, D-34).
+//! The claim checks that every assertion has to pass, as one pure function (RFC 7523 section 3;
+//! decisions D-21 to D-24, D-33, D-34).
 
 use serde_json::Value;
 
@@ -13,21 +14,19 @@ const MAX_AUDIENCES: usize = 16;
 const MAX_ID_BYTES: usize = 256;
 const MAX_SUBJECT_BYTES: usize = 1024;
 
-/// What the claim checks found out.
+/// The values that the claim checks extracted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Assessed {
-    /// `sub`.
     pub subject: String,
-    /// `exp`.
     pub expires_at: NumericDate,
-    /// The key under which the use is recorded, if it is.
+    /// The key under which the use is recorded; `None` if it is not recorded.
     pub key: Option<AssertionKey>,
 }
 
-/// Checks the claims of an assertion of `issuer` as of `now`.
+/// Checks the claims of an assertion of `issuer` at the time `now`.
 ///
-/// `signing_input` is the token's text, for issuers whose tokens have no id; where only claims are at hand it is absent, and
-/// such a token has no key.
+/// `signing_input` is the token's text without its signature. It identifies assertions that have no
+/// id; without it, such an assertion has no key.
 pub(super) fn assess(
     issuer: &TrustedIssuer,
     claims: &Claims,
@@ -35,7 +34,7 @@ pub(super) fn assess(
     now: Timestamp,
 ) -> Result<Assessed, Refusal> {
     let subject = subject(claims)?;
-    // Others were found by their `iss`; a trust domain was not.
+    // SPIFFE issuers are found by trust domain, so `iss` still has to be compared here.
     if issuer.profile.is_spiffe()
         && issuer.names_an_issuer()
         && claims.get("iss").is_some_and(|iss| iss.as_str() != Some(&issuer.issuer))
@@ -45,7 +44,8 @@ pub(super) fn assess(
     audience(issuer, claims)?;
     let expires_at = times(issuer, claims, now.seconds())?;
     let key = key(issuer, claims, signing_input)?;
-    // A token that is bound to a key is no bearer token (RFC 7800 section 3; decision D-49).
+    // A token that is bound to a key (RFC 7800 section 3) must not be used as a bearer token. It is
+    // refused until proofs of possession are supported (decision D-49).
     if claims.get("cnf").is_some() {
         return Err(Refusal::claim(Reason::ProofMissing, "cnf"));
     }
@@ -61,8 +61,8 @@ fn subject(claims: &Claims) -> Result<String, Refusal> {
     Ok(text.to_owned())
 }
 
-/// Exactly one audience, and it is one of ours. Others may stand beside it only where the trusted issuer lists them, and
-/// never one of the platform's own services (decision D-24).
+/// Requires exactly one audience that is ours. Others may stand beside it only if the trusted
+/// issuer lists them, and never one of the platform's own services (decision D-24).
 fn audience(issuer: &TrustedIssuer, claims: &Claims) -> Result<(), Refusal> {
     let audiences = audiences(claims)?;
     let mismatch =
@@ -80,7 +80,7 @@ fn audience(issuer: &TrustedIssuer, claims: &Claims) -> Result<(), Refusal> {
     }
 }
 
-/// `aud`: a string, or an array of strings that is not empty (RFC 7519 section 4.1.3).
+/// Reads `aud`: a string, or a non-empty array of strings (RFC 7519 section 4.1.3).
 pub(super) fn audiences(claims: &Claims) -> Result<Vec<&str>, Refusal> {
     let wrong = |reason| Refusal::claim(reason, "aud");
     match claims.get("aud") {
@@ -117,7 +117,7 @@ fn times(issuer: &TrustedIssuer, claims: &Claims, now: i64) -> Result<NumericDat
     if expires.seconds().saturating_sub(start) > issuer.max_assertion_lifetime_seconds {
         return Err(Refusal::claim(Reason::LifetimeTooLong, "exp"));
     }
-    // A token that ends with the assertion has no life left once the assertion is over, whatever the leeway.
+    // An access token capped at `exp` would have no lifetime left, so the leeway does not apply.
     let grace = if issuer.cap_at_assertion_expiry { 0 } else { leeway };
     if now >= expires.seconds().saturating_add(grace) {
         return Err(Refusal::claim(Reason::Expired, "exp"));
@@ -126,7 +126,7 @@ fn times(issuer: &TrustedIssuer, claims: &Claims, now: i64) -> Result<NumericDat
 }
 
 fn date(claims: &Claims, name: &str) -> Result<Option<NumericDate>, Refusal> {
-    // `null` is not the same as absent here: a claim that is sent has to be a number.
+    // `null` does not count as absent here: a time claim that is sent has to be a number.
     match claims.members().get(name) {
         None => Ok(None),
         Some(value) => NumericDate::read(value).map(Some).map_err(|wrong| Refusal::claim(wrong.into(), name)),

@@ -1,7 +1,9 @@
-//! The platform's JWT, from text to a [`VerifiedAssertion`] (RFC 7521 section 4.1, RFC 7523 section 3).
+//! The platform's JWT, from text to a [`VerifiedAssertion`] (RFC 7521 section 4.1, RFC 7523 section
+//! 3).
 //!
-//! Parsing trusts nothing, verification trusts the keys of the one issuer it is for, the claim checks are a pure function of
-//! claims, issuer and time. Only this module makes a [`VerifiedAssertion`].
+//! Parsing trusts nothing. Verification trusts the keys of the one issuer that the assertion names.
+//! The claim checks are a pure function of claims, issuer and time. Only this module constructs a
+//! [`VerifiedAssertion`].
 
 mod claims;
 mod numeric_date;
@@ -26,46 +28,49 @@ use crate::profile::{Claims, trust_domain_of};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 
-/// An assertion that was taken apart and is not believed.
+/// An assertion that was parsed; nothing in it is trusted yet.
 #[derive(Debug)]
 pub struct UnverifiedAssertion<'a> {
     jws: Compact<'a>,
     claims: Claims,
 }
 
-/// What an assertion says, as far as it was looked at: its trusted issuer, its claims, and what was found of them.
+/// The content of an assertion that passed the claim checks: its trusted issuer, its claims, and
+/// the values that the checks extracted.
 #[derive(Debug)]
 pub struct AssertionContent {
     issuer: Arc<TrustedIssuer>,
     claims: Claims,
     assessed: Assessed,
-    /// SHA-256 of its text without the signature, where there is one.
+    /// SHA-256 of the token's text without its signature; `None` for an assumed assertion.
     digest: Option<[u8; 32]>,
 }
 
-/// An assertion of which everything is right but, as far as is known, its signature.
+/// An assertion that passed the claim checks, and whose signature may still be unverified.
 #[derive(Debug)]
 pub struct AssessedAssertion<'a> {
     jws: Compact<'a>,
     content: (Arc<TrustedIssuer>, Claims, Assessed),
 }
 
-/// An assertion whose signature, issuer, audience and times are right, and whose claims are those its profile asks for.
+/// An assertion that its trusted issuer signed, with valid audience and times, and with the claims
+/// that its profile requires.
 #[derive(Debug)]
 pub struct VerifiedAssertion(AssertionContent);
 
-/// A verified assertion that its trusted issuer lets be used in this grant. Only [`VerifiedAssertion::accept`] makes one, and
-/// only of one a token can be minted.
+/// A verified assertion that its trusted issuer accepts in this grant. Only
+/// [`VerifiedAssertion::accept`] constructs one, and access tokens are issued for no other kind of
+/// assertion.
 #[derive(Clone, Debug)]
 pub struct AcceptedAssertion(Arc<VerifiedAssertion>);
 
-/// An assertion taken as if it were signed, for explanations and case files. No token can be minted of it.
+/// An assertion that is treated as if it were signed, for explanations and case files. No access
+/// token can be issued for it.
 #[derive(Clone, Debug)]
 pub struct AssumedAssertion(Arc<AssertionContent>);
 
-/// What rules can be held against: an assertion that was accepted, or one that is assumed.
+/// An assertion that can be matched with rules: accepted, or assumed.
 pub trait Assertion: Clone + std::fmt::Debug {
-    /// What it says.
     fn content(&self) -> &AssertionContent;
 }
 
@@ -82,14 +87,13 @@ impl Assertion for AssumedAssertion {
 }
 
 impl AcceptedAssertion {
-    /// The assertion itself.
     pub fn verified(&self) -> &Arc<VerifiedAssertion> {
         &self.0
     }
 }
 
 impl AssumedAssertion {
-    /// Claims of an assertion of `issuer`, as if it had signed them.
+    /// Treats `claims` as if `issuer` had signed them.
     pub fn of_claims(issuer: Arc<TrustedIssuer>, claims: Claims, now: Timestamp) -> Result<Self, Refusal> {
         let assessed = assess(&issuer, &claims, None, now)?;
         Ok(Self(Arc::new(AssertionContent { issuer, claims, assessed, digest: None })))
@@ -105,10 +109,11 @@ impl Deref for VerifiedAssertion {
 }
 
 impl<'a> UnverifiedAssertion<'a> {
-    /// Takes the text apart.
+    /// Parses the compact serialisation (RFC 7515 section 7.1) and the JSON of header and claims.
     pub fn parse(text: &'a str) -> Result<Self, Refusal> {
         let jws = Compact::parse(text).map_err(|malformed| {
-            // No part of a token has any, so it is looked for where something is wrong.
+            // A valid token contains no white space, so the search is needed only if parsing
+            // failed.
             let has_whitespace = text.contains(|character: char| character.is_ascii_whitespace());
             if has_whitespace { Reason::AssertionWhitespace.into() } else { refuse_form(malformed) }
         })?;
@@ -116,28 +121,29 @@ impl<'a> UnverifiedAssertion<'a> {
         Ok(Self { jws, claims })
     }
 
-    /// Its claims, which nobody vouches for yet.
+    /// The claims, which are not verified yet.
     pub fn claims(&self) -> &Claims {
         &self.claims
     }
 
-    /// The trusted issuer that the assertion says it is from.
+    /// The trusted issuer that the claims name.
     pub fn issuer(&self, snapshot: &Snapshot) -> Result<Arc<TrustedIssuer>, Refusal> {
         issuer_of(&self.claims, snapshot)
     }
 
-    /// The algorithm that its header names, if its header is one of this issuer's (RFC 8725 section 3.1).
+    /// The algorithm that the header names, if the header is acceptable for `issuer` (RFC 8725
+    /// section 3.1).
     pub fn algorithm(&self, issuer: &TrustedIssuer) -> Result<Algorithm, Refusal> {
         check_header(issuer, &self.jws.header)
     }
 
-    /// The key that its header names.
+    /// The `kid` of the header.
     pub fn key_id(&self) -> Option<&str> {
         self.jws.header.key_id.as_deref()
     }
 
-    /// Takes it as an assertion of `issuer` if one of that issuer's keys made the signature: `verifies` is asked with what the
-    /// signature covers, and the signature.
+    /// Verifies the assertion as one of `issuer`. `verifies` is called with the signing input and
+    /// the signature, and has to use keys of that issuer only.
     pub fn signed(
         self,
         issuer: Arc<TrustedIssuer>,
@@ -150,13 +156,15 @@ impl<'a> UnverifiedAssertion<'a> {
         Ok(self.assessed(issuer, now)?.into_verified())
     }
 
-    /// Judges of it what can be judged without its platform, for issuers whose platform says itself whether a token is good.
+    /// Applies the claim checks alone, for issuers whose platform itself says whether a token is
+    /// valid (`TokenReview`).
     pub fn assessed(self, issuer: Arc<TrustedIssuer>, now: Timestamp) -> Result<AssessedAssertion<'a>, Refusal> {
         let assessed = assess(&issuer, &self.claims, Some(self.jws.signing_input), now)?;
         Ok(AssessedAssertion { jws: self.jws, content: (issuer, self.claims, assessed) })
     }
 
-    /// Takes it as if one of the keys `kids` had signed it; where these are not given, any key would do.
+    /// Treats the assertion as if it were signed. If `kids` is given, a `kid` in the header has to
+    /// be one of them.
     pub fn assume(
         self,
         issuer: Arc<TrustedIssuer>,
@@ -175,24 +183,24 @@ impl<'a> UnverifiedAssertion<'a> {
 }
 
 impl AssessedAssertion<'_> {
-    /// The token's text. A token has one spelling, so this is the text that came.
+    /// The text of the token. base64url has only one accepted spelling, so this is the text that
+    /// was parsed.
     pub fn text(&self) -> String {
         format!("{}.{}", self.jws.signing_input, base64url(&self.jws.signature))
     }
 
-    /// Its subject.
     pub fn subject(&self) -> &str {
         &self.content.2.subject
     }
 
-    /// Its audience that is one of ours.
+    /// The audience that `issuer` accepts; empty if there is none.
     pub fn audience(&self) -> &str {
         let (issuer, claims, _) = &self.content;
         let audiences = claims::audiences(claims).unwrap_or_default();
         audiences.into_iter().find(|audience| issuer.audiences.iter().any(|ours| ours == audience)).unwrap_or_default()
     }
 
-    /// The assertion, if its platform said that it is good.
+    /// The verified assertion, if the platform's verdict is positive.
     pub fn reviewed(self, verdict: Result<(), Refusal>) -> Result<VerifiedAssertion, Refusal> {
         verdict.map(|()| self.into_verified())
     }
@@ -205,7 +213,7 @@ impl AssessedAssertion<'_> {
 }
 
 impl VerifiedAssertion {
-    /// Accepts it for a grant that its trusted issuer is set up for.
+    /// Accepts the assertion for `grant`, if the trusted issuer is configured for that grant type.
     pub fn accept(self: &Arc<Self>, grant: GrantType) -> Result<AcceptedAssertion, Refusal> {
         self.check_grant(grant)?;
         Ok(AcceptedAssertion(self.clone()))
@@ -213,56 +221,55 @@ impl VerifiedAssertion {
 }
 
 impl AssertionContent {
-    /// SHA-256 of its text without the signature; claims alone have none.
+    /// SHA-256 of the token's text without its signature; `None` for an assumed assertion.
     pub fn digest(&self) -> Option<&[u8; 32]> {
         self.digest.as_ref()
     }
 
-    /// Its own id, as its issuer gave it.
+    /// The `jti`, as the platform assigned it.
     pub fn id(&self) -> Option<&str> {
         self.claims.get("jti")?.as_str()
     }
 
-    /// Whether its trusted issuer is set up for this grant. As a client's proof of itself every assertion counts that a rule of
-    /// the client admits.
+    /// Checks that the trusted issuer is configured for `grant`. `client_credentials` always
+    /// passes: for client authentication, the rules that the client lists decide.
     pub fn check_grant(&self, grant: GrantType) -> Result<(), Refusal> {
         let taken = grant == GrantType::ClientCredentials || self.issuer.grants.contains(&grant);
         if taken { Ok(()) } else { Err(Reason::GrantNotTaken.into()) }
     }
 
-    /// The trusted issuer it is from.
     pub fn issuer(&self) -> &Arc<TrustedIssuer> {
         &self.issuer
     }
 
-    /// Its claims.
     pub fn claims(&self) -> &Claims {
         &self.claims
     }
 
-    /// Its subject, as the platform wrote it.
+    /// The `sub`, as the platform wrote it.
     pub fn subject(&self) -> &str {
         &self.assessed.subject
     }
 
-    /// When it ends.
     pub fn expires_at(&self) -> NumericDate {
         self.assessed.expires_at
     }
 
-    /// The key under which its use is recorded; none where the platform hands one token out again and again.
+    /// The key under which the use is recorded; `None` if uses are not recorded, because the
+    /// platform hands out the same token repeatedly.
     pub fn key(&self) -> Option<&AssertionKey> {
         self.assessed.key.as_ref()
     }
 
-    /// How long its use has to be remembered.
+    /// The time until which the use has to be remembered: `exp` plus leeway.
     pub fn remembered_until(&self) -> Timestamp {
         Timestamp::from_seconds(self.assessed.expires_at.seconds()).plus_seconds(self.issuer.leeway_seconds)
     }
 }
 
-/// The trusted issuer that claims say they are from. Several may share an `iss`; then the audience tells them apart
-/// (decision D-37). A SPIFFE id is its trust domain's word and nobody else's, whatever `iss` says (decision D-36).
+/// The trusted issuer that the claims name. If several share an `iss`, the audience decides
+/// (decision D-37). A SPIFFE id belongs to the issuer of its trust domain, whatever `iss` says
+/// (decision D-36).
 fn issuer_of(claims: &Claims, snapshot: &Snapshot) -> Result<Arc<TrustedIssuer>, Refusal> {
     let subject = claims.get("sub").and_then(Value::as_str).unwrap_or_default();
     if let Some(domain) = trust_domain_of(subject) {
@@ -275,7 +282,8 @@ fn issuer_of(claims: &Claims, snapshot: &Snapshot) -> Result<Arc<TrustedIssuer>,
         }
     }
     let iss = match claims.get("iss") {
-        // Whoever sends a SPIFFE id without an issuer should not be told to send one.
+        // JWT-SVIDs need no `iss`, so the unknown trust domain is reported and not the missing
+        // claim.
         None if subject.starts_with("spiffe://") => return Err(Refusal::claim(Reason::TrustDomainMismatch, "sub")),
         None => return Err(Refusal::claim(Reason::ClaimMissing, "iss")),
         Some(Value::String(iss)) => iss,
@@ -284,7 +292,8 @@ fn issuer_of(claims: &Claims, snapshot: &Snapshot) -> Result<Arc<TrustedIssuer>,
     by_audience(snapshot.issuers_of(iss), claims).ok_or(Reason::IssUnknown.into())
 }
 
-/// The one that takes the assertion's audience, or else the first: it says which audiences are accepted.
+/// The issuer that accepts an audience of the assertion, or else the first one, whose refusal lists
+/// the accepted audiences.
 fn by_audience<'s>(
     mut issuers: impl Iterator<Item = &'s Arc<TrustedIssuer>>,
     claims: &Claims,
@@ -300,15 +309,17 @@ fn by_audience<'s>(
     Some(issuers.find(takes).unwrap_or(first).clone())
 }
 
-/// What the header says has to be allowed for this issuer, before any key is looked at (RFC 8725 section 3.1).
+/// Checks that the header is allowed for this issuer, before any key is used (RFC 8725 section
+/// 3.1).
 fn check_header(issuer: &TrustedIssuer, header: &Header) -> Result<Algorithm, Refusal> {
-    // A JWT without `typ` is a JWT like any other (RFC 7519 section 5.1).
+    // `typ` is optional (RFC 7519 section 5.1); a header without it counts as `JWT` (decision
+    // D-10).
     let typed = header.token_type.is_some();
     if !issuer.types.iter().any(|accepted| header.is_type(accepted) || (!typed && accepted.eq_ignore_ascii_case("JWT")))
     {
         return Err(Reason::TypDenied.into());
     }
-    // A JWT-SVID has nothing else in its header (JWT-SVID section 2).
+    // The header of a JWT-SVID holds only `alg`, `kid` and `typ` (JWT-SVID section 2).
     if issuer.profile.plain_header && header.has_other_parameters {
         return Err(Reason::HeaderDenied.into());
     }
@@ -319,7 +330,7 @@ fn check_header(issuer: &TrustedIssuer, header: &Header) -> Result<Algorithm, Re
     Ok(algorithm)
 }
 
-/// The reason for a text that is not a token that can be verified.
+/// The refusal of a text that is not a well-formed token.
 fn refuse_form(malformed: Malformed) -> Refusal {
     let reason = match malformed {
         Malformed::Json(JsonError::Duplicate) => Reason::ClaimDuplicate,

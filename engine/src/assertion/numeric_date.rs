@@ -2,7 +2,7 @@ use serde_json::Value;
 
 use crate::profile::Unreadable;
 
-/// The largest integer that every JSON reader reads alike.
+/// The largest integer that every JSON reader represents exactly.
 const MAX: i64 = (1 << 53) - 1;
 
 /// Seconds since 1970, as tokens carry them (RFC 7519 section 2).
@@ -10,12 +10,11 @@ const MAX: i64 = (1 << 53) - 1;
 pub struct NumericDate(i64);
 
 impl NumericDate {
-    /// Whole seconds since 1970.
     pub fn seconds(self) -> i64 {
         self.0
     }
 
-    /// This many seconds later.
+    /// Adds `seconds`, which may be negative; saturates at the ends of the range.
     #[must_use]
     pub fn plus(self, seconds: i64) -> Self {
         Self(self.0.saturating_add(seconds))

@@ -1,34 +1,36 @@
 use carnet_jose::sha256;
 
-/// What the first byte of a key says: what kind of thing is good once. Others will be proofs of possession, codes and nonces.
+/// The first byte of a key: the kind of item that may be used once. Other values will stand for
+/// proofs of possession, codes and nonces.
 const ASSERTION: u8 = 1;
 
 /// The key under which the use of an assertion is recorded.
 ///
-/// Behind the kind it is a hash over the issuer identifier and the token's id or text, so that one issuer can never use up the tokens of another,
-/// ids of any length take the same room, and what was used stays used when the issuer is registered anew, under whatever name.
+/// It is a byte for the kind and SHA-256 over the issuer identifier and the token's id or text. So
+/// one issuer can never use up the tokens of another, ids of any length take the same space, and a
+/// used assertion stays used when the trusted issuer is registered again, under whatever name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AssertionKey([u8; 33]);
 
 impl AssertionKey {
-    /// For a token with an id.
+    /// The key of a token with an id, such as `jti`.
     pub fn of_id(issuer: &str, id: &str) -> Self {
         Self::of(issuer, "id", id)
     }
 
-    /// For a token without one: over header and payload. The signature is left out, since an ECDSA signature has a twin that
-    /// verifies as well.
+    /// The key of a token without an id: over header and payload. The signature is left out, since
+    /// an ECDSA signature has a twin that verifies as well.
     pub fn of_text(issuer: &str, signing_input: &str) -> Self {
         Self::of(issuer, "text", signing_input)
     }
 
-    /// The bytes, as they are stored.
+    /// The stored form: the kind, then the hash.
     pub fn as_bytes(&self) -> &[u8; 33] {
         &self.0
     }
 
     fn of(issuer: &str, kind: &str, value: &str) -> Self {
-        // Issuer identifiers hold no NUL, so nothing can be moved from one part into the next.
+        // Issuer identifiers contain no NUL, so different arguments never give the same text.
         let text = [issuer, kind, value].join("\0");
         let mut key = [ASSERTION; 33];
         if let Some(hash) = key.get_mut(1..) {

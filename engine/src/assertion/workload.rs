@@ -3,7 +3,7 @@ use serde_json::Value;
 
 use super::AssertionContent;
 
-/// What an assertion says of the workload it was given to, as tokens and audit events show it.
+/// The workload that an assertion identifies, as access tokens and audit events show it.
 #[derive(Debug, Serialize)]
 pub struct Workload<'a> {
     iss: &'a str,
@@ -22,7 +22,8 @@ impl Serialize for Forwarded<'_> {
 }
 
 impl<'a> Workload<'a> {
-    /// About how many bytes it takes as JSON, and never fewer: writing it twice would cost each token.
+    /// An upper bound of the size as JSON, in bytes. Serialising it just to measure would cost
+    /// every token.
     pub fn most_bytes(&self) -> usize {
         const OF_MEMBERS: usize = 60;
         let Forwarded(content) = &self.claims;
@@ -32,7 +33,6 @@ impl<'a> Workload<'a> {
         texts.into_iter().chain(claims).fold(OF_MEMBERS, usize::saturating_add)
     }
 
-    /// The workload of an assertion.
     pub fn of(assertion: &'a AssertionContent) -> Self {
         let issuer = assertion.issuer();
         Self {
@@ -53,9 +53,9 @@ fn most_json_bytes(value: &Value) -> usize {
     }
 }
 
-/// A character that has to be escaped takes six at most.
+/// An upper bound of a JSON string in bytes: an escaped character takes six at most.
 fn most_text_bytes(text: &str) -> usize {
-    // Counted in bytes for as long as one holds the number, which the compiler does for many at once.
+    // Counted in a `u8` per chunk of up to 255 bytes, which the compiler vectorises.
     let escaped_in = |some: &[u8]| {
         let is_escaped = |byte: &u8| u8::from(*byte < b' ' || *byte == b'"' || *byte == b'\\');
         usize::from(some.iter().map(is_escaped).fold(0, u8::wrapping_add))

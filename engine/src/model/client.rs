@@ -8,43 +8,40 @@ use crate::grant_type::GrantType;
 use crate::ids::{ClientRowId, CredentialId};
 use crate::scope::ScopeSet;
 
-/// The signature algorithms of clients' own assertions.
+/// The signature algorithms accepted in clients' own assertions (`private_key_jwt`).
 pub const ASSERTION_ALGORITHMS: [Algorithm; 4] =
     [Algorithm::RS256, Algorithm::PS256, Algorithm::ES256, Algorithm::EdDSA];
 
-/// A registered client, compiled.
+/// A registered client in compiled form.
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// Its id: what the entries of its own tokens name.
+    /// Internal id, which the entries of the client's own tokens carry as `credential`.
     pub id: ClientRowId,
-    /// Its `client_id`, which is its name.
+    /// The client's name, which is its `client_id` in the protocol.
     pub client_id: String,
-    /// Grows with every change.
+    /// Increases with every change.
     pub version: i64,
-    /// Grows when what its tokens permit changes.
+    /// Increases when the permissions of the client's own tokens change.
     pub revision: u32,
-    /// Tokens that it got before this are void.
+    /// Tokens issued to the client before this time are void.
     pub not_before: Timestamp,
-    /// How it proves who it is.
+    /// How the client authenticates.
     pub method: Method,
-    /// The grant types it may use.
     pub grant_types: Vec<GrantType>,
-    /// The scopes of our own admin API that it may ask for.
+    /// The scopes of our own admin API that the client may request.
     pub scopes: Option<ScopeSet>,
-    /// What its own tokens permit.
+    /// The permissions of tokens that the client gets for itself.
     pub permissions: Vec<ClientPermission>,
-    /// The registry it is, by name.
+    /// The name of the registry that this client is: it may introspect that registry's tokens.
     pub resource_server: Option<String>,
-    /// Whether it is switched on.
     pub enabled: bool,
 }
 
 /// What a client's own tokens permit at one resource server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientPermission {
-    /// The resource server, by name.
+    /// Name of the resource server.
     pub resource_server: String,
-    /// The actions.
     pub actions: Vec<String>,
     /// Package names and patterns.
     pub packages: Vec<String>,
@@ -52,34 +49,35 @@ pub struct ClientPermission {
     pub owner: String,
 }
 
-/// How a client proves who it is, with what that takes.
+/// How a client authenticates, with the client secrets, key or rules that this takes.
 #[derive(Clone, Debug)]
 pub enum Method {
-    /// Not at all.
+    /// No authentication: a public client, whose `client_id` proves nothing.
     None,
-    /// By a secret in the `Authorization` header.
+    /// A client secret in the `Authorization` header (`client_secret_basic`).
     SecretBasic(Vec<StoredSecret>),
-    /// By a secret in the body.
+    /// A client secret in the request body (`client_secret_post`).
     SecretPost(Vec<StoredSecret>),
-    /// By an assertion of its own: it is an issuer trusted for itself alone.
+    /// An assertion signed with the client's own key. The client is compiled as a trusted issuer
+    /// whose assertions authenticate only this client.
     PrivateKeyJwt(Arc<TrustedIssuer>),
-    /// By an assertion that one of these federated credentials matches.
+    /// An assertion of a trusted issuer that matches one of these rules.
     Federated(Vec<RuleReference>),
 }
 
-/// A federated credential that a client lists, as it was when it was listed.
+/// A rule that a client lists, with the revision that the rule had when it was listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleReference {
-    /// Its name, for people.
+    /// Shown to people; rules are identified by id.
     pub name: String,
-    /// Its id: another one of the same name is not meant.
+    /// Identifies the rule. A later rule of the same name is not listed.
     pub id: CredentialId,
-    /// Its revision.
+    /// A self-service rule counts only at this revision.
     pub revision: u32,
 }
 
 impl RuleReference {
-    /// The same, borrowed.
+    /// Borrows the reference as [`Named`].
     pub fn named(&self) -> Named<'_> {
         Named { name: &self.name, id: self.id.0, revision: self.revision }
     }

@@ -4,13 +4,11 @@ use super::Snapshot;
 use crate::clock::Timestamp;
 use crate::own_urls::OwnUrls;
 
-/// What one request is decided by. Rules and clock are looked at once, so that every step of a decision sees the same.
+/// The inputs of one decision. Rules and clock are read once per request, so that all steps of a
+/// decision see the same rules and time.
 #[derive(Clone, Debug)]
 pub struct DecisionContext<'a> {
-    /// The rules.
     pub rules: Arc<Snapshot>,
-    /// The time.
     pub now: Timestamp,
-    /// Our own URLs.
     pub own: &'a OwnUrls,
 }

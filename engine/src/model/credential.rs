@@ -7,51 +7,52 @@ use crate::clock::Timestamp;
 use crate::ids::{CredentialId, TrustedIssuerId};
 use crate::profile::Profile;
 
-/// Days for which a rule that names something waits for its first match.
+/// Days that a pending rule waits for its first match. Later its names may belong to another
+/// account.
 pub const PENDING_DAYS: i64 = 7;
 
-/// One rule: which assertions of one trusted issuer may act for one principal, with which permissions.
+/// One rule: which assertions of one trusted issuer may act for one principal, with which
+/// permissions.
 ///
-/// There may be a million of these in memory, so they are small: the rule is packed, and ids are shared.
+/// A snapshot may hold a million of them, so each is small: the rule is packed, and the principal's
+/// name is shared.
 #[derive(Debug)]
 pub struct FederatedCredential {
-    /// Its id.
     pub id: CredentialId,
-    /// The principal it acts for, by folded name.
+    /// The folded name of the principal that the rule acts for.
     pub principal: Arc<str>,
-    /// The trusted issuer it is about.
+    /// The trusted issuer whose assertions may match.
     pub trusted_issuer: TrustedIssuerId,
-    /// Grows whenever what the rule means changes.
+    /// Increases when the meaning of the rule changes. Tokens of an older revision end.
     pub revision: u32,
-    /// When it was made; of several the newest stands first.
+    /// Creation time. The entries of newer rules come first in a token.
     pub created_at: Timestamp,
-    /// When it ends.
+    /// The time from which the rule no longer counts; `None` if it has no end.
     pub expires_at: Option<Timestamp>,
-    /// Until when it waits for its first match, if it is pending.
+    /// For a pending rule: when the wait for its first match ends.
     pub pending_until: Option<Timestamp>,
-    /// Whether it is switched on.
     pub enabled: bool,
-    /// Whether somebody who may answer for its principal vouches for it; else it is self-service (contract, section 4).
+    /// Whether someone who may answer for the principal vouches for the rule. Otherwise it is a
+    /// self-service rule (`docs/src/explanation/consent.md`).
     pub vouched: bool,
-    /// The conditions and permissions.
+    /// Conditions, permissions and actors, in packed form.
     pub rule: PackedRule,
 }
 
-/// What a federated credential is at a moment.
+/// The state of a federated credential at one time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// In force.
     Active,
-    /// In force; its first match pins the ids of what it names.
+    /// In force. The first match pins the immutable ids of what the rule names.
     Pending,
-    /// Over, or pending for too long.
+    /// Past its end, or pending for too long.
     Expired,
-    /// Switched off.
     Disabled,
 }
 
 impl State {
-    /// What a federated credential with these times and this switch is now.
+    /// The state at `now` of a federated credential with these members. A disabled one is
+    /// `Disabled` even if it has expired.
     pub fn of(enabled: bool, expires_at: Option<Timestamp>, pending_until: Option<Timestamp>, now: Timestamp) -> Self {
         let over = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
         if !enabled {
@@ -65,7 +66,7 @@ impl State {
         }
     }
 
-    /// The word for it.
+    /// The name used in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -77,29 +78,30 @@ impl State {
 }
 
 impl FederatedCredential {
-    /// What rules are ordered by, oldest first.
+    /// The sort key of rules, oldest first. The id breaks ties.
     pub fn age(&self) -> (Timestamp, CredentialId) {
         (self.created_at, self.id)
     }
 
-    /// Whether it counts for a workload that does not ask for its principal: somebody vouches for it, or its trusted issuer
-    /// belongs to its principal.
+    /// Whether the rule counts for a workload that does not name the principal: someone vouches for
+    /// the rule, or the rule's principal owns the trusted issuer.
     pub fn is_vouched_under(&self, issuer: &TrustedIssuer) -> bool {
         self.vouched || issuer.owner.as_ref().is_some_and(|owner| **owner == *self.principal)
     }
 
-    /// Whether it is one of those that somebody named: whoever edits a self-service one makes another one of it.
+    /// Whether `named` lists this rule. A self-service rule is listed only at its current revision:
+    /// an edit makes it another rule, to which the lister has not agreed.
     pub fn is_named_by(&self, named: &[Named<'_>]) -> bool {
         named.iter().any(|one| one.id == self.id.0 && (self.vouched || one.revision == self.revision))
     }
 
-    /// What it is now.
     pub fn state(&self, now: Timestamp) -> State {
         State::of(self.enabled, self.expires_at, self.pending_until, now)
     }
 }
 
-/// The ids to pin for an assertion that matched everything.
+/// The immutable ids to pin for an assertion that met all conditions: the ids that belong to the
+/// names in the rule, as far as the claims have them and the rule has no condition on them.
 pub fn pins_from(profile: &Profile, rule: &Rule<'_>, claims: &crate::profile::Claims) -> Map<String, Value> {
     let mut pins = Map::new();
     for (at, field) in profile.fields.iter().enumerate() {

@@ -1,5 +1,6 @@
-//! What requests are decided by, compiled from the documents that people write: issuers, registries, principals, clients and
-//! rules, immutable and shared, and the [`Snapshot`] in which they are found by key.
+//! The data that requests are decided by: trusted issuers, registries, principals, clients and
+//! rules, compiled from the stored documents, immutable and shared. [`Snapshot`] holds all of them
+//! and finds them by key.
 
 mod client;
 mod context;

@@ -4,38 +4,36 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 
-/// A registry identity.
+/// An identity at the registry: a user, an organization, a team, a service account or a project.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
-    /// Its id: the `sub` of its tokens.
+    /// The `sub` of the principal's tokens.
     pub id: String,
-    /// Its name.
     pub name: String,
-    /// What it is.
     pub kind: PrincipalKind,
-    /// The registry's own id of it.
+    /// The registry's own id of the principal, passed on in tokens.
     pub external_id: Option<String>,
-    /// The principals for whose packages its self-service rules may be good, by folded name.
+    /// Folded names of the principals that self-service rules of this one may name as owner.
     pub acts_for: Vec<String>,
-    /// When it was made.
     pub created_at: Timestamp,
-    /// Whether it is switched on.
     pub enabled: bool,
 }
 
 impl Principal {
-    /// Whether a rule of this principal that nobody vouches for may name this owner (contract, section 4).
+    /// Whether a self-service rule of this principal may name `owner` as the owner of packages
+    /// (`docs/src/explanation/consent.md`).
     pub fn may_name_owner(&self, owner: &str) -> bool {
         acts_for(&self.name, &self.acts_for, owner)
     }
 }
 
-/// Whether a principal of this name, that an administrator lets act for these, acts for `owner`.
+/// Whether `owner` is `principal` itself or one of `others`, the names in its `acts_for`. ASCII
+/// case is ignored.
 pub fn acts_for(principal: &str, others: &[String], owner: &str) -> bool {
     std::iter::once(principal).chain(others.iter().map(String::as_str)).any(|name| name.eq_ignore_ascii_case(owner))
 }
 
-/// What a principal is.
+/// The kind of account that a principal stands for. It is passed on in tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PrincipalKind {
@@ -52,10 +50,9 @@ pub enum PrincipalKind {
 }
 
 impl PrincipalKind {
-    /// All kinds.
     pub const ALL: [Self; 5] = [Self::User, Self::Organization, Self::Team, Self::Service, Self::Project];
 
-    /// The word for it.
+    /// The name used in JSON and in the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::User => "user",

@@ -3,48 +3,44 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::ResourceServerId;
 
-/// What the tokens of a registry are.
+/// The form of the access tokens that are issued for a registry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenFormat {
-    /// JWTs that it verifies by itself (RFC 9068).
+    /// JWTs, which the registry verifies by itself (RFC 9068).
     #[default]
     Jwt,
-    /// Keys that say nothing, which it asks about (RFC 7662).
+    /// Opaque keys: random texts, which the registry introspects at this server (RFC 7662).
     Opaque,
 }
 
-/// A registry, compiled.
+/// A registry (resource server) in compiled form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResourceServer {
-    /// Its id.
     pub id: ResourceServerId,
-    /// Its name.
     pub name: String,
-    /// Its absolute URI: the `aud` of its tokens.
+    /// Absolute URI: the `aud` of the registry's tokens.
     pub resource: String,
-    /// Other URIs by which it may be requested.
+    /// Other URIs by which requests may name the registry.
     pub aliases: Vec<String>,
-    /// The actions that permissions may hold.
+    /// The actions that permissions at this registry may hold.
     pub actions: Vec<String>,
     /// How package names are compared.
     pub package_names: PackageNames,
-    /// What its tokens are.
     pub token_format: TokenFormat,
-    /// What its opaque keys begin with.
+    /// What opaque keys begin with, so that secret scanners recognise them.
     pub token_prefix: String,
-    /// How long its tokens live, in seconds.
     pub token_lifetime_seconds: i64,
     /// Whether every request has to name the principal.
     pub require_principal: bool,
-    /// Whether only runs for a protected ref, or rules that bind an environment, count.
+    /// Whether rules count only if the run is for a protected ref or the rule binds an environment.
     pub require_protected_ref_or_environment: bool,
-    /// Whether it is switched on.
     pub enabled: bool,
 }
 
 impl ResourceServer {
-    /// Whether a request for `resource` means this one: its URI or an alias, byte for byte (decision D-23).
+    /// Whether `resource` is the URI or an alias of this registry, compared byte for byte (decision
+    /// D-23).
     pub fn is_named(&self, resource: &str) -> bool {
         self.resource == resource || self.aliases.iter().any(|alias| alias == resource)
     }

@@ -1,4 +1,4 @@
-//! A rule, ready to be evaluated: the conditions of `match`, the pins, and the permissions.
+//! Rules ready for evaluation: the conditions of `match`, the pins, and the permissions.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -6,167 +6,160 @@ use uuid::Uuid;
 
 use crate::profile::{Check, Field, LetterCase, Profile, Role, glob};
 
-/// Keys of one entry of the index under which a rule is found.
+/// The most index keys that a rule may have under one entry of its profile's index.
 pub const MAX_KEYS: usize = 256;
 
-/// What a federated credential asks of an assertion, and what it gives.
+/// What a federated credential requires of an assertion, and what a match gives.
 ///
-/// It borrows its texts: in memory a rule rests packed ([`PackedRule`]), so that a million of them fit, and is opened only
-/// when it is a candidate.
+/// The texts are borrowed from the packed form ([`PackedRule`]) in which rules are kept in memory,
+/// so that a million of them fit. A rule is opened only when it is a candidate.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rule<'a> {
-    /// The federated credential's name.
+    /// The name of the federated credential.
     pub name: &'a str,
-    /// All of them have to hold, in the order of the profile's fields.
+    /// All conditions have to hold. They are in the order of the profile's fields.
     #[serde(borrow)]
     pub conditions: Vec<Condition<'a>>,
-    /// What a match gives.
     pub permissions: Vec<Permission<'a>>,
-    /// The federated credentials whose workloads may act for this one's (RFC 8693 section 4.1).
+    /// The rules whose workloads may act for this rule's workload (RFC 8693 section 4.1).
     pub actors: Vec<Named<'a>>,
 }
 
-/// A federated credential that another object names, as it was when it was named.
+/// A federated credential that another object names, with the revision that it had when it was
+/// named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Named<'a> {
-    /// Its name, for people.
+    /// Shown to people; rules are identified by id.
     pub name: &'a str,
-    /// Its id: another one of the same name is not meant.
+    /// Identifies the rule. A later rule of the same name is not meant.
     pub id: Uuid,
-    /// Its revision.
+    /// A self-service rule counts only at this revision.
     pub revision: u32,
 }
 
-/// One condition.
+/// What a rule requires of one profile field or claim.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Condition<'a> {
-    /// The field's position in the profile; none for an entry of `claims`.
+    /// The field's position in the profile; `None` for an entry of `claims`.
     pub field: Option<u16>,
-    /// Whether it is a pin and does not stand in `match`.
+    /// Whether the value is a pinned id, and not written in `match`.
     pub pinned: bool,
-    /// What has to hold.
     #[serde(borrow)]
     pub test: Test<'a>,
 }
 
-/// What has to hold.
+/// The test that a condition applies to the claims.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Test<'a> {
-    /// The claim is one of these.
+    /// The claim equals the text or one of several, or fits the glob.
     #[serde(borrow)]
     Text(Text<'a>),
-    /// The claim is the truth value that the field asks for.
+    /// The claim has the truth value that the profile's field asks for.
     Flag,
-    /// The claim is there.
+    /// The claim is present and not empty.
     Present,
-    /// The file is this one.
+    /// The claim names this workflow file.
     File(&'a str),
-    /// The file that defines the job is of the same repository.
+    /// The file that defines the job belongs to the workload's own repository.
     SameRepository,
-    /// The file that defines the job is this one.
+    /// The job is defined by this file, which may belong to another repository.
     Called {
         /// `owner/repository/path`.
         path: &'a str,
-        /// At which revision.
+        /// The revision of the file that the claims have to name.
         at: CalledAt<'a>,
     },
-    /// The claim has the version between these.
+    /// The claim contains a version between `prefix` and `suffix`.
     Version {
-        /// Before the version.
         prefix: &'a str,
-        /// After the version.
         suffix: &'a str,
     },
-    /// Any claim, by name or JSON Pointer.
+    /// Any claim has the expected value: an entry of `claims`, or `upstream`.
     Claim {
-        /// The claim.
+        /// Name or JSON Pointer of the claim.
         path: &'a str,
-        /// Its value.
         expected: Expected<'a>,
     },
 }
 
-/// Text to compare with.
+/// The texts that a claim may equal or fit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Text<'a> {
-    /// Equal to this.
     Is(&'a str),
-    /// Equal to one of these.
+    /// An empty list matches no claim.
     AnyOf(Vec<&'a str>),
-    /// Fits this glob.
     Glob(&'a str),
 }
 
-/// The revision of a called workflow.
+/// The required revision of a called workflow.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum CalledAt<'a> {
-    /// The ref after the `@`.
+    /// The ref that follows the `@` in the claim.
     #[serde(borrow)]
     Ref(Text<'a>),
-    /// The commit of the file.
+    /// The commit of the file, which a claim of its own holds.
     Commit(&'a str),
 }
 
-/// The value of an entry of `claims`.
+/// The expected value of an entry of `claims`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Expected<'a> {
-    /// Equal to one of these.
+    /// The claim equals one of these.
     #[serde(borrow)]
     AnyOf(Vec<Scalar<'a>>),
-    /// A list with one of these in it.
+    /// The claim is a list that contains one of these.
     ListWith(Vec<Scalar<'a>>),
 }
 
-/// A JSON value that can be compared.
+/// A JSON value that a claim can be compared with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Scalar<'a> {
-    /// A string.
     Text(&'a str),
-    /// A boolean.
     Bool(bool),
-    /// An integer.
     Integer(i64),
 }
 
-/// What a match gives at one resource server.
+/// What a match permits at one resource server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Permission<'a> {
-    /// The resource server, by name.
+    /// Name of the resource server.
     pub resource_server: &'a str,
-    /// The actions.
     #[serde(borrow)]
     pub actions: Vec<&'a str>,
     /// Package names and patterns.
     pub packages: Vec<&'a str>,
-    /// The owner's name, where it is not the credential's principal.
+    /// The owner's name; `None` means the rule's principal.
     pub owner: Option<&'a str>,
 }
 
-/// A rule at rest.
+/// A rule in the serialised form in which it is kept in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PackedRule(Box<[u8]>);
 
 impl PackedRule {
-    /// Packs a rule. What cannot be packed becomes a rule that cannot be opened, and that never matches.
+    /// Packs a rule. A rule that cannot be serialised becomes one that cannot be opened, and so
+    /// never matches.
     pub fn new(rule: &Rule<'_>) -> Self {
         Self(postcard::to_allocvec(rule).unwrap_or_default().into_boxed_slice())
     }
 
-    /// How large it is, in bytes: what opening it costs grows with that.
+    /// The packed size in bytes, with which the cost of opening the rule grows.
     pub fn size(&self) -> usize {
         self.0.len()
     }
 
-    /// Opens it.
+    /// Unpacks the rule; `None` if it could not be packed.
     pub fn open(&self) -> Option<Rule<'_>> {
         postcard::from_bytes(&self.0).ok()
     }
 }
 
 impl<'a> Rule<'a> {
-    /// Builds the conditions of a `match` in its stored form ([`crate::trust::normalise`]), with the pins beside it.
+    /// Builds the conditions of a `match` in its stored form ([`crate::trust::normalise`]), with
+    /// the pins added.
     ///
-    /// Nothing is checked again: a member that fits no field makes a condition that nothing meets.
+    /// Nothing is validated again. A member that the profile does not define becomes a condition
+    /// that never holds.
     pub fn conditions(
         profile: &Profile,
         matcher: &'a Map<String, Value>,
@@ -184,7 +177,8 @@ impl<'a> Rule<'a> {
                 conditions.push(Condition { field: u16::try_from(at).ok(), pinned: pinned && value.is_some(), test });
             }
         }
-        // A field that this profile does not know cannot be judged: written by a newer version, or for another form of the profile.
+        // A member that the profile does not define cannot be evaluated, so the rule must not
+        // match. A newer release wrote it, or the profile has changed.
         let known = |name: &String| name == "claims" || profile.fields.iter().any(|field| field.name == *name);
         if !matcher.keys().all(known) {
             conditions.push(Condition { field: None, pinned: false, test: Test::Text(Text::AnyOf(Vec::new())) });
@@ -198,15 +192,17 @@ impl<'a> Rule<'a> {
         conditions
     }
 
-    /// The values under which the rule is found, as field names and folded values; empty if every token has to be tried.
+    /// The index keys of the rule, as field names and folded values. Without keys, the rule has to
+    /// be tried for every assertion of its trusted issuer.
     pub fn index_keys(&self, profile: &Profile) -> Vec<(String, String)> {
         let mut groups =
             profile.index.iter().map(|group| group.iter().flat_map(|key| self.keys(profile, key)).collect());
         groups.find(|keys: &Vec<_>| !keys.is_empty()).unwrap_or_default()
     }
 
-    /// The values of one key of the index; none unless the rule has plain values for all of its fields, and not too many of
-    /// them: alternatives of several fields multiply, and a rule that was saved before that was refused is tried for every token.
+    /// The index keys of the rule under one entry of the index. There are none if the rule lacks
+    /// plain values for one of the fields, or if the alternatives of its fields multiply to more
+    /// than [`MAX_KEYS`], as in rules saved before that limit was enforced.
     fn keys(&self, profile: &Profile, key: &[usize]) -> Vec<(String, String)> {
         let mut found = vec![(String::new(), String::new())];
         for at in key {
@@ -229,13 +225,15 @@ impl<'a> Rule<'a> {
     }
 }
 
-/// Two parts of a key. No value that is compared holds a control character, so nothing can be moved from one into the other.
+/// Joins two parts of an index key. Compared values contain no control characters, so the separator
+/// keeps different pairs of parts different.
 pub(super) fn join(before: &str, part: &str) -> String {
     if before.is_empty() { part.to_owned() } else { format!("{before}\0{part}") }
 }
 
 impl Condition<'_> {
-    /// Whether it says what the claim at `path` has to be, as the upstream of an identity.
+    /// Whether this condition fixes the value of the claim at `path`, by which a broker names the
+    /// provider behind it.
     pub fn is_upstream(&self, profile: &Profile, path: &str) -> bool {
         let field = self.field.and_then(|at| profile.fields.get(usize::from(at)));
         field.is_some_and(|field| matches!(field.check, Check::Upstream))
@@ -244,7 +242,7 @@ impl Condition<'_> {
 }
 
 impl Text<'_> {
-    /// Whether `received` fits.
+    /// Whether `received` matches. An empty claim never does.
     pub fn matches(&self, case: LetterCase, received: &str) -> bool {
         !received.is_empty()
             && match self {
@@ -255,7 +253,7 @@ impl Text<'_> {
     }
 }
 
-/// Whether `field` is the check that the rule's settings choose.
+/// Whether the settings in `matcher` select `field` ([`Field::when`]) among the fields of its name.
 fn is_chosen(profile: &Profile, field: &Field, matcher: &Map<String, Value>) -> bool {
     field.when.as_ref().is_none_or(|(setting, wanted)| {
         let default = profile.fields_named(setting).find_map(|(_, field)| match &field.check {
@@ -269,7 +267,12 @@ fn is_chosen(profile: &Profile, field: &Field, matcher: &Map<String, Value>) -> 
 fn test<'a>(field: &Field, value: Option<&'a Value>) -> Option<Test<'a>> {
     match &field.check {
         Check::Choice { .. } | Check::MatchNames => None,
-        Check::Flag { .. } => (value == Some(&Value::Bool(true))).then_some(Test::Flag),
+        Check::Flag { .. } => match value {
+            None | Some(Value::Null | Value::Bool(false)) => None,
+            Some(Value::Bool(true)) => Some(Test::Flag),
+            // The field was no flag when the rule was saved: a condition is never dropped.
+            Some(_) => Some(Test::Text(Text::AnyOf(Vec::new()))),
+        },
         Check::Present { default, .. } => {
             let wanted = value.map_or(*default, |value| *value != Value::Bool(false));
             wanted.then_some(Test::Present)
@@ -284,7 +287,7 @@ fn test<'a>(field: &Field, value: Option<&'a Value>) -> Option<Test<'a>> {
             let (prefix, suffix) = value.as_str().and_then(|text| text.split_once("{version}")).unwrap_or_default();
             Test::Version { prefix, suffix }
         }),
-        // A file of another repository is never meant unless the rule says so.
+        // Unless the rule says otherwise, the file has to belong to the workload's own repository.
         Check::ReusableFile(_) => match value {
             Some(Value::String(word)) if word == "any" => None,
             Some(Value::Object(called)) => {
@@ -324,7 +327,8 @@ fn expected(value: &Value) -> Expected<'_> {
     }
 }
 
-/// A value that can be compared: a string, a boolean, or an integer that no reader rounds.
+/// The value as a [`Scalar`]: a string, a boolean, or an integer of up to 2^53, which no JSON
+/// reader rounds. `None` for any other value.
 pub fn scalar(value: &Value) -> Option<Scalar<'_>> {
     const EXACT: i64 = 1 << 53;
     match value {

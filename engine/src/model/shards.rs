@@ -1,14 +1,15 @@
-//! A map that is cheap to change without disturbing its readers: changing a copy copies only the shards it touches.
+//! A map that can be changed without disturbing its readers: changing a clone copies only the
+//! shards that the change touches.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::Arc;
 
-/// Enough that a shard of a million entries has about a thousand.
+/// With a million entries, each shard holds about a thousand.
 const SHARDS: usize = 1024;
 
-/// A persistent hash map.
+/// A persistent hash map: clones share their unchanged shards.
 #[derive(Clone, Debug)]
 pub struct Shards<K, V> {
     hasher: RandomState,
@@ -23,7 +24,6 @@ impl<K: Hash + Eq + Clone, V: Clone> Shards<K, V> {
         Self { hasher, shards: vec![empty; SHARDS] }
     }
 
-    /// The value of `key`.
     pub fn get<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
@@ -31,7 +31,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Shards<K, V> {
         self.shards.get(self.shard(key))?.get(key)
     }
 
-    /// The key that equals `key`, as it is held.
+    /// The stored key that equals `key`, so that callers can share it.
     pub fn key<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<&K>
     where
         K: Borrow<Q>,
@@ -39,7 +39,6 @@ impl<K: Hash + Eq + Clone, V: Clone> Shards<K, V> {
         self.shards.get(self.shard(key))?.get_key_value(key).map(|(key, _)| key)
     }
 
-    /// Sets the value of `key`.
     pub fn insert(&mut self, key: K, value: V) {
         let at = self.shard(&key);
         if let Some(shard) = self.shards.get_mut(at) {
@@ -47,7 +46,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Shards<K, V> {
         }
     }
 
-    /// Removes `key`.
+    /// Removes `key`. An absent key copies no shard.
     pub fn remove<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
@@ -57,12 +56,11 @@ impl<K: Hash + Eq + Clone, V: Clone> Shards<K, V> {
         if shard.contains_key(key) { Arc::make_mut(shard).remove(key) } else { None }
     }
 
-    /// Every value, in no order.
+    /// All values, in no particular order.
     pub fn values(&self) -> impl Iterator<Item = &V> {
         self.shards.iter().flat_map(|shard| shard.values())
     }
 
-    /// How many entries there are.
     pub fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.len()).sum()
     }

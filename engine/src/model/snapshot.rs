@@ -1,4 +1,4 @@
-//! Everything that trust is decided from, as of one moment: immutable, shared, and found by key.
+//! All objects that decisions are made from, as of one moment: immutable, shared, and found by key.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -11,12 +11,13 @@ use super::{Client, FederatedCredential, Principal, ResourceServer, TrustedIssue
 use crate::ids::{ClientRowId, CredentialId, TrustedIssuerId};
 use crate::profile::Claims;
 
-/// The rules as of one version of the change counter.
+/// All compiled objects as of one value of the change counter.
 ///
-/// A changed copy shares all that did not change, so a change costs little however many rules there are.
+/// A changed copy shares everything that did not change, so a change is cheap however many rules
+/// there are.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// The value of the change counter up to which changes are in it.
+    /// The value of the change counter. All changes up to it are included.
     pub version: i64,
     issuers: HashMap<TrustedIssuerId, Arc<TrustedIssuer>>,
     issuers_by_iss: HashMap<String, Vec<Arc<TrustedIssuer>>>,
@@ -31,23 +32,24 @@ pub struct Snapshot {
     hasher: RandomState,
 }
 
-/// The rules under one key of the index; nearly always one.
+/// The rules under one index key; nearly always a single one.
 #[derive(Clone, Debug)]
 enum Bucket {
     One(Arc<FederatedCredential>),
     Several(Arc<RulesOfKey>),
 }
 
-/// Rules under one key, each list in the order of their ids: on every replica the same, whatever was saved last.
+/// The rules under one index key. Both lists are sorted by id, so that all replicas have the same
+/// order, whichever rule was saved last.
 #[derive(Clone, Debug, Default)]
 struct RulesOfKey {
     vouched: Vec<Arc<FederatedCredential>>,
-    /// Those that nobody vouches for, apart: strangers' rules for a workload cost others nothing, however many they are.
+    /// Kept apart, so that self-service rules of other principals for a workload cost its requests
+    /// nothing, however many there are.
     self_service: Vec<Arc<FederatedCredential>>,
 }
 
 impl Bucket {
-    /// Those that somebody vouches for.
     fn vouched(&self) -> &[Arc<FederatedCredential>] {
         match self {
             Self::One(one) if one.vouched => std::slice::from_ref(one),
@@ -56,7 +58,6 @@ impl Bucket {
         }
     }
 
-    /// All others.
     fn self_service(&self) -> &[Arc<FederatedCredential>] {
         match self {
             Self::One(one) if one.vouched => &[],
@@ -67,7 +68,7 @@ impl Bucket {
 }
 
 impl RulesOfKey {
-    /// What is found, without this rule.
+    /// The rules of `found` without the rule `id`.
     fn without(found: Option<&Bucket>, id: CredentialId) -> Self {
         let others = |rules: &[Arc<FederatedCredential>]| rules.iter().filter(|rule| rule.id != id).cloned().collect();
         found.map_or_else(Self::default, |found| Self {
@@ -90,22 +91,21 @@ impl RulesOfKey {
     }
 }
 
-/// Which rules are looked for beside those that somebody vouches for.
+/// The self-service rules to look for, besides all vouched rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted<'a> {
-    /// All of this principal, by folded name.
+    /// The folded name of a principal, all of whose rules are wanted.
     pub principal: Option<&'a str>,
-    /// So many of the others under each key.
+    /// The most self-service rules of any principal to take from each index key.
     pub others: usize,
 }
 
 impl Wanted<'_> {
-    /// Every rule.
     pub const ALL: Self = Self { principal: None, others: usize::MAX };
 }
 
 impl Snapshot {
-    /// Nothing, before the first change.
+    /// A snapshot without objects, at version 0.
     pub fn empty() -> Self {
         Self {
             version: 0,
@@ -125,98 +125,94 @@ impl Snapshot {
 
     // === reading ===
 
-    /// The enabled trusted issuers of this exact `iss`.
+    /// The enabled trusted issuers with exactly this `iss`.
     pub fn issuers_of(&self, iss: &str) -> impl Iterator<Item = &Arc<TrustedIssuer>> {
         self.issuers_by_iss.get(iss).into_iter().flatten().filter(|issuer| issuer.enabled)
     }
 
-    /// The enabled trusted issuers that vouch for this SPIFFE trust domain.
+    /// The enabled trusted issuers of this SPIFFE trust domain.
     pub fn issuers_of_trust_domain(&self, domain: &str) -> impl Iterator<Item = &Arc<TrustedIssuer>> {
         self.issuers_by_trust_domain.get(domain).into_iter().flatten().filter(|issuer| issuer.enabled)
     }
 
-    /// The trusted issuer of this id.
     pub fn issuer(&self, id: TrustedIssuerId) -> Option<&Arc<TrustedIssuer>> {
         self.issuers.get(&id)
     }
 
-    /// Whether this is the trusted issuer's present form, and it is switched on.
+    /// Whether `issuer` is enabled and its version is the one in this snapshot.
     pub fn is_current(&self, issuer: &TrustedIssuer) -> bool {
         self.issuers.get(&issuer.id).is_some_and(|present| present.enabled && present.version == issuer.version)
     }
 
-    /// The trusted issuer of this name.
+    /// The trusted issuer of this name, compared without ASCII case.
     pub fn issuer_named(&self, name: &str) -> Option<&Arc<TrustedIssuer>> {
         self.issuers.values().find(|issuer| issuer.name.eq_ignore_ascii_case(name))
     }
 
-    /// All trusted issuers.
     pub fn issuers(&self) -> impl Iterator<Item = &Arc<TrustedIssuer>> {
         self.issuers.values()
     }
 
-    /// The resource server of this name, if it is enabled.
+    /// The enabled resource server with exactly this name.
     pub fn resource_server(&self, name: &str) -> Option<&Arc<ResourceServer>> {
         self.resource_servers.get(name).filter(|server| server.enabled)
     }
 
-    /// The enabled resource server that `resource` names.
+    /// The enabled resource server whose URI or alias is `resource`.
     pub fn resource_server_named(&self, resource: &str) -> Option<&Arc<ResourceServer>> {
         self.resource_servers.values().find(|server| server.enabled && server.is_named(resource))
     }
 
-    /// The enabled resource server of this resource URI, exactly: what stands in the `aud` of its tokens.
+    /// The enabled resource server whose URI is `aud`. Aliases do not count, since tokens carry the
+    /// URI.
     pub fn resource_server_of(&self, aud: &str) -> Option<&Arc<ResourceServer>> {
         self.resource_servers.values().find(|server| server.enabled && server.resource == aud)
     }
 
-    /// The enabled resource server of this name, whatever its letter case.
+    /// The enabled resource server of this name, compared without ASCII case.
     pub fn resource_server_called(&self, name: &str) -> Option<&Arc<ResourceServer>> {
         self.resource_servers.values().find(|server| server.enabled && server.name.eq_ignore_ascii_case(name))
     }
 
-    /// All resource servers.
     pub fn resource_servers(&self) -> impl Iterator<Item = &Arc<ResourceServer>> {
         self.resource_servers.values()
     }
 
-    /// The client of this `client_id`.
     pub fn client(&self, client_id: &str) -> Option<&Arc<Client>> {
         self.clients.get(client_id)
     }
 
-    /// The client of this id.
+    /// The client with this internal id.
     pub fn client_of(&self, id: ClientRowId) -> Option<&Arc<Client>> {
         self.client(self.client_names.get(&id)?)
     }
 
-    /// The principal of this id.
     pub fn principal_of_id(&self, id: &str) -> Option<&Arc<Principal>> {
         self.principals.get(&**self.principal_names.get(id)?)
     }
 
-    /// The principal of this folded name.
+    /// The principal whose name in ASCII lower case is `folded`.
     pub fn principal(&self, folded: &str) -> Option<&Arc<Principal>> {
         self.principals.get(folded)
     }
 
-    /// The rule of this id.
     pub fn credential(&self, id: CredentialId) -> Option<&Arc<FederatedCredential>> {
         self.credentials.get(&id)
     }
 
-    /// The rules of a trusted issuer, in no order.
+    /// The rules of a trusted issuer, in no particular order. Every rule in the snapshot is
+    /// visited.
     pub fn credentials_of(&self, issuer: TrustedIssuerId) -> impl Iterator<Item = &Arc<FederatedCredential>> {
         self.credentials.values().filter(move |credential| credential.trusted_issuer == issuer)
     }
 
-    /// How many rules there are.
     pub fn credential_count(&self) -> usize {
         self.credentials.len()
     }
 
-    /// The rules that an assertion of `issuer` with these claims might match, as far as they are wanted and `may_count`: those found
-    /// under its claims, and those that can be found under none.
+    /// The candidates for an assertion of `issuer` with these claims: the rules under the index
+    /// keys of the claims and the rules without index keys, as far as `wanted` and `may_count`
+    /// admit them.
     pub fn candidates(
         &self,
         issuer: &TrustedIssuer,
@@ -224,7 +220,8 @@ impl Snapshot {
         wanted: Wanted<'_>,
         may_count: impl Fn(&FederatedCredential) -> bool,
     ) -> Vec<Arc<FederatedCredential>> {
-        // Two keys may have one hash, and the rules of another issuer are written for another profile.
+        // The hashes of two index keys may be equal, and a rule of another issuer is written for
+        // another profile.
         let may_count =
             |credential: &FederatedCredential| credential.trusted_issuer == issuer.id && may_count(credential);
         let mut found: Vec<Arc<FederatedCredential>> = Vec::new();
@@ -244,7 +241,7 @@ impl Snapshot {
         for parts in issuer.profile.index.iter().flatten() {
             let mut found = parts.iter().filter_map(|at| fields.get(*at)).map(|field| (&field.name, field.key(claims)));
             let Some((name, Some(value))) = found.next() else { continue };
-            // Nearly every key is one field; only the others are put together.
+            // Most index keys have a single field; names and values are joined only for the others.
             let joined = found.try_fold((Cow::from(name), Cow::from(value)), |(names, before), (name, value)| {
                 Some((join(&names, name).into(), join(&before, &value?).into()))
             });
@@ -253,13 +250,13 @@ impl Snapshot {
             }
         }
         take("", "");
-        // A rule is found under each of its values that the claims have.
+        // A rule with several index keys that fit the claims was found several times.
         found.sort_unstable_by_key(|credential| credential.id);
         found.dedup_by_key(|credential| credential.id);
         found
     }
 
-    /// The keys under which a rule is found, for people, each with all rules under it.
+    /// The index keys of a rule in readable form, each with all rules under it.
     pub fn found_beside(&self, credential: &FederatedCredential) -> Vec<(String, Vec<Arc<FederatedCredential>>)> {
         let Some(issuer) = self.issuers.get(&credential.trusted_issuer) else {
             return Vec::new();
@@ -278,7 +275,7 @@ impl Snapshot {
 
     // === making a changed copy ===
 
-    /// Puts a trusted issuer in, or takes it out.
+    /// Inserts or replaces a trusted issuer; `None` removes it.
     pub fn set_issuer(&mut self, id: TrustedIssuerId, issuer: Option<TrustedIssuer>) {
         match issuer {
             Some(issuer) => self.issuers.insert(id, Arc::new(issuer)),
@@ -286,7 +283,7 @@ impl Snapshot {
         };
         self.issuers_by_iss.clear();
         self.issuers_by_trust_domain.clear();
-        // The same order everywhere: it decides in whose name something is said that no rule decides.
+        // Sorted so that every replica picks the same issuer when no audience matches.
         let mut issuers: Vec<_> = self.issuers.values().collect();
         issuers.sort_by_key(|issuer| issuer.id);
         for issuer in issuers {
@@ -297,7 +294,7 @@ impl Snapshot {
         }
     }
 
-    /// Puts a resource server in, or takes it out.
+    /// Inserts or replaces a resource server; `None` removes it.
     pub fn set_resource_server(&mut self, name: &str, server: Option<ResourceServer>) {
         match server {
             Some(server) => self.resource_servers.insert(name.to_owned(), Arc::new(server)),
@@ -305,7 +302,7 @@ impl Snapshot {
         };
     }
 
-    /// Puts a client in, or takes it out.
+    /// Inserts or replaces a client; `None` removes it.
     pub fn set_client(&mut self, client_id: &str, client: Option<Client>) {
         if let Some(old) = self.clients.remove(client_id) {
             self.client_names.remove(&old.id);
@@ -316,10 +313,10 @@ impl Snapshot {
         }
     }
 
-    /// Puts a principal in, or takes it out.
+    /// Inserts or replaces a principal; `None` removes it.
     pub fn set_principal(&mut self, name: &str, principal: Option<Principal>) {
         let folded = name.to_ascii_lowercase();
-        // Rules share the key, so it stays the same one while the principal changes.
+        // Rules share this allocation of the name, so it is kept when the principal changes.
         let key = self.principals.key(folded.as_str()).cloned().unwrap_or_else(|| folded.as_str().into());
         if let Some(old) = self.principals.remove(&*key) {
             self.principal_names.remove(&old.id);
@@ -330,7 +327,8 @@ impl Snapshot {
         }
     }
 
-    /// Puts a rule in, or takes it out. Its trusted issuer and principal have to be in already.
+    /// Inserts or replaces a rule; `None` removes it. The trusted issuer and the principal of the
+    /// rule have to be in the snapshot already.
     pub fn set_credential(&mut self, id: CredentialId, credential: Option<FederatedCredential>) {
         if let Some(old) = self.credentials.remove(&id) {
             for key in self.keys_of(&old) {
@@ -338,7 +336,7 @@ impl Snapshot {
             }
         }
         if let Some(mut credential) = credential {
-            // One copy of the name serves all rules of a principal.
+            // All rules of a principal share one copy of its name.
             if let Some(key) = self.principals.key(&*credential.principal) {
                 credential.principal = key.clone();
             }
@@ -351,7 +349,8 @@ impl Snapshot {
     }
 
     fn keys_of(&self, credential: &FederatedCredential) -> Vec<u64> {
-        // The profile of a trusted issuer cannot change while there are rules, so these are the keys it was listed under.
+        // The profile of a trusted issuer cannot change while rules refer to the issuer, so these
+        // are the keys under which the rule was listed.
         let Some(issuer) = self.issuers.get(&credential.trusted_issuer) else {
             return Vec::new();
         };
@@ -360,18 +359,18 @@ impl Snapshot {
             keys.push((String::new(), String::new()));
         }
         let keys = keys.iter().map(|(field, value)| self.key(credential.trusted_issuer, field, value));
-        // A self-service rule is found by its principal too.
+        // A self-service rule is also found by its principal.
         let of_principal = |key| (!credential.vouched).then(|| self.key_of(key, &credential.principal));
         keys.flat_map(|key| [Some(key), of_principal(key)]).flatten().collect()
     }
 
-    /// The hash is keyed at random, so nobody can choose names that fall together; if two of one issuer do, a rule more is
-    /// looked at.
+    /// The hash is keyed with random bytes, so that names cannot be chosen to collide. A collision
+    /// within one trusted issuer only adds a candidate.
     fn key(&self, issuer: TrustedIssuerId, field: &str, value: &str) -> u64 {
         self.hasher.hash_one((issuer, field, value))
     }
 
-    /// The key of those of these rules that are self-service ones of a principal.
+    /// The key of one principal's self-service rules among the rules under `key`.
     fn key_of(&self, key: u64, principal: &str) -> u64 {
         self.hasher.hash_one((key, principal))
     }

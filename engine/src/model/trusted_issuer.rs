@@ -9,57 +9,55 @@ use crate::grant_type::GrantType;
 use crate::ids::TrustedIssuerId;
 use crate::profile::{Claims, Profile, Replay, Requirement, Terms, Unreadable};
 
-/// An outside platform whose tokens are accepted, compiled.
+/// An outside platform whose tokens are accepted as assertions, in compiled form.
 #[derive(Clone, Debug)]
 pub struct TrustedIssuer {
-    /// Its id.
     pub id: TrustedIssuerId,
-    /// Its name.
     pub name: String,
-    /// Grows with every change, so that what was derived from an older form is not used for a newer one.
+    /// Increases with every change, so that what was derived from an older version is not used for
+    /// a newer one.
     pub version: i64,
-    /// The kind of platform.
+    /// The profile of the platform.
     pub profile: Arc<Profile>,
-    /// The exact `iss`; for a SPIFFE issuer that names none, `spiffe://` and its trust domain.
+    /// The exact `iss`; for a SPIFFE issuer that is configured without one, `spiffe://` and its
+    /// trust domain.
     pub issuer: String,
-    /// What it adds to the profile.
+    /// The settings that complete the profile, such as the trust domain.
     pub terms: Terms,
-    /// Where its keys come from.
     pub keys: KeySource,
     /// Accepted values of `aud` at the token endpoint.
     pub audiences: Vec<String>,
     /// Values that may stand in `aud` beside an accepted one.
     pub extra_audiences: Vec<String>,
-    /// Signature algorithms.
+    /// Accepted signature algorithms.
     pub algorithms: Vec<Algorithm>,
-    /// Values of `typ`.
+    /// Accepted values of the `typ` header parameter. `JWT` also stands for no `typ`.
     pub types: Vec<String>,
     /// The longest time from `iat` to `exp`, in seconds.
     pub max_assertion_lifetime_seconds: i64,
-    /// How far clocks may differ, in seconds.
+    /// The tolerated difference between the platform's clock and ours, in seconds.
     pub leeway_seconds: i64,
-    /// Whether tokens end with the assertion they were made from.
+    /// Whether access tokens end no later than the assertion that they were issued for.
     pub cap_at_assertion_expiry: bool,
-    /// Single use.
+    /// Whether and how the use of an assertion is recorded, so that it gives one token only.
     pub replay: Replay,
-    /// The claim with the token's id.
+    /// The claim that holds the assertion's id, such as `jti`.
     pub replay_claim: String,
-    /// Events that never match.
+    /// Events, such as `pull_request_target`, whose runs match no rule.
     pub banned_events: Vec<String>,
-    /// The grants that take its assertions.
+    /// The grant types that accept its assertions.
     pub grants: Vec<GrantType>,
     /// Certificate authorities to trust for this issuer alone, as PEM.
     pub ca_pem: Option<String>,
-    /// Private networks that its keys may be fetched from.
+    /// Private networks from which its keys may be fetched.
     pub allow_private: Vec<IpNet>,
-    /// The principal whose rules alone may use it, by folded name.
+    /// The folded name of the principal whose rules alone may use the issuer; `None` if all may.
     pub owner: Option<Arc<str>>,
-    /// Whether it is switched on.
     pub enabled: bool,
 }
 
 impl TrustedIssuer {
-    /// Whether rules of this principal, by folded name, may use it.
+    /// Whether the rules of this principal, given by folded name, may use the issuer.
     pub fn is_open_to(&self, principal: &str) -> bool {
         self.owner.as_ref().is_none_or(|owner| **owner == *principal)
     }
@@ -69,53 +67,56 @@ impl TrustedIssuer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "source", rename_all = "snake_case", deny_unknown_fields)]
 pub enum KeySource {
-    /// OpenID Connect Discovery, then RFC 8414, from the issuer identifier.
+    /// OpenID Connect Discovery, then RFC 8414 metadata, located from the issuer identifier.
     Discovery,
-    /// A JWK set at this https URL.
+    /// A JWK set that is published at an https URL.
     JwksUri {
-        /// The URL.
+        /// The https URL of the JWK set.
         uri: String,
     },
-    /// A JWK set given here.
+    /// A JWK set that is given in this document.
     Static {
-        /// The set.
+        /// The JWK set (RFC 7517 section 5).
         #[schema(value_type = Object)]
         jwks: Value,
     },
-    /// A JWK set in a file on the server, read again when it may have changed.
+    /// A JWK set in a file on the server, which is read again after 30 seconds.
     File {
-        /// The absolute path.
+        /// The absolute path of the file.
         path: String,
     },
-    /// A SPIFFE trust bundle: only its keys for JWT-SVIDs count.
+    /// A SPIFFE trust bundle at `uri` or `path`. Only its keys for JWT-SVIDs are used.
     SpiffeBundle {
-        /// Where it is published, as an https URL.
+        /// The https URL at which the bundle is published.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         uri: Option<String>,
-        /// Or the absolute path of a file on the server.
+        /// The absolute path of a file on the server that holds the bundle.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         path: Option<String>,
     },
-    /// No keys: the cluster is asked about each token.
+    /// No keys: the `TokenReview` API of the Kubernetes cluster is asked about each token.
     TokenReview {
         /// The https URL of the cluster's API server.
         api_server: String,
         /// The absolute path of a file with the certificate authority of the API server.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ca_file: Option<String>,
-        /// The absolute path of a file with the token by which this server may ask.
+        /// The absolute path of a file with the bearer token of a service account that may create
+        /// `TokenReview` objects.
         token_file: String,
     },
 }
 
 impl TrustedIssuer {
-    /// Whether a sent `iss` may not differ: SPIFFE documents need none, and a trusted issuer without one does not look at it
-    /// (decision D-36).
+    /// Whether an `iss` is configured, which the `iss` of an assertion must not contradict.
+    /// JWT-SVIDs need no `iss`, and an issuer configured without one ignores the claim (decision
+    /// D-36).
     pub fn names_an_issuer(&self) -> bool {
         !self.issuer.starts_with("spiffe://")
     }
 
-    /// The id of the workload that claims are about, as the profile defines it. The name of an account goes with its domain.
+    /// The id of the workload, as the profile defines it. An account name is followed by `!` and
+    /// its domain.
     pub fn workload_id(&self, claims: &Claims) -> Result<String, Unreadable> {
         let id = self.profile.workload_id.render(claims)?;
         let is_name = |requirement: &Requirement| matches!(requirement, Requirement::SubjectName(_));

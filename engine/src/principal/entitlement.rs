@@ -1,4 +1,5 @@
-//! The decision, a pure function: target, floor, principal, scope and details, in this order (decision D-01, step 9).
+//! Decides what a token may permit, as a pure function: target, floor, principal, scope and
+//! details, in this order. Decision D-01 gives the order; the floor needs the target.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -19,27 +20,28 @@ use crate::refusal::Refusal;
 use crate::scope::ScopeSet;
 use crate::trust::{Candidate, Door, MatchReport, MatchedRule, Rank};
 
-/// What a token will say: for one resource server, for one principal or for the workload itself.
+/// What a token will permit: for one resource server, and for one principal or for the workload
+/// itself.
 #[derive(Clone, Debug)]
 pub struct Entitlement {
-    /// The resource server.
     pub resource_server: Arc<ResourceServer>,
-    /// `sub`.
+    /// The `sub` of the token.
     pub subject: String,
-    /// The one principal, if it is one.
+    /// `None` if the entries belong to several principals, and in a client's own token.
     pub principal: Option<Arc<Principal>>,
     /// The union of the entries' actions.
     pub scope: ScopeSet,
-    /// The entries, newest credential first.
+    /// The entries of `authorization_details`, newest rule first.
     pub details: Vec<AuthorizationDetail>,
-    /// The credentials that gave the entries, newest first.
+    /// The rules that gave the entries; empty for a client's own token.
     pub credentials: Vec<MatchedRule>,
-    /// How many permissions found no room in the token.
+    /// How many permissions did not fit into the token.
     pub left_out: usize,
 }
 
 impl Entitlement {
-    /// Notes for each entry which rules it rests on beside its own.
+    /// Adds to each entry the rules that `lent` returns for it: the entry rests on them beside its
+    /// own rule.
     pub fn rest_on(&mut self, lent: impl Fn(&AuthorizationDetail) -> Vec<MatchedRule>) {
         for entry in &mut self.details {
             let lent = lent(entry).iter().map(MatchedRule::rests_on).collect::<Vec<_>>();
@@ -47,20 +49,22 @@ impl Entitlement {
         }
     }
 
-    /// When it ends because its credentials do: a principal's part ends with the first of them. Where there are several parts, one
-    /// that ends sooner is left out of what introspection tells, and cuts nobody else's short.
+    /// When the rules end the token; `None` if they do not. For one principal the first of its
+    /// rules to end decides. Of several principals the last to end decides: introspection leaves
+    /// out the entries that ended sooner, and the others stay valid.
     pub fn ends_at(&self) -> Option<Timestamp> {
         let mut ends: BTreeMap<&str, Option<Timestamp>> = BTreeMap::new();
         for MatchedRule { credential, .. } in &self.credentials {
             let end = ends.entry(&credential.principal).or_default();
             *end = [*end, credential.expires_at].into_iter().flatten().min();
         }
-        // A part without an end is the last to end.
+        // `None` is later than any end.
         ends.into_values().max_by_key(|end| end.map_or(i64::MAX, Timestamp::millis)).flatten()
     }
 }
 
-/// The decision itself, for permits, explanations and offline cases alike.
+/// Decides what a token may permit, from the rules that matched. Permits, explanations and offline
+/// cases all use this function.
 pub fn entitle(
     report: &MatchReport,
     context: &DecisionContext<'_>,
@@ -68,8 +72,8 @@ pub fn entitle(
     claims: &Claims,
     (request, frame): (&AccessRequest, Frame),
 ) -> Result<Entitlement, Refusal> {
-    // What is held off by a limit has its say in whose token it is, and for which registry: that a rule gives nothing now must not
-    // turn somebody's no into another one's yes.
+    // Rules that only a rate limit holds back still take part in choosing target and principal:
+    // otherwise the refusal of a principal over its limit would become a token of another one.
     let matching = report.candidates.iter().filter(|candidate| candidate.matches_but_for_limits());
     let matching: Vec<(&Candidate, Rule<'_>)> =
         matching.filter_map(|candidate| Some((candidate, candidate.credential.rule.open()?))).collect();
@@ -95,13 +99,14 @@ pub fn entitle(
     assemble(fitted, server, issuer, claims)
 }
 
-/// The room that a token for this registry has for these entries.
+/// The space for entries in a token for this registry; the principal takes `principal` bytes.
 fn room<E: Narrow>(entries: &[E], server: &ResourceServer, frame: Frame, principal: usize) -> TokenRoom {
     let scope = entry::union(entries).map_or(0, |scope| scope.to_string().len());
     TokenRoom::of(server, frame, scope.saturating_add(principal))
 }
 
-/// As much of these entries as is asked for and fits. All of what a request names in detail has to fit; of the rest as much as does.
+/// Narrows the entries to the request and to the space in the token. With `authorization_details`
+/// everything requested has to fit; otherwise as much as fits is granted.
 fn narrow_and_fit<E: Narrow, A: Ord>(
     entries: Vec<E>,
     age: impl Fn(&E) -> A,
@@ -122,8 +127,9 @@ fn narrow_and_fit<E: Narrow, A: Ord>(
     Ok(fitted)
 }
 
-/// One token, one principal: the named one, else the only one whose rules count (contract, section 4). A door that cannot name one
-/// gives keys that may hold entries of several.
+/// A token is for one principal: the named one, or else the only one whose rules count
+/// (`docs/src/explanation/consent.md`). A [`Door`] where no principal can be named gives keys that
+/// may hold the entries of several.
 fn of_one_principal<'r>(
     entries: Vec<Entry<'r>>,
     server: &ResourceServer,
@@ -135,7 +141,8 @@ fn of_one_principal<'r>(
     }
     let (free, held_off): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.candidate.matches());
     let is_free = |held: &Entry<'_>| free.iter().any(|entry| entry.principal.id == held.principal.id);
-    // A visitor over its limit takes nothing from those who were invited; beside other visitors it may have been the one that is meant.
+    // A self-service rule over its limit does not matter if a vouched or named rule counts.
+    // Otherwise it may be the rule that the caller relies on, so the request is refused.
     let invited = free.iter().any(|entry| entry.candidate.rank <= Rank::Vouched);
     let is_visiting = |held: &Entry<'_>| held.candidate.rank == Rank::Visiting && invited;
     if !held_off.iter().all(|held| is_free(held) || is_visiting(held)) {
@@ -168,8 +175,8 @@ fn assemble(
     Ok(Entitlement { resource_server: server, subject, principal: only, scope, details, credentials, left_out })
 }
 
-/// How much of a token of ours goes into one that is made from it. Its subject and its registry stay; each entry stays as it is or gets
-/// narrower, and one that is not `may_stay` is left out.
+/// What a token may permit that is exchanged for one of our own tokens. Subject and registry stay.
+/// Each entry stays or gets narrower, and entries for which `may_stay` is false are left out.
 pub fn of_token(
     token: &AccessToken,
     rules: &Snapshot,
@@ -204,7 +211,8 @@ pub fn of_token(
     })
 }
 
-/// What a client gets for itself: an entry for each of its permissions at the one resource server that is meant.
+/// What a client may do for itself: one entry for each of its permissions at the requested resource
+/// server whose owner is enabled.
 pub fn of_client(
     client: &Client,
     rules: &Snapshot,

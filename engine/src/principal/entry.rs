@@ -15,7 +15,7 @@ use crate::profile::Claims;
 use crate::scope::ScopeSet;
 use crate::trust::{Candidate, Door, version_in};
 
-/// One entry, still tied to the rule that gives it.
+/// One entry, together with the rule that gives it.
 #[derive(Clone, Debug)]
 pub(super) struct Entry<'r> {
     pub candidate: &'r Candidate,
@@ -23,7 +23,7 @@ pub(super) struct Entry<'r> {
     pub detail: AuthorizationDetail,
 }
 
-/// Every entry that the matching rules have at this resource server.
+/// All entries that the matching rules give at this resource server.
 pub(super) fn entries<'r>(
     matching: &[(&'r Candidate, Rule<'r>)],
     server: &ResourceServer,
@@ -42,7 +42,8 @@ pub(super) fn entries<'r>(
         });
         let all = here.map(|permission| detail(permission, &candidate.credential, &principal.name, server, version));
         let all = all.map(|mut detail| {
-            // Whom nobody asked for makes no new packages.
+            // The caller could not name a principal here, so self-service rules may not create
+            // packages.
             if door == Door::Nameless && !is_vouched {
                 detail.actions.retain(|action| action != CREATE);
             }
@@ -54,7 +55,7 @@ pub(super) fn entries<'r>(
     entries
 }
 
-/// The entry of a permission of this rule, whose principal is called so.
+/// The entry for one permission of a rule; `principal` is the name of the rule's principal.
 pub fn detail(
     permission: &Permission<'_>,
     credential: &FederatedCredential,
@@ -78,17 +79,18 @@ pub fn detail(
     }
 }
 
-/// The scope that all of these permit together; none if they permit nothing.
+/// The scope of the actions of all entries; `None` if they permit nothing.
 pub(super) fn union<E: Narrow>(entries: &[E]) -> Option<ScopeSet> {
     ScopeSet::of(entries.iter().flat_map(|entry| &entry.detail().actions).map(String::as_str))
 }
 
-/// When a credential was made, and its id.
+/// The sort key of rules: creation time, then id.
 pub(super) fn age(credential: &FederatedCredential) -> (Timestamp, CredentialId) {
     (credential.created_at, credential.id)
 }
 
-/// Of each credential how many of its principal's are newer: where several principals share a key, they take turns.
+/// For each rule, how many newer rules of its principal are among the entries. If several
+/// principals share a token, they take turns in this order.
 pub(super) fn turns(entries: &[Entry<'_>]) -> HashMap<CredentialId, usize> {
     let mut credentials: Vec<&FederatedCredential> = entries.iter().map(|entry| &*entry.candidate.credential).collect();
     credentials.sort_by_key(|credential| Reverse(age(credential)));

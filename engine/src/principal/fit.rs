@@ -1,4 +1,5 @@
-//! How much fits into a token: proxies in front of registries refuse long headers, and an opaque key is a row of the database.
+//! Limits the size of tokens: proxies in front of registries refuse long headers, and an opaque key
+//! is a row in the database.
 
 use std::cmp::Reverse;
 
@@ -8,50 +9,52 @@ use super::narrowing::Narrow;
 use crate::json::element_bytes;
 use crate::model::{ResourceServer, TokenFormat};
 
-/// How long a JWT may be (contract, section 4): servers take headers of 8 KiB.
+/// The longest JWT, in bytes (`docs/src/reference/limits.md`): servers accept headers of 8 KiB.
 const MAX_JWT_CHARACTERS: usize = 7_500;
-/// What of that the header, the dots and the longest signature take.
+/// The part of a JWT that the header, the dots and the longest signature take, in bytes.
 const OF_SIGNING: usize = 130 + 2 + 342;
-/// How much an opaque key may stand for.
+/// The most bytes of claims behind an opaque key.
 const MAX_OPAQUE_BYTES: usize = 64 * 1024;
-/// How many entries a token may have.
+/// The most entries in a token.
 const MAX_ENTRIES: usize = 1_000;
-/// What the claims take whose length is always about the same: times, id, names of members.
+/// Bytes of what hardly varies in length: times, id, and the names of members.
 const OF_CLAIMS: usize = 330;
 
-/// The room that a token has for its entries.
+/// The space that a token has for its entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenRoom {
     bytes: usize,
     entries: usize,
-    /// What comes to each entry later.
+    /// Bytes to keep free in each entry for what is added later.
     per_entry: usize,
 }
 
-/// What a token says beside its entries and what its registry adds, in bytes.
+/// Bytes that a token takes beside its entries and the registry's URI.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Frame {
-    /// In all.
+    /// Once in the token.
     pub fixed: usize,
-    /// In each entry.
+    /// In each entry, for the rules that it rests on (`rests_on`).
     pub per_entry: usize,
 }
 
-/// What went into a token.
+/// The entries that fit into a token, and how much did not.
 #[derive(Debug)]
 pub struct Fitted<E> {
-    /// The entries, newest credential first; permissions of one credential that differ in packages alone are one.
+    /// The entries, largest `age` first (see [`fit`]). Permissions of one rule that differ only in
+    /// their packages are merged.
     pub entries: Vec<E>,
-    /// How many permissions found no room.
+    /// How many permissions did not fit.
     pub left_out: usize,
-    /// How many packages found room, with those of the first permission that did not as a whole.
+    /// How many packages fit, including those of the first permission that fits only in part.
     pub packages: usize,
 }
 
 impl TokenRoom {
     const ENDLESS: Self = Self { bytes: usize::MAX, entries: usize::MAX, per_entry: 0 };
 
-    /// The room in a token for this registry, whose other claims take so many bytes beside the frame.
+    /// The space in a token for this registry. `others` is the size of claims outside `frame`, in
+    /// bytes.
     pub fn of(server: &ResourceServer, frame: Frame, others: usize) -> Self {
         let all = match server.token_format {
             TokenFormat::Jwt => MAX_JWT_CHARACTERS.saturating_sub(OF_SIGNING).saturating_mul(3) / 4,
@@ -62,19 +65,20 @@ impl TokenRoom {
     }
 }
 
-/// Puts permissions that differ in packages alone together, however many they are.
+/// Merges permissions of one rule that differ only in their packages, without a limit.
 pub(super) fn merged<E: Narrow, A: Ord>(entries: Vec<E>, age: impl Fn(&E) -> A) -> Vec<E> {
     fit(entries, age, TokenRoom::ENDLESS).entries
 }
 
-/// As many as fit, the newest credential's first. One that does not fit takes no place from a smaller one behind it.
+/// Takes as many entries as fit, those with the largest `age` first. An entry that does not fit is
+/// left out, and smaller ones behind it may still fit.
 pub fn fit<E: Narrow, A: Ord>(mut entries: Vec<E>, age: impl Fn(&E) -> A, room: TokenRoom) -> Fitted<E> {
     entries.sort_by_cached_key(|entry| Reverse(age(entry)));
     let mut fitted: Fitted<E> = Fitted { entries: Vec::new(), left_out: 0, packages: 0 };
     let mut left = room.bytes;
     for entry in entries {
         let detail = entry.detail();
-        // Those of one credential stand together.
+        // The entries of one rule are adjacent.
         let of_credential =
             fitted.entries.iter().rev().take_while(|other| other.detail().credential == detail.credential);
         let from_end = of_credential.enumerate().find(|(_, other)| differ_in_packages_alone(other.detail(), detail));
@@ -104,7 +108,8 @@ pub fn fit<E: Narrow, A: Ord>(mut entries: Vec<E>, age: impl Fn(&E) -> A, room: 
     fitted
 }
 
-/// How many of these packages fit, of which all take so much together with what is around them.
+/// How many of these packages fit into `room`, if all of them and the JSON around them take `taken`
+/// bytes.
 fn as_many_as_fit(packages: &[String], taken: usize, room: usize) -> usize {
     let around = packages.iter().map(element_bytes).fold(taken, usize::saturating_sub);
     let mut left = room.checked_sub(around);

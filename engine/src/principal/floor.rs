@@ -8,8 +8,8 @@ use crate::reason::Reason;
 use crate::refusal::{Mismatch, Refusal};
 use crate::trust::Candidate;
 
-/// Leaves out the rules that the registry's floor excludes: without an environment of their own, for a ref that is not
-/// protected.
+/// Leaves out the rules that the registry's floor excludes: for a run whose ref is not protected,
+/// those that bind no environment.
 pub(super) fn above_floor<'r>(
     matching: Vec<(&'r Candidate, Rule<'r>)>,
     server: &ResourceServer,

@@ -1,4 +1,5 @@
-//! From what the rules permit to what the request wants of it: principal, then scope, then details (RFC 9396).
+//! Narrows the permitted entries to what the request asks for: principal, then scope, then details
+//! (RFC 9396).
 
 use carnet_access::{AuthorizationDetail, PackageSet};
 
@@ -9,12 +10,13 @@ use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::scope::ScopeSet;
 
-/// Comparisons of a requested package with a pattern, for one request: some milliseconds.
+/// The most comparisons of a requested package with a pattern for one request: some milliseconds.
 const MAX_COMPARISONS: usize = 200_000;
-/// Entries that may come of them: a requested one is kept for each permitted one that it lies in.
+/// The most entries after narrowing: a requested entry is kept once for each permitted entry that
+/// covers it.
 const MAX_NARROWED: usize = 5_000;
 
-/// Something with an entry of `authorization_details` in it.
+/// A value that holds an entry of `authorization_details`.
 pub trait Narrow: Clone {
     fn detail(&self) -> &AuthorizationDetail;
     fn detail_mut(&mut self) -> &mut AuthorizationDetail;
@@ -40,7 +42,8 @@ impl Narrow for Entry<'_> {
     }
 }
 
-/// The entries of the principal that is named, or of all where none has to be.
+/// The entries of the principal that the request names, or all entries if the registry does not
+/// require a name.
 pub(super) fn of_principal<E: Narrow>(
     entries: Vec<E>,
     server: &ResourceServer,
@@ -54,11 +57,13 @@ pub(super) fn of_principal<E: Narrow>(
     };
     let entries: Vec<E> =
         entries.into_iter().filter(|entry| entry.detail().principal.eq_ignore_ascii_case(name)).collect();
-    // The name of an account without a matching rule is answered like a name that nobody has.
+    // A principal without a matching rule is answered like an unknown name, so that names cannot be
+    // probed.
     if entries.is_empty() { Err(Reason::NoMatchingCredential.into()) } else { Ok(entries) }
 }
 
-/// The entries cut down to the scope that is asked for; more than is permitted is refused, never cut.
+/// The entries cut down to the requested scope. A scope beyond what is permitted is refused, never
+/// cut.
 pub(super) fn within_scope<E: Narrow>(entries: Vec<E>, request: &AccessRequest) -> Result<Vec<E>, Refusal> {
     let Some(scope) = &request.scope else {
         return Ok(entries);
@@ -69,7 +74,7 @@ pub(super) fn within_scope<E: Narrow>(entries: Vec<E>, request: &AccessRequest) 
     Ok(entries.into_iter().filter_map(|entry| cut(entry, scope)).collect())
 }
 
-/// The entries cut down to the details that are asked for, and these to the scope.
+/// The entries cut down to the requested details, and these to the requested scope.
 pub(super) fn within_details<E: Narrow>(
     entries: &[E],
     wanted: &[DetailRequest],
@@ -105,13 +110,13 @@ pub(super) fn within_details<E: Narrow>(
     narrowed.into_iter().map(|entry| cut(entry, scope).ok_or_else(too_wide)).collect()
 }
 
-/// An entry without the actions that are not in the scope; none if nothing is left.
+/// The entry without the actions outside `scope`; `None` if no action is left.
 fn cut<E: Narrow>(mut entry: E, scope: &ScopeSet) -> Option<E> {
     entry.detail_mut().actions.retain(|action| scope.contains(action));
     (!entry.detail().actions.is_empty()).then_some(entry)
 }
 
-/// The permitted entries that hold all of a requested one, each with the narrower values.
+/// The permitted entries that cover the requested one completely, each narrowed to it.
 fn inside<E: Narrow>(
     wanted: &DetailRequest,
     entries: &[E],
@@ -132,7 +137,7 @@ fn inside<E: Narrow>(
         return Err(refused(Reason::ActionOutOfScope));
     }
     let here = wanted.locations.as_ref().is_none_or(|places| places.iter().all(|place| *place == server.resource));
-    // A limit that an entry has already stays; a request may only set one where there is none.
+    // The request may add a version or digest where the entry has none, but not change one.
     let compatible =
         |limit: &Option<String>, wanted: &Option<String>| limit.is_none() || wanted.is_none() || limit == wanted;
     let fitting: Vec<E> = acting

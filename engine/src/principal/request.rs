@@ -5,20 +5,20 @@ use serde::Deserialize;
 use crate::scope::ScopeSet;
 use crate::trust::Door;
 
-/// What a request asks for beside presenting an assertion.
+/// The parts of a token request that choose and narrow the token, beside the assertion.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AccessRequest {
-    /// The resource servers it names (RFC 8707 section 2).
+    /// Values of `resource` (RFC 8707 section 2).
     pub resources: Vec<String>,
-    /// The resource servers it names by a logical name (RFC 8693 section 2.1): URI, alias or name.
+    /// Values of `audience` (RFC 8693 section 2.1): URI, alias or name of a resource server.
     pub audiences: Vec<String>,
     /// The name of the principal whose rules are meant.
     pub principal: Option<String>,
-    /// Where it comes in.
+    /// Whether requests at this endpoint can name a principal.
     pub door: Door,
-    /// The scope it wants.
+    /// `None` asks for all actions that are permitted.
     pub scope: Option<ScopeSet>,
-    /// The details it wants (RFC 9396).
+    /// Requested `authorization_details` (RFC 9396); `None` asks for all permissions that fit.
     pub details: Option<Vec<DetailRequest>>,
 }
 
@@ -26,23 +26,22 @@ pub struct AccessRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DetailRequest {
-    /// The type; only [`DETAIL_TYPE`](carnet_access::DETAIL_TYPE) is known.
+    /// Only [`DETAIL_TYPE`](carnet_access::DETAIL_TYPE) is known.
     #[serde(rename = "type")]
     pub kind: String,
-    /// The actions.
     pub actions: Vec<String>,
     /// Package names, or patterns equal to permitted ones.
     pub packages: Vec<String>,
-    /// The owner, by name.
+    /// The owner of the packages, by name.
     #[serde(default)]
     pub owner: Option<String>,
-    /// The version.
+    /// Limits the entry to one version of the packages.
     #[serde(default)]
     pub version: Option<String>,
-    /// The artifact, as `sha256:…`.
+    /// Limits the entry to one artifact, as `sha256:…`.
     #[serde(default)]
     pub digest: Option<String>,
-    /// The resource servers.
+    /// URIs of resource servers. Only that of the token's own resource server is accepted.
     #[serde(default)]
     pub locations: Option<Vec<String>>,
 }

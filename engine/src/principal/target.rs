@@ -1,4 +1,4 @@
-//! Which resource server a token is for (RFC 8707; contract, section 4: which credentials count).
+//! Chooses the resource server that a token is for (RFC 8707).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::reason::Reason;
 use crate::refusal::{Facts, Refusal};
 use crate::trust::Candidate;
 
-/// The one resource server meant: the one that is named, else the only one that the matching rules cover.
+/// The resource server that the request names, or else the only one that the matching rules cover.
 pub(super) fn target(
     matching: &[(&Candidate, Rule<'_>)],
     snapshot: &Snapshot,
@@ -19,7 +19,7 @@ pub(super) fn target(
     target_among(covered, snapshot, request)
 }
 
-/// The same for whatever covers these resource servers, by name.
+/// Like [`target`], for any set of resource-server names that the caller's grants cover.
 pub(super) fn target_among<'n>(
     covered: impl Iterator<Item = &'n str>,
     snapshot: &Snapshot,
@@ -37,13 +37,14 @@ pub(super) fn target_among<'n>(
     snapshot.resource_server(name).cloned().ok_or(Refusal::parameter(Reason::TargetUnknown, "resource"))
 }
 
-/// Whether a request names a resource server that there is, and not several.
+/// Checks that each resource server that the request names exists, and that it names one at most.
 pub fn check(snapshot: &Snapshot, request: &AccessRequest) -> Result<(), Refusal> {
     let named = named(snapshot, request)?;
     if named.len() > 1 { Err(Refusal::parameter(Reason::TargetAmbiguous, "resource")) } else { Ok(()) }
 }
 
-/// The resource servers that a request names: `resource` and `audience` together (RFC 8693 section 2.1).
+/// The resource servers that a request names: `resource` and `audience` together (RFC 8693 section
+/// 2.1).
 fn named<'s>(snapshot: &'s Snapshot, request: &AccessRequest) -> Result<BTreeSet<&'s str>, Refusal> {
     let unknown = |parameter, sent: &str| {
         let nearest = nearest(snapshot, sent);
@@ -62,8 +63,8 @@ fn named<'s>(snapshot: &'s Snapshot, request: &AccessRequest) -> Result<BTreeSet
         .collect()
 }
 
-/// The resource that differs from what was sent by letter case, a slash at the end or the usual port alone. Resources are in every
-/// token, so nobody learns anything by it.
+/// The resource URI or alias that differs from `sent` only in letter case, a trailing slash or the
+/// default port. Resource URIs are in every token, so naming one reveals nothing.
 fn nearest(snapshot: &Snapshot, sent: &str) -> Option<String> {
     let loose = |uri: &str| {
         let lower = uri.trim().to_ascii_lowercase();

@@ -1,3 +1,6 @@
+//! Reads the claims of an assertion by the type, format and case rule that the profile declares.
+//! Nothing is converted or normalised: a claim that is not as declared is unreadable.
+
 use std::borrow::Cow;
 
 use serde::Deserialize;
@@ -6,91 +9,90 @@ use serde_json::{Map, Value};
 use super::format::Format;
 use crate::reason::Reason;
 
-/// Integers that every JSON reader reads alike.
+/// Integers that every JSON parser reads without rounding.
 const EXACT: std::ops::RangeInclusive<i64> = -(1 << 53)..=1 << 53;
-/// The longest claim a rule may read, in bytes (decision D-33).
+/// The longest text that a rule may read, in bytes (decision D-33).
 const MAX_TEXT_BYTES: usize = 1024;
 
-/// The claims of an assertion: one strict JSON object, nothing of it judged.
+/// The claims of an assertion: a JSON object from the strict parser, not yet checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claims(Map<String, Value>);
 
-/// What a profile says of one claim.
+/// What a profile declares of one claim.
 #[derive(Clone, Debug)]
 pub struct ClaimSpec {
     /// The name used in the profile and in explanations.
     pub name: String,
-    /// Where it is: a top-level name, or a JSON Pointer if it begins with `/` (RFC 6901).
+    /// A top-level name, or a JSON Pointer if it begins with `/` (RFC 6901).
     pub path: String,
-    /// For a text: that it is read from behind the first occurrence of this, which has to be there.
+    /// For a text claim: only the part after the first occurrence of this mark is read, and a claim
+    /// without the mark is malformed.
     pub after: Option<String>,
-    /// Its JSON type.
     pub kind: ClaimKind,
-    /// How it is compared.
     pub case: LetterCase,
-    /// The shape every value has.
+    /// The format that every value has to have.
     pub format: Option<Format>,
-    /// Every value it can have; none listed means any.
+    /// All values that the claim can have; empty means any.
     pub one_of: Vec<String>,
-    /// Whether every assertion has it.
+    /// Whether every assertion has to contain the claim.
     pub required: bool,
-    /// Whether it goes into the `workload` claim of issued tokens.
+    /// Whether the claim is copied into the `workload` claim of issued tokens.
     pub forward: bool,
 }
 
-/// JSON types a claim may have.
+/// The type that a claim has to have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ClaimKind {
-    /// A string.
     #[default]
     Text,
-    /// `true` or `false`.
     Boolean,
-    /// `true` or `false`, or one of these words.
+    /// A JSON boolean, or a string with the word `true` or `false`.
     BooleanOrText,
-    /// An integer.
+    /// An integer of at most 2^53 in magnitude.
     Integer,
     /// An array of strings.
     List,
 }
 
-/// Which differences of letter case do not count. Nothing beyond ASCII ever folds (decision D-53).
+/// Which differences of letter case are ignored. Only ASCII letters ever fold (decision D-53).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LetterCase {
-    /// Byte for byte.
+    /// Compared byte for byte.
     #[default]
     Exact,
-    /// ASCII letters fold, other bytes are compared as they are.
+    /// ASCII letters fold; other bytes are compared as they are.
     Fold,
-    /// ASCII letters fold, and a value with any other byte equals nothing: the names of forges.
+    /// ASCII letters fold, and a value with any other byte equals nothing: names on forges.
     Name,
-    /// ASCII letters fold behind the last `@`: the domain of an e-mail address.
+    /// ASCII letters fold after the last `@`: the domain of an e-mail address.
     Email,
 }
 
-/// Why a claim cannot be read as what it should be.
+/// Why a claim cannot be read as its profile declares it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Unreadable {
     /// Absent, or `null`.
     Missing,
-    /// Of another JSON type.
+    /// Another JSON type than the declared one.
     WrongType,
-    /// Too long, with control characters, or not of its format.
+    /// Too long, with control characters, not of the declared format or values, or an integer that
+    /// some parsers would round.
     Malformed,
 }
 
-/// So many members are searched one by one.
+/// Up to so many members are searched one by one.
 const FEW_MEMBERS: usize = 64;
 
 impl Claims {
-    /// Takes an object that was read strictly.
+    /// Wraps an object that was parsed strictly: no member occurs twice.
     pub fn new(members: Map<String, Value>) -> Self {
         Self(members)
     }
 
-    /// The claim at `path`: a top-level name, or a JSON Pointer if it begins with `/`. `null` counts as absent.
+    /// The claim at `path`: a top-level name, or a JSON Pointer if it begins with `/`. `null`
+    /// counts as absent.
     pub fn get(&self, path: &str) -> Option<&Value> {
         let mut segments = match path.strip_prefix('/') {
             None => return self.member(path).filter(|value| !value.is_null()),
@@ -106,32 +108,31 @@ impl Claims {
     }
 
     fn member(&self, name: &str) -> Option<&Value> {
-        // Among so few, looking at the length of each name costs a quarter of hashing the one that is looked for.
+        // For so few members, comparing lengths first costs a quarter of hashing `name`.
         if self.0.len() > FEW_MEMBERS {
             return self.0.get(name);
         }
         self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
     }
 
-    /// All top-level members.
     pub fn members(&self) -> &Map<String, Value> {
         &self.0
     }
 }
 
-/// Digits alone, without a zero before others (RFC 6901 section 4).
+/// An array index in a JSON Pointer: decimal digits without a leading zero (RFC 6901 section 4).
 fn index(segment: &str) -> Option<usize> {
     let plain = segment.bytes().all(|byte| byte.is_ascii_digit()) && (segment == "0" || !segment.starts_with('0'));
     segment.parse().ok().filter(|_| plain)
 }
 
-/// `~1` is a slash and `~0` a tilde (RFC 6901 section 4).
+/// In a JSON Pointer `~1` is a slash and `~0` a tilde (RFC 6901 section 4).
 fn unescape(segment: &str) -> String {
     segment.replace("~1", "/").replace("~0", "~")
 }
 
 impl ClaimSpec {
-    /// A text claim of which nothing more is known.
+    /// An optional text claim without a format, compared byte for byte.
     pub fn text_claim(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -146,7 +147,7 @@ impl ClaimSpec {
         }
     }
 
-    /// Reads the claim as text.
+    /// Reads a text claim, or the part of it after the mark.
     pub fn text<'c>(&self, claims: &'c Claims) -> Result<&'c str, Unreadable> {
         let text = claims.get(&self.path).ok_or(Unreadable::Missing)?.as_str().ok_or(Unreadable::WrongType)?;
         match &self.after {
@@ -155,7 +156,7 @@ impl ClaimSpec {
         }
     }
 
-    /// Reads the claim as text that is made of it: an integer or a truth value in its JSON spelling.
+    /// Reads the claim as text: an integer or a boolean in its JSON spelling, a string as it is.
     pub fn spelt<'c>(&self, claims: &'c Claims) -> Result<Cow<'c, str>, Unreadable> {
         match (self.kind, claims.get(&self.path).ok_or(Unreadable::Missing)?) {
             (ClaimKind::Integer, Value::Number(number)) => {
@@ -168,19 +169,18 @@ impl ClaimSpec {
         }
     }
 
-    /// Reads the claim as a list of texts.
     pub fn list<'c>(&self, claims: &'c Claims) -> Result<Vec<&'c str>, Unreadable> {
         let list = claims.get(&self.path).ok_or(Unreadable::Missing)?.as_array().ok_or(Unreadable::WrongType)?;
         list.iter().map(|element| self.well_formed(element.as_str().ok_or(Unreadable::WrongType)?)).collect()
     }
 
-    /// Whether the claim is `true`: a JSON boolean, or for text claims the word. Any other text, the empty one included, is not
-    /// true.
+    /// Whether the claim is `true`: a JSON boolean, or for text claims the word. Any other text,
+    /// also an empty one, is not true.
     pub fn truth(&self, claims: &Claims) -> Result<bool, Unreadable> {
         self.says(true, claims)
     }
 
-    /// Whether the claim is this truth value, and not another one or none.
+    /// Whether the claim is the truth value `wanted`. Text that is neither word is neither value.
     pub fn says(&self, wanted: bool, claims: &Claims) -> Result<bool, Unreadable> {
         let word = if wanted { "true" } else { "false" };
         match (self.kind, claims.get(&self.path).ok_or(Unreadable::Missing)?) {
@@ -190,7 +190,7 @@ impl ClaimSpec {
         }
     }
 
-    /// Checks that the claim can be read as its kind, without saying what it is.
+    /// Checks that the claim can be read as its kind, whatever its value.
     pub fn check(&self, claims: &Claims) -> Result<(), Unreadable> {
         match self.kind {
             ClaimKind::Text => self.text(claims).map(|_| ()),
@@ -200,7 +200,7 @@ impl ClaimSpec {
         }
     }
 
-    /// Whether a rule's value and a claim's are the same. An empty one equals nothing.
+    /// Whether the values of a rule and of a claim are equal. An empty claim equals nothing.
     pub fn same(&self, expected: &str, received: &str) -> bool {
         !received.is_empty() && self.case.same(expected, received)
     }
@@ -215,7 +215,7 @@ impl ClaimSpec {
 }
 
 impl LetterCase {
-    /// Whether two texts are the same under this rule.
+    /// Whether two texts are equal under this case rule.
     pub fn same(self, expected: &str, received: &str) -> bool {
         match self {
             Self::Exact => expected == received,
@@ -228,7 +228,7 @@ impl LetterCase {
         }
     }
 
-    /// The form under which equal texts are found in an index.
+    /// The form of a text in an index: texts that are equal under this rule have equal keys.
     pub fn key(self, text: &str) -> String {
         match self {
             Self::Exact => text.to_owned(),
@@ -240,7 +240,7 @@ impl LetterCase {
         }
     }
 
-    /// What is left of `text` after `prefix`, if it begins with it under this rule.
+    /// The rest of `text` after `prefix`; `None` if `text` does not begin with it under this rule.
     pub fn strip_prefix<'t>(self, text: &'t str, prefix: &str) -> Option<&'t str> {
         let (head, tail) = text.split_at_checked(prefix.len())?;
         self.same(prefix, head).then_some(tail)

@@ -1,4 +1,6 @@
-//! The fields of `match`, and the kinds of checks by which they read the claims.
+//! The fields of `match` in a rule, and the kinds of checks that compare a field with the claims.
+//! `docs/src/reference/profile-files.md` describes them for authors; [`crate::trust`] evaluates
+//! them.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -8,160 +10,155 @@ use serde::Deserialize;
 use super::{ClaimKind, ClaimSpec, Claims, Format, Identity, Template, Unreadable};
 use crate::reason::Reason;
 
-/// What a field says of the workload.
+/// What a field identifies. The role decides what is pinned, what is disclosed, and when a rule
+/// counts as `renamed`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
-    /// What it does or where it runs.
+    /// A circumstance of the run: what it does or where it runs.
     #[default]
     Condition,
-    /// Its name, which somebody else may have tomorrow.
+    /// A name, which another account can take over later.
     Name,
-    /// Its immutable id.
+    /// An immutable id.
     Id,
 }
 
-/// One field of `match`.
+/// A field of `match` with one way to check it.
 #[derive(Debug)]
 pub struct Field {
-    /// Its name.
     pub name: String,
-    /// The setting of another field that chooses this check.
+    /// Name and value of the `choice` setting for which this check applies.
     pub when: Option<(String, String)>,
-    /// What it says of the workload.
     pub role: Role,
-    /// For a name: the positions of the id fields that tell the same.
+    /// For a name: the positions of the id fields that identify the same object.
     pub ids: Vec<usize>,
-    /// The fields that a rule has to have beside it.
+    /// Fields that a rule with this field needs as well.
     pub needs: Vec<String>,
-    /// The reason when it does not hold.
+    /// The reason of a refusal when the claim has another value.
     pub mismatch: Reason,
-    /// The reason when the claim is absent.
+    /// The reason of a refusal when the claim is absent.
     pub missing: Reason,
-    /// How it reads the claims.
     pub check: Check,
 }
 
-/// The kinds of checks.
+/// How a field is compared with the claims.
 #[derive(Debug)]
 pub enum Check {
-    /// The claim is the value, or one of several, or fits a glob.
+    /// The claim equals the rule's value or one of several, or fits its glob.
     Equals(Equals),
-    /// The claim is one of the truth values.
+    /// The claim is the truth value `wanted`. Only `true` in a rule asks for it.
     Flag {
-        /// The claim.
         claim: Arc<ClaimSpec>,
-        /// Which of them.
         wanted: bool,
     },
-    /// The claim is there and not empty.
+    /// The claim is present and not empty.
     Present {
-        /// The claim.
         claim: Arc<ClaimSpec>,
-        /// Whether rules ask for it that say nothing of it.
+        /// Whether a rule without this field makes the check as well.
         default: bool,
     },
-    /// No check by itself: it chooses between checks of another field.
+    /// No check of its own: the setting chooses between the checks of another field.
     Choice {
-        /// The settings.
         values: Vec<String>,
-        /// The setting where the rule has none.
+        /// The setting of a rule without this field.
         default: String,
     },
-    /// The claim is prefix, file, `@` and a revision, compared whole and never split.
+    /// The claim is prefix, file, `@` and a revision. It is compared whole, because file names and
+    /// refs may contain an `@`.
     File(FileCheck),
-    /// The file that defines the job, which may be of another repository.
+    /// The file that defines the job, possibly in another repository.
     ReusableFile(ReusableFile),
-    /// The claim is a text with the version in it.
+    /// The claim fits the rule's template; the text in place of `{version}` becomes the version of
+    /// the token.
     Version {
-        /// The claim.
         claim: Arc<ClaimSpec>,
-        /// What every template begins with.
+        /// Required beginning of every template in a rule.
         starts_with: String,
     },
-    /// A claim that the rule names says who vouches for the identity.
+    /// The claim that the rule names has the value that the rule gives: the provider behind a
+    /// broker.
     Upstream,
-    /// What the template makes of the claims is the value.
+    /// The identity that the template renders from the claims equals the rule's value.
     Identity(Identity),
-    /// No check by itself: whether names are compared beside ids.
+    /// No check of its own: `false` in a rule means that ids are compared and names are not.
     MatchNames,
 }
 
-/// See [`Check::Equals`].
+/// The members of [`Check::Equals`].
 #[derive(Debug)]
 pub struct Equals {
-    /// The claim.
     pub claim: Arc<ClaimSpec>,
-    /// Whether a glob may be given.
+    /// Whether a rule may give a glob.
     pub glob: bool,
-    /// Whether a list may be given, of which one value suffices.
+    /// Whether a rule may give a list, one value of which has to equal the claim.
     pub list: bool,
-    /// What every value begins with.
+    /// Required beginning of every value in a rule.
     pub starts_with: Option<String>,
-    /// What stands in the claim before the value.
+    /// Template of the text before the value in the claim; only the rest is compared.
     pub prefix: Option<Template>,
-    /// The shape of a value in a rule.
+    /// The format of a value in a rule.
     pub value_format: Option<Format>,
-    /// The claim that has to verify the e-mail address.
+    /// The claim that has to verify the e-mail address (decision D-39).
     pub verified_by: Option<Arc<ClaimSpec>>,
-    /// Whether values are decimal numbers.
+    /// Whether values are decimal numbers, such as numeric ids.
     pub digits: bool,
-    /// What the part of a glob before its first `*` has to fit, even without its last character.
+    /// A glob that the part of a pattern before its first `*` has to fit even without its last
+    /// character, so that every pattern begins with enough literal text.
     pub literal: Option<String>,
-    /// Values that strangers have too, so that no rule may rest on them.
+    /// Values that any account can have, such as `gmail.com`; a rule with one of them is refused.
     pub strangers: Vec<String>,
-    /// What is taken off when a rule is saved.
+    /// What is stripped from a value when a rule is saved.
     pub paste: Paste,
 }
 
-/// See [`Check::File`].
+/// The members of [`Check::File`].
 #[derive(Debug)]
 pub struct FileCheck {
-    /// The claim.
     pub claim: Arc<ClaimSpec>,
-    /// What may stand before the file.
+    /// Templates of the text before the file, one of which has to fit.
     pub prefixes: Vec<Template>,
-    /// What may stand after the `@`.
+    /// The accepted revisions after the `@`.
     pub at: Vec<Revision>,
-    /// How file names end; none listed means any.
+    /// The accepted endings of file names; empty means any.
     pub endings: Vec<String>,
-    /// Whether the file may be named with folders.
+    /// Whether the file may be given with folders.
     pub folders: bool,
-    /// What is taken off when a rule is saved.
+    /// What is stripped from a value when a rule is saved.
     pub paste: Paste,
 }
 
-/// See [`Check::ReusableFile`].
+/// The members of [`Check::ReusableFile`].
 #[derive(Debug)]
 pub struct ReusableFile {
-    /// The claim with file and ref.
+    /// The claim with the file and the ref, such as `job_workflow_ref`.
     pub claim: Arc<ClaimSpec>,
-    /// The claim with the commit of the file.
+    /// The claim with the commit of that file, such as `job_workflow_sha`.
     pub commit: Arc<ClaimSpec>,
-    /// What a file of the same repository begins with.
+    /// What the claim begins with when the file is in the repository of the run.
     pub same_repository: Template,
 }
 
-/// What may stand after the `@` of a file.
+/// A revision that is accepted after the `@` of a file.
 #[derive(Debug)]
 pub enum Revision {
-    /// The value of another claim, if it is not empty.
+    /// The value of this claim, unless it is empty.
     Claim(Arc<ClaimSpec>),
-    /// Anything that begins so.
+    /// Any longer text that begins with this one.
     StartsWith(String),
 }
 
-/// What people paste around a value.
+/// Text that people paste around a value, stripped when a rule is saved.
 #[derive(Clone, Debug, Default)]
 pub struct Paste {
-    /// Beginnings.
     pub prefixes: Vec<String>,
-    /// Ends.
     pub suffixes: Vec<String>,
 }
 
 impl Equals {
-    /// The text that is compared: the claim, an integer as it is spelt, or what is left of the claim behind the prefix.
+    /// The text that is compared with the rule's value: the claim, an integer in its JSON spelling,
+    /// or the rest of the claim after the prefix. `None` if the claim does not begin with the
+    /// prefix.
     pub fn read<'c>(&self, claims: &'c Claims) -> Result<Option<Cow<'c, str>>, Unreadable> {
         if self.claim.kind == ClaimKind::Integer {
             return self.claim.spelt(claims).map(Some);
@@ -175,7 +172,8 @@ impl Equals {
 }
 
 impl Field {
-    /// The value under which rules with this field are found for these claims; none if it is no field to find rules by.
+    /// The index key of an assertion with these claims. `None` if rules are not indexed by this
+    /// kind of field, or if the claim cannot be read.
     pub fn key(&self, claims: &Claims) -> Option<String> {
         match &self.check {
             Check::Equals(equals) => Some(equals.claim.case.key(&equals.read(claims).ok()??)),
@@ -184,7 +182,7 @@ impl Field {
         }
     }
 
-    /// The same for a value in a rule.
+    /// The index key of a rule with this value; a matching assertion has the same [`Self::key`].
     pub fn key_of<'v>(&self, value: &'v str) -> Cow<'v, str> {
         match &self.check {
             Check::Equals(equals) => equals.claim.case.key(value).into(),
@@ -192,7 +190,7 @@ impl Field {
         }
     }
 
-    /// Whether rules can be found by it: it compares one text.
+    /// Whether rules can be indexed by this field: it compares a single text.
     pub fn has_key(&self) -> bool {
         match &self.check {
             Check::Equals(equals) => matches!(equals.claim.kind, ClaimKind::Text | ClaimKind::Integer),

@@ -1,4 +1,5 @@
-//! The shape of a profile file. `docs/src/reference/profiles.md` describes it for those who write one.
+//! The TOML schema of a profile file, which `docs/src/reference/profile-files.md` describes for
+//! authors. Names are only collected here; the module `compile` resolves them.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +24,8 @@ pub(super) struct ProfileFile {
     pub requires: Vec<RequirementFile>,
     #[serde(default)]
     pub fields: Vec<FieldFile>,
-    /// Groups of fields, or of several joined by `+`; a rule is found under every one of the first group that it has something of.
+    /// Groups of field names, or of several joined by `+` into one key. A rule is listed under all
+    /// its values for the first group of which it has any.
     #[serde(default)]
     pub index: Vec<Vec<String>>,
     #[serde(default)]
@@ -108,7 +110,7 @@ pub(super) struct PairFile {
     pub prefixes: BTreeMap<String, String>,
 }
 
-/// One text or several.
+/// A string or an array of strings.
 #[derive(Deserialize)]
 #[serde(untagged)]
 pub(super) enum OneOrMore {
@@ -149,12 +151,13 @@ pub(super) struct ValuesFile {
 #[serde(deny_unknown_fields)]
 pub(super) struct FieldFile {
     pub name: String,
-    /// Which setting of another field chooses this check, where one field has several.
+    /// The setting of a `choice` field for which this check applies, where a field has several
+    /// checks.
     #[serde(default)]
     pub when: BTreeMap<String, String>,
     #[serde(default)]
     pub role: Role,
-    /// The id fields that tell what this field names.
+    /// The id fields that identify the object that this field names.
     #[serde(default)]
     pub ids: Vec<String>,
     #[serde(default)]
@@ -187,25 +190,26 @@ pub(super) struct EqualsFile {
     pub glob: bool,
     #[serde(default)]
     pub list: bool,
-    /// What every value begins with.
+    /// Required beginning of every value in a rule.
     pub starts_with: Option<String>,
-    /// What stands in the claim before the value.
+    /// Template of the text before the value in the claim.
     pub prefix: Option<String>,
-    /// The shape of a value, where the claim's is another.
+    /// The format of a value in a rule, where it differs from the claim's.
     pub value_format: Option<Format>,
     pub verified_by: Option<String>,
-    /// What the part of a glob before its first `*` has to fit.
+    /// A glob that the part of a pattern before its first `*` has to fit even without its last
+    /// character.
     pub literal: Option<String>,
     #[serde(default)]
     pub strangers: Vec<String>,
-    /// Whether values are decimal numbers, which people also write without quotes.
+    /// Whether values are decimal numbers, which a rule may also give as JSON numbers.
     #[serde(default)]
     pub digits: bool,
     #[serde(default)]
     pub paste: PasteFile,
 }
 
-/// What people paste around a value; taken off when a rule is saved, never from a claim.
+/// Text that people paste around a value. It is stripped when a rule is saved, never from a claim.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PasteFile {
@@ -288,7 +292,7 @@ pub(super) struct WarningFile {
     pub code: String,
     #[serde(default)]
     pub unless: Vec<String>,
-    /// Only for rules whose fields fit these globs.
+    /// The warning is only for rules whose values fit all of these globs.
     #[serde(default)]
     pub like: BTreeMap<String, String>,
     pub detail: String,

@@ -1,4 +1,5 @@
-//! Shapes that values have, in claims and in rules alike: whatever is not of its shape is refused, and nothing is brought into it.
+//! Formats of values, in claims and in rules alike. A value of another format is refused; nothing
+//! is normalised.
 
 use std::net::IpAddr;
 
@@ -7,39 +8,40 @@ use serde::Deserialize;
 /// The longest SPIFFE id and the longest trust domain, in bytes (SPIFFE-ID section 2.3).
 const MAX_SPIFFE_ID_BYTES: usize = 2048;
 const MAX_TRUST_DOMAIN_BYTES: usize = 255;
-/// The longest e-mail address (RFC 5321 section 4.5.3.1.3) and domain name (RFC 1035 section 2.3.4), in bytes.
+/// The longest e-mail address (RFC 5321 section 4.5.3.1.3) and domain name (RFC 1035 section
+/// 2.3.4), in bytes.
 const MAX_EMAIL_BYTES: usize = 254;
 const MAX_DOMAIN_BYTES: usize = 253;
 const MAX_LABEL_BYTES: usize = 63;
 const MAX_USERNAME_BYTES: usize = 255;
 const SPIFFE: &str = "spiffe://";
 
-/// Shapes of claims.
+/// The format of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Format {
-    /// Two parts with one slash between.
+    /// Two non-empty parts with one slash between: `owner/name`.
     OwnerAndName,
-    /// One or more parts with slashes between.
+    /// One or more non-empty parts separated by slashes.
     Path,
-    /// One part, without a slash.
+    /// One non-empty part without a slash.
     Segment,
-    /// A name of lower-case letters, digits and hyphens (RFC 1123 section 2.1, as Kubernetes reads it).
+    /// A name of lower-case letters, digits and hyphens (RFC 1123 section 2.1, as Kubernetes reads
+    /// it).
     DnsLabel,
-    /// Such names with dots between.
+    /// DNS labels separated by dots.
     DnsName,
-    /// A domain name; letter case is left open.
+    /// A domain name in upper-case or lower-case letters.
     Domain,
-    /// An e-mail address: one `@`, an unquoted local part, a domain; all of it in ASCII.
+    /// An e-mail address in ASCII: an unquoted local part, one `@` and a domain.
     Email,
-    /// The name of an account: ASCII without spaces, `@` and `!`.
+    /// An account name in ASCII, without spaces, `@` and `!`.
     Username,
     /// A SPIFFE id with a path.
     SpiffeId,
 }
 
 impl Format {
-    /// Whether a text has this shape.
     pub fn fits(self, text: &str) -> bool {
         match self {
             Self::OwnerAndName => {
@@ -59,18 +61,18 @@ impl Format {
         }
     }
 
-    /// The shape in words, for whoever wrote a value of another one.
+    /// The format as the predicate of an error about a value that does not have it.
     pub fn described(self) -> &'static str {
         match self {
-            Self::OwnerAndName => "is of the form owner/name",
-            Self::Path => "is a path without empty parts",
-            Self::Segment => "is one name without a slash",
-            Self::DnsLabel => "is a name of lower-case letters, digits and hyphens",
-            Self::DnsName => "is a name of lower-case letters, digits, hyphens and dots",
-            Self::Domain => "is a domain name, without scheme, port and path",
-            Self::Email => "is an e-mail address in ASCII with an unquoted local part",
-            Self::Username => "is the name of an account: ASCII without spaces, `@` and `!`",
-            Self::SpiffeId => "is a SPIFFE id with a path, such as spiffe://example.org/ns/ci/sa/publisher",
+            Self::OwnerAndName => "must be of the form owner/name",
+            Self::Path => "must be a path without empty parts",
+            Self::Segment => "must be one name without a slash",
+            Self::DnsLabel => "must be a name of lower-case letters, digits and hyphens",
+            Self::DnsName => "must be a name of lower-case letters, digits, hyphens and dots",
+            Self::Domain => "must be a domain name, without scheme, port and path",
+            Self::Email => "must be an e-mail address in ASCII with an unquoted local part",
+            Self::Username => "must be the name of an account: ASCII without spaces, `@` and `!`",
+            Self::SpiffeId => "must be a SPIFFE id with a path, such as spiffe://example.org/ns/ci/sa/publisher",
         }
     }
 }
@@ -86,7 +88,7 @@ fn is_dns_label(text: &str) -> bool {
         && !text.ends_with('-')
 }
 
-/// A host name; never an address, which looks like one where its parts are all digits.
+/// A host name. IPv4 addresses are refused, although their parts would be valid labels.
 pub(super) fn is_domain(text: &str) -> bool {
     text.len() <= MAX_DOMAIN_BYTES
         && text.split('.').all(|label| is_dns_label(&label.to_ascii_lowercase()))
@@ -102,14 +104,15 @@ fn is_email(text: &str) -> bool {
         && text.split_once('@').is_some_and(|(local, domain)| local.split('.').all(is_atom) && is_domain(domain))
 }
 
-/// Whether a text is a trust domain (SPIFFE-ID section 2.1). Upper-case letters are refused: no platform writes them, and two
-/// spellings of one domain are one too many.
+/// Whether a text is a trust domain (SPIFFE-ID section 2.1). Upper-case letters are refused: no
+/// platform writes them, and so each trust domain has one spelling.
 pub fn is_trust_domain(text: &str) -> bool {
     (1..=MAX_TRUST_DOMAIN_BYTES).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_'))
 }
 
-/// The trust domain of a SPIFFE id with a path; none if the text is no such id (SPIFFE-ID section 2).
+/// The trust domain of a SPIFFE id with a path (SPIFFE-ID section 2); `None` if the text is not
+/// such an id.
 pub fn trust_domain_of(id: &str) -> Option<&str> {
     let (domain, path) = id.strip_prefix(SPIFFE).filter(|_| id.len() <= MAX_SPIFFE_ID_BYTES)?.split_once('/')?;
     let is_path = path.split('/').all(|segment| {
@@ -119,8 +122,8 @@ pub fn trust_domain_of(id: &str) -> Option<&str> {
     (is_trust_domain(domain) && is_path).then_some(domain)
 }
 
-/// The domain that whoever holds it registered, by the Public Suffix List (decision D-40); none where that cannot be told: for
-/// addresses, and for suffixes that belong to nobody.
+/// The registrable domain of a host by the Public Suffix List (decision D-40); `None` for an IP
+/// address and for a public suffix itself.
 pub fn registrable_domain(host: &str) -> Option<&str> {
     if is_domain(host) { psl::domain_str(host) } else { None }
 }

@@ -1,9 +1,9 @@
-//! Globs: `*` is any run of characters without `/`, `**` any run at all. Nothing else is special and nothing can be
-//! escaped (decision D-54).
+//! Globs (decision D-54): `*` matches any run of characters without `/`, `**` matches any run. No
+//! other character is special, and there is no escape.
 
 use super::LetterCase;
 
-/// The longest pattern, in bytes, and the most stars in it; two together count as one.
+/// The longest pattern, in bytes, and the most wildcards in it; `**` counts as one.
 pub const MAX_PATTERN_BYTES: usize = 256;
 pub const MAX_STARS: usize = 8;
 
@@ -14,17 +14,17 @@ enum Token {
     Anything,
 }
 
-/// Whether `text` fits `pattern`, whole. An empty text fits nothing.
+/// Whether `pattern` matches the whole of `text`. No pattern matches an empty text.
 ///
-/// The set of positions reached in the pattern is carried along the text, so the work is bounded by the product of the two
-/// lengths whatever the pattern.
+/// The set of reached positions in the pattern is carried along the text. The work is therefore
+/// bounded by the product of the two lengths, whatever the pattern: there is no backtracking.
 pub fn matches(pattern: &str, text: &str) -> bool {
     let literal = pattern.split('*').next().unwrap_or_default();
     let Some(rest) = text.strip_prefix(literal).filter(|_| !text.is_empty()) else {
         return false;
     };
     let tokens = tokens(pattern.get(literal.len()..).unwrap_or_default());
-    // reached[i]: the first i tokens fit what was read so far.
+    // reached[i]: the first i tokens match the text read so far.
     let mut reached = vec![false; tokens.len().saturating_add(1)];
     let mut next = reached.clone();
     set(&mut reached, 0, true);
@@ -49,7 +49,7 @@ pub fn matches(pattern: &str, text: &str) -> bool {
     reached.last().copied().unwrap_or(false)
 }
 
-/// Whether `text` fits `pattern` where the texts are compared by `case`.
+/// Whether `pattern` matches the whole of `text` under the case rule `case`.
 pub fn matches_by(case: LetterCase, pattern: &str, text: &str) -> bool {
     match case {
         LetterCase::Exact => matches(pattern, text),
@@ -58,7 +58,7 @@ pub fn matches_by(case: LetterCase, pattern: &str, text: &str) -> bool {
     }
 }
 
-/// How many stars a pattern has.
+/// How many wildcards a pattern has; `**` counts as one.
 pub fn stars(pattern: &str) -> usize {
     tokens(pattern).iter().filter(|token| !matches!(token, Token::Byte(_))).count()
 }
@@ -69,7 +69,7 @@ fn set(reached: &mut [bool], at: usize, value: bool) {
     }
 }
 
-/// A star may stand for nothing.
+/// A wildcard may match no character at all.
 fn pass_over_stars(reached: &mut [bool], tokens: &[Token]) {
     for (at, token) in tokens.iter().enumerate() {
         if !matches!(token, Token::Byte(_)) && reached.get(at).copied().unwrap_or(false) {
@@ -160,7 +160,7 @@ mod tests {
                 prop_assert!(single);
             }
             if single {
-                // Some split of the text has a middle without slash.
+                // Some split of the text has a middle part without a slash.
                 let rest = text.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(&suffix));
                 prop_assert!(rest.is_some_and(|rest| !rest.contains('/')));
             }

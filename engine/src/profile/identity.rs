@@ -1,4 +1,5 @@
-//! Identities made of claims by a template, as operators of small CI systems define them: `https://ci.example/{org}/{pipeline}`.
+//! Identities rendered from claims by a template, as operators of small CI systems define them:
+//! `https://ci.example/{org}/{pipeline}`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,8 +8,8 @@ use super::claims::{ClaimSpec, Claims, Unreadable};
 
 /// The template of an identity.
 ///
-/// No claim can reach beyond its own place: a claim that holds a character that separates two of them is refused, and what the
-/// template fixes by a default is never read from a claim.
+/// A claim cannot imitate another one: a value with a character that separates two claims of the
+/// template is refused. A name with a default is a constant and is never read from a claim.
 #[derive(Clone, Debug)]
 pub struct Identity {
     parts: Vec<Part>,
@@ -22,7 +23,8 @@ enum Part {
 }
 
 impl Identity {
-    /// Reads a template. `defaults` are fixed values for names in braces; `find` knows the claims for all others.
+    /// Parses a template. `defaults` are constants for names in braces; `find` resolves every other
+    /// name to a claim.
     pub fn parse(
         text: &str,
         defaults: &BTreeMap<String, String>,
@@ -47,7 +49,8 @@ impl Identity {
         Ok(Self { parts, separators })
     }
 
-    /// The identity that the claims make.
+    /// Renders the identity. Fails for a missing or empty claim, and for a claim that contains a
+    /// separator.
     pub fn render(&self, claims: &Claims) -> Result<String, Unreadable> {
         let mut text = String::new();
         for part in &self.parts {
@@ -68,7 +71,7 @@ impl Identity {
         Ok(text)
     }
 
-    /// The claims it is made of, as far as they can be read, for people.
+    /// The claims of the template, shown in an explanation when the identity cannot be rendered.
     pub fn claims(&self) -> impl Iterator<Item = &Arc<ClaimSpec>> {
         self.parts.iter().filter_map(|part| match part {
             Part::Fixed(_) => None,
@@ -85,8 +88,8 @@ fn push_fixed(parts: &mut Vec<Part>, text: &str) {
     }
 }
 
-/// The characters between two claims by which a reader tells them apart; none if there are two claims with no such character
-/// between.
+/// The characters between the claims, other than letters and digits, that separate them; `None` if
+/// two claims have no such character between them.
 fn separators(parts: &[Part]) -> Option<Vec<char>> {
     let mut found = Vec::new();
     let mut between: Option<&str> = None;

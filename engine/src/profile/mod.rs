@@ -1,8 +1,10 @@
-//! What is known of each kind of trusted issuer, read from the files in `profiles/`.
+//! Profiles: what the server knows of each kind of trusted issuer, read from `engine/profiles/` and
+//! from the operator's `profiles_dir`.
 //!
-//! A profile says which claims its tokens have and how they are typed and compared, which fields a rule may use and how each
-//! reads the claims, which ids are immutable, and what makes a rule too wide. The code knows kinds of checks and no platform:
-//! a new CI system is a new file.
+//! A profile declares the claims of a platform's tokens with their types and comparison rules, the
+//! fields that a rule may use, which fields hold immutable ids, and which rules are too wide. The
+//! code implements kinds of checks and names no platform: supporting another CI system takes a new
+//! file. `docs/src/reference/profile-files.md` describes the format.
 
 mod claims;
 mod compile;
@@ -33,142 +35,141 @@ pub use requirement::{Requirement, lies_in};
 pub use template::Template;
 pub use terms::Terms;
 
-/// One profile, compiled.
+/// A compiled profile: every claim and field that its file names is resolved.
 #[derive(Debug)]
 pub struct Profile {
-    /// Its name, as in `profile = "github-actions"`.
+    /// The profile's name, as in `profile = "github-actions"`.
     pub name: String,
-    /// Its name for people.
+    /// The platform's name as shown to people, such as `GitHub Actions`.
     pub title: String,
-    /// What a trusted issuer of this profile has unless it says otherwise.
+    /// Settings for a trusted issuer of this profile whose document leaves them out.
     pub defaults: Defaults,
-    /// The claims that are known, in the order of their names.
+    /// The declared claims and `sub`, sorted by name.
     pub claims: Vec<Arc<ClaimSpec>>,
-    /// Claims that say one thing twice.
+    /// Claims that repeat each other and therefore have to agree.
     pub pairs: Vec<Pair>,
-    /// What every assertion has to be.
+    /// What every assertion has to fulfil, whatever the rules say.
     pub requirements: Vec<Requirement>,
-    /// The claim that names the event which started the run.
+    /// The claim that names the event which started the run; `banned_events` is compared with it.
     pub event: Option<Arc<ClaimSpec>>,
-    /// The fields of `match`. One name may stand several times, with different [`Field::when`].
+    /// The fields of `match`. A name may occur several times, with different [`Field::when`].
     pub fields: Vec<Field>,
-    /// How rules are found: groups of keys, each made of the fields at these positions.
+    /// How rules are indexed: groups of keys, each key made of the fields at these positions.
     pub index: Vec<Vec<Vec<usize>>>,
-    /// When immutable ids are pinned.
     pub pins: PinMode,
-    /// What a rule needs so that it is not open to strangers.
+    /// Groups of fields of which a rule needs one each: without them, workloads of other accounts
+    /// would match it.
     pub at_least: Vec<AtLeast>,
-    /// What makes a rule weak without making it wrong.
+    /// Rules that are saved with a warning, because they are weak but not wrong.
     pub warnings: Vec<WeakRule>,
-    /// The workload's id, for tokens that serve several principals.
+    /// Template of the workload's id, used as `sub` of a token that serves several principals.
     pub workload_id: Template,
-    /// Where a person can look at the run, by the issuer it comes from.
+    /// URL of the run in the platform's web interface, for assertions of exactly this issuer.
     pub workload_urls: Vec<(String, Template)>,
-    /// What the registry-wide floor reads.
+    /// What the floor of a resource server reads, if the platform has protected refs.
     pub floor: Option<Floor>,
-    /// Audiences that the platform's own services take; `*` stops at a slash, and `{iss}` is the issuer's own name.
+    /// Audiences of the platform's own services, never accepted; `*` stops at a slash, and `{iss}`
+    /// stands for the issuer itself.
     pub platform_audiences: Vec<String>,
-    /// Audiences that others take too, because the platform cannot do better.
+    /// Audiences that other services accept as well, because the platform offers no other choice. A
+    /// trusted issuer that takes one is saved with the warning `shared_audience`.
     pub shared_audiences: Vec<String>,
-    /// Hosts beside the issuer's own that may serve its key set.
+    /// Hosts other than the issuer's own that may serve its discovered key set.
     pub key_hosts: Vec<String>,
-    /// Whether a header may hold nothing but `alg`, `kid` and `typ`.
+    /// Whether the header of a token may contain no members but `alg`, `kid` and `typ`.
     pub plain_header: bool,
-    /// Whether the platform can be asked about its tokens by the `TokenReview` API.
+    /// Whether the platform has the `TokenReview` API of Kubernetes.
     pub token_review: bool,
 }
 
-/// What a trusted issuer has unless it says otherwise.
+/// Settings for a trusted issuer whose document leaves them out.
 #[derive(Clone, Debug)]
 pub struct Defaults {
-    /// Signature algorithms.
+    /// Accepted signature algorithms (`alg`).
     pub algorithms: Vec<Algorithm>,
-    /// Values of `typ`; a token without `typ` counts as `JWT`.
+    /// Accepted values of `typ`; a token without `typ` counts as `JWT`.
     pub types: Vec<String>,
-    /// The longest time from `iat` to `exp`.
+    /// The longest accepted time from `iat` to `exp`.
     pub max_assertion_lifetime_seconds: u32,
-    /// How far clocks may differ.
+    /// Accepted difference between the clocks of the issuer and of this server.
     pub leeway_seconds: u32,
-    /// Single use.
     pub replay: Replay,
-    /// The claim that holds the token's id.
+    /// The claim that holds the assertion's id, usually `jti`.
     pub replay_claim: String,
-    /// Whether `iat` has to be there.
     pub iat_required: bool,
-    /// Events that never match, compared without ASCII case.
+    /// Events whose assertions never match a rule, compared without ASCII case.
     pub banned_events: Vec<String>,
-    /// Accepted audiences, where the platform leaves no choice.
+    /// Accepted audiences where the platform fixes them; `None` means the server's own.
     pub audiences: Option<Vec<String>>,
 }
 
-/// Whether and how an assertion is good for one token only (decision D-16 as overruled).
+/// Whether an assertion is good for one token only, and by which id its use is recorded (decision
+/// D-16).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Replay {
-    /// The id claim has to be there.
+    /// Every assertion needs the id claim.
     Required,
-    /// The id claim, or else a hash of the token without its signature.
+    /// The id claim, or without it a hash of the token without its signature.
     JtiOrTokenHash,
-    /// The platform hands one token out again and again.
+    /// Not checked: the platform hands out the same token repeatedly.
     Off,
 }
 
-/// When the immutable ids of what a rule names are pinned.
+/// When the immutable ids of the objects that a rule names are pinned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PinMode {
-    /// Never: there are none, or rules are made of ids.
+    /// Never: the platform has no immutable ids, or rules are made of ids.
     #[default]
     Never,
     /// At the first full match; until then the rule is pending.
     Required,
-    /// At the first full match that sends them; the rule is active from the start.
+    /// At the first full match whose assertion contains them; the rule is active from the start.
     WhenSent,
 }
 
-/// A rule needs one of these.
+/// A group of fields of which every rule needs at least one.
 #[derive(Debug)]
 pub struct AtLeast {
-    /// Fields, or a member of one (`called_workflow.path`).
+    /// Field names, `claims`, or a member of a field (`called_workflow.path`).
     pub any_of: Vec<String>,
-    /// What to say when all are missing.
+    /// The explanation in the error for a rule without any of them.
     pub detail: String,
 }
 
-/// A rule that gets a warning.
+/// A kind of rule that is saved with a warning.
 #[derive(Debug)]
 pub struct WeakRule {
-    /// The warning's code.
     pub code: String,
-    /// Fields that make it strong.
+    /// A rule with any of these fields is not weak.
     pub unless: Vec<String>,
-    /// Fields and globs: only rules whose values fit all of them are meant.
+    /// Field names and globs; the warning is only for rules whose values fit all of them.
     pub like: Vec<(String, String)>,
-    /// The warning.
     pub detail: String,
 }
 
-/// What `require_protected_ref_or_environment` of a resource server reads.
+/// The field and the claim that `require_protected_ref_or_environment` of a resource server reads.
 #[derive(Debug)]
 pub struct Floor {
-    /// The field whose presence in a rule is enough, if there is one.
+    /// A rule with this field satisfies the floor. `None` if the platform has no such field.
     pub environment_field: Option<String>,
     /// The claim that is true for a protected ref.
     pub protected: Arc<ClaimSpec>,
 }
 
 impl Profile {
-    /// The claim of this name.
     pub fn claim(&self, name: &str) -> Option<&Arc<ClaimSpec>> {
         self.claims.iter().find(|claim| claim.name == name)
     }
 
-    /// The fields of this name.
+    /// The checks of a field and their positions in [`Profile::fields`].
     pub fn fields_named<'p>(&'p self, name: &'p str) -> impl Iterator<Item = (usize, &'p Field)> {
         self.fields.iter().enumerate().filter(move |(_, field)| field.name == name)
     }
 
-    /// What every assertion of this kind has to have, what it has to be, and where its claims have to agree.
+    /// Checks what every assertion of this profile has to fulfil: the required claims, the claim
+    /// that names the provider behind a broker, the requirements and the pairs.
     pub fn check(&self, claims: &Claims, terms: &Terms) -> Result<(), Inconsistent> {
         for spec in self.claims.iter().filter(|spec| spec.required) {
             spec.check(claims)
@@ -182,7 +183,7 @@ impl Profile {
         self.pairs.iter().try_for_each(|pair| pair.check(claims))
     }
 
-    /// Whether an audience is one that the platform's own services take.
+    /// Whether the platform's own services accept this audience; a trusted issuer must not.
     pub fn is_platform_audience(&self, audience: &str, issuer: &str) -> bool {
         self.platform_audiences.iter().any(|pattern| match pattern.as_str() {
             "{iss}" => audience == issuer,
@@ -190,18 +191,20 @@ impl Profile {
         })
     }
 
-    /// Whether its tokens hold SPIFFE ids, so that a trust domain stands for the issuer (decision D-36).
+    /// Whether the tokens hold SPIFFE ids, whose trust domain takes the place of the issuer
+    /// (decision D-36).
     pub fn is_spiffe(&self) -> bool {
         self.requirements.iter().any(|requirement| matches!(requirement, Requirement::TrustDomain(_)))
     }
 
-    /// Where a person can look at the run, if that can be told.
+    /// URL of the run; `None` if the profile has none for this issuer or a claim of it is
+    /// unreadable.
     pub fn workload_url(&self, issuer: &str, claims: &Claims) -> Option<String> {
         let (_, template) = self.workload_urls.iter().find(|(of, _)| of == issuer)?;
         template.render(claims).ok()
     }
 
-    /// The claims that go into issued tokens, by their names in the profile.
+    /// The claims that are copied into issued tokens, by their names in the profile.
     pub fn forwarded<'a>(&'a self, claims: &'a Claims) -> impl Iterator<Item = (&'a str, &'a serde_json::Value)> {
         let forwarded = self.claims.iter().filter(|spec| spec.forward);
         forwarded.filter_map(|spec| Some((spec.name.as_str(), claims.get(&spec.path)?)))

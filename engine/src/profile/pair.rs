@@ -1,3 +1,6 @@
+//! Pairs of a profile (`[[pairs]]`): claims of one assertion that repeat each other have to agree.
+//! This does not depend on any rule.
+
 use std::sync::Arc;
 
 use super::claims::{ClaimSpec, Claims, Unreadable};
@@ -5,47 +8,40 @@ use super::format::Format;
 use super::template::Template;
 use crate::reason::Reason;
 
-/// Claims that say one thing twice. Where both are sent they have to agree.
+/// Claims that repeat each other. Where both are present they have to agree.
 #[derive(Clone, Debug)]
 pub enum Pair {
-    /// The claim begins with one of the filled-in templates, and something follows.
+    /// The claim begins with one of the rendered templates and goes on.
     StartsWith {
-        /// The longer claim.
         claim: Arc<ClaimSpec>,
-        /// Its beginning.
         templates: Vec<Template>,
-        /// The shape of what follows.
+        /// The format of the text after the template.
         rest: Option<Format>,
     },
-    /// The claim is one of the filled-in templates.
+    /// The claim equals one of the rendered templates.
     Is {
-        /// The claim.
         claim: Arc<ClaimSpec>,
-        /// What it is.
         templates: Vec<Template>,
     },
-    /// The claim's beginning tells what the twin is; an empty claim has an empty twin.
+    /// The beginning of the claim determines the twin's value; an empty claim has an empty twin.
     Prefixes {
-        /// The claim with the beginning.
         claim: Arc<ClaimSpec>,
-        /// The claim it tells.
         twin: Arc<ClaimSpec>,
-        /// Beginning and value, in the order in which they are tried.
+        /// Beginning of the claim and value of the twin; the first beginning that fits counts.
         values: Vec<(String, String)>,
     },
 }
 
-/// What is wrong with the claims of an assertion, whatever the rules say.
+/// Why an assertion is refused whatever the rules say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inconsistent {
-    /// Why.
     pub reason: Reason,
-    /// The claim it is about.
+    /// The claim that the answer names.
     pub claim: String,
 }
 
 impl Pair {
-    /// Checks that the twins agree; a twin that was not sent is no failure.
+    /// Checks that the claims agree; an absent claim is not an error.
     pub fn check(&self, claims: &Claims) -> Result<(), Inconsistent> {
         let (claim, verdict) = match self {
             Self::StartsWith { claim, templates, rest } => {
@@ -71,7 +67,8 @@ fn begins(
     rest: impl Fn(&str) -> bool,
 ) -> Result<bool, Unreadable> {
     let text = claim.text(claims)?;
-    // All of them are read first: where one is not sent there is nothing to compare, whatever stands before it.
+    // Read every twin first: if one is absent there is nothing to compare, and a template without
+    // that twin must not report a contradiction.
     for twin in templates.iter().flat_map(Template::claims) {
         twin.text(claims)?;
     }

@@ -1,4 +1,4 @@
-//! All profiles of a server: those that come with it, and those in the operator's folder.
+//! All profiles of a server: the bundled ones and those in the operator's folder (`profiles_dir`).
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use super::{Profile, ProfileError, compile};
 
-/// The profiles that come with the server: name and text of each file.
+/// Name and text of each bundled profile, embedded at build time.
 const BUNDLED: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/profiles.rs"));
 
-/// All profiles of this server.
+/// Compiled profiles by name.
 #[derive(Clone, Debug)]
 pub struct Profiles(BTreeMap<String, Arc<Profile>>);
 
 impl Profiles {
-    /// The profiles that come with the server, and those in `folder`, which may not reuse a name.
+    /// Loads the bundled profiles and the `.toml` files in `folder`, which may not reuse a bundled
+    /// name. Reports the mistakes of all files at once.
     pub fn load(folder: Option<&Path>) -> Result<Self, Vec<ProfileError>> {
         let mut profiles = BTreeMap::new();
         let mut errors = Vec::new();
@@ -35,31 +36,28 @@ impl Profiles {
         if errors.is_empty() { Ok(Self(profiles)) } else { Err(errors) }
     }
 
-    /// The same with one more.
+    /// Adds a profile, or replaces the one of the same name.
     #[must_use]
     pub fn with(mut self, profile: Arc<Profile>) -> Self {
         self.0.insert(profile.name.clone(), profile);
         self
     }
 
-    /// The profile of this name.
     pub fn get(&self, name: &str) -> Option<&Arc<Profile>> {
         self.0.get(name)
     }
 
-    /// The names of all profiles.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
 
-    /// All profiles.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Profile>> {
         self.0.values()
     }
 }
 
 impl Profile {
-    /// Compiles the text of a profile file.
+    /// Compiles the text of a profile file; `name` is the file's name without `.toml`.
     pub fn parse(name: &str, text: &str) -> Result<Self, Vec<ProfileError>> {
         compile::compile(name, text)
     }

@@ -1,4 +1,5 @@
-//! What every assertion of a kind has to be, whatever the rules say.
+//! Requirements of a profile (`[[requires]]`): what every assertion has to fulfil, whatever the
+//! rules say.
 
 use std::sync::Arc;
 
@@ -8,25 +9,24 @@ use super::pair::Inconsistent;
 use super::terms::Terms;
 use crate::reason::Reason;
 
-/// Characters that no URI has, beside those that are not graphic ASCII (RFC 3986 section 2). Some readers take a backslash for
-/// a slash.
+/// Graphic ASCII characters that no URI contains (RFC 3986 section 2). Some parsers read a
+/// backslash as a slash.
 const NOT_IN_URIS: &[u8] = b"\"<>\\^`{|}";
 
-/// One thing that every assertion of a profile has to fulfil.
+/// A requirement on every assertion of a profile.
 #[derive(Clone, Debug)]
 pub enum Requirement {
-    /// Those of the claims that are sent have one of the values.
+    /// Each of the claims that is present has one of the values.
     Values {
-        /// The claims. One of them has to be sent, unless they are optional.
+        /// At least one of them has to be present, unless they are optional.
         claims: Vec<Arc<ClaimSpec>>,
-        /// The values.
         values: Vec<String>,
-        /// Whether all of them may be left out.
+        /// Whether all of the claims may be absent.
         optional: bool,
-        /// The reason when another value is sent.
+        /// The reason of a refusal for another value.
         reason: Reason,
     },
-    /// The claim says that the e-mail address is verified.
+    /// The claim confirms that the e-mail address is verified.
     Verified(Arc<ClaimSpec>),
     /// The claim is a SPIFFE id of the trusted issuer's `trust_domain`.
     TrustDomain(Arc<ClaimSpec>),
@@ -37,7 +37,7 @@ pub enum Requirement {
 }
 
 impl Requirement {
-    /// Checks the claims.
+    /// Fails with the reason and the claim that violates the requirement.
     pub fn check(&self, claims: &Claims, terms: &Terms) -> Result<(), Inconsistent> {
         let (claim, verdict) = match self {
             Self::Values { claims: specs, values, optional, reason } => {
@@ -86,8 +86,9 @@ fn one_of(
     }
 }
 
-/// Whether a URI lies in a domain: scheme and authority are the same text, and a path follows or nothing. None if it is no URI
-/// that all readers take alike: nothing is normalised, so whatever others would normalise is refused.
+/// Whether a URI lies in a domain: it begins with exactly the domain's scheme and authority,
+/// followed by a path or nothing. `None` for a URI that parsers may read differently: nothing is
+/// normalised here, so a URI that another parser would normalise is refused.
 pub fn lies_in(domain: &str, uri: &str) -> Option<bool> {
     if !uri.bytes().all(|byte| byte.is_ascii_graphic() && !NOT_IN_URIS.contains(&byte)) {
         return None;
@@ -177,7 +178,7 @@ mod tests {
             assert_eq!(of(other), Err(Reason::TrustDomainMismatch), "{other}");
         }
         assert_eq!(of("spiffe://example.com"), Err(Reason::ClaimMalformed));
-        // Without a trust domain nothing is of it.
+        // No configured trust domain: every SPIFFE id is refused.
         let nowhere = check(&requirement, &json!({"sub": "spiffe://example.com/x"}), &Terms::default());
         assert_eq!(nowhere, Err(Reason::TrustDomainMismatch));
     }

@@ -1,8 +1,11 @@
+//! Templates: text with claims in braces, which profile files use for prefixes, pairs, ids and
+//! URLs.
+
 use std::sync::Arc;
 
 use super::claims::{ClaimSpec, Claims, LetterCase, Unreadable};
 
-/// Text with claims in it: `{repository}/.github/workflows/`.
+/// Text with claims in braces: `{repository}/.github/workflows/`.
 #[derive(Clone, Debug)]
 pub struct Template(Vec<Part>);
 
@@ -13,7 +16,7 @@ enum Part {
 }
 
 impl Template {
-    /// Reads a template; `find` knows the claims that may stand in braces.
+    /// Parses a template; `find` resolves a name in braces to a claim.
     pub fn parse(text: &str, find: impl Fn(&str) -> Option<Arc<ClaimSpec>>) -> Result<Self, String> {
         let mut parts = Vec::new();
         let mut rest = text;
@@ -31,7 +34,7 @@ impl Template {
         Ok(Self(parts))
     }
 
-    /// The text with the claims filled in. An empty claim is as good as none.
+    /// The text with the claims filled in. An empty claim fails like a missing one.
     pub fn render(&self, claims: &Claims) -> Result<String, Unreadable> {
         let mut text = String::new();
         for part in &self.0 {
@@ -43,7 +46,8 @@ impl Template {
         Ok(text)
     }
 
-    /// What is left of `text` after the filled-in template, each claim compared by its own case rule.
+    /// The rest of `text` after the rendered template, each claim compared by its own case rule;
+    /// `None` if `text` does not begin with it.
     pub fn strip_prefix<'t>(&self, text: &'t str, claims: &Claims) -> Result<Option<&'t str>, Unreadable> {
         let mut rest = text;
         for part in &self.0 {
@@ -51,7 +55,7 @@ impl Template {
                 Part::Literal(literal) => rest.strip_prefix(literal.as_str()),
                 Part::Claim(spec) => {
                     let value = non_empty(spec, claims)?;
-                    // Both sides are the platform's, so neither may smuggle in what its rule lets never match.
+                    // Both values come from the token: a non-ASCII name must not match by folding.
                     if spec.case == LetterCase::Name && !value.is_ascii() {
                         None
                     } else {
@@ -67,7 +71,7 @@ impl Template {
         Ok(Some(rest))
     }
 
-    /// The claims that stand in the template.
+    /// The claims that the template reads.
     pub fn claims(&self) -> impl Iterator<Item = &Arc<ClaimSpec>> {
         self.0.iter().filter_map(|part| match part {
             Part::Literal(_) => None,

@@ -1,25 +1,28 @@
+//! The settings of one trusted issuer that the checks of its profile read.
+
 use serde_json::Value;
 
 use super::claims::{ClaimSpec, Claims, Unreadable};
 
-/// What one trusted issuer adds to its profile: settings that some kinds of checks read.
+/// Settings that a trusted issuer adds to its profile.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Terms {
-    /// The trust domain whose SPIFFE ids it may vouch for.
+    /// The trust domain whose SPIFFE ids the trusted issuer may assert.
     pub trust_domain: Option<String>,
-    /// Where its subjects live: `https://example.com`, or `example.com` for names of accounts.
+    /// The domain of its subjects: `https://example.com` for URIs, `example.com` for account names.
     pub subject_domain: Option<String>,
-    /// The claim by which a broker says who vouches for an identity: a name or a JSON Pointer.
+    /// For a broker: the claim, by name or JSON Pointer, that names the identity provider behind
+    /// it.
     pub issuer_claim: Option<String>,
-    /// Whether the word `true` verifies an e-mail address as the JSON value does.
+    /// Whether the string `true` verifies an e-mail address as the JSON boolean does.
     pub accept_string_booleans: bool,
-    /// Whether an address counts as verified where nothing is said of it.
+    /// Whether an e-mail address counts as verified when the verifying claim is absent.
     pub skip_email_verification: bool,
 }
 
 impl Terms {
-    /// Whether `claim` says that an e-mail address is verified (decision D-39). What is said is never overruled: only silence can
-    /// be excused.
+    /// Whether `claim` verifies an e-mail address (decision D-39). `skip_email_verification`
+    /// excuses an absent claim only; a claim that says something else always counts.
     pub fn verifies(&self, claim: &ClaimSpec, claims: &Claims) -> Result<bool, Unreadable> {
         match claims.get(&claim.path) {
             None if self.skip_email_verification => Ok(true),

@@ -1,71 +1,69 @@
-//! The kinds of reasons, as a table: what each is to OAuth, and whether the caller is at fault.
+//! Classes of reasons: the HTTP status and OAuth `error` of each, and whether the caller is at
+//! fault.
 
 use serde::Serialize;
 
-/// A kind of error: what it is to OAuth.
+/// What a reason concerns. The class decides the HTTP status and the OAuth `error`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// The HTTP method.
     Method,
-    /// The path.
     Path,
-    /// The size of the body.
+    /// The size of the request body.
     Size,
-    /// A rate limit.
     Limit,
-    /// The form of the request.
+    /// The parameters of the request or their encoding.
     Request,
-    /// The grant type.
     GrantType,
     /// Client authentication.
     Client,
-    /// What the client may use.
+    /// A grant type that the client may not use.
     ClientUse,
-    /// The scope.
     Scope,
     /// The resource server (RFC 8707 section 2).
     Target,
     /// The authorization details (RFC 9396 section 5).
     Details,
-    /// An assertion, or a token that is exchanged, or what rests on it.
+    /// An assertion or an exchanged token, or a rule that admits it.
     Assertion,
-    /// A token that is somebody else's.
+    /// A token that was issued to another client.
     ForeignToken,
-    /// The keys of a trusted issuer are out of reach. Anybody can ask for keys that are not there, so it counts as a refusal.
+    /// The keys of a trusted issuer are unavailable. This counts as the caller's fault, because an
+    /// unauthenticated caller can cause it with an unknown `kid`.
     Upstream,
-    /// Something that this server needs is away.
+    /// A temporary failure on this side, such as an unreachable database.
     Unavailable,
-    /// This server.
+    /// An unexpected failure of this server.
     Internal,
 }
 
-/// Who is told a reason.
+/// Who may be told a reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Disclosure {
-    /// Whoever asks.
+    /// Every caller.
     Anyone,
-    /// As a rule's verdict whoever has proved that the rule is meant for it (contract, section 4), and whoever manages it; others
-    /// are told [`Reason::NoMatchingCredential`](super::Reason::NoMatchingCredential).
+    /// A caller whose assertion proves that the rule is meant for it
+    /// (`docs/src/explanation/disclosure.md`), and readers who manage the rule. Other callers are
+    /// told [`Reason::NoMatchingCredential`](super::Reason::NoMatchingCredential).
     Proved,
 }
 
-/// One row of the table of classes.
+/// How the reasons of one class are answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClassRow {
-    /// The HTTP status.
     pub status: u16,
-    /// The `error` (RFC 6749 section 5.2), at an endpoint without grants.
+    /// The `error` (RFC 6749 section 5.2), except for a token exchange.
     pub error: &'static str,
     /// The `error` for a token exchange (RFC 8693 section 2.2.2).
     pub error_of_exchange: &'static str,
-    /// Whether the caller could have known better. Nobody is slowed down for what is wrong elsewhere.
+    /// Whether the refusal counts against the limit of the caller's address: only for causes that
+    /// the caller could have avoided.
     pub callers_fault: bool,
 }
 
 impl Class {
-    /// What the class is to OAuth. What is wrong with an assertion is `invalid_grant` (RFC 7523 section 3.1), and
-    /// `invalid_request` for a token exchange.
+    /// Status and `error` of this class. A fault of an assertion is `invalid_grant` (RFC 7523
+    /// section 3.1), and `invalid_request` for a token exchange (RFC 8693 section 2.2.2).
     pub const fn row(self) -> ClassRow {
         let (status, error, callers_fault) = match self {
             Self::Method => (405, "invalid_request", false),

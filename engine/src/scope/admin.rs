@@ -1,23 +1,24 @@
-//! The scopes of our own admin API (contract, section 6).
+//! The scopes of our own admin API (`docs/src/reference/admin-api.md`).
 
 use super::ScopeSet;
 use crate::ids::check_name;
 
-/// Everything.
+/// Permits reading and changing everything.
 pub const ADMIN: &str = "admin";
-/// Reading everything.
+/// Permits reading everything.
 pub const ADMIN_READ: &str = "admin:read";
-/// Federated credentials, their audit events and explanations.
+/// Permits managing all federated credentials, and reading audit events and explanations.
 pub const ADMIN_CREDENTIALS: &str = "admin:credentials";
-/// The same for one principal, whose name follows.
+/// Prefix of the scopes that permit the same for one principal. The principal's name follows.
 pub const ADMIN_CREDENTIALS_OF: &str = "admin:credentials:";
-/// Whether a text is a scope of the admin API.
+/// Whether `scope` is a scope of the admin API.
 pub fn is_admin_scope(scope: &str) -> bool {
     matches!(scope, ADMIN | ADMIN_READ | ADMIN_CREDENTIALS)
         || scope.strip_prefix(ADMIN_CREDENTIALS_OF).is_some_and(|name| check_name(name).is_ok())
 }
 
-/// Whether `held` is good for all of `wanted`: the wider of these scopes hold the narrower ones.
+/// Whether `held` includes all of `wanted`: `admin` includes every admin scope, `admin:credentials`
+/// the same scope for one principal. Scopes outside the admin API are never included.
 pub fn covers(held: &ScopeSet, wanted: &ScopeSet) -> bool {
     let is_covered = |scope: &str| {
         let finer = scope.starts_with(ADMIN_CREDENTIALS_OF) && held.contains(ADMIN_CREDENTIALS);

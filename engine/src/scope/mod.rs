@@ -1,4 +1,4 @@
-//! Scopes (RFC 6749 section 3.3): sets of scope tokens, and those of our own admin API.
+//! Scopes (RFC 6749 section 3.3): sets of scope tokens, and the scopes of our own admin API.
 
 mod admin;
 
@@ -6,22 +6,23 @@ use std::fmt;
 
 pub use admin::{ADMIN, ADMIN_CREDENTIALS, ADMIN_CREDENTIALS_OF, ADMIN_READ, covers, is_admin_scope};
 
-/// How many tokens a scope may have (decision D-33).
+/// The most tokens in one scope (decision D-33).
 const MAX_TOKENS: usize = 100;
 
-/// A set of scope tokens that is never empty (RFC 6749 section 3.3), as its tokens in order, a space between two of them.
+/// A non-empty set of scope tokens (RFC 6749 section 3.3), held as its sorted tokens with one space
+/// between them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScopeSet(Box<str>);
 
-/// A text that is no scope.
+/// The text is not a scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a list of 1 to {MAX_TOKENS} scope tokens separated by spaces")]
 pub struct InvalidScope;
 
 impl ScopeSet {
-    /// Reads scope tokens separated by spaces; repeated ones count once.
+    /// Parses scope tokens separated by spaces; a repeated token counts once.
     pub fn parse(text: &str) -> Result<Self, InvalidScope> {
-        // Only the space separates, not any white space.
+        // RFC 6749 allows only the space as separator: tabs and line breaks are errors.
         if !text.bytes().all(|byte| matches!(byte, 0x20 | 0x21 | 0x23..=0x5b | 0x5d..=0x7e)) {
             return Err(InvalidScope);
         }
@@ -32,9 +33,10 @@ impl ScopeSet {
         Self::sorted(tokens().collect()).ok_or(InvalidScope)
     }
 
-    /// Makes a scope of words that are scope tokens; none make none.
+    /// The scope of these tokens; `None` if there are none, too many, or one is not a scope token.
     pub fn of<'t>(tokens: impl IntoIterator<Item = &'t str>) -> Option<Self> {
-        // Repeats count once, however many entries hold the same actions.
+        // Duplicates are removed before the limit applies, since many entries may hold the same
+        // actions.
         let scope = Self::sorted(tokens.into_iter().collect())?;
         Self::parse(&scope.0).ok()
     }
@@ -45,17 +47,16 @@ impl ScopeSet {
         (!tokens.is_empty()).then(|| Self(tokens.join(" ").into()))
     }
 
-    /// Whether every token of this one is in `permitted`.
+    /// Whether every token of this scope is in `permitted`.
     pub fn is_within(&self, permitted: &Self) -> bool {
         self.tokens().all(|token| permitted.contains(token))
     }
 
-    /// Whether `token` is in it.
     pub fn contains(&self, token: &str) -> bool {
         self.tokens().any(|held| held == token)
     }
 
-    /// The tokens, sorted.
+    /// The tokens in sorted order.
     pub fn tokens(&self) -> impl Iterator<Item = &str> {
         self.0.split(' ')
     }

@@ -1,4 +1,5 @@
-//! The verdict on every condition of one rule.
+//! Judges one rule for an assertion: a verdict on each condition, and on the state of everything
+//! that the rule depends on.
 
 use std::sync::Arc;
 
@@ -8,77 +9,75 @@ use super::check::{self, Verdict};
 use super::consent::Consent;
 use super::hint::hint;
 use crate::clock::Timestamp;
-use crate::model::{FederatedCredential, Principal, Rule, Snapshot, State, Test, TrustedIssuer, pins_from};
+use crate::model::{Condition, FederatedCredential, Principal, Rule, Snapshot, State, Test, TrustedIssuer, pins_from};
 use crate::profile::{Claims, PinMode, Profile, Role};
 use crate::reason::Reason;
 use crate::refusal::Mismatch;
 
-/// One rule, judged.
+/// A rule with all verdicts on it.
 #[derive(Debug)]
 pub struct Candidate {
-    /// The rule.
     pub credential: Arc<FederatedCredential>,
-    /// The principal it acts for, if it still exists.
+    /// The principal that the rule acts for; `None` if it does not exist any more.
     pub principal: Option<Arc<Principal>>,
-    /// How near it is to what is asked for.
+    /// Which consent the rule has for the request.
     pub rank: Rank,
-    /// The verdict on everything the rule stands on.
+    /// The verdicts on all conditions and circumstances.
     pub findings: Vec<Finding>,
-    /// The ids that a token of this assertion pins.
+    /// The ids to pin if a token is issued for this assertion.
     pub pins: Map<String, Value>,
 }
 
-/// How near a rule is to what is asked for; the nearest comes first.
+/// Which consent a rule has for a request, the strongest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rank {
-    /// The request names its principal, or somebody named the rule.
+    /// The request names the rule's principal, or another object names the rule.
     Named,
-    /// Somebody vouches for it.
+    /// The rule is vouched for.
     Vouched,
-    /// Nobody does, and it came through a door that cannot name a principal.
+    /// The rule is not vouched for, and the request came through
+    /// [`Door::Nameless`](super::Door::Nameless).
     Visiting,
-    /// It does not count.
+    /// The rule has no consent and does not count.
     Other,
 }
 
-/// One thing that has to hold, and whether it does.
+/// The verdict on one condition or circumstance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// What it is about.
     pub about: Topic,
-    /// Whether it holds.
     pub verdict: Verdict,
 }
 
 /// What a finding is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Topic {
-    /// The rule is switched on and not over.
+    /// The rule can be read, is enabled and has not expired.
     State,
-    /// Its principal exists and is switched on.
+    /// The rule's principal exists and is enabled.
     Principal,
-    /// The trusted issuer may be used for this principal.
+    /// The rule's principal may use the trusted issuer.
     IssuerOwner,
-    /// The event is not banned for the trusted issuer.
+    /// The event is not among the trusted issuer's `banned_events`.
     Event,
-    /// The rule says which provider behind a broker it means.
+    /// Under a broker: the rule names the identity provider behind it.
     Upstream,
-    /// The ids that would be pinned are there.
+    /// The assertion contains every id that a pending rule has to pin.
     Pins,
-    /// A condition of the rule, by position.
+    /// The condition of the rule at this position.
     Condition(usize),
-    /// Somebody vouches for the rule, or the request names its principal.
+    /// The rule has consent: its [`Rank`] is not [`Rank::Other`].
     Consent,
-    /// The rule acts for the principal that the request names.
+    /// The request names the rule's principal.
     Principals,
-    /// The rule names whoever acts for the workload.
+    /// The rule, or the subject's own token, names the actor of a delegation.
     Actor,
-    /// The rule, or its trusted issuer, may give a token now.
+    /// The rate limits of the rule and of its trusted issuer permit a token now.
     Limits,
 }
 
 impl Candidate {
-    /// Judges everything that a rule stands on.
+    /// Judges all conditions and circumstances of a rule.
     pub(super) fn judge(
         snapshot: &Snapshot,
         issuer: &TrustedIssuer,
@@ -86,65 +85,40 @@ impl Candidate {
         (now, consent): (Timestamp, Consent<'_>),
         credential: Arc<FederatedCredential>,
     ) -> Self {
-        let profile = &*issuer.profile;
         let principal = snapshot.principal(&credential.principal).cloned();
-        let verdict = |met: bool, reason: Reason| if met { Verdict::Met } else { Verdict::Unmet(reason) };
-        let state = credential.state(now);
-        let state_verdict = match state {
-            State::Active | State::Pending => Verdict::Met,
-            State::Expired => Verdict::Unmet(Reason::CredentialExpired),
-            State::Disabled => Verdict::Unmet(Reason::CredentialDisabled),
-        };
-        let enabled = principal.as_ref().is_some_and(|principal| principal.enabled);
-        let owned = issuer.is_open_to(&credential.principal);
         let rank = consent.rank(&credential, issuer);
-        let mut findings = vec![
-            Finding { about: Topic::State, verdict: state_verdict },
-            Finding { about: Topic::Principal, verdict: verdict(enabled, Reason::PrincipalDisabled) },
-            Finding { about: Topic::IssuerOwner, verdict: verdict(owned, Reason::IssuerScope) },
-        ];
+        let mut findings = standing(&credential, principal.as_deref(), issuer, now);
         let Some(rule) = credential.rule.open() else {
             findings.push(Finding { about: Topic::State, verdict: Verdict::Unmet(Reason::PolicyInvalid) });
             return Self { credential, principal, rank, findings, pins: Map::new() };
         };
-        findings.extend(rule.conditions.iter().enumerate().map(|(at, condition)| Finding {
-            about: Topic::Condition(at),
-            verdict: check::evaluate(condition, issuer, claims),
-        }));
-        if let Some(path) = &issuer.terms.issuer_claim {
-            let named = rule.conditions.iter().any(|condition| condition.is_upstream(profile, path));
-            findings.push(Finding { about: Topic::Upstream, verdict: verdict(named, Reason::UpstreamMismatch) });
-        }
-        if let Some(event) = event_verdict(issuer, claims) {
-            findings.push(Finding { about: Topic::Event, verdict: event });
-        }
-        let mut pins = Map::new();
-        if credential.pending_until.is_some() || profile.pins == PinMode::WhenSent {
-            pins = pins_from(profile, &rule, claims);
-        }
-        if credential.pending_until.is_some() {
+        add_conditions(&mut findings, &rule, issuer, claims);
+        let profile = &*issuer.profile;
+        let is_pending = credential.pending_until.is_some();
+        let learns = is_pending || profile.pins == PinMode::WhenSent;
+        let pins = if learns { pins_from(profile, &rule, claims) } else { Map::new() };
+        if is_pending {
             let complete = pins_are_complete(profile, &rule, &pins);
-            findings.push(Finding { about: Topic::Pins, verdict: verdict(complete, Reason::ClaimMissing) });
+            findings.push(Finding::of(Topic::Pins, complete, Reason::ClaimMissing));
         }
         if let Consent::Workload { principal: asked, .. } = consent {
             if asked.is_some() {
-                let named = verdict(rank == Rank::Named, Reason::PrincipalMismatch);
-                findings.push(Finding { about: Topic::Principals, verdict: named });
+                findings.push(Finding::of(Topic::Principals, rank == Rank::Named, Reason::PrincipalMismatch));
             }
-            let counts = verdict(rank != Rank::Other, Reason::PrincipalRequired);
-            findings.push(Finding { about: Topic::Consent, verdict: counts });
+            findings.push(Finding::of(Topic::Consent, rank != Rank::Other, Reason::PrincipalRequired));
         }
-        // At a door that cannot name a principal a self-service rule learns nothing of the run.
+        // A self-service rule must not pin ids of a run that could not name its principal.
         let pins = if rank == Rank::Visiting { Map::new() } else { pins };
         Self { credential, principal, rank, findings, pins }
     }
 
-    /// Whether the rule itself holds, whoever acts, whoever is asked for and however much it gave already.
+    /// Whether the rule itself holds, regardless of the actor, consent, the requested principal and
+    /// rate limits.
     pub fn holds(&self) -> bool {
         self.holds_beside(&[Topic::Actor, Topic::Limits, Topic::Consent, Topic::Principals])
     }
 
-    /// Whether everything holds but, perhaps, that it may give a token now.
+    /// Whether everything but the rate limits holds.
     pub fn matches_but_for_limits(&self) -> bool {
         self.holds_beside(&[Topic::Limits])
     }
@@ -153,17 +127,16 @@ impl Candidate {
         self.findings.iter().all(|finding| topics.contains(&finding.about) || finding.verdict.is_met())
     }
 
-    /// How far it is from matching.
+    /// Sort key, closest first: the rank, then the number of findings that fail.
     pub(super) fn closeness(&self) -> (Rank, usize) {
         (self.rank, self.unmet().count())
     }
 
-    /// Whether everything holds.
     pub fn matches(&self) -> bool {
         self.findings.iter().all(|finding| finding.verdict.is_met())
     }
 
-    /// What does not hold.
+    /// The findings that fail, with their reasons.
     pub fn unmet(&self) -> impl Iterator<Item = (Topic, Reason)> {
         self.findings.iter().filter_map(|finding| match finding.verdict {
             Verdict::Met => None,
@@ -171,8 +144,8 @@ impl Candidate {
         })
     }
 
-    /// The first reason why it does not match, conditions before circumstances; a name that differs although all ids are equal
-    /// was changed.
+    /// The reason of the first finding that fails, conditions before circumstances. It is
+    /// [`Reason::Renamed`] if a name differs although all ids, at least one, are equal.
     pub fn reason(&self, profile: &Profile) -> Option<Reason> {
         let rule = self.credential.rule.open()?;
         let is = |about: Topic, wanted: Role| matches!(about, Topic::Condition(at) if role(&rule, at, profile) == Some(wanted));
@@ -182,8 +155,9 @@ impl Candidate {
         Some(if renamed { Reason::Renamed } else { reason })
     }
 
-    /// Whether the assertion shows that this rule is meant for it: all of its immutable ids are equal and there is at least one, or
-    /// it is pending and the names match.
+    /// Whether the assertion proves that this rule is meant for it
+    /// (`docs/src/explanation/disclosure.md`): all immutable ids of the rule, at least one, are
+    /// equal, or the rule is pending and its names are equal.
     pub fn is_proved_to_be_meant(&self, profile: &Profile) -> bool {
         let Some(rule) = self.credential.rule.open() else {
             return false;
@@ -196,7 +170,7 @@ impl Candidate {
         held(Role::Id) || (self.credential.pending_until.is_some() && held(Role::Name))
     }
 
-    /// Everything that does not hold, with what was asked for and what was received.
+    /// The findings that fail, with the expected and the received values.
     pub fn mismatches(&self, issuer: &TrustedIssuer, claims: &Claims) -> Vec<Mismatch> {
         self.explained(issuer, claims)
             .into_iter()
@@ -210,76 +184,56 @@ impl Candidate {
             .collect()
     }
 
-    /// Every finding as field, what was asked for, what was received, and the verdict.
+    /// Every finding as field name, expected value, received value and verdict.
     pub fn explained(&self, issuer: &TrustedIssuer, claims: &Claims) -> Vec<(String, Value, Value, Verdict)> {
         let rule = self.credential.rule.open().unwrap_or_default();
-        let profile = &*issuer.profile;
-        self.findings
-            .iter()
-            .map(|finding| {
-                let (field, expected, received) = match finding.about {
-                    Topic::State => ("state".to_owned(), json!("active"), self.state_shown()),
-                    Topic::Principal => {
-                        let enabled = self.principal.as_ref().is_some_and(|principal| principal.enabled);
-                        ("principal".to_owned(), json!("enabled"), json!(if enabled { "enabled" } else { "disabled" }))
-                    }
-                    Topic::IssuerOwner => {
-                        let met = finding.verdict.is_met();
-                        let shown = if met { "this principal's or nobody's" } else { "another principal's" };
-                        ("trusted_issuer".to_owned(), json!("this principal's or nobody's"), json!(shown))
-                    }
-                    Topic::Event => {
-                        let event = profile.event.as_ref();
-                        let received = event.and_then(|event| claims.get(&event.path)).cloned().unwrap_or(Value::Null);
-                        ("banned_events".to_owned(), json!({ "none_of": issuer.banned_events }), received)
-                    }
-                    Topic::Upstream => {
-                        let path = issuer.terms.issuer_claim.as_deref().unwrap_or_default();
-                        (
-                            "upstream".to_owned(),
-                            json!({ "claim": path }),
-                            claims.get(path).cloned().unwrap_or(Value::Null),
-                        )
-                    }
-                    Topic::Consent => {
-                        let shown = match self.rank {
-                            Rank::Named => "named",
-                            Rank::Vouched => "vouched",
-                            Rank::Visiting => "a request that cannot name it",
-                            Rank::Other => "neither",
-                        };
-                        ("consent".to_owned(), json!("vouched, or its principal named in the request"), json!(shown))
-                    }
-                    Topic::Principals => {
-                        let shown = if finding.verdict.is_met() { "named" } else { "another principal named" };
-                        ("principal".to_owned(), json!("named in the request"), json!(shown))
-                    }
-                    Topic::Actor => {
-                        let shown = if finding.verdict.is_met() { "named" } else { "not named" };
-                        let names: Vec<&str> = rule.actors.iter().map(|actor| actor.name).collect();
-                        ("actors".to_owned(), json!({ "any_of": names }), json!(shown))
-                    }
-                    Topic::Limits => {
-                        let shown = if finding.verdict.is_met() { "below" } else { "reached" };
-                        ("rate_limit".to_owned(), json!("below"), json!(shown))
-                    }
-                    Topic::Pins => ("pinned".to_owned(), json!("every id of what is named"), json!(self.pins)),
-                    Topic::Condition(at) => match rule.conditions.get(at) {
-                        None => (String::new(), Value::Null, Value::Null),
-                        Some(condition) => {
-                            let name = match &condition.test {
-                                Test::Claim { path, .. } if condition.field.is_none() => {
-                                    format!("claims.{path}")
-                                }
-                                _ => check::field(condition, profile).map(|f| f.name.clone()).unwrap_or_default(),
-                            };
-                            (name, check::expected(condition, profile), check::received(condition, profile, claims))
-                        }
-                    },
+        let explain = |finding: &Finding| {
+            let (field, expected, received) = match finding.about {
+                Topic::Condition(at) => condition_shown(rule.conditions.get(at), &issuer.profile, claims),
+                Topic::Event | Topic::Upstream => of_issuer_shown(finding.about, issuer, claims),
+                _ => self.circumstance_shown(finding, &rule),
+            };
+            (field, expected, received, finding.verdict)
+        };
+        self.findings.iter().map(explain).collect()
+    }
+
+    /// Field name, expected and received value of a finding that is about neither claims nor the
+    /// trusted issuer.
+    fn circumstance_shown(&self, finding: &Finding, rule: &Rule<'_>) -> (String, Value, Value) {
+        let met = finding.verdict.is_met();
+        let (field, expected, received) = match finding.about {
+            Topic::State => ("state", json!("active"), self.state_shown()),
+            Topic::Principal => {
+                let enabled = self.principal.as_ref().is_some_and(|principal| principal.enabled);
+                ("principal", json!("enabled"), json!(if enabled { "enabled" } else { "disabled" }))
+            }
+            Topic::IssuerOwner => {
+                let shown = if met { "this principal's or nobody's" } else { "another principal's" };
+                ("trusted_issuer", json!("this principal's or nobody's"), json!(shown))
+            }
+            Topic::Consent => {
+                let shown = match self.rank {
+                    Rank::Named => "named",
+                    Rank::Vouched => "vouched",
+                    Rank::Visiting => "a request that cannot name it",
+                    Rank::Other => "neither",
                 };
-                (field, expected, received, finding.verdict)
-            })
-            .collect()
+                ("consent", json!("vouched, or its principal named in the request"), json!(shown))
+            }
+            Topic::Principals => {
+                let shown = if met { "named" } else { "another principal named" };
+                ("principal", json!("named in the request"), json!(shown))
+            }
+            Topic::Actor => {
+                let names: Vec<&str> = rule.actors.iter().map(|actor| actor.name).collect();
+                ("actors", json!({ "any_of": names }), json!(if met { "named" } else { "not named" }))
+            }
+            Topic::Limits => ("rate_limit", json!("below"), json!(if met { "below" } else { "reached" })),
+            Topic::Pins => ("pinned", json!("every id of what is named"), json!(self.pins)),
+            Topic::Condition(_) | Topic::Event | Topic::Upstream => ("", Value::Null, Value::Null),
+        };
+        (field.to_owned(), expected, received)
     }
 
     fn state_shown(&self) -> Value {
@@ -294,11 +248,70 @@ impl Candidate {
 }
 
 impl Finding {
-    /// Whether a rule may give a token now.
-    pub fn limits(met: bool) -> Self {
-        let verdict = if met { Verdict::Met } else { Verdict::Unmet(Reason::RateLimited) };
-        Self { about: Topic::Limits, verdict }
+    /// A finding that fails for this reason unless it is met.
+    fn of(about: Topic, met: bool, reason: Reason) -> Self {
+        Self { about, verdict: if met { Verdict::Met } else { Verdict::Unmet(reason) } }
     }
+
+    /// The finding on the rate limits of a rule.
+    pub fn limits(met: bool) -> Self {
+        Self::of(Topic::Limits, met, Reason::RateLimited)
+    }
+}
+
+/// Whether the rule, its principal and the owner of the trusted issuer permit a match at all.
+fn standing(
+    credential: &FederatedCredential,
+    principal: Option<&Principal>,
+    issuer: &TrustedIssuer,
+    now: Timestamp,
+) -> Vec<Finding> {
+    let state = match credential.state(now) {
+        State::Active | State::Pending => Verdict::Met,
+        State::Expired => Verdict::Unmet(Reason::CredentialExpired),
+        State::Disabled => Verdict::Unmet(Reason::CredentialDisabled),
+    };
+    let enabled = principal.is_some_and(|principal| principal.enabled);
+    let open = issuer.is_open_to(&credential.principal);
+    vec![
+        Finding { about: Topic::State, verdict: state },
+        Finding::of(Topic::Principal, enabled, Reason::PrincipalDisabled),
+        Finding::of(Topic::IssuerOwner, open, Reason::IssuerScope),
+    ]
+}
+
+/// Judges the conditions of the rule, and those that the trusted issuer adds.
+fn add_conditions(findings: &mut Vec<Finding>, rule: &Rule<'_>, issuer: &TrustedIssuer, claims: &Claims) {
+    findings.extend(rule.conditions.iter().enumerate().map(|(at, condition)| Finding {
+        about: Topic::Condition(at),
+        verdict: check::evaluate(condition, issuer, claims),
+    }));
+    if let Some(path) = &issuer.terms.issuer_claim {
+        let named = rule.conditions.iter().any(|condition| condition.is_upstream(&issuer.profile, path));
+        findings.push(Finding::of(Topic::Upstream, named, Reason::UpstreamMismatch));
+    }
+    findings.extend(event_verdict(issuer, claims).map(|verdict| Finding { about: Topic::Event, verdict }));
+}
+
+/// Field name, expected and received value of a condition.
+fn condition_shown(condition: Option<&Condition>, profile: &Profile, claims: &Claims) -> (String, Value, Value) {
+    let Some(condition) = condition else { return (String::new(), Value::Null, Value::Null) };
+    let name = match &condition.test {
+        Test::Claim { path, .. } if condition.field.is_none() => format!("claims.{path}"),
+        _ => check::field(condition, profile).map(|field| field.name.clone()).unwrap_or_default(),
+    };
+    (name, check::expected(condition, profile), check::received(condition, profile, claims))
+}
+
+/// Field name, expected and received value of what the trusted issuer asks for.
+fn of_issuer_shown(about: Topic, issuer: &TrustedIssuer, claims: &Claims) -> (String, Value, Value) {
+    let received = |path: Option<&str>| path.and_then(|path| claims.get(path)).cloned().unwrap_or(Value::Null);
+    if about == Topic::Event {
+        let event = issuer.profile.event.as_ref().map(|event| event.path.as_str());
+        return ("banned_events".to_owned(), json!({ "none_of": issuer.banned_events }), received(event));
+    }
+    let path = issuer.terms.issuer_claim.as_deref();
+    ("upstream".to_owned(), json!({ "claim": path.unwrap_or_default() }), received(path))
 }
 
 fn event_verdict(issuer: &TrustedIssuer, claims: &Claims) -> Option<Verdict> {
@@ -312,7 +325,7 @@ fn event_verdict(issuer: &TrustedIssuer, claims: &Claims) -> Option<Verdict> {
     })
 }
 
-/// Whether every id of what the rule names is now known.
+/// Whether the rule and the pins together hold every id of the objects that the rule names.
 fn pins_are_complete(profile: &Profile, rule: &Rule<'_>, pins: &Map<String, Value>) -> bool {
     let has = |at: usize| rule.conditions.iter().any(|condition| condition.field == u16::try_from(at).ok());
     let named = profile.fields.iter().enumerate().filter(|(at, field)| field.role == Role::Name && has(*at));

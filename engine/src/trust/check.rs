@@ -1,4 +1,4 @@
-//! Evaluates one condition against the claims. Pure: no clock, no database, no network.
+//! Evaluates one condition of a rule against the claims. Pure: no clock, no database, no network.
 
 use serde_json::{Value, json};
 
@@ -9,23 +9,22 @@ use crate::profile::{
 };
 use crate::reason::Reason;
 
-/// Whether a condition holds.
+/// The result of one condition or circumstance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It holds.
     Met,
-    /// It does not, and why.
+    /// The condition does not hold, for this reason.
     Unmet(Reason),
 }
 
 impl Verdict {
-    /// Whether it holds.
     pub fn is_met(self) -> bool {
         self == Self::Met
     }
 }
 
-/// What failed: the claim could not be read, or it is another.
+/// Why a check fails: the claim cannot be read, has another value, or its e-mail address is
+/// unverified.
 enum Miss {
     Unreadable(Unreadable),
     Other,
@@ -38,7 +37,6 @@ impl From<Unreadable> for Miss {
     }
 }
 
-/// Evaluates one condition.
 pub fn evaluate(condition: &Condition<'_>, issuer: &TrustedIssuer, claims: &Claims) -> Verdict {
     let field = field(condition, &issuer.profile);
     if let Test::Claim { path, expected } = &condition.test {
@@ -59,7 +57,7 @@ pub fn evaluate(condition: &Condition<'_>, issuer: &TrustedIssuer, claims: &Clai
     }
 }
 
-/// The version in the claim, for a rule that ties the version to the ref.
+/// The version in the claim, for a rule with a version template such as `ref_template`.
 pub fn version<'c>(condition: &Condition<'_>, profile: &Profile, claims: &'c Claims) -> Option<&'c str> {
     match (&field(condition, profile)?.check, &condition.test) {
         (Check::Version { claim, .. }, Test::Version { prefix, suffix }) => {
@@ -69,12 +67,13 @@ pub fn version<'c>(condition: &Condition<'_>, profile: &Profile, claims: &'c Cla
     }
 }
 
-/// The field a condition is about.
+/// The field that a condition tests; `None` for an entry of `claims`.
 pub fn field<'p>(condition: &Condition<'_>, profile: &'p Profile) -> Option<&'p Field> {
     profile.fields.get(usize::from(condition.field?))
 }
 
-/// Visits the claims that a rule reads and that are not passed on anyway, each by name or JSON Pointer.
+/// Visits the claims that a rule reads, by name or JSON Pointer, except those that the profile
+/// forwards into the token anyway.
 pub fn visit_claims_read(credential: &FederatedCredential, profile: &Profile, mut visit: impl FnMut(&str)) {
     let Some(rule) = credential.rule.open() else { return };
     for condition in &rule.conditions {
@@ -142,7 +141,8 @@ fn equal(equals: &Equals, text: &Text<'_>, claims: &Claims) -> Result<bool, Unre
     }
 }
 
-/// The whole claim is prefix, name, `@` and a revision. It is never split, since names and refs may hold an `@` themselves.
+/// The whole claim is prefix, name, `@` and a revision. It is never split, because names and refs
+/// may contain an `@`.
 fn file(check: &FileCheck, name: &str, claims: &Claims) -> Result<bool, Unreadable> {
     let value = check.claim.text(claims)?;
     for prefix in &check.prefixes {
@@ -180,7 +180,8 @@ fn called(check: &ReusableFile, path: &str, at: &CalledAt<'_>, claims: &Claims) 
     }
 }
 
-/// What follows `owner/repository/file`: owner and repository fold, the file does not.
+/// The rest of the claim after `owner/repository/file`: the case of letters is ignored in owner and
+/// repository, not in the file.
 fn after_path<'v>(value: &'v str, path: &str) -> Option<&'v str> {
     let (at, _) = path.match_indices('/').nth(1)?;
     let (names, file) = path.split_at_checked(at)?;
@@ -227,7 +228,7 @@ fn is(expected: &Scalar<'_>, received: &Value) -> bool {
     }
 }
 
-/// What a condition asks for, as it is shown to people.
+/// The value that a condition expects, as shown in explanations.
 pub fn expected(condition: &Condition<'_>, profile: &Profile) -> Value {
     match &condition.test {
         Test::Text(text) => shown(text),
@@ -265,13 +266,14 @@ fn scalar(value: &Scalar<'_>) -> Value {
     }
 }
 
-/// What the assertion has there, as it is shown to people; `null` where it has nothing.
+/// The value in the assertion, as shown in explanations; `null` if there is none.
 pub fn received(condition: &Condition<'_>, profile: &Profile, claims: &Claims) -> Value {
     let claim = |spec: &ClaimSpec| claims.get(&spec.path).cloned().unwrap_or(Value::Null);
     match (&condition.test, field(condition, profile).map(|field| &field.check)) {
         (Test::Claim { path, .. }, _) => claims.get(path).cloned().unwrap_or(Value::Null),
         (_, Some(Check::Equals(equals))) => match equals.read(claims) {
-            // Behind a prefix or a mark only a part of the claim is compared, and the rest would confuse.
+            // With a prefix or a mark only a part of the claim is compared, so only that part is
+            // shown.
             Ok(Some(text)) if claims.get(&equals.claim.path).is_some_and(Value::is_string) => json!(text),
             _ => claim(&equals.claim),
         },

@@ -1,39 +1,42 @@
-//! Consent: a rule counts for a workload that somebody vouches for, or that asks for its principal (contract, section 4).
+//! Consent: a rule counts for a workload if it is vouched for, or if the request names the rule's
+//! principal (`docs/src/explanation/consent.md`).
 //!
-//! Anybody may write a rule for anybody's workload, since the ids of repositories are public. Without consent such a rule would
-//! decide what the workload's token is.
+//! The ids of repositories are public, so any principal can write a rule that matches another
+//! principal's workload. Without consent such a rule would decide what that workload's token is.
 
 use super::candidate::Rank;
 use crate::model::{FederatedCredential, TrustedIssuer, Wanted};
 
-/// Where a request comes in.
+/// Whether requests at an endpoint can name a principal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Door {
-    /// An endpoint whose requests can name a principal.
+    /// An endpoint whose requests can name a principal, such as the token endpoint.
     #[default]
     Token,
-    /// A registry's own dialect, which cannot. Self-service rules count there for existing packages alone.
+    /// An endpoint in a registry's own protocol, whose requests cannot name a principal.
+    /// Self-service rules count there, but only for existing packages.
     Nameless,
 }
 
-/// By what rules count.
+/// Which rules count for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Consent<'a> {
-    /// Somebody named them: as actors, or as those that admit a client.
+    /// Rules that another object names: a rule in its `actors`, or a client in
+    /// `federated_credentials`.
     Named,
-    /// Somebody vouches for them, or the workload asks for their principal.
+    /// Rules that are vouched for, and rules of the principal that the request names.
     Workload {
-        /// The principal it asks for.
+        /// The principal that the request names.
         principal: Option<&'a str>,
-        /// Where it asks.
         door: Door,
-        /// How many rules are looked for that count by neither, so that the closest can be shown.
+        /// How many rules without consent to look up under each index key, to show the closest of
+        /// them.
         others: usize,
     },
 }
 
 impl Consent<'_> {
-    /// How near a rule is to what is asked for.
+    /// Which consent a rule has for this request.
     pub(super) fn rank(&self, credential: &FederatedCredential, issuer: &TrustedIssuer) -> Rank {
         let vouched = credential.is_vouched_under(issuer);
         match self {
@@ -47,17 +50,19 @@ impl Consent<'_> {
         }
     }
 
-    /// Which rules of this trusted issuer are looked for beside those that somebody vouches for.
+    /// Which self-service rules of this trusted issuer to look up beside the rules that are vouched
+    /// for.
     pub(super) fn wanted<'a>(&self, issuer: &TrustedIssuer, folded: Option<&'a str>) -> Wanted<'a> {
         match self {
-            // An issuer of one's own vouches for one's rules, and is open to no others.
+            // An issuer with an owner vouches for the owner's rules, and no other principal may use
+            // it.
             _ if issuer.owner.is_some() => Wanted::ALL,
             Self::Named | Self::Workload { principal: None, door: Door::Nameless, .. } => Wanted::ALL,
             Self::Workload { others, .. } => Wanted { principal: folded, others: *others },
         }
     }
 
-    /// The name of the principal that the request asks for, as principals are found by it.
+    /// The name of the requested principal as the index holds it: in ASCII lower case.
     pub(super) fn folded(&self) -> Option<String> {
         match self {
             Self::Workload { principal, .. } => principal.map(str::to_ascii_lowercase),
@@ -65,7 +70,6 @@ impl Consent<'_> {
         }
     }
 
-    /// Whether the request names a principal.
     pub(super) fn names_principal(&self) -> bool {
         matches!(self, Self::Workload { principal: Some(_), .. })
     }

@@ -1,12 +1,12 @@
-//! What a near miss looks like to somebody who has to mend it.
+//! Hints for near misses: how a received value differs from the expected one, in a few words.
 
 use serde_json::Value;
 
 use crate::profile::glob;
 
-/// What tells two values apart that are nearly the same; none where nothing short can be said.
+/// How two values that are nearly equal differ; `None` if there is no short answer.
 ///
-/// It says nothing that the two values do not say, so whoever may see them may see it.
+/// A hint tells nothing beyond the two values, so every reader of the values may see it.
 pub fn hint(expected: &Value, received: &Value) -> Option<&'static str> {
     match (expected, received) {
         (_, Value::Null) => Some("the assertion has no such claim"),
@@ -52,7 +52,7 @@ fn texts(expected: &str, received: &str) -> Option<&'static str> {
     }
 }
 
-/// Two texts that a person would call the same.
+/// The difference between two texts that look the same to a person.
 fn nearly(expected: &str, received: &str) -> Option<&'static str> {
     let bare = |text: &str| text.trim().trim_end_matches('/').to_owned();
     if received.is_empty() {

@@ -1,3 +1,5 @@
+//! The rules that an issued token rests on.
+
 use std::sync::Arc;
 
 use carnet_access::{GroundKind, RestsOn};
@@ -10,19 +12,17 @@ use crate::model::FederatedCredential;
 /// A federated credential that a token rests on.
 #[derive(Clone, Debug)]
 pub struct MatchedRule {
-    /// The credential.
     pub credential: Arc<FederatedCredential>,
-    /// The ids that the token's transaction pins.
+    /// The ids to pin in the transaction that records the token.
     pub pins: Map<String, Value>,
 }
 
 impl MatchedRule {
-    /// A rule that matched.
     pub fn of(candidate: &Candidate) -> Self {
         Self { credential: candidate.credential.clone(), pins: candidate.pins.clone() }
     }
 
-    /// It as something that a token rests on.
+    /// The rule as an entry of the token's `rests_on`.
     pub fn rests_on(&self) -> RestsOn {
         RestsOn {
             kind: GroundKind::FederatedCredential,
@@ -31,7 +31,7 @@ impl MatchedRule {
         }
     }
 
-    /// Each rule once.
+    /// Keeps the first of several entries for the same rule.
     pub fn distinct(all: impl IntoIterator<Item = Self>) -> Vec<Self> {
         let mut seen = HashSet::new();
         all.into_iter().filter(|one| seen.insert(one.credential.id)).collect()

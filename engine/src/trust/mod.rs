@@ -1,7 +1,9 @@
-//! Who may act for whom: federated credentials compiled into rules, and the verdict on each for one assertion.
+//! Matching: which rules (federated credentials) admit an assertion, with a verdict on each.
 //!
-//! Nothing here waits for anything: rules, claims and the time go in, a [`MatchReport`] comes out. A [`Permit`] exists only
-//! for an assertion that at least one rule matches; a token can be minted of one for an accepted assertion alone.
+//! Everything here is pure computation: rules, claims and the time go in, a [`MatchReport`] comes
+//! out. A [`Permit`] exists only for an assertion that at least one rule matches, and a token is
+//! minted only from the permit of an accepted assertion. Storage, network and rate limits are left
+//! to the caller.
 
 mod candidate;
 mod check;

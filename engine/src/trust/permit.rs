@@ -1,3 +1,5 @@
+//! The result of matching: a [`Permit`], or a [`Denial`] with its reason.
+
 use super::candidate::{Candidate, Finding};
 use super::consent::Consent;
 use super::report::{MatchReport, match_credentials};
@@ -7,43 +9,42 @@ use crate::model::{FederatedCredential, Snapshot};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 
-/// A yes: an assertion, and a report in which at least one rule matches. Only [`Permit::new`] makes one.
+/// An assertion and a report in which at least one rule matches. Only [`Permit::new`] makes one.
 #[derive(Debug)]
 pub struct Permit<A> {
     assertion: A,
     report: MatchReport,
 }
 
-/// A no, with the verdicts it comes from.
+/// A refusal, with the verdicts it comes from.
 #[derive(Debug)]
 pub struct Denial {
-    /// Why, as far as whoever asks may know.
+    /// The refusal for the reader of the result: a reader of an explanation may see more than the
+    /// caller.
     pub refusal: Refusal,
-    /// Why, as the caller of the token endpoint is told.
+    /// The reason that the caller of the token endpoint is told.
     pub told: Reason,
-    /// The verdicts.
     pub report: MatchReport,
 }
 
 impl Denial {
-    /// A no that is the same to everybody.
+    /// A denial whose reason is the same for every reader.
     pub fn new(refusal: Refusal, report: MatchReport) -> Box<Self> {
         Box::new(Self { told: refusal.reason, refusal, report })
     }
 
-    /// A no to something that no rule was held against.
+    /// A denial from before any rule was judged.
     pub fn bare(refusal: Refusal) -> Box<Self> {
         Self::new(refusal, MatchReport::default())
     }
 }
 
 impl<A: Assertion> Permit<A> {
-    /// Matches the assertion against the rules of `snapshot`.
+    /// Matches the assertion against the rules of `snapshot` that `may_count` accepts: a request
+    /// may be limited to some of the rules, such as those that its client lists.
     ///
-    /// Only candidates that `may_count` are looked at: a request may be limited to some of the rules.
-    ///
-    /// What was verified for an older form of the trusted issuer proves nothing to newer rules: then nothing matches, and the
-    /// assertion has to be verified again.
+    /// An assertion that was verified under older settings of its trusted issuer is refused with
+    /// [`Reason::Busy`]: it has to be verified again under the current ones.
     pub fn new(
         assertion: A,
         snapshot: &Snapshot,
@@ -63,8 +64,8 @@ impl<A: Assertion> Permit<A> {
         Ok(Self { assertion, report })
     }
 
-    /// Holds one condition more against the rules that match, and says whether any is left; what a rule lacks stands in its
-    /// verdicts like every other condition.
+    /// Judges one more condition for each matching rule, and returns whether any rule still
+    /// matches. The report holds the finding like every other one.
     #[must_use]
     pub fn narrow(&mut self, mut condition: impl FnMut(&Candidate) -> Finding) -> bool {
         for candidate in self.report.candidates.iter_mut().filter(|candidate| candidate.matches()) {
@@ -74,17 +75,15 @@ impl<A: Assertion> Permit<A> {
         self.report.matching().next().is_some()
     }
 
-    /// The assertion.
     pub fn assertion(&self) -> &A {
         &self.assertion
     }
 
-    /// The verdicts.
     pub fn report(&self) -> &MatchReport {
         &self.report
     }
 
-    /// Turns the yes into a no for a reason that lies in the request.
+    /// Turns the permit into a denial, for a reason that lies in the request.
     pub fn deny(self, refusal: Refusal) -> Box<Denial> {
         Denial::new(refusal, self.report)
     }

@@ -1,5 +1,8 @@
-//! Which rules are judged for an assertion, and what is told of the verdicts. Permits, refusals, explanations, audit records and
-//! offline evaluation are all read from it; there is no second matcher.
+//! Selects the rules to judge for an assertion, and decides what the caller is told of the
+//! verdicts.
+//!
+//! Permits, refusals, explanations, audit records and offline evaluation all read the
+//! [`MatchReport`]; there is no second matcher.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,37 +15,40 @@ use crate::profile::{Claims, Profile};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 
-/// Rules that count for one assertion (decision D-33), and how large they may be together, in bytes: what judging them costs grows
-/// with both. Of more, [`in_turn`] says which.
+/// Most rules with consent that are judged for one assertion (decision D-33), and their total size
+/// in bytes: the cost of judging grows with both. [`in_turn`] decides which of more are judged.
 const MAX_CANDIDATES: usize = 1000;
 const MAX_CANDIDATE_BYTES: usize = 1024 * 1024;
-/// Rules that do not count and are shown all the same (contract, section 6): the closest ones.
+/// Rules without consent that are shown: the closest ones (`docs/src/reference/limits.md`).
 const MAX_OTHERS: usize = 5;
-/// How many of them are judged to find those.
+/// Rules without consent that are judged to find the closest ones.
 const MAX_OTHERS_JUDGED: usize = 100;
-/// Rules judged to find the nearest ones, and how many of those are shown.
+/// Rules that are judged to find the nearest ones, and how many of the nearest are shown.
 const MAX_SEARCHED: usize = 2_000;
 const MAX_NEAREST: usize = 10;
-/// Mismatches that a refusal lists.
+/// Most mismatches in a refusal.
 const MAX_MISMATCHES: usize = 50;
-/// How long the values in them may be, in bytes.
+/// The longest value in such a mismatch, in bytes; longer ones are cut.
 const MAX_VALUE_BYTES: usize = 512;
 
-/// What became of one assertion and the rules that might admit it.
+/// The verdicts on one assertion of the rules that might admit it.
 #[derive(Debug, Default)]
 pub struct MatchReport {
-    /// Every candidate, oldest first.
+    /// The judged rules: oldest first, or closest first from [`nearest_credentials`].
     pub candidates: Vec<Candidate>,
-    /// Whether a principal was asked for.
+    /// Whether the request names a principal.
     names_principal: bool,
-    /// How many rules were not judged, since those before them were as much as one request may cost.
+    /// How many rules with consent were not judged, because the rules before them used up the
+    /// budget.
     left_out: usize,
-    /// How many rules more there are that do not count.
+    /// How many rules without consent are not among `candidates`.
     others_left_out: usize,
 }
 
-/// Judges the rules that `claims` of `issuer` might match, that `may_count`, and that count by consent. Others take no place from
-/// them, and little time: a few are judged, and the closest of those are shown.
+/// Judges the rules that the claims of `issuer` lead to and that `may_count` accepts.
+///
+/// Rules without consent use nothing of the budget of the others: a limited number is judged, and
+/// only the closest of these are in the report.
 pub fn match_credentials(
     snapshot: &Snapshot,
     issuer: &TrustedIssuer,
@@ -67,7 +73,7 @@ pub fn match_credentials(
     MatchReport { candidates, names_principal: consent.names_principal(), left_out, others_left_out }
 }
 
-/// As many of the first as one request may cost, and how many there are behind them.
+/// The first rules that fit the budget of one request, and how many are left out after them.
 fn within_budget(mut credentials: Vec<Arc<FederatedCredential>>) -> (Vec<Arc<FederatedCredential>>, usize) {
     let mut left = MAX_CANDIDATE_BYTES;
     let fits = |credential: &&Arc<FederatedCredential>| {
@@ -81,9 +87,12 @@ fn within_budget(mut credentials: Vec<Arc<FederatedCredential>>) -> (Vec<Arc<Fed
     (credentials, beyond)
 }
 
-/// The order in which rules count when there are too many: first those that can give something, of these those that were asked for
-/// or that somebody vouches for, of every principal its oldest, then of every principal its second, and so on. Anybody may write
-/// rules for anybody's workload, so neither rules that are over nor the many rules of one principal may push out those of another.
+/// The order in which rules are judged if there are more than the budget allows: rules that can
+/// give something come first, then rules with the stronger consent, then the oldest rule of each
+/// principal, then the second of each, and so on.
+///
+/// Any principal can write rules for any workload, so neither expired rules nor the many rules of
+/// one principal may push out those of another.
 fn in_turn(
     snapshot: &Snapshot,
     issuer: &TrustedIssuer,
@@ -112,8 +121,9 @@ fn in_turn(
     placed.into_iter().map(|(_, credential)| credential).collect()
 }
 
-/// The rules of `issuer` that come closest to claims under which none was found, for whoever may see them and looks for the
-/// mistake in one: a name that is misspelt is not found by the name.
+/// The rules of `issuer` that come closest to claims under which the index finds none, limited to
+/// those that `may_see` accepts. This helps to find a mistake in a rule: the index cannot find a
+/// name that is misspelt.
 pub fn nearest_credentials(
     snapshot: &Snapshot,
     issuer: &TrustedIssuer,
@@ -143,24 +153,25 @@ impl MatchReport {
         self.candidates.iter().filter(|candidate| candidate.matches())
     }
 
-    /// The one reason to answer with, and what may be shown of the rules that the caller has proved to be meant
-    /// (contract, section 4: disclosure by proof).
+    /// The refusal of an assertion that no rule matches. Details of a rule are only for a caller
+    /// whose assertion proves that the rule is meant for it (`docs/src/explanation/disclosure.md`).
     pub fn refusal(&self, issuer: &TrustedIssuer, claims: &Claims) -> Refusal {
         let mut meant: Vec<&Candidate> =
             self.candidates.iter().filter(|candidate| candidate.is_proved_to_be_meant(&issuer.profile)).collect();
         meant.sort_by_key(|candidate| candidate.rank);
-        // Of several the one that comes closest is the likeliest to be the one the caller wants to use.
+        // The closest rule is most likely the one that the caller wants to use.
         let closest = meant.iter().min_by_key(|candidate| candidate.closeness());
         let reason = closest.and_then(|candidate| self.told_of(candidate, &issuer.profile));
-        // One of those that were not judged might have been the one.
+        // A rule that was not judged might have matched.
         let reason = if self.left_out > 0 { Some(Reason::RulesTooLarge) } else { reason };
         let mismatches = meant.iter().flat_map(|candidate| candidate.mismatches(issuer, claims));
         let mismatches = mismatches.take(MAX_MISMATCHES).map(|mismatch| mismatch.brief(MAX_VALUE_BYTES)).collect();
         Refusal::no_match(reason.unwrap_or(Reason::NoMatchingCredential), mismatches)
     }
 
-    /// What a caller is told whose workload a rule is meant for. That strangers wrote rules for it is nobody's concern: without
-    /// consent there is no rule.
+    /// The reason to tell the caller of a rule that is proved to be meant for it. A rule that lacks
+    /// only consent gives none, because the answer must not reveal that another principal wrote it;
+    /// a rule without consent gives none at all if the request names a principal.
     fn told_of(&self, candidate: &Candidate, profile: &Profile) -> Option<Reason> {
         match candidate.rank {
             Rank::Vouched if self.names_principal => Some(Reason::PrincipalMismatch),
@@ -170,17 +181,17 @@ impl MatchReport {
         }
     }
 
-    /// Why the rule that came closest does not match, for whoever may see all of these rules.
+    /// Why the closest rule does not match, for a reader who may see all of these rules.
     pub fn closest_reason(&self, profile: &Profile) -> Option<Reason> {
         self.closest()?.reason(profile)
     }
 
-    /// How many rules there are that do not count and are not shown: for those to know who manage rules.
+    /// How many rules without consent are not shown, for readers who manage rules.
     pub fn others_left_out(&self) -> usize {
         self.others_left_out
     }
 
-    /// The rule that came closest, whoever may see it.
+    /// The closest rule, whether or not the caller may see it.
     pub fn closest(&self) -> Option<&Candidate> {
         self.candidates.iter().min_by_key(|candidate| candidate.closeness())
     }

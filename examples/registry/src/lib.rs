@@ -1,8 +1,9 @@
-//! A small package registry that takes Carnet's access tokens: what a resource server has to do, and no more.
+//! A small package registry that accepts Carnet's access tokens: what a resource server has to do,
+//! and no more.
 //!
-//! Packages are files below one folder. An upload needs a bearer token, which a layer verifies before anything of the upload
-//! is read; the token's entries decide together with what the registry knows (does the package exist, who owns it) whether
-//! it is allowed.
+//! Packages are files below one folder. An upload needs a bearer token, which a layer verifies
+//! before the body is read. The handler then decides by the entries of the token and by what only
+//! the registry knows: whether the package exists, and who owns it.
 
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
@@ -21,39 +22,40 @@ use carnet_resource_server::{
 use serde_json::json;
 use tokio::sync::Mutex;
 
-/// The file that holds the owner's name; no version may be called so.
+/// The file in a package's folder that contains the owner's name. No version can have this name.
 const OWNER: &str = ".owner";
 const MAX_PACKAGE_BYTES: usize = 64 * 1024 * 1024;
 
-/// The registry.
+/// A registry with its packages in one folder.
 #[derive(Debug)]
 pub struct Registry {
     verifier: Arc<Verifier>,
     realm: Realm,
-    /// There is none where the resource URI is no https URL.
+    /// The registry's metadata. `None` if the resource URI is not an https URL (RFC 9728 section
+    /// 1.2).
     about: Option<ProtectedResource>,
     names: PackageNames,
     folder: PathBuf,
-    /// Two uploads of one new package must not both make it.
+    /// Held during an upload, so that two first uploads cannot both create a package.
     uploading: Mutex<()>,
 }
 
-/// Why an upload was not done, beside what the token says to it.
+/// Why an upload failed for another reason than the token.
 #[derive(Debug, thiserror::Error)]
 enum UploadError {
-    /// The name or version cannot be used.
+    /// The package name or the version cannot be a file name.
     #[error("names and versions hold letters, digits, `.`, `_`, `-` and `+`")]
     Name,
-    /// The version is there already.
+    /// The version exists, and versions are never replaced.
     #[error("this version was published before")]
     Exists,
-    /// The disk failed.
+    /// Reading or writing the folder failed.
     #[error("the package cannot be stored: {0}")]
     Storage(#[from] std::io::Error),
 }
 
 impl Registry {
-    /// A registry that keeps its packages below `folder`.
+    /// A registry that stores its packages below `folder` and compares their names as `names` says.
     pub fn new(verifier: Verifier, names: PackageNames, folder: PathBuf) -> Self {
         let about = ProtectedResource::new(verifier.resource(), verifier.issuer()).ok();
         let about = about.map(|about| about.actions(["create", "publish"]));
@@ -65,7 +67,8 @@ impl Registry {
         Self { verifier: Arc::new(verifier), realm, about, names, folder, uploading: Mutex::default() }
     }
 
-    /// Its routes: `GET /packages/{name}`, `PUT /packages/{name}/{version}`, and its metadata (RFC 9728).
+    /// The routes `GET /packages/{name}` and `PUT /packages/{name}/{version}`, and the registry's
+    /// metadata (RFC 9728).
     pub fn router(self) -> Router {
         let mut router = Router::new()
             .route("/packages/{name}/{version}", put(upload))
@@ -97,7 +100,7 @@ impl Registry {
         let state = RegistryState {
             exists: owner.is_some(),
             owned_by: &|name| owner.as_deref() == Some(name),
-            // This registry has no organizations: everybody acts for themselves.
+            // This registry has no organizations: each principal acts for itself only.
             may_act_for: &|principal, owner| principal == owner,
         };
         let allowed = match allows(&token.authorization_details, self.names, &operation, &state) {
@@ -127,7 +130,7 @@ async fn upload(
     published.unwrap_or_else(UploadError::into_response)
 }
 
-/// Tells the operator what callers are not told: why tokens cannot be checked.
+/// Logs for the operator why tokens cannot be checked; the response to the client does not say it.
 async fn report(response: Response) -> Response {
     if let Some(Rejection::Unavailable(outage)) = response.extensions().get() {
         eprintln!("tokens cannot be checked: {outage}");
@@ -182,7 +185,8 @@ impl UploadError {
     }
 }
 
-/// Whether a text can be the name of a file here: nothing that leads elsewhere, and not the owner's file.
+/// Whether a text can be a file name here: it cannot lead out of the folder or name the owner's
+/// file.
 fn is_file_name(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'+');
     !text.is_empty() && text.len() <= 128 && !text.starts_with('.') && text.bytes().all(allowed)

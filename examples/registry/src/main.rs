@@ -1,6 +1,9 @@
 //! `carnet-example-registry ISSUER RESOURCE LISTEN FOLDER [CLIENT_ID SECRET_FILE]`
 //!
-//! With a client's id and the file that holds its secret, the registry takes opaque keys too: it asks the server about them.
+//! Serves the example registry. `ISSUER` is Carnet's issuer identifier, `RESOURCE` the registry's
+//! resource URI, `LISTEN` the address and port to listen on, and `FOLDER` where packages are
+//! stored. With a client's id and a file with its client secret the registry accepts opaque keys
+//! too, by introspection.
 
 use std::process::ExitCode;
 

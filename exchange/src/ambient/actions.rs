@@ -1,5 +1,5 @@
-//! GitHub Actions, and Forgejo and Gitea, which took over its protocol: a URL and a bearer token in the environment of jobs that
-//! may have an identity token.
+//! GitHub Actions, and Forgejo and Gitea with the same protocol: jobs that may have an identity
+//! token find a URL and a bearer token in their environment.
 
 use secrecy::SecretString;
 
@@ -21,7 +21,7 @@ pub(super) fn sign(seeking: &Seeking<'_>) -> Sign {
     if environment.has(URL) && environment.has(TOKEN) {
         return Sign::Here;
     }
-    // Forgejo and Gitea say that they are GitHub as well.
+    // Forgejo and Gitea set `GITHUB_ACTIONS` as well.
     if environment.is_true("FORGEJO_ACTIONS") {
         Sign::Lacking(FORGEJO.to_owned())
     } else if environment.is_true("GITHUB_ACTIONS") {

@@ -1,3 +1,6 @@
+//! The platform's token as an assertion: its form and its audience are checked, its signature is
+//! not.
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use carnet_jose::MAX_TOKEN_BYTES;
@@ -7,7 +10,8 @@ use serde_json::Value;
 use super::{AmbientError, Seeking};
 use crate::web::printable;
 
-/// The platform's token, unverified: only the server can say whether it is good. It is never printed.
+/// The platform's token, unverified: only the server can tell whether it is valid. It is never
+/// printed.
 #[derive(Debug)]
 pub struct Assertion {
     text: SecretString,
@@ -15,7 +19,7 @@ pub struct Assertion {
 }
 
 impl Assertion {
-    /// Takes what a source gave, if it has the form of a signed JWT.
+    /// Reads the text that a platform gave, if it has the form of a signed JWT.
     pub(super) fn read(text: &SecretString, from: &str) -> Result<Self, AmbientError> {
         let failed = |why: &str| AmbientError::Failed(from.to_owned(), why.to_owned());
         let text = text.expose_secret().trim();
@@ -31,17 +35,17 @@ impl Assertion {
         Ok(Self { text: text.into(), audiences })
     }
 
-    /// The token.
     pub fn text(&self) -> &SecretString {
         &self.text
     }
 
-    /// Whether it is for one of these audiences.
+    /// Whether the token has one of these audiences.
     pub(super) fn is_for(&self, audiences: &[&str]) -> bool {
         self.audiences.iter().any(|audience| audiences.contains(&audience.as_str()))
     }
 
-    /// A token for somebody else is not shown to the server: it is as good as a password at its audience.
+    /// Refuses a token for another audience. It must not be sent to the server, since its receiver
+    /// could use it at that audience.
     pub(super) fn check_audience(&self, seeking: &Seeking<'_>, from: &str, advice: &str) -> Result<(), AmbientError> {
         if self.is_for(seeking.accepted) {
             return Ok(());

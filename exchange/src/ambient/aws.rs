@@ -1,5 +1,6 @@
-//! AWS: the file that the environment names, if its token is for this server, else a token of the account's own issuer by
-//! `aws sts get-web-identity-token`, which needs the permission `sts:GetWebIdentityToken`.
+//! AWS: the token in `AWS_WEB_IDENTITY_TOKEN_FILE` if it is for this server, otherwise one of the
+//! account's own issuer from `aws sts get-web-identity-token`, which needs the permission
+//! `sts:GetWebIdentityToken`.
 
 use std::path::Path;
 
@@ -8,7 +9,7 @@ use secrecy::SecretString;
 use super::{AmbientError, Assertion, Seeking, Sign, Source, file, tool};
 
 const FILE: &str = "AWS_WEB_IDENTITY_TOKEN_FILE";
-/// What AWS sets where it runs somebody's code.
+/// Variables that AWS sets in its compute services.
 const MARKS: [&str; 4] =
     [FILE, "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_EXECUTION_ENV"];
 const PROGRAM: &str = "aws";
@@ -24,7 +25,7 @@ pub(super) async fn token(seeking: &Seeking<'_>) -> Result<SecretString, Ambient
     let from = Source::Aws.name();
     if let Some(path) = seeking.environment.get(FILE) {
         let text = file::read(Path::new(path))?;
-        // In a cluster it is usually for STS itself, and `aws` uses it to get the role's credentials.
+        // In a cluster the token is usually for STS itself, and `aws` uses it to assume the role.
         if Assertion::read(&text, &from).is_ok_and(|assertion| assertion.is_for(seeking.accepted)) {
             return Ok(text);
         }

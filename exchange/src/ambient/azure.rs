@@ -1,5 +1,7 @@
-//! Azure workload identity: the cluster's token in a file. (What the instance metadata service gives is an access token of Entra,
-//! for a resource that is registered there; a job that has one presents it with `--assertion-env`.)
+//! Azure workload identity: the cluster's token in `AZURE_FEDERATED_TOKEN_FILE`.
+//!
+//! The instance metadata service is left out: it issues access tokens of Entra for a resource that
+//! is registered there. A job that has one presents it with `--assertion-env`.
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
-//! Azure DevOps pipelines: a URL of the job, and the pipeline's own access token to ask there.
+//! Azure DevOps pipelines: a URL of the job issues the token, given the pipeline's own access
+//! token.
 
 use secrecy::SecretString;
 
@@ -29,7 +30,8 @@ pub(super) async fn token(seeking: &Seeking<'_>) -> Result<SecretString, Ambient
         seeking.environment.get(URL).ok_or_else(|| lacking("SYSTEM_OIDCREQUESTURI is not set: is this a pipeline?"))?;
     let token = seeking.environment.get(TOKEN).ok_or_else(|| lacking(LACKING))?;
     let url = platform::url(url, URL, &[("api-version", "7.1")], &from)?;
-    // Without this header an expired token is answered with a redirect to a page for people.
+    // Without `X-TFS-FedAuthRedirect` an expired token is answered with a redirect to a sign-in
+    // page.
     let request = platform::client(&url, &from)?.post(url.clone()).bearer_auth(token);
     let request =
         request.header("x-tfs-fedauthredirect", "Suppress").header("content-type", "application/json").body("");

@@ -1,4 +1,4 @@
-//! Bitbucket Pipelines: the token is in a variable of steps with `oidc: true`.
+//! Bitbucket Pipelines: a variable holds the token in steps with `oidc: true`.
 
 use secrecy::SecretString;
 

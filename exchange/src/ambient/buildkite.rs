@@ -1,4 +1,4 @@
-//! Buildkite: the agent asks for the token.
+//! Buildkite: `buildkite-agent` requests the token.
 
 use secrecy::SecretString;
 
@@ -13,7 +13,7 @@ pub(super) fn sign(seeking: &Seeking<'_>) -> Sign {
 }
 
 pub(super) async fn token(seeking: &Seeking<'_>) -> Result<SecretString, AmbientError> {
-    // The ids are in the token only if they are asked for, and rules are pinned to them.
+    // Rules are pinned to these ids, which are in the token only on request.
     let ids = ["--claim", "organization_id", "--claim", "pipeline_id"];
     let arguments = [&["oidc", "request-token", "--audience", seeking.audience], ids.as_slice()].concat();
     let token = tool::run(AGENT, &arguments).await;

@@ -1,5 +1,5 @@
-//! CircleCI: the program of the job's environment makes a token for any audience; the one in the variables is for the
-//! organization.
+//! CircleCI: the program `circleci` requests a token for any audience. The token in the variables
+//! has the organization as its audience.
 
 use secrecy::SecretString;
 use serde_json::json;

@@ -1,4 +1,5 @@
-//! Codefresh: like GitHub's protocol, with the bearer token bare in the header.
+//! Codefresh: GitHub's protocol, but the `Authorization` header holds the bearer token without a
+//! scheme.
 
 use secrecy::SecretString;
 

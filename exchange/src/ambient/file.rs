@@ -1,3 +1,5 @@
+//! A token in a file.
+
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
@@ -7,9 +9,10 @@ use secrecy::SecretString;
 
 use super::AmbientError;
 
-/// A token in a file; `-` is standard input.
+/// Reads a token from a file; `-` is standard input.
 pub(super) fn read(path: &Path) -> Result<SecretString, AmbientError> {
-    // A little more than a token may have: white space around it, and one byte by which too much is noticed.
+    // A little more than a token may have: white space around it, and bytes by which a longer text
+    // is noticed.
     let limit = u64::try_from(MAX_TOKEN_BYTES).unwrap_or(u64::MAX).saturating_add(1024);
     let mut text = String::new();
     let read = if path == Path::new("-") {

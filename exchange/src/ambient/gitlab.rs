@@ -1,10 +1,10 @@
-//! GitLab CI/CD: the job's `id_tokens` are put into variables that the job names.
+//! GitLab CI/CD: the job's `id_tokens` are in variables whose names the job chooses.
 
 use secrecy::SecretString;
 
 use super::{AmbientError, Seeking, Sign, Source};
 
-/// The variable, unless `--assertion-env` names another.
+/// The variable that is read unless `--assertion-env` names another.
 const DEFAULT_VARIABLE: &str = "CARNET_ID_TOKEN";
 
 pub(super) const LOOKED_FOR: &str =

@@ -1,4 +1,5 @@
-//! Google Cloud: the metadata server signs an identity token of the machine's service account for any audience.
+//! Google Cloud: the metadata server issues an identity token of the machine's service account for
+//! any audience.
 
 use secrecy::SecretString;
 use url::Url;
@@ -6,10 +7,11 @@ use url::Url;
 use super::{AmbientError, Seeking, Sign, Source};
 use crate::web::{self, excerpt};
 
-/// Another place of the metadata server, as Google's own libraries read it.
+/// Another host of the metadata server, as in Google's own libraries.
 const HOST: &str = "GCE_METADATA_HOST";
 const DEFAULT_HOST: &str = "metadata.google.internal";
-/// What Cloud Run sets, where the machine does not show its maker.
+/// Variables by which Google Cloud is recognised where the product name of the machine cannot be
+/// read, such as those of Cloud Run.
 const MARKS: [&str; 3] = [HOST, "K_SERVICE", "CLOUD_RUN_JOB"];
 const PRODUCT: &str = "/sys/class/dmi/id/product_name";
 

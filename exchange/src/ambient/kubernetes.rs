@@ -1,10 +1,11 @@
-//! Kubernetes: a projected service-account token, which the kubelet keeps fresh in a file.
+//! Kubernetes: a projected service-account token, in a file that the kubelet keeps fresh.
 
 use secrecy::SecretString;
 
 use super::{AmbientError, Seeking, Sign, Source, file};
 
-/// Where the pod mounts it, unless told otherwise. Never the default token of the pod, which is for the cluster's API.
+/// The file of the projected token unless the command line names another. The pod's default token
+/// is never used, since it is for the API of the cluster.
 pub const DEFAULT_FILE: &str = "/var/run/secrets/carnet/token";
 
 pub(super) const ADVICE: &str = "Write the server's URL as `audience` of the projected serviceAccountToken.";

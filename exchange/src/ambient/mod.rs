@@ -1,7 +1,9 @@
-//! Ambient credentials: the signed token that a platform has ready for its workloads, and how each hands it out.
+//! Ambient tokens: the signed token that a platform provides to its workloads, and how each
+//! platform hands it out.
 //!
-//! A file a platform. Each says by what it is recognised (`sign`) and gets the token (`token`). Platforms that run jobs are looked
-//! for before the machines that jobs run on: a runner in a pod has the pod's identity too, and that is not the job's.
+//! Each platform has a file with `sign`, which recognises it, and `token`, which obtains the token.
+//! CI platforms are tried before the machines that their jobs run on: a runner in a pod has the
+//! pod's identity as well, which is not the job's.
 
 mod actions;
 mod assertion;
@@ -32,99 +34,98 @@ pub use kubernetes::DEFAULT_FILE;
 use super::web::WebError;
 use crate::environment::Environment;
 
-/// Where a token can come from, in the order in which they are looked for.
+/// The platforms that a token can come from, in the order in which they are tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Source {
-    /// GitHub Actions; also Forgejo and Gitea, which speak the same protocol.
+    /// GitHub Actions, and Forgejo and Gitea, which use the same protocol.
     #[value(alias = "github", alias = "forgejo", alias = "gitea")]
     GithubActions,
-    /// GitLab CI/CD: an ID token of the job.
+    /// GitLab CI/CD: the job's ID token in `CARNET_ID_TOKEN`.
     #[value(alias = "gitlab")]
     GitlabCi,
     /// Buildkite: `buildkite-agent oidc request-token`.
     Buildkite,
-    /// CircleCI: `circleci run oidc get`.
+    /// CircleCI: `circleci run oidc get`, or `CIRCLE_OIDC_TOKEN_V2` where that program is missing.
     Circleci,
-    /// Azure DevOps pipelines.
+    /// Azure DevOps pipelines: `SYSTEM_OIDCREQUESTURI`, with `SYSTEM_ACCESSTOKEN`.
     AzureDevops,
-    /// Bitbucket Pipelines.
+    /// Bitbucket Pipelines: `BITBUCKET_STEP_OIDC_TOKEN`.
     Bitbucket,
-    /// Codefresh.
+    /// Codefresh: `CF_OIDC_REQUEST_URL`, with `CF_OIDC_REQUEST_TOKEN`.
     Codefresh,
-    /// A projected service-account token of Kubernetes.
+    /// Kubernetes: the projected service-account token in `--kubernetes-token-file`.
     Kubernetes,
-    /// A JWT-SVID of the SPIFFE Workload API.
+    /// SPIFFE: a JWT-SVID of the Workload API at `SPIFFE_ENDPOINT_SOCKET`.
     Spiffe,
     /// AWS: `AWS_WEB_IDENTITY_TOKEN_FILE`, or `aws sts get-web-identity-token`.
     Aws,
     /// Azure workload identity: `AZURE_FEDERATED_TOKEN_FILE`.
     Azure,
-    /// The metadata server of Google Cloud.
+    /// Google Cloud: an identity token of the metadata server.
     #[value(alias = "gcp")]
     Google,
 }
 
-/// What is looked at, and what is asked for.
+/// What the search for a token reads, and which token it needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Seeking<'a> {
-    /// The environment.
     pub environment: &'a Environment,
-    /// The audience that a platform is asked for.
+    /// The audience to request from a platform.
     pub audience: &'a str,
-    /// The audiences of which a token has to have one.
+    /// The token has to have one of these audiences.
     pub accepted: &'a [&'a str],
-    /// Where Kubernetes puts the projected token.
+    /// The file of a pod's projected service-account token.
     pub kubernetes_token_file: &'a Path,
 }
 
-/// What the environment says of a source.
+/// Whether a platform is recognised.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sign {
-    /// A token can be had.
+    /// The platform is recognised and offers a token.
     Here,
-    /// This is the platform, and it gives this job no token: why, and what to do.
+    /// The platform is recognised, but offers this job no token. Holds the reason and what to do.
     Lacking(String),
-    /// It is somewhere else.
+    /// The platform is not recognised.
     Absent,
 }
 
-/// Why there is no token to present.
+/// Why there is no token to present to the server.
 #[derive(Debug, thiserror::Error)]
 pub enum AmbientError {
-    /// Nothing was recognised.
+    /// No platform is recognised.
     #[error(
         "no ambient credential was found. Looked for, in this order:\n{0}\nName a file with --assertion-file or a variable with \
          --assertion-env, or say with --source where the token is."
     )]
     NotFound(String),
-    /// The platform is known, and what is needed of it is missing.
+    /// The platform is known, but something that it needs is missing.
     #[error("{0}: {1}")]
     Lacking(String, String),
-    /// Getting it failed.
+    /// The token could not be obtained or read.
     #[error("{0}: {1}")]
     Failed(String, String),
     /// The platform could not be reached.
     #[error("{0}: {1}")]
     Web(String, WebError),
-    /// It is a token for somebody else.
+    /// The token is for another audience.
     #[error(
         "{from}: the token is for {received}, not for {expected}, so it was not sent: whoever gets a token can use it at its \
          audience. {advice}If the server does take this audience, name it with --audience."
     )]
     AnotherAudience {
-        /// Where the token is from.
+        /// The option or platform that the token comes from.
         from: String,
-        /// Its audiences.
+        /// The audiences of the token.
         received: String,
-        /// What was asked for.
+        /// The requested audience.
         expected: String,
-        /// How to get the right one there.
+        /// How to get a token for the right audience there.
         advice: String,
     },
 }
 
 impl Source {
-    /// The name on the command line.
+    /// The name of the platform on the command line.
     pub fn name(self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
@@ -146,7 +147,7 @@ impl Source {
         }
     }
 
-    /// What it is recognised by, for the message that nothing was found.
+    /// How the platform is recognised, for the error that none was found.
     fn looked_for(self, seeking: &Seeking<'_>) -> String {
         match self {
             Self::GithubActions => actions::LOOKED_FOR.to_owned(),
@@ -181,7 +182,7 @@ impl Source {
         }
     }
 
-    /// How to get a token for the right audience there, where that is not done by asking.
+    /// How to get a token for the right audience on platforms that take no audience in the request.
     const fn advice(self) -> &'static str {
         match self {
             Self::GitlabCi => gitlab::ADVICE,
@@ -195,20 +196,20 @@ impl Source {
     }
 }
 
-/// Where the token is.
+/// How the token was chosen on the command line.
 #[derive(Clone, Copy, Debug)]
 pub enum Choice<'a> {
-    /// In this file.
+    /// `--assertion-file`.
     File(&'a Path),
-    /// In this variable.
+    /// `--assertion-env`.
     Variable(&'a str),
-    /// With this platform.
+    /// `--source`.
     Source(Source),
-    /// To be found out.
+    /// None of them: the platform is detected.
     Ambient,
 }
 
-/// Gets the token, which has one of the audiences that were sought.
+/// Obtains the token and checks that it has one of the accepted audiences.
 pub async fn obtain(choice: Choice<'_>, seeking: &Seeking<'_>) -> Result<Assertion, AmbientError> {
     let (from, advice, text) = match choice {
         Choice::File(path) => (format!("--assertion-file {}", path.display()), "", file::read(path)?),
@@ -224,8 +225,8 @@ pub async fn obtain(choice: Choice<'_>, seeking: &Seeking<'_>) -> Result<Asserti
     Ok(assertion)
 }
 
-/// The first source that is here. A platform that is here and gives no token ends the search: the next find would be the identity
-/// of the machine, which is shared by all its jobs.
+/// Finds the first platform that is recognised. A platform that offers the job no token ends the
+/// search: the next platform found would be that of the machine, whose identity all its jobs share.
 fn find(seeking: &Seeking<'_>) -> Result<Source, AmbientError> {
     for source in Source::value_variants() {
         match source.sign(seeking) {

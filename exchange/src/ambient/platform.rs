@@ -1,4 +1,4 @@
-//! A platform's endpoint that answers with a token in a member of a JSON object.
+//! Platforms with an endpoint that answers with a token in a member of a JSON object.
 
 use reqwest::{Client, RequestBuilder};
 use secrecy::SecretString;
@@ -8,7 +8,8 @@ use url::Url;
 use super::AmbientError;
 use crate::web::{self, excerpt};
 
-/// Reads the URL that a platform put into a variable. A query that is there stays, with these parameters in it.
+/// Reads the URL that a platform put into a variable, and sets these parameters in its query. Other
+/// parameters stay.
 pub(super) fn url(text: &str, variable: &str, parameters: &[(&str, &str)], from: &str) -> Result<Url, AmbientError> {
     let mut url = Url::parse(text)
         .map_err(|error| AmbientError::Failed(from.to_owned(), format!("{variable} is not a URL: {error}")))?;
@@ -21,12 +22,11 @@ pub(super) fn url(text: &str, variable: &str, parameters: &[(&str, &str)], from:
     Ok(url)
 }
 
-/// A client for the platform.
 pub(super) fn client(url: &Url, from: &str) -> Result<Client, AmbientError> {
     web::client(url).map_err(|error| AmbientError::Web(from.to_owned(), error))
 }
 
-/// Sends the request and takes the token out of the answer.
+/// Sends the request and reads the token from `member` of the answer.
 pub(super) async fn ask(
     url: &Url,
     request: RequestBuilder,

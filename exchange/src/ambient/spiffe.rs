@@ -1,4 +1,4 @@
-//! SPIFFE: a JWT-SVID of the Workload API.
+//! SPIFFE: a JWT-SVID, requested from the Workload API at `SPIFFE_ENDPOINT_SOCKET`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -44,7 +44,8 @@ async fn fetch(endpoint: Endpoint, audience: &str) -> Result<SecretString, Strin
     }
 }
 
-/// Where the Workload API is (SPIFFE Workload Endpoint, section 4): a socket of this machine, or an address without a name.
+/// The address of the Workload API (SPIFFE Workload Endpoint, section 4): a socket of this machine,
+/// or an IP address and port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Endpoint {
     Unix(PathBuf),

@@ -1,4 +1,4 @@
-//! A platform's own program that prints a token.
+//! Runs a platform's own program that prints a token, for one minute at most.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -12,17 +12,17 @@ use crate::web::excerpt;
 const TIMEOUT: Duration = Duration::from_mins(1);
 const MAX_OUTPUT_BYTES: u64 = 64 * 1024;
 
-/// Why a program gave no token.
+/// Why a program printed no token.
 #[derive(Debug)]
 pub(super) enum ToolError {
-    /// It is not on the path.
+    /// The program is not on the `PATH`.
     Missing,
-    /// It failed: what it says.
+    /// The program failed. Holds the reason, which follows the program's name in the message.
     Failed(String),
 }
 
 impl ToolError {
-    /// The error in words.
+    /// The message for the user.
     pub fn say(self, program: &str) -> String {
         match self {
             Self::Missing => format!("the program `{program}` is not on the PATH"),
@@ -49,7 +49,7 @@ pub(super) async fn run(program: &str, arguments: &[&str]) -> Result<SecretStrin
     };
     match status {
         Ok(status) if status.success() => Ok(printed.into()),
-        // Never what it printed to standard output: that may be a token.
+        // Standard output is left out, since it may contain a token.
         Ok(status) => Err(ToolError::Failed(format!("failed ({status}): {}", excerpt(&said)))),
         Err(error) => Err(ToolError::Failed(format!("cannot be waited for: {error}"))),
     }
@@ -58,7 +58,7 @@ pub(super) async fn run(program: &str, arguments: &[&str]) -> Result<SecretStrin
 async fn read(stream: Option<impl AsyncRead + Unpin>) -> String {
     let mut bytes = Vec::new();
     if let Some(stream) = stream {
-        // What was read before an error is still worth showing.
+        // Output before a read error is still worth showing.
         stream.take(MAX_OUTPUT_BYTES).read_to_end(&mut bytes).await.ok();
     }
     String::from_utf8_lossy(&bytes).into_owned()

@@ -1,6 +1,7 @@
 //! One call of the SPIFFE Workload API: `FetchJWTSVID`, a unary gRPC call over HTTP/2 without TLS.
 //!
-//! Two messages with three fields do not need a gRPC library: hyper, which is here anyway, speaks HTTP/2.
+//! Two messages with three fields do not need a gRPC library: hyper, which is a dependency anyway,
+//! speaks HTTP/2.
 
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
@@ -16,7 +17,8 @@ use crate::web::excerpt;
 const METHOD: &str = "http://localhost/SpiffeWorkloadAPI/FetchJWTSVID";
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
-/// Asks for a document for this audience. A workload with several identities gets the first, which is its default one.
+/// Requests a JWT-SVID for this audience. A workload with several identities gets the first, which
+/// is its default.
 pub(super) async fn fetch_jwt_svid(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     audience: &str,
@@ -27,7 +29,8 @@ pub(super) async fn fetch_jwt_svid(
     let request = Request::post(METHOD)
         .header("content-type", "application/grpc")
         .header("te", "trailers")
-        // So that a request that a page was made to send is none (SPIFFE Workload Endpoint, section 6).
+        // Required header, which protects the Workload API against server-side request forgery
+        // (SPIFFE Workload Endpoint, section 6).
         .header("workload.spiffe.io", "true")
         .body(Full::new(Bytes::from(frame(&jwt_svid_request(audience)))))
         .map_err(|error| error.to_string())?;
@@ -46,7 +49,8 @@ async fn read(answer: Response<hyper::body::Incoming>) -> Result<SecretString, S
         return Err(format!("the answer was {}", head.status));
     }
     let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(|error| error.to_string())?;
-    // A call that fails at once has its status in the only head there is.
+    // A call that fails at once carries its status in the headers (a trailers-only response of
+    // gRPC).
     let trailers = body.trailers().filter(|trailers| trailers.contains_key("grpc-status"));
     check_status(trailers.unwrap_or(&head.headers))?;
     let bytes = body.to_bytes();
@@ -71,7 +75,7 @@ fn words(error: &hyper::Error) -> String {
     carnet_outbound::causes(error)
 }
 
-/// `JWTSVIDRequest`: field 1 is the audience.
+/// Encodes a `JWTSVIDRequest`, whose field 1 is the audience.
 fn jwt_svid_request(audience: &str) -> Vec<u8> {
     let mut message = vec![0x0a];
     let mut length = audience.len();
@@ -84,13 +88,14 @@ fn jwt_svid_request(audience: &str) -> Vec<u8> {
     message
 }
 
-/// A message with its length before it, uncompressed.
+/// Frames a message for gRPC: a zero byte for "uncompressed", the length in four bytes, the
+/// message.
 fn frame(message: &[u8]) -> Vec<u8> {
     let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
     [&[0], length.to_be_bytes().as_slice(), message].concat()
 }
 
-/// The one message of an answer.
+/// The message of an answer, which has to be the only one and uncompressed.
 fn unframe(bytes: &[u8]) -> Option<&[u8]> {
     let (head, message) = bytes.split_at_checked(5)?;
     let (compressed, length) = head.split_first()?;
@@ -104,7 +109,7 @@ fn first_token(response: &[u8]) -> Option<&str> {
     std::str::from_utf8(field(document, 2)?).ok().filter(|token| !token.is_empty())
 }
 
-/// The first occurrence of a field that holds bytes; other fields are skipped.
+/// The first occurrence of a field of protobuf's wire type 2 (bytes); other fields are skipped.
 fn field(mut message: &[u8], wanted: u64) -> Option<&[u8]> {
     while !message.is_empty() {
         let (key, rest) = varint(message)?;
@@ -147,7 +152,7 @@ mod tests {
         assert_eq!(jwt_svid_request("ab"), [0x0a, 2, b'a', b'b']);
         let long = jwt_svid_request(&"x".repeat(300));
         assert_eq!((&long[..3], long.len()), (&[0x0a, 0xac, 0x02][..], 303));
-        // A document with its id, token and hint, behind an unknown number, and a second document.
+        // An unknown number, a JWT-SVID with id, token and hint, and a second, empty one.
         let document = [&[0x0a, 1, b'i', 0x12, 3][..], b"a.b", &[0x1a, 1, b'h']].concat();
         let length = u8::try_from(document.len()).unwrap();
         let response = [&[0x18, 0x96, 0x01, 0x0a, length][..], &document, &[0x0a, 0]].concat();

@@ -1,4 +1,4 @@
-//! RFC 6750 at a registry that axum serves behind the layer.
+//! RFC 6750, at a registry that axum serves behind the layer.
 
 use std::sync::Arc;
 
@@ -18,14 +18,14 @@ use crate::{
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-/// A registry, and a token that it takes.
+/// A registry, its authorization server, and a token that the registry accepts.
 struct World {
     server: FakeServer,
     url: String,
     token: String,
 }
 
-/// What came back.
+/// A response of the registry.
 struct Answer {
     status: u16,
     headers: HeaderMap,
@@ -40,7 +40,7 @@ impl World {
         Self { server, url, token }
     }
 
-    /// Uploads `widgets` with these headers, all of which may repeat.
+    /// Uploads with these headers. A header may occur several times.
     async fn put(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
         let mut request = client().put(format!("{}{path}", self.url));
         for (name, value) in headers {
@@ -49,7 +49,7 @@ impl World {
         Answer::of(request.send().await.unwrap()).await
     }
 
-    /// Sends a form, with or without the header.
+    /// Sends a form, with or without the token in an `Authorization` header.
     async fn form(&self, body: String, with_header: bool) -> Answer {
         let mut request = client().post(format!("{}/form", self.url)).body(body);
         request = request.header("content-type", "application/x-www-form-urlencoded");
@@ -78,7 +78,7 @@ impl Answer {
         parameters(challenge)
     }
 
-    /// Refused with this status and error code.
+    /// Asserts a refusal with this status and error code.
     fn is(&self, status: u16, error: Option<&str>) {
         assert_eq!(self.status, status, "{}", self.body);
         assert_eq!(self.challenge().get("error").map(String::as_str), error);
@@ -194,7 +194,7 @@ async fn rfc6750_3_2__a_token_that_failed_is_called_invalid() {
 #[test]
 fn rfc6750_3_3__no_parameter_is_repeated() {
     let about = crate::ProtectedResource::new(REGISTRY, "https://as.test").unwrap();
-    // What a name may try: to bring parameters of its own.
+    // A realm name that tries to add parameters of its own.
     let realm = Realm::new("r\", error=\"x").described_by(&about);
     for rejection in rejections() {
         parameters(&realm.challenge(rejection));
@@ -238,7 +238,7 @@ async fn rfc6750_3_4__values_stay_in_their_characters() {
     let realm = Realm::new("a\"b\\c\r\n\u{e9}");
     assert_eq!(realm.challenge(Rejection::NoToken), "Bearer realm=\"abc\"");
     let hostile = Operation { action: "pub lish\"\\\r\n", package: "p", version: None, digest: None };
-    // No sentence of ours loses anything to that.
+    // The descriptions of this crate contain no character that has to be removed.
     for reason in REASONS {
         let read = parameters(&realm.insufficient_scope(Denied { reason }, &hostile));
         assert_eq!(read["error_description"], reason.to_string());
@@ -324,7 +324,7 @@ async fn atk_187__an_api_key_beside_another_token_is_refused() {
     world.put("/packages/widgets", &[("x-api-key", &bearer)]).await.is(400, Some("invalid_request"));
     let query = format!("/packages/widgets?access_token={}", world.token);
     world.put(&query, &[key]).await.is(400, Some("invalid_request"));
-    // A registry that does not want the header does not see it.
+    // A registry that does not accept the header ignores it.
     let url = serve(registry(world.server.verifier())).await;
     let plain = World { url, ..world };
     plain.put("/packages/widgets", &[("x-api-key", &plain.token)]).await.is(401, None);
@@ -344,7 +344,7 @@ async fn nuget_tok_5__older_clients_send_their_key_in_another_way_and_in_one() {
         let answer = world.put("/packages/widgets", &[way]).await;
         assert_eq!((answer.status, &answer.body), (200, &json!("joel")), "{way:?}");
     }
-    // What the registry found itself, as a password or as the whole header, stands for the same principal.
+    // A token that the registry found itself stands for the same principal.
     assert_eq!(world.server.introspecting().verify_token(KEY).await.unwrap().sub, "pr_joel");
     for authorization in [KEY, "Basic eDpjbnRfMDEyMzQ1Njc4OQ=="] {
         let alone = [("authorization", authorization)];
@@ -362,7 +362,7 @@ async fn a_server_out_of_reach_is_not_the_callers_fault() {
     assert_eq!(answer.status, 503);
     assert!(!answer.headers.contains_key("www-authenticate"));
     assert_eq!(answer.headers["retry-after"], "30");
-    // Layers further out learn why.
+    // Outer layers learn the reason from the extensions.
     let response: Response<String> = Realm::new("r").reject(Rejection::Unavailable(Outage::Credentials));
     assert_eq!(response.extensions().get(), Some(&Rejection::Unavailable(Outage::Credentials)));
     assert!(!response.body().contains("credentials"));

@@ -1,4 +1,4 @@
-//! RFC 7662 from the registry's side.
+//! RFC 7662, from the registry's side.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::{AccessToken, Introspection, Outage, Rejection, Verifier};
 
 const KEY: &str = "cnt_0123456789+/=~";
 
-/// A server that knows an opaque key, and a verifier that may ask it and keeps no answers.
+/// A server that knows an opaque key, and a verifier that may ask about it and caches nothing.
 async fn world() -> (FakeServer, Verifier) {
     let server = FakeServer::start().await;
     server.activate(KEY, server.active());
@@ -39,7 +39,7 @@ async fn rfc7662_2_1__the_registry_posts_the_token_in_a_form() {
     assert_eq!(question.headers["accept"], "application/json");
     let form: Vec<(String, String)> = url::form_urlencoded::parse(question.body.as_bytes()).into_owned().collect();
     assert_eq!(form, [("token".to_owned(), KEY.to_owned())]);
-    // The secret goes nowhere but to the introspection endpoint.
+    // The client secret is sent to the introspection endpoint only.
     for path in ["/.well-known/oauth-authorization-server", "/jwks"] {
         assert!(server.seen(path).iter().all(|seen| !seen.headers.contains_key("authorization")));
     }
@@ -64,7 +64,7 @@ async fn rfc7662_2_1_1__credentials_that_the_server_refuses_are_the_registrys_fa
         let refused = verifier.verify_at(KEY, NOW).await.unwrap_err();
         assert_eq!((refused, refused.status()), (Rejection::Unavailable(Outage::Credentials), 503));
     }
-    // Whoever runs the registry can tell from the log.
+    // The operator of the registry sees the reason in the log.
     assert!(Rejection::Unavailable(Outage::Credentials).to_string().contains("own credentials"));
     let introspection = Introspection::new(CLIENT, SECRET);
     assert!(!format!("{introspection:?} {verifier:?}").contains(SECRET));
@@ -150,7 +150,7 @@ async fn contract_4__a_positive_answer_is_kept_and_a_negative_one_is_not() {
     assert_eq!(server.seen("/introspect").len(), 4);
     server.revoke(KEY);
     verifier.verify_at(KEY, NOW + 4).await.unwrap();
-    // 60 s were asked for, and 5 is the most there is.
+    // 60 seconds were asked for; 5 is the maximum.
     assert_eq!(verifier.verify_at(KEY, NOW + 5).await, Err(Rejection::InvalidToken("not active")));
     assert_eq!(server.seen("/introspect").len(), 5);
 }
@@ -175,12 +175,12 @@ async fn contract_4__jwts_are_asked_about_where_their_end_must_be_seen() {
     assert_eq!(online.verify_at(&token, NOW).await, Err(Rejection::InvalidToken("not active")));
     offline.verify_at(&token, NOW).await.unwrap();
     assert_eq!(server.seen("/introspect").len(), 2);
-    // What the server still grants is what counts.
+    // The answer of the server counts, not the claims of the JWT.
     let mut narrower = server.active();
     narrower["authorization_details"][0]["packages"] = json!(["gadgets"]);
     server.activate(&token, narrower);
     assert_eq!(online.verify_at(&token, NOW).await.unwrap().authorization_details[0].packages, ["gadgets"]);
-    // A forgery is refused here, whatever the server would say of it.
+    // A forged JWT is refused without asking the server.
     let forged = FakeServer::start().await.sign(&server.claims());
     server.activate(&forged, server.active());
     assert_eq!(online.verify_at(&forged, NOW).await, Err(Rejection::InvalidToken("unknown key")));
@@ -204,7 +204,7 @@ async fn answers_that_are_late_large_or_errors_are_an_outage() {
         server.reply("/introspect", Reply::status(status));
         assert_eq!(verifier.verify_at(KEY, NOW).await, unreachable, "{status}");
     }
-    // White space is good JSON, and too much of it is too much.
+    // White space is valid JSON, but counts toward the size limit.
     let padded = |bytes: usize| {
         let mut body = server.active().to_string();
         body.push_str(&" ".repeat(bytes - body.len()));
@@ -231,7 +231,7 @@ async fn metadata_of_another_server_or_without_the_endpoint_is_not_used() {
         server.publish_metadata(&changed(server.metadata(), member, value));
         let verifier = server.introspecting();
         assert_eq!(verifier.verify_at(KEY, NOW).await, Err(Rejection::Unavailable(Outage::Metadata)));
-        // It is looked for again after a while, and not before.
+        // Metadata is fetched again after 30 seconds, and not before.
         server.publish_metadata(&server.metadata());
         assert_eq!(verifier.verify_at(KEY, NOW + 29).await, Err(Rejection::Unavailable(Outage::Metadata)));
         verifier.verify_at(KEY, NOW + 30).await.unwrap();

@@ -1,4 +1,4 @@
-//! RFC 9728: what a registry says of itself.
+//! RFC 9728: the registry's own metadata.
 
 use axum::Router;
 use axum::body::Body;
@@ -16,7 +16,7 @@ fn document(about: &ProtectedResource) -> Value {
     serde_json::from_str(about.answer::<String>().body()).unwrap()
 }
 
-/// A registry that serves its metadata and wants tokens for everything else it has.
+/// A registry that serves its metadata and requires tokens for all other paths.
 async fn registry(server: &FakeServer) -> (String, ProtectedResource) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let resource = format!("http://{}/pypi/", listener.local_addr().unwrap());
@@ -143,7 +143,8 @@ async fn rfc9728_7_1__nothing_is_fetched_in_the_clear() {
     for issuer in ["http://as.test", "http://10.0.0.1", "http://127.0.0.1.as.test"] {
         assert!(Verifier::new(issuer, "https://registry.test/").is_err(), "{issuer}");
     }
-    // Nor where the metadata would be read safely and the rest not; seen here from the other side.
+    // An endpoint of another scheme than the metadata's is not used either. Here the schemes are
+    // reversed: http metadata names an https endpoint.
     let server = FakeServer::start().await;
     for member in ["jwks_uri", "introspection_endpoint"] {
         let mut metadata = server.metadata();
@@ -174,7 +175,7 @@ async fn rfc9728_7_7_1__nothing_that_a_request_names_is_fetched() {
     }
     assert!(verifier.verify_at(&stranger.sign(&stranger.claims()), NOW).await.is_err());
     assert!(verifier.verify_at(&server.sign(&claims), NOW).await.is_err());
-    // A redirect is not followed either.
+    // Redirects are not followed either.
     let away = Reply { location: Some(format!("{}/introspect", stranger.url)), ..Reply::status(307) };
     server.reply("/introspect", away);
     assert_eq!(verifier.verify_at("cnt_1", NOW).await, Err(Rejection::Unavailable(Outage::Unreachable)));

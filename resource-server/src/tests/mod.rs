@@ -1,4 +1,4 @@
-//! The crate against a small authorization server, over HTTP.
+//! Tests of the crate against a small authorization server, over HTTP.
 
 mod bearer;
 mod introspection;

@@ -1,4 +1,4 @@
-//! JWTs verified with the keys that the server publishes.
+//! JWTs, verified with the keys that the server publishes.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -65,7 +65,7 @@ async fn atk_177__a_token_is_for_one_registry_of_one_server() {
             "{resource}"
         );
     }
-    // Another tenant of the same host, even if it had the same keys.
+    // Another tenant of the same host, which even has the same keys.
     let tenant = FakeServer::below("/tenant1").await;
     let mut claims = tenant.claims();
     tenant.verifier().verify_at(&tenant.sign(&claims), NOW).await.unwrap();
@@ -76,7 +76,7 @@ async fn atk_177__a_token_is_for_one_registry_of_one_server() {
         let refused = tenant.verifier().verify_at(&tenant.sign(&claims), NOW).await;
         assert_eq!(refused, Err(Rejection::InvalidToken("of another issuer")), "{issuer}");
     }
-    // An entry for another registry does not hide behind the right audience.
+    // The right audience does not help an entry for another registry.
     let mut claims = server.claims();
     claims["authorization_details"][0]["locations"] = json!(["https://registry.test/crates/"]);
     let refused = server.verifier().verify_at(&server.sign(&claims), NOW).await;
@@ -173,7 +173,7 @@ async fn old_keys_serve_for_an_hour_and_new_ones_are_found() {
     assert_eq!(verifier.verify_at(&token, NOW + 30 + 3600).await, Err(Rejection::Unavailable(Outage::Unreachable)));
     server.restore("/jwks");
     verifier.verify_at(&token, NOW + 30 + 3630).await.unwrap();
-    // A clock that was set back hours does not keep the keys out.
+    // After the clock was set back, the keys are fetched again.
     verifier.verify_at(&token, NOW + 40).await.unwrap();
     assert_eq!(verifier.verify(None).await, Err(Rejection::NoToken));
 }
@@ -206,7 +206,8 @@ async fn atk_115__a_registry_uses_no_proxy_of_its_environment() {
         server.verifier().verify_at(&server.sign(&server.claims()), NOW).await.unwrap();
         return;
     }
-    // The environment cannot be changed for one test, so this one runs once more in a process of its own.
+    // The environment cannot be changed for one test only, so the test runs itself once more in a
+    // process of its own.
     let mut child = Command::new(std::env::current_exe().unwrap());
     child.args(["--exact", "tests::offline::atk_115__a_registry_uses_no_proxy_of_its_environment"]).env(CHILD, "1");
     for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {

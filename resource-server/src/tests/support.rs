@@ -1,3 +1,5 @@
+//! A fake authorization server, its tokens, and a strict reader of challenges.
+
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -12,14 +14,14 @@ use tokio::net::TcpListener;
 
 use crate::{AccessToken, Introspection, Verifier};
 
-/// The registry of these tests.
+/// The resource URI of the registry in these tests.
 pub(crate) const REGISTRY: &str = "https://registry.test/pypi/";
-/// The time at which most tokens of these tests are looked at.
+/// The time, in seconds since 1970, at which most tokens of these tests are verified.
 pub(crate) const NOW: i64 = 1_800_000_000;
 pub(crate) const CLIENT: &str = "registry";
 pub(crate) const SECRET: &str = "p:ss w\u{f6}rd%";
 
-/// An authorization server: metadata, keys and introspection, each of which a test can replace.
+/// An authorization server with metadata, keys and introspection. A test can replace each response.
 pub(crate) struct FakeServer {
     pub(crate) url: String,
     pub(crate) key: SigningKey,
@@ -34,7 +36,7 @@ struct Shared {
     seen: RwLock<Vec<Seen>>,
 }
 
-/// What a path answers.
+/// The response to every request of one path.
 #[derive(Clone)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
@@ -43,7 +45,7 @@ pub(crate) struct Reply {
     pub(crate) delay: Duration,
 }
 
-/// A request that came.
+/// A request that the server received.
 #[derive(Clone)]
 pub(crate) struct Seen {
     pub(crate) method: Method,
@@ -97,7 +99,7 @@ impl FakeServer {
         self.shared.replies.write().unwrap().remove(path);
     }
 
-    /// Makes a token active that says nothing itself.
+    /// Makes introspection answer `answer` for an opaque token.
     pub(crate) fn activate(&self, token: &str, answer: Value) {
         self.shared.active.write().unwrap().insert(token.to_owned(), answer);
     }
@@ -114,14 +116,14 @@ impl FakeServer {
         self.shared.seen.read().unwrap().len()
     }
 
-    /// A token of another type, signed with another published key.
+    /// Signs a token of another `typ` with a new key, which is published too.
     pub(crate) fn sign_typed(&self, token_type: &str, claims: &Value) -> String {
         let key = SigningKey::generate(Algorithm::ES256).unwrap();
         self.shared.keys.write().unwrap().push(key.public().jwk().clone().into());
         key.sign_typed(token_type, claims.to_string().as_bytes()).unwrap()
     }
 
-    /// The claims of a good token as of `now`.
+    /// The claims of a valid token issued at `now`.
     pub(crate) fn claims_at(&self, now: i64) -> Value {
         json!({
             "iss": self.url, "aud": REGISTRY, "sub": "pr_joel", "principal": { "name": "joel", "kind": "user" },
@@ -138,7 +140,7 @@ impl FakeServer {
         self.claims_at(NOW)
     }
 
-    /// The answer about a good opaque token.
+    /// The introspection response for a valid opaque token.
     pub(crate) fn active(&self) -> Value {
         let mut answer = self.claims();
         answer["active"] = json!(true);
@@ -159,7 +161,7 @@ impl FakeServer {
     }
 }
 
-/// Serves on a free port; the URL.
+/// Serves `router` on a free port and returns its URL.
 pub(crate) async fn serve(router: Router) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -191,13 +193,13 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Re
     response.body(reply.body.into()).unwrap()
 }
 
-/// A token that says itself what it is, without a good signature.
+/// A JWT with this header and these claims, and an arbitrary signature.
 pub(crate) fn unsigned(header: &Value, claims: &Value, signature: &[u8]) -> String {
     let input = format!("{}.{}", base64url(header.to_string()), base64url(claims.to_string()));
     format!("{input}.{}", base64url(signature))
 }
 
-/// A verified token with this end.
+/// A verified token that expires at `exp`.
 pub(crate) fn token_until(exp: i64) -> AccessToken {
     let claims = json!({
         "iss": "https://as.test", "aud": REGISTRY, "sub": "s", "client_id": "c", "iat": 0, "exp": exp, "jti": "j",
@@ -205,12 +207,13 @@ pub(crate) fn token_until(exp: i64) -> AccessToken {
     serde_json::from_value(claims).unwrap()
 }
 
-/// A client without anything of the environment.
+/// An HTTP client that ignores proxies of the environment.
 pub(crate) fn client() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().build().unwrap()
 }
 
-/// The parameters of a challenge, read strictly: quoted strings without anything to unescape, none twice (RFC 9110 section 11.2).
+/// The parameters of a challenge, read strictly: quoted strings without escapes, each name at most
+/// once (RFC 9110 section 11.2).
 pub(crate) fn parameters(challenge: &str) -> HashMap<String, String> {
     let mut read = HashMap::new();
     let mut rest = challenge.strip_prefix("Bearer ").unwrap();

@@ -1,4 +1,5 @@
-//! A stand-in for a CI platform: it publishes its keys and hands out identity tokens such as GitHub Actions'.
+//! A stand-in for a CI platform: it publishes its key set and issues identity tokens with the
+//! claims of GitHub Actions.
 
 use std::sync::Arc;
 
@@ -15,7 +16,6 @@ use uuid::Uuid;
 use crate::clock::Clock;
 use crate::ids;
 
-/// The platform.
 #[derive(Debug)]
 pub struct StandInCi {
     issuer: String,
@@ -31,12 +31,12 @@ struct TokenQuery {
 }
 
 impl StandInCi {
-    /// A platform with this issuer identifier.
+    /// A platform with this issuer identifier and a new RS256 key.
     pub fn new(issuer: &str, clock: Arc<dyn Clock>) -> Result<Self, SigningError> {
         Ok(Self { issuer: issuer.to_owned(), key: SigningKey::generate(Algorithm::RS256)?, clock })
     }
 
-    /// Its endpoints: discovery, keys, and the tokens a job would ask for.
+    /// The endpoints: discovery, key set, and the identity tokens that a job requests.
     pub fn router(self) -> Router {
         Router::new()
             .route("/.well-known/openid-configuration", get(metadata))

@@ -1,4 +1,5 @@
-//! `carnet quickstart`: the whole of it on real sockets - a server, a stand-in for a CI platform, and a small registry.
+//! `carnet quickstart`: a tour on real sockets, with a server on a new SQLite file, a stand-in for
+//! a CI platform and the example registry.
 
 mod ci;
 mod tour;
@@ -22,22 +23,22 @@ use crate::upstream::HttpFetch;
 use ci::StandInCi;
 use tour::Tour;
 
-/// `carnet quickstart`
+/// Options of `carnet quickstart`.
 #[derive(Debug, Args)]
 pub struct QuickstartArgs {
-    /// Exit when the tour is over; without it the servers go on, and the printed lines can be pasted.
+    /// Exit when the tour is over; otherwise the servers run until Ctrl-C, and the printed commands
+    /// can be tried.
     #[arg(long)]
     once: bool,
 }
 
-/// The three servers of the tour. Their folder is removed with them.
+/// The three servers of the tour. Closing it stops them and removes their folder.
 struct Stage {
     folder: PathBuf,
     servers: Vec<Serving>,
     _background: Background,
 }
 
-/// Runs the tour.
 pub async fn run(args: &QuickstartArgs) -> Result<Conclusion, CommandError> {
     let other = |error: &dyn std::fmt::Display| CommandError::Other(error.to_string());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -50,7 +51,7 @@ pub async fn run(args: &QuickstartArgs) -> Result<Conclusion, CommandError> {
     let settings = [
         ("CARNET_ISSUER", carnet.clone()),
         ("CARNET_DATA_DIR", folder.join("server").display().to_string()),
-        // The stand-in has no certificate. No real platform needs this.
+        // The stand-in speaks http, since it has no certificate. Real platforms do not need this.
         ("CARNET_INSECURE__ALLOW_HTTP_LOOPBACK", "true".to_owned()),
     ];
     let settings = settings.map(|(name, value)| (name.to_owned(), value));

@@ -1,5 +1,5 @@
-//! The steps of the tour. Each prints what it sends as a line that can be pasted, and stops the tour if the answer is another
-//! than it should be.
+//! The steps of the tour. Each prints its request as a command that can be pasted into a shell, and
+//! stops the tour if the answer is not the expected one.
 
 use carnet_jose::Compact;
 use reqwest::{Client, Method, Response};
@@ -10,10 +10,10 @@ use super::CommandError;
 use crate::grant::ACCESS_TOKEN;
 use crate::grant_type::GrantType;
 
-/// The type of a platform's token in an exchange (RFC 8693 section 3).
+/// The `subject_token_type` of a platform's token (RFC 8693 section 3).
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 
-/// Whose rule the tour is about.
+/// The principal that owns the rule of the tour.
 const PRINCIPAL: &str = "joel";
 
 /// The tour, with the URLs of its three servers.
@@ -26,12 +26,11 @@ pub struct Tour {
 }
 
 impl Tour {
-    /// A tour of these servers.
     pub fn new(carnet: String, ci: String, registry: String, admin_token: String) -> Result<Self, CommandError> {
         Ok(Self { http: remote(&carnet)?.0, carnet, ci, registry, admin_token })
     }
 
-    /// All of it.
+    /// Runs all steps in order.
     pub async fn run(&self) -> Result<(), CommandError> {
         println!(
             "carnet   {}\nci       {} (a stand-in for GitHub Actions)\nregistry {}/",
@@ -87,7 +86,7 @@ impl Tour {
         Ok(())
     }
 
-    /// What the platform hands to a job.
+    /// Requests an identity token from the stand-in platform, as a job does.
     async fn assertion(&self, reference: &str) -> Result<String, CommandError> {
         let url = self.assertion_url(reference);
         let answer = self.http.get(url).send().await.map_err(|error| unreachable(&error))?;
@@ -106,7 +105,7 @@ impl Tour {
         token.map(str::to_owned).ok_or_else(|| CommandError::Other("the answer holds no access token".to_owned()))
     }
 
-    /// The same by token exchange, with no more than the release needs.
+    /// Requests a token by token exchange, limited to one version of one package.
     async fn token_exchange(&self) -> Result<String, CommandError> {
         heading("The same by token exchange (RFC 8693), for this one release and nothing else");
         let details = json!([

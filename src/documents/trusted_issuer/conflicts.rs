@@ -1,4 +1,5 @@
-//! What two trusted issuers must not share.
+//! Conflicts between two trusted issuers, and between two versions of one: neither audiences nor
+//! keys may make an assertion belong to both.
 
 use std::path::Path;
 
@@ -11,7 +12,8 @@ use crate::model::KeySource;
 use crate::trust::DocumentError;
 
 impl TrustedIssuerDocument {
-    /// The members by which it is another platform now. Rules and pinned ids mean the platform they were written for.
+    /// Pointers of the changed members that identify the platform. They are fixed while rules
+    /// exist: rules and pinned ids refer to the platform for which they were written.
     pub fn moved_from(&self, before: &Self) -> Vec<&'static str> {
         let changes = [
             ("/profile", self.profile != before.profile),
@@ -21,8 +23,8 @@ impl TrustedIssuerDocument {
         changes.into_iter().filter(|(_, changed)| *changed).map(|(pointer, _)| pointer).collect()
     }
 
-    /// Whether the keys of one may be those of the other: SPIFFE ids are their trust domain's word, other subjects their
-    /// issuer's.
+    /// Whether both documents describe one platform, so that their keys may be the same: the same
+    /// trust domain for SPIFFE, else the same issuer.
     fn is_same_platform(&self, other: &Self) -> bool {
         match (&self.trust_domain, &other.trust_domain) {
             (Some(ours), Some(theirs)) => ours == theirs,
@@ -30,7 +32,7 @@ impl TrustedIssuerDocument {
         }
     }
 
-    /// Why it cannot stand beside another trusted issuer of this name.
+    /// Mistakes by which the document conflicts with another trusted issuer, named `name`.
     pub fn conflicts_with(&self, name: &str, other: &Self, context: ReadContext<'_>) -> Vec<DocumentError> {
         let mut problems = Vec::new();
         if self.issuer == other.issuer || (self.trust_domain.is_some() && self.trust_domain == other.trust_domain) {
@@ -42,7 +44,7 @@ impl TrustedIssuerDocument {
             let theirs = all(other);
             if let Some(shared) = all(self).iter().find(|audience| theirs.contains(audience)) {
                 let detail = format!(
-                    "trusted issuer {name} has the same issuer or trust domain and takes `{shared}` too: nobody could tell their assertions apart"
+                    "must not hold `{shared}`: trusted issuer {name} has the same issuer or trust domain and accepts it too, so an assertion could belong to either"
                 );
                 problems.push(DocumentError::new("/audiences", detail));
             }
@@ -52,7 +54,7 @@ impl TrustedIssuerDocument {
             && let Some(pointer) = shared_keys(ours, theirs)
         {
             let detail = format!(
-                "trusted issuer {name} has another issuer or trust domain and the same key set: either could speak for the other"
+                "must not be the key set of trusted issuer {name}, which has another issuer or trust domain: either could speak for the other"
             );
             problems.push(DocumentError::new(pointer, detail));
         }
@@ -60,7 +62,8 @@ impl TrustedIssuerDocument {
     }
 }
 
-/// Where a source says that its keys are those of another. Discovery follows the issuer, and a review has no keys.
+/// The pointer at which a key source names the keys of another: a common key, URL or file.
+/// Discovery depends on the issuer alone, and `token_review` has no keys.
 fn shared_keys(ours: &KeySource, theirs: &KeySource) -> Option<&'static str> {
     if let (KeySource::Static { jwks }, KeySource::Static { jwks: theirs }) = (ours, theirs) {
         let theirs: Vec<_> = key_material(theirs).collect();
@@ -70,13 +73,13 @@ fn shared_keys(ours: &KeySource, theirs: &KeySource) -> Option<&'static str> {
     (place_of(theirs)?.1 == place).then_some(pointer)
 }
 
-/// What makes a key the key it is; its `kid` and `use` are only what somebody calls it.
+/// The members that define a public key. `kid` and `use` are labels, which copies of a key may
+/// change.
 fn key_material(jwks: &Value) -> impl Iterator<Item = [Option<&Value>; 5]> {
     let keys = jwks.get("keys").and_then(Value::as_array).into_iter().flatten();
     keys.map(|key| ["crv", "x", "y", "n", "e"].map(|member| key.get(member)))
 }
 
-/// A place that keys are read from.
 #[derive(PartialEq, Eq)]
 enum KeyLocation<'a> {
     Url(Option<Url>),

@@ -1,4 +1,5 @@
-//! Where the keys of a trusted issuer come from.
+//! Reads `keys`, the source of a trusted issuer's keys, and checks key sets that are part of a
+//! document. Nothing is fetched here.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +14,6 @@ use crate::documents::reader::Reader;
 use crate::model::KeySource;
 use crate::profile::Profile;
 
-/// Reads `keys`.
 pub(super) fn keys(
     reader: &mut Reader<'_>,
     profile: Option<&Arc<Profile>>,
@@ -26,7 +26,7 @@ pub(super) fn keys(
         if issuer.starts_with("spiffe://") {
             reader.problem(
                 "keys",
-                "is required: nothing says where the bundle of a trust domain is (SPIFFE-SVID names no issuer)",
+                "must be given: without an issuer there is no other way to find the bundle of a trust domain",
             );
         }
         return None;
@@ -34,15 +34,18 @@ pub(super) fn keys(
     let source = match serde_json::from_value::<KeySource>(value.clone()) {
         Ok(source) => source,
         Err(error) => {
-            let forms = "is {\"source\": \"discovery\"}, jwks_uri with uri, static with jwks, file with path, spiffe_bundle with uri or path, or token_review with api_server, ca_file and token_file";
+            let forms = "must be {\"source\": \"discovery\"}, jwks_uri with uri, static with jwks, file with path, spiffe_bundle with uri or path, or token_review with api_server, ca_file and token_file";
             reader.problem("keys", format!("{forms}: {error}"));
             return None;
         }
     };
-    let url = |uri: &str| Url::parse(uri).map_err(|error| error.to_string()).and_then(|url| check_https(&url, context));
+    let url = |uri: &str| {
+        let parsed = Url::parse(uri).map_err(|error| format!("must be an https URL: {error}"));
+        parsed.and_then(|url| check_https(&url, context))
+    };
     let found = match &source {
         KeySource::Discovery if issuer.starts_with("spiffe://") => {
-            Some(("keys", "cannot be discovered without an issuer".to_owned()))
+            Some(("keys", "must not be discovery, which needs an issuer that is an https URL".to_owned()))
         }
         KeySource::Discovery => None,
         KeySource::JwksUri { uri } => url(uri).err().map(|detail| ("keys/uri", detail)),
@@ -51,7 +54,7 @@ pub(super) fn keys(
         }
         KeySource::File { path } => file(path).err().map(|detail| ("keys/path", detail)),
         KeySource::TokenReview { .. } if !profile.is_none_or(|profile| profile.token_review) => {
-            Some(("keys", "is for Kubernetes clusters".to_owned()))
+            Some(("keys", "must not be token_review, which is for Kubernetes clusters".to_owned()))
         }
         KeySource::TokenReview { api_server, ca_file, token_file } => {
             let url = url(api_server).err().map(|detail| ("keys/api_server", detail));
@@ -59,11 +62,11 @@ pub(super) fn keys(
             url.or_else(ca).or_else(|| file(token_file).err().map(|detail| ("keys/token_file", detail)))
         }
         KeySource::SpiffeBundle { .. } if !is_spiffe => {
-            Some(("keys", "is the bundle of a trust domain, which this profile does not have".to_owned()))
+            Some(("keys", "must not be spiffe_bundle: this profile has no trust domain".to_owned()))
         }
         KeySource::SpiffeBundle { uri: Some(uri), path: None } => url(uri).err().map(|detail| ("keys/uri", detail)),
         KeySource::SpiffeBundle { uri: None, path: Some(path) } => file(path).err().map(|detail| ("keys/path", detail)),
-        KeySource::SpiffeBundle { .. } => Some(("keys", "has either uri or path".to_owned())),
+        KeySource::SpiffeBundle { .. } => Some(("keys", "must have either uri or path".to_owned())),
     };
     if let Some((pointer, detail)) = found {
         reader.problem(pointer, detail);
@@ -76,20 +79,21 @@ fn static_keys(jwks: &Value, algorithms: Option<&[Algorithm]>, is_spiffe: bool) 
     check_keys(jwks, algorithms.unwrap_or(&Algorithm::ALL), uses)
 }
 
-/// Checks a JWK set that stands in a document.
+/// Checks a JWK set in a document: no private keys, and at least one usable signature key.
 pub(in crate::documents) fn check_key_set(jwks: &Value, allowed: &[Algorithm]) -> Result<(), String> {
     check_keys(jwks, allowed, KeyUse::Signature)
 }
 
 fn check_keys(jwks: &Value, allowed: &[Algorithm], wanted: KeyUse) -> Result<(), String> {
     match KeySet::parse_for(jwks.to_string().as_bytes(), allowed, wanted) {
-        Ok(set) if set.has_private_members() => Err("holds a private key".to_owned()),
-        Ok(set) if set.is_empty() => Err(format!("holds no key that can be used: {}", set.unusable().join("; "))),
+        Ok(set) if set.has_private_members() => Err("must not hold a private key".to_owned()),
+        Ok(set) if set.is_empty() => Err(format!("must hold a usable key: {}", set.unusable().join("; "))),
         Ok(_) => Ok(()),
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(format!("must be a JWK set: {error}")),
     }
 }
 
 fn file(path: &str) -> Result<(), String> {
-    if Path::new(path).is_absolute() { Ok(()) } else { Err("is the absolute path of a file on the server".to_owned()) }
+    let is_absolute = Path::new(path).is_absolute();
+    if is_absolute { Ok(()) } else { Err("must be the absolute path of a file on the server".to_owned()) }
 }

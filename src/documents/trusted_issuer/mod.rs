@@ -1,4 +1,5 @@
-//! Trusted issuers: the document, and what assertions are judged by (contract, section 6).
+//! Trusted issuers: the document, its checks, and its compiled form
+//! (`docs/src/reference/admin-api.md`).
 
 mod conflicts;
 mod keys;
@@ -23,57 +24,66 @@ use crate::model::{KeySource, TrustedIssuer};
 use crate::profile::{Defaults, Profile, Replay, Terms, glob};
 use crate::trust::{DocumentError, Warning};
 
-/// An outside platform whose tokens are accepted. What is left out comes from the profile.
+/// A platform whose tokens are accepted as assertions. Members that are left out come from the
+/// profile.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct TrustedIssuerDocument {
-    /// The kind of platform.
+    /// The profile of the platform, such as `github-actions`; fixed while rules refer to the
+    /// trusted issuer.
     pub profile: String,
-    /// The exact `iss`; a slash at the end counts. SPIFFE needs none: then it is `spiffe://` and the trust domain.
+    /// The exact `iss`, an https URL; a slash at the end counts. Optional for SPIFFE, where it
+    /// defaults to `spiffe://` and the trust domain.
     pub issuer: String,
-    /// Where its keys come from; `{"source": "discovery"}` unless given.
+    /// The source of the issuer's keys; by default `{"source": "discovery"}`.
     pub keys: Option<KeySource>,
-    /// Accepted values of `aud`; our issuer identifier and token endpoint unless given.
+    /// Accepted values of `aud`; by default those of the profile, else this server's issuer
+    /// identifier and token endpoint.
     pub audiences: Option<Vec<String>>,
-    /// Values that may stand in `aud` beside an accepted one.
+    /// Values that `aud` may hold in addition to an accepted one.
     pub extra_audiences: Option<Vec<String>>,
-    /// Signature algorithms.
+    /// Accepted signature algorithms.
     #[schema(value_type = Option<Vec<String>>)]
     pub algorithms: Option<Vec<Algorithm>>,
-    /// Values of `typ`; a token without `typ` counts as `JWT`.
+    /// Accepted values of `typ`; a token without `typ` counts as `JWT`.
     pub types: Option<Vec<String>>,
-    /// The longest time from `iat` to `exp`, in seconds.
+    /// Longest time from `iat` to `exp`, 1 to 86400 seconds.
     pub max_assertion_lifetime_seconds: Option<i64>,
-    /// How far clocks may differ, in seconds: 60 at most.
+    /// Tolerated clock difference, 0 to 60 seconds.
     pub leeway_seconds: Option<i64>,
-    /// Whether tokens end with the assertion they were made from.
+    /// Whether an access token ends no later than the assertion that it was issued for.
     pub cap_at_assertion_expiry: Option<bool>,
-    /// Single use: `required`, `jti_or_token_hash` or `off`.
+    /// Single use of assertions: `required` (by the claim `replay_claim`), `jti_or_token_hash` or
+    /// `off`.
     #[schema(value_type = Option<String>)]
     pub replay: Option<Replay>,
-    /// The claim with the token's id.
+    /// The claim that holds the assertion's id, usually `jti`.
     pub replay_claim: Option<String>,
-    /// Events that never match.
+    /// Events of the platform, such as `pull_request_target`, for which no rule matches.
     pub banned_events: Option<Vec<String>>,
-    /// The SPIFFE trust domain it vouches for.
+    /// The SPIFFE trust domain that the issuer speaks for.
     pub trust_domain: Option<String>,
-    /// Where its subjects live: `https://example.com`, or `example.com` for names of accounts.
+    /// The domain of the issuer's subjects: `https://example.com` for URIs, or `example.com` for
+    /// account names.
     pub subject_domain: Option<String>,
-    /// The claim by which a broker of e-mail addresses says who vouches for one: a name or a JSON Pointer.
+    /// The claim in which a broker of e-mail addresses names the upstream issuer of an address: a
+    /// name or a JSON Pointer.
     pub issuer_claim: Option<String>,
-    /// Whether the word `true` verifies an e-mail address as the JSON value does.
+    /// Whether the string `"true"` in `email_verified` counts as the boolean.
     pub accept_string_booleans: Option<bool>,
-    /// Whether an address counts as verified where `email_verified` is absent.
+    /// Whether an address counts as verified if `email_verified` is absent.
     pub skip_email_verification: Option<bool>,
-    /// The grants that take its assertions; both unless given.
+    /// The grants that accept the issuer's assertions; by default both.
     pub grants: Option<Vec<AssertionGrant>>,
-    /// Certificate authorities to trust for this issuer alone, as PEM.
+    /// Certificate authorities for connections to this issuer alone, in addition to the system's,
+    /// as PEM.
     pub ca_pem: Option<String>,
-    /// Private networks that its keys may be fetched from.
+    /// Private networks from which the issuer's keys may be fetched, such as `10.0.0.0/8`.
     #[schema(value_type = Option<Vec<String>>)]
     pub allow_private: Option<Vec<IpNet>>,
-    /// The principal whose rules alone may use it, by name.
+    /// The only principal whose rules may use this issuer, by name; null for every principal.
     pub owner: Option<String>,
-    /// Whether it is switched on.
+    /// Whether the issuer's assertions are accepted; tokens issued for them end when it is
+    /// disabled.
     pub enabled: bool,
 }
 
@@ -147,18 +157,17 @@ impl Document for TrustedIssuerDocument {
     }
 }
 
-/// A grant that takes assertions of trusted issuers.
+/// A grant that accepts assertions of trusted issuers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AssertionGrant {
-    /// RFC 7523 section 2.1.
+    /// The jwt-bearer grant (RFC 7523 section 2.1).
     JwtBearer,
-    /// RFC 8693 section 2.1.
+    /// The token exchange grant (RFC 8693 section 2.1).
     TokenExchange,
 }
 
 impl AssertionGrant {
-    /// Both.
     const ALL: [Self; 2] = [Self::JwtBearer, Self::TokenExchange];
 
     fn grant_type(self) -> GrantType {
@@ -170,7 +179,7 @@ impl AssertionGrant {
 }
 
 impl TrustedIssuerDocument {
-    /// What assertions are judged by.
+    /// The trusted issuer in the form that assertions are judged by, with the profile's defaults.
     pub fn compile(
         &self,
         id: TrustedIssuerId,
@@ -223,7 +232,7 @@ impl TrustedIssuerDocument {
         }
     }
 
-    /// What it adds to the profile.
+    /// The members that limit what the issuer may speak for.
     pub fn terms(&self) -> Terms {
         Terms {
             trust_domain: self.trust_domain.clone(),
@@ -234,7 +243,7 @@ impl TrustedIssuerDocument {
         }
     }
 
-    /// The audiences that are accepted: those given, else those of the profile, else our own.
+    /// The accepted audiences: those given, else those of the profile, else our own.
     pub fn accepted_audiences(&self, context: ReadContext<'_>) -> Vec<String> {
         let fixed = || context.profiles.get(&self.profile).and_then(|profile| profile.defaults.audiences.clone());
         self.audiences.clone().or_else(fixed).unwrap_or_else(|| context.own.default_audiences())

@@ -1,4 +1,5 @@
-//! Reads the document of a trusted issuer, member by member, with every mistake reported.
+//! Reads the document of a trusted issuer and reports every mistake. `issuer` and the members of
+//! some profiles are in `terms`, `keys` in `keys`.
 
 use std::sync::Arc;
 
@@ -14,7 +15,8 @@ use crate::documents::reader::Reader;
 use crate::profile::{Profile, Replay};
 use crate::trust::DocumentError;
 
-/// Types of tokens that are for something else and are never assertions (decision D-10).
+/// Values of `typ` of tokens with another purpose, which must never be accepted as assertions
+/// (decision D-10).
 const OTHER_TYPES: [&str; 8] = [
     "at+jwt",
     "dpop+jwt",
@@ -26,7 +28,6 @@ const OTHER_TYPES: [&str; 8] = [
     "client-authentication+jwt",
 ];
 
-/// Reads a document.
 pub(super) fn read(
     given: &Map<String, Value>,
     context: ReadContext<'_>,
@@ -36,7 +37,7 @@ pub(super) fn read(
     let profile = context.profiles.get(&profile_name);
     if profile.is_none() && !profile_name.is_empty() {
         let known = context.profiles.names().collect::<Vec<_>>().join(", ");
-        reader.problem("profile", format!("there is no profile of this name; there are {known}"));
+        reader.problem("profile", format!("must be one of the profiles {known}"));
     }
     let Members { issuer, terms } = members(&mut reader, profile, context);
     let algorithms = algorithms(&mut reader);
@@ -60,7 +61,7 @@ pub(super) fn read(
         grants: grants(&mut reader),
         ca_pem: reader.parsed("ca_pem", |pem| match reqwest::Certificate::from_pem_bundle(pem.as_bytes()) {
             Ok(found) if !found.is_empty() => Ok(pem.to_owned()),
-            _ => Err("is one or more certificates in PEM"),
+            _ => Err("must be one or more certificates in PEM"),
         }),
         allow_private: networks(&mut reader),
         owner: reader.name("owner"),
@@ -69,11 +70,11 @@ pub(super) fn read(
         issuer,
     };
     if document.audiences.as_ref().is_some_and(Vec::is_empty) {
-        reader.problem("audiences", "names at least one");
+        reader.problem("audiences", "must name at least one audience");
     }
     let accepted = document.accepted_audiences(context);
     if document.extra_audiences.iter().flatten().any(|extra| accepted.contains(extra)) {
-        reader.problem("extra_audiences", "repeats an accepted audience");
+        reader.problem("extra_audiences", "must not repeat an accepted audience");
     }
     reader.finish(document)
 }
@@ -83,7 +84,7 @@ fn grants(reader: &mut Reader<'_>) -> Option<Vec<AssertionGrant>> {
     let grants: Option<Vec<AssertionGrant>> =
         names.iter().map(|name| serde_json::from_value(Value::String(name.clone())).ok()).collect();
     if grants.as_ref().is_none_or(Vec::is_empty) {
-        reader.problem("grants", "names jwt-bearer, token-exchange or both");
+        reader.problem("grants", "must name jwt-bearer, token-exchange or both");
     }
     grants
 }
@@ -92,9 +93,12 @@ fn algorithms(reader: &mut Reader<'_>) -> Option<Vec<Algorithm>> {
     let names = reader.texts("algorithms")?;
     let algorithms: Result<Vec<Algorithm>, _> = names.iter().map(|name| name.parse()).collect();
     match &algorithms {
-        Ok(list) if list.is_empty() => reader.problem("algorithms", "names at least one"),
+        Ok(list) if list.is_empty() => reader.problem("algorithms", "must name at least one algorithm"),
         Ok(_) => {}
-        Err(error) => reader.problem("algorithms", error.to_string()),
+        Err(error) => {
+            let known = Algorithm::ALL.map(Algorithm::name).join(", ");
+            reader.problem("algorithms", format!("must be among {known}: {error}"));
+        }
     }
     algorithms.ok()
 }
@@ -108,11 +112,12 @@ fn audiences(
     let audiences = reader.texts(name)?;
     let platform = |audience: &&String| profile.is_some_and(|profile| profile.is_platform_audience(audience, issuer));
     if let Some(audience) = audiences.iter().find(platform) {
-        let detail = format!("`{audience}` is an audience of the platform's own services, which others accept too");
+        let detail =
+            format!("must not hold `{audience}`, an audience of the platform's own services, which others accept too");
         reader.problem(name, detail);
     }
     if audiences.iter().any(|audience| audience.len() > 1024 || audience.contains(char::is_control)) {
-        reader.problem(name, "holds an audience that is too long or has control characters");
+        reader.problem(name, "must hold audiences of at most 1024 bytes without control characters");
     }
     Some(audiences)
 }
@@ -120,14 +125,14 @@ fn audiences(
 fn types(reader: &mut Reader<'_>) -> Option<Vec<String>> {
     let types = reader.texts("types")?;
     if types.is_empty() {
-        reader.problem("types", "names at least one; a token without typ counts as JWT");
+        reader.problem("types", "must name at least one type; a token without typ counts as JWT");
     }
     let other = |typ: &&String| {
         let typ = typ.to_ascii_lowercase();
         OTHER_TYPES.contains(&typ.strip_prefix("application/").unwrap_or(&typ))
     };
     if let Some(typ) = types.iter().find(other) {
-        reader.problem("types", format!("`{typ}` is the type of tokens that are no assertions"));
+        reader.problem("types", format!("must not hold `{typ}`, the type of tokens that are never assertions"));
     }
     Some(types)
 }
@@ -136,7 +141,7 @@ fn replay(reader: &mut Reader<'_>) -> Option<Replay> {
     let value = reader.value("replay")?;
     let replay = serde_json::from_value(value.clone()).ok();
     if replay.is_none() {
-        reader.problem("replay", "is one of required, jti_or_token_hash, off");
+        reader.problem("replay", "must be one of required, jti_or_token_hash, off");
     }
     replay
 }
@@ -145,7 +150,7 @@ fn networks(reader: &mut Reader<'_>) -> Option<Vec<IpNet>> {
     let texts = reader.texts("allow_private")?;
     let networks: Result<Vec<IpNet>, _> = texts.iter().map(|text| text.parse()).collect();
     if networks.is_err() {
-        reader.problem("allow_private", "is a list of networks, for example 10.0.0.0/8");
+        reader.problem("allow_private", "must be a list of networks, for example 10.0.0.0/8");
     }
     networks.ok()
 }

@@ -1,4 +1,5 @@
-//! What a trusted issuer adds to its profile: who it is, and what it may speak for.
+//! Reads `issuer` and the members that limit what a trusted issuer may speak for: trust domain,
+//! subject domain, broker claim and e-mail verification.
 
 use std::sync::Arc;
 
@@ -9,13 +10,13 @@ use crate::documents::ReadContext;
 use crate::documents::reader::Reader;
 use crate::profile::{Check, Equals, Profile, Requirement, Terms, is_trust_domain, registrable_domain};
 
-/// Who it is, and its terms.
 pub(super) struct Members {
     pub issuer: String,
     pub terms: Terms,
 }
 
-/// Reads `issuer` and the members that only some profiles have.
+/// Reads `issuer` and the members that only some profiles have; a member that the profile does not
+/// use is a mistake.
 pub(super) fn members(reader: &mut Reader<'_>, profile: Option<&Arc<Profile>>, context: ReadContext<'_>) -> Members {
     let trust_domain = trust_domain(reader, profile);
     let issuer = issuer(reader, trust_domain.as_deref(), context);
@@ -25,7 +26,8 @@ pub(super) fn members(reader: &mut Reader<'_>, profile: Option<&Arc<Profile>>, c
     };
     let issuer_claim = reader.text("issuer_claim");
     if issuer_claim.is_some() && !has(|check| matches!(check, Check::Upstream)) {
-        reader.problem("issuer_claim", "is for brokers of e-mail addresses, which this profile is not about");
+        let detail = "must not be given: only profiles for brokers of e-mail addresses have it";
+        reader.problem("issuer_claim", detail);
     }
     let mut terms = Terms {
         trust_domain,
@@ -40,7 +42,7 @@ pub(super) fn members(reader: &mut Reader<'_>, profile: Option<&Arc<Profile>>, c
         ("skip_email_verification", &mut terms.skip_email_verification),
     ] {
         if *given && !verifies {
-            reader.problem(name, "is about e-mail addresses, of which this profile has none");
+            reader.problem(name, "must not be true: this profile reads no verification of e-mail addresses");
         }
     }
     Members { issuer, terms }
@@ -56,10 +58,12 @@ fn trust_domain(reader: &mut Reader<'_>, profile: Option<&Arc<Profile>>) -> Opti
     let given = reader.text("trust_domain");
     let wanted = profile.is_some_and(|profile| profile.is_spiffe());
     match &given {
-        None if wanted && reader.value("trust_domain").is_none() => reader.problem("trust_domain", "is required"),
-        Some(_) if profile.is_some() && !wanted => reader.problem("trust_domain", "is not for this profile"),
+        None if wanted && reader.value("trust_domain").is_none() => reader.problem("trust_domain", "must be given"),
+        Some(_) if profile.is_some() && !wanted => {
+            reader.problem("trust_domain", "must not be given: this profile has no trust domain");
+        }
         Some(domain) if !is_trust_domain(domain) => {
-            let detail = "is the name alone, such as example.org: lower-case letters, digits, `.`, `-` and `_`";
+            let detail = "must be the name alone, such as example.org: lower-case letters, digits, `.`, `-` and `_`";
             reader.problem("trust_domain", detail);
         }
         _ => {}
@@ -67,7 +71,8 @@ fn trust_domain(reader: &mut Reader<'_>, profile: Option<&Arc<Profile>>) -> Opti
     given
 }
 
-/// The issuer identifier. A SPIFFE issuer may do without: its trust domain stands for it (decision D-36).
+/// Reads the issuer identifier. A SPIFFE issuer without one gets `spiffe://` and its trust domain
+/// (decision D-36).
 fn issuer(reader: &mut Reader<'_>, trust_domain: Option<&str>, context: ReadContext<'_>) -> String {
     let of_domain = trust_domain.map(|domain| format!("spiffe://{domain}"));
     if let (Some(of_domain), None) = (&of_domain, reader.value("issuer")) {
@@ -95,12 +100,12 @@ fn subject_domain(reader: &mut Reader<'_>, profile: Option<&Arc<Profile>>, issue
         (None, None) => None,
         (Some(_), None) => {
             if reader.value("subject_domain").is_none() {
-                reader.problem("subject_domain", "is required");
+                reader.problem("subject_domain", "must be given");
             }
             None
         }
         (None, given) => {
-            reader.problem("subject_domain", "is not for this profile");
+            reader.problem("subject_domain", "must not be given: this profile has no subject domain");
             given
         }
         (Some(uri), Some(given)) => {
@@ -114,37 +119,40 @@ fn subject_domain(reader: &mut Reader<'_>, profile: Option<&Arc<Profile>>, issue
     }
 }
 
-/// Scheme and authority, written as they stand in subjects, of the issuer's own scheme and registrable domain.
+/// Checks the subject domain of a profile with URIs as subjects: scheme and host exactly as in
+/// subjects, with the scheme and registrable domain of the issuer.
 fn check_uri_domain(domain: &str, issuer: &str) -> Result<(), String> {
-    // What the parser writes differently would be compared as something else than it is.
+    // Subjects are compared byte for byte, so the domain must be in the parser's canonical
+    // spelling.
     let is_plain = |url: &Url| url.as_str().strip_suffix('/') == Some(domain) && !domain.contains('@');
     let url = Url::parse(domain).ok().filter(is_plain);
     let Some((url, host)) = url.and_then(|url| Some((url.clone(), url.host()?.to_owned()))) else {
-        return Err("is scheme and host as they stand in subjects, such as https://example.com".to_owned());
+        return Err("must be scheme and host as they stand in subjects, such as https://example.com".to_owned());
     };
     let issuer = Url::parse(issuer).map_err(|error| error.to_string())?;
     if url.scheme() != issuer.scheme() {
-        return Err(format!("has the scheme of the issuer, {}", issuer.scheme()));
+        return Err(format!("must have the scheme of the issuer, {}", issuer.scheme()));
     }
     same_owner(&host, &issuer)
 }
 
-/// A host, without scheme, of the issuer's own registrable domain.
+/// Checks the subject domain of a profile with account names as subjects: a host without scheme, of
+/// the issuer's registrable domain.
 fn check_name_domain(domain: &str, issuer: &str) -> Result<(), String> {
     let Some(host) = Host::parse(domain).ok().filter(|host| host.to_string() == domain) else {
-        return Err("is a domain without scheme, port and path, such as example.com".to_owned());
+        return Err("must be a domain without scheme, port and path, such as example.com".to_owned());
     };
     let issuer = Url::parse(issuer).map_err(|error| error.to_string())?;
     same_owner(&host, &issuer)
 }
 
-/// Whoever holds the one host holds the other: their registrable domains are the same, or where that cannot be told the hosts
-/// are (decision D-40).
+/// Checks that both hosts have one owner: the same registrable domain, or the same host where the
+/// Public Suffix List gives none (decision D-40).
 fn same_owner(host: &Host, issuer: &Url) -> Result<(), String> {
     let (host, issuer) = (host.to_string(), issuer.host_str().unwrap_or_default());
     let same = match (registrable_domain(&host), registrable_domain(issuer)) {
         (Some(domain), Some(of_issuer)) => domain == of_issuer,
         _ => host == issuer,
     };
-    if same { Ok(()) } else { Err("belongs to others than the issuer: their registrable domains differ".to_owned()) }
+    if same { Ok(()) } else { Err("must have the registrable domain of the issuer".to_owned()) }
 }

@@ -1,43 +1,46 @@
-//! URLs of trusted issuers: what may stand in `issuer` and where keys may come from.
+//! Checks of the URLs in trusted issuers and clients: issuer identifiers, and URLs that keys are
+//! fetched from.
 
 use carnet_outbound::{has_credentials, is_loopback};
 use url::Url;
 
 use crate::documents::ReadContext;
 
-/// Checks an issuer identifier: an https URL that can only be read one way. It is kept and compared as it was written.
+/// Checks an issuer identifier: an https URL without query and fragment, of URL characters only. It
+/// is stored and compared as written.
 pub(super) fn check_issuer(issuer: &str, context: ReadContext<'_>) -> Result<(), String> {
     if issuer.contains('*') {
-        return Err("names one issuer exactly; there are no wildcard issuers".to_owned());
+        return Err("must name one issuer exactly; there are no wildcard issuers".to_owned());
     }
     if !issuer.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte)) {
-        return Err("holds a character that no URL has".to_owned());
+        return Err("must hold only characters that a URL may have".to_owned());
     }
-    let url = Url::parse(issuer).map_err(|error| format!("is an https URL: {error}"))?;
+    let url = Url::parse(issuer).map_err(|error| format!("must be an https URL: {error}"))?;
     check_https(&url, context)?;
     if url.query().is_some() || url.fragment().is_some() || issuer.ends_with(['?', '#']) {
-        return Err("has no query and no fragment".to_owned());
+        return Err("must have no query and no fragment".to_owned());
     }
     if issuer == context.own.issuer() {
-        return Err("is this server itself; its own tokens are never assertions".to_owned());
+        return Err("must not be this server itself, whose own tokens are never assertions".to_owned());
     }
     Ok(())
 }
 
-/// Only https, without user names; http on the loopback interface where that is allowed for trying things out.
+/// Checks a URL: https without user name; or http on the loopback interface if
+/// `insecure.allow_http_loopback` is set.
 pub(in crate::documents) fn check_https(url: &Url, context: ReadContext<'_>) -> Result<(), String> {
     if url.host().is_none() {
-        return Err("has a host".to_owned());
+        return Err("must have a host".to_owned());
     }
     let allowed =
         url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url) && context.allow_http_loopback);
     if !allowed {
         return Err(
-            "is an https URL; insecure.allow_http_loopback allows http://127.0.0.1 for trying things out".to_owned()
+            "must be an https URL; insecure.allow_http_loopback allows http://127.0.0.1 for local tests".to_owned()
         );
     }
     if has_credentials(url) {
-        return Err("holds no user name".to_owned());
+        return Err("must not hold a user name or password".to_owned());
     }
     Ok(())
 }

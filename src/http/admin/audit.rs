@@ -1,4 +1,4 @@
-//! The audit events, the latest first.
+//! `GET /admin/v1/audit-events`: lists audit events, the latest first.
 
 use std::sync::Arc;
 
@@ -34,7 +34,6 @@ struct AuditQuery {
     cursor: Option<String>,
 }
 
-/// The route of the audit events.
 pub fn routes() -> DescribedRoutes {
     let text = || json!({ "type": "string" });
     let listing = Operation::new("List audit events, the latest first")
@@ -57,24 +56,26 @@ async fn list(
     respond(async {
         let author = guard(&app, &caller, Access::ReadCredentials).await?;
         let Ok(Query(query)) = query else {
-            return Err(bad_query("credential, principal, outcome, since, limit and cursor are known"));
+            return Err(bad_query(
+                "the query must hold only credential, principal, outcome, since, limit (a number) and cursor",
+            ));
         };
         if author.principals.is_some() {
-            // A limited token sees what concerns one of its principals, so it has to say which.
+            // A token limited to principals lists the events of the one that `principal` names.
             let allowed = query.principal.as_deref().is_some_and(|principal| author.may_act_for(principal));
             if !allowed {
-                return Err(bad_query("this token sees the events of its principals only: name one with principal"));
+                return Err(bad_query("principal must be one of the principals that the token is limited to"));
             }
         }
         let filter = AuditFilter { of_credentials: !author.sees_everything, ..filter(&app, &query, &author).await? };
         let limit = query.limit.unwrap_or(PAGE);
         if !(1..=LARGEST_PAGE).contains(&limit) {
-            return Err(bad_query("limit is 1 to 500"));
+            return Err(bad_query("limit must be 1 to 500"));
         }
         let before: Option<EventId> = match query.cursor.as_deref().map(str::parse) {
             None => None,
             Some(Ok(id)) => Some(id),
-            Some(Err(_)) => return Err(bad_query("the cursor is not one of this list")),
+            Some(Err(_)) => return Err(bad_query("cursor must be the next_cursor of another page of this list")),
         };
         app.flush_audit().await;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -92,7 +93,8 @@ async fn list(
     .await
 }
 
-/// What of an event is one principal's: its own rules, and what the assertion says of the workload only if that was meant for it.
+/// Reduces an event to the part of one principal: its own rules, and the workload's claims only if
+/// the token request was meant for this principal.
 fn own_part(mut item: Value, principal: &str, seen: &PrincipalView) -> Value {
     let is_own = |part: &Value| {
         let credential = part.get("credential").and_then(Value::as_str).and_then(|id| id.parse().ok());
@@ -111,7 +113,7 @@ fn own_part(mut item: Value, principal: &str, seen: &PrincipalView) -> Value {
             members.insert("detail".to_owned(), json!({}));
         }
     }
-    // Where a rule goes from one principal to another, each sees what it had or has.
+    // When a rule moves to another principal, each of the two sees only its own side.
     for side in ["before", "after"] {
         let owner = item.pointer(&format!("/detail/{side}/principal")).and_then(Value::as_str);
         if owner.is_some_and(|owner| !owner.eq_ignore_ascii_case(principal))
@@ -131,16 +133,19 @@ fn own_part(mut item: Value, principal: &str, seen: &PrincipalView) -> Value {
 async fn filter(app: &App, query: &AuditQuery, author: &Author) -> Result<AuditFilter, Response> {
     let outcome = match &query.outcome {
         None => None,
-        Some(word) => Some(
-            Outcome::from_word(word)
-                .ok_or_else(|| bad_query("outcome is issued, refused, created, updated, deleted or revoked"))?,
-        ),
+        Some(word) => {
+            let detail = "outcome must be one of issued, refused, created, updated, deleted, revoked";
+            Some(Outcome::from_word(word).ok_or_else(|| bad_query(detail))?)
+        }
     };
     let since = match &query.since {
         None => None,
-        Some(text) => Some(Timestamp::parse_rfc3339(text).ok_or_else(|| bad_query("since is a time in RFC 3339"))?),
+        Some(text) => {
+            let time = Timestamp::parse_rfc3339(text);
+            Some(time.ok_or_else(|| bad_query("since must be a time in RFC 3339, for example 2027-01-31T00:00:00Z"))?)
+        }
     };
-    // By id also for credentials that are gone.
+    // An id also finds the events of a deleted rule.
     let credential = match &query.credential {
         None => None,
         Some(name) => {
@@ -152,7 +157,8 @@ async fn filter(app: &App, query: &AuditQuery, author: &Author) -> Result<AuditF
             }
         }
     };
-    // By name, or by the id that outlives it. The parts of a rule are its principal's, which are found at once.
+    // By name, or by the id, which also finds a deleted principal. A query for a rule alone adds
+    // its principal, because events are indexed by principal.
     let rules = app.rules();
     let id_of = |name: &str| rules.principal(&name.to_ascii_lowercase()).map(|principal| principal.id.clone());
     let of_rule = || rules.credential(credential?).and_then(|rule| id_of(&rule.principal));
@@ -165,7 +171,7 @@ async fn filter(app: &App, query: &AuditQuery, author: &Author) -> Result<AuditF
 
 fn item(event: &AuditEvent) -> Value {
     let detail = serde_json::from_str::<Value>(&event.detail).unwrap_or_default();
-    // Of an issued token it stands with the workload.
+    // The event of an issued token has the subject in `workload`.
     let subject = event.subject.as_deref().or_else(|| detail.pointer("/workload/sub").and_then(Value::as_str));
     json!({
         "id": event.id,

@@ -1,4 +1,4 @@
-//! Secrets of clients.
+//! Rotation of client secrets.
 
 use std::sync::Arc;
 
@@ -15,7 +15,6 @@ use crate::admin::{MAX_SECRET_OVERLAP_SECONDS, Rejected, SECRET_OVERLAP_SECONDS,
 use crate::app::App;
 use crate::documents::Reader;
 
-/// The routes of clients beside those of all objects.
 pub fn routes() -> DescribedRoutes {
     let overlap = json!({
         "type": "integer", "minimum": 0, "maximum": MAX_SECRET_OVERLAP_SECONDS, "default": SECRET_OVERLAP_SECONDS,
@@ -26,7 +25,8 @@ pub fn routes() -> DescribedRoutes {
     DescribedRoutes::default().route(Method::Post, "/clients/{name}/rotate-secret", rotate, rotating)
 }
 
-/// `POST /admin/v1/clients/{name}/rotate-secret`, optionally with `{"overlap_seconds": 3600}`: the next secret, shown this once.
+/// `POST /admin/v1/clients/{name}/rotate-secret`, optionally with `{"overlap_seconds": 3600}`:
+/// creates the next client secret, which only this answer shows.
 async fn rotate(State(app): State<Arc<App>>, Path(name): Path<String>, caller: AdminCaller, body: Bytes) -> Response {
     respond(async {
         let author = guard(&app, &caller, Access::Write).await?;

@@ -1,4 +1,5 @@
-//! Routes with their descriptions (`OpenAPI` 3.1): a route of the admin API cannot be added without saying what it is.
+//! A router that holds the `OpenAPI` 3.1 description of each route: a route of the admin API cannot
+//! be added without one.
 
 use std::sync::Arc;
 
@@ -9,14 +10,13 @@ use serde_json::{Map, Value, json};
 
 use crate::app::App;
 
-/// Routes of the admin API and what the `OpenAPI` document says of them.
+/// Routes of the admin API, and the `paths` of the `OpenAPI` document that describe them.
 #[derive(Debug, Default)]
 pub struct DescribedRoutes {
     router: Router<Arc<App>>,
     paths: Map<String, Value>,
 }
 
-/// A method of a route.
 #[derive(Clone, Copy, Debug)]
 pub enum Method {
     Get,
@@ -39,7 +39,7 @@ impl Method {
 }
 
 impl DescribedRoutes {
-    /// Adds a route below `/admin/v1`.
+    /// Adds a route below `/admin/v1`. `{name}` segments of `path` become described parameters.
     #[must_use]
     pub fn route<H, T>(mut self, method: Method, path: &str, handler: H, operation: Operation) -> Self
     where
@@ -63,7 +63,7 @@ impl DescribedRoutes {
         self
     }
 
-    /// Adds the routes of others.
+    /// Adds the routes of `others`, whose paths must be new: their descriptions replace equal ones.
     #[must_use]
     pub fn merge(mut self, others: Self) -> Self {
         self.router = self.router.merge(others.router);
@@ -71,18 +71,17 @@ impl DescribedRoutes {
         self
     }
 
-    /// What the document says of these routes.
+    /// The `paths` member of the `OpenAPI` document.
     pub fn paths(&self) -> &Map<String, Value> {
         &self.paths
     }
 
-    /// The routes.
     pub fn into_router(self) -> Router<Arc<App>> {
         self.router
     }
 }
 
-/// What the document says of one method of a route.
+/// An `OpenAPI` operation: the description of one method of a path.
 #[derive(Debug)]
 pub struct Operation {
     summary: String,
@@ -93,19 +92,19 @@ pub struct Operation {
 }
 
 impl Operation {
-    /// A method that tokens guard and that is limited.
+    /// An operation that requires a bearer token and answers errors as problem details.
     pub fn new(summary: impl Into<String>) -> Self {
         let problem = response("A problem (RFC 9457).", "application/problem+json", &reference("Problem"));
         let responses = ["429", "default"].map(|status| (status.to_owned(), problem.clone()));
         Self { responses: responses.into_iter().collect(), is_open: false, ..Self::open(summary) }
     }
 
-    /// A method that is open to everybody.
+    /// An operation that needs no token.
     pub fn open(summary: impl Into<String>) -> Self {
         Self { summary: summary.into(), is_open: true, parameters: Vec::new(), body: None, responses: Map::new() }
     }
 
-    /// Takes a parameter in its query.
+    /// Adds an optional query parameter.
     #[must_use]
     pub fn query(mut self, name: &str, schema: &Value, description: &str) -> Self {
         let parameter = json!({ "name": name, "in": "query", "schema": schema, "description": description });
@@ -113,21 +112,21 @@ impl Operation {
         self
     }
 
-    /// Takes a body of JSON.
+    /// Requires a JSON body.
     #[must_use]
     pub fn body(mut self, schema: &Value) -> Self {
         self.body = Some(json!({ "required": true, "content": { "application/json": { "schema": schema } } }));
         self
     }
 
-    /// Takes a body that may be left out.
+    /// Accepts a JSON body, which may be absent.
     #[must_use]
     pub fn optional_body(mut self, schema: &Value) -> Self {
         self.body = Some(json!({ "content": { "application/json": { "schema": schema } } }));
         self
     }
 
-    /// Takes a merge patch (RFC 7396).
+    /// Requires a merge patch (RFC 7396) as the body.
     #[must_use]
     pub fn merge_patch(mut self) -> Self {
         let content = json!({ "application/merge-patch+json": { "schema": { "type": "object" } } });
@@ -135,14 +134,14 @@ impl Operation {
         self
     }
 
-    /// Answers with JSON.
+    /// Adds a JSON answer with this status.
     #[must_use]
     pub fn answer(mut self, status: &str, description: &str, schema: &Value) -> Self {
         self.responses.insert(status.to_owned(), response(description, "application/json", schema));
         self
     }
 
-    /// Answers without content.
+    /// Adds the answer 204.
     #[must_use]
     pub fn no_content(mut self, description: &str) -> Self {
         self.responses.insert("204".to_owned(), json!({ "description": description }));
@@ -167,7 +166,7 @@ fn response(description: &str, media_type: &str, schema: &Value) -> Value {
     json!({ "description": description, "content": { media_type: { "schema": schema } } })
 }
 
-/// A schema of the document, by its name.
+/// A reference to a schema of the document, by the schema's name.
 pub fn reference(name: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{name}") })
 }
@@ -180,7 +179,7 @@ pub fn page(item: &Value) -> Value {
     })
 }
 
-/// The schema of a page's size.
+/// The schema of the query parameter `limit`.
 pub fn page_size() -> Value {
     json!({ "type": "integer", "minimum": 1, "maximum": 500, "default": 50 })
 }

@@ -1,7 +1,9 @@
-//! `POST /admin/v1/explanations`: why a token request is or would be refused, with everything disclosed.
+//! `POST /admin/v1/explanations`: why a token request is or would be refused. The caller's admin
+//! token decides which rules are shown; the token endpoint shows rules by proof only
+//! (`docs/src/explanation/disclosure.md`).
 //!
-//! The body is a token request as JSON. Beside the parameters of the token endpoint it may hold the claims of a trusted issuer
-//! instead of an assertion, and the `client_id` of a client that does not prove itself.
+//! The body is a token request as JSON. It may hold `trusted_issuer` and `claims` in place of an
+//! assertion, and the `client_id` of a client without that client's authentication.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -28,9 +30,9 @@ use crate::ids::EventId;
 use crate::profile::Claims;
 use crate::trust::DocumentError;
 
-/// Parameters of the token endpoint that are texts here too.
+/// Parameters of the token endpoint that are strings in the body as well.
 const TEXTS: [&str; 4] = ["assertion", "scope", "principal", "requested_token_type"];
-/// Those that reach beyond rules: to clients, and to tokens of ours.
+/// Parameters about clients and access tokens: they need the scope `admin` or `admin:read`.
 const OF_OTHERS: [&str; 7] = [
     "subject_token",
     "subject_token_type",
@@ -40,17 +42,17 @@ const OF_OTHERS: [&str; 7] = [
     "client_assertion",
     "client_assertion_type",
 ];
-/// Those that may be lists.
+/// Parameters that may be a string or a list of strings.
 const LISTS: [&str; 2] = ["resource", "audience"];
 
-/// What is to be explained: a token request, and the claims of the assertion that it does not hold.
+/// A parsed body: the token request, and the trusted issuer's name and claims in place of an
+/// assertion, if it has them.
 struct ExplanationRequest {
     form: TokenForm<'static>,
     grant_type: GrantType,
     claims: Option<(String, Map<String, Value>)>,
 }
 
-/// The route of explanations.
 pub fn routes() -> DescribedRoutes {
     let text = json!({ "type": "string" });
     let texts = json!({ "oneOf": [text, { "type": "array", "items": text }] });
@@ -71,7 +73,6 @@ pub fn routes() -> DescribedRoutes {
     DescribedRoutes::default().route(Method::Post, "/explanations", explain, operation)
 }
 
-/// Explains a token request.
 async fn explain(State(app): State<Arc<App>>, caller: AdminCaller, body: Bytes) -> Response {
     respond(async {
         let author = guard(&app, &caller, Access::ReadCredentials).await?;
@@ -94,14 +95,14 @@ async fn answer(app: &App, request: ExplanationRequest, view: &View) -> Result<E
     };
     let context = app.decision_context();
     let issuer = context.rules.issuer_named(&trusted_issuer);
-    let issuer =
-        issuer.ok_or_else(|| DocumentError::new("/trusted_issuer", "there is no trusted issuer of this name"))?;
+    let issuer = issuer
+        .ok_or_else(|| DocumentError::new("/trusted_issuer", "must be the name of an existing trusted issuer"))?;
     let access = read_access(&form, grant_type).map_err(|refusal| problem(refusal.into()))?;
     let mode = Mode::Preview { limits: &app.limits, used: false, view };
     Ok(explain_claims(&context, mode, issuer, Claims::new(claims), (grant_type, &access)))
 }
 
-/// What is wrong with the request itself, as the admin API says it.
+/// The error of the token request as a mistake in the document, at the parameter's pointer.
 fn problem(error: TokenError) -> DocumentError {
     let refusal = *error.refusal;
     let pointer = refusal.parameter.map(|parameter| format!("/{parameter}")).unwrap_or_default();
@@ -120,9 +121,9 @@ fn read(members: &Map<String, Value>, sees_everything: bool) -> Result<Explanati
         let Some(text) = reader.text(name) else { continue };
         form.push((name, text.into()));
         if !sees_everything {
-            reader.problem(name, "needs a token for admin or admin:read");
+            reader.problem(name, "must be left out unless the token is for admin or admin:read");
         } else if claims.is_some() {
-            reader.problem(name, "goes with an assertion, not with claims");
+            reader.problem(name, "must not be given together with claims");
         }
     }
     for name in LISTS {
@@ -134,43 +135,43 @@ fn read(members: &Map<String, Value>, sees_everything: bool) -> Result<Explanati
     }
     let details = reader.value("authorization_details").map(ToString::to_string);
     form.extend(details.map(|details| ("authorization_details", details.into())));
-    let grant_type = reader.parsed("grant_type", |name| grant_named(name).ok_or("is a grant of the token endpoint"));
-    let grant_type = grant_type.unwrap_or(GrantType::JwtBearer);
+    let known = |name: &str| grant_named(name).ok_or("must be a grant type of the token endpoint");
+    let grant_type = reader.parsed("grant_type", known).unwrap_or(GrantType::JwtBearer);
     let has = |form: &[(&str, Cow<'_, str>)], name: &str| form.iter().any(|(given, _)| *given == name);
     if has(&form, "assertion") && grant_type == GrantType::TokenExchange {
         for name in ["subject_token", "subject_token_type"].into_iter().filter(|name| has(&form, name)) {
-            reader.problem(name, "stands for the subject, and so does assertion");
+            reader.problem(name, "must not be given together with assertion, which is the subject token already");
         }
-        // The assertion itself is the same whatever the grant calls it.
+        // The token exchange grant calls the same assertion `subject_token`.
         form.iter_mut().filter(|(name, _)| *name == "assertion").for_each(|(name, _)| *name = "subject_token");
         form.push(("subject_token_type", JWT.into()));
     }
     let presents = ["assertion", "subject_token"].into_iter().any(|name| has(&form, name));
     if (presents || grant_type == GrantType::ClientCredentials) == claims.is_some() {
-        reader.problem("", "holds either what the grant presents, or trusted_issuer and claims");
+        reader.problem("", "must hold either what the grant presents, or trusted_issuer and claims");
     }
     form.push(("grant_type", grant_type.name().into()));
     reader.finish(ExplanationRequest { form: TokenForm::of(form), grant_type, claims })
 }
 
-/// A trusted issuer's name, and claims as if it had signed them.
+/// A trusted issuer's name, and claims that are judged as if that issuer had signed them.
 fn claims(reader: &mut Reader<'_>) -> Option<(String, Map<String, Value>)> {
     let trusted_issuer = reader.name("trusted_issuer");
     let claims = match reader.value("claims") {
         Some(Value::Object(claims)) => Some(claims.clone()),
         Some(_) => {
-            reader.problem("claims", "is an object");
+            reader.problem("claims", "must be an object");
             None
         }
         None => None,
     };
     if trusted_issuer.is_some() != claims.is_some() {
-        reader.problem("", "trusted_issuer and claims belong together");
+        reader.problem("", "must hold trusted_issuer and claims together, or neither");
     }
     trusted_issuer.zip(claims)
 }
 
-/// A grant by the name of its RFC, or by the one that documents of this server use.
+/// A grant by the name in its RFC, or by the short name of this server's documents.
 fn grant_named(name: &str) -> Option<GrantType> {
     GrantType::ALL.into_iter().find(|grant| name == grant.name() || name == grant.short_name())
 }

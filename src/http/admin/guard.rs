@@ -1,4 +1,5 @@
-//! Who may use the admin API: bearers of our own tokens for `<issuer>/admin` (RFC 6750), with a scope that fits.
+//! Authorization of the admin API: bearer tokens of this server for `<issuer>/admin` (RFC 6750)
+//! with a sufficient scope.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,30 +23,29 @@ use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::scope::{ADMIN, ADMIN_CREDENTIALS, ADMIN_CREDENTIALS_OF, ADMIN_READ};
 
-/// What a request wants to do.
+/// The kind of access that a request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Read objects that are not federated credentials.
     Read,
     /// Change such objects.
     Write,
-    /// Read federated credentials, or what belongs to them.
+    /// Read federated credentials, audit events or explanations.
     ReadCredentials,
     /// Change federated credentials.
     WriteCredentials,
 }
 
-/// Who sends a request of the admin API.
+/// Facts about a request to the admin API.
 #[derive(Debug)]
 pub struct AdminCaller {
-    /// Its header fields.
     pub headers: HeaderMap,
-    /// Where it comes from.
     pub address: Option<IpAddr>,
     is_local: bool,
 }
 
-/// Marks a request of this machine's command line, which has the database before it and needs no network.
+/// Marks a request of the local command line, which calls the router in its own process and has
+/// direct access to the database.
 #[derive(Clone, Copy, Debug)]
 pub struct LocalCommand;
 
@@ -59,7 +59,8 @@ impl FromRequestParts<Arc<App>> for AdminCaller {
     }
 }
 
-/// Lets the request in, or answers with a challenge. Whoever is not let in is counted as refused, as at the token endpoint.
+/// Admits a request, or returns the answer that refuses it. Refusals count against the limit of the
+/// address, as at the token endpoint, and changes against the limit of the token's subject.
 pub async fn guard(app: &App, caller: &AdminCaller, access: Access) -> Result<Author, Response> {
     let limited = |refusal: Refusal| Problem::limited(&refusal).into_response();
     let admission = app.limits.admit(caller.address).await.map_err(limited)?;
@@ -100,7 +101,8 @@ async fn admit(app: &App, caller: &AdminCaller, access: Access) -> Result<Author
         Err(FlowError) => internal(),
     })?;
     let token_id = token.claims().jti.clone();
-    // As the principal itself is written, whatever the scope's letter case; not one that has the name since then.
+    // Names in the principals' own letter case, whatever the scope has. The id is compared as well:
+    // a later principal may have got the name of a deleted one.
     let rules = app.rules();
     let meant = |name: &str| {
         let principal = rules.principal(&name.to_ascii_lowercase())?;
@@ -126,7 +128,8 @@ async fn admit(app: &App, caller: &AdminCaller, access: Access) -> Result<Author
     })
 }
 
-/// The event of a token that is not good for what it was used for: an hour's are counted in one.
+/// The audit event of a token whose scope does not suffice. Repetitions within an hour are counted
+/// in one event.
 fn refused(app: &App, caller: &AdminCaller, token: &OwnToken, access: Access) -> AuditEvent {
     let claims = token.claims();
     let now = app.clock.now();
@@ -145,13 +148,13 @@ fn refused(app: &App, caller: &AdminCaller, token: &OwnToken, access: Access) ->
     }
 }
 
-/// Whether the token was neither revoked nor outlived by the client it was issued to.
+/// Whether the token is not revoked, and its client may still have it.
 async fn is_in_force(app: &App, token: OwnToken) -> Result<bool, Response> {
     let judged = app.own_tokens(&app.rules(), app.clock.now()).in_force(token).await;
     judged.map(|live| live.is_ok()).map_err(|error| Problem::from(Rejected::from(error)).into_response())
 }
 
-/// The scopes that are limited to one principal.
+/// The scopes of the form `admin:credentials:<principal>`.
 fn limited_to(held: Option<&(AdminGrant, OwnToken)>) -> Vec<String> {
     let scopes = held.into_iter().flat_map(|(grant, _)| grant.scope.tokens());
     scopes.filter(|scope| scope.starts_with(ADMIN_CREDENTIALS_OF)).map(str::to_owned).collect()

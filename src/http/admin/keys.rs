@@ -1,4 +1,4 @@
-//! Signing keys, and the keys of trusted issuers.
+//! This server's signing keys, and the refresh of a trusted issuer's keys.
 
 use std::sync::Arc;
 
@@ -20,7 +20,6 @@ use crate::audit::{AuditEvent, Outcome};
 use crate::documents::TrustedIssuerDocument;
 use crate::store::{StoreError, StoredKey};
 
-/// The routes of keys.
 pub fn routes() -> DescribedRoutes {
     let any = || json!({ "type": "object" });
     let listing = Operation::new("List our signing keys").answer("200", "The keys.", &any());
@@ -60,8 +59,8 @@ async fn rotate(State(app): State<Arc<App>>, caller: AdminCaller, body: Bytes) -
 
 fn algorithm(members: &serde_json::Map<String, Value>) -> Result<Option<Algorithm>, Problem> {
     let wrong = || {
-        let problem =
-            crate::trust::DocumentError::new("/algorithm", "is one of ES256, RS256, EdDSA, and the only member");
+        let detail = "must be one of ES256, RS256, EdDSA, and the only member";
+        let problem = crate::trust::DocumentError::new("/algorithm", detail);
         Problem::from(Rejected::Invalid(vec![problem]))
     };
     match (members.get("algorithm"), members.len()) {
@@ -74,7 +73,8 @@ fn algorithm(members: &serde_json::Map<String, Value>) -> Result<Option<Algorith
     }
 }
 
-/// `DELETE /admin/v1/signing-keys/{kid}`: what it signed is worth nothing from now on.
+/// `DELETE /admin/v1/signing-keys/{kid}`: removes the key from the key set at once, which
+/// invalidates the tokens that it signed.
 async fn withdraw(State(app): State<Arc<App>>, Path(key_id): Path<String>, caller: AdminCaller) -> Response {
     respond(async {
         let author = guard(&app, &caller, Access::Write).await?;

@@ -1,4 +1,5 @@
-//! The admin API (contract, section 6): JSON, guarded by our own tokens.
+//! The admin API (`docs/src/reference/admin-api.md`): JSON below `/admin/v1`, authorized by tokens
+//! of this server.
 
 mod audit;
 mod clients;
@@ -25,7 +26,8 @@ use crate::documents::{
 use described::DescribedRoutes;
 pub use guard::LocalCommand;
 
-/// Documents with certificates and key sets are long; nothing is longer than this.
+/// Most bytes that are read of a body. Documents are limited to 64 KiB; a longer body up to this
+/// limit gets an answer that tells both sizes.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
 
 /// The routes below `/admin/v1`.

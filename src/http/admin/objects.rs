@@ -1,4 +1,4 @@
-//! The same six requests for every kind of object.
+//! The same six requests for every kind of object: list, create, read, replace, patch, delete.
 
 use std::sync::Arc;
 
@@ -25,17 +25,18 @@ use crate::json::element_bytes;
 use crate::store::Filter;
 use crate::trust;
 
-/// How large an answer may be (contract, section 6), with some room for what is around the items.
+/// Bytes for the items of one answer. Answers are limited to 1 MiB
+/// (`docs/src/reference/limits.md`); the difference is for what surrounds the items.
 const MAX_ANSWER_BYTES: usize = 1000 * 1024;
 
-/// How large a document may be (contract, section 6).
+/// Largest body of one document (`docs/src/reference/limits.md`).
 const MAX_DOCUMENT_BYTES: usize = 64 * 1024;
 
-/// Items of a page unless asked otherwise, and at most.
+/// Items of a page without `limit`.
 const PAGE: u64 = 50;
+/// Largest value of `limit`.
 const LARGEST_PAGE: u64 = 500;
 
-/// The routes of one kind.
 pub fn routes<D: Managed + 'static>() -> DescribedRoutes {
     let noun = D::KIND.noun();
     let item = || reference(schema_name(D::KIND));
@@ -87,7 +88,6 @@ fn listing<D: Document>() -> Operation {
     )
 }
 
-/// The query of a list.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ListQuery {
@@ -98,7 +98,7 @@ struct ListQuery {
     view: Option<String>,
 }
 
-/// The query of a change.
+/// Query parameters of a request that saves an object.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SaveQuery {
@@ -122,16 +122,18 @@ async fn list<D: Managed>(
     respond(async {
         let author = guard(&app, &caller, reading::<D>()).await?;
         let Ok(Query(query)) = query else {
-            return Err(bad_query("limit, cursor, view, principal and trusted_issuer are known"));
+            return Err(bad_query(
+                "the query must hold only limit (a number), cursor, view, principal and trusted_issuer",
+            ));
         };
         let limit = query.limit.unwrap_or(PAGE);
         if !(1..=LARGEST_PAGE).contains(&limit) {
-            return Err(bad_query("limit is 1 to 500"));
+            return Err(bad_query("limit must be 1 to 500"));
         }
         let after = query.cursor.as_deref().map(|cursor| {
             from_base64url(cursor)
                 .and_then(|bytes| String::from_utf8(bytes).ok())
-                .ok_or_else(|| invalid_query("the cursor is not one of this list"))
+                .ok_or_else(|| invalid_query("cursor must be the next_cursor of another page of this list"))
         });
         let principals = match (&author.principals, query.principal) {
             (_, Some(principal)) if author.may_act_for(&principal) => Some(vec![principal]),
@@ -143,7 +145,7 @@ async fn list<D: Managed>(
         let show = match query.view.as_deref() {
             None => admin::shown::<D>,
             Some("export") => |_: &App, stored: &Stored<D>| admin::exported(stored),
-            Some(_) => return Err(bad_query("view is export, or left out")),
+            Some(_) => return Err(bad_query("view must be export, or be left out")),
         };
         let (items, fitting) = within_answer(page.items.iter().map(|item| Value::Object(show(&app, item))));
         let cut = page.items.get(fitting.saturating_sub(1)).filter(|_| fitting < page.items.len());
@@ -172,7 +174,7 @@ async fn create<D: Managed>(
         let author = guard(&app, &caller, writing::<D>()).await?;
         let members = document(&body)?;
         let Some(name) = members.get("name").and_then(Value::as_str).map(str::to_owned) else {
-            let problem = trust::DocumentError::new("/name", "is required");
+            let problem = trust::DocumentError::new("/name", "must be given");
             return Err(rejected(Rejected::Invalid(vec![problem])));
         };
         let change = Change::Create(members);
@@ -229,12 +231,12 @@ async fn save<D: Managed>(
     author: &Author,
 ) -> Result<Response, Response> {
     let Ok(Query(query)) = query else {
-        return Err(bad_query("validate and dry_run are known"));
+        return Err(bad_query("the query must hold only validate and dry_run (true or false)"));
     };
     let online = match query.validate.as_deref() {
         None => true,
         Some("offline") => false,
-        Some(_) => return Err(bad_query("validate is offline, or left out")),
+        Some(_) => return Err(bad_query("validate must be offline, or be left out")),
     };
     let (precondition, occasion) = (precondition(headers)?, Occasion { online, author });
     if query.dry_run == Some(true) {
@@ -253,7 +255,7 @@ async fn save<D: Managed>(
     Ok(response)
 }
 
-/// As many items as an answer may hold, one at least, and how many these are.
+/// The first items that fit into one answer, at least one, and how many these are.
 pub fn within_answer(items: impl Iterator<Item = Value>) -> (Vec<Value>, usize) {
     let mut left = MAX_ANSWER_BYTES;
     let mut fitting: Vec<Value> = Vec::new();
@@ -269,17 +271,16 @@ pub fn within_answer(items: impl Iterator<Item = Value>) -> (Vec<Value>, usize) 
     (fitting, count)
 }
 
-/// Runs a handler whose refusals are answers already.
+/// Runs a handler whose errors are complete answers.
 pub async fn respond(handler: impl Future<Output = Result<Response, Response>>) -> Response {
     handler.await.unwrap_or_else(|refused| refused)
 }
 
-/// The answer to a rejected request.
 pub fn rejected(rejected: Rejected) -> Response {
     Problem::from(rejected).into_response()
 }
 
-/// The answer to a query that cannot be read.
+/// 400 with the code `invalid_query`.
 pub fn bad_query(detail: &str) -> Response {
     invalid_query(detail).into_response()
 }
@@ -288,17 +289,17 @@ fn invalid_query(detail: &str) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "invalid_query", detail)
 }
 
-/// Reads a body as one JSON object, strictly.
+/// Parses a body as one JSON object: at most 64 KiB, within `Limits::DOCUMENT`, no member twice.
 pub fn document(body: &Bytes) -> Result<Map<String, Value>, Problem> {
     if body.len() > MAX_DOCUMENT_BYTES {
-        let detail = format!("takes {MAX_DOCUMENT_BYTES} bytes at most, and this is {}", body.len());
+        let detail = format!("must be at most {MAX_DOCUMENT_BYTES} bytes; this is {}", body.len());
         return Err(Rejected::Invalid(vec![trust::DocumentError::new("", detail)]).into());
     }
     json::object(body, Limits::DOCUMENT)
         .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "invalid_json", error.to_string()))
 }
 
-/// The answer that shows an object.
+/// The answer that shows an object, with its version as `ETag`.
 pub fn object<D: Managed>(app: &App, status: StatusCode, stored: &Stored<D>) -> Response {
     let mut response = (status, Json(Value::Object(admin::shown(app, stored)))).into_response();
     if let Ok(etag) = HeaderValue::try_from(format!("\"{}\"", stored.version)) {
@@ -314,7 +315,7 @@ fn precondition(headers: &HeaderMap) -> Result<Precondition, Problem> {
         None => {}
         Some("*") => precondition.exists = true,
         Some(tags) => {
-            // A tag that is none of ours matches no version.
+            // A tag that this server does not issue matches no version.
             let versions = tags.split(',').map(|tag| tag.trim().trim_matches('"').parse().unwrap_or(-1));
             precondition.versions = Some(versions.collect());
         }
@@ -323,7 +324,8 @@ fn precondition(headers: &HeaderMap) -> Result<Precondition, Problem> {
         None => {}
         Some("*") => precondition.absent = true,
         Some(_) => {
-            return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_header", "If-None-Match is *"));
+            let detail = "If-None-Match must be *, or be left out";
+            return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_header", detail));
         }
     }
     Ok(precondition)

@@ -1,4 +1,5 @@
-//! The description of the admin API (`OpenAPI` 3.1), put together from the types that are served.
+//! The `OpenAPI` 3.1 document of the admin API, built from the described routes and the types that
+//! the API serves.
 
 use std::sync::{Arc, OnceLock};
 
@@ -22,11 +23,11 @@ use crate::explain::Explanation;
 
 const PATH: &str = "/openapi.json";
 
-/// Adds `GET /admin/v1/openapi.json`, which describes these routes and itself. How the API is used is no secret. The document is
-/// made once: it is large, and anybody may ask for it.
+/// Adds `GET /admin/v1/openapi.json`, which describes the given routes and itself. It needs no
+/// token, and the document is large, so it is built once.
 pub fn with_document(routes: DescribedRoutes) -> DescribedRoutes {
     let operation = || Operation::open("This document").answer("200", "This document.", &json!({ "type": "object" }));
-    // The path is described before there is a handler, which answers with the description.
+    // Described first with an empty handler: the real handler needs the finished description.
     let described = DescribedRoutes::default().route(Method::Get, PATH, async || (), operation());
     let mut paths = routes.paths().clone();
     paths.extend(described.paths().clone());
@@ -38,7 +39,7 @@ pub fn with_document(routes: DescribedRoutes) -> DescribedRoutes {
     routes.route(Method::Get, PATH, handler, operation())
 }
 
-/// The document for a server with these URLs and routes.
+/// The document for a server with these URLs and paths.
 fn document(own: &OwnUrls, paths: &Map<String, Value>) -> Value {
     json!({
         "openapi": "3.1.0",
@@ -66,7 +67,6 @@ fn document(own: &OwnUrls, paths: &Map<String, Value>) -> Value {
     })
 }
 
-/// The name of a kind's schema.
 pub fn schema_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Principal => "Principal",
@@ -106,7 +106,7 @@ fn schemas() -> Map<String, Value> {
     schemas
 }
 
-/// A permission names its target in one of two forms.
+/// A permission names its resource server by `resource_server` or by `target`.
 fn name_target(permission: &mut Value) {
     let target = json!({
         "type": "object", "required": ["kind", "name"], "writeOnly": true,
@@ -159,7 +159,7 @@ fn audit_event() -> Value {
     })
 }
 
-/// Adds what answers have and bodies need not.
+/// Adds the members that every answer has and that a body may leave out.
 fn with_read_only(kind: Kind, mut schema: Value) -> Value {
     let time = json!({ "type": "string", "format": "date-time", "readOnly": true });
     let mut added = vec![
@@ -192,7 +192,7 @@ fn with_read_only(kind: Kind, mut schema: Value) -> Value {
     if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
         properties.extend(added.into_iter().map(|(name, schema)| (name.to_owned(), schema)));
     }
-    // What a body has to hold; the rest has defaults.
+    // Members that a body must have; all others have defaults.
     let required: &[&str] = match kind {
         Kind::Principal => &["kind"],
         Kind::TrustedIssuer => &["profile", "issuer"],

@@ -1,4 +1,5 @@
-//! Errors of the admin API: problem details (RFC 9457), all mistakes of a document at once.
+//! Errors of the admin API: problem details (RFC 9457). A rejected document is answered with all of
+//! its mistakes.
 
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
@@ -9,30 +10,29 @@ use crate::admin::Rejected;
 use crate::refusal::Refusal;
 use crate::trust;
 
-/// A problem.
+/// Problem details of a request that failed (RFC 9457).
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Problem {
-    /// Always `about:blank`: the code tells problems apart.
+    /// Always `about:blank`: use `code` to tell problems apart.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// The phrase of the status.
+    /// The standard phrase of the HTTP status, such as `Not Found`.
     pub title: String,
-    /// The HTTP status.
+    /// The HTTP status code of the answer.
     pub status: u16,
-    /// A stable code.
+    /// A stable code for programs, such as `invalid_document`.
     pub code: &'static str,
-    /// What is wrong.
+    /// A sentence for people that says what is wrong.
     pub detail: String,
-    /// Every mistake of the document, with its place.
+    /// Every mistake in the document, with a JSON pointer to its place; left out if there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<trust::DocumentError>,
-    /// When to come again, in seconds.
+    /// Seconds for the `Retry-After` header; not part of the body.
     #[serde(skip)]
     pub retry_after: Option<u32>,
 }
 
 impl Problem {
-    /// A problem with this status and code.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         Self {
             kind: "about:blank",
@@ -45,19 +45,18 @@ impl Problem {
         }
     }
 
-    /// Something that should not happen.
+    /// 500, for an error that should not happen.
     pub fn internal(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
     }
 
-    /// Somebody asks too often.
+    /// 429 with `Retry-After`, for a caller over its rate limit.
     pub fn limited(refusal: &Refusal) -> Self {
         let wait = refusal.retry_after.unwrap_or(1);
         let detail = format!("{}; try again in {wait} s", refusal.reason.sentence());
         Self { retry_after: Some(wait), ..Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail) }
     }
 
-    /// The answer.
     pub fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let retry_after = self.retry_after;

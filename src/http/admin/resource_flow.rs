@@ -1,4 +1,5 @@
-//! oxide-auth's resource flow (RFC 6749 section 7, RFC 6750), over a token that is recovered once: the flow is handed what it grants.
+//! oxide-auth's resource flow (RFC 6749 section 7, RFC 6750) for the admin API. The token is
+//! verified once, before the flow, which is given the recovered grant.
 
 use std::borrow::Cow;
 
@@ -21,16 +22,16 @@ use crate::decision::AdminGrant;
 use crate::own_tokens::OwnToken;
 use crate::token::TokenIssuer;
 
-/// Where a grant's redirect URI would be, had these grants one; oxide-auth's record asks for it and nothing reads it.
+/// oxide-auth's `Grant` requires a redirect URI. Nothing reads this one.
 const NO_REDIRECT: &str = "https://redirect.invalid/";
 
-/// A request and the token that it carries, if that is one for the admin API.
+/// A request and its bearer token, if that is a valid token for the admin API.
 pub(super) struct GuardedRequest {
     authorization: Result<Option<String>, FlowError>,
     held: Option<(AdminGrant, OwnToken)>,
 }
 
-/// The flow cannot go on; it says no more.
+/// The `Authorization` header cannot be read, or the flow failed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FlowError;
 
@@ -43,12 +44,12 @@ impl GuardedRequest {
         Self { authorization, held }
     }
 
-    /// The token and what it grants.
+    /// The grant and the token; `None` without a valid token for the admin API.
     pub(super) fn held(&self) -> Option<&(AdminGrant, OwnToken)> {
         self.held.as_ref()
     }
 
-    /// The token, if it has one of these scopes; else the answer that the flow wants.
+    /// Returns the token if it has one of these scopes, and otherwise the flow's denial.
     pub(super) async fn admit(self, scopes: &[&str]) -> Result<(AdminGrant, OwnToken), Result<FlowDenial, FlowError>> {
         let scopes = scopes.iter().filter_map(|scope| scope.parse::<Scope>().ok()).collect();
         let recovered = self.held.as_ref().map(|(grant, _)| grant);
@@ -63,14 +64,14 @@ impl GuardedRequest {
     }
 }
 
-/// The flow's no.
+/// A denial by the flow, with the token if a valid one was sent.
 pub(super) struct FlowDenial {
     challenge: Challenge,
     held: Option<OwnToken>,
 }
 
 impl FlowDenial {
-    /// The token that is good, and not for this.
+    /// The token, if it is valid and only its scope does not suffice.
     pub(super) fn insufficient(&self) -> Option<&OwnToken> {
         self.held.as_ref().filter(|_| self.challenge.error == Some("insufficient_scope"))
     }
@@ -80,7 +81,7 @@ impl FlowDenial {
     }
 }
 
-/// The answer to a token that is not in force any more.
+/// The answer for a token that was revoked, or whose client may not have it any more.
 pub(super) fn not_in_force(own: &OwnUrls) -> Response {
     Challenge { error: Some("invalid_token"), malformed: false }.into_response(own)
 }
@@ -90,7 +91,7 @@ fn authorization(headers: &HeaderMap) -> Result<Option<String>, FlowError> {
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
         (Some(value), None) => {
-            // Any number of spaces may follow the scheme.
+            // Any number of spaces may follow the scheme (RFC 9110 section 11.4).
             let text = value.to_str().map_err(|_| FlowError)?;
             let (scheme, token) = text.trim().split_once(' ').unwrap_or((text, ""));
             Ok(Some(format!("{scheme} {}", token.trim_start())))
@@ -99,33 +100,35 @@ fn authorization(headers: &HeaderMap) -> Result<Option<String>, FlowError> {
     }
 }
 
-/// What a token grants as oxide-auth sees it. The flow answers `invalid_request` where there is no grant, and `invalid_token` for
-/// one that is over, which is what RFC 6750 section 3.1 asks for a token that is not ours.
+/// The recovered grant in oxide-auth's form. Without one, an expired grant: the flow answers it
+/// with `invalid_token`, which RFC 6750 section 3.1 requires for an unknown token, but a missing
+/// grant with `invalid_request`.
 fn grant(recovered: Option<&AdminGrant>) -> Option<Grant> {
     Some(Grant {
         owner_id: recovered.map(|grant| grant.subject.clone()).unwrap_or_default(),
         client_id: recovered.map(|grant| grant.subject.clone()).unwrap_or_default(),
         scope: recovered.map_or_else(|| "none".to_owned(), |grant| grant.scope.to_string()).parse().ok()?,
         redirect_uri: NO_REDIRECT.parse().ok()?,
-        // oxide-auth compares with the machine's clock; what is over by ours is not recovered.
+        // oxide-auth compares this with the system clock. Tokens that have expired by this server's
+        // clock are not recovered at all.
         until: if recovered.is_some() { DateTime::<Utc>::MAX_UTC } else { DateTime::<Utc>::MIN_UTC },
         extensions: Extensions::new(),
     })
 }
 
-/// The endpoint of the flow: what the token grants, and the scopes that are good for the request.
+/// The flow's endpoint: the recovered grant, and the scopes that suffice for the request.
 struct Guard {
     recovered: Recovered,
     scopes: Vec<Scope>,
 }
 
-/// The issuer that the flow asks for the grant behind the request's one token.
+/// The issuer that the flow asks for the grant: it knows only the token of this request.
 struct Recovered(Grant);
 
 #[async_trait]
 impl Issuer for Recovered {
     async fn issue(&mut self, _: Grant) -> Result<IssuedToken, ()> {
-        // Tokens are minted of a decision and recorded; this flow only reads them.
+        // Tokens are minted from a decision and recorded; this flow only reads them.
         Err(())
     }
 
@@ -162,7 +165,8 @@ impl WebRequest for HeaderOnly {
     }
 }
 
-/// The flow's answer, of which the error code is kept: its header joins several parameters without commas, so it is written anew.
+/// The error code of the flow's answer. The flow's own header is not sent: it joins several
+/// parameters without commas.
 #[derive(Debug, Default)]
 struct Challenge {
     error: Option<&'static str>,
@@ -178,12 +182,14 @@ impl Challenge {
             (Some(_), _) => {
                 (StatusCode::UNAUTHORIZED, Some("invalid_token"), "the token is not valid for the admin API")
             }
-            (None, true) => {
-                (StatusCode::BAD_REQUEST, Some("invalid_request"), "the Authorization header cannot be read")
-            }
-            (None, false) => (StatusCode::UNAUTHORIZED, None, "a bearer token for the admin API is needed"),
+            (None, true) => (
+                StatusCode::BAD_REQUEST,
+                Some("invalid_request"),
+                "the request must have one Authorization header of the form `Bearer` and a token",
+            ),
+            (None, false) => (StatusCode::UNAUTHORIZED, None, "a bearer token for the admin API must be given"),
         };
-        // Where a client learns who issues tokens for this API (RFC 9728 section 5.1).
+        // Tells the caller where tokens for this API are issued (RFC 9728 section 5.1).
         let realm = format!("Bearer realm=\"carnet admin\", resource_metadata=\"{}\"", own.admin_metadata());
         let challenge = error.map_or(realm.clone(), |error| format!("{realm}, error=\"{error}\""));
         let mut response = Problem::new(status, "not_authorized", detail).into_response();

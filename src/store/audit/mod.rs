@@ -1,4 +1,5 @@
-//! Audit events: written one row each with a row for each principal that has a part in it, and read a page at a time.
+//! Audit events. Each is one row, and one row of an index for each principal with a part in it,
+//! which is written later. Events are read page by page.
 
 mod record;
 mod rows;
@@ -21,48 +22,50 @@ use crate::ids::{self, CredentialId, EventId};
 
 pub(super) use rows::insert;
 
-/// Rows that are looked through for one page: what is not found by an index is sought within a window.
+/// How many rows are searched for one page. If a filter without an index finds little among them,
+/// the page is short or empty.
 const WINDOW: u64 = 5_000;
-/// Rows read at once while doing so.
+/// How many rows one query reads.
 const CHUNK: u64 = 500;
-/// Some events, each with what a principal has to do with it, and where the next ones begin.
+/// Some events, each with a principal's view of it, and the id before which the next chunk begins;
+/// `None` at the end.
 type Chunk = (Vec<(AuditEvent, PrincipalView)>, Option<EventId>);
 
-/// Which events a list holds.
+/// Which events a list contains.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditFilter {
-    /// About this federated credential.
+    /// Only events of this federated credential.
     pub credential: Option<CredentialId>,
-    /// In which this principal has a part, by id.
+    /// Only events in which this principal has a part, by its id.
     pub principal: Option<String>,
-    /// With this outcome.
     pub outcome: Option<Outcome>,
-    /// Not before this time.
+    /// Only events at or after this time.
     pub since: Option<Timestamp>,
-    /// Without changes of other objects than federated credentials.
+    /// Only events of tokens and of federated credentials, no changes of other objects.
     pub of_credentials: bool,
 }
 
 /// A page of events, the latest first.
 #[derive(Debug, Default)]
 pub struct AuditPage {
-    /// The events, each with the part that the principal has in it for whom the list is.
+    /// The events, each with the view of the principal that the list is for.
     pub events: Vec<(AuditEvent, PrincipalView)>,
-    /// Where the next page begins, if there may be one: a page may be short, or empty, since only so much is looked through.
+    /// The id before which the next page begins; `None` at the end. A page with a next one may be
+    /// short or empty (see `WINDOW`).
     pub next: Option<EventId>,
 }
 
-/// What a principal has to do with an event.
+/// What a principal may see of an event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PrincipalView {
-    /// The principal's rules in it.
+    /// The principal's own rules that the event concerns.
     pub credentials: Vec<CredentialId>,
-    /// Whether what the assertion says of the workload is for the principal's eyes.
+    /// Whether the principal may see the assertion's claims.
     pub claims: bool,
 }
 
 impl Store {
-    /// Events, the latest first, beginning before one.
+    /// A page of events before `before`, the latest first.
     pub async fn audit_events(
         &self,
         filter: &AuditFilter,
@@ -95,7 +98,8 @@ impl Store {
         Ok(page)
     }
 
-    /// A chunk of the events in which a principal has a part, and where it ends. The latest ones stand in no index yet.
+    /// A chunk of the events in which a principal has a part. The parts of the newest events are
+    /// not indexed yet, so those are read from the events themselves.
     async fn parts_before(
         &self,
         filter: &AuditFilter,
@@ -160,7 +164,7 @@ impl Store {
             seen.claims |= row.sees_claims;
             seen.credentials.extend(row.credential_id.map(CredentialId));
         }
-        // The parts of the last event may go on behind the chunk: it is read again with the next one.
+        // The last event may have more parts beyond this chunk, so leave it to the next one.
         if full && seen.len() > 1 {
             seen.pop_first();
         }
@@ -175,13 +179,13 @@ impl Store {
         Ok((found.collect(), last))
     }
 
-    /// Up to which event the parts are indexed.
+    /// The last event whose parts are indexed.
     pub(super) async fn indexed_up_to(&self, connection: &impl ConnectionTrait) -> Result<Option<Uuid>, StoreError> {
         let row = connection.query_one_raw(self.statement("SELECT up_to FROM audit_watermark", [])).await?;
         Ok(row.map(|row| row.try_get_by_index(0)).transpose()?.flatten())
     }
 
-    /// A chunk of all events, and where it ends.
+    /// A chunk of all events.
     async fn events_before(&self, filter: &AuditFilter, before: Option<EventId>) -> Result<Chunk, StoreError> {
         let (rows, last) = self.rows_between(filter, before, None).await?;
         let about = |row: &audit_event::Model| filter.credential.is_none_or(|one| row.credential_id == Some(one.0));
@@ -190,7 +194,7 @@ impl Store {
         Ok((found.collect::<Result<_, StoreError>>()?, last))
     }
 
-    /// A chunk of the events before one and behind another, the latest first, and where it ends.
+    /// Rows with an id below `before` and above `behind`, the latest first, and the last id.
     async fn rows_between(
         &self,
         filter: &AuditFilter,

@@ -1,4 +1,4 @@
-//! Writing of events that are no part of another transaction, folded where they are alike.
+//! Writes events outside of other transactions, and folds equal refusals.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,8 @@ use crate::ids::EventId;
 use crate::store::{Store, StoreError};
 
 impl Store {
-    /// Records events that are not part of another transaction. Those that are like one of the same hour are counted there.
+    /// Writes events in a transaction of their own. An event whose fold key is known is only
+    /// counted in the first event with that key, until the key expires at `folded_until`.
     pub async fn record(&self, events: &[AuditEvent], folded_until: Timestamp) -> Result<(), StoreError> {
         let transaction = self.begin().await?;
         let mut alone: Vec<&AuditEvent> = Vec::new();
@@ -39,7 +40,8 @@ impl Store {
         Ok(transaction.commit().await?)
     }
 
-    /// Indexes events at once that are written so late that the mark may have passed them.
+    /// Indexes the parts of events that are written so late that the watermark has passed their
+    /// ids.
     async fn index_late(&self, transaction: &DatabaseTransaction, events: &[&AuditEvent]) -> Result<(), StoreError> {
         let Some(indexed) = self.indexed_up_to(transaction).await? else { return Ok(()) };
         let late = events.iter().filter(|event| event.id.0 <= indexed);
@@ -50,7 +52,7 @@ impl Store {
         if parts.is_empty() { Ok(()) } else { insert_parts(transaction, &parts).await }
     }
 
-    /// Whether an event is the first of its kind.
+    /// Registers a fold key for an event; `false` if the key exists already.
     async fn begin_fold(
         &self,
         transaction: &DatabaseTransaction,
@@ -63,7 +65,7 @@ impl Store {
         Ok(transaction.execute_raw(self.statement(sql, values)).await?.rows_affected() == 1)
     }
 
-    /// Counts so many more of a kind.
+    /// Adds `more` to the count of the event with this fold key.
     async fn add_to_fold(
         &self,
         transaction: &DatabaseTransaction,

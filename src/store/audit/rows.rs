@@ -1,4 +1,4 @@
-//! The rows of events and of their parts.
+//! The rows of audit events and of their parts.
 
 use std::net::IpAddr;
 
@@ -55,7 +55,8 @@ pub fn event(row: audit_event::Model) -> Result<AuditEvent, StoreError> {
     })
 }
 
-/// Inserts events as one statement: it is on the path of every token. Their parts are indexed later.
+/// Inserts events with one statement, because every token waits for it. Their parts are indexed
+/// later.
 pub async fn insert(connection: &impl ConnectionTrait, events: &[&AuditEvent]) -> Result<(), StoreError> {
     if events.is_empty() {
         return Ok(());
@@ -64,7 +65,7 @@ pub async fn insert(connection: &impl ConnectionTrait, events: &[&AuditEvent]) -
     insert_into(connection, ("audit_event", &COLUMNS), rows, events.len(), "").await
 }
 
-/// Inserts parts, of which some may stand there already.
+/// Inserts index rows of parts, some of which may exist.
 pub async fn insert_parts(
     connection: &impl ConnectionTrait,
     parts: &[(Uuid, AuditPart, i16)],
@@ -82,7 +83,8 @@ async fn insert_into(
     otherwise: &str,
 ) -> Result<(), StoreError> {
     let backend = connection.get_database_backend();
-    // Whatever fails ends the transaction, so SQLite need not be able to undo half a statement.
+    // An error ends the whole transaction, so SQLite need not keep a journal to undo half a
+    // statement.
     let insert = if backend == DbBackend::Sqlite { "INSERT OR FAIL" } else { "INSERT" };
     let places = placeholders(backend, rows, columns.len());
     let sql = format!("{insert} INTO {table} ({}) VALUES {places}{otherwise}", columns.join(", "));
@@ -112,7 +114,8 @@ fn values(event: &AuditEvent) -> [DbValue; COLUMNS.len()] {
     ]
 }
 
-/// The parts as they stand in the event's row: principal, rule, revision, and whether claims are seen.
+/// A part as it is stored in the event's row: principal, rule, revision, and whether the principal
+/// sees the claims.
 type WrittenPart = (String, Option<String>, Option<u32>, bool);
 
 fn written_parts(parts: &[AuditPart]) -> Option<String> {

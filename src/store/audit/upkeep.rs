@@ -1,4 +1,4 @@
-//! What is done to events later: their parts are indexed, and old ones are removed.
+//! Background work on audit events: indexes their parts, and removes old events.
 
 use std::collections::HashMap;
 
@@ -17,20 +17,22 @@ use crate::ids;
 use crate::store::placeholders::placeholders;
 use crate::store::{Store, StoreError};
 
-/// How far the mark may lie ahead because the clocks of replicas differ.
+/// How far the watermark may lie ahead in seconds, because the clocks of replicas differ.
 const SKEW_SECONDS: i64 = 120;
-/// Events whose parts are indexed at once.
+/// How many events one step indexes.
 const INDEXED_AT_ONCE: u64 = 1_000;
 
 impl Store {
-    /// Indexes the parts of a step of the events from before a time; says whether there are more. Events are committed some time
-    /// after their ids were made, so the time has to lie that far back.
+    /// Indexes the parts of up to `INDEXED_AT_ONCE` events from before a time. Returns whether
+    /// there are more. Events are committed some time after their ids are made, so `before` has to
+    /// allow for that.
     pub async fn index_parts(&self, before: Timestamp) -> Result<bool, StoreError> {
         let transaction = self.begin().await?;
-        // Replicas take turns: whoever comes second waits for this row.
+        // Locks the watermark's row, so that one replica indexes at a time.
         transaction.execute_unprepared("UPDATE audit_watermark SET id = id").await?;
-        // A clock that ran ahead has moved the mark too far: events since then lie before it, and those that are indexed stay so. Clocks
-        // of replicas differ by a little, which `before` allows for already.
+        // A replica whose clock ran ahead has moved the watermark past ids that are yet to be made.
+        // Move it back; parts that are indexed already stay so. A lead of up to `SKEW_SECONDS` is
+        // the normal difference between clocks.
         let latest = ids::first_at(before);
         let indexed = self.indexed_up_to(&transaction).await?;
         if indexed.is_some_and(|indexed| indexed > ids::first_at(before.plus_seconds(SKEW_SECONDS))) {
@@ -68,7 +70,7 @@ impl Store {
         Ok(more)
     }
 
-    /// Removes events with their parts, and the keys under which they were folded.
+    /// Removes events with their parts and fold keys.
     pub(in crate::store) async fn remove_events(&self, ids: Vec<Uuid>) -> Result<(), StoreError> {
         let rows: Vec<(Uuid, Option<String>)> = audit_event::Entity::find()
             .select_only()
@@ -81,7 +83,7 @@ impl Store {
         for (id, parts) in rows {
             for part in read_parts(parts.as_deref()) {
                 let events = seen.entry(part.principal_id).or_default();
-                // A principal may have hundreds of rules in one token.
+                // A principal may have a part for each of hundreds of rules in one token.
                 if events.last() != Some(&id) {
                     events.push(id);
                 }
@@ -103,14 +105,14 @@ impl Store {
         Ok(transaction.commit().await?)
     }
 
-    /// A step of the events that are folded under keys that are over.
+    /// Up to `step` events whose fold key has expired.
     pub(in crate::store) async fn folded_until(&self, now: Timestamp, step: u64) -> Result<Vec<Uuid>, StoreError> {
         let sql = format!("SELECT event_id FROM audit_fold WHERE expires_at < $1 ORDER BY expires_at LIMIT {step}");
         let rows = self.read.query_all_raw(self.statement(&sql, [now.millis().into()])).await?;
         Ok(rows.iter().map(|row| row.try_get_by_index(0)).collect::<Result<_, _>>()?)
     }
 
-    /// The oldest events that are from before a time; a step of them.
+    /// Up to `step` events from before a time, the oldest first.
     pub(in crate::store) async fn events_from_before(
         &self,
         oldest: Timestamp,

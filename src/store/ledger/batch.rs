@@ -1,4 +1,5 @@
-//! What becomes of each request of a batch: stale, replayed or issued; none of them touches the others.
+//! Decides for each request of a batch whether it is stale, replayed or issued. No request affects
+//! another one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,16 +11,16 @@ use crate::assertion::AssertionKey;
 use crate::documents::Kind;
 use crate::store::{ChangeKind, StoreError, changes};
 
-/// How used assertions are recorded.
+/// How used assertions are inserted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Recording {
-    /// Expecting every one to be new, which is cheap to see.
+    /// Expect that all are new. The number of inserted rows tells, without reading them back.
     AllNew,
-    /// Finding out for each of them.
+    /// Read back which of them are new.
     EachByItself,
 }
 
-/// What is written in one transaction, and what becomes of each request in it.
+/// The requests of one transaction, with the result of each.
 pub(super) struct Batch<'a> {
     issuances: &'a [&'a Issuance],
     committed: Vec<Written>,
@@ -30,24 +31,24 @@ impl<'a> Batch<'a> {
         Self { issuances, committed: vec![Written::Issued; issuances.len()] }
     }
 
-    /// Sets requests aside that nobody waits for.
+    /// Marks requests as stale whose callers have hung up.
     pub(super) fn set_aside(&mut self, is_given_up: impl Fn(usize) -> bool) {
         for at in (0..self.issuances.len()).filter(|at| is_given_up(*at)) {
             self.set(at, Written::Stale);
         }
     }
 
-    /// Whether this holds of one that is to be issued.
+    /// Whether `holds` is true of any request that is still to be issued.
     pub(super) fn any_issued(&self, holds: impl Fn(usize) -> bool) -> bool {
         self.committed.iter().enumerate().any(|(at, written)| *written == Written::Issued && holds(at))
     }
 
-    /// What became of the requests, in their order.
+    /// The results, in the order of the requests.
     pub(super) fn into_committed(self) -> Vec<Written> {
         self.committed
     }
 
-    /// Those that are still to be issued.
+    /// The requests that are still to be issued.
     pub(super) fn issued(&self) -> impl Iterator<Item = &'a Issuance> {
         self.issuances
             .iter()
@@ -62,7 +63,8 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Nearly always nothing changed since the rules were matched, and one number says so for the whole batch.
+    /// Marks requests as stale whose dependencies changed since their rules were matched. Usually
+    /// nothing changed, and one comparison of versions settles the whole batch.
     pub(super) async fn set_aside_stale(&mut self, transaction: &DatabaseTransaction) -> Result<(), StoreError> {
         let version = changes::version(transaction).await?;
         let Some(oldest) = self.issuances.iter().map(|issuance| issuance.version).min().filter(|v| *v < version) else {
@@ -85,8 +87,9 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// Records the assertions as used: in the order of their keys, so that replicas cannot wait for each other in a circle. False
-    /// if all were expected to be new and one was not: then nothing of the transaction counts.
+    /// Records the assertions as used, in the order of their keys, so that replicas cannot
+    /// deadlock. `false` if [`Recording::AllNew`] was wrong; then the transaction has to be rolled
+    /// back.
     pub(super) async fn consume(
         &mut self,
         transaction: &DatabaseTransaction,
@@ -102,7 +105,7 @@ impl<'a> Batch<'a> {
                 let replayed: BTreeSet<usize> =
                     first.iter().filter(|(key, _)| used(key)).map(|(_, (at, ..))| *at).collect();
                 for at in replayed {
-                    // A request that came with a used assertion uses up none of the others it came with.
+                    // A request with one used assertion uses up none of its other assertions.
                     let others: Vec<AssertionKey> = self.keys_of(at).into_iter().filter(|key| !used(key)).collect();
                     self.release(transaction, &others).await?;
                     self.set(at, Written::Replayed);
@@ -112,8 +115,8 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Of several uses of one assertion in a batch the first counts. A request that uses several assertions needs all of them, and
-    /// none of them is used up where one was before.
+    /// Assigns each assertion to the first request of the batch that uses it. A request that uses
+    /// several gets all of them or none.
     fn first_uses(&mut self) -> rows::AssertionsToRecord {
         let mut first = rows::AssertionsToRecord::new();
         for at in 0..self.issuances.len() {
@@ -134,8 +137,8 @@ impl<'a> Batch<'a> {
         first
     }
 
-    /// Pins ids where none are: all that a request needs, or none. Whoever comes second has to match again; its assertion is
-    /// not used up then.
+    /// Pins the ids that a request needs, all of them or none. If another token has pinned them
+    /// first, the request is stale: its assertions are released, and it has to be decided again.
     pub(super) async fn pin(&mut self, transaction: &DatabaseTransaction) -> Result<(), StoreError> {
         for (at, issuance) in self.issuances.iter().enumerate() {
             if issuance.pins.is_empty() || self.committed.get(at) != Some(&Written::Issued) {
@@ -153,7 +156,7 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// Nothing of this request remains, and those that came with the same assertion may try again as well.
+    /// Undoes the use of a request's assertions and marks it as stale.
     async fn give_back(&mut self, transaction: &DatabaseTransaction, at: usize) -> Result<(), DbErr> {
         let keys = self.keys_of(at);
         self.release(transaction, &keys).await?;
@@ -161,7 +164,8 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// Makes assertions unused again, so that whoever came with the same ones may try again.
+    /// Makes assertions unused again. Requests of the batch that lost them to this one become stale
+    /// instead of replayed, so that they are tried again.
     async fn release(&mut self, transaction: &DatabaseTransaction, keys: &[AssertionKey]) -> Result<(), DbErr> {
         if keys.is_empty() {
             return Ok(());

@@ -1,8 +1,10 @@
 //! The one durable write of an issued token, made before the token leaves.
 //!
-//! In one transaction: the assertion is recorded as used (if it was, nothing else happens), ids are pinned where none are, the
-//! rules are found to be still the ones that were matched, and the audit event is written. Requests that arrive together
-//! share one transaction and one flush to disk; what becomes of one never touches the others.
+//! In one transaction, the ledger checks that nothing the token rests on has changed since the
+//! rules were matched, records the assertions as used (if one was used before, nothing else
+//! happens), pins ids where none are pinned, and writes the audit event. Requests that arrive
+//! together share one transaction and one flush to disk; the result of one never affects the
+//! others. See `docs/src/explanation/single-use.md`.
 
 mod batch;
 mod rows;
@@ -22,39 +24,32 @@ use crate::clock::Timestamp;
 use crate::documents::Kind;
 use crate::ids::{CredentialId, EventId, TrustedIssuerId};
 
-/// Requests that wait for a transaction; more are turned away.
+/// How many requests may wait for a transaction; further ones are refused.
 const QUEUE: usize = 4096;
-/// Transactions at a time: SQLite has one writer, PostgreSQL hides the way to its disk behind several.
+/// Concurrent transactions on PostgreSQL, to hide the latency of its disk. SQLite has one writer.
 const POSTGRES_WORKERS: usize = 4;
 
-/// What has to be written for one token.
+/// Everything that has to be written for one token.
 #[derive(Clone, Debug)]
 pub struct Issuance {
-    /// The keys of the assertions that are used up, and until when each has to be remembered. Assertions that may be used again have
-    /// none.
+    /// The keys of the assertions that are used up, each with the time until which it has to be
+    /// remembered. Assertions without single use have no key.
     pub consumed: Vec<(AssertionKey, Timestamp)>,
-    /// The version of the rules that were matched.
+    /// The version of the snapshot that the decision was made on.
     pub version: i64,
-    /// What the token rests on.
     pub dependencies: Dependencies,
-    /// The ids to pin.
     pub pins: Vec<Pin>,
-    /// What is kept of the token itself.
     pub token: TokenRecord,
-    /// The audit event.
     pub event: AuditEvent,
-    /// Now.
     pub now: Timestamp,
 }
 
-/// The objects a token rests on: if one of them changed, the rules have to be matched again.
+/// The objects that a token rests on: if one of them changes, the request has to be decided again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dependencies {
-    /// The trusted issuers.
     pub trusted_issuers: Vec<TrustedIssuerId>,
     /// The resource server, by name.
     pub resource_server: Option<String>,
-    /// The federated credentials.
     pub credentials: Vec<CredentialId>,
     /// The principals, by name.
     pub principals: Vec<String>,
@@ -62,74 +57,75 @@ pub struct Dependencies {
     pub client: Option<String>,
 }
 
-/// What is kept of a token beside its audit event: nothing of most.
+/// What is stored about a token beside its audit event. Most tokens have neither.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TokenRecord {
-    /// The tokens of ours that it was made from: its subject token and its actor token.
+    /// The parents of the token: its subject token and its actor token, where this server issued
+    /// them.
     pub exchanged: Vec<Exchanged>,
-    /// What an opaque token stands for.
+    /// The claims of an opaque token.
     pub opaque: Option<OpaqueRecord>,
 }
 
-/// A token that was made from another one.
+/// A token that was issued in exchange for another one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exchanged {
-    /// Its `jti`.
+    /// The `jti` of the issued token.
     pub child: String,
-    /// The `jti` of the token it was made from.
+    /// The `jti` of the token that was exchanged.
     pub parent: String,
-    /// When it ends.
+    /// When the child expires.
     pub expires_at: Timestamp,
 }
 
-/// What an opaque token stands for.
+/// The claims of an opaque token, found by its hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpaqueRecord {
     /// SHA-256 of the token.
     pub hash: [u8; 32],
     /// The claims that it would have as a JWT, as JSON.
     pub claims: String,
-    /// When it ends.
+    /// When the token expires.
     pub expires_at: Timestamp,
 }
 
-/// Ids to pin for one federated credential.
+/// The ids to pin for one federated credential.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pin {
-    /// The credential.
     pub credential: CredentialId,
-    /// The revision that was matched.
+    /// The revision that was matched. The pin fails if it changed.
     pub revision: u32,
-    /// The ids.
+    /// Values by the name of the id.
     pub ids: Map<String, Value>,
 }
 
-/// What a durable record was made of. Only this module makes one, so what needs a record before it may leave can ask for one.
+/// Something whose audit event is stored durably. Only this module constructs one, so a function
+/// that takes it cannot be called too early.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Recorded<T>(T);
 
 impl<T> Recorded<T> {
-    /// What was recorded.
     pub fn get(&self) -> &T {
         &self.0
     }
 }
 
-/// The use of an assertion.
+/// The recorded use of an assertion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Use {
-    /// The audit event of it, which holds its time, if it has one.
+    /// The audit event of the use, whose id holds its time. Uses by older releases, and uses
+    /// without a token, have none.
     pub event: Option<EventId>,
 }
 
 /// Result of committing one issuance.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Committed<T> {
-    /// It is on the disk: the token may leave.
+    /// The record is durable: the token may leave.
     Issued(Recorded<T>),
-    /// The assertion was used before.
+    /// An assertion was used before.
     Replayed,
-    /// Something that the token rests on changed: match again.
+    /// Something that the token rests on changed: decide again.
     Stale,
 }
 
@@ -149,12 +145,12 @@ struct Request {
     answer: oneshot::Sender<CommitResult>,
 }
 
-/// Where issuances are handed in.
+/// Queues issuances for the workers that write them.
 #[derive(Clone, Debug)]
 pub struct Ledger(mpsc::Sender<Request>);
 
 impl Ledger {
-    /// Starts the workers; they end with the last handle.
+    /// Starts the workers. They end when the last clone of the handle is dropped.
     pub fn start(store: &Store) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let receiver = Arc::new(Mutex::new(receiver));
@@ -165,11 +161,13 @@ impl Ledger {
         Self(sender)
     }
 
-    /// Writes the issuance of `token`; answers when it is durable, and gives the token back only if it may leave.
+    /// Writes the issuance of `token`. Returns when it is durable, and gives the token back only if
+    /// it may leave.
     ///
     /// # Errors
     ///
-    /// If the database cannot be reached, or too many requests wait for it. Then nothing was written.
+    /// If the database cannot be reached, or too many requests wait for it. Then nothing was
+    /// written.
     pub async fn commit<T>(&self, issuance: Issuance, token: T) -> Result<Committed<T>, Arc<StoreError>> {
         let unavailable = |what: &str| Arc::new(StoreError::Unavailable(DbErr::Custom(what.to_owned())));
         let (answer, answered) = oneshot::channel();
@@ -186,14 +184,14 @@ impl Ledger {
 }
 
 impl Store {
-    /// Writes the audit event of an admin token for our own command line, which uses nothing up and rests on nothing that may
-    /// change.
+    /// Records an admin token that a local command makes for itself. It uses up no assertion and
+    /// depends on no object.
     pub(crate) async fn record_local_token<T>(&self, event: &AuditEvent, token: T) -> Result<Recorded<T>, StoreError> {
         self.record(std::slice::from_ref(event), Timestamp::from_seconds(0)).await?;
         Ok(Recorded(token))
     }
 
-    /// The use of an assertion, if a token was issued for it.
+    /// The recorded use of an assertion, if there was one.
     pub async fn use_of(&self, key: &AssertionKey) -> Result<Option<Use>, StoreError> {
         let row = consumed::Entity::find_by_id(key.as_bytes().to_vec()).one(&self.read).await?;
         Ok(row.map(|row| Use { event: row.event_id.map(EventId) }))

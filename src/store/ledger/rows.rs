@@ -17,19 +17,20 @@ use crate::ids::EventId;
 use crate::store::placeholders::placeholders;
 use crate::store::{StoreError, json};
 
-/// Assertions to record: the request each belongs to, until when it has to be remembered, and the event of its use.
+/// Assertions to record, each with the index of its request in the batch, the time until which it
+/// has to be remembered, and the audit event of its use.
 pub(super) type AssertionsToRecord = BTreeMap<AssertionKey, (usize, Timestamp, EventId)>;
 
-/// Used assertions are forgotten in groups that end in the same so many seconds.
+/// Used assertions expire in groups: expiry times are rounded up to a multiple of so many seconds.
 const FORGET_TOGETHER_SECONDS: i64 = 600;
 
-/// Records assertions as used, and says whether none of them was before.
+/// Records assertions as used. Returns whether all of them were new.
 pub(super) async fn insert_new(transaction: &DatabaseTransaction, wanted: &AssertionsToRecord) -> Result<bool, DbErr> {
     let inserted = transaction.execute_raw(insertion(transaction.get_database_backend(), wanted, "")).await?;
     Ok(usize::try_from(inserted.rows_affected()).ok() == Some(wanted.len()))
 }
 
-/// Records assertions as used and says which of them were not before.
+/// Records assertions as used. Returns the keys of those that were new.
 pub(super) async fn insert_consumed(
     transaction: &DatabaseTransaction,
     wanted: &AssertionsToRecord,
@@ -56,15 +57,16 @@ fn insertion(backend: DbBackend, wanted: &AssertionsToRecord, returning: &str) -
     Statement::from_sql_and_values(backend, sql, values)
 }
 
-/// Rows that go together stand together, so that the index by time is written at its end and not all over.
+/// With few distinct times, new rows go to the end of the index by time instead of all over it.
 fn rounded_up(until: Timestamp) -> Timestamp {
     let over = until.seconds().rem_euclid(FORGET_TOGETHER_SECONDS);
     Timestamp::from_seconds(until.seconds()).plus_seconds(FORGET_TOGETHER_SECONDS.saturating_sub(over))
 }
 
-/// Pins all of these ids, or none: where one of the rules has such an id already or means something else by now, false.
+/// Pins all of these ids or none. `false` if a rule was removed, has another revision by now, or
+/// has such an id pinned already.
 pub(super) async fn pin(transaction: &DatabaseTransaction, pins: &[Pin]) -> Result<bool, StoreError> {
-    // The rows stay locked, so what is seen here is what is written to.
+    // Lock the rows, so that they cannot change between this check and the update.
     let rows = federated_credential::Entity::find()
         .filter(federated_credential::Column::Id.is_in(pins.iter().map(|pin| pin.credential.0)))
         .order_by_asc(federated_credential::Column::Id)

@@ -1,4 +1,5 @@
-//! Who writes: takes what waits, puts it into one transaction, and tells each request what became of it.
+//! The workers of the ledger: each collects waiting requests, writes them in one transaction, and
+//! answers every request.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,23 +14,25 @@ use crate::store::{Store, StoreError, audit, tokens};
 
 /// The most requests in one transaction.
 const BATCH: usize = 64;
-/// How often a transaction that lost against another one is tried.
+/// How often a transaction is tried that loses against a concurrent one.
 const ATTEMPTS: usize = 5;
-/// How often a batch is written again because somebody gave up. Whoever does so later than that has it recorded: callers that hang
-/// up on purpose must not keep the others waiting.
+/// How often a batch is written again because a caller hung up meanwhile. After that its token is
+/// recorded nevertheless: callers that hang up on purpose must not delay the others.
 const PASSES: usize = 3;
 
-/// Writes batches until nobody hands in any more.
+/// Writes batches until the last [`Ledger`](super::Ledger) handle is dropped.
 pub(super) async fn work(store: Store, receiver: Arc<Mutex<mpsc::Receiver<Request>>>) {
     let mut requests = Vec::with_capacity(BATCH);
     loop {
-        // Held while waiting only: once something arrived, the next worker waits for what comes after it.
+        // Hold the lock only while waiting: once requests have arrived, the next worker waits for
+        // later ones.
         {
             let mut receiver = receiver.lock().await;
             if receiver.recv_many(&mut requests, 1).await == 0 {
                 return;
             }
-            // Whoever is about to be ready shares the transaction. Where nobody is, this takes no time.
+            // Requests that are about to arrive share the transaction. If there are none, yielding
+            // takes no time.
             tokio::task::yield_now().await;
             while requests.len() < BATCH
                 && let Ok(request) = receiver.try_recv()
@@ -51,7 +54,8 @@ pub(super) async fn work(store: Store, receiver: Arc<Mutex<mpsc::Receiver<Reques
                 Ok(committed) => Ok(committed.get(at).copied().unwrap_or(Written::Stale)),
                 Err(error) => Err(error.clone()),
             };
-            // Whoever asked may be gone since the transaction began; the record stands all the same.
+            // The caller may have hung up since the transaction began; the record stands
+            // nevertheless.
             drop(request.answer.send(answer));
         }
     }
@@ -69,7 +73,8 @@ async fn write_with_retries(store: &Store, requests: &[Request]) -> Result<Vec<W
     }
 }
 
-/// Deadlock or serialisation failure: another transaction won, and the same work will succeed now.
+/// Deadlock or serialisation failure (or SQLite's busy codes): another transaction won, and the
+/// same work will succeed now.
 fn is_transient(error: &DbErr) -> bool {
     let (DbErr::Exec(error) | DbErr::Query(error)) = error else {
         return false;
@@ -83,16 +88,18 @@ fn is_transient(error: &DbErr) -> bool {
     }
 }
 
-/// What one transaction came to.
+/// Result of one transaction.
 enum Pass {
     Committed(Vec<Written>),
-    /// An assertion was not new: the same again, row by row. Nothing was written.
+    /// An assertion was not new, so nothing was written. Try again with
+    /// [`Recording::EachByItself`].
     NotAllNew,
-    /// Somebody gave up meanwhile: the same again without them. Nothing was written.
+    /// A caller hung up, so nothing was written. Try again without its request.
     GivenUp,
 }
 
-/// Nearly always every assertion is new, and the number of rows says so; else the same again, row by row.
+/// Writes a batch, first in the expectation that all assertions are new, which is nearly always
+/// true and cheap to check.
 async fn write(store: &Store, requests: &[Request]) -> Result<Vec<Written>, StoreError> {
     let (mut recording, mut passes_left) = (Recording::AllNew, PASSES);
     loop {
@@ -111,7 +118,8 @@ async fn write_once(
     heeds_who_gives_up: bool,
 ) -> Result<Pass, StoreError> {
     let transaction = store.begin().await?;
-    // The wait for the database may have been long. Whoever has given up by now has nothing used up.
+    // The wait for the database may have been long. A caller that has hung up by now gets no token,
+    // so its assertion must stay unused.
     let issuances: Vec<&Issuance> = requests.iter().map(|request| &request.issuance).collect();
     let mut batch = Batch::new(&issuances);
     batch.set_aside(|at| requests.get(at).is_none_or(|request| request.answer.is_closed()));
@@ -125,7 +133,8 @@ async fn write_once(
     tokens::insert(&transaction, &records).await?;
     let events: Vec<&AuditEvent> = batch.issued().map(|issuance| &issuance.event).collect();
     audit::insert(&transaction, &events).await?;
-    // A statement may have waited for a lock. What nobody waits for any more is left out and the rest is written again.
+    // A statement may have waited for a lock. Write the batch again without the callers that hung
+    // up meanwhile.
     if heeds_who_gives_up && batch.any_issued(|at| requests.get(at).is_none_or(|request| request.answer.is_closed())) {
         transaction.rollback().await?;
         return Ok(Pass::GivenUp);

@@ -1,4 +1,5 @@
-//! Clients. What a document names has rows of its own, so that nothing goes away while a client refers to it.
+//! Clients. The objects that a client's document names are also rows of `client_reference`, whose
+//! foreign keys keep those objects from being removed.
 
 use carnet_entity::{client, client_reference};
 use sea_orm::{
@@ -63,7 +64,7 @@ impl Persist for ClientDocument {
     }
 }
 
-/// Writes down what a client refers to.
+/// Replaces the references of a client.
 async fn write_references(
     transaction: &DatabaseTransaction,
     object: &Stored<ClientDocument>,

@@ -1,4 +1,5 @@
-//! Federated credentials: two tables, and a state of their own.
+//! Federated credentials. Permissions and actors have tables of their own; pins, consent and
+//! revision are columns beside the document.
 
 use std::collections::HashMap;
 
@@ -53,7 +54,7 @@ impl Persist for FederatedCredentialDocument {
         insert_parts(transaction, object).await
     }
 
-    /// An id, `principal:name`, or a name that rules of several principals may have.
+    /// `reference` is an id, `principal:name`, or a name that rules of several principals may have.
     fn rows_called(reference: &str) -> Condition {
         let condition = Condition::all();
         if let Some(id) = Self::id_value(reference) {
@@ -98,7 +99,7 @@ impl Persist for FederatedCredentialDocument {
 }
 
 impl Store {
-    /// How many rules a principal has about a trusted issuer.
+    /// How many rules of a principal refer to a trusted issuer, both by name.
     pub async fn count_credentials(&self, principal: &str, trusted_issuer: &str) -> Result<u64, StoreError> {
         let own = federated_credential::Entity::find().filter(federated_credential::Column::Principal.eq(principal));
         let count =
@@ -106,7 +107,8 @@ impl Store {
         Ok(count)
     }
 
-    /// The rules of a time when nobody was asked who vouches for them.
+    /// The rules that are older than consent, so that no administrator has decided whether they are
+    /// vouched for.
     pub async fn assumed_credentials(&self) -> Result<Vec<CredentialId>, StoreError> {
         let ids: Vec<Uuid> = federated_credential::Entity::find()
             .select_only()
@@ -118,7 +120,8 @@ impl Store {
         Ok(ids.into_iter().map(CredentialId).collect())
     }
 
-    /// The rules that a reference may mean: an id, `principal:name`, or a name that those of several principals may have.
+    /// The rules that a reference may mean. It is an id, `principal:name`, or a name that rules of
+    /// several principals may have.
     pub async fn credentials_called(&self, reference: &str) -> Result<Vec<StoredCredential>, StoreError> {
         all_called(&self.read, reference).await
     }
@@ -146,7 +149,8 @@ fn credential_row(
         version: Set(object.version),
         created_at: Set(object.created_at.millis()),
         updated_at: Set(object.updated_at.millis()),
-        // Written by whoever issues tokens, and never by whoever edits.
+        // Only the token path writes this column (see `Store::note_use`); an edit must not reset
+        // it.
         last_used_at: NotSet,
     })
 }
@@ -184,7 +188,7 @@ async fn insert_parts(
     Ok(())
 }
 
-/// The credentials of these rows, each with its permissions and actors, in the order of the rows.
+/// Loads the credentials of these rows with their permissions and actors, in the order of the rows.
 async fn with_parts(
     connection: &impl ConnectionTrait,
     rows: Vec<federated_credential::Model>,
@@ -224,7 +228,7 @@ async fn with_parts(
         .collect()
 }
 
-/// Name and principal of these rules.
+/// Name and principal of these rules, by id.
 async fn names_of(
     connection: &impl ConnectionTrait,
     ids: Vec<Uuid>,
@@ -264,7 +268,7 @@ fn credential(
         .collect::<Result<_, StoreError>>()?;
     let pinned: Option<Map<String, Value>> = row.pinned.as_deref().map(from_json).transpose()?;
     let time = |at: Option<i64>| at.map(Timestamp::from_millis);
-    // As the shortest that is sure to mean the same: a name among one's own needs no principal.
+    // The shortest unambiguous form: a rule of the same principal is named without the principal.
     let reference = |(actor, principal): &(RuleReference, String)| {
         if *principal == row.principal { actor.name.clone() } else { format!("{principal}:{}", actor.name) }
     };

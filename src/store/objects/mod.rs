@@ -1,4 +1,5 @@
-//! Objects that people manage: read and written in one way, each change with its audit event and its number.
+//! The five kinds of objects that the admin API manages. All are read and written by the same code;
+//! each change is one transaction with its audit event and its number in the change counter.
 
 mod client;
 mod federated_credential;
@@ -19,60 +20,54 @@ use crate::audit::AuditEvent;
 use crate::clock::Timestamp;
 use crate::documents::{Document, FederatedCredentialDocument, Kind, Stored};
 
-/// A stored federated credential.
 pub type StoredCredential = Stored<FederatedCredentialDocument>;
 
 /// One page of a list, in the order of names.
 #[derive(Debug)]
 pub struct Page<D: Document> {
-    /// The objects.
     pub items: Vec<Stored<D>>,
-    /// Where the next page begins, if there is one.
+    /// The key that the next page begins after; `None` on the last page.
     pub next: Option<String>,
 }
 
-/// Which objects a list holds.
+/// Which objects a list contains. Both fields apply to federated credentials alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Rules of these principals only.
+    /// Only rules of these principals, by name.
     pub principals: Option<Vec<String>>,
-    /// Rules of this trusted issuer only.
+    /// Only rules of this trusted issuer, by name.
     pub trusted_issuer: Option<String>,
 }
 
-/// A document with a table of its own. All of them are read and written in one way; the kinds say what their rows hold.
+/// A document with a table of its own. The default methods suit all kinds whose names are unique.
 pub trait Persist: Document {
-    /// The table.
     type Entity: EntityTrait<ActiveModel: Send>;
 
-    /// Its column of ids.
     const ID: ColumnOf<Self>;
-    /// Its column of names without ASCII case.
+    /// The column of names in ASCII lower case.
     const NAME: ColumnOf<Self>;
-    /// Its column of versions.
     const VERSION: ColumnOf<Self>;
 
-    /// An id as its column holds it; `None` if the text is no id of the kind.
+    /// Parses an id into the value of its column; `None` if the text is not an id of this kind.
     fn id_value(text: &str) -> Option<Value>;
 
-    /// A new id.
     fn new_id(now: Timestamp) -> String;
 
-    /// The objects of these rows, with what other tables hold of them, in the order of the rows.
+    /// Loads the objects of these rows, including their rows in other tables, in the order of the
+    /// rows.
     fn load(
         connection: &impl ConnectionTrait,
         rows: Vec<ModelOf<Self>>,
     ) -> impl Future<Output = Result<Vec<Stored<Self>>, StoreError>> + Send;
 
-    /// The row of an object.
     fn row(object: &Stored<Self>) -> Result<ActiveModelOf<Self>, StoreError>;
 
-    /// Writes what other tables hold of an object, in the place of what they held.
+    /// Replaces the object's rows in other tables.
     fn write_parts(_: &DatabaseTransaction, _: &Stored<Self>) -> impl Future<Output = Result<(), StoreError>> + Send {
         std::future::ready(Ok(()))
     }
 
-    /// The rows that a reference may mean: those of a name or an id.
+    /// Selects the rows whose name or id is `reference`.
     fn rows_called(reference: &str) -> Condition {
         let named = Condition::any().add(Self::NAME.eq(reference.to_ascii_lowercase()));
         match Self::id_value(reference) {
@@ -81,7 +76,8 @@ pub trait Persist: Document {
         }
     }
 
-    /// Which of these objects a reference means. The name of one may be the id of another: the name counts.
+    /// Picks the objects that a reference means. If it is the name of one object and the id of
+    /// another, the name wins.
     fn meant(mut found: Vec<Stored<Self>>, reference: &str) -> Vec<Stored<Self>> {
         let by_name = found.iter().position(|object| object.name.eq_ignore_ascii_case(reference));
         let meant = match by_name {
@@ -91,27 +87,28 @@ pub trait Persist: Document {
         meant.into_iter().collect()
     }
 
-    /// The columns by which lists are ordered.
+    /// The columns that lists are ordered by.
     fn order() -> Vec<ColumnOf<Self>> {
         vec![Self::NAME]
     }
 
-    /// Where a page ends that ends with this object.
+    /// The cursor of a page that ends with this object.
     fn page_key(object: &Stored<Self>) -> String {
         object.name.to_ascii_lowercase()
     }
 
-    /// The rows after the end of a page.
+    /// Selects the rows after a cursor.
     fn after(page_key: &str) -> Condition {
         Condition::all().add(Self::NAME.gt(page_key))
     }
 
-    /// The rows that a list holds.
+    /// Selects the rows that a filter allows.
     fn listed(_: &Filter) -> Condition {
         Condition::all()
     }
 
-    /// By what changes name it: the id where snapshots are keyed by id, else the name.
+    /// How the change counter names the object: by the id where snapshots are keyed by id, else by
+    /// the name.
     fn change_key(object: &Stored<Self>) -> &str;
 }
 
@@ -119,7 +116,7 @@ type ColumnOf<D> = <<D as Persist>::Entity as EntityTrait>::Column;
 type ModelOf<D> = <<D as Persist>::Entity as EntityTrait>::Model;
 type ActiveModelOf<D> = <<D as Persist>::Entity as EntityTrait>::ActiveModel;
 
-/// The objects that a reference may mean.
+/// All objects that a reference may mean.
 async fn all_called<D: Persist>(
     connection: &impl ConnectionTrait,
     reference: &str,
@@ -129,7 +126,7 @@ async fn all_called<D: Persist>(
     Ok(D::meant(D::load(connection, rows).await?, reference))
 }
 
-/// Reads the object of this name or id.
+/// The object that a reference means. Fails with [`StoreError::Ambiguous`] if there are several.
 async fn find<D: Persist>(
     connection: &impl ConnectionTrait,
     name_or_id: &str,
@@ -138,43 +135,43 @@ async fn find<D: Persist>(
     if found.len() > 1 { Err(StoreError::Ambiguous(name_or_id.to_owned())) } else { Ok(found.pop()) }
 }
 
-/// Reads the object that a change is about, by its [`change_key`](Persist::change_key).
+/// The object that a change is about, by its [`change_key`](Persist::change_key).
 pub(super) async fn find_changed<D: Persist>(
     connection: &impl ConnectionTrait,
     key: &str,
 ) -> Result<Option<Stored<D>>, StoreError> {
-    // Ids are given by the server and names by people: a name that looks like an id must not hide it.
+    // `find` matches ids too: the name of a removed principal may be the id of another one.
     Ok(find(connection, key).await?.filter(|object| D::change_key(object) == key))
 }
 
 /// A change of one object.
 #[derive(Clone, Copy, Debug)]
 pub enum Write<'a, D: Document> {
-    /// Makes it.
+    /// Creates the object.
     Insert(&'a Stored<D>),
-    /// Changes it, if it still has this version.
+    /// Changes the object, if it still has this version.
     Update(&'a Stored<D>, i64),
-    /// Removes it, if it still has this version.
+    /// Removes the object, if it still has this version.
     Delete(&'a Stored<D>, i64),
 }
 
 impl Store {
-    /// The object of this name, compared without ASCII case, or this id.
+    /// The object with this name, compared without ASCII case, or this id.
     pub async fn object<D: Persist>(&self, name_or_id: &str) -> Result<Option<Stored<D>>, StoreError> {
         find(&self.read, name_or_id).await
     }
 
-    /// The object of this name, compared without ASCII case: what documents refer to each other by.
+    /// The object with this name, compared without ASCII case. Documents refer to each other by
+    /// name.
     pub async fn named<D: Persist>(&self, name: &str) -> Result<Option<Stored<D>>, StoreError> {
         Ok(self.object::<D>(name).await?.filter(|object| object.name.eq_ignore_ascii_case(name)))
     }
 
-    /// Whether a principal has this id.
     pub async fn has_principal_id(&self, id: &str) -> Result<bool, StoreError> {
         Ok(carnet_entity::principal::Entity::find_by_id(id.to_owned()).one(&self.read).await?.is_some())
     }
 
-    /// A page of objects.
+    /// A page of objects after the cursor `after`.
     pub async fn objects<D: Persist>(
         &self,
         after: Option<&str>,
@@ -194,7 +191,6 @@ impl Store {
         Ok(Page { items, next })
     }
 
-    /// Every object of a kind.
     pub async fn all_objects<D: Persist>(&self) -> Result<Vec<Stored<D>>, StoreError> {
         let mut all = Vec::new();
         let mut after: Option<String> = None;
@@ -208,7 +204,8 @@ impl Store {
         }
     }
 
-    /// Makes, changes or removes an object, together with its audit event and its number in the change counter.
+    /// Creates, changes or removes an object, together with its audit event and its number in the
+    /// change counter. Returns that number.
     pub async fn write<D: Persist>(
         &self,
         write: Write<'_, D>,

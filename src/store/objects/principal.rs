@@ -1,4 +1,4 @@
-//! Principals, and for whose packages their rules may be good.
+//! Principals, and the owners for whose packages their self-service rules may be good (`acts_for`).
 
 use std::collections::HashMap;
 
@@ -21,7 +21,7 @@ impl Persist for PrincipalDocument {
     const NAME: principal::Column = principal::Column::NameFolded;
     const VERSION: principal::Column = principal::Column::Version;
 
-    // The id of a principal is any text.
+    // Any text can be the id of a principal, because registries may choose it.
     fn id_value(text: &str) -> Option<Value> {
         Some(text.into()).filter(|_| !text.is_empty())
     }
@@ -74,7 +74,7 @@ fn of_row(row: principal::Model) -> Result<Stored<PrincipalDocument>, StoreError
     Ok(stored(row.id, row.name, row.version, (row.created_at, row.updated_at), document))
 }
 
-/// Writes down for whose packages a principal's rules may be good.
+/// Replaces the `acts_for` rows of a principal.
 async fn write_owners(transaction: &DatabaseTransaction, object: &Stored<PrincipalDocument>) -> Result<(), StoreError> {
     let before = acts_for::Entity::delete_many().filter(acts_for::Column::Principal.eq(&object.name));
     before.exec(transaction).await?;
@@ -98,7 +98,7 @@ async fn write_owners(transaction: &DatabaseTransaction, object: &Stored<Princip
     Ok(())
 }
 
-/// The owners for whose packages these principals' rules may be good.
+/// Loads the `acts_for` rows of these principals.
 async fn with_owners(
     connection: &impl ConnectionTrait,
     mut principals: Vec<Stored<PrincipalDocument>>,
@@ -106,7 +106,7 @@ async fn with_owners(
     if principals.is_empty() {
         return Ok(principals);
     }
-    // One statement has only so many parameters.
+    // The number of parameters of a statement is limited.
     let mut owners: HashMap<String, Vec<String>> = HashMap::new();
     for some in principals.chunks(500) {
         let rows = acts_for::Entity::find()

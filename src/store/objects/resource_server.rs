@@ -1,4 +1,4 @@
-//! Resource servers.
+//! Resource servers: the registries that tokens are for.
 
 use carnet_entity::resource_server;
 use sea_orm::{ActiveValue::Set, ConnectionTrait, Value};

@@ -1,4 +1,4 @@
-//! Trusted issuers.
+//! Trusted issuers: the platforms whose assertions are accepted.
 
 use carnet_entity::trusted_issuer;
 use sea_orm::{ActiveValue::Set, ConnectionTrait, Value};

@@ -1,11 +1,10 @@
-//! The kinds of checks, requirements and pairs: every claim they name is resolved.
+//! Compiles checks, pairs and requirements: resolves every claim that they name.
 
 use super::{Claims, find};
 use crate::profile::file::{CheckFile, OneOrMore, PairFile, PasteFile, RequirementFile};
 use crate::profile::{Check, Equals, FileCheck, Identity, Pair, Paste, Requirement, ReusableFile, Revision, Template};
 use crate::reason::Reason;
 
-/// Resolves a check.
 pub(super) fn check(file: &CheckFile, claims: &Claims) -> Result<Check, String> {
     let template = |text: &str| Template::parse(text, |name| claims.get(name).cloned());
     Ok(match file {
@@ -30,7 +29,7 @@ pub(super) fn check(file: &CheckFile, claims: &Claims) -> Result<Check, String> 
         CheckFile::Choice(file) if file.values.contains(&file.default) => {
             Check::Choice { values: file.values.clone(), default: file.default.clone() }
         }
-        CheckFile::Choice(_) => return Err("`default` is not one of `values`".to_owned()),
+        CheckFile::Choice(_) => return Err("`default` must be one of `values`".to_owned()),
         CheckFile::File(file) => Check::File(FileCheck {
             claim: find(claims, &file.claim)?,
             prefixes: file.prefix.as_slice().iter().map(|text| template(text)).collect::<Result<_, _>>()?,
@@ -60,14 +59,13 @@ fn revision(text: &str, claims: &Claims) -> Result<Revision, String> {
 }
 
 fn paste(file: &PasteFile) -> Result<Paste, String> {
-    // It would be taken off for ever.
+    // An empty affix would make the loop that strips it from a value endless.
     if file.prefixes.iter().chain(&file.suffixes).any(String::is_empty) {
-        return Err("`paste` holds an empty text".to_owned());
+        return Err("`paste` must not hold an empty text".to_owned());
     }
     Ok(Paste { prefixes: file.prefixes.clone(), suffixes: file.suffixes.clone() })
 }
 
-/// Resolves a pair.
 pub(super) fn pair(file: &PairFile, claims: &Claims) -> Result<Pair, String> {
     let claim = find(claims, &file.claim)?;
     let templates = |texts: &OneOrMore| -> Result<Vec<Template>, String> {
@@ -80,11 +78,10 @@ pub(super) fn pair(file: &PairFile, claims: &Claims) -> Result<Pair, String> {
             let values = file.prefixes.iter().map(|(prefix, value)| (prefix.clone(), value.clone())).collect();
             Ok(Pair::Prefixes { claim, twin: find(claims, twin)?, values })
         }
-        _ => Err(format!("the pair of `{}` has one of `starts_with`, `is` and `twin`", file.claim)),
+        _ => Err(format!("the pair of `{}` must have one of `starts_with`, `is` and `twin`", file.claim)),
     }
 }
 
-/// Resolves a requirement.
 pub(super) fn requirement(file: &RequirementFile, claims: &Claims) -> Result<Requirement, String> {
     Ok(match file {
         RequirementFile::Values(file) => Requirement::Values {

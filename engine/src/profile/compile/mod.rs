@@ -1,4 +1,5 @@
-//! From a profile file to a [`Profile`]: every name in it is resolved, every mistake reported.
+//! Compiles a profile file into a [`Profile`]: resolves every name and reports all mistakes at
+//! once.
 
 mod check;
 
@@ -12,19 +13,18 @@ use super::file::{DefaultsFile, FieldFile, ProfileFile, WarningFile};
 use super::{AtLeast, Check, Defaults, Field, Floor, Profile, Template, WeakRule};
 use crate::reason::Reason;
 
-/// Something wrong with a profile file.
+/// A mistake in a profile file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("profile {profile}: {detail}")]
 pub struct ProfileError {
-    /// The profile's name.
+    /// The profile's name, or the folder that cannot be read.
     pub profile: String,
-    /// What is wrong.
     pub detail: String,
 }
 
 type Claims = BTreeMap<String, Arc<ClaimSpec>>;
 
-/// Compiles the text of a profile file.
+/// Compiles the text of a profile file, or returns every mistake in it.
 pub(super) fn compile(name: &str, text: &str) -> Result<Profile, Vec<ProfileError>> {
     let wrong = |detail: String| ProfileError { profile: name.to_owned(), detail };
     let file: ProfileFile = toml::from_str(text).map_err(|error| vec![wrong(error.to_string())])?;
@@ -59,7 +59,7 @@ fn claims(file: &ProfileFile) -> Claims {
             (name.clone(), Arc::new(spec))
         })
         .collect();
-    // Every assertion has a subject, so every profile may speak of it.
+    // Every assertion has a subject, so every profile may use `sub` without declaring it.
     claims.entry("sub".to_owned()).or_insert_with(|| Arc::new(ClaimSpec::text_claim("sub")));
     claims
 }
@@ -67,18 +67,7 @@ fn claims(file: &ProfileFile) -> Claims {
 fn assemble(name: &str, file: ProfileFile, claims: &Claims) -> Result<Profile, Vec<String>> {
     let mut errors = Vec::new();
     let fields = fields(&file.fields, claims, &mut errors);
-    let named = |name: &String| fields.iter().any(|field| field.name == *name.split('.').next().unwrap_or(name));
-    let listed =
-        file.at_least.iter().flat_map(|rule| &rule.any_of).chain(file.warnings.iter().flat_map(|rule| &rule.unless));
-    errors.extend(
-        listed.filter(|name| *name != "claims" && !named(name)).map(|name| format!("there is no field `{name}`")),
-    );
-    let needed = file.fields.iter().flat_map(|field| &field.needs);
-    errors.extend(needed.filter(|name| !named(name)).map(|name| format!("there is no field `{name}`")));
-    let environment = file.floor.iter().flat_map(|floor| &floor.environment_field);
-    let compared = environment.chain(file.warnings.iter().flat_map(|rule| rule.like.keys()));
-    let is_field = |name: &String| fields.iter().any(|field| field.name == *name);
-    errors.extend(compared.filter(|name| !is_field(name)).map(|name| format!("there is no field `{name}`")));
+    errors.extend(unknown_fields(&file, &fields));
     errors.extend(fields.iter().filter_map(|field| unknown_setting(field, &fields)));
     let index = file.index.iter().map(|group| keys(group, &fields, &mut errors)).collect();
     let pairs = file.pairs.iter().filter_map(|file| keep(pair(file, claims), &mut errors)).collect();
@@ -123,6 +112,19 @@ fn assemble(name: &str, file: ProfileFile, claims: &Claims) -> Result<Profile, V
     })
 }
 
+/// The names of fields that the file refers to and does not define.
+fn unknown_fields(file: &ProfileFile, fields: &[Field]) -> Vec<String> {
+    let is_field = |name: &str| fields.iter().any(|field| field.name == name);
+    let begins_field = |name: &str| is_field(name.split('.').next().unwrap_or(name));
+    let unless = file.warnings.iter().flat_map(|rule| &rule.unless);
+    let listed = file.at_least.iter().flat_map(|rule| &rule.any_of).chain(unless).filter(|name| *name != "claims");
+    let needed = file.fields.iter().flat_map(|field| &field.needs);
+    let environment = file.floor.iter().flat_map(|floor| &floor.environment_field);
+    let compared = environment.chain(file.warnings.iter().flat_map(|rule| rule.like.keys()));
+    let unknown = listed.chain(needed).filter(|name| !begins_field(name));
+    unknown.chain(compared.filter(|name| !is_field(name))).map(|name| format!("there is no field `{name}`")).collect()
+}
+
 fn defaults(file: DefaultsFile) -> Defaults {
     Defaults {
         algorithms: file.algorithms,
@@ -146,7 +148,7 @@ fn keep<T>(result: Result<T, String>, errors: &mut Vec<String>) -> Option<T> {
 }
 
 fn find(claims: &Claims, name: &str) -> Result<Arc<ClaimSpec>, String> {
-    claims.get(name).cloned().ok_or_else(|| format!("no claim `{name}` is declared"))
+    claims.get(name).cloned().ok_or_else(|| format!("claim `{name}` must be declared in `claims`"))
 }
 
 fn fields(files: &[FieldFile], claims: &Claims, errors: &mut Vec<String>) -> Vec<Field> {
@@ -156,9 +158,9 @@ fn fields(files: &[FieldFile], claims: &Claims, errors: &mut Vec<String>) -> Vec
         else {
             continue;
         };
-        // A check that asked for several settings would be chosen by one of them, and the others would be lost.
+        // A field keeps one setting: any further one would be dropped silently.
         if file.when.len() > 1 {
-            errors.push(format!("field `{}`: `when` names one setting", file.name));
+            errors.push(format!("field `{}`: `when` must name one setting", file.name));
         }
         fields.push(Field {
             name: file.name.clone(),
@@ -178,7 +180,7 @@ fn fields(files: &[FieldFile], claims: &Claims, errors: &mut Vec<String>) -> Vec
     fields
 }
 
-/// What is wrong with the setting that chooses a check.
+/// The error for a check whose `when` names a setting or a value that no `choice` field offers.
 fn unknown_setting(field: &Field, fields: &[Field]) -> Option<String> {
     let (setting, wanted) = field.when.as_ref()?;
     let offers = |other: &Field| matches!(&other.check, Check::Choice { values, .. } if values.contains(wanted));
@@ -186,7 +188,7 @@ fn unknown_setting(field: &Field, fields: &[Field]) -> Option<String> {
     (!is_there).then(|| format!("field `{}`: there is no choice `{setting}` with `{wanted}`", field.name))
 }
 
-/// The keys of one group of `index`: fields, or several joined by `+`.
+/// The keys of one group of `index`: each is a field, or several fields joined by `+`.
 fn keys(group: &[String], fields: &[Field], errors: &mut Vec<String>) -> Vec<Vec<usize>> {
     let parts = group.iter().map(|key| key.split('+').map(str::to_owned).collect::<Vec<_>>());
     parts.map(|names| positions(&names, fields, errors)).collect()
@@ -245,7 +247,7 @@ mod tests {
         );
         let errors = compile("x", &text).unwrap_err();
         let all = format!("{errors:?}");
-        for part in ["`nope`", "`b`", "`missing`", "has one of `starts_with`, `is` and `twin`"] {
+        for part in ["`nope`", "`b`", "`missing`", "must have one of `starts_with`, `is` and `twin`"] {
             assert!(all.contains(part), "{part}: {all}");
         }
         for (wrong, part) in [

@@ -1,4 +1,4 @@
-//! The file that defines a job and may be of another repository: `called_workflow`.
+//! Validates `called_workflow`: the file that defines a job and may be in another repository.
 
 use serde_json::{Map, Value};
 
@@ -6,9 +6,9 @@ use super::DocumentError;
 use super::values::{check_text, equal};
 use crate::profile::{ClaimSpec, Equals, Paste};
 
-/// The stored form of `called_workflow`.
+/// The stored form of `called_workflow`, with a commit id in lower case.
 pub(super) fn called(value: &Value) -> Result<Value, Vec<DocumentError>> {
-    const FORM: &str = "is \"same-repo\", \"any\", or an object of path and either ref or sha";
+    const FORM: &str = "must be \"same-repo\", \"any\", or an object of path and either ref or sha";
     let wrong = |pointer: &str, detail: &str| DocumentError::new(pointer, detail);
     let called = match value {
         Value::String(word) if word == "same-repo" || word == "any" => return Ok(value.clone()),
@@ -27,14 +27,14 @@ pub(super) fn called(value: &Value) -> Result<Value, Vec<DocumentError>> {
         Some(Value::String(path)) if is_workflow_path(path) => {
             stored.insert("path".to_owned(), path.clone().into());
         }
-        _ => problems.push(wrong("/path", "is owner/repository/.github/workflows/file")),
+        _ => problems.push(wrong("/path", "must be owner/repository/.github/workflows/file")),
     }
     match given("sha") {
         None => {}
         Some(Value::String(sha)) if is_commit(sha) => {
             stored.insert("sha".to_owned(), sha.to_ascii_lowercase().into());
         }
-        Some(_) => problems.push(wrong("/sha", "is a full commit id of 40 or 64 hexadecimal digits")),
+        Some(_) => problems.push(wrong("/sha", "must be a full commit id of 40 or 64 hexadecimal digits")),
     }
     if let Some(reference) = given("ref") {
         match called_ref(reference) {
@@ -47,7 +47,7 @@ pub(super) fn called(value: &Value) -> Result<Value, Vec<DocumentError>> {
     if problems.is_empty() { Ok(Value::Object(stored)) } else { Err(problems) }
 }
 
-/// A ref or a glob of refs, by the rules of any ref.
+/// Validates a ref or a glob of refs, which has to begin with `refs/` and more.
 fn called_ref(value: &Value) -> Result<Value, String> {
     let claim = ClaimSpec::text_claim("ref");
     let equals = Equals {

@@ -1,4 +1,4 @@
-//! Conditions on claims that the profile has no field for: `claims`.
+//! Validates `claims`: conditions on claims for which the profile has no field.
 
 use serde_json::Value;
 
@@ -6,18 +6,18 @@ use super::values::{MAX_ALTERNATIVES, check_text, too_many};
 use super::{DocumentError, escape};
 use crate::model::scalar;
 
-/// How many conditions `claims` may hold (contract, section 6).
+/// Most conditions in `claims` (`docs/src/reference/limits.md`).
 const MAX_CONDITIONS: usize = 32;
 
-/// The stored form of `claims`.
+/// The stored form of `claims`: unchanged, if every condition can be evaluated.
 pub(super) fn claims(value: &Value) -> Result<Value, Vec<DocumentError>> {
     let Value::Object(claims) = value else {
-        return Err(vec![DocumentError::new("", "is an object of claim names and values")]);
+        return Err(vec![DocumentError::new("", "must be an object of claim names and values")]);
     };
     if claims.len() > MAX_CONDITIONS {
         return Err(vec![DocumentError::new(
             "",
-            format!("holds {MAX_CONDITIONS} conditions at most, and these are {}", claims.len()),
+            format!("must hold at most {MAX_CONDITIONS} conditions; these are {}", claims.len()),
         )]);
     }
     let mut problems = Vec::new();
@@ -37,7 +37,7 @@ pub(super) fn claims(value: &Value) -> Result<Value, Vec<DocumentError>> {
         };
         if name.is_empty() || !usable {
             let detail =
-                "is a string, a boolean, an integer, {\"any_of\": […]} or a list of them; there are no globs here";
+                "must be a string, a boolean, an integer, {\"any_of\": […]} or a list of them; there are no globs here";
             problems.push(DocumentError::new(format!("/{}", escape(name)), detail));
         }
     }

@@ -1,5 +1,7 @@
-//! Reads the `match` of a federated credential when it is saved: refuses what cannot be right or is open to strangers, and
-//! brings what people paste into one stored form. Claims are never brought into any form.
+//! Validates and normalises the `match` of a federated credential when it is saved.
+//!
+//! Refuses a `match` that can never hold or that workloads of other accounts would fulfil, and
+//! brings pasted values into one stored form. Claims are never normalised.
 
 mod called;
 mod claims;
@@ -14,41 +16,39 @@ pub use whole::{missing_ids, names_the_same};
 
 use crate::profile::{Check, Field, PinMode, Profile, Role, Terms};
 
-/// Something wrong with a document, at a place in it (RFC 9457; RFC 6901).
+/// An error in a document, and where in the document it is (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct DocumentError {
-    /// Where: a JSON Pointer.
+    /// JSON Pointer to the member that is wrong (RFC 6901); empty for the document as a whole.
     pub pointer: String,
-    /// What.
+    /// What is wrong with the member, or what is expected of it.
     pub detail: String,
 }
 
-/// Something that is merely weak.
+/// A weakness of a document that does not keep it from being saved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Warning {
-    /// A stable code.
+    /// Stable code of the warning, such as `any_ref`.
     pub code: String,
-    /// What, and what to do about it.
+    /// What is weak, and what to do about it.
     pub detail: String,
 }
 
-/// A `match` in its stored form.
+/// A valid `match` in its stored form.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Normalised {
-    /// The members.
     pub matcher: Map<String, Value>,
-    /// What is weak about it.
     pub warnings: Vec<Warning>,
 }
 
 impl DocumentError {
-    /// A problem at a JSON Pointer.
     pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { pointer: pointer.into(), detail: detail.into() }
     }
 }
 
-/// Reads a `match` for a trusted issuer with these terms; pointers in the problems are relative to it.
+/// Validates and normalises a `match` under the terms of its trusted issuer. Pointers in the errors
+/// are relative to the `match`.
 pub fn normalise(
     profile: &Profile,
     terms: &Terms,
@@ -92,7 +92,8 @@ fn unknown_field(profile: &Profile, name: &str) -> String {
     let mut known: Vec<&str> = profile.fields.iter().map(|field| field.name.as_str()).collect();
     known.sort_unstable();
     known.dedup();
-    format!("profile {} has no field `{name}`; its fields are {} and claims", profile.name, known.join(", "))
+    let (profile, known) = (&profile.name, known.join(", "));
+    format!("must be left out: profile {profile} has no field `{name}`; its fields are {known} and claims")
 }
 
 fn member(profile: &Profile, field: &Field, value: &Value, terms: &Terms) -> Result<Value, Vec<DocumentError>> {
@@ -104,11 +105,11 @@ fn member(profile: &Profile, field: &Field, value: &Value, terms: &Terms) -> Res
         }
         Check::Flag { .. } | Check::Present { .. } | Check::MatchNames => one(match value {
             Value::Bool(_) => Ok(value.clone()),
-            _ => Err("is true or false".to_owned()),
+            _ => Err("must be true or false".to_owned()),
         }),
         Check::Choice { values, .. } => one(match value {
             Value::String(text) if values.contains(text) => Ok(value.clone()),
-            _ => Err(format!("is one of {}", values.join(", "))),
+            _ => Err(format!("must be one of {}", values.join(", "))),
         }),
         Check::File(check) => one(values::file(check, value)),
         Check::Version { starts_with, .. } => one(values::version(starts_with, value)),
@@ -118,8 +119,8 @@ fn member(profile: &Profile, field: &Field, value: &Value, terms: &Terms) -> Res
     }
 }
 
-/// Whether a rule has to wait for its first match: it names something, its profile pins, and an id is neither given nor
-/// pinned.
+/// Whether a rule is pending until its first match: the profile requires pins, and an id of an
+/// object that the rule names is neither given nor pinned.
 pub fn is_pending(profile: &Profile, matcher: &Map<String, Value>, pins: &Map<String, Value>) -> bool {
     profile.pins == PinMode::Required && missing_ids(profile, matcher).iter().any(|name| !pins.contains_key(*name))
 }
@@ -282,7 +283,7 @@ mod tests {
         ] {
             assert_eq!(stored(name, value.clone()), value);
         }
-        // `null` is the same as leaving it out.
+        // `null` means the same as leaving the member out.
         assert!(!github(json!({"environment": null})).unwrap().matcher.contains_key("environment"));
     }
 
@@ -296,7 +297,7 @@ mod tests {
         assert!(github(json!({"repository": null, "repository_owner_id": "65"})).is_ok());
         let called = json!({"path": "o/r/p.yml", "sha": "a".repeat(40)});
         assert!(github(json!({"workflow_file": null, "called_workflow": called})).is_ok());
-        // A member that is wrong is reported for what it is, not as missing.
+        // An invalid member is reported as invalid, not as missing.
         assert_eq!(github(json!({"workflow_file": ""})).unwrap_err().len(), 1);
     }
 

@@ -1,4 +1,4 @@
-//! What a rule may say under the terms of its trusted issuer.
+//! Validates a rule under the terms of its trusted issuer.
 
 use serde_json::{Map, Value, json};
 
@@ -6,9 +6,10 @@ use super::DocumentError;
 use super::values::{MAX_ALTERNATIVES, check_text, too_many};
 use crate::profile::{Check, Equals, Profile, Requirement, Terms, lies_in};
 
-/// The stored form of `upstream`. Under a broker the claim is the broker's, and need not be repeated.
+/// The stored form of `upstream`. Under a broker `claim` may be left out: it is the broker's
+/// `issuer_claim`.
 pub(super) fn upstream(value: &Value, terms: &Terms) -> Result<Value, Vec<DocumentError>> {
-    const FORM: &str = "is an object of claim and equals, for example {\"claim\": \"/federated_claims/connector_id\", \"equals\": \"google\"}";
+    const FORM: &str = "must be an object of claim and equals, for example {\"claim\": \"/federated_claims/connector_id\", \"equals\": \"google\"}";
     let Value::Object(given) = value else {
         return Err(vec![DocumentError::new("", FORM)]);
     };
@@ -20,8 +21,8 @@ pub(super) fn upstream(value: &Value, terms: &Terms) -> Result<Value, Vec<Docume
         (Some(Value::String(claim)), _) if check_text(claim).is_ok() => claim.clone(),
         (None, Some(claim)) => claim.clone(),
         _ => {
-            problems
-                .push(DocumentError::new("/claim", "is the name of a claim, or a JSON Pointer if it begins with /"));
+            let detail = "must be the name of a claim, or a JSON Pointer if it begins with /";
+            problems.push(DocumentError::new("/claim", detail));
             String::new()
         }
     };
@@ -40,12 +41,13 @@ pub(super) fn upstream(value: &Value, terms: &Terms) -> Result<Value, Vec<Docume
         problems.push(DocumentError::new("/equals", too_many()));
     }
     if equals.is_null() {
-        problems.push(DocumentError::new("/equals", "is a string, or {\"any_of\": […]}"));
+        problems.push(DocumentError::new("/equals", "must be a string, or {\"any_of\": […]}"));
     }
     if problems.is_empty() { Ok(json!({ "claim": claim, "equals": equals })) } else { Err(problems) }
 }
 
-/// What cannot match under these terms, or would trust whoever a broker trusts.
+/// Errors of a rule that cannot match under these terms, or that would admit identities of every
+/// provider behind a broker.
 pub(super) fn terms(profile: &Profile, terms: &Terms, matcher: &Map<String, Value>) -> Vec<DocumentError> {
     let mut problems = Vec::new();
     for field in &profile.fields {
@@ -58,7 +60,7 @@ pub(super) fn terms(profile: &Profile, terms: &Terms, matcher: &Map<String, Valu
         let named = matcher.get("upstream").and_then(|upstream| upstream.get("claim")).and_then(Value::as_str);
         if named != Some(path) {
             let detail = format!(
-                "is needed with the claim {path}: the trusted issuer is a broker, and others behind it can have the same address"
+                "must be given with the claim {path}: the trusted issuer is a broker, and others behind it can have the same address"
             );
             problems.push(DocumentError::new("/upstream", detail));
         }
@@ -66,7 +68,7 @@ pub(super) fn terms(profile: &Profile, terms: &Terms, matcher: &Map<String, Valu
     problems
 }
 
-/// Why a value lies outside what the trusted issuer may speak for.
+/// The error for a value outside the domain that the trusted issuer may speak for.
 fn outside(requirement: &Requirement, terms: &Terms, equals: &Equals, value: &Value) -> Option<String> {
     let (claim, domain) = match requirement {
         Requirement::TrustDomain(claim) => (claim, terms.trust_domain.as_ref()?),
@@ -80,7 +82,7 @@ fn outside(requirement: &Requirement, terms: &Terms, equals: &Equals, value: &Va
         _ => lies_in(domain, text) == Some(true),
     };
     let is_outside = claim.path == equals.claim.path && !texts(value).all(is_inside);
-    is_outside.then(|| format!("lies outside {domain}, for which the trusted issuer speaks"))
+    is_outside.then(|| format!("must lie in {domain}, for which the trusted issuer speaks"))
 }
 
 /// The texts of a value: itself, its alternatives, or its pattern.

@@ -1,4 +1,4 @@
-//! Single values: plain ones, globs, files and templates of versions.
+//! Validates and normalises single values: plain ones, globs, file names and version templates.
 
 use serde_json::{Map, Value};
 
@@ -6,89 +6,90 @@ use crate::profile::glob::{MAX_PATTERN_BYTES, MAX_STARS, matches, stars};
 use crate::profile::{ClaimKind, Equals, FileCheck, LetterCase, Paste};
 
 const MAX_TEXT_BYTES: usize = 1024;
-/// Alternatives of one condition.
+/// Most alternatives of one condition: each costs work at every request.
 pub(super) const MAX_ALTERNATIVES: usize = 100;
 const PLACEHOLDER: &str = "{version}";
 
-/// The stored form of a value that a claim is to equal.
+/// The stored form of a value for an [`Equals`] check. `plain_only` refuses globs and alternatives.
 pub(super) fn equal(equals: &Equals, value: &Value, plain_only: bool) -> Result<Value, String> {
     let plain = |value: &Value| plain(equals, value).map(Value::String);
     let list = |values: &[Value]| match values {
-        [] => Err("an empty list equals nothing".to_owned()),
+        [] => Err("must not be an empty list, which equals nothing".to_owned()),
         values if values.len() > MAX_ALTERNATIVES => Err(too_many()),
         values => values.iter().map(plain).collect::<Result<Vec<_>, _>>().map(Value::Array),
     };
     match value {
-        Value::Object(_) | Value::Array(_) if plain_only => Err("takes one plain value".to_owned()),
+        Value::Object(_) | Value::Array(_) if plain_only => Err("must be one plain value".to_owned()),
         Value::Array(values) if equals.list || equals.claim.kind == ClaimKind::List => list(values),
-        Value::Array(_) => Err("is one value; for several write {\"any_of\": […]}".to_owned()),
+        Value::Array(_) => Err("must be one value; for several write {\"any_of\": […]}".to_owned()),
         Value::Object(matcher) => match (matcher.get("glob"), matcher.get("any_of"), matcher.len()) {
             (Some(Value::String(pattern)), None, 1) if equals.glob => {
                 glob(equals, pattern).map(|()| Value::Object(matcher.clone()))
             }
-            (Some(_), None, 1) if !equals.glob => Err("takes no glob".to_owned()),
+            (Some(_), None, 1) if !equals.glob => Err("must not be a glob".to_owned()),
             (None, Some(Value::Array(values)), 1) => {
                 Ok(Value::Object(Map::from_iter([("any_of".to_owned(), list(values)?)])))
             }
-            _ => Err("is a plain value, {\"glob\": \"…\"} or {\"any_of\": […]}".to_owned()),
+            _ => Err("must be a plain value, {\"glob\": \"…\"} or {\"any_of\": […]}".to_owned()),
         },
         value => plain(value),
     }
 }
 
-/// Why more alternatives than that are refused: each costs work at every request.
+/// The error for more than [`MAX_ALTERNATIVES`] alternatives.
 pub(super) fn too_many() -> String {
-    format!("has more than {MAX_ALTERNATIVES} alternatives; write several rules")
+    format!("must have at most {MAX_ALTERNATIVES} alternatives; write several rules for more")
 }
 
 fn plain(equals: &Equals, value: &Value) -> Result<String, String> {
     let text = match value {
         Value::String(text) => paste(&equals.paste, text),
         Value::Number(number) if equals.digits && number.is_u64() => number.to_string(),
-        _ => return Err("is a string".to_owned()),
+        _ => return Err("must be a string".to_owned()),
     };
     check_text(&text)?;
     let claim = &equals.claim;
     if claim.case == LetterCase::Name && !text.is_ascii() {
-        return Err("holds a character that no such name has; such a rule would never match".to_owned());
+        return Err("must be ASCII, as all such names are; the rule would never match".to_owned());
     }
     if equals.digits && !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err("is the number that the platform shows as the id, in digits".to_owned());
+        return Err("must be the number that the platform shows as the id, in digits".to_owned());
     }
     if let Some(format) = equals.value_format.filter(|format| !format.fits(&text)) {
         return Err(format.described().to_owned());
     }
     if equals.strangers.iter().any(|one| claim.case.same(one, &text)) {
-        return Err("is one that anybody can have".to_owned());
+        return Err("must not be a value that anybody can have".to_owned());
     }
     if !claim.one_of.is_empty() && !claim.one_of.contains(&text) {
-        return Err(format!("is one of {}", claim.one_of.join(", ").trim_end_matches(", ")));
+        return Err(format!("must be one of {}", claim.one_of.join(", ").trim_end_matches(", ")));
     }
     match &equals.starts_with {
         Some(beginning) if !text.starts_with(beginning.as_str()) || text == *beginning => {
-            Err(format!("begins with {beginning}"))
+            Err(format!("must begin with {beginning} and go on"))
         }
         _ => Ok(text),
     }
 }
 
-/// A text that is compared whole.
+/// Validates a text that is compared as a whole.
 pub(super) fn text(value: &Value) -> Result<String, String> {
-    let text = value.as_str().ok_or("is a string")?;
+    let text = value.as_str().ok_or("must be a string")?;
     check_text(text)?;
     Ok(text.to_owned())
 }
 
-/// What holds for every text in a rule.
+/// What every text in a rule has to fulfil: not empty, at most 1024 bytes, no control characters,
+/// no white space at either end.
 pub(super) fn check_text(text: &str) -> Result<(), String> {
     if text.is_empty() {
-        return Err("is empty; an empty condition is not a wildcard, leave the member out".to_owned());
+        return Err("must not be empty: an empty condition is not a wildcard; leave the member out".to_owned());
     }
     if text.len() > MAX_TEXT_BYTES || text.contains(char::is_control) {
-        return Err("is longer than 1024 bytes or holds control characters".to_owned());
+        return Err("must be at most 1024 bytes without control characters".to_owned());
     }
     if text.trim() != text {
-        return Err("begins or ends with white space".to_owned());
+        return Err("must not begin or end with white space".to_owned());
     }
     Ok(())
 }
@@ -111,61 +112,61 @@ fn paste(paste: &Paste, text: &str) -> String {
 fn glob(equals: &Equals, pattern: &str) -> Result<(), String> {
     check_text(pattern)?;
     if pattern.len() > MAX_PATTERN_BYTES {
-        return Err(format!("a pattern has at most {MAX_PATTERN_BYTES} bytes"));
+        return Err(format!("must be a pattern of at most {MAX_PATTERN_BYTES} bytes; this is {}", pattern.len()));
     }
     if stars(pattern) > MAX_STARS {
-        return Err(format!("a pattern has at most {MAX_STARS} stars"));
+        return Err(format!("must be a pattern with at most {MAX_STARS} stars"));
     }
     let literal = pattern.split('*').next().unwrap_or_default();
     if let Some(form) = &equals.literal {
         let mut shorter = literal.chars();
         shorter.next_back();
         if !matches(form, shorter.as_str()) {
-            return Err(format!("is too wide: what stands before the first * has to fit {form} and go on"));
+            return Err(format!("must be narrower: the text before the first * must fit {form} and go on"));
         }
     }
     match &equals.starts_with {
         Some(beginning) if !literal.starts_with(beginning.as_str()) || literal == beginning => Err(format!(
-            "begins with {beginning} and at least one more character before the first *; it has to exclude something"
+            "must begin with {beginning} and at least one more character before the first *, to exclude something"
         )),
         None if pattern.chars().all(|character| matches!(character, '*' | '/')) => {
-            Err("excludes nothing: leave the member out if every value is meant".to_owned())
+            Err("must exclude something; leave the member out if every value is meant".to_owned())
         }
         _ => Ok(()),
     }
 }
 
-/// The stored form of a file's name.
+/// The stored form of a file name, or of a path if the check allows folders.
 pub(super) fn file(check: &FileCheck, value: &Value) -> Result<Value, String> {
     let Value::String(text) = value else {
-        return Err("is a string".to_owned());
+        return Err("must be a string".to_owned());
     };
     let text = paste(&check.paste, text);
     check_text(&text)?;
     if text.contains('/') && !check.folders {
-        return Err("is the file's name, without folders".to_owned());
+        return Err("must be the file's name, without folders".to_owned());
     }
     if text.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
-        return Err("is a path without empty parts, `.` and `..`".to_owned());
+        return Err("must be a path without empty parts, `.` and `..`".to_owned());
     }
     let has_ending = |ending: &String| text.len() > ending.len() && text.ends_with(ending.as_str());
     if !check.endings.is_empty() && !check.endings.iter().any(has_ending) {
-        return Err(format!("ends with {}", check.endings.join(" or ")));
+        return Err(format!("must end with {}", check.endings.join(" or ")));
     }
     Ok(Value::String(text))
 }
 
-/// The stored form of a template with the version in it.
+/// The stored form of a version template, which contains `{version}` exactly once.
 pub(super) fn version(starts_with: &str, value: &Value) -> Result<Value, String> {
     let Value::String(text) = value else {
-        return Err("is a string".to_owned());
+        return Err("must be a string".to_owned());
     };
     check_text(text)?;
     if text.matches(PLACEHOLDER).count() != 1 || text.replace(PLACEHOLDER, "").contains(['{', '}', '*']) {
-        return Err(format!("holds {PLACEHOLDER} exactly once and no other placeholder"));
+        return Err(format!("must hold {PLACEHOLDER} exactly once and no other placeholder"));
     }
     if !text.starts_with(starts_with) {
-        return Err(format!("begins with {starts_with}, for example refs/tags/v{PLACEHOLDER}"));
+        return Err(format!("must begin with {starts_with}, for example refs/tags/v{PLACEHOLDER}"));
     }
     Ok(value.clone())
 }

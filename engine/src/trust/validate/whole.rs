@@ -1,4 +1,5 @@
-//! What only the whole rule shows: whether it is open to strangers, whether it is weak, which ids it leaves open.
+//! Validates a rule as a whole: whether workloads of other accounts would match it, whether it is
+//! weak, and which ids it leaves open.
 
 use serde_json::{Map, Value};
 
@@ -6,12 +7,13 @@ use super::{DocumentError, Warning};
 use crate::model::MAX_KEYS;
 use crate::profile::{Check, Equals, LetterCase, PinMode, Profile, Role, glob};
 
-/// Claims that say nothing of the workload: every token of the issuer may have the same, or each its own.
+/// Claims that identify no workload: all tokens of the issuer have the same value, or each has its
+/// own.
 const OF_THE_TOKEN: [&str; 6] = ["iss", "aud", "exp", "nbf", "iat", "jti"];
 
-/// What only the whole rule shows.
+/// Errors that concern several members, or members that are missing.
 pub(super) fn whole(profile: &Profile, matcher: &Map<String, Value>, found: &[DocumentError]) -> Vec<DocumentError> {
-    // A member that is wrong is there all the same: saying that it is missing would mislead.
+    // Treat an invalid member as present, so that it is not reported as missing as well.
     let given = |name: &String| {
         let (field, member) =
             name.split_once('.').map_or((name.as_str(), None), |(field, member)| (field, Some(member)));
@@ -31,21 +33,23 @@ pub(super) fn whole(profile: &Profile, matcher: &Map<String, Value>, found: &[Do
         .iter()
         .filter(|rule| !rule.any_of.iter().any(given))
         .map(|rule| {
-            DocumentError::new("", format!("at least one of {} is needed: {}", rule.any_of.join(", "), rule.detail))
+            DocumentError::new("", format!("must have at least one of {}; {}", rule.any_of.join(", "), rule.detail))
         })
         .collect();
-    // Whoever writes a profile may have forgotten to say what a rule needs.
+    // The author of a profile may have forgotten to say what a rule needs.
     let is_condition = |name: &String| {
         let settles =
             |check: &Check| matches!(check, Check::Choice { .. } | Check::MatchNames | Check::ReusableFile(_));
         given(name) && !profile.fields_named(name).any(|(_, field)| settles(&field.check))
     };
     if profile.at_least.is_empty() && found.is_empty() && !matcher.keys().any(is_condition) {
-        problems.push(DocumentError::new("", "holds no condition: every token of the issuer would match"));
+        let detail = "must hold a condition; without one every token of the issuer would match";
+        problems.push(DocumentError::new("", detail));
     }
     for field in profile.fields.iter().filter(|field| matcher.contains_key(&field.name)) {
         for name in field.needs.iter().filter(|name| !given(name)) {
-            problems.push(DocumentError::new(format!("/{}", field.name), format!("needs {name} as well")));
+            let detail = format!("must be given together with {name}");
+            problems.push(DocumentError::new(format!("/{}", field.name), detail));
         }
     }
     problems.extend(profile.index.iter().flatten().filter_map(|key| too_many_keys(profile, key, matcher)));
@@ -55,21 +59,21 @@ pub(super) fn whole(profile: &Profile, matcher: &Map<String, Value>, found: &[Do
         if !missing.is_empty() {
             problems.push(DocumentError::new(
                 "/match_names",
-                format!("comparing ids only needs {} as well", missing.join(", ")),
+                format!("must not be false without {}, which are compared instead", missing.join(", ")),
             ));
         }
     }
     problems
 }
 
-/// Whether a claim, by name or JSON Pointer, can tell one workload of the issuer from another.
+/// Whether a claim, by name or JSON Pointer, can distinguish the workloads of the issuer.
 fn is_of_the_workload(path: &str) -> bool {
     let name = path.strip_prefix('/').and_then(|pointer| pointer.split('/').next()).unwrap_or(path);
     !OF_THE_TOKEN.contains(&name)
 }
 
-/// Why a rule cannot be found by this key: the alternatives of its fields multiply, and rules that are found by none are tried
-/// for the tokens of everybody.
+/// The error for a rule with too many index keys. The alternatives of the fields of one key
+/// multiply, and a rule without index keys would be judged for every assertion of the issuer.
 fn too_many_keys(profile: &Profile, key: &[usize], matcher: &Map<String, Value>) -> Option<DocumentError> {
     let names: Vec<&str> =
         key.iter().filter_map(|at| profile.fields.get(*at)).map(|field| field.name.as_str()).collect();
@@ -79,12 +83,13 @@ fn too_many_keys(profile: &Profile, key: &[usize], matcher: &Map<String, Value>)
     };
     let keys = names.iter().try_fold(1_usize, |keys, name| Some(keys.saturating_mul(alternatives(name)?)))?;
     (keys > MAX_KEYS).then(|| {
-        let detail = format!("{} have more than {MAX_KEYS} combinations; write several rules", names.join(", "));
+        let detail =
+            format!("must have at most {MAX_KEYS} combinations of {}; write several rules for more", names.join(", "));
         DocumentError::new(format!("/{}", names.first().copied().unwrap_or_default()), detail)
     })
 }
 
-/// What is weak about a rule that is not wrong.
+/// Warnings about a rule that is weak but valid.
 pub(super) fn warnings(profile: &Profile, matcher: &Map<String, Value>) -> Vec<Warning> {
     let mut warnings: Vec<Warning> = profile
         .warnings
@@ -117,7 +122,8 @@ pub(super) fn warnings(profile: &Profile, matcher: &Map<String, Value>) -> Vec<W
     warnings
 }
 
-/// The id fields that still have to be pinned: those that tell what the rule names, and that it does not give.
+/// The id fields that still have to be pinned: ids of the objects that the rule names and that
+/// `match` does not give.
 pub fn missing_ids<'p>(profile: &'p Profile, matcher: &Map<String, Value>) -> Vec<&'p str> {
     profile
         .fields
@@ -130,7 +136,7 @@ pub fn missing_ids<'p>(profile: &'p Profile, matcher: &Map<String, Value>) -> Ve
         .collect()
 }
 
-/// Whether two rules name the same thing, so that pins of one hold for the other.
+/// Whether two rules name the same objects, so that the pins of one hold for the other.
 pub fn names_the_same(profile: &Profile, left: &Map<String, Value>, right: &Map<String, Value>) -> bool {
     profile.fields.iter().filter(|field| field.role == Role::Name).all(|field| {
         let case = match &field.check {
