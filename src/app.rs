@@ -14,6 +14,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, create_private};
 use crate::documents::ReadContext;
 use crate::ids::CredentialId;
+use crate::key_material::OpenSsl;
 use crate::keys::{self, KeyRing, SigningKeysError};
 use crate::limits::RateLimiter;
 use crate::model::{DecisionContext, Snapshot};
@@ -200,9 +201,9 @@ impl App {
         DecisionContext { rules: self.rules(), now: self.clock.now(), own: &self.config.own }
     }
 
-    /// The verifier of this server's own tokens, against these rules.
-    pub fn own_tokens(&self, rules: &Arc<Snapshot>, now: Timestamp) -> OwnTokens<'_> {
-        OwnTokens { own: &self.config.own, keys: &self.keys, store: &self.store, rules: rules.clone(), now }
+    /// The verifier of this server's own tokens, against these rules and this time.
+    pub fn own_tokens<'a>(&'a self, context: &DecisionContext<'a>) -> OwnTokens<'a> {
+        OwnTokens { keys: &self.keys, store: &self.store, context: context.clone() }
     }
 
     /// The current snapshot of the rules.
@@ -255,6 +256,7 @@ fn context<'a>(config: &'a Config, profiles: &'a Profiles) -> ReadContext<'a> {
         own: &config.own,
         allow_http_loopback: config.allow_http_loopback,
         token_lifetime_seconds: config.tokens.lifetime_seconds,
+        material: &OpenSsl,
     }
 }
 

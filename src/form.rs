@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc6749_3_2_4__empty_values_are_no_values() {
+    fn rfc6749_3_2_4__parameters_with_empty_values_count_as_absent() {
         let form = parse("scope=&scope=a&client_id=&grant_type&&assertion=x").unwrap();
         assert_eq!(form.get("scope"), Some("a"));
         assert_eq!(form.get("client_id"), None);

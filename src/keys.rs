@@ -38,10 +38,7 @@ pub enum SigningKeysError {
     #[error(
         "signing key {key_id} cannot be used: {error}. All servers of one database need the same keys.encryption_key_file"
     )]
-    Unusable {
-        key_id: String,
-        error: SigningError,
-    },
+    Unusable { key_id: String, error: SigningError },
     /// A new key cannot be generated.
     #[error("no signing key can be made: {0}")]
     Library(#[from] SigningError),
@@ -385,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn the_generated_file_is_private_and_kept() {
+    fn the_generated_encryption_key_file_is_private_and_reused() {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = std::env::temp_dir().join(format!("carnet-{}", uuid::Uuid::from_bytes(ids::random())));
         let path = folder.join("encryption.key");

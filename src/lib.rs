@@ -111,12 +111,11 @@ pub mod client;
 pub mod clock;
 pub mod command;
 pub mod config;
-pub mod decision;
-pub mod documents;
 pub mod explain;
 pub mod form;
 pub mod grant;
 pub mod http;
+pub mod key_material;
 pub mod keys;
 pub mod limits;
 pub mod own_tokens;
@@ -126,5 +125,6 @@ pub mod token;
 pub mod upstream;
 
 pub use carnet_engine::{
-    assertion, grant_type, ids, json, model, opaque, principal, profile, reason, refusal, scope, trust,
+    assertion, decision, documents, grant_type, ids, json, model, opaque, principal, profile, reason, refusal, scope,
+    trust,
 };

@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::config::RateLimits;
+use crate::decision::TokenLimits;
 use crate::ids::{CredentialId, TrustedIssuerId};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
@@ -112,6 +113,20 @@ impl Drop for Taken<'_> {
     }
 }
 
+impl TokenLimits for RateLimiter {
+    fn check_client(&self, client_id: &str) -> Result<(), Refusal> {
+        self.clients.check(&client_id.to_owned())
+    }
+
+    fn check_issuer(&self, issuer: TrustedIssuerId) -> Result<(), Refusal> {
+        self.issuers.check(&issuer)
+    }
+
+    fn check_credential(&self, credential: CredentialId) -> Result<(), Refusal> {
+        self.credentials.check(&credential)
+    }
+}
+
 impl RateLimiter {
     pub fn new(config: RateLimits) -> Self {
         Self {
@@ -180,16 +195,6 @@ impl RateLimiter {
         self.networks.iter().filter_map(move |(bits, limit)| Some((limit, larger_network_of(address, *bits)?)))
     }
 
-    /// Whether another token may be issued for assertions of this trusted issuer.
-    pub fn check_issuer(&self, issuer: TrustedIssuerId) -> Result<(), Refusal> {
-        self.issuers.check(&issuer)
-    }
-
-    /// Whether another token may be issued under this rule.
-    pub fn check_credential(&self, credential: CredentialId) -> Result<(), Refusal> {
-        self.credentials.check(&credential)
-    }
-
     /// Takes one use from the limits of a token's trusted issuer, or of its client, and of its
     /// rules. Concurrent requests may have used up a budget since the token was decided; the caller
     /// then decides again, which gives the refusal its reason.
@@ -214,11 +219,6 @@ impl RateLimiter {
             taken.credentials.push(credential);
         }
         Ok(taken)
-    }
-
-    /// Whether this client may get another token for itself.
-    pub fn check_client(&self, client_id: &str) -> Result<(), Refusal> {
-        self.clients.check(&client_id.to_owned())
     }
 
     /// Takes one change over the admin API from the budget of this token subject.
@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_limit_ends_after_as_long_as_it_says() {
+    async fn a_rate_limit_ends_after_its_retry_after_time() {
         let limits = limits(2, 3);
         let ends = async |check: &dyn Fn() -> Result<(), Refusal>| {
             let wait = check().unwrap_err().retry_after.unwrap();
@@ -445,7 +445,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_network_over_its_limit_has_one_turn_and_not_one_for_each_of_its_parts() {
+    async fn an_ipv6_network_over_its_limit_has_one_turn_for_all_its_subnets() {
         let limits = limits(1, 0);
         for subnet in 0..4 {
             limits.note_refusal(address(&format!("2001:db8:1:20{subnet}::1")));
@@ -467,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn a_customers_ipv6_network_counts_as_one_and_larger_ones_have_larger_budgets() {
+    fn an_ipv6_64_counts_as_one_address_and_56_and_48_have_larger_budgets() {
         let limits = limits(1, 0);
         let check = |text: &str| limits.check_address(text.parse().unwrap());
         limits.note_refusal(address("2001:db8:1:200::1"));
@@ -508,7 +508,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_token_came_of_is_given_back() {
+    fn unused_turns_of_the_credential_limit_are_given_back() {
         use crate::clock::Timestamp;
         let limits = limits(0, 2);
         let rule = |number| CredentialId::new(Timestamp::from_seconds(number));
@@ -528,7 +528,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc6749_2_3_1_4__guessing_secrets_is_held_off_for_the_guesser_and_the_client_alone() {
+    fn rfc6749_2_3_1_4__guessing_secrets_is_limited_per_client_and_address() {
         let limits = limits(0, 0);
         for _ in 0..2 {
             assert!(limits.check_secrets("bot", address("192.0.2.1")).is_ok());

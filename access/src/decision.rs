@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn atk_136__entries_are_never_put_together() {
+    fn atk_136__actions_and_packages_of_two_entries_are_never_combined() {
         let details = [entry("p", &["publish"], &["a"]), entry("p", &["yank"], &["b"])];
         assert!(decide(&details, "publish", "a", &OWNED).is_ok());
         assert!(decide(&details, "yank", "b", &OWNED).is_ok());

@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_of_an_unknown_form_takes_no_other_with_it() {
+    fn entries_of_an_unknown_form_are_skipped_and_the_other_entries_stay() {
         let good = json!({
             "type": "package", "actions": ["publish"], "packages": ["a"], "owner": "o", "principal": "p",
             "credential": "fc_1", "revision": 1, "locations": [],

@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_that_are_no_pattern_are_refused() {
+    fn malformed_package_patterns_and_names_are_refused() {
         for text in ["", " ", "a b", "a\t", "a\n", ".a", "a.", ".", "a\u{a0}b", &"a".repeat(257)] {
             assert_eq!(PackagePattern::try_from(text.to_owned()), Err(InvalidPattern), "{text:?}");
         }
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn many_stars_cost_no_more_than_few() {
+    fn a_pattern_of_127_stars_that_does_not_match_is_decided() {
         let pattern = "a*".repeat(127) + "b";
         assert!(!covers(&pattern, &"a".repeat(256), PackageNames::Exact));
     }

@@ -17,7 +17,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_those_of_the_text() {
+    fn json_sizes_are_those_of_the_serialised_text() {
         assert_eq!((json_bytes(&"a"), element_bytes(&"a")), (3, 4));
         assert_eq!((json_bytes(&[1, 2]), element_bytes(&"ä\n")), (5, 7));
     }

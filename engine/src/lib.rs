@@ -15,12 +15,16 @@
 )]
 
 pub mod assertion;
+pub mod client;
 pub mod clock;
+pub mod decision;
+pub mod documents;
 pub mod grant_type;
 pub mod ids;
 pub mod json;
 pub mod model;
 pub mod opaque;
+pub mod own_token;
 pub mod own_urls;
 pub mod principal;
 pub mod profile;

@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rfc6749_10_10_1__opaque_tokens_cannot_be_guessed() {
+    fn rfc6749_10_10_1__opaque_tokens_do_not_repeat_and_have_full_length() {
         let drawn: std::collections::HashSet<String> = (0..10_000).map(|_| generate("cnt_")).collect();
         assert_eq!(drawn.len(), 10_000);
         for text in drawn.iter().take(100) {
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_with_a_wrong_digit_is_not_well_formed() {
+    fn an_opaque_token_with_a_wrong_or_missing_character_is_not_well_formed() {
         let text = generate("cnt_");
         for at in 0..text.len() {
             let mut other = text.clone().into_bytes();
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn prefixes_are_short_words() {
+    fn token_prefixes_are_short_words() {
         for prefix in ["a", "cnt_", "Reg1stry_"] {
             assert!(is_prefix(prefix), "{prefix}");
         }

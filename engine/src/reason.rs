@@ -445,7 +445,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_are_unique_and_read_back() {
+    fn reason_codes_are_unique_and_parse_back() {
         for (at, reason) in Reason::ALL.iter().enumerate() {
             assert_eq!(reason.code().parse(), Ok(*reason));
             assert!(Reason::ALL[..at].iter().all(|other| other.code() != reason.code()), "{reason}");
@@ -464,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_registry_decides_has_the_same_code_on_both_sides() {
+    fn registry_denial_reasons_have_the_same_codes_in_the_engine() {
         for reason in [
             DenialReason::PackageOutOfScope,
             DenialReason::ActionOutOfScope,

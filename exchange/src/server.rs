@@ -188,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn metadata_is_between_host_and_path() {
+    fn the_well_known_metadata_path_goes_between_host_and_path_of_the_server() {
         let url = |text: &str| text.parse::<ServerUrl>().unwrap().metadata_url().to_string();
         assert_eq!(url("https://as.test"), "https://as.test/.well-known/oauth-authorization-server");
         assert_eq!(url("https://as.test/"), "https://as.test/.well-known/oauth-authorization-server");
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_have_no_characters_that_mean_something_to_a_log() {
+    fn texts_with_spaces_line_breaks_or_percent_signs_are_not_taken_for_tokens() {
         for token in ["eyJh.eyJi.c-_", "cnt_0aZ", "a+/=~"] {
             assert!(is_bearer_token(token), "{token}");
         }

@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_of_others_are_made_fit_for_a_log() {
+    fn foreign_texts_lose_control_characters_and_log_commands_before_they_are_printed() {
         assert_eq!(printable("a\nb\u{1b}[31m\r\n::add-mask::x"), "a b [31m  ::add-mask::x");
         assert_eq!(printable(" ::stop-commands::x"), "stop-commands::x");
         assert_eq!(printable("a ##vso[task.prependpath]/x ###[group]"), "a # # vso[task.prependpath]/x # # # [group]");

@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_taken_apart() {
+    fn a_compact_token_is_split_into_header_claims_and_signature() {
         let text = token(r#"{"alg":"RS256","kid":"k","typ":"JWT","x5t":"abc"}"#, r#"{"iss":"x"}"#);
         let jws = Compact::parse(&text).unwrap();
         assert_eq!(jws.header.algorithm, "RS256");
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn one_value_has_one_spelling() {
+    fn other_base64url_spellings_of_a_signature_are_refused() {
         // "e30" is `{}`. "AB" differs from "AA" only in the trailing bits that belong to no byte.
         let good = format!("{}.e30.AA", base64url(r#"{"alg":"RS256"}"#));
         assert!(Compact::parse(&good).is_ok());
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_are_bounded() {
+    fn tokens_headers_and_key_ids_beyond_their_limits_are_refused() {
         let header = base64url(r#"{"alg":"RS256"}"#);
         let pad = |n: usize| format!("{header}.{}.AA", "A".repeat(n));
         let room = MAX_TOKEN_BYTES - header.len() - 4;
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn typ_is_a_media_type() {
+    fn the_typ_header_is_compared_as_a_media_type() {
         let header = |typ: &str| Header {
             algorithm: "RS256".into(),
             key_id: None,

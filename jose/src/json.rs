@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_is_read_whole() {
+    fn a_json_object_is_read_with_all_of_its_members() {
         let map = read(r#"{"a":1,"b":[true,null,"x"],"c":{"d":-1,"e":1.5}}"#).unwrap();
         assert_eq!(map["a"], 1);
         assert_eq!(map["b"][2], "x");
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn the_values_are_counted_over_all_of_the_text() {
+    fn json_values_are_counted_over_the_whole_text() {
         let many = |count: usize| format!("{{\"x\":[{}]}}", vec!["[{}]"; count].join(","));
         assert!(read(&many(250)).is_ok());
         let nested = format!("{{\"x\":[{}]}}", vec![many(200); 5].join(","));
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_but_one_object_is_refused() {
+    fn anything_but_one_json_object_is_refused() {
         for text in [
             "",
             "[]",
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_exact() {
+    fn the_json_limits_on_depth_members_and_lengths_are_exact() {
         let nested = |depth: usize| format!("{}{}", "{\"a\":".repeat(depth - 1) + "{", "}".repeat(depth));
         assert!(read(&nested(16)).is_ok());
         assert_eq!(read(&nested(17)), Err(JsonError::Limit));

@@ -8,7 +8,7 @@ use josekit::jws::{ES256, ES384, ES512, EdDSA, JwsVerifier, PS256, PS384, PS512,
 use serde_json::{Map, Value};
 
 use crate::json::{self, JsonError, Limits};
-use crate::{Algorithm, from_base64url};
+use crate::{Algorithm, KeyUse, from_base64url};
 
 /// How many keys a set may have (`docs/src/reference/limits.md`).
 pub const MAX_KEYS: usize = 100;
@@ -52,20 +52,6 @@ pub struct VerificationKey {
     key_id: Option<String>,
     algorithm: Algorithm,
     verifier: Box<dyn JwsVerifier>,
-}
-
-/// Which keys of a set are wanted, by their `use` member (RFC 7517 section 4.2; SPIFFE Trust Domain
-/// and Bundle section 4.2.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum KeyUse {
-    /// Keys whose `use` is `sig` or absent.
-    #[default]
-    Signature,
-    /// Keys whose `use` is `jwt-svid` and that have a `kid`: the JWT keys of a SPIFFE bundle.
-    JwtSvid,
-    /// Keys whose `use` is `sig`, `jwt-svid` or absent, with or without a `kid`: for a JWK set that
-    /// serves a SPIFFE trust domain but is not a bundle.
-    SignatureOrJwtSvid,
 }
 
 /// Why a document as a whole is not a JWK set. Unusable keys in it are not an error.
@@ -507,7 +493,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_that_cannot_be_read_is_refused_whole() {
+    fn a_key_set_that_cannot_be_read_is_refused_as_a_whole() {
         let parse = |text: &str| KeySet::parse(text.as_bytes(), &Algorithm::ALL).map(|_| ()).unwrap_err();
         assert_eq!(parse("<html>"), KeySetError::Json(JsonError::Syntax));
         assert_eq!(parse(""), KeySetError::Json(JsonError::Syntax));

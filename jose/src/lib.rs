@@ -24,6 +24,7 @@ mod compact;
 pub mod json;
 #[cfg(feature = "crypto")]
 mod key_set;
+mod key_use;
 #[cfg(feature = "crypto")]
 mod seal;
 #[cfg(feature = "crypto")]
@@ -32,7 +33,8 @@ mod signing;
 pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use compact::{Compact, Header, MAX_KEY_ID_BYTES, MAX_TOKEN_BYTES, Malformed};
 #[cfg(feature = "crypto")]
-pub use key_set::{KeySet, KeySetError, KeyUse, MAX_KEYS, NoKey, VerificationKey};
+pub use key_set::{KeySet, KeySetError, MAX_KEYS, NoKey, VerificationKey};
+pub use key_use::KeyUse;
 #[cfg(feature = "crypto")]
 pub use seal::{Purpose, SealError, SealingKey};
 #[cfg(feature = "crypto")]

@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_same_key_opens_and_only_what_was_not_changed() {
+    fn sealed_text_opens_only_unchanged_and_with_the_same_key_and_purpose() {
         let key = SealingKey::new([7; 32]);
         let purpose = Purpose { kind: "signing key", owner: "k1" };
         let sealed = key.seal(b"secret", purpose).unwrap();

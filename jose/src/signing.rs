@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sealed_key_comes_back_and_its_public_half_is_public() {
+    fn a_sealed_signing_key_opens_again_and_its_public_key_has_no_private_members() {
         let sealing = SealingKey::new([3; 32]);
         for algorithm in [Algorithm::ES256, Algorithm::RS256, Algorithm::EdDSA] {
             let key = SigningKey::generate(algorithm).unwrap();

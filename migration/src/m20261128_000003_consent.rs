@@ -76,9 +76,7 @@ async fn create_indexes(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         ("acts_for", "owner"),
     ] {
         let mut index = Index::create();
-        manager
-            .create_index(index.name(format!("idx_{table}_{column}")).table(table).col(column).to_owned())
-            .await?;
+        manager.create_index(index.name(format!("idx_{table}_{column}")).table(table).col(column).to_owned()).await?;
     }
     let mut own_names = Index::create();
     own_names.name("idx_federated_credential_name").table("federated_credential").unique();

@@ -104,8 +104,7 @@ async fn record_single_uses(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         DbBackend::Sqlite => "CAST(X'01' || key AS BLOB)",
         _ => "'\\x01'::bytea || key",
     };
-    let copied =
-        format!("INSERT INTO consumed (key, expires_at) SELECT {keyed}, expires_at FROM consumed_assertion");
+    let copied = format!("INSERT INTO consumed (key, expires_at) SELECT {keyed}, expires_at FROM consumed_assertion");
     connection.execute_unprepared(&copied).await?;
     manager.drop_table(Table::drop().table("consumed_assertion").to_owned()).await
 }

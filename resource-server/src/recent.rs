@@ -79,7 +79,7 @@ mod tests {
     use crate::tests::support::token_until;
 
     #[test]
-    fn contract_4__an_answer_serves_five_seconds_and_never_beyond_the_tokens_end() {
+    fn contract_4__an_introspection_answer_is_kept_five_seconds_and_never_beyond_the_tokens_end() {
         let recent = Recent::new(5);
         recent.put("a", &token_until(1_000), 100);
         recent.put("b", &token_until(102), 100);
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn contract_4__the_room_for_answers_is_bounded_and_old_ones_make_room() {
+    fn contract_4__kept_introspection_answers_are_bounded_and_old_ones_make_room() {
         let recent = Recent::new(5);
         let token = token_until(1_000);
         for number in 0..=MAX_TOKENS {

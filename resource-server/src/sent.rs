@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rfc6750_2_1_1__the_scheme_is_read_without_case() {
+    fn rfc6750_2_1_1__the_bearer_scheme_is_read_in_any_letter_case() {
         for value in ["Bearer abc", "bearer abc", "BEARER  abc", " Bearer abc "] {
             assert_eq!(bearer(Some(value)), Ok("abc"), "{value:?}");
         }

@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rfc8414_3_1__the_metadata_is_between_host_and_path() {
+    fn rfc8414_3_1__the_well_known_metadata_path_goes_between_host_and_path() {
         let url = |issuer: &str| Server::new(issuer).map(|server| server.metadata.to_string()).unwrap();
         assert_eq!(url("https://as.test"), "https://as.test/.well-known/oauth-authorization-server");
         assert_eq!(url("https://as.test/t/"), "https://as.test/.well-known/oauth-authorization-server/t");

@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 pub struct Author {
     /// The `sub` of the admin token.
     pub subject: String,
-    /// The `jti` of the admin token; `None` for the local command line.
+    /// The `jti` of the admin token, for the audit event.
     pub token_id: Option<String>,
     /// The client address, for the audit event.
     pub address: Option<IpAddr>,

@@ -24,12 +24,11 @@ impl Managed for PrincipalDocument {
     ) -> Result<Self::State, Rejected> {
         let mut problems = Vec::new();
         for (at, owner) in self.acts_for.iter_mut().enumerate() {
-            match app.store.named::<Self>(owner).await? {
-                Some(principal) => owner.clone_from(&principal.name),
-                None => {
-                    let detail = format!("must be an existing principal; there is no principal {owner}");
-                    problems.push(DocumentError::new(format!("/acts_for/{at}"), detail));
-                }
+            if let Some(principal) = app.store.named::<Self>(owner).await? {
+                owner.clone_from(&principal.name)
+            } else {
+                let detail = format!("must be an existing principal; there is no principal {owner}");
+                problems.push(DocumentError::new(format!("/acts_for/{at}"), detail));
             }
         }
         if !problems.is_empty() {
@@ -82,12 +81,11 @@ impl Managed for TrustedIssuerDocument {
     ) -> Result<Self::State, Rejected> {
         let mut problems = Vec::new();
         if let Some(owner) = &mut self.owner {
-            match app.store.named::<PrincipalDocument>(owner).await? {
-                Some(principal) => owner.clone_from(&principal.name),
-                None => {
-                    let detail = format!("must be an existing principal; there is no principal {owner}");
-                    problems.push(DocumentError::new("/owner", detail));
-                }
+            if let Some(principal) = app.store.named::<PrincipalDocument>(owner).await? {
+                owner.clone_from(&principal.name)
+            } else {
+                let detail = format!("must be an existing principal; there is no principal {owner}");
+                problems.push(DocumentError::new("/owner", detail));
             }
         }
         let moved = present.map(|present| self.moved_from(&present.document)).unwrap_or_default();
@@ -109,32 +107,30 @@ impl Managed for TrustedIssuerDocument {
             problems.extend(app.upstream.files().check(path).err().map(|detail| DocumentError::new(pointer, detail)));
         }
         if problems.is_empty() && occasion.online {
-            problems.extend(self.unreachable(app, name).await);
+            problems.extend(unreachable(self, app, name).await);
         }
         if problems.is_empty() { Ok(()) } else { Err(Rejected::Invalid(problems)) }
     }
 }
 
-impl TrustedIssuerDocument {
-    /// Fetches the keys once, so that a wrong URL is reported when the issuer is saved and not when
-    /// the first workload presents an assertion.
-    async fn unreachable(&self, app: &App, name: &str) -> Option<DocumentError> {
-        let now = app.clock.now();
-        let stored = Stored {
-            id: crate::ids::TrustedIssuerId::new(now).to_string(),
-            name: name.to_owned(),
-            version: 0,
-            created_at: now,
-            updated_at: now,
-            document: self.clone(),
-            state: (),
-        };
-        let issuer = compile_issuer(&stored, app.context())?;
-        let error = app.upstream.try_fetch(&issuer).await.err()?;
-        let detail =
-            format!("must lead to usable keys: {error}; ?validate=offline (apply --offline) saves without fetching");
-        Some(DocumentError::new("/keys", detail))
-    }
+/// Fetches the keys once, so that a wrong URL is reported when the issuer is saved and not when
+/// the first workload presents an assertion.
+async fn unreachable(document: &TrustedIssuerDocument, app: &App, name: &str) -> Option<DocumentError> {
+    let now = app.clock.now();
+    let stored = Stored {
+        id: crate::ids::TrustedIssuerId::new(now).to_string(),
+        name: name.to_owned(),
+        version: 0,
+        created_at: now,
+        updated_at: now,
+        document: document.clone(),
+        state: (),
+    };
+    let issuer = compile_issuer(&stored, app.context())?;
+    let error = app.upstream.try_fetch(&issuer).await.err()?;
+    let detail =
+        format!("must lead to usable keys: {error}; ?validate=offline (apply --offline) saves without fetching");
+    Some(DocumentError::new("/keys", detail))
 }
 
 /// The server files that a key source names, each with its JSON Pointer.

@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 
 use super::Rejected;
 use super::author::Author;
-use super::credentials::{check_permission, unresolved};
 use super::managed::{Managed, Occasion};
+use super::references::{check_permission, shortest_reference, unresolved};
 use super::saving::{Saved, update};
 use crate::app::App;
 use crate::clock::Timestamp;
@@ -67,7 +67,7 @@ impl Managed for ClientDocument {
             }
             match found.as_slice() {
                 [one] => {
-                    *credential = one.shortest_reference(app).await?;
+                    *credential = shortest_reference(one, app).await?;
                     listed.push(list(one, before));
                 }
                 found => problems.push(unresolved(&format!("/federated_credentials/{at}"), credential, found)),
@@ -86,7 +86,7 @@ impl Managed for ClientDocument {
             }
         }
         if problems.is_empty() && occasion.online && self.jwks_uri.is_some() {
-            problems.extend(self.unreachable(app, name).await);
+            problems.extend(unreachable(self, app, name).await);
         }
         if problems.is_empty() {
             Ok(state(self, listed, present, app.clock.now()))
@@ -115,18 +115,16 @@ impl Managed for ClientDocument {
     }
 }
 
-impl ClientDocument {
-    /// Fetches the keys once, so that a wrong URL is reported when the client is saved and not at
-    /// its first request.
-    async fn unreachable(&self, app: &App, name: &str) -> Option<DocumentError> {
-        let id = ClientRowId::new(app.clock.now());
-        let client = self.compile(id, name, 0, &ClientState::default(), app.context())?;
-        let Method::PrivateKeyJwt(issuer) = &client.method else { return None };
-        let error = app.upstream.try_fetch(issuer).await.err()?;
-        let detail =
-            format!("must lead to usable keys: {error}; ?validate=offline (apply --offline) saves without fetching");
-        Some(DocumentError::new("/jwks_uri", detail))
-    }
+/// Fetches the keys once, so that a wrong URL is reported when the client is saved and not at
+/// its first request.
+async fn unreachable(document: &ClientDocument, app: &App, name: &str) -> Option<DocumentError> {
+    let id = ClientRowId::new(app.clock.now());
+    let client = document.compile(id, name, 0, &ClientState::default(), app.context())?;
+    let Method::PrivateKeyJwt(issuer) = &client.method else { return None };
+    let error = app.upstream.try_fetch(issuer).await.err()?;
+    let detail =
+        format!("must lead to usable keys: {error}; ?validate=offline (apply --offline) saves without fetching");
+    Some(DocumentError::new("/jwks_uri", detail))
 }
 
 /// The state to store beside the document. A client whose method uses a secret gets one if it has

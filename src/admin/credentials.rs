@@ -8,16 +8,17 @@ use serde_json::{Map, Value, json};
 
 use super::author::Author;
 use super::managed::{Managed, Occasion};
+use super::references::{check_dependants, check_permission, resolve_actors};
 use super::{Rejected, room};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::documents::{
-    ClientDocument, CredentialState, Document as _, FederatedCredentialDocument, PermissionDocument, PrincipalDocument,
-    ResourceServerDocument, Stored, TrustedIssuerDocument, Vouching, compile_credential,
+    CredentialState, Document as _, FederatedCredentialDocument, PrincipalDocument, Stored, TrustedIssuerDocument,
+    Vouching, compile_credential,
 };
-use crate::model::{MAX_KEYS, PENDING_DAYS, Rule, RuleReference, Snapshot, State, TrustedIssuer, acts_for};
+use crate::model::{PENDING_DAYS, RuleReference, Snapshot, State, TrustedIssuer};
 use crate::profile::Profile;
-use crate::store::{StoreError, StoredCredential};
+use crate::store::StoreError;
 use crate::trust::{DocumentError, Warning, is_pending, names_the_same, normalise};
 
 /// Most rules of one principal under one trusted issuer (`docs/src/reference/limits.md`).
@@ -33,36 +34,13 @@ impl Managed for FederatedCredentialDocument {
     ) -> Result<Self::State, Rejected> {
         let mut problems = Vec::new();
         let principal = app.store.named::<PrincipalDocument>(&self.principal).await?;
-        match &principal {
-            Some(principal) => self.principal.clone_from(&principal.name),
-            None => {
-                let detail = format!("must be an existing principal; there is no principal {}", self.principal);
-                problems.push(DocumentError::new("/principal", detail));
-            }
+        if let Some(principal) = &principal {
+            self.principal.clone_from(&principal.name)
+        } else {
+            let detail = format!("must be an existing principal; there is no principal {}", self.principal);
+            problems.push(DocumentError::new("/principal", detail));
         }
-        let mut by_nature = false;
-        let under = match app.store.named::<TrustedIssuerDocument>(&self.trusted_issuer).await? {
-            None => {
-                let detail =
-                    format!("must be an existing trusted issuer; there is no trusted issuer {}", self.trusted_issuer);
-                problems.push(DocumentError::new("/trusted_issuer", detail));
-                None
-            }
-            Some(issuer) => {
-                if issuer.document.owner.as_ref().is_some_and(|owner| *owner != self.principal) {
-                    problems.push(DocumentError::new("/trusted_issuer", "must not belong to another principal"));
-                }
-                by_nature = issuer.document.owner.as_ref() == Some(&self.principal);
-                self.trusted_issuer = issuer.name;
-                app.profiles.get(&issuer.document.profile).map(|profile| (profile.clone(), issuer.document.terms()))
-            }
-        };
-        if let Some((profile, terms)) = &under {
-            match normalise(profile, terms, &self.matcher) {
-                Ok(normalised) => self.matcher = normalised.matcher,
-                Err(found) => problems.extend(in_match(found)),
-            }
-        }
+        let (under, by_nature) = under_issuer(self, app, &mut problems).await?;
         for at in 0..self.permissions.len() {
             if let Some(permission) = self.permissions.get_mut(at) {
                 let found = check_permission(app, permission, Some(&self.principal)).await?;
@@ -71,7 +49,7 @@ impl Managed for FederatedCredentialDocument {
                 );
             }
         }
-        let (actors, unknown) = self.check_actors(app, present, occasion.author).await?;
+        let (actors, unknown) = resolve_actors(self, app, present, occasion.author).await?;
         problems.extend(unknown);
         let vouching = vouching(self, (&actors, by_nature), present, occasion.author);
         // Stored in the state, not in the document.
@@ -83,7 +61,7 @@ impl Managed for FederatedCredentialDocument {
         if let Some(principal) = principal.filter(|_| is_self_service && !is_withdrawn) {
             problems.extend(self.check_owners(&principal.document));
         }
-        problems.extend(self.check_dependants(app, present, occasion.author).await?);
+        problems.extend(check_dependants(self, app, present, occasion.author).await?);
         let is_new_there = present.is_none_or(|present| {
             present.document.principal != self.principal || present.document.trusted_issuer != self.trusted_issuer
         });
@@ -91,12 +69,12 @@ impl Managed for FederatedCredentialDocument {
             let detail = format!("a principal must have at most {MAX_RULES} rules about one trusted issuer");
             problems.push(DocumentError::new("", detail));
         }
-        if let Some((profile, _)) = under.as_ref().filter(|_| is_self_service && problems.is_empty()) {
+        if let Some(profile) = under.as_ref().filter(|_| is_self_service && problems.is_empty()) {
             problems.extend(self.check_index_key(profile));
         }
         match under.filter(|_| problems.is_empty()) {
             None => Err(Rejected::Invalid(problems)),
-            Some((profile, _)) => Ok(state(self, &profile, (vouching, actors), present, app.clock.now())),
+            Some(profile) => Ok(state(self, &profile, (vouching, actors), present, app.clock.now())),
         }
     }
 
@@ -212,90 +190,34 @@ impl Managed for FederatedCredentialDocument {
     }
 }
 
-impl FederatedCredentialDocument {
-    /// Refuses a self-service rule without an index key: it would be evaluated for every token of
-    /// its trusted issuer, and any principal could slow down all others that way.
-    fn check_index_key(&self, profile: &Profile) -> Option<DocumentError> {
-        let none = Map::new();
-        let rule = Rule { conditions: Rule::conditions(profile, &self.matcher, &none), ..Rule::default() };
-        let fields = profile.index.iter().flatten().map(|key| {
-            let names: Vec<&str> = key.iter().filter_map(|at| Some(profile.fields.get(*at)?.name.as_str())).collect();
-            names.join(" and ")
-        });
-        let fields: Vec<String> = fields.collect();
-        rule.index_keys(profile).is_empty().then(|| {
-            let detail = format!(
-                "must, as a self-service rule, have at most {MAX_KEYS} combinations of plain values of one of these: {}",
-                fields.join("; ")
-            );
-            DocumentError::new("/match", detail)
-        })
-    }
-
-    /// Owners that a self-service rule may name: its own principal and that principal's `acts_for`.
-    fn check_owners(&self, principal: &PrincipalDocument) -> Vec<DocumentError> {
-        let is_foreign = |owner: &String| !acts_for(&self.principal, &principal.acts_for, owner);
-        let foreign = self.permissions.iter().enumerate();
-        let foreign = foreign.filter(|(_, permission)| permission.owner.as_ref().is_some_and(is_foreign));
-        let detail =
-            "must be the rule's principal or one of its acts_for, unless an administrator vouches for the rule";
-        foreign.map(|(at, _)| DocumentError::new(format!("/permissions/{at}/owner"), detail)).collect()
-    }
-
-    /// Resolves `actors`. An author limited to principals may add rules of these principals only,
-    /// because a rule cannot be removed while another rule names it.
-    async fn check_actors(
-        &mut self,
-        app: &App,
-        present: Option<&Stored<Self>>,
-        author: &Author,
-    ) -> Result<(Vec<RuleReference>, Vec<DocumentError>), Rejected> {
-        let (mut actors, mut problems) = (Vec::new(), Vec::new());
-        let before = present.map(|present| present.state.actors.as_slice()).unwrap_or_default();
-        for (at, reference) in self.actors.iter_mut().enumerate() {
-            let mut found = app.store.credentials_called(reference).await?;
-            let is_kept = |rule: &Stored<Self>| before.iter().find(|actor| actor.id.to_string() == rule.id);
-            found.retain(|rule| is_kept(rule).is_some() || author.may_act_for(&rule.document.principal));
-            if found.iter().any(|rule| rule.document.principal == self.principal) {
-                found.retain(|rule| rule.document.principal == self.principal);
-            }
-            let [rule] = found.as_slice() else {
-                problems.push(unresolved(&format!("/actors/{at}"), reference, &found));
-                continue;
-            };
-            // The stored revision is kept for a vouched rule, which counts at any revision, and for
-            // a rule that this author may not add: saving must not renew its reference.
-            let stays = rule.state.vouching.counts() || !author.may_act_for(&rule.document.principal);
-            let kept = is_kept(rule).filter(|_| stays).map(|actor| actor.revision);
-            let own = rule.document.principal == self.principal;
-            *reference = if own { rule.name.clone() } else { format!("{}:{}", rule.document.principal, rule.name) };
-            actors.push(RuleReference {
-                name: rule.name.clone(),
-                id: rule.id.parse().map_err(|_| StoreError::Corrupt(rule.id.clone()))?,
-                revision: kept.unwrap_or(rule.state.revision),
-            });
-        }
-        Ok((actors, problems))
-    }
-}
-
-/// The mistake of a reference that matches no rule or several.
-pub(super) fn unresolved(pointer: &str, reference: &str, found: &[StoredCredential]) -> DocumentError {
-    let detail = if found.is_empty() {
-        format!("must be an existing federated credential; there is no federated credential {reference}")
-    } else {
-        format!("must be principal:name or an id: rules of several principals are called {reference}")
+/// Resolves the trusted issuer and brings `match` into its stored form. Returns the profile, and
+/// whether the issuer belongs to the rule's principal, so that its rules count without being
+/// vouched for.
+async fn under_issuer(
+    document: &mut FederatedCredentialDocument,
+    app: &App,
+    problems: &mut Vec<DocumentError>,
+) -> Result<(Option<Arc<Profile>>, bool), Rejected> {
+    let Some(issuer) = app.store.named::<TrustedIssuerDocument>(&document.trusted_issuer).await? else {
+        let name = &document.trusted_issuer;
+        let detail = format!("must be an existing trusted issuer; there is no trusted issuer {name}");
+        problems.push(DocumentError::new("/trusted_issuer", detail));
+        return Ok((None, false));
     };
-    DocumentError::new(pointer, detail)
-}
-
-impl Stored<FederatedCredentialDocument> {
-    /// The name if no other rule has it, else `principal:name`.
-    pub(super) async fn shortest_reference(&self, app: &App) -> Result<String, Rejected> {
-        let others = app.store.credentials_called(&self.name).await?;
-        let is_only = others.iter().all(|other| other.id == self.id);
-        Ok(if is_only { self.name.clone() } else { format!("{}:{}", self.document.principal, self.name) })
+    let owner = issuer.document.owner.as_ref();
+    if owner.is_some_and(|owner| *owner != document.principal) {
+        problems.push(DocumentError::new("/trusted_issuer", "must not belong to another principal"));
     }
+    let by_nature = owner == Some(&document.principal);
+    document.trusted_issuer = issuer.name;
+    let profile = app.profiles.get(&issuer.document.profile).cloned();
+    if let Some(profile) = &profile {
+        match normalise(profile, &issuer.document.terms(), &document.matcher) {
+            Ok(normalised) => document.matcher = normalised.matcher,
+            Err(found) => problems.extend(in_match(found)),
+        }
+    }
+    Ok((profile, by_nature))
 }
 
 /// Decides the vouching of the rule that is saved (`docs/src/explanation/consent.md`). An author
@@ -331,40 +253,6 @@ fn vouching(
     }
 }
 
-impl FederatedCredentialDocument {
-    /// Refuses a change by anyone but an administrator to a rule that admits a client with `scopes`
-    /// or a `resource_server`: the author could give the client's rights to another workload.
-    /// Disabling the rule only takes rights away and is allowed.
-    async fn check_dependants(
-        &self,
-        app: &App,
-        present: Option<&Stored<Self>>,
-        author: &Author,
-    ) -> Result<Option<DocumentError>, Rejected> {
-        let Some(present) = present.filter(|_| !author.is_admin) else {
-            return Ok(None);
-        };
-        let switched_off = Self { enabled: false, ..present.document.clone() };
-        if means_the_same(&present.document, self) || means_the_same(&switched_off, self) {
-            return Ok(None);
-        }
-        let rests_on_it = |client: &Stored<ClientDocument>| {
-            let document = &client.document;
-            let named = client.state.listed.iter().any(|listed| listed.credential == present.id);
-            named && (!document.scopes.is_empty() || document.resource_server.is_some())
-        };
-        let clients = app.store.all_objects::<ClientDocument>().await?;
-        let problem = |client: &Stored<ClientDocument>| {
-            let detail = format!(
-                "must be changed by an administrator: client {} has rights of its own and is admitted by this rule",
-                client.name
-            );
-            DocumentError::new("", detail)
-        };
-        Ok(clients.iter().find(|client| rests_on_it(client)).map(problem))
-    }
-}
-
 /// Moves problems inside `match` to their place in the whole document.
 fn in_match(problems: Vec<DocumentError>) -> Vec<DocumentError> {
     problems.into_iter().map(|p| DocumentError::new(format!("/match{}", p.pointer), p.detail)).collect()
@@ -373,35 +261,6 @@ fn in_match(problems: Vec<DocumentError>) -> Vec<DocumentError> {
 /// Warnings of the profile about an accepted rule, such as `any_ref`.
 pub(super) fn rule_warnings(issuer: &TrustedIssuer, matcher: &Map<String, Value>) -> Vec<Warning> {
     normalise(&issuer.profile, &issuer.terms, matcher).map(|normalised| normalised.warnings).unwrap_or_default()
-}
-
-/// Checks that the resource server, actions and owner of a permission exist, and replaces names by
-/// their stored spelling.
-pub(super) async fn check_permission(
-    app: &App,
-    permission: &mut PermissionDocument,
-    principal: Option<&str>,
-) -> Result<Vec<DocumentError>, Rejected> {
-    let server = app.store.named::<ResourceServerDocument>(&permission.resource_server).await?;
-    let found = permission.problem_at(server.as_ref().map(|server| (server.name.as_str(), &server.document)));
-    let mut problems: Vec<DocumentError> = found.into_iter().collect();
-    if let Some(server) = server {
-        permission.resource_server = server.name;
-    }
-    if let Some(owner) = &mut permission.owner {
-        match app.store.named::<PrincipalDocument>(owner).await? {
-            Some(principal) => owner.clone_from(&principal.name),
-            None => {
-                let detail = format!("must be an existing principal; there is no principal {owner}");
-                problems.push(DocumentError::new("/owner", detail));
-            }
-        }
-    }
-    // The principal is the default owner, so the stored document leaves it out.
-    if principal.is_some() && permission.owner.as_deref() == principal {
-        permission.owner = None;
-    }
-    Ok(problems)
 }
 
 /// The state to store beside the document. Pinned ids are kept while the rule names the same
@@ -456,7 +315,7 @@ fn is_about_the_same(
         && actors.0 == actors.1
 }
 
-fn means_the_same(left: &FederatedCredentialDocument, right: &FederatedCredentialDocument) -> bool {
+pub(super) fn means_the_same(left: &FederatedCredentialDocument, right: &FederatedCredentialDocument) -> bool {
     is_about_the_same(left, right, (&[], &[]))
         && left.actors == right.actors
         && left.expires_at == right.expires_at

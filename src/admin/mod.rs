@@ -12,6 +12,7 @@ mod credentials;
 mod events;
 mod managed;
 mod objects;
+mod references;
 mod room;
 mod saving;
 

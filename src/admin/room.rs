@@ -1,5 +1,5 @@
-//! Warns, when a rule is saved, that its permissions exceed the size of a token, so that the first
-//! token that lacks some of them is no surprise.
+//! Warns when the permissions of a saved rule do not fit into one token, before a release gets a
+//! token that lacks some of them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
+use carnet_engine::client::is_listed;
 use serde_json::Value;
 
-use super::admission::is_listed;
 use super::authenticate::Authentication;
 use super::credentials::AssertionType;
 use crate::assertion::{UnverifiedAssertion, VerifiedAssertion};

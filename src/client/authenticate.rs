@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{ClientCredentials, ClientIdentity, Proof, assertion};
+use super::{ClientCredentials, ClientIdentity, assertion};
 use crate::limits::RateLimiter;
-use crate::model::{Client, DecisionContext, Method, is_one_of};
+use crate::model::{Client, DecisionContext, Method};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::upstream::UpstreamKeys;
@@ -28,14 +28,12 @@ impl Authentication<'_> {
     /// needs none (RFC 7523 section 3.1).
     pub async fn authenticate(&self, credentials: &ClientCredentials<'_>) -> Result<ClientIdentity, Refusal> {
         match credentials {
-            ClientCredentials::None => Ok(ClientIdentity(None)),
+            ClientCredentials::None => Ok(ClientIdentity::nobody()),
             ClientCredentials::Named(client_id) => {
                 let client = self.registered(client_id).ok_or_else(|| self.failed(client_id))?;
                 // A client that can authenticate must do so (RFC 6749 section 3.2.1).
-                match client.method {
-                    Method::None => Ok(ClientIdentity(Some((client, Proof::None)))),
-                    _ => Err(found("its method needs a proof, and there is none")),
-                }
+                let public = ClientIdentity::public(client);
+                public.ok_or_else(|| found("its method needs a proof, and there is none"))
             }
             ClientCredentials::Basic(client_id, secret) => {
                 self.by_secret(client_id, secret, |method| matches!(method, Method::SecretBasic(_)))
@@ -45,7 +43,7 @@ impl Authentication<'_> {
             }
             ClientCredentials::Assertion(kind, client_id, text) => {
                 let (client, assertion) = assertion::verify(self, *kind, *client_id, text).await?;
-                Ok(ClientIdentity(Some((client, Proof::Assertion(assertion)))))
+                Ok(ClientIdentity::by_assertion(client, assertion))
             }
         }
     }
@@ -76,15 +74,8 @@ impl Authentication<'_> {
         uses: impl Fn(&Method) -> bool,
     ) -> Result<ClientIdentity, Refusal> {
         self.limits.check_secrets(client_id, self.address)?;
-        let client = self.registered(client_id);
-        let secrets = match client.as_ref().map(|client| &client.method) {
-            Some(Method::SecretBasic(secrets) | Method::SecretPost(secrets)) => secrets.as_slice(),
-            _ => &[],
-        };
-        // Compared for unknown clients too, so that the time does not reveal which clients are
-        // registered.
-        let is_right = is_one_of(secret, secrets, self.context.now);
-        let Some(client) = client.filter(|_| is_right) else {
+        let identity = ClientIdentity::by_secret(self.registered(client_id), secret, self.context.now);
+        let Some((identity, client)) = identity.and_then(|known| Some((known.clone(), known.client()?.clone()))) else {
             self.limits.note_wrong_secret(client_id, self.address);
             return Err(self.failed(client_id));
         };
@@ -97,7 +88,7 @@ impl Authentication<'_> {
             };
             return Err(Refusal::new(Reason::ClientMethodMismatch).with_detail(detail));
         }
-        Ok(ClientIdentity(Some((client, Proof::Secret))))
+        Ok(identity)
     }
 }
 

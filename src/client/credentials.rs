@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn atk_096__headers_that_are_no_credentials_are_none() {
+    fn atk_096__malformed_basic_headers_are_read_as_no_credentials() {
         for value in [
             "Basic",
             "Basic ",

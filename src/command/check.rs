@@ -11,6 +11,7 @@ use crate::admin::shared_workloads;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Config, create_private};
 use crate::documents::ReadContext;
+use crate::key_material::OpenSsl;
 use crate::keys::{self, KeyRing};
 use crate::profile::Profiles;
 use crate::store::Store;
@@ -71,6 +72,7 @@ async fn examine(config: &Config) -> (Vec<String>, Vec<String>) {
             own: &config.own,
             allow_http_loopback: config.allow_http_loopback,
             token_lifetime_seconds: config.tokens.lifetime_seconds,
+            material: &OpenSsl,
         };
         match store.snapshot(context).await {
             Err(error) => problems.push(format!("database: {error}")),

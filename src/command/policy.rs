@@ -9,6 +9,7 @@ use serde_json::json;
 use super::{CommandError, Conclusion, read_file};
 use crate::config::OwnUrls;
 use crate::documents::{Bundle, ReadContext, lint};
+use crate::key_material::OpenSsl;
 use crate::policy::{convert, judge, read_cases};
 use crate::profile::Profiles;
 
@@ -118,8 +119,13 @@ fn lint_files(files: &PolicyFiles, as_json: bool) -> Result<Conclusion, CommandE
     let own = OwnUrls::new("https://carnet.invalid", ([127, 0, 0, 1], 0).into()).map_err(CommandError::Other)?;
     // Whether a server allows http issuers on loopback addresses depends on its configuration, so
     // they are not reported here.
-    let context =
-        ReadContext { profiles: &profiles, own: &own, allow_http_loopback: true, token_lifetime_seconds: 900 };
+    let context = ReadContext {
+        profiles: &profiles,
+        own: &own,
+        allow_http_loopback: true,
+        token_lifetime_seconds: 900,
+        material: &OpenSsl,
+    };
     let mut findings = Vec::new();
     for path in &files.files {
         let bundle = Bundle::parse(&read_file(path)?)

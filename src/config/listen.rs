@@ -70,8 +70,8 @@ impl Listen {
         }
     }
 
-    /// The address in the default issuer URL. The issuer of a non-local host must be https, which
-    /// the unspecified address makes sure of.
+    /// The address in the default issuer URL. A host name that is not local yields the unspecified
+    /// address, for which `OwnUrls::new` refuses an http issuer.
     pub fn address(&self) -> SocketAddr {
         match self {
             Self::Address(address) => *address,
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn srv_25__every_usual_form_is_read() {
+    fn srv_25__usual_forms_of_listen_addresses_are_read_and_others_refused() {
         for (text, shown) in [
             ("127.0.0.1:80", "127.0.0.1:80"),
             ("[::1]:80", "[::1]:80"),

@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_at_all_is_a_configuration() {
+    fn an_empty_configuration_uses_the_defaults() {
         let config = from_env(&[
             ("HOME", "x"),
             ("CARNET_TOKEN", "secret"),
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn the_folder_for_key_files_holds_nothing_of_the_servers_own() {
+    fn the_key_files_folder_may_not_contain_the_servers_data_or_encryption_key() {
         let folder = |settings: &[(&str, &str)]| from_env(settings).map(|config| config.key_files_dir);
         assert_eq!(folder(&[]), Ok(None));
         let keys = ("CARNET_KEY_FILES_DIR", "/k");

@@ -76,7 +76,7 @@ pub async fn verify_assertion(
 
 /// The subject token, if this server issued it and it is in force.
 async fn subject_token(app: &App, context: &DecisionContext<'_>, text: &str) -> Result<Box<LiveToken>, Refusal> {
-    let tokens = app.own_tokens(&context.rules, context.now);
+    let tokens = app.own_tokens(context);
     let own = tokens.recognise(text).await?.ok_or(Reason::SubjectTokenInvalid)?;
     // Admin tokens cannot be exchanged.
     if own.claims().aud == context.own.admin_resource() {
@@ -88,7 +88,7 @@ async fn subject_token(app: &App, context: &DecisionContext<'_>, text: &str) -> 
 
 /// The actor token, if this server issued it and it is in force.
 async fn actor_token(app: &App, context: &DecisionContext<'_>, text: &str) -> Result<Box<LiveToken>, Refusal> {
-    let tokens = app.own_tokens(&context.rules, context.now);
+    let tokens = app.own_tokens(context);
     let own = tokens.recognise(text).await?.ok_or(Reason::ActorTokenInvalid)?;
     tokens.in_force(own).await?.map(Box::new).map_err(|_| Reason::ActorTokenInvalid.into())
 }

@@ -49,7 +49,7 @@ async fn find(
     client: &Client,
     text: &str,
 ) -> Result<Option<LiveToken>, Refusal> {
-    let tokens = app.own_tokens(&context.rules, context.now);
+    let tokens = app.own_tokens(context);
     let Some(own) = tokens.recognise(text).await? else {
         return Ok(None);
     };

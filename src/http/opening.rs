@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn sec_h1__a_connection_is_handed_on_with_a_whole_head() {
+    async fn sec_h1__a_connection_is_handed_on_once_its_first_request_head_is_whole() {
         for (head, rest) in [
             ("GET / HTTP/1.1\r\nhost: a\r\n\r\n", "GET /"),
             ("GET / HTTP/1.1\nhost: a\n\n", "x"),
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn sec_h1__what_was_read_of_a_connection_is_read_again_first() {
+    async fn sec_h1__bytes_read_before_the_hand_over_of_a_connection_are_replayed_first() {
         let (mut sender, receiver) = tokio::io::duplex(64);
         sender.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
         let mut opened = open(receiver, &AtomicBool::default()).await.unwrap().unwrap();

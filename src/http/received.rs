@@ -6,7 +6,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
 use axum::http::Uri;
 use axum::http::header::{AUTHORIZATION, HeaderMap};
-use http_body_util::{BodyExt as _, Collected, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use super::error::{Caller, SentClient};
 use super::media::{check_media_type, check_query};
@@ -31,13 +31,24 @@ pub struct FormRequest {
     body: Bytes,
 }
 
+/// How much of a body that is too large is read and dropped before the refusal is sent. A proxy that
+/// is still writing when the connection closes reports a bad gateway instead of passing the refusal
+/// on.
+const MAX_DROPPED_BYTES: usize = 1024 * 1024;
+
 /// Reads a body. One that exceeds `MAX_BODY_BYTES` is refused as `body_too_large`.
-pub async fn read_whole(body: Body) -> Result<Bytes, Refusal> {
-    let read = Limited::new(body, MAX_BODY_BYTES).collect().await.map_err(|error| {
-        let too_large = error.is::<LengthLimitError>();
-        Refusal::from(if too_large { Reason::BodyTooLarge } else { Reason::FormMalformed })
-    });
-    read.map(Collected::to_bytes)
+pub async fn read_whole(mut body: Body) -> Result<Bytes, Refusal> {
+    let read = Limited::new(&mut body, MAX_BODY_BYTES).collect().await;
+    match read {
+        Ok(read) => Ok(read.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            // The refusal is the same whether the end of the body is reached or not.
+            let mut dropped = Limited::new(body, MAX_DROPPED_BYTES);
+            while dropped.frame().await.is_some_and(|frame| frame.is_ok()) {}
+            Err(Reason::BodyTooLarge.into())
+        }
+        Err(_) => Err(Reason::FormMalformed.into()),
+    }
 }
 
 impl FromRequest<Arc<App>> for FormRequest {

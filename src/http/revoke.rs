@@ -24,7 +24,7 @@ use crate::refusal::Refusal;
 pub async fn revoke(State(app): State<Arc<App>>, request: FormRequest) -> Result<Response, TokenError> {
     let question = StatusRequest::read(&app, &request).await?;
     let text = question.token(&app).await?;
-    let tokens = app.own_tokens(&question.context.rules, question.context.now);
+    let tokens = app.own_tokens(&question.context);
     let own = tokens.recognise(text).await.map_err(Refusal::from)?;
     let Some(token) = own.filter(|token| token.expires_at() > question.context.now) else {
         // The answer does not tell whether a token exists. It counts as a refusal, which limits the

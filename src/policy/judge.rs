@@ -21,6 +21,7 @@ use crate::documents::{Imagined, ReadContext, Vouching};
 use crate::form::TokenForm;
 use crate::grant::{ACCESS_TOKEN, JWT, read_form};
 use crate::grant_type::GrantType;
+use crate::key_material::OpenSsl;
 use crate::model::DecisionContext;
 use crate::principal::Entitlement;
 use crate::profile::{Profile, Profiles};
@@ -47,7 +48,13 @@ fn verdict(case: &Case, profiles: &Profiles) -> Result<(), Refusal> {
     let own = case.context.issuer.as_deref().unwrap_or(OWN);
     let own = OwnUrls::new(own, SocketAddr::from(([127, 0, 0, 1], 0))).map_err(invalid)?;
     let profiles = with_own_profiles(case, profiles)?;
-    let read = ReadContext { profiles: &profiles, own: &own, allow_http_loopback: false, token_lifetime_seconds: 900 };
+    let read = ReadContext {
+        profiles: &profiles,
+        own: &own,
+        allow_http_loopback: false,
+        token_lifetime_seconds: 900,
+        material: &OpenSsl,
+    };
     let now = now(case)?;
     let context = DecisionContext { rules: imagined(case, read, now)?.rules(), now, own: &own };
     let (grant_type, access) = read_form(&form(case)?, &own)?;

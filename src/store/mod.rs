@@ -27,7 +27,6 @@ pub use changes::ChangeKind;
 pub use ledger::{Committed, Dependencies, Exchanged, Issuance, Ledger, OpaqueRecord, Pin, Recorded, TokenRecord, Use};
 pub use objects::{Filter, Page, Persist, StoredCredential, Write};
 pub use signing_keys::{KeyState, StoredKey};
-pub use tokens::Descent;
 
 use crate::config::{DatabaseConfig, DatabaseUrl};
 use crate::reason::Reason;

@@ -1,6 +1,7 @@
 //! What is stored about tokens: the claims of opaque tokens, the parents of exchanged ones, and
 //! revocations.
 
+use carnet_engine::own_token::Descent;
 use carnet_entity::{consumed, exchanged_token, opaque_token, revoked_token};
 use sea_orm::{ActiveValue::Set, DatabaseTransaction, DbErr, EntityTrait as _, TryInsertResult};
 
@@ -17,15 +18,6 @@ const DESCENT: &str = "WITH RECURSIVE line(id, depth) AS (SELECT CAST($1 AS VARC
                        FROM exchanged_token JOIN line ON exchanged_token.child = line.id) \
                        SELECT CAST(MAX(line.depth) AS BIGINT) AS depth, CAST(COUNT(revoked_token.token_id) AS BIGINT) AS revoked \
                        FROM line LEFT JOIN revoked_token ON revoked_token.token_id = line.id";
-
-/// A token's line of descent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Descent {
-    /// The number of exchanges since the first token.
-    pub depth: i64,
-    /// Whether this token or one of its ancestors was revoked.
-    pub is_revoked: bool,
-}
 
 impl Store {
     /// The claims of an opaque token as JSON, found by the token's SHA-256.

@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn k8s_tr_2__only_a_yes_for_our_own_audience_counts() {
+    fn k8s_tr_2__a_token_review_counts_only_if_authenticated_for_our_audience_and_subject() {
         let claim = Claim { token: "t", subject: "system:serviceaccount:a:b", audience: "https://as.test" };
         let good = json!({
             "authenticated": true, "audiences": ["https://as.test"], "user": { "username": "system:serviceaccount:a:b" },

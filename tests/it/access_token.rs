@@ -51,7 +51,7 @@ fn header(token: &str) -> Value {
 }
 
 #[tokio::test]
-async fn rfc9068_2_1_1__tokens_are_signed_asymmetrically() {
+async fn rfc9068_2_1_1__tokens_are_signed_with_es256_by_default() {
     let world = World::new().await;
     assert_eq!(header(&world.exchange(&world.good()).await.token())["alg"], "ES256");
 }
@@ -73,7 +73,7 @@ async fn rfc9068_2_1_3__the_type_is_at_jwt() {
 }
 
 #[tokio::test]
-async fn rfc9068_2_2_1__every_claim_is_there() {
+async fn rfc9068_2_2_1__a_workloads_token_has_exactly_the_documented_claims() {
     let world = World::new().await;
     let now = world.server.now();
     let claims = payload(&world.exchange(&world.good()).await.token());
@@ -103,14 +103,14 @@ async fn rfc9068_2_2_1__every_claim_is_there() {
 }
 
 #[tokio::test]
-async fn rfc9068_2_2_2__the_subject_is_the_principal_and_never_the_platforms() {
+async fn rfc9068_2_2_2__sub_is_the_principals_id_and_never_the_sub_of_the_platform() {
     let world = World::new().await;
     let claims = payload(&world.exchange_claims(&world.claims().with("sub", "pr_admin")).await.token());
     assert_eq!((&claims["sub"], &claims["workload"]["sub"]), (&json!("pr_joel"), &json!("pr_admin")));
 }
 
 #[tokio::test]
-async fn rfc9700_2_6_2__callers_do_not_choose_client_id_or_sub() {
+async fn rfc9700_2_6_2__claims_of_an_assertion_do_not_choose_client_id_act_or_scope() {
     let world = World::new().await;
     let claims = world
         .claims()
@@ -128,7 +128,7 @@ async fn rfc9700_2_6_2__callers_do_not_choose_client_id_or_sub() {
 }
 
 #[tokio::test]
-async fn rfc9700_4_15_1__client_ids_and_subjects_are_different_names() {
+async fn rfc9700_4_15_1__a_client_and_a_principal_cannot_have_the_same_id() {
     let world = World::new().await;
     world.server.put("clients/bot", json!({ "auth_method": "none" })).await;
     let answer = world.server.admin("PUT", "principals/other", json!({ "id": "bot", "kind": "user" })).await;
@@ -145,7 +145,7 @@ async fn rfc9068_2_2_3_1__the_scope_is_in_the_token() {
 }
 
 #[tokio::test]
-async fn rfc9068_2_2_3_2__every_scope_makes_sense_at_the_audience() {
+async fn rfc9068_2_2_3_2__every_scope_in_a_token_is_an_action_of_its_registry() {
     let world = World::new().await;
     let server = world.server.admin("GET", "resource-servers/pypi", Value::Null).await.json();
     let claims = payload(&world.exchange(&world.good()).await.token());
@@ -161,7 +161,7 @@ async fn rfc9068_3_1__the_audience_is_the_resource() {
 }
 
 #[tokio::test]
-async fn rfc9068_3_4__a_token_says_one_thing() {
+async fn rfc9068_3_4__a_token_has_one_audience_and_all_its_details_are_for_it() {
     let world = World::new().await;
     let claims = payload(&world.exchange(&world.good()).await.token());
     assert!(claims["aud"].is_string());
@@ -169,7 +169,7 @@ async fn rfc9068_3_4__a_token_says_one_thing() {
 }
 
 #[tokio::test]
-async fn rfc9068_4_1__a_registry_needs_the_issuer_and_nothing_else() {
+async fn rfc9068_4_1__a_registry_verifies_tokens_with_issuer_url_and_resource_alone() {
     let listening = Listening::new().await;
     let token = listening.verify(&listening.token().await).await.unwrap();
     assert_eq!((token.sub.as_str(), token.aud.as_str()), ("pr_joel", R1));
@@ -177,7 +177,7 @@ async fn rfc9068_4_1__a_registry_needs_the_issuer_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn rfc9068_4_2__another_type_is_no_access_token() {
+async fn rfc9068_4_2__a_registry_refuses_tokens_with_typ_jwt_or_without_typ() {
     let listening = Listening::new().await;
     let claims = payload(&listening.token().await);
     let ring = listening.world.server.app.keys.ring().unwrap();
@@ -208,7 +208,7 @@ async fn rfc9068_4_4__another_registrys_token_is_refused() {
 }
 
 #[tokio::test]
-async fn rfc9700_2_3_1__a_registry_checks_every_request() {
+async fn rfc9700_2_3_1__a_registry_refuses_an_admin_token_and_a_missing_token() {
     let listening = Listening::new().await;
     let admin = listening.world.server.admin_token("admin");
     assert!(matches!(listening.verify(&admin).await, Err(Rejection::InvalidToken(_))));
@@ -233,7 +233,7 @@ async fn rfc9068_4_5__the_signature_is_checked_with_the_servers_keys() {
 }
 
 #[tokio::test]
-async fn atk_022__our_public_key_forges_nothing() {
+async fn atk_022__tokens_signed_with_our_public_key_or_an_attackers_key_are_refused() {
     let listening = Listening::new().await;
     let token = listening.token().await;
     let kid = header(&token)["kid"].clone();
@@ -262,7 +262,7 @@ async fn rfc9068_4_6__an_expired_token_is_refused() {
 }
 
 #[tokio::test]
-async fn rfc9068_6_1__no_more_of_the_workload_than_the_profile_forwards() {
+async fn rfc9068_6_1__a_token_carries_no_workload_claims_beyond_those_the_profile_forwards() {
     let world = World::new().await;
     let claims = world.claims().with("actor_email", "octocat@example.test").with("secret", "x");
     let token = payload(&world.exchange_claims(&claims).await.token());
@@ -331,7 +331,7 @@ async fn atk_046__other_kinds_of_tokens_are_refused_at_the_registry() {
 }
 
 #[tokio::test]
-async fn rfc8707_3_1__a_registry_below_a_path_is_a_registry_of_its_own() {
+async fn rfc8707_3_1__a_token_is_refused_at_other_paths_of_the_same_registry_host() {
     let listening = Listening::new().await;
     let token = listening.token().await;
     for other in ["https://registry.test/", "https://registry.test/pypi", "https://registry.test/pypi/tenant/"] {
@@ -342,7 +342,7 @@ async fn rfc8707_3_1__a_registry_below_a_path_is_a_registry_of_its_own() {
 }
 
 #[tokio::test]
-async fn rfc9068_5_2__nobody_registers_a_client_with_a_principals_id() {
+async fn rfc9068_5_2__a_client_cannot_be_saved_under_the_id_of_a_principal() {
     let world = World::new().await;
     let answer = world.server.admin("PUT", "clients/pr_joel", json!({ "auth_method": "none" })).await;
     assert_eq!((answer.status, &answer.json()["errors"][0]["pointer"]), (422, &json!("/name")));

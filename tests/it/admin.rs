@@ -48,7 +48,7 @@ async fn rfc6750_3_1__requests_without_a_good_token_are_challenged() {
 }
 
 #[tokio::test]
-async fn contract_6__scopes_give_what_they_say() {
+async fn contract_6__each_admin_scope_permits_exactly_its_requests() {
     let world = World::new().await;
     let put = json!({ "kind": "user" });
     let rule = World::rule_document(json!({ "environment": "x" }));
@@ -80,7 +80,7 @@ async fn contract_6__scopes_give_what_they_say() {
 }
 
 #[tokio::test]
-async fn contract_6__a_token_for_credentials_sees_no_other_changes() {
+async fn contract_6__admin_credentials_scope_sees_no_audit_events_of_issuers_or_principals() {
     let world = World::new().await;
     let kinds = async |scope: &str| -> Vec<String> {
         world.server.app.flush_audit().await;
@@ -208,7 +208,7 @@ async fn contract_6__a_dry_run_says_what_saving_would_do_and_does_nothing() {
 }
 
 #[tokio::test]
-async fn contract_6__what_is_referred_to_stays() {
+async fn contract_6__objects_that_other_objects_name_cannot_be_deleted() {
     let world = World::new().await;
     for path in ["principals/joel", "trusted-issuers/github", "resource-servers/pypi"] {
         let answer = world.server.admin("DELETE", path, Value::Null).await;
@@ -218,7 +218,7 @@ async fn contract_6__what_is_referred_to_stays() {
 }
 
 #[tokio::test]
-async fn contract_6__a_removed_trusted_issuer_is_trusted_no_more() {
+async fn contract_6__assertions_of_a_deleted_trusted_issuer_are_refused_on_every_node() {
     let world = World::new().await;
     world.server.admin("DELETE", "federated-credentials/octo-release", Value::Null).await;
     let other = world.server.another_node().await;
@@ -234,7 +234,7 @@ async fn contract_6__a_removed_trusted_issuer_is_trusted_no_more() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn contract_4__an_issuer_that_changes_during_the_fetch_is_judged_anew() {
+async fn contract_4__an_issuer_disabled_while_its_keys_are_fetched_gives_no_token() {
     let world = World::new().await;
     world.gh.slow(std::time::Duration::from_millis(400));
     world.trust(json!({ "leeway_seconds": 59 })).await;
@@ -249,7 +249,7 @@ async fn contract_4__an_issuer_that_changes_during_the_fetch_is_judged_anew() {
 }
 
 #[tokio::test]
-async fn contract_6__every_mistake_is_told_at_once() {
+async fn contract_6__a_refused_document_reports_all_its_mistakes_at_once() {
     let world = World::new().await;
     let document = json!({
         "principal": "nobody", "trusted_issuer": "github", "match": { "repository": "x", "enviroment": "y" },
@@ -333,7 +333,7 @@ async fn contract_6__explanations_show_every_condition() {
 }
 
 #[tokio::test]
-async fn contract_7__explain_tells_a_stranger_nothing_and_the_owner_why() {
+async fn contract_7__explain_tells_why_only_to_workloads_whose_ids_match_a_rule() {
     let world = World::new().await;
     let explain = async |assertion: &str| {
         let form = [("grant_type", crate::support::JWT_BEARER), ("assertion", assertion)];
@@ -349,7 +349,7 @@ async fn contract_7__explain_tells_a_stranger_nothing_and_the_owner_why() {
 }
 
 #[tokio::test]
-async fn contract_4__disclosure_needs_an_unused_assertion() {
+async fn contract_4__a_used_assertion_is_not_told_which_condition_failed() {
     let world = World::new().await;
     let claims = world.claims();
     world.exchange_claims(&claims).await.token();
@@ -383,7 +383,7 @@ async fn contract_3__health_and_readiness() {
 }
 
 #[tokio::test]
-async fn contract_6__keys_rotate_and_are_withdrawn() {
+async fn contract_6__rotation_activates_the_next_signing_key_and_leaves_an_event() {
     let world = World::new().await;
     let list = async || {
         world.server.admin("GET", "signing-keys", Value::Null).await.json()["items"].as_array().unwrap().clone()
@@ -432,7 +432,7 @@ async fn contract_6__the_openapi_document_names_every_route() {
 }
 
 #[tokio::test]
-async fn rfc9700_4_13_1__forwarding_headers_of_strangers_are_ignored() {
+async fn rfc9700_4_13_1__forwarding_headers_of_untrusted_peers_are_ignored() {
     for (trusted, expected) in [("[]", "198.51.100.7"), ("[\"198.51.100.0/24\"]", "203.0.113.5")] {
         let world = World::with(&[("CARNET_SERVER__TRUSTED_PROXIES", trusted)]).await;
         let request = Request::post("/token")
@@ -448,7 +448,7 @@ async fn rfc9700_4_13_1__forwarding_headers_of_strangers_are_ignored() {
 }
 
 #[tokio::test]
-async fn contract_2__an_export_carries_pins_as_ids() {
+async fn contract_2__an_exported_rule_has_its_pinned_ids_as_conditions() {
     let world = World::new().await;
     world.server.admin("DELETE", "federated-credentials/octo-release", Value::Null).await;
     world.rule("pending", json!({ "repository_owner_id": null, "repository_id": null })).await;
@@ -467,7 +467,7 @@ async fn contract_2__an_export_carries_pins_as_ids() {
 }
 
 #[tokio::test]
-async fn contract_6__no_name_hides_an_object_behind_its_id() {
+async fn contract_6__an_object_cannot_be_named_like_the_id_of_an_object() {
     let world = World::new().await;
     let id = world.server.admin("GET", "federated-credentials/octo-release", Value::Null).await.json()["id"].clone();
     let id = id.as_str().unwrap();
@@ -491,7 +491,7 @@ async fn contract_6__no_name_hides_an_object_behind_its_id() {
 }
 
 #[tokio::test]
-async fn contract_6__a_limited_token_learns_nothing_of_the_rules_of_others() {
+async fn contract_6__a_token_for_one_principals_rules_learns_nothing_of_other_rules() {
     let world = World::new().await;
     world.server.put("principals/mallory", json!({ "kind": "user" })).await;
     let mut document = World::rule_document(json!({ "environment": "mallorys-guess" }));
@@ -568,7 +568,7 @@ async fn contract_7__an_operator_is_shown_the_rule_that_was_misspelt() {
 }
 
 #[tokio::test]
-async fn contract_6__a_star_outside_a_pattern_is_warned_of() {
+async fn contract_6__saving_a_literal_value_with_a_star_gives_a_warning() {
     let world = World::new().await;
     let saved = world.rule("octo-release", json!({ "ref": "refs/tags/v*" })).await;
     assert!(saved["warnings"].to_string().contains("literal_star"), "{saved}");
@@ -582,7 +582,7 @@ async fn contract_6__a_star_outside_a_pattern_is_warned_of() {
 }
 
 #[tokio::test]
-async fn contract_4__no_permit_for_an_assertion_judged_by_an_older_form_of_its_issuer() {
+async fn contract_4__an_assertion_verified_before_its_issuer_changed_gets_no_permit() {
     use carnet::trust::{Consent, Permit};
     let world = World::new().await;
     let now = carnet::clock::Timestamp::from_seconds(world.server.now());

@@ -20,7 +20,7 @@ async fn rfc7523_2_1_1__an_assertion_is_one_compact_jwt() {
 }
 
 #[tokio::test]
-async fn rfc7523_2_1_2__no_client_is_needed() {
+async fn rfc7523_2_1_2__a_workload_gets_a_token_without_a_registered_client() {
     let world = World::new().await;
     let token = world.exchange(&world.good()).await.token();
     assert!(payload(&token)["client_id"].as_str().unwrap().starts_with("federated:fc_"));
@@ -34,7 +34,7 @@ pub fn payload(token: &str) -> Value {
 }
 
 #[tokio::test]
-async fn rfc7523_3_1__the_issuer_is_known_byte_for_byte() {
+async fn rfc7523_3_1__the_issuer_has_to_match_a_trusted_issuer_byte_for_byte() {
     let world = World::new().await;
     world.denies_claims(world.claims().without("iss"), "claim_missing").await;
     world.denies_claims(world.claims().with("iss", 7), "claim_type").await;
@@ -44,7 +44,7 @@ async fn rfc7523_3_1__the_issuer_is_known_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn rfc7523_3_2__the_subject_is_a_text_that_is_not_empty() {
+async fn rfc7523_3_2__a_missing_empty_or_non_text_subject_is_refused() {
     let world = World::new().await;
     world.denies_claims(world.claims().without("sub"), "claim_missing").await;
     world.denies_claims(world.claims().with("sub", ""), "claim_malformed").await;
@@ -55,7 +55,7 @@ async fn rfc7523_3_2__the_subject_is_a_text_that_is_not_empty() {
 }
 
 #[tokio::test]
-async fn rfc7523_3_3__the_audience_is_this_server_exactly() {
+async fn rfc7523_3_3__a_missing_or_foreign_audience_is_refused() {
     let world = World::new().await;
     world.denies_claims(world.claims().without("aud"), "claim_missing").await;
     for aud in ["https://as.test/", "HTTPS://AS.TEST", "https://as%2Etest", "https://other-as.test", ""] {
@@ -79,7 +79,7 @@ async fn rfc7523bis_4_1__issuer_identifier_and_token_endpoint_are_audiences() {
 }
 
 #[tokio::test]
-async fn rfc7523_3_4__exp_is_there_and_to_come() {
+async fn rfc7523_3_4__an_assertion_without_exp_or_after_it_is_refused() {
     let world = World::new().await;
     world.denies_claims(world.claims().without("exp"), "claim_missing").await;
     let now = world.server.now();
@@ -113,7 +113,7 @@ async fn rfc7523_3_5__nbf_is_honoured() {
 }
 
 #[tokio::test]
-async fn rfc7523_3_6__iat_is_there_and_not_to_come() {
+async fn rfc7523_3_6__an_assertion_without_iat_or_with_a_future_iat_is_refused() {
     let world = World::new().await;
     let now = world.server.now();
     world.denies_claims(world.claims().with("iat", now + 120), "iat_future").await;
@@ -131,7 +131,7 @@ async fn rfc7523_3_7__an_assertion_gives_one_token() {
 }
 
 #[tokio::test]
-async fn rfc7521_8_2_1__id_and_window_together_stop_theft() {
+async fn rfc7521_8_2_1__a_used_assertion_is_a_replay_until_it_expires() {
     let world = World::new().await;
     let claims = world.claims();
     world.exchange_claims(&claims).await.token();
@@ -150,7 +150,7 @@ async fn rfc7523_3_8__unknown_claims_do_no_harm() {
 }
 
 #[tokio::test]
-async fn rfc7523_3_9__the_signature_is_of_that_issuer() {
+async fn rfc7523_3_9__an_assertion_not_signed_by_a_key_of_its_issuer_is_refused() {
     let world = World::new().await;
     let assertion = world.good();
     let [header, payload, signature] = assertion.split('.').collect::<Vec<_>>().try_into().unwrap();
@@ -175,7 +175,7 @@ async fn rfc7523_3_9__the_signature_is_of_that_issuer() {
 }
 
 #[tokio::test]
-async fn rfc7523_3_10__all_of_jwt_applies() {
+async fn rfc7523_3_10__alg_none_and_claims_that_are_no_object_are_refused() {
     // The whole of structure.rs; here one rule of each kind.
     let world = World::new().await;
     let key = world.gh.key();
@@ -194,7 +194,7 @@ async fn rfc7523_3_1_2__a_bad_assertion_is_invalid_grant() {
 }
 
 #[tokio::test]
-async fn rfc7523_5_1__rs256_works() {
+async fn rfc7523_5_1__rs256_assertions_are_accepted_unless_the_issuer_lists_others() {
     let world = World::new().await;
     let assertion = world.good();
     let header = carnet_jose::from_base64url(assertion.split('.').next().unwrap()).unwrap();
@@ -207,7 +207,7 @@ async fn rfc7523_5_1__rs256_works() {
 }
 
 #[tokio::test]
-async fn rfc7521_4_1_1__no_more_than_the_rule_gives() {
+async fn rfc7521_4_1_1__a_scope_that_the_rule_does_not_give_is_refused() {
     let world = World::new().await;
     let assertion = world.good();
     for scope in ["publish admin", "unlist", "publish unlist", "admin"] {
@@ -240,7 +240,7 @@ async fn rfc7521_4_1_3__there_are_no_refresh_tokens() {
 }
 
 #[tokio::test]
-async fn atk_050__times_of_other_types_are_refused() {
+async fn atk_050__exp_and_iat_that_are_not_numbers_are_refused() {
     let world = World::new().await;
     let exp = world.server.now() + 300;
     for value in [json!(exp.to_string()), json!(format!("{exp}.5")), json!(true), json!([exp]), json!({})] {
@@ -273,7 +273,7 @@ async fn atk_051__times_out_of_range_are_refused() {
 }
 
 #[tokio::test]
-async fn atk_052__fractions_are_numbers_too() {
+async fn atk_052__fractional_times_are_accepted() {
     let world = World::new().await;
     let now = world.server.now() as f64;
     world.exchange_claims(&world.claims().with("exp", now + 299.999)).await.token();
@@ -295,7 +295,7 @@ async fn atk_054__a_token_for_ten_years_is_refused() {
 }
 
 #[tokio::test]
-async fn atk_055__milliseconds_are_no_seconds() {
+async fn atk_055__times_in_milliseconds_are_refused() {
     let world = World::new().await;
     let now = world.server.now();
     world.denies_claims(world.claims().with("iat", now * 1000).with("exp", now * 1000 + 300), "iat_future").await;
@@ -303,7 +303,7 @@ async fn atk_055__milliseconds_are_no_seconds() {
 }
 
 #[tokio::test]
-async fn atk_056__a_clock_that_steps_back_does_not_forget() {
+async fn atk_056__a_used_assertion_stays_used_when_the_clock_steps_back() {
     let world = World::new().await;
     let claims = world.claims().with("nbf", world.server.now() - 3600).with("iat", world.server.now() - 1800);
     world.exchange_claims(&claims).await.token();
@@ -312,7 +312,7 @@ async fn atk_056__a_clock_that_steps_back_does_not_forget() {
 }
 
 #[tokio::test]
-async fn rfc7519_4_1_3_1__an_audience_is_a_text_or_texts() {
+async fn rfc7519_4_1_3_1__an_aud_claim_that_is_no_text_or_list_of_texts_is_refused() {
     let world = World::new().await;
     for aud in [json!(7), json!({ "0": CARNET }), json!([CARNET, 7]), json!([[CARNET]]), json!([null])] {
         world.denies_claims(world.claims().with("aud", aud), "claim_type").await;
@@ -321,7 +321,7 @@ async fn rfc7519_4_1_3_1__an_audience_is_a_text_or_texts() {
 }
 
 #[tokio::test]
-async fn atk_057__odd_audiences_are_refused() {
+async fn atk_057__empty_nested_and_oversized_aud_claims_are_refused() {
     let world = World::new().await;
     world.denies_claims(world.claims().with("aud", json!([])), "claim_malformed").await;
     world.denies_claims(world.claims().with("aud", json!([""])), "aud_mismatch").await;
@@ -333,7 +333,7 @@ async fn atk_057__odd_audiences_are_refused() {
 }
 
 #[tokio::test]
-async fn atk_058__audiences_that_look_alike_are_others() {
+async fn atk_058__audiences_that_only_look_like_ours_are_refused() {
     let world = World::new().await;
     for aud in [
         "https://as.test/",
@@ -353,14 +353,14 @@ async fn atk_058__audiences_that_look_alike_are_others() {
 }
 
 #[tokio::test]
-async fn atk_059__one_audience_alone() {
+async fn atk_059__an_assertion_with_several_audiences_is_refused() {
     let world = World::new().await;
     world.denies_claims(world.claims().with("aud", json!([CARNET, "https://other.test"])), "aud_not_single").await;
     world.denies_claims(world.claims().with("aud", json!([CARNET, CARNET])), "aud_not_single").await;
 }
 
 #[tokio::test]
-async fn atk_060__the_platforms_own_audience_is_no_audience_of_ours() {
+async fn atk_060__the_platforms_own_audience_is_refused_and_cannot_be_configured() {
     let world = World::new().await;
     for aud in [json!("https://github.com/octo-org"), json!([CARNET, "https://github.com/octo-org"])] {
         world.denies_claims(world.claims().with("aud", aud), "aud_mismatch").await;
@@ -384,7 +384,7 @@ async fn atk_061__githubs_default_audience_is_refused() {
 }
 
 #[tokio::test]
-async fn atk_062__subjects_of_odd_shape_are_refused() {
+async fn atk_062__empty_oversized_and_non_text_subjects_are_refused() {
     let world = World::new().await;
     world.denies_claims(world.claims().with("sub", ""), "claim_malformed").await;
     world.denies_claims(world.claims().with("sub", "x".repeat(1025)), "claim_malformed").await;
@@ -408,7 +408,7 @@ async fn atk_063__types_are_never_converted() {
 }
 
 #[tokio::test]
-async fn atk_064__texts_are_no_booleans() {
+async fn atk_064__a_boolean_condition_is_met_by_true_alone() {
     let world = World::new().await;
     world.server.put("trusted-issuers/other", json!({
         "profile": "generic", "issuer": "https://other.test", "keys": { "source": "static", "jwks": { "keys": [TestKey::rsa(2).jwk()] } },
@@ -443,7 +443,7 @@ async fn atk_065__large_ids_are_compared_as_texts() {
 }
 
 #[tokio::test]
-async fn atk_040__an_access_token_is_no_assertion() {
+async fn atk_040__assertions_with_the_typ_of_an_access_token_are_refused() {
     let world = World::new().await;
     let key = world.gh.key();
     for typ in ["at+jwt", "AT+JWT", "application/at+jwt"] {
@@ -453,7 +453,7 @@ async fn atk_040__an_access_token_is_no_assertion() {
 }
 
 #[tokio::test]
-async fn wimse_typ_2__tokens_for_other_purposes_are_no_assertions() {
+async fn wimse_typ_2__assertions_with_the_typ_of_another_kind_of_token_are_refused() {
     let world = World::new().await;
     let key = world.gh.key();
     for typ in [
@@ -473,7 +473,7 @@ async fn wimse_typ_2__tokens_for_other_purposes_are_no_assertions() {
 }
 
 #[tokio::test]
-async fn wimse_typ_1__the_accepted_types_are_the_trusted_issuers() {
+async fn wimse_typ_1__a_trusted_issuer_can_narrow_the_accepted_typ_values() {
     let world = World::new().await;
     let key = world.gh.key();
     let typed = |typ: Option<&str>| {
@@ -495,7 +495,7 @@ async fn wimse_typ_1__the_accepted_types_are_the_trusted_issuers() {
 }
 
 #[tokio::test]
-async fn atk_041__our_own_token_is_no_assertion() {
+async fn atk_041__our_own_token_is_refused_as_assertion_and_we_cannot_trust_ourselves() {
     let world = World::new().await;
     let token = world.exchange(&world.good()).await.token();
     let answer = world.exchange(&token).await;
@@ -507,7 +507,7 @@ async fn atk_041__our_own_token_is_no_assertion() {
 }
 
 #[tokio::test]
-async fn atk_049__tokens_without_a_workload_are_refused() {
+async fn atk_049__platform_tokens_that_describe_no_job_are_refused() {
     let world = World::new().await;
     for text in ["ghs_16C7e42F292c6912E7710c838347Ae178B4a", "glcbt-64_abcdef", "eyJhbGciOiJub25lIn0"] {
         world.denies(text, "assertion_malformed").await;
@@ -538,7 +538,7 @@ async fn fulcio_gh_1__claims_that_every_job_has_are_required() {
 }
 
 #[tokio::test]
-async fn rfc8725_3_8_2__issuer_and_subject_are_known_together() {
+async fn rfc8725_3_8_2__a_repository_without_a_rule_is_refused_though_its_issuer_is_trusted() {
     let world = World::new().await;
     let claims =
         world.claims().in_repository("someone/else").with("repository_id", "9").with("repository_owner_id", "8");
@@ -552,7 +552,7 @@ async fn rfc8725_3_9_1__the_audience_is_always_required() {
 }
 
 #[tokio::test]
-async fn atk_070__a_token_for_another_registry_is_of_no_use_here() {
+async fn atk_070__an_assertion_for_another_service_is_refused_here_and_ours_elsewhere() {
     let world = World::new().await;
     for aud in ["pypi", "https://www.nuget.org", "crates.io", "sigstore"] {
         world.denies_claims(world.claims().with("aud", aud), "aud_mismatch").await;
@@ -565,7 +565,7 @@ async fn atk_070__a_token_for_another_registry_is_of_no_use_here() {
 }
 
 #[tokio::test]
-async fn atk_044__a_client_assertion_is_no_grant_assertion() {
+async fn atk_044__a_client_assertion_is_refused_wherever_a_grant_assertion_belongs() {
     let world = World::new().await;
     let key = world.gh.key();
     let header = json!({ "alg": "RS256", "kid": key.kid, "typ": "client-authentication+jwt" });
@@ -578,7 +578,7 @@ async fn atk_044__a_client_assertion_is_no_grant_assertion() {
 }
 
 #[tokio::test]
-async fn atk_045__a_proof_of_possession_is_no_assertion() {
+async fn atk_045__a_dpop_proof_is_refused_as_assertion() {
     let world = World::new().await;
     let key = world.gh.key();
     let header = json!({ "alg": "RS256", "typ": "dpop+jwt", "jwk": key.jwk() });
@@ -589,7 +589,7 @@ async fn atk_045__a_proof_of_possession_is_no_assertion() {
 }
 
 #[tokio::test]
-async fn atk_048__the_token_of_a_person_is_no_workloads() {
+async fn atk_048__an_id_token_of_a_person_is_refused() {
     let world = World::new().await;
     let now = world.server.now();
     let person = json!({

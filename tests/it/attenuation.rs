@@ -11,7 +11,7 @@ use super::exchange::{FORMATS, alike, change, introspect, token, with_format};
 use crate::support::{ACCESS_TOKEN, CARNET, JWT, JWT_BEARER, R1, R2, TOKEN_EXCHANGE, World};
 
 #[tokio::test]
-async fn wimsecx_trust_1__what_comes_out_is_trusted_no_more_than_what_went_in() {
+async fn wimsecx_trust_1__an_exchange_adds_no_claims_rights_or_key_binding() {
     let world = World::new().await;
     let token = token(&world).await;
     let form =
@@ -88,7 +88,7 @@ async fn wimsecx_life_1__a_chain_of_exchanges_never_moves_the_end() {
 }
 
 #[tokio::test]
-async fn atk_155__nothing_is_exchanged_after_its_end() {
+async fn atk_155__a_token_cannot_be_exchanged_from_its_expiry_on() {
     for format in FORMATS {
         let world = with_format(format).await;
         let token = token(&world).await;
@@ -101,7 +101,7 @@ async fn atk_155__nothing_is_exchanged_after_its_end() {
 }
 
 #[tokio::test]
-async fn atk_155__a_line_of_exchanges_comes_to_an_end() {
+async fn atk_155__a_chain_of_exchanges_is_refused_after_sixteen() {
     for format in FORMATS {
         let world = with_format(format).await;
         let first = token(&world).await;
@@ -129,7 +129,7 @@ async fn wimsecx_life_2__the_first_token_can_be_made_to_end_with_the_assertion()
 }
 
 #[tokio::test]
-async fn wimsecx_life_3__less_life_comes_from_the_registry_and_nobody_asks_for_more() {
+async fn wimsecx_life_3__only_the_resource_server_sets_the_lifetime_of_a_token() {
     let world = World::new().await;
     let token = token(&world).await;
     for wish in ["10", "86400"] {
@@ -175,7 +175,7 @@ async fn wimsecx_scope_2__scope_shrinks_to_what_is_asked_for() {
 }
 
 #[tokio::test]
-async fn atk_156__a_narrow_token_stays_narrow() {
+async fn atk_156__exchanges_cannot_lift_the_limits_of_a_narrowed_token() {
     for format in FORMATS {
         let world = with_format(format).await;
         let narrow = json!([{
@@ -217,7 +217,7 @@ async fn atk_156__a_narrow_token_stays_narrow() {
 }
 
 #[tokio::test]
-async fn wimsecx_id_1__the_subject_stays() {
+async fn wimsecx_id_1__an_exchange_keeps_subject_principal_workload_and_audience() {
     for format in FORMATS {
         let world = with_format(format).await;
         world.server.put("principals/acme", json!({ "id": "pr_acme", "kind": "organization" })).await;
@@ -241,7 +241,7 @@ async fn wimsecx_id_1__the_subject_stays() {
 }
 
 #[tokio::test]
-async fn wimsecx_auth_1__nothing_comes_of_nothing() {
+async fn wimsecx_auth_1__requests_without_any_token_or_client_proof_are_refused() {
     let world = World::new().await;
     let bot = world.client("bot", json!({})).await;
     for header in [&[][..], &[("authorization", bot.as_str())]] {
@@ -277,7 +277,7 @@ async fn wimsecx_ind_1__every_exchange_makes_a_token_of_its_own() {
 }
 
 #[tokio::test]
-async fn wimsecx_screc_1__no_stored_secret_is_handed_out() {
+async fn wimsecx_screc_1__exchange_answers_and_tokens_never_contain_a_client_secret() {
     use base64::Engine as _;
     let world = World::new().await;
     let bot = world.client("bot", json!({})).await;
@@ -299,7 +299,7 @@ async fn wimsecx_screc_1__no_stored_secret_is_handed_out() {
 }
 
 #[tokio::test]
-async fn wimsecx_step_1__nobody_is_challenged_in_between() {
+async fn wimsecx_step_1__exchange_answers_carry_no_challenge_headers() {
     let world = World::new().await;
     let token = token(&world).await;
     for answer in [world.renew(&token, &[]).await, world.renew("x.y.z", &[]).await, world.trade("x", &[]).await] {
@@ -310,7 +310,7 @@ async fn wimsecx_step_1__nobody_is_challenged_in_between() {
 }
 
 #[tokio::test]
-async fn wimsecx_att_1__nobody_narrows_a_token_without_us() {
+async fn wimsecx_att_1__a_token_altered_by_its_holder_is_refused() {
     for format in FORMATS {
         let world = with_format(format).await;
         let token = token(&world).await;
@@ -327,7 +327,7 @@ async fn wimsecx_att_1__nobody_narrows_a_token_without_us() {
 }
 
 #[tokio::test]
-async fn wimsecx_trust_4__more_evidence_gives_no_more_rights() {
+async fn wimsecx_trust_4__an_actor_token_adds_no_rights() {
     let world = World::new().await;
     let other = other_platform(&world).await;
     let wide = json!({
@@ -353,7 +353,7 @@ async fn wimsecx_trust_4__more_evidence_gives_no_more_rights() {
 }
 
 #[tokio::test]
-async fn contract_4__entries_do_not_multiply_from_exchange_to_exchange() {
+async fn contract_4__authorization_details_do_not_multiply_over_a_chain_of_exchanges() {
     for format in FORMATS {
         let world = with_format(format).await;
         let wish = |count: usize, name: &str, value: &dyn Fn(usize) -> String| {
@@ -388,7 +388,7 @@ async fn contract_4__entries_do_not_multiply_from_exchange_to_exchange() {
 }
 
 #[tokio::test]
-async fn rfc8693_5_1__rights_and_lifetime_can_be_cut_down_and_not_back_up() {
+async fn rfc8693_5_1__a_narrowed_scope_stays_and_the_expiry_is_kept() {
     let world = World::new().await;
     let token = token(&world).await;
     world.server.clock.advance(60);
@@ -400,7 +400,7 @@ async fn rfc8693_5_1__rights_and_lifetime_can_be_cut_down_and_not_back_up() {
 }
 
 #[tokio::test]
-async fn contract_4__a_registry_that_wants_the_principal_named_hears_it_in_every_request() {
+async fn contract_4__require_principal_refuses_every_request_that_names_no_principal() {
     let world = World::new().await;
     let alone = token(&world).await;
     change(&world, "resource-servers/pypi", json!({ "require_principal": true })).await;
@@ -424,7 +424,7 @@ async fn contract_4__a_registry_that_wants_the_principal_named_hears_it_in_every
 }
 
 #[tokio::test]
-async fn wimsecx_id_1__a_clients_own_token_stays_its_own() {
+async fn wimsecx_id_1__only_the_client_itself_can_exchange_its_own_token() {
     for format in FORMATS {
         let world = with_format(format).await;
         let permission =
@@ -460,7 +460,7 @@ async fn nuget_tok_6__an_exchange_counts_for_the_rule_that_it_rests_on() {
 // === tokens that ended, and tokens of others ===
 
 #[tokio::test]
-async fn atk_158__what_was_revoked_is_not_exchanged() {
+async fn atk_158__a_revoked_token_and_the_tokens_made_from_it_cannot_be_exchanged() {
     for format in FORMATS {
         let world = with_format(format).await;
         let first = token(&world).await;
@@ -481,7 +481,7 @@ async fn atk_158__what_was_revoked_is_not_exchanged() {
 }
 
 #[tokio::test]
-async fn atk_139__a_token_without_its_rule_is_not_exchanged() {
+async fn atk_139__a_token_whose_rule_or_its_owner_was_disabled_cannot_be_exchanged() {
     for format in FORMATS {
         for (path, off) in [
             ("federated-credentials/octo-release", json!({ "enabled": false })),
@@ -512,7 +512,7 @@ async fn atk_139__a_token_without_its_rule_is_not_exchanged() {
 }
 
 #[tokio::test]
-async fn atk_161__a_client_exchanges_no_token_of_another_one() {
+async fn atk_161__a_client_cannot_exchange_the_token_of_another_client() {
     for format in FORMATS {
         let world = with_format(format).await;
         let (mine, other) = (world.client("mine", json!({})).await, world.client("other", json!({})).await);
@@ -675,7 +675,7 @@ async fn walk(world: &World, format: &str, steps: &[Step]) -> usize {
 }
 
 #[test]
-fn rfc8693_4_1_4__ten_exchanges_of_any_kind_gain_nothing_and_lose_no_actor() {
+fn rfc8693_4_1_4__random_chains_of_ten_exchanges_gain_no_rights_and_lose_no_actor() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let world = runtime.block_on(async {
         let world = World::with(&[("CARNET_RATE_LIMITS__TOKENS_PER_MINUTE_PER_CREDENTIAL", "0")]).await;

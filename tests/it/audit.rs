@@ -32,7 +32,7 @@ async fn events(world: &World, scope: &str, query: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn sec_c1c__what_is_issued_for_ones_packages_stays_on_ones_record() {
+async fn sec_c1c__a_self_service_rule_takes_no_audit_events_from_the_packages_owner() {
     let world = world().await;
     world.server.admin_as(HERS, "PUT", "federated-credentials/hers", hers(json!({}))).await;
     let token = world.exchange(&world.good()).await.token();
@@ -48,7 +48,7 @@ async fn sec_c1c__what_is_issued_for_ones_packages_stays_on_ones_record() {
 }
 
 #[tokio::test]
-async fn sec_c1c__a_stranger_reads_nothing_of_refused_runs_and_hides_none() {
+async fn sec_c1c__self_service_rules_neither_show_nor_hide_refusals_of_another_principal() {
     let world = world().await;
     world.rule("octo-release", json!({ "environment": "release", "actor_id": "99" })).await;
     // Nearer than joel's, and many of them.
@@ -75,7 +75,7 @@ async fn sec_c1c__a_stranger_reads_nothing_of_refused_runs_and_hides_none() {
 }
 
 #[tokio::test]
-async fn sec_m6__a_name_that_is_used_again_brings_no_events_with_it() {
+async fn sec_m6__a_new_principal_of_a_reused_name_sees_no_events_of_the_old_one() {
     let world = world().await;
     world.server.admin("PUT", "federated-credentials/hers", hers(json!({}))).await;
     world.exchange_with(&world.good(), &[("principal", "mallory")]).await.token();
@@ -88,7 +88,7 @@ async fn sec_m6__a_name_that_is_used_again_brings_no_events_with_it() {
 }
 
 #[tokio::test]
-async fn sec_m1__refusals_that_are_alike_are_counted_in_one_row() {
+async fn sec_m1__equal_refusals_of_one_hour_are_counted_in_one_audit_row() {
     let world = world().await;
     world.rule("octo-release", json!({ "environment": "release" })).await;
     let mut last = Value::Null;
@@ -134,7 +134,7 @@ async fn sec_m1__refusals_that_are_alike_are_counted_in_one_row() {
 }
 
 #[tokio::test]
-async fn contract_3__a_used_assertion_says_when_and_where_it_was_used() {
+async fn contract_3__a_replay_refusal_tells_the_time_and_event_of_the_first_use() {
     let world = world().await;
     let assertion = world.good();
     let at = world.server.now();
@@ -148,7 +148,7 @@ async fn contract_3__a_used_assertion_says_when_and_where_it_was_used() {
 }
 
 #[tokio::test]
-async fn contract_6__an_event_says_which_assertion_it_was_and_what_was_read() {
+async fn contract_6__an_issued_event_has_the_assertions_digest_and_the_claims_read() {
     let world = world().await;
     let assertion = world.good();
     world.exchange(&assertion).await.token();
@@ -164,7 +164,7 @@ async fn contract_6__an_event_says_which_assertion_it_was_and_what_was_read() {
 }
 
 #[tokio::test]
-async fn contract_6__a_refused_admin_request_and_a_made_admin_token_leave_events() {
+async fn contract_6__events_of_refused_and_successful_admin_requests_name_actor_and_token() {
     let world = world().await;
     for _ in 0..3 {
         let answer = world.server.admin_as(HERS, "PUT", "principals/new", json!({ "kind": "user" })).await;
@@ -178,7 +178,7 @@ async fn contract_6__a_refused_admin_request_and_a_made_admin_token_leave_events
 }
 
 #[tokio::test]
-async fn sec_l6__a_list_looks_through_so_many_rows_and_goes_on_from_there() {
+async fn sec_l6__an_audit_search_scans_a_bounded_window_and_continues_by_cursor() {
     let world = world().await;
     let now = Timestamp::from_seconds(world.server.now());
     let event = |principal: &str| {
@@ -217,7 +217,7 @@ fn event_of(at: Timestamp, principal: &str, rules: u32) -> AuditEvent {
 }
 
 #[tokio::test]
-async fn sec_m1__a_token_of_many_rules_is_one_event_however_it_is_found() {
+async fn sec_m1__an_event_of_several_rules_is_listed_once_before_and_after_indexing() {
     let world = world().await;
     let store = &world.server.app.store;
     let now = Timestamp::from_seconds(world.server.now());
@@ -272,7 +272,7 @@ async fn sec_m1__events_of_hundreds_of_rules_are_removed_like_others() {
 }
 
 #[tokio::test]
-async fn srv_22__a_clock_that_ran_ahead_hides_no_event_from_its_principal() {
+async fn srv_22__events_stay_visible_to_their_principal_after_the_clock_was_set_back() {
     let world = world().await;
     let store = &world.server.app.store;
     let now = Timestamp::from_seconds(world.server.now());
@@ -289,7 +289,7 @@ async fn srv_22__a_clock_that_ran_ahead_hides_no_event_from_its_principal() {
 }
 
 #[tokio::test]
-async fn contract_6__whose_rule_is_taken_away_sees_not_what_becomes_of_it() {
+async fn contract_6__of_a_rule_moved_between_principals_each_sees_only_its_own_side() {
     let world = world().await;
     let moved = world
         .server
@@ -305,7 +305,7 @@ async fn contract_6__whose_rule_is_taken_away_sees_not_what_becomes_of_it() {
 }
 
 #[tokio::test]
-async fn sec_m1__the_event_of_a_key_with_many_entries_has_its_bounds() {
+async fn sec_m1__the_event_of_a_token_of_61_rules_lists_ten_and_stays_below_4_kib() {
     let world = world().await;
     world.server.admin("PATCH", "resource-servers/pypi", json!({ "token_format": "opaque" })).await;
     for number in 0..60 {
@@ -323,7 +323,7 @@ async fn sec_m1__the_event_of_a_key_with_many_entries_has_its_bounds() {
 }
 
 #[tokio::test]
-async fn srv_22__an_event_that_is_written_late_is_found_all_the_same() {
+async fn srv_22__an_event_written_late_behind_the_index_mark_is_still_found() {
     let world = world().await;
     let store = &world.server.app.store;
     let now = Timestamp::from_seconds(world.server.now());
@@ -341,7 +341,7 @@ async fn srv_22__an_event_that_is_written_late_is_found_all_the_same() {
 }
 
 #[tokio::test]
-async fn contract_6__whose_packages_a_clients_token_was_good_for_sees_that_it_ended() {
+async fn contract_6__a_package_owner_sees_that_a_clients_token_was_revoked() {
     let world = world().await;
     let permissions =
         json!([{ "resource_server": "pypi", "actions": ["publish"], "packages": ["widgets"], "owner": "joel" }]);

@@ -51,7 +51,7 @@ fn mistake(case: &Value) -> String {
 }
 
 #[test]
-fn contract_8__a_case_speaks_the_words_of_apply_and_of_the_token_endpoint() {
+fn contract_8__policy_cases_use_objects_of_apply_and_token_request_parameters() {
     for (pointer, value, reason) in [
         ("/request", json!({}), "ok"),
         ("/request", json!({ "resource": "https://pypi.test/", "scope": "publish", "principal": "JOEL" }), "ok"),
@@ -106,7 +106,7 @@ fn contract_8__a_case_speaks_the_words_of_apply_and_of_the_token_endpoint() {
 }
 
 #[test]
-fn contract_8__a_case_gives_the_states_of_rules() {
+fn contract_8__a_policy_case_can_set_the_states_of_its_rules() {
     let state = |state: Value| verdict(&changed("/context/states", json!({ "release": state })));
     for (given, reason) in [
         (json!({}), "ok"),
@@ -194,7 +194,7 @@ fn refused_objects() -> Vec<(&'static str, &'static str, Value)> {
 }
 
 #[tokio::test]
-async fn contract_8__objects_that_saving_would_refuse_are_a_no() {
+async fn contract_8__policy_case_objects_that_a_server_would_not_save_are_policy_invalid() {
     assert_eq!(verdict(&good()).0, "ok");
     for (table, name, document) in refused_objects() {
         let mut case = good();
@@ -224,7 +224,7 @@ async fn contract_8__objects_that_saving_would_refuse_are_a_no() {
 }
 
 #[test]
-fn contract_8__a_mistake_in_a_case_names_it() {
+fn contract_8__mistakes_in_a_policy_case_are_reported_with_its_id() {
     for (pointer, value, told) in [
         ("/expectation", json!("allow"), "unknown field `expectation`"),
         ("/context/nwo", json!(1), "unknown field `nwo`"),
@@ -254,7 +254,7 @@ fn contract_8__a_mistake_in_a_case_names_it() {
 }
 
 #[test]
-fn contract_8__an_assertion_is_a_case_too() {
+fn contract_8__a_policy_case_can_hold_an_assertion_instead_of_claims() {
     let payload = carnet_jose::base64url(good()["claims"].to_string());
     let header = carnet_jose::base64url(r#"{"alg":"RS256","typ":"JWT","kid":"k1"}"#);
     let mut case = good();
@@ -293,7 +293,7 @@ async fn contract_8__files_of_the_older_form_are_converted() {
 }
 
 #[test]
-fn contract_8__what_the_older_form_took_for_a_mistake_stays_one() {
+fn contract_8__mistakes_in_older_policy_cases_stay_mistakes_after_conversion() {
     let profiles = Profiles::load(None).unwrap();
     let case = |fields: Value| {
         json!([{

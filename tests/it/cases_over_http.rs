@@ -170,7 +170,7 @@ fn expected_reason<'c>(id: &str, case: &'c Value) -> &'c str {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn contract_8__every_case_goes_over_http_as_well() {
+async fn contract_8__every_policy_case_has_the_same_verdict_over_http() {
     let mut waiting = all_cases();
     for (id, _) in ALSO {
         assert!(waiting.iter().any(|(other, _)| other == id), "{id} is no case");

@@ -242,7 +242,7 @@ async fn rfc8414_2_10__openid_client_introspects_and_revokes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rfc6749_5_1_3__oauth4webapi_takes_every_answer() {
+async fn rfc6749_5_1_3__oauth4webapi_accepts_token_introspection_and_revocation_answers() {
     let deployed = Deployed::new().await;
     let secret = deployed.bot("basic-bot", "client_secret_basic", json!({ "resource_server": "pypi" })).await;
     let bot = json!({ "clientId": "basic-bot", "secret": secret });

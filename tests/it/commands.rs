@@ -101,7 +101,7 @@ async fn contract_2__check_reports_every_error_at_once_and_starts_nothing() {
 }
 
 #[tokio::test]
-async fn rfc8414_2_1__an_issuer_with_query_or_fragment_does_not_start() {
+async fn rfc8414_2_1__check_refuses_issuers_with_query_fragment_user_or_plain_http() {
     let db = TestDb::new().await;
     for issuer in ["https://as.test?x", "https://as.test#x", "http://as.test", "as.test", "https://u:p@as.test"] {
         let mut check = carnet();
@@ -167,7 +167,7 @@ impl<'a> Commands<'a> {
 }
 
 #[tokio::test]
-async fn contract_2__mistakes_in_a_file_are_named_and_the_rest_is_done() {
+async fn contract_2__apply_reports_mistakes_in_a_file_and_counts_them_as_failed() {
     let db = TestDb::new().await;
     let folder = db.folder();
     let mut run = Commands::new(folder, &[]);
@@ -258,7 +258,7 @@ async fn contract_2__commands_work_on_a_server() {
 }
 
 #[tokio::test]
-async fn review_s3__apply_asks_the_server_what_changes_whatever_profiles_it_has() {
+async fn review_s3__apply_works_with_profiles_that_only_the_server_knows() {
     let db = TestDb::new().await;
     let (folder, address) = (db.folder(), free_address());
     let issuer = format!("http://{address}");
@@ -317,7 +317,7 @@ async fn redirecting(to: &str) -> (String, Arc<Mutex<Vec<String>>>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn review_s2__commands_send_assertion_and_token_to_the_server_alone() {
+async fn review_s2__commands_follow_no_redirects_and_refuse_insecure_server_urls() {
     let db = TestDb::new().await;
     let folder = db.folder();
     let (elsewhere, seen_elsewhere) = redirecting("http://127.0.0.1:9/").await;
@@ -363,7 +363,7 @@ async fn contract_8__policy_test_agrees_with_every_case() {
 }
 
 #[test]
-fn contract_2__quickstart_shows_the_main_job() {
+fn contract_2__quickstart_shows_discovery_tokens_exchange_revocation_and_refusals() {
     let shown = carnet_in(&std::env::temp_dir(), &["quickstart", "--once"]);
     assert_eq!(shown.code, 0, "{shown:?}");
     let output = &shown.stdout;
@@ -422,7 +422,7 @@ async fn contract_2__the_lines_of_quickstart_can_be_pasted() {
 }
 
 #[tokio::test]
-async fn rfc7521_4_1__assertions_travel_over_tls() {
+async fn rfc7521_4_1__check_refuses_a_plain_http_issuer_on_a_public_listen_address() {
     let db = TestDb::new().await;
     for (issuer, listen) in [("http://as.test", "0.0.0.0:8080"), ("http://127.0.0.1:8080", "0.0.0.0:8080")] {
         let mut check = carnet();

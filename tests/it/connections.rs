@@ -99,7 +99,7 @@ async fn srv_3__a_database_that_is_locked_is_answered_503_and_nothing_is_used_up
 }
 
 #[tokio::test]
-async fn srv_4__a_caller_that_gave_up_has_nothing_used_up() {
+async fn srv_4__the_assertion_of_a_caller_that_hung_up_is_not_used_up() {
     let world = World::new().await;
     let (_serving, address) = serving(&world, ConnectionLimits::default()).await;
     let (given_up, waiting) = (world.good(), world.good());
@@ -151,7 +151,7 @@ async fn srv_37__http_2_without_tls_is_served() {
 }
 
 #[tokio::test]
-async fn sec_h1__one_address_does_not_take_the_connections_of_others() {
+async fn sec_h1__one_address_gets_a_quarter_of_the_connections_unless_it_is_a_proxy() {
     let world = World::new().await;
     let limits = ConnectionLimits { max: 8, ..ConnectionLimits::default() };
     let (_serving, address) = serving(&world, limits.clone()).await;
@@ -221,7 +221,7 @@ async fn sec_h1__readers_that_never_read_hold_little_memory() {
 }
 
 #[tokio::test]
-async fn sec_l10__whoever_sends_slowly_keeps_no_turn_of_a_neighbour() {
+async fn sec_l10__a_slow_sender_does_not_block_other_requests_of_a_limited_address() {
     let world = World::with(&[("CARNET_RATE_LIMITS__REFUSALS_PER_MINUTE_PER_ADDRESS", "1")]).await;
     let (_serving, address) = serving(&world, ConnectionLimits::default()).await;
     let ask = async |request: String| {

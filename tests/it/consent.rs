@@ -63,7 +63,7 @@ fn owner_of_new_package(answer: &Answer) -> Result<String, DenialReason> {
 // === takeover ===
 
 #[tokio::test]
-async fn sec_c1a__a_rule_without_create_does_not_lend_its_package_to_a_stranger() {
+async fn sec_c1a__a_self_service_rule_cannot_create_the_package_of_a_rule_without_create() {
     let world = world().await;
     let permission = json!([{ "resource_server": "pypi", "actions": ["publish"], "packages": ["widgets"] }]);
     change_joels(&world, json!({ "permissions": permission })).await;
@@ -74,7 +74,7 @@ async fn sec_c1a__a_rule_without_create_does_not_lend_its_package_to_a_stranger(
 }
 
 #[tokio::test]
-async fn sec_c1a__a_younger_or_an_older_rule_of_a_stranger_is_no_owner() {
+async fn sec_c1a__an_older_or_newer_self_service_rule_does_not_own_new_packages() {
     for younger in [true, false] {
         let world = world().await;
         if younger {
@@ -92,7 +92,7 @@ async fn sec_c1a__a_younger_or_an_older_rule_of_a_stranger_is_no_owner() {
 }
 
 #[tokio::test]
-async fn sec_c1a__a_rule_that_ends_soon_gives_a_short_token_of_its_own() {
+async fn sec_c1a__a_vouched_rule_that_expires_soon_gives_a_short_token_of_its_principal() {
     let world = world().await;
     put_hers(&world, hers()).await;
     change_joels(&world, json!({ "expires_at": Timestamp::from_seconds(world.server.now() + 30).to_string() })).await;
@@ -101,7 +101,7 @@ async fn sec_c1a__a_rule_that_ends_soon_gives_a_short_token_of_its_own() {
 }
 
 #[tokio::test]
-async fn sec_c1a__every_no_of_the_own_rule_stays_a_no() {
+async fn sec_c1a__a_refusal_of_the_own_rule_is_not_replaced_by_a_self_service_rule() {
     let other = json!({ "match": World::rule_document(json!({ "environment": "release" }))["match"] });
     let past = Timestamp::from_seconds(1).to_string();
     for changed in [json!({ "enabled": false }), other, json!({ "expires_at": past })] {
@@ -118,7 +118,7 @@ async fn sec_c1a__every_no_of_the_own_rule_stays_a_no() {
 }
 
 #[tokio::test]
-async fn sec_c1a__an_own_rule_over_its_limit_is_a_429() {
+async fn sec_c1a__an_own_rule_over_its_rate_limit_is_a_429_whatever_other_rules_match() {
     let world = with(&[("CARNET_RATE_LIMITS__TOKENS_PER_MINUTE_PER_CREDENTIAL", "3")]).await;
     put_hers(&world, hers()).await;
     while world.exchange(&world.good()).await.status == 200 {}
@@ -133,7 +133,7 @@ async fn sec_c1a__an_own_rule_over_its_limit_is_a_429() {
 // === lock-out ===
 
 #[tokio::test]
-async fn sec_c1b__a_stranger_makes_nothing_ambiguous() {
+async fn sec_c1b__a_self_service_rule_makes_neither_target_nor_owner_ambiguous() {
     let world = world().await;
     let mut elsewhere = hers();
     elsewhere["permissions"][0]["resource_server"] = json!("crates");
@@ -152,7 +152,7 @@ async fn sec_c1b__a_stranger_makes_nothing_ambiguous() {
 }
 
 #[tokio::test]
-async fn sec_c1b__a_stranger_adds_no_byte_to_a_token() {
+async fn sec_c1b__self_service_rules_do_not_lengthen_the_token_of_another_principal() {
     let world = world().await;
     let before = world.exchange(&world.good()).await.token().len();
     let mut large = hers();
@@ -165,7 +165,7 @@ async fn sec_c1b__a_stranger_adds_no_byte_to_a_token() {
 }
 
 #[tokio::test]
-async fn sec_c1b__one_token_has_one_principal() {
+async fn sec_c1b__with_vouched_rules_of_two_principals_the_request_has_to_name_one() {
     let world = world().await;
     let mut vouched = hers();
     vouched["vouched"] = json!(true);
@@ -184,7 +184,7 @@ async fn sec_c1b__one_token_has_one_principal() {
 // === who is asked ===
 
 #[tokio::test]
-async fn sec_c1__a_self_service_rule_counts_for_whoever_names_its_principal() {
+async fn sec_c1__a_self_service_rule_counts_only_when_the_request_names_its_principal() {
     let world = world().await;
     put_hers(&world, hers()).await;
     world.server.admin("DELETE", "federated-credentials/octo-release", Value::Null).await;
@@ -199,7 +199,7 @@ async fn sec_c1__a_self_service_rule_counts_for_whoever_names_its_principal() {
 }
 
 #[tokio::test]
-async fn contract_4__a_principal_that_is_not_meant_is_told_so() {
+async fn contract_4__naming_a_principal_without_a_matching_rule_is_principal_mismatch() {
     let world = world().await;
     let answer = world.exchange_with(&world.good(), &[("principal", "mallory")]).await;
     answer.refused(400, "invalid_grant", "principal_mismatch");
@@ -215,7 +215,7 @@ async fn contract_4__a_principal_that_is_not_meant_is_told_so() {
 }
 
 #[tokio::test]
-async fn contract_4__strangers_rules_leave_room_in_what_is_told() {
+async fn contract_4__explanations_show_the_closest_own_rule_among_120_self_service_rules() {
     let world = world().await;
     world.rule("octo-release", json!({ "environment": "release" })).await;
     for n in 0..120 {
@@ -240,7 +240,7 @@ async fn contract_4__strangers_rules_leave_room_in_what_is_told() {
 }
 
 #[tokio::test]
-async fn sec_h2__strangers_rules_hide_no_rule_that_is_asked_for() {
+async fn sec_h2__rules_of_ten_other_principals_do_not_hide_the_named_principals_rule() {
     let world = world().await;
     for n in 0..10 {
         let name = format!("a-stranger-{n}");
@@ -264,7 +264,7 @@ async fn sec_h2__strangers_rules_hide_no_rule_that_is_asked_for() {
 // === who vouches ===
 
 #[tokio::test]
-async fn contract_4__who_vouches_for_a_rule_depends_on_who_saves_it() {
+async fn contract_4__the_scope_that_saves_a_new_rule_decides_whether_it_is_vouched() {
     let world = world().await;
     let mut table = Vec::new();
     for (scope, said, vouched) in [
@@ -294,7 +294,7 @@ async fn contract_4__who_vouches_for_a_rule_depends_on_who_saves_it() {
 }
 
 #[tokio::test]
-async fn contract_4__what_a_weaker_hand_changes_is_not_what_was_vouched_for() {
+async fn contract_4__widening_a_vouched_rule_with_a_limited_scope_ends_the_vouching() {
     let world = world().await;
     world.server.put("principals/other", json!({ "kind": "user" })).await;
     let hand = "admin:credentials:joel admin:credentials:other";
@@ -323,7 +323,7 @@ async fn contract_4__what_a_weaker_hand_changes_is_not_what_was_vouched_for() {
 }
 
 #[tokio::test]
-async fn contract_4__withdrawing_ends_the_tokens_and_vouching_does_not() {
+async fn contract_4__withdrawing_vouching_ends_the_rules_tokens_and_vouching_does_not() {
     let world = world().await;
     let registry = TestClient::registry(&world.server).await;
     let token = world.exchange(&world.good()).await.token();
@@ -342,7 +342,7 @@ async fn contract_4__withdrawing_ends_the_tokens_and_vouching_does_not() {
 }
 
 #[tokio::test]
-async fn contract_4__an_issuer_of_ones_own_vouches_for_ones_rules() {
+async fn contract_4__rules_of_the_owner_of_a_trusted_issuer_count_as_vouched() {
     let world = world().await;
     world.trust(json!({ "owner": "joel" })).await;
     let saved = save(
@@ -370,7 +370,7 @@ async fn contract_4__an_issuer_of_ones_own_vouches_for_ones_rules() {
 // === owners ===
 
 #[tokio::test]
-async fn sec_m7__a_self_service_rule_names_no_owner_but_its_own() {
+async fn sec_m7__a_self_service_rule_names_only_owners_that_its_principal_acts_for() {
     let world = world().await;
     let mut document = hers();
     document["permissions"][0]["owner"] = json!("joel");
@@ -402,7 +402,7 @@ async fn sec_m7__a_self_service_rule_names_no_owner_but_its_own() {
 // === names ===
 
 #[tokio::test]
-async fn sec_l9__a_name_is_its_principals_own_affair() {
+async fn sec_l9__rules_of_two_principals_can_have_the_same_name() {
     let world = world().await;
     let taken = save(&world.server, HERS, "octo-release", hers()).await;
     assert_eq!(taken.status, 201, "{}", taken.text());
@@ -442,7 +442,7 @@ async fn sec_l9__a_name_is_its_principals_own_affair() {
 }
 
 #[tokio::test]
-async fn sec_c1a__a_document_under_a_name_that_another_one_uses_is_a_rule_of_its_own() {
+async fn sec_c1a__saving_a_rule_name_of_another_principal_makes_a_separate_rule() {
     // Whoever writes rules for everybody takes over nobody's: not the id, not the age, not who vouches for it, not the pins.
     for scope in ["admin:credentials", "admin"] {
         let world = world().await;
@@ -468,7 +468,7 @@ async fn sec_c1a__a_document_under_a_name_that_another_one_uses_is_a_rule_of_its
 }
 
 #[tokio::test]
-async fn sec_c1a__a_rule_that_is_moved_is_vouched_for_by_whoever_moves_it() {
+async fn sec_c1a__a_rule_moved_to_another_principal_loses_its_vouching() {
     let world = world().await;
     let moved = save(&world.server, "admin:credentials", "joel:octo-release", hers()).await;
     assert_eq!((moved.status, &moved.json()["vouched"]), (200, &json!(false)), "{}", moved.text());
@@ -476,7 +476,7 @@ async fn sec_c1a__a_rule_that_is_moved_is_vouched_for_by_whoever_moves_it() {
 }
 
 #[tokio::test]
-async fn sec_l9__a_rule_of_a_listed_name_does_not_lock_a_client() {
+async fn sec_l9__a_second_rule_of_a_listed_name_does_not_block_changes_of_the_client() {
     let world = world().await;
     let client = json!({ "auth_method": "federated", "federated_credentials": ["octo-release"] });
     world.server.put("clients/robot", client.clone()).await;
@@ -491,7 +491,7 @@ async fn sec_l9__a_rule_of_a_listed_name_does_not_lock_a_client() {
 }
 
 #[tokio::test]
-async fn contract_4__taking_away_needs_no_right() {
+async fn contract_4__a_rule_can_be_disabled_without_the_right_to_name_its_owner() {
     let world = world().await;
     let mut document = hers();
     document["permissions"][0]["owner"] = json!("joel");
@@ -507,7 +507,7 @@ async fn contract_4__taking_away_needs_no_right() {
 }
 
 #[tokio::test]
-async fn contract_4__whoever_switches_a_rule_of_before_off_has_not_vouched_for_it() {
+async fn contract_4__disabling_a_migrated_rule_does_not_confirm_its_vouching() {
     let world = world().await;
     world.server.db.execute("UPDATE federated_credential SET consent = 'assumed'").await;
     let patch = async |members: Value| {
@@ -518,7 +518,7 @@ async fn contract_4__whoever_switches_a_rule_of_before_off_has_not_vouched_for_i
 }
 
 #[tokio::test]
-async fn sec_l1__a_foreign_rule_says_nothing_of_itself() {
+async fn sec_l1__a_rule_of_another_principal_answers_like_one_that_does_not_exist() {
     let world = world().await;
     let absent = world.server.admin_as(HERS, "PATCH", "federated-credentials/none", json!({ "enabled": "x" })).await;
     let path = "federated-credentials/octo-release";
@@ -539,7 +539,7 @@ async fn sec_l1__a_foreign_rule_says_nothing_of_itself() {
 }
 
 #[tokio::test]
-async fn sec_m6__nothing_is_inherited_through_a_name() {
+async fn sec_m6__a_new_principal_of_a_reused_name_inherits_no_admin_token_or_scope() {
     let world = world().await;
     let token = world.server.admin_token("admin:credentials:mallory");
     put_hers(&world, hers()).await;
@@ -572,7 +572,7 @@ async fn sec_m6__nothing_is_inherited_through_a_name() {
 // === naming ===
 
 #[tokio::test]
-async fn contract_4__a_rule_that_was_named_is_meant_as_it_was() {
+async fn contract_4__a_named_self_service_rule_counts_only_in_the_revision_that_was_named() {
     let world = world().await;
     // Mallory's self-service rule admits a client and may act for joel's workload: an administrator named it.
     let mut document = hers();
@@ -658,7 +658,7 @@ async fn sec_m5__a_delegated_token_ends_with_the_rule_of_its_actor() {
 // === rules of before ===
 
 #[tokio::test]
-async fn contract_4__rules_of_before_are_vouched_for_until_somebody_looks() {
+async fn contract_4__migrated_rules_count_as_vouched_with_a_warning_until_saved_again() {
     let world = world().await;
     world.server.put("federated-credentials/hers", hers()).await;
     world.server.db.execute("UPDATE federated_credential SET consent = 'assumed'").await;
@@ -711,7 +711,7 @@ fn entry(principal: &str, actions: &[&str]) -> (String, Vec<String>) {
 }
 
 #[tokio::test]
-async fn contract_4__a_nameless_door_makes_no_new_package_of_a_strangers() {
+async fn contract_4__a_nameless_door_gives_self_service_rules_no_create() {
     let world = world().await;
     put_hers(&world, hers()).await;
     let mut both = actions(&at_the_door(&world));
@@ -724,7 +724,7 @@ async fn contract_4__a_nameless_door_makes_no_new_package_of_a_strangers() {
 }
 
 #[tokio::test]
-async fn contract_4__a_nameless_door_is_not_locked_by_a_stranger_over_her_limit() {
+async fn contract_4__a_rate_limited_self_service_rule_does_not_lock_a_nameless_door() {
     let world = with(&[("CARNET_RATE_LIMITS__TOKENS_PER_MINUTE_PER_CREDENTIAL", "1")]).await;
     put_hers(&world, hers()).await;
     let used_up = world.exchange_with(&world.good(), &[("principal", "mallory")]).await;
@@ -742,7 +742,7 @@ async fn contract_4__a_nameless_door_is_not_locked_by_a_stranger_over_her_limit(
 }
 
 #[tokio::test]
-async fn contract_4__a_nameless_door_judges_those_first_for_whom_somebody_vouches() {
+async fn contract_4__a_nameless_door_judges_vouched_rules_before_self_service_rules() {
     let world = world().await;
     world.server.admin("DELETE", "federated-credentials/octo-release", Value::Null).await;
     // Together they are more than one request may cost.

@@ -70,7 +70,7 @@ fn act(numbers: &[u32]) -> Value {
 }
 
 #[tokio::test]
-async fn rfc8693_2_1_3__an_actor_token_comes_with_its_type() {
+async fn rfc8693_2_1_3__actor_token_and_actor_token_type_are_refused_without_each_other() {
     let world = World::new().await;
     with_helpers(&world, 1).await;
     let (assertion, actor) = (world.good(), world.gh.sign(&helper(&world, 0)));
@@ -89,7 +89,7 @@ async fn rfc8693_2_1_3__an_actor_token_comes_with_its_type() {
 }
 
 #[tokio::test]
-async fn rfc8693_2_1_5__an_actor_token_is_judged_as_a_subject_token_is() {
+async fn rfc8693_2_1_5__an_actor_token_is_checked_like_a_subject_token() {
     let world = World::new().await;
     with_helpers(&world, 1).await;
     let (assertion, held) = (world.good(), world.exchange(&world.good()).await.token());
@@ -114,7 +114,7 @@ async fn rfc8693_2_1_5__an_actor_token_is_judged_as_a_subject_token_is() {
 }
 
 #[tokio::test]
-async fn rfc8693_2_1_5__a_trusted_issuer_of_the_other_grant_gives_no_actors() {
+async fn rfc8693_2_1_5__actor_tokens_of_an_issuer_not_for_token_exchange_are_refused() {
     let world = World::new().await;
     let other = other_platform(&world).await;
     change(&world, "trusted-issuers/other", json!({ "grants": ["jwt-bearer"] })).await;
@@ -136,7 +136,7 @@ async fn rfc8693_2_1_5__a_trusted_issuer_of_the_other_grant_gives_no_actors() {
 }
 
 #[tokio::test]
-async fn rfc8693_2_1_5__our_own_token_can_be_the_actors_while_it_is_in_force() {
+async fn rfc8693_2_1_5__our_own_unrevoked_undelegated_token_can_be_the_actor_token() {
     let world = World::new().await;
     with_helpers(&world, 2).await;
     let held = world.exchange(&world.good()).await.token();
@@ -161,7 +161,7 @@ async fn rfc8693_2_1_5__our_own_token_can_be_the_actors_while_it_is_in_force() {
 }
 
 #[tokio::test]
-async fn rfc8693_4_1_1__an_actor_is_an_issuer_and_a_subject() {
+async fn rfc8693_4_1_1__an_act_claim_has_exactly_issuer_and_subject() {
     let world = World::new().await;
     with_helpers(&world, 1).await;
     let first = world.exchange(&world.good()).await.token();
@@ -203,7 +203,7 @@ async fn rfc8693_4_1_2__the_current_actor_is_outermost() {
 }
 
 #[tokio::test]
-async fn rfc8693_4_1_3__earlier_actors_decide_nothing() {
+async fn rfc8693_4_1_3__earlier_actors_do_not_let_a_later_actor_act() {
     let world = World::new().await;
     with_helpers(&world, 2).await;
     add_helper(&world, 2).await;
@@ -217,7 +217,7 @@ async fn rfc8693_4_1_3__earlier_actors_decide_nothing() {
 }
 
 #[tokio::test]
-async fn rfc8693_4_1_4__an_exchange_without_an_actor_keeps_those_there_are() {
+async fn rfc8693_4_1_4__an_exchange_without_an_actor_token_keeps_the_act_claim() {
     for format in ["jwt", "opaque"] {
         let world = with_format(format).await;
         with_helpers(&world, 1).await;
@@ -255,7 +255,7 @@ async fn rfc8693_4_1_5__a_chain_has_four_actors_at_most() {
 }
 
 #[tokio::test]
-async fn atk_162__deep_and_odd_chains_are_refused() {
+async fn atk_162__act_chains_of_more_than_four_actors_are_refused() {
     let world = World::new().await;
     with_helpers(&world, 1).await;
     let mut claims = payload(&world.exchange(&world.good()).await.token());
@@ -302,7 +302,7 @@ async fn atk_162__deep_and_odd_chains_are_refused() {
 }
 
 #[tokio::test]
-async fn rfc8693_4_4_1__may_act_says_who_may_act() {
+async fn rfc8693_4_4_1__the_may_act_claim_admits_only_the_actor_that_it_names() {
     let world = World::new().await;
     for number in 0..2 {
         add_helper(&world, number).await;
@@ -329,7 +329,7 @@ async fn rfc8693_4_4_1__may_act_says_who_may_act() {
 }
 
 #[tokio::test]
-async fn rfc8693_4_4_1__without_an_actor_token_the_client_has_to_be_the_one() {
+async fn rfc8693_4_4_1__without_an_actor_token_may_act_has_to_name_the_client() {
     let world = World::new().await;
     let (bot, other) = (world.client("bot", json!({})).await, world.client("other", json!({})).await);
     let ask = async |client: &str, may_act: Value| {
@@ -345,7 +345,7 @@ async fn rfc8693_4_4_1__without_an_actor_token_the_client_has_to_be_the_one() {
 }
 
 #[tokio::test]
-async fn atk_153__a_may_act_that_names_nobody_admits_nobody() {
+async fn atk_153__malformed_and_near_miss_may_act_claims_admit_no_actor() {
     let world = World::new().await;
     with_helpers(&world, 1).await;
     let (sub, held) = (subject_of(0), act(&[0]));
@@ -371,7 +371,7 @@ async fn atk_153__a_may_act_that_names_nobody_admits_nobody() {
 }
 
 #[tokio::test]
-async fn rfc8693_4_4_2__an_actor_that_nobody_named_is_refused() {
+async fn rfc8693_4_4_2__an_actor_that_the_subjects_rule_does_not_name_is_refused() {
     for format in ["jwt", "opaque"] {
         let world = with_format(format).await;
         add_helper(&world, 0).await;
@@ -392,7 +392,7 @@ async fn rfc8693_4_4_2__an_actor_that_nobody_named_is_refused() {
 }
 
 #[tokio::test]
-async fn wimsecx_obo_1__acting_for_another_one_is_said_and_allowed_or_it_is_not_done() {
+async fn wimsecx_obo_1__delegation_needs_an_actor_token_and_a_rule_that_names_the_actor() {
     let world = World::new().await;
     with_helpers(&world, 1).await;
     // Whoever presents the subject's token without an actor's is not recorded as one, allowed or not.
@@ -431,7 +431,7 @@ async fn atk_151__an_unrelated_actor_is_refused() {
 }
 
 #[tokio::test]
-async fn atk_152__nobody_acts_for_oneself_unless_the_rule_says_so() {
+async fn atk_152__a_workload_cannot_be_its_own_actor_unless_its_rule_names_it() {
     let world = World::new().await;
     let assertion = world.good();
     world.trade(&assertion, &acting(&assertion)).await.refused(400, "invalid_request", "actor_not_allowed");
@@ -451,7 +451,7 @@ async fn atk_152__nobody_acts_for_oneself_unless_the_rule_says_so() {
 }
 
 #[tokio::test]
-async fn atk_161__a_client_presents_no_actor_token_of_another_one() {
+async fn atk_161__a_client_cannot_present_the_actor_token_of_another_client() {
     let world = World::new().await;
     with_helpers(&world, 1).await;
     let (mine, other) = (world.client("mine", json!({})).await, world.client("other", json!({})).await);
@@ -465,7 +465,7 @@ async fn atk_161__a_client_presents_no_actor_token_of_another_one() {
 }
 
 #[tokio::test]
-async fn wimsecx_life_1__acting_makes_nothing_last_longer() {
+async fn wimsecx_life_1__a_delegated_token_ends_with_subject_token_actor_token_and_actor_rule() {
     let world = World::new().await;
     with_helpers(&world, 1).await;
     let held = world.exchange(&world.good()).await.token();
@@ -482,7 +482,7 @@ async fn wimsecx_life_1__acting_makes_nothing_last_longer() {
 }
 
 #[tokio::test]
-async fn rfc8693_4_1_3__a_rule_lends_only_what_it_gives() {
+async fn rfc8693_4_1_3__a_delegated_token_has_only_the_rights_of_rules_that_name_the_actor() {
     let world = World::new().await;
     with_helpers(&world, 1).await;
     // A second rule of the same workload names nobody: what it gives stays with the subject.
@@ -502,7 +502,7 @@ async fn rfc8693_4_1_3__a_rule_lends_only_what_it_gives() {
 }
 
 #[tokio::test]
-async fn contract_7__an_exchange_is_explained_and_uses_nothing_up() {
+async fn contract_7__explaining_a_delegation_uses_up_neither_assertion() {
     let world = World::new().await;
     with_helpers(&world, 1).await;
     add_helper(&world, 1).await;
@@ -537,7 +537,7 @@ async fn atk_082__a_refused_delegation_uses_up_neither_assertion() {
 }
 
 #[tokio::test]
-async fn wimse_ten_2__the_rule_of_an_actor_learns_its_ids_as_well() {
+async fn wimse_ten_2__the_first_delegation_pins_the_repository_ids_of_the_actors_rule() {
     let world = World::new().await;
     with_helpers(&world, 1).await;
     let named = json!({ "repository": "octo-org/helper-0", "repository_id": null, "repository_owner_id": null });
@@ -555,7 +555,7 @@ async fn wimse_ten_2__the_rule_of_an_actor_learns_its_ids_as_well() {
 }
 
 #[tokio::test]
-async fn prof_tok_3__an_actors_keys_out_of_reach_are_not_the_callers_fault() {
+async fn prof_tok_3__unreachable_keys_of_an_actors_issuer_are_answered_503() {
     let world = World::new().await;
     let away = json!({ "profile": "github-actions", "issuer": "https://away.test" });
     world.server.put("trusted-issuers/away?validate=offline", away).await;
@@ -568,7 +568,7 @@ async fn prof_tok_3__an_actors_keys_out_of_reach_are_not_the_callers_fault() {
 }
 
 #[tokio::test]
-async fn atk_153__a_subject_of_another_issuer_is_another_subject() {
+async fn atk_153__may_act_does_not_admit_an_equal_subject_of_another_issuer() {
     let world = World::new().await;
     let other = other_platform(&world).await;
     let twin = || other.sign(&helper(&world, 0).with("iss", "https://other.test"));
@@ -584,7 +584,7 @@ async fn atk_153__a_subject_of_another_issuer_is_another_subject() {
 }
 
 #[tokio::test]
-async fn atk_158__with_an_actors_token_ends_what_was_made_with_it() {
+async fn atk_158__revoking_an_actor_token_ends_the_tokens_made_with_it() {
     for format in ["jwt", "opaque"] {
         let world = with_format(format).await;
         with_helpers(&world, 1).await;
@@ -603,7 +603,7 @@ async fn atk_158__with_an_actors_token_ends_what_was_made_with_it() {
 }
 
 #[tokio::test]
-async fn wimsecx_life_2__nor_does_an_actor_act_past_its_assertion_where_that_caps() {
+async fn wimsecx_life_2__a_delegated_token_can_be_made_to_end_with_the_actors_assertion() {
     let world = World::new().await;
     let other = other_platform(&world).await;
     let subject =
@@ -616,7 +616,7 @@ async fn wimsecx_life_2__nor_does_an_actor_act_past_its_assertion_where_that_cap
 }
 
 #[tokio::test]
-async fn sec_c1b__rules_for_the_actors_workload_that_nobody_named_change_nothing() {
+async fn sec_c1b__self_service_rules_for_an_actors_workload_do_not_change_the_token() {
     let world = World::new().await;
     with_helpers(&world, 1).await;
     let act = async || world.trade(&world.good(), &acting(&world.gh.sign(&helper(&world, 0)))).await;
@@ -636,7 +636,7 @@ async fn sec_c1b__rules_for_the_actors_workload_that_nobody_named_change_nothing
 }
 
 #[tokio::test]
-async fn contract_6__who_lends_a_rule_sees_that_it_acted_and_nothing_of_the_workload() {
+async fn contract_6__the_owner_of_an_actors_rule_sees_that_it_acted_and_no_details() {
     let world = World::new().await;
     with_helpers(&world, 1).await;
     world.trade(&world.good(), &acting(&world.gh.sign(&helper(&world, 0)))).await.token();

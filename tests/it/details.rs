@@ -85,7 +85,7 @@ async fn rfc9396_2_1__anything_but_an_array_of_typed_objects_is_refused() {
 }
 
 #[tokio::test]
-async fn rfc9396_5_1__what_is_not_understood_is_refused() {
+async fn rfc9396_5_1__details_of_unknown_type_or_member_or_bad_value_are_refused() {
     let roads = Roads::new().await;
     for members in [
         json!({ "type": "payment_initiation" }),
@@ -99,7 +99,7 @@ async fn rfc9396_5_1__what_is_not_understood_is_refused() {
 }
 
 #[tokio::test]
-async fn rfc9396_6_1__more_than_the_grant_gives_is_refused() {
+async fn rfc9396_6_1__details_beyond_the_granted_rights_are_refused() {
     let roads = Roads::new().await;
     for (members, reason) in [
         (json!({ "packages": ["gadgets"] }), "package_out_of_scope"),
@@ -220,7 +220,7 @@ async fn rfc9396_10_1__the_metadata_lists_the_one_type() {
 }
 
 #[tokio::test]
-async fn rfc9396_12_1__texts_are_compared_as_they_are_and_do_nothing() {
+async fn rfc9396_12_1__hostile_texts_in_details_are_compared_literally_and_not_echoed() {
     let roads = Roads::new().await;
     for package in [
         "WIDGETS",
@@ -255,7 +255,7 @@ async fn rfc9396_12_1__texts_are_compared_as_they_are_and_do_nothing() {
 }
 
 #[tokio::test]
-async fn prof_rar_1__what_was_narrowed_stays_narrow_at_the_registry() {
+async fn prof_rar_1__a_registry_honours_narrowed_details() {
     use carnet_resource_server::{AuthorizationDetail, Operation, PackageNames, RegistryState, allows};
     let roads = Roads::new().await;
     let everything = |_: &str| true;
@@ -277,7 +277,7 @@ async fn prof_rar_1__what_was_narrowed_stays_narrow_at_the_registry() {
 }
 
 #[tokio::test]
-async fn rfc9396_3_2__a_detail_of_another_place_is_refused() {
+async fn rfc9396_3_2__details_with_another_location_are_refused() {
     let roads = Roads::new().await;
     change(&roads.world, "resource-servers/pypi", json!({ "aliases": ["https://alias.test/"] })).await;
     for place in [R2, "https://alias.test/", "https://registry.test/pypi"] {

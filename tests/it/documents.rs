@@ -318,14 +318,14 @@ fn the_page_of_numbered_decisions_has_every_number_that_the_code_cites() {
 }
 
 #[test]
-fn review_s7__the_guide_of_rules_says_what_becomes_of_tokens_that_are_out() {
+fn review_s7__the_guide_of_rules_does_not_say_that_tokens_live_on_until_expiry() {
     let guide = read("docs/src/guides/rules.md");
     assert!(!guide.contains("live on until they expire"), "introspection drops them, as tests of introspection show");
 }
 
 /// The tables of the book have no empty line in them: what stands below one is text with pipes.
 #[test]
-fn review_s8__tables_are_whole() {
+fn review_s8__every_table_of_the_book_has_a_header_rule() {
     for path in files("docs/src", ".md") {
         let text = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<&str> = text.lines().collect();

@@ -118,7 +118,7 @@ fn answer_on(first: &str, stream: &mut Stream) {
 }
 
 #[tokio::test]
-async fn questions_that_may_do_the_same_share_a_client() {
+async fn requests_with_equal_egress_settings_share_a_connection_and_other_settings_do_not() {
     let authority = Authority::new();
     let server = Server::start(&authority, Flaw::None, answer_on);
     let asking = HttpFetch::default();
@@ -136,7 +136,7 @@ async fn questions_that_may_do_the_same_share_a_client() {
 }
 
 #[tokio::test]
-async fn atk_117__certificates_that_are_not_right_are_refused() {
+async fn atk_117__expired_self_signed_and_wrong_host_certificates_are_refused() {
     let authority = Authority::new();
     for flaw in [Flaw::Expired, Flaw::OtherHost, Flaw::SelfSigned] {
         let server = Server::start(&authority, flaw, hello);
@@ -210,7 +210,7 @@ async fn rfc8725bis_3_10_3__names_are_resolved_and_judged_before_a_connection() 
 }
 
 #[tokio::test]
-async fn atk_106__redirects_stay_at_the_host() {
+async fn atk_106__redirects_are_followed_at_most_twice_and_only_to_the_same_host() {
     let authority = Authority::new();
     let other = Server::start(&authority, Flaw::None, hello);
     let elsewhere = other.url("/").to_string();
@@ -280,7 +280,7 @@ async fn atk_109__compressed_answers_are_neither_asked_for_nor_unpacked() {
 }
 
 #[tokio::test]
-async fn oidcd_4_6__no_cookies_and_no_credentials_are_sent() {
+async fn oidcd_4_6__fetching_a_document_sends_no_cookies_and_no_credentials() {
     let authority = Authority::new();
     let server = Server::start(&authority, Flaw::None, |request, stream| {
         send(stream, "200 OK\r\nset-cookie: a=b", request.to_ascii_lowercase().as_bytes());

@@ -87,7 +87,7 @@ async fn rfc8693_2_1_2__a_subject_token_comes_with_its_type() {
 }
 
 #[tokio::test]
-async fn rfc8693_2_1_4__a_subject_token_is_judged_as_what_it_is_said_to_be() {
+async fn rfc8693_2_1_4__a_subject_token_is_judged_by_its_declared_type() {
     for format in FORMATS {
         let world = with_format(format).await;
         let (assertion, token) = (world.good(), token(&world).await);
@@ -104,7 +104,7 @@ async fn rfc8693_2_1_4__a_subject_token_is_judged_as_what_it_is_said_to_be() {
 }
 
 #[tokio::test]
-async fn atk_042__our_own_token_is_no_jwt_of_a_platform() {
+async fn atk_042__our_own_tokens_are_refused_as_jwt_subject_tokens_of_a_platform() {
     let world = World::new().await;
     for own in [token(&world).await, world.server.admin_token("admin")] {
         for kind in [JWT, ID_TOKEN] {
@@ -119,7 +119,7 @@ async fn atk_042__our_own_token_is_no_jwt_of_a_platform() {
 }
 
 #[tokio::test]
-async fn atk_043__a_platforms_token_is_no_access_token_of_ours() {
+async fn atk_043__a_platforms_token_is_refused_as_an_access_token_of_ours() {
     let world = World::new().await;
     let assertion = world.good();
     let retyped = |header: Value| world.gh.key().sign_with_header(&header, &world.claims().value());
@@ -131,7 +131,7 @@ async fn atk_043__a_platforms_token_is_no_access_token_of_ours() {
 }
 
 #[tokio::test]
-async fn rfc8693_3_1__an_access_token_is_one_of_this_server() {
+async fn rfc8693_3_1__access_tokens_of_another_server_are_refused_as_subject_tokens() {
     let (world, other) = (World::new().await, World::with(&[("CARNET_ISSUER", "https://other.test")]).await);
     let foreign = other.exchange(&other.gh.sign(&other.claims().with("aud", "https://other.test"))).await.token();
     other.renew(&foreign, &[]).await.token();
@@ -150,7 +150,7 @@ async fn rfc8693_3_1__an_access_token_is_one_of_this_server() {
 }
 
 #[tokio::test]
-async fn atk_046__an_answer_of_introspection_is_no_access_token() {
+async fn atk_046__signed_introspection_answers_and_other_jwt_types_are_refused_as_access_tokens() {
     let world = World::new().await;
     let claims = payload(&token(&world).await);
     for typ in ["token-introspection+jwt", "JWT", "oauth-id-jag+jwt", "txntoken+jwt", "logout+jwt", "secevent+jwt"] {
@@ -178,7 +178,7 @@ async fn rfc8693_2_1_6__a_resource_is_an_absolute_uri_without_fragment() {
 }
 
 #[tokio::test]
-async fn rfc8693_2_1_7__several_names_of_one_target_are_one() {
+async fn rfc8693_2_1_7__one_target_may_be_named_several_times_and_two_targets_are_refused() {
     let world = World::new().await;
     let (assertion, token) = (world.good(), token(&world).await);
     for two in [[("resource", R1), ("resource", R2)], [("audience", "pypi"), ("audience", "crates")]] {
@@ -209,7 +209,7 @@ async fn rfc8693_2_1_8__an_audience_is_a_name_of_one_registry() {
 }
 
 #[tokio::test]
-async fn rfc8693_2_2_2_2__an_unknown_or_unwilling_target_is_invalid_target() {
+async fn rfc8693_2_2_2_2__an_unknown_or_ungranted_target_is_refused_as_invalid_target() {
     let world = World::new().await;
     let (assertion, token) = (world.good(), token(&world).await);
     for (text, kind) in [(&assertion, JWT), (&token, ACCESS_TOKEN)] {
@@ -223,7 +223,7 @@ async fn rfc8693_2_2_2_2__an_unknown_or_unwilling_target_is_invalid_target() {
 }
 
 #[tokio::test]
-async fn rfc8693_2_1_9__resource_and_audience_name_targets_together() {
+async fn rfc8693_2_1_9__resource_and_audience_must_name_the_same_target() {
     let world = World::new().await;
     let token = token(&world).await;
     assert_eq!(payload(&world.renew(&token, &[("resource", R1), ("audience", "pypi")]).await.token())["aud"], R1);
@@ -257,7 +257,7 @@ async fn rfc8693_2_1_10__scope_is_read_by_its_grammar_and_with_case() {
 }
 
 #[tokio::test]
-async fn rfc8693_2_1_11__without_a_wish_an_access_token_is_issued() {
+async fn rfc8693_2_1_11__without_a_requested_token_type_an_access_token_is_issued() {
     for format in FORMATS {
         let world = with_format(format).await;
         let token = token(&world).await;
@@ -280,7 +280,7 @@ const OTHER_TYPES: [&str; 7] = [
 ];
 
 #[tokio::test]
-async fn rfc8693_2_1_12__other_types_are_refused_and_never_replaced() {
+async fn rfc8693_2_1_12__unsupported_token_types_are_refused_and_never_replaced() {
     let world = World::new().await;
     let (assertion, token) = (world.good(), token(&world).await);
     for other in OTHER_TYPES.into_iter().chain([JWT, ID_TOKEN]) {
@@ -325,7 +325,7 @@ async fn atk_159__no_token_is_made_for_this_server_itself() {
 }
 
 #[tokio::test]
-async fn rfc8693_2_1_13__a_client_may_take_part_and_need_not() {
+async fn rfc8693_2_1_13__token_exchange_works_with_and_without_client_authentication() {
     let world = World::new().await;
     let bot = world.client("bot", json!({})).await;
     assert!(payload(&world.trade(&world.good(), &[]).await.token())["client_id"].as_str().unwrap().starts_with("fed"));
@@ -339,7 +339,7 @@ async fn rfc8693_2_1_13__a_client_may_take_part_and_need_not() {
 }
 
 #[tokio::test]
-async fn rfc8693_2_1_14__the_subject_token_stays_as_good_as_it_was() {
+async fn rfc8693_2_1_14__an_exchange_leaves_the_subject_token_active_and_unchanged() {
     for format in FORMATS {
         let world = with_format(format).await;
         let token = token(&world).await;
@@ -356,7 +356,7 @@ async fn rfc8693_2_1_14__the_subject_token_stays_as_good_as_it_was() {
 }
 
 #[tokio::test]
-async fn rfc8693_2_1_1_1__every_scope_holds_at_the_target() {
+async fn rfc8693_2_1_1_1__every_requested_scope_must_be_granted_at_the_target() {
     let world = World::new().await;
     let mut document = World::rule_document(json!({}));
     document["permissions"] = json!([
@@ -408,7 +408,7 @@ async fn rfc8693_2_2_1_3__expires_in_is_what_the_token_says() {
 }
 
 #[tokio::test]
-async fn rfc8693_2_2_1_4__the_scope_is_always_said() {
+async fn rfc8693_2_2_1_4__the_granted_scope_is_always_in_the_answer() {
     let world = World::new().await;
     let token = token(&world).await;
     for scope in ["create publish", "create"] {
@@ -429,7 +429,7 @@ async fn rfc8693_2_2_1_5__there_is_no_refresh_token() {
 }
 
 #[tokio::test]
-async fn rfc8693_3_2__the_issued_type_is_true() {
+async fn rfc8693_3_2__the_issued_token_type_is_access_token_for_jwts_and_opaque_keys() {
     let world = World::new().await;
     let answer = world.trade(&world.good(), &[]).await;
     assert_eq!(answer.json()["issued_token_type"], ACCESS_TOKEN);
@@ -442,7 +442,7 @@ async fn rfc8693_3_2__the_issued_type_is_true() {
 }
 
 #[tokio::test]
-async fn rfc8693_4_2_1__the_scope_claim_is_one_text() {
+async fn rfc8693_4_2_1__the_scope_claim_is_one_space_separated_text() {
     let world = World::new().await;
     let token = world.renew(&token(&world).await, &[("scope", "publish create")]).await.token();
     assert_eq!(payload(&token)["scope"], "create publish");
@@ -479,7 +479,7 @@ async fn rfc8693_6_1__tokens_hold_no_more_of_the_workload_than_the_profile_forwa
 }
 
 #[tokio::test]
-async fn rfc8693_2_2_2_1__what_is_wrong_with_a_token_is_invalid_request() {
+async fn rfc8693_2_2_2_1__a_bad_subject_token_is_refused_as_invalid_request() {
     let world = World::new().await;
     let claims = || world.claims();
     for (claims, reason) in [
@@ -515,7 +515,7 @@ fn wishes() -> Vec<Vec<(&'static str, String)>> {
 }
 
 #[tokio::test]
-async fn wimse_var_1__both_grants_give_the_same_for_an_assertion() {
+async fn wimse_var_1__both_grants_issue_the_same_token_for_an_assertion() {
     let world = World::new().await;
     world.server.put("clients/bot", json!({ "auth_method": "none" })).await;
     for wish in wishes() {
@@ -621,7 +621,7 @@ async fn as_client(world: &World, client: &str, assertion: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn atk_081__one_use_whatever_an_assertion_is_presented_as() {
+async fn atk_081__an_assertion_has_one_use_across_all_ways_to_present_it() {
     let world = World::new().await;
     let mut document = World::rule_document(json!({}));
     document["actors"] = json!(["octo-release"]);
@@ -647,7 +647,7 @@ async fn atk_081__one_use_whatever_an_assertion_is_presented_as() {
 }
 
 #[tokio::test]
-async fn atk_081__nor_is_one_assertion_two_things_in_one_request() {
+async fn atk_081__one_assertion_as_subject_and_client_proof_in_one_request_is_refused() {
     let world = World::new().await;
     let robot = json!({ "auth_method": "federated", "federated_credentials": ["octo-release"] });
     world.server.put("clients/robot", robot).await;
@@ -660,7 +660,7 @@ async fn atk_081__nor_is_one_assertion_two_things_in_one_request() {
 }
 
 #[tokio::test]
-async fn atk_044__a_clients_own_assertion_is_no_subject_and_no_actor() {
+async fn atk_044__a_clients_own_assertion_is_refused_as_subject_and_actor_token() {
     let world = World::new().await;
     let key = TestKey::ec("k1", "ES256");
     let signing = json!({ "auth_method": "private_key_jwt", "jwks": { "keys": [key.jwk()] } });

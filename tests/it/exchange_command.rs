@@ -180,7 +180,7 @@ async fn contract_2__exchange_prints_the_token_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn contract_2__exchange_asks_for_what_it_is_told() {
+async fn contract_2__exchange_sends_the_scope_principal_details_and_grant_of_its_options() {
     let ground = Ground::new().await;
     let details = r#"[{"type":"package","actions":["publish"],"packages":["widgets"],"version":"1.2.3"}]"#;
     let run = ground.exchange_file(
@@ -237,7 +237,7 @@ async fn contract_2__exchange_says_why_it_was_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn contract_2__exchange_does_not_send_a_token_that_is_for_somebody_else() {
+async fn contract_2__exchange_does_not_send_a_token_with_another_audience() {
     let ground = Ground::new().await;
     for audience in [json!("sts.amazonaws.com"), json!(["https://kubernetes.default.svc"]), json!([])] {
         let run = ground.exchange_file(&token_for(audience), &[]);
@@ -259,7 +259,7 @@ async fn contract_2__exchange_does_not_send_a_token_that_is_for_somebody_else() 
 }
 
 #[tokio::test]
-async fn contract_2__exchange_tells_wrong_usage_from_a_no() {
+async fn contract_2__exchange_exits_with_2_for_wrong_usage_and_1_for_a_failure() {
     let folder = std::env::temp_dir();
     let right = ["exchange", "--server", "https://as.test", "--resource", REGISTRY];
     let mut wrong: Vec<Vec<&str>> = vec![

@@ -22,7 +22,7 @@ async fn mail_platform(members: Value) -> Platform {
 }
 
 #[tokio::test]
-async fn fulcio_base_1__every_token_has_audience_issuer_and_times() {
+async fn fulcio_base_1__a_token_without_audience_issuer_or_times_is_refused() {
     let platform = mail_platform(json!({})).await;
     platform.accepts(&mail(&platform, json!({}))).await;
     for claim in ["aud", "iss", "exp", "iat"] {
@@ -31,7 +31,7 @@ async fn fulcio_base_1__every_token_has_audience_issuer_and_times() {
 }
 
 #[tokio::test]
-async fn fulcio_email_1__an_address_is_there_and_verified() {
+async fn fulcio_email_1__an_email_address_must_be_present_and_verified() {
     let platform = mail_platform(json!({})).await;
     platform.accepts(&mail(&platform, json!({}))).await;
     for (changes, reason) in [
@@ -58,7 +58,7 @@ async fn fulcio_email_1__an_address_is_there_and_verified() {
 }
 
 #[tokio::test]
-async fn atk_064__a_truth_value_has_one_type() {
+async fn atk_064__email_verified_is_refused_unless_it_is_a_json_boolean() {
     let platform = mail_platform(json!({})).await;
     for value in [json!("true"), json!(1), json!("1"), json!([true])] {
         platform.refuses(&mail(&platform, json!({ "email_verified": value })), "claim_type").await;
@@ -66,7 +66,7 @@ async fn atk_064__a_truth_value_has_one_type() {
 }
 
 #[tokio::test]
-async fn atk_144__an_address_is_never_turned_into_another() {
+async fn atk_144__an_email_address_is_never_turned_into_another() {
     let platform = mail_platform(json!({})).await;
     platform.accepts(&mail(&platform, json!({ "email": "alice@CORP.example" }))).await;
     for other in ["Alice@corp.example", "alice+x@corp.example", "a.lice@corp.example", "alice@sub.corp.example"] {
@@ -92,7 +92,7 @@ async fn atk_144__an_address_is_never_turned_into_another() {
 }
 
 #[tokio::test]
-async fn fulcio_email_3__an_address_belongs_to_its_issuer() {
+async fn fulcio_email_3__an_email_address_from_another_issuer_does_not_match() {
     let platform = mail_platform(json!({})).await;
     let other = FakeIssuer::new("https://other-mail.test", TestKey::rsa(1));
     platform.server.network.add(&other);
@@ -103,7 +103,7 @@ async fn fulcio_email_3__an_address_belongs_to_its_issuer() {
 }
 
 #[tokio::test]
-async fn fulcio_email_2__a_broker_says_who_vouches_for_an_address() {
+async fn fulcio_email_2__a_rule_for_a_broker_must_match_the_upstream_issuer_claim() {
     let platform = mail_platform(json!({ "issuer_claim": CONNECTOR })).await;
     platform.cannot_save(json!({ "email": "alice@corp.example" }), "/match/upstream").await;
     let saved = platform.rule(json!({ "email": "alice@corp.example", "upstream": { "equals": "google" } })).await;
@@ -120,7 +120,7 @@ async fn fulcio_email_2__a_broker_says_who_vouches_for_an_address() {
 }
 
 #[tokio::test]
-async fn atk_145__what_a_broker_says_selects_no_keys_and_only_what_is_listed_counts() {
+async fn atk_145__a_brokers_upstream_claim_selects_no_keys_and_must_be_listed_in_the_rule() {
     let platform = mail_platform(json!({})).await;
     // A rule from before the issuer became a broker admits nobody until it says whom it means.
     let broker =
@@ -142,7 +142,7 @@ async fn atk_145__what_a_broker_says_selects_no_keys_and_only_what_is_listed_cou
 }
 
 #[tokio::test]
-async fn fulcio_uri_1__the_subject_domain_is_the_issuers_own() {
+async fn fulcio_uri_1__a_subject_domain_outside_the_issuers_registrable_domain_is_refused() {
     let domain = |domain: &str| json!({ "subject_domain": domain });
     let platform = Platform::new("uri", "https://accounts.example.com", domain("https://example.com/")).await;
     let shown = platform.server.admin("GET", "trusted-issuers/platform", Value::Null).await.json();
@@ -177,7 +177,7 @@ async fn fulcio_uri_1__the_subject_domain_is_the_issuers_own() {
 }
 
 #[tokio::test]
-async fn fulcio_uri_2__subjects_lie_in_the_domain() {
+async fn fulcio_uri_2__uri_subjects_outside_the_subject_domain_are_refused() {
     let platform =
         Platform::new("uri", "https://accounts.example.com", json!({ "subject_domain": "https://example.com" })).await;
     platform.rule(json!({ "subject": "https://example.com/users/1" })).await;
@@ -197,7 +197,7 @@ async fn fulcio_uri_2__subjects_lie_in_the_domain() {
 }
 
 #[tokio::test]
-async fn fulcio_uri_3__an_address_is_no_uri() {
+async fn fulcio_uri_3__an_email_address_as_uri_subject_is_refused() {
     let platform =
         Platform::new("uri", "https://accounts.example.com", json!({ "subject_domain": "https://example.com" })).await;
     platform.refuses(&platform.claims(json!({ "sub": "a@example.com" })), "subject_domain_mismatch").await;
@@ -218,7 +218,7 @@ async fn fulcio_user_1__the_domain_of_user_names_has_no_scheme() {
 }
 
 #[tokio::test]
-async fn fulcio_user_2__an_identity_is_name_and_domain() {
+async fn fulcio_user_2__a_workload_id_is_user_name_and_domain() {
     let domain = json!({ "subject_domain": "example.com" });
     let platform = Platform::new("username", "https://accounts.example.com", domain).await;
     platform.rule(json!({ "username": "alice" })).await;
@@ -244,7 +244,7 @@ async fn fulcio_base_2__an_issuer_is_found_by_its_exact_name() {
 }
 
 #[tokio::test]
-async fn fulcio_base_3__a_trust_domain_has_no_pattern_of_issuers() {
+async fn fulcio_base_3__a_pattern_as_issuer_of_a_trust_domain_is_refused() {
     let platform = mail_platform(json!({})).await;
     let document = json!({ "profile": "spiffe", "trust_domain": "td.test", "issuer": "https://*.td.test" });
     let answer = platform.server.admin("PUT", "trusted-issuers/meta", document).await;

@@ -86,7 +86,7 @@ async fn rfc7662_2_1_1__the_caller_has_to_be_authenticated() {
 }
 
 #[tokio::test]
-async fn rfc7662_2_1_2__a_token_has_to_be_named() {
+async fn rfc7662_2_1_2__the_token_parameter_is_required_exactly_once() {
     let (world, registry, _) = asked().await;
     for form in [&[][..], &[("token", "")], &[("token_type_hint", "access_token")]] {
         let answer = registry.send(&world.server, "/introspect", form).await;
@@ -99,7 +99,7 @@ async fn rfc7662_2_1_2__a_token_has_to_be_named() {
 }
 
 #[tokio::test]
-async fn rfc7662_2_1_3__a_hint_hides_no_token() {
+async fn rfc7662_2_1_3__a_wrong_token_type_hint_does_not_hide_a_token() {
     let (world, registry, token) = asked().await;
     for hint in ["access_token", "refresh_token", "something_else", ""] {
         let form = [("token", token.as_str()), ("token_type_hint", hint)];
@@ -108,7 +108,7 @@ async fn rfc7662_2_1_3__a_hint_hides_no_token() {
 }
 
 #[tokio::test]
-async fn rfc7662_2_2_1__active_is_always_said() {
+async fn rfc7662_2_2_1__the_answer_always_says_whether_the_token_is_active() {
     let (world, registry, token) = asked().await;
     assert_eq!(registry.introspect(&world.server, &token).await["active"], json!(true));
     assert_eq!(registry.introspect(&world.server, "x").await["active"], json!(false));
@@ -140,7 +140,7 @@ async fn ended(world: &World) -> Vec<(&'static str, String)> {
 }
 
 #[tokio::test]
-async fn rfc7662_2_2_2__whatever_is_wrong_a_token_is_inactive() {
+async fn rfc7662_2_2_2__a_token_with_any_defect_is_inactive() {
     let (world, registry, token) = asked().await;
     for (what, ended) in ended(&world).await {
         let answer = registry.send(&world.server, "/introspect", &[("token", &ended)]).await;
@@ -152,7 +152,7 @@ async fn rfc7662_2_2_2__whatever_is_wrong_a_token_is_inactive() {
 }
 
 #[tokio::test]
-async fn rfc7662_2_2_3__nothing_more_is_said_of_an_inactive_token() {
+async fn rfc7662_2_2_3__an_inactive_token_is_answered_with_active_false_alone() {
     let (world, registry, _) = asked().await;
     let mut bodies = Vec::new();
     for (_, ended) in ended(&world).await {
@@ -191,7 +191,7 @@ async fn rfc7662_2_2_4__an_active_token_is_described_as_its_jwt_does() {
 }
 
 #[tokio::test]
-async fn rfc7662_2_2_5__each_registry_is_told_of_its_own_tokens() {
+async fn rfc7662_2_2_5__each_registry_is_told_of_its_own_tokens_only() {
     let (world, registry, token) = asked().await;
     let crates =
         TestClient::register(&world.server, "crates", "client_secret_post", json!({ "resource_server": "crates" }))
@@ -221,7 +221,7 @@ async fn rfc7662_2_3_1__a_bearer_token_authenticates_no_caller() {
 }
 
 #[tokio::test]
-async fn rfc7662_4_1__every_check_of_a_token_is_made() {
+async fn rfc7662_4_1__lifetime_signature_key_and_audience_of_a_token_are_checked() {
     let (world, registry, token) = asked().await;
     let active = async |token: &str| registry.introspect(&world.server, token).await["active"] == true;
     // To the second: both clocks are ours.
@@ -257,7 +257,7 @@ async fn rfc7662_4_1__every_check_of_a_token_is_made() {
 }
 
 #[tokio::test]
-async fn rfc7662_4_2__a_client_that_is_no_registry_learns_nothing() {
+async fn rfc7662_4_2__a_client_without_a_registry_sees_tokens_of_others_as_inactive() {
     let (world, _, token) = asked().await;
     for method in ["client_secret_basic", "private_key_jwt"] {
         let publisher = TestClient::publisher(&world.server, "publisher", method).await;
@@ -266,7 +266,7 @@ async fn rfc7662_4_2__a_client_that_is_no_registry_learns_nothing() {
 }
 
 #[tokio::test]
-async fn rfc7662_4_3__asking_about_nothing_is_slowed_down() {
+async fn rfc7662_4_3__introspection_of_unknown_tokens_is_rate_limited_per_client() {
     let settings = [("CARNET_RATE_LIMITS__INACTIVE_INTROSPECTIONS_PER_MINUTE_PER_CLIENT", "5")];
     let world = World::with(&settings).await;
     let registry = TestClient::registry(&world.server).await;
@@ -299,7 +299,7 @@ fn header(token: &str) -> Value {
 }
 
 #[tokio::test]
-async fn rfc9701_4_1__who_accepts_a_signed_answer_gets_one() {
+async fn rfc9701_4_1__a_caller_that_accepts_signed_answers_gets_one_and_others_get_json() {
     let (world, registry, token) = asked().await;
     for accept in [SIGNED, "application/json;q=0.5, application/Token-Introspection+JWT;q=0.5"] {
         let answer = signed(&world.server, &registry, &token, accept).await;
@@ -314,7 +314,7 @@ async fn rfc9701_4_1__who_accepts_a_signed_answer_gets_one() {
 }
 
 #[tokio::test]
-async fn rfc9701_5_1__a_signed_answer_is_for_its_recipient_and_no_access_token() {
+async fn rfc9701_5_1__a_signed_answer_has_its_recipient_as_audience_and_is_no_access_token() {
     let (world, registry, token) = asked().await;
     let plain = registry.introspect(&world.server, &token).await;
     let answer = signed(&world.server, &registry, &token, SIGNED).await.text();
@@ -331,7 +331,7 @@ async fn rfc9701_5_1__a_signed_answer_is_for_its_recipient_and_no_access_token()
 }
 
 #[tokio::test]
-async fn rfc9701_5_2__a_signed_answer_about_an_inactive_token_says_that_alone() {
+async fn rfc9701_5_2__a_signed_answer_about_an_inactive_token_says_active_false_alone() {
     let (world, registry, _) = asked().await;
     for (what, ended) in ended(&world).await {
         let answer = signed(&world.server, &registry, &ended, SIGNED).await.text();
@@ -369,7 +369,7 @@ async fn rfc9701_8_1__only_an_authenticated_caller_gets_a_signed_answer() {
 // === attacks ===
 
 #[tokio::test]
-async fn atk_179__holders_and_other_registries_are_told_nothing_and_a_tokens_client_is() {
+async fn atk_179__a_tokens_own_client_may_introspect_it_and_holders_and_others_may_not() {
     let (world, _, token) = asked().await;
     // Whoever merely holds it.
     let holder = world.server.form("/introspect", &[("token", &token)]).await;
@@ -390,7 +390,7 @@ async fn atk_179__holders_and_other_registries_are_told_nothing_and_a_tokens_cli
 }
 
 #[tokio::test]
-async fn atk_180__what_is_no_token_of_ours_is_inactive() {
+async fn atk_180__malformed_and_foreign_tokens_are_inactive() {
     let (world, registry, token) = asked().await;
     for text in [
         world.good(),
@@ -416,7 +416,7 @@ async fn atk_180__what_is_no_token_of_ours_is_inactive() {
 }
 
 #[tokio::test]
-async fn atk_181__guesses_of_tokens_are_slowed_down() {
+async fn atk_181__introspection_of_tokens_of_others_is_rate_limited() {
     let settings = [("CARNET_RATE_LIMITS__INACTIVE_INTROSPECTIONS_PER_MINUTE_PER_CLIENT", "5")];
     let world = World::with(&settings).await;
     let publisher = TestClient::publisher(&world.server, "publisher", "client_secret_basic").await;
@@ -500,7 +500,7 @@ async fn contract_4__a_token_ends_when_its_trusted_issuer_is_switched_off() {
 }
 
 #[tokio::test]
-async fn contract_4__a_token_ends_when_its_trusted_issuer_becomes_anothers() {
+async fn contract_4__a_token_ends_when_its_trusted_issuer_gets_another_owner() {
     let beside_mallory = async |world: &World| {
         world.server.put("principals/mallory", json!({ "kind": "user" })).await;
         of_a_rule(world).await
@@ -514,18 +514,18 @@ async fn contract_4__a_token_ends_when_its_registry_is_switched_off() {
 }
 
 #[tokio::test]
-async fn contract_4__a_clients_token_ends_when_it_permits_something_else() {
+async fn contract_4__a_clients_token_ends_when_the_client_permits_something_else() {
     let changed = json!({ "permissions": [{ "resource_server": "pypi", "actions": ["publish"], "packages": ["*"], "owner": "joel" }] });
     ends_everywhere(of_a_client, "PATCH", "clients/bot", changed).await;
 }
 
 #[tokio::test]
-async fn contract_4__a_clients_token_ends_when_it_is_switched_off() {
+async fn contract_4__a_clients_token_ends_when_the_client_is_switched_off() {
     ends_everywhere(of_a_client, "PATCH", "clients/bot", json!({ "enabled": false })).await;
 }
 
 #[tokio::test]
-async fn contract_4__a_clients_token_ends_when_it_is_removed() {
+async fn contract_4__a_clients_token_ends_when_the_client_is_removed() {
     ends_everywhere(of_a_client, "DELETE", "clients/bot", Value::Null).await;
 }
 
@@ -540,7 +540,7 @@ async fn contract_4__a_clients_token_ends_when_the_registry_is_switched_off() {
 }
 
 #[tokio::test]
-async fn contract_4__a_tokens_client_is_told_when_the_registry_is_switched_off() {
+async fn contract_4__a_client_sees_its_token_inactive_when_the_registry_is_switched_off() {
     let world = World::new().await;
     let bot = TestClient::publisher(&world.server, "bot", "client_secret_basic").await;
     let form = [("grant_type", JWT_BEARER), ("assertion", &world.good())];
@@ -559,7 +559,7 @@ async fn nuget_tok_4__removing_a_rule_ends_its_keys() {
 }
 
 #[tokio::test]
-async fn contract_4__a_token_outlives_what_does_not_concern_it() {
+async fn contract_4__a_token_outlives_changes_that_do_not_concern_it() {
     let (world, registry, token) = asked().await;
     world.exchange(&world.good()).await.token();
     for (path, changed) in [
@@ -578,7 +578,7 @@ async fn contract_4__a_token_outlives_what_does_not_concern_it() {
 }
 
 #[tokio::test]
-async fn contract_4__learning_ids_ends_no_token() {
+async fn contract_4__a_token_outlives_the_pinning_of_ids_by_its_rule() {
     let world = World::new().await;
     let registry = TestClient::registry(&world.server).await;
     world.server.admin("DELETE", "federated-credentials/octo-release", Value::Null).await;
@@ -593,7 +593,7 @@ async fn contract_4__learning_ids_ends_no_token() {
 }
 
 #[tokio::test]
-async fn contract_4__a_token_ends_with_its_rule() {
+async fn contract_4__a_token_ends_when_its_rule_expires() {
     let world = World::new().await;
     let registry = TestClient::registry(&world.server).await;
     let mut rule = World::rule_document(json!({}));
@@ -608,7 +608,7 @@ async fn contract_4__a_token_ends_with_its_rule() {
 }
 
 #[tokio::test]
-async fn contract_4__of_two_entries_the_one_that_stands_is_told() {
+async fn contract_4__introspection_leaves_out_entries_whose_rule_is_switched_off() {
     let world = World::new().await;
     let registry = TestClient::registry(&world.server).await;
     let mut second = World::rule_document(json!({}));
@@ -682,7 +682,7 @@ fn crc32(bytes: &[u8]) -> u32 {
 }
 
 #[tokio::test]
-async fn contract_6__what_no_scanner_could_find_is_no_prefix() {
+async fn contract_6__unknown_token_formats_and_unscannable_prefixes_are_refused() {
     let world = World::new().await;
     for (member, value) in [
         ("token_format", json!("paseto")),
@@ -701,7 +701,7 @@ async fn contract_6__what_no_scanner_could_find_is_no_prefix() {
 }
 
 #[tokio::test]
-async fn contract_4__an_opaque_key_is_a_hash_at_rest() {
+async fn contract_4__an_opaque_key_is_stored_as_a_hash_only() {
     let world = World::new().await;
     opaque_from_now_on(&world).await;
     let key = world.exchange(&world.good()).await.token();
@@ -739,7 +739,7 @@ async fn contract_4__an_opaque_key_says_what_the_jwt_would() {
 }
 
 #[tokio::test]
-async fn contract_4__an_opaque_key_ends_in_time() {
+async fn contract_4__an_opaque_key_ends_after_its_lifetime() {
     let world = World::new().await;
     let registry = TestClient::registry(&world.server).await;
     let changed = json!({ "token_format": "opaque", "token_lifetime_seconds": 60 });
@@ -771,7 +771,7 @@ async fn contract_4__a_federated_registry_asks_with_its_own_assertion() {
 }
 
 #[tokio::test]
-async fn contract_6__a_client_asks_for_the_registry_it_is_now() {
+async fn contract_6__a_client_introspects_for_the_registry_it_has_at_the_moment() {
     let (world, registry, token) = asked().await;
     assert_eq!(registry.introspect(&world.server, &token).await["active"], true);
     world.server.admin("PATCH", "clients/registry", json!({ "resource_server": "crates" })).await;

@@ -18,7 +18,7 @@ async fn metadata(world: &World) -> Value {
 }
 
 #[tokio::test]
-async fn rfc8414_2_2__token_endpoint_and_the_rest_are_there() {
+async fn rfc8414_2_2__the_metadata_has_exactly_the_expected_members() {
     let world = World::new().await;
     let metadata = metadata(&world).await;
     assert_eq!(
@@ -53,7 +53,7 @@ async fn rfc8414_2_3__there_is_no_authorization_endpoint() {
 }
 
 #[tokio::test]
-async fn rfc8414_2_4__every_key_says_what_it_is_for() {
+async fn rfc8414_2_4__every_published_key_has_use_kid_and_alg_and_no_private_part() {
     let world = World::new().await;
     assert_eq!(metadata(&world).await["jwks_uri"], format!("{CARNET}/jwks"));
     let keys = world.server.get("/jwks").await.json()["keys"].as_array().unwrap().clone();
@@ -68,7 +68,7 @@ async fn rfc8414_2_4__every_key_says_what_it_is_for() {
 }
 
 #[tokio::test]
-async fn rfc8414_2_5__response_types_are_listed_though_none() {
+async fn rfc8414_2_5__response_types_supported_is_an_empty_list() {
     let world = World::new().await;
     assert_eq!(metadata(&world).await["response_types_supported"], json!([]));
 }
@@ -214,7 +214,7 @@ async fn rfc8414_2_9__the_listed_scopes_can_be_granted() {
 }
 
 #[tokio::test]
-async fn rfc8414_2_12__what_is_not_there_is_not_listed() {
+async fn rfc8414_2_12__unsupported_features_are_not_listed_in_the_metadata() {
     let world = World::new().await;
     let metadata = metadata(&world).await;
     for member in [
@@ -239,7 +239,7 @@ async fn rfc8414_2_12__what_is_not_there_is_not_listed() {
 }
 
 #[tokio::test]
-async fn rfc8414_3_1__a_path_issuer_has_its_document_between_host_and_path() {
+async fn rfc8414_3_1__the_metadata_of_an_issuer_with_a_path_is_between_host_and_path() {
     let world = World::with(&[("CARNET_ISSUER", "https://as.test/tenant1")]).await;
     let document = world.server.get("/.well-known/oauth-authorization-server/tenant1").await.json();
     assert_eq!(
@@ -261,7 +261,7 @@ async fn rfc8414_3_1__a_path_issuer_has_its_document_between_host_and_path() {
 }
 
 #[tokio::test]
-async fn rfc8414_3_2__a_slash_at_the_end_is_dropped_in_the_path_only() {
+async fn rfc8414_3_2__a_trailing_slash_of_the_issuer_is_dropped_in_the_metadata_path_only() {
     let server = crate::support::TestServer::with(&[("CARNET_ISSUER", "https://as.test/t/")]).await;
     let document = server.get("/.well-known/oauth-authorization-server/t").await.json();
     assert_eq!(
@@ -271,7 +271,7 @@ async fn rfc8414_3_2__a_slash_at_the_end_is_dropped_in_the_path_only() {
 }
 
 #[tokio::test]
-async fn rfc8414_3_1_1__metadata_is_read_with_get() {
+async fn rfc8414_3_1_1__metadata_and_keys_refuse_the_method_post() {
     let world = World::new().await;
     for path in [WELL_KNOWN, "/jwks"] {
         let answer = world.server.send(Request::post(path).body(Body::empty()).unwrap()).await;
@@ -290,7 +290,7 @@ async fn rfc8414_3_2_1__metadata_is_json_and_cacheable() {
 }
 
 #[tokio::test]
-async fn rfc8414_3_2_2__no_other_list_is_empty() {
+async fn rfc8414_3_2_2__no_list_of_the_metadata_but_response_types_is_empty() {
     let server = crate::support::TestServer::start().await;
     let document = server.get(WELL_KNOWN).await.json();
     for (name, value) in document.as_object().unwrap() {
@@ -300,7 +300,7 @@ async fn rfc8414_3_2_2__no_other_list_is_empty() {
 }
 
 #[tokio::test]
-async fn rfc8414_3_3_1__the_issuer_is_the_configured_text() {
+async fn rfc8414_3_3_1__the_issuer_is_the_configured_one_whatever_the_host_headers_say() {
     let world = World::new().await;
     let request = Request::get(WELL_KNOWN).header("host", "evil.test").header("x-forwarded-host", "evil.test");
     let answer = world.server.send(request.body(Body::empty()).unwrap()).await;
@@ -308,13 +308,13 @@ async fn rfc8414_3_3_1__the_issuer_is_the_configured_text() {
 }
 
 #[tokio::test]
-async fn rfc8414_6_2_1__nobody_elses_issuer_is_published() {
+async fn rfc8414_6_2_1__the_metadata_does_not_name_a_trusted_issuer() {
     let world = World::new().await;
     assert!(!world.server.get(WELL_KNOWN).await.text().contains("ci.test"));
 }
 
 #[tokio::test]
-async fn rfc9068_4_7__the_two_documents_agree() {
+async fn rfc9068_4_7__the_oauth_and_openid_metadata_documents_agree() {
     let world = World::new().await;
     let openid = world.server.get("/.well-known/openid-configuration").await.json();
     assert_eq!(metadata(&world).await, without_openid(openid));
@@ -335,7 +335,7 @@ async fn rfc9700_2_6_1__metadata_is_published() {
 }
 
 #[tokio::test]
-async fn rfc9700_2_6_3__other_sites_may_read_what_is_public_and_no_more() {
+async fn rfc9700_2_6_3__scripts_of_other_sites_may_read_metadata_and_keys_and_nothing_else() {
     let world = World::new().await;
     for (path, open) in [(WELL_KNOWN, true), ("/jwks", true), ("/reasons/replay", false), ("/healthz", false)] {
         let request = Request::get(path).header("origin", "https://evil.test");
@@ -420,7 +420,7 @@ async fn prof_jwks_1__keys_are_published_until_their_last_token_is_over() {
 }
 
 #[tokio::test]
-async fn rfc8414_2_11__what_is_optional_is_left_out() {
+async fn rfc8414_2_11__optional_metadata_members_are_left_out() {
     let world = World::new().await;
     let metadata = metadata(&world).await;
     for member in
@@ -495,7 +495,7 @@ async fn rfc9728_2_1__the_resource_is_the_audience_of_admin_tokens() {
 }
 
 #[tokio::test]
-async fn rfc9728_3_1__the_document_stands_between_host_and_path() {
+async fn rfc9728_3_1__the_resource_metadata_is_between_host_and_path_of_the_issuer() {
     for (issuer, path) in [
         ("https://as.test", RESOURCE),
         ("https://as.test/", RESOURCE),
@@ -510,7 +510,7 @@ async fn rfc9728_3_1__the_document_stands_between_host_and_path() {
 }
 
 #[tokio::test]
-async fn rfc9728_3_1_1__the_document_is_read_with_get() {
+async fn rfc9728_3_1_1__the_resource_metadata_refuses_other_methods_than_get() {
     let world = World::new().await;
     for method in ["POST", "PUT", "DELETE"] {
         let request = Request::builder().method(method).uri(RESOURCE).body(Body::empty()).unwrap();
@@ -519,7 +519,7 @@ async fn rfc9728_3_1_1__the_document_is_read_with_get() {
 }
 
 #[tokio::test]
-async fn rfc9728_3_2_1__the_document_is_json_without_empty_members() {
+async fn rfc9728_3_2_1__the_resource_metadata_is_json_without_empty_members() {
     let world = World::new().await;
     let answer = world.server.get(RESOURCE).await;
     assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
@@ -531,7 +531,7 @@ async fn rfc9728_3_2_1__the_document_is_json_without_empty_members() {
 }
 
 #[tokio::test]
-async fn rfc9728_3_3_1__other_resources_have_no_document_here() {
+async fn rfc9728_3_3_1__only_the_admin_api_has_resource_metadata() {
     let world = World::new().await;
     let root = "/.well-known/oauth-protected-resource";
     for path in ["", "/", "/other", "/admin/", "/admin/v1", "/pypi", "/pypi/", "/Admin", "/x/admin"] {
@@ -541,7 +541,7 @@ async fn rfc9728_3_3_1__other_resources_have_no_document_here() {
 }
 
 #[tokio::test]
-async fn rfc9728_4_1__server_and_resource_name_each_other() {
+async fn rfc9728_4_1__server_metadata_and_resource_metadata_name_each_other() {
     let world = World::new().await;
     let server = metadata(&world).await;
     let resource = world.server.get(RESOURCE).await.json();
@@ -550,7 +550,7 @@ async fn rfc9728_4_1__server_and_resource_name_each_other() {
 }
 
 #[tokio::test]
-async fn rfc9728_5_1_1__a_challenge_says_where_the_document_is() {
+async fn rfc9728_5_1_1__a_challenge_of_the_admin_api_links_the_resource_metadata() {
     for issuer in [CARNET, "https://as.test/tenant1"] {
         let world = World::with(&[("CARNET_ISSUER", issuer)]).await;
         let path = issuer.strip_prefix(CARNET).unwrap();

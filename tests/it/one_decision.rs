@@ -327,7 +327,7 @@ async fn contract_7__every_way_to_ask_gets_the_same_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn contract_7__a_limit_is_reached_whoever_asks() {
+async fn contract_7__every_way_to_ask_reports_the_same_rate_limits() {
     let limits = [
         ("CARNET_RATE_LIMITS__TOKENS_PER_MINUTE_PER_CREDENTIAL", "1"),
         ("CARNET_RATE_LIMITS__TOKENS_PER_MINUTE_PER_CLIENT", "1"),
@@ -447,7 +447,7 @@ async fn review_s5__an_explanation_tells_the_lifetime_that_the_token_has() {
 }
 
 #[tokio::test]
-async fn contract_7__an_actor_token_that_was_used_is_found_by_whoever_asks() {
+async fn contract_7__every_way_to_ask_refuses_a_used_actor_token() {
     let (world, _) = world(&[]).await;
     let actor = world.gh.sign(&helper(&world, 0));
     world.exchange(&actor).await;
@@ -473,7 +473,7 @@ async fn contract_7__an_actor_token_that_was_used_is_found_by_whoever_asks() {
 }
 
 #[tokio::test]
-async fn contract_7__one_assertion_for_two_ends_is_refused_whoever_asks() {
+async fn contract_7__every_way_to_ask_refuses_one_assertion_as_subject_and_actor() {
     let (world, _) = world(&[]).await;
     let assertion = world.gh.sign(&helper(&world, 0));
     let mut rule = World::rule_document(json!({ "repository": "octo-org/helper-0", "repository_id": "1000" }));
@@ -498,7 +498,7 @@ async fn contract_7__one_assertion_for_two_ends_is_refused_whoever_asks() {
 }
 
 #[tokio::test]
-async fn contract_7__an_assertion_that_was_used_shows_no_rules_in_another_grant_either() {
+async fn contract_7__explain_shows_no_rules_for_a_used_assertion_under_another_grant() {
     let world = World::new().await;
     let used = world.good();
     assert_eq!(world.exchange(&used).await.status, 200);
@@ -518,7 +518,7 @@ async fn contract_7__an_assertion_that_was_used_shows_no_rules_in_another_grant_
 }
 
 #[tokio::test]
-async fn contract_7__a_client_is_asked_about_as_it_would_ask() {
+async fn contract_7__the_admin_explanation_judges_a_client_as_the_token_endpoint_would() {
     let (world, _) = world(&[]).await;
     let ask = async |question: Value| world.server.admin("POST", "explanations", question).await;
     // A public client proves nothing, so `may_act` does not bind it.
@@ -568,7 +568,7 @@ async fn contract_7__a_client_is_asked_about_as_it_would_ask() {
 }
 
 #[tokio::test]
-async fn contract_7__the_limit_of_a_trusted_issuer_is_reached_by_its_tokens() {
+async fn contract_7__the_rate_limit_of_a_trusted_issuer_counts_tokens_of_all_its_rules() {
     let (world, _) = world(&[("CARNET_RATE_LIMITS__TOKENS_PER_MINUTE_PER_TRUSTED_ISSUER", "2")]).await;
     for _ in 0..2 {
         world.exchange(&world.good()).await.token();
@@ -582,7 +582,7 @@ async fn contract_7__the_limit_of_a_trusted_issuer_is_reached_by_its_tokens() {
 }
 
 #[tokio::test]
-async fn contract_7__a_rule_without_ids_is_shown_to_whom_it_admits() {
+async fn contract_7__explain_shows_a_rule_without_ids_only_to_a_workload_it_admits() {
     let (world, _) = world(&[]).await;
     let other = super::delegation::other_platform(&world).await;
     let mut rule = World::rule_document(json!({}));
@@ -600,7 +600,7 @@ async fn contract_7__a_rule_without_ids_is_shown_to_whom_it_admits() {
 }
 
 #[tokio::test]
-async fn contract_6__who_manages_rules_alone_does_not_ask_about_clients() {
+async fn contract_6__the_scope_admin_credentials_may_not_ask_about_clients() {
     let (world, _) = world(&[]).await;
     let question = json!({ "grant_type": "client_credentials", "client_id": "bot" });
     let asked = async |scope: &str| world.server.admin_as(scope, "POST", "explanations", question.clone()).await;
@@ -609,7 +609,7 @@ async fn contract_6__who_manages_rules_alone_does_not_ask_about_clients() {
 }
 
 #[tokio::test]
-async fn contract_5__a_used_client_assertion_is_told_and_recorded_as_that() {
+async fn contract_5__a_used_client_assertion_is_refused_and_recorded_as_replay() {
     let (world, _) = world(&[]).await;
     let client = world.good();
     let form = |scope: &'static str| {
@@ -630,7 +630,7 @@ async fn contract_5__a_used_client_assertion_is_told_and_recorded_as_that() {
 }
 
 #[tokio::test]
-async fn contract_6__who_manages_one_principals_rules_asks_about_these_alone() {
+async fn contract_6__a_manager_of_one_principals_rules_may_ask_about_these_rules_alone() {
     let (world, _) = world(&[]).await;
     let token = own_token(&world).await;
     for (name, value) in [

@@ -116,7 +116,7 @@ async fn srv_13__the_log_says_who_was_refused_and_why() {
 }
 
 #[tokio::test]
-async fn srv_12__the_log_tells_the_ways_to_fail_apart_and_the_answer_does_not() {
+async fn srv_12__the_log_tells_client_failures_apart_and_the_answer_does_not() {
     let db = TestDb::new().await;
     let server = ServerProcess::start(db.folder(), &[]).await;
     let token = finished(
@@ -164,7 +164,7 @@ async fn srv_12__the_log_tells_the_ways_to_fail_apart_and_the_answer_does_not() 
 }
 
 #[tokio::test]
-async fn srv_14__an_authorization_header_that_came_along_is_named() {
+async fn srv_14__an_unwanted_authorization_header_is_named_in_the_refusal() {
     let world = World::new().await;
     let assertion = world.good();
     let form = [("grant_type", JWT_BEARER), ("assertion", assertion.as_str())];
@@ -180,7 +180,7 @@ async fn srv_14__an_authorization_header_that_came_along_is_named() {
 }
 
 #[tokio::test]
-async fn srv_15__two_methods_at_once_are_named() {
+async fn srv_15__two_client_authentication_methods_at_once_are_refused_by_name() {
     let world = World::new().await;
     let form = [("grant_type", "client_credentials"), ("client_id", "a"), ("client_secret", "b")];
     let answer = world.server.form_with("/token", &[("authorization", &basic("a", "b"))], &form).await;
@@ -203,7 +203,7 @@ async fn srv_16__a_forwarded_address_from_a_peer_that_is_not_trusted_is_warned_o
 // === start, upgrade, rollback ===
 
 #[tokio::test]
-async fn srv_17__a_release_runs_on_a_schema_one_newer_unless_that_breaks_it() {
+async fn srv_17__a_release_runs_on_a_newer_schema_unless_the_schema_needs_a_newer_release() {
     let world = World::new().await;
     let (db, assertion) = (&world.server.db, world.good());
     // A step that this release does not know, and that says nothing against it.
@@ -405,7 +405,7 @@ async fn srv_22__a_clock_that_jumps_by_a_day_loses_no_single_use_and_no_revocati
 }
 
 #[test]
-fn srv_20__what_a_transaction_pooler_does_is_explained() {
+fn srv_20__the_error_behind_a_transaction_pooler_is_explained() {
     let error = carnet::store::StoreError::Unavailable(sea_orm::DbErr::Custom(
         "error returned from database: prepared statement \"sqlx_s_1\" already exists".to_owned(),
     ));
@@ -413,7 +413,7 @@ fn srv_20__what_a_transaction_pooler_does_is_explained() {
 }
 
 #[test]
-fn srv_32__registries_are_told_the_pitfalls_of_jwt_libraries() {
+fn srv_32__the_registry_guide_mentions_the_token_type_and_iat_of_our_jwts() {
     let guide = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/src/guides/registry.md")).unwrap();
     let without = guide.split("## Without the crate").nth(1).unwrap();
     assert!(without.contains("at+jwt") && without.contains("`iat`"), "{without}");
@@ -459,7 +459,7 @@ async fn srv_29__the_appended_form_of_the_metadata_path_is_served() {
 }
 
 #[tokio::test]
-async fn srv_30__a_path_that_is_none_is_a_json_error() {
+async fn srv_30__an_unknown_path_is_answered_with_a_json_error() {
     let world = World::new().await;
     for path in ["/token/", "//token", "/%74oken", "/tokens", "/jwks/"] {
         let request = axum::http::Request::post(path).body(axum::body::Body::empty()).unwrap();
@@ -474,7 +474,7 @@ async fn srv_30__a_path_that_is_none_is_a_json_error() {
 }
 
 #[tokio::test]
-async fn srv_31__a_resource_that_is_nearly_right_is_told_the_nearest() {
+async fn srv_31__a_nearly_right_resource_is_refused_with_the_nearest_one() {
     let world = World::new().await;
     for near in [
         R1.trim_end_matches('/').to_owned(),
@@ -502,7 +502,7 @@ async fn srv_35__white_space_around_an_assertion_is_named() {
 // === security ===
 
 #[tokio::test]
-async fn sec_m2__the_admin_api_names_no_files_of_the_server() {
+async fn sec_m2__the_admin_api_refuses_key_files_without_a_configured_folder() {
     let world = World::with(&[("CARNET_KEY_FILES_DIR", "")]).await;
     let bundle = world.server.db.folder().join("bundle.json");
     std::fs::write(&bundle, "{}").unwrap();
@@ -523,7 +523,7 @@ async fn sec_m2__the_admin_api_names_no_files_of_the_server() {
 }
 
 #[tokio::test]
-async fn sec_l2__keys_out_of_reach_count_as_refusals_of_whoever_sends_the_token() {
+async fn sec_l2__tokens_with_unreachable_keys_count_as_refusals_of_the_sending_address() {
     let world = World::with(&[("CARNET_RATE_LIMITS__REFUSALS_PER_MINUTE_PER_ADDRESS", "5")]).await;
     world.accepts().await;
     // Keys are fetched once in thirty seconds: from now on no new name can be looked up.
@@ -556,7 +556,7 @@ async fn sec_l3__the_public_half_of_a_signing_key_comes_from_the_sealed_one() {
 }
 
 #[tokio::test]
-async fn sec_l4__a_forged_client_assertion_learns_nothing() {
+async fn sec_l4__a_forged_client_assertion_gets_the_same_answer_as_an_unknown_client() {
     let world = World::new().await;
     world
         .server
@@ -589,7 +589,7 @@ async fn sec_l4__a_forged_client_assertion_learns_nothing() {
 }
 
 #[tokio::test]
-async fn sec_l5__each_type_of_assertion_is_taken_where_it_belongs() {
+async fn sec_l5__assertions_typed_for_one_purpose_are_refused_for_the_other() {
     let world = World::new().await;
     world.trust(json!({ "types": ["JWT", "authorization-grant+jwt"] })).await;
     world
@@ -615,7 +615,7 @@ async fn sec_l5__each_type_of_assertion_is_taken_where_it_belongs() {
 }
 
 #[tokio::test]
-async fn sec_l10__refused_requests_of_the_admin_api_count() {
+async fn sec_l10__refused_admin_requests_are_rate_limited_per_address() {
     let world = World::with(&[("CARNET_RATE_LIMITS__REFUSALS_PER_MINUTE_PER_ADDRESS", "5")]).await;
     let mut statuses = Vec::new();
     for _ in 0..8 {
@@ -639,7 +639,7 @@ async fn sec_l12__the_compose_file_trusts_one_address() {
 }
 
 #[tokio::test]
-async fn sec_m4__a_client_is_admitted_by_the_rules_of_the_moment() {
+async fn sec_m4__a_client_is_refused_once_its_rule_is_disabled_on_another_node() {
     let world = World::new().await;
     world
         .server
@@ -668,7 +668,7 @@ async fn sec_m4__a_client_is_admitted_by_the_rules_of_the_moment() {
 }
 
 #[tokio::test]
-async fn sec_l7__requests_at_once_share_what_is_left() {
+async fn sec_l7__concurrent_requests_do_not_exceed_the_rate_limit() {
     let settings = [("CARNET_RATE_LIMITS__TOKENS_PER_MINUTE_PER_CREDENTIAL", "10")];
     let world = std::sync::Arc::new(World::with(&settings).await);
     world.accepts().await;
@@ -689,7 +689,7 @@ async fn sec_l7__requests_at_once_share_what_is_left() {
 }
 
 #[tokio::test]
-async fn sec_l10__changes_of_one_subject_have_a_rate() {
+async fn sec_l10__admin_writes_of_one_subject_are_rate_limited() {
     let world = World::with(&[("CARNET_RATE_LIMITS__ADMIN_WRITES_PER_MINUTE_PER_SUBJECT", "30")]).await;
     let mut statuses = Vec::new();
     for number in 0..40 {

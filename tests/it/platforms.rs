@@ -177,7 +177,7 @@ async fn atk_140__gitlab_ids_and_protected_claims_decide() {
 }
 
 #[tokio::test]
-async fn contract_6__gitlab_names_are_pinned_and_a_rename_is_told() {
+async fn contract_6__gitlab_names_are_pinned_to_ids_and_a_rename_is_named_in_the_refusal() {
     let platform = gitlab_platform().await;
     let names = json!({ "namespace": "https://gitlab.com/Acme/Tools/", "project": "widgets", "ci_config_path": "/.gitlab-ci.yml" });
     let saved = platform.rule(names).await;
@@ -226,7 +226,7 @@ async fn cluster(url: &str) -> Platform {
 }
 
 #[tokio::test]
-async fn k8s_tok_1__a_projected_token_has_all_of_its_claims() {
+async fn k8s_tok_1__a_projected_token_without_one_of_its_claims_is_refused() {
     let platform = cluster("https://cluster.test/").await;
     let token = pod(&platform, json!({}));
     platform.accepts(&token).await;
@@ -238,7 +238,7 @@ async fn k8s_tok_1__a_projected_token_has_all_of_its_claims() {
 }
 
 #[tokio::test]
-async fn k8s_tok_2__the_subject_says_what_the_names_say() {
+async fn k8s_tok_2__a_subject_that_contradicts_the_names_is_refused() {
     let platform = cluster("https://cluster.test").await;
     platform
         .refuses(&pod(&platform, json!({ "sub": "system:serviceaccount:kube-system:admin" })), "claim_inconsistent")
@@ -247,7 +247,7 @@ async fn k8s_tok_2__the_subject_says_what_the_names_say() {
 }
 
 #[tokio::test]
-async fn fulcio_k8s_1__both_names_come_from_the_structured_claim() {
+async fn fulcio_k8s_1__namespace_and_service_account_come_from_the_structured_claim() {
     let platform = cluster("https://cluster.test").await;
     let names = |namespace: Value, name: Value| json!({ "kubernetes.io": { "namespace": namespace, "serviceaccount": { "name": name } } });
     for (changes, reason) in [
@@ -264,7 +264,7 @@ async fn fulcio_k8s_1__both_names_come_from_the_structured_claim() {
 }
 
 #[tokio::test]
-async fn k8s_tok_3__a_rule_can_name_the_uid() {
+async fn k8s_tok_3__a_rule_can_name_the_uid_of_the_service_account() {
     let platform = cluster("https://cluster.test").await;
     let rule = json!({
         "namespace": "ci", "service_account": "publisher", "service_account_uid": "F5720C1D-e152-4356-a897-11b07aff165d",
@@ -307,7 +307,7 @@ async fn k8s_aud_1__tokens_for_the_api_server_are_refused() {
 }
 
 #[tokio::test]
-async fn wimse_aud_4__the_api_servers_audience_cannot_be_made_ours() {
+async fn wimse_aud_4__the_api_servers_audience_cannot_be_configured_as_ours() {
     let platform = cluster("https://cluster.test").await;
     for api in ["https://kubernetes.default.svc", "https://cluster.test"] {
         platform.cannot_trust(json!({ "audiences": [api] }), "/audiences").await;
@@ -318,7 +318,7 @@ async fn wimse_aud_4__the_api_servers_audience_cannot_be_made_ours() {
 }
 
 #[tokio::test]
-async fn atk_148__names_and_uids_of_a_cluster_cannot_be_shifted() {
+async fn atk_148__kubernetes_names_with_colons_or_capitals_are_refused() {
     let platform = cluster("https://cluster.test").await;
     let shifted = json!({
         "sub": "system:serviceaccount:ci:publisher",
@@ -360,7 +360,7 @@ async fn k8s_key_1__a_clusters_keys_come_from_a_file_that_may_change() {
 }
 
 #[tokio::test]
-async fn files_are_read_from_their_folder_alone() {
+async fn key_files_are_read_from_the_configured_folder_only() {
     let platform = cluster("https://cluster.test").await;
     let folder = platform.server.db.key_files();
     let text = json!({ "keys": [TestKey::rsa(1).jwk()] }).to_string();
@@ -405,7 +405,7 @@ async fn files_are_read_from_their_folder_alone() {
 }
 
 #[tokio::test]
-async fn the_servers_own_files_are_no_key_files() {
+async fn without_a_folder_for_key_files_no_file_can_be_named() {
     let empty = [("CARNET_KEY_FILES_DIR", "")];
     let platform = Platform::on(TestServer::with(&empty).await, "kubernetes", "https://cluster.test", json!({})).await;
     let own = platform.server.db.folder();
@@ -426,7 +426,7 @@ async fn the_servers_own_files_are_no_key_files() {
 }
 
 #[tokio::test]
-async fn k8s_ten_1__clusters_of_one_name_stay_apart() {
+async fn k8s_ten_1__two_clusters_of_one_issuer_name_are_told_apart_by_audience() {
     let platform = cluster("https://cluster.local").await;
     let keys = json!({ "source": "static", "jwks": { "keys": [TestKey::rsa(1).jwk()] } });
     let other = |audience: &str| json!({ "profile": "kubernetes", "issuer": "https://cluster.local", "keys": keys, "audiences": [audience] });
@@ -445,7 +445,7 @@ async fn k8s_ten_1__clusters_of_one_name_stay_apart() {
 }
 
 #[tokio::test]
-async fn rules_and_pins_stay_with_the_platform_they_are_for() {
+async fn the_issuer_and_profile_of_a_platform_cannot_change_while_it_has_rules() {
     let world = Platform::new("github-actions", "https://ci.test", json!({})).await;
     let owner = json!({ "repository_owner_id": "65", "repository_id": "74" });
     let rule = changed(&json!({ "repository": "octo-org/octo-repo", "workflow_file": "release.yml" }), owner);
@@ -520,7 +520,7 @@ async fn atk_150__a_cloud_token_of_another_account_matches_nothing() {
 // === other build systems ===
 
 #[tokio::test]
-async fn nuget_pol_1__a_forges_rule_names_more_than_an_owner_who_may_be_another_tomorrow() {
+async fn nuget_pol_1__a_rule_for_a_forge_needs_a_repository_or_an_id_and_a_filter() {
     for profile in ["forgejo", "gitea"] {
         let forge = Platform::new(profile, "https://forge.test", json!({})).await;
         let file = "release.yml";
@@ -540,7 +540,7 @@ async fn nuget_pol_1__a_forges_rule_names_more_than_an_owner_who_may_be_another_
 }
 
 #[tokio::test]
-async fn nuget_pol_1__what_every_token_has_is_no_condition() {
+async fn nuget_pol_1__conditions_that_every_token_of_an_issuer_meets_cannot_be_saved() {
     let generic = Platform::new("generic", "https://builds.test", json!({})).await;
     for claims in [
         json!({ "iss": "https://builds.test" }),
@@ -647,7 +647,7 @@ fn the_page_of_profiles_has_every_profile_and_field() {
 }
 
 #[tokio::test]
-async fn contract_7__a_near_miss_is_told_for_what_it_is() {
+async fn contract_7__a_refusal_hints_at_letter_case_and_at_stars_that_stop_at_slashes() {
     let platform = gitlab_platform().await;
     let rule = json!({ "namespace_id": "72", "project_id": "20", "environment": "production", "ref": { "glob": "release/*" }, "ref_type": "branch" });
     platform.rule(rule).await;

@@ -69,14 +69,14 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn strict_json_reads_what_is_json_as_others_do(value in btree_map("\\PC{0,10}", any_json(), 0..8)) {
+    fn strict_json_reads_valid_objects_like_serde_json(value in btree_map("\\PC{0,10}", any_json(), 0..8)) {
         let value: Map<String, Value> = value.into_iter().collect();
         let text = Value::Object(value.clone()).to_string();
         prop_assert_eq!(json::object(text.as_bytes(), Limits::TOKEN).unwrap(), value);
     }
 
     #[test]
-    fn strict_json_accepts_nothing_that_others_refuse(bytes in vec(any::<u8>(), 0..200)) {
+    fn strict_json_accepts_nothing_that_serde_json_refuses(bytes in vec(any::<u8>(), 0..200)) {
         if let Ok(object) = json::object(&bytes, Limits::TOKEN) {
             prop_assert_eq!(serde_json::from_slice::<Value>(&bytes).unwrap(), Value::Object(object));
         }

@@ -48,7 +48,7 @@ async fn rfc7009_2_1__a_revoked_token_is_inactive_on_every_node() {
 }
 
 #[tokio::test]
-async fn rfc7009_2_2__only_posted_forms_are_answered() {
+async fn rfc7009_2_2__the_revocation_endpoint_accepts_only_posted_forms() {
     let (world, registry, token) = issued().await;
     for path in ["/revoke".to_owned(), format!("/revoke?token={token}"), format!("/revoke?token={token}&callback=x")] {
         let answer = world.server.get(&path).await;
@@ -69,7 +69,7 @@ async fn rfc7009_2_2__only_posted_forms_are_answered() {
 }
 
 #[tokio::test]
-async fn rfc7009_2_1_1__first_the_client_then_whose_token_it_is() {
+async fn rfc7009_2_1_1__the_client_has_to_authenticate_and_the_token_to_be_its_own() {
     let (world, registry, _) = issued().await;
     let [bot, other] = ["bot", "other"].map(|id| TestClient::publisher(&world.server, id, "client_secret_basic"));
     let (bot, other) = (bot.await, other.await);
@@ -93,7 +93,7 @@ async fn rfc7009_2_1_1__first_the_client_then_whose_token_it_is() {
 }
 
 #[tokio::test]
-async fn rfc7009_2_1_2__a_hint_hides_no_token() {
+async fn rfc7009_2_1_2__a_wrong_token_type_hint_does_not_prevent_revocation() {
     let (world, registry, _) = issued().await;
     for hint in ["access_token", "refresh_token", "something_else", ""] {
         let token = world.exchange(&world.good()).await.token();
@@ -104,7 +104,7 @@ async fn rfc7009_2_1_2__a_hint_hides_no_token() {
 }
 
 #[tokio::test]
-async fn rfc7009_2_1_3__what_was_made_of_a_token_ends_with_it() {
+async fn rfc7009_2_1_3__tokens_exchanged_from_a_revoked_token_end_with_it() {
     let (world, registry, parent) = issued().await;
     let child = exchanged(&world.server, &parent).await;
     let grandchild = exchanged(&world.server, &child).await;
@@ -119,7 +119,7 @@ async fn rfc7009_2_1_3__what_was_made_of_a_token_ends_with_it() {
 }
 
 #[tokio::test]
-async fn rfc7009_2_1_3__what_is_over_is_forgotten_and_nothing_before() {
+async fn rfc7009_2_1_3__revocations_are_forgotten_a_day_after_the_token_ended_and_not_before() {
     let (world, registry, parent) = issued().await;
     world.server.admin("PATCH", "resource-servers/pypi", json!({ "token_format": "opaque" })).await;
     let child = exchanged(&world.server, &parent).await;
@@ -142,7 +142,7 @@ async fn rfc7009_2_1_3__what_is_over_is_forgotten_and_nothing_before() {
 }
 
 #[tokio::test]
-async fn rfc7009_2_2_1__ended_and_unknown_tokens_are_as_good_as_revoked() {
+async fn rfc7009_2_2_1__revoking_an_expired_or_unknown_token_is_answered_with_200() {
     let (world, _, token) = issued().await;
     for _ in 0..2 {
         assert_eq!(revoke(&world.server, &token).await.status, 200);
@@ -159,7 +159,7 @@ async fn rfc7009_2_2_1__ended_and_unknown_tokens_are_as_good_as_revoked() {
 }
 
 #[tokio::test]
-async fn rfc7009_2_2_1_1__errors_are_those_of_the_token_endpoint() {
+async fn rfc7009_2_2_1_1__revocation_errors_are_those_of_the_token_endpoint() {
     let (world, registry, _) = issued().await;
     for form in [&[][..], &[("token", "")], &[("token_type_hint", "access_token")]] {
         let anonymous = world.server.form("/revoke", form).await;
@@ -186,7 +186,7 @@ async fn revoke_from(server: &TestServer, host: u8, token: &str) -> Answer {
 const FIVE_A_MINUTE: [(&str, &str); 1] = [("CARNET_RATE_LIMITS__REFUSALS_PER_MINUTE_PER_ADDRESS", "5")];
 
 #[tokio::test]
-async fn rfc7009_5_1__revoking_nothing_is_slowed_down() {
+async fn rfc7009_5_1__revocations_of_unknown_tokens_are_rate_limited_by_address() {
     let world = World::with(&FIVE_A_MINUTE).await;
     let mut last = revoke_from(&world.server, 7, "garbage").await;
     assert_eq!(last.status, 200);
@@ -215,7 +215,7 @@ async fn atk_181__guesses_at_the_revocation_endpoint_are_slowed_down() {
 }
 
 #[tokio::test]
-async fn prof_rev_1__who_holds_a_token_of_no_client_may_end_it() {
+async fn prof_rev_1__a_token_of_no_registered_client_can_be_revoked_by_its_holder() {
     let (world, registry, token) = issued().await;
     assert!(payload(&token)["client_id"].as_str().unwrap().starts_with("federated:"));
     let answer = revoke(&world.server, &token).await;
@@ -236,7 +236,7 @@ async fn prof_rev_1__who_holds_a_token_of_no_client_may_end_it() {
 }
 
 #[tokio::test]
-async fn atk_182__the_token_of_another_client_stays() {
+async fn atk_182__a_client_cannot_revoke_the_token_of_another_client() {
     let (world, registry, _) = issued().await;
     let open = TestClient::register(&world.server, "open", "none", json!({})).await;
     for (owner, method) in [("basic", "client_secret_basic"), ("key", "private_key_jwt"), ("public", "none")] {
@@ -254,7 +254,7 @@ async fn atk_182__the_token_of_another_client_stays() {
 }
 
 #[tokio::test]
-async fn contract_3__the_command_lines_admin_token_is_its_holders_to_end() {
+async fn contract_3__an_admin_token_of_the_command_line_can_be_revoked_by_its_holder() {
     let (world, registry, _) = issued().await;
     let reads = async |token: &str| {
         let request = Request::get("/admin/v1/principals").header("authorization", format!("Bearer {token}"));
@@ -270,7 +270,7 @@ async fn contract_3__the_command_lines_admin_token_is_its_holders_to_end() {
 }
 
 #[tokio::test]
-async fn review_s6__whoever_holds_an_admin_token_ends_it_as_the_guide_says() {
+async fn review_s6__an_admin_token_can_be_revoked_as_the_guide_says() {
     let world = World::new().await;
     let guide = crate::documents::read("docs/src/guides/production.md");
     assert!(guide.contains("-d token=$CARNET_TOKEN https://carnet.example/revoke"), "the guide says how");

@@ -15,7 +15,7 @@ fn configured(variables: &[(&str, &str)]) -> Result<Config, String> {
 }
 
 #[test]
-fn srv_5__what_kubernetes_puts_into_pods_is_no_configuration() {
+fn srv_5__variables_that_kubernetes_puts_into_pods_are_not_configuration_errors() {
     let of_kubernetes = [
         ("CARNET_SERVICE_HOST", "10.0.0.1"),
         ("CARNET_SERVICE_PORT", "8080"),
@@ -64,7 +64,7 @@ fn srv_6__no_message_holds_the_password_of_the_database() {
 }
 
 #[test]
-fn srv_10__a_connection_that_waits_for_its_answer_is_not_idle() {
+fn srv_10__the_idle_limit_of_connections_is_longer_than_the_deadline_of_requests() {
     let short = carnet::config::ConnectionLimits { idle: std::time::Duration::from_secs(5), ..Default::default() };
     let deadline = std::time::Duration::from_secs(20);
     assert!(short.for_requests(deadline).idle > deadline);
@@ -73,7 +73,7 @@ fn srv_10__a_connection_that_waits_for_its_answer_is_not_idle() {
 }
 
 #[tokio::test]
-async fn srv_9__a_server_that_ends_is_not_ready_first_and_serves_on() {
+async fn srv_9__a_server_told_to_stop_reports_not_ready_and_still_serves() {
     let db = TestDb::new().await;
     let settings = [("CARNET_DATABASE__URL", db.url()), ("CARNET_SERVER__DRAIN_SECONDS", "600")];
     let server = ServerProcess::start(db.folder(), &settings).await;
@@ -96,7 +96,7 @@ async fn srv_9__a_server_that_ends_is_not_ready_first_and_serves_on() {
 }
 
 #[tokio::test]
-async fn sec_l8__the_files_of_the_database_are_their_owners_alone() {
+async fn sec_l8__only_the_owner_can_read_the_files_of_the_database() {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = std::env::temp_dir().join(format!("carnet-l8-{}", uuid::Uuid::from_bytes(carnet::ids::random())));
     std::fs::create_dir_all(&folder).unwrap();
@@ -119,7 +119,7 @@ async fn sec_l8__the_files_of_the_database_are_their_owners_alone() {
 }
 
 #[tokio::test]
-async fn srv_11__the_right_secret_by_the_other_method_is_no_guess() {
+async fn srv_11__the_right_secret_by_the_wrong_method_does_not_count_as_a_guess() {
     let world = World::with(&[("CARNET_RATE_LIMITS__WRONG_SECRETS_PER_MINUTE_PER_CLIENT", "1")]).await;
     let permissions =
         json!([{ "resource_server": "pypi", "actions": ["publish"], "packages": ["*"], "owner": "joel" }]);
@@ -142,7 +142,7 @@ async fn srv_11__the_right_secret_by_the_other_method_is_no_guess() {
 }
 
 #[tokio::test]
-async fn srv_21__a_key_that_nobody_could_look_up_yet_is_no_final_no() {
+async fn srv_21__an_unknown_key_is_answered_with_503_until_keys_may_be_fetched_again() {
     let world = World::new().await;
     world.accepts().await;
     world.server.clock.advance(5);
@@ -165,7 +165,7 @@ async fn srv_21__a_key_that_nobody_could_look_up_yet_is_no_final_no() {
 }
 
 #[tokio::test]
-async fn srv_33__the_signed_answer_is_given_where_it_is_wanted_more() {
+async fn srv_33__introspection_answers_are_signed_where_the_accept_header_prefers_it() {
     let world = World::new().await;
     let registry = world.client("registry", json!({ "resource_server": "pypi" })).await;
     for (accept, signed) in [
@@ -184,7 +184,7 @@ async fn srv_33__the_signed_answer_is_given_where_it_is_wanted_more() {
 }
 
 #[tokio::test]
-async fn srv_38__harmless_spellings_of_a_form_are_read() {
+async fn srv_38__forms_with_charset_utf8_or_identity_encoding_are_accepted() {
     let world = World::new().await;
     let (_serving, address) = serving(&world, carnet::config::ConnectionLimits::default()).await;
     for headers in [
@@ -219,7 +219,7 @@ async fn srv_40__a_data_folder_may_have_any_name() {
 }
 
 #[tokio::test]
-async fn srv_41__a_request_without_host_is_refused() {
+async fn srv_41__an_http_1_1_request_without_host_is_refused() {
     let world = World::new().await;
     let (_serving, address) = serving(&world, carnet::config::ConnectionLimits::default()).await;
     for (request, status) in [
@@ -234,7 +234,7 @@ async fn srv_41__a_request_without_host_is_refused() {
 }
 
 #[tokio::test]
-async fn sec_m3__no_byte_in_a_forwarded_header_hides_the_caller() {
+async fn sec_m3__invalid_bytes_in_a_forwarded_header_do_not_hide_the_caller() {
     let server = TestServer::with(&[
         ("CARNET_SERVER__TRUSTED_PROXIES", "[\"10.0.0.1/32\"]"),
         ("CARNET_RATE_LIMITS__REFUSALS_PER_MINUTE_PER_ADDRESS", "3"),

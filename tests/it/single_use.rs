@@ -33,7 +33,7 @@ async fn storm(nodes: &[&TestServer], assertion: &str, times: usize) -> Vec<u16>
 }
 
 #[tokio::test]
-async fn atk_078__a_second_use_is_refused() {
+async fn atk_078__a_second_use_of_an_assertion_is_refused() {
     let world = World::new().await;
     let assertion = world.good();
     world.exchange(&assertion).await.token();
@@ -43,7 +43,7 @@ async fn atk_078__a_second_use_is_refused() {
 }
 
 #[tokio::test]
-async fn nuget_tok_3__the_id_is_never_accepted_again() {
+async fn nuget_tok_3__an_assertion_with_a_used_id_is_refused_though_other_claims_differ() {
     let world = World::new().await;
     let claims = world.claims();
     world.exchange_claims(&claims).await.token();
@@ -52,7 +52,7 @@ async fn nuget_tok_3__the_id_is_never_accepted_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn rfc7523_3_7__fifty_uses_at_once_give_one_token() {
+async fn rfc7523_3_7__fifty_simultaneous_uses_of_an_assertion_give_one_token() {
     let world = World::new().await;
     for _ in 0..5 {
         let statuses = storm(&[&world.server], &world.good(), 50).await;
@@ -62,7 +62,7 @@ async fn rfc7523_3_7__fifty_uses_at_once_give_one_token() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn atk_079__nor_do_two_nodes_give_two() {
+async fn atk_079__simultaneous_uses_of_an_assertion_at_two_nodes_give_one_token() {
     let world = World::new().await;
     let second = world.server.another_node().await;
     for _ in 0..3 {
@@ -74,7 +74,7 @@ async fn atk_079__nor_do_two_nodes_give_two() {
 }
 
 #[tokio::test]
-async fn atk_080__ids_are_per_issuer() {
+async fn atk_080__the_same_assertion_id_from_two_issuers_is_not_a_replay() {
     let world = World::new().await;
     let other = FakeIssuer::new("https://other.test", TestKey::rsa(1));
     world.server.network.add(&other);
@@ -92,7 +92,7 @@ async fn atk_080__ids_are_per_issuer() {
 }
 
 #[tokio::test]
-async fn atk_082__a_refusal_uses_nothing_up() {
+async fn atk_082__a_refused_request_does_not_use_up_the_assertion() {
     let world = World::new().await;
     let assertion = world.good();
     world.exchange_with(&assertion, &[("scope", "unlist")]).await.refused(400, "invalid_scope", "scope_not_granted");
@@ -107,7 +107,7 @@ async fn atk_082__a_refusal_uses_nothing_up() {
 }
 
 #[tokio::test]
-async fn atk_083__a_use_is_remembered_until_the_end_and_over_a_restart() {
+async fn atk_083__a_used_assertion_is_remembered_until_it_expires_also_by_a_new_node() {
     let world = World::new().await;
     let claims = world.claims();
     world.exchange_claims(&claims).await.token();
@@ -121,7 +121,7 @@ async fn atk_083__a_use_is_remembered_until_the_end_and_over_a_restart() {
 }
 
 #[tokio::test]
-async fn atk_083__without_the_database_nothing_is_accepted() {
+async fn atk_083__no_assertion_is_accepted_while_its_use_cannot_be_recorded() {
     let world = World::new().await;
     world.accepts().await;
     world.server.db.execute("ALTER TABLE consumed RENAME TO gone").await;
@@ -133,7 +133,7 @@ async fn atk_083__without_the_database_nothing_is_accepted() {
 }
 
 #[tokio::test]
-async fn atk_206__without_the_database_nothing_is_allowed() {
+async fn atk_206__no_token_is_issued_while_the_audit_log_cannot_be_written() {
     let world = World::new().await;
     world.server.db.execute("ALTER TABLE audit_event RENAME TO gone").await;
     world.exchange(&world.good()).await.refused(503, "temporarily_unavailable", "database_unavailable");
@@ -142,7 +142,7 @@ async fn atk_206__without_the_database_nothing_is_allowed() {
 }
 
 #[tokio::test]
-async fn atk_084__ids_are_texts_of_bounded_length_compared_exactly() {
+async fn atk_084__assertion_ids_are_texts_of_bounded_length_compared_exactly() {
     let world = World::new().await;
     world.denies_claims(world.claims().with("jti", "x".repeat(300)), "claim_malformed").await;
     world.denies_claims(world.claims().with("jti", ""), "claim_malformed").await;
@@ -172,7 +172,7 @@ async fn atk_085__another_spelling_of_the_header_is_a_replay() {
 }
 
 #[tokio::test]
-async fn d_16__without_an_id_the_text_counts_and_off_is_off() {
+async fn d_16__replays_are_found_by_token_hash_or_another_claim_or_not_at_all_if_configured() {
     let world = World::new().await;
     world.trust(json!({ "replay": "jti_or_token_hash" })).await;
     let claims = world.claims().without("jti");
@@ -190,7 +190,7 @@ async fn d_16__without_an_id_the_text_counts_and_off_is_off() {
 }
 
 #[tokio::test]
-async fn atk_086__used_assertions_are_forgotten_when_they_are_over() {
+async fn atk_086__used_assertions_are_forgotten_a_day_after_they_expired() {
     let world = World::new().await;
     for _ in 0..20 {
         world.accepts().await;
@@ -238,7 +238,7 @@ async fn atk_139__a_changed_rule_is_seen_by_every_node_within_a_second() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn nuget_pol_2__two_first_uses_pin_one_pair_of_ids() {
+async fn nuget_pol_2__two_simultaneous_first_uses_of_a_rule_pin_one_pair_of_ids() {
     let world = World::new().await;
     let second = world.server.another_node().await;
     world.server.admin("DELETE", "federated-credentials/octo-release", Value::Null).await;
@@ -266,7 +266,7 @@ async fn platform() -> (FakeIssuer, carnet::http::Serving) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rfc7521_8_2_1__a_use_survives_the_sudden_death_of_the_process() {
+async fn rfc7521_8_2_1__a_used_assertion_stays_used_after_the_process_is_killed() {
     let db = TestDb::new().await;
     let (issuer, _serving) = platform().await;
     let settings = [
@@ -342,7 +342,7 @@ async fn rfc7521_8_2_1__a_use_survives_the_sudden_death_of_the_process() {
 }
 
 #[tokio::test]
-async fn atk_080__an_issuer_made_anew_remembers() {
+async fn atk_080__assertions_stay_used_when_their_issuer_is_deleted_and_made_again() {
     let world = World::new().await;
     let claims = world.claims();
     world.exchange_claims(&claims).await.token();
@@ -358,7 +358,7 @@ async fn atk_080__an_issuer_made_anew_remembers() {
 }
 
 #[tokio::test]
-async fn nuget_pol_2__ids_are_pinned_for_the_rule_that_was_matched_or_not_at_all() {
+async fn nuget_pol_2__ids_are_pinned_only_to_the_revision_of_the_rule_that_was_matched() {
     use carnet::assertion::AssertionKey;
     use carnet::audit::{AuditEvent, Outcome};
     use carnet::clock::Timestamp;

@@ -44,7 +44,7 @@ pub fn svid(platform: &Platform, changes: Value) -> Value {
 }
 
 #[tokio::test]
-async fn spiffe_svid_5__no_issuer_is_needed_and_none_selects_keys() {
+async fn spiffe_svid_5__an_svid_needs_no_issuer_and_its_issuer_selects_no_keys() {
     let (platform, _) = domain().await;
     let answer = platform.accepts(&svid(&platform, json!({}))).await;
     assert_eq!(answer["authorization_details"][0]["principal"], "joel");
@@ -62,7 +62,7 @@ async fn spiffe_svid_5__no_issuer_is_needed_and_none_selects_keys() {
 }
 
 #[tokio::test]
-async fn spiffe_svid_1__the_algorithm_is_one_of_the_specification() {
+async fn spiffe_svid_1__only_the_algorithms_of_the_svid_specification_are_accepted() {
     let (platform, bundle) = domain().await;
     let keys = [
         TestKey::rsa(1).using("PS384"),
@@ -79,7 +79,7 @@ async fn spiffe_svid_1__the_algorithm_is_one_of_the_specification() {
 }
 
 #[tokio::test]
-async fn spiffe_svid_2__the_type_is_absent_or_jwt_or_jose() {
+async fn spiffe_svid_2__the_type_of_an_svid_is_absent_or_jwt_or_jose() {
     let (platform, _) = domain().await;
     let typed = |typ: Value| {
         let header = changed(&TestKey::rsa(0).header(), json!({ "typ": typ }));
@@ -94,7 +94,7 @@ async fn spiffe_svid_2__the_type_is_absent_or_jwt_or_jose() {
 }
 
 #[tokio::test]
-async fn spiffe_svid_3__the_header_holds_nothing_else() {
+async fn spiffe_svid_3__an_svid_with_further_header_parameters_is_refused() {
     let (platform, _) = domain().await;
     for extra in [json!({ "x": 1 }), json!({ "x5t": "abc" }), json!({ "cty": "text" })] {
         let header = changed(&TestKey::rsa(0).header(), extra);
@@ -104,7 +104,7 @@ async fn spiffe_svid_3__the_header_holds_nothing_else() {
 }
 
 #[tokio::test]
-async fn spiffe_svid_4__subject_audience_and_end_are_there() {
+async fn spiffe_svid_4__an_svid_without_subject_audience_or_expiry_is_refused() {
     let (platform, _) = domain().await;
     for claim in ["aud", "exp"] {
         platform.refuses(&svid(&platform, json!({ claim: null })), "claim_missing").await;
@@ -115,7 +115,7 @@ async fn spiffe_svid_4__subject_audience_and_end_are_there() {
 }
 
 #[tokio::test]
-async fn atk_146__whatever_is_no_spiffe_id_is_refused() {
+async fn atk_146__malformed_spiffe_ids_are_refused() {
     let (platform, _) = domain().await;
     let long = format!("spiffe://td.test/{}", "a".repeat(3072));
     for bad in [
@@ -151,7 +151,7 @@ async fn atk_146__whatever_is_no_spiffe_id_is_refused() {
 }
 
 #[tokio::test]
-async fn fulcio_spiffe_2__the_trust_domain_is_valid_when_it_is_saved() {
+async fn fulcio_spiffe_2__an_invalid_trust_domain_or_spiffe_id_cannot_be_saved() {
     let (platform, _) = domain().await;
     for bad in ["Example.com/", "Example.com", "example.com/", "spiffe://example.com", "*.example.com", "example.com:1"]
     {
@@ -175,7 +175,7 @@ async fn fulcio_spiffe_2__the_trust_domain_is_valid_when_it_is_saved() {
 }
 
 #[tokio::test]
-async fn spiffe_bnd_2__bundles_are_not_merged() {
+async fn spiffe_bnd_2__the_bundles_of_two_trust_domains_are_not_merged() {
     let (platform, _) = domain().await;
     let keys = json!({ "source": "static", "jwks": { "keys": [for_svids(&TestKey::rsa(1))] } });
     let other = json!({ "profile": "spiffe", "trust_domain": "td2.test", "keys": keys });
@@ -189,7 +189,7 @@ async fn spiffe_bnd_2__bundles_are_not_merged() {
 }
 
 #[tokio::test]
-async fn spiffe_bnd_2__trust_domains_share_no_bundle() {
+async fn spiffe_bnd_2__two_trust_domains_cannot_be_saved_with_the_same_bundle() {
     let (platform, _) = domain().await;
     let save = async |keys: Value, domain: &str, members: Value| {
         let other = json!({ "profile": "spiffe", "trust_domain": domain, "keys": keys });
@@ -222,7 +222,7 @@ async fn spiffe_bnd_2__trust_domains_share_no_bundle() {
 }
 
 #[tokio::test]
-async fn atk_147__neither_another_domain_nor_an_issuer_vouches_for_an_id() {
+async fn atk_147__a_spiffe_id_signed_by_another_trust_domain_or_issuer_is_refused() {
     let (platform, _) = domain().await;
     let keys = json!({ "source": "static", "jwks": { "keys": [for_svids(&TestKey::rsa(1))] } });
     platform
@@ -239,7 +239,7 @@ async fn atk_147__neither_another_domain_nor_an_issuer_vouches_for_an_id() {
 }
 
 #[tokio::test]
-async fn spiffe_bnd_3__the_bundles_place_is_written_down() {
+async fn spiffe_bnd_3__a_trust_domain_needs_a_valid_source_for_its_bundle() {
     let (platform, _) = domain().await;
     let put = |document: Value| platform.server.admin("PUT", "trusted-issuers/new", document);
     let base = json!({ "profile": "spiffe", "trust_domain": "new.test" });
@@ -271,7 +271,7 @@ async fn spiffe_bnd_3__the_bundles_place_is_written_down() {
 }
 
 #[tokio::test]
-async fn spiffe_bnd_4__a_bundle_is_polled_as_it_says_and_never_goes_back() {
+async fn spiffe_bnd_4__a_bundle_is_polled_by_its_refresh_hint_and_older_ones_are_ignored() {
     let (platform, bundle) = domain().await;
     let publish = |number: usize, sequence: u64| {
         let set = json!({ "keys": [for_svids(&TestKey::rsa(number))], "spiffe_sequence": sequence, "spiffe_refresh_hint": 60 });
@@ -299,7 +299,7 @@ async fn spiffe_bnd_4__a_bundle_is_polled_as_it_says_and_never_goes_back() {
 }
 
 #[tokio::test]
-async fn spiffe_bnd_4__only_numbered_bundles_are_ordered() {
+async fn spiffe_bnd_4__bundles_without_a_number_and_operator_refreshes_reset_the_order() {
     let (platform, bundle) = domain().await;
     let publish = |number: usize, sequence: Value| {
         let set = json!({ "keys": [for_svids(&TestKey::rsa(number))] });
@@ -324,7 +324,7 @@ async fn spiffe_bnd_4__only_numbered_bundles_are_ordered() {
 }
 
 #[tokio::test]
-async fn spiffe_bnd_4__an_older_bundle_keeps_no_keys_alive() {
+async fn spiffe_bnd_4__fetching_an_older_bundle_does_not_prolong_the_kept_keys() {
     let (platform, bundle) = domain().await;
     let publish = |number: usize, sequence: u64| {
         let set = json!({ "keys": [for_svids(&TestKey::rsa(number))], "spiffe_sequence": sequence, "spiffe_refresh_hint": 36_000 });
@@ -371,7 +371,7 @@ async fn spiffe_bnd_1__an_emptied_bundle_withdraws_its_keys() {
 }
 
 #[tokio::test]
-async fn spiffe_rpl_1__a_document_without_id_can_be_used_again() {
+async fn spiffe_rpl_1__an_svid_without_an_id_can_be_used_again() {
     let (platform, _) = domain().await;
     let token = TestKey::rsa(0).sign(&svid(&platform, json!({})));
     platform.present_text(&token).await.token();

@@ -31,7 +31,7 @@ async fn change_client(world: &World, name: &str, changed: Value) {
 // === registered clients ===
 
 #[tokio::test]
-async fn contract_4__a_clients_tokens_end_with_the_client_and_with_its_proof() {
+async fn contract_4__a_clients_tokens_end_when_it_is_disabled_deleted_or_gets_other_credentials() {
     let world = World::new().await;
     let registry = TestClient::registry(&world.server).await;
     let bot = TestClient::publisher(&world.server, "bot", "client_secret_basic").await;
@@ -131,7 +131,7 @@ async fn reads(world: &World, token: &str) -> u16 {
 }
 
 #[tokio::test]
-async fn contract_4__nothing_that_narrows_is_ignored_for_the_admin_api() {
+async fn contract_4__details_and_principal_are_refused_in_requests_for_the_admin_api() {
     let world = World::new().await;
     let site = TestClient::register(&world.server, "site", "client_secret_basic", json!({ "scopes": ["admin"] })).await;
     for (name, value) in [
@@ -169,7 +169,7 @@ async fn contract_4__a_pending_rule_admits_a_client_only_where_its_ids_are_pinne
 }
 
 #[tokio::test]
-async fn contract_4__a_token_pins_the_rule_that_admitted_its_client() {
+async fn contract_4__issuing_a_token_pins_the_ids_of_the_rule_that_admitted_its_client() {
     let world = World::new().await;
     add_helper(&world, 0).await;
     world.rule("octo-release", json!({ "repository_owner_id": null, "repository_id": null })).await;
@@ -191,7 +191,7 @@ async fn contract_4__a_token_pins_the_rule_that_admitted_its_client() {
 }
 
 #[tokio::test]
-async fn contract_4__nobody_learns_without_a_good_signature_which_clients_there_are() {
+async fn contract_4__assertions_with_a_bad_signature_do_not_tell_which_clients_exist() {
     let world = World::new().await;
     world
         .server
@@ -232,7 +232,7 @@ async fn contract_4__nobody_learns_without_a_good_signature_which_clients_there_
 // === exchanges ===
 
 #[tokio::test]
-async fn rfc7009_2_1_3__what_was_made_with_a_revoked_actor_token_ends_with_it() {
+async fn rfc7009_2_1_3__tokens_made_with_a_revoked_actor_token_end_with_it() {
     let world = World::new().await;
     with_helpers(&world, 1).await;
     let registry = TestClient::registry(&world.server).await;
@@ -249,7 +249,7 @@ async fn rfc7009_2_1_3__what_was_made_with_a_revoked_actor_token_ends_with_it() 
 }
 
 #[tokio::test]
-async fn rfc8693_4_1_5__a_token_is_sixteen_exchanges_from_its_first_one_at_most() {
+async fn rfc8693_4_1_5__a_chain_of_more_than_sixteen_exchanges_is_refused() {
     let world = World::new().await;
     let mut token = world.exchange(&world.good()).await.token();
     let first = token.clone();
@@ -265,7 +265,7 @@ async fn rfc8693_4_1_5__a_token_is_sixteen_exchanges_from_its_first_one_at_most(
 }
 
 #[tokio::test]
-async fn contract_4__exchanges_count_for_their_client() {
+async fn contract_4__token_exchanges_count_against_the_rate_limit_of_their_client() {
     let world = World::with(&[("CARNET_RATE_LIMITS__TOKENS_PER_MINUTE_PER_CLIENT", "2")]).await;
     let bot = TestClient::publisher(&world.server, "bot", "client_secret_basic").await;
     let token = bot.ask(&world.server, &[]).await.token();
@@ -279,7 +279,7 @@ async fn contract_4__exchanges_count_for_their_client() {
 }
 
 #[tokio::test]
-async fn rfc8693_4_4_1__a_may_act_without_issuer_means_the_subjects_own() {
+async fn rfc8693_4_4_1__a_may_act_claim_without_issuer_means_the_issuer_of_the_subject() {
     let world = World::new().await;
     add_helper(&world, 0).await;
     // The same subject at another platform, which has a rule as well.
@@ -299,7 +299,7 @@ async fn rfc8693_4_4_1__a_may_act_without_issuer_means_the_subjects_own() {
 }
 
 #[tokio::test]
-async fn wimsecx_life_1__a_capped_platforms_actor_acts_no_longer_than_its_assertion() {
+async fn wimsecx_life_1__a_token_with_an_actor_of_a_capped_issuer_ends_with_the_actors_assertion() {
     let world = World::new().await;
     with_helpers(&world, 1).await;
     let capped = FakeIssuer::new("https://capped.test", TestKey::rsa(1));
@@ -324,7 +324,7 @@ async fn wimsecx_life_1__a_capped_platforms_actor_acts_no_longer_than_its_assert
 // === questions ===
 
 #[tokio::test]
-async fn atk_181__questions_about_nothing_do_not_hold_off_good_tokens() {
+async fn atk_181__rate_limited_introspections_of_garbage_do_not_affect_good_tokens() {
     let world = World::with(&[("CARNET_RATE_LIMITS__INACTIVE_INTROSPECTIONS_PER_MINUTE_PER_CLIENT", "3")]).await;
     change(&world, "resource-servers/pypi", json!({ "token_format": "opaque" })).await;
     let registry = TestClient::registry(&world.server).await;
@@ -343,7 +343,7 @@ async fn atk_181__questions_about_nothing_do_not_hold_off_good_tokens() {
 // === who may change what ===
 
 #[tokio::test]
-async fn contract_6__who_writes_rules_gets_no_rights_of_clients_that_rest_on_them() {
+async fn contract_6__a_rule_writer_cannot_take_over_a_client_with_rights_that_lists_the_rule() {
     let world = World::new().await;
     let patch = async |scope: &str, changed: Value| {
         world.server.admin_as(scope, "PATCH", "federated-credentials/octo-release", changed).await
@@ -414,7 +414,7 @@ async fn contract_4__a_client_with_many_entries_of_the_same_actions_gets_its_tok
 }
 
 #[tokio::test]
-async fn wimsecx_life_1__an_actors_rule_for_another_registry_shortens_nothing() {
+async fn wimsecx_life_1__an_actors_rule_for_another_registry_does_not_shorten_the_token() {
     let world = World::new().await;
     with_helpers(&world, 1).await;
     let now = world.server.now();

@@ -164,7 +164,7 @@ async fn srv_2__behind_nginx_everything_is_answered_and_the_caller_is_known() {
 const POOLED: &str = "carnet_pooled";
 
 #[tokio::test]
-async fn srv_20__behind_pgbouncer_sessions_work_and_transactions_are_refused_with_words() {
+async fn srv_20__pgbouncer_works_in_session_mode_and_is_refused_in_transaction_mode() {
     // Without a PostgreSQL there is nothing to pool; the suite runs once with one.
     let Ok(server) = std::env::var("TEST_DATABASE_URL") else { return };
     if !is_installed("pgbouncer") {
@@ -365,7 +365,7 @@ fn carnet_at(off: &str) -> Option<Command> {
 }
 
 #[tokio::test]
-async fn srv_22__a_process_whose_clock_runs_a_day_ahead_forgets_no_use() {
+async fn srv_22__a_process_whose_clock_runs_ahead_forgets_no_used_assertion() {
     let Some(ahead) = carnet_at("+23h") else { return };
     let installed = Installed::new(&[]).await;
     let folder = installed.db.folder().to_owned();
@@ -403,7 +403,7 @@ async fn srv_22__a_process_whose_clock_runs_a_day_ahead_forgets_no_use() {
 }
 
 #[tokio::test]
-async fn srv_22__a_replica_whose_clock_is_behind_is_not_ready() {
+async fn srv_22__a_replica_whose_clock_is_off_is_not_ready() {
     // Of the clocks of one machine and its file there is nothing to compare.
     if std::env::var("TEST_DATABASE_URL").is_err() {
         return;

@@ -71,7 +71,7 @@ async fn spiffe_ca_1__an_svid_authenticates_the_client_that_lists_its_rule() {
 }
 
 #[tokio::test]
-async fn spiffe_ca_1__its_only_audience_is_the_issuer_identifier() {
+async fn spiffe_ca_1__the_only_audience_of_a_clients_svid_is_the_issuer_identifier() {
     let platform = with_robot().await;
     let token_endpoint = format!("{CARNET}/token");
     ask(&platform, JWT_SPIFFE, &signed(&platform, json!({ "aud": [CARNET] }))).await.token();
@@ -93,7 +93,7 @@ async fn spiffe_ca_1__its_only_audience_is_the_issuer_identifier() {
 }
 
 #[tokio::test]
-async fn spiffe_ca_1__an_id_that_no_listed_rule_admits_is_no_clients() {
+async fn spiffe_ca_1__an_svid_whose_id_no_listed_rule_admits_does_not_authenticate() {
     let platform = with_robot().await;
     let other = signed(&platform, json!({ "sub": "spiffe://td.test/ns/ci/sa/other" }));
     ask(&platform, JWT_SPIFFE, &other).await.refused(401, "invalid_client", "no_matching_credential");
@@ -109,7 +109,7 @@ async fn spiffe_ca_1__an_id_that_no_listed_rule_admits_is_no_clients() {
 }
 
 #[tokio::test]
-async fn spiffe_ca_1__a_client_with_an_svid_is_named_and_federated() {
+async fn spiffe_ca_1__an_svid_authenticates_only_a_federated_client_named_in_the_request() {
     let platform = with_robot().await;
     let good = signed(&platform, json!({}));
     let nameless = [("client_assertion_type", JWT_SPIFFE), ("client_assertion", &good), CLIENT_CREDENTIALS];
@@ -126,7 +126,7 @@ async fn spiffe_ca_1__a_client_with_an_svid_is_named_and_federated() {
 }
 
 #[tokio::test]
-async fn spiffe_ca_1__what_is_no_svid_does_not_come_as_one() {
+async fn spiffe_ca_1__other_assertions_are_refused_under_the_svid_assertion_type() {
     let platform = with_robot().await;
     let key = TestKey::rsa(1);
     let token = key.sign(&ordinary(&platform));
@@ -145,7 +145,7 @@ async fn spiffe_ca_1__what_is_no_svid_does_not_come_as_one() {
 }
 
 #[tokio::test]
-async fn spiffe_ca_1__an_issuer_of_the_domains_name_signs_no_svids() {
+async fn spiffe_ca_1__an_issuer_with_the_issuer_name_of_a_trust_domain_signs_no_svids() {
     let (name, key) = ("https://oidc.td.test", TestKey::rsa(1));
     let (platform, _) = domain_with(json!({ "issuer": name })).await;
     let keys = json!({ "source": "static", "jwks": { "keys": [key.jwk()] } });
@@ -161,7 +161,7 @@ async fn spiffe_ca_1__an_issuer_of_the_domains_name_signs_no_svids() {
 }
 
 #[tokio::test]
-async fn spiffe_ca_1__without_a_good_signature_nobody_learns_which_clients_there_are() {
+async fn spiffe_ca_1__svids_with_a_bad_signature_do_not_tell_which_clients_exist() {
     let platform = with_robot().await;
     for method in ["none", "client_secret_basic", "private_key_jwt"] {
         TestClient::register(&platform.server, method, method, json!({})).await;
@@ -213,7 +213,7 @@ async fn spiffe_ca_1__an_svid_is_used_up_where_its_trusted_issuer_says_so() {
 }
 
 #[tokio::test]
-async fn spiffe_ca_1__the_method_is_listed_where_a_trust_domain_is_trusted() {
+async fn spiffe_ca_1__the_metadata_lists_spiffe_jwt_only_while_a_trust_domain_is_trusted() {
     let platform = with_robot().await;
     let listed = async || {
         let metadata = platform.server.get("/.well-known/oauth-authorization-server").await.json();
@@ -231,7 +231,7 @@ async fn spiffe_ca_1__the_method_is_listed_where_a_trust_domain_is_trusted() {
 }
 
 #[tokio::test]
-async fn spiffe_ca_3__a_wit_svid_authenticates_nobody() {
+async fn spiffe_ca_3__a_wit_svid_does_not_authenticate_a_client() {
     let platform = with_robot().await;
     let bound = svid(&platform, json!({ "cnf": { "jwk": TestKey::ec("own", "ES256").jwk() } }));
     let typed = changed(&TestKey::rsa(0).header(), json!({ "typ": "wit+jwt" }));

@@ -77,13 +77,13 @@ async fn prof_res_1__resources_are_compared_exactly() {
 }
 
 #[tokio::test]
-async fn rfc8707_2_2_1__the_grant_takes_a_resource() {
+async fn rfc8707_2_2_1__the_requested_resource_is_the_audience_of_the_token() {
     let world = World::new().await;
     assert_eq!(payload(&world.exchange_with(&world.good(), &[("resource", R1)]).await.token())["aud"], R1);
 }
 
 #[tokio::test]
-async fn rfc8707_2_2_2__the_scope_is_what_the_resource_knows() {
+async fn rfc8707_2_2_2__the_scope_holds_only_actions_granted_at_the_resource() {
     let world = World::new().await;
     at_both(&world).await;
     assert_eq!(world.exchange_with(&world.good(), &[("resource", R1)]).await.json()["scope"], "publish");
@@ -93,7 +93,7 @@ async fn rfc8707_2_2_2__the_scope_is_what_the_resource_knows() {
 }
 
 #[tokio::test]
-async fn rfc8707_3_2__one_audience_a_token() {
+async fn rfc8707_3_2__a_request_for_two_resources_is_refused() {
     let world = World::new().await;
     at_both(&world).await;
     let answer = world.exchange_with(&world.good(), &[("resource", R1), ("resource", R2)]).await;
@@ -103,7 +103,7 @@ async fn rfc8707_3_2__one_audience_a_token() {
 }
 
 #[tokio::test]
-async fn rfc9068_3_2__without_a_resource_the_only_one_covered_is_it() {
+async fn rfc9068_3_2__without_a_resource_the_token_is_for_the_only_registry_of_the_rule() {
     let world = World::new().await;
     assert_eq!(payload(&world.exchange(&world.good()).await.token())["aud"], R1);
     at_both(&world).await;
@@ -111,7 +111,7 @@ async fn rfc9068_3_2__without_a_resource_the_only_one_covered_is_it() {
 }
 
 #[tokio::test]
-async fn rfc9068_5_1__two_registries_have_two_identifiers() {
+async fn rfc9068_5_1__two_registries_cannot_have_the_same_identifier() {
     let world = World::new().await;
     let answer =
         world.server.admin("PUT", "resource-servers/second", json!({ "resource": R1, "actions": ["publish"] })).await;
@@ -121,7 +121,7 @@ async fn rfc9068_5_1__two_registries_have_two_identifiers() {
 }
 
 #[tokio::test]
-async fn prof_rar_1__details_narrow_and_never_widen() {
+async fn prof_rar_1__authorization_details_narrow_the_grant_and_never_widen_it() {
     let world = World::new().await;
     let ask = async |details: Value| {
         let details = details.to_string();
@@ -157,7 +157,7 @@ async fn prof_rar_1__details_narrow_and_never_widen() {
 }
 
 #[tokio::test]
-async fn d_57__scope_and_details_both_hold() {
+async fn d_57__scope_and_authorization_details_both_limit_the_token() {
     let world = World::new().await;
     let details = json!([{ "type": "package", "actions": ["create", "publish"], "packages": ["widgets"] }]).to_string();
     let both =
@@ -172,7 +172,7 @@ async fn d_57__scope_and_details_both_hold() {
 }
 
 #[tokio::test]
-async fn rfc8707_2_4__a_registry_can_ask_for_the_principal() {
+async fn rfc8707_2_4__a_registry_can_require_that_requests_name_the_principal() {
     let world = World::new().await;
     let answer = world.server.admin("PATCH", "resource-servers/pypi", json!({ "require_principal": true })).await;
     assert_eq!(answer.status, 200);
@@ -182,7 +182,7 @@ async fn rfc8707_2_4__a_registry_can_ask_for_the_principal() {
 }
 
 #[tokio::test]
-async fn wimse_clm_2__a_floor_asks_for_protection() {
+async fn wimse_clm_2__a_registry_can_require_a_protected_ref_or_environment() {
     let world = World::new().await;
     let answer = world
         .server

@@ -14,7 +14,7 @@ fn good(world: &World) -> String {
 }
 
 #[tokio::test]
-async fn rfc6749_3_2_2__only_post_is_answered() {
+async fn rfc6749_3_2_2__the_token_endpoint_accepts_only_post() {
     let world = World::new().await;
     for method in ["GET", "PUT", "DELETE", "PATCH"] {
         let request = Request::builder().method(method).uri("/token").header("content-type", FORM);
@@ -37,7 +37,7 @@ async fn rfc6749_3_2_3__unknown_parameters_are_ignored() {
 }
 
 #[tokio::test]
-async fn rfc6749_3_2_4__an_empty_value_is_no_value() {
+async fn rfc6749_3_2_4__an_empty_parameter_counts_as_missing() {
     let world = World::new().await;
     let answer = world.server.form_text("/token", "grant_type=&assertion=x").await;
     answer.refused(400, "invalid_request", "parameter_missing");
@@ -49,7 +49,7 @@ async fn rfc6749_3_2_4__an_empty_value_is_no_value() {
 }
 
 #[tokio::test]
-async fn rfc6749_3_2_5__a_known_parameter_does_not_repeat() {
+async fn rfc6749_3_2_5__a_repeated_known_parameter_is_refused() {
     let world = World::new().await;
     let repeats =
         ["grant_type", "assertion", "scope", "client_id", "client_assertion", "principal", "authorization_details"];
@@ -62,7 +62,7 @@ async fn rfc6749_3_2_5__a_known_parameter_does_not_repeat() {
 }
 
 #[tokio::test]
-async fn rfc6749_3_2_6__the_endpoints_url_has_no_fragment() {
+async fn rfc6749_3_2_6__the_url_of_the_token_endpoint_has_no_fragment() {
     let world = World::new().await;
     let metadata = world.server.get("/.well-known/oauth-authorization-server").await.json();
     assert_eq!(metadata["token_endpoint"], format!("{CARNET}/token"));
@@ -104,7 +104,7 @@ async fn rfc6749_b_2__other_media_types_are_refused() {
 }
 
 #[tokio::test]
-async fn atk_093__bodies_of_another_kind_are_refused() {
+async fn atk_093__json_bodies_are_refused_under_either_media_type() {
     let world = World::new().await;
     let body = json!({ "grant_type": JWT_BEARER, "assertion": world.good() }).to_string();
     let labelled = Request::post("/token").header("content-type", FORM).body(Body::from(body.clone())).unwrap();
@@ -115,7 +115,7 @@ async fn atk_093__bodies_of_another_kind_are_refused() {
 }
 
 #[tokio::test]
-async fn rfc6749_2_3_1__one_method_of_client_authentication_a_request() {
+async fn rfc6749_2_3_1__two_methods_of_client_authentication_in_one_request_are_refused() {
     let world = World::new().await;
     let assertion = world.good();
     let send = async |extra: &str| {
@@ -151,7 +151,7 @@ async fn rfc6749_2_3_1_3__secrets_in_the_url_are_refused() {
 }
 
 #[tokio::test]
-async fn rfc6749_3_2_1_1__credentials_that_come_have_to_be_right() {
+async fn rfc6749_3_2_1_1__wrong_client_credentials_in_the_header_are_refused() {
     let world = World::new().await;
     let assertion = world.good();
     let request = Request::post("/token").header("content-type", FORM).header("authorization", "Basic bm9ib2R5Ong=");
@@ -162,7 +162,7 @@ async fn rfc6749_3_2_1_1__credentials_that_come_have_to_be_right() {
 }
 
 #[tokio::test]
-async fn rfc7523_3_1_1__credentials_are_judged_though_none_are_needed() {
+async fn rfc7523_3_1_1__wrong_client_credentials_are_refused_though_none_are_needed() {
     let world = World::new().await;
     let assertion = world.good();
     world.exchange_with(&assertion, &[("client_id", "x"), ("client_secret", "wrong")]).await.refused(
@@ -224,7 +224,7 @@ async fn rfc7523_2_2_1__a_client_assertion_and_its_type_belong_together() {
 }
 
 #[tokio::test]
-async fn rfc6749_3_3_1__the_scope_grammar_is_kept() {
+async fn rfc6749_3_3_1__scopes_outside_the_grammar_are_refused() {
     let world = World::new().await;
     let assertion = world.good();
     for scope in ["a\"b", "a\\b", "a\tb", "\u{e9}"] {
@@ -236,14 +236,14 @@ async fn rfc6749_3_3_1__the_scope_grammar_is_kept() {
 }
 
 #[tokio::test]
-async fn rfc6749_3_3_2__order_and_repeats_have_no_meaning() {
+async fn rfc6749_3_3_2__order_and_repeats_of_scopes_have_no_meaning() {
     let world = World::new().await;
     let answer = world.exchange_with(&world.good(), &[("scope", "publish create create")]).await;
     assert_eq!(answer.json()["scope"], "create publish");
 }
 
 #[tokio::test]
-async fn rfc6749_3_3_3__the_granted_scope_is_always_said() {
+async fn rfc6749_3_3_3__the_answer_names_the_granted_scope() {
     let world = World::new().await;
     assert_eq!(world.exchange(&world.good()).await.json()["scope"], "create publish");
     assert_eq!(world.exchange_with(&world.good(), &[("scope", "create")]).await.json()["scope"], "create");
@@ -288,7 +288,7 @@ async fn rfc6749_5_1_1__success_is_json_with_token_type_and_lifetime() {
 }
 
 #[tokio::test]
-async fn rfc6749_5_1_2__answers_are_not_stored() {
+async fn rfc6749_5_1_2__answers_carry_no_store_and_no_cache_headers() {
     let world = World::new().await;
     let mut answers = vec![world.exchange(&world.good()).await, world.exchange("x").await];
     answers.push(world.server.form("/explain", &[("grant_type", JWT_BEARER), ("assertion", &world.good())]).await);
@@ -300,7 +300,7 @@ async fn rfc6749_5_1_2__answers_are_not_stored() {
 }
 
 #[tokio::test]
-async fn rfc6749_5_1_3__members_stand_at_the_top_with_their_types() {
+async fn rfc6749_5_1_3__the_members_of_an_answer_are_at_the_top_level_with_their_types() {
     let world = World::new().await;
     let body = world.exchange(&world.good()).await.json();
     let mut members: Vec<&String> = body.as_object().unwrap().keys().collect();
@@ -317,7 +317,7 @@ async fn rfc6749_5_2_1__errors_are_400_json() {
 }
 
 #[tokio::test]
-async fn rfc6749_5_2_2__nothing_of_the_assertion_gets_into_the_answer() {
+async fn rfc6749_5_2_2__a_hostile_issuer_claim_does_not_appear_in_the_error_answer() {
     let world = World::new().await;
     for hostile in ["https://x.test/\"\\\u{1f600}", "https://x.test/\r\nSet-Cookie: a=b", "<script>"] {
         let answer = world.exchange_claims(&world.claims().with("iss", hostile)).await;
@@ -418,7 +418,7 @@ async fn prof_tok_2__large_requests_are_refused() {
 }
 
 #[tokio::test]
-async fn prof_tok_3__keys_out_of_reach_are_not_the_callers_fault() {
+async fn prof_tok_3__unreachable_issuer_keys_are_answered_with_503_and_retry_after() {
     let world = World::new().await;
     let path = "trusted-issuers/away?validate=offline";
     world.server.put(path, json!({ "profile": "github-actions", "issuer": "https://away.test" })).await;
@@ -441,7 +441,7 @@ async fn atk_087__grant_type_cannot_be_given_twice_or_in_the_query() {
 }
 
 #[tokio::test]
-async fn atk_088__a_second_scope_does_not_slip_in() {
+async fn atk_088__a_repeated_scope_is_refused_and_one_with_brackets_is_ignored() {
     let world = World::new().await;
     let body = format!("{}&scope=publish&scope=admin", good(&world));
     world.server.form_text("/token", &body).await.refused(400, "invalid_request", "parameter_repeated");
@@ -450,7 +450,7 @@ async fn atk_088__a_second_scope_does_not_slip_in() {
 }
 
 #[tokio::test]
-async fn atk_089__names_are_decoded_once_and_compared_with_case() {
+async fn atk_089__parameter_names_are_decoded_once_and_compared_with_case() {
     let world = World::new().await;
     let body = format!("%67rant_type={JWT_BEARER}&assertion={}", world.good());
     world.server.form_text("/token", &body).await.token();
@@ -461,7 +461,7 @@ async fn atk_089__names_are_decoded_once_and_compared_with_case() {
 }
 
 #[tokio::test]
-async fn atk_090__values_are_decoded_once() {
+async fn atk_090__parameter_values_are_decoded_once() {
     let world = World::new().await;
     let twice = R1.replace('/', "%252F");
     let body = format!("{}&resource={twice}", good(&world));
@@ -509,7 +509,7 @@ async fn atk_094__credentials_in_the_query_are_refused() {
 }
 
 #[tokio::test]
-async fn atk_095__line_breaks_in_parameters_go_nowhere() {
+async fn atk_095__line_breaks_in_parameters_do_not_reach_the_answer() {
     let world = World::new().await;
     for (name, error) in [("scope", "invalid_scope"), ("resource", "invalid_target"), ("client_id", "invalid_client")] {
         let answer = world.exchange_with(&world.good(), &[(name, "x\r\nSet-Cookie: a=b")]).await;
@@ -530,7 +530,7 @@ async fn atk_096__broken_basic_headers_fail_as_client_authentication() {
 }
 
 #[tokio::test]
-async fn atk_097__two_names_of_a_client_fail() {
+async fn atk_097__different_client_names_in_header_and_form_are_refused() {
     let world = World::new().await;
     world.server.put("clients/bot", json!({ "auth_method": "none" })).await;
     let request = Request::post("/token").header("content-type", FORM).header("authorization", "Basic b3RoZXI6eA==");
@@ -540,7 +540,7 @@ async fn atk_097__two_names_of_a_client_fail() {
 }
 
 #[tokio::test]
-async fn atk_098__headers_do_not_change_the_method() {
+async fn atk_098__a_method_override_header_does_not_change_the_method() {
     let world = World::new().await;
     let request = Request::get("/token").header("x-http-method-override", "POST").header("content-type", FORM);
     let answer = world.server.send(request.body(Body::from(good(&world))).unwrap()).await;
@@ -562,7 +562,7 @@ async fn atk_100__resources_that_are_no_uris_of_registries_are_refused() {
 }
 
 #[tokio::test]
-async fn atk_101__endless_scopes_are_refused() {
+async fn atk_101__requests_with_more_than_a_hundred_scopes_are_refused() {
     let world = World::new().await;
     let many = (0..10_000).map(|n| format!("s{n}")).collect::<Vec<_>>().join(" ");
     let answer = world.exchange_with(&world.good(), &[("scope", &many)]).await;
@@ -583,7 +583,7 @@ async fn atk_102__a_switched_off_issuer_answers_like_an_unknown_one() {
 }
 
 #[tokio::test]
-async fn rfc7521_8_3_1__refusals_hold_nothing_private() {
+async fn rfc7521_8_3_1__a_refusal_does_not_reveal_rules_or_principals() {
     let world = World::new().await;
     world
         .rule(
@@ -600,7 +600,7 @@ async fn rfc7521_8_3_1__refusals_hold_nothing_private() {
 }
 
 #[tokio::test]
-async fn rfc8707_2_3__a_repeated_resource_is_no_repeated_parameter() {
+async fn rfc8707_2_3__the_resource_parameter_may_be_repeated() {
     let world = World::new().await;
     let assertion = world.good();
     world.exchange_with(&assertion, &[("resource", R1), ("resource", R1)]).await.token();
@@ -609,7 +609,7 @@ async fn rfc8707_2_3__a_repeated_resource_is_no_repeated_parameter() {
 }
 
 #[tokio::test]
-async fn nuget_pol_11__naming_a_principal_narrows_and_gives_nothing() {
+async fn nuget_pol_11__naming_another_principal_is_refused_without_telling_whose_rule_it_is() {
     let world = World::new().await;
     world.server.put("principals/mallory", json!({ "kind": "user" })).await;
     let none = world.exchange_with(&world.good(), &[("principal", "mallory")]).await;

@@ -103,7 +103,7 @@ fn pod(platform: &Platform, changes: Value) -> Value {
 }
 
 #[tokio::test]
-async fn k8s_tr_1__the_review_is_for_our_audience() {
+async fn k8s_tr_1__a_token_review_asks_for_our_audience() {
     let (platform, api) = cluster().await;
     let token = platform.issuer.key().sign(&pod(&platform, json!({})));
     platform.present_text(&token).await.token();
@@ -114,7 +114,7 @@ async fn k8s_tr_1__the_review_is_for_our_audience() {
 }
 
 #[tokio::test]
-async fn k8s_tr_3__the_review_is_about_the_subject() {
+async fn k8s_tr_3__a_token_review_about_another_subject_is_refused() {
     let (platform, api) = cluster().await;
     api.answers(201, changed(&good(), json!({ "user": { "username": "system:serviceaccount:ci:other" } })));
     platform.refuses(&pod(&platform, json!({})), "review_denied").await;
@@ -123,7 +123,7 @@ async fn k8s_tr_3__the_review_is_about_the_subject() {
 }
 
 #[tokio::test]
-async fn atk_149__a_yes_for_no_audience_is_a_no() {
+async fn atk_149__a_token_review_that_does_not_confirm_our_audience_is_refused() {
     let (platform, api) = cluster().await;
     for audiences in [json!([]), Value::Null, json!(["https://kubernetes.default.svc"])] {
         api.answers(201, changed(&good(), json!({ "audiences": audiences })));
@@ -134,7 +134,7 @@ async fn atk_149__a_yes_for_no_audience_is_a_no() {
 }
 
 #[tokio::test]
-async fn k8s_tr_4__a_review_that_fails_is_an_outage() {
+async fn k8s_tr_4__a_failed_token_review_is_answered_with_503() {
     let (platform, api) = cluster().await;
     for (status, review) in [
         (500, good()),
@@ -150,7 +150,7 @@ async fn k8s_tr_4__a_review_that_fails_is_an_outage() {
 }
 
 #[tokio::test]
-async fn k8s_tr_4__a_token_that_the_cluster_does_not_know_is_no_outage() {
+async fn k8s_tr_4__a_token_unknown_to_the_cluster_is_refused_and_briefly_remembered() {
     let (platform, api) = cluster().await;
     let token = TestKey::rsa(3).sign(&pod(&platform, json!({})));
     let refused = async || {
@@ -173,7 +173,7 @@ async fn k8s_tr_4__a_token_that_the_cluster_does_not_know_is_no_outage() {
 }
 
 #[tokio::test]
-async fn k8s_tr_4__only_so_many_reviews_are_under_way() {
+async fn k8s_tr_4__at_most_eight_token_reviews_are_under_way_at_once() {
     let (platform, api) = cluster().await;
     let before = api.asked().len();
     let gate = api.hold();
@@ -197,7 +197,7 @@ async fn k8s_tr_4__only_so_many_reviews_are_under_way() {
 }
 
 #[tokio::test]
-async fn k8s_tr_5__the_reviewers_credential_goes_nowhere_else() {
+async fn k8s_tr_5__the_reviewers_credential_is_sent_only_to_the_api_server() {
     let (platform, api) = cluster().await;
     api.answers(302, good());
     platform.present(&pod(&platform, json!({}))).await.refused(503, "temporarily_unavailable", "upstream_unavailable");

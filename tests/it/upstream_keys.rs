@@ -40,7 +40,7 @@ async fn oidcd_4_1__metadata_is_found_below_the_issuer() {
 }
 
 #[tokio::test]
-async fn oidcd_4_2__then_at_the_places_of_rfc_8414() {
+async fn oidcd_4_2__metadata_is_found_at_the_places_of_rfc_8414_after_the_first_place() {
     for (place, before) in
         [("/.well-known/oauth-authorization-server/org/x", 1), ("/.well-known/openid-configuration/org/x", 2)]
     {
@@ -53,7 +53,7 @@ async fn oidcd_4_2__then_at_the_places_of_rfc_8414() {
 }
 
 #[tokio::test]
-async fn oidcd_4_3__a_document_of_another_issuer_is_not_used() {
+async fn oidcd_4_3__metadata_that_names_another_issuer_is_not_used() {
     let (world, issuer) = trusting("https://gl.test", 1).await;
     for name in ["https://gl.test/", "https://evil.test", "HTTPS://gl.test"] {
         issuer.metadata(json!({ "issuer": name, "jwks_uri": "https://gl.test/jwks" }));
@@ -68,7 +68,7 @@ async fn oidcd_4_3__a_document_of_another_issuer_is_not_used() {
 }
 
 #[tokio::test]
-async fn atk_074__a_foreign_document_is_no_metadata() {
+async fn atk_074__metadata_that_names_another_trusted_issuer_is_not_used() {
     let (world, issuer) = trusting("https://gl.test", 1).await;
     issuer.metadata(json!({ "issuer": GH, "jwks_uri": format!("{GH}/jwks") }));
     world.exchange(&assertion(&world, &issuer)).await.refused(503, "temporarily_unavailable", "upstream_unavailable");
@@ -135,7 +135,7 @@ async fn oidcd_4_5__nothing_is_fetched_for_an_issuer_that_is_not_configured() {
 }
 
 #[tokio::test]
-async fn atk_103__an_unknown_issuer_costs_no_packet() {
+async fn atk_103__an_assertion_of_an_unknown_issuer_causes_no_fetch() {
     let world = World::new().await;
     let before = world.server.network.fetched();
     for iss in [
@@ -212,7 +212,7 @@ async fn atk_114__a_key_that_was_removed_stops_working() {
 }
 
 #[tokio::test]
-async fn oidcd_4_9__what_the_platform_lists_widens_nothing() {
+async fn oidcd_4_9__algorithms_that_the_platform_lists_are_not_thereby_accepted() {
     // The platform of every test lists HS256 and none.
     let world = World::new().await;
     world.accepts().await;
@@ -223,7 +223,7 @@ async fn oidcd_4_9__what_the_platform_lists_widens_nothing() {
 }
 
 #[tokio::test]
-async fn rfc7517_5_2__a_set_that_is_no_set_is_refused_whole() {
+async fn rfc7517_5_2__a_malformed_key_set_is_refused_as_a_whole() {
     let world = World::new().await;
     world.accepts().await;
     let jwk = world.gh.key().jwk();
@@ -248,7 +248,7 @@ async fn rfc7517_5_2__a_set_that_is_no_set_is_refused_whole() {
 }
 
 #[tokio::test]
-async fn atk_110__old_keys_outlive_a_broken_set() {
+async fn atk_110__old_keys_serve_for_a_day_while_the_key_set_is_broken() {
     let world = World::new().await;
     world.accepts().await;
     world.gh.publish_raw("<html>down for maintenance</html>");
@@ -263,7 +263,7 @@ async fn atk_110__old_keys_outlive_a_broken_set() {
 }
 
 #[tokio::test]
-async fn d_02__stale_keys_serve_a_day_and_unknown_ones_wait() {
+async fn d_02__while_keys_cannot_be_fetched_stale_ones_serve_and_unknown_ones_give_503() {
     let world = World::new().await;
     world.accepts().await;
     world.gh.answer(500);
@@ -276,7 +276,7 @@ async fn d_02__stale_keys_serve_a_day_and_unknown_ones_wait() {
 }
 
 #[tokio::test]
-async fn atk_111__private_members_are_not_used_and_reported() {
+async fn atk_111__private_members_of_a_published_key_are_noticed_and_the_key_still_works() {
     let world = World::new().await;
     let mut jwk = world.gh.key().jwk();
     jwk["d"] = json!("AAAA");
@@ -292,19 +292,23 @@ async fn atk_111__private_members_are_not_used_and_reported() {
 #[tokio::test]
 async fn atk_113__a_slow_platform_delays_its_own_jobs_only() {
     let (world, issuer) = trusting("https://gl.test", 1).await;
-    issuer.slow(Duration::from_millis(600));
+    issuer.slow(Duration::from_secs(2));
     let assertion = assertion(&world, &issuer);
-    let started = std::time::Instant::now();
-    let (slow, quick) = tokio::join!(world.exchange(&assertion), async {
+    let slow_is_over = std::cell::Cell::new(false);
+    let slow = async {
+        let answer = world.exchange(&assertion).await;
+        slow_is_over.set(true);
+        answer.status
+    };
+    let quick = async {
         let answer = world.exchange(&world.good()).await;
-        (answer.status, started.elapsed())
-    });
-    assert_eq!((slow.status, quick.0), (200, 200));
-    assert!(quick.1 < Duration::from_millis(500) && started.elapsed() >= Duration::from_millis(600));
+        (answer.status, slow_is_over.get())
+    };
+    assert_eq!(tokio::join!(slow, quick), (200, (200, false)));
 }
 
 #[tokio::test]
-async fn d_28__two_hundred_requests_share_one_fetch() {
+async fn d_28__two_hundred_requests_share_one_key_fetch() {
     let (world, issuer) = trusting("https://gl.test", 1).await;
     issuer.slow(Duration::from_millis(50));
     let requests = (0..200).map(|_| {
@@ -324,7 +328,7 @@ async fn d_28__two_hundred_requests_share_one_fetch() {
 }
 
 #[tokio::test]
-async fn d_28__failures_are_remembered_for_thirty_seconds() {
+async fn d_28__failed_key_fetches_are_remembered_for_thirty_seconds() {
     let (world, issuer) = trusting("https://gl.test", 1).await;
     issuer.answer(500);
     for _ in 0..10 {
@@ -341,7 +345,7 @@ async fn d_28__failures_are_remembered_for_thirty_seconds() {
 }
 
 #[tokio::test]
-async fn d_28__the_platforms_word_on_freshness_counts_within_limits() {
+async fn d_28__the_cache_control_of_keys_counts_between_five_minutes_and_a_day() {
     let fetches = async |cache_control: &str, after: i64| {
         let (world, issuer) = trusting("https://gl.test", 1).await;
         issuer.cache_control(cache_control);
@@ -366,7 +370,7 @@ async fn d_28__the_platforms_word_on_freshness_counts_within_limits() {
 }
 
 #[tokio::test]
-async fn atk_108__sets_beyond_the_limits_are_not_used() {
+async fn atk_108__key_sets_beyond_the_limits_are_not_used() {
     let world = World::new().await;
     world.accepts().await;
     let jwk = world.gh.key().jwk();
@@ -384,7 +388,7 @@ async fn atk_108__sets_beyond_the_limits_are_not_used() {
 }
 
 #[tokio::test]
-async fn atk_066__issuers_that_look_alike_are_others() {
+async fn atk_066__issuers_that_look_like_a_trusted_one_are_unknown() {
     let world = World::new().await;
     for iss in [
         "https://ci.test/",
@@ -405,7 +409,7 @@ async fn atk_066__issuers_that_look_alike_are_others() {
 }
 
 #[tokio::test]
-async fn atk_067__a_prefix_of_an_issuer_is_another() {
+async fn atk_067__names_longer_or_shorter_than_a_trusted_issuer_are_unknown() {
     let world = World::new().await;
     for iss in ["https://ci.test.evil", "https://ci.testx", "https://ci.tes", "https://x.ci.test"] {
         world.denies_claims(world.claims().with("iss", iss), "iss_unknown").await;
@@ -413,7 +417,7 @@ async fn atk_067__a_prefix_of_an_issuer_is_another() {
 }
 
 #[tokio::test]
-async fn atk_068__an_enterprises_issuer_is_another() {
+async fn atk_068__the_issuer_of_an_enterprise_and_the_general_one_are_told_apart() {
     let world = World::new().await;
     world.denies_claims(world.claims().with("iss", format!("{GH}/octocat-inc")), "iss_unknown").await;
     let (world, issuer) = trusting("https://gl.test/octocat-inc", 1).await;
@@ -438,7 +442,7 @@ async fn atk_069__there_are_no_wildcard_issuers() {
 }
 
 #[tokio::test]
-async fn atk_071__who_presented_an_assertion_is_on_record() {
+async fn atk_071__the_address_that_presented_an_assertion_is_in_the_audit_log() {
     // A registry that lured a job into an assertion for us can present it first; what is left is that its address is known.
     let world = World::new().await;
     let request = axum::http::Request::post("/token")
@@ -450,7 +454,7 @@ async fn atk_071__who_presented_an_assertion_is_on_record() {
 }
 
 #[tokio::test]
-async fn atk_075__a_shared_key_set_joins_no_issuers() {
+async fn atk_075__issuers_that_share_a_key_set_keep_their_own_rules() {
     let (world, issuer) = trusting("https://gl.test", 1).await;
     trust(&world, "https://gl.test", json!({ "keys": { "source": "jwks_uri", "uri": format!("{GH}/jwks") } })).await;
     // The same key signs for both; each token is judged by the rules of the issuer it names.
@@ -469,7 +473,7 @@ async fn atk_075__a_shared_key_set_joins_no_issuers() {
 }
 
 #[tokio::test]
-async fn atk_075__two_issuers_name_no_keys_of_each_other() {
+async fn atk_075__two_issuers_cannot_be_saved_with_the_same_keys() {
     let world = World::new().await;
     let keys = |number: usize, kid: &str| json!({ "source": "static", "jwks": { "keys": [TestKey::rsa(number).named(kid).jwk()] } });
     let save = async |name: &str, keys: Value| {

@@ -8,7 +8,7 @@ use super::assertion::payload;
 use crate::support::{CARNET, JWT_BEARER, ServerProcess, TestDb, TestKey, World, carnet, finished, github};
 
 #[tokio::test]
-async fn wimse_fmt_1__issuer_subject_audience_and_end_are_there() {
+async fn wimse_fmt_1__an_assertion_without_issuer_subject_audience_or_expiry_is_refused() {
     let world = World::new().await;
     for claim in ["iss", "sub", "aud", "exp"] {
         world.denies_claims(world.claims().without(claim), "claim_missing").await;
@@ -16,7 +16,7 @@ async fn wimse_fmt_1__issuer_subject_audience_and_end_are_there() {
 }
 
 #[tokio::test]
-async fn wimse_fmt_2__the_server_finds_itself_in_aud() {
+async fn wimse_fmt_2__an_assertion_for_another_audience_is_refused() {
     let world = World::new().await;
     world.denies_claims(world.claims().with("aud", "https://another.test"), "aud_mismatch").await;
 }
@@ -28,7 +28,7 @@ async fn wimse_aud_1__a_credential_without_an_audience_is_refused() {
 }
 
 #[tokio::test]
-async fn wimse_aud_2__one_audience_unless_the_others_are_listed() {
+async fn wimse_aud_2__several_audiences_are_refused_unless_the_others_are_listed() {
     let world = World::new().await;
     let both = || world.claims().with("aud", json!([CARNET, "https://other.test"]));
     world.denies_claims(both(), "aud_not_single").await;
@@ -55,7 +55,7 @@ async fn wimse_aud_5__the_platforms_own_audiences_are_never_accepted() {
 }
 
 #[tokio::test]
-async fn wimse_life_1__tokens_live_shortly_and_can_end_with_the_assertion() {
+async fn wimse_life_1__tokens_live_fifteen_minutes_and_can_end_with_the_assertion() {
     let world = World::new().await;
     assert_eq!(world.exchange(&world.good()).await.json()["expires_in"], 900);
     world.trust(json!({ "cap_at_assertion_expiry": true })).await;
@@ -63,7 +63,7 @@ async fn wimse_life_1__tokens_live_shortly_and_can_end_with_the_assertion() {
 }
 
 #[tokio::test]
-async fn rfc9700_4_10_1__a_stolen_token_is_of_little_use() {
+async fn rfc9700_4_10_1__a_token_is_limited_to_fifteen_minutes_one_registry_and_its_packages() {
     let world = World::new().await;
     let claims = payload(&world.exchange(&world.good()).await.token());
     assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 900);
@@ -72,7 +72,7 @@ async fn rfc9700_4_10_1__a_stolen_token_is_of_little_use() {
 }
 
 #[tokio::test]
-async fn rfc9700_2_1_2_1__there_is_no_front_channel() {
+async fn rfc9700_2_1_2_1__there_is_no_authorization_endpoint() {
     let world = World::new().await;
     for path in ["/authorize?response_type=token&client_id=x", "/authorize", "/oauth/authorize"] {
         assert_eq!(world.server.get(path).await.status, 404);
@@ -80,7 +80,7 @@ async fn rfc9700_2_1_2_1__there_is_no_front_channel() {
 }
 
 #[tokio::test]
-async fn atk_203__what_a_claim_holds_cannot_break_a_record() {
+async fn atk_203__a_hostile_claim_value_is_kept_unchanged_in_the_audit_log() {
     let world = World::new().await;
     let hostile = "\u{1b}[31mred ${jndi:ldap://x} %s \\\" {}";
     world.server.clock.advance(1);
@@ -130,7 +130,7 @@ async fn atk_200__one_noisy_address_does_not_lock_the_others_out() {
 }
 
 #[tokio::test]
-async fn rfc6749_10_10_1__identifiers_do_not_repeat() {
+async fn rfc6749_10_10_1__token_ids_do_not_repeat() {
     let world = World::new().await;
     let mut seen = std::collections::HashSet::new();
     for _ in 0..50 {
@@ -243,7 +243,7 @@ async fn atk_092__requests_cannot_be_smuggled() {
 }
 
 #[tokio::test]
-async fn atk_204__hostile_values_make_no_labels() {
+async fn atk_204__metric_labels_come_from_fixed_sets_in_the_code() {
     // Labels are reasons, grants and outcomes: sets that are fixed in the code.
     let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found = 0;
@@ -270,7 +270,7 @@ async fn atk_204__hostile_values_make_no_labels() {
 }
 
 #[tokio::test]
-async fn atk_154__claims_that_mean_something_to_us_mean_nothing_in_an_assertion() {
+async fn atk_154__claims_like_scope_or_act_in_an_assertion_do_not_reach_the_token() {
     let world = World::new().await;
     let claims = world
         .claims()
@@ -289,7 +289,7 @@ async fn atk_154__claims_that_mean_something_to_us_mean_nothing_in_an_assertion(
 }
 
 #[tokio::test]
-async fn wimse_pop_1__a_bound_assertion_is_no_bearer_token() {
+async fn wimse_pop_1__an_assertion_bound_to_a_key_is_refused_as_a_bearer_token() {
     let world = World::new().await;
     for cnf in [
         json!({ "jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I" }),
@@ -313,7 +313,7 @@ async fn wimse_pop_2__bearer_tokens_live_fifteen_minutes_unless_the_registry_say
 }
 
 #[tokio::test]
-async fn wimse_sec_1__error_pages_hold_no_credential() {
+async fn wimse_sec_1__error_answers_hold_no_part_of_the_assertion() {
     let world = World::new().await;
     let assertion = world.gh.sign(&world.claims().with("event_name", "workflow_run"));
     let answer = world.exchange(&assertion).await;

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The build system writes its token into a file; it is for the audience https://carnet.example.
+# The build system writes its token into a file. The token has the audience https://carnet.example.
 set -eu
 token=$(carnet exchange --server https://carnet.example --resource https://registry.example/ --principal acme \
     --assertion-file "$BUILD_TOKEN_FILE")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# On a virtual machine with a managed identity. The resource is the application that stands for Carnet.
+# Runs on a virtual machine with a managed identity. The resource is the application that is registered in Entra for Carnet.
 set -euo pipefail
 ENTRA_TOKEN=$(curl -sSf --noproxy '*' --max-time 30 -H 'Metadata: true' \
     'http://169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01&resource=api%3A%2F%2Fcarnet' | jq -r .access_token)

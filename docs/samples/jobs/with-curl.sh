@@ -1,4 +1,4 @@
-set -euo pipefail      # in bash, so that a curl that fails ends the step
+set -euo pipefail      # run in bash, so that a failed curl ends the step
 assertion=$(curl -sSf -H "Authorization: bearer $ACTIONS_ID_TOKEN_REQUEST_TOKEN" \
   "$ACTIONS_ID_TOKEN_REQUEST_URL&audience=https://carnet.example" | jq -r .value)
 answer=$(curl -sS https://carnet.example/token \

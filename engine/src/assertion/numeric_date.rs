@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_in_range_are_read_and_fractions_dropped() {
+    fn numeric_dates_in_range_are_read_and_fractions_dropped() {
         for (value, seconds) in [
             (json!(0), 0),
             (json!(1_790_000_000), 1_790_000_000),
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn atk_051__other_numbers_are_refused_without_a_panic() {
+    fn atk_051__numeric_dates_out_of_range_are_refused_without_a_panic() {
         for value in [
             json!(-1),
             json!(-0.5),
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn atk_050__other_types_are_refused() {
+    fn atk_050__numeric_dates_of_other_json_types_are_refused() {
         for value in [json!("1790000000"), json!("1.5"), json!(true), json!(null), json!([1]), json!({})] {
             assert_eq!(NumericDate::read(&value), Err(Unreadable::WrongType), "{value}");
         }

@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rfc7523_3_7__keys_differ_by_issuer_kind_and_value() {
+    fn rfc7523_3_7__replay_keys_differ_by_issuer_kind_and_value() {
         let key = AssertionKey::of_id("github", "a");
         assert_eq!(key, AssertionKey::of_id("github", "a"));
         for other in [

@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_value_takes_more_than_is_reckoned() {
+    fn the_estimated_json_size_is_never_below_the_real_one() {
         for value in [
             json!("plain"),
             json!("\u{1}\"\\ü€"),

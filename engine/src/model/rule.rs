@@ -70,10 +70,7 @@ pub enum Test<'a> {
         at: CalledAt<'a>,
     },
     /// The claim contains a version between `prefix` and `suffix`.
-    Version {
-        prefix: &'a str,
-        suffix: &'a str,
-    },
+    Version { prefix: &'a str, suffix: &'a str },
     /// Any claim has the expected value: an entry of `claims`, or `upstream`.
     Claim {
         /// Name or JSON Pointer of the claim.
@@ -347,7 +344,7 @@ mod tests {
     use crate::profile::Profiles;
 
     #[test]
-    fn a_rule_is_found_under_few_keys_or_tried_for_every_token() {
+    fn a_rule_that_would_need_more_than_256_index_keys_gets_none() {
         let profiles = Profiles::load(None).unwrap();
         let profile = profiles.get("kubernetes").unwrap();
         let keys = |count: usize| {

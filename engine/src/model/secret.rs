@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_known_by_its_hash_until_it_is_over() {
+    fn a_client_secret_is_stored_as_a_hash_and_valid_until_it_expires() {
         let (start, end) = (Timestamp::from_seconds(100), Timestamp::from_seconds(200));
         let (old, new) = (ClientSecret::generate(), ClientSecret::generate());
         let mut stored = vec![StoredSecret::of(&old, start), StoredSecret::of(&new, start)];

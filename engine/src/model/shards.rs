@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_changed_copy_leaves_the_original_alone() {
+    fn changing_a_copy_of_shards_leaves_the_original_unchanged() {
         let mut one = Shards::new();
         for n in 0..5000u32 {
             one.insert(n, n);

@@ -433,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_of_another_issuer_are_no_candidates_though_their_keys_fall_together() {
+    fn a_rule_of_another_issuer_is_no_candidate_when_index_keys_collide() {
         let profiles = Profiles::load(None).unwrap();
         let (one, other) = (issuer(1, profiles.get("generic").unwrap()), issuer(2, profiles.get("spiffe").unwrap()));
         let mut snapshot = Snapshot::empty();

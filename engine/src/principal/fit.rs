@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn permissions_that_differ_in_packages_alone_are_one() {
+    fn entries_that_differ_in_packages_alone_are_merged() {
         let mut narrowed = entry("fc_2", &["publish"], &["e"]);
         narrowed.version = Some("1".to_owned());
         let all = vec![
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_takes_no_place_from_what_does() {
+    fn an_entry_that_does_not_fit_takes_no_room_from_the_others() {
         let large = "x".repeat(500);
         let all = || {
             vec![

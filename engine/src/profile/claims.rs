@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_names_or_pointers() {
+    fn claim_paths_are_names_or_json_pointers() {
         let claims = claims(json!({
             "a/b": 1, "kubernetes.io": {"pod": {"name": "p"}, "list": ["x", "y"], "n": null, "t~": 2, "s/": 3}, "n": null
         }));
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_read_as_they_are_or_not_at_all() {
+    fn text_claims_are_read_unchanged_or_refused() {
         let read = |value: Value| spec(ClaimKind::Text).text(&claims(json!({ "c": value }))).map(str::to_owned);
         assert_eq!(read(json!(" x ")), Ok(" x ".into()));
         assert_eq!(read(json!("")), Ok(String::new()));
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_and_truth_values_have_one_type_each() {
+    fn list_boolean_and_integer_claims_of_another_type_are_refused() {
         let list = spec(ClaimKind::List);
         assert_eq!(list.list(&claims(json!({"c": ["a", "b"]}))), Ok(vec!["a", "b"]));
         assert_eq!(list.list(&claims(json!({"c": "a"}))), Err(Unreadable::WrongType));
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn case_folds_ascii_and_nothing_else() {
+    fn case_folding_applies_to_ascii_letters_only() {
         assert!(LetterCase::Exact.same("a", "a") && !LetterCase::Exact.same("a", "A"));
         assert!(
             LetterCase::Fold.same("Prod", "pROD")

@@ -48,10 +48,7 @@ pub enum Check {
     /// The claim equals the rule's value or one of several, or fits its glob.
     Equals(Equals),
     /// The claim is the truth value `wanted`. Only `true` in a rule asks for it.
-    Flag {
-        claim: Arc<ClaimSpec>,
-        wanted: bool,
-    },
+    Flag { claim: Arc<ClaimSpec>, wanted: bool },
     /// The claim is present and not empty.
     Present {
         claim: Arc<ClaimSpec>,

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn fulcio_email_1__addresses_have_one_spelling() {
+    fn fulcio_email_1__email_addresses_in_unusual_spellings_are_refused() {
         fits(
             Format::Email,
             &["a@example.com", "A.b+tag@Example.com", "o'hara@example.com", "a@host"],
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn atk_143__account_names_are_plain() {
+    fn atk_143__user_names_with_special_or_non_ascii_characters_are_refused() {
         fits(
             Format::Username,
             &["alice", "Alice", "a.b_c-d", "a/b"],
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn spiffe_id_1__an_id_is_scheme_trust_domain_and_path_alone() {
+    fn spiffe_id_1__a_spiffe_id_is_scheme_trust_domain_and_path_alone() {
         fits(
             Format::SpiffeId,
             &["spiffe://td.test/x", "spiffe://td.test/ns/ci/sa/A.b_c-d", "spiffe://1_a/x"],
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn spiffe_id_2__only_the_characters_of_the_specification() {
+    fn spiffe_id_2__spiffe_ids_outside_the_specified_characters_and_lengths_are_refused() {
         let long = format!("spiffe://td.test/{}", "a".repeat(2048));
         let domain = format!("spiffe://{}/x", "a".repeat(256));
         let path = |path: &str| format!("spiffe://td.test/{path}");
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn spiffe_id_3__upper_case_is_refused_where_it_would_fold() {
+    fn spiffe_id_3__upper_case_in_scheme_or_trust_domain_is_refused() {
         fits(
             Format::SpiffeId,
             &["spiffe://td.test/X"],
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn registrable_domains_come_from_the_list() {
+    fn registrable_domains_come_from_the_public_suffix_list() {
         for (host, domain) in [
             ("accounts.example.com", Some("example.com")),
             ("example.com", Some("example.com")),

@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn atk_126__a_star_stops_at_a_slash_and_two_do_not() {
+    fn atk_126__a_star_stops_at_a_slash_and_a_double_star_does_not() {
         assert!(matches("refs/heads/release/*", "refs/heads/release/a"));
         assert!(!matches("refs/heads/release/*", "refs/heads/release/a/b"));
         assert!(matches("refs/heads/release/**", "refs/heads/release/a/b"));
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn atk_127__other_metacharacters_are_data() {
+    fn atk_127__metacharacters_other_than_the_star_are_literal() {
         for text in ["[a]", "?", ".*", "(a+)+$", "a|b", "\\", "{a,b}"] {
             assert!(matches(text, text), "{text}");
             assert!(!matches(text, "a"), "{text}");
@@ -138,12 +138,12 @@ mod tests {
     }
 
     #[test]
-    fn two_stars_together_are_one() {
+    fn a_double_star_counts_as_one_star() {
         assert_eq!((stars("a*b**c"), stars("***"), stars("a")), (2, 2, 0));
     }
 
     #[test]
-    fn atk_128__nothing_fits_an_empty_text() {
+    fn atk_128__no_pattern_matches_an_empty_text() {
         for pattern in ["", "*", "**", "a"] {
             assert!(!matches(pattern, ""), "{pattern}");
         }

@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn fulcio_ci_1__a_missing_claim_leaves_no_empty_place() {
+    fn fulcio_ci_1__rendering_an_identity_without_one_of_its_claims_fails() {
         let template = identity("{base}/{org}/{pipeline}", &[("base", "https://ci.example")]).unwrap();
         let good = json!({"org": "acme", "pipeline": "release"});
         assert_eq!(render(&template, &good).unwrap(), "https://ci.example/acme/release");
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults_are_not_overridden_and_separators_not_smuggled_in() {
+    fn claims_neither_override_defaults_nor_smuggle_separators_into_an_identity() {
         let template = identity("{base}/{org}/{pipeline}", &[("base", "https://ci.example")]).unwrap();
         let overriding = json!({"base": "https://evil.example", "org": "acme", "pipeline": "release"});
         assert_eq!(render(&template, &overriding).unwrap(), "https://ci.example/acme/release");
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn templates_that_cannot_be_told_apart_are_refused() {
+    fn ambiguous_and_malformed_identity_templates_are_refused() {
         for (template, defaults) in [
             ("{a}{b}", &[][..]),
             ("{a}x{b}", &[]),

@@ -19,10 +19,7 @@ pub enum Pair {
         rest: Option<Format>,
     },
     /// The claim equals one of the rendered templates.
-    Is {
-        claim: Arc<ClaimSpec>,
-        templates: Vec<Template>,
-    },
+    Is { claim: Arc<ClaimSpec>, templates: Vec<Template> },
     /// The beginning of the claim determines the twin's value; an empty claim has an empty twin.
     Prefixes {
         claim: Arc<ClaimSpec>,
@@ -110,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn the_beginning_of_one_claim_is_the_other() {
+    fn a_starts_with_pair_needs_one_claim_to_begin_with_the_other() {
         let pair = Pair::StartsWith {
             claim: spec("repository", LetterCase::Name),
             templates: vec![Template::parse("{owner}/", |name| Some(spec(name, LetterCase::Name))).unwrap()],
@@ -131,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn one_claim_is_made_of_others() {
+    fn an_is_pair_needs_one_claim_to_equal_a_template_of_others() {
         let template = |text: &str| Template::parse(text, |name| Some(spec(name, LetterCase::Fold))).unwrap();
         let pair = Pair::Is {
             claim: spec("iss", LetterCase::Exact),
@@ -148,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn the_beginning_of_one_claim_tells_the_other() {
+    fn a_twin_pair_needs_the_prefix_of_one_claim_to_agree_with_the_other() {
         let pair = Pair::Prefixes {
             claim: spec("ref", LetterCase::Exact),
             twin: spec("ref_type", LetterCase::Exact),

@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn fulcio_email_1__only_true_verifies() {
+    fn fulcio_email_1__email_verified_must_be_true_unless_a_setting_relaxes_it() {
         let verified = Requirement::Verified(spec("v"));
         let strict = Terms::default();
         let strings = Terms { accept_string_booleans: true, ..Terms::default() };
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn claims_that_are_sent_have_one_of_the_values() {
+    fn claims_with_a_value_outside_the_listed_ones_are_refused() {
         let strength = |optional| Requirement::Values {
             claims: vec![spec("a"), spec("b")],
             values: vec!["2".into()],
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn fulcio_uri_2__scheme_and_authority_are_the_subject_domain() {
+    fn fulcio_uri_2__a_uri_subject_has_the_scheme_and_authority_of_the_subject_domain() {
         let requirement = Requirement::SubjectUri(spec("sub"));
         let terms = Terms { subject_domain: Some("https://example.com".into()), ..Terms::default() };
         let of = |sub: &str| check(&requirement, &json!({ "sub": sub }), &terms);
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn atk_142__what_others_would_normalise_is_no_uri() {
+    fn atk_142__uri_subjects_that_other_parsers_would_normalise_are_refused() {
         let requirement = Requirement::SubjectUri(spec("sub"));
         let terms = Terms { subject_domain: Some("https://example.com".into()), ..Terms::default() };
         for bad in [
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn fulcio_user_2__a_user_name_is_bare() {
+    fn fulcio_user_2__a_user_name_with_at_or_exclamation_mark_is_refused() {
         let name =
             ClaimSpec { format: Some(Format::Username), case: LetterCase::Exact, ..ClaimSpec::text_claim("sub") };
         let requirement = Requirement::SubjectName(name.into());

@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn templates_render_and_strip() {
+    fn templates_render_claims_and_strip_them_as_a_prefix() {
         let template = template("{repo}/.x/{ref}").unwrap();
         assert_eq!(template.render(&claims("a/b", "r")).unwrap(), "a/b/.x/r");
         assert_eq!(template.claims().count(), 2);

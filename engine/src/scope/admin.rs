@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_wider_scopes_hold_the_narrower_ones() {
+    fn wider_admin_scopes_cover_narrower_ones() {
         let scope = |text: &str| ScopeSet::parse(text).unwrap();
         for (held, wanted) in [
             ("admin", "admin admin:read admin:credentials admin:credentials:joel"),

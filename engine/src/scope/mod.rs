@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rfc6749_3_3_1__the_grammar_is_kept_and_case_counts() {
+    fn rfc6749_3_3_1__malformed_scopes_are_refused_and_letter_case_counts() {
         for text in ["", " ", "a\"b", "a\\b", "a\tb", "é", "a\nb", "a\u{7f}"] {
             assert_eq!(ScopeSet::parse(text), Err(InvalidScope), "{text:?}");
         }
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc6749_3_3_2__order_and_repeats_have_no_meaning() {
+    fn rfc6749_3_3_2__order_and_repeats_of_scopes_have_no_meaning() {
         let scope = ScopeSet::parse("b a a").unwrap();
         assert_eq!(scope, ScopeSet::parse("a  b").unwrap());
         assert_eq!(scope.to_string(), "a b");
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn atk_101__the_number_of_tokens_is_bounded() {
+    fn atk_101__a_scope_of_more_than_100_tokens_is_refused() {
         let tokens = |n: usize| (0..n).map(|i| format!("t{i}")).collect::<Vec<_>>().join(" ");
         assert!(ScopeSet::parse(&tokens(100)).is_ok());
         assert_eq!(ScopeSet::parse(&tokens(101)), Err(InvalidScope));

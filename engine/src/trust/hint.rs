@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn near_misses_are_told_apart() {
+    fn hints_tell_near_misses_apart() {
         for (expected, received, part) in [
             (json!("Release.yml"), json!("release.yml"), "letter case"),
             (json!("https://x.test"), json!("https://x.test/"), "slash at the end"),

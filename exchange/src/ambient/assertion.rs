@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn only_signed_jwts_are_taken() {
+    fn only_texts_in_the_form_of_a_signed_jwt_are_read_as_assertions() {
         let jwt = |claims: &str| format!("eyJh.{}.c2ln", URL_SAFE_NO_PAD.encode(claims));
         let good = read(&format!(" {}\n", jwt(r#"{"aud":["a","b",3]}"#))).unwrap();
         assert!(good.is_for(&["x", "b"]) && !good.is_for(&["ab"]));

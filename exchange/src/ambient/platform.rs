@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parameters_join_the_query_that_is_there() {
+    fn parameters_are_added_to_the_query_of_a_url_and_replace_those_of_the_same_name() {
         let joined = |text: &str| url(text, "URL", &[("audience", "https://as.test/?a=b&c")], "x").unwrap().to_string();
         let audience = "audience=https%3A%2F%2Fas.test%2F%3Fa%3Db%26c";
         assert_eq!(joined("https://p.test/t?api-version=2.0"), format!("https://p.test/t?api-version=2.0&{audience}"));

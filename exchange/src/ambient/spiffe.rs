@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_endpoint_is_a_socket_or_an_address() {
+    fn the_spiffe_endpoint_is_a_unix_socket_or_an_ip_address_with_port() {
         let unix = |path: &str| Some(Endpoint::Unix(PathBuf::from(path)));
         assert_eq!(Endpoint::parse("unix:///run/spire/agent.sock"), unix("/run/spire/agent.sock"));
         assert_eq!(Endpoint::parse("unix:/run/agent.sock"), unix("/run/agent.sock"));

@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_are_read_and_written() {
+    fn workload_api_messages_are_read_and_written() {
         assert_eq!(jwt_svid_request("ab"), [0x0a, 2, b'a', b'b']);
         let long = jwt_svid_request(&"x".repeat(300));
         assert_eq!((&long[..3], long.len()), (&[0x0a, 0xac, 0x02][..], 303));
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_messages_are_none() {
+    fn broken_workload_api_messages_are_not_read() {
         for wrong in [
             &[][..],
             &[0x0a],

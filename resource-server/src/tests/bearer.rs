@@ -117,7 +117,7 @@ async fn form(State(verifier): State<Arc<Verifier>>, request: Request<Body>) -> 
 }
 
 #[tokio::test]
-async fn rfc6750_2_1__a_request_has_one_token() {
+async fn rfc6750_2_1__a_request_with_tokens_in_two_places_is_refused() {
     let world = World::new().await;
     let form = format!("access_token={}", world.token);
     assert_eq!(world.form("a=b".into(), true).await.status, 200);
@@ -130,7 +130,7 @@ async fn rfc6750_2_1__a_request_has_one_token() {
 }
 
 #[tokio::test]
-async fn rfc6750_2_1_1__the_header_comes_once() {
+async fn rfc6750_2_1_1__a_repeated_or_malformed_authorization_header_is_refused() {
     let world = World::new().await;
     let bearer = world.bearer();
     for scheme in ["Bearer", "bearer", "BEARER ", "bEaReR"] {
@@ -149,13 +149,13 @@ async fn rfc6750_2_1_1__the_header_comes_once() {
 }
 
 #[tokio::test]
-async fn rfc6750_2_2_1__a_token_in_a_form_is_none() {
+async fn rfc6750_2_2_1__a_token_in_a_form_body_is_not_accepted() {
     let world = World::new().await;
     world.form(format!("access_token={}", world.token), false).await.is(401, None);
 }
 
 #[tokio::test]
-async fn rfc6750_2_3_1__a_token_in_the_query_is_none() {
+async fn rfc6750_2_3_1__a_token_in_the_query_is_not_accepted() {
     let world = World::new().await;
     let answer = world.put(&format!("/packages/widgets?access_token={}", world.token), &[]).await;
     answer.is(401, None);
@@ -175,7 +175,7 @@ async fn rfc6750_3_1__a_challenge_names_an_error_only_where_a_token_came() {
 }
 
 #[tokio::test]
-async fn rfc6750_3_1_2__without_credentials_nothing_is_said_of_errors() {
+async fn rfc6750_3_1_2__without_credentials_the_challenge_names_no_error() {
     let world = World::new().await;
     let answer = world.put("/packages/widgets", &[]).await;
     assert_eq!(answer.challenge().into_keys().collect::<Vec<_>>(), ["realm"]);
@@ -183,7 +183,7 @@ async fn rfc6750_3_1_2__without_credentials_nothing_is_said_of_errors() {
 }
 
 #[tokio::test]
-async fn rfc6750_3_2__a_token_that_failed_is_called_invalid() {
+async fn rfc6750_3_2__an_expired_token_is_answered_with_invalid_token() {
     let world = World::new().await;
     let old = world.server.sign(&world.server.claims_at(now() - 1000));
     let answer = world.put("/packages/widgets", &[("authorization", &format!("Bearer {old}"))]).await;
@@ -192,7 +192,7 @@ async fn rfc6750_3_2__a_token_that_failed_is_called_invalid() {
 }
 
 #[test]
-fn rfc6750_3_3__no_parameter_is_repeated() {
+fn rfc6750_3_3__no_parameter_of_a_challenge_is_repeated() {
     let about = crate::ProtectedResource::new(REGISTRY, "https://as.test").unwrap();
     // A realm name that tries to add parameters of its own.
     let realm = Realm::new("r\", error=\"x").described_by(&about);
@@ -226,7 +226,7 @@ fn rejections() -> [Rejection; 4] {
 }
 
 #[tokio::test]
-async fn rfc6750_3_4__values_stay_in_their_characters() {
+async fn rfc6750_3_4__challenges_hold_only_permitted_characters_and_nothing_of_a_hostile_token() {
     let world = World::new().await;
     for hostile in ["a\"b", "a\\", "x\", error=\"insufficient_scope", "a\u{e9}", "{}.{}.<script>", "%0d%0aSet-Cookie:x"]
     {
@@ -265,7 +265,7 @@ async fn rfc6750_3_1_1__each_error_has_its_status() {
 }
 
 #[tokio::test]
-async fn rfc6750_5_2_1__a_token_ends_and_says_whom_it_is_for() {
+async fn rfc6750_5_2_1__a_token_without_expiry_audience_or_another_required_claim_is_refused() {
     let server = FakeServer::start().await;
     let verifier = server.verifier();
     verifier.verify_at(&server.sign(&server.claims()), NOW).await.unwrap();
@@ -283,7 +283,7 @@ async fn rfc6750_5_2_1__a_token_ends_and_says_whom_it_is_for() {
 }
 
 #[tokio::test]
-async fn rfc6750_5_3_1__cookies_hold_no_tokens() {
+async fn rfc6750_5_3_1__tokens_in_cookies_are_ignored_and_no_cookies_are_set() {
     let world = World::new().await;
     let cookie = format!("access_token={}; token={}", world.token, world.token);
     let answer = world.put("/packages/widgets", &[("cookie", &cookie)]).await;
@@ -295,7 +295,7 @@ async fn rfc6750_5_3_1__cookies_hold_no_tokens() {
 }
 
 #[tokio::test]
-async fn atk_183__a_token_everywhere_at_once_is_refused() {
+async fn atk_183__a_token_in_header_query_and_form_at_once_is_refused() {
     let world = World::new().await;
     let query = format!("/packages/widgets?access_token={}", world.token);
     let cookie = format!("access_token={}", world.token);
@@ -331,7 +331,7 @@ async fn atk_187__an_api_key_beside_another_token_is_refused() {
 }
 
 #[tokio::test]
-async fn nuget_tok_5__older_clients_send_their_key_in_another_way_and_in_one() {
+async fn nuget_tok_5__older_clients_send_their_key_in_x_api_key_and_beside_no_other_credentials() {
     const KEY: &str = "cnt_0123456789";
     let world = World::new().await;
     let mut active = world.server.claims_at(now());
@@ -355,7 +355,7 @@ async fn nuget_tok_5__older_clients_send_their_key_in_another_way_and_in_one() {
 }
 
 #[tokio::test]
-async fn a_server_out_of_reach_is_not_the_callers_fault() {
+async fn an_unreachable_server_is_answered_with_503_and_no_challenge() {
     let world = World::new().await;
     world.server.reply("/jwks", Reply::status(500));
     let answer = world.put("/packages/widgets", &[("authorization", &world.bearer())]).await;

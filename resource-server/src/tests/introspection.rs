@@ -71,7 +71,7 @@ async fn rfc7662_2_1_1__credentials_that_the_server_refuses_are_the_registrys_fa
 }
 
 #[tokio::test]
-async fn rfc7662_2_2_1__active_is_a_boolean_or_the_answer_is_none() {
+async fn rfc7662_2_2_1__an_introspection_answer_without_a_boolean_active_is_an_outage() {
     let (server, verifier) = world().await;
     for active in [json!("true"), json!(1), json!(null)] {
         let refused = asked(&server, &verifier, changed(server.active(), "active", active)).await;
@@ -86,7 +86,7 @@ async fn rfc7662_2_2_1__active_is_a_boolean_or_the_answer_is_none() {
 }
 
 #[tokio::test]
-async fn rfc7662_2_2_2__what_is_not_active_is_not_valid() {
+async fn rfc7662_2_2_2__a_token_that_is_not_active_is_refused_as_invalid() {
     let (server, verifier) = world().await;
     verifier.verify_at(KEY, NOW).await.unwrap();
     for unknown in ["cnt_other", "x", "Q"] {
@@ -97,7 +97,7 @@ async fn rfc7662_2_2_2__what_is_not_active_is_not_valid() {
 }
 
 #[tokio::test]
-async fn rfc7662_2_2_4__an_answer_says_what_a_jwt_would_say() {
+async fn rfc7662_2_2_4__an_introspection_answer_is_read_like_the_claims_of_a_jwt() {
     let (server, verifier) = world().await;
     let by_answer = verifier.verify_at(KEY, NOW).await.unwrap();
     let by_jwt = server.verifier().verify_at(&server.sign(&server.claims()), NOW).await.unwrap();
@@ -107,7 +107,7 @@ async fn rfc7662_2_2_4__an_answer_says_what_a_jwt_would_say() {
 }
 
 #[tokio::test]
-async fn rfc7662_4_1__an_answer_is_checked_like_a_token() {
+async fn rfc7662_4_1__an_introspection_answer_is_checked_like_a_token() {
     let (server, verifier) = world().await;
     let mut entry = server.active()["authorization_details"].clone();
     entry[0]["locations"] = json!(["https://other.test/"]);
@@ -136,7 +136,7 @@ async fn rfc7662_4_1__an_answer_is_checked_like_a_token() {
 }
 
 #[tokio::test]
-async fn contract_4__a_positive_answer_is_kept_and_a_negative_one_is_not() {
+async fn contract_4__a_positive_introspection_answer_is_kept_and_a_negative_one_is_not() {
     let server = FakeServer::start().await;
     let verifier = server.verifier().introspecting(Introspection::new(CLIENT, SECRET).cache_seconds(60));
     for _ in 0..3 {
@@ -156,7 +156,7 @@ async fn contract_4__a_positive_answer_is_kept_and_a_negative_one_is_not() {
 }
 
 #[tokio::test]
-async fn contract_4__with_nothing_kept_the_end_of_a_token_is_seen_at_once() {
+async fn contract_4__without_kept_answers_a_revocation_is_seen_at_once() {
     let (server, verifier) = world().await;
     verifier.verify_at(KEY, NOW).await.unwrap();
     server.revoke(KEY);
@@ -164,7 +164,7 @@ async fn contract_4__with_nothing_kept_the_end_of_a_token_is_seen_at_once() {
 }
 
 #[tokio::test]
-async fn contract_4__jwts_are_asked_about_where_their_end_must_be_seen() {
+async fn contract_4__jwts_are_introspected_where_the_registry_asks_about_every_token() {
     let server = FakeServer::start().await;
     let token = server.sign(&server.claims());
     server.activate(&token, server.active());
@@ -188,7 +188,7 @@ async fn contract_4__jwts_are_asked_about_where_their_end_must_be_seen() {
 }
 
 #[tokio::test]
-async fn opaque_keys_need_a_registry_that_may_ask() {
+async fn opaque_keys_are_refused_where_introspection_is_not_configured() {
     let (server, verifier) = world().await;
     assert_eq!(server.verifier().verify_at(KEY, NOW).await, Err(Rejection::InvalidToken("malformed")));
     let long = "a".repeat(16 * 1024 + 1);
@@ -197,7 +197,7 @@ async fn opaque_keys_need_a_registry_that_may_ask() {
 }
 
 #[tokio::test]
-async fn answers_that_are_late_large_or_errors_are_an_outage() {
+async fn introspection_answers_that_are_late_large_or_errors_are_an_outage() {
     let (server, verifier) = world().await;
     let unreachable = Err(Rejection::Unavailable(Outage::Unreachable));
     for status in [204, 400, 404, 429, 500, 503] {

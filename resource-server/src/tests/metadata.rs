@@ -32,7 +32,7 @@ async fn registry(server: &FakeServer) -> (String, ProtectedResource) {
 }
 
 #[tokio::test]
-async fn rfc9728_2_1__the_resource_is_the_identifier() {
+async fn rfc9728_2_1__the_resource_of_the_document_is_the_identifier_of_the_registry() {
     let server = FakeServer::start().await;
     let (resource, about) = registry(&server).await;
     let answer: Value = client().get(about.url()).send().await.unwrap().json().await.unwrap();
@@ -46,7 +46,7 @@ async fn rfc9728_2_1__the_resource_is_the_identifier() {
 }
 
 #[test]
-fn rfc9728_2_2__members_say_what_is_so() {
+fn rfc9728_2_2__the_document_lists_scopes_methods_types_name_and_documentation() {
     let about = ProtectedResource::new("https://registry.test/", ISSUER).unwrap();
     let about =
         about.actions(["create", "publish"]).name("Registry").documentation(Url::parse("https://d.test/").unwrap());
@@ -62,7 +62,7 @@ fn rfc9728_2_2__members_say_what_is_so() {
 }
 
 #[test]
-fn rfc9728_2_3__a_registry_that_signs_nothing_has_no_keys() {
+fn rfc9728_2_3__the_document_of_a_registry_that_signs_nothing_names_no_keys() {
     let about = ProtectedResource::new("https://registry.test/", ISSUER).unwrap();
     for member in ["jwks_uri", "resource_signing_alg_values_supported", "signed_metadata"] {
         assert!(document(&about).get(member).is_none());
@@ -88,7 +88,7 @@ fn rfc9728_3_1__the_well_known_path_goes_between_host_and_path() {
 }
 
 #[tokio::test]
-async fn rfc9728_3_1_1__the_document_is_read_by_get() {
+async fn rfc9728_3_1_1__the_document_is_answered_to_get_and_not_to_other_methods() {
     let (_, about) = registry(&FakeServer::start().await).await;
     assert_eq!(client().get(about.url()).send().await.unwrap().status(), 200);
     for method in [reqwest::Method::POST, reqwest::Method::PUT, reqwest::Method::DELETE] {
@@ -97,7 +97,7 @@ async fn rfc9728_3_1_1__the_document_is_read_by_get() {
 }
 
 #[tokio::test]
-async fn rfc9728_3_2_1__it_is_json_without_empty_members() {
+async fn rfc9728_3_2_1__the_document_is_json_without_empty_members() {
     let (_, about) = registry(&FakeServer::start().await).await;
     let answer = client().get(about.url()).send().await.unwrap();
     assert_eq!(
@@ -139,7 +139,7 @@ async fn rfc9728_5_1_1__challenges_lead_to_the_document() {
 }
 
 #[tokio::test]
-async fn rfc9728_7_1__nothing_is_fetched_in_the_clear() {
+async fn rfc9728_7_1__issuers_over_http_and_endpoints_of_another_scheme_are_refused() {
     for issuer in ["http://as.test", "http://10.0.0.1", "http://127.0.0.1.as.test"] {
         assert!(Verifier::new(issuer, "https://registry.test/").is_err(), "{issuer}");
     }

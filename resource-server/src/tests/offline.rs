@@ -21,7 +21,7 @@ fn hmac(secret: &[u8], message: &[u8]) -> [u8; 32] {
 }
 
 #[tokio::test]
-async fn atk_046__a_key_of_the_server_makes_no_access_token_of_another_kind() {
+async fn atk_046__tokens_of_another_type_are_refused_though_the_servers_key_signed_them() {
     let server = FakeServer::start().await;
     let kinds = [
         "token-introspection+jwt",
@@ -48,7 +48,7 @@ async fn atk_046__a_key_of_the_server_makes_no_access_token_of_another_kind() {
 }
 
 #[tokio::test]
-async fn atk_177__a_token_is_for_one_registry_of_one_server() {
+async fn atk_177__a_token_for_another_registry_or_of_another_issuer_is_refused() {
     let server = FakeServer::start().await;
     let token = server.sign(&server.claims());
     server.verifier().verify_at(&token, NOW).await.unwrap();
@@ -84,7 +84,7 @@ async fn atk_177__a_token_is_for_one_registry_of_one_server() {
 }
 
 #[tokio::test]
-async fn atk_178__neither_another_type_nor_a_forged_signature_nor_another_issuer() {
+async fn atk_178__tokens_of_another_type_a_forged_signature_or_another_issuer_are_refused() {
     let server = FakeServer::start().await;
     let (verifier, claims) = (server.verifier(), server.claims());
     verifier.verify_at(&server.sign(&claims), NOW).await.unwrap();
@@ -122,7 +122,7 @@ async fn atk_178__neither_another_type_nor_a_forged_signature_nor_another_issuer
 }
 
 #[tokio::test]
-async fn a_bound_token_is_no_bearer_token() {
+async fn a_token_bound_to_a_key_is_not_accepted_as_a_bearer_token() {
     let server = FakeServer::start().await;
     for cnf in [json!({ "jkt": "x" }), json!({ "x5t#S256": "x" }), json!({}), json!(null)] {
         let mut claims = server.claims();
@@ -133,7 +133,7 @@ async fn a_bound_token_is_no_bearer_token() {
 }
 
 #[tokio::test]
-async fn keys_are_fetched_once_for_many_and_seldom_for_strangers() {
+async fn fifty_requests_share_one_key_fetch_and_unknown_keys_cause_one_in_thirty_seconds() {
     let server = FakeServer::start().await;
     server.reply(
         "/jwks",
@@ -159,7 +159,7 @@ async fn keys_are_fetched_once_for_many_and_seldom_for_strangers() {
 }
 
 #[tokio::test]
-async fn old_keys_serve_for_an_hour_and_new_ones_are_found() {
+async fn old_keys_serve_for_an_hour_while_the_key_set_cannot_be_fetched() {
     let server = FakeServer::start().await;
     let verifier = server.verifier();
     let mut claims = server.claims();
@@ -179,7 +179,7 @@ async fn old_keys_serve_for_an_hour_and_new_ones_are_found() {
 }
 
 #[tokio::test]
-async fn nobody_waits_for_new_keys_while_old_ones_serve() {
+async fn requests_do_not_wait_for_a_key_fetch_while_old_keys_serve() {
     let server = FakeServer::start().await;
     let verifier = Arc::new(server.verifier());
     let token = server.sign(&server.claims());

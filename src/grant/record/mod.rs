@@ -23,7 +23,6 @@ use crate::trust::{Door, MatchedRule};
 
 pub(super) use self::refusal::refused;
 
-
 /// Collects what the ledger writes for a token.
 pub(super) fn issuance(
     context: &DecisionContext<'_>,

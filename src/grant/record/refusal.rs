@@ -80,7 +80,9 @@ fn event_of_refusal(
         }
         // No rule refers to this workload: the metrics and the log have the refusal.
         About::Assertion(_, report) if report.candidates.is_empty() && event.client_id.is_none() => None,
-        About::Assertion(assertion, report) => Some(of_assertion(context, request, (assertion, report), (detail, event))),
+        About::Assertion(assertion, report) => {
+            Some(of_assertion(context, request, (assertion, report), (detail, event)))
+        }
     }
 }
 

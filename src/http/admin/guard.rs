@@ -150,7 +150,7 @@ fn refused(app: &App, caller: &AdminCaller, token: &OwnToken, access: Access) ->
 
 /// Whether the token is not revoked, and its client may still have it.
 async fn is_in_force(app: &App, token: OwnToken) -> Result<bool, Response> {
-    let judged = app.own_tokens(&app.rules(), app.clock.now()).in_force(token).await;
+    let judged = app.own_tokens(&app.decision_context()).in_force(token).await;
     judged.map(|live| live.is_ok()).map_err(|error| Problem::from(Rejected::from(error)).into_response())
 }
 

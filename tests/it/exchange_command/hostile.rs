@@ -107,7 +107,7 @@ async fn contract_2__exchange_takes_only_a_bearer_token() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn contract_2__exchange_tries_again_when_told_later() {
+async fn contract_2__exchange_retries_answers_429_and_503_and_no_other_refusal() {
     let (url, asked) = answering(|count| match count {
         0 => (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "0")], "").into_response(),
         1 => (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "0")], "").into_response(),

@@ -265,7 +265,7 @@ async fn contract_2__exchange_asks_azure_devops_codefresh_and_google() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn contract_2__exchange_shows_what_a_platform_answers() {
+async fn contract_2__exchange_shows_a_platforms_error_and_follows_no_redirect() {
     let ground = Ground::new().await;
     let said = format!("not allowed {}", ground.token());
     let (platform, notes) = endpoint(move |_| (StatusCode::FORBIDDEN, said.clone()).into_response()).await;
@@ -374,7 +374,7 @@ async fn contract_2__exchange_fetches_a_jwt_svid() {
 }
 
 #[test]
-fn contract_2__exchange_sources_stand_in_the_book_in_their_order() {
+fn contract_2__the_book_lists_the_sources_of_exchange_in_their_order() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/src/reference/command-line.md");
     let page = std::fs::read_to_string(page).unwrap();
     let table = page.split("| source | found by | the token |").nth(1).unwrap().split("\n\n").next().unwrap();

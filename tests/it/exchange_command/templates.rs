@@ -47,7 +47,7 @@ fn action(ground: &Ground, platform: &str, inputs: &[(&str, &str)]) -> (Finished
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn contract_2__exchange_is_wrapped_by_an_action() {
+async fn contract_2__the_github_action_runs_exchange_and_masks_the_token() {
     let ground = Ground::new().await;
     let answer = |Query(query): Query<Vec<(String, String)>>| async move {
         let audience = query.into_iter().find(|(name, _)| name == "audience").unwrap().1;
@@ -79,7 +79,7 @@ fn finished_well() -> Finished {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn contract_2__exchange_is_wrapped_by_a_template() {
+async fn contract_2__the_gitlab_template_runs_exchange_and_sets_its_variable() {
     let ground = Ground::new().await;
     let template = file("gitlab/carnet.yml");
     assert!(template.contains("      aud: $[[ inputs.server ]]\n"));
@@ -120,7 +120,7 @@ fn folder(path: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn contract_2__exchange_stands_in_the_book_as_it_is() {
+fn contract_2__the_exchange_commands_of_the_sample_jobs_are_valid_and_in_the_book() {
     let jobs = folder("docs/samples/jobs");
     let guides = folder("docs/src/guides");
     assert!(jobs.len() >= 15, "{}", jobs.len());

@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_all_reported() {
+    fn all_mistakes_of_a_profile_are_reported() {
         assert!(compile("x", MINIMAL).is_ok());
         let text = format!(
             "{MINIMAL}\n{}",
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_are_found_by_one_text_only() {
+    fn only_fields_that_compare_one_text_can_index_rules() {
         let with = |kind: &str| {
             let fields = r#"[[fields]]
                 name = "a"

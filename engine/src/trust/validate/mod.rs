@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_people_paste_is_brought_into_one_form() {
+    fn pasted_urls_paths_and_ids_are_brought_into_one_form() {
         for pasted in [
             "https://github.com/O/r",
             "https://github.com/O/r/",
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn nuget_pol_3__names_with_a_byte_beyond_ascii_are_refused() {
+    fn nuget_pol_3__repository_names_beyond_ascii_or_of_another_form_are_refused() {
         assert!(refused("repository", json!("oсto/r")).contains("never match"));
         assert!(refused("repository", json!("widgets")).contains("owner/name"));
         assert!(refused("repository", json!("a/b/c")).contains("owner/name"));
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_cannot_be_meant_are_refused() {
+    fn invalid_match_values_are_refused() {
         for (name, value) in [
             ("repository", json!("")),
             ("repository", json!(["o/r"])),
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_can_be_meant_are_kept() {
+    fn valid_match_values_are_kept_unchanged() {
         for (name, value) in [
             ("environment", json!({"glob": "prod-*"})),
             ("environment", json!({"any_of": ["a", "b"]})),
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn nuget_pol_1__a_rule_that_is_open_to_strangers_is_refused() {
+    fn nuget_pol_1__a_rule_that_would_admit_anybodys_jobs_is_refused() {
         let missing = |value: Value| github(value).unwrap_err().iter().map(|p| p.detail.clone()).collect::<String>();
         assert!(missing(json!({"repository": null})).contains("repository, repository_owner_id"));
         assert!(missing(json!({"workflow_file": null})).contains("ref_template, subject"));
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn nuget_pol_1__a_profile_that_asks_for_nothing_takes_no_empty_rule() {
+    fn nuget_pol_1__an_empty_rule_is_refused_even_when_the_profile_requires_nothing() {
         let text = r#"
             title = "X"
             defaults = { algorithms = ["RS256"], types = ["JWT"], max_assertion_lifetime_seconds = 60, replay = "off" }
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn comparing_ids_only_needs_both() {
+    fn match_names_false_needs_both_ids() {
         let ids = json!({"match_names": false, "repository_owner_id": "65"});
         assert!(github(ids).unwrap_err()[0].detail.contains("repository_id"));
         assert!(github(json!({"match_names": false, "repository_owner_id": "65", "repository_id": "74"})).is_ok());

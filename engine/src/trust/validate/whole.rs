@@ -13,21 +13,7 @@ const OF_THE_TOKEN: [&str; 6] = ["iss", "aud", "exp", "nbf", "iat", "jti"];
 
 /// Errors that concern several members, or members that are missing.
 pub(super) fn whole(profile: &Profile, matcher: &Map<String, Value>, found: &[DocumentError]) -> Vec<DocumentError> {
-    // Treat an invalid member as present, so that it is not reported as missing as well.
-    let given = |name: &String| {
-        let (field, member) =
-            name.split_once('.').map_or((name.as_str(), None), |(field, member)| (field, Some(member)));
-        let wrong = found.iter().any(|problem| problem.pointer.split('/').nth(1) == Some(field));
-        wrong
-            || matcher.get(field).is_some_and(|value| match (member, value) {
-                (Some(member), value) => value.get(member).is_some(),
-                (None, Value::Object(claims)) if field == "claims" => {
-                    claims.keys().any(|path| is_of_the_workload(path))
-                }
-                (None, Value::Object(members)) => !members.is_empty(),
-                (None, value) => *value != Value::Bool(false),
-            })
-    };
+    let given = |name: &String| is_given(name, matcher, found);
     let mut problems: Vec<DocumentError> = profile
         .at_least
         .iter()
@@ -36,16 +22,7 @@ pub(super) fn whole(profile: &Profile, matcher: &Map<String, Value>, found: &[Do
             DocumentError::new("", format!("must have at least one of {}; {}", rule.any_of.join(", "), rule.detail))
         })
         .collect();
-    // The author of a profile may have forgotten to say what a rule needs.
-    let is_condition = |name: &String| {
-        let settles =
-            |check: &Check| matches!(check, Check::Choice { .. } | Check::MatchNames | Check::ReusableFile(_));
-        given(name) && !profile.fields_named(name).any(|(_, field)| settles(&field.check))
-    };
-    if profile.at_least.is_empty() && found.is_empty() && !matcher.keys().any(is_condition) {
-        let detail = "must hold a condition; without one every token of the issuer would match";
-        problems.push(DocumentError::new("", detail));
-    }
+    problems.extend(without_condition(profile, matcher, found));
     for field in profile.fields.iter().filter(|field| matcher.contains_key(&field.name)) {
         for name in field.needs.iter().filter(|name| !given(name)) {
             let detail = format!("must be given together with {name}");
@@ -54,16 +31,42 @@ pub(super) fn whole(profile: &Profile, matcher: &Map<String, Value>, found: &[Do
     }
     problems.extend(profile.index.iter().flatten().filter_map(|key| too_many_keys(profile, key, matcher)));
     let ids = profile.fields.iter().filter(|field| field.role == Role::Id).map(|field| &field.name);
-    if matcher.get("match_names") == Some(&Value::Bool(false)) {
-        let missing: Vec<&str> = ids.filter(|name| !given(name)).map(String::as_str).collect();
-        if !missing.is_empty() {
-            problems.push(DocumentError::new(
-                "/match_names",
-                format!("must not be false without {}, which are compared instead", missing.join(", ")),
-            ));
-        }
+    let missing: Vec<&str> = ids.filter(|name| !given(name)).map(String::as_str).collect();
+    if matcher.get("match_names") == Some(&Value::Bool(false)) && !missing.is_empty() {
+        let detail = format!("must not be false without {}, which are compared instead", missing.join(", "));
+        problems.push(DocumentError::new("/match_names", detail));
     }
     problems
+}
+
+/// Whether the rule has the member `name`, or `field.member`. An invalid member counts as present,
+/// so that it is not reported as missing as well.
+fn is_given(name: &str, matcher: &Map<String, Value>, found: &[DocumentError]) -> bool {
+    let (field, member) = name.split_once('.').map_or((name, None), |(field, member)| (field, Some(member)));
+    let wrong = found.iter().any(|problem| problem.pointer.split('/').nth(1) == Some(field));
+    wrong
+        || matcher.get(field).is_some_and(|value| match (member, value) {
+            (Some(member), value) => value.get(member).is_some(),
+            (None, Value::Object(claims)) if field == "claims" => claims.keys().any(|path| is_of_the_workload(path)),
+            (None, Value::Object(members)) => !members.is_empty(),
+            (None, value) => *value != Value::Bool(false),
+        })
+}
+
+/// The error for a rule without any condition, in a profile whose author did not say what a rule
+/// needs at least.
+fn without_condition(
+    profile: &Profile,
+    matcher: &Map<String, Value>,
+    found: &[DocumentError],
+) -> Option<DocumentError> {
+    let settles = |check: &Check| matches!(check, Check::Choice { .. } | Check::MatchNames | Check::ReusableFile(_));
+    let is_condition = |name: &String| {
+        is_given(name, matcher, found) && !profile.fields_named(name).any(|(_, field)| settles(&field.check))
+    };
+    let is_open = profile.at_least.is_empty() && found.is_empty() && !matcher.keys().any(is_condition);
+    let detail = "must hold a condition; without one every token of the issuer would match";
+    is_open.then(|| DocumentError::new("", detail))
 }
 
 /// Whether a claim, by name or JSON Pointer, can distinguish the workloads of the issuer.
@@ -158,7 +161,7 @@ mod tests {
     use crate::profile::Profiles;
 
     #[test]
-    fn ids_are_missing_for_what_is_named() {
+    fn a_rule_that_names_a_repository_without_ids_lists_the_missing_ids() {
         let profiles = Profiles::load(None).unwrap();
         let profile = profiles.get("github-actions").unwrap();
         let missing = |value: Value| missing_ids(profile, value.as_object().unwrap()).join(",");

@@ -6,7 +6,7 @@ use crate::assertion::{Assertion, AssertionContent};
 use crate::client::Admitted;
 use crate::grant_type::GrantType;
 use crate::model::Client;
-use crate::own_tokens::{FEDERATED, LiveToken};
+use crate::own_token::{FEDERATED, LiveToken};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 

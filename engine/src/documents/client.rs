@@ -1,13 +1,14 @@
 //! The document of an OAuth client: its checks, and its compiled form. The references in it are
 //! resolved in `crate::admin`, where its secrets are created as well.
 
+use carnet_jose::KeyUse;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use url::Url;
 
 use super::federated_credential::permissions;
 use super::reader::Reader;
-use super::trusted_issuer::{check_https, check_key_set};
+use super::trusted_issuer::check_https;
 use super::{Document, Kind, PermissionDocument, ReadContext, members};
 use crate::clock::Timestamp;
 use crate::grant_type::GrantType;
@@ -246,7 +247,7 @@ impl ClientDocument {
                 reader.problem("jwks_uri", "must not be given without the method private_key_jwt");
             }
             (Some(jwks), None) => {
-                if let Err(detail) = check_key_set(jwks, &ASSERTION_ALGORITHMS) {
+                if let Err(detail) = context.material.check_key_set(jwks, &ASSERTION_ALGORITHMS, KeyUse::Signature) {
                     reader.problem("jwks", detail);
                 }
             }

@@ -59,10 +59,7 @@ pub(super) fn read(
         subject_domain: terms.subject_domain,
         issuer_claim: terms.issuer_claim,
         grants: grants(&mut reader),
-        ca_pem: reader.parsed("ca_pem", |pem| match reqwest::Certificate::from_pem_bundle(pem.as_bytes()) {
-            Ok(found) if !found.is_empty() => Ok(pem.to_owned()),
-            _ => Err("must be one or more certificates in PEM"),
-        }),
+        ca_pem: reader.parsed("ca_pem", |pem| context.material.check_certificates(pem).map(|()| pem.to_owned())),
         allow_private: networks(&mut reader),
         owner: reader.name("owner"),
         enabled: reader.boolean("enabled").unwrap_or(true),

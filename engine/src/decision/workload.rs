@@ -1,7 +1,7 @@
 //! The decision on an assertion: it matches the rules, checks the actor and the rate limits, and
 //! narrows what the rules permit to the access asked for.
 
-use carnet_resource_server::Actor;
+use carnet_access::Actor;
 
 use super::delegation::{Delegation, Party, Represented};
 use super::{Authorization, Grounds, Mode, Presented, Subject, View, lifetime};

@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_mistake_is_reported_with_its_place() {
+    fn every_mistake_in_a_document_is_reported_with_its_pointer() {
         let document = json!({
             "text": "", "number": 7, "flag": "true", "list": ["a", "a"], "list2": ["a", 1], "time": "tomorrow",
             "name": "-x", "unknown/~": 1, "id": "ignored", "created_at": "ignored", "absent": null
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn names_have_one_form() {
+    fn object_names_with_other_characters_or_over_128_are_refused() {
         for name in ["a", "A.b_c-d", "0", &"x".repeat(128)] {
             assert!(check_name(name).is_ok(), "{name}");
         }

@@ -1,16 +1,16 @@
 //! Delegation (RFC 8693 sections 1.1, 4.1 and 4.4; decision D-19): who acts for the subject,
 //! whether that is allowed, and the `act` claim that says so.
 
-use carnet_resource_server::Actor;
+use carnet_access::Actor;
 use serde_json::{Map, Value, json};
 
 use super::{ActorToken, Subject};
 use crate::assertion::Assertion;
 use crate::client::Admitted;
 use crate::clock::Timestamp;
-use crate::config::OwnUrls;
 use crate::model::{DecisionContext, FederatedCredential, Rule, Snapshot};
-use crate::own_tokens::LiveToken;
+use crate::own_token::LiveToken;
+use crate::own_urls::OwnUrls;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::trust::{Consent, MatchedRule, Permit};

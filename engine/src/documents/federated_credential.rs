@@ -1,7 +1,7 @@
 //! The document of a federated credential (rule), and the state that is stored beside it. `match`
 //! is read by `crate::trust`, once the trusted issuer's profile is known.
 
-use carnet_resource_server::PackagePattern;
+use carnet_access::PackagePattern;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -14,7 +14,7 @@ use crate::model::RuleReference;
 use crate::trust::{DocumentError, Warning};
 
 /// The only `kind` of a permission's `target`.
-pub(crate) const RESOURCE_SERVER_TARGET: &str = "resource_server";
+pub const RESOURCE_SERVER_TARGET: &str = "resource_server";
 /// Most package names and patterns in all permissions of a document together
 /// (`docs/src/reference/limits.md`).
 const MAX_PATTERNS: usize = 1_000;

@@ -13,7 +13,7 @@ mod workload;
 
 use std::sync::Arc;
 
-use carnet_resource_server::{Actor, GroundKind, RestsOn};
+use carnet_access::{Actor, GroundKind, RestsOn};
 
 pub use delegation::Delegation;
 pub use subject::{ActorToken, Presented, Subject};
@@ -21,9 +21,8 @@ pub use subject::{ActorToken, Presented, Subject};
 use crate::assertion::Assertion;
 use crate::clock::Timestamp;
 use crate::ids::{CredentialId, TrustedIssuerId};
-use crate::limits::RateLimiter;
 use crate::model::{Client, DecisionContext, Principal, Snapshot};
-use crate::own_tokens::{FEDERATED, LiveToken};
+use crate::own_token::{FEDERATED, LiveToken};
 use crate::principal::{AccessRequest, Entitlement, Frame, of_client};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
@@ -37,16 +36,28 @@ pub const ADMIN_LIFETIME_SECONDS: i64 = 900;
 /// administrators have no such limit.
 const OTHERS_OF_CALLERS: usize = 5;
 
+/// The rate limits that a decision asks about. None of these calls takes anything from a limit.
+pub trait TokenLimits: std::fmt::Debug + Sync {
+    /// Whether the client may get another token now.
+    fn check_client(&self, client_id: &str) -> Result<(), Refusal>;
+
+    /// Whether assertions of the trusted issuer may give another token now.
+    fn check_issuer(&self, issuer: TrustedIssuerId) -> Result<(), Refusal>;
+
+    /// Whether the rule may give another token now.
+    fn check_credential(&self, credential: CredentialId) -> Result<(), Refusal>;
+}
+
 /// What a decision is made for. Verdict and reason are the same in every mode, as long as the same
 /// rules are visible.
 #[derive(Clone, Copy, Debug)]
 pub enum Mode<'a> {
     /// To issue a token. The ledger finds out whether an assertion was used before.
-    Issue(&'a RateLimiter),
+    Issue(&'a dyn TokenLimits),
     /// To explain a request.
     Preview {
         /// The rate limits are checked, but nothing is taken from them.
-        limits: &'a RateLimiter,
+        limits: &'a dyn TokenLimits,
         /// Whether an assertion of the request was used before.
         used: bool,
         /// What the explanation may show.
@@ -256,14 +267,14 @@ impl<A: Assertion> Grounds<A> {
 }
 
 impl Mode<'_> {
-    fn limits(&self) -> Option<&RateLimiter> {
+    fn limits(&self) -> Option<&dyn TokenLimits> {
         match self {
-            Self::Issue(limits) | Self::Preview { limits, .. } => Some(limits),
+            Self::Issue(limits) | Self::Preview { limits, .. } => Some(*limits),
             Self::Offline { .. } => None,
         }
     }
 
-    fn check(&self, check: impl Fn(&RateLimiter) -> Result<(), Refusal>) -> Result<(), Refusal> {
+    fn check(&self, check: impl Fn(&dyn TokenLimits) -> Result<(), Refusal>) -> Result<(), Refusal> {
         self.limits().map_or(Ok(()), check)
     }
 

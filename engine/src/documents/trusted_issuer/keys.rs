@@ -4,8 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use carnet_jose::{Algorithm, KeySet, KeyUse};
-use serde_json::Value;
+use carnet_jose::{Algorithm, KeyUse};
 use url::Url;
 
 use super::url::check_https;
@@ -21,7 +20,6 @@ pub(super) fn keys(
     algorithms: Option<&[Algorithm]>,
     context: ReadContext<'_>,
 ) -> Option<KeySource> {
-    let is_spiffe = profile.is_some_and(|profile| profile.is_spiffe());
     let Some(value) = reader.value("keys") else {
         if issuer.starts_with("spiffe://") {
             reader.problem(
@@ -39,18 +37,34 @@ pub(super) fn keys(
             return None;
         }
     };
+    if let Some((pointer, detail)) = mistake(&source, profile, (issuer, algorithms), context) {
+        reader.problem(pointer, detail);
+    }
+    Some(source)
+}
+
+/// The member of a key source that is wrong, and why.
+fn mistake(
+    source: &KeySource,
+    profile: Option<&Arc<Profile>>,
+    (issuer, algorithms): (&str, Option<&[Algorithm]>),
+    context: ReadContext<'_>,
+) -> Option<(&'static str, String)> {
+    let is_spiffe = profile.is_some_and(|profile| profile.is_spiffe());
     let url = |uri: &str| {
         let parsed = Url::parse(uri).map_err(|error| format!("must be an https URL: {error}"));
         parsed.and_then(|url| check_https(&url, context))
     };
-    let found = match &source {
+    match source {
         KeySource::Discovery if issuer.starts_with("spiffe://") => {
             Some(("keys", "must not be discovery, which needs an issuer that is an https URL".to_owned()))
         }
         KeySource::Discovery => None,
         KeySource::JwksUri { uri } => url(uri).err().map(|detail| ("keys/uri", detail)),
         KeySource::Static { jwks } => {
-            static_keys(jwks, algorithms, is_spiffe).err().map(|detail| ("keys/jwks", detail))
+            let wanted = if is_spiffe { KeyUse::SignatureOrJwtSvid } else { KeyUse::Signature };
+            let checked = context.material.check_key_set(jwks, algorithms.unwrap_or(&Algorithm::ALL), wanted);
+            checked.err().map(|detail| ("keys/jwks", detail))
         }
         KeySource::File { path } => file(path).err().map(|detail| ("keys/path", detail)),
         KeySource::TokenReview { .. } if !profile.is_none_or(|profile| profile.token_review) => {
@@ -67,29 +81,6 @@ pub(super) fn keys(
         KeySource::SpiffeBundle { uri: Some(uri), path: None } => url(uri).err().map(|detail| ("keys/uri", detail)),
         KeySource::SpiffeBundle { uri: None, path: Some(path) } => file(path).err().map(|detail| ("keys/path", detail)),
         KeySource::SpiffeBundle { .. } => Some(("keys", "must have either uri or path".to_owned())),
-    };
-    if let Some((pointer, detail)) = found {
-        reader.problem(pointer, detail);
-    }
-    Some(source)
-}
-
-fn static_keys(jwks: &Value, algorithms: Option<&[Algorithm]>, is_spiffe: bool) -> Result<(), String> {
-    let uses = if is_spiffe { KeyUse::SignatureOrJwtSvid } else { KeyUse::Signature };
-    check_keys(jwks, algorithms.unwrap_or(&Algorithm::ALL), uses)
-}
-
-/// Checks a JWK set in a document: no private keys, and at least one usable signature key.
-pub(in crate::documents) fn check_key_set(jwks: &Value, allowed: &[Algorithm]) -> Result<(), String> {
-    check_keys(jwks, allowed, KeyUse::Signature)
-}
-
-fn check_keys(jwks: &Value, allowed: &[Algorithm], wanted: KeyUse) -> Result<(), String> {
-    match KeySet::parse_for(jwks.to_string().as_bytes(), allowed, wanted) {
-        Ok(set) if set.has_private_members() => Err("must not hold a private key".to_owned()),
-        Ok(set) if set.is_empty() => Err(format!("must hold a usable key: {}", set.unusable().join("; "))),
-        Ok(_) => Ok(()),
-        Err(error) => Err(format!("must be a JWK set: {error}")),
     }
 }
 

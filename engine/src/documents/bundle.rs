@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_named() {
+    fn syntax_errors_and_unknown_tables_of_a_bundle_are_named() {
         assert!(matches!(Bundle::parse("x = "), Err(BundleError::Syntax(_))));
         assert!(matches!(Bundle::parse("{"), Err(BundleError::Syntax(_))));
         assert_eq!(Bundle::parse("[policies.x]\n"), Err(BundleError::UnknownTable("policies".into())));

@@ -55,7 +55,7 @@ pub fn admit(
 impl Admitted {
     /// For a request that names no client.
     pub fn nobody() -> Self {
-        Self { identity: ClientIdentity(None), rules: Vec::new() }
+        Self { identity: ClientIdentity::nobody(), rules: Vec::new() }
     }
 
     pub fn identity(&self) -> &ClientIdentity {
@@ -77,6 +77,7 @@ impl Admitted {
     }
 }
 
-pub(super) fn is_listed(listed: &[RuleReference], credential: &FederatedCredential) -> bool {
+/// Whether a rule is among those that a federated client lists.
+pub fn is_listed(listed: &[RuleReference], credential: &FederatedCredential) -> bool {
     listed.iter().any(|one| credential.is_named_by(&[one.named()]))
 }

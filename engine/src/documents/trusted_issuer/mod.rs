@@ -7,7 +7,6 @@ mod read;
 mod terms;
 mod url;
 
-pub(super) use keys::check_key_set;
 pub(super) use url::check_https;
 
 use std::sync::Arc;

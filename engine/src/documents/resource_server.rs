@@ -1,6 +1,6 @@
 //! The document of a resource server: its checks, and its compiled form.
 
-use carnet_resource_server::PackageNames;
+use carnet_access::PackageNames;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use url::Url;
@@ -62,35 +62,8 @@ impl Document for ResourceServerDocument {
         for (name, neutral) in LATER {
             reader.later(name, neutral);
         }
-        let resource = reader.required_text("resource");
-        let aliases = reader.texts("aliases").unwrap_or_default();
-        for (name, uri) in [("resource", &resource)].into_iter().chain(aliases.iter().map(|alias| ("aliases", alias))) {
-            if !uri.is_empty() && !is_resource(uri) {
-                reader.problem(name, "must be an absolute URI without fragment, for example https://registry.example/");
-            } else if *uri == context.own.admin_resource() || uri == context.own.issuer() {
-                reader.problem(name, "must not be a URI of this server itself");
-            }
-        }
-        if aliases.contains(&resource) {
-            reader.problem("aliases", "must not repeat the resource");
-        }
-        let actions = reader.texts("actions").unwrap_or_default();
-        if actions.is_empty() {
-            reader.problem("actions", "must name at least one action");
-        }
-        if actions.len() > MAX_ACTIONS {
-            let detail = format!("must name at most {MAX_ACTIONS}, as many as a token's scope holds");
-            reader.problem("actions", detail);
-        }
-        let is_action = |action: &String| !action.contains(' ') && ScopeSet::parse(action).is_ok();
-        if !actions.iter().all(is_action) {
-            let detail = "must hold scope tokens: printable ASCII without space, quotation mark and backslash";
-            reader.problem("actions", detail);
-        }
-        if actions.iter().any(|action| action == "admin" || action.starts_with("admin:")) {
-            let detail = "must not hold `admin` or `admin:…`, which are scopes of this server's own API";
-            reader.problem("actions", detail);
-        }
+        let (resource, aliases) = uris(&mut reader, context);
+        let actions = actions(&mut reader);
         let package_names = reader.value("package_names").map(|value| serde_json::from_value(value.clone()));
         if matches!(package_names, Some(Err(_))) {
             reader.problem("package_names", "must be one of exact, ascii_case_insensitive, pep503");
@@ -142,6 +115,45 @@ impl Document for ResourceServerDocument {
     }
 }
 
+/// Reads `resource` and `aliases`.
+fn uris(reader: &mut Reader<'_>, context: ReadContext<'_>) -> (String, Vec<String>) {
+    let resource = reader.required_text("resource");
+    let aliases = reader.texts("aliases").unwrap_or_default();
+    for (name, uri) in [("resource", &resource)].into_iter().chain(aliases.iter().map(|alias| ("aliases", alias))) {
+        if !uri.is_empty() && !is_resource(uri) {
+            reader.problem(name, "must be an absolute URI without fragment, for example https://registry.example/");
+        } else if *uri == context.own.admin_resource() || uri == context.own.issuer() {
+            reader.problem(name, "must not be a URI of this server itself");
+        }
+    }
+    if aliases.contains(&resource) {
+        reader.problem("aliases", "must not repeat the resource");
+    }
+    (resource, aliases)
+}
+
+/// Reads `actions`.
+fn actions(reader: &mut Reader<'_>) -> Vec<String> {
+    let actions = reader.texts("actions").unwrap_or_default();
+    if actions.is_empty() {
+        reader.problem("actions", "must name at least one action");
+    }
+    if actions.len() > MAX_ACTIONS {
+        let detail = format!("must name at most {MAX_ACTIONS}, as many as a token's scope holds");
+        reader.problem("actions", detail);
+    }
+    let is_action = |action: &String| !action.contains(' ') && ScopeSet::parse(action).is_ok();
+    if !actions.iter().all(is_action) {
+        let detail = "must hold scope tokens: printable ASCII without space, quotation mark and backslash";
+        reader.problem("actions", detail);
+    }
+    if actions.iter().any(|action| action == "admin" || action.starts_with("admin:")) {
+        let detail = "must not hold `admin` or `admin:…`, which are scopes of this server's own API";
+        reader.problem("actions", detail);
+    }
+    actions
+}
+
 impl ResourceServerDocument {
     fn prefix(&self) -> &str {
         self.token_prefix.as_deref().unwrap_or(DEFAULT_PREFIX)
@@ -179,7 +191,7 @@ impl ResourceServerDocument {
 
 /// Whether a text is a valid resource indicator: an absolute URI without fragment (RFC 8707 section
 /// 2), of URI characters only.
-pub(crate) fn is_resource(text: &str) -> bool {
+pub fn is_resource(text: &str) -> bool {
     text.len() <= 2048
         && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>\\^`{|}#".contains(&byte))
         && Url::parse(text).is_ok_and(|url| {

@@ -1,6 +1,6 @@
-//! Compiles a bundle offline into the snapshot of a server that holds nothing else, for `carnet
-//! policy test`. The checks are those of saving, except for clients and for anything that needs the
-//! network.
+//! Compiles a bundle offline into the snapshot of a server that holds nothing else: `policy test`
+//! judges cases by it. The checks are those of saving, except for clients and for anything that
+//! needs the network.
 
 use std::sync::Arc;
 

@@ -11,33 +11,35 @@ mod lint;
 mod principal;
 mod reader;
 mod resource_server;
+mod self_service;
 mod trusted_issuer;
 
+use carnet_jose::{Algorithm, KeyUse};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 pub use bundle::{Bundle, BundleError};
 pub use client::{AuthMethod, ClientDocument, ClientState, ListedRule};
 pub use compile::{compile_credential, compile_issuer};
-pub(crate) use federated_credential::RESOURCE_SERVER_TARGET;
+pub use federated_credential::RESOURCE_SERVER_TARGET;
 pub use federated_credential::{CredentialState, FederatedCredentialDocument, PermissionDocument, Vouching};
 pub use imagined::Imagined;
 pub use lint::{LintFinding, lint};
 pub use principal::PrincipalDocument;
 pub use reader::Reader;
 pub use resource_server::ResourceServerDocument;
-pub(crate) use resource_server::is_resource;
+pub use resource_server::is_resource;
 pub use trusted_issuer::TrustedIssuerDocument;
 
 use crate::clock::Timestamp;
-use crate::config::OwnUrls;
+use crate::own_urls::OwnUrls;
 use crate::profile::Profiles;
 use crate::trust::{DocumentError, Warning};
 
 /// The kinds of managed objects, in the order in which `carnet apply` saves them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
-    /// Registry identities, which all other kinds refer to.
+    /// Registry identities, which other kinds refer to.
     Principal,
     /// Platforms whose assertions are accepted.
     TrustedIssuer,
@@ -96,6 +98,18 @@ pub struct ReadContext<'a> {
     pub allow_http_loopback: bool,
     /// Lifetime of tokens for resource servers without `token_lifetime_seconds`, in seconds.
     pub token_lifetime_seconds: i64,
+    /// Checks keys and certificates in documents.
+    pub material: &'a dyn KeyMaterial,
+}
+
+/// The checks of documents that need cryptography, which this crate does without. The error
+/// completes a sentence that begins with the JSON Pointer of the member: "must be …".
+pub trait KeyMaterial: std::fmt::Debug + Sync {
+    /// Checks a JWK set: no private keys, and at least one usable key.
+    fn check_key_set(&self, jwks: &Value, allowed: &[Algorithm], wanted: KeyUse) -> Result<(), String>;
+
+    /// Checks one or more certificates in PEM (RFC 7468).
+    fn check_certificates(&self, pem: &str) -> Result<(), String>;
 }
 
 pub trait Document: Sized + Clone + PartialEq + std::fmt::Debug + Send + Sync {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use carnet_resource_server::{AccessToken, Actor, AuthorizationDetail};
+use carnet_access::{AccessToken, Actor, AuthorizationDetail};
 
 use super::delegation::{Delegation, Party, Represented, within_depth};
 use super::workload::OF_GROUND;
@@ -11,7 +11,7 @@ use super::{Authorization, Grounds, Mode, Subject, lifetime};
 use crate::assertion::Assertion;
 use crate::json::element_bytes;
 use crate::model::{DecisionContext, FederatedCredential};
-use crate::own_tokens::LiveToken;
+use crate::own_token::LiveToken;
 use crate::principal::{AccessRequest, Frame, of_token};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
