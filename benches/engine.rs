@@ -35,7 +35,11 @@ const CREDENTIALS: usize = 1000;
 /// Self-service rules of another principal for the same job: the limit for one principal and one
 /// trusted issuer.
 const OF_A_STRANGER: usize = 1000;
-const CONSENT: Consent<'_> = Consent::Workload { principal: None, door: Door::Token, others: 5 };
+const CONSENT: Consent<'_> = Consent::Workload {
+    principal: None,
+    door: Door::Token,
+    others: 5,
+};
 
 fn start(runtime: &Runtime, population: &Population) -> (Arc<App>, Background) {
     let settings = [
@@ -43,8 +47,15 @@ fn start(runtime: &Runtime, population: &Population) -> (Arc<App>, Background) {
         ("CARNET_DATA_DIR", population.folder.display().to_string()),
         ("CARNET_DATABASE__URL", population.database_url.clone()),
     ];
-    let config = Config::from_sources(None, settings.map(|(name, value)| (name.to_owned(), value))).unwrap();
-    runtime.block_on(App::start(config, Arc::new(SystemClock), Arc::new(HttpFetch::default()))).unwrap()
+    let config =
+        Config::from_sources(None, settings.map(|(name, value)| (name.to_owned(), value))).unwrap();
+    runtime
+        .block_on(App::start(
+            config,
+            Arc::new(SystemClock),
+            Arc::new(HttpFetch::default()),
+        ))
+        .unwrap()
 }
 
 fn engine(criterion: &mut Criterion) {
@@ -53,7 +64,11 @@ fn engine(criterion: &mut Criterion) {
     let (app, background) = start(&runtime, &population);
     let assertion = population.assertion(1);
     let context = app.decision_context();
-    let verified = Arc::new(runtime.block_on(grant::verify_assertion(&app, &context, &assertion)).unwrap());
+    let verified = Arc::new(
+        runtime
+            .block_on(grant::verify_assertion(&app, &context, &assertion))
+            .unwrap(),
+    );
     let accepted = verified.accept(GrantType::JwtBearer).unwrap();
     let now = app.clock.now();
     let subject = Subject {
@@ -64,22 +79,42 @@ fn engine(criterion: &mut Criterion) {
     };
     let mode = Mode::Issue(&app.limits);
     let decided = || decide(&context, &subject, &AccessRequest::default(), mode).unwrap();
-    let Decision::Registry(authorization) = decided() else { unreachable!("an assertion is for a registry") };
+    let Decision::Registry(authorization) = decided() else {
+        unreachable!("an assertion is for a registry")
+    };
     let raw = RawCrypto::new();
 
-    criterion.bench_function("raw: one RSA-2048 verification and one P-256 signature", |bencher| {
-        bencher.iter(|| {
-            raw.verify();
-            raw.sign();
-        });
-    });
+    criterion.bench_function(
+        "raw: one RSA-2048 verification and one P-256 signature",
+        |bencher| {
+            bencher.iter(|| {
+                raw.verify();
+                raw.sign();
+            });
+        },
+    );
     criterion.bench_function("verify an assertion (RS256)", |bencher| {
-        bencher.iter(|| runtime.block_on(grant::verify_assertion(&app, &context, black_box(&assertion))).unwrap());
+        bencher.iter(|| {
+            runtime
+                .block_on(grant::verify_assertion(
+                    &app,
+                    &context,
+                    black_box(&assertion),
+                ))
+                .unwrap()
+        });
     });
     criterion.bench_function("match it against 1000 rules", |bencher| {
         let rules = app.rules();
         bencher.iter(|| {
-            match_credentials(&rules, verified.issuer(), black_box(verified.claims()), now, CONSENT, |_| true)
+            match_credentials(
+                &rules,
+                verified.issuer(),
+                black_box(verified.claims()),
+                now,
+                CONSENT,
+                |_| true,
+            )
         });
     });
     criterion.bench_function("match it and work out what it permits", |bencher| {
@@ -89,17 +124,39 @@ fn engine(criterion: &mut Criterion) {
     let (beside, its_background) = start(&runtime, &crowded);
     let context_beside = beside.decision_context();
     let assertion = crowded.assertion(1);
-    let verified = runtime.block_on(grant::verify_assertion(&beside, &context_beside, &assertion)).unwrap();
+    let verified = runtime
+        .block_on(grant::verify_assertion(
+            &beside,
+            &context_beside,
+            &assertion,
+        ))
+        .unwrap();
     let presented = Presented::Assertion(Arc::new(verified).accept(GrantType::JwtBearer).unwrap());
-    let subject = Subject { presented, ..subject };
-    criterion.bench_function("the same beside 1000 rules of a stranger for the same job", |bencher| {
-        bencher.iter(|| {
-            decide(&context_beside, &subject, &AccessRequest::default(), Mode::Issue(&beside.limits)).unwrap()
-        });
-    });
+    let subject = Subject {
+        presented,
+        ..subject
+    };
+    criterion.bench_function(
+        "the same beside 1000 rules of a stranger for the same job",
+        |bencher| {
+            bencher.iter(|| {
+                decide(
+                    &context_beside,
+                    &subject,
+                    &AccessRequest::default(),
+                    Mode::Issue(&beside.limits),
+                )
+                .unwrap()
+            });
+        },
+    );
     drop(its_background);
     criterion.bench_function("make and sign the token (ES256)", |bencher| {
-        bencher.iter(|| app.tokens.mint(black_box(&authorization), "federated:x".to_owned(), now).unwrap());
+        bencher.iter(|| {
+            app.tokens
+                .mint(black_box(&authorization), "federated:x".to_owned(), now)
+                .unwrap()
+        });
     });
     drop(background);
 }

@@ -64,7 +64,10 @@ async fn main() {
     let (mut cpu, mut elapsed, mut latencies) = (Duration::ZERO, Duration::ZERO, Vec::new());
     for slice in requests.chunks(tokens.div_ceil(SLICES)) {
         alone += measure(&raw, 1);
-        busy += measure(&raw, std::thread::available_parallelism().map_or(1, usize::from));
+        busy += measure(
+            &raw,
+            std::thread::available_parallelism().map_or(1, usize::from),
+        );
         let (cpu_before, start) = (server.cpu(), Instant::now());
         latencies.extend(drive(&server, slice.to_vec(), connections).await);
         elapsed += start.elapsed();
@@ -74,9 +77,15 @@ async fn main() {
     server.stop();
 
     latencies.sort_unstable();
-    let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
+    let at =
+        |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
     let cpu_per_token = cpu.as_secs_f64() * 1e6 / tokens as f64;
-    println!("{:.0} tokens/s, p50 {:.2} ms, p99 {:.2} ms", tokens as f64 / elapsed.as_secs_f64(), at(0.5), at(0.99));
+    println!(
+        "{:.0} tokens/s, p50 {:.2} ms, p99 {:.2} ms",
+        tokens as f64 / elapsed.as_secs_f64(),
+        at(0.5),
+        at(0.99)
+    );
     println!("server CPU {cpu_per_token:.1} us a token, peak memory {memory:.1} MB");
     for (how, cost) in [("one thread", alone), ("every core busy", busy)] {
         let (verify, sign) = cost.micros();
@@ -90,7 +99,10 @@ async fn main() {
 
 /// A number from the environment variable `name`, or `default` if it is unset or not a number.
 fn setting(name: &str, default: usize) -> usize {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    std::env::var(name)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(default)
 }
 
 /// Complete HTTP requests to the token endpoint, each with an assertion of its own.
@@ -144,7 +156,11 @@ fn slice(raw: &RawCrypto) -> Cost {
     let verify = verify.elapsed().as_secs_f64();
     let sign = Instant::now();
     (0..CALLS).for_each(|_| raw.sign());
-    Cost { verify, sign: sign.elapsed().as_secs_f64(), calls: f64::from(CALLS) }
+    Cost {
+        verify,
+        sign: sign.elapsed().as_secs_f64(),
+        calls: f64::from(CALLS),
+    }
 }
 
 /// The server in a process of its own, so that its CPU time and memory can be told apart.
@@ -190,9 +206,15 @@ impl Server {
     }
 
     fn memory(&self, field: &str) -> f64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with(field)).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+        line.split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse::<f64>()
+            .unwrap()
+            / 1024.0
     }
 
     fn stop(&mut self) {
@@ -237,10 +259,20 @@ async fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) {
         assert!(read > 0, "the server closed the connection");
         length += read;
         let text = std::str::from_utf8(&buffer[..length]).unwrap();
-        let Some(head) = text.find("\r\n\r\n") else { continue };
+        let Some(head) = text.find("\r\n\r\n") else {
+            continue;
+        };
         let lower = text[..head].to_ascii_lowercase();
-        let body: usize =
-            lower.split("content-length: ").nth(1).unwrap().split("\r\n").next().unwrap().trim().parse().unwrap();
+        let body: usize = lower
+            .split("content-length: ")
+            .nth(1)
+            .unwrap()
+            .split("\r\n")
+            .next()
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap();
         if length >= head + 4 + body {
             assert!(text.starts_with("HTTP/1.1 200"), "{text}");
             return;
@@ -263,5 +295,9 @@ fn command() -> Command {
 
 /// Lets the server shut down by itself, so that a program in `BENCH_UNDER` can write its report.
 fn kill(process: &Child) {
-    Command::new("kill").arg("-TERM").arg(process.id().to_string()).status().unwrap();
+    Command::new("kill")
+        .arg("-TERM")
+        .arg(process.id().to_string())
+        .status()
+        .unwrap();
 }

@@ -103,10 +103,12 @@ impl App {
         clock: Arc<dyn Clock>,
         fetch: Arc<dyn Fetch>,
     ) -> Result<(Arc<Self>, Background), StartError> {
-        let profiles = Profiles::load(config.profiles_dir.as_deref()).map_err(StartError::Profiles)?;
+        let profiles =
+            Profiles::load(config.profiles_dir.as_deref()).map_err(StartError::Profiles)?;
         if config.database.url.is_sqlite() {
-            create_private(&config.data_dir)
-                .map_err(|error| StartError::DataDir(config.data_dir.display().to_string(), error))?;
+            create_private(&config.data_dir).map_err(|error| {
+                StartError::DataDir(config.data_dir.display().to_string(), error)
+            })?;
         }
         let store = Store::open(&config.database).await?;
         let sealing = keys::sealing_key(&config.encryption_key)?;
@@ -198,12 +200,20 @@ impl App {
 
     /// The rules and the time by which one request is decided.
     pub fn decision_context(&self) -> DecisionContext<'_> {
-        DecisionContext { rules: self.rules(), now: self.clock.now(), own: &self.config.own }
+        DecisionContext {
+            rules: self.rules(),
+            now: self.clock.now(),
+            own: &self.config.own,
+        }
     }
 
     /// The verifier of this server's own tokens, against these rules and this time.
     pub fn own_tokens<'a>(&'a self, context: &DecisionContext<'a>) -> OwnTokens<'a> {
-        OwnTokens { keys: &self.keys, store: &self.store, context: context.clone() }
+        OwnTokens {
+            keys: &self.keys,
+            store: &self.store,
+            context: context.clone(),
+        }
     }
 
     /// The current snapshot of the rules.
@@ -215,7 +225,9 @@ impl App {
     pub async fn refresh(&self) -> Result<(), StartError> {
         let _one_at_a_time = self.refreshing.lock().await;
         let rules = self.rules();
-        if let Some((newer, keys_changed)) = self.store.newer_snapshot(&rules, self.context()).await? {
+        if let Some((newer, keys_changed)) =
+            self.store.newer_snapshot(&rules, self.context()).await?
+        {
             // The snapshot carries the version that was read. It is stored last, so that a failure
             // to read the keys makes the next poll try both again.
             if keys_changed {
@@ -229,7 +241,11 @@ impl App {
     /// Queues an audit event. An event that finds the queue full is dropped and counted, so that no
     /// answer waits for the database.
     pub fn audit(&self, event: AuditEvent) {
-        if self.audit.try_send(AuditMessage::Event(Box::new(event))).is_err() {
+        if self
+            .audit
+            .try_send(AuditMessage::Event(Box::new(event)))
+            .is_err()
+        {
             metrics::counter!("carnet_audit_events_dropped_total").increment(1);
             tracing::error!("an audit event was dropped: the queue is full");
         }
@@ -284,7 +300,8 @@ async fn write_audit(app: Arc<App>, mut queue: mpsc::Receiver<AuditMessage>) {
             }
         }
         if !events.is_empty()
-            && let Err(error) = record(&store, &events, clock.now().plus_seconds(refusals_kept)).await
+            && let Err(error) =
+                record(&store, &events, clock.now().plus_seconds(refusals_kept)).await
         {
             let lost = u64::try_from(events.len()).unwrap_or(u64::MAX);
             metrics::counter!("carnet_audit_events_dropped_total").increment(lost);
@@ -299,7 +316,11 @@ async fn write_audit(app: Arc<App>, mut queue: mpsc::Receiver<AuditMessage>) {
 /// Writes events, and tries again for a few seconds while the database cannot be reached; the queue
 /// holds newer events meanwhile. Any other error is final: the transaction may have been committed,
 /// and another attempt would write the events twice.
-async fn record(store: &Store, events: &[AuditEvent], folded_until: Timestamp) -> Result<(), StoreError> {
+async fn record(
+    store: &Store,
+    events: &[AuditEvent],
+    folded_until: Timestamp,
+) -> Result<(), StoreError> {
     for _ in 1..RECORD_ATTEMPTS {
         match store.record(events, folded_until).await {
             Err(error) if error.is_out_of_reach() => tokio::time::sleep(RECORD_AGAIN).await,
@@ -336,7 +357,15 @@ async fn index_audit(app: Arc<App>) {
     loop {
         tokio::time::sleep(INDEX_AUDIT).await;
         loop {
-            match app.store.index_parts(app.settled_time().await.plus_seconds(settled.saturating_neg())).await {
+            match app
+                .store
+                .index_parts(
+                    app.settled_time()
+                        .await
+                        .plus_seconds(settled.saturating_neg()),
+                )
+                .await
+            {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => {
@@ -360,7 +389,11 @@ async fn prune(app: Arc<App>) {
             tracing::warn!(%error, "the signing keys cannot be read again");
         }
         loop {
-            match app.store.prune(app.settled_time().await, app.config.audit.retention_days).await {
+            match app
+                .store
+                .prune(app.settled_time().await, app.config.audit.retention_days)
+                .await
+            {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => {

@@ -96,8 +96,14 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    pub const ALL: [Self; 6] =
-        [Self::Issued, Self::Refused, Self::Created, Self::Updated, Self::Deleted, Self::Revoked];
+    pub const ALL: [Self; 6] = [
+        Self::Issued,
+        Self::Refused,
+        Self::Created,
+        Self::Updated,
+        Self::Deleted,
+        Self::Revoked,
+    ];
 
     /// The name used in JSON and in the database.
     pub const fn as_str(self) -> &'static str {
@@ -113,7 +119,9 @@ impl Outcome {
 
     /// Parses [`Outcome::as_str`].
     pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|outcome| outcome.as_str() == word)
+        Self::ALL
+            .into_iter()
+            .find(|outcome| outcome.as_str() == word)
     }
 
     /// `token` or `change`, the `kind` of an event in the admin API.

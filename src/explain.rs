@@ -151,7 +151,10 @@ struct Candidates {
 /// why none did.
 type ClientAdmissions<'a> = (&'a [RuleReference], Result<&'a [MatchedRule], Reason>);
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature serde asks for"
+)]
 fn is_zero(count: &usize) -> bool {
     *count == 0
 }
@@ -170,7 +173,11 @@ struct Explainable<'a> {
 
 /// Explains a token request. A malformed request is an error. For a caller, so is a request whose
 /// client fails to authenticate or may not use the grant.
-pub async fn explain_request(app: &App, request: &GrantRequest<'_>, view: &View) -> Result<Explanation, TokenError> {
+pub async fn explain_request(
+    app: &App,
+    request: &GrantRequest<'_>,
+    view: &View,
+) -> Result<Explanation, TokenError> {
     let about = |now, assertion, admission, used| Explainable {
         own: &app.config.own,
         now,
@@ -184,9 +191,14 @@ pub async fn explain_request(app: &App, request: &GrantRequest<'_>, view: &View)
     let refused = match preview(app, &context, request, view).await {
         Ok(Judged { subject, decision }) => {
             let client = &subject.client;
-            let admitting = client.identity().federated().filter(|_| !client.rules().is_empty());
+            let admitting = client
+                .identity()
+                .federated()
+                .filter(|_| !client.rules().is_empty());
             let admission = admitting.map(|(_, names)| (names, Ok(client.rules())));
-            let assertion = subject.assertion().map(|content| (&**content.issuer(), content.claims()));
+            let assertion = subject
+                .assertion()
+                .map(|content| (&**content.issuer(), content.claims()));
             return Ok(about(context.now, assertion, admission, false).allowed(&decision));
         }
         Err(refused) => *refused,
@@ -201,13 +213,22 @@ pub async fn explain_request(app: &App, request: &GrantRequest<'_>, view: &View)
         About::Assertion(assertion, report) => (Some(assertion), report),
         About::Unaccepted(assertion) => {
             let access = &request.access().cloned().unwrap_or_default();
-            all_the_same = judged_all_the_same(&context, assertion.issuer(), assertion.claims(), (view, access));
+            all_the_same = judged_all_the_same(
+                &context,
+                assertion.issuer(),
+                assertion.claims(),
+                (view, access),
+            );
             (Some(assertion), &all_the_same)
         }
         About::Nothing | About::Token(_) | About::Client => (None, &MatchReport::default()),
     };
     let assertion = assertion.map(|assertion| (&**assertion.issuer(), assertion.claims()));
-    let client = refused.client.as_ref().and_then(ClientIdentity::federated).filter(|_| refused.step == Step::Client);
+    let client = refused
+        .client
+        .as_ref()
+        .and_then(ClientIdentity::federated)
+        .filter(|_| refused.step == Step::Client);
     let admission = client.map(|(_, names)| (names, Err(refused.refusal.reason)));
     let about = about(context.now, assertion, admission, refused.used);
     Ok(about.denied(&refused.refusal, refused.told, report))
@@ -233,17 +254,28 @@ pub fn explain_claims(
     };
     let assertion = match AssumedAssertion::of_claims(issuer.clone(), claims, context.now) {
         Ok(assertion) => assertion,
-        Err(refusal) => return about(None).denied(&refusal, refusal.reason, &MatchReport::default()),
+        Err(refusal) => {
+            return about(None).denied(&refusal, refusal.reason, &MatchReport::default());
+        }
     };
     let claims = assertion.content().claims();
     let about = about(Some((issuer, claims)));
-    let enabled = if issuer.enabled { Ok(()) } else { Err(Refusal::from(Reason::IssUnknown)) };
+    let enabled = if issuer.enabled {
+        Ok(())
+    } else {
+        Err(Refusal::from(Reason::IssUnknown))
+    };
     if let Err(refusal) = enabled.and_then(|()| assertion.content().check_grant(grant_type)) {
         let report = judged_all_the_same(context, issuer, claims, (mode.view(), access));
         return about.denied(&refusal, refusal.reason, &report);
     }
     let presented = Presented::Assertion(assertion.clone());
-    let subject = Subject { grant_type, presented, client: Admitted::nobody(), actor: None };
+    let subject = Subject {
+        grant_type,
+        presented,
+        client: Admitted::nobody(),
+        actor: None,
+    };
     match decide(context, &subject, access, mode) {
         Ok(decision) => about.allowed(&decision),
         Err(denial) => about.denied(&denial.refusal, denial.told, &denial.report),
@@ -259,7 +291,14 @@ fn judged_all_the_same(
     (view, access): (&View, &AccessRequest),
 ) -> MatchReport {
     let may_see = |credential: &FederatedCredential| view.may_see(&credential.principal);
-    match_credentials(&context.rules, issuer, claims, context.now, view.consent(access), may_see)
+    match_credentials(
+        &context.rules,
+        issuer,
+        claims,
+        context.now,
+        view.consent(access),
+        may_see,
+    )
 }
 
 impl Explainable<'_> {
@@ -270,11 +309,17 @@ impl Explainable<'_> {
                 let granted = Granted {
                     resource: entitlement.resource_server.resource.clone(),
                     sub: entitlement.subject.clone(),
-                    principal: entitlement.principal.as_ref().map(|principal| principal.name.clone()),
+                    principal: entitlement
+                        .principal
+                        .as_ref()
+                        .map(|principal| principal.name.clone()),
                     scope: entitlement.scope.to_string(),
                     authorization_details: entitlement.details.clone(),
                     entries_left_out: entitlement.left_out,
-                    expires_in: authorization.expires_at().seconds().saturating_sub(self.now.seconds()),
+                    expires_in: authorization
+                        .expires_at()
+                        .seconds()
+                        .saturating_sub(self.now.seconds()),
                 };
                 (granted, authorization.report())
             }
@@ -286,29 +331,48 @@ impl Explainable<'_> {
                     scope: grant.scope.to_string(),
                     authorization_details: Vec::new(),
                     entries_left_out: 0,
-                    expires_in: grant.expires_at.seconds().saturating_sub(self.now.seconds()),
+                    expires_in: grant
+                        .expires_at
+                        .seconds()
+                        .saturating_sub(self.now.seconds()),
                 };
                 (granted, None)
             }
         };
-        let candidates = report.map(|report| self.candidates(report)).unwrap_or_default();
-        Explanation { granted: Some(granted), ..self.bare("allow", candidates) }
+        let candidates = report
+            .map(|report| self.candidates(report))
+            .unwrap_or_default();
+        Explanation {
+            granted: Some(granted),
+            ..self.bare("allow", candidates)
+        }
     }
 
     fn denied(&self, refusal: &Refusal, told: Reason, report: &MatchReport) -> Explanation {
         // A used assertion proves nothing about its holder, so a caller with one sees no rules.
         let is_shown = *self.view != View::Caller || !self.used;
-        let candidates = if is_shown { self.candidates(report) } else { Candidates::default() };
+        let candidates = if is_shown {
+            self.candidates(report)
+        } else {
+            Candidates::default()
+        };
         Explanation {
             reason: Some(refusal.reason),
-            caller_reason: Some(told).filter(|told| *self.view == View::Everything && *told != refusal.reason),
+            caller_reason: Some(told)
+                .filter(|told| *self.view == View::Everything && *told != refusal.reason),
             error_description: Some(refusal.reason.sentence()),
             error_uri: Some(self.own.at(&format!("/reasons/{}", refusal.reason))),
             parameter: refusal.parameter,
             claim: refusal.claim.as_deref().map(str::to_owned),
             accepted_audiences: refusal.accepted_audiences.clone(),
-            packages_that_fit: refusal.facts.as_ref().and_then(|facts| facts.packages_that_fit),
-            nearest: refusal.facts.as_ref().and_then(|facts| facts.nearest.clone()),
+            packages_that_fit: refusal
+                .facts
+                .as_ref()
+                .and_then(|facts| facts.packages_that_fit),
+            nearest: refusal
+                .facts
+                .as_ref()
+                .and_then(|facts| facts.nearest.clone()),
             mismatches: refusal.mismatches.clone(),
             ..self.bare("deny", candidates)
         }
@@ -339,21 +403,33 @@ impl Explainable<'_> {
         let Some((issuer, claims)) = self.assertion else {
             return Candidates::default();
         };
-        let mut shown: Vec<&Candidate> =
-            report.candidates.iter().filter(|candidate| self.view.shows(candidate, issuer)).collect();
+        let mut shown: Vec<&Candidate> = report
+            .candidates
+            .iter()
+            .filter(|candidate| self.view.shows(candidate, issuer))
+            .collect();
         shown.sort_by_key(|candidate| candidate.rank);
         let all = shown.len();
         let mut room = MAX_EXPLAINED_BYTES;
-        let explained =
-            shown.into_iter().take(MAX_EXPLAINED).map(|candidate| ExplainedCandidate::of(candidate, issuer, claims));
+        let explained = shown
+            .into_iter()
+            .take(MAX_EXPLAINED)
+            .map(|candidate| ExplainedCandidate::of(candidate, issuer, claims));
         let fits = |candidate: &ExplainedCandidate| {
             let left = room.checked_sub(element_bytes(candidate));
             room = left.unwrap_or_default();
             left.is_some()
         };
         let shown: Vec<_> = explained.take_while(fits).collect();
-        let others = if *self.view == View::Caller { 0 } else { report.others_left_out() };
-        Candidates { left_out: all.saturating_sub(shown.len()).saturating_add(others), shown }
+        let others = if *self.view == View::Caller {
+            0
+        } else {
+            report.others_left_out()
+        };
+        Candidates {
+            left_out: all.saturating_sub(shown.len()).saturating_add(others),
+            shown,
+        }
     }
 
     /// The checks beside the rules.
@@ -362,43 +438,89 @@ impl Explainable<'_> {
         if let Some((issuer, _)) = self.assertion
             && self.grant_type != GrantType::ClientCredentials
         {
-            let taken: Vec<&str> = issuer.grants.iter().map(|grant| grant.short_name()).collect();
-            let reason = (!issuer.grants.contains(&self.grant_type)).then_some(Reason::GrantNotTaken);
-            checks.push(check("grants", json!({ "any_of": taken }), json!(self.grant_type.short_name()), reason));
+            let taken: Vec<&str> = issuer
+                .grants
+                .iter()
+                .map(|grant| grant.short_name())
+                .collect();
+            let reason =
+                (!issuer.grants.contains(&self.grant_type)).then_some(Reason::GrantNotTaken);
+            checks.push(check(
+                "grants",
+                json!({ "any_of": taken }),
+                json!(self.grant_type.short_name()),
+                reason,
+            ));
         }
         if let Some((listed, admitted)) = self.admission {
             let names: Vec<&str> = listed.iter().map(|rule| rule.name.as_str()).collect();
             // `admission` is empty for callers that were not admitted: they must not learn which
             // rules a client lists.
             let rules = admitted.unwrap_or_default().iter();
-            let admitting: Vec<&str> = rules.filter_map(|rule| Some(rule.credential.rule.open()?.name)).collect();
-            checks.push(check("client", json!({ "any_of": names }), json!(admitting), admitted.err()));
+            let admitting: Vec<&str> = rules
+                .filter_map(|rule| Some(rule.credential.rule.open()?.name))
+                .collect();
+            checks.push(check(
+                "client",
+                json!({ "any_of": names }),
+                json!(admitting),
+                admitted.err(),
+            ));
         }
         if self.assertion.is_some() {
             let received = if self.used { "used" } else { "unused" };
-            checks.push(check("single_use", json!("unused"), json!(received), self.used.then_some(Reason::Replay)));
+            checks.push(check(
+                "single_use",
+                json!("unused"),
+                json!(received),
+                self.used.then_some(Reason::Replay),
+            ));
         }
         checks
     }
 }
 
 /// A condition of the request that belongs to no rule.
-fn check(field: &str, expected: Value, received: Value, reason: Option<Reason>) -> ExplainedCondition {
-    ExplainedCondition { field: field.to_owned(), expected, received, met: reason.is_none(), reason, hint: None }
+fn check(
+    field: &str,
+    expected: Value,
+    received: Value,
+    reason: Option<Reason>,
+) -> ExplainedCondition {
+    ExplainedCondition {
+        field: field.to_owned(),
+        expected,
+        received,
+        met: reason.is_none(),
+        reason,
+        hint: None,
+    }
 }
 
 impl ExplainedCandidate {
     fn of(candidate: &Candidate, issuer: &TrustedIssuer, claims: &Claims) -> Self {
         let rule = candidate.credential.rule.open().unwrap_or_default();
-        let conditions = candidate.explained(issuer, claims).into_iter().map(|(field, expected, received, verdict)| {
-            let reason = match verdict {
-                Verdict::Met => None,
-                Verdict::Unmet(reason) => Some(reason),
-            };
-            let hint = reason.and_then(|_| hint(&expected, &received));
-            ExplainedCondition { field, expected, received, met: verdict.is_met(), reason, hint }
-        });
-        let principal = candidate.principal.as_ref().map(|principal| principal.name.clone());
+        let conditions = candidate.explained(issuer, claims).into_iter().map(
+            |(field, expected, received, verdict)| {
+                let reason = match verdict {
+                    Verdict::Met => None,
+                    Verdict::Unmet(reason) => Some(reason),
+                };
+                let hint = reason.and_then(|_| hint(&expected, &received));
+                ExplainedCondition {
+                    field,
+                    expected,
+                    received,
+                    met: verdict.is_met(),
+                    reason,
+                    hint,
+                }
+            },
+        );
+        let principal = candidate
+            .principal
+            .as_ref()
+            .map(|principal| principal.name.clone());
         Self {
             credential: candidate.credential.id,
             name: rule.name.to_owned(),

@@ -23,12 +23,22 @@ pub struct Parameters {
 impl Parameters {
     /// The static text of a known parameter's name.
     pub fn find(&self, name: &str) -> Option<&'static str> {
-        self.known.iter().copied().flatten().copied().find(|known| *known == name)
+        self.known
+            .iter()
+            .copied()
+            .flatten()
+            .copied()
+            .find(|known| *known == name)
     }
 }
 
 /// The parameters of client authentication (RFC 6749 section 2.3, RFC 7521 section 4.2).
-pub const OF_CLIENT: &[&str] = &["client_id", "client_secret", "client_assertion", "client_assertion_type"];
+pub const OF_CLIENT: &[&str] = &[
+    "client_id",
+    "client_secret",
+    "client_assertion",
+    "client_assertion_type",
+];
 
 /// The known parameters of a request, decoded and not empty. Only repeatable ones occur twice.
 #[derive(PartialEq, Eq)]
@@ -37,7 +47,9 @@ pub struct TokenForm<'a>(Vec<(&'static str, Cow<'a, str>)>);
 // Prints names only: values may be secrets.
 impl fmt::Debug for TokenForm<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
+        f.debug_list()
+            .entries(self.0.iter().map(|(name, _)| name))
+            .finish()
     }
 }
 
@@ -73,17 +85,24 @@ impl<'a> TokenForm<'a> {
 
     /// The first value of a parameter.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_ref())
+        self.0
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| value.as_ref())
     }
 
     /// The value of a required parameter, or `parameter_missing`.
     pub fn require(&self, name: &'static str) -> Result<&str, Refusal> {
-        self.get(name).ok_or_else(|| Refusal::parameter(Reason::ParameterMissing, name))
+        self.get(name)
+            .ok_or_else(|| Refusal::parameter(Reason::ParameterMissing, name))
     }
 
     /// Every value of a parameter that may repeat.
     pub fn all<'f>(&'f self, name: &'f str) -> impl Iterator<Item = &'f str> {
-        self.0.iter().filter(move |(known, _)| *known == name).map(|(_, value)| value.as_ref())
+        self.0
+            .iter()
+            .filter(move |(known, _)| *known == name)
+            .map(|(_, value)| value.as_ref())
     }
 }
 
@@ -113,7 +132,11 @@ mod tests {
     use super::*;
 
     const PARAMETERS: Parameters = Parameters {
-        known: &[&["grant_type", "assertion", "resource"], &["scope"], OF_CLIENT],
+        known: &[
+            &["grant_type", "assertion", "resource"],
+            &["scope"],
+            OF_CLIENT,
+        ],
         repeatable: &["resource"],
     };
 
@@ -127,7 +150,14 @@ mod tests {
         assert_eq!(form.get("scope"), Some("a b+c"));
         assert_eq!(form.get("resource"), Some("%25"));
         assert_eq!(form.get("grant_type"), Some("x"));
-        for broken in ["scope=%zz", "scope=%", "scope=%a", "scope=%ff", "%zz=1", "scope=%e9"] {
+        for broken in [
+            "scope=%zz",
+            "scope=%",
+            "scope=%a",
+            "scope=%ff",
+            "%zz=1",
+            "scope=%e9",
+        ] {
             assert_eq!(parse(broken), Err(Reason::FormMalformed), "{broken}");
         }
     }
@@ -137,7 +167,10 @@ mod tests {
         let form = parse("scope=&scope=a&client_id=&grant_type&&assertion=x").unwrap();
         assert_eq!(form.get("scope"), Some("a"));
         assert_eq!(form.get("client_id"), None);
-        assert_eq!(form.require("grant_type").unwrap_err().parameter, Some("grant_type"));
+        assert_eq!(
+            form.require("grant_type").unwrap_err().parameter,
+            Some("grant_type")
+        );
         assert_eq!(form.get("assertion"), Some("x"));
     }
 
@@ -147,7 +180,10 @@ mod tests {
         assert_eq!(parse("scope=a&%73cope=b"), Err(Reason::ParameterRepeated));
         let form = parse("foo=1&foo=2&GRANT_TYPE=x&scope[]=admin&resource=a&resource=b").unwrap();
         assert_eq!(form.all("resource").collect::<Vec<_>>(), ["a", "b"]);
-        assert_eq!((form.get("foo"), form.get("grant_type"), form.get("scope")), (None, None, None));
+        assert_eq!(
+            (form.get("foo"), form.get("grant_type"), form.get("scope")),
+            (None, None, None)
+        );
     }
 
     #[test]

@@ -10,10 +10,18 @@ use crate::documents::KeyMaterial;
 pub struct OpenSsl;
 
 impl KeyMaterial for OpenSsl {
-    fn check_key_set(&self, jwks: &Value, allowed: &[Algorithm], wanted: KeyUse) -> Result<(), String> {
+    fn check_key_set(
+        &self,
+        jwks: &Value,
+        allowed: &[Algorithm],
+        wanted: KeyUse,
+    ) -> Result<(), String> {
         match KeySet::parse_for(jwks.to_string().as_bytes(), allowed, wanted) {
             Ok(set) if set.has_private_members() => Err("must not hold a private key".to_owned()),
-            Ok(set) if set.is_empty() => Err(format!("must hold a usable key: {}", set.unusable().join("; "))),
+            Ok(set) if set.is_empty() => Err(format!(
+                "must hold a usable key: {}",
+                set.unusable().join("; ")
+            )),
             Ok(_) => Ok(()),
             Err(error) => Err(format!("must be a JWK set: {error}")),
         }

@@ -81,12 +81,15 @@ impl Ring {
 
     /// The published key of this algorithm and `kid`, to verify this server's own tokens.
     pub fn verifier(&self, algorithm: Algorithm, key_id: &str) -> Option<&VerificationKey> {
-        self.verifiers.iter().find(|key| key.algorithm() == algorithm && key.key_id() == Some(key_id))
+        self.verifiers
+            .iter()
+            .find(|key| key.algorithm() == algorithm && key.key_id() == Some(key_id))
     }
 
     /// The algorithms of the published keys, sorted and each once.
     pub fn algorithms(&self) -> Vec<Algorithm> {
-        let mut algorithms: Vec<Algorithm> = self.published.iter().map(PublicKey::algorithm).collect();
+        let mut algorithms: Vec<Algorithm> =
+            self.published.iter().map(PublicKey::algorithm).collect();
         algorithms.sort_unstable();
         algorithms.dedup();
         algorithms
@@ -101,7 +104,12 @@ impl KeyRing {
         algorithm: Algorithm,
         now: Timestamp,
     ) -> Result<Self, SigningKeysError> {
-        let ring = Self { sealing, algorithm, ring: ArcSwapOption::empty(), reading: Mutex::default() };
+        let ring = Self {
+            sealing,
+            algorithm,
+            ring: ArcSwapOption::empty(),
+            reading: Mutex::default(),
+        };
         ring.change(store, now, None, |keys, make| {
             let mut put = Vec::new();
             if !keys.iter().any(|key| key.state == KeyState::Active) {
@@ -151,7 +159,9 @@ impl KeyRing {
             let mut put = vec![make()?];
             for key in keys {
                 match key.state {
-                    KeyState::Next if key.algorithm == algorithm.name() => put.push(activated(key.clone(), now)),
+                    KeyState::Next if key.algorithm == algorithm.name() => {
+                        put.push(activated(key.clone(), now))
+                    }
                     KeyState::Active => put.push(retired(key.clone(), now)),
                     KeyState::Next | KeyState::Retired => {}
                 }
@@ -161,8 +171,15 @@ impl KeyRing {
             if !put.iter().any(|key| key.state == KeyState::Active) {
                 put.push(activated(make()?, now));
             }
-            let unused = |key: &&StoredKey| key.state == KeyState::Next && key.algorithm != algorithm.name();
-            Ok((put, keys.iter().filter(unused).map(|key| key.key_id.clone()).collect()))
+            let unused =
+                |key: &&StoredKey| key.state == KeyState::Next && key.algorithm != algorithm.name();
+            Ok((
+                put,
+                keys.iter()
+                    .filter(unused)
+                    .map(|key| key.key_id.clone())
+                    .collect(),
+            ))
         })
         .await
     }
@@ -206,7 +223,8 @@ impl KeyRing {
             &mut dyn FnMut() -> Result<StoredKey, SigningKeysError>,
         ) -> Result<(Vec<StoredKey>, Vec<String>), SigningKeysError>,
     ) -> Result<(), SigningKeysError> {
-        self.change_with(self.algorithm, store, now, event, decide).await
+        self.change_with(self.algorithm, store, now, event, decide)
+            .await
     }
 
     /// Lets `decide` choose the keys to write and the `kid`s to remove, given the keys in the
@@ -232,7 +250,10 @@ impl KeyRing {
             if put.is_empty() && remove.is_empty() {
                 break;
             }
-            match store.change_signing_keys(&keys, &put, &remove, event, now).await {
+            match store
+                .change_signing_keys(&keys, &put, &remove, event, now)
+                .await
+            {
                 Err(StoreError::Changed) if attempt < ATTEMPTS => {}
                 outcome => {
                     outcome?;
@@ -258,23 +279,38 @@ impl KeyRing {
     }
 
     fn compile(&self, keys: &[StoredKey], now: Timestamp) -> Result<Ring, SigningKeysError> {
-        let unusable = |key: &StoredKey, error| SigningKeysError::Unusable { key_id: key.key_id.clone(), error };
+        let unusable = |key: &StoredKey, error| SigningKeysError::Unusable {
+            key_id: key.key_id.clone(),
+            error,
+        };
         let active = keys
             .iter()
             .filter(|key| key.state == KeyState::Active)
             .max_by_key(|key| key.activated_at)
             .ok_or_else(|| SigningKeysError::Unknown("that is active".to_owned()))?;
-        let algorithm = active.algorithm.parse().map_err(|_| unusable(active, SigningError::Damaged))?;
-        let signing = SigningKey::open(&active.sealed_private, &active.key_id, algorithm, &self.sealing)
-            .map_err(|error| unusable(active, error))?;
+        let algorithm = active
+            .algorithm
+            .parse()
+            .map_err(|_| unusable(active, SigningError::Damaged))?;
+        let signing = SigningKey::open(
+            &active.sealed_private,
+            &active.key_id,
+            algorithm,
+            &self.sealing,
+        )
+        .map_err(|error| unusable(active, error))?;
         let mut published = Vec::new();
         let mut verifiers = Vec::new();
-        for key in keys.iter().filter(|key| key.published_until.is_none_or(|until| until > now)) {
+        for key in keys
+            .iter()
+            .filter(|key| key.published_until.is_none_or(|until| until > now))
+        {
             // The stored public key is not trusted: anyone who can write to the database could put
             // their own there. Publish only the public half of the sealed private key.
             let own = key.algorithm.parse().map_err(|_| SigningError::Damaged);
-            let own =
-                own.and_then(|algorithm| SigningKey::open(&key.sealed_private, &key.key_id, algorithm, &self.sealing));
+            let own = own.and_then(|algorithm| {
+                SigningKey::open(&key.sealed_private, &key.key_id, algorithm, &self.sealing)
+            });
             let own = match own {
                 Ok(own) => own,
                 Err(error) => {
@@ -284,29 +320,55 @@ impl KeyRing {
             };
             let public = own.public();
             if public.key_id() != key.key_id {
-                tracing::error!(kid = key.key_id, "a signing key is not what is sealed under its id: it is not used");
+                tracing::error!(
+                    kid = key.key_id,
+                    "a signing key is not what is sealed under its id: it is not used"
+                );
                 continue;
             }
-            if PublicKey::from_stored(&key.public_jwk).ok().as_ref().map(PublicKey::jwk) != Some(public.jwk()) {
+            if PublicKey::from_stored(&key.public_jwk)
+                .ok()
+                .as_ref()
+                .map(PublicKey::jwk)
+                != Some(public.jwk())
+            {
                 tracing::error!(
                     kid = key.key_id,
                     "the public half of a signing key was changed in the database: it is derived anew"
                 );
             }
-            verifiers.push(public.verification_key().map_err(|error| unusable(key, error))?);
+            verifiers.push(
+                public
+                    .verification_key()
+                    .map_err(|error| unusable(key, error))?,
+            );
             published.push(public.clone());
         }
-        let jwks = json!({ "keys": published.iter().map(PublicKey::jwk).collect::<Vec<_>>() }).to_string();
-        Ok(Ring { active: signing, published, verifiers, jwks })
+        let jwks =
+            json!({ "keys": published.iter().map(PublicKey::jwk).collect::<Vec<_>>() }).to_string();
+        Ok(Ring {
+            active: signing,
+            published,
+            verifiers,
+            jwks,
+        })
     }
 }
 
 fn activated(key: StoredKey, now: Timestamp) -> StoredKey {
-    StoredKey { state: KeyState::Active, activated_at: Some(now), ..key }
+    StoredKey {
+        state: KeyState::Active,
+        activated_at: Some(now),
+        ..key
+    }
 }
 
 fn retired(key: StoredKey, now: Timestamp) -> StoredKey {
-    StoredKey { state: KeyState::Retired, published_until: Some(now.plus_seconds(LONGEST_TOKEN_SECONDS)), ..key }
+    StoredKey {
+        state: KeyState::Retired,
+        published_until: Some(now.plus_seconds(LONGEST_TOKEN_SECONDS)),
+        ..key
+    }
 }
 
 /// Reads the encryption key that seals private keys, 32 bytes in base64 or hexadecimal. Creates its
@@ -318,17 +380,24 @@ pub fn sealing_key(source: &EncryptionKeySource) -> Result<SealingKey, SigningKe
         EncryptionKeySource::Generated(path) if path.exists() => read_key_file(path)?,
         EncryptionKeySource::Generated(path) => make_key_file(path)?,
     };
-    parse_key(text.trim())
-        .map(SealingKey::new)
-        .ok_or_else(|| SigningKeysError::EncryptionKey("it is not 32 bytes in base64 or hexadecimal".to_owned()))
+    parse_key(text.trim()).map(SealingKey::new).ok_or_else(|| {
+        SigningKeysError::EncryptionKey("it is not 32 bytes in base64 or hexadecimal".to_owned())
+    })
 }
 
 fn parse_key(text: &str) -> Option<[u8; 32]> {
     let from_hex = || {
-        let digit = |at: usize| text.get(at..at.checked_add(2)?).and_then(|pair| u8::from_str_radix(pair, 16).ok());
-        (text.len() == 64).then(|| (0..64).step_by(2).map(digit).collect::<Option<Vec<u8>>>()).flatten()
+        let digit = |at: usize| {
+            text.get(at..at.checked_add(2)?)
+                .and_then(|pair| u8::from_str_radix(pair, 16).ok())
+        };
+        (text.len() == 64)
+            .then(|| (0..64).step_by(2).map(digit).collect::<Option<Vec<u8>>>())
+            .flatten()
     };
-    let decoded = from_hex().or_else(|| URL_SAFE_NO_PAD.decode(text).ok()).or_else(|| STANDARD.decode(text).ok())?;
+    let decoded = from_hex()
+        .or_else(|| URL_SAFE_NO_PAD.decode(text).ok())
+        .or_else(|| STANDARD.decode(text).ok())?;
     decoded.try_into().ok()
 }
 
@@ -347,12 +416,19 @@ fn make_key_file(path: &Path) -> Result<String, SigningKeysError> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
 
-    let failed = |error: std::io::Error| SigningKeysError::EncryptionKey(format!("{}: {error}", path.display()));
+    let failed = |error: std::io::Error| {
+        SigningKeysError::EncryptionKey(format!("{}: {error}", path.display()))
+    };
     if let Some(folder) = path.parent() {
         create_private(folder).map_err(failed)?;
     }
     let text = URL_SAFE_NO_PAD.encode(ids::random::<32>());
-    match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+    match std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+    {
         Ok(mut file) => {
             file.write_all(text.as_bytes()).map_err(failed)?;
             file.sync_all().map_err(failed)?;
@@ -376,7 +452,13 @@ mod tests {
         assert_eq!(parse_key(&"ab".repeat(32)), Some(bytes));
         assert_eq!(parse_key(&URL_SAFE_NO_PAD.encode(bytes)), Some(bytes));
         assert_eq!(parse_key(&STANDARD.encode(bytes)), Some(bytes));
-        for text in ["", "short", &"zz".repeat(32), &"ab".repeat(31), &URL_SAFE_NO_PAD.encode([1u8; 31])] {
+        for text in [
+            "",
+            "short",
+            &"zz".repeat(32),
+            &"ab".repeat(31),
+            &URL_SAFE_NO_PAD.encode([1u8; 31]),
+        ] {
             assert_eq!(parse_key(text), None, "{text}");
         }
     }
@@ -384,13 +466,26 @@ mod tests {
     #[test]
     fn the_generated_encryption_key_file_is_private_and_reused() {
         use std::os::unix::fs::PermissionsExt as _;
-        let folder = std::env::temp_dir().join(format!("carnet-{}", uuid::Uuid::from_bytes(ids::random())));
+        let folder =
+            std::env::temp_dir().join(format!("carnet-{}", uuid::Uuid::from_bytes(ids::random())));
         let path = folder.join("encryption.key");
         let source = EncryptionKeySource::Generated(path.clone());
-        let purpose = Purpose { kind: "test", owner: "x" };
+        let purpose = Purpose {
+            kind: "test",
+            owner: "x",
+        };
         let sealed = sealing_key(&source).unwrap().seal(b"x", purpose).unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(sealing_key(&source).unwrap().open(&sealed, purpose).unwrap(), b"x");
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        assert_eq!(
+            sealing_key(&source)
+                .unwrap()
+                .open(&sealed, purpose)
+                .unwrap(),
+            b"x"
+        );
         assert!(sealing_key(&EncryptionKeySource::File(folder.join("missing"))).is_err());
         std::fs::remove_dir_all(&folder).unwrap();
     }

@@ -102,7 +102,13 @@
 //! platform. [`keys`] are the server's own signing keys, [`limits`] keep one caller from slowing
 //! down the others, [`ids`] and [`clock`] provide randomness and time. The dependencies between
 //! modules have no cycle, which a test checks.
-#![cfg_attr(test, expect(non_snake_case, reason = "test names begin with the requirement they show"))]
+#![cfg_attr(
+    test,
+    expect(
+        non_snake_case,
+        reason = "test names begin with the requirement they show"
+    )
+)]
 
 pub mod admin;
 pub mod app;
@@ -125,6 +131,6 @@ pub mod token;
 pub mod upstream;
 
 pub use carnet_engine::{
-    assertion, decision, documents, grant_type, ids, json, model, opaque, principal, profile, reason, refusal, scope,
-    trust,
+    assertion, decision, documents, grant_type, ids, json, model, opaque, principal, profile,
+    reason, refusal, scope, trust,
 };

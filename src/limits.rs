@@ -132,9 +132,15 @@ impl RateLimiter {
         Self {
             refusals: Limit::per_minute(config.refusals_per_minute_per_address),
             networks: LARGER_NETWORKS.map(|(bits, times)| {
-                (bits, Limit::per_minute(config.refusals_per_minute_per_address.saturating_mul(times)))
+                (
+                    bits,
+                    Limit::per_minute(config.refusals_per_minute_per_address.saturating_mul(times)),
+                )
             }),
-            probation: Cache::builder().max_capacity(MOST_KEYS as u64).time_to_idle(MINUTE).build(),
+            probation: Cache::builder()
+                .max_capacity(MOST_KEYS as u64)
+                .time_to_idle(MINUTE)
+                .build(),
             credentials: Limit::per_minute(config.tokens_per_minute_per_credential),
             issuers: Limit::per_minute(config.tokens_per_minute_per_trusted_issuer),
             clients: Limit::per_minute(config.tokens_per_minute_per_client),
@@ -156,8 +162,13 @@ impl RateLimiter {
     }
 
     /// Waits for the only turn of a network that is over its limit, for one second at most.
-    pub async fn wait_for_turn(&self, Exhausted { network, refusal }: Exhausted) -> Result<AddressAdmission, Refusal> {
-        let turns = self.probation.get_with(network, || Arc::new(Semaphore::new(1)));
+    pub async fn wait_for_turn(
+        &self,
+        Exhausted { network, refusal }: Exhausted,
+    ) -> Result<AddressAdmission, Refusal> {
+        let turns = self
+            .probation
+            .get_with(network, || Arc::new(Semaphore::new(1)));
         match tokio::time::timeout(PROBATION_WAIT, turns.acquire_owned()).await {
             Ok(Ok(turn)) => Ok(AddressAdmission { turn: Some(turn) }),
             Ok(Err(_)) | Err(_) => Err(refusal),
@@ -166,14 +177,21 @@ impl RateLimiter {
 
     /// Whether this address and its networks are within their limits.
     pub fn check_address(&self, address: IpAddr) -> Result<(), Refusal> {
-        self.exhausted(address).map_or(Ok(()), |exhausted| Err(exhausted.refusal))
+        self.exhausted(address)
+            .map_or(Ok(()), |exhausted| Err(exhausted.refusal))
     }
 
     /// The widest network around this address that is over its limit, if there is one.
     pub fn exhausted(&self, address: IpAddr) -> Option<Exhausted> {
         let own = std::iter::once((&self.refusals, network_of(address)));
         let all = own.chain(self.networks_of(address));
-        all.filter_map(|(limit, network)| Some(Exhausted { refusal: limit.check(&network).err()?, network })).last()
+        all.filter_map(|(limit, network)| {
+            Some(Exhausted {
+                refusal: limit.check(&network).err()?,
+                network,
+            })
+        })
+        .last()
     }
 
     /// Counts a refused request of this address. Refusals beyond the budget of one network do not
@@ -192,7 +210,9 @@ impl RateLimiter {
     }
 
     fn networks_of(&self, address: IpAddr) -> impl Iterator<Item = (&Limit<IpAddr>, IpAddr)> {
-        self.networks.iter().filter_map(move |(bits, limit)| Some((limit, larger_network_of(address, *bits)?)))
+        self.networks
+            .iter()
+            .filter_map(move |(bits, limit)| Some((limit, larger_network_of(address, *bits)?)))
     }
 
     /// Takes one use from the limits of a token's trusted issuer, or of its client, and of its
@@ -204,7 +224,12 @@ impl RateLimiter {
         client: Option<&str>,
         credentials: impl Iterator<Item = CredentialId>,
     ) -> Result<Taken<'_>, Refusal> {
-        let mut taken = Taken { limits: self, issuer: None, client: None, credentials: Vec::new() };
+        let mut taken = Taken {
+            limits: self,
+            issuer: None,
+            client: None,
+            credentials: Vec::new(),
+        };
         if let Some(issuer) = issuer {
             self.issuers.take(&issuer)?;
             taken.issuer = Some(issuer);
@@ -262,7 +287,10 @@ impl RateLimiter {
 
 impl<K: Hash + Eq + Clone> Limit<K> {
     fn per_minute(number: u32) -> Self {
-        Self { each: MINUTE.checked_div(number), whole_at: Mutex::default() }
+        Self {
+            each: MINUTE.checked_div(number),
+            whole_at: Mutex::default(),
+        }
     }
 
     /// Whether the budget allows one more use.
@@ -337,11 +365,16 @@ fn remember<K: Hash + Eq + Clone>(whole_at: &mut HashMap<K, Instant>, key: &K, a
 /// The key of the limit for wrong client secrets. The client id comes from an unauthenticated
 /// caller and may be long, so its hash is kept.
 fn guesser(client_id: &str, address: Option<IpAddr>) -> ([u8; 32], Option<IpAddr>) {
-    (carnet_jose::sha256(client_id.as_bytes()), address.map(network_of))
+    (
+        carnet_jose::sha256(client_id.as_bytes()),
+        address.map(network_of),
+    )
 }
 
 fn limited(wait: Duration) -> Refusal {
-    let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
+    let seconds = u32::try_from(wait.as_secs())
+        .unwrap_or(u32::MAX)
+        .saturating_add(1);
     Refusal::later(Reason::RateLimited, seconds)
 }
 
@@ -351,7 +384,8 @@ pub fn network_of(address: IpAddr) -> IpAddr {
         IpAddr::V4(_) => address,
         IpAddr::V6(v6) => {
             let [a, b, c, d, ..] = v6.segments();
-            v6.to_ipv4_mapped().map_or(IpAddr::from([a, b, c, d, 0, 0, 0, 0]), IpAddr::V4)
+            v6.to_ipv4_mapped()
+                .map_or(IpAddr::from([a, b, c, d, 0, 0, 0, 0]), IpAddr::V4)
         }
     }
 }
@@ -401,10 +435,17 @@ mod tests {
         }
         let refusal = check("192.0.2.1").unwrap_err();
         assert_eq!(refusal.reason, Reason::RateLimited);
-        assert!(refusal.retry_after.is_some_and(|seconds| (1..=61).contains(&seconds)));
+        assert!(
+            refusal
+                .retry_after
+                .is_some_and(|seconds| (1..=61).contains(&seconds))
+        );
         assert!(check("192.0.2.2").is_ok());
         limits.shrink();
-        assert!(check("192.0.2.1").is_err(), "nothing is forgotten before its time");
+        assert!(
+            check("192.0.2.1").is_err(),
+            "nothing is forgotten before its time"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -425,7 +466,10 @@ mod tests {
         ends(&|| limits.check_address(noisy.unwrap())).await;
         let credential = CredentialId::new(Timestamp::from_seconds(1));
         for _ in 0..3 {
-            limits.take(None, None, std::iter::once(credential)).unwrap().keep();
+            limits
+                .take(None, None, std::iter::once(credential))
+                .unwrap()
+                .keep();
         }
         ends(&|| limits.check_credential(credential)).await;
     }
@@ -433,12 +477,27 @@ mod tests {
     #[tokio::test]
     async fn an_address_over_its_limit_has_one_turn_at_a_time() {
         let limits = limits(1, 0);
-        assert!(!limits.admit(address("192.0.2.1")).await.unwrap().is_on_probation());
+        assert!(
+            !limits
+                .admit(address("192.0.2.1"))
+                .await
+                .unwrap()
+                .is_on_probation()
+        );
         limits.note_refusal(address("192.0.2.1"));
         let turn = limits.admit(address("192.0.2.1")).await.unwrap();
         assert!(turn.is_on_probation());
-        assert_eq!(limits.admit(address("192.0.2.1")).await.unwrap_err().reason, Reason::RateLimited);
-        assert!(!limits.admit(address("192.0.2.2")).await.unwrap().is_on_probation());
+        assert_eq!(
+            limits.admit(address("192.0.2.1")).await.unwrap_err().reason,
+            Reason::RateLimited
+        );
+        assert!(
+            !limits
+                .admit(address("192.0.2.2"))
+                .await
+                .unwrap()
+                .is_on_probation()
+        );
         assert!(!limits.admit(None).await.unwrap().is_on_probation());
         drop(turn);
         assert!(limits.admit(address("192.0.2.1")).await.is_ok());
@@ -453,7 +512,13 @@ mod tests {
         let turn = limits.admit(address("2001:db8:1:200::1")).await.unwrap();
         assert!(limits.admit(address("2001:db8:1:2ff::1")).await.is_err());
         drop(turn);
-        assert!(limits.admit(address("2001:db8:1:2ff::1")).await.unwrap().is_on_probation());
+        assert!(
+            limits
+                .admit(address("2001:db8:1:2ff::1"))
+                .await
+                .unwrap()
+                .is_on_probation()
+        );
     }
 
     #[test]
@@ -462,8 +527,16 @@ mod tests {
         for _ in 0..1_000 {
             limits.note_refusal(address("2001:db8:1:200::1"));
         }
-        assert!(limits.check_address("2001:db8:1:200::2".parse().unwrap()).is_err());
-        assert!(limits.check_address("2001:db8:1:201::1".parse().unwrap()).is_ok());
+        assert!(
+            limits
+                .check_address("2001:db8:1:200::2".parse().unwrap())
+                .is_err()
+        );
+        assert!(
+            limits
+                .check_address("2001:db8:1:201::1".parse().unwrap())
+                .is_ok()
+        );
     }
 
     #[test]
@@ -476,15 +549,24 @@ mod tests {
         for subnet in ["201", "202", "203"] {
             limits.note_refusal(address(&format!("2001:db8:1:{subnet}::1")));
         }
-        assert!(check("2001:db8:1:2ff::1").is_err(), "a /56 has four budgets");
+        assert!(
+            check("2001:db8:1:2ff::1").is_err(),
+            "a /56 has four budgets"
+        );
         assert!(check("2001:db8:1:300::1").is_ok());
         for subnet in 3..15 {
             limits.note_refusal(address(&format!("2001:db8:1:{subnet:x}00::1")));
         }
         assert!(check("2001:db8:1:ff00::1").is_err(), "a /48 has sixteen");
         assert!(check("2001:db8:2::1").is_ok());
-        assert_eq!(network_of("::ffff:192.0.2.1".parse().unwrap()), "192.0.2.1".parse::<IpAddr>().unwrap());
-        assert_eq!(larger_network_of("::ffff:192.0.2.1".parse().unwrap(), 56), None);
+        assert_eq!(
+            network_of("::ffff:192.0.2.1".parse().unwrap()),
+            "192.0.2.1".parse::<IpAddr>().unwrap()
+        );
+        assert_eq!(
+            larger_network_of("::ffff:192.0.2.1".parse().unwrap(), 56),
+            None
+        );
     }
 
     #[test]
@@ -492,19 +574,30 @@ mod tests {
         use crate::clock::Timestamp;
         let limits = limits(0, 2);
         let issuer = TrustedIssuerId::new(Timestamp::from_seconds(1));
-        let (one, other) =
-            (CredentialId::new(Timestamp::from_seconds(1)), CredentialId::new(Timestamp::from_seconds(1)));
+        let (one, other) = (
+            CredentialId::new(Timestamp::from_seconds(1)),
+            CredentialId::new(Timestamp::from_seconds(1)),
+        );
         let take = || limits.take(Some(issuer), None, [one].into_iter());
         for _ in 0..2 {
             assert!(limits.check_credential(one).is_ok());
             take().unwrap().keep();
         }
-        assert_eq!(limits.check_credential(one).unwrap_err().reason, Reason::RateLimited);
+        assert_eq!(
+            limits.check_credential(one).unwrap_err().reason,
+            Reason::RateLimited
+        );
         assert_eq!(take().unwrap_err().reason, Reason::RateLimited);
         assert!(limits.check_credential(other).is_ok());
-        assert!(limits.check_issuer(issuer).is_ok(), "0 switches a limit off");
+        assert!(
+            limits.check_issuer(issuer).is_ok(),
+            "0 switches a limit off"
+        );
         limits.note_refusal(address("192.0.2.1"));
-        assert!(limits.check_address("192.0.2.1".parse().unwrap()).is_ok(), "0 switches a limit off");
+        assert!(
+            limits.check_address("192.0.2.1".parse().unwrap()).is_ok(),
+            "0 switches a limit off"
+        );
     }
 
     #[test]
@@ -520,9 +613,15 @@ mod tests {
             drop(limits.take(None, None, [one].into_iter()).unwrap());
             assert!(limits.take(None, None, [one, other].into_iter()).is_err());
         }
-        let (first, second) = (limits.take(None, None, [one].into_iter()), limits.take(None, None, [one].into_iter()));
+        let (first, second) = (
+            limits.take(None, None, [one].into_iter()),
+            limits.take(None, None, [one].into_iter()),
+        );
         assert!(first.is_ok() && second.is_ok());
-        assert!(limits.take(None, None, [one].into_iter()).is_err(), "what is under way counts");
+        assert!(
+            limits.take(None, None, [one].into_iter()).is_err(),
+            "what is under way counts"
+        );
         drop(first);
         assert!(limits.take(None, None, [one].into_iter()).is_ok());
     }
@@ -534,8 +633,13 @@ mod tests {
             assert!(limits.check_secrets("bot", address("192.0.2.1")).is_ok());
             limits.note_wrong_secret("bot", address("192.0.2.1"));
         }
-        let refusal = limits.check_secrets("bot", address("192.0.2.1")).unwrap_err();
-        assert_eq!((refusal.reason, refusal.retry_after.is_some()), (Reason::RateLimited, true));
+        let refusal = limits
+            .check_secrets("bot", address("192.0.2.1"))
+            .unwrap_err();
+        assert_eq!(
+            (refusal.reason, refusal.retry_after.is_some()),
+            (Reason::RateLimited, true)
+        );
         assert!(limits.check_secrets("other", address("192.0.2.1")).is_ok());
         assert!(limits.check_secrets("bot", address("192.0.2.2")).is_ok());
         assert!(limits.check_client("bot").is_ok());

@@ -51,7 +51,10 @@ pub fn read_jwt(keys: &KeyRing, own: &OwnUrls, text: &str) -> Option<OwnToken> {
         return None;
     }
     let ring = keys.ring()?;
-    let key = ring.verifier(jws.header.algorithm.parse().ok()?, jws.header.key_id.as_deref()?)?;
+    let key = ring.verifier(
+        jws.header.algorithm.parse().ok()?,
+        jws.header.key_id.as_deref()?,
+    )?;
     if !key.verifies(jws.signing_input.as_bytes(), &jws.signature) {
         return None;
     }

@@ -144,15 +144,22 @@ pub fn allows<'a>(
             && covers(other, names, operation)
     };
     if !state.exists && details.iter().any(claims_it) {
-        return Err(Denied { reason: DenialReason::OwnerAmbiguous });
+        return Err(Denied {
+            reason: DenialReason::OwnerAmbiguous,
+        });
     }
-    Ok(Allowed { principal: &entry.principal, owner: &entry.owner, entry })
+    Ok(Allowed {
+        principal: &entry.principal,
+        owner: &entry.owner,
+        entry,
+    })
 }
 
 /// Whether an entry is of the known type and covers the package of the operation.
 fn covers(entry: &AuthorizationDetail, names: PackageNames, operation: &Operation<'_>) -> bool {
     let covers = |pattern: &String| {
-        PackagePattern::try_from(pattern.clone()).is_ok_and(|pattern| pattern.covers(operation.package, names))
+        PackagePattern::try_from(pattern.clone())
+            .is_ok_and(|pattern| pattern.covers(operation.package, names))
     };
     entry.kind == DETAIL_TYPE && entry.packages.iter().any(covers)
 }
@@ -173,15 +180,18 @@ fn judge(
     if !state.exists && !has(CREATE) {
         return Err(DenialReason::CreateDenied);
     }
-    let narrowed =
-        |limit: &Option<String>, actual: Option<&str>| limit.as_deref().is_none_or(|limit| actual == Some(limit));
+    let narrowed = |limit: &Option<String>, actual: Option<&str>| {
+        limit.as_deref().is_none_or(|limit| actual == Some(limit))
+    };
     if !narrowed(&entry.version, operation.version) {
         return Err(DenialReason::VersionMismatch);
     }
     if !narrowed(&entry.digest, operation.digest) {
         return Err(DenialReason::DigestMismatch);
     }
-    if (state.exists && !(state.owned_by)(&entry.owner)) || !(state.may_act_for)(&entry.principal, &entry.owner) {
+    if (state.exists && !(state.owned_by)(&entry.owner))
+        || !(state.may_act_for)(&entry.principal, &entry.owner)
+    {
         return Err(DenialReason::OwnerLost);
     }
     Ok(())
@@ -207,10 +217,16 @@ mod tests {
         }
     }
 
-    const OWNED: RegistryState<'static> =
-        RegistryState { exists: true, owned_by: &|_| true, may_act_for: &|_, _| true };
-    const NEW: RegistryState<'static> =
-        RegistryState { exists: false, owned_by: &|_| false, may_act_for: &|_, _| true };
+    const OWNED: RegistryState<'static> = RegistryState {
+        exists: true,
+        owned_by: &|_| true,
+        may_act_for: &|_, _| true,
+    };
+    const NEW: RegistryState<'static> = RegistryState {
+        exists: false,
+        owned_by: &|_| false,
+        may_act_for: &|_, _| true,
+    };
 
     fn decide(
         details: &[AuthorizationDetail],
@@ -218,39 +234,79 @@ mod tests {
         package: &str,
         state: &RegistryState<'_>,
     ) -> Result<String, DenialReason> {
-        let operation = Operation { action, package, version: Some("1.0"), digest: Some("sha256:aa") };
-        allows(details, PackageNames::Exact, &operation, state).map(|yes| yes.owner.to_owned()).map_err(|no| no.reason)
+        let operation = Operation {
+            action,
+            package,
+            version: Some("1.0"),
+            digest: Some("sha256:aa"),
+        };
+        allows(details, PackageNames::Exact, &operation, state)
+            .map(|yes| yes.owner.to_owned())
+            .map_err(|no| no.reason)
     }
 
     #[test]
     fn atk_136__actions_and_packages_of_two_entries_are_never_combined() {
-        let details = [entry("p", &["publish"], &["a"]), entry("p", &["yank"], &["b"])];
+        let details = [
+            entry("p", &["publish"], &["a"]),
+            entry("p", &["yank"], &["b"]),
+        ];
         assert!(decide(&details, "publish", "a", &OWNED).is_ok());
         assert!(decide(&details, "yank", "b", &OWNED).is_ok());
-        assert_eq!(decide(&details, "yank", "a", &OWNED), Err(DenialReason::ActionOutOfScope));
-        assert_eq!(decide(&details, "publish", "b", &OWNED), Err(DenialReason::ActionOutOfScope));
-        assert_eq!(decide(&details, "publish", "c", &OWNED), Err(DenialReason::PackageOutOfScope));
-        assert_eq!(decide(&[], "publish", "a", &OWNED), Err(DenialReason::PackageOutOfScope));
+        assert_eq!(
+            decide(&details, "yank", "a", &OWNED),
+            Err(DenialReason::ActionOutOfScope)
+        );
+        assert_eq!(
+            decide(&details, "publish", "b", &OWNED),
+            Err(DenialReason::ActionOutOfScope)
+        );
+        assert_eq!(
+            decide(&details, "publish", "c", &OWNED),
+            Err(DenialReason::PackageOutOfScope)
+        );
+        assert_eq!(
+            decide(&[], "publish", "a", &OWNED),
+            Err(DenialReason::PackageOutOfScope)
+        );
     }
 
     #[test]
     fn nuget_pol_7__a_wildcard_gives_no_right_on_packages_of_others() {
         let details = [entry("joel", &["publish"], &["*"])];
-        let state = RegistryState { owned_by: &|owner| owner == "somebody-else", ..OWNED };
-        assert_eq!(decide(&details, "publish", "theirs", &state), Err(DenialReason::OwnerLost));
-        assert_eq!(decide(&details, "publish", "ours", &OWNED), Ok("joel".into()));
+        let state = RegistryState {
+            owned_by: &|owner| owner == "somebody-else",
+            ..OWNED
+        };
+        assert_eq!(
+            decide(&details, "publish", "theirs", &state),
+            Err(DenialReason::OwnerLost)
+        );
+        assert_eq!(
+            decide(&details, "publish", "ours", &OWNED),
+            Ok("joel".into())
+        );
     }
 
     #[test]
     fn nuget_pol_8__a_new_package_needs_create() {
         let push = [entry("joel", &["publish"], &["a"])];
-        assert_eq!(decide(&push, "publish", "a", &NEW), Err(DenialReason::CreateDenied));
+        assert_eq!(
+            decide(&push, "publish", "a", &NEW),
+            Err(DenialReason::CreateDenied)
+        );
         let create = [entry("joel", &["create", "publish"], &["a"])];
         assert_eq!(decide(&create, "publish", "a", &NEW), Ok("joel".into()));
         assert_eq!(decide(&create, "create", "a", &NEW), Ok("joel".into()));
         // `create` in one entry is not combined with `publish` in another.
-        let split = [entry("joel", &["publish"], &["a"]), entry("joel", &["create"], &["a"])];
-        assert_eq!(decide(&split, "publish", "a", &NEW), Err(DenialReason::CreateDenied));
+        let split = [
+            entry("joel", &["publish"], &["a"]),
+            entry("joel", &["create"], &["a"]),
+        ];
+        assert_eq!(
+            decide(&split, "publish", "a", &NEW),
+            Err(DenialReason::CreateDenied)
+        );
     }
 
     #[test]
@@ -259,17 +315,35 @@ mod tests {
         newest.owner = "newer-org".into();
         let mut older = entry("joel", &["create", "publish"], &["*"]);
         older.owner = "older-org".into();
-        assert_eq!(decide(&[newest.clone(), older], "publish", "a", &NEW), Ok("newer-org".into()));
+        assert_eq!(
+            decide(&[newest.clone(), older], "publish", "a", &NEW),
+            Ok("newer-org".into())
+        );
         let other = entry("mallory", &["create", "publish"], &["*"]);
-        assert_eq!(decide(&[newest.clone(), other.clone()], "publish", "a", &NEW), Err(DenialReason::OwnerAmbiguous));
+        assert_eq!(
+            decide(&[newest.clone(), other.clone()], "publish", "a", &NEW),
+            Err(DenialReason::OwnerAmbiguous)
+        );
         // Every entry that may create the package counts, even if it does not allow the rest of the
         // operation.
-        let narrowed = AuthorizationDetail { version: Some("9.9".into()), ..other.clone() };
-        assert_eq!(decide(&[newest.clone(), narrowed], "publish", "a", &NEW), Err(DenialReason::OwnerAmbiguous));
+        let narrowed = AuthorizationDetail {
+            version: Some("9.9".into()),
+            ..other.clone()
+        };
+        assert_eq!(
+            decide(&[newest.clone(), narrowed], "publish", "a", &NEW),
+            Err(DenialReason::OwnerAmbiguous)
+        );
         let push = entry("mallory", &["publish"], &["*"]);
-        assert_eq!(decide(&[newest.clone(), push], "publish", "a", &NEW), Ok("newer-org".into()));
+        assert_eq!(
+            decide(&[newest.clone(), push], "publish", "a", &NEW),
+            Ok("newer-org".into())
+        );
         // An existing package has an owner, so nothing is ambiguous.
-        assert_eq!(decide(&[newest, other], "publish", "a", &OWNED), Ok("newer-org".into()));
+        assert_eq!(
+            decide(&[newest, other], "publish", "a", &OWNED),
+            Ok("newer-org".into())
+        );
     }
 
     #[test]
@@ -278,8 +352,14 @@ mod tests {
         other.owner = "org".into();
         let details = [entry("joel", &["publish"], &["a"]), other];
         assert_eq!(decide(&details, "publish", "b", &OWNED), Ok("org".into()));
-        let stranger = RegistryState { may_act_for: &|principal, owner| principal == owner, ..OWNED };
-        assert_eq!(decide(&details, "publish", "b", &stranger), Err(DenialReason::OwnerLost));
+        let stranger = RegistryState {
+            may_act_for: &|principal, owner| principal == owner,
+            ..OWNED
+        };
+        assert_eq!(
+            decide(&details, "publish", "b", &stranger),
+            Err(DenialReason::OwnerLost)
+        );
     }
 
     #[test]
@@ -289,15 +369,38 @@ mod tests {
         narrow.digest = Some("sha256:aa".into());
         assert!(decide(std::slice::from_ref(&narrow), "publish", "a", &OWNED).is_ok());
         let judge = |version, digest| {
-            let operation = Operation { action: "publish", package: "a", version, digest };
-            allows(std::slice::from_ref(&narrow), PackageNames::Exact, &operation, &OWNED).map_err(|no| no.reason)
+            let operation = Operation {
+                action: "publish",
+                package: "a",
+                version,
+                digest,
+            };
+            allows(
+                std::slice::from_ref(&narrow),
+                PackageNames::Exact,
+                &operation,
+                &OWNED,
+            )
+            .map_err(|no| no.reason)
         };
-        assert_eq!(judge(Some("1.1"), Some("sha256:aa")), Err(DenialReason::VersionMismatch));
-        assert_eq!(judge(None, Some("sha256:aa")), Err(DenialReason::VersionMismatch));
-        assert_eq!(judge(Some("1.0"), Some("sha256:bb")), Err(DenialReason::DigestMismatch));
+        assert_eq!(
+            judge(Some("1.1"), Some("sha256:aa")),
+            Err(DenialReason::VersionMismatch)
+        );
+        assert_eq!(
+            judge(None, Some("sha256:aa")),
+            Err(DenialReason::VersionMismatch)
+        );
+        assert_eq!(
+            judge(Some("1.0"), Some("sha256:bb")),
+            Err(DenialReason::DigestMismatch)
+        );
         assert_eq!(judge(Some("1.0"), None), Err(DenialReason::DigestMismatch));
         let mut foreign = entry("p", &["publish"], &["a"]);
         foreign.kind = "payment".into();
-        assert_eq!(decide(&[foreign], "publish", "a", &OWNED), Err(DenialReason::PackageOutOfScope));
+        assert_eq!(
+            decide(&[foreign], "publish", "a", &OWNED),
+            Err(DenialReason::PackageOutOfScope)
+        );
     }
 }

@@ -72,9 +72,14 @@ pub enum GroundKind {
 
 /// Deserializes entries one by one. An entry of an unknown form may contain a restriction that this
 /// version cannot check, so it is left out and allows nothing; the other entries are kept.
-pub(crate) fn known<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<AuthorizationDetail>, D::Error> {
+pub(crate) fn known<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<AuthorizationDetail>, D::Error> {
     let entries = Vec::<Value>::deserialize(deserializer)?;
-    Ok(entries.into_iter().filter_map(|entry| serde_json::from_value(entry).ok()).collect())
+    Ok(entries
+        .into_iter()
+        .filter_map(|entry| serde_json::from_value(entry).ok())
+        .collect())
 }
 
 #[cfg(test)]
@@ -104,12 +109,19 @@ mod tests {
         let known_ground = json!([{ "kind": "federated_credential", "id": "fc_2", "revision": 3 }]);
         let entries = json!([
             with("until", json!("monday")),
-            with("rests_on", json!([{ "kind": "trust_domain", "id": "td_1", "revision": 1 }])),
+            with(
+                "rests_on",
+                json!([{ "kind": "trust_domain", "id": "td_1", "revision": 1 }])
+            ),
             good,
             with("rests_on", known_ground),
         ]);
         let token: Token = serde_json::from_value(json!({ "entries": entries })).unwrap();
-        let grounds: Vec<_> = token.entries.iter().map(|entry| entry.rests_on.len()).collect();
+        let grounds: Vec<_> = token
+            .entries
+            .iter()
+            .map(|entry| entry.rests_on.len())
+            .collect();
         assert_eq!(grounds, [0, 1]);
     }
 }

@@ -6,7 +6,13 @@
 //! verify a token first, for example with the crate `carnet-resource-server`.
 
 #![warn(missing_docs)]
-#![cfg_attr(test, expect(non_snake_case, reason = "test names begin with the requirement they show"))]
+#![cfg_attr(
+    test,
+    expect(
+        non_snake_case,
+        reason = "test names begin with the requirement they show"
+    )
+)]
 
 mod decision;
 mod details;

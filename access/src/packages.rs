@@ -33,7 +33,9 @@ pub struct PackagePattern(String);
 
 /// The error of making a [`PackagePattern`] from a text that is not one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a package name or pattern must have 1 to 256 printable characters and neither begin nor end with `.`")]
+#[error(
+    "a package name or pattern must have 1 to 256 printable characters and neither begin nor end with `.`"
+)]
 pub struct InvalidPattern;
 
 impl PackageNames {
@@ -78,7 +80,10 @@ impl PackagePattern {
     ///
     /// [`InvalidPattern`] if it is not.
     pub fn check(text: &str) -> Result<(), InvalidPattern> {
-        let is_good = !(text.is_empty() || text.len() > MAX_BYTES || text.contains(unprintable) || has_outer_dot(text));
+        let is_good = !(text.is_empty()
+            || text.len() > MAX_BYTES
+            || text.contains(unprintable)
+            || has_outer_dot(text));
         if is_good { Ok(()) } else { Err(InvalidPattern) }
     }
 
@@ -115,10 +120,22 @@ pub struct PackageSet {
 impl PackageSet {
     /// Makes a set. Texts that are not a [`PackagePattern`] are ignored.
     pub fn new<'a>(patterns: impl IntoIterator<Item = &'a str>, names: PackageNames) -> Self {
-        let good = patterns.into_iter().filter(|text| PackagePattern::check(text).is_ok());
-        let texts: HashSet<String> = good.map(|text| names.normalise(text).into_owned()).collect();
-        let patterns = texts.iter().filter(|text| text.contains('*')).cloned().collect();
-        Self { names, texts, patterns }
+        let good = patterns
+            .into_iter()
+            .filter(|text| PackagePattern::check(text).is_ok());
+        let texts: HashSet<String> = good
+            .map(|text| names.normalise(text).into_owned())
+            .collect();
+        let patterns = texts
+            .iter()
+            .filter(|text| text.contains('*'))
+            .cloned()
+            .collect();
+        Self {
+            names,
+            texts,
+            patterns,
+        }
     }
 
     /// Whether the set covers everything that `name` stands for: for a package name, whether a
@@ -130,7 +147,11 @@ impl PackageSet {
             return self.texts.contains(&*normal);
         }
         is_well_formed_name(name)
-            && (self.texts.contains(&*normal) || self.patterns.iter().any(|pattern| matches(pattern, &normal)))
+            && (self.texts.contains(&*normal)
+                || self
+                    .patterns
+                    .iter()
+                    .any(|pattern| matches(pattern, &normal)))
     }
 
     /// The number of patterns that one lookup may have to be compared with, for callers that limit
@@ -207,7 +228,9 @@ mod tests {
     use super::*;
 
     fn covers(pattern: &str, name: &str, names: PackageNames) -> bool {
-        PackagePattern::try_from(pattern.to_owned()).unwrap().covers(name, names)
+        PackagePattern::try_from(pattern.to_owned())
+            .unwrap()
+            .covers(name, names)
     }
 
     #[test]
@@ -226,7 +249,10 @@ mod tests {
             ("a*a", "aa"),
             ("*b*", "abc"),
         ] {
-            assert!(covers(pattern, name, PackageNames::Exact), "{pattern} {name}");
+            assert!(
+                covers(pattern, name, PackageNames::Exact),
+                "{pattern} {name}"
+            );
         }
         for (pattern, name) in [
             ("a", "b"),
@@ -242,7 +268,10 @@ mod tests {
             ("*b*", "ac"),
             ("a*b*b", "ab"),
         ] {
-            assert!(!covers(pattern, name, PackageNames::Exact), "{pattern} {name}");
+            assert!(
+                !covers(pattern, name, PackageNames::Exact),
+                "{pattern} {name}"
+            );
         }
     }
 
@@ -263,7 +292,11 @@ mod tests {
         }
         assert!(covers("Knapcode.*", "Knapcode.Core", PackageNames::Exact));
         assert!(!covers("Knapcode.*", "knapcode.core", PackageNames::Exact));
-        assert!(covers("Knapcode.*", "knapcode.core", PackageNames::AsciiCaseInsensitive));
+        assert!(covers(
+            "Knapcode.*",
+            "knapcode.core",
+            PackageNames::AsciiCaseInsensitive
+        ));
         assert!(covers("Knapcode.*", "knapcode_core", PackageNames::Pep503));
         assert!(!covers("Knapcode.*", "knapcodecore", PackageNames::Pep503));
         assert!(PackageNames::Pep503.same("Acme.-_Core", "acme-core"));
@@ -272,8 +305,23 @@ mod tests {
 
     #[test]
     fn malformed_package_patterns_and_names_are_refused() {
-        for text in ["", " ", "a b", "a\t", "a\n", ".a", "a.", ".", "a\u{a0}b", &"a".repeat(257)] {
-            assert_eq!(PackagePattern::try_from(text.to_owned()), Err(InvalidPattern), "{text:?}");
+        for text in [
+            "",
+            " ",
+            "a b",
+            "a\t",
+            "a\n",
+            ".a",
+            "a.",
+            ".",
+            "a\u{a0}b",
+            &"a".repeat(257),
+        ] {
+            assert_eq!(
+                PackagePattern::try_from(text.to_owned()),
+                Err(InvalidPattern),
+                "{text:?}"
+            );
         }
         assert!(PackagePattern::try_from("a".repeat(256)).is_ok());
         assert!(is_well_formed_name(&"a".repeat(256)));

@@ -35,7 +35,11 @@ pub struct AccessToken {
     pub scope: String,
     /// What the token allows. Entries with a member or kind that this version does not know are
     /// left out: they allow nothing.
-    #[serde(default, deserialize_with = "details::known", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "details::known",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub authorization_details: Vec<AuthorizationDetail>,
     /// The workload that presented the assertion; `None` in a token that a client got for itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -8,7 +8,8 @@ use carnet::config::{DatabaseConfig, DatabaseUrl};
 use carnet::ids;
 use carnet::store::Store;
 use carnet_entity::{
-    change, change_counter, federated_credential, permission, principal, resource_server, trusted_issuer,
+    change, change_counter, federated_credential, permission, principal, resource_server,
+    trusted_issuer,
 };
 use carnet_jose::{Algorithm, SigningKey};
 use openssl::ec::{EcGroup, EcKey};
@@ -46,12 +47,20 @@ impl Population {
     /// self-service rules of one principal for the repository of assertion 1, as any principal may
     /// write them.
     pub async fn new(credentials: usize, of_a_stranger: usize) -> Self {
-        let folder = std::env::temp_dir().join(format!("carnet-bench-{}", uuid::Uuid::from_bytes(ids::random())));
+        let folder = std::env::temp_dir().join(format!(
+            "carnet-bench-{}",
+            uuid::Uuid::from_bytes(ids::random())
+        ));
         std::fs::create_dir_all(&folder).unwrap();
         let database_url = std::env::var("TEST_DATABASE_URL")
             .unwrap_or_else(|_| format!("sqlite://{}", folder.join("carnet.db").display()));
         let key = SigningKey::generate(Algorithm::RS256).unwrap();
-        let population = Self { folder, database_url, key, credentials };
+        let population = Self {
+            folder,
+            database_url,
+            key,
+            credentials,
+        };
         population.fill().await;
         population.add_stranger(1, of_a_stranger).await;
         population
@@ -59,9 +68,20 @@ impl Population {
 
     async fn fill(&self) {
         let url: DatabaseUrl = self.database_url.parse().unwrap();
-        Store::open(&DatabaseConfig::of(url)).await.unwrap().close().await.unwrap();
+        Store::open(&DatabaseConfig::of(url))
+            .await
+            .unwrap()
+            .close()
+            .await
+            .unwrap();
         let database = Database::connect(&self.database_url).await.unwrap();
-        let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
+        let now = i64::try_from(
+            SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap()
+                .as_millis(),
+        )
+        .unwrap();
         let id = || uuid::Uuid::from_bytes(ids::random());
         let principals = (self.credentials / 10).max(1);
         let rows: Vec<_> = (0..principals)
@@ -79,7 +99,10 @@ impl Population {
             })
             .collect();
         for chunk in rows.chunks(500) {
-            principal::Entity::insert_many(chunk.to_vec()).exec_without_returning(&database).await.unwrap();
+            principal::Entity::insert_many(chunk.to_vec())
+                .exec_without_returning(&database)
+                .await
+                .unwrap();
         }
         let jwks = json!({ "keys": [self.key.public().jwk()] });
         let document = json!({ "profile": "github-actions", "issuer": PLATFORM, "keys": { "source": "static", "jwks": jwks }, "enabled": true });
@@ -121,11 +144,24 @@ impl Population {
             let ids: Vec<_> = range.clone().map(|_| id()).collect();
             let rows = range.clone().zip(&ids);
             let rows = rows.map(|(n, id)| {
-                rule(*id, &format!("rule-{n}"), &format!("owner-{}", n % principals), "vouched", n, now)
+                rule(
+                    *id,
+                    &format!("rule-{n}"),
+                    &format!("owner-{}", n % principals),
+                    "vouched",
+                    n,
+                    now,
+                )
             });
-            federated_credential::Entity::insert_many(rows).exec_without_returning(&database).await.unwrap();
+            federated_credential::Entity::insert_many(rows)
+                .exec_without_returning(&database)
+                .await
+                .unwrap();
             let rows = range.zip(&ids).map(|(n, id)| permission_of(*id, n));
-            permission::Entity::insert_many(rows).exec_without_returning(&database).await.unwrap();
+            permission::Entity::insert_many(rows)
+                .exec_without_returning(&database)
+                .await
+                .unwrap();
         }
         change::Entity::insert(change::ActiveModel {
             version: Set(1),
@@ -137,7 +173,10 @@ impl Population {
         .await
         .unwrap();
         change_counter::Entity::update_many()
-            .set(change_counter::ActiveModel { value: Set(1), ..Default::default() })
+            .set(change_counter::ActiveModel {
+                value: Set(1),
+                ..Default::default()
+            })
             .exec(&database)
             .await
             .unwrap();
@@ -146,18 +185,41 @@ impl Population {
 
     async fn add_stranger(&self, n: usize, rules: usize) {
         let database = Database::connect(&self.database_url).await.unwrap();
-        let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
-        let ids: Vec<_> = (0..rules).map(|_| uuid::Uuid::from_bytes(ids::random())).collect();
-        let all = ids
-            .iter()
-            .enumerate()
-            .map(|(at, id)| rule(*id, &format!("own-{at}"), "owner-0", "self_service", self.rule(n), now));
+        let now = i64::try_from(
+            SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap()
+                .as_millis(),
+        )
+        .unwrap();
+        let ids: Vec<_> = (0..rules)
+            .map(|_| uuid::Uuid::from_bytes(ids::random()))
+            .collect();
+        let all = ids.iter().enumerate().map(|(at, id)| {
+            rule(
+                *id,
+                &format!("own-{at}"),
+                "owner-0",
+                "self_service",
+                self.rule(n),
+                now,
+            )
+        });
         for some in all.collect::<Vec<_>>().chunks(500) {
-            federated_credential::Entity::insert_many(some.to_vec()).exec_without_returning(&database).await.unwrap();
+            federated_credential::Entity::insert_many(some.to_vec())
+                .exec_without_returning(&database)
+                .await
+                .unwrap();
         }
-        let all: Vec<_> = ids.iter().map(|id| permission_of(*id, self.rule(n))).collect();
+        let all: Vec<_> = ids
+            .iter()
+            .map(|id| permission_of(*id, self.rule(n)))
+            .collect();
         for some in all.chunks(500) {
-            permission::Entity::insert_many(some.to_vec()).exec_without_returning(&database).await.unwrap();
+            permission::Entity::insert_many(some.to_vec())
+                .exec_without_returning(&database)
+                .await
+                .unwrap();
         }
         database.close().await.unwrap();
     }
@@ -169,7 +231,10 @@ impl Population {
 
     /// An assertion of a GitHub Actions job that matches the n-th rule in this order.
     pub fn assertion(&self, n: usize) -> String {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_secs();
         let rule = self.rule(n);
         let repository = format!("organisation-{rule}/repository-{rule}");
         let workflow = format!("{repository}/.github/workflows/release.yml@refs/heads/main");
@@ -181,7 +246,9 @@ impl Population {
             "workflow": "Release", "workflow_ref": workflow, "workflow_sha": sha, "job_workflow_ref": workflow, "job_workflow_sha": sha, "event_name": "push", "actor": "octocat", "actor_id": "12",
             "environment": "release", "run_id": "9001", "run_number": "10", "run_attempt": "1", "runner_environment": "github-hosted", "head_ref": "", "base_ref": "",
         });
-        self.key.sign_typed("JWT", claims.to_string().as_bytes()).unwrap()
+        self.key
+            .sign_typed("JWT", claims.to_string().as_bytes())
+            .unwrap()
     }
 }
 
@@ -247,12 +314,21 @@ impl RawCrypto {
         let public = PKey::public_key_from_der(&rsa.public_key_to_der().unwrap()).unwrap();
         let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
         let signing = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
-        Self { message, signature, public, signing }
+        Self {
+            message,
+            signature,
+            public,
+            signing,
+        }
     }
 
     pub fn verify(&self) {
         let mut verifier = Verifier::new(MessageDigest::sha256(), &self.public).unwrap();
-        assert!(verifier.verify_oneshot(&self.signature, &self.message).unwrap());
+        assert!(
+            verifier
+                .verify_oneshot(&self.signature, &self.message)
+                .unwrap()
+        );
     }
 
     pub fn sign(&self) {

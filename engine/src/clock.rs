@@ -5,7 +5,19 @@ use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 /// A point in time, in milliseconds since 1970 (UTC).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 pub struct Timestamp(i64);
 
 /// A source of the current time, injected so that tests can control it.
@@ -55,7 +67,9 @@ impl Timestamp {
 
     /// Parses an RFC 3339 timestamp. Precision below a millisecond is lost.
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
-        text.parse::<jiff::Timestamp>().ok().map(|at| Self(at.as_millisecond()))
+        text.parse::<jiff::Timestamp>()
+            .ok()
+            .map(|at| Self(at.as_millisecond()))
     }
 }
 
@@ -76,7 +90,8 @@ impl ManualClock {
 
     /// Moves the clock by `seconds`, backwards if negative.
     pub fn advance(&self, seconds: i64) {
-        self.0.fetch_add(seconds.saturating_mul(1000), Ordering::SeqCst);
+        self.0
+            .fetch_add(seconds.saturating_mul(1000), Ordering::SeqCst);
     }
 }
 
@@ -94,7 +109,10 @@ mod tests {
     fn timestamps_read_and_print_rfc3339() {
         let at = Timestamp::from_seconds(1_790_000_000);
         assert_eq!(at.to_string(), "2026-09-21T14:13:20Z");
-        assert_eq!(Timestamp::parse_rfc3339("2026-09-21T16:13:20+02:00"), Some(at));
+        assert_eq!(
+            Timestamp::parse_rfc3339("2026-09-21T16:13:20+02:00"),
+            Some(at)
+        );
         assert_eq!(Timestamp::parse_rfc3339("tomorrow"), None);
         assert_eq!(at.plus_seconds(-1).seconds_since(at), -1);
         assert_eq!(Timestamp::from_millis(-1).seconds(), -1);

@@ -18,7 +18,11 @@ pub enum GrantType {
 }
 
 impl GrantType {
-    pub const ALL: [Self; 3] = [Self::JwtBearer, Self::TokenExchange, Self::ClientCredentials];
+    pub const ALL: [Self; 3] = [
+        Self::JwtBearer,
+        Self::TokenExchange,
+        Self::ClientCredentials,
+    ];
 
     /// The value of the `grant_type` parameter.
     pub const fn name(self) -> &'static str {

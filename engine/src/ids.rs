@@ -36,7 +36,10 @@ pub fn time_of(id: Uuid) -> Timestamp {
 /// If the operating system provides none: without random bytes no token, key or id is safe.
 pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    #[expect(clippy::expect_used, reason = "without randomness no token, key or id can be made")]
+    #[expect(
+        clippy::expect_used,
+        reason = "without randomness no token, key or id can be made"
+    )]
     carnet_jose::fill_random(&mut bytes).expect("the operating system provides random bytes");
     bytes
 }
@@ -45,7 +48,9 @@ pub fn random<const N: usize>() -> [u8; N] {
 /// 26 letters or digits.
 pub fn looks_like_id(text: &str) -> bool {
     text.split_once('_').is_some_and(|(prefix, rest)| {
-        prefix.len() == 2 && rest.len() == 26 && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        prefix.len() == 2
+            && rest.len() == 26
+            && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
     })
 }
 
@@ -115,7 +120,11 @@ fn digits(id: Uuid) -> [u8; 26] {
     let value = id.as_u128();
     std::array::from_fn(|at| {
         let index = (value >> 25usize.saturating_sub(at).saturating_mul(5)) & 31;
-        usize::try_from(index).ok().and_then(|index| ALPHABET.get(index)).copied().unwrap_or(b'0')
+        usize::try_from(index)
+            .ok()
+            .and_then(|index| ALPHABET.get(index))
+            .copied()
+            .unwrap_or(b'0')
     })
 }
 
@@ -132,18 +141,26 @@ fn from_base32(text: &str) -> Option<Uuid> {
 }
 
 /// The rule that [`check_name`] enforces, worded for error messages.
-pub const NAME_FORM: &str =
-    "a name must begin with a letter or digit and consist of at most 128 letters, digits, `.`, `_` and `-`";
+pub const NAME_FORM: &str = "a name must begin with a letter or digit and consist of at most 128 letters, digits, `.`, `_` and `-`";
 
 /// Checks the name of a stored object. The error is a message for the author of the document.
 pub fn check_name(name: &str) -> Result<(), &'static str> {
-    let begins = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
-    let holds = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
+    let begins = name
+        .bytes()
+        .next()
+        .is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let holds = name
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
     if !(begins && holds && name.len() <= 128) {
         return Err(NAME_FORM);
     }
     // Objects are addressed by name or id, so no name may be mistaken for the id of another object.
-    if looks_like_id(name) { Err("a name must not have the form of an id; choose another one") } else { Ok(()) }
+    if looks_like_id(name) {
+        Err("a name must not have the form of an id; choose another one")
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -160,10 +177,19 @@ mod tests {
         assert!(early.to_string().starts_with("fc_01"));
         assert_eq!(time_of(early.0), Timestamp::from_seconds(1_790_000_000));
         assert!(first_at(Timestamp::from_seconds(1_790_000_000)) <= early.0);
-        for text in ["", "fc_", "ti_01KD", "fc_ZZZZZZZZZZZZZZZZZZZZZZZZZZ", "fc_0000000000000000000000000!"] {
+        for text in [
+            "",
+            "fc_",
+            "ti_01KD",
+            "fc_ZZZZZZZZZZZZZZZZZZZZZZZZZZ",
+            "fc_0000000000000000000000000!",
+        ] {
             assert_eq!(text.parse::<CredentialId>(), Err(InvalidId), "{text}");
         }
-        assert_eq!(format!("fc_{}", "7ZZZZZZZZZZZZZZZZZZZZZZZZZ").parse(), Ok(CredentialId(Uuid::max())));
+        assert_eq!(
+            format!("fc_{}", "7ZZZZZZZZZZZZZZZZZZZZZZZZZ").parse(),
+            Ok(CredentialId(Uuid::max()))
+        );
         assert!(early.to_string().parse::<TrustedIssuerId>().is_err());
     }
 

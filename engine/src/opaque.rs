@@ -26,7 +26,9 @@ pub fn generate(prefix: &str) -> String {
 /// Whether `text` has the form that [`generate`] produces and its checksum is right. Any prefix is
 /// accepted.
 pub fn is_well_formed(text: &str) -> bool {
-    let longest = LONGEST_PREFIX.saturating_add(RANDOM_DIGITS).saturating_add(CHECKSUM_DIGITS);
+    let longest = LONGEST_PREFIX
+        .saturating_add(RANDOM_DIGITS)
+        .saturating_add(CHECKSUM_DIGITS);
     if text.len() > longest || text.len() <= RANDOM_DIGITS.saturating_add(CHECKSUM_DIGITS) {
         return false;
     }
@@ -42,11 +44,17 @@ pub fn hash(text: &str) -> [u8; 32] {
 
 /// Whether `text` is a valid prefix: 1 to 16 ASCII letters, digits and `_`.
 pub fn is_prefix(text: &str) -> bool {
-    (1..=LONGEST_PREFIX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    (1..=LONGEST_PREFIX).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 fn checksum(text: &str) -> String {
-    base62(&crc32fast::hash(text.as_bytes()).to_be_bytes(), CHECKSUM_DIGITS)
+    base62(
+        &crc32fast::hash(text.as_bytes()).to_be_bytes(),
+        CHECKSUM_DIGITS,
+    )
 }
 
 /// A big-endian number in base 62, most significant digit first, padded to `digits` digits.
@@ -60,7 +68,11 @@ fn base62(number: &[u8], digits: usize) -> String {
             *byte = u8::try_from(value / 62).unwrap_or_default();
             remainder = value % 62;
         }
-        *slot = usize::try_from(remainder).ok().and_then(|at| DIGITS.get(at)).copied().unwrap_or(b'0');
+        *slot = usize::try_from(remainder)
+            .ok()
+            .and_then(|at| DIGITS.get(at))
+            .copied()
+            .unwrap_or(b'0');
     }
     text.into_iter().map(char::from).collect()
 }
@@ -71,7 +83,8 @@ mod tests {
 
     #[test]
     fn rfc6749_10_10_1__opaque_tokens_do_not_repeat_and_have_full_length() {
-        let drawn: std::collections::HashSet<String> = (0..10_000).map(|_| generate("cnt_")).collect();
+        let drawn: std::collections::HashSet<String> =
+            (0..10_000).map(|_| generate("cnt_")).collect();
         assert_eq!(drawn.len(), 10_000);
         for text in drawn.iter().take(100) {
             assert_eq!(text.len(), 4 + RANDOM_DIGITS + CHECKSUM_DIGITS);
@@ -87,8 +100,19 @@ mod tests {
             other[at] = if other[at] == b'x' { b'y' } else { b'x' };
             assert!(!is_well_formed(&String::from_utf8(other).unwrap()), "{at}");
         }
-        let (begun, cut) = (text.trim_start_matches('c'), text.split_at(text.len() - 1).0);
-        for other in ["", "cnt_", begun, cut, &format!("{text}0"), "é", &"x".repeat(200)] {
+        let (begun, cut) = (
+            text.trim_start_matches('c'),
+            text.split_at(text.len() - 1).0,
+        );
+        for other in [
+            "",
+            "cnt_",
+            begun,
+            cut,
+            &format!("{text}0"),
+            "é",
+            &"x".repeat(200),
+        ] {
             assert!(!is_well_formed(other), "{other}");
         }
     }

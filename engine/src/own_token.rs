@@ -59,8 +59,15 @@ impl OwnToken {
     /// by the hash of an opaque token. `None` if they are not those of an access token.
     pub fn read(mut claims: Map<String, Value>) -> Option<Self> {
         let cnf = claims.shift_remove("cnf");
-        let rests_on = claims.shift_remove("rests_on").map_or_else(|| Ok(Vec::new()), serde_json::from_value).ok()?;
-        Some(Self { claims: serde_json::from_value(Value::Object(claims)).ok()?, cnf, rests_on })
+        let rests_on = claims
+            .shift_remove("rests_on")
+            .map_or_else(|| Ok(Vec::new()), serde_json::from_value)
+            .ok()?;
+        Some(Self {
+            claims: serde_json::from_value(Value::Object(claims)).ok()?,
+            cnf,
+            rests_on,
+        })
     }
 
     pub fn claims(&self) -> &AccessToken {
@@ -72,7 +79,11 @@ impl OwnToken {
     }
 
     /// The token with the entries that are still valid, or why it is not in force.
-    pub fn in_force(self, descent: Descent, context: &DecisionContext<'_>) -> Result<LiveToken, Ended> {
+    pub fn in_force(
+        self,
+        descent: Descent,
+        context: &DecisionContext<'_>,
+    ) -> Result<LiveToken, Ended> {
         // The same server sets and checks the times, so no leeway applies.
         if self.expires_at() <= context.now {
             return Err(Ended::Over);
@@ -88,7 +99,12 @@ impl OwnToken {
                 token.with_standing_entries(context)
             }
         });
-        standing.map(|token| LiveToken { token, depth: descent.depth }).ok_or(Ended::NothingLeft)
+        standing
+            .map(|token| LiveToken {
+                token,
+                depth: descent.depth,
+            })
+            .ok_or(Ended::NothingLeft)
     }
 
     /// Without the entries whose rule or client is gone, disabled, expired or changed
@@ -97,7 +113,10 @@ impl OwnToken {
         context.rules.resource_server_of(&self.claims.aud)?;
         let mut details = std::mem::take(&mut self.claims.authorization_details);
         details.retain(|entry| entry_stands(entry, &context.rules, context.now));
-        let actions = details.iter().flat_map(|entry| &entry.actions).map(String::as_str);
+        let actions = details
+            .iter()
+            .flat_map(|entry| &entry.actions)
+            .map(String::as_str);
         self.claims.scope = ScopeSet::of(actions)?.to_string();
         self.claims.authorization_details = details;
         Some(self)
@@ -106,7 +125,9 @@ impl OwnToken {
     /// Whether the token was issued for the principal of this id. The name does not suffice: a
     /// later principal may have got it.
     pub fn is_for_principal(&self, id: &str) -> bool {
-        self.rests_on.iter().any(|ground| ground.kind == GroundKind::Principal && ground.id == id)
+        self.rests_on
+            .iter()
+            .any(|ground| ground.kind == GroundKind::Principal && ground.id == id)
     }
 }
 
@@ -135,20 +156,30 @@ fn entry_stands(entry: &AuthorizationDetail, rules: &Snapshot, now: Timestamp) -
     if let Ok(id) = entry.credential.parse::<CredentialId>() {
         return credential_stands(id, entry.revision, rules, now)
             && owner_stands(id, &entry.owner, rules)
-            && entry.rests_on.iter().all(|ground| ground_stands(ground, rules, now));
+            && entry
+                .rests_on
+                .iter()
+                .all(|ground| ground_stands(ground, rules, now));
     }
-    let client = entry.credential.parse::<ClientRowId>().ok().and_then(|id| rules.client_of(id));
+    let client = entry
+        .credential
+        .parse::<ClientRowId>()
+        .ok()
+        .and_then(|id| rules.client_of(id));
     client.is_some_and(|client| {
-        client.enabled && client.revision == entry.revision && is_enabled(&entry.principal.to_ascii_lowercase(), rules)
+        client.enabled
+            && client.revision == entry.revision
+            && is_enabled(&entry.principal.to_ascii_lowercase(), rules)
     })
 }
 
 /// Whether an element of `rests_on`, of an entry or an admin token, is unchanged and still valid.
 fn ground_stands(ground: &RestsOn, rules: &Snapshot, now: Timestamp) -> bool {
     match ground.kind {
-        GroundKind::FederatedCredential => {
-            ground.id.parse().is_ok_and(|id| credential_stands(id, ground.revision, rules, now))
-        }
+        GroundKind::FederatedCredential => ground
+            .id
+            .parse()
+            .is_ok_and(|id| credential_stands(id, ground.revision, rules, now)),
         GroundKind::Principal => rules.principal_of_id(&ground.id).is_some(),
         _ => false,
     }
@@ -169,14 +200,20 @@ fn credential_stands(id: CredentialId, revision: u32, rules: &Snapshot, now: Tim
 /// principal acts now. A vouched rule may name any owner.
 fn owner_stands(id: CredentialId, owner: &str, rules: &Snapshot) -> bool {
     rules.credential(id).is_some_and(|credential| {
-        let is_vouched =
-            rules.issuer(credential.trusted_issuer).is_some_and(|issuer| credential.is_vouched_under(issuer));
-        is_vouched || rules.principal(&credential.principal).is_some_and(|principal| principal.may_name_owner(owner))
+        let is_vouched = rules
+            .issuer(credential.trusted_issuer)
+            .is_some_and(|issuer| credential.is_vouched_under(issuer));
+        is_vouched
+            || rules
+                .principal(&credential.principal)
+                .is_some_and(|principal| principal.may_name_owner(owner))
     })
 }
 
 fn is_enabled(principal: &str, rules: &Snapshot) -> bool {
-    rules.principal(principal).is_some_and(|principal| principal.enabled)
+    rules
+        .principal(principal)
+        .is_some_and(|principal| principal.enabled)
 }
 
 /// A registered client's tokens end with the client, and when its `not_before` passes their time of
@@ -187,7 +224,9 @@ fn client_stands(token: &AccessToken, rules: &Snapshot) -> bool {
         return true;
     }
     let issued_at = token.jti.parse().map(ids::time_of);
-    rules.client(id).is_some_and(|client| client.enabled && issued_at.is_ok_and(|at| at >= client.not_before))
+    rules
+        .client(id)
+        .is_some_and(|client| client.enabled && issued_at.is_ok_and(|at| at >= client.not_before))
 }
 
 /// Whether an admin token's client still holds the token's scope, and a federated client also a
@@ -199,8 +238,15 @@ fn admin_stands(token: &OwnToken, rules: &Snapshot, now: Timestamp) -> bool {
     }
     rules.client(&claims.client_id).is_some_and(|client| {
         let wanted = ScopeSet::parse(&claims.scope);
-        let holds = client.scopes.as_ref().zip(wanted.ok().as_ref()).is_some_and(|(held, wanted)| covers(held, wanted));
-        let mut admitting = token.rests_on.iter().filter(|ground| ground.kind == GroundKind::FederatedCredential);
+        let holds = client
+            .scopes
+            .as_ref()
+            .zip(wanted.ok().as_ref())
+            .is_some_and(|(held, wanted)| covers(held, wanted));
+        let mut admitting = token
+            .rests_on
+            .iter()
+            .filter(|ground| ground.kind == GroundKind::FederatedCredential);
         let by_rules = matches!(client.method, Method::Federated(_));
         holds && (!by_rules || admitting.any(|ground| ground_stands(ground, rules, now)))
     })

@@ -16,7 +16,8 @@ impl OwnUrls {
     /// and without user name. http is accepted for a loopback host if the server listens on the
     /// loopback interface only. The error is a message for the operator.
     pub fn new(issuer: &str, listen: SocketAddr) -> Result<Self, String> {
-        let url = Url::parse(issuer).map_err(|error| format!("`{issuer}` must be a URL: {error}"))?;
+        let url =
+            Url::parse(issuer).map_err(|error| format!("`{issuer}` must be a URL: {error}"))?;
         let loopback = match url.host() {
             Some(Host::Ipv4(ip)) => ip.is_loopback(),
             Some(Host::Ipv6(ip)) => ip.is_loopback(),
@@ -34,15 +35,23 @@ impl OwnUrls {
             _ => return Err(format!("`{issuer}` must be an https URL")),
         }
         if issuer.contains(['?', '#']) || !url.username().is_empty() || url.password().is_some() {
-            return Err(format!("`{issuer}` must have no query, fragment, user name or password"));
+            return Err(format!(
+                "`{issuer}` must have no query, fragment, user name or password"
+            ));
         }
         // Clients and registries compare the issuer byte for byte, so only the canonical spelling
         // of the URL is accepted.
         let canonical = url.as_str();
         if issuer != canonical && format!("{issuer}/") != canonical {
-            return Err(format!("`{issuer}` must be spelled as URLs are: write `{}`", canonical.trim_end_matches('/')));
+            return Err(format!(
+                "`{issuer}` must be spelled as URLs are: write `{}`",
+                canonical.trim_end_matches('/')
+            ));
         }
-        Ok(Self { issuer: issuer.to_owned(), path: url.path().trim_end_matches('/').to_owned() })
+        Ok(Self {
+            issuer: issuer.to_owned(),
+            path: url.path().trim_end_matches('/').to_owned(),
+        })
     }
 
     /// The issuer identifier, exactly as configured.
@@ -77,7 +86,11 @@ impl OwnUrls {
 
     /// The URL of the admin API's protected resource metadata.
     pub fn admin_metadata(&self) -> String {
-        let origin = self.issuer.trim_end_matches('/').strip_suffix(&self.path).unwrap_or(&self.issuer);
+        let origin = self
+            .issuer
+            .trim_end_matches('/')
+            .strip_suffix(&self.path)
+            .unwrap_or(&self.issuer);
         format!("{origin}{}", self.admin_metadata_path())
     }
 
@@ -112,9 +125,13 @@ mod tests {
         ] {
             assert!(urls(issuer, "127.0.0.1:1").is_err(), "{issuer}");
         }
-        for issuer in
-            ["https://as.test", "https://as.test/", "https://as.test/t", "https://as.test/t/", "https://as.test:8443"]
-        {
+        for issuer in [
+            "https://as.test",
+            "https://as.test/",
+            "https://as.test/t",
+            "https://as.test/t/",
+            "https://as.test:8443",
+        ] {
             assert!(urls(issuer, "0.0.0.0:1").is_ok(), "{issuer}");
         }
     }
@@ -130,12 +147,27 @@ mod tests {
     #[test]
     fn our_urls_lie_below_the_issuer() {
         let root = urls("https://as.test", "127.0.0.1:1").unwrap();
-        assert_eq!((root.path(), root.token_endpoint().as_str()), ("", "https://as.test/token"));
+        assert_eq!(
+            (root.path(), root.token_endpoint().as_str()),
+            ("", "https://as.test/token")
+        );
         let tenant = urls("https://as.test/t/", "127.0.0.1:1").unwrap();
-        assert_eq!((tenant.path(), tenant.issuer()), ("/t", "https://as.test/t/"));
+        assert_eq!(
+            (tenant.path(), tenant.issuer()),
+            ("/t", "https://as.test/t/")
+        );
         assert_eq!(tenant.admin_resource(), "https://as.test/t/admin");
-        assert_eq!(tenant.admin_metadata(), "https://as.test/.well-known/oauth-protected-resource/t/admin");
-        assert_eq!(root.admin_metadata(), "https://as.test/.well-known/oauth-protected-resource/admin");
-        assert_eq!(tenant.default_audiences(), ["https://as.test/t/", "https://as.test/t/token"]);
+        assert_eq!(
+            tenant.admin_metadata(),
+            "https://as.test/.well-known/oauth-protected-resource/t/admin"
+        );
+        assert_eq!(
+            root.admin_metadata(),
+            "https://as.test/.well-known/oauth-protected-resource/admin"
+        );
+        assert_eq!(
+            tenant.default_audiences(),
+            ["https://as.test/t/", "https://as.test/t/token"]
+        );
     }
 }

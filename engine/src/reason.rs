@@ -409,7 +409,11 @@ impl FromStr for Reason {
     type Err = UnknownReason;
 
     fn from_str(code: &str) -> Result<Self, UnknownReason> {
-        Self::ALL.iter().copied().find(|reason| reason.code() == code).ok_or_else(|| UnknownReason(code.to_owned()))
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|reason| reason.code() == code)
+            .ok_or_else(|| UnknownReason(code.to_owned()))
     }
 }
 
@@ -448,8 +452,19 @@ mod tests {
     fn reason_codes_are_unique_and_parse_back() {
         for (at, reason) in Reason::ALL.iter().enumerate() {
             assert_eq!(reason.code().parse(), Ok(*reason));
-            assert!(Reason::ALL[..at].iter().all(|other| other.code() != reason.code()), "{reason}");
-            assert!(reason.code().bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{reason}");
+            assert!(
+                Reason::ALL[..at]
+                    .iter()
+                    .all(|other| other.code() != reason.code()),
+                "{reason}"
+            );
+            assert!(
+                reason
+                    .code()
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b == b'_'),
+                "{reason}"
+            );
         }
         assert!("nonsense".parse::<Reason>().is_err());
     }
@@ -459,7 +474,10 @@ mod tests {
         for reason in Reason::ALL {
             let allowed = |c: char| matches!(c, ' '..='~') && !matches!(c, '"' | '\\');
             assert!(reason.sentence().chars().all(allowed), "{reason}");
-            assert!(!reason.meaning().is_empty() && !reason.remedy().is_empty(), "{reason}");
+            assert!(
+                !reason.meaning().is_empty() && !reason.remedy().is_empty(),
+                "{reason}"
+            );
         }
     }
 

@@ -101,52 +101,79 @@ impl Refusal {
 
     /// A refusal about a claim of the assertion.
     pub fn claim(reason: Reason, claim: impl Into<String>) -> Self {
-        Self { claim: Some(claim.into().into_boxed_str()), ..Self::new(reason) }
+        Self {
+            claim: Some(claim.into().into_boxed_str()),
+            ..Self::new(reason)
+        }
     }
 
     /// A refusal about a parameter of the request.
     pub fn parameter(reason: Reason, parameter: &'static str) -> Self {
-        Self { parameter: Some(parameter), ..Self::new(reason) }
+        Self {
+            parameter: Some(parameter),
+            ..Self::new(reason)
+        }
     }
 
     /// The refusal of a used assertion.
     pub fn replay(used_in: Option<EventId>) -> Self {
-        Self::new(Reason::Replay).with_facts(Facts { used_in, ..Facts::default() })
+        Self::new(Reason::Replay).with_facts(Facts {
+            used_in,
+            ..Facts::default()
+        })
     }
 
     /// The request asks for more packages, or one rule permits more, than fit into a token.
     pub fn too_many(packages_that_fit: usize) -> Self {
-        let facts = Facts { packages_that_fit: Some(packages_that_fit), ..Facts::default() };
+        let facts = Facts {
+            packages_that_fit: Some(packages_that_fit),
+            ..Facts::default()
+        };
         Self::parameter(Reason::TooManyEntries, "authorization_details").with_facts(facts)
     }
 
     /// The refusal of an assertion that no rule matches, with the mismatches that the caller may
     /// see.
     pub fn no_match(reason: Reason, mismatches: Vec<Mismatch>) -> Self {
-        Self { mismatches, ..Self::new(reason) }
+        Self {
+            mismatches,
+            ..Self::new(reason)
+        }
     }
 
     /// A temporary refusal: worth another try after `seconds`.
     pub fn later(reason: Reason, seconds: u32) -> Self {
-        Self { retry_after: Some(seconds), ..Self::new(reason) }
+        Self {
+            retry_after: Some(seconds),
+            ..Self::new(reason)
+        }
     }
 
     /// Adds facts for the caller.
     #[must_use]
     pub fn with_facts(self, facts: Facts) -> Self {
-        Self { facts: Some(Box::new(facts)), ..self }
+        Self {
+            facts: Some(Box::new(facts)),
+            ..self
+        }
     }
 
     /// Marks the refusal as a failure of client authentication.
     #[must_use]
     pub fn of_client(self) -> Self {
-        Self { of_client: true, ..self }
+        Self {
+            of_client: true,
+            ..self
+        }
     }
 
     /// Adds a detail for the log and the audit event.
     #[must_use]
     pub fn with_detail(self, detail: impl Into<String>) -> Self {
-        Self { detail: Some(detail.into().into_boxed_str()), ..self }
+        Self {
+            detail: Some(detail.into().into_boxed_str()),
+            ..self
+        }
     }
 
     /// Removes what only a caller may see whose assertion proves that the rule is meant for it.

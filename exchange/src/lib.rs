@@ -88,7 +88,11 @@ impl From<AssertionGrant> for GrantType {
 
 fn resource(text: &str) -> Result<String, String> {
     let url = Url::parse(text).map_err(|error| format!("it is not an absolute URI: {error}"))?;
-    if url.fragment().is_some() { Err("it has a fragment".to_owned()) } else { Ok(text.to_owned()) }
+    if url.fragment().is_some() {
+        Err("it has a fragment".to_owned())
+    } else {
+        Ok(text.to_owned())
+    }
 }
 
 fn details(text: &str) -> Result<String, String> {
@@ -118,17 +122,24 @@ pub async fn run(args: &ExchangeArgs, as_json: bool) -> Result<(), ExchangeError
     let failed = |error: &dyn std::error::Error| ExchangeError(error.to_string());
     // The metadata is read first, so that the platform is not asked for a token if the server
     // cannot be reached.
-    let server = Server::discover(&args.server).await.map_err(|error| failed(&error))?;
+    let server = Server::discover(&args.server)
+        .await
+        .map_err(|error| failed(&error))?;
     let issuer = args.server.issuer();
     let audience = given(args.audience.as_ref());
-    let accepted = audience.map_or_else(|| vec![issuer, server.token_endpoint()], |audience| vec![audience]);
+    let accepted = audience.map_or_else(
+        || vec![issuer, server.token_endpoint()],
+        |audience| vec![audience],
+    );
     let seeking = Seeking {
         environment: &environment,
         audience: audience.unwrap_or(issuer),
         accepted: &accepted,
         kubernetes_token_file: &args.kubernetes_token_file,
     };
-    let assertion = ambient::obtain(args.place.choice(), &seeking).await.map_err(|error| failed(&error))?;
+    let assertion = ambient::obtain(args.place.choice(), &seeking)
+        .await
+        .map_err(|error| failed(&error))?;
     let request = TokenRequest {
         grant: args.grant.into(),
         resource: &args.resource,
@@ -162,7 +173,10 @@ impl TokenLocation {
 }
 
 fn print(answer: &serde_json::Map<String, Value>, environment: &Environment, as_json: bool) {
-    let token = answer.get("access_token").and_then(Value::as_str).unwrap_or_default();
+    let token = answer
+        .get("access_token")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     // Printed before the token, so that the runner masks it from its first occurrence. Runners read
     // commands from both streams, and standard output has to hold the token alone.
     if environment.is_true("GITHUB_ACTIONS") {

@@ -10,15 +10,29 @@ use carnet_engine::reason::Reason;
 /// their quotation marks, so that a blank at the end of one is visible.
 pub fn describe(body: &Value) -> String {
     let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(printable);
-    let list = |name: &str| body.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let code = text(body, "reason").or_else(|| text(body, "error")).unwrap_or_default();
-    let sentence = text(body, "error_description").unwrap_or_else(|| "the server gives no description".to_owned());
+    let list = |name: &str| {
+        body.get(name)
+            .and_then(Value::as_array)
+            .map(Vec::as_slice)
+            .unwrap_or_default()
+    };
+    let code = text(body, "reason")
+        .or_else(|| text(body, "error"))
+        .unwrap_or_default();
+    let sentence = text(body, "error_description")
+        .unwrap_or_else(|| "the server gives no description".to_owned());
     let mut lines = vec![format!("the server refused: {code} - {sentence}")];
     for mismatch in list("mismatches") {
         let value = |name: &str| printable(&mismatch.get(name).unwrap_or(&Value::Null).to_string());
-        let rule = text(mismatch, "credential").map(|id| format!(" (rule {id})")).unwrap_or_default();
+        let rule = text(mismatch, "credential")
+            .map(|id| format!(" (rule {id})"))
+            .unwrap_or_default();
         let field = text(mismatch, "field").unwrap_or_default();
-        lines.push(format!("  {field}: expected {}, received {}{rule}", value("expected"), value("received")));
+        lines.push(format!(
+            "  {field}: expected {}, received {}{rule}",
+            value("expected"),
+            value("received")
+        ));
     }
     for name in ["claim", "parameter"] {
         lines.extend(text(body, name).map(|value| format!("  {name}: {value}")));
@@ -27,14 +41,19 @@ pub fn describe(body: &Value) -> String {
         lines.push(format!("  accepted audience: {}", printable(audience)));
     }
     if let Some(seconds) = body.get("server_time").and_then(Value::as_i64) {
-        lines.push(format!("  the server's clock: {}", carnet_engine::clock::Timestamp::from_seconds(seconds)));
+        lines.push(format!(
+            "  the server's clock: {}",
+            carnet_engine::clock::Timestamp::from_seconds(seconds)
+        ));
     }
     if let Ok(reason) = code.parse::<Reason>() {
         lines.push(format!("  what it means: {}", reason.meaning()));
         lines.push(format!("  how to mend it: {}", reason.remedy()));
     }
     lines.extend(text(body, "error_uri").map(|uri| format!("  more: {uri}")));
-    lines.extend(text(body, "error_id").map(|id| format!("  error id, for the server's operator: {id}")));
+    lines.extend(
+        text(body, "error_id").map(|id| format!("  error id, for the server's operator: {id}")),
+    );
     lines.join("\n")
 }
 
@@ -64,9 +83,15 @@ mod tests {
             "  more: https://as.test/reasons/env_mismatch",
             "  error id, for the server's operator: ev_1",
         ] {
-            assert!(lines.lines().any(|other| other == line), "{line} in {lines}");
+            assert!(
+                lines.lines().any(|other| other == line),
+                "{line} in {lines}"
+            );
         }
-        assert!(lines.contains("what it means: ") && lines.contains("how to mend it: "), "{lines}");
+        assert!(
+            lines.contains("what it means: ") && lines.contains("how to mend it: "),
+            "{lines}"
+        );
         let other = describe(&json!({ "error": "invalid_request", "error_description": "x\n::y" }));
         assert_eq!(other, "the server refused: invalid_request - x ::y");
     }

@@ -26,12 +26,17 @@ impl FromStr for ServerUrl {
     fn from_str(text: &str) -> Result<Self, String> {
         let url = Url::parse(text).map_err(|error| format!("it is not a URL: {error}"))?;
         if !is_safe(&url) {
-            return Err("it is not https (http is for this machine's loopback addresses only)".to_owned());
+            return Err(
+                "it is not https (http is for this machine's loopback addresses only)".to_owned(),
+            );
         }
         if text.contains(['?', '#']) {
             return Err("an issuer identifier has neither query nor fragment".to_owned());
         }
-        Ok(Self { text: text.to_owned(), url })
+        Ok(Self {
+            text: text.to_owned(),
+            url,
+        })
     }
 }
 
@@ -103,10 +108,19 @@ impl Server {
         let answer = web::send(&url, web::client(&url)?.get(url.clone())).await?;
         let unusable = |why: String| ServerError::Metadata(url.clone(), why);
         if answer.status != StatusCode::OK {
-            return Err(unusable(format!("there is no server here: the answer was {}", answer.status)));
+            return Err(unusable(format!(
+                "there is no server here: the answer was {}",
+                answer.status
+            )));
         }
-        let metadata = json::object(&answer.body, Limits::DOCUMENT).map_err(|error| unusable(error.to_string()))?;
-        let text = |name: &str| metadata.get(name).and_then(Value::as_str).unwrap_or_default();
+        let metadata = json::object(&answer.body, Limits::DOCUMENT)
+            .map_err(|error| unusable(error.to_string()))?;
+        let text = |name: &str| {
+            metadata
+                .get(name)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
         if text("issuer") != server.issuer() {
             let (expected, received) = (server.issuer().to_owned(), printable(text("issuer")));
             return Err(ServerError::AnotherIssuer { expected, received });
@@ -115,8 +129,9 @@ impl Server {
         // Refuse an http token endpoint that is announced over https (downgrade to loopback).
         let leads_here = |endpoint: &Url| endpoint.scheme() == "http" && url.scheme() == "https";
         let token_endpoint = token_endpoint.filter(|endpoint| !leads_here(endpoint));
-        let token_endpoint =
-            token_endpoint.ok_or_else(|| unusable("its token_endpoint is not a URL that can be used".to_owned()))?;
+        let token_endpoint = token_endpoint.ok_or_else(|| {
+            unusable("its token_endpoint is not a URL that can be used".to_owned())
+        })?;
         Ok(Self { token_endpoint })
     }
 
@@ -133,18 +148,27 @@ impl Server {
         assertion: &Assertion,
     ) -> Result<Map<String, Value>, ServerError> {
         let form = form(request, assertion);
-        let post = web::client(&self.token_endpoint)?.post(self.token_endpoint.clone()).form(&form);
+        let post = web::client(&self.token_endpoint)?
+            .post(self.token_endpoint.clone())
+            .form(&form);
         let answer = web::send(&self.token_endpoint, post).await?;
         let strange = |why: String| ServerError::Answer(self.token_endpoint.clone(), why);
         let Value::Object(body) = answer.json() else {
-            return Err(strange(format!("the answer was {} without a JSON object", answer.status)));
+            return Err(strange(format!(
+                "the answer was {} without a JSON object",
+                answer.status
+            )));
         };
         if answer.status != StatusCode::OK {
-            return Err(refused(body, &answer).unwrap_or_else(|| strange(format!("the answer was {}", answer.status))));
+            return Err(refused(body, &answer)
+                .unwrap_or_else(|| strange(format!("the answer was {}", answer.status))));
         }
         let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default();
         if !text("token_type").eq_ignore_ascii_case("bearer") {
-            return Err(strange(format!("the token is of the type `{}`, not Bearer", printable(text("token_type")))));
+            return Err(strange(format!(
+                "the token is of the type `{}`, not Bearer",
+                printable(text("token_type"))
+            )));
         }
         if !is_bearer_token(text("access_token")) {
             return Err(strange("the answer has no access token".to_owned()));
@@ -165,7 +189,11 @@ fn form<'a>(request: &TokenRequest<'a>, assertion: &'a Assertion) -> Vec<(&'stat
     form.push(("resource", request.resource));
     form.extend(request.scope.map(|scope| ("scope", scope)));
     form.extend(request.principal.map(|principal| ("principal", principal)));
-    form.extend(request.authorization_details.map(|details| ("authorization_details", details)));
+    form.extend(
+        request
+            .authorization_details
+            .map(|details| ("authorization_details", details)),
+    );
     form
 }
 
@@ -173,7 +201,8 @@ fn form<'a>(request: &TokenRequest<'a>, assertion: &'a Assertion) -> Vec<(&'stat
 /// from another server, such as a proxy.
 fn refused(body: Map<String, Value>, answer: &WebAnswer) -> Option<ServerError> {
     let is_no = answer.status.is_client_error() || answer.status.is_server_error();
-    (is_no && body.get("error").is_some_and(Value::is_string)).then(|| ServerError::Refused(Value::Object(body)))
+    (is_no && body.get("error").is_some_and(Value::is_string))
+        .then(|| ServerError::Refused(Value::Object(body)))
 }
 
 /// Whether a text has only the characters of RFC 6750 section 2.1. Any others could break a line of
@@ -189,11 +218,31 @@ mod tests {
 
     #[test]
     fn the_well_known_metadata_path_goes_between_host_and_path_of_the_server() {
-        let url = |text: &str| text.parse::<ServerUrl>().unwrap().metadata_url().to_string();
-        assert_eq!(url("https://as.test"), "https://as.test/.well-known/oauth-authorization-server");
-        assert_eq!(url("https://as.test/"), "https://as.test/.well-known/oauth-authorization-server");
-        assert_eq!(url("https://as.test/t/"), "https://as.test/.well-known/oauth-authorization-server/t");
-        for wrong in ["as.test", "http://as.test", "https://as.test?x", "https://as.test/#", "https://u@as.test"] {
+        let url = |text: &str| {
+            text.parse::<ServerUrl>()
+                .unwrap()
+                .metadata_url()
+                .to_string()
+        };
+        assert_eq!(
+            url("https://as.test"),
+            "https://as.test/.well-known/oauth-authorization-server"
+        );
+        assert_eq!(
+            url("https://as.test/"),
+            "https://as.test/.well-known/oauth-authorization-server"
+        );
+        assert_eq!(
+            url("https://as.test/t/"),
+            "https://as.test/.well-known/oauth-authorization-server/t"
+        );
+        for wrong in [
+            "as.test",
+            "http://as.test",
+            "https://as.test?x",
+            "https://as.test/#",
+            "https://u@as.test",
+        ] {
             assert!(wrong.parse::<ServerUrl>().is_err(), "{wrong}");
         }
     }

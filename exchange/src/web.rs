@@ -23,7 +23,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub enum WebError {
     /// No secret may be sent to the URL.
-    #[error("`{0}` is not https (http is for this machine's loopback addresses only), or it holds a user name")]
+    #[error(
+        "`{0}` is not https (http is for this machine's loopback addresses only), or it holds a user name"
+    )]
     Refused(String),
     /// The server could not be reached, or answered too slowly.
     #[error("{0} cannot be reached: {1}")]
@@ -69,10 +71,17 @@ fn build(url: &Url, local: bool) -> Result<Client, WebError> {
     if local {
         // Requests to this machine bypass the proxy, and `localhost` is a loopback address whatever
         // the resolver says.
-        let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-        builder = builder.no_proxy().resolve_to_addrs("localhost", &loopback.map(|ip| SocketAddr::new(ip, 0)));
+        let loopback = [
+            IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ];
+        builder = builder
+            .no_proxy()
+            .resolve_to_addrs("localhost", &loopback.map(|ip| SocketAddr::new(ip, 0)));
     }
-    builder.build().map_err(|error| WebError::Failed(place(url), causes(&error.without_url())))
+    builder
+        .build()
+        .map_err(|error| WebError::Failed(place(url), causes(&error.without_url())))
 }
 
 /// Sends a request, three times at most, and reads the answer. Only requests without effect are
@@ -81,7 +90,9 @@ fn build(url: &Url, local: bool) -> Result<Client, WebError> {
 pub async fn send(url: &Url, request: RequestBuilder) -> Result<WebAnswer, WebError> {
     let mut pause = FIRST_PAUSE;
     for _ in 1..ATTEMPTS {
-        let Some(again) = request.try_clone() else { break };
+        let Some(again) = request.try_clone() else {
+            break;
+        };
         match again.send().await {
             Ok(answer) if is_later(&answer) => pause = asked_pause(&answer).unwrap_or(pause),
             Ok(answer) => return read(url, answer).await,
@@ -104,17 +115,32 @@ fn is_later(answer: &Response) -> bool {
 }
 
 fn asked_pause(answer: &Response) -> Option<Duration> {
-    let seconds = answer.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    let seconds = answer
+        .headers()
+        .get(RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()?;
     Some(Duration::from_secs(seconds).min(LONGEST_PAUSE))
 }
 
 async fn read(url: &Url, mut answer: Response) -> Result<WebAnswer, WebError> {
-    let body = carnet_outbound::read(&mut answer, MAX_BODY_BYTES).await.map_err(|error| match error {
-        ReadError::Failed(error) => failed(url, error),
-        ReadError::TooLarge(_) => WebError::TooLarge(place(url)),
-    })?;
-    let is_google_metadata = answer.headers().get("metadata-flavor").is_some_and(|value| value == "Google");
-    Ok(WebAnswer { status: answer.status(), is_google_metadata, body })
+    let body = carnet_outbound::read(&mut answer, MAX_BODY_BYTES)
+        .await
+        .map_err(|error| match error {
+            ReadError::Failed(error) => failed(url, error),
+            ReadError::TooLarge(_) => WebError::TooLarge(place(url)),
+        })?;
+    let is_google_metadata = answer
+        .headers()
+        .get("metadata-flavor")
+        .is_some_and(|value| value == "Google");
+    Ok(WebAnswer {
+        status: answer.status(),
+        is_google_metadata,
+        body,
+    })
 }
 
 fn failed(url: &Url, error: reqwest::Error) -> WebError {
@@ -131,14 +157,28 @@ fn place(url: &Url) -> String {
 /// Makes a text of another party safe for the log of a job: on one line, at most 2000 characters,
 /// and no command to a runner. Commands begin a line with `::`, or hold `##[` or `##vso[` anywhere.
 pub fn printable(text: &str) -> String {
-    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_PRINTED).collect();
+    let line: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(MAX_PRINTED)
+        .collect();
     let line = line.trim_start_matches([' ', ':']);
-    if line.contains("##") { line.replace('#', "# ") } else { line.to_owned() }
+    if line.contains("##") {
+        line.replace('#', "# ")
+    } else {
+        line.to_owned()
+    }
 }
 
 /// The beginning of a platform's answer, without words that look like a token.
 pub fn excerpt(text: &str) -> String {
-    let words = text.split_whitespace().map(|word| if word.contains("eyJ") { "(a token)" } else { word });
+    let words = text.split_whitespace().map(|word| {
+        if word.contains("eyJ") {
+            "(a token)"
+        } else {
+            word
+        }
+    });
     printable(&words.collect::<Vec<_>>().join(" "))
 }
 
@@ -148,10 +188,19 @@ mod tests {
 
     #[test]
     fn foreign_texts_lose_control_characters_and_log_commands_before_they_are_printed() {
-        assert_eq!(printable("a\nb\u{1b}[31m\r\n::add-mask::x"), "a b [31m  ::add-mask::x");
+        assert_eq!(
+            printable("a\nb\u{1b}[31m\r\n::add-mask::x"),
+            "a b [31m  ::add-mask::x"
+        );
         assert_eq!(printable(" ::stop-commands::x"), "stop-commands::x");
-        assert_eq!(printable("a ##vso[task.prependpath]/x ###[group]"), "a # # vso[task.prependpath]/x # # # [group]");
-        assert_eq!(printable("https://[::1]/reasons#x"), "https://[::1]/reasons#x");
+        assert_eq!(
+            printable("a ##vso[task.prependpath]/x ###[group]"),
+            "a # # vso[task.prependpath]/x # # # [group]"
+        );
+        assert_eq!(
+            printable("https://[::1]/reasons#x"),
+            "https://[::1]/reasons#x"
+        );
         assert_eq!(excerpt("jwt=eyJh.eyJi.c\nis  bad"), "(a token) is bad");
         assert_eq!(printable(&"x".repeat(5000)).len(), 2000);
     }

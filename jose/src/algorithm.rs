@@ -67,7 +67,9 @@ impl Algorithm {
     #[cfg(feature = "crypto")]
     pub(crate) const fn key_type(self) -> (&'static str, Option<&'static str>) {
         match self {
-            Self::RS256 | Self::RS384 | Self::RS512 | Self::PS256 | Self::PS384 | Self::PS512 => ("RSA", None),
+            Self::RS256 | Self::RS384 | Self::RS512 | Self::PS256 | Self::PS384 | Self::PS512 => {
+                ("RSA", None)
+            }
             Self::ES256 => ("EC", Some("P-256")),
             Self::ES384 => ("EC", Some("P-384")),
             Self::ES512 => ("EC", Some("P-521")),

@@ -104,7 +104,12 @@ impl<'a> Compact<'a> {
         }
         let decode = |segment| from_base64url(segment).ok_or(Malformed::Base64);
         let header = Header::parse(&decode(header)?)?;
-        Ok(Self { signing_input, header, payload: decode(payload)?, signature: decode(signature)? })
+        Ok(Self {
+            signing_input,
+            header,
+            payload: decode(payload)?,
+            signature: decode(signature)?,
+        })
     }
 
     /// The claims: the payload as one strict JSON object within [`Limits::TOKEN`] (RFC 7519 section
@@ -139,22 +144,35 @@ impl Header {
         if members.contains_key("crit") {
             return Err(Malformed::Critical);
         }
-        if KEY_PARAMETERS.iter().any(|name| members.contains_key(*name)) {
+        if KEY_PARAMETERS
+            .iter()
+            .any(|name| members.contains_key(*name))
+        {
             return Err(Malformed::KeyInHeader);
         }
-        let nested = text("cty")?.is_some_and(|cty| media_subtype(&cty).eq_ignore_ascii_case("jwt"));
-        if nested || ["enc", "zip"].iter().any(|name| members.contains_key(*name)) {
+        let nested =
+            text("cty")?.is_some_and(|cty| media_subtype(&cty).eq_ignore_ascii_case("jwt"));
+        if nested
+            || ["enc", "zip"]
+                .iter()
+                .any(|name| members.contains_key(*name))
+        {
             return Err(Malformed::Nested);
         }
         let key_id = text("kid")?;
-        if key_id.as_ref().is_some_and(|kid| kid.len() > MAX_KEY_ID_BYTES) {
+        if key_id
+            .as_ref()
+            .is_some_and(|kid| kid.len() > MAX_KEY_ID_BYTES)
+        {
             return Err(Malformed::Header);
         }
         Ok(Self {
             algorithm: text("alg")?.ok_or(Malformed::Header)?,
             key_id,
             token_type: text("typ")?,
-            has_other_parameters: members.keys().any(|name| !matches!(name.as_str(), "alg" | "kid" | "typ")),
+            has_other_parameters: members
+                .keys()
+                .any(|name| !matches!(name.as_str(), "alg" | "kid" | "typ")),
         })
     }
 
@@ -162,7 +180,9 @@ impl Header {
     /// the prefix `application/` may be omitted on either side (RFC 7515 section 4.1.9).
     #[must_use]
     pub fn is_type(&self, expected: &str) -> bool {
-        self.token_type.as_deref().is_some_and(|typ| media_subtype(typ).eq_ignore_ascii_case(media_subtype(expected)))
+        self.token_type
+            .as_deref()
+            .is_some_and(|typ| media_subtype(typ).eq_ignore_ascii_case(media_subtype(expected)))
     }
 }
 
@@ -182,7 +202,12 @@ mod tests {
     use crate::base64url;
 
     fn token(header: &str, claims: &str) -> String {
-        format!("{}.{}.{}", base64url(header), base64url(claims), base64url("signature"))
+        format!(
+            "{}.{}.{}",
+            base64url(header),
+            base64url(claims),
+            base64url("signature")
+        )
     }
 
     fn refused(text: &str) -> Malformed {
@@ -191,7 +216,10 @@ mod tests {
 
     #[test]
     fn a_compact_token_is_split_into_header_claims_and_signature() {
-        let text = token(r#"{"alg":"RS256","kid":"k","typ":"JWT","x5t":"abc"}"#, r#"{"iss":"x"}"#);
+        let text = token(
+            r#"{"alg":"RS256","kid":"k","typ":"JWT","x5t":"abc"}"#,
+            r#"{"iss":"x"}"#,
+        );
         let jws = Compact::parse(&text).unwrap();
         assert_eq!(jws.header.algorithm, "RS256");
         assert_eq!(jws.header.key_id.as_deref(), Some("k"));
@@ -236,10 +264,20 @@ mod tests {
         let room = MAX_TOKEN_BYTES - header.len() - 4;
         assert!(Compact::parse(&pad(room / 4 * 4)).is_ok());
         assert_eq!(refused(&pad(room + 4)), Malformed::TooLong);
-        let long = |n: usize| token(&format!(r#"{{"alg":"RS256","x":"{}"}}"#, "y".repeat(n)), "{}");
+        let long = |n: usize| {
+            token(
+                &format!(r#"{{"alg":"RS256","x":"{}"}}"#, "y".repeat(n)),
+                "{}",
+            )
+        };
         assert!(Compact::parse(&long(3000)).is_ok());
         assert_eq!(refused(&long(3100)), Malformed::TooLong);
-        let kid = |n: usize| token(&format!(r#"{{"alg":"RS256","kid":"{}"}}"#, "k".repeat(n)), "{}");
+        let kid = |n: usize| {
+            token(
+                &format!(r#"{{"alg":"RS256","kid":"{}"}}"#, "k".repeat(n)),
+                "{}",
+            )
+        };
         assert!(Compact::parse(&kid(256)).is_ok());
         assert_eq!(refused(&kid(257)), Malformed::Header);
     }
@@ -250,19 +288,31 @@ mod tests {
             (r#"{"alg":"RS256","crit":["exp"]}"#, Malformed::Critical),
             (r#"{"alg":"RS256","crit":[]}"#, Malformed::Critical),
             (r#"{"alg":"RS256","crit":"exp"}"#, Malformed::Critical),
-            (r#"{"alg":"RS256","jku":"https://x"}"#, Malformed::KeyInHeader),
+            (
+                r#"{"alg":"RS256","jku":"https://x"}"#,
+                Malformed::KeyInHeader,
+            ),
             (r#"{"alg":"RS256","jwk":{}}"#, Malformed::KeyInHeader),
-            (r#"{"alg":"RS256","x5u":"https://x"}"#, Malformed::KeyInHeader),
+            (
+                r#"{"alg":"RS256","x5u":"https://x"}"#,
+                Malformed::KeyInHeader,
+            ),
             (r#"{"alg":"RS256","x5c":[]}"#, Malformed::KeyInHeader),
             (r#"{"alg":"RS256","cty":"JWT"}"#, Malformed::Nested),
-            (r#"{"alg":"RS256","cty":"application/jwt"}"#, Malformed::Nested),
+            (
+                r#"{"alg":"RS256","cty":"application/jwt"}"#,
+                Malformed::Nested,
+            ),
             (r#"{"alg":"dir","enc":"A256GCM"}"#, Malformed::Nested),
             (r#"{"alg":"RS256","zip":"DEF"}"#, Malformed::Nested),
             (r#"{"alg":1}"#, Malformed::Header),
             (r#"{"kid":"x"}"#, Malformed::Header),
             (r#"{"alg":"RS256","kid":7}"#, Malformed::Header),
             (r#"{"alg":"RS256","typ":[]}"#, Malformed::Header),
-            (r#"{"alg":"RS256","alg":"none"}"#, Malformed::Json(JsonError::Duplicate)),
+            (
+                r#"{"alg":"RS256","alg":"none"}"#,
+                Malformed::Json(JsonError::Duplicate),
+            ),
             (r"[]", Malformed::Json(JsonError::Syntax)),
         ] {
             assert_eq!(refused(&token(header, "{}")), expected, "{header}");
@@ -278,13 +328,30 @@ mod tests {
             token_type: Some(typ.into()),
             has_other_parameters: false,
         };
-        for typ in ["at+jwt", "AT+JWT", "application/at+jwt", "Application/AT+jwt"] {
+        for typ in [
+            "at+jwt",
+            "AT+JWT",
+            "application/at+jwt",
+            "Application/AT+jwt",
+        ] {
             assert!(header(typ).is_type("at+jwt"), "{typ}");
         }
         assert!(header("at+jwt").is_type("application/at+jwt"));
-        for typ in ["JWT", "at+jwt ", "x/at+jwt", "application/x/at+jwt", "application/"] {
+        for typ in [
+            "JWT",
+            "at+jwt ",
+            "x/at+jwt",
+            "application/x/at+jwt",
+            "application/",
+        ] {
             assert!(!header(typ).is_type("at+jwt"), "{typ}");
         }
-        assert!(!Header { token_type: None, ..header("") }.is_type("JWT"));
+        assert!(
+            !Header {
+                token_type: None,
+                ..header("")
+            }
+            .is_type("JWT")
+        );
     }
 }

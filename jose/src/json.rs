@@ -27,10 +27,20 @@ pub struct Limits {
 
 impl Limits {
     /// For the header and the claims of a token.
-    pub const TOKEN: Self = Self { depth: 16, members: 256, string_bytes: 4096, values: 1024 };
+    pub const TOKEN: Self = Self {
+        depth: 16,
+        members: 256,
+        string_bytes: 4096,
+        values: 1024,
+    };
     /// For the documents that issuers publish: metadata, and key sets, which contain certificates
     /// and long lists.
-    pub const DOCUMENT: Self = Self { depth: 16, members: 1024, string_bytes: 64 * 1024, values: 20_000 };
+    pub const DOCUMENT: Self = Self {
+        depth: 16,
+        members: 1024,
+        string_bytes: 64 * 1024,
+        values: 20_000,
+    };
 }
 
 /// Why a text is not an acceptable JSON document.
@@ -68,9 +78,13 @@ pub fn object(bytes: &[u8], limits: Limits) -> Result<Map<String, Value>, JsonEr
 pub fn value(bytes: &[u8], limits: Limits) -> Result<Value, JsonError> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let values = Cell::new(0);
-    let value = Strict { limits, depth: 0, values: &values }
-        .deserialize(&mut deserializer)
-        .map_err(|error| classify(&error))?;
+    let value = Strict {
+        limits,
+        depth: 0,
+        values: &values,
+    }
+    .deserialize(&mut deserializer)
+    .map_err(|error| classify(&error))?;
     deserializer.end().map_err(|_| JsonError::Syntax)?;
     Ok(value)
 }
@@ -179,7 +193,11 @@ impl<'de> Visitor<'de> for Strict<'_> {
         let inner = self.deeper()?;
         // The outermost object of a token has about 32 members; nested objects allocate only when
         // needed.
-        let mut map = if inner.depth == 1 { Map::with_capacity(32) } else { Map::new() };
+        let mut map = if inner.depth == 1 {
+            Map::with_capacity(32)
+        } else {
+            Map::new()
+        };
         while let Some(name) = access.next_key::<String>()? {
             let name = self.text(name)?;
             let value = access.next_value_seed(inner)?;
@@ -221,9 +239,12 @@ mod tests {
 
     #[test]
     fn members_that_occur_twice_are_refused_at_any_depth() {
-        for text in
-            [r#"{"a":1,"a":1}"#, r#"{"aud":1,"a\u0075d":2}"#, r#"{"k":{"n":1,"n":2}}"#, r#"{"k":[{"n":1,"n":2}]}"#]
-        {
+        for text in [
+            r#"{"a":1,"a":1}"#,
+            r#"{"aud":1,"a\u0075d":2}"#,
+            r#"{"k":{"n":1,"n":2}}"#,
+            r#"{"k":[{"n":1,"n":2}]}"#,
+        ] {
             assert_eq!(read(text), Err(JsonError::Duplicate), "{text}");
         }
     }
@@ -250,12 +271,16 @@ mod tests {
         ] {
             assert_eq!(read(text), Err(JsonError::Syntax), "{text:?}");
         }
-        assert_eq!(object(b"{\"a\":\"\xff\"}", Limits::TOKEN), Err(JsonError::Syntax));
+        assert_eq!(
+            object(b"{\"a\":\"\xff\"}", Limits::TOKEN),
+            Err(JsonError::Syntax)
+        );
     }
 
     #[test]
     fn the_json_limits_on_depth_members_and_lengths_are_exact() {
-        let nested = |depth: usize| format!("{}{}", "{\"a\":".repeat(depth - 1) + "{", "}".repeat(depth));
+        let nested =
+            |depth: usize| format!("{}{}", "{\"a\":".repeat(depth - 1) + "{", "}".repeat(depth));
         assert!(read(&nested(16)).is_ok());
         assert_eq!(read(&nested(17)), Err(JsonError::Limit));
         let bomb = format!("{{\"a\":{}", "[".repeat(100_000));

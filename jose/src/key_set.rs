@@ -4,7 +4,9 @@
 use std::fmt;
 
 use josekit::jwk::Jwk;
-use josekit::jws::{ES256, ES384, ES512, EdDSA, JwsVerifier, PS256, PS384, PS512, RS256, RS384, RS512};
+use josekit::jws::{
+    ES256, ES384, ES512, EdDSA, JwsVerifier, PS256, PS384, PS512, RS256, RS384, RS512,
+};
 use serde_json::{Map, Value};
 
 use crate::json::{self, JsonError, Limits};
@@ -102,7 +104,11 @@ impl KeySet {
     /// # Errors
     ///
     /// As for [`KeySet::parse`].
-    pub fn parse_for(bytes: &[u8], allowed: &[Algorithm], wanted: KeyUse) -> Result<Self, KeySetError> {
+    pub fn parse_for(
+        bytes: &[u8],
+        allowed: &[Algorithm],
+        wanted: KeyUse,
+    ) -> Result<Self, KeySetError> {
         let set = json::object(bytes, Limits::DOCUMENT).map_err(KeySetError::Json)?;
         let Some(Value::Array(members)) = set.get("keys") else {
             return Err(KeySetError::NoKeys);
@@ -125,7 +131,11 @@ impl KeySet {
     ///
     /// [`NoKey`] says why there is none. Only [`NoKey::UnknownKeyId`] suggests that the set is out
     /// of date.
-    pub fn select(&self, algorithm: Algorithm, key_id: Option<&str>) -> Result<&VerificationKey, NoKey> {
+    pub fn select(
+        &self,
+        algorithm: Algorithm,
+        key_id: Option<&str>,
+    ) -> Result<&VerificationKey, NoKey> {
         let Some(key_id) = key_id else {
             let mut fitting = self.keys.iter().filter(|key| key.algorithm == algorithm);
             return match (fitting.next(), fitting.next()) {
@@ -133,8 +143,16 @@ impl KeySet {
                 _ => Err(NoKey::Ambiguous),
             };
         };
-        let mut named = self.keys.iter().filter(|key| key.key_id.as_deref() == Some(key_id)).peekable();
-        let missing = if named.peek().is_some() { NoKey::WrongAlgorithm } else { NoKey::UnknownKeyId };
+        let mut named = self
+            .keys
+            .iter()
+            .filter(|key| key.key_id.as_deref() == Some(key_id))
+            .peekable();
+        let missing = if named.peek().is_some() {
+            NoKey::WrongAlgorithm
+        } else {
+            NoKey::UnknownKeyId
+        };
         named.find(|key| key.algorithm == algorithm).ok_or(missing)
     }
 
@@ -147,7 +165,11 @@ impl KeySet {
     /// The `kid`s of the usable keys, in the order of the set. Keys without a `kid` are not listed.
     #[must_use]
     pub fn ids(&self) -> Vec<&str> {
-        let mut ids: Vec<&str> = self.keys.iter().filter_map(VerificationKey::key_id).collect();
+        let mut ids: Vec<&str> = self
+            .keys
+            .iter()
+            .filter_map(VerificationKey::key_id)
+            .collect();
         ids.dedup();
         ids
     }
@@ -168,22 +190,32 @@ impl KeySet {
 
     fn add(&mut self, member: &Value, allowed: &[Algorithm], wanted: KeyUse) {
         let Value::Object(jwk) = member else {
-            self.unusable.push("a member of `keys` is not an object".to_owned());
+            self.unusable
+                .push("a member of `keys` is not an object".to_owned());
             return;
         };
-        self.has_private_members |= ["d", "p", "q", "dp", "dq", "qi", "k"].iter().any(|name| jwk.contains_key(*name));
+        self.has_private_members |= ["d", "p", "q", "dp", "dq", "qi", "k"]
+            .iter()
+            .any(|name| jwk.contains_key(*name));
         let key_id = text(jwk, "kid").map(str::to_owned);
         let skip = |why: &str| format!("key {key_id:?}: {why}");
         if let Err(why) = is_for(jwk, wanted).and_then(|()| usable(jwk)) {
             self.unusable.push(skip(why));
             return;
         }
-        let (mut found, mut reason) = (false, "its type, curve or `alg` is not one of those allowed");
+        let (mut found, mut reason) = (
+            false,
+            "its type, curve or `alg` is not one of those allowed",
+        );
         for &algorithm in allowed.iter().filter(|algorithm| fits(jwk, **algorithm)) {
             match verifier(jwk, algorithm) {
                 Some(verifier) => {
                     found = true;
-                    self.keys.push(VerificationKey { key_id: key_id.clone(), algorithm, verifier });
+                    self.keys.push(VerificationKey {
+                        key_id: key_id.clone(),
+                        algorithm,
+                        verifier,
+                    });
                 }
                 None => reason = "its parameters do not make a key",
             }
@@ -196,15 +228,29 @@ impl KeySet {
     fn drop_twins(&mut self) {
         let mut twins: Vec<(Option<String>, Algorithm)> = Vec::new();
         for (position, key) in self.keys.iter().enumerate() {
-            let same = |other: &VerificationKey| other.key_id == key.key_id && other.algorithm == key.algorithm;
+            let same = |other: &VerificationKey| {
+                other.key_id == key.key_id && other.algorithm == key.algorithm
+            };
             // For a token without `kid`, `select` checks that only one key fits.
-            if key.key_id.is_some() && self.keys.iter().enumerate().any(|(at, other)| at != position && same(other)) {
+            if key.key_id.is_some()
+                && self
+                    .keys
+                    .iter()
+                    .enumerate()
+                    .any(|(at, other)| at != position && same(other))
+            {
                 twins.push((key.key_id.clone(), key.algorithm));
             }
         }
-        self.keys.retain(|key| !twins.iter().any(|(key_id, alg)| *key_id == key.key_id && *alg == key.algorithm));
+        self.keys.retain(|key| {
+            !twins
+                .iter()
+                .any(|(key_id, alg)| *key_id == key.key_id && *alg == key.algorithm)
+        });
         for (key_id, algorithm) in twins {
-            self.unusable.push(format!("key {key_id:?}: the set has another {algorithm} key of this `kid`"));
+            self.unusable.push(format!(
+                "key {key_id:?}: the set has another {algorithm} key of this `kid`"
+            ));
         }
     }
 }
@@ -214,7 +260,11 @@ impl VerificationKey {
     /// foreign keys.
     pub(crate) fn from_public(jwk: &Map<String, Value>, algorithm: Algorithm) -> Option<Self> {
         let key_id = text(jwk, "kid").map(str::to_owned);
-        Some(Self { key_id, algorithm, verifier: verifier(jwk, algorithm)? })
+        Some(Self {
+            key_id,
+            algorithm,
+            verifier: verifier(jwk, algorithm)?,
+        })
     }
 
     /// Whether `signature` is a signature of this key over `message`. Any error of the
@@ -265,12 +315,16 @@ fn is_for(jwk: &Map<String, Value>, wanted: KeyUse) -> Result<(), &'static str> 
 
 /// Checks what josekit checks only in part or not at all (RFC 8725 section 3.4).
 fn usable(jwk: &Map<String, Value>) -> Result<(), &'static str> {
-    if ["kid", "use", "alg"].iter().any(|name| jwk.get(*name).is_some_and(|value| !value.is_string())) {
+    if ["kid", "use", "alg"]
+        .iter()
+        .any(|name| jwk.get(*name).is_some_and(|value| !value.is_string()))
+    {
         return Err("`kid`, `use` or `alg` is not a string");
     }
     match jwk.get("key_ops") {
         None => {}
-        Some(Value::Array(operations)) if operations.iter().any(|operation| operation == "verify") => {}
+        Some(Value::Array(operations))
+            if operations.iter().any(|operation| operation == "verify") => {}
         Some(_) => return Err("its `key_ops` has no `verify`"),
     }
     let bytes = |name| text(jwk, name).and_then(from_base64url);
@@ -289,7 +343,11 @@ fn usable(jwk: &Map<String, Value>) -> Result<(), &'static str> {
             }
         }
         Some("OKP") => match text(jwk, "x") {
-            Some(x) if bytes("x").is_some_and(|x| x.len() == 32) && !ED25519_LOW_ORDER.contains(&x) => Ok(()),
+            Some(x)
+                if bytes("x").is_some_and(|x| x.len() == 32) && !ED25519_LOW_ORDER.contains(&x) =>
+            {
+                Ok(())
+            }
             _ => Err("`x` is no point that may be used"),
         },
         Some("oct") => Err("it is symmetric"),
@@ -298,9 +356,19 @@ fn usable(jwk: &Map<String, Value>) -> Result<(), &'static str> {
 }
 
 fn rsa_usable(n: &[u8], e: &[u8]) -> Result<(), &'static str> {
-    let significant = |bytes: &[u8]| bytes.iter().skip_while(|byte| **byte == 0).copied().collect::<Vec<u8>>();
+    let significant = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .skip_while(|byte| **byte == 0)
+            .copied()
+            .collect::<Vec<u8>>()
+    };
     let (n, e) = (significant(n), significant(e));
-    let bits = n.first().map_or(0, |first| n.len().saturating_mul(8).saturating_sub(first.leading_zeros() as usize));
+    let bits = n.first().map_or(0, |first| {
+        n.len()
+            .saturating_mul(8)
+            .saturating_sub(first.leading_zeros() as usize)
+    });
     if !RSA_BITS.contains(&bits) {
         return Err("its modulus is not of 2048 to 4096 bits");
     }
@@ -348,7 +416,13 @@ mod tests {
     use crate::{SigningKey, base64url};
 
     fn public(algorithm: Algorithm) -> Value {
-        Value::Object(SigningKey::generate(algorithm).unwrap().public().jwk().clone())
+        Value::Object(
+            SigningKey::generate(algorithm)
+                .unwrap()
+                .public()
+                .jwk()
+                .clone(),
+        )
     }
 
     fn with(mut jwk: Value, changes: &Value) -> Value {
@@ -364,7 +438,11 @@ mod tests {
     }
 
     fn set(keys: &[Value]) -> KeySet {
-        KeySet::parse(json!({ "keys": keys }).to_string().as_bytes(), &Algorithm::ALL).unwrap()
+        KeySet::parse(
+            json!({ "keys": keys }).to_string().as_bytes(),
+            &Algorithm::ALL,
+        )
+        .unwrap()
     }
 
     #[test]
@@ -378,7 +456,8 @@ mod tests {
             with(key(), &json!({ "kid": null, "use": "jwt-svid" })),
         ]});
         let ids = |wanted: KeyUse| {
-            let set = KeySet::parse_for(set.to_string().as_bytes(), &[Algorithm::ES256], wanted).unwrap();
+            let set =
+                KeySet::parse_for(set.to_string().as_bytes(), &[Algorithm::ES256], wanted).unwrap();
             (set.ids().join(","), set.unusable().len())
         };
         assert_eq!(ids(KeyUse::JwtSvid), ("a".to_owned(), 4));
@@ -388,51 +467,107 @@ mod tests {
 
     #[test]
     fn every_algorithm_signs_and_verifies() {
-        for algorithm in [Algorithm::RS256, Algorithm::PS256, Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA] {
+        for algorithm in [
+            Algorithm::RS256,
+            Algorithm::PS256,
+            Algorithm::ES256,
+            Algorithm::ES384,
+            Algorithm::EdDSA,
+        ] {
             let key = SigningKey::generate(algorithm).unwrap();
             let token = key.sign(b"{}");
             let token = token.unwrap();
             let jws = crate::Compact::parse(&token).unwrap();
             let keys = set(&[Value::Object(key.public().jwk().clone())]);
             let chosen = keys.select(algorithm, Some(key.public().key_id())).unwrap();
-            assert!(chosen.verifies(jws.signing_input.as_bytes(), &jws.signature), "{algorithm}");
+            assert!(
+                chosen.verifies(jws.signing_input.as_bytes(), &jws.signature),
+                "{algorithm}"
+            );
             assert!(!chosen.verifies(b"other", &jws.signature), "{algorithm}");
             let mut flipped = jws.signature.clone();
             flipped[0] ^= 1;
-            assert!(!chosen.verifies(jws.signing_input.as_bytes(), &flipped), "{algorithm}");
-            for hostile in [vec![], vec![0; jws.signature.len()], vec![0; 1], vec![255; jws.signature.len()]] {
-                assert!(!chosen.verifies(jws.signing_input.as_bytes(), &hostile), "{algorithm}");
+            assert!(
+                !chosen.verifies(jws.signing_input.as_bytes(), &flipped),
+                "{algorithm}"
+            );
+            for hostile in [
+                vec![],
+                vec![0; jws.signature.len()],
+                vec![0; 1],
+                vec![255; jws.signature.len()],
+            ] {
+                assert!(
+                    !chosen.verifies(jws.signing_input.as_bytes(), &hostile),
+                    "{algorithm}"
+                );
             }
         }
     }
 
     #[test]
     fn selection_takes_exactly_one_key() {
-        let (a, b, ec) = (public(Algorithm::RS256), public(Algorithm::RS256), public(Algorithm::ES256));
+        let (a, b, ec) = (
+            public(Algorithm::RS256),
+            public(Algorithm::RS256),
+            public(Algorithm::ES256),
+        );
         let a = with(a, &json!({ "kid": "a" }));
         let b = with(b, &json!({ "kid": "b" }));
         let ec = with(ec, &json!({ "kid": "a" }));
         let keys = set(&[a.clone(), b.clone(), ec.clone()]);
-        assert_eq!(keys.select(Algorithm::RS256, Some("a")).unwrap().key_id(), Some("a"));
-        assert_eq!(keys.select(Algorithm::ES256, Some("a")).unwrap().algorithm(), Algorithm::ES256);
-        assert_eq!(keys.select(Algorithm::ES256, Some("b")).unwrap_err(), NoKey::WrongAlgorithm);
-        assert_eq!(keys.select(Algorithm::RS256, Some("c")).unwrap_err(), NoKey::UnknownKeyId);
-        assert_eq!(keys.select(Algorithm::RS256, None).unwrap_err(), NoKey::Ambiguous);
-        assert_eq!(keys.select(Algorithm::ES256, None).unwrap().key_id(), Some("a"));
-        assert_eq!(keys.select(Algorithm::PS256, None).unwrap_err(), NoKey::Ambiguous);
+        assert_eq!(
+            keys.select(Algorithm::RS256, Some("a")).unwrap().key_id(),
+            Some("a")
+        );
+        assert_eq!(
+            keys.select(Algorithm::ES256, Some("a"))
+                .unwrap()
+                .algorithm(),
+            Algorithm::ES256
+        );
+        assert_eq!(
+            keys.select(Algorithm::ES256, Some("b")).unwrap_err(),
+            NoKey::WrongAlgorithm
+        );
+        assert_eq!(
+            keys.select(Algorithm::RS256, Some("c")).unwrap_err(),
+            NoKey::UnknownKeyId
+        );
+        assert_eq!(
+            keys.select(Algorithm::RS256, None).unwrap_err(),
+            NoKey::Ambiguous
+        );
+        assert_eq!(
+            keys.select(Algorithm::ES256, None).unwrap().key_id(),
+            Some("a")
+        );
+        assert_eq!(
+            keys.select(Algorithm::PS256, None).unwrap_err(),
+            NoKey::Ambiguous
+        );
         // Two keys with the same `kid` for the same algorithm: neither may be used.
         let twins = set(&[a.clone(), with(b, &json!({ "kid": "a" }))]);
-        assert_eq!(twins.select(Algorithm::RS256, Some("a")).unwrap_err(), NoKey::UnknownKeyId);
+        assert_eq!(
+            twins.select(Algorithm::RS256, Some("a")).unwrap_err(),
+            NoKey::UnknownKeyId
+        );
         assert_eq!(twins.unusable().len(), 2);
         // A token with a `kid` is not verified by a key without one.
         let nameless = set(&[with(a, &json!({ "kid": null }))]);
-        assert_eq!(nameless.select(Algorithm::RS256, Some("a")).unwrap_err(), NoKey::UnknownKeyId);
+        assert_eq!(
+            nameless.select(Algorithm::RS256, Some("a")).unwrap_err(),
+            NoKey::UnknownKeyId
+        );
         assert!(nameless.select(Algorithm::RS256, None).is_ok());
     }
 
     #[test]
     fn a_key_without_alg_serves_the_allowed_algorithms_of_its_type_only() {
-        let key = with(public(Algorithm::RS256), &json!({ "alg": null, "kid": "k" }));
+        let key = with(
+            public(Algorithm::RS256),
+            &json!({ "alg": null, "kid": "k" }),
+        );
         let set = KeySet::parse(
             json!({ "keys": [key] }).to_string().as_bytes(),
             &[Algorithm::RS256, Algorithm::PS256, Algorithm::ES256],
@@ -440,8 +575,14 @@ mod tests {
         .unwrap();
         assert!(set.select(Algorithm::RS256, Some("k")).is_ok());
         assert!(set.select(Algorithm::PS256, Some("k")).is_ok());
-        assert_eq!(set.select(Algorithm::RS512, Some("k")).unwrap_err(), NoKey::WrongAlgorithm);
-        assert_eq!(set.select(Algorithm::ES256, Some("k")).unwrap_err(), NoKey::WrongAlgorithm);
+        assert_eq!(
+            set.select(Algorithm::RS512, Some("k")).unwrap_err(),
+            NoKey::WrongAlgorithm
+        );
+        assert_eq!(
+            set.select(Algorithm::ES256, Some("k")).unwrap_err(),
+            NoKey::WrongAlgorithm
+        );
     }
 
     #[test]
@@ -470,7 +611,10 @@ mod tests {
             rsa(json!({ "kid": "b12", "alg": "ES256" })),
             rsa(json!({ "kid": 7 })),
             with(ec.clone(), &json!({ "kid": "e1", "y": ec["x"] })),
-            with(ec.clone(), &json!({ "kid": "e2", "crv": "secp256k1", "alg": null })),
+            with(
+                ec.clone(),
+                &json!({ "kid": "e2", "crv": "secp256k1", "alg": null }),
+            ),
             with(ec, &json!({ "kid": "e3", "y": null })),
             with(ed.clone(), &json!({ "kid": "o1", "crv": "Ed448" })),
             with(ed.clone(), &json!({ "kid": "o2", "x": base64url([1; 31]) })),
@@ -484,9 +628,17 @@ mod tests {
                 .enumerate()
                 .map(|(at, x)| with(ed.clone(), &json!({ "kid": format!("l{at}"), "x": x }))),
         );
-        keys.push(with(good, &json!({ "key_ops": ["verify"], "n": base64url([&[0], n.as_slice()].concat()) })));
+        keys.push(with(
+            good,
+            &json!({ "key_ops": ["verify"], "n": base64url([&[0], n.as_slice()].concat()) }),
+        ));
         let set = set(&keys);
-        assert_eq!(set.unusable().len(), count + ED25519_LOW_ORDER.len(), "{:#?}", set.unusable());
+        assert_eq!(
+            set.unusable().len(),
+            count + ED25519_LOW_ORDER.len(),
+            "{:#?}",
+            set.unusable()
+        );
         assert!(set.select(Algorithm::RS256, Some("good")).is_ok());
         assert!(set.has_private_members());
         assert_eq!(set.keys.len(), 1);
@@ -494,14 +646,25 @@ mod tests {
 
     #[test]
     fn a_key_set_that_cannot_be_read_is_refused_as_a_whole() {
-        let parse = |text: &str| KeySet::parse(text.as_bytes(), &Algorithm::ALL).map(|_| ()).unwrap_err();
+        let parse = |text: &str| {
+            KeySet::parse(text.as_bytes(), &Algorithm::ALL)
+                .map(|_| ())
+                .unwrap_err()
+        };
         assert_eq!(parse("<html>"), KeySetError::Json(JsonError::Syntax));
         assert_eq!(parse(""), KeySetError::Json(JsonError::Syntax));
-        assert_eq!(parse(r#"{"keys":[],"keys":[]}"#), KeySetError::Json(JsonError::Duplicate));
+        assert_eq!(
+            parse(r#"{"keys":[],"keys":[]}"#),
+            KeySetError::Json(JsonError::Duplicate)
+        );
         assert_eq!(parse(r#"{"keys":{}}"#), KeySetError::NoKeys);
         assert_eq!(parse("{}"), KeySetError::NoKeys);
         let many = |n: usize| json!({ "keys": vec![json!({}); n] }).to_string();
         assert_eq!(parse(&many(MAX_KEYS + 1)), KeySetError::TooMany);
-        assert!(KeySet::parse(many(MAX_KEYS).as_bytes(), &Algorithm::ALL).unwrap().is_empty());
+        assert!(
+            KeySet::parse(many(MAX_KEYS).as_bytes(), &Algorithm::ALL)
+                .unwrap()
+                .is_empty()
+        );
     }
 }

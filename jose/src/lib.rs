@@ -17,7 +17,13 @@
 //! `docs/src/development/numbered-decisions.md` in the repository.
 
 #![warn(missing_docs)]
-#![cfg_attr(test, expect(non_snake_case, reason = "test names begin with the requirement they show"))]
+#![cfg_attr(
+    test,
+    expect(
+        non_snake_case,
+        reason = "test names begin with the requirement they show"
+    )
+)]
 
 mod algorithm;
 mod compact;

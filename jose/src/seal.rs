@@ -52,11 +52,15 @@ impl SealingKey {
     ///
     /// [`SealError::Seal`] if the cryptographic library fails.
     pub fn seal(&self, plaintext: &[u8], purpose: Purpose<'_>) -> Result<String, SealError> {
-        let encrypter = Dir.encrypter_from_bytes(self.0).map_err(|_| SealError::Seal)?;
+        let encrypter = Dir
+            .encrypter_from_bytes(self.0)
+            .map_err(|_| SealError::Seal)?;
         let mut header = JweHeader::new();
         header.set_content_encryption("A256GCM");
         for (name, value) in purpose.members() {
-            header.set_claim(name, Some(value.into())).map_err(|_| SealError::Seal)?;
+            header
+                .set_claim(name, Some(value.into()))
+                .map_err(|_| SealError::Seal)?;
         }
         josekit::jwe::serialize_compact(plaintext, &header, &encrypter).map_err(|_| SealError::Seal)
     }
@@ -68,11 +72,23 @@ impl SealingKey {
     ///
     /// [`SealError::Open`] for another key, another purpose, or a text that was changed.
     pub fn open(&self, sealed: &str, purpose: Purpose<'_>) -> Result<Vec<u8>, SealError> {
-        let decrypter = Dir.decrypter_from_bytes(self.0).map_err(|_| SealError::Open)?;
-        let (plaintext, header) = josekit::jwe::deserialize_compact(sealed, &decrypter).map_err(|_| SealError::Open)?;
-        let has = |(name, value): (&str, &str)| header.claim(name).and_then(|given| given.as_str()) == Some(value);
-        let has_none = purpose.members().iter().all(|(name, _)| header.claim(name).is_none());
-        if has_none || purpose.members().into_iter().all(has) { Ok(plaintext) } else { Err(SealError::Open) }
+        let decrypter = Dir
+            .decrypter_from_bytes(self.0)
+            .map_err(|_| SealError::Open)?;
+        let (plaintext, header) =
+            josekit::jwe::deserialize_compact(sealed, &decrypter).map_err(|_| SealError::Open)?;
+        let has = |(name, value): (&str, &str)| {
+            header.claim(name).and_then(|given| given.as_str()) == Some(value)
+        };
+        let has_none = purpose
+            .members()
+            .iter()
+            .all(|(name, _)| header.claim(name).is_none());
+        if has_none || purpose.members().into_iter().all(has) {
+            Ok(plaintext)
+        } else {
+            Err(SealError::Open)
+        }
     }
 }
 
@@ -89,19 +105,41 @@ mod tests {
     #[test]
     fn sealed_text_opens_only_unchanged_and_with_the_same_key_and_purpose() {
         let key = SealingKey::new([7; 32]);
-        let purpose = Purpose { kind: "signing key", owner: "k1" };
+        let purpose = Purpose {
+            kind: "signing key",
+            owner: "k1",
+        };
         let sealed = key.seal(b"secret", purpose).unwrap();
         assert!(!sealed.contains("secret"));
         assert_eq!(key.open(&sealed, purpose).unwrap(), b"secret");
-        for other in [Purpose { owner: "k2", ..purpose }, Purpose { kind: "account", ..purpose }] {
+        for other in [
+            Purpose {
+                owner: "k2",
+                ..purpose
+            },
+            Purpose {
+                kind: "account",
+                ..purpose
+            },
+        ] {
             assert_eq!(key.open(&sealed, other), Err(SealError::Open));
         }
-        assert_ne!(sealed, key.seal(b"secret", purpose).unwrap(), "a fresh nonce each time");
-        assert_eq!(SealingKey::new([8; 32]).open(&sealed, purpose), Err(SealError::Open));
+        assert_ne!(
+            sealed,
+            key.seal(b"secret", purpose).unwrap(),
+            "a fresh nonce each time"
+        );
+        assert_eq!(
+            SealingKey::new([8; 32]).open(&sealed, purpose),
+            Err(SealError::Open)
+        );
         let mut changed = sealed.clone().into_bytes();
         let last = changed.len() - 3;
         changed[last] = if changed[last] == b'A' { b'B' } else { b'A' };
-        assert_eq!(key.open(std::str::from_utf8(&changed).unwrap(), purpose), Err(SealError::Open));
+        assert_eq!(
+            key.open(std::str::from_utf8(&changed).unwrap(), purpose),
+            Err(SealError::Open)
+        );
         assert_eq!(key.open("not a JWE", purpose), Err(SealError::Open));
         assert_eq!(format!("{key:?}"), "SealingKey(..)");
     }

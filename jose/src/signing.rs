@@ -4,10 +4,14 @@ use std::fmt;
 
 use josekit::jwk::Jwk;
 use josekit::jwk::alg::{ec::EcCurve, ed::EdCurve};
-use josekit::jws::{ES256, ES384, ES512, EdDSA, JwsSigner, PS256, PS384, PS512, RS256, RS384, RS512};
+use josekit::jws::{
+    ES256, ES384, ES512, EdDSA, JwsSigner, PS256, PS384, PS512, RS256, RS384, RS512,
+};
 use serde_json::{Map, Value};
 
-use crate::{Algorithm, Purpose, SealError, SealingKey, VerificationKey, base64url, push_base64url};
+use crate::{
+    Algorithm, Purpose, SealError, SealingKey, VerificationKey, base64url, push_base64url,
+};
 
 const RSA_BITS: u32 = 2048;
 
@@ -46,7 +50,10 @@ pub enum SigningError {
 /// The purpose that a private key is sealed for: its `kid` keeps it from being swapped for another
 /// key.
 fn purpose(key_id: &str) -> Purpose<'_> {
-    Purpose { kind: "signing key", owner: key_id }
+    Purpose {
+        kind: "signing key",
+        owner: key_id,
+    }
 }
 
 impl SigningKey {
@@ -74,8 +81,15 @@ impl SigningKey {
     ///
     /// [`SigningError::Sealed`] if `key` or `key_id` is not the one it was sealed with;
     /// [`SigningError::Damaged`] if the content is not a private key for `algorithm`.
-    pub fn open(sealed: &str, key_id: &str, algorithm: Algorithm, key: &SealingKey) -> Result<Self, SigningError> {
-        let bytes = key.open(sealed, purpose(key_id)).map_err(SigningError::Sealed)?;
+    pub fn open(
+        sealed: &str,
+        key_id: &str,
+        algorithm: Algorithm,
+        key: &SealingKey,
+    ) -> Result<Self, SigningError> {
+        let bytes = key
+            .open(sealed, purpose(key_id))
+            .map_err(SigningError::Sealed)?;
         let jwk = Jwk::from_bytes(&bytes).map_err(|_| SigningError::Damaged)?;
         Self::from_private(jwk, algorithm).map_err(|_| SigningError::Damaged)
     }
@@ -86,8 +100,10 @@ impl SigningKey {
     ///
     /// [`SigningError::Sealed`] or [`SigningError::Library`] if the cryptographic library fails.
     pub fn seal(&self, key: &SealingKey) -> Result<String, SigningError> {
-        let plaintext = serde_json::to_vec(self.private.as_ref()).map_err(|_| SigningError::Library)?;
-        key.seal(&plaintext, purpose(self.public.key_id())).map_err(SigningError::Sealed)
+        let plaintext =
+            serde_json::to_vec(self.private.as_ref()).map_err(|_| SigningError::Library)?;
+        key.seal(&plaintext, purpose(self.public.key_id()))
+            .map_err(SigningError::Sealed)
     }
 
     /// Signs `claims` as an access token: a compact JWS with `typ` `at+jwt` (RFC 9068 section 2.1),
@@ -111,11 +127,15 @@ impl SigningKey {
 
     fn sign_with(&self, header: &str, claims: &[u8]) -> Result<String, SigningError> {
         let payload = claims.len().saturating_mul(4) / 3;
-        let mut token = String::with_capacity(header.len().saturating_add(payload).saturating_add(400));
+        let mut token =
+            String::with_capacity(header.len().saturating_add(payload).saturating_add(400));
         token.push_str(header);
         token.push('.');
         push_base64url(&mut token, claims);
-        let signature = self.signer.sign(token.as_bytes()).map_err(|_| SigningError::Library)?;
+        let signature = self
+            .signer
+            .sign(token.as_bytes())
+            .map_err(|_| SigningError::Library)?;
         token.push('.');
         push_base64url(&mut token, &signature);
         Ok(token)
@@ -142,13 +162,20 @@ impl SigningKey {
             Algorithm::EdDSA => Box::new(EdDSA.signer_from_jwk(&private).map_err(refused)?),
         };
         let public = PublicKey::new(&private.to_public_key().map_err(refused)?, algorithm)?;
-        Ok(Self { private, signer, header: header(&public, "at+jwt"), public })
+        Ok(Self {
+            private,
+            signer,
+            header: header(&public, "at+jwt"),
+            public,
+        })
     }
 }
 
 impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SigningKey").field("kid", &self.public.key_id).finish_non_exhaustive()
+        f.debug_struct("SigningKey")
+            .field("kid", &self.public.key_id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -162,7 +189,11 @@ impl PublicKey {
         members.insert("use".to_owned(), "sig".into());
         members.insert("alg".to_owned(), algorithm.name().into());
         members.insert("kid".to_owned(), key_id.clone().into());
-        Ok(Self { key_id, algorithm, jwk: members })
+        Ok(Self {
+            key_id,
+            algorithm,
+            jwk: members,
+        })
     }
 
     /// Reads a public key stored as the JSON text of [`PublicKey::jwk`]. The key parameters
@@ -172,11 +203,20 @@ impl PublicKey {
     ///
     /// [`SigningError::Damaged`] if the text is not a JSON object with a `kid` and a known `alg`.
     pub fn from_stored(text: &str) -> Result<Self, SigningError> {
-        let jwk: Map<String, Value> = serde_json::from_str(text).map_err(|_| SigningError::Damaged)?;
-        let member = |name: &str| jwk.get(name).and_then(Value::as_str).ok_or(SigningError::Damaged);
+        let jwk: Map<String, Value> =
+            serde_json::from_str(text).map_err(|_| SigningError::Damaged)?;
+        let member = |name: &str| {
+            jwk.get(name)
+                .and_then(Value::as_str)
+                .ok_or(SigningError::Damaged)
+        };
         let key_id = member("kid")?.to_owned();
         let algorithm = member("alg")?.parse().map_err(|_| SigningError::Damaged)?;
-        Ok(Self { key_id, algorithm, jwk })
+        Ok(Self {
+            key_id,
+            algorithm,
+            jwk,
+        })
     }
 
     /// The `kid`: the RFC 7638 thumbprint of the key.
@@ -223,7 +263,10 @@ fn thumbprint(jwk: &Map<String, Value>) -> Option<String> {
     };
     let mut members = Map::new();
     for name in names {
-        members.insert((*name).to_owned(), Value::String(jwk.get(*name)?.as_str()?.to_owned()));
+        members.insert(
+            (*name).to_owned(),
+            Value::String(jwk.get(*name)?.as_str()?.to_owned()),
+        );
     }
     let text = Value::Object(members).to_string();
     Some(base64url(crate::sha256(text.as_bytes())))
@@ -240,7 +283,10 @@ mod tests {
             "n": "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw",
             "e": "AQAB", "alg": "RS256", "kid": "2011-04-29"
         });
-        assert_eq!(thumbprint(jwk.as_object().unwrap()).unwrap(), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
+        assert_eq!(
+            thumbprint(jwk.as_object().unwrap()).unwrap(),
+            "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
+        );
     }
 
     #[test]
@@ -248,14 +294,22 @@ mod tests {
         let sealing = SealingKey::new([3; 32]);
         for algorithm in [Algorithm::ES256, Algorithm::RS256, Algorithm::EdDSA] {
             let key = SigningKey::generate(algorithm).unwrap();
-            let again =
-                SigningKey::open(&key.seal(&sealing).unwrap(), key.public().key_id(), algorithm, &sealing).unwrap();
+            let again = SigningKey::open(
+                &key.seal(&sealing).unwrap(),
+                key.public().key_id(),
+                algorithm,
+                &sealing,
+            )
+            .unwrap();
             assert_eq!(again.public().key_id(), key.public().key_id());
             let token = again.sign(br#"{"a":1}"#).unwrap();
             let jws = crate::Compact::parse(&token).unwrap();
             assert!(jws.header.is_type("at+jwt"));
             let stored = serde_json::to_string(key.public().jwk()).unwrap();
-            let verifier = PublicKey::from_stored(&stored).unwrap().verification_key().unwrap();
+            let verifier = PublicKey::from_stored(&stored)
+                .unwrap()
+                .verification_key()
+                .unwrap();
             assert!(verifier.verifies(jws.signing_input.as_bytes(), &jws.signature));
             for private in ["d", "p", "q", "dp", "dq", "qi"] {
                 assert!(!key.public().jwk().contains_key(private));
@@ -269,7 +323,10 @@ mod tests {
             SigningKey::open(&sealed, id, Algorithm::ES256, &SealingKey::new([4; 32])),
             Err(SigningError::Sealed(_))
         ));
-        assert!(matches!(SigningKey::open(&sealed, id, Algorithm::EdDSA, &sealing), Err(SigningError::Damaged)));
+        assert!(matches!(
+            SigningKey::open(&sealed, id, Algorithm::EdDSA, &sealing),
+            Err(SigningError::Damaged)
+        ));
         let of_another = SigningKey::open(&sealed, "another", Algorithm::ES256, &sealing);
         assert!(matches!(of_another, Err(SigningError::Sealed(_))));
     }

@@ -32,19 +32,36 @@ pub const SCHEMA: i32 = 4;
 ///
 /// If the database cannot be reached or a migration fails.
 pub async fn up(connection: &DatabaseConnection) -> Result<(), DbErr> {
-    if is_newer(connection).await? { Ok(()) } else { Migrator::up(connection, None).await }
+    if is_newer(connection).await? {
+        Ok(())
+    } else {
+        Migrator::up(connection, None).await
+    }
 }
 
 /// Whether the database has migrations that this release does not know.
 async fn is_newer(connection: &DatabaseConnection) -> Result<bool, DbErr> {
-    if !SchemaManager::new(connection).has_table("seaql_migrations").await? {
+    if !SchemaManager::new(connection)
+        .has_table("seaql_migrations")
+        .await?
+    {
         return Ok(false);
     }
-    let statement = Statement::from_string(connection.get_database_backend(), "SELECT version FROM seaql_migrations");
+    let statement = Statement::from_string(
+        connection.get_database_backend(),
+        "SELECT version FROM seaql_migrations",
+    );
     let rows = connection.query_all_raw(statement).await?;
-    let taken = rows.iter().map(|row| row.try_get_by_index::<String>(0)).collect::<Result<Vec<_>, _>>()?;
-    let known: Vec<String> = Migrator::migrations().iter().map(|step| step.name().to_owned()).collect();
-    Ok(known.iter().all(|step| taken.contains(step)) && taken.iter().any(|step| !known.contains(step)))
+    let taken = rows
+        .iter()
+        .map(|row| row.try_get_by_index::<String>(0))
+        .collect::<Result<Vec<_>, _>>()?;
+    let known: Vec<String> = Migrator::migrations()
+        .iter()
+        .map(|step| step.name().to_owned())
+        .collect();
+    Ok(known.iter().all(|step| taken.contains(step))
+        && taken.iter().any(|step| !known.contains(step)))
 }
 
 /// The schema number of the oldest release that may serve on this database.
@@ -53,7 +70,10 @@ async fn is_newer(connection: &DatabaseConnection) -> Result<bool, DbErr> {
 ///
 /// If the database cannot be reached.
 pub async fn min_version(connection: &impl ConnectionTrait) -> Result<i32, DbErr> {
-    let query = Query::select().column("min_version").from("change_counter").to_owned();
+    let query = Query::select()
+        .column("min_version")
+        .from("change_counter")
+        .to_owned();
     let row = connection.query_one(&query).await?;
     row.map_or(Ok(SCHEMA), |row| row.try_get_by_index(0))
 }
@@ -78,8 +98,13 @@ mod tests {
     }
 
     async fn column<T: TryGetable>(database: &DatabaseConnection, sql: &str) -> Vec<T> {
-        let rows = database.query_all_raw(Statement::from_string(DbBackend::Sqlite, sql)).await.unwrap();
-        rows.iter().map(|row| row.try_get_by_index(0).unwrap()).collect()
+        let rows = database
+            .query_all_raw(Statement::from_string(DbBackend::Sqlite, sql))
+            .await
+            .unwrap();
+        rows.iter()
+            .map(|row| row.try_get_by_index(0).unwrap())
+            .collect()
     }
 
     #[tokio::test]
@@ -91,7 +116,8 @@ mod tests {
              VALUES ('pr_1', 'Alice', 'alice', 'user', 1, 1, 0, 0)",
         )
         .await;
-        let document = r#"{"scopes":["admin:read","admin:credentials:alice","admin:credentials:gone"]}"#;
+        let document =
+            r#"{"scopes":["admin:read","admin:credentials:alice","admin:credentials:gone"]}"#;
         run(
             &database,
             &format!(
@@ -101,10 +127,21 @@ mod tests {
         )
         .await;
         up(&database).await.unwrap();
-        assert_eq!(column::<String>(&database, "SELECT principal FROM client_reference").await, ["Alice"]);
+        assert_eq!(
+            column::<String>(&database, "SELECT principal FROM client_reference").await,
+            ["Alice"]
+        );
         let kept = r#"{"scopes":["admin:read","admin:credentials:alice"]}"#;
-        assert_eq!(column::<String>(&database, "SELECT document FROM client").await, [kept]);
-        assert!(database.execute_unprepared("DELETE FROM principal").await.is_err());
+        assert_eq!(
+            column::<String>(&database, "SELECT document FROM client").await,
+            [kept]
+        );
+        assert!(
+            database
+                .execute_unprepared("DELETE FROM principal")
+                .await
+                .is_err()
+        );
     }
 
     #[tokio::test]

@@ -3,8 +3,8 @@
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{
-    big_integer, big_integer_null, binary, boolean, integer, string, string_null, string_uniq, text, text_null, uuid,
-    uuid_null,
+    big_integer, big_integer_null, binary, boolean, integer, string, string_null, string_uniq,
+    text, text_null, uuid, uuid_null,
 };
 use sea_orm_migration::sea_orm::DbBackend;
 
@@ -29,12 +29,18 @@ fn managed(name: &'static str) -> TableCreateStatement {
 }
 
 fn reference(column: &'static str, to: &'static str) -> ForeignKeyCreateStatement {
-    ForeignKey::create().from_col(column).to(to, "name").on_delete(ForeignKeyAction::Restrict).to_owned()
+    ForeignKey::create()
+        .from_col(column)
+        .to(to, "name")
+        .on_delete(ForeignKeyAction::Restrict)
+        .to_owned()
 }
 
 fn index(table: &'static str, columns: &[&'static str]) -> IndexCreateStatement {
     let mut index = Index::create();
-    index.name(format!("idx_{table}_{}", columns.join("_"))).table(table);
+    index
+        .name(format!("idx_{table}_{}", columns.join("_")))
+        .table(table);
     for column in columns {
         index.col(*column);
     }
@@ -47,8 +53,14 @@ fn index(table: &'static str, columns: &[&'static str]) -> IndexCreateStatement 
 /// the latest event on.
 fn audit_indexes(backend: DbBackend) -> Vec<IndexCreateStatement> {
     match backend {
-        DbBackend::Sqlite => vec![index("audit_event", &["id", "credential_id", "principal", "outcome"])],
-        _ => vec![index("audit_event", &["credential_id", "id"]), index("audit_event", &["principal", "id"])],
+        DbBackend::Sqlite => vec![index(
+            "audit_event",
+            &["id", "credential_id", "principal", "outcome"],
+        )],
+        _ => vec![
+            index("audit_event", &["credential_id", "id"]),
+            index("audit_event", &["principal", "id"]),
+        ],
     }
 }
 
@@ -77,7 +89,10 @@ impl MigrationTrait for Migration {
         for index in audit_indexes(manager.get_database_backend()) {
             manager.create_index(index).await?;
         }
-        manager.get_connection().execute_unprepared("INSERT INTO change_counter (id, value) VALUES (1, 0)").await?;
+        manager
+            .get_connection()
+            .execute_unprepared("INSERT INTO change_counter (id, value) VALUES (1, 0)")
+            .await?;
         Ok(())
     }
 }
@@ -133,7 +148,11 @@ fn objects() -> [TableCreateStatement; 6] {
             .foreign_key(&mut reference("resource_server", "resource_server"))
             .foreign_key(&mut reference("owner", "principal"))
             .to_owned(),
-        managed("client").col(uuid("id").primary_key()).col(string("auth_method")).col(text("document")).to_owned(),
+        managed("client")
+            .col(uuid("id").primary_key())
+            .col(string("auth_method"))
+            .col(text("document"))
+            .to_owned(),
     ]
 }
 
@@ -149,7 +168,10 @@ fn records() -> [TableCreateStatement; 6] {
             .col(big_integer_null("activated_at"))
             .col(big_integer_null("published_until"))
             .to_owned(),
-        table("consumed_assertion").col(binary("key").primary_key()).col(big_integer("expires_at")).to_owned(),
+        table("consumed_assertion")
+            .col(binary("key").primary_key())
+            .col(big_integer("expires_at"))
+            .to_owned(),
         table("opaque_token")
             .col(binary("hash").primary_key())
             .col(string("resource_server"))
@@ -169,7 +191,10 @@ fn records() -> [TableCreateStatement; 6] {
             .col(string_null("address"))
             .col(text("detail"))
             .to_owned(),
-        table("change_counter").col(integer("id").primary_key()).col(big_integer("value")).to_owned(),
+        table("change_counter")
+            .col(integer("id").primary_key())
+            .col(big_integer("value"))
+            .to_owned(),
         table("change")
             .col(big_integer("version").primary_key())
             .col(string("kind"))

@@ -14,9 +14,28 @@ impl MigrationTrait for Migration {
     }
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.alter_table(Table::alter().table("client").add_column(text_null("state")).to_owned()).await?;
-        manager.alter_table(Table::alter().table("opaque_token").drop_column("resource_server").to_owned()).await?;
-        for table in [client_reference(), credential_actor(), exchanged_token(), revoked_token()] {
+        manager
+            .alter_table(
+                Table::alter()
+                    .table("client")
+                    .add_column(text_null("state"))
+                    .to_owned(),
+            )
+            .await?;
+        manager
+            .alter_table(
+                Table::alter()
+                    .table("opaque_token")
+                    .drop_column("resource_server")
+                    .to_owned(),
+            )
+            .await?;
+        for table in [
+            client_reference(),
+            credential_actor(),
+            exchanged_token(),
+            revoked_token(),
+        ] {
             manager.create_table(table).await?;
         }
         for (table, column) in [
@@ -28,7 +47,10 @@ impl MigrationTrait for Migration {
             ("revoked_token", "expires_at"),
         ] {
             let mut index = Index::create();
-            index.name(format!("idx_{table}_{column}")).table(table).col(column);
+            index
+                .name(format!("idx_{table}_{column}"))
+                .table(table)
+                .col(column);
             manager.create_index(index).await?;
         }
         Ok(())
@@ -40,11 +62,19 @@ fn table(name: &'static str) -> TableCreateStatement {
 }
 
 fn part_of(column: &'static str, table: &'static str) -> ForeignKeyCreateStatement {
-    ForeignKey::create().from_col(column).to(table, "id").on_delete(ForeignKeyAction::Cascade).to_owned()
+    ForeignKey::create()
+        .from_col(column)
+        .to(table, "id")
+        .on_delete(ForeignKeyAction::Cascade)
+        .to_owned()
 }
 
 fn reference(column: &'static str, to: &'static str) -> ForeignKeyCreateStatement {
-    ForeignKey::create().from_col(column).to(to, "name").on_delete(ForeignKeyAction::Restrict).to_owned()
+    ForeignKey::create()
+        .from_col(column)
+        .to(to, "name")
+        .on_delete(ForeignKeyAction::Restrict)
+        .to_owned()
 }
 
 /// The objects that a client's document names, one a row.
@@ -59,7 +89,10 @@ fn client_reference() -> TableCreateStatement {
         .foreign_key(&mut part_of("client_id", "client"))
         .foreign_key(&mut reference("principal", "principal"))
         .foreign_key(&mut reference("resource_server", "resource_server"))
-        .foreign_key(&mut reference("federated_credential", "federated_credential"))
+        .foreign_key(&mut reference(
+            "federated_credential",
+            "federated_credential",
+        ))
         .to_owned()
 }
 
@@ -85,5 +118,8 @@ fn exchanged_token() -> TableCreateStatement {
 }
 
 fn revoked_token() -> TableCreateStatement {
-    table("revoked_token").col(string("token_id").primary_key()).col(big_integer("expires_at")).to_owned()
+    table("revoked_token")
+        .col(string("token_id").primary_key())
+        .col(big_integer("expires_at"))
+        .to_owned()
 }

@@ -2,7 +2,8 @@ use std::collections::BTreeMap;
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{
-    big_integer, big_integer_null, boolean, integer, string, string_null, text, text_null, uuid, uuid_null,
+    big_integer, big_integer_null, boolean, integer, string, string_null, text, text_null, uuid,
+    uuid_null,
 };
 use sea_orm_migration::sea_orm::Statement;
 use sea_orm_migration::sea_orm::prelude::Uuid;
@@ -16,7 +17,12 @@ pub(crate) struct Migration;
 
 /// The tables that are copied into a new form. They are renamed in this order, and the old ones are
 /// dropped in reverse.
-const REBUILT: [&str; 4] = ["federated_credential", "permission", "credential_actor", "client_reference"];
+const REBUILT: [&str; 4] = [
+    "federated_credential",
+    "permission",
+    "credential_actor",
+    "client_reference",
+];
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
@@ -51,15 +57,30 @@ impl MigrationTrait for Migration {
         list_rules_of_clients(connection).await?;
         refer_to_scopes(connection).await?;
         for old in REBUILT.iter().rev() {
-            manager.drop_table(Table::drop().table(*old).to_owned()).await?;
+            manager
+                .drop_table(Table::drop().table(*old).to_owned())
+                .await?;
         }
         for table in REBUILT {
-            let renamed = Table::rename().table(format!("new_{table}"), table).to_owned();
+            let renamed = Table::rename()
+                .table(format!("new_{table}"), table)
+                .to_owned();
             manager.rename_table(renamed).await?;
         }
         create_indexes(manager).await?;
-        let least = ColumnDef::new("min_version").integer().not_null().default(3).to_owned();
-        manager.alter_table(Table::alter().table("change_counter").add_column(least).to_owned()).await
+        let least = ColumnDef::new("min_version")
+            .integer()
+            .not_null()
+            .default(3)
+            .to_owned();
+        manager
+            .alter_table(
+                Table::alter()
+                    .table("change_counter")
+                    .add_column(least)
+                    .to_owned(),
+            )
+            .await
     }
 }
 
@@ -76,11 +97,24 @@ async fn create_indexes(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         ("acts_for", "owner"),
     ] {
         let mut index = Index::create();
-        manager.create_index(index.name(format!("idx_{table}_{column}")).table(table).col(column).to_owned()).await?;
+        manager
+            .create_index(
+                index
+                    .name(format!("idx_{table}_{column}"))
+                    .table(table)
+                    .col(column)
+                    .to_owned(),
+            )
+            .await?;
     }
     let mut own_names = Index::create();
-    own_names.name("idx_federated_credential_name").table("federated_credential").unique();
-    manager.create_index(own_names.col("name_folded").col("principal").to_owned()).await
+    own_names
+        .name("idx_federated_credential_name")
+        .table("federated_credential")
+        .unique();
+    manager
+        .create_index(own_names.col("name_folded").col("principal").to_owned())
+        .await
 }
 
 /// Clients list their rules by name. Stores the ids of these rules in the state beside each
@@ -90,7 +124,10 @@ async fn list_rules_of_clients(connection: &SchemaManagerConnection<'_>) -> Resu
     let all = "SELECT l.id, l.state, r.credential_id, r.revision FROM new_client_reference r \
                JOIN client l ON l.id = r.client_id WHERE r.credential_id IS NOT NULL ORDER BY r.client_id, r.position";
     let mut states: BTreeMap<Uuid, Value> = BTreeMap::new();
-    for row in connection.query_all_raw(Statement::from_string(backend, all)).await? {
+    for row in connection
+        .query_all_raw(Statement::from_string(backend, all))
+        .await?
+    {
         let state: Option<String> = row.try_get_by_index(1)?;
         let state = states.entry(row.try_get_by_index(0)?).or_insert_with(|| {
             state
@@ -108,7 +145,10 @@ async fn list_rules_of_clients(connection: &SchemaManagerConnection<'_>) -> Resu
     }
     for (client, state) in states {
         let mut update = Query::update();
-        update.table("client").value("state", state.to_string()).and_where(Expr::col("id").eq(client));
+        update
+            .table("client")
+            .value("state", state.to_string())
+            .and_where(Expr::col("id").eq(client));
         connection.execute(&update).await?;
     }
     Ok(())
@@ -122,28 +162,47 @@ async fn refer_to_scopes(connection: &SchemaManagerConnection<'_>) -> Result<(),
     let backend = connection.get_database_backend();
     let text = |sql: &str| Statement::from_string(backend, sql);
     let mut principals: BTreeMap<String, String> = BTreeMap::new();
-    for row in connection.query_all_raw(text("SELECT name FROM principal")).await? {
+    for row in connection
+        .query_all_raw(text("SELECT name FROM principal"))
+        .await?
+    {
         let name: String = row.try_get_by_index(0)?;
         principals.insert(name.to_ascii_lowercase(), name);
     }
-    for row in connection.query_all_raw(text("SELECT id, document FROM client")).await? {
+    for row in connection
+        .query_all_raw(text("SELECT id, document FROM client"))
+        .await?
+    {
         let (id, stored): (Uuid, String) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
         let mut document: Value = serde_json::from_str(&stored).unwrap_or_default();
-        let Some(scopes) = document.get_mut("scopes").and_then(Value::as_array_mut) else { continue };
-        let named = |scope: &Value| Some(scope.as_str()?.strip_prefix(LIMITED)?.to_ascii_lowercase());
-        let there: Vec<String> =
-            scopes.iter().filter_map(named).filter_map(|name| principals.get(&name).cloned()).collect();
+        let Some(scopes) = document.get_mut("scopes").and_then(Value::as_array_mut) else {
+            continue;
+        };
+        let named =
+            |scope: &Value| Some(scope.as_str()?.strip_prefix(LIMITED)?.to_ascii_lowercase());
+        let there: Vec<String> = scopes
+            .iter()
+            .filter_map(named)
+            .filter_map(|name| principals.get(&name).cloned())
+            .collect();
         let before = scopes.len();
         scopes.retain(|scope| named(scope).is_none_or(|name| principals.contains_key(&name)));
         if scopes.len() < before {
             let mut update = Query::update();
-            update.table("client").value("document", document.to_string()).and_where(Expr::col("id").eq(id));
+            update
+                .table("client")
+                .value("document", document.to_string())
+                .and_where(Expr::col("id").eq(id));
             connection.execute(&update).await?;
         }
         // Positions after those of the client's other references.
         for (name, position) in there.into_iter().zip(100_000..) {
             let mut insert = Query::insert();
-            insert.into_table("new_client_reference").columns(["client_id", "position", "principal"]);
+            insert.into_table("new_client_reference").columns([
+                "client_id",
+                "position",
+                "principal",
+            ]);
             insert.values_panic([id.into(), position.into(), name.into()]);
             connection.execute(&insert).await?;
         }
@@ -155,10 +214,13 @@ async fn refer_to_scopes(connection: &SchemaManagerConnection<'_>) -> Result<(),
 fn credential_id(id: Uuid) -> String {
     const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
     let digit = |at: u32| {
-        let index = usize::try_from((id.as_u128() >> at.saturating_mul(5)) & 31).unwrap_or_default();
+        let index =
+            usize::try_from((id.as_u128() >> at.saturating_mul(5)) & 31).unwrap_or_default();
         ALPHABET.get(index).copied().map_or('0', char::from)
     };
-    std::iter::once("fc_".to_owned()).chain((0..26).rev().map(|at| digit(at).to_string())).collect()
+    std::iter::once("fc_".to_owned())
+        .chain((0..26).rev().map(|at| digit(at).to_string()))
+        .collect()
 }
 
 fn table(name: &'static str) -> TableCreateStatement {
@@ -166,11 +228,23 @@ fn table(name: &'static str) -> TableCreateStatement {
 }
 
 fn reference(column: &'static str, to: &'static str) -> ForeignKeyCreateStatement {
-    ForeignKey::create().from_col(column).to(to, "name").on_delete(ForeignKeyAction::Restrict).to_owned()
+    ForeignKey::create()
+        .from_col(column)
+        .to(to, "name")
+        .on_delete(ForeignKeyAction::Restrict)
+        .to_owned()
 }
 
-fn by_id(column: &'static str, to: &'static str, on_delete: ForeignKeyAction) -> ForeignKeyCreateStatement {
-    ForeignKey::create().from_col(column).to(to, "id").on_delete(on_delete).to_owned()
+fn by_id(
+    column: &'static str,
+    to: &'static str,
+    on_delete: ForeignKeyAction,
+) -> ForeignKeyCreateStatement {
+    ForeignKey::create()
+        .from_col(column)
+        .to(to, "id")
+        .on_delete(on_delete)
+        .to_owned()
 }
 
 fn federated_credentials() -> TableCreateStatement {
@@ -198,8 +272,19 @@ fn federated_credentials() -> TableCreateStatement {
 }
 
 fn tables() -> [TableCreateStatement; 5] {
-    let of_rule = || by_id("credential_id", "new_federated_credential", ForeignKeyAction::Cascade);
-    let position = || Index::create().col("credential_id").col("position").to_owned();
+    let of_rule = || {
+        by_id(
+            "credential_id",
+            "new_federated_credential",
+            ForeignKeyAction::Cascade,
+        )
+    };
+    let position = || {
+        Index::create()
+            .col("credential_id")
+            .col("position")
+            .to_owned()
+    };
     [
         federated_credentials(),
         table("new_permission")
@@ -222,7 +307,11 @@ fn tables() -> [TableCreateStatement; 5] {
             .col(integer("revision"))
             .primary_key(&mut position())
             .foreign_key(&mut of_rule())
-            .foreign_key(&mut by_id("actor_id", "new_federated_credential", ForeignKeyAction::Restrict))
+            .foreign_key(&mut by_id(
+                "actor_id",
+                "new_federated_credential",
+                ForeignKeyAction::Restrict,
+            ))
             .to_owned(),
         table("new_client_reference")
             .col(uuid("client_id"))
@@ -235,7 +324,11 @@ fn tables() -> [TableCreateStatement; 5] {
             .foreign_key(&mut by_id("client_id", "client", ForeignKeyAction::Cascade))
             .foreign_key(&mut reference("principal", "principal"))
             .foreign_key(&mut reference("resource_server", "resource_server"))
-            .foreign_key(&mut by_id("credential_id", "new_federated_credential", ForeignKeyAction::Restrict))
+            .foreign_key(&mut by_id(
+                "credential_id",
+                "new_federated_credential",
+                ForeignKeyAction::Restrict,
+            ))
             .to_owned(),
         // The owners for whose packages a principal's self-service rules may be good.
         table("acts_for")
@@ -244,7 +337,10 @@ fn tables() -> [TableCreateStatement; 5] {
             .col(string("owner"))
             .primary_key(Index::create().col("principal").col("position"))
             .foreign_key(
-                ForeignKey::create().from_col("principal").to("principal", "name").on_delete(ForeignKeyAction::Cascade),
+                ForeignKey::create()
+                    .from_col("principal")
+                    .to("principal", "name")
+                    .on_delete(ForeignKeyAction::Cascade),
             )
             .foreign_key(&mut reference("owner", "principal"))
             .to_owned(),

@@ -17,32 +17,70 @@ impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let backend = manager.get_database_backend();
         let connection = manager.get_connection();
-        for name in ["actor", "subject", "proof", "serial", "assertion_digest", "assertion_jti", "parts"] {
+        for name in [
+            "actor",
+            "subject",
+            "proof",
+            "serial",
+            "assertion_digest",
+            "assertion_jti",
+            "parts",
+        ] {
             add(manager, text_null(name)).await?;
         }
-        add(manager, ColumnDef::new("count").integer().not_null().default(1).to_owned()).await?;
+        add(
+            manager,
+            ColumnDef::new("count")
+                .integer()
+                .not_null()
+                .default(1)
+                .to_owned(),
+        )
+        .await?;
         add(manager, uuid_null("last_id")).await?;
         let old = match backend {
             DbBackend::Sqlite => &["idx_audit_event_id_credential_id_principal_outcome"][..],
-            _ => &["idx_audit_event_credential_id_id", "idx_audit_event_principal_id"],
+            _ => &[
+                "idx_audit_event_credential_id_id",
+                "idx_audit_event_principal_id",
+            ],
         };
         for name in old {
-            manager.drop_index(Index::drop().name(*name).table("audit_event").to_owned()).await?;
+            manager
+                .drop_index(Index::drop().name(*name).table("audit_event").to_owned())
+                .await?;
         }
         index_by_principal(manager).await?;
         count_equal_refusals(manager).await?;
         record_single_uses(manager).await?;
-        for (name, column) in [("audit_fold", "expires_at"), ("audit_fold", "event_id"), ("consumed", "expires_at")] {
+        for (name, column) in [
+            ("audit_fold", "expires_at"),
+            ("audit_fold", "event_id"),
+            ("consumed", "expires_at"),
+        ] {
             let mut index = Index::create();
-            let index = index.name(format!("idx_{name}_{column}")).table(name).col(column);
+            let index = index
+                .name(format!("idx_{name}_{column}"))
+                .table(name)
+                .col(column);
             manager.create_index(index.to_owned()).await?;
         }
-        connection.execute_unprepared("UPDATE change_counter SET min_version = 4").await.map(drop)
+        connection
+            .execute_unprepared("UPDATE change_counter SET min_version = 4")
+            .await
+            .map(drop)
     }
 }
 
 async fn add(manager: &SchemaManager<'_>, column: impl IntoColumnDef) -> Result<(), DbErr> {
-    manager.alter_table(Table::alter().table("audit_event").add_column(column).to_owned()).await
+    manager
+        .alter_table(
+            Table::alter()
+                .table("audit_event")
+                .add_column(column)
+                .to_owned(),
+        )
+        .await
 }
 
 fn table(name: &'static str) -> TableCreateStatement {
@@ -73,10 +111,12 @@ async fn index_by_principal(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     let copied = "UPDATE audit_event SET parts = (SELECT '[[\"' || p.id || '\",null,null,true]]' FROM principal p \
                   WHERE p.name = audit_event.principal)";
     connection.execute_unprepared(copied).await?;
-    let watermark = table("audit_watermark").col(integer("id").primary_key()).col(uuid_null("up_to")).to_owned();
+    let watermark = table("audit_watermark")
+        .col(integer("id").primary_key())
+        .col(uuid_null("up_to"))
+        .to_owned();
     manager.create_table(watermark).await?;
-    let latest =
-        "INSERT INTO audit_watermark (id, up_to) SELECT 1, (SELECT id FROM audit_event ORDER BY id DESC LIMIT 1)";
+    let latest = "INSERT INTO audit_watermark (id, up_to) SELECT 1, (SELECT id FROM audit_event ORDER BY id DESC LIMIT 1)";
     connection.execute_unprepared(latest).await?;
     Ok(())
 }
@@ -104,7 +144,11 @@ async fn record_single_uses(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         DbBackend::Sqlite => "CAST(X'01' || key AS BLOB)",
         _ => "'\\x01'::bytea || key",
     };
-    let copied = format!("INSERT INTO consumed (key, expires_at) SELECT {keyed}, expires_at FROM consumed_assertion");
+    let copied = format!(
+        "INSERT INTO consumed (key, expires_at) SELECT {keyed}, expires_at FROM consumed_assertion"
+    );
     connection.execute_unprepared(&copied).await?;
-    manager.drop_table(Table::drop().table("consumed_assertion").to_owned()).await
+    manager
+        .drop_table(Table::drop().table("consumed_assertion").to_owned())
+        .await
 }

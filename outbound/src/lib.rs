@@ -49,9 +49,13 @@ mod tests {
     #[test]
     fn a_safe_url_is_https_or_stays_on_the_machine() {
         let is_safe = |text: &str| is_safe(&Url::parse(text).unwrap());
-        for url in
-            ["https://as.test", "https://10.0.0.1/", "http://127.0.0.1:8080", "http://[::1]/", "http://localhost:1"]
-        {
+        for url in [
+            "https://as.test",
+            "https://10.0.0.1/",
+            "http://127.0.0.1:8080",
+            "http://[::1]/",
+            "http://localhost:1",
+        ] {
             assert!(is_safe(url), "{url}");
         }
         for url in [

@@ -22,8 +22,8 @@ pub(crate) fn accept(
         None => None,
         Some(value) => Some(value.as_i64().ok_or(Rejection::InvalidToken("malformed"))?),
     };
-    let token: AccessToken =
-        serde_json::from_value(Value::Object(claims)).map_err(|_| Rejection::InvalidToken("malformed"))?;
+    let token: AccessToken = serde_json::from_value(Value::Object(claims))
+        .map_err(|_| Rejection::InvalidToken("malformed"))?;
     if token.iss != issuer {
         return invalid("of another issuer");
     }
@@ -40,7 +40,11 @@ pub(crate) fn accept(
     if not_before.is_some_and(|start| start > latest_start) {
         return invalid("not valid yet");
     }
-    if token.authorization_details.iter().any(|entry| !entry.locations.iter().any(|location| location == resource)) {
+    if token
+        .authorization_details
+        .iter()
+        .any(|entry| !entry.locations.iter().any(|location| location == resource))
+    {
         return invalid("has an entry for another registry");
     }
     Ok(token)
@@ -50,5 +54,9 @@ pub(crate) fn accept(
 /// supported, and a bound token must not be accepted as a bearer token (decision D-49). Support for
 /// proofs belongs here.
 fn prove_possession(claims: &Map<String, Value>) -> Result<(), Rejection> {
-    if claims.contains_key("cnf") { Err(Rejection::InvalidToken("bound to a key")) } else { Ok(()) }
+    if claims.contains_key("cnf") {
+        Err(Rejection::InvalidToken("bound to a key"))
+    } else {
+        Ok(())
+    }
 }

@@ -45,7 +45,10 @@ impl Introspection {
     /// old.
     #[must_use]
     pub fn cache_seconds(self, seconds: u8) -> Self {
-        Self { cache_seconds: seconds.min(MAX_CACHE_SECONDS), ..self }
+        Self {
+            cache_seconds: seconds.min(MAX_CACHE_SECONDS),
+            ..self
+        }
     }
 
     /// Asks about JWTs too, after verifying them offline. Then a revocation, or a change of the
@@ -53,13 +56,18 @@ impl Introspection {
     /// until it expires.
     #[must_use]
     pub fn every_token(self) -> Self {
-        Self { every_token: true, ..self }
+        Self {
+            every_token: true,
+            ..self
+        }
     }
 }
 
 impl fmt::Debug for Introspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Introspection").field("client_id", &self.client_id).finish_non_exhaustive()
+        f.debug_struct("Introspection")
+            .field("client_id", &self.client_id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -74,7 +82,11 @@ pub(crate) struct Introspector {
 impl Introspector {
     pub(crate) fn new(settings: Introspection) -> Self {
         let recent = Recent::new(settings.cache_seconds);
-        Self { settings, endpoint: Kept::default(), recent }
+        Self {
+            settings,
+            endpoint: Kept::default(),
+            recent,
+        }
     }
 
     pub(crate) fn is_for_every_token(&self) -> bool {
@@ -83,11 +95,24 @@ impl Introspector {
 
     /// Asks the server about `token`: the claims if the token is active, otherwise the reason to
     /// reject it.
-    pub(crate) async fn ask(&self, server: &Server, token: &str, now: i64) -> Result<Map<String, Value>, Rejection> {
-        let endpoint = self.endpoint.get(now, |_| true, || server.introspection_endpoint()).await;
+    pub(crate) async fn ask(
+        &self,
+        server: &Server,
+        token: &str,
+        now: i64,
+    ) -> Result<Map<String, Value>, Rejection> {
+        let endpoint = self
+            .endpoint
+            .get(now, |_| true, || server.introspection_endpoint())
+            .await;
         let endpoint = endpoint.map_err(Rejection::Unavailable)?;
-        let credentials = (self.settings.client_id.as_str(), self.settings.client_secret.as_str());
-        let answer = server.introspect(endpoint.as_ref().clone(), credentials, token).await;
+        let credentials = (
+            self.settings.client_id.as_str(),
+            self.settings.client_secret.as_str(),
+        );
+        let answer = server
+            .introspect(endpoint.as_ref().clone(), credentials, token)
+            .await;
         active(&answer.map_err(Rejection::Unavailable)?)
     }
 }

@@ -32,8 +32,15 @@ struct Held<T> {
 
 impl<T> Default for Kept<T> {
     fn default() -> Self {
-        let held = Held { value: None, fetched_at: 0, attempt: None };
-        Self { held: RwLock::new(held), fetching: Mutex::default() }
+        let held = Held {
+            value: None,
+            fetched_at: 0,
+            attempt: None,
+        };
+        Self {
+            held: RwLock::new(held),
+            fetching: Mutex::default(),
+        }
     }
 }
 
@@ -50,7 +57,11 @@ impl<T> Kept<T> {
     where
         F: Future<Output = Result<T, Outage>>,
     {
-        let serving = |seconds| self.younger_than(seconds, now).ok().filter(|value| serves(value));
+        let serving = |seconds| {
+            self.younger_than(seconds, now)
+                .ok()
+                .filter(|value| serves(value))
+        };
         if let Some(fresh) = serving(FRESH_SECONDS) {
             return Ok(fresh);
         }
@@ -71,12 +82,16 @@ impl<T> Kept<T> {
         let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
         let young = is_within(seconds, held.fetched_at, now);
         let last_failure = held.attempt.and_then(|(_, failure)| failure);
-        held.value.clone().filter(|_| young).ok_or(last_failure.unwrap_or(Outage::Unreachable))
+        held.value
+            .clone()
+            .filter(|_| young)
+            .ok_or(last_failure.unwrap_or(Outage::Unreachable))
     }
 
     fn is_cooling(&self, now: i64) -> bool {
         let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
-        held.attempt.is_some_and(|(at, _)| is_within(COOLDOWN_SECONDS, at, now))
+        held.attempt
+            .is_some_and(|(at, _)| is_within(COOLDOWN_SECONDS, at, now))
     }
 
     fn keep(&self, fetched: Result<T, Outage>, now: i64) {

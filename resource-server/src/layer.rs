@@ -34,7 +34,10 @@ pub struct TokenRequired<S> {
 impl RequireToken {
     /// Requires tokens that `verifier` accepts, and sends challenges for `realm`.
     pub fn new(verifier: impl Into<Arc<Verifier>>, realm: Realm) -> Self {
-        Self { verifier: verifier.into(), realm }
+        Self {
+            verifier: verifier.into(),
+            realm,
+        }
     }
 }
 
@@ -42,7 +45,10 @@ impl<S> Layer<S> for RequireToken {
     type Service = TokenRequired<S>;
 
     fn layer(&self, inner: S) -> TokenRequired<S> {
-        TokenRequired { inner, layer: self.clone() }
+        TokenRequired {
+            inner,
+            layer: self.clone(),
+        }
     }
 }
 

@@ -28,7 +28,13 @@
 //! ```
 
 #![warn(missing_docs)]
-#![cfg_attr(test, expect(non_snake_case, reason = "test names begin with the requirement they show"))]
+#![cfg_attr(
+    test,
+    expect(
+        non_snake_case,
+        reason = "test names begin with the requirement they show"
+    )
+)]
 
 mod address;
 mod claims;
@@ -47,9 +53,9 @@ mod verifier;
 mod tests;
 
 pub use carnet_access::{
-    AccessToken, Actor, Allowed, AuthorizationDetail, CREATE, DETAIL_TYPE, DenialReason, Denied, GroundKind,
-    InvalidPattern, Operation, PackageNames, PackagePattern, PackageSet, PrincipalClaim, RegistryState, RestsOn,
-    WorkloadClaim, allows, is_well_formed_name,
+    AccessToken, Actor, Allowed, AuthorizationDetail, CREATE, DETAIL_TYPE, DenialReason, Denied,
+    GroundKind, InvalidPattern, Operation, PackageNames, PackagePattern, PackageSet,
+    PrincipalClaim, RegistryState, RestsOn, WorkloadClaim, allows, is_well_formed_name,
 };
 pub use introspection::Introspection;
 pub use layer::{RequireToken, TokenRequired};

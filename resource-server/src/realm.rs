@@ -23,14 +23,20 @@ impl Realm {
     /// other characters are left out of it.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), metadata: None }
+        Self {
+            name: name.to_owned(),
+            metadata: None,
+        }
     }
 
     /// Adds `resource_metadata` to the challenges: the URL of the registry's metadata (RFC 9728
     /// section 5.1).
     #[must_use]
     pub fn described_by(self, resource: &ProtectedResource) -> Self {
-        Self { metadata: Some(resource.url().to_owned()), ..self }
+        Self {
+            metadata: Some(resource.url().to_owned()),
+            ..self
+        }
     }
 
     /// The value of `WWW-Authenticate` for a request without a valid token. It has no `error` for
@@ -41,7 +47,10 @@ impl Realm {
             Rejection::InvalidRequest(why) | Rejection::InvalidToken(why) => Some(why),
             Rejection::NoToken | Rejection::Unavailable(_) => None,
         };
-        self.bearer(&[("error", rejection.error()), ("error_description", description)])
+        self.bearer(&[
+            ("error", rejection.error()),
+            ("error_description", description),
+        ])
     }
 
     /// The value of `WWW-Authenticate` for a valid token that does not allow `operation`: the error
@@ -74,7 +83,10 @@ impl Realm {
             // There is no challenge, since another token would not help. The reason is for the
             // operator only.
             (Rejection::Unavailable(_), _) => {
-                let mut later = said(status, &json!({ "error_description": "the access token cannot be checked" }));
+                let mut later = said(
+                    status,
+                    &json!({ "error_description": "the access token cannot be checked" }),
+                );
                 later.headers_mut().insert(RETRY_AFTER, RETRY_SECONDS);
                 later
             }
@@ -82,7 +94,11 @@ impl Realm {
                 let body = json!({ "error": error, "error_description": description });
                 challenged(status, self.challenge(rejection), &body)
             }
-            (_, None) => challenged(status, self.challenge(rejection), &json!({ "error_description": description })),
+            (_, None) => challenged(
+                status,
+                self.challenge(rejection),
+                &json!({ "error_description": description }),
+            ),
         };
         answer.extensions_mut().insert(rejection);
         answer
@@ -96,7 +112,11 @@ impl Realm {
         let body = json!({
             "error": "insufficient_scope", "error_description": denied.to_string(), "reason": denied.reason.code(),
         });
-        challenged(StatusCode::FORBIDDEN, self.insufficient_scope(denied, operation), &body)
+        challenged(
+            StatusCode::FORBIDDEN,
+            self.insufficient_scope(denied, operation),
+            &body,
+        )
     }
 
     /// The challenge: `realm`, those of `parameters` that have a value, and `resource_metadata`,
@@ -105,7 +125,8 @@ impl Realm {
         let first = [("realm", Some(self.name.as_str()))];
         let last = [("resource_metadata", self.metadata.as_deref())];
         let all = first.iter().chain(parameters).chain(&last);
-        let given = all.filter_map(|(name, value)| Some(format!("{name}=\"{}\"", quotable((*value)?))));
+        let given =
+            all.filter_map(|(name, value)| Some(format!("{name}=\"{}\"", quotable((*value)?))));
         format!("Bearer {}", given.collect::<Vec<_>>().join(", "))
     }
 }
@@ -113,17 +134,25 @@ impl Realm {
 /// Keeps the characters that are allowed in the value of every parameter: printable ASCII without
 /// `"` and `\` (RFC 6750 section 3).
 fn quotable(text: &str) -> String {
-    text.chars().filter(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\')).collect()
+    text.chars()
+        .filter(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\'))
+        .collect()
 }
 
 fn said<B: From<String>>(status: StatusCode, body: &serde_json::Value) -> Response<B> {
     let mut answer = Response::new(B::from(body.to_string()));
     *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer
 }
 
-fn challenged<B: From<String>>(status: StatusCode, challenge: String, body: &serde_json::Value) -> Response<B> {
+fn challenged<B: From<String>>(
+    status: StatusCode,
+    challenge: String,
+    body: &serde_json::Value,
+) -> Response<B> {
     let mut answer = said(status, body);
     let challenge = HeaderValue::try_from(challenge).unwrap_or(HeaderValue::from_static("Bearer"));
     answer.headers_mut().insert(WWW_AUTHENTICATE, challenge);

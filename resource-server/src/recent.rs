@@ -30,7 +30,10 @@ struct CachedAnswer {
 
 impl Recent {
     pub(crate) fn new(seconds: u8) -> Self {
-        Self { seconds: seconds.into(), answers: RwLock::default() }
+        Self {
+            seconds: seconds.into(),
+            answers: RwLock::default(),
+        }
     }
 
     /// The claims of the token `text`, if a positive answer about it is cached and the token has
@@ -38,13 +41,18 @@ impl Recent {
     pub(crate) fn get(&self, text: &str, now: i64) -> Option<AccessToken> {
         let answers = self.answers.read().unwrap_or_else(PoisonError::into_inner);
         let answer = answers.by_hash.get(&hash(text))?;
-        answer.serves(self.seconds, now).then(|| answer.token.clone())
+        answer
+            .serves(self.seconds, now)
+            .then(|| answer.token.clone())
     }
 
     /// Caches the claims of a token about which the server was asked at `asked_at`, unless the
     /// cache is full.
     pub(crate) fn put(&self, text: &str, token: &AccessToken, asked_at: i64) {
-        let answer = CachedAnswer { token: token.clone(), asked_at };
+        let answer = CachedAnswer {
+            token: token.clone(),
+            asked_at,
+        };
         if !answer.serves(self.seconds, asked_at) {
             return;
         }
@@ -53,7 +61,9 @@ impl Recent {
         // asking.
         if answers.swept_at != asked_at {
             answers.swept_at = asked_at;
-            answers.by_hash.retain(|_, answer| answer.serves(self.seconds, asked_at));
+            answers
+                .by_hash
+                .retain(|_, answer| answer.serves(self.seconds, asked_at));
         }
         if answers.by_hash.len() < MAX_TOKENS {
             answers.by_hash.insert(hash(text), answer);

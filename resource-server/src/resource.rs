@@ -54,7 +54,11 @@ impl ProtectedResource {
         }
         // A path that is only a slash is dropped; any other path is kept as it is (RFC 9728 section
         // 3.1).
-        let path = if parsed.path() == "/" { "" } else { parsed.path() };
+        let path = if parsed.path() == "/" {
+            ""
+        } else {
+            parsed.path()
+        };
         Ok(Self {
             resource: resource.to_owned(),
             authorization_servers: [issuer.to_owned()],
@@ -70,19 +74,28 @@ impl ProtectedResource {
     /// Sets `scopes_supported`: the actions that tokens for this registry can have.
     #[must_use]
     pub fn actions<A: Into<String>>(self, actions: impl IntoIterator<Item = A>) -> Self {
-        Self { scopes_supported: actions.into_iter().map(Into::into).collect(), ..self }
+        Self {
+            scopes_supported: actions.into_iter().map(Into::into).collect(),
+            ..self
+        }
     }
 
     /// Sets `resource_name`, a name for people. An empty name is left out.
     #[must_use]
     pub fn name(self, name: &str) -> Self {
-        Self { resource_name: Some(name.to_owned()).filter(|name| !name.is_empty()), ..self }
+        Self {
+            resource_name: Some(name.to_owned()).filter(|name| !name.is_empty()),
+            ..self
+        }
     }
 
     /// Sets `resource_documentation`, a page for developers.
     #[must_use]
     pub fn documentation(self, page: Url) -> Self {
-        Self { resource_documentation: Some(page), ..self }
+        Self {
+            resource_documentation: Some(page),
+            ..self
+        }
     }
 
     /// The path at which to serve the document (RFC 9728 section 3.1). If the resource URI has a
@@ -106,7 +119,10 @@ impl ProtectedResource {
         let mut answer = Response::new(B::from(document));
         let headers = answer.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
+        headers.insert(
+            CACHE_CONTROL,
+            HeaderValue::from_static("public, max-age=300"),
+        );
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
         answer
     }

@@ -29,7 +29,11 @@ impl<'r> Sent<'r> {
     /// A request with these headers and this query (without the question mark).
     #[must_use]
     pub fn new(headers: &'r HeaderMap, query: Option<&'r str>) -> Self {
-        Self { headers, query, form: None }
+        Self {
+            headers,
+            query,
+            form: None,
+        }
     }
 
     /// The headers and the query of `request`. Its body is not read.
@@ -42,7 +46,10 @@ impl<'r> Sent<'r> {
     /// so that a second token in it is noticed.
     #[must_use]
     pub fn with_form(self, body: &'r [u8]) -> Self {
-        Self { form: Some(body), ..self }
+        Self {
+            form: Some(body),
+            ..self
+        }
     }
 
     /// The one token of the request. `key_header` is the second header in which it may be.
@@ -53,7 +60,10 @@ impl<'r> Sent<'r> {
     /// if there is more than one or it cannot be read.
     pub(crate) fn token(&self, key_header: Option<&HeaderName>) -> Result<&'r str, Rejection> {
         let authorization = only(self.headers, &AUTHORIZATION)?;
-        let key = key_header.map_or(Ok(None), |name| only(self.headers, name))?.map(b64token).transpose()?;
+        let key = key_header
+            .map_or(Ok(None), |name| only(self.headers, name))?
+            .map(b64token)
+            .transpose()?;
         let token = match key {
             None => bearer(authorization),
             // Two different tokens: one part of a registry could judge the first and another the
@@ -63,9 +73,12 @@ impl<'r> Sent<'r> {
             }
             Some(key) => Ok(key),
         };
-        let elsewhere = self.query.is_some_and(|query| has_token(query.as_bytes())) || self.form.is_some_and(has_token);
+        let elsewhere = self.query.is_some_and(|query| has_token(query.as_bytes()))
+            || self.form.is_some_and(has_token);
         if elsewhere && token.is_ok() {
-            return Err(Rejection::InvalidRequest("the token was sent in more than one way"));
+            return Err(Rejection::InvalidRequest(
+                "the token was sent in more than one way",
+            ));
         }
         token
     }
@@ -82,9 +95,13 @@ fn only<'r>(headers: &'r HeaderMap, name: &HeaderName) -> Result<Option<&'r str>
     let mut values = headers.get_all(name).iter();
     let value = values.next();
     if values.next().is_some() {
-        return Err(Rejection::InvalidRequest("a header with credentials came twice"));
+        return Err(Rejection::InvalidRequest(
+            "a header with credentials came twice",
+        ));
     }
-    value.map(|value| value.to_str().map_err(|_| UNREADABLE)).transpose()
+    value
+        .map(|value| value.to_str().map_err(|_| UNREADABLE))
+        .transpose()
 }
 
 const UNREADABLE: Rejection = Rejection::InvalidRequest("the header with the token cannot be read");
@@ -92,7 +109,10 @@ const UNREADABLE: Rejection = Rejection::InvalidRequest("the header with the tok
 /// The token in `Bearer <token>` (RFC 6750 section 2.1). The scheme is read without regard to case,
 /// and one or more spaces follow it.
 pub(crate) fn bearer(authorization: Option<&str>) -> Result<&str, Rejection> {
-    let value = authorization.map(str::trim).filter(|value| !value.is_empty()).ok_or(Rejection::NoToken)?;
+    let value = authorization
+        .map(str::trim)
+        .filter(|value| !value.is_empty())
+        .ok_or(Rejection::NoToken)?;
     let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(Rejection::NoToken);
@@ -101,7 +121,9 @@ pub(crate) fn bearer(authorization: Option<&str>) -> Result<&str, Rejection> {
 }
 
 fn b64token(text: &str) -> Result<&str, Rejection> {
-    let is_allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=');
+    let is_allowed = |b: u8| {
+        b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=')
+    };
     let token = text.trim_matches(' ');
     if token.is_empty() || !token.bytes().all(is_allowed) {
         return Err(UNREADABLE);
@@ -122,11 +144,25 @@ mod tests {
         for value in ["Bearer abc", "bearer abc", "BEARER  abc", " Bearer abc "] {
             assert_eq!(bearer(Some(value)), Ok("abc"), "{value:?}");
         }
-        for value in [None, Some(""), Some(" "), Some("Basic abc"), Some("DPoP abc"), Some("Bearerabc")] {
+        for value in [
+            None,
+            Some(""),
+            Some(" "),
+            Some("Basic abc"),
+            Some("DPoP abc"),
+            Some("Bearerabc"),
+        ] {
             assert_eq!(bearer(value), Err(Rejection::NoToken), "{value:?}");
         }
-        for value in ["Bearer", "Bearer ", "Bearer a b", "Bearer a\u{7f}", "Bearer a\tb", "Bearer \u{e9}", "Bearer a,b"]
-        {
+        for value in [
+            "Bearer",
+            "Bearer ",
+            "Bearer a b",
+            "Bearer a\u{7f}",
+            "Bearer a\tb",
+            "Bearer \u{e9}",
+            "Bearer a,b",
+        ] {
             assert_eq!(bearer(Some(value)), Err(UNREADABLE), "{value:?}");
         }
     }

@@ -33,7 +33,9 @@ pub(crate) struct Server {
 pub enum SetUpError {
     /// The issuer identifier is not an https URL without query and fragment (RFC 8414 section 2).
     /// http is accepted for loopback addresses and `localhost`.
-    #[error("the issuer identifier is not an https URL without query and fragment (http is for loopback addresses)")]
+    #[error(
+        "the issuer identifier is not an https URL without query and fragment (http is for loopback addresses)"
+    )]
     Issuer,
     /// The HTTP client or its TLS library cannot be set up.
     #[error("the HTTP client cannot be set up: {0}")]
@@ -56,8 +58,14 @@ impl Server {
         }
         // The environment of the registry's process must not redirect these requests, so no
         // proxies.
-        let http = carnet_outbound::client(TIMEOUT, !is_this_machine(&url)).no_proxy().build()?;
-        Ok(Self { issuer: issuer.to_owned(), metadata: metadata_url(&url), http })
+        let http = carnet_outbound::client(TIMEOUT, !is_this_machine(&url))
+            .no_proxy()
+            .build()?;
+        Ok(Self {
+            issuer: issuer.to_owned(),
+            metadata: metadata_url(&url),
+            http,
+        })
     }
 
     /// Fetches the keys with which the server signs, by way of its metadata.
@@ -69,7 +77,12 @@ impl Server {
 
     /// Fetches the URL of the introspection endpoint from the metadata (RFC 7662 section 2).
     pub(crate) async fn introspection_endpoint(&self) -> Result<Url, Outage> {
-        self.as_safe(self.metadata().await?.introspection_endpoint.ok_or(Outage::Metadata)?)
+        self.as_safe(
+            self.metadata()
+                .await?
+                .introspection_endpoint
+                .ok_or(Outage::Metadata)?,
+        )
     }
 
     /// Posts a token to the introspection endpoint, authenticating with the registry's client
@@ -82,15 +95,23 @@ impl Server {
     ) -> Result<Vec<u8>, Outage> {
         // Id and secret are form-encoded before they are joined with a colon (RFC 6749 section
         // 2.3.1).
-        let encoded = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-        let question = self.http.post(endpoint).basic_auth(encoded(id), Some(encoded(secret)));
+        let encoded =
+            |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+        let question = self
+            .http
+            .post(endpoint)
+            .basic_auth(encoded(id), Some(encoded(secret)));
         body(question.form(&[("token", token)]), Outage::Credentials).await
     }
 
     async fn metadata(&self) -> Result<Metadata, Outage> {
         let document = body(self.http.get(self.metadata.clone()), Outage::Unreachable).await?;
         let metadata: Metadata = serde_json::from_slice(&document).map_err(|_| Outage::Metadata)?;
-        if metadata.issuer == self.issuer { Ok(metadata) } else { Err(Outage::Metadata) }
+        if metadata.issuer == self.issuer {
+            Ok(metadata)
+        } else {
+            Err(Outage::Metadata)
+        }
     }
 
     /// Refuses an endpoint that is less protected than the metadata: its scheme has to be the same,
@@ -98,7 +119,11 @@ impl Server {
     /// on the way.
     fn as_safe(&self, url: Url) -> Result<Url, Outage> {
         let is_safe = url.scheme() == self.metadata.scheme() && is_safe(&url);
-        if is_safe { Ok(url) } else { Err(Outage::Metadata) }
+        if is_safe {
+            Ok(url)
+        } else {
+            Err(Outage::Metadata)
+        }
     }
 }
 
@@ -112,10 +137,12 @@ async fn body(request: RequestBuilder, refusal: Outage) -> Result<Vec<u8>, Outag
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(refusal),
         _ => return Err(Outage::Unreachable),
     }
-    carnet_outbound::read(&mut response, MAX_DOCUMENT_BYTES).await.map_err(|error| match error {
-        ReadError::Failed(_) => Outage::Unreachable,
-        ReadError::TooLarge(_) => Outage::Answer,
-    })
+    carnet_outbound::read(&mut response, MAX_DOCUMENT_BYTES)
+        .await
+        .map_err(|error| match error {
+            ReadError::Failed(_) => Outage::Unreachable,
+            ReadError::TooLarge(_) => Outage::Answer,
+        })
 }
 
 /// The URL of the server's metadata: the well-known path goes between host and path, and a slash at
@@ -130,17 +157,34 @@ mod tests {
 
     #[test]
     fn rfc8414_3_1__the_well_known_metadata_path_goes_between_host_and_path() {
-        let url = |issuer: &str| Server::new(issuer).map(|server| server.metadata.to_string()).unwrap();
-        assert_eq!(url("https://as.test"), "https://as.test/.well-known/oauth-authorization-server");
-        assert_eq!(url("https://as.test/t/"), "https://as.test/.well-known/oauth-authorization-server/t");
-        assert_eq!(url("https://as.test/a/b"), "https://as.test/.well-known/oauth-authorization-server/a/b");
+        let url = |issuer: &str| {
+            Server::new(issuer)
+                .map(|server| server.metadata.to_string())
+                .unwrap()
+        };
+        assert_eq!(
+            url("https://as.test"),
+            "https://as.test/.well-known/oauth-authorization-server"
+        );
+        assert_eq!(
+            url("https://as.test/t/"),
+            "https://as.test/.well-known/oauth-authorization-server/t"
+        );
+        assert_eq!(
+            url("https://as.test/a/b"),
+            "https://as.test/.well-known/oauth-authorization-server/a/b"
+        );
     }
 
     #[test]
     fn rfc8414_2_1__an_issuer_is_an_https_url_without_query_and_fragment() {
-        for issuer in
-            ["https://as.test", "https://as.test/t", "http://127.0.0.1:8080", "http://localhost", "http://[::1]:1"]
-        {
+        for issuer in [
+            "https://as.test",
+            "https://as.test/t",
+            "http://127.0.0.1:8080",
+            "http://localhost",
+            "http://[::1]:1",
+        ] {
             assert!(Server::new(issuer).is_ok(), "{issuer}");
         }
         for issuer in [
@@ -151,7 +195,10 @@ mod tests {
             "https://as.test?x",
             "https://as.test#x",
         ] {
-            assert!(matches!(Server::new(issuer), Err(SetUpError::Issuer)), "{issuer}");
+            assert!(
+                matches!(Server::new(issuer), Err(SetUpError::Issuer)),
+                "{issuer}"
+            );
         }
     }
 }

@@ -42,13 +42,22 @@ impl Verifier {
     pub fn new(issuer: &str, resource: &str) -> Result<Self, SetUpError> {
         let server = Server::new(issuer)?;
         let resource = resource.to_owned();
-        Ok(Self { server, resource, keys: Kept::default(), introspector: None, key_header: None })
+        Ok(Self {
+            server,
+            resource,
+            keys: Kept::default(),
+            introspector: None,
+            key_header: None,
+        })
     }
 
     /// Accepts tokens that are not JWTs too, by asking the server about them (RFC 7662).
     #[must_use]
     pub fn introspecting(self, introspection: Introspection) -> Self {
-        Self { introspector: Some(Introspector::new(introspection)), ..self }
+        Self {
+            introspector: Some(Introspector::new(introspection)),
+            ..self
+        }
     }
 
     /// Accepts a token as the whole value of this header too, such as `X-NuGet-ApiKey`, for clients
@@ -56,7 +65,10 @@ impl Verifier {
     /// header that does not contain the same token is invalid.
     #[must_use]
     pub fn also_in_header(self, name: HeaderName) -> Self {
-        Self { key_header: Some(name), ..self }
+        Self {
+            key_header: Some(name),
+            ..self
+        }
     }
 
     /// The issuer identifier, as given to [`new`](Self::new).
@@ -141,15 +153,31 @@ impl Verifier {
         if !jws.header.is_type("at+jwt") {
             return Err(invalid("not typed as an access token"));
         }
-        let algorithm = jws.header.algorithm.parse().map_err(|_| invalid("algorithm not accepted"))?;
+        let algorithm = jws
+            .header
+            .algorithm
+            .parse()
+            .map_err(|_| invalid("algorithm not accepted"))?;
         let key_id = jws.header.key_id.as_deref();
-        let knows = |keys: &KeySet| !matches!(keys.select(algorithm, key_id), Err(NoKey::UnknownKeyId));
-        let keys = self.keys.get(now, knows, || self.server.keys()).await.map_err(Rejection::Unavailable)?;
-        let key = keys.select(algorithm, key_id).map_err(|_| invalid("unknown key"))?;
+        let knows =
+            |keys: &KeySet| !matches!(keys.select(algorithm, key_id), Err(NoKey::UnknownKeyId));
+        let keys = self
+            .keys
+            .get(now, knows, || self.server.keys())
+            .await
+            .map_err(Rejection::Unavailable)?;
+        let key = keys
+            .select(algorithm, key_id)
+            .map_err(|_| invalid("unknown key"))?;
         if !key.verifies(jws.signing_input.as_bytes(), &jws.signature) {
             return Err(invalid("signature not valid"));
         }
-        claims::accept(jws.claims().map_err(|_| invalid("malformed"))?, self.issuer(), &self.resource, now)
+        claims::accept(
+            jws.claims().map_err(|_| invalid("malformed"))?,
+            self.issuer(),
+            &self.resource,
+            now,
+        )
     }
 
     /// Verifies a token by what the server says of it now, or said within the cache time (RFC
@@ -179,8 +207,13 @@ impl fmt::Debug for Verifier {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one place this crate reads the clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place this crate reads the clock"
+)]
 pub(crate) fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
     i64::try_from(since).unwrap_or(i64::MAX)
 }

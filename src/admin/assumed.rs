@@ -11,9 +11,14 @@ use crate::store::{Store, StoreError};
 pub async fn shared_workloads(store: &Store, rules: &Snapshot) -> Result<Vec<String>, StoreError> {
     let mut lines = Vec::new();
     for id in store.assumed_credentials().await? {
-        let Some(credential) = rules.credential(id) else { continue };
+        let Some(credential) = rules.credential(id) else {
+            continue;
+        };
         for (key, found) in rules.found_beside(credential) {
-            if found.iter().any(|other| other.principal != credential.principal) {
+            if found
+                .iter()
+                .any(|other| other.principal != credential.principal)
+            {
                 let mut names: Vec<String> = found.iter().map(|rule| called(rule)).collect();
                 names.sort_unstable();
                 let listed = names.join(", ");
@@ -28,6 +33,9 @@ pub async fn shared_workloads(store: &Store, rules: &Snapshot) -> Result<Vec<Str
 
 fn called(credential: &FederatedCredential) -> String {
     let id = CredentialId::to_string(&credential.id);
-    let name = credential.rule.open().map_or(id, |rule| rule.name.to_owned());
+    let name = credential
+        .rule
+        .open()
+        .map_or(id, |rule| rule.name.to_owned());
     format!("{}:{name}", credential.principal)
 }

@@ -46,6 +46,10 @@ impl Author {
 
     /// Whether the author may read and change rules of this principal.
     pub fn may_act_for(&self, principal: &str) -> bool {
-        self.principals.as_ref().is_none_or(|names| names.iter().any(|name| name.eq_ignore_ascii_case(principal)))
+        self.principals.as_ref().is_none_or(|names| {
+            names
+                .iter()
+                .any(|name| name.eq_ignore_ascii_case(principal))
+        })
     }
 }

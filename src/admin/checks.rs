@@ -5,7 +5,8 @@ use super::Rejected;
 use super::managed::{Managed, Occasion};
 use crate::app::App;
 use crate::documents::{
-    ClientDocument, PrincipalDocument, ResourceServerDocument, Stored, TrustedIssuerDocument, compile_issuer,
+    ClientDocument, PrincipalDocument, ResourceServerDocument, Stored, TrustedIssuerDocument,
+    compile_issuer,
 };
 use crate::model::KeySource;
 use crate::trust::DocumentError;
@@ -27,7 +28,8 @@ impl Managed for PrincipalDocument {
             if let Some(principal) = app.store.named::<Self>(owner).await? {
                 owner.clone_from(&principal.name)
             } else {
-                let detail = format!("must be an existing principal; there is no principal {owner}");
+                let detail =
+                    format!("must be an existing principal; there is no principal {owner}");
                 problems.push(DocumentError::new(format!("/acts_for/{at}"), detail));
             }
         }
@@ -64,10 +66,20 @@ impl Managed for ResourceServerDocument {
         _: Occasion<'_>,
     ) -> Result<Self::State, Rejected> {
         let mut problems = Vec::new();
-        for other in app.store.all_objects::<Self>().await?.iter().filter(|other| other.name != name) {
+        for other in app
+            .store
+            .all_objects::<Self>()
+            .await?
+            .iter()
+            .filter(|other| other.name != name)
+        {
             problems.extend(self.conflicts_with(&other.name, &other.document));
         }
-        if problems.is_empty() { Ok(()) } else { Err(Rejected::Invalid(problems)) }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(Rejected::Invalid(problems))
+        }
     }
 }
 
@@ -84,38 +96,64 @@ impl Managed for TrustedIssuerDocument {
             if let Some(principal) = app.store.named::<PrincipalDocument>(owner).await? {
                 owner.clone_from(&principal.name)
             } else {
-                let detail = format!("must be an existing principal; there is no principal {owner}");
+                let detail =
+                    format!("must be an existing principal; there is no principal {owner}");
                 problems.push(DocumentError::new("/owner", detail));
             }
         }
-        let moved = present.map(|present| self.moved_from(&present.document)).unwrap_or_default();
+        let moved = present
+            .map(|present| self.moved_from(&present.document))
+            .unwrap_or_default();
         if !moved.is_empty() && app.store.has_credentials_of(name).await? {
             let detail = "must not change while federated credentials refer to the trusted issuer";
-            problems.extend(moved.into_iter().map(|pointer| DocumentError::new(pointer, detail)));
+            problems.extend(
+                moved
+                    .into_iter()
+                    .map(|pointer| DocumentError::new(pointer, detail)),
+            );
         }
-        for other in app.store.all_objects::<Self>().await?.iter().filter(|other| other.name != name) {
+        for other in app
+            .store
+            .all_objects::<Self>()
+            .await?
+            .iter()
+            .filter(|other| other.name != name)
+        {
             problems.extend(self.conflicts_with(&other.name, &other.document, app.context()));
         }
         for (pointer, path) in self.keys.as_ref().map(named_files).unwrap_or_default() {
             let over_network = !occasion.author.is_local && app.config.key_files_dir.is_none();
             let present = present.and_then(|present| present.document.keys.as_ref());
             if over_network && present != self.keys.as_ref() {
-                let detail =
-                    "must not name a file over the network unless the server's configuration sets key_files_dir";
+                let detail = "must not name a file over the network unless the server's configuration sets key_files_dir";
                 problems.push(DocumentError::new(pointer, detail));
             }
-            problems.extend(app.upstream.files().check(path).err().map(|detail| DocumentError::new(pointer, detail)));
+            problems.extend(
+                app.upstream
+                    .files()
+                    .check(path)
+                    .err()
+                    .map(|detail| DocumentError::new(pointer, detail)),
+            );
         }
         if problems.is_empty() && occasion.online {
             problems.extend(unreachable(self, app, name).await);
         }
-        if problems.is_empty() { Ok(()) } else { Err(Rejected::Invalid(problems)) }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(Rejected::Invalid(problems))
+        }
     }
 }
 
 /// Fetches the keys once, so that a wrong URL is reported when the issuer is saved and not when
 /// the first workload presents an assertion.
-async fn unreachable(document: &TrustedIssuerDocument, app: &App, name: &str) -> Option<DocumentError> {
+async fn unreachable(
+    document: &TrustedIssuerDocument,
+    app: &App,
+    name: &str,
+) -> Option<DocumentError> {
     let now = app.clock.now();
     let stored = Stored {
         id: crate::ids::TrustedIssuerId::new(now).to_string(),
@@ -128,18 +166,28 @@ async fn unreachable(document: &TrustedIssuerDocument, app: &App, name: &str) ->
     };
     let issuer = compile_issuer(&stored, app.context())?;
     let error = app.upstream.try_fetch(&issuer).await.err()?;
-    let detail =
-        format!("must lead to usable keys: {error}; ?validate=offline (apply --offline) saves without fetching");
+    let detail = format!(
+        "must lead to usable keys: {error}; ?validate=offline (apply --offline) saves without fetching"
+    );
     Some(DocumentError::new("/keys", detail))
 }
 
 /// The server files that a key source names, each with its JSON Pointer.
 fn named_files(keys: &KeySource) -> Vec<(&'static str, &str)> {
     match keys {
-        KeySource::File { path } | KeySource::SpiffeBundle { path: Some(path), .. } => vec![("/keys/path", path)],
-        KeySource::TokenReview { ca_file, token_file, .. } => {
+        KeySource::File { path }
+        | KeySource::SpiffeBundle {
+            path: Some(path), ..
+        } => vec![("/keys/path", path)],
+        KeySource::TokenReview {
+            ca_file,
+            token_file,
+            ..
+        } => {
             let ca = ca_file.as_deref().map(|path| ("/keys/ca_file", path));
-            ca.into_iter().chain([("/keys/token_file", token_file.as_str())]).collect()
+            ca.into_iter()
+                .chain([("/keys/token_file", token_file.as_str())])
+                .collect()
         }
         KeySource::SpiffeBundle { path: None, .. }
         | KeySource::JwksUri { .. }

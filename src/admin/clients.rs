@@ -10,7 +10,9 @@ use super::references::{check_permission, shortest_reference, unresolved};
 use super::saving::{Saved, update};
 use crate::app::App;
 use crate::clock::Timestamp;
-use crate::documents::{ClientDocument, ClientState, ListedRule, PrincipalDocument, ResourceServerDocument, Stored};
+use crate::documents::{
+    ClientDocument, ClientState, ListedRule, PrincipalDocument, ResourceServerDocument, Stored,
+};
 use crate::ids::ClientRowId;
 use crate::model::{ClientSecret, Method, StoredSecret};
 use crate::own_tokens::LOCAL_CLIENT;
@@ -36,32 +38,45 @@ impl Managed for ClientDocument {
         // A token's `sub` is the id of a principal or the name of a client, so the two must never
         // be equal.
         if app.store.has_principal_id(name).await? {
-            problems.push(DocumentError::new("/name", "must not be the id of a principal"));
+            problems.push(DocumentError::new(
+                "/name",
+                "must not be the id of a principal",
+            ));
         }
         if name.eq_ignore_ascii_case(LOCAL_CLIENT) {
-            problems.push(DocumentError::new("/name", "must not be the name of this server's own command line"));
+            problems.push(DocumentError::new(
+                "/name",
+                "must not be the name of this server's own command line",
+            ));
         }
         for (at, permission) in self.permissions.iter_mut().enumerate() {
             let found = check_permission(app, permission, None).await?;
             problems.extend(
-                found.into_iter().map(|p| DocumentError::new(format!("/permissions/{at}{}", p.pointer), p.detail)),
+                found.into_iter().map(|p| {
+                    DocumentError::new(format!("/permissions/{at}{}", p.pointer), p.detail)
+                }),
             );
         }
         if let Some(server) = &mut self.resource_server {
             if let Some(stored) = app.store.named::<ResourceServerDocument>(server).await? {
                 *server = stored.name;
             } else {
-                let detail = format!("must be an existing resource server; there is no resource server {server}");
+                let detail = format!(
+                    "must be an existing resource server; there is no resource server {server}"
+                );
                 problems.push(DocumentError::new("/resource_server", detail));
             }
         }
-        let before = present.map(|present| present.state.listed.as_slice()).unwrap_or_default();
+        let before = present
+            .map(|present| present.state.listed.as_slice())
+            .unwrap_or_default();
         let mut listed = Vec::with_capacity(self.federated_credentials.len());
         for (at, credential) in self.federated_credentials.iter_mut().enumerate() {
             let mut found = app.store.credentials_called(credential).await?;
             // A rule that the client listed already keeps its place, even if another principal has
             // since saved a rule of the same name.
-            let was_meant = |rule: &StoredCredential| before.iter().any(|listed| listed.credential == rule.id);
+            let was_meant =
+                |rule: &StoredCredential| before.iter().any(|listed| listed.credential == rule.id);
             if found.iter().any(was_meant) {
                 found.retain(was_meant);
             }
@@ -70,16 +85,23 @@ impl Managed for ClientDocument {
                     *credential = shortest_reference(one, app).await?;
                     listed.push(list(one, before));
                 }
-                found => problems.push(unresolved(&format!("/federated_credentials/{at}"), credential, found)),
+                found => problems.push(unresolved(
+                    &format!("/federated_credentials/{at}"),
+                    credential,
+                    found,
+                )),
             }
         }
         for scope in &mut self.scopes {
-            let Some(name) = scope.strip_prefix(ADMIN_CREDENTIALS_OF) else { continue };
+            let Some(name) = scope.strip_prefix(ADMIN_CREDENTIALS_OF) else {
+                continue;
+            };
             match app.store.named::<PrincipalDocument>(name).await? {
                 // Without this check the scope would apply to any principal created later under
                 // this name.
                 None => {
-                    let detail = format!("must name existing principals; there is no principal {name}");
+                    let detail =
+                        format!("must name existing principals; there is no principal {name}");
                     problems.push(DocumentError::new("/scopes", detail));
                 }
                 Some(principal) => *scope = format!("{ADMIN_CREDENTIALS_OF}{}", principal.name),
@@ -100,7 +122,11 @@ impl Managed for ClientDocument {
         let mut members = Map::new();
         members.insert("client_id".to_owned(), stored.name.clone().into());
         members.insert("revision".to_owned(), stored.state.revision.into());
-        let live = stored.state.secrets.iter().filter(|secret| secret.is_live(now));
+        let live = stored
+            .state
+            .secrets
+            .iter()
+            .filter(|secret| secret.is_live(now));
         let secrets: Vec<Value> = live
             .map(|secret| {
                 let ends = secret.expires_at.map(|at| at.to_string());
@@ -120,10 +146,13 @@ impl Managed for ClientDocument {
 async fn unreachable(document: &ClientDocument, app: &App, name: &str) -> Option<DocumentError> {
     let id = ClientRowId::new(app.clock.now());
     let client = document.compile(id, name, 0, &ClientState::default(), app.context())?;
-    let Method::PrivateKeyJwt(issuer) = &client.method else { return None };
+    let Method::PrivateKeyJwt(issuer) = &client.method else {
+        return None;
+    };
     let error = app.upstream.try_fetch(issuer).await.err()?;
-    let detail =
-        format!("must lead to usable keys: {error}; ?validate=offline (apply --offline) saves without fetching");
+    let detail = format!(
+        "must lead to usable keys: {error}; ?validate=offline (apply --offline) saves without fetching"
+    );
     Some(DocumentError::new("/jwks_uri", detail))
 }
 
@@ -135,8 +164,12 @@ fn state(
     present: Option<&Stored<ClientDocument>>,
     now: Timestamp,
 ) -> ClientState {
-    let mut state = present.map(|present| present.state.clone()).unwrap_or_default();
-    if present.is_none_or(|present| !permits_the_same(&present.document, document)) || state.listed != listed {
+    let mut state = present
+        .map(|present| present.state.clone())
+        .unwrap_or_default();
+    if present.is_none_or(|present| !permits_the_same(&present.document, document))
+        || state.listed != listed
+    {
         renew(&mut state, now);
     }
     state.listed = listed;
@@ -153,8 +186,13 @@ fn state(
 /// reference, because it counts for the client at any revision; a self-service rule is listed at
 /// its current revision.
 fn list(rule: &StoredCredential, before: &[ListedRule]) -> ListedRule {
-    let kept = before.iter().find(|listed| listed.credential == rule.id && rule.state.vouching.counts());
-    kept.cloned().unwrap_or_else(|| ListedRule { credential: rule.id.clone(), revision: rule.state.revision })
+    let kept = before
+        .iter()
+        .find(|listed| listed.credential == rule.id && rule.state.vouching.counts());
+    kept.cloned().unwrap_or_else(|| ListedRule {
+        credential: rule.id.clone(),
+        revision: rule.state.revision,
+    })
 }
 
 /// Voids all tokens that the client got before `now`.
@@ -188,26 +226,34 @@ pub async fn rotate_secret(
     overlap_seconds: i64,
     author: &Author,
 ) -> Result<Saved<ClientDocument>, Rejected> {
-    let rotated = update(app, name, author, |present: &Stored<ClientDocument>, now| {
-        if !present.document.auth_method.has_secret() {
-            let detail = "must be client_secret_basic or client_secret_post: this client has no secret";
-            let problem = DocumentError::new("/auth_method", detail);
-            return Err(Rejected::Invalid(vec![problem]));
-        }
-        let mut state = present.state.clone();
-        let end = now.plus_seconds(overlap_seconds);
-        state.secrets = state.secrets.split_off(state.secrets.len().saturating_sub(1));
-        for secret in &mut state.secrets {
-            secret.expires_at = Some(secret.expires_at.map_or(end, |other| other.min(end)));
-        }
-        state.secrets.retain(|secret| secret.is_live(now));
-        if overlap_seconds == 0 {
-            // An overlap of 0 means that the secret leaked: tokens that were obtained with it end
-            // as well.
-            renew(&mut state, now);
-        }
-        add_secret(&mut state, now);
-        Ok((present.document.clone(), state))
-    });
+    let rotated = update(
+        app,
+        name,
+        author,
+        |present: &Stored<ClientDocument>, now| {
+            if !present.document.auth_method.has_secret() {
+                let detail =
+                    "must be client_secret_basic or client_secret_post: this client has no secret";
+                let problem = DocumentError::new("/auth_method", detail);
+                return Err(Rejected::Invalid(vec![problem]));
+            }
+            let mut state = present.state.clone();
+            let end = now.plus_seconds(overlap_seconds);
+            state.secrets = state
+                .secrets
+                .split_off(state.secrets.len().saturating_sub(1));
+            for secret in &mut state.secrets {
+                secret.expires_at = Some(secret.expires_at.map_or(end, |other| other.min(end)));
+            }
+            state.secrets.retain(|secret| secret.is_live(now));
+            if overlap_seconds == 0 {
+                // An overlap of 0 means that the secret leaked: tokens that were obtained with it end
+                // as well.
+                renew(&mut state, now);
+            }
+            add_secret(&mut state, now);
+            Ok((present.document.clone(), state))
+        },
+    );
     Box::pin(rotated).await
 }

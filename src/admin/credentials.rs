@@ -13,8 +13,8 @@ use super::{Rejected, room};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::documents::{
-    CredentialState, Document as _, FederatedCredentialDocument, PrincipalDocument, Stored, TrustedIssuerDocument,
-    Vouching, compile_credential,
+    CredentialState, Document as _, FederatedCredentialDocument, PrincipalDocument, Stored,
+    TrustedIssuerDocument, Vouching, compile_credential,
 };
 use crate::model::{PENDING_DAYS, RuleReference, Snapshot, State, TrustedIssuer};
 use crate::profile::Profile;
@@ -33,20 +33,26 @@ impl Managed for FederatedCredentialDocument {
         occasion: Occasion<'_>,
     ) -> Result<Self::State, Rejected> {
         let mut problems = Vec::new();
-        let principal = app.store.named::<PrincipalDocument>(&self.principal).await?;
+        let principal = app
+            .store
+            .named::<PrincipalDocument>(&self.principal)
+            .await?;
         if let Some(principal) = &principal {
             self.principal.clone_from(&principal.name)
         } else {
-            let detail = format!("must be an existing principal; there is no principal {}", self.principal);
+            let detail = format!(
+                "must be an existing principal; there is no principal {}",
+                self.principal
+            );
             problems.push(DocumentError::new("/principal", detail));
         }
         let (under, by_nature) = under_issuer(self, app, &mut problems).await?;
         for at in 0..self.permissions.len() {
             if let Some(permission) = self.permissions.get_mut(at) {
                 let found = check_permission(app, permission, Some(&self.principal)).await?;
-                problems.extend(
-                    found.into_iter().map(|p| DocumentError::new(format!("/permissions/{at}{}", p.pointer), p.detail)),
-                );
+                problems.extend(found.into_iter().map(|p| {
+                    DocumentError::new(format!("/permissions/{at}{}", p.pointer), p.detail)
+                }));
             }
         }
         let (actors, unknown) = resolve_actors(self, app, present, occasion.author).await?;
@@ -63,18 +69,35 @@ impl Managed for FederatedCredentialDocument {
         }
         problems.extend(check_dependants(self, app, present, occasion.author).await?);
         let is_new_there = present.is_none_or(|present| {
-            present.document.principal != self.principal || present.document.trusted_issuer != self.trusted_issuer
+            present.document.principal != self.principal
+                || present.document.trusted_issuer != self.trusted_issuer
         });
-        if is_new_there && app.store.count_credentials(&self.principal, &self.trusted_issuer).await? >= MAX_RULES {
-            let detail = format!("a principal must have at most {MAX_RULES} rules about one trusted issuer");
+        if is_new_there
+            && app
+                .store
+                .count_credentials(&self.principal, &self.trusted_issuer)
+                .await?
+                >= MAX_RULES
+        {
+            let detail =
+                format!("a principal must have at most {MAX_RULES} rules about one trusted issuer");
             problems.push(DocumentError::new("", detail));
         }
-        if let Some(profile) = under.as_ref().filter(|_| is_self_service && problems.is_empty()) {
+        if let Some(profile) = under
+            .as_ref()
+            .filter(|_| is_self_service && problems.is_empty())
+        {
             problems.extend(self.check_index_key(profile));
         }
         match under.filter(|_| problems.is_empty()) {
             None => Err(Rejected::Invalid(problems)),
-            Some(profile) => Ok(state(self, &profile, (vouching, actors), present, app.clock.now())),
+            Some(profile) => Ok(state(
+                self,
+                &profile,
+                (vouching, actors),
+                present,
+                app.clock.now(),
+            )),
         }
     }
 
@@ -91,7 +114,10 @@ impl Managed for FederatedCredentialDocument {
         found.retain(|rule| author.may_act_for(&rule.document.principal));
         let is_bare = !reference.contains(':') && found.iter().all(|rule| rule.id != reference);
         if let Some(members) = members.filter(|_| is_bare) {
-            let principal = members.get("principal").and_then(Value::as_str).unwrap_or_default();
+            let principal = members
+                .get("principal")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
             found.retain(|rule| rule.document.principal.eq_ignore_ascii_case(principal));
         }
         match found.len() {
@@ -102,10 +128,15 @@ impl Managed for FederatedCredentialDocument {
 
     fn name_in<'r>(&self, reference: &'r str) -> Result<&'r str, DocumentError> {
         match reference.split_once(':') {
-            Some((principal, _)) if !principal.eq_ignore_ascii_case(&self.principal) => Err(DocumentError::new(
-                "/principal",
-                format!("must be {principal}, as in the name of the rule; this is {}", self.principal),
-            )),
+            Some((principal, _)) if !principal.eq_ignore_ascii_case(&self.principal) => {
+                Err(DocumentError::new(
+                    "/principal",
+                    format!(
+                        "must be {principal}, as in the name of the rule; this is {}",
+                        self.principal
+                    ),
+                ))
+            }
             Some((_, name)) => Ok(name),
             None => Ok(reference),
         }
@@ -119,7 +150,8 @@ impl Managed for FederatedCredentialDocument {
         };
         let rules = app.rules();
         let issuer = rules.issuer_named(issuer);
-        let found = issuer.and_then(|issuer| normalise(&issuer.profile, &issuer.terms, matcher).err());
+        let found =
+            issuer.and_then(|issuer| normalise(&issuer.profile, &issuer.terms, matcher).err());
         found.map(in_match).unwrap_or_default()
     }
 
@@ -129,7 +161,9 @@ impl Managed for FederatedCredentialDocument {
 
     fn among(rules: Arc<Snapshot>, stored: &Stored<Self>) -> Arc<Snapshot> {
         let issuer = rules.issuer_named(&stored.document.trusted_issuer);
-        let Some((id, issuer)) = stored.id.parse().ok().zip(issuer) else { return rules };
+        let Some((id, issuer)) = stored.id.parse().ok().zip(issuer) else {
+            return rules;
+        };
         let compiled = compile_credential(id, stored, issuer.id, &issuer.profile);
         let mut with_it = (*rules).clone();
         with_it.set_credential(id, Some(compiled));
@@ -141,36 +175,63 @@ impl Managed for FederatedCredentialDocument {
         // again only renews its seven days: neither is a change.
         let mut with_pins = present.document.clone();
         for (field, id) in &present.state.pinned {
-            with_pins.matcher.entry(field.clone()).or_insert_with(|| id.clone());
+            with_pins
+                .matcher
+                .entry(field.clone())
+                .or_insert_with(|| id.clone());
         }
         present.document == *self || with_pins == *self
     }
 
     fn more_warnings(rules: &Snapshot, stored: &Stored<Self>) -> Vec<Warning> {
         let issuer = rules.issuer_named(&stored.document.trusted_issuer);
-        let mut warnings = issuer.map(|issuer| rule_warnings(issuer, &stored.document.matcher)).unwrap_or_default();
+        let mut warnings = issuer
+            .map(|issuer| rule_warnings(issuer, &stored.document.matcher))
+            .unwrap_or_default();
         warnings.extend(room::warning(rules, stored));
         if stored.state.vouching == Vouching::Assumed {
             let detail = "the rule is older than consent and counts for workloads that do not ask for its principal; save it \
                           as an administrator, or with \"vouched\": false";
-            warnings.push(Warning { code: "vouching_assumed".to_owned(), detail: detail.to_owned() });
+            warnings.push(Warning {
+                code: "vouching_assumed".to_owned(),
+                detail: detail.to_owned(),
+            });
         }
         warnings
     }
 
     fn shown_state(app: &App, stored: &Stored<Self>) -> Map<String, Value> {
         let mut members = Map::new();
-        let FederatedCredentialDocument { enabled, expires_at, .. } = stored.document;
-        let state = State::of(enabled, expires_at, stored.state.pending_until, app.clock.now());
+        let FederatedCredentialDocument {
+            enabled,
+            expires_at,
+            ..
+        } = stored.document;
+        let state = State::of(
+            enabled,
+            expires_at,
+            stored.state.pending_until,
+            app.clock.now(),
+        );
         let rules = app.rules();
         let issuer = rules.issuer_named(&stored.document.trusted_issuer);
         let owner = issuer.and_then(|issuer| issuer.owner.as_deref());
-        let by_nature = owner.is_some_and(|owner| owner.eq_ignore_ascii_case(&stored.document.principal));
-        members.insert("vouched".to_owned(), (stored.state.vouching.counts() || by_nature).into());
+        let by_nature =
+            owner.is_some_and(|owner| owner.eq_ignore_ascii_case(&stored.document.principal));
+        members.insert(
+            "vouched".to_owned(),
+            (stored.state.vouching.counts() || by_nature).into(),
+        );
         members.insert("state".to_owned(), state.as_str().into());
-        members.insert("pinned".to_owned(), Value::Object(stored.state.pinned.clone()));
+        members.insert(
+            "pinned".to_owned(),
+            Value::Object(stored.state.pinned.clone()),
+        );
         members.insert("revision".to_owned(), stored.state.revision.into());
-        members.insert("last_used_at".to_owned(), json!(stored.state.last_used_at.map(|at| at.to_string())));
+        members.insert(
+            "last_used_at".to_owned(),
+            json!(stored.state.last_used_at.map(|at| at.to_string())),
+        );
         members
     }
 
@@ -181,7 +242,10 @@ impl Managed for FederatedCredentialDocument {
                 matcher.entry(name.clone()).or_insert_with(|| id.clone());
             }
         }
-        members.insert("pinned".to_owned(), Value::Object(stored.state.pinned.clone()));
+        members.insert(
+            "pinned".to_owned(),
+            Value::Object(stored.state.pinned.clone()),
+        );
         // Assumed vouching is nobody's decision, so it is not exported as `vouched: true`.
         if stored.state.vouching != Vouching::Assumed {
             members.insert("vouched".to_owned(), stored.state.vouching.counts().into());
@@ -198,15 +262,23 @@ async fn under_issuer(
     app: &App,
     problems: &mut Vec<DocumentError>,
 ) -> Result<(Option<Arc<Profile>>, bool), Rejected> {
-    let Some(issuer) = app.store.named::<TrustedIssuerDocument>(&document.trusted_issuer).await? else {
+    let Some(issuer) = app
+        .store
+        .named::<TrustedIssuerDocument>(&document.trusted_issuer)
+        .await?
+    else {
         let name = &document.trusted_issuer;
-        let detail = format!("must be an existing trusted issuer; there is no trusted issuer {name}");
+        let detail =
+            format!("must be an existing trusted issuer; there is no trusted issuer {name}");
         problems.push(DocumentError::new("/trusted_issuer", detail));
         return Ok((None, false));
     };
     let owner = issuer.document.owner.as_ref();
     if owner.is_some_and(|owner| *owner != document.principal) {
-        problems.push(DocumentError::new("/trusted_issuer", "must not belong to another principal"));
+        problems.push(DocumentError::new(
+            "/trusted_issuer",
+            "must not belong to another principal",
+        ));
     }
     let by_nature = owner == Some(&document.principal);
     document.trusted_issuer = issuer.name;
@@ -241,12 +313,20 @@ fn vouching(
         (Some(false), _) | (None, None) => Vouching::SelfService,
         (None, Some(present))
             if !author.may_vouch()
-                && !is_about_the_same(&present.document, document, (&present.state.actors, actors)) =>
+                && !is_about_the_same(
+                    &present.document,
+                    document,
+                    (&present.state.actors, actors),
+                ) =>
         {
             Vouching::SelfService
         }
         // An administrator who saves an enabled rule confirms it; disabling it does not confirm it.
-        (None, Some(present)) if author.is_admin && document.enabled && present.state.vouching == Vouching::Assumed => {
+        (None, Some(present))
+            if author.is_admin
+                && document.enabled
+                && present.state.vouching == Vouching::Assumed =>
+        {
             Vouching::Vouched
         }
         (None, Some(present)) => present.state.vouching,
@@ -255,12 +335,17 @@ fn vouching(
 
 /// Moves problems inside `match` to their place in the whole document.
 fn in_match(problems: Vec<DocumentError>) -> Vec<DocumentError> {
-    problems.into_iter().map(|p| DocumentError::new(format!("/match{}", p.pointer), p.detail)).collect()
+    problems
+        .into_iter()
+        .map(|p| DocumentError::new(format!("/match{}", p.pointer), p.detail))
+        .collect()
 }
 
 /// Warnings of the profile about an accepted rule, such as `any_ref`.
 pub(super) fn rule_warnings(issuer: &TrustedIssuer, matcher: &Map<String, Value>) -> Vec<Warning> {
-    normalise(&issuer.profile, &issuer.terms, matcher).map(|normalised| normalised.warnings).unwrap_or_default()
+    normalise(&issuer.profile, &issuer.terms, matcher)
+        .map(|normalised| normalised.warnings)
+        .unwrap_or_default()
 }
 
 /// The state to store beside the document. Pinned ids are kept while the rule names the same
@@ -278,7 +363,9 @@ fn state(
             && old.trusted_issuer == document.trusted_issuer
             && names_the_same(profile, &old.matcher, &document.matcher)
     });
-    let pinned = kept.map(|present| present.state.pinned.clone()).unwrap_or_default();
+    let pinned = kept
+        .map(|present| present.state.pinned.clone())
+        .unwrap_or_default();
     let pending = is_pending(profile, &document.matcher, &pinned);
     let revision = match present {
         None => 1,
@@ -315,7 +402,10 @@ fn is_about_the_same(
         && actors.0 == actors.1
 }
 
-pub(super) fn means_the_same(left: &FederatedCredentialDocument, right: &FederatedCredentialDocument) -> bool {
+pub(super) fn means_the_same(
+    left: &FederatedCredentialDocument,
+    right: &FederatedCredentialDocument,
+) -> bool {
     is_about_the_same(left, right, (&[], &[]))
         && left.actors == right.actors
         && left.expires_at == right.expires_at

@@ -28,9 +28,16 @@ pub(super) fn event<D: Managed>(
     let object = after.or(before);
     let rules = app.rules();
     // A rule's event belongs to its principal, and if the rule moves, to the former principal too.
-    let concerned = [before, after].into_iter().flatten().filter_map(|object| object.document.principal());
+    let concerned = [before, after]
+        .into_iter()
+        .flatten()
+        .filter_map(|object| object.document.principal());
     for principal in concerned.filter_map(|name| rules.principal(&name.to_ascii_lowercase())) {
-        if event.parts.iter().all(|part| part.principal_id != principal.id) {
+        if event
+            .parts
+            .iter()
+            .all(|part| part.principal_id != principal.id)
+        {
             event.parts.push(AuditPart {
                 principal_id: principal.id.clone(),
                 credential: object.and_then(|object| object.id.parse().ok()),
@@ -39,14 +46,19 @@ pub(super) fn event<D: Managed>(
             });
         }
     }
-    event.parts.sort_by(|left, right| left.principal_id.cmp(&right.principal_id));
-    event.principal = object.and_then(|object| object.document.principal()).map(str::to_owned);
+    event
+        .parts
+        .sort_by(|left, right| left.principal_id.cmp(&right.principal_id));
+    event.principal = object
+        .and_then(|object| object.document.principal())
+        .map(str::to_owned);
     event.credential = object.and_then(|object| object.id.parse().ok());
     let exported = |object: Option<&Stored<D>>| object.map(|object| object.document.exported());
     let (mut before, mut after) = (exported(before), exported(after));
     let detail = |before: &Option<Map<String, Value>>, after: &Option<Map<String, Value>>| {
         let name = object.map(|object| &object.name);
-        json!({ "kind": D::KIND.noun(), "name": name, "before": before, "after": after }).to_string()
+        json!({ "kind": D::KIND.noun(), "name": name, "before": before, "after": after })
+            .to_string()
     };
     event.detail = detail(&before, &after);
     if event.detail.len() > MAX_DETAIL_BYTES {
@@ -67,8 +79,17 @@ pub(super) fn refused<D: Managed>(
     problems: &[DocumentError],
     now: Timestamp,
 ) -> AuditEvent {
-    let pointers: Vec<&str> = problems.iter().map(|problem| problem.pointer.as_str()).collect();
-    let key = [D::KIND.noun(), name, &author.subject, &pointers.join(" "), &now.seconds().div_euclid(3600).to_string()];
+    let pointers: Vec<&str> = problems
+        .iter()
+        .map(|problem| problem.pointer.as_str())
+        .collect();
+    let key = [
+        D::KIND.noun(),
+        name,
+        &author.subject,
+        &pointers.join(" "),
+        &now.seconds().div_euclid(3600).to_string(),
+    ];
     let mut members = Some(document.exported());
     shorten(&mut members);
     AuditEvent {

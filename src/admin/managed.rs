@@ -27,7 +27,10 @@ pub trait Managed: Persist {
 
     /// Further mistakes in a document that could not be read as a whole, so that one answer reports
     /// all of them.
-    fn further_problems(_: &App, _: &Map<String, Value>) -> impl Future<Output = Vec<DocumentError>> + Send {
+    fn further_problems(
+        _: &App,
+        _: &Map<String, Value>,
+    ) -> impl Future<Output = Vec<DocumentError>> + Send {
         async { Vec::new() }
     }
 

@@ -62,7 +62,9 @@ impl From<StoreError> for Rejected {
             StoreError::InUse(detail) => Self::InUse(detail),
             StoreError::Ambiguous(_) => Self::Ambiguous(error.to_string()),
             StoreError::Changed => Self::Changed,
-            StoreError::Unavailable(_) | StoreError::Corrupt(_) => Self::Unavailable(error.to_string()),
+            StoreError::Unavailable(_) | StoreError::Corrupt(_) => {
+                Self::Unavailable(error.to_string())
+            }
         }
     }
 }

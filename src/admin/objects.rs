@@ -13,8 +13,14 @@ use crate::trust::Warning;
 
 /// Finds an object by reference. For an author limited to principals, rules of other principals do
 /// not exist.
-pub async fn find<D: Managed>(app: &App, reference: &str, author: &Author) -> Result<Stored<D>, Rejected> {
-    D::called(app, reference, None, author).await?.ok_or(Rejected::NotFound)
+pub async fn find<D: Managed>(
+    app: &App,
+    reference: &str,
+    author: &Author,
+) -> Result<Stored<D>, Rejected> {
+    D::called(app, reference, None, author)
+        .await?
+        .ok_or(Rejected::NotFound)
 }
 
 /// A page of at most `limit` objects that follow the key `after`.
@@ -35,13 +41,26 @@ pub fn shown<D: Managed>(app: &App, stored: &Stored<D>) -> Map<String, Value> {
     members.extend(stored.document.shown(context));
     members.insert("id".to_owned(), stored.id.clone().into());
     members.extend(D::shown_state(app, stored));
-    members.insert("warnings".to_owned(), json!(warnings(app, &app.rules(), stored)));
-    members.insert("created_at".to_owned(), stored.created_at.to_string().into());
-    members.insert("updated_at".to_owned(), stored.updated_at.to_string().into());
+    members.insert(
+        "warnings".to_owned(),
+        json!(warnings(app, &app.rules(), stored)),
+    );
+    members.insert(
+        "created_at".to_owned(),
+        stored.created_at.to_string().into(),
+    );
+    members.insert(
+        "updated_at".to_owned(),
+        stored.updated_at.to_string().into(),
+    );
     members
 }
 
-pub(super) fn warnings<D: Managed>(app: &App, rules: &Snapshot, stored: &Stored<D>) -> Vec<Warning> {
+pub(super) fn warnings<D: Managed>(
+    app: &App,
+    rules: &Snapshot,
+    stored: &Stored<D>,
+) -> Vec<Warning> {
     let mut warnings = stored.document.warnings(app.context());
     warnings.extend(D::more_warnings(rules, stored));
     warnings

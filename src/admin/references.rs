@@ -6,7 +6,8 @@ use super::author::Author;
 use super::credentials::means_the_same;
 use crate::app::App;
 use crate::documents::{
-    ClientDocument, FederatedCredentialDocument, PermissionDocument, PrincipalDocument, ResourceServerDocument, Stored,
+    ClientDocument, FederatedCredentialDocument, PermissionDocument, PrincipalDocument,
+    ResourceServerDocument, Stored,
 };
 use crate::model::RuleReference;
 use crate::store::{StoreError, StoredCredential};
@@ -21,12 +22,19 @@ pub(super) async fn resolve_actors(
     author: &Author,
 ) -> Result<(Vec<RuleReference>, Vec<DocumentError>), Rejected> {
     let (mut actors, mut problems) = (Vec::new(), Vec::new());
-    let before = present.map(|present| present.state.actors.as_slice()).unwrap_or_default();
+    let before = present
+        .map(|present| present.state.actors.as_slice())
+        .unwrap_or_default();
     for (at, reference) in document.actors.iter_mut().enumerate() {
         let mut found = app.store.credentials_called(reference).await?;
-        let is_kept = |rule: &StoredCredential| before.iter().find(|actor| actor.id.to_string() == rule.id);
-        found.retain(|rule| is_kept(rule).is_some() || author.may_act_for(&rule.document.principal));
-        if found.iter().any(|rule| rule.document.principal == document.principal) {
+        let is_kept =
+            |rule: &StoredCredential| before.iter().find(|actor| actor.id.to_string() == rule.id);
+        found
+            .retain(|rule| is_kept(rule).is_some() || author.may_act_for(&rule.document.principal));
+        if found
+            .iter()
+            .any(|rule| rule.document.principal == document.principal)
+        {
             found.retain(|rule| rule.document.principal == document.principal);
         }
         let [rule] = found.as_slice() else {
@@ -38,10 +46,17 @@ pub(super) async fn resolve_actors(
         let stays = rule.state.vouching.counts() || !author.may_act_for(&rule.document.principal);
         let kept = is_kept(rule).filter(|_| stays).map(|actor| actor.revision);
         let own = rule.document.principal == document.principal;
-        *reference = if own { rule.name.clone() } else { format!("{}:{}", rule.document.principal, rule.name) };
+        *reference = if own {
+            rule.name.clone()
+        } else {
+            format!("{}:{}", rule.document.principal, rule.name)
+        };
         actors.push(RuleReference {
             name: rule.name.clone(),
-            id: rule.id.parse().map_err(|_| StoreError::Corrupt(rule.id.clone()))?,
+            id: rule
+                .id
+                .parse()
+                .map_err(|_| StoreError::Corrupt(rule.id.clone()))?,
             revision: kept.unwrap_or(rule.state.revision),
         });
     }
@@ -49,20 +64,35 @@ pub(super) async fn resolve_actors(
 }
 
 /// The mistake of a reference that matches no rule or several.
-pub(super) fn unresolved(pointer: &str, reference: &str, found: &[StoredCredential]) -> DocumentError {
+pub(super) fn unresolved(
+    pointer: &str,
+    reference: &str,
+    found: &[StoredCredential],
+) -> DocumentError {
     let detail = if found.is_empty() {
-        format!("must be an existing federated credential; there is no federated credential {reference}")
+        format!(
+            "must be an existing federated credential; there is no federated credential {reference}"
+        )
     } else {
-        format!("must be principal:name or an id: rules of several principals are called {reference}")
+        format!(
+            "must be principal:name or an id: rules of several principals are called {reference}"
+        )
     };
     DocumentError::new(pointer, detail)
 }
 
 /// The name if no other rule has it, else `principal:name`.
-pub(super) async fn shortest_reference(rule: &StoredCredential, app: &App) -> Result<String, Rejected> {
+pub(super) async fn shortest_reference(
+    rule: &StoredCredential,
+    app: &App,
+) -> Result<String, Rejected> {
     let others = app.store.credentials_called(&rule.name).await?;
     let is_only = others.iter().all(|other| other.id == rule.id);
-    Ok(if is_only { rule.name.clone() } else { format!("{}:{}", rule.document.principal, rule.name) })
+    Ok(if is_only {
+        rule.name.clone()
+    } else {
+        format!("{}:{}", rule.document.principal, rule.name)
+    })
 }
 
 /// Refuses a change by anyone but an administrator to a rule that admits a client with `scopes`
@@ -77,12 +107,19 @@ pub(super) async fn check_dependants(
     let Some(present) = present.filter(|_| !author.is_admin) else {
         return Ok(None);
     };
-    let switched_off = FederatedCredentialDocument { enabled: false, ..present.document.clone() };
+    let switched_off = FederatedCredentialDocument {
+        enabled: false,
+        ..present.document.clone()
+    };
     if means_the_same(&present.document, document) || means_the_same(&switched_off, document) {
         return Ok(None);
     }
     let rests_on_it = |client: &Stored<ClientDocument>| {
-        let named = client.state.listed.iter().any(|listed| listed.credential == present.id);
+        let named = client
+            .state
+            .listed
+            .iter()
+            .any(|listed| listed.credential == present.id);
         named && (!client.document.scopes.is_empty() || client.document.resource_server.is_some())
     };
     let clients = app.store.all_objects::<ClientDocument>().await?;
@@ -93,7 +130,10 @@ pub(super) async fn check_dependants(
         );
         DocumentError::new("", detail)
     };
-    Ok(clients.iter().find(|client| rests_on_it(client)).map(problem))
+    Ok(clients
+        .iter()
+        .find(|client| rests_on_it(client))
+        .map(problem))
 }
 
 /// Checks that the resource server, actions and owner of a permission exist, and replaces names by
@@ -103,8 +143,15 @@ pub(super) async fn check_permission(
     permission: &mut PermissionDocument,
     principal: Option<&str>,
 ) -> Result<Vec<DocumentError>, Rejected> {
-    let server = app.store.named::<ResourceServerDocument>(&permission.resource_server).await?;
-    let found = permission.problem_at(server.as_ref().map(|server| (server.name.as_str(), &server.document)));
+    let server = app
+        .store
+        .named::<ResourceServerDocument>(&permission.resource_server)
+        .await?;
+    let found = permission.problem_at(
+        server
+            .as_ref()
+            .map(|server| (server.name.as_str(), &server.document)),
+    );
     let mut problems: Vec<DocumentError> = found.into_iter().collect();
     if let Some(server) = server {
         permission.resource_server = server.name;

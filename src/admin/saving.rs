@@ -32,10 +32,16 @@ pub struct Precondition {
 
 impl Precondition {
     fn check(&self, version: Option<i64>) -> Result<(), Rejected> {
-        let wrong_version =
-            self.versions.as_ref().is_some_and(|versions| version.is_none_or(|v| !versions.contains(&v)));
+        let wrong_version = self
+            .versions
+            .as_ref()
+            .is_some_and(|versions| version.is_none_or(|v| !versions.contains(&v)));
         let unexpected = (self.exists && version.is_none()) || (self.absent && version.is_some());
-        if wrong_version || unexpected { Err(Rejected::Changed) } else { Ok(()) }
+        if wrong_version || unexpected {
+            Err(Rejected::Changed)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -80,12 +86,22 @@ pub async fn save<D: Managed>(
     occasion: Occasion<'_>,
 ) -> Result<Saved<D>, Rejected> {
     for attempt in 1..=ATTEMPTS {
-        let Prepared { name, present, document, state } =
-            prepare(app, reference, change, precondition, occasion).await?;
+        let Prepared {
+            name,
+            present,
+            document,
+            state,
+        } = prepare(app, reference, change, precondition, occasion).await?;
         if let Err(Rejected::Invalid(problems)) = &state
             && occasion.online
         {
-            app.audit(refused(occasion.author, &document, &name, problems, app.clock.now()));
+            app.audit(refused(
+                occasion.author,
+                &document,
+                &name,
+                problems,
+                app.clock.now(),
+            ));
         }
         match write(app, &name, present, document, state?, occasion.author).await {
             Err(Rejected::Changed) if attempt < ATTEMPTS && precondition.versions.is_none() => {}
@@ -104,30 +120,58 @@ pub async fn try_out<D: Managed>(
     occasion: Occasion<'_>,
 ) -> Result<DryRun, Rejected> {
     let prepared = prepare::<D>(app, reference, change, precondition, occasion).await;
-    let prepared =
-        prepared.and_then(|prepared| Ok((prepared.state?, prepared.present, prepared.name, prepared.document)));
+    let prepared = prepared.and_then(|prepared| {
+        Ok((
+            prepared.state?,
+            prepared.present,
+            prepared.name,
+            prepared.document,
+        ))
+    });
     let (state, present, name, document) = match prepared {
         Ok(prepared) => prepared,
-        Err(Rejected::Invalid(errors)) => return Ok(DryRun { errors, ..DryRun::default() }),
+        Err(Rejected::Invalid(errors)) => {
+            return Ok(DryRun {
+                errors,
+                ..DryRun::default()
+            });
+        }
         Err(rejected) => return Err(rejected),
     };
     let now = app.clock.now();
-    let would_change = present.as_ref().is_none_or(|present| !document.says_the_same(&state, present));
+    let would_change = present
+        .as_ref()
+        .is_none_or(|present| !document.says_the_same(&state, present));
     let is_new = present.is_none();
     let object = if let Some(present) = present {
-        Stored { document, state, ..present }
+        Stored {
+            document,
+            state,
+            ..present
+        }
     } else {
         new_object(document, state, &name, now)
     };
     let warnings = warnings(app, &D::among(app.rules(), &object), &object);
     let mut stored = shown(app, &object);
     // Left out: values that the server would generate anew when the object is saved.
-    let of_its_making = ["created_at", "updated_at", "secrets"].into_iter().filter(|_| is_new);
+    let of_its_making = ["created_at", "updated_at", "secrets"]
+        .into_iter()
+        .filter(|_| is_new);
     let made_id = (is_new && object.document.given_id().is_none()).then_some("id");
-    for member in ["warnings", "client_secret"].into_iter().chain(of_its_making).chain(made_id) {
+    for member in ["warnings", "client_secret"]
+        .into_iter()
+        .chain(of_its_making)
+        .chain(made_id)
+    {
         stored.shift_remove(member);
     }
-    Ok(DryRun { stored: Some(stored), would_change, errors: Vec::new(), warnings })
+    Ok(DryRun {
+        stored: Some(stored),
+        would_change,
+        errors: Vec::new(),
+        warnings,
+    })
 }
 
 /// A change that was read and checked, and not written yet.
@@ -158,7 +202,10 @@ async fn prepare<D: Managed>(
     let members = match (change, &present) {
         (Change::Patch(_), None) => return Err(Rejected::NotFound),
         (Change::Create(_), Some(_)) if checked.is_ok() => {
-            return Err(Rejected::Exists(format!("there is a {} of this name", D::KIND.noun())));
+            return Err(Rejected::Exists(format!(
+                "there is a {} of this name",
+                D::KIND.noun()
+            )));
         }
         (Change::Create(members) | Change::Replace(members), _) => members.clone(),
         (Change::Patch(patch), Some(present)) => patched(present.document.exported(), patch)?,
@@ -171,16 +218,30 @@ async fn prepare<D: Managed>(
             return Err(Rejected::Invalid(problems));
         }
     };
-    if document.principal().is_some_and(|principal| !author.may_act_for(principal)) {
+    if document
+        .principal()
+        .is_some_and(|principal| !author.may_act_for(principal))
+    {
         return Err(Rejected::Forbidden);
     }
     let name = match &present {
         Some(present) => present.name.clone(),
-        None => document.name_in(reference).map_err(|problem| Rejected::Invalid(vec![problem]))?.to_owned(),
+        None => document
+            .name_in(reference)
+            .map_err(|problem| Rejected::Invalid(vec![problem]))?
+            .to_owned(),
     };
-    check_name(&name).map_err(|detail| Rejected::Invalid(vec![DocumentError::new("/name", detail)]))?;
-    let state = document.prepare(app, &name, present.as_ref(), occasion).await;
-    Ok(Prepared { name, present, document, state })
+    check_name(&name)
+        .map_err(|detail| Rejected::Invalid(vec![DocumentError::new("/name", detail)]))?;
+    let state = document
+        .prepare(app, &name, present.as_ref(), occasion)
+        .await;
+    Ok(Prepared {
+        name,
+        present,
+        document,
+        state,
+    })
 }
 
 /// Writes a prepared document with its audit event, unless it equals the stored one.
@@ -195,30 +256,65 @@ async fn write<D: Managed>(
     let now = app.clock.now();
     // The audit event needs the principal's id, and another replica may have created the principal
     // within the last second.
-    if document.principal().is_some_and(|name| app.rules().principal(&name.to_ascii_lowercase()).is_none()) {
+    if document
+        .principal()
+        .is_some_and(|name| app.rules().principal(&name.to_ascii_lowercase()).is_none())
+    {
         refresh(app).await?;
     }
     if let Some(present) = present {
         if present.document == document && present.state == state {
-            return Ok(Saved { object: present, created: false });
+            return Ok(Saved {
+                object: present,
+                created: false,
+            });
         }
-        let object =
-            Stored { version: present.version.saturating_add(1), updated_at: now, document, state, ..present.clone() };
-        let event = event(app, author, Outcome::Updated, (Some(&present), Some(&object)), now);
-        app.store.write(Write::Update(&object, present.version), &event, now).await?;
+        let object = Stored {
+            version: present.version.saturating_add(1),
+            updated_at: now,
+            document,
+            state,
+            ..present.clone()
+        };
+        let event = event(
+            app,
+            author,
+            Outcome::Updated,
+            (Some(&present), Some(&object)),
+            now,
+        );
+        app.store
+            .write(Write::Update(&object, present.version), &event, now)
+            .await?;
         refresh(app).await?;
-        return Ok(Saved { object, created: false });
+        return Ok(Saved {
+            object,
+            created: false,
+        });
     }
     let object = new_object(document, state, name, now);
     let event = event(app, author, Outcome::Created, (None, Some(&object)), now);
     app.store.write(Write::Insert(&object), &event, now).await?;
     refresh(app).await?;
-    Ok(Saved { object, created: true })
+    Ok(Saved {
+        object,
+        created: true,
+    })
 }
 
 fn new_object<D: Managed>(document: D, state: D::State, name: &str, now: Timestamp) -> Stored<D> {
-    let id = document.given_id().map_or_else(|| D::new_id(now), str::to_owned);
-    Stored { id, name: name.to_owned(), version: 1, created_at: now, updated_at: now, document, state }
+    let id = document
+        .given_id()
+        .map_or_else(|| D::new_id(now), str::to_owned);
+    Stored {
+        id,
+        name: name.to_owned(),
+        version: 1,
+        created_at: now,
+        updated_at: now,
+        document,
+        state,
+    }
 }
 
 /// Applies `change` to the stored object, and again to its new version if a concurrent change came
@@ -253,13 +349,17 @@ pub async fn delete<D: Managed>(
     precondition.check(Some(present.version))?;
     let now = app.clock.now();
     let event = event(app, author, Outcome::Deleted, (Some(&present), None), now);
-    app.store.write(Write::Delete(&present, present.version), &event, now).await?;
+    app.store
+        .write(Write::Delete(&present, present.version), &event, now)
+        .await?;
     refresh(app).await
 }
 
 /// Loads the change into this replica's snapshot; other replicas follow within a second.
 async fn refresh(app: &App) -> Result<(), Rejected> {
-    app.refresh().await.map_err(|error| Rejected::Unavailable(error.to_string()))
+    app.refresh()
+        .await
+        .map_err(|error| Rejected::Unavailable(error.to_string()))
 }
 
 fn patched(mut members: Map<String, Value>, patch: &Value) -> Result<Map<String, Value>, Rejected> {
@@ -279,7 +379,9 @@ fn merge(members: &mut Map<String, Value>, patch: &Map<String, Value>) {
                 members.shift_remove(name);
             }
             Value::Object(inner) => {
-                let slot = members.entry(name.clone()).or_insert_with(|| Value::Object(Map::new()));
+                let slot = members
+                    .entry(name.clone())
+                    .or_insert_with(|| Value::Object(Map::new()));
                 if !slot.is_object() {
                     *slot = Value::Object(Map::new());
                 }
@@ -303,24 +405,53 @@ mod tests {
     #[test]
     fn merge_patches_follow_rfc_7396() {
         let patch = |target: Value, patch: Value| {
-            patched(target.as_object().unwrap().clone(), &patch).map(Value::Object).unwrap()
+            patched(target.as_object().unwrap().clone(), &patch)
+                .map(Value::Object)
+                .unwrap()
         };
-        assert_eq!(patch(json!({"a": "b"}), json!({"a": "c"})), json!({"a": "c"}));
-        assert_eq!(patch(json!({"a": "b", "b": "c"}), json!({"a": null})), json!({"b": "c"}));
-        assert_eq!(patch(json!({"a": ["b"]}), json!({"a": "c"})), json!({"a": "c"}));
-        assert_eq!(patch(json!({"a": {"b": "c"}}), json!({"a": {"b": "d", "c": null}})), json!({"a": {"b": "d"}}));
-        assert_eq!(patch(json!({"a": "x"}), json!({"a": {"b": {"c": null}}})), json!({"a": {"b": {}}}));
+        assert_eq!(
+            patch(json!({"a": "b"}), json!({"a": "c"})),
+            json!({"a": "c"})
+        );
+        assert_eq!(
+            patch(json!({"a": "b", "b": "c"}), json!({"a": null})),
+            json!({"b": "c"})
+        );
+        assert_eq!(
+            patch(json!({"a": ["b"]}), json!({"a": "c"})),
+            json!({"a": "c"})
+        );
+        assert_eq!(
+            patch(
+                json!({"a": {"b": "c"}}),
+                json!({"a": {"b": "d", "c": null}})
+            ),
+            json!({"a": {"b": "d"}})
+        );
+        assert_eq!(
+            patch(json!({"a": "x"}), json!({"a": {"b": {"c": null}}})),
+            json!({"a": {"b": {}}})
+        );
         assert!(patched(Map::new(), &json!([])).is_err());
     }
 
     #[test]
     fn preconditions_guard_against_lost_updates() {
-        let matching = Precondition { versions: Some(vec![3, 4]), ..Precondition::default() };
+        let matching = Precondition {
+            versions: Some(vec![3, 4]),
+            ..Precondition::default()
+        };
         assert!(matching.check(Some(3)).is_ok());
         assert!(matching.check(Some(5)).is_err() && matching.check(None).is_err());
-        let new = Precondition { absent: true, ..Precondition::default() };
+        let new = Precondition {
+            absent: true,
+            ..Precondition::default()
+        };
         assert!(new.check(None).is_ok() && new.check(Some(1)).is_err());
-        let there = Precondition { exists: true, ..Precondition::default() };
+        let there = Precondition {
+            exists: true,
+            ..Precondition::default()
+        };
         assert!(there.check(Some(1)).is_ok() && there.check(None).is_err());
     }
 }

@@ -35,8 +35,11 @@ pub(super) async fn verify(
     let unverified = UnverifiedAssertion::parse(text).map_err(Refusal::of_client)?;
     if kind == AssertionType::Jwt && is_self_issued(auth, &unverified) {
         // Without a `client_id` parameter, `sub` names the client (RFC 7521 section 4.2).
-        let client_id = client_id.or_else(|| unverified.claims().get("sub").and_then(Value::as_str));
-        let client = client_id.and_then(|client_id| auth.registered(client_id)).ok_or_else(failed)?;
+        let client_id =
+            client_id.or_else(|| unverified.claims().get("sub").and_then(Value::as_str));
+        let client = client_id
+            .and_then(|client_id| auth.registered(client_id))
+            .ok_or_else(failed)?;
         let Method::PrivateKeyJwt(issuer) = &client.method else {
             return Err(failed());
         };
@@ -48,7 +51,9 @@ pub(super) async fn verify(
         Method::Federated(listed) => Some(listed.as_slice()),
         _ => None,
     });
-    let verified = federated(auth, kind, unverified, listed.unwrap_or_default()).await.map_err(Refusal::of_client)?;
+    let verified = federated(auth, kind, unverified, listed.unwrap_or_default())
+        .await
+        .map_err(Refusal::of_client)?;
     let client = match listed {
         Some(_) => client.ok_or_else(failed)?,
         None => return Err(failed()),
@@ -60,7 +65,8 @@ pub(super) async fn verify(
 /// have an equal `iss` and `sub` too, although its trust domain signed it.
 fn is_self_issued(auth: &Authentication<'_>, unverified: &UnverifiedAssertion<'_>) -> bool {
     let text = |claim: &str| unverified.claims().get(claim).and_then(Value::as_str);
-    text("iss").is_some_and(|iss| Some(iss) == text("sub")) && unverified.issuer(&auth.context.rules).is_err()
+    text("iss").is_some_and(|iss| Some(iss) == text("sub"))
+        && unverified.issuer(&auth.context.rules).is_err()
 }
 
 /// Verifies an assertion that the client signed, with its `client_id` as `iss` and `sub`. Faults
@@ -72,11 +78,16 @@ async fn own(
     client: &Client,
     issuer: &Arc<TrustedIssuer>,
 ) -> Result<VerifiedAssertion, Refusal> {
-    let names = |claim: &str| unverified.claims().get(claim).and_then(Value::as_str) == Some(&client.client_id);
+    let names = |claim: &str| {
+        unverified.claims().get(claim).and_then(Value::as_str) == Some(&client.client_id)
+    };
     if !names("iss") || !names("sub") {
         return Err(Reason::ClientAuthenticationFailed.into());
     }
-    let verified = auth.upstream.verify(unverified, issuer.clone(), auth.context.now).await;
+    let verified = auth
+        .upstream
+        .verify(unverified, issuer.clone(), auth.context.now)
+        .await;
     verified.map_err(unverified_tells_nothing)
 }
 
@@ -91,7 +102,8 @@ fn unverified_tells_nothing(refusal: Refusal) -> Refusal {
         | Reason::KeysUnavailable
         | Reason::SignatureInvalid => {
             let why = refusal.reason.code();
-            Refusal::new(Reason::ClientAuthenticationFailed).with_detail(format!("client assertion: {why}"))
+            Refusal::new(Reason::ClientAuthenticationFailed)
+                .with_detail(format!("client assertion: {why}"))
         }
         _ => refusal.of_client(),
     }
@@ -106,11 +118,22 @@ async fn federated(
     unverified: UnverifiedAssertion<'_>,
     listed: &[RuleReference],
 ) -> Result<VerifiedAssertion, Refusal> {
-    let issuer = issuer_of_listed(&unverified, kind, &auth.context.rules, listed, auth.context.now)?;
+    let issuer = issuer_of_listed(
+        &unverified,
+        kind,
+        &auth.context.rules,
+        listed,
+        auth.context.now,
+    )?;
     // An assertion typed for grants is refused, and one typed for client authentication accepted
     // (draft-ietf-oauth-rfc7523bis section 4).
     let of_grants = |kind: &String| kind.eq_ignore_ascii_case(GRANT_TYPE);
-    let types = issuer.types.iter().filter(|kind| !of_grants(kind)).cloned().chain([CLIENT_TYPE.to_owned()]);
+    let types = issuer
+        .types
+        .iter()
+        .filter(|kind| !of_grants(kind))
+        .cloned()
+        .chain([CLIENT_TYPE.to_owned()]);
     let strict = TrustedIssuer {
         audiences: vec![auth.context.own.issuer().to_owned()],
         extra_audiences: Vec::new(),
@@ -119,9 +142,23 @@ async fn federated(
     };
     // Among several issuers with one `iss` the client's list selects one, so a detailed error would
     // reveal the list.
-    let several = auth.context.rules.issuers_of(&issuer.issuer).nth(1).is_some();
-    let verified = auth.upstream.verify(unverified, Arc::new(strict), auth.context.now).await;
-    verified.map_err(|refusal| if several { unverified_tells_nothing(refusal) } else { refusal })
+    let several = auth
+        .context
+        .rules
+        .issuers_of(&issuer.issuer)
+        .nth(1)
+        .is_some();
+    let verified = auth
+        .upstream
+        .verify(unverified, Arc::new(strict), auth.context.now)
+        .await;
+    verified.map_err(|refusal| {
+        if several {
+            unverified_tells_nothing(refusal)
+        } else {
+            refusal
+        }
+    })
 }
 
 /// The trusted issuer whose keys have to verify the assertion. Several may share an `iss`, and the
@@ -135,18 +172,31 @@ fn issuer_of_listed(
     now: Timestamp,
 ) -> Result<Arc<TrustedIssuer>, Refusal> {
     let first = unverified.issuer(rules)?;
-    let may_issue = |issuer: &TrustedIssuer| kind == AssertionType::Jwt || issuer.profile.is_spiffe();
+    let may_issue =
+        |issuer: &TrustedIssuer| kind == AssertionType::Jwt || issuer.profile.is_spiffe();
     if !may_issue(&first) {
-        return Err(Refusal::new(Reason::ClientAuthenticationFailed).with_detail("client assertion: no JWT-SVID"));
+        return Err(Refusal::new(Reason::ClientAuthenticationFailed)
+            .with_detail("client assertion: no JWT-SVID"));
     }
     if rules.issuers_of(&first.issuer).nth(1).is_none() {
         return Ok(first);
     }
     let admits = |issuer: &&Arc<TrustedIssuer>| {
         let may_count = |credential: &FederatedCredential| is_listed(listed, credential);
-        let report = match_credentials(rules, issuer, unverified.claims(), now, Consent::Named, may_count);
+        let report = match_credentials(
+            rules,
+            issuer,
+            unverified.claims(),
+            now,
+            Consent::Named,
+            may_count,
+        );
         report.matching().next().is_some()
     };
-    let meant = rules.issuers_of(&first.issuer).filter(|issuer| may_issue(issuer)).find(admits).cloned();
+    let meant = rules
+        .issuers_of(&first.issuer)
+        .filter(|issuer| may_issue(issuer))
+        .find(admits)
+        .cloned();
     Ok(meant.unwrap_or(first))
 }

@@ -26,20 +26,29 @@ pub struct Authentication<'a> {
 impl Authentication<'_> {
     /// Authenticates the client. Client authentication that is sent is checked even where the grant
     /// needs none (RFC 7523 section 3.1).
-    pub async fn authenticate(&self, credentials: &ClientCredentials<'_>) -> Result<ClientIdentity, Refusal> {
+    pub async fn authenticate(
+        &self,
+        credentials: &ClientCredentials<'_>,
+    ) -> Result<ClientIdentity, Refusal> {
         match credentials {
             ClientCredentials::None => Ok(ClientIdentity::nobody()),
             ClientCredentials::Named(client_id) => {
-                let client = self.registered(client_id).ok_or_else(|| self.failed(client_id))?;
+                let client = self
+                    .registered(client_id)
+                    .ok_or_else(|| self.failed(client_id))?;
                 // A client that can authenticate must do so (RFC 6749 section 3.2.1).
                 let public = ClientIdentity::public(client);
                 public.ok_or_else(|| found("its method needs a proof, and there is none"))
             }
             ClientCredentials::Basic(client_id, secret) => {
-                self.by_secret(client_id, secret, |method| matches!(method, Method::SecretBasic(_)))
+                self.by_secret(client_id, secret, |method| {
+                    matches!(method, Method::SecretBasic(_))
+                })
             }
             ClientCredentials::Post(client_id, secret) => {
-                self.by_secret(client_id, secret, |method| matches!(method, Method::SecretPost(_)))
+                self.by_secret(client_id, secret, |method| {
+                    matches!(method, Method::SecretPost(_))
+                })
             }
             ClientCredentials::Assertion(kind, client_id, text) => {
                 let (client, assertion) = assertion::verify(self, *kind, *client_id, text).await?;
@@ -50,7 +59,11 @@ impl Authentication<'_> {
 
     /// The enabled client of this `client_id`.
     pub(super) fn registered(&self, client_id: &str) -> Option<Arc<Client>> {
-        self.context.rules.client(client_id).filter(|client| client.enabled).cloned()
+        self.context
+            .rules
+            .client(client_id)
+            .filter(|client| client.enabled)
+            .cloned()
     }
 
     /// The refusal of a client that was not authenticated. The cause goes to the log only: the
@@ -62,7 +75,9 @@ impl Authentication<'_> {
             Some(client) => match client.method {
                 Method::SecretBasic(_) | Method::SecretPost(_) => "wrong secret",
                 Method::None => "a public client has no secret",
-                Method::PrivateKeyJwt(_) | Method::Federated(_) => "its method takes an assertion and no secret",
+                Method::PrivateKeyJwt(_) | Method::Federated(_) => {
+                    "its method takes an assertion and no secret"
+                }
             },
         })
     }
@@ -74,8 +89,11 @@ impl Authentication<'_> {
         uses: impl Fn(&Method) -> bool,
     ) -> Result<ClientIdentity, Refusal> {
         self.limits.check_secrets(client_id, self.address)?;
-        let identity = ClientIdentity::by_secret(self.registered(client_id), secret, self.context.now);
-        let Some((identity, client)) = identity.and_then(|known| Some((known.clone(), known.client()?.clone()))) else {
+        let identity =
+            ClientIdentity::by_secret(self.registered(client_id), secret, self.context.now);
+        let Some((identity, client)) =
+            identity.and_then(|known| Some((known.clone(), known.client()?.clone())))
+        else {
             self.limits.note_wrong_secret(client_id, self.address);
             return Err(self.failed(client_id));
         };
@@ -83,7 +101,9 @@ impl Authentication<'_> {
         // which method is registered, and is not counted as guessing.
         if !uses(&client.method) {
             let detail = match client.method {
-                Method::SecretBasic(_) => "registered for client_secret_basic, used client_secret_post",
+                Method::SecretBasic(_) => {
+                    "registered for client_secret_basic, used client_secret_post"
+                }
                 _ => "registered for client_secret_post, used client_secret_basic",
             };
             return Err(Refusal::new(Reason::ClientMethodMismatch).with_detail(detail));

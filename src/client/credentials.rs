@@ -78,33 +78,50 @@ impl<'a> ClientCredentials<'a> {
 
     /// Two methods are `client_methods_mixed`, or `client_authentication_failed` if one of them is
     /// an assertion (decision D-12).
-    pub fn read(form: &'a TokenForm<'_>, authorization: AuthorizationHeader<'_>) -> Result<Self, Refusal> {
-        for (given, other) in
-            [("client_assertion", "client_assertion_type"), ("client_assertion_type", "client_assertion")]
-        {
+    pub fn read(
+        form: &'a TokenForm<'_>,
+        authorization: AuthorizationHeader<'_>,
+    ) -> Result<Self, Refusal> {
+        for (given, other) in [
+            ("client_assertion", "client_assertion_type"),
+            ("client_assertion_type", "client_assertion"),
+        ] {
             if form.get(given).is_some() {
                 form.require(other)?;
             }
         }
         let client_id = form.get("client_id");
-        let failed = |found: &str| Refusal::new(Reason::ClientAuthenticationFailed).with_detail(found);
+        let failed =
+            |found: &str| Refusal::new(Reason::ClientAuthenticationFailed).with_detail(found);
         let header = authorization != AuthorizationHeader::Absent;
-        match (header, form.get("client_secret"), form.get("client_assertion")) {
+        match (
+            header,
+            form.get("client_secret"),
+            form.get("client_assertion"),
+        ) {
             (false, None, None) => Ok(client_id.map_or(Self::None, Self::Named)),
-            (true, Some(_), None) => Err(Refusal::parameter(Reason::ClientMethodsMixed, "client_secret")),
+            (true, Some(_), None) => Err(Refusal::parameter(
+                Reason::ClientMethodsMixed,
+                "client_secret",
+            )),
             (true, None, None) => {
                 let no_basic = || failed("an Authorization header came along that is no client's");
                 let (user, secret) = basic(authorization).ok_or_else(no_basic)?;
                 if client_id.is_some_and(|client_id| client_id != user) {
-                    return Err(failed("client_id differs from the name in the Authorization header"));
+                    return Err(failed(
+                        "client_id differs from the name in the Authorization header",
+                    ));
                 }
                 Ok(Self::Basic(user, secret))
             }
-            (false, Some(secret), None) => {
-                Ok(Self::Post(client_id.ok_or_else(|| failed("a secret without client_id"))?, secret))
-            }
+            (false, Some(secret), None) => Ok(Self::Post(
+                client_id.ok_or_else(|| failed("a secret without client_id"))?,
+                secret,
+            )),
             (false, None, Some(assertion)) => {
-                let kind = form.get("client_assertion_type").and_then(AssertionType::named);
+                let kind = form
+                    .get("client_assertion_type")
+                    .and_then(AssertionType::named);
                 Ok(Self::Assertion(
                     kind.ok_or_else(|| failed("client_assertion_type is not known"))?,
                     client_id,
@@ -144,9 +161,15 @@ mod tests {
     fn rfc6749_2_3_1_1__user_and_password_are_form_encoded_before_base64() {
         let encoded = STANDARD.encode("b%6ft:%3A+%2B%25%C3%A9");
         for scheme in ["Basic", "basic", "BASIC"] {
-            assert_eq!(header(&format!("{scheme} {encoded}")), Some(("bot".into(), ": +%é".into())));
+            assert_eq!(
+                header(&format!("{scheme} {encoded}")),
+                Some(("bot".into(), ": +%é".into()))
+            );
         }
-        assert_eq!(header(&format!("Basic  {} ", STANDARD.encode("a:"))), Some(("a".into(), String::new())));
+        assert_eq!(
+            header(&format!("Basic  {} ", STANDARD.encode("a:"))),
+            Some(("a".into(), String::new()))
+        );
     }
 
     #[test]

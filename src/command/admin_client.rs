@@ -29,8 +29,15 @@ pub struct AdminClient {
 }
 
 enum Way {
-    Remote { http: reqwest::Client, server: Url },
-    Local { app: Arc<App>, router: Router, _background: Background },
+    Remote {
+        http: reqwest::Client,
+        server: Url,
+    },
+    Local {
+        app: Arc<App>,
+        router: Router,
+        _background: Background,
+    },
 }
 
 #[derive(Debug)]
@@ -43,18 +50,39 @@ pub struct AdminAnswer {
 impl AdminAnswer {
     /// Returns the body of a 2xx answer; any other status is an error with the server's message.
     pub fn ok(self) -> Result<Value, CommandError> {
-        if (200..300).contains(&self.status) { Ok(self.body) } else { Err(CommandError::Other(self.problem())) }
+        if (200..300).contains(&self.status) {
+            Ok(self.body)
+        } else {
+            Err(CommandError::Other(self.problem()))
+        }
     }
 
     /// Formats a problem document (RFC 9457): a line with detail and status, then a line with
     /// pointer and detail for each error.
     pub fn problem(&self) -> String {
-        let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text = |value: &Value, name: &str| {
+            value
+                .get(name)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
         let detail = Some(text(&self.body, "detail")).filter(|detail| !detail.is_empty());
-        let detail = detail.unwrap_or_else(|| "there is no Carnet admin API at this URL".to_owned());
+        let detail =
+            detail.unwrap_or_else(|| "there is no Carnet admin API at this URL".to_owned());
         let mut lines = vec![format!("{detail} ({})", self.status)];
-        for error in self.body.get("errors").and_then(Value::as_array).into_iter().flatten() {
-            lines.push(format!("  {} {}", text(error, "pointer"), text(error, "detail")));
+        for error in self
+            .body
+            .get("errors")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
+            lines.push(format!(
+                "  {} {}",
+                text(error, "pointer"),
+                text(error, "detail")
+            ));
         }
         lines.join("\n")
     }
@@ -66,30 +94,59 @@ impl AdminClient {
     pub async fn new(target: &ServerArgs) -> Result<Self, CommandError> {
         if let Some(server) = &target.server {
             let token = target.token.clone().ok_or_else(|| {
-                CommandError::Other("--server needs an admin token: give --token or set CARNET_TOKEN".to_owned())
+                CommandError::Other(
+                    "--server needs an admin token: give --token or set CARNET_TOKEN".to_owned(),
+                )
             })?;
             let (http, server) = remote(server)?;
-            return Ok(Self { way: Way::Remote { http, server }, token });
+            return Ok(Self {
+                way: Way::Remote { http, server },
+                token,
+            });
         }
         let config = target.config.load()?;
         note_new_database(&config);
-        let (app, background) = App::start(config, Arc::new(SystemClock), Arc::new(HttpFetch::default())).await?;
+        let (app, background) = App::start(
+            config,
+            Arc::new(SystemClock),
+            Arc::new(HttpFetch::default()),
+        )
+        .await?;
         let token = admin_token::issue(&app, LOCAL_CLIENT, "admin", 900).await?;
         let router = http::router(app.clone());
-        Ok(Self { way: Way::Local { app, router, _background: background }, token })
+        Ok(Self {
+            way: Way::Local {
+                app,
+                router,
+                _background: background,
+            },
+            token,
+        })
     }
 
     /// Sends a request to a path below `/admin/v1`.
-    pub async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<AdminAnswer, CommandError> {
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<AdminAnswer, CommandError> {
         let path = format!("/admin/v1{path}");
         match &self.way {
             Way::Remote { http, server } => {
-                let mut request = http.request(method, below(server, &path)).bearer_auth(&self.token);
+                let mut request = http
+                    .request(method, below(server, &path))
+                    .bearer_auth(&self.token);
                 if let Some(body) = body {
                     request = request.json(body);
                 }
-                let answer = web::send(server, request).await.map_err(|error| unreachable(&error))?;
-                Ok(AdminAnswer { status: answer.status.as_u16(), body: answer.json() })
+                let answer = web::send(server, request)
+                    .await
+                    .map_err(|error| unreachable(&error))?;
+                Ok(AdminAnswer {
+                    status: answer.status.as_u16(),
+                    body: answer.json(),
+                })
             }
             Way::Local { app, router, .. } => {
                 let path = format!("{}{path}", app.config.own.path());
@@ -114,10 +171,21 @@ impl AdminClient {
             .extension(http::LocalCommand)
             .body(body.map_or_else(Body::empty, |body| Body::from(body.to_string())))
             .map_err(|error| failed(&error))?;
-        let response = router.oneshot(request).await.map_err(|error| failed(&error))?;
+        let response = router
+            .oneshot(request)
+            .await
+            .map_err(|error| failed(&error))?;
         let status = response.status().as_u16();
-        let body = response.into_body().collect().await.map_err(|error| failed(&error))?.to_bytes();
-        Ok(AdminAnswer { status, body: serde_json::from_slice(&body).unwrap_or(Value::Null) })
+        let body = response
+            .into_body()
+            .collect()
+            .await
+            .map_err(|error| failed(&error))?
+            .to_bytes();
+        Ok(AdminAnswer {
+            status,
+            body: serde_json::from_slice(&body).unwrap_or(Value::Null),
+        })
     }
 }
 
@@ -125,8 +193,12 @@ impl AdminClient {
 /// otherwise work on an empty one unnoticed.
 pub fn note_new_database(config: &Config) {
     if config.database.url.is_new_file() {
-        let folder = std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
-        eprintln!("carnet: a new database is made; the folder for data is {}", folder.display());
+        let folder =
+            std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
+        eprintln!(
+            "carnet: a new database is made; the folder for data is {}",
+            folder.display()
+        );
     }
 }
 
@@ -134,7 +206,8 @@ pub fn note_new_database(config: &Config) {
 /// assertion or an admin token, so the URL has to be https or a loopback address, and redirects are
 /// not followed.
 pub fn remote(server: &str) -> Result<(reqwest::Client, Url), CommandError> {
-    let failed = |error: &dyn std::error::Error| CommandError::Other(format!("--server {server}: {error}"));
+    let failed =
+        |error: &dyn std::error::Error| CommandError::Other(format!("--server {server}: {error}"));
     let url = Url::parse(server).map_err(|error| failed(&error))?;
     Ok((web::client(&url).map_err(|error| failed(&error))?, url))
 }
@@ -147,5 +220,8 @@ pub fn below(server: &Url, path: &str) -> String {
 
 /// The error for a server that cannot be reached, with all its causes.
 pub fn unreachable(error: &dyn std::error::Error) -> CommandError {
-    CommandError::Other(format!("the server cannot be reached: {}", carnet_outbound::causes(error)))
+    CommandError::Other(format!(
+        "the server cannot be reached: {}",
+        carnet_outbound::causes(error)
+    ))
 }

@@ -36,7 +36,12 @@ pub struct AdminTokenArgs {
 pub async fn run(args: &AdminTokenArgs, as_json: bool) -> Result<Conclusion, CommandError> {
     let config = args.config.load()?;
     note_new_database(&config);
-    let (app, _background) = App::start(config, Arc::new(SystemClock), Arc::new(HttpFetch::default())).await?;
+    let (app, _background) = App::start(
+        config,
+        Arc::new(SystemClock),
+        Arc::new(HttpFetch::default()),
+    )
+    .await?;
     let token = issue(&app, LOCAL_CLIENT, &args.scope, args.ttl).await?;
     if as_json {
         println!(
@@ -51,7 +56,12 @@ pub async fn run(args: &AdminTokenArgs, as_json: bool) -> Result<Conclusion, Com
 
 /// Issues a token for the admin API that lives `ttl` seconds, and records it in the audit log.
 /// Fails if `scope` is not an admin scope, or names a principal that does not exist.
-pub async fn issue(app: &App, subject: &str, scope: &str, ttl: i64) -> Result<String, CommandError> {
+pub async fn issue(
+    app: &App,
+    subject: &str,
+    scope: &str,
+    ttl: i64,
+) -> Result<String, CommandError> {
     let scope = ScopeSet::parse(scope).ok().filter(|scope| scope.tokens().all(is_admin_scope)).ok_or_else(|| {
         CommandError::Other(
             "the scope is admin, admin:read, admin:credentials or admin:credentials:<principal>".to_owned(),
@@ -60,10 +70,22 @@ pub async fn issue(app: &App, subject: &str, scope: &str, ttl: i64) -> Result<St
     let now = app.clock.now();
     let expires_at = Timestamp::from_seconds(now.seconds()).plus_seconds(ttl);
     let rests_on = named_principals(&scope, &app.rules());
-    let rests_on = rests_on
-        .ok_or_else(|| CommandError::Other(format!("the scope {scope} names a principal that is not there")))?;
-    let grant = AdminGrant { subject: subject.to_owned(), client: None, scope, expires_at, rests_on };
-    let minted = app.tokens.mint_admin(&grant, now).map_err(|error| CommandError::Other(error.to_string()))?;
+    let rests_on = rests_on.ok_or_else(|| {
+        CommandError::Other(format!(
+            "the scope {scope} names a principal that is not there"
+        ))
+    })?;
+    let grant = AdminGrant {
+        subject: subject.to_owned(),
+        client: None,
+        scope,
+        expires_at,
+        rests_on,
+    };
+    let minted = app
+        .tokens
+        .mint_admin(&grant, now)
+        .map_err(|error| CommandError::Other(error.to_string()))?;
     let event = AuditEvent {
         resource: Some(app.config.own.admin_resource()),
         client_id: Some(LOCAL_CLIENT.to_owned()),
@@ -71,6 +93,10 @@ pub async fn issue(app: &App, subject: &str, scope: &str, ttl: i64) -> Result<St
         detail: json!({ "scope": minted.scope, "expires_at": expires_at.to_string() }).to_string(),
         ..AuditEvent::with_id(EventId::new(now), Outcome::Issued)
     };
-    let token = app.store.record_local_token(&event, minted).await.map_err(StartError::from)?;
+    let token = app
+        .store
+        .record_local_token(&event, minted)
+        .await
+        .map_err(StartError::from)?;
     Ok(token.access_token().to_owned())
 }

@@ -103,7 +103,12 @@ impl Outcome {
             println!("client_secret {object}: {secret} (shown this once)");
         }
         for warning in &self.warnings {
-            let text = |name: &str| warning.get(name).and_then(Value::as_str).unwrap_or_default();
+            let text = |name: &str| {
+                warning
+                    .get(name)
+                    .and_then(Value::as_str)
+                    .unwrap_or_default()
+            };
             println!("warning {object}: {} - {}", text("code"), text("detail"));
         }
     }
@@ -120,7 +125,12 @@ pub async fn export(args: &ExportArgs, as_json: bool) -> Result<Conclusion, Comm
     if as_json || args.format == ExportFormat::Json {
         println!("{:#}", bundle.to_json());
     } else {
-        print!("{}", bundle.to_toml().map_err(|error| CommandError::Other(error.to_string()))?);
+        print!(
+            "{}",
+            bundle
+                .to_toml()
+                .map_err(|error| CommandError::Other(error.to_string()))?
+        );
     }
     Ok(Conclusion::Yes)
 }
@@ -139,13 +149,20 @@ pub async fn apply(args: &ApplyArgs, as_json: bool) -> Result<Conclusion, Comman
         }
     }
     for step in &steps {
-        let outcome = if args.dry_run { step.tried.clone() } else { carry_out(&client, step, args.offline).await? };
+        let outcome = if args.dry_run {
+            step.tried.clone()
+        } else {
+            carry_out(&client, step, args.offline).await?
+        };
         if !as_json {
             outcome.print(&step.object());
         }
         outcomes.push((step.object(), outcome));
     }
-    let failed = outcomes.iter().filter(|(_, outcome)| outcome.problem.is_some()).count();
+    let failed = outcomes
+        .iter()
+        .filter(|(_, outcome)| outcome.problem.is_some())
+        .count();
     if as_json {
         let steps: Vec<Value> = steps
             .iter()
@@ -156,7 +173,10 @@ pub async fn apply(args: &ApplyArgs, as_json: bool) -> Result<Conclusion, Comman
             Some(json!({ "object": object, "problem": problem }))
         });
         let warnings = outcomes.iter().flat_map(|(object, outcome)| {
-            outcome.warnings.iter().map(move |warning| json!({ "object": object, "warning": warning }))
+            outcome
+                .warnings
+                .iter()
+                .map(move |warning| json!({ "object": object, "warning": warning }))
         });
         let secrets = outcomes.iter().filter_map(|(object, outcome)| {
             Some(json!({ "object": object, "client_secret": outcome.secret.as_ref()? }))
@@ -167,52 +187,102 @@ pub async fn apply(args: &ApplyArgs, as_json: bool) -> Result<Conclusion, Comman
         });
         println!("{summary}");
     } else if args.dry_run {
-        println!("{} to do, {unchanged} unchanged, {failed} would be refused", steps.len());
+        println!(
+            "{} to do, {unchanged} unchanged, {failed} would be refused",
+            steps.len()
+        );
     } else {
-        println!("{} done, {unchanged} unchanged, {failed} failed", steps.len().saturating_sub(failed));
+        println!(
+            "{} done, {unchanged} unchanged, {failed} failed",
+            steps.len().saturating_sub(failed)
+        );
     }
     Ok((failed == 0 && (!args.dry_run || steps.is_empty())).into())
 }
 
-async fn carry_out(client: &AdminClient, step: &PlannedChange, offline: bool) -> Result<Outcome, CommandError> {
+async fn carry_out(
+    client: &AdminClient,
+    step: &PlannedChange,
+    offline: bool,
+) -> Result<Outcome, CommandError> {
     let path = format!("/{}/{}", step.kind.segment(), step.name);
     let answer = match &step.action {
         Action::Create(members) | Action::Update(members) => {
             let query = if offline { "?validate=offline" } else { "" };
             let body = Value::Object(members.clone());
-            client.send(Method::PUT, &format!("{path}{query}"), Some(&body)).await?
+            client
+                .send(Method::PUT, &format!("{path}{query}"), Some(&body))
+                .await?
         }
         Action::Delete => client.send(Method::DELETE, &path, None).await?,
     };
     if !(200..300).contains(&answer.status) {
-        return Ok(Outcome { problem: Some(answer.problem()), ..Outcome::default() });
+        return Ok(Outcome {
+            problem: Some(answer.problem()),
+            ..Outcome::default()
+        });
     }
-    let warnings = answer.body.get("warnings").and_then(Value::as_array).cloned().unwrap_or_default();
-    let secret = answer.body.get("client_secret").and_then(Value::as_str).map(str::to_owned);
-    Ok(Outcome { problem: None, warnings, secret })
+    let warnings = answer
+        .body
+        .get("warnings")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
+    let secret = answer
+        .body
+        .get("client_secret")
+        .and_then(Value::as_str)
+        .map(str::to_owned);
+    Ok(Outcome {
+        problem: None,
+        warnings,
+        secret,
+    })
 }
 
 /// Computes the plan, and counts the unchanged objects. Objects come in the order in which they
 /// refer to each other, deletions last and in the opposite order. Whether an object would change is
 /// the result of a dry run, since only the server knows its profiles and the form in which it
 /// stores objects.
-async fn plan(client: &AdminClient, bundle: &Bundle, prune: bool) -> Result<(Vec<PlannedChange>, usize), CommandError> {
-    let (mut steps, mut removals, mut unchanged) = (Vec::<PlannedChange>::new(), Vec::new(), 0usize);
+async fn plan(
+    client: &AdminClient,
+    bundle: &Bundle,
+    prune: bool,
+) -> Result<(Vec<PlannedChange>, usize), CommandError> {
+    let (mut steps, mut removals, mut unchanged) =
+        (Vec::<PlannedChange>::new(), Vec::new(), 0usize);
     for kind in Kind::ALL {
         let there = present(client, kind).await?;
         for (name, wanted) in named_first(bundle, kind) {
-            let made: Vec<&str> = steps.iter().filter(|step| step.is_new()).map(|step| step.name.as_str()).collect();
+            let made: Vec<&str> = steps
+                .iter()
+                .filter(|step| step.is_new())
+                .map(|step| step.name.as_str())
+                .collect();
             let (would_change, tried) = try_out(client, kind, name, wanted, &made).await?;
             if !would_change && tried.problem.is_none() {
                 unchanged = unchanged.saturating_add(1);
                 continue;
             }
-            let is_there = there.iter().any(|(other, members)| is_called(other, members, name, wanted));
-            let action = if is_there { Action::Update(wanted.clone()) } else { Action::Create(wanted.clone()) };
-            steps.push(PlannedChange { kind, name: name.clone(), action, tried });
+            let is_there = there
+                .iter()
+                .any(|(other, members)| is_called(other, members, name, wanted));
+            let action = if is_there {
+                Action::Update(wanted.clone())
+            } else {
+                Action::Create(wanted.clone())
+            };
+            steps.push(PlannedChange {
+                kind,
+                name: name.clone(),
+                action,
+                tried,
+            });
         }
         let is_wanted = |(name, there): &Present| {
-            bundle.of(kind).any(|(reference, wanted)| is_called(name, there, reference, wanted))
+            bundle
+                .of(kind)
+                .any(|(reference, wanted)| is_called(name, there, reference, wanted))
         };
         let gone = there.iter().filter(|present| prune && !is_wanted(present));
         removals.extend(gone.map(|(name, _)| PlannedChange {
@@ -240,26 +310,57 @@ async fn try_out(
     let path = format!("/{}/{name}?dry_run=true&validate=offline", kind.segment());
     let answer = client.send(Method::PUT, &path, Some(&body)).await?;
     if !(200..300).contains(&answer.status) {
-        return Ok((true, Outcome { problem: Some(answer.problem()), ..Outcome::default() }));
+        return Ok((
+            true,
+            Outcome {
+                problem: Some(answer.problem()),
+                ..Outcome::default()
+            },
+        ));
     }
     let is_made = |error: &Value| {
-        let named = error.get("pointer").and_then(Value::as_str).and_then(|pointer| body.pointer(pointer));
+        let named = error
+            .get("pointer")
+            .and_then(Value::as_str)
+            .and_then(|pointer| body.pointer(pointer));
         named.and_then(Value::as_str).is_some_and(|named| {
             let bare = named.rsplit(':').next().unwrap_or_default();
-            made.iter().any(|made| made.eq_ignore_ascii_case(named) || made.eq_ignore_ascii_case(bare))
+            made.iter()
+                .any(|made| made.eq_ignore_ascii_case(named) || made.eq_ignore_ascii_case(bare))
         })
     };
-    let list = |name: &str| answer.body.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
+    let list = |name: &str| {
+        answer
+            .body
+            .get(name)
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default()
+    };
     let errors = list("errors");
-    let text = |error: &Value, name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text = |error: &Value, name: &str| {
+        error
+            .get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
     let lines: Vec<String> = errors
         .iter()
         .filter(|error| !is_made(error))
         .map(|error| format!("{} {}", text(error, "pointer"), text(error, "detail")))
         .collect();
     let problem = (!lines.is_empty()).then(|| lines.join("\n"));
-    let would_change = answer.body.get("would_change") == Some(&Value::Bool(true)) || !errors.is_empty();
-    Ok((would_change, Outcome { problem, warnings: list("warnings"), secret: None }))
+    let would_change =
+        answer.body.get("would_change") == Some(&Value::Bool(true)) || !errors.is_empty();
+    Ok((
+        would_change,
+        Outcome {
+            problem,
+            warnings: list("warnings"),
+            secret: None,
+        },
+    ))
 }
 
 /// The objects of a kind in the order in which they can be saved: a rule after the rules that it
@@ -270,13 +371,22 @@ fn named_first(bundle: &Bundle, kind: Kind) -> Vec<(&String, &Map<String, Value>
     let mut ordered = Vec::with_capacity(left.len());
     while !left.is_empty() {
         let waits = |members: &Map<String, Value>, own: &str| {
-            let actors =
-                members.get("actors").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+            let actors = members
+                .get("actors")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str);
             actors
                 .filter(|actor| !actor.eq_ignore_ascii_case(own))
-                .any(|actor| left.iter().any(|(name, _)| name.eq_ignore_ascii_case(actor)))
+                .any(|actor| {
+                    left.iter()
+                        .any(|(name, _)| name.eq_ignore_ascii_case(actor))
+                })
         };
-        let (ready, waiting): (Vec<_>, Vec<_>) = left.iter().partition(|(name, members)| !waits(members, name));
+        let (ready, waiting): (Vec<_>, Vec<_>) = left
+            .iter()
+            .partition(|(name, members)| !waits(members, name));
         if ready.is_empty() {
             ordered.extend(waiting);
             break;
@@ -292,10 +402,24 @@ type Present = (String, Map<String, Value>);
 
 /// Whether an object of the file means this stored object. Names of rules are unique per principal
 /// only, so the principals are compared as well.
-fn is_called(name: &str, there: &Map<String, Value>, reference: &str, wanted: &Map<String, Value>) -> bool {
-    let bare = |text: &str| text.rsplit(':').next().unwrap_or_default().to_ascii_lowercase();
+fn is_called(
+    name: &str,
+    there: &Map<String, Value>,
+    reference: &str,
+    wanted: &Map<String, Value>,
+) -> bool {
+    let bare = |text: &str| {
+        text.rsplit(':')
+            .next()
+            .unwrap_or_default()
+            .to_ascii_lowercase()
+    };
     let principal = |members: &Map<String, Value>| {
-        members.get("principal").and_then(Value::as_str).unwrap_or_default().to_ascii_lowercase()
+        members
+            .get("principal")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_ascii_lowercase()
     };
     bare(name) == bare(reference) && principal(there) == principal(wanted)
 }
@@ -303,10 +427,21 @@ fn is_called(name: &str, there: &Map<String, Value>, reference: &str, wanted: &M
 /// Addresses objects that share a name as `principal:name`: names of rules are unique per principal
 /// only.
 fn tell_apart(objects: &mut [Present]) {
-    let names: Vec<String> = objects.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
+    let names: Vec<String> = objects
+        .iter()
+        .map(|(name, _)| name.to_ascii_lowercase())
+        .collect();
     for (name, members) in objects {
-        let is_shared = names.iter().filter(|other| name.eq_ignore_ascii_case(other)).nth(1).is_some();
-        if let Some(principal) = members.get("principal").and_then(Value::as_str).filter(|_| is_shared) {
+        let is_shared = names
+            .iter()
+            .filter(|other| name.eq_ignore_ascii_case(other))
+            .nth(1)
+            .is_some();
+        if let Some(principal) = members
+            .get("principal")
+            .and_then(Value::as_str)
+            .filter(|_| is_shared)
+        {
             *name = format!("{principal}:{name}");
         }
     }
@@ -319,10 +454,19 @@ async fn present(client: &AdminClient, kind: Kind) -> Result<Vec<Present>, Comma
     loop {
         let path = format!("/{}?limit=500&view=export{cursor}", kind.segment());
         let page = client.send(Method::GET, &path, None).await?.ok()?;
-        for item in page.get("items").and_then(Value::as_array).into_iter().flatten() {
-            let Value::Object(mut members) = item.clone() else { continue };
+        for item in page
+            .get("items")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
+            let Value::Object(mut members) = item.clone() else {
+                continue;
+            };
             members.shift_remove("pinned");
-            let name = members.shift_remove("name").and_then(|name| name.as_str().map(str::to_owned));
+            let name = members
+                .shift_remove("name")
+                .and_then(|name| name.as_str().map(str::to_owned));
             objects.push((name.unwrap_or_default(), members));
         }
         let Some(next) = page.get("next_cursor").and_then(Value::as_str) else {

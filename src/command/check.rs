@@ -22,7 +22,10 @@ pub async fn run(file: &ConfigFile, as_json: bool) -> Result<Conclusion, Command
         Ok(config) => examine(&config).await,
     };
     if as_json {
-        println!("{}", json!({ "ok": problems.is_empty(), "problems": problems, "warnings": warnings }));
+        println!(
+            "{}",
+            json!({ "ok": problems.is_empty(), "problems": problems, "warnings": warnings })
+        );
     } else {
         for problem in &problems {
             println!("{problem}");
@@ -52,7 +55,9 @@ async fn examine(config: &Config) -> (Vec<String>, Vec<String>) {
     {
         problems.push(format!("data_dir {}: {error}", config.data_dir.display()));
     }
-    let sealing = keys::sealing_key(&config.encryption_key).map_err(|error| problems.push(error.to_string())).ok();
+    let sealing = keys::sealing_key(&config.encryption_key)
+        .map_err(|error| problems.push(error.to_string()))
+        .ok();
     let store = match Store::open(&config.database).await {
         Ok(store) => store,
         Err(error) => {
@@ -62,7 +67,13 @@ async fn examine(config: &Config) -> (Vec<String>, Vec<String>) {
         }
     };
     if let Some(sealing) = sealing
-        && let Err(error) = KeyRing::open(&store, sealing, config.tokens.signing_algorithm, SystemClock.now()).await
+        && let Err(error) = KeyRing::open(
+            &store,
+            sealing,
+            config.tokens.signing_algorithm,
+            SystemClock.now(),
+        )
+        .await
     {
         problems.push(error.to_string());
     }
@@ -91,12 +102,20 @@ async fn examine(config: &Config) -> (Vec<String>, Vec<String>) {
 /// Trusted issuers in the database whose profile is not loaded, for example because `profiles_dir`
 /// is not set.
 async fn orphans(store: &Store, snapshot: &crate::model::Snapshot) -> Vec<String> {
-    match store.all_objects::<crate::documents::TrustedIssuerDocument>().await {
+    match store
+        .all_objects::<crate::documents::TrustedIssuerDocument>()
+        .await
+    {
         Err(error) => vec![format!("database: {error}")],
         Ok(issuers) => issuers
             .iter()
             .filter(|issuer| snapshot.issuer_named(&issuer.name).is_none())
-            .map(|issuer| format!("trusted issuer {}: there is no profile {}", issuer.name, issuer.document.profile))
+            .map(|issuer| {
+                format!(
+                    "trusted issuer {}: there is no profile {}",
+                    issuer.name, issuer.document.profile
+                )
+            })
             .collect(),
     }
 }

@@ -69,7 +69,10 @@ pub async fn run(args: &ExplainArgs, as_json: bool) -> Result<Conclusion, Comman
             "grant_type": args.grant_type.grant_type().short_name(), "assertion": assertion,
             "resource": args.resource, "principal": args.principal, "scope": args.scope,
         });
-        client.send(Method::POST, "/explanations", Some(&question)).await?.ok()?
+        client
+            .send(Method::POST, "/explanations", Some(&question))
+            .await?
+            .ok()?
     };
     if as_json {
         println!("{explanation}");
@@ -79,38 +82,86 @@ pub async fn run(args: &ExplainArgs, as_json: bool) -> Result<Conclusion, Comman
     Ok((explanation.get("verdict").and_then(Value::as_str) == Some("allow")).into())
 }
 
-async fn ask_publicly(server: &str, args: &ExplainArgs, assertion: &str) -> Result<Value, CommandError> {
+async fn ask_publicly(
+    server: &str,
+    args: &ExplainArgs,
+    assertion: &str,
+) -> Result<Value, CommandError> {
     let mut form = vec![("grant_type", args.grant_type.grant_type().name())];
     form.extend(match args.grant_type {
         AssertionGrantArg::JwtBearer => vec![("assertion", assertion)],
-        AssertionGrantArg::TokenExchange => vec![("subject_token", assertion), ("subject_token_type", JWT)],
+        AssertionGrantArg::TokenExchange => {
+            vec![("subject_token", assertion), ("subject_token_type", JWT)]
+        }
     });
-    form.extend(args.resource.iter().map(|resource| ("resource", resource.as_str())));
-    form.extend(args.principal.iter().map(|principal| ("principal", principal.as_str())));
+    form.extend(
+        args.resource
+            .iter()
+            .map(|resource| ("resource", resource.as_str())),
+    );
+    form.extend(
+        args.principal
+            .iter()
+            .map(|principal| ("principal", principal.as_str())),
+    );
     form.extend(args.scope.iter().map(|scope| ("scope", scope.as_str())));
     let (http, server) = remote(server)?;
     let request = http.post(below(&server, "/explain")).form(&form);
-    let answer = web::send(&server, request).await.map_err(|error| unreachable(&error))?;
+    let answer = web::send(&server, request)
+        .await
+        .map_err(|error| unreachable(&error))?;
     let body = answer.json();
     if answer.status.is_success() {
         return Ok(body);
     }
     // A refusal of this server has a JSON body. Anything else comes from another server or a proxy.
-    let said = if body.is_null() { "nothing that this command understands".to_owned() } else { body.to_string() };
-    Err(CommandError::Other(format!("the server answered {}: {}", answer.status, printable(&said))))
+    let said = if body.is_null() {
+        "nothing that this command understands".to_owned()
+    } else {
+        body.to_string()
+    };
+    Err(CommandError::Other(format!(
+        "the server answered {}: {}",
+        answer.status,
+        printable(&said)
+    )))
 }
 
 /// Prints an explanation as text: the verdict, then for each condition what was expected and
 /// received.
 pub fn print(explanation: &Value) {
-    let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let list = |value: &Value, name: &str| value.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
+    let text = |value: &Value, name: &str| {
+        value
+            .get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let list = |value: &Value, name: &str| {
+        value
+            .get(name)
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default()
+    };
     if let Some(granted) = explanation.get("granted") {
-        println!("allow: {} at {} for {}", text(granted, "scope"), text(granted, "resource"), text(granted, "sub"));
+        println!(
+            "allow: {} at {} for {}",
+            text(granted, "scope"),
+            text(granted, "resource"),
+            text(granted, "sub")
+        );
     } else {
-        println!("deny: {} - {}", text(explanation, "reason"), text(explanation, "error_description"));
+        println!(
+            "deny: {} - {}",
+            text(explanation, "reason"),
+            text(explanation, "error_description")
+        );
         if explanation.get("caller_reason").is_some() {
-            println!("  the caller is told: {}", text(explanation, "caller_reason"));
+            println!(
+                "  the caller is told: {}",
+                text(explanation, "caller_reason")
+            );
         }
         for name in ["claim", "parameter"] {
             if explanation.get(name).is_some() {
@@ -132,7 +183,9 @@ pub fn print(explanation: &Value) {
             text(&candidate, "credential"),
             text(&candidate, "principal"),
         );
-        list(&candidate, "conditions").iter().for_each(print_condition);
+        list(&candidate, "conditions")
+            .iter()
+            .for_each(print_condition);
     }
 }
 
@@ -140,13 +193,22 @@ pub fn print(explanation: &Value) {
 /// if there is one, a hint.
 fn print_condition(condition: &Value) {
     let value = |name: &str| condition.get(name).cloned().unwrap_or_default();
-    let text = |name: &str| condition.get(name).and_then(Value::as_str).unwrap_or_default();
+    let text = |name: &str| {
+        condition
+            .get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
     if condition.get("met") == Some(&Value::Bool(true)) {
         println!("  ok  {}: {}", text("field"), value("expected"));
         return;
     }
     let (expected, received) = (value("expected"), value("received"));
-    println!("  NO  {}: expected {expected}, received {received} ({})", text("field"), text("reason"));
+    println!(
+        "  NO  {}: expected {expected}, received {received} ({})",
+        text("field"),
+        text("reason")
+    );
     if condition.get("hint").is_some() {
         println!("      {}", text("hint"));
     }

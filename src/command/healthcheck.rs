@@ -26,7 +26,8 @@ pub struct HealthcheckArgs {
 pub async fn run(args: &HealthcheckArgs, as_json: bool) -> Result<Conclusion, CommandError> {
     let config = args.config.load()?;
     let listen = config.server.listen.first().cloned();
-    let listen = listen.ok_or_else(|| CommandError::Other("the server listens nowhere".to_owned()))?;
+    let listen =
+        listen.ok_or_else(|| CommandError::Other("the server listens nowhere".to_owned()))?;
     let asked = tokio::time::timeout(Duration::from_secs(args.timeout), ask(&listen));
     let (ready, answer) = match asked.await {
         Err(_) => (false, json!({ "status": "no answer" })),
@@ -36,9 +37,20 @@ pub async fn run(args: &HealthcheckArgs, as_json: bool) -> Result<Conclusion, Co
     if as_json {
         println!("{answer}");
     } else {
-        let no: Vec<String> =
-            answer.as_object().into_iter().flatten().map(|(name, value)| format!("{name}: {value}")).collect();
-        println!("{}", if ready { "ready".to_owned() } else { no.join(", ") });
+        let no: Vec<String> = answer
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(name, value)| format!("{name}: {value}"))
+            .collect();
+        println!(
+            "{}",
+            if ready {
+                "ready".to_owned()
+            } else {
+                no.join(", ")
+            }
+        );
     }
     Ok(ready.into())
 }
@@ -46,7 +58,9 @@ pub async fn run(args: &HealthcheckArgs, as_json: bool) -> Result<Conclusion, Co
 async fn ask(listen: &Listen) -> Result<(bool, Value), String> {
     match listen {
         Listen::Unix(path) => {
-            let stream = UnixStream::connect(path).await.map_err(|error| error.to_string())?;
+            let stream = UnixStream::connect(path)
+                .await
+                .map_err(|error| error.to_string())?;
             send(TokioIo::new(stream)).await
         }
         Listen::Host(host, port) => connect(TcpStream::connect((host.as_str(), *port))).await,
@@ -57,18 +71,37 @@ async fn ask(listen: &Listen) -> Result<(bool, Value), String> {
     }
 }
 
-async fn connect(connecting: impl Future<Output = std::io::Result<TcpStream>>) -> Result<(bool, Value), String> {
+async fn connect(
+    connecting: impl Future<Output = std::io::Result<TcpStream>>,
+) -> Result<(bool, Value), String> {
     let stream = connecting.await.map_err(|error| error.to_string())?;
     send(TokioIo::new(stream)).await
 }
 
-async fn send(io: impl hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static) -> Result<(bool, Value), String> {
+async fn send(
+    io: impl hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+) -> Result<(bool, Value), String> {
     let failed = |error: &dyn std::error::Error| error.to_string();
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.map_err(|error| failed(&error))?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(io)
+        .await
+        .map_err(|error| failed(&error))?;
     tokio::spawn(connection);
-    let request = hyper::Request::get("/readyz").header("host", "localhost").body(Empty::<Bytes>::new());
-    let answer = sender.send_request(request.map_err(|error| failed(&error))?).await.map_err(|error| failed(&error))?;
+    let request = hyper::Request::get("/readyz")
+        .header("host", "localhost")
+        .body(Empty::<Bytes>::new());
+    let answer = sender
+        .send_request(request.map_err(|error| failed(&error))?)
+        .await
+        .map_err(|error| failed(&error))?;
     let ready = answer.status().is_success();
-    let body = answer.into_body().collect().await.map_err(|error| failed(&error))?.to_bytes();
-    Ok((ready, serde_json::from_slice(&body).unwrap_or_else(|_| json!({ "status": "not ready" }))))
+    let body = answer
+        .into_body()
+        .collect()
+        .await
+        .map_err(|error| failed(&error))?
+        .to_bytes();
+    Ok((
+        ready,
+        serde_json::from_slice(&body).unwrap_or_else(|_| json!({ "status": "not ready" })),
+    ))
 }

@@ -43,21 +43,40 @@ enum KeysCommand {
 pub async fn run(args: &KeysArgs, as_json: bool) -> Result<Conclusion, CommandError> {
     let (target, method, path, body) = match &args.command {
         KeysCommand::List(target) => (target, Method::GET, "/signing-keys".to_owned(), None),
-        KeysCommand::Rotate { algorithm, target } => {
-            (target, Method::POST, "/signing-keys/rotate".to_owned(), Some(json!({ "algorithm": algorithm })))
+        KeysCommand::Rotate { algorithm, target } => (
+            target,
+            Method::POST,
+            "/signing-keys/rotate".to_owned(),
+            Some(json!({ "algorithm": algorithm })),
+        ),
+        KeysCommand::Withdraw { kid, target } => {
+            (target, Method::DELETE, format!("/signing-keys/{kid}"), None)
         }
-        KeysCommand::Withdraw { kid, target } => (target, Method::DELETE, format!("/signing-keys/{kid}"), None),
     };
     let client = AdminClient::new(target).await?;
     client.send(method, &path, body.as_ref()).await?.ok()?;
-    let keys = client.send(Method::GET, "/signing-keys", None).await?.ok()?;
+    let keys = client
+        .send(Method::GET, "/signing-keys", None)
+        .await?
+        .ok()?;
     if as_json {
         println!("{keys}");
         return Ok(Conclusion::Yes);
     }
-    for key in keys.get("items").and_then(Value::as_array).into_iter().flatten() {
+    for key in keys
+        .get("items")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
         let text = |name: &str| key.get(name).and_then(Value::as_str).unwrap_or("-");
-        println!("{}  {:<6} {:<8} made {}", text("kid"), text("algorithm"), text("state"), text("created_at"));
+        println!(
+            "{}  {:<6} {:<8} made {}",
+            text("kid"),
+            text("algorithm"),
+            text("state"),
+            text("created_at")
+        );
     }
     Ok(Conclusion::Yes)
 }

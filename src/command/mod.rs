@@ -24,7 +24,12 @@ use crate::config::{Config, ConfigError};
 /// An OAuth 2.0 authorization server for package registries: it exchanges the signed token that a
 /// CI platform issues to a job for a short-lived access token of the registry.
 #[derive(Debug, Parser)]
-#[command(name = "carnet", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    name = "carnet",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
 pub struct Cli {
     /// Print the result as JSON, for commands that print a result.
     #[arg(long, global = true)]
@@ -75,7 +80,9 @@ enum Command {
     Exchange(Box<carnet_exchange::ExchangeArgs>),
     /// Explain why an assertion would be accepted or refused; no token is issued, and the assertion
     /// stays unused.
-    #[command(after_help = "Example:\n  carnet explain --server https://carnet.example --assertion-file token.jwt")]
+    #[command(
+        after_help = "Example:\n  carnet explain --server https://carnet.example --assertion-file token.jwt"
+    )]
     Explain(explain::ExplainArgs),
     /// Test, check and convert rules and case files offline.
     #[command(after_help = "Example:\n  carnet policy test release-cases.json")]
@@ -99,7 +106,12 @@ pub struct ServerArgs {
     server: Option<String>,
     /// Access token for the admin API of `--server`, as `carnet admin-token` prints it; ignored
     /// without `--server`.
-    #[arg(long, value_name = "TOKEN", env = "CARNET_TOKEN", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "CARNET_TOKEN",
+        hide_env_values = true
+    )]
     token: Option<String>,
     #[command(flatten)]
     config: ConfigFile,
@@ -163,7 +175,9 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Keys(args) => keys::run(&args, json).await,
         Command::Exchange(args) => {
             let exchanged = carnet_exchange::run(&args, json).await;
-            exchanged.map(|()| Conclusion::Yes).map_err(|error| CommandError::Other(error.to_string()))
+            exchanged
+                .map(|()| Conclusion::Yes)
+                .map_err(|error| CommandError::Other(error.to_string()))
         }
         Command::Explain(args) => explain::run(&args, json).await,
         Command::Policy(args) => policy::run(&args, json),

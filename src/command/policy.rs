@@ -64,8 +64,15 @@ pub fn run(args: &PolicyArgs, as_json: bool) -> Result<Conclusion, CommandError>
 }
 
 fn profiles(folder: Option<&Path>) -> Result<Profiles, CommandError> {
-    Profiles::load(folder)
-        .map_err(|errors| CommandError::Other(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))
+    Profiles::load(folder).map_err(|errors| {
+        CommandError::Other(
+            errors
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("\n"),
+        )
+    })
 }
 
 fn test(files: &PolicyFiles, as_json: bool) -> Result<Conclusion, CommandError> {
@@ -87,7 +94,11 @@ fn test(files: &PolicyFiles, as_json: bool) -> Result<Conclusion, CommandError> 
                     "id": case.id, "verdict": verdict.word(), "reason": verdict.reason(), "detail": detail, "agrees": agrees,
                 }));
             } else {
-                let mark = if agrees { "" } else { "  <- differs from what the case expects" };
+                let mark = if agrees {
+                    ""
+                } else {
+                    "  <- differs from what the case expects"
+                };
                 println!("{} {} {}{mark}", case.id, verdict.word(), verdict.reason());
                 // A mistake in a case, such as a misspelt field, is a refusal as well. Print it
                 // even if the case expects a refusal, since the verdicts would agree for the wrong
@@ -99,7 +110,10 @@ fn test(files: &PolicyFiles, as_json: bool) -> Result<Conclusion, CommandError> 
         }
     }
     if as_json {
-        println!("{}", json!({ "cases": results, "total": total, "differing": differing }));
+        println!(
+            "{}",
+            json!({ "cases": results, "total": total, "differing": differing })
+        );
     } else {
         eprintln!("{total} cases, {differing} differing");
     }
@@ -116,7 +130,8 @@ fn convert_file(older: &OlderFile) -> Result<Conclusion, CommandError> {
 
 fn lint_files(files: &PolicyFiles, as_json: bool) -> Result<Conclusion, CommandError> {
     let profiles = profiles(files.profiles_dir.as_deref())?;
-    let own = OwnUrls::new("https://carnet.invalid", ([127, 0, 0, 1], 0).into()).map_err(CommandError::Other)?;
+    let own = OwnUrls::new("https://carnet.invalid", ([127, 0, 0, 1], 0).into())
+        .map_err(CommandError::Other)?;
     // Whether a server allows http issuers on loopback addresses depends on its configuration, so
     // they are not reported here.
     let context = ReadContext {
@@ -137,7 +152,10 @@ fn lint_files(files: &PolicyFiles, as_json: bool) -> Result<Conclusion, CommandE
     } else {
         for finding in &findings {
             let kind = if finding.is_error { "error" } else { "warning" };
-            println!("{kind} {}{} [{}]: {}", finding.object, finding.pointer, finding.code, finding.detail);
+            println!(
+                "{kind} {}{} [{}]: {}",
+                finding.object, finding.pointer, finding.code, finding.detail
+            );
         }
         if findings.is_empty() {
             println!("nothing to complain about");

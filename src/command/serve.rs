@@ -29,20 +29,39 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 pub async fn run(file: &ConfigFile) -> Result<Conclusion, CommandError> {
     let config = file.load()?;
     start_log(&config.log)?;
-    let (listens, metrics_listen) = (config.server.listen.clone(), config.server.metrics_listen.clone());
+    let (listens, metrics_listen) = (
+        config.server.listen.clone(),
+        config.server.metrics_listen.clone(),
+    );
     let issuer = config.own.issuer().to_owned();
     let drain = config.server.drain;
-    let connections =
-        with_room_for_files(config.server.connections.clone().for_requests(config.server.request_deadline));
+    let connections = with_room_for_files(
+        config
+            .server
+            .connections
+            .clone()
+            .for_requests(config.server.request_deadline),
+    );
 
     let recorder = PrometheusBuilder::new().build_recorder();
     let metrics = recorder.handle();
     if metrics_listen.is_some() {
-        metrics::set_global_recorder(recorder).map_err(|error| CommandError::Other(error.to_string()))?;
+        metrics::set_global_recorder(recorder)
+            .map_err(|error| CommandError::Other(error.to_string()))?;
     }
-    let (app, _background) = App::start(config, Arc::new(SystemClock), Arc::new(HttpFetch::default())).await?;
-    for shared in shared_workloads(&app.store, &app.rules()).await.map_err(StartError::from)? {
-        tracing::warn!("{shared}; they are older than consent: an administrator has to save each, or withdraw it");
+    let (app, _background) = App::start(
+        config,
+        Arc::new(SystemClock),
+        Arc::new(HttpFetch::default()),
+    )
+    .await?;
+    for shared in shared_workloads(&app.store, &app.rules())
+        .await
+        .map_err(StartError::from)?
+    {
+        tracing::warn!(
+            "{shared}; they are older than consent: an administrator has to save each, or withdraw it"
+        );
     }
     let mut serving = Vec::with_capacity(listens.len());
     for listen in &listens {
@@ -50,12 +69,22 @@ pub async fn run(file: &ConfigFile) -> Result<Conclusion, CommandError> {
         serving.push(begun.map_err(|error| CommandError::File(listen.to_string(), error))?);
     }
     let shown: Vec<String> = listens.iter().map(ToString::to_string).collect();
-    tracing::info!(issuer, listen = shown.join(", "), rules = app.rules().credential_count(), "ready");
+    tracing::info!(
+        issuer,
+        listen = shown.join(", "),
+        rules = app.rules().credential_count(),
+        "ready"
+    );
     let metrics_serving = match metrics_listen {
         None => None,
         Some(listen) => {
             tokio::spawn(keep_metrics_small(metrics.clone()));
-            let serving = http::serve(http::metrics_router(metrics, app.clone()), &listen, connections).await;
+            let serving = http::serve(
+                http::metrics_router(metrics, app.clone()),
+                &listen,
+                connections,
+            )
+            .await;
             Some(serving.map_err(|error| CommandError::File(listen.to_string(), error))?)
         }
     };
@@ -71,14 +100,21 @@ pub async fn run(file: &ConfigFile) -> Result<Conclusion, CommandError> {
         serving.stop().await;
     }
     // The time is limited, so that an unreachable database does not prevent the shutdown.
-    if tokio::time::timeout(LAST_WORDS, app.flush_audit()).await.is_err() {
+    if tokio::time::timeout(LAST_WORDS, app.flush_audit())
+        .await
+        .is_err()
+    {
         tracing::warn!("audit events of refusals were not written before the end");
     }
     Ok(Conclusion::Yes)
 }
 
 /// Serves until a signal ends the server and its drain period is over, or a listener ends.
-async fn until_the_end(app: &App, drain: Duration, serving: &mut [http::Serving]) -> Result<(), CommandError> {
+async fn until_the_end(
+    app: &App,
+    drain: Duration,
+    serving: &mut [http::Serving],
+) -> Result<(), CommandError> {
     let mut signals = Signals::new().map_err(|error| CommandError::Other(error.to_string()))?;
     tokio::select! {
         () = signals.end() => {
@@ -128,7 +164,9 @@ impl Signals {
 /// connections if the limit is still too small for it.
 fn with_room_for_files(mut connections: ConnectionLimits) -> ConnectionLimits {
     let files = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(u64::MAX);
-    let most = usize::try_from(files.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX).max(1);
+    let most = usize::try_from(files.saturating_sub(OTHER_FILES))
+        .unwrap_or(usize::MAX)
+        .max(1);
     if most < connections.max {
         tracing::warn!(
             files,
@@ -150,9 +188,11 @@ async fn keep_metrics_small(metrics: PrometheusHandle) {
 }
 
 fn start_log(config: &LogConfig) -> Result<(), CommandError> {
-    let filter =
-        EnvFilter::try_new(&config.level).map_err(|error| CommandError::Other(format!("log.level: {error}")))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let filter = EnvFilter::try_new(&config.level)
+        .map_err(|error| CommandError::Other(format!("log.level: {error}")))?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match config.format {
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),
         LogFormat::Json => builder.json().init(),
@@ -163,8 +203,14 @@ fn start_log(config: &LogConfig) -> Result<(), CommandError> {
 /// Waits until one of the listeners ends by itself.
 async fn any_ended(serving: &mut [http::Serving]) {
     std::future::poll_fn(|context| {
-        let ended = serving.iter_mut().any(|serving| serving.poll_ended(context).is_ready());
-        if ended { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        let ended = serving
+            .iter_mut()
+            .any(|serving| serving.poll_ended(context).is_ready());
+        if ended {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
     })
     .await;
 }

@@ -40,10 +40,15 @@ impl FromStr for Listen {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("must be address:port, host:port, :port or unix:/path; this is `{text}`");
+        let wrong =
+            || format!("must be address:port, host:port, :port or unix:/path; this is `{text}`");
         if let Some(path) = text.strip_prefix("unix:") {
             let path = PathBuf::from(path);
-            return if path.is_absolute() { Ok(Self::Unix(path)) } else { Err(wrong()) };
+            return if path.is_absolute() {
+                Ok(Self::Unix(path))
+            } else {
+                Err(wrong())
+            };
         }
         if let Ok(address) = text.parse() {
             return Ok(Self::Address(address));
@@ -53,7 +58,10 @@ impl FromStr for Listen {
         match host {
             // The unspecified IPv6 address accepts IPv4 connections too, where the machine has
             // both.
-            "" | "*" => Ok(Self::Address(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port))),
+            "" | "*" => Ok(Self::Address(SocketAddr::new(
+                IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+                port,
+            ))),
             _ if host.contains([':', '/', ' ']) => Err(wrong()),
             _ => Ok(Self::Host(host.to_owned(), port)),
         }
@@ -109,12 +117,28 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Listen>().unwrap().to_string(), shown);
         }
-        for text in ["", "8080", "nowhere", "host:", "host:70000", "unix:relative", "a b:1", "::1:80x", "http://x:1"] {
+        for text in [
+            "",
+            "8080",
+            "nowhere",
+            "host:",
+            "host:70000",
+            "unix:relative",
+            "a b:1",
+            "::1:80x",
+            "http://x:1",
+        ] {
             assert!(text.parse::<Listen>().is_err(), "{text}");
         }
         assert!(Listens::Several(Vec::new()).parse().is_err());
-        let local = ["127.0.0.1:1", "localhost:1", "unix:/s", ":1", "example.com:1"]
-            .map(|text| text.parse::<Listen>().unwrap().is_local());
+        let local = [
+            "127.0.0.1:1",
+            "localhost:1",
+            "unix:/s",
+            ":1",
+            "example.com:1",
+        ]
+        .map(|text| text.parse::<Listen>().unwrap().is_local());
         assert_eq!(local, [true, true, true, false, false]);
     }
 }

@@ -13,8 +13,9 @@ use serde::de::DeserializeOwned;
 
 use super::listen::Listens;
 use super::{
-    AuditConfig, Config, ConfigError, ConnectionLimits, DatabaseConfig, DatabaseUrl, EncryptionKeySource, Environment,
-    Listen, LogConfig, OwnUrls, RateLimits, ServerConfig, TokenConfig,
+    AuditConfig, Config, ConfigError, ConnectionLimits, DatabaseConfig, DatabaseUrl,
+    EncryptionKeySource, Environment, Listen, LogConfig, OwnUrls, RateLimits, ServerConfig,
+    TokenConfig,
 };
 
 /// Variables with the prefix `CARNET_` that belong to the command line and are not configuration
@@ -42,13 +43,18 @@ impl Config {
         let mut figment = Figment::new();
         if let Some(path) = file {
             if let Err(error) = std::fs::metadata(path) {
-                return Err(vec![ConfigError { key: path.display().to_string(), detail: error.to_string() }]);
+                return Err(vec![ConfigError {
+                    key: path.display().to_string(),
+                    detail: error.to_string(),
+                }]);
             }
             figment = figment.merge(Toml::file_exact(path));
         }
         let mut variables = BTreeMap::new();
         for (variable, value) in environment {
-            let Some(name) = variable.strip_prefix("CARNET_") else { continue };
+            let Some(name) = variable.strip_prefix("CARNET_") else {
+                continue;
+            };
             if OTHER_VARIABLES.contains(&name) || is_of_kubernetes(name) {
                 continue;
             }
@@ -57,7 +63,13 @@ impl Config {
             let value: Value = value.parse().unwrap_or_else(|_| Value::from(value.clone()));
             figment = figment.merge(Serialized::default(&key, value));
         }
-        Loader { figment, variables, errors: Vec::new(), known: Vec::new() }.load()
+        Loader {
+            figment,
+            variables,
+            errors: Vec::new(),
+            known: Vec::new(),
+        }
+        .load()
     }
 }
 
@@ -92,11 +104,21 @@ impl Loader {
         let server = self.server();
         // If any listener can be reached from outside, the issuer must be https: a non-local one
         // decides.
-        let widest = server.listen.iter().find(|listen| !listen.is_local()).or(server.listen.first());
+        let widest = server
+            .listen
+            .iter()
+            .find(|listen| !listen.is_local())
+            .or(server.listen.first());
         let address = widest.map_or(DEFAULT_LISTEN, Listen::address);
-        let issuer = self.value::<String>("issuer").unwrap_or_else(|| format!("http://{address}"));
-        let own = OwnUrls::new(&issuer, address).map_err(|detail| self.error("issuer", detail)).ok();
-        let data_dir = self.value("data_dir").unwrap_or_else(|| PathBuf::from("./carnet-data"));
+        let issuer = self
+            .value::<String>("issuer")
+            .unwrap_or_else(|| format!("http://{address}"));
+        let own = OwnUrls::new(&issuer, address)
+            .map_err(|detail| self.error("issuer", detail))
+            .ok();
+        let data_dir = self
+            .value("data_dir")
+            .unwrap_or_else(|| PathBuf::from("./carnet-data"));
         let database = DatabaseConfig {
             url: self.database_url(&data_dir),
             max_connections: self.in_range("database.max_connections", 2, 1000, 16),
@@ -141,7 +163,9 @@ impl Loader {
             listen: self.listen(),
             metrics_listen: self.parsed("server.metrics_listen"),
             trusted_proxies: self.value("server.trusted_proxies").unwrap_or_default(),
-            request_deadline: Duration::from_secs(self.in_range("server.request_seconds", 1, 600, 20).into()),
+            request_deadline: Duration::from_secs(
+                self.in_range("server.request_seconds", 1, 600, 20).into(),
+            ),
             drain: Duration::from_secs(self.in_range("server.drain_seconds", 0, 600, 10).into()),
             connections: ConnectionLimits {
                 idle: Duration::from_secs(self.in_range("server.idle_seconds", 1, 3600, 75).into()),
@@ -165,15 +189,21 @@ impl Loader {
     }
 
     fn tokens(&mut self) -> TokenConfig {
-        let signing_algorithm = self.value::<String>("tokens.signing_algorithm").unwrap_or_else(|| "ES256".to_owned());
-        let signing_algorithm = if let Ok(algorithm @ (Algorithm::ES256 | Algorithm::RS256 | Algorithm::EdDSA)) =
-            signing_algorithm.parse()
-        {
-            algorithm
-        } else {
-            self.error("tokens.signing_algorithm", "must be one of ES256, RS256, EdDSA".to_owned());
-            Algorithm::ES256
-        };
+        let signing_algorithm = self
+            .value::<String>("tokens.signing_algorithm")
+            .unwrap_or_else(|| "ES256".to_owned());
+        let signing_algorithm =
+            if let Ok(algorithm @ (Algorithm::ES256 | Algorithm::RS256 | Algorithm::EdDSA)) =
+                signing_algorithm.parse()
+            {
+                algorithm
+            } else {
+                self.error(
+                    "tokens.signing_algorithm",
+                    "must be one of ES256, RS256, EdDSA".to_owned(),
+                );
+                Algorithm::ES256
+            };
         TokenConfig {
             lifetime_seconds: i64::from(self.in_range("tokens.lifetime_seconds", 60, 3600, 900)),
             signing_algorithm,
@@ -200,7 +230,12 @@ impl Loader {
                 1_000_000,
                 0,
             ),
-            tokens_per_minute_per_client: self.in_range("rate_limits.tokens_per_minute_per_client", 0, 1_000_000, 600),
+            tokens_per_minute_per_client: self.in_range(
+                "rate_limits.tokens_per_minute_per_client",
+                0,
+                1_000_000,
+                600,
+            ),
             wrong_secrets_per_minute_per_client: self.in_range(
                 "rate_limits.wrong_secrets_per_minute_per_client",
                 0,
@@ -223,7 +258,10 @@ impl Loader {
     }
 
     fn error(&mut self, key: &str, detail: String) {
-        self.errors.push(ConfigError { key: key.to_owned(), detail });
+        self.errors.push(ConfigError {
+            key: key.to_owned(),
+            detail,
+        });
     }
 
     /// The value of a key; `None` if it is absent or, with an error noted, of the wrong type.
@@ -244,13 +282,18 @@ impl Loader {
         T::Err: std::fmt::Display,
     {
         let text: String = self.value(key)?;
-        text.parse().map_err(|error| self.error(key, format!("{error}"))).ok()
+        text.parse()
+            .map_err(|error| self.error(key, format!("{error}")))
+            .ok()
     }
 
     fn in_range(&mut self, key: &'static str, least: u32, most: u32, default: u32) -> u32 {
         let value = self.value(key).unwrap_or(default);
         if !(least..=most).contains(&value) {
-            self.error(key, format!("must be a whole number from {least} to {most}"));
+            self.error(
+                key,
+                format!("must be a whole number from {least} to {most}"),
+            );
         }
         value
     }
@@ -260,11 +303,17 @@ impl Loader {
         let given = self.value::<String>("database.url");
         let file = self.value::<PathBuf>("database.url_file");
         if given.is_some() && file.is_some() {
-            self.error("database.url", "must not be given together with database.url_file".to_owned());
+            self.error(
+                "database.url",
+                "must not be given together with database.url_file".to_owned(),
+            );
         }
         let from_file = file.and_then(|file| {
             let read = std::fs::read_to_string(&file);
-            read.map_err(|error| self.error("database.url_file", format!("{}: {error}", file.display()))).ok()
+            read.map_err(|error| {
+                self.error("database.url_file", format!("{}: {error}", file.display()))
+            })
+            .ok()
         });
         match given.or(from_file).map(|url| url.trim().parse()) {
             None => default,
@@ -291,9 +340,16 @@ impl Loader {
         }
     }
 
-    fn key_files_dir(&mut self, data_dir: &Path, encryption_key: &EncryptionKeySource) -> Option<PathBuf> {
+    fn key_files_dir(
+        &mut self,
+        data_dir: &Path,
+        encryption_key: &EncryptionKeySource,
+    ) -> Option<PathBuf> {
         let folder = absolute(&self.value::<PathBuf>("key_files_dir")?);
-        if own_files(data_dir, encryption_key).iter().any(|own| own.starts_with(&folder)) {
+        if own_files(data_dir, encryption_key)
+            .iter()
+            .any(|own| own.starts_with(&folder))
+        {
             let detail = "must not hold data_dir or the encryption key: trusted issuers may name every file in it";
             self.error("key_files_dir", detail.to_owned());
         }
@@ -307,21 +363,41 @@ impl Loader {
         }
         let mut found = BTreeSet::new();
         leaves("", &given, &mut found);
-        let unknown: Vec<String> = found.into_iter().filter(|key| !self.known.contains(&key.as_str())).collect();
+        let unknown: Vec<String> = found
+            .into_iter()
+            .filter(|key| !self.known.contains(&key.as_str()))
+            .collect();
         for key in unknown {
-            let near = self.known.iter().filter(|known| known.split('.').next() == key.split('.').next());
+            let near = self
+                .known
+                .iter()
+                .filter(|known| known.split('.').next() == key.split('.').next());
             let near = near.copied().collect::<Vec<_>>().join(", ");
-            let hint = if near.is_empty() { String::new() } else { format!("; the keys of this section are {near}") };
-            let from = self.variables.get(&key).map(|variable| format!(" (environment variable {variable})"));
+            let hint = if near.is_empty() {
+                String::new()
+            } else {
+                format!("; the keys of this section are {near}")
+            };
+            let from = self
+                .variables
+                .get(&key)
+                .map(|variable| format!(" (environment variable {variable})"));
             let from = from.unwrap_or_default();
-            self.error(&key, format!("must be left out: it is not a configuration key{from}{hint}"));
+            self.error(
+                &key,
+                format!("must be left out: it is not a configuration key{from}{hint}"),
+            );
         }
     }
 }
 
 fn leaves(prefix: &str, dict: &Dict, found: &mut BTreeSet<String>) {
     for (name, value) in dict {
-        let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+        let key = if prefix.is_empty() {
+            name.clone()
+        } else {
+            format!("{prefix}.{name}")
+        };
         match value {
             Value::Dict(_, inner) if !inner.is_empty() => leaves(&key, inner, found),
             _ => {
@@ -334,7 +410,9 @@ fn leaves(prefix: &str, dict: &Dict, found: &mut BTreeSet<String>) {
 fn own_files(data_dir: &Path, encryption_key: &EncryptionKeySource) -> Vec<PathBuf> {
     let key = match encryption_key {
         EncryptionKeySource::Given(_) => None,
-        EncryptionKeySource::File(path) | EncryptionKeySource::Generated(path) => Some(path.as_path()),
+        EncryptionKeySource::File(path) | EncryptionKeySource::Generated(path) => {
+            Some(path.as_path())
+        }
     };
     std::iter::once(data_dir).chain(key).map(absolute).collect()
 }
@@ -348,12 +426,18 @@ mod tests {
     use super::*;
 
     fn from_env(variables: &[(&str, &str)]) -> Result<Config, Vec<String>> {
-        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Config::from_sources(None, variables).map_err(|errors| errors.iter().map(ToString::to_string).collect())
+        let variables = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::from_sources(None, variables)
+            .map_err(|errors| errors.iter().map(ToString::to_string).collect())
     }
 
     fn from_file(text: &str) -> Result<Config, Vec<String>> {
-        let path = std::env::temp_dir().join(format!("carnet-{}.toml", uuid::Uuid::from_bytes(crate::ids::random())));
+        let path = std::env::temp_dir().join(format!(
+            "carnet-{}.toml",
+            uuid::Uuid::from_bytes(crate::ids::random())
+        ));
         std::fs::write(&path, text).unwrap();
         let config = Config::from_sources(Some(&path), []);
         std::fs::remove_file(&path).unwrap();
@@ -370,15 +454,28 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(config.own.issuer(), "http://127.0.0.1:8080");
-        assert_eq!(config.database.url.as_str(), "sqlite://./carnet-data/carnet.db");
+        assert_eq!(
+            config.database.url.as_str(),
+            "sqlite://./carnet-data/carnet.db"
+        );
         assert_eq!(config.tokens.lifetime_seconds, 900);
-        assert!(matches!(config.encryption_key, EncryptionKeySource::Generated(_)));
+        assert!(matches!(
+            config.encryption_key,
+            EncryptionKeySource::Generated(_)
+        ));
     }
 
     #[test]
     fn the_environment_wins_over_the_file() {
-        let path = std::env::temp_dir().join(format!("carnet-{}.toml", uuid::Uuid::from_bytes(crate::ids::random())));
-        std::fs::write(&path, "issuer = \"https://a.test\"\n[server]\nlisten = \"0.0.0.0:1\"\n").unwrap();
+        let path = std::env::temp_dir().join(format!(
+            "carnet-{}.toml",
+            uuid::Uuid::from_bytes(crate::ids::random())
+        ));
+        std::fs::write(
+            &path,
+            "issuer = \"https://a.test\"\n[server]\nlisten = \"0.0.0.0:1\"\n",
+        )
+        .unwrap();
         let environment = [("CARNET_SERVER__LISTEN".to_owned(), "0.0.0.0:2".to_owned())];
         let config = Config::from_sources(Some(&path), environment).unwrap();
         std::fs::remove_file(&path).unwrap();
@@ -405,9 +502,17 @@ mod tests {
             "log.format:",
             "keys.encryption_key:",
         ] {
-            assert_eq!(errors.iter().filter(|error| error.starts_with(key)).count(), 1, "{key} in {errors:#?}");
+            assert_eq!(
+                errors.iter().filter(|error| error.starts_with(key)).count(),
+                1,
+                "{key} in {errors:#?}"
+            );
         }
-        assert!(errors.iter().any(|error| error.contains("server.lisen") && error.contains("server.listen")));
+        assert!(
+            errors
+                .iter()
+                .any(|error| error.contains("server.lisen") && error.contains("server.listen"))
+        );
         assert_eq!(errors.len(), 9, "{errors:#?}");
     }
 
@@ -421,11 +526,20 @@ mod tests {
 
     #[test]
     fn the_key_files_folder_may_not_contain_the_servers_data_or_encryption_key() {
-        let folder = |settings: &[(&str, &str)]| from_env(settings).map(|config| config.key_files_dir);
+        let folder =
+            |settings: &[(&str, &str)]| from_env(settings).map(|config| config.key_files_dir);
         assert_eq!(folder(&[]), Ok(None));
         let keys = ("CARNET_KEY_FILES_DIR", "/k");
-        assert_eq!(folder(&[keys, ("CARNET_DATA_DIR", "/d")]), Ok(Some(PathBuf::from("/k"))));
-        assert!(folder(&[("CARNET_KEY_FILES_DIR", "./k")]).unwrap().unwrap().is_absolute());
+        assert_eq!(
+            folder(&[keys, ("CARNET_DATA_DIR", "/d")]),
+            Ok(Some(PathBuf::from("/k")))
+        );
+        assert!(
+            folder(&[("CARNET_KEY_FILES_DIR", "./k")])
+                .unwrap()
+                .unwrap()
+                .is_absolute()
+        );
         for wrong in [
             [keys, ("CARNET_DATA_DIR", "/k/d")],
             [keys, ("CARNET_KEYS__ENCRYPTION_KEY_FILE", "/k/e")],

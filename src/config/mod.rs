@@ -84,7 +84,11 @@ pub struct ConnectionLimits {
 
 impl Default for ConnectionLimits {
     fn default() -> Self {
-        Self { idle: Duration::from_secs(75), max: 10_000, unshared_peers: Vec::new() }
+        Self {
+            idle: Duration::from_secs(75),
+            max: 10_000,
+            unshared_peers: Vec::new(),
+        }
     }
 }
 
@@ -93,7 +97,12 @@ impl ConnectionLimits {
     /// answer would count as idle.
     #[must_use]
     pub fn for_requests(self, deadline: Duration) -> Self {
-        Self { idle: self.idle.max(deadline.saturating_add(Duration::from_secs(5))), ..self }
+        Self {
+            idle: self
+                .idle
+                .max(deadline.saturating_add(Duration::from_secs(5))),
+            ..self
+        }
     }
 
     /// Most connections of one address: a quarter of all, so that one address cannot take every
@@ -174,7 +183,11 @@ pub struct DatabaseConfig {
 impl DatabaseConfig {
     /// The default settings with this URL.
     pub fn of(url: DatabaseUrl) -> Self {
-        Self { url, max_connections: 16, wait: Duration::from_mins(1) }
+        Self {
+            url,
+            max_connections: 16,
+            wait: Duration::from_mins(1),
+        }
     }
 }
 
@@ -190,7 +203,12 @@ impl DatabaseUrl {
     /// The URL of an SQLite file.
     pub fn of_file(path: &Path) -> Self {
         // Characters with a meaning in URLs.
-        let path = path.display().to_string().replace('%', "%25").replace('?', "%3F").replace('#', "%23");
+        let path = path
+            .display()
+            .to_string()
+            .replace('%', "%25")
+            .replace('?', "%3F")
+            .replace('#', "%23");
         Self(format!("sqlite://{path}"))
     }
 
@@ -203,14 +221,21 @@ impl DatabaseUrl {
     pub fn file(&self) -> Option<PathBuf> {
         let path = self.0.strip_prefix("sqlite://")?;
         let path = path.split('?').next().unwrap_or(path);
-        let path = percent_encoding::percent_decode_str(path).decode_utf8().ok()?;
+        let path = percent_encoding::percent_decode_str(path)
+            .decode_utf8()
+            .ok()?;
         Some(path.into_owned().into()).filter(|path| path != Path::new(":memory:"))
     }
 
     /// Host, port and path for messages, without user and password.
     pub fn place(&self) -> String {
-        let Ok(url) = url::Url::parse(&self.0) else { return "?".to_owned() };
-        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+        let Ok(url) = url::Url::parse(&self.0) else {
+            return "?".to_owned();
+        };
+        let port = url
+            .port()
+            .map(|port| format!(":{port}"))
+            .unwrap_or_default();
         format!("{}{port}{}", url.host_str().unwrap_or_default(), url.path())
     }
 
@@ -226,7 +251,10 @@ impl std::str::FromStr for DatabaseUrl {
         if url.starts_with("sqlite://") {
             return Ok(Self(url.to_owned()));
         }
-        if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+        if !["postgres://", "postgresql://"]
+            .iter()
+            .any(|scheme| url.starts_with(scheme))
+        {
             return Err("must begin with sqlite:// or postgres://");
         }
         // Parsed here first: the error of the database library would quote the URL with its
@@ -260,5 +288,8 @@ pub struct ConfigError {
 /// decrypts it.
 pub fn create_private(folder: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
 }

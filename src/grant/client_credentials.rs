@@ -13,7 +13,11 @@ pub(super) const GRANT: GrantDefinition = GrantDefinition {
     parameters: PARAMETERS,
     read: |form, own, access| {
         let admin = own.admin_resource();
-        let for_admin = access.resources.iter().filter(|resource| **resource == admin).count();
+        let for_admin = access
+            .resources
+            .iter()
+            .filter(|resource| **resource == admin)
+            .count();
         if for_admin == 0 {
             return Ok((SentSubject::Client, None));
         }
@@ -22,7 +26,10 @@ pub(super) const GRANT: GrantDefinition = GrantDefinition {
         }
         // Admin tokens are limited by scopes alone. These two parameters would narrow a registry
         // token, so refuse them instead of ignoring them.
-        match ["authorization_details", "principal"].into_iter().find(|name| form.get(name).is_some()) {
+        match ["authorization_details", "principal"]
+            .into_iter()
+            .find(|name| form.get(name).is_some())
+        {
             Some(name) => Err(Refusal::parameter(Reason::ParameterMalformed, name)),
             None => Ok((SentSubject::ClientForAdmin, None)),
         }

@@ -8,7 +8,12 @@ use crate::grant_type::GrantType;
 pub(super) const GRANT: GrantDefinition = GrantDefinition {
     kind: GrantType::JwtBearer,
     parameters: PARAMETERS,
-    read: |form, _, _| Ok((SentSubject::Token(SentToken::Assertion(form.require("assertion")?)), None)),
+    read: |form, _, _| {
+        Ok((
+            SentSubject::Token(SentToken::Assertion(form.require("assertion")?)),
+            None,
+        ))
+    },
 };
 
 pub(super) const PARAMETERS: &[&str] = &["assertion"];

@@ -34,7 +34,11 @@ struct GrantDefinition {
 
 type Read<'a> = (SentSubject<'a>, Option<SentToken<'a>>);
 
-const GRANTS: [GrantDefinition; 3] = [jwt_bearer::GRANT, token_exchange::GRANT, client_credentials::GRANT];
+const GRANTS: [GrantDefinition; 3] = [
+    jwt_bearer::GRANT,
+    token_exchange::GRANT,
+    client_credentials::GRANT,
+];
 
 /// The parameters that the token endpoint knows. RFC 8707 section 2 (`resource`) and RFC 8693
 /// section 2.1 (`resource`, `audience`) allow two of them to repeat.
@@ -61,12 +65,18 @@ pub struct TokenError {
 
 impl TokenError {
     fn of(grant_type: GrantType) -> impl Fn(Refusal) -> Self {
-        move |refusal| Self { grant_type: Some(grant_type), refusal: Box::new(refusal) }
+        move |refusal| Self {
+            grant_type: Some(grant_type),
+            refusal: Box::new(refusal),
+        }
     }
 }
 
 impl From<Refusal> for TokenError {
     fn from(refusal: Refusal) -> Self {
-        Self { grant_type: None, refusal: Box::new(refusal) }
+        Self {
+            grant_type: None,
+            refusal: Box::new(refusal),
+        }
     }
 }

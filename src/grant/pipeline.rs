@@ -31,7 +31,10 @@ pub struct Judged {
 }
 
 /// Result of one attempt to issue a token, if it was not refused.
-#[expect(clippy::large_enum_variant, reason = "nearly every attempt issues a token")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every attempt issues a token"
+)]
 enum Attempt {
     Issued(Recorded<Minted>),
     /// Something that the token rests on changed, or other requests used up a rate limit, after the
@@ -45,7 +48,9 @@ pub async fn issue(app: &App, request: &GrantRequest<'_>) -> Result<Recorded<Min
     for _ in 0..ATTEMPTS {
         match attempt(app, request).await {
             Ok(Attempt::Issued(token)) => return Ok(token),
-            Ok(Attempt::Stale) => refresh(app).await.map_err(TokenError::of(request.grant_type))?,
+            Ok(Attempt::Stale) => refresh(app)
+                .await
+                .map_err(TokenError::of(request.grant_type))?,
             Err(refused) => {
                 let refused = as_told(app, *refused).await;
                 if let Some(event) = record::refused(&app.decision_context(), request, &refused) {
@@ -55,7 +60,10 @@ pub async fn issue(app: &App, request: &GrantRequest<'_>) -> Result<Recorded<Min
             }
         }
     }
-    Err(TokenError::of(request.grant_type)(Refusal::later(Reason::Busy, 1)))
+    Err(TokenError::of(request.grant_type)(Refusal::later(
+        Reason::Busy,
+        1,
+    )))
 }
 
 /// Decides a request without recording anything, for an explanation that shows as much as `view`
@@ -66,15 +74,17 @@ pub async fn preview(
     request: &GrantRequest<'_>,
     view: &View,
 ) -> Result<Judged, Box<Refused>> {
-    judge(app, context, request, Some(view)).await.map_err(|mut refused| {
-        if refused.used && !refused.refusal.mismatches.is_empty() {
-            refused.told = Reason::NoMatchingCredential;
-            if *view == View::Caller {
-                refused.refusal.undisclosed();
+    judge(app, context, request, Some(view))
+        .await
+        .map_err(|mut refused| {
+            if refused.used && !refused.refusal.mismatches.is_empty() {
+                refused.told = Reason::NoMatchingCredential;
+                if *view == View::Caller {
+                    refused.refusal.undisclosed();
+                }
             }
-        }
-        refused
-    })
+            refused
+        })
 }
 
 async fn attempt(app: &App, request: &GrantRequest<'_>) -> Result<Attempt, Box<Refused>> {
@@ -101,30 +111,62 @@ async fn judge(
         // explanation.
         match use_of(app, client.consumed().map(|(key, _)| key)).await {
             Ok(None) => {}
-            Ok(Some(used)) => return Err(Refused::at(Step::Presented, Refusal::replay(used.event).of_client())),
+            Ok(Some(used)) => {
+                return Err(Refused::at(
+                    Step::Presented,
+                    Refusal::replay(used.event).of_client(),
+                ));
+            }
             Err(refusal) => return Err(Refused::at(Step::Presented, refusal)),
         }
     }
     let at = |step, refusal| Refused::at(step, refusal).by(client.clone());
     check_grant(&client, request.grant_type).map_err(|refusal| at(Step::Client, refusal))?;
-    let parameters = request.parameters.as_ref().map_err(|refusal| at(Step::Parameters, refusal.clone()))?;
+    let parameters = request
+        .parameters
+        .as_ref()
+        .map_err(|refusal| at(Step::Parameters, refusal.clone()))?;
     let client = admit(context, client, parameters.admission()).map_err(Refused::of_admission)?;
-    let verified = verify(app, context, request.grant_type, parameters, client.identity()).await;
+    let verified = verify(
+        app,
+        context,
+        request.grant_type,
+        parameters,
+        client.identity(),
+    )
+    .await;
     let (presented, actor) = match verified {
         Ok(verified) => verified,
         Err(refused) => return Err(with_use(app, refused.by(client.into_identity()), view).await),
     };
-    let subject = Subject { grant_type: request.grant_type, presented, client, actor };
+    let subject = Subject {
+        grant_type: request.grant_type,
+        presented,
+        client,
+        actor,
+    };
     let (mode, used) = match view {
         None => (Mode::Issue(&app.limits), false),
         Some(view) => {
-            let found = uses(app, &subject).await.map_err(|refusal| Refused::at(Step::Presented, refusal))?;
-            (Mode::Preview { limits: &app.limits, used: found.any, view }, found.of_subject)
+            let found = uses(app, &subject)
+                .await
+                .map_err(|refusal| Refused::at(Step::Presented, refusal))?;
+            (
+                Mode::Preview {
+                    limits: &app.limits,
+                    used: found.any,
+                    view,
+                },
+                found.of_subject,
+            )
         }
     };
     match decide(context, &subject, &parameters.access, mode) {
         Ok(decision) => Ok(Judged { subject, decision }),
-        Err(denial) => Err(Box::new(Refused { used, ..*Refused::of_decision(subject, *denial) })),
+        Err(denial) => Err(Box::new(Refused {
+            used,
+            ..*Refused::of_decision(subject, *denial)
+        })),
     }
 }
 
@@ -142,10 +184,26 @@ async fn authenticate(
         (ClientCredentials::Named(client_id), Some(View::Everything)) => {
             return ClientIdentity::assumed(&context.rules, client_id).map_err(|refusal| {
                 let understood = refusal.parameter.is_none();
-                Refused::at(if understood { Step::Client } else { Step::Parameters }, refusal)
+                Refused::at(
+                    if understood {
+                        Step::Client
+                    } else {
+                        Step::Parameters
+                    },
+                    refusal,
+                )
             });
         }
-        (credentials, _) => Authentication { context, upstream, limits, address }.authenticate(credentials).await,
+        (credentials, _) => {
+            Authentication {
+                context,
+                upstream,
+                limits,
+                address,
+            }
+            .authenticate(credentials)
+            .await
+        }
     };
     identity.map_err(|refusal| Refused::at(Step::Client, refusal))
 }
@@ -153,8 +211,12 @@ async fn authenticate(
 /// Whether the client may use this grant type, or whether the grant type works without a client.
 fn check_grant(client: &ClientIdentity, grant_type: GrantType) -> Result<(), Refusal> {
     match client.client() {
-        Some(client) if !client.grant_types.contains(&grant_type) => Err(Reason::ClientNotAllowed.into()),
-        None if grant_type == GrantType::ClientCredentials => Err(Reason::ClientAuthenticationFailed.into()),
+        Some(client) if !client.grant_types.contains(&grant_type) => {
+            Err(Reason::ClientNotAllowed.into())
+        }
+        None if grant_type == GrantType::ClientCredentials => {
+            Err(Reason::ClientAuthenticationFailed.into())
+        }
         _ => Ok(()),
     }
 }
@@ -205,8 +267,17 @@ fn take<'a>(app: &'a App, judged: &Judged) -> Result<Taken<'a>, Refusal> {
         Decision::Registry(authorization) => authorization.issuer(),
         Decision::Admin(_) => None,
     };
-    let client = judged.subject.client.identity().id().filter(|_| issuer.is_none());
-    app.limits.take(issuer, client, rules(judged).iter().map(|rule| rule.credential.id))
+    let client = judged
+        .subject
+        .client
+        .identity()
+        .id()
+        .filter(|_| issuer.is_none());
+    app.limits.take(
+        issuer,
+        client,
+        rules(judged).iter().map(|rule| rule.credential.id),
+    )
 }
 
 /// Notes the time for `last_used_at` of the rules that grant the token.
@@ -227,7 +298,11 @@ fn rules(judged: &Judged) -> &[MatchedRule] {
 /// A used client assertion does not authenticate the client, so `replay` takes precedence over
 /// every other reason for refusal. If the lookup fails, the refusal stays as it is.
 async fn as_told(app: &App, refused: Refused) -> Refused {
-    let of_client = refused.client.as_ref().and_then(ClientIdentity::consumed).map(|(key, _)| key);
+    let of_client = refused
+        .client
+        .as_ref()
+        .and_then(ClientIdentity::consumed)
+        .map(|(key, _)| key);
     let Ok(Some(used)) = use_of(app, of_client).await else {
         return refused;
     };
@@ -240,7 +315,12 @@ async fn as_told(app: &App, refused: Refused) -> Refused {
     if why != Reason::Replay {
         refusal = refusal.with_detail(format!("refused beside: {why}"));
     }
-    Refused { refusal, told: Reason::Replay, about, ..refused }
+    Refused {
+        refusal,
+        told: Reason::Replay,
+        about,
+        ..refused
+    }
 }
 
 /// Removes the mismatches from a refusal unless its assertion is known to be unused: the holder of
@@ -274,9 +354,17 @@ struct Uses {
 }
 
 async fn uses(app: &App, subject: &Subject<AcceptedAssertion>) -> Result<Uses, Refusal> {
-    let of_subject = subject.assertion().and_then(|assertion| assertion.key().copied());
-    let mut found = Uses { any: false, of_subject: use_of(app, of_subject).await?.is_some() };
-    let keys: Vec<AssertionKey> = record::consumed(subject).into_iter().map(|(key, _)| key).collect();
+    let of_subject = subject
+        .assertion()
+        .and_then(|assertion| assertion.key().copied());
+    let mut found = Uses {
+        any: false,
+        of_subject: use_of(app, of_subject).await?.is_some(),
+    };
+    let keys: Vec<AssertionKey> = record::consumed(subject)
+        .into_iter()
+        .map(|(key, _)| key)
+        .collect();
     for (at, key) in keys.iter().enumerate() {
         let twice = keys.iter().take(at).any(|other| other == key);
         found.any |= twice || use_of(app, Some(*key)).await?.is_some();
@@ -306,7 +394,9 @@ async fn first_use(app: &App, subject: &Subject<AcceptedAssertion>) -> Option<Us
 /// Brings the snapshot of the rules up to date.
 async fn refresh(app: &App) -> Result<(), Refusal> {
     let refreshed = app.refresh().await;
-    refreshed.map_err(|error| Refusal::later(Reason::DatabaseUnavailable, 1).with_detail(error.to_string()))
+    refreshed.map_err(|error| {
+        Refusal::later(Reason::DatabaseUnavailable, 1).with_detail(error.to_string())
+    })
 }
 
 impl Judged {

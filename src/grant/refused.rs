@@ -57,7 +57,14 @@ pub enum About {
 
 impl Refused {
     pub(super) fn at(step: Step, refusal: Refusal) -> Box<Self> {
-        Box::new(Self { told: refusal.reason, refusal, about: About::Nothing, client: None, step, used: false })
+        Box::new(Self {
+            told: refusal.reason,
+            refusal,
+            about: About::Nothing,
+            client: None,
+            step,
+            used: false,
+        })
     }
 
     pub(super) fn by(mut self: Box<Self>, client: ClientIdentity) -> Box<Self> {
@@ -70,18 +77,33 @@ impl Refused {
     }
 
     pub(super) fn of_admission((client, denial): (ClientIdentity, Box<Denial>)) -> Box<Self> {
-        let Denial { refusal, told, report } = *denial;
+        let Denial {
+            refusal,
+            told,
+            report,
+        } = *denial;
         let about = match client.federated() {
             Some((assertion, _)) => About::Assertion(assertion.clone(), report),
             None => About::Nothing,
         };
-        Box::new(Self { told, about, client: Some(client), ..*Self::at(Step::Client, refusal.of_client()) })
+        Box::new(Self {
+            told,
+            about,
+            client: Some(client),
+            ..*Self::at(Step::Client, refusal.of_client())
+        })
     }
 
     pub(super) fn of_decision(subject: Subject<AcceptedAssertion>, denial: Denial) -> Box<Self> {
-        let Denial { mut refusal, told, report } = denial;
+        let Denial {
+            mut refusal,
+            told,
+            report,
+        } = denial;
         let about = match subject.presented {
-            Presented::Assertion(assertion) => About::Assertion(assertion.verified().clone(), report),
+            Presented::Assertion(assertion) => {
+                About::Assertion(assertion.verified().clone(), report)
+            }
             Presented::ClientAssertion(assertion) => {
                 // A client without a key of its own authenticates with this assertion (RFC 7523
                 // section 3.2).
@@ -98,6 +120,11 @@ impl Refused {
             }
         };
         let client = Some(subject.client.into_identity());
-        Box::new(Self { told, about, client, ..*Self::at(Step::Presented, refusal) })
+        Box::new(Self {
+            told,
+            about,
+            client,
+            ..*Self::at(Step::Presented, refusal)
+        })
     }
 }

@@ -26,7 +26,12 @@ const MAX_PACKAGES: usize = 500;
 const MAX_LISTED: usize = 100;
 /// JSON limits of `authorization_details`. They admit [`MAX_PACKAGES`] packages, each in an entry
 /// of its own.
-const DETAILS: Limits = Limits { depth: 4, members: MAX_PACKAGES, string_bytes: 2048, values: 10_000 };
+const DETAILS: Limits = Limits {
+    depth: 4,
+    members: MAX_PACKAGES,
+    string_bytes: 2048,
+    values: 10_000,
+};
 const MAX_PRINCIPAL_BYTES: usize = 128;
 const MAX_AUDIENCE_BYTES: usize = 2048;
 /// The parameters that describe the access asked for. All grants know them.
@@ -92,8 +97,15 @@ impl<'a> GrantRequest<'a> {
         (id, address): (EventId, Option<IpAddr>),
     ) -> Result<Self, TokenError> {
         let grant_type = grant_type(form)?;
-        let credentials = ClientCredentials::read(form, authorization).map_err(TokenError::of(grant_type))?;
-        Ok(Self { id, address, grant_type, credentials, parameters: Parameters::read(form, grant_type, own) })
+        let credentials =
+            ClientCredentials::read(form, authorization).map_err(TokenError::of(grant_type))?;
+        Ok(Self {
+            id,
+            address,
+            grant_type,
+            credentials,
+            parameters: Parameters::read(form, grant_type, own),
+        })
     }
 }
 
@@ -104,27 +116,48 @@ impl GrantRequest<'_> {
 
     /// The access asked for; `None` if the parameters were malformed.
     pub fn access(&self) -> Option<&AccessRequest> {
-        self.parameters.as_ref().ok().map(|parameters| &parameters.access)
+        self.parameters
+            .as_ref()
+            .ok()
+            .map(|parameters| &parameters.access)
     }
 }
 
 impl<'a> Parameters<'a> {
-    fn read(form: &'a TokenForm<'_>, grant_type: GrantType, own: &OwnUrls) -> Result<Self, Refusal> {
+    fn read(
+        form: &'a TokenForm<'_>,
+        grant_type: GrantType,
+        own: &OwnUrls,
+    ) -> Result<Self, Refusal> {
         let access = read_access(form, grant_type)?;
-        let grant = GRANTS.iter().find(|grant| grant.kind == grant_type).ok_or(Reason::GrantTypeUnsupported)?;
+        let grant = GRANTS
+            .iter()
+            .find(|grant| grant.kind == grant_type)
+            .ok_or(Reason::GrantTypeUnsupported)?;
         let (presented, actor) = (grant.read)(form, own, &access)?;
-        Ok(Self { presented, actor, access })
+        Ok(Self {
+            presented,
+            actor,
+            access,
+        })
     }
 
     /// What the client has to be admitted to. For its own token, its rules are judged with what
     /// they permit.
     pub fn admission(&self) -> AdmittedTo {
-        if self.presented == SentSubject::Client { AdmittedTo::OwnToken } else { AdmittedTo::Token }
+        if self.presented == SentSubject::Client {
+            AdmittedTo::OwnToken
+        } else {
+            AdmittedTo::Token
+        }
     }
 }
 
 /// The grant type of a form and the access that it asks for. Any malformed parameter is an error.
-pub fn read_form(form: &TokenForm<'_>, own: &OwnUrls) -> Result<(GrantType, AccessRequest), Refusal> {
+pub fn read_form(
+    form: &TokenForm<'_>,
+    own: &OwnUrls,
+) -> Result<(GrantType, AccessRequest), Refusal> {
     let grant_type = grant_type(form)?;
     Ok((grant_type, Parameters::read(form, grant_type, own)?.access))
 }
@@ -141,19 +174,35 @@ pub fn read_access(form: &TokenForm<'_>, grant_type: GrantType) -> Result<Access
     if resources.len() > MAX_LISTED || !resources.iter().all(|resource| is_resource(resource)) {
         return Err(Refusal::parameter(Reason::ResourceMalformed, "resource"));
     }
-    let audiences = form.all("audience").filter(|_| grant_type == GrantType::TokenExchange);
+    let audiences = form
+        .all("audience")
+        .filter(|_| grant_type == GrantType::TokenExchange);
     let audiences: Vec<String> = audiences.map(str::to_owned).collect();
-    if audiences.len() > MAX_LISTED || audiences.iter().any(|audience| audience.len() > MAX_AUDIENCE_BYTES) {
+    if audiences.len() > MAX_LISTED
+        || audiences
+            .iter()
+            .any(|audience| audience.len() > MAX_AUDIENCE_BYTES)
+    {
         return Err(Refusal::parameter(Reason::TargetUnknown, "audience"));
     }
     let scope = form.get("scope").map(ScopeSet::parse).transpose();
     let scope = scope.map_err(|_| Refusal::parameter(Reason::ScopeMalformed, "scope"))?;
     let details = form.get("authorization_details").map(details).transpose()?;
     let principal = form.get("principal").map(str::to_owned);
-    if principal.as_ref().is_some_and(|name| name.len() > MAX_PRINCIPAL_BYTES) {
+    if principal
+        .as_ref()
+        .is_some_and(|name| name.len() > MAX_PRINCIPAL_BYTES)
+    {
         return Err(Refusal::parameter(Reason::ParameterMalformed, "principal"));
     }
-    Ok(AccessRequest { resources, audiences, principal, door: Door::Token, scope, details })
+    Ok(AccessRequest {
+        resources,
+        audiences,
+        principal,
+        door: Door::Token,
+        scope,
+        details,
+    })
 }
 
 /// Reads `authorization_details` (RFC 9396 section 2). The one known type is `package`; unknown
@@ -167,11 +216,17 @@ fn details(text: &str) -> Result<Vec<DetailRequest>, Refusal> {
 
 /// Reads `authorization_details` from parsed JSON.
 fn read_details(value: Value) -> Result<Vec<DetailRequest>, Refusal> {
-    let details: Vec<DetailRequest> = serde_json::from_value(value).map_err(|error| malformed(error.to_string()))?;
+    let details: Vec<DetailRequest> =
+        serde_json::from_value(value).map_err(|error| malformed(error.to_string()))?;
     if details.is_empty() {
         return Err(malformed("an array of entries".to_owned()));
     }
-    if details.iter().map(|detail| detail.packages.len()).sum::<usize>() > MAX_PACKAGES {
+    if details
+        .iter()
+        .map(|detail| detail.packages.len())
+        .sum::<usize>()
+        > MAX_PACKAGES
+    {
         return Err(malformed(format!("at most {MAX_PACKAGES} packages in all")));
     }
     match details.iter().find_map(wrong_with) {
@@ -186,12 +241,21 @@ fn malformed(why: String) -> Refusal {
 
 fn wrong_with(detail: &DetailRequest) -> Option<&'static str> {
     let texts = |texts: &[String], most: usize| {
-        (1..=most).contains(&texts.len()) && texts.iter().all(|text| !text.is_empty() && text.len() <= 256)
+        (1..=most).contains(&texts.len())
+            && texts
+                .iter()
+                .all(|text| !text.is_empty() && text.len() <= 256)
     };
-    let optional = |text: &Option<String>| text.as_ref().is_none_or(|text| !text.is_empty() && text.len() <= 256);
+    let optional = |text: &Option<String>| {
+        text.as_ref()
+            .is_none_or(|text| !text.is_empty() && text.len() <= 256)
+    };
     let digest = |digest: &String| {
         let hexadecimal = digest.strip_prefix("sha256:").unwrap_or_default();
-        hexadecimal.len() == 64 && hexadecimal.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        hexadecimal.len() == 64
+            && hexadecimal
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
     };
     if detail.kind != carnet_resource_server::DETAIL_TYPE {
         Some("the type is not known")
@@ -201,7 +265,11 @@ fn wrong_with(detail: &DetailRequest) -> Option<&'static str> {
         Some("owner and version are texts of at most 256 bytes")
     } else if !detail.digest.as_ref().is_none_or(digest) {
         Some("digest is sha256: and 64 hexadecimal digits in lower case")
-    } else if !detail.locations.as_ref().is_none_or(|places| texts(places, MAX_LISTED)) {
+    } else if !detail
+        .locations
+        .as_ref()
+        .is_none_or(|places| texts(places, MAX_LISTED))
+    {
         Some("locations names 1 to 100 resources")
     } else {
         None
@@ -227,7 +295,11 @@ mod tests {
             "not json",
             "[{\"type\":\"package\",\"type\":\"package\",\"actions\":[\"a\"],\"packages\":[\"b\"]}]",
         ] {
-            assert_eq!(details(text).unwrap_err().reason, Reason::DetailsMalformed, "{text}");
+            assert_eq!(
+                details(text).unwrap_err().reason,
+                Reason::DetailsMalformed,
+                "{text}"
+            );
         }
     }
 

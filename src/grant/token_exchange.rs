@@ -18,27 +18,39 @@ pub(super) const GRANT: GrantDefinition = GrantDefinition {
     kind: GrantType::TokenExchange,
     parameters: PARAMETERS,
     read: |form, _, _| {
-        let (text, kind) = (form.require("subject_token")?, form.require("subject_token_type")?);
+        let (text, kind) = (
+            form.require("subject_token")?,
+            form.require("subject_token_type")?,
+        );
         let subject = token(text, kind, "subject_token_type")?;
         let actor = actor(form)?;
         match form.get("requested_token_type") {
-            Some(wanted) if wanted != ACCESS_TOKEN => {
-                Err(Refusal::parameter(Reason::TokenTypeUnsupported, "requested_token_type"))
-            }
+            Some(wanted) if wanted != ACCESS_TOKEN => Err(Refusal::parameter(
+                Reason::TokenTypeUnsupported,
+                "requested_token_type",
+            )),
             _ => Ok((SentSubject::Token(subject), actor)),
         }
     },
 };
 
-pub(super) const PARAMETERS: &[&str] =
-    &["subject_token", "subject_token_type", "actor_token", "actor_token_type", "requested_token_type", "audience"];
+pub(super) const PARAMETERS: &[&str] = &[
+    "subject_token",
+    "subject_token_type",
+    "actor_token",
+    "actor_token_type",
+    "requested_token_type",
+    "audience",
+];
 
 /// The actor token. It needs a type, and a type without it is an error (RFC 8693 section 2.1).
 fn actor<'a>(form: &'a TokenForm<'_>) -> Result<Option<SentToken<'a>>, Refusal> {
     match (form.get("actor_token"), form.get("actor_token_type")) {
         (None, None) => Ok(None),
         (None, Some(_)) => Err(Refusal::parameter(Reason::ParameterMissing, "actor_token")),
-        (Some(text), _) => token(text, form.require("actor_token_type")?, "actor_token_type").map(Some),
+        (Some(text), _) => {
+            token(text, form.require("actor_token_type")?, "actor_token_type").map(Some)
+        }
     }
 }
 

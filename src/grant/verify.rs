@@ -15,7 +15,10 @@ use crate::own_tokens::LiveToken;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 
-type Verified = (Presented<AcceptedAssertion>, Option<Result<ActorToken<AcceptedAssertion>, Refusal>>);
+type Verified = (
+    Presented<AcceptedAssertion>,
+    Option<Result<ActorToken<AcceptedAssertion>, Refusal>>,
+);
 
 /// Verifies the subject and the actor. An error of the actor's token is returned inside the result,
 /// because errors of the subject take precedence.
@@ -31,11 +34,15 @@ pub(super) async fn verify(
             Presented::Assertion(accept(app, context, grant_type, text).await?)
         }
         (SentSubject::Token(SentToken::AccessToken(text)), _) => Presented::AccessToken(
-            subject_token(app, context, text).await.map_err(|refusal| Refused::at(Step::Presented, refusal))?,
+            subject_token(app, context, text)
+                .await
+                .map_err(|refusal| Refused::at(Step::Presented, refusal))?,
         ),
         // Verified already, when the client was authenticated.
         (SentSubject::Client, Some((assertion, _))) => Presented::ClientAssertion(
-            assertion.accept(grant_type).map_err(|refusal| Refused::at(Step::Presented, refusal))?,
+            assertion
+                .accept(grant_type)
+                .map_err(|refusal| Refused::at(Step::Presented, refusal))?,
         ),
         (SentSubject::Client, None) => Presented::Client,
         (SentSubject::ClientForAdmin, _) => Presented::ClientForAdmin,
@@ -43,9 +50,16 @@ pub(super) async fn verify(
     let actor = match parameters.actor {
         None => None,
         Some(SentToken::Assertion(text)) => Some(
-            accept(app, context, grant_type, text).await.map(ActorToken::Assertion).map_err(|refused| refused.refusal),
+            accept(app, context, grant_type, text)
+                .await
+                .map(ActorToken::Assertion)
+                .map_err(|refused| refused.refusal),
         ),
-        Some(SentToken::AccessToken(text)) => Some(actor_token(app, context, text).await.map(ActorToken::AccessToken)),
+        Some(SentToken::AccessToken(text)) => Some(
+            actor_token(app, context, text)
+                .await
+                .map(ActorToken::AccessToken),
+        ),
     };
     Ok((presented, actor))
 }
@@ -56,10 +70,16 @@ async fn accept(
     grant_type: GrantType,
     text: &str,
 ) -> Result<AcceptedAssertion, Box<Refused>> {
-    let verified =
-        Arc::new(verify_assertion(app, context, text).await.map_err(|refusal| Refused::at(Step::Presented, refusal))?);
+    let verified = Arc::new(
+        verify_assertion(app, context, text)
+            .await
+            .map_err(|refusal| Refused::at(Step::Presented, refusal))?,
+    );
     verified.accept(grant_type).map_err(|refusal| {
-        Box::new(Refused { about: About::Unaccepted(verified), ..*Refused::at(Step::Presented, refusal) })
+        Box::new(Refused {
+            about: About::Unaccepted(verified),
+            ..*Refused::at(Step::Presented, refusal)
+        })
     })
 }
 
@@ -75,20 +95,40 @@ pub async fn verify_assertion(
 }
 
 /// The subject token, if this server issued it and it is in force.
-async fn subject_token(app: &App, context: &DecisionContext<'_>, text: &str) -> Result<Box<LiveToken>, Refusal> {
+async fn subject_token(
+    app: &App,
+    context: &DecisionContext<'_>,
+    text: &str,
+) -> Result<Box<LiveToken>, Refusal> {
     let tokens = app.own_tokens(context);
-    let own = tokens.recognise(text).await?.ok_or(Reason::SubjectTokenInvalid)?;
+    let own = tokens
+        .recognise(text)
+        .await?
+        .ok_or(Reason::SubjectTokenInvalid)?;
     // Admin tokens cannot be exchanged.
     if own.claims().aud == context.own.admin_resource() {
         return Err(Reason::SubjectTokenInvalid.into());
     }
     let live = tokens.in_force(own).await?;
-    live.map(Box::new).map_err(|ended| Refusal::new(Reason::SubjectTokenInactive).with_detail(format!("{ended:?}")))
+    live.map(Box::new).map_err(|ended| {
+        Refusal::new(Reason::SubjectTokenInactive).with_detail(format!("{ended:?}"))
+    })
 }
 
 /// The actor token, if this server issued it and it is in force.
-async fn actor_token(app: &App, context: &DecisionContext<'_>, text: &str) -> Result<Box<LiveToken>, Refusal> {
+async fn actor_token(
+    app: &App,
+    context: &DecisionContext<'_>,
+    text: &str,
+) -> Result<Box<LiveToken>, Refusal> {
     let tokens = app.own_tokens(context);
-    let own = tokens.recognise(text).await?.ok_or(Reason::ActorTokenInvalid)?;
-    tokens.in_force(own).await?.map(Box::new).map_err(|_| Reason::ActorTokenInvalid.into())
+    let own = tokens
+        .recognise(text)
+        .await?
+        .ok_or(Reason::ActorTokenInvalid)?;
+    tokens
+        .in_force(own)
+        .await?
+        .map(Box::new)
+        .map_err(|_| Reason::ActorTokenInvalid.into())
 }

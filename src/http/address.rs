@@ -30,9 +30,15 @@ pub struct ClientAddress(pub Option<IpAddr>);
 impl FromRequestParts<Arc<App>> for ClientAddress {
     type Rejection = std::convert::Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Self::Rejection> {
+    async fn from_request_parts(
+        parts: &mut Parts,
+        app: &Arc<App>,
+    ) -> Result<Self, Self::Rejection> {
         // A dual-stack socket reports IPv4 peers as IPv4-mapped IPv6 addresses.
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip().to_canonical());
+        let peer = parts
+            .extensions
+            .get::<ConnectInfo<SocketAddr>>()
+            .map(|ConnectInfo(peer)| peer.ip().to_canonical());
         let proxies = &app.config.server.trusted_proxies;
         if peer.is_none() && parts.extensions.get::<UnixPeer>().is_some() {
             // File permissions decide who may connect to the Unix socket, so its peer is trusted as
@@ -44,7 +50,9 @@ impl FromRequestParts<Arc<App>> for ClientAddress {
             );
             return Ok(Self(Some(client).filter(|client| !client.is_loopback())));
         }
-        Ok(Self(peer.map(|peer| client_behind(peer, &parts.headers, proxies))))
+        Ok(Self(
+            peer.map(|peer| client_behind(peer, &parts.headers, proxies)),
+        ))
     }
 }
 
@@ -53,7 +61,9 @@ fn client_behind(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> IpAddr
     let mut client = peer;
     let lines = headers.get_all(FORWARDED_FOR).iter();
     // Split as bytes: a value of the caller that is not text must not hide what proxies appended.
-    let hops: Vec<&[u8]> = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).collect();
+    let hops: Vec<&[u8]> = lines
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .collect();
     if !hops.is_empty() && !trusted(&peer) {
         warn_of_unknown_proxy(peer);
     }
@@ -64,7 +74,9 @@ fn client_behind(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> IpAddr
         }
         let hop = std::str::from_utf8(hop).unwrap_or_default().trim();
         // Some proxies write the port as well.
-        let address = hop.parse::<IpAddr>().or_else(|_| hop.parse::<SocketAddr>().map(|hop| hop.ip()));
+        let address = hop
+            .parse::<IpAddr>()
+            .or_else(|_| hop.parse::<SocketAddr>().map(|hop| hop.ip()));
         let Ok(address) = address else { break };
         client = address.to_canonical();
     }
@@ -100,9 +112,15 @@ mod tests {
         assert_eq!(client("10.0.0.1", &[]), "10.0.0.1");
         assert_eq!(client("10.0.0.1", &["203.0.113.1"]), "203.0.113.1");
         assert_eq!(client("10.0.0.1", &["6.6.6.6, 203.0.113.1"]), "203.0.113.1");
-        assert_eq!(client("10.0.0.1", &["6.6.6.6", "203.0.113.1, 10.0.0.2"]), "203.0.113.1");
+        assert_eq!(
+            client("10.0.0.1", &["6.6.6.6", "203.0.113.1, 10.0.0.2"]),
+            "203.0.113.1"
+        );
         assert_eq!(client("10.0.0.1", &["6.6.6.6, nonsense"]), "10.0.0.1");
         assert_eq!(client("10.0.0.1", &["203.0.113.1:4711"]), "203.0.113.1");
-        assert_eq!(client("10.0.0.1", &["203.0.113.1, ::ffff:10.0.0.2"]), "203.0.113.1");
+        assert_eq!(
+            client("10.0.0.1", &["203.0.113.1, ::ffff:10.0.0.2"]),
+            "203.0.113.1"
+        );
     }
 }

@@ -72,11 +72,20 @@ pub struct CountsAsRefusal;
 /// queued work, and gets 503 (`overloaded`).
 pub async fn within_deadline(app: &App, request: Request, next: Next) -> Response {
     let endpoint = request.uri().clone();
-    let answered = tokio::time::timeout(app.config.server.request_deadline, next.run(request)).await;
+    let answered =
+        tokio::time::timeout(app.config.server.request_deadline, next.run(request)).await;
     answered.unwrap_or_else(|_| {
         let error = TokenError::from(Refusal::later(Reason::Overloaded, 1));
-        let asked = Asked { endpoint, ..Asked::default() };
-        error.answer(&app.config.own, EventId::new(app.clock.now()), app.clock.now(), &asked)
+        let asked = Asked {
+            endpoint,
+            ..Asked::default()
+        };
+        error.answer(
+            &app.config.own,
+            EventId::new(app.clock.now()),
+            app.clock.now(),
+            &asked,
+        )
     })
 }
 
@@ -95,7 +104,11 @@ pub async fn layer(
         client: client.clone(),
         authorization: request.headers().get(AUTHORIZATION).map(scheme),
     };
-    request.extensions_mut().insert(Caller { id, address, client });
+    request.extensions_mut().insert(Caller {
+        id,
+        address,
+        client,
+    });
     let mut admission = None;
     let mut response = match admit(&app, address, request).await {
         Ok((request, admitted)) => {
@@ -105,20 +118,40 @@ pub async fn layer(
         Err(refusal) => TokenError::from(refusal).into_response(),
     };
     let mut error = response.extensions_mut().remove::<TokenError>();
-    let at_fault = error.as_ref().is_some_and(|error| error.refusal.reason.class().row().callers_fault);
-    if at_fault || response.extensions_mut().remove::<CountsAsRefusal>().is_some() {
+    let at_fault = error
+        .as_ref()
+        .is_some_and(|error| error.refusal.reason.class().row().callers_fault);
+    if at_fault
+        || response
+            .extensions_mut()
+            .remove::<CountsAsRefusal>()
+            .is_some()
+    {
         app.limits.note_refusal(address);
         // Over the limit, answers must not confirm a guess: refusals all become `rate_limited`.
-        if let Some(address) = address.filter(|_| admission.is_some_and(|admission| admission.is_on_probation())) {
-            error = app.limits.check_address(address).err().map(TokenError::from).or(error);
+        if let Some(address) =
+            address.filter(|_| admission.is_some_and(|admission| admission.is_on_probation()))
+        {
+            error = app
+                .limits
+                .check_address(address)
+                .err()
+                .map(TokenError::from)
+                .or(error);
         }
     }
-    error.map_or(response, |error| error.answer(&app.config.own, id, app.clock.now(), &asked))
+    error.map_or(response, |error| {
+        error.answer(&app.config.own, id, app.clock.now(), &asked)
+    })
 }
 
 /// Admits a request by the rate limit of its address. For an address over its limit one request at
 /// a time is judged; its body is read before, so that a slow sender does not hold that turn.
-async fn admit(app: &App, address: Option<IpAddr>, request: Request) -> Result<(Request, AddressAdmission), Refusal> {
+async fn admit(
+    app: &App,
+    address: Option<IpAddr>,
+    request: Request,
+) -> Result<(Request, AddressAdmission), Refusal> {
     let Some(exhausted) = address.and_then(|address| app.limits.exhausted(address)) else {
         return Ok((request, AddressAdmission::default()));
     };
@@ -132,14 +165,31 @@ async fn admit(app: &App, address: Option<IpAddr>, request: Request) -> Result<(
 fn scheme(value: &HeaderValue) -> String {
     let text = value.to_str().unwrap_or_default();
     let scheme = text.split(' ').next().unwrap_or_default();
-    scheme.chars().filter(char::is_ascii_alphanumeric).take(MAX_SCHEME_CHARACTERS).collect()
+    scheme
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .take(MAX_SCHEME_CHARACTERS)
+        .collect()
 }
 
 /// Answers 404 for unknown paths.
-pub async fn not_found(State(app): State<Arc<App>>, ClientAddress(address): ClientAddress, uri: Uri) -> Response {
-    let asked = Asked { endpoint: uri, address, ..Asked::default() };
+pub async fn not_found(
+    State(app): State<Arc<App>>,
+    ClientAddress(address): ClientAddress,
+    uri: Uri,
+) -> Response {
+    let asked = Asked {
+        endpoint: uri,
+        address,
+        ..Asked::default()
+    };
     let now = app.clock.now();
-    TokenError::from(Refusal::from(Reason::PathUnknown)).answer(&app.config.own, EventId::new(now), now, &asked)
+    TokenError::from(Refusal::from(Reason::PathUnknown)).answer(
+        &app.config.own,
+        EventId::new(now),
+        now,
+        &asked,
+    )
 }
 
 impl IntoResponse for TokenError {
@@ -191,10 +241,21 @@ impl TokenError {
     /// and a faulty client assertion is `invalid_client` (RFC 7523 section 3.2).
     fn code(&self) -> (StatusCode, &'static str) {
         let class = self.refusal.reason.class();
-        let row = if class == Class::Assertion && self.refusal.of_client { Class::Client.row() } else { class.row() };
+        let row = if class == Class::Assertion && self.refusal.of_client {
+            Class::Client.row()
+        } else {
+            class.row()
+        };
         let exchange = self.grant_type == Some(GrantType::TokenExchange);
-        let error = if exchange { row.error_of_exchange } else { row.error };
-        (StatusCode::from_u16(row.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), error)
+        let error = if exchange {
+            row.error_of_exchange
+        } else {
+            row.error
+        };
+        (
+            StatusCode::from_u16(row.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            error,
+        )
     }
 
     fn answer(self, own: &OwnUrls, id: EventId, now: Timestamp, asked: &Asked) -> Response {
@@ -203,7 +264,12 @@ impl TokenError {
         metrics::counter!("carnet_refusals_total", "reason" => reason.code()).increment(1);
         let detail = refusal.detail.as_deref();
         // One line per refusal: what an operator needs to help the caller or to block its address.
-        let Asked { endpoint, address, client, authorization } = asked;
+        let Asked {
+            endpoint,
+            address,
+            client,
+            authorization,
+        } = asked;
         let (address, client) = (address.map(|address| address.to_string()), client.0.get());
         let endpoint = endpoint.path();
         let grant = self.grant_type.map(GrantType::short_name);
@@ -213,7 +279,10 @@ impl TokenError {
             tracing::info!(error_id = %id, %reason, detail, address, endpoint, grant, client, authorization, "request refused");
         }
         let facts = refusal.facts.map(|facts| *facts).unwrap_or_default();
-        let about_time = matches!(reason, Reason::Expired | Reason::NotYetValid | Reason::IatFuture);
+        let about_time = matches!(
+            reason,
+            Reason::Expired | Reason::NotYetValid | Reason::IatFuture
+        );
         let body = ErrorBody {
             error,
             error_description: reason.sentence(),
@@ -222,7 +291,9 @@ impl TokenError {
             error_uri: own.at(&format!("/reasons/{reason}")),
             parameter: refusal.parameter,
             claim: refusal.claim.map(String::from),
-            authorization: authorization.clone().filter(|_| status == StatusCode::UNAUTHORIZED),
+            authorization: authorization
+                .clone()
+                .filter(|_| status == StatusCode::UNAUTHORIZED),
             used_at: facts.used_in.map(|event| ids::time_of(event.0).to_string()),
             used_in: facts.used_in,
             nearest: facts.nearest,
@@ -237,7 +308,10 @@ impl TokenError {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if error == "invalid_client" {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"carnet\""));
+            headers.insert(
+                WWW_AUTHENTICATE,
+                HeaderValue::from_static("Basic realm=\"carnet\""),
+            );
         }
         if status == StatusCode::METHOD_NOT_ALLOWED {
             headers.insert(ALLOW, HeaderValue::from_static("POST"));

@@ -18,8 +18,14 @@ use crate::grant::TokenError;
 pub async fn explain(
     State(app): State<Arc<App>>,
     request: FormRequest,
-) -> (Extension<CountsAsRefusal>, Result<Json<Explanation>, TokenError>) {
-    (Extension(CountsAsRefusal), answer(&app, &request).await.map(Json))
+) -> (
+    Extension<CountsAsRefusal>,
+    Result<Json<Explanation>, TokenError>,
+) {
+    (
+        Extension(CountsAsRefusal),
+        answer(&app, &request).await.map(Json),
+    )
 }
 
 async fn answer(app: &App, request: &FormRequest) -> Result<Explanation, TokenError> {

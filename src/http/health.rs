@@ -23,8 +23,11 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Response {
     let clock = app.clock_agrees();
     let draining = app.is_draining();
     let is_ready = database && signing_key && clock && !draining;
-    let (status, word) =
-        if is_ready { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready") };
+    let (status, word) = if is_ready {
+        (StatusCode::OK, "ready")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready")
+    };
     let body = json!({
         "status": word, "database": database, "signing_key": signing_key, "clock": clock, "draining": draining,
     });

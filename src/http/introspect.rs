@@ -23,21 +23,30 @@ use crate::refusal::Refusal;
 const SIGNED: &str = "application/token-introspection+jwt";
 
 /// Answers authenticated clients only: a public client is refused.
-pub async fn introspect(State(app): State<Arc<App>>, request: FormRequest) -> Result<Response, TokenError> {
+pub async fn introspect(
+    State(app): State<Arc<App>>,
+    request: FormRequest,
+) -> Result<Response, TokenError> {
     let question = StatusRequest::read(&app, &request).await?;
     let identity = question.client.identity();
-    let client = identity.authenticated().ok_or(Refusal::from(Reason::ClientAuthenticationFailed))?;
+    let client = identity
+        .authenticated()
+        .ok_or(Refusal::from(Reason::ClientAuthenticationFailed))?;
     let found = find(&app, &question.context, client, question.token(&app).await?).await?;
     if found.is_none() {
         // Rate-limit only inactive answers: callers of a registry choose what it introspects.
         app.limits.check_introspection(&client.client_id)?;
         app.limits.note_inactive(&client.client_id);
     }
-    let body = found.as_ref().map_or_else(|| json!({ "active": false }), active);
+    let body = found
+        .as_ref()
+        .map_or_else(|| json!({ "active": false }), active);
     if !wants_signed(&request.headers) {
         return Ok(Json(body).into_response());
     }
-    let signed = app.tokens.sign_introspection(&client.client_id, &body, question.context.now);
+    let signed = app
+        .tokens
+        .sign_introspection(&client.client_id, &body, question.context.now);
     Ok(([(CONTENT_TYPE, SIGNED)], signed.map_err(Refusal::from)?).into_response())
 }
 
@@ -53,7 +62,10 @@ async fn find(
     let Some(own) = tokens.recognise(text).await? else {
         return Ok(None);
     };
-    let registry = client.resource_server.as_deref().and_then(|name| context.rules.resource_server(name));
+    let registry = client
+        .resource_server
+        .as_deref()
+        .and_then(|name| context.rules.resource_server(name));
     let is_registry = registry.is_some_and(|server| server.resource == own.claims().aud);
     if !is_registry && own.claims().client_id != client.client_id {
         return Ok(None);
@@ -85,11 +97,21 @@ fn wants_signed(headers: &HeaderMap) -> bool {
 /// The highest weight of a media type that `Accept` names literally: 1 without `q`, 0 if it is not
 /// named. Wildcards do not count.
 fn weight_of(headers: &HeaderMap, wanted: &str) -> f32 {
-    let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(','));
+    let accepted = headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|v| v.split(','));
     let weights = accepted.filter_map(|range| {
         let mut parts = range.split(';').map(str::trim);
-        let named = parts.next().is_some_and(|media_type| media_type.eq_ignore_ascii_case(wanted));
-        named.then(|| parts.find_map(|parameter| parameter.strip_prefix("q=")?.parse().ok()).unwrap_or(1.0))
+        let named = parts
+            .next()
+            .is_some_and(|media_type| media_type.eq_ignore_ascii_case(wanted));
+        named.then(|| {
+            parts
+                .find_map(|parameter| parameter.strip_prefix("q=")?.parse().ok())
+                .unwrap_or(1.0)
+        })
     });
     weights.fold(0.0, f32::max)
 }

@@ -10,28 +10,49 @@ use crate::refusal::Refusal;
 
 pub fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
     let mut types = headers.get_all(CONTENT_TYPE).iter();
-    let (Some(only), None) = (types.next().and_then(|value| value.to_str().ok()), types.next()) else {
+    let (Some(only), None) = (
+        types.next().and_then(|value| value.to_str().ok()),
+        types.next(),
+    ) else {
         return Err(Reason::MediaType.into());
     };
     let mut parts = only.split(';').map(str::trim);
-    let form = parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/x-www-form-urlencoded"));
-    let utf8 = parts.filter(|parameter| !parameter.is_empty()).all(|parameter| match parameter.split_once('=') {
-        Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
-            ["utf-8", "utf8"].iter().any(|name| value.trim_matches('"').eq_ignore_ascii_case(name))
-        }
-        _ => true,
-    });
-    let plain =
-        headers.get_all(CONTENT_ENCODING).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"identity"));
-    if form && utf8 && plain { Ok(()) } else { Err(Reason::MediaType.into()) }
+    let form = parts
+        .next()
+        .is_some_and(|essence| essence.eq_ignore_ascii_case("application/x-www-form-urlencoded"));
+    let utf8 = parts
+        .filter(|parameter| !parameter.is_empty())
+        .all(|parameter| match parameter.split_once('=') {
+            Some((name, value)) if name.eq_ignore_ascii_case("charset") => ["utf-8", "utf8"]
+                .iter()
+                .any(|name| value.trim_matches('"').eq_ignore_ascii_case(name)),
+            _ => true,
+        });
+    let plain = headers
+        .get_all(CONTENT_ENCODING)
+        .iter()
+        .all(|value| value.as_bytes().eq_ignore_ascii_case(b"identity"));
+    if form && utf8 && plain {
+        Ok(())
+    } else {
+        Err(Reason::MediaType.into())
+    }
 }
 
 /// Parameters in the URL would be logged on the way, so they are refused rather than read or
 /// ignored (decision D-05).
 pub fn check_query(uri: &Uri, parameters: &Parameters) -> Result<(), Refusal> {
-    let names = uri.query().unwrap_or_default().split('&').map(|pair| pair.split('=').next().unwrap_or_default());
+    let names = uri
+        .query()
+        .unwrap_or_default()
+        .split('&')
+        .map(|pair| pair.split('=').next().unwrap_or_default());
     let is_known = |name: &str| decode(name).is_some_and(|name| parameters.find(&name).is_some());
-    if names.into_iter().any(is_known) { Err(Reason::ParameterInQuery.into()) } else { Ok(()) }
+    if names.into_iter().any(is_known) {
+        Err(Reason::ParameterInQuery.into())
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -46,7 +67,10 @@ mod tests {
         let check = |headers: &[(&str, &str)]| {
             let mut map = HeaderMap::new();
             for (name, value) in headers {
-                map.append(axum::http::HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
+                map.append(
+                    axum::http::HeaderName::try_from(*name).unwrap(),
+                    value.parse().unwrap(),
+                );
             }
             check_media_type(&map).is_ok()
         };
@@ -70,13 +94,21 @@ mod tests {
         }
         assert!(!check(&[]));
         assert!(!check(&[("content-type", FORM), ("content-type", FORM)]));
-        assert!(!check(&[("content-type", FORM), ("content-encoding", "gzip")]));
+        assert!(!check(&[
+            ("content-type", FORM),
+            ("content-encoding", "gzip")
+        ]));
     }
 
     #[test]
     fn rfc6749_2_3_1_3__parameters_in_the_url_are_refused() {
         let check = |uri: &str| check_query(&uri.parse().unwrap(), &PARAMETERS).is_ok();
-        for bad in ["/token?client_secret=x", "/token?x=1&assertion=y", "/token?%67rant_type=a", "/token?scope"] {
+        for bad in [
+            "/token?client_secret=x",
+            "/token?x=1&assertion=y",
+            "/token?%67rant_type=a",
+            "/token?scope",
+        ] {
             assert!(!check(bad), "{bad}");
         }
         assert!(check("/token") && check("/token?tenant=1"));

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE,
-    CACHE_CONTROL, CONTENT_TYPE,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_MAX_AGE, CACHE_CONTROL, CONTENT_TYPE,
 };
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
@@ -36,9 +36,15 @@ pub async fn metadata(State(app): State<Arc<App>>) -> Response {
 pub async fn openid(State(app): State<Arc<App>>) -> Response {
     let mut document = document(&app);
     if let Some(members) = document.as_object_mut() {
-        let algorithms = members.get("introspection_signing_alg_values_supported").cloned().unwrap_or_default();
+        let algorithms = members
+            .get("introspection_signing_alg_values_supported")
+            .cloned()
+            .unwrap_or_default();
         members.insert("subject_types_supported".to_owned(), json!(["public"]));
-        members.insert("id_token_signing_alg_values_supported".to_owned(), algorithms);
+        members.insert(
+            "id_token_signing_alg_values_supported".to_owned(),
+            algorithms,
+        );
     }
     public(document.to_string())
 }
@@ -50,7 +56,10 @@ pub async fn preflight() -> Response {
     let headers = [
         (ACCESS_CONTROL_ALLOW_ORIGIN, any.clone()),
         (ACCESS_CONTROL_ALLOW_HEADERS, any),
-        (ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD")),
+        (
+            ACCESS_CONTROL_ALLOW_METHODS,
+            HeaderValue::from_static("GET, HEAD"),
+        ),
         (ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400")),
     ];
     (StatusCode::NO_CONTENT, headers).into_response()
@@ -61,11 +70,17 @@ fn document(app: &App) -> Value {
     let rules = app.rules();
     let servers = rules.resource_servers().filter(|server| server.enabled);
     let scopes: BTreeSet<&String> = servers.flat_map(|server| &server.actions).collect();
-    let takes_svids = rules.issuers().any(|issuer| issuer.enabled && issuer.profile.is_spiffe());
+    let takes_svids = rules
+        .issuers()
+        .any(|issuer| issuer.enabled && issuer.profile.is_spiffe());
     let methods = |anonymous| methods(anonymous, takes_svids);
     let client_algorithms = ASSERTION_ALGORITHMS.map(Algorithm::name);
-    let signing_algorithm: Vec<&str> =
-        app.keys.ring().map(|ring| ring.active().public().algorithm().name()).into_iter().collect();
+    let signing_algorithm: Vec<&str> = app
+        .keys
+        .ring()
+        .map(|ring| ring.active().public().algorithm().name())
+        .into_iter()
+        .collect();
     let mut document = json!({
         "issuer": own.issuer(),
         "token_endpoint": own.token_endpoint(),
@@ -100,9 +115,17 @@ const SPIFFE_JWT: &str = "spiffe_jwt";
 /// parameters of `private_key_jwt`. `spiffe_jwt` is listed only while an enabled trusted issuer has
 /// a SPIFFE profile.
 fn methods(anonymous: bool, takes_svids: bool) -> Vec<&'static str> {
-    let named = [AuthMethod::ClientSecretBasic, AuthMethod::ClientSecretPost, AuthMethod::PrivateKeyJwt];
+    let named = [
+        AuthMethod::ClientSecretBasic,
+        AuthMethod::ClientSecretPost,
+        AuthMethod::PrivateKeyJwt,
+    ];
     let none = anonymous.then_some(AuthMethod::None);
-    none.into_iter().chain(named).map(AuthMethod::as_str).chain(takes_svids.then_some(SPIFFE_JWT)).collect()
+    none.into_iter()
+        .chain(named)
+        .map(AuthMethod::as_str)
+        .chain(takes_svids.then_some(SPIFFE_JWT))
+        .collect()
 }
 
 /// `GET /.well-known/oauth-protected-resource/admin`: the admin API as a protected resource

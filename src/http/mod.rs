@@ -45,7 +45,10 @@ pub fn router(app: Arc<App>) -> Router {
     let below = Router::new()
         .route("/token", post(token::token).fallback(wrong_method))
         .route("/explain", post(explain::explain).fallback(wrong_method))
-        .route("/introspect", post(introspect::introspect).fallback(wrong_method))
+        .route(
+            "/introspect",
+            post(introspect::introspect).fallback(wrong_method),
+        )
         .route("/revoke", post(revoke::revoke).fallback(wrong_method))
         .route_layer(from_fn_with_state(app.clone(), error::layer))
         .route("/jwks", get(metadata::jwks).options(metadata::preflight))
@@ -54,12 +57,18 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/readyz", get(health::readyz))
         .nest("/admin/v1", admin::routes());
     let mut root = Router::new()
-        .route(&app.config.own.admin_metadata_path(), get(metadata::protected_resource).options(metadata::preflight))
+        .route(
+            &app.config.own.admin_metadata_path(),
+            get(metadata::protected_resource).options(metadata::preflight),
+        )
         .route(
             &format!("/.well-known/oauth-authorization-server{path}"),
             get(metadata::metadata).options(metadata::preflight),
         )
-        .route(&format!("/.well-known/openid-configuration{path}"), get(metadata::openid).options(metadata::preflight));
+        .route(
+            &format!("/.well-known/openid-configuration{path}"),
+            get(metadata::openid).options(metadata::preflight),
+        );
     root = if path.is_empty() {
         root.merge(below)
     } else {
@@ -85,14 +94,22 @@ pub fn router(app: Arc<App>) -> Router {
 /// Metrics in Prometheus' text format and the health probes, for the listener
 /// `server.metrics_listen`.
 pub fn metrics_router(metrics: PrometheusHandle, app: Arc<App>) -> Router {
-    let health = Router::new().route("/healthz", get(health::healthz)).route("/readyz", get(health::readyz));
-    Router::new().route("/metrics", get(async move || metrics.render())).merge(health.with_state(app))
+    let health = Router::new()
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz));
+    Router::new()
+        .route("/metrics", get(async move || metrics.render()))
+        .merge(health.with_state(app))
 }
 
 /// Every answer has a deadline, and `no-store` unless the endpoint set `Cache-Control` (decision
 /// D-14). One layer does both, because each layer costs a token request as much as the lookup of
 /// its rules.
-async fn around_everything(State(app): State<Arc<App>>, request: Request<Body>, next: Next) -> Response {
+async fn around_everything(
+    State(app): State<Arc<App>>,
+    request: Request<Body>,
+    next: Next,
+) -> Response {
     let mut response = error::within_deadline(&app, request, next).await;
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -109,9 +126,16 @@ async fn wrong_method() -> TokenError {
 
 /// A panic ends only the request in which it happens. Its message is logged and not sent.
 fn panicked(cause: Box<dyn std::any::Any + Send>) -> Response {
-    let text = cause
-        .downcast::<String>()
-        .map_or_else(|cause| cause.downcast_ref::<&str>().copied().unwrap_or_default().to_owned(), |text| *text);
+    let text = cause.downcast::<String>().map_or_else(
+        |cause| {
+            cause
+                .downcast_ref::<&str>()
+                .copied()
+                .unwrap_or_default()
+                .to_owned()
+        },
+        |text| *text,
+    );
     tracing::error!(panic = text, "a request panicked");
     let body = serde_json::json!({
         "error": "server_error", "error_description": Reason::Internal.sentence(), "reason": Reason::Internal,

@@ -30,7 +30,10 @@ pub struct Opened<S> {
 /// Reads until the head is complete, or the bytes cannot be one. `begun` tells whether any byte has
 /// arrived, so that a shutdown can drop idle connections. `None` if the peer closed the connection
 /// before it sent anything.
-pub async fn open<S: AsyncRead + Unpin>(mut stream: S, begun: &AtomicBool) -> io::Result<Option<Opened<S>>> {
+pub async fn open<S: AsyncRead + Unpin>(
+    mut stream: S,
+    begun: &AtomicBool,
+) -> io::Result<Option<Opened<S>>> {
     let (mut read, mut head) = (Vec::new(), Head::default());
     while read.len() < MAX_OPENING {
         let before = read.len();
@@ -41,10 +44,18 @@ pub async fn open<S: AsyncRead + Unpin>(mut stream: S, begun: &AtomicBool) -> io
             break;
         }
     }
-    Ok((!read.is_empty()).then_some(Opened { read, taken: 0, stream }))
+    Ok((!read.is_empty()).then_some(Opened {
+        read,
+        taken: 0,
+        stream,
+    }))
 }
 
-fn read_some(stream: Pin<&mut impl AsyncRead>, context: &mut Context<'_>, read: &mut Vec<u8>) -> Poll<io::Result<()>> {
+fn read_some(
+    stream: Pin<&mut impl AsyncRead>,
+    context: &mut Context<'_>,
+    read: &mut Vec<u8>,
+) -> Poll<io::Result<()>> {
     let mut room = [MaybeUninit::uninit(); AT_ONCE];
     let mut some = ReadBuf::uninit(&mut room);
     ready!(stream.poll_read(context, &mut some))?;
@@ -77,7 +88,11 @@ impl Head {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Opened<S> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let rest = this.read.get(this.taken..).unwrap_or_default();
         if rest.is_empty() {
@@ -94,7 +109,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Opened<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Opened<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
@@ -128,9 +147,14 @@ mod tests {
     /// Sends the bytes one at a time and returns how many `open` read.
     async fn handed_on(bytes: &[u8]) -> usize {
         let (mut sender, receiver) = tokio::io::duplex(1);
-        let read =
-            async { open(receiver, &AtomicBool::default()).await.unwrap().map_or(0, |opened| opened.read.len()) };
-        let (_sent, read) = tokio::join!(async move { sender.write_all(bytes).await.is_ok() }, read);
+        let read = async {
+            open(receiver, &AtomicBool::default())
+                .await
+                .unwrap()
+                .map_or(0, |opened| opened.read.len())
+        };
+        let (_sent, read) =
+            tokio::join!(async move { sender.write_all(bytes).await.is_ok() }, read);
         read
     }
 
@@ -145,7 +169,11 @@ mod tests {
             ("\u{16}", "\u{3}\u{1}"),
             ("GET /\u{7f}", "x"),
         ] {
-            assert_eq!(handed_on(format!("{head}{rest}").as_bytes()).await, head.len(), "{head:?}");
+            assert_eq!(
+                handed_on(format!("{head}{rest}").as_bytes()).await,
+                head.len(),
+                "{head:?}"
+            );
         }
         // A head that the stream's end cuts off is handed on as it is, and so is one too long.
         assert_eq!(handed_on(b"GET /").await, 5);
@@ -158,7 +186,10 @@ mod tests {
     async fn sec_h1__bytes_read_before_the_hand_over_of_a_connection_are_replayed_first() {
         let (mut sender, receiver) = tokio::io::duplex(64);
         sender.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
-        let mut opened = open(receiver, &AtomicBool::default()).await.unwrap().unwrap();
+        let mut opened = open(receiver, &AtomicBool::default())
+            .await
+            .unwrap()
+            .unwrap();
         sender.write_all(b"body").await.unwrap();
         drop(sender);
         let mut some = [0; 5];

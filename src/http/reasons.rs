@@ -12,7 +12,11 @@ use crate::reason::Reason;
 /// Answers with HTML or JSON, whichever `Accept` names first, and with JSON if it names neither.
 pub async fn reason(Path(code): Path<String>, headers: HeaderMap) -> Response {
     let Ok(reason) = code.parse::<Reason>() else {
-        return (StatusCode::NOT_FOUND, Json(json!({ "detail": "there is no such reason" }))).into_response();
+        return (
+            StatusCode::NOT_FOUND,
+            Json(json!({ "detail": "there is no such reason" })),
+        )
+            .into_response();
     };
     if !wants_html(&headers) {
         let body = json!({
@@ -29,11 +33,26 @@ pub async fn reason(Path(code): Path<String>, headers: HeaderMap) -> Response {
         reason.meaning(),
         reason.remedy(),
     );
-    ([(CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'")], Html(page)).into_response()
+    (
+        [(
+            CONTENT_SECURITY_POLICY,
+            "default-src 'none'; frame-ancestors 'none'",
+        )],
+        Html(page),
+    )
+        .into_response()
 }
 
 fn wants_html(headers: &HeaderMap) -> bool {
-    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let first = accept.split(',').map(|range| range.split(';').next().unwrap_or_default().trim());
-    first.into_iter().find(|range| matches!(*range, "text/html" | "application/json")) == Some("text/html")
+    let accept = headers
+        .get(ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let first = accept
+        .split(',')
+        .map(|range| range.split(';').next().unwrap_or_default().trim());
+    first
+        .into_iter()
+        .find(|range| matches!(*range, "text/html" | "application/json"))
+        == Some("text/html")
 }

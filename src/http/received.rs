@@ -63,7 +63,12 @@ impl FromRequest<Arc<App>> for FormRequest {
             client: SentClient::default(),
         });
         let body = read_whole(body).await?;
-        Ok(Self { caller, uri: parts.uri, headers: parts.headers, body })
+        Ok(Self {
+            caller,
+            uri: parts.uri,
+            headers: parts.headers,
+            body,
+        })
     }
 }
 
@@ -75,7 +80,11 @@ impl FormRequest {
         check_query(&self.uri, parameters)?;
         let form = TokenForm::parse(&self.body, parameters)?;
         let sent = ClientCredentials::read(&form, self.authorization()).ok();
-        if let Some(client_id) = sent.as_ref().and_then(ClientCredentials::client_id).or(form.get("client_id")) {
+        if let Some(client_id) = sent
+            .as_ref()
+            .and_then(ClientCredentials::client_id)
+            .or(form.get("client_id"))
+        {
             self.caller.client.note(client_id);
         }
         Ok(form)
@@ -86,7 +95,11 @@ impl FormRequest {
     }
 
     /// Reads the form as a request for one of the grants.
-    pub fn grant_request<'a>(&self, app: &App, form: &'a TokenForm<'_>) -> Result<GrantRequest<'a>, TokenError> {
+    pub fn grant_request<'a>(
+        &self,
+        app: &App,
+        form: &'a TokenForm<'_>,
+    ) -> Result<GrantRequest<'a>, TokenError> {
         let Caller { id, address, .. } = self.caller;
         GrantRequest::read(form, self.authorization(), &app.config.own, (id, address))
     }
@@ -96,7 +109,9 @@ impl FormRequest {
         let mut values = self.headers.get_all(AUTHORIZATION).iter();
         match (values.next(), values.next()) {
             (None, _) => AuthorizationHeader::Absent,
-            (Some(value), None) => value.to_str().map_or(AuthorizationHeader::Unreadable, AuthorizationHeader::Value),
+            (Some(value), None) => value
+                .to_str()
+                .map_or(AuthorizationHeader::Unreadable, AuthorizationHeader::Value),
             (Some(_), Some(_)) => AuthorizationHeader::Unreadable,
         }
     }

@@ -21,7 +21,10 @@ use crate::reason::Reason;
 use crate::refusal::Refusal;
 
 /// Revokes a token. Unknown and expired tokens are answered with 200 too (RFC 7009 section 2.2).
-pub async fn revoke(State(app): State<Arc<App>>, request: FormRequest) -> Result<Response, TokenError> {
+pub async fn revoke(
+    State(app): State<Arc<App>>,
+    request: FormRequest,
+) -> Result<Response, TokenError> {
     let question = StatusRequest::read(&app, &request).await?;
     let text = question.token(&app).await?;
     let tokens = app.own_tokens(&question.context);
@@ -34,8 +37,14 @@ pub async fn revoke(State(app): State<Arc<App>>, request: FormRequest) -> Result
     let identity = question.client.identity();
     check_ownership(identity, &token)?;
     let parts = parts_of_token(&question.context.rules, token.claims());
-    let event = AuditEvent { parts, ..event(&request.caller, identity, &token) };
-    app.store.revoke(&token.claims().jti, token.expires_at(), &event).await.map_err(Refusal::from)?;
+    let event = AuditEvent {
+        parts,
+        ..event(&request.caller, identity, &token)
+    };
+    app.store
+        .revoke(&token.claims().jti, token.expires_at(), &event)
+        .await
+        .map_err(Refusal::from)?;
     metrics::counter!("carnet_tokens_revoked_total").increment(1);
     Ok(StatusCode::OK.into_response())
 }
@@ -55,8 +64,14 @@ fn check_ownership(identity: &ClientIdentity, token: &OwnToken) -> Result<(), Re
 fn event(caller: &Caller, identity: &ClientIdentity, token: &OwnToken) -> AuditEvent {
     let claims = token.claims();
     AuditEvent {
-        credential: claims.authorization_details.iter().find_map(|entry| entry.credential.parse().ok()),
-        principal: claims.principal.as_ref().map(|principal| principal.name.clone()),
+        credential: claims
+            .authorization_details
+            .iter()
+            .find_map(|entry| entry.credential.parse().ok()),
+        principal: claims
+            .principal
+            .as_ref()
+            .map(|principal| principal.name.clone()),
         resource: Some(claims.aud.clone()),
         client_id: Some(claims.client_id.clone()),
         token_id: Some(claims.jti.clone()),

@@ -66,7 +66,11 @@ impl Serving {
 }
 
 /// Binds the configured address and serves on it.
-pub async fn serve(router: Router, listen: &Listen, limits: ConnectionLimits) -> io::Result<Serving> {
+pub async fn serve(
+    router: Router,
+    listen: &Listen,
+    limits: ConnectionLimits,
+) -> io::Result<Serving> {
     let listener = match listen {
         Listen::Address(address) => Listener::Tcp(TcpListener::bind(address).await?),
         Listen::Host(host, port) => Listener::Tcp(TcpListener::bind((host.as_str(), *port)).await?),
@@ -79,7 +83,10 @@ pub async fn serve(router: Router, listen: &Listen, limits: ConnectionLimits) ->
 /// lets owner and group connect, as far as the directory lets them reach the file.
 async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     if UnixStream::connect(path).await.is_ok() {
-        return Err(io::Error::new(io::ErrorKind::AddrInUse, "another server listens there"));
+        return Err(io::Error::new(
+            io::ErrorKind::AddrInUse,
+            "another server listens there",
+        ));
     }
     if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
         std::fs::remove_file(path)?;
@@ -138,10 +145,18 @@ impl Listener {
 fn begin(router: Router, listener: Listener, limits: ConnectionLimits) -> Serving {
     let (stop, stopped) = watch::channel(false);
     let router = router.layer(from_fn(require_host));
-    Serving { stop, task: tokio::spawn(accept(listener, router, limits, stopped)) }
+    Serving {
+        stop,
+        task: tokio::spawn(accept(listener, router, limits, stopped)),
+    }
 }
 
-async fn accept(listener: Listener, router: Router, limits: ConnectionLimits, mut stopped: watch::Receiver<bool>) {
+async fn accept(
+    listener: Listener,
+    router: Router,
+    limits: ConnectionLimits,
+    mut stopped: watch::Receiver<bool>,
+) {
     let builder = Arc::new(builder(&limits));
     let room = Arc::new(ConnectionBudget::new(limits));
     loop {
@@ -158,12 +173,21 @@ async fn accept(listener: Listener, router: Router, limits: ConnectionLimits, mu
                 continue;
             }
         };
-        tokio::spawn(opened(stream, peer, place, (builder.clone(), router.clone(), room.limits.idle), stopped.clone()));
+        tokio::spawn(opened(
+            stream,
+            peer,
+            place,
+            (builder.clone(), router.clone(), room.limits.idle),
+            stopped.clone(),
+        ));
     }
     drop(listener);
     // Each connection holds a permit, so all permits are free once every connection has ended.
     let all = u32::try_from(room.limits.max).unwrap_or(u32::MAX);
-    if tokio::time::timeout(GRACE, room.permits.acquire_many(all)).await.is_err() {
+    if tokio::time::timeout(GRACE, room.permits.acquire_many(all))
+        .await
+        .is_err()
+    {
         tracing::warn!("requests were cut off at the end");
     }
 }
@@ -190,12 +214,20 @@ async fn opened(
     let opened = match opened {
         Some(opened) => opened,
         // A head that is arriving when the server stops is waited for, like a running request.
-        None if begun.load(Ordering::Relaxed) => tokio::time::timeout(GRACE, opening).await.unwrap_or(Ok(Ok(None))),
+        None if begun.load(Ordering::Relaxed) => tokio::time::timeout(GRACE, opening)
+            .await
+            .unwrap_or(Ok(Ok(None))),
         None => return,
     };
     // Requests run in a second task, so that the task of an idle connection stays small.
     if let Ok(Ok(Some(stream))) = opened {
-        tokio::spawn(connection(stream, peer, place, (builder, router, idle), stopped));
+        tokio::spawn(connection(
+            stream,
+            peer,
+            place,
+            (builder, router, idle),
+            stopped,
+        ));
     }
 }
 
@@ -253,7 +285,11 @@ async fn require_host(request: Request, next: Next) -> Response {
 fn builder(limits: &ConnectionLimits) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     // The next head may take as long as the connection may be idle.
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.idle).max_buf_size(MAX_BUFFER);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.idle)
+        .max_buf_size(MAX_BUFFER);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -269,9 +305,17 @@ async fn next(
     listener: &Listener,
     room: &Arc<ConnectionBudget>,
 ) -> io::Result<Option<(Box<dyn Io>, Option<SocketAddr>, ConnectionSlot)>> {
-    let permit = room.permits.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let permit = room
+        .permits
+        .clone()
+        .acquire_owned()
+        .await
+        .map_err(io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
-    Ok(ConnectionBudget::take(room, peer.map(|peer| peer.ip()), permit).map(|place| (stream, peer, place)))
+    Ok(
+        ConnectionBudget::take(room, peer.map(|peer| peer.ip()), permit)
+            .map(|place| (stream, peer, place)),
+    )
 }
 
 /// The slots for connections: a total for all peers, and a share for each address.
@@ -292,13 +336,30 @@ struct ConnectionSlot {
 
 impl ConnectionBudget {
     fn new(limits: ConnectionLimits) -> Self {
-        Self { permits: Arc::new(Semaphore::new(limits.max)), taken: Mutex::default(), limits }
+        Self {
+            permits: Arc::new(Semaphore::new(limits.max)),
+            taken: Mutex::default(),
+            limits,
+        }
     }
 
-    fn take(room: &Arc<Self>, peer: Option<IpAddr>, permit: OwnedSemaphorePermit) -> Option<ConnectionSlot> {
+    fn take(
+        room: &Arc<Self>,
+        peer: Option<IpAddr>,
+        permit: OwnedSemaphorePermit,
+    ) -> Option<ConnectionSlot> {
         // No share for proxies and Unix peers, which bring the connections of many callers.
-        let is_shared = |peer: &IpAddr| !room.limits.unshared_peers.iter().any(|network| network.contains(peer));
-        let peer = peer.map(|peer| peer.to_canonical()).filter(is_shared).map(network_of);
+        let is_shared = |peer: &IpAddr| {
+            !room
+                .limits
+                .unshared_peers
+                .iter()
+                .any(|network| network.contains(peer))
+        };
+        let peer = peer
+            .map(|peer| peer.to_canonical())
+            .filter(is_shared)
+            .map(network_of);
         if let Some(peer) = peer {
             let mut taken = room.taken.lock();
             let count = taken.entry(peer).or_default();
@@ -308,7 +369,11 @@ impl ConnectionBudget {
             }
             *count = count.saturating_add(1);
         }
-        Some(ConnectionSlot { room: room.clone(), peer, _permit: permit })
+        Some(ConnectionSlot {
+            room: room.clone(),
+            peer,
+            _permit: permit,
+        })
     }
 }
 

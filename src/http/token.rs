@@ -48,7 +48,10 @@ impl<'a> TokenAnswer<'a> {
 }
 
 /// `POST /token`
-pub async fn token(State(app): State<Arc<App>>, request: FormRequest) -> Result<Response, TokenError> {
+pub async fn token(
+    State(app): State<Arc<App>>,
+    request: FormRequest,
+) -> Result<Response, TokenError> {
     let form = request.token_form()?;
     let request = request.grant_request(&app, &form)?;
     let token = issue(&app, &request).await?;

@@ -11,8 +11,10 @@ use crate::reason::Reason;
 use crate::refusal::Refusal;
 
 /// RFC 7009 section 2.1, RFC 7662 section 2.1.
-const PARAMETERS: form::Parameters =
-    form::Parameters { known: &[&["token", "token_type_hint"], form::OF_CLIENT], repeatable: &[] };
+const PARAMETERS: form::Parameters = form::Parameters {
+    known: &[&["token", "token_type_hint"], form::OF_CLIENT],
+    repeatable: &[],
+};
 
 /// A request about one token, from an admitted client or from none.
 pub struct StatusRequest<'a> {
@@ -27,14 +29,22 @@ impl<'a> StatusRequest<'a> {
     pub async fn read(app: &'a App, request: &'a FormRequest) -> Result<Self, TokenError> {
         let form = request.form(&PARAMETERS)?;
         let (context, address) = (app.decision_context(), request.caller.address);
-        let authentication =
-            Authentication { context: &context, upstream: &app.upstream, limits: &app.limits, address };
+        let authentication = Authentication {
+            context: &context,
+            upstream: &app.upstream,
+            limits: &app.limits,
+            address,
+        };
         let identity = {
             let credentials = ClientCredentials::read(&form, request.authorization())?;
             authentication.authenticate(&credentials).await?
         };
         match admit(&context, identity, AdmittedTo::NoToken) {
-            Ok(client) => Ok(Self { client, context, form }),
+            Ok(client) => Ok(Self {
+                client,
+                context,
+                form,
+            }),
             Err((identity, denial)) => {
                 let mut refusal = denial.refusal.of_client();
                 // A used client assertion proves nothing, so the rule's values are not disclosed.

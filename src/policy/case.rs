@@ -76,7 +76,10 @@ pub struct Context {
 
 /// A used assertion.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(untagged, expecting = "a used assertion must be \"this\" or an object of iss and jti")]
+#[serde(
+    untagged,
+    expecting = "a used assertion must be \"this\" or an object of iss and jti"
+)]
 pub enum UsedAssertion {
     /// The case's own assertion, written `"this"`.
     This(This),
@@ -158,7 +161,9 @@ pub enum CaseError {
     #[error("case {0}: {1}")]
     Case(String, String),
     /// A case in the form of earlier releases, with its id.
-    #[error("case {0} is in the older form; `carnet policy convert OLD > NEW` brings it into this one")]
+    #[error(
+        "case {0} is in the older form; `carnet policy convert OLD > NEW` brings it into this one"
+    )]
     Older(String),
 }
 
@@ -186,7 +191,10 @@ struct CaseEntry {
 }
 
 /// Parses a case file. `read` loads the file that a case names as `objects_file`.
-pub fn read_cases(text: &str, read: impl Fn(&Path) -> Result<String, String>) -> Result<Vec<Case>, CaseError> {
+pub fn read_cases(
+    text: &str,
+    read: impl Fn(&Path) -> Result<String, String>,
+) -> Result<Vec<Case>, CaseError> {
     let case = |(at, case): (usize, Value)| {
         let id = case.get("id").and_then(Value::as_str);
         let id = id.map_or_else(|| format!("number {}", at.saturating_add(1)), str::to_owned);
@@ -194,7 +202,9 @@ pub fn read_cases(text: &str, read: impl Fn(&Path) -> Result<String, String>) ->
             return Err(CaseError::Older(id));
         }
         let written = serde_json::from_value(case).map_err(|error| error.to_string());
-        written.and_then(|written| Case::new(written, &read)).map_err(|error| CaseError::Case(id, error))
+        written
+            .and_then(|written| Case::new(written, &read))
+            .map_err(|error| CaseError::Case(id, error))
     };
     list(text)?.into_iter().enumerate().map(case).collect()
 }
@@ -203,7 +213,8 @@ pub fn read_cases(text: &str, read: impl Fn(&Path) -> Result<String, String>) ->
 pub(super) fn list(text: &str) -> Result<Vec<Value>, CaseError> {
     let start = text.trim_start();
     // A TOML file may begin with the table header `[[cases]]`, which starts like a JSON array.
-    let is_json = start.starts_with('{') || (start.starts_with('[') && !start.starts_with("[[cases"));
+    let is_json =
+        start.starts_with('{') || (start.starts_with('[') && !start.starts_with("[[cases"));
     let value: Value = if is_json {
         serde_json::from_str(text).map_err(|error| CaseError::Syntax(error.to_string()))?
     } else {
@@ -216,25 +227,37 @@ pub(super) fn list(text: &str) -> Result<Vec<Value>, CaseError> {
     };
     match members.shift_remove("cases") {
         Some(Value::Array(cases)) if members.is_empty() => Ok(cases),
-        _ => Err(CaseError::Syntax("the only member must be `cases`, a list".to_owned())),
+        _ => Err(CaseError::Syntax(
+            "the only member must be `cases`, a list".to_owned(),
+        )),
     }
 }
 
 impl Case {
-    fn new(written: CaseEntry, read: impl Fn(&Path) -> Result<String, String>) -> Result<Self, String> {
+    fn new(
+        written: CaseEntry,
+        read: impl Fn(&Path) -> Result<String, String>,
+    ) -> Result<Self, String> {
         let objects = match (written.objects, written.objects_file) {
             (Some(objects), None) => Bundle::of_tables(objects),
             (None, Some(path)) => Bundle::parse(&read(Path::new(&path))?),
             _ => return Err("it must have one of objects and objects_file".to_owned()),
         };
         let token = match (written.claims, written.payload_text, written.assertion) {
-            (Some(claims), None, None) => {
-                CaseToken::Made { payload: Value::Object(claims).to_string(), header: written.header }
-            }
-            (None, Some(payload), None) => CaseToken::Made { payload, header: written.header },
+            (Some(claims), None, None) => CaseToken::Made {
+                payload: Value::Object(claims).to_string(),
+                header: written.header,
+            },
+            (None, Some(payload), None) => CaseToken::Made {
+                payload,
+                header: written.header,
+            },
             (None, None, Some(text)) if written.header.is_none() => CaseToken::Text(text),
             (None, None, Some(_)) => {
-                return Err("header must not be given together with assertion, which has its own".to_owned());
+                return Err(
+                    "header must not be given together with assertion, which has its own"
+                        .to_owned(),
+                );
             }
             _ => return Err("it must have one of claims, payload_text and assertion".to_owned()),
         };
@@ -244,7 +267,9 @@ impl Case {
             .as_ref()
             .is_some_and(|registry| registry.action.is_some() == registry.package.is_empty())
         {
-            return Err("context.registry must name both of action and package, or neither".to_owned());
+            return Err(
+                "context.registry must name both of action and package, or neither".to_owned(),
+            );
         }
         Ok(Self {
             id: written.id,
@@ -262,17 +287,29 @@ fn request(given: Map<String, Value>) -> Result<Vec<(&'static str, String)>, Str
     for (name, value) in given {
         let Some(known) = PARAMETERS.into_iter().find(|known| *known == name) else {
             return Err(match name.as_str() {
-                "assertion" | "subject_token" => format!("request.{name} must be left out: it is the case's own token"),
-                "front_door" => "request.front_door must be left out: this release serves no front doors".to_owned(),
-                _ => format!("request.{name} must be left out; the parameters of a case are {}", PARAMETERS.join(", ")),
+                "assertion" | "subject_token" => {
+                    format!("request.{name} must be left out: it is the case's own token")
+                }
+                "front_door" => {
+                    "request.front_door must be left out: this release serves no front doors"
+                        .to_owned()
+                }
+                _ => format!(
+                    "request.{name} must be left out; the parameters of a case are {}",
+                    PARAMETERS.join(", ")
+                ),
             });
         };
         match value {
             Value::String(text) => parameters.push((known, text)),
-            details if known == "authorization_details" => parameters.push((known, details.to_string())),
+            details if known == "authorization_details" => {
+                parameters.push((known, details.to_string()))
+            }
             Value::Array(values) if matches!(known, "resource" | "audience") => {
                 for value in values {
-                    let text = value.as_str().ok_or_else(|| format!("request.{name} must be a list of texts"))?;
+                    let text = value
+                        .as_str()
+                        .ok_or_else(|| format!("request.{name} must be a list of texts"))?;
                     parameters.push((known, text.to_owned()));
                 }
             }
@@ -288,15 +325,17 @@ fn yes() -> bool {
 
 fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
-    text.map(|text| Timestamp::parse_rfc3339(&text).ok_or_else(|| de::Error::custom("must be a time (RFC 3339)")))
-        .transpose()
+    text.map(|text| {
+        Timestamp::parse_rfc3339(&text)
+            .ok_or_else(|| de::Error::custom("must be a time (RFC 3339)"))
+    })
+    .transpose()
 }
 
 fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     match Value::deserialize(deserializer)? {
         Value::String(text) => Ok(vec![text]),
-        list => {
-            serde_json::from_value(list).map_err(|_| de::Error::custom("package must be a name or a list of names"))
-        }
+        list => serde_json::from_value(list)
+            .map_err(|_| de::Error::custom("package must be a name or a list of names")),
     }
 }

@@ -12,7 +12,9 @@ use serde_json::{Map, Value, json};
 
 use super::CaseVerdict;
 use super::case::{Case, CaseToken, GivenState, GivenStateName, RegistryContext, UsedAssertion};
-use crate::assertion::{Assertion as _, AssertionContent, AssertionKey, AssumedAssertion, UnverifiedAssertion};
+use crate::assertion::{
+    Assertion as _, AssertionContent, AssertionKey, AssumedAssertion, UnverifiedAssertion,
+};
 use crate::client::Admitted;
 use crate::clock::Timestamp;
 use crate::config::OwnUrls;
@@ -38,7 +40,9 @@ pub fn judge(case: &Case, profiles: &Profiles) -> (CaseVerdict, Option<String>) 
         Ok(()) => (CaseVerdict::Allow, None),
         Err(refusal) => {
             let detail = refusal.detail.map(String::from);
-            let about = detail.or(refusal.claim.map(String::from)).or(refusal.parameter.map(str::to_owned));
+            let about = detail
+                .or(refusal.claim.map(String::from))
+                .or(refusal.parameter.map(str::to_owned));
             (CaseVerdict::Deny(refusal.reason), about)
         }
     }
@@ -56,27 +60,44 @@ fn verdict(case: &Case, profiles: &Profiles) -> Result<(), Refusal> {
         material: &OpenSsl,
     };
     let now = now(case)?;
-    let context = DecisionContext { rules: imagined(case, read, now)?.rules(), now, own: &own };
+    let context = DecisionContext {
+        rules: imagined(case, read, now)?.rules(),
+        now,
+        own: &own,
+    };
     let (grant_type, access) = read_form(&form(case)?, &own)?;
     let assertion = assertion(case, &context)?;
     assertion.content().check_grant(grant_type)?;
-    let offline = Mode::Offline { used: was_used(case, assertion.content()) };
+    let offline = Mode::Offline {
+        used: was_used(case, assertion.content()),
+    };
     let presented = Presented::Assertion(assertion);
-    let subject = Subject { grant_type, presented, client: Admitted::nobody(), actor: None };
+    let subject = Subject {
+        grant_type,
+        presented,
+        client: Admitted::nobody(),
+        actor: None,
+    };
     match decide(&context, &subject, &access, offline) {
         Ok(Decision::Registry(authorization)) => {
             let tried = case.context.registry.as_ref();
-            tried.map_or(Ok(()), |registry| registry_decides(registry, authorization.entitlement()))
+            tried.map_or(Ok(()), |registry| {
+                registry_decides(registry, authorization.entitlement())
+            })
         }
         Ok(Decision::Admin(_)) => Ok(()),
         Err(denial) => Err(denial.refusal),
     }
 }
 
-fn with_own_profiles<'p>(case: &Case, profiles: &'p Profiles) -> Result<Cow<'p, Profiles>, Refusal> {
+fn with_own_profiles<'p>(
+    case: &Case,
+    profiles: &'p Profiles,
+) -> Result<Cow<'p, Profiles>, Refusal> {
     let mut profiles = Cow::Borrowed(profiles);
     for (name, file) in &case.context.profiles {
-        let text = toml::to_string(file).map_err(|error| invalid(format!("context.profiles.{name}: {error}")))?;
+        let text = toml::to_string(file)
+            .map_err(|error| invalid(format!("context.profiles.{name}: {error}")))?;
         let profile = Profile::parse(name, &text).map_err(|errors| {
             let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
             invalid(format!("context.profiles.{name}: {}", errors.join("; ")))
@@ -89,12 +110,15 @@ fn with_own_profiles<'p>(case: &Case, profiles: &'p Profiles) -> Result<Cow<'p, 
 fn now(case: &Case) -> Result<Timestamp, Refusal> {
     let issued = || payload(&case.token)?.get("iat")?.as_i64();
     let now = case.context.now.or_else(issued);
-    now.map(Timestamp::from_seconds).ok_or_else(|| invalid("context.now must be given where the token has no iat"))
+    now.map(Timestamp::from_seconds)
+        .ok_or_else(|| invalid("context.now must be given where the token has no iat"))
 }
 
 fn payload(token: &CaseToken) -> Option<Value> {
     match token {
-        CaseToken::Text(text) => serde_json::from_slice(&from_base64url(text.split('.').nth(1)?)?).ok(),
+        CaseToken::Text(text) => {
+            serde_json::from_slice(&from_base64url(text.split('.').nth(1)?)?).ok()
+        }
         CaseToken::Made { payload, .. } => serde_json::from_str(payload).ok(),
     }
 }
@@ -102,24 +126,39 @@ fn payload(token: &CaseToken) -> Option<Value> {
 /// The objects of the case as a compiled snapshot, with the states that the case gives.
 fn imagined(case: &Case, read: ReadContext<'_>, now: Timestamp) -> Result<Imagined, Refusal> {
     let mut imagined = Imagined::new(&case.objects, read, now).map_err(|findings| {
-        let lines = findings.iter().map(|finding| format!("{}{} {}", finding.object, finding.pointer, finding.detail));
+        let lines = findings
+            .iter()
+            .map(|finding| format!("{}{} {}", finding.object, finding.pointer, finding.detail));
         invalid(lines.collect::<Vec<_>>().join("; "))
     })?;
     for (name, given) in &case.context.states {
         let wrong = |why: String| invalid(format!("context.states.{name}: {why}"));
-        let given = serde_json::from_value(given.clone()).map_err(|error| wrong(error.to_string()))?;
+        let given =
+            serde_json::from_value(given.clone()).map_err(|error| wrong(error.to_string()))?;
         set_state(&mut imagined, name, given, now).map_err(wrong)?;
     }
     Ok(imagined)
 }
 
-fn set_state(imagined: &mut Imagined, name: &str, given: GivenState, now: Timestamp) -> Result<(), String> {
-    let mut stored = imagined.credential(name).ok_or("objects must hold a federated credential of this name")?.clone();
+fn set_state(
+    imagined: &mut Imagined,
+    name: &str,
+    given: GivenState,
+    now: Timestamp,
+) -> Result<(), String> {
+    let mut stored = imagined
+        .credential(name)
+        .ok_or("objects must hold a federated credential of this name")?
+        .clone();
     if let Some(pinned) = given.pinned {
         stored.state.pinned = pinned;
     }
     if let Some(vouched) = given.vouched {
-        stored.state.vouching = if vouched { Vouching::Vouched } else { Vouching::SelfService };
+        stored.state.vouching = if vouched {
+            Vouching::Vouched
+        } else {
+            Vouching::SelfService
+        };
     }
     stored.state.pending_until = imagined.pending_until(&stored);
     let waits = stored.state.pending_until.is_some();
@@ -143,8 +182,11 @@ fn set_state(imagined: &mut Imagined, name: &str, given: GivenState, now: Timest
 /// separately, and reading the form only requires the parameter to exist.
 fn form(case: &Case) -> Result<TokenForm<'_>, Refusal> {
     let given = |name: &str| case.request.iter().any(|(known, _)| *known == name);
-    let mut parameters: Vec<(&'static str, Cow<'_, str>)> =
-        case.request.iter().map(|(name, value)| (*name, Cow::Borrowed(value.as_str()))).collect();
+    let mut parameters: Vec<(&'static str, Cow<'_, str>)> = case
+        .request
+        .iter()
+        .map(|(name, value)| (*name, Cow::Borrowed(value.as_str())))
+        .collect();
     if !given("grant_type") {
         parameters.push(("grant_type", GrantType::JwtBearer.name().into()));
     }
@@ -156,7 +198,9 @@ fn form(case: &Case) -> Result<TokenForm<'_>, Refusal> {
             match form.get("subject_token_type") {
                 None => parameters.push(("subject_token_type", JWT.into())),
                 Some(ACCESS_TOKEN) => {
-                    return Err(invalid("request.subject_token_type must be that of a platform's token"));
+                    return Err(invalid(
+                        "request.subject_token_type must be that of a platform's token",
+                    ));
                 }
                 Some(_) => {}
             }
@@ -175,19 +219,43 @@ fn form(case: &Case) -> Result<TokenForm<'_>, Refusal> {
 fn assertion(case: &Case, context: &DecisionContext<'_>) -> Result<AssumedAssertion, Refusal> {
     let made = |payload: &str, header: &Map<String, Value>| {
         let header = Value::Object(header.clone()).to_string();
-        format!("{}.{}.{}", base64url(header), base64url(payload), base64url("signature"))
+        format!(
+            "{}.{}.{}",
+            base64url(header),
+            base64url(payload),
+            base64url("signature")
+        )
     };
     let text = match &case.token {
         CaseToken::Text(text) => text.clone(),
-        CaseToken::Made { payload, header: Some(header) } => made(payload, header),
-        CaseToken::Made { payload, header: None } => {
+        CaseToken::Made {
+            payload,
+            header: Some(header),
+        } => made(payload, header),
+        CaseToken::Made {
+            payload,
+            header: None,
+        } => {
             // The default header depends on the trusted issuer, which the payload alone identifies.
-            let header =
-                |alg: &str, typ: &str| Map::from_iter([("alg".to_owned(), json!(alg)), ("typ".to_owned(), json!(typ))]);
+            let header = |alg: &str, typ: &str| {
+                Map::from_iter([
+                    ("alg".to_owned(), json!(alg)),
+                    ("typ".to_owned(), json!(typ)),
+                ])
+            };
             let any = made(payload, &header("RS256", "JWT"));
             let issuer = UnverifiedAssertion::parse(&any)?.issuer(&context.rules)?;
-            let algorithm = issuer.algorithms.first().map_or("RS256", |algorithm| algorithm.name());
-            made(payload, &header(algorithm, issuer.types.first().map_or("JWT", String::as_str)))
+            let algorithm = issuer
+                .algorithms
+                .first()
+                .map_or("RS256", |algorithm| algorithm.name());
+            made(
+                payload,
+                &header(
+                    algorithm,
+                    issuer.types.first().map_or("JWT", String::as_str),
+                ),
+            )
         }
     };
     let unverified = UnverifiedAssertion::parse(&text)?;
@@ -201,22 +269,37 @@ fn was_used(case: &Case, assertion: &AssertionContent) -> bool {
     };
     case.context.used.iter().any(|used| match used {
         UsedAssertion::This(_) => true,
-        UsedAssertion::Other { iss, jti } => *iss == assertion.issuer().issuer && AssertionKey::of_id(iss, jti) == *key,
+        UsedAssertion::Other { iss, jti } => {
+            *iss == assertion.issuer().issuer && AssertionKey::of_id(iss, jti) == *key
+        }
     })
 }
 
 /// Whether a registry would allow the operation, by the code of the resource-server crate.
 fn registry_decides(registry: &RegistryContext, entitlement: &Entitlement) -> Result<(), Refusal> {
     let names = entitlement.resource_server.package_names;
-    let Some(action) = &registry.action else { return Ok(()) };
+    let Some(action) = &registry.action else {
+        return Ok(());
+    };
     for package in &registry.package {
-        let holds = |packages: &Vec<String>| packages.iter().any(|owned| names.same(owned, package));
+        let holds =
+            |packages: &Vec<String>| packages.iter().any(|owned| names.same(owned, package));
         let owned_by = |owner: &str| {
-            registry.owned_packages.as_ref().is_none_or(holds) && registry.owner.as_ref().is_none_or(|now| now == owner)
+            registry.owned_packages.as_ref().is_none_or(holds)
+                && registry.owner.as_ref().is_none_or(|now| now == owner)
         };
-        let state = RegistryState { exists: registry.exists, owned_by: &owned_by, may_act_for: &|_, _| true };
+        let state = RegistryState {
+            exists: registry.exists,
+            owned_by: &owned_by,
+            may_act_for: &|_, _| true,
+        };
         let version = registry.version.as_deref();
-        let operation = Operation { action, package, version, digest: registry.digest.as_deref() };
+        let operation = Operation {
+            action,
+            package,
+            version,
+            digest: registry.digest.as_deref(),
+        };
         allows(&entitlement.details, names, &operation, &state)
             .map_err(|denied| Refusal::from(Reason::from(denied.reason)))?;
     }

@@ -27,7 +27,10 @@ impl CaseVerdict {
     /// Whether the verdict is the expected one. The reason is not compared, since several checks
     /// may fail at once.
     pub fn agrees_with(self, expected: ExpectedVerdict) -> bool {
-        matches!((self, expected), (Self::Allow, ExpectedVerdict::Allow) | (Self::Deny(_), ExpectedVerdict::Deny))
+        matches!(
+            (self, expected),
+            (Self::Allow, ExpectedVerdict::Allow) | (Self::Deny(_), ExpectedVerdict::Deny)
+        )
     }
 
     /// Whether the case has objects that saving would refuse, or is wrong itself.

@@ -111,10 +111,14 @@ pub fn convert(text: &str, profiles: &Profiles) -> Result<Value, CaseError> {
         let id = case.get("id").and_then(Value::as_str);
         let id = id.map_or_else(|| format!("number {}", at.saturating_add(1)), str::to_owned);
         if case.get("objects").or(case.get("objects_file")).is_some() {
-            return Err(CaseError::Case(id, "must be in the older form: it is in the present form already".to_owned()));
+            return Err(CaseError::Case(
+                id,
+                "must be in the older form: it is in the present form already".to_owned(),
+            ));
         }
         let older = serde_json::from_value(case).map_err(|error| error.to_string());
-        let converted = older.and_then(|older: OlderCase| Conversion::new(&older, profiles)?.case());
+        let converted =
+            older.and_then(|older: OlderCase| Conversion::new(&older, profiles)?.case());
         converted.map_err(|error| CaseError::Case(id, error))
     };
     list(text)?.into_iter().enumerate().map(case).collect()
@@ -142,20 +146,37 @@ impl<'a> Conversion<'a> {
             None => vec![fields],
             Some(candidates) => {
                 let candidates = candidates.as_array().ok_or("candidates must be a list")?;
-                let objects = candidates.iter().map(Value::as_object).collect::<Option<Vec<_>>>();
+                let objects = candidates
+                    .iter()
+                    .map(Value::as_object)
+                    .collect::<Option<Vec<_>>>();
                 objects.ok_or("candidates must be a list of objects")?
             }
         };
-        let template = rules.first().and_then(|fields| Some((fields.get("template")?, fields.get("defaults"))));
-        let own_profile = template.map(|(template, defaults)| template_profile(template, defaults)).transpose()?;
+        let template = rules
+            .first()
+            .and_then(|fields| Some((fields.get("template")?, fields.get("defaults"))));
+        let own_profile = template
+            .map(|(template, defaults)| template_profile(template, defaults))
+            .transpose()?;
         let profile = match &own_profile {
             Some(file) => {
                 let text = toml::to_string(file).map_err(|error| error.to_string())?;
-                Profile::parse(name, &text).map(Arc::new).map_err(|errors| format!("template: {errors:?}"))?
+                Profile::parse(name, &text)
+                    .map(Arc::new)
+                    .map_err(|errors| format!("template: {errors:?}"))?
             }
-            None => profiles.get(name).cloned().ok_or_else(|| format!("there is no profile {name}"))?,
+            None => profiles
+                .get(name)
+                .cloned()
+                .ok_or_else(|| format!("there is no profile {name}"))?,
         };
-        Ok(Self { case, rules, profile, own_profile })
+        Ok(Self {
+            case,
+            rules,
+            profile,
+            own_profile,
+        })
     }
 
     fn context(&self) -> &OlderContext {
@@ -166,7 +187,10 @@ impl<'a> Conversion<'a> {
         let mut case = Map::new();
         case.insert("id".to_owned(), self.case.id.clone().into());
         if !self.case.policy.description.is_empty() {
-            case.insert("description".to_owned(), self.case.policy.description.clone().into());
+            case.insert(
+                "description".to_owned(),
+                self.case.policy.description.clone().into(),
+            );
         }
         case.insert("objects".to_owned(), self.objects());
         let mut claims = self.case.claims.clone();
@@ -178,12 +202,20 @@ impl<'a> Conversion<'a> {
             None => case.insert("claims".to_owned(), Value::Object(claims)),
         };
         if let Some(details) = self.details() {
-            case.insert("request".to_owned(), json!({ "authorization_details": [details] }));
+            case.insert(
+                "request".to_owned(),
+                json!({ "authorization_details": [details] }),
+            );
         }
         case.insert("context".to_owned(), self.new_context()?);
         case.insert(
             "expect".to_owned(),
-            if self.case.expect == ExpectedVerdict::Allow { "allow" } else { "deny" }.into(),
+            if self.case.expect == ExpectedVerdict::Allow {
+                "allow"
+            } else {
+                "deny"
+            }
+            .into(),
         );
         if !self.case.reason.is_empty() {
             case.insert("reason".to_owned(), self.case.reason.clone().into());
@@ -196,7 +228,10 @@ impl<'a> Conversion<'a> {
         let mut rules = Map::new();
         for (at, fields) in self.rules.iter().enumerate() {
             let document = self.issuer(fields);
-            let known = issuers.iter().find(|(_, known)| *known == document).map(|(name, _)| name.clone());
+            let known = issuers
+                .iter()
+                .find(|(_, known)| *known == document)
+                .map(|(name, _)| name.clone());
             let name = known.unwrap_or_else(|| {
                 let name = numbered("platform", issuers.len());
                 issuers.push((name.clone(), document));
@@ -205,13 +240,20 @@ impl<'a> Conversion<'a> {
             rules.insert(numbered("rule", at), rule(fields, &name));
         }
         for document in self.other_issuers() {
-            if issuers.iter().all(|(_, known)| known.get("issuer") != document.get("issuer")) {
+            if issuers
+                .iter()
+                .all(|(_, known)| known.get("issuer") != document.get("issuer"))
+            {
                 issuers.push((numbered("platform", issuers.len()), document));
             }
         }
-        let owners = self.rules.iter().filter_map(|fields| fields.get("package_owner").and_then(Value::as_str));
-        let principals =
-            std::iter::once(PRINCIPAL).chain(owners).map(|name| (name.to_owned(), json!({ "kind": "user" })));
+        let owners = self
+            .rules
+            .iter()
+            .filter_map(|fields| fields.get("package_owner").and_then(Value::as_str));
+        let principals = std::iter::once(PRINCIPAL)
+            .chain(owners)
+            .map(|name| (name.to_owned(), json!({ "kind": "user" })));
         json!({
             "principals": principals.collect::<Map<_, _>>(),
             "resource_servers": { REGISTRY: self.resource_server() },
@@ -222,7 +264,8 @@ impl<'a> Conversion<'a> {
 
     fn issuer(&self, fields: &Map<String, Value>) -> Map<String, Value> {
         let context = self.context();
-        let mut document = Map::from_iter([("profile".to_owned(), self.profile.name.clone().into())]);
+        let mut document =
+            Map::from_iter([("profile".to_owned(), self.profile.name.clone().into())]);
         for (field, member) in OF_ISSUER {
             if let Some(value) = given(fields, field) {
                 document.insert(member.to_owned(), value.clone());
@@ -231,14 +274,19 @@ impl<'a> Conversion<'a> {
         // A document without `issuer` must name a source of keys. Judging a case reads no keys, so
         // the path need not exist.
         if self.profile.is_spiffe() && !document.contains_key("issuer") {
-            document.insert("keys".to_owned(), json!({ "source": "spiffe_bundle", "path": "/bundle" }));
+            document.insert(
+                "keys".to_owned(),
+                json!({ "source": "spiffe_bundle", "path": "/bundle" }),
+            );
         }
         if let Some(audience) = given(fields, "audience") {
             document.insert("audiences".to_owned(), json!([audience]));
         }
         match given(fields, "replay_key").and_then(Value::as_str) {
             None => {}
-            Some("jti_or_token_hash") => drop(document.insert("replay".to_owned(), "jti_or_token_hash".into())),
+            Some("jti_or_token_hash") => {
+                drop(document.insert("replay".to_owned(), "jti_or_token_hash".into()))
+            }
             Some(claim) => {
                 document.insert("replay".to_owned(), "required".into());
                 document.insert("replay_claim".to_owned(), claim.into());
@@ -246,7 +294,10 @@ impl<'a> Conversion<'a> {
         }
         for (member, value) in [
             ("leeway_seconds", json!(context.leeway_seconds)),
-            ("max_assertion_lifetime_seconds", json!(context.max_assertion_lifetime_seconds)),
+            (
+                "max_assertion_lifetime_seconds",
+                json!(context.max_assertion_lifetime_seconds),
+            ),
             ("banned_events", json!(context.server_banned_events)),
         ] {
             if !value.is_null() {
@@ -268,7 +319,10 @@ impl<'a> Conversion<'a> {
     /// Trusted issuers that no rule is about. Members that the older form did not give are filled
     /// so that the issuers would be accepted.
     fn other_issuers(&self) -> Vec<Map<String, Value>> {
-        let audience = self.rules.first().and_then(|fields| given(fields, "audience"));
+        let audience = self
+            .rules
+            .first()
+            .and_then(|fields| given(fields, "audience"));
         let mut documents: Vec<Map<String, Value>> = Vec::new();
         let mut add = |url: &str, members: Value| {
             let mut document = Map::from_iter([
@@ -283,9 +337,13 @@ impl<'a> Conversion<'a> {
         };
         match &self.context().registered_issuers {
             Value::Array(urls) => {
-                urls.iter().filter_map(Value::as_str).for_each(|url| add(url, self.own_domains(url)));
+                urls.iter()
+                    .filter_map(Value::as_str)
+                    .for_each(|url| add(url, self.own_domains(url)));
             }
-            Value::Object(urls) => urls.iter().for_each(|(url, domain)| add(url, json!({ "trust_domain": domain }))),
+            Value::Object(urls) => urls
+                .iter()
+                .for_each(|(url, domain)| add(url, json!({ "trust_domain": domain }))),
             _ => {}
         }
         for url in &self.context().issuers_skipping_email_verification {
@@ -297,7 +355,9 @@ impl<'a> Conversion<'a> {
     /// The trust domain or subject domain that the profile requires of an issuer, taken from the
     /// issuer's URL.
     fn own_domains(&self, url: &str) -> Value {
-        let Ok(parsed) = Url::parse(url) else { return Value::Null };
+        let Ok(parsed) = Url::parse(url) else {
+            return Value::Null;
+        };
         let host = parsed.host_str().unwrap_or_default();
         let wants = |wanted: fn(&Requirement) -> bool| self.profile.requirements.iter().any(wanted);
         if wants(|requirement| matches!(requirement, Requirement::TrustDomain(_))) {
@@ -312,17 +372,32 @@ impl<'a> Conversion<'a> {
     }
 
     fn resource_server(&self) -> Value {
-        let mut actions: Vec<String> = self.rules.iter().flat_map(|fields| actions(fields)).collect();
-        actions.extend(self.context().requested.iter().map(|requested| requested.action.clone()));
+        let mut actions: Vec<String> = self
+            .rules
+            .iter()
+            .flat_map(|fields| actions(fields))
+            .collect();
+        actions.extend(
+            self.context()
+                .requested
+                .iter()
+                .map(|requested| requested.action.clone()),
+        );
         actions.push(CREATE.to_owned());
         actions.sort();
         actions.dedup();
         let mut document = json!({ "resource": RESOURCE, "actions": actions });
-        let names = self.rules.iter().find_map(|fields| given(fields, "name_normalization"));
+        let names = self
+            .rules
+            .iter()
+            .find_map(|fields| given(fields, "name_normalization"));
         if let Value::Object(document) = &mut document {
             document.extend(names.map(|names| ("package_names".to_owned(), names.clone())));
             if self.context().server_floor.is_some() {
-                document.insert("require_protected_ref_or_environment".to_owned(), true.into());
+                document.insert(
+                    "require_protected_ref_or_environment".to_owned(),
+                    true.into(),
+                );
             }
         }
         document
@@ -331,7 +406,9 @@ impl<'a> Conversion<'a> {
     fn details(&self) -> Option<Value> {
         let requested = self.context().requested.as_ref()?;
         let create = (self.context().package_exists == Some(false)).then_some(CREATE);
-        let actions: Vec<&str> = std::iter::once(requested.action.as_str()).chain(create).collect();
+        let actions: Vec<&str> = std::iter::once(requested.action.as_str())
+            .chain(create)
+            .collect();
         Some(without_null(json!({
             "type": carnet_resource_server::DETAIL_TYPE, "actions": actions, "packages": requested.packages,
             "owner": requested.owner, "version": requested.version, "digest": requested.digest,
@@ -349,7 +426,10 @@ impl<'a> Conversion<'a> {
                 states.insert(numbered("rule", at), json!({ "pending_until": until }));
             }
         }
-        let profiles = self.own_profile.as_ref().map(|file| json!({ &self.profile.name: file }));
+        let profiles = self
+            .own_profile
+            .as_ref()
+            .map(|file| json!({ &self.profile.name: file }));
         Ok(without_null(json!({
             "now": context.now, "keys": context.jwks_kids, "used": (!used.is_empty()).then_some(used),
             "states": (!states.is_empty()).then_some(states), "registry": self.registry()?, "profiles": profiles,
@@ -358,7 +438,9 @@ impl<'a> Conversion<'a> {
 
     fn registry(&self) -> Result<Option<Value>, String> {
         let context = self.context();
-        let Some(requested) = &context.requested else { return Ok(None) };
+        let Some(requested) = &context.requested else {
+            return Ok(None);
+        };
         let package = match requested.packages.as_slice() {
             [package] => json!(package),
             [] => return Err("requested.packages must name a package".to_owned()),
@@ -374,18 +456,32 @@ impl<'a> Conversion<'a> {
     /// The owner's packages, limited to those for which the token's issuer may speak.
     fn owned_packages(&self) -> Option<Vec<String>> {
         let iss = self.case.claims.get("iss").and_then(Value::as_str);
-        let scope = iss.and_then(|iss| self.context().issuer_scopes.get(iss)).and_then(Value::as_array);
-        let scope: Option<Vec<String>> =
-            scope.map(|scope| scope.iter().filter_map(Value::as_str).map(str::to_owned).collect());
+        let scope = iss
+            .and_then(|iss| self.context().issuer_scopes.get(iss))
+            .and_then(Value::as_array);
+        let scope: Option<Vec<String>> = scope.map(|scope| {
+            scope
+                .iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect()
+        });
         match (self.context().owned_packages.clone(), scope) {
-            (Some(owned), Some(scope)) => Some(owned.into_iter().filter(|name| scope.contains(name)).collect()),
+            (Some(owned), Some(scope)) => Some(
+                owned
+                    .into_iter()
+                    .filter(|name| scope.contains(name))
+                    .collect(),
+            ),
             (owned, scope) => owned.or(scope),
         }
     }
 }
 
 fn rule(fields: &Map<String, Value>, issuer: &str) -> Value {
-    let expires_at = given(fields, "expires_at").and_then(Value::as_i64).map(Timestamp::from_seconds);
+    let expires_at = given(fields, "expires_at")
+        .and_then(Value::as_i64)
+        .map(Timestamp::from_seconds);
     let is_disabled = given(fields, "state").and_then(Value::as_str) == Some("disabled");
     let owner = given(fields, "package_owner").filter(|owner| *owner != PRINCIPAL);
     let permission = without_null(json!({
@@ -400,9 +496,14 @@ fn rule(fields: &Map<String, Value>, issuer: &str) -> Value {
 /// The conditions of the older rule as `match`; a field `x_glob` becomes a glob of `x`.
 fn matcher(fields: &Map<String, Value>) -> Map<String, Value> {
     let is_made = fields.contains_key("template");
-    let elsewhere = |name: &str| NOT_OF_MATCH.contains(&name) || OF_ISSUER.iter().any(|(field, _)| *field == name);
+    let elsewhere = |name: &str| {
+        NOT_OF_MATCH.contains(&name) || OF_ISSUER.iter().any(|(field, _)| *field == name)
+    };
     let mut matcher = Map::new();
-    for (name, value) in fields.iter().filter(|(name, value)| !elsewhere(name) && !value.is_null()) {
+    for (name, value) in fields
+        .iter()
+        .filter(|(name, value)| !elsewhere(name) && !value.is_null())
+    {
         let name = match name.as_str() {
             "template" | "defaults" if is_made => continue,
             "principal" if is_made => "identity",
@@ -410,9 +511,10 @@ fn matcher(fields: &Map<String, Value>) -> Map<String, Value> {
         };
         let (plain, value) = globbed(name, value);
         let value = match value {
-            Value::Object(members) if name == "called_workflow" => {
-                members.iter().map(|(name, value)| globbed(name, value)).collect()
-            }
+            Value::Object(members) if name == "called_workflow" => members
+                .iter()
+                .map(|(name, value)| globbed(name, value))
+                .collect(),
             value => value,
         };
         // A rule with both `x` and `x_glob` was refused, and must stay refused: no profile has a
@@ -425,7 +527,10 @@ fn matcher(fields: &Map<String, Value>) -> Map<String, Value> {
 }
 
 fn globbed(name: &str, value: &Value) -> (String, Value) {
-    match name.strip_suffix("_glob").filter(|field| *field != "issuer") {
+    match name
+        .strip_suffix("_glob")
+        .filter(|field| *field != "issuer")
+    {
         Some(field) => (field.to_owned(), json!({ "glob": value })),
         None => (name.to_owned(), value.clone()),
     }
@@ -433,8 +538,15 @@ fn globbed(name: &str, value: &Value) -> (String, Value) {
 
 fn actions(fields: &Map<String, Value>) -> Vec<String> {
     let given = fields.get("actions").and_then(Value::as_array);
-    let mut actions: Vec<String> = given.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
-    if fields.get("allow_create") == Some(&Value::Bool(true)) && !actions.iter().any(|action| action == CREATE) {
+    let mut actions: Vec<String> = given
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect();
+    if fields.get("allow_create") == Some(&Value::Bool(true))
+        && !actions.iter().any(|action| action == CREATE)
+    {
         actions.push(CREATE.to_owned());
     }
     actions
@@ -446,12 +558,19 @@ fn given<'f>(fields: &'f Map<String, Value>, name: &str) -> Option<&'f Value> {
 }
 
 fn numbered(name: &str, at: usize) -> String {
-    if at == 0 { name.to_owned() } else { format!("{name}-{}", at.saturating_add(1)) }
+    if at == 0 {
+        name.to_owned()
+    } else {
+        format!("{name}-{}", at.saturating_add(1))
+    }
 }
 
 fn without_null(value: Value) -> Value {
     match value {
-        Value::Object(members) => members.into_iter().filter(|(_, value)| !value.is_null()).collect(),
+        Value::Object(members) => members
+            .into_iter()
+            .filter(|(_, value)| !value.is_null())
+            .collect(),
         value => value,
     }
 }
@@ -459,7 +578,10 @@ fn without_null(value: Value) -> Value {
 /// A profile with one field, whose value is the case's template over string claims.
 fn template_profile(template: &Value, defaults: Option<&Value>) -> Result<Value, String> {
     let text = template.as_str().ok_or("template must be a text")?;
-    let names = text.split('{').skip(1).filter_map(|part| part.split('}').next());
+    let names = text
+        .split('{')
+        .skip(1)
+        .filter_map(|part| part.split('}').next());
     let claims: Map<String, Value> = names.map(|name| (name.to_owned(), json!({}))).collect();
     Ok(json!({
         "title": "Template of a case",

@@ -5,8 +5,8 @@ use carnet_entity::{change, change_counter};
 use carnet_migration::SCHEMA;
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, ExprTrait as _, QueryFilter as _,
-    QueryOrder as _,
+    ActiveValue::Set, ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, ExprTrait as _,
+    QueryFilter as _, QueryOrder as _,
 };
 
 use super::{Store, StoreError};
@@ -33,7 +33,10 @@ impl ChangeKind {
         if word == "signing_keys" {
             return Some(Self::SigningKey);
         }
-        Kind::ALL.into_iter().find(|kind| kind.table() == word).map(Self::Object)
+        Kind::ALL
+            .into_iter()
+            .find(|kind| kind.table() == word)
+            .map(Self::Object)
     }
 }
 
@@ -56,15 +59,29 @@ impl Store {
     pub(super) async fn changes_after(&self, from: i64) -> Result<Changes, StoreError> {
         let version = self.version().await?;
         if version == from {
-            return Ok(Changes { version, about: Some(Vec::new()) });
+            return Ok(Changes {
+                version,
+                about: Some(Vec::new()),
+            });
         }
-        Ok(Changes { version, about: about(&self.read, from, version).await? })
+        Ok(Changes {
+            version,
+            about: about(&self.read, from, version).await?,
+        })
     }
 }
 
 pub(super) async fn version(connection: &impl ConnectionTrait) -> Result<i64, DbErr> {
-    let row = change_counter::Entity::find_by_id(1).one(connection).await?;
-    row.map_or(Ok(0), |row| if row.min_version > SCHEMA { Err(too_new(row.min_version)) } else { Ok(row.value) })
+    let row = change_counter::Entity::find_by_id(1)
+        .one(connection)
+        .await?;
+    row.map_or(Ok(0), |row| {
+        if row.min_version > SCHEMA {
+            Err(too_new(row.min_version))
+        } else {
+            Ok(row.value)
+        }
+    })
 }
 
 /// The database was migrated by a newer release that changed what rules mean. This release would
@@ -91,7 +108,9 @@ pub(super) async fn about(
     if i64::try_from(rows.len()).ok() != Some(to.saturating_sub(from)) {
         return Ok(None);
     }
-    let about = rows.into_iter().map(|row| ChangeKind::from_word(&row.kind).map(|kind| (kind, row.object_id)));
+    let about = rows
+        .into_iter()
+        .map(|row| ChangeKind::from_word(&row.kind).map(|kind| (kind, row.object_id)));
     Ok(about.collect())
 }
 
@@ -104,11 +123,17 @@ pub(super) async fn record(
     now: Timestamp,
 ) -> Result<i64, DbErr> {
     let updated = change_counter::Entity::update_many()
-        .col_expr(change_counter::Column::Value, Expr::col(change_counter::Column::Value).add(1))
+        .col_expr(
+            change_counter::Column::Value,
+            Expr::col(change_counter::Column::Value).add(1),
+        )
         .filter(change_counter::Column::Id.eq(1))
         .exec_with_returning(connection)
         .await?;
-    let version = updated.first().map(|row| row.value).ok_or(DbErr::RecordNotUpdated)?;
+    let version = updated
+        .first()
+        .map(|row| row.value)
+        .ok_or(DbErr::RecordNotUpdated)?;
     change::Entity::insert(change::ActiveModel {
         version: Set(version),
         kind: Set(kind.word().to_owned()),

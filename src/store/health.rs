@@ -64,7 +64,9 @@ impl Store {
 
     async fn probe(&self) -> Result<(), StoreError> {
         let transaction = self.begin().await?;
-        transaction.execute_unprepared("UPDATE change_counter SET value = value").await?;
+        transaction
+            .execute_unprepared("UPDATE change_counter SET value = value")
+            .await?;
         Ok(transaction.commit().await?)
     }
 
@@ -81,7 +83,10 @@ impl Store {
         }
         let sql = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)";
         let row = self.read.query_one_raw(self.statement(sql, [])).await?;
-        let theirs: i64 = row.map(|row| row.try_get_by_index(0)).transpose()?.unwrap_or_default();
+        let theirs: i64 = row
+            .map(|row| row.try_get_by_index(0))
+            .transpose()?
+            .unwrap_or_default();
         Ok(theirs.saturating_sub(SystemClock.now().millis()))
     }
 

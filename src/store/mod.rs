@@ -18,13 +18,17 @@ use std::time::Duration;
 use sea_orm::sqlx::error::DatabaseError;
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, RuntimeErr,
-    SqlErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend,
+    DbErr, RuntimeErr, SqlErr, SqliteTransactionMode, Statement, TransactionOptions,
+    TransactionTrait, Value,
 };
 
 pub use audit::{AuditFilter, AuditPage, PrincipalView};
 pub use changes::ChangeKind;
-pub use ledger::{Committed, Dependencies, Exchanged, Issuance, Ledger, OpaqueRecord, Pin, Recorded, TokenRecord, Use};
+pub use ledger::{
+    Committed, Dependencies, Exchanged, Issuance, Ledger, OpaqueRecord, Pin, Recorded, TokenRecord,
+    Use,
+};
 pub use objects::{Filter, Page, Persist, StoredCredential, Write};
 pub use signing_keys::{KeyState, StoredKey};
 
@@ -79,13 +83,17 @@ pub enum StoreError {
 impl StoreError {
     /// Whether no connection could be made, so that nothing was written.
     pub fn is_out_of_reach(&self) -> bool {
-        matches!(self, Self::Unavailable(DbErr::Conn(_) | DbErr::ConnectionAcquire(_)))
+        matches!(
+            self,
+            Self::Unavailable(DbErr::Conn(_) | DbErr::ConnectionAcquire(_))
+        )
     }
 
     /// The probable cause, where the database's own message does not name it.
     pub fn hint(&self) -> Option<&'static str> {
         let text = self.to_string();
-        let prepared = text.contains("prepared statement") && (text.contains("exist") || text.contains("not found"));
+        let prepared = text.contains("prepared statement")
+            && (text.contains("exist") || text.contains("not found"));
         prepared.then_some(
             "the database is behind a pooler that hands out a connection for one transaction: use its session mode",
         )
@@ -117,7 +125,11 @@ impl Store {
         };
         store.migrate().await?;
         let least = carnet_migration::min_version(&store.read).await?;
-        if least > carnet_migration::SCHEMA { Err(changes::too_new(least).into()) } else { Ok(store) }
+        if least > carnet_migration::SCHEMA {
+            Err(changes::too_new(least).into())
+        } else {
+            Ok(store)
+        }
     }
 
     async fn open_sqlite(url: &DatabaseUrl) -> Result<Self, StoreError> {
@@ -158,7 +170,11 @@ impl Store {
         }
         let write = Database::connect(options(1, "-8192")).await?;
         let read = Database::connect(options(4, "-1024")).await?;
-        Ok(Self { write, read, last_write: health::LastWrite::default() })
+        Ok(Self {
+            write,
+            read,
+            last_write: health::LastWrite::default(),
+        })
     }
 
     async fn open_postgres(url: &DatabaseUrl, max_connections: u32) -> Result<Self, StoreError> {
@@ -170,9 +186,17 @@ impl Store {
             .sqlx_logging(false);
         // Set nothing when a connection begins, because poolers refuse such parameters. `begin`
         // sets for each transaction what it relies on.
-        options.map_sqlx_postgres_opts(|postgres| postgres.extra_float_digits(None).statement_cache_capacity(512));
+        options.map_sqlx_postgres_opts(|postgres| {
+            postgres
+                .extra_float_digits(None)
+                .statement_cache_capacity(512)
+        });
         let pool = Database::connect(options).await?;
-        Ok(Self { write: pool.clone(), read: pool, last_write: health::LastWrite::default() })
+        Ok(Self {
+            write: pool.clone(),
+            read: pool,
+            last_write: health::LastWrite::default(),
+        })
     }
 
     /// Applies the migrations, one replica at a time.
@@ -180,8 +204,12 @@ impl Store {
         if self.backend() == DbBackend::Postgres {
             let lock = self.write.begin().await?;
             // Another replica may hold the lock for as long as its migration takes.
-            lock.execute_unprepared("SET LOCAL lock_timeout = 0").await?;
-            lock.execute_raw(self.statement("SELECT pg_advisory_xact_lock($1)", [MIGRATION_LOCK.into()])).await?;
+            lock.execute_unprepared("SET LOCAL lock_timeout = 0")
+                .await?;
+            lock.execute_raw(
+                self.statement("SELECT pg_advisory_xact_lock($1)", [MIGRATION_LOCK.into()]),
+            )
+            .await?;
             carnet_migration::up(&self.write).await?;
             lock.commit().await?;
         } else {
@@ -243,7 +271,11 @@ async fn wait_for(url: &DatabaseUrl, patience: Duration) -> Result<(), StoreErro
         if began.elapsed() >= patience {
             return Err(DbErr::Custom(format!("{url:?} at {}: {error}", url.place())).into());
         }
-        tracing::warn!(database = url.place(), error, "the database cannot be reached yet");
+        tracing::warn!(
+            database = url.place(),
+            error,
+            "the database cannot be reached yet"
+        );
         tokio::time::sleep(RETRY_CONNECT).await;
     }
 }
@@ -251,7 +283,10 @@ async fn wait_for(url: &DatabaseUrl, patience: Duration) -> Result<(), StoreErro
 async fn try_connect(url: &DatabaseUrl) -> Result<(), String> {
     use sea_orm::sqlx::postgres::PgConnectOptions;
     use sea_orm::sqlx::{ConnectOptions as _, Connection as _};
-    let options: PgConnectOptions = url.as_str().parse().map_err(|_| "the URL cannot be read".to_owned())?;
+    let options: PgConnectOptions = url
+        .as_str()
+        .parse()
+        .map_err(|_| "the URL cannot be read".to_owned())?;
     let options = options.extra_float_digits(None);
     let connecting = options.connect();
     match tokio::time::timeout(ACQUIRE_TIMEOUT, connecting).await {
@@ -265,7 +300,11 @@ async fn try_connect(url: &DatabaseUrl) -> Result<(), String> {
 /// whatever the mode of the directory.
 fn keep_private(file: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
+    let made = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(file);
     match made {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
@@ -297,10 +336,15 @@ fn constraint(error: DbErr, taken: &str, in_use: &str) -> StoreError {
 /// SQLite reports `ON DELETE RESTRICT` with a code of its own (1811, `SQLITE_CONSTRAINT_TRIGGER`),
 /// which sea-orm does not know.
 fn is_restricted(error: &DbErr) -> bool {
-    let (DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error))) = error else {
+    let (DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error))) =
+        error
+    else {
         return false;
     };
-    error.as_database_error().and_then(DatabaseError::code).is_some_and(|code| code == "1811")
+    error
+        .as_database_error()
+        .and_then(DatabaseError::code)
+        .is_some_and(|code| code == "1811")
 }
 
 fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, StoreError> {

@@ -34,7 +34,10 @@ mod tests {
 
     #[test]
     fn sql_placeholders_are_numbered_for_postgres_and_plain_for_sqlite() {
-        assert_eq!(placeholders(DbBackend::Postgres, 2, 2), "($1, $2), ($3, $4)");
+        assert_eq!(
+            placeholders(DbBackend::Postgres, 2, 2),
+            "($1, $2), ($3, $4)"
+        );
         assert_eq!(placeholders(DbBackend::Sqlite, 2, 2), "(?, ?), (?, ?)");
         assert_eq!(placeholders(DbBackend::Postgres, 1, 1), "($1)");
         assert_eq!(placeholders(DbBackend::Postgres, 0, 3), "");

@@ -4,7 +4,8 @@
 use carnet_entity::{change, consumed, federated_credential};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _,
 };
 
 use super::{Store, StoreError};
@@ -21,8 +22,14 @@ const CHANGES_KEPT_SECONDS: i64 = 3600;
 
 impl Store {
     /// Removes up to `STEP` expired rows of each table. Returns whether there may be more.
-    pub async fn prune(&self, now: Timestamp, audit_retention_days: u32) -> Result<bool, StoreError> {
-        let over = now.plus_seconds(CLOCK_MARGIN_SECONDS.saturating_neg()).millis();
+    pub async fn prune(
+        &self,
+        now: Timestamp,
+        audit_retention_days: u32,
+    ) -> Result<bool, StoreError> {
+        let over = now
+            .plus_seconds(CLOCK_MARGIN_SECONDS.saturating_neg())
+            .millis();
         let keys: Vec<Vec<u8>> = consumed::Entity::find()
             .filter(consumed::Column::ExpiresAt.lt(over))
             .order_by_asc(consumed::Column::ExpiresAt)
@@ -34,12 +41,18 @@ impl Store {
             .await?;
         let consumed = keys.len();
         if consumed > 0 {
-            consumed::Entity::delete_many().filter(consumed::Column::Key.is_in(keys)).exec(&self.write).await?;
+            consumed::Entity::delete_many()
+                .filter(consumed::Column::Key.is_in(keys))
+                .exec(&self.write)
+                .await?;
         }
 
         let oldest = now.plus_seconds(i64::from(audit_retention_days).saturating_mul(-86_400));
         let mut audited = 0;
-        for events in [self.events_from_before(oldest, STEP).await?, self.folded_until(now, STEP).await?] {
+        for events in [
+            self.events_from_before(oldest, STEP).await?,
+            self.folded_until(now, STEP).await?,
+        ] {
             audited = audited.max(events.len());
             if !events.is_empty() {
                 self.remove_events(events).await?;
@@ -47,18 +60,31 @@ impl Store {
         }
 
         let mut more = false;
-        for (table, key) in [("opaque_token", "hash"), ("exchanged_token", "child"), ("revoked_token", "token_id")] {
+        for (table, key) in [
+            ("opaque_token", "hash"),
+            ("exchanged_token", "child"),
+            ("revoked_token", "token_id"),
+        ] {
             let sql = format!(
                 "DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE expires_at < $1 ORDER BY expires_at LIMIT {STEP})"
             );
-            let removed = self.write.execute_raw(self.statement(&sql, [over.into()])).await?.rows_affected();
+            let removed = self
+                .write
+                .execute_raw(self.statement(&sql, [over.into()]))
+                .await?
+                .rows_affected();
             // A token with two parents has two rows with one `child`, so more than a step may be
             // removed.
             more |= removed >= STEP;
         }
 
-        let past = now.plus_seconds(CHANGES_KEPT_SECONDS.saturating_neg()).millis();
-        change::Entity::delete_many().filter(change::Column::At.lt(past)).exec(&self.write).await?;
+        let past = now
+            .plus_seconds(CHANGES_KEPT_SECONDS.saturating_neg())
+            .millis();
+        change::Entity::delete_many()
+            .filter(change::Column::At.lt(past))
+            .exec(&self.write)
+            .await?;
         let full = usize::try_from(STEP).unwrap_or(usize::MAX);
         Ok(more || consumed == full || audited == full)
     }
@@ -71,7 +97,10 @@ impl Store {
         let transaction = self.begin().await?;
         for (credential, at) in uses {
             federated_credential::Entity::update_many()
-                .col_expr(federated_credential::Column::LastUsedAt, Expr::value(at.millis()))
+                .col_expr(
+                    federated_credential::Column::LastUsedAt,
+                    Expr::value(at.millis()),
+                )
                 .filter(federated_credential::Column::Id.eq(credential.0))
                 .exec(&transaction)
                 .await?;

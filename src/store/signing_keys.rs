@@ -2,7 +2,9 @@
 //! decided in [`crate::keys`].
 
 use carnet_entity::signing_key;
-use sea_orm::{ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+};
 
 use super::{ChangeKind, Store, StoreError, audit, changes};
 use crate::audit::AuditEvent;
@@ -51,7 +53,10 @@ impl KeyState {
 impl Store {
     /// All signing keys, the oldest first.
     pub async fn signing_keys(&self) -> Result<Vec<StoredKey>, StoreError> {
-        let rows = signing_key::Entity::find().order_by_asc(signing_key::Column::CreatedAt).all(&self.read).await?;
+        let rows = signing_key::Entity::find()
+            .order_by_asc(signing_key::Column::CreatedAt)
+            .all(&self.read)
+            .await?;
         rows.into_iter().map(key).collect()
     }
 
@@ -70,7 +75,10 @@ impl Store {
         // Locks the counter's row first, so that of two replicas the second one reads what the
         // first one wrote.
         changes::record(&transaction, ChangeKind::SigningKey, "", now).await?;
-        let rows = signing_key::Entity::find().order_by_asc(signing_key::Column::CreatedAt).all(&transaction).await?;
+        let rows = signing_key::Entity::find()
+            .order_by_asc(signing_key::Column::CreatedAt)
+            .all(&transaction)
+            .await?;
         let present = rows.into_iter().map(key).collect::<Result<Vec<_>, _>>()?;
         if present != expected {
             return Err(StoreError::Changed);
@@ -80,7 +88,9 @@ impl Store {
             .exec(&transaction)
             .await?;
         if !put.is_empty() {
-            signing_key::Entity::insert_many(put.iter().map(row)).exec_without_returning(&transaction).await?;
+            signing_key::Entity::insert_many(put.iter().map(row))
+                .exec_without_returning(&transaction)
+                .await?;
         }
         if let Some(event) = event {
             audit::insert(&transaction, &[event]).await?;

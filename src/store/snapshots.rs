@@ -4,13 +4,15 @@
 use std::collections::BTreeSet;
 
 use carnet_entity::federated_credential;
-use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
+use sea_orm::{
+    ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+};
 
 use super::objects::{Persist, find_changed, id};
 use super::{ChangeKind, Filter, Store, StoreError, StoredCredential};
 use crate::documents::{
-    ClientDocument, FederatedCredentialDocument, Kind, PrincipalDocument, ReadContext, ResourceServerDocument, Stored,
-    TrustedIssuerDocument, compile_credential, compile_issuer,
+    ClientDocument, FederatedCredentialDocument, Kind, PrincipalDocument, ReadContext,
+    ResourceServerDocument, Stored, TrustedIssuerDocument, compile_credential, compile_issuer,
 };
 use crate::ids::{CredentialId, ResourceServerId, TrustedIssuerId};
 use crate::model::Snapshot;
@@ -92,35 +94,55 @@ impl Store {
                 Some(principal) => put_principal(snapshot, &principal),
                 None => snapshot.set_principal(key, None),
             },
-            Kind::TrustedIssuer => match find_changed::<TrustedIssuerDocument>(&self.read, key).await? {
-                Some(issuer) => put_issuer(snapshot, &issuer, context)?,
-                None => snapshot.set_issuer(id(key)?, None),
-            },
-            Kind::ResourceServer => match find_changed::<ResourceServerDocument>(&self.read, key).await? {
-                Some(server) => put_resource_server(snapshot, &server, context)?,
-                None => snapshot.set_resource_server(key, None),
-            },
+            Kind::TrustedIssuer => {
+                match find_changed::<TrustedIssuerDocument>(&self.read, key).await? {
+                    Some(issuer) => put_issuer(snapshot, &issuer, context)?,
+                    None => snapshot.set_issuer(id(key)?, None),
+                }
+            }
+            Kind::ResourceServer => {
+                match find_changed::<ResourceServerDocument>(&self.read, key).await? {
+                    Some(server) => put_resource_server(snapshot, &server, context)?,
+                    None => snapshot.set_resource_server(key, None),
+                }
+            }
             Kind::Client => match find_changed::<ClientDocument>(&self.read, key).await? {
                 Some(client) => put_client(snapshot, &client, context)?,
                 None => snapshot.set_client(key, None),
             },
-            Kind::FederatedCredential => match find_changed::<FederatedCredentialDocument>(&self.read, key).await? {
-                Some(credential) => put_credential(snapshot, &credential)?,
-                None => snapshot.set_credential(id(key)?, None),
-            },
+            Kind::FederatedCredential => {
+                match find_changed::<FederatedCredentialDocument>(&self.read, key).await? {
+                    Some(credential) => put_credential(snapshot, &credential)?,
+                    None => snapshot.set_credential(id(key)?, None),
+                }
+            }
         }
         Ok(())
     }
 
     /// Whether any rule refers to this trusted issuer, by name.
     pub async fn has_credentials_of(&self, trusted_issuer: &str) -> Result<bool, StoreError> {
-        let filter = Filter { trusted_issuer: Some(trusted_issuer.to_owned()), principals: None };
-        Ok(!self.objects::<FederatedCredentialDocument>(None, 1, &filter).await?.items.is_empty())
+        let filter = Filter {
+            trusted_issuer: Some(trusted_issuer.to_owned()),
+            principals: None,
+        };
+        Ok(!self
+            .objects::<FederatedCredentialDocument>(None, 1, &filter)
+            .await?
+            .items
+            .is_empty())
     }
 }
 
 fn put_principal(snapshot: &mut Snapshot, stored: &Stored<PrincipalDocument>) {
-    snapshot.set_principal(&stored.name, Some(stored.document.compile(&stored.id, &stored.name, stored.created_at)));
+    snapshot.set_principal(
+        &stored.name,
+        Some(
+            stored
+                .document
+                .compile(&stored.id, &stored.name, stored.created_at),
+        ),
+    );
 }
 
 fn put_client(
@@ -128,9 +150,18 @@ fn put_client(
     stored: &Stored<ClientDocument>,
     context: ReadContext<'_>,
 ) -> Result<(), StoreError> {
-    let client = stored.document.compile(id(&stored.id)?, &stored.name, stored.version, &stored.state, context);
+    let client = stored.document.compile(
+        id(&stored.id)?,
+        &stored.name,
+        stored.version,
+        &stored.state,
+        context,
+    );
     if client.is_none() {
-        tracing::error!(client_id = stored.name, "the client cannot be used: what its method needs is missing");
+        tracing::error!(
+            client_id = stored.name,
+            "the client cannot be used: what its method needs is missing"
+        );
     }
     snapshot.set_client(&stored.name, client);
     Ok(())
@@ -160,15 +191,20 @@ fn put_resource_server(
     context: ReadContext<'_>,
 ) -> Result<(), StoreError> {
     let id: ResourceServerId = id(&stored.id)?;
-    let server = stored.document.compile(id, &stored.name, context.token_lifetime_seconds);
+    let server = stored
+        .document
+        .compile(id, &stored.name, context.token_lifetime_seconds);
     snapshot.set_resource_server(&stored.name, Some(server));
     Ok(())
 }
 
 fn put_credential(snapshot: &mut Snapshot, stored: &StoredCredential) -> Result<(), StoreError> {
     let id: CredentialId = id(&stored.id)?;
-    let issuer = snapshot.issuer_named(&stored.document.trusted_issuer).cloned();
-    let credential = issuer.map(|issuer| compile_credential(id, stored, issuer.id, &issuer.profile));
+    let issuer = snapshot
+        .issuer_named(&stored.document.trusted_issuer)
+        .cloned();
+    let credential =
+        issuer.map(|issuer| compile_credential(id, stored, issuer.id, &issuer.profile));
     snapshot.set_credential(id, credential);
     Ok(())
 }

@@ -22,29 +22,46 @@ const DESCENT: &str = "WITH RECURSIVE line(id, depth) AS (SELECT CAST($1 AS VARC
 impl Store {
     /// The claims of an opaque token as JSON, found by the token's SHA-256.
     pub async fn opaque_claims(&self, hash: &[u8; 32]) -> Result<Option<String>, StoreError> {
-        let row = opaque_token::Entity::find_by_id(hash.to_vec()).one(&self.read).await?;
+        let row = opaque_token::Entity::find_by_id(hash.to_vec())
+            .one(&self.read)
+            .await?;
         Ok(row.map(|row| row.claims))
     }
 
     /// The line of descent of the token with this `jti`.
     pub async fn descent(&self, token_id: &str) -> Result<Descent, StoreError> {
         use sea_orm::ConnectionTrait as _;
-        let row = self.read.query_one_raw(self.statement(DESCENT, [token_id.into()])).await?;
+        let row = self
+            .read
+            .query_one_raw(self.statement(DESCENT, [token_id.into()]))
+            .await?;
         let (depth, revoked): (i64, i64) = match &row {
             Some(row) => (row.try_get("", "depth")?, row.try_get("", "revoked")?),
             None => (0, 0),
         };
-        Ok(Descent { depth, is_revoked: revoked > 0 })
+        Ok(Descent {
+            depth,
+            is_revoked: revoked > 0,
+        })
     }
 
     /// Revokes the token with this `jti` and writes the audit event. Does nothing if it was revoked
     /// already.
-    pub async fn revoke(&self, token_id: &str, expires_at: Timestamp, event: &AuditEvent) -> Result<(), StoreError> {
+    pub async fn revoke(
+        &self,
+        token_id: &str,
+        expires_at: Timestamp,
+        event: &AuditEvent,
+    ) -> Result<(), StoreError> {
         let transaction = self.begin().await?;
-        let row =
-            revoked_token::ActiveModel { token_id: Set(token_id.to_owned()), expires_at: Set(expires_at.millis()) };
-        let inserted =
-            revoked_token::Entity::insert(row).on_conflict_do_nothing().exec_without_returning(&transaction).await?;
+        let row = revoked_token::ActiveModel {
+            token_id: Set(token_id.to_owned()),
+            expires_at: Set(expires_at.millis()),
+        };
+        let inserted = revoked_token::Entity::insert(row)
+            .on_conflict_do_nothing()
+            .exec_without_returning(&transaction)
+            .await?;
         if is_new(&inserted) {
             audit::insert(&transaction, &[event]).await?;
         }
@@ -59,8 +76,10 @@ impl Store {
             expires_at: Set(until.millis()),
             event_id: Set(None),
         };
-        let inserted =
-            consumed::Entity::insert(row).on_conflict_do_nothing().exec_without_returning(&self.write).await?;
+        let inserted = consumed::Entity::insert(row)
+            .on_conflict_do_nothing()
+            .exec_without_returning(&self.write)
+            .await?;
         Ok(is_new(&inserted))
     }
 }
@@ -71,7 +90,10 @@ fn is_new(inserted: &TryInsertResult<u64>) -> bool {
 }
 
 /// Inserts the parents of exchanged tokens and the claims of opaque ones. Most tokens have neither.
-pub(super) async fn insert(transaction: &DatabaseTransaction, records: &[&TokenRecord]) -> Result<(), DbErr> {
+pub(super) async fn insert(
+    transaction: &DatabaseTransaction,
+    records: &[&TokenRecord],
+) -> Result<(), DbErr> {
     let exchanged: Vec<_> = records
         .iter()
         .flat_map(|record| &record.exchanged)
@@ -82,7 +104,9 @@ pub(super) async fn insert(transaction: &DatabaseTransaction, records: &[&TokenR
         })
         .collect();
     if !exchanged.is_empty() {
-        exchanged_token::Entity::insert_many(exchanged).exec_without_returning(transaction).await?;
+        exchanged_token::Entity::insert_many(exchanged)
+            .exec_without_returning(transaction)
+            .await?;
     }
     let opaque: Vec<_> = records
         .iter()
@@ -94,7 +118,9 @@ pub(super) async fn insert(transaction: &DatabaseTransaction, records: &[&TokenR
         })
         .collect();
     if !opaque.is_empty() {
-        opaque_token::Entity::insert_many(opaque).exec_without_returning(transaction).await?;
+        opaque_token::Entity::insert_many(opaque)
+            .exec_without_returning(transaction)
+            .await?;
     }
     Ok(())
 }

@@ -104,23 +104,29 @@ impl TokenIssuer {
         let authorization_details = serde_json::value::to_raw_value(&entitlement.details)?;
         let token_id = Uuid::hyphenated(ids::new(now)).to_string();
         let workload = match authorization.grounds() {
-            Grounds::Workload(permit) => {
-                Some(serde_json::value::to_raw_value(&Workload::of(permit.assertion().content()))?)
-            }
-            Grounds::Token(token) => {
-                token.claims().workload.as_ref().map(serde_json::value::to_raw_value).transpose()?
-            }
+            Grounds::Workload(permit) => Some(serde_json::value::to_raw_value(&Workload::of(
+                permit.assertion().content(),
+            ))?),
+            Grounds::Token(token) => token
+                .claims()
+                .workload
+                .as_ref()
+                .map(serde_json::value::to_raw_value)
+                .transpose()?,
             Grounds::Client(_) => None,
         };
         let claims = AccessTokenClaims {
             iss: self.own.issuer(),
             aud: &server.resource,
             sub: &entitlement.subject,
-            principal: entitlement.principal.as_ref().map(|principal| PrincipalClaim {
-                name: &principal.name,
-                kind: principal.kind.as_str(),
-                external_id: principal.external_id.as_deref(),
-            }),
+            principal: entitlement
+                .principal
+                .as_ref()
+                .map(|principal| PrincipalClaim {
+                    name: &principal.name,
+                    kind: principal.kind.as_str(),
+                    external_id: principal.external_id.as_deref(),
+                }),
             client_id: &client_id,
             iat: now.seconds(),
             exp: expires_at.seconds(),
@@ -136,7 +142,14 @@ impl TokenIssuer {
             TokenFormat::Opaque => {
                 let token = opaque::generate(&server.token_prefix);
                 let (hash, claims) = (opaque::hash(&token), serde_json::to_string(&claims)?);
-                (token, Some(OpaqueRecord { hash, claims, expires_at }))
+                (
+                    token,
+                    Some(OpaqueRecord {
+                        hash,
+                        claims,
+                        expires_at,
+                    }),
+                )
             }
         };
         let expires_in = expires_at.seconds().saturating_sub(now.seconds());
@@ -193,12 +206,19 @@ impl TokenIssuer {
 
     /// Signs an introspection answer for its one recipient (RFC 9701 section 5). Its `typ` and its
     /// claims keep it from being accepted as an access token.
-    pub fn sign_introspection(&self, recipient: &str, answer: &Value, now: Timestamp) -> Result<String, MintError> {
+    pub fn sign_introspection(
+        &self,
+        recipient: &str,
+        answer: &Value,
+        now: Timestamp,
+    ) -> Result<String, MintError> {
         let ring = self.keys.ring().ok_or(MintError::NoKey)?;
         let claims = serde_json::json!({
             "iss": self.own.issuer(), "aud": recipient, "iat": now.seconds(), "token_introspection": answer,
         });
-        ring.active().sign_typed(INTROSPECTION_TYPE, claims.to_string().as_bytes()).map_err(MintError::Signing)
+        ring.active()
+            .sign_typed(INTROSPECTION_TYPE, claims.to_string().as_bytes())
+            .map_err(MintError::Signing)
     }
 
     fn sign(&self, claims: &AccessTokenClaims<'_>) -> Result<String, MintError> {
@@ -220,7 +240,13 @@ impl TokenIssuer {
         let client = Some(claims.client_id.clone()).filter(|client| client != LOCAL_CLIENT);
         let scope = ScopeSet::parse(&claims.scope).ok()?;
         let (subject, expires_at) = (claims.sub.clone(), token.expires_at());
-        let grant = AdminGrant { subject, client, scope, expires_at, rests_on: Vec::new() };
+        let grant = AdminGrant {
+            subject,
+            client,
+            scope,
+            expires_at,
+            rests_on: Vec::new(),
+        };
         Some((grant, token))
     }
 }

@@ -49,10 +49,16 @@ pub(super) async fn fetch_keys(
     egress: &Egress,
 ) -> Result<FetchedKeys, KeySetError> {
     let (name, body, max_age) = match &issuer.keys {
-        KeySource::Static { jwks } => ("the static key set".to_owned(), jwks.to_string().into_bytes(), None),
-        KeySource::File { path } | KeySource::SpiffeBundle { uri: None, path: Some(path) } => {
-            (path.clone(), files.read(path).await?, None)
-        }
+        KeySource::Static { jwks } => (
+            "the static key set".to_owned(),
+            jwks.to_string().into_bytes(),
+            None,
+        ),
+        KeySource::File { path }
+        | KeySource::SpiffeBundle {
+            uri: None,
+            path: Some(path),
+        } => (path.clone(), files.read(path).await?, None),
         KeySource::JwksUri { uri } | KeySource::SpiffeBundle { uri: Some(uri), .. } => {
             key_document(fetch, parse(uri)?, egress).await?
         }
@@ -63,7 +69,10 @@ pub(super) async fn fetch_keys(
             ));
         }
         KeySource::SpiffeBundle { .. } => {
-            return Err(unusable(&issuer.name, "no place of the bundle is set".to_owned()));
+            return Err(unusable(
+                &issuer.name,
+                "no place of the bundle is set".to_owned(),
+            ));
         }
         KeySource::Discovery => {
             let uri = discover(fetch, &issuer.issuer, egress, &issuer.profile).await?;
@@ -87,7 +96,11 @@ pub(super) async fn fetch_keys(
         .flatten();
     let member = |name: &str| bundle.as_ref().and_then(|bundle| bundle.get(name));
     let hint = member("spiffe_refresh_hint").and_then(Value::as_i64);
-    Ok(FetchedKeys { keys, max_age: hint.or(max_age), sequence: member("spiffe_sequence").and_then(Value::as_u64) })
+    Ok(FetchedKeys {
+        keys,
+        max_age: hint.or(max_age),
+        sequence: member("spiffe_sequence").and_then(Value::as_u64),
+    })
 }
 
 async fn key_document(
@@ -99,10 +112,19 @@ async fn key_document(
     Ok((uri.into(), body, max_age))
 }
 
-fn read_keys(url: &str, body: &[u8], algorithms: &[Algorithm], wanted: KeyUse) -> Result<KeySet, KeySetError> {
-    let keys = KeySet::parse_for(body, algorithms, wanted).map_err(|error| unusable(url, error.to_string()))?;
+fn read_keys(
+    url: &str,
+    body: &[u8],
+    algorithms: &[Algorithm],
+    wanted: KeyUse,
+) -> Result<KeySet, KeySetError> {
+    let keys = KeySet::parse_for(body, algorithms, wanted)
+        .map_err(|error| unusable(url, error.to_string()))?;
     if keys.has_private_members() {
-        tracing::error!(url, "the issuer publishes private key material; only public members are used");
+        tracing::error!(
+            url,
+            "the issuer publishes private key material; only public members are used"
+        );
     }
     for why in keys.unusable() {
         tracing::warn!(url, why, "a key of the issuer is not used");
@@ -112,7 +134,12 @@ fn read_keys(url: &str, body: &[u8], algorithms: &[Algorithm], wanted: KeyUse) -
 
 /// Finds the URL of the key set in the issuer's metadata. A document that names another issuer is
 /// not used at all.
-async fn discover(fetch: &dyn Fetch, issuer: &str, egress: &Egress, profile: &Profile) -> Result<Url, KeySetError> {
+async fn discover(
+    fetch: &dyn Fetch,
+    issuer: &str,
+    egress: &Egress,
+    profile: &Profile,
+) -> Result<Url, KeySetError> {
     let mut last = None;
     for url in metadata_urls(issuer)? {
         let fetched = fetch.fetch(&url, egress, MAX_METADATA_BYTES).await?;
@@ -124,7 +151,10 @@ async fn discover(fetch: &dyn Fetch, issuer: &str, egress: &Egress, profile: &Pr
         return keys_url(&url, &document, issuer, egress, profile);
     }
     let url = last.map(|url| url.to_string()).unwrap_or_default();
-    Err(unusable(&url, "there is no metadata here, nor at the other places".to_owned()))
+    Err(unusable(
+        &url,
+        "there is no metadata here, nor at the other places".to_owned(),
+    ))
 }
 
 /// The URLs at which metadata may be, in the order in which they are tried (decision D-25).
@@ -148,9 +178,13 @@ fn metadata_urls(issuer: &str) -> Result<Vec<Url>, KeySetError> {
 
 fn read_metadata(url: &Url, fetched: &Fetched) -> Result<Map<String, Value>, KeySetError> {
     if fetched.status != 200 {
-        return Err(unusable(url.as_str(), format!("the server answered {}", fetched.status)));
+        return Err(unusable(
+            url.as_str(),
+            format!("the server answered {}", fetched.status),
+        ));
     }
-    json::object(&fetched.body, Limits::DOCUMENT).map_err(|error| unusable(url.as_str(), error.to_string()))
+    json::object(&fetched.body, Limits::DOCUMENT)
+        .map_err(|error| unusable(url.as_str(), error.to_string()))
 }
 
 fn keys_url(
@@ -165,9 +199,12 @@ fn keys_url(
     }
     let uri = document.get("jwks_uri").and_then(Value::as_str);
     let uri = uri.ok_or_else(|| unusable(url.as_str(), "it has no jwks_uri".to_owned()))?;
-    let keys = Url::parse(uri).map_err(|_| unusable(url.as_str(), "its jwks_uri is no absolute URL".to_owned()))?;
+    let keys = Url::parse(uri)
+        .map_err(|_| unusable(url.as_str(), "its jwks_uri is no absolute URL".to_owned()))?;
     egress.check(&keys)?;
-    let known_host = keys.host_str().is_some_and(|host| profile.key_hosts.iter().any(|known| known == host));
+    let known_host = keys
+        .host_str()
+        .is_some_and(|host| profile.key_hosts.iter().any(|known| known == host));
     let same_host = keys.host_str() == url.host_str();
     let port = keys.port_or_known_default();
     if !((same_host || known_host) && (port == Some(443) || port == url.port_or_known_default())) {
@@ -177,10 +214,18 @@ fn keys_url(
     Ok(keys)
 }
 
-async fn fetch_ok(fetch: &dyn Fetch, url: &Url, egress: &Egress, limit: usize) -> Result<Fetched, KeySetError> {
+async fn fetch_ok(
+    fetch: &dyn Fetch,
+    url: &Url,
+    egress: &Egress,
+    limit: usize,
+) -> Result<Fetched, KeySetError> {
     let fetched = fetch.fetch(url, egress, limit).await?;
     if fetched.status != 200 {
-        return Err(unusable(url.as_str(), format!("the server answered {}", fetched.status)));
+        return Err(unusable(
+            url.as_str(),
+            format!("the server answered {}", fetched.status),
+        ));
     }
     Ok(fetched)
 }
@@ -190,7 +235,10 @@ fn parse(url: &str) -> Result<Url, KeySetError> {
 }
 
 fn unusable(url: &str, why: String) -> KeySetError {
-    KeySetError::Unusable { url: url.to_owned(), why }
+    KeySetError::Unusable {
+        url: url.to_owned(),
+        why,
+    }
 }
 
 #[cfg(test)]
@@ -198,7 +246,11 @@ mod tests {
     use super::*;
 
     fn urls(issuer: &str) -> Vec<String> {
-        metadata_urls(issuer).unwrap().iter().map(Url::to_string).collect()
+        metadata_urls(issuer)
+            .unwrap()
+            .iter()
+            .map(Url::to_string)
+            .collect()
     }
 
     #[test]
@@ -218,6 +270,9 @@ mod tests {
                 "https://ci.test/.well-known/oauth-authorization-server",
             ]
         );
-        assert_eq!(urls("https://ci.test/t/")[0], "https://ci.test/t/.well-known/openid-configuration");
+        assert_eq!(
+            urls("https://ci.test/t/")[0],
+            "https://ci.test/t/.well-known/openid-configuration"
+        );
     }
 }

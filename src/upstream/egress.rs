@@ -64,7 +64,12 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// else uses [`HttpFetch`].
 pub trait Fetch: Send + Sync + std::fmt::Debug {
     /// Fetches a URL, reading at most `limit` bytes.
-    fn fetch<'a>(&'a self, url: &'a Url, egress: &'a Egress, limit: usize) -> Answer<'a, Result<Fetched, FetchError>>;
+    fn fetch<'a>(
+        &'a self,
+        url: &'a Url,
+        egress: &'a Egress,
+        limit: usize,
+    ) -> Answer<'a, Result<Fetched, FetchError>>;
 
     /// Posts a question to a URL and reads at most `limit` bytes of the answer. Redirects are not
     /// followed, so that the bearer token reaches no other server.
@@ -127,13 +132,27 @@ impl Default for HttpFetch {
 impl HttpFetch {
     /// Resolves names with `lookup`.
     pub fn with_lookup(lookup: Arc<dyn Lookup>) -> Self {
-        Self { lookup, asking: Cache::builder().max_capacity(MOST_ASKING).time_to_idle(ASKING_FOR).build() }
+        Self {
+            lookup,
+            asking: Cache::builder()
+                .max_capacity(MOST_ASKING)
+                .time_to_idle(ASKING_FOR)
+                .build(),
+        }
     }
 
     /// Builds a client. Every fetch of keys builds its own: they are rare, and an idle client would
     /// keep the system's certificates in memory.
-    fn client(&self, url: &Url, egress: &Egress, redirects: Policy) -> Result<reqwest::Client, reqwest::Error> {
-        let resolver = CheckedResolver { lookup: self.lookup.clone(), allow_private: egress.allow_private.clone() };
+    fn client(
+        &self,
+        url: &Url,
+        egress: &Egress,
+        redirects: Policy,
+    ) -> Result<reqwest::Client, reqwest::Error> {
+        let resolver = CheckedResolver {
+            lookup: self.lookup.clone(),
+            allow_private: egress.allow_private.clone(),
+        };
         let mut builder = carnet_outbound::client(TIMEOUT, !egress.is_http_loopback(url))
             .no_proxy()
             .redirect(redirects)
@@ -148,10 +167,17 @@ impl HttpFetch {
 }
 
 impl Fetch for HttpFetch {
-    fn fetch<'a>(&'a self, url: &'a Url, egress: &'a Egress, limit: usize) -> Answer<'a, Result<Fetched, FetchError>> {
+    fn fetch<'a>(
+        &'a self,
+        url: &'a Url,
+        egress: &'a Egress,
+        limit: usize,
+    ) -> Answer<'a, Result<Fetched, FetchError>> {
         Box::pin(async move {
             egress.check(url)?;
-            let client = self.client(url, egress, Policy::custom(same_origin)).map_err(|error| failed(url, &error))?;
+            let client = self
+                .client(url, egress, Policy::custom(same_origin))
+                .map_err(|error| failed(url, &error))?;
             read(url, client.get(url.clone()), limit).await
         })
     }
@@ -166,10 +192,15 @@ impl Fetch for HttpFetch {
         Box::pin(async move {
             egress.check(url)?;
             let key = (egress.clone(), egress.is_http_loopback(url));
-            let client = self.asking.try_get_with(key, async { self.client(url, egress, Policy::none()) }).await;
+            let client = self
+                .asking
+                .try_get_with(key, async { self.client(url, egress, Policy::none()) })
+                .await;
             let client = client.map_err(|error| failed(url, &error))?;
-            let request =
-                client.post(url.clone()).header("authorization", question.authorization()).json(&question.body);
+            let request = client
+                .post(url.clone())
+                .header("authorization", question.authorization())
+                .json(&question.body);
             read(url, request, limit).await
         })
     }
@@ -179,19 +210,35 @@ fn failed(url: &Url, error: &reqwest::Error) -> FetchError {
     FetchError::Failed(url.to_string(), causes(error))
 }
 
-async fn read(url: &Url, request: reqwest::RequestBuilder, limit: usize) -> Result<Fetched, FetchError> {
+async fn read(
+    url: &Url,
+    request: reqwest::RequestBuilder,
+    limit: usize,
+) -> Result<Fetched, FetchError> {
     let mut response = request.send().await.map_err(|error| failed(url, &error))?;
-    let body = carnet_outbound::read(&mut response, limit).await.map_err(|error| match error {
-        ReadError::Failed(error) => failed(url, &error),
-        ReadError::TooLarge(limit) => FetchError::TooLarge(url.to_string(), limit),
-    })?;
-    let cache_control = response.headers().get("cache-control").and_then(|value| value.to_str().ok());
-    Ok(Fetched { status: response.status().as_u16(), body, max_age: cache_control.and_then(max_age) })
+    let body = carnet_outbound::read(&mut response, limit)
+        .await
+        .map_err(|error| match error {
+            ReadError::Failed(error) => failed(url, &error),
+            ReadError::TooLarge(limit) => FetchError::TooLarge(url.to_string(), limit),
+        })?;
+    let cache_control = response
+        .headers()
+        .get("cache-control")
+        .and_then(|value| value.to_str().ok());
+    Ok(Fetched {
+        status: response.status().as_u16(),
+        body,
+        max_age: cache_control.and_then(max_age),
+    })
 }
 
 /// Follows at most two redirects, and none to another scheme, host or port.
 fn same_origin(attempt: Attempt<'_>) -> reqwest::redirect::Action {
-    let stays = attempt.previous().last().is_some_and(|previous| previous.origin() == attempt.url().origin());
+    let stays = attempt
+        .previous()
+        .last()
+        .is_some_and(|previous| previous.origin() == attempt.url().origin());
     if stays && attempt.previous().len() <= MAX_REDIRECTS {
         attempt.follow()
     } else {
@@ -203,7 +250,11 @@ fn same_origin(attempt: Attempt<'_>) -> reqwest::redirect::Action {
 fn max_age(header: &str) -> Option<i64> {
     header.split(',').find_map(|directive| {
         let (name, value) = directive.trim().split_once('=')?;
-        if name.eq_ignore_ascii_case("max-age") { value.trim_matches('"').parse().ok() } else { None }
+        if name.eq_ignore_ascii_case("max-age") {
+            value.trim_matches('"').parse().ok()
+        } else {
+            None
+        }
     })
 }
 
@@ -226,7 +277,11 @@ impl Egress {
             Some(Host::Ipv4(ip)) => IpAddr::V4(ip),
             Some(Host::Ipv6(ip)) => IpAddr::V6(ip),
         };
-        if may_connect(address, &self.allow_private) { Ok(()) } else { Err(refused("its address is private")) }
+        if may_connect(address, &self.allow_private) {
+            Ok(())
+        } else {
+            Err(refused("its address is private"))
+        }
     }
 
     fn is_http_loopback(&self, url: &Url) -> bool {
@@ -247,8 +302,10 @@ impl Resolve for CheckedResolver {
         let (lookup, allow_private) = (self.lookup.clone(), self.allow_private.clone());
         Box::pin(async move {
             let resolved = lookup.addresses(name.as_str()).await?;
-            let allowed: Vec<SocketAddr> =
-                resolved.into_iter().filter(|address| may_connect(address.ip(), &allow_private)).collect();
+            let allowed: Vec<SocketAddr> = resolved
+                .into_iter()
+                .filter(|address| may_connect(address.ip(), &allow_private))
+                .collect();
             if allowed.is_empty() {
                 return Err(format!("{} has no public address", name.as_str()).into());
             }
@@ -263,7 +320,9 @@ pub fn may_connect(address: IpAddr, allow_private: &[IpNet]) -> bool {
         IpAddr::V4(v4) => IpAddr::V4(v4),
         IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4),
     };
-    allow_private.iter().any(|network| network.contains(&address))
+    allow_private
+        .iter()
+        .any(|network| network.contains(&address))
         || match address {
             IpAddr::V4(v4) => is_public_v4(v4),
             IpAddr::V6(v6) => is_public_v6(v6),
@@ -378,7 +437,11 @@ mod tests {
             "2001:200::1",
         ] {
             let multicast = address == "239.1.1.1";
-            assert_eq!(may_connect(address.parse().unwrap(), &[]), !multicast, "{address}");
+            assert_eq!(
+                may_connect(address.parse().unwrap(), &[]),
+                !multicast,
+                "{address}"
+            );
         }
         let allowed = ["10.0.0.0/8".parse().unwrap()];
         assert!(may_connect("10.1.2.3".parse().unwrap(), &allowed));
@@ -407,14 +470,24 @@ mod tests {
             assert!(check(url, &strict).is_err(), "{url}");
         }
         assert!(check("https://ci.test/", &strict).is_ok());
-        let loopback = Egress { allow_http_loopback: true, ..Egress::default() };
+        let loopback = Egress {
+            allow_http_loopback: true,
+            ..Egress::default()
+        };
         assert!(check("http://127.0.0.1:8080/", &loopback).is_ok());
         assert!(check("http://[::1]:8080/", &loopback).is_ok());
         assert!(check("https://127.0.0.1/", &loopback).is_err());
-        for url in ["http://localhost/", "http://10.0.0.1/", "http://u@127.0.0.1/"] {
+        for url in [
+            "http://localhost/",
+            "http://10.0.0.1/",
+            "http://u@127.0.0.1/",
+        ] {
             assert!(check(url, &loopback).is_err(), "{url}");
         }
-        let cluster = Egress { allow_private: vec!["10.0.0.0/8".parse().unwrap()], ..Egress::default() };
+        let cluster = Egress {
+            allow_private: vec!["10.0.0.0/8".parse().unwrap()],
+            ..Egress::default()
+        };
         assert!(check("https://10.0.0.1/", &cluster).is_ok());
         assert!(check("http://10.0.0.1/", &cluster).is_err());
     }

@@ -32,12 +32,13 @@ impl KeyFiles {
         let path = Path::new(path);
         let climbs = path.components().any(|part| part == Component::ParentDir);
         match &self.folder {
-            Some(folder) if !path.starts_with(folder) || climbs => {
-                Err(format!("must be a file in the folder {} (key_files_dir)", folder.display()))
-            }
-            None if climbs || self.own.iter().any(|own| path.starts_with(own)) => {
-                Err("must not be a file of the server's own, and must be named without `..`".to_owned())
-            }
+            Some(folder) if !path.starts_with(folder) || climbs => Err(format!(
+                "must be a file in the folder {} (key_files_dir)",
+                folder.display()
+            )),
+            None if climbs || self.own.iter().any(|own| path.starts_with(own)) => Err(
+                "must not be a file of the server's own, and must be named without `..`".to_owned(),
+            ),
             _ => Ok(()),
         }
     }
@@ -45,7 +46,10 @@ impl KeyFiles {
     /// Reads a file of at most 1 MiB. Errors name the problem and never contain anything of the
     /// file.
     pub(super) async fn read(&self, path: &str) -> Result<Vec<u8>, KeySetError> {
-        let unusable = |why: String| KeySetError::Unusable { url: path.to_owned(), why };
+        let unusable = |why: String| KeySetError::Unusable {
+            url: path.to_owned(),
+            why,
+        };
         let failed = |error: std::io::Error| unusable(format!("it cannot be read: {error}"));
         self.check(path).map_err(unusable)?;
         let file = tokio::fs::canonicalize(path).await.map_err(failed)?;
@@ -53,12 +57,19 @@ impl KeyFiles {
         if let Some(folder) = &self.folder {
             let folder = tokio::fs::canonicalize(folder).await.map_err(failed)?;
             if !file.starts_with(&folder) {
-                return Err(unusable("it leads out of the folder for key files".to_owned()));
+                return Err(unusable(
+                    "it leads out of the folder for key files".to_owned(),
+                ));
             }
         } else {
             for own in &self.own {
-                if tokio::fs::canonicalize(own).await.is_ok_and(|own| file.starts_with(own)) {
-                    return Err(unusable("it leads to a file of the server's own".to_owned()));
+                if tokio::fs::canonicalize(own)
+                    .await
+                    .is_ok_and(|own| file.starts_with(own))
+                {
+                    return Err(unusable(
+                        "it leads to a file of the server's own".to_owned(),
+                    ));
                 }
             }
         }
@@ -69,9 +80,14 @@ impl KeyFiles {
         let file = tokio::fs::File::open(file).await.map_err(failed)?;
         let mut body = Vec::new();
         let limit = MAX_FILE_BYTES.saturating_add(1);
-        file.take(u64::try_from(limit).unwrap_or(u64::MAX)).read_to_end(&mut body).await.map_err(failed)?;
+        file.take(u64::try_from(limit).unwrap_or(u64::MAX))
+            .read_to_end(&mut body)
+            .await
+            .map_err(failed)?;
         if body.len() > MAX_FILE_BYTES {
-            return Err(unusable(format!("it is larger than {MAX_FILE_BYTES} bytes")));
+            return Err(unusable(format!(
+                "it is larger than {MAX_FILE_BYTES} bytes"
+            )));
         }
         Ok(body)
     }

@@ -74,9 +74,21 @@ struct CachedKeys {
 }
 
 impl UpstreamKeys {
-    pub fn new(fetch: Arc<dyn Fetch>, files: KeyFiles, clock: Arc<dyn Clock>, allow_http_loopback: bool) -> Self {
+    pub fn new(
+        fetch: Arc<dyn Fetch>,
+        files: KeyFiles,
+        clock: Arc<dyn Clock>,
+        allow_http_loopback: bool,
+    ) -> Self {
         let reviews = Reviews::new(MOST_ISSUERS);
-        Self { cache: Cache::new(MOST_ISSUERS), fetch, clock, files, reviews, allow_http_loopback }
+        Self {
+            cache: Cache::new(MOST_ISSUERS),
+            fetch,
+            clock,
+            files,
+            reviews,
+            allow_http_loopback,
+        }
     }
 
     /// The keys for an assertion of `issuer` with this algorithm and `kid`.
@@ -91,9 +103,16 @@ impl UpstreamKeys {
     ) -> Result<Arc<KeySet>, Refusal> {
         let now = self.clock.now();
         let can_change = !matches!(issuer.keys, KeySource::Static { .. });
-        let is_unknown = |keys: &KeySet| keys.select(algorithm, key_id).err() == Some(NoKey::UnknownKeyId);
-        let held = self.cache.get(&issuer.id).await.filter(|held| held.version == issuer.version);
-        let keys = held.as_ref().and_then(|held| Some((held, held.keys.as_ref()?)));
+        let is_unknown =
+            |keys: &KeySet| keys.select(algorithm, key_id).err() == Some(NoKey::UnknownKeyId);
+        let held = self
+            .cache
+            .get(&issuer.id)
+            .await
+            .filter(|held| held.version == issuer.version);
+        let keys = held
+            .as_ref()
+            .and_then(|held| Some((held, held.keys.as_ref()?)));
         if let Some((held, keys)) = keys {
             let unknown = is_unknown(keys);
             if !unknown && now < held.fresh_until {
@@ -104,23 +123,43 @@ impl UpstreamKeys {
                 return Ok(keys.clone());
             }
         }
-        let held = self.refresh_soon(issuer, false).await.map_err(|_| Reason::Internal)?;
-        let usable = held.keys.as_ref().filter(|_| now.seconds_since(held.fetched_at) < MOST_STALE);
+        let held = self
+            .refresh_soon(issuer, false)
+            .await
+            .map_err(|_| Reason::Internal)?;
+        let usable = held
+            .keys
+            .as_ref()
+            .filter(|_| now.seconds_since(held.fetched_at) < MOST_STALE);
         match (usable, &held.failure) {
             // No fetch took place since this request arrived, because of the cooldown: the unknown
             // key may have been published meanwhile.
             (Some(keys), None) if can_change && held.attempted_at < now && is_unknown(keys) => {
-                let wait = COOLDOWN.saturating_sub(now.seconds_since(held.attempted_at)).clamp(1, COOLDOWN);
-                Err(Refusal::later(Reason::KeysUnavailable, u32::try_from(wait).unwrap_or(1)))
+                let wait = COOLDOWN
+                    .saturating_sub(now.seconds_since(held.attempted_at))
+                    .clamp(1, COOLDOWN);
+                Err(Refusal::later(
+                    Reason::KeysUnavailable,
+                    u32::try_from(wait).unwrap_or(1),
+                ))
             }
             (Some(keys), None) => Ok(keys.clone()),
             // Cached keys stay in use while the issuer cannot be reached. A key that they lack may
             // be new, so an unknown `kid` does not count as `key_unknown` now.
             (Some(keys), Some(_)) if !is_unknown(keys) => Ok(keys.clone()),
             (_, failure) => {
-                let wait = COOLDOWN.saturating_sub(now.seconds_since(held.attempted_at)).clamp(1, COOLDOWN);
-                let refusal = Refusal::later(Reason::UpstreamUnavailable, u32::try_from(wait).unwrap_or(1));
-                Err(refusal.with_detail(failure.clone().unwrap_or_else(|| "the keys are too old".to_owned())))
+                let wait = COOLDOWN
+                    .saturating_sub(now.seconds_since(held.attempted_at))
+                    .clamp(1, COOLDOWN);
+                let refusal = Refusal::later(
+                    Reason::UpstreamUnavailable,
+                    u32::try_from(wait).unwrap_or(1),
+                );
+                Err(refusal.with_detail(
+                    failure
+                        .clone()
+                        .unwrap_or_else(|| "the keys are too old".to_owned()),
+                ))
             }
         }
     }
@@ -128,7 +167,10 @@ impl UpstreamKeys {
     /// Fetches the keys now, without regard to the last fetch. Cached keys are kept if the fetch
     /// fails.
     pub async fn refresh(&self, issuer: &Arc<TrustedIssuer>) -> Result<Arc<KeySet>, String> {
-        let held = self.refresh_soon(issuer, true).await.map_err(|error| error.to_string())?;
+        let held = self
+            .refresh_soon(issuer, true)
+            .await
+            .map_err(|error| error.to_string())?;
         match (&held.keys, &held.failure) {
             (Some(keys), None) => Ok(keys.clone()),
             (_, failure) => Err(failure.clone().unwrap_or_default()),
@@ -138,14 +180,21 @@ impl UpstreamKeys {
     /// Fetches the keys of an issuer that is not saved yet, as a trial; nothing is cached.
     pub async fn try_fetch(&self, issuer: &TrustedIssuer) -> Result<(), KeySetError> {
         if matches!(issuer.keys, KeySource::TokenReview { .. }) {
-            let asked = tokio::time::timeout(TIMEOUT, review::probe(self.asking(), issuer, self.egress(issuer))).await;
+            let asked = tokio::time::timeout(
+                TIMEOUT,
+                review::probe(self.asking(), issuer, self.egress(issuer)),
+            )
+            .await;
             return asked.unwrap_or_else(|_| Err(too_slow(issuer)));
         }
         let found = self.fetch_within_limits(issuer).await?;
         // An empty bundle withdraws the keys of an issuer in use. For a new issuer it most likely
         // means that the location is wrong.
         if found.keys.is_empty() {
-            return Err(KeySetError::Unusable { url: issuer.issuer.clone(), why: discovery::NO_KEY.to_owned() });
+            return Err(KeySetError::Unusable {
+                url: issuer.issuer.clone(),
+                why: discovery::NO_KEY.to_owned(),
+            });
         }
         Ok(())
     }
@@ -158,10 +207,22 @@ impl UpstreamKeys {
         subject: &str,
         audience: &str,
     ) -> Result<(), Refusal> {
-        let claim = review::Claim { token, subject, audience };
-        let review = self.reviews.review(self.asking(), issuer, self.egress(issuer), claim, self.clock.now());
+        let claim = review::Claim {
+            token,
+            subject,
+            audience,
+        };
+        let review = self.reviews.review(
+            self.asking(),
+            issuer,
+            self.egress(issuer),
+            claim,
+            self.clock.now(),
+        );
         let reviewed = tokio::time::timeout(TIMEOUT, review).await;
-        let late = || Refusal::later(Reason::UpstreamUnavailable, 1).with_detail(too_slow(issuer).to_string());
+        let late = || {
+            Refusal::later(Reason::UpstreamUnavailable, 1).with_detail(too_slow(issuer).to_string())
+        };
         let outcome = reviewed.unwrap_or_else(|_| Err(late()));
         if let Err(refusal) = &outcome
             && refusal.reason != Reason::ReviewDenied
@@ -178,7 +239,11 @@ impl UpstreamKeys {
 
     /// Fetches in a task of its own: a caller that disconnects must not cancel the fetch before the
     /// attempt is recorded, since the cooldown depends on that record.
-    fn refresh_soon(&self, issuer: &Arc<TrustedIssuer>, forced: bool) -> tokio::task::JoinHandle<Arc<CachedKeys>> {
+    fn refresh_soon(
+        &self,
+        issuer: &Arc<TrustedIssuer>,
+        forced: bool,
+    ) -> tokio::task::JoinHandle<Arc<CachedKeys>> {
         let (keys, issuer) = (self.clone(), issuer.clone());
         tokio::spawn(async move { keys.refresh_once(&issuer, forced).await })
     }
@@ -186,15 +251,21 @@ impl UpstreamKeys {
     /// Lets one caller at a time fetch for an issuer. A caller that waited finds the new keys in
     /// the cache and, unless `forced`, does not fetch again.
     async fn refresh_once(&self, issuer: &TrustedIssuer, forced: bool) -> Arc<CachedKeys> {
-        let entry = self.cache.entry(issuer.id).and_compute_with(|present| async {
-            let present = present.map(moka::Entry::into_value).filter(|held| held.version == issuer.version);
-            let now = self.clock.now();
-            let cooling = |held: &Arc<CachedKeys>| now.seconds_since(held.attempted_at) < COOLDOWN;
-            if !forced && present.as_ref().is_some_and(cooling) {
-                return Op::Nop;
-            }
-            Op::Put(Arc::new(self.attempt(issuer, present, now, forced).await))
-        });
+        let entry = self
+            .cache
+            .entry(issuer.id)
+            .and_compute_with(|present| async {
+                let present = present
+                    .map(moka::Entry::into_value)
+                    .filter(|held| held.version == issuer.version);
+                let now = self.clock.now();
+                let cooling =
+                    |held: &Arc<CachedKeys>| now.seconds_since(held.attempted_at) < COOLDOWN;
+                if !forced && present.as_ref().is_some_and(cooling) {
+                    return Op::Nop;
+                }
+                Op::Put(Arc::new(self.attempt(issuer, present, now, forced).await))
+            });
         match entry.await {
             moka::ops::compute::CompResult::Inserted(entry)
             | moka::ops::compute::CompResult::ReplacedWith(entry)
@@ -225,11 +296,20 @@ impl UpstreamKeys {
                 // and their age counts on. A forced refresh takes the fetched bundle: a trust
                 // domain that was set up anew counts from the beginning.
                 let is_older = |held: &Arc<CachedKeys>| {
-                    !forced && held.sequence.zip(found.sequence).is_some_and(|(ours, theirs)| ours > theirs)
+                    !forced
+                        && held
+                            .sequence
+                            .zip(found.sequence)
+                            .is_some_and(|(ours, theirs)| ours > theirs)
                 };
                 if let Some(held) = present.filter(|held| held.keys.is_some() && is_older(held)) {
                     let fresh_until = fresh_until.min(held.fetched_at.plus_seconds(MOST_STALE));
-                    return CachedKeys { fresh_until, attempted_at: now, failure: None, ..(*held).clone() };
+                    return CachedKeys {
+                        fresh_until,
+                        attempted_at: now,
+                        failure: None,
+                        ..(*held).clone()
+                    };
                 }
                 CachedKeys {
                     keys: Some(Arc::new(found.keys)),
@@ -241,16 +321,28 @@ impl UpstreamKeys {
             }
             Err(error) => {
                 tracing::warn!(trusted_issuer = issuer.name, %error, "keys cannot be fetched");
-                let before = present.map_or_else(|| CachedKeys::nothing(issuer.version, now), |held| (*held).clone());
-                CachedKeys { attempted_at: now, failure: Some(error.to_string()), ..before }
+                let before = present.map_or_else(
+                    || CachedKeys::nothing(issuer.version, now),
+                    |held| (*held).clone(),
+                );
+                CachedKeys {
+                    attempted_at: now,
+                    failure: Some(error.to_string()),
+                    ..before
+                }
             }
         }
     }
 
-    async fn fetch_within_limits(&self, issuer: &TrustedIssuer) -> Result<FetchedKeys, KeySetError> {
+    async fn fetch_within_limits(
+        &self,
+        issuer: &TrustedIssuer,
+    ) -> Result<FetchedKeys, KeySetError> {
         let egress = self.egress(issuer);
         let keys = discovery::fetch_keys(&*self.fetch, &self.files, issuer, &egress);
-        tokio::time::timeout(TIMEOUT, keys).await.unwrap_or_else(|_| Err(too_slow(issuer)))
+        tokio::time::timeout(TIMEOUT, keys)
+            .await
+            .unwrap_or_else(|_| Err(too_slow(issuer)))
     }
 
     /// The files that trusted issuers may name.
@@ -259,7 +351,10 @@ impl UpstreamKeys {
     }
 
     fn asking(&self) -> Asking<'_> {
-        Asking { fetch: &*self.fetch, files: &self.files }
+        Asking {
+            fetch: &*self.fetch,
+            files: &self.files,
+        }
     }
 
     fn egress(&self, issuer: &TrustedIssuer) -> Egress {
@@ -272,7 +367,10 @@ impl UpstreamKeys {
 }
 
 fn too_slow(issuer: &TrustedIssuer) -> KeySetError {
-    KeySetError::Unusable { url: issuer.issuer.clone(), why: "it took longer than 5 seconds".to_owned() }
+    KeySetError::Unusable {
+        url: issuer.issuer.clone(),
+        why: "it took longer than 5 seconds".to_owned(),
+    }
 }
 
 /// How long keys count as fresh after a fetch, in seconds. The value for static keys is endless,
@@ -280,13 +378,15 @@ fn too_slow(issuer: &TrustedIssuer) -> KeySetError {
 fn fresh_for(source: &KeySource, max_age: Option<i64>) -> i64 {
     match source {
         KeySource::Static { .. } => i64::MAX / 2000,
-        KeySource::File { .. } | KeySource::SpiffeBundle { uri: None, .. } | KeySource::TokenReview { .. } => {
-            LOCALLY_FRESH
-        }
-        KeySource::SpiffeBundle { .. } => max_age.unwrap_or(LEAST_FRESH).clamp(LOCALLY_FRESH, MOST_FRESH),
-        KeySource::Discovery | KeySource::JwksUri { .. } => {
-            max_age.unwrap_or(LEAST_FRESH).clamp(LEAST_FRESH, MOST_FRESH)
-        }
+        KeySource::File { .. }
+        | KeySource::SpiffeBundle { uri: None, .. }
+        | KeySource::TokenReview { .. } => LOCALLY_FRESH,
+        KeySource::SpiffeBundle { .. } => max_age
+            .unwrap_or(LEAST_FRESH)
+            .clamp(LOCALLY_FRESH, MOST_FRESH),
+        KeySource::Discovery | KeySource::JwksUri { .. } => max_age
+            .unwrap_or(LEAST_FRESH)
+            .clamp(LEAST_FRESH, MOST_FRESH),
     }
 }
 

@@ -66,7 +66,10 @@ pub(super) struct Reviews {
 impl Reviews {
     /// For at most this many trusted issuers.
     pub fn new(most_issuers: u64) -> Self {
-        Self { turns: Cache::new(most_issuers), denied: Cache::new(MOST_DENIED) }
+        Self {
+            turns: Cache::new(most_issuers),
+            denied: Cache::new(MOST_DENIED),
+        }
     }
 
     /// Asks the cluster about a token, unless it denied the same token in the last 10 seconds.
@@ -81,16 +84,26 @@ impl Reviews {
         let token = format!("{}\n{}\n{}", issuer.id, issuer.version, claim.token);
         let token = carnet_jose::sha256(token.as_bytes());
         self.not_denied(&token, now).await?;
-        let turns = self.turns.get_with(issuer.id, async { Arc::new(Semaphore::new(MOST_AT_ONCE)) }).await;
+        let turns = self
+            .turns
+            .get_with(issuer.id, async { Arc::new(Semaphore::new(MOST_AT_ONCE)) })
+            .await;
         let Ok(Ok(_turn)) = tokio::time::timeout(TURN, turns.acquire()).await else {
             return Err(unavailable("too many reviews are under way"));
         };
         // The same token may have been denied for another request while this one waited.
         self.not_denied(&token, now).await?;
-        let outcome = ask(asking, issuer, egress, &claim).await.map_err(|error| unavailable(&error.to_string()));
+        let outcome = ask(asking, issuer, egress, &claim)
+            .await
+            .map_err(|error| unavailable(&error.to_string()));
         let outcome = outcome.and_then(|status| judge(&status, &claim));
-        if outcome.as_ref().is_err_and(|refusal| refusal.reason == Reason::ReviewDenied) {
-            self.denied.insert(token, now.plus_seconds(DENIED_FOR)).await;
+        if outcome
+            .as_ref()
+            .is_err_and(|refusal| refusal.reason == Reason::ReviewDenied)
+        {
+            self.denied
+                .insert(token, now.plus_seconds(DENIED_FOR))
+                .await;
         }
         outcome
     }
@@ -104,7 +117,8 @@ impl Reviews {
 }
 
 fn unavailable(why: &str) -> Refusal {
-    Refusal::later(Reason::UpstreamUnavailable, RETRY_AFTER).with_detail(format!("TokenReview: {why}"))
+    Refusal::later(Reason::UpstreamUnavailable, RETRY_AFTER)
+        .with_detail(format!("TokenReview: {why}"))
 }
 
 fn denied(why: impl Into<String>) -> Refusal {
@@ -112,9 +126,28 @@ fn denied(why: impl Into<String>) -> Refusal {
 }
 
 /// Checks that the cluster answers reviews at all, with a text that is not a token.
-pub(super) async fn probe(asking: Asking<'_>, issuer: &TrustedIssuer, egress: Egress) -> Result<(), KeySetError> {
-    let audience = issuer.audiences.first().map(String::as_str).unwrap_or_default();
-    ask(asking, issuer, egress, &Claim { token: "none", subject: "", audience }).await.map(|_| ())
+pub(super) async fn probe(
+    asking: Asking<'_>,
+    issuer: &TrustedIssuer,
+    egress: Egress,
+) -> Result<(), KeySetError> {
+    let audience = issuer
+        .audiences
+        .first()
+        .map(String::as_str)
+        .unwrap_or_default();
+    ask(
+        asking,
+        issuer,
+        egress,
+        &Claim {
+            token: "none",
+            subject: "",
+            audience,
+        },
+    )
+    .await
+    .map(|_| ())
 }
 
 /// Sends a review and returns the `status` of the answer.
@@ -124,8 +157,16 @@ async fn ask(
     mut egress: Egress,
     claim: &Claim<'_>,
 ) -> Result<Map<String, Value>, KeySetError> {
-    let unusable = |why: String| KeySetError::Unusable { url: issuer.name.clone(), why };
-    let KeySource::TokenReview { api_server, ca_file, token_file } = &issuer.keys else {
+    let unusable = |why: String| KeySetError::Unusable {
+        url: issuer.name.clone(),
+        why,
+    };
+    let KeySource::TokenReview {
+        api_server,
+        ca_file,
+        token_file,
+    } = &issuer.keys
+    else {
         return Err(unusable("no API server is set".to_owned()));
     };
     let mut url = Url::parse(api_server).map_err(|error| unusable(error.to_string()))?;
@@ -139,11 +180,23 @@ async fn ask(
         "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
         "spec": { "token": claim.token, "audiences": [claim.audience] },
     });
-    let answer = asking.fetch.ask(&url, &egress, &Question { credential, body }, MAX_ANSWER_BYTES).await?;
+    let answer = asking
+        .fetch
+        .ask(
+            &url,
+            &egress,
+            &Question { credential, body },
+            MAX_ANSWER_BYTES,
+        )
+        .await?;
     if !matches!(answer.status, 200 | 201) {
-        return Err(unusable(format!("the API server answered {}", answer.status)));
+        return Err(unusable(format!(
+            "the API server answered {}",
+            answer.status
+        )));
     }
-    let answer = json::object(&answer.body, Limits::DOCUMENT).map_err(|error| unusable(error.to_string()))?;
+    let answer = json::object(&answer.body, Limits::DOCUMENT)
+        .map_err(|error| unusable(error.to_string()))?;
     match answer.get("status") {
         Some(Value::Object(status)) => Ok(status.clone()),
         _ => Err(unusable("the answer has no status".to_owned())),
@@ -151,7 +204,10 @@ async fn ask(
 }
 
 async fn text(files: &KeyFiles, path: &str) -> Result<String, KeySetError> {
-    let unusable = |why: &str| KeySetError::Unusable { url: path.to_owned(), why: why.to_owned() };
+    let unusable = |why: &str| KeySetError::Unusable {
+        url: path.to_owned(),
+        why: why.to_owned(),
+    };
     String::from_utf8(files.read(path).await?).map_err(|_| unusable("it is no text"))
 }
 
@@ -163,20 +219,36 @@ async fn text(files: &KeyFiles, path: &str) -> Result<String, KeySetError> {
 /// token or its pod is gone: that is a denial. An `error` beside `authenticated: true` is
 /// contradictory, and counts as an API server that is unavailable.
 fn judge(status: &Map<String, Value>, claim: &Claim<'_>) -> Result<(), Refusal> {
-    let said: String =
-        status.get("error").and_then(Value::as_str).unwrap_or_default().chars().take(MOST_SAID).collect();
+    let said: String = status
+        .get("error")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .chars()
+        .take(MOST_SAID)
+        .collect();
     if status.get("authenticated") != Some(&Value::Bool(true)) {
-        return Err(denied(format!("the token is not authenticated: {said}").trim_end_matches(": ")));
+        return Err(denied(
+            format!("the token is not authenticated: {said}").trim_end_matches(": "),
+        ));
     }
     if !said.is_empty() {
         return Err(unavailable(&said));
     }
     let audiences = status.get("audiences").and_then(Value::as_array);
-    if !audiences.is_some_and(|audiences| audiences.iter().any(|audience| audience == claim.audience)) {
+    if !audiences
+        .is_some_and(|audiences| audiences.iter().any(|audience| audience == claim.audience))
+    {
         return Err(denied("the answer is for another audience"));
     }
-    let user = status.get("user").and_then(|user| user.get("username")).and_then(Value::as_str);
-    if user == Some(claim.subject) { Ok(()) } else { Err(denied("the answer is about another user")) }
+    let user = status
+        .get("user")
+        .and_then(|user| user.get("username"))
+        .and_then(Value::as_str);
+    if user == Some(claim.subject) {
+        Ok(())
+    } else {
+        Err(denied("the answer is about another user"))
+    }
 }
 
 #[cfg(test)]
@@ -185,7 +257,11 @@ mod tests {
 
     #[test]
     fn k8s_tr_2__a_token_review_counts_only_if_authenticated_for_our_audience_and_subject() {
-        let claim = Claim { token: "t", subject: "system:serviceaccount:a:b", audience: "https://as.test" };
+        let claim = Claim {
+            token: "t",
+            subject: "system:serviceaccount:a:b",
+            audience: "https://as.test",
+        };
         let good = json!({
             "authenticated": true, "audiences": ["https://as.test"], "user": { "username": "system:serviceaccount:a:b" },
         });
@@ -196,7 +272,10 @@ mod tests {
         };
         assert_eq!(judged(json!({})), Ok(()));
         assert_eq!(judged(json!({ "error": "" })), Ok(()));
-        assert_eq!(judged(json!({ "error": "lookup failed" })), Err(Reason::UpstreamUnavailable));
+        assert_eq!(
+            judged(json!({ "error": "lookup failed" })),
+            Err(Reason::UpstreamUnavailable)
+        );
         for no in [
             json!({ "authenticated": false }),
             json!({ "authenticated": null }),

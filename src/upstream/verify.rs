@@ -22,11 +22,24 @@ impl UpstreamKeys {
         if matches!(issuer.keys, KeySource::TokenReview { .. }) {
             // Local checks come first, so that only tokens that pass them are sent to the cluster.
             let assessed = assertion.assessed(issuer.clone(), now)?;
-            let verdict = self.review(&issuer, &assessed.text(), assessed.subject(), assessed.audience()).await;
+            let verdict = self
+                .review(
+                    &issuer,
+                    &assessed.text(),
+                    assessed.subject(),
+                    assessed.audience(),
+                )
+                .await;
             return assessed.reviewed(verdict);
         }
-        let held = self.keys_for(&issuer, algorithm, assertion.key_id()).await?;
-        let key = held.select(algorithm, assertion.key_id()).map_err(|_| Reason::KeyUnknown)?;
-        assertion.signed(issuer, now, |signed, signature| key.verifies(signed, signature))
+        let held = self
+            .keys_for(&issuer, algorithm, assertion.key_id())
+            .await?;
+        let key = held
+            .select(algorithm, assertion.key_id())
+            .map_err(|_| Reason::KeyUnknown)?;
+        assertion.signed(issuer, now, |signed, signature| {
+            key.verifies(signed, signature)
+        })
     }
 }

@@ -27,10 +27,21 @@ impl Listening {
         let address: SocketAddr = listener.local_addr().unwrap();
         let url = format!("http://{address}");
         let listen = address.to_string();
-        let all = [&[("CARNET_ISSUER", url.as_str()), ("CARNET_SERVER__LISTEN", listen.as_str())], settings].concat();
+        let all = [
+            &[
+                ("CARNET_ISSUER", url.as_str()),
+                ("CARNET_SERVER__LISTEN", listen.as_str()),
+            ],
+            settings,
+        ]
+        .concat();
         let world = World::with(&all).await;
         let serving = serve_on(world.server.router.clone(), listener);
-        Self { world, verifier: Verifier::new(&url, R1).unwrap(), _serving: serving }
+        Self {
+            world,
+            verifier: Verifier::new(&url, R1).unwrap(),
+            _serving: serving,
+        }
     }
 
     fn url(&self) -> String {
@@ -38,22 +49,36 @@ impl Listening {
     }
 
     async fn token(&self) -> String {
-        self.world.exchange(&self.world.gh.sign(&self.world.claims().with("aud", self.url()))).await.token()
+        self.world
+            .exchange(
+                &self
+                    .world
+                    .gh
+                    .sign(&self.world.claims().with("aud", self.url())),
+            )
+            .await
+            .token()
     }
 
     async fn verify(&self, token: &str) -> Result<carnet_resource_server::AccessToken, Rejection> {
-        self.verifier.verify_at(token, self.world.server.now()).await
+        self.verifier
+            .verify_at(token, self.world.server.now())
+            .await
     }
 }
 
 fn header(token: &str) -> Value {
-    serde_json::from_slice(&carnet_jose::from_base64url(token.split('.').next().unwrap()).unwrap()).unwrap()
+    serde_json::from_slice(&carnet_jose::from_base64url(token.split('.').next().unwrap()).unwrap())
+        .unwrap()
 }
 
 #[tokio::test]
 async fn rfc9068_2_1_1__tokens_are_signed_with_es256_by_default() {
     let world = World::new().await;
-    assert_eq!(header(&world.exchange(&world.good()).await.token())["alg"], "ES256");
+    assert_eq!(
+        header(&world.exchange(&world.good()).await.token())["alg"],
+        "ES256"
+    );
 }
 
 #[tokio::test]
@@ -69,7 +94,10 @@ async fn rfc9068_2_1_2__rs256_can_be_chosen_and_verified() {
 #[tokio::test]
 async fn rfc9068_2_1_3__the_type_is_at_jwt() {
     let world = World::new().await;
-    assert_eq!(header(&world.exchange(&world.good()).await.token())["typ"], "at+jwt");
+    assert_eq!(
+        header(&world.exchange(&world.good()).await.token())["typ"],
+        "at+jwt"
+    );
 }
 
 #[tokio::test]
@@ -77,8 +105,12 @@ async fn rfc9068_2_2_1__a_workloads_token_has_exactly_the_documented_claims() {
     let world = World::new().await;
     let now = world.server.now();
     let claims = payload(&world.exchange(&world.good()).await.token());
-    let credential =
-        world.server.admin("GET", "federated-credentials/octo-release", Value::Null).await.json()["id"].clone();
+    let credential = world
+        .server
+        .admin("GET", "federated-credentials/octo-release", Value::Null)
+        .await
+        .json()["id"]
+        .clone();
     let sha = "1a2b3c4d".repeat(5);
     let workflow = "octo-org/octo-repo/.github/workflows/release.yml@refs/heads/main";
     let mut expected = json!({
@@ -105,8 +137,16 @@ async fn rfc9068_2_2_1__a_workloads_token_has_exactly_the_documented_claims() {
 #[tokio::test]
 async fn rfc9068_2_2_2__sub_is_the_principals_id_and_never_the_sub_of_the_platform() {
     let world = World::new().await;
-    let claims = payload(&world.exchange_claims(&world.claims().with("sub", "pr_admin")).await.token());
-    assert_eq!((&claims["sub"], &claims["workload"]["sub"]), (&json!("pr_joel"), &json!("pr_admin")));
+    let claims = payload(
+        &world
+            .exchange_claims(&world.claims().with("sub", "pr_admin"))
+            .await
+            .token(),
+    );
+    assert_eq!(
+        (&claims["sub"], &claims["workload"]["sub"]),
+        (&json!("pr_joel"), &json!("pr_admin"))
+    );
 }
 
 #[tokio::test]
@@ -119,10 +159,22 @@ async fn rfc9700_2_6_2__claims_of_an_assertion_do_not_choose_client_id_act_or_sc
         .with("scope", "admin")
         .with("cnf_x", 1);
     let token = payload(&world.exchange_claims(&claims).await.token());
-    assert!(token["client_id"].as_str().unwrap().starts_with("federated:fc_"));
+    assert!(
+        token["client_id"]
+            .as_str()
+            .unwrap()
+            .starts_with("federated:fc_")
+    );
     assert!(token.get("act").is_none() && token["scope"] == "create publish");
     for id in ["federated:fc_x", "pr_joel"] {
-        let answer = world.server.admin("PUT", &format!("clients/{id}"), json!({ "auth_method": "none" })).await;
+        let answer = world
+            .server
+            .admin(
+                "PUT",
+                &format!("clients/{id}"),
+                json!({ "auth_method": "none" }),
+            )
+            .await;
         assert_eq!(answer.status, 422, "{id}: {}", answer.text());
     }
 }
@@ -130,34 +182,72 @@ async fn rfc9700_2_6_2__claims_of_an_assertion_do_not_choose_client_id_act_or_sc
 #[tokio::test]
 async fn rfc9700_4_15_1__a_client_and_a_principal_cannot_have_the_same_id() {
     let world = World::new().await;
-    world.server.put("clients/bot", json!({ "auth_method": "none" })).await;
-    let answer = world.server.admin("PUT", "principals/other", json!({ "id": "bot", "kind": "user" })).await;
+    world
+        .server
+        .put("clients/bot", json!({ "auth_method": "none" }))
+        .await;
+    let answer = world
+        .server
+        .admin(
+            "PUT",
+            "principals/other",
+            json!({ "id": "bot", "kind": "user" }),
+        )
+        .await;
     assert_eq!(answer.status, 422, "{}", answer.text());
-    let claims = payload(&world.exchange_with(&world.good(), &[("client_id", "bot")]).await.token());
-    assert_eq!((&claims["client_id"], &claims["sub"]), (&json!("bot"), &json!("pr_joel")));
+    let claims = payload(
+        &world
+            .exchange_with(&world.good(), &[("client_id", "bot")])
+            .await
+            .token(),
+    );
+    assert_eq!(
+        (&claims["client_id"], &claims["sub"]),
+        (&json!("bot"), &json!("pr_joel"))
+    );
 }
 
 #[tokio::test]
 async fn rfc9068_2_2_3_1__the_scope_is_in_the_token() {
     let world = World::new().await;
-    let token = world.exchange_with(&world.good(), &[("scope", "publish")]).await.token();
+    let token = world
+        .exchange_with(&world.good(), &[("scope", "publish")])
+        .await
+        .token();
     assert_eq!(payload(&token)["scope"], "publish");
 }
 
 #[tokio::test]
 async fn rfc9068_2_2_3_2__every_scope_in_a_token_is_an_action_of_its_registry() {
     let world = World::new().await;
-    let server = world.server.admin("GET", "resource-servers/pypi", Value::Null).await.json();
+    let server = world
+        .server
+        .admin("GET", "resource-servers/pypi", Value::Null)
+        .await
+        .json();
     let claims = payload(&world.exchange(&world.good()).await.token());
     for scope in claims["scope"].as_str().unwrap().split(' ') {
-        assert!(server["actions"].as_array().unwrap().contains(&json!(scope)));
+        assert!(
+            server["actions"]
+                .as_array()
+                .unwrap()
+                .contains(&json!(scope))
+        );
     }
 }
 
 #[tokio::test]
 async fn rfc9068_3_1__the_audience_is_the_resource() {
     let world = World::new().await;
-    assert_eq!(payload(&world.exchange_with(&world.good(), &[("resource", R1)]).await.token())["aud"], R1);
+    assert_eq!(
+        payload(
+            &world
+                .exchange_with(&world.good(), &[("resource", R1)])
+                .await
+                .token()
+        )["aud"],
+        R1
+    );
 }
 
 #[tokio::test]
@@ -165,7 +255,13 @@ async fn rfc9068_3_4__a_token_has_one_audience_and_all_its_details_are_for_it() 
     let world = World::new().await;
     let claims = payload(&world.exchange(&world.good()).await.token());
     assert!(claims["aud"].is_string());
-    assert!(claims["authorization_details"].as_array().unwrap().iter().all(|entry| entry["locations"] == json!([R1])));
+    assert!(
+        claims["authorization_details"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|entry| entry["locations"] == json!([R1]))
+    );
 }
 
 #[tokio::test]
@@ -184,8 +280,12 @@ async fn rfc9068_4_2__a_registry_refuses_tokens_with_typ_jwt_or_without_typ() {
     let kid = ring.active().public().key_id().to_owned();
     let key = TestKey::ec(&kid, "ES256");
     for typ in [json!("JWT"), Value::Null] {
-        let token = key.sign_with_header(&json!({ "alg": "ES256", "kid": kid, "typ": typ }), &claims);
-        assert!(matches!(listening.verify(&token).await, Err(Rejection::InvalidToken(_))));
+        let token =
+            key.sign_with_header(&json!({ "alg": "ES256", "kid": kid, "typ": typ }), &claims);
+        assert!(matches!(
+            listening.verify(&token).await,
+            Err(Rejection::InvalidToken(_))
+        ));
     }
     listening.verify(&listening.token().await).await.unwrap();
 }
@@ -193,7 +293,10 @@ async fn rfc9068_4_2__a_registry_refuses_tokens_with_typ_jwt_or_without_typ() {
 #[tokio::test]
 async fn rfc9068_4_3__another_issuers_token_is_refused() {
     let (one, two) = (Listening::new().await, Listening::new().await);
-    assert!(matches!(one.verify(&two.token().await).await, Err(Rejection::InvalidToken(_))));
+    assert!(matches!(
+        one.verify(&two.token().await).await,
+        Err(Rejection::InvalidToken(_))
+    ));
     one.verify(&one.token().await).await.unwrap();
 }
 
@@ -203,7 +306,10 @@ async fn rfc9068_4_4__another_registrys_token_is_refused() {
     let other = Verifier::new(&listening.url(), R2).unwrap();
     let token = listening.token().await;
     let refused = other.verify_at(&token, listening.world.server.now()).await;
-    assert_eq!(refused.unwrap_err(), Rejection::InvalidToken("for another registry"));
+    assert_eq!(
+        refused.unwrap_err(),
+        Rejection::InvalidToken("for another registry")
+    );
     listening.verify(&token).await.unwrap();
 }
 
@@ -211,8 +317,14 @@ async fn rfc9068_4_4__another_registrys_token_is_refused() {
 async fn rfc9700_2_3_1__a_registry_refuses_an_admin_token_and_a_missing_token() {
     let listening = Listening::new().await;
     let admin = listening.world.server.admin_token("admin");
-    assert!(matches!(listening.verify(&admin).await, Err(Rejection::InvalidToken(_))));
-    assert_eq!(listening.verifier.verify(None).await.unwrap_err(), Rejection::NoToken);
+    assert!(matches!(
+        listening.verify(&admin).await,
+        Err(Rejection::InvalidToken(_))
+    ));
+    assert_eq!(
+        listening.verifier.verify(None).await.unwrap_err(),
+        Rejection::NoToken
+    );
 }
 
 #[tokio::test]
@@ -222,13 +334,21 @@ async fn rfc9068_4_5__the_signature_is_checked_with_the_servers_keys() {
     let claims = payload(&token);
     let kid = header(&token)["kid"].as_str().unwrap().to_owned();
     let forged = TestKey::ec(&kid, "ES256").sign_with_header(&header(&token), &claims);
-    assert!(matches!(listening.verify(&forged).await, Err(Rejection::InvalidToken(_))));
+    assert!(matches!(
+        listening.verify(&forged).await,
+        Err(Rejection::InvalidToken(_))
+    ));
     let none = crate::support::compact(
-        json!({ "alg": "none", "typ": "at+jwt" }).to_string().as_bytes(),
+        json!({ "alg": "none", "typ": "at+jwt" })
+            .to_string()
+            .as_bytes(),
         claims.to_string().as_bytes(),
         b"",
     );
-    assert!(matches!(listening.verify(&none).await, Err(Rejection::InvalidToken(_))));
+    assert!(matches!(
+        listening.verify(&none).await,
+        Err(Rejection::InvalidToken(_))
+    ));
     listening.verify(&token).await.unwrap();
 }
 
@@ -240,13 +360,21 @@ async fn atk_022__tokens_signed_with_our_public_key_or_an_attackers_key_are_refu
     let public = listening.world.server.get("/jwks").await.json()["keys"][0].to_string();
     let header = json!({ "alg": "HS256", "kid": kid, "typ": "at+jwt" });
     let forged = TestKey::hmac(public.as_bytes(), &header, &payload(&token));
-    assert!(matches!(listening.verify(&forged).await, Err(Rejection::InvalidToken(_))));
+    assert!(matches!(
+        listening.verify(&forged).await,
+        Err(Rejection::InvalidToken(_))
+    ));
     let attacker = TestKey::ec(kid.as_str().unwrap(), "ES256");
     let header = json!({ "alg": "ES256", "kid": kid, "typ": "at+jwt" });
     let admin = json!({ "iss": listening.url(), "aud": format!("{}/admin", listening.url()), "sub": "x", "scope": "admin", "exp": listening.world.server.now() + 60 });
     let forged = attacker.sign_with_header(&header, &admin);
-    let request = axum::http::Request::get("/admin/v1/principals").header("authorization", format!("Bearer {forged}"));
-    let answer = listening.world.server.send(request.body(axum::body::Body::empty()).unwrap()).await;
+    let request = axum::http::Request::get("/admin/v1/principals")
+        .header("authorization", format!("Bearer {forged}"));
+    let answer = listening
+        .world
+        .server
+        .send(request.body(axum::body::Body::empty()).unwrap())
+        .await;
     assert_eq!(answer.status, 401);
 }
 
@@ -255,18 +383,43 @@ async fn rfc9068_4_6__an_expired_token_is_refused() {
     let listening = Listening::new().await;
     let token = listening.token().await;
     let exp = payload(&token)["exp"].as_i64().unwrap();
-    listening.verifier.verify_at(&token, exp + 59).await.unwrap();
-    let refused = listening.verifier.verify_at(&token, exp + 60).await.unwrap_err();
-    assert_eq!((refused, refused.status()), (Rejection::InvalidToken("expired"), 401));
-    assert!(refused.challenge("registry").contains("error=\"invalid_token\""));
+    listening
+        .verifier
+        .verify_at(&token, exp + 59)
+        .await
+        .unwrap();
+    let refused = listening
+        .verifier
+        .verify_at(&token, exp + 60)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (refused, refused.status()),
+        (Rejection::InvalidToken("expired"), 401)
+    );
+    assert!(
+        refused
+            .challenge("registry")
+            .contains("error=\"invalid_token\"")
+    );
 }
 
 #[tokio::test]
 async fn rfc9068_6_1__a_token_carries_no_workload_claims_beyond_those_the_profile_forwards() {
     let world = World::new().await;
-    let claims = world.claims().with("actor_email", "octocat@example.test").with("secret", "x");
+    let claims = world
+        .claims()
+        .with("actor_email", "octocat@example.test")
+        .with("secret", "x");
     let token = payload(&world.exchange_claims(&claims).await.token());
-    for claim in ["actor", "actor_id", "actor_email", "secret", "jti", "head_ref"] {
+    for claim in [
+        "actor",
+        "actor_id",
+        "actor_email",
+        "secret",
+        "jti",
+        "head_ref",
+    ] {
         assert!(token["workload"]["claims"].get(claim).is_none(), "{claim}");
     }
 }
@@ -276,7 +429,11 @@ async fn prof_jwks_1__tokens_verify_through_rotations() {
     let listening = Listening::new().await;
     let first = listening.token().await;
     for _ in 0..2 {
-        let answer = listening.world.server.admin("POST", "signing-keys/rotate", Value::Null).await;
+        let answer = listening
+            .world
+            .server
+            .admin("POST", "signing-keys/rotate", Value::Null)
+            .await;
         assert!(matches!(answer.status, 200 | 201), "{}", answer.text());
         listening.world.server.clock.advance(301);
         listening.verify(&listening.token().await).await.unwrap();
@@ -289,11 +446,18 @@ async fn rfc9068_4_5__a_withdrawn_key_signs_and_verifies_nothing_more() {
     let listening = Listening::new().await;
     let first = listening.token().await;
     let kid = header(&first)["kid"].as_str().unwrap().to_owned();
-    let answer = listening.world.server.admin("DELETE", &format!("signing-keys/{kid}"), Value::Null).await;
+    let answer = listening
+        .world
+        .server
+        .admin("DELETE", &format!("signing-keys/{kid}"), Value::Null)
+        .await;
     assert_eq!(answer.status, 204, "{}", answer.text());
     let second = listening.token().await;
     assert_ne!(header(&second)["kid"], kid);
-    assert!(matches!(listening.verify(&first).await, Err(Rejection::InvalidToken(_))));
+    assert!(matches!(
+        listening.verify(&first).await,
+        Err(Rejection::InvalidToken(_))
+    ));
     listening.verify(&second).await.unwrap();
 }
 
@@ -302,15 +466,44 @@ async fn nuget_pol_7__a_wildcard_gives_no_right_on_packages_of_others() {
     use carnet_resource_server::{Operation, PackageNames, RegistryState, allows};
     let listening = Listening::new().await;
     let token = listening.verify(&listening.token().await).await.unwrap();
-    let operation = Operation { action: "publish", package: "widgets-core", version: None, digest: None };
+    let operation = Operation {
+        action: "publish",
+        package: "widgets-core",
+        version: None,
+        digest: None,
+    };
     let state = |owner: &'static str| move |name: &str| name == owner;
     let joels = state("joel");
     let others = state("mallory");
     let same = |principal: &str, owner: &str| principal == owner;
-    let allowed = RegistryState { exists: true, owned_by: &joels, may_act_for: &same };
-    assert!(allows(&token.authorization_details, PackageNames::Exact, &operation, &allowed).is_ok());
-    let denied = RegistryState { exists: true, owned_by: &others, may_act_for: &same };
-    assert!(allows(&token.authorization_details, PackageNames::Exact, &operation, &denied).is_err());
+    let allowed = RegistryState {
+        exists: true,
+        owned_by: &joels,
+        may_act_for: &same,
+    };
+    assert!(
+        allows(
+            &token.authorization_details,
+            PackageNames::Exact,
+            &operation,
+            &allowed
+        )
+        .is_ok()
+    );
+    let denied = RegistryState {
+        exists: true,
+        owned_by: &others,
+        may_act_for: &same,
+    };
+    assert!(
+        allows(
+            &token.authorization_details,
+            PackageNames::Exact,
+            &operation,
+            &denied
+        )
+        .is_err()
+    );
 }
 
 #[tokio::test]
@@ -320,13 +513,24 @@ async fn atk_046__other_kinds_of_tokens_are_refused_at_the_registry() {
     listening.verify(&token).await.unwrap();
     let (header, claims) = (header(&token), payload(&token));
     let key = TestKey::ec(header["kid"].as_str().unwrap(), "ES256");
-    for typ in
-        ["token-introspection+jwt", "oauth-id-jag+jwt", "txntoken+jwt", "logout+jwt", "secevent+jwt", "JWT", "dpop+jwt"]
-    {
+    for typ in [
+        "token-introspection+jwt",
+        "oauth-id-jag+jwt",
+        "txntoken+jwt",
+        "logout+jwt",
+        "secevent+jwt",
+        "JWT",
+        "dpop+jwt",
+    ] {
         let mut header = header.clone();
         header["typ"] = json!(typ);
-        let refused = listening.verify(&key.sign_with_header(&header, &claims)).await;
-        assert_eq!(refused.unwrap_err(), Rejection::InvalidToken("not typed as an access token"));
+        let refused = listening
+            .verify(&key.sign_with_header(&header, &claims))
+            .await;
+        assert_eq!(
+            refused.unwrap_err(),
+            Rejection::InvalidToken("not typed as an access token")
+        );
     }
 }
 
@@ -334,16 +538,31 @@ async fn atk_046__other_kinds_of_tokens_are_refused_at_the_registry() {
 async fn rfc8707_3_1__a_token_is_refused_at_other_paths_of_the_same_registry_host() {
     let listening = Listening::new().await;
     let token = listening.token().await;
-    for other in ["https://registry.test/", "https://registry.test/pypi", "https://registry.test/pypi/tenant/"] {
+    for other in [
+        "https://registry.test/",
+        "https://registry.test/pypi",
+        "https://registry.test/pypi/tenant/",
+    ] {
         let verifier = Verifier::new(&listening.url(), other).unwrap();
-        let refused = verifier.verify_at(&token, listening.world.server.now()).await;
-        assert_eq!(refused.unwrap_err(), Rejection::InvalidToken("for another registry"));
+        let refused = verifier
+            .verify_at(&token, listening.world.server.now())
+            .await;
+        assert_eq!(
+            refused.unwrap_err(),
+            Rejection::InvalidToken("for another registry")
+        );
     }
 }
 
 #[tokio::test]
 async fn rfc9068_5_2__a_client_cannot_be_saved_under_the_id_of_a_principal() {
     let world = World::new().await;
-    let answer = world.server.admin("PUT", "clients/pr_joel", json!({ "auth_method": "none" })).await;
-    assert_eq!((answer.status, &answer.json()["errors"][0]["pointer"]), (422, &json!("/name")));
+    let answer = world
+        .server
+        .admin("PUT", "clients/pr_joel", json!({ "auth_method": "none" }))
+        .await;
+    assert_eq!(
+        (answer.status, &answer.json()["errors"][0]["pointer"]),
+        (422, &json!("/name"))
+    );
 }

@@ -13,7 +13,13 @@ const HIS: &str = "admin:credentials:joel";
 
 async fn world() -> World {
     let world = World::new().await;
-    world.server.put("principals/mallory", json!({ "id": "pr_mallory", "kind": "user" })).await;
+    world
+        .server
+        .put(
+            "principals/mallory",
+            json!({ "id": "pr_mallory", "kind": "user" }),
+        )
+        .await;
     world
 }
 
@@ -26,7 +32,10 @@ fn hers(changed: Value) -> Value {
 
 async fn events(world: &World, scope: &str, query: &str) -> Vec<Value> {
     world.server.app.flush_audit().await;
-    let answer = world.server.admin_as(scope, "GET", &format!("audit-events?{query}"), Value::Null).await;
+    let answer = world
+        .server
+        .admin_as(scope, "GET", &format!("audit-events?{query}"), Value::Null)
+        .await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     answer.json()["items"].as_array().unwrap().clone()
 }
@@ -34,55 +43,129 @@ async fn events(world: &World, scope: &str, query: &str) -> Vec<Value> {
 #[tokio::test]
 async fn sec_c1c__a_self_service_rule_takes_no_audit_events_from_the_packages_owner() {
     let world = world().await;
-    world.server.admin_as(HERS, "PUT", "federated-credentials/hers", hers(json!({}))).await;
+    world
+        .server
+        .admin_as(HERS, "PUT", "federated-credentials/hers", hers(json!({})))
+        .await;
     let token = world.exchange(&world.good()).await.token();
     let seen = events(&world, HIS, "principal=joel&outcome=issued").await;
     assert_eq!((seen.len(), &seen[0]["principal"]), (1, &json!("joel")));
-    assert_eq!(events(&world, HERS, "principal=mallory&outcome=issued").await, Vec::<Value>::new());
+    assert_eq!(
+        events(&world, HERS, "principal=mallory&outcome=issued").await,
+        Vec::<Value>::new()
+    );
     // By the rule, and what becomes of the token as well.
-    assert_eq!(world.server.audit("credential=octo-release&outcome=issued").await.len(), 1);
+    assert_eq!(
+        world
+            .server
+            .audit("credential=octo-release&outcome=issued")
+            .await
+            .len(),
+        1
+    );
     let form = [("token", token.as_str())];
     assert_eq!(world.server.form("/revoke", &form).await.status, 200);
-    assert_eq!(events(&world, HIS, "principal=joel&outcome=revoked").await.len(), 1);
-    assert_eq!(world.server.audit("credential=octo-release&outcome=revoked").await.len(), 1);
+    assert_eq!(
+        events(&world, HIS, "principal=joel&outcome=revoked")
+            .await
+            .len(),
+        1
+    );
+    assert_eq!(
+        world
+            .server
+            .audit("credential=octo-release&outcome=revoked")
+            .await
+            .len(),
+        1
+    );
 }
 
 #[tokio::test]
 async fn sec_c1c__self_service_rules_neither_show_nor_hide_refusals_of_another_principal() {
     let world = world().await;
-    world.rule("octo-release", json!({ "environment": "release", "actor_id": "99" })).await;
+    world
+        .rule(
+            "octo-release",
+            json!({ "environment": "release", "actor_id": "99" }),
+        )
+        .await;
     // Nearer than joel's, and many of them.
     for n in 0..20 {
         let saved = world
             .server
-            .admin_as(HERS, "PUT", &format!("federated-credentials/hers-{n}"), hers(json!({ "environment": "nope" })))
+            .admin_as(
+                HERS,
+                "PUT",
+                &format!("federated-credentials/hers-{n}"),
+                hers(json!({ "environment": "nope" })),
+            )
             .await;
         assert_eq!(saved.status, 201);
     }
-    world.exchange(&world.good()).await.refused(400, "invalid_grant", "env_missing");
-    assert_eq!(events(&world, HERS, "principal=mallory&outcome=refused").await, Vec::<Value>::new());
+    world
+        .exchange(&world.good())
+        .await
+        .refused(400, "invalid_grant", "env_missing");
+    assert_eq!(
+        events(&world, HERS, "principal=mallory&outcome=refused").await,
+        Vec::<Value>::new()
+    );
     let his = events(&world, HIS, "principal=joel&outcome=refused").await;
     assert_eq!(his.len(), 1);
-    let fields: Vec<&str> =
-        his[0]["detail"]["mismatches"].as_array().unwrap().iter().map(|one| one["field"].as_str().unwrap()).collect();
+    let fields: Vec<&str> = his[0]["detail"]["mismatches"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["field"].as_str().unwrap())
+        .collect();
     assert_eq!(fields, ["environment", "actor_id"], "{}", his[0]);
-    assert!(his[0]["detail"]["workload"]["claims"]["sha"].is_string() && his[0]["subject"].is_string(), "{}", his[0]);
+    assert!(
+        his[0]["detail"]["workload"]["claims"]["sha"].is_string() && his[0]["subject"].is_string(),
+        "{}",
+        his[0]
+    );
     // Who is asked for sees it, and only its own part.
-    world.exchange_with(&world.good(), &[("principal", "mallory")]).await.refused(400, "invalid_grant", "env_missing");
+    world
+        .exchange_with(&world.good(), &[("principal", "mallory")])
+        .await
+        .refused(400, "invalid_grant", "env_missing");
     let hers = events(&world, HERS, "principal=mallory&outcome=refused").await;
     assert_eq!(hers.len(), 1);
-    assert!(!hers[0].to_string().contains("actor_id") && hers[0]["principal"] == "mallory", "{}", hers[0]);
+    assert!(
+        !hers[0].to_string().contains("actor_id") && hers[0]["principal"] == "mallory",
+        "{}",
+        hers[0]
+    );
 }
 
 #[tokio::test]
 async fn sec_m6__a_new_principal_of_a_reused_name_sees_no_events_of_the_old_one() {
     let world = world().await;
-    world.server.admin("PUT", "federated-credentials/hers", hers(json!({}))).await;
-    world.exchange_with(&world.good(), &[("principal", "mallory")]).await.token();
-    world.server.admin("DELETE", "federated-credentials/hers", Value::Null).await;
-    world.server.admin("DELETE", "principals/mallory", Value::Null).await;
-    world.server.put("principals/mallory", json!({ "kind": "user" })).await;
-    assert_eq!(events(&world, HERS, "principal=mallory").await, Vec::<Value>::new());
+    world
+        .server
+        .admin("PUT", "federated-credentials/hers", hers(json!({})))
+        .await;
+    world
+        .exchange_with(&world.good(), &[("principal", "mallory")])
+        .await
+        .token();
+    world
+        .server
+        .admin("DELETE", "federated-credentials/hers", Value::Null)
+        .await;
+    world
+        .server
+        .admin("DELETE", "principals/mallory", Value::Null)
+        .await;
+    world
+        .server
+        .put("principals/mallory", json!({ "kind": "user" }))
+        .await;
+    assert_eq!(
+        events(&world, HERS, "principal=mallory").await,
+        Vec::<Value>::new()
+    );
     // By the id of the one before an administrator finds them.
     assert_eq!(world.server.audit("principal=pr_mallory").await.len(), 3);
 }
@@ -90,25 +173,38 @@ async fn sec_m6__a_new_principal_of_a_reused_name_sees_no_events_of_the_old_one(
 #[tokio::test]
 async fn sec_m1__equal_refusals_of_one_hour_are_counted_in_one_audit_row() {
     let world = world().await;
-    world.rule("octo-release", json!({ "environment": "release" })).await;
+    world
+        .rule("octo-release", json!({ "environment": "release" }))
+        .await;
     let mut last = Value::Null;
     for _ in 0..7 {
         last = world.exchange(&world.good()).await.json()["error_id"].clone();
         world.server.app.flush_audit().await;
     }
     let rows = world.server.audit("outcome=refused").await;
-    assert_eq!((rows.len(), &rows[0]["count"], &rows[0]["last_error_id"]), (1, &json!(7), &last));
-    // Another reason, another hour: another row. Without a candidate: none.
-    world.exchange_with(&world.good(), &[("principal", "nobody")]).await.refused(
-        400,
-        "invalid_grant",
-        "principal_mismatch",
+    assert_eq!(
+        (rows.len(), &rows[0]["count"], &rows[0]["last_error_id"]),
+        (1, &json!(7), &last)
     );
+    // Another reason, another hour: another row. Without a candidate: none.
+    world
+        .exchange_with(&world.good(), &[("principal", "nobody")])
+        .await
+        .refused(400, "invalid_grant", "principal_mismatch");
     world.server.clock.advance(3600);
-    world.exchange(&world.good()).await.refused(400, "invalid_grant", "env_missing");
-    let stranger =
-        world.claims().in_repository("stranger/repo").with("repository_id", "1").with("repository_owner_id", "2");
-    world.exchange_claims(&stranger).await.refused(400, "invalid_grant", "no_matching_credential");
+    world
+        .exchange(&world.good())
+        .await
+        .refused(400, "invalid_grant", "env_missing");
+    let stranger = world
+        .claims()
+        .in_repository("stranger/repo")
+        .with("repository_id", "1")
+        .with("repository_owner_id", "2");
+    world
+        .exchange_claims(&stranger)
+        .await
+        .refused(400, "invalid_grant", "no_matching_credential");
     assert_eq!(world.server.audit("outcome=refused").await.len(), 3);
     // Many that wait to be written are one write.
     for _ in 0..50 {
@@ -126,11 +222,30 @@ async fn sec_m1__equal_refusals_of_one_hour_are_counted_in_one_audit_row() {
     world.server.clock.advance(2 * 86_400);
     prune().await;
     assert_eq!(world.server.audit("outcome=refused").await.len(), 0);
-    world.server.app.store.index_parts(Timestamp::from_seconds(world.server.now())).await.unwrap();
-    let parts = world.server.db.column::<String>("SELECT principal_id FROM audit_part").await.len();
+    world
+        .server
+        .app
+        .store
+        .index_parts(Timestamp::from_seconds(world.server.now()))
+        .await
+        .unwrap();
+    let parts = world
+        .server
+        .db
+        .column::<String>("SELECT principal_id FROM audit_part")
+        .await
+        .len();
     world.server.clock.advance(400 * 86_400);
     prune().await;
-    assert!(parts > 0 && world.server.db.column::<String>("SELECT principal_id FROM audit_part").await.is_empty());
+    assert!(
+        parts > 0
+            && world
+                .server
+                .db
+                .column::<String>("SELECT principal_id FROM audit_part")
+                .await
+                .is_empty()
+    );
 }
 
 #[tokio::test]
@@ -144,7 +259,10 @@ async fn contract_3__a_replay_refusal_tells_the_time_and_event_of_the_first_use(
     let replay = world.exchange(&assertion).await;
     replay.refused(400, "invalid_grant", "replay");
     assert_eq!(replay.json()["used_in"], issued, "{}", replay.text());
-    assert_eq!(replay.json()["used_at"], json!(Timestamp::from_seconds(at).to_string()));
+    assert_eq!(
+        replay.json()["used_at"],
+        json!(Timestamp::from_seconds(at).to_string())
+    );
 }
 
 #[tokio::test]
@@ -154,27 +272,58 @@ async fn contract_6__an_issued_event_has_the_assertions_digest_and_the_claims_re
     world.exchange(&assertion).await.token();
     let event = &world.server.audit("outcome=issued").await[0];
     let (input, _) = assertion.rsplit_once('.').unwrap();
-    assert_eq!(event["assertion"]["digest"], carnet_jose::base64url(carnet_jose::sha256(input.as_bytes())));
-    assert!(event["assertion"]["jti"].is_string() && event["subject"].is_string(), "{event}");
+    assert_eq!(
+        event["assertion"]["digest"],
+        carnet_jose::base64url(carnet_jose::sha256(input.as_bytes()))
+    );
+    assert!(
+        event["assertion"]["jti"].is_string() && event["subject"].is_string(),
+        "{event}"
+    );
     let told = &event["detail"]["workload"]["claims"];
-    for read in ["repository", "repository_id", "repository_owner_id", "workflow_ref"] {
-        assert!(event["detail"]["claims"].get(read).is_some() || told.get(read).is_some(), "{read}: {event}");
+    for read in [
+        "repository",
+        "repository_id",
+        "repository_owner_id",
+        "workflow_ref",
+    ] {
+        assert!(
+            event["detail"]["claims"].get(read).is_some() || told.get(read).is_some(),
+            "{read}: {event}"
+        );
     }
-    assert!(!event.to_string().contains(assertion.rsplit('.').next().unwrap()));
+    assert!(
+        !event
+            .to_string()
+            .contains(assertion.rsplit('.').next().unwrap())
+    );
 }
 
 #[tokio::test]
 async fn contract_6__events_of_refused_and_successful_admin_requests_name_actor_and_token() {
     let world = world().await;
     for _ in 0..3 {
-        let answer = world.server.admin_as(HERS, "PUT", "principals/new", json!({ "kind": "user" })).await;
+        let answer = world
+            .server
+            .admin_as(HERS, "PUT", "principals/new", json!({ "kind": "user" }))
+            .await;
         assert_eq!(answer.status, 403);
     }
     let refused = world.server.audit("outcome=refused").await;
-    assert_eq!((&refused[0]["actor"], &refused[0]["reason"]), (&json!("tester"), &json!("scope_not_granted")));
-    assert!(refused[0]["token_id"].is_string() && refused[0]["detail"]["scope"] == HERS, "{}", refused[0]);
+    assert_eq!(
+        (&refused[0]["actor"], &refused[0]["reason"]),
+        (&json!("tester"), &json!("scope_not_granted"))
+    );
+    assert!(
+        refused[0]["token_id"].is_string() && refused[0]["detail"]["scope"] == HERS,
+        "{}",
+        refused[0]
+    );
     let changed = &world.server.audit("outcome=created").await[0];
-    assert!(changed["actor"] == "tester" && changed["token_id"].is_string(), "{changed}");
+    assert!(
+        changed["actor"] == "tester" && changed["token_id"].is_string(),
+        "{changed}"
+    );
 }
 
 #[tokio::test]
@@ -182,38 +331,102 @@ async fn sec_l6__an_audit_search_scans_a_bounded_window_and_continues_by_cursor(
     let world = world().await;
     let now = Timestamp::from_seconds(world.server.now());
     let event = |principal: &str| {
-        let part =
-            AuditPart { principal_id: principal.to_owned(), credential: None, revision: None, sees_claims: true };
-        AuditEvent { parts: vec![part], ..AuditEvent::new(now, Outcome::Issued) }
+        let part = AuditPart {
+            principal_id: principal.to_owned(),
+            credential: None,
+            revision: None,
+            sees_claims: true,
+        };
+        AuditEvent {
+            parts: vec![part],
+            ..AuditEvent::new(now, Outcome::Issued)
+        }
     };
-    world.server.app.store.record(&[event("pr_mallory")], now).await.unwrap();
+    world
+        .server
+        .app
+        .store
+        .record(&[event("pr_mallory")], now)
+        .await
+        .unwrap();
     for _ in 0..12 {
         let many: Vec<AuditEvent> = (0..500).map(|_| event("pr_other")).collect();
         world.server.app.store.record(&many, now).await.unwrap();
     }
     // Hers is found at once among those of others, as soon as they are indexed.
-    while world.server.app.store.index_parts(now.plus_seconds(60)).await.unwrap() {}
-    assert_eq!(events(&world, HERS, "principal=mallory&outcome=issued").await.len(), 1);
-    assert_eq!(world.server.db.column::<String>("SELECT principal_id FROM audit_part").await.len(), 6002);
-    world.server.app.store.record(&[event("pr_mallory")], now).await.unwrap();
-    while world.server.app.store.index_parts(now.plus_seconds(60)).await.unwrap() {}
+    while world
+        .server
+        .app
+        .store
+        .index_parts(now.plus_seconds(60))
+        .await
+        .unwrap()
+    {}
+    assert_eq!(
+        events(&world, HERS, "principal=mallory&outcome=issued")
+            .await
+            .len(),
+        1
+    );
+    assert_eq!(
+        world
+            .server
+            .db
+            .column::<String>("SELECT principal_id FROM audit_part")
+            .await
+            .len(),
+        6002
+    );
+    world
+        .server
+        .app
+        .store
+        .record(&[event("pr_mallory")], now)
+        .await
+        .unwrap();
+    while world
+        .server
+        .app
+        .store
+        .index_parts(now.plus_seconds(60))
+        .await
+        .unwrap()
+    {}
     // What no index finds is sought a window at a time.
-    let page = world.server.admin("GET", "audit-events?outcome=deleted", Value::Null).await.json();
-    assert!(page["items"] == json!([]) && page["next_cursor"].is_string(), "{page}");
-    let next = format!("audit-events?outcome=deleted&cursor={}", page["next_cursor"].as_str().unwrap());
+    let page = world
+        .server
+        .admin("GET", "audit-events?outcome=deleted", Value::Null)
+        .await
+        .json();
+    assert!(
+        page["items"] == json!([]) && page["next_cursor"].is_string(),
+        "{page}"
+    );
+    let next = format!(
+        "audit-events?outcome=deleted&cursor={}",
+        page["next_cursor"].as_str().unwrap()
+    );
     let page = world.server.admin("GET", &next, Value::Null).await.json();
-    assert!(page["items"] == json!([]) && page["next_cursor"].is_null(), "{page}");
+    assert!(
+        page["items"] == json!([]) && page["next_cursor"].is_null(),
+        "{page}"
+    );
 }
 
 /// An event of this time in which so many rules of a principal have a part.
 fn event_of(at: Timestamp, principal: &str, rules: u32) -> AuditEvent {
     let part = |number: u32| AuditPart {
         principal_id: principal.to_owned(),
-        credential: Some(CredentialId::new(Timestamp::from_seconds(i64::from(number)))),
+        credential: Some(CredentialId::new(Timestamp::from_seconds(i64::from(
+            number,
+        )))),
         revision: Some(1),
         sees_claims: true,
     };
-    AuditEvent { parts: (0..rules).map(part).collect(), ..AuditEvent::new(at, Outcome::Issued) }
+    AuditEvent {
+        parts: (0..rules).map(part).collect(),
+        ..AuditEvent::new(at, Outcome::Issued)
+    }
 }
 
 #[tokio::test]
@@ -226,7 +439,10 @@ async fn sec_m1__an_event_of_several_rules_is_listed_once_before_and_after_index
     many.push(event_of(now.plus_seconds(1), "pr_mallory", 1));
     store.record(&many, now).await.unwrap();
     let seen = async || {
-        let filter = AuditFilter { principal: Some("pr_mallory".to_owned()), ..AuditFilter::default() };
+        let filter = AuditFilter {
+            principal: Some("pr_mallory".to_owned()),
+            ..AuditFilter::default()
+        };
         let mut rules: Vec<usize> = Vec::new();
         let mut before = None;
         loop {
@@ -245,7 +461,9 @@ async fn sec_m1__an_event_of_several_rules_is_listed_once_before_and_after_index
         world
             .server
             .db
-            .column::<String>("SELECT principal_id FROM audit_part WHERE principal_id = 'pr_mallory'")
+            .column::<String>(
+                "SELECT principal_id FROM audit_part WHERE principal_id = 'pr_mallory'"
+            )
             .await
             .len(),
         601
@@ -265,8 +483,15 @@ async fn sec_m1__events_of_hundreds_of_rules_are_removed_like_others() {
     while store.index_parts(now.plus_seconds(60)).await.unwrap() {}
     let later = now.plus_seconds(401 * 86_400);
     while store.prune(later, 400).await.unwrap() {}
-    for table in ["audit_event WHERE parts IS NOT NULL", "audit_part WHERE principal_id = 'pr_mallory'"] {
-        let left = world.server.db.column::<i64>(&format!("SELECT COUNT(*) FROM {table}")).await;
+    for table in [
+        "audit_event WHERE parts IS NOT NULL",
+        "audit_part WHERE principal_id = 'pr_mallory'",
+    ] {
+        let left = world
+            .server
+            .db
+            .column::<i64>(&format!("SELECT COUNT(*) FROM {table}"))
+            .await;
         assert_eq!(left, [0], "{table}");
     }
 }
@@ -276,16 +501,32 @@ async fn srv_22__events_stay_visible_to_their_principal_after_the_clock_was_set_
     let world = world().await;
     let store = &world.server.app.store;
     let now = Timestamp::from_seconds(world.server.now());
-    store.record(&[event_of(now.plus_seconds(600), "pr_mallory", 1)], now).await.unwrap();
+    store
+        .record(&[event_of(now.plus_seconds(600), "pr_mallory", 1)], now)
+        .await
+        .unwrap();
     while store.index_parts(now.plus_seconds(700)).await.unwrap() {}
     // It is set back; indexing stays behind the time, and goes on from there.
-    store.record(&[event_of(now.plus_seconds(5), "pr_mallory", 1)], now).await.unwrap();
+    store
+        .record(&[event_of(now.plus_seconds(5), "pr_mallory", 1)], now)
+        .await
+        .unwrap();
     for later in [-200, -100, 10] {
         while store.index_parts(now.plus_seconds(later)).await.unwrap() {}
     }
-    assert_eq!(events(&world, HERS, "principal=mallory&outcome=issued").await.len(), 2);
+    assert_eq!(
+        events(&world, HERS, "principal=mallory&outcome=issued")
+            .await
+            .len(),
+        2
+    );
     while store.index_parts(now.plus_seconds(700)).await.unwrap() {}
-    assert_eq!(events(&world, HERS, "principal=mallory&outcome=issued").await.len(), 2);
+    assert_eq!(
+        events(&world, HERS, "principal=mallory&outcome=issued")
+            .await
+            .len(),
+        2
+    );
 }
 
 #[tokio::test]
@@ -293,33 +534,72 @@ async fn contract_6__of_a_rule_moved_between_principals_each_sees_only_its_own_s
     let world = world().await;
     let moved = world
         .server
-        .admin("PUT", "federated-credentials/joel:octo-release", hers(json!({ "environment": "hers" })))
+        .admin(
+            "PUT",
+            "federated-credentials/joel:octo-release",
+            hers(json!({ "environment": "hers" })),
+        )
         .await;
     assert_eq!(moved.status, 200, "{}", moved.text());
     let change = async |scope: &str, principal: &str| {
-        events(&world, scope, &format!("principal={principal}&outcome=updated")).await[0]["detail"].clone()
+        events(
+            &world,
+            scope,
+            &format!("principal={principal}&outcome=updated"),
+        )
+        .await[0]["detail"]
+            .clone()
     };
     let (his, hers) = (change(HIS, "joel").await, change(HERS, "mallory").await);
-    assert!(his["before"]["principal"] == "joel" && his["after"].is_null(), "{his}");
-    assert!(hers["after"]["principal"] == "mallory" && hers["before"].is_null(), "{hers}");
+    assert!(
+        his["before"]["principal"] == "joel" && his["after"].is_null(),
+        "{his}"
+    );
+    assert!(
+        hers["after"]["principal"] == "mallory" && hers["before"].is_null(),
+        "{hers}"
+    );
 }
 
 #[tokio::test]
 async fn sec_m1__the_event_of_a_token_of_61_rules_lists_ten_and_stays_below_4_kib() {
     let world = world().await;
-    world.server.admin("PATCH", "resource-servers/pypi", json!({ "token_format": "opaque" })).await;
+    world
+        .server
+        .admin(
+            "PATCH",
+            "resource-servers/pypi",
+            json!({ "token_format": "opaque" }),
+        )
+        .await;
     for number in 0..60 {
-        let saved =
-            world.server.put(&format!("federated-credentials/more-{number}"), World::rule_document(json!({}))).await;
+        let saved = world
+            .server
+            .put(
+                &format!("federated-credentials/more-{number}"),
+                World::rule_document(json!({})),
+            )
+            .await;
         assert_eq!(saved["state"], "active");
     }
     world.exchange(&world.good()).await.token();
     let event = &world.server.audit("outcome=issued").await[0];
-    assert_eq!(event["detail"]["credentials"].as_array().unwrap().len(), 10, "{event}");
+    assert_eq!(
+        event["detail"]["credentials"].as_array().unwrap().len(),
+        10,
+        "{event}"
+    );
     assert_eq!(event["detail"]["credentials_left_out"], 51);
     assert!(event["detail"].to_string().len() <= 4096);
     // Each of them finds it all the same.
-    assert_eq!(world.server.audit("credential=more-59&outcome=issued").await.len(), 1);
+    assert_eq!(
+        world
+            .server
+            .audit("credential=more-59&outcome=issued")
+            .await
+            .len(),
+        1
+    );
 }
 
 #[tokio::test]
@@ -327,30 +607,63 @@ async fn srv_22__an_event_written_late_behind_the_index_mark_is_still_found() {
     let world = world().await;
     let store = &world.server.app.store;
     let now = Timestamp::from_seconds(world.server.now());
-    store.record(&[event_of(now.plus_seconds(30), "pr_joel", 1)], now).await.unwrap();
+    store
+        .record(&[event_of(now.plus_seconds(30), "pr_joel", 1)], now)
+        .await
+        .unwrap();
     while store.index_parts(now.plus_seconds(60)).await.unwrap() {}
     // The database was away while others went on.
     let mut folded = event_of(now, "pr_mallory", 1);
     folded.fold = Some([7; 32]);
-    store.record(&[event_of(now, "pr_mallory", 1), folded], now).await.unwrap();
-    assert_eq!(events(&world, HERS, "principal=mallory&outcome=issued").await.len(), 2);
+    store
+        .record(&[event_of(now, "pr_mallory", 1), folded], now)
+        .await
+        .unwrap();
+    assert_eq!(
+        events(&world, HERS, "principal=mallory&outcome=issued")
+            .await
+            .len(),
+        2
+    );
     // A replica that is a little behind does not move the mark back.
     while store.index_parts(now).await.unwrap() {}
-    let marks = world.server.db.column::<uuid::Uuid>("SELECT up_to FROM audit_watermark").await;
-    assert!(marks[0] > carnet::ids::first_at(now.plus_seconds(29)), "{marks:?}");
+    let marks = world
+        .server
+        .db
+        .column::<uuid::Uuid>("SELECT up_to FROM audit_watermark")
+        .await;
+    assert!(
+        marks[0] > carnet::ids::first_at(now.plus_seconds(29)),
+        "{marks:?}"
+    );
 }
 
 #[tokio::test]
 async fn contract_6__a_package_owner_sees_that_a_clients_token_was_revoked() {
     let world = world().await;
-    let permissions =
-        json!([{ "resource_server": "pypi", "actions": ["publish"], "packages": ["widgets"], "owner": "joel" }]);
-    let credentials = world.client("bot", json!({ "permissions": permissions })).await;
+    let permissions = json!([{ "resource_server": "pypi", "actions": ["publish"], "packages": ["widgets"], "owner": "joel" }]);
+    let credentials = world
+        .client("bot", json!({ "permissions": permissions }))
+        .await;
     let own = [("grant_type", "client_credentials")];
-    let token = world.server.form_with("/token", &[("authorization", credentials.as_str())], &own).await.token();
+    let token = world
+        .server
+        .form_with("/token", &[("authorization", credentials.as_str())], &own)
+        .await
+        .token();
     let revoked = [("token", token.as_str())];
-    let answer = world.server.form_with("/revoke", &[("authorization", credentials.as_str())], &revoked).await;
+    let answer = world
+        .server
+        .form_with(
+            "/revoke",
+            &[("authorization", credentials.as_str())],
+            &revoked,
+        )
+        .await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     let seen = events(&world, HIS, "principal=joel&outcome=revoked").await;
-    assert!(seen.len() == 1 && seen[0]["client_id"] == "bot" && !seen[0]["token_id"].is_null(), "{seen:?}");
+    assert!(
+        seen.len() == 1 && seen[0]["client_id"] == "bot" && !seen[0]["token_id"].is_null(),
+        "{seen:?}"
+    );
 }

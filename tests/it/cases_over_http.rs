@@ -61,7 +61,11 @@ pub fn all_cases() -> Vec<(String, Value)> {
             serde_json::from_str(&text).unwrap()
         };
         let name = file.file_stem().unwrap().to_string_lossy().into_owned();
-        all.extend(cases.into_iter().map(|case| (format!("{name}/{}", case["id"].as_str().unwrap()), case)));
+        all.extend(
+            cases
+                .into_iter()
+                .map(|case| (format!("{name}/{}", case["id"].as_str().unwrap()), case)),
+        );
     }
     all
 }
@@ -78,7 +82,12 @@ pub async fn run(case: &Value) -> Result<Verdict, String> {
 }
 
 /// Makes a case of a file in `folder`, presents it, and compares what it gets with what the engine says; the verdict, or what is wrong.
-pub async fn run_with(case: &Value, folder: &Path, profiles: &Path, known: &Profiles) -> Result<Verdict, String> {
+pub async fn run_with(
+    case: &Value,
+    folder: &Path,
+    profiles: &Path,
+    known: &Profiles,
+) -> Result<Verdict, String> {
     let run = CaseRun::new(case, folder, profiles).await;
     let outcome = run.present().await;
     let engine = verdict_of_engine(case, folder, known);
@@ -90,16 +99,29 @@ pub async fn run_with(case: &Value, folder: &Path, profiles: &Path, known: &Prof
 }
 
 fn verdict_of_engine(case: &Value, folder: &Path, known: &Profiles) -> Verdict {
-    let read = |path: &Path| std::fs::read_to_string(folder.join(path)).map_err(|error| error.to_string());
-    let case = read_cases(&json!([case]).to_string(), read).unwrap().remove(0);
+    let read =
+        |path: &Path| std::fs::read_to_string(folder.join(path)).map_err(|error| error.to_string());
+    let case = read_cases(&json!([case]).to_string(), read)
+        .unwrap()
+        .remove(0);
     let verdict = judge(&case, known).0;
     (verdict.word(), verdict.reason().to_owned())
 }
 
 /// The verdict over HTTP, if everything that tells it tells the same.
 fn agree(run: &CaseRun, outcome: &Outcome, known: &Profiles) -> Result<Verdict, String> {
-    let Outcome { answered, explained, disclosed, registry } = outcome;
-    let said = || format!("{}\n/explain: {explained:#}\nexplanations: {disclosed:#}", answered.text());
+    let Outcome {
+        answered,
+        explained,
+        disclosed,
+        registry,
+    } = outcome;
+    let said = || {
+        format!(
+            "{}\n/explain: {explained:#}\nexplanations: {disclosed:#}",
+            answered.text()
+        )
+    };
     let answer = answered.json();
     let (allowed, reason) = (answered.status == 200, answer["reason"].as_str());
     let word = if allowed { "allow" } else { "deny" };
@@ -113,12 +135,26 @@ fn agree(run: &CaseRun, outcome: &Outcome, known: &Profiles) -> Result<Verdict, 
         return Err(format!("the admin API explains something else: {}", said()));
     }
     if !run.problems.is_empty() {
-        let of_rule = ["/match", "/issuer", "/audiences", "/subject_domain", "/trust", "/permissions"];
-        let about_rule =
-            |problem: &Value| of_rule.iter().any(|pointer| problem["pointer"].as_str().unwrap().starts_with(pointer));
+        let of_rule = [
+            "/match",
+            "/issuer",
+            "/audiences",
+            "/subject_domain",
+            "/trust",
+            "/permissions",
+        ];
+        let about_rule = |problem: &Value| {
+            of_rule
+                .iter()
+                .any(|pointer| problem["pointer"].as_str().unwrap().starts_with(pointer))
+        };
         let is_refused = !allowed && run.problems.iter().all(about_rule);
         let invalid = ("deny", "policy_invalid".to_owned());
-        return if is_refused { Ok(invalid) } else { Err(format!("{:?} {}", run.problems, said())) };
+        return if is_refused {
+            Ok(invalid)
+        } else {
+            Err(format!("{:?} {}", run.problems, said()))
+        };
     }
     if allowed {
         return Ok(match registry {
@@ -126,8 +162,15 @@ fn agree(run: &CaseRun, outcome: &Outcome, known: &Profiles) -> Result<Verdict, 
             Err(denied) => ("deny", denied.clone()),
         });
     }
-    let (told, whole) = (reason.unwrap_or_default(), disclosed["reason"].as_str().unwrap_or_default());
-    let expected = if is_undisclosed(run, disclosed, known) { "no_matching_credential" } else { whole };
+    let (told, whole) = (
+        reason.unwrap_or_default(),
+        disclosed["reason"].as_str().unwrap_or_default(),
+    );
+    let expected = if is_undisclosed(run, disclosed, known) {
+        "no_matching_credential"
+    } else {
+        whole
+    };
     if told != expected {
         return Err(format!("{expected} should have been told: {}", said()));
     }
@@ -144,27 +187,43 @@ fn is_undisclosed(run: &CaseRun, disclosed: &Value, known: &Profiles) -> bool {
         let held = |role: Role| {
             let of_role = |condition: &&Value| {
                 let name = condition["field"].as_str().unwrap();
-                profile.fields.iter().any(|field| field.name == name && field.role == role)
+                profile
+                    .fields
+                    .iter()
+                    .any(|field| field.name == name && field.role == role)
             };
             let mut found = conditions.iter().filter(of_role).peekable();
             found.peek().is_some() && found.all(|condition| condition["met"] == true)
         };
-        let is_pending = conditions.iter().any(|condition| condition["field"] == "pinned");
+        let is_pending = conditions
+            .iter()
+            .any(|condition| condition["field"] == "pinned");
         held(Role::Id) || (is_pending && held(Role::Name))
     };
-    !candidates.is_empty() && !candidates.iter().any(|candidate| matches(candidate) || is_meant(candidate))
+    !candidates.is_empty()
+        && !candidates
+            .iter()
+            .any(|candidate| matches(candidate) || is_meant(candidate))
 }
 
 /// The code of the reason that a case gives in words.
 fn expected_reason<'c>(id: &str, case: &'c Value) -> &'c str {
-    let word = case["reason"].as_str().unwrap().split([':', ' ']).next().unwrap();
+    let word = case["reason"]
+        .as_str()
+        .unwrap()
+        .split([':', ' '])
+        .next()
+        .unwrap();
     if let Some((_, reason)) = ALSO.iter().find(|(other, _)| *other == id) {
         assert_ne!(word, *reason, "{id} needs no exception");
         return reason;
     }
     let known = word == "ok" || word.parse::<Reason>().is_ok();
     // Some of these words mean something else to us.
-    let other = OTHER_WORDS.iter().find(|(other, _)| *other == word).map(|(_, reason)| *reason);
+    let other = OTHER_WORDS
+        .iter()
+        .find(|(other, _)| *other == word)
+        .map(|(_, reason)| *reason);
     assert!(known || other.is_some(), "{id}: {word}");
     other.unwrap_or(word)
 }
@@ -173,11 +232,17 @@ fn expected_reason<'c>(id: &str, case: &'c Value) -> &'c str {
 async fn contract_8__every_policy_case_has_the_same_verdict_over_http() {
     let mut waiting = all_cases();
     for (id, _) in ALSO {
-        assert!(waiting.iter().any(|(other, _)| other == id), "{id} is no case");
+        assert!(
+            waiting.iter().any(|(other, _)| other == id),
+            "{id} is no case"
+        );
     }
     for (word, _) in OTHER_WORDS {
         let says = |case: &Value| case["reason"].as_str().unwrap().starts_with(word);
-        assert!(waiting.iter().any(|(_, case)| says(case)), "no case says {word}");
+        assert!(
+            waiting.iter().any(|(_, case)| says(case)),
+            "no case says {word}"
+        );
     }
     let count = waiting.len();
     let (mut running, mut wrong, mut judged) = (JoinSet::new(), Vec::new(), 0);
@@ -190,7 +255,9 @@ async fn contract_8__every_policy_case_has_the_same_verdict_over_http() {
                 (id, case, outcome)
             });
         }
-        let Some(done) = running.join_next().await else { break };
+        let Some(done) = running.join_next().await else {
+            break;
+        };
         let (id, case, outcome) = done.unwrap();
         judged += 1;
         match outcome {
@@ -198,13 +265,21 @@ async fn contract_8__every_policy_case_has_the_same_verdict_over_http() {
             Ok((word, reason)) => {
                 let expected = expected_reason(&id, &case);
                 if case["expect"] != word || expected != reason {
-                    wrong.push(format!("{id}: {word} {reason}, expected {} {expected}", case["expect"]));
+                    wrong.push(format!(
+                        "{id}: {word} {reason}, expected {} {expected}",
+                        case["expect"]
+                    ));
                 }
             }
         }
     }
     wrong.sort();
-    assert!(wrong.is_empty(), "{} of {count}:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {count}:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
     assert_eq!(judged, count);
     assert!(count > 380, "{count}");
 }

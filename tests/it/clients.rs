@@ -15,14 +15,25 @@ impl Deployed {
             let permission = |server: &str| json!({ "resource_server": server, "actions": ["publish"], "packages": ["widgets"], "owner": "joel" });
             document["permissions"] = json!([permission("pypi"), permission("crates")]);
         }
-        document.as_object_mut().unwrap().append(&mut members.as_object().unwrap().clone());
-        self.world.server.put(&format!("clients/{name}"), document).await["client_secret"].clone()
+        document
+            .as_object_mut()
+            .unwrap()
+            .append(&mut members.as_object().unwrap().clone());
+        self.world
+            .server
+            .put(&format!("clients/{name}"), document)
+            .await["client_secret"]
+            .clone()
     }
 
     /// Registers the client that the registry `pypi` is.
     async fn registry(&self) -> Value {
         let document = json!({ "auth_method": "client_secret_basic", "resource_server": "pypi" });
-        let saved = self.world.server.put("clients/pypi-registry", document).await;
+        let saved = self
+            .world
+            .server
+            .put("clients/pypi-registry", document)
+            .await;
         json!({ "clientId": "pypi-registry", "secret": saved["client_secret"] })
     }
 
@@ -35,7 +46,10 @@ impl Deployed {
     async fn second_target(&self) {
         let mut rule = World::rule_document(json!({}));
         rule["permissions"] = json!([{ "resource_server": "crates", "actions": ["publish"], "packages": ["widgets"] }]);
-        self.world.server.put("federated-credentials/octo-crates", rule).await;
+        self.world
+            .server
+            .put("federated-credentials/octo-crates", rule)
+            .await;
     }
 
     /// What a registry may be sent: a good token, and what it has to refuse.
@@ -63,8 +77,22 @@ fn pem(key: &TestKey) -> String {
 #[track_caller]
 fn describes(answer: &Value, token: &str) {
     let claims = payload(token);
-    assert_eq!((&answer["active"], &answer["token_type"]), (&json!(true), &json!("Bearer")), "{answer}");
-    for member in ["iss", "aud", "sub", "client_id", "jti", "iat", "exp", "scope", "authorization_details"] {
+    assert_eq!(
+        (&answer["active"], &answer["token_type"]),
+        (&json!(true), &json!("Bearer")),
+        "{answer}"
+    );
+    for member in [
+        "iss",
+        "aud",
+        "sub",
+        "client_id",
+        "jti",
+        "iat",
+        "exp",
+        "scope",
+        "authorization_details",
+    ] {
         assert_eq!(answer[member], claims[member], "{member}");
     }
 }
@@ -81,17 +109,28 @@ async fn rfc8414_3_3_1__openidconnect_verifies_our_tokens_with_our_keys() {
         let name = json!(algorithm).as_str().unwrap().to_owned();
         let deployed = Deployed::with(&[("CARNET_TOKENS__SIGNING_ALGORITHM", &name)]).await;
         let url = JsonWebKeySetUrl::new(format!("{}/jwks", deployed.url)).unwrap();
-        let keys = CoreJsonWebKeySet::fetch_async(&url, &deployed.http()).await.unwrap();
+        let keys = CoreJsonWebKeySet::fetch_async(&url, &deployed.http())
+            .await
+            .unwrap();
         let token = deployed.token().await;
         let [header, claims, signature] = token.split('.').collect::<Vec<_>>().try_into().unwrap();
-        let kid: Value = serde_json::from_slice(&carnet_jose::from_base64url(header).unwrap()).unwrap();
+        let kid: Value =
+            serde_json::from_slice(&carnet_jose::from_base64url(header).unwrap()).unwrap();
         let kid = JsonWebKeyId::new(kid["kid"].as_str().unwrap().to_owned());
-        let key = keys.keys().iter().find(|key| key.key_id() == Some(&kid)).unwrap();
+        let key = keys
+            .keys()
+            .iter()
+            .find(|key| key.key_id() == Some(&kid))
+            .unwrap();
         let signature = carnet_jose::from_base64url(signature).unwrap();
         let input = format!("{header}.{claims}");
-        key.verify_signature(&algorithm, input.as_bytes(), &signature).unwrap();
+        key.verify_signature(&algorithm, input.as_bytes(), &signature)
+            .unwrap();
         let other = format!("{header}x.{claims}");
-        assert!(key.verify_signature(&algorithm, other.as_bytes(), &signature).is_err());
+        assert!(
+            key.verify_signature(&algorithm, other.as_bytes(), &signature)
+                .is_err()
+        );
         // It finds the document, and wants an authorization endpoint in it: there is none.
         let issuer = IssuerUrl::new(deployed.url.clone()).unwrap();
         let found = CoreProviderMetadata::discover_async(issuer, &deployed.http()).await;
@@ -103,14 +142,22 @@ async fn rfc8414_3_3_1__openidconnect_verifies_our_tokens_with_our_keys() {
 async fn rfc8414_2_10__the_oauth2_crate_introspects_and_revokes() {
     use oauth2::basic::BasicClient;
     use oauth2::{
-        AuthType, ClientId, ClientSecret, IntrospectionUrl, RevocationUrl, Scope, StandardRevocableToken,
-        TokenIntrospectionResponse as _, TokenResponse as _, TokenUrl,
+        AuthType, ClientId, ClientSecret, IntrospectionUrl, RevocationUrl, Scope,
+        StandardRevocableToken, TokenIntrospectionResponse as _, TokenResponse as _, TokenUrl,
     };
     let deployed = Deployed::new().await;
     let (http, url) = (deployed.http(), &deployed.url);
-    let methods = [("client_secret_basic", AuthType::BasicAuth), ("client_secret_post", AuthType::RequestBody)];
+    let methods = [
+        ("client_secret_basic", AuthType::BasicAuth),
+        ("client_secret_post", AuthType::RequestBody),
+    ];
     for (name, auth_type) in methods {
-        let secret = deployed.bot(name, name, json!({})).await.as_str().unwrap().to_owned();
+        let secret = deployed
+            .bot(name, name, json!({}))
+            .await
+            .as_str()
+            .unwrap()
+            .to_owned();
         let client = BasicClient::new(ClientId::new(name.to_owned()))
             .set_client_secret(ClientSecret::new(secret))
             .set_auth_type(auth_type)
@@ -118,21 +165,44 @@ async fn rfc8414_2_10__the_oauth2_crate_introspects_and_revokes() {
             .set_introspection_url(IntrospectionUrl::new(format!("{url}/introspect")).unwrap())
             .set_revocation_url(RevocationUrl::new(format!("{url}/revoke")).unwrap());
         let scope = Scope::new("publish".to_owned());
-        let request = client.exchange_client_credentials().add_scope(scope.clone()).add_extra_param("resource", R1);
+        let request = client
+            .exchange_client_credentials()
+            .add_scope(scope.clone())
+            .add_extra_param("resource", R1);
         let answer = request.request_async(&http).await.unwrap();
-        assert_eq!((answer.expires_in().unwrap().as_secs(), answer.scopes()), (900, Some(&vec![scope])));
+        assert_eq!(
+            (answer.expires_in().unwrap().as_secs(), answer.scopes()),
+            (900, Some(&vec![scope]))
+        );
         let token = answer.access_token();
         assert_eq!(payload(token.secret())["sub"], name);
 
         let before = client.introspect(token).request_async(&http).await.unwrap();
-        assert_eq!((before.active(), before.aud()), (true, Some(&vec![R1.to_owned()])));
+        assert_eq!(
+            (before.active(), before.aud()),
+            (true, Some(&vec![R1.to_owned()]))
+        );
         let revocable = StandardRevocableToken::AccessToken(token.clone());
-        client.revoke_token(revocable).unwrap().request_async(&http).await.unwrap();
-        assert!(!client.introspect(token).request_async(&http).await.unwrap().active());
+        client
+            .revoke_token(revocable)
+            .unwrap()
+            .request_async(&http)
+            .await
+            .unwrap();
+        assert!(
+            !client
+                .introspect(token)
+                .request_async(&http)
+                .await
+                .unwrap()
+                .active()
+        );
 
         let wrong = client.set_client_secret(ClientSecret::new("wrong".to_owned()));
-        let Err(oauth2::RequestTokenError::ServerResponse(refusal)) =
-            wrong.exchange_client_credentials().request_async(&http).await
+        let Err(oauth2::RequestTokenError::ServerResponse(refusal)) = wrong
+            .exchange_client_credentials()
+            .request_async(&http)
+            .await
         else {
             panic!("a wrong secret is refused");
         };
@@ -143,22 +213,41 @@ async fn rfc8414_2_10__the_oauth2_crate_introspects_and_revokes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rfc7523_2_1_2__openid_client_completes_the_grant_with_and_without_a_client() {
     let deployed = Deployed::new().await;
-    deployed.world.server.put("clients/ci-bot", json!({ "auth_method": "none" })).await;
+    deployed
+        .world
+        .server
+        .put("clients/ci-bot", json!({ "auth_method": "none" }))
+        .await;
     for client_id in [json!("ci-bot"), Value::Null] {
-        let input = json!({ "issuer": deployed.url, "clientId": client_id, "assertion": deployed.good() });
-        let Some(seen) = deployed.run(Packages::Npm, "openid-client/jwt-bearer.mjs", &input) else { return };
+        let input =
+            json!({ "issuer": deployed.url, "clientId": client_id, "assertion": deployed.good() });
+        let Some(seen) = deployed.run(Packages::Npm, "openid-client/jwt-bearer.mjs", &input) else {
+            return;
+        };
         assert_eq!(seen["metadata"]["issuer"], deployed.url);
-        assert!(seen["metadata"]["grant_types_supported"].as_array().unwrap().contains(&json!(JWT_BEARER)));
+        assert!(
+            seen["metadata"]["grant_types_supported"]
+                .as_array()
+                .unwrap()
+                .contains(&json!(JWT_BEARER))
+        );
         let answer = &seen["answer"];
-        assert_eq!((&answer["scope"], &answer["expires_in"]), (&json!("publish"), &json!(900)));
+        assert_eq!(
+            (&answer["scope"], &answer["expires_in"]),
+            (&json!("publish"), &json!(900))
+        );
         let claims = payload(answer["access_token"].as_str().unwrap());
-        let anonymous = claims["client_id"].as_str().unwrap().starts_with("federated:fc_");
+        let anonymous = claims["client_id"]
+            .as_str()
+            .unwrap()
+            .starts_with("federated:fc_");
         assert_eq!(
             (anonymous, claims["client_id"] == "ci-bot"),
             (client_id.is_null(), !client_id.is_null()),
             "{claims}"
         );
-        let refusal = json!({ "name": "ResponseBodyError", "error": "invalid_grant", "reason": "replay" });
+        let refusal =
+            json!({ "name": "ResponseBodyError", "error": "invalid_grant", "reason": "replay" });
         assert_eq!(seen["refusal"], refusal);
     }
 }
@@ -168,15 +257,24 @@ async fn rfc8693_2_1_1__openid_client_exchanges_tokens() {
     let deployed = Deployed::new().await;
     deployed.second_target().await;
     let input = json!({ "issuer": deployed.url, "assertion": deployed.good(), "audience": "pypi" });
-    let Some(seen) = deployed.run(Packages::Npm, "openid-client/token-exchange.mjs", &input) else { return };
+    let Some(seen) = deployed.run(Packages::Npm, "openid-client/token-exchange.mjs", &input) else {
+        return;
+    };
     for (answer, scope) in [("first", "create publish"), ("second", "publish")] {
         let answer = &seen[answer];
-        assert_eq!((&answer["scope"], &answer["token_type"]), (&json!(scope), &json!("bearer")));
+        assert_eq!(
+            (&answer["scope"], &answer["token_type"]),
+            (&json!(scope), &json!("bearer"))
+        );
         assert_eq!(answer["issued_token_type"], crate::support::ACCESS_TOKEN);
         let claims = payload(answer["access_token"].as_str().unwrap());
-        assert_eq!((&claims["aud"], &claims["scope"], &claims["sub"]), (&json!(R1), &json!(scope), &json!("pr_joel")));
+        assert_eq!(
+            (&claims["aud"], &claims["scope"], &claims["sub"]),
+            (&json!(R1), &json!(scope), &json!("pr_joel"))
+        );
     }
-    let refusal = json!({ "name": "ResponseBodyError", "error": "invalid_request", "reason": "replay" });
+    let refusal =
+        json!({ "name": "ResponseBodyError", "error": "invalid_request", "reason": "replay" });
     assert_eq!(seen["refusal"], refusal);
 }
 
@@ -184,29 +282,69 @@ async fn rfc8693_2_1_1__openid_client_exchanges_tokens() {
 async fn rfc8414_2_7__openid_client_authenticates_by_every_listed_method() {
     let deployed = Deployed::new().await;
     let key = TestKey::ec("bot-1", "ES256");
-    let basic = deployed.bot("client_secret_basic", "client_secret_basic", json!({})).await;
-    let post = deployed.bot("client_secret_post", "client_secret_post", json!({})).await;
-    deployed.bot("private_key_jwt", "private_key_jwt", json!({ "jwks": { "keys": [key.jwk()] } })).await;
-    deployed.bot("federated", "federated", json!({ "federated_credentials": ["octo-release"] })).await;
+    let basic = deployed
+        .bot("client_secret_basic", "client_secret_basic", json!({}))
+        .await;
+    let post = deployed
+        .bot("client_secret_post", "client_secret_post", json!({}))
+        .await;
+    deployed
+        .bot(
+            "private_key_jwt",
+            "private_key_jwt",
+            json!({ "jwks": { "keys": [key.jwk()] } }),
+        )
+        .await;
+    deployed
+        .bot(
+            "federated",
+            "federated",
+            json!({ "federated_credentials": ["octo-release"] }),
+        )
+        .await;
     let (assertion, stranger) = (deployed.good(), TestKey::ec("bot-1", "ES256"));
-    let foreign = deployed.world.gh.sign(&deployed.claims().with("repository_id", "75"));
+    let foreign = deployed
+        .world
+        .gh
+        .sign(&deployed.claims().with("repository_id", "75"));
     let client = |name: &str, method: &str, proof: Value| {
         let mut client = json!({ "name": name, "clientId": method, "method": method });
-        client.as_object_mut().unwrap().append(&mut proof.as_object().unwrap().clone());
+        client
+            .as_object_mut()
+            .unwrap()
+            .append(&mut proof.as_object().unwrap().clone());
         client
     };
     let clients = json!([
         client("basic", "client_secret_basic", json!({ "secret": basic })),
         client("post", "client_secret_post", json!({ "secret": post })),
-        client("key", "private_key_jwt", json!({ "key": pem(&key), "kid": "bot-1" })),
+        client(
+            "key",
+            "private_key_jwt",
+            json!({ "key": pem(&key), "kid": "bot-1" })
+        ),
         client("federated", "federated", json!({ "assertion": assertion })),
-        client("wrong_secret", "client_secret_post", json!({ "secret": basic })),
-        client("wrong_key", "private_key_jwt", json!({ "key": pem(&stranger), "kid": "bot-1" })),
+        client(
+            "wrong_secret",
+            "client_secret_post",
+            json!({ "secret": basic })
+        ),
+        client(
+            "wrong_key",
+            "private_key_jwt",
+            json!({ "key": pem(&stranger), "kid": "bot-1" })
+        ),
         client("used", "federated", json!({ "assertion": assertion })),
         client("foreign", "federated", json!({ "assertion": foreign })),
     ]);
     let input = json!({ "issuer": deployed.url, "resource": R1, "clients": clients });
-    let Some(seen) = deployed.run(Packages::Npm, "openid-client/client-credentials.mjs", &input) else { return };
+    let Some(seen) = deployed.run(
+        Packages::Npm,
+        "openid-client/client-credentials.mjs",
+        &input,
+    ) else {
+        return;
+    };
     for (name, client_id, subject) in [
         ("basic", "client_secret_basic", "client_secret_basic"),
         ("post", "client_secret_post", "client_secret_post"),
@@ -214,9 +352,17 @@ async fn rfc8414_2_7__openid_client_authenticates_by_every_listed_method() {
         ("federated", "federated", "pr_joel"),
     ] {
         let answer = &seen[name];
-        assert_eq!((&answer["scope"], &answer["expires_in"]), (&json!("publish"), &json!(900)), "{answer}");
+        assert_eq!(
+            (&answer["scope"], &answer["expires_in"]),
+            (&json!("publish"), &json!(900)),
+            "{answer}"
+        );
         let claims = payload(answer["access_token"].as_str().unwrap());
-        assert_eq!((&claims["client_id"], &claims["sub"]), (&json!(client_id), &json!(subject)), "{claims}");
+        assert_eq!(
+            (&claims["client_id"], &claims["sub"]),
+            (&json!(client_id), &json!(subject)),
+            "{claims}"
+        );
     }
     for (name, reason) in [
         ("wrong_secret", "client_authentication_failed"),
@@ -233,8 +379,11 @@ async fn rfc8414_2_7__openid_client_authenticates_by_every_listed_method() {
 async fn rfc8414_2_10__openid_client_introspects_and_revokes() {
     let deployed = Deployed::new().await;
     let token = deployed.token().await;
-    let input = json!({ "issuer": deployed.url, "token": token, "registry": deployed.registry().await });
-    let Some(seen) = deployed.run(Packages::Npm, "openid-client/token-state.mjs", &input) else { return };
+    let input =
+        json!({ "issuer": deployed.url, "token": token, "registry": deployed.registry().await });
+    let Some(seen) = deployed.run(Packages::Npm, "openid-client/token-state.mjs", &input) else {
+        return;
+    };
     for form in ["json", "jwt"] {
         describes(&seen["before"][form], &token);
         assert_eq!(seen["after"][form].to_string(), INACTIVE);
@@ -244,21 +393,41 @@ async fn rfc8414_2_10__openid_client_introspects_and_revokes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rfc6749_5_1_3__oauth4webapi_accepts_token_introspection_and_revocation_answers() {
     let deployed = Deployed::new().await;
-    let secret = deployed.bot("basic-bot", "client_secret_basic", json!({ "resource_server": "pypi" })).await;
+    let secret = deployed
+        .bot(
+            "basic-bot",
+            "client_secret_basic",
+            json!({ "resource_server": "pypi" }),
+        )
+        .await;
     let bot = json!({ "clientId": "basic-bot", "secret": secret });
     let input = json!({
         "issuer": deployed.url, "assertion": deployed.good(), "resource": R1, "bot": bot,
         "registry": deployed.registry().await,
     });
-    let Some(seen) = deployed.run(Packages::Npm, "oauth4webapi/client.mjs", &input) else { return };
-    assert_eq!(seen["server"]["token_endpoint"], format!("{}/token", deployed.url));
+    let Some(seen) = deployed.run(Packages::Npm, "oauth4webapi/client.mjs", &input) else {
+        return;
+    };
+    assert_eq!(
+        seen["server"]["token_endpoint"],
+        format!("{}/token", deployed.url)
+    );
     for (answer, subject) in [("workload", "pr_joel"), ("own", "basic-bot")] {
         let claims = payload(seen[answer]["access_token"].as_str().unwrap());
-        assert_eq!((&claims["aud"], &claims["sub"]), (&json!(R1), &json!(subject)));
-        assert_eq!(seen[answer]["authorization_details"], claims["authorization_details"]);
+        assert_eq!(
+            (&claims["aud"], &claims["sub"]),
+            (&json!(R1), &json!(subject))
+        );
+        assert_eq!(
+            seen[answer]["authorization_details"],
+            claims["authorization_details"]
+        );
     }
     for form in ["json", "jwt"] {
-        describes(&seen["before"][form], seen["own"]["access_token"].as_str().unwrap());
+        describes(
+            &seen["before"][form],
+            seen["own"]["access_token"].as_str().unwrap(),
+        );
         assert_eq!(seen["after"][form].to_string(), INACTIVE);
     }
 }
@@ -269,10 +438,17 @@ async fn rfc9068_4_1__oauth4webapi_validates_our_tokens() {
         let deployed = Deployed::with(&[("CARNET_TOKENS__SIGNING_ALGORITHM", algorithm)]).await;
         let tokens = deployed.tokens().await;
         let input = json!({ "issuer": deployed.url, "resource": R1, "tokens": tokens });
-        let Some(seen) = deployed.run(Packages::Npm, "oauth4webapi/resource-server.mjs", &input) else { return };
+        let Some(seen) = deployed.run(Packages::Npm, "oauth4webapi/resource-server.mjs", &input)
+        else {
+            return;
+        };
         assert_eq!(seen["good"], payload(tokens["good"].as_str().unwrap()));
         for name in ["elsewhere", "forged", "platforms"] {
-            assert!(seen[name]["code"].is_string() && seen[name]["sub"].is_null(), "{name}: {}", seen[name]);
+            assert!(
+                seen[name]["code"].is_string() && seen[name]["sub"].is_null(),
+                "{name}: {}",
+                seen[name]
+            );
         }
     }
 }
@@ -286,7 +462,9 @@ async fn rfc8693_2_1_8__google_auth_names_the_target_by_audience() {
         "issuer": deployed.url, "audiences": audiences, "assertions": audiences.map(|_| deployed.good()),
         "scopes": ["publish"], "file": deployed.world.server.db.folder().join("assertion.jwt"),
     });
-    let Some(seen) = deployed.run(Packages::Pypi, "google-auth/identity_pool.py", &input) else { return };
+    let Some(seen) = deployed.run(Packages::Pypi, "google-auth/identity_pool.py", &input) else {
+        return;
+    };
     let tokens = seen["tokens"].as_array().unwrap();
     assert_eq!(tokens.len(), 3);
     for (token, audience) in tokens.iter().zip([R1, R1, R2]) {
@@ -296,7 +474,14 @@ async fn rfc8693_2_1_8__google_auth_names_the_target_by_audience() {
         assert_eq!(token["valid"], true, "{token}");
     }
     assert_eq!(seen["refusal"]["reason"], "replay");
-    assert!(seen["refusal"]["message"].as_str().unwrap().contains("invalid_request"), "{}", seen["refusal"]);
+    assert!(
+        seen["refusal"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("invalid_request"),
+        "{}",
+        seen["refusal"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -315,16 +500,28 @@ async fn rfc7523_2_1_2__authlib_presents_assertions_and_introspects() {
     });
     server.put("federated-credentials/nightly", rule).await;
     let key = TestKey::ec("bot-1", "ES256");
-    deployed.bot("key-bot", "private_key_jwt", json!({ "jwks": { "keys": [key.jwk()] } })).await;
-    let basic = deployed.bot("basic-bot", "client_secret_basic", json!({})).await;
-    let post = deployed.bot("post-bot", "client_secret_post", json!({})).await;
+    deployed
+        .bot(
+            "key-bot",
+            "private_key_jwt",
+            json!({ "jwks": { "keys": [key.jwk()] } }),
+        )
+        .await;
+    let basic = deployed
+        .bot("basic-bot", "client_secret_basic", json!({}))
+        .await;
+    let post = deployed
+        .bot("post-bot", "client_secret_post", json!({}))
+        .await;
     let input = json!({
         "issuer": deployed.url, "resource": R1, "assertion": deployed.good(),
         "signing": { "issuer": "https://runner.test", "subject": "nightly", "key": pem(&own), "kid": "own-1" },
         "basic": { "clientId": "basic-bot", "secret": basic }, "post": { "clientId": "post-bot", "secret": post },
         "key": { "clientId": "key-bot", "key": pem(&key), "kid": "bot-1" }, "registry": deployed.registry().await,
     });
-    let Some(seen) = deployed.run(Packages::Pypi, "authlib/client.py", &input) else { return };
+    let Some(seen) = deployed.run(Packages::Pypi, "authlib/client.py", &input) else {
+        return;
+    };
     for (answer, audience, subject) in [
         ("ready_made", R1, "pr_joel"),
         ("own", R2, "pr_joel"),
@@ -333,12 +530,22 @@ async fn rfc7523_2_1_2__authlib_presents_assertions_and_introspects() {
         ("key", R1, "key-bot"),
     ] {
         let claims = payload(seen[answer]["access_token"].as_str().unwrap());
-        assert_eq!((&claims["aud"], &claims["sub"]), (&json!(audience), &json!(subject)), "{answer}");
+        assert_eq!(
+            (&claims["aud"], &claims["sub"]),
+            (&json!(audience), &json!(subject)),
+            "{answer}"
+        );
     }
     assert_eq!(seen["refusal"]["error"], "invalid_grant");
     assert_eq!(seen["other_audience"]["error"], "invalid_client");
-    describes(&seen["before"], seen["ready_made"]["access_token"].as_str().unwrap());
-    assert_eq!((&seen["revoked"], seen["after"].to_string().as_str()), (&json!(200), INACTIVE));
+    describes(
+        &seen["before"],
+        seen["ready_made"]["access_token"].as_str().unwrap(),
+    );
+    assert_eq!(
+        (&seen["revoked"], seen["after"].to_string().as_str()),
+        (&json!(200), INACTIVE)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -346,7 +553,9 @@ async fn rfc9068_4_1__authlib_validates_our_tokens() {
     let deployed = Deployed::new().await;
     let tokens = deployed.tokens().await;
     let input = json!({ "issuer": deployed.url, "resource": R1, "tokens": tokens });
-    let Some(seen) = deployed.run(Packages::Pypi, "authlib/resource_server.py", &input) else { return };
+    let Some(seen) = deployed.run(Packages::Pypi, "authlib/resource_server.py", &input) else {
+        return;
+    };
     assert_eq!(seen["good"], payload(tokens["good"].as_str().unwrap()));
     for name in ["elsewhere", "forged", "platforms"] {
         assert_eq!(seen[name], json!({ "error": "invalid_token" }), "{name}");

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::support::{ServerProcess, TestDb, TestKey, carnet, carnet_in, finished, free_address, github};
+use crate::support::{
+    ServerProcess, TestDb, TestKey, carnet, carnet_in, finished, free_address, github,
+};
 
 const OBJECTS: &str = r#"
 [trusted_issuers.github]
@@ -33,7 +35,8 @@ auth_method = "none"
 
 /// The objects with keys given, so that nothing has to be fetched.
 fn objects(issuer: &str) -> Value {
-    let mut objects: Value = serde_json::to_value(toml::from_str::<toml::Table>(OBJECTS).unwrap()).unwrap();
+    let mut objects: Value =
+        serde_json::to_value(toml::from_str::<toml::Table>(OBJECTS).unwrap()).unwrap();
     objects["trusted_issuers"]["github"]["issuer"] = json!(issuer);
     objects["trusted_issuers"]["github"]["keys"] =
         json!({ "source": "static", "jwks": { "keys": [TestKey::rsa(0).jwk()] } });
@@ -49,18 +52,43 @@ fn contract_2__every_command_has_help_with_an_example() {
     let folder = std::env::temp_dir();
     let help = carnet_in(&folder, &["--help"]);
     assert_eq!(help.code, 0);
-    let commands =
-        ["serve", "quickstart", "apply", "export", "check", "admin-token", "keys", "exchange", "explain", "policy"];
+    let commands = [
+        "serve",
+        "quickstart",
+        "apply",
+        "export",
+        "check",
+        "admin-token",
+        "keys",
+        "exchange",
+        "explain",
+        "policy",
+    ];
     for command in commands {
-        assert!(help.stdout.contains(&format!("\n  {command} ")), "{command} is not in the list");
+        assert!(
+            help.stdout.contains(&format!("\n  {command} ")),
+            "{command} is not in the list"
+        );
         let own = carnet_in(&folder, &[command, "--help"]);
-        assert!(own.code == 0 && own.stdout.contains("Example"), "{command}: {}", own.stdout);
+        assert!(
+            own.code == 0 && own.stdout.contains("Example"),
+            "{command}: {}",
+            own.stdout
+        );
     }
-    for (command, inner) in
-        [("keys", "list"), ("keys", "rotate"), ("keys", "withdraw"), ("policy", "test"), ("policy", "lint")]
-    {
+    for (command, inner) in [
+        ("keys", "list"),
+        ("keys", "rotate"),
+        ("keys", "withdraw"),
+        ("policy", "test"),
+        ("policy", "lint"),
+    ] {
         let own = carnet_in(&folder, &[command, inner, "--help"]);
-        assert!(own.code == 0 && own.stdout.contains("Example"), "{command} {inner}: {}", own.stdout);
+        assert!(
+            own.code == 0 && own.stdout.contains("Example"),
+            "{command} {inner}: {}",
+            own.stdout
+        );
     }
     // What is not there yet is not offered.
     for later in ["front-door", "introspect"] {
@@ -76,7 +104,10 @@ async fn contract_2__exit_codes_tell_yes_no_and_wrong_usage() {
     assert_eq!(carnet_in(folder, &["serve", "--no-such-flag"]).code, 2);
     assert_eq!(carnet_in(folder, &["apply"]).code, 2);
     assert_eq!(carnet_in(folder, &["apply", "-f", "missing.toml"]).code, 1);
-    assert_eq!(carnet_in(folder, &["policy", "test", "missing.json"]).code, 1);
+    assert_eq!(
+        carnet_in(folder, &["policy", "test", "missing.json"]).code,
+        1
+    );
 }
 
 #[tokio::test]
@@ -90,10 +121,22 @@ async fn contract_2__check_reports_every_error_at_once_and_starts_nothing() {
     );
     let bad = carnet_in(folder, &["check", "--config", "bad.toml"]);
     assert_eq!(bad.code, 1);
-    for key in ["issuer", "surprise", "server.listen", "tokens.lifetime_seconds"] {
-        assert!(format!("{}{}", bad.stdout, bad.stderr).contains(key), "{key}: {bad:?}");
+    for key in [
+        "issuer",
+        "surprise",
+        "server.listen",
+        "tokens.lifetime_seconds",
+    ] {
+        assert!(
+            format!("{}{}", bad.stdout, bad.stderr).contains(key),
+            "{key}: {bad:?}"
+        );
     }
-    write(folder, "good.toml", "issuer = \"https://as.test\"\ndata_dir = \"data\"\n");
+    write(
+        folder,
+        "good.toml",
+        "issuer = \"https://as.test\"\ndata_dir = \"data\"\n",
+    );
     let good = carnet_in(folder, &["check", "--config", "good.toml"]);
     assert_eq!(good.code, 0, "{good:?}");
     let missing = carnet_in(folder, &["check", "--config", "missing.toml"]);
@@ -103,12 +146,22 @@ async fn contract_2__check_reports_every_error_at_once_and_starts_nothing() {
 #[tokio::test]
 async fn rfc8414_2_1__check_refuses_issuers_with_query_fragment_user_or_plain_http() {
     let db = TestDb::new().await;
-    for issuer in ["https://as.test?x", "https://as.test#x", "http://as.test", "as.test", "https://u:p@as.test"] {
+    for issuer in [
+        "https://as.test?x",
+        "https://as.test#x",
+        "http://as.test",
+        "as.test",
+        "https://u:p@as.test",
+    ] {
         let mut check = carnet();
-        check.current_dir(db.folder()).arg("check").env("CARNET_ISSUER", issuer);
+        check
+            .current_dir(db.folder())
+            .arg("check")
+            .env("CARNET_ISSUER", issuer);
         let checked = finished(check.output().unwrap());
         assert!(
-            checked.code == 1 && checked.stderr.contains("issuer") | checked.stdout.contains("issuer"),
+            checked.code == 1
+                && checked.stderr.contains("issuer") | checked.stdout.contains("issuer"),
             "{issuer}: {checked:?}"
         );
     }
@@ -119,22 +172,40 @@ async fn contract_2__apply_export_apply_changes_nothing() {
     let db = TestDb::new().await;
     let folder = db.folder();
     let mut run = Commands::new(folder, &[]);
-    write(folder, "objects.json", &objects("https://ci.test").to_string());
+    write(
+        folder,
+        "objects.json",
+        &objects("https://ci.test").to_string(),
+    );
     let planned = run.carnet(&["apply", "-f", "objects.json", "--dry-run"]);
     assert_eq!(planned.code, 1, "there is something to do: {planned:?}");
-    assert!(planned.stdout.contains("create federated_credentials.octo-release"), "{planned:?}");
+    assert!(
+        planned
+            .stdout
+            .contains("create federated_credentials.octo-release"),
+        "{planned:?}"
+    );
     let applied = run.carnet(&["apply", "-f", "objects.json"]);
     assert_eq!(applied.code, 0, "{applied:?}");
-    assert!(applied.stdout.contains("5 done, 0 unchanged, 0 failed"), "{applied:?}");
+    assert!(
+        applied.stdout.contains("5 done, 0 unchanged, 0 failed"),
+        "{applied:?}"
+    );
     for file in ["objects.json", "exported.toml"] {
         if file == "exported.toml" {
             let exported = run.carnet(&["export"]);
             assert_eq!(exported.code, 0);
             write(folder, file, &exported.stdout);
         }
-        for arguments in [&["apply", "-f", file, "--dry-run"][..], &["apply", "-f", file, "--prune"]] {
+        for arguments in [
+            &["apply", "-f", file, "--dry-run"][..],
+            &["apply", "-f", file, "--prune"],
+        ] {
             let again = run.carnet(arguments);
-            assert!(again.code == 0 && again.stdout.contains("5 unchanged"), "{file}: {again:?}");
+            assert!(
+                again.code == 0 && again.stdout.contains("5 unchanged"),
+                "{file}: {again:?}"
+            );
         }
     }
     // Fewer objects: the others stay unless they are to go.
@@ -143,9 +214,15 @@ async fn contract_2__apply_export_apply_changes_nothing() {
     fewer["principals"]["joel"]["display_name"] = json!("Joel");
     write(folder, "fewer.json", &fewer.to_string());
     let applied = run.carnet(&["apply", "-f", "fewer.json"]);
-    assert!(applied.code == 0 && applied.stdout.starts_with("update principals.joel\n"), "{applied:?}");
+    assert!(
+        applied.code == 0 && applied.stdout.starts_with("update principals.joel\n"),
+        "{applied:?}"
+    );
     let pruned = run.carnet(&["apply", "-f", "fewer.json", "--prune"]);
-    assert!(pruned.code == 0 && pruned.stdout.contains("delete clients.ci-bot"), "{pruned:?}");
+    assert!(
+        pruned.code == 0 && pruned.stdout.contains("delete clients.ci-bot"),
+        "{pruned:?}"
+    );
 }
 
 /// Commands of one configuration.
@@ -156,12 +233,18 @@ struct Commands<'a> {
 
 impl<'a> Commands<'a> {
     fn new(folder: &'a Path, settings: &[(&'a str, &'a str)]) -> Self {
-        Self { folder, settings: settings.to_vec() }
+        Self {
+            folder,
+            settings: settings.to_vec(),
+        }
     }
 
     fn carnet(&mut self, arguments: &[&str]) -> crate::support::Finished {
         let mut command = carnet();
-        command.current_dir(self.folder).args(arguments).envs(self.settings.iter().copied());
+        command
+            .current_dir(self.folder)
+            .args(arguments)
+            .envs(self.settings.iter().copied());
         finished(command.output().unwrap())
     }
 }
@@ -176,12 +259,21 @@ async fn contract_2__apply_reports_mistakes_in_a_file_and_counts_them_as_failed(
     write(folder, "objects.json", &wrong.to_string());
     let applied = run.carnet(&["apply", "-f", "objects.json"]);
     assert_eq!(applied.code, 1);
-    assert!(applied.stdout.contains("/match/enviroment") && applied.stdout.contains("1 failed"), "{applied:?}");
+    assert!(
+        applied.stdout.contains("/match/enviroment") && applied.stdout.contains("1 failed"),
+        "{applied:?}"
+    );
     let linted = run.carnet(&["policy", "lint", "objects.json"]);
-    assert!(linted.code == 1 && linted.stdout.contains("enviroment"), "{linted:?}");
+    assert!(
+        linted.code == 1 && linted.stdout.contains("enviroment"),
+        "{linted:?}"
+    );
     write(folder, "table.toml", "[policies.x]\n");
     let table = run.carnet(&["apply", "-f", "table.toml"]);
-    assert!(table.code == 1 && table.stderr.contains("policies"), "{table:?}");
+    assert!(
+        table.code == 1 && table.stderr.contains("policies"),
+        "{table:?}"
+    );
 }
 
 #[tokio::test]
@@ -190,39 +282,69 @@ async fn contract_2__commands_work_below_an_issuer_with_a_path() {
     let folder = db.folder();
     let mut run = Commands::new(
         folder,
-        &[("CARNET_ISSUER", "https://as.test/tenant1"), ("CARNET_TOKEN", "not-used-without-server")],
+        &[
+            ("CARNET_ISSUER", "https://as.test/tenant1"),
+            ("CARNET_TOKEN", "not-used-without-server"),
+        ],
     );
-    write(folder, "objects.json", &objects("https://ci.test").to_string());
+    write(
+        folder,
+        "objects.json",
+        &objects("https://ci.test").to_string(),
+    );
     let applied = run.carnet(&["apply", "-f", "objects.json"]);
     assert_eq!(applied.code, 0, "{applied:?}");
     assert_eq!(run.carnet(&["keys", "list"]).code, 0);
-    assert!(run.carnet(&["export", "--format", "json"]).stdout.contains("octo-release"));
+    assert!(
+        run.carnet(&["export", "--format", "json"])
+            .stdout
+            .contains("octo-release")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn contract_2__commands_work_on_a_server() {
     let db = TestDb::new().await;
     let folder = db.folder();
-    let settings = [("CARNET_DATABASE__URL", db.url()), ("CARNET_DATA_DIR", folder.to_str().unwrap())];
+    let settings = [
+        ("CARNET_DATABASE__URL", db.url()),
+        ("CARNET_DATA_DIR", folder.to_str().unwrap()),
+    ];
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let issuer = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let server = ServerProcess::start_at(folder, issuer.trim_start_matches("http://"), &settings).await;
+    let server =
+        ServerProcess::start_at(folder, issuer.trim_start_matches("http://"), &settings).await;
     let mut run = Commands::new(
         folder,
         &[
             &settings[..],
-            &[("CARNET_ISSUER", issuer.as_str()), ("CARNET_SERVER__LISTEN", issuer.trim_start_matches("http://"))],
+            &[
+                ("CARNET_ISSUER", issuer.as_str()),
+                (
+                    "CARNET_SERVER__LISTEN",
+                    issuer.trim_start_matches("http://"),
+                ),
+            ],
         ]
         .concat(),
     );
     let token = run.carnet(&["admin-token", "--ttl", "600"]);
     assert_eq!(token.code, 0, "{token:?}");
     let token = token.stdout.trim().to_owned();
-    write(folder, "objects.json", &objects("https://ci.test").to_string());
+    write(
+        folder,
+        "objects.json",
+        &objects("https://ci.test").to_string(),
+    );
     let remote = ["--server", issuer.as_str(), "--token", token.as_str()];
     let with = |arguments: &[&'static str]| -> Vec<String> {
-        arguments.iter().copied().chain(remote).map(str::to_owned).collect()
+        arguments
+            .iter()
+            .copied()
+            .chain(remote)
+            .map(str::to_owned)
+            .collect()
     };
     let mut remotely = |arguments: &[&'static str]| {
         let arguments = with(arguments);
@@ -237,20 +359,58 @@ async fn contract_2__commands_work_on_a_server() {
     let withdrawn = remotely(&["keys", "withdraw", "no-such-key"]);
     assert_eq!(withdrawn.code, 1, "{withdrawn:?}");
 
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64;
-    let claims = github(now).with("aud", issuer.clone()).in_repository("octo-org/octo-repo");
-    write(folder, "good.jwt", &format!("{}\n", TestKey::rsa(0).sign(&claims.clone().in_environment("pypi").value())));
-    write(folder, "bad.jwt", &TestKey::rsa(0).sign(&claims.in_environment("other").value()));
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs() as i64;
+    let claims = github(now)
+        .with("aud", issuer.clone())
+        .in_repository("octo-org/octo-repo");
+    write(
+        folder,
+        "good.jwt",
+        &format!(
+            "{}\n",
+            TestKey::rsa(0).sign(&claims.clone().in_environment("pypi").value())
+        ),
+    );
+    write(
+        folder,
+        "bad.jwt",
+        &TestKey::rsa(0).sign(&claims.in_environment("other").value()),
+    );
     let allowed = remotely(&["explain", "--assertion-file", "good.jwt"]);
-    assert!(allowed.code == 0 && allowed.stdout.starts_with("allow"), "{allowed:?}");
+    assert!(
+        allowed.code == 0 && allowed.stdout.starts_with("allow"),
+        "{allowed:?}"
+    );
     let denied = remotely(&["explain", "--assertion-file", "bad.jwt"]);
-    assert!(denied.code == 1 && denied.stdout.contains("environment") && denied.stdout.contains("other"), "{denied:?}");
-    let publicly = run.carnet(&["explain", "--server", &issuer, "--assertion-file", "good.jwt"]);
+    assert!(
+        denied.code == 1
+            && denied.stdout.contains("environment")
+            && denied.stdout.contains("other"),
+        "{denied:?}"
+    );
+    let publicly = run.carnet(&[
+        "explain",
+        "--server",
+        &issuer,
+        "--assertion-file",
+        "good.jwt",
+    ]);
     assert!(publicly.code == 0, "{publicly:?}");
     let forged = run.carnet(&["export", "--server", &issuer, "--token", "x"]);
     assert_eq!(forged.code, 1);
-    let narrow = run.carnet(&["admin-token", "--scope", "admin:read"]).stdout.trim().to_owned();
-    assert_eq!(run.carnet(&["export", "--server", &issuer, "--token", &narrow]).code, 0);
+    let narrow = run
+        .carnet(&["admin-token", "--scope", "admin:read"])
+        .stdout
+        .trim()
+        .to_owned();
+    assert_eq!(
+        run.carnet(&["export", "--server", &issuer, "--token", &narrow])
+            .code,
+        0
+    );
     let refused = run.carnet(&["keys", "rotate", "--server", &issuer, "--token", &narrow]);
     assert!(refused.code == 1, "{refused:?}");
     assert_eq!(run.carnet(&["admin-token", "--scope", "publish"]).code, 1);
@@ -271,9 +431,14 @@ async fn review_s3__apply_works_with_profiles_that_only_the_server_knows() {
         ("CARNET_PROFILES_DIR", profiles),
     ];
     let _server = ServerProcess::start_at(folder, &address, &settings).await;
-    let token = Commands::new(folder, &settings).carnet(&["admin-token"]).stdout.trim().to_owned();
+    let token = Commands::new(folder, &settings)
+        .carnet(&["admin-token"])
+        .stdout
+        .trim()
+        .to_owned();
     let mut objects = objects("https://ci.test");
-    objects["trusted_issuers"]["acme"] = json!({ "profile": "acme-ci", "issuer": "https://ci.acme.example" });
+    objects["trusted_issuers"]["acme"] =
+        json!({ "profile": "acme-ci", "issuer": "https://ci.acme.example" });
     objects["federated_credentials"]["rel"] = json!({
         "principal": "joel", "trusted_issuer": "acme",
         "permissions": objects["federated_credentials"]["octo-release"]["permissions"],
@@ -283,16 +448,40 @@ async fn review_s3__apply_works_with_profiles_that_only_the_server_knows() {
     // The command itself knows nothing of the server's profiles.
     let mut elsewhere = Commands::new(folder, &[]);
     let mut apply = |arguments: &[&str]| {
-        let all = [&["apply", "-f", "objects.json", "--server", &issuer, "--token", &token], arguments].concat();
+        let all = [
+            &[
+                "apply",
+                "-f",
+                "objects.json",
+                "--server",
+                &issuer,
+                "--token",
+                &token,
+            ],
+            arguments,
+        ]
+        .concat();
         elsewhere.carnet(&all)
     };
     let planned = apply(&["--dry-run"]);
-    assert!(planned.code == 1 && planned.stdout.contains("7 to do, 0 unchanged, 0 would be refused"), "{planned:?}");
+    assert!(
+        planned.code == 1
+            && planned
+                .stdout
+                .contains("7 to do, 0 unchanged, 0 would be refused"),
+        "{planned:?}"
+    );
     let applied = apply(&["--offline"]);
-    assert!(applied.code == 0 && applied.stdout.contains("7 done, 0 unchanged, 0 failed"), "{applied:?}");
+    assert!(
+        applied.code == 0 && applied.stdout.contains("7 done, 0 unchanged, 0 failed"),
+        "{applied:?}"
+    );
     for arguments in [&["--dry-run"][..], &["--prune"]] {
         let again = apply(arguments);
-        assert!(again.code == 0 && again.stdout.contains("7 unchanged"), "{again:?}");
+        assert!(
+            again.code == 0 && again.stdout.contains("7 unchanged"),
+            "{again:?}"
+        );
     }
 }
 
@@ -302,14 +491,19 @@ async fn redirecting(to: &str) -> (String, Arc<Mutex<Vec<String>>>) {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let (seen, answer) = (
         Arc::new(Mutex::new(Vec::new())),
-        format!("HTTP/1.1 307 Temporary Redirect\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"),
+        format!(
+            "HTTP/1.1 307 Temporary Redirect\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        ),
     );
     let record = seen.clone();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut read = vec![0; 64 * 1024];
             let length = stream.read(&mut read).await.unwrap_or(0);
-            record.lock().unwrap().push(String::from_utf8_lossy(&read[..length]).into_owned());
+            record
+                .lock()
+                .unwrap()
+                .push(String::from_utf8_lossy(&read[..length]).into_owned());
             stream.write_all(answer.as_bytes()).await.ok();
         }
     });
@@ -322,23 +516,56 @@ async fn review_s2__commands_follow_no_redirects_and_refuse_insecure_server_urls
     let folder = db.folder();
     let (elsewhere, seen_elsewhere) = redirecting("http://127.0.0.1:9/").await;
     let (server, seen) = redirecting(&elsewhere).await;
-    write(folder, "token.jwt", &TestKey::rsa(0).sign(&github(1_800_000_000).value()));
-    write(folder, "objects.json", &objects("https://ci.test").to_string());
+    write(
+        folder,
+        "token.jwt",
+        &TestKey::rsa(0).sign(&github(1_800_000_000).value()),
+    );
+    write(
+        folder,
+        "objects.json",
+        &objects("https://ci.test").to_string(),
+    );
     let mut run = Commands::new(folder, &[]);
-    let explain = ["explain", "--assertion-file", "token.jwt", "--server", server.as_str()];
-    let apply = ["apply", "-f", "objects.json", "--server", server.as_str(), "--token", "secret"];
-    for arguments in [&explain[..], &[&explain[..], &["--token", "secret"]].concat(), &apply] {
+    let explain = [
+        "explain",
+        "--assertion-file",
+        "token.jwt",
+        "--server",
+        server.as_str(),
+    ];
+    let apply = [
+        "apply",
+        "-f",
+        "objects.json",
+        "--server",
+        server.as_str(),
+        "--token",
+        "secret",
+    ];
+    for arguments in [
+        &explain[..],
+        &[&explain[..], &["--token", "secret"]].concat(),
+        &apply,
+    ] {
         let asked = run.carnet(arguments);
         assert!(asked.code == 1 && asked.stderr.contains("307"), "{asked:?}");
     }
     assert_eq!(seen.lock().unwrap().len(), 3);
     assert_eq!(*seen_elsewhere.lock().unwrap(), Vec::<String>::new());
     // Nor to anybody on the way.
-    for url in
-        ["http://carnet.example", "http://10.0.0.1", "https://user@carnet.example", "ftp://carnet.example", "carnet"]
-    {
+    for url in [
+        "http://carnet.example",
+        "http://10.0.0.1",
+        "https://user@carnet.example",
+        "ftp://carnet.example",
+        "carnet",
+    ] {
         let asked = run.carnet(&["explain", "--assertion-file", "token.jwt", "--server", url]);
-        assert!(asked.code == 1 && asked.stderr.contains("--server"), "{url}: {asked:?}");
+        assert!(
+            asked.code == 1 && asked.stderr.contains("--server"),
+            "{url}: {asked:?}"
+        );
     }
 }
 
@@ -350,16 +577,31 @@ async fn contract_8__policy_test_agrees_with_every_case() {
     assert_eq!(all.len(), 209);
     let tested = carnet_in(db.folder(), &["policy", "test", path.to_str().unwrap()]);
     assert_eq!(tested.code, 0, "{}", tested.stdout);
-    let verdicts = tested.stdout.lines().filter(|line| line.contains(" allow ") || line.contains(" deny ")).count();
+    let verdicts = tested
+        .stdout
+        .lines()
+        .filter(|line| line.contains(" allow ") || line.contains(" deny "))
+        .count();
     assert_eq!(verdicts, all.len(), "a line a case");
     // A rule that cannot be saved would agree with every refusal: only those cases may have one that are about it.
-    let invalid: Vec<&str> = tested.stdout.lines().filter(|line| line.contains(" policy_invalid")).collect();
+    let invalid: Vec<&str> = tested
+        .stdout
+        .lines()
+        .filter(|line| line.contains(" policy_invalid"))
+        .collect();
     assert!(invalid.len() < 20, "{invalid:#?}");
     // A wrong expectation is noticed.
     let mut turned = all[0].clone();
-    turned["expect"] = json!(if turned["expect"] == "allow" { "deny" } else { "allow" });
+    turned["expect"] = json!(if turned["expect"] == "allow" {
+        "deny"
+    } else {
+        "allow"
+    });
     write(db.folder(), "turned.json", &json!([turned]).to_string());
-    assert_eq!(carnet_in(db.folder(), &["policy", "test", "turned.json"]).code, 1);
+    assert_eq!(
+        carnet_in(db.folder(), &["policy", "test", "turned.json"]).code,
+        1
+    );
 }
 
 #[test]
@@ -391,25 +633,44 @@ fn contract_2__quickstart_shows_discovery_tokens_exchange_revocation_and_refusal
 async fn contract_2__the_lines_of_quickstart_can_be_pasted() {
     use std::io::{BufRead as _, BufReader};
     use std::process::Stdio;
-    let mut child = carnet().arg("quickstart").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = carnet()
+        .arg("quickstart")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     // The reader stays open: the servers go on only as long as they can print.
     let mut reader = BufReader::new(child.stdout.take().unwrap());
     let mut script: Vec<String> = Vec::new();
     let mut line = String::new();
-    while !script.last().is_some_and(|line| line.contains("refs/heads/feature")) {
+    while !script
+        .last()
+        .is_some_and(|line| line.contains("refs/heads/feature"))
+    {
         line.clear();
-        assert!(reader.read_line(&mut line).unwrap() > 0, "the tour ended: {script:?}");
+        assert!(
+            reader.read_line(&mut line).unwrap() > 0,
+            "the tour ended: {script:?}"
+        );
         let continued = script.last().is_some_and(|line| line.ends_with('\\'));
         if line.starts_with("$ ") || continued {
             script.push(line.trim_end().trim_start_matches("$ ").to_owned());
         }
     }
-    let output = std::process::Command::new("sh").args(["-ec", &script.join("\n")]).output();
+    let output = std::process::Command::new("sh")
+        .args(["-ec", &script.join("\n")])
+        .output();
     child.kill().unwrap();
     child.wait().unwrap();
     let output = output.unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{} {}\n{}", script.join("\n"), text, String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{} {}\n{}",
+        script.join("\n"),
+        text,
+        String::from_utf8_lossy(&output.stderr)
+    );
     for part in [
         "\"token_endpoint\"",
         "\"access_token\"",
@@ -424,9 +685,16 @@ async fn contract_2__the_lines_of_quickstart_can_be_pasted() {
 #[tokio::test]
 async fn rfc7521_4_1__check_refuses_a_plain_http_issuer_on_a_public_listen_address() {
     let db = TestDb::new().await;
-    for (issuer, listen) in [("http://as.test", "0.0.0.0:8080"), ("http://127.0.0.1:8080", "0.0.0.0:8080")] {
+    for (issuer, listen) in [
+        ("http://as.test", "0.0.0.0:8080"),
+        ("http://127.0.0.1:8080", "0.0.0.0:8080"),
+    ] {
         let mut check = carnet();
-        check.current_dir(db.folder()).arg("check").env("CARNET_ISSUER", issuer).env("CARNET_SERVER__LISTEN", listen);
+        check
+            .current_dir(db.folder())
+            .arg("check")
+            .env("CARNET_ISSUER", issuer)
+            .env("CARNET_SERVER__LISTEN", listen);
         let checked = finished(check.output().unwrap());
         assert_eq!(checked.code, 1, "{issuer} {listen}: {checked:?}");
     }

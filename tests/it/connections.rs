@@ -19,12 +19,18 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub async fn serving(world: &World, limits: ConnectionLimits) -> (Serving, std::net::SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    (serve_within(world.server.router.clone(), listener, limits), address)
+    (
+        serve_within(world.server.router.clone(), listener, limits),
+        address,
+    )
 }
 
 /// A token request as bytes.
 fn token_request(assertion: &str) -> String {
-    let body = format!("grant_type={}&assertion={assertion}", JWT_BEARER.replace(':', "%3A"));
+    let body = format!(
+        "grant_type={}&assertion={assertion}",
+        JWT_BEARER.replace(':', "%3A")
+    );
     format!(
         "POST /token HTTP/1.1\r\nhost: as.test\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
@@ -41,22 +47,31 @@ pub async fn head(stream: &mut TcpStream, request: &[u8]) -> String {
             read.push(byte[0]);
         }
     };
-    assert!(tokio::time::timeout(PATIENCE, answer).await.is_ok(), "an answer");
+    assert!(
+        tokio::time::timeout(PATIENCE, answer).await.is_ok(),
+        "an answer"
+    );
     String::from_utf8(read).unwrap()
 }
 
 /// Whether the other side closes the connection.
 async fn closes(stream: &mut TcpStream) -> bool {
     let mut rest = Vec::new();
-    tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await.is_ok()
+    tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest))
+        .await
+        .is_ok()
 }
 
 #[tokio::test]
 async fn srv_1__bytes_after_a_request_do_not_cost_its_answer() {
     let world = World::new().await;
     let (_serving, address) = serving(&world, ConnectionLimits::default()).await;
-    for after in ["\r\n", "\r\n\r\n", "GET /he", "POST /token HTTP/1.1\r\nhost: as.test\r\ncontent-length: 5\r\n\r\nab"]
-    {
+    for after in [
+        "\r\n",
+        "\r\n\r\n",
+        "GET /he",
+        "POST /token HTTP/1.1\r\nhost: as.test\r\ncontent-length: 5\r\n\r\nab",
+    ] {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let request = format!("{}{after}", token_request(&world.good()));
         let answer = head(&mut stream, request.as_bytes()).await;
@@ -72,16 +87,29 @@ async fn srv_2__a_request_that_cannot_be_parsed_is_answered() {
     let long = "a".repeat(100_000);
     for (request, status) in [
         ("GET / HTTP/1.1\r\nhost : as.test\r\n\r\n".to_owned(), "400"),
-        ("\u{16}\u{3}\u{1}\u{2}\0\u{1}\0\u{1}\u{fc}\u{3}\u{3}\r\n\r\n".to_owned(), "400"),
-        (format!("GET / HTTP/1.1\r\nhost: as.test\r\n{many}\r\n"), "431"),
-        (format!("GET / HTTP/1.1\r\nhost: as.test\r\nx: {long}\r\n\r\n"), "431"),
-        (format!("GET /{long} HTTP/1.1\r\nhost: as.test\r\n\r\n"), "414"),
+        (
+            "\u{16}\u{3}\u{1}\u{2}\0\u{1}\0\u{1}\u{fc}\u{3}\u{3}\r\n\r\n".to_owned(),
+            "400",
+        ),
+        (
+            format!("GET / HTTP/1.1\r\nhost: as.test\r\n{many}\r\n"),
+            "431",
+        ),
+        (
+            format!("GET / HTTP/1.1\r\nhost: as.test\r\nx: {long}\r\n\r\n"),
+            "431",
+        ),
+        (
+            format!("GET /{long} HTTP/1.1\r\nhost: as.test\r\n\r\n"),
+            "414",
+        ),
     ] {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let answer = head(&mut stream, request.as_bytes()).await;
         let expected = format!("HTTP/1.1 {status} ");
         // What does not fit the buffer any more is too large, whichever part of it.
-        let fits = answer.starts_with(&expected) || (status == "414" && answer.starts_with("HTTP/1.1 431 "));
+        let fits = answer.starts_with(&expected)
+            || (status == "414" && answer.starts_with("HTTP/1.1 431 "));
         assert!(fits, "{status}: {answer} for {request:.40}");
     }
 }
@@ -106,9 +134,13 @@ async fn srv_4__the_assertion_of_a_caller_that_hung_up_is_not_used_up() {
     let lock = world.server.db.lock().await;
     // One hangs up before its turn, one waits on.
     let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(token_request(&given_up).as_bytes()).await.unwrap();
+    stream
+        .write_all(token_request(&given_up).as_bytes())
+        .await
+        .unwrap();
     let mut other = TcpStream::connect(address).await.unwrap();
-    let other = tokio::spawn(async move { head(&mut other, token_request(&waiting).as_bytes()).await });
+    let other =
+        tokio::spawn(async move { head(&mut other, token_request(&waiting).as_bytes()).await });
     tokio::time::sleep(Duration::from_millis(300)).await;
     drop(stream);
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -119,13 +151,24 @@ async fn srv_4__the_assertion_of_a_caller_that_hung_up_is_not_used_up() {
 
 #[tokio::test]
 async fn srv_10__a_connection_is_closed_when_it_was_idle_for_as_long_as_configured() {
-    assert_eq!(ConnectionLimits::default().idle, Duration::from_secs(75), "longer than balancers keep theirs");
+    assert_eq!(
+        ConnectionLimits::default().idle,
+        Duration::from_secs(75),
+        "longer than balancers keep theirs"
+    );
     let world = World::new().await;
-    let limits = ConnectionLimits { idle: Duration::from_secs(1), ..ConnectionLimits::default() };
+    let limits = ConnectionLimits {
+        idle: Duration::from_secs(1),
+        ..ConnectionLimits::default()
+    };
     let (_serving, address) = serving(&world, limits).await;
     let mut fresh = TcpStream::connect(address).await.unwrap();
     let mut used = TcpStream::connect(address).await.unwrap();
-    assert!(head(&mut used, b"GET /healthz HTTP/1.1\r\nhost: as.test\r\n\r\n").await.starts_with("HTTP/1.1 200 "));
+    assert!(
+        head(&mut used, b"GET /healthz HTTP/1.1\r\nhost: as.test\r\n\r\n")
+            .await
+            .starts_with("HTTP/1.1 200 ")
+    );
     // The head of a request may not take longer either.
     let mut slow = TcpStream::connect(address).await.unwrap();
     slow.write_all(b"GET /healthz HTT").await.unwrap();
@@ -137,23 +180,34 @@ async fn srv_37__http_2_without_tls_is_served() {
     let world = World::new().await;
     let (_serving, address) = serving(&world, ConnectionLimits::default()).await;
     let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
-    let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), stream)
+            .await
+            .unwrap();
     tokio::spawn(connection);
-    let body = format!("grant_type={}&assertion={}", JWT_BEARER.replace(':', "%3A"), world.good());
+    let body = format!(
+        "grant_type={}&assertion={}",
+        JWT_BEARER.replace(':', "%3A"),
+        world.good()
+    );
     let request = hyper::Request::post("http://as.test/token")
         .header("content-type", "application/x-www-form-urlencoded")
         .body(Full::new(Bytes::from(body)))
         .unwrap();
     let answer = sender.send_request(request).await.unwrap();
     assert_eq!(answer.status(), 200);
-    let body: serde_json::Value = serde_json::from_slice(&answer.collect().await.unwrap().to_bytes()).unwrap();
+    let body: serde_json::Value =
+        serde_json::from_slice(&answer.collect().await.unwrap().to_bytes()).unwrap();
     assert_eq!(body["token_type"], "Bearer");
 }
 
 #[tokio::test]
 async fn sec_h1__one_address_gets_a_quarter_of_the_connections_unless_it_is_a_proxy() {
     let world = World::new().await;
-    let limits = ConnectionLimits { max: 8, ..ConnectionLimits::default() };
+    let limits = ConnectionLimits {
+        max: 8,
+        ..ConnectionLimits::default()
+    };
     let (_serving, address) = serving(&world, limits.clone()).await;
     let get = b"GET /healthz HTTP/1.1\r\nhost: as.test\r\n\r\n";
     let mut held = Vec::new();
@@ -181,7 +235,10 @@ async fn sec_h1__one_address_gets_a_quarter_of_the_connections_unless_it_is_a_pr
     }
     assert!(answered, "the place is given back");
     // A proxy brings everybody's connections, and has no share.
-    let limits = ConnectionLimits { unshared_peers: vec!["127.0.0.0/8".parse().unwrap()], ..limits };
+    let limits = ConnectionLimits {
+        unshared_peers: vec!["127.0.0.0/8".parse().unwrap()],
+        ..limits
+    };
     let (_proxied, address) = serving(&world, limits).await;
     let mut held = Vec::new();
     for _ in 0..8 {
@@ -202,11 +259,18 @@ async fn sec_h1__readers_that_never_read_hold_little_memory() {
     for _ in 0..20 {
         let mut stream = TcpStream::connect(&address).await.unwrap();
         // What the server does not take is not sent: it stops reading while nobody reads its answers.
-        tokio::time::timeout(Duration::from_millis(200), stream.write_all(request.as_bytes())).await.ok();
+        tokio::time::timeout(
+            Duration::from_millis(200),
+            stream.write_all(request.as_bytes()),
+        )
+        .await
+        .ok();
         connections.push(stream);
     }
     // Another caller is served meanwhile, and the memory is bounded.
-    let answer = reqwest::get(format!("{}/healthz", server.url)).await.unwrap();
+    let answer = reqwest::get(format!("{}/healthz", server.url))
+        .await
+        .unwrap();
     assert_eq!(answer.status(), 200);
     // What the server goes on making for them has to end soon: it is looked at until nothing is added any more.
     let (mut grown, mut quiet) = (0, 0);
@@ -226,16 +290,33 @@ async fn sec_l10__a_slow_sender_does_not_block_other_requests_of_a_limited_addre
     let (_serving, address) = serving(&world, ConnectionLimits::default()).await;
     let ask = async |request: String| {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        head(&mut stream, request.as_bytes()).await.split(' ').nth(1).unwrap().to_owned()
+        head(&mut stream, request.as_bytes())
+            .await
+            .split(' ')
+            .nth(1)
+            .unwrap()
+            .to_owned()
     };
     assert_eq!(ask(token_request("forged")).await, "400");
-    assert_eq!(ask(token_request("forged")).await, "429", "over its limit a refusal is not told");
+    assert_eq!(
+        ask(token_request("forged")).await,
+        "429",
+        "over its limit a refusal is not told"
+    );
     let slow = token_request(&world.good());
     let mut held = TcpStream::connect(address).await.unwrap();
-    held.write_all(&slow.as_bytes()[..slow.len() - 5]).await.unwrap();
+    held.write_all(&slow.as_bytes()[..slow.len() - 5])
+        .await
+        .unwrap();
     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     assert_eq!(ask(token_request(&world.good())).await, "200");
-    assert_eq!(head(&mut held, &slow.as_bytes()[slow.len() - 5..]).await.split(' ').nth(1), Some("200"));
+    assert_eq!(
+        head(&mut held, &slow.as_bytes()[slow.len() - 5..])
+            .await
+            .split(' ')
+            .nth(1),
+        Some("200")
+    );
 }
 
 #[tokio::test]
@@ -253,12 +334,25 @@ async fn srv_9__a_request_that_was_begun_is_answered_when_the_server_ends() {
     let mut idle = TcpStream::connect(address).await.unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
     let ended = tokio::spawn(serving.stop());
-    assert!(closes(&mut idle).await, "whoever sent nothing is not waited for");
+    assert!(
+        closes(&mut idle).await,
+        "whoever sent nothing is not waited for"
+    );
     // The same assertion twice: one is a token, one is told of it.
     let mut answers = Vec::new();
     for (stream, sent) in &mut streams {
-        answers.push(head(stream, &request.as_bytes()[*sent..]).await.split(' ').nth(1).unwrap().to_owned());
+        answers.push(
+            head(stream, &request.as_bytes()[*sent..])
+                .await
+                .split(' ')
+                .nth(1)
+                .unwrap()
+                .to_owned(),
+        );
     }
     assert_eq!(answers, ["200", "400"]);
-    assert!(tokio::time::timeout(PATIENCE, ended).await.is_ok(), "the server ends");
+    assert!(
+        tokio::time::timeout(PATIENCE, ended).await.is_ok(),
+        "the server ends"
+    );
 }

@@ -22,7 +22,11 @@ pub fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).unwrap().map(Result::unwrap) {
             let path = entry.path();
-            if path.is_dir() && !["target", "node_modules"].iter().any(|skipped| path.ends_with(skipped)) {
+            if path.is_dir()
+                && !["target", "node_modules"]
+                    .iter()
+                    .any(|skipped| path.ends_with(skipped))
+            {
                 folders.push(path);
             } else if path.to_string_lossy().ends_with(ending) {
                 found.push(path);
@@ -36,14 +40,27 @@ pub fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
 /// The tests that show a requirement, by its id as it stands in test names.
 fn named_tests() -> BTreeMap<String, BTreeSet<String>> {
     let mut tests: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    let crates = ["src", "engine/src", "access/src", "exchange/src", "outbound/src", "jose/src", "resource-server/src"];
+    let crates = [
+        "src",
+        "engine/src",
+        "access/src",
+        "exchange/src",
+        "outbound/src",
+        "jose/src",
+        "resource-server/src",
+    ];
     let folders = crates.into_iter().chain(["examples", "tests/it"]);
     for path in folders.flat_map(|folder| files(folder, ".rs")) {
         for line in std::fs::read_to_string(path).unwrap().lines() {
-            let Some((_, rest)) = line.split_once("fn ") else { continue };
+            let Some((_, rest)) = line.split_once("fn ") else {
+                continue;
+            };
             let name = rest.split('(').next().unwrap();
             if let Some((id, _)) = name.split_once("__") {
-                tests.entry(id.to_owned()).or_default().insert(name.to_owned());
+                tests
+                    .entry(id.to_owned())
+                    .or_default()
+                    .insert(name.to_owned());
             }
         }
     }
@@ -57,14 +74,24 @@ fn the_table_of_requirements_and_the_tests_agree() {
     let mut listed = BTreeSet::new();
     let mut wrong = Vec::new();
     let pages = read("docs/src/requirements.md") + &read("docs/src/development/review.md");
-    for line in pages.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| id ")) {
+    for line in pages
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| id "))
+    {
         let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
         let (id, shown) = (cells[0], *cells.last().unwrap());
         let key = id.to_lowercase().replace(['-', '.'], "_");
-        let names: BTreeSet<String> = shown.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+        let names: BTreeSet<String> = shown
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .map(str::to_owned)
+            .collect();
         let there = tests.get(&key).cloned().unwrap_or_default();
         if names != there {
-            wrong.push(format!("{id}: the page names {names:?}, the tests are {there:?}"));
+            wrong.push(format!(
+                "{id}: the page names {names:?}, the tests are {there:?}"
+            ));
         }
         let is_decided = shown.split("; ").any(|part| part.starts_with("decided 20"));
         if there.is_empty() && !shown.starts_with("waits for ") && !is_decided && shown != "open" {
@@ -82,13 +109,22 @@ fn the_table_of_requirements_and_the_tests_agree() {
 #[test]
 fn the_page_of_the_reviews_has_every_finding() {
     let expected = ["C1", "C1a", "C1b", "C1c"].into_iter().map(str::to_owned);
-    let numbered = |letter: char, count: usize| (1..=count).map(move |number| format!("{letter}{number}"));
-    let security = expected.chain(numbered('H', 3)).chain(numbered('M', 7)).chain(numbered('L', 12));
+    let numbered =
+        |letter: char, count: usize| (1..=count).map(move |number| format!("{letter}{number}"));
+    let security = expected
+        .chain(numbered('H', 3))
+        .chain(numbered('M', 7))
+        .chain(numbered('L', 12));
     let servers = (1..=41).map(|number| format!("SRV-{number}"));
-    let expected: Vec<String> = security.map(|id| format!("SEC-{id}")).chain(servers).collect();
+    let expected: Vec<String> = security
+        .map(|id| format!("SEC-{id}"))
+        .chain(servers)
+        .collect();
     let page = read("docs/src/development/review.md");
     let rows = page.lines().filter(|line| line.starts_with("| S"));
-    let listed: Vec<String> = rows.map(|line| line.split(" | ").next().unwrap()[2..].to_owned()).collect();
+    let listed: Vec<String> = rows
+        .map(|line| line.split(" | ").next().unwrap()[2..].to_owned())
+        .collect();
     assert_eq!(listed, expected);
 }
 
@@ -98,7 +134,12 @@ fn the_page_of_reasons_says_what_the_server_says() {
     let start = page.find("\n## `").unwrap() + 1;
     let mut sections = page[start..].split("## `").skip(1);
     for reason in carnet::reason::Reason::ALL {
-        let expected = format!("{reason}`\n\n{}\n\n{}\n\n{}", reason.sentence(), reason.meaning(), reason.remedy());
+        let expected = format!(
+            "{reason}`\n\n{}\n\n{}\n\n{}",
+            reason.sentence(),
+            reason.meaning(),
+            reason.remedy()
+        );
         assert_eq!(sections.next().map(str::trim_end), Some(expected.as_str()));
     }
     assert_eq!(sections.next(), None);
@@ -107,19 +148,32 @@ fn the_page_of_reasons_says_what_the_server_says() {
 /// The names in the first column of a page's tables.
 fn first_column(page: &str) -> BTreeSet<String> {
     let rows = read(page);
-    let names =
-        rows.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`')).map(|(name, _)| name.to_owned());
+    let names = rows
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+        .map(|(name, _)| name.to_owned());
     names.collect()
 }
 
 #[test]
 fn the_page_of_configuration_has_every_key() {
     let source = read("src/config/loader.rs");
-    let calls = ["value(", "parsed(", "in_range(", "value::<String>(", "value::<PathBuf>(", "value::<Listens>("];
+    let calls = [
+        "value(",
+        "parsed(",
+        "in_range(",
+        "value::<String>(",
+        "value::<PathBuf>(",
+        "value::<Listens>(",
+    ];
     let mut keys = BTreeSet::new();
     for call in calls {
         for part in source.split(call).skip(1) {
-            if let Some(key) = part.trim_start().strip_prefix('"').and_then(|part| part.split('"').next()) {
+            if let Some(key) = part
+                .trim_start()
+                .strip_prefix('"')
+                .and_then(|part| part.split('"').next())
+            {
                 keys.insert(key.to_owned());
             }
         }
@@ -128,7 +182,8 @@ fn the_page_of_configuration_has_every_key() {
     assert_eq!(first_column("docs/src/reference/configuration.md"), keys);
     // In the sample as well, those in comments that are alternatives of others.
     let sample = read("docs/samples/config/every-key.toml");
-    let missing = |key: &&String| !sample.contains(&format!("{} = ", key.rsplit('.').next().unwrap()));
+    let missing =
+        |key: &&String| !sample.contains(&format!("{} = ", key.rsplit('.').next().unwrap()));
     assert_eq!(keys.iter().find(missing), None);
 }
 
@@ -138,7 +193,9 @@ fn the_page_of_metrics_has_every_metric() {
     for path in files("src", ".rs") {
         let text = std::fs::read_to_string(path).unwrap();
         for part in text.split("metrics::").skip(1).filter(|part| {
-            part.starts_with("counter!(") || part.starts_with("histogram!(") || part.starts_with("gauge!(")
+            part.starts_with("counter!(")
+                || part.starts_with("histogram!(")
+                || part.starts_with("gauge!(")
         }) {
             metrics.insert(part.split('"').nth(1).unwrap().to_owned());
         }
@@ -149,18 +206,29 @@ fn the_page_of_metrics_has_every_metric() {
 
 #[test]
 fn the_page_of_tested_clients_has_the_pinned_versions() {
-    let (npm, pypi, crates) =
-        (read("tests/clients/package.json"), read("tests/clients/requirements.in"), read("Cargo.lock"));
+    let (npm, pypi, crates) = (
+        read("tests/clients/package.json"),
+        read("tests/clients/requirements.in"),
+        read("Cargo.lock"),
+    );
     let npm: Value = serde_json::from_str(&npm).unwrap();
     let npm = npm["dependencies"].as_object().unwrap();
     let mut rows = BTreeMap::new();
-    for line in read("docs/src/reference/clients-tested.md").lines().filter(|line| line.starts_with("| `")) {
-        let cells: Vec<&str> = line.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+    for line in read("docs/src/reference/clients-tested.md")
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+    {
+        let cells: Vec<&str> = line
+            .trim_matches('|')
+            .split('|')
+            .map(|cell| cell.trim().trim_matches('`'))
+            .collect();
         let [name, version, place] = cells.try_into().unwrap();
         let pinned = match place {
             "Node.js" => npm[name] == version,
             "Python" => pypi.lines().any(|line| {
-                line.split_once("==").is_some_and(|(pin, at)| (pin.split('[').next(), at) == (Some(name), version))
+                line.split_once("==")
+                    .is_some_and(|(pin, at)| (pin.split('[').next(), at) == (Some(name), version))
             }),
             _ => crates.contains(&format!("name = \"{name}\"\nversion = \"{version}\"\n")),
         };
@@ -183,23 +251,54 @@ async fn every_sample_of_the_book_is_accepted() {
         let config = carnet::config::Config::from_sources(Some(&path), []);
         assert!(config.is_ok(), "{}: {config:?}\n{text}", path.display());
     }
-    let applied = [files("docs/samples/apply", ".toml"), files("docs/samples/apply", ".json")].concat();
+    let applied = [
+        files("docs/samples/apply", ".toml"),
+        files("docs/samples/apply", ".json"),
+    ]
+    .concat();
     assert!(applied.len() >= 4);
     for (number, path) in applied.iter().enumerate() {
-        let linted = carnet_in(folder, &["policy", "lint", path.to_str().unwrap(), "--profiles-dir", profiles]);
+        let linted = carnet_in(
+            folder,
+            &[
+                "policy",
+                "lint",
+                path.to_str().unwrap(),
+                "--profiles-dir",
+                profiles,
+            ],
+        );
         assert_eq!(linted.code, 0, "{}: {linted:?}", path.display());
         let mut apply = carnet();
         let data = folder.join(number.to_string());
-        apply.current_dir(folder).args(["apply", "--offline", "-f"]).arg(path);
-        apply.env("CARNET_DATA_DIR", data).env("CARNET_PROFILES_DIR", profiles);
+        apply
+            .current_dir(folder)
+            .args(["apply", "--offline", "-f"])
+            .arg(path);
+        apply
+            .env("CARNET_DATA_DIR", data)
+            .env("CARNET_PROFILES_DIR", profiles);
         apply.env("CARNET_KEY_FILES_DIR", "/etc/carnet/keys");
         let applied = finished(apply.output().unwrap());
         assert_eq!(applied.code, 0, "{}: {applied:?}", path.display());
     }
-    let cases = [files("docs/samples/cases", ".json"), files("docs/samples/cases", ".toml")].concat();
+    let cases = [
+        files("docs/samples/cases", ".json"),
+        files("docs/samples/cases", ".toml"),
+    ]
+    .concat();
     assert!(cases.len() >= 22);
     for path in cases {
-        let tested = carnet_in(folder, &["policy", "test", path.to_str().unwrap(), "--profiles-dir", profiles]);
+        let tested = carnet_in(
+            folder,
+            &[
+                "policy",
+                "test",
+                path.to_str().unwrap(),
+                "--profiles-dir",
+                profiles,
+            ],
+        );
         assert_eq!(tested.code, 0, "{}: {tested:?}", path.display());
     }
 }
@@ -207,10 +306,19 @@ async fn every_sample_of_the_book_is_accepted() {
 #[test]
 fn the_readme_shows_the_samples_as_they_are() {
     let readme = read("README.md");
-    for sample in ["docs/samples/config/github-actions.toml", "docs/samples/apply/github-actions.toml"] {
-        assert!(readme.contains(read(sample).trim_end()), "{sample} differs from the README");
+    for sample in [
+        "docs/samples/config/github-actions.toml",
+        "docs/samples/apply/github-actions.toml",
+    ] {
+        assert!(
+            readme.contains(read(sample).trim_end()),
+            "{sample} differs from the README"
+        );
     }
-    for command in ["cargo run --release -- quickstart", "cargo test --workspace"] {
+    for command in [
+        "cargo run --release -- quickstart",
+        "cargo test --workspace",
+    ] {
         assert!(readme.contains(command), "{command}");
     }
 }
@@ -223,14 +331,24 @@ fn links_and_includes_of_the_book_lead_somewhere() {
     for page in pages {
         let text = std::fs::read_to_string(&page).unwrap();
         let folder = page.parent().unwrap();
-        let links = text.split("](").skip(1).filter_map(|part| part.split(')').next());
-        let links = links.filter(|link| !link.contains("://") && !link.starts_with('#') && !link.is_empty());
-        let includes = text.split("{{#include ").skip(1).filter_map(|part| part.split("}}").next());
+        let links = text
+            .split("](")
+            .skip(1)
+            .filter_map(|part| part.split(')').next());
+        let links = links
+            .filter(|link| !link.contains("://") && !link.starts_with('#') && !link.is_empty());
+        let includes = text
+            .split("{{#include ")
+            .skip(1)
+            .filter_map(|part| part.split("}}").next());
         for target in links.chain(includes) {
             let file = target.split('#').next().unwrap();
-            let (file, anchor) = file.split_once(':').map_or((file, None), |(file, anchor)| (file, Some(anchor)));
-            let found = std::fs::read_to_string(folder.join(file))
-                .is_ok_and(|text| anchor.is_none_or(|anchor| text.contains(&format!("ANCHOR: {anchor}\n"))));
+            let (file, anchor) = file
+                .split_once(':')
+                .map_or((file, None), |(file, anchor)| (file, Some(anchor)));
+            let found = std::fs::read_to_string(folder.join(file)).is_ok_and(|text| {
+                anchor.is_none_or(|anchor| text.contains(&format!("ANCHOR: {anchor}\n")))
+            });
             if !found && !folder.join(file).is_dir() {
                 broken.push(format!("{}: {target}", page.display()));
             }
@@ -238,7 +356,11 @@ fn links_and_includes_of_the_book_lead_somewhere() {
     }
     let summary = read("docs/src/SUMMARY.md");
     for page in files("docs/src", ".md") {
-        let name = page.strip_prefix(root().join("docs/src")).unwrap().to_string_lossy().into_owned();
+        let name = page
+            .strip_prefix(root().join("docs/src"))
+            .unwrap()
+            .to_string_lossy()
+            .into_owned();
         if name != "SUMMARY.md" && !summary.contains(&format!("({name})")) {
             broken.push(format!("{name} is not in the summary"));
         }
@@ -251,10 +373,21 @@ async fn the_page_of_the_command_line_has_every_command() {
     let page = read("docs/src/reference/command-line.md");
     let db = TestDb::new().await;
     let help = carnet_in(db.folder(), &["--help"]).stdout;
-    let commands = help.split("Commands:").nth(1).unwrap().split("Options:").next().unwrap();
-    let names = commands.lines().filter_map(|line| line.strip_prefix("  ")).filter(|line| !line.starts_with(' '));
-    let names: Vec<&str> =
-        names.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help").collect();
+    let commands = help
+        .split("Commands:")
+        .nth(1)
+        .unwrap()
+        .split("Options:")
+        .next()
+        .unwrap();
+    let names = commands
+        .lines()
+        .filter_map(|line| line.strip_prefix("  "))
+        .filter(|line| !line.starts_with(' '));
+    let names: Vec<&str> = names
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .collect();
     assert!(names.len() >= 9, "{names:?}");
     for name in names {
         assert!(page.contains(&format!("carnet {name}")), "{name}");
@@ -264,7 +397,10 @@ async fn the_page_of_the_command_line_has_every_command() {
             .filter(|word| word.starts_with("--"))
             .map(|word| word.trim_matches(|c: char| !c.is_ascii_alphanumeric() && c != '-'))
         {
-            assert!(page.contains(flag) || matches!(flag, "--help" | "--version"), "{name}: {flag}");
+            assert!(
+                page.contains(flag) || matches!(flag, "--help" | "--version"),
+                "{name}: {flag}"
+            );
         }
     }
 }
@@ -276,8 +412,15 @@ async fn the_pages_of_objects_name_every_member() {
     let document = server.get("/admin/v1/openapi.json").await.json();
     let schemas = document["components"]["schemas"].as_object().unwrap();
     let mut missing = Vec::new();
-    for (name, schema) in schemas.iter().filter(|(name, _)| name.ends_with("Document")) {
-        for member in schema["properties"].as_object().unwrap_or(&serde_json::Map::<String, Value>::new()).keys() {
+    for (name, schema) in schemas
+        .iter()
+        .filter(|(name, _)| name.ends_with("Document"))
+    {
+        for member in schema["properties"]
+            .as_object()
+            .unwrap_or(&serde_json::Map::<String, Value>::new())
+            .keys()
+        {
             if !page.contains(&format!("`{member}`")) {
                 missing.push(format!("{name}.{member}"));
             }
@@ -290,18 +433,41 @@ async fn the_pages_of_objects_name_every_member() {
 async fn an_audit_event_has_the_members_that_schema_and_page_name() {
     let world = crate::support::World::new().await;
     world.accepts().await;
-    let members = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<String>>();
+    let members = |value: &Value| {
+        value
+            .as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect::<BTreeSet<String>>()
+    };
     let document = world.server.get("/admin/v1/openapi.json").await.json();
     let event = members(&world.server.audit("outcome=issued").await[0]);
-    assert_eq!(event, members(&document["components"]["schemas"]["AuditEvent"]["properties"]));
+    assert_eq!(
+        event,
+        members(&document["components"]["schemas"]["AuditEvent"]["properties"])
+    );
     let page = read("docs/src/reference/audit-events.md");
-    assert_eq!(event.iter().find(|member| !page.contains(&format!("`{member}`"))), None);
+    assert_eq!(
+        event
+            .iter()
+            .find(|member| !page.contains(&format!("`{member}`"))),
+        None
+    );
 }
 
 #[test]
 fn the_page_of_numbered_decisions_has_every_number_that_the_code_cites() {
     let page = read("docs/src/development/numbered-decisions.md");
-    let crates = ["src", "engine/src", "access/src", "exchange/src", "outbound/src", "jose/src", "resource-server/src"];
+    let crates = [
+        "src",
+        "engine/src",
+        "access/src",
+        "exchange/src",
+        "outbound/src",
+        "jose/src",
+        "resource-server/src",
+    ];
     let mut cited = BTreeSet::new();
     for path in crates.iter().flat_map(|folder| files(folder, ".rs")) {
         let text = std::fs::read_to_string(path).unwrap();
@@ -313,14 +479,20 @@ fn the_page_of_numbered_decisions_has_every_number_that_the_code_cites() {
         }
     }
     assert!(cited.len() > 20, "{cited:?}");
-    let missing: Vec<&String> = cited.iter().filter(|number| !page.contains(&format!("\n| {number} |"))).collect();
+    let missing: Vec<&String> = cited
+        .iter()
+        .filter(|number| !page.contains(&format!("\n| {number} |")))
+        .collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
 
 #[test]
 fn review_s7__the_guide_of_rules_does_not_say_that_tokens_live_on_until_expiry() {
     let guide = read("docs/src/guides/rules.md");
-    assert!(!guide.contains("live on until they expire"), "introspection drops them, as tests of introspection show");
+    assert!(
+        !guide.contains("live on until they expire"),
+        "introspection drops them, as tests of introspection show"
+    );
 }
 
 /// The tables of the book have no empty line in them: what stands below one is text with pipes.
@@ -331,7 +503,9 @@ fn review_s8__every_table_of_the_book_has_a_header_rule() {
         let lines: Vec<&str> = text.lines().collect();
         for (at, line) in lines.iter().enumerate() {
             let begins = line.starts_with('|') && !(at > 0 && lines[at - 1].starts_with('|'));
-            let has_rule = lines.get(at + 1).is_some_and(|next| next.starts_with("|--") || next.starts_with("| --"));
+            let has_rule = lines
+                .get(at + 1)
+                .is_some_and(|next| next.starts_with("|--") || next.starts_with("| --"));
             assert!(!begins || has_rule, "{}:{}: {line}", path.display(), at + 1);
         }
     }

@@ -22,7 +22,11 @@ struct Server {
 type Stream = SslStream<TcpStream>;
 
 impl Server {
-    fn start(authority: &Authority, flaw: Flaw, answer: impl Fn(&str, &mut Stream) + Send + Sync + 'static) -> Self {
+    fn start(
+        authority: &Authority,
+        flaw: Flaw,
+        answer: impl Fn(&str, &mut Stream) + Send + Sync + 'static,
+    ) -> Self {
         Self::with_versions(authority, flaw, None, answer)
     }
 
@@ -38,7 +42,9 @@ impl Server {
         acceptor.set_certificate(&certificate).unwrap();
         if let Some(most) = most {
             acceptor.set_cipher_list("ALL:@SECLEVEL=0").unwrap();
-            acceptor.clear_options(openssl::ssl::SslOptions::NO_TLSV1 | openssl::ssl::SslOptions::NO_TLSV1_1);
+            acceptor.clear_options(
+                openssl::ssl::SslOptions::NO_TLSV1 | openssl::ssl::SslOptions::NO_TLSV1_1,
+            );
             acceptor.set_min_proto_version(None).unwrap();
             acceptor.set_max_proto_version(Some(most)).unwrap();
         }
@@ -52,7 +58,9 @@ impl Server {
                 count.fetch_add(1, Ordering::SeqCst);
                 let (acceptor, answer) = (acceptor.clone(), answer.clone());
                 std::thread::spawn(move || {
-                    let Ok(mut stream) = acceptor.accept(stream) else { return };
+                    let Ok(mut stream) = acceptor.accept(stream) else {
+                        return;
+                    };
                     let mut request = vec![0; 4096];
                     let read = stream.read(&mut request).unwrap_or(0);
                     let request = String::from_utf8_lossy(&request[..read]).into_owned();
@@ -74,12 +82,22 @@ impl Server {
 }
 
 fn send(stream: &mut Stream, head: &str, body: &[u8]) {
-    let head = format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
-    stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body)).ok();
+    let head = format!(
+        "HTTP/1.1 {head}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    stream
+        .write_all(head.as_bytes())
+        .and_then(|()| stream.write_all(body))
+        .ok();
 }
 
 fn hello(_: &str, stream: &mut Stream) {
-    send(stream, "200 OK\r\ncache-control: public, max-age=600", b"hello");
+    send(
+        stream,
+        "200 OK\r\ncache-control: public, max-age=600",
+        b"hello",
+    );
 }
 
 fn egress(authority: Option<&Authority>) -> Egress {
@@ -98,8 +116,13 @@ async fn fetch(url: &Url, egress: &Egress) -> Result<Fetched, FetchError> {
 async fn oidcd_4_6__a_document_is_fetched_with_the_issuers_own_authority() {
     let authority = Authority::new();
     let server = Server::start(&authority, Flaw::None, hello);
-    let fetched = fetch(&server.url("/"), &egress(Some(&authority))).await.unwrap();
-    assert_eq!((fetched.status, fetched.body.as_slice(), fetched.max_age), (200, &b"hello"[..], Some(600)));
+    let fetched = fetch(&server.url("/"), &egress(Some(&authority)))
+        .await
+        .unwrap();
+    assert_eq!(
+        (fetched.status, fetched.body.as_slice(), fetched.max_age),
+        (200, &b"hello"[..], Some(600))
+    );
 }
 
 /// Answers one question after another on one connection. A question ends with its body.
@@ -113,7 +136,9 @@ fn answer_on(first: &str, stream: &mut Stream) {
             }
         }
         request.clear();
-        stream.write_all(b"HTTP/1.1 201 Created\r\ncontent-length: 2\r\n\r\n{}").ok();
+        stream
+            .write_all(b"HTTP/1.1 201 Created\r\ncontent-length: 2\r\n\r\n{}")
+            .ok();
     }
 }
 
@@ -123,7 +148,10 @@ async fn requests_with_equal_egress_settings_share_a_connection_and_other_settin
     let server = Server::start(&authority, Flaw::None, answer_on);
     let asking = HttpFetch::default();
     let ask = async |egress: Egress| {
-        let question = Question { credential: "secret".to_owned().into(), body: json!({ "q": 1 }) };
+        let question = Question {
+            credential: "secret".to_owned().into(),
+            body: json!({ "q": 1 }),
+        };
         asking.ask(&server.url("/"), &egress, &question, 1024).await
     };
     for _ in 0..3 {
@@ -132,7 +160,14 @@ async fn requests_with_equal_egress_settings_share_a_connection_and_other_settin
     assert_eq!(server.connections(), 1);
     // What one may do, another may not.
     assert!(ask(egress(None)).await.is_err());
-    assert!(ask(Egress { allow_private: Vec::new(), ..egress(Some(&authority)) }).await.is_err());
+    assert!(
+        ask(Egress {
+            allow_private: Vec::new(),
+            ..egress(Some(&authority))
+        })
+        .await
+        .is_err()
+    );
 }
 
 #[tokio::test]
@@ -140,13 +175,21 @@ async fn atk_117__expired_self_signed_and_wrong_host_certificates_are_refused() 
     let authority = Authority::new();
     for flaw in [Flaw::Expired, Flaw::OtherHost, Flaw::SelfSigned] {
         let server = Server::start(&authority, flaw, hello);
-        assert!(matches!(fetch(&server.url("/"), &egress(Some(&authority))).await, Err(FetchError::Failed(..))));
+        assert!(matches!(
+            fetch(&server.url("/"), &egress(Some(&authority))).await,
+            Err(FetchError::Failed(..))
+        ));
     }
     let server = Server::start(&authority, Flaw::None, hello);
-    fetch(&server.url("/"), &egress(Some(&authority))).await.unwrap();
+    fetch(&server.url("/"), &egress(Some(&authority)))
+        .await
+        .unwrap();
     // An authority is trusted for the issuer that names it, and for no other.
     for other in [None, Some(&Authority::new())] {
-        assert!(matches!(fetch(&server.url("/"), &egress(other)).await, Err(FetchError::Failed(..))));
+        assert!(matches!(
+            fetch(&server.url("/"), &egress(other)).await,
+            Err(FetchError::Failed(..))
+        ));
     }
 }
 
@@ -154,17 +197,33 @@ async fn atk_117__expired_self_signed_and_wrong_host_certificates_are_refused() 
 async fn rfc8414_6_1_1__old_versions_of_tls_are_refused() {
     let authority = Authority::new();
     let old = Server::with_versions(&authority, Flaw::None, Some(SslVersion::TLS1_1), hello);
-    assert!(matches!(fetch(&old.url("/"), &egress(Some(&authority))).await, Err(FetchError::Failed(..))));
+    assert!(matches!(
+        fetch(&old.url("/"), &egress(Some(&authority))).await,
+        Err(FetchError::Failed(..))
+    ));
     let new = Server::with_versions(&authority, Flaw::None, Some(SslVersion::TLS1_2), hello);
-    fetch(&new.url("/"), &egress(Some(&authority))).await.unwrap();
+    fetch(&new.url("/"), &egress(Some(&authority)))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
 async fn atk_104__a_name_that_resolves_to_a_private_address_is_not_connected_to() {
     let authority = Authority::new();
     let server = Server::start(&authority, Flaw::None, hello);
-    let strict = Egress { allow_private: Vec::new(), ..egress(Some(&authority)) };
-    for host in ["localhost", "127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "2130706433", "0x7f.1", "127.1"] {
+    let strict = Egress {
+        allow_private: Vec::new(),
+        ..egress(Some(&authority))
+    };
+    for host in [
+        "localhost",
+        "127.0.0.1",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "2130706433",
+        "0x7f.1",
+        "127.1",
+    ] {
         let url = Url::parse(&format!("https://{host}:{}/", server.port)).unwrap();
         assert!(fetch(&url, &strict).await.is_err(), "{host}");
     }
@@ -175,18 +234,32 @@ async fn atk_104__a_name_that_resolves_to_a_private_address_is_not_connected_to(
 async fn atk_105__the_connected_address_is_the_checked_one() {
     let authority = Authority::new();
     let server = Server::start(&authority, Flaw::None, hello);
-    let other_network = Egress { allow_private: vec!["10.0.0.0/8".parse().unwrap()], ..egress(Some(&authority)) };
+    let other_network = Egress {
+        allow_private: vec!["10.0.0.0/8".parse().unwrap()],
+        ..egress(Some(&authority))
+    };
     let error = fetch(&server.url("/"), &other_network).await.unwrap_err();
     assert!(error.to_string().contains("no public address"), "{error}");
     assert_eq!(server.connections(), 0);
-    fetch(&server.url("/"), &egress(Some(&authority))).await.unwrap();
+    fetch(&server.url("/"), &egress(Some(&authority)))
+        .await
+        .unwrap();
     // A name that is asked for twice has another address the second time: here the first is nobody's, and the second the server's.
     let rebinding = Arc::new(Rebinding::default());
     let fetching = HttpFetch::with_lookup(rebinding.clone());
     let before = server.connections();
-    let error = fetching.fetch(&server.url("/"), &egress(Some(&authority)), 1024).await.unwrap_err();
+    let error = fetching
+        .fetch(&server.url("/"), &egress(Some(&authority)), 1024)
+        .await
+        .unwrap_err();
     assert!(matches!(error, FetchError::Failed(..)), "{error}");
-    assert_eq!((rebinding.0.load(Ordering::SeqCst), server.connections() - before), (1, 0));
+    assert_eq!(
+        (
+            rebinding.0.load(Ordering::SeqCst),
+            server.connections() - before
+        ),
+        (1, 0)
+    );
 }
 
 /// Names whose address changes after the first answer.
@@ -194,8 +267,15 @@ async fn atk_105__the_connected_address_is_the_checked_one() {
 struct Rebinding(AtomicUsize);
 
 impl Lookup for Rebinding {
-    fn addresses<'a>(&'a self, _: &'a str) -> carnet::upstream::Answer<'a, std::io::Result<Vec<SocketAddr>>> {
-        let last = if self.0.fetch_add(1, Ordering::SeqCst) == 0 { 9 } else { 1 };
+    fn addresses<'a>(
+        &'a self,
+        _: &'a str,
+    ) -> carnet::upstream::Answer<'a, std::io::Result<Vec<SocketAddr>>> {
+        let last = if self.0.fetch_add(1, Ordering::SeqCst) == 0 {
+            9
+        } else {
+            1
+        };
         Box::pin(async move { Ok(vec![SocketAddr::from(([127, 0, 0, last], 0))]) })
     }
 }
@@ -204,7 +284,10 @@ impl Lookup for Rebinding {
 async fn rfc8725bis_3_10_3__names_are_resolved_and_judged_before_a_connection() {
     let authority = Authority::new();
     let server = Server::start(&authority, Flaw::None, hello);
-    let none = Egress { allow_private: Vec::new(), ..egress(Some(&authority)) };
+    let none = Egress {
+        allow_private: Vec::new(),
+        ..egress(Some(&authority))
+    };
     assert!(fetch(&server.url("/"), &none).await.is_err());
     assert_eq!(server.connections(), 0);
 }
@@ -233,9 +316,14 @@ async fn atk_106__redirects_are_followed_at_most_twice_and_only_to_the_same_host
         send(stream, &format!("302 Found\r\nlocation: {location}"), b"");
     });
     let egress = egress(Some(&authority));
-    assert_eq!(fetch(&server.url("/1"), &egress).await.unwrap().body, b"done");
+    assert_eq!(
+        fetch(&server.url("/1"), &egress).await.unwrap().body,
+        b"done"
+    );
     for path in ["/a", "/elsewhere", "/plain", "/file", "/metadata"] {
-        let followed = fetch(&server.url(path), &egress).await.is_ok_and(|fetched| fetched.status == 200);
+        let followed = fetch(&server.url(path), &egress)
+            .await
+            .is_ok_and(|fetched| fetched.status == 200);
         assert!(!followed, "{path}");
     }
     assert_eq!(other.connections(), 0);
@@ -247,12 +335,16 @@ async fn atk_108__a_body_without_end_is_cut_off() {
     let authority = Authority::new();
     let server = Server::start(&authority, Flaw::None, |request, stream| {
         if request.contains("/slow") {
-            stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n").ok();
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n")
+                .ok();
             while stream.write_all(b" ").is_ok() {
                 std::thread::sleep(Duration::from_millis(100));
             }
         } else if request.contains("/endless") {
-            stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n").ok();
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n")
+                .ok();
             let chunk = vec![b' '; 65536];
             while stream.write_all(&chunk).is_ok() {}
         } else {
@@ -262,11 +354,21 @@ async fn atk_108__a_body_without_end_is_cut_off() {
     let egress = egress(Some(&authority));
     for path in ["/endless", "/large"] {
         let error = fetch(&server.url(path), &egress).await.unwrap_err();
-        assert!(matches!(error, FetchError::TooLarge(_, 1_048_576)), "{path}: {error}");
+        assert!(
+            matches!(error, FetchError::TooLarge(_, 1_048_576)),
+            "{path}: {error}"
+        );
     }
     let started = Instant::now();
-    assert!(matches!(fetch(&server.url("/slow"), &egress).await, Err(FetchError::Failed(..))));
-    assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
+    assert!(matches!(
+        fetch(&server.url("/slow"), &egress).await,
+        Err(FetchError::Failed(..))
+    ));
+    assert!(
+        started.elapsed() < Duration::from_secs(6),
+        "{:?}",
+        started.elapsed()
+    );
 }
 
 #[tokio::test]
@@ -274,28 +376,61 @@ async fn atk_109__compressed_answers_are_neither_asked_for_nor_unpacked() {
     let authority = Authority::new();
     let server = Server::start(&authority, Flaw::None, |request, stream| {
         let asked = request.to_ascii_lowercase().contains("accept-encoding");
-        send(stream, "200 OK\r\ncontent-encoding: gzip", if asked { b"asked" } else { b"\x1f\x8bplain" });
+        send(
+            stream,
+            "200 OK\r\ncontent-encoding: gzip",
+            if asked { b"asked" } else { b"\x1f\x8bplain" },
+        );
     });
-    assert_eq!(fetch(&server.url("/"), &egress(Some(&authority))).await.unwrap().body, b"\x1f\x8bplain");
+    assert_eq!(
+        fetch(&server.url("/"), &egress(Some(&authority)))
+            .await
+            .unwrap()
+            .body,
+        b"\x1f\x8bplain"
+    );
 }
 
 #[tokio::test]
 async fn oidcd_4_6__fetching_a_document_sends_no_cookies_and_no_credentials() {
     let authority = Authority::new();
     let server = Server::start(&authority, Flaw::None, |request, stream| {
-        send(stream, "200 OK\r\nset-cookie: a=b", request.to_ascii_lowercase().as_bytes());
+        send(
+            stream,
+            "200 OK\r\nset-cookie: a=b",
+            request.to_ascii_lowercase().as_bytes(),
+        );
     });
     // The same one every time, so that a cookie could come back.
     let fetching = HttpFetch::default();
     let (url, egress) = (server.url("/"), egress(Some(&authority)));
-    let question = Question { credential: "secret".to_owned().into(), body: json!({ "q": 1 }) };
+    let question = Question {
+        credential: "secret".to_owned().into(),
+        body: json!({ "q": 1 }),
+    };
     for _ in 0..2 {
         let request = fetching.fetch(&url, &egress, 4096).await.unwrap().body;
         let request = String::from_utf8(request).unwrap();
-        assert!(request.starts_with("get / http/1.1") && request.contains("user-agent: carnet/"), "{request}");
-        assert!(!request.contains("cookie") && !request.contains("authorization"), "{request}");
-        let asked = String::from_utf8(fetching.ask(&url, &egress, &question, 4096).await.unwrap().body).unwrap();
-        assert!(asked.starts_with("post / http/1.1") && !asked.contains("cookie"), "{asked}");
+        assert!(
+            request.starts_with("get / http/1.1") && request.contains("user-agent: carnet/"),
+            "{request}"
+        );
+        assert!(
+            !request.contains("cookie") && !request.contains("authorization"),
+            "{request}"
+        );
+        let asked = String::from_utf8(
+            fetching
+                .ask(&url, &egress, &question, 4096)
+                .await
+                .unwrap()
+                .body,
+        )
+        .unwrap();
+        assert!(
+            asked.starts_with("post / http/1.1") && !asked.contains("cookie"),
+            "{asked}"
+        );
     }
 }
 
@@ -308,14 +443,25 @@ async fn atk_107__plain_http_is_for_loopback_and_only_where_it_is_switched_on() 
         for mut stream in listener.incoming().map_while(Result::ok) {
             let mut buffer = [0; 1024];
             let _read = stream.read(&mut buffer);
-            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok").ok();
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok")
+                .ok();
         }
     });
-    assert!(matches!(fetch(&url, &egress(None)).await, Err(FetchError::Refused(..))));
-    let open = Egress { allow_http_loopback: true, ..Egress::default() };
+    assert!(matches!(
+        fetch(&url, &egress(None)).await,
+        Err(FetchError::Refused(..))
+    ));
+    let open = Egress {
+        allow_http_loopback: true,
+        ..Egress::default()
+    };
     assert_eq!(fetch(&url, &open).await.unwrap().body, b"ok");
     let named = Url::parse(&format!("http://localhost:{}/", url.port().unwrap())).unwrap();
-    assert!(matches!(fetch(&named, &open).await, Err(FetchError::Refused(..))), "a name is no address");
+    assert!(
+        matches!(fetch(&named, &open).await, Err(FetchError::Refused(..))),
+        "a name is no address"
+    );
     drop(db);
 }
 
@@ -327,7 +473,14 @@ async fn atk_115__proxies_of_the_environment_are_not_used() {
     let proxy_url = format!("http://{}", proxy.local_addr().unwrap());
     let authority = Authority::new();
     let server = Server::start(&authority, Flaw::None, |request, stream| {
-        let port = request.split("host: localhost:").nth(1).unwrap_or("").split("\r\n").next().unwrap().to_owned();
+        let port = request
+            .split("host: localhost:")
+            .nth(1)
+            .unwrap_or("")
+            .split("\r\n")
+            .next()
+            .unwrap()
+            .to_owned();
         let issuer = format!("https://localhost:{port}");
         let body = if request.contains("openid-configuration") {
             json!({ "issuer": issuer, "jwks_uri": format!("{issuer}/jwks") })
@@ -351,7 +504,12 @@ async fn atk_115__proxies_of_the_environment_are_not_used() {
     } } });
     std::fs::write(&file, objects.to_string()).unwrap();
     let mut apply = crate::support::carnet();
-    apply.current_dir(db.folder()).args(["apply", "-f"]).arg(&file).env("CARNET_DATA_DIR", db.folder()).envs(settings);
+    apply
+        .current_dir(db.folder())
+        .args(["apply", "-f"])
+        .arg(&file)
+        .env("CARNET_DATA_DIR", db.folder())
+        .envs(settings);
     let applied = crate::support::finished(apply.output().unwrap());
     assert_eq!(applied.code, 0, "{applied:?}");
     assert!(server.connections() >= 2);

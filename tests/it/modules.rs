@@ -12,8 +12,15 @@ const CRATES: [&str; 2] = ["src", "engine/src"];
 fn dependencies(sources: &str) -> BTreeMap<String, BTreeSet<String>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(sources);
     let module = |path: &Path| {
-        let first =
-            path.strip_prefix(&root).unwrap().components().next().unwrap().as_os_str().to_string_lossy().into_owned();
+        let first = path
+            .strip_prefix(&root)
+            .unwrap()
+            .components()
+            .next()
+            .unwrap()
+            .as_os_str()
+            .to_string_lossy()
+            .into_owned();
         first.trim_end_matches(".rs").to_owned()
     };
     let sources: Vec<(String, String)> = files(sources, ".rs")
@@ -25,9 +32,14 @@ fn dependencies(sources: &str) -> BTreeMap<String, BTreeSet<String>> {
     let mut graph: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (module, text) in &sources {
         let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
-        let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let lines = code
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"));
         let code = lines.collect::<Vec<_>>().join("\n");
-        assert!(!code.contains("use crate::{"), "{module}: one import a module, so that this test sees it");
+        assert!(
+            !code.contains("use crate::{"),
+            "{module}: one import a module, so that this test sees it"
+        );
         let named = code.split("crate::").skip(1).filter_map(|rest| {
             let end = rest.find(|c: char| !(c.is_ascii_lowercase() || c == '_'))?;
             Some(rest[..end].to_owned())
@@ -42,7 +54,10 @@ fn dependencies(sources: &str) -> BTreeMap<String, BTreeSet<String>> {
 fn review_2__modules_have_no_cyclic_dependencies() {
     for sources in CRATES {
         let graph = dependencies(sources);
-        assert!(graph.len() > 10 && graph.values().any(|others| others.len() > 3), "{graph:?}");
+        assert!(
+            graph.len() > 10 && graph.values().any(|others| others.len() > 3),
+            "{graph:?}"
+        );
         assert_no_cycle(graph);
     }
 }
@@ -50,8 +65,11 @@ fn review_2__modules_have_no_cyclic_dependencies() {
 /// What depends on nothing that is left is taken away; a cycle stays.
 fn assert_no_cycle(mut graph: BTreeMap<String, BTreeSet<String>>) {
     loop {
-        let free: Vec<String> =
-            graph.iter().filter(|(_, others)| others.is_empty()).map(|(module, _)| module.clone()).collect();
+        let free: Vec<String> = graph
+            .iter()
+            .filter(|(_, others)| others.is_empty())
+            .map(|(module, _)| module.clone())
+            .collect();
         if free.is_empty() {
             break;
         }
@@ -62,7 +80,10 @@ fn assert_no_cycle(mut graph: BTreeMap<String, BTreeSet<String>>) {
             others.retain(|other| !free.contains(other));
         }
     }
-    assert!(graph.is_empty(), "modules that depend on each other: {graph:#?}");
+    assert!(
+        graph.is_empty(),
+        "modules that depend on each other: {graph:#?}"
+    );
 }
 
 #[test]
@@ -92,16 +113,41 @@ fn review_2__decision_modules_do_not_depend_on_server_modules() {
 fn review_2__the_engine_needs_no_network_database_or_openssl_crates() {
     for pure in ["carnet-engine", "carnet-access"] {
         let tree = std::process::Command::new(env!("CARGO"))
-            .args(["tree", "--offline", "--locked", "--edges", "normal", "--prefix", "none", "--package", pure])
+            .args([
+                "tree",
+                "--offline",
+                "--locked",
+                "--edges",
+                "normal",
+                "--prefix",
+                "none",
+                "--package",
+                pure,
+            ])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .output()
             .unwrap();
         let tree = String::from_utf8(tree.stdout).unwrap();
-        let crates: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
-        assert!(crates.contains(pure) && crates.contains("serde_json"), "{crates:?}");
-        for foreign in
-            ["tokio", "axum", "hyper", "sea-orm", "sqlx", "reqwest", "openssl", "openssl-sys", "josekit", "native-tls"]
-        {
+        let crates: BTreeSet<&str> = tree
+            .lines()
+            .filter_map(|line| line.split(' ').next())
+            .collect();
+        assert!(
+            crates.contains(pure) && crates.contains("serde_json"),
+            "{crates:?}"
+        );
+        for foreign in [
+            "tokio",
+            "axum",
+            "hyper",
+            "sea-orm",
+            "sqlx",
+            "reqwest",
+            "openssl",
+            "openssl-sys",
+            "josekit",
+            "native-tls",
+        ] {
             assert!(!crates.contains(foreign), "{pure} needs {foreign}");
         }
     }
@@ -110,30 +156,57 @@ fn review_2__the_engine_needs_no_network_database_or_openssl_crates() {
 #[test]
 fn review_1__the_book_lists_the_hops_of_a_token_request() {
     let page = read("docs/src/development/layout.md");
-    let section =
-        page.split("## The hops of a token request").nth(1).expect("the section").split("\n## ").next().unwrap();
-    let rows = section.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| hop"));
-    let hops: Vec<Vec<&str>> = rows.map(|line| line.trim_matches('|').split('|').map(str::trim).collect()).collect();
+    let section = page
+        .split("## The hops of a token request")
+        .nth(1)
+        .expect("the section")
+        .split("\n## ")
+        .next()
+        .unwrap();
+    let rows = section
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| hop"));
+    let hops: Vec<Vec<&str>> = rows
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
     assert!((8..=15).contains(&hops.len()), "{} hops", hops.len());
     for (at, hop) in hops.iter().enumerate() {
-        let [number, place, function, made] = hop.as_slice() else { panic!("{hop:?}") };
+        let [number, place, function, made] = hop.as_slice() else {
+            panic!("{hop:?}")
+        };
         assert_eq!(*number, (at + 1).to_string());
         let source = read(place.trim_matches('`'));
         let function = function.trim_matches('`');
         assert!(
-            source.contains(&format!("fn {function}(")) || source.contains(&format!("fn {function}<")),
+            source.contains(&format!("fn {function}("))
+                || source.contains(&format!("fn {function}<")),
             "{place} has no {function}"
         );
         // What a hop makes is a type of ours, and the hop's file names it.
-        for name in made.split(", ").map(|name| name.trim_matches('`')).filter(|name| *name != "-") {
+        for name in made
+            .split(", ")
+            .map(|name| name.trim_matches('`'))
+            .filter(|name| *name != "-")
+        {
             assert!(source.contains(name), "{place} does not name {name}");
         }
     }
     // The steps that the pipeline names are hops of the list, in its order.
-    let steps = ["decision_context", "authenticate", "admit", "verify", "decide", "mint", "commit"];
+    let steps = [
+        "decision_context",
+        "authenticate",
+        "admit",
+        "verify",
+        "decide",
+        "mint",
+        "commit",
+    ];
     let mut at = 0;
     for step in steps {
-        at +=
-            hops[at..].iter().position(|hop| hop[2].trim_matches('`') == step).unwrap_or_else(|| panic!("{step}")) + 1;
+        at += hops[at..]
+            .iter()
+            .position(|hop| hop[2].trim_matches('`') == step)
+            .unwrap_or_else(|| panic!("{step}"))
+            + 1;
     }
 }

@@ -8,7 +8,9 @@ use carnet::profile::Profiles;
 use serde_json::{Value, json};
 
 use crate::cases_over_http::run_with;
-use crate::support::{Answer, CARNET, FakeIssuer, JWT_BEARER, R1, TestDb, TestKey, TestServer, carnet_in};
+use crate::support::{
+    Answer, CARNET, FakeIssuer, JWT_BEARER, R1, TestDb, TestKey, TestServer, carnet_in,
+};
 
 /// A server that trusts one platform, with `joel` and one registry.
 #[derive(Debug)]
@@ -28,32 +30,71 @@ impl Platform {
         let issuer = FakeIssuer::new(url, TestKey::rsa(0));
         server.network.add(&issuer);
         let mut document = json!({ "profile": profile, "issuer": url });
-        document.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        document
+            .as_object_mut()
+            .unwrap()
+            .extend(members.as_object().unwrap().clone());
         server.put("trusted-issuers/platform", document).await;
-        server.put("principals/joel", json!({ "id": "pr_joel", "kind": "user" })).await;
-        server.put("resource-servers/pypi", json!({ "resource": R1, "actions": ["create", "publish"] })).await;
+        server
+            .put(
+                "principals/joel",
+                json!({ "id": "pr_joel", "kind": "user" }),
+            )
+            .await;
+        server
+            .put(
+                "resource-servers/pypi",
+                json!({ "resource": R1, "actions": ["create", "publish"] }),
+            )
+            .await;
         Self { server, issuer }
     }
 
     /// Saves the only rule.
     pub async fn rule(&self, matcher: Value) -> Value {
-        self.server.put("federated-credentials/rule", Self::document(matcher)).await
+        self.server
+            .put("federated-credentials/rule", Self::document(matcher))
+            .await
     }
 
     /// Checks that a rule is refused at `pointer`.
     pub async fn cannot_save(&self, matcher: Value, pointer: &str) {
-        let answer = self.server.admin("PUT", "federated-credentials/bad", Self::document(matcher.clone())).await;
+        let answer = self
+            .server
+            .admin(
+                "PUT",
+                "federated-credentials/bad",
+                Self::document(matcher.clone()),
+            )
+            .await;
         let errors = answer.json()["errors"].clone();
-        let is_there = errors.as_array().unwrap().iter().any(|error| error["pointer"] == pointer);
-        assert!(answer.status == 422 && is_there, "{matcher}: {}", answer.text());
+        let is_there = errors
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|error| error["pointer"] == pointer);
+        assert!(
+            answer.status == 422 && is_there,
+            "{matcher}: {}",
+            answer.text()
+        );
     }
 
     /// Checks that the trusted issuer cannot be changed so, for what stands at `pointer`.
     pub async fn cannot_trust(&self, changed: Value, pointer: &str) {
-        let answer = self.server.admin("PATCH", "trusted-issuers/platform", changed.clone()).await;
+        let answer = self
+            .server
+            .admin("PATCH", "trusted-issuers/platform", changed.clone())
+            .await;
         let errors = answer.json()["errors"].clone();
-        let is_there = errors.as_array().is_some_and(|errors| errors.iter().any(|error| error["pointer"] == pointer));
-        assert!(answer.status == 422 && is_there, "{changed}: {}", answer.text());
+        let is_there = errors
+            .as_array()
+            .is_some_and(|errors| errors.iter().any(|error| error["pointer"] == pointer));
+        assert!(
+            answer.status == 422 && is_there,
+            "{changed}: {}",
+            answer.text()
+        );
     }
 
     fn document(matcher: Value) -> Value {
@@ -65,8 +106,17 @@ impl Platform {
 
     /// The codes of the warnings of the rule.
     pub async fn warnings(&self) -> Vec<String> {
-        let shown = self.server.admin("GET", "federated-credentials/rule", Value::Null).await.json();
-        shown["warnings"].as_array().unwrap().iter().map(|w| w["code"].as_str().unwrap().to_owned()).collect()
+        let shown = self
+            .server
+            .admin("GET", "federated-credentials/rule", Value::Null)
+            .await
+            .json();
+        shown["warnings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|w| w["code"].as_str().unwrap().to_owned())
+            .collect()
     }
 
     /// Presents an assertion with these claims, signed by the platform.
@@ -75,7 +125,12 @@ impl Platform {
     }
 
     pub async fn present_text(&self, assertion: &str) -> Answer {
-        self.server.form("/token", &[("grant_type", JWT_BEARER), ("assertion", assertion)]).await
+        self.server
+            .form(
+                "/token",
+                &[("grant_type", JWT_BEARER), ("assertion", assertion)],
+            )
+            .await
     }
 
     pub async fn accepts(&self, claims: &Value) -> Value {
@@ -85,7 +140,9 @@ impl Platform {
     }
 
     pub async fn refuses(&self, claims: &Value, reason: &str) {
-        self.present(claims).await.refused(400, "invalid_grant", reason);
+        self.present(claims)
+            .await
+            .refused(400, "invalid_grant", reason);
     }
 
     /// The claims of every token, with these beside; each has an id of its own.
@@ -93,8 +150,7 @@ impl Platform {
         static COUNT: AtomicU64 = AtomicU64::new(1);
         let now = self.server.now();
         let id = format!("id-{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        let claims =
-            json!({ "iss": self.issuer.url, "aud": CARNET, "iat": now, "nbf": now, "exp": now + 300, "jti": id });
+        let claims = json!({ "iss": self.issuer.url, "aud": CARNET, "iat": now, "nbf": now, "exp": now + 300, "jti": id });
         changed(&claims, own)
     }
 }
@@ -105,7 +161,9 @@ pub fn changed(claims: &Value, changes: Value) -> Value {
     for (name, value) in changes.as_object().unwrap() {
         match (value, claims.get(name)) {
             (Value::Null, _) => drop(claims.as_object_mut().unwrap().remove(name)),
-            (Value::Object(_), Some(present @ Value::Object(_))) => claims[name] = changed(present, value.clone()),
+            (Value::Object(_), Some(present @ Value::Object(_))) => {
+                claims[name] = changed(present, value.clone())
+            }
             _ => claims[name] = value.clone(),
         }
     }
@@ -141,23 +199,66 @@ async fn gitlab_platform() -> Platform {
 async fn atk_140__gitlab_ids_and_protected_claims_decide() {
     let platform = gitlab_platform().await;
     let answer = platform.accepts(&gitlab(&platform, json!({}))).await;
-    assert_eq!(answer["authorization_details"][0]["packages"], json!(["widgets"]));
-    platform.refuses(&gitlab(&platform, json!({ "namespace_id": "73" })), "no_matching_credential").await;
+    assert_eq!(
+        answer["authorization_details"][0]["packages"],
+        json!(["widgets"])
+    );
+    platform
+        .refuses(
+            &gitlab(&platform, json!({ "namespace_id": "73" })),
+            "no_matching_credential",
+        )
+        .await;
     let other = json!({ "project_id": "21", "job_project_id": "21" });
-    platform.refuses(&gitlab(&platform, other), "no_matching_credential").await;
+    platform
+        .refuses(&gitlab(&platform, other), "no_matching_credential")
+        .await;
     // A fork's job runs elsewhere; a group of the same last name is another; the last part is no path.
-    platform.refuses(&gitlab(&platform, json!({ "job_project_id": "21" })), "claim_inconsistent").await;
-    platform.refuses(&gitlab(&platform, json!({ "project_path": "acme/tools/x/widgets" })), "claim_inconsistent").await;
-    platform.refuses(&gitlab(&platform, json!({ "project_id": 20 })), "claim_type").await;
-    platform.refuses(&gitlab(&platform, json!({ "ref_type": "merge_request" })), "claim_malformed").await;
-    platform.refuses(&gitlab(&platform, json!({ "pipeline_source": "merge_request_event" })), "event_denied").await;
+    platform
+        .refuses(
+            &gitlab(&platform, json!({ "job_project_id": "21" })),
+            "claim_inconsistent",
+        )
+        .await;
+    platform
+        .refuses(
+            &gitlab(&platform, json!({ "project_path": "acme/tools/x/widgets" })),
+            "claim_inconsistent",
+        )
+        .await;
+    platform
+        .refuses(
+            &gitlab(&platform, json!({ "project_id": 20 })),
+            "claim_type",
+        )
+        .await;
+    platform
+        .refuses(
+            &gitlab(&platform, json!({ "ref_type": "merge_request" })),
+            "claim_malformed",
+        )
+        .await;
+    platform
+        .refuses(
+            &gitlab(
+                &platform,
+                json!({ "pipeline_source": "merge_request_event" }),
+            ),
+            "event_denied",
+        )
+        .await;
     for wrong in [
         "gitlab.test/acme/tools/widgets//.gitlab-ci.yml@refs/heads/other",
         "gitlab.test/acme/tools/widgets//x/.gitlab-ci.yml@refs/heads/main",
         "gitlab.test/evil/x//.gitlab-ci.yml@refs/heads/main",
         "gitlab.evil/acme/tools/widgets//.gitlab-ci.yml@refs/heads/main",
     ] {
-        platform.refuses(&gitlab(&platform, json!({ "ci_config_ref_uri": wrong })), "workflow_mismatch").await;
+        platform
+            .refuses(
+                &gitlab(&platform, json!({ "ci_config_ref_uri": wrong })),
+                "workflow_mismatch",
+            )
+            .await;
     }
     let rule = json!({
         "namespace_id": "72", "project_id": "20", "environment": "Production", "require_environment_protected": true,
@@ -167,7 +268,10 @@ async fn atk_140__gitlab_ids_and_protected_claims_decide() {
     platform.accepts(&gitlab(&platform, json!({}))).await;
     for (changes, reason) in [
         (json!({ "ref_protected": "false" }), "ref_unprotected"),
-        (json!({ "environment_protected": "false" }), "env_unprotected"),
+        (
+            json!({ "environment_protected": "false" }),
+            "env_unprotected",
+        ),
         (json!({ "environment": "production" }), "env_mismatch"),
         (json!({ "environment": null }), "env_missing"),
         (json!({ "ref_type": "tag" }), "ref_mismatch"),
@@ -181,12 +285,29 @@ async fn contract_6__gitlab_names_are_pinned_to_ids_and_a_rename_is_named_in_the
     let platform = gitlab_platform().await;
     let names = json!({ "namespace": "https://gitlab.com/Acme/Tools/", "project": "widgets", "ci_config_path": "/.gitlab-ci.yml" });
     let saved = platform.rule(names).await;
-    assert_eq!((&saved["state"], &saved["match"]["namespace"]), (&json!("pending"), &json!("Acme/Tools")), "{saved}");
+    assert_eq!(
+        (&saved["state"], &saved["match"]["namespace"]),
+        (&json!("pending"), &json!("Acme/Tools")),
+        "{saved}"
+    );
     platform.accepts(&gitlab(&platform, json!({}))).await;
-    let shown = platform.server.admin("GET", "federated-credentials/rule", Value::Null).await.json();
-    assert_eq!(shown["pinned"], json!({ "namespace_id": "72", "project_id": "20" }));
+    let shown = platform
+        .server
+        .admin("GET", "federated-credentials/rule", Value::Null)
+        .await
+        .json();
+    assert_eq!(
+        shown["pinned"],
+        json!({ "namespace_id": "72", "project_id": "20" })
+    );
     // Any change through this node lets it read all that happened before.
-    platform.server.put("principals/joel", json!({ "kind": "user", "display_name": "Joel" })).await;
+    platform
+        .server
+        .put(
+            "principals/joel",
+            json!({ "kind": "user", "display_name": "Joel" }),
+        )
+        .await;
     let moved = json!({
         "namespace_path": "acme/new", "project_path": "acme/new/widgets",
         "ci_config_ref_uri": "gitlab.test/acme/new/widgets//.gitlab-ci.yml@refs/heads/main",
@@ -198,12 +319,19 @@ async fn contract_6__gitlab_names_are_pinned_to_ids_and_a_rename_is_named_in_the
             "/match/project",
         )
         .await;
-    platform.cannot_save(json!({ "namespace": "acme", "ref": "main" }), "/match/ref").await;
+    platform
+        .cannot_save(json!({ "namespace": "acme", "ref": "main" }), "/match/ref")
+        .await;
     platform
         .rule(json!({ "namespace_id": "72", "project_id": "20", "ref": "refs/heads/main", "ref_type": "branch" }))
         .await;
     assert_eq!(platform.warnings().await, ["full_ref"]);
-    platform.cannot_save(json!({ "project": "widgets", "ref": "main", "ref_type": "tag" }), "/match").await;
+    platform
+        .cannot_save(
+            json!({ "project": "widgets", "ref": "main", "ref_type": "tag" }),
+            "/match",
+        )
+        .await;
 }
 
 // === Kubernetes ===
@@ -221,7 +349,9 @@ fn pod(platform: &Platform, changes: Value) -> Value {
 
 async fn cluster(url: &str) -> Platform {
     let platform = Platform::new("kubernetes", url, json!({})).await;
-    platform.rule(json!({ "namespace": "ci", "service_account": "publisher" })).await;
+    platform
+        .rule(json!({ "namespace": "ci", "service_account": "publisher" }))
+        .await;
     platform
 }
 
@@ -233,7 +363,9 @@ async fn k8s_tok_1__a_projected_token_without_one_of_its_claims_is_refused() {
     // It is handed out again while it lives, so it may be used again.
     platform.accepts(&token).await;
     for claim in ["iss", "aud", "exp", "iat", "sub", "kubernetes.io"] {
-        platform.refuses(&pod(&platform, json!({ claim: null })), "claim_missing").await;
+        platform
+            .refuses(&pod(&platform, json!({ claim: null })), "claim_missing")
+            .await;
     }
 }
 
@@ -241,9 +373,20 @@ async fn k8s_tok_1__a_projected_token_without_one_of_its_claims_is_refused() {
 async fn k8s_tok_2__a_subject_that_contradicts_the_names_is_refused() {
     let platform = cluster("https://cluster.test").await;
     platform
-        .refuses(&pod(&platform, json!({ "sub": "system:serviceaccount:kube-system:admin" })), "claim_inconsistent")
+        .refuses(
+            &pod(
+                &platform,
+                json!({ "sub": "system:serviceaccount:kube-system:admin" }),
+            ),
+            "claim_inconsistent",
+        )
         .await;
-    platform.refuses(&pod(&platform, json!({ "sub": "publisher" })), "claim_inconsistent").await;
+    platform
+        .refuses(
+            &pod(&platform, json!({ "sub": "publisher" })),
+            "claim_inconsistent",
+        )
+        .await;
 }
 
 #[tokio::test]
@@ -259,8 +402,12 @@ async fn fulcio_k8s_1__namespace_and_service_account_come_from_the_structured_cl
     ] {
         platform.refuses(&pod(&platform, changes), reason).await;
     }
-    platform.cannot_save(json!({ "namespace": "ci" }), "/match").await;
-    platform.cannot_save(json!({ "service_account": "publisher" }), "/match").await;
+    platform
+        .cannot_save(json!({ "namespace": "ci" }), "/match")
+        .await;
+    platform
+        .cannot_save(json!({ "service_account": "publisher" }), "/match")
+        .await;
 }
 
 #[tokio::test]
@@ -273,16 +420,31 @@ async fn k8s_tok_3__a_rule_can_name_the_uid_of_the_service_account() {
     assert_eq!(saved["state"], "active", "{saved}");
     platform.accepts(&pod(&platform, json!({}))).await;
     let again = json!({ "kubernetes.io": { "serviceaccount": { "uid": "00000000-e152-4356-a897-11b07aff165d" } } });
-    platform.refuses(&pod(&platform, again), "no_matching_credential").await;
+    platform
+        .refuses(&pod(&platform, again), "no_matching_credential")
+        .await;
 }
 
 #[tokio::test]
 async fn contract_6__alternatives_of_two_names_do_not_multiply_without_bound() {
     let platform = cluster("https://cluster.test").await;
-    let names = |count: usize| json!({ "any_of": (0..count).map(|n| format!("n{n}")).collect::<Vec<_>>() });
-    platform.rule(json!({ "namespace": names(16), "service_account": names(16) })).await;
-    platform.cannot_save(json!({ "namespace": names(16), "service_account": names(17) }), "/match/namespace").await;
-    platform.cannot_save(json!({ "namespace": names(101), "service_account": "a" }), "/match/namespace").await;
+    let names =
+        |count: usize| json!({ "any_of": (0..count).map(|n| format!("n{n}")).collect::<Vec<_>>() });
+    platform
+        .rule(json!({ "namespace": names(16), "service_account": names(16) }))
+        .await;
+    platform
+        .cannot_save(
+            json!({ "namespace": names(16), "service_account": names(17) }),
+            "/match/namespace",
+        )
+        .await;
+    platform
+        .cannot_save(
+            json!({ "namespace": names(101), "service_account": "a" }),
+            "/match/namespace",
+        )
+        .await;
 }
 
 #[tokio::test]
@@ -297,11 +459,15 @@ async fn k8s_tok_4__a_token_is_bound_to_a_pod_unless_the_rule_says_otherwise() {
 #[tokio::test]
 async fn k8s_aud_1__tokens_for_the_api_server_are_refused() {
     let platform = cluster("https://cluster.test").await;
-    for api in
-        ["https://kubernetes.default.svc", "https://kubernetes.default.svc.cluster.local", "https://cluster.test"]
-    {
+    for api in [
+        "https://kubernetes.default.svc",
+        "https://kubernetes.default.svc.cluster.local",
+        "https://cluster.test",
+    ] {
         for audience in [json!([api]), json!([CARNET, api])] {
-            platform.refuses(&pod(&platform, json!({ "aud": audience })), "aud_mismatch").await;
+            platform
+                .refuses(&pod(&platform, json!({ "aud": audience })), "aud_mismatch")
+                .await;
         }
     }
 }
@@ -310,11 +476,25 @@ async fn k8s_aud_1__tokens_for_the_api_server_are_refused() {
 async fn wimse_aud_4__the_api_servers_audience_cannot_be_configured_as_ours() {
     let platform = cluster("https://cluster.test").await;
     for api in ["https://kubernetes.default.svc", "https://cluster.test"] {
-        platform.cannot_trust(json!({ "audiences": [api] }), "/audiences").await;
-        platform.cannot_trust(json!({ "audiences": [CARNET], "extra_audiences": [api] }), "/extra_audiences").await;
+        platform
+            .cannot_trust(json!({ "audiences": [api] }), "/audiences")
+            .await;
+        platform
+            .cannot_trust(
+                json!({ "audiences": [CARNET], "extra_audiences": [api] }),
+                "/extra_audiences",
+            )
+            .await;
     }
-    let platform = Platform::new("spiffe", "https://oidc.test", json!({ "trust_domain": "td.test" })).await;
-    platform.cannot_trust(json!({ "audiences": ["spiffe://td.test"] }), "/audiences").await;
+    let platform = Platform::new(
+        "spiffe",
+        "https://oidc.test",
+        json!({ "trust_domain": "td.test" }),
+    )
+    .await;
+    platform
+        .cannot_trust(json!({ "audiences": ["spiffe://td.test"] }), "/audiences")
+        .await;
 }
 
 #[tokio::test]
@@ -324,17 +504,31 @@ async fn atk_148__kubernetes_names_with_colons_or_capitals_are_refused() {
         "sub": "system:serviceaccount:ci:publisher",
         "kubernetes.io": { "namespace": "system:serviceaccount:ci", "serviceaccount": { "name": "publisher" } },
     });
-    platform.refuses(&pod(&platform, shifted), "claim_malformed").await;
+    platform
+        .refuses(&pod(&platform, shifted), "claim_malformed")
+        .await;
     let colon = json!({
         "sub": "system:serviceaccount:a:ci:publisher",
         "kubernetes.io": { "namespace": "a:ci", "serviceaccount": { "name": "publisher" } },
     });
-    platform.refuses(&pod(&platform, colon), "claim_malformed").await;
-    let upper = json!({ "sub": "system:serviceaccount:CI:publisher", "kubernetes.io": { "namespace": "CI" } });
-    platform.refuses(&pod(&platform, upper), "claim_malformed").await;
-    platform.cannot_save(json!({ "namespace": "a:b", "service_account": "x" }), "/match/namespace").await;
     platform
-        .cannot_save(json!({ "namespace": "ci", "service_account": { "glob": "*" } }), "/match/service_account")
+        .refuses(&pod(&platform, colon), "claim_malformed")
+        .await;
+    let upper = json!({ "sub": "system:serviceaccount:CI:publisher", "kubernetes.io": { "namespace": "CI" } });
+    platform
+        .refuses(&pod(&platform, upper), "claim_malformed")
+        .await;
+    platform
+        .cannot_save(
+            json!({ "namespace": "a:b", "service_account": "x" }),
+            "/match/namespace",
+        )
+        .await;
+    platform
+        .cannot_save(
+            json!({ "namespace": "ci", "service_account": { "glob": "*" } }),
+            "/match/service_account",
+        )
         .await;
 }
 
@@ -342,19 +536,36 @@ async fn atk_148__kubernetes_names_with_colons_or_capitals_are_refused() {
 async fn k8s_key_1__a_clusters_keys_come_from_a_file_that_may_change() {
     let platform = cluster("https://cluster.test").await;
     let path = platform.server.db.key_files().join("cluster-keys.json");
-    let write = |key: &TestKey| std::fs::write(&path, json!({ "keys": [key.jwk()] }).to_string()).unwrap();
+    let write =
+        |key: &TestKey| std::fs::write(&path, json!({ "keys": [key.jwk()] }).to_string()).unwrap();
     write(&TestKey::rsa(1));
     let keys = json!({ "keys": { "source": "file", "path": path } });
-    let answer = platform.server.admin("PATCH", "trusted-issuers/platform", keys).await;
+    let answer = platform
+        .server
+        .admin("PATCH", "trusted-issuers/platform", keys)
+        .await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     let signed = |number: usize| TestKey::rsa(number).sign(&pod(&platform, json!({})));
     platform.present_text(&signed(1)).await.token();
-    platform.present_text(&signed(2)).await.refused(400, "invalid_grant", "key_unknown");
+    platform
+        .present_text(&signed(2))
+        .await
+        .refused(400, "invalid_grant", "key_unknown");
     write(&TestKey::rsa(2));
     platform.server.clock.advance(31);
     platform.present_text(&signed(2)).await.token();
-    platform.present_text(&signed(1)).await.refused(400, "invalid_grant", "key_unknown");
-    assert!(platform.server.network.fetched().iter().all(|url| !url.contains("cluster-keys")));
+    platform
+        .present_text(&signed(1))
+        .await
+        .refused(400, "invalid_grant", "key_unknown");
+    assert!(
+        platform
+            .server
+            .network
+            .fetched()
+            .iter()
+            .all(|url| !url.contains("cluster-keys"))
+    );
     let keys = |path: &str| json!({ "keys": { "source": "file", "path": path } });
     platform.cannot_trust(keys("keys.json"), "/keys/path").await;
 }
@@ -369,8 +580,18 @@ async fn key_files_are_read_from_the_configured_folder_only() {
     std::fs::write(&outside, &text).unwrap();
     std::os::unix::fs::symlink("inside.json", folder.join("linked.json")).unwrap();
     std::os::unix::fs::symlink(&outside, folder.join("leads-out.json")).unwrap();
-    assert!(std::process::Command::new("mkfifo").arg(folder.join("pipe")).status().unwrap().success());
-    std::fs::write(folder.join("large.json"), format!("{text}{}", " ".repeat(1024 * 1024))).unwrap();
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(folder.join("pipe"))
+            .status()
+            .unwrap()
+            .success()
+    );
+    std::fs::write(
+        folder.join("large.json"),
+        format!("{text}{}", " ".repeat(1024 * 1024)),
+    )
+    .unwrap();
     let named = |path: &std::path::Path| json!({ "keys": { "source": "file", "path": path } });
     for outside in [
         outside,
@@ -381,33 +602,58 @@ async fn key_files_are_read_from_the_configured_folder_only() {
     ] {
         platform.cannot_trust(named(&outside), "/keys/path").await;
         let review = |changes: Value| {
-            let review =
-                json!({ "source": "token_review", "api_server": "https://api.test", "token_file": folder.join("t") });
+            let review = json!({ "source": "token_review", "api_server": "https://api.test", "token_file": folder.join("t") });
             json!({ "keys": changed(&review, changes) })
         };
-        platform.cannot_trust(review(json!({ "token_file": outside })), "/keys/token_file").await;
-        platform.cannot_trust(review(json!({ "ca_file": outside })), "/keys/ca_file").await;
+        platform
+            .cannot_trust(review(json!({ "token_file": outside })), "/keys/token_file")
+            .await;
+        platform
+            .cannot_trust(review(json!({ "ca_file": outside })), "/keys/ca_file")
+            .await;
     }
     for wrong in ["leads-out.json", "pipe", "large.json", "missing.json", "."] {
-        platform.cannot_trust(named(&folder.join(wrong)), "/keys").await;
+        platform
+            .cannot_trust(named(&folder.join(wrong)), "/keys")
+            .await;
     }
     for good in ["inside.json", "linked.json"] {
-        let saved = platform.server.admin("PATCH", "trusted-issuers/platform", named(&folder.join(good))).await;
+        let saved = platform
+            .server
+            .admin(
+                "PATCH",
+                "trusted-issuers/platform",
+                named(&folder.join(good)),
+            )
+            .await;
         assert_eq!(saved.status, 200, "{good}: {}", saved.text());
     }
     // What leads out later is not read any more.
     let token = TestKey::rsa(1).sign(&pod(&platform, json!({})));
     platform.present_text(&token).await.token();
     std::fs::remove_file(folder.join("linked.json")).unwrap();
-    std::os::unix::fs::symlink(platform.server.db.folder().join("outside.json"), folder.join("linked.json")).unwrap();
-    let refreshed = platform.server.admin("POST", "trusted-issuers/platform/refresh-keys", Value::Null).await;
+    std::os::unix::fs::symlink(
+        platform.server.db.folder().join("outside.json"),
+        folder.join("linked.json"),
+    )
+    .unwrap();
+    let refreshed = platform
+        .server
+        .admin("POST", "trusted-issuers/platform/refresh-keys", Value::Null)
+        .await;
     assert_eq!(refreshed.status, 502, "{}", refreshed.text());
 }
 
 #[tokio::test]
 async fn without_a_folder_for_key_files_no_file_can_be_named() {
     let empty = [("CARNET_KEY_FILES_DIR", "")];
-    let platform = Platform::on(TestServer::with(&empty).await, "kubernetes", "https://cluster.test", json!({})).await;
+    let platform = Platform::on(
+        TestServer::with(&empty).await,
+        "kubernetes",
+        "https://cluster.test",
+        json!({}),
+    )
+    .await;
     let own = platform.server.db.folder();
     let other = TestServer::start().await;
     let elsewhere = other.db.folder();
@@ -417,9 +663,15 @@ async fn without_a_folder_for_key_files_no_file_can_be_named() {
     }
     std::os::unix::fs::symlink(own.join("keys.json"), elsewhere.join("leads-in.json")).unwrap();
     let named = |path: &std::path::Path| json!({ "keys": { "source": "file", "path": path } });
-    platform.cannot_trust(named(&own.join("keys.json")), "/keys/path").await;
-    platform.cannot_trust(named(&elsewhere.join("../x/keys.json")), "/keys/path").await;
-    platform.cannot_trust(named(&elsewhere.join("leads-in.json")), "/keys/path").await;
+    platform
+        .cannot_trust(named(&own.join("keys.json")), "/keys/path")
+        .await;
+    platform
+        .cannot_trust(named(&elsewhere.join("../x/keys.json")), "/keys/path")
+        .await;
+    platform
+        .cannot_trust(named(&elsewhere.join("leads-in.json")), "/keys/path")
+        .await;
     let path = named(&elsewhere.join("keys.json"));
     // Over the network no file can be named at all without a folder for them, as the review's M2 asks.
     platform.cannot_trust(path, "/keys/path").await;
@@ -430,33 +682,67 @@ async fn k8s_ten_1__two_clusters_of_one_issuer_name_are_told_apart_by_audience()
     let platform = cluster("https://cluster.local").await;
     let keys = json!({ "source": "static", "jwks": { "keys": [TestKey::rsa(1).jwk()] } });
     let other = |audience: &str| json!({ "profile": "kubernetes", "issuer": "https://cluster.local", "keys": keys, "audiences": [audience] });
-    let clash = platform.server.admin("PUT", "trusted-issuers/other", other(CARNET)).await;
+    let clash = platform
+        .server
+        .admin("PUT", "trusted-issuers/other", other(CARNET))
+        .await;
     assert_eq!(clash.status, 422, "{}", clash.text());
-    platform.server.put("trusted-issuers/other", other("https://as.test/other")).await;
-    let token = |number: usize, aud: &str| TestKey::rsa(number).sign(&pod(&platform, json!({ "aud": [aud] })));
+    platform
+        .server
+        .put("trusted-issuers/other", other("https://as.test/other"))
+        .await;
+    let token = |number: usize, aud: &str| {
+        TestKey::rsa(number).sign(&pod(&platform, json!({ "aud": [aud] })))
+    };
     platform.present_text(&token(0, CARNET)).await.token();
     // The other cluster has no rule, and its keys prove nothing about this one.
-    platform.present_text(&token(1, "https://as.test/other")).await.refused(
-        400,
-        "invalid_grant",
-        "no_matching_credential",
-    );
-    platform.present_text(&token(1, CARNET)).await.refused(400, "invalid_grant", "key_unknown");
+    platform
+        .present_text(&token(1, "https://as.test/other"))
+        .await
+        .refused(400, "invalid_grant", "no_matching_credential");
+    platform
+        .present_text(&token(1, CARNET))
+        .await
+        .refused(400, "invalid_grant", "key_unknown");
 }
 
 #[tokio::test]
 async fn the_issuer_and_profile_of_a_platform_cannot_change_while_it_has_rules() {
     let world = Platform::new("github-actions", "https://ci.test", json!({})).await;
     let owner = json!({ "repository_owner_id": "65", "repository_id": "74" });
-    let rule = changed(&json!({ "repository": "octo-org/octo-repo", "workflow_file": "release.yml" }), owner);
+    let rule = changed(
+        &json!({ "repository": "octo-org/octo-repo", "workflow_file": "release.yml" }),
+        owner,
+    );
     world.rule(rule).await;
-    world.cannot_trust(json!({ "issuer": "https://other.test" }), "/issuer").await;
-    world.cannot_trust(json!({ "profile": "gitea" }), "/profile").await;
+    world
+        .cannot_trust(json!({ "issuer": "https://other.test" }), "/issuer")
+        .await;
+    world
+        .cannot_trust(json!({ "profile": "gitea" }), "/profile")
+        .await;
     let audiences = json!({ "audiences": ["https://as.test/other"] });
-    assert_eq!(world.server.admin("PATCH", "trusted-issuers/platform", audiences).await.status, 200);
-    assert_eq!(world.server.admin("DELETE", "federated-credentials/rule", Value::Null).await.status, 204);
+    assert_eq!(
+        world
+            .server
+            .admin("PATCH", "trusted-issuers/platform", audiences)
+            .await
+            .status,
+        200
+    );
+    assert_eq!(
+        world
+            .server
+            .admin("DELETE", "federated-credentials/rule", Value::Null)
+            .await
+            .status,
+        204
+    );
     let moved = json!({ "issuer": "https://other.test" });
-    let moved = world.server.admin("PATCH", "trusted-issuers/platform?validate=offline", moved).await;
+    let moved = world
+        .server
+        .admin("PATCH", "trusted-issuers/platform?validate=offline", moved)
+        .await;
     assert_eq!(moved.status, 200, "{}", moved.text());
 }
 
@@ -474,29 +760,61 @@ async fn atk_150__a_cloud_token_of_another_account_matches_nothing() {
         aws.claims(json!({ "sub": role, "https://sts.amazonaws.com/": { "aws_account": account, "request_tags": { "job": "1" } } }))
     };
     aws.accepts(&account(json!("123456789012"))).await;
-    aws.refuses(&account(json!("999999999999")), "claim_inconsistent").await;
-    aws.refuses(&account(json!(123_456_789_012_i64)), "claim_type").await;
-    aws.refuses(&account(json!(123_456_789_012.0)), "claim_type").await;
-    aws.cannot_save(json!({ "claims": { "/https:~1~1sts.amazonaws.com~1/request_tags/job": "1" } }), "/match").await;
-    aws.cannot_save(json!({ "subject": { "glob": "arn:aws:iam::*:role/Publisher" } }), "/match/subject").await;
+    aws.refuses(&account(json!("999999999999")), "claim_inconsistent")
+        .await;
+    aws.refuses(&account(json!(123_456_789_012_i64)), "claim_type")
+        .await;
+    aws.refuses(&account(json!(123_456_789_012.0)), "claim_type")
+        .await;
+    aws.cannot_save(
+        json!({ "claims": { "/https:~1~1sts.amazonaws.com~1/request_tags/job": "1" } }),
+        "/match",
+    )
+    .await;
+    aws.cannot_save(
+        json!({ "subject": { "glob": "arn:aws:iam::*:role/Publisher" } }),
+        "/match/subject",
+    )
+    .await;
 
     let google = Platform::new("google", "https://accounts.google.test", json!({})).await;
-    google.rule(json!({ "email": "p@x.iam.gserviceaccount.com", "sub": 110_169 })).await;
+    google
+        .rule(json!({ "email": "p@x.iam.gserviceaccount.com", "sub": 110_169 }))
+        .await;
     let account = |changes: Value| {
         let token =
             google.claims(json!({ "sub": "110169", "email": "p@x.iam.gserviceaccount.com", "email_verified": true }));
         changed(&token, changes)
     };
     google.accepts(&account(json!({ "jti": null }))).await;
-    google.refuses(&account(json!({ "sub": "110170" })), "no_matching_credential").await;
-    google.refuses(&account(json!({ "sub": 110_169.0 })), "claim_type").await;
-    google.refuses(&account(json!({ "email_verified": false })), "email_unverified").await;
-    google.rule(json!({ "email": "1-compute@developer.gserviceaccount.com" })).await;
-    assert_eq!(google.warnings().await, ["no_immutable_id", "default_service_account"]);
+    google
+        .refuses(
+            &account(json!({ "sub": "110170" })),
+            "no_matching_credential",
+        )
+        .await;
+    google
+        .refuses(&account(json!({ "sub": 110_169.0 })), "claim_type")
+        .await;
+    google
+        .refuses(
+            &account(json!({ "email_verified": false })),
+            "email_unverified",
+        )
+        .await;
+    google
+        .rule(json!({ "email": "1-compute@developer.gserviceaccount.com" }))
+        .await;
+    assert_eq!(
+        google.warnings().await,
+        ["no_immutable_id", "default_service_account"]
+    );
 
     let url = format!("https://login.microsoftonline.com/{TENANT}/v2.0");
     let entra = Platform::new("entra", &url, json!({})).await;
-    entra.rule(json!({ "tenant_id": TENANT, "object_id": APP.to_uppercase() })).await;
+    entra
+        .rule(json!({ "tenant_id": TENANT, "object_id": APP.to_uppercase() }))
+        .await;
     let app = |changes: Value| {
         let token =
             entra.claims(json!({ "sub": APP, "oid": APP, "tid": TENANT, "azpacr": "2", "idtyp": "app", "uti": "u" }));
@@ -507,14 +825,19 @@ async fn atk_150__a_cloud_token_of_another_account_matches_nothing() {
     for (changes, reason) in [
         (json!({ "tid": other }), "claim_inconsistent"),
         (json!({ "sub": other }), "claim_inconsistent"),
-        (json!({ "sub": other, "oid": other }), "no_matching_credential"),
+        (
+            json!({ "sub": other, "oid": other }),
+            "no_matching_credential",
+        ),
         (json!({ "idtyp": "user" }), "principal_type"),
         (json!({ "azpacr": "1" }), "credential_strength"),
         (json!({ "azpacr": null }), "claim_missing"),
     ] {
         entra.refuses(&app(changes), reason).await;
     }
-    entra.cannot_save(json!({ "tenant_id": TENANT }), "/match").await;
+    entra
+        .cannot_save(json!({ "tenant_id": TENANT }), "/match")
+        .await;
 }
 
 // === other build systems ===
@@ -524,10 +847,21 @@ async fn nuget_pol_1__a_rule_for_a_forge_needs_a_repository_or_an_id_and_a_filte
     for profile in ["forgejo", "gitea"] {
         let forge = Platform::new(profile, "https://forge.test", json!({})).await;
         let file = "release.yml";
-        forge.cannot_save(json!({ "repository_owner": "acme", "workflow_file": file }), "/match").await;
-        forge.cannot_save(json!({ "repository": "acme/widgets" }), "/match").await;
+        forge
+            .cannot_save(
+                json!({ "repository_owner": "acme", "workflow_file": file }),
+                "/match",
+            )
+            .await;
+        forge
+            .cannot_save(json!({ "repository": "acme/widgets" }), "/match")
+            .await;
         for named in ["repository", "repository_id", "repository_owner_id"] {
-            let value = if named == "repository" { "acme/widgets" } else { "9" };
+            let value = if named == "repository" {
+                "acme/widgets"
+            } else {
+                "9"
+            };
             for (filter, wanted) in [
                 ("workflow_file", json!(file)),
                 ("ref", json!({ "glob": "refs/tags/v*" })),
@@ -548,27 +882,42 @@ async fn nuget_pol_1__conditions_that_every_token_of_an_issuer_meets_cannot_be_s
         json!({ "aud": CARNET, "exp": { "any_of": [1, 2] }, "nbf": 1, "iat": 1, "jti": "x", "/aud/0": CARNET }),
         json!({}),
     ] {
-        generic.cannot_save(json!({ "claims": claims }), "/match").await;
+        generic
+            .cannot_save(json!({ "claims": claims }), "/match")
+            .await;
     }
     for glob in ["*", "**", "**:**", "-*", "*e*", "*@example.com", "p*"] {
-        generic.cannot_save(json!({ "subject": { "glob": glob } }), "/match/subject").await;
+        generic
+            .cannot_save(json!({ "subject": { "glob": glob } }), "/match/subject")
+            .await;
     }
-    generic.rule(json!({ "claims": { "iss": "https://builds.test", "project": "acme" } })).await;
-    generic.rule(json!({ "subject": { "glob": "project:*" } })).await;
+    generic
+        .rule(json!({ "claims": { "iss": "https://builds.test", "project": "acme" } }))
+        .await;
+    generic
+        .rule(json!({ "subject": { "glob": "project:*" } }))
+        .await;
     let github = Platform::new("github-actions", "https://github.test", json!({})).await;
     for glob in ["repo:**", "repo:*", "repo**", "**:pull_request", "*:o/r"] {
         let rule = json!({ "repository_owner_id": "65", "subject": { "glob": glob } });
         github.cannot_save(rule, "/match/subject").await;
     }
-    for glob in ["repo:octo-org/*", "repo:octo-org/octo-repo:ref:refs/tags/v*"] {
-        github.rule(json!({ "repository_owner_id": "65", "subject": { "glob": glob } })).await;
+    for glob in [
+        "repo:octo-org/*",
+        "repo:octo-org/octo-repo:ref:refs/tags/v*",
+    ] {
+        github
+            .rule(json!({ "repository_owner_id": "65", "subject": { "glob": glob } }))
+            .await;
     }
 }
 
 #[tokio::test]
 async fn contract_6__ids_that_are_sent_are_pinned_and_the_rule_is_active_at_once() {
     let buildkite = Platform::new("buildkite", "https://agent.buildkite.test", json!({})).await;
-    let saved = buildkite.rule(json!({ "organization_slug": "acme", "pipeline_slug": "release" })).await;
+    let saved = buildkite
+        .rule(json!({ "organization_slug": "acme", "pipeline_slug": "release" }))
+        .await;
     assert_eq!(saved["state"], "active", "{saved}");
     assert_eq!(buildkite.warnings().await, ["no_immutable_id"]);
     let job = |changes: Value| {
@@ -579,20 +928,52 @@ async fn contract_6__ids_that_are_sent_are_pinned_and_the_rule_is_active_at_once
         changed(&token, changes)
     };
     buildkite.accepts(&job(json!({}))).await;
-    buildkite.accepts(&job(json!({ "organization_id": "o-1", "pipeline_id": "p-1" }))).await;
-    let shown = buildkite.server.admin("GET", "federated-credentials/rule", Value::Null).await.json();
-    assert_eq!(shown["pinned"], json!({ "organization_id": "o-1", "pipeline_id": "p-1" }));
-    buildkite.refuses(&job(json!({ "organization_id": "o-2", "pipeline_id": "p-1" })), "no_matching_credential").await;
-    buildkite.refuses(&job(json!({ "aud": "https://buildkite.com/acme" })), "aud_mismatch").await;
+    buildkite
+        .accepts(&job(
+            json!({ "organization_id": "o-1", "pipeline_id": "p-1" }),
+        ))
+        .await;
+    let shown = buildkite
+        .server
+        .admin("GET", "federated-credentials/rule", Value::Null)
+        .await
+        .json();
+    assert_eq!(
+        shown["pinned"],
+        json!({ "organization_id": "o-1", "pipeline_id": "p-1" })
+    );
+    buildkite
+        .refuses(
+            &job(json!({ "organization_id": "o-2", "pipeline_id": "p-1" })),
+            "no_matching_credential",
+        )
+        .await;
+    buildkite
+        .refuses(
+            &job(json!({ "aud": "https://buildkite.com/acme" })),
+            "aud_mismatch",
+        )
+        .await;
 }
 
 #[tokio::test]
 async fn contract_6__a_shared_audience_is_warned_about() {
-    let azure = Platform::new("azure-devops", "https://vstoken.dev.azure.test/o-1", json!({})).await;
-    let shown = azure.server.admin("GET", "trusted-issuers/platform", Value::Null).await.json();
+    let azure = Platform::new(
+        "azure-devops",
+        "https://vstoken.dev.azure.test/o-1",
+        json!({}),
+    )
+    .await;
+    let shown = azure
+        .server
+        .admin("GET", "trusted-issuers/platform", Value::Null)
+        .await
+        .json();
     assert_eq!(shown["audiences"], json!(["api://AzureADTokenExchange"]));
     assert_eq!(shown["warnings"][0]["code"], "shared_audience");
-    azure.rule(json!({ "definition_id": "7", "org_id": "o-1" })).await;
+    azure
+        .rule(json!({ "definition_id": "7", "org_id": "o-1" }))
+        .await;
     let run = azure.claims(json!({
         "aud": "api://AzureADTokenExchange", "sub": "p://acme/core/release", "org_id": "o-1", "prj_id": "p-1",
         "def_id": "7", "rpo_id": "r-1",
@@ -604,7 +985,9 @@ async fn contract_6__a_shared_audience_is_warned_about() {
 #[tokio::test]
 async fn contract_8__circleci_contexts_are_a_list_and_ssh_reruns_can_be_refused() {
     let circle = Platform::new("circleci", "https://oidc.circleci.test/org/o-1", json!({})).await;
-    circle.rule(json!({ "project_id": "P-1", "context_ids": ["ctx-1"], "deny_ssh_rerun": true })).await;
+    circle
+        .rule(json!({ "project_id": "P-1", "context_ids": ["ctx-1"], "deny_ssh_rerun": true }))
+        .await;
     let job = |changes: Value| {
         let token = circle.claims(json!({
             "sub": "org/o-1/project/p-1/user/u", "jti": null, "oidc.circleci.com/org-id": "o-1",
@@ -615,7 +998,9 @@ async fn contract_8__circleci_contexts_are_a_list_and_ssh_reruns_can_be_refused(
     };
     circle.accepts(&job(json!({}))).await;
     circle.refuses(&job(json!({})), "replay").await;
-    circle.accepts(&job(json!({ "oidc.circleci.com/ssh-rerun": "false" }))).await;
+    circle
+        .accepts(&job(json!({ "oidc.circleci.com/ssh-rerun": "false" })))
+        .await;
     for (claim, value, reason) in [
         ("ssh-rerun", json!(true), "runner_denied"),
         ("ssh-rerun", json!("true"), "runner_denied"),
@@ -623,26 +1008,51 @@ async fn contract_8__circleci_contexts_are_a_list_and_ssh_reruns_can_be_refused(
         ("context-ids", json!(["ctx-2"]), "context_mismatch"),
         ("context-ids", json!("ctx-1"), "claim_type"),
     ] {
-        circle.refuses(&job(json!({ format!("oidc.circleci.com/{claim}"): value })), reason).await;
+        circle
+            .refuses(
+                &job(json!({ format!("oidc.circleci.com/{claim}"): value })),
+                reason,
+            )
+            .await;
     }
-    circle.cannot_save(json!({ "vcs_origin": "github.com/acme/widgets" }), "/match").await;
+    circle
+        .cannot_save(json!({ "vcs_origin": "github.com/acme/widgets" }), "/match")
+        .await;
 }
 
 // === the book ===
 
 #[test]
 fn the_page_of_profiles_has_every_profile_and_field() {
-    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/src/reference/profiles.md")).unwrap();
+    let page = std::fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/docs/src/reference/profiles.md"
+    ))
+    .unwrap();
     let profiles = carnet::profile::Profiles::load(None).unwrap();
     assert!(profiles.iter().count() >= 19);
     for profile in profiles.iter() {
-        let section = page.split("\n## ").find(|section| section.starts_with(&format!("`{}`\n", profile.name)));
+        let section = page
+            .split("\n## ")
+            .find(|section| section.starts_with(&format!("`{}`\n", profile.name)));
         let section = section.unwrap_or_else(|| panic!("{} has no section", profile.name));
         for field in &profile.fields {
-            assert!(section.contains(&format!("| `{}` |", field.name)), "{}.{}", profile.name, field.name);
+            assert!(
+                section.contains(&format!("| `{}` |", field.name)),
+                "{}.{}",
+                profile.name,
+                field.name
+            );
         }
-        let cases = format!("{}/docs/samples/cases/{}.json", env!("CARGO_MANIFEST_DIR"), profile.name);
-        assert!(profile.name == "github-actions" || std::path::Path::new(&cases).exists(), "{cases}");
+        let cases = format!(
+            "{}/docs/samples/cases/{}.json",
+            env!("CARGO_MANIFEST_DIR"),
+            profile.name
+        );
+        assert!(
+            profile.name == "github-actions" || std::path::Path::new(&cases).exists(),
+            "{cases}"
+        );
     }
 }
 
@@ -653,18 +1063,36 @@ async fn contract_7__a_refusal_hints_at_letter_case_and_at_stars_that_stop_at_sl
     platform.rule(rule).await;
     let claims = gitlab(&platform, json!({ "ref": "release/1/2" }));
     let answer = platform.present(&claims).await;
-    let hints: Vec<Value> =
-        answer.json()["mismatches"].as_array().unwrap().iter().map(|one| one["hint"].clone()).collect();
+    let hints: Vec<Value> = answer.json()["mismatches"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["hint"].clone())
+        .collect();
     assert_eq!(
         hints,
-        [json!("differs only in letter case"), json!("`*` stops at a slash; `**` does not")],
+        [
+            json!("differs only in letter case"),
+            json!("`*` stops at a slash; `**` does not")
+        ],
         "{}",
         answer.text()
     );
     let asked = json!({ "trusted_issuer": "platform", "claims": claims });
-    let explained = platform.server.admin("POST", "explanations", asked).await.json();
+    let explained = platform
+        .server
+        .admin("POST", "explanations", asked)
+        .await
+        .json();
     let conditions = explained["candidates"][0]["conditions"].as_array().unwrap();
-    assert_eq!(conditions.iter().filter(|condition| condition.get("hint").is_some()).count(), 2, "{explained:#}");
+    assert_eq!(
+        conditions
+            .iter()
+            .filter(|condition| condition.get("hint").is_some())
+            .count(),
+        2,
+        "{explained:#}"
+    );
 }
 
 // === a platform that nobody has heard of ===
@@ -748,21 +1176,56 @@ fn smithy_cases(now: i64) -> Vec<Value> {
     };
     vec![
         case("good", json!({}), ("allow", "ok")),
-        case("other-forge", json!({ "forge": { "id": 8 } }), ("deny", "owner_id_mismatch")),
-        case("forge-as-text", json!({ "forge": { "id": "7" } }), ("deny", "claim_type")),
-        case("deeper", json!({ "anvil": "Great/One/Two", "mark": null }), ("deny", "env_mismatch")),
-        case("no-anvil", json!({ "anvil": null }), ("deny", "env_missing")),
-        case("two-words", json!({ "mark": "Small/x" }), ("deny", "claim_inconsistent")),
-        case("stranger", json!({ "struck_by": "Passer-By" }), ("deny", "event_denied")),
-        case("no-heat", json!({ "heat": null }), ("deny", "claim_missing")),
-        case("long", json!({ "exp": now + 601 }), ("deny", "lifetime_too_long")),
+        case(
+            "other-forge",
+            json!({ "forge": { "id": 8 } }),
+            ("deny", "owner_id_mismatch"),
+        ),
+        case(
+            "forge-as-text",
+            json!({ "forge": { "id": "7" } }),
+            ("deny", "claim_type"),
+        ),
+        case(
+            "deeper",
+            json!({ "anvil": "Great/One/Two", "mark": null }),
+            ("deny", "env_mismatch"),
+        ),
+        case(
+            "no-anvil",
+            json!({ "anvil": null }),
+            ("deny", "env_missing"),
+        ),
+        case(
+            "two-words",
+            json!({ "mark": "Small/x" }),
+            ("deny", "claim_inconsistent"),
+        ),
+        case(
+            "stranger",
+            json!({ "struck_by": "Passer-By" }),
+            ("deny", "event_denied"),
+        ),
+        case(
+            "no-heat",
+            json!({ "heat": null }),
+            ("deny", "claim_missing"),
+        ),
+        case(
+            "long",
+            json!({ "exp": now + 601 }),
+            ("deny", "lifetime_too_long"),
+        ),
     ]
 }
 
 #[tokio::test]
 async fn contract_8__a_made_up_platform_is_one_data_file_and_one_case_file() {
     let db = TestDb::new().await;
-    let (profiles, file) = (db.folder().join("profiles"), db.folder().join("smithy.json"));
+    let (profiles, file) = (
+        db.folder().join("profiles"),
+        db.folder().join("smithy.json"),
+    );
     std::fs::create_dir(&profiles).unwrap();
     std::fs::write(profiles.join("smithy.toml"), SMITHY).unwrap();
     let settings = [("CARNET_PROFILES_DIR", profiles.to_str().unwrap())];
@@ -770,52 +1233,107 @@ async fn contract_8__a_made_up_platform_is_one_data_file_and_one_case_file() {
     let cases = smithy_cases(server.now());
     std::fs::write(&file, json!(cases).to_string()).unwrap();
 
-    let test = ["policy", "test", file.to_str().unwrap(), "--profiles-dir", profiles.to_str().unwrap()];
+    let test = [
+        "policy",
+        "test",
+        file.to_str().unwrap(),
+        "--profiles-dir",
+        profiles.to_str().unwrap(),
+    ];
     let tested = carnet_in(db.folder(), &test);
-    let verdict = |case: &Value| format!("{} {} {}", case["id"], case["expect"], case["reason"]).replace('"', "");
+    let verdict = |case: &Value| {
+        format!("{} {} {}", case["id"], case["expect"], case["reason"]).replace('"', "")
+    };
     let expected: Vec<String> = cases.iter().map(verdict).collect();
     assert_eq!(
         (tested.code, tested.stdout.lines().collect::<Vec<_>>()),
         (0, expected.iter().map(|line| &**line).collect())
     );
-    assert_eq!(carnet_in(db.folder(), &test[..3]).code, 1, "no such profile without the data file");
+    assert_eq!(
+        carnet_in(db.folder(), &test[..3]).code,
+        1,
+        "no such profile without the data file"
+    );
 
     let known = Profiles::load(Some(&profiles)).unwrap();
     for case in &cases {
-        let (word, reason) = run_with(case, db.folder(), &profiles, &known).await.unwrap();
-        assert_eq!((case["expect"].as_str(), case["reason"].as_str()), (Some(word), Some(&*reason)), "{}", case["id"]);
+        let (word, reason) = run_with(case, db.folder(), &profiles, &known)
+            .await
+            .unwrap();
+        assert_eq!(
+            (case["expect"].as_str(), case["reason"].as_str()),
+            (Some(word), Some(&*reason)),
+            "{}",
+            case["id"]
+        );
     }
 
     let smithy = FakeIssuer::new("https://smithy.test", TestKey::ec("hammer", "ES256"));
     let trusted = json!({ "profile": "smithy", "issuer": smithy.url });
     let stranger = TestServer::start().await;
     stranger.network.add(&smithy);
-    let refused = stranger.admin("PUT", "trusted-issuers/smithy", trusted.clone()).await;
-    assert!(refused.status == 422 && refused.text().contains("/profile"), "{}", refused.text());
+    let refused = stranger
+        .admin("PUT", "trusted-issuers/smithy", trusted.clone())
+        .await;
+    assert!(
+        refused.status == 422 && refused.text().contains("/profile"),
+        "{}",
+        refused.text()
+    );
     server.network.add(&smithy);
     server.put("trusted-issuers/smithy", trusted).await;
-    server.put("principals/joel", json!({ "kind": "user" })).await;
-    server.put("resource-servers/pypi", json!({ "resource": R1, "actions": ["publish"] })).await;
+    server
+        .put("principals/joel", json!({ "kind": "user" }))
+        .await;
+    server
+        .put(
+            "resource-servers/pypi",
+            json!({ "resource": R1, "actions": ["publish"] }),
+        )
+        .await;
     let rule = json!({
         "principal": "joel", "trusted_issuer": "smithy", "match": { "smith": "Wayland", "anvil": "great/one" },
         "permissions": [{ "resource_server": "pypi", "actions": ["publish"], "packages": ["horseshoe"] }],
     });
-    assert_eq!(server.put("federated-credentials/great", rule).await["state"], "pending");
+    assert_eq!(
+        server.put("federated-credentials/great", rule).await["state"],
+        "pending"
+    );
     let exchange = async |claims: &Value| {
-        let form = [("grant_type", JWT_BEARER), ("assertion", &smithy.key().sign(claims))];
+        let form = [
+            ("grant_type", JWT_BEARER),
+            ("assertion", &smithy.key().sign(claims)),
+        ];
         server.form("/token", &form).await
     };
     let token = exchange(&cases[0]["claims"]).await.token();
-    let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+    let payload = URL_SAFE_NO_PAD
+        .decode(token.split('.').nth(1).unwrap())
+        .unwrap();
     let payload: Value = serde_json::from_slice(&payload).unwrap();
     let workload = json!({
         "iss": smithy.url, "sub": "forge/7", "profile": "smithy", "claims": { "anvil": "Great/One", "forge_id": 7 },
     });
     assert_eq!(payload["workload"], workload);
-    exchange(&cases[0]["claims"]).await.refused(400, "invalid_grant", "replay");
-    let shown = server.admin("GET", "federated-credentials/great", Value::Null).await.json();
-    assert_eq!((&shown["state"], &shown["pinned"]), (&json!("active"), &json!({ "forge_id": "7" })));
-    exchange(&changed(&cases[0]["claims"], json!({ "heat": "h-2" }))).await.token();
-    let namesake = changed(&cases[0]["claims"], json!({ "heat": "h-3", "forge": { "id": 8 } }));
-    exchange(&namesake).await.refused(400, "invalid_grant", "no_matching_credential");
+    exchange(&cases[0]["claims"])
+        .await
+        .refused(400, "invalid_grant", "replay");
+    let shown = server
+        .admin("GET", "federated-credentials/great", Value::Null)
+        .await
+        .json();
+    assert_eq!(
+        (&shown["state"], &shown["pinned"]),
+        (&json!("active"), &json!({ "forge_id": "7" }))
+    );
+    exchange(&changed(&cases[0]["claims"], json!({ "heat": "h-2" })))
+        .await
+        .token();
+    let namesake = changed(
+        &cases[0]["claims"],
+        json!({ "heat": "h-3", "forge": { "id": 8 } }),
+    );
+    exchange(&namesake)
+        .await
+        .refused(400, "invalid_grant", "no_matching_credential");
 }

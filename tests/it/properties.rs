@@ -24,7 +24,8 @@ fn any_json() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(4, 64, 8, |inner| {
         prop_oneof![
             vec(inner.clone(), 0..8).prop_map(Value::from),
-            btree_map("\\PC{0,10}", inner, 0..8).prop_map(|members| Value::Object(members.into_iter().collect())),
+            btree_map("\\PC{0,10}", inner, 0..8)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
         ]
     })
 }
@@ -62,7 +63,11 @@ fn verdict(claims: &Value) -> CaseVerdict {
             } },
         },
     }]);
-    judge(&read_cases(&case.to_string(), |_| unreachable!()).unwrap()[0], &Profiles::load(None).unwrap()).0
+    judge(
+        &read_cases(&case.to_string(), |_| unreachable!()).unwrap()[0],
+        &Profiles::load(None).unwrap(),
+    )
+    .0
 }
 
 proptest! {

@@ -14,16 +14,28 @@ fn samples() -> &'static (Vec<Value>, Profiles) {
     static SAMPLES: OnceLock<(Vec<Value>, Profiles)> = OnceLock::new();
     SAMPLES.get_or_init(|| {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/samples/profiles");
-        let of_book = all_cases().into_iter().filter(|(id, _)| !id.starts_with("policy-cases/"));
-        let cases: Vec<Value> = of_book.map(|(_, case)| case).filter(|case| case.get("claims").is_some()).collect();
-        let cases: Vec<Value> = cases.into_iter().filter(|case| case.get("objects").is_some()).collect();
+        let of_book = all_cases()
+            .into_iter()
+            .filter(|(id, _)| !id.starts_with("policy-cases/"));
+        let cases: Vec<Value> = of_book
+            .map(|(_, case)| case)
+            .filter(|case| case.get("claims").is_some())
+            .collect();
+        let cases: Vec<Value> = cases
+            .into_iter()
+            .filter(|case| case.get("objects").is_some())
+            .collect();
         assert!(cases.len() > 150, "{}", cases.len());
         (cases, Profiles::load(Some(&root)).unwrap())
     })
 }
 
 fn verdict(case: &Value, profiles: &Profiles) -> CaseVerdict {
-    judge(&read_cases(&json!([case]).to_string(), |_| unreachable!()).unwrap()[0], profiles).0
+    judge(
+        &read_cases(&json!([case]).to_string(), |_| unreachable!()).unwrap()[0],
+        profiles,
+    )
+    .0
 }
 
 fn is_expected(case: &Value) -> bool {
@@ -43,24 +55,39 @@ fn allows(case: &Value, profiles: &Profiles) -> bool {
 }
 
 fn issuer_of(case: &Value) -> &Value {
-    case["objects"]["trusted_issuers"].as_object().unwrap().values().next().unwrap()
+    case["objects"]["trusted_issuers"]
+        .as_object()
+        .unwrap()
+        .values()
+        .next()
+        .unwrap()
 }
 
 fn profile_of<'p>(case: &Value, profiles: &'p Profiles) -> &'p Profile {
-    profiles.get(issuer_of(case)["profile"].as_str().unwrap()).unwrap()
+    profiles
+        .get(issuer_of(case)["profile"].as_str().unwrap())
+        .unwrap()
 }
 
 fn rules_of(case: &Value) -> &Map<String, Value> {
-    case["objects"]["federated_credentials"].as_object().unwrap()
+    case["objects"]["federated_credentials"]
+        .as_object()
+        .unwrap()
 }
 
 fn match_of(case: &Value) -> &Map<String, Value> {
-    rules_of(case).values().next().unwrap()["match"].as_object().unwrap()
+    rules_of(case).values().next().unwrap()["match"]
+        .as_object()
+        .unwrap()
 }
 
 fn match_mut(case: &mut Value) -> &mut Map<String, Value> {
-    let rules = case["objects"]["federated_credentials"].as_object_mut().unwrap();
-    rules.values_mut().next().unwrap()["match"].as_object_mut().unwrap()
+    let rules = case["objects"]["federated_credentials"]
+        .as_object_mut()
+        .unwrap();
+    rules.values_mut().next().unwrap()["match"]
+        .as_object_mut()
+        .unwrap()
 }
 
 fn claims_of(case: &Value) -> &Map<String, Value> {
@@ -75,7 +102,9 @@ fn has_one_plain_rule(case: &Value) -> bool {
 fn read_by(check: &Check) -> Vec<&ClaimSpec> {
     match check {
         Check::Equals(equals) => vec![&*equals.claim],
-        Check::Flag { claim, .. } | Check::Present { claim, .. } | Check::Version { claim, .. } => vec![&**claim],
+        Check::Flag { claim, .. } | Check::Present { claim, .. } | Check::Version { claim, .. } => {
+            vec![&**claim]
+        }
         Check::File(file) => vec![&*file.claim],
         Check::ReusableFile(file) => vec![&*file.claim],
         Check::Identity(identity) => identity.claims().map(|claim| &**claim).collect(),
@@ -101,18 +130,34 @@ fn without(claims: &Map<String, Value>, path: &str) -> Map<String, Value> {
 fn an_absent_claim_never_matches() {
     let (cases, profiles) = samples();
     let mut tried = 0;
-    for case in cases.iter().filter(|case| is_expected(case) && has_one_plain_rule(case)) {
+    for case in cases
+        .iter()
+        .filter(|case| is_expected(case) && has_one_plain_rule(case))
+    {
         let profile = profile_of(case, profiles);
-        for field in profile.fields.iter().filter(|field| match_of(case).contains_key(&field.name)) {
+        for field in profile
+            .fields
+            .iter()
+            .filter(|field| match_of(case).contains_key(&field.name))
+        {
             if match_of(case).get(&field.name) == Some(&json!(false))
-                || field.when.as_ref().is_some_and(|(_, value)| value != "caller")
+                || field
+                    .when
+                    .as_ref()
+                    .is_some_and(|(_, value)| value != "caller")
             {
                 continue;
             }
             for claim in read_by(&field.check) {
                 let mut changed = case.clone();
                 changed["claims"] = without(claims_of(case), &claim.path).into();
-                assert!(!allows(&changed, profiles), "{} {} without {}", profile.name, case["id"], claim.path);
+                assert!(
+                    !allows(&changed, profiles),
+                    "{} {} without {}",
+                    profile.name,
+                    case["id"],
+                    claim.path
+                );
                 tried += 1;
             }
         }
@@ -124,12 +169,24 @@ fn an_absent_claim_never_matches() {
 fn an_empty_claim_equals_nothing() {
     let (cases, profiles) = samples();
     let mut tried = 0;
-    for case in cases.iter().filter(|case| is_expected(case) && has_one_plain_rule(case)) {
+    for case in cases
+        .iter()
+        .filter(|case| is_expected(case) && has_one_plain_rule(case))
+    {
         let profile = profile_of(case, profiles);
         for field in &profile.fields {
-            let plain = match_of(case).get(&field.name).is_some_and(|value| value.get("glob").is_none());
-            for claim in read_by(&field.check).into_iter().filter(|claim| plain && !claim.path.starts_with('/')) {
-                if claims_of(case).get(&claim.path).is_some_and(Value::is_string) && field.when.is_none() {
+            let plain = match_of(case)
+                .get(&field.name)
+                .is_some_and(|value| value.get("glob").is_none());
+            for claim in read_by(&field.check)
+                .into_iter()
+                .filter(|claim| plain && !claim.path.starts_with('/'))
+            {
+                if claims_of(case)
+                    .get(&claim.path)
+                    .is_some_and(Value::is_string)
+                    && field.when.is_none()
+                {
                     let mut changed = case.clone();
                     changed["claims"][&claim.path] = json!("");
                     assert!(
@@ -151,11 +208,21 @@ fn an_empty_claim_equals_nothing() {
 fn patterns() -> Vec<(&'static Value, String, String)> {
     let (cases, profiles) = samples();
     let mut found = Vec::new();
-    for case in cases.iter().filter(|case| is_expected(case) && has_one_plain_rule(case)) {
-        for (name, _) in match_of(case).iter().filter(|(_, value)| value.get("glob").is_some()) {
+    for case in cases
+        .iter()
+        .filter(|case| is_expected(case) && has_one_plain_rule(case))
+    {
+        for (name, _) in match_of(case)
+            .iter()
+            .filter(|(_, value)| value.get("glob").is_some())
+        {
             for (_, field) in profile_of(case, profiles).fields_named(name) {
-                let Check::Equals(equals) = &field.check else { continue };
-                let text = claims_of(case).get(&equals.claim.path).and_then(Value::as_str);
+                let Check::Equals(equals) = &field.check else {
+                    continue;
+                };
+                let text = claims_of(case)
+                    .get(&equals.claim.path)
+                    .and_then(Value::as_str);
                 found.extend(text.map(|text| (case, name.clone(), text.to_owned())));
             }
         }
@@ -178,8 +245,12 @@ fn any_change() -> impl Strategy<Value = Change> {
         Just(Change::Gone),
         Just(Change::OfOther),
         text.prop_map(|text| Change::Into(text.into())),
-        prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from), any::<i32>().prop_map(Value::from)]
-            .prop_map(Change::Into),
+        prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i32>().prop_map(Value::from)
+        ]
+        .prop_map(Change::Into),
         Just(Change::Into(json!([]))),
     ]
 }
@@ -194,17 +265,28 @@ fn mix(case: &Value, other: &Value, mixed: bool, changes: &[(usize, Change)]) ->
         let of_rules = |context: &Value| context.get("states").cloned();
         match of_rules(&other["context"]) {
             Some(states) => case["context"]["states"] = states,
-            None => drop(case["context"].as_object_mut().unwrap().shift_remove("states")),
+            None => drop(
+                case["context"]
+                    .as_object_mut()
+                    .unwrap()
+                    .shift_remove("states"),
+            ),
         }
     }
     let claims = case["claims"].as_object_mut().unwrap();
     for (at, change) in changes {
         let names: Vec<String> = claims.keys().cloned().collect();
-        let Some(name) = names.get(at % names.len().max(1)) else { continue };
+        let Some(name) = names.get(at % names.len().max(1)) else {
+            continue;
+        };
         match change {
             Change::Gone => drop(claims.shift_remove(name)),
             Change::Into(value) => drop(claims.insert(name.clone(), value.clone())),
-            Change::OfOther => drop(other["claims"].get(name).map(|value| claims.insert(name.clone(), value.clone()))),
+            Change::OfOther => drop(
+                other["claims"]
+                    .get(name)
+                    .map(|value| claims.insert(name.clone(), value.clone())),
+            ),
         }
     }
     case
@@ -215,19 +297,30 @@ fn plain() -> &'static [Value] {
     static PLAIN: OnceLock<Vec<Value>> = OnceLock::new();
     PLAIN.get_or_init(|| {
         let is_plain = |case: &Value| {
-            let lacks = |object: &Value, names: &[&str]| names.iter().all(|name| object.get(name).is_none());
+            let lacks = |object: &Value, names: &[&str]| {
+                names.iter().all(|name| object.get(name).is_none())
+            };
             lacks(case, &["header", "payload_text", "objects_file"])
                 && lacks(&case["context"], &["used"])
                 && has_one_plain_rule(case)
         };
-        all_cases().into_iter().map(|(_, case)| case).filter(is_plain).collect()
+        all_cases()
+            .into_iter()
+            .map(|(_, case)| case)
+            .filter(is_plain)
+            .collect()
     })
 }
 
 /// A further condition: an entry of `claims`, or a field that another case of the platform has.
 fn add_condition(case: &Value, cases: &[Value], pick: usize, value: &Value) -> Value {
     /// Fields that loosen others.
-    const LOOSENING: [&str; 4] = ["called_workflow", "match_names", "require_pod_binding", "workflow_binding"];
+    const LOOSENING: [&str; 4] = [
+        "called_workflow",
+        "match_names",
+        "require_pod_binding",
+        "workflow_binding",
+    ];
     let mut changed = case.clone();
     let own = match_of(case);
     let others: Vec<(&String, &Value)> = cases
@@ -239,7 +332,11 @@ fn add_condition(case: &Value, cases: &[Value], pick: usize, value: &Value) -> V
     if let Some((name, value)) = others.get(pick % (others.len() + 1)) {
         match_mut(&mut changed).insert((*name).clone(), (*value).clone());
     } else {
-        let mut claims = own.get("claims").and_then(Value::as_object).cloned().unwrap_or_default();
+        let mut claims = own
+            .get("claims")
+            .and_then(Value::as_object)
+            .cloned()
+            .unwrap_or_default();
         claims.insert("sub".to_owned(), value.clone());
         match_mut(&mut changed).insert("claims".to_owned(), Value::Object(claims));
     }

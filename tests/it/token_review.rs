@@ -63,7 +63,11 @@ impl ApiServer {
             answer["metadata"] = json!({ "creationTimestamp": null });
             answer["status"] = state.review.clone();
             let location = [("location", "https://evil.test/")];
-            (StatusCode::from_u16(state.status).unwrap(), location, answer.to_string())
+            (
+                StatusCode::from_u16(state.status).unwrap(),
+                location,
+                answer.to_string(),
+            )
         };
         Router::new().route("/apis/authentication.k8s.io/v1/tokenreviews", post(answer))
     }
@@ -80,14 +84,22 @@ fn denied() -> Value {
 
 async fn cluster() -> (Platform, ApiServer) {
     let platform = Platform::new("kubernetes", "https://cluster.test", json!({})).await;
-    platform.rule(json!({ "namespace": "ci", "service_account": "publisher" })).await;
+    platform
+        .rule(json!({ "namespace": "ci", "service_account": "publisher" }))
+        .await;
     let api = ApiServer::default();
     api.answers(201, good());
-    platform.server.network.add_service("api.cluster.test", api.router());
+    platform
+        .server
+        .network
+        .add_service("api.cluster.test", api.router());
     let token_file = platform.server.db.key_files().join("reviewer-token");
     std::fs::write(&token_file, "reviewer\n").unwrap();
     let keys = json!({ "source": "token_review", "api_server": "https://api.cluster.test", "token_file": token_file });
-    let answer = platform.server.admin("PATCH", "trusted-issuers/platform", json!({ "keys": keys })).await;
+    let answer = platform
+        .server
+        .admin("PATCH", "trusted-issuers/platform", json!({ "keys": keys }))
+        .await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     (platform, api)
 }
@@ -110,14 +122,25 @@ async fn k8s_tr_1__a_token_review_asks_for_our_audience() {
     let (credential, review) = api.asked().pop().unwrap();
     assert_eq!(credential, "Bearer reviewer");
     assert_eq!(review["kind"], "TokenReview");
-    assert_eq!(review["spec"], json!({ "token": token, "audiences": [CARNET] }));
+    assert_eq!(
+        review["spec"],
+        json!({ "token": token, "audiences": [CARNET] })
+    );
 }
 
 #[tokio::test]
 async fn k8s_tr_3__a_token_review_about_another_subject_is_refused() {
     let (platform, api) = cluster().await;
-    api.answers(201, changed(&good(), json!({ "user": { "username": "system:serviceaccount:ci:other" } })));
-    platform.refuses(&pod(&platform, json!({})), "review_denied").await;
+    api.answers(
+        201,
+        changed(
+            &good(),
+            json!({ "user": { "username": "system:serviceaccount:ci:other" } }),
+        ),
+    );
+    platform
+        .refuses(&pod(&platform, json!({})), "review_denied")
+        .await;
     api.answers(201, good());
     platform.accepts(&pod(&platform, json!({}))).await;
 }
@@ -125,9 +148,15 @@ async fn k8s_tr_3__a_token_review_about_another_subject_is_refused() {
 #[tokio::test]
 async fn atk_149__a_token_review_that_does_not_confirm_our_audience_is_refused() {
     let (platform, api) = cluster().await;
-    for audiences in [json!([]), Value::Null, json!(["https://kubernetes.default.svc"])] {
+    for audiences in [
+        json!([]),
+        Value::Null,
+        json!(["https://kubernetes.default.svc"]),
+    ] {
         api.answers(201, changed(&good(), json!({ "audiences": audiences })));
-        platform.refuses(&pod(&platform, json!({})), "review_denied").await;
+        platform
+            .refuses(&pod(&platform, json!({})), "review_denied")
+            .await;
     }
     api.answers(201, good());
     platform.accepts(&pod(&platform, json!({}))).await;
@@ -154,7 +183,10 @@ async fn k8s_tr_4__a_token_unknown_to_the_cluster_is_refused_and_briefly_remembe
     let (platform, api) = cluster().await;
     let token = TestKey::rsa(3).sign(&pod(&platform, json!({})));
     let refused = async || {
-        platform.present_text(&token).await.refused(400, "invalid_grant", "review_denied");
+        platform
+            .present_text(&token)
+            .await
+            .refused(400, "invalid_grant", "review_denied");
         api.asked().len()
     };
     api.answers(201, denied());
@@ -162,7 +194,9 @@ async fn k8s_tr_4__a_token_unknown_to_the_cluster_is_refused_and_briefly_remembe
     let before = refused().await;
     assert_eq!((refused().await, refused().await), (before, before));
     // Another one is another question.
-    platform.refuses(&pod(&platform, json!({})), "review_denied").await;
+    platform
+        .refuses(&pod(&platform, json!({})), "review_denied")
+        .await;
     assert_eq!(api.asked().len(), before + 1);
     // The no is forgotten soon: the cluster may know the token by then.
     platform.server.clock.advance(11);
@@ -179,16 +213,26 @@ async fn k8s_tr_4__at_most_eight_token_reviews_are_under_way_at_once() {
     let gate = api.hold();
     let mut answers = JoinSet::new();
     for _ in 0..9 {
-        let (router, text) = (platform.server.router.clone(), platform.issuer.key().sign(&pod(&platform, json!({}))));
+        let (router, text) = (
+            platform.server.router.clone(),
+            platform.issuer.key().sign(&pod(&platform, json!({}))),
+        );
         answers.spawn(async move {
             let body = format!("grant_type={}&assertion={text}", crate::support::JWT_BEARER);
-            let request = Request::post("/token").header("content-type", "application/x-www-form-urlencoded");
-            router.oneshot(request.body(Body::from(body)).unwrap()).await.unwrap()
+            let request =
+                Request::post("/token").header("content-type", "application/x-www-form-urlencoded");
+            router
+                .oneshot(request.body(Body::from(body)).unwrap())
+                .await
+                .unwrap()
         });
     }
     // Eight wait for the cluster; the ninth is told to come again.
     let ninth = answers.join_next().await.unwrap().unwrap();
-    assert_eq!((ninth.status(), ninth.headers().contains_key("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, true));
+    assert_eq!(
+        (ninth.status(), ninth.headers().contains_key("retry-after")),
+        (StatusCode::SERVICE_UNAVAILABLE, true)
+    );
     assert_eq!(api.asked().len(), before + 8);
     gate.add_permits(8);
     while let Some(answer) = answers.join_next().await {
@@ -200,17 +244,47 @@ async fn k8s_tr_4__at_most_eight_token_reviews_are_under_way_at_once() {
 async fn k8s_tr_5__the_reviewers_credential_is_sent_only_to_the_api_server() {
     let (platform, api) = cluster().await;
     api.answers(302, good());
-    platform.present(&pod(&platform, json!({}))).await.refused(503, "temporarily_unavailable", "upstream_unavailable");
-    assert!(platform.server.network.fetched().iter().all(|url| !url.contains("evil.test")));
+    platform.present(&pod(&platform, json!({}))).await.refused(
+        503,
+        "temporarily_unavailable",
+        "upstream_unavailable",
+    );
+    assert!(
+        platform
+            .server
+            .network
+            .fetched()
+            .iter()
+            .all(|url| !url.contains("evil.test"))
+    );
     // What can be judged here is judged before anything is sent.
     let before = api.asked().len();
-    platform.refuses(&pod(&platform, json!({ "aud": ["https://other.test"] })), "aud_mismatch").await;
-    platform.refuses(&pod(&platform, json!({ "sub": "system:serviceaccount:a:b" })), "claim_inconsistent").await;
+    platform
+        .refuses(
+            &pod(&platform, json!({ "aud": ["https://other.test"] })),
+            "aud_mismatch",
+        )
+        .await;
+    platform
+        .refuses(
+            &pod(&platform, json!({ "sub": "system:serviceaccount:a:b" })),
+            "claim_inconsistent",
+        )
+        .await;
     assert_eq!(api.asked().len(), before);
     let put = |keys: Value| json!({ "keys": changed(&json!({ "source": "token_review", "api_server": "https://api.cluster.test", "token_file": "/t" }), keys) });
-    platform.cannot_trust(put(json!({ "api_server": "http://api.cluster.test" })), "/keys/api_server").await;
-    platform.cannot_trust(put(json!({ "token_file": "t" })), "/keys/token_file").await;
-    platform.cannot_trust(put(json!({ "ca_file": "c" })), "/keys/ca_file").await;
+    platform
+        .cannot_trust(
+            put(json!({ "api_server": "http://api.cluster.test" })),
+            "/keys/api_server",
+        )
+        .await;
+    platform
+        .cannot_trust(put(json!({ "token_file": "t" })), "/keys/token_file")
+        .await;
+    platform
+        .cannot_trust(put(json!({ "ca_file": "c" })), "/keys/ca_file")
+        .await;
     let github = Platform::new("github-actions", "https://ci.test", json!({})).await;
     github.cannot_trust(put(json!({})), "/keys").await;
 }
@@ -224,5 +298,8 @@ async fn wimse_life_2__a_workload_that_is_gone_is_refused_at_once() {
     platform.refuses(&token, "review_denied").await;
     // The cluster's own keys play no part: it says itself what is good.
     api.answers(201, good());
-    platform.present_text(&TestKey::rsa(3).sign(&token)).await.token();
+    platform
+        .present_text(&TestKey::rsa(3).sign(&token))
+        .await
+        .token();
 }

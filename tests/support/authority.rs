@@ -7,7 +7,8 @@ use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 use openssl::x509::extension::{
-    AuthorityKeyIdentifier, BasicConstraints, KeyUsage, SubjectAlternativeName, SubjectKeyIdentifier,
+    AuthorityKeyIdentifier, BasicConstraints, KeyUsage, SubjectAlternativeName,
+    SubjectKeyIdentifier,
 };
 use openssl::x509::{X509, X509Builder, X509NameBuilder, X509NameRef};
 
@@ -28,22 +29,38 @@ pub enum Flaw {
 }
 
 fn new_key() -> PKey<Private> {
-    PKey::from_ec_key(EcKey::generate(&EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap()).unwrap()).unwrap()
+    PKey::from_ec_key(
+        EcKey::generate(&EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap()).unwrap(),
+    )
+    .unwrap()
 }
 
 fn builder(subject: &str, issuer: &X509NameRef, key: &PKey<Private>, until: i64) -> X509Builder {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64;
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs() as i64;
     let mut builder = X509::builder().unwrap();
     builder.set_version(2).unwrap();
     builder.set_subject_name(&named(subject)).unwrap();
     builder.set_issuer_name(issuer).unwrap();
     builder.set_pubkey(key).unwrap();
-    builder.set_not_before(&Asn1Time::from_unix(now - 60).unwrap()).unwrap();
-    builder.set_not_after(&Asn1Time::from_unix(now + until).unwrap()).unwrap();
+    builder
+        .set_not_before(&Asn1Time::from_unix(now - 60).unwrap())
+        .unwrap();
+    builder
+        .set_not_after(&Asn1Time::from_unix(now + until).unwrap())
+        .unwrap();
     let mut serial = BigNum::new().unwrap();
-    serial.rand(64, openssl::bn::MsbOption::MAYBE_ZERO, false).unwrap();
-    builder.set_serial_number(&serial.to_asn1_integer().unwrap()).unwrap();
-    let identifier = SubjectKeyIdentifier::new().build(&builder.x509v3_context(None, None)).unwrap();
+    serial
+        .rand(64, openssl::bn::MsbOption::MAYBE_ZERO, false)
+        .unwrap();
+    builder
+        .set_serial_number(&serial.to_asn1_integer().unwrap())
+        .unwrap();
+    let identifier = SubjectKeyIdentifier::new()
+        .build(&builder.x509v3_context(None, None))
+        .unwrap();
     builder.append_extension(identifier).unwrap();
     builder
 }
@@ -52,10 +69,17 @@ impl Authority {
     pub fn new() -> Self {
         let key = new_key();
         let mut builder = builder("test authority", &named("test authority"), &key, 3600);
-        builder.append_extension(BasicConstraints::new().critical().ca().build().unwrap()).unwrap();
-        builder.append_extension(KeyUsage::new().critical().key_cert_sign().build().unwrap()).unwrap();
+        builder
+            .append_extension(BasicConstraints::new().critical().ca().build().unwrap())
+            .unwrap();
+        builder
+            .append_extension(KeyUsage::new().critical().key_cert_sign().build().unwrap())
+            .unwrap();
         builder.sign(&key, MessageDigest::sha256()).unwrap();
-        Self { certificate: builder.build(), key }
+        Self {
+            certificate: builder.build(),
+            key,
+        }
     }
 
     pub fn pem(&self) -> String {
@@ -68,20 +92,29 @@ impl Authority {
         let until = if flaw == Flaw::Expired { -30 } else { 3600 };
         let self_signed = flaw == Flaw::SelfSigned;
         let own_name = named("localhost");
-        let issuer = if self_signed { &own_name } else { self.certificate.subject_name() };
+        let issuer = if self_signed {
+            &own_name
+        } else {
+            self.certificate.subject_name()
+        };
         let mut builder = builder("localhost", issuer, &key, until);
         let mut names = SubjectAlternativeName::new();
         match flaw {
             Flaw::OtherHost => names.dns("elsewhere.test"),
             _ => names.dns("localhost").ip("127.0.0.1"),
         };
-        builder.append_extension(names.build(&builder.x509v3_context(None, None)).unwrap()).unwrap();
+        builder
+            .append_extension(names.build(&builder.x509v3_context(None, None)).unwrap())
+            .unwrap();
         if self_signed {
             builder.sign(&key, MessageDigest::sha256()).unwrap();
         } else {
             // Some clients refuse a chain that does not name its keys (RFC 5280 section 4.2.1.1).
             let context = builder.x509v3_context(Some(&self.certificate), None);
-            let identifier = AuthorityKeyIdentifier::new().keyid(true).build(&context).unwrap();
+            let identifier = AuthorityKeyIdentifier::new()
+                .keyid(true)
+                .build(&context)
+                .unwrap();
             builder.append_extension(identifier).unwrap();
             builder.sign(&self.key, MessageDigest::sha256()).unwrap();
         }

@@ -26,7 +26,9 @@ pub fn github(now: i64) -> Claims {
         "job_workflow_sha": sha, "run_id": "9001", "run_number": "10", "run_attempt": "1",
         "runner_environment": "github-hosted", "head_ref": "", "base_ref": "",
     });
-    let Value::Object(claims) = claims else { unreachable!("an object") };
+    let Value::Object(claims) = claims else {
+        unreachable!("an object")
+    };
     Claims(claims)
 }
 
@@ -63,7 +65,9 @@ impl Claims {
         let reference = self.0["ref"].as_str().unwrap().to_owned();
         let kind = self.0["ref_type"].as_str().unwrap().to_owned();
         let owner = repository.split('/').next().unwrap().to_owned();
-        self.with("repository", repository).with("repository_owner", owner).on_ref(&reference, &kind)
+        self.with("repository", repository)
+            .with("repository_owner", owner)
+            .on_ref(&reference, &kind)
     }
 
     /// For an environment.

@@ -40,17 +40,32 @@ impl TestClient {
             "client_secret_post" => Proof::Post(secret()),
             _ => Proof::Key(Box::new(key)),
         };
-        Self { id: id.to_owned(), proof }
+        Self {
+            id: id.to_owned(),
+            proof,
+        }
     }
 
     /// A client with this permission of `joel`'s packages at the first registry.
     pub async fn publisher(server: &TestServer, id: &str, method: &str) -> Self {
-        Self::register(server, id, method, json!({ "permissions": [permission(&["publish", "unlist"])] })).await
+        Self::register(
+            server,
+            id,
+            method,
+            json!({ "permissions": [permission(&["publish", "unlist"])] }),
+        )
+        .await
     }
 
     /// The client that the first registry is.
     pub async fn registry(server: &TestServer) -> Self {
-        Self::register(server, "registry", "client_secret_basic", json!({ "resource_server": "pypi" })).await
+        Self::register(
+            server,
+            "registry",
+            "client_secret_basic",
+            json!({ "resource_server": "pypi" }),
+        )
+        .await
     }
 
     /// The same client with another secret.
@@ -59,7 +74,10 @@ impl TestClient {
             Proof::Post(_) => Proof::Post(secret.to_owned()),
             _ => Proof::Basic(secret.to_owned()),
         };
-        Self { proof, ..self.clone() }
+        Self {
+            proof,
+            ..self.clone()
+        }
     }
 
     pub fn secret(&self) -> &str {
@@ -94,10 +112,15 @@ impl TestClient {
                 authorization = basic(&self.id, secret);
                 headers.push(("authorization", authorization.as_str()));
             }
-            Proof::Post(secret) => form.extend([("client_id", self.id.as_str()), ("client_secret", secret)]),
+            Proof::Post(secret) => {
+                form.extend([("client_id", self.id.as_str()), ("client_secret", secret)])
+            }
             Proof::Key(key) => {
                 assertion = key.sign(&self.claims(server.now()));
-                form.extend([("client_assertion_type", CLIENT_ASSERTION), ("client_assertion", &assertion)]);
+                form.extend([
+                    ("client_assertion_type", CLIENT_ASSERTION),
+                    ("client_assertion", &assertion),
+                ]);
             }
         }
         server.form_with(path, &headers, &form).await
@@ -105,7 +128,12 @@ impl TestClient {
 
     /// Asks for a token for itself, with these parameters beside.
     pub async fn ask(&self, server: &TestServer, parameters: &[(&str, &str)]) -> Answer {
-        self.send(server, "/token", &[&[("grant_type", "client_credentials")], parameters].concat()).await
+        self.send(
+            server,
+            "/token",
+            &[&[("grant_type", "client_credentials")], parameters].concat(),
+        )
+        .await
     }
 
     /// What it is told of a token.

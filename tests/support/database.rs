@@ -20,7 +20,11 @@ impl TestDb {
         let folder = std::env::temp_dir().join(&name);
         std::fs::create_dir_all(&folder).unwrap();
         match std::env::var("TEST_DATABASE_URL") {
-            Err(_) => Self { url: format!("sqlite://{}", folder.join("carnet.db").display()), folder, schema: None },
+            Err(_) => Self {
+                url: format!("sqlite://{}", folder.join("carnet.db").display()),
+                folder,
+                schema: None,
+            },
             Ok(server) => {
                 static SWEPT: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
                 SWEPT.get_or_init(|| sweep(&server)).await;
@@ -40,7 +44,11 @@ impl TestDb {
         static TABLES: tokio::sync::OnceCell<Vec<u8>> = tokio::sync::OnceCell::const_new();
         let db = Self::new().await;
         if db.schema.is_none() {
-            std::fs::write(db.folder.join("carnet.db"), TABLES.get_or_init(tables).await).unwrap();
+            std::fs::write(
+                db.folder.join("carnet.db"),
+                TABLES.get_or_init(tables).await,
+            )
+            .unwrap();
         }
         db
     }
@@ -64,8 +72,14 @@ impl TestDb {
     /// Looks at a column behind the server's back.
     pub async fn column<T: TryGetable>(&self, sql: &str) -> Vec<T> {
         let database = Database::connect(&self.url).await.unwrap();
-        let rows = database.query_all_raw(Statement::from_string(database.get_database_backend(), sql)).await.unwrap();
-        let values = rows.iter().map(|row| row.try_get_by_index(0).unwrap()).collect();
+        let rows = database
+            .query_all_raw(Statement::from_string(database.get_database_backend(), sql))
+            .await
+            .unwrap();
+        let values = rows
+            .iter()
+            .map(|row| row.try_get_by_index(0).unwrap())
+            .collect();
         database.close().await.unwrap();
         values
     }
@@ -79,26 +93,41 @@ impl TestDb {
 /// An SQLite file with the tables and nothing else.
 async fn tables() -> Vec<u8> {
     let db = TestDb::new().await;
-    let database = Database::connect(format!("{}?mode=rwc", db.url)).await.unwrap();
+    let database = Database::connect(format!("{}?mode=rwc", db.url))
+        .await
+        .unwrap();
     carnet_migration::up(&database).await.unwrap();
     database.close().await.unwrap();
     std::fs::read(db.folder.join("carnet.db")).unwrap()
 }
 
 fn seconds() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
 }
 
 /// Removes what tests left behind that were cut off two hours ago or longer.
 async fn sweep(server: &str) {
     let database = Database::connect(server).await.unwrap();
     let sql = "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'carnet_test_%'";
-    let rows = database.query_all_raw(Statement::from_string(database.get_database_backend(), sql)).await.unwrap();
+    let rows = database
+        .query_all_raw(Statement::from_string(database.get_database_backend(), sql))
+        .await
+        .unwrap();
     for row in rows {
         let name: String = row.try_get_by_index(0).unwrap();
-        let hour = name.split('_').nth(2).and_then(|hour| hour.parse::<u64>().ok()).unwrap_or_default();
+        let hour = name
+            .split('_')
+            .nth(2)
+            .and_then(|hour| hour.parse::<u64>().ok())
+            .unwrap_or_default();
         if hour + 2 < seconds() / 3600 {
-            database.execute_unprepared(&format!("DROP SCHEMA IF EXISTS {name} CASCADE")).await.unwrap();
+            database
+                .execute_unprepared(&format!("DROP SCHEMA IF EXISTS {name} CASCADE"))
+                .await
+                .unwrap();
         }
     }
     database.close().await.unwrap();
@@ -115,9 +144,13 @@ impl Drop for TestDb {
         std::fs::remove_dir_all(&self.folder).ok();
         if let Some((server, name)) = self.schema.take() {
             let drop = std::thread::spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .unwrap();
                 // A transaction that was cut off with the test may hold a lock as long as this thread waits for it.
-                let sql = format!("SET lock_timeout = '500ms'; DROP SCHEMA IF EXISTS {name} CASCADE");
+                let sql =
+                    format!("SET lock_timeout = '500ms'; DROP SCHEMA IF EXISTS {name} CASCADE");
                 runtime.block_on(async {
                     let database = Database::connect(&server).await.unwrap();
                     database.execute_unprepared(&sql).await.ok();

@@ -33,12 +33,24 @@ impl Deployed {
         let (outside, inside) = (listener().await, listener().await);
         let url = format!("https://{}", outside.local_addr().unwrap());
         proxy(&authority, outside, inside.local_addr().unwrap());
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64;
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap()
+            .as_secs() as i64;
         let settings = [&[("CARNET_ISSUER", url.as_str())], settings].concat();
         let world = World::on(TestServer::at(now, &settings).await).await;
         let serving = serve_on(world.server.router.clone(), inside);
-        std::fs::write(world.server.db.folder().join("authority.pem"), authority.pem()).unwrap();
-        Self { world, url, authority, _serving: serving }
+        std::fs::write(
+            world.server.db.folder().join("authority.pem"),
+            authority.pem(),
+        )
+        .unwrap();
+        Self {
+            world,
+            url,
+            authority,
+            _serving: serving,
+        }
     }
 
     /// Where programs find the authority of its certificate.
@@ -49,7 +61,11 @@ impl Deployed {
     /// An HTTP client that knows that authority.
     pub fn http(&self) -> reqwest::Client {
         let authority = Certificate::from_pem(self.authority.pem().as_bytes()).unwrap();
-        reqwest::Client::builder().no_proxy().add_root_certificate(authority).build().unwrap()
+        reqwest::Client::builder()
+            .no_proxy()
+            .add_root_certificate(authority)
+            .build()
+            .unwrap()
     }
 
     /// The claims of a good assertion for this server.
@@ -75,14 +91,19 @@ async fn listener() -> TcpListener {
 /// Takes TLS connections and passes on what is in them.
 fn proxy(authority: &Authority, outside: TcpListener, inside: std::net::SocketAddr) {
     let (certificate, key) = authority.issue(Flaw::None);
-    let (certificate, key) = (certificate.to_pem().unwrap(), key.private_key_to_pem_pkcs8().unwrap());
+    let (certificate, key) = (
+        certificate.to_pem().unwrap(),
+        key.private_key_to_pem_pkcs8().unwrap(),
+    );
     let identity = Identity::from_pkcs8(&certificate, &key).unwrap();
     let acceptor = TlsAcceptor::from(native_tls::TlsAcceptor::new(identity).unwrap());
     tokio::spawn(async move {
         while let Ok((stream, _)) = outside.accept().await {
             let acceptor = acceptor.clone();
             tokio::spawn(async move {
-                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                let Ok(mut stream) = acceptor.accept(stream).await else {
+                    return;
+                };
                 let mut server = TcpStream::connect(inside).await.unwrap();
                 copy_bidirectional(&mut stream, &mut server).await.ok();
             });

@@ -27,7 +27,9 @@ impl Packages {
             // Packages are looked up from where a module is, and text has the working directory.
             Self::Npm => {
                 let mut node = Command::new("node");
-                node.arg("--input-type=module").arg("--eval").arg(fs::read_to_string(&script).unwrap());
+                node.arg("--input-type=module")
+                    .arg("--eval")
+                    .arg(fs::read_to_string(&script).unwrap());
                 node
             }
             Self::Pypi => {
@@ -36,16 +38,30 @@ impl Packages {
                 python
             }
         };
-        command.current_dir(folder).env("NODE_EXTRA_CA_CERTS", authority).env("REQUESTS_CA_BUNDLE", authority);
+        command
+            .current_dir(folder)
+            .env("NODE_EXTRA_CA_CERTS", authority)
+            .env("REQUESTS_CA_BUNDLE", authority);
         command.env("NO_PROXY", "127.0.0.1");
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         // A script that ends before it reads says why.
-        child.stdin.take().unwrap().write_all(input.to_string().as_bytes()).ok();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(input.to_string().as_bytes())
+            .ok();
         let output = child.wait_with_output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{}: {errors}", script.display());
-        Some(serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}: no JSON", script.display())))
+        Some(
+            serde_json::from_slice(&output.stdout)
+                .unwrap_or_else(|_| panic!("{}: no JSON", script.display())),
+        )
     }
 
     /// The folder of the packages; a failure is remembered, because without a network it takes long to come.
@@ -72,8 +88,13 @@ impl Packages {
             Self::Pypi => ("python3", "requirements.txt", "pypi"),
         };
         let version = text(Command::new(interpreter).arg("--version"))?;
-        let wanted = format!("{version}{}", fs::read_to_string(clients().join(pinned)).unwrap());
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("clients").join(folder);
+        let wanted = format!(
+            "{version}{}",
+            fs::read_to_string(clients().join(pinned)).unwrap()
+        );
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
+            .join("clients")
+            .join(folder);
         fs::create_dir_all(&folder).unwrap();
         // Held until it is dropped: another run may be installing.
         let lock = File::create(folder.with_extension("lock")).unwrap();
@@ -94,16 +115,45 @@ impl Packages {
                 for file in ["package.json", "package-lock.json"] {
                     fs::copy(clients().join(file), folder.join(file)).unwrap();
                 }
-                let flags = ["--engine-strict", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"];
+                let flags = [
+                    "--engine-strict",
+                    "--ignore-scripts",
+                    "--no-audit",
+                    "--no-fund",
+                    "--prefer-offline",
+                ];
                 // Its own patience is more than a minute where there is no network.
-                let patience = ["--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000"];
-                text(Command::new("npm").arg("ci").args(flags).args(patience).current_dir(folder))?;
+                let patience = [
+                    "--fetch-retry-mintimeout=1000",
+                    "--fetch-retry-maxtimeout=5000",
+                ];
+                text(
+                    Command::new("npm")
+                        .arg("ci")
+                        .args(flags)
+                        .args(patience)
+                        .current_dir(folder),
+                )?;
             }
             Self::Pypi => {
-                text(Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder))?;
+                text(
+                    Command::new("python3")
+                        .args(["-m", "venv", "--clear"])
+                        .arg(folder),
+                )?;
                 let mut pip = Command::new(folder.join("bin/python"));
-                pip.args(["-m", "pip", "install", "--disable-pip-version-check", "--only-binary", ":all:"]);
-                text(pip.args(["--require-hashes", "--requirement"]).arg(clients().join("requirements.txt")))?;
+                pip.args([
+                    "-m",
+                    "pip",
+                    "install",
+                    "--disable-pip-version-check",
+                    "--only-binary",
+                    ":all:",
+                ]);
+                text(
+                    pip.args(["--require-hashes", "--requirement"])
+                        .arg(clients().join("requirements.txt")),
+                )?;
             }
         }
         Ok(())
@@ -117,11 +167,18 @@ fn clients() -> PathBuf {
 /// What a command prints, if it succeeds.
 fn text(command: &mut Command) -> Result<String, String> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{name} ({error})"))?;
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("{name} ({error})"))?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if output.status.success() {
         Ok(text(&output.stdout))
     } else {
-        Err(format!("what {name} needs ({}{})", text(&output.stdout), text(&output.stderr)))
+        Err(format!(
+            "what {name} needs ({}{})",
+            text(&output.stdout),
+            text(&output.stderr)
+        ))
     }
 }

@@ -26,12 +26,21 @@ impl TestKey {
     /// An RSA key of 2048 bits. They take long to make, so the tests share eight of them.
     pub fn rsa(number: usize) -> Self {
         static KEYS: [OnceLock<PKey<Private>>; 8] = [const { OnceLock::new() }; 8];
-        let key = KEYS[number].get_or_init(|| PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap());
-        Self { kid: format!("rsa-{number}"), algorithm: "RS256", key: key.clone() }
+        let key =
+            KEYS[number].get_or_init(|| PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap());
+        Self {
+            kid: format!("rsa-{number}"),
+            algorithm: "RS256",
+            key: key.clone(),
+        }
     }
 
     pub fn small_rsa() -> Self {
-        Self { kid: "rsa-small".into(), algorithm: "RS256", key: PKey::from_rsa(Rsa::generate(1024).unwrap()).unwrap() }
+        Self {
+            kid: "rsa-small".into(),
+            algorithm: "RS256",
+            key: PKey::from_rsa(Rsa::generate(1024).unwrap()).unwrap(),
+        }
     }
 
     pub fn ec(kid: &str, algorithm: &'static str) -> Self {
@@ -41,19 +50,33 @@ impl TestKey {
             _ => Nid::SECP521R1,
         };
         let key = EcKey::generate(&EcGroup::from_curve_name(curve).unwrap()).unwrap();
-        Self { kid: kid.into(), algorithm, key: PKey::from_ec_key(key).unwrap() }
+        Self {
+            kid: kid.into(),
+            algorithm,
+            key: PKey::from_ec_key(key).unwrap(),
+        }
     }
 
     pub fn ed25519(kid: &str) -> Self {
-        Self { kid: kid.into(), algorithm: "EdDSA", key: PKey::generate_ed25519().unwrap() }
+        Self {
+            kid: kid.into(),
+            algorithm: "EdDSA",
+            key: PKey::generate_ed25519().unwrap(),
+        }
     }
 
     pub fn named(&self, kid: &str) -> Self {
-        Self { kid: kid.into(), ..self.clone() }
+        Self {
+            kid: kid.into(),
+            ..self.clone()
+        }
     }
 
     pub fn using(&self, algorithm: &'static str) -> Self {
-        Self { algorithm, ..self.clone() }
+        Self {
+            algorithm,
+            ..self.clone()
+        }
     }
 
     /// Its public JWK.
@@ -65,9 +88,14 @@ impl TestKey {
             }
             Id::EC => {
                 let key = self.key.ec_key().unwrap();
-                let (mut x, mut y) = (openssl::bn::BigNum::new().unwrap(), openssl::bn::BigNum::new().unwrap());
+                let (mut x, mut y) = (
+                    openssl::bn::BigNum::new().unwrap(),
+                    openssl::bn::BigNum::new().unwrap(),
+                );
                 let mut context = BigNumContext::new().unwrap();
-                key.public_key().affine_coordinates(key.group(), &mut x, &mut y, &mut context).unwrap();
+                key.public_key()
+                    .affine_coordinates(key.group(), &mut x, &mut y, &mut context)
+                    .unwrap();
                 let (curve, size) = match key.group().curve_name().unwrap() {
                     Nid::X9_62_PRIME256V1 => ("P-256", 32),
                     Nid::SECP384R1 => ("P-384", 48),
@@ -78,7 +106,9 @@ impl TestKey {
                     "x": encode(x.to_vec_padded(size).unwrap()), "y": encode(y.to_vec_padded(size).unwrap()),
                 })
             }
-            _ => json!({ "kty": "OKP", "crv": "Ed25519", "x": encode(self.key.raw_public_key().unwrap()) }),
+            _ => {
+                json!({ "kty": "OKP", "crv": "Ed25519", "x": encode(self.key.raw_public_key().unwrap()) })
+            }
         };
         jwk["kid"] = json!(self.kid);
         jwk["alg"] = json!(self.algorithm);
@@ -116,34 +146,57 @@ impl TestKey {
             _ => MessageDigest::sha512(),
         };
         if self.key.id() == Id::ED25519 {
-            return Signer::new_without_digest(&self.key).unwrap().sign_oneshot_to_vec(input).unwrap();
+            return Signer::new_without_digest(&self.key)
+                .unwrap()
+                .sign_oneshot_to_vec(input)
+                .unwrap();
         }
         let mut signer = Signer::new(digest, &self.key).unwrap();
         if self.algorithm.starts_with("PS") {
             signer.set_rsa_padding(Padding::PKCS1_PSS).unwrap();
-            signer.set_rsa_pss_saltlen(RsaPssSaltlen::DIGEST_LENGTH).unwrap();
+            signer
+                .set_rsa_pss_saltlen(RsaPssSaltlen::DIGEST_LENGTH)
+                .unwrap();
         }
         let signature = signer.sign_oneshot_to_vec(input).unwrap();
         if self.key.id() != Id::EC {
             return signature;
         }
-        let size = usize::try_from(self.key.ec_key().unwrap().group().degree()).unwrap().div_ceil(8) as i32;
+        let size = usize::try_from(self.key.ec_key().unwrap().group().degree())
+            .unwrap()
+            .div_ceil(8) as i32;
         let parsed = EcdsaSig::from_der(&signature).unwrap();
-        [parsed.r().to_vec_padded(size).unwrap(), parsed.s().to_vec_padded(size).unwrap()].concat()
+        [
+            parsed.r().to_vec_padded(size).unwrap(),
+            parsed.s().to_vec_padded(size).unwrap(),
+        ]
+        .concat()
     }
 
     /// An HMAC over the input with these bytes as secret, for confusing keys with secrets.
     pub fn hmac(secret: &[u8], header: &Value, claims: &Value) -> String {
-        let input = format!("{}.{}", encode(header.to_string()), encode(claims.to_string()));
+        let input = format!(
+            "{}.{}",
+            encode(header.to_string()),
+            encode(claims.to_string())
+        );
         let key = PKey::hmac(secret).unwrap();
         let mut signer = Signer::new(MessageDigest::sha256(), &key).unwrap();
-        format!("{input}.{}", encode(signer.sign_oneshot_to_vec(input.as_bytes()).unwrap()))
+        format!(
+            "{input}.{}",
+            encode(signer.sign_oneshot_to_vec(input.as_bytes()).unwrap())
+        )
     }
 }
 
 /// A compact JWS of three parts as they are.
 pub fn compact(header: &[u8], payload: &[u8], signature: &[u8]) -> String {
-    format!("{}.{}.{}", encode(header), encode(payload), encode(signature))
+    format!(
+        "{}.{}.{}",
+        encode(header),
+        encode(payload),
+        encode(signature)
+    )
 }
 
 fn encode(bytes: impl AsRef<[u8]>) -> String {

@@ -4,7 +4,9 @@ use std::net::TcpListener;
 
 use serde_json::{Value, json};
 
-use super::{Claims, JWT_BEARER, R1, ServerProcess, TestDb, TestKey, World, carnet, finished, github};
+use super::{
+    Claims, JWT_BEARER, R1, ServerProcess, TestDb, TestKey, World, carnet, finished, github,
+};
 
 /// An installation: a database with rules, and where its server listens.
 #[derive(Debug)]
@@ -17,7 +19,11 @@ pub struct Installed {
 
 /// An address that nobody listens at now.
 pub fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string()
 }
 
 impl Installed {
@@ -31,9 +37,19 @@ impl Installed {
             ("CARNET_ISSUER", issuer.as_str()),
             ("CARNET_SERVER__LISTEN", address.as_str()),
         ];
-        let all = own.iter().filter(|(name, _)| settings.iter().all(|(other, _)| other != name)).chain(settings);
-        let settings = all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let installed = Self { address, key: TestKey::rsa(0), settings, db };
+        let all = own
+            .iter()
+            .filter(|(name, _)| settings.iter().all(|(other, _)| other != name))
+            .chain(settings);
+        let settings = all
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        let installed = Self {
+            address,
+            key: TestKey::rsa(0),
+            settings,
+            db,
+        };
         installed.apply();
         installed
     }
@@ -43,7 +59,10 @@ impl Installed {
     }
 
     pub fn settings(&self) -> Vec<(&str, &str)> {
-        self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+        self.settings
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect()
     }
 
     fn apply(&self) {
@@ -58,7 +77,10 @@ impl Installed {
         });
         std::fs::write(self.db.folder().join("objects.json"), objects.to_string()).unwrap();
         let mut apply = carnet();
-        apply.current_dir(self.db.folder()).args(["apply", "-f", "objects.json"]).envs(self.settings());
+        apply
+            .current_dir(self.db.folder())
+            .args(["apply", "-f", "objects.json"])
+            .envs(self.settings());
         let applied = finished(apply.output().unwrap());
         assert_eq!(applied.code, 0, "{applied:?}");
     }
@@ -70,7 +92,10 @@ impl Installed {
 
     /// The claims of a good assertion, issued now.
     pub fn claims(&self) -> Claims {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap()
+            .as_secs();
         github(now.try_into().unwrap()).with("aud", format!("http://{}", self.address))
     }
 
@@ -82,7 +107,9 @@ impl Installed {
     /// Status and body of what the token endpoint answers.
     pub async fn exchange(&self, assertion: &str) -> (u16, Value) {
         let form = [("grant_type", JWT_BEARER), ("assertion", assertion)];
-        let request = reqwest::Client::new().post(format!("http://{}/token", self.address)).form(&form);
+        let request = reqwest::Client::new()
+            .post(format!("http://{}/token", self.address))
+            .form(&form);
         let answer = request.send().await.unwrap();
         (answer.status().as_u16(), answer.json().await.unwrap())
     }

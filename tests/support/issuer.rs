@@ -45,7 +45,10 @@ impl FakeIssuer {
             delay: Duration::ZERO,
             asked: Vec::new(),
         };
-        Self { url: url.to_owned(), state: Arc::new(Mutex::new(state)) }
+        Self {
+            url: url.to_owned(),
+            state: Arc::new(Mutex::new(state)),
+        }
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
@@ -122,13 +125,17 @@ impl FakeIssuer {
 
     /// How often its keys were asked for.
     pub fn key_fetches(&self) -> usize {
-        self.asked().iter().filter(|path| path.ends_with("/jwks")).count()
+        self.asked()
+            .iter()
+            .filter(|path| path.ends_with("/jwks"))
+            .count()
     }
 
     /// Its endpoints.
     pub fn router(&self) -> Router {
         let issuer = self.clone();
-        Router::new().fallback(move |uri: Uri| async move { issuer.respond(uri.path().to_owned()).await })
+        Router::new()
+            .fallback(move |uri: Uri| async move { issuer.respond(uri.path().to_owned()).await })
     }
 
     async fn respond(&self, path: String) -> Response<Body> {
@@ -144,22 +151,34 @@ impl FakeIssuer {
         }
         let base = url::Url::parse(&self.url).unwrap();
         let own_path = base.path().trim_end_matches('/').to_owned();
-        let metadata_path =
-            state.metadata_path.clone().unwrap_or(format!("{own_path}/.well-known/openid-configuration"));
+        let metadata_path = state
+            .metadata_path
+            .clone()
+            .unwrap_or(format!("{own_path}/.well-known/openid-configuration"));
         let body = if path == metadata_path {
             let proper = json!({
                 "issuer": self.url, "jwks_uri": format!("{}/jwks", self.url.trim_end_matches('/')),
                 "id_token_signing_alg_values_supported": ["RS256", "HS256", "none"],
             });
-            state.metadata.clone().unwrap_or(proper).to_string().into_bytes()
+            state
+                .metadata
+                .clone()
+                .unwrap_or(proper)
+                .to_string()
+                .into_bytes()
         } else if path == format!("{own_path}/jwks") {
-            state.raw_jwks.clone().unwrap_or_else(|| state.jwks.to_string().into_bytes())
+            state
+                .raw_jwks
+                .clone()
+                .unwrap_or_else(|| state.jwks.to_string().into_bytes())
         } else {
             return StatusCode::NOT_FOUND.into_response();
         };
         let mut response = ([("content-type", "application/json")], body).into_response();
         if let Some(value) = &state.cache_control {
-            response.headers_mut().insert("cache-control", value.parse().unwrap());
+            response
+                .headers_mut()
+                .insert("cache-control", value.parse().unwrap());
         }
         response
     }

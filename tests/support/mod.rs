@@ -49,7 +49,10 @@ pub const R2: &str = "https://registry.test/crates/";
 /// Whether a check that needs something of this machine may be left out where it is missing.
 pub fn may_skip(what: &str) -> bool {
     let required = std::env::var("CARNET_REQUIRE_ALL").is_ok_and(|value| value == "1");
-    assert!(!required, "{what} is missing, and CARNET_REQUIRE_ALL asks for every check");
+    assert!(
+        !required,
+        "{what} is missing, and CARNET_REQUIRE_ALL asks for every check"
+    );
     eprintln!("left out: {what} is missing");
     true
 }

@@ -39,27 +39,56 @@ impl FakeNetwork {
 }
 
 impl FakeNetwork {
-    async fn send(&self, url: &Url, request: Request<Body>, limit: usize) -> Result<Fetched, FetchError> {
+    async fn send(
+        &self,
+        url: &Url,
+        request: Request<Body>,
+        limit: usize,
+    ) -> Result<Fetched, FetchError> {
         self.fetched.lock().unwrap().push(url.to_string());
         let host = self.hosts.lock().unwrap().get(url.authority()).cloned();
-        let host = host.ok_or_else(|| FetchError::Failed(url.to_string(), "no such host".into()))?;
+        let host =
+            host.ok_or_else(|| FetchError::Failed(url.to_string(), "no such host".into()))?;
         let response = host.oneshot(request).await.unwrap();
         let status = response.status().as_u16();
-        let age = response.headers().get("cache-control").and_then(|value| value.to_str().ok()?.split_once("max-age="));
+        let age = response
+            .headers()
+            .get("cache-control")
+            .and_then(|value| value.to_str().ok()?.split_once("max-age="));
         let max_age = age.and_then(|(_, seconds)| seconds.parse().ok());
-        let body = response.into_body().collect().await.unwrap().to_bytes().to_vec();
+        let body = response
+            .into_body()
+            .collect()
+            .await
+            .unwrap()
+            .to_bytes()
+            .to_vec();
         if body.len() > limit {
             return Err(FetchError::TooLarge(url.to_string(), limit));
         }
-        Ok(Fetched { status, body, max_age })
+        Ok(Fetched {
+            status,
+            body,
+            max_age,
+        })
     }
 }
 
 impl Fetch for FakeNetwork {
-    fn fetch<'a>(&'a self, url: &'a Url, egress: &'a Egress, limit: usize) -> Answer<'a, Result<Fetched, FetchError>> {
+    fn fetch<'a>(
+        &'a self,
+        url: &'a Url,
+        egress: &'a Egress,
+        limit: usize,
+    ) -> Answer<'a, Result<Fetched, FetchError>> {
         Box::pin(async move {
             egress.check(url)?;
-            self.send(url, Request::get(url.path()).body(Body::empty()).unwrap(), limit).await
+            self.send(
+                url,
+                Request::get(url.path()).body(Body::empty()).unwrap(),
+                limit,
+            )
+            .await
         })
     }
 
@@ -72,8 +101,14 @@ impl Fetch for FakeNetwork {
     ) -> Answer<'a, Result<Fetched, FetchError>> {
         Box::pin(async move {
             egress.check(url)?;
-            let request = Request::post(url.path()).header("authorization", question.authorization());
-            self.send(url, request.body(Body::from(question.body.to_string())).unwrap(), limit).await
+            let request =
+                Request::post(url.path()).header("authorization", question.authorization());
+            self.send(
+                url,
+                request.body(Body::from(question.body.to_string())).unwrap(),
+                limit,
+            )
+            .await
         })
     }
 }

@@ -16,7 +16,9 @@ pub struct Finished {
 /// The binary with no configuration from this environment.
 pub fn carnet() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_carnet"));
-    let ours = std::env::vars().map(|(name, _)| name).filter(|name| name.starts_with("CARNET_"));
+    let ours = std::env::vars()
+        .map(|(name, _)| name)
+        .filter(|name| name.starts_with("CARNET_"));
     for name in ours.collect::<Vec<_>>() {
         command.env_remove(name);
     }
@@ -28,7 +30,10 @@ pub fn carnet() -> Command {
 pub fn carnet_under(program: &str, arguments: &[&str]) -> Command {
     let mut command = carnet();
     let binary = command.get_program().to_owned();
-    let removed: Vec<_> = command.get_envs().map(|(name, _)| name.to_owned()).collect();
+    let removed: Vec<_> = command
+        .get_envs()
+        .map(|(name, _)| name.to_owned())
+        .collect();
     command = Command::new(program);
     for name in removed {
         command.env_remove(name);
@@ -39,7 +44,13 @@ pub fn carnet_under(program: &str, arguments: &[&str]) -> Command {
 
 /// Runs the binary in a folder until it ends.
 pub fn carnet_in(folder: &Path, arguments: &[&str]) -> Finished {
-    finished(carnet().current_dir(folder).args(arguments).output().unwrap())
+    finished(
+        carnet()
+            .current_dir(folder)
+            .args(arguments)
+            .output()
+            .unwrap(),
+    )
 }
 
 pub fn finished(output: Output) -> Finished {
@@ -74,8 +85,17 @@ impl ServerProcess {
     }
 
     /// Runs `serve` by this command, which is the binary or ends by becoming it, without waiting for anything.
-    pub fn spawn(mut command: Command, folder: &Path, address: &str, settings: &[(&str, &str)]) -> Self {
-        let log = std::fs::File::options().create(true).append(true).open(folder.join("server.log")).unwrap();
+    pub fn spawn(
+        mut command: Command,
+        folder: &Path,
+        address: &str,
+        settings: &[(&str, &str)],
+    ) -> Self {
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(folder.join("server.log"))
+            .unwrap();
         let child = command
             .arg("serve")
             .current_dir(folder)
@@ -87,7 +107,10 @@ impl ServerProcess {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        Self { child, url: format!("http://{address}") }
+        Self {
+            child,
+            url: format!("http://{address}"),
+        }
     }
 
     /// What `/readyz` answers, as soon as anything does.
@@ -120,7 +143,10 @@ impl ServerProcess {
     /// Its resident memory, in KiB.
     pub fn memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .unwrap();
         line.split_whitespace().next().unwrap().parse().unwrap()
     }
 
@@ -132,7 +158,11 @@ impl ServerProcess {
 
     /// Sends it a signal, such as `TERM`.
     pub fn signal(&self, name: &str) {
-        Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().unwrap();
+        Command::new("kill")
+            .arg(format!("-{name}"))
+            .arg(self.child.id().to_string())
+            .status()
+            .unwrap();
     }
 
     /// Waits until it ends.

@@ -53,9 +53,18 @@ impl TestServer {
 
     /// At another time than the tests', in seconds since 1970.
     pub async fn at(now: i64, settings: &[(&str, &str)]) -> Self {
-        let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let settings = settings
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
         let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(now)));
-        Self::on(Arc::new(TestDb::migrated().await), clock, Arc::default(), settings).await
+        Self::on(
+            Arc::new(TestDb::migrated().await),
+            clock,
+            Arc::default(),
+            settings,
+        )
+        .await
     }
 
     async fn on(
@@ -66,22 +75,48 @@ impl TestServer {
     ) -> Self {
         let mut environment = vec![
             ("CARNET_ISSUER".to_owned(), CARNET.to_owned()),
-            ("CARNET_DATA_DIR".to_owned(), db.folder().display().to_string()),
+            (
+                "CARNET_DATA_DIR".to_owned(),
+                db.folder().display().to_string(),
+            ),
             ("CARNET_DATABASE__URL".to_owned(), db.url().to_owned()),
-            ("CARNET_KEY_FILES_DIR".to_owned(), db.key_files().display().to_string()),
+            (
+                "CARNET_KEY_FILES_DIR".to_owned(),
+                db.key_files().display().to_string(),
+            ),
         ];
         environment.extend(settings.clone());
-        let unset: Vec<&String> = settings.iter().filter(|(_, value)| value.is_empty()).map(|(name, _)| name).collect();
+        let unset: Vec<&String> = settings
+            .iter()
+            .filter(|(_, value)| value.is_empty())
+            .map(|(name, _)| name)
+            .collect();
         environment.retain(|(name, _)| !unset.contains(&name));
         let config = Config::from_sources(None, environment).unwrap();
-        let (app, background) = App::start(config, clock.clone(), network.clone()).await.unwrap();
+        let (app, background) = App::start(config, clock.clone(), network.clone())
+            .await
+            .unwrap();
         let router = http::router(app.clone());
-        Self { app, clock, network, db, router, settings, _background: background }
+        Self {
+            app,
+            clock,
+            network,
+            db,
+            router,
+            settings,
+            _background: background,
+        }
     }
 
     /// Another node on the same database, with the same keys, clock and network.
     pub async fn another_node(&self) -> Self {
-        Self::on(self.db.clone(), self.clock.clone(), self.network.clone(), self.settings.clone()).await
+        Self::on(
+            self.db.clone(),
+            self.clock.clone(),
+            self.network.clone(),
+            self.settings.clone(),
+        )
+        .await
     }
 
     /// The time, in seconds since 1970.
@@ -93,11 +128,16 @@ impl TestServer {
     pub async fn send(&self, request: Request<Body>) -> Answer {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
-        Answer { status: parts.status.as_u16(), headers: parts.headers, body: body.collect().await.unwrap().to_bytes() }
+        Answer {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            body: body.collect().await.unwrap().to_bytes(),
+        }
     }
 
     pub async fn get(&self, path: &str) -> Answer {
-        self.send(Request::get(path).body(Body::empty()).unwrap()).await
+        self.send(Request::get(path).body(Body::empty()).unwrap())
+            .await
     }
 
     /// A form, as clients send it.
@@ -111,22 +151,32 @@ impl TestServer {
         let request = Request::post(path)
             .header("content-type", "application/x-www-form-urlencoded")
             .extension(axum::extract::ConnectInfo(peer));
-        self.send(request.body(Body::from(encode(form))).unwrap()).await
+        self.send(request.body(Body::from(encode(form))).unwrap())
+            .await
     }
 
     /// A form, with these header fields beside.
-    pub async fn form_with(&self, path: &str, headers: &[(&str, &str)], form: &[(&str, &str)]) -> Answer {
-        let mut request = Request::post(path).header("content-type", "application/x-www-form-urlencoded");
+    pub async fn form_with(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        form: &[(&str, &str)],
+    ) -> Answer {
+        let mut request =
+            Request::post(path).header("content-type", "application/x-www-form-urlencoded");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        self.send(request.body(Body::from(encode(form))).unwrap()).await
+        self.send(request.body(Body::from(encode(form))).unwrap())
+            .await
     }
 
     /// A body that says it is a form.
     pub async fn form_text(&self, path: &str, body: &str) -> Answer {
-        let request = Request::post(path).header("content-type", "application/x-www-form-urlencoded");
-        self.send(request.body(Body::from(body.to_owned())).unwrap()).await
+        let request =
+            Request::post(path).header("content-type", "application/x-www-form-urlencoded");
+        self.send(request.body(Body::from(body.to_owned())).unwrap())
+            .await
     }
 
     /// An admin token with this scope.
@@ -139,7 +189,13 @@ impl TestServer {
             "exp": now + 3600, "jti": uuid::Uuid::from_bytes(carnet::ids::random()).to_string(), "scope": scope,
         });
         // Signed as the server does and recorded nowhere, so that tests count no events of their own tokens.
-        self.app.keys.ring().unwrap().active().sign(claims.to_string().as_bytes()).unwrap()
+        self.app
+            .keys
+            .ring()
+            .unwrap()
+            .active()
+            .sign(claims.to_string().as_bytes())
+            .unwrap()
     }
 
     /// A request of the admin API with all rights.
@@ -152,22 +208,35 @@ impl TestServer {
         let request = Request::builder()
             .method(Method::from_bytes(method.as_bytes()).unwrap())
             .uri(format!("{}/admin/v1/{path}", self.app.config.own.path()))
-            .header("authorization", format!("Bearer {}", self.admin_token(scope)));
-        let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
+            .header(
+                "authorization",
+                format!("Bearer {}", self.admin_token(scope)),
+            );
+        let body = if body.is_null() {
+            Body::empty()
+        } else {
+            Body::from(body.to_string())
+        };
         self.send(request.body(body).unwrap()).await
     }
 
     /// Saves an object; it has to work.
     pub async fn put(&self, path: &str, body: Value) -> Value {
         let answer = self.admin("PUT", path, body).await;
-        assert!(matches!(answer.status, 200 | 201), "{path}: {}", answer.text());
+        assert!(
+            matches!(answer.status, 200 | 201),
+            "{path}: {}",
+            answer.text()
+        );
         answer.json()
     }
 
     /// The audit events, the latest first, once all are written.
     pub async fn audit(&self, query: &str) -> Vec<Value> {
         self.app.flush_audit().await;
-        let answer = self.admin("GET", &format!("audit-events?{query}"), Value::Null).await;
+        let answer = self
+            .admin("GET", &format!("audit-events?{query}"), Value::Null)
+            .await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer.json()["items"].as_array().unwrap().clone()
     }
@@ -179,7 +248,8 @@ impl Answer {
     }
 
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {} {}", self.status, self.text()))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|_| panic!("no JSON: {} {}", self.status, self.text()))
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -188,7 +258,10 @@ impl Answer {
 
     /// The `reason` of a refusal.
     pub fn reason(&self) -> String {
-        self.json()["reason"].as_str().unwrap_or_default().to_owned()
+        self.json()["reason"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
     }
 
     /// The access token; it has to be there.
@@ -209,15 +282,26 @@ impl Answer {
         assert_eq!(self.header("content-type"), Some("application/json"));
         assert_eq!(self.header("cache-control"), Some("no-store"));
         assert!(body.get("access_token").is_none(), "{body:#}");
-        assert!(body["error_id"].as_str().is_some_and(|id| id.starts_with("ev_")), "{body:#}");
+        assert!(
+            body["error_id"]
+                .as_str()
+                .is_some_and(|id| id.starts_with("ev_")),
+            "{body:#}"
+        );
         assert_eq!(body["error_uri"], format!("{CARNET}/reasons/{reason}"));
         let description = body["error_description"].as_str().unwrap();
-        assert!(description.bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b'"' && byte != b'\\'));
+        assert!(
+            description
+                .bytes()
+                .all(|byte| (b' '..=b'~').contains(&byte) && byte != b'"' && byte != b'\\')
+        );
         self
     }
 }
 
 /// Encodes a form.
 pub fn encode(form: &[(&str, &str)]) -> String {
-    url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish()
+    url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(form)
+        .finish()
 }

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    ACCESS_TOKEN, Answer, CLIENT_ASSERTION, Claims, FakeIssuer, GH, JWT, JWT_BEARER, R1, R2, TOKEN_EXCHANGE, TestKey,
-    TestServer, github,
+    ACCESS_TOKEN, Answer, CLIENT_ASSERTION, Claims, FakeIssuer, GH, JWT, JWT_BEARER, R1, R2,
+    TOKEN_EXCHANGE, TestKey, TestServer, github,
 };
 
 /// The ground most tests stand on.
@@ -25,7 +25,12 @@ pub enum Carrier {
 }
 
 impl Carrier {
-    pub const ALL: [Self; 4] = [Self::JwtBearer, Self::TokenExchange, Self::FederatedClient, Self::Explain];
+    pub const ALL: [Self; 4] = [
+        Self::JwtBearer,
+        Self::TokenExchange,
+        Self::FederatedClient,
+        Self::Explain,
+    ];
 
     pub async fn present(self, server: &TestServer, assertion: &str) -> Answer {
         let bearer = [("grant_type", JWT_BEARER), ("assertion", assertion)];
@@ -34,7 +39,12 @@ impl Carrier {
             Self::Explain => server.form("/explain", &bearer).await,
             Self::TokenExchange => {
                 let subject = [("subject_token", assertion), ("subject_token_type", JWT)];
-                server.form("/token", &[&[("grant_type", TOKEN_EXCHANGE)], subject.as_slice()].concat()).await
+                server
+                    .form(
+                        "/token",
+                        &[&[("grant_type", TOKEN_EXCHANGE)], subject.as_slice()].concat(),
+                    )
+                    .await
             }
             Self::FederatedClient => {
                 register_robot(server).await;
@@ -81,10 +91,22 @@ impl Carrier {
 
 /// A client that every rule there is admits.
 async fn register_robot(server: &TestServer) {
-    let rules = server.admin("GET", "federated-credentials?limit=500", Value::Null).await.json();
-    let names: Vec<&str> =
-        rules["items"].as_array().unwrap().iter().map(|rule| rule["name"].as_str().unwrap()).collect();
-    server.put("clients/robot", json!({ "auth_method": "federated", "federated_credentials": names })).await;
+    let rules = server
+        .admin("GET", "federated-credentials?limit=500", Value::Null)
+        .await
+        .json();
+    let names: Vec<&str> = rules["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|rule| rule["name"].as_str().unwrap())
+        .collect();
+    server
+        .put(
+            "clients/robot",
+            json!({ "auth_method": "federated", "federated_credentials": names }),
+        )
+        .await;
 }
 
 impl World {
@@ -102,11 +124,31 @@ impl World {
     pub async fn on(server: TestServer) -> Self {
         let gh = FakeIssuer::new(GH, TestKey::rsa(0));
         server.network.add(&gh);
-        server.put("trusted-issuers/github", json!({ "profile": "github-actions", "issuer": GH })).await;
-        server.put("principals/joel", json!({ "id": "pr_joel", "kind": "user", "external_id": "42" })).await;
+        server
+            .put(
+                "trusted-issuers/github",
+                json!({ "profile": "github-actions", "issuer": GH }),
+            )
+            .await;
+        server
+            .put(
+                "principals/joel",
+                json!({ "id": "pr_joel", "kind": "user", "external_id": "42" }),
+            )
+            .await;
         let actions = json!(["create", "publish", "unlist"]);
-        server.put("resource-servers/pypi", json!({ "resource": R1, "actions": actions })).await;
-        server.put("resource-servers/crates", json!({ "resource": R2, "actions": actions })).await;
+        server
+            .put(
+                "resource-servers/pypi",
+                json!({ "resource": R1, "actions": actions }),
+            )
+            .await;
+        server
+            .put(
+                "resource-servers/crates",
+                json!({ "resource": R2, "actions": actions }),
+            )
+            .await;
         let world = Self { server, gh };
         world.rule("octo-release", json!({})).await;
         world
@@ -114,7 +156,12 @@ impl World {
 
     /// Saves a rule: the usual one, with these members of `match` changed (`null` takes one away).
     pub async fn rule(&self, name: &str, changed: Value) -> Value {
-        self.server.put(&format!("federated-credentials/{name}"), Self::rule_document(changed)).await
+        self.server
+            .put(
+                &format!("federated-credentials/{name}"),
+                Self::rule_document(changed),
+            )
+            .await
     }
 
     /// The usual rule, with these members of `match` changed.
@@ -138,7 +185,10 @@ impl World {
 
     /// Changes the platform's entry.
     pub async fn trust(&self, changed: Value) {
-        let answer = self.server.admin("PATCH", "trusted-issuers/github", changed).await;
+        let answer = self
+            .server
+            .admin("PATCH", "trusted-issuers/github", changed)
+            .await;
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
 
@@ -159,7 +209,11 @@ impl World {
 
     /// With these parameters beside.
     pub async fn exchange_with(&self, assertion: &str, parameters: &[(&str, &str)]) -> Answer {
-        let form = [&[("grant_type", JWT_BEARER), ("assertion", assertion)], parameters].concat();
+        let form = [
+            &[("grant_type", JWT_BEARER), ("assertion", assertion)],
+            parameters,
+        ]
+        .concat();
         self.server.form("/token", &form).await
     }
 
@@ -174,11 +228,27 @@ impl World {
     }
 
     /// The same with this `Authorization` header, if it is not empty.
-    pub async fn swap_as(&self, authorization: &str, token: &str, kind: &str, parameters: &[(&str, &str)]) -> Answer {
-        let subject = [("grant_type", TOKEN_EXCHANGE), ("subject_token", token), ("subject_token_type", kind)];
+    pub async fn swap_as(
+        &self,
+        authorization: &str,
+        token: &str,
+        kind: &str,
+        parameters: &[(&str, &str)],
+    ) -> Answer {
+        let subject = [
+            ("grant_type", TOKEN_EXCHANGE),
+            ("subject_token", token),
+            ("subject_token_type", kind),
+        ];
         let header = [("authorization", authorization)];
-        let header = if authorization.is_empty() { &[] } else { header.as_slice() };
-        self.server.form_with("/token", header, &[&subject, parameters].concat()).await
+        let header = if authorization.is_empty() {
+            &[]
+        } else {
+            header.as_slice()
+        };
+        self.server
+            .form_with("/token", header, &[&subject, parameters].concat())
+            .await
     }
 
     /// Exchanges an assertion.
@@ -193,7 +263,14 @@ impl World {
 
     /// An access token with any claims, signed by the server itself.
     pub fn sign_as_server(&self, claims: &Value) -> String {
-        self.server.app.keys.ring().unwrap().active().sign(claims.to_string().as_bytes()).unwrap()
+        self.server
+            .app
+            .keys
+            .ring()
+            .unwrap()
+            .active()
+            .sign(claims.to_string().as_bytes())
+            .unwrap()
     }
 
     /// Registers a client with a secret; its `Authorization` header.
@@ -203,13 +280,21 @@ impl World {
         document["auth_method"] = json!("client_secret_basic");
         let saved = self.server.put(&format!("clients/{name}"), document).await;
         let pair = format!("{name}:{}", saved["client_secret"].as_str().unwrap());
-        format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
+        format!(
+            "Basic {}",
+            base64::engine::general_purpose::STANDARD.encode(pair)
+        )
     }
 
     /// Checks that good assertions are accepted.
     pub async fn accepts(&self) {
         let answer = self.exchange(&self.good()).await;
-        assert_eq!(answer.status, 200, "the unchanged request works: {}", answer.text());
+        assert_eq!(
+            answer.status,
+            200,
+            "the unchanged request works: {}",
+            answer.text()
+        );
     }
 
     /// Checks that an assertion is refused wherever it is presented, that nobody was asked for anything but the platform for its
@@ -221,9 +306,19 @@ impl World {
             let answer = carrier.present(&self.server, assertion).await;
             carrier.refused(&answer, reason);
             let fetched = &self.server.network.fetched()[before.len()..];
-            assert!(fetched.iter().all(|url| url.starts_with(&format!("{GH}/"))), "{fetched:?}");
-            let payload = assertion.split('.').nth(1).filter(|payload| payload.len() > 16);
-            assert!(payload.is_none_or(|payload| !answer.text().contains(payload)), "{}", answer.text());
+            assert!(
+                fetched.iter().all(|url| url.starts_with(&format!("{GH}/"))),
+                "{fetched:?}"
+            );
+            let payload = assertion
+                .split('.')
+                .nth(1)
+                .filter(|payload| payload.len() > 16);
+            assert!(
+                payload.is_none_or(|payload| !answer.text().contains(payload)),
+                "{}",
+                answer.text()
+            );
         }
         self.accepts().await;
     }

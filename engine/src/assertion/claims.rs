@@ -37,7 +37,9 @@ pub(super) fn assess(
     // SPIFFE issuers are found by trust domain, so `iss` still has to be compared here.
     if issuer.profile.is_spiffe()
         && issuer.names_an_issuer()
-        && claims.get("iss").is_some_and(|iss| iss.as_str() != Some(&issuer.issuer))
+        && claims
+            .get("iss")
+            .is_some_and(|iss| iss.as_str() != Some(&issuer.issuer))
     {
         return Err(Reason::IssUnknown.into());
     }
@@ -49,8 +51,15 @@ pub(super) fn assess(
     if claims.get("cnf").is_some() {
         return Err(Refusal::claim(Reason::ProofMissing, "cnf"));
     }
-    issuer.profile.check(claims, &issuer.terms).map_err(|wrong| Refusal::claim(wrong.reason, wrong.claim))?;
-    Ok(Assessed { subject, expires_at, key })
+    issuer
+        .profile
+        .check(claims, &issuer.terms)
+        .map_err(|wrong| Refusal::claim(wrong.reason, wrong.claim))?;
+    Ok(Assessed {
+        subject,
+        expires_at,
+        key,
+    })
 }
 
 fn subject(claims: &Claims) -> Result<String, Refusal> {
@@ -65,17 +74,33 @@ fn subject(claims: &Claims) -> Result<String, Refusal> {
 /// issuer lists them, and never one of the platform's own services (decision D-24).
 fn audience(issuer: &TrustedIssuer, claims: &Claims) -> Result<(), Refusal> {
     let audiences = audiences(claims)?;
-    let mismatch =
-        || Refusal { accepted_audiences: issuer.audiences.clone(), ..Refusal::claim(Reason::AudMismatch, "aud") };
-    let platform = |audience: &&str| issuer.profile.is_platform_audience(audience, &issuer.issuer);
+    let mismatch = || Refusal {
+        accepted_audiences: issuer.audiences.clone(),
+        ..Refusal::claim(Reason::AudMismatch, "aud")
+    };
+    let platform = |audience: &&str| {
+        issuer
+            .profile
+            .is_platform_audience(audience, &issuer.issuer)
+    };
     if audiences.iter().any(platform) {
         return Err(mismatch());
     }
-    let ours = |audience: &&&str| issuer.audiences.iter().any(|accepted| accepted == *audience);
+    let ours = |audience: &&&str| {
+        issuer
+            .audiences
+            .iter()
+            .any(|accepted| accepted == *audience)
+    };
     let (accepted, others): (Vec<&&str>, Vec<&&str>) = audiences.iter().partition(ours);
     match accepted.as_slice() {
         [] => Err(mismatch()),
-        [_] if others.iter().all(|other| issuer.extra_audiences.iter().any(|extra| extra == *other)) => Ok(()),
+        [_] if others
+            .iter()
+            .all(|other| issuer.extra_audiences.iter().any(|extra| extra == *other)) =>
+        {
+            Ok(())
+        }
         _ => Err(Refusal::claim(Reason::AudNotSingle, "aud")),
     }
 }
@@ -90,7 +115,10 @@ pub(super) fn audiences(claims: &Claims) -> Result<Vec<&str>, Refusal> {
             if elements.is_empty() || elements.len() > MAX_AUDIENCES {
                 return Err(wrong(Reason::ClaimMalformed));
             }
-            elements.iter().map(|element| element.as_str().ok_or_else(|| wrong(Reason::ClaimType))).collect()
+            elements
+                .iter()
+                .map(|element| element.as_str().ok_or_else(|| wrong(Reason::ClaimType)))
+                .collect()
         }
         Some(_) => Err(wrong(Reason::ClaimType)),
     }
@@ -98,13 +126,16 @@ pub(super) fn audiences(claims: &Claims) -> Result<Vec<&str>, Refusal> {
 
 fn times(issuer: &TrustedIssuer, claims: &Claims, now: i64) -> Result<NumericDate, Refusal> {
     let leeway = issuer.leeway_seconds;
-    let expires = date(claims, "exp")?.ok_or_else(|| Refusal::claim(Reason::ClaimMissing, "exp"))?;
+    let expires =
+        date(claims, "exp")?.ok_or_else(|| Refusal::claim(Reason::ClaimMissing, "exp"))?;
     let not_before = date(claims, "nbf")?;
     let issued_at = date(claims, "iat")?;
     if issued_at.is_none() && issuer.profile.defaults.iat_required {
         return Err(Refusal::claim(Reason::ClaimMissing, "iat"));
     }
-    if issued_at.is_some_and(|start| expires < start) || not_before.is_some_and(|start| start > expires) {
+    if issued_at.is_some_and(|start| expires < start)
+        || not_before.is_some_and(|start| start > expires)
+    {
         return Err(Refusal::claim(Reason::ClaimInconsistent, "exp"));
     }
     if issued_at.is_some_and(|start| start.seconds() > now.saturating_add(leeway)) {
@@ -118,7 +149,11 @@ fn times(issuer: &TrustedIssuer, claims: &Claims, now: i64) -> Result<NumericDat
         return Err(Refusal::claim(Reason::LifetimeTooLong, "exp"));
     }
     // An access token capped at `exp` would have no lifetime left, so the leeway does not apply.
-    let grace = if issuer.cap_at_assertion_expiry { 0 } else { leeway };
+    let grace = if issuer.cap_at_assertion_expiry {
+        0
+    } else {
+        leeway
+    };
     if now >= expires.seconds().saturating_add(grace) {
         return Err(Refusal::claim(Reason::Expired, "exp"));
     }
@@ -129,11 +164,17 @@ fn date(claims: &Claims, name: &str) -> Result<Option<NumericDate>, Refusal> {
     // `null` does not count as absent here: a time claim that is sent has to be a number.
     match claims.members().get(name) {
         None => Ok(None),
-        Some(value) => NumericDate::read(value).map(Some).map_err(|wrong| Refusal::claim(wrong.into(), name)),
+        Some(value) => NumericDate::read(value)
+            .map(Some)
+            .map_err(|wrong| Refusal::claim(wrong.into(), name)),
     }
 }
 
-fn key(issuer: &TrustedIssuer, claims: &Claims, signing_input: Option<&str>) -> Result<Option<AssertionKey>, Refusal> {
+fn key(
+    issuer: &TrustedIssuer,
+    claims: &Claims,
+    signing_input: Option<&str>,
+) -> Result<Option<AssertionKey>, Refusal> {
     let name = &issuer.replay_claim;
     if issuer.replay == Replay::Off {
         return Ok(None);
@@ -155,5 +196,9 @@ fn key(issuer: &TrustedIssuer, claims: &Claims, signing_input: Option<&str>) -> 
 
 fn text<'c>(claims: &'c Claims, name: &str) -> Result<&'c str, Refusal> {
     let wrong = |unreadable: Unreadable| Refusal::claim(unreadable.into(), name);
-    claims.get(name).ok_or_else(|| wrong(Unreadable::Missing))?.as_str().ok_or_else(|| wrong(Unreadable::WrongType))
+    claims
+        .get(name)
+        .ok_or_else(|| wrong(Unreadable::Missing))?
+        .as_str()
+        .ok_or_else(|| wrong(Unreadable::WrongType))
 }

@@ -94,9 +94,18 @@ impl AcceptedAssertion {
 
 impl AssumedAssertion {
     /// Treats `claims` as if `issuer` had signed them.
-    pub fn of_claims(issuer: Arc<TrustedIssuer>, claims: Claims, now: Timestamp) -> Result<Self, Refusal> {
+    pub fn of_claims(
+        issuer: Arc<TrustedIssuer>,
+        claims: Claims,
+        now: Timestamp,
+    ) -> Result<Self, Refusal> {
         let assessed = assess(&issuer, &claims, None, now)?;
-        Ok(Self(Arc::new(AssertionContent { issuer, claims, assessed, digest: None })))
+        Ok(Self(Arc::new(AssertionContent {
+            issuer,
+            claims,
+            assessed,
+            digest: None,
+        })))
     }
 }
 
@@ -115,7 +124,11 @@ impl<'a> UnverifiedAssertion<'a> {
             // A valid token contains no white space, so the search is needed only if parsing
             // failed.
             let has_whitespace = text.contains(|character: char| character.is_ascii_whitespace());
-            if has_whitespace { Reason::AssertionWhitespace.into() } else { refuse_form(malformed) }
+            if has_whitespace {
+                Reason::AssertionWhitespace.into()
+            } else {
+                refuse_form(malformed)
+            }
         })?;
         let claims = Claims::new(jws.claims().map_err(refuse_form)?);
         Ok(Self { jws, claims })
@@ -158,9 +171,16 @@ impl<'a> UnverifiedAssertion<'a> {
 
     /// Applies the claim checks alone, for issuers whose platform itself says whether a token is
     /// valid (`TokenReview`).
-    pub fn assessed(self, issuer: Arc<TrustedIssuer>, now: Timestamp) -> Result<AssessedAssertion<'a>, Refusal> {
+    pub fn assessed(
+        self,
+        issuer: Arc<TrustedIssuer>,
+        now: Timestamp,
+    ) -> Result<AssessedAssertion<'a>, Refusal> {
         let assessed = assess(&issuer, &self.claims, Some(self.jws.signing_input), now)?;
-        Ok(AssessedAssertion { jws: self.jws, content: (issuer, self.claims, assessed) })
+        Ok(AssessedAssertion {
+            jws: self.jws,
+            content: (issuer, self.claims, assessed),
+        })
     }
 
     /// Treats the assertion as if it were signed. If `kids` is given, a `kid` in the header has to
@@ -178,7 +198,12 @@ impl<'a> UnverifiedAssertion<'a> {
             return Err(Reason::KeyUnknown.into());
         }
         let assessed = assess(&issuer, &self.claims, Some(self.jws.signing_input), now)?;
-        Ok(AssumedAssertion(Arc::new(AssertionContent { issuer, claims: self.claims, assessed, digest: None })))
+        Ok(AssumedAssertion(Arc::new(AssertionContent {
+            issuer,
+            claims: self.claims,
+            assessed,
+            digest: None,
+        })))
     }
 }
 
@@ -186,7 +211,11 @@ impl AssessedAssertion<'_> {
     /// The text of the token. base64url has only one accepted spelling, so this is the text that
     /// was parsed.
     pub fn text(&self) -> String {
-        format!("{}.{}", self.jws.signing_input, base64url(&self.jws.signature))
+        format!(
+            "{}.{}",
+            self.jws.signing_input,
+            base64url(&self.jws.signature)
+        )
     }
 
     pub fn subject(&self) -> &str {
@@ -197,7 +226,10 @@ impl AssessedAssertion<'_> {
     pub fn audience(&self) -> &str {
         let (issuer, claims, _) = &self.content;
         let audiences = claims::audiences(claims).unwrap_or_default();
-        audiences.into_iter().find(|audience| issuer.audiences.iter().any(|ours| ours == audience)).unwrap_or_default()
+        audiences
+            .into_iter()
+            .find(|audience| issuer.audiences.iter().any(|ours| ours == audience))
+            .unwrap_or_default()
     }
 
     /// The verified assertion, if the platform's verdict is positive.
@@ -208,7 +240,12 @@ impl AssessedAssertion<'_> {
     fn into_verified(self) -> VerifiedAssertion {
         let (issuer, claims, assessed) = self.content;
         let digest = Some(sha256(self.jws.signing_input.as_bytes()));
-        VerifiedAssertion(AssertionContent { issuer, claims, assessed, digest })
+        VerifiedAssertion(AssertionContent {
+            issuer,
+            claims,
+            assessed,
+            digest,
+        })
     }
 }
 
@@ -235,7 +272,11 @@ impl AssertionContent {
     /// passes: for client authentication, the rules that the client lists decide.
     pub fn check_grant(&self, grant: GrantType) -> Result<(), Refusal> {
         let taken = grant == GrantType::ClientCredentials || self.issuer.grants.contains(&grant);
-        if taken { Ok(()) } else { Err(Reason::GrantNotTaken.into()) }
+        if taken {
+            Ok(())
+        } else {
+            Err(Reason::GrantNotTaken.into())
+        }
     }
 
     pub fn issuer(&self) -> &Arc<TrustedIssuer> {
@@ -263,7 +304,8 @@ impl AssertionContent {
 
     /// The time until which the use has to be remembered: `exp` plus leeway.
     pub fn remembered_until(&self) -> Timestamp {
-        Timestamp::from_seconds(self.assessed.expires_at.seconds()).plus_seconds(self.issuer.leeway_seconds)
+        Timestamp::from_seconds(self.assessed.expires_at.seconds())
+            .plus_seconds(self.issuer.leeway_seconds)
     }
 }
 
@@ -271,12 +313,18 @@ impl AssertionContent {
 /// (decision D-37). A SPIFFE id belongs to the issuer of its trust domain, whatever `iss` says
 /// (decision D-36).
 fn issuer_of(claims: &Claims, snapshot: &Snapshot) -> Result<Arc<TrustedIssuer>, Refusal> {
-    let subject = claims.get("sub").and_then(Value::as_str).unwrap_or_default();
+    let subject = claims
+        .get("sub")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     if let Some(domain) = trust_domain_of(subject) {
         let mut of_domain = snapshot.issuers_of_trust_domain(domain).peekable();
         if of_domain.peek().is_some() {
             let fits = |issuer: &&Arc<TrustedIssuer>| {
-                !issuer.names_an_issuer() || claims.get("iss").is_none_or(|iss| iss.as_str() == Some(&issuer.issuer))
+                !issuer.names_an_issuer()
+                    || claims
+                        .get("iss")
+                        .is_none_or(|iss| iss.as_str() == Some(&issuer.issuer))
             };
             return by_audience(of_domain.filter(fits), claims).ok_or(Reason::IssUnknown.into());
         }
@@ -284,7 +332,9 @@ fn issuer_of(claims: &Claims, snapshot: &Snapshot) -> Result<Arc<TrustedIssuer>,
     let iss = match claims.get("iss") {
         // JWT-SVIDs need no `iss`, so the unknown trust domain is reported and not the missing
         // claim.
-        None if subject.starts_with("spiffe://") => return Err(Refusal::claim(Reason::TrustDomainMismatch, "sub")),
+        None if subject.starts_with("spiffe://") => {
+            return Err(Refusal::claim(Reason::TrustDomainMismatch, "sub"));
+        }
         None => return Err(Refusal::claim(Reason::ClaimMissing, "iss")),
         Some(Value::String(iss)) => iss,
         Some(_) => return Err(Refusal::claim(Reason::ClaimType, "iss")),
@@ -300,8 +350,12 @@ fn by_audience<'s>(
 ) -> Option<Arc<TrustedIssuer>> {
     let first = issuers.next()?;
     let takes = |issuer: &&Arc<TrustedIssuer>| {
-        claims::audiences(claims)
-            .is_ok_and(|audiences| issuer.audiences.iter().any(|accepted| audiences.contains(&accepted.as_str())))
+        claims::audiences(claims).is_ok_and(|audiences| {
+            issuer
+                .audiences
+                .iter()
+                .any(|accepted| audiences.contains(&accepted.as_str()))
+        })
     };
     if takes(&first) {
         return Some(first.clone());
@@ -315,8 +369,9 @@ fn check_header(issuer: &TrustedIssuer, header: &Header) -> Result<Algorithm, Re
     // `typ` is optional (RFC 7519 section 5.1); a header without it counts as `JWT` (decision
     // D-10).
     let typed = header.token_type.is_some();
-    if !issuer.types.iter().any(|accepted| header.is_type(accepted) || (!typed && accepted.eq_ignore_ascii_case("JWT")))
-    {
+    if !issuer.types.iter().any(|accepted| {
+        header.is_type(accepted) || (!typed && accepted.eq_ignore_ascii_case("JWT"))
+    }) {
         return Err(Reason::TypDenied.into());
     }
     // The header of a JWT-SVID holds only `alg`, `kid` and `typ` (JWT-SVID section 2).

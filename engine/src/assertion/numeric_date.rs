@@ -32,10 +32,16 @@ impl NumericDate {
                 reason = "the range is checked, and dropping the fraction is meant"
             )]
             #[expect(clippy::cast_precision_loss, reason = "the bound is exact as a float")]
-            (None, Some(float)) if number.is_f64() && (0.0..=MAX as f64).contains(&float) => float as i64,
+            (None, Some(float)) if number.is_f64() && (0.0..=MAX as f64).contains(&float) => {
+                float as i64
+            }
             _ => return Err(Unreadable::Malformed),
         };
-        if (0..=MAX).contains(&seconds) { Ok(Self(seconds)) } else { Err(Unreadable::Malformed) }
+        if (0..=MAX).contains(&seconds) {
+            Ok(Self(seconds))
+        } else {
+            Err(Unreadable::Malformed)
+        }
     }
 }
 
@@ -56,7 +62,11 @@ mod tests {
             (json!(9_007_199_254_740_991_u64), MAX),
             (json!(9_007_199_254_740_991.0), MAX),
         ] {
-            assert_eq!(NumericDate::read(&value), Ok(NumericDate(seconds)), "{value}");
+            assert_eq!(
+                NumericDate::read(&value),
+                Ok(NumericDate(seconds)),
+                "{value}"
+            );
         }
         assert_eq!(NumericDate(5).plus(-2), NumericDate(3));
     }
@@ -75,14 +85,29 @@ mod tests {
             json!(9_223_372_036_854_775_807_i64),
             json!(i64::MIN),
         ] {
-            assert_eq!(NumericDate::read(&value), Err(Unreadable::Malformed), "{value}");
+            assert_eq!(
+                NumericDate::read(&value),
+                Err(Unreadable::Malformed),
+                "{value}"
+            );
         }
     }
 
     #[test]
     fn atk_050__numeric_dates_of_other_json_types_are_refused() {
-        for value in [json!("1790000000"), json!("1.5"), json!(true), json!(null), json!([1]), json!({})] {
-            assert_eq!(NumericDate::read(&value), Err(Unreadable::WrongType), "{value}");
+        for value in [
+            json!("1790000000"),
+            json!("1.5"),
+            json!(true),
+            json!(null),
+            json!([1]),
+            json!({}),
+        ] {
+            assert_eq!(
+                NumericDate::read(&value),
+                Err(Unreadable::WrongType),
+                "{value}"
+            );
         }
     }
 }

@@ -58,6 +58,9 @@ mod tests {
         ] {
             assert_ne!(key, other);
         }
-        assert_ne!(AssertionKey::of_text("i", "a.b"), AssertionKey::of_text("i", "a.c"));
+        assert_ne!(
+            AssertionKey::of_text("i", "a.b"),
+            AssertionKey::of_text("i", "a.c")
+        );
     }
 }

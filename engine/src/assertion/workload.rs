@@ -28,9 +28,16 @@ impl<'a> Workload<'a> {
         const OF_MEMBERS: usize = 60;
         let Forwarded(content) = &self.claims;
         let claims = content.issuer().profile.forwarded(content.claims());
-        let claims = claims.map(|(name, value)| name.len().saturating_add(most_json_bytes(value)).saturating_add(4));
+        let claims = claims.map(|(name, value)| {
+            name.len()
+                .saturating_add(most_json_bytes(value))
+                .saturating_add(4)
+        });
         let texts = [self.iss, self.sub, self.profile].map(most_text_bytes);
-        texts.into_iter().chain(claims).fold(OF_MEMBERS, usize::saturating_add)
+        texts
+            .into_iter()
+            .chain(claims)
+            .fold(OF_MEMBERS, usize::saturating_add)
     }
 
     pub fn of(assertion: &'a AssertionContent) -> Self {
@@ -49,7 +56,9 @@ fn most_json_bytes(value: &Value) -> usize {
         Value::String(text) => most_text_bytes(text),
         Value::Null | Value::Bool(_) => 5,
         Value::Number(_) => 24,
-        Value::Array(_) | Value::Object(_) => serde_json::to_vec(value).map_or(usize::MAX, |json| json.len()),
+        Value::Array(_) | Value::Object(_) => {
+            serde_json::to_vec(value).map_or(usize::MAX, |json| json.len())
+        }
     }
 }
 
@@ -61,7 +70,9 @@ fn most_text_bytes(text: &str) -> usize {
         usize::from(some.iter().map(is_escaped).fold(0, u8::wrapping_add))
     };
     let escaped: usize = text.as_bytes().chunks(255).map(escaped_in).sum();
-    text.len().saturating_add(escaped.saturating_mul(5)).saturating_add(2)
+    text.len()
+        .saturating_add(escaped.saturating_mul(5))
+        .saturating_add(2)
 }
 
 #[cfg(test)]
@@ -81,7 +92,10 @@ mod tests {
             json!([1, "a"]),
             json!({}),
         ] {
-            assert!(most_json_bytes(&value) >= value.to_string().len(), "{value}");
+            assert!(
+                most_json_bytes(&value) >= value.to_string().len(),
+                "{value}"
+            );
         }
     }
 }

@@ -34,15 +34,31 @@ pub fn admit(
     identity: ClientIdentity,
     admission: AdmittedTo,
 ) -> Result<Admitted, (ClientIdentity, Box<Denial>)> {
-    let Some((assertion, listed)) = identity.federated().filter(|_| admission != AdmittedTo::OwnToken) else {
-        return Ok(Admitted { identity, rules: Vec::new() });
+    let Some((assertion, listed)) = identity
+        .federated()
+        .filter(|_| admission != AdmittedTo::OwnToken)
+    else {
+        return Ok(Admitted {
+            identity,
+            rules: Vec::new(),
+        });
     };
     let may_count = |credential: &FederatedCredential| {
-        is_listed(listed, credential) && (admission == AdmittedTo::Token || credential.pending_until.is_none())
+        is_listed(listed, credential)
+            && (admission == AdmittedTo::Token || credential.pending_until.is_none())
     };
-    let permit = assertion.accept(GrantType::ClientCredentials).map_err(Denial::bare);
-    let permit =
-        permit.and_then(|accepted| Permit::new(accepted, &context.rules, context.now, Consent::Named, may_count));
+    let permit = assertion
+        .accept(GrantType::ClientCredentials)
+        .map_err(Denial::bare);
+    let permit = permit.and_then(|accepted| {
+        Permit::new(
+            accepted,
+            &context.rules,
+            context.now,
+            Consent::Named,
+            may_count,
+        )
+    });
     match permit {
         Ok(permit) => {
             let rules = permit.report().matching().map(MatchedRule::of).collect();
@@ -55,7 +71,10 @@ pub fn admit(
 impl Admitted {
     /// For a request that names no client.
     pub fn nobody() -> Self {
-        Self { identity: ClientIdentity::nobody(), rules: Vec::new() }
+        Self {
+            identity: ClientIdentity::nobody(),
+            rules: Vec::new(),
+        }
     }
 
     pub fn identity(&self) -> &ClientIdentity {
@@ -73,11 +92,15 @@ impl Admitted {
 
     /// Whether this is a federated client that lists the rule.
     pub fn lists(&self, credential: &FederatedCredential) -> bool {
-        self.identity.federated().is_some_and(|(_, listed)| is_listed(listed, credential))
+        self.identity
+            .federated()
+            .is_some_and(|(_, listed)| is_listed(listed, credential))
     }
 }
 
 /// Whether a rule is among those that a federated client lists.
 pub fn is_listed(listed: &[RuleReference], credential: &FederatedCredential) -> bool {
-    listed.iter().any(|one| credential.is_named_by(&[one.named()]))
+    listed
+        .iter()
+        .any(|one| credential.is_named_by(&[one.named()]))
 }

@@ -49,7 +49,9 @@ impl ClientIdentity {
             _ => &[],
         };
         let is_right = is_one_of(secret, secrets, now);
-        client.filter(|_| is_right).map(|client| Self(Some((client, Proof::Secret))))
+        client
+            .filter(|_| is_right)
+            .map(|client| Self(Some((client, Proof::Secret))))
     }
 
     /// A client that authenticated with a verified assertion about it.
@@ -64,8 +66,15 @@ impl ClientIdentity {
         let client = client.ok_or(Reason::ClientAuthenticationFailed)?;
         let proof = match client.method {
             Method::None => Proof::None,
-            Method::Federated(_) => return Err(Refusal::parameter(Reason::ParameterMissing, "client_assertion")),
-            Method::SecretBasic(_) | Method::SecretPost(_) | Method::PrivateKeyJwt(_) => Proof::Assumed,
+            Method::Federated(_) => {
+                return Err(Refusal::parameter(
+                    Reason::ParameterMissing,
+                    "client_assertion",
+                ));
+            }
+            Method::SecretBasic(_) | Method::SecretPost(_) | Method::PrivateKeyJwt(_) => {
+                Proof::Assumed
+            }
         };
         Ok(Self(Some((client.clone(), proof))))
     }
@@ -82,7 +91,10 @@ impl ClientIdentity {
     /// The registered client, if it authenticated. The `client_id` of a public client proves
     /// nothing (RFC 6749 section 2.3).
     pub fn authenticated(&self) -> Option<&Arc<Client>> {
-        self.0.as_ref().filter(|(_, proof)| !matches!(proof, Proof::None)).map(|(client, _)| client)
+        self.0
+            .as_ref()
+            .filter(|(_, proof)| !matches!(proof, Proof::None))
+            .map(|(client, _)| client)
     }
 
     /// The assertion of a federated client, with the rules that the client lists.
@@ -100,7 +112,9 @@ impl ClientIdentity {
     /// the result of the request. `None` without an assertion, or if it may be used again.
     pub fn consumed(&self) -> Option<(AssertionKey, Timestamp)> {
         match &self.0 {
-            Some((_, Proof::Assertion(assertion))) => assertion.key().map(|key| (*key, assertion.remembered_until())),
+            Some((_, Proof::Assertion(assertion))) => assertion
+                .key()
+                .map(|key| (*key, assertion.remembered_until())),
             _ => None,
         }
     }

@@ -33,13 +33,21 @@ impl Delegation {
     /// A delegation ends with the actor's own token and with each of the actor's rules.
     pub(super) fn of(act: Actor, party: &Party, rules: Vec<MatchedRule>) -> Self {
         let ends = rules.iter().filter_map(|rule| rule.credential.expires_at);
-        Self { act, until: ends.chain(party.until).min(), rules }
+        Self {
+            act,
+            until: ends.chain(party.until).min(),
+            rules,
+        }
     }
 
     /// The delegation of a token that is exchanged without a new actor. The limits of the first
     /// exchange are in that token's `exp` already.
     pub(super) fn kept(act: Actor) -> Self {
-        Self { act, until: None, rules: Vec::new() }
+        Self {
+            act,
+            until: None,
+            rules: Vec::new(),
+        }
     }
 }
 
@@ -84,10 +92,21 @@ impl Party {
         context: &DecisionContext<'_>,
         naming: impl Iterator<Item = &'c FederatedCredential>,
     ) -> Self {
-        let naming: Vec<Rule<'c>> = naming.filter_map(|credential| credential.rule.open()).collect();
-        let is_named =
-            |credential: &FederatedCredential| naming.iter().any(|rule| credential.is_named_by(&rule.actors));
-        let permit = Permit::new(assertion.clone(), &context.rules, context.now, Consent::Named, is_named);
+        let naming: Vec<Rule<'c>> = naming
+            .filter_map(|credential| credential.rule.open())
+            .collect();
+        let is_named = |credential: &FederatedCredential| {
+            naming
+                .iter()
+                .any(|rule| credential.is_named_by(&rule.actors))
+        };
+        let permit = Permit::new(
+            assertion.clone(),
+            &context.rules,
+            context.now,
+            Consent::Named,
+            is_named,
+        );
         let rules = permit.map(|permit| permit.report().matching().map(MatchedRule::of).collect());
         let assertion = assertion.content();
         let end = Timestamp::from_seconds(assertion.expires_at().seconds());
@@ -102,13 +121,21 @@ impl Party {
 
     fn of_token(token: &LiveToken, rules: &Snapshot) -> Self {
         let claims = token.claims();
-        let ids = claims.authorization_details.iter().filter_map(|entry| entry.credential.parse().ok());
+        let ids = claims
+            .authorization_details
+            .iter()
+            .filter_map(|entry| entry.credential.parse().ok());
         let admitted = ids.filter_map(|id| rules.credential(id)).cloned();
         Self {
             iss: claims.iss.clone(),
             sub: claims.sub.clone(),
             claims: json!({ "iss": claims.iss, "sub": claims.sub, "client_id": claims.client_id }),
-            rules: admitted.map(|credential| MatchedRule { credential, pins: Map::new() }).collect(),
+            rules: admitted
+                .map(|credential| MatchedRule {
+                    credential,
+                    pins: Map::new(),
+                })
+                .collect(),
             until: Some(token.expires_at()),
         }
     }
@@ -120,13 +147,23 @@ impl Party {
 
     /// Whether `credential` names a rule of this actor in `actors`.
     pub fn is_named_by(&self, credential: &FederatedCredential) -> bool {
-        let actors = credential.rule.open().map(|rule| rule.actors).unwrap_or_default();
-        self.rules.iter().any(|rule| rule.credential.is_named_by(&actors))
+        let actors = credential
+            .rule
+            .open()
+            .map(|rule| rule.actors)
+            .unwrap_or_default();
+        self.rules
+            .iter()
+            .any(|rule| rule.credential.is_named_by(&actors))
     }
 
     /// The rules of this actor that `credential` names in `actors`.
     pub fn rules_named_by(&self, credential: &FederatedCredential) -> Vec<MatchedRule> {
-        let actors = credential.rule.open().map(|rule| rule.actors).unwrap_or_default();
+        let actors = credential
+            .rule
+            .open()
+            .map(|rule| rule.actors)
+            .unwrap_or_default();
         let is_named = |rule: &&MatchedRule| rule.credential.is_named_by(&actors);
         self.rules.iter().filter(is_named).cloned().collect()
     }
@@ -136,7 +173,10 @@ impl Party {
 /// 4.4).
 fn is_named(may_act: &Value, claims: &Value) -> bool {
     may_act.as_object().is_some_and(|members| {
-        !members.is_empty() && members.iter().all(|(name, wanted)| claims.get(name) == Some(wanted))
+        !members.is_empty()
+            && members
+                .iter()
+                .all(|(name, wanted)| claims.get(name) == Some(wanted))
     })
 }
 
@@ -151,12 +191,17 @@ impl Represented<'_> {
     /// Without an actor token the authenticated client is the actor, and `may_act`, if present, has
     /// to name it. Callers without a client that authenticates are not checked.
     pub fn admits_client(&self, client: &Admitted, own: &OwnUrls) -> Result<(), Refusal> {
-        let (Some(may_act), Some(client)) = (self.may_act, client.identity().authenticated()) else {
+        let (Some(may_act), Some(client)) = (self.may_act, client.identity().authenticated())
+        else {
             return Ok(());
         };
         let id = &client.client_id;
         let claims = json!({ "iss": own.issuer(), "sub": id, "client_id": id });
-        if is_named(may_act, &claims) { Ok(()) } else { Err(Reason::ActorNotAllowed.into()) }
+        if is_named(may_act, &claims) {
+            Ok(())
+        } else {
+            Err(Reason::ActorNotAllowed.into())
+        }
     }
 
     /// What `may_act` says about an actor: `false` without the claim, `true` if it names the actor.
@@ -167,14 +212,22 @@ impl Represented<'_> {
         // `sub` is unique for one issuer only. Without an `iss` member, `may_act` means actors of
         // the subject's issuer.
         let same_issuer = may_act.get("iss").is_some() || party.iss == self.iss;
-        if is_named(may_act, &party.claims) && same_issuer { Ok(true) } else { Err(Reason::ActorNotAllowed.into()) }
+        if is_named(may_act, &party.claims) && same_issuer {
+            Ok(true)
+        } else {
+            Err(Reason::ActorNotAllowed.into())
+        }
     }
 
     /// The `act` claim with the new actor outermost and the previous ones nested inside (RFC 8693
     /// section 4.1).
     pub fn act_with(&self, party: &Party) -> Result<Actor, Refusal> {
         let before = self.act.cloned().map(Box::new);
-        let act = Actor { iss: party.iss.clone(), sub: party.sub.clone(), act: before };
+        let act = Actor {
+            iss: party.iss.clone(),
+            sub: party.sub.clone(),
+            act: before,
+        };
         within_depth(&act)?;
         Ok(act)
     }
@@ -182,6 +235,12 @@ impl Represented<'_> {
 
 /// Refuses an `act` claim with more than [`MAX_DEPTH`] actors.
 pub(super) fn within_depth(act: &Actor) -> Result<(), Refusal> {
-    let depth = std::iter::successors(Some(act), |act| act.act.as_deref()).take(MAX_DEPTH.saturating_add(1)).count();
-    if depth > MAX_DEPTH { Err(Reason::ChainTooLong.into()) } else { Ok(()) }
+    let depth = std::iter::successors(Some(act), |act| act.act.as_deref())
+        .take(MAX_DEPTH.saturating_add(1))
+        .count();
+    if depth > MAX_DEPTH {
+        Err(Reason::ChainTooLong.into())
+    } else {
+        Ok(())
+    }
 }

@@ -41,27 +41,47 @@ pub(super) fn decide<A: Assertion>(
     let party = actor(context, subject, claims)?;
     let rule_of = |entry: &AuthorizationDetail| rule_of(context, entry);
     let lent = |entry: &AuthorizationDetail| {
-        let named = |party: &Party| rule_of(entry).map(|rule| party.rules_named_by(rule)).unwrap_or_default();
+        let named = |party: &Party| {
+            rule_of(entry)
+                .map(|rule| party.rules_named_by(rule))
+                .unwrap_or_default()
+        };
         party.as_ref().map(|(party, _)| named(party))
     };
-    let is_named =
-        |entry: &AuthorizationDetail, party: &Party| rule_of(entry).is_some_and(|rule| party.is_named_by(rule));
-    let may_stay = |entry: &AuthorizationDetail| party.as_ref().is_none_or(|(party, _)| is_named(entry, party));
+    let is_named = |entry: &AuthorizationDetail, party: &Party| {
+        rule_of(entry).is_some_and(|rule| party.is_named_by(rule))
+    };
+    let may_stay = |entry: &AuthorizationDetail| {
+        party
+            .as_ref()
+            .is_none_or(|(party, _)| is_named(entry, party))
+    };
     let room = |entry: &AuthorizationDetail| {
-        entry.credential.parse().map_or(Ok(()), |credential| mode.check_rule(None, credential))
+        entry
+            .credential
+            .parse()
+            .map_or(Ok(()), |credential| mode.check_rule(None, credential))
     };
     // A rule over its rate limit grants nothing, but leaves the entries of other rules alone.
     let frame = frame(context, token, party.as_ref());
-    let entitlement = of_token(claims, &context.rules, (access, frame), |entry| may_stay(entry) && room(entry).is_ok());
+    let entitlement = of_token(claims, &context.rules, (access, frame), |entry| {
+        may_stay(entry) && room(entry).is_ok()
+    });
     let mut entitlement = entitlement.map_err(|refusal| {
-        let mut staying = claims.authorization_details.iter().filter(|entry| may_stay(entry));
+        let mut staying = claims
+            .authorization_details
+            .iter()
+            .filter(|entry| may_stay(entry));
         // If a rule was over its limit, tell the caller to retry: with that rule the request might
         // be allowed.
-        staying.find_map(|entry| room(entry).err()).unwrap_or(refusal)
+        staying
+            .find_map(|entry| room(entry).err())
+            .unwrap_or(refusal)
     })?;
     let delegation = match &party {
         Some((party, act)) => {
-            let rules = MatchedRule::distinct(entitlement.details.iter().filter_map(lent).flatten());
+            let rules =
+                MatchedRule::distinct(entitlement.details.iter().filter_map(lent).flatten());
             entitlement.rest_on(|entry| lent(entry).unwrap_or_default());
             Some(Delegation::of(act.clone(), party, rules))
         }
@@ -73,11 +93,19 @@ pub(super) fn decide<A: Assertion>(
     }
     let grounds = Grounds::Token(Box::new(token.clone()));
     let expires_at = lifetime::ends_at(&grounds, &entitlement, delegation.as_ref(), context.now)?;
-    Ok(Authorization { grounds, entitlement, delegation, expires_at })
+    Ok(Authorization {
+        grounds,
+        entitlement,
+        delegation,
+        expires_at,
+    })
 }
 
 /// The rule that an entry comes from, if it still exists.
-fn rule_of<'c>(context: &'c DecisionContext<'_>, entry: &AuthorizationDetail) -> Option<&'c Arc<FederatedCredential>> {
+fn rule_of<'c>(
+    context: &'c DecisionContext<'_>,
+    entry: &AuthorizationDetail,
+) -> Option<&'c Arc<FederatedCredential>> {
     context.rules.credential(entry.credential.parse().ok()?)
 }
 
@@ -93,14 +121,30 @@ fn actor<A: Assertion>(
         return Ok(None);
     };
     let entries = claims.authorization_details.iter();
-    let naming = entries.filter_map(|entry| rule_of(context, entry)).map(|rule| &**rule);
-    let party = Party::of(actor.as_ref().map_err(Clone::clone)?, subject, context, naming)?;
-    let act = Represented { iss: &claims.iss, may_act: None, act: claims.act.as_ref() }.act_with(&party)?;
+    let naming = entries
+        .filter_map(|entry| rule_of(context, entry))
+        .map(|rule| &**rule);
+    let party = Party::of(
+        actor.as_ref().map_err(Clone::clone)?,
+        subject,
+        context,
+        naming,
+    )?;
+    let act = Represented {
+        iss: &claims.iss,
+        may_act: None,
+        act: claims.act.as_ref(),
+    }
+    .act_with(&party)?;
     Ok(Some((party, act)))
 }
 
 /// How many bytes the token takes beside its entries.
-fn frame(context: &DecisionContext<'_>, token: &LiveToken, party: Option<&(Party, Actor)>) -> Frame {
+fn frame(
+    context: &DecisionContext<'_>,
+    token: &LiveToken,
+    party: Option<&(Party, Actor)>,
+) -> Frame {
     let claims = token.claims();
     let act = party.map_or_else(|| element_bytes(&claims.act), |(_, act)| element_bytes(act));
     let fixed = [
@@ -111,7 +155,9 @@ fn frame(context: &DecisionContext<'_>, token: &LiveToken, party: Option<&(Party
         context.own.issuer().len(),
     ];
     Frame {
-        fixed: fixed.into_iter().fold(claims.client_id.len(), usize::saturating_add),
+        fixed: fixed
+            .into_iter()
+            .fold(claims.client_id.len(), usize::saturating_add),
         per_entry: party.map_or(0, |(party, _)| party.most_lent().saturating_mul(OF_GROUND)),
     }
 }

@@ -16,13 +16,20 @@ pub(super) fn ends_at<A: Assertion>(
     delegation: Option<&Delegation>,
     now: Timestamp,
 ) -> Result<Timestamp, Refusal> {
-    let rules = entitlement.ends_at().map(|end| (end, Reason::CredentialExpired));
-    let actor = delegation.and_then(|delegation| delegation.until).map(|end| (end, Reason::ActorNotAllowed));
+    let rules = entitlement
+        .ends_at()
+        .map(|end| (end, Reason::CredentialExpired));
+    let actor = delegation
+        .and_then(|delegation| delegation.until)
+        .map(|end| (end, Reason::ActorNotAllowed));
     let presented = match grounds {
         Grounds::Workload(permit) => {
             let assertion = permit.assertion().content();
             let end = Timestamp::from_seconds(assertion.expires_at().seconds());
-            assertion.issuer().cap_at_assertion_expiry.then_some((end, Reason::Expired))
+            assertion
+                .issuer()
+                .cap_at_assertion_expiry
+                .then_some((end, Reason::Expired))
         }
         // An exchange never makes a token live longer.
         Grounds::Token(token) => Some((token.expires_at(), Reason::SubjectTokenInactive)),

@@ -129,10 +129,15 @@ pub struct AdminGrant {
 /// The principals that an admin scope names, as grounds of a token; `None` if one of them does not
 /// exist. Grounds hold ids, so a later principal of the same name gains nothing.
 pub fn named_principals(scope: &ScopeSet, rules: &Snapshot) -> Option<Vec<RestsOn>> {
-    let named = scope.tokens().filter_map(|token| token.strip_prefix(ADMIN_CREDENTIALS_OF));
+    let named = scope
+        .tokens()
+        .filter_map(|token| token.strip_prefix(ADMIN_CREDENTIALS_OF));
     let principals = named.map(|name| rules.principal(&name.to_ascii_lowercase()));
-    let ground =
-        |principal: &Arc<Principal>| RestsOn { kind: GroundKind::Principal, id: principal.id.clone(), revision: 0 };
+    let ground = |principal: &Arc<Principal>| RestsOn {
+        kind: GroundKind::Principal,
+        id: principal.id.clone(),
+        revision: 0,
+    };
     principals.map(|principal| principal.map(ground)).collect()
 }
 
@@ -151,17 +156,25 @@ pub fn decide<A: Assertion>(
             exchange::decide(context, subject, token, access, mode).map_err(Denial::bare)?
         }
         Presented::Client => {
-            let itself = subject.itself().and_then(|client| of_itself(context, client, access, mode));
+            let itself = subject
+                .itself()
+                .and_then(|client| of_itself(context, client, access, mode));
             itself.map_err(Denial::bare)?
         }
         Presented::ClientForAdmin => {
             let rules = subject.client.rules();
-            let itself = subject.itself().and_then(|client| for_admin(context, client, rules, access, mode));
+            let itself = subject
+                .itself()
+                .and_then(|client| for_admin(context, client, rules, access, mode));
             return itself.map(Decision::Admin).map_err(Denial::bare);
         }
     };
     // Checked last: a request that is refused for any other reason leaves its assertion unused.
-    if mode.is_used() { Err(decision.deny(Reason::Replay.into())) } else { Ok(Decision::Registry(Box::new(decision))) }
+    if mode.is_used() {
+        Err(decision.deny(Reason::Replay.into()))
+    } else {
+        Ok(Decision::Registry(Box::new(decision)))
+    }
 }
 
 /// The decision on a client's token for itself (RFC 6749 section 4.4).
@@ -172,10 +185,24 @@ fn of_itself<A>(
     mode: Mode<'_>,
 ) -> Result<Authorization<A>, Refusal> {
     mode.check(|limits| limits.check_client(&client.client_id))?;
-    let entitlement =
-        of_client(client, &context.rules, (access, Frame { fixed: context.own.issuer().len(), per_entry: 0 }))?;
+    let entitlement = of_client(
+        client,
+        &context.rules,
+        (
+            access,
+            Frame {
+                fixed: context.own.issuer().len(),
+                per_entry: 0,
+            },
+        ),
+    )?;
     let expires_at = lifetime::of_server(&entitlement.resource_server, context.now);
-    Ok(Authorization { grounds: Grounds::Client(client.clone()), entitlement, delegation: None, expires_at })
+    Ok(Authorization {
+        grounds: Grounds::Client(client.clone()),
+        entitlement,
+        delegation: None,
+        expires_at,
+    })
 }
 
 /// The decision on a client's admin token. A scope beyond the client's own is refused, not
@@ -188,17 +215,27 @@ fn for_admin(
     mode: Mode<'_>,
 ) -> Result<AdminGrant, Refusal> {
     mode.check(|limits| limits.check_client(&client.client_id))?;
-    let held = client.scopes.as_ref().filter(|held| access.scope.as_ref().is_none_or(|wanted| covers(held, wanted)));
+    let held = client.scopes.as_ref().filter(|held| {
+        access
+            .scope
+            .as_ref()
+            .is_none_or(|wanted| covers(held, wanted))
+    });
     let scope = held.map(|held| access.scope.as_ref().unwrap_or(held).clone());
     let scope = scope.ok_or_else(|| Refusal::parameter(Reason::ScopeNotGranted, "scope"))?;
-    let principals =
-        named_principals(&scope, &context.rules).ok_or_else(|| Refusal::parameter(Reason::ScopeNotGranted, "scope"))?;
+    let principals = named_principals(&scope, &context.rules)
+        .ok_or_else(|| Refusal::parameter(Reason::ScopeNotGranted, "scope"))?;
     Ok(AdminGrant {
         subject: client.client_id.clone(),
         client: Some(client.client_id.clone()),
         scope,
-        expires_at: Timestamp::from_seconds(context.now.seconds()).plus_seconds(ADMIN_LIFETIME_SECONDS),
-        rests_on: rules.iter().map(MatchedRule::rests_on).chain(principals).collect(),
+        expires_at: Timestamp::from_seconds(context.now.seconds())
+            .plus_seconds(ADMIN_LIFETIME_SECONDS),
+        rests_on: rules
+            .iter()
+            .map(MatchedRule::rests_on)
+            .chain(principals)
+            .collect(),
     })
 }
 
@@ -250,7 +287,9 @@ impl<A: Assertion> Authorization<A> {
     pub fn client_id(&self, client: Option<&str>) -> String {
         let newest = || {
             let newest = self.entitlement.credentials.first();
-            newest.map(|rule| format!("{FEDERATED}{}", rule.credential.id)).unwrap_or_default()
+            newest
+                .map(|rule| format!("{FEDERATED}{}", rule.credential.id))
+                .unwrap_or_default()
         };
         client.map_or_else(newest, str::to_owned)
     }
@@ -274,12 +313,19 @@ impl Mode<'_> {
         }
     }
 
-    fn check(&self, check: impl Fn(&dyn TokenLimits) -> Result<(), Refusal>) -> Result<(), Refusal> {
+    fn check(
+        &self,
+        check: impl Fn(&dyn TokenLimits) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
         self.limits().map_or(Ok(()), check)
     }
 
     /// Checks the rate limits of a trusted issuer and of a rule.
-    fn check_rule(&self, issuer: Option<TrustedIssuerId>, credential: CredentialId) -> Result<(), Refusal> {
+    fn check_rule(
+        &self,
+        issuer: Option<TrustedIssuerId>,
+        credential: CredentialId,
+    ) -> Result<(), Refusal> {
         self.check(|limits| {
             issuer.map_or(Ok(()), |issuer| limits.check_issuer(issuer))?;
             limits.check_credential(credential)
@@ -310,7 +356,11 @@ impl View {
             Self::Caller => OTHERS_OF_CALLERS,
             Self::Principals(_) | Self::Everything => usize::MAX,
         };
-        Consent::Workload { principal: access.principal.as_deref(), door: access.door, others }
+        Consent::Workload {
+            principal: access.principal.as_deref(),
+            door: access.door,
+            others,
+        }
     }
 
     /// Whether the rules of this principal take part in the decision. A limited administrator may
@@ -319,7 +369,9 @@ impl View {
     pub fn may_see(&self, principal: &str) -> bool {
         match self {
             Self::Caller | Self::Everything => true,
-            Self::Principals(names) => names.iter().any(|name| name.eq_ignore_ascii_case(principal)),
+            Self::Principals(names) => names
+                .iter()
+                .any(|name| name.eq_ignore_ascii_case(principal)),
         }
     }
 

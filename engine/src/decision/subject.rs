@@ -49,7 +49,9 @@ pub enum ActorToken<A> {
 impl<A: Assertion> Subject<A> {
     pub fn assertion(&self) -> Option<&AssertionContent> {
         match &self.presented {
-            Presented::Assertion(assertion) | Presented::ClientAssertion(assertion) => Some(assertion.content()),
+            Presented::Assertion(assertion) | Presented::ClientAssertion(assertion) => {
+                Some(assertion.content())
+            }
             Presented::AccessToken(_) | Presented::Client | Presented::ClientForAdmin => None,
         }
     }
@@ -66,7 +68,10 @@ impl<A: Assertion> Subject<A> {
 
     /// The client acting for itself, if it authenticated.
     pub(super) fn itself(&self) -> Result<&Arc<Client>, Refusal> {
-        self.client.identity().authenticated().ok_or_else(|| Reason::ClientAuthenticationFailed.into())
+        self.client
+            .identity()
+            .authenticated()
+            .ok_or_else(|| Reason::ClientAuthenticationFailed.into())
     }
 
     /// The access tokens of this server among subject and actor.
@@ -87,6 +92,10 @@ impl<A: Assertion> Subject<A> {
     pub(super) fn check_ownership(&self, token: &LiveToken) -> Result<(), Refusal> {
         let owner = &token.claims().client_id;
         let own = owner.starts_with(FEDERATED) || self.client.identity().id() == Some(owner);
-        if own { Ok(()) } else { Err(Reason::TokenOfAnotherClient.into()) }
+        if own {
+            Ok(())
+        } else {
+            Err(Reason::TokenOfAnotherClient.into())
+        }
     }
 }

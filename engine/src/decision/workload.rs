@@ -14,7 +14,8 @@ use crate::principal::{AccessRequest, Entitlement, Frame, check_target, entitle}
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::trust::{
-    Candidate, Consent, Denial, Finding, MatchReport, MatchedRule, Permit, Rank, Topic, Verdict, nearest_credentials,
+    Candidate, Consent, Denial, Finding, MatchReport, MatchedRule, Permit, Rank, Topic, Verdict,
+    nearest_credentials,
 };
 
 /// How many bytes one element of an entry's `rests_on` takes in a token.
@@ -31,10 +32,17 @@ pub(super) fn decide<A: Assertion>(
     names_principal(context, access).map_err(Denial::bare)?;
     let may_count = |credential: &FederatedCredential| {
         mode.view().may_see(&credential.principal)
-            && (matches!(subject.presented, Presented::Assertion(_)) || subject.client.lists(credential))
+            && (matches!(subject.presented, Presented::Assertion(_))
+                || subject.client.lists(credential))
     };
     let consent = mode.view().consent(access);
-    let permit = Permit::new(assertion.clone(), &context.rules, context.now, consent, may_count);
+    let permit = Permit::new(
+        assertion.clone(),
+        &context.rules,
+        context.now,
+        consent,
+        may_count,
+    );
     let mut permit = permit.map_err(|denial| {
         // A rule matches, but does not count without consent. Consent is checked after the target,
         // so a wrong target is reported first (decision D-01).
@@ -68,7 +76,12 @@ pub(super) fn decide<A: Assertion>(
     let delegation = acting.map(|acting| acting.delegate(&mut entitlement));
     let grounds = Grounds::Workload(permit);
     match lifetime::ends_at(&grounds, &entitlement, delegation.as_ref(), context.now) {
-        Ok(expires_at) => Ok(Authorization { grounds, entitlement, delegation, expires_at }),
+        Ok(expires_at) => Ok(Authorization {
+            grounds,
+            entitlement,
+            delegation,
+            expires_at,
+        }),
         Err(refusal) => Err(grounds.deny(refusal)),
     }
 }
@@ -90,11 +103,21 @@ fn leave_out_limited<A: Assertion>(
         let finding = Finding::limits(over.is_none());
         // Kept apart, because the request did not ask for the principal of a visiting rule: its
         // limit must not hold off what other rules decide.
-        let kept = if candidate.rank == Rank::Visiting { &mut visitor_held_off } else { &mut held_off };
+        let kept = if candidate.rank == Rank::Visiting {
+            &mut visitor_held_off
+        } else {
+            &mut held_off
+        };
         *kept = over.or(kept.take());
         finding
     });
-    if is_left { Ok(held_off) } else { Err(held_off.or(visitor_held_off).unwrap_or(Reason::RateLimited.into())) }
+    if is_left {
+        Ok(held_off)
+    } else {
+        Err(held_off
+            .or(visitor_held_off)
+            .unwrap_or(Reason::RateLimited.into()))
+    }
 }
 
 /// How many bytes the token takes beside its entries.
@@ -106,19 +129,34 @@ fn frame<A: Assertion>(
 ) -> Frame {
     let act = acting.map_or(0, |acting| element_bytes(&acting.act));
     let client = subject.client.identity().id().map_or(0, str::len);
-    let fixed = [Workload::of(assertion).most_bytes(), act, client, context.own.issuer().len()];
+    let fixed = [
+        Workload::of(assertion).most_bytes(),
+        act,
+        client,
+        context.own.issuer().len(),
+    ];
     Frame {
         fixed: fixed.into_iter().fold(0, usize::saturating_add),
-        per_entry: acting.map_or(0, |acting| acting.party.most_lent().saturating_mul(OF_GROUND)),
+        per_entry: acting.map_or(0, |acting| {
+            acting.party.most_lent().saturating_mul(OF_GROUND)
+        }),
     }
 }
 
 /// Refuses a request without `principal` for a registry with `require_principal`, whichever rules
 /// match.
 fn names_principal(context: &DecisionContext<'_>, access: &AccessRequest) -> Result<(), Refusal> {
-    let named = access.resources.iter().filter_map(|uri| context.rules.resource_server_named(uri));
-    let wants_it = access.principal.is_none() && named.into_iter().any(|server| server.require_principal);
-    if wants_it { Err(Refusal::parameter(Reason::PrincipalRequired, "principal")) } else { Ok(()) }
+    let named = access
+        .resources
+        .iter()
+        .filter_map(|uri| context.rules.resource_server_named(uri));
+    let wants_it =
+        access.principal.is_none() && named.into_iter().any(|server| server.require_principal);
+    if wants_it {
+        Err(Refusal::parameter(Reason::PrincipalRequired, "principal"))
+    } else {
+        Ok(())
+    }
 }
 
 /// Tells administrators which condition of the closest rule does not hold. If the claims lead to no
@@ -136,7 +174,14 @@ fn disclosed<A: Assertion>(
     }
     if denial.report.candidates.is_empty() {
         let may_see = |principal: &str| view.may_see(principal);
-        denial.report = nearest_credentials(&context.rules, issuer, claims, context.now, consent, may_see);
+        denial.report = nearest_credentials(
+            &context.rules,
+            issuer,
+            claims,
+            context.now,
+            consent,
+            may_see,
+        );
     }
     if let Some(reason) = denial.report.closest_reason(&issuer.profile) {
         denial.refusal.reason = reason;
@@ -157,8 +202,11 @@ impl Acting {
     /// count: a rule for another registry must neither shorten the token nor pin ids by it.
     fn delegate(self, entitlement: &mut Entitlement) -> Delegation {
         let lent = |rule: &MatchedRule| self.party.rules_named_by(&rule.credential);
-        let by_rule: Vec<_> =
-            entitlement.credentials.iter().map(|rule| (rule.credential.id.to_string(), lent(rule))).collect();
+        let by_rule: Vec<_> = entitlement
+            .credentials
+            .iter()
+            .map(|rule| (rule.credential.id.to_string(), lent(rule)))
+            .collect();
         entitlement.rest_on(|entry| {
             let of_entry = by_rule.iter().find(|(id, _)| *id == entry.credential);
             of_entry.map(|(_, lent)| lent.clone()).unwrap_or_default()
@@ -169,8 +217,15 @@ impl Acting {
 
     fn finding(&self, candidate: &Candidate) -> Finding {
         let allowed = self.is_named || self.party.is_named_by(&candidate.credential);
-        let verdict = if allowed { Verdict::Met } else { Verdict::Unmet(Reason::ActorNotAllowed) };
-        Finding { about: Topic::Actor, verdict }
+        let verdict = if allowed {
+            Verdict::Met
+        } else {
+            Verdict::Unmet(Reason::ActorNotAllowed)
+        };
+        Finding {
+            about: Topic::Actor,
+            verdict,
+        }
     }
 }
 
@@ -186,14 +241,27 @@ fn acting<A: Assertion>(
     }
     let assertion = assertion.content();
     let iss = assertion.issuer().issuer.as_str();
-    let represented = Represented { iss, may_act: assertion.claims().get("may_act"), act: None };
+    let represented = Represented {
+        iss,
+        may_act: assertion.claims().get("may_act"),
+        act: None,
+    };
     let Some(token) = &subject.actor else {
         represented.admits_client(&subject.client, context.own)?;
         return Ok(None);
     };
     let naming = report.matching().map(|candidate| &*candidate.credential);
-    let party = Party::of(token.as_ref().map_err(Clone::clone)?, subject, context, naming)?;
+    let party = Party::of(
+        token.as_ref().map_err(Clone::clone)?,
+        subject,
+        context,
+        naming,
+    )?;
     let is_named = represented.says_of(&party)?;
     let act = represented.act_with(&party)?;
-    Ok(Some(Acting { party, act, is_named }))
+    Ok(Some(Acting {
+        party,
+        act,
+        is_named,
+    }))
 }

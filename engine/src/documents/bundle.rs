@@ -61,7 +61,10 @@ impl Bundle {
 
     /// Adds an object, or replaces the one of exactly this name.
     pub fn insert(&mut self, kind: Kind, name: &str, members: Map<String, Value>) {
-        self.0.entry(kind).or_default().insert(name.to_owned(), members);
+        self.0
+            .entry(kind)
+            .or_default()
+            .insert(name.to_owned(), members);
     }
 
     /// The objects of a kind, sorted by name.
@@ -77,24 +80,35 @@ impl Bundle {
 
     /// The spelling of an object's name in this bundle.
     pub fn name_of(&self, kind: Kind, name: &str) -> Option<&str> {
-        self.of(kind).map(|(known, _)| known.as_str()).find(|known| known.eq_ignore_ascii_case(name))
+        self.of(kind)
+            .map(|(known, _)| known.as_str())
+            .find(|known| known.eq_ignore_ascii_case(name))
     }
 
     /// The members of an object. Names are compared without ASCII case.
     pub fn get(&self, kind: Kind, name: &str) -> Option<&Map<String, Value>> {
-        self.of(kind).find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, members)| members)
+        self.of(kind)
+            .find(|(other, _)| other.eq_ignore_ascii_case(name))
+            .map(|(_, members)| members)
     }
 
     pub fn to_json(&self) -> Value {
         let table = |objects: &BTreeMap<String, Map<String, Value>>| {
-            objects.iter().map(|(name, members)| (name.clone(), Value::Object(members.clone()))).collect::<Map<_, _>>()
+            objects
+                .iter()
+                .map(|(name, members)| (name.clone(), Value::Object(members.clone())))
+                .collect::<Map<_, _>>()
         };
-        self.0.iter().map(|(kind, objects)| (kind.table().to_owned(), Value::Object(table(objects)))).collect()
+        self.0
+            .iter()
+            .map(|(kind, objects)| (kind.table().to_owned(), Value::Object(table(objects))))
+            .collect()
     }
 
     /// As TOML. Errors if a value has no TOML form, such as `null`.
     pub fn to_toml(&self) -> Result<String, BundleError> {
-        toml::to_string_pretty(&self.to_json()).map_err(|error| BundleError::Syntax(error.to_string()))
+        toml::to_string_pretty(&self.to_json())
+            .map_err(|error| BundleError::Syntax(error.to_string()))
     }
 }
 
@@ -108,15 +122,27 @@ mod tests {
         let bundle = Bundle::parse(text).unwrap();
         assert_eq!(bundle.get(Kind::Principal, "JOEL").unwrap()["kind"], "user");
         assert_eq!(Bundle::parse(&bundle.to_toml().unwrap()).unwrap(), bundle);
-        assert_eq!(Bundle::parse(&bundle.to_json().to_string()).unwrap(), bundle);
+        assert_eq!(
+            Bundle::parse(&bundle.to_json().to_string()).unwrap(),
+            bundle
+        );
     }
 
     #[test]
     fn syntax_errors_and_unknown_tables_of_a_bundle_are_named() {
         assert!(matches!(Bundle::parse("x = "), Err(BundleError::Syntax(_))));
         assert!(matches!(Bundle::parse("{"), Err(BundleError::Syntax(_))));
-        assert_eq!(Bundle::parse("[policies.x]\n"), Err(BundleError::UnknownTable("policies".into())));
-        assert_eq!(Bundle::parse("principals = 1"), Err(BundleError::NotObjects("principals".into())));
-        assert_eq!(Bundle::parse("[principals]\njoel = 1"), Err(BundleError::NotObjects("principals.joel".into())));
+        assert_eq!(
+            Bundle::parse("[policies.x]\n"),
+            Err(BundleError::UnknownTable("policies".into()))
+        );
+        assert_eq!(
+            Bundle::parse("principals = 1"),
+            Err(BundleError::NotObjects("principals".into()))
+        );
+        assert_eq!(
+            Bundle::parse("[principals]\njoel = 1"),
+            Err(BundleError::NotObjects("principals.joel".into()))
+        );
     }
 }

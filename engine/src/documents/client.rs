@@ -14,8 +14,8 @@ use crate::clock::Timestamp;
 use crate::grant_type::GrantType;
 use crate::ids::{ClientRowId, TrustedIssuerId, check_name, looks_like_id};
 use crate::model::{
-    ASSERTION_ALGORITHMS, Client, ClientPermission, ClientSecret, KeySource, Method, RuleReference, StoredSecret,
-    TrustedIssuer,
+    ASSERTION_ALGORITHMS, Client, ClientPermission, ClientSecret, KeySource, Method, RuleReference,
+    StoredSecret, TrustedIssuer,
 };
 use crate::profile::{Replay, Terms};
 use crate::scope::{ScopeSet, is_admin_scope};
@@ -44,8 +44,13 @@ pub enum AuthMethod {
 }
 
 impl AuthMethod {
-    pub const ALL: [Self; 5] =
-        [Self::None, Self::ClientSecretBasic, Self::ClientSecretPost, Self::PrivateKeyJwt, Self::Federated];
+    pub const ALL: [Self; 5] = [
+        Self::None,
+        Self::ClientSecretBasic,
+        Self::ClientSecretPost,
+        Self::PrivateKeyJwt,
+        Self::Federated,
+    ];
 
     /// The name used in JSON and in the database.
     pub const fn as_str(self) -> &'static str {
@@ -138,11 +143,18 @@ impl Document for ClientDocument {
     const KIND: Kind = Kind::Client;
     type State = ClientState;
 
-    fn read(given: &Map<String, Value>, context: ReadContext<'_>) -> Result<Self, Vec<DocumentError>> {
+    fn read(
+        given: &Map<String, Value>,
+        context: ReadContext<'_>,
+    ) -> Result<Self, Vec<DocumentError>> {
         let mut reader = Reader::new(given);
         let words = AuthMethod::ALL.map(AuthMethod::as_str).join(", ");
-        let word = |text: &str| AuthMethod::from_word(text).ok_or_else(|| format!("must be one of {words}"));
-        let auth_method = reader.parsed("auth_method", word).unwrap_or(AuthMethod::None);
+        let word = |text: &str| {
+            AuthMethod::from_word(text).ok_or_else(|| format!("must be one of {words}"))
+        };
+        let auth_method = reader
+            .parsed("auth_method", word)
+            .unwrap_or(AuthMethod::None);
         let grant_types = grant_types(&mut reader, auth_method);
         let document = Self {
             auth_method,
@@ -173,15 +185,25 @@ impl Document for ClientDocument {
     }
 
     fn warnings(&self, _: ReadContext<'_>) -> Vec<Warning> {
-        let everything = self.permissions.iter().any(|permission| permission.packages.iter().any(|name| name == "*"));
+        let everything = self
+            .permissions
+            .iter()
+            .any(|permission| permission.packages.iter().any(|name| name == "*"));
         let secret = self.auth_method.has_secret();
         let mut warnings = Vec::new();
         let mut warn = |when: bool, code: &str, detail: &str| {
             if when {
-                warnings.push(Warning { code: code.to_owned(), detail: detail.to_owned() });
+                warnings.push(Warning {
+                    code: code.to_owned(),
+                    detail: detail.to_owned(),
+                });
             }
         };
-        warn(everything, "any_package", "the pattern * covers every package of the owner, those made tomorrow too");
+        warn(
+            everything,
+            "any_package",
+            "the pattern * covers every package of the owner, those made tomorrow too",
+        );
         warn(
             secret && (!self.permissions.is_empty() || !self.scopes.is_empty()),
             "long_lived_secret",
@@ -195,10 +217,16 @@ fn grant_types(reader: &mut Reader<'_>, method: AuthMethod) -> Vec<GrantType> {
     let Some(names) = reader.texts("grant_types") else {
         return method.grants();
     };
-    let known: Option<Vec<GrantType>> = names.iter().map(|name| GrantType::from_name(name)).collect();
+    let known: Option<Vec<GrantType>> = names
+        .iter()
+        .map(|name| GrantType::from_name(name))
+        .collect();
     if known.is_none() {
         let supported = GrantType::ALL.map(GrantType::name).join(", ");
-        reader.problem("grant_types", format!("must hold only grant types of this server: {supported}"));
+        reader.problem(
+            "grant_types",
+            format!("must hold only grant types of this server: {supported}"),
+        );
     }
     let grants = known.unwrap_or_default();
     if method == AuthMethod::None && grants.contains(&GrantType::ClientCredentials) {
@@ -222,12 +250,20 @@ pub(super) fn names(reader: &mut Reader<'_>, member: &'static str) -> Vec<String
 pub(super) fn references(reader: &mut Reader<'_>, member: &'static str) -> Vec<String> {
     let references = reader.texts(member).unwrap_or_default();
     let wrong = |reference: &String| {
-        let parts =
-            || reference.split_once(':').map_or([None, Some(reference.as_str())], |(of, name)| [Some(of), Some(name)]);
+        let parts = || {
+            reference
+                .split_once(':')
+                .map_or([None, Some(reference.as_str())], |(of, name)| {
+                    [Some(of), Some(name)]
+                })
+        };
         if looks_like_id(reference) {
             None
         } else {
-            parts().into_iter().flatten().find_map(|name| check_name(name).err())
+            parts()
+                .into_iter()
+                .flatten()
+                .find_map(|name| check_name(name).err())
         }
     };
     if let Some(detail) = references.iter().find_map(wrong) {
@@ -240,19 +276,35 @@ impl ClientDocument {
     fn check_keys(&self, reader: &mut Reader<'_>, context: ReadContext<'_>) {
         let signs = self.auth_method == AuthMethod::PrivateKeyJwt;
         match (&self.jwks, &self.jwks_uri) {
-            (None, None) if signs => reader.problem("jwks", "must be given for private_key_jwt, unless jwks_uri is"),
-            (Some(_), Some(_)) => reader.problem("jwks_uri", "must not be given together with jwks"),
-            (Some(_), None) if !signs => reader.problem("jwks", "must not be given without the method private_key_jwt"),
+            (None, None) if signs => reader.problem(
+                "jwks",
+                "must be given for private_key_jwt, unless jwks_uri is",
+            ),
+            (Some(_), Some(_)) => {
+                reader.problem("jwks_uri", "must not be given together with jwks")
+            }
+            (Some(_), None) if !signs => reader.problem(
+                "jwks",
+                "must not be given without the method private_key_jwt",
+            ),
             (None, Some(_)) if !signs => {
-                reader.problem("jwks_uri", "must not be given without the method private_key_jwt");
+                reader.problem(
+                    "jwks_uri",
+                    "must not be given without the method private_key_jwt",
+                );
             }
             (Some(jwks), None) => {
-                if let Err(detail) = context.material.check_key_set(jwks, &ASSERTION_ALGORITHMS, KeyUse::Signature) {
+                if let Err(detail) =
+                    context
+                        .material
+                        .check_key_set(jwks, &ASSERTION_ALGORITHMS, KeyUse::Signature)
+                {
                     reader.problem("jwks", detail);
                 }
             }
             (None, Some(uri)) => {
-                let parsed = Url::parse(uri).map_err(|error| format!("must be an https URL: {error}"));
+                let parsed =
+                    Url::parse(uri).map_err(|error| format!("must be an https URL: {error}"));
                 let checked = parsed.and_then(|url| check_https(&url, context));
                 if let Err(detail) = checked {
                     reader.problem("jwks_uri", detail);
@@ -265,7 +317,10 @@ impl ClientDocument {
     fn check_rights(&self, reader: &mut Reader<'_>) {
         if !self.scopes.iter().all(|scope| is_admin_scope(scope)) {
             let known = "admin, admin:read, admin:credentials or admin:credentials:<principal>";
-            reader.problem("scopes", format!("must hold only scopes of the admin API: {known}"));
+            reader.problem(
+                "scopes",
+                format!("must hold only scopes of the admin API: {known}"),
+            );
         }
         let federated = self.auth_method == AuthMethod::Federated;
         if federated == self.federated_credentials.is_empty() {
@@ -282,13 +337,27 @@ impl ClientDocument {
         }
         let grants_itself = self.grant_types.contains(&GrantType::ClientCredentials);
         if !grants_itself && !self.permissions.is_empty() {
-            reader.problem("permissions", "must not be given without the grant type client_credentials");
+            reader.problem(
+                "permissions",
+                "must not be given without the grant type client_credentials",
+            );
         }
         if !grants_itself && !self.scopes.is_empty() {
-            reader.problem("scopes", "must not be given without the grant type client_credentials");
+            reader.problem(
+                "scopes",
+                "must not be given without the grant type client_credentials",
+            );
         }
-        for (at, _) in self.permissions.iter().enumerate().filter(|(_, permission)| permission.owner.is_none()) {
-            reader.problem(&format!("permissions/{at}/owner"), "must be given: a client is not a principal");
+        for (at, _) in self
+            .permissions
+            .iter()
+            .enumerate()
+            .filter(|(_, permission)| permission.owner.is_none())
+        {
+            reader.problem(
+                &format!("permissions/{at}/owner"),
+                "must be given: a client is not a principal",
+            );
         }
     }
 
@@ -335,7 +404,11 @@ impl ClientDocument {
     fn listed(&self, state: &ClientState) -> Vec<RuleReference> {
         let rules = self.federated_credentials.iter().zip(&state.listed);
         let listed = rules.filter_map(|(name, rule)| {
-            Some(RuleReference { name: name.clone(), id: rule.credential.parse().ok()?, revision: rule.revision })
+            Some(RuleReference {
+                name: name.clone(),
+                id: rule.credential.parse().ok()?,
+                revision: rule.revision,
+            })
         });
         listed.collect()
     }
@@ -368,7 +441,9 @@ impl ClientDocument {
             audiences: vec![context.own.issuer().to_owned()],
             extra_audiences: Vec::new(),
             algorithms: ASSERTION_ALGORITHMS.to_vec(),
-            types: ["JWT", "client-authentication+jwt"].map(str::to_owned).to_vec(),
+            types: ["JWT", "client-authentication+jwt"]
+                .map(str::to_owned)
+                .to_vec(),
             max_assertion_lifetime_seconds: MAX_ASSERTION_LIFETIME,
             leeway_seconds: LEEWAY,
             cap_at_assertion_expiry: false,

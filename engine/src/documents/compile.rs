@@ -3,16 +3,27 @@
 
 use std::sync::Arc;
 
-use super::{CredentialState, FederatedCredentialDocument, ReadContext, Stored, TrustedIssuerDocument};
+use super::{
+    CredentialState, FederatedCredentialDocument, ReadContext, Stored, TrustedIssuerDocument,
+};
 use crate::ids::{CredentialId, TrustedIssuerId};
-use crate::model::{FederatedCredential, PackedRule, Permission, Rule, RuleReference, TrustedIssuer};
+use crate::model::{
+    FederatedCredential, PackedRule, Permission, Rule, RuleReference, TrustedIssuer,
+};
 use crate::profile::Profile;
 
 /// Compiles a stored trusted issuer; `None` if this server does not have its profile.
-pub fn compile_issuer(stored: &Stored<TrustedIssuerDocument>, context: ReadContext<'_>) -> Option<TrustedIssuer> {
+pub fn compile_issuer(
+    stored: &Stored<TrustedIssuerDocument>,
+    context: ReadContext<'_>,
+) -> Option<TrustedIssuer> {
     let profile = context.profiles.get(&stored.document.profile)?;
     let id = stored.id.parse().ok()?;
-    Some(stored.document.compile(id, &stored.name, stored.version, profile, context))
+    Some(
+        stored
+            .document
+            .compile(id, &stored.name, stored.version, profile, context),
+    )
 }
 
 /// Compiles a stored federated credential.
@@ -22,7 +33,9 @@ pub fn compile_credential(
     trusted_issuer: TrustedIssuerId,
     profile: &Arc<Profile>,
 ) -> FederatedCredential {
-    let Stored { document, state, .. } = stored;
+    let Stored {
+        document, state, ..
+    } = stored;
     let rule = rule(&stored.name, document, state, profile);
     FederatedCredential {
         id,

@@ -106,7 +106,10 @@ impl Vouching {
     /// Parses the name. An unknown one, of a later release, is read as self-service, which gives
     /// the fewest rights.
     pub fn from_word(word: &str) -> Self {
-        Self::ALL.into_iter().find(|vouching| vouching.as_str() == word).unwrap_or_default()
+        Self::ALL
+            .into_iter()
+            .find(|vouching| vouching.as_str() == word)
+            .unwrap_or_default()
     }
 }
 
@@ -127,17 +130,28 @@ pub struct PermissionDocument {
 impl PermissionDocument {
     /// The mistake of naming a resource server that does not exist (`server` is `None`), or actions
     /// that it does not have.
-    pub fn problem_at(&self, server: Option<(&str, &ResourceServerDocument)>) -> Option<DocumentError> {
+    pub fn problem_at(
+        &self,
+        server: Option<(&str, &ResourceServerDocument)>,
+    ) -> Option<DocumentError> {
         let Some((name, document)) = server else {
-            let detail =
-                format!("must be an existing resource server; there is no resource server {}", self.resource_server);
+            let detail = format!(
+                "must be an existing resource server; there is no resource server {}",
+                self.resource_server
+            );
             return Some(DocumentError::new("/resource_server", detail));
         };
-        let unknown = self.actions.iter().filter(|action| !document.actions.contains(action));
+        let unknown = self
+            .actions
+            .iter()
+            .filter(|action| !document.actions.contains(action));
         let unknown: Vec<&str> = unknown.map(String::as_str).collect();
         (!unknown.is_empty()).then(|| {
             let known = document.actions.join(", ");
-            let detail = format!("must be among the actions of {name}, which are {known}; not {}", unknown.join(", "));
+            let detail = format!(
+                "must be among the actions of {name}, which are {known}; not {}",
+                unknown.join(", ")
+            );
             DocumentError::new("/actions", detail)
         })
     }
@@ -165,7 +179,10 @@ impl Document for FederatedCredentialDocument {
             Some(Value::Object(matcher)) => {
                 let bytes = json_bytes(matcher);
                 if bytes > MAX_MATCH_BYTES {
-                    reader.problem("match", format!("must be at most {MAX_MATCH_BYTES} bytes; this is {bytes}"));
+                    reader.problem(
+                        "match",
+                        format!("must be at most {MAX_MATCH_BYTES} bytes; this is {bytes}"),
+                    );
                 }
                 matcher.clone()
             }
@@ -181,7 +198,10 @@ impl Document for FederatedCredentialDocument {
         let permissions = permissions(&mut reader, 1);
         let actors = references(&mut reader, "actors");
         if actors.len() > MAX_ACTORS {
-            reader.problem("actors", format!("must name at most {MAX_ACTORS}; these are {}", actors.len()));
+            reader.problem(
+                "actors",
+                format!("must name at most {MAX_ACTORS}; these are {}", actors.len()),
+            );
         }
         let document = Self {
             principal,
@@ -222,10 +242,14 @@ impl Document for FederatedCredentialDocument {
     }
 
     fn warnings(&self, _: ReadContext<'_>) -> Vec<Warning> {
-        let everything = self.permissions.iter().any(|permission| permission.packages.iter().any(|name| name == "*"));
+        let everything = self
+            .permissions
+            .iter()
+            .any(|permission| permission.packages.iter().any(|name| name == "*"));
         let warning = Warning {
             code: "any_package".to_owned(),
-            detail: "the pattern * covers every package of the owner, those made tomorrow too".to_owned(),
+            detail: "the pattern * covers every package of the owner, those made tomorrow too"
+                .to_owned(),
         };
         everything.then_some(warning).into_iter().collect()
     }
@@ -234,10 +258,15 @@ impl Document for FederatedCredentialDocument {
 /// Reads `permissions`: a list of at least `least` elements.
 pub(super) fn permissions(reader: &mut Reader<'_>, least: usize) -> Vec<PermissionDocument> {
     let elements = match reader.value("permissions") {
-        Some(Value::Array(elements)) if (least..=MAX_PERMISSIONS).contains(&elements.len()) => elements.as_slice(),
+        Some(Value::Array(elements)) if (least..=MAX_PERMISSIONS).contains(&elements.len()) => {
+            elements.as_slice()
+        }
         None if least == 0 => &[],
         _ => {
-            reader.problem("permissions", format!("must be a list of {least} to {MAX_PERMISSIONS} permissions"));
+            reader.problem(
+                "permissions",
+                format!("must be a list of {least} to {MAX_PERMISSIONS} permissions"),
+            );
             &[]
         }
     };
@@ -246,12 +275,16 @@ pub(super) fn permissions(reader: &mut Reader<'_>, least: usize) -> Vec<Permissi
         match permission(element) {
             Ok(permission) => permissions.push(permission),
             Err(problems) => {
-                let inside = |p: DocumentError| DocumentError::new(format!("/{at}{}", p.pointer), p.detail);
+                let inside =
+                    |p: DocumentError| DocumentError::new(format!("/{at}{}", p.pointer), p.detail);
                 reader.problems_in("permissions", problems.into_iter().map(inside).collect());
             }
         }
     }
-    let patterns: usize = permissions.iter().map(|permission| permission.packages.len()).sum();
+    let patterns: usize = permissions
+        .iter()
+        .map(|permission| permission.packages.len())
+        .sum();
     if patterns > MAX_PATTERNS {
         reader.problem(
             "permissions",
@@ -275,7 +308,10 @@ fn target(reader: &mut Reader<'_>) -> String {
         return required_name(reader, "resource_server");
     };
     if reader.value("resource_server").is_some() {
-        reader.problem("target", "must not be given together with resource_server, its short form");
+        reader.problem(
+            "target",
+            "must not be given together with resource_server, its short form",
+        );
         return String::new();
     }
     let Value::Object(given) = value else {
@@ -316,5 +352,10 @@ fn permission(element: &Value) -> Result<PermissionDocument, Vec<DocumentError>>
         }
     }
     let owner = reader.name("owner");
-    reader.finish(PermissionDocument { resource_server, actions, packages, owner })
+    reader.finish(PermissionDocument {
+        resource_server,
+        actions,
+        packages,
+        owner,
+    })
 }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::{
-    Bundle, CredentialState, Document, FederatedCredentialDocument, Kind, LintFinding, PermissionDocument,
-    PrincipalDocument, ReadContext, ResourceServerDocument, Stored, TrustedIssuerDocument, Vouching,
-    compile_credential, compile_issuer, lint,
+    Bundle, CredentialState, Document, FederatedCredentialDocument, Kind, LintFinding,
+    PermissionDocument, PrincipalDocument, ReadContext, ResourceServerDocument, Stored,
+    TrustedIssuerDocument, Vouching, compile_credential, compile_issuer, lint,
 };
 use crate::clock::Timestamp;
 use crate::ids::{CredentialId, ResourceServerId, TrustedIssuerId, base32};
@@ -27,7 +27,11 @@ pub struct Imagined {
 impl Imagined {
     /// Reads and compiles a bundle. Errors with every mistake for which saving would refuse an
     /// object.
-    pub fn new(bundle: &Bundle, context: ReadContext<'_>, now: Timestamp) -> Result<Self, Vec<LintFinding>> {
+    pub fn new(
+        bundle: &Bundle,
+        context: ReadContext<'_>,
+        now: Timestamp,
+    ) -> Result<Self, Vec<LintFinding>> {
         let mut findings = lint(bundle, context);
         findings.retain(|finding| finding.is_error);
         if findings.is_empty() {
@@ -47,7 +51,9 @@ impl Imagined {
 
     /// A rule with its state, by `name` or `principal:name`.
     pub fn credential(&self, name: &str) -> Option<&Stored<FederatedCredentialDocument>> {
-        self.credentials.iter().find(|stored| is_called(stored, name))
+        self.credentials
+            .iter()
+            .find(|stored| is_called(stored, name))
     }
 
     /// When a rule in this state would end if it got no first match; `None` if it needs none.
@@ -76,14 +82,20 @@ fn pending_until(
 
 fn set_credential(rules: &mut Snapshot, stored: &Stored<FederatedCredentialDocument>) {
     let issuer = rules.issuer_named(&stored.document.trusted_issuer).cloned();
-    let Some((id, issuer)) = stored.id.parse().ok().zip(issuer) else { return };
-    rules.set_credential(id, Some(compile_credential(id, stored, issuer.id, &issuer.profile)));
+    let Some((id, issuer)) = stored.id.parse().ok().zip(issuer) else {
+        return;
+    };
+    rules.set_credential(
+        id,
+        Some(compile_credential(id, stored, issuer.id, &issuer.profile)),
+    );
 }
 
 fn is_called(stored: &Stored<FederatedCredentialDocument>, reference: &str) -> bool {
     match reference.split_once(':') {
         Some((principal, name)) => {
-            stored.document.principal.eq_ignore_ascii_case(principal) && stored.name.eq_ignore_ascii_case(name)
+            stored.document.principal.eq_ignore_ascii_case(principal)
+                && stored.name.eq_ignore_ascii_case(name)
         }
         None => stored.name.eq_ignore_ascii_case(reference),
     }
@@ -100,7 +112,9 @@ struct Objects<'a> {
 }
 
 fn named<'s, D: Document>(objects: &'s [Stored<D>], name: &str) -> Option<&'s Stored<D>> {
-    objects.iter().find(|stored| stored.name.eq_ignore_ascii_case(name))
+    objects
+        .iter()
+        .find(|stored| stored.name.eq_ignore_ascii_case(name))
 }
 
 impl<'a> Objects<'a> {
@@ -120,48 +134,75 @@ impl<'a> Objects<'a> {
     fn findings(&self) -> Vec<LintFinding> {
         let mut findings = Vec::new();
         let mut add = |kind: Kind, name: &str, problems: Vec<DocumentError>| {
-            findings.extend(problems.into_iter().map(|problem| LintFinding::error(kind, name, problem)));
+            findings.extend(
+                problems
+                    .into_iter()
+                    .map(|problem| LintFinding::error(kind, name, problem)),
+            );
         };
         for stored in &self.principals {
             let missing = stored.document.acts_for.iter().enumerate();
-            let missing = missing.filter_map(|(at, name)| self.no_principal(format!("/acts_for/{at}"), name));
+            let missing =
+                missing.filter_map(|(at, name)| self.no_principal(format!("/acts_for/{at}"), name));
             add(Kind::Principal, &stored.name, missing.collect());
         }
         for (at, stored) in self.issuers.iter().enumerate() {
-            let owner = stored.document.owner.iter().filter_map(|owner| self.no_principal("/owner".to_owned(), owner));
+            let owner = stored
+                .document
+                .owner
+                .iter()
+                .filter_map(|owner| self.no_principal("/owner".to_owned(), owner));
             let mut problems: Vec<DocumentError> = owner.collect();
             for other in self.issuers.iter().take(at) {
-                problems.extend(stored.document.conflicts_with(&other.name, &other.document, self.context));
+                problems.extend(stored.document.conflicts_with(
+                    &other.name,
+                    &other.document,
+                    self.context,
+                ));
             }
             add(Kind::TrustedIssuer, &stored.name, problems);
         }
         for (at, stored) in self.servers.iter().enumerate() {
             let others = self.servers.iter().take(at);
-            let conflicts = others.flat_map(|other| stored.document.conflicts_with(&other.name, &other.document));
+            let conflicts = others
+                .flat_map(|other| stored.document.conflicts_with(&other.name, &other.document));
             add(Kind::ResourceServer, &stored.name, conflicts.collect());
         }
         for stored in &self.credentials {
-            add(Kind::FederatedCredential, &stored.name, self.problems_of(&stored.document));
+            add(
+                Kind::FederatedCredential,
+                &stored.name,
+                self.problems_of(&stored.document),
+            );
         }
         findings
     }
 
     fn problems_of(&self, document: &FederatedCredentialDocument) -> Vec<DocumentError> {
-        let mut problems: Vec<DocumentError> =
-            self.no_principal("/principal".to_owned(), &document.principal).into_iter().collect();
-        let owner = named(&self.issuers, &document.trusted_issuer).and_then(|issuer| issuer.document.owner.as_ref());
+        let mut problems: Vec<DocumentError> = self
+            .no_principal("/principal".to_owned(), &document.principal)
+            .into_iter()
+            .collect();
+        let owner = named(&self.issuers, &document.trusted_issuer)
+            .and_then(|issuer| issuer.document.owner.as_ref());
         if owner.is_some_and(|owner| !owner.eq_ignore_ascii_case(&document.principal)) {
-            problems.push(DocumentError::new("/trusted_issuer", "must not belong to another principal"));
+            problems.push(DocumentError::new(
+                "/trusted_issuer",
+                "must not belong to another principal",
+            ));
         }
         for (at, permission) in document.permissions.iter().enumerate() {
             let found = self.problems_of_permission(permission);
             problems.extend(
-                found.into_iter().map(|p| DocumentError::new(format!("/permissions/{at}{}", p.pointer), p.detail)),
+                found.into_iter().map(|p| {
+                    DocumentError::new(format!("/permissions/{at}{}", p.pointer), p.detail)
+                }),
             );
         }
         for (at, actor) in document.actors.iter().enumerate() {
             if self.actors_called(document, actor).count() != 1 {
-                let detail = format!("must be one federated credential; none or several are called {actor}");
+                let detail =
+                    format!("must be one federated credential; none or several are called {actor}");
                 problems.push(DocumentError::new(format!("/actors/{at}"), detail));
             }
         }
@@ -171,13 +212,22 @@ impl<'a> Objects<'a> {
     fn problems_of_permission(&self, permission: &PermissionDocument) -> Vec<DocumentError> {
         let server = named(&self.servers, &permission.resource_server);
         let server = server.map(|server| (server.name.as_str(), &server.document));
-        let owner = permission.owner.as_ref().and_then(|owner| self.no_principal("/owner".to_owned(), owner));
-        permission.problem_at(server).into_iter().chain(owner).collect()
+        let owner = permission
+            .owner
+            .as_ref()
+            .and_then(|owner| self.no_principal("/owner".to_owned(), owner));
+        permission
+            .problem_at(server)
+            .into_iter()
+            .chain(owner)
+            .collect()
     }
 
     fn no_principal(&self, pointer: String, name: &str) -> Option<DocumentError> {
         let detail = || format!("must be an existing principal; there is no principal {name}");
-        named(&self.principals, name).is_none().then(|| DocumentError::new(pointer, detail()))
+        named(&self.principals, name)
+            .is_none()
+            .then(|| DocumentError::new(pointer, detail()))
     }
 
     /// The rules that an entry of `actors` may mean. Those of the document's own principal hide
@@ -189,30 +239,57 @@ impl<'a> Objects<'a> {
     ) -> impl Iterator<Item = &'s Stored<FederatedCredentialDocument>> {
         let called = move |stored: &&Stored<_>| is_called(stored, reference);
         let is_own = |stored: &Stored<FederatedCredentialDocument>| {
-            stored.document.principal.eq_ignore_ascii_case(&document.principal)
+            stored
+                .document
+                .principal
+                .eq_ignore_ascii_case(&document.principal)
         };
         let has_own = self.credentials.iter().filter(called).any(is_own);
-        self.credentials.iter().filter(called).filter(move |stored| !has_own || is_own(stored))
+        self.credentials
+            .iter()
+            .filter(called)
+            .filter(move |stored| !has_own || is_own(stored))
     }
 
     fn compiled(self) -> Imagined {
         let mut rules = Snapshot::empty();
-        for Stored { id, name, document, .. } in &self.principals {
+        for Stored {
+            id, name, document, ..
+        } in &self.principals
+        {
             let id = document.id.as_ref().unwrap_or(id);
             rules.set_principal(name, Some(document.compile(id, name, self.now)));
         }
-        for Stored { id, name, document, .. } in &self.servers {
-            let server = id.parse().ok().map(|id| document.compile(id, name, self.context.token_lifetime_seconds));
+        for Stored {
+            id, name, document, ..
+        } in &self.servers
+        {
+            let server = id
+                .parse()
+                .ok()
+                .map(|id| document.compile(id, name, self.context.token_lifetime_seconds));
             rules.set_resource_server(name, server);
         }
-        for issuer in self.issuers.iter().filter_map(|stored| compile_issuer(stored, self.context)) {
+        for issuer in self
+            .issuers
+            .iter()
+            .filter_map(|stored| compile_issuer(stored, self.context))
+        {
             rules.set_issuer(issuer.id, Some(issuer));
         }
-        let credentials: Vec<_> = self.credentials.iter().map(|stored| self.saved(stored, &rules)).collect();
+        let credentials: Vec<_> = self
+            .credentials
+            .iter()
+            .map(|stored| self.saved(stored, &rules))
+            .collect();
         for stored in &credentials {
             set_credential(&mut rules, stored);
         }
-        Imagined { rules, credentials, now: self.now }
+        Imagined {
+            rules,
+            credentials,
+            now: self.now,
+        }
     }
 
     /// A rule in the form in which saving by an administrator stores it.
@@ -224,12 +301,23 @@ impl<'a> Objects<'a> {
         let mut saved = stored.clone();
         let document = &mut saved.document;
         let said = document.vouched.take();
-        let actors = document.actors.iter().filter_map(|actor| self.actors_called(&stored.document, actor).next());
+        let actors = document
+            .actors
+            .iter()
+            .filter_map(|actor| self.actors_called(&stored.document, actor).next());
         let listed = actors.filter_map(|actor| {
-            Some(RuleReference { name: actor.name.clone(), id: actor.id.parse().ok()?, revision: 1 })
+            Some(RuleReference {
+                name: actor.name.clone(),
+                id: actor.id.parse().ok()?,
+                revision: 1,
+            })
         });
         saved.state = CredentialState {
-            vouching: if said == Some(false) { Vouching::SelfService } else { Vouching::Vouched },
+            vouching: if said == Some(false) {
+                Vouching::SelfService
+            } else {
+                Vouching::Vouched
+            },
             actors: listed.collect(),
             revision: 1,
             ..CredentialState::default()
@@ -268,7 +356,15 @@ fn read<D: Document>(
         // Ids by position, so that a verdict on the same bundle never changes.
         let id = id(Uuid::from_u128(u128::try_from(at).unwrap_or_default()));
         let name = name.to_owned();
-        Some(Stored { id, name, version: 1, created_at: now, updated_at: now, document, state: D::State::default() })
+        Some(Stored {
+            id,
+            name,
+            version: 1,
+            created_at: now,
+            updated_at: now,
+            document,
+            state: D::State::default(),
+        })
     });
     stored.collect()
 }

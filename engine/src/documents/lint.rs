@@ -5,8 +5,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{
-    Bundle, ClientDocument, Document, FederatedCredentialDocument, Kind, PrincipalDocument, ReadContext,
-    ResourceServerDocument, TrustedIssuerDocument,
+    Bundle, ClientDocument, Document, FederatedCredentialDocument, Kind, PrincipalDocument,
+    ReadContext, ResourceServerDocument, TrustedIssuerDocument,
 };
 use crate::trust::{DocumentError, Warning, normalise};
 
@@ -50,7 +50,11 @@ pub fn lint(bundle: &Bundle, context: ReadContext<'_>) -> Vec<LintFinding> {
                 Kind::Client => read::<ClientDocument>(members, context),
                 Kind::FederatedCredential => credential(bundle, members, context),
             };
-            findings.extend(problems.into_iter().map(|problem| LintFinding::error(kind, name, problem)));
+            findings.extend(
+                problems
+                    .into_iter()
+                    .map(|problem| LintFinding::error(kind, name, problem)),
+            );
             findings.extend(warnings.into_iter().map(|warning| LintFinding {
                 is_error: false,
                 object: object.clone(),
@@ -63,7 +67,10 @@ pub fn lint(bundle: &Bundle, context: ReadContext<'_>) -> Vec<LintFinding> {
     findings
 }
 
-fn read<D: Document>(members: &Map<String, Value>, context: ReadContext<'_>) -> (Vec<DocumentError>, Vec<Warning>) {
+fn read<D: Document>(
+    members: &Map<String, Value>,
+    context: ReadContext<'_>,
+) -> (Vec<DocumentError>, Vec<Warning>) {
     match D::read(members, context) {
         Ok(document) => (Vec::new(), document.warnings(context)),
         Err(problems) => (problems, Vec::new()),
@@ -86,19 +93,24 @@ fn credential(
             "must be a trusted issuer of the same file, since its profile gives `match` its meaning; {} is not in it",
             document.trusted_issuer
         );
-        return (vec![DocumentError::new("/trusted_issuer", detail)], Vec::new());
+        return (
+            vec![DocumentError::new("/trusted_issuer", detail)],
+            Vec::new(),
+        );
     };
     let mut warnings = document.warnings(context);
-    let terms =
-        issuer.and_then(|issuer| TrustedIssuerDocument::read(issuer, context).ok()).map(|issuer| issuer.terms());
+    let terms = issuer
+        .and_then(|issuer| TrustedIssuerDocument::read(issuer, context).ok())
+        .map(|issuer| issuer.terms());
     match normalise(profile, &terms.unwrap_or_default(), &document.matcher) {
         Ok(normalised) => {
             warnings.extend(normalised.warnings);
             (Vec::new(), warnings)
         }
         Err(problems) => {
-            let inside =
-                |problem: DocumentError| DocumentError::new(format!("/match{}", problem.pointer), problem.detail);
+            let inside = |problem: DocumentError| {
+                DocumentError::new(format!("/match{}", problem.pointer), problem.detail)
+            };
             (problems.into_iter().map(inside).collect(), warnings)
         }
     }

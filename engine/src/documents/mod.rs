@@ -22,7 +22,9 @@ pub use bundle::{Bundle, BundleError};
 pub use client::{AuthMethod, ClientDocument, ClientState, ListedRule};
 pub use compile::{compile_credential, compile_issuer};
 pub use federated_credential::RESOURCE_SERVER_TARGET;
-pub use federated_credential::{CredentialState, FederatedCredentialDocument, PermissionDocument, Vouching};
+pub use federated_credential::{
+    CredentialState, FederatedCredentialDocument, PermissionDocument, Vouching,
+};
 pub use imagined::Imagined;
 pub use lint::{LintFinding, lint};
 pub use principal::PrincipalDocument;
@@ -51,8 +53,13 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, after the kinds that it refers to.
-    pub const ALL: [Self; 5] =
-        [Self::Principal, Self::TrustedIssuer, Self::ResourceServer, Self::FederatedCredential, Self::Client];
+    pub const ALL: [Self; 5] = [
+        Self::Principal,
+        Self::TrustedIssuer,
+        Self::ResourceServer,
+        Self::FederatedCredential,
+        Self::Client,
+    ];
 
     /// The path segment in the admin API.
     pub const fn segment(self) -> &'static str {
@@ -106,7 +113,12 @@ pub struct ReadContext<'a> {
 /// completes a sentence that begins with the JSON Pointer of the member: "must be …".
 pub trait KeyMaterial: std::fmt::Debug + Sync {
     /// Checks a JWK set: no private keys, and at least one usable key.
-    fn check_key_set(&self, jwks: &Value, allowed: &[Algorithm], wanted: KeyUse) -> Result<(), String>;
+    fn check_key_set(
+        &self,
+        jwks: &Value,
+        allowed: &[Algorithm],
+        wanted: KeyUse,
+    ) -> Result<(), String>;
 
     /// Checks one or more certificates in PEM (RFC 7468).
     fn check_certificates(&self, pem: &str) -> Result<(), String>;
@@ -118,7 +130,10 @@ pub trait Document: Sized + Clone + PartialEq + std::fmt::Debug + Send + Sync {
     type State: Clone + Default + PartialEq + std::fmt::Debug + Send + Sync;
 
     /// Reads a document. Errors with every mistake found.
-    fn read(members: &Map<String, Value>, context: ReadContext<'_>) -> Result<Self, Vec<DocumentError>>;
+    fn read(
+        members: &Map<String, Value>,
+        context: ReadContext<'_>,
+    ) -> Result<Self, Vec<DocumentError>>;
 
     /// The id that the document gives itself; only principals may.
     fn given_id(&self) -> Option<&str> {

@@ -37,13 +37,23 @@ impl Document for PrincipalDocument {
     fn read(given: &Map<String, Value>, _: ReadContext<'_>) -> Result<Self, Vec<DocumentError>> {
         let mut reader = Reader::new(given);
         let id = reader.text("id");
-        let is_id =
-            |id: &String| id.len() <= 128 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+        let is_id = |id: &String| {
+            id.len() <= 128
+                && id
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        };
         if id.as_ref().is_some_and(|id| !is_id(id)) {
-            reader.problem("id", "must consist of 1 to 128 letters, digits, `.`, `_` and `-`");
+            reader.problem(
+                "id",
+                "must consist of 1 to 128 letters, digits, `.`, `_` and `-`",
+            );
         }
         let kinds = PrincipalKind::ALL.map(PrincipalKind::as_str).join(", ");
-        let known = |text: &str| text.parse::<PrincipalKind>().map_err(|()| format!("must be one of {kinds}"));
+        let known = |text: &str| {
+            text.parse::<PrincipalKind>()
+                .map_err(|()| format!("must be one of {kinds}"))
+        };
         let kind = reader.parsed("kind", known);
         if !given.contains_key("kind") {
             reader.problem("kind", format!("must be given: one of {kinds}"));
@@ -86,7 +96,11 @@ impl PrincipalDocument {
         Principal {
             id: id.to_owned(),
             name: name.to_owned(),
-            acts_for: self.acts_for.iter().map(|name| name.to_ascii_lowercase()).collect(),
+            acts_for: self
+                .acts_for
+                .iter()
+                .map(|name| name.to_ascii_lowercase())
+                .collect(),
             created_at,
             kind: self.kind,
             external_id: self.external_id.clone(),

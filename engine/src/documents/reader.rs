@@ -35,18 +35,28 @@ pub struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub fn new(members: &'a Map<String, Value>) -> Self {
-        Self { members, known: Vec::new(), problems: Vec::new() }
+        Self {
+            members,
+            known: Vec::new(),
+            problems: Vec::new(),
+        }
     }
 
     /// Adds a mistake at a member, or at the whole document for the name `""`.
     pub fn problem(&mut self, name: &str, detail: impl Into<String>) {
-        let pointer = if name.is_empty() { String::new() } else { format!("/{name}") };
+        let pointer = if name.is_empty() {
+            String::new()
+        } else {
+            format!("/{name}")
+        };
         self.problems.push(DocumentError::new(pointer, detail));
     }
 
     /// Adds mistakes whose pointers are relative to a member.
     pub fn problems_in(&mut self, name: &str, problems: Vec<DocumentError>) {
-        let inside = |problem: DocumentError| DocumentError::new(format!("/{name}{}", problem.pointer), problem.detail);
+        let inside = |problem: DocumentError| {
+            DocumentError::new(format!("/{name}{}", problem.pointer), problem.detail)
+        };
         self.problems.extend(problems.into_iter().map(inside));
     }
 
@@ -64,7 +74,10 @@ impl<'a> Reader<'a> {
         if let Some(value) = self.members.get(name) {
             self.known.push(name);
             if !value.is_null() && !neutral.contains(&value.to_string().as_str()) {
-                self.problem(name, "must be left out: it is not available in this version");
+                self.problem(
+                    name,
+                    "must be left out: it is not available in this version",
+                );
             }
         }
     }
@@ -73,9 +86,14 @@ impl<'a> Reader<'a> {
     pub fn text(&mut self, name: &'static str) -> Option<String> {
         let value = self.value(name)?;
         match value.as_str() {
-            Some(text) if !text.is_empty() && text.len() <= 64 * 1024 && !text.contains('\0') => Some(text.to_owned()),
+            Some(text) if !text.is_empty() && text.len() <= 64 * 1024 && !text.contains('\0') => {
+                Some(text.to_owned())
+            }
             _ => {
-                self.problem(name, "must be a string of 1 to 65536 bytes without NUL characters");
+                self.problem(
+                    name,
+                    "must be a string of 1 to 65536 bytes without NUL characters",
+                );
                 None
             }
         }
@@ -99,11 +117,22 @@ impl<'a> Reader<'a> {
     }
 
     /// An integer within `range`.
-    pub fn integer(&mut self, name: &'static str, range: std::ops::RangeInclusive<i64>) -> Option<i64> {
+    pub fn integer(
+        &mut self,
+        name: &'static str,
+        range: std::ops::RangeInclusive<i64>,
+    ) -> Option<i64> {
         let value = self.value(name)?;
         let number = value.as_i64().filter(|number| range.contains(number));
         if number.is_none() {
-            self.problem(name, format!("must be a whole number from {} to {}", range.start(), range.end()));
+            self.problem(
+                name,
+                format!(
+                    "must be a whole number from {} to {}",
+                    range.start(),
+                    range.end()
+                ),
+            );
         }
         number
     }
@@ -112,12 +141,22 @@ impl<'a> Reader<'a> {
     pub fn texts(&mut self, name: &'static str) -> Option<Vec<String>> {
         let value = self.value(name)?;
         let texts: Option<Vec<String>> = value.as_array().and_then(|elements| {
-            let text = |element: &Value| element.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+            let text = |element: &Value| {
+                element
+                    .as_str()
+                    .filter(|text| !text.is_empty())
+                    .map(str::to_owned)
+            };
             elements.iter().map(text).collect()
         });
         match texts {
             None => self.problem(name, "must be a list of non-empty strings"),
-            Some(ref texts) if texts.iter().enumerate().any(|(at, text)| texts.iter().take(at).any(|t| t == text)) => {
+            Some(ref texts)
+                if texts
+                    .iter()
+                    .enumerate()
+                    .any(|(at, text)| texts.iter().take(at).any(|t| t == text)) =>
+            {
                 self.problem(name, "must not name anything twice");
             }
             Some(_) => {}
@@ -130,7 +169,10 @@ impl<'a> Reader<'a> {
         let value = self.value(name)?;
         let time = value.as_str().and_then(Timestamp::parse_rfc3339);
         if time.is_none() {
-            self.problem(name, "must be a time in RFC 3339, for example 2027-01-31T00:00:00Z");
+            self.problem(
+                name,
+                "must be a time in RFC 3339, for example 2027-01-31T00:00:00Z",
+            );
         }
         time
     }
@@ -142,7 +184,9 @@ impl<'a> Reader<'a> {
         parse: impl Fn(&str) -> Result<T, E>,
     ) -> Option<T> {
         let text = self.text(name)?;
-        parse(&text).map_err(|error| self.problem(name, error.to_string())).ok()
+        parse(&text)
+            .map_err(|error| self.problem(name, error.to_string()))
+            .ok()
     }
 
     /// The name of another object. Whether that exists is checked when the document is saved.
@@ -161,10 +205,17 @@ impl<'a> Reader<'a> {
         for name in self.members.keys() {
             if !self.known.contains(&name.as_str()) && !READ_ONLY.contains(&name.as_str()) {
                 let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
-                self.problems.push(DocumentError::new(pointer, format!("must be left out; the members are {known}")));
+                self.problems.push(DocumentError::new(
+                    pointer,
+                    format!("must be left out; the members are {known}"),
+                ));
             }
         }
-        if self.problems.is_empty() { Ok(document) } else { Err(self.problems) }
+        if self.problems.is_empty() {
+            Ok(document)
+        } else {
+            Err(self.problems)
+        }
     }
 }
 
@@ -191,9 +242,22 @@ mod tests {
         reader.name("name");
         reader.problems_in("match", vec![DocumentError::new("/ref", "x")]);
         let problems = reader.finish(()).unwrap_err();
-        let pointers: Vec<_> = problems.iter().map(|problem| problem.pointer.as_str()).collect();
-        let expected =
-            ["/text", "/absent", "/number", "/flag", "/list", "/list2", "/time", "/name", "/match/ref", "/unknown~1~0"];
+        let pointers: Vec<_> = problems
+            .iter()
+            .map(|problem| problem.pointer.as_str())
+            .collect();
+        let expected = [
+            "/text",
+            "/absent",
+            "/number",
+            "/flag",
+            "/list",
+            "/list2",
+            "/time",
+            "/name",
+            "/match/ref",
+            "/unknown~1~0",
+        ];
         assert_eq!(pointers, expected);
     }
 
@@ -202,7 +266,18 @@ mod tests {
         for name in ["a", "A.b_c-d", "0", &"x".repeat(128)] {
             assert!(check_name(name).is_ok(), "{name}");
         }
-        for name in ["", "-a", ".a", "_a", "a b", "a/b", "a:b", "é", "a\0", &"x".repeat(129)] {
+        for name in [
+            "",
+            "-a",
+            ".a",
+            "_a",
+            "a b",
+            "a/b",
+            "a:b",
+            "é",
+            "a\0",
+            &"x".repeat(129),
+        ] {
             assert!(check_name(name).is_err(), "{name}");
         }
     }

@@ -20,7 +20,10 @@ const DEFAULT_LIFETIME: i64 = 900;
 const DEFAULT_PREFIX: &str = "cnt_";
 
 /// Members of later versions, with the values that demand nothing new.
-const LATER: [(&str, &[&str]); 2] = [("require_sender_constraint", &["false"]), ("front_door", &[])];
+const LATER: [(&str, &[&str]); 2] = [
+    ("require_sender_constraint", &["false"]),
+    ("front_door", &[]),
+];
 
 /// A registry: a resource server that tokens are issued for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -57,24 +60,38 @@ impl Document for ResourceServerDocument {
     const KIND: Kind = Kind::ResourceServer;
     type State = ();
 
-    fn read(given: &Map<String, Value>, context: ReadContext<'_>) -> Result<Self, Vec<DocumentError>> {
+    fn read(
+        given: &Map<String, Value>,
+        context: ReadContext<'_>,
+    ) -> Result<Self, Vec<DocumentError>> {
         let mut reader = Reader::new(given);
         for (name, neutral) in LATER {
             reader.later(name, neutral);
         }
         let (resource, aliases) = uris(&mut reader, context);
         let actions = actions(&mut reader);
-        let package_names = reader.value("package_names").map(|value| serde_json::from_value(value.clone()));
+        let package_names = reader
+            .value("package_names")
+            .map(|value| serde_json::from_value(value.clone()));
         if matches!(package_names, Some(Err(_))) {
-            reader.problem("package_names", "must be one of exact, ascii_case_insensitive, pep503");
+            reader.problem(
+                "package_names",
+                "must be one of exact, ascii_case_insensitive, pep503",
+            );
         }
-        let token_format = reader.value("token_format").map(|value| serde_json::from_value(value.clone()));
+        let token_format = reader
+            .value("token_format")
+            .map(|value| serde_json::from_value(value.clone()));
         if matches!(token_format, Some(Err(_))) {
             reader.problem("token_format", "must be one of jwt, opaque");
         }
         let is_prefix = |prefix: &str| {
             let usable = opaque::is_prefix(prefix);
-            if usable { Ok(prefix.to_owned()) } else { Err("must consist of 1 to 16 letters, digits and `_`") }
+            if usable {
+                Ok(prefix.to_owned())
+            } else {
+                Err("must consist of 1 to 16 letters, digits and `_`")
+            }
         };
         let document = Self {
             token_format: token_format.and_then(Result::ok).unwrap_or_default(),
@@ -95,7 +112,9 @@ impl Document for ResourceServerDocument {
 
     fn shown(&self, context: ReadContext<'_>) -> Map<String, Value> {
         let mut shown = members(self);
-        let lifetime = self.token_lifetime_seconds.unwrap_or(context.token_lifetime_seconds);
+        let lifetime = self
+            .token_lifetime_seconds
+            .unwrap_or(context.token_lifetime_seconds);
         shown.insert("token_lifetime_seconds".to_owned(), lifetime.into());
         shown.insert("token_prefix".to_owned(), self.prefix().into());
         shown
@@ -106,10 +125,14 @@ impl Document for ResourceServerDocument {
     }
 
     fn warnings(&self, _: ReadContext<'_>) -> Vec<Warning> {
-        let long = self.token_lifetime_seconds.filter(|seconds| *seconds > DEFAULT_LIFETIME);
+        let long = self
+            .token_lifetime_seconds
+            .filter(|seconds| *seconds > DEFAULT_LIFETIME);
         let warning = |seconds| Warning {
             code: "long_lifetime".to_owned(),
-            detail: format!("a stolen token is good for {seconds} seconds; 99 % of uploads are over within 900"),
+            detail: format!(
+                "a stolen token is good for {seconds} seconds; 99 % of uploads are over within 900"
+            ),
         };
         long.map(warning).into_iter().collect()
     }
@@ -119,9 +142,15 @@ impl Document for ResourceServerDocument {
 fn uris(reader: &mut Reader<'_>, context: ReadContext<'_>) -> (String, Vec<String>) {
     let resource = reader.required_text("resource");
     let aliases = reader.texts("aliases").unwrap_or_default();
-    for (name, uri) in [("resource", &resource)].into_iter().chain(aliases.iter().map(|alias| ("aliases", alias))) {
+    for (name, uri) in [("resource", &resource)]
+        .into_iter()
+        .chain(aliases.iter().map(|alias| ("aliases", alias)))
+    {
         if !uri.is_empty() && !is_resource(uri) {
-            reader.problem(name, "must be an absolute URI without fragment, for example https://registry.example/");
+            reader.problem(
+                name,
+                "must be an absolute URI without fragment, for example https://registry.example/",
+            );
         } else if *uri == context.own.admin_resource() || uri == context.own.issuer() {
             reader.problem(name, "must not be a URI of this server itself");
         }
@@ -144,11 +173,16 @@ fn actions(reader: &mut Reader<'_>) -> Vec<String> {
     }
     let is_action = |action: &String| !action.contains(' ') && ScopeSet::parse(action).is_ok();
     if !actions.iter().all(is_action) {
-        let detail = "must hold scope tokens: printable ASCII without space, quotation mark and backslash";
+        let detail =
+            "must hold scope tokens: printable ASCII without space, quotation mark and backslash";
         reader.problem("actions", detail);
     }
-    if actions.iter().any(|action| action == "admin" || action.starts_with("admin:")) {
-        let detail = "must not hold `admin` or `admin:…`, which are scopes of this server's own API";
+    if actions
+        .iter()
+        .any(|action| action == "admin" || action.starts_with("admin:"))
+    {
+        let detail =
+            "must not hold `admin` or `admin:…`, which are scopes of this server's own API";
         reader.problem("actions", detail);
     }
     actions
@@ -166,12 +200,20 @@ impl ResourceServerDocument {
         let aliases = self.aliases.iter().map(|alias| ("/aliases", alias));
         let ours = std::iter::once(("/resource", &self.resource)).chain(aliases);
         let taken = ours.filter(|(_, uri)| theirs().any(|taken| taken == *uri));
-        let detail = |uri: &str| format!("must not hold `{uri}`, which is a URI of resource server {name}");
-        taken.map(|(pointer, uri)| DocumentError::new(pointer, detail(uri))).collect()
+        let detail =
+            |uri: &str| format!("must not hold `{uri}`, which is a URI of resource server {name}");
+        taken
+            .map(|(pointer, uri)| DocumentError::new(pointer, detail(uri)))
+            .collect()
     }
 
     /// The resource server in the form that requests are decided by.
-    pub fn compile(&self, id: ResourceServerId, name: &str, default_lifetime: i64) -> ResourceServer {
+    pub fn compile(
+        &self,
+        id: ResourceServerId,
+        name: &str,
+        default_lifetime: i64,
+    ) -> ResourceServer {
         ResourceServer {
             id,
             name: name.to_owned(),
@@ -193,10 +235,14 @@ impl ResourceServerDocument {
 /// 2), of URI characters only.
 pub fn is_resource(text: &str) -> bool {
     text.len() <= 2048
-        && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>\\^`{|}#".contains(&byte))
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && !b"\"<>\\^`{|}#".contains(&byte))
         && Url::parse(text).is_ok_and(|url| {
             let web = matches!(url.scheme(), "http" | "https");
-            let has_authority = text.split_once(':').is_some_and(|(_, rest)| rest.starts_with("//"));
+            let has_authority = text
+                .split_once(':')
+                .is_some_and(|(_, rest)| rest.starts_with("//"));
             (!web || has_authority)
                 && url.username().is_empty()
                 && url.password().is_none()
@@ -210,9 +256,12 @@ mod tests {
 
     #[test]
     fn rfc8707_2_1__a_resource_is_an_absolute_uri_without_fragment() {
-        for uri in
-            ["https://registry.example/", "https://r.example/a?b=c", "urn:example:registry", "https://r.example:8443"]
-        {
+        for uri in [
+            "https://registry.example/",
+            "https://r.example/a?b=c",
+            "urn:example:registry",
+            "https://r.example:8443",
+        ] {
             assert!(is_resource(uri), "{uri}");
         }
         for uri in [

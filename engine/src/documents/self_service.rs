@@ -12,9 +12,15 @@ impl FederatedCredentialDocument {
     /// its trusted issuer, and any principal could slow down all others that way.
     pub fn check_index_key(&self, profile: &Profile) -> Option<DocumentError> {
         let none = Map::new();
-        let rule = Rule { conditions: Rule::conditions(profile, &self.matcher, &none), ..Rule::default() };
+        let rule = Rule {
+            conditions: Rule::conditions(profile, &self.matcher, &none),
+            ..Rule::default()
+        };
         let fields = profile.index.iter().flatten().map(|key| {
-            let names: Vec<&str> = key.iter().filter_map(|at| Some(profile.fields.get(*at)?.name.as_str())).collect();
+            let names: Vec<&str> = key
+                .iter()
+                .filter_map(|at| Some(profile.fields.get(*at)?.name.as_str()))
+                .collect();
             names.join(" and ")
         });
         let fields: Vec<String> = fields.collect();
@@ -31,9 +37,11 @@ impl FederatedCredentialDocument {
     pub fn check_owners(&self, principal: &PrincipalDocument) -> Vec<DocumentError> {
         let is_foreign = |owner: &String| !acts_for(&self.principal, &principal.acts_for, owner);
         let foreign = self.permissions.iter().enumerate();
-        let foreign = foreign.filter(|(_, permission)| permission.owner.as_ref().is_some_and(is_foreign));
-        let detail =
-            "must be the rule's principal or one of its acts_for, unless an administrator vouches for the rule";
-        foreign.map(|(at, _)| DocumentError::new(format!("/permissions/{at}/owner"), detail)).collect()
+        let foreign =
+            foreign.filter(|(_, permission)| permission.owner.as_ref().is_some_and(is_foreign));
+        let detail = "must be the rule's principal or one of its acts_for, unless an administrator vouches for the rule";
+        foreign
+            .map(|(at, _)| DocumentError::new(format!("/permissions/{at}/owner"), detail))
+            .collect()
     }
 }

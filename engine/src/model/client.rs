@@ -9,8 +9,12 @@ use crate::ids::{ClientRowId, CredentialId};
 use crate::scope::ScopeSet;
 
 /// The signature algorithms accepted in clients' own assertions (`private_key_jwt`).
-pub const ASSERTION_ALGORITHMS: [Algorithm; 4] =
-    [Algorithm::RS256, Algorithm::PS256, Algorithm::ES256, Algorithm::EdDSA];
+pub const ASSERTION_ALGORITHMS: [Algorithm; 4] = [
+    Algorithm::RS256,
+    Algorithm::PS256,
+    Algorithm::ES256,
+    Algorithm::EdDSA,
+];
 
 /// A registered client in compiled form.
 #[derive(Clone, Debug)]
@@ -79,6 +83,10 @@ pub struct RuleReference {
 impl RuleReference {
     /// Borrows the reference as [`Named`].
     pub fn named(&self) -> Named<'_> {
-        Named { name: &self.name, id: self.id.0, revision: self.revision }
+        Named {
+            name: &self.name,
+            id: self.id.0,
+            revision: self.revision,
+        }
     }
 }

@@ -53,7 +53,12 @@ pub enum State {
 impl State {
     /// The state at `now` of a federated credential with these members. A disabled one is
     /// `Disabled` even if it has expired.
-    pub fn of(enabled: bool, expires_at: Option<Timestamp>, pending_until: Option<Timestamp>, now: Timestamp) -> Self {
+    pub fn of(
+        enabled: bool,
+        expires_at: Option<Timestamp>,
+        pending_until: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Self {
         let over = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
         if !enabled {
             Self::Disabled
@@ -86,13 +91,19 @@ impl FederatedCredential {
     /// Whether the rule counts for a workload that does not name the principal: someone vouches for
     /// the rule, or the rule's principal owns the trusted issuer.
     pub fn is_vouched_under(&self, issuer: &TrustedIssuer) -> bool {
-        self.vouched || issuer.owner.as_ref().is_some_and(|owner| **owner == *self.principal)
+        self.vouched
+            || issuer
+                .owner
+                .as_ref()
+                .is_some_and(|owner| **owner == *self.principal)
     }
 
     /// Whether `named` lists this rule. A self-service rule is listed only at its current revision:
     /// an edit makes it another rule, to which the lister has not agreed.
     pub fn is_named_by(&self, named: &[Named<'_>]) -> bool {
-        named.iter().any(|one| one.id == self.id.0 && (self.vouched || one.revision == self.revision))
+        named
+            .iter()
+            .any(|one| one.id == self.id.0 && (self.vouched || one.revision == self.revision))
     }
 
     pub fn state(&self, now: Timestamp) -> State {
@@ -102,14 +113,26 @@ impl FederatedCredential {
 
 /// The immutable ids to pin for an assertion that met all conditions: the ids that belong to the
 /// names in the rule, as far as the claims have them and the rule has no condition on them.
-pub fn pins_from(profile: &Profile, rule: &Rule<'_>, claims: &crate::profile::Claims) -> Map<String, Value> {
+pub fn pins_from(
+    profile: &Profile,
+    rule: &Rule<'_>,
+    claims: &crate::profile::Claims,
+) -> Map<String, Value> {
     let mut pins = Map::new();
     for (at, field) in profile.fields.iter().enumerate() {
         let position = u16::try_from(at).ok();
-        let named = rule.conditions.iter().any(|condition| condition.field == position) && !field.ids.is_empty();
+        let named = rule
+            .conditions
+            .iter()
+            .any(|condition| condition.field == position)
+            && !field.ids.is_empty();
         for id in field.ids.iter().filter(|_| named) {
-            let given = rule.conditions.iter().any(|condition| condition.field == u16::try_from(*id).ok());
-            let Some((id, crate::profile::Check::Equals(equals))) = profile.fields.get(*id).map(|f| (f, &f.check))
+            let given = rule
+                .conditions
+                .iter()
+                .any(|condition| condition.field == u16::try_from(*id).ok());
+            let Some((id, crate::profile::Check::Equals(equals))) =
+                profile.fields.get(*id).map(|f| (f, &f.check))
             else {
                 continue;
             };

@@ -19,7 +19,8 @@ pub use credential::{FederatedCredential, PENDING_DAYS, State, pins_from};
 pub use principal::{Principal, PrincipalKind, acts_for};
 pub use resource_server::{ResourceServer, TokenFormat};
 pub use rule::{
-    CalledAt, Condition, Expected, MAX_KEYS, Named, PackedRule, Permission, Rule, Scalar, Test, Text, scalar,
+    CalledAt, Condition, Expected, MAX_KEYS, Named, PackedRule, Permission, Rule, Scalar, Test,
+    Text, scalar,
 };
 pub use secret::{ClientSecret, StoredSecret, is_one_of};
 pub use snapshot::{Snapshot, Wanted};

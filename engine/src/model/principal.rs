@@ -30,7 +30,9 @@ impl Principal {
 /// Whether `owner` is `principal` itself or one of `others`, the names in its `acts_for`. ASCII
 /// case is ignored.
 pub fn acts_for(principal: &str, others: &[String], owner: &str) -> bool {
-    std::iter::once(principal).chain(others.iter().map(String::as_str)).any(|name| name.eq_ignore_ascii_case(owner))
+    std::iter::once(principal)
+        .chain(others.iter().map(String::as_str))
+        .any(|name| name.eq_ignore_ascii_case(owner))
 }
 
 /// The kind of account that a principal stands for. It is passed on in tokens.
@@ -50,7 +52,13 @@ pub enum PrincipalKind {
 }
 
 impl PrincipalKind {
-    pub const ALL: [Self; 5] = [Self::User, Self::Organization, Self::Team, Self::Service, Self::Project];
+    pub const ALL: [Self; 5] = [
+        Self::User,
+        Self::Organization,
+        Self::Team,
+        Self::Service,
+        Self::Project,
+    ];
 
     /// The name used in JSON and in the database.
     pub fn as_str(self) -> &'static str {
@@ -68,6 +76,9 @@ impl FromStr for PrincipalKind {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or(())
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+            .ok_or(())
     }
 }

@@ -137,7 +137,11 @@ impl PackedRule {
     /// Packs a rule. A rule that cannot be serialised becomes one that cannot be opened, and so
     /// never matches.
     pub fn new(rule: &Rule<'_>) -> Self {
-        Self(postcard::to_allocvec(rule).unwrap_or_default().into_boxed_slice())
+        Self(
+            postcard::to_allocvec(rule)
+                .unwrap_or_default()
+                .into_boxed_slice(),
+        )
     }
 
     /// The packed size in bytes, with which the cost of opening the rule grows.
@@ -169,21 +173,40 @@ impl<'a> Rule<'a> {
                 continue;
             }
             let pinned = !matcher.contains_key(&field.name);
-            let value = matcher.get(&field.name).or_else(|| pins.get(&field.name).filter(|_| field.role == Role::Id));
+            let value = matcher
+                .get(&field.name)
+                .or_else(|| pins.get(&field.name).filter(|_| field.role == Role::Id));
             if let Some(test) = test(field, value) {
-                conditions.push(Condition { field: u16::try_from(at).ok(), pinned: pinned && value.is_some(), test });
+                conditions.push(Condition {
+                    field: u16::try_from(at).ok(),
+                    pinned: pinned && value.is_some(),
+                    test,
+                });
             }
         }
         // A member that the profile does not define cannot be evaluated, so the rule must not
         // match. A newer release wrote it, or the profile has changed.
-        let known = |name: &String| name == "claims" || profile.fields.iter().any(|field| field.name == *name);
+        let known = |name: &String| {
+            name == "claims" || profile.fields.iter().any(|field| field.name == *name)
+        };
         if !matcher.keys().all(known) {
-            conditions.push(Condition { field: None, pinned: false, test: Test::Text(Text::AnyOf(Vec::new())) });
+            conditions.push(Condition {
+                field: None,
+                pinned: false,
+                test: Test::Text(Text::AnyOf(Vec::new())),
+            });
         }
         if let Some(Value::Object(claims)) = matcher.get("claims") {
             conditions.extend(claims.iter().map(|(path, value)| {
-                let test = Test::Claim { path, expected: expected(value) };
-                Condition { field: None, pinned: false, test }
+                let test = Test::Claim {
+                    path,
+                    expected: expected(value),
+                };
+                Condition {
+                    field: None,
+                    pinned: false,
+                    test,
+                }
             }));
         }
         conditions
@@ -192,9 +215,15 @@ impl<'a> Rule<'a> {
     /// The index keys of the rule, as field names and folded values. Without keys, the rule has to
     /// be tried for every assertion of its trusted issuer.
     pub fn index_keys(&self, profile: &Profile) -> Vec<(String, String)> {
-        let mut groups =
-            profile.index.iter().map(|group| group.iter().flat_map(|key| self.keys(profile, key)).collect());
-        groups.find(|keys: &Vec<_>| !keys.is_empty()).unwrap_or_default()
+        let mut groups = profile.index.iter().map(|group| {
+            group
+                .iter()
+                .flat_map(|key| self.keys(profile, key))
+                .collect()
+        });
+        groups
+            .find(|keys: &Vec<_>| !keys.is_empty())
+            .unwrap_or_default()
     }
 
     /// The index keys of the rule under one entry of the index. There are none if the rule lacks
@@ -203,18 +232,26 @@ impl<'a> Rule<'a> {
     fn keys(&self, profile: &Profile, key: &[usize]) -> Vec<(String, String)> {
         let mut found = vec![(String::new(), String::new())];
         for at in key {
-            let condition = self.conditions.iter().find(|condition| condition.field == u16::try_from(*at).ok());
+            let condition = self
+                .conditions
+                .iter()
+                .find(|condition| condition.field == u16::try_from(*at).ok());
             let values: &[&str] = match condition.map(|condition| &condition.test) {
                 Some(Test::Text(Text::Is(value))) => std::slice::from_ref(value),
                 Some(Test::Text(Text::AnyOf(values))) => values,
                 _ => &[],
             };
-            let Some(field) = profile.fields.get(*at) else { return Vec::new() };
+            let Some(field) = profile.fields.get(*at) else {
+                return Vec::new();
+            };
             if found.len().saturating_mul(values.len()) > MAX_KEYS {
                 return Vec::new();
             }
             let longer = |(names, before): &(String, String)| -> Vec<(String, String)> {
-                values.iter().map(|value| (join(names, &field.name), join(before, &field.key_of(value)))).collect()
+                values
+                    .iter()
+                    .map(|value| (join(names, &field.name), join(before, &field.key_of(value))))
+                    .collect()
             };
             found = found.iter().flat_map(longer).collect();
         }
@@ -225,14 +262,20 @@ impl<'a> Rule<'a> {
 /// Joins two parts of an index key. Compared values contain no control characters, so the separator
 /// keeps different pairs of parts different.
 pub(super) fn join(before: &str, part: &str) -> String {
-    if before.is_empty() { part.to_owned() } else { format!("{before}\0{part}") }
+    if before.is_empty() {
+        part.to_owned()
+    } else {
+        format!("{before}\0{part}")
+    }
 }
 
 impl Condition<'_> {
     /// Whether this condition fixes the value of the claim at `path`, by which a broker names the
     /// provider behind it.
     pub fn is_upstream(&self, profile: &Profile, path: &str) -> bool {
-        let field = self.field.and_then(|at| profile.fields.get(usize::from(at)));
+        let field = self
+            .field
+            .and_then(|at| profile.fields.get(usize::from(at)));
         field.is_some_and(|field| matches!(field.check, Check::Upstream))
             && matches!(&self.test, Test::Claim { path: named, .. } if *named == path)
     }
@@ -253,10 +296,12 @@ impl Text<'_> {
 /// Whether the settings in `matcher` select `field` ([`Field::when`]) among the fields of its name.
 fn is_chosen(profile: &Profile, field: &Field, matcher: &Map<String, Value>) -> bool {
     field.when.as_ref().is_none_or(|(setting, wanted)| {
-        let default = profile.fields_named(setting).find_map(|(_, field)| match &field.check {
-            Check::Choice { default, .. } => Some(default.as_str()),
-            _ => None,
-        });
+        let default = profile
+            .fields_named(setting)
+            .find_map(|(_, field)| match &field.check {
+                Check::Choice { default, .. } => Some(default.as_str()),
+                _ => None,
+            });
         matcher.get(setting).and_then(Value::as_str).or(default) == Some(wanted)
     })
 }
@@ -275,20 +320,34 @@ fn test<'a>(field: &Field, value: Option<&'a Value>) -> Option<Test<'a>> {
             wanted.then_some(Test::Present)
         }
         Check::Upstream => value.map(|value| {
-            let path = value.get("claim").and_then(Value::as_str).unwrap_or_default();
-            Test::Claim { path, expected: value.get("equals").map_or(Expected::AnyOf(Vec::new()), expected) }
+            let path = value
+                .get("claim")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            Test::Claim {
+                path,
+                expected: value
+                    .get("equals")
+                    .map_or(Expected::AnyOf(Vec::new()), expected),
+            }
         }),
         Check::Equals(_) | Check::Identity(_) => value.map(|value| Test::Text(text(value))),
         Check::File(_) => value.map(|value| Test::File(value.as_str().unwrap_or_default())),
         Check::Version { .. } => value.map(|value| {
-            let (prefix, suffix) = value.as_str().and_then(|text| text.split_once("{version}")).unwrap_or_default();
+            let (prefix, suffix) = value
+                .as_str()
+                .and_then(|text| text.split_once("{version}"))
+                .unwrap_or_default();
             Test::Version { prefix, suffix }
         }),
         // Unless the rule says otherwise, the file has to belong to the workload's own repository.
         Check::ReusableFile(_) => match value {
             Some(Value::String(word)) if word == "any" => None,
             Some(Value::Object(called)) => {
-                let path = called.get("path").and_then(Value::as_str).unwrap_or_default();
+                let path = called
+                    .get("path")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default();
                 let at = match called.get("sha").and_then(Value::as_str) {
                     Some(commit) => CalledAt::Commit(commit),
                     None => CalledAt::Ref(called.get("ref").map_or(Text::AnyOf(Vec::new()), text)),
@@ -306,7 +365,9 @@ fn text(value: &Value) -> Text<'_> {
         Value::Array(values) => Text::AnyOf(values.iter().filter_map(Value::as_str).collect()),
         Value::Object(matcher) => match (matcher.get("glob"), matcher.get("any_of")) {
             (Some(Value::String(pattern)), None) => Text::Glob(pattern),
-            (None, Some(Value::Array(values))) => Text::AnyOf(values.iter().filter_map(Value::as_str).collect()),
+            (None, Some(Value::Array(values))) => {
+                Text::AnyOf(values.iter().filter_map(Value::as_str).collect())
+            }
             _ => Text::AnyOf(Vec::new()),
         },
         _ => Text::AnyOf(Vec::new()),
@@ -317,7 +378,9 @@ fn expected(value: &Value) -> Expected<'_> {
     match value {
         Value::Array(values) => Expected::ListWith(values.iter().filter_map(scalar).collect()),
         Value::Object(matcher) => match matcher.get("any_of") {
-            Some(Value::Array(values)) => Expected::AnyOf(values.iter().filter_map(scalar).collect()),
+            Some(Value::Array(values)) => {
+                Expected::AnyOf(values.iter().filter_map(scalar).collect())
+            }
             _ => Expected::AnyOf(Vec::new()),
         },
         plain => Expected::AnyOf(scalar(plain).into_iter().collect()),
@@ -331,7 +394,10 @@ pub fn scalar(value: &Value) -> Option<Scalar<'_>> {
     match value {
         Value::String(text) => Some(Scalar::Text(text)),
         Value::Bool(truth) => Some(Scalar::Bool(*truth)),
-        Value::Number(number) => number.as_i64().filter(|n| (-EXACT..=EXACT).contains(n)).map(Scalar::Integer),
+        Value::Number(number) => number
+            .as_i64()
+            .filter(|n| (-EXACT..=EXACT).contains(n))
+            .map(Scalar::Integer),
         _ => None,
     }
 }
@@ -349,10 +415,16 @@ mod tests {
         let profile = profiles.get("kubernetes").unwrap();
         let keys = |count: usize| {
             let names: Vec<String> = (0..count).map(|n| format!("n{n}")).collect();
-            let matcher = json!({ "namespace": { "any_of": names }, "service_account": { "any_of": names } });
+            let matcher =
+                json!({ "namespace": { "any_of": names }, "service_account": { "any_of": names } });
             let none = Map::new();
             let conditions = Rule::conditions(profile, matcher.as_object().unwrap(), &none);
-            Rule { conditions, ..Rule::default() }.index_keys(profile).len()
+            Rule {
+                conditions,
+                ..Rule::default()
+            }
+            .index_keys(profile)
+            .len()
         };
         assert_eq!((keys(1), keys(16), keys(17), keys(1024)), (1, 256, 0, 0));
     }

@@ -46,7 +46,11 @@ pub struct StoredSecret {
 impl StoredSecret {
     /// The stored form of `secret`.
     pub fn of(secret: &ClientSecret, now: Timestamp) -> Self {
-        Self { hash: base64url(opaque::hash(secret.expose())), created_at: now, expires_at: None }
+        Self {
+            hash: base64url(opaque::hash(secret.expose())),
+            created_at: now,
+            expires_at: None,
+        }
     }
 
     /// Whether the client secret is still accepted at `now`.
@@ -79,11 +83,20 @@ mod tests {
         stored[0].expires_at = Some(end);
         for secret in [&old, &new] {
             assert!(is_one_of(secret.expose(), &stored, start));
-            assert!(!serde_json::to_string(&stored).unwrap().contains(secret.expose()));
+            assert!(
+                !serde_json::to_string(&stored)
+                    .unwrap()
+                    .contains(secret.expose())
+            );
             assert!(!format!("{secret:?}{stored:?}").contains(secret.expose()));
         }
         assert!(!is_one_of(old.expose(), &stored, end) && is_one_of(new.expose(), &stored, end));
-        for wrong in ["", "x", ClientSecret::generate().expose(), old.expose().trim_start_matches('c')] {
+        for wrong in [
+            "",
+            "x",
+            ClientSecret::generate().expose(),
+            old.expose().trim_start_matches('c'),
+        ] {
             assert!(!is_one_of(wrong, &stored, start), "{wrong}");
         }
         assert!(!is_one_of(old.expose(), &[], start));

@@ -21,7 +21,10 @@ impl<K: Hash + Eq + Clone, V: Clone> Shards<K, V> {
     pub fn new() -> Self {
         let hasher = RandomState::new();
         let empty = Arc::new(HashMap::with_hasher(hasher.clone()));
-        Self { hasher, shards: vec![empty; SHARDS] }
+        Self {
+            hasher,
+            shards: vec![empty; SHARDS],
+        }
     }
 
     pub fn get<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<&V>
@@ -36,7 +39,10 @@ impl<K: Hash + Eq + Clone, V: Clone> Shards<K, V> {
     where
         K: Borrow<Q>,
     {
-        self.shards.get(self.shard(key))?.get_key_value(key).map(|(key, _)| key)
+        self.shards
+            .get(self.shard(key))?
+            .get_key_value(key)
+            .map(|(key, _)| key)
     }
 
     pub fn insert(&mut self, key: K, value: V) {
@@ -53,7 +59,11 @@ impl<K: Hash + Eq + Clone, V: Clone> Shards<K, V> {
     {
         let at = self.shard(key);
         let shard = self.shards.get_mut(at)?;
-        if shard.contains_key(key) { Arc::make_mut(shard).remove(key) } else { None }
+        if shard.contains_key(key) {
+            Arc::make_mut(shard).remove(key)
+        } else {
+            None
+        }
     }
 
     /// All values, in no particular order.
@@ -86,8 +96,14 @@ mod tests {
         two.insert(7, 70);
         two.remove(&8);
         assert_eq!(two.remove(&8), None);
-        assert_eq!((one.get(&7), one.get(&8), one.len()), (Some(&7), Some(&8), 5000));
-        assert_eq!((two.get(&7), two.get(&8), two.len()), (Some(&70), None, 4999));
+        assert_eq!(
+            (one.get(&7), one.get(&8), one.len()),
+            (Some(&7), Some(&8), 5000)
+        );
+        assert_eq!(
+            (two.get(&7), two.get(&8), two.len()),
+            (Some(&70), None, 4999)
+        );
         assert_eq!(one.get(&5000), None);
     }
 }

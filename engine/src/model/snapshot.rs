@@ -70,7 +70,9 @@ impl Bucket {
 impl RulesOfKey {
     /// The rules of `found` without the rule `id`.
     fn without(found: Option<&Bucket>, id: CredentialId) -> Self {
-        let others = |rules: &[Arc<FederatedCredential>]| rules.iter().filter(|rule| rule.id != id).cloned().collect();
+        let others = |rules: &[Arc<FederatedCredential>]| {
+            rules.iter().filter(|rule| rule.id != id).cloned().collect()
+        };
         found.map_or_else(Self::default, |found| Self {
             vouched: others(found.vouched()),
             self_service: others(found.self_service()),
@@ -78,8 +80,15 @@ impl RulesOfKey {
     }
 
     fn insert(&mut self, credential: Arc<FederatedCredential>) {
-        let rules = if credential.vouched { &mut self.vouched } else { &mut self.self_service };
-        rules.insert(rules.partition_point(|other| other.id < credential.id), credential);
+        let rules = if credential.vouched {
+            &mut self.vouched
+        } else {
+            &mut self.self_service
+        };
+        rules.insert(
+            rules.partition_point(|other| other.id < credential.id),
+            credential,
+        );
     }
 
     fn found(self) -> Option<Bucket> {
@@ -101,7 +110,10 @@ pub struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    pub const ALL: Self = Self { principal: None, others: usize::MAX };
+    pub const ALL: Self = Self {
+        principal: None,
+        others: usize::MAX,
+    };
 }
 
 impl Snapshot {
@@ -127,12 +139,23 @@ impl Snapshot {
 
     /// The enabled trusted issuers with exactly this `iss`.
     pub fn issuers_of(&self, iss: &str) -> impl Iterator<Item = &Arc<TrustedIssuer>> {
-        self.issuers_by_iss.get(iss).into_iter().flatten().filter(|issuer| issuer.enabled)
+        self.issuers_by_iss
+            .get(iss)
+            .into_iter()
+            .flatten()
+            .filter(|issuer| issuer.enabled)
     }
 
     /// The enabled trusted issuers of this SPIFFE trust domain.
-    pub fn issuers_of_trust_domain(&self, domain: &str) -> impl Iterator<Item = &Arc<TrustedIssuer>> {
-        self.issuers_by_trust_domain.get(domain).into_iter().flatten().filter(|issuer| issuer.enabled)
+    pub fn issuers_of_trust_domain(
+        &self,
+        domain: &str,
+    ) -> impl Iterator<Item = &Arc<TrustedIssuer>> {
+        self.issuers_by_trust_domain
+            .get(domain)
+            .into_iter()
+            .flatten()
+            .filter(|issuer| issuer.enabled)
     }
 
     pub fn issuer(&self, id: TrustedIssuerId) -> Option<&Arc<TrustedIssuer>> {
@@ -141,12 +164,16 @@ impl Snapshot {
 
     /// Whether `issuer` is enabled and its version is the one in this snapshot.
     pub fn is_current(&self, issuer: &TrustedIssuer) -> bool {
-        self.issuers.get(&issuer.id).is_some_and(|present| present.enabled && present.version == issuer.version)
+        self.issuers
+            .get(&issuer.id)
+            .is_some_and(|present| present.enabled && present.version == issuer.version)
     }
 
     /// The trusted issuer of this name, compared without ASCII case.
     pub fn issuer_named(&self, name: &str) -> Option<&Arc<TrustedIssuer>> {
-        self.issuers.values().find(|issuer| issuer.name.eq_ignore_ascii_case(name))
+        self.issuers
+            .values()
+            .find(|issuer| issuer.name.eq_ignore_ascii_case(name))
     }
 
     pub fn issuers(&self) -> impl Iterator<Item = &Arc<TrustedIssuer>> {
@@ -155,23 +182,31 @@ impl Snapshot {
 
     /// The enabled resource server with exactly this name.
     pub fn resource_server(&self, name: &str) -> Option<&Arc<ResourceServer>> {
-        self.resource_servers.get(name).filter(|server| server.enabled)
+        self.resource_servers
+            .get(name)
+            .filter(|server| server.enabled)
     }
 
     /// The enabled resource server whose URI or alias is `resource`.
     pub fn resource_server_named(&self, resource: &str) -> Option<&Arc<ResourceServer>> {
-        self.resource_servers.values().find(|server| server.enabled && server.is_named(resource))
+        self.resource_servers
+            .values()
+            .find(|server| server.enabled && server.is_named(resource))
     }
 
     /// The enabled resource server whose URI is `aud`. Aliases do not count, since tokens carry the
     /// URI.
     pub fn resource_server_of(&self, aud: &str) -> Option<&Arc<ResourceServer>> {
-        self.resource_servers.values().find(|server| server.enabled && server.resource == aud)
+        self.resource_servers
+            .values()
+            .find(|server| server.enabled && server.resource == aud)
     }
 
     /// The enabled resource server of this name, compared without ASCII case.
     pub fn resource_server_called(&self, name: &str) -> Option<&Arc<ResourceServer>> {
-        self.resource_servers.values().find(|server| server.enabled && server.name.eq_ignore_ascii_case(name))
+        self.resource_servers
+            .values()
+            .find(|server| server.enabled && server.name.eq_ignore_ascii_case(name))
     }
 
     pub fn resource_servers(&self) -> impl Iterator<Item = &Arc<ResourceServer>> {
@@ -202,8 +237,13 @@ impl Snapshot {
 
     /// The rules of a trusted issuer, in no particular order. Every rule in the snapshot is
     /// visited.
-    pub fn credentials_of(&self, issuer: TrustedIssuerId) -> impl Iterator<Item = &Arc<FederatedCredential>> {
-        self.credentials.values().filter(move |credential| credential.trusted_issuer == issuer)
+    pub fn credentials_of(
+        &self,
+        issuer: TrustedIssuerId,
+    ) -> impl Iterator<Item = &Arc<FederatedCredential>> {
+        self.credentials
+            .values()
+            .filter(move |credential| credential.trusted_issuer == issuer)
     }
 
     pub fn credential_count(&self) -> usize {
@@ -222,11 +262,18 @@ impl Snapshot {
     ) -> Vec<Arc<FederatedCredential>> {
         // The hashes of two index keys may be equal, and a rule of another issuer is written for
         // another profile.
-        let may_count =
-            |credential: &FederatedCredential| credential.trusted_issuer == issuer.id && may_count(credential);
+        let may_count = |credential: &FederatedCredential| {
+            credential.trusted_issuer == issuer.id && may_count(credential)
+        };
         let mut found: Vec<Arc<FederatedCredential>> = Vec::new();
         let mut add = |rules: &[Arc<FederatedCredential>], most: usize| {
-            found.extend(rules.iter().filter(|credential| may_count(credential)).take(most).cloned());
+            found.extend(
+                rules
+                    .iter()
+                    .filter(|credential| may_count(credential))
+                    .take(most)
+                    .cloned(),
+            );
         };
         let mut take = |field: &str, value: &str| {
             let key = self.key(issuer.id, field, value);
@@ -234,17 +281,30 @@ impl Snapshot {
                 add(under.vouched(), usize::MAX);
                 add(under.self_service(), wanted.others);
             }
-            let of_principal = wanted.principal.and_then(|principal| self.index.get(&self.key_of(key, principal)));
-            add(of_principal.map(Bucket::self_service).unwrap_or_default(), usize::MAX);
+            let of_principal = wanted
+                .principal
+                .and_then(|principal| self.index.get(&self.key_of(key, principal)));
+            add(
+                of_principal.map(Bucket::self_service).unwrap_or_default(),
+                usize::MAX,
+            );
         };
         let fields = &issuer.profile.fields;
         for parts in issuer.profile.index.iter().flatten() {
-            let mut found = parts.iter().filter_map(|at| fields.get(*at)).map(|field| (&field.name, field.key(claims)));
-            let Some((name, Some(value))) = found.next() else { continue };
+            let mut found = parts
+                .iter()
+                .filter_map(|at| fields.get(*at))
+                .map(|field| (&field.name, field.key(claims)));
+            let Some((name, Some(value))) = found.next() else {
+                continue;
+            };
             // Most index keys have a single field; names and values are joined only for the others.
-            let joined = found.try_fold((Cow::from(name), Cow::from(value)), |(names, before), (name, value)| {
-                Some((join(&names, name).into(), join(&before, &value?).into()))
-            });
+            let joined = found.try_fold(
+                (Cow::from(name), Cow::from(value)),
+                |(names, before), (name, value)| {
+                    Some((join(&names, name).into(), join(&before, &value?).into()))
+                },
+            );
             if let Some((names, value)) = joined {
                 take(&names, &value);
             }
@@ -257,18 +317,30 @@ impl Snapshot {
     }
 
     /// The index keys of a rule in readable form, each with all rules under it.
-    pub fn found_beside(&self, credential: &FederatedCredential) -> Vec<(String, Vec<Arc<FederatedCredential>>)> {
+    pub fn found_beside(
+        &self,
+        credential: &FederatedCredential,
+    ) -> Vec<(String, Vec<Arc<FederatedCredential>>)> {
         let Some(issuer) = self.issuers.get(&credential.trusted_issuer) else {
             return Vec::new();
         };
-        let keys = credential.rule.open().map(|rule| rule.index_keys(&issuer.profile)).unwrap_or_default();
+        let keys = credential
+            .rule
+            .open()
+            .map(|rule| rule.index_keys(&issuer.profile))
+            .unwrap_or_default();
         let shown = |(names, values): &(String, String)| {
-            let pairs = names.split('\0').zip(values.split('\0')).map(|(name, value)| format!("{name} {value}"));
+            let pairs = names
+                .split('\0')
+                .zip(values.split('\0'))
+                .map(|(name, value)| format!("{name} {value}"));
             format!("{}, {}", issuer.name, pairs.collect::<Vec<_>>().join(", "))
         };
         let under = |(names, values): &(String, String)| {
             let found = self.index.get(&self.key(issuer.id, names, values));
-            found.map(|found| [found.vouched(), found.self_service()].concat()).unwrap_or_default()
+            found
+                .map(|found| [found.vouched(), found.self_service()].concat())
+                .unwrap_or_default()
         };
         keys.iter().map(|key| (shown(key), under(key))).collect()
     }
@@ -288,16 +360,24 @@ impl Snapshot {
         issuers.sort_by_key(|issuer| issuer.id);
         for issuer in issuers {
             if let Some(domain) = &issuer.terms.trust_domain {
-                self.issuers_by_trust_domain.entry(domain.clone()).or_default().push(issuer.clone());
+                self.issuers_by_trust_domain
+                    .entry(domain.clone())
+                    .or_default()
+                    .push(issuer.clone());
             }
-            self.issuers_by_iss.entry(issuer.issuer.clone()).or_default().push(issuer.clone());
+            self.issuers_by_iss
+                .entry(issuer.issuer.clone())
+                .or_default()
+                .push(issuer.clone());
         }
     }
 
     /// Inserts or replaces a resource server; `None` removes it.
     pub fn set_resource_server(&mut self, name: &str, server: Option<ResourceServer>) {
         match server {
-            Some(server) => self.resource_servers.insert(name.to_owned(), Arc::new(server)),
+            Some(server) => self
+                .resource_servers
+                .insert(name.to_owned(), Arc::new(server)),
             None => self.resource_servers.remove(name),
         };
     }
@@ -317,12 +397,17 @@ impl Snapshot {
     pub fn set_principal(&mut self, name: &str, principal: Option<Principal>) {
         let folded = name.to_ascii_lowercase();
         // Rules share this allocation of the name, so it is kept when the principal changes.
-        let key = self.principals.key(folded.as_str()).cloned().unwrap_or_else(|| folded.as_str().into());
+        let key = self
+            .principals
+            .key(folded.as_str())
+            .cloned()
+            .unwrap_or_else(|| folded.as_str().into());
         if let Some(old) = self.principals.remove(&*key) {
             self.principal_names.remove(&old.id);
         }
         if let Some(principal) = principal {
-            self.principal_names.insert(principal.id.clone(), key.clone());
+            self.principal_names
+                .insert(principal.id.clone(), key.clone());
             self.principals.insert(key, Arc::new(principal));
         }
     }
@@ -354,14 +439,23 @@ impl Snapshot {
         let Some(issuer) = self.issuers.get(&credential.trusted_issuer) else {
             return Vec::new();
         };
-        let mut keys = credential.rule.open().map(|rule| rule.index_keys(&issuer.profile)).unwrap_or_default();
+        let mut keys = credential
+            .rule
+            .open()
+            .map(|rule| rule.index_keys(&issuer.profile))
+            .unwrap_or_default();
         if keys.is_empty() {
             keys.push((String::new(), String::new()));
         }
-        let keys = keys.iter().map(|(field, value)| self.key(credential.trusted_issuer, field, value));
+        let keys = keys
+            .iter()
+            .map(|(field, value)| self.key(credential.trusted_issuer, field, value));
         // A self-service rule is also found by its principal.
-        let of_principal = |key| (!credential.vouched).then(|| self.key_of(key, &credential.principal));
-        keys.flat_map(|key| [Some(key), of_principal(key)]).flatten().collect()
+        let of_principal =
+            |key| (!credential.vouched).then(|| self.key_of(key, &credential.principal));
+        keys.flat_map(|key| [Some(key), of_principal(key)])
+            .flatten()
+            .collect()
     }
 
     /// The hash is keyed with random bytes, so that names cannot be chosen to collide. A collision
@@ -435,7 +529,10 @@ mod tests {
     #[test]
     fn a_rule_of_another_issuer_is_no_candidate_when_index_keys_collide() {
         let profiles = Profiles::load(None).unwrap();
-        let (one, other) = (issuer(1, profiles.get("generic").unwrap()), issuer(2, profiles.get("spiffe").unwrap()));
+        let (one, other) = (
+            issuer(1, profiles.get("generic").unwrap()),
+            issuer(2, profiles.get("spiffe").unwrap()),
+        );
         let mut snapshot = Snapshot::empty();
         snapshot.set_issuer(one.id, Some(one.clone()));
         snapshot.set_issuer(other.id, Some(other.clone()));
@@ -456,6 +553,12 @@ mod tests {
         snapshot.list(key, &Arc::new(foreign));
         snapshot.set_credential(own.id, Some(own));
         let found = snapshot.candidates(&one, &Claims::new(Map::new()), Wanted::ALL, |_| true);
-        assert_eq!(found.iter().map(|rule| rule.id.0.as_u128()).collect::<Vec<_>>(), [1]);
+        assert_eq!(
+            found
+                .iter()
+                .map(|rule| rule.id.0.as_u128())
+                .collect::<Vec<_>>(),
+            [1]
+        );
     }
 }

@@ -59,7 +59,9 @@ pub struct TrustedIssuer {
 impl TrustedIssuer {
     /// Whether the rules of this principal, given by folded name, may use the issuer.
     pub fn is_open_to(&self, principal: &str) -> bool {
-        self.owner.as_ref().is_none_or(|owner| **owner == *principal)
+        self.owner
+            .as_ref()
+            .is_none_or(|owner| **owner == *principal)
     }
 }
 
@@ -119,9 +121,12 @@ impl TrustedIssuer {
     /// its domain.
     pub fn workload_id(&self, claims: &Claims) -> Result<String, Unreadable> {
         let id = self.profile.workload_id.render(claims)?;
-        let is_name = |requirement: &Requirement| matches!(requirement, Requirement::SubjectName(_));
+        let is_name =
+            |requirement: &Requirement| matches!(requirement, Requirement::SubjectName(_));
         Ok(match &self.terms.subject_domain {
-            Some(domain) if self.profile.requirements.iter().any(is_name) => format!("{id}!{domain}"),
+            Some(domain) if self.profile.requirements.iter().any(is_name) => {
+                format!("{id}!{domain}")
+            }
             _ => id,
         })
     }

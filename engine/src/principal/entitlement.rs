@@ -13,7 +13,9 @@ use super::fit::{self, Fitted, Frame, TokenRoom};
 use super::narrowing::Narrow;
 use super::{AccessRequest, floor, narrowing, target};
 use crate::clock::Timestamp;
-use crate::model::{Client, DecisionContext, Principal, ResourceServer, Rule, Snapshot, TrustedIssuer};
+use crate::model::{
+    Client, DecisionContext, Principal, ResourceServer, Rule, Snapshot, TrustedIssuer,
+};
 use crate::profile::Claims;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
@@ -44,7 +46,10 @@ impl Entitlement {
     /// own rule.
     pub fn rest_on(&mut self, lent: impl Fn(&AuthorizationDetail) -> Vec<MatchedRule>) {
         for entry in &mut self.details {
-            let lent = lent(entry).iter().map(MatchedRule::rests_on).collect::<Vec<_>>();
+            let lent = lent(entry)
+                .iter()
+                .map(MatchedRule::rests_on)
+                .collect::<Vec<_>>();
             entry.rests_on.extend(lent);
         }
     }
@@ -59,7 +64,9 @@ impl Entitlement {
             *end = [*end, credential.expires_at].into_iter().flatten().min();
         }
         // `None` is later than any end.
-        ends.into_values().max_by_key(|end| end.map_or(i64::MAX, Timestamp::millis)).flatten()
+        ends.into_values()
+            .max_by_key(|end| end.map_or(i64::MAX, Timestamp::millis))
+            .flatten()
     }
 }
 
@@ -74,9 +81,13 @@ pub fn entitle(
 ) -> Result<Entitlement, Refusal> {
     // Rules that only a rate limit holds back still take part in choosing target and principal:
     // otherwise the refusal of a principal over its limit would become a token of another one.
-    let matching = report.candidates.iter().filter(|candidate| candidate.matches_but_for_limits());
-    let matching: Vec<(&Candidate, Rule<'_>)> =
-        matching.filter_map(|candidate| Some((candidate, candidate.credential.rule.open()?))).collect();
+    let matching = report
+        .candidates
+        .iter()
+        .filter(|candidate| candidate.matches_but_for_limits());
+    let matching: Vec<(&Candidate, Rule<'_>)> = matching
+        .filter_map(|candidate| Some((candidate, candidate.credential.rule.open()?)))
+        .collect();
     let server = target::target(&matching, &context.rules, request)?;
     let matching = floor::above_floor(matching, &server, issuer, claims)?;
     let entries = entry::entries(&matching, &server, issuer, claims, request.door);
@@ -86,21 +97,41 @@ pub fn entitle(
     let entries = of_one_principal(entries, &server, request)?;
     let of_principal = |principal: &Principal| {
         let external = principal.external_id.as_ref().map_or(0, String::len);
-        [principal.id.len(), principal.name.len(), external].into_iter().sum()
+        [principal.id.len(), principal.name.len(), external]
+            .into_iter()
+            .sum()
     };
-    let room = room(&entries, &server, frame, entries.first().map_or(0, |entry| of_principal(entry.principal)));
+    let room = room(
+        &entries,
+        &server,
+        frame,
+        entries
+            .first()
+            .map_or(0, |entry| of_principal(entry.principal)),
+    );
     let turns = entry::turns(&entries);
     let turn = |entry: &Entry<'_>| {
         let credential = &entry.candidate.credential;
-        (entry.candidate.rank <= Rank::Vouched, Reverse(turns.get(&credential.id).copied()), entry::age(credential))
+        (
+            entry.candidate.rank <= Rank::Vouched,
+            Reverse(turns.get(&credential.id).copied()),
+            entry::age(credential),
+        )
     };
     let mut fitted = narrow_and_fit(entries, turn, &server, request, room)?;
-    fitted.entries.sort_by_cached_key(|entry| Reverse(entry::age(&entry.candidate.credential)));
+    fitted
+        .entries
+        .sort_by_cached_key(|entry| Reverse(entry::age(&entry.candidate.credential)));
     assemble(fitted, server, issuer, claims)
 }
 
 /// The space for entries in a token for this registry; the principal takes `principal` bytes.
-fn room<E: Narrow>(entries: &[E], server: &ResourceServer, frame: Frame, principal: usize) -> TokenRoom {
+fn room<E: Narrow>(
+    entries: &[E],
+    server: &ResourceServer,
+    frame: Frame,
+    principal: usize,
+) -> TokenRoom {
     let scope = entry::union(entries).map_or(0, |scope| scope.to_string().len());
     TokenRoom::of(server, frame, scope.saturating_add(principal))
 }
@@ -118,7 +149,11 @@ fn narrow_and_fit<E: Narrow, A: Ord>(
         None => fit::fit(narrowing::within_scope(entries, request)?, age, room),
         Some(wanted) => {
             let merged = fit::merged(entries, &age);
-            fit::fit(narrowing::within_details(&merged, wanted, server, request)?, age, room)
+            fit::fit(
+                narrowing::within_details(&merged, wanted, server, request)?,
+                age,
+                room,
+            )
         }
     };
     if fitted.entries.is_empty() || (request.details.is_some() && fitted.left_out > 0) {
@@ -139,16 +174,29 @@ fn of_one_principal<'r>(
     if request.principal.is_none() && server.require_principal {
         return Err(required());
     }
-    let (free, held_off): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.candidate.matches());
-    let is_free = |held: &Entry<'_>| free.iter().any(|entry| entry.principal.id == held.principal.id);
+    let (free, held_off): (Vec<_>, Vec<_>) = entries
+        .into_iter()
+        .partition(|entry| entry.candidate.matches());
+    let is_free = |held: &Entry<'_>| {
+        free.iter()
+            .any(|entry| entry.principal.id == held.principal.id)
+    };
     // A self-service rule over its limit does not matter if a vouched or named rule counts.
     // Otherwise it may be the rule that the caller relies on, so the request is refused.
-    let invited = free.iter().any(|entry| entry.candidate.rank <= Rank::Vouched);
+    let invited = free
+        .iter()
+        .any(|entry| entry.candidate.rank <= Rank::Vouched);
     let is_visiting = |held: &Entry<'_>| held.candidate.rank == Rank::Visiting && invited;
-    if !held_off.iter().all(|held| is_free(held) || is_visiting(held)) {
+    if !held_off
+        .iter()
+        .all(|held| is_free(held) || is_visiting(held))
+    {
         return Err(Reason::RateLimited.into());
     }
-    let several = free.iter().any(|entry| free.first().is_some_and(|first| first.principal.id != entry.principal.id));
+    let several = free.iter().any(|entry| {
+        free.first()
+            .is_some_and(|first| first.principal.id != entry.principal.id)
+    });
     if several && request.door == Door::Token {
         return Err(required());
     }
@@ -156,23 +204,42 @@ fn of_one_principal<'r>(
 }
 
 fn assemble(
-    Fitted { entries, left_out, .. }: Fitted<Entry<'_>>,
+    Fitted {
+        entries, left_out, ..
+    }: Fitted<Entry<'_>>,
     server: Arc<ResourceServer>,
     issuer: &TrustedIssuer,
     claims: &Claims,
 ) -> Result<Entitlement, Refusal> {
     let scope = entry::union(&entries).ok_or(Reason::ScopeNotGranted)?;
-    let first = entries.first().map(|entry| entry.principal).ok_or(Reason::NoMatchingCredential)?;
-    let only = entries.iter().all(|entry| entry.principal.id == first.id).then(|| first.clone());
+    let first = entries
+        .first()
+        .map(|entry| entry.principal)
+        .ok_or(Reason::NoMatchingCredential)?;
+    let only = entries
+        .iter()
+        .all(|entry| entry.principal.id == first.id)
+        .then(|| first.clone());
     let subject = if let Some(principal) = &only {
         principal.id.clone()
     } else {
-        let id = issuer.workload_id(claims).map_err(|unreadable| Refusal::new(unreadable.into()))?;
+        let id = issuer
+            .workload_id(claims)
+            .map_err(|unreadable| Refusal::new(unreadable.into()))?;
         format!("workload:{}:{id}", issuer.name)
     };
-    let credentials = MatchedRule::distinct(entries.iter().map(|entry| MatchedRule::of(entry.candidate)));
+    let credentials =
+        MatchedRule::distinct(entries.iter().map(|entry| MatchedRule::of(entry.candidate)));
     let details = entries.into_iter().map(|entry| entry.detail).collect();
-    Ok(Entitlement { resource_server: server, subject, principal: only, scope, details, credentials, left_out })
+    Ok(Entitlement {
+        resource_server: server,
+        subject,
+        principal: only,
+        scope,
+        details,
+        credentials,
+        left_out,
+    })
 }
 
 /// What a token may permit that is exchanged for one of our own tokens. Subject and registry stay.
@@ -183,27 +250,46 @@ pub fn of_token(
     (request, frame): (&AccessRequest, Frame),
     may_stay: impl Fn(&AuthorizationDetail) -> bool,
 ) -> Result<Entitlement, Refusal> {
-    let server = rules.resource_server_of(&token.aud).ok_or(Reason::SubjectTokenInvalid)?;
+    let server = rules
+        .resource_server_of(&token.aud)
+        .ok_or(Reason::SubjectTokenInvalid)?;
     let server = target::target_among(std::iter::once(server.name.as_str()), rules, request)?;
-    let entries: Vec<_> = token.authorization_details.iter().filter(|entry| may_stay(entry)).cloned().collect();
+    let entries: Vec<_> = token
+        .authorization_details
+        .iter()
+        .filter(|entry| may_stay(entry))
+        .cloned()
+        .collect();
     if entries.is_empty() {
         return Err(Reason::ActorNotAllowed.into());
     }
     let entries = narrowing::of_principal(entries, &server, request)?;
-    let credential = |detail: &AuthorizationDetail| rules.credential(detail.credential.parse().ok()?);
+    let credential =
+        |detail: &AuthorizationDetail| rules.credential(detail.credential.parse().ok()?);
     let room = room(&entries, &server, frame, 0);
-    let age = |detail: &AuthorizationDetail| credential(detail).map(|credential| entry::age(credential));
-    let Fitted { entries: details, left_out, .. } = narrow_and_fit(entries, age, &server, request, room)?;
+    let age =
+        |detail: &AuthorizationDetail| credential(detail).map(|credential| entry::age(credential));
+    let Fitted {
+        entries: details,
+        left_out,
+        ..
+    } = narrow_and_fit(entries, age, &server, request, room)?;
     let scope = entry::union(&details).ok_or(Reason::ScopeNotGranted)?;
     let grants = details.iter().filter_map(credential);
-    let credentials = MatchedRule::distinct(
-        grants.map(|credential| MatchedRule { credential: credential.clone(), pins: Map::new() }),
-    );
-    let principal = token.principal.as_ref().and_then(|claim| rules.principal(&claim.name.to_ascii_lowercase()));
+    let credentials = MatchedRule::distinct(grants.map(|credential| MatchedRule {
+        credential: credential.clone(),
+        pins: Map::new(),
+    }));
+    let principal = token
+        .principal
+        .as_ref()
+        .and_then(|claim| rules.principal(&claim.name.to_ascii_lowercase()));
     Ok(Entitlement {
         resource_server: server,
         subject: token.sub.clone(),
-        principal: principal.filter(|principal| principal.id == token.sub).cloned(),
+        principal: principal
+            .filter(|principal| principal.id == token.sub)
+            .cloned(),
         scope,
         details,
         credentials,
@@ -218,13 +304,19 @@ pub fn of_client(
     rules: &Snapshot,
     (request, frame): (&AccessRequest, Frame),
 ) -> Result<Entitlement, Refusal> {
-    let covered = client.permissions.iter().map(|permission| permission.resource_server.as_str());
-    let server = target::target_among(covered, rules, request)?;
-    let enabled = |owner: &str| rules.principal(&owner.to_ascii_lowercase()).is_some_and(|owner| owner.enabled);
-    let permissions = client
+    let covered = client
         .permissions
         .iter()
-        .filter(|permission| permission.resource_server == server.name && enabled(&permission.owner));
+        .map(|permission| permission.resource_server.as_str());
+    let server = target::target_among(covered, rules, request)?;
+    let enabled = |owner: &str| {
+        rules
+            .principal(&owner.to_ascii_lowercase())
+            .is_some_and(|owner| owner.enabled)
+    };
+    let permissions = client.permissions.iter().filter(|permission| {
+        permission.resource_server == server.name && enabled(&permission.owner)
+    });
     let entries: Vec<AuthorizationDetail> = permissions
         .map(|permission| AuthorizationDetail {
             kind: DETAIL_TYPE.to_owned(),
@@ -245,7 +337,11 @@ pub fn of_client(
     }
     let entries = narrowing::of_principal(entries, &server, request)?;
     let room = room(&entries, &server, frame, client.client_id.len());
-    let Fitted { entries: details, left_out, .. } = narrow_and_fit(entries, |_| (), &server, request, room)?;
+    let Fitted {
+        entries: details,
+        left_out,
+        ..
+    } = narrow_and_fit(entries, |_| (), &server, request, room)?;
     let scope = entry::union(&details).ok_or(Reason::ScopeNotGranted)?;
     Ok(Entitlement {
         resource_server: server,

@@ -33,14 +33,28 @@ pub(super) fn entries<'r>(
 ) -> Vec<Entry<'r>> {
     let mut entries = Vec::new();
     for (candidate, rule) in matching {
-        let Some(principal) = &candidate.principal else { continue };
-        let version = rule.conditions.iter().find_map(|condition| version_in(condition, &issuer.profile, claims));
+        let Some(principal) = &candidate.principal else {
+            continue;
+        };
+        let version = rule
+            .conditions
+            .iter()
+            .find_map(|condition| version_in(condition, &issuer.profile, claims));
         let is_vouched = candidate.credential.is_vouched_under(issuer);
         let here = rule.permissions.iter().filter(|permission| {
             let owner = permission.owner.unwrap_or(&principal.name);
-            permission.resource_server == server.name && (is_vouched || principal.may_name_owner(owner))
+            permission.resource_server == server.name
+                && (is_vouched || principal.may_name_owner(owner))
         });
-        let all = here.map(|permission| detail(permission, &candidate.credential, &principal.name, server, version));
+        let all = here.map(|permission| {
+            detail(
+                permission,
+                &candidate.credential,
+                &principal.name,
+                server,
+                version,
+            )
+        });
         let all = all.map(|mut detail| {
             // The caller could not name a principal here, so self-service rules may not create
             // packages.
@@ -50,7 +64,11 @@ pub(super) fn entries<'r>(
             detail
         });
         let all = all.filter(|detail| !detail.actions.is_empty());
-        entries.extend(all.map(|detail| Entry { candidate, principal, detail }));
+        entries.extend(all.map(|detail| Entry {
+            candidate,
+            principal,
+            detail,
+        }));
     }
     entries
 }
@@ -81,7 +99,12 @@ pub fn detail(
 
 /// The scope of the actions of all entries; `None` if they permit nothing.
 pub(super) fn union<E: Narrow>(entries: &[E]) -> Option<ScopeSet> {
-    ScopeSet::of(entries.iter().flat_map(|entry| &entry.detail().actions).map(String::as_str))
+    ScopeSet::of(
+        entries
+            .iter()
+            .flat_map(|entry| &entry.detail().actions)
+            .map(String::as_str),
+    )
 }
 
 /// The sort key of rules: creation time, then id.
@@ -92,7 +115,10 @@ pub(super) fn age(credential: &FederatedCredential) -> (Timestamp, CredentialId)
 /// For each rule, how many newer rules of its principal are among the entries. If several
 /// principals share a token, they take turns in this order.
 pub(super) fn turns(entries: &[Entry<'_>]) -> HashMap<CredentialId, usize> {
-    let mut credentials: Vec<&FederatedCredential> = entries.iter().map(|entry| &*entry.candidate.credential).collect();
+    let mut credentials: Vec<&FederatedCredential> = entries
+        .iter()
+        .map(|entry| &*entry.candidate.credential)
+        .collect();
     credentials.sort_by_key(|credential| Reverse(age(credential)));
     credentials.dedup_by_key(|credential| credential.id);
     let mut before: HashMap<&str, usize> = HashMap::new();

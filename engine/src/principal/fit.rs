@@ -51,17 +51,32 @@ pub struct Fitted<E> {
 }
 
 impl TokenRoom {
-    const ENDLESS: Self = Self { bytes: usize::MAX, entries: usize::MAX, per_entry: 0 };
+    const ENDLESS: Self = Self {
+        bytes: usize::MAX,
+        entries: usize::MAX,
+        per_entry: 0,
+    };
 
     /// The space in a token for this registry. `others` is the size of claims outside `frame`, in
     /// bytes.
     pub fn of(server: &ResourceServer, frame: Frame, others: usize) -> Self {
         let all = match server.token_format {
-            TokenFormat::Jwt => MAX_JWT_CHARACTERS.saturating_sub(OF_SIGNING).saturating_mul(3) / 4,
+            TokenFormat::Jwt => {
+                MAX_JWT_CHARACTERS
+                    .saturating_sub(OF_SIGNING)
+                    .saturating_mul(3)
+                    / 4
+            }
             TokenFormat::Opaque => MAX_OPAQUE_BYTES,
         };
-        let taken = [frame.fixed, others, OF_CLAIMS, server.resource.len()].into_iter().fold(0, usize::saturating_add);
-        Self { bytes: all.saturating_sub(taken), entries: MAX_ENTRIES, per_entry: frame.per_entry }
+        let taken = [frame.fixed, others, OF_CLAIMS, server.resource.len()]
+            .into_iter()
+            .fold(0, usize::saturating_add);
+        Self {
+            bytes: all.saturating_sub(taken),
+            entries: MAX_ENTRIES,
+            per_entry: frame.per_entry,
+        }
     }
 }
 
@@ -72,18 +87,34 @@ pub(super) fn merged<E: Narrow, A: Ord>(entries: Vec<E>, age: impl Fn(&E) -> A) 
 
 /// Takes as many entries as fit, those with the largest `age` first. An entry that does not fit is
 /// left out, and smaller ones behind it may still fit.
-pub fn fit<E: Narrow, A: Ord>(mut entries: Vec<E>, age: impl Fn(&E) -> A, room: TokenRoom) -> Fitted<E> {
+pub fn fit<E: Narrow, A: Ord>(
+    mut entries: Vec<E>,
+    age: impl Fn(&E) -> A,
+    room: TokenRoom,
+) -> Fitted<E> {
     entries.sort_by_cached_key(|entry| Reverse(age(entry)));
-    let mut fitted: Fitted<E> = Fitted { entries: Vec::new(), left_out: 0, packages: 0 };
+    let mut fitted: Fitted<E> = Fitted {
+        entries: Vec::new(),
+        left_out: 0,
+        packages: 0,
+    };
     let mut left = room.bytes;
     for entry in entries {
         let detail = entry.detail();
         // The entries of one rule are adjacent.
-        let of_credential =
-            fitted.entries.iter().rev().take_while(|other| other.detail().credential == detail.credential);
-        let from_end = of_credential.enumerate().find(|(_, other)| differ_in_packages_alone(other.detail(), detail));
-        let into = from_end.map(|(at, _)| fitted.entries.len().saturating_sub(at.saturating_add(1)));
-        let before = into.and_then(|at| fitted.entries.get(at)).map(|other| other.detail().packages.as_slice());
+        let of_credential = fitted
+            .entries
+            .iter()
+            .rev()
+            .take_while(|other| other.detail().credential == detail.credential);
+        let from_end = of_credential
+            .enumerate()
+            .find(|(_, other)| differ_in_packages_alone(other.detail(), detail));
+        let into =
+            from_end.map(|(at, _)| fitted.entries.len().saturating_sub(at.saturating_add(1)));
+        let before = into
+            .and_then(|at| fitted.entries.get(at))
+            .map(|other| other.detail().packages.as_slice());
         let is_new = |package: &&String| before.is_none_or(|before| !before.contains(package));
         let new: Vec<String> = detail.packages.iter().filter(is_new).cloned().collect();
         let taken = match into {
@@ -93,7 +124,9 @@ pub fn fit<E: Narrow, A: Ord>(mut entries: Vec<E>, age: impl Fn(&E) -> A, room: 
         let has_place = into.is_some() || fitted.entries.len() < room.entries;
         let Some(rest) = left.checked_sub(taken).filter(|_| has_place) else {
             if has_place && fitted.left_out == 0 {
-                fitted.packages = fitted.packages.saturating_add(as_many_as_fit(&new, taken, left));
+                fitted.packages = fitted
+                    .packages
+                    .saturating_add(as_many_as_fit(&new, taken, left));
             }
             fitted.left_out = fitted.left_out.saturating_add(1);
             continue;
@@ -111,7 +144,10 @@ pub fn fit<E: Narrow, A: Ord>(mut entries: Vec<E>, age: impl Fn(&E) -> A, room: 
 /// How many of these packages fit into `room`, if all of them and the JSON around them take `taken`
 /// bytes.
 fn as_many_as_fit(packages: &[String], taken: usize, room: usize) -> usize {
-    let around = packages.iter().map(element_bytes).fold(taken, usize::saturating_sub);
+    let around = packages
+        .iter()
+        .map(element_bytes)
+        .fold(taken, usize::saturating_sub);
     let mut left = room.checked_sub(around);
     let fits = |package: &&String| {
         left = left.and_then(|left| left.checked_sub(element_bytes(package)));
@@ -121,8 +157,11 @@ fn as_many_as_fit(packages: &[String], taken: usize, room: usize) -> usize {
 }
 
 fn differ_in_packages_alone(left: &AuthorizationDetail, right: &AuthorizationDetail) -> bool {
-    let same_actions =
-        left.actions.len() == right.actions.len() && left.actions.iter().all(|action| right.actions.contains(action));
+    let same_actions = left.actions.len() == right.actions.len()
+        && left
+            .actions
+            .iter()
+            .all(|action| right.actions.contains(action));
     same_actions
         && left.kind == right.kind
         && left.owner == right.owner
@@ -159,7 +198,11 @@ mod tests {
     }
 
     fn packages(fitted: &Fitted<AuthorizationDetail>) -> Vec<Vec<&str>> {
-        fitted.entries.iter().map(|entry| entry.packages.iter().map(String::as_str).collect()).collect()
+        fitted
+            .entries
+            .iter()
+            .map(|entry| entry.packages.iter().map(String::as_str).collect())
+            .collect()
     }
 
     #[test]
@@ -174,7 +217,10 @@ mod tests {
             narrowed,
         ];
         let fitted = fit(all, |entry| entry.credential.clone(), TokenRoom::ENDLESS);
-        assert_eq!(packages(&fitted), [vec!["d"], vec!["e"], vec!["a", "b", "c"], vec!["a"]]);
+        assert_eq!(
+            packages(&fitted),
+            [vec!["d"], vec!["e"], vec!["a", "b", "c"], vec!["a"]]
+        );
         assert_eq!((fitted.left_out, fitted.packages), (0, 6));
     }
 
@@ -190,10 +236,41 @@ mod tests {
         };
         let size = element_bytes(&entry("fc_1", &["publish"], &["small"]));
         let age = |entry: &AuthorizationDetail| entry.credential.clone();
-        let fitted = fit(all(), age, TokenRoom { bytes: size * 2, entries: 9, per_entry: 0 });
-        assert_eq!((packages(&fitted), fitted.left_out), (vec![vec!["new"], vec!["small"]], 1));
-        let fitted = fit(all(), age, TokenRoom { bytes: usize::MAX, entries: 1, per_entry: 0 });
+        let fitted = fit(
+            all(),
+            age,
+            TokenRoom {
+                bytes: size * 2,
+                entries: 9,
+                per_entry: 0,
+            },
+        );
+        assert_eq!(
+            (packages(&fitted), fitted.left_out),
+            (vec![vec!["new"], vec!["small"]], 1)
+        );
+        let fitted = fit(
+            all(),
+            age,
+            TokenRoom {
+                bytes: usize::MAX,
+                entries: 1,
+                per_entry: 0,
+            },
+        );
         assert_eq!((packages(&fitted), fitted.left_out), (vec![vec!["new"]], 2));
-        assert_eq!(fit(all(), age, TokenRoom { bytes: size, entries: 9, per_entry: 3 }).left_out, 3);
+        assert_eq!(
+            fit(
+                all(),
+                age,
+                TokenRoom {
+                    bytes: size,
+                    entries: 9,
+                    per_entry: 3
+                }
+            )
+            .left_out,
+            3
+        );
     }
 }

@@ -15,7 +15,10 @@ pub(super) fn target(
     snapshot: &Snapshot,
     request: &AccessRequest,
 ) -> Result<Arc<ResourceServer>, Refusal> {
-    let covered = matching.iter().flat_map(|(_, rule)| &rule.permissions).map(|permission| permission.resource_server);
+    let covered = matching
+        .iter()
+        .flat_map(|(_, rule)| &rule.permissions)
+        .map(|permission| permission.resource_server);
     target_among(covered, snapshot, request)
 }
 
@@ -25,40 +28,68 @@ pub(super) fn target_among<'n>(
     snapshot: &Snapshot,
     request: &AccessRequest,
 ) -> Result<Arc<ResourceServer>, Refusal> {
-    let covered: BTreeSet<&str> =
-        covered.filter_map(|name| snapshot.resource_server(name)).map(|server| server.name.as_str()).collect();
+    let covered: BTreeSet<&str> = covered
+        .filter_map(|name| snapshot.resource_server(name))
+        .map(|server| server.name.as_str())
+        .collect();
     let named = named(snapshot, request)?;
-    let mut wanted = if named.is_empty() { covered.iter() } else { named.iter() };
+    let mut wanted = if named.is_empty() {
+        covered.iter()
+    } else {
+        named.iter()
+    };
     let name = match (wanted.next(), wanted.next()) {
         (Some(name), None) if covered.contains(name) => name,
         (Some(_), Some(_)) => return Err(Refusal::parameter(Reason::TargetAmbiguous, "resource")),
         _ => return Err(Refusal::parameter(Reason::TargetNotGranted, "resource")),
     };
-    snapshot.resource_server(name).cloned().ok_or(Refusal::parameter(Reason::TargetUnknown, "resource"))
+    snapshot
+        .resource_server(name)
+        .cloned()
+        .ok_or(Refusal::parameter(Reason::TargetUnknown, "resource"))
 }
 
 /// Checks that each resource server that the request names exists, and that it names one at most.
 pub fn check(snapshot: &Snapshot, request: &AccessRequest) -> Result<(), Refusal> {
     let named = named(snapshot, request)?;
-    if named.len() > 1 { Err(Refusal::parameter(Reason::TargetAmbiguous, "resource")) } else { Ok(()) }
+    if named.len() > 1 {
+        Err(Refusal::parameter(Reason::TargetAmbiguous, "resource"))
+    } else {
+        Ok(())
+    }
 }
 
 /// The resource servers that a request names: `resource` and `audience` together (RFC 8693 section
 /// 2.1).
-fn named<'s>(snapshot: &'s Snapshot, request: &AccessRequest) -> Result<BTreeSet<&'s str>, Refusal> {
+fn named<'s>(
+    snapshot: &'s Snapshot,
+    request: &AccessRequest,
+) -> Result<BTreeSet<&'s str>, Refusal> {
     let unknown = |parameter, sent: &str| {
         let nearest = nearest(snapshot, sent);
-        Refusal::parameter(Reason::TargetUnknown, parameter).with_facts(Facts { nearest, ..Facts::default() })
+        Refusal::parameter(Reason::TargetUnknown, parameter).with_facts(Facts {
+            nearest,
+            ..Facts::default()
+        })
     };
-    let by_uri = request.resources.iter().map(|uri| (snapshot.resource_server_named(uri), "resource", uri));
+    let by_uri = request
+        .resources
+        .iter()
+        .map(|uri| (snapshot.resource_server_named(uri), "resource", uri));
     let by_name = request.audiences.iter().map(|audience| {
         let server = snapshot.resource_server_named(audience);
-        (server.or_else(|| snapshot.resource_server_called(audience)), "audience", audience)
+        (
+            server.or_else(|| snapshot.resource_server_called(audience)),
+            "audience",
+            audience,
+        )
     });
     let found = by_uri.chain(by_name);
     found
         .map(|(server, parameter, sent)| {
-            server.map(|server| server.name.as_str()).ok_or_else(|| unknown(parameter, sent))
+            server
+                .map(|server| server.name.as_str())
+                .ok_or_else(|| unknown(parameter, sent))
         })
         .collect()
 }
@@ -68,8 +99,11 @@ fn named<'s>(snapshot: &'s Snapshot, request: &AccessRequest) -> Result<BTreeSet
 fn nearest(snapshot: &Snapshot, sent: &str) -> Option<String> {
     let loose = |uri: &str| {
         let lower = uri.trim().to_ascii_lowercase();
-        let (origin, path) =
-            lower.split_once("//").map_or(("", lower.as_str()), |(_, rest)| rest.split_once('/').unwrap_or((rest, "")));
+        let (origin, path) = lower
+            .split_once("//")
+            .map_or(("", lower.as_str()), |(_, rest)| {
+                rest.split_once('/').unwrap_or((rest, ""))
+            });
         let host = origin.strip_suffix(":443").unwrap_or(origin);
         format!("{host}/{}", path.trim_end_matches('/'))
     };

@@ -112,7 +112,10 @@ impl Claims {
         if self.0.len() > FEW_MEMBERS {
             return self.0.get(name);
         }
-        self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
+        self.0
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| value)
     }
 
     pub fn members(&self) -> &Map<String, Value> {
@@ -122,7 +125,8 @@ impl Claims {
 
 /// An array index in a JSON Pointer: decimal digits without a leading zero (RFC 6901 section 4).
 fn index(segment: &str) -> Option<usize> {
-    let plain = segment.bytes().all(|byte| byte.is_ascii_digit()) && (segment == "0" || !segment.starts_with('0'));
+    let plain = segment.bytes().all(|byte| byte.is_ascii_digit())
+        && (segment == "0" || !segment.starts_with('0'));
     segment.parse().ok().filter(|_| plain)
 }
 
@@ -149,29 +153,53 @@ impl ClaimSpec {
 
     /// Reads a text claim, or the part of it after the mark.
     pub fn text<'c>(&self, claims: &'c Claims) -> Result<&'c str, Unreadable> {
-        let text = claims.get(&self.path).ok_or(Unreadable::Missing)?.as_str().ok_or(Unreadable::WrongType)?;
+        let text = claims
+            .get(&self.path)
+            .ok_or(Unreadable::Missing)?
+            .as_str()
+            .ok_or(Unreadable::WrongType)?;
         match &self.after {
             None => self.well_formed(text),
-            Some(mark) => self.well_formed(text.split_once(mark.as_str()).ok_or(Unreadable::Malformed)?.1),
+            Some(mark) => self.well_formed(
+                text.split_once(mark.as_str())
+                    .ok_or(Unreadable::Malformed)?
+                    .1,
+            ),
         }
     }
 
     /// Reads the claim as text: an integer or a boolean in its JSON spelling, a string as it is.
     pub fn spelt<'c>(&self, claims: &'c Claims) -> Result<Cow<'c, str>, Unreadable> {
-        match (self.kind, claims.get(&self.path).ok_or(Unreadable::Missing)?) {
+        match (
+            self.kind,
+            claims.get(&self.path).ok_or(Unreadable::Missing)?,
+        ) {
             (ClaimKind::Integer, Value::Number(number)) => {
-                let exact = number.as_i64().filter(|n| EXACT.contains(n)).ok_or(Unreadable::Malformed)?;
+                let exact = number
+                    .as_i64()
+                    .filter(|n| EXACT.contains(n))
+                    .ok_or(Unreadable::Malformed)?;
                 Ok(exact.to_string().into())
             }
-            (ClaimKind::Boolean | ClaimKind::BooleanOrText, Value::Bool(truth)) => Ok(truth.to_string().into()),
-            (ClaimKind::Integer | ClaimKind::Boolean | ClaimKind::List, _) => Err(Unreadable::WrongType),
+            (ClaimKind::Boolean | ClaimKind::BooleanOrText, Value::Bool(truth)) => {
+                Ok(truth.to_string().into())
+            }
+            (ClaimKind::Integer | ClaimKind::Boolean | ClaimKind::List, _) => {
+                Err(Unreadable::WrongType)
+            }
             (ClaimKind::Text | ClaimKind::BooleanOrText, _) => self.text(claims).map(Cow::Borrowed),
         }
     }
 
     pub fn list<'c>(&self, claims: &'c Claims) -> Result<Vec<&'c str>, Unreadable> {
-        let list = claims.get(&self.path).ok_or(Unreadable::Missing)?.as_array().ok_or(Unreadable::WrongType)?;
-        list.iter().map(|element| self.well_formed(element.as_str().ok_or(Unreadable::WrongType)?)).collect()
+        let list = claims
+            .get(&self.path)
+            .ok_or(Unreadable::Missing)?
+            .as_array()
+            .ok_or(Unreadable::WrongType)?;
+        list.iter()
+            .map(|element| self.well_formed(element.as_str().ok_or(Unreadable::WrongType)?))
+            .collect()
     }
 
     /// Whether the claim is `true`: a JSON boolean, or for text claims the word. Any other text,
@@ -183,10 +211,17 @@ impl ClaimSpec {
     /// Whether the claim is the truth value `wanted`. Text that is neither word is neither value.
     pub fn says(&self, wanted: bool, claims: &Claims) -> Result<bool, Unreadable> {
         let word = if wanted { "true" } else { "false" };
-        match (self.kind, claims.get(&self.path).ok_or(Unreadable::Missing)?) {
-            (ClaimKind::Boolean | ClaimKind::BooleanOrText, Value::Bool(truth)) => Ok(*truth == wanted),
+        match (
+            self.kind,
+            claims.get(&self.path).ok_or(Unreadable::Missing)?,
+        ) {
+            (ClaimKind::Boolean | ClaimKind::BooleanOrText, Value::Bool(truth)) => {
+                Ok(*truth == wanted)
+            }
             (ClaimKind::Boolean | ClaimKind::Integer, _) => Err(Unreadable::WrongType),
-            (ClaimKind::Text | ClaimKind::BooleanOrText | ClaimKind::List, _) => Ok(self.text(claims)? == word),
+            (ClaimKind::Text | ClaimKind::BooleanOrText | ClaimKind::List, _) => {
+                Ok(self.text(claims)? == word)
+            }
         }
     }
 
@@ -210,7 +245,11 @@ impl ClaimSpec {
             && !text.contains(char::is_control)
             && self.format.is_none_or(|format| format.fits(text))
             && (self.one_of.is_empty() || self.one_of.iter().any(|value| value == text));
-        if fits { Ok(text) } else { Err(Unreadable::Malformed) }
+        if fits {
+            Ok(text)
+        } else {
+            Err(Unreadable::Malformed)
+        }
     }
 }
 
@@ -222,7 +261,9 @@ impl LetterCase {
             Self::Fold => expected.eq_ignore_ascii_case(received),
             Self::Name => received.is_ascii() && expected.eq_ignore_ascii_case(received),
             Self::Email => match (expected.rsplit_once('@'), received.rsplit_once('@')) {
-                (Some((local, domain)), Some((name, host))) => local == name && domain.eq_ignore_ascii_case(host),
+                (Some((local, domain)), Some((name, host))) => {
+                    local == name && domain.eq_ignore_ascii_case(host)
+                }
                 _ => expected == received,
             },
         }
@@ -271,7 +312,10 @@ mod tests {
     }
 
     fn spec(kind: ClaimKind) -> ClaimSpec {
-        ClaimSpec { kind, ..ClaimSpec::text_claim("c") }
+        ClaimSpec {
+            kind,
+            ..ClaimSpec::text_claim("c")
+        }
     }
 
     #[test]
@@ -307,7 +351,11 @@ mod tests {
 
     #[test]
     fn text_claims_are_read_unchanged_or_refused() {
-        let read = |value: Value| spec(ClaimKind::Text).text(&claims(json!({ "c": value }))).map(str::to_owned);
+        let read = |value: Value| {
+            spec(ClaimKind::Text)
+                .text(&claims(json!({ "c": value })))
+                .map(str::to_owned)
+        };
         assert_eq!(read(json!(" x ")), Ok(" x ".into()));
         assert_eq!(read(json!("")), Ok(String::new()));
         assert_eq!(read(json!(null)), Err(Unreadable::Missing));
@@ -318,24 +366,57 @@ mod tests {
             assert_eq!(read(json!(malformed)), Err(Unreadable::Malformed));
         }
         assert!(read(json!("x".repeat(1024))).is_ok());
-        let limited = ClaimSpec { one_of: vec!["a".into(), String::new()], ..spec(ClaimKind::Text) };
+        let limited = ClaimSpec {
+            one_of: vec!["a".into(), String::new()],
+            ..spec(ClaimKind::Text)
+        };
         assert!(limited.text(&claims(json!({"c": ""}))).is_ok());
-        assert_eq!(limited.text(&claims(json!({"c": "b"}))), Err(Unreadable::Malformed));
-        let formed = ClaimSpec { format: Some(Format::OwnerAndName), ..spec(ClaimKind::Text) };
+        assert_eq!(
+            limited.text(&claims(json!({"c": "b"}))),
+            Err(Unreadable::Malformed)
+        );
+        let formed = ClaimSpec {
+            format: Some(Format::OwnerAndName),
+            ..spec(ClaimKind::Text)
+        };
         assert!(formed.text(&claims(json!({"c": "a/b"}))).is_ok());
-        assert_eq!(formed.text(&claims(json!({"c": "a"}))), Err(Unreadable::Malformed));
-        let behind = ClaimSpec { after: Some("://".into()), ..spec(ClaimKind::Text) };
-        assert_eq!(behind.text(&claims(json!({"c": "https://a://b"}))), Ok("a://b"));
-        assert_eq!(behind.text(&claims(json!({"c": "a"}))), Err(Unreadable::Malformed));
+        assert_eq!(
+            formed.text(&claims(json!({"c": "a"}))),
+            Err(Unreadable::Malformed)
+        );
+        let behind = ClaimSpec {
+            after: Some("://".into()),
+            ..spec(ClaimKind::Text)
+        };
+        assert_eq!(
+            behind.text(&claims(json!({"c": "https://a://b"}))),
+            Ok("a://b")
+        );
+        assert_eq!(
+            behind.text(&claims(json!({"c": "a"}))),
+            Err(Unreadable::Malformed)
+        );
     }
 
     #[test]
     fn list_boolean_and_integer_claims_of_another_type_are_refused() {
         let list = spec(ClaimKind::List);
-        assert_eq!(list.list(&claims(json!({"c": ["a", "b"]}))), Ok(vec!["a", "b"]));
-        assert_eq!(list.list(&claims(json!({"c": "a"}))), Err(Unreadable::WrongType));
-        assert_eq!(list.list(&claims(json!({"c": ["a", 1]}))), Err(Unreadable::WrongType));
-        assert_eq!(list.list(&claims(json!({"c": ["a\u{0}"]}))), Err(Unreadable::Malformed));
+        assert_eq!(
+            list.list(&claims(json!({"c": ["a", "b"]}))),
+            Ok(vec!["a", "b"])
+        );
+        assert_eq!(
+            list.list(&claims(json!({"c": "a"}))),
+            Err(Unreadable::WrongType)
+        );
+        assert_eq!(
+            list.list(&claims(json!({"c": ["a", 1]}))),
+            Err(Unreadable::WrongType)
+        );
+        assert_eq!(
+            list.list(&claims(json!({"c": ["a\u{0}"]}))),
+            Err(Unreadable::Malformed)
+        );
         assert_eq!(list.check(&claims(json!({}))), Err(Unreadable::Missing));
         let text = spec(ClaimKind::Text);
         let boolean = spec(ClaimKind::Boolean);
@@ -343,19 +424,36 @@ mod tests {
         for no in ["false", "", "TRUE", "1", "true "] {
             assert_eq!(text.truth(&claims(json!({ "c": no }))), Ok(false), "{no}");
         }
-        assert_eq!(text.truth(&claims(json!({"c": true}))), Err(Unreadable::WrongType));
+        assert_eq!(
+            text.truth(&claims(json!({"c": true}))),
+            Err(Unreadable::WrongType)
+        );
         assert_eq!(boolean.truth(&claims(json!({"c": true}))), Ok(true));
         assert_eq!(boolean.truth(&claims(json!({"c": false}))), Ok(false));
-        assert_eq!(boolean.truth(&claims(json!({"c": "true"}))), Err(Unreadable::WrongType));
-        assert_eq!(boolean.check(&claims(json!({"c": "true"}))), Err(Unreadable::WrongType));
+        assert_eq!(
+            boolean.truth(&claims(json!({"c": "true"}))),
+            Err(Unreadable::WrongType)
+        );
+        assert_eq!(
+            boolean.check(&claims(json!({"c": "true"}))),
+            Err(Unreadable::WrongType)
+        );
         let either = spec(ClaimKind::BooleanOrText);
-        for (value, is_true, is_false) in
-            [(json!(true), true, false), (json!("false"), false, true), (json!("x"), false, false)]
-        {
+        for (value, is_true, is_false) in [
+            (json!(true), true, false),
+            (json!("false"), false, true),
+            (json!("x"), false, false),
+        ] {
             let claims = claims(json!({ "c": value }));
-            assert_eq!((either.says(true, &claims), either.says(false, &claims)), (Ok(is_true), Ok(is_false)));
+            assert_eq!(
+                (either.says(true, &claims), either.says(false, &claims)),
+                (Ok(is_true), Ok(is_false))
+            );
         }
-        assert_eq!(either.says(false, &claims(json!({"c": 0}))), Err(Unreadable::WrongType));
+        assert_eq!(
+            either.says(false, &claims(json!({"c": 0}))),
+            Err(Unreadable::WrongType)
+        );
         let integer = spec(ClaimKind::Integer);
         assert_eq!(integer.spelt(&claims(json!({"c": -7}))).unwrap(), "-7");
         for (value, wrong) in [
@@ -365,10 +463,19 @@ mod tests {
         ] {
             assert_eq!(integer.spelt(&claims(json!({ "c": value }))), Err(wrong));
         }
-        assert_eq!(boolean.spelt(&claims(json!({"c": false}))).unwrap(), "false");
-        assert_eq!(text.spelt(&claims(json!({"c": 7}))), Err(Unreadable::WrongType));
+        assert_eq!(
+            boolean.spelt(&claims(json!({"c": false}))).unwrap(),
+            "false"
+        );
+        assert_eq!(
+            text.spelt(&claims(json!({"c": 7}))),
+            Err(Unreadable::WrongType)
+        );
         assert_eq!(boolean.check(&claims(json!({}))), Err(Unreadable::Missing));
-        assert_eq!(text.check(&claims(json!({"c": 1}))), Err(Unreadable::WrongType));
+        assert_eq!(
+            text.check(&claims(json!({"c": 1}))),
+            Err(Unreadable::WrongType)
+        );
     }
 
     #[test]
@@ -391,9 +498,14 @@ mod tests {
         assert_eq!(LetterCase::Fold.key("AbÉ"), "abÉ");
         assert_eq!(LetterCase::Name.key("Ab"), "ab");
         assert_eq!(LetterCase::Exact.key("Ab"), "Ab");
-        assert!(LetterCase::Email.same("a@x.y", "a@X.Y") && !LetterCase::Email.same("a@x.y", "A@x.y"));
+        assert!(
+            LetterCase::Email.same("a@x.y", "a@X.Y") && !LetterCase::Email.same("a@x.y", "A@x.y")
+        );
         assert_eq!(LetterCase::Email.key("A@X.y"), "A@x.y");
-        let empty = ClaimSpec { case: LetterCase::Exact, ..spec(ClaimKind::Text) };
+        let empty = ClaimSpec {
+            case: LetterCase::Exact,
+            ..spec(ClaimKind::Text)
+        };
         assert!(!empty.same("", "") && empty.same("a", "a"));
     }
 }

@@ -190,7 +190,9 @@ impl Field {
     /// Whether rules can be indexed by this field: it compares a single text.
     pub fn has_key(&self) -> bool {
         match &self.check {
-            Check::Equals(equals) => matches!(equals.claim.kind, ClaimKind::Text | ClaimKind::Integer),
+            Check::Equals(equals) => {
+                matches!(equals.claim.kind, ClaimKind::Text | ClaimKind::Integer)
+            }
             Check::Identity(_) => true,
             _ => false,
         }

@@ -44,9 +44,9 @@ pub enum Format {
 impl Format {
     pub fn fits(self, text: &str) -> bool {
         match self {
-            Self::OwnerAndName => {
-                text.split_once('/').is_some_and(|(owner, name)| is_segment(owner) && is_segment(name))
-            }
+            Self::OwnerAndName => text
+                .split_once('/')
+                .is_some_and(|(owner, name)| is_segment(owner) && is_segment(name)),
             Self::Path => text.split('/').all(is_segment),
             Self::Segment => is_segment(text),
             Self::DnsLabel => is_dns_label(text),
@@ -55,7 +55,9 @@ impl Format {
             Self::Email => is_email(text),
             Self::Username => {
                 (1..=MAX_USERNAME_BYTES).contains(&text.len())
-                    && text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'@' | b'!'))
+                    && text
+                        .bytes()
+                        .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'@' | b'!'))
             }
             Self::SpiffeId => trust_domain_of(text).is_some(),
         }
@@ -72,7 +74,9 @@ impl Format {
             Self::Domain => "must be a domain name, without scheme, port and path",
             Self::Email => "must be an e-mail address in ASCII with an unquoted local part",
             Self::Username => "must be the name of an account: ASCII without spaces, `@` and `!`",
-            Self::SpiffeId => "must be a SPIFFE id with a path, such as spiffe://example.org/ns/ci/sa/publisher",
+            Self::SpiffeId => {
+                "must be a SPIFFE id with a path, such as spiffe://example.org/ns/ci/sa/publisher"
+            }
         }
     }
 }
@@ -83,7 +87,9 @@ fn is_segment(text: &str) -> bool {
 
 fn is_dns_label(text: &str) -> bool {
     (1..=MAX_LABEL_BYTES).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
         && !text.starts_with('-')
         && !text.ends_with('-')
 }
@@ -91,30 +97,41 @@ fn is_dns_label(text: &str) -> bool {
 /// A host name. IPv4 addresses are refused, although their parts would be valid labels.
 pub(super) fn is_domain(text: &str) -> bool {
     text.len() <= MAX_DOMAIN_BYTES
-        && text.split('.').all(|label| is_dns_label(&label.to_ascii_lowercase()))
+        && text
+            .split('.')
+            .all(|label| is_dns_label(&label.to_ascii_lowercase()))
         && text.parse::<IpAddr>().is_err()
 }
 
 fn is_email(text: &str) -> bool {
     let is_atom = |atom: &str| {
         !atom.is_empty()
-            && atom.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&byte))
+            && atom
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&byte))
     };
     text.len() <= MAX_EMAIL_BYTES
-        && text.split_once('@').is_some_and(|(local, domain)| local.split('.').all(is_atom) && is_domain(domain))
+        && text
+            .split_once('@')
+            .is_some_and(|(local, domain)| local.split('.').all(is_atom) && is_domain(domain))
 }
 
 /// Whether a text is a trust domain (SPIFFE-ID section 2.1). Upper-case letters are refused: no
 /// platform writes them, and so each trust domain has one spelling.
 pub fn is_trust_domain(text: &str) -> bool {
     (1..=MAX_TRUST_DOMAIN_BYTES).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_'))
+        && text.bytes().all(|b| {
+            b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_')
+        })
 }
 
 /// The trust domain of a SPIFFE id with a path (SPIFFE-ID section 2); `None` if the text is not
 /// such an id.
 pub fn trust_domain_of(id: &str) -> Option<&str> {
-    let (domain, path) = id.strip_prefix(SPIFFE).filter(|_| id.len() <= MAX_SPIFFE_ID_BYTES)?.split_once('/')?;
+    let (domain, path) = id
+        .strip_prefix(SPIFFE)
+        .filter(|_| id.len() <= MAX_SPIFFE_ID_BYTES)?
+        .split_once('/')?;
     let is_path = path.split('/').all(|segment| {
         let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
         !matches!(segment, "" | "." | "..") && segment.bytes().all(known)
@@ -125,7 +142,11 @@ pub fn trust_domain_of(id: &str) -> Option<&str> {
 /// The registrable domain of a host by the Public Suffix List (decision D-40); `None` for an IP
 /// address and for a public suffix itself.
 pub fn registrable_domain(host: &str) -> Option<&str> {
-    if is_domain(host) { psl::domain_str(host) } else { None }
+    if is_domain(host) {
+        psl::domain_str(host)
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]
@@ -145,18 +166,39 @@ mod tests {
 
     #[test]
     fn names_and_paths_have_no_empty_parts() {
-        fits(Format::OwnerAndName, &["a/b"], &["a", "/b", "a/", "a/b/c", "a//b", "a /b", "a/*"]);
-        fits(Format::Path, &["a", "a/b", "a/b/c"], &["/a", "a/", "a//b", "a b"]);
+        fits(
+            Format::OwnerAndName,
+            &["a/b"],
+            &["a", "/b", "a/", "a/b/c", "a//b", "a /b", "a/*"],
+        );
+        fits(
+            Format::Path,
+            &["a", "a/b", "a/b/c"],
+            &["/a", "a/", "a//b", "a b"],
+        );
         fits(Format::Segment, &["a", "a.b"], &["a/b", "/", "a b"]);
-        fits(Format::DnsLabel, &["ci", "a-1", "0"], &["CI", "-a", "a-", "a.b", "a:b", "a_b", &"a".repeat(64)]);
-        fits(Format::DnsName, &["ci", "a.b-c"], &["A.b", "a..b", ".a", "a.", "a:b", &"a.".repeat(127)]);
+        fits(
+            Format::DnsLabel,
+            &["ci", "a-1", "0"],
+            &["CI", "-a", "a-", "a.b", "a:b", "a_b", &"a".repeat(64)],
+        );
+        fits(
+            Format::DnsName,
+            &["ci", "a.b-c"],
+            &["A.b", "a..b", ".a", "a.", "a:b", &"a.".repeat(127)],
+        );
     }
 
     #[test]
     fn fulcio_email_1__email_addresses_in_unusual_spellings_are_refused() {
         fits(
             Format::Email,
-            &["a@example.com", "A.b+tag@Example.com", "o'hara@example.com", "a@host"],
+            &[
+                "a@example.com",
+                "A.b+tag@Example.com",
+                "o'hara@example.com",
+                "a@host",
+            ],
             &[
                 "foo.com",
                 "@example.com",
@@ -187,7 +229,16 @@ mod tests {
         fits(
             Format::Username,
             &["alice", "Alice", "a.b_c-d", "a/b"],
-            &["a!b", "a@b", "a b", " a", "a\0", "а", "a\n", &"a".repeat(1024)],
+            &[
+                "a!b",
+                "a@b",
+                "a b",
+                " a",
+                "a\0",
+                "а",
+                "a\n",
+                &"a".repeat(1024),
+            ],
         );
     }
 
@@ -195,7 +246,11 @@ mod tests {
     fn spiffe_id_1__a_spiffe_id_is_scheme_trust_domain_and_path_alone() {
         fits(
             Format::SpiffeId,
-            &["spiffe://td.test/x", "spiffe://td.test/ns/ci/sa/A.b_c-d", "spiffe://1_a/x"],
+            &[
+                "spiffe://td.test/x",
+                "spiffe://td.test/ns/ci/sa/A.b_c-d",
+                "spiffe://1_a/x",
+            ],
             &[
                 "spiffe://td.test",
                 "spiffe:///x",
@@ -215,11 +270,17 @@ mod tests {
         let long = format!("spiffe://td.test/{}", "a".repeat(2048));
         let domain = format!("spiffe://{}/x", "a".repeat(256));
         let path = |path: &str| format!("spiffe://td.test/{path}");
-        for bad in ["", "/", "x/", "/x", "x//y", ".", "..", "x/../y", "%2e", "x%2Fy", "ü", "x y", "x~y", "x\\y", "x*"]
-        {
+        for bad in [
+            "", "/", "x/", "/x", "x//y", ".", "..", "x/../y", "%2e", "x%2Fy", "ü", "x y", "x~y",
+            "x\\y", "x*",
+        ] {
             assert!(!Format::SpiffeId.fits(&path(bad)), "{bad}");
         }
-        fits(Format::SpiffeId, &["spiffe://td.test/..."], &[&long, &domain, "spiffe://td%2etest/x", "spiffe://tü/x"]);
+        fits(
+            Format::SpiffeId,
+            &["spiffe://td.test/..."],
+            &[&long, &domain, "spiffe://td%2etest/x", "spiffe://tü/x"],
+        );
         assert!(Format::SpiffeId.fits(&format!("spiffe://td.test/{}", "a".repeat(2048 - 17))));
     }
 
@@ -228,10 +289,23 @@ mod tests {
         fits(
             Format::SpiffeId,
             &["spiffe://td.test/X"],
-            &["SPIFFE://td.test/x", "Spiffe://td.test/x", "spiffe://TD.test/x"],
+            &[
+                "SPIFFE://td.test/x",
+                "Spiffe://td.test/x",
+                "spiffe://TD.test/x",
+            ],
         );
         assert!(is_trust_domain("td.test") && is_trust_domain(&"a".repeat(255)));
-        for bad in ["", "TD.test", "td.test/", "td/x", "td:1", "*.test", "ü", &"a".repeat(256)] {
+        for bad in [
+            "",
+            "TD.test",
+            "td.test/",
+            "td/x",
+            "td:1",
+            "*.test",
+            "ü",
+            &"a".repeat(256),
+        ] {
             assert!(!is_trust_domain(bad), "{bad}");
         }
     }

@@ -54,13 +54,18 @@ pub fn matches_by(case: LetterCase, pattern: &str, text: &str) -> bool {
     match case {
         LetterCase::Exact => matches(pattern, text),
         LetterCase::Name if !text.is_ascii() => false,
-        LetterCase::Fold | LetterCase::Name | LetterCase::Email => matches(&case.key(pattern), &case.key(text)),
+        LetterCase::Fold | LetterCase::Name | LetterCase::Email => {
+            matches(&case.key(pattern), &case.key(text))
+        }
     }
 }
 
 /// How many wildcards a pattern has; `**` counts as one.
 pub fn stars(pattern: &str) -> usize {
-    tokens(pattern).iter().filter(|token| !matches!(token, Token::Byte(_))).count()
+    tokens(pattern)
+        .iter()
+        .filter(|token| !matches!(token, Token::Byte(_)))
+        .count()
 }
 
 fn set(reached: &mut [bool], at: usize, value: bool) {
@@ -125,14 +130,19 @@ mod tests {
     #[test]
     fn nuget_pol_3__a_pattern_is_compared_by_the_case_rule_of_its_field() {
         assert!(
-            matches_by(LetterCase::Fold, "Prod-*", "pROD-eu") && !matches_by(LetterCase::Exact, "Prod-*", "pROD-eu")
-        );
-        assert!(matches_by(LetterCase::Fold, "é*", "éx") && !matches_by(LetterCase::Fold, "É*", "éx"));
-        assert!(
-            matches_by(LetterCase::Name, "Octo-*", "octo-org") && !matches_by(LetterCase::Name, "octo-*", "octo-é")
+            matches_by(LetterCase::Fold, "Prod-*", "pROD-eu")
+                && !matches_by(LetterCase::Exact, "Prod-*", "pROD-eu")
         );
         assert!(
-            matches_by(LetterCase::Email, "a*@X.y", "ab@x.Y") && !matches_by(LetterCase::Email, "a*@x.y", "Ab@x.y")
+            matches_by(LetterCase::Fold, "é*", "éx") && !matches_by(LetterCase::Fold, "É*", "éx")
+        );
+        assert!(
+            matches_by(LetterCase::Name, "Octo-*", "octo-org")
+                && !matches_by(LetterCase::Name, "octo-*", "octo-é")
+        );
+        assert!(
+            matches_by(LetterCase::Email, "a*@X.y", "ab@x.Y")
+                && !matches_by(LetterCase::Email, "a*@x.y", "Ab@x.y")
         );
         assert!(!matches_by(LetterCase::Fold, "*", ""));
     }

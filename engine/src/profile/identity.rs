@@ -33,7 +33,9 @@ impl Identity {
         let mut parts = Vec::new();
         let mut rest = text;
         while let Some((literal, after)) = rest.split_once('{') {
-            let (name, after) = after.split_once('}').ok_or_else(|| format!("`{text}`: a brace is not closed"))?;
+            let (name, after) = after
+                .split_once('}')
+                .ok_or_else(|| format!("`{text}`: a brace is not closed"))?;
             push_fixed(&mut parts, literal);
             match defaults.get(name) {
                 Some(value) => push_fixed(&mut parts, value),
@@ -43,9 +45,12 @@ impl Identity {
         }
         push_fixed(&mut parts, rest);
         if !parts.iter().any(|part| matches!(part, Part::Claim(_))) {
-            return Err(format!("`{text}`: holds no claim, so every token would have one identity"));
+            return Err(format!(
+                "`{text}`: holds no claim, so every token would have one identity"
+            ));
         }
-        let separators = separators(&parts).ok_or_else(|| format!("`{text}`: two claims have nothing between them"))?;
+        let separators = separators(&parts)
+            .ok_or_else(|| format!("`{text}`: two claims have nothing between them"))?;
         Ok(Self { parts, separators })
     }
 
@@ -99,7 +104,10 @@ fn separators(parts: &[Part]) -> Option<Vec<char>> {
             Part::Fixed(literal) => between = Some(literal),
             Part::Claim(_) => {
                 if seen {
-                    let marks = between.unwrap_or_default().chars().filter(|character| !character.is_alphanumeric());
+                    let marks = between
+                        .unwrap_or_default()
+                        .chars()
+                        .filter(|character| !character.is_alphanumeric());
                     let before = found.len();
                     found.extend(marks);
                     if found.len() == before {
@@ -122,9 +130,16 @@ mod tests {
     use crate::profile::ClaimKind;
 
     fn identity(template: &str, defaults: &[(&str, &str)]) -> Result<Identity, String> {
-        let defaults = defaults.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let defaults = defaults
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
         Identity::parse(template, &defaults, |name| match name {
-            "n" => Ok(ClaimSpec { kind: ClaimKind::Integer, ..ClaimSpec::text_claim("n") }.into()),
+            "n" => Ok(ClaimSpec {
+                kind: ClaimKind::Integer,
+                ..ClaimSpec::text_claim("n")
+            }
+            .into()),
             "nope" => Err("no claim".to_owned()),
             name => Ok(ClaimSpec::text_claim(name).into()),
         })
@@ -136,35 +151,75 @@ mod tests {
 
     #[test]
     fn fulcio_ci_1__rendering_an_identity_without_one_of_its_claims_fails() {
-        let template = identity("{base}/{org}/{pipeline}", &[("base", "https://ci.example")]).unwrap();
+        let template =
+            identity("{base}/{org}/{pipeline}", &[("base", "https://ci.example")]).unwrap();
         let good = json!({"org": "acme", "pipeline": "release"});
-        assert_eq!(render(&template, &good).unwrap(), "https://ci.example/acme/release");
+        assert_eq!(
+            render(&template, &good).unwrap(),
+            "https://ci.example/acme/release"
+        );
         assert_eq!(template.claims().count(), 2);
-        for claims in
-            [json!({"org": "acme"}), json!({"org": "acme", "pipeline": ""}), json!({"org": null, "pipeline": "x"})]
-        {
-            assert_eq!(render(&template, &claims), Err(Unreadable::Missing), "{claims}");
+        for claims in [
+            json!({"org": "acme"}),
+            json!({"org": "acme", "pipeline": ""}),
+            json!({"org": null, "pipeline": "x"}),
+        ] {
+            assert_eq!(
+                render(&template, &claims),
+                Err(Unreadable::Missing),
+                "{claims}"
+            );
         }
-        for claims in [json!({"org": 7, "pipeline": "x"}), json!({"org": ["acme"], "pipeline": "x"})] {
-            assert_eq!(render(&template, &claims), Err(Unreadable::WrongType), "{claims}");
+        for claims in [
+            json!({"org": 7, "pipeline": "x"}),
+            json!({"org": ["acme"], "pipeline": "x"}),
+        ] {
+            assert_eq!(
+                render(&template, &claims),
+                Err(Unreadable::WrongType),
+                "{claims}"
+            );
         }
         let numbered = identity("{org}#{n}", &[]).unwrap();
-        assert_eq!(render(&numbered, &json!({"org": "a", "n": 7})).unwrap(), "a#7");
-        assert_eq!(render(&numbered, &json!({"org": "a", "n": "7"})), Err(Unreadable::WrongType));
+        assert_eq!(
+            render(&numbered, &json!({"org": "a", "n": 7})).unwrap(),
+            "a#7"
+        );
+        assert_eq!(
+            render(&numbered, &json!({"org": "a", "n": "7"})),
+            Err(Unreadable::WrongType)
+        );
     }
 
     #[test]
     fn claims_neither_override_defaults_nor_smuggle_separators_into_an_identity() {
-        let template = identity("{base}/{org}/{pipeline}", &[("base", "https://ci.example")]).unwrap();
-        let overriding = json!({"base": "https://evil.example", "org": "acme", "pipeline": "release"});
-        assert_eq!(render(&template, &overriding).unwrap(), "https://ci.example/acme/release");
-        for claims in [json!({"org": "acme/release", "pipeline": "x"}), json!({"org": "acme", "pipeline": "release/x"})]
-        {
-            assert_eq!(render(&template, &claims), Err(Unreadable::Malformed), "{claims}");
+        let template =
+            identity("{base}/{org}/{pipeline}", &[("base", "https://ci.example")]).unwrap();
+        let overriding =
+            json!({"base": "https://evil.example", "org": "acme", "pipeline": "release"});
+        assert_eq!(
+            render(&template, &overriding).unwrap(),
+            "https://ci.example/acme/release"
+        );
+        for claims in [
+            json!({"org": "acme/release", "pipeline": "x"}),
+            json!({"org": "acme", "pipeline": "release/x"}),
+        ] {
+            assert_eq!(
+                render(&template, &claims),
+                Err(Unreadable::Malformed),
+                "{claims}"
+            );
         }
         let worded = identity("org:{org}:ref:{ref}", &[]).unwrap();
-        assert_eq!(render(&worded, &json!({"org": "a", "ref": "refs/heads/x"})).unwrap(), "org:a:ref:refs/heads/x");
-        assert_eq!(render(&worded, &json!({"org": "a:ref", "ref": "b"})), Err(Unreadable::Malformed));
+        assert_eq!(
+            render(&worded, &json!({"org": "a", "ref": "refs/heads/x"})).unwrap(),
+            "org:a:ref:refs/heads/x"
+        );
+        assert_eq!(
+            render(&worded, &json!({"org": "a:ref", "ref": "b"})),
+            Err(Unreadable::Malformed)
+        );
     }
 
     #[test]

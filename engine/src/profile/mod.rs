@@ -165,36 +165,50 @@ impl Profile {
 
     /// The checks of a field and their positions in [`Profile::fields`].
     pub fn fields_named<'p>(&'p self, name: &'p str) -> impl Iterator<Item = (usize, &'p Field)> {
-        self.fields.iter().enumerate().filter(move |(_, field)| field.name == name)
+        self.fields
+            .iter()
+            .enumerate()
+            .filter(move |(_, field)| field.name == name)
     }
 
     /// Checks what every assertion of this profile has to fulfil: the required claims, the claim
     /// that names the provider behind a broker, the requirements and the pairs.
     pub fn check(&self, claims: &Claims, terms: &Terms) -> Result<(), Inconsistent> {
         for spec in self.claims.iter().filter(|spec| spec.required) {
-            spec.check(claims)
-                .map_err(|unreadable| Inconsistent { reason: unreadable.into(), claim: spec.name.clone() })?;
+            spec.check(claims).map_err(|unreadable| Inconsistent {
+                reason: unreadable.into(),
+                claim: spec.name.clone(),
+            })?;
         }
         if let Some(path) = &terms.issuer_claim {
             let upstream = ClaimSpec::text_claim(path).text(claims);
-            upstream.map_err(|unreadable| Inconsistent { reason: unreadable.into(), claim: path.clone() })?;
+            upstream.map_err(|unreadable| Inconsistent {
+                reason: unreadable.into(),
+                claim: path.clone(),
+            })?;
         }
-        self.requirements.iter().try_for_each(|requirement| requirement.check(claims, terms))?;
+        self.requirements
+            .iter()
+            .try_for_each(|requirement| requirement.check(claims, terms))?;
         self.pairs.iter().try_for_each(|pair| pair.check(claims))
     }
 
     /// Whether the platform's own services accept this audience; a trusted issuer must not.
     pub fn is_platform_audience(&self, audience: &str, issuer: &str) -> bool {
-        self.platform_audiences.iter().any(|pattern| match pattern.as_str() {
-            "{iss}" => audience == issuer,
-            pattern => glob::matches(pattern, audience),
-        })
+        self.platform_audiences
+            .iter()
+            .any(|pattern| match pattern.as_str() {
+                "{iss}" => audience == issuer,
+                pattern => glob::matches(pattern, audience),
+            })
     }
 
     /// Whether the tokens hold SPIFFE ids, whose trust domain takes the place of the issuer
     /// (decision D-36).
     pub fn is_spiffe(&self) -> bool {
-        self.requirements.iter().any(|requirement| matches!(requirement, Requirement::TrustDomain(_)))
+        self.requirements
+            .iter()
+            .any(|requirement| matches!(requirement, Requirement::TrustDomain(_)))
     }
 
     /// URL of the run; `None` if the profile has none for this issuer or a claim of it is
@@ -205,7 +219,10 @@ impl Profile {
     }
 
     /// The claims that are copied into issued tokens, by their names in the profile.
-    pub fn forwarded<'a>(&'a self, claims: &'a Claims) -> impl Iterator<Item = (&'a str, &'a serde_json::Value)> {
+    pub fn forwarded<'a>(
+        &'a self,
+        claims: &'a Claims,
+    ) -> impl Iterator<Item = (&'a str, &'a serde_json::Value)> {
         let forwarded = self.claims.iter().filter(|spec| spec.forward);
         forwarded.filter_map(|spec| Some((spec.name.as_str(), claims.get(&spec.path)?)))
     }

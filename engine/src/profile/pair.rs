@@ -19,7 +19,10 @@ pub enum Pair {
         rest: Option<Format>,
     },
     /// The claim equals one of the rendered templates.
-    Is { claim: Arc<ClaimSpec>, templates: Vec<Template> },
+    Is {
+        claim: Arc<ClaimSpec>,
+        templates: Vec<Template>,
+    },
     /// The beginning of the claim determines the twin's value; an empty claim has an empty twin.
     Prefixes {
         claim: Arc<ClaimSpec>,
@@ -41,14 +44,28 @@ impl Pair {
     /// Checks that the claims agree; an absent claim is not an error.
     pub fn check(&self, claims: &Claims) -> Result<(), Inconsistent> {
         let (claim, verdict) = match self {
-            Self::StartsWith { claim, templates, rest } => {
-                let goes_on = |text: &str| !text.is_empty() && rest.is_none_or(|format| format.fits(text));
+            Self::StartsWith {
+                claim,
+                templates,
+                rest,
+            } => {
+                let goes_on =
+                    |text: &str| !text.is_empty() && rest.is_none_or(|format| format.fits(text));
                 (claim, begins(claim, templates, claims, goes_on))
             }
-            Self::Is { claim, templates } => (claim, begins(claim, templates, claims, str::is_empty)),
-            Self::Prefixes { claim, twin, values } => (claim, prefixes(claim, twin, values, claims)),
+            Self::Is { claim, templates } => {
+                (claim, begins(claim, templates, claims, str::is_empty))
+            }
+            Self::Prefixes {
+                claim,
+                twin,
+                values,
+            } => (claim, prefixes(claim, twin, values, claims)),
         };
-        let failed = |reason| Inconsistent { reason, claim: claim.name.clone() };
+        let failed = |reason| Inconsistent {
+            reason,
+            claim: claim.name.clone(),
+        };
         match verdict {
             Ok(true) | Err(Unreadable::Missing) => Ok(()),
             Ok(false) => Err(failed(Reason::ClaimInconsistent)),
@@ -87,7 +104,9 @@ fn prefixes(
     if text.is_empty() {
         return Ok(told.is_empty());
     }
-    let expected = values.iter().find(|(prefix, _)| text.starts_with(prefix.as_str()));
+    let expected = values
+        .iter()
+        .find(|(prefix, _)| text.starts_with(prefix.as_str()));
     Ok(expected.is_none_or(|(_, value)| value == told))
 }
 
@@ -99,21 +118,30 @@ mod tests {
     use crate::profile::claims::LetterCase;
 
     fn spec(name: &str, case: LetterCase) -> Arc<ClaimSpec> {
-        Arc::new(ClaimSpec { case, ..ClaimSpec::text_claim(name) })
+        Arc::new(ClaimSpec {
+            case,
+            ..ClaimSpec::text_claim(name)
+        })
     }
 
     fn check(pair: &Pair, claims: &Value) -> Result<(), Reason> {
-        pair.check(&Claims::new(claims.as_object().unwrap().clone())).map_err(|failed| failed.reason)
+        pair.check(&Claims::new(claims.as_object().unwrap().clone()))
+            .map_err(|failed| failed.reason)
     }
 
     #[test]
     fn a_starts_with_pair_needs_one_claim_to_begin_with_the_other() {
         let pair = Pair::StartsWith {
             claim: spec("repository", LetterCase::Name),
-            templates: vec![Template::parse("{owner}/", |name| Some(spec(name, LetterCase::Name))).unwrap()],
+            templates: vec![
+                Template::parse("{owner}/", |name| Some(spec(name, LetterCase::Name))).unwrap(),
+            ],
             rest: Some(Format::Segment),
         };
-        assert_eq!(check(&pair, &json!({"repository": "O/r", "owner": "o"})), Ok(()));
+        assert_eq!(
+            check(&pair, &json!({"repository": "O/r", "owner": "o"})),
+            Ok(())
+        );
         assert_eq!(check(&pair, &json!({"repository": "o/r"})), Ok(()));
         assert_eq!(check(&pair, &json!({"owner": "o"})), Ok(()));
         for wrong in [
@@ -122,25 +150,43 @@ mod tests {
             json!({"repository": "o/", "owner": "o"}),
             json!({"repository": "o/r/s", "owner": "o"}),
         ] {
-            assert_eq!(check(&pair, &wrong), Err(Reason::ClaimInconsistent), "{wrong}");
+            assert_eq!(
+                check(&pair, &wrong),
+                Err(Reason::ClaimInconsistent),
+                "{wrong}"
+            );
         }
-        assert_eq!(check(&pair, &json!({"repository": "o/r", "owner": 1})), Err(Reason::ClaimType));
+        assert_eq!(
+            check(&pair, &json!({"repository": "o/r", "owner": 1})),
+            Err(Reason::ClaimType)
+        );
     }
 
     #[test]
     fn an_is_pair_needs_one_claim_to_equal_a_template_of_others() {
-        let template = |text: &str| Template::parse(text, |name| Some(spec(name, LetterCase::Fold))).unwrap();
+        let template =
+            |text: &str| Template::parse(text, |name| Some(spec(name, LetterCase::Fold))).unwrap();
         let pair = Pair::Is {
             claim: spec("iss", LetterCase::Exact),
             templates: vec![template("a/{tid}"), template("b/{tid}/")],
         };
-        for right in [json!({"iss": "a/x", "tid": "X"}), json!({"iss": "b/x/", "tid": "x"}), json!({"iss": "c"})] {
+        for right in [
+            json!({"iss": "a/x", "tid": "X"}),
+            json!({"iss": "b/x/", "tid": "x"}),
+            json!({"iss": "c"}),
+        ] {
             assert_eq!(check(&pair, &right), Ok(()), "{right}");
         }
-        for wrong in
-            [json!({"iss": "a/x", "tid": "y"}), json!({"iss": "a/x/", "tid": "x"}), json!({"iss": "c", "tid": "x"})]
-        {
-            assert_eq!(check(&pair, &wrong), Err(Reason::ClaimInconsistent), "{wrong}");
+        for wrong in [
+            json!({"iss": "a/x", "tid": "y"}),
+            json!({"iss": "a/x/", "tid": "x"}),
+            json!({"iss": "c", "tid": "x"}),
+        ] {
+            assert_eq!(
+                check(&pair, &wrong),
+                Err(Reason::ClaimInconsistent),
+                "{wrong}"
+            );
         }
     }
 
@@ -149,7 +195,10 @@ mod tests {
         let pair = Pair::Prefixes {
             claim: spec("ref", LetterCase::Exact),
             twin: spec("ref_type", LetterCase::Exact),
-            values: vec![("refs/heads/".into(), "branch".into()), ("refs/tags/".into(), "tag".into())],
+            values: vec![
+                ("refs/heads/".into(), "branch".into()),
+                ("refs/tags/".into(), "tag".into()),
+            ],
         };
         for right in [
             json!({"ref": "refs/heads/x", "ref_type": "branch"}),
@@ -167,8 +216,15 @@ mod tests {
             json!({"ref": "refs/tags/x", "ref_type": ""}),
             json!({"ref": "", "ref_type": "tag"}),
         ] {
-            assert_eq!(check(&pair, &wrong), Err(Reason::ClaimInconsistent), "{wrong}");
+            assert_eq!(
+                check(&pair, &wrong),
+                Err(Reason::ClaimInconsistent),
+                "{wrong}"
+            );
         }
-        assert_eq!(check(&pair, &json!({"ref": [], "ref_type": "tag"})), Err(Reason::ClaimType));
+        assert_eq!(
+            check(&pair, &json!({"ref": [], "ref_type": "tag"})),
+            Err(Reason::ClaimType)
+        );
     }
 }

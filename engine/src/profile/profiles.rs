@@ -30,10 +30,17 @@ impl Profiles {
             add(name, text);
         }
         match folder.map(operator_files).transpose() {
-            Ok(files) => files.into_iter().flatten().for_each(|(name, text)| add(&name, &text)),
+            Ok(files) => files
+                .into_iter()
+                .flatten()
+                .for_each(|(name, text)| add(&name, &text)),
             Err(error) => errors.push(error),
         }
-        if errors.is_empty() { Ok(Self(profiles)) } else { Err(errors) }
+        if errors.is_empty() {
+            Ok(Self(profiles))
+        } else {
+            Err(errors)
+        }
     }
 
     /// Adds a profile, or replaces the one of the same name.
@@ -63,7 +70,10 @@ impl Profile {
     }
 
     fn already_there(&self) -> ProfileError {
-        ProfileError { profile: self.name.clone(), detail: "a profile of this name comes with the server".to_owned() }
+        ProfileError {
+            profile: self.name.clone(),
+            detail: "a profile of this name comes with the server".to_owned(),
+        }
     }
 }
 
@@ -75,8 +85,15 @@ fn operator_files(folder: &Path) -> Result<Vec<(String, String)>, ProfileError> 
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
-        if path.extension().is_some_and(|extension| extension == "toml") {
-            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "toml")
+        {
+            let name = path
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             files.push((name, std::fs::read_to_string(&path).map_err(failed)?));
         }
     }

@@ -40,22 +40,39 @@ impl Requirement {
     /// Fails with the reason and the claim that violates the requirement.
     pub fn check(&self, claims: &Claims, terms: &Terms) -> Result<(), Inconsistent> {
         let (claim, verdict) = match self {
-            Self::Values { claims: specs, values, optional, reason } => {
+            Self::Values {
+                claims: specs,
+                values,
+                optional,
+                reason,
+            } => {
                 return one_of(specs, values, *optional, *reason, claims);
             }
-            Self::Verified(claim) => (claim, holds(terms.verifies(claim, claims), Reason::EmailUnverified)),
+            Self::Verified(claim) => (
+                claim,
+                holds(terms.verifies(claim, claims), Reason::EmailUnverified),
+            ),
             Self::TrustDomain(claim) => {
-                let of_domain = claim.text(claims).map(|id| trust_domain_of(id) == terms.trust_domain.as_deref());
+                let of_domain = claim
+                    .text(claims)
+                    .map(|id| trust_domain_of(id) == terms.trust_domain.as_deref());
                 (claim, holds(of_domain, Reason::TrustDomainMismatch))
             }
             Self::SubjectUri(claim) => {
                 let domain = terms.subject_domain.as_deref().unwrap_or_default();
-                let inside = claim.text(claims).and_then(|uri| lies_in(domain, uri).ok_or(Unreadable::Malformed));
+                let inside = claim
+                    .text(claims)
+                    .and_then(|uri| lies_in(domain, uri).ok_or(Unreadable::Malformed));
                 (claim, holds(inside, Reason::SubjectDomainMismatch))
             }
-            Self::SubjectName(claim) => (claim, claim.text(claims).map(|_| ()).map_err(Reason::from)),
+            Self::SubjectName(claim) => {
+                (claim, claim.text(claims).map(|_| ()).map_err(Reason::from))
+            }
         };
-        verdict.map_err(|reason| Inconsistent { reason, claim: claim.name.clone() })
+        verdict.map_err(|reason| Inconsistent {
+            reason,
+            claim: claim.name.clone(),
+        })
     }
 }
 
@@ -70,7 +87,10 @@ fn one_of(
     reason: Reason,
     claims: &Claims,
 ) -> Result<(), Inconsistent> {
-    let failed = |spec: &ClaimSpec, reason| Inconsistent { reason, claim: spec.name.clone() };
+    let failed = |spec: &ClaimSpec, reason| Inconsistent {
+        reason,
+        claim: spec.name.clone(),
+    };
     let mut sent = false;
     for spec in specs {
         match spec.text(claims) {
@@ -90,15 +110,30 @@ fn one_of(
 /// followed by a path or nothing. `None` for a URI that parsers may read differently: nothing is
 /// normalised here, so a URI that another parser would normalise is refused.
 pub fn lies_in(domain: &str, uri: &str) -> Option<bool> {
-    if !uri.bytes().all(|byte| byte.is_ascii_graphic() && !NOT_IN_URIS.contains(&byte)) {
+    if !uri
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() && !NOT_IN_URIS.contains(&byte))
+    {
         return None;
     }
-    let Some(rest) = uri.strip_prefix(domain).filter(|rest| rest.is_empty() || rest.starts_with('/')) else {
+    let Some(rest) = uri
+        .strip_prefix(domain)
+        .filter(|rest| rest.is_empty() || rest.starts_with('/'))
+    else {
         return Some(false);
     };
     let path = rest.split(['?', '#']).next().unwrap_or_default();
-    let is_dots = |segment: &str| matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..");
-    if path.split('/').any(is_dots) { None } else { Some(!domain.is_empty()) }
+    let is_dots = |segment: &str| {
+        matches!(
+            segment.to_ascii_lowercase().replace("%2e", ".").as_str(),
+            "." | ".."
+        )
+    };
+    if path.split('/').any(is_dots) {
+        None
+    } else {
+        Some(!domain.is_empty())
+    }
 }
 
 #[cfg(test)]
@@ -113,15 +148,23 @@ mod tests {
     }
 
     fn check(requirement: &Requirement, claims: &Value, terms: &Terms) -> Result<(), Reason> {
-        requirement.check(&Claims::new(claims.as_object().unwrap().clone()), terms).map_err(|wrong| wrong.reason)
+        requirement
+            .check(&Claims::new(claims.as_object().unwrap().clone()), terms)
+            .map_err(|wrong| wrong.reason)
     }
 
     #[test]
     fn fulcio_email_1__email_verified_must_be_true_unless_a_setting_relaxes_it() {
         let verified = Requirement::Verified(spec("v"));
         let strict = Terms::default();
-        let strings = Terms { accept_string_booleans: true, ..Terms::default() };
-        let skipping = Terms { skip_email_verification: true, ..Terms::default() };
+        let strings = Terms {
+            accept_string_booleans: true,
+            ..Terms::default()
+        };
+        let skipping = Terms {
+            skip_email_verification: true,
+            ..Terms::default()
+        };
         for (claims, strict_says, strings_say, skipping_says) in [
             (json!({"v": true}), Ok(()), Ok(()), Ok(())),
             (
@@ -130,11 +173,36 @@ mod tests {
                 Err(Reason::EmailUnverified),
                 Err(Reason::EmailUnverified),
             ),
-            (json!({"v": "true"}), Err(Reason::ClaimType), Ok(()), Err(Reason::ClaimType)),
-            (json!({"v": "false"}), Err(Reason::ClaimType), Err(Reason::EmailUnverified), Err(Reason::ClaimType)),
-            (json!({"v": "True"}), Err(Reason::ClaimType), Err(Reason::EmailUnverified), Err(Reason::ClaimType)),
-            (json!({"v": 1}), Err(Reason::ClaimType), Err(Reason::ClaimType), Err(Reason::ClaimType)),
-            (json!({}), Err(Reason::ClaimMissing), Err(Reason::ClaimMissing), Ok(())),
+            (
+                json!({"v": "true"}),
+                Err(Reason::ClaimType),
+                Ok(()),
+                Err(Reason::ClaimType),
+            ),
+            (
+                json!({"v": "false"}),
+                Err(Reason::ClaimType),
+                Err(Reason::EmailUnverified),
+                Err(Reason::ClaimType),
+            ),
+            (
+                json!({"v": "True"}),
+                Err(Reason::ClaimType),
+                Err(Reason::EmailUnverified),
+                Err(Reason::ClaimType),
+            ),
+            (
+                json!({"v": 1}),
+                Err(Reason::ClaimType),
+                Err(Reason::ClaimType),
+                Err(Reason::ClaimType),
+            ),
+            (
+                json!({}),
+                Err(Reason::ClaimMissing),
+                Err(Reason::ClaimMissing),
+                Ok(()),
+            ),
         ] {
             let says = |terms| check(&verified, &claims, terms);
             assert_eq!(
@@ -162,33 +230,61 @@ mod tests {
             (json!({"a": 2}), Err(Reason::ClaimType)),
             (json!({}), Err(Reason::ClaimMissing)),
         ] {
-            assert_eq!(check(&strength(false), &claims, &Terms::default()), verdict, "{claims}");
+            assert_eq!(
+                check(&strength(false), &claims, &Terms::default()),
+                verdict,
+                "{claims}"
+            );
         }
-        assert_eq!(check(&strength(true), &json!({}), &Terms::default()), Ok(()));
+        assert_eq!(
+            check(&strength(true), &json!({}), &Terms::default()),
+            Ok(())
+        );
     }
 
     #[test]
     fn fulcio_spiffe_1__the_trust_domain_is_exactly_the_configured_one() {
-        let id = ClaimSpec { format: Some(Format::SpiffeId), ..ClaimSpec::text_claim("sub") };
+        let id = ClaimSpec {
+            format: Some(Format::SpiffeId),
+            ..ClaimSpec::text_claim("sub")
+        };
         let requirement = Requirement::TrustDomain(id.into());
-        let terms = Terms { trust_domain: Some("example.com".into()), ..Terms::default() };
+        let terms = Terms {
+            trust_domain: Some("example.com".into()),
+            ..Terms::default()
+        };
         let of = |sub: &str| check(&requirement, &json!({ "sub": sub }), &terms);
         assert_eq!(of("spiffe://example.com/x"), Ok(()));
-        for other in ["spiffe://foo.example.com/x", "spiffe://example.com.evil.test/x", "spiffe://xample.com/x"] {
+        for other in [
+            "spiffe://foo.example.com/x",
+            "spiffe://example.com.evil.test/x",
+            "spiffe://xample.com/x",
+        ] {
             assert_eq!(of(other), Err(Reason::TrustDomainMismatch), "{other}");
         }
         assert_eq!(of("spiffe://example.com"), Err(Reason::ClaimMalformed));
         // No configured trust domain: every SPIFFE id is refused.
-        let nowhere = check(&requirement, &json!({"sub": "spiffe://example.com/x"}), &Terms::default());
+        let nowhere = check(
+            &requirement,
+            &json!({"sub": "spiffe://example.com/x"}),
+            &Terms::default(),
+        );
         assert_eq!(nowhere, Err(Reason::TrustDomainMismatch));
     }
 
     #[test]
     fn fulcio_uri_2__a_uri_subject_has_the_scheme_and_authority_of_the_subject_domain() {
         let requirement = Requirement::SubjectUri(spec("sub"));
-        let terms = Terms { subject_domain: Some("https://example.com".into()), ..Terms::default() };
+        let terms = Terms {
+            subject_domain: Some("https://example.com".into()),
+            ..Terms::default()
+        };
         let of = |sub: &str| check(&requirement, &json!({ "sub": sub }), &terms);
-        for good in ["https://example.com/users/1", "https://example.com", "https://example.com/u?x=1#me"] {
+        for good in [
+            "https://example.com/users/1",
+            "https://example.com",
+            "https://example.com/u?x=1#me",
+        ] {
             assert_eq!(of(good), Ok(()), "{good}");
         }
         for other in [
@@ -207,7 +303,11 @@ mod tests {
             assert_eq!(of(other), Err(Reason::SubjectDomainMismatch), "{other}");
         }
         assert_eq!(
-            check(&requirement, &json!({"sub": "https://x/u"}), &Terms::default()),
+            check(
+                &requirement,
+                &json!({"sub": "https://x/u"}),
+                &Terms::default()
+            ),
             Err(Reason::SubjectDomainMismatch)
         );
     }
@@ -215,7 +315,10 @@ mod tests {
     #[test]
     fn atk_142__uri_subjects_that_other_parsers_would_normalise_are_refused() {
         let requirement = Requirement::SubjectUri(spec("sub"));
-        let terms = Terms { subject_domain: Some("https://example.com".into()), ..Terms::default() };
+        let terms = Terms {
+            subject_domain: Some("https://example.com".into()),
+            ..Terms::default()
+        };
         for bad in [
             "https://example.com\\@evil",
             "https://example.com/\\evil",
@@ -228,7 +331,11 @@ mod tests {
             "https://example.com/%2e%2E/b",
             "https://example.com/..",
         ] {
-            assert_eq!(check(&requirement, &json!({ "sub": bad }), &terms), Err(Reason::ClaimMalformed), "{bad}");
+            assert_eq!(
+                check(&requirement, &json!({ "sub": bad }), &terms),
+                Err(Reason::ClaimMalformed),
+                "{bad}"
+            );
         }
         for evil in ["https://example.com%2eevil", "//example.com"] {
             assert_eq!(
@@ -241,8 +348,11 @@ mod tests {
 
     #[test]
     fn fulcio_user_2__a_user_name_with_at_or_exclamation_mark_is_refused() {
-        let name =
-            ClaimSpec { format: Some(Format::Username), case: LetterCase::Exact, ..ClaimSpec::text_claim("sub") };
+        let name = ClaimSpec {
+            format: Some(Format::Username),
+            case: LetterCase::Exact,
+            ..ClaimSpec::text_claim("sub")
+        };
         let requirement = Requirement::SubjectName(name.into());
         let of = |sub: &str| check(&requirement, &json!({ "sub": sub }), &Terms::default());
         assert_eq!(of("alice"), Ok(()));

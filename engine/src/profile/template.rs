@@ -17,15 +17,22 @@ enum Part {
 
 impl Template {
     /// Parses a template; `find` resolves a name in braces to a claim.
-    pub fn parse(text: &str, find: impl Fn(&str) -> Option<Arc<ClaimSpec>>) -> Result<Self, String> {
+    pub fn parse(
+        text: &str,
+        find: impl Fn(&str) -> Option<Arc<ClaimSpec>>,
+    ) -> Result<Self, String> {
         let mut parts = Vec::new();
         let mut rest = text;
         while let Some((literal, after)) = rest.split_once('{') {
-            let (name, after) = after.split_once('}').ok_or_else(|| format!("`{text}`: a brace is not closed"))?;
+            let (name, after) = after
+                .split_once('}')
+                .ok_or_else(|| format!("`{text}`: a brace is not closed"))?;
             if !literal.is_empty() {
                 parts.push(Part::Literal(literal.to_owned()));
             }
-            parts.push(Part::Claim(find(name).ok_or_else(|| format!("`{text}`: no claim `{name}` is declared"))?));
+            parts.push(Part::Claim(find(name).ok_or_else(|| {
+                format!("`{text}`: no claim `{name}` is declared")
+            })?));
             rest = after;
         }
         if !rest.is_empty() {
@@ -48,7 +55,11 @@ impl Template {
 
     /// The rest of `text` after the rendered template, each claim compared by its own case rule;
     /// `None` if `text` does not begin with it.
-    pub fn strip_prefix<'t>(&self, text: &'t str, claims: &Claims) -> Result<Option<&'t str>, Unreadable> {
+    pub fn strip_prefix<'t>(
+        &self,
+        text: &'t str,
+        claims: &Claims,
+    ) -> Result<Option<&'t str>, Unreadable> {
         let mut rest = text;
         for part in &self.0 {
             let stripped = match part {
@@ -81,7 +92,9 @@ impl Template {
 }
 
 fn non_empty<'c>(spec: &ClaimSpec, claims: &'c Claims) -> Result<&'c str, Unreadable> {
-    Some(spec.text(claims)?).filter(|text| !text.is_empty()).ok_or(Unreadable::Missing)
+    Some(spec.text(claims)?)
+        .filter(|text| !text.is_empty())
+        .ok_or(Unreadable::Missing)
 }
 
 #[cfg(test)]
@@ -91,7 +104,10 @@ mod tests {
     use super::*;
 
     fn spec(name: &str, case: LetterCase) -> Arc<ClaimSpec> {
-        Arc::new(ClaimSpec { case, ..ClaimSpec::text_claim(name) })
+        Arc::new(ClaimSpec {
+            case,
+            ..ClaimSpec::text_claim(name)
+        })
     }
 
     fn template(text: &str) -> Result<Template, String> {
@@ -103,7 +119,12 @@ mod tests {
     }
 
     fn claims(repo: &str, reference: &str) -> Claims {
-        Claims::new(json!({ "repo": repo, "ref": reference }).as_object().unwrap().clone())
+        Claims::new(
+            json!({ "repo": repo, "ref": reference })
+                .as_object()
+                .unwrap()
+                .clone(),
+        )
     }
 
     #[test]
@@ -112,7 +133,9 @@ mod tests {
         assert_eq!(template.render(&claims("a/b", "r")).unwrap(), "a/b/.x/r");
         assert_eq!(template.claims().count(), 2);
         let strip = |text: &str, repo: &str, r: &str| {
-            template.strip_prefix(text, &claims(repo, r)).map(|o| o.map(str::to_owned))
+            template
+                .strip_prefix(text, &claims(repo, r))
+                .map(|o| o.map(str::to_owned))
         };
         assert_eq!(strip("A/B/.x/r-rest", "a/b", "r"), Ok(Some("-rest".into())));
         assert_eq!(strip("a/b/.x/R", "a/b", "r"), Ok(None));
@@ -128,6 +151,11 @@ mod tests {
     fn broken_templates_are_refused() {
         assert!(template("{repo").is_err());
         assert!(template("{nothing}").is_err());
-        assert!(template("plain").unwrap().render(&claims("", "")).is_ok_and(|text| text == "plain"));
+        assert!(
+            template("plain")
+                .unwrap()
+                .render(&claims("", ""))
+                .is_ok_and(|text| text == "plain")
+        );
     }
 }

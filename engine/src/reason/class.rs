@@ -83,7 +83,16 @@ impl Class {
             Self::Internal => (500, "server_error", false),
         };
         let of_exchange = matches!(self, Self::Assertion | Self::ForeignToken);
-        let error_of_exchange = if of_exchange { "invalid_request" } else { error };
-        ClassRow { status, error, error_of_exchange, callers_fault }
+        let error_of_exchange = if of_exchange {
+            "invalid_request"
+        } else {
+            error
+        };
+        ClassRow {
+            status,
+            error,
+            error_of_exchange,
+            callers_fault,
+        }
     }
 }

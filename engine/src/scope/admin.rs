@@ -14,7 +14,9 @@ pub const ADMIN_CREDENTIALS_OF: &str = "admin:credentials:";
 /// Whether `scope` is a scope of the admin API.
 pub fn is_admin_scope(scope: &str) -> bool {
     matches!(scope, ADMIN | ADMIN_READ | ADMIN_CREDENTIALS)
-        || scope.strip_prefix(ADMIN_CREDENTIALS_OF).is_some_and(|name| check_name(name).is_ok())
+        || scope
+            .strip_prefix(ADMIN_CREDENTIALS_OF)
+            .is_some_and(|name| check_name(name).is_ok())
 }
 
 /// Whether `held` includes all of `wanted`: `admin` includes every admin scope, `admin:credentials`
@@ -35,8 +37,14 @@ mod tests {
     fn wider_admin_scopes_cover_narrower_ones() {
         let scope = |text: &str| ScopeSet::parse(text).unwrap();
         for (held, wanted) in [
-            ("admin", "admin admin:read admin:credentials admin:credentials:joel"),
-            ("admin:credentials", "admin:credentials:joel admin:credentials"),
+            (
+                "admin",
+                "admin admin:read admin:credentials admin:credentials:joel",
+            ),
+            (
+                "admin:credentials",
+                "admin:credentials:joel admin:credentials",
+            ),
             ("admin:credentials:joel", "admin:credentials:joel"),
             ("admin:read", "admin:read"),
         ] {

@@ -4,7 +4,9 @@ mod admin;
 
 use std::fmt;
 
-pub use admin::{ADMIN, ADMIN_CREDENTIALS, ADMIN_CREDENTIALS_OF, ADMIN_READ, covers, is_admin_scope};
+pub use admin::{
+    ADMIN, ADMIN_CREDENTIALS, ADMIN_CREDENTIALS_OF, ADMIN_READ, covers, is_admin_scope,
+};
 
 /// The most tokens in one scope (decision D-33).
 const MAX_TOKENS: usize = 100;
@@ -23,7 +25,10 @@ impl ScopeSet {
     /// Parses scope tokens separated by spaces; a repeated token counts once.
     pub fn parse(text: &str) -> Result<Self, InvalidScope> {
         // RFC 6749 allows only the space as separator: tabs and line breaks are errors.
-        if !text.bytes().all(|byte| matches!(byte, 0x20 | 0x21 | 0x23..=0x5b | 0x5d..=0x7e)) {
+        if !text
+            .bytes()
+            .all(|byte| matches!(byte, 0x20 | 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
+        {
             return Err(InvalidScope);
         }
         let tokens = || text.split(' ').filter(|token| !token.is_empty());
@@ -93,7 +98,12 @@ mod tests {
 
     #[test]
     fn atk_101__a_scope_of_more_than_100_tokens_is_refused() {
-        let tokens = |n: usize| (0..n).map(|i| format!("t{i}")).collect::<Vec<_>>().join(" ");
+        let tokens = |n: usize| {
+            (0..n)
+                .map(|i| format!("t{i}"))
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
         assert!(ScopeSet::parse(&tokens(100)).is_ok());
         assert_eq!(ScopeSet::parse(&tokens(101)), Err(InvalidScope));
         assert_eq!(ScopeSet::parse(&tokens(10_000)), Err(InvalidScope));

@@ -9,7 +9,10 @@ use super::check::{self, Verdict};
 use super::consent::Consent;
 use super::hint::hint;
 use crate::clock::Timestamp;
-use crate::model::{Condition, FederatedCredential, Principal, Rule, Snapshot, State, Test, TrustedIssuer, pins_from};
+use crate::model::{
+    Condition, FederatedCredential, Principal, Rule, Snapshot, State, Test, TrustedIssuer,
+    pins_from,
+};
 use crate::profile::{Claims, PinMode, Profile, Role};
 use crate::reason::Reason;
 use crate::refusal::Mismatch;
@@ -89,33 +92,72 @@ impl Candidate {
         let rank = consent.rank(&credential, issuer);
         let mut findings = standing(&credential, principal.as_deref(), issuer, now);
         let Some(rule) = credential.rule.open() else {
-            findings.push(Finding { about: Topic::State, verdict: Verdict::Unmet(Reason::PolicyInvalid) });
-            return Self { credential, principal, rank, findings, pins: Map::new() };
+            findings.push(Finding {
+                about: Topic::State,
+                verdict: Verdict::Unmet(Reason::PolicyInvalid),
+            });
+            return Self {
+                credential,
+                principal,
+                rank,
+                findings,
+                pins: Map::new(),
+            };
         };
         add_conditions(&mut findings, &rule, issuer, claims);
         let profile = &*issuer.profile;
         let is_pending = credential.pending_until.is_some();
         let learns = is_pending || profile.pins == PinMode::WhenSent;
-        let pins = if learns { pins_from(profile, &rule, claims) } else { Map::new() };
+        let pins = if learns {
+            pins_from(profile, &rule, claims)
+        } else {
+            Map::new()
+        };
         if is_pending {
             let complete = pins_are_complete(profile, &rule, &pins);
             findings.push(Finding::of(Topic::Pins, complete, Reason::ClaimMissing));
         }
-        if let Consent::Workload { principal: asked, .. } = consent {
+        if let Consent::Workload {
+            principal: asked, ..
+        } = consent
+        {
             if asked.is_some() {
-                findings.push(Finding::of(Topic::Principals, rank == Rank::Named, Reason::PrincipalMismatch));
+                findings.push(Finding::of(
+                    Topic::Principals,
+                    rank == Rank::Named,
+                    Reason::PrincipalMismatch,
+                ));
             }
-            findings.push(Finding::of(Topic::Consent, rank != Rank::Other, Reason::PrincipalRequired));
+            findings.push(Finding::of(
+                Topic::Consent,
+                rank != Rank::Other,
+                Reason::PrincipalRequired,
+            ));
         }
         // A self-service rule must not pin ids of a run that could not name its principal.
-        let pins = if rank == Rank::Visiting { Map::new() } else { pins };
-        Self { credential, principal, rank, findings, pins }
+        let pins = if rank == Rank::Visiting {
+            Map::new()
+        } else {
+            pins
+        };
+        Self {
+            credential,
+            principal,
+            rank,
+            findings,
+            pins,
+        }
     }
 
     /// Whether the rule itself holds, regardless of the actor, consent, the requested principal and
     /// rate limits.
     pub fn holds(&self) -> bool {
-        self.holds_beside(&[Topic::Actor, Topic::Limits, Topic::Consent, Topic::Principals])
+        self.holds_beside(&[
+            Topic::Actor,
+            Topic::Limits,
+            Topic::Consent,
+            Topic::Principals,
+        ])
     }
 
     /// Whether everything but the rate limits holds.
@@ -124,7 +166,9 @@ impl Candidate {
     }
 
     fn holds_beside(&self, topics: &[Topic]) -> bool {
-        self.findings.iter().all(|finding| topics.contains(&finding.about) || finding.verdict.is_met())
+        self.findings
+            .iter()
+            .all(|finding| topics.contains(&finding.about) || finding.verdict.is_met())
     }
 
     /// Sort key, closest first: the rank, then the number of findings that fail.
@@ -138,10 +182,12 @@ impl Candidate {
 
     /// The findings that fail, with their reasons.
     pub fn unmet(&self) -> impl Iterator<Item = (Topic, Reason)> {
-        self.findings.iter().filter_map(|finding| match finding.verdict {
-            Verdict::Met => None,
-            Verdict::Unmet(reason) => Some((finding.about, reason)),
-        })
+        self.findings
+            .iter()
+            .filter_map(|finding| match finding.verdict {
+                Verdict::Met => None,
+                Verdict::Unmet(reason) => Some((finding.about, reason)),
+            })
     }
 
     /// The reason of the first finding that fails, conditions before circumstances. It is
@@ -149,9 +195,17 @@ impl Candidate {
     pub fn reason(&self, profile: &Profile) -> Option<Reason> {
         let rule = self.credential.rule.open()?;
         let is = |about: Topic, wanted: Role| matches!(about, Topic::Condition(at) if role(&rule, at, profile) == Some(wanted));
-        let ids = || self.findings.iter().filter(|finding| is(finding.about, Role::Id));
-        let (about, reason) = self.unmet().min_by_key(|(about, _)| u8::from(!matches!(about, Topic::Condition(_))))?;
-        let renamed = is(about, Role::Name) && ids().next().is_some() && ids().all(|finding| finding.verdict.is_met());
+        let ids = || {
+            self.findings
+                .iter()
+                .filter(|finding| is(finding.about, Role::Id))
+        };
+        let (about, reason) = self
+            .unmet()
+            .min_by_key(|(about, _)| u8::from(!matches!(about, Topic::Condition(_))))?;
+        let renamed = is(about, Role::Name)
+            && ids().next().is_some()
+            && ids().all(|finding| finding.verdict.is_met());
         Some(if renamed { Reason::Renamed } else { reason })
     }
 
@@ -178,18 +232,31 @@ impl Candidate {
                 Verdict::Met => None,
                 Verdict::Unmet(reason) => {
                     let hint = hint(&expected, &received);
-                    Some(Mismatch { credential: self.credential.id, field, expected, received, reason, hint })
+                    Some(Mismatch {
+                        credential: self.credential.id,
+                        field,
+                        expected,
+                        received,
+                        reason,
+                        hint,
+                    })
                 }
             })
             .collect()
     }
 
     /// Every finding as field name, expected value, received value and verdict.
-    pub fn explained(&self, issuer: &TrustedIssuer, claims: &Claims) -> Vec<(String, Value, Value, Verdict)> {
+    pub fn explained(
+        &self,
+        issuer: &TrustedIssuer,
+        claims: &Claims,
+    ) -> Vec<(String, Value, Value, Verdict)> {
         let rule = self.credential.rule.open().unwrap_or_default();
         let explain = |finding: &Finding| {
             let (field, expected, received) = match finding.about {
-                Topic::Condition(at) => condition_shown(rule.conditions.get(at), &issuer.profile, claims),
+                Topic::Condition(at) => {
+                    condition_shown(rule.conditions.get(at), &issuer.profile, claims)
+                }
                 Topic::Event | Topic::Upstream => of_issuer_shown(finding.about, issuer, claims),
                 _ => self.circumstance_shown(finding, &rule),
             };
@@ -205,12 +272,27 @@ impl Candidate {
         let (field, expected, received) = match finding.about {
             Topic::State => ("state", json!("active"), self.state_shown()),
             Topic::Principal => {
-                let enabled = self.principal.as_ref().is_some_and(|principal| principal.enabled);
-                ("principal", json!("enabled"), json!(if enabled { "enabled" } else { "disabled" }))
+                let enabled = self
+                    .principal
+                    .as_ref()
+                    .is_some_and(|principal| principal.enabled);
+                (
+                    "principal",
+                    json!("enabled"),
+                    json!(if enabled { "enabled" } else { "disabled" }),
+                )
             }
             Topic::IssuerOwner => {
-                let shown = if met { "this principal's or nobody's" } else { "another principal's" };
-                ("trusted_issuer", json!("this principal's or nobody's"), json!(shown))
+                let shown = if met {
+                    "this principal's or nobody's"
+                } else {
+                    "another principal's"
+                };
+                (
+                    "trusted_issuer",
+                    json!("this principal's or nobody's"),
+                    json!(shown),
+                )
             }
             Topic::Consent => {
                 let shown = match self.rank {
@@ -219,25 +301,49 @@ impl Candidate {
                     Rank::Visiting => "a request that cannot name it",
                     Rank::Other => "neither",
                 };
-                ("consent", json!("vouched, or its principal named in the request"), json!(shown))
+                (
+                    "consent",
+                    json!("vouched, or its principal named in the request"),
+                    json!(shown),
+                )
             }
             Topic::Principals => {
-                let shown = if met { "named" } else { "another principal named" };
+                let shown = if met {
+                    "named"
+                } else {
+                    "another principal named"
+                };
                 ("principal", json!("named in the request"), json!(shown))
             }
             Topic::Actor => {
                 let names: Vec<&str> = rule.actors.iter().map(|actor| actor.name).collect();
-                ("actors", json!({ "any_of": names }), json!(if met { "named" } else { "not named" }))
+                (
+                    "actors",
+                    json!({ "any_of": names }),
+                    json!(if met { "named" } else { "not named" }),
+                )
             }
-            Topic::Limits => ("rate_limit", json!("below"), json!(if met { "below" } else { "reached" })),
-            Topic::Pins => ("pinned", json!("every id of what is named"), json!(self.pins)),
+            Topic::Limits => (
+                "rate_limit",
+                json!("below"),
+                json!(if met { "below" } else { "reached" }),
+            ),
+            Topic::Pins => (
+                "pinned",
+                json!("every id of what is named"),
+                json!(self.pins),
+            ),
             Topic::Condition(_) | Topic::Event | Topic::Upstream => ("", Value::Null, Value::Null),
         };
         (field.to_owned(), expected, received)
     }
 
     fn state_shown(&self) -> Value {
-        let state = self.findings.iter().find(|finding| finding.about == Topic::State).map(|finding| finding.verdict);
+        let state = self
+            .findings
+            .iter()
+            .find(|finding| finding.about == Topic::State)
+            .map(|finding| finding.verdict);
         json!(match state {
             Some(Verdict::Unmet(Reason::CredentialDisabled)) => "disabled",
             Some(Verdict::Unmet(_)) => "expired",
@@ -250,7 +356,14 @@ impl Candidate {
 impl Finding {
     /// A finding that fails for this reason unless it is met.
     fn of(about: Topic, met: bool, reason: Reason) -> Self {
-        Self { about, verdict: if met { Verdict::Met } else { Verdict::Unmet(reason) } }
+        Self {
+            about,
+            verdict: if met {
+                Verdict::Met
+            } else {
+                Verdict::Unmet(reason)
+            },
+        }
     }
 
     /// The finding on the rate limits of a rule.
@@ -274,51 +387,115 @@ fn standing(
     let enabled = principal.is_some_and(|principal| principal.enabled);
     let open = issuer.is_open_to(&credential.principal);
     vec![
-        Finding { about: Topic::State, verdict: state },
+        Finding {
+            about: Topic::State,
+            verdict: state,
+        },
         Finding::of(Topic::Principal, enabled, Reason::PrincipalDisabled),
         Finding::of(Topic::IssuerOwner, open, Reason::IssuerScope),
     ]
 }
 
 /// Judges the conditions of the rule, and those that the trusted issuer adds.
-fn add_conditions(findings: &mut Vec<Finding>, rule: &Rule<'_>, issuer: &TrustedIssuer, claims: &Claims) {
-    findings.extend(rule.conditions.iter().enumerate().map(|(at, condition)| Finding {
-        about: Topic::Condition(at),
-        verdict: check::evaluate(condition, issuer, claims),
-    }));
+fn add_conditions(
+    findings: &mut Vec<Finding>,
+    rule: &Rule<'_>,
+    issuer: &TrustedIssuer,
+    claims: &Claims,
+) {
+    findings.extend(
+        rule.conditions
+            .iter()
+            .enumerate()
+            .map(|(at, condition)| Finding {
+                about: Topic::Condition(at),
+                verdict: check::evaluate(condition, issuer, claims),
+            }),
+    );
     if let Some(path) = &issuer.terms.issuer_claim {
-        let named = rule.conditions.iter().any(|condition| condition.is_upstream(&issuer.profile, path));
-        findings.push(Finding::of(Topic::Upstream, named, Reason::UpstreamMismatch));
+        let named = rule
+            .conditions
+            .iter()
+            .any(|condition| condition.is_upstream(&issuer.profile, path));
+        findings.push(Finding::of(
+            Topic::Upstream,
+            named,
+            Reason::UpstreamMismatch,
+        ));
     }
-    findings.extend(event_verdict(issuer, claims).map(|verdict| Finding { about: Topic::Event, verdict }));
+    findings.extend(event_verdict(issuer, claims).map(|verdict| Finding {
+        about: Topic::Event,
+        verdict,
+    }));
 }
 
 /// Field name, expected and received value of a condition.
-fn condition_shown(condition: Option<&Condition>, profile: &Profile, claims: &Claims) -> (String, Value, Value) {
-    let Some(condition) = condition else { return (String::new(), Value::Null, Value::Null) };
+fn condition_shown(
+    condition: Option<&Condition>,
+    profile: &Profile,
+    claims: &Claims,
+) -> (String, Value, Value) {
+    let Some(condition) = condition else {
+        return (String::new(), Value::Null, Value::Null);
+    };
     let name = match &condition.test {
         Test::Claim { path, .. } if condition.field.is_none() => format!("claims.{path}"),
-        _ => check::field(condition, profile).map(|field| field.name.clone()).unwrap_or_default(),
+        _ => check::field(condition, profile)
+            .map(|field| field.name.clone())
+            .unwrap_or_default(),
     };
-    (name, check::expected(condition, profile), check::received(condition, profile, claims))
+    (
+        name,
+        check::expected(condition, profile),
+        check::received(condition, profile, claims),
+    )
 }
 
 /// Field name, expected and received value of what the trusted issuer asks for.
-fn of_issuer_shown(about: Topic, issuer: &TrustedIssuer, claims: &Claims) -> (String, Value, Value) {
-    let received = |path: Option<&str>| path.and_then(|path| claims.get(path)).cloned().unwrap_or(Value::Null);
+fn of_issuer_shown(
+    about: Topic,
+    issuer: &TrustedIssuer,
+    claims: &Claims,
+) -> (String, Value, Value) {
+    let received = |path: Option<&str>| {
+        path.and_then(|path| claims.get(path))
+            .cloned()
+            .unwrap_or(Value::Null)
+    };
     if about == Topic::Event {
-        let event = issuer.profile.event.as_ref().map(|event| event.path.as_str());
-        return ("banned_events".to_owned(), json!({ "none_of": issuer.banned_events }), received(event));
+        let event = issuer
+            .profile
+            .event
+            .as_ref()
+            .map(|event| event.path.as_str());
+        return (
+            "banned_events".to_owned(),
+            json!({ "none_of": issuer.banned_events }),
+            received(event),
+        );
     }
     let path = issuer.terms.issuer_claim.as_deref();
-    ("upstream".to_owned(), json!({ "claim": path.unwrap_or_default() }), received(path))
+    (
+        "upstream".to_owned(),
+        json!({ "claim": path.unwrap_or_default() }),
+        received(path),
+    )
 }
 
 fn event_verdict(issuer: &TrustedIssuer, claims: &Claims) -> Option<Verdict> {
-    let event = issuer.profile.event.as_ref().filter(|_| !issuer.banned_events.is_empty())?;
+    let event = issuer
+        .profile
+        .event
+        .as_ref()
+        .filter(|_| !issuer.banned_events.is_empty())?;
     Some(match event.text(claims) {
         Err(unreadable) => Verdict::Unmet(unreadable.into()),
-        Ok(event) if issuer.banned_events.iter().any(|banned| banned.eq_ignore_ascii_case(event)) => {
+        Ok(event)
+            if issuer
+                .banned_events
+                .iter()
+                .any(|banned| banned.eq_ignore_ascii_case(event)) =>
+        {
             Verdict::Unmet(Reason::EventDenied)
         }
         Ok(_) => Verdict::Met,
@@ -327,13 +504,28 @@ fn event_verdict(issuer: &TrustedIssuer, claims: &Claims) -> Option<Verdict> {
 
 /// Whether the rule and the pins together hold every id of the objects that the rule names.
 fn pins_are_complete(profile: &Profile, rule: &Rule<'_>, pins: &Map<String, Value>) -> bool {
-    let has = |at: usize| rule.conditions.iter().any(|condition| condition.field == u16::try_from(at).ok());
-    let named = profile.fields.iter().enumerate().filter(|(at, field)| field.role == Role::Name && has(*at));
-    named
-        .flat_map(|(_, field)| &field.ids)
-        .all(|id| has(*id) || profile.fields.get(*id).is_some_and(|field| pins.contains_key(&field.name)))
+    let has = |at: usize| {
+        rule.conditions
+            .iter()
+            .any(|condition| condition.field == u16::try_from(at).ok())
+    };
+    let named = profile
+        .fields
+        .iter()
+        .enumerate()
+        .filter(|(at, field)| field.role == Role::Name && has(*at));
+    named.flat_map(|(_, field)| &field.ids).all(|id| {
+        has(*id)
+            || profile
+                .fields
+                .get(*id)
+                .is_some_and(|field| pins.contains_key(&field.name))
+    })
 }
 
 fn role(rule: &Rule<'_>, at: usize, profile: &Profile) -> Option<Role> {
-    rule.conditions.get(at).and_then(|condition| check::field(condition, profile)).map(|field| field.role)
+    rule.conditions
+        .get(at)
+        .and_then(|condition| check::field(condition, profile))
+        .map(|field| field.role)
 }

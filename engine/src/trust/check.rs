@@ -2,10 +2,12 @@
 
 use serde_json::{Value, json};
 
-use crate::model::{CalledAt, Condition, Expected, FederatedCredential, Scalar, Test, Text, TrustedIssuer};
+use crate::model::{
+    CalledAt, Condition, Expected, FederatedCredential, Scalar, Test, Text, TrustedIssuer,
+};
 use crate::profile::{
-    Check, ClaimKind, ClaimSpec, Claims, Equals, Field, FileCheck, LetterCase, Profile, ReusableFile, Revision, Terms,
-    Unreadable,
+    Check, ClaimKind, ClaimSpec, Claims, Equals, Field, FileCheck, LetterCase, Profile,
+    ReusableFile, Revision, Terms, Unreadable,
 };
 use crate::reason::Reason;
 
@@ -58,7 +60,11 @@ pub fn evaluate(condition: &Condition<'_>, issuer: &TrustedIssuer, claims: &Clai
 }
 
 /// The version in the claim, for a rule with a version template such as `ref_template`.
-pub fn version<'c>(condition: &Condition<'_>, profile: &Profile, claims: &'c Claims) -> Option<&'c str> {
+pub fn version<'c>(
+    condition: &Condition<'_>,
+    profile: &Profile,
+    claims: &'c Claims,
+) -> Option<&'c str> {
     match (&field(condition, profile)?.check, &condition.test) {
         (Check::Version { claim, .. }, Test::Version { prefix, suffix }) => {
             between(claim.text(claims).ok()?, prefix, suffix)
@@ -74,8 +80,14 @@ pub fn field<'p>(condition: &Condition<'_>, profile: &'p Profile) -> Option<&'p 
 
 /// Visits the claims that a rule reads, by name or JSON Pointer, except those that the profile
 /// forwards into the token anyway.
-pub fn visit_claims_read(credential: &FederatedCredential, profile: &Profile, mut visit: impl FnMut(&str)) {
-    let Some(rule) = credential.rule.open() else { return };
+pub fn visit_claims_read(
+    credential: &FederatedCredential,
+    profile: &Profile,
+    mut visit: impl FnMut(&str),
+) {
+    let Some(rule) = credential.rule.open() else {
+        return;
+    };
     for condition in &rule.conditions {
         if let Test::Claim { path, .. } = condition.test {
             visit(path);
@@ -89,14 +101,24 @@ pub fn visit_claims_read(credential: &FederatedCredential, profile: &Profile, mu
         match field(condition, profile).map(|field| &field.check) {
             Some(Check::Equals(equals)) => {
                 visit_claim(&equals.claim);
-                equals.verified_by.iter().for_each(|claim| visit_claim(claim));
+                equals
+                    .verified_by
+                    .iter()
+                    .for_each(|claim| visit_claim(claim));
             }
-            Some(Check::Flag { claim, .. } | Check::Present { claim, .. } | Check::Version { claim, .. }) => {
+            Some(
+                Check::Flag { claim, .. }
+                | Check::Present { claim, .. }
+                | Check::Version { claim, .. },
+            ) => {
                 visit_claim(claim);
             }
             Some(Check::File(file)) => visit_claim(&file.claim),
             Some(Check::ReusableFile(file)) => visit_claim(&file.claim),
-            Some(Check::Choice { .. } | Check::Upstream | Check::Identity(_) | Check::MatchNames) | None => {}
+            Some(
+                Check::Choice { .. } | Check::Upstream | Check::Identity(_) | Check::MatchNames,
+            )
+            | None => {}
         }
     }
 }
@@ -112,16 +134,19 @@ fn holds(field: &Field, test: &Test<'_>, claims: &Claims, terms: &Terms) -> Resu
             }
             held
         }
-        (Check::Identity(identity), Test::Text(wanted)) => wanted.matches(LetterCase::Exact, &identity.render(claims)?),
+        (Check::Identity(identity), Test::Text(wanted)) => {
+            wanted.matches(LetterCase::Exact, &identity.render(claims)?)
+        }
         (Check::Flag { claim, wanted }, Test::Flag) => claim.says(*wanted, claims)?,
         (Check::Present { claim, .. }, Test::Present) => match claim.text(claims)? {
             "" => return Err(Unreadable::Missing.into()),
             _ => true,
         },
         (Check::File(check), Test::File(name)) => file(check, name, claims)?,
-        (Check::ReusableFile(check), Test::SameRepository) => {
-            check.same_repository.strip_prefix(check.claim.text(claims)?, claims)?.is_some_and(|rest| !rest.is_empty())
-        }
+        (Check::ReusableFile(check), Test::SameRepository) => check
+            .same_repository
+            .strip_prefix(check.claim.text(claims)?, claims)?
+            .is_some_and(|rest| !rest.is_empty()),
         (Check::ReusableFile(check), Test::Called { path, at }) => called(check, path, at, claims)?,
         (Check::Version { claim, .. }, Test::Version { prefix, suffix }) => {
             between(claim.text(claims)?, prefix, suffix).is_some()
@@ -134,9 +159,14 @@ fn holds(field: &Field, test: &Test<'_>, claims: &Claims, terms: &Terms) -> Resu
 fn equal(equals: &Equals, text: &Text<'_>, claims: &Claims) -> Result<bool, Unreadable> {
     let claim = &equals.claim;
     match claim.kind {
-        ClaimKind::List => Ok(claim.list(claims)?.iter().any(|element| text.matches(claim.case, element))),
+        ClaimKind::List => Ok(claim
+            .list(claims)?
+            .iter()
+            .any(|element| text.matches(claim.case, element))),
         ClaimKind::Text | ClaimKind::Integer | ClaimKind::Boolean | ClaimKind::BooleanOrText => {
-            Ok(equals.read(claims)?.is_some_and(|received| text.matches(claim.case, &received)))
+            Ok(equals
+                .read(claims)?
+                .is_some_and(|received| text.matches(claim.case, &received)))
         }
     }
 }
@@ -146,8 +176,12 @@ fn equal(equals: &Equals, text: &Text<'_>, claims: &Claims) -> Result<bool, Unre
 fn file(check: &FileCheck, name: &str, claims: &Claims) -> Result<bool, Unreadable> {
     let value = check.claim.text(claims)?;
     for prefix in &check.prefixes {
-        let after = prefix.strip_prefix(value, claims)?.and_then(|rest| rest.strip_prefix(name)?.strip_prefix('@'));
-        if after.is_some_and(|revision| !name.is_empty() && is_revision(revision, &check.at, claims)) {
+        let after = prefix
+            .strip_prefix(value, claims)?
+            .and_then(|rest| rest.strip_prefix(name)?.strip_prefix('@'));
+        if after
+            .is_some_and(|revision| !name.is_empty() && is_revision(revision, &check.at, claims))
+        {
             return Ok(true);
         }
     }
@@ -156,16 +190,24 @@ fn file(check: &FileCheck, name: &str, claims: &Claims) -> Result<bool, Unreadab
 
 fn is_revision(revision: &str, accepted: &[Revision], claims: &Claims) -> bool {
     accepted.iter().any(|accepted| match accepted {
-        Revision::Claim(claim) => claim.text(claims).is_ok_and(|value| !value.is_empty() && value == revision),
+        Revision::Claim(claim) => claim
+            .text(claims)
+            .is_ok_and(|value| !value.is_empty() && value == revision),
         Revision::StartsWith(beginning) => begins_with_and_goes_on(revision, beginning),
     })
 }
 
 fn begins_with_and_goes_on(text: &str, beginning: &str) -> bool {
-    text.strip_prefix(beginning).is_some_and(|rest| !rest.is_empty())
+    text.strip_prefix(beginning)
+        .is_some_and(|rest| !rest.is_empty())
 }
 
-fn called(check: &ReusableFile, path: &str, at: &CalledAt<'_>, claims: &Claims) -> Result<bool, Unreadable> {
+fn called(
+    check: &ReusableFile,
+    path: &str,
+    at: &CalledAt<'_>,
+    claims: &Claims,
+) -> Result<bool, Unreadable> {
     let value = check.claim.text(claims)?;
     let Some(revision) = after_path(value, path).and_then(|rest| rest.strip_prefix('@')) else {
         return Ok(false);
@@ -185,11 +227,15 @@ fn called(check: &ReusableFile, path: &str, at: &CalledAt<'_>, claims: &Claims) 
 fn after_path<'v>(value: &'v str, path: &str) -> Option<&'v str> {
     let (at, _) = path.match_indices('/').nth(1)?;
     let (names, file) = path.split_at_checked(at)?;
-    LetterCase::Name.strip_prefix(value, names)?.strip_prefix(file)
+    LetterCase::Name
+        .strip_prefix(value, names)?
+        .strip_prefix(file)
 }
 
 fn between<'t>(text: &'t str, prefix: &str, suffix: &str) -> Option<&'t str> {
-    text.strip_prefix(prefix)?.strip_suffix(suffix).filter(|version| !version.is_empty() && !version.contains('/'))
+    text.strip_prefix(prefix)?
+        .strip_suffix(suffix)
+        .filter(|version| !version.is_empty() && !version.contains('/'))
 }
 
 fn any_claim(path: &str, expected: &Expected<'_>, claims: &Claims) -> Verdict {
@@ -197,11 +243,16 @@ fn any_claim(path: &str, expected: &Expected<'_>, claims: &Claims) -> Verdict {
         return Verdict::Unmet(Reason::ClaimMissing);
     };
     let (alternatives, held) = match expected {
-        Expected::AnyOf(alternatives) => (alternatives, alternatives.iter().any(|one| is(one, value))),
+        Expected::AnyOf(alternatives) => {
+            (alternatives, alternatives.iter().any(|one| is(one, value)))
+        }
         Expected::ListWith(alternatives) => match value {
-            Value::Array(elements) => {
-                (alternatives, elements.iter().any(|element| alternatives.iter().any(|one| is(one, element))))
-            }
+            Value::Array(elements) => (
+                alternatives,
+                elements
+                    .iter()
+                    .any(|element| alternatives.iter().any(|one| is(one, element))),
+            ),
             _ => return Verdict::Unmet(Reason::ClaimType),
         },
     };
@@ -215,7 +266,9 @@ fn any_claim(path: &str, expected: &Expected<'_>, claims: &Claims) -> Verdict {
     };
     match expected {
         _ if held => Verdict::Met,
-        Expected::AnyOf(_) if !alternatives.iter().any(same_type) => Verdict::Unmet(Reason::ClaimType),
+        Expected::AnyOf(_) if !alternatives.iter().any(same_type) => {
+            Verdict::Unmet(Reason::ClaimType)
+        }
         _ => Verdict::Unmet(Reason::ClaimMismatch),
     }
 }
@@ -239,14 +292,26 @@ pub fn expected(condition: &Condition<'_>, profile: &Profile) -> Value {
         Test::Present => json!("any"),
         Test::File(name) => json!(name),
         Test::SameRepository => json!("same-repo"),
-        Test::Called { path, at: CalledAt::Ref(text) } => json!({ "path": path, "ref": shown(text) }),
-        Test::Called { path, at: CalledAt::Commit(commit) } => json!({ "path": path, "sha": commit }),
+        Test::Called {
+            path,
+            at: CalledAt::Ref(text),
+        } => json!({ "path": path, "ref": shown(text) }),
+        Test::Called {
+            path,
+            at: CalledAt::Commit(commit),
+        } => json!({ "path": path, "sha": commit }),
         Test::Version { prefix, suffix } => json!(format!("{prefix}{{version}}{suffix}")),
-        Test::Claim { expected: Expected::AnyOf(values), .. } => match values.as_slice() {
+        Test::Claim {
+            expected: Expected::AnyOf(values),
+            ..
+        } => match values.as_slice() {
             [one] => scalar(one),
             several => json!({ "any_of": several.iter().map(scalar).collect::<Vec<_>>() }),
         },
-        Test::Claim { expected: Expected::ListWith(values), .. } => values.iter().map(scalar).collect(),
+        Test::Claim {
+            expected: Expected::ListWith(values),
+            ..
+        } => values.iter().map(scalar).collect(),
     }
 }
 
@@ -269,17 +334,25 @@ fn scalar(value: &Scalar<'_>) -> Value {
 /// The value in the assertion, as shown in explanations; `null` if there is none.
 pub fn received(condition: &Condition<'_>, profile: &Profile, claims: &Claims) -> Value {
     let claim = |spec: &ClaimSpec| claims.get(&spec.path).cloned().unwrap_or(Value::Null);
-    match (&condition.test, field(condition, profile).map(|field| &field.check)) {
+    match (
+        &condition.test,
+        field(condition, profile).map(|field| &field.check),
+    ) {
         (Test::Claim { path, .. }, _) => claims.get(path).cloned().unwrap_or(Value::Null),
         (_, Some(Check::Equals(equals))) => match equals.read(claims) {
             // With a prefix or a mark only a part of the claim is compared, so only that part is
             // shown.
-            Ok(Some(text)) if claims.get(&equals.claim.path).is_some_and(Value::is_string) => json!(text),
+            Ok(Some(text)) if claims.get(&equals.claim.path).is_some_and(Value::is_string) => {
+                json!(text)
+            }
             _ => claim(&equals.claim),
         },
         (_, Some(Check::Identity(identity))) => match identity.render(claims) {
             Ok(made) => json!(made),
-            Err(_) => identity.claims().map(|spec| (spec.name.clone(), claim(spec))).collect(),
+            Err(_) => identity
+                .claims()
+                .map(|spec| (spec.name.clone(), claim(spec)))
+                .collect(),
         },
         (
             _,
@@ -290,7 +363,13 @@ pub fn received(condition: &Condition<'_>, profile: &Profile, claims: &Claims) -
             ),
         ) => claim(spec),
         (_, Some(Check::File(check))) => claim(&check.claim),
-        (Test::Called { at: CalledAt::Commit(_), .. }, Some(Check::ReusableFile(check))) => {
+        (
+            Test::Called {
+                at: CalledAt::Commit(_),
+                ..
+            },
+            Some(Check::ReusableFile(check)),
+        ) => {
             json!({ "path": claim(&check.claim), "sha": claim(&check.commit) })
         }
         (_, Some(Check::ReusableFile(check))) => claim(&check.claim),

@@ -41,11 +41,16 @@ impl Consent<'_> {
         let vouched = credential.is_vouched_under(issuer);
         match self {
             Self::Named => Rank::Named,
-            Self::Workload { principal: Some(name), .. } if name.eq_ignore_ascii_case(&credential.principal) => {
-                Rank::Named
-            }
+            Self::Workload {
+                principal: Some(name),
+                ..
+            } if name.eq_ignore_ascii_case(&credential.principal) => Rank::Named,
             Self::Workload { .. } if vouched => Rank::Vouched,
-            Self::Workload { principal: None, door: Door::Nameless, .. } => Rank::Visiting,
+            Self::Workload {
+                principal: None,
+                door: Door::Nameless,
+                ..
+            } => Rank::Visiting,
             Self::Workload { .. } => Rank::Other,
         }
     }
@@ -57,8 +62,16 @@ impl Consent<'_> {
             // An issuer with an owner vouches for the owner's rules, and no other principal may use
             // it.
             _ if issuer.owner.is_some() => Wanted::ALL,
-            Self::Named | Self::Workload { principal: None, door: Door::Nameless, .. } => Wanted::ALL,
-            Self::Workload { others, .. } => Wanted { principal: folded, others: *others },
+            Self::Named
+            | Self::Workload {
+                principal: None,
+                door: Door::Nameless,
+                ..
+            } => Wanted::ALL,
+            Self::Workload { others, .. } => Wanted {
+                principal: folded,
+                others: *others,
+            },
         }
     }
 
@@ -71,6 +84,12 @@ impl Consent<'_> {
     }
 
     pub(super) fn names_principal(&self) -> bool {
-        matches!(self, Self::Workload { principal: Some(_), .. })
+        matches!(
+            self,
+            Self::Workload {
+                principal: Some(_),
+                ..
+            }
+        )
     }
 }

@@ -19,7 +19,10 @@ pub struct MatchedRule {
 
 impl MatchedRule {
     pub fn of(candidate: &Candidate) -> Self {
-        Self { credential: candidate.credential.clone(), pins: candidate.pins.clone() }
+        Self {
+            credential: candidate.credential.clone(),
+            pins: candidate.pins.clone(),
+        }
     }
 
     /// The rule as an entry of the token's `rests_on`.
@@ -34,6 +37,8 @@ impl MatchedRule {
     /// Keeps the first of several entries for the same rule.
     pub fn distinct(all: impl IntoIterator<Item = Self>) -> Vec<Self> {
         let mut seen = HashSet::new();
-        all.into_iter().filter(|one| seen.insert(one.credential.id)).collect()
+        all.into_iter()
+            .filter(|one| seen.insert(one.credential.id))
+            .collect()
     }
 }

@@ -21,6 +21,8 @@ pub use hint::hint;
 pub use matched::MatchedRule;
 pub use permit::{Denial, Permit};
 pub use report::{MatchReport, match_credentials, nearest_credentials};
-pub use validate::{DocumentError, Normalised, Warning, is_pending, missing_ids, names_the_same, normalise};
+pub use validate::{
+    DocumentError, Normalised, Warning, is_pending, missing_ids, names_the_same, normalise,
+};
 
 pub(crate) use check::version as version_in;

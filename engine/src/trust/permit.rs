@@ -30,7 +30,11 @@ pub struct Denial {
 impl Denial {
     /// A denial whose reason is the same for every reader.
     pub fn new(refusal: Refusal, report: MatchReport) -> Box<Self> {
-        Box::new(Self { told: refusal.reason, refusal, report })
+        Box::new(Self {
+            told: refusal.reason,
+            refusal,
+            report,
+        })
     }
 
     /// A denial from before any rule was judged.
@@ -68,7 +72,12 @@ impl<A: Assertion> Permit<A> {
     /// matches. The report holds the finding like every other one.
     #[must_use]
     pub fn narrow(&mut self, mut condition: impl FnMut(&Candidate) -> Finding) -> bool {
-        for candidate in self.report.candidates.iter_mut().filter(|candidate| candidate.matches()) {
+        for candidate in self
+            .report
+            .candidates
+            .iter_mut()
+            .filter(|candidate| candidate.matches())
+        {
             let finding = condition(candidate);
             candidate.findings.push(finding);
         }

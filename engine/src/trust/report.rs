@@ -58,30 +58,51 @@ pub fn match_credentials(
     may_count: impl Fn(&FederatedCredential) -> bool,
 ) -> MatchReport {
     let asked = consent.folded();
-    let found = snapshot.candidates(issuer, claims, consent.wanted(issuer, asked.as_deref()), may_count);
-    let (counting, others): (Vec<_>, Vec<_>) =
-        found.into_iter().partition(|credential| consent.rank(credential, issuer) != Rank::Other);
+    let found = snapshot.candidates(
+        issuer,
+        claims,
+        consent.wanted(issuer, asked.as_deref()),
+        may_count,
+    );
+    let (counting, others): (Vec<_>, Vec<_>) = found
+        .into_iter()
+        .partition(|credential| consent.rank(credential, issuer) != Rank::Other);
     let (counting, left_out) = within_budget(in_turn(snapshot, issuer, counting, (now, consent)));
     let judge = |credential| Candidate::judge(snapshot, issuer, claims, (now, consent), credential);
     let all_others = others.len();
-    let mut shown: Vec<Candidate> = others.into_iter().take(MAX_OTHERS_JUDGED).map(judge).collect();
+    let mut shown: Vec<Candidate> = others
+        .into_iter()
+        .take(MAX_OTHERS_JUDGED)
+        .map(judge)
+        .collect();
     shown.sort_by_key(|candidate| (candidate.closeness(), candidate.credential.age()));
     shown.truncate(MAX_OTHERS);
     let others_left_out = all_others.saturating_sub(shown.len());
     let mut candidates: Vec<Candidate> = counting.into_iter().map(judge).chain(shown).collect();
     candidates.sort_by_key(|candidate| candidate.credential.age());
-    MatchReport { candidates, names_principal: consent.names_principal(), left_out, others_left_out }
+    MatchReport {
+        candidates,
+        names_principal: consent.names_principal(),
+        left_out,
+        others_left_out,
+    }
 }
 
 /// The first rules that fit the budget of one request, and how many are left out after them.
-fn within_budget(mut credentials: Vec<Arc<FederatedCredential>>) -> (Vec<Arc<FederatedCredential>>, usize) {
+fn within_budget(
+    mut credentials: Vec<Arc<FederatedCredential>>,
+) -> (Vec<Arc<FederatedCredential>>, usize) {
     let mut left = MAX_CANDIDATE_BYTES;
     let fits = |credential: &&Arc<FederatedCredential>| {
         let rest = left.checked_sub(credential.rule.size());
         left = rest.unwrap_or_default();
         rest.is_some()
     };
-    let within = credentials.iter().take(MAX_CANDIDATES).take_while(fits).count();
+    let within = credentials
+        .iter()
+        .take(MAX_CANDIDATES)
+        .take_while(fits)
+        .count();
     let beyond = credentials.len().saturating_sub(within);
     credentials.truncate(within);
     (credentials, beyond)
@@ -99,7 +120,10 @@ fn in_turn(
     mut credentials: Vec<Arc<FederatedCredential>>,
     (now, consent): (Timestamp, Consent<'_>),
 ) -> Vec<Arc<FederatedCredential>> {
-    let bytes: usize = credentials.iter().map(|credential| credential.rule.size()).fold(0, usize::saturating_add);
+    let bytes: usize = credentials
+        .iter()
+        .map(|credential| credential.rule.size())
+        .fold(0, usize::saturating_add);
     if credentials.len() <= MAX_CANDIDATES && bytes <= MAX_CANDIDATE_BYTES {
         return credentials;
     }
@@ -109,16 +133,31 @@ fn in_turn(
         .into_iter()
         .map(|credential| {
             let gives_nothing = matches!(credential.state(now), State::Expired | State::Disabled)
-                || snapshot.principal(&credential.principal).is_none_or(|principal| !principal.enabled)
+                || snapshot
+                    .principal(&credential.principal)
+                    .is_none_or(|principal| !principal.enabled)
                 || !issuer.is_open_to(&credential.principal);
-            let earlier = before.entry((gives_nothing, credential.principal.clone())).or_default();
+            let earlier = before
+                .entry((gives_nothing, credential.principal.clone()))
+                .or_default();
             let turn = *earlier;
             *earlier = turn.saturating_add(1);
-            ((gives_nothing, consent.rank(&credential, issuer), turn, credential.age()), credential)
+            (
+                (
+                    gives_nothing,
+                    consent.rank(&credential, issuer),
+                    turn,
+                    credential.age(),
+                ),
+                credential,
+            )
         })
         .collect();
     placed.sort_unstable_by_key(|(place, _)| *place);
-    placed.into_iter().map(|(_, credential)| credential).collect()
+    placed
+        .into_iter()
+        .map(|(_, credential)| credential)
+        .collect()
 }
 
 /// The rules of `issuer` that come closest to claims under which the index finds none, limited to
@@ -132,40 +171,62 @@ pub fn nearest_credentials(
     consent: Consent<'_>,
     may_see: impl Fn(&str) -> bool,
 ) -> MatchReport {
-    let seen = snapshot.credentials_of(issuer.id).filter(|credential| may_see(&credential.principal));
+    let seen = snapshot
+        .credentials_of(issuer.id)
+        .filter(|credential| may_see(&credential.principal));
     let judged = seen.take(MAX_SEARCHED);
-    let judged =
-        judged.map(|credential| Candidate::judge(snapshot, issuer, claims, (now, consent), credential.clone()));
+    let judged = judged.map(|credential| {
+        Candidate::judge(snapshot, issuer, claims, (now, consent), credential.clone())
+    });
     let mut candidates: Vec<Candidate> = judged.collect();
-    candidates.sort_by_key(|candidate| (candidate.unmet().count(), candidate.credential.created_at));
+    candidates
+        .sort_by_key(|candidate| (candidate.unmet().count(), candidate.credential.created_at));
     let mut others = 0usize;
     candidates.retain(|candidate| {
         others = others.saturating_add(usize::from(candidate.rank == Rank::Other));
         candidate.rank != Rank::Other || others <= MAX_OTHERS
     });
     candidates.truncate(MAX_NEAREST);
-    MatchReport { candidates, names_principal: consent.names_principal(), ..MatchReport::default() }
+    MatchReport {
+        candidates,
+        names_principal: consent.names_principal(),
+        ..MatchReport::default()
+    }
 }
 
 impl MatchReport {
     /// The rules that match, oldest first.
     pub fn matching(&self) -> impl DoubleEndedIterator<Item = &Candidate> {
-        self.candidates.iter().filter(|candidate| candidate.matches())
+        self.candidates
+            .iter()
+            .filter(|candidate| candidate.matches())
     }
 
     /// The refusal of an assertion that no rule matches. Details of a rule are only for a caller
     /// whose assertion proves that the rule is meant for it (`docs/src/explanation/disclosure.md`).
     pub fn refusal(&self, issuer: &TrustedIssuer, claims: &Claims) -> Refusal {
-        let mut meant: Vec<&Candidate> =
-            self.candidates.iter().filter(|candidate| candidate.is_proved_to_be_meant(&issuer.profile)).collect();
+        let mut meant: Vec<&Candidate> = self
+            .candidates
+            .iter()
+            .filter(|candidate| candidate.is_proved_to_be_meant(&issuer.profile))
+            .collect();
         meant.sort_by_key(|candidate| candidate.rank);
         // The closest rule is most likely the one that the caller wants to use.
         let closest = meant.iter().min_by_key(|candidate| candidate.closeness());
         let reason = closest.and_then(|candidate| self.told_of(candidate, &issuer.profile));
         // A rule that was not judged might have matched.
-        let reason = if self.left_out > 0 { Some(Reason::RulesTooLarge) } else { reason };
-        let mismatches = meant.iter().flat_map(|candidate| candidate.mismatches(issuer, claims));
-        let mismatches = mismatches.take(MAX_MISMATCHES).map(|mismatch| mismatch.brief(MAX_VALUE_BYTES)).collect();
+        let reason = if self.left_out > 0 {
+            Some(Reason::RulesTooLarge)
+        } else {
+            reason
+        };
+        let mismatches = meant
+            .iter()
+            .flat_map(|candidate| candidate.mismatches(issuer, claims));
+        let mismatches = mismatches
+            .take(MAX_MISMATCHES)
+            .map(|mismatch| mismatch.brief(MAX_VALUE_BYTES))
+            .collect();
         Refusal::no_match(reason.unwrap_or(Reason::NoMatchingCredential), mismatches)
     }
 
@@ -176,7 +237,9 @@ impl MatchReport {
         match candidate.rank {
             Rank::Vouched if self.names_principal => Some(Reason::PrincipalMismatch),
             Rank::Other if self.names_principal => None,
-            Rank::Other => candidate.reason(profile).filter(|reason| *reason != Reason::PrincipalRequired),
+            Rank::Other => candidate
+                .reason(profile)
+                .filter(|reason| *reason != Reason::PrincipalRequired),
             Rank::Named | Rank::Vouched | Rank::Visiting => candidate.reason(profile),
         }
     }
@@ -193,6 +256,8 @@ impl MatchReport {
 
     /// The closest rule, whether or not the caller may see it.
     pub fn closest(&self) -> Option<&Candidate> {
-        self.candidates.iter().min_by_key(|candidate| candidate.closeness())
+        self.candidates
+            .iter()
+            .min_by_key(|candidate| candidate.closeness())
     }
 }

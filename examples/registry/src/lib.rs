@@ -16,8 +16,8 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, put};
 use axum::{Json, Router};
 use carnet_resource_server::{
-    AccessToken, Operation, PackageNames, ProtectedResource, Realm, RegistryState, Rejection, RequireToken, Verifier,
-    allows,
+    AccessToken, Operation, PackageNames, ProtectedResource, Realm, RegistryState, Rejection,
+    RequireToken, Verifier, allows,
 };
 use serde_json::json;
 use tokio::sync::Mutex;
@@ -64,7 +64,14 @@ impl Registry {
             Some(about) => realm.described_by(about),
             None => realm,
         };
-        Self { verifier: Arc::new(verifier), realm, about, names, folder, uploading: Mutex::default() }
+        Self {
+            verifier: Arc::new(verifier),
+            realm,
+            about,
+            names,
+            folder,
+            uploading: Mutex::default(),
+        }
     }
 
     /// The routes `GET /packages/{name}` and `PUT /packages/{name}/{version}`, and the registry's
@@ -78,7 +85,10 @@ impl Registry {
             let path = about.path().to_owned();
             router = router.route(&path, get(async move || about.answer::<Body>()));
         }
-        router.layer(DefaultBodyLimit::max(MAX_PACKAGE_BYTES)).layer(map_response(report)).with_state(Arc::new(self))
+        router
+            .layer(DefaultBodyLimit::max(MAX_PACKAGE_BYTES))
+            .layer(map_response(report))
+            .with_state(Arc::new(self))
     }
 
     async fn publish(
@@ -93,7 +103,12 @@ impl Registry {
         }
         let package = self.folder.join(self.names.normalise(name).as_ref());
         let digest = format!("sha256:{}", hex(&carnet_jose::sha256(content)));
-        let operation = Operation { action: "publish", package: name, version: Some(version), digest: Some(&digest) };
+        let operation = Operation {
+            action: "publish",
+            package: name,
+            version: Some(version),
+            digest: Some(&digest),
+        };
 
         let _one_at_a_time = self.uploading.lock().await;
         let owner = read_owner(&package).await?;
@@ -139,8 +154,14 @@ async fn report(response: Response) -> Response {
 }
 
 async fn show(State(registry): State<Arc<Registry>>, Path(name): Path<String>) -> Response {
-    let package = registry.folder.join(registry.names.normalise(&name).as_ref());
-    let found = if is_file_name(&name) { versions(&package).await } else { Ok(None) };
+    let package = registry
+        .folder
+        .join(registry.names.normalise(&name).as_ref());
+    let found = if is_file_name(&name) {
+        versions(&package).await
+    } else {
+        Ok(None)
+    };
     match found {
         Ok(Some((owner, versions))) => {
             Json(json!({ "name": name, "owner": owner, "versions": versions })).into_response()
@@ -188,13 +209,16 @@ impl UploadError {
 /// Whether a text can be a file name here: it cannot lead out of the folder or name the owner's
 /// file.
 fn is_file_name(text: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'+');
+    let allowed =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'+');
     !text.is_empty() && text.len() <= 128 && !text.starts_with('.') && text.bytes().all(allowed)
 }
 
 fn hex(bytes: &[u8]) -> String {
     let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
-    digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
+    digits
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
 }
 
 #[cfg(test)]
@@ -206,9 +230,14 @@ mod tests {
     use super::*;
 
     async fn send(method: Method, path: &str) -> Response {
-        let verifier = Verifier::new("https://carnet.example", "https://registry.example/npm/").unwrap();
+        let verifier =
+            Verifier::new("https://carnet.example", "https://registry.example/npm/").unwrap();
         let mut router = Registry::new(verifier, PackageNames::Exact, "nowhere".into()).router();
-        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .body(Body::empty())
+            .unwrap();
         router.call(request).await.unwrap()
     }
 
@@ -218,9 +247,22 @@ mod tests {
         let refused = send(Method::PUT, "/packages/widgets/1.0.0").await;
         assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
         let challenge = refused.headers()[WWW_AUTHENTICATE].to_str().unwrap();
-        assert!(challenge.contains(&format!("resource_metadata=\"https://registry.example{ABOUT}\"")), "{challenge}");
+        assert!(
+            challenge.contains(&format!(
+                "resource_metadata=\"https://registry.example{ABOUT}\""
+            )),
+            "{challenge}"
+        );
         assert_eq!(send(Method::GET, ABOUT).await.status(), StatusCode::OK);
-        assert_eq!(send(Method::GET, "/.well-known/oauth-protected-resource").await.status(), StatusCode::NOT_FOUND);
-        assert_eq!(send(Method::GET, "/packages/widgets").await.status(), StatusCode::NOT_FOUND);
+        assert_eq!(
+            send(Method::GET, "/.well-known/oauth-protected-resource")
+                .await
+                .status(),
+            StatusCode::NOT_FOUND
+        );
+        assert_eq!(
+            send(Method::GET, "/packages/widgets").await.status(),
+            StatusCode::NOT_FOUND
+        );
     }
 }

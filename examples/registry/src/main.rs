@@ -37,13 +37,21 @@ async fn main() -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: carnet-example-registry ISSUER RESOURCE LISTEN FOLDER [CLIENT_ID SECRET_FILE]");
+    eprintln!(
+        "usage: carnet-example-registry ISSUER RESOURCE LISTEN FOLDER [CLIENT_ID SECRET_FILE]"
+    );
     ExitCode::from(2)
 }
 
-fn introspecting(issuer: &str, resource: &str, client_id: &str, secret_file: &str) -> Result<Verifier, Failure> {
+fn introspecting(
+    issuer: &str,
+    resource: &str,
+    client_id: &str,
+    secret_file: &str,
+) -> Result<Verifier, Failure> {
     let secret = std::fs::read_to_string(secret_file)?;
-    Ok(Verifier::new(issuer, resource)?.introspecting(Introspection::new(client_id, secret.trim_end())))
+    Ok(Verifier::new(issuer, resource)?
+        .introspecting(Introspection::new(client_id, secret.trim_end())))
 }
 
 async fn serve(verifier: Verifier, listen: &str, folder: &str) -> Result<(), Failure> {

@@ -8,13 +8,13 @@ use super::{AmbientError, Seeking, Sign, Source, platform};
 const URL: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";
 const TOKEN: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
 
-pub(super) const LOOKED_FOR: &str = "ACTIONS_ID_TOKEN_REQUEST_URL and ACTIONS_ID_TOKEN_REQUEST_TOKEN";
+pub(super) const LOOKED_FOR: &str =
+    "ACTIONS_ID_TOKEN_REQUEST_URL and ACTIONS_ID_TOKEN_REQUEST_TOKEN";
 
 const GITHUB: &str = "the job may not ask for an identity token: `permissions: id-token: write` is missing. Add to the job, or to the \
                       workflow:\n  permissions:\n    contents: read\n    id-token: write\nA run for a pull request from a fork never \
                       gets one.";
-const FORGEJO: &str =
-    "the job may not ask for an identity token: add `enable-openid-connect: true` to the job, or to the workflow.";
+const FORGEJO: &str = "the job may not ask for an identity token: add `enable-openid-connect: true` to the job, or to the workflow.";
 
 pub(super) fn sign(seeking: &Seeking<'_>) -> Sign {
     let environment = seeking.environment;
@@ -33,11 +33,21 @@ pub(super) fn sign(seeking: &Seeking<'_>) -> Sign {
 
 pub(super) async fn token(seeking: &Seeking<'_>) -> Result<SecretString, AmbientError> {
     let from = Source::GithubActions.name();
-    let (Some(url), Some(token)) = (seeking.environment.get(URL), seeking.environment.get(TOKEN)) else {
-        let why = if seeking.environment.is_true("FORGEJO_ACTIONS") { FORGEJO } else { GITHUB };
-        return Err(AmbientError::Lacking(from, format!("{URL} and {TOKEN} are not set: {why}")));
+    let (Some(url), Some(token)) = (seeking.environment.get(URL), seeking.environment.get(TOKEN))
+    else {
+        let why = if seeking.environment.is_true("FORGEJO_ACTIONS") {
+            FORGEJO
+        } else {
+            GITHUB
+        };
+        return Err(AmbientError::Lacking(
+            from,
+            format!("{URL} and {TOKEN} are not set: {why}"),
+        ));
     };
     let url = platform::url(url, URL, &[("audience", seeking.audience)], &from)?;
-    let request = platform::client(&url, &from)?.get(url.clone()).bearer_auth(token);
+    let request = platform::client(&url, &from)?
+        .get(url.clone())
+        .bearer_auth(token);
     platform::ask(&url, request, "value", &from).await
 }

@@ -26,13 +26,21 @@ impl Assertion {
         if text.len() > MAX_TOKEN_BYTES {
             return Err(failed("what is there is too long for a token"));
         }
-        let claims = claims(text).ok_or_else(|| failed("what is there is not a signed JWT in compact form"))?;
+        let claims = claims(text)
+            .ok_or_else(|| failed("what is there is not a signed JWT in compact form"))?;
         let audiences = match claims.get("aud") {
             Some(Value::String(audience)) => vec![audience.clone()],
-            Some(Value::Array(several)) => several.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+            Some(Value::Array(several)) => several
+                .iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
             _ => Vec::new(),
         };
-        Ok(Self { text: text.into(), audiences })
+        Ok(Self {
+            text: text.into(),
+            audiences,
+        })
     }
 
     pub fn text(&self) -> &SecretString {
@@ -41,21 +49,36 @@ impl Assertion {
 
     /// Whether the token has one of these audiences.
     pub(super) fn is_for(&self, audiences: &[&str]) -> bool {
-        self.audiences.iter().any(|audience| audiences.contains(&audience.as_str()))
+        self.audiences
+            .iter()
+            .any(|audience| audiences.contains(&audience.as_str()))
     }
 
     /// Refuses a token for another audience. It must not be sent to the server, since its receiver
     /// could use it at that audience.
-    pub(super) fn check_audience(&self, seeking: &Seeking<'_>, from: &str, advice: &str) -> Result<(), AmbientError> {
+    pub(super) fn check_audience(
+        &self,
+        seeking: &Seeking<'_>,
+        from: &str,
+        advice: &str,
+    ) -> Result<(), AmbientError> {
         if self.is_for(seeking.accepted) {
             return Ok(());
         }
         let received = if self.audiences.is_empty() {
             "no audience".to_owned()
         } else {
-            self.audiences.iter().map(|audience| format!("`{}`", printable(audience))).collect::<Vec<_>>().join(", ")
+            self.audiences
+                .iter()
+                .map(|audience| format!("`{}`", printable(audience)))
+                .collect::<Vec<_>>()
+                .join(", ")
         };
-        let advice = if advice.is_empty() { String::new() } else { format!("{advice} ") };
+        let advice = if advice.is_empty() {
+            String::new()
+        } else {
+            format!("{advice} ")
+        };
         Err(AmbientError::AnotherAudience {
             from: from.to_owned(),
             received,
@@ -107,7 +130,10 @@ mod tests {
         ] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
-        let long = jwt(&format!(r#"{{"aud":"a","x":"{}"}}"#, "x".repeat(MAX_TOKEN_BYTES)));
+        let long = jwt(&format!(
+            r#"{{"aud":"a","x":"{}"}}"#,
+            "x".repeat(MAX_TOKEN_BYTES)
+        ));
         assert!(read(&long).unwrap_err().to_string().contains("too long"));
     }
 }

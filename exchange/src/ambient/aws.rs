@@ -10,15 +10,22 @@ use super::{AmbientError, Assertion, Seeking, Sign, Source, file, tool};
 
 const FILE: &str = "AWS_WEB_IDENTITY_TOKEN_FILE";
 /// Variables that AWS sets in its compute services.
-const MARKS: [&str; 4] =
-    [FILE, "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_EXECUTION_ENV"];
+const MARKS: [&str; 4] = [
+    FILE,
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_EXECUTION_ENV",
+];
 const PROGRAM: &str = "aws";
 
-pub(super) const LOOKED_FOR: &str =
-    "AWS_WEB_IDENTITY_TOKEN_FILE, AWS_CONTAINER_CREDENTIALS_RELATIVE_URI or _FULL_URI, AWS_EXECUTION_ENV";
+pub(super) const LOOKED_FOR: &str = "AWS_WEB_IDENTITY_TOKEN_FILE, AWS_CONTAINER_CREDENTIALS_RELATIVE_URI or _FULL_URI, AWS_EXECUTION_ENV";
 
 pub(super) fn sign(seeking: &Seeking<'_>) -> Sign {
-    if MARKS.iter().any(|mark| seeking.environment.has(mark)) { Sign::Here } else { Sign::Absent }
+    if MARKS.iter().any(|mark| seeking.environment.has(mark)) {
+        Sign::Here
+    } else {
+        Sign::Absent
+    }
 }
 
 pub(super) async fn token(seeking: &Seeking<'_>) -> Result<SecretString, AmbientError> {
@@ -44,5 +51,7 @@ pub(super) async fn token(seeking: &Seeking<'_>) -> Result<SecretString, Ambient
         "--output",
         "text",
     ];
-    tool::run(PROGRAM, &arguments).await.map_err(|error| AmbientError::Failed(from, error.say(PROGRAM)))
+    tool::run(PROGRAM, &arguments)
+        .await
+        .map_err(|error| AmbientError::Failed(from, error.say(PROGRAM)))
 }

@@ -17,11 +17,16 @@ pub(super) const ADVICE: &str = "The webhook of Azure workload identity writes a
                                  for this server (source kubernetes).";
 
 pub(super) fn sign(seeking: &Seeking<'_>) -> Sign {
-    if seeking.environment.has(FILE) { Sign::Here } else { Sign::Absent }
+    if seeking.environment.has(FILE) {
+        Sign::Here
+    } else {
+        Sign::Absent
+    }
 }
 
 pub(super) fn token(seeking: &Seeking<'_>) -> Result<SecretString, AmbientError> {
     let path = seeking.environment.get(FILE);
-    let path = path.ok_or_else(|| AmbientError::Lacking(Source::Azure.name(), format!("{FILE} is not set")))?;
+    let path = path
+        .ok_or_else(|| AmbientError::Lacking(Source::Azure.name(), format!("{FILE} is not set")))?;
     file::read(Path::new(path))
 }

@@ -12,8 +12,7 @@ pub(super) const LOOKED_FOR: &str = "SYSTEM_OIDCREQUESTURI and SYSTEM_ACCESSTOKE
 
 pub(super) const ADVICE: &str = "Azure DevOps makes tokens for api://AzureADTokenExchange only.";
 
-const LACKING: &str =
-    "SYSTEM_ACCESSTOKEN is not set. Map it in the step:\n  env:\n    SYSTEM_ACCESSTOKEN: $(System.AccessToken)";
+const LACKING: &str = "SYSTEM_ACCESSTOKEN is not set. Map it in the step:\n  env:\n    SYSTEM_ACCESSTOKEN: $(System.AccessToken)";
 
 pub(super) fn sign(seeking: &Seeking<'_>) -> Sign {
     match (seeking.environment.has(URL), seeking.environment.has(TOKEN)) {
@@ -26,14 +25,23 @@ pub(super) fn sign(seeking: &Seeking<'_>) -> Sign {
 pub(super) async fn token(seeking: &Seeking<'_>) -> Result<SecretString, AmbientError> {
     let from = Source::AzureDevops.name();
     let lacking = |why: &str| AmbientError::Lacking(from.clone(), why.to_owned());
-    let url =
-        seeking.environment.get(URL).ok_or_else(|| lacking("SYSTEM_OIDCREQUESTURI is not set: is this a pipeline?"))?;
-    let token = seeking.environment.get(TOKEN).ok_or_else(|| lacking(LACKING))?;
+    let url = seeking
+        .environment
+        .get(URL)
+        .ok_or_else(|| lacking("SYSTEM_OIDCREQUESTURI is not set: is this a pipeline?"))?;
+    let token = seeking
+        .environment
+        .get(TOKEN)
+        .ok_or_else(|| lacking(LACKING))?;
     let url = platform::url(url, URL, &[("api-version", "7.1")], &from)?;
     // Without `X-TFS-FedAuthRedirect` an expired token is answered with a redirect to a sign-in
     // page.
-    let request = platform::client(&url, &from)?.post(url.clone()).bearer_auth(token);
-    let request =
-        request.header("x-tfs-fedauthredirect", "Suppress").header("content-type", "application/json").body("");
+    let request = platform::client(&url, &from)?
+        .post(url.clone())
+        .bearer_auth(token);
+    let request = request
+        .header("x-tfs-fedauthredirect", "Suppress")
+        .header("content-type", "application/json")
+        .body("");
     platform::ask(&url, request, "oidcToken", &from).await
 }

@@ -26,5 +26,8 @@ pub(super) fn token(seeking: &Seeking<'_>) -> Result<SecretString, AmbientError>
 }
 
 fn lacking(seeking: &Seeking<'_>) -> String {
-    format!("{VARIABLE} is not set. Add to the step:\n  oidc:\n    audiences:\n      - {}", seeking.audience)
+    format!(
+        "{VARIABLE} is not set. Add to the step:\n  oidc:\n    audiences:\n      - {}",
+        seeking.audience
+    )
 }

@@ -13,7 +13,9 @@ use super::AmbientError;
 pub(super) fn read(path: &Path) -> Result<SecretString, AmbientError> {
     // A little more than a token may have: white space around it, and bytes by which a longer text
     // is noticed.
-    let limit = u64::try_from(MAX_TOKEN_BYTES).unwrap_or(u64::MAX).saturating_add(1024);
+    let limit = u64::try_from(MAX_TOKEN_BYTES)
+        .unwrap_or(u64::MAX)
+        .saturating_add(1024);
     let mut text = String::new();
     let read = if path == Path::new("-") {
         std::io::stdin().take(limit).read_to_string(&mut text)
@@ -22,6 +24,9 @@ pub(super) fn read(path: &Path) -> Result<SecretString, AmbientError> {
     };
     match read {
         Ok(_) => Ok(text.into()),
-        Err(error) => Err(AmbientError::Failed(path.display().to_string(), error.to_string())),
+        Err(error) => Err(AmbientError::Failed(
+            path.display().to_string(),
+            error.to_string(),
+        )),
     }
 }

@@ -23,7 +23,10 @@ pub(super) fn sign(seeking: &Seeking<'_>) -> Sign {
 }
 
 pub(super) fn token(seeking: &Seeking<'_>) -> Result<SecretString, AmbientError> {
-    let value = seeking.environment.get(DEFAULT_VARIABLE).map(SecretString::from);
+    let value = seeking
+        .environment
+        .get(DEFAULT_VARIABLE)
+        .map(SecretString::from);
     value.ok_or_else(|| AmbientError::Lacking(Source::GitlabCi.name(), lacking(seeking)))
 }
 

@@ -15,23 +15,34 @@ const DEFAULT_HOST: &str = "metadata.google.internal";
 const MARKS: [&str; 3] = [HOST, "K_SERVICE", "CLOUD_RUN_JOB"];
 const PRODUCT: &str = "/sys/class/dmi/id/product_name";
 
-pub(super) const LOOKED_FOR: &str =
-    "a machine of Google Compute Engine, K_SERVICE or CLOUD_RUN_JOB of Cloud Run, GCE_METADATA_HOST";
+pub(super) const LOOKED_FOR: &str = "a machine of Google Compute Engine, K_SERVICE or CLOUD_RUN_JOB of Cloud Run, GCE_METADATA_HOST";
 
 pub(super) fn sign(seeking: &Seeking<'_>) -> Sign {
-    let of_google = || std::fs::read_to_string(PRODUCT).is_ok_and(|product| product.starts_with("Google"));
-    if MARKS.iter().any(|mark| seeking.environment.has(mark)) || of_google() { Sign::Here } else { Sign::Absent }
+    let of_google =
+        || std::fs::read_to_string(PRODUCT).is_ok_and(|product| product.starts_with("Google"));
+    if MARKS.iter().any(|mark| seeking.environment.has(mark)) || of_google() {
+        Sign::Here
+    } else {
+        Sign::Absent
+    }
 }
 
 pub(super) async fn token(seeking: &Seeking<'_>) -> Result<SecretString, AmbientError> {
     let from = Source::Google.name();
     let failed = |why: String| AmbientError::Failed(from.clone(), why);
     let host = seeking.environment.get(HOST).unwrap_or(DEFAULT_HOST);
-    let base = format!("http://{host}/computeMetadata/v1/instance/service-accounts/default/identity");
-    let mut url = Url::parse(&base).map_err(|error| failed(format!("{HOST} is not a host: {error}")))?;
-    url.query_pairs_mut().append_pair("audience", seeking.audience).append_pair("format", "full");
+    let base =
+        format!("http://{host}/computeMetadata/v1/instance/service-accounts/default/identity");
+    let mut url =
+        Url::parse(&base).map_err(|error| failed(format!("{HOST} is not a host: {error}")))?;
+    url.query_pairs_mut()
+        .append_pair("audience", seeking.audience)
+        .append_pair("format", "full");
     let reached = |error| AmbientError::Web(from.clone(), error);
-    let request = web::metadata_client(&url).map_err(reached)?.get(url.clone()).header("metadata-flavor", "Google");
+    let request = web::metadata_client(&url)
+        .map_err(reached)?
+        .get(url.clone())
+        .header("metadata-flavor", "Google");
     let answer = web::send(&url, request).await.map_err(reached)?;
     if !answer.is_google_metadata {
         return Err(failed(format!("{host} is not Google's metadata server")));
@@ -40,6 +51,10 @@ pub(super) async fn token(seeking: &Seeking<'_>) -> Result<SecretString, Ambient
     if answer.status.is_success() {
         Ok(text.into_owned().into())
     } else {
-        Err(failed(format!("the metadata server answered {}: {}", answer.status, excerpt(&text))))
+        Err(failed(format!(
+            "the metadata server answered {}: {}",
+            answer.status,
+            excerpt(&text)
+        )))
     }
 }

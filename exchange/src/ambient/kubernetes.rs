@@ -8,10 +8,15 @@ use super::{AmbientError, Seeking, Sign, Source, file};
 /// is never used, since it is for the API of the cluster.
 pub const DEFAULT_FILE: &str = "/var/run/secrets/carnet/token";
 
-pub(super) const ADVICE: &str = "Write the server's URL as `audience` of the projected serviceAccountToken.";
+pub(super) const ADVICE: &str =
+    "Write the server's URL as `audience` of the projected serviceAccountToken.";
 
 pub(super) fn sign(seeking: &Seeking<'_>) -> Sign {
-    if seeking.kubernetes_token_file.is_file() { Sign::Here } else { Sign::Absent }
+    if seeking.kubernetes_token_file.is_file() {
+        Sign::Here
+    } else {
+        Sign::Absent
+    }
 }
 
 pub(super) fn token(seeking: &Seeking<'_>) -> Result<SecretString, AmbientError> {

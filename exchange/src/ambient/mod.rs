@@ -127,7 +127,9 @@ pub enum AmbientError {
 impl Source {
     /// The name of the platform on the command line.
     pub fn name(self) -> String {
-        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+        self.to_possible_value()
+            .map(|value| value.get_name().to_owned())
+            .unwrap_or_default()
     }
 
     fn sign(self, seeking: &Seeking<'_>) -> Sign {
@@ -191,7 +193,12 @@ impl Source {
             Self::Bitbucket => bitbucket::ADVICE,
             Self::Kubernetes => kubernetes::ADVICE,
             Self::Azure => azure::ADVICE,
-            Self::GithubActions | Self::Buildkite | Self::Codefresh | Self::Spiffe | Self::Aws | Self::Google => "",
+            Self::GithubActions
+            | Self::Buildkite
+            | Self::Codefresh
+            | Self::Spiffe
+            | Self::Aws
+            | Self::Google => "",
         }
     }
 }
@@ -212,8 +219,16 @@ pub enum Choice<'a> {
 /// Obtains the token and checks that it has one of the accepted audiences.
 pub async fn obtain(choice: Choice<'_>, seeking: &Seeking<'_>) -> Result<Assertion, AmbientError> {
     let (from, advice, text) = match choice {
-        Choice::File(path) => (format!("--assertion-file {}", path.display()), "", file::read(path)?),
-        Choice::Variable(name) => (format!("--assertion-env {name}"), "", variable(name, seeking)?),
+        Choice::File(path) => (
+            format!("--assertion-file {}", path.display()),
+            "",
+            file::read(path)?,
+        ),
+        Choice::Variable(name) => (
+            format!("--assertion-env {name}"),
+            "",
+            variable(name, seeking)?,
+        ),
         Choice::Source(source) => (source.name(), source.advice(), source.token(seeking).await?),
         Choice::Ambient => {
             let source = find(seeking)?;
@@ -236,12 +251,21 @@ fn find(seeking: &Seeking<'_>) -> Result<Source, AmbientError> {
         }
     }
     let sought = |source: &Source| format!("  {}: {}", source.name(), source.looked_for(seeking));
-    Err(AmbientError::NotFound(Source::value_variants().iter().map(sought).collect::<Vec<_>>().join("\n")))
+    Err(AmbientError::NotFound(
+        Source::value_variants()
+            .iter()
+            .map(sought)
+            .collect::<Vec<_>>()
+            .join("\n"),
+    ))
 }
 
 fn variable(name: &str, seeking: &Seeking<'_>) -> Result<SecretString, AmbientError> {
     let value = seeking.environment.get(name);
     value.map(SecretString::from).ok_or_else(|| {
-        AmbientError::Lacking(format!("--assertion-env {name}"), "the variable is not set, or empty".to_owned())
+        AmbientError::Lacking(
+            format!("--assertion-env {name}"),
+            "the variable is not set, or empty".to_owned(),
+        )
     })
 }

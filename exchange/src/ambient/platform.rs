@@ -10,15 +10,24 @@ use crate::web::{self, excerpt};
 
 /// Reads the URL that a platform put into a variable, and sets these parameters in its query. Other
 /// parameters stay.
-pub(super) fn url(text: &str, variable: &str, parameters: &[(&str, &str)], from: &str) -> Result<Url, AmbientError> {
-    let mut url = Url::parse(text)
-        .map_err(|error| AmbientError::Failed(from.to_owned(), format!("{variable} is not a URL: {error}")))?;
+pub(super) fn url(
+    text: &str,
+    variable: &str,
+    parameters: &[(&str, &str)],
+    from: &str,
+) -> Result<Url, AmbientError> {
+    let mut url = Url::parse(text).map_err(|error| {
+        AmbientError::Failed(from.to_owned(), format!("{variable} is not a URL: {error}"))
+    })?;
     let kept: Vec<(String, String)> = url
         .query_pairs()
         .filter(|(name, _)| parameters.iter().all(|(given, _)| given != name))
         .map(|(name, value)| (name.into_owned(), value.into_owned()))
         .collect();
-    url.query_pairs_mut().clear().extend_pairs(kept).extend_pairs(parameters);
+    url.query_pairs_mut()
+        .clear()
+        .extend_pairs(kept)
+        .extend_pairs(parameters);
     Ok(url)
 }
 
@@ -33,13 +42,27 @@ pub(super) async fn ask(
     member: &str,
     from: &str,
 ) -> Result<SecretString, AmbientError> {
-    let answer = web::send(url, request).await.map_err(|error| AmbientError::Web(from.to_owned(), error))?;
+    let answer = web::send(url, request)
+        .await
+        .map_err(|error| AmbientError::Web(from.to_owned(), error))?;
     if !answer.status.is_success() {
         let said = excerpt(&String::from_utf8_lossy(&answer.body));
-        return Err(AmbientError::Failed(from.to_owned(), format!("the platform answered {}: {said}", answer.status)));
+        return Err(AmbientError::Failed(
+            from.to_owned(),
+            format!("the platform answered {}: {said}", answer.status),
+        ));
     }
-    let token = answer.json().get(member).and_then(Value::as_str).map(SecretString::from);
-    token.ok_or_else(|| AmbientError::Failed(from.to_owned(), format!("the platform's answer has no `{member}`")))
+    let token = answer
+        .json()
+        .get(member)
+        .and_then(Value::as_str)
+        .map(SecretString::from);
+    token.ok_or_else(|| {
+        AmbientError::Failed(
+            from.to_owned(),
+            format!("the platform's answer has no `{member}`"),
+        )
+    })
 }
 
 #[cfg(test)]
@@ -48,11 +71,24 @@ mod tests {
 
     #[test]
     fn parameters_are_added_to_the_query_of_a_url_and_replace_those_of_the_same_name() {
-        let joined = |text: &str| url(text, "URL", &[("audience", "https://as.test/?a=b&c")], "x").unwrap().to_string();
+        let joined = |text: &str| {
+            url(text, "URL", &[("audience", "https://as.test/?a=b&c")], "x")
+                .unwrap()
+                .to_string()
+        };
         let audience = "audience=https%3A%2F%2Fas.test%2F%3Fa%3Db%26c";
-        assert_eq!(joined("https://p.test/t?api-version=2.0"), format!("https://p.test/t?api-version=2.0&{audience}"));
-        assert_eq!(joined("https://p.test/t"), format!("https://p.test/t?{audience}"));
-        assert_eq!(joined("https://p.test/t?audience=other&x"), format!("https://p.test/t?x=&{audience}"));
+        assert_eq!(
+            joined("https://p.test/t?api-version=2.0"),
+            format!("https://p.test/t?api-version=2.0&{audience}")
+        );
+        assert_eq!(
+            joined("https://p.test/t"),
+            format!("https://p.test/t?{audience}")
+        );
+        assert_eq!(
+            joined("https://p.test/t?audience=other&x"),
+            format!("https://p.test/t?x=&{audience}")
+        );
         assert!(url("nonsense", "URL", &[], "x").is_err());
     }
 }

@@ -15,30 +15,45 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) const LOOKED_FOR: &str = "SPIFFE_ENDPOINT_SOCKET";
 
 pub(super) fn sign(seeking: &Seeking<'_>) -> Sign {
-    if seeking.environment.has(SOCKET) { Sign::Here } else { Sign::Absent }
+    if seeking.environment.has(SOCKET) {
+        Sign::Here
+    } else {
+        Sign::Absent
+    }
 }
 
 pub(super) async fn token(seeking: &Seeking<'_>) -> Result<SecretString, AmbientError> {
     let from = Source::Spiffe.name();
     let socket = seeking.environment.get(SOCKET);
-    let socket = socket.ok_or_else(|| AmbientError::Lacking(from.clone(), format!("{SOCKET} is not set")))?;
+    let socket = socket
+        .ok_or_else(|| AmbientError::Lacking(from.clone(), format!("{SOCKET} is not set")))?;
     let failed = |why: String| AmbientError::Failed(from.clone(), format!("{socket}: {why}"));
-    let endpoint = Endpoint::parse(socket)
-        .ok_or_else(|| failed(format!("{SOCKET} is not of the form unix:///run/agent.sock or tcp://127.0.0.1:8000")))?;
+    let endpoint = Endpoint::parse(socket).ok_or_else(|| {
+        failed(format!(
+            "{SOCKET} is not of the form unix:///run/agent.sock or tcp://127.0.0.1:8000"
+        ))
+    })?;
     match tokio::time::timeout(TIMEOUT, fetch(endpoint, seeking.audience)).await {
         Ok(token) => token.map_err(failed),
-        Err(_) => Err(failed(format!("no answer within {} seconds", TIMEOUT.as_secs()))),
+        Err(_) => Err(failed(format!(
+            "no answer within {} seconds",
+            TIMEOUT.as_secs()
+        ))),
     }
 }
 
 async fn fetch(endpoint: Endpoint, audience: &str) -> Result<SecretString, String> {
     match endpoint {
         Endpoint::Unix(path) => {
-            let stream = UnixStream::connect(path).await.map_err(|error| error.to_string())?;
+            let stream = UnixStream::connect(path)
+                .await
+                .map_err(|error| error.to_string())?;
             workload_api::fetch_jwt_svid(stream, audience).await
         }
         Endpoint::Tcp(address) => {
-            let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+            let stream = TcpStream::connect(address)
+                .await
+                .map_err(|error| error.to_string())?;
             workload_api::fetch_jwt_svid(stream, audience).await
         }
     }
@@ -71,9 +86,18 @@ mod tests {
     #[test]
     fn the_spiffe_endpoint_is_a_unix_socket_or_an_ip_address_with_port() {
         let unix = |path: &str| Some(Endpoint::Unix(PathBuf::from(path)));
-        assert_eq!(Endpoint::parse("unix:///run/spire/agent.sock"), unix("/run/spire/agent.sock"));
-        assert_eq!(Endpoint::parse("unix:/run/agent.sock"), unix("/run/agent.sock"));
-        assert_eq!(Endpoint::parse("tcp://127.0.0.1:8000"), Some(Endpoint::Tcp(([127, 0, 0, 1], 8000).into())));
+        assert_eq!(
+            Endpoint::parse("unix:///run/spire/agent.sock"),
+            unix("/run/spire/agent.sock")
+        );
+        assert_eq!(
+            Endpoint::parse("unix:/run/agent.sock"),
+            unix("/run/agent.sock")
+        );
+        assert_eq!(
+            Endpoint::parse("tcp://127.0.0.1:8000"),
+            Some(Endpoint::Tcp(([127, 0, 0, 1], 8000).into()))
+        );
         for wrong in [
             "",
             "/run/agent.sock",

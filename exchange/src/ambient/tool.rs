@@ -34,7 +34,12 @@ impl ToolError {
 /// Runs a program and returns what it prints to standard output.
 pub(super) async fn run(program: &str, arguments: &[&str]) -> Result<SecretString, ToolError> {
     let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
     let mut child = command.spawn().map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => ToolError::Missing,
         _ => ToolError::Failed(format!("cannot be run: {error}")),
@@ -50,7 +55,10 @@ pub(super) async fn run(program: &str, arguments: &[&str]) -> Result<SecretStrin
     match status {
         Ok(status) if status.success() => Ok(printed.into()),
         // Standard output is left out, since it may contain a token.
-        Ok(status) => Err(ToolError::Failed(format!("failed ({status}): {}", excerpt(&said)))),
+        Ok(status) => Err(ToolError::Failed(format!(
+            "failed ({status}): {}",
+            excerpt(&said)
+        ))),
         Err(error) => Err(ToolError::Failed(format!("cannot be waited for: {error}"))),
     }
 }
@@ -59,7 +67,11 @@ async fn read(stream: Option<impl AsyncRead + Unpin>) -> String {
     let mut bytes = Vec::new();
     if let Some(stream) = stream {
         // Output before a read error is still worth showing.
-        stream.take(MAX_OUTPUT_BYTES).read_to_end(&mut bytes).await.ok();
+        stream
+            .take(MAX_OUTPUT_BYTES)
+            .read_to_end(&mut bytes)
+            .await
+            .ok();
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }

@@ -23,8 +23,9 @@ pub(super) async fn fetch_jwt_svid(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     audience: &str,
 ) -> Result<SecretString, String> {
-    let (mut sender, connection) =
-        http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.map_err(|error| words(&error))?;
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+        .await
+        .map_err(|error| words(&error))?;
     let connection = tokio::spawn(connection);
     let request = Request::post(METHOD)
         .header("content-type", "application/grpc")
@@ -34,7 +35,10 @@ pub(super) async fn fetch_jwt_svid(
         .header("workload.spiffe.io", "true")
         .body(Full::new(Bytes::from(frame(&jwt_svid_request(audience)))))
         .map_err(|error| error.to_string())?;
-    let answer = sender.send_request(request).await.map_err(|error| words(&error));
+    let answer = sender
+        .send_request(request)
+        .await
+        .map_err(|error| words(&error));
     let token = match answer {
         Ok(answer) => read(answer).await,
         Err(error) => Err(error),
@@ -48,10 +52,15 @@ async fn read(answer: Response<hyper::body::Incoming>) -> Result<SecretString, S
     if head.status != 200 {
         return Err(format!("the answer was {}", head.status));
     }
-    let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(|error| error.to_string())?;
+    let body = Limited::new(body, MAX_ANSWER_BYTES)
+        .collect()
+        .await
+        .map_err(|error| error.to_string())?;
     // A call that fails at once carries its status in the headers (a trailers-only response of
     // gRPC).
-    let trailers = body.trailers().filter(|trailers| trailers.contains_key("grpc-status"));
+    let trailers = body
+        .trailers()
+        .filter(|trailers| trailers.contains_key("grpc-status"));
     check_status(trailers.unwrap_or(&head.headers))?;
     let bytes = body.to_bytes();
     let message = unframe(&bytes).ok_or("the answer is not a gRPC message")?;
@@ -66,7 +75,11 @@ fn check_status(trailers: &HeaderMap) -> Result<(), String> {
         None => Err("the answer has no gRPC status".to_owned()),
         Some(status) => {
             let message = text("grpc-message").unwrap_or("no message");
-            Err(format!("the Workload API refused (gRPC status {}): {}", excerpt(status), excerpt(message)))
+            Err(format!(
+                "the Workload API refused (gRPC status {}): {}",
+                excerpt(status),
+                excerpt(message)
+            ))
         }
     }
 }
@@ -106,7 +119,9 @@ fn unframe(bytes: &[u8]) -> Option<&[u8]> {
 /// The token of the first `JWTSVID` (field 2) in a `JWTSVIDResponse` (field 1).
 fn first_token(response: &[u8]) -> Option<&str> {
     let document = field(response, 1)?;
-    std::str::from_utf8(field(document, 2)?).ok().filter(|token| !token.is_empty())
+    std::str::from_utf8(field(document, 2)?)
+        .ok()
+        .filter(|token| !token.is_empty())
 }
 
 /// The first occurrence of a field of protobuf's wire type 2 (bytes); other fields are skipped.
@@ -137,7 +152,9 @@ fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
         let shift = u32::try_from(position).ok()?.checked_mul(7)?;
         value |= u64::from(byte & 0x7f).checked_shl(shift)?;
         if byte & 0x80 == 0 {
-            return bytes.get(position.checked_add(1)?..).map(|rest| (value, rest));
+            return bytes
+                .get(position.checked_add(1)?..)
+                .map(|rest| (value, rest));
         }
     }
     None
@@ -169,12 +186,20 @@ mod tests {
             &[0x0a, 5, 1],
             &[0x0b, 0],
             &[0x0a, 2, 0x12, 0],
-            &[0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1],
+            &[
+                0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1,
+            ],
             &[0x0a, 4, 0x12, 2, 0xff, 0xfe],
         ] {
             assert_eq!(first_token(wrong), None, "{wrong:?}");
         }
-        for wrong in [&[][..], &[0, 0, 0, 0], &[0, 0, 0, 0, 1], &[1, 0, 0, 0, 1, 7], &[0, 0, 0, 0, 1, 7, 8]] {
+        for wrong in [
+            &[][..],
+            &[0, 0, 0, 0],
+            &[0, 0, 0, 0, 1],
+            &[1, 0, 0, 0, 1, 7],
+            &[0, 0, 0, 0, 1, 7, 8],
+        ] {
             assert_eq!(unframe(wrong), None, "{wrong:?}");
         }
         assert_eq!(unframe(&[0, 0, 0, 0, 1, 7]), Some(&[7][..]));

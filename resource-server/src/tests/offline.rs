@@ -13,7 +13,11 @@ use crate::{Outage, Rejection, Verifier};
 /// HMAC-SHA-256 (RFC 2104).
 fn hmac(secret: &[u8], message: &[u8]) -> [u8; 32] {
     let digest = sha256(secret);
-    let key = if secret.len() > 64 { &digest[..] } else { secret };
+    let key = if secret.len() > 64 {
+        &digest[..]
+    } else {
+        secret
+    };
     let mut block = [0u8; 64];
     block[..key.len()].copy_from_slice(key);
     let pad = |byte: u8| block.map(|b| b ^ byte);
@@ -41,7 +45,10 @@ async fn atk_046__tokens_of_another_type_are_refused_though_the_servers_key_sign
         verifier.verify_at(&accepted, NOW).await.unwrap();
         for token in &tokens {
             let refused = verifier.verify_at(token, NOW).await.unwrap_err();
-            assert_eq!((refused, refused.status()), (Rejection::InvalidToken("not typed as an access token"), 401));
+            assert_eq!(
+                (refused, refused.status()),
+                (Rejection::InvalidToken("not typed as an access token"), 401)
+            );
         }
     }
     assert!(server.seen("/introspect").is_empty());
@@ -68,43 +75,77 @@ async fn atk_177__a_token_for_another_registry_or_of_another_issuer_is_refused()
     // Another tenant of the same host, which even has the same keys.
     let tenant = FakeServer::below("/tenant1").await;
     let mut claims = tenant.claims();
-    tenant.verifier().verify_at(&tenant.sign(&claims), NOW).await.unwrap();
-    for issuer in
-        [tenant.url.replace("tenant1", "tenant2"), tenant.url.replace("/tenant1", ""), format!("{}/", tenant.url)]
-    {
+    tenant
+        .verifier()
+        .verify_at(&tenant.sign(&claims), NOW)
+        .await
+        .unwrap();
+    for issuer in [
+        tenant.url.replace("tenant1", "tenant2"),
+        tenant.url.replace("/tenant1", ""),
+        format!("{}/", tenant.url),
+    ] {
         claims["iss"] = json!(issuer);
-        let refused = tenant.verifier().verify_at(&tenant.sign(&claims), NOW).await;
-        assert_eq!(refused, Err(Rejection::InvalidToken("of another issuer")), "{issuer}");
+        let refused = tenant
+            .verifier()
+            .verify_at(&tenant.sign(&claims), NOW)
+            .await;
+        assert_eq!(
+            refused,
+            Err(Rejection::InvalidToken("of another issuer")),
+            "{issuer}"
+        );
     }
     // The right audience does not help an entry for another registry.
     let mut claims = server.claims();
     claims["authorization_details"][0]["locations"] = json!(["https://registry.test/crates/"]);
-    let refused = server.verifier().verify_at(&server.sign(&claims), NOW).await;
-    assert_eq!(refused, Err(Rejection::InvalidToken("has an entry for another registry")));
+    let refused = server
+        .verifier()
+        .verify_at(&server.sign(&claims), NOW)
+        .await;
+    assert_eq!(
+        refused,
+        Err(Rejection::InvalidToken("has an entry for another registry"))
+    );
 }
 
 #[tokio::test]
 async fn atk_178__tokens_of_another_type_a_forged_signature_or_another_issuer_are_refused() {
     let server = FakeServer::start().await;
     let (verifier, claims) = (server.verifier(), server.claims());
-    verifier.verify_at(&server.sign(&claims), NOW).await.unwrap();
+    verifier
+        .verify_at(&server.sign(&claims), NOW)
+        .await
+        .unwrap();
     let kid = server.key.public().key_id().to_owned();
     let plain = server.sign_typed("JWT", &claims);
-    assert_eq!(verifier.verify_at(&plain, NOW).await, Err(Rejection::InvalidToken("not typed as an access token")));
+    assert_eq!(
+        verifier.verify_at(&plain, NOW).await,
+        Err(Rejection::InvalidToken("not typed as an access token"))
+    );
     let public = serde_json::to_string(server.key.public().jwk()).unwrap();
     for secret in [public.as_bytes(), b""] {
         let header = json!({ "alg": "HS256", "typ": "at+jwt", "kid": kid });
         let input = unsigned(&header, &claims, b"");
         let signature = hmac(secret, input.trim_end_matches('.').as_bytes());
-        let refused = verifier.verify_at(&unsigned(&header, &claims, &signature), NOW).await;
-        assert_eq!(refused, Err(Rejection::InvalidToken("algorithm not accepted")));
+        let refused = verifier
+            .verify_at(&unsigned(&header, &claims, &signature), NOW)
+            .await;
+        assert_eq!(
+            refused,
+            Err(Rejection::InvalidToken("algorithm not accepted"))
+        );
     }
-    for (algorithm, why) in
-        [("none", "algorithm not accepted"), ("RS256", "unknown key"), ("ES256", "signature not valid")]
-    {
+    for (algorithm, why) in [
+        ("none", "algorithm not accepted"),
+        ("RS256", "unknown key"),
+        ("ES256", "signature not valid"),
+    ] {
         let header = json!({ "alg": algorithm, "typ": "at+jwt", "kid": kid });
         for signature in [&b""[..], &[0; 64]] {
-            let refused = verifier.verify_at(&unsigned(&header, &claims, signature), NOW).await;
+            let refused = verifier
+                .verify_at(&unsigned(&header, &claims, signature), NOW)
+                .await;
             assert_eq!(refused, Err(Rejection::InvalidToken(why)), "{algorithm}");
         }
     }
@@ -124,10 +165,18 @@ async fn atk_178__tokens_of_another_type_a_forged_signature_or_another_issuer_ar
 #[tokio::test]
 async fn a_token_bound_to_a_key_is_not_accepted_as_a_bearer_token() {
     let server = FakeServer::start().await;
-    for cnf in [json!({ "jkt": "x" }), json!({ "x5t#S256": "x" }), json!({}), json!(null)] {
+    for cnf in [
+        json!({ "jkt": "x" }),
+        json!({ "x5t#S256": "x" }),
+        json!({}),
+        json!(null),
+    ] {
         let mut claims = server.claims();
         claims["cnf"] = cnf;
-        let refused = server.verifier().verify_at(&server.sign(&claims), NOW).await;
+        let refused = server
+            .verifier()
+            .verify_at(&server.sign(&claims), NOW)
+            .await;
         assert_eq!(refused, Err(Rejection::InvalidToken("bound to a key")));
     }
 }
@@ -137,7 +186,10 @@ async fn fifty_requests_share_one_key_fetch_and_unknown_keys_cause_one_in_thirty
     let server = FakeServer::start().await;
     server.reply(
         "/jwks",
-        Reply { delay: Duration::from_millis(50), ..Reply::json(&json!({ "keys": [server.key.public().jwk()] })) },
+        Reply {
+            delay: Duration::from_millis(50),
+            ..Reply::json(&json!({ "keys": [server.key.public().jwk()] }))
+        },
     );
     let verifier = Arc::new(server.verifier());
     let token = server.sign(&server.claims());
@@ -153,7 +205,10 @@ async fn fifty_requests_share_one_key_fetch_and_unknown_keys_cause_one_in_thirty
     assert_eq!(server.seen("/jwks").len(), 1);
     let stranger = FakeServer::start().await.sign(&server.claims());
     for (second, fetches) in [(0, 1), (29, 1), (30, 2), (59, 2), (60, 3)] {
-        assert_eq!(verifier.verify_at(&stranger, NOW + second).await, Err(Rejection::InvalidToken("unknown key")));
+        assert_eq!(
+            verifier.verify_at(&stranger, NOW + second).await,
+            Err(Rejection::InvalidToken("unknown key"))
+        );
         assert_eq!(server.seen("/jwks").len(), fetches, "{second}");
     }
 }
@@ -170,7 +225,10 @@ async fn old_keys_serve_for_an_hour_while_the_key_set_cannot_be_fetched() {
     verifier.verify_at(&second, NOW + 30).await.unwrap();
     server.reply("/jwks", Reply::status(500));
     verifier.verify_at(&token, NOW + 30 + 3599).await.unwrap();
-    assert_eq!(verifier.verify_at(&token, NOW + 30 + 3600).await, Err(Rejection::Unavailable(Outage::Unreachable)));
+    assert_eq!(
+        verifier.verify_at(&token, NOW + 30 + 3600).await,
+        Err(Rejection::Unavailable(Outage::Unreachable))
+    );
     server.restore("/jwks");
     verifier.verify_at(&token, NOW + 30 + 3630).await.unwrap();
     // After the clock was set back, the keys are fetched again.
@@ -184,13 +242,23 @@ async fn requests_do_not_wait_for_a_key_fetch_while_old_keys_serve() {
     let verifier = Arc::new(server.verifier());
     let token = server.sign(&server.claims());
     verifier.verify_at(&token, NOW).await.unwrap();
-    server.reply("/jwks", Reply { delay: Duration::from_mins(1), ..Reply::status(500) });
+    server.reply(
+        "/jwks",
+        Reply {
+            delay: Duration::from_mins(1),
+            ..Reply::status(500)
+        },
+    );
     let (slow, same) = (verifier.clone(), token.clone());
     let fetching = tokio::spawn(async move { slow.verify_at(&same, NOW + 300).await });
     while server.seen("/jwks").len() < 2 {
         tokio::task::yield_now().await;
     }
-    let quick = tokio::time::timeout(Duration::from_secs(2), verifier.verify_at(&token, NOW + 300)).await;
+    let quick = tokio::time::timeout(
+        Duration::from_secs(2),
+        verifier.verify_at(&token, NOW + 300),
+    )
+    .await;
     quick.unwrap().unwrap();
     assert!(!fetching.is_finished());
     fetching.abort();
@@ -200,22 +268,39 @@ async fn requests_do_not_wait_for_a_key_fetch_while_old_keys_serve() {
 async fn atk_115__a_registry_uses_no_proxy_of_its_environment() {
     const CHILD: &str = "CARNET_TEST_BEHIND_A_PROXY";
     let server = FakeServer::start().await;
-    #[expect(clippy::disallowed_methods, reason = "this is how the test knows its other process")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is how the test knows its other process"
+    )]
     let is_child = std::env::var_os(CHILD).is_some();
     if is_child {
-        server.verifier().verify_at(&server.sign(&server.claims()), NOW).await.unwrap();
+        server
+            .verifier()
+            .verify_at(&server.sign(&server.claims()), NOW)
+            .await
+            .unwrap();
         return;
     }
     // The environment cannot be changed for one test only, so the test runs itself once more in a
     // process of its own.
     let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", "tests::offline::atk_115__a_registry_uses_no_proxy_of_its_environment"]).env(CHILD, "1");
+    child
+        .args([
+            "--exact",
+            "tests::offline::atk_115__a_registry_uses_no_proxy_of_its_environment",
+        ])
+        .env(CHILD, "1");
     for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
         child.env(name, &server.url);
     }
     child.env_remove("NO_PROXY").env_remove("no_proxy");
-    let output = tokio::task::spawn_blocking(move || child.output().unwrap()).await.unwrap();
+    let output = tokio::task::spawn_blocking(move || child.output().unwrap())
+        .await
+        .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{text}"
+    );
     assert_eq!(server.connections(), 0);
 }

@@ -56,11 +56,19 @@ pub(crate) struct Seen {
 
 impl Reply {
     pub(crate) fn json(body: &Value) -> Self {
-        Self { status: 200, location: None, body: body.to_string(), delay: Duration::ZERO }
+        Self {
+            status: 200,
+            location: None,
+            body: body.to_string(),
+            delay: Duration::ZERO,
+        }
     }
 
     pub(crate) fn status(status: u16) -> Self {
-        Self { status, ..Self::json(&json!({ "error": "x" })) }
+        Self {
+            status,
+            ..Self::json(&json!({ "error": "x" }))
+        }
     }
 }
 
@@ -73,10 +81,21 @@ impl FakeServer {
     pub(crate) async fn below(path: &str) -> Self {
         let key = SigningKey::generate(Algorithm::ES256).unwrap();
         let shared = Arc::new(Shared::default());
-        shared.keys.write().unwrap().push(key.public().jwk().clone().into());
+        shared
+            .keys
+            .write()
+            .unwrap()
+            .push(key.public().jwk().clone().into());
         let host = serve(Router::new().fallback(answer).with_state(shared.clone())).await;
-        let server = Self { url: format!("{host}{path}"), key, shared };
-        server.reply(&format!("/.well-known/oauth-authorization-server{path}"), Reply::json(&server.metadata()));
+        let server = Self {
+            url: format!("{host}{path}"),
+            key,
+            shared,
+        };
+        server.reply(
+            &format!("/.well-known/oauth-authorization-server{path}"),
+            Reply::json(&server.metadata()),
+        );
         server
     }
 
@@ -88,11 +107,18 @@ impl FakeServer {
     }
 
     pub(crate) fn publish_metadata(&self, metadata: &Value) {
-        self.reply("/.well-known/oauth-authorization-server", Reply::json(metadata));
+        self.reply(
+            "/.well-known/oauth-authorization-server",
+            Reply::json(metadata),
+        );
     }
 
     pub(crate) fn reply(&self, path: &str, reply: Reply) {
-        self.shared.replies.write().unwrap().insert(path.to_owned(), reply);
+        self.shared
+            .replies
+            .write()
+            .unwrap()
+            .insert(path.to_owned(), reply);
     }
 
     pub(crate) fn restore(&self, path: &str) {
@@ -101,7 +127,11 @@ impl FakeServer {
 
     /// Makes introspection answer `answer` for an opaque token.
     pub(crate) fn activate(&self, token: &str, answer: Value) {
-        self.shared.active.write().unwrap().insert(token.to_owned(), answer);
+        self.shared
+            .active
+            .write()
+            .unwrap()
+            .insert(token.to_owned(), answer);
     }
 
     pub(crate) fn revoke(&self, token: &str) {
@@ -109,7 +139,14 @@ impl FakeServer {
     }
 
     pub(crate) fn seen(&self, path: &str) -> Vec<Seen> {
-        self.shared.seen.read().unwrap().iter().filter(|seen| seen.path == path).cloned().collect()
+        self.shared
+            .seen
+            .read()
+            .unwrap()
+            .iter()
+            .filter(|seen| seen.path == path)
+            .cloned()
+            .collect()
     }
 
     pub(crate) fn connections(&self) -> usize {
@@ -119,8 +156,13 @@ impl FakeServer {
     /// Signs a token of another `typ` with a new key, which is published too.
     pub(crate) fn sign_typed(&self, token_type: &str, claims: &Value) -> String {
         let key = SigningKey::generate(Algorithm::ES256).unwrap();
-        self.shared.keys.write().unwrap().push(key.public().jwk().clone().into());
-        key.sign_typed(token_type, claims.to_string().as_bytes()).unwrap()
+        self.shared
+            .keys
+            .write()
+            .unwrap()
+            .push(key.public().jwk().clone().into());
+        key.sign_typed(token_type, claims.to_string().as_bytes())
+            .unwrap()
     }
 
     /// The claims of a valid token issued at `now`.
@@ -157,7 +199,8 @@ impl FakeServer {
     }
 
     pub(crate) fn introspecting(&self) -> Verifier {
-        self.verifier().introspecting(Introspection::new(CLIENT, SECRET))
+        self.verifier()
+            .introspecting(Introspection::new(CLIENT, SECRET))
     }
 }
 
@@ -173,15 +216,26 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Re
     let (parts, body) = request.into_parts();
     let body = String::from_utf8(to_bytes(body, 1 << 20).await.unwrap().to_vec()).unwrap();
     let path = parts.uri.path().to_owned();
-    let seen = Seen { method: parts.method, path: path.clone(), headers: parts.headers, body: body.clone() };
+    let seen = Seen {
+        method: parts.method,
+        path: path.clone(),
+        headers: parts.headers,
+        body: body.clone(),
+    };
     shared.seen.write().unwrap().push(seen);
     let prepared = shared.replies.read().unwrap().get(&path).cloned();
     let reply = prepared.unwrap_or_else(|| match path.rsplit('/').next().unwrap() {
         "jwks" => Reply::json(&json!({ "keys": *shared.keys.read().unwrap() })),
         "introspect" => {
-            let form: HashMap<String, String> = url::form_urlencoded::parse(body.as_bytes()).into_owned().collect();
+            let form: HashMap<String, String> = url::form_urlencoded::parse(body.as_bytes())
+                .into_owned()
+                .collect();
             let active = shared.active.read().unwrap();
-            Reply::json(active.get(&form["token"]).unwrap_or(&json!({ "active": false })))
+            Reply::json(
+                active
+                    .get(&form["token"])
+                    .unwrap_or(&json!({ "active": false })),
+            )
         }
         _ => Reply::status(404),
     });
@@ -195,7 +249,11 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Re
 
 /// A JWT with this header and these claims, and an arbitrary signature.
 pub(crate) fn unsigned(header: &Value, claims: &Value, signature: &[u8]) -> String {
-    let input = format!("{}.{}", base64url(header.to_string()), base64url(claims.to_string()));
+    let input = format!(
+        "{}.{}",
+        base64url(header.to_string()),
+        base64url(claims.to_string())
+    );
     format!("{input}.{}", base64url(signature))
 }
 
@@ -220,9 +278,21 @@ pub(crate) fn parameters(challenge: &str) -> HashMap<String, String> {
     loop {
         let (name, quoted) = rest.split_once("=\"").unwrap();
         let (value, after) = quoted.split_once('"').unwrap();
-        assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{challenge}");
-        assert!(value.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'\\'), "{challenge}");
-        assert!(read.insert(name.to_owned(), value.to_owned()).is_none(), "{name} is repeated in {challenge}");
+        assert!(
+            name.bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte == b'_'),
+            "{challenge}"
+        );
+        assert!(
+            value
+                .bytes()
+                .all(|byte| matches!(byte, b' '..=b'~') && byte != b'\\'),
+            "{challenge}"
+        );
+        assert!(
+            read.insert(name.to_owned(), value.to_owned()).is_none(),
+            "{name} is repeated in {challenge}"
+        );
         if after.is_empty() {
             return read;
         }

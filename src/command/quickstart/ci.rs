@@ -33,7 +33,11 @@ struct TokenQuery {
 impl StandInCi {
     /// A platform with this issuer identifier and a new RS256 key.
     pub fn new(issuer: &str, clock: Arc<dyn Clock>) -> Result<Self, SigningError> {
-        Ok(Self { issuer: issuer.to_owned(), key: SigningKey::generate(Algorithm::RS256)?, clock })
+        Ok(Self {
+            issuer: issuer.to_owned(),
+            key: SigningKey::generate(Algorithm::RS256)?,
+            clock,
+        })
     }
 
     /// The endpoints: discovery, key set, and the identity tokens that a job requests.

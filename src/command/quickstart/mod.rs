@@ -45,18 +45,25 @@ pub async fn run(args: &QuickstartArgs) -> Result<Conclusion, CommandError> {
     let (carnet_listener, carnet) = listen().await?;
     let (ci_listener, ci) = listen().await?;
     let (registry_listener, registry) = listen().await?;
-    let folder = std::env::temp_dir().join(format!("carnet-quickstart-{}", ids::base32(ids::new(clock.now()))));
+    let folder = std::env::temp_dir().join(format!(
+        "carnet-quickstart-{}",
+        ids::base32(ids::new(clock.now()))
+    ));
     let resource = format!("{registry}/");
 
     let settings = [
         ("CARNET_ISSUER", carnet.clone()),
-        ("CARNET_DATA_DIR", folder.join("server").display().to_string()),
+        (
+            "CARNET_DATA_DIR",
+            folder.join("server").display().to_string(),
+        ),
         // The stand-in speaks http, since it has no certificate. Real platforms do not need this.
         ("CARNET_INSECURE__ALLOW_HTTP_LOOPBACK", "true".to_owned()),
     ];
     let settings = settings.map(|(name, value)| (name.to_owned(), value));
     let config = Config::from_sources(None, settings)?;
-    let (app, background) = App::start(config, clock.clone(), Arc::new(HttpFetch::default())).await?;
+    let (app, background) =
+        App::start(config, clock.clone(), Arc::new(HttpFetch::default())).await?;
     let stand_in = StandInCi::new(&ci, clock).map_err(|error| other(&error))?;
     let verifier = Verifier::new(&carnet, &resource).map_err(|error| other(&error))?;
     let packages = Registry::new(verifier, PackageNames::Exact, folder.join("registry"));
@@ -65,13 +72,19 @@ pub async fn run(args: &QuickstartArgs) -> Result<Conclusion, CommandError> {
         http::serve_on(stand_in.router(), ci_listener),
         http::serve_on(packages.router(), registry_listener),
     ];
-    let stage = Stage { folder, servers, _background: background };
+    let stage = Stage {
+        folder,
+        servers,
+        _background: background,
+    };
 
     let token = admin_token::issue(&app, "quickstart", "admin", 3600).await?;
     let tour = Tour::new(carnet, ci, registry, token)?;
     let outcome = tour.run().await;
     if outcome.is_ok() && !args.once {
-        println!("\nThe servers go on until you press Ctrl-C. Every line above can be pasted into another terminal.");
+        println!(
+            "\nThe servers go on until you press Ctrl-C. Every line above can be pasted into another terminal."
+        );
         let mut terminate = signal(SignalKind::terminate()).map_err(|error| other(&error))?;
         tokio::select! {
             _ = terminate.recv() => {}

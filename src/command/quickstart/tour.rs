@@ -26,8 +26,19 @@ pub struct Tour {
 }
 
 impl Tour {
-    pub fn new(carnet: String, ci: String, registry: String, admin_token: String) -> Result<Self, CommandError> {
-        Ok(Self { http: remote(&carnet)?.0, carnet, ci, registry, admin_token })
+    pub fn new(
+        carnet: String,
+        ci: String,
+        registry: String,
+        admin_token: String,
+    ) -> Result<Self, CommandError> {
+        Ok(Self {
+            http: remote(&carnet)?.0,
+            carnet,
+            ci,
+            registry,
+            admin_token,
+        })
     }
 
     /// Runs all steps in order.
@@ -56,11 +67,19 @@ impl Tour {
     }
 
     async fn set_up(&self) -> Result<(), CommandError> {
-        heading("The operator trusts an issuer and names a registry; a package owner writes a rule");
+        heading(
+            "The operator trusts an issuer and names a registry; a package owner writes a rule",
+        );
         println!("$ TOKEN={}", self.admin_token);
         let steps = [
-            ("trusted-issuers/github", json!({ "profile": "github-actions", "issuer": self.ci })),
-            ("principals/joel", json!({ "kind": "user", "external_id": "42" })),
+            (
+                "trusted-issuers/github",
+                json!({ "profile": "github-actions", "issuer": self.ci }),
+            ),
+            (
+                "principals/joel",
+                json!({ "kind": "user", "external_id": "42" }),
+            ),
             (
                 "resource-servers/registry",
                 json!({ "resource": format!("{}/", self.registry), "actions": ["create", "publish"] }),
@@ -76,11 +95,20 @@ impl Tour {
         ];
         for (path, body) in steps {
             let url = format!("{}/admin/v1/{path}", self.carnet);
-            println!("$ curl -s -X PUT -H \"Authorization: Bearer $TOKEN\" {url} \\\n    -d '{body}'");
-            let request = self.http.request(Method::PUT, url).bearer_auth(&self.admin_token).json(&body);
+            println!(
+                "$ curl -s -X PUT -H \"Authorization: Bearer $TOKEN\" {url} \\\n    -d '{body}'"
+            );
+            let request = self
+                .http
+                .request(Method::PUT, url)
+                .bearer_auth(&self.admin_token)
+                .json(&body);
             let answer = request.send().await.map_err(|error| unreachable(&error))?;
             let created = expect(answer, 201).await?;
-            let state = created.get("state").map(|state| format!(", state {state}")).unwrap_or_default();
+            let state = created
+                .get("state")
+                .map(|state| format!(", state {state}"))
+                .unwrap_or_default();
             println!("201 Created{state}");
         }
         Ok(())
@@ -89,20 +117,35 @@ impl Tour {
     /// Requests an identity token from the stand-in platform, as a job does.
     async fn assertion(&self, reference: &str) -> Result<String, CommandError> {
         let url = self.assertion_url(reference);
-        let answer = self.http.get(url).send().await.map_err(|error| unreachable(&error))?;
+        let answer = self
+            .http
+            .get(url)
+            .send()
+            .await
+            .map_err(|error| unreachable(&error))?;
         answer.text().await.map_err(|error| unreachable(&error))
     }
 
     fn assertion_url(&self, reference: &str) -> String {
-        format!("{}/assertion?audience={}&ref={reference}", self.ci, self.carnet)
+        format!(
+            "{}/assertion?audience={}&ref={reference}",
+            self.ci, self.carnet
+        )
     }
 
     async fn exchange(&self, assertion: &str) -> Result<String, CommandError> {
         heading("A job trades the assertion its platform gave it for a registry token (RFC 7523)");
         println!("{}", self.exchange_line("refs/heads/main"));
-        let body = self.answer(self.http.post(self.token_endpoint()).form(&form(assertion)), 200).await?;
+        let body = self
+            .answer(
+                self.http.post(self.token_endpoint()).form(&form(assertion)),
+                200,
+            )
+            .await?;
         let token = body.get("access_token").and_then(Value::as_str);
-        token.map(str::to_owned).ok_or_else(|| CommandError::Other("the answer holds no access token".to_owned()))
+        token
+            .map(str::to_owned)
+            .ok_or_else(|| CommandError::Other("the answer holds no access token".to_owned()))
     }
 
     /// Requests a token by token exchange, limited to one version of one package.
@@ -127,20 +170,36 @@ impl Tour {
             ("principal", PRINCIPAL),
             ("authorization_details", &details.to_string()),
         ];
-        let body = self.answer(self.http.post(self.token_endpoint()).form(&form), 200).await?;
+        let body = self
+            .answer(self.http.post(self.token_endpoint()).form(&form), 200)
+            .await?;
         check(&body, "issued_token_type", ACCESS_TOKEN)?;
         let token = body.get("access_token").and_then(Value::as_str);
-        token.map(str::to_owned).ok_or_else(|| CommandError::Other("the answer holds no access token".to_owned()))
+        token
+            .map(str::to_owned)
+            .ok_or_else(|| CommandError::Other("the answer holds no access token".to_owned()))
     }
 
     async fn revoke(&self, token: &str) -> Result<(), CommandError> {
         heading("The job is done and ends its token (RFC 7009)");
         let url = format!("{}/revoke", self.carnet);
         println!("$ curl -s -i {url} -d token=$(cat /tmp/carnet-token)");
-        let answer = self.http.post(url).form(&[("token", token)]).send().await.map_err(|error| unreachable(&error))?;
+        let answer = self
+            .http
+            .post(url)
+            .form(&[("token", token)])
+            .send()
+            .await
+            .map_err(|error| unreachable(&error))?;
         let received = answer.status();
         println!("{received}");
-        if received == 200 { Ok(()) } else { Err(CommandError::Other(format!("expected 200, received {received}"))) }
+        if received == 200 {
+            Ok(())
+        } else {
+            Err(CommandError::Other(format!(
+                "expected 200, received {received}"
+            )))
+        }
     }
 
     fn exchange_line(&self, reference: &str) -> String {
@@ -163,7 +222,10 @@ impl Tour {
         let header = json!({
             "alg": jws.header.algorithm, "kid": jws.header.key_id, "typ": jws.header.token_type,
         });
-        println!("{header:#}\n{:#}", Value::Object(jws.claims().map_err(malformed)?));
+        println!(
+            "{header:#}\n{:#}",
+            Value::Object(jws.claims().map_err(malformed)?)
+        );
         Ok(())
     }
 
@@ -178,7 +240,9 @@ impl Tour {
             "$ curl -s -X PUT -H \"Authorization: Bearer $(cat /tmp/carnet-token)\" {}/packages/widgets/1.0.1 -d 'content'",
             self.registry
         );
-        self.answer(self.http.put(url).bearer_auth(token).body("content"), 201).await.map(drop)
+        self.answer(self.http.put(url).bearer_auth(token).body("content"), 201)
+            .await
+            .map(drop)
     }
 
     async fn use_again(&self, assertion: &str) -> Result<(), CommandError> {
@@ -190,24 +254,44 @@ impl Tour {
             GrantType::JwtBearer.name()
         );
         println!("$ {line} > /dev/null; {line}");
-        let body = self.answer(self.http.post(self.token_endpoint()).form(&form(assertion)), 400).await?;
+        let body = self
+            .answer(
+                self.http.post(self.token_endpoint()).form(&form(assertion)),
+                400,
+            )
+            .await?;
         check(&body, "reason", "replay")
     }
 
     async fn wrong_branch(&self) -> Result<(), CommandError> {
-        heading("A run on another branch is refused, and told why: its ids prove that the rule is meant for it");
+        heading(
+            "A run on another branch is refused, and told why: its ids prove that the rule is meant for it",
+        );
         println!("{}", self.exchange_line("refs/heads/feature"));
         let assertion = self.assertion("refs/heads/feature").await?;
-        let body = self.answer(self.http.post(self.token_endpoint()).form(&form(&assertion)), 400).await?;
+        let body = self
+            .answer(
+                self.http
+                    .post(self.token_endpoint())
+                    .form(&form(&assertion)),
+                400,
+            )
+            .await?;
         check(&body, "reason", "ref_mismatch")?;
         if body.get("mismatches").is_none() || body.get("error_id").is_none() {
-            return Err(CommandError::Other("the refusal does not say why".to_owned()));
+            return Err(CommandError::Other(
+                "the refusal does not say why".to_owned(),
+            ));
         }
         Ok(())
     }
 
     /// Sends a request, prints the answer and checks its status.
-    async fn answer(&self, request: reqwest::RequestBuilder, status: u16) -> Result<Value, CommandError> {
+    async fn answer(
+        &self,
+        request: reqwest::RequestBuilder,
+        status: u16,
+    ) -> Result<Value, CommandError> {
         let answer = request.send().await.map_err(|error| unreachable(&error))?;
         let received = answer.status();
         let body = expect(answer, status).await?;
@@ -221,7 +305,11 @@ fn heading(text: &str) {
 }
 
 fn form(assertion: &str) -> [(&'static str, &str); 3] {
-    [("grant_type", GrantType::JwtBearer.name()), ("principal", PRINCIPAL), ("assertion", assertion)]
+    [
+        ("grant_type", GrantType::JwtBearer.name()),
+        ("principal", PRINCIPAL),
+        ("assertion", assertion),
+    ]
 }
 
 async fn expect(answer: Response, status: u16) -> Result<Value, CommandError> {
@@ -230,13 +318,17 @@ async fn expect(answer: Response, status: u16) -> Result<Value, CommandError> {
     if received == status {
         Ok(body)
     } else {
-        Err(CommandError::Other(format!("expected {status}, received {received}: {body:#}")))
+        Err(CommandError::Other(format!(
+            "expected {status}, received {received}: {body:#}"
+        )))
     }
 }
 
 fn check(body: &Value, member: &str, expected: &str) -> Result<(), CommandError> {
     match body.get(member).and_then(Value::as_str) {
         Some(received) if received == expected => Ok(()),
-        received => Err(CommandError::Other(format!("{member} should be {expected} and is {received:?}"))),
+        received => Err(CommandError::Other(format!(
+            "{member} should be {expected} and is {received:?}"
+        ))),
     }
 }

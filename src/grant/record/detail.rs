@@ -64,7 +64,10 @@ pub(super) struct GrantedBy {
 
 impl EventDetail<'_> {
     pub(super) fn of(request: &GrantRequest<'_>) -> Self {
-        Self { grant_type: request.grant_type.name(), ..Self::default() }
+        Self {
+            grant_type: request.grant_type.name(),
+            ..Self::default()
+        }
     }
 
     /// The JSON as it is stored, shortened if it exceeds [`MAX_DETAIL_BYTES`]. Claims are dropped
@@ -76,8 +79,10 @@ impl EventDetail<'_> {
             return whole;
         }
         self.claims = None;
-        self.mismatches.truncate(self.mismatches.len().min(SHORTENED));
-        self.credentials_left_out = Some(self.credentials.len().saturating_sub(SHORTENED)).filter(|more| *more > 0);
+        self.mismatches
+            .truncate(self.mismatches.len().min(SHORTENED));
+        self.credentials_left_out =
+            Some(self.credentials.len().saturating_sub(SHORTENED)).filter(|more| *more > 0);
         self.credentials.truncate(SHORTENED);
         let shorter = self.json();
         if shorter.len() <= MAX_DETAIL_BYTES {
@@ -98,12 +103,19 @@ impl EventDetail<'_> {
 
 /// The claims that these rules read beyond the workload description, so that the decision can be
 /// explained again later. `None` if they exceed [`MAX_CLAIMS_BYTES`].
-pub(super) fn claims_read<'a>(rules: &[MatchedRule], content: &'a AssertionContent) -> Option<ClaimsRead<'a>> {
+pub(super) fn claims_read<'a>(
+    rules: &[MatchedRule],
+    content: &'a AssertionContent,
+) -> Option<ClaimsRead<'a>> {
     let profile = &content.issuer().profile;
     let mut read = ClaimsRead(Vec::new());
     for rule in rules {
         visit_claims_read(&rule.credential, profile, |path| {
-            if let Some(value) = content.claims().get(path).filter(|_| !read.0.iter().any(|(known, _)| known == path)) {
+            if let Some(value) = content
+                .claims()
+                .get(path)
+                .filter(|_| !read.0.iter().any(|(known, _)| known == path))
+            {
                 read.0.push((path.to_owned(), value));
             }
         });
@@ -122,5 +134,7 @@ impl Serialize for ClaimsRead<'_> {
 
 pub(super) fn workload_url(assertion: &AssertionContent) -> Option<String> {
     let issuer = assertion.issuer();
-    issuer.profile.workload_url(&issuer.issuer, assertion.claims())
+    issuer
+        .profile
+        .workload_url(&issuer.issuer, assertion.claims())
 }

@@ -35,17 +35,28 @@ pub(super) fn issuance(
     let (granting, lent): (&[MatchedRule], &[MatchedRule]) = match decision {
         Decision::Registry(authorization) => (
             &authorization.entitlement().credentials,
-            authorization.delegation().map(|delegation| delegation.rules.as_slice()).unwrap_or_default(),
+            authorization
+                .delegation()
+                .map(|delegation| delegation.rules.as_slice())
+                .unwrap_or_default(),
         ),
         Decision::Admin(_) => (&[], &[]),
     };
     let rules = MatchedRule::distinct(granting.iter().chain(lent).chain(admitting).cloned());
-    let of_others = lent.iter().chain(admitting).filter_map(|rule| context.rules.principal(&rule.credential.principal));
+    let of_others = lent
+        .iter()
+        .chain(admitting)
+        .filter_map(|rule| context.rules.principal(&rule.credential.principal));
     let mut principals: Vec<String> = of_others.map(|principal| principal.name.clone()).collect();
     let mut resource_server = None;
     if let Decision::Registry(authorization) = decision {
         let entitlement = authorization.entitlement();
-        principals.extend(entitlement.details.iter().map(|detail| detail.principal.clone()));
+        principals.extend(
+            entitlement
+                .details
+                .iter()
+                .map(|detail| detail.principal.clone()),
+        );
         resource_server = Some(entitlement.resource_server.name.clone());
     }
     let presented = subject.assertions().map(|assertion| assertion.issuer().id);
@@ -53,14 +64,23 @@ pub(super) fn issuance(
         consumed: consumed(subject),
         version: context.rules.version,
         dependencies: Dependencies {
-            trusted_issuers: presented.chain(rules.iter().map(|rule| rule.credential.trusted_issuer)).collect(),
+            trusted_issuers: presented
+                .chain(rules.iter().map(|rule| rule.credential.trusted_issuer))
+                .collect(),
             resource_server,
             credentials: rules.iter().map(|rule| rule.credential.id).collect(),
             principals,
             client: subject.client.identity().id().map(str::to_owned),
         },
-        pins: rules.iter().filter(|rule| !rule.pins.is_empty()).map(pin).collect(),
-        token: TokenRecord { exchanged: exchanged(subject, minted), opaque: minted.opaque.clone() },
+        pins: rules
+            .iter()
+            .filter(|rule| !rule.pins.is_empty())
+            .map(pin)
+            .collect(),
+        token: TokenRecord {
+            exchanged: exchanged(subject, minted),
+            opaque: minted.opaque.clone(),
+        },
         event: match decision {
             Decision::Registry(authorization) => issued(context, request, authorization, minted),
             Decision::Admin(_) => issued_admin(context, request, judged, minted),
@@ -70,16 +90,25 @@ pub(super) fn issuance(
 }
 
 fn pin(rule: &MatchedRule) -> Pin {
-    Pin { credential: rule.credential.id, revision: rule.credential.revision, ids: rule.pins.clone() }
+    Pin {
+        credential: rule.credential.id,
+        revision: rule.credential.revision,
+        ids: rule.pins.clone(),
+    }
 }
 
 /// The keys of all assertions that a token uses up: subject, actor and client assertion.
 pub(super) fn consumed(subject: &Subject<AcceptedAssertion>) -> Vec<(AssertionKey, Timestamp)> {
     let presented = subject.assertions();
-    let keys = presented.filter_map(|assertion| assertion.key().map(|key| (*key, assertion.remembered_until())));
+    let keys = presented.filter_map(|assertion| {
+        assertion
+            .key()
+            .map(|key| (*key, assertion.remembered_until()))
+    });
     // Here client assertion and subject are one token: consume it once.
     let is_subject = matches!(subject.presented, Presented::ClientAssertion(_));
-    keys.chain(subject.client.identity().consumed().filter(|_| !is_subject)).collect()
+    keys.chain(subject.client.identity().consumed().filter(|_| !is_subject))
+        .collect()
 }
 
 /// The parents of an exchanged token: its subject token and its actor token, where this server
@@ -129,8 +158,14 @@ fn issued(
         trusted_issuer,
         assertion,
         parts: parts_of(context, request, authorization),
-        credential: entitlement.credentials.first().map(|rule| rule.credential.id),
-        principal: entitlement.principal.as_ref().map(|principal| principal.name.clone()),
+        credential: entitlement
+            .credentials
+            .first()
+            .map(|rule| rule.credential.id),
+        principal: entitlement
+            .principal
+            .as_ref()
+            .map(|principal| principal.name.clone()),
         resource: Some(entitlement.resource_server.resource.clone()),
         client_id: Some(minted.client_id.clone()),
         token_id: Some(minted.token_id.clone()),
@@ -188,10 +223,20 @@ fn parts_of(
         let is_vouched = issuer.is_some_and(|issuer| rule.credential.is_vouched_under(issuer));
         part(rule, is_vouched || door == Door::Token)
     });
-    let acting = authorization.delegation().into_iter().flat_map(|delegation| &delegation.rules);
-    let mut parts: Vec<AuditPart> = granting.chain(acting.filter_map(|rule| part(rule, false))).collect();
-    let owners = entitlement.details.iter().map(|entry| entry.principal.as_str());
-    let asked = request.access().and_then(|access| access.principal.as_deref());
+    let acting = authorization
+        .delegation()
+        .into_iter()
+        .flat_map(|delegation| &delegation.rules);
+    let mut parts: Vec<AuditPart> = granting
+        .chain(acting.filter_map(|rule| part(rule, false)))
+        .collect();
+    let owners = entitlement
+        .details
+        .iter()
+        .map(|entry| entry.principal.as_str());
+    let asked = request
+        .access()
+        .and_then(|access| access.principal.as_deref());
     for principal in owners.chain(asked).filter_map(by_name) {
         see(&mut parts, &principal.id);
     }
@@ -214,29 +259,45 @@ fn see(parts: &mut Vec<AuditPart>, principal_id: &str) {
 /// Digest and `jti` of an assertion, by which it is found again.
 fn reference(content: &AssertionContent) -> Option<AssertionRef> {
     let digest = base64url(content.digest()?);
-    Some(AssertionRef { digest, jti: content.id().map(str::to_owned) })
+    Some(AssertionRef {
+        digest,
+        jti: content.id().map(str::to_owned),
+    })
 }
 
 /// The principals that may see what happens to one of our access tokens: those of its entries.
 pub fn parts_of_token(rules: &Snapshot, claims: &AccessToken) -> Vec<AuditPart> {
     let entries = claims.authorization_details.iter().filter_map(|entry| {
         Some(AuditPart {
-            principal_id: rules.principal(&entry.principal.to_ascii_lowercase())?.id.clone(),
+            principal_id: rules
+                .principal(&entry.principal.to_ascii_lowercase())?
+                .id
+                .clone(),
             credential: entry.credential.parse().ok(),
             revision: Some(entry.revision),
             sees_claims: claims.principal.is_some() || is_invited(rules, &entry.credential),
         })
     });
     let mut parts: Vec<AuditPart> = entries.collect();
-    parts.sort_by(|left, right| (&left.principal_id, left.credential).cmp(&(&right.principal_id, right.credential)));
-    parts.dedup_by(|left, right| left.principal_id == right.principal_id && left.credential == right.credential);
+    parts.sort_by(|left, right| {
+        (&left.principal_id, left.credential).cmp(&(&right.principal_id, right.credential))
+    });
+    parts.dedup_by(|left, right| {
+        left.principal_id == right.principal_id && left.credential == right.credential
+    });
     parts
 }
 
 /// Whether an entry's principal may see the claims behind a token for several principals: its rule
 /// is vouched for, or the entry comes from a client's own permissions.
 fn is_invited(rules: &Snapshot, credential: &str) -> bool {
-    let Ok(id) = credential.parse::<CredentialId>() else { return true };
+    let Ok(id) = credential.parse::<CredentialId>() else {
+        return true;
+    };
     let rule = rules.credential(id);
-    rule.is_some_and(|rule| rules.issuer(rule.trusted_issuer).is_some_and(|issuer| rule.is_vouched_under(issuer)))
+    rule.is_some_and(|rule| {
+        rules
+            .issuer(rule.trusted_issuer)
+            .is_some_and(|issuer| rule.is_vouched_under(issuer))
+    })
 }

@@ -38,7 +38,11 @@ pub(in crate::grant) fn refused(
         event.reason.map(Reason::code),
         Some(&hour),
     ];
-    let key: Vec<&str> = texts.into_iter().map(Option::unwrap_or_default).chain(parts).collect();
+    let key: Vec<&str> = texts
+        .into_iter()
+        .map(Option::unwrap_or_default)
+        .chain(parts)
+        .collect();
     event.fold = Some(sha256(key.join("\0").as_bytes()));
     Some(event)
 }
@@ -49,14 +53,21 @@ fn event_of_refusal(
     refused: &Refused,
 ) -> Option<AuditEvent> {
     let why = &refused.refusal;
-    let mut detail = EventDetail { detail: why.detail.as_deref(), ..EventDetail::of(request) };
+    let mut detail = EventDetail {
+        detail: why.detail.as_deref(),
+        ..EventDetail::of(request)
+    };
     let event = AuditEvent {
         reason: Some(why.reason),
         resource: match &request.parameters {
             Ok(parameters) => parameters.access.resources.first().cloned(),
             Err(_) => None,
         },
-        client_id: refused.client.as_ref().and_then(ClientIdentity::id).map(str::to_owned),
+        client_id: refused
+            .client
+            .as_ref()
+            .and_then(ClientIdentity::id)
+            .map(str::to_owned),
         address: request.address,
         ..AuditEvent::with_id(request.id, Outcome::Refused)
     };
@@ -64,7 +75,10 @@ fn event_of_refusal(
         About::Nothing | About::Unaccepted(_) => None,
         // Each further refusal would be another row; the metrics count them.
         About::Client if why.reason == Reason::RateLimited => None,
-        About::Client => Some(AuditEvent { detail: detail.into_json(), ..event }),
+        About::Client => Some(AuditEvent {
+            detail: detail.into_json(),
+            ..event
+        }),
         About::Token(token) => {
             let claims = token.claims();
             detail.subject_token = Some(&claims.jti);
@@ -72,17 +86,30 @@ fn event_of_refusal(
             Some(AuditEvent {
                 subject: Some(claims.sub.clone()),
                 parts,
-                credential: claims.authorization_details.iter().find_map(|entry| entry.credential.parse().ok()),
-                principal: claims.principal.as_ref().map(|principal| principal.name.clone()),
+                credential: claims
+                    .authorization_details
+                    .iter()
+                    .find_map(|entry| entry.credential.parse().ok()),
+                principal: claims
+                    .principal
+                    .as_ref()
+                    .map(|principal| principal.name.clone()),
                 detail: detail.into_json(),
                 ..event
             })
         }
         // No rule refers to this workload: the metrics and the log have the refusal.
-        About::Assertion(_, report) if report.candidates.is_empty() && event.client_id.is_none() => None,
-        About::Assertion(assertion, report) => {
-            Some(of_assertion(context, request, (assertion, report), (detail, event)))
+        About::Assertion(_, report)
+            if report.candidates.is_empty() && event.client_id.is_none() =>
+        {
+            None
         }
+        About::Assertion(assertion, report) => Some(of_assertion(
+            context,
+            request,
+            (assertion, report),
+            (detail, event),
+        )),
     }
 }
 
@@ -103,14 +130,18 @@ fn of_assertion<'a>(
     let mut described: Vec<&Candidate> = report.candidates.iter().collect();
     described.sort_by_key(|candidate| candidate.rank);
     let described = described.into_iter().take(DESCRIBED);
-    let mismatches = described.flat_map(|one| one.mismatches(assertion.issuer(), assertion.claims()));
+    let mismatches =
+        described.flat_map(|one| one.mismatches(assertion.issuer(), assertion.claims()));
     let mut room = DESCRIBED_BYTES;
     let fits = |mismatch: &Mismatch| {
         let left = room.checked_sub(element_bytes(mismatch));
         room = left.unwrap_or_default();
         left.is_some()
     };
-    detail.mismatches = mismatches.map(|one| one.brief(DESCRIBED_VALUE_BYTES)).take_while(fits).collect();
+    detail.mismatches = mismatches
+        .map(|one| one.brief(DESCRIBED_VALUE_BYTES))
+        .take_while(fits)
+        .collect();
     let near: Vec<MatchedRule> = closest.map(MatchedRule::of).into_iter().collect();
     detail.claims = claims_read(&near, assertion);
     AuditEvent {
@@ -127,11 +158,22 @@ fn of_assertion<'a>(
 
 /// The principals that may see a refusal: the one that the request names, and those whose named or
 /// vouched rules have the fewest conditions unmet.
-fn parts_of_refusal(context: &DecisionContext<'_>, request: &GrantRequest<'_>, report: &MatchReport) -> Vec<AuditPart> {
+fn parts_of_refusal(
+    context: &DecisionContext<'_>,
+    request: &GrantRequest<'_>,
+    report: &MatchReport,
+) -> Vec<AuditPart> {
     let nearest = |rank: Rank| {
-        let of_rank = || report.candidates.iter().filter(move |candidate| candidate.rank == rank);
+        let of_rank = || {
+            report
+                .candidates
+                .iter()
+                .filter(move |candidate| candidate.rank == rank)
+        };
         let least = of_rank().map(|candidate| candidate.unmet().count()).min();
-        of_rank().filter(move |candidate| Some(candidate.unmet().count()) == least).take(DESCRIBED)
+        of_rank()
+            .filter(move |candidate| Some(candidate.unmet().count()) == least)
+            .take(DESCRIBED)
     };
     let part = |candidate: &Candidate| {
         Some(AuditPart {
@@ -141,9 +183,16 @@ fn parts_of_refusal(context: &DecisionContext<'_>, request: &GrantRequest<'_>, r
             sees_claims: true,
         })
     };
-    let mut parts: Vec<AuditPart> = nearest(Rank::Named).chain(nearest(Rank::Vouched)).filter_map(part).collect();
-    let asked = request.access().and_then(|access| access.principal.as_deref());
-    if let Some(principal) = asked.and_then(|name| context.rules.principal(&name.to_ascii_lowercase())) {
+    let mut parts: Vec<AuditPart> = nearest(Rank::Named)
+        .chain(nearest(Rank::Vouched))
+        .filter_map(part)
+        .collect();
+    let asked = request
+        .access()
+        .and_then(|access| access.principal.as_deref());
+    if let Some(principal) =
+        asked.and_then(|name| context.rules.principal(&name.to_ascii_lowercase()))
+    {
         see(&mut parts, &principal.id);
     }
     parts.sort_by(|left, right| left.principal_id.cmp(&right.principal_id));

@@ -37,10 +37,26 @@ struct AuditQuery {
 pub fn routes() -> DescribedRoutes {
     let text = || json!({ "type": "string" });
     let listing = Operation::new("List audit events, the latest first")
-        .query("credential", &text(), "Events that this rule is part of: its name or id.")
-        .query("principal", &text(), "Events that this principal is part of.")
-        .query("outcome", &json!({ "enum": Outcome::ALL.map(Outcome::as_str) }), "Events of this outcome only.")
-        .query("since", &json!({ "type": "string", "format": "date-time" }), "Events since this time.")
+        .query(
+            "credential",
+            &text(),
+            "Events that this rule is part of: its name or id.",
+        )
+        .query(
+            "principal",
+            &text(),
+            "Events that this principal is part of.",
+        )
+        .query(
+            "outcome",
+            &json!({ "enum": Outcome::ALL.map(Outcome::as_str) }),
+            "Events of this outcome only.",
+        )
+        .query(
+            "since",
+            &json!({ "type": "string", "format": "date-time" }),
+            "Events since this time.",
+        )
         .query("limit", &page_size(), "How many events.")
         .query("cursor", &text(), "The `next_cursor` of the page before.")
         .answer("200", "A page.", &page(&reference("AuditEvent")));
@@ -97,17 +113,30 @@ async fn list(
 /// the token request was meant for this principal.
 fn own_part(mut item: Value, principal: &str, seen: &PrincipalView) -> Value {
     let is_own = |part: &Value| {
-        let credential = part.get("credential").and_then(Value::as_str).and_then(|id| id.parse().ok());
+        let credential = part
+            .get("credential")
+            .and_then(Value::as_str)
+            .and_then(|id| id.parse().ok());
         credential.is_some_and(|id| seen.credentials.contains(&id))
     };
     if let Some(members) = item.as_object_mut() {
-        let own = members.get("credential").is_some_and(|id| is_own(&json!({ "credential": id })));
+        let own = members
+            .get("credential")
+            .is_some_and(|id| is_own(&json!({ "credential": id })));
         if !own {
             members.insert("credential".to_owned(), json!(seen.credentials.first()));
         }
         members.insert("principal".to_owned(), principal.into());
         if !seen.claims {
-            for private in ["address", "subject", "assertion", "client_id", "token_id", "trusted_issuer", "resource"] {
+            for private in [
+                "address",
+                "subject",
+                "assertion",
+                "client_id",
+                "token_id",
+                "trusted_issuer",
+                "resource",
+            ] {
                 members.insert(private.to_owned(), Value::Null);
             }
             members.insert("detail".to_owned(), json!({}));
@@ -115,7 +144,9 @@ fn own_part(mut item: Value, principal: &str, seen: &PrincipalView) -> Value {
     }
     // When a rule moves to another principal, each of the two sees only its own side.
     for side in ["before", "after"] {
-        let owner = item.pointer(&format!("/detail/{side}/principal")).and_then(Value::as_str);
+        let owner = item
+            .pointer(&format!("/detail/{side}/principal"))
+            .and_then(Value::as_str);
         if owner.is_some_and(|owner| !owner.eq_ignore_ascii_case(principal))
             && let Some(detail) = item.get_mut("detail").and_then(Value::as_object_mut)
         {
@@ -134,7 +165,8 @@ async fn filter(app: &App, query: &AuditQuery, author: &Author) -> Result<AuditF
     let outcome = match &query.outcome {
         None => None,
         Some(word) => {
-            let detail = "outcome must be one of issued, refused, created, updated, deleted, revoked";
+            let detail =
+                "outcome must be one of issued, refused, created, updated, deleted, revoked";
             Some(Outcome::from_word(word).ok_or_else(|| bad_query(detail))?)
         }
     };
@@ -142,7 +174,9 @@ async fn filter(app: &App, query: &AuditQuery, author: &Author) -> Result<AuditF
         None => None,
         Some(text) => {
             let time = Timestamp::parse_rfc3339(text);
-            Some(time.ok_or_else(|| bad_query("since must be a time in RFC 3339, for example 2027-01-31T00:00:00Z"))?)
+            Some(time.ok_or_else(|| {
+                bad_query("since must be a time in RFC 3339, for example 2027-01-31T00:00:00Z")
+            })?)
         }
     };
     // An id also finds the events of a deleted rule.
@@ -152,7 +186,9 @@ async fn filter(app: &App, query: &AuditQuery, author: &Author) -> Result<AuditF
             if let Ok(id) = name.parse() {
                 Some(id)
             } else {
-                let stored = admin::find::<FederatedCredentialDocument>(app, name, author).await.map_err(rejected)?;
+                let stored = admin::find::<FederatedCredentialDocument>(app, name, author)
+                    .await
+                    .map_err(rejected)?;
                 stored.id.parse().ok()
             }
         }
@@ -160,19 +196,36 @@ async fn filter(app: &App, query: &AuditQuery, author: &Author) -> Result<AuditF
     // By name, or by the id, which also finds a deleted principal. A query for a rule alone adds
     // its principal, because events are indexed by principal.
     let rules = app.rules();
-    let id_of = |name: &str| rules.principal(&name.to_ascii_lowercase()).map(|principal| principal.id.clone());
-    let of_rule = || rules.credential(credential?).and_then(|rule| id_of(&rule.principal));
+    let id_of = |name: &str| {
+        rules
+            .principal(&name.to_ascii_lowercase())
+            .map(|principal| principal.id.clone())
+    };
+    let of_rule = || {
+        rules
+            .credential(credential?)
+            .and_then(|rule| id_of(&rule.principal))
+    };
     let principal = match &query.principal {
         Some(name) => Some(id_of(name).unwrap_or_else(|| name.clone())),
         None => of_rule(),
     };
-    Ok(AuditFilter { credential, principal, outcome, since, of_credentials: false })
+    Ok(AuditFilter {
+        credential,
+        principal,
+        outcome,
+        since,
+        of_credentials: false,
+    })
 }
 
 fn item(event: &AuditEvent) -> Value {
     let detail = serde_json::from_str::<Value>(&event.detail).unwrap_or_default();
     // The event of an issued token has the subject in `workload`.
-    let subject = event.subject.as_deref().or_else(|| detail.pointer("/workload/sub").and_then(Value::as_str));
+    let subject = event
+        .subject
+        .as_deref()
+        .or_else(|| detail.pointer("/workload/sub").and_then(Value::as_str));
     json!({
         "id": event.id,
         "at": ids::time_of(event.id.0).to_string(),

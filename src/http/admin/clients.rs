@@ -21,18 +21,38 @@ pub fn routes() -> DescribedRoutes {
     });
     let rotating = Operation::new("Make a client's next secret, shown this once")
         .optional_body(&json!({ "type": "object", "properties": { "overlap_seconds": overlap } }))
-        .answer("200", "The client, with its new secret.", &reference("Client"));
-    DescribedRoutes::default().route(Method::Post, "/clients/{name}/rotate-secret", rotate, rotating)
+        .answer(
+            "200",
+            "The client, with its new secret.",
+            &reference("Client"),
+        );
+    DescribedRoutes::default().route(
+        Method::Post,
+        "/clients/{name}/rotate-secret",
+        rotate,
+        rotating,
+    )
 }
 
 /// `POST /admin/v1/clients/{name}/rotate-secret`, optionally with `{"overlap_seconds": 3600}`:
 /// creates the next client secret, which only this answer shows.
-async fn rotate(State(app): State<Arc<App>>, Path(name): Path<String>, caller: AdminCaller, body: Bytes) -> Response {
+async fn rotate(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+    caller: AdminCaller,
+    body: Bytes,
+) -> Response {
     respond(async {
         let author = guard(&app, &caller, Access::Write).await?;
-        let members = if body.is_empty() { Map::new() } else { document(&body)? };
+        let members = if body.is_empty() {
+            Map::new()
+        } else {
+            document(&body)?
+        };
         let overlap = overlap(&members).map_err(rejected)?;
-        let saved = rotate_secret(&app, &name, overlap, &author).await.map_err(rejected)?;
+        let saved = rotate_secret(&app, &name, overlap, &author)
+            .await
+            .map_err(rejected)?;
         Ok(object(&app, StatusCode::OK, &saved.object))
     })
     .await
@@ -41,5 +61,7 @@ async fn rotate(State(app): State<Arc<App>>, Path(name): Path<String>, caller: A
 fn overlap(members: &Map<String, Value>) -> Result<i64, Rejected> {
     let mut reader = Reader::new(members);
     let seconds = reader.integer("overlap_seconds", 0..=MAX_SECRET_OVERLAP_SECONDS);
-    reader.finish(seconds.unwrap_or(SECRET_OVERLAP_SECONDS)).map_err(Rejected::Invalid)
+    reader
+        .finish(seconds.unwrap_or(SECRET_OVERLAP_SECONDS))
+        .map_err(Rejected::Invalid)
 }

@@ -41,7 +41,13 @@ impl Method {
 impl DescribedRoutes {
     /// Adds a route below `/admin/v1`. `{name}` segments of `path` become described parameters.
     #[must_use]
-    pub fn route<H, T>(mut self, method: Method, path: &str, handler: H, operation: Operation) -> Self
+    pub fn route<H, T>(
+        mut self,
+        method: Method,
+        path: &str,
+        handler: H,
+        operation: Operation,
+    ) -> Self
     where
         H: Handler<T, Arc<App>>,
         T: 'static,
@@ -50,7 +56,9 @@ impl DescribedRoutes {
         self.router = self.router.route(path, on(filter, handler));
         let described = self.paths.entry(path).or_insert_with(|| json!({}));
         if let Value::Object(described) = described {
-            let variables = path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'));
+            let variables = path
+                .split('/')
+                .filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'));
             let parameters = variables.map(
                 |variable| json!({ "name": variable, "in": "path", "required": true, "schema": { "type": "string" } }),
             );
@@ -94,20 +102,35 @@ pub struct Operation {
 impl Operation {
     /// An operation that requires a bearer token and answers errors as problem details.
     pub fn new(summary: impl Into<String>) -> Self {
-        let problem = response("A problem (RFC 9457).", "application/problem+json", &reference("Problem"));
+        let problem = response(
+            "A problem (RFC 9457).",
+            "application/problem+json",
+            &reference("Problem"),
+        );
         let responses = ["429", "default"].map(|status| (status.to_owned(), problem.clone()));
-        Self { responses: responses.into_iter().collect(), is_open: false, ..Self::open(summary) }
+        Self {
+            responses: responses.into_iter().collect(),
+            is_open: false,
+            ..Self::open(summary)
+        }
     }
 
     /// An operation that needs no token.
     pub fn open(summary: impl Into<String>) -> Self {
-        Self { summary: summary.into(), is_open: true, parameters: Vec::new(), body: None, responses: Map::new() }
+        Self {
+            summary: summary.into(),
+            is_open: true,
+            parameters: Vec::new(),
+            body: None,
+            responses: Map::new(),
+        }
     }
 
     /// Adds an optional query parameter.
     #[must_use]
     pub fn query(mut self, name: &str, schema: &Value, description: &str) -> Self {
-        let parameter = json!({ "name": name, "in": "query", "schema": schema, "description": description });
+        let parameter =
+            json!({ "name": name, "in": "query", "schema": schema, "description": description });
         self.parameters.push(parameter);
         self
     }
@@ -115,7 +138,9 @@ impl Operation {
     /// Requires a JSON body.
     #[must_use]
     pub fn body(mut self, schema: &Value) -> Self {
-        self.body = Some(json!({ "required": true, "content": { "application/json": { "schema": schema } } }));
+        self.body = Some(
+            json!({ "required": true, "content": { "application/json": { "schema": schema } } }),
+        );
         self
     }
 
@@ -137,14 +162,18 @@ impl Operation {
     /// Adds a JSON answer with this status.
     #[must_use]
     pub fn answer(mut self, status: &str, description: &str, schema: &Value) -> Self {
-        self.responses.insert(status.to_owned(), response(description, "application/json", schema));
+        self.responses.insert(
+            status.to_owned(),
+            response(description, "application/json", schema),
+        );
         self
     }
 
     /// Adds the answer 204.
     #[must_use]
     pub fn no_content(mut self, description: &str) -> Self {
-        self.responses.insert("204".to_owned(), json!({ "description": description }));
+        self.responses
+            .insert("204".to_owned(), json!({ "description": description }));
         self
     }
 

@@ -68,8 +68,11 @@ pub fn routes() -> DescribedRoutes {
         },
         "description": "A token request. Either what its grant presents, or trusted_issuer and claims.",
     });
-    let operation =
-        Operation::new("Say why").body(&question).answer("200", "The explanation.", &reference("Explanation"));
+    let operation = Operation::new("Say why").body(&question).answer(
+        "200",
+        "The explanation.",
+        &reference("Explanation"),
+    );
     DescribedRoutes::default().route(Method::Post, "/explanations", explain, operation)
 }
 
@@ -79,38 +82,71 @@ async fn explain(State(app): State<Arc<App>>, caller: AdminCaller, body: Bytes) 
         let view = author.principals.map_or(View::Everything, View::Principals);
         let invalid = |problems| rejected(Rejected::Invalid(problems));
         let request = read(&document(&body)?, author.sees_everything).map_err(invalid)?;
-        let explanation = answer(&app, request, &view).await.map_err(|problem| invalid(vec![problem]))?;
+        let explanation = answer(&app, request, &view)
+            .await
+            .map_err(|problem| invalid(vec![problem]))?;
         Ok(Json(explanation).into_response())
     })
     .await
 }
 
-async fn answer(app: &App, request: ExplanationRequest, view: &View) -> Result<Explanation, DocumentError> {
-    let ExplanationRequest { form, grant_type, claims } = request;
+async fn answer(
+    app: &App,
+    request: ExplanationRequest,
+    view: &View,
+) -> Result<Explanation, DocumentError> {
+    let ExplanationRequest {
+        form,
+        grant_type,
+        claims,
+    } = request;
     let Some((trusted_issuer, claims)) = claims else {
         let caller = (EventId::new(app.clock.now()), None);
         let request =
-            GrantRequest::read(&form, AuthorizationHeader::Absent, &app.config.own, caller).map_err(problem)?;
+            GrantRequest::read(&form, AuthorizationHeader::Absent, &app.config.own, caller)
+                .map_err(problem)?;
         return explain_request(app, &request, view).await.map_err(problem);
     };
     let context = app.decision_context();
     let issuer = context.rules.issuer_named(&trusted_issuer);
-    let issuer = issuer
-        .ok_or_else(|| DocumentError::new("/trusted_issuer", "must be the name of an existing trusted issuer"))?;
+    let issuer = issuer.ok_or_else(|| {
+        DocumentError::new(
+            "/trusted_issuer",
+            "must be the name of an existing trusted issuer",
+        )
+    })?;
     let access = read_access(&form, grant_type).map_err(|refusal| problem(refusal.into()))?;
-    let mode = Mode::Preview { limits: &app.limits, used: false, view };
-    Ok(explain_claims(&context, mode, issuer, Claims::new(claims), (grant_type, &access)))
+    let mode = Mode::Preview {
+        limits: &app.limits,
+        used: false,
+        view,
+    };
+    Ok(explain_claims(
+        &context,
+        mode,
+        issuer,
+        Claims::new(claims),
+        (grant_type, &access),
+    ))
 }
 
 /// The error of the token request as a mistake in the document, at the parameter's pointer.
 fn problem(error: TokenError) -> DocumentError {
     let refusal = *error.refusal;
-    let pointer = refusal.parameter.map(|parameter| format!("/{parameter}")).unwrap_or_default();
-    let detail = refusal.detail.map_or_else(|| refusal.reason.sentence().to_owned(), str::into_string);
+    let pointer = refusal
+        .parameter
+        .map(|parameter| format!("/{parameter}"))
+        .unwrap_or_default();
+    let detail = refusal
+        .detail
+        .map_or_else(|| refusal.reason.sentence().to_owned(), str::into_string);
     DocumentError::new(pointer, detail)
 }
 
-fn read(members: &Map<String, Value>, sees_everything: bool) -> Result<ExplanationRequest, Vec<DocumentError>> {
+fn read(
+    members: &Map<String, Value>,
+    sees_everything: bool,
+) -> Result<ExplanationRequest, Vec<DocumentError>> {
     let mut reader = Reader::new(members);
     let claims = claims(&mut reader);
     let mut form: Vec<(&'static str, Cow<'static, str>)> = Vec::new();
@@ -118,10 +154,15 @@ fn read(members: &Map<String, Value>, sees_everything: bool) -> Result<Explanati
         form.extend(reader.text(name).map(|text| (name, text.into())));
     }
     for name in OF_OTHERS {
-        let Some(text) = reader.text(name) else { continue };
+        let Some(text) = reader.text(name) else {
+            continue;
+        };
         form.push((name, text.into()));
         if !sees_everything {
-            reader.problem(name, "must be left out unless the token is for admin or admin:read");
+            reader.problem(
+                name,
+                "must be left out unless the token is for admin or admin:read",
+            );
         } else if claims.is_some() {
             reader.problem(name, "must not be given together with claims");
         }
@@ -133,25 +174,47 @@ fn read(members: &Map<String, Value>, sees_everything: bool) -> Result<Explanati
         };
         form.extend(texts.into_iter().map(|text| (name, text.into())));
     }
-    let details = reader.value("authorization_details").map(ToString::to_string);
+    let details = reader
+        .value("authorization_details")
+        .map(ToString::to_string);
     form.extend(details.map(|details| ("authorization_details", details.into())));
     let known = |name: &str| grant_named(name).ok_or("must be a grant type of the token endpoint");
-    let grant_type = reader.parsed("grant_type", known).unwrap_or(GrantType::JwtBearer);
-    let has = |form: &[(&str, Cow<'_, str>)], name: &str| form.iter().any(|(given, _)| *given == name);
+    let grant_type = reader
+        .parsed("grant_type", known)
+        .unwrap_or(GrantType::JwtBearer);
+    let has =
+        |form: &[(&str, Cow<'_, str>)], name: &str| form.iter().any(|(given, _)| *given == name);
     if has(&form, "assertion") && grant_type == GrantType::TokenExchange {
-        for name in ["subject_token", "subject_token_type"].into_iter().filter(|name| has(&form, name)) {
-            reader.problem(name, "must not be given together with assertion, which is the subject token already");
+        for name in ["subject_token", "subject_token_type"]
+            .into_iter()
+            .filter(|name| has(&form, name))
+        {
+            reader.problem(
+                name,
+                "must not be given together with assertion, which is the subject token already",
+            );
         }
         // The token exchange grant calls the same assertion `subject_token`.
-        form.iter_mut().filter(|(name, _)| *name == "assertion").for_each(|(name, _)| *name = "subject_token");
+        form.iter_mut()
+            .filter(|(name, _)| *name == "assertion")
+            .for_each(|(name, _)| *name = "subject_token");
         form.push(("subject_token_type", JWT.into()));
     }
-    let presents = ["assertion", "subject_token"].into_iter().any(|name| has(&form, name));
+    let presents = ["assertion", "subject_token"]
+        .into_iter()
+        .any(|name| has(&form, name));
     if (presents || grant_type == GrantType::ClientCredentials) == claims.is_some() {
-        reader.problem("", "must hold either what the grant presents, or trusted_issuer and claims");
+        reader.problem(
+            "",
+            "must hold either what the grant presents, or trusted_issuer and claims",
+        );
     }
     form.push(("grant_type", grant_type.name().into()));
-    reader.finish(ExplanationRequest { form: TokenForm::of(form), grant_type, claims })
+    reader.finish(ExplanationRequest {
+        form: TokenForm::of(form),
+        grant_type,
+        claims,
+    })
 }
 
 /// A trusted issuer's name, and claims that are judged as if that issuer had signed them.
@@ -166,12 +229,17 @@ fn claims(reader: &mut Reader<'_>) -> Option<(String, Map<String, Value>)> {
         None => None,
     };
     if trusted_issuer.is_some() != claims.is_some() {
-        reader.problem("", "must hold trusted_issuer and claims together, or neither");
+        reader.problem(
+            "",
+            "must hold trusted_issuer and claims together, or neither",
+        );
     }
     trusted_issuer.zip(claims)
 }
 
 /// A grant by the name in its RFC, or by the short name of this server's documents.
 fn grant_named(name: &str) -> Option<GrantType> {
-    GrantType::ALL.into_iter().find(|grant| name == grant.name() || name == grant.short_name())
+    GrantType::ALL
+        .into_iter()
+        .find(|grant| name == grant.name() || name == grant.short_name())
 }

@@ -52,10 +52,17 @@ pub struct LocalCommand;
 impl FromRequestParts<Arc<App>> for AdminCaller {
     type Rejection = std::convert::Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Self::Rejection> {
+    async fn from_request_parts(
+        parts: &mut Parts,
+        app: &Arc<App>,
+    ) -> Result<Self, Self::Rejection> {
         let ClientAddress(address) = ClientAddress::from_request_parts(parts, app).await?;
         let is_local = parts.extensions.get::<LocalCommand>().is_some();
-        Ok(Self { headers: parts.headers.clone(), address, is_local })
+        Ok(Self {
+            headers: parts.headers.clone(),
+            address,
+            is_local,
+        })
     }
 }
 
@@ -69,8 +76,10 @@ pub async fn guard(app: &App, caller: &AdminCaller, access: Access) -> Result<Au
             return response;
         }
         app.limits.note_refusal(caller.address);
-        let over =
-            caller.address.filter(|_| admission.is_on_probation()).map(|address| app.limits.check_address(address));
+        let over = caller
+            .address
+            .filter(|_| admission.is_on_probation())
+            .map(|address| app.limits.check_address(address));
         over.and_then(Result::err).map_or(response, limited)
     })?;
     if matches!(access, Access::Write | Access::WriteCredentials) && !author.is_local {
@@ -91,30 +100,39 @@ async fn admit(app: &App, caller: &AdminCaller, access: Access) -> Result<Author
     if matches!(access, Access::ReadCredentials | Access::WriteCredentials) {
         accepted.extend(limited_to.iter().map(String::as_str));
     }
-    let (grant, token) = request.admit(&accepted).await.map_err(|denied| match denied {
-        Ok(denied) => {
-            if let Some(token) = denied.insufficient() {
-                app.audit(refused(app, caller, token, access));
+    let (grant, token) = request
+        .admit(&accepted)
+        .await
+        .map_err(|denied| match denied {
+            Ok(denied) => {
+                if let Some(token) = denied.insufficient() {
+                    app.audit(refused(app, caller, token, access));
+                }
+                denied.into_response(&app.config.own)
             }
-            denied.into_response(&app.config.own)
-        }
-        Err(FlowError) => internal(),
-    })?;
+            Err(FlowError) => internal(),
+        })?;
     let token_id = token.claims().jti.clone();
     // Names in the principals' own letter case, whatever the scope has. The id is compared as well:
     // a later principal may have got the name of a deleted one.
     let rules = app.rules();
     let meant = |name: &str| {
         let principal = rules.principal(&name.to_ascii_lowercase())?;
-        token.is_for_principal(&principal.id).then(|| principal.name.clone())
+        token
+            .is_for_principal(&principal.id)
+            .then(|| principal.name.clone())
     };
-    let names = limited_to.iter().filter_map(|scope| scope.strip_prefix(ADMIN_CREDENTIALS_OF));
+    let names = limited_to
+        .iter()
+        .filter_map(|scope| scope.strip_prefix(ADMIN_CREDENTIALS_OF));
     let names: Vec<String> = names.filter_map(meant).collect();
     if !is_in_force(app, token).await? {
         return Err(not_in_force(&app.config.own));
     }
     let held = &grant.scope;
-    let unlimited = accepted.iter().any(|scope| !scope.starts_with(ADMIN_CREDENTIALS_OF) && held.contains(scope));
+    let unlimited = accepted
+        .iter()
+        .any(|scope| !scope.starts_with(ADMIN_CREDENTIALS_OF) && held.contains(scope));
     let sees_everything = [ADMIN, ADMIN_READ].iter().any(|scope| held.contains(scope));
     let is_admin = held.contains(ADMIN);
     Ok(Author {
@@ -150,14 +168,22 @@ fn refused(app: &App, caller: &AdminCaller, token: &OwnToken, access: Access) ->
 
 /// Whether the token is not revoked, and its client may still have it.
 async fn is_in_force(app: &App, token: OwnToken) -> Result<bool, Response> {
-    let judged = app.own_tokens(&app.decision_context()).in_force(token).await;
-    judged.map(|live| live.is_ok()).map_err(|error| Problem::from(Rejected::from(error)).into_response())
+    let judged = app
+        .own_tokens(&app.decision_context())
+        .in_force(token)
+        .await;
+    judged
+        .map(|live| live.is_ok())
+        .map_err(|error| Problem::from(Rejected::from(error)).into_response())
 }
 
 /// The scopes of the form `admin:credentials:<principal>`.
 fn limited_to(held: Option<&(AdminGrant, OwnToken)>) -> Vec<String> {
     let scopes = held.into_iter().flat_map(|(grant, _)| grant.scope.tokens());
-    scopes.filter(|scope| scope.starts_with(ADMIN_CREDENTIALS_OF)).map(str::to_owned).collect()
+    scopes
+        .filter(|scope| scope.starts_with(ADMIN_CREDENTIALS_OF))
+        .map(str::to_owned)
+        .collect()
 }
 
 fn internal() -> Response {

@@ -24,15 +24,25 @@ pub fn routes() -> DescribedRoutes {
     let any = || json!({ "type": "object" });
     let listing = Operation::new("List our signing keys").answer("200", "The keys.", &any());
     let algorithm = json!({ "type": "object", "properties": { "algorithm": { "enum": ["ES256", "RS256", "EdDSA"] } } });
-    let rotating = Operation::new("Let the next key sign").optional_body(&algorithm).answer("200", "The keys.", &any());
+    let rotating = Operation::new("Let the next key sign")
+        .optional_body(&algorithm)
+        .answer("200", "The keys.", &any());
     let withdrawing = Operation::new("Withdraw a signing key at once").no_content("It is gone.");
-    let refreshing =
-        Operation::new("Fetch a trusted issuer's keys now").answer("200", "The keys that can be used.", &any());
+    let refreshing = Operation::new("Fetch a trusted issuer's keys now").answer(
+        "200",
+        "The keys that can be used.",
+        &any(),
+    );
     DescribedRoutes::default()
         .route(Method::Get, "/signing-keys", list, listing)
         .route(Method::Post, "/signing-keys/rotate", rotate, rotating)
         .route(Method::Delete, "/signing-keys/{kid}", withdraw, withdrawing)
-        .route(Method::Post, "/trusted-issuers/{name}/refresh-keys", refresh, refreshing)
+        .route(
+            Method::Post,
+            "/trusted-issuers/{name}/refresh-keys",
+            refresh,
+            refreshing,
+        )
 }
 
 /// `GET /admin/v1/signing-keys`
@@ -48,9 +58,16 @@ async fn list(State(app): State<Arc<App>>, caller: AdminCaller) -> Response {
 async fn rotate(State(app): State<Arc<App>>, caller: AdminCaller, body: Bytes) -> Response {
     respond(async {
         let author = guard(&app, &caller, Access::Write).await?;
-        let algorithm = if body.is_empty() { None } else { algorithm(&document(&body)?)? };
+        let algorithm = if body.is_empty() {
+            None
+        } else {
+            algorithm(&document(&body)?)?
+        };
         let event = event(&author, Outcome::Updated, "rotated", &app);
-        let rotated = app.keys.rotate(&app.store, algorithm, app.clock.now(), Some(&event)).await;
+        let rotated = app
+            .keys
+            .rotate(&app.store, algorithm, app.clock.now(), Some(&event))
+            .await;
         rotated.map_err(|error| rejected(error.into()))?;
         shown(&app).await
     })
@@ -64,9 +81,13 @@ fn algorithm(members: &serde_json::Map<String, Value>) -> Result<Option<Algorith
         Problem::from(Rejected::Invalid(vec![problem]))
     };
     match (members.get("algorithm"), members.len()) {
-        (None | Some(Value::Null), 0 | 1) if members.keys().all(|name| name == "algorithm") => Ok(None),
+        (None | Some(Value::Null), 0 | 1) if members.keys().all(|name| name == "algorithm") => {
+            Ok(None)
+        }
         (Some(Value::String(name)), 1) => match name.parse() {
-            Ok(algorithm @ (Algorithm::ES256 | Algorithm::RS256 | Algorithm::EdDSA)) => Ok(Some(algorithm)),
+            Ok(algorithm @ (Algorithm::ES256 | Algorithm::RS256 | Algorithm::EdDSA)) => {
+                Ok(Some(algorithm))
+            }
             _ => Err(wrong()),
         },
         _ => Err(wrong()),
@@ -75,11 +96,18 @@ fn algorithm(members: &serde_json::Map<String, Value>) -> Result<Option<Algorith
 
 /// `DELETE /admin/v1/signing-keys/{kid}`: removes the key from the key set at once, which
 /// invalidates the tokens that it signed.
-async fn withdraw(State(app): State<Arc<App>>, Path(key_id): Path<String>, caller: AdminCaller) -> Response {
+async fn withdraw(
+    State(app): State<Arc<App>>,
+    Path(key_id): Path<String>,
+    caller: AdminCaller,
+) -> Response {
     respond(async {
         let author = guard(&app, &caller, Access::Write).await?;
         let event = event(&author, Outcome::Deleted, &key_id, &app);
-        let withdrawn = app.keys.withdraw(&app.store, &key_id, app.clock.now(), Some(&event)).await;
+        let withdrawn = app
+            .keys
+            .withdraw(&app.store, &key_id, app.clock.now(), Some(&event))
+            .await;
         withdrawn.map_err(|error| rejected(error.into()))?;
         Ok(StatusCode::NO_CONTENT.into_response())
     })
@@ -87,22 +115,41 @@ async fn withdraw(State(app): State<Arc<App>>, Path(key_id): Path<String>, calle
 }
 
 /// `POST /admin/v1/trusted-issuers/{name}/refresh-keys`
-async fn refresh(State(app): State<Arc<App>>, Path(name): Path<String>, caller: AdminCaller) -> Response {
+async fn refresh(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+    caller: AdminCaller,
+) -> Response {
     respond(async {
         let author = guard(&app, &caller, Access::Write).await?;
-        let stored = admin::find::<TrustedIssuerDocument>(&app, &name, &author).await.map_err(rejected)?;
+        let stored = admin::find::<TrustedIssuerDocument>(&app, &name, &author)
+            .await
+            .map_err(rejected)?;
         let rules = app.rules();
-        let issuer = rules.issuer_named(&stored.name).ok_or_else(|| rejected(Rejected::NotFound))?;
+        let issuer = rules
+            .issuer_named(&stored.name)
+            .ok_or_else(|| rejected(Rejected::NotFound))?;
         match app.upstream.refresh(issuer).await {
-            Ok(keys) => Ok(Json(json!({ "keys": keys.ids(), "unusable": keys.unusable() })).into_response()),
-            Err(detail) => Err(Problem::new(StatusCode::BAD_GATEWAY, "upstream_unavailable", detail).into_response()),
+            Ok(keys) => Ok(
+                Json(json!({ "keys": keys.ids(), "unusable": keys.unusable() })).into_response(),
+            ),
+            Err(detail) => {
+                Err(
+                    Problem::new(StatusCode::BAD_GATEWAY, "upstream_unavailable", detail)
+                        .into_response(),
+                )
+            }
         }
     })
     .await
 }
 
 async fn shown(app: &App) -> Result<Response, Response> {
-    let keys = app.store.signing_keys().await.map_err(|error: StoreError| rejected(error.into()))?;
+    let keys = app
+        .store
+        .signing_keys()
+        .await
+        .map_err(|error: StoreError| rejected(error.into()))?;
     let items: Vec<Value> = keys.iter().map(item).collect();
     Ok(Json(json!({ "items": items, "next_cursor": null })).into_response())
 }

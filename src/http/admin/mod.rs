@@ -20,7 +20,8 @@ use axum::http::StatusCode;
 
 use crate::app::App;
 use crate::documents::{
-    ClientDocument, FederatedCredentialDocument, PrincipalDocument, ResourceServerDocument, TrustedIssuerDocument,
+    ClientDocument, FederatedCredentialDocument, PrincipalDocument, ResourceServerDocument,
+    TrustedIssuerDocument,
 };
 
 use described::DescribedRoutes;
@@ -45,11 +46,16 @@ pub fn routes() -> Router<Arc<App>> {
     openapi::with_document(described)
         .into_router()
         .fallback(async || {
-            problem::Problem::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here").into_response()
+            problem::Problem::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here")
+                .into_response()
         })
         .method_not_allowed_fallback(async || {
-            problem::Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "not with this method")
-                .into_response()
+            problem::Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "not with this method",
+            )
+            .into_response()
         })
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
 }

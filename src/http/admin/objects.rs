@@ -40,27 +40,49 @@ const LARGEST_PAGE: u64 = 500;
 pub fn routes<D: Managed + 'static>() -> DescribedRoutes {
     let noun = D::KIND.noun();
     let item = || reference(schema_name(D::KIND));
-    let (many, one) = (format!("/{}", D::KIND.segment()), format!("/{}/{{name}}", D::KIND.segment()));
+    let (many, one) = (
+        format!("/{}", D::KIND.segment()),
+        format!("/{}/{{name}}", D::KIND.segment()),
+    );
     let saving = |summary: String| {
         Operation::new(summary)
-            .query("validate", &json!({ "enum": ["offline"] }), "Saves without fetching anything.")
-            .query("dry_run", &json!({ "type": "boolean" }), "Says what saving would do, and writes nothing.")
+            .query(
+                "validate",
+                &json!({ "enum": ["offline"] }),
+                "Saves without fetching anything.",
+            )
+            .query(
+                "dry_run",
+                &json!({ "type": "boolean" }),
+                "Says what saving would do, and writes nothing.",
+            )
     };
     let saved = |operation: Operation, what: &str| {
         let description = format!("{what}, or with `dry_run` what would become of it.");
-        operation.answer("200", &description, &json!({ "oneOf": [item(), reference("DryRun")] }))
+        operation.answer(
+            "200",
+            &description,
+            &json!({ "oneOf": [item(), reference("DryRun")] }),
+        )
     };
     let reading = Operation::new(format!("Read a {noun}")).answer("200", "It.", &item());
     let making = saving(format!("Make a {noun}"))
         .body(&item())
-        .answer("200", "With `dry_run`: what would become of it.", &reference("DryRun"))
+        .answer(
+            "200",
+            "With `dry_run`: what would become of it.",
+            &reference("DryRun"),
+        )
         .answer("201", "It was made.", &item());
-    let replacing = saved(saving(format!("Make or replace a {noun}")).body(&item()), "It was replaced").answer(
-        "201",
-        "It was made.",
-        &item(),
+    let replacing = saved(
+        saving(format!("Make or replace a {noun}")).body(&item()),
+        "It was replaced",
+    )
+    .answer("201", "It was made.", &item());
+    let patching = saved(
+        saving(format!("Change a {noun}")).merge_patch(),
+        "It was changed",
     );
-    let patching = saved(saving(format!("Change a {noun}")).merge_patch(), "It was changed");
     let removing = Operation::new(format!("Remove a {noun}")).no_content("It is gone.");
     DescribedRoutes::default()
         .route(Method::Get, &many, list::<D>, listing::<D>())
@@ -76,16 +98,22 @@ fn listing<D: Document>() -> Operation {
     let listing = Operation::new(format!("List every {}", D::KIND.noun()))
         .query("limit", &page_size(), "How many items.")
         .query("cursor", &text(), "The `next_cursor` of the page before.")
-        .query("view", &json!({ "enum": ["export"] }), "As `carnet apply` takes them: what was given, pins as ids.")
+        .query(
+            "view",
+            &json!({ "enum": ["export"] }),
+            "As `carnet apply` takes them: what was given, pins as ids.",
+        )
         .answer("200", "A page.", &page(&reference(schema_name(D::KIND))));
     if D::KIND != Kind::FederatedCredential {
         return listing;
     }
-    listing.query("principal", &text(), "Rules of this principal only.").query(
-        "trusted_issuer",
-        &text(),
-        "Rules of this trusted issuer only.",
-    )
+    listing
+        .query("principal", &text(), "Rules of this principal only.")
+        .query(
+            "trusted_issuer",
+            &text(),
+            "Rules of this trusted issuer only.",
+        )
 }
 
 #[derive(Debug, Deserialize)]
@@ -107,11 +135,19 @@ struct SaveQuery {
 }
 
 fn reading<D: Document>() -> Access {
-    if D::KIND == Kind::FederatedCredential { Access::ReadCredentials } else { Access::Read }
+    if D::KIND == Kind::FederatedCredential {
+        Access::ReadCredentials
+    } else {
+        Access::Read
+    }
 }
 
 fn writing<D: Document>() -> Access {
-    if D::KIND == Kind::FederatedCredential { Access::WriteCredentials } else { Access::Write }
+    if D::KIND == Kind::FederatedCredential {
+        Access::WriteCredentials
+    } else {
+        Access::Write
+    }
 }
 
 async fn list<D: Managed>(
@@ -155,10 +191,16 @@ async fn list<D: Managed>(
     .await
 }
 
-async fn read<D: Managed>(State(app): State<Arc<App>>, Path(name): Path<String>, caller: AdminCaller) -> Response {
+async fn read<D: Managed>(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+    caller: AdminCaller,
+) -> Response {
     respond(async {
         let author = guard(&app, &caller, reading::<D>()).await?;
-        let stored = admin::find::<D>(&app, &name, &author).await.map_err(rejected)?;
+        let stored = admin::find::<D>(&app, &name, &author)
+            .await
+            .map_err(rejected)?;
         Ok(object(&app, StatusCode::OK, &stored))
     })
     .await
@@ -173,7 +215,11 @@ async fn create<D: Managed>(
     respond(async {
         let author = guard(&app, &caller, writing::<D>()).await?;
         let members = document(&body)?;
-        let Some(name) = members.get("name").and_then(Value::as_str).map(str::to_owned) else {
+        let Some(name) = members
+            .get("name")
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+        else {
             let problem = trust::DocumentError::new("/name", "must be given");
             return Err(rejected(Rejected::Invalid(vec![problem])));
         };
@@ -213,10 +259,16 @@ async fn patch<D: Managed>(
     .await
 }
 
-async fn remove<D: Managed>(State(app): State<Arc<App>>, Path(name): Path<String>, caller: AdminCaller) -> Response {
+async fn remove<D: Managed>(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+    caller: AdminCaller,
+) -> Response {
     respond(async {
         let author = guard(&app, &caller, writing::<D>()).await?;
-        admin::delete::<D>(&app, &name, &precondition(&caller.headers)?, &author).await.map_err(rejected)?;
+        admin::delete::<D>(&app, &name, &precondition(&caller.headers)?, &author)
+            .await
+            .map_err(rejected)?;
         Ok(StatusCode::NO_CONTENT.into_response())
     })
     .await
@@ -231,7 +283,9 @@ async fn save<D: Managed>(
     author: &Author,
 ) -> Result<Response, Response> {
     let Ok(Query(query)) = query else {
-        return Err(bad_query("the query must hold only validate and dry_run (true or false)"));
+        return Err(bad_query(
+            "the query must hold only validate and dry_run (true or false)",
+        ));
     };
     let online = match query.validate.as_deref() {
         None => true,
@@ -240,14 +294,26 @@ async fn save<D: Managed>(
     };
     let (precondition, occasion) = (precondition(headers)?, Occasion { online, author });
     if query.dry_run == Some(true) {
-        let tried = admin::try_out::<D>(app, name, change, &precondition, occasion).await.map_err(rejected)?;
+        let tried = admin::try_out::<D>(app, name, change, &precondition, occasion)
+            .await
+            .map_err(rejected)?;
         return Ok(Json(tried).into_response());
     }
-    let saved: Saved<D> = admin::save(app, name, change, &precondition, occasion).await.map_err(rejected)?;
-    let status = if saved.created { StatusCode::CREATED } else { StatusCode::OK };
+    let saved: Saved<D> = admin::save(app, name, change, &precondition, occasion)
+        .await
+        .map_err(rejected)?;
+    let status = if saved.created {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
     let mut response = object(app, status, &saved.object);
     if let Change::Create(_) = change {
-        let location = app.config.own.at(&format!("/admin/v1/{}/{}", D::KIND.segment(), saved.object.name));
+        let location = app.config.own.at(&format!(
+            "/admin/v1/{}/{}",
+            D::KIND.segment(),
+            saved.object.name
+        ));
         if let Ok(location) = HeaderValue::try_from(location) {
             response.headers_mut().insert(LOCATION, location);
         }
@@ -292,7 +358,10 @@ fn invalid_query(detail: &str) -> Problem {
 /// Parses a body as one JSON object: at most 64 KiB, within `Limits::DOCUMENT`, no member twice.
 pub fn document(body: &Bytes) -> Result<Map<String, Value>, Problem> {
     if body.len() > MAX_DOCUMENT_BYTES {
-        let detail = format!("must be at most {MAX_DOCUMENT_BYTES} bytes; this is {}", body.len());
+        let detail = format!(
+            "must be at most {MAX_DOCUMENT_BYTES} bytes; this is {}",
+            body.len()
+        );
         return Err(Rejected::Invalid(vec![trust::DocumentError::new("", detail)]).into());
     }
     json::object(body, Limits::DOCUMENT)
@@ -309,14 +378,20 @@ pub fn object<D: Managed>(app: &App, status: StatusCode, stored: &Stored<D>) -> 
 }
 
 fn precondition(headers: &HeaderMap) -> Result<Precondition, Problem> {
-    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let text = |name| {
+        headers
+            .get(name)
+            .and_then(|value: &HeaderValue| value.to_str().ok())
+    };
     let mut precondition = Precondition::default();
     match text(IF_MATCH).map(str::trim) {
         None => {}
         Some("*") => precondition.exists = true,
         Some(tags) => {
             // A tag that this server does not issue matches no version.
-            let versions = tags.split(',').map(|tag| tag.trim().trim_matches('"').parse().unwrap_or(-1));
+            let versions = tags
+                .split(',')
+                .map(|tag| tag.trim().trim_matches('"').parse().unwrap_or(-1));
             precondition.versions = Some(versions.collect());
         }
     }
@@ -325,7 +400,11 @@ fn precondition(headers: &HeaderMap) -> Result<Precondition, Problem> {
         Some("*") => precondition.absent = true,
         Some(_) => {
             let detail = "If-None-Match must be *, or be left out";
-            return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_header", detail));
+            return Err(Problem::new(
+                StatusCode::BAD_REQUEST,
+                "invalid_header",
+                detail,
+            ));
         }
     }
     Ok(precondition)

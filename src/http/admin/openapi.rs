@@ -26,15 +26,29 @@ const PATH: &str = "/openapi.json";
 /// Adds `GET /admin/v1/openapi.json`, which describes the given routes and itself. It needs no
 /// token, and the document is large, so it is built once.
 pub fn with_document(routes: DescribedRoutes) -> DescribedRoutes {
-    let operation = || Operation::open("This document").answer("200", "This document.", &json!({ "type": "object" }));
+    let operation = || {
+        Operation::open("This document").answer(
+            "200",
+            "This document.",
+            &json!({ "type": "object" }),
+        )
+    };
     // Described first with an empty handler: the real handler needs the finished description.
     let described = DescribedRoutes::default().route(Method::Get, PATH, async || (), operation());
     let mut paths = routes.paths().clone();
     paths.extend(described.paths().clone());
     let made: OnceLock<Bytes> = OnceLock::new();
     let handler = move |State(app): State<Arc<App>>| {
-        let body = made.get_or_init(|| document(&app.config.own, &paths).to_string().into()).clone();
-        std::future::ready(([(CACHE_CONTROL, "public, max-age=300"), (CONTENT_TYPE, "application/json")], body))
+        let body = made
+            .get_or_init(|| document(&app.config.own, &paths).to_string().into())
+            .clone();
+        std::future::ready((
+            [
+                (CACHE_CONTROL, "public, max-age=300"),
+                (CONTENT_TYPE, "application/json"),
+            ],
+            body,
+        ))
     };
     routes.route(Method::Get, PATH, handler, operation())
 }
@@ -86,15 +100,24 @@ fn schemas() -> Map<String, Value> {
     ClientDocument::schemas(&mut nested);
     Explanation::schemas(&mut nested);
     Problem::schemas(&mut nested);
-    let mut schemas: Map<String, Value> = nested.into_iter().map(|(name, schema)| (name, json!(schema))).collect();
+    let mut schemas: Map<String, Value> = nested
+        .into_iter()
+        .map(|(name, schema)| (name, json!(schema)))
+        .collect();
     for (kind, schema) in [
         (Kind::Principal, PrincipalDocument::schema()),
         (Kind::TrustedIssuer, TrustedIssuerDocument::schema()),
         (Kind::ResourceServer, ResourceServerDocument::schema()),
-        (Kind::FederatedCredential, FederatedCredentialDocument::schema()),
+        (
+            Kind::FederatedCredential,
+            FederatedCredentialDocument::schema(),
+        ),
         (Kind::Client, ClientDocument::schema()),
     ] {
-        schemas.insert(schema_name(kind).to_owned(), with_read_only(kind, json!(schema)));
+        schemas.insert(
+            schema_name(kind).to_owned(),
+            with_read_only(kind, json!(schema)),
+        );
     }
     if let Some(permission) = schemas.get_mut("PermissionDocument") {
         name_target(permission);
@@ -112,7 +135,10 @@ fn name_target(permission: &mut Value) {
         "type": "object", "required": ["kind", "name"], "writeOnly": true,
         "properties": { "kind": { "const": RESOURCE_SERVER_TARGET }, "name": { "type": "string" } },
     });
-    if let Some(properties) = permission.get_mut("properties").and_then(Value::as_object_mut) {
+    if let Some(properties) = permission
+        .get_mut("properties")
+        .and_then(Value::as_object_mut)
+    {
         properties.insert("target".to_owned(), target);
     }
     if let Some(required) = permission.get_mut("required").and_then(Value::as_array_mut) {
@@ -140,8 +166,14 @@ fn dry_run() -> Value {
 }
 
 fn audit_event() -> Value {
-    let (text, time) = (json!({ "type": "string" }), json!({ "type": "string", "format": "date-time" }));
-    let (maybe, never) = (json!({ "type": ["string", "null"] }), json!({ "type": "null" }));
+    let (text, time) = (
+        json!({ "type": "string" }),
+        json!({ "type": "string", "format": "date-time" }),
+    );
+    let (maybe, never) = (
+        json!({ "type": ["string", "null"] }),
+        json!({ "type": "null" }),
+    );
     let assertion = json!({
         "type": ["object", "null"], "properties": { "digest": { "type": "string" }, "jti": { "type": ["string", "null"] } },
     });
@@ -164,7 +196,10 @@ fn with_read_only(kind: Kind, mut schema: Value) -> Value {
     let time = json!({ "type": "string", "format": "date-time", "readOnly": true });
     let mut added = vec![
         ("name", json!({ "type": "string" })),
-        ("id", json!({ "type": "string", "readOnly": kind != Kind::Principal })),
+        (
+            "id",
+            json!({ "type": "string", "readOnly": kind != Kind::Principal }),
+        ),
         (
             "warnings",
             json!({ "type": "array", "readOnly": true, "items": { "type": "object", "properties": { "code": { "type": "string" }, "detail": { "type": "string" } } } }),
@@ -174,10 +209,16 @@ fn with_read_only(kind: Kind, mut schema: Value) -> Value {
     ];
     if kind == Kind::FederatedCredential {
         added.extend([
-            ("state", json!({ "enum": ["active", "pending", "expired", "disabled"], "readOnly": true })),
+            (
+                "state",
+                json!({ "enum": ["active", "pending", "expired", "disabled"], "readOnly": true }),
+            ),
             ("pinned", json!({ "type": "object", "readOnly": true })),
             ("revision", json!({ "type": "integer", "readOnly": true })),
-            ("last_used_at", json!({ "type": ["string", "null"], "format": "date-time", "readOnly": true })),
+            (
+                "last_used_at",
+                json!({ "type": ["string", "null"], "format": "date-time", "readOnly": true }),
+            ),
         ]);
     }
     if kind == Kind::Client {
@@ -190,7 +231,11 @@ fn with_read_only(kind: Kind, mut schema: Value) -> Value {
         ]);
     }
     if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
-        properties.extend(added.into_iter().map(|(name, schema)| (name.to_owned(), schema)));
+        properties.extend(
+            added
+                .into_iter()
+                .map(|(name, schema)| (name.to_owned(), schema)),
+        );
     }
     // Members that a body must have; all others have defaults.
     let required: &[&str] = match kind {

@@ -54,7 +54,10 @@ impl Problem {
     pub fn limited(refusal: &Refusal) -> Self {
         let wait = refusal.retry_after.unwrap_or(1);
         let detail = format!("{}; try again in {wait} s", refusal.reason.sentence());
-        Self { retry_after: Some(wait), ..Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail) }
+        Self {
+            retry_after: Some(wait),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail)
+        }
     }
 
     pub fn into_response(self) -> Response {
@@ -64,7 +67,10 @@ impl Problem {
         if let Some(seconds) = retry_after {
             response.headers_mut().insert(RETRY_AFTER, seconds.into());
         }
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response.headers_mut().insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         response
     }
 }
@@ -79,9 +85,10 @@ impl From<Rejected> for Problem {
     fn from(rejected: Rejected) -> Self {
         let detail = rejected.to_string();
         match rejected {
-            Rejected::Invalid(errors) => {
-                Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_document", detail) }
-            }
+            Rejected::Invalid(errors) => Self {
+                errors,
+                ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_document", detail)
+            },
             Rejected::NotFound => Self::new(StatusCode::NOT_FOUND, "not_found", detail),
             Rejected::Exists(_) => Self::new(StatusCode::CONFLICT, "exists", detail),
             Rejected::Ambiguous(_) => Self::new(StatusCode::CONFLICT, "ambiguous_name", detail),
@@ -90,7 +97,11 @@ impl From<Rejected> for Problem {
             Rejected::Forbidden => Self::new(StatusCode::FORBIDDEN, "forbidden", detail),
             Rejected::Unavailable(_) => {
                 tracing::error!(error = detail, "admin request failed");
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the database cannot be used at the moment")
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "unavailable",
+                    "the database cannot be used at the moment",
+                )
             }
         }
     }

@@ -8,7 +8,9 @@ use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
-use oxide_auth::endpoint::{OAuthError, QueryParameter, Scope, Scopes, Template, WebRequest, WebResponse};
+use oxide_auth::endpoint::{
+    OAuthError, QueryParameter, Scope, Scopes, Template, WebRequest, WebResponse,
+};
 use oxide_auth::primitives::grant::{Extensions, Grant};
 use oxide_auth::primitives::issuer::{IssuedToken, RefreshedToken};
 use oxide_auth_async::endpoint::resource::ResourceFlow;
@@ -39,9 +41,18 @@ impl GuardedRequest {
     /// Reads the header and verifies the token.
     pub(super) fn new(headers: &HeaderMap, tokens: &TokenIssuer) -> Self {
         let authorization = authorization(headers);
-        let header = authorization.as_ref().ok().and_then(Option::as_deref).unwrap_or_default();
-        let held = header.split_once(' ').and_then(|(_, token)| tokens.recover_admin(token));
-        Self { authorization, held }
+        let header = authorization
+            .as_ref()
+            .ok()
+            .and_then(Option::as_deref)
+            .unwrap_or_default();
+        let held = header
+            .split_once(' ')
+            .and_then(|(_, token)| tokens.recover_admin(token));
+        Self {
+            authorization,
+            held,
+        }
     }
 
     /// The grant and the token; `None` without a valid token for the admin API.
@@ -50,15 +61,27 @@ impl GuardedRequest {
     }
 
     /// Returns the token if it has one of these scopes, and otherwise the flow's denial.
-    pub(super) async fn admit(self, scopes: &[&str]) -> Result<(AdminGrant, OwnToken), Result<FlowDenial, FlowError>> {
-        let scopes = scopes.iter().filter_map(|scope| scope.parse::<Scope>().ok()).collect();
+    pub(super) async fn admit(
+        self,
+        scopes: &[&str],
+    ) -> Result<(AdminGrant, OwnToken), Result<FlowDenial, FlowError>> {
+        let scopes = scopes
+            .iter()
+            .filter_map(|scope| scope.parse::<Scope>().ok())
+            .collect();
         let recovered = self.held.as_ref().map(|(grant, _)| grant);
-        let endpoint = Guard { recovered: Recovered(grant(recovered).ok_or(Err(FlowError))?), scopes };
+        let endpoint = Guard {
+            recovered: Recovered(grant(recovered).ok_or(Err(FlowError))?),
+            scopes,
+        };
         let mut flow = ResourceFlow::prepare(endpoint).map_err(Err)?;
         let header = HeaderOnly(self.authorization);
         match flow.execute(header).await {
             Ok(_) => self.held.ok_or(Err(FlowError)),
-            Err(Ok(challenge)) => Err(Ok(FlowDenial { challenge, held: self.held.map(|(_, token)| token) })),
+            Err(Ok(challenge)) => Err(Ok(FlowDenial {
+                challenge,
+                held: self.held.map(|(_, token)| token),
+            })),
             Err(Err(error)) => Err(Err(error)),
         }
     }
@@ -73,7 +96,9 @@ pub(super) struct FlowDenial {
 impl FlowDenial {
     /// The token, if it is valid and only its scope does not suffice.
     pub(super) fn insufficient(&self) -> Option<&OwnToken> {
-        self.held.as_ref().filter(|_| self.challenge.error == Some("insufficient_scope"))
+        self.held
+            .as_ref()
+            .filter(|_| self.challenge.error == Some("insufficient_scope"))
     }
 
     pub(super) fn into_response(self, own: &OwnUrls) -> Response {
@@ -83,7 +108,11 @@ impl FlowDenial {
 
 /// The answer for a token that was revoked, or whose client may not have it any more.
 pub(super) fn not_in_force(own: &OwnUrls) -> Response {
-    Challenge { error: Some("invalid_token"), malformed: false }.into_response(own)
+    Challenge {
+        error: Some("invalid_token"),
+        malformed: false,
+    }
+    .into_response(own)
 }
 
 fn authorization(headers: &HeaderMap) -> Result<Option<String>, FlowError> {
@@ -105,13 +134,24 @@ fn authorization(headers: &HeaderMap) -> Result<Option<String>, FlowError> {
 /// grant with `invalid_request`.
 fn grant(recovered: Option<&AdminGrant>) -> Option<Grant> {
     Some(Grant {
-        owner_id: recovered.map(|grant| grant.subject.clone()).unwrap_or_default(),
-        client_id: recovered.map(|grant| grant.subject.clone()).unwrap_or_default(),
-        scope: recovered.map_or_else(|| "none".to_owned(), |grant| grant.scope.to_string()).parse().ok()?,
+        owner_id: recovered
+            .map(|grant| grant.subject.clone())
+            .unwrap_or_default(),
+        client_id: recovered
+            .map(|grant| grant.subject.clone())
+            .unwrap_or_default(),
+        scope: recovered
+            .map_or_else(|| "none".to_owned(), |grant| grant.scope.to_string())
+            .parse()
+            .ok()?,
         redirect_uri: NO_REDIRECT.parse().ok()?,
         // oxide-auth compares this with the system clock. Tokens that have expired by this server's
         // clock are not recovered at all.
-        until: if recovered.is_some() { DateTime::<Utc>::MAX_UTC } else { DateTime::<Utc>::MIN_UTC },
+        until: if recovered.is_some() {
+            DateTime::<Utc>::MAX_UTC
+        } else {
+            DateTime::<Utc>::MIN_UTC
+        },
         extensions: Extensions::new(),
     })
 }
@@ -161,7 +201,10 @@ impl WebRequest for HeaderOnly {
     }
 
     fn authheader(&mut self) -> Result<Option<Cow<'_, str>>, FlowError> {
-        self.0.as_ref().map(|header| header.as_deref().map(Cow::Borrowed)).map_err(|error| *error)
+        self.0
+            .as_ref()
+            .map(|header| header.as_deref().map(Cow::Borrowed))
+            .map_err(|error| *error)
     }
 }
 
@@ -176,21 +219,32 @@ struct Challenge {
 impl Challenge {
     fn into_response(self, own: &OwnUrls) -> Response {
         let (status, error, detail) = match (self.error, self.malformed) {
-            (Some("insufficient_scope"), _) => {
-                (StatusCode::FORBIDDEN, Some("insufficient_scope"), "the token's scope does not allow this")
-            }
-            (Some(_), _) => {
-                (StatusCode::UNAUTHORIZED, Some("invalid_token"), "the token is not valid for the admin API")
-            }
+            (Some("insufficient_scope"), _) => (
+                StatusCode::FORBIDDEN,
+                Some("insufficient_scope"),
+                "the token's scope does not allow this",
+            ),
+            (Some(_), _) => (
+                StatusCode::UNAUTHORIZED,
+                Some("invalid_token"),
+                "the token is not valid for the admin API",
+            ),
             (None, true) => (
                 StatusCode::BAD_REQUEST,
                 Some("invalid_request"),
                 "the request must have one Authorization header of the form `Bearer` and a token",
             ),
-            (None, false) => (StatusCode::UNAUTHORIZED, None, "a bearer token for the admin API must be given"),
+            (None, false) => (
+                StatusCode::UNAUTHORIZED,
+                None,
+                "a bearer token for the admin API must be given",
+            ),
         };
         // Tells the caller where tokens for this API are issued (RFC 9728 section 5.1).
-        let realm = format!("Bearer realm=\"carnet admin\", resource_metadata=\"{}\"", own.admin_metadata());
+        let realm = format!(
+            "Bearer realm=\"carnet admin\", resource_metadata=\"{}\"",
+            own.admin_metadata()
+        );
         let challenge = error.map_or(realm.clone(), |error| format!("{realm}, error=\"{error}\""));
         let mut response = Problem::new(status, "not_authorized", detail).into_response();
         if let Ok(value) = HeaderValue::try_from(challenge) {
@@ -264,7 +318,10 @@ impl Endpoint<HeaderOnly> for Guard {
 
     fn response(&mut self, _: &mut HeaderOnly, kind: Template) -> Result<Challenge, FlowError> {
         let malformed = kind.status() == oxide_auth::endpoint::ResponseStatus::BadRequest;
-        Ok(Challenge { error: None, malformed })
+        Ok(Challenge {
+            error: None,
+            malformed,
+        })
     }
 
     fn error(&mut self, _: OAuthError) -> FlowError {

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 
 use carnet_entity::{audit_event, audit_part};
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
-    QueryTrait as _,
+    ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, QueryTrait as _,
 };
 use uuid::Uuid;
 
@@ -72,7 +72,10 @@ impl Store {
         before: Option<EventId>,
         limit: usize,
     ) -> Result<AuditPage, StoreError> {
-        let mut page = AuditPage { events: Vec::new(), next: before };
+        let mut page = AuditPage {
+            events: Vec::new(),
+            next: before,
+        };
         let mut looked_through = 0u64;
         while looked_through < WINDOW {
             let (found, last) = match &filter.principal {
@@ -108,7 +111,9 @@ impl Store {
     ) -> Result<Chunk, StoreError> {
         let indexed = self.indexed_up_to(&self.read).await?;
         if before.is_none_or(|before| indexed.is_none_or(|indexed| before.0 > indexed)) {
-            let recent = self.recent_parts_before(filter, principal, before, indexed).await?;
+            let recent = self
+                .recent_parts_before(filter, principal, before, indexed)
+                .await?;
             match (recent.1, indexed) {
                 (Some(_), _) => return Ok(recent),
                 (None, None) => return Ok((Vec::new(), None)),
@@ -129,13 +134,23 @@ impl Store {
         let mut found = Vec::new();
         for row in rows {
             let parts = read_parts(row.parts.as_deref());
-            let own: Vec<&AuditPart> = parts.iter().filter(|part| part.principal_id == principal).collect();
+            let own: Vec<&AuditPart> = parts
+                .iter()
+                .filter(|part| part.principal_id == principal)
+                .collect();
             if own.is_empty() {
                 continue;
             }
-            let credentials: Vec<CredentialId> = own.iter().filter_map(|part| part.credential).collect();
-            let seen = PrincipalView { claims: own.iter().any(|part| part.sees_claims), credentials };
-            if filter.credential.is_none_or(|one| seen.credentials.contains(&one)) {
+            let credentials: Vec<CredentialId> =
+                own.iter().filter_map(|part| part.credential).collect();
+            let seen = PrincipalView {
+                claims: own.iter().any(|part| part.sees_claims),
+                credentials,
+            };
+            if filter
+                .credential
+                .is_none_or(|one| seen.credentials.contains(&one))
+            {
                 found.push((event(row)?, seen));
             }
         }
@@ -150,8 +165,12 @@ impl Store {
     ) -> Result<Chunk, StoreError> {
         let rows = audit_part::Entity::find()
             .filter(audit_part::Column::PrincipalId.eq(principal))
-            .apply_if(before, |query, before| query.filter(audit_part::Column::EventId.lt(before.0)))
-            .apply_if(filter.since, |query, since| query.filter(audit_part::Column::EventId.gte(ids::first_at(since))))
+            .apply_if(before, |query, before| {
+                query.filter(audit_part::Column::EventId.lt(before.0))
+            })
+            .apply_if(filter.since, |query, since| {
+                query.filter(audit_part::Column::EventId.gte(ids::first_at(since)))
+            })
             .order_by_desc(audit_part::Column::EventId)
             .order_by_desc(audit_part::Column::Position)
             .limit(CHUNK)
@@ -169,8 +188,11 @@ impl Store {
             seen.pop_first();
         }
         let last = seen.keys().next().copied().map(EventId);
-        let wanted =
-            seen.iter().filter(|(_, seen)| filter.credential.is_none_or(|one| seen.credentials.contains(&one)));
+        let wanted = seen.iter().filter(|(_, seen)| {
+            filter
+                .credential
+                .is_none_or(|one| seen.credentials.contains(&one))
+        });
         let mut events = self.events_of(wanted.map(|(id, _)| *id).collect()).await?;
         let found = events.drain(..).map(|event| {
             let seen = seen.get(&event.id.0).cloned().unwrap_or_default();
@@ -180,17 +202,39 @@ impl Store {
     }
 
     /// The last event whose parts are indexed.
-    pub(super) async fn indexed_up_to(&self, connection: &impl ConnectionTrait) -> Result<Option<Uuid>, StoreError> {
-        let row = connection.query_one_raw(self.statement("SELECT up_to FROM audit_watermark", [])).await?;
-        Ok(row.map(|row| row.try_get_by_index(0)).transpose()?.flatten())
+    pub(super) async fn indexed_up_to(
+        &self,
+        connection: &impl ConnectionTrait,
+    ) -> Result<Option<Uuid>, StoreError> {
+        let row = connection
+            .query_one_raw(self.statement("SELECT up_to FROM audit_watermark", []))
+            .await?;
+        Ok(row
+            .map(|row| row.try_get_by_index(0))
+            .transpose()?
+            .flatten())
     }
 
     /// A chunk of all events.
-    async fn events_before(&self, filter: &AuditFilter, before: Option<EventId>) -> Result<Chunk, StoreError> {
+    async fn events_before(
+        &self,
+        filter: &AuditFilter,
+        before: Option<EventId>,
+    ) -> Result<Chunk, StoreError> {
         let (rows, last) = self.rows_between(filter, before, None).await?;
-        let about = |row: &audit_event::Model| filter.credential.is_none_or(|one| row.credential_id == Some(one.0));
-        let all = PrincipalView { credentials: Vec::new(), claims: true };
-        let found = rows.into_iter().filter(about).map(|row| Ok((event(row)?, all.clone())));
+        let about = |row: &audit_event::Model| {
+            filter
+                .credential
+                .is_none_or(|one| row.credential_id == Some(one.0))
+        };
+        let all = PrincipalView {
+            credentials: Vec::new(),
+            claims: true,
+        };
+        let found = rows
+            .into_iter()
+            .filter(about)
+            .map(|row| Ok((event(row)?, all.clone())));
         Ok((found.collect::<Result<_, StoreError>>()?, last))
     }
 
@@ -202,9 +246,15 @@ impl Store {
         behind: Option<Uuid>,
     ) -> Result<(Vec<audit_event::Model>, Option<EventId>), StoreError> {
         let rows = audit_event::Entity::find()
-            .apply_if(before, |query, before| query.filter(audit_event::Column::Id.lt(before.0)))
-            .apply_if(behind, |query, behind| query.filter(audit_event::Column::Id.gt(behind)))
-            .apply_if(filter.since, |query, since| query.filter(audit_event::Column::Id.gte(ids::first_at(since))))
+            .apply_if(before, |query, before| {
+                query.filter(audit_event::Column::Id.lt(before.0))
+            })
+            .apply_if(behind, |query, behind| {
+                query.filter(audit_event::Column::Id.gt(behind))
+            })
+            .apply_if(filter.since, |query, since| {
+                query.filter(audit_event::Column::Id.gte(ids::first_at(since)))
+            })
             .order_by_desc(audit_event::Column::Id)
             .limit(CHUNK)
             .all(&self.read)
@@ -228,7 +278,10 @@ impl Store {
 
 impl AuditFilter {
     fn holds(&self, event: &AuditEvent) -> bool {
-        let of_tokens = matches!(event.outcome, Outcome::Issued | Outcome::Refused | Outcome::Revoked);
+        let of_tokens = matches!(
+            event.outcome,
+            Outcome::Issued | Outcome::Refused | Outcome::Revoked
+        );
         self.outcome.is_none_or(|outcome| event.outcome == outcome)
             && (!self.of_credentials || of_tokens || event.credential.is_some())
     }

@@ -29,10 +29,19 @@ const COLUMNS: [&str; 16] = [
     "assertion_jti",
     "parts",
 ];
-const PART_COLUMNS: [&str; 5] = ["principal_id", "event_id", "position", "credential_id", "sees_claims"];
+const PART_COLUMNS: [&str; 5] = [
+    "principal_id",
+    "event_id",
+    "position",
+    "credential_id",
+    "sees_claims",
+];
 
 pub fn event(row: audit_event::Model) -> Result<AuditEvent, StoreError> {
-    let assertion = row.assertion_digest.map(|digest| AssertionRef { digest, jti: row.assertion_jti });
+    let assertion = row.assertion_digest.map(|digest| AssertionRef {
+        digest,
+        jti: row.assertion_jti,
+    });
     Ok(AuditEvent {
         id: EventId(row.id),
         outcome: Outcome::from_word(&row.outcome).ok_or(StoreError::Corrupt(row.outcome))?,
@@ -50,19 +59,31 @@ pub fn event(row: audit_event::Model) -> Result<AuditEvent, StoreError> {
         count: u32::try_from(row.count).unwrap_or(1),
         last: row.last_id.map(EventId),
         token_id: row.token_id,
-        address: row.address.and_then(|address| address.parse::<IpAddr>().ok()),
+        address: row
+            .address
+            .and_then(|address| address.parse::<IpAddr>().ok()),
         detail: row.detail,
     })
 }
 
 /// Inserts events with one statement, because every token waits for it. Their parts are indexed
 /// later.
-pub async fn insert(connection: &impl ConnectionTrait, events: &[&AuditEvent]) -> Result<(), StoreError> {
+pub async fn insert(
+    connection: &impl ConnectionTrait,
+    events: &[&AuditEvent],
+) -> Result<(), StoreError> {
     if events.is_empty() {
         return Ok(());
     }
     let rows = events.iter().flat_map(|event| values(event)).collect();
-    insert_into(connection, ("audit_event", &COLUMNS), rows, events.len(), "").await
+    insert_into(
+        connection,
+        ("audit_event", &COLUMNS),
+        rows,
+        events.len(),
+        "",
+    )
+    .await
 }
 
 /// Inserts index rows of parts, some of which may exist.
@@ -70,9 +91,17 @@ pub async fn insert_parts(
     connection: &impl ConnectionTrait,
     parts: &[(Uuid, AuditPart, i16)],
 ) -> Result<(), StoreError> {
-    let values = parts.iter().flat_map(|(event, part, position)| part_values(*event, part, *position));
-    insert_into(connection, ("audit_part", &PART_COLUMNS), values.collect(), parts.len(), " ON CONFLICT DO NOTHING")
-        .await
+    let values = parts
+        .iter()
+        .flat_map(|(event, part, position)| part_values(*event, part, *position));
+    insert_into(
+        connection,
+        ("audit_part", &PART_COLUMNS),
+        values.collect(),
+        parts.len(),
+        " ON CONFLICT DO NOTHING",
+    )
+    .await
 }
 
 async fn insert_into(
@@ -85,10 +114,19 @@ async fn insert_into(
     let backend = connection.get_database_backend();
     // An error ends the whole transaction, so SQLite need not keep a journal to undo half a
     // statement.
-    let insert = if backend == DbBackend::Sqlite { "INSERT OR FAIL" } else { "INSERT" };
+    let insert = if backend == DbBackend::Sqlite {
+        "INSERT OR FAIL"
+    } else {
+        "INSERT"
+    };
     let places = placeholders(backend, rows, columns.len());
-    let sql = format!("{insert} INTO {table} ({}) VALUES {places}{otherwise}", columns.join(", "));
-    connection.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
+    let sql = format!(
+        "{insert} INTO {table} ({}) VALUES {places}{otherwise}",
+        columns.join(", ")
+    );
+    connection
+        .execute_raw(Statement::from_sql_and_values(backend, sql, values))
+        .await?;
     Ok(())
 }
 
@@ -120,17 +158,29 @@ type WrittenPart = (String, Option<String>, Option<u32>, bool);
 
 fn written_parts(parts: &[AuditPart]) -> Option<String> {
     let written = |part: &AuditPart| -> WrittenPart {
-        (part.principal_id.clone(), part.credential.map(|id| id.to_string()), part.revision, part.sees_claims)
+        (
+            part.principal_id.clone(),
+            part.credential.map(|id| id.to_string()),
+            part.revision,
+            part.sees_claims,
+        )
     };
     let written: Vec<WrittenPart> = parts.iter().map(written).collect();
     (!written.is_empty()).then(|| serde_json::to_string(&written).unwrap_or_default())
 }
 
 pub fn read_parts(text: Option<&str>) -> Vec<AuditPart> {
-    let written: Vec<WrittenPart> = text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let written: Vec<WrittenPart> = text
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default();
     let part = |(principal_id, credential, revision, sees_claims): WrittenPart| {
         let credential = credential.and_then(|id| id.parse().ok());
-        AuditPart { principal_id, credential, revision, sees_claims }
+        AuditPart {
+            principal_id,
+            credential,
+            revision,
+            sees_claims,
+        }
     };
     written.into_iter().map(part).collect()
 }

@@ -28,7 +28,10 @@ pub(super) struct Batch<'a> {
 
 impl<'a> Batch<'a> {
     pub(super) fn new(issuances: &'a [&'a Issuance]) -> Self {
-        Self { issuances, committed: vec![Written::Issued; issuances.len()] }
+        Self {
+            issuances,
+            committed: vec![Written::Issued; issuances.len()],
+        }
     }
 
     /// Marks requests as stale whose callers have hung up.
@@ -40,7 +43,10 @@ impl<'a> Batch<'a> {
 
     /// Whether `holds` is true of any request that is still to be issued.
     pub(super) fn any_issued(&self, holds: impl Fn(usize) -> bool) -> bool {
-        self.committed.iter().enumerate().any(|(at, written)| *written == Written::Issued && holds(at))
+        self.committed
+            .iter()
+            .enumerate()
+            .any(|(at, written)| *written == Written::Issued && holds(at))
     }
 
     /// The results, in the order of the requests.
@@ -65,20 +71,37 @@ impl<'a> Batch<'a> {
 
     /// Marks requests as stale whose dependencies changed since their rules were matched. Usually
     /// nothing changed, and one comparison of versions settles the whole batch.
-    pub(super) async fn set_aside_stale(&mut self, transaction: &DatabaseTransaction) -> Result<(), StoreError> {
+    pub(super) async fn set_aside_stale(
+        &mut self,
+        transaction: &DatabaseTransaction,
+    ) -> Result<(), StoreError> {
         let version = changes::version(transaction).await?;
-        let Some(oldest) = self.issuances.iter().map(|issuance| issuance.version).min().filter(|v| *v < version) else {
+        let Some(oldest) = self
+            .issuances
+            .iter()
+            .map(|issuance| issuance.version)
+            .min()
+            .filter(|v| *v < version)
+        else {
             return Ok(());
         };
         let about = changes::about(transaction, oldest, version).await?;
         for at in 0..self.issuances.len() {
-            let Some(issuance) = self.issuances.get(at).filter(|issuance| issuance.version < version) else {
+            let Some(issuance) = self
+                .issuances
+                .get(at)
+                .filter(|issuance| issuance.version < version)
+            else {
                 continue;
             };
             // The changes are numbered from `oldest`; those the issuance has seen are skipped.
-            let seen = usize::try_from(issuance.version.saturating_sub(oldest)).unwrap_or(usize::MAX);
+            let seen =
+                usize::try_from(issuance.version.saturating_sub(oldest)).unwrap_or(usize::MAX);
             let touched = about.as_ref().is_none_or(|about| {
-                about.iter().skip(seen).any(|(kind, key)| issuance.dependencies.include(*kind, key))
+                about
+                    .iter()
+                    .skip(seen)
+                    .any(|(kind, key)| issuance.dependencies.include(*kind, key))
             });
             if touched {
                 self.set(at, Written::Stale);
@@ -102,11 +125,18 @@ impl<'a> Batch<'a> {
             Recording::EachByItself => {
                 let inserted = rows::insert_consumed(transaction, &first).await?;
                 let used = |key: &AssertionKey| !inserted.contains(key.as_bytes().as_slice());
-                let replayed: BTreeSet<usize> =
-                    first.iter().filter(|(key, _)| used(key)).map(|(_, (at, ..))| *at).collect();
+                let replayed: BTreeSet<usize> = first
+                    .iter()
+                    .filter(|(key, _)| used(key))
+                    .map(|(_, (at, ..))| *at)
+                    .collect();
                 for at in replayed {
                     // A request with one used assertion uses up none of its other assertions.
-                    let others: Vec<AssertionKey> = self.keys_of(at).into_iter().filter(|key| !used(key)).collect();
+                    let others: Vec<AssertionKey> = self
+                        .keys_of(at)
+                        .into_iter()
+                        .filter(|key| !used(key))
+                        .collect();
                     self.release(transaction, &others).await?;
                     self.set(at, Written::Replayed);
                 }
@@ -126,7 +156,8 @@ impl<'a> Batch<'a> {
             };
             let mut own = BTreeMap::new();
             let all_new = issuance.consumed.iter().all(|(key, until)| {
-                !first.contains_key(key) && own.insert(*key, (at, *until, issuance.event.id)).is_none()
+                !first.contains_key(key)
+                    && own.insert(*key, (at, *until, issuance.event.id)).is_none()
             });
             if all_new {
                 first.append(&mut own);
@@ -139,7 +170,10 @@ impl<'a> Batch<'a> {
 
     /// Pins the ids that a request needs, all of them or none. If another token has pinned them
     /// first, the request is stale: its assertions are released, and it has to be decided again.
-    pub(super) async fn pin(&mut self, transaction: &DatabaseTransaction) -> Result<(), StoreError> {
+    pub(super) async fn pin(
+        &mut self,
+        transaction: &DatabaseTransaction,
+    ) -> Result<(), StoreError> {
         for (at, issuance) in self.issuances.iter().enumerate() {
             if issuance.pins.is_empty() || self.committed.get(at) != Some(&Written::Issued) {
                 continue;
@@ -150,14 +184,19 @@ impl<'a> Batch<'a> {
             }
             for pin in &issuance.pins {
                 let kind = ChangeKind::Object(Kind::FederatedCredential);
-                changes::record(transaction, kind, &pin.credential.to_string(), issuance.now).await?;
+                changes::record(transaction, kind, &pin.credential.to_string(), issuance.now)
+                    .await?;
             }
         }
         Ok(())
     }
 
     /// Undoes the use of a request's assertions and marks it as stale.
-    async fn give_back(&mut self, transaction: &DatabaseTransaction, at: usize) -> Result<(), DbErr> {
+    async fn give_back(
+        &mut self,
+        transaction: &DatabaseTransaction,
+        at: usize,
+    ) -> Result<(), DbErr> {
         let keys = self.keys_of(at);
         self.release(transaction, &keys).await?;
         self.set(at, Written::Stale);
@@ -166,7 +205,11 @@ impl<'a> Batch<'a> {
 
     /// Makes assertions unused again. Requests of the batch that lost them to this one become stale
     /// instead of replayed, so that they are tried again.
-    async fn release(&mut self, transaction: &DatabaseTransaction, keys: &[AssertionKey]) -> Result<(), DbErr> {
+    async fn release(
+        &mut self,
+        transaction: &DatabaseTransaction,
+        keys: &[AssertionKey],
+    ) -> Result<(), DbErr> {
         if keys.is_empty() {
             return Ok(());
         }
@@ -184,6 +227,11 @@ impl<'a> Batch<'a> {
     }
 
     fn keys_of(&self, at: usize) -> Vec<AssertionKey> {
-        self.issuances.get(at).into_iter().flat_map(|issuance| &issuance.consumed).map(|(key, _)| *key).collect()
+        self.issuances
+            .get(at)
+            .into_iter()
+            .flat_map(|issuance| &issuance.consumed)
+            .map(|(key, _)| *key)
+            .collect()
     }
 }

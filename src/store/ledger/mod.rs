@@ -154,7 +154,11 @@ impl Ledger {
     pub fn start(store: &Store) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let receiver = Arc::new(Mutex::new(receiver));
-        let workers = if store.backend() == DbBackend::Sqlite { 1 } else { POSTGRES_WORKERS };
+        let workers = if store.backend() == DbBackend::Sqlite {
+            1
+        } else {
+            POSTGRES_WORKERS
+        };
         for _ in 0..workers {
             tokio::spawn(worker::work(store.clone(), receiver.clone()));
         }
@@ -168,13 +172,20 @@ impl Ledger {
     ///
     /// If the database cannot be reached, or too many requests wait for it. Then nothing was
     /// written.
-    pub async fn commit<T>(&self, issuance: Issuance, token: T) -> Result<Committed<T>, Arc<StoreError>> {
-        let unavailable = |what: &str| Arc::new(StoreError::Unavailable(DbErr::Custom(what.to_owned())));
+    pub async fn commit<T>(
+        &self,
+        issuance: Issuance,
+        token: T,
+    ) -> Result<Committed<T>, Arc<StoreError>> {
+        let unavailable =
+            |what: &str| Arc::new(StoreError::Unavailable(DbErr::Custom(what.to_owned())));
         let (answer, answered) = oneshot::channel();
         self.0
             .try_send(Request { issuance, answer })
             .map_err(|_| unavailable("too many requests wait for the database"))?;
-        let outcome = answered.await.map_err(|_| unavailable("the writer is gone"))??;
+        let outcome = answered
+            .await
+            .map_err(|_| unavailable("the writer is gone"))??;
         Ok(match outcome {
             Written::Issued => Committed::Issued(Recorded(token)),
             Written::Replayed => Committed::Replayed,
@@ -186,15 +197,24 @@ impl Ledger {
 impl Store {
     /// Records an admin token that a local command makes for itself. It uses up no assertion and
     /// depends on no object.
-    pub(crate) async fn record_local_token<T>(&self, event: &AuditEvent, token: T) -> Result<Recorded<T>, StoreError> {
-        self.record(std::slice::from_ref(event), Timestamp::from_seconds(0)).await?;
+    pub(crate) async fn record_local_token<T>(
+        &self,
+        event: &AuditEvent,
+        token: T,
+    ) -> Result<Recorded<T>, StoreError> {
+        self.record(std::slice::from_ref(event), Timestamp::from_seconds(0))
+            .await?;
         Ok(Recorded(token))
     }
 
     /// The recorded use of an assertion, if there was one.
     pub async fn use_of(&self, key: &AssertionKey) -> Result<Option<Use>, StoreError> {
-        let row = consumed::Entity::find_by_id(key.as_bytes().to_vec()).one(&self.read).await?;
-        Ok(row.map(|row| Use { event: row.event_id.map(EventId) }))
+        let row = consumed::Entity::find_by_id(key.as_bytes().to_vec())
+            .one(&self.read)
+            .await?;
+        Ok(row.map(|row| Use {
+            event: row.event_id.map(EventId),
+        }))
     }
 }
 
@@ -203,12 +223,17 @@ impl Dependencies {
         match kind {
             ChangeKind::SigningKey => false,
             ChangeKind::Object(Kind::Client) => self.client.as_deref() == Some(key),
-            ChangeKind::Object(Kind::TrustedIssuer) => self.trusted_issuers.iter().any(|id| id.to_string() == key),
-            ChangeKind::Object(Kind::ResourceServer) => self.resource_server.as_deref() == Some(key),
-            ChangeKind::Object(Kind::Principal) => self.principals.iter().any(|name| name == key),
-            ChangeKind::Object(Kind::FederatedCredential) => {
-                self.credentials.iter().any(|credential| credential.to_string() == key)
+            ChangeKind::Object(Kind::TrustedIssuer) => {
+                self.trusted_issuers.iter().any(|id| id.to_string() == key)
             }
+            ChangeKind::Object(Kind::ResourceServer) => {
+                self.resource_server.as_deref() == Some(key)
+            }
+            ChangeKind::Object(Kind::Principal) => self.principals.iter().any(|name| name == key),
+            ChangeKind::Object(Kind::FederatedCredential) => self
+                .credentials
+                .iter()
+                .any(|credential| credential.to_string() == key),
         }
     }
 }

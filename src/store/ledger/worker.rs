@@ -40,8 +40,11 @@ pub(super) async fn work(store: Store, receiver: Arc<Mutex<mpsc::Receiver<Reques
                 requests.push(request);
             }
         }
-        metrics::histogram!("carnet_ledger_batch_size").record(f64::from(u32::try_from(requests.len()).unwrap_or(0)));
-        let outcome = write_with_retries(&store, &requests).await.map_err(Arc::new);
+        metrics::histogram!("carnet_ledger_batch_size")
+            .record(f64::from(u32::try_from(requests.len()).unwrap_or(0)));
+        let outcome = write_with_retries(&store, &requests)
+            .await
+            .map_err(Arc::new);
         store.note_write(outcome.is_ok());
         if let Err(error) = &outcome {
             if let StoreError::Unavailable(error) = &**error {
@@ -61,7 +64,10 @@ pub(super) async fn work(store: Store, receiver: Arc<Mutex<mpsc::Receiver<Reques
     }
 }
 
-async fn write_with_retries(store: &Store, requests: &[Request]) -> Result<Vec<Written>, StoreError> {
+async fn write_with_retries(
+    store: &Store,
+    requests: &[Request],
+) -> Result<Vec<Written>, StoreError> {
     let mut attempt = 1;
     loop {
         match write(store, requests).await {
@@ -122,7 +128,11 @@ async fn write_once(
     // so its assertion must stay unused.
     let issuances: Vec<&Issuance> = requests.iter().map(|request| &request.issuance).collect();
     let mut batch = Batch::new(&issuances);
-    batch.set_aside(|at| requests.get(at).is_none_or(|request| request.answer.is_closed()));
+    batch.set_aside(|at| {
+        requests
+            .get(at)
+            .is_none_or(|request| request.answer.is_closed())
+    });
     batch.set_aside_stale(&transaction).await?;
     if !batch.consume(&transaction, recording).await? {
         transaction.rollback().await?;
@@ -135,7 +145,13 @@ async fn write_once(
     audit::insert(&transaction, &events).await?;
     // A statement may have waited for a lock. Write the batch again without the callers that hung
     // up meanwhile.
-    if heeds_who_gives_up && batch.any_issued(|at| requests.get(at).is_none_or(|request| request.answer.is_closed())) {
+    if heeds_who_gives_up
+        && batch.any_issued(|at| {
+            requests
+                .get(at)
+                .is_none_or(|request| request.answer.is_closed())
+        })
+    {
         transaction.rollback().await?;
         return Ok(Pass::GivenUp);
     }

@@ -3,7 +3,8 @@
 
 use carnet_entity::{client, client_reference};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait as _, QueryFilter as _, Value,
+    ActiveValue::Set, ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait as _,
+    QueryFilter as _, Value,
 };
 use serde_json::json;
 
@@ -29,13 +30,25 @@ impl Persist for ClientDocument {
         ClientRowId::new(now).to_string()
     }
 
-    async fn load(_: &impl ConnectionTrait, rows: Vec<client::Model>) -> Result<Vec<Stored<Self>>, StoreError> {
+    async fn load(
+        _: &impl ConnectionTrait,
+        rows: Vec<client::Model>,
+    ) -> Result<Vec<Stored<Self>>, StoreError> {
         let of_row = |row: client::Model| {
             let document = from_json(&row.document)?;
             let state = row.state.as_deref().map(from_json).transpose()?;
             let id = ClientRowId(row.id).to_string();
-            let stored = stored(id, row.name, row.version, (row.created_at, row.updated_at), document);
-            Ok(Stored { state: state.unwrap_or_default(), ..stored })
+            let stored = stored(
+                id,
+                row.name,
+                row.version,
+                (row.created_at, row.updated_at),
+                document,
+            );
+            Ok(Stored {
+                state: state.unwrap_or_default(),
+                ..stored
+            })
         };
         rows.into_iter().map(of_row).collect()
     }
@@ -55,7 +68,10 @@ impl Persist for ClientDocument {
         })
     }
 
-    async fn write_parts(transaction: &DatabaseTransaction, object: &Stored<Self>) -> Result<(), StoreError> {
+    async fn write_parts(
+        transaction: &DatabaseTransaction,
+        object: &Stored<Self>,
+    ) -> Result<(), StoreError> {
         write_references(transaction, object).await
     }
 
@@ -70,14 +86,29 @@ async fn write_references(
     object: &Stored<ClientDocument>,
 ) -> Result<(), StoreError> {
     let id = id::<ClientRowId>(&object.id)?.0;
-    client_reference::Entity::delete_many().filter(client_reference::Column::ClientId.eq(id)).exec(transaction).await?;
+    client_reference::Entity::delete_many()
+        .filter(client_reference::Column::ClientId.eq(id))
+        .exec(transaction)
+        .await?;
     let document = &object.document;
-    let owners = document.permissions.iter().filter_map(|permission| permission.owner.as_ref());
-    let servers = document.permissions.iter().map(|permission| &permission.resource_server);
+    let owners = document
+        .permissions
+        .iter()
+        .filter_map(|permission| permission.owner.as_ref());
+    let servers = document
+        .permissions
+        .iter()
+        .map(|permission| &permission.resource_server);
     let servers = servers.chain(&document.resource_server);
-    let scoped = document.scopes.iter().filter_map(|scope| scope.strip_prefix(ADMIN_CREDENTIALS_OF));
+    let scoped = document
+        .scopes
+        .iter()
+        .filter_map(|scope| scope.strip_prefix(ADMIN_CREDENTIALS_OF));
     let rules = object.state.listed.iter().filter_map(|rule| {
-        Some((rule.credential.parse::<CredentialId>().ok()?.0, i32::try_from(rule.revision).unwrap_or(i32::MAX)))
+        Some((
+            rule.credential.parse::<CredentialId>().ok()?.0,
+            i32::try_from(rule.revision).unwrap_or(i32::MAX),
+        ))
     });
     let named = owners
         .map(String::as_str)
@@ -87,14 +118,16 @@ async fn write_references(
         .chain(rules.map(|rule| (None, None, Some(rule))));
     let rows: Vec<_> = named
         .zip(0..)
-        .map(|((principal, resource_server, rule), position)| client_reference::ActiveModel {
-            client_id: Set(id),
-            position: Set(position),
-            principal: Set(principal.map(str::to_owned)),
-            resource_server: Set(resource_server.map(str::to_owned)),
-            credential_id: Set(rule.map(|(id, _)| id)),
-            revision: Set(rule.map(|(_, revision)| revision)),
-        })
+        .map(
+            |((principal, resource_server, rule), position)| client_reference::ActiveModel {
+                client_id: Set(id),
+                position: Set(position),
+                principal: Set(principal.map(str::to_owned)),
+                resource_server: Set(resource_server.map(str::to_owned)),
+                credential_id: Set(rule.map(|(id, _)| id)),
+                revision: Set(rule.map(|(_, revision)| revision)),
+            },
+        )
         .collect();
     if !rows.is_empty() {
         client_reference::Entity::insert_many(rows)

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use carnet_entity::{credential_actor, federated_credential, permission};
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait as _, ExprTrait as _, PaginatorTrait as _,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _, Value as DbValue,
+    ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait as _, ExprTrait as _,
+    PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Value as DbValue,
     sea_query::Condition,
 };
 use serde_json::{Map, Value, json};
@@ -15,7 +15,9 @@ use uuid::Uuid;
 
 use super::{Filter, Persist, StoredCredential, all_called, id, in_use, stored, taken};
 use crate::clock::Timestamp;
-use crate::documents::{CredentialState, FederatedCredentialDocument, Kind, PermissionDocument, Stored, Vouching};
+use crate::documents::{
+    CredentialState, FederatedCredentialDocument, Kind, PermissionDocument, Stored, Vouching,
+};
 use crate::ids::CredentialId;
 use crate::model::RuleReference;
 use crate::store::{Store, StoreError, constraint, json as from_json};
@@ -46,11 +48,20 @@ impl Persist for FederatedCredentialDocument {
         credential_row(object)
     }
 
-    async fn write_parts(transaction: &DatabaseTransaction, object: &Stored<Self>) -> Result<(), StoreError> {
+    async fn write_parts(
+        transaction: &DatabaseTransaction,
+        object: &Stored<Self>,
+    ) -> Result<(), StoreError> {
         let id = id::<CredentialId>(&object.id)?.0;
-        permission::Entity::delete_many().filter(permission::Column::CredentialId.eq(id)).exec(transaction).await?;
+        permission::Entity::delete_many()
+            .filter(permission::Column::CredentialId.eq(id))
+            .exec(transaction)
+            .await?;
         let actors = credential_actor::Entity::delete_many();
-        actors.filter(credential_actor::Column::CredentialId.eq(id)).exec(transaction).await?;
+        actors
+            .filter(credential_actor::Column::CredentialId.eq(id))
+            .exec(transaction)
+            .await?;
         insert_parts(transaction, object).await
     }
 
@@ -60,7 +71,9 @@ impl Persist for FederatedCredentialDocument {
         if let Some(id) = Self::id_value(reference) {
             return condition.add(Self::ID.eq(id));
         }
-        let name = reference.split_once(':').map_or(reference, |(_, name)| name);
+        let name = reference
+            .split_once(':')
+            .map_or(reference, |(_, name)| name);
         condition.add(Self::NAME.eq(name.to_ascii_lowercase()))
     }
 
@@ -76,12 +89,18 @@ impl Persist for FederatedCredentialDocument {
     }
 
     fn page_key(object: &Stored<Self>) -> String {
-        format!("{}:{}", object.name.to_ascii_lowercase(), object.document.principal)
+        format!(
+            "{}:{}",
+            object.name.to_ascii_lowercase(),
+            object.document.principal
+        )
     }
 
     fn after(page_key: &str) -> Condition {
         let (name, principal) = page_key.split_once(':').unwrap_or((page_key, ""));
-        let same = Self::NAME.eq(name).and(federated_credential::Column::Principal.gt(principal));
+        let same = Self::NAME
+            .eq(name)
+            .and(federated_credential::Column::Principal.gt(principal));
         Condition::any().add(Self::NAME.gt(name)).add(same)
     }
 
@@ -89,7 +108,9 @@ impl Persist for FederatedCredentialDocument {
         let principals = filter.principals.as_ref();
         let issuer = filter.trusted_issuer.as_ref();
         Condition::all()
-            .add_option(principals.map(|names| federated_credential::Column::Principal.is_in(names)))
+            .add_option(
+                principals.map(|names| federated_credential::Column::Principal.is_in(names)),
+            )
             .add_option(issuer.map(|name| federated_credential::Column::TrustedIssuer.eq(name)))
     }
 
@@ -100,10 +121,17 @@ impl Persist for FederatedCredentialDocument {
 
 impl Store {
     /// How many rules of a principal refer to a trusted issuer, both by name.
-    pub async fn count_credentials(&self, principal: &str, trusted_issuer: &str) -> Result<u64, StoreError> {
-        let own = federated_credential::Entity::find().filter(federated_credential::Column::Principal.eq(principal));
-        let count =
-            own.filter(federated_credential::Column::TrustedIssuer.eq(trusted_issuer)).count(&self.read).await?;
+    pub async fn count_credentials(
+        &self,
+        principal: &str,
+        trusted_issuer: &str,
+    ) -> Result<u64, StoreError> {
+        let own = federated_credential::Entity::find()
+            .filter(federated_credential::Column::Principal.eq(principal));
+        let count = own
+            .filter(federated_credential::Column::TrustedIssuer.eq(trusted_issuer))
+            .count(&self.read)
+            .await?;
         Ok(count)
     }
 
@@ -122,7 +150,10 @@ impl Store {
 
     /// The rules that a reference may mean. It is an id, `principal:name`, or a name that rules of
     /// several principals may have.
-    pub async fn credentials_called(&self, reference: &str) -> Result<Vec<StoredCredential>, StoreError> {
+    pub async fn credentials_called(
+        &self,
+        reference: &str,
+    ) -> Result<Vec<StoredCredential>, StoreError> {
         all_called(&self.read, reference).await
     }
 }
@@ -130,8 +161,11 @@ impl Store {
 fn credential_row(
     object: &Stored<FederatedCredentialDocument>,
 ) -> Result<federated_credential::ActiveModel, StoreError> {
-    let Stored { document, state, .. } = object;
-    let pinned = (!state.pinned.is_empty()).then(|| Value::Object(state.pinned.clone()).to_string());
+    let Stored {
+        document, state, ..
+    } = object;
+    let pinned =
+        (!state.pinned.is_empty()).then(|| Value::Object(state.pinned.clone()).to_string());
     Ok(federated_credential::ActiveModel {
         id: Set(id::<CredentialId>(&object.id)?.0),
         name: Set(object.name.clone()),
@@ -159,17 +193,31 @@ async fn insert_parts(
     transaction: &DatabaseTransaction,
     object: &Stored<FederatedCredentialDocument>,
 ) -> Result<(), StoreError> {
-    let refused = |error| constraint(error, &taken(Kind::FederatedCredential), &in_use(Kind::FederatedCredential));
+    let refused = |error| {
+        constraint(
+            error,
+            &taken(Kind::FederatedCredential),
+            &in_use(Kind::FederatedCredential),
+        )
+    };
     let id = id::<CredentialId>(&object.id)?.0;
-    let rows = object.document.permissions.iter().zip(0..).map(|(given, position)| permission::ActiveModel {
-        credential_id: Set(id),
-        position: Set(position),
-        resource_server: Set(given.resource_server.clone()),
-        owner: Set(given.owner.clone()),
-        actions: Set(json!(given.actions).to_string()),
-        packages: Set(json!(given.packages).to_string()),
-    });
-    permission::Entity::insert_many(rows).exec_without_returning(transaction).await.map_err(refused)?;
+    let rows = object
+        .document
+        .permissions
+        .iter()
+        .zip(0..)
+        .map(|(given, position)| permission::ActiveModel {
+            credential_id: Set(id),
+            position: Set(position),
+            resource_server: Set(given.resource_server.clone()),
+            owner: Set(given.owner.clone()),
+            actions: Set(json!(given.actions).to_string()),
+            packages: Set(json!(given.packages).to_string()),
+        });
+    permission::Entity::insert_many(rows)
+        .exec_without_returning(transaction)
+        .await
+        .map_err(refused)?;
     let actors: Vec<_> = object
         .state
         .actors
@@ -183,7 +231,10 @@ async fn insert_parts(
         })
         .collect();
     if !actors.is_empty() {
-        credential_actor::Entity::insert_many(actors).exec_without_returning(transaction).await.map_err(refused)?;
+        credential_actor::Entity::insert_many(actors)
+            .exec_without_returning(transaction)
+            .await
+            .map_err(refused)?;
     }
     Ok(())
 }
@@ -205,10 +256,19 @@ async fn with_parts(
         let actor_ids: Vec<_> = all.iter().map(|row| row.actor_id).collect();
         let known = names_of(connection, actor_ids).await?;
         for row in all {
-            let Some((name, principal)) = known.get(&row.actor_id).cloned() else { continue };
+            let Some((name, principal)) = known.get(&row.actor_id).cloned() else {
+                continue;
+            };
             let revision = u32::try_from(row.revision).unwrap_or_default();
-            let actor = RuleReference { name, id: CredentialId(row.actor_id), revision };
-            actors.entry(row.credential_id).or_default().push((actor, principal));
+            let actor = RuleReference {
+                name,
+                id: CredentialId(row.actor_id),
+                revision,
+            };
+            actors
+                .entry(row.credential_id)
+                .or_default()
+                .push((actor, principal));
         }
         let all = permission::Entity::find()
             .filter(permission::Column::CredentialId.is_in(ids))
@@ -247,7 +307,10 @@ async fn names_of(
         .into_tuple()
         .all(connection)
         .await?;
-    Ok(rows.into_iter().map(|(id, name, principal)| (id, (name, principal))).collect())
+    Ok(rows
+        .into_iter()
+        .map(|(id, name, principal)| (id, (name, principal)))
+        .collect())
 }
 
 fn credential(
@@ -270,7 +333,11 @@ fn credential(
     let time = |at: Option<i64>| at.map(Timestamp::from_millis);
     // The shortest unambiguous form: a rule of the same principal is named without the principal.
     let reference = |(actor, principal): &(RuleReference, String)| {
-        if *principal == row.principal { actor.name.clone() } else { format!("{principal}:{}", actor.name) }
+        if *principal == row.principal {
+            actor.name.clone()
+        } else {
+            format!("{principal}:{}", actor.name)
+        }
     };
     let references = actors.iter().map(reference).collect();
     let document = FederatedCredentialDocument {
@@ -293,6 +360,12 @@ fn credential(
         last_used_at: time(row.last_used_at),
     };
     let id = CredentialId(row.id).to_string();
-    let stored = stored(id, row.name, row.version, (row.created_at, row.updated_at), document);
+    let stored = stored(
+        id,
+        row.name,
+        row.version,
+        (row.created_at, row.updated_at),
+        document,
+    );
     Ok(Stored { state, ..stored })
 }

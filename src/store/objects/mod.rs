@@ -11,8 +11,8 @@ use std::future::Future;
 
 use sea_orm::sea_query::Condition;
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter as _, QueryOrder,
-    QuerySelect as _, Value,
+    ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter as _,
+    QueryOrder, QuerySelect as _, Value,
 };
 
 use super::{ChangeKind, Store, StoreError, audit, changes, constraint};
@@ -63,7 +63,10 @@ pub trait Persist: Document {
     fn row(object: &Stored<Self>) -> Result<ActiveModelOf<Self>, StoreError>;
 
     /// Replaces the object's rows in other tables.
-    fn write_parts(_: &DatabaseTransaction, _: &Stored<Self>) -> impl Future<Output = Result<(), StoreError>> + Send {
+    fn write_parts(
+        _: &DatabaseTransaction,
+        _: &Stored<Self>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
         std::future::ready(Ok(()))
     }
 
@@ -79,7 +82,9 @@ pub trait Persist: Document {
     /// Picks the objects that a reference means. If it is the name of one object and the id of
     /// another, the name wins.
     fn meant(mut found: Vec<Stored<Self>>, reference: &str) -> Vec<Stored<Self>> {
-        let by_name = found.iter().position(|object| object.name.eq_ignore_ascii_case(reference));
+        let by_name = found
+            .iter()
+            .position(|object| object.name.eq_ignore_ascii_case(reference));
         let meant = match by_name {
             Some(at) => Some(found.swap_remove(at)),
             None => found.pop(),
@@ -121,8 +126,13 @@ async fn all_called<D: Persist>(
     connection: &impl ConnectionTrait,
     reference: &str,
 ) -> Result<Vec<Stored<D>>, StoreError> {
-    let rows = D::order().into_iter().fold(D::Entity::find(), QueryOrder::order_by_asc);
-    let rows = rows.filter(D::rows_called(reference)).all(connection).await?;
+    let rows = D::order()
+        .into_iter()
+        .fold(D::Entity::find(), QueryOrder::order_by_asc);
+    let rows = rows
+        .filter(D::rows_called(reference))
+        .all(connection)
+        .await?;
     Ok(D::meant(D::load(connection, rows).await?, reference))
 }
 
@@ -132,7 +142,11 @@ async fn find<D: Persist>(
     name_or_id: &str,
 ) -> Result<Option<Stored<D>>, StoreError> {
     let mut found = all_called(connection, name_or_id).await?;
-    if found.len() > 1 { Err(StoreError::Ambiguous(name_or_id.to_owned())) } else { Ok(found.pop()) }
+    if found.len() > 1 {
+        Err(StoreError::Ambiguous(name_or_id.to_owned()))
+    } else {
+        Ok(found.pop())
+    }
 }
 
 /// The object that a change is about, by its [`change_key`](Persist::change_key).
@@ -141,7 +155,9 @@ pub(super) async fn find_changed<D: Persist>(
     key: &str,
 ) -> Result<Option<Stored<D>>, StoreError> {
     // `find` matches ids too: the name of a removed principal may be the id of another one.
-    Ok(find(connection, key).await?.filter(|object| D::change_key(object) == key))
+    Ok(find(connection, key)
+        .await?
+        .filter(|object| D::change_key(object) == key))
 }
 
 /// A change of one object.
@@ -157,18 +173,27 @@ pub enum Write<'a, D: Document> {
 
 impl Store {
     /// The object with this name, compared without ASCII case, or this id.
-    pub async fn object<D: Persist>(&self, name_or_id: &str) -> Result<Option<Stored<D>>, StoreError> {
+    pub async fn object<D: Persist>(
+        &self,
+        name_or_id: &str,
+    ) -> Result<Option<Stored<D>>, StoreError> {
         find(&self.read, name_or_id).await
     }
 
     /// The object with this name, compared without ASCII case. Documents refer to each other by
     /// name.
     pub async fn named<D: Persist>(&self, name: &str) -> Result<Option<Stored<D>>, StoreError> {
-        Ok(self.object::<D>(name).await?.filter(|object| object.name.eq_ignore_ascii_case(name)))
+        Ok(self
+            .object::<D>(name)
+            .await?
+            .filter(|object| object.name.eq_ignore_ascii_case(name)))
     }
 
     pub async fn has_principal_id(&self, id: &str) -> Result<bool, StoreError> {
-        Ok(carnet_entity::principal::Entity::find_by_id(id.to_owned()).one(&self.read).await?.is_some())
+        Ok(carnet_entity::principal::Entity::find_by_id(id.to_owned())
+            .one(&self.read)
+            .await?
+            .is_some())
     }
 
     /// A page of objects after the cursor `after`.
@@ -178,8 +203,12 @@ impl Store {
         limit: u64,
         filter: &Filter,
     ) -> Result<Page<D>, StoreError> {
-        let mut query = D::order().into_iter().fold(D::Entity::find(), QueryOrder::order_by_asc);
-        query = query.filter(D::listed(filter)).limit(limit.saturating_add(1));
+        let mut query = D::order()
+            .into_iter()
+            .fold(D::Entity::find(), QueryOrder::order_by_asc);
+        query = query
+            .filter(D::listed(filter))
+            .limit(limit.saturating_add(1));
         if let Some(after) = after {
             query = query.filter(D::after(after));
         }
@@ -195,7 +224,9 @@ impl Store {
         let mut all = Vec::new();
         let mut after: Option<String> = None;
         loop {
-            let page = self.objects::<D>(after.as_deref(), 1000, &Filter::default()).await?;
+            let page = self
+                .objects::<D>(after.as_deref(), 1000, &Filter::default())
+                .await?;
             all.extend(page.items);
             match page.next {
                 Some(next) => after = Some(next),
@@ -221,15 +252,37 @@ impl Store {
         let (object, written) = match write {
             Write::Insert(object) => {
                 let insert = D::Entity::insert(D::row(object)?);
-                (object, insert.exec_without_returning(&transaction).await.map_err(refused)?)
+                (
+                    object,
+                    insert
+                        .exec_without_returning(&transaction)
+                        .await
+                        .map_err(refused)?,
+                )
             }
             Write::Update(object, was) => {
-                let update = D::Entity::update_many().set(D::row(object)?).filter(unchanged(object, was)?);
-                (object, update.exec(&transaction).await.map_err(refused)?.rows_affected)
+                let update = D::Entity::update_many()
+                    .set(D::row(object)?)
+                    .filter(unchanged(object, was)?);
+                (
+                    object,
+                    update
+                        .exec(&transaction)
+                        .await
+                        .map_err(refused)?
+                        .rows_affected,
+                )
             }
             Write::Delete(object, was) => {
                 let delete = D::Entity::delete_many().filter(unchanged(object, was)?);
-                (object, delete.exec(&transaction).await.map_err(refused)?.rows_affected)
+                (
+                    object,
+                    delete
+                        .exec(&transaction)
+                        .await
+                        .map_err(refused)?
+                        .rows_affected,
+                )
             }
         };
         if written == 0 {
@@ -239,7 +292,13 @@ impl Store {
             D::write_parts(&transaction, object).await?;
         }
         audit::insert(&transaction, &[event]).await?;
-        let version = changes::record(&transaction, ChangeKind::Object(D::KIND), D::change_key(object), now).await?;
+        let version = changes::record(
+            &transaction,
+            ChangeKind::Object(D::KIND),
+            D::change_key(object),
+            now,
+        )
+        .await?;
         transaction.commit().await?;
         Ok(version)
     }
@@ -250,7 +309,10 @@ fn taken(kind: Kind) -> String {
 }
 
 fn in_use(kind: Kind) -> String {
-    format!("something refers to this {}, or it refers to something that is not there any more", kind.noun())
+    format!(
+        "something refers to this {}, or it refers to something that is not there any more",
+        kind.noun()
+    )
 }
 
 pub(super) fn id<T: std::str::FromStr>(text: &str) -> Result<T, StoreError> {
@@ -261,7 +323,13 @@ fn no_id(text: &str) -> StoreError {
     StoreError::Corrupt(format!("`{text}` is no id of its kind"))
 }
 
-fn stored<D: Document>(id: String, name: String, version: i64, times: (i64, i64), document: D) -> Stored<D> {
+fn stored<D: Document>(
+    id: String,
+    name: String,
+    version: i64,
+    times: (i64, i64),
+    document: D,
+) -> Stored<D> {
     Stored {
         id,
         name,

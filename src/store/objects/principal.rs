@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use carnet_entity::{acts_for, principal};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait as _, QueryFilter as _,
-    QueryOrder as _, Value,
+    ActiveValue::Set, ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait as _,
+    QueryFilter as _, QueryOrder as _, Value,
 };
 
 use super::{Persist, in_use, stored, taken};
@@ -53,7 +53,10 @@ impl Persist for PrincipalDocument {
         })
     }
 
-    async fn write_parts(transaction: &DatabaseTransaction, object: &Stored<Self>) -> Result<(), StoreError> {
+    async fn write_parts(
+        transaction: &DatabaseTransaction,
+        object: &Stored<Self>,
+    ) -> Result<(), StoreError> {
         write_owners(transaction, object).await
     }
 
@@ -65,18 +68,31 @@ impl Persist for PrincipalDocument {
 fn of_row(row: principal::Model) -> Result<Stored<PrincipalDocument>, StoreError> {
     let document = PrincipalDocument {
         id: Some(row.id.clone()),
-        kind: row.kind.parse().map_err(|()| StoreError::Corrupt(format!("kind {}", row.kind)))?,
+        kind: row
+            .kind
+            .parse()
+            .map_err(|()| StoreError::Corrupt(format!("kind {}", row.kind)))?,
         external_id: row.external_id,
         display_name: row.display_name,
         acts_for: Vec::new(),
         enabled: row.enabled,
     };
-    Ok(stored(row.id, row.name, row.version, (row.created_at, row.updated_at), document))
+    Ok(stored(
+        row.id,
+        row.name,
+        row.version,
+        (row.created_at, row.updated_at),
+        document,
+    ))
 }
 
 /// Replaces the `acts_for` rows of a principal.
-async fn write_owners(transaction: &DatabaseTransaction, object: &Stored<PrincipalDocument>) -> Result<(), StoreError> {
-    let before = acts_for::Entity::delete_many().filter(acts_for::Column::Principal.eq(&object.name));
+async fn write_owners(
+    transaction: &DatabaseTransaction,
+    object: &Stored<PrincipalDocument>,
+) -> Result<(), StoreError> {
+    let before =
+        acts_for::Entity::delete_many().filter(acts_for::Column::Principal.eq(&object.name));
     before.exec(transaction).await?;
     let rows: Vec<_> = object
         .document
@@ -93,7 +109,9 @@ async fn write_owners(transaction: &DatabaseTransaction, object: &Stored<Princip
         acts_for::Entity::insert_many(rows)
             .exec_without_returning(transaction)
             .await
-            .map_err(|error| constraint(error, &taken(Kind::Principal), &in_use(Kind::Principal)))?;
+            .map_err(|error| {
+                constraint(error, &taken(Kind::Principal), &in_use(Kind::Principal))
+            })?;
     }
     Ok(())
 }

@@ -32,7 +32,13 @@ impl Persist for ResourceServerDocument {
         let of_row = |row: resource_server::Model| {
             let document = from_json(&row.document)?;
             let id = ResourceServerId(row.id).to_string();
-            Ok(stored(id, row.name, row.version, (row.created_at, row.updated_at), document))
+            Ok(stored(
+                id,
+                row.name,
+                row.version,
+                (row.created_at, row.updated_at),
+                document,
+            ))
         };
         rows.into_iter().map(of_row).collect()
     }

@@ -25,11 +25,20 @@ impl Persist for TrustedIssuerDocument {
         TrustedIssuerId::new(now).to_string()
     }
 
-    async fn load(_: &impl ConnectionTrait, rows: Vec<trusted_issuer::Model>) -> Result<Vec<Stored<Self>>, StoreError> {
+    async fn load(
+        _: &impl ConnectionTrait,
+        rows: Vec<trusted_issuer::Model>,
+    ) -> Result<Vec<Stored<Self>>, StoreError> {
         let of_row = |row: trusted_issuer::Model| {
             let document = from_json(&row.document)?;
             let id = TrustedIssuerId(row.id).to_string();
-            Ok(stored(id, row.name, row.version, (row.created_at, row.updated_at), document))
+            Ok(stored(
+                id,
+                row.name,
+                row.version,
+                (row.created_at, row.updated_at),
+                document,
+            ))
         };
         rows.into_iter().map(of_row).collect()
     }

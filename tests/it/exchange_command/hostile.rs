@@ -17,24 +17,36 @@ const METADATA: &str = "/.well-known/oauth-authorization-server";
 fn exchange(server: &str) -> Finished {
     let token = token_for(server);
     let mut command = bare(&[("TOKEN", &token)]);
-    command.args(["exchange", "--server", server, "--resource", REGISTRY, "--assertion-env", "TOKEN"]);
+    command.args([
+        "exchange",
+        "--server",
+        server,
+        "--resource",
+        REGISTRY,
+        "--assertion-env",
+        "TOKEN",
+    ]);
     finished(command.output().unwrap())
 }
 
 /// A server with this answer of its token endpoint, and the count of requests there.
-async fn answering(answer: impl Fn(usize) -> Response + Clone + Send + Sync + 'static) -> (String, Arc<AtomicUsize>) {
+async fn answering(
+    answer: impl Fn(usize) -> Response + Clone + Send + Sync + 'static,
+) -> (String, Arc<AtomicUsize>) {
     let count: Arc<AtomicUsize> = Arc::default();
     let counted = count.clone();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let metadata = json!({ "issuer": url, "token_endpoint": format!("{url}/token") });
-    let router = Router::new().route(METADATA, get(|| async move { axum::Json(metadata) })).route(
-        "/token",
-        post(move || {
-            let answer = answer(counted.fetch_add(1, Ordering::SeqCst));
-            async move { answer }
-        }),
-    );
+    let router = Router::new()
+        .route(METADATA, get(|| async move { axum::Json(metadata) }))
+        .route(
+            "/token",
+            post(move || {
+                let answer = answer(counted.fetch_add(1, Ordering::SeqCst));
+                async move { answer }
+            }),
+        );
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
     (url, count)
 }
@@ -45,7 +57,9 @@ async fn described(metadata: impl Fn(&str) -> Value) -> String {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let metadata = metadata(&url);
     let answer = move || async move { axum::Json(metadata) };
-    let router = Router::new().route(METADATA, get(answer.clone())).route(&format!("{METADATA}/tenant"), get(answer));
+    let router = Router::new()
+        .route(METADATA, get(answer.clone()))
+        .route(&format!("{METADATA}/tenant"), get(answer));
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
     url
 }
@@ -58,14 +72,23 @@ fn good(token: &str) -> Value {
 async fn contract_2__exchange_compares_the_issuer_exactly() {
     for named in ["https://as.test", "", "/"] {
         let url = described(|url| {
-            let issuer = if named == "/" { format!("{url}/") } else { named.to_owned() };
+            let issuer = if named == "/" {
+                format!("{url}/")
+            } else {
+                named.to_owned()
+            };
             json!({ "issuer": issuer, "token_endpoint": format!("{url}/token") })
         })
         .await;
         fails(&exchange(&url), &["compared exactly"]);
         fails(&exchange(&format!("{url}/tenant")), &["compared exactly"]);
     }
-    for endpoint in ["http://as.test/token", "ftp://as.test/token", "/token", "https://u@as.test/token"] {
+    for endpoint in [
+        "http://as.test/token",
+        "ftp://as.test/token",
+        "/token",
+        "https://u@as.test/token",
+    ] {
         let url = described(|url| json!({ "issuer": url, "token_endpoint": endpoint })).await;
         fails(&exchange(&url), &["token_endpoint"]);
     }
@@ -74,8 +97,11 @@ async fn contract_2__exchange_compares_the_issuer_exactly() {
     fails(&exchange(&format!("{url}/elsewhere")), &["404"]);
     let large = described(|url| json!({ "issuer": url, "x": "x".repeat(2_000_000) })).await;
     fails(&exchange(&large), &["more than"]);
-    let redirecting =
-        stand_in(Router::new().route(METADATA, get(move || async move { Redirect::temporary(&large) }))).await;
+    let redirecting = stand_in(Router::new().route(
+        METADATA,
+        get(move || async move { Redirect::temporary(&large) }),
+    ))
+    .await;
     fails(&exchange(&format!("http://{redirecting}")), &["307"]);
 }
 
@@ -84,24 +110,38 @@ async fn contract_2__exchange_takes_only_a_bearer_token() {
     for (answer, says) in [
         (json!({}), "the type ``"),
         (json!([]), "without a JSON object"),
-        (json!({ "access_token": "t", "token_type": "mac" }), "the type `mac`"),
+        (
+            json!({ "access_token": "t", "token_type": "mac" }),
+            "the type `mac`",
+        ),
         (json!({ "token_type": "Bearer" }), "no access token"),
         (good(""), "no access token"),
         (good("a b"), "no access token"),
         (good("a\n::stop-commands::x"), "no access token"),
-        (json!({ "access_token": 1, "token_type": "Bearer" }), "no access token"),
+        (
+            json!({ "access_token": 1, "token_type": "Bearer" }),
+            "no access token",
+        ),
     ] {
         let (url, _) = answering(move |_| axum::Json(answer.clone()).into_response()).await;
         fails(&exchange(&url), &[says]);
     }
     let (url, _) = answering(|_| "<html>".into_response()).await;
     fails(&exchange(&url), &["200 OK without a JSON object"]);
-    let (url, _) =
-        answering(|_| (StatusCode::BAD_GATEWAY, axum::Json(json!({ "message": "x" }))).into_response()).await;
+    let (url, _) = answering(|_| {
+        (
+            StatusCode::BAD_GATEWAY,
+            axum::Json(json!({ "message": "x" })),
+        )
+            .into_response()
+    })
+    .await;
     fails(&exchange(&url), &["502"]);
     // A redirect would hand the assertion to somebody else.
     let (elsewhere, asked) = answering(|_| axum::Json(good("stolen")).into_response()).await;
-    let (url, _) = answering(move |_| Redirect::temporary(&format!("{elsewhere}/token")).into_response()).await;
+    let (url, _) =
+        answering(move |_| Redirect::temporary(&format!("{elsewhere}/token")).into_response())
+            .await;
     fails(&exchange(&url), &["307"]);
     assert_eq!(asked.load(Ordering::SeqCst), 0);
 }
@@ -115,20 +155,34 @@ async fn contract_2__exchange_retries_answers_429_and_503_and_no_other_refusal()
     })
     .await;
     let run = exchange(&url);
-    assert_eq!((run.code, run.stdout.as_str()), (0, "token-of-the-third-try\n"), "{run:?}");
+    assert_eq!(
+        (run.code, run.stdout.as_str()),
+        (0, "token-of-the-third-try\n"),
+        "{run:?}"
+    );
     assert_eq!(asked.load(Ordering::SeqCst), 3);
     let refusal = json!({ "error": "temporarily_unavailable", "error_description": "busy", "reason": "busy" });
     let (url, asked) = answering(move |_| {
-        (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "0")], axum::Json(refusal.clone())).into_response()
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            [("retry-after", "0")],
+            axum::Json(refusal.clone()),
+        )
+            .into_response()
     })
     .await;
     fails(&exchange(&url), &["the server refused: busy"]);
     assert_eq!(asked.load(Ordering::SeqCst), 3);
     // A refusal is final.
     let refusal = json!({ "error": "invalid_grant", "error_description": "no\n::add-mask::x", "reason": "unheard_of" });
-    let (url, asked) = answering(move |_| (StatusCode::BAD_REQUEST, axum::Json(refusal.clone())).into_response()).await;
+    let (url, asked) =
+        answering(move |_| (StatusCode::BAD_REQUEST, axum::Json(refusal.clone())).into_response())
+            .await;
     let run = exchange(&url);
-    fails(&run, &["the server refused: unheard_of - no ::add-mask::x\n"]);
+    fails(
+        &run,
+        &["the server refused: unheard_of - no ::add-mask::x\n"],
+    );
     assert_eq!(asked.load(Ordering::SeqCst), 1);
 }
 
@@ -142,22 +196,33 @@ fn on_tls() -> (String, Vec<u8>) {
     )
     .unwrap();
     let mut name = openssl::x509::X509NameBuilder::new().unwrap();
-    name.append_entry_by_text("CN", "a server of a test").unwrap();
+    name.append_entry_by_text("CN", "a server of a test")
+        .unwrap();
     let name = name.build();
     let mut certificate = openssl::x509::X509Builder::new().unwrap();
     certificate.set_version(2).unwrap();
     certificate.set_subject_name(&name).unwrap();
     certificate.set_issuer_name(&name).unwrap();
     certificate.set_pubkey(&key).unwrap();
-    certificate.set_not_before(&openssl::asn1::Asn1Time::days_from_now(0).unwrap()).unwrap();
-    certificate.set_not_after(&openssl::asn1::Asn1Time::days_from_now(1).unwrap()).unwrap();
+    certificate
+        .set_not_before(&openssl::asn1::Asn1Time::days_from_now(0).unwrap())
+        .unwrap();
+    certificate
+        .set_not_after(&openssl::asn1::Asn1Time::days_from_now(1).unwrap())
+        .unwrap();
     let mut names = openssl::x509::extension::SubjectAlternativeName::new();
-    let extension = names.ip("127.0.0.1").build(&certificate.x509v3_context(None, None)).unwrap();
+    let extension = names
+        .ip("127.0.0.1")
+        .build(&certificate.x509v3_context(None, None))
+        .unwrap();
     certificate.append_extension(extension).unwrap();
-    certificate.sign(&key, openssl::hash::MessageDigest::sha256()).unwrap();
+    certificate
+        .sign(&key, openssl::hash::MessageDigest::sha256())
+        .unwrap();
     let certificate = certificate.build();
 
-    let mut acceptor = openssl::ssl::SslAcceptor::mozilla_intermediate_v5(openssl::ssl::SslMethod::tls()).unwrap();
+    let mut acceptor =
+        openssl::ssl::SslAcceptor::mozilla_intermediate_v5(openssl::ssl::SslMethod::tls()).unwrap();
     acceptor.set_private_key(&key).unwrap();
     acceptor.set_certificate(&certificate).unwrap();
     let acceptor = acceptor.build();
@@ -170,20 +235,28 @@ fn on_tls() -> (String, Vec<u8>) {
     std::thread::spawn(move || {
         use std::io::{BufRead as _, BufReader, Read as _, Write as _};
         for stream in listener.incoming() {
-            let Ok(stream) = acceptor.accept(stream.unwrap()) else { continue };
+            let Ok(stream) = acceptor.accept(stream.unwrap()) else {
+                continue;
+            };
             // All of the request is read: a connection that is closed before that takes the answer with it.
             let mut stream = BufReader::new(stream);
             let mut length = 0;
             let mut line = String::new();
             while stream.read_line(&mut line).unwrap() > 2 {
                 let field = line.trim_end().to_lowercase();
-                length = field.strip_prefix("content-length: ").map_or(length, |value| value.parse().unwrap());
+                length = field
+                    .strip_prefix("content-length: ")
+                    .map_or(length, |value| value.parse().unwrap());
                 line.clear();
             }
             stream.read_exact(&mut vec![0; length]).unwrap();
             let mut stream = stream.into_inner();
-            write!(stream, "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len())
-                .unwrap();
+            write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            )
+            .unwrap();
             stream.shutdown().ok();
         }
     });
@@ -193,13 +266,28 @@ fn on_tls() -> (String, Vec<u8>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn contract_2__exchange_checks_the_servers_certificate() {
     let (url, certificate) = on_tls();
-    fails(&exchange(&url), &["cannot be reached", "certificate verify failed"]);
+    fails(
+        &exchange(&url),
+        &["cannot be reached", "certificate verify failed"],
+    );
     let db = crate::support::TestDb::new().await;
     let path = db.folder().join("authority.pem");
     std::fs::write(&path, certificate).unwrap();
     let token = token_for(url.as_str());
     let mut command = bare(&[("TOKEN", &token), ("SSL_CERT_FILE", path.to_str().unwrap())]);
-    command.args(["exchange", "--server", &url, "--resource", REGISTRY, "--assertion-env", "TOKEN"]);
+    command.args([
+        "exchange",
+        "--server",
+        &url,
+        "--resource",
+        REGISTRY,
+        "--assertion-env",
+        "TOKEN",
+    ]);
     let run = finished(command.output().unwrap());
-    assert_eq!((run.code, run.stdout.as_str()), (0, "over-tls\n"), "{run:?}");
+    assert_eq!(
+        (run.code, run.stdout.as_str()),
+        (0, "over-tls\n"),
+        "{run:?}"
+    );
 }

@@ -20,7 +20,11 @@ impl TrustedIssuerDocument {
             ("/issuer", self.issuer != before.issuer),
             ("/trust_domain", self.trust_domain != before.trust_domain),
         ];
-        changes.into_iter().filter(|(_, changed)| *changed).map(|(pointer, _)| pointer).collect()
+        changes
+            .into_iter()
+            .filter(|(_, changed)| *changed)
+            .map(|(pointer, _)| pointer)
+            .collect()
     }
 
     /// Whether both documents describe one platform, so that their keys may be the same: the same
@@ -33,9 +37,16 @@ impl TrustedIssuerDocument {
     }
 
     /// Mistakes by which the document conflicts with another trusted issuer, named `name`.
-    pub fn conflicts_with(&self, name: &str, other: &Self, context: ReadContext<'_>) -> Vec<DocumentError> {
+    pub fn conflicts_with(
+        &self,
+        name: &str,
+        other: &Self,
+        context: ReadContext<'_>,
+    ) -> Vec<DocumentError> {
         let mut problems = Vec::new();
-        if self.issuer == other.issuer || (self.trust_domain.is_some() && self.trust_domain == other.trust_domain) {
+        if self.issuer == other.issuer
+            || (self.trust_domain.is_some() && self.trust_domain == other.trust_domain)
+        {
             let all = |document: &Self| {
                 let mut audiences = document.accepted_audiences(context);
                 audiences.extend(document.extra_audiences.iter().flatten().cloned());
@@ -67,7 +78,9 @@ impl TrustedIssuerDocument {
 fn shared_keys(ours: &KeySource, theirs: &KeySource) -> Option<&'static str> {
     if let (KeySource::Static { jwks }, KeySource::Static { jwks: theirs }) = (ours, theirs) {
         let theirs: Vec<_> = key_material(theirs).collect();
-        return key_material(jwks).any(|key| theirs.contains(&key)).then_some("/keys/jwks");
+        return key_material(jwks)
+            .any(|key| theirs.contains(&key))
+            .then_some("/keys/jwks");
     }
     let (pointer, place) = place_of(ours)?;
     (place_of(theirs)?.1 == place).then_some(pointer)
@@ -76,7 +89,11 @@ fn shared_keys(ours: &KeySource, theirs: &KeySource) -> Option<&'static str> {
 /// The members that define a public key. `kid` and `use` are labels, which copies of a key may
 /// change.
 fn key_material(jwks: &Value) -> impl Iterator<Item = [Option<&Value>; 5]> {
-    let keys = jwks.get("keys").and_then(Value::as_array).into_iter().flatten();
+    let keys = jwks
+        .get("keys")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
     keys.map(|key| ["crv", "x", "y", "n", "e"].map(|member| key.get(member)))
 }
 
@@ -91,9 +108,10 @@ fn place_of(keys: &KeySource) -> Option<(&'static str, KeyLocation<'_>)> {
         KeySource::JwksUri { uri } | KeySource::SpiffeBundle { uri: Some(uri), .. } => {
             Some(("/keys/uri", KeyLocation::Url(Url::parse(uri).ok())))
         }
-        KeySource::File { path } | KeySource::SpiffeBundle { path: Some(path), .. } => {
-            Some(("/keys/path", KeyLocation::File(Path::new(path))))
-        }
+        KeySource::File { path }
+        | KeySource::SpiffeBundle {
+            path: Some(path), ..
+        } => Some(("/keys/path", KeyLocation::File(Path::new(path)))),
         KeySource::SpiffeBundle { .. }
         | KeySource::Static { .. }
         | KeySource::Discovery

@@ -56,35 +56,72 @@ fn mistake(
         parsed.and_then(|url| check_https(&url, context))
     };
     match source {
-        KeySource::Discovery if issuer.starts_with("spiffe://") => {
-            Some(("keys", "must not be discovery, which needs an issuer that is an https URL".to_owned()))
-        }
+        KeySource::Discovery if issuer.starts_with("spiffe://") => Some((
+            "keys",
+            "must not be discovery, which needs an issuer that is an https URL".to_owned(),
+        )),
         KeySource::Discovery => None,
         KeySource::JwksUri { uri } => url(uri).err().map(|detail| ("keys/uri", detail)),
         KeySource::Static { jwks } => {
-            let wanted = if is_spiffe { KeyUse::SignatureOrJwtSvid } else { KeyUse::Signature };
-            let checked = context.material.check_key_set(jwks, algorithms.unwrap_or(&Algorithm::ALL), wanted);
+            let wanted = if is_spiffe {
+                KeyUse::SignatureOrJwtSvid
+            } else {
+                KeyUse::Signature
+            };
+            let checked =
+                context
+                    .material
+                    .check_key_set(jwks, algorithms.unwrap_or(&Algorithm::ALL), wanted);
             checked.err().map(|detail| ("keys/jwks", detail))
         }
         KeySource::File { path } => file(path).err().map(|detail| ("keys/path", detail)),
         KeySource::TokenReview { .. } if !profile.is_none_or(|profile| profile.token_review) => {
-            Some(("keys", "must not be token_review, which is for Kubernetes clusters".to_owned()))
+            Some((
+                "keys",
+                "must not be token_review, which is for Kubernetes clusters".to_owned(),
+            ))
         }
-        KeySource::TokenReview { api_server, ca_file, token_file } => {
-            let url = url(api_server).err().map(|detail| ("keys/api_server", detail));
-            let ca = || ca_file.as_deref().and_then(|path| file(path).err()).map(|detail| ("keys/ca_file", detail));
-            url.or_else(ca).or_else(|| file(token_file).err().map(|detail| ("keys/token_file", detail)))
+        KeySource::TokenReview {
+            api_server,
+            ca_file,
+            token_file,
+        } => {
+            let url = url(api_server)
+                .err()
+                .map(|detail| ("keys/api_server", detail));
+            let ca = || {
+                ca_file
+                    .as_deref()
+                    .and_then(|path| file(path).err())
+                    .map(|detail| ("keys/ca_file", detail))
+            };
+            url.or_else(ca).or_else(|| {
+                file(token_file)
+                    .err()
+                    .map(|detail| ("keys/token_file", detail))
+            })
         }
-        KeySource::SpiffeBundle { .. } if !is_spiffe => {
-            Some(("keys", "must not be spiffe_bundle: this profile has no trust domain".to_owned()))
-        }
-        KeySource::SpiffeBundle { uri: Some(uri), path: None } => url(uri).err().map(|detail| ("keys/uri", detail)),
-        KeySource::SpiffeBundle { uri: None, path: Some(path) } => file(path).err().map(|detail| ("keys/path", detail)),
+        KeySource::SpiffeBundle { .. } if !is_spiffe => Some((
+            "keys",
+            "must not be spiffe_bundle: this profile has no trust domain".to_owned(),
+        )),
+        KeySource::SpiffeBundle {
+            uri: Some(uri),
+            path: None,
+        } => url(uri).err().map(|detail| ("keys/uri", detail)),
+        KeySource::SpiffeBundle {
+            uri: None,
+            path: Some(path),
+        } => file(path).err().map(|detail| ("keys/path", detail)),
         KeySource::SpiffeBundle { .. } => Some(("keys", "must have either uri or path".to_owned())),
     }
 }
 
 fn file(path: &str) -> Result<(), String> {
     let is_absolute = Path::new(path).is_absolute();
-    if is_absolute { Ok(()) } else { Err("must be the absolute path of a file on the server".to_owned()) }
+    if is_absolute {
+        Ok(())
+    } else {
+        Err("must be the absolute path of a file on the server".to_owned())
+    }
 }

@@ -90,7 +90,10 @@ impl Document for TrustedIssuerDocument {
     const KIND: Kind = Kind::TrustedIssuer;
     type State = ();
 
-    fn read(given: &Map<String, Value>, context: ReadContext<'_>) -> Result<Self, Vec<DocumentError>> {
+    fn read(
+        given: &Map<String, Value>,
+        context: ReadContext<'_>,
+    ) -> Result<Self, Vec<DocumentError>> {
         read::read(given, context)
     }
 
@@ -126,7 +129,10 @@ impl Document for TrustedIssuerDocument {
         let mut warnings = Vec::new();
         let mut warn = |when: bool, code: &str, detail: &str| {
             if when {
-                warnings.push(Warning { code: code.to_owned(), detail: detail.to_owned() });
+                warnings.push(Warning {
+                    code: code.to_owned(),
+                    detail: detail.to_owned(),
+                });
             }
         };
         warn(
@@ -135,13 +141,19 @@ impl Document for TrustedIssuerDocument {
             "whoever sees an assertion in the log of a job can use it again until it expires",
         );
         warn(
-            self.extra_audiences.as_ref().is_some_and(|extra| !extra.is_empty()),
+            self.extra_audiences
+                .as_ref()
+                .is_some_and(|extra| !extra.is_empty()),
             "shared_assertions",
             "the services with these audiences can present the workload's assertions here",
         );
         let profile = context.profiles.get(&self.profile);
         let accepted = self.accepted_audiences(context);
-        let is_shared = |pattern: &String| accepted.iter().any(|audience| glob::matches(pattern, audience));
+        let is_shared = |pattern: &String| {
+            accepted
+                .iter()
+                .any(|audience| glob::matches(pattern, audience))
+        };
         warn(
             profile.is_some_and(|profile| profile.shared_audiences.iter().any(is_shared)),
             "shared_audience",
@@ -207,7 +219,10 @@ impl TrustedIssuerDocument {
             keys: self.keys.clone().unwrap_or(KeySource::Discovery),
             audiences: self.accepted_audiences(context),
             extra_audiences: self.extra_audiences.clone().unwrap_or_default(),
-            algorithms: self.algorithms.clone().unwrap_or_else(|| algorithms.clone()),
+            algorithms: self
+                .algorithms
+                .clone()
+                .unwrap_or_else(|| algorithms.clone()),
             types: self.types.clone().unwrap_or_else(|| types.clone()),
             max_assertion_lifetime_seconds: self
                 .max_assertion_lifetime_seconds
@@ -215,8 +230,14 @@ impl TrustedIssuerDocument {
             leeway_seconds: self.leeway_seconds.unwrap_or(i64::from(*leeway_seconds)),
             cap_at_assertion_expiry: self.cap_at_assertion_expiry.unwrap_or(false),
             replay: self.replay.unwrap_or(*replay),
-            replay_claim: self.replay_claim.clone().unwrap_or_else(|| replay_claim.clone()),
-            banned_events: self.banned_events.clone().unwrap_or_else(|| banned_events.clone()),
+            replay_claim: self
+                .replay_claim
+                .clone()
+                .unwrap_or_else(|| replay_claim.clone()),
+            banned_events: self
+                .banned_events
+                .clone()
+                .unwrap_or_else(|| banned_events.clone()),
             grants: self
                 .grants
                 .as_deref()
@@ -226,7 +247,10 @@ impl TrustedIssuerDocument {
                 .collect(),
             ca_pem: self.ca_pem.clone(),
             allow_private: self.allow_private.clone().unwrap_or_default(),
-            owner: self.owner.as_ref().map(|owner| owner.to_ascii_lowercase().into()),
+            owner: self
+                .owner
+                .as_ref()
+                .map(|owner| owner.to_ascii_lowercase().into()),
             enabled: self.enabled,
         }
     }
@@ -244,7 +268,15 @@ impl TrustedIssuerDocument {
 
     /// The accepted audiences: those given, else those of the profile, else our own.
     pub fn accepted_audiences(&self, context: ReadContext<'_>) -> Vec<String> {
-        let fixed = || context.profiles.get(&self.profile).and_then(|profile| profile.defaults.audiences.clone());
-        self.audiences.clone().or_else(fixed).unwrap_or_else(|| context.own.default_audiences())
+        let fixed = || {
+            context
+                .profiles
+                .get(&self.profile)
+                .and_then(|profile| profile.defaults.audiences.clone())
+        };
+        self.audiences
+            .clone()
+            .or_else(fixed)
+            .unwrap_or_else(|| context.own.default_audiences())
     }
 }

@@ -42,24 +42,40 @@ pub(super) fn read(
     let Members { issuer, terms } = members(&mut reader, profile, context);
     let algorithms = algorithms(&mut reader);
     let document = TrustedIssuerDocument {
-        keys: keys(&mut reader, profile, &issuer, algorithms.as_deref(), context),
+        keys: keys(
+            &mut reader,
+            profile,
+            &issuer,
+            algorithms.as_deref(),
+            context,
+        ),
         audiences: audiences(&mut reader, "audiences", profile, &issuer),
         extra_audiences: audiences(&mut reader, "extra_audiences", profile, &issuer),
         algorithms,
         types: types(&mut reader),
-        max_assertion_lifetime_seconds: reader.integer("max_assertion_lifetime_seconds", 1..=86_400),
+        max_assertion_lifetime_seconds: reader
+            .integer("max_assertion_lifetime_seconds", 1..=86_400),
         leeway_seconds: reader.integer("leeway_seconds", 0..=60),
         cap_at_assertion_expiry: reader.boolean("cap_at_assertion_expiry"),
         replay: replay(&mut reader),
         replay_claim: reader.text("replay_claim"),
         banned_events: reader.texts("banned_events"),
-        accept_string_booleans: reader.value("accept_string_booleans").and(Some(terms.accept_string_booleans)),
-        skip_email_verification: reader.value("skip_email_verification").and(Some(terms.skip_email_verification)),
+        accept_string_booleans: reader
+            .value("accept_string_booleans")
+            .and(Some(terms.accept_string_booleans)),
+        skip_email_verification: reader
+            .value("skip_email_verification")
+            .and(Some(terms.skip_email_verification)),
         trust_domain: terms.trust_domain,
         subject_domain: terms.subject_domain,
         issuer_claim: terms.issuer_claim,
         grants: grants(&mut reader),
-        ca_pem: reader.parsed("ca_pem", |pem| context.material.check_certificates(pem).map(|()| pem.to_owned())),
+        ca_pem: reader.parsed("ca_pem", |pem| {
+            context
+                .material
+                .check_certificates(pem)
+                .map(|()| pem.to_owned())
+        }),
         allow_private: networks(&mut reader),
         owner: reader.name("owner"),
         enabled: reader.boolean("enabled").unwrap_or(true),
@@ -70,7 +86,12 @@ pub(super) fn read(
         reader.problem("audiences", "must name at least one audience");
     }
     let accepted = document.accepted_audiences(context);
-    if document.extra_audiences.iter().flatten().any(|extra| accepted.contains(extra)) {
+    if document
+        .extra_audiences
+        .iter()
+        .flatten()
+        .any(|extra| accepted.contains(extra))
+    {
         reader.problem("extra_audiences", "must not repeat an accepted audience");
     }
     reader.finish(document)
@@ -78,8 +99,10 @@ pub(super) fn read(
 
 fn grants(reader: &mut Reader<'_>) -> Option<Vec<AssertionGrant>> {
     let names = reader.texts("grants")?;
-    let grants: Option<Vec<AssertionGrant>> =
-        names.iter().map(|name| serde_json::from_value(Value::String(name.clone())).ok()).collect();
+    let grants: Option<Vec<AssertionGrant>> = names
+        .iter()
+        .map(|name| serde_json::from_value(Value::String(name.clone())).ok())
+        .collect();
     if grants.as_ref().is_none_or(Vec::is_empty) {
         reader.problem("grants", "must name jwt-bearer, token-exchange or both");
     }
@@ -90,7 +113,9 @@ fn algorithms(reader: &mut Reader<'_>) -> Option<Vec<Algorithm>> {
     let names = reader.texts("algorithms")?;
     let algorithms: Result<Vec<Algorithm>, _> = names.iter().map(|name| name.parse()).collect();
     match &algorithms {
-        Ok(list) if list.is_empty() => reader.problem("algorithms", "must name at least one algorithm"),
+        Ok(list) if list.is_empty() => {
+            reader.problem("algorithms", "must name at least one algorithm")
+        }
         Ok(_) => {}
         Err(error) => {
             let known = Algorithm::ALL.map(Algorithm::name).join(", ");
@@ -107,14 +132,23 @@ fn audiences(
     issuer: &str,
 ) -> Option<Vec<String>> {
     let audiences = reader.texts(name)?;
-    let platform = |audience: &&String| profile.is_some_and(|profile| profile.is_platform_audience(audience, issuer));
+    let platform = |audience: &&String| {
+        profile.is_some_and(|profile| profile.is_platform_audience(audience, issuer))
+    };
     if let Some(audience) = audiences.iter().find(platform) {
-        let detail =
-            format!("must not hold `{audience}`, an audience of the platform's own services, which others accept too");
+        let detail = format!(
+            "must not hold `{audience}`, an audience of the platform's own services, which others accept too"
+        );
         reader.problem(name, detail);
     }
-    if audiences.iter().any(|audience| audience.len() > 1024 || audience.contains(char::is_control)) {
-        reader.problem(name, "must hold audiences of at most 1024 bytes without control characters");
+    if audiences
+        .iter()
+        .any(|audience| audience.len() > 1024 || audience.contains(char::is_control))
+    {
+        reader.problem(
+            name,
+            "must hold audiences of at most 1024 bytes without control characters",
+        );
     }
     Some(audiences)
 }
@@ -122,14 +156,20 @@ fn audiences(
 fn types(reader: &mut Reader<'_>) -> Option<Vec<String>> {
     let types = reader.texts("types")?;
     if types.is_empty() {
-        reader.problem("types", "must name at least one type; a token without typ counts as JWT");
+        reader.problem(
+            "types",
+            "must name at least one type; a token without typ counts as JWT",
+        );
     }
     let other = |typ: &&String| {
         let typ = typ.to_ascii_lowercase();
         OTHER_TYPES.contains(&typ.strip_prefix("application/").unwrap_or(&typ))
     };
     if let Some(typ) = types.iter().find(other) {
-        reader.problem("types", format!("must not hold `{typ}`, the type of tokens that are never assertions"));
+        reader.problem(
+            "types",
+            format!("must not hold `{typ}`, the type of tokens that are never assertions"),
+        );
     }
     Some(types)
 }
@@ -147,7 +187,10 @@ fn networks(reader: &mut Reader<'_>) -> Option<Vec<IpNet>> {
     let texts = reader.texts("allow_private")?;
     let networks: Result<Vec<IpNet>, _> = texts.iter().map(|text| text.parse()).collect();
     if networks.is_err() {
-        reader.problem("allow_private", "must be a list of networks, for example 10.0.0.0/8");
+        reader.problem(
+            "allow_private",
+            "must be a list of networks, for example 10.0.0.0/8",
+        );
     }
     networks.ok()
 }

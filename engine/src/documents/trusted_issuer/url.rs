@@ -12,7 +12,10 @@ pub(super) fn check_issuer(issuer: &str, context: ReadContext<'_>) -> Result<(),
     if issuer.contains('*') {
         return Err("must name one issuer exactly; there are no wildcard issuers".to_owned());
     }
-    if !issuer.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte)) {
+    if !issuer
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte))
+    {
         return Err("must hold only characters that a URL may have".to_owned());
     }
     let url = Url::parse(issuer).map_err(|error| format!("must be an https URL: {error}"))?;
@@ -21,7 +24,9 @@ pub(super) fn check_issuer(issuer: &str, context: ReadContext<'_>) -> Result<(),
         return Err("must have no query and no fragment".to_owned());
     }
     if issuer == context.own.issuer() {
-        return Err("must not be this server itself, whose own tokens are never assertions".to_owned());
+        return Err(
+            "must not be this server itself, whose own tokens are never assertions".to_owned(),
+        );
     }
     Ok(())
 }
@@ -32,8 +37,8 @@ pub(in crate::documents) fn check_https(url: &Url, context: ReadContext<'_>) -> 
     if url.host().is_none() {
         return Err("must have a host".to_owned());
     }
-    let allowed =
-        url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url) && context.allow_http_loopback);
+    let allowed = url.scheme() == "https"
+        || (url.scheme() == "http" && is_loopback(url) && context.allow_http_loopback);
     if !allowed {
         return Err(
             "must be an https URL; insecure.allow_http_loopback allows http://127.0.0.1 for local tests".to_owned()

@@ -2,7 +2,9 @@
 
 use super::{Claims, find};
 use crate::profile::file::{CheckFile, OneOrMore, PairFile, PasteFile, RequirementFile};
-use crate::profile::{Check, Equals, FileCheck, Identity, Pair, Paste, Requirement, ReusableFile, Revision, Template};
+use crate::profile::{
+    Check, Equals, FileCheck, Identity, Pair, Paste, Requirement, ReusableFile, Revision, Template,
+};
 use crate::reason::Reason;
 
 pub(super) fn check(file: &CheckFile, claims: &Claims) -> Result<Check, String> {
@@ -15,25 +17,46 @@ pub(super) fn check(file: &CheckFile, claims: &Claims) -> Result<Check, String> 
             starts_with: file.starts_with.clone(),
             prefix: file.prefix.as_deref().map(template).transpose()?,
             value_format: file.value_format.or(find(claims, &file.claim)?.format),
-            verified_by: file.verified_by.as_deref().map(|name| find(claims, name)).transpose()?,
+            verified_by: file
+                .verified_by
+                .as_deref()
+                .map(|name| find(claims, name))
+                .transpose()?,
             digits: file.digits,
             literal: file.literal.clone(),
             strangers: file.strangers.clone(),
             paste: paste(&file.paste)?,
         }),
-        CheckFile::Flag(file) => Check::Flag { claim: find(claims, &file.claim)?, wanted: file.wanted },
-        CheckFile::Present(file) => Check::Present { claim: find(claims, &file.claim)?, default: file.default },
-        CheckFile::Version(file) => {
-            Check::Version { claim: find(claims, &file.claim)?, starts_with: file.starts_with.clone() }
-        }
-        CheckFile::Choice(file) if file.values.contains(&file.default) => {
-            Check::Choice { values: file.values.clone(), default: file.default.clone() }
-        }
+        CheckFile::Flag(file) => Check::Flag {
+            claim: find(claims, &file.claim)?,
+            wanted: file.wanted,
+        },
+        CheckFile::Present(file) => Check::Present {
+            claim: find(claims, &file.claim)?,
+            default: file.default,
+        },
+        CheckFile::Version(file) => Check::Version {
+            claim: find(claims, &file.claim)?,
+            starts_with: file.starts_with.clone(),
+        },
+        CheckFile::Choice(file) if file.values.contains(&file.default) => Check::Choice {
+            values: file.values.clone(),
+            default: file.default.clone(),
+        },
         CheckFile::Choice(_) => return Err("`default` must be one of `values`".to_owned()),
         CheckFile::File(file) => Check::File(FileCheck {
             claim: find(claims, &file.claim)?,
-            prefixes: file.prefix.as_slice().iter().map(|text| template(text)).collect::<Result<_, _>>()?,
-            at: file.at.iter().map(|text| revision(text, claims)).collect::<Result<_, _>>()?,
+            prefixes: file
+                .prefix
+                .as_slice()
+                .iter()
+                .map(|text| template(text))
+                .collect::<Result<_, _>>()?,
+            at: file
+                .at
+                .iter()
+                .map(|text| revision(text, claims))
+                .collect::<Result<_, _>>()?,
             endings: file.endings.clone(),
             folders: file.folders,
             paste: paste(&file.paste)?,
@@ -44,7 +67,9 @@ pub(super) fn check(file: &CheckFile, claims: &Claims) -> Result<Check, String> 
             same_repository: template(&file.same_repository)?,
         }),
         CheckFile::Identity(file) => {
-            Check::Identity(Identity::parse(&file.template, &file.defaults, |name| find(claims, name))?)
+            Check::Identity(Identity::parse(&file.template, &file.defaults, |name| {
+                find(claims, name)
+            })?)
         }
         CheckFile::Upstream => Check::Upstream,
         CheckFile::MatchNames => Check::MatchNames,
@@ -60,32 +85,66 @@ fn revision(text: &str, claims: &Claims) -> Result<Revision, String> {
 
 fn paste(file: &PasteFile) -> Result<Paste, String> {
     // An empty affix would make the loop that strips it from a value endless.
-    if file.prefixes.iter().chain(&file.suffixes).any(String::is_empty) {
+    if file
+        .prefixes
+        .iter()
+        .chain(&file.suffixes)
+        .any(String::is_empty)
+    {
         return Err("`paste` must not hold an empty text".to_owned());
     }
-    Ok(Paste { prefixes: file.prefixes.clone(), suffixes: file.suffixes.clone() })
+    Ok(Paste {
+        prefixes: file.prefixes.clone(),
+        suffixes: file.suffixes.clone(),
+    })
 }
 
 pub(super) fn pair(file: &PairFile, claims: &Claims) -> Result<Pair, String> {
     let claim = find(claims, &file.claim)?;
     let templates = |texts: &OneOrMore| -> Result<Vec<Template>, String> {
-        texts.as_slice().iter().map(|text| Template::parse(text, |name| claims.get(name).cloned())).collect()
+        texts
+            .as_slice()
+            .iter()
+            .map(|text| Template::parse(text, |name| claims.get(name).cloned()))
+            .collect()
     };
     match (&file.starts_with, &file.is, &file.twin) {
-        (Some(texts), None, None) => Ok(Pair::StartsWith { claim, templates: templates(texts)?, rest: file.rest }),
-        (None, Some(texts), None) => Ok(Pair::Is { claim, templates: templates(texts)? }),
+        (Some(texts), None, None) => Ok(Pair::StartsWith {
+            claim,
+            templates: templates(texts)?,
+            rest: file.rest,
+        }),
+        (None, Some(texts), None) => Ok(Pair::Is {
+            claim,
+            templates: templates(texts)?,
+        }),
         (None, None, Some(twin)) => {
-            let values = file.prefixes.iter().map(|(prefix, value)| (prefix.clone(), value.clone())).collect();
-            Ok(Pair::Prefixes { claim, twin: find(claims, twin)?, values })
+            let values = file
+                .prefixes
+                .iter()
+                .map(|(prefix, value)| (prefix.clone(), value.clone()))
+                .collect();
+            Ok(Pair::Prefixes {
+                claim,
+                twin: find(claims, twin)?,
+                values,
+            })
         }
-        _ => Err(format!("the pair of `{}` must have one of `starts_with`, `is` and `twin`", file.claim)),
+        _ => Err(format!(
+            "the pair of `{}` must have one of `starts_with`, `is` and `twin`",
+            file.claim
+        )),
     }
 }
 
 pub(super) fn requirement(file: &RequirementFile, claims: &Claims) -> Result<Requirement, String> {
     Ok(match file {
         RequirementFile::Values(file) => Requirement::Values {
-            claims: file.claims.iter().map(|name| find(claims, name)).collect::<Result<_, _>>()?,
+            claims: file
+                .claims
+                .iter()
+                .map(|name| find(claims, name))
+                .collect::<Result<_, _>>()?,
             values: file.one_of.clone(),
             optional: file.optional,
             reason: file.mismatch.unwrap_or(Reason::ClaimMismatch),

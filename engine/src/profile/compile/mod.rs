@@ -26,7 +26,10 @@ type Claims = BTreeMap<String, Arc<ClaimSpec>>;
 
 /// Compiles the text of a profile file, or returns every mistake in it.
 pub(super) fn compile(name: &str, text: &str) -> Result<Profile, Vec<ProfileError>> {
-    let wrong = |detail: String| ProfileError { profile: name.to_owned(), detail };
+    let wrong = |detail: String| ProfileError {
+        profile: name.to_owned(),
+        detail,
+    };
     let file: ProfileFile = toml::from_str(text).map_err(|error| vec![wrong(error.to_string())])?;
     let mut errors = Vec::new();
     let claims = claims(&file);
@@ -60,7 +63,9 @@ fn claims(file: &ProfileFile) -> Claims {
         })
         .collect();
     // Every assertion has a subject, so every profile may use `sub` without declaring it.
-    claims.entry("sub".to_owned()).or_insert_with(|| Arc::new(ClaimSpec::text_claim("sub")));
+    claims
+        .entry("sub".to_owned())
+        .or_insert_with(|| Arc::new(ClaimSpec::text_claim("sub")));
     claims
 }
 
@@ -68,22 +73,49 @@ fn assemble(name: &str, file: ProfileFile, claims: &Claims) -> Result<Profile, V
     let mut errors = Vec::new();
     let fields = fields(&file.fields, claims, &mut errors);
     errors.extend(unknown_fields(&file, &fields));
-    errors.extend(fields.iter().filter_map(|field| unknown_setting(field, &fields)));
-    let index = file.index.iter().map(|group| keys(group, &fields, &mut errors)).collect();
-    let pairs = file.pairs.iter().filter_map(|file| keep(pair(file, claims), &mut errors)).collect();
-    let requirements = file.requires.iter().filter_map(|file| keep(requirement(file, claims), &mut errors)).collect();
+    errors.extend(
+        fields
+            .iter()
+            .filter_map(|field| unknown_setting(field, &fields)),
+    );
+    let index = file
+        .index
+        .iter()
+        .map(|group| keys(group, &fields, &mut errors))
+        .collect();
+    let pairs = file
+        .pairs
+        .iter()
+        .filter_map(|file| keep(pair(file, claims), &mut errors))
+        .collect();
+    let requirements = file
+        .requires
+        .iter()
+        .filter_map(|file| keep(requirement(file, claims), &mut errors))
+        .collect();
     let template = |text: &str| Template::parse(text, |name| claims.get(name).cloned());
     let workload_id = keep(template(&file.workload.id), &mut errors);
     let workload_urls = file
         .workload
         .urls
         .iter()
-        .filter_map(|entry| Some((entry.issuer.clone(), keep(template(&entry.url), &mut errors)?)))
+        .filter_map(|entry| {
+            Some((
+                entry.issuer.clone(),
+                keep(template(&entry.url), &mut errors)?,
+            ))
+        })
         .collect();
-    let event = file.event_claim.as_ref().and_then(|name| keep(find(claims, name), &mut errors));
+    let event = file
+        .event_claim
+        .as_ref()
+        .and_then(|name| keep(find(claims, name), &mut errors));
     let floor = file.floor.as_ref().and_then(|floor| {
         let protected = keep(find(claims, &floor.protected_claim), &mut errors)?;
-        Some(Floor { environment_field: floor.environment_field.clone(), protected })
+        Some(Floor {
+            environment_field: floor.environment_field.clone(),
+            protected,
+        })
     });
     let Some(workload_id) = workload_id.filter(|_| errors.is_empty()) else {
         return Err(errors);
@@ -99,7 +131,14 @@ fn assemble(name: &str, file: ProfileFile, claims: &Claims) -> Result<Profile, V
         fields,
         index,
         pins: file.pins,
-        at_least: file.at_least.into_iter().map(|rule| AtLeast { any_of: rule.any_of, detail: rule.detail }).collect(),
+        at_least: file
+            .at_least
+            .into_iter()
+            .map(|rule| AtLeast {
+                any_of: rule.any_of,
+                detail: rule.detail,
+            })
+            .collect(),
         warnings: file.warnings.into_iter().map(weak_rule).collect(),
         workload_id,
         workload_urls,
@@ -117,12 +156,20 @@ fn unknown_fields(file: &ProfileFile, fields: &[Field]) -> Vec<String> {
     let is_field = |name: &str| fields.iter().any(|field| field.name == name);
     let begins_field = |name: &str| is_field(name.split('.').next().unwrap_or(name));
     let unless = file.warnings.iter().flat_map(|rule| &rule.unless);
-    let listed = file.at_least.iter().flat_map(|rule| &rule.any_of).chain(unless).filter(|name| *name != "claims");
+    let listed = file
+        .at_least
+        .iter()
+        .flat_map(|rule| &rule.any_of)
+        .chain(unless)
+        .filter(|name| *name != "claims");
     let needed = file.fields.iter().flat_map(|field| &field.needs);
     let environment = file.floor.iter().flat_map(|floor| &floor.environment_field);
     let compared = environment.chain(file.warnings.iter().flat_map(|rule| rule.like.keys()));
     let unknown = listed.chain(needed).filter(|name| !begins_field(name));
-    unknown.chain(compared.filter(|name| !is_field(name))).map(|name| format!("there is no field `{name}`")).collect()
+    unknown
+        .chain(compared.filter(|name| !is_field(name)))
+        .map(|name| format!("there is no field `{name}`"))
+        .collect()
 }
 
 fn defaults(file: DefaultsFile) -> Defaults {
@@ -140,7 +187,12 @@ fn defaults(file: DefaultsFile) -> Defaults {
 }
 
 fn weak_rule(file: WarningFile) -> WeakRule {
-    WeakRule { code: file.code, unless: file.unless, like: file.like.into_iter().collect(), detail: file.detail }
+    WeakRule {
+        code: file.code,
+        unless: file.unless,
+        like: file.like.into_iter().collect(),
+        detail: file.detail,
+    }
 }
 
 fn keep<T>(result: Result<T, String>, errors: &mut Vec<String>) -> Option<T> {
@@ -148,23 +200,35 @@ fn keep<T>(result: Result<T, String>, errors: &mut Vec<String>) -> Option<T> {
 }
 
 fn find(claims: &Claims, name: &str) -> Result<Arc<ClaimSpec>, String> {
-    claims.get(name).cloned().ok_or_else(|| format!("claim `{name}` must be declared in `claims`"))
+    claims
+        .get(name)
+        .cloned()
+        .ok_or_else(|| format!("claim `{name}` must be declared in `claims`"))
 }
 
 fn fields(files: &[FieldFile], claims: &Claims, errors: &mut Vec<String>) -> Vec<Field> {
     let mut fields: Vec<Field> = Vec::new();
     for file in files {
-        let Some(check) = keep(check(&file.check, claims).map_err(|e| format!("field `{}`: {e}", file.name)), errors)
-        else {
+        let Some(check) = keep(
+            check(&file.check, claims).map_err(|e| format!("field `{}`: {e}", file.name)),
+            errors,
+        ) else {
             continue;
         };
         // A field keeps one setting: any further one would be dropped silently.
         if file.when.len() > 1 {
-            errors.push(format!("field `{}`: `when` must name one setting", file.name));
+            errors.push(format!(
+                "field `{}`: `when` must name one setting",
+                file.name
+            ));
         }
         fields.push(Field {
             name: file.name.clone(),
-            when: file.when.iter().next().map(|(field, value)| (field.clone(), value.clone())),
+            when: file
+                .when
+                .iter()
+                .next()
+                .map(|(field, value)| (field.clone(), value.clone())),
             role: file.role,
             ids: Vec::new(),
             needs: file.needs.clone(),
@@ -173,7 +237,10 @@ fn fields(files: &[FieldFile], claims: &Claims, errors: &mut Vec<String>) -> Vec
             check,
         });
     }
-    let ids: Vec<Vec<usize>> = files.iter().map(|file| positions(&file.ids, &fields, errors)).collect();
+    let ids: Vec<Vec<usize>> = files
+        .iter()
+        .map(|file| positions(&file.ids, &fields, errors))
+        .collect();
     for (field, ids) in fields.iter_mut().zip(ids) {
         field.ids = ids;
     }
@@ -184,14 +251,25 @@ fn fields(files: &[FieldFile], claims: &Claims, errors: &mut Vec<String>) -> Vec
 fn unknown_setting(field: &Field, fields: &[Field]) -> Option<String> {
     let (setting, wanted) = field.when.as_ref()?;
     let offers = |other: &Field| matches!(&other.check, Check::Choice { values, .. } if values.contains(wanted));
-    let is_there = fields.iter().any(|other| other.name == *setting && offers(other));
-    (!is_there).then(|| format!("field `{}`: there is no choice `{setting}` with `{wanted}`", field.name))
+    let is_there = fields
+        .iter()
+        .any(|other| other.name == *setting && offers(other));
+    (!is_there).then(|| {
+        format!(
+            "field `{}`: there is no choice `{setting}` with `{wanted}`",
+            field.name
+        )
+    })
 }
 
 /// The keys of one group of `index`: each is a field, or several fields joined by `+`.
 fn keys(group: &[String], fields: &[Field], errors: &mut Vec<String>) -> Vec<Vec<usize>> {
-    let parts = group.iter().map(|key| key.split('+').map(str::to_owned).collect::<Vec<_>>());
-    parts.map(|names| positions(&names, fields, errors)).collect()
+    let parts = group
+        .iter()
+        .map(|key| key.split('+').map(str::to_owned).collect::<Vec<_>>());
+    parts
+        .map(|names| positions(&names, fields, errors))
+        .collect()
 }
 
 fn positions(names: &[String], fields: &[Field], errors: &mut Vec<String>) -> Vec<usize> {
@@ -224,7 +302,9 @@ mod tests {
 
     #[test]
     fn every_bundled_profile_compiles() {
-        let profiles = super::super::Profiles::load(None).map_err(|errors| format!("{errors:#?}")).unwrap();
+        let profiles = super::super::Profiles::load(None)
+            .map_err(|errors| format!("{errors:#?}"))
+            .unwrap();
         assert!(profiles.names().any(|name| name == "github-actions"));
     }
 
@@ -247,28 +327,52 @@ mod tests {
         );
         let errors = compile("x", &text).unwrap_err();
         let all = format!("{errors:?}");
-        for part in ["`nope`", "`b`", "`missing`", "must have one of `starts_with`, `is` and `twin`"] {
+        for part in [
+            "`nope`",
+            "`b`",
+            "`missing`",
+            "must have one of `starts_with`, `is` and `twin`",
+        ] {
             assert!(all.contains(part), "{part}: {all}");
         }
         for (wrong, part) in [
             ("when = { b = \"x\", c = \"y\" }", "one setting"),
             ("when = { b = \"x\" }", "`b` with `x`"),
             ("when = { c = \"z\" }", "`c` with `z`"),
-            ("check.equals = { claim = \"sub\", paste = { prefixes = [\"\"] } }", "empty text"),
+            (
+                "check.equals = { claim = \"sub\", paste = { prefixes = [\"\"] } }",
+                "empty text",
+            ),
             (
                 "check.file = { claim = \"sub\", prefix = \"\", at = [\"sub\"], paste = { suffixes = [\"/\", \"\"] } }",
                 "empty text",
             ),
-            ("[floor]\nprotected_claim = \"sub\"\nenvironment_field = \"nowhere\"", "`nowhere`"),
-            ("[[warnings]]\ncode = \"w\"\ndetail = \"d\"\nlike = { nowhere = \"x\" }", "`nowhere`"),
+            (
+                "[floor]\nprotected_claim = \"sub\"\nenvironment_field = \"nowhere\"",
+                "`nowhere`",
+            ),
+            (
+                "[[warnings]]\ncode = \"w\"\ndetail = \"d\"\nlike = { nowhere = \"x\" }",
+                "`nowhere`",
+            ),
         ] {
-            let check = if wrong.starts_with("check") { "" } else { "check.equals = { claim = \"sub\" }" };
+            let check = if wrong.starts_with("check") {
+                ""
+            } else {
+                "check.equals = { claim = \"sub\" }"
+            };
             let choice = "[[fields]]\nname = \"c\"\ncheck.choice = { values = [\"x\", \"y\"], default = \"x\" }";
             let all = format!(
                 "{:?}",
-                compile("x", &format!("{MINIMAL}\n{choice}\n[[fields]]\nname = \"a\"\n{check}\n{wrong}"))
+                compile(
+                    "x",
+                    &format!("{MINIMAL}\n{choice}\n[[fields]]\nname = \"a\"\n{check}\n{wrong}")
+                )
             );
-            assert!(all.starts_with("Err") && all.contains(part), "{wrong}: {all}");
+            assert!(
+                all.starts_with("Err") && all.contains(part),
+                "{wrong}: {all}"
+            );
         }
         assert!(compile("x", "title = 1").is_err());
         assert!(compile("x", &MINIMAL.replace("{sub}", "{nope}")).is_err());
@@ -281,12 +385,18 @@ mod tests {
             let fields = r#"[[fields]]
                 name = "a"
                 check.equals = { claim = "a" }"#;
-            compile("x", &format!("index = [[\"a\"]]\n{MINIMAL}\n[claims]\na.type = \"{kind}\"\n{fields}"))
+            compile(
+                "x",
+                &format!("index = [[\"a\"]]\n{MINIMAL}\n[claims]\na.type = \"{kind}\"\n{fields}"),
+            )
         };
         assert!(with("text").is_ok() && with("integer").is_ok());
         for kind in ["list", "boolean", "boolean-or-text"] {
             let errors = format!("{:?}", with(kind).unwrap_err());
-            assert!(errors.contains("no field `a` that compares one text"), "{errors}");
+            assert!(
+                errors.contains("no field `a` that compares one text"),
+                "{errors}"
+            );
         }
     }
 }

@@ -17,7 +17,9 @@ pub(super) fn called(value: &Value) -> Result<Value, Vec<DocumentError>> {
     };
     let given = |name: &str| called.get(name).filter(|value| !value.is_null());
     let mut problems = Vec::new();
-    if called.keys().any(|name| !matches!(name.as_str(), "path" | "ref" | "sha"))
+    if called
+        .keys()
+        .any(|name| !matches!(name.as_str(), "path" | "ref" | "sha"))
         || given("ref").is_some() == given("sha").is_some()
     {
         problems.push(wrong("", FORM));
@@ -27,14 +29,20 @@ pub(super) fn called(value: &Value) -> Result<Value, Vec<DocumentError>> {
         Some(Value::String(path)) if is_workflow_path(path) => {
             stored.insert("path".to_owned(), path.clone().into());
         }
-        _ => problems.push(wrong("/path", "must be owner/repository/.github/workflows/file")),
+        _ => problems.push(wrong(
+            "/path",
+            "must be owner/repository/.github/workflows/file",
+        )),
     }
     match given("sha") {
         None => {}
         Some(Value::String(sha)) if is_commit(sha) => {
             stored.insert("sha".to_owned(), sha.to_ascii_lowercase().into());
         }
-        Some(_) => problems.push(wrong("/sha", "must be a full commit id of 40 or 64 hexadecimal digits")),
+        Some(_) => problems.push(wrong(
+            "/sha",
+            "must be a full commit id of 40 or 64 hexadecimal digits",
+        )),
     }
     if let Some(reference) = given("ref") {
         match called_ref(reference) {
@@ -44,7 +52,11 @@ pub(super) fn called(value: &Value) -> Result<Value, Vec<DocumentError>> {
             Err(detail) => problems.push(wrong("/ref", &detail)),
         }
     }
-    if problems.is_empty() { Ok(Value::Object(stored)) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(Value::Object(stored))
+    } else {
+        Err(problems)
+    }
 }
 
 /// Validates a ref or a glob of refs, which has to begin with `refs/` and more.
@@ -68,8 +80,14 @@ fn called_ref(value: &Value) -> Result<Value, String> {
 
 fn is_workflow_path(path: &str) -> bool {
     let mut segments = path.split('/');
-    let names = segments.by_ref().take(2).all(|name| !name.is_empty() && name.is_ascii());
-    names && check_text(path).is_ok() && segments.clone().count() >= 1 && segments.all(|segment| !segment.is_empty())
+    let names = segments
+        .by_ref()
+        .take(2)
+        .all(|name| !name.is_empty() && name.is_ascii());
+    names
+        && check_text(path).is_ok()
+        && segments.clone().count() >= 1
+        && segments.all(|segment| !segment.is_empty())
 }
 
 fn is_commit(text: &str) -> bool {

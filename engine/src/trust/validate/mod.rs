@@ -43,7 +43,10 @@ pub struct Normalised {
 
 impl DocumentError {
     pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { pointer: pointer.into(), detail: detail.into() }
+        Self {
+            pointer: pointer.into(),
+            detail: detail.into(),
+        }
     }
 }
 
@@ -70,15 +73,21 @@ pub fn normalise(
                 matcher.insert(name.clone(), stored);
             }
             Err(found) => {
-                problems
-                    .extend(found.into_iter().map(|p| DocumentError::new(format!("{pointer}{}", p.pointer), p.detail)));
+                problems.extend(
+                    found
+                        .into_iter()
+                        .map(|p| DocumentError::new(format!("{pointer}{}", p.pointer), p.detail)),
+                );
             }
         }
     }
     problems.extend(whole::whole(profile, &matcher, &problems));
     problems.extend(terms::terms(profile, terms, &matcher));
     if problems.is_empty() {
-        Ok(Normalised { warnings: whole::warnings(profile, &matcher), matcher })
+        Ok(Normalised {
+            warnings: whole::warnings(profile, &matcher),
+            matcher,
+        })
     } else {
         Err(problems)
     }
@@ -89,15 +98,28 @@ fn escape(name: &str) -> String {
 }
 
 fn unknown_field(profile: &Profile, name: &str) -> String {
-    let mut known: Vec<&str> = profile.fields.iter().map(|field| field.name.as_str()).collect();
+    let mut known: Vec<&str> = profile
+        .fields
+        .iter()
+        .map(|field| field.name.as_str())
+        .collect();
     known.sort_unstable();
     known.dedup();
     let (profile, known) = (&profile.name, known.join(", "));
-    format!("must be left out: profile {profile} has no field `{name}`; its fields are {known} and claims")
+    format!(
+        "must be left out: profile {profile} has no field `{name}`; its fields are {known} and claims"
+    )
 }
 
-fn member(profile: &Profile, field: &Field, value: &Value, terms: &Terms) -> Result<Value, Vec<DocumentError>> {
-    let one = |result: Result<Value, String>| result.map_err(|detail| vec![DocumentError::new("", detail)]);
+fn member(
+    profile: &Profile,
+    field: &Field,
+    value: &Value,
+    terms: &Terms,
+) -> Result<Value, Vec<DocumentError>> {
+    let one = |result: Result<Value, String>| {
+        result.map_err(|detail| vec![DocumentError::new("", detail)])
+    };
     match &field.check {
         Check::Equals(equals) => {
             let plain_only = field.role == Role::Name && profile.pins != PinMode::Never;
@@ -121,8 +143,15 @@ fn member(profile: &Profile, field: &Field, value: &Value, terms: &Terms) -> Res
 
 /// Whether a rule is pending until its first match: the profile requires pins, and an id of an
 /// object that the rule names is neither given nor pinned.
-pub fn is_pending(profile: &Profile, matcher: &Map<String, Value>, pins: &Map<String, Value>) -> bool {
-    profile.pins == PinMode::Required && missing_ids(profile, matcher).iter().any(|name| !pins.contains_key(*name))
+pub fn is_pending(
+    profile: &Profile,
+    matcher: &Map<String, Value>,
+    pins: &Map<String, Value>,
+) -> bool {
+    profile.pins == PinMode::Required
+        && missing_ids(profile, matcher)
+            .iter()
+            .any(|name| !pins.contains_key(*name))
 }
 
 #[cfg(test)]
@@ -138,7 +167,11 @@ mod tests {
         for (name, value) in value.as_object().unwrap() {
             given[name] = value.clone();
         }
-        normalise(profiles.get("github-actions").unwrap(), &Terms::default(), given.as_object().unwrap())
+        normalise(
+            profiles.get("github-actions").unwrap(),
+            &Terms::default(),
+            given.as_object().unwrap(),
+        )
     }
 
     fn stored(name: &str, value: Value) -> Value {
@@ -146,9 +179,15 @@ mod tests {
     }
 
     fn refused(name: &str, value: Value) -> String {
-        let problems = github(json!({ name: value.clone() })).expect_err(&format!("{name} {value}"));
+        let problems =
+            github(json!({ name: value.clone() })).expect_err(&format!("{name} {value}"));
         let at = format!("/{name}");
-        problems.iter().find(|p| p.pointer.starts_with(&at)).unwrap_or_else(|| panic!("{problems:?}")).detail.clone()
+        problems
+            .iter()
+            .find(|p| p.pointer.starts_with(&at))
+            .unwrap_or_else(|| panic!("{problems:?}"))
+            .detail
+            .clone()
     }
 
     #[test]
@@ -162,7 +201,11 @@ mod tests {
         ] {
             assert_eq!(stored("repository", json!(pasted)), "O/r", "{pasted}");
         }
-        for pasted in [".github/workflows/x.yml", "/.github/workflows/x.yml", "x.yml"] {
+        for pasted in [
+            ".github/workflows/x.yml",
+            "/.github/workflows/x.yml",
+            "x.yml",
+        ] {
             assert_eq!(stored("workflow_file", json!(pasted)), "x.yml", "{pasted}");
         }
         assert_eq!(stored("repository_id", json!(74)), "74");
@@ -218,8 +261,14 @@ mod tests {
             ("ref", json!({"glob": "refs/*"})),
             ("ref", json!({"glob": "refs/**"})),
             ("ref", json!({"glob": "*refs/heads/x"})),
-            ("ref", json!({"glob": format!("refs/heads/{}", "a".repeat(256))})),
-            ("ref", json!({"glob": format!("refs/heads/{}", "a*".repeat(9))})),
+            (
+                "ref",
+                json!({"glob": format!("refs/heads/{}", "a".repeat(256))}),
+            ),
+            (
+                "ref",
+                json!({"glob": format!("refs/heads/{}", "a*".repeat(9))}),
+            ),
             ("ref", json!("refs/heads/\u{0}")),
             ("ref", json!(format!("refs/heads/{}", "a".repeat(1024)))),
             ("ref_type", json!("commit")),
@@ -235,17 +284,35 @@ mod tests {
             ("events", json!({"glob": "p*"})),
             ("called_workflow", json!("other")),
             ("called_workflow", json!({})),
-            ("called_workflow", json!({"path": "o/r/.github/workflows/p.yml"})),
+            (
+                "called_workflow",
+                json!({"path": "o/r/.github/workflows/p.yml"}),
+            ),
             (
                 "called_workflow",
                 json!({"path": "o/r/.github/workflows/p.yml", "ref": "refs/tags/v1", "sha": "a".repeat(40)}),
             ),
-            ("called_workflow", json!({"path": "o/r", "ref": "refs/tags/v1"})),
-            ("called_workflow", json!({"path": "o//p.yml", "ref": "refs/tags/v1"})),
+            (
+                "called_workflow",
+                json!({"path": "o/r", "ref": "refs/tags/v1"}),
+            ),
+            (
+                "called_workflow",
+                json!({"path": "o//p.yml", "ref": "refs/tags/v1"}),
+            ),
             ("called_workflow", json!({"path": "o/r/p.yml", "ref": "v1"})),
-            ("called_workflow", json!({"path": "o/r/p.yml", "sha": "abc"})),
-            ("called_workflow", json!({"path": "o/r/p.yml", "sha": "g".repeat(40)})),
-            ("called_workflow", json!({"path": "o/r/p.yml", "ref": "refs/tags/v1", "x": 1})),
+            (
+                "called_workflow",
+                json!({"path": "o/r/p.yml", "sha": "abc"}),
+            ),
+            (
+                "called_workflow",
+                json!({"path": "o/r/p.yml", "sha": "g".repeat(40)}),
+            ),
+            (
+                "called_workflow",
+                json!({"path": "o/r/p.yml", "ref": "refs/tags/v1", "x": 1}),
+            ),
             ("claims", json!("x")),
             ("claims", json!({"a": {"glob": "x*"}})),
             ("claims", json!({"a": []})),
@@ -269,31 +336,57 @@ mod tests {
             ("environment", json!({"any_of": ["a", "b"]})),
             ("environment", json!("prod/eu ü")),
             ("ref", json!({"glob": "refs/heads/**"})),
-            ("ref", json!({"glob": format!("refs/heads/{}", "a**".repeat(8))})),
+            (
+                "ref",
+                json!({"glob": format!("refs/heads/{}", "a**".repeat(8))}),
+            ),
             ("ref", json!({"any_of": ["refs/heads/a", "refs/heads/b"]})),
             ("ref_type", json!("tag")),
             ("ref_template", json!("refs/tags/v{version}")),
             ("events", json!(["push", "release"])),
             ("events", json!("push")),
             ("called_workflow", json!("any")),
-            ("called_workflow", json!({"path": "o/r/.github/workflows/p.yml", "ref": {"glob": "refs/tags/v*"}})),
-            ("claims", json!({"a": "x", "/b/c": true, "d": 7, "e": ["x"], "f": {"any_of": [1, "2"]}})),
+            (
+                "called_workflow",
+                json!({"path": "o/r/.github/workflows/p.yml", "ref": {"glob": "refs/tags/v*"}}),
+            ),
+            (
+                "claims",
+                json!({"a": "x", "/b/c": true, "d": 7, "e": ["x"], "f": {"any_of": [1, "2"]}}),
+            ),
             ("workflow_file", json!("release%pypi.yml")),
             ("match_names", json!(true)),
         ] {
             assert_eq!(stored(name, value.clone()), value);
         }
         // `null` means the same as leaving the member out.
-        assert!(!github(json!({"environment": null})).unwrap().matcher.contains_key("environment"));
+        assert!(
+            !github(json!({"environment": null}))
+                .unwrap()
+                .matcher
+                .contains_key("environment")
+        );
     }
 
     #[test]
     fn nuget_pol_1__a_rule_that_would_admit_anybodys_jobs_is_refused() {
-        let missing = |value: Value| github(value).unwrap_err().iter().map(|p| p.detail.clone()).collect::<String>();
+        let missing = |value: Value| {
+            github(value)
+                .unwrap_err()
+                .iter()
+                .map(|p| p.detail.clone())
+                .collect::<String>()
+        };
         assert!(missing(json!({"repository": null})).contains("repository, repository_owner_id"));
         assert!(missing(json!({"workflow_file": null})).contains("ref_template, subject"));
-        assert!(missing(json!({"workflow_file": null, "called_workflow": "any"})).contains("called_workflow.path"));
-        assert!(missing(json!({"repository": null, "subject": {"glob": "repo:o/*"}})).contains("anybody's jobs"));
+        assert!(
+            missing(json!({"workflow_file": null, "called_workflow": "any"}))
+                .contains("called_workflow.path")
+        );
+        assert!(
+            missing(json!({"repository": null, "subject": {"glob": "repo:o/*"}}))
+                .contains("anybody's jobs")
+        );
         assert!(github(json!({"repository": null, "repository_owner_id": "65"})).is_ok());
         let called = json!({"path": "o/r/p.yml", "sha": "a".repeat(40)});
         assert!(github(json!({"workflow_file": null, "called_workflow": called})).is_ok());
@@ -315,7 +408,9 @@ mod tests {
             ]
         "#;
         let profile = Profile::parse("x", text).unwrap();
-        let refused = |given: Value| normalise(&profile, &Terms::default(), given.as_object().unwrap()).is_err();
+        let refused = |given: Value| {
+            normalise(&profile, &Terms::default(), given.as_object().unwrap()).is_err()
+        };
         for nothing in [
             json!({}),
             json!({ "protected": false }),
@@ -326,7 +421,11 @@ mod tests {
         ] {
             assert!(refused(nothing.clone()), "{nothing}");
         }
-        for something in [json!({ "subject": "s" }), json!({ "protected": true }), json!({ "claims": { "a": "b" } })] {
+        for something in [
+            json!({ "subject": "s" }),
+            json!({ "protected": true }),
+            json!({ "claims": { "a": "b" } }),
+        ] {
             assert!(!refused(something.clone()), "{something}");
         }
     }
@@ -335,18 +434,32 @@ mod tests {
     fn match_names_false_needs_both_ids() {
         let ids = json!({"match_names": false, "repository_owner_id": "65"});
         assert!(github(ids).unwrap_err()[0].detail.contains("repository_id"));
-        assert!(github(json!({"match_names": false, "repository_owner_id": "65", "repository_id": "74"})).is_ok());
+        assert!(
+            github(
+                json!({"match_names": false, "repository_owner_id": "65", "repository_id": "74"})
+            )
+            .is_ok()
+        );
         assert!(github(json!({"match_names": true})).is_ok());
     }
 
     #[test]
     fn weak_rules_are_warned_about() {
-        let codes = |value| github(value).unwrap().warnings.into_iter().map(|w| w.code).collect::<Vec<_>>();
+        let codes = |value| {
+            github(value)
+                .unwrap()
+                .warnings
+                .into_iter()
+                .map(|w| w.code)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(codes(json!({})), ["any_ref"]);
         assert_eq!(codes(json!({"require_ref_protected": false})), ["any_ref"]);
-        for strong in
-            [json!({"environment": "e"}), json!({"ref": "refs/heads/main"}), json!({"require_ref_protected": true})]
-        {
+        for strong in [
+            json!({"environment": "e"}),
+            json!({"ref": "refs/heads/main"}),
+            json!({"require_ref_protected": true}),
+        ] {
             assert!(codes(strong).is_empty());
         }
     }

@@ -16,20 +16,28 @@ pub(super) fn equal(equals: &Equals, value: &Value, plain_only: bool) -> Result<
     let list = |values: &[Value]| match values {
         [] => Err("must not be an empty list, which equals nothing".to_owned()),
         values if values.len() > MAX_ALTERNATIVES => Err(too_many()),
-        values => values.iter().map(plain).collect::<Result<Vec<_>, _>>().map(Value::Array),
+        values => values
+            .iter()
+            .map(plain)
+            .collect::<Result<Vec<_>, _>>()
+            .map(Value::Array),
     };
     match value {
-        Value::Object(_) | Value::Array(_) if plain_only => Err("must be one plain value".to_owned()),
+        Value::Object(_) | Value::Array(_) if plain_only => {
+            Err("must be one plain value".to_owned())
+        }
         Value::Array(values) if equals.list || equals.claim.kind == ClaimKind::List => list(values),
         Value::Array(_) => Err("must be one value; for several write {\"any_of\": […]}".to_owned()),
-        Value::Object(matcher) => match (matcher.get("glob"), matcher.get("any_of"), matcher.len()) {
+        Value::Object(matcher) => match (matcher.get("glob"), matcher.get("any_of"), matcher.len())
+        {
             (Some(Value::String(pattern)), None, 1) if equals.glob => {
                 glob(equals, pattern).map(|()| Value::Object(matcher.clone()))
             }
             (Some(_), None, 1) if !equals.glob => Err("must not be a glob".to_owned()),
-            (None, Some(Value::Array(values)), 1) => {
-                Ok(Value::Object(Map::from_iter([("any_of".to_owned(), list(values)?)])))
-            }
+            (None, Some(Value::Array(values)), 1) => Ok(Value::Object(Map::from_iter([(
+                "any_of".to_owned(),
+                list(values)?,
+            )]))),
             _ => Err("must be a plain value, {\"glob\": \"…\"} or {\"any_of\": […]}".to_owned()),
         },
         value => plain(value),
@@ -58,11 +66,18 @@ fn plain(equals: &Equals, value: &Value) -> Result<String, String> {
     if let Some(format) = equals.value_format.filter(|format| !format.fits(&text)) {
         return Err(format.described().to_owned());
     }
-    if equals.strangers.iter().any(|one| claim.case.same(one, &text)) {
+    if equals
+        .strangers
+        .iter()
+        .any(|one| claim.case.same(one, &text))
+    {
         return Err("must not be a value that anybody can have".to_owned());
     }
     if !claim.one_of.is_empty() && !claim.one_of.contains(&text) {
-        return Err(format!("must be one of {}", claim.one_of.join(", ").trim_end_matches(", ")));
+        return Err(format!(
+            "must be one of {}",
+            claim.one_of.join(", ").trim_end_matches(", ")
+        ));
     }
     match &equals.starts_with {
         Some(beginning) if !text.starts_with(beginning.as_str()) || text == *beginning => {
@@ -83,7 +98,10 @@ pub(super) fn text(value: &Value) -> Result<String, String> {
 /// no white space at either end.
 pub(super) fn check_text(text: &str) -> Result<(), String> {
     if text.is_empty() {
-        return Err("must not be empty: an empty condition is not a wildcard; leave the member out".to_owned());
+        return Err(
+            "must not be empty: an empty condition is not a wildcard; leave the member out"
+                .to_owned(),
+        );
     }
     if text.len() > MAX_TEXT_BYTES || text.contains(char::is_control) {
         return Err("must be at most 1024 bytes without control characters".to_owned());
@@ -97,13 +115,20 @@ pub(super) fn check_text(text: &str) -> Result<(), String> {
 fn paste(paste: &Paste, text: &str) -> String {
     let mut text = text.trim();
     let taken_off = |text: &str| -> Option<usize> {
-        let prefix = paste.prefixes.iter().find(|prefix| text.starts_with(prefix.as_str()));
+        let prefix = paste
+            .prefixes
+            .iter()
+            .find(|prefix| text.starts_with(prefix.as_str()));
         prefix.map(String::len)
     };
     while let Some(rest) = taken_off(text).and_then(|length| text.get(length..)) {
         text = rest;
     }
-    while let Some(rest) = paste.suffixes.iter().find_map(|suffix| text.strip_suffix(suffix.as_str())) {
+    while let Some(rest) = paste
+        .suffixes
+        .iter()
+        .find_map(|suffix| text.strip_suffix(suffix.as_str()))
+    {
         text = rest;
     }
     text.to_owned()
@@ -112,7 +137,10 @@ fn paste(paste: &Paste, text: &str) -> String {
 fn glob(equals: &Equals, pattern: &str) -> Result<(), String> {
     check_text(pattern)?;
     if pattern.len() > MAX_PATTERN_BYTES {
-        return Err(format!("must be a pattern of at most {MAX_PATTERN_BYTES} bytes; this is {}", pattern.len()));
+        return Err(format!(
+            "must be a pattern of at most {MAX_PATTERN_BYTES} bytes; this is {}",
+            pattern.len()
+        ));
     }
     if stars(pattern) > MAX_STARS {
         return Err(format!("must be a pattern with at most {MAX_STARS} stars"));
@@ -122,14 +150,21 @@ fn glob(equals: &Equals, pattern: &str) -> Result<(), String> {
         let mut shorter = literal.chars();
         shorter.next_back();
         if !matches(form, shorter.as_str()) {
-            return Err(format!("must be narrower: the text before the first * must fit {form} and go on"));
+            return Err(format!(
+                "must be narrower: the text before the first * must fit {form} and go on"
+            ));
         }
     }
     match &equals.starts_with {
-        Some(beginning) if !literal.starts_with(beginning.as_str()) || literal == beginning => Err(format!(
-            "must begin with {beginning} and at least one more character before the first *, to exclude something"
-        )),
-        None if pattern.chars().all(|character| matches!(character, '*' | '/')) => {
+        Some(beginning) if !literal.starts_with(beginning.as_str()) || literal == beginning => {
+            Err(format!(
+                "must begin with {beginning} and at least one more character before the first *, to exclude something"
+            ))
+        }
+        None if pattern
+            .chars()
+            .all(|character| matches!(character, '*' | '/')) =>
+        {
             Err("must exclude something; leave the member out if every value is meant".to_owned())
         }
         _ => Ok(()),
@@ -146,7 +181,10 @@ pub(super) fn file(check: &FileCheck, value: &Value) -> Result<Value, String> {
     if text.contains('/') && !check.folders {
         return Err("must be the file's name, without folders".to_owned());
     }
-    if text.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
+    if text
+        .split('/')
+        .any(|segment| matches!(segment, "" | "." | ".."))
+    {
         return Err("must be a path without empty parts, `.` and `..`".to_owned());
     }
     let has_ending = |ending: &String| text.len() > ending.len() && text.ends_with(ending.as_str());
@@ -162,11 +200,17 @@ pub(super) fn version(starts_with: &str, value: &Value) -> Result<Value, String>
         return Err("must be a string".to_owned());
     };
     check_text(text)?;
-    if text.matches(PLACEHOLDER).count() != 1 || text.replace(PLACEHOLDER, "").contains(['{', '}', '*']) {
-        return Err(format!("must hold {PLACEHOLDER} exactly once and no other placeholder"));
+    if text.matches(PLACEHOLDER).count() != 1
+        || text.replace(PLACEHOLDER, "").contains(['{', '}', '*'])
+    {
+        return Err(format!(
+            "must hold {PLACEHOLDER} exactly once and no other placeholder"
+        ));
     }
     if !text.starts_with(starts_with) {
-        return Err(format!("must begin with {starts_with}, for example refs/tags/v{PLACEHOLDER}"));
+        return Err(format!(
+            "must begin with {starts_with}, for example refs/tags/v{PLACEHOLDER}"
+        ));
     }
     Ok(value.clone())
 }
