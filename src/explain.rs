@@ -1,11 +1,13 @@
 //! Explanations: what a request would be granted, or why it would be refused. Nothing is issued,
 //! recorded or used up.
 
+mod answer;
+
 use std::sync::Arc;
 
-use carnet_resource_server::AuthorizationDetail;
-use serde::Serialize;
 use serde_json::{Value, json};
+
+pub use answer::{ExplainedCandidate, ExplainedCondition, Explanation, Granted};
 
 use crate::app::App;
 use crate::assertion::{Assertion, AssumedAssertion};
@@ -15,130 +17,18 @@ use crate::config::OwnUrls;
 use crate::decision::{Decision, Mode, Presented, Subject, View, decide};
 use crate::grant::{About, GrantRequest, Judged, Step, TokenError, preview};
 use crate::grant_type::GrantType;
-use crate::ids::CredentialId;
 use crate::json::element_bytes;
 use crate::model::{DecisionContext, FederatedCredential, RuleReference, TrustedIssuer};
 use crate::principal::AccessRequest;
 use crate::profile::Claims;
 use crate::reason::Reason;
-use crate::refusal::{Mismatch, Refusal};
+use crate::refusal::Refusal;
 use crate::trust::{Candidate, MatchReport, MatchedRule, Verdict, hint, match_credentials};
 
 /// How many rules one explanation shows, and their size as JSON in bytes. With it, an answer stays
 /// below 1 MiB (`docs/src/reference/limits.md`).
 const MAX_EXPLAINED: usize = 100;
 const MAX_EXPLAINED_BYTES: usize = 900 * 1024;
-
-/// The outcome that a token request would have.
-#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
-pub struct Explanation {
-    /// `allow` or `deny`.
-    pub verdict: &'static str,
-    /// Why the request would be refused, as a reason code. Left out for `allow`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    pub reason: Option<Reason>,
-    /// The reason code that a caller of the token endpoint would get instead, where that one says
-    /// less. Only for administrators.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    pub caller_reason: Option<Reason>,
-    /// Why the request would be refused, in one sentence.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error_description: Option<&'static str>,
-    /// The page that explains the reason and what to do about it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error_uri: Option<String>,
-    /// The request parameter that the refusal is about.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub parameter: Option<&'static str>,
-    /// The claim of the assertion that the refusal is about.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub claim: Option<String>,
-    /// The audiences that would have been accepted, for an assertion with a wrong `aud`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub accepted_audiences: Vec<String>,
-    /// How many of the requested packages fit into one token, for `too_many_entries`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub packages_that_fit: Option<usize>,
-    /// The resource URI that was probably meant, where only the spelling differs.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub nearest: Option<String>,
-    /// The conditions that do not hold, of the rules that may be shown.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub mismatches: Vec<Mismatch>,
-    /// What the token would grant. Left out for `deny`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub granted: Option<Granted>,
-    /// The server's time, in seconds since 1970-01-01 UTC.
-    pub server_time: i64,
-    /// The checks beside the rules: `grants` (grant types that the trusted issuer accepts),
-    /// `client` (the rules that may admit the client) and `single_use`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub checks: Vec<ExplainedCondition>,
-    /// Every condition of every rule that may be shown, the closest rule first.
-    pub candidates: Vec<ExplainedCandidate>,
-    /// How many more rules there are to show.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub candidates_left_out: usize,
-}
-
-/// What a token would grant.
-#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
-pub struct Granted {
-    /// The `aud` claim: the URI of the registry, or of the admin API.
-    pub resource: String,
-    /// The `sub` claim.
-    pub sub: String,
-    /// The name of the token's principal; `null` if the token is for none, or for several.
-    pub principal: Option<String>,
-    /// The `scope` claim, as a space-separated list.
-    pub scope: String,
-    /// The `authorization_details` claim. Empty for an admin token.
-    #[schema(value_type = Vec<Object>)]
-    pub authorization_details: Vec<AuthorizationDetail>,
-    /// How many permissions would not fit into the token.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub entries_left_out: usize,
-    /// The token's lifetime, in seconds from now.
-    pub expires_in: i64,
-}
-
-/// A rule, and how it judges the assertion.
-#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
-pub struct ExplainedCandidate {
-    /// The id of the federated credential.
-    #[schema(value_type = String)]
-    pub credential: CredentialId,
-    /// The name of the federated credential.
-    pub name: String,
-    /// The name of the principal that the rule acts for.
-    pub principal: String,
-    /// Whether all conditions hold.
-    pub matches: bool,
-    /// All conditions of the rule.
-    pub conditions: Vec<ExplainedCondition>,
-}
-
-/// A condition, and whether the assertion meets it.
-#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
-pub struct ExplainedCondition {
-    /// The field of the rule, or the name of the check.
-    pub field: String,
-    /// The value that is required.
-    pub expected: Value,
-    /// The value that the assertion has; `null` if it has none.
-    pub received: Value,
-    /// Whether the condition holds.
-    pub met: bool,
-    /// Why the condition does not hold, as a reason code.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    pub reason: Option<Reason>,
-    /// How the two values differ, where they are nearly the same.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hint: Option<&'static str>,
-}
 
 /// The rules that an explanation shows, and how many it leaves out.
 #[derive(Debug, Default)]
@@ -150,14 +40,6 @@ struct Candidates {
 /// The rules that a client without a key of its own lists, and those that admitted it or the reason
 /// why none did.
 type ClientAdmissions<'a> = (&'a [RuleReference], Result<&'a [MatchedRule], Reason>);
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "the signature serde asks for"
-)]
-fn is_zero(count: &usize) -> bool {
-    *count == 0
-}
 
 /// The facts that an explanation is made from, and the view it is made for.
 struct Explainable<'a> {

@@ -66,6 +66,7 @@ impl Population {
         population
     }
 
+    #[expect(clippy::too_many_lines, reason = "documents, a line each member")]
     async fn fill(&self) {
         let url: DatabaseUrl = self.database_url.parse().unwrap();
         Store::open(&DatabaseConfig::of(url))

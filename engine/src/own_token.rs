@@ -58,9 +58,9 @@ impl OwnToken {
     /// Reads the claims of a token that is known to be one of this server's: by the signature, or
     /// by the hash of an opaque token. `None` if they are not those of an access token.
     pub fn read(mut claims: Map<String, Value>) -> Option<Self> {
-        let cnf = claims.shift_remove("cnf");
+        let cnf = claims.remove("cnf");
         let rests_on = claims
-            .shift_remove("rests_on")
+            .remove("rests_on")
             .map_or_else(|| Ok(Vec::new()), serde_json::from_value)
             .ok()?;
         Some(Self {

@@ -26,7 +26,7 @@ impl Managed for PrincipalDocument {
         let mut problems = Vec::new();
         for (at, owner) in self.acts_for.iter_mut().enumerate() {
             if let Some(principal) = app.store.named::<Self>(owner).await? {
-                owner.clone_from(&principal.name)
+                owner.clone_from(&principal.name);
             } else {
                 let detail =
                     format!("must be an existing principal; there is no principal {owner}");
@@ -94,7 +94,7 @@ impl Managed for TrustedIssuerDocument {
         let mut problems = Vec::new();
         if let Some(owner) = &mut self.owner {
             if let Some(principal) = app.store.named::<PrincipalDocument>(owner).await? {
-                owner.clone_from(&principal.name)
+                owner.clone_from(&principal.name);
             } else {
                 let detail =
                     format!("must be an existing principal; there is no principal {owner}");

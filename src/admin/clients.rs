@@ -67,31 +67,8 @@ impl Managed for ClientDocument {
                 problems.push(DocumentError::new("/resource_server", detail));
             }
         }
-        let before = present
-            .map(|present| present.state.listed.as_slice())
-            .unwrap_or_default();
-        let mut listed = Vec::with_capacity(self.federated_credentials.len());
-        for (at, credential) in self.federated_credentials.iter_mut().enumerate() {
-            let mut found = app.store.credentials_called(credential).await?;
-            // A rule that the client listed already keeps its place, even if another principal has
-            // since saved a rule of the same name.
-            let was_meant =
-                |rule: &StoredCredential| before.iter().any(|listed| listed.credential == rule.id);
-            if found.iter().any(was_meant) {
-                found.retain(was_meant);
-            }
-            match found.as_slice() {
-                [one] => {
-                    *credential = shortest_reference(one, app).await?;
-                    listed.push(list(one, before));
-                }
-                found => problems.push(unresolved(
-                    &format!("/federated_credentials/{at}"),
-                    credential,
-                    found,
-                )),
-            }
-        }
+        let (listed, unresolved) = resolve_listed(self, app, present).await?;
+        problems.extend(unresolved);
         for scope in &mut self.scopes {
             let Some(name) = scope.strip_prefix(ADMIN_CREDENTIALS_OF) else {
                 continue;
@@ -139,6 +116,41 @@ impl Managed for ClientDocument {
         }
         members
     }
+}
+
+/// Resolves the rules that a federated client lists.
+async fn resolve_listed(
+    document: &mut ClientDocument,
+    app: &App,
+    present: Option<&Stored<ClientDocument>>,
+) -> Result<(Vec<ListedRule>, Vec<DocumentError>), Rejected> {
+    let mut problems = Vec::new();
+    let before = present
+        .map(|present| present.state.listed.as_slice())
+        .unwrap_or_default();
+    let mut listed = Vec::with_capacity(document.federated_credentials.len());
+    for (at, credential) in document.federated_credentials.iter_mut().enumerate() {
+        let mut found = app.store.credentials_called(credential).await?;
+        // A rule that the client listed already keeps its place, even if another principal has
+        // since saved a rule of the same name.
+        let was_meant =
+            |rule: &StoredCredential| before.iter().any(|listed| listed.credential == rule.id);
+        if found.iter().any(was_meant) {
+            found.retain(was_meant);
+        }
+        match found.as_slice() {
+            [one] => {
+                *credential = shortest_reference(one, app).await?;
+                listed.push(list(one, before));
+            }
+            found => problems.push(unresolved(
+                &format!("/federated_credentials/{at}"),
+                credential,
+                found,
+            )),
+        }
+    }
+    Ok((listed, problems))
 }
 
 /// Fetches the keys once, so that a wrong URL is reported when the client is saved and not at

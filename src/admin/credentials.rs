@@ -38,7 +38,7 @@ impl Managed for FederatedCredentialDocument {
             .named::<PrincipalDocument>(&self.principal)
             .await?;
         if let Some(principal) = &principal {
-            self.principal.clone_from(&principal.name)
+            self.principal.clone_from(&principal.name);
         } else {
             let detail = format!(
                 "must be an existing principal; there is no principal {}",

@@ -158,7 +158,7 @@ pub(super) async fn check_permission(
     }
     if let Some(owner) = &mut permission.owner {
         if let Some(principal) = app.store.named::<PrincipalDocument>(owner).await? {
-            owner.clone_from(&principal.name)
+            owner.clone_from(&principal.name);
         } else {
             let detail = format!("must be an existing principal; there is no principal {owner}");
             problems.push(DocumentError::new("/owner", detail));

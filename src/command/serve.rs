@@ -13,7 +13,7 @@ use super::{CommandError, Conclusion, ConfigFile};
 use crate::admin::shared_workloads;
 use crate::app::{App, StartError};
 use crate::clock::SystemClock;
-use crate::config::{ConnectionLimits, LogConfig, LogFormat};
+use crate::config::{ConnectionLimits, Listen, LogConfig, LogFormat};
 use crate::http;
 use crate::upstream::HttpFetch;
 
@@ -63,11 +63,7 @@ pub async fn run(file: &ConfigFile) -> Result<Conclusion, CommandError> {
             "{shared}; they are older than consent: an administrator has to save each, or withdraw it"
         );
     }
-    let mut serving = Vec::with_capacity(listens.len());
-    for listen in &listens {
-        let begun = http::serve(http::router(app.clone()), listen, connections.clone()).await;
-        serving.push(begun.map_err(|error| CommandError::File(listen.to_string(), error))?);
-    }
+    let mut serving = listen_on(&app, &listens, &connections).await?;
     let shown: Vec<String> = listens.iter().map(ToString::to_string).collect();
     tracing::info!(
         issuer,
@@ -107,6 +103,20 @@ pub async fn run(file: &ConfigFile) -> Result<Conclusion, CommandError> {
         tracing::warn!("audit events of refusals were not written before the end");
     }
     Ok(Conclusion::Yes)
+}
+
+/// Opens the listeners for requests.
+async fn listen_on(
+    app: &Arc<App>,
+    listens: &[Listen],
+    connections: &ConnectionLimits,
+) -> Result<Vec<http::Serving>, CommandError> {
+    let mut serving = Vec::with_capacity(listens.len());
+    for listen in listens {
+        let begun = http::serve(http::router(app.clone()), listen, connections.clone()).await;
+        serving.push(begun.map_err(|error| CommandError::File(listen.to_string(), error))?);
+    }
+    Ok(serving)
 }
 
 /// Serves until a signal ends the server and its drain period is over, or a listener ends.

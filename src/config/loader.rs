@@ -311,7 +311,7 @@ impl Loader {
         let from_file = file.and_then(|file| {
             let read = std::fs::read_to_string(&file);
             read.map_err(|error| {
-                self.error("database.url_file", format!("{}: {error}", file.display()))
+                self.error("database.url_file", format!("{}: {error}", file.display()));
             })
             .ok()
         });

@@ -9,6 +9,7 @@ mod record;
 mod refused;
 mod request;
 mod token_exchange;
+mod used;
 mod verify;
 
 pub use pipeline::{Judged, issue, preview};

@@ -303,7 +303,7 @@ fn request(given: Map<String, Value>) -> Result<Vec<(&'static str, String)>, Str
         match value {
             Value::String(text) => parameters.push((known, text)),
             details if known == "authorization_details" => {
-                parameters.push((known, details.to_string()))
+                parameters.push((known, details.to_string()));
             }
             Value::Array(values) if matches!(known, "resource" | "audience") => {
                 for value in values {

@@ -13,6 +13,7 @@
     clippy::panic,
     clippy::similar_names,
     clippy::string_slice,
+    clippy::too_many_lines,
     clippy::unwrap_used,
     non_snake_case,
     reason = "a test that goes wrong fails; test names begin with the requirement they show"

@@ -162,7 +162,7 @@ pub fn changed(claims: &Value, changes: Value) -> Value {
         match (value, claims.get(name)) {
             (Value::Null, _) => drop(claims.as_object_mut().unwrap().remove(name)),
             (Value::Object(_), Some(present @ Value::Object(_))) => {
-                claims[name] = changed(present, value.clone())
+                claims[name] = changed(present, value.clone());
             }
             _ => claims[name] = value.clone(),
         }

@@ -354,7 +354,7 @@ async fn rfc8725_3_10_2__urls_from_tokens_are_not_fetched() {
         .await;
     world
         .exchange(&with_header(&world, |header| {
-            header["jku"] = json!("https://evil.test/jwks")
+            header["jku"] = json!("https://evil.test/jwks");
         }))
         .await;
     let fetched = world.server.network.fetched();
@@ -374,7 +374,7 @@ async fn atk_014__an_unknown_kid_costs_one_fetch() {
     let before = world.gh.key_fetches();
     for n in 0..20 {
         let token = with_header(&world, |header| {
-            header["kid"] = json!(format!("unknown-{n}"))
+            header["kid"] = json!(format!("unknown-{n}"));
         });
         world
             .exchange(&token)
@@ -1073,7 +1073,7 @@ async fn rfc8725bis_3_13_1__headers_for_key_derivation_or_decompression_are_refu
             header
                 .as_object_mut()
                 .unwrap()
-                .extend(change.as_object().unwrap().clone())
+                .extend(change.as_object().unwrap().clone());
         });
         let answer = world.exchange(&token).await;
         assert_eq!(

@@ -113,7 +113,7 @@ impl TestClient {
                 headers.push(("authorization", authorization.as_str()));
             }
             Proof::Post(secret) => {
-                form.extend([("client_id", self.id.as_str()), ("client_secret", secret)])
+                form.extend([("client_id", self.id.as_str()), ("client_secret", secret)]);
             }
             Proof::Key(key) => {
                 assertion = key.sign(&self.claims(server.now()));

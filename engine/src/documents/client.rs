@@ -281,7 +281,7 @@ impl ClientDocument {
                 "must be given for private_key_jwt, unless jwks_uri is",
             ),
             (Some(_), Some(_)) => {
-                reader.problem("jwks_uri", "must not be given together with jwks")
+                reader.problem("jwks_uri", "must not be given together with jwks");
             }
             (Some(_), None) if !signs => reader.problem(
                 "jwks",

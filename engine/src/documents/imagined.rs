@@ -339,7 +339,7 @@ impl<'a> Objects<'a> {
     }
 }
 
-/// Reads the objects of a kind. Those with mistakes are skipped; [`lint`] has reported them.
+/// Reads the objects of a kind. Those with mistakes are skipped; [`lint()`] has reported them.
 fn read<D: Document>(
     bundle: &Bundle,
     context: ReadContext<'_>,

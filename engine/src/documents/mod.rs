@@ -1,6 +1,6 @@
 //! The JSON documents of the managed objects: reading with every mistake reported at once, and
 //! compiling into the [`crate::model`] that requests are decided by. References between objects are
-//! checked in [`crate::admin`], where documents are saved.
+//! checked where documents are saved, or in [`Imagined`].
 
 mod bundle;
 mod client;

@@ -1,14 +1,13 @@
 //! `carnet quickstart`: a tour on real sockets, with a server on a new SQLite file, a stand-in for
 //! a CI platform and the example registry.
 
-mod ci;
 mod tour;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use carnet_example_registry::Registry;
 use carnet_resource_server::{PackageNames, Verifier};
+use carnet_stand_ins::{Registry, StandInCi};
 use clap::Args;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,7 +19,6 @@ use crate::config::Config;
 use crate::http::{self, Serving};
 use crate::ids;
 use crate::upstream::HttpFetch;
-use ci::StandInCi;
 use tour::Tour;
 
 /// Options of `carnet quickstart`.

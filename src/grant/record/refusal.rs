@@ -17,7 +17,7 @@ use crate::trust::{Candidate, MatchReport, MatchedRule, Rank};
 /// Candidates whose mismatches go into the audit event of a refusal.
 const DESCRIBED: usize = 10;
 /// Budget in bytes for all mismatches of an event, and for each value in them. The whole detail has
-/// [`MAX_DETAIL_BYTES`].
+/// [`MAX_DETAIL_BYTES`](crate::audit::MAX_DETAIL_BYTES).
 const DESCRIBED_BYTES: usize = 2048;
 const DESCRIBED_VALUE_BYTES: usize = 256;
 

@@ -114,7 +114,7 @@ fn algorithms(reader: &mut Reader<'_>) -> Option<Vec<Algorithm>> {
     let algorithms: Result<Vec<Algorithm>, _> = names.iter().map(|name| name.parse()).collect();
     match &algorithms {
         Ok(list) if list.is_empty() => {
-            reader.problem("algorithms", "must name at least one algorithm")
+            reader.problem("algorithms", "must name at least one algorithm");
         }
         Ok(_) => {}
         Err(error) => {

@@ -82,7 +82,7 @@ fn trust_domain(reader: &mut Reader<'_>, profile: Option<&Arc<Profile>>) -> Opti
     let wanted = profile.is_some_and(|profile| profile.is_spiffe());
     match &given {
         None if wanted && reader.value("trust_domain").is_none() => {
-            reader.problem("trust_domain", "must be given")
+            reader.problem("trust_domain", "must be given");
         }
         Some(_) if profile.is_some() && !wanted => {
             reader.problem(

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use check::{check, pair, requirement};
 
 use super::claims::ClaimSpec;
-use super::file::{DefaultsFile, FieldFile, ProfileFile, WarningFile};
+use super::file::{AtLeastFile, DefaultsFile, FieldFile, ProfileFile, WarningFile};
 use super::{AtLeast, Check, Defaults, Field, Floor, Profile, Template, WeakRule};
 use crate::reason::Reason;
 
@@ -131,14 +131,7 @@ fn assemble(name: &str, file: ProfileFile, claims: &Claims) -> Result<Profile, V
         fields,
         index,
         pins: file.pins,
-        at_least: file
-            .at_least
-            .into_iter()
-            .map(|rule| AtLeast {
-                any_of: rule.any_of,
-                detail: rule.detail,
-            })
-            .collect(),
+        at_least: file.at_least.into_iter().map(at_least).collect(),
         warnings: file.warnings.into_iter().map(weak_rule).collect(),
         workload_id,
         workload_urls,
@@ -183,6 +176,13 @@ fn defaults(file: DefaultsFile) -> Defaults {
         iat_required: file.iat_required,
         banned_events: file.banned_events,
         audiences: file.audiences,
+    }
+}
+
+fn at_least(file: AtLeastFile) -> AtLeast {
+    AtLeast {
+        any_of: file.any_of,
+        detail: file.detail,
     }
 }
 

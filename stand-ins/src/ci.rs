@@ -8,13 +8,12 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use carnet_engine::clock::Clock;
+use carnet_engine::ids;
 use carnet_jose::{Algorithm, SigningError, SigningKey};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
-
-use crate::clock::Clock;
-use crate::ids;
 
 #[derive(Debug)]
 pub struct StandInCi {

@@ -7,8 +7,8 @@
 
 use std::process::ExitCode;
 
-use carnet_example_registry::Registry;
 use carnet_resource_server::{Introspection, PackageNames, Verifier};
+use carnet_stand_ins::Registry;
 
 type Failure = Box<dyn std::error::Error>;
 

@@ -1,0 +1,63 @@
+//! What an assertion says, once somebody answers for it.
+
+use std::sync::Arc;
+
+use super::{AssertionContent, AssertionKey, NumericDate};
+use crate::clock::Timestamp;
+use crate::grant_type::GrantType;
+use crate::model::TrustedIssuer;
+use crate::profile::Claims;
+use crate::reason::Reason;
+use crate::refusal::Refusal;
+
+impl AssertionContent {
+    /// SHA-256 of the token's text without its signature; `None` for an assumed assertion.
+    pub fn digest(&self) -> Option<&[u8; 32]> {
+        self.digest.as_ref()
+    }
+
+    /// The `jti`, as the platform assigned it.
+    pub fn id(&self) -> Option<&str> {
+        self.claims.get("jti")?.as_str()
+    }
+
+    /// Checks that the trusted issuer is configured for `grant`. `client_credentials` always
+    /// passes: for client authentication, the rules that the client lists decide.
+    pub fn check_grant(&self, grant: GrantType) -> Result<(), Refusal> {
+        let taken = grant == GrantType::ClientCredentials || self.issuer.grants.contains(&grant);
+        if taken {
+            Ok(())
+        } else {
+            Err(Reason::GrantNotTaken.into())
+        }
+    }
+
+    pub fn issuer(&self) -> &Arc<TrustedIssuer> {
+        &self.issuer
+    }
+
+    pub fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    /// The `sub`, as the platform wrote it.
+    pub fn subject(&self) -> &str {
+        &self.assessed.subject
+    }
+
+    pub fn expires_at(&self) -> NumericDate {
+        self.assessed.expires_at
+    }
+
+    /// The key under which the use is recorded; `None` if uses are not recorded, because the
+    /// platform hands out the same token repeatedly.
+    pub fn key(&self) -> Option<&AssertionKey> {
+        self.assessed.key.as_ref()
+    }
+
+    /// The time until which the use has to be remembered: `exp` plus leeway.
+    pub fn remembered_until(&self) -> Timestamp {
+        Timestamp::from_seconds(self.assessed.expires_at.seconds())
+            .plus_seconds(self.issuer.leeway_seconds)
+    }
+}
