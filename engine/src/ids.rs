@@ -177,6 +177,7 @@ mod tests {
         assert!(early.to_string().starts_with("fc_01"));
         assert_eq!(time_of(early.0), Timestamp::from_seconds(1_790_000_000));
         assert!(first_at(Timestamp::from_seconds(1_790_000_000)) <= early.0);
+        assert!(early.0 < first_at(Timestamp::from_seconds(1_790_000_001)));
         for text in [
             "",
             "fc_",
@@ -191,6 +192,37 @@ mod tests {
             Ok(CredentialId(Uuid::max()))
         );
         assert!(early.to_string().parse::<TrustedIssuerId>().is_err());
+    }
+
+    #[test]
+    fn texts_of_the_form_of_an_id_are_no_names() {
+        let id = CredentialId::new(Timestamp::from_seconds(1_790_000_000)).to_string();
+        for text in [
+            id.clone(),
+            id.to_ascii_lowercase(),
+            id.replacen("fc_", "zz_", 1),
+        ] {
+            assert!(looks_like_id(&text) && check_name(&text).is_err(), "{text}");
+        }
+        let shorter: String = id.chars().take(28).collect();
+        for text in [
+            String::new(),
+            "fc".to_owned(),
+            shorter.clone(),
+            format!("{id}0"),
+            id.replacen("fc_", "fcc_", 1),
+            id.replacen('_', "-", 1),
+            format!("{shorter}."),
+        ] {
+            assert!(!looks_like_id(&text), "{text}");
+        }
+    }
+
+    #[test]
+    fn base32_has_26_digits_in_the_order_of_the_value() {
+        assert_eq!(base32(Uuid::from_u128(0)), "0".repeat(26));
+        assert_eq!(base32(Uuid::from_u128(31)), format!("{}Z", "0".repeat(25)));
+        assert_eq!(base32(Uuid::max()), format!("7{}", "Z".repeat(25)));
     }
 
     #[test]
