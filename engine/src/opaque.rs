@@ -118,6 +118,22 @@ mod tests {
     }
 
     #[test]
+    fn a_right_checksum_does_not_make_up_for_the_length() {
+        let with_sum = |body: &str| format!("{body}{}", checksum(body));
+        let of = |prefix: usize| {
+            with_sum(&format!(
+                "{}{}",
+                "p".repeat(prefix),
+                "0".repeat(RANDOM_DIGITS)
+            ))
+        };
+        assert!(is_well_formed(&of(1)) && is_well_formed(&of(LONGEST_PREFIX)));
+        for text in [of(0), of(LONGEST_PREFIX + 1), with_sum("p"), with_sum("")] {
+            assert!(!is_well_formed(&text), "{text}");
+        }
+    }
+
+    #[test]
     fn numbers_are_written_in_base_62() {
         assert_eq!(base62(&[0], 2), "00");
         assert_eq!(base62(&[61], 2), "0z");
