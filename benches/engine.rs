@@ -17,12 +17,14 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use carnet::app::{App, Background};
+use carnet::assertion::Recipient;
 use carnet::client::Admitted;
 use carnet::clock::SystemClock;
 use carnet::config::Config;
 use carnet::decision::{Decision, Mode, Presented, Subject, decide};
 use carnet::grant;
 use carnet::grant_type::GrantType;
+use carnet::model::DecisionContext;
 use carnet::principal::AccessRequest;
 use carnet::trust::{Consent, Door, match_credentials};
 use carnet::upstream::HttpFetch;
@@ -63,12 +65,12 @@ fn engine(criterion: &mut Criterion) {
     let population = runtime.block_on(Population::new(CREDENTIALS, 0));
     let (app, background) = start(&runtime, &population);
     let assertion = population.assertion(1);
+    let verify = |app: &App, context: &DecisionContext<'_>, assertion: &str| {
+        let verified = grant::verify_assertion(app, context, assertion, Recipient::TokenEndpoint);
+        runtime.block_on(verified).unwrap()
+    };
     let context = app.decision_context();
-    let verified = Arc::new(
-        runtime
-            .block_on(grant::verify_assertion(&app, &context, &assertion))
-            .unwrap(),
-    );
+    let verified = Arc::new(verify(&app, &context, &assertion));
     let accepted = verified.accept(GrantType::JwtBearer).unwrap();
     let now = app.clock.now();
     let subject = Subject {
@@ -94,15 +96,7 @@ fn engine(criterion: &mut Criterion) {
         },
     );
     criterion.bench_function("verify an assertion (RS256)", |bencher| {
-        bencher.iter(|| {
-            runtime
-                .block_on(grant::verify_assertion(
-                    &app,
-                    &context,
-                    black_box(&assertion),
-                ))
-                .unwrap()
-        });
+        bencher.iter(|| verify(&app, &context, black_box(&assertion)));
     });
     criterion.bench_function("match it against 1000 rules", |bencher| {
         let rules = app.rules();
@@ -124,13 +118,7 @@ fn engine(criterion: &mut Criterion) {
     let (beside, its_background) = start(&runtime, &crowded);
     let context_beside = beside.decision_context();
     let assertion = crowded.assertion(1);
-    let verified = runtime
-        .block_on(grant::verify_assertion(
-            &beside,
-            &context_beside,
-            &assertion,
-        ))
-        .unwrap();
+    let verified = verify(&beside, &context_beside, &assertion);
     let presented = Presented::Assertion(Arc::new(verified).accept(GrantType::JwtBearer).unwrap());
     let subject = Subject {
         presented,

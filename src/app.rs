@@ -1,7 +1,9 @@
 //! The shared state of the server, built once at start, and its background tasks: following changes
-//! of the database, writing audit events, noting the use of rules, indexing and pruning.
+//! of the database, writing audit events, noting the use of rules, indexing, pruning, and telling
+//! webhooks.
 
 mod background;
+pub mod notifications;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +12,9 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use background::{follow_changes, index_audit, prune, write_audit, write_uses};
+use background::{
+    follow_certificates, follow_changes, index_audit, prune, write_audit, write_uses,
+};
 
 use crate::audit::AuditEvent;
 use crate::clock::{Clock, Timestamp};
@@ -18,12 +22,13 @@ use crate::config::{Config, create_private};
 use crate::documents::ReadContext;
 use crate::ids::CredentialId;
 use crate::key_material::OpenSsl;
-use crate::keys::{self, KeyRing, SigningKeysError};
+use crate::keys::{EncryptionKeys, KeyRing, SigningKeysError};
 use crate::limits::RateLimiter;
 use crate::model::{DecisionContext, Snapshot};
 use crate::own_tokens::OwnTokens;
 use crate::profile::{ProfileError, Profiles};
-use crate::store::{Ledger, Store, StoreError};
+use crate::store::{Found, Ledger, Store, StoreError};
+use crate::tls::{CertificateError, Certificates};
 use crate::token::TokenIssuer;
 use crate::upstream::{Fetch, KeyFiles, UpstreamKeys};
 
@@ -44,11 +49,15 @@ pub struct App {
     pub keys: Arc<KeyRing>,
     /// The keys of trusted issuers.
     pub upstream: UpstreamKeys,
+    /// Sends requests to trusted issuers and webhooks.
+    pub fetch: Arc<dyn Fetch>,
     /// Mints access tokens.
     pub tokens: TokenIssuer,
     /// Records issued tokens and used assertions.
     pub ledger: Ledger,
     pub limits: RateLimiter,
+    /// The certificates of the listeners; `None` for a server without TLS, and for a command.
+    pub certificates: Option<Arc<Certificates>>,
     draining: AtomicBool,
     clock_agrees: AtomicBool,
     rules: ArcSwap<Snapshot>,
@@ -65,7 +74,7 @@ enum AuditMessage {
     Flush(oneshot::Sender<()>),
 }
 
-/// Why the server cannot start.
+/// Why the server cannot start, or a command cannot work on the database.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The database cannot be used.
@@ -77,17 +86,56 @@ pub enum StartError {
     /// Profiles cannot be used.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Profiles(Vec<ProfileError>),
+    /// Certificates cannot be served.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Certificates(Vec<CertificateError>),
     /// The data folder cannot be made.
     #[error("the folder {0} cannot be made: {1}")]
     DataDir(String, std::io::Error),
+    /// Only the server creates a database; the text says which one is missing.
+    #[error(
+        "there is no database yet: {0}. `carnet serve` with this configuration creates it at its first start; if your server has another configuration, name its file by --config or CARNET_CONFIG"
+    )]
+    NoDatabase(String),
+    /// Only the server migrates a database; the text says which one is meant.
+    #[error(
+        "the database is of an older release than this command: {0}. `carnet serve` of release {version} migrates it when it starts; until then use the commands of the release that serves, or --server, which goes through the running server",
+        version = env!("CARGO_PKG_VERSION")
+    )]
+    OlderDatabase(String),
+}
+
+/// What has to hold for the server to be ready.
+#[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a member of the answer of /readyz"
+)]
+pub struct Readiness {
+    /// The database accepts writes.
+    pub database: bool,
+    /// A signing key is loaded.
+    pub signing_key: bool,
+    /// The clocks of server and database agree.
+    pub clock: bool,
+    /// The server is about to end.
+    pub draining: bool,
+}
+
+impl Readiness {
+    /// Whether a token could be issued now.
+    pub const fn is_complete(self) -> bool {
+        self.database && self.signing_key && self.clock && !self.draining
+    }
 }
 
 /// The background tasks. Dropping this value aborts them.
 #[derive(Debug)]
-pub struct Background(#[expect(dead_code, reason = "held for its end")] JoinSet<()>);
+pub struct Background(JoinSet<()>);
 
 impl App {
-    /// Opens the database and the keys, reads the rules and starts the background tasks.
+    /// Starts a server: opens the database and the keys, and creates what is missing; reads the rules
+    /// and starts the background tasks.
     pub async fn start(
         config: Config,
         clock: Arc<dyn Clock>,
@@ -95,21 +143,86 @@ impl App {
     ) -> Result<(Arc<Self>, Background), StartError> {
         let profiles =
             Profiles::load(config.profiles_dir.as_deref()).map_err(StartError::Profiles)?;
+        let tls = config.server.tls.as_ref().map(Certificates::open);
+        let certificates = tls.transpose().map_err(StartError::Certificates)?;
         if config.database.url.is_sqlite() {
             create_private(&config.data_dir).map_err(|error| {
                 StartError::DataDir(config.data_dir.display().to_string(), error)
             })?;
         }
         let store = Store::open(&config.database).await?;
-        let sealing = keys::sealing_key(&config.encryption_key)?;
+        let sealing = EncryptionKeys::create(&config)?;
         let algorithm = config.tokens.signing_algorithm;
-        let keys = Arc::new(KeyRing::open(&store, sealing, algorithm, clock.now()).await?);
+        let keys = KeyRing::open(&store, sealing, algorithm, clock.now()).await?;
+        let certificates = certificates.map(Arc::new);
+        let (app, Background(mut tasks)) =
+            Self::run(config, profiles, (store, keys), certificates, clock, fetch).await?;
+        tasks.spawn(follow_certificates(app.clone()));
+        tasks.spawn(notifications::watch(app.clone()));
+        tasks.spawn(notifications::deliver(app.clone()));
+        Ok((app, Background(tasks)))
+    }
+
+    /// The same for a command beside the server: fails if the database or the keys are missing or of
+    /// an older release, and creates and migrates nothing. It sends nothing to webhooks: that would
+    /// go out from the machine of whoever runs the command, and be cut off with it.
+    pub async fn join(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        fetch: Arc<dyn Fetch>,
+    ) -> Result<(Arc<Self>, Background), StartError> {
+        let profiles =
+            Profiles::load(config.profiles_dir.as_deref()).map_err(StartError::Profiles)?;
+        let opened = Self::existing(&config, clock.now()).await?;
+        Self::run(config, profiles, opened, None, clock, fetch).await
+    }
+
+    /// The same for a process that serves beside the server, with the certificates of the listeners.
+    pub async fn beside(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        fetch: Arc<dyn Fetch>,
+    ) -> Result<(Arc<Self>, Background), StartError> {
+        let profiles =
+            Profiles::load(config.profiles_dir.as_deref()).map_err(StartError::Profiles)?;
+        let tls = config.server.tls.as_ref().map(Certificates::open);
+        let certificates = tls.transpose().map_err(StartError::Certificates)?;
+        let opened = Self::existing(&config, clock.now()).await?;
+        let certificates = certificates.map(Arc::new);
+        let (app, Background(mut tasks)) =
+            Self::run(config, profiles, opened, certificates, clock, fetch).await?;
+        tasks.spawn(follow_certificates(app.clone()));
+        Ok((app, Background(tasks)))
+    }
+
+    /// The database and the keys that a server of this configuration made.
+    pub async fn existing(config: &Config, now: Timestamp) -> Result<(Store, KeyRing), StartError> {
+        let store = match Store::find(&config.database).await? {
+            Found::Nothing => return Err(StartError::NoDatabase(config.database_place())),
+            Found::Older => return Err(StartError::OlderDatabase(config.database_place())),
+            Found::Store(store) => store,
+        };
+        let sealing = EncryptionKeys::read(config)?;
+        let algorithm = config.tokens.signing_algorithm;
+        let keys = KeyRing::existing(&store, sealing, algorithm, now).await?;
+        Ok((store, keys))
+    }
+
+    async fn run(
+        config: Config,
+        profiles: Profiles,
+        (store, keys): (Store, KeyRing),
+        certificates: Option<Arc<Certificates>>,
+        clock: Arc<dyn Clock>,
+        fetch: Arc<dyn Fetch>,
+    ) -> Result<(Arc<Self>, Background), StartError> {
+        let keys = Arc::new(keys);
         let rules = store.snapshot(context(&config, &profiles)).await?;
         let (audit, audit_queue) = mpsc::channel(AUDIT_QUEUE);
         let (uses, uses_queue) = mpsc::channel(AUDIT_QUEUE);
         let app = Arc::new(Self {
             upstream: UpstreamKeys::new(
-                fetch,
+                fetch.clone(),
                 KeyFiles::new(config.key_files_dir.clone(), config.own_files()),
                 clock.clone(),
                 config.allow_http_loopback,
@@ -117,8 +230,10 @@ impl App {
             tokens: TokenIssuer::new(config.own.clone(), keys.clone(), clock.clone()),
             ledger: Ledger::start(&store),
             limits: RateLimiter::new(config.rate_limits),
+            certificates,
             draining: AtomicBool::new(false),
             clock_agrees: AtomicBool::new(true),
+            fetch,
             rules: ArcSwap::from_pointee(rules),
             refreshing: Mutex::default(),
             config,
@@ -178,9 +293,20 @@ impl App {
         }
     }
 
-    /// Whether [`drain`](Self::drain) was called.
-    pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+    /// Whether a token could be issued now, and what stands against it.
+    pub async fn readiness(&self) -> Readiness {
+        Readiness {
+            database: self.store.can_write().await,
+            signing_key: self.keys.ring().is_some(),
+            clock: self.clock_agrees.load(Ordering::Relaxed),
+            draining: self.draining.load(Ordering::Relaxed),
+        }
+    }
+
+    /// How many audit events of refusals wait to be written.
+    pub fn audit_queue_length(&self) -> usize {
+        let free = self.audit.capacity();
+        self.audit.max_capacity().saturating_sub(free)
     }
 
     /// The settings by which documents are read and compiled.

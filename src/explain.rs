@@ -3,6 +3,7 @@
 
 mod answer;
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -22,13 +23,15 @@ use crate::model::{DecisionContext, FederatedCredential, RuleReference, TrustedI
 use crate::principal::AccessRequest;
 use crate::profile::Claims;
 use crate::reason::Reason;
-use crate::refusal::Refusal;
-use crate::trust::{Candidate, MatchReport, MatchedRule, Verdict, hint, match_credentials};
+use crate::refusal::{Refusal, RefusalDetails};
+use crate::trust::{Candidate, MatchReport, MatchedRule, Rank, match_credentials};
 
 /// How many rules one explanation shows, and their size as JSON in bytes. With it, an answer stays
 /// below 1 MiB (`docs/src/reference/limits.md`).
 const MAX_EXPLAINED: usize = 100;
 const MAX_EXPLAINED_BYTES: usize = 900 * 1024;
+/// How many rules of strangers a caller is shown (`docs/src/reference/limits.md`).
+const OF_STRANGERS: usize = 5;
 
 /// The rules that an explanation shows, and how many it leaves out.
 #[derive(Debug, Default)]
@@ -134,7 +137,14 @@ pub fn explain_claims(
         admission: None,
         used: false,
     };
-    let assertion = match AssumedAssertion::of_claims(issuer.clone(), claims, context.now) {
+    let assumed = access.recipient(&context.rules).and_then(|recipient| {
+        let takes = recipient.takes(issuer);
+        if !takes {
+            return Err(Reason::IssUnknown.into());
+        }
+        AssumedAssertion::of_claims(issuer.clone(), claims, (recipient, context.now))
+    });
+    let assertion = match assumed {
         Ok(assertion) => assertion,
         Err(refusal) => {
             return about(None).denied(&refusal, refusal.reason, &MatchReport::default());
@@ -242,20 +252,9 @@ impl Explainable<'_> {
             reason: Some(refusal.reason),
             caller_reason: Some(told)
                 .filter(|told| *self.view == View::Everything && *told != refusal.reason),
-            error_description: Some(refusal.reason.sentence()),
+            error_description: Some(refusal.description()),
             error_uri: Some(self.own.at(&format!("/reasons/{}", refusal.reason))),
-            parameter: refusal.parameter,
-            claim: refusal.claim.as_deref().map(str::to_owned),
-            accepted_audiences: refusal.accepted_audiences.clone(),
-            packages_that_fit: refusal
-                .facts
-                .as_ref()
-                .and_then(|facts| facts.packages_that_fit),
-            nearest: refusal
-                .facts
-                .as_ref()
-                .and_then(|facts| facts.nearest.clone()),
-            mismatches: refusal.mismatches.clone(),
+            details: RefusalDetails::from(refusal),
             ..self.bare("deny", candidates)
         }
     }
@@ -267,12 +266,7 @@ impl Explainable<'_> {
             caller_reason: None,
             error_description: None,
             error_uri: None,
-            parameter: None,
-            claim: None,
-            accepted_audiences: Vec::new(),
-            packages_that_fit: None,
-            nearest: None,
-            mismatches: Vec::new(),
+            details: RefusalDetails::default(),
             granted: None,
             server_time: self.now.seconds(),
             checks: self.checks(),
@@ -290,13 +284,16 @@ impl Explainable<'_> {
             .iter()
             .filter(|candidate| self.view.shows(candidate, issuer))
             .collect();
-        shown.sort_by_key(|candidate| candidate.rank);
+        shown.sort_by_key(|candidate| (candidate.rank, !candidate.matches()));
         let all = shown.len();
+        if *self.view == View::Caller {
+            of_strangers_at_most(&mut shown, OF_STRANGERS);
+        }
         let mut room = MAX_EXPLAINED_BYTES;
         let explained = shown
             .into_iter()
             .take(MAX_EXPLAINED)
-            .map(|candidate| ExplainedCandidate::of(candidate, issuer, claims));
+            .map(|candidate| self.candidate(candidate, issuer, claims, report.asked()));
         let fits = |candidate: &ExplainedCandidate| {
             let left = room.checked_sub(element_bytes(candidate));
             room = left.unwrap_or_default();
@@ -311,6 +308,45 @@ impl Explainable<'_> {
         Candidates {
             left_out: all.saturating_sub(shown.len()).saturating_add(others),
             shown,
+        }
+    }
+
+    /// A rule as this view may see it. A caller is told the principal of a rule only if it named
+    /// that principal, or would get a token of it.
+    fn candidate(
+        &self,
+        candidate: &Candidate,
+        issuer: &TrustedIssuer,
+        claims: &Claims,
+        asked: Option<&str>,
+    ) -> ExplainedCandidate {
+        let named = candidate.principal.as_ref();
+        let principal = named.map_or_else(
+            || candidate.credential.principal.to_string(),
+            |principal| principal.name.clone(),
+        );
+        let is_told = *self.view != View::Caller
+            || candidate.rank == Rank::Named
+            || (asked.is_none() && candidate.rank == Rank::Vouched && candidate.matches());
+        let principal = Some(principal).filter(|_| is_told);
+        let shown = candidate.shown(issuer, claims, asked);
+        let conditions = shown.into_iter().map(|finding| {
+            let mut condition = ExplainedCondition::from(finding);
+            if let (Some(Reason::PrincipalMismatch), Some(principal)) =
+                (condition.reason, &principal)
+            {
+                condition.expected = json!(principal);
+            }
+            condition
+        });
+        let conditions = conditions.collect();
+        let rule = candidate.credential.rule.open().unwrap_or_default();
+        ExplainedCandidate {
+            credential: candidate.credential.id,
+            name: rule.name.to_owned(),
+            principal,
+            matches: candidate.matches(),
+            conditions,
         }
     }
 
@@ -362,6 +398,29 @@ impl Explainable<'_> {
     }
 }
 
+/// Leaves rules that the request did not ask for and nobody vouches for in this number, of each
+/// principal one before a second one.
+fn of_strangers_at_most(shown: &mut Vec<&Candidate>, most: usize) {
+    let is_strangers = |candidate: &Candidate| candidate.rank > Rank::Vouched;
+    let mut seen: HashMap<&str, usize> = HashMap::new();
+    let mut turns: Vec<(usize, usize)> = Vec::new();
+    for (at, candidate) in shown.iter().enumerate() {
+        if is_strangers(candidate) {
+            let turn = seen.entry(&candidate.credential.principal).or_default();
+            turns.push((*turn, at));
+            *turn = turn.saturating_add(1);
+        }
+    }
+    turns.sort_unstable();
+    let kept: HashSet<usize> = turns.into_iter().take(most).map(|(_, at)| at).collect();
+    let mut at = 0_usize;
+    shown.retain(|candidate| {
+        let is_kept = !is_strangers(candidate) || kept.contains(&at);
+        at = at.saturating_add(1);
+        is_kept
+    });
+}
+
 /// A condition of the request that belongs to no rule.
 fn check(
     field: &str,
@@ -376,39 +435,5 @@ fn check(
         met: reason.is_none(),
         reason,
         hint: None,
-    }
-}
-
-impl ExplainedCandidate {
-    fn of(candidate: &Candidate, issuer: &TrustedIssuer, claims: &Claims) -> Self {
-        let rule = candidate.credential.rule.open().unwrap_or_default();
-        let conditions = candidate.explained(issuer, claims).into_iter().map(
-            |(field, expected, received, verdict)| {
-                let reason = match verdict {
-                    Verdict::Met => None,
-                    Verdict::Unmet(reason) => Some(reason),
-                };
-                let hint = reason.and_then(|_| hint(&expected, &received));
-                ExplainedCondition {
-                    field,
-                    expected,
-                    received,
-                    met: verdict.is_met(),
-                    reason,
-                    hint,
-                }
-            },
-        );
-        let principal = candidate
-            .principal
-            .as_ref()
-            .map(|principal| principal.name.clone());
-        Self {
-            credential: candidate.credential.id,
-            name: rule.name.to_owned(),
-            principal: principal.unwrap_or_else(|| candidate.credential.principal.to_string()),
-            matches: candidate.matches(),
-            conditions: conditions.collect(),
-        }
     }
 }

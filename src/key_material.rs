@@ -18,6 +18,9 @@ impl KeyMaterial for OpenSsl {
     ) -> Result<(), String> {
         match KeySet::parse_for(jwks.to_string().as_bytes(), allowed, wanted) {
             Ok(set) if set.has_private_members() => Err("must not hold a private key".to_owned()),
+            Ok(set) if set.is_empty() && set.unusable().is_empty() => {
+                Err("must hold a usable key, and holds none".to_owned())
+            }
             Ok(set) if set.is_empty() => Err(format!(
                 "must hold a usable key: {}",
                 set.unusable().join("; ")

@@ -5,16 +5,20 @@
 //! sealed under an encryption key that is not in the database
 //! (`docs/src/explanation/key-rotation.md`).
 
+mod reseal;
 mod sealing;
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use carnet_jose::{Algorithm, PublicKey, SealingKey, SigningError, SigningKey, VerificationKey};
+use carnet_jose::{
+    Algorithm, PublicKey, Purpose, SealError, SigningError, SigningKey, VerificationKey,
+};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-pub use sealing::sealing_key;
+pub use reseal::SealedBefore;
+pub use sealing::{EncryptionKeys, exposed_key_files};
 
 use crate::audit::AuditEvent;
 use crate::clock::Timestamp;
@@ -34,7 +38,7 @@ pub enum SigningKeysError {
     Store(#[from] StoreError),
     /// A stored key cannot be used.
     #[error(
-        "signing key {key_id} cannot be used: {error}. All servers of one database need the same keys.encryption_key_file"
+        "signing key {key_id} cannot be used: {error}. All servers of one database need the same keys.encryption_key_file; after a change of that key, keys.old_encryption_key_files has to name the earlier one"
     )]
     Unusable { key_id: String, error: SigningError },
     /// A new key cannot be generated.
@@ -46,12 +50,15 @@ pub enum SigningKeysError {
     /// There is no key of this `kid`.
     #[error("there is no signing key {0}")]
     Unknown(String),
+    /// No key signs.
+    #[error("the database has no active signing key: `carnet serve` makes one when it starts")]
+    NoneActive,
 }
 
 /// The signing keys in use, replaced as a whole by [`reload`](Self::reload).
 #[derive(Debug)]
 pub struct KeyRing {
-    sealing: SealingKey,
+    sealing: EncryptionKeys,
     algorithm: Algorithm,
     ring: ArcSwapOption<Ring>,
     reading: Mutex<()>,
@@ -94,20 +101,44 @@ impl Ring {
     }
 }
 
+/// The purpose for which the secrets of the notification with this name are sealed.
+pub fn webhook_secret(name: &str) -> Purpose<'_> {
+    Purpose {
+        kind: "webhook secret",
+        owner: name,
+    }
+}
+
 impl KeyRing {
-    /// Opens the keys, and generates an active and a next key where they are missing.
-    pub async fn open(
+    /// Opens the keys of the database, which a server made, and changes nothing.
+    pub async fn existing(
         store: &Store,
-        sealing: SealingKey,
+        sealing: EncryptionKeys,
         algorithm: Algorithm,
         now: Timestamp,
     ) -> Result<Self, SigningKeysError> {
-        let ring = Self {
+        let ring = Self::empty(sealing, algorithm);
+        ring.reload(store, now).await?;
+        Ok(ring)
+    }
+
+    fn empty(sealing: EncryptionKeys, algorithm: Algorithm) -> Self {
+        Self {
             sealing,
             algorithm,
             ring: ArcSwapOption::empty(),
             reading: Mutex::default(),
-        };
+        }
+    }
+
+    /// Opens the keys, and generates an active and a next key where they are missing.
+    pub async fn open(
+        store: &Store,
+        sealing: EncryptionKeys,
+        algorithm: Algorithm,
+        now: Timestamp,
+    ) -> Result<Self, SigningKeysError> {
+        let ring = Self::empty(sealing, algorithm);
         ring.change(store, now, None, |keys, make| {
             let mut put = Vec::new();
             if !keys.iter().any(|key| key.state == KeyState::Active) {
@@ -131,6 +162,16 @@ impl KeyRing {
     /// The current keys; `None` until they are read for the first time.
     pub fn ring(&self) -> Option<Arc<Ring>> {
         self.ring.load_full()
+    }
+
+    /// Encrypts a secret of another object than a signing key, under the same encryption key.
+    pub fn seal(&self, secret: &[u8], purpose: Purpose<'_>) -> Result<String, SealError> {
+        self.sealing.current().seal(secret, purpose)
+    }
+
+    /// Decrypts what [`seal`](Self::seal) made for this purpose.
+    pub fn open_sealed(&self, sealed: &str, purpose: Purpose<'_>) -> Result<Vec<u8>, SealError> {
+        self.sealing.open_sealed(sealed, purpose)
     }
 
     /// Reads the keys from the database again.
@@ -269,7 +310,7 @@ impl KeyRing {
             algorithm: algorithm.name().to_owned(),
             state: KeyState::Next,
             public_jwk: Value::Object(key.public().jwk().clone()).to_string(),
-            sealed_private: key.seal(&self.sealing)?,
+            sealed_private: key.seal(self.sealing.current())?,
             created_at: now,
             activated_at: None,
             published_until: None,
@@ -277,26 +318,15 @@ impl KeyRing {
     }
 
     fn compile(&self, keys: &[StoredKey], now: Timestamp) -> Result<Ring, SigningKeysError> {
-        let unusable = |key: &StoredKey, error| SigningKeysError::Unusable {
-            key_id: key.key_id.clone(),
-            error,
-        };
         let active = keys
             .iter()
             .filter(|key| key.state == KeyState::Active)
             .max_by_key(|key| key.activated_at)
-            .ok_or_else(|| SigningKeysError::Unknown("that is active".to_owned()))?;
-        let algorithm = active
-            .algorithm
-            .parse()
-            .map_err(|_| unusable(active, SigningError::Damaged))?;
-        let signing = SigningKey::open(
-            &active.sealed_private,
-            &active.key_id,
-            algorithm,
-            &self.sealing,
-        )
-        .map_err(|error| unusable(active, error))?;
+            .ok_or(SigningKeysError::NoneActive)?;
+        let signing = self
+            .sealing
+            .open(active)
+            .map_err(|error| unusable(active, error))?;
         let mut published = Vec::new();
         let mut verifiers = Vec::new();
         for key in keys
@@ -305,11 +335,7 @@ impl KeyRing {
         {
             // The stored public key is not trusted: anyone who can write to the database could put
             // their own there. Publish only the public half of the sealed private key.
-            let own = key.algorithm.parse().map_err(|_| SigningError::Damaged);
-            let own = own.and_then(|algorithm| {
-                SigningKey::open(&key.sealed_private, &key.key_id, algorithm, &self.sealing)
-            });
-            let own = match own {
+            let own = match self.sealing.open(key) {
                 Ok(own) => own,
                 Err(error) => {
                     tracing::error!(kid = key.key_id, %error, "a signing key cannot be opened: it is not published");
@@ -350,6 +376,13 @@ impl KeyRing {
             verifiers,
             jwks,
         })
+    }
+}
+
+fn unusable(key: &StoredKey, error: SigningError) -> SigningKeysError {
+    SigningKeysError::Unusable {
+        key_id: key.key_id.clone(),
+        error,
     }
 }
 

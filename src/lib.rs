@@ -96,7 +96,7 @@
 //!
 //! # Beside the pipeline
 //!
-//! [`command`] starts the server from a [`config`]; [`app`] holds what all requests share.
+//! [`gateway`] is what the gateway asks of the server. [`command`] starts the server from a [`config`]; [`app`] holds what all requests share.
 //! [`documents`] are the objects as users write them and as [`admin`] manages them; compiled, they
 //! are the [`model`] by which requests are decided. A [`profile`], a data file, describes a CI
 //! platform. [`keys`] are the server's own signing keys, [`limits`] keep one caller from slowing
@@ -119,6 +119,7 @@ pub mod command;
 pub mod config;
 pub mod explain;
 pub mod form;
+pub mod gateway;
 pub mod grant;
 pub mod http;
 pub mod key_material;
@@ -127,6 +128,7 @@ pub mod limits;
 pub mod own_tokens;
 pub mod policy;
 pub mod store;
+pub mod tls;
 pub mod token;
 pub mod upstream;
 

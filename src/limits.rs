@@ -5,15 +5,20 @@
 //! (`docs/src/reference/limits.md`).
 
 mod limit;
+mod trials;
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use moka::sync::Cache;
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use limit::Limit;
+pub use trials::Trial;
+use trials::Trials;
 
 use crate::config::RateLimits;
 use crate::decision::TokenLimits;
@@ -25,6 +30,8 @@ use crate::refusal::Refusal;
 const MINUTE: Duration = Duration::from_mins(1);
 /// Keys remembered per limit, which bounds its memory.
 const MOST_KEYS: usize = 100_000;
+/// How many rules of one revocation count as one change over the admin API.
+const RULES_PER_WRITE: usize = 100;
 /// How long a request from a network over its limit waits for its turn.
 const PROBATION_WAIT: Duration = Duration::from_secs(1);
 /// Prefix lengths of larger IPv6 networks, and how many budgets of a /64 each of them has.
@@ -44,6 +51,23 @@ pub struct RateLimiter {
     secrets: Limit<([u8; 32], Option<IpAddr>)>,
     introspections: Limit<String>,
     writes: Limit<String>,
+    /// The principals of whose rules an owner revokes tokens at the moment.
+    revocations: Mutex<HashSet<String>>,
+    trials: Trials,
+}
+
+/// The only turn of an owner to revoke tokens of a principal's rules, until it is dropped.
+#[derive(Debug)]
+#[must_use]
+pub struct RevocationTurn<'l> {
+    limits: &'l RateLimiter,
+    principal: String,
+}
+
+impl Drop for RevocationTurn<'_> {
+    fn drop(&mut self) {
+        self.limits.revocations.lock().remove(&self.principal);
+    }
 }
 
 /// A network that is over its limit. All its requests share one turn.
@@ -136,6 +160,8 @@ impl RateLimiter {
             secrets: Limit::per_minute(config.wrong_secrets_per_minute_per_client),
             introspections: Limit::per_minute(config.inactive_introspections_per_minute_per_client),
             writes: Limit::per_minute(config.admin_writes_per_minute_per_subject),
+            revocations: Mutex::default(),
+            trials: Trials::new(),
         }
     }
 
@@ -240,6 +266,31 @@ impl RateLimiter {
         self.writes.take(&subject.to_owned())
     }
 
+    /// Counts the rules that a request of this token subject changed beyond the one change that
+    /// [`take_write`](Self::take_write) took: every 100 rules as one more.
+    pub fn note_rules(&self, subject: &str, rules: usize) {
+        let further = u32::try_from(rules.div_euclid(RULES_PER_WRITE)).unwrap_or(u32::MAX);
+        self.writes.note_many(&subject.to_owned(), further);
+    }
+
+    /// The turn to revoke tokens of this principal's rules. Refused while another owner, or another
+    /// request of the same one, has it: a second revocation would end nothing more.
+    pub fn revocation_turn(&self, principal: &str) -> Result<RevocationTurn<'_>, Refusal> {
+        if !self.revocations.lock().insert(principal.to_owned()) {
+            return Err(limited(Duration::ZERO));
+        }
+        Ok(RevocationTurn {
+            limits: self,
+            principal: principal.to_owned(),
+        })
+    }
+
+    /// Begins a test message to a webhook of an owner: a principal, by name, or the operator, by
+    /// the empty text. One at a time is sent, and a limited number per minute.
+    pub fn begin_trial(&self, owner: &str) -> Result<Trial, Refusal> {
+        self.trials.begin(owner)
+    }
+
     /// Whether this address may try another client secret of this client. The address is part of
     /// the key, so that guesses from elsewhere do not lock out the client itself.
     pub fn check_secrets(&self, client_id: &str, address: Option<IpAddr>) -> Result<(), Refusal> {
@@ -266,6 +317,7 @@ impl RateLimiter {
         self.refusals.shrink();
         self.networks.iter().for_each(|(_, limit)| limit.shrink());
         self.writes.shrink();
+        self.trials.shrink();
         self.credentials.shrink();
         self.issuers.shrink();
         self.clients.shrink();
@@ -536,6 +588,34 @@ mod tests {
         );
         drop(first);
         assert!(limits.take(None, None, [one].into_iter()).is_ok());
+    }
+
+    #[test]
+    fn a_revocation_of_many_rules_takes_more_than_one_change_and_never_more_than_the_budget() {
+        // Two changes a minute.
+        let limits = limits(0, 0);
+        limits.take_write("few").unwrap();
+        limits.note_rules("few", 99);
+        limits.take_write("few").unwrap();
+        limits.take_write("bob").unwrap();
+        limits.note_rules("bob", 1_000_000);
+        let wait = limits.take_write("bob").unwrap_err().retry_after.unwrap();
+        assert!((1..=31).contains(&wait), "{wait}");
+        assert!(limits.take_write("admin").is_ok());
+    }
+
+    #[test]
+    fn one_revocation_of_a_principal_runs_at_a_time() {
+        let limits = limits(0, 0);
+        let turn = limits.revocation_turn("bob").unwrap();
+        let refusal = limits.revocation_turn("bob").unwrap_err();
+        assert_eq!(
+            (refusal.reason, refusal.retry_after),
+            (Reason::RateLimited, Some(1))
+        );
+        assert!(limits.revocation_turn("carol").is_ok());
+        drop(turn);
+        assert!(limits.revocation_turn("bob").is_ok());
     }
 
     #[test]

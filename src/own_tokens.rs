@@ -30,7 +30,8 @@ impl OwnTokens<'_> {
             return Ok(None);
         }
         let claims = self.store.opaque_claims(&opaque::hash(text)).await?;
-        Ok(claims.and_then(|claims| OwnToken::read(serde_json::from_str(&claims).ok()?)))
+        let token = claims.and_then(|claims| OwnToken::read(serde_json::from_str(&claims).ok()?));
+        Ok(token.map(OwnToken::as_opaque))
     }
 
     /// Checks expiry, revocation, the client, and the rules behind each entry.

@@ -13,7 +13,9 @@ pub const CREATE: &str = "create";
 pub struct Operation<'a> {
     /// The action, such as `publish`: one of those that the registry is configured with in Carnet.
     pub action: &'a str,
-    /// The name of the package, as the client wrote it. [`allows`] normalises it.
+    /// The name of the package, as the client wrote it. [`allows`] normalises it. A name that is not
+    /// well formed ([`is_well_formed_name`](crate::is_well_formed_name)), such as one with a `*`, is
+    /// covered by no entry.
     pub package: &'a str,
     /// The version, or `None` if the operation has none. Compared byte for byte.
     pub version: Option<&'a str>,
@@ -31,7 +33,7 @@ pub struct RegistryState<'a> {
     /// Whether the owner of this name owns the package. Called only if the package exists.
     pub owned_by: &'a (dyn Fn(&str) -> bool + Send + Sync),
     /// Whether the principal (first argument) may act for the owner (second argument), both by
-    /// name.
+    /// name. Called for new packages too, since a new package gets this owner.
     pub may_act_for: &'a (dyn Fn(&str, &str) -> bool + Send + Sync),
 }
 
@@ -69,8 +71,8 @@ pub enum DenialReason {
     VersionMismatch,
     /// The entry is limited to an artifact with another digest.
     DigestMismatch,
-    /// The entry's owner does not own the package (any more), or its principal may not act for that
-    /// owner (any more).
+    /// The package exists and the entry's owner does not own it (any more); or, whether it exists or
+    /// not, the entry's principal may not act for that owner (any more).
     OwnerLost,
     /// The package is new, and entries of several principals may create it, so its owner is not
     /// determined. The client has to name one principal in its token request.
@@ -118,6 +120,8 @@ impl fmt::Display for DenialReason {
 /// [`CREATE`] that cover the package have to be of one principal, since the owner of the package
 /// comes from the first of them that allows the operation. `names` has to be what the server is
 /// configured with for this registry (`package_names`).
+///
+/// `docs/decision-vectors.json` holds this decision as cases for other languages.
 ///
 /// # Errors
 ///

@@ -11,6 +11,10 @@ const MAX_BYTES: usize = 256;
 
 /// How a registry's ecosystem decides whether two package names are the same. The server's setting
 /// for the registry (`package_names`) has to be the same.
+///
+/// Two names are the same if their folded forms ([`normalise`](Self::normalise)) are equal byte for
+/// byte. Patterns are folded too, each by itself and before it is compared; a `*` stays a `*`.
+/// `docs/src/reference/registry-decision.md` is the description for other languages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PackageNames {
@@ -22,6 +26,9 @@ pub enum PackageNames {
     /// As in PEP 503: ASCII letters are compared without case, and each run of `-`, `_` and `.`
     /// counts as one `-`.
     Pep503,
+    /// As at crates.io: ASCII letters are compared without case, and each `-` counts as `_`. Two in
+    /// a row stay two, and a `.` stays a `.`.
+    Cargo,
 }
 
 /// A package name, or a pattern in which each `*` stands for any run of characters, empty or not.
@@ -34,7 +41,7 @@ pub struct PackagePattern(String);
 /// The error of making a [`PackagePattern`] from a text that is not one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a package name or pattern must have 1 to 256 printable characters and neither begin nor end with `.`"
+    "a package name or pattern must have 1 to 256 bytes without white space and control characters, and neither begin nor end with `.`"
 )]
 pub struct InvalidPattern;
 
@@ -47,6 +54,7 @@ impl PackageNames {
             Self::Exact => Cow::Borrowed(name),
             Self::AsciiCaseInsensitive => Cow::Owned(name.to_ascii_lowercase()),
             Self::Pep503 => Cow::Owned(pep503(name)),
+            Self::Cargo => Cow::Owned(name.to_ascii_lowercase().replace('-', "_")),
         }
     }
 
@@ -301,6 +309,19 @@ mod tests {
         assert!(!covers("Knapcode.*", "knapcodecore", PackageNames::Pep503));
         assert!(PackageNames::Pep503.same("Acme.-_Core", "acme-core"));
         assert!(!PackageNames::AsciiCaseInsensitive.same("\u{212a}", "k"));
+    }
+
+    #[test]
+    fn crates_are_the_same_but_for_letter_case_and_hyphens() {
+        let names = PackageNames::Cargo;
+        assert!(names.same("Serde-JSON", "serde_json"));
+        assert!(!names.same("serde--json", "serde-json"));
+        assert!(!names.same("serde.json", "serde-json"));
+        assert!(!names.same("\u{212a}", "k"));
+        assert!(covers("Serde-*", "serde_json", names));
+        assert!(!covers("serde-*", "serdejson", names));
+        let read: PackageNames = serde_json::from_str("\"cargo\"").unwrap();
+        assert_eq!(read, names);
     }
 
     #[test]

@@ -283,6 +283,7 @@ fn rule(
         created_at: Set(now),
         updated_at: Set(now),
         last_used_at: Set(None),
+        first_used_at: Set(None),
     }
 }
 

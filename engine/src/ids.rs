@@ -102,8 +102,12 @@ ids! {
     CredentialId = "fc_";
     /// Internal id of a registered client. The `client_id` of the protocol is the client's name.
     ClientRowId = "cl_";
+    /// Id of a notification, a webhook.
+    NotificationId = "nt_";
     /// Id of an audit event, which is also the `error_id` of an error response.
     EventId = "ev_";
+    /// Id of a publication that went through a gateway.
+    PublicationId = "pub_";
 }
 
 /// The text is not an id of the expected kind: its prefix, length or alphabet is wrong.

@@ -24,6 +24,7 @@ pub struct OwnToken {
     claims: AccessToken,
     cnf: Option<Value>,
     rests_on: Vec<RestsOn>,
+    is_opaque: bool,
 }
 
 /// A token of ours that is in force, with the entries that are still valid. Only
@@ -67,7 +68,22 @@ impl OwnToken {
             claims: serde_json::from_value(Value::Object(claims)).ok()?,
             cnf,
             rests_on,
+            is_opaque: false,
         })
+    }
+
+    /// Marks the token as an opaque key.
+    #[must_use]
+    pub fn as_opaque(self) -> Self {
+        Self {
+            is_opaque: true,
+            ..self
+        }
+    }
+
+    /// Whether the token is an opaque key, which the registry has to introspect.
+    pub fn is_opaque(&self) -> bool {
+        self.is_opaque
     }
 
     pub fn claims(&self) -> &AccessToken {
@@ -135,6 +151,11 @@ impl LiveToken {
     /// The claims, with the entries that are still valid.
     pub fn claims(&self) -> &AccessToken {
         &self.token.claims
+    }
+
+    /// Whether the token is an opaque key, which the registry has to introspect.
+    pub fn is_opaque(&self) -> bool {
+        self.token.is_opaque
     }
 
     /// The number of exchanges between this token and the first one.

@@ -4,10 +4,14 @@ use std::net::SocketAddr;
 
 use url::{Host, Url};
 
+/// The one path of an issuer below which the token endpoint would be where a front door is.
+const TAKEN_PATH: &str = "/api/v2";
+
 /// Our own public URLs, all of them below the issuer identifier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnUrls {
     issuer: String,
+    host: String,
     path: String,
 }
 
@@ -48,15 +52,27 @@ impl OwnUrls {
                 canonical.trim_end_matches('/')
             ));
         }
+        let path = url.path().trim_end_matches('/');
+        if path == TAKEN_PATH {
+            return Err(format!(
+                "`{issuer}` must have another path: {TAKEN_PATH}/token is where NuGet's tools ask registries for keys"
+            ));
+        }
         Ok(Self {
             issuer: issuer.to_owned(),
-            path: url.path().trim_end_matches('/').to_owned(),
+            host: url.host_str().unwrap_or_default().to_owned(),
+            path: path.to_owned(),
         })
     }
 
     /// The issuer identifier, exactly as configured.
     pub fn issuer(&self) -> &str {
         &self.issuer
+    }
+
+    /// The issuer's host, without a port; an IPv6 address in brackets.
+    pub fn host(&self) -> &str {
+        &self.host
     }
 
     /// The issuer's path without a slash at the end; empty at the root.
@@ -122,6 +138,9 @@ mod tests {
             "https://AS.test",
             "https://as.test:443",
             "https://as.test/a/../b",
+            // Its token endpoint would be where NuGet's tools ask registries for keys.
+            "https://as.test/api/v2",
+            "https://as.test/api/v2/",
         ] {
             assert!(urls(issuer, "127.0.0.1:1").is_err(), "{issuer}");
         }

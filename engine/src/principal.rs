@@ -16,5 +16,5 @@ mod target;
 pub use entitlement::{Entitlement, entitle, of_client, of_token};
 pub use entry::detail;
 pub use fit::{Fitted, Frame, TokenRoom, fit};
-pub use request::{AccessRequest, DetailRequest};
+pub use request::{AccessRequest, AtFrontDoor, DetailRequest};
 pub use target::check as check_target;

@@ -60,8 +60,8 @@ macro_rules! reasons {
 
 reasons! {
     // === the request ===
-    MethodNotAllowed = "method_not_allowed" Method Anyone: "this endpoint takes POST requests only",
-        "The endpoint was called with a method other than POST.",
+    MethodNotAllowed = "method_not_allowed" Method Anyone: "this endpoint does not take requests of this method",
+        "The endpoint was called with a method that it does not know; the header Allow names those that it does.",
         "Send the parameters in the body of a POST request.";
     PathUnknown = "path_unknown" Path Anyone: "there is nothing at this path",
         "The server has no such path. A slash too many makes another path of it.",
@@ -78,6 +78,9 @@ reasons! {
     FormMalformed = "form_malformed" Request Anyone: "the form parameters cannot be decoded",
         "The body has a % that is not followed by two hexadecimal digits, bytes that are not UTF-8, or more than 64 parameters.",
         "Let an HTTP library encode the form.";
+    JsonMalformed = "json_malformed" Request Anyone: "the request body is not the JSON that this endpoint takes",
+        "The endpoints of a registry's own protocol take a JSON object with a few texts in it, at the most 64 KiB. detail names what is wrong.",
+        "Send the object with Content-Type: application/json. The registry's own tools do so by themselves.";
     ParameterInQuery = "parameter_in_query" Request Anyone: "parameters belong in the request body, not in the URL",
         "The URL carries an OAuth parameter. URLs end up in logs, so nothing is read from there.",
         "Move the parameters into the form body. If the URL held an assertion or a secret, treat it as exposed.";
@@ -97,7 +100,7 @@ reasons! {
     // === the client ===
     ClientAuthenticationFailed = "client_authentication_failed" Client Anyone: "client authentication failed",
         "The client is not registered or disabled, its credentials are wrong, or a method of authentication was used that it is not registered for.",
-        "A build job needs no client: leave client_id and the Authorization header out. For a registered client, compare the client's auth_method.";
+        "At the token endpoint a job that presents its platform's token needs no client: leave client_id and the Authorization header out. For a registered client, compare client_id, the secret and the client's auth_method. Introspection always needs a registered client.";
     ClientMethodsMixed = "client_methods_mixed" Request Anyone: "the client proves itself in two ways at once",
         "A request has one method of client authentication (RFC 6749 section 2.3): a secret in the Authorization header, a secret in the body, or an assertion.",
         "Send one of them. A netrc file, or a proxy, may have added the header.";
@@ -120,15 +123,15 @@ reasons! {
         "Say urn:ietf:params:oauth:token-type:jwt for the platform's token, and urn:ietf:params:oauth:token-type:access_token for an access token of this server. Leave requested_token_type out: only access tokens are issued.";
     DetailsMalformed = "details_malformed" Details Anyone: "the authorization details cannot be used",
         "authorization_details is a JSON array of objects of type package with actions and packages, and optionally owner, version, digest and locations; any other member is refused (RFC 9396 section 5).",
-        "Correct the array; the book's page on the token request shows its form. The operator finds in the log what is wrong with it.";
+        "Correct what detail names; the book's page on the token request shows the form of the array.";
 
     // === the assertion ===
     AssertionWhitespace = "assertion_whitespace" Assertion Anyone: "there is white space around or within the assertion",
         "A JWT has none. Files often end with a line break, which becomes part of the parameter.",
         "Send the token without it, such as $(cat FILE) does in a shell.";
     AssertionMalformed = "assertion_malformed" Assertion Anyone: "the assertion is not a signed JWT in compact form",
-        "The assertion is not three base64url segments holding a JSON header and JSON claims, or it is larger than 16 KiB, deeper than 16 levels or wider than 256 members.",
-        "Send the token exactly as the platform gave it, without quotation marks, padding or a trailing newline.";
+        "The assertion is not three base64url segments holding a JSON header and JSON claims, or it is larger than 16 KiB or nested deeper than 100 levels.",
+        "Send the token exactly as the platform gave it, without quotation marks, padding or a trailing newline; detail says what is wrong with it.";
     HeaderDenied = "header_denied" Assertion Anyone: "the assertion's header asks for something that is not accepted",
         "The header brings or names a key (jku, jwk, x5u, x5c), marks something as critical (crit), or says that the content is encrypted, compressed or nested.",
         "Send the platform's own identity token. No platform in the book sets these parameters.";
@@ -137,7 +140,7 @@ reasons! {
         "Send the platform's identity token, or add the type to the trusted issuer's types.";
     IssUnknown = "iss_unknown" Assertion Anyone: "the assertion's issuer is not trusted here",
         "No enabled trusted issuer has exactly this iss. Issuers are compared byte for byte: a slash at the end, another port or another letter case makes another issuer.",
-        "Register the trusted issuer with the iss of the assertion. GitHub Enterprise, self-managed GitLab and every cluster have issuers of their own.";
+        "Register the trusted issuer with the iss of the assertion, which received repeats. Self-managed platforms and every cluster have issuers of their own. If nearest is there, it is probably what was meant.";
     AlgDenied = "alg_denied" Assertion Anyone: "the assertion's signature algorithm is not accepted",
         "alg is not among the trusted issuer's algorithms.",
         "Compare the trusted issuer's algorithms with the platform's documentation. none and the HMAC family are never accepted.";
@@ -173,13 +176,13 @@ reasons! {
         "Report it to the platform: its own tokens agree with themselves.";
     AudMismatch = "aud_mismatch" Assertion Anyone: "the assertion is for another audience",
         "aud is not one of the audiences that are accepted for this issuer. The answer lists them as accepted_audiences.",
-        "Let the job ask its platform for a token with one of the accepted audiences. The platform's default audience is shared with everybody and never accepted.";
+        "Let the job request a token from its platform with one of the accepted audiences. The platform's default audience is shared by all its users and never accepted.";
     AudNotSingle = "aud_not_single" Assertion Anyone: "the assertion is for more than one audience",
         "aud has several elements, so another service could present the same token here.",
         "Ask the platform for a token with one audience. If it cannot do that, list the other values in the trusted issuer's extra_audiences.";
     Expired = "expired" Assertion Anyone: "the assertion has expired",
         "exp lies in the past by more than the leeway. The answer tells the server's time as server_time.",
-        "Ask the platform for a new token immediately before the exchange: a token of GitHub Actions lives 5 minutes.";
+        "Request a new token from the platform immediately before the exchange.";
     NotYetValid = "not_yet_valid" Assertion Anyone: "the assertion is not valid yet",
         "nbf lies in the future by more than the leeway. The answer tells the server's time as server_time.",
         "Compare the clocks of the platform and of this server.";
@@ -187,14 +190,14 @@ reasons! {
         "iat lies in the future by more than the leeway. The answer tells the server's time as server_time.",
         "Compare the clocks of the platform and of this server.";
     LifetimeTooLong = "lifetime_too_long" Assertion Anyone: "the assertion lives too long",
-        "exp is later than iat by more than the trusted issuer's max_assertion_lifetime_seconds.",
-        "Ask the platform for a token with a shorter life, or raise the limit of the trusted issuer knowingly.";
+        "exp is later than iat by more than the trusted issuer's max_assertion_lifetime_seconds. received is the lifetime of the assertion and limit the most that is accepted, both in seconds.",
+        "Ask the platform for a token with a shorter life, or let the operator raise the limit of the trusted issuer.";
     ProofMissing = "proof_missing" Assertion Anyone: "the assertion is bound to a key, and no proof of that key came",
         "The assertion has a cnf claim: its issuer bound it to a key, so that a copy of it is worth nothing. This server takes no proofs of possession yet, and never takes such an assertion without one.",
         "Ask the platform for a token that is not bound to a key.";
     Replay = "replay" Assertion Anyone: "the assertion was used before",
         "A token was already issued for this assertion. Each assertion is good for one token, whichever endpoint took it.",
-        "Ask the platform for a new token for each exchange. If the job did not use the assertion itself, somebody else did: look into the audit log.";
+        "Request a new token from the platform for each exchange. used_at and used_in tell the first use. If the job did not use the assertion itself, another caller did: look into the audit log.";
 
     GrantNotTaken = "grant_not_taken" Assertion Anyone: "the assertion's issuer is not set up for this grant",
         "The trusted issuer lists the grants that take its assertions, and this one is not among them.",
@@ -223,13 +226,13 @@ reasons! {
     // === the rule ===
     NoMatchingCredential = "no_matching_credential" Assertion Anyone: "no federated credential matches the assertion",
         "The assertion is valid, and no rule admits it. Why is shown only to a caller whose assertion proves that a rule is meant for it: by the immutable ids of that rule, or by the names of a pending one.",
-        "The package owner sees the full explanation in the audit events, and with carnet explain and the admin API. Check the repository, the workflow file and the environment of the rule, in this order.";
+        "Compare the rule with the claims of the job: repository or project, file, environment, ref, in this order. carnet explain shows them side by side to whoever manages the rule. Audit events show the cause to the operator, to the principal that the request names, and to the principals whose vouched rules came closest.";
     RepoMismatch = "repo_mismatch" Assertion Proved: "the assertion is from another repository or project",
         "The repository or project of the rule is not that of the assertion.",
         "Correct the rule's repository, or run the job in that repository.";
     Renamed = "renamed" Assertion Proved: "the repository or project was renamed",
         "The immutable ids are those of the rule, and the name is another one: the repository was renamed.",
-        "Put the new name into the rule, or compare ids only with match_names = false.";
+        "Put the new name into the rule.";
     OwnerIdMismatch = "owner_id_mismatch" Assertion Proved: "the owner is not the one the rule was made for",
         "The owner's immutable id differs from the pinned or given one. The name was taken over by another account, or the repository was transferred.",
         "If the change is intended, make a new rule: a rule does not follow to another owner.";
@@ -237,8 +240,8 @@ reasons! {
         "The immutable id of the repository differs from the pinned or given one: it was deleted and made again under the same name.",
         "If the change is intended, make a new rule.";
     WorkflowMismatch = "workflow_mismatch" Assertion Proved: "the assertion is from another workflow file",
-        "The file that defines the run is not the rule's workflow file in this repository at the run's own ref.",
-        "Correct workflow_file: the file name in .github/workflows, letter case counts. For a rule about the called workflow set workflow_binding = \"called\".";
+        "The file or definition of the run is not the rule's, in this repository at the run's own ref.",
+        "Correct the file in the rule; letter case and the ending of the name count.";
     CalledWorkflowMismatch = "called_workflow_mismatch" Assertion Proved: "the job is defined by a workflow that the rule does not allow",
         "The job comes from a reusable workflow. Unless the rule says otherwise, only workflows of the same repository may define it.",
         "Name the called workflow in called_workflow, with path and ref or sha, or allow every one with \"any\".";
@@ -247,7 +250,7 @@ reasons! {
         "Correct the rule's environment, or the environment of the job.";
     EnvMissing = "env_missing" Assertion Proved: "the job names no environment",
         "The rule wants an environment, and the job has none. Without one the platform sends no environment claim.",
-        "Add environment to the job in the workflow file.";
+        "Give the job an environment.";
     EnvUnprotected = "env_unprotected" Assertion Proved: "the environment of the job is not protected",
         "The rule wants a protected environment, and the platform says that this one is not: whoever may run jobs can name it.",
         "Protect the environment at the platform.";
@@ -259,7 +262,7 @@ reasons! {
         "Protect the branch or tag at the platform, or use an environment in the rule.";
     EventDenied = "event_denied" Assertion Proved: "the run was started by an event that is not allowed",
         "The event is banned for the trusted issuer, because outsiders can cause it to run with their input, or it is not among the rule's events.",
-        "Publish from push, release or manually started runs.";
+        "Start the run by an event that is allowed, or name the event in the rule's events if it is not banned.";
     RunnerDenied = "runner_denied" Assertion Proved: "the job ran on a kind of runner that the rule does not allow",
         "runner_environment is not that of the rule.",
         "Run the job on that kind of runner, or correct the rule.";
@@ -270,8 +273,8 @@ reasons! {
         "The account that started the run is not that of the rule.",
         "Let the right account start the run, or correct actor_id in the rule.";
     SubMismatch = "sub_mismatch" Assertion Proved: "the assertion has another subject",
-        "The whole subject is compared, and platforms change its form: since July 2026 GitHub puts ids into it.",
-        "Compare repository, environment and the like instead of the subject.";
+        "The whole subject is compared, and platforms change its form.",
+        "Compare names or ids of the repository and the environment instead of the subject.";
     IdMismatch = "id_mismatch" Assertion Proved: "the assertion is for another identity",
         "The identity that the rule names, such as a SPIFFE id, a service account, its uid or an object id, is not that of the assertion. It is compared whole.",
         "Correct the rule, or let the right workload make the request.";
@@ -330,21 +333,21 @@ reasons! {
     // === what may be asked for ===
     TargetUnknown = "target_unknown" Target Anyone: "the resource is not known here",
         "resource names no enabled resource server, neither by URI nor by alias.",
-        "Use the registry's resource URI, exactly: https://registry.example/ and https://registry.example are two.";
+        "Use the registry's resource URI exactly: https://registry.example/ and https://registry.example are two. nearest is what was probably meant.";
     TargetAmbiguous = "target_ambiguous" Target Anyone: "several registries could be meant",
-        "The matching rules cover several resource servers and the request names none, or it names more than one.",
+        "The request names several resource servers, or it names none and several are permitted: by the rules that match, or by the client's own permissions. permitted lists them.",
         "Name one with resource.";
-    TargetNotGranted = "target_not_granted" Target Anyone: "the matching rules do not cover this resource",
-        "Rules match the assertion, and none of them has a permission at the resource server that was named.",
-        "Add a permission for this resource server to the rule, or name another resource.";
+    TargetNotGranted = "target_not_granted" Target Anyone: "no permission covers this resource",
+        "A token is for a resource server at which the rules that match, or a client's own permissions, permit something. The one that the request names is not among them, or nothing is permitted anywhere.",
+        "Name a resource that permitted lists, or add a permission for this resource server: to the rule, or for the own token of a client without rules to the client's permissions. A client that has scopes only asks for the admin API: resource is the issuer identifier and /admin.";
     PrincipalRequired = "principal_required" Request Anyone: "the request has to name the principal",
         "Rules of several principals match, or the rule is a self-service one, which counts only for whoever asks for its principal, or the resource server is set to require_principal.",
         "Add principal with the name of the account that owns the rule: principal=NAME in the request, --principal NAME of carnet exchange.";
     PrincipalMismatch = "principal_mismatch" Assertion Proved: "the rule that matches acts for another principal",
         "The request names a principal, and the rules that are meant for this workload are none of that principal's.",
-        "Correct principal in the request, or leave it out.";
+        "Correct principal in the request: it names the account that the rule belongs to, which may be another than the organization's. Without it, rules that are vouched for still count.";
     ScopeNotGranted = "scope_not_granted" Scope Anyone: "the scope asks for more than the matching rules permit",
-        "A scope token is not among the actions of the matching rules. Nothing is left out silently.",
+        "A scope token is not among the actions of the matching rules. received has the tokens beyond them, permitted all that would be granted. Nothing is left out silently.",
         "Ask for less, or add the action to the rule.";
     RulesTooLarge = "rules_too_large" Assertion Anyone: "the rules that match are too large to be judged together",
         "All rules of the principal for this workload, or all their patterns held against all packages that are asked for, are more than one request may cost.",
@@ -352,11 +355,11 @@ reasons! {
     TooManyEntries = "too_many_entries" Details Anyone: "the token cannot hold all that is asked for",
         "A JWT may be 7,500 bytes long, since proxies refuse longer headers; an opaque key holds 1,000 entries and 64 KiB. packages_that_fit says how many of the packages fit.",
         "Ask for fewer packages at a time, use a pattern in the rule and leave authorization_details out, or let the registry take opaque keys.";
-    PackageOutOfScope = "package_out_of_scope" Details Anyone: "the authorization details ask for packages that no rule covers",
-        "All packages of an entry have to be covered by one permission of one matching rule.",
+    PackageOutOfScope = "package_out_of_scope" Details Anyone: "the request is for packages that no rule covers",
+        "All packages of an entry of authorization_details, or the package that a tool asks a key for, have to be covered by one permission of one matching rule. received has the packages that no permission covers, permitted the patterns of the rules.",
         "Ask for the right packages, or add them to the rule.";
     ActionOutOfScope = "action_out_of_scope" Details Anyone: "the authorization details ask for actions that the rule does not permit",
-        "The package is covered, and not for all of these actions.",
+        "The packages are covered, and not for all of these actions. permitted has the actions of the permissions that cover them.",
         "Ask for less, or add the action to the rule.";
     OwnerOutOfScope = "owner_out_of_scope" Details Anyone: "the authorization details name another owner, place or version than the rule",
         "owner, locations or version of the request contradict the permission that covers the package. A rule with ref_template is good for the version in the ref only.",
@@ -365,7 +368,10 @@ reasons! {
     // === what the registry decides ===
     CreateDenied = "create_denied" Details Anyone: "the package does not exist, and the token may not create it",
         "Creating a package needs the action create in the same permission.",
-        "Add create to the rule's actions, or create the package first.";
+        "Add create to the rule's actions, or create the package first. A self-service rule creates packages only for a request that names its principal: publish the first version with the token of carnet exchange --principal NAME as the tool's password.";
+    CreateNeedsPrincipal = "create_needs_principal" Details Anyone: "the rule creates packages only for requests that name its principal",
+        "The rule that matches is a self-service one, and permits nothing but create. This registry's own tools cannot name a principal, and without that name such a rule is good for existing packages only: else anybody could attach a rule to this workload and own what it publishes first.",
+        "Publish the first version with a token that names the principal: carnet exchange --principal NAME, and the token as the tool's password. Or let an administrator vouch for the rule.";
     VersionMismatch = "version_mismatch" Details Anyone: "the token is for another version",
         "The token was narrowed to one version, by the request or by the tag.",
         "Publish the version that the token names.";

@@ -1,4 +1,4 @@
-//! Audit events: what was issued, refused, changed and revoked.
+//! Audit events: what was issued, refused, changed, revoked and published.
 
 use sea_orm::entity::prelude::*;
 
@@ -8,7 +8,8 @@ pub struct Model {
     /// A UUID version 7, which holds the time.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
-    /// `issued`, `refused`, `created`, `updated`, `deleted` or `revoked`.
+    /// `issued`, `refused`, `created`, `updated`, `deleted`, `revoked`, `published`,
+    /// `publication_refused` or `publication_unclear`.
     pub outcome: String,
     pub reason: Option<String>,
     /// By name, so that the event outlives the object.
@@ -43,6 +44,10 @@ pub struct Model {
     /// How many equal refusals the row stands for.
     pub count: i32,
     pub last_id: Option<Uuid>,
+    /// The names under which the workload's events are found, as a JSON list of strings; the first
+    /// one is shown.
+    #[sea_orm(column_type = "Text", nullable)]
+    pub workload: Option<String>,
 }
 
 /// No relations: the store joins where it has to.

@@ -34,6 +34,8 @@ pub struct Model {
     pub created_at: i64,
     pub updated_at: i64,
     pub last_used_at: Option<i64>,
+    /// When the rule first gave a token, accurate to some seconds.
+    pub first_used_at: Option<i64>,
 }
 
 /// No relations: the store joins where it has to.

@@ -3,6 +3,7 @@
 
 pub mod acts_for;
 pub mod audit_event;
+pub mod audit_key;
 pub mod audit_part;
 pub mod change;
 pub mod change_counter;
@@ -12,6 +13,11 @@ pub mod consumed;
 pub mod credential_actor;
 pub mod exchanged_token;
 pub mod federated_credential;
+pub mod front_door_issuer;
+pub mod gateway_package;
+pub mod gateway_publication;
+pub mod notification;
+pub mod notification_delivery;
 pub mod opaque_token;
 pub mod permission;
 pub mod principal;

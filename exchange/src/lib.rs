@@ -1,23 +1,34 @@
 //! `carnet exchange` and `carnet-exchange`: the client for CI jobs. It obtains the token that the
 //! platform issues to the job, has the server exchange it, and prints the access token alone.
+//!
+//! `carnet explain` takes the platform's token from the same sources and by the same rules.
 
 mod ambient;
 mod environment;
+mod error;
+pub mod explanation;
+mod job;
+mod options;
 mod refusal;
+mod retry;
+mod runner;
 mod server;
 pub mod web;
 
-use std::path::PathBuf;
-
-use carnet_engine::grant_type::GrantType;
-use clap::{Args, ValueEnum};
-use serde_json::Value;
+use carnet_engine::profile::Claims;
+use clap::Args;
+use secrecy::SecretString;
+use serde_json::{Map, Value};
 use url::Url;
 
-use self::ambient::{Choice, DEFAULT_FILE, Seeking, Source};
-use self::server::{Server, ServerError, ServerUrl, TokenRequest};
+use self::ambient::{Assertion, Seeking};
+use self::server::Server;
 
 pub use environment::Environment;
+pub use error::ExchangeError;
+pub use options::{RequestArgs, SourceArgs};
+pub use retry::{Patience, Tries};
+pub use server::{ServerUrl, TokenRequest};
 
 /// Options of `carnet exchange` and `carnet-exchange`.
 #[derive(Debug, Args)]
@@ -29,159 +40,238 @@ pub struct ExchangeArgs {
     /// Resource URI of the registry, or one of its aliases.
     #[arg(long, value_name = "URI", value_parser = resource)]
     resource: String,
-    /// Scope of the access token, actions separated by spaces; without it, all that the rules
-    /// permit.
-    #[arg(long)]
-    scope: Option<String>,
-    /// Name of the principal whose rules are meant; self-service rules count only if it is given.
-    #[arg(long, value_name = "NAME")]
-    principal: Option<String>,
-    /// Packages, actions and versions to limit the access token to, as a JSON array (RFC 9396).
-    #[arg(long, value_name = "JSON", value_parser = details)]
-    authorization_details: Option<String>,
-    /// Audience to request from the platform, which its token has to have; the server's issuer
-    /// identifier unless given.
-    #[arg(long)]
-    audience: Option<String>,
-    /// Grant type of the token request.
-    #[arg(long, value_enum, default_value_t = AssertionGrant::JwtBearer)]
-    grant: AssertionGrant,
     #[command(flatten)]
-    place: TokenLocation,
-    /// File of the projected service-account token in a Kubernetes pod.
-    #[arg(long, value_name = "FILE", default_value = DEFAULT_FILE)]
-    kubernetes_token_file: PathBuf,
-}
-
-/// The options that say where the platform's token is; at most one can be given.
-#[derive(Debug, Args)]
-#[group(multiple = false)]
-struct TokenLocation {
-    /// Platform that the token comes from; detected unless given.
-    #[arg(long, value_enum, value_name = "NAME")]
-    source: Option<Source>,
-    /// File with the platform's token; `-` reads standard input.
-    #[arg(long, value_name = "FILE")]
-    assertion_file: Option<PathBuf>,
-    /// Environment variable with the platform's token.
-    #[arg(long, value_name = "VARIABLE")]
-    assertion_env: Option<String>,
-}
-
-/// The grant types that take a platform's token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum AssertionGrant {
-    /// The JWT bearer grant (RFC 7523).
-    JwtBearer,
-    /// The token exchange grant (RFC 8693).
-    TokenExchange,
-}
-
-impl From<AssertionGrant> for GrantType {
-    fn from(grant: AssertionGrant) -> Self {
-        match grant {
-            AssertionGrant::JwtBearer => Self::JwtBearer,
-            AssertionGrant::TokenExchange => Self::TokenExchange,
-        }
-    }
+    request: RequestArgs,
+    #[command(flatten)]
+    source: SourceArgs,
+    /// Explain what the exchange would give, and why; no token is issued, and the platform's token
+    /// stays unused.
+    #[arg(long)]
+    explain: bool,
 }
 
 fn resource(text: &str) -> Result<String, String> {
-    let url = Url::parse(text).map_err(|error| format!("it is not an absolute URI: {error}"))?;
-    if url.fragment().is_some() {
-        Err("it has a fragment".to_owned())
+    let url = Url::parse(text).ok().filter(|url| {
+        // `registry.example:8443` parses as a URI with the scheme `registry.example`.
+        let scheme = url.scheme();
+        text.contains("://") || !(scheme.contains('.') || scheme == "localhost")
+    });
+    match url {
+        Some(url) if url.fragment().is_some() => Err("it must have no fragment".to_owned()),
+        Some(_) => Ok(text.to_owned()),
+        None if text.contains("://") || text.is_empty() => {
+            Err("it must be an absolute URI, such as https://registry.example/".to_owned())
+        }
+        None => Err(format!(
+            "it must be an absolute URI, such as https://{text}"
+        )),
+    }
+}
+
+/// The surroundings that a job's requests depend on.
+#[derive(Clone, Debug)]
+pub struct Job {
+    pub environment: Environment,
+    pub patience: Patience,
+}
+
+impl Job {
+    /// The job that this process runs in.
+    pub fn of_this_process() -> Self {
+        Self {
+            environment: Environment::of_this_process(),
+            patience: Patience::default(),
+        }
+    }
+}
+
+/// The end of a command that got an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The access token was printed, or the explanation says that there would be one.
+    Allowed,
+    /// The explanation says that there would be no access token.
+    Denied,
+}
+
+/// Obtains an access token, or an explanation with `--explain`, and prints it to standard output.
+pub async fn run(args: &ExchangeArgs, as_json: bool) -> Result<Verdict, ExchangeError> {
+    let job = Job::of_this_process();
+    let outcome = if args.explain {
+        explain(args, &job).await.map(|(explanation, claims)| {
+            print_explanation(&explanation, Some(&claims), as_json);
+            if explanation::allows(&explanation) {
+                Verdict::Allowed
+            } else {
+                Verdict::Denied
+            }
+        })
     } else {
-        Ok(text.to_owned())
+        exchange(args, &job).await.map(|answer| {
+            print_token(&answer, &job.environment, as_json);
+            Verdict::Allowed
+        })
+    };
+    outcome.inspect_err(|error| {
+        if let (Some(answer), true) = (error.answer(), as_json) {
+            println!("{answer}");
+        }
+        runner::annotate(error, &job.environment);
+    })
+}
+
+/// Obtains an access token: the server's whole answer.
+pub async fn exchange(args: &ExchangeArgs, job: &Job) -> Result<Map<String, Value>, ExchangeError> {
+    let presented = Presented::obtain(&args.server, &args.source, job).await?;
+    let request = args.token_request();
+    let Presented { server, assertion } = &presented;
+    let used = match server.exchange(&request, assertion).await {
+        Err(error) if error.is_own_replay() => error,
+        answer => return answer.map_err(|error| presented.failed(error)),
+    };
+    let lost = "the server most likely recorded a token at an earlier try whose answer was lost; that \
+                token is not known to anybody";
+    if args.source.choice()?.may_renew() {
+        eprintln!("{lost}. Asking the platform for a new token");
+        let fresh = obtain(&args.source, (&args.server, server), job).await;
+        let fresh = fresh.map_err(|error| error.with_notes([format!("{lost}.")]))?;
+        if !fresh.is(assertion) {
+            let answer = server.exchange(&request, &fresh).await;
+            return answer.map_err(|error| failed(error, fresh.claims()));
+        }
+    }
+    Err(presented.failed(used).with_notes([format!(
+        "{lost}. The source gives this job no other token: start the job again"
+    )]))
+}
+
+/// What the exchange would give, and the claims of the platform's token.
+async fn explain(args: &ExchangeArgs, job: &Job) -> Result<(Value, Claims), ExchangeError> {
+    let presented = Presented::obtain(&args.server, &args.source, job).await?;
+    let explanation = presented.explain(&args.token_request()).await?;
+    Ok((explanation, presented.assertion.claims().clone()))
+}
+
+impl ExchangeArgs {
+    fn token_request(&self) -> TokenRequest<'_> {
+        TokenRequest::new(&self.request, Some(&self.resource))
     }
 }
 
-fn details(text: &str) -> Result<String, String> {
-    if text.is_empty() {
-        return Ok(String::new());
+/// A platform's token that may be sent to a server whose metadata was read.
+#[derive(Debug)]
+pub struct Presented {
+    server: Server,
+    assertion: Assertion,
+}
+
+impl Presented {
+    /// Reads the server's metadata, and obtains a token for this server. The metadata is first, so
+    /// that the platform is not asked for a token if the server cannot be reached.
+    pub async fn obtain(
+        url: &ServerUrl,
+        source: &SourceArgs,
+        job: &Job,
+    ) -> Result<Self, ExchangeError> {
+        // Wrong usage is told before anything is sent.
+        source.choice()?;
+        let server = Server::discover(url, job.patience).await?;
+        let assertion = obtain(source, (url, &server), job).await?;
+        Ok(Self { server, assertion })
     }
-    match serde_json::from_str(text) {
-        Ok(Value::Array(_)) => Ok(text.to_owned()),
-        Ok(_) => Err("it is not a JSON array".to_owned()),
-        Err(error) => Err(format!("it is not JSON: {error}")),
+
+    /// The platform's token. It is a secret.
+    pub fn assertion(&self) -> &SecretString {
+        self.assertion.text()
+    }
+
+    /// What the platform's token says, unverified.
+    pub fn claims(&self) -> &Claims {
+        self.assertion.claims()
+    }
+
+    /// Asks the server what would become of a token request. Nothing is issued, and the token stays
+    /// unused.
+    pub async fn explain(&self, request: &TokenRequest<'_>) -> Result<Value, ExchangeError> {
+        let explained = self.server.explain(request, &self.assertion).await;
+        explained.map_err(|error| self.failed(error))
+    }
+
+    fn failed(&self, error: server::ServerError) -> ExchangeError {
+        failed(error, self.assertion.claims())
     }
 }
 
-/// Treats an empty option as left out: CI templates pass on variables that may be empty.
-fn given(value: Option<&String>) -> Option<&str> {
-    value.map(String::as_str).filter(|value| !value.is_empty())
+/// An error of the server. Whoever is refused reads what the job's own token says.
+fn failed(error: server::ServerError, claims: &Claims) -> ExchangeError {
+    let error = ExchangeError::from(error);
+    if error.answer().is_some() && error.exit_code() == 1 {
+        error.with_notes(job::describe(claims))
+    } else {
+        error
+    }
 }
 
-/// Why there is no access token, in lines of text for the log of the job.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct ExchangeError(String);
-
-/// Obtains an access token and prints it to standard output.
-pub async fn run(args: &ExchangeArgs, as_json: bool) -> Result<(), ExchangeError> {
-    let environment = Environment::of_this_process();
-    let failed = |error: &dyn std::error::Error| ExchangeError(error.to_string());
-    // The metadata is read first, so that the platform is not asked for a token if the server
-    // cannot be reached.
-    let server = Server::discover(&args.server)
-        .await
-        .map_err(|error| failed(&error))?;
-    let issuer = args.server.issuer();
-    let audience = given(args.audience.as_ref());
-    let accepted = audience.map_or_else(
-        || vec![issuer, server.token_endpoint()],
+/// Obtains a token for this server.
+async fn obtain(
+    source: &SourceArgs,
+    (url, server): (&ServerUrl, &Server),
+    job: &Job,
+) -> Result<Assertion, ExchangeError> {
+    let accepted = source.audience().map_or_else(
+        || vec![url.issuer(), server.token_endpoint()],
         |audience| vec![audience],
     );
+    seek(source, url.issuer(), Some(&accepted), job).await
+}
+
+/// Obtains a token that stays on this machine, whatever its audience: the text and its claims.
+/// `issuer` is the audience that a platform is asked for unless `--audience` names another.
+pub async fn obtain_for_this_machine(
+    source: &SourceArgs,
+    issuer: &str,
+    job: &Job,
+) -> Result<(SecretString, Claims), ExchangeError> {
+    let assertion = seek(source, issuer, None, job).await?;
+    Ok((assertion.text().clone(), assertion.claims().clone()))
+}
+
+async fn seek(
+    source: &SourceArgs,
+    issuer: &str,
+    accepted: Option<&[&str]>,
+    job: &Job,
+) -> Result<Assertion, ExchangeError> {
     let seeking = Seeking {
-        environment: &environment,
-        audience: audience.unwrap_or(issuer),
-        accepted: &accepted,
-        kubernetes_token_file: &args.kubernetes_token_file,
+        environment: &job.environment,
+        audience: source.audience().unwrap_or(issuer),
+        accepted,
+        kubernetes_token_file: source.kubernetes_token_file(),
+        tries: job.patience.lookups,
     };
-    let assertion = ambient::obtain(args.place.choice(), &seeking)
-        .await
-        .map_err(|error| failed(&error))?;
-    let request = TokenRequest {
-        grant: args.grant.into(),
-        resource: &args.resource,
-        scope: given(args.scope.as_ref()),
-        principal: given(args.principal.as_ref()),
-        authorization_details: given(args.authorization_details.as_ref()),
-    };
-    match server.exchange(&request, &assertion).await {
-        Ok(answer) => {
-            print(&answer, &environment, as_json);
-            Ok(())
-        }
-        Err(error) => {
-            if let (ServerError::Refused(body), true) = (&error, as_json) {
-                println!("{body}");
-            }
-            Err(failed(&error))
+    Ok(ambient::obtain(source.choice()?, &seeking).await?)
+}
+
+/// Prints an explanation, and for a refusal the claims of the token that it is about.
+pub fn print_explanation(explanation: &Value, claims: Option<&Claims>, as_json: bool) {
+    if as_json {
+        println!("{explanation}");
+        return;
+    }
+    println!("{}", explanation::describe(explanation));
+    if let (Some(claims), false) = (claims, explanation::allows(explanation)) {
+        for line in job::describe(claims) {
+            println!("{line}");
         }
     }
 }
 
-impl TokenLocation {
-    fn choice(&self) -> Choice<'_> {
-        match (&self.assertion_file, &self.assertion_env, self.source) {
-            (Some(path), _, _) => Choice::File(path),
-            (_, Some(name), _) => Choice::Variable(name),
-            (_, _, Some(source)) => Choice::Source(source),
-            (None, None, None) => Choice::Ambient,
-        }
-    }
-}
-
-fn print(answer: &serde_json::Map<String, Value>, environment: &Environment, as_json: bool) {
+fn print_token(answer: &Map<String, Value>, environment: &Environment, as_json: bool) {
     let token = answer
         .get("access_token")
         .and_then(Value::as_str)
         .unwrap_or_default();
-    // Printed before the token, so that the runner masks it from its first occurrence. Runners read
-    // commands from both streams, and standard output has to hold the token alone.
-    if environment.is_true("GITHUB_ACTIONS") {
-        eprintln!("::add-mask::{token}");
-    }
+    runner::mask(token, environment);
     if as_json {
         println!("{}", Value::Object(answer.clone()));
     } else {

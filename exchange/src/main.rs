@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use carnet_exchange::ExchangeArgs;
+use carnet_exchange::{ExchangeArgs, Verdict};
 use clap::Parser;
 
 /// Exchange the token that a CI platform issues to the job for an access token of a registry, and
@@ -25,10 +25,11 @@ struct Cli {
 async fn main() -> ExitCode {
     let cli = Cli::parse();
     match carnet_exchange::run(&cli.exchange, cli.json).await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Verdict::Allowed) => ExitCode::SUCCESS,
+        Ok(Verdict::Denied) => ExitCode::from(1),
         Err(error) => {
             eprintln!("carnet-exchange: {error}");
-            ExitCode::from(1)
+            ExitCode::from(error.exit_code())
         }
     }
 }

@@ -1,9 +1,10 @@
-//! Requests to the server: its metadata (RFC 8414) and the token request.
+//! Requests to the server: its metadata (RFC 8414), the token request, and the same request to
+//! `/explain`.
 
 use std::str::FromStr;
 
 use carnet_jose::json::{self, Limits};
-use carnet_outbound::is_safe;
+use carnet_outbound::{is_safe, is_this_machine};
 use reqwest::StatusCode;
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value};
@@ -11,6 +12,10 @@ use url::Url;
 
 use super::ambient::Assertion;
 use super::web::{self, WebAnswer, WebError, printable};
+use crate::error::ExchangeError;
+use crate::options::RequestArgs;
+use crate::refusal;
+use crate::retry::{Patience, Repeat, Tried, is_temporary, send_again};
 use carnet_engine::grant_type::GrantType;
 
 /// The server's issuer identifier as it was written, since it is compared byte for byte.
@@ -24,14 +29,19 @@ impl FromStr for ServerUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let url = Url::parse(text).map_err(|error| format!("it is not a URL: {error}"))?;
+        if !text.contains("://") {
+            return Err(without_scheme(text));
+        }
+        let url = Url::parse(text).map_err(|error| format!("it must be a URL: {error}"))?;
         if !is_safe(&url) {
             return Err(
-                "it is not https (http is for this machine's loopback addresses only)".to_owned(),
+                "it must be https, without a user name (http is for this machine's loopback \
+                 addresses only)"
+                    .to_owned(),
             );
         }
         if text.contains(['?', '#']) {
-            return Err("an issuer identifier has neither query nor fragment".to_owned());
+            return Err("it must have neither query nor fragment".to_owned());
         }
         Ok(Self {
             text: text.to_owned(),
@@ -45,6 +55,13 @@ impl ServerUrl {
         &self.text
     }
 
+    /// A path of this server, which lies below the path of its issuer identifier.
+    fn below(&self, path: &str) -> Url {
+        let mut url = self.url.clone();
+        url.set_path(&format!("{}{path}", self.url.path().trim_end_matches('/')));
+        url
+    }
+
     /// The URL of the metadata: the well-known path goes between host and path (RFC 8414 section
     /// 3.1).
     fn metadata_url(&self) -> Url {
@@ -52,6 +69,17 @@ impl ServerUrl {
         let path = self.url.path().trim_end_matches('/');
         url.set_path(&format!("/.well-known/oauth-authorization-server{path}"));
         url
+    }
+}
+
+/// What to write in place of a host without `https://`.
+fn without_scheme(text: &str) -> String {
+    let complete = |scheme: &str| Url::parse(&format!("{scheme}://{text}")).ok();
+    let local = complete("http").filter(is_this_machine);
+    let scheme = if local.is_some() { "http" } else { "https" };
+    match complete(scheme).filter(|url| !text.is_empty() && is_safe(url)) {
+        Some(_) => format!("it must be a URL with its scheme, such as {scheme}://{text}"),
+        None => "it must be a URL, such as https://carnet.example".to_owned(),
     }
 }
 
@@ -65,9 +93,7 @@ pub enum ServerError {
     #[error("{0}: {1}")]
     Metadata(Url, String),
     /// The metadata names another issuer (RFC 8414 section 3.3).
-    #[error(
-        "the server's metadata is of the issuer `{received}`, and not of `{expected}`; --server is compared exactly"
-    )]
+    #[error("{}", another_issuer(expected, received))]
     AnotherIssuer {
         /// The issuer identifier of `--server`.
         expected: String,
@@ -78,39 +104,107 @@ pub enum ServerError {
     #[error("{0}: {1}")]
     Answer(Url, String),
     /// The server refused the request.
-    #[error("{}", super::refusal::describe(.0))]
-    Refused(Value),
+    #[error("{}{}", refusal::describe(body), refusal::tries(tried))]
+    Refused {
+        status: StatusCode,
+        body: Value,
+        tried: Box<Tried>,
+    },
+}
+
+fn another_issuer(expected: &str, received: &str) -> String {
+    let bare = |text: &str| text.trim_end_matches('/').to_ascii_lowercase();
+    let advice = if received.is_empty() {
+        String::new()
+    } else if bare(expected) == bare(received) {
+        format!(". Only the spelling differs: write --server {received}")
+    } else {
+        format!(". If that is the server you mean, write --server {received}")
+    };
+    format!(
+        "the server's metadata is of the issuer `{received}`, and not of `{expected}`; --server is compared exactly{advice}"
+    )
+}
+
+impl ServerError {
+    /// Whether an assertion that the server calls used was most likely used by an earlier try of the
+    /// same request, whose answer was lost.
+    pub fn is_own_replay(&self) -> bool {
+        match self {
+            Self::Refused { body, tried, .. } => {
+                tried.answer_lost && body.get("reason").and_then(Value::as_str) == Some("replay")
+            }
+            _ => false,
+        }
+    }
+}
+
+impl From<ServerError> for ExchangeError {
+    fn from(error: ServerError) -> Self {
+        let text = error.to_string();
+        match error {
+            ServerError::Refused { status, body, .. } if is_temporary(status) => {
+                Self::no_answer(text).with_answer(body)
+            }
+            ServerError::Refused { body, .. } => Self::refused(text).with_answer(body),
+            ServerError::AnotherIssuer { .. } => Self::usage(text),
+            ServerError::Web(_) | ServerError::Metadata(..) | ServerError::Answer(..) => {
+                Self::no_answer(text)
+            }
+        }
+    }
 }
 
 /// The parameters of a token request, except for the assertion.
 #[derive(Clone, Debug)]
 pub struct TokenRequest<'a> {
     pub grant: GrantType,
-    /// The resource URI of the registry.
-    pub resource: &'a str,
+    /// The resource URI of the registry. Explanations can do without.
+    pub resource: Option<&'a str>,
     pub scope: Option<&'a str>,
     /// The name of the principal whose rules are meant.
     pub principal: Option<&'a str>,
     /// A JSON array of entries (RFC 9396).
     pub authorization_details: Option<&'a str>,
+    /// For explanations: the resource server whose front door is asked about, by name, and the
+    /// package that its tool would ask for.
+    pub front_door: Option<&'a str>,
+    pub package: Option<&'a str>,
+}
+
+impl<'a> TokenRequest<'a> {
+    pub fn new(args: &'a RequestArgs, resource: Option<&'a str>) -> Self {
+        Self {
+            grant: args.grant(),
+            resource,
+            scope: args.scope(),
+            principal: args.principal(),
+            authorization_details: args.authorization_details(),
+            front_door: None,
+            package: None,
+        }
+    }
 }
 
 /// A server whose metadata was read.
 #[derive(Clone, Debug)]
 pub struct Server {
+    issuer: ServerUrl,
     token_endpoint: Url,
+    patience: Patience,
 }
 
 impl Server {
     /// Reads the server's metadata. A document that names another issuer is not used at all.
-    pub async fn discover(server: &ServerUrl) -> Result<Self, ServerError> {
+    pub async fn discover(server: &ServerUrl, patience: Patience) -> Result<Self, ServerError> {
         let url = server.metadata_url();
-        let answer = web::send(&url, web::client(&url)?.get(url.clone())).await?;
+        let get = web::client(&url)?.get(url.clone());
+        let answer = send_again(&url, get, Repeat::Harmless, patience.lookups).await?;
         let unusable = |why: String| ServerError::Metadata(url.clone(), why);
         if answer.status != StatusCode::OK {
             return Err(unusable(format!(
-                "there is no server here: the answer was {}",
-                answer.status
+                "there is no server here: the answer was {}{}",
+                answer.status, answer.tried
             )));
         }
         let metadata = json::object(&answer.body, Limits::DOCUMENT)
@@ -132,7 +226,11 @@ impl Server {
         let token_endpoint = token_endpoint.ok_or_else(|| {
             unusable("its token_endpoint is not a URL that can be used".to_owned())
         })?;
-        Ok(Self { token_endpoint })
+        Ok(Self {
+            issuer: server.clone(),
+            token_endpoint,
+            patience,
+        })
     }
 
     /// The token endpoint, which the server accepts as an audience as well (RFC 7523 section 3).
@@ -147,22 +245,13 @@ impl Server {
         request: &TokenRequest<'_>,
         assertion: &Assertion,
     ) -> Result<Map<String, Value>, ServerError> {
-        let form = form(request, assertion);
-        let post = web::client(&self.token_endpoint)?
-            .post(self.token_endpoint.clone())
-            .form(&form);
-        let answer = web::send(&self.token_endpoint, post).await?;
-        let strange = |why: String| ServerError::Answer(self.token_endpoint.clone(), why);
-        let Value::Object(body) = answer.json() else {
-            return Err(strange(format!(
-                "the answer was {} without a JSON object",
-                answer.status
-            )));
-        };
-        if answer.status != StatusCode::OK {
-            return Err(refused(body, &answer)
-                .unwrap_or_else(|| strange(format!("the answer was {}", answer.status))));
-        }
+        let url = &self.token_endpoint;
+        let post = web::client(url)?
+            .post(url.clone())
+            .form(&form(request, assertion));
+        let answer = send_again(url, post, Repeat::SameAssertion, self.patience.tokens).await?;
+        let body = object(url, answer)?;
+        let strange = |why: String| ServerError::Answer(url.clone(), why);
         let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default();
         if !text("token_type").eq_ignore_ascii_case("bearer") {
             return Err(strange(format!(
@@ -175,6 +264,50 @@ impl Server {
         }
         Ok(body)
     }
+
+    /// Asks what would become of a token request. Nothing is issued, and the assertion stays unused.
+    pub async fn explain(
+        &self,
+        request: &TokenRequest<'_>,
+        assertion: &Assertion,
+    ) -> Result<Value, ServerError> {
+        let url = self.issuer.below("/explain");
+        let post = web::client(&url)?
+            .post(url.clone())
+            .form(&form(request, assertion));
+        let answer = send_again(&url, post, Repeat::Harmless, self.patience.lookups).await?;
+        let body = object(&url, answer)?;
+        if !body.get("verdict").is_some_and(Value::is_string) {
+            let why = "the answer is not an explanation".to_owned();
+            return Err(ServerError::Answer(url, why));
+        }
+        Ok(Value::Object(body))
+    }
+}
+
+/// The JSON object of a successful answer. Anything else is an error: a refusal if it has an `error`
+/// (RFC 6749 section 5.2), otherwise the answer of another server, such as a proxy.
+fn object(url: &Url, answer: WebAnswer) -> Result<Map<String, Value>, ServerError> {
+    let (status, body) = (answer.status, answer.json());
+    let tried = answer.tried;
+    let strange = |why: &str| ServerError::Answer(url.clone(), format!("{why}{tried}"));
+    let Value::Object(body) = body else {
+        return Err(strange(&format!(
+            "the answer was {status} without a JSON object"
+        )));
+    };
+    if status == StatusCode::OK {
+        return Ok(body);
+    }
+    let is_no = status.is_client_error() || status.is_server_error();
+    if !is_no || !body.get("error").is_some_and(Value::is_string) {
+        return Err(strange(&format!("the answer was {status}")));
+    }
+    Err(ServerError::Refused {
+        status,
+        body: Value::Object(body),
+        tried: Box::new(tried),
+    })
 }
 
 fn form<'a>(request: &TokenRequest<'a>, assertion: &'a Assertion) -> Vec<(&'static str, &'a str)> {
@@ -186,7 +319,7 @@ fn form<'a>(request: &TokenRequest<'a>, assertion: &'a Assertion) -> Vec<(&'stat
     } else {
         form.push(("assertion", assertion));
     }
-    form.push(("resource", request.resource));
+    form.extend(request.resource.map(|resource| ("resource", resource)));
     form.extend(request.scope.map(|scope| ("scope", scope)));
     form.extend(request.principal.map(|principal| ("principal", principal)));
     form.extend(
@@ -194,15 +327,9 @@ fn form<'a>(request: &TokenRequest<'a>, assertion: &'a Assertion) -> Vec<(&'stat
             .authorization_details
             .map(|details| ("authorization_details", details)),
     );
+    form.extend(request.front_door.map(|name| ("front_door", name)));
+    form.extend(request.package.map(|package| ("package", package)));
     form
-}
-
-/// A refusal is an error answer with an `error` (RFC 6749 section 5.2). An answer without it comes
-/// from another server, such as a proxy.
-fn refused(body: Map<String, Value>, answer: &WebAnswer) -> Option<ServerError> {
-    let is_no = answer.status.is_client_error() || answer.status.is_server_error();
-    (is_no && body.get("error").is_some_and(Value::is_string))
-        .then(|| ServerError::Refused(Value::Object(body)))
 }
 
 /// Whether a text has only the characters of RFC 6750 section 2.1. Any others could break a line of
@@ -236,8 +363,16 @@ mod tests {
             url("https://as.test/t/"),
             "https://as.test/.well-known/oauth-authorization-server/t"
         );
+        assert_eq!(
+            "https://as.test/t/"
+                .parse::<ServerUrl>()
+                .unwrap()
+                .below("/explain")
+                .as_str(),
+            "https://as.test/t/explain"
+        );
         for wrong in [
-            "as.test",
+            "",
             "http://as.test",
             "https://as.test?x",
             "https://as.test/#",
@@ -245,6 +380,41 @@ mod tests {
         ] {
             assert!(wrong.parse::<ServerUrl>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_server_without_its_scheme_is_refused_with_the_url_to_write() {
+        for (text, says) in [
+            ("as.test", "https://as.test"),
+            ("as.test:8443", "https://as.test:8443"),
+            ("as.test/tenant", "https://as.test/tenant"),
+            ("127.0.0.1:8080", "http://127.0.0.1:8080"),
+            ("localhost:8080", "http://localhost:8080"),
+            ("[::1]:8080", "http://[::1]:8080"),
+            ("10.0.0.1:8080", "https://10.0.0.1:8080"),
+            ("u@as.test", "https://carnet.example"),
+            ("", "https://carnet.example"),
+        ] {
+            let error = text.parse::<ServerUrl>().unwrap_err();
+            assert!(
+                error.ends_with(&format!("such as {says}")),
+                "{text}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_issuer_of_another_spelling_is_named_with_the_option_to_write() {
+        let says = another_issuer("https://as.test/", "https://as.test");
+        assert!(
+            says.ends_with("Only the spelling differs: write --server https://as.test"),
+            "{says}"
+        );
+        let says = another_issuer("https://as.test", "https://as.test/");
+        assert!(says.ends_with("write --server https://as.test/"), "{says}");
+        assert!(!another_issuer("https://as.test", "").contains("write"));
+        let says = another_issuer("https://as.test", "https://other.test");
+        assert!(!says.contains("Only the spelling"), "{says}");
     }
 
     #[test]

@@ -112,14 +112,14 @@ impl<'a> Compact<'a> {
         })
     }
 
-    /// The claims: the payload as one strict JSON object within [`Limits::TOKEN`] (RFC 7519 section
-    /// 7.2).
+    /// The claims: the payload as one strict JSON object within [`Limits::CLAIMS`] (RFC 7519
+    /// section 7.2).
     ///
     /// # Errors
     ///
     /// [`Malformed::Json`] if the payload is not such an object.
     pub fn claims(&self) -> Result<Map<String, Value>, Malformed> {
-        json::object(&self.payload, Limits::TOKEN).map_err(Malformed::Json)
+        json::object(&self.payload, Limits::CLAIMS).map_err(Malformed::Json)
     }
 }
 

@@ -26,12 +26,23 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// For the header and the claims of a token.
+    /// For the header of a token, and for other short texts of strangers.
     pub const TOKEN: Self = Self {
         depth: 16,
         members: 256,
         string_bytes: 4096,
         values: 1024,
+    };
+    /// For the claims of a token: no limit that a payload of [`MAX_TOKEN_BYTES`] can reach, except
+    /// the depth, because a claim that nobody reads must not stop a token. Who reads a claim limits
+    /// it.
+    ///
+    /// [`MAX_TOKEN_BYTES`]: crate::MAX_TOKEN_BYTES
+    pub const CLAIMS: Self = Self {
+        depth: 100,
+        members: 16 * 1024,
+        string_bytes: 16 * 1024,
+        values: 16 * 1024,
     };
     /// For the documents that issuers publish: metadata, and key sets, which contain certificates
     /// and long lists.
@@ -48,7 +59,7 @@ impl Limits {
 pub enum JsonError {
     /// The bytes are not UTF-8 or not JSON, are followed by other text, or are not an object where
     /// [`object`] wants one.
-    #[error("not one JSON object")]
+    #[error("not JSON, or not of the kind that is expected here")]
     Syntax,
     /// An object has two members of the same name.
     #[error("a member occurs twice")]
@@ -274,6 +285,32 @@ mod tests {
         assert_eq!(
             object(b"{\"a\":\"\xff\"}", Limits::TOKEN),
             Err(JsonError::Syntax)
+        );
+    }
+
+    #[test]
+    fn pub_k3__lists_texts_and_nesting_of_claims_are_limited_by_the_tokens_size_alone() {
+        let read = |text: &str| object(text.as_bytes(), Limits::CLAIMS).map(|_| ());
+        let nested =
+            |depth: usize| format!("{}{}", "{\"a\":".repeat(depth - 1) + "{", "}".repeat(depth));
+        let list = |length: usize| format!("{{\"a\":[{}]}}", vec!["0"; length].join(","));
+        let members: Vec<String> = (0..1500).map(|at| format!("\"m{at}\":0")).collect();
+        for text in [
+            list(6000),
+            format!("{{\"a\":\"{}\"}}", "x".repeat(12_000)),
+            format!("{{{}}}", members.join(",")),
+            nested(100),
+        ] {
+            assert_eq!(read(&text), Ok(()), "{text:.40}");
+        }
+        assert_eq!(read(&nested(101)), Err(JsonError::Limit));
+        assert_eq!(
+            read("{\"a\":[{\"b\":1,\"b\":1}]}"),
+            Err(JsonError::Duplicate)
+        );
+        assert_eq!(
+            read(&format!("{{\"a\":{}", "[".repeat(100_000))),
+            Err(JsonError::Limit)
         );
     }
 

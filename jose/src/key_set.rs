@@ -14,6 +14,8 @@ use crate::{Algorithm, KeyUse, from_base64url};
 
 /// How many keys a set may have (`docs/src/reference/limits.md`).
 pub const MAX_KEYS: usize = 100;
+/// How many characters of a publisher's text a message shows.
+const SHOWN: usize = 64;
 /// A smaller modulus is too weak (RFC 7518 section 3.3); a larger one lets the publisher of the key
 /// make each verification expensive.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
@@ -53,6 +55,8 @@ pub struct KeySet {
 pub struct VerificationKey {
     key_id: Option<String>,
     algorithm: Algorithm,
+    /// What the key is, whatever its `kid`: equal keys have equal parameters.
+    parameters: Vec<Vec<u8>>,
     verifier: Box<dyn JwsVerifier>,
 }
 
@@ -87,9 +91,9 @@ impl KeySet {
     /// ([`KeyUse::Signature`]).
     ///
     /// A key that is broken, too weak, of an unknown type or for another use is skipped, and the
-    /// other keys are kept (RFC 7517 section 5). Two keys with the same `kid` for the same
-    /// algorithm are both skipped, because a token cannot tell which one it means.
-    /// [`KeySet::unusable`] lists what was skipped.
+    /// other keys are kept (RFC 7517 section 5). Two different keys with the same `kid` for the same
+    /// algorithm are both skipped, because a token cannot tell which one it means; a key that is
+    /// listed twice is one. [`KeySet::unusable`] lists what was skipped.
     ///
     /// # Errors
     ///
@@ -125,7 +129,7 @@ impl KeySet {
     }
 
     /// Picks the one key for a token with this `alg` and `kid`. Without a `kid` it is the only key
-    /// for the algorithm.
+    /// for the algorithm, under however many `kid`s it is listed.
     ///
     /// # Errors
     ///
@@ -138,8 +142,8 @@ impl KeySet {
     ) -> Result<&VerificationKey, NoKey> {
         let Some(key_id) = key_id else {
             let mut fitting = self.keys.iter().filter(|key| key.algorithm == algorithm);
-            return match (fitting.next(), fitting.next()) {
-                (Some(key), None) => Ok(key),
+            return match fitting.next() {
+                Some(key) if fitting.all(|other| other.parameters == key.parameters) => Ok(key),
                 _ => Err(NoKey::Ambiguous),
             };
         };
@@ -198,30 +202,40 @@ impl KeySet {
             .iter()
             .any(|name| jwk.contains_key(*name));
         let key_id = text(jwk, "kid").map(str::to_owned);
-        let skip = |why: &str| format!("key {key_id:?}: {why}");
+        let skip = |why: &str| format!("{}: {why}", called(key_id.as_deref()));
         if let Err(why) = is_for(jwk, wanted).and_then(|()| usable(jwk)) {
             self.unusable.push(skip(why));
             return;
         }
-        let (mut found, mut reason) = (
-            false,
-            "its type, curve or `alg` is not one of those allowed",
-        );
-        for &algorithm in allowed.iter().filter(|algorithm| fits(jwk, **algorithm)) {
-            match verifier(jwk, algorithm) {
-                Some(verifier) => {
-                    found = true;
-                    self.keys.push(VerificationKey {
-                        key_id: key_id.clone(),
-                        algorithm,
-                        verifier,
-                    });
-                }
-                None => reason = "its parameters do not make a key",
+        let mut fitting = allowed
+            .iter()
+            .copied()
+            .filter(|algorithm| fits(jwk, *algorithm))
+            .peekable();
+        if fitting.peek().is_none() {
+            self.unusable.push(skip(&not_allowed(jwk, allowed)));
+            return;
+        }
+        let parameters = parameters(jwk);
+        let mut found = false;
+        for algorithm in fitting {
+            let is_this = |key: &VerificationKey| {
+                key.key_id == key_id && key.algorithm == algorithm && key.parameters == parameters
+            };
+            if self.keys.iter().any(is_this) {
+                found = true;
+            } else if let Some(verifier) = verifier(jwk, algorithm) {
+                found = true;
+                self.keys.push(VerificationKey {
+                    key_id: key_id.clone(),
+                    algorithm,
+                    parameters: parameters.clone(),
+                    verifier,
+                });
             }
         }
         if !found {
-            self.unusable.push(skip(reason));
+            self.unusable.push(skip("its parameters do not make a key"));
         }
     }
 
@@ -249,7 +263,8 @@ impl KeySet {
         });
         for (key_id, algorithm) in twins {
             self.unusable.push(format!(
-                "key {key_id:?}: the set has another {algorithm} key of this `kid`"
+                "{}: the set has another, different {algorithm} key of this `kid`",
+                called(key_id.as_deref())
             ));
         }
     }
@@ -263,6 +278,7 @@ impl VerificationKey {
         Some(Self {
             key_id,
             algorithm,
+            parameters: parameters(jwk),
             verifier: verifier(jwk, algorithm)?,
         })
     }
@@ -295,6 +311,52 @@ impl fmt::Debug for VerificationKey {
             .field("alg", &self.algorithm)
             .finish_non_exhaustive()
     }
+}
+
+/// A key in messages, by its `kid`.
+fn called(key_id: Option<&str>) -> String {
+    key_id.map_or_else(
+        || "a key without `kid`".to_owned(),
+        |key_id| format!("key `{}`", shown(key_id)),
+    )
+}
+
+/// A text of the publisher in messages: its first characters, without control characters.
+fn shown(text: &str) -> String {
+    let start: String = text.chars().take(SHOWN).collect();
+    let more = if start.len() < text.len() { "…" } else { "" };
+    format!("{}{more}", start.escape_debug())
+}
+
+/// Why a key serves none of the algorithms that are allowed.
+fn not_allowed(jwk: &Map<String, Value>, allowed: &[Algorithm]) -> String {
+    let members: Vec<String> = ["kty", "crv", "alg"]
+        .iter()
+        .filter_map(|name| Some(format!("`{name}` {}", shown(text(jwk, name)?))))
+        .collect();
+    let allowed: Vec<&str> = allowed.iter().map(|algorithm| algorithm.name()).collect();
+    format!(
+        "its {} is for none of the allowed algorithms, {}",
+        members.join(", "),
+        allowed.join(", ")
+    )
+}
+
+/// What a public key consists of, in one spelling.
+fn parameters(jwk: &Map<String, Value>) -> Vec<Vec<u8>> {
+    let names = ["kty", "crv", "x", "y", "n", "e"];
+    let read = |name: &&str| {
+        let value = text(jwk, name).unwrap_or_default();
+        match from_base64url(value) {
+            // Leading zeros do not change a number.
+            Some(bytes) if matches!(*name, "n" | "e") => {
+                bytes.into_iter().skip_while(|byte| *byte == 0).collect()
+            }
+            Some(bytes) if matches!(*name, "x" | "y") => bytes,
+            _ => value.as_bytes().to_vec(),
+        }
+    };
+    names.iter().map(read).collect()
 }
 
 fn text<'a>(jwk: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
@@ -553,6 +615,19 @@ mod tests {
             NoKey::UnknownKeyId
         );
         assert_eq!(twins.unusable().len(), 2);
+        // The same key twice is one, in whatever spelling; without a `kid` as well.
+        let n = from_base64url(a["n"].as_str().unwrap()).unwrap();
+        let padded = with(
+            a.clone(),
+            &json!({ "n": base64url([&[0], n.as_slice()].concat()), "use": null, "x5t": "AA" }),
+        );
+        let twice = set(&[a.clone(), padded.clone()]);
+        assert!(twice.select(Algorithm::RS256, Some("a")).is_ok());
+        assert!(twice.select(Algorithm::RS256, None).is_ok());
+        assert_eq!((twice.keys.len(), twice.unusable().len()), (1, 0));
+        let renamed = set(&[a.clone(), with(padded, &json!({ "kid": "b" }))]);
+        assert!(renamed.select(Algorithm::RS256, Some("b")).is_ok());
+        assert!(renamed.select(Algorithm::RS256, None).is_ok());
         // A token with a `kid` is not verified by a key without one.
         let nameless = set(&[with(a, &json!({ "kid": null }))]);
         assert_eq!(
@@ -642,6 +717,27 @@ mod tests {
         assert!(set.select(Algorithm::RS256, Some("good")).is_ok());
         assert!(set.has_private_members());
         assert_eq!(set.keys.len(), 1);
+    }
+
+    #[test]
+    fn the_reason_why_a_key_is_skipped_names_what_it_has_and_what_is_allowed() {
+        let key = with(
+            public(Algorithm::ES384),
+            &json!({ "kid": format!("k\u{1b}{}", "x".repeat(1000)) }),
+        );
+        let text = json!({ "keys": [key] }).to_string();
+        let set = KeySet::parse(text.as_bytes(), &[Algorithm::RS256]).unwrap();
+        let said = &set.unusable()[0];
+        assert!(
+            said.ends_with(
+                "…`: its `kty` EC, `crv` P-384, `alg` ES384 is for none of the allowed algorithms, RS256"
+            ),
+            "{said}"
+        );
+        assert!(
+            said.starts_with("key `k\\u{1b}xxx") && said.len() < 200,
+            "{said}"
+        );
     }
 
     #[test]

@@ -47,13 +47,20 @@ pub use seal::{Purpose, SealError, SealingKey};
 pub use signing::{PublicKey, SigningError, SigningKey};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use subtle::ConstantTimeEq as _;
 
 /// Encodes bytes as base64url without padding (RFC 7515 section 2).
 #[must_use]
 pub fn base64url(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// Encodes bytes as base64 with padding (RFC 4648 section 4), the form of webhook secrets and
+/// signatures.
+#[must_use]
+pub fn base64(bytes: impl AsRef<[u8]>) -> String {
+    STANDARD.encode(bytes)
 }
 
 #[cfg(feature = "crypto")]
@@ -99,9 +106,43 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     return <sha2::Sha256 as sha2::Digest>::digest(bytes).into();
 }
 
+/// HMAC with SHA-256 (RFC 2104).
+///
+/// # Errors
+///
+/// [`MacError`] if the cryptographic library fails.
+#[cfg(feature = "crypto")]
+pub fn hmac_sha256(key: &[u8], message: &[u8]) -> Result<Vec<u8>, MacError> {
+    let key = openssl::pkey::PKey::hmac(key).map_err(|_| MacError)?;
+    let mut signer = openssl::sign::Signer::new(openssl::hash::MessageDigest::sha256(), &key)
+        .map_err(|_| MacError)?;
+    signer.sign_oneshot_to_vec(message).map_err(|_| MacError)
+}
+
+/// The cryptographic library could not compute a message authentication code.
+#[cfg(feature = "crypto")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no message authentication code can be computed")]
+pub struct MacError;
+
 /// Whether two values are equal, in a time that depends only on their lengths. Use it to compare
 /// secrets and their hashes.
 #[must_use]
 pub fn constant_time_eq(left: &[u8], right: &[u8]) -> bool {
     left.ct_eq(right).into()
+}
+
+#[cfg(all(test, feature = "crypto"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hmac_sha256_gives_the_values_of_rfc_4231() {
+        let code = hmac_sha256(b"Jefe", b"what do ya want for nothing?").unwrap();
+        assert_eq!(
+            base64url(code),
+            "W9zBRr9gdU5qBCQmCJV1x1oAPwidJzmDnexYuWTsOEM"
+        );
+        assert_eq!(base64([0xfb, 0xff]), "+/8=");
+    }
 }

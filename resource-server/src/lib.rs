@@ -39,6 +39,7 @@
 mod address;
 mod claims;
 mod introspection;
+mod jwt;
 mod kept;
 mod layer;
 mod realm;

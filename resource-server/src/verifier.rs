@@ -3,10 +3,11 @@
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use carnet_jose::{Compact, KeySet, MAX_TOKEN_BYTES, NoKey};
+use carnet_jose::{KeySet, MAX_TOKEN_BYTES};
 use http::HeaderName;
 
 use crate::introspection::Introspector;
+use crate::jwt::UnverifiedJwt;
 use crate::kept::Kept;
 use crate::sent::bearer;
 use crate::server::Server;
@@ -148,36 +149,13 @@ impl Verifier {
 
     /// Verifies a JWT by its signature and its claims (RFC 9068 section 4).
     async fn verify_offline(&self, token: &str, now: i64) -> Result<AccessToken, Rejection> {
-        let invalid = Rejection::InvalidToken;
-        let jws = Compact::parse(token).map_err(|_| invalid("malformed"))?;
-        if !jws.header.is_type("at+jwt") {
-            return Err(invalid("not typed as an access token"));
-        }
-        let algorithm = jws
-            .header
-            .algorithm
-            .parse()
-            .map_err(|_| invalid("algorithm not accepted"))?;
-        let key_id = jws.header.key_id.as_deref();
-        let knows =
-            |keys: &KeySet| !matches!(keys.select(algorithm, key_id), Err(NoKey::UnknownKeyId));
+        let jwt = UnverifiedJwt::read(token)?;
         let keys = self
             .keys
-            .get(now, knows, || self.server.keys())
+            .get(now, |keys| jwt.is_known_to(keys), || self.server.keys())
             .await
             .map_err(Rejection::Unavailable)?;
-        let key = keys
-            .select(algorithm, key_id)
-            .map_err(|_| invalid("unknown key"))?;
-        if !key.verifies(jws.signing_input.as_bytes(), &jws.signature) {
-            return Err(invalid("signature not valid"));
-        }
-        claims::accept(
-            jws.claims().map_err(|_| invalid("malformed"))?,
-            self.issuer(),
-            &self.resource,
-            now,
-        )
+        jwt.verify(&keys, self.issuer(), &self.resource, now)
     }
 
     /// Verifies a token by what the server says of it now, or said within the cache time (RFC

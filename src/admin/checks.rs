@@ -1,8 +1,9 @@
 //! Checks principals, resource servers and trusted issuers against other stored objects before they
 //! are saved: references must resolve, and two objects must not contradict each other.
 
-use super::Rejected;
 use super::managed::{Managed, Occasion};
+use super::references::existing_principal;
+use super::{Rejected, front_doors};
 use crate::app::App;
 use crate::documents::{
     ClientDocument, PrincipalDocument, ResourceServerDocument, Stored, TrustedIssuerDocument,
@@ -25,13 +26,8 @@ impl Managed for PrincipalDocument {
     ) -> Result<Self::State, Rejected> {
         let mut problems = Vec::new();
         for (at, owner) in self.acts_for.iter_mut().enumerate() {
-            if let Some(principal) = app.store.named::<Self>(owner).await? {
-                owner.clone_from(&principal.name);
-            } else {
-                let detail =
-                    format!("must be an existing principal; there is no principal {owner}");
-                problems.push(DocumentError::new(format!("/acts_for/{at}"), detail));
-            }
+            let pointer = format!("/acts_for/{at}");
+            problems.extend(existing_principal(app, owner, pointer).await?.err());
         }
         if !problems.is_empty() {
             return Err(Rejected::Invalid(problems));
@@ -75,6 +71,7 @@ impl Managed for ResourceServerDocument {
         {
             problems.extend(self.conflicts_with(&other.name, &other.document));
         }
+        problems.extend(front_doors::problems_of(self, app).await?);
         if problems.is_empty() {
             Ok(())
         } else {
@@ -93,13 +90,7 @@ impl Managed for TrustedIssuerDocument {
     ) -> Result<Self::State, Rejected> {
         let mut problems = Vec::new();
         if let Some(owner) = &mut self.owner {
-            if let Some(principal) = app.store.named::<PrincipalDocument>(owner).await? {
-                owner.clone_from(&principal.name);
-            } else {
-                let detail =
-                    format!("must be an existing principal; there is no principal {owner}");
-                problems.push(DocumentError::new("/owner", detail));
-            }
+            problems.extend(existing_principal(app, owner, "/owner").await?.err());
         }
         let moved = present
             .map(|present| self.moved_from(&present.document))
@@ -121,6 +112,7 @@ impl Managed for TrustedIssuerDocument {
         {
             problems.extend(self.conflicts_with(&other.name, &other.document, app.context()));
         }
+        problems.extend(front_doors::in_conflict(self, app, name).await?);
         for (pointer, path) in self.keys.as_ref().map(named_files).unwrap_or_default() {
             let over_network = !occasion.author.is_local && app.config.key_files_dir.is_none();
             let present = present.and_then(|present| present.document.keys.as_ref());
@@ -136,14 +128,15 @@ impl Managed for TrustedIssuerDocument {
                     .map(|detail| DocumentError::new(pointer, detail)),
             );
         }
-        if problems.is_empty() && occasion.online {
-            problems.extend(unreachable(self, app, name).await);
+        if !problems.is_empty() {
+            return Err(Rejected::Invalid(problems));
         }
-        if problems.is_empty() {
-            Ok(())
+        let unreachable = if occasion.online {
+            unreachable(self, app, name).await
         } else {
-            Err(Rejected::Invalid(problems))
-        }
+            None
+        };
+        unreachable.map_or(Ok(()), |problem| Err(Rejected::NoKeys(problem)))
     }
 }
 
@@ -173,7 +166,7 @@ async fn unreachable(
 }
 
 /// The server files that a key source names, each with its JSON Pointer.
-fn named_files(keys: &KeySource) -> Vec<(&'static str, &str)> {
+pub fn named_files(keys: &KeySource) -> Vec<(&'static str, &str)> {
     match keys {
         KeySource::File { path }
         | KeySource::SpiffeBundle {
@@ -183,15 +176,24 @@ fn named_files(keys: &KeySource) -> Vec<(&'static str, &str)> {
             ca_file,
             token_file,
             ..
-        } => {
-            let ca = ca_file.as_deref().map(|path| ("/keys/ca_file", path));
-            ca.into_iter()
-                .chain([("/keys/token_file", token_file.as_str())])
-                .collect()
-        }
+        } => files_of_requests(ca_file.as_deref(), Some(token_file)),
+        KeySource::JwksUri {
+            ca_file,
+            token_file,
+            ..
+        } => files_of_requests(ca_file.as_deref(), token_file.as_deref()),
         KeySource::SpiffeBundle { path: None, .. }
-        | KeySource::JwksUri { .. }
         | KeySource::Static { .. }
         | KeySource::Discovery => Vec::new(),
     }
+}
+
+/// The files with the certificate authority and the bearer token for a request.
+fn files_of_requests<'a>(
+    ca_file: Option<&'a str>,
+    token_file: Option<&'a str>,
+) -> Vec<(&'static str, &'a str)> {
+    let ca = ca_file.map(|path| ("/keys/ca_file", path));
+    let token = token_file.map(|path| ("/keys/token_file", path));
+    ca.into_iter().chain(token).collect()
 }

@@ -84,14 +84,16 @@ impl Managed for ClientDocument {
                 Some(principal) => *scope = format!("{ADMIN_CREDENTIALS_OF}{}", principal.name),
             }
         }
-        if problems.is_empty() && occasion.online && self.jwks_uri.is_some() {
-            problems.extend(unreachable(self, app, name).await);
+        if !problems.is_empty() {
+            return Err(Rejected::Invalid(problems));
         }
-        if problems.is_empty() {
-            Ok(state(self, listed, present, app.clock.now()))
-        } else {
-            Err(Rejected::Invalid(problems))
+        if occasion.online
+            && self.jwks_uri.is_some()
+            && let Some(problem) = unreachable(self, app, name).await
+        {
+            return Err(Rejected::NoKeys(problem));
         }
+        Ok(state(self, listed, present, app.clock.now()))
     }
 
     fn shown_state(app: &App, stored: &Stored<Self>) -> Map<String, Value> {
@@ -99,23 +101,42 @@ impl Managed for ClientDocument {
         let mut members = Map::new();
         members.insert("client_id".to_owned(), stored.name.clone().into());
         members.insert("revision".to_owned(), stored.state.revision.into());
-        let live = stored
-            .state
-            .secrets
-            .iter()
-            .filter(|secret| secret.is_live(now));
-        let secrets: Vec<Value> = live
-            .map(|secret| {
-                let ends = secret.expires_at.map(|at| at.to_string());
-                json!({ "created_at": secret.created_at.to_string(), "expires_at": ends })
-            })
-            .collect();
-        members.insert("secrets".to_owned(), secrets.into());
+        let live = stored.state.secrets.iter();
+        let live = live.filter(|secret| secret.is_live(now));
+        members.insert("secrets".to_owned(), live.map(times_of).collect());
         if let Some(fresh) = &stored.state.fresh {
             members.insert("client_secret".to_owned(), fresh.expose().into());
         }
         members
     }
+
+    fn recorded_state(stored: &Stored<Self>) -> Map<String, Value> {
+        let secrets = stored.state.secrets.iter().map(times_of).collect();
+        Map::from_iter([
+            ("revision".to_owned(), stored.state.revision.into()),
+            ("secrets".to_owned(), secrets),
+        ])
+    }
+
+    fn recorded_change(
+        before: Option<&Stored<Self>>,
+        after: Option<&Stored<Self>>,
+    ) -> Option<(&'static str, Value)> {
+        let after = after?;
+        let was_rotated = after.state.fresh.is_some() && !before?.state.secrets.is_empty();
+        let previous = after.state.secrets.iter().rev().nth(1);
+        let until = previous.and_then(|secret| secret.expires_at);
+        was_rotated.then(|| {
+            let until = until.map(|until| until.to_string());
+            ("rotated_secret", json!({ "previous_valid_until": until }))
+        })
+    }
+}
+
+/// When a client secret was created, and when it ends.
+fn times_of(secret: &StoredSecret) -> Value {
+    let ends = secret.expires_at.map(|at| at.to_string());
+    json!({ "created_at": secret.created_at.to_string(), "expires_at": ends })
 }
 
 /// Resolves the rules that a federated client lists.

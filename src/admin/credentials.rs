@@ -8,13 +8,13 @@ use serde_json::{Map, Value, json};
 
 use super::author::Author;
 use super::managed::{Managed, Occasion};
-use super::references::{check_dependants, check_permission, resolve_actors};
+use super::references::{check_dependants, check_permission, existing_principal, resolve_actors};
 use super::{Rejected, room};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::documents::{
-    CredentialState, Document as _, FederatedCredentialDocument, PrincipalDocument, Stored,
-    TrustedIssuerDocument, Vouching, compile_credential,
+    CredentialState, Document as _, FederatedCredentialDocument, Stored, TrustedIssuerDocument,
+    Vouching, compile_credential,
 };
 use crate::model::{PENDING_DAYS, RuleReference, Snapshot, State, TrustedIssuer};
 use crate::profile::Profile;
@@ -33,19 +33,8 @@ impl Managed for FederatedCredentialDocument {
         occasion: Occasion<'_>,
     ) -> Result<Self::State, Rejected> {
         let mut problems = Vec::new();
-        let principal = app
-            .store
-            .named::<PrincipalDocument>(&self.principal)
-            .await?;
-        if let Some(principal) = &principal {
-            self.principal.clone_from(&principal.name);
-        } else {
-            let detail = format!(
-                "must be an existing principal; there is no principal {}",
-                self.principal
-            );
-            problems.push(DocumentError::new("/principal", detail));
-        }
+        let principal = existing_principal(app, &mut self.principal, "/principal").await?;
+        let principal = principal.map_err(|problem| problems.push(problem)).ok();
         let (under, by_nature) = under_issuer(self, app, &mut problems).await?;
         for at in 0..self.permissions.len() {
             if let Some(permission) = self.permissions.get_mut(at) {
@@ -170,7 +159,10 @@ impl Managed for FederatedCredentialDocument {
         Arc::new(with_it)
     }
 
-    fn says_the_same(&self, _: &Self::State, present: &Stored<Self>) -> bool {
+    fn says_the_same(&self, state: &Self::State, present: &Stored<Self>) -> bool {
+        if state.vouching.counts() != present.state.vouching.counts() {
+            return false;
+        }
         // An exported document holds pinned ids as members of `match`, and saving a pending rule
         // again only renews its seven days: neither is a change.
         let mut with_pins = present.document.clone();
@@ -227,12 +219,20 @@ impl Managed for FederatedCredentialDocument {
             "pinned".to_owned(),
             Value::Object(stored.state.pinned.clone()),
         );
+        if state == State::Pending {
+            let until = stored.state.pending_until.map(|until| until.to_string());
+            members.insert("pending_until".to_owned(), json!(until));
+        }
         members.insert("revision".to_owned(), stored.state.revision.into());
         members.insert(
             "last_used_at".to_owned(),
             json!(stored.state.last_used_at.map(|at| at.to_string())),
         );
         members
+    }
+
+    fn recorded_state(stored: &Stored<Self>) -> Map<String, Value> {
+        Map::from_iter([("revision".to_owned(), stored.state.revision.into())])
     }
 
     fn exported_with_state(stored: &Stored<Self>) -> Map<String, Value> {
@@ -378,10 +378,14 @@ fn state(
         }
         Some(present) => present.state.revision.saturating_add(1),
     };
+    // Saving a pending rule again starts its seven days anew; switching it off does not.
+    let kept_until = present
+        .filter(|_| !document.enabled)
+        .and_then(|present| present.state.pending_until);
+    let anew = now.plus_seconds(PENDING_DAYS.saturating_mul(86_400));
     CredentialState {
         pinned,
-        // Saving a pending rule again starts its seven days anew.
-        pending_until: pending.then(|| now.plus_seconds(PENDING_DAYS.saturating_mul(86_400))),
+        pending_until: pending.then(|| kept_until.unwrap_or(anew)),
         vouching,
         actors,
         revision,

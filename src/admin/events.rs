@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::author::Author;
 use super::managed::Managed;
 use crate::app::App;
-use crate::audit::{AuditEvent, AuditPart, MAX_DETAIL_BYTES, Outcome};
+use crate::audit::{AuditEvent, AuditPart, FoldKey, MAX_DETAIL_BYTES, Outcome};
 use crate::clock::Timestamp;
 use crate::documents::Stored;
 use crate::reason::Reason;
@@ -14,6 +14,8 @@ use crate::trust::DocumentError;
 
 /// Bytes of JSON above which a member of an oversized detail is replaced by its size and digest.
 const MAX_MEMBER_BYTES: usize = 160;
+/// How many mistakes of a refused document its event holds in words.
+const MAX_MISTAKES: usize = 5;
 
 /// The event of a created, updated or deleted object, with the documents before and after. A detail
 /// that is too large keeps the changed members only, in short form.
@@ -53,12 +55,26 @@ pub(super) fn event<D: Managed>(
         .and_then(|object| object.document.principal())
         .map(str::to_owned);
     event.credential = object.and_then(|object| object.id.parse().ok());
-    let exported = |object: Option<&Stored<D>>| object.map(|object| object.document.exported());
-    let (mut before, mut after) = (exported(before), exported(after));
+    let recorded = |object: &Stored<D>| {
+        let mut members = object.document.recorded();
+        members.extend(D::recorded_state(object));
+        members
+    };
+    let change = D::recorded_change(before, after);
+    let (mut before, mut after) = (before.map(recorded), after.map(recorded));
     let detail = |before: &Option<Map<String, Value>>, after: &Option<Map<String, Value>>| {
         let name = object.map(|object| &object.name);
-        json!({ "kind": D::KIND.noun(), "name": name, "before": before, "after": after })
-            .to_string()
+        let mut detail = Map::new();
+        detail.insert("kind".to_owned(), D::KIND.noun().into());
+        detail.insert("name".to_owned(), json!(name));
+        detail.extend(
+            change
+                .clone()
+                .map(|(member, value)| (member.to_owned(), value)),
+        );
+        detail.insert("before".to_owned(), json!(before));
+        detail.insert("after".to_owned(), json!(after));
+        Value::Object(detail).to_string()
     };
     event.detail = detail(&before, &after);
     if event.detail.len() > MAX_DETAIL_BYTES {
@@ -83,21 +99,39 @@ pub(super) fn refused<D: Managed>(
         .iter()
         .map(|problem| problem.pointer.as_str())
         .collect();
-    let key = [
+    let mistakes: Vec<String> = problems
+        .iter()
+        .take(MAX_MISTAKES)
+        .map(|problem| brief(&format!("{} {}", problem.pointer, problem.detail)))
+        .collect();
+    let hour = now.seconds().div_euclid(3600).to_string();
+    let alike = [
         D::KIND.noun(),
         name,
         &author.subject,
         &pointers.join(" "),
-        &now.seconds().div_euclid(3600).to_string(),
+        &hour,
     ];
-    let mut members = Some(document.exported());
+    let mut members = Some(document.recorded());
     shorten(&mut members);
     AuditEvent {
         reason: Some(Reason::PolicyInvalid),
-        fold: Some(sha256(key.join("\0").as_bytes())),
-        detail: json!({ "kind": D::KIND.noun(), "name": name, "problems": pointers, "document": members }).to_string(),
+        fold: Some(FoldKey::new(&alike, &mistakes.join("\0"))),
+        detail: json!({
+            "kind": D::KIND.noun(), "name": name, "problems": pointers, "mistakes": mistakes, "document": members,
+        })
+        .to_string(),
         ..author.event(now, Outcome::Refused)
     }
+}
+
+/// A text cut to about [`MAX_MEMBER_BYTES`].
+fn brief(text: &str) -> String {
+    let mut brief: String = text.chars().take(MAX_MEMBER_BYTES).collect();
+    if brief.len() < text.len() {
+        brief.push('…');
+    }
+    brief
 }
 
 /// Removes the members that both documents have with equal values.

@@ -40,6 +40,11 @@ pub trait Managed: Persist {
         None
     }
 
+    /// Whether the author may save or remove this object, beyond the rule about its principal.
+    fn may_be_changed_by(&self, _: &Author) -> bool {
+        true
+    }
+
     /// The stored object that a reference means to this author. `members` are those of the document
     /// to be saved, if there is one.
     fn called(
@@ -59,6 +64,24 @@ pub trait Managed: Persist {
     /// Read-only members that an answer adds to the document.
     fn shown_state(_: &App, _: &Stored<Self>) -> Map<String, Value> {
         Map::new()
+    }
+
+    /// The document as audit events hold it. Values that may hold secrets are left out or replaced.
+    fn recorded(&self) -> Map<String, Value> {
+        self.exported()
+    }
+
+    /// Members of the state that the audit event of a change holds beside those of the document.
+    fn recorded_state(_: &Stored<Self>) -> Map<String, Value> {
+        Map::new()
+    }
+
+    /// What the audit event says of a change beyond the two documents, as a member of its detail.
+    fn recorded_change(
+        _before: Option<&Stored<Self>>,
+        _after: Option<&Stored<Self>>,
+    ) -> Option<(&'static str, Value)> {
+        None
     }
 
     /// Warnings that depend on the other objects of the snapshot.

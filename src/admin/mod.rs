@@ -10,22 +10,35 @@ mod checks;
 mod clients;
 mod credentials;
 mod events;
+mod front_doors;
+mod inspection;
 mod managed;
+mod notifications;
 mod objects;
 mod references;
+mod referrers;
+mod revocation;
 mod room;
 mod saving;
+mod transfer;
 
 use crate::keys::SigningKeysError;
+use crate::refusal::Refusal;
 use crate::store::StoreError;
 use crate::trust::DocumentError;
 
 pub use assumed::shared_workloads;
 pub use author::Author;
+pub use checks::named_files;
 pub use clients::{MAX_SECRET_OVERLAP_SECONDS, SECRET_OVERLAP_SECONDS, rotate_secret};
+pub use inspection::{Inspection, inspect};
 pub use managed::{Managed, Occasion};
+pub use notifications::{rotate_webhook_secret, send_test};
 pub use objects::{exported, find, list, shown};
+pub use referrers::{Referrer, Referrers};
+pub use revocation::{AcceptedUntil, EndedRule, Revocation, TokensToRevoke, revoke};
 pub use saving::{Change, DryRun, Precondition, Saved, delete, save, try_out};
+pub use transfer::accept_transfer;
 
 /// Why a request was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +46,10 @@ pub enum Rejected {
     /// The document has mistakes: all that were found, each with its place.
     #[error("the document has mistakes")]
     Invalid(Vec<DocumentError>),
+    /// The document is in order, but the keys that it names cannot be fetched or used: the cause may
+    /// lie elsewhere, such as in DNS.
+    #[error("the keys cannot be fetched or used; the document has no other mistake")]
+    NoKeys(DocumentError),
     /// No object has this name or id, or the author may not see it.
     #[error("there is no such object")]
     NotFound,
@@ -42,24 +59,38 @@ pub enum Rejected {
     /// Rules of several principals have the name.
     #[error("{0}")]
     Ambiguous(String),
-    /// Another object refers to this one, which therefore cannot be removed.
+    /// Other objects refer to this one, which therefore cannot be removed.
     #[error("{0}")]
-    InUse(String),
+    InUse(Referrers),
     /// The precondition failed, or another change came first.
     #[error("the object was changed in between; read it again")]
     Changed,
     #[error("the token is limited to other principals")]
     Forbidden,
+    /// The caller has to wait.
+    #[error("{}", .0.reason.sentence())]
+    Limited(Box<Refusal>),
     /// The database failed; the text is for the log.
     #[error("{0}")]
     Unavailable(String),
+}
+
+impl Rejected {
+    /// What is wrong with the document, if that is why it is not saved.
+    pub fn in_document(&self) -> Option<&[DocumentError]> {
+        match self {
+            Self::Invalid(problems) => Some(problems),
+            Self::NoKeys(problem) => Some(std::slice::from_ref(problem)),
+            _ => None,
+        }
+    }
 }
 
 impl From<StoreError> for Rejected {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Taken(detail) => Self::Exists(detail),
-            StoreError::InUse(detail) => Self::InUse(detail),
+            StoreError::InUse(detail) => Self::InUse(Referrers::unknown(detail)),
             StoreError::Ambiguous(_) => Self::Ambiguous(error.to_string()),
             StoreError::Changed => Self::Changed,
             StoreError::Unavailable(_) | StoreError::Corrupt(_) => {

@@ -13,6 +13,21 @@ use crate::model::RuleReference;
 use crate::store::{StoreError, StoredCredential};
 use crate::trust::DocumentError;
 
+/// Finds the principal that a document names, and writes the name as the principal has it. The
+/// problem, at `pointer`, if there is none.
+pub(super) async fn existing_principal(
+    app: &App,
+    name: &mut String,
+    pointer: impl Into<String>,
+) -> Result<Result<Stored<PrincipalDocument>, DocumentError>, StoreError> {
+    let Some(principal) = app.store.named::<PrincipalDocument>(name).await? else {
+        let detail = format!("must be an existing principal; there is no principal {name}");
+        return Ok(Err(DocumentError::new(pointer, detail)));
+    };
+    name.clone_from(&principal.name);
+    Ok(Ok(principal))
+}
+
 /// Resolves `actors`. An author limited to principals may add rules of these principals only,
 /// because a rule cannot be removed while another rule names it.
 pub(super) async fn resolve_actors(
@@ -157,12 +172,7 @@ pub(super) async fn check_permission(
         permission.resource_server = server.name;
     }
     if let Some(owner) = &mut permission.owner {
-        if let Some(principal) = app.store.named::<PrincipalDocument>(owner).await? {
-            owner.clone_from(&principal.name);
-        } else {
-            let detail = format!("must be an existing principal; there is no principal {owner}");
-            problems.push(DocumentError::new("/owner", detail));
-        }
+        problems.extend(existing_principal(app, owner, "/owner").await?.err());
     }
     // The principal is the default owner, so the stored document leaves it out.
     if principal.is_some() && permission.owner.as_deref() == principal {

@@ -43,7 +43,7 @@ pub(super) fn warning(
         .map(|permission| permission.resource_server.as_str())
         .collect();
     servers.into_iter().filter_map(|name| rules.resource_server(name)).find_map(|server| {
-        let room = TokenRoom::of(server, USUAL_FRAME, 0);
+        let room = TokenRoom::of((server, server.token_format), USUAL_FRAME, 0);
         let left_out = |of: &[&FederatedCredential]| {
             let entries = of.iter().flat_map(|credential| entries(credential, server)).collect();
             fit(entries, |entry: &AuthorizationDetail| entry.credential.clone(), room).left_out

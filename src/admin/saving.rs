@@ -8,12 +8,13 @@ use super::author::Author;
 use super::events::{event, refused};
 use super::managed::{Managed, Occasion};
 use super::objects::{find, shown, warnings};
+use super::referrers::referrers;
 use crate::app::App;
 use crate::audit::Outcome;
 use crate::clock::Timestamp;
 use crate::documents::{Document, Stored};
 use crate::ids::check_name;
-use crate::store::Write;
+use crate::store::{StoreError, Write};
 use crate::trust::{DocumentError, Warning};
 
 /// Attempts to write a change while concurrent changes to the same object come first.
@@ -92,7 +93,8 @@ pub async fn save<D: Managed>(
             document,
             state,
         } = prepare(app, reference, change, precondition, occasion).await?;
-        if let Err(Rejected::Invalid(problems)) = &state
+        if let Err(rejected) = &state
+            && let Some(problems) = rejected.in_document()
             && occasion.online
         {
             app.audit(refused(
@@ -130,13 +132,15 @@ pub async fn try_out<D: Managed>(
     });
     let (state, present, name, document) = match prepared {
         Ok(prepared) => prepared,
-        Err(Rejected::Invalid(errors)) => {
-            return Ok(DryRun {
-                errors,
-                ..DryRun::default()
-            });
-        }
-        Err(rejected) => return Err(rejected),
+        Err(rejected) => match rejected.in_document() {
+            Some(errors) => {
+                return Ok(DryRun {
+                    errors: errors.to_vec(),
+                    ..DryRun::default()
+                });
+            }
+            None => return Err(rejected),
+        },
     };
     let now = app.clock.now();
     let would_change = present
@@ -159,7 +163,7 @@ pub async fn try_out<D: Managed>(
         .into_iter()
         .filter(|_| is_new);
     let made_id = (is_new && object.document.given_id().is_none()).then_some("id");
-    for member in ["warnings", "client_secret"]
+    for member in ["warnings", "client_secret", "secret"]
         .into_iter()
         .chain(of_its_making)
         .chain(made_id)
@@ -198,6 +202,11 @@ async fn prepare<D: Managed>(
     // Looked up for this author first: no later error may reveal an object that the author may not
     // see.
     let present: Option<Stored<D>> = D::called(app, reference, given, author).await?;
+    // Judged before the document is read, whose mistakes may tell what is stored.
+    let may_change = |document: &D| document.may_be_changed_by(author);
+    if !present.iter().all(|present| may_change(&present.document)) {
+        return Err(Rejected::Forbidden);
+    }
     let checked = precondition.check(present.as_ref().map(|present| present.version));
     let members = match (change, &present) {
         (Change::Patch(_), None) => return Err(Rejected::NotFound),
@@ -218,10 +227,10 @@ async fn prepare<D: Managed>(
             return Err(Rejected::Invalid(problems));
         }
     };
-    if document
+    let is_anothers = document
         .principal()
-        .is_some_and(|principal| !author.may_act_for(principal))
-    {
+        .is_some_and(|principal| !author.may_act_for(principal));
+    if is_anothers || !may_change(&document) {
         return Err(Rejected::Forbidden);
     }
     let name = match &present {
@@ -327,6 +336,9 @@ pub(super) async fn update<D: Managed>(
 ) -> Result<Saved<D>, Rejected> {
     for _ in 0..ATTEMPTS {
         let present: Stored<D> = find(app, reference, author).await?;
+        if !present.document.may_be_changed_by(author) {
+            return Err(Rejected::Forbidden);
+        }
         let (document, state) = change(&present, app.clock.now())?;
         let name = present.name.clone();
         match write(app, &name, Some(present), document, state, author).await {
@@ -346,17 +358,22 @@ pub async fn delete<D: Managed>(
     author: &Author,
 ) -> Result<(), Rejected> {
     let present: Stored<D> = find(app, reference, author).await?;
+    if !present.document.may_be_changed_by(author) {
+        return Err(Rejected::Forbidden);
+    }
     precondition.check(Some(present.version))?;
     let now = app.clock.now();
     let event = event(app, author, Outcome::Deleted, (Some(&present), None), now);
-    app.store
-        .write(Write::Delete(&present, present.version), &event, now)
-        .await?;
-    refresh(app).await
+    let deletion = Write::Delete(&present, present.version);
+    match app.store.write(deletion, &event, now).await {
+        Ok(_) => refresh(app).await,
+        Err(StoreError::InUse(_)) => Err(Rejected::InUse(referrers(app, &present, author).await?)),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Loads the change into this replica's snapshot; other replicas follow within a second.
-async fn refresh(app: &App) -> Result<(), Rejected> {
+pub(super) async fn refresh(app: &App) -> Result<(), Rejected> {
     app.refresh()
         .await
         .map_err(|error| Rejected::Unavailable(error.to_string()))

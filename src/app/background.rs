@@ -13,6 +13,8 @@ use crate::store::{Store, StoreError};
 
 /// Interval at which the change counter is read: every replica has to see a change within a second.
 const POLL: Duration = Duration::from_millis(250);
+/// Interval at which the files with certificates are looked at.
+const LOOK_AT_CERTIFICATES: Duration = Duration::from_secs(2);
 const AUDIT_BATCH: usize = 100;
 /// Attempts to write audit events while the database cannot be reached, and the pause between two.
 const RECORD_ATTEMPTS: usize = 5;
@@ -31,6 +33,23 @@ pub(super) async fn follow_changes(app: Arc<App>) {
         if let Err(error) = app.refresh().await {
             tracing::error!(%error, "the rules cannot be brought up to date");
         }
+    }
+}
+
+/// Takes up changes of the files with certificates.
+pub(super) async fn follow_certificates(app: Arc<App>) {
+    let Some(certificates) = app.certificates.clone() else {
+        return;
+    };
+    let clock = app.clock.clone();
+    drop(app);
+    loop {
+        tokio::time::sleep(LOOK_AT_CERTIFICATES).await;
+        let (certificates, now) = (certificates.clone(), clock.now());
+        // The folder may be on a network.
+        tokio::task::spawn_blocking(move || certificates.follow(now))
+            .await
+            .unwrap_or_default();
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::authenticate::Authentication;
 use super::credentials::AssertionType;
-use crate::assertion::{UnverifiedAssertion, VerifiedAssertion};
+use crate::assertion::{Recipient, UnverifiedAssertion, VerifiedAssertion};
 use crate::clock::Timestamp;
 use crate::model::{Client, FederatedCredential, Method, RuleReference, Snapshot, TrustedIssuer};
 use crate::reason::Reason;
@@ -66,7 +66,9 @@ pub(super) async fn verify(
 fn is_self_issued(auth: &Authentication<'_>, unverified: &UnverifiedAssertion<'_>) -> bool {
     let text = |claim: &str| unverified.claims().get(claim).and_then(Value::as_str);
     text("iss").is_some_and(|iss| Some(iss) == text("sub"))
-        && unverified.issuer(&auth.context.rules).is_err()
+        && unverified
+            .issuer(&auth.context.rules, Recipient::TokenEndpoint)
+            .is_err()
 }
 
 /// Verifies an assertion that the client signed, with its `client_id` as `iss` and `sub`. Faults
@@ -84,9 +86,10 @@ async fn own(
     if !names("iss") || !names("sub") {
         return Err(Reason::ClientAuthenticationFailed.into());
     }
+    let presented = (Recipient::TokenEndpoint, auth.context.now);
     let verified = auth
         .upstream
-        .verify(unverified, issuer.clone(), auth.context.now)
+        .verify(unverified, issuer.clone(), presented)
         .await;
     verified.map_err(unverified_tells_nothing)
 }
@@ -148,9 +151,10 @@ async fn federated(
         .issuers_of(&issuer.issuer)
         .nth(1)
         .is_some();
+    let presented = (Recipient::TokenEndpoint, auth.context.now);
     let verified = auth
         .upstream
-        .verify(unverified, Arc::new(strict), auth.context.now)
+        .verify(unverified, Arc::new(strict), presented)
         .await;
     verified.map_err(|refusal| {
         if several {
@@ -171,7 +175,7 @@ fn issuer_of_listed(
     listed: &[RuleReference],
     now: Timestamp,
 ) -> Result<Arc<TrustedIssuer>, Refusal> {
-    let first = unverified.issuer(rules)?;
+    let first = unverified.issuer(rules, Recipient::TokenEndpoint)?;
     let may_issue =
         |issuer: &TrustedIssuer| kind == AssertionType::Jwt || issuer.profile.is_spiffe();
     if !may_issue(&first) {

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
-use axum::http::{Method, Request};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH};
+use axum::http::{HeaderName, Method, Request, request};
 use carnet_exchange::web;
 use http_body_util::BodyExt as _;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use tower::ServiceExt as _;
 use url::Url;
@@ -18,9 +19,7 @@ use url::Url;
 use super::{CommandError, ServerArgs, admin_token};
 use crate::app::{App, Background};
 use crate::clock::SystemClock;
-use crate::config::Config;
 use crate::http;
-use crate::own_tokens::LOCAL_CLIENT;
 use crate::upstream::HttpFetch;
 
 pub struct AdminClient {
@@ -43,18 +42,53 @@ enum Way {
 #[derive(Debug)]
 pub struct AdminAnswer {
     pub status: u16,
+    /// The version of the object that the body shows.
+    pub etag: Option<String>,
     /// The JSON body; `null` if the body is empty or not JSON.
     pub body: Value,
+}
+
+/// What a request demands of the object that it changes (RFC 9110 section 13.1); otherwise it is
+/// answered with 412 and does nothing.
+#[derive(Clone, Copy, Debug)]
+pub enum Demand<'a> {
+    Nothing,
+    /// The object has this `ETag`.
+    Version(&'a str),
+    /// There is no such object.
+    IsNew,
+}
+
+impl Demand<'_> {
+    /// The header that says so.
+    fn header(&self) -> Option<(HeaderName, &str)> {
+        match self {
+            Self::Nothing => None,
+            Self::Version(etag) => Some((IF_MATCH, etag)),
+            Self::IsNew => Some((IF_NONE_MATCH, "*")),
+        }
+    }
 }
 
 impl AdminAnswer {
     /// Returns the body of a 2xx answer; any other status is an error with the server's message.
     pub fn ok(self) -> Result<Value, CommandError> {
-        if (200..300).contains(&self.status) {
+        if self.is_ok() {
             Ok(self.body)
         } else {
             Err(CommandError::Other(self.problem()))
         }
+    }
+
+    /// Like [`ok`](Self::ok), with the object that the request was about in front of the message.
+    pub fn ok_about(self, noun: &str, name: &str) -> Result<Value, CommandError> {
+        self.ok()
+            .map_err(|error| CommandError::Other(format!("{noun} {name}: {error}")))
+    }
+
+    /// Whether the status is 2xx.
+    pub fn is_ok(&self) -> bool {
+        (200..300).contains(&self.status)
     }
 
     /// Formats a problem document (RFC 9457): a line with detail and status, then a line with
@@ -84,6 +118,16 @@ impl AdminAnswer {
                 text(error, "detail")
             ));
         }
+        // The detail names the first five itself.
+        let referrers = self.body.get("referrers").and_then(Value::as_array);
+        let referrers = referrers.filter(|referrers| referrers.len() > 5);
+        for referrer in referrers.into_iter().flatten() {
+            let (kind, name) = (text(referrer, "kind"), text(referrer, "name"));
+            lines.push(match text(referrer, "principal") {
+                none if none.is_empty() => format!("  {kind} {name}"),
+                principal => format!("  {kind} {principal}:{name}"),
+            });
+        }
         lines.join("\n")
     }
 }
@@ -93,7 +137,8 @@ impl AdminClient {
     /// 900 seconds.
     pub async fn new(target: &ServerArgs) -> Result<Self, CommandError> {
         if let Some(server) = &target.server {
-            let token = target.token.clone().ok_or_else(|| {
+            let token = target.token.clone().filter(|token| !token.is_empty());
+            let token = token.ok_or_else(|| {
                 CommandError::Other(
                     "--server needs an admin token: give --token or set CARNET_TOKEN".to_owned(),
                 )
@@ -104,15 +149,10 @@ impl AdminClient {
                 token,
             });
         }
-        let config = target.config.load()?;
-        note_new_database(&config);
-        let (app, background) = App::start(
-            config,
-            Arc::new(SystemClock),
-            Arc::new(HttpFetch::default()),
-        )
-        .await?;
-        let token = admin_token::issue(&app, LOCAL_CLIENT, "admin", 900).await?;
+        let config = target.config.load_for_command()?;
+        let network = Arc::new(HttpFetch::of(&config));
+        let (app, background) = App::join(config, Arc::new(SystemClock), network).await?;
+        let token = admin_token::issue_for_command(&app).await?;
         let router = http::router(app.clone());
         Ok(Self {
             way: Way::Local {
@@ -124,9 +164,41 @@ impl AdminClient {
         })
     }
 
+    /// Whether the command works on the configured database in this process.
+    pub fn is_local(&self) -> bool {
+        matches!(self.way, Way::Local { .. })
+    }
+
+    /// Reads all items of a list, page by page. `path` has a query already.
+    pub async fn all(&self, path: &str) -> Result<Vec<Value>, CommandError> {
+        let mut all = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let path = format!("{path}{cursor}");
+            let page = self.send(Method::GET, &path, None).await?.ok()?;
+            let items = page.get("items").and_then(Value::as_array);
+            all.extend(items.into_iter().flatten().cloned());
+            match page.get("next_cursor").and_then(Value::as_str) {
+                Some(next) => cursor = format!("&cursor={}", in_query(next)),
+                None => return Ok(all),
+            }
+        }
+    }
+
     /// Sends a request to a path below `/admin/v1`.
     pub async fn send(
         &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<AdminAnswer, CommandError> {
+        self.send_if(Demand::Nothing, method, path, body).await
+    }
+
+    /// Sends a request that changes an object only if the object is as demanded.
+    pub async fn send_if(
+        &self,
+        demand: Demand<'_>,
         method: Method,
         path: &str,
         body: Option<&Value>,
@@ -137,6 +209,9 @@ impl AdminClient {
                 let mut request = http
                     .request(method, below(server, &path))
                     .bearer_auth(&self.token);
+                if let Some((name, value)) = demand.header() {
+                    request = request.header(name, value);
+                }
                 if let Some(body) = body {
                     request = request.json(body);
                 }
@@ -145,12 +220,18 @@ impl AdminClient {
                     .map_err(|error| unreachable(&error))?;
                 Ok(AdminAnswer {
                     status: answer.status.as_u16(),
+                    etag: answer.etag.clone(),
                     body: answer.json(),
                 })
             }
             Way::Local { app, router, .. } => {
                 let path = format!("{}{path}", app.config.own.path());
-                self.send_to(router.clone(), method, &path, body).await
+                let request = Request::builder().method(method).uri(path);
+                let request = match demand.header() {
+                    Some((name, value)) => request.header(name, value),
+                    None => request,
+                };
+                self.send_to(router.clone(), request, body).await
             }
         }
     }
@@ -158,14 +239,11 @@ impl AdminClient {
     async fn send_to(
         &self,
         router: Router,
-        method: Method,
-        path: &str,
+        request: request::Builder,
         body: Option<&Value>,
     ) -> Result<AdminAnswer, CommandError> {
         let failed = |error: &dyn std::error::Error| CommandError::Other(error.to_string());
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
+        let request = request
             .header(AUTHORIZATION, format!("Bearer {}", self.token))
             .header(CONTENT_TYPE, "application/json")
             .extension(http::LocalCommand)
@@ -176,6 +254,8 @@ impl AdminClient {
             .await
             .map_err(|error| failed(&error))?;
         let status = response.status().as_u16();
+        let etag = response.headers().get(ETAG);
+        let etag = etag.and_then(|etag| Some(etag.to_str().ok()?.to_owned()));
         let body = response
             .into_body()
             .collect()
@@ -184,32 +264,31 @@ impl AdminClient {
             .to_bytes();
         Ok(AdminAnswer {
             status,
+            etag,
             body: serde_json::from_slice(&body).unwrap_or(Value::Null),
         })
     }
 }
 
-/// Prints a note if the command is about to create a database: in the wrong folder it would
-/// otherwise work on an empty one unnoticed.
-pub fn note_new_database(config: &Config) {
-    if config.database.url.is_new_file() {
-        let folder =
-            std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
-        eprintln!(
-            "carnet: a new database is made; the folder for data is {}",
-            folder.display()
-        );
-    }
+/// A name as one segment of a path.
+pub fn in_path(name: &str) -> String {
+    utf8_percent_encode(name, NON_ALPHANUMERIC).to_string()
+}
+
+/// A value of a query parameter.
+pub fn in_query(value: &str) -> String {
+    utf8_percent_encode(value, NON_ALPHANUMERIC).to_string()
 }
 
 /// A client for commands that talk to a server, and the server's URL. The requests carry an
 /// assertion or an admin token, so the URL has to be https or a loopback address, and redirects are
 /// not followed.
 pub fn remote(server: &str) -> Result<(reqwest::Client, Url), CommandError> {
-    let failed =
-        |error: &dyn std::error::Error| CommandError::Other(format!("--server {server}: {error}"));
-    let url = Url::parse(server).map_err(|error| failed(&error))?;
-    Ok((web::client(&url).map_err(|error| failed(&error))?, url))
+    let url = Url::parse(server)
+        .map_err(|error| CommandError::Other(format!("--server is not a URL: {error}")))?;
+    let client = web::client(&url)
+        .map_err(|error| CommandError::Other(format!("--server {}: {error}", web::place(&url))))?;
+    Ok((client, url))
 }
 
 /// Appends an absolute path to the server's URL. `Url::join` would drop the path of an issuer
@@ -220,7 +299,7 @@ pub fn below(server: &Url, path: &str) -> String {
 
 /// The error for a server that cannot be reached, with all its causes.
 pub fn unreachable(error: &dyn std::error::Error) -> CommandError {
-    CommandError::Other(format!(
+    CommandError::Unreachable(format!(
         "the server cannot be reached: {}",
         carnet_outbound::causes(error)
     ))

@@ -4,9 +4,8 @@
 use std::sync::Arc;
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
-use super::admin_client::note_new_database;
 use super::{CommandError, Conclusion, ConfigFile};
 use crate::app::{App, StartError};
 use crate::audit::{AuditEvent, Outcome};
@@ -34,14 +33,9 @@ pub struct AdminTokenArgs {
 }
 
 pub async fn run(args: &AdminTokenArgs, as_json: bool) -> Result<Conclusion, CommandError> {
-    let config = args.config.load()?;
-    note_new_database(&config);
-    let (app, _background) = App::start(
-        config,
-        Arc::new(SystemClock),
-        Arc::new(HttpFetch::default()),
-    )
-    .await?;
+    let config = args.config.load_for_command()?;
+    let network = Arc::new(HttpFetch::of(&config));
+    let (app, _background) = App::join(config, Arc::new(SystemClock), network).await?;
     let token = issue(&app, LOCAL_CLIENT, &args.scope, args.ttl).await?;
     if as_json {
         println!(
@@ -54,6 +48,13 @@ pub async fn run(args: &AdminTokenArgs, as_json: bool) -> Result<Conclusion, Com
     Ok(Conclusion::Yes)
 }
 
+/// Issues the admin token with which a command works on the configured database. Its event says so,
+/// and `carnet audit` prints it only if it is asked for.
+pub async fn issue_for_command(app: &App) -> Result<String, CommandError> {
+    let for_command = [("for_command", true.into())];
+    issue_with(app, (LOCAL_CLIENT, "admin", 900), for_command).await
+}
+
 /// Issues a token for the admin API that lives `ttl` seconds, and records it in the audit log.
 /// Fails if `scope` is not an admin scope, or names a principal that does not exist.
 pub async fn issue(
@@ -61,6 +62,14 @@ pub async fn issue(
     subject: &str,
     scope: &str,
     ttl: i64,
+) -> Result<String, CommandError> {
+    issue_with(app, (subject, scope, ttl), []).await
+}
+
+async fn issue_with(
+    app: &App,
+    (subject, scope, ttl): (&str, &str, i64),
+    recorded: impl IntoIterator<Item = (&'static str, Value)>,
 ) -> Result<String, CommandError> {
     let scope = ScopeSet::parse(scope).ok().filter(|scope| scope.tokens().all(is_admin_scope)).ok_or_else(|| {
         CommandError::Other(
@@ -86,11 +95,20 @@ pub async fn issue(
         .tokens
         .mint_admin(&grant, now)
         .map_err(|error| CommandError::Other(error.to_string()))?;
+    let mut detail = Map::from_iter([
+        ("scope".to_owned(), json!(minted.scope)),
+        ("expires_at".to_owned(), json!(expires_at.to_string())),
+    ]);
+    detail.extend(
+        recorded
+            .into_iter()
+            .map(|(member, value)| (member.to_owned(), value)),
+    );
     let event = AuditEvent {
         resource: Some(app.config.own.admin_resource()),
         client_id: Some(LOCAL_CLIENT.to_owned()),
         token_id: Some(minted.token_id.clone()),
-        detail: json!({ "scope": minted.scope, "expires_at": expires_at.to_string() }).to_string(),
+        detail: Value::Object(detail).to_string(),
         ..AuditEvent::with_id(EventId::new(now), Outcome::Issued)
     };
     let token = app

@@ -1,215 +1,125 @@
-//! `carnet explain`: what would become of an assertion.
+//! `carnet explain`: what would become of an assertion, or why an event of the audit record ended as
+//! it did.
 //!
 //! With an admin token, or on the database, it asks the admin API; with `--server` alone it asks
-//! the public endpoint `/explain`.
-
-use std::path::PathBuf;
+//! the public endpoint `/explain`. The assertion comes from the sources of `carnet exchange`.
 
 use axum::http::Method;
-use carnet_exchange::web::{self, printable};
-use clap::{Args, ValueEnum};
+use carnet_exchange::explanation::allows;
+use carnet_exchange::{
+    ExchangeError, Job, Presented, RequestArgs, ServerUrl, SourceArgs, TokenRequest,
+    obtain_for_this_machine, print_explanation,
+};
+use clap::Args;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
-use super::admin_client::{AdminClient, below, remote, unreachable};
-use super::{CommandError, Conclusion, ServerArgs, read_file};
-use crate::grant::JWT;
-use crate::grant_type::GrantType;
+use super::admin_client::AdminClient;
+use super::{CommandError, Conclusion, ServerArgs};
+use crate::profile::Claims;
 
 /// Options of `carnet explain`.
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
-    /// File with the assertion (a JWT); `-` reads standard input.
-    #[arg(long, value_name = "FILE")]
-    assertion_file: PathBuf,
+    /// Id of an audit event, such as the `error_id` of a refusal: explains it again from the
+    /// claims that the event holds. Needs --token or the database.
+    #[arg(long, value_name = "ID", conflicts_with_all = [
+        "source", "assertion_file", "assertion_env", "audience", "kubernetes_token_file",
+        "resource", "scope", "principal", "authorization_details", "grant", "front_door", "package",
+    ])]
+    event: Option<String>,
     /// Resource URI of the registry, or one of its aliases; without it, the only registry that the
     /// matching rules cover.
     #[arg(long, value_name = "URI")]
     resource: Option<String>,
-    /// Name of the principal whose rules are meant; self-service rules count only if it is given.
-    #[arg(long, value_name = "NAME")]
-    principal: Option<String>,
-    /// Grant type of the token request.
-    #[arg(long, value_enum, default_value_t = AssertionGrantArg::JwtBearer)]
-    grant_type: AssertionGrantArg,
-    /// Scope of the token request, actions separated by spaces; without it, all that the rules
-    /// permit.
-    #[arg(long)]
-    scope: Option<String>,
+    /// Name of the resource server whose front door is asked about; the platform's token has to carry
+    /// that door's audience (--audience).
+    #[arg(long, value_name = "NAME", conflicts_with = "resource")]
+    front_door: Option<String>,
+    /// Package that the registry's tool asks a key for, at the front door of an npm registry.
+    #[arg(long, value_name = "NAME", requires = "front_door")]
+    package: Option<String>,
+    #[command(flatten)]
+    request: RequestArgs,
+    #[command(flatten)]
+    source: SourceArgs,
     #[command(flatten)]
     target: ServerArgs,
-}
-
-/// The grant types that take an assertion of a platform.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum AssertionGrantArg {
-    /// The JWT bearer grant (RFC 7523).
-    JwtBearer,
-    /// The token exchange grant (RFC 8693).
-    TokenExchange,
-}
-
-impl AssertionGrantArg {
-    fn grant_type(self) -> GrantType {
-        match self {
-            Self::JwtBearer => GrantType::JwtBearer,
-            Self::TokenExchange => GrantType::TokenExchange,
-        }
-    }
 }
 
 /// Prints the explanation. With an admin token, or on the database, it shows every rule that the
 /// token reaches; with `--server` alone, only what the assertion itself proves.
 pub async fn run(args: &ExplainArgs, as_json: bool) -> Result<Conclusion, CommandError> {
-    let assertion = read_file(&args.assertion_file)?.trim().to_owned();
-    let explanation = if let (Some(server), None) = (&args.target.server, &args.target.token) {
-        ask_publicly(server, args, &assertion).await?
-    } else {
-        let client = AdminClient::new(&args.target).await?;
-        let question = json!({
-            "grant_type": args.grant_type.grant_type().short_name(), "assertion": assertion,
-            "resource": args.resource, "principal": args.principal, "scope": args.scope,
+    let (explanation, claims) = match (&args.event, &args.target.server) {
+        (Some(event), _) => (ask(args, &json!({ "event": event })).await?, None),
+        (None, Some(server)) => {
+            let server = server_url(server)?;
+            let presented =
+                Presented::obtain(&server, &args.source, &Job::of_this_process()).await?;
+            let explanation = if args.target.token.is_some() {
+                ask(args, &args.question(presented.assertion())?).await?
+            } else {
+                presented.explain(&args.token_request()).await?
+            };
+            (explanation, Some(presented.claims().clone()))
+        }
+        (None, None) => {
+            let (assertion, claims) = read_for_the_database(args).await?;
+            (ask(args, &args.question(&assertion)?).await?, Some(claims))
+        }
+    };
+    print_explanation(&explanation, claims.as_ref(), as_json);
+    Ok(allows(&explanation).into())
+}
+
+/// Obtains the assertion for an explanation by the configured database. It leaves this machine for
+/// nobody, so any audience will do.
+async fn read_for_the_database(args: &ExplainArgs) -> Result<(SecretString, Claims), CommandError> {
+    let config = args.target.config.load()?;
+    let job = Job::of_this_process();
+    Ok(obtain_for_this_machine(&args.source, config.own.issuer(), &job).await?)
+}
+
+/// Asks the admin API of the server or of the configured database.
+async fn ask(args: &ExplainArgs, question: &Value) -> Result<Value, CommandError> {
+    let client = AdminClient::new(&args.target).await?;
+    client
+        .send(Method::POST, "/explanations", Some(question))
+        .await?
+        .ok()
+}
+
+fn server_url(text: &str) -> Result<ServerUrl, ExchangeError> {
+    text.parse()
+        .map_err(|why: String| ExchangeError::usage(format!("--server {text}: {why}")))
+}
+
+impl ExplainArgs {
+    fn token_request(&self) -> TokenRequest<'_> {
+        let resource = self.resource.as_deref();
+        TokenRequest {
+            front_door: self.front_door.as_deref(),
+            package: self.package.as_deref(),
+            ..TokenRequest::new(&self.request, resource.filter(|text| !text.is_empty()))
+        }
+    }
+
+    /// The token request in the form of the admin API.
+    fn question(&self, assertion: &SecretString) -> Result<Value, CommandError> {
+        let request = self.token_request();
+        let details = request
+            .authorization_details
+            .map(serde_json::from_str::<Value>)
+            .transpose()
+            .map_err(|error| CommandError::Other(format!("--authorization-details: {error}")))?;
+        let mut question = json!({
+            "grant_type": request.grant.short_name(), "assertion": assertion.expose_secret(),
+            "resource": request.resource, "principal": request.principal, "scope": request.scope,
+            "authorization_details": details, "front_door": request.front_door, "package": request.package,
         });
-        client
-            .send(Method::POST, "/explanations", Some(&question))
-            .await?
-            .ok()?
-    };
-    if as_json {
-        println!("{explanation}");
-    } else {
-        print(&explanation);
-    }
-    Ok((explanation.get("verdict").and_then(Value::as_str) == Some("allow")).into())
-}
-
-async fn ask_publicly(
-    server: &str,
-    args: &ExplainArgs,
-    assertion: &str,
-) -> Result<Value, CommandError> {
-    let mut form = vec![("grant_type", args.grant_type.grant_type().name())];
-    form.extend(match args.grant_type {
-        AssertionGrantArg::JwtBearer => vec![("assertion", assertion)],
-        AssertionGrantArg::TokenExchange => {
-            vec![("subject_token", assertion), ("subject_token_type", JWT)]
+        if let Some(members) = question.as_object_mut() {
+            members.retain(|_, value| !value.is_null());
         }
-    });
-    form.extend(
-        args.resource
-            .iter()
-            .map(|resource| ("resource", resource.as_str())),
-    );
-    form.extend(
-        args.principal
-            .iter()
-            .map(|principal| ("principal", principal.as_str())),
-    );
-    form.extend(args.scope.iter().map(|scope| ("scope", scope.as_str())));
-    let (http, server) = remote(server)?;
-    let request = http.post(below(&server, "/explain")).form(&form);
-    let answer = web::send(&server, request)
-        .await
-        .map_err(|error| unreachable(&error))?;
-    let body = answer.json();
-    if answer.status.is_success() {
-        return Ok(body);
-    }
-    // A refusal of this server has a JSON body. Anything else comes from another server or a proxy.
-    let said = if body.is_null() {
-        "nothing that this command understands".to_owned()
-    } else {
-        body.to_string()
-    };
-    Err(CommandError::Other(format!(
-        "the server answered {}: {}",
-        answer.status,
-        printable(&said)
-    )))
-}
-
-/// Prints an explanation as text: the verdict, then for each condition what was expected and
-/// received.
-pub fn print(explanation: &Value) {
-    let text = |value: &Value, name: &str| {
-        value
-            .get(name)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let list = |value: &Value, name: &str| {
-        value
-            .get(name)
-            .and_then(Value::as_array)
-            .cloned()
-            .unwrap_or_default()
-    };
-    if let Some(granted) = explanation.get("granted") {
-        println!(
-            "allow: {} at {} for {}",
-            text(granted, "scope"),
-            text(granted, "resource"),
-            text(granted, "sub")
-        );
-    } else {
-        println!(
-            "deny: {} - {}",
-            text(explanation, "reason"),
-            text(explanation, "error_description")
-        );
-        if explanation.get("caller_reason").is_some() {
-            println!(
-                "  the caller is told: {}",
-                text(explanation, "caller_reason")
-            );
-        }
-        for name in ["claim", "parameter"] {
-            if explanation.get(name).is_some() {
-                println!("  {name}: {}", text(explanation, name));
-            }
-        }
-        for audience in list(explanation, "accepted_audiences") {
-            println!("  accepted audience: {audience}");
-        }
-        println!("  {}", text(explanation, "error_uri"));
-    }
-    list(explanation, "checks").iter().for_each(print_condition);
-    for candidate in list(explanation, "candidates") {
-        let matches = candidate.get("matches") == Some(&Value::Bool(true));
-        println!(
-            "{} {} ({}) of {}",
-            if matches { "matches" } else { "differs" },
-            text(&candidate, "name"),
-            text(&candidate, "credential"),
-            text(&candidate, "principal"),
-        );
-        list(&candidate, "conditions")
-            .iter()
-            .for_each(print_condition);
-    }
-}
-
-/// Prints one line for a condition that is met. Otherwise adds the received value, the reason and,
-/// if there is one, a hint.
-fn print_condition(condition: &Value) {
-    let value = |name: &str| condition.get(name).cloned().unwrap_or_default();
-    let text = |name: &str| {
-        condition
-            .get(name)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-    };
-    if condition.get("met") == Some(&Value::Bool(true)) {
-        println!("  ok  {}: {}", text("field"), value("expected"));
-        return;
-    }
-    let (expected, received) = (value("expected"), value("received"));
-    println!(
-        "  NO  {}: expected {expected}, received {received} ({})",
-        text("field"),
-        text("reason")
-    );
-    if condition.get("hint").is_some() {
-        println!("      {}", text("hint"));
+        Ok(question)
     }
 }

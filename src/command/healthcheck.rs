@@ -1,14 +1,17 @@
 //! `carnet healthcheck`: asks the server on this machine for `/readyz`, at the first address of
 //! `server.listen`. A container image needs no other program for its health check.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use clap::Args;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
+use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
 use serde_json::{Value, json};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_openssl::SslStream;
 
 use super::{CommandError, Conclusion, ConfigFile};
 use crate::config::Listen;
@@ -28,7 +31,8 @@ pub async fn run(args: &HealthcheckArgs, as_json: bool) -> Result<Conclusion, Co
     let listen = config.server.listen.first().cloned();
     let listen =
         listen.ok_or_else(|| CommandError::Other("the server listens nowhere".to_owned()))?;
-    let asked = tokio::time::timeout(Duration::from_secs(args.timeout), ask(&listen));
+    let has_tls = config.server.tls.is_some();
+    let asked = tokio::time::timeout(Duration::from_secs(args.timeout), ask(&listen, has_tls));
     let (ready, answer) = match asked.await {
         Err(_) => (false, json!({ "status": "no answer" })),
         Ok(Err(error)) => (false, json!({ "status": "no answer", "detail": error })),
@@ -55,27 +59,43 @@ pub async fn run(args: &HealthcheckArgs, as_json: bool) -> Result<Conclusion, Co
     Ok(ready.into())
 }
 
-async fn ask(listen: &Listen) -> Result<(bool, Value), String> {
-    match listen {
+async fn ask(listen: &Listen, has_tls: bool) -> Result<(bool, Value), String> {
+    let stream = match listen {
         Listen::Unix(path) => {
             let stream = UnixStream::connect(path)
                 .await
                 .map_err(|error| error.to_string())?;
-            send(TokioIo::new(stream)).await
+            return send(TokioIo::new(stream)).await;
         }
-        Listen::Host(host, port) => connect(TcpStream::connect((host.as_str(), *port))).await,
+        Listen::Host(host, port) => TcpStream::connect((host.as_str(), *port)).await,
         Listen::Address(address) if address.ip().is_unspecified() => {
-            connect(TcpStream::connect(("localhost", address.port()))).await
+            TcpStream::connect(("localhost", address.port())).await
         }
-        Listen::Address(address) => connect(TcpStream::connect(address)).await,
+        Listen::Address(address) => TcpStream::connect(address).await,
+    };
+    let stream = stream.map_err(|error| error.to_string())?;
+    if has_tls {
+        let stream = secured(stream).await;
+        return send(TokioIo::new(stream.map_err(|error| error.to_string())?)).await;
     }
+    send(TokioIo::new(stream)).await
 }
 
-async fn connect(
-    connecting: impl Future<Output = std::io::Result<TcpStream>>,
-) -> Result<(bool, Value), String> {
-    let stream = connecting.await.map_err(|error| error.to_string())?;
-    send(TokioIo::new(stream)).await
+/// Makes a TLS handshake without checking the certificate: it names the server's public host, and what
+/// is asked is the server on this machine.
+async fn secured(
+    stream: TcpStream,
+) -> Result<SslStream<TcpStream>, Box<dyn std::error::Error + Send + Sync>> {
+    let mut connector = SslConnector::builder(SslMethod::tls_client())?;
+    connector.set_verify(SslVerifyMode::NONE);
+    let ssl = connector
+        .build()
+        .configure()?
+        .verify_hostname(false)
+        .into_ssl("localhost")?;
+    let mut stream = SslStream::new(ssl, stream)?;
+    Pin::new(&mut stream).connect().await?;
+    Ok(stream)
 }
 
 async fn send(

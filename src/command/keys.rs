@@ -1,12 +1,21 @@
 //! `carnet keys`: lists, rotates and withdraws signing keys through the admin API, and prints the
-//! keys as they are afterwards.
+//! keys as they are afterwards; and seals them under a new encryption key, on the database.
+
+use std::io::IsTerminal as _;
 
 use axum::http::Method;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::admin_client::AdminClient;
-use super::{CommandError, Conclusion, ServerArgs};
+use super::objects::is_confirmed;
+use super::table::table;
+use super::{CommandError, Conclusion, ConfigFile, ServerArgs};
+use crate::app::{App, StartError};
+use crate::audit::{AuditEvent, Outcome};
+use crate::clock::{Clock as _, SystemClock};
+use crate::ids::EventId;
+use crate::own_tokens::LOCAL_CLIENT;
 
 /// Arguments of `carnet keys`.
 #[derive(Debug, Args)]
@@ -35,9 +44,17 @@ enum KeysCommand {
     Withdraw {
         /// The `kid` of the key, as `carnet keys list` prints it.
         kid: String,
+        /// Do not ask on a terminal.
+        #[arg(long)]
+        yes: bool,
         #[command(flatten)]
         target: ServerArgs,
     },
+    /// Encrypt all private signing keys in the database under the configured encryption key, in one
+    /// transaction. Those of before are opened with the files of `keys.old_encryption_key_files`.
+    /// Signing keys and tokens stay valid.
+    #[command(after_help = "Example:\n  carnet keys reseal --config /etc/carnet.toml")]
+    Reseal(ConfigFile),
 }
 
 pub async fn run(args: &KeysArgs, as_json: bool) -> Result<Conclusion, CommandError> {
@@ -49,33 +66,95 @@ pub async fn run(args: &KeysArgs, as_json: bool) -> Result<Conclusion, CommandEr
             "/signing-keys/rotate".to_owned(),
             Some(json!({ "algorithm": algorithm })),
         ),
-        KeysCommand::Withdraw { kid, target } => {
+        KeysCommand::Withdraw { kid, yes, target } => {
+            let question = format!(
+                "Withdraw the key {kid}? Registries then refuse every token that it signed."
+            );
+            let asks = !yes && std::io::stdin().is_terminal();
+            if asks && !is_confirmed(&question, std::io::stdin().lock()) {
+                eprintln!("carnet: nothing was withdrawn");
+                return Ok(Conclusion::No);
+            }
             (target, Method::DELETE, format!("/signing-keys/{kid}"), None)
         }
+        KeysCommand::Reseal(file) => return reseal(file, as_json).await,
     };
     let client = AdminClient::new(target).await?;
-    client.send(method, &path, body.as_ref()).await?.ok()?;
-    let keys = client
-        .send(Method::GET, "/signing-keys", None)
-        .await?
-        .ok()?;
+    // Every answer holds the keys as they are afterwards. A second request would fail where the key
+    // was withdrawn that signed the admin token.
+    let keys = client.send(method, &path, body.as_ref()).await?.ok()?;
     if as_json {
         println!("{keys}");
-        return Ok(Conclusion::Yes);
+    } else {
+        print!("{}", listing(&keys));
     }
-    for key in keys
-        .get("items")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-    {
-        let text = |name: &str| key.get(name).and_then(Value::as_str).unwrap_or("-");
+    Ok(Conclusion::Yes)
+}
+
+/// The keys of an answer of the admin API as a table.
+fn listing(keys: &Value) -> String {
+    const COLUMNS: [(&str, &str); 6] = [
+        ("KID", "kid"),
+        ("ALGORITHM", "algorithm"),
+        ("STATE", "state"),
+        ("CREATED AT", "created_at"),
+        ("ACTIVATED AT", "activated_at"),
+        ("PUBLISHED UNTIL", "published_until"),
+    ];
+    let Some(items) = keys.get("items").and_then(Value::as_array) else {
+        return "done; the server, which is of an older release, does not list the keys here\n"
+            .to_owned();
+    };
+    let row = |key: &Value| {
+        COLUMNS
+            .map(|(_, member)| {
+                let cell = key.get(member).and_then(Value::as_str);
+                cell.unwrap_or("-").to_owned()
+            })
+            .to_vec()
+    };
+    let rows: Vec<Vec<String>> = items.iter().map(row).collect();
+    table(&COLUMNS.map(|(heading, _)| heading), &rows)
+}
+
+async fn reseal(file: &ConfigFile, as_json: bool) -> Result<Conclusion, CommandError> {
+    let config = file.load_for_command()?;
+    let now = SystemClock.now();
+    let (store, keys) = App::existing(&config, now).await?;
+    let event = AuditEvent {
+        client_id: Some(LOCAL_CLIENT.to_owned()),
+        detail: json!({ "kind": "signing key", "name": "resealed" }).to_string(),
+        ..AuditEvent::with_id(EventId::new(now), Outcome::Updated)
+    };
+    let resealed = keys
+        .reseal(&store, now, &event)
+        .await
+        .map_err(StartError::from)?;
+    let webhooks = keys
+        .reseal_webhooks(&store)
+        .await
+        .map_err(StartError::from)?;
+    let all = store.signing_keys().await.map_err(StartError::from)?.len();
+    // A server that still has the old key may have sealed a secret under it meanwhile.
+    let before = keys.sealed_before(&store).await.map_err(StartError::from)?;
+    let left = before.webhook_secrets;
+    if as_json {
         println!(
-            "{}  {:<6} {:<8} made {}",
-            text("kid"),
-            text("algorithm"),
-            text("state"),
-            text("created_at")
+            "{}",
+            json!({
+                "resealed": resealed, "signing_keys": all, "webhook_secrets": webhooks, "webhook_secrets_left": left,
+            })
+        );
+    } else {
+        let state = match left {
+            0 => "all are sealed under the current encryption key".to_owned(),
+            left => format!(
+                "all signing keys are sealed under the current encryption key, and {left} secrets of webhooks are not: run this again once every server \
+                 has the new key, and rotate those that it leaves"
+            ),
+        };
+        println!(
+            "{resealed} of {all} signing keys and {webhooks} secrets of webhooks were sealed anew; {state}"
         );
     }
     Ok(Conclusion::Yes)

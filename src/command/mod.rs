@@ -1,18 +1,33 @@
 //! The command line of the `carnet` binary: arguments, dispatch and exit codes.
 //!
 //! Exit code 0 is success, 1 a negative result or a failed command, 2 wrong usage (clap's own
-//! code). `docs/src/reference/command-line.md` describes every command.
+//! code), 3 no answer: nobody said no, and the same command may succeed later.
+//! `docs/src/reference/command-line.md` describes every command.
 
 mod admin_client;
 mod admin_token;
 mod apply;
+mod audit;
 mod check;
+mod clients;
+mod completions;
+mod config;
+mod credentials;
 mod explain;
+mod gateway;
 mod healthcheck;
+mod issuers;
 mod keys;
+mod notifications;
+mod objects;
 mod policy;
+mod profiles;
+mod progress;
 mod quickstart;
+mod rotation;
 mod serve;
+mod table;
+mod tokens;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -51,17 +66,63 @@ enum Command {
     /// connected over real sockets.
     #[command(after_help = "Example:\n  carnet quickstart --once")]
     Quickstart(quickstart::QuickstartArgs),
-    /// Make the server's objects equal to those of a file; the plan is printed before it is
-    /// executed.
+    /// Make the server's objects equal to those of a file; what changes is shown before it is done.
     #[command(after_help = "Example:\n  carnet apply -f objects.toml --dry-run")]
     Apply(apply::ApplyArgs),
-    /// Print all objects in the format that `apply` reads.
+    /// Print the objects that the token may read, in the format that `apply` reads.
     #[command(after_help = "Example:\n  carnet export > objects.toml")]
     Export(apply::ExportArgs),
+    /// Run the gateway: a reverse proxy that gives trusted publishing to registries that know nothing
+    /// of it.
+    ///
+    /// It works on the configuration and the database of the server, which has to have started once.
+    #[command(after_help = "Example:\n  carnet gateway --config /etc/carnet.toml")]
+    Gateway(gateway::GatewayArgs),
+    /// Find audit events: why a job was refused, what a token was used for, who changed a rule.
+    #[command(after_help = "Example:\n  carnet audit --since 1d --repository octo-org/octo-repo")]
+    Audit(Box<audit::AuditArgs>),
+    /// Show one object: as `export` writes it, with its state as comments.
+    #[command(
+        visible_alias = "show",
+        after_help = "Example:\n  carnet get credential octo-org:release"
+    )]
+    Get(objects::GetArgs),
+    /// List the objects of a kind.
+    #[command(after_help = "Example:\n  carnet list credentials --principal octo-org")]
+    List(objects::ListArgs),
+    /// Delete an object; refused while other objects refer to it.
+    #[command(after_help = "Example:\n  carnet delete credential octo-org:release --yes")]
+    Delete(objects::DeleteArgs),
+    /// Enable and disable federated credentials.
+    #[command(after_help = "Example:\n  carnet credentials disable octo-org:release")]
+    Credentials(credentials::CredentialsArgs),
+    /// Rotate the secrets of clients.
+    #[command(
+        after_help = "Example:\n  carnet clients rotate-secret pypi-registry --secrets-file /run/secrets/pypi-registry"
+    )]
+    Clients(clients::ClientsArgs),
+    /// Rotate the secrets of webhooks and send them test messages.
+    #[command(after_help = "Example:\n  carnet notifications test ops")]
+    Notifications(notifications::NotificationsArgs),
+    /// Refresh the keys of trusted issuers and show which fail.
+    #[command(after_help = "Example:\n  carnet issuers status")]
+    Issuers(issuers::IssuersArgs),
+    /// Inspect and end issued tokens.
+    #[command(after_help = "Example:\n  carnet tokens inspect --token-file leaked.txt")]
+    Tokens(tokens::TokensArgs),
     /// Check the configuration, the profiles, the database and the keys, and report every error at
-    /// once.
+    /// once. Creates and changes nothing.
     #[command(after_help = "Example:\n  carnet check --config /etc/carnet.toml")]
     Check(ConfigFile),
+    /// Show the effective configuration and where each value comes from.
+    #[command(after_help = "Example:\n  carnet config show --config /etc/carnet.toml")]
+    Config(config::ConfigArgs),
+    /// List the platform profiles, and show the fields that rules of a profile may use.
+    #[command(after_help = "Example:\n  carnet profiles show github-actions")]
+    Profiles(profiles::ProfilesArgs),
+    /// Print a script that completes the commands and options of `carnet` in a shell.
+    #[command(after_help = "Example:\n  carnet completions bash > /etc/bash_completion.d/carnet")]
+    Completions(completions::CompletionsArgs),
     /// Ask the server on this machine whether it is ready; exits 1 if it is not.
     #[command(after_help = "Example:\n  carnet healthcheck")]
     Healthcheck(healthcheck::HealthcheckArgs),
@@ -69,21 +130,29 @@ enum Command {
     /// key.
     #[command(after_help = "Example:\n  export CARNET_TOKEN=$(carnet admin-token --ttl 3600)")]
     AdminToken(admin_token::AdminTokenArgs),
-    /// List, rotate and withdraw the keys that sign access tokens.
+    /// List, rotate and withdraw the keys that sign access tokens, and change the key that encrypts
+    /// them.
     #[command(after_help = "Example:\n  carnet keys rotate")]
     Keys(keys::KeysArgs),
     /// Exchange the token that a CI platform issues to the job for an access token of a registry,
     /// and print the access token alone.
+    ///
+    /// Exits with 0 if there is a token (with --explain: if there would be one), 1 after a refusal of
+    /// the server or the platform, 2 for wrong usage, and 3 if there was no answer: then the same
+    /// command may succeed later.
     #[command(
         after_help = "Example:\n  token=$(carnet exchange --server https://carnet.example --resource https://registry.example/ --principal octo-org)"
     )]
     Exchange(Box<carnet_exchange::ExchangeArgs>),
     /// Explain why an assertion would be accepted or refused; no token is issued, and the assertion
     /// stays unused.
+    ///
+    /// The assertion comes from the same sources as in `carnet exchange`. Exits with 0 if the request
+    /// would be granted, 1 if it would be refused, 2 for wrong usage, and 3 if there was no answer.
     #[command(
         after_help = "Example:\n  carnet explain --server https://carnet.example --assertion-file token.jwt"
     )]
-    Explain(explain::ExplainArgs),
+    Explain(Box<explain::ExplainArgs>),
     /// Test, check and convert rules and case files offline.
     #[command(after_help = "Example:\n  carnet policy test release-cases.json")]
     Policy(policy::PolicyArgs),
@@ -129,9 +198,30 @@ pub enum CommandError {
     /// A file cannot be read.
     #[error("{0}: {1}")]
     File(String, std::io::Error),
+    /// There is no access token, or no assertion to explain.
+    #[error(transparent)]
+    Exchange(#[from] carnet_exchange::ExchangeError),
+    /// The server cannot be reached, or gave no answer.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The arguments do not fit together or do not fit the surroundings: exit code 2.
+    #[error("{0}")]
+    Usage(String),
     /// Any other failure, as a message for the user.
     #[error("{0}")]
     Other(String),
+}
+
+impl CommandError {
+    /// The exit code of the command that failed.
+    const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Exchange(error) => error.exit_code(),
+            Self::Usage(_) => 2,
+            Self::Unreachable(_) => 3,
+            Self::Config(_) | Self::Start(_) | Self::File(..) | Self::Other(_) => 1,
+        }
+    }
 }
 
 impl From<Vec<ConfigError>> for CommandError {
@@ -159,6 +249,15 @@ impl ConfigFile {
     fn load(&self) -> Result<Config, CommandError> {
         Ok(Config::load(self.config.as_deref())?)
     }
+
+    /// The configuration of a command that has no log: its warnings go to standard error.
+    fn load_for_command(&self) -> Result<Config, CommandError> {
+        let config = self.load()?;
+        for warning in &config.warnings {
+            eprintln!("carnet: warning: {warning}");
+        }
+        Ok(config)
+    }
 }
 
 /// Runs the command and turns its outcome into an exit code.
@@ -169,15 +268,28 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Quickstart(args) => quickstart::run(&args).await,
         Command::Apply(args) => apply::apply(&args, json).await,
         Command::Export(args) => apply::export(&args, json).await,
+        Command::Audit(args) => audit::run(&args, json).await,
+        Command::Gateway(args) => gateway::run(&args, json).await,
+        Command::Get(args) => objects::get(&args, json).await,
+        Command::List(args) => objects::list(&args, json).await,
+        Command::Delete(args) => objects::delete(&args, json).await,
+        Command::Credentials(args) => credentials::run(&args, json).await,
+        Command::Clients(args) => clients::run(&args, json).await,
+        Command::Notifications(args) => notifications::run(&args, json).await,
+        Command::Issuers(args) => issuers::run(&args, json).await,
+        Command::Tokens(args) => tokens::run(&args, json).await,
         Command::Check(config) => check::run(&config, json).await,
+        Command::Config(args) => config::run(&args, json),
+        Command::Profiles(args) => profiles::run(&args, json),
+        Command::Completions(args) => Ok(completions::run(&args)),
         Command::Healthcheck(args) => healthcheck::run(&args, json).await,
         Command::AdminToken(args) => admin_token::run(&args, json).await,
         Command::Keys(args) => keys::run(&args, json).await,
         Command::Exchange(args) => {
             let exchanged = carnet_exchange::run(&args, json).await;
             exchanged
-                .map(|()| Conclusion::Yes)
-                .map_err(|error| CommandError::Other(error.to_string()))
+                .map(|verdict| (verdict == carnet_exchange::Verdict::Allowed).into())
+                .map_err(CommandError::from)
         }
         Command::Explain(args) => explain::run(&args, json).await,
         Command::Policy(args) => policy::run(&args, json),
@@ -187,7 +299,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Ok(Conclusion::No) => ExitCode::from(1),
         Err(error) => {
             eprintln!("carnet: {error}");
-            ExitCode::from(1)
+            ExitCode::from(error.exit_code())
         }
     }
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{CommandError, Conclusion, read_file};
 use crate::config::OwnUrls;
-use crate::documents::{Bundle, ReadContext, lint};
+use crate::documents::{Bundle, LintFinding, MissingIssuer, ReadContext, lint};
 use crate::key_material::OpenSsl;
 use crate::policy::{convert, judge, read_cases};
 use crate::profile::Profiles;
@@ -32,7 +32,7 @@ enum PolicyCommand {
     /// Check `apply` files: print objects that the server would refuse to save (errors) and rules
     /// that are too wide (warnings); exits 1 if there is an error.
     #[command(after_help = "Example:\n  carnet policy lint objects.toml")]
-    Lint(PolicyFiles),
+    Lint(LintArgs),
 }
 
 #[derive(Debug, Args)]
@@ -43,6 +43,15 @@ struct PolicyFiles {
     /// Folder with profiles of your own, as `profiles_dir` in the configuration.
     #[arg(long, value_name = "FOLDER")]
     profiles_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct LintArgs {
+    #[command(flatten)]
+    files: PolicyFiles,
+    /// Profile of rules whose trusted issuer is in none of the files.
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -59,7 +68,7 @@ pub fn run(args: &PolicyArgs, as_json: bool) -> Result<Conclusion, CommandError>
     match &args.command {
         PolicyCommand::Test(files) => test(files, as_json),
         PolicyCommand::Convert(older) => convert_file(older),
-        PolicyCommand::Lint(files) => lint_files(files, as_json),
+        PolicyCommand::Lint(args) => lint_files(args, as_json),
     }
 }
 
@@ -128,8 +137,15 @@ fn convert_file(older: &OlderFile) -> Result<Conclusion, CommandError> {
     Ok(Conclusion::Yes)
 }
 
-fn lint_files(files: &PolicyFiles, as_json: bool) -> Result<Conclusion, CommandError> {
-    let profiles = profiles(files.profiles_dir.as_deref())?;
+fn lint_files(args: &LintArgs, as_json: bool) -> Result<Conclusion, CommandError> {
+    let profiles = profiles(args.files.profiles_dir.as_deref())?;
+    let profile = args.profile.as_deref();
+    if let Some(unknown) = profile.filter(|name| profiles.get(name).is_none()) {
+        let known = profiles.names().collect::<Vec<_>>().join(", ");
+        return Err(CommandError::Other(format!(
+            "--profile {unknown}: there is no such profile; there are {known}"
+        )));
+    }
     let own = OwnUrls::new("https://carnet.invalid", ([127, 0, 0, 1], 0).into())
         .map_err(CommandError::Other)?;
     // Whether a server allows http issuers on loopback addresses depends on its configuration, so
@@ -141,23 +157,35 @@ fn lint_files(files: &PolicyFiles, as_json: bool) -> Result<Conclusion, CommandE
         token_lifetime_seconds: 900,
         material: &OpenSsl,
     };
-    let mut findings = Vec::new();
-    for path in &files.files {
-        let bundle = Bundle::parse(&read_file(path)?)
-            .map_err(|error| CommandError::Other(format!("{}: {error}", path.display())))?;
-        findings.extend(lint(&bundle, context));
-    }
+    let bundles = args
+        .files
+        .files
+        .iter()
+        .map(|path| {
+            Bundle::parse(&read_file(path)?)
+                .map_err(|error| CommandError::Other(format!("{}: {error}", path.display())))
+        })
+        .collect::<Result<Vec<Bundle>, CommandError>>()?;
+    let missing = MissingIssuer::Profile(profile);
+    let findings: Vec<LintFinding> = bundles
+        .iter()
+        .flat_map(|bundle| lint(bundle, &bundles, missing, context))
+        .collect();
     if as_json {
         println!("{}", json!({ "findings": findings }));
     } else {
         for finding in &findings {
-            let kind = if finding.is_error { "error" } else { "warning" };
+            let kind = match finding {
+                LintFinding { is_error: true, .. } => "error",
+                LintFinding { is_note: true, .. } => "note",
+                LintFinding { .. } => "warning",
+            };
             println!(
                 "{kind} {}{} [{}]: {}",
                 finding.object, finding.pointer, finding.code, finding.detail
             );
         }
-        if findings.is_empty() {
+        if findings.iter().all(|finding| finding.is_note) {
             println!("nothing to complain about");
         }
     }

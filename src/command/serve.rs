@@ -5,7 +5,8 @@ use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use axum::Router;
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -13,8 +14,9 @@ use super::{CommandError, Conclusion, ConfigFile};
 use crate::admin::shared_workloads;
 use crate::app::{App, StartError};
 use crate::clock::SystemClock;
-use crate::config::{ConnectionLimits, Listen, LogConfig, LogFormat};
+use crate::config::{Config, ConnectionLimits, Listen, LogConfig, LogFormat};
 use crate::http;
+use crate::keys;
 use crate::upstream::HttpFetch;
 
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -29,64 +31,46 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 pub async fn run(file: &ConfigFile) -> Result<Conclusion, CommandError> {
     let config = file.load()?;
     start_log(&config.log)?;
-    let (listens, metrics_listen) = (
-        config.server.listen.clone(),
-        config.server.metrics_listen.clone(),
-    );
-    let issuer = config.own.issuer().to_owned();
-    let drain = config.server.drain;
-    let connections = with_room_for_files(
-        config
-            .server
-            .connections
-            .clone()
-            .for_requests(config.server.request_deadline),
-    );
-
-    let recorder = PrometheusBuilder::new().build_recorder();
-    let metrics = recorder.handle();
-    if metrics_listen.is_some() {
-        metrics::set_global_recorder(recorder)
-            .map_err(|error| CommandError::Other(error.to_string()))?;
-    }
-    let (app, _background) = App::start(
-        config,
-        Arc::new(SystemClock),
-        Arc::new(HttpFetch::default()),
-    )
-    .await?;
-    for shared in shared_workloads(&app.store, &app.rules())
-        .await
-        .map_err(StartError::from)?
-    {
-        tracing::warn!(
-            "{shared}; they are older than consent: an administrator has to save each, or withdraw it"
-        );
-    }
-    let mut serving = listen_on(&app, &listens, &connections).await?;
-    let shown: Vec<String> = listens.iter().map(ToString::to_string).collect();
-    tracing::info!(
-        issuer,
-        listen = shown.join(", "),
-        rules = app.rules().credential_count(),
-        "ready"
-    );
-    let metrics_serving = match metrics_listen {
-        None => None,
-        Some(listen) => {
-            tokio::spawn(keep_metrics_small(metrics.clone()));
-            let serving = http::serve(
-                http::metrics_router(metrics, app.clone()),
-                &listen,
-                connections,
-            )
-            .await;
-            Some(serving.map_err(|error| CommandError::File(listen.to_string(), error))?)
-        }
+    warn_of(&config);
+    let metrics = record_metrics(config.server.metrics_listen.as_ref())?;
+    let network = Arc::new(HttpFetch::of(&config));
+    let (app, _background) = App::start(config, Arc::new(SystemClock), network).await?;
+    warn_of_certificates(&app);
+    warn_of_the_database(&app).await?;
+    let server = &app.config.server;
+    let listeners = Listeners {
+        router: http::router(app.clone()),
+        listen: &server.listen,
+        metrics: (metrics, server.metrics_listen.as_ref()),
+        longest_request: server.request_deadline,
     };
+    serve(&app, listeners, || log_ready(&app)).await
+}
+
+/// What a process serves, and where.
+pub(super) struct Listeners<'a> {
+    pub(super) router: Router,
+    pub(super) listen: &'a [Listen],
+    pub(super) metrics: (PrometheusHandle, Option<&'a Listen>),
+    /// How long a connection may wait for its answer.
+    pub(super) longest_request: Duration,
+}
+
+/// Serves until a signal arrives or a listener fails. `ready` writes the line of the log that says so.
+pub(super) async fn serve(
+    app: &Arc<App>,
+    listeners: Listeners<'_>,
+    ready: impl FnOnce(),
+) -> Result<Conclusion, CommandError> {
+    let server = &app.config.server;
+    let limits = server.connections.clone();
+    let connections = with_room_for_files(limits.for_requests(listeners.longest_request));
+    let mut serving = listen_on(app, &listeners, &connections).await?;
+    let metrics_serving = listen_for_metrics(app, listeners.metrics, connections).await?;
+    ready();
 
     notify(&[sd_notify::NotifyState::Ready]);
-    until_the_end(&app, drain, &mut serving).await?;
+    until_the_end(app, server.drain, &mut serving).await?;
     tracing::info!("ending");
     notify(&[sd_notify::NotifyState::Stopping]);
     for serving in serving {
@@ -105,15 +89,115 @@ pub async fn run(file: &ConfigFile) -> Result<Conclusion, CommandError> {
     Ok(Conclusion::Yes)
 }
 
+/// Makes the process record metrics, if they can be requested.
+pub(super) fn record_metrics(listen: Option<&Listen>) -> Result<PrometheusHandle, CommandError> {
+    let other = |error: &dyn std::fmt::Display| CommandError::Other(error.to_string());
+    let builder = http::metrics::recorder().map_err(|error| other(&error))?;
+    let recorder = builder.build_recorder();
+    let handle = recorder.handle();
+    if listen.is_some() {
+        metrics::set_global_recorder(recorder).map_err(|error| other(&error))?;
+        http::metrics::describe();
+    }
+    Ok(handle)
+}
+
+/// Logs what an operator should change in the configuration.
+pub(super) fn warn_of(config: &Config) {
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    for file in keys::exposed_key_files(config) {
+        tracing::warn!(file = %file.display(), "others than its owner may read or write the encryption key");
+    }
+}
+
+/// Logs what an operator should change in the certificates. An expired one is served nevertheless: a
+/// server with several names still serves the others.
+pub(super) fn warn_of_certificates(app: &App) {
+    let Some(certificates) = &app.certificates else {
+        return;
+    };
+    let (set, now) = (certificates.current(), app.clock.now());
+    for error in set.expired(now) {
+        tracing::error!("{error}");
+    }
+    let warnings = set.warnings(certificates.config(), &app.config.own, now);
+    for warning in warnings.into_iter().chain(set.expires_soon(now)) {
+        tracing::warn!("{warning}");
+    }
+}
+
+/// Logs what an operator should change in the database.
+async fn warn_of_the_database(app: &App) -> Result<(), StartError> {
+    for shared in shared_workloads(&app.store, &app.rules()).await? {
+        tracing::warn!(
+            "{shared}; they are older than consent: an administrator has to save each, or withdraw it"
+        );
+    }
+    for warning in app.keys.sealed_before(&app.store).await?.warnings() {
+        tracing::warn!("{warning}");
+    }
+    Ok(())
+}
+
+fn log_ready(app: &App) {
+    let server = &app.config.server;
+    let listen: Vec<String> = server.listen.iter().map(ToString::to_string).collect();
+    let metrics = server.metrics_listen.as_ref().map(ToString::to_string);
+    let set = app.certificates.as_ref().map(|all| all.current());
+    let certificates = set.map(|set| {
+        let all = set.certificates().iter();
+        all.map(|one| one.names.to_string())
+            .collect::<Vec<_>>()
+            .join("; ")
+    });
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        issuer = app.config.own.issuer(),
+        listen = listen.join(", "),
+        tls = certificates.unwrap_or_else(|| "none".to_owned()),
+        metrics_listen = metrics.unwrap_or_else(|| "none".to_owned()),
+        database = app.config.database.url.shown(),
+        rules = app.rules().credential_count(),
+        "ready"
+    );
+}
+
+async fn listen_for_metrics(
+    app: &Arc<App>,
+    (metrics, listen): (PrometheusHandle, Option<&Listen>),
+    connections: ConnectionLimits,
+) -> Result<Option<http::Serving>, CommandError> {
+    let Some(listen) = listen else {
+        return Ok(None);
+    };
+    tokio::spawn(keep_metrics_small(metrics.clone()));
+    let router = http::metrics_router(metrics, app.clone());
+    let serving = http::serve(router, listen, connections, None).await;
+    serving
+        .map(Some)
+        .map_err(|error| CommandError::File(listen.to_string(), error))
+}
+
 /// Opens the listeners for requests.
 async fn listen_on(
     app: &Arc<App>,
-    listens: &[Listen],
+    listeners: &Listeners<'_>,
     connections: &ConnectionLimits,
 ) -> Result<Vec<http::Serving>, CommandError> {
-    let mut serving = Vec::with_capacity(listens.len());
-    for listen in listens {
-        let begun = http::serve(http::router(app.clone()), listen, connections.clone()).await;
+    let certificates = app.certificates.clone();
+    let proxies = &app.config.server.trusted_proxies;
+    let tls = certificates.map(|certificates| http::Tls::new(certificates, proxies));
+    let mut serving = Vec::new();
+    for listen in listeners.listen {
+        let begun = http::serve(
+            listeners.router.clone(),
+            listen,
+            connections.clone(),
+            tls.as_ref(),
+        )
+        .await;
         serving.push(begun.map_err(|error| CommandError::File(listen.to_string(), error))?);
     }
     Ok(serving)
@@ -127,13 +211,13 @@ async fn until_the_end(
 ) -> Result<(), CommandError> {
     let mut signals = Signals::new().map_err(|error| CommandError::Other(error.to_string()))?;
     tokio::select! {
-        () = signals.end() => {
+        () = signals.end(app) => {
             app.drain();
             tracing::info!(seconds = drain.as_secs(), "not ready any more; serving on while balancers notice");
             tokio::select! {
                 () = tokio::time::sleep(drain) => {}
                 // A second signal skips the rest of the drain period.
-                () = signals.end() => {}
+                () = signals.end(app) => {}
                 () = any_ended(serving) => {}
             }
         }
@@ -142,8 +226,8 @@ async fn until_the_end(
     Ok(())
 }
 
-/// SIGTERM and SIGINT, which end the server, and SIGHUP, which is caught because its default action
-/// would end the process. There is no configuration to reload.
+/// SIGTERM and SIGINT, which end the server, and SIGHUP, on which the certificates are read again. The
+/// configuration is not.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -159,15 +243,27 @@ impl Signals {
         })
     }
 
-    async fn end(&mut self) {
+    async fn end(&mut self, app: &App) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.hang_up.recv() => tracing::info!("SIGHUP: nothing to read again"),
+                _ = self.hang_up.recv() => read_again(app).await,
             }
         }
     }
+}
+
+/// Reads the certificates again, which may be on a network file system.
+async fn read_again(app: &App) {
+    let Some(certificates) = app.certificates.clone() else {
+        tracing::info!("SIGHUP: nothing to read again");
+        return;
+    };
+    let now = app.clock.now();
+    tokio::task::spawn_blocking(move || certificates.reload(now))
+        .await
+        .unwrap_or_default();
 }
 
 /// Raises the limit of open files as far as the system allows, and lowers the maximum of
@@ -197,8 +293,8 @@ async fn keep_metrics_small(metrics: PrometheusHandle) {
     }
 }
 
-fn start_log(config: &LogConfig) -> Result<(), CommandError> {
-    let filter = EnvFilter::try_new(&config.level)
+pub(super) fn start_log(config: &LogConfig) -> Result<(), CommandError> {
+    let filter = EnvFilter::try_new(config.level.directives())
         .map_err(|error| CommandError::Other(format!("log.level: {error}")))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

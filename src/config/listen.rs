@@ -78,6 +78,31 @@ impl Listen {
         }
     }
 
+    /// Whether this is a TCP address, which speaks TLS if `server.tls` is set.
+    pub const fn is_tcp(&self) -> bool {
+        !matches!(self, Self::Unix(_))
+    }
+
+    /// Host and port in the default issuer URL of a server with TLS. `None` for a Unix socket, and for
+    /// the unspecified address, which no client can connect to.
+    pub fn https_authority(&self) -> Option<String> {
+        let (host, port) = match self {
+            Self::Address(address) if address.ip().is_unspecified() => return None,
+            Self::Address(SocketAddr::V4(address)) => (address.ip().to_string(), address.port()),
+            Self::Address(SocketAddr::V6(address)) => {
+                (format!("[{}]", address.ip()), address.port())
+            }
+            Self::Host(host, port) => (host.to_ascii_lowercase(), *port),
+            Self::Unix(_) => return None,
+        };
+        // The usual spelling of a URL has no default port.
+        Some(if port == 443 {
+            host
+        } else {
+            format!("{host}:{port}")
+        })
+    }
+
     /// The address in the default issuer URL. A host name that is not local yields the unspecified
     /// address, for which `OwnUrls::new` refuses an http issuer.
     pub fn address(&self) -> SocketAddr {

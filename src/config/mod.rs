@@ -4,20 +4,35 @@
 //! Values are parsed into domain types here, unknown keys are refused, and all errors are reported
 //! at once. No other module of the server reads the environment.
 
+mod gateway;
 mod listen;
 mod loader;
+mod log;
+mod origin;
+mod proxy;
+mod settings;
+mod tls;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use carnet_jose::Algorithm;
 use ipnet::IpNet;
 use secrecy::SecretString;
-use serde::Deserialize;
 
 pub use carnet_engine::own_urls::OwnUrls;
 pub use carnet_exchange::Environment;
+pub use gateway::{CredentialFiles, GatewayConfig, GatewayRegistry};
 pub use listen::Listen;
+pub use log::{LogConfig, LogFilter, LogFormat};
+pub use origin::Origin;
+pub use proxy::ProxyUrl;
+pub use settings::Setting;
+pub use tls::{CertificateFiles, TlsConfig};
+
+/// The longest `server.request_seconds`.
+pub const MAX_REQUEST_SECONDS: u32 = 600;
 
 /// Retention of audit events, in days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,11 +60,21 @@ pub struct Config {
     pub tokens: TokenConfig,
     /// The source of the key that encrypts private signing keys in the database.
     pub encryption_key: EncryptionKeySource,
+    /// Files with earlier encryption keys, which can still decrypt.
+    pub old_encryption_key_files: Vec<PathBuf>,
     pub audit: AuditConfig,
+    /// What `carnet gateway` serves.
+    pub gateway: GatewayConfig,
     pub rate_limits: RateLimits,
+    /// The proxy for requests to platforms, clusters and webhooks outside of the operator's network.
+    pub upstream_proxy: Option<ProxyUrl>,
     /// Whether trusted issuers and key URLs may be http on the loopback interface; for local tests
     /// only.
     pub allow_http_loopback: bool,
+    /// The source of each configuration key.
+    pub origins: BTreeMap<&'static str, Origin>,
+    /// What an operator should change, although the configuration can be used.
+    pub warnings: Vec<String>,
 }
 
 /// Listeners and their limits.
@@ -57,6 +82,8 @@ pub struct Config {
 pub struct ServerConfig {
     /// Addresses for requests.
     pub listen: Vec<Listen>,
+    /// How the TCP addresses for requests speak TLS; `None` for HTTP without TLS.
+    pub tls: Option<TlsConfig>,
     /// The address for metrics; `None` disables them.
     pub metrics_listen: Option<Listen>,
     /// Networks of proxies whose `X-Forwarded-For` header is trusted.
@@ -112,23 +139,6 @@ impl ConnectionLimits {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogConfig {
-    pub format: LogFormat,
-    /// A filter of `tracing`, such as `info` or `carnet=debug`.
-    pub level: String,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LogFormat {
-    /// Lines for people.
-    #[default]
-    Text,
-    /// One JSON object per line.
-    Json,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenConfig {
     /// Lifetime of access tokens in seconds, for resource servers without one of their own.
@@ -174,6 +184,8 @@ const UNREADABLE: &str = "must be postgres://user:password@host:port/database; i
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatabaseConfig {
     pub url: DatabaseUrl,
+    /// The file that the URL was read from.
+    pub url_file: Option<PathBuf>,
     /// Most connections of this server to PostgreSQL.
     pub max_connections: u32,
     /// How long the server waits for PostgreSQL at start.
@@ -185,6 +197,7 @@ impl DatabaseConfig {
     pub fn of(url: DatabaseUrl) -> Self {
         Self {
             url,
+            url_file: None,
             max_connections: 16,
             wait: Duration::from_mins(1),
         }
@@ -217,6 +230,16 @@ impl DatabaseUrl {
         self.file().is_some_and(|path| !path.exists())
     }
 
+    /// The same URL with another SQLite file; the parameters stay.
+    #[must_use]
+    pub fn with_file(&self, path: &Path) -> Self {
+        let file = Self::of_file(path).0;
+        Self(match self.0.split_once('?') {
+            None => file,
+            Some((_, parameters)) => format!("{file}?{parameters}"),
+        })
+    }
+
     /// The path of the SQLite file; `None` for PostgreSQL and for a database in memory.
     pub fn file(&self) -> Option<PathBuf> {
         let path = self.0.strip_prefix("sqlite://")?;
@@ -225,6 +248,16 @@ impl DatabaseUrl {
             .decode_utf8()
             .ok()?;
         Some(path.into_owned().into()).filter(|path| path != Path::new(":memory:"))
+    }
+
+    /// The database for messages: the absolute path of the SQLite file, or the URL with host, port
+    /// and path, without user, password and parameters.
+    pub fn shown(&self) -> String {
+        if self.is_sqlite() {
+            let path = self.file().and_then(|path| std::path::absolute(path).ok());
+            return path.map_or_else(|| self.0.clone(), |path| path.display().to_string());
+        }
+        format!("postgres://{}", self.place())
     }
 
     /// Host, port and path for messages, without user and password.
@@ -275,13 +308,51 @@ impl std::fmt::Debug for DatabaseUrl {
 }
 
 /// A mistake in the configuration.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{key}: {detail}")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     /// The configuration key, such as `server.listen`.
     pub key: String,
     /// What the value must be.
     pub detail: String,
+    /// Where the value was given.
+    pub origin: Origin,
+}
+
+impl std::fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.key, self.detail)?;
+        match &self.origin {
+            Origin::Default => Ok(()),
+            origin => write!(f, " ({origin})"),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    /// The database for messages: what it is, and which setting names it.
+    pub fn database_place(&self) -> String {
+        let given = ["database.url", "database.url_file", "data_dir"]
+            .into_iter()
+            .filter_map(|key| Some((key, self.origins.get(key)?)))
+            .find(|(_, origin)| **origin != Origin::Default);
+        let file = self.origins.values().find_map(|origin| match origin {
+            Origin::File(path) => Some(path.display()),
+            Origin::Default | Origin::Variable(_) => None,
+        });
+        let named_by = match (given, file) {
+            (Some((key, origin)), _) => format!("named by {key}, {origin}"),
+            (None, Some(file)) => format!(
+                "the default, in the working directory: {file} sets neither data_dir nor database.url"
+            ),
+            (None, None) => {
+                "the default, in the working directory: no configuration file is named, and no variable sets data_dir or database.url"
+                    .to_owned()
+            }
+        };
+        format!("{} ({named_by})", self.database.url.shown())
+    }
 }
 
 /// Creates a folder that only its owner may enter, because it holds the database and the key that

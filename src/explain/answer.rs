@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use crate::ids::CredentialId;
 use crate::reason::Reason;
-use crate::refusal::Mismatch;
+use crate::refusal::RefusalDetails;
+use crate::trust::ShownFinding;
 
 /// The outcome that a token request would have.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
@@ -22,30 +23,15 @@ pub struct Explanation {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub caller_reason: Option<Reason>,
-    /// Why the request would be refused, in one sentence.
+    /// Why the request would be refused: a sentence, followed by the values that explain it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub error_description: Option<&'static str>,
+    pub error_description: Option<String>,
     /// The page that explains the reason and what to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_uri: Option<String>,
-    /// The request parameter that the refusal is about.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub parameter: Option<&'static str>,
-    /// The claim of the assertion that the refusal is about.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub claim: Option<String>,
-    /// The audiences that would have been accepted, for an assertion with a wrong `aud`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub accepted_audiences: Vec<String>,
-    /// How many of the requested packages fit into one token, for `too_many_entries`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub packages_that_fit: Option<usize>,
-    /// The resource URI that was probably meant, where only the spelling differs.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub nearest: Option<String>,
-    /// The conditions that do not hold, of the rules that may be shown.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub mismatches: Vec<Mismatch>,
+    /// What explains the reason.
+    #[serde(flatten)]
+    pub details: RefusalDetails,
     /// What the token would grant. Left out for `deny`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub granted: Option<Granted>,
@@ -91,8 +77,10 @@ pub struct ExplainedCandidate {
     pub credential: CredentialId,
     /// The name of the federated credential.
     pub name: String,
-    /// The name of the principal that the rule acts for.
-    pub principal: String,
+    /// The name of the principal that the rule acts for. Left out for a caller that did not name
+    /// this principal and would get no token of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
     /// Whether all conditions hold.
     pub matches: bool,
     /// All conditions of the rule.
@@ -125,4 +113,17 @@ pub struct ExplainedCondition {
 )]
 fn is_zero(count: &usize) -> bool {
     *count == 0
+}
+
+impl From<ShownFinding> for ExplainedCondition {
+    fn from(finding: ShownFinding) -> Self {
+        Self {
+            field: finding.field,
+            expected: finding.expected,
+            received: finding.received,
+            met: finding.reason.is_none(),
+            reason: finding.reason,
+            hint: finding.hint,
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! [`crate::decision`] and [`crate::token`].
 
 mod client_credentials;
+mod front_door;
 mod jwt_bearer;
 mod pipeline;
 mod record;
@@ -12,10 +13,11 @@ mod token_exchange;
 mod used;
 mod verify;
 
+pub use front_door::through_front_door;
 pub use pipeline::{Judged, issue, preview};
-pub use record::parts_of_token;
+pub use record::{names_of, parts_of_token, sees_claims};
 pub use refused::{About, Refused, Step};
-pub use request::{GrantRequest, read_access, read_form};
+pub use request::{GrantRequest, principal, read_access, read_form};
 pub use token_exchange::{ACCESS_TOKEN, JWT};
 pub use verify::verify_assertion;
 
@@ -53,6 +55,20 @@ pub const PARAMETERS: form::Parameters = form::Parameters {
         GRANTS[2].parameters,
     ],
     repeatable: &["resource", "audience"],
+};
+
+/// The parameters of an explanation: those of the token endpoint, and the front door.
+pub const PARAMETERS_OF_QUESTION: form::Parameters = form::Parameters {
+    known: &[
+        &["grant_type"],
+        form::OF_CLIENT,
+        request::OF_ACCESS,
+        GRANTS[0].parameters,
+        GRANTS[1].parameters,
+        GRANTS[2].parameters,
+        front_door::OF_FRONT_DOOR,
+    ],
+    repeatable: PARAMETERS.repeatable,
 };
 
 /// Why a token request is refused.

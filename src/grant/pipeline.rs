@@ -78,10 +78,11 @@ pub async fn preview(
     judge(app, context, request, Some(view))
         .await
         .map_err(|mut refused| {
-            if refused.used && !refused.refusal.mismatches.is_empty() {
-                refused.told = Reason::NoMatchingCredential;
+            if refused.used && refused.refusal.tells_of_rules() {
+                let undisclosed = refused.refusal.clone().undisclosed(None);
+                refused.told = undisclosed.reason;
                 if *view == View::Caller {
-                    refused.refusal.undisclosed();
+                    refused.refusal = undisclosed;
                 }
             }
             refused

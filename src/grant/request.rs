@@ -18,7 +18,6 @@ use crate::principal::{AccessRequest, DetailRequest};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::scope::ScopeSet;
-use crate::trust::Door;
 
 /// How many packages all entries of `authorization_details` may name together.
 const MAX_PACKAGES: usize = 500;
@@ -164,15 +163,22 @@ pub fn read_form(
 
 fn grant_type(form: &TokenForm<'_>) -> Result<GrantType, Refusal> {
     let name = form.require("grant_type")?;
-    GrantType::from_name(name).ok_or(Reason::GrantTypeUnsupported.into())
+    GrantType::from_name(name).ok_or_else(|| {
+        Refusal::parameter(Reason::GrantTypeUnsupported, "grant_type").received(name)
+    })
 }
 
 /// Reads the access asked for. `audience` counts in token exchange alone: other grants ignore it
 /// (decision D-06).
 pub fn read_access(form: &TokenForm<'_>, grant_type: GrantType) -> Result<AccessRequest, Refusal> {
     let resources: Vec<String> = form.all("resource").map(str::to_owned).collect();
-    if resources.len() > MAX_LISTED || !resources.iter().all(|resource| is_resource(resource)) {
-        return Err(Refusal::parameter(Reason::ResourceMalformed, "resource"));
+    let wrong = resources.iter().find(|resource| !is_resource(resource));
+    if resources.len() > MAX_LISTED || wrong.is_some() {
+        let refusal = Refusal::parameter(Reason::ResourceMalformed, "resource");
+        return Err(match wrong {
+            Some(wrong) => refusal.received(wrong.as_str()),
+            None => refusal.malformed(format!("it must be given at most {MAX_LISTED} times")),
+        });
     }
     let audiences = form
         .all("audience")
@@ -186,23 +192,28 @@ pub fn read_access(form: &TokenForm<'_>, grant_type: GrantType) -> Result<Access
         return Err(Refusal::parameter(Reason::TargetUnknown, "audience"));
     }
     let scope = form.get("scope").map(ScopeSet::parse).transpose();
-    let scope = scope.map_err(|_| Refusal::parameter(Reason::ScopeMalformed, "scope"))?;
+    let scope = scope.map_err(|_| {
+        Refusal::parameter(Reason::ScopeMalformed, "scope").received(form.get("scope"))
+    })?;
     let details = form.get("authorization_details").map(details).transpose()?;
-    let principal = form.get("principal").map(str::to_owned);
-    if principal
-        .as_ref()
-        .is_some_and(|name| name.len() > MAX_PRINCIPAL_BYTES)
-    {
-        return Err(Refusal::parameter(Reason::ParameterMalformed, "principal"));
-    }
+    let principal = form.get("principal").map(principal).transpose()?;
     Ok(AccessRequest {
         resources,
         audiences,
         principal,
-        door: Door::Token,
+        front_door: None,
         scope,
         details,
     })
+}
+
+/// Checks the name of a principal.
+pub fn principal(name: &str) -> Result<String, Refusal> {
+    if name.len() > MAX_PRINCIPAL_BYTES {
+        return Err(Refusal::parameter(Reason::ParameterMalformed, "principal")
+            .malformed(format!("it must have at most {MAX_PRINCIPAL_BYTES} bytes")));
+    }
+    Ok(name.to_owned())
 }
 
 /// Reads `authorization_details` (RFC 9396 section 2). The one known type is `package`; unknown
@@ -216,10 +227,16 @@ fn details(text: &str) -> Result<Vec<DetailRequest>, Refusal> {
 
 /// Reads `authorization_details` from parsed JSON.
 fn read_details(value: Value) -> Result<Vec<DetailRequest>, Refusal> {
-    let details: Vec<DetailRequest> =
-        serde_json::from_value(value).map_err(|error| malformed(error.to_string()))?;
+    let details: Vec<DetailRequest> = serde_path_to_error::deserialize(value).map_err(|error| {
+        match error.path().to_string() {
+            path if path == "." => malformed(error.inner().to_string()),
+            path => malformed(format!("{path}: {}", error.inner())),
+        }
+    })?;
     if details.is_empty() {
-        return Err(malformed("an array of entries".to_owned()));
+        return Err(malformed(
+            "it must be an array of one entry or more".to_owned(),
+        ));
     }
     if details
         .iter()
@@ -227,7 +244,9 @@ fn read_details(value: Value) -> Result<Vec<DetailRequest>, Refusal> {
         .sum::<usize>()
         > MAX_PACKAGES
     {
-        return Err(malformed(format!("at most {MAX_PACKAGES} packages in all")));
+        return Err(malformed(format!(
+            "it must name at most {MAX_PACKAGES} packages in all"
+        )));
     }
     match details.iter().find_map(wrong_with) {
         Some(why) => Err(malformed(why.to_owned())),
@@ -236,7 +255,7 @@ fn read_details(value: Value) -> Result<Vec<DetailRequest>, Refusal> {
 }
 
 fn malformed(why: String) -> Refusal {
-    Refusal::parameter(Reason::DetailsMalformed, "authorization_details").with_detail(why)
+    Refusal::parameter(Reason::DetailsMalformed, "authorization_details").malformed(why)
 }
 
 fn wrong_with(detail: &DetailRequest) -> Option<&'static str> {
@@ -258,19 +277,19 @@ fn wrong_with(detail: &DetailRequest) -> Option<&'static str> {
                 .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
     };
     if detail.kind != carnet_resource_server::DETAIL_TYPE {
-        Some("the type is not known")
+        Some("type must be package")
     } else if !texts(&detail.actions, MAX_LISTED) || !texts(&detail.packages, MAX_PACKAGES) {
-        Some("actions names 1 to 100 texts, packages 1 to 500")
+        Some("actions must name 1 to 100 texts, packages 1 to 500")
     } else if !optional(&detail.owner) || !optional(&detail.version) {
-        Some("owner and version are texts of at most 256 bytes")
+        Some("owner and version must be texts of at most 256 bytes")
     } else if !detail.digest.as_ref().is_none_or(digest) {
-        Some("digest is sha256: and 64 hexadecimal digits in lower case")
+        Some("digest must be sha256: and 64 hexadecimal digits in lower case")
     } else if !detail
         .locations
         .as_ref()
         .is_none_or(|places| texts(places, MAX_LISTED))
     {
-        Some("locations names 1 to 100 resources")
+        Some("locations must name 1 to 100 resources")
     } else {
         None
     }

@@ -37,14 +37,18 @@ pub(super) async fn as_told(app: &App, refused: Refused) -> Refused {
     }
 }
 
-/// Removes the mismatches from a refusal unless its assertion is known to be unused: the holder of
-/// a copy must not learn what a rule asks for.
+/// Removes from a refusal what rules ask for and permit, unless its assertion is known to be unused:
+/// the holder of a copy must learn neither.
 pub(super) async fn told(app: &App, mut refused: Refused) -> Refused {
     if let About::Assertion(assertion, _) = &refused.about
-        && !refused.refusal.mismatches.is_empty()
-        && !matches!(use_of(app, assertion.key().copied()).await, Ok(None))
+        && refused.refusal.tells_of_rules()
     {
-        refused.refusal.undisclosed();
+        let used = use_of(app, assertion.key().copied()).await;
+        refused.refusal = match used {
+            Ok(None) => refused.refusal,
+            Ok(Some(used)) => refused.refusal.undisclosed(used.event),
+            Err(failure) => failure,
+        };
     }
     refused
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::request::{Parameters, SentSubject, SentToken};
 use super::{About, Refused, Step};
 use crate::app::App;
-use crate::assertion::{AcceptedAssertion, UnverifiedAssertion, VerifiedAssertion};
+use crate::assertion::{AcceptedAssertion, Recipient, UnverifiedAssertion, VerifiedAssertion};
 use crate::client::ClientIdentity;
 use crate::decision::{ActorToken, Presented};
 use crate::grant_type::GrantType;
@@ -29,9 +29,13 @@ pub(super) async fn verify(
     parameters: &Parameters<'_>,
     client: &ClientIdentity,
 ) -> Result<Verified, Box<Refused>> {
+    let recipient = parameters
+        .access
+        .recipient(&context.rules)
+        .map_err(|refusal| Refused::at(Step::Presented, refusal))?;
     let presented = match (parameters.presented, client.federated()) {
         (SentSubject::Token(SentToken::Assertion(text)), _) => {
-            Presented::Assertion(accept(app, context, grant_type, text).await?)
+            Presented::Assertion(accept(app, context, grant_type, (text, recipient)).await?)
         }
         (SentSubject::Token(SentToken::AccessToken(text)), _) => Presented::AccessToken(
             subject_token(app, context, text)
@@ -50,7 +54,7 @@ pub(super) async fn verify(
     let actor = match parameters.actor {
         None => None,
         Some(SentToken::Assertion(text)) => Some(
-            accept(app, context, grant_type, text)
+            accept(app, context, grant_type, (text, recipient))
                 .await
                 .map(ActorToken::Assertion)
                 .map_err(|refused| refused.refusal),
@@ -68,10 +72,10 @@ async fn accept(
     app: &App,
     context: &DecisionContext<'_>,
     grant_type: GrantType,
-    text: &str,
+    (text, recipient): (&str, Recipient<'_>),
 ) -> Result<AcceptedAssertion, Box<Refused>> {
     let verified = Arc::new(
-        verify_assertion(app, context, text)
+        verify_assertion(app, context, text, recipient)
             .await
             .map_err(|refusal| Refused::at(Step::Presented, refusal))?,
     );
@@ -88,10 +92,12 @@ pub async fn verify_assertion(
     app: &App,
     context: &DecisionContext<'_>,
     assertion: &str,
+    recipient: Recipient<'_>,
 ) -> Result<VerifiedAssertion, Refusal> {
     let unverified = UnverifiedAssertion::parse(assertion)?;
-    let issuer = unverified.issuer(&context.rules)?;
-    app.upstream.verify(unverified, issuer, context.now).await
+    let issuer = unverified.issuer(&context.rules, recipient)?;
+    let presented = (recipient, context.now);
+    app.upstream.verify(unverified, issuer, presented).await
 }
 
 /// The subject token, if this server issued it and it is in force.

@@ -11,7 +11,7 @@ use super::received::FormRequest;
 use crate::app::App;
 use crate::decision::View;
 use crate::explain::{Explanation, explain_request};
-use crate::grant::TokenError;
+use crate::grant::{PARAMETERS_OF_QUESTION, TokenError};
 
 /// Issues nothing, records nothing and leaves assertions unused. The evaluation costs as much as a
 /// refusal, so each answer counts as one for the rate limit.
@@ -29,7 +29,8 @@ pub async fn explain(
 }
 
 async fn answer(app: &App, request: &FormRequest) -> Result<Explanation, TokenError> {
-    let form = request.token_form()?;
+    let form = request.form(&PARAMETERS_OF_QUESTION)?;
     let request = request.grant_request(app, &form)?;
+    let request = request.through_front_door(&form, &app.rules());
     explain_request(app, &request, &View::Caller).await
 }

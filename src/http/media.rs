@@ -8,6 +8,19 @@ use crate::form::{Parameters, decode};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 
+/// Values of `charset` in which ASCII is ASCII.
+const OF_BYTES: [&str; 8] = [
+    "utf-8",
+    "utf8",
+    "us-ascii",
+    "ascii",
+    "iso-8859-1",
+    "iso-8859-15",
+    "latin1",
+    "windows-1252",
+];
+
+/// Checks that a request has a body of the type `application/x-www-form-urlencoded`, not compressed.
 pub fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
     let mut types = headers.get_all(CONTENT_TYPE).iter();
     let (Some(only), None) = (
@@ -20,19 +33,22 @@ pub fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
     let form = parts
         .next()
         .is_some_and(|essence| essence.eq_ignore_ascii_case("application/x-www-form-urlencoded"));
-    let utf8 = parts
+    // The media type has no parameter `charset`, and clients send their library's default with a body
+    // of ASCII. The body has to be UTF-8 in any case; a charset of other than single bytes is no
+    // mistake of that kind.
+    let of_bytes = parts
         .filter(|parameter| !parameter.is_empty())
         .all(|parameter| match parameter.split_once('=') {
-            Some((name, value)) if name.eq_ignore_ascii_case("charset") => ["utf-8", "utf8"]
+            Some((name, value)) if name.trim().eq_ignore_ascii_case("charset") => OF_BYTES
                 .iter()
-                .any(|name| value.trim_matches('"').eq_ignore_ascii_case(name)),
+                .any(|name| value.trim().trim_matches('"').eq_ignore_ascii_case(name)),
             _ => true,
         });
     let plain = headers
         .get_all(CONTENT_ENCODING)
         .iter()
         .all(|value| value.as_bytes().eq_ignore_ascii_case(b"identity"));
-    if form && utf8 && plain {
+    if form && of_bytes && plain {
         Ok(())
     } else {
         Err(Reason::MediaType.into())
@@ -79,6 +95,9 @@ mod tests {
             "Application/X-WWW-Form-Urlencoded",
             "application/x-www-form-urlencoded; charset=UTF-8",
             "application/x-www-form-urlencoded;charset=\"utf-8\";",
+            "application/x-www-form-urlencoded; charset=utf8",
+            "application/x-www-form-urlencoded; charset=ISO-8859-1",
+            "application/x-www-form-urlencoded; charset = US-ASCII",
         ] {
             assert!(check(&[("content-type", good)]), "{good}");
         }

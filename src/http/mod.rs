@@ -5,17 +5,22 @@ mod address;
 mod admin;
 mod error;
 mod explain;
+mod front_doors;
+mod gateway;
 mod health;
 mod introspect;
 mod media;
 mod metadata;
+pub mod metrics;
 mod opening;
 mod reasons;
 mod received;
 mod revoke;
+mod sent;
 mod serve;
 mod token;
 mod token_status;
+mod told;
 
 use std::sync::Arc;
 
@@ -28,10 +33,12 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::time::Instant;
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub use admin::LocalCommand;
-pub use serve::{Serving, serve, serve_on, serve_within};
+pub use gateway::gateway_router;
+pub use serve::{HandshakeFailure, Serving, Tls, serve, serve_on, serve_within};
 
 use crate::app::App;
 use crate::grant::TokenError;
@@ -55,6 +62,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/reasons/{reason}", get(reasons::reason))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
+        .nest("/registry/{resource_server}", front_doors::routes(&app))
         .nest("/admin/v1", admin::routes());
     let mut root = Router::new()
         .route(
@@ -85,7 +93,8 @@ pub fn router(app: Arc<App>) -> Router {
             )
             .nest(&path, below)
     };
-    root.fallback(error::not_found)
+    root.merge(front_doors::routes(&app))
+        .fallback(error::not_found)
         .layer(from_fn_with_state(app.clone(), around_everything))
         .layer(CatchPanicLayer::custom(panicked))
         .with_state(app)
@@ -93,13 +102,17 @@ pub fn router(app: Arc<App>) -> Router {
 
 /// Metrics in Prometheus' text format and the health probes, for the listener
 /// `server.metrics_listen`.
-pub fn metrics_router(metrics: PrometheusHandle, app: Arc<App>) -> Router {
+pub fn metrics_router(handle: PrometheusHandle, app: Arc<App>) -> Router {
     let health = Router::new()
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz));
     Router::new()
-        .route("/metrics", get(async move || metrics.render()))
-        .merge(health.with_state(app))
+        .route(
+            "/metrics",
+            get(async move |State(app): State<Arc<App>>| metrics::render(&handle, &app).await),
+        )
+        .merge(health)
+        .with_state(app)
 }
 
 /// Every answer has a deadline, and `no-store` unless the endpoint set `Cache-Control` (decision
@@ -110,7 +123,10 @@ async fn around_everything(
     request: Request<Body>,
     next: Next,
 ) -> Response {
+    let durations = metrics::durations(&request, app.config.own.path());
+    let began = Instant::now();
     let mut response = error::within_deadline(&app, request, next).await;
+    metrics::observe(durations, began.elapsed());
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if !headers.contains_key(CACHE_CONTROL) {

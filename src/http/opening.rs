@@ -27,6 +27,17 @@ pub struct Opened<S> {
     stream: S,
 }
 
+impl<S> Opened<S> {
+    /// A connection from which these bytes were read.
+    pub const fn replaying(read: Vec<u8>, stream: S) -> Self {
+        Self {
+            read,
+            taken: 0,
+            stream,
+        }
+    }
+}
+
 /// Reads until the head is complete, or the bytes cannot be one. `begun` tells whether any byte has
 /// arrived, so that a shutdown can drop idle connections. `None` if the peer closed the connection
 /// before it sent anything.
@@ -44,14 +55,11 @@ pub async fn open<S: AsyncRead + Unpin>(
             break;
         }
     }
-    Ok((!read.is_empty()).then_some(Opened {
-        read,
-        taken: 0,
-        stream,
-    }))
+    Ok((!read.is_empty()).then_some(Opened::replaying(read, stream)))
 }
 
-fn read_some(
+/// Reads what has arrived and appends it; nothing at the end of the stream.
+pub(super) fn read_some(
     stream: Pin<&mut impl AsyncRead>,
     context: &mut Context<'_>,
     read: &mut Vec<u8>,

@@ -1,16 +1,26 @@
 //! `GET /reasons/{reason}`: what a reason code means and how to fix its cause.
 
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
 use axum::Json;
-use axum::extract::Path;
+use axum::extract::{Path, State};
 use axum::http::header::{ACCEPT, CONTENT_SECURITY_POLICY};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse as _, Response};
 use serde_json::json;
 
+use crate::app::App;
+use crate::profile::Profile;
 use crate::reason::Reason;
 
 /// Answers with HTML or JSON, whichever `Accept` names first, and with JSON if it names neither.
-pub async fn reason(Path(code): Path<String>, headers: HeaderMap) -> Response {
+pub async fn reason(
+    State(app): State<Arc<App>>,
+    Path(code): Path<String>,
+    headers: HeaderMap,
+) -> Response {
     let Ok(reason) = code.parse::<Reason>() else {
         return (
             StatusCode::NOT_FOUND,
@@ -18,17 +28,25 @@ pub async fn reason(Path(code): Path<String>, headers: HeaderMap) -> Response {
         )
             .into_response();
     };
+    let of_platforms = app.profiles.iter().filter_map(|profile| {
+        let remedy = profile.remedies.get(&reason)?;
+        Some((&**profile, &**remedy))
+    });
     if !wants_html(&headers) {
+        let remedies: BTreeMap<&str, &str> = of_platforms
+            .map(|(profile, remedy)| (profile.name.as_str(), remedy))
+            .collect();
         let body = json!({
-            "reason": reason, "description": reason.sentence(), "meaning": reason.meaning(), "remedy": reason.remedy(),
+            "reason": reason, "description": reason.sentence(), "meaning": reason.meaning(), "remedy": reason.remedy(), "remedies": remedies,
             "status": reason.class().row().status, "told_to": reason.disclosure(),
         });
         return Json(body).into_response();
     }
-    // All texts are constants of this server without markup, so nothing has to be escaped.
+    let platforms = of_platforms.fold(String::new(), platform);
+    // Constants of this server without markup; only the texts of profiles are escaped.
     let page = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{code}</title>\
-         <h1><code>{code}</code></h1><p><strong>{}</strong></p><h2>What it means</h2><p>{}</p><h2>What to do</h2><p>{}</p></html>",
+         <h1><code>{code}</code></h1><p><strong>{}</strong></p><h2>What it means</h2><p>{}</p><h2>What to do</h2><p>{}</p>{platforms}</html>",
         reason.sentence(),
         reason.meaning(),
         reason.remedy(),
@@ -41,6 +59,23 @@ pub async fn reason(Path(code): Path<String>, headers: HeaderMap) -> Response {
         Html(page),
     )
         .into_response()
+}
+
+/// Appends the remedy for one platform. Operators write profiles, so their texts are escaped.
+fn platform(mut page: String, (profile, remedy): (&Profile, &str)) -> String {
+    let escaped = |text: &str| {
+        text.replace('&', "&amp;")
+            .replace('<', "&lt;")
+            .replace('>', "&gt;")
+    };
+    write!(
+        page,
+        "<h3>{}</h3><p>{}</p>",
+        escaped(&profile.title),
+        escaped(remedy)
+    )
+    .ok();
+    page
 }
 
 fn wants_html(headers: &HeaderMap) -> bool {

@@ -8,8 +8,9 @@ use axum::http::Uri;
 use axum::http::header::{AUTHORIZATION, HeaderMap};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
-use super::error::{Caller, SentClient};
+use super::error::Caller;
 use super::media::{check_media_type, check_query};
+use super::sent::Sent;
 use crate::app::App;
 use crate::client::{AuthorizationHeader, ClientCredentials};
 use crate::form::{Parameters, TokenForm};
@@ -60,7 +61,7 @@ impl FromRequest<Arc<App>> for FormRequest {
         let caller = caller.unwrap_or_else(|| Caller {
             id: EventId::new(app.clock.now()),
             address: None,
-            client: SentClient::default(),
+            sent: Sent::default(),
         });
         let body = read_whole(body).await?;
         Ok(Self {
@@ -85,7 +86,7 @@ impl FormRequest {
             .and_then(ClientCredentials::client_id)
             .or(form.get("client_id"))
         {
-            self.caller.client.note(client_id);
+            self.caller.sent.note_client(client_id);
         }
         Ok(form)
     }

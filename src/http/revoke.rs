@@ -16,6 +16,7 @@ use crate::app::App;
 use crate::audit::{AuditEvent, Outcome};
 use crate::client::ClientIdentity;
 use crate::grant::{TokenError, parts_of_token};
+use crate::model::DecisionContext;
 use crate::own_tokens::{FEDERATED, LOCAL_CLIENT, OwnToken};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
@@ -36,32 +37,52 @@ pub async fn revoke(
     };
     let identity = question.client.identity();
     check_ownership(identity, &token)?;
-    let parts = parts_of_token(&question.context.rules, token.claims());
-    let event = AuditEvent {
-        parts,
-        ..event(&request.caller, identity, &token)
-    };
-    app.store
-        .revoke(&token.claims().jti, token.expires_at(), &event)
-        .await
-        .map_err(Refusal::from)?;
-    metrics::counter!("carnet_tokens_revoked_total").increment(1);
+    let by = (&request.caller, identity.id());
+    revoke_by_holder(&app, &question.context, &token, by).await?;
     Ok(StatusCode::OK.into_response())
 }
 
-/// Only the client to which a token was issued may revoke it. A token that was issued without a
-/// client, or by the command line, may be revoked by its holder.
+/// Ends a token that is in force, for its holder; the client is the one that asked, if one did.
+pub(super) async fn revoke_by_holder(
+    app: &App,
+    context: &DecisionContext<'_>,
+    token: &OwnToken,
+    by: (&Caller, Option<&str>),
+) -> Result<(), Refusal> {
+    let event = AuditEvent {
+        parts: parts_of_token(&context.rules, token.claims()),
+        ..event(by, token)
+    };
+    let is_revoked_now = app
+        .store
+        .revoke(&token.claims().jti, token.expires_at(), &event)
+        .await?;
+    // A repetition revokes nothing.
+    if is_revoked_now {
+        metrics::counter!("carnet_tokens_revoked_total").increment(1);
+    }
+    Ok(())
+}
+
+/// Whether whoever holds a token may revoke it: it was issued without a client, or by the command
+/// line.
+pub(super) fn is_of_holder(token: &OwnToken) -> bool {
+    let owner = &token.claims().client_id;
+    owner.starts_with(FEDERATED) || owner == LOCAL_CLIENT
+}
+
+/// Only the client to which a token was issued may revoke it, unless [`is_of_holder`].
 fn check_ownership(identity: &ClientIdentity, token: &OwnToken) -> Result<(), Refusal> {
     let owner = &token.claims().client_id;
     match identity.id() {
-        _ if owner.starts_with(FEDERATED) || owner == LOCAL_CLIENT => Ok(()),
+        _ if is_of_holder(token) => Ok(()),
         Some(client_id) if client_id == owner => Ok(()),
         Some(_) => Err(Reason::TokenOfAnotherClient.into()),
         None => Err(Reason::ClientAuthenticationFailed.into()),
     }
 }
 
-fn event(caller: &Caller, identity: &ClientIdentity, token: &OwnToken) -> AuditEvent {
+fn event((caller, client): (&Caller, Option<&str>), token: &OwnToken) -> AuditEvent {
     let claims = token.claims();
     AuditEvent {
         credential: claims
@@ -76,7 +97,7 @@ fn event(caller: &Caller, identity: &ClientIdentity, token: &OwnToken) -> AuditE
         client_id: Some(claims.client_id.clone()),
         token_id: Some(claims.jti.clone()),
         address: caller.address,
-        detail: json!({ "revoked_by": identity.id() }).to_string(),
+        detail: json!({ "revoked_by": client }).to_string(),
         ..AuditEvent::with_id(caller.id, Outcome::Revoked)
     }
 }

@@ -53,8 +53,9 @@ pub async fn token(
     request: FormRequest,
 ) -> Result<Response, TokenError> {
     let form = request.token_form()?;
-    let request = request.grant_request(&app, &form)?;
-    let token = issue(&app, &request).await?;
+    let refused = |_: &TokenError| request.caller.sent.note_assertion(&form);
+    let request = request.grant_request(&app, &form).inspect_err(refused)?;
+    let token = issue(&app, &request).await.inspect_err(refused)?;
     metrics::counter!("carnet_tokens_issued_total").increment(1);
     tracing::debug!(token_id = token.get().token_id, "token issued");
     Ok(Json(TokenAnswer::of(&token, request.grant_type())).into_response())

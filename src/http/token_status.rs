@@ -51,7 +51,7 @@ impl<'a> StatusRequest<'a> {
                 if let Some((key, _)) = identity.consumed()
                     && !matches!(app.store.use_of(&key).await, Ok(None))
                 {
-                    refusal.undisclosed();
+                    refusal = refusal.undisclosed(None).of_client();
                 }
                 Err(refusal.into())
             }

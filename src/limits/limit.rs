@@ -50,7 +50,14 @@ impl<K: Hash + Eq + Clone> Limit<K> {
     /// Counts a use that has already happened. The budget never falls below zero, so that a flood
     /// does not prolong the wait.
     pub(super) fn note(&self, key: &K) {
-        let Some(each) = self.each else { return };
+        self.note_many(key, 1);
+    }
+
+    /// Counts so many uses that have already happened.
+    pub(super) fn note_many(&self, key: &K, uses: u32) {
+        let Some(each) = self.each.map(|each| each.saturating_mul(uses)) else {
+            return;
+        };
         let now = Instant::now();
         let mut whole_at = self.whole_at.lock();
         let next = next(whole_at.get(key), now, each).min(later(now, MINUTE));

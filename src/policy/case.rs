@@ -11,7 +11,7 @@ use crate::documents::Bundle;
 
 /// Parameters of the token request that a case may have. The token itself is not among them: it is
 /// that of the case.
-const PARAMETERS: [&str; 8] = [
+const PARAMETERS: [&str; 10] = [
     "grant_type",
     "resource",
     "audience",
@@ -20,6 +20,8 @@ const PARAMETERS: [&str; 8] = [
     "principal",
     "subject_token_type",
     "requested_token_type",
+    "front_door",
+    "package",
 ];
 
 /// One case of a case file.
@@ -289,10 +291,6 @@ fn request(given: Map<String, Value>) -> Result<Vec<(&'static str, String)>, Str
             return Err(match name.as_str() {
                 "assertion" | "subject_token" => {
                     format!("request.{name} must be left out: it is the case's own token")
-                }
-                "front_door" => {
-                    "request.front_door must be left out: this release serves no front doors"
-                        .to_owned()
                 }
                 _ => format!(
                     "request.{name} must be left out; the parameters of a case are {}",

@@ -13,7 +13,8 @@ use serde_json::{Map, Value, json};
 use super::CaseVerdict;
 use super::case::{Case, CaseToken, GivenState, GivenStateName, RegistryContext, UsedAssertion};
 use crate::assertion::{
-    Assertion as _, AssertionContent, AssertionKey, AssumedAssertion, UnverifiedAssertion,
+    Assertion as _, AssertionContent, AssertionKey, AssumedAssertion, Recipient,
+    UnverifiedAssertion,
 };
 use crate::client::Admitted;
 use crate::clock::Timestamp;
@@ -21,7 +22,7 @@ use crate::config::OwnUrls;
 use crate::decision::{Decision, Mode, Presented, Subject, decide};
 use crate::documents::{Imagined, ReadContext, Vouching};
 use crate::form::TokenForm;
-use crate::grant::{ACCESS_TOKEN, JWT, read_form};
+use crate::grant::{ACCESS_TOKEN, JWT, read_form, through_front_door};
 use crate::grant_type::GrantType;
 use crate::key_material::OpenSsl;
 use crate::model::DecisionContext;
@@ -65,11 +66,15 @@ fn verdict(case: &Case, profiles: &Profiles) -> Result<(), Refusal> {
         now,
         own: &own,
     };
-    let (grant_type, access) = read_form(&form(case)?, &own)?;
-    let assertion = assertion(case, &context)?;
+    let form = form(case)?;
+    let (grant_type, mut access) = read_form(&form, &own)?;
+    through_front_door(&mut access, grant_type, &form, &context.rules)?;
+    let assertion = assertion(case, &context, access.recipient(&context.rules)?)?;
     assertion.content().check_grant(grant_type)?;
+    let at = access.front_door.as_ref();
+    let package = at.and_then(|at| at.package.as_deref());
     let offline = Mode::Offline {
-        used: was_used(case, assertion.content()),
+        used: was_used(case, assertion.content(), package),
     };
     let presented = Presented::Assertion(assertion);
     let subject = Subject {
@@ -216,7 +221,11 @@ fn form(case: &Case) -> Result<TokenForm<'_>, Refusal> {
 }
 
 /// Parses the case's token, or makes one, and checks everything but its signature.
-fn assertion(case: &Case, context: &DecisionContext<'_>) -> Result<AssumedAssertion, Refusal> {
+fn assertion(
+    case: &Case,
+    context: &DecisionContext<'_>,
+    recipient: Recipient<'_>,
+) -> Result<AssumedAssertion, Refusal> {
     let made = |payload: &str, header: &Map<String, Value>| {
         let header = Value::Object(header.clone()).to_string();
         format!(
@@ -244,7 +253,7 @@ fn assertion(case: &Case, context: &DecisionContext<'_>) -> Result<AssumedAssert
                 ])
             };
             let any = made(payload, &header("RS256", "JWT"));
-            let issuer = UnverifiedAssertion::parse(&any)?.issuer(&context.rules)?;
+            let issuer = UnverifiedAssertion::parse(&any)?.issuer(&context.rules, recipient)?;
             let algorithm = issuer
                 .algorithms
                 .first()
@@ -259,18 +268,21 @@ fn assertion(case: &Case, context: &DecisionContext<'_>) -> Result<AssumedAssert
         }
     };
     let unverified = UnverifiedAssertion::parse(&text)?;
-    let issuer = unverified.issuer(&context.rules)?;
-    unverified.assume(issuer, case.context.keys.as_deref(), context.now)
+    let issuer = unverified.issuer(&context.rules, recipient)?;
+    let keys = case.context.keys.as_deref();
+    unverified.assume(issuer, keys, (recipient, context.now))
 }
 
-fn was_used(case: &Case, assertion: &AssertionContent) -> bool {
+fn was_used(case: &Case, assertion: &AssertionContent, package: Option<&str>) -> bool {
     let Some(key) = assertion.key() else {
         return false;
     };
     case.context.used.iter().any(|used| match used {
         UsedAssertion::This(_) => true,
         UsedAssertion::Other { iss, jti } => {
-            *iss == assertion.issuer().issuer && AssertionKey::of_id(iss, jti) == *key
+            let used = AssertionKey::of_id(iss, jti);
+            let used = package.map_or(used, |package| used.for_package(package));
+            *iss == assertion.issuer().issuer && used == *key
         }
     })
 }

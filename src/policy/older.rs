@@ -167,7 +167,10 @@ impl<'a> Conversion<'a> {
                 let text = toml::to_string(file).map_err(|error| error.to_string())?;
                 Profile::parse(name, &text)
                     .map(Arc::new)
-                    .map_err(|errors| format!("template: {errors:?}"))?
+                    .map_err(|errors| {
+                        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+                        format!("template: {}", errors.join("; "))
+                    })?
             }
             None => profiles
                 .get(name)

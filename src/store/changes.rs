@@ -13,10 +13,20 @@ use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::documents::Kind;
 
+// How the database names the kinds that are not kinds of objects. A release that does not know a
+// word reads everything again.
+const RULES_OF_PRINCIPAL: &str = "rules_of_principal";
+const RULE_AND_HOLDERS: &str = "rule_and_holders";
+const SIGNING_KEYS: &str = "signing_keys";
+
 /// The kind of thing that changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ChangeKind {
     Object(Kind),
+    /// All rules of a principal, by its name, and the rules that name one of them as an actor.
+    RulesOfPrincipal,
+    /// A rule, by its id, and the rules that name it as an actor.
+    RuleAndHolders,
     /// Any signing key: all of them are read again.
     SigningKey,
 }
@@ -25,18 +35,22 @@ impl ChangeKind {
     fn word(self) -> &'static str {
         match self {
             Self::Object(kind) => kind.table(),
-            Self::SigningKey => "signing_keys",
+            Self::RulesOfPrincipal => RULES_OF_PRINCIPAL,
+            Self::RuleAndHolders => RULE_AND_HOLDERS,
+            Self::SigningKey => SIGNING_KEYS,
         }
     }
 
     fn from_word(word: &str) -> Option<Self> {
-        if word == "signing_keys" {
-            return Some(Self::SigningKey);
+        match word {
+            RULES_OF_PRINCIPAL => Some(Self::RulesOfPrincipal),
+            RULE_AND_HOLDERS => Some(Self::RuleAndHolders),
+            SIGNING_KEYS => Some(Self::SigningKey),
+            _ => Kind::ALL
+                .into_iter()
+                .find(|kind| kind.table() == word)
+                .map(Self::Object),
         }
-        Kind::ALL
-            .into_iter()
-            .find(|kind| kind.table() == word)
-            .map(Self::Object)
     }
 }
 

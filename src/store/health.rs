@@ -28,6 +28,16 @@ struct WriteProbe {
     probing: tokio::sync::Mutex<()>,
 }
 
+/// Connections to the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connections {
+    /// Those that a request or task uses now.
+    pub busy: usize,
+    pub idle: usize,
+    /// The most that may be open.
+    pub max: usize,
+}
+
 impl LastWrite {
     /// The result of the last write, if it is younger than [`SEEN`].
     fn recent(&self) -> Option<bool> {
@@ -68,6 +78,17 @@ impl Store {
             .execute_unprepared("UPDATE change_counter SET value = value")
             .await?;
         Ok(transaction.commit().await?)
+    }
+
+    /// The connections of this process to the database, those of all pools together.
+    pub fn connections(&self) -> Connections {
+        if self.backend() == DbBackend::Sqlite {
+            let write = Connections::of(self.write.get_sqlite_connection_pool());
+            write.and(Connections::of(self.read.get_sqlite_connection_pool()))
+        } else {
+            // Reads and writes share one pool.
+            Connections::of(self.write.get_postgres_connection_pool())
+        }
     }
 
     /// Records the result of a write.
@@ -124,5 +145,25 @@ fn is_read_only(error: &DbErr) -> bool {
             .and_then(|error| error.code().map(std::borrow::Cow::into_owned))
             .is_some_and(|code| matches!(code.as_str(), "25006" | "57P01" | "57P02" | "57P03")),
         RuntimeErr::Internal(_) => false,
+    }
+}
+
+impl Connections {
+    fn of<D: sea_orm::sqlx::Database>(pool: &sea_orm::sqlx::Pool<D>) -> Self {
+        let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        let idle = pool.num_idle();
+        Self {
+            busy: count(pool.size()).saturating_sub(idle),
+            idle,
+            max: count(pool.options().get_max_connections()),
+        }
+    }
+
+    const fn and(self, other: Self) -> Self {
+        Self {
+            busy: self.busy.saturating_add(other.busy),
+            idle: self.idle.saturating_add(other.idle),
+            max: self.max.saturating_add(other.max),
+        }
     }
 }

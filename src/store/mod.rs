@@ -3,11 +3,15 @@
 
 mod audit;
 mod changes;
+mod gateway;
 mod health;
 mod ledger;
+mod notifications;
 mod objects;
 mod placeholders;
 mod pruning;
+mod referrers;
+mod revocation;
 mod signing_keys;
 mod snapshots;
 mod tokens;
@@ -25,12 +29,22 @@ use sea_orm::{
 
 pub use audit::{AuditFilter, AuditPage, PrincipalView};
 pub use changes::ChangeKind;
+pub use gateway::{
+    NotChanged, PackageChange, PackageChanged, PackageFilter, PackagePage, PackageRecord,
+    PackageState, Publication, PublicationState, Subject,
+};
+pub use health::Connections;
 pub use ledger::{
     Committed, Dependencies, Exchanged, Issuance, Ledger, OpaqueRecord, Pin, Recorded, TokenRecord,
     Use,
 };
-pub use objects::{Filter, Page, Persist, StoredCredential, Write};
+pub use notifications::{FailedAttempt, NewMessage, Queued, RuleDate, SeenEvent, WaitingMessage};
+pub use objects::{Filter, Page, Persist, StoredCredential, StoredNotification, Write};
+pub use referrers::{Referring, ReferringKind};
+pub use revocation::{Reach, Renewed, RenewedRule, RulesToRenew};
 pub use signing_keys::{KeyState, StoredKey};
+
+use carnet_migration::SchemaState;
 
 use crate::config::{DatabaseConfig, DatabaseUrl};
 use crate::reason::Reason;
@@ -55,6 +69,16 @@ pub struct Store {
     write: DatabaseConnection,
     read: DatabaseConnection,
     last_write: health::LastWrite,
+}
+
+/// What [`Store::find`] found.
+#[derive(Debug)]
+pub enum Found {
+    /// No database, or an empty one.
+    Nothing,
+    /// A database of an older release, which the server of this release migrates when it starts.
+    Older,
+    Store(Store),
 }
 
 /// An error of the database, or a conflict that it found.
@@ -113,26 +137,56 @@ impl From<StoreError> for Refusal {
 }
 
 impl Store {
-    /// Opens the database and brings its schema up to date. Waits for a PostgreSQL that cannot be
-    /// reached yet, and logs why.
+    /// Opens the database, creates it if it does not exist, and brings its schema up to date. Waits
+    /// for a PostgreSQL that cannot be reached yet, and logs why.
     pub async fn open(config: &DatabaseConfig) -> Result<Self, StoreError> {
-        let url = &config.url;
-        let store = if url.is_sqlite() {
-            Self::open_sqlite(url).await?
-        } else {
-            wait_for(url, config.wait).await?;
-            Self::open_postgres(url, config.max_connections).await?
-        };
+        if let Some(file) = config.url.file()
+            && let Err(error) = keep_private(&file)
+        {
+            // The operator may have provided a file of another owner. Whether it can be used shows
+            // when it is opened.
+            tracing::warn!(file = %file.display(), %error, "the database cannot be made its owner's alone");
+        }
+        let store = Self::connect(config, true).await?;
         store.migrate().await?;
-        let least = carnet_migration::min_version(&store.read).await?;
-        if least > carnet_migration::SCHEMA {
-            Err(changes::too_new(least).into())
-        } else {
-            Ok(store)
+        store.refuse_newer().await
+    }
+
+    /// Opens the database as it is: neither creates nor migrates it. Waits for a PostgreSQL that
+    /// cannot be reached yet.
+    pub async fn find(config: &DatabaseConfig) -> Result<Found, StoreError> {
+        if config.url.is_new_file() {
+            return Ok(Found::Nothing);
+        }
+        let store = Self::connect(config, false).await?;
+        match carnet_migration::state(&store.read).await? {
+            SchemaState::Missing => Ok(Found::Nothing),
+            SchemaState::Older => Ok(Found::Older),
+            SchemaState::Current | SchemaState::Newer => {
+                Ok(Found::Store(store.refuse_newer().await?))
+            }
         }
     }
 
-    async fn open_sqlite(url: &DatabaseUrl) -> Result<Self, StoreError> {
+    async fn connect(config: &DatabaseConfig, may_create: bool) -> Result<Self, StoreError> {
+        if config.url.is_sqlite() {
+            return Self::open_sqlite(&config.url, may_create).await;
+        }
+        wait_for(&config.url, config.wait).await?;
+        Self::open_postgres(&config.url, config.max_connections).await
+    }
+
+    /// Fails if the schema needs a newer release than this one.
+    async fn refuse_newer(self) -> Result<Self, StoreError> {
+        let least = carnet_migration::min_version(&self.read).await?;
+        if least > carnet_migration::SCHEMA {
+            Err(changes::too_new(least).into())
+        } else {
+            Ok(self)
+        }
+    }
+
+    async fn open_sqlite(url: &DatabaseUrl, may_create: bool) -> Result<Self, StoreError> {
         // `cache` is 8 MiB for the writer, which visits random pages of its indexes, and 1 MiB for
         // each reader.
         let options = |connections: u32, cache: &'static str| {
@@ -144,7 +198,7 @@ impl Store {
                 .sqlx_logging(false);
             options.map_sqlx_sqlite_opts(move |sqlite| {
                 sqlite
-                    .create_if_missing(true)
+                    .create_if_missing(may_create)
                     .journal_mode(SqliteJournalMode::Wal)
                     // A commit has to survive a power failure: single use rests on it.
                     .synchronous(SqliteSynchronous::Full)
@@ -161,13 +215,6 @@ impl Store {
             });
             options
         };
-        if let Some(file) = url.file()
-            && let Err(error) = keep_private(&file)
-        {
-            // The operator may have provided a file of another owner. Whether it can be used shows
-            // when it is opened.
-            tracing::warn!(file = %file.display(), %error, "the database cannot be made its owner's alone");
-        }
         let write = Database::connect(options(1, "-8192")).await?;
         let read = Database::connect(options(4, "-1024")).await?;
         Ok(Self {
@@ -201,7 +248,7 @@ impl Store {
 
     /// Applies the migrations, one replica at a time.
     async fn migrate(&self) -> Result<(), StoreError> {
-        if self.backend() == DbBackend::Postgres {
+        let before = if self.backend() == DbBackend::Postgres {
             let lock = self.write.begin().await?;
             // Another replica may hold the lock for as long as its migration takes.
             lock.execute_unprepared("SET LOCAL lock_timeout = 0")
@@ -210,10 +257,19 @@ impl Store {
                 self.statement("SELECT pg_advisory_xact_lock($1)", [MIGRATION_LOCK.into()]),
             )
             .await?;
-            carnet_migration::up(&self.write).await?;
+            let before = carnet_migration::up(&self.write).await?;
             lock.commit().await?;
+            before
         } else {
-            carnet_migration::up(&self.write).await?;
+            carnet_migration::up(&self.write).await?
+        };
+        match before {
+            SchemaState::Missing => tracing::info!("a new database: its tables were created"),
+            SchemaState::Older => tracing::info!(
+                schema = carnet_migration::SCHEMA,
+                "the database of an older release was migrated"
+            ),
+            SchemaState::Current | SchemaState::Newer => {}
         }
         Ok(())
     }

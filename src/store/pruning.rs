@@ -1,8 +1,7 @@
 //! Removes expired records and old changes, in steps small enough that other transactions do not
 //! wait long.
 
-use carnet_entity::{change, consumed, federated_credential};
-use sea_orm::sea_query::Expr;
+use carnet_entity::{change, consumed};
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
     QuerySelect as _,
@@ -89,21 +88,18 @@ impl Store {
         Ok(more || consumed == full || audited == full)
     }
 
-    /// Sets `last_used_at` of rules. That changes neither their version nor their revision.
+    /// Sets `last_used_at` of rules, and `first_used_at` of those that were never used. That changes
+    /// neither their version nor their revision.
     pub async fn note_use(&self, uses: &[(CredentialId, Timestamp)]) -> Result<(), StoreError> {
         if uses.is_empty() {
             return Ok(());
         }
         let transaction = self.begin().await?;
         for (credential, at) in uses {
-            federated_credential::Entity::update_many()
-                .col_expr(
-                    federated_credential::Column::LastUsedAt,
-                    Expr::value(at.millis()),
-                )
-                .filter(federated_credential::Column::Id.eq(credential.0))
-                .exec(&transaction)
-                .await?;
+            let sql = "UPDATE federated_credential SET last_used_at = $1, \
+                       first_used_at = COALESCE(first_used_at, $1) WHERE id = $2";
+            let values = [at.millis().into(), credential.0.into()];
+            transaction.execute_raw(self.statement(sql, values)).await?;
         }
         Ok(transaction.commit().await?)
     }

@@ -6,6 +6,8 @@ use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
 };
 
+use serde_json::{Map, Value, json};
+
 use super::{ChangeKind, Store, StoreError, audit, changes};
 use crate::audit::AuditEvent;
 use crate::clock::Timestamp;
@@ -92,10 +94,47 @@ impl Store {
                 .exec_without_returning(&transaction)
                 .await?;
         }
+        let event = event.map(|event| naming_keys(event, expected, put, remove));
+        audit::insert(
+            &transaction,
+            event.as_slice().iter().collect::<Vec<_>>().as_slice(),
+        )
+        .await?;
+        transaction.commit().await?;
         if let Some(event) = event {
-            audit::insert(&transaction, &[event]).await?;
+            event.log();
         }
-        Ok(transaction.commit().await?)
+        Ok(())
+    }
+}
+
+/// The event with the keys that were added or changed and those that were removed. Its name is the
+/// `kid` that it was made with, or else that of the key that signs from now on.
+fn naming_keys(
+    event: &AuditEvent,
+    expected: &[StoredKey],
+    put: &[StoredKey],
+    remove: &[String],
+) -> AuditEvent {
+    let shown = |key: &StoredKey| json!({ "kid": key.key_id, "algorithm": key.algorithm, "state": key.state });
+    let removed = expected
+        .iter()
+        .filter(|key| {
+            remove.contains(&key.key_id) && !put.iter().any(|one| one.key_id == key.key_id)
+        })
+        .map(|key| json!({ "kid": key.key_id, "algorithm": key.algorithm }));
+    let active = put.iter().find(|key| key.state == KeyState::Active);
+    let mut detail: Map<String, Value> = serde_json::from_str(&event.detail).unwrap_or_default();
+    if let Some(active) = active {
+        detail
+            .entry("name")
+            .or_insert_with(|| active.key_id.clone().into());
+    }
+    detail.insert("keys".to_owned(), put.iter().map(shown).collect());
+    detail.insert("removed".to_owned(), removed.collect());
+    AuditEvent {
+        detail: Value::Object(detail).to_string(),
+        ..event.clone()
     }
 }
 

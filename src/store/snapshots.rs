@@ -1,7 +1,7 @@
 //! Builds the snapshot of all rules from the database: everything at start, then only the objects
 //! that changed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use carnet_entity::federated_credential;
 use sea_orm::{
@@ -9,16 +9,16 @@ use sea_orm::{
 };
 
 use super::objects::{Persist, find_changed, id};
-use super::{ChangeKind, Filter, Store, StoreError, StoredCredential};
+use super::{ChangeKind, Filter, RulesToRenew, Store, StoreError, StoredCredential};
 use crate::documents::{
     ClientDocument, FederatedCredentialDocument, Kind, PrincipalDocument, ReadContext,
     ResourceServerDocument, Stored, TrustedIssuerDocument, compile_credential, compile_issuer,
 };
 use crate::ids::{CredentialId, ResourceServerId, TrustedIssuerId};
-use crate::model::Snapshot;
+use crate::model::{FederatedCredential, Snapshot};
 
 /// How many rules one query reads.
-const CHUNK: u64 = 250;
+const CHUNK: usize = 250;
 
 impl Store {
     /// A snapshot of the whole database.
@@ -43,16 +43,15 @@ impl Store {
             let rows = federated_credential::Entity::find()
                 .filter(federated_credential::Column::Id.gt(after))
                 .order_by_asc(federated_credential::Column::Id)
-                .limit(CHUNK)
+                .limit(u64::try_from(CHUNK).unwrap_or(u64::MAX))
                 .all(&self.read)
                 .await?;
             let Some(last) = rows.last().map(|row| row.id) else {
                 return Ok(snapshot);
             };
             after = last;
-            for credential in FederatedCredentialDocument::load(&self.read, rows).await? {
-                put_credential(&mut snapshot, &credential)?;
-            }
+            let stored = FederatedCredentialDocument::load(&self.read, rows).await?;
+            put_credentials(&mut snapshot, &stored)?;
         }
     }
 
@@ -76,6 +75,14 @@ impl Store {
             match kind {
                 ChangeKind::SigningKey => keys_changed = true,
                 ChangeKind::Object(kind) => self.put_again(&mut newer, kind, &key, context).await?,
+                ChangeKind::RulesOfPrincipal => {
+                    let renewed = self.renewed_rules(RulesToRenew::of_principal(&key)).await?;
+                    self.put_rules(&mut newer, &renewed).await?;
+                }
+                ChangeKind::RuleAndHolders => {
+                    let renewed = self.renewed_rules(RulesToRenew::One(id(&key)?)).await?;
+                    self.put_rules(&mut newer, &renewed).await?;
+                }
             }
         }
         newer.version = changes.version;
@@ -110,9 +117,11 @@ impl Store {
                 Some(client) => put_client(snapshot, &client, context)?,
                 None => snapshot.set_client(key, None),
             },
+            // No decision depends on a notification.
+            Kind::Notification => {}
             Kind::FederatedCredential => {
                 match find_changed::<FederatedCredentialDocument>(&self.read, key).await? {
-                    Some(credential) => put_credential(snapshot, &credential)?,
+                    Some(credential) => put_credentials(snapshot, &[credential])?,
                     None => snapshot.set_credential(id(key)?, None),
                 }
             }
@@ -120,11 +129,28 @@ impl Store {
         Ok(())
     }
 
+    /// Reads these rules again.
+    async fn put_rules(
+        &self,
+        snapshot: &mut Snapshot,
+        rules: &[uuid::Uuid],
+    ) -> Result<(), StoreError> {
+        let mut stored = Vec::with_capacity(rules.len());
+        for chunk in rules.chunks(CHUNK) {
+            let rows = federated_credential::Entity::find()
+                .filter(federated_credential::Column::Id.is_in(chunk.iter().copied()))
+                .all(&self.read)
+                .await?;
+            stored.extend(FederatedCredentialDocument::load(&self.read, rows).await?);
+        }
+        put_credentials(snapshot, &stored)
+    }
+
     /// Whether any rule refers to this trusted issuer, by name.
     pub async fn has_credentials_of(&self, trusted_issuer: &str) -> Result<bool, StoreError> {
         let filter = Filter {
             trusted_issuer: Some(trusted_issuer.to_owned()),
-            principals: None,
+            ..Filter::default()
         };
         Ok(!self
             .objects::<FederatedCredentialDocument>(None, 1, &filter)
@@ -198,13 +224,22 @@ fn put_resource_server(
     Ok(())
 }
 
-fn put_credential(snapshot: &mut Snapshot, stored: &StoredCredential) -> Result<(), StoreError> {
-    let id: CredentialId = id(&stored.id)?;
-    let issuer = snapshot
-        .issuer_named(&stored.document.trusted_issuer)
-        .cloned();
-    let credential =
-        issuer.map(|issuer| compile_credential(id, stored, issuer.id, &issuer.profile));
-    snapshot.set_credential(id, credential);
+fn put_credentials(snapshot: &mut Snapshot, stored: &[StoredCredential]) -> Result<(), StoreError> {
+    let mut rules = BTreeMap::new();
+    for stored in stored {
+        let id: CredentialId = id(&stored.id)?;
+        rules.insert(id, compiled(snapshot, id, stored));
+    }
+    snapshot.set_credentials(rules);
     Ok(())
+}
+
+/// The rule in compiled form; `None` if its trusted issuer cannot be used.
+fn compiled(
+    snapshot: &Snapshot,
+    id: CredentialId,
+    stored: &StoredCredential,
+) -> Option<FederatedCredential> {
+    let issuer = snapshot.issuer_named(&stored.document.trusted_issuer)?;
+    Some(compile_credential(id, stored, issuer.id, &issuer.profile))
 }

@@ -45,14 +45,14 @@ impl Store {
         })
     }
 
-    /// Revokes the token with this `jti` and writes the audit event. Does nothing if it was revoked
-    /// already.
+    /// Revokes the token with this `jti` and writes the audit event. Returns `false` and does
+    /// nothing if it was revoked already.
     pub async fn revoke(
         &self,
         token_id: &str,
         expires_at: Timestamp,
         event: &AuditEvent,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let transaction = self.begin().await?;
         let row = revoked_token::ActiveModel {
             token_id: Set(token_id.to_owned()),
@@ -62,10 +62,15 @@ impl Store {
             .on_conflict_do_nothing()
             .exec_without_returning(&transaction)
             .await?;
-        if is_new(&inserted) {
+        let is_new = is_new(&inserted);
+        if is_new {
             audit::insert(&transaction, &[event]).await?;
         }
-        Ok(transaction.commit().await?)
+        transaction.commit().await?;
+        if is_new {
+            event.log();
+        }
+        Ok(is_new)
     }
 
     /// Records an assertion as used in a request that issues no token, such as introspection.

@@ -137,7 +137,7 @@ impl TokenIssuer {
             act: authorization.act(),
             rests_on: &[],
         };
-        let (token, opaque) = match server.token_format {
+        let (token, opaque) = match entitlement.format {
             TokenFormat::Jwt => (self.sign(&claims)?, None),
             TokenFormat::Opaque => {
                 let token = opaque::generate(&server.token_prefix);
@@ -226,6 +226,18 @@ impl TokenIssuer {
         let mut json = Vec::with_capacity(TYPICAL_CLAIMS_BYTES);
         serde_json::to_writer(&mut json, claims)?;
         ring.active().sign(&json).map_err(MintError::Signing)
+    }
+
+    /// Why a text is no token that the admin API takes, for whoever holds it.
+    pub fn why_not_admin(&self, token: &str) -> &'static str {
+        match read_jwt(&self.keys, &self.own, token) {
+            None => "the token is not one of this server, or its signing key was withdrawn",
+            Some(token) if token.claims().aud != self.own.admin_resource() => {
+                "the token is for a registry, and not for the admin API"
+            }
+            Some(token) if token.expires_at() <= self.clock.now() => "the token has expired",
+            Some(_) => "the token is not valid for the admin API",
+        }
     }
 
     /// Recovers a token for the admin API (RFC 9068 section 4). `None` for other tokens and for

@@ -4,6 +4,7 @@
 
 use carnet_jose::json::{self, Limits};
 use carnet_jose::{Algorithm, KeySet, KeyUse};
+use secrecy::SecretString;
 use serde_json::{Map, Value};
 use url::Url;
 
@@ -14,8 +15,10 @@ use crate::profile::Profile;
 
 const MAX_METADATA_BYTES: usize = 256 * 1024;
 const MAX_KEY_SET_BYTES: usize = 1024 * 1024;
-/// The error for a key set without a usable key.
-pub(super) const NO_KEY: &str = "it holds no key that can be used";
+/// How many of the reasons why keys cannot be used an error names.
+const MOST_REASONS: usize = 3;
+/// How many characters of a document an error quotes.
+const MOST_QUOTED: usize = 256;
 
 /// Why the key set of an issuer cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,8 +62,24 @@ pub(super) async fn fetch_keys(
             uri: None,
             path: Some(path),
         } => (path.clone(), files.read(path).await?, None),
-        KeySource::JwksUri { uri } | KeySource::SpiffeBundle { uri: Some(uri), .. } => {
-            key_document(fetch, parse(uri)?, egress).await?
+        KeySource::JwksUri {
+            uri,
+            ca_file,
+            token_file,
+        } => {
+            let mut egress = egress.clone();
+            if let Some(path) = ca_file {
+                egress.ca_pem = Some(files.text(path).await?);
+            }
+            // Read each time: the kubelet replaces the file long before the token in it ends.
+            let credential = match token_file {
+                Some(path) => Some(files.secret(path).await?),
+                None => None,
+            };
+            key_document(fetch, parse(uri)?, &egress, credential.as_ref()).await?
+        }
+        KeySource::SpiffeBundle { uri: Some(uri), .. } => {
+            key_document(fetch, parse(uri)?, egress, None).await?
         }
         KeySource::TokenReview { .. } => {
             return Err(unusable(
@@ -76,7 +95,7 @@ pub(super) async fn fetch_keys(
         }
         KeySource::Discovery => {
             let uri = discover(fetch, &issuer.issuer, egress, &issuer.profile).await?;
-            key_document(fetch, uri, egress).await?
+            key_document(fetch, uri, egress, None).await?
         }
     };
     let wanted = match &issuer.keys {
@@ -88,11 +107,11 @@ pub(super) async fn fetch_keys(
     // An empty bundle withdraws the keys that it held before (SPIFFE Trust Domain and Bundle
     // section 4.1.3). Any other set without a usable key is a mistake of its publisher.
     if keys.is_empty() && wanted != KeyUse::JwtSvid {
-        return Err(unusable(&name, NO_KEY.to_owned()));
+        return Err(unusable(&name, no_key(&keys)));
     }
     // A bundle states how often it should be fetched (SPIFFE Trust Domain and Bundle section 4.1).
     let bundle = matches!(issuer.keys, KeySource::SpiffeBundle { .. })
-        .then(|| json::object(&body, Limits::DOCUMENT).ok())
+        .then(|| json::object(without_mark(&body), Limits::DOCUMENT).ok())
         .flatten();
     let member = |name: &str| bundle.as_ref().and_then(|bundle| bundle.get(name));
     let hint = member("spiffe_refresh_hint").and_then(Value::as_i64);
@@ -107,8 +126,20 @@ async fn key_document(
     fetch: &dyn Fetch,
     uri: Url,
     egress: &Egress,
+    credential: Option<&SecretString>,
 ) -> Result<(String, Vec<u8>, Option<i64>), KeySetError> {
-    let Fetched { body, max_age, .. } = fetch_ok(fetch, &uri, egress, MAX_KEY_SET_BYTES).await?;
+    let fetched = fetch.fetch(&uri, egress, credential, MAX_KEY_SET_BYTES);
+    let Fetched {
+        status,
+        body,
+        max_age,
+    } = fetched.await?;
+    if status != 200 {
+        return Err(unusable(
+            uri.as_str(),
+            format!("the server answered {status}"),
+        ));
+    }
     Ok((uri.into(), body, max_age))
 }
 
@@ -118,7 +149,7 @@ fn read_keys(
     algorithms: &[Algorithm],
     wanted: KeyUse,
 ) -> Result<KeySet, KeySetError> {
-    let keys = KeySet::parse_for(body, algorithms, wanted)
+    let keys = KeySet::parse_for(without_mark(body), algorithms, wanted)
         .map_err(|error| unusable(url, error.to_string()))?;
     if keys.has_private_members() {
         tracing::error!(
@@ -142,7 +173,7 @@ async fn discover(
 ) -> Result<Url, KeySetError> {
     let mut last = None;
     for url in metadata_urls(issuer)? {
-        let fetched = fetch.fetch(&url, egress, MAX_METADATA_BYTES).await?;
+        let fetched = fetch.fetch(&url, egress, None, MAX_METADATA_BYTES).await?;
         if fetched.status == 404 {
             last = Some(url);
             continue;
@@ -183,8 +214,44 @@ fn read_metadata(url: &Url, fetched: &Fetched) -> Result<Map<String, Value>, Key
             format!("the server answered {}", fetched.status),
         ));
     }
-    json::object(&fetched.body, Limits::DOCUMENT)
+    json::object(without_mark(&fetched.body), Limits::DOCUMENT)
         .map_err(|error| unusable(url.as_str(), error.to_string()))
+}
+
+/// The error for a key set without a usable key: the first reasons, and how many keys there are
+/// beside.
+pub(super) fn no_key(keys: &KeySet) -> String {
+    let reasons: Vec<&str> = keys.unusable().iter().map(String::as_str).collect();
+    let first = reasons.get(..MOST_REASONS).unwrap_or(&reasons);
+    let others = reasons.len().saturating_sub(first.len());
+    match (first, others) {
+        ([], _) => "it holds no key".to_owned(),
+        (first, 0) => format!("it holds no key that can be used: {}", first.join("; ")),
+        (first, others) => format!(
+            "it holds no key that can be used: {}; and {others} more",
+            first.join("; ")
+        ),
+    }
+}
+
+/// A document without the byte order mark that some servers put in front of UTF-8 (RFC 8259 section
+/// 8.1 lets parsers ignore it).
+fn without_mark(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
+}
+
+/// The error for a document of another issuer.
+fn another_issuer(document: &Map<String, Value>, issuer: &str) -> String {
+    match document.get("issuer").and_then(Value::as_str) {
+        None => "it names no issuer".to_owned(),
+        Some(named) => {
+            let named: String = named.chars().take(MOST_QUOTED).collect();
+            format!(
+                "it names the issuer {}, not {issuer}; the two must be equal, also in a slash at the end",
+                named.escape_debug()
+            )
+        }
+    }
 }
 
 fn keys_url(
@@ -195,7 +262,7 @@ fn keys_url(
     profile: &Profile,
 ) -> Result<Url, KeySetError> {
     if document.get("issuer").and_then(Value::as_str) != Some(issuer) {
-        return Err(unusable(url.as_str(), "it names another issuer".to_owned()));
+        return Err(unusable(url.as_str(), another_issuer(document, issuer)));
     }
     let uri = document.get("jwks_uri").and_then(Value::as_str);
     let uri = uri.ok_or_else(|| unusable(url.as_str(), "it has no jwks_uri".to_owned()))?;
@@ -212,22 +279,6 @@ fn keys_url(
         return Err(unusable(url.as_str(), why.to_owned()));
     }
     Ok(keys)
-}
-
-async fn fetch_ok(
-    fetch: &dyn Fetch,
-    url: &Url,
-    egress: &Egress,
-    limit: usize,
-) -> Result<Fetched, KeySetError> {
-    let fetched = fetch.fetch(url, egress, limit).await?;
-    if fetched.status != 200 {
-        return Err(unusable(
-            url.as_str(),
-            format!("the server answered {}", fetched.status),
-        ));
-    }
-    Ok(fetched)
 }
 
 fn parse(url: &str) -> Result<Url, KeySetError> {

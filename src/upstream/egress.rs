@@ -1,26 +1,34 @@
-//! Outgoing requests for trusted issuers: which URLs may be fetched, which addresses may be
+//! Outgoing requests for trusted issuers and to webhooks: which URLs may be fetched, which addresses may be
 //! connected to, and how much is read (decision D-27).
 
 use std::future::Future;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use carnet_outbound::{ReadError, causes, has_credentials, is_loopback};
+use carnet_outbound::{has_credentials, is_loopback};
 use ipnet::IpNet;
 use moka::future::Cache;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::{Attempt, Policy};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use url::{Host, Url};
 
+use super::addresses::{
+    CheckedResolver, Lookup, ProxyResolver, SystemLookup, is_local_name, may_connect,
+};
+use super::answer::{failed, read};
+use crate::config::{Config, ProxyUrl};
+
 /// For one request, from name resolution to the last byte.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// For one message to a webhook, from name resolution to the status of the answer.
+const POST_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_REDIRECTS: usize = 2;
 /// How many HTTP clients are kept for questions, and for how long after their last use.
 const MOST_ASKING: u64 = 100;
+const MOST_POSTING: u64 = 20;
 const ASKING_FOR: Duration = Duration::from_mins(5);
 
 /// The egress rules of one trusted issuer.
@@ -63,11 +71,13 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Sends requests for trusted issuers. Tests implement it with issuers of their own; everything
 /// else uses [`HttpFetch`].
 pub trait Fetch: Send + Sync + std::fmt::Debug {
-    /// Fetches a URL, reading at most `limit` bytes.
+    /// Fetches a URL, reading at most `limit` bytes. With a `credential` the request carries it as
+    /// bearer token, also over redirects, which stay on the same host and port.
     fn fetch<'a>(
         &'a self,
         url: &'a Url,
         egress: &'a Egress,
+        credential: Option<&'a SecretString>,
         limit: usize,
     ) -> Answer<'a, Result<Fetched, FetchError>>;
 
@@ -80,6 +90,23 @@ pub trait Fetch: Send + Sync + std::fmt::Debug {
         question: &'a Question,
         limit: usize,
     ) -> Answer<'a, Result<Fetched, FetchError>>;
+
+    /// Posts a message to a webhook and returns the status of the answer, whose body is not read.
+    /// Redirects are not followed.
+    fn post<'a>(
+        &'a self,
+        url: &'a Url,
+        egress: &'a Egress,
+        message: &'a Message,
+    ) -> Answer<'a, Result<u16, FetchError>>;
+}
+
+/// A message to a webhook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Header fields beside `content-type`, which is JSON.
+    pub headers: Vec<(&'static str, String)>,
+    pub body: String,
 }
 
 /// A question to a service that authenticates its callers, such as the `TokenReview` API.
@@ -94,33 +121,27 @@ pub struct Question {
 impl Question {
     /// The value of the `Authorization` header.
     pub fn authorization(&self) -> String {
-        format!("Bearer {}", self.credential.expose_secret())
+        bearer(&self.credential)
     }
 }
 
-/// Name resolution, which tests replace.
-pub trait Lookup: Send + Sync + std::fmt::Debug {
-    fn addresses<'a>(&'a self, name: &'a str) -> Answer<'a, std::io::Result<Vec<SocketAddr>>>;
-}
-
-/// The resolver of the operating system.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SystemLookup;
-
-impl Lookup for SystemLookup {
-    fn addresses<'a>(&'a self, name: &'a str) -> Answer<'a, std::io::Result<Vec<SocketAddr>>> {
-        Box::pin(async move { Ok(tokio::net::lookup_host((name, 0)).await?.collect()) })
-    }
+fn bearer(credential: &SecretString) -> String {
+    format!("Bearer {}", credential.expose_secret())
 }
 
 /// [`Fetch`] over the network.
 #[derive(Clone, Debug)]
 pub struct HttpFetch {
     lookup: Arc<dyn Lookup>,
+    /// The operator's proxy for all requests that leave the operator's network.
+    proxy: Option<ProxyUrl>,
     /// Clients for questions, by egress rules and by whether they speak plain http. Unlike fetches
     /// of keys, questions come with every token, and building a client reads the system's
     /// certificates.
     asking: Cache<(Egress, bool), reqwest::Client>,
+    /// The same for messages to webhooks, so that their owners' egress rules displace no client for
+    /// questions.
+    posting: Cache<(Egress, bool), reqwest::Client>,
 }
 
 impl Default for HttpFetch {
@@ -132,13 +153,45 @@ impl Default for HttpFetch {
 impl HttpFetch {
     /// Resolves names with `lookup`.
     pub fn with_lookup(lookup: Arc<dyn Lookup>) -> Self {
+        let clients = |most| {
+            Cache::builder()
+                .max_capacity(most)
+                .time_to_idle(ASKING_FOR)
+                .build()
+        };
         Self {
             lookup,
-            asking: Cache::builder()
-                .max_capacity(MOST_ASKING)
-                .time_to_idle(ASKING_FOR)
-                .build(),
+            proxy: None,
+            asking: clients(MOST_ASKING),
+            posting: clients(MOST_POSTING),
         }
+    }
+
+    /// Sends requests as the operator configured it, through a proxy if there is one.
+    pub fn of(config: &Config) -> Self {
+        Self {
+            proxy: config.upstream_proxy.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// The proxy for a request. Servers in the operator's own network are reached without it: those
+    /// with private addresses, which their trusted issuer has to allow, and those on this machine.
+    fn proxy_for(&self, url: &Url, egress: &Egress) -> Option<&ProxyUrl> {
+        let is_inside = !egress.allow_private.is_empty() || egress.is_http_loopback(url);
+        self.proxy.as_ref().filter(|_| !is_inside)
+    }
+
+    /// Checks what can be checked before the name is resolved. Behind a proxy nothing else can,
+    /// because the proxy resolves it.
+    fn check(&self, url: &Url, egress: &Egress) -> Result<(), FetchError> {
+        egress.check(url)?;
+        let local = url.domain().is_some_and(is_local_name);
+        if local && self.proxy_for(url, egress).is_some() {
+            let why = "no public host has its name, and the proxy would resolve it";
+            return Err(FetchError::Refused(url.to_string(), why));
+        }
+        Ok(())
     }
 
     /// Builds a client. Every fetch of keys builds its own: they are rare, and an idle client would
@@ -149,14 +202,18 @@ impl HttpFetch {
         egress: &Egress,
         redirects: Policy,
     ) -> Result<reqwest::Client, reqwest::Error> {
-        let resolver = CheckedResolver {
-            lookup: self.lookup.clone(),
-            allow_private: egress.allow_private.clone(),
-        };
         let mut builder = carnet_outbound::client(TIMEOUT, !egress.is_http_loopback(url))
             .no_proxy()
-            .redirect(redirects)
-            .dns_resolver(Arc::new(resolver));
+            .redirect(redirects);
+        builder = match self.proxy_for(url, egress) {
+            Some(proxy) => builder
+                .proxy(reqwest::Proxy::all(proxy.expose())?)
+                .dns_resolver(Arc::new(ProxyResolver(self.lookup.clone()))),
+            None => builder.dns_resolver(Arc::new(CheckedResolver {
+                lookup: self.lookup.clone(),
+                allow_private: egress.allow_private.clone(),
+            })),
+        };
         if let Some(pem) = &egress.ca_pem {
             for certificate in reqwest::Certificate::from_pem_bundle(pem.as_bytes())? {
                 builder = builder.add_root_certificate(certificate);
@@ -171,14 +228,19 @@ impl Fetch for HttpFetch {
         &'a self,
         url: &'a Url,
         egress: &'a Egress,
+        credential: Option<&'a SecretString>,
         limit: usize,
     ) -> Answer<'a, Result<Fetched, FetchError>> {
         Box::pin(async move {
-            egress.check(url)?;
+            self.check(url, egress)?;
             let client = self
                 .client(url, egress, Policy::custom(same_origin))
                 .map_err(|error| failed(url, &error))?;
-            read(url, client.get(url.clone()), limit).await
+            let mut request = client.get(url.clone());
+            if let Some(credential) = credential {
+                request = request.header("authorization", bearer(credential));
+            }
+            read(url, request, limit).await
         })
     }
 
@@ -190,7 +252,7 @@ impl Fetch for HttpFetch {
         limit: usize,
     ) -> Answer<'a, Result<Fetched, FetchError>> {
         Box::pin(async move {
-            egress.check(url)?;
+            self.check(url, egress)?;
             let key = (egress.clone(), egress.is_http_loopback(url));
             let client = self
                 .asking
@@ -204,33 +266,35 @@ impl Fetch for HttpFetch {
             read(url, request, limit).await
         })
     }
-}
 
-fn failed(url: &Url, error: &reqwest::Error) -> FetchError {
-    FetchError::Failed(url.to_string(), causes(error))
-}
-
-async fn read(
-    url: &Url,
-    request: reqwest::RequestBuilder,
-    limit: usize,
-) -> Result<Fetched, FetchError> {
-    let mut response = request.send().await.map_err(|error| failed(url, &error))?;
-    let body = carnet_outbound::read(&mut response, limit)
-        .await
-        .map_err(|error| match error {
-            ReadError::Failed(error) => failed(url, &error),
-            ReadError::TooLarge(limit) => FetchError::TooLarge(url.to_string(), limit),
-        })?;
-    let cache_control = response
-        .headers()
-        .get("cache-control")
-        .and_then(|value| value.to_str().ok());
-    Ok(Fetched {
-        status: response.status().as_u16(),
-        body,
-        max_age: cache_control.and_then(max_age),
-    })
+    fn post<'a>(
+        &'a self,
+        url: &'a Url,
+        egress: &'a Egress,
+        message: &'a Message,
+    ) -> Answer<'a, Result<u16, FetchError>> {
+        Box::pin(async move {
+            self.check(url, egress)?;
+            let key = (egress.clone(), egress.is_http_loopback(url));
+            let client = self
+                .posting
+                .try_get_with(key, async { self.client(url, egress, Policy::none()) })
+                .await;
+            let client = client.map_err(|error| failed(url, &error))?;
+            let mut request = client
+                .post(url.clone())
+                .timeout(POST_TIMEOUT)
+                .header("content-type", "application/json");
+            for (name, value) in &message.headers {
+                request = request.header(*name, value);
+            }
+            let answer = request.body(message.body.clone()).send().await;
+            // The error is logged, and the path of a webhook's URL is often its password.
+            answer
+                .map(|answer| answer.status().as_u16())
+                .map_err(|error| failed(url, &error.without_url()))
+        })
+    }
 }
 
 /// Follows at most two redirects, and none to another scheme, host or port.
@@ -244,18 +308,6 @@ fn same_origin(attempt: Attempt<'_>) -> reqwest::redirect::Action {
     } else {
         attempt.error("redirected to another host, or too often")
     }
-}
-
-/// `max-age` of a `Cache-Control` header (RFC 9111 section 5.2.2.1).
-fn max_age(header: &str) -> Option<i64> {
-    header.split(',').find_map(|directive| {
-        let (name, value) = directive.trim().split_once('=')?;
-        if name.eq_ignore_ascii_case("max-age") {
-            value.trim_matches('"').parse().ok()
-        } else {
-            None
-        }
-    })
 }
 
 impl Egress {
@@ -289,165 +341,9 @@ impl Egress {
     }
 }
 
-/// Resolves names to the addresses that may be connected to. The client connects to these very
-/// addresses, so that a name cannot resolve differently after the check (DNS rebinding).
-#[derive(Debug)]
-struct CheckedResolver {
-    lookup: Arc<dyn Lookup>,
-    allow_private: Vec<IpNet>,
-}
-
-impl Resolve for CheckedResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let (lookup, allow_private) = (self.lookup.clone(), self.allow_private.clone());
-        Box::pin(async move {
-            let resolved = lookup.addresses(name.as_str()).await?;
-            let allowed: Vec<SocketAddr> = resolved
-                .into_iter()
-                .filter(|address| may_connect(address.ip(), &allow_private))
-                .collect();
-            if allowed.is_empty() {
-                return Err(format!("{} has no public address", name.as_str()).into());
-            }
-            Ok(Box::new(allowed.into_iter()) as Addrs)
-        })
-    }
-}
-
-/// Whether an address is public, or in one of the allowed private networks.
-pub fn may_connect(address: IpAddr, allow_private: &[IpNet]) -> bool {
-    let address = match address {
-        IpAddr::V4(v4) => IpAddr::V4(v4),
-        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4),
-    };
-    allow_private
-        .iter()
-        .any(|network| network.contains(&address))
-        || match address {
-            IpAddr::V4(v4) => is_public_v4(v4),
-            IpAddr::V6(v6) => is_public_v6(v6),
-        }
-}
-
-fn is_public_v4(ip: Ipv4Addr) -> bool {
-    let [a, b, c, _] = ip.octets();
-    !(ip.is_private()
-        || ip.is_loopback()
-        || ip.is_link_local()
-        || ip.is_multicast()
-        || ip.is_broadcast()
-        || ip.is_documentation()
-        || a == 0
-        || a >= 240
-        || (a == 100 && (64..128).contains(&b))
-        || (a == 192 && b == 0 && c == 0)
-        || (a == 198 && (b == 18 || b == 19)))
-}
-
-/// The IPv4 address inside an address of a translator or a tunnel: NAT64 (RFC 6052) or 6to4 (RFC
-/// 3056).
-fn v4_behind(ip: Ipv6Addr) -> Option<Ipv4Addr> {
-    match ip.segments() {
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => {
-            Some(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)))
-        }
-        _ => None,
-    }
-}
-
-fn is_public_v6(ip: Ipv6Addr) -> bool {
-    if let Some(v4) = v4_behind(ip) {
-        return is_public_v4(v4);
-    }
-    let [a, b, c, d, ..] = ip.segments();
-    !(ip.is_loopback()
-        || ip.is_unspecified()
-        || ip.is_multicast()
-        || (a & 0xfe00) == 0xfc00
-        || (a & 0xffc0) == 0xfe80
-        || (a & 0xffc0) == 0xfec0
-        || (a, b) == (0x64, 0xff9b)
-        || (a == 0x2001 && b < 0x200)
-        || (a, b) == (0x2001, 0xdb8)
-        || matches!(ip.segments(), [0, 0, 0, 0, 0 | 0xffff, 0, ..])
-        || (a, b, c, d) == (0x100, 0, 0, 0))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn atk_104__private_addresses_are_not_connected_to_in_any_spelling() {
-        for address in [
-            "127.0.0.1",
-            "127.8.8.8",
-            "::ffff:0:10.0.0.1",
-            "0.0.0.0",
-            "10.0.0.1",
-            "172.16.0.1",
-            "192.168.1.1",
-            "169.254.169.254",
-            "100.64.0.1",
-            "100.127.255.255",
-            "192.0.0.1",
-            "198.18.0.1",
-            "198.19.1.1",
-            "224.0.0.1",
-            "255.255.255.255",
-            "240.0.0.1",
-            "192.0.2.1",
-            "203.0.113.1",
-            "::1",
-            "::",
-            "::ffff:10.0.0.1",
-            "::ffff:127.0.0.1",
-            "fd00::8",
-            "fc00::1",
-            "fe80::1",
-            "fec0::1",
-            "ff02::1",
-            "64:ff9b::7f00:1",
-            "64:ff9b::10.0.0.1",
-            "64:ff9b:1::1",
-            "2002:7f00:1::1",
-            "2002:0a00:0001::",
-            "2001::1",
-            "2001:db8::1",
-            "::127.0.0.1",
-            "100::1",
-        ] {
-            assert!(!may_connect(address.parse().unwrap(), &[]), "{address}");
-        }
-        for address in [
-            "1.1.1.1",
-            "100.63.255.255",
-            "100.128.0.1",
-            "172.15.0.1",
-            "172.32.0.1",
-            "192.1.0.1",
-            "198.17.0.1",
-            "198.20.0.1",
-            "223.255.255.255",
-            "239.1.1.1",
-            "2606:4700::1111",
-            "64:ff9b::1.1.1.1",
-            "2002:101:101::1",
-            "::ffff:1.1.1.1",
-            "2001:200::1",
-        ] {
-            let multicast = address == "239.1.1.1";
-            assert_eq!(
-                may_connect(address.parse().unwrap(), &[]),
-                !multicast,
-                "{address}"
-            );
-        }
-        let allowed = ["10.0.0.0/8".parse().unwrap()];
-        assert!(may_connect("10.1.2.3".parse().unwrap(), &allowed));
-        assert!(may_connect("::ffff:10.1.2.3".parse().unwrap(), &allowed));
-        assert!(!may_connect("192.168.0.1".parse().unwrap(), &allowed));
-    }
 
     #[test]
     fn atk_107__urls_that_may_not_be_fetched_are_refused_before_anything_is_sent() {
@@ -490,14 +386,5 @@ mod tests {
         };
         assert!(check("https://10.0.0.1/", &cluster).is_ok());
         assert!(check("http://10.0.0.1/", &cluster).is_err());
-    }
-
-    #[test]
-    fn max_age_is_read_from_cache_control() {
-        assert_eq!(max_age("public, max-age=600"), Some(600));
-        assert_eq!(max_age("Max-Age=\"60\""), Some(60));
-        assert_eq!(max_age("no-store"), None);
-        assert_eq!(max_age("s-maxage=5"), None);
-        assert_eq!(max_age("max-age=x"), None);
     }
 }

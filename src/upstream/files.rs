@@ -7,6 +7,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use secrecy::SecretString;
 use tokio::io::AsyncReadExt as _;
 
 use super::discovery::KeySetError;
@@ -41,6 +42,19 @@ impl KeyFiles {
             ),
             _ => Ok(()),
         }
+    }
+
+    /// Reads a file with text.
+    pub(super) async fn text(&self, path: &str) -> Result<String, KeySetError> {
+        String::from_utf8(self.read(path).await?).map_err(|_| KeySetError::Unusable {
+            url: path.to_owned(),
+            why: "it is no text".to_owned(),
+        })
+    }
+
+    /// Reads a file with a bearer token, without the white space around it.
+    pub(super) async fn secret(&self, path: &str) -> Result<SecretString, KeySetError> {
+        Ok(self.text(path).await?.trim().into())
     }
 
     /// Reads a file of at most 1 MiB. Errors name the problem and never contain anything of the

@@ -4,10 +4,13 @@
 //! The cached values carry their own freshness, judged by the injected clock. moka bounds the cache
 //! and lets one caller at a time fetch for an issuer; readers are not blocked meanwhile.
 
+mod addresses;
+mod answer;
 mod discovery;
 mod egress;
 mod files;
 mod review;
+mod status;
 mod verify;
 
 use std::sync::Arc;
@@ -17,11 +20,13 @@ use carnet_jose::{Algorithm, KeySet, NoKey};
 use moka::future::Cache;
 use moka::ops::compute::Op;
 
+pub use addresses::Lookup;
 use discovery::FetchedKeys;
 pub use discovery::KeySetError;
-pub use egress::{Answer, Egress, Fetch, FetchError, Fetched, HttpFetch, Lookup, Question};
+pub use egress::{Answer, Egress, Fetch, FetchError, Fetched, HttpFetch, Message, Question};
 pub use files::KeyFiles;
 use review::{Asking, Reviews};
+pub use status::{KeyState, KeyStatus};
 
 use crate::clock::{Clock, Timestamp};
 use crate::ids::TrustedIssuerId;
@@ -71,6 +76,10 @@ struct CachedKeys {
     /// The sequence number of the SPIFFE bundle.
     sequence: Option<u64>,
     failure: Option<String>,
+    /// The last attempt that succeeded.
+    succeeded_at: Option<Timestamp>,
+    /// The first failure after it.
+    failing_since: Option<Timestamp>,
 }
 
 impl UpstreamKeys {
@@ -93,8 +102,8 @@ impl UpstreamKeys {
 
     /// The keys for an assertion of `issuer` with this algorithm and `kid`.
     ///
-    /// Fetches if no keys are cached, if the cached ones are too old, or if the `kid` is unknown;
-    /// the last at most once in 30 seconds for each issuer.
+    /// Fetches if no keys are cached, if the cached ones are too old, or if no key has both the `kid`
+    /// and the algorithm; the last at most once in 30 seconds for each issuer.
     pub async fn keys_for(
         &self,
         issuer: &Arc<TrustedIssuer>,
@@ -103,8 +112,13 @@ impl UpstreamKeys {
     ) -> Result<Arc<KeySet>, Refusal> {
         let now = self.clock.now();
         let can_change = !matches!(issuer.keys, KeySource::Static { .. });
-        let is_unknown =
-            |keys: &KeySet| keys.select(algorithm, key_id).err() == Some(NoKey::UnknownKeyId);
+        // An issuer that was set up anew may give a key of another kind the `kid` of the old one.
+        let is_unknown = |keys: &KeySet| {
+            matches!(
+                keys.select(algorithm, key_id),
+                Err(NoKey::UnknownKeyId | NoKey::WrongAlgorithm)
+            )
+        };
         let held = self
             .cache
             .get(&issuer.id)
@@ -164,6 +178,22 @@ impl UpstreamKeys {
         }
     }
 
+    /// The keys after one more fetch, if some were published since `keys` were fetched. An issuer
+    /// that was set up anew may give another key the `kid` of the old one, so a signature that fails
+    /// asks for this. Like a fetch for an unknown `kid`, it takes place at most once in 30 seconds
+    /// for each issuer.
+    pub async fn newer_than(
+        &self,
+        keys: &Arc<KeySet>,
+        issuer: &Arc<TrustedIssuer>,
+    ) -> Option<Arc<KeySet>> {
+        if matches!(issuer.keys, KeySource::Static { .. }) {
+            return None;
+        }
+        let held = self.refresh_soon(issuer, false).await.ok()?;
+        held.keys.clone().filter(|newer| !Arc::ptr_eq(newer, keys))
+    }
+
     /// Fetches the keys now, without regard to the last fetch. Cached keys are kept if the fetch
     /// fails.
     pub async fn refresh(&self, issuer: &Arc<TrustedIssuer>) -> Result<Arc<KeySet>, String> {
@@ -193,7 +223,7 @@ impl UpstreamKeys {
         if found.keys.is_empty() {
             return Err(KeySetError::Unusable {
                 url: issuer.issuer.clone(),
-                why: discovery::NO_KEY.to_owned(),
+                why: discovery::no_key(&found.keys),
             });
         }
         Ok(())
@@ -230,6 +260,16 @@ impl UpstreamKeys {
             tracing::warn!(trusted_issuer = issuer.name, detail = ?refusal.detail, "a token cannot be reviewed");
         }
         outcome
+    }
+
+    /// The issuers, and clients with keys of their own, whose last fetch failed: by the id under
+    /// which their keys are cached, with the time of that attempt and its error.
+    pub fn failures(&self) -> Vec<(TrustedIssuerId, Timestamp, String)> {
+        let failed = self.cache.iter().filter_map(|(id, held)| {
+            let failure = held.failure.clone()?;
+            Some((*id, held.attempted_at, failure))
+        });
+        failed.collect()
     }
 
     /// Removes an issuer's keys from the cache.
@@ -308,6 +348,8 @@ impl UpstreamKeys {
                         fresh_until,
                         attempted_at: now,
                         failure: None,
+                        succeeded_at: Some(now),
+                        failing_since: None,
                         ..(*held).clone()
                     };
                 }
@@ -316,6 +358,7 @@ impl UpstreamKeys {
                     fetched_at: now,
                     fresh_until,
                     sequence: found.sequence,
+                    succeeded_at: Some(now),
                     ..CachedKeys::nothing(issuer.version, now)
                 }
             }
@@ -328,6 +371,7 @@ impl UpstreamKeys {
                 CachedKeys {
                     attempted_at: now,
                     failure: Some(error.to_string()),
+                    failing_since: before.failing_since.or(Some(now)),
                     ..before
                 }
             }
@@ -400,6 +444,8 @@ impl CachedKeys {
             attempted_at: now,
             sequence: None,
             failure: None,
+            succeeded_at: None,
+            failing_since: None,
         }
     }
 }

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use carnet_jose::json::{self, Limits};
 use moka::future::Cache;
-use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 use url::Url;
@@ -172,10 +171,10 @@ async fn ask(
     let mut url = Url::parse(api_server).map_err(|error| unusable(error.to_string()))?;
     url.set_path(&format!("{}{PATH}", url.path().trim_end_matches('/')));
     if let Some(path) = ca_file {
-        egress.ca_pem = Some(text(asking.files, path).await?);
+        egress.ca_pem = Some(asking.files.text(path).await?);
     }
     // The file is read each time: the kubelet replaces it long before the token in it ends.
-    let credential = SecretString::from(text(asking.files, token_file).await?.trim().to_owned());
+    let credential = asking.files.secret(token_file).await?;
     let body = json!({
         "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
         "spec": { "token": claim.token, "audiences": [claim.audience] },
@@ -201,14 +200,6 @@ async fn ask(
         Some(Value::Object(status)) => Ok(status.clone()),
         _ => Err(unusable("the answer has no status".to_owned())),
     }
-}
-
-async fn text(files: &KeyFiles, path: &str) -> Result<String, KeySetError> {
-    let unusable = |why: &str| KeySetError::Unusable {
-        url: path.to_owned(),
-        why: why.to_owned(),
-    };
-    String::from_utf8(files.read(path).await?).map_err(|_| unusable("it is no text"))
 }
 
 /// Accepts a token only if it is authenticated for this server's audience and as the claimed

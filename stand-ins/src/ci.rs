@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -30,6 +31,15 @@ struct TokenQuery {
 }
 
 impl StandInCi {
+    /// The value of `ACTIONS_ID_TOKEN_REQUEST_TOKEN` in a job of this platform.
+    pub const REQUEST_TOKEN: &str = "stand-in-job";
+
+    /// The value of `ACTIONS_ID_TOKEN_REQUEST_URL` in a job that runs for this ref, on the platform
+    /// with this issuer identifier. It has a query, as GitHub's has, to which tools add the audience.
+    pub fn request_url(issuer: &str, reference: &str) -> String {
+        format!("{issuer}/id-token?ref={reference}")
+    }
+
     /// A platform with this issuer identifier and a new RS256 key.
     pub fn new(issuer: &str, clock: Arc<dyn Clock>) -> Result<Self, SigningError> {
         Ok(Self {
@@ -45,7 +55,13 @@ impl StandInCi {
             .route("/.well-known/openid-configuration", get(metadata))
             .route("/jwks", get(jwks))
             .route("/assertion", get(assertion))
+            .route("/id-token", get(id_token))
             .with_state(Arc::new(self))
+    }
+
+    fn answer(&self, query: &TokenQuery) -> Result<String, SigningError> {
+        let reference = query.reference.as_deref().unwrap_or("refs/heads/main");
+        self.assertion(&query.audience, reference)
     }
 
     fn assertion(&self, audience: &str, reference: &str) -> Result<String, SigningError> {
@@ -76,9 +92,33 @@ async fn jwks(State(ci): State<Arc<StandInCi>>) -> Json<Value> {
 }
 
 async fn assertion(State(ci): State<Arc<StandInCi>>, Query(query): Query<TokenQuery>) -> Response {
-    let reference = query.reference.as_deref().unwrap_or("refs/heads/main");
-    match ci.assertion(&query.audience, reference) {
+    match ci.answer(&query) {
         Ok(assertion) => assertion.into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+/// Answers as GitHub Actions answers the tools of its jobs: they send the request token of the job,
+/// and find the identity token in `value`.
+async fn id_token(
+    State(ci): State<Arc<StandInCi>>,
+    headers: HeaderMap,
+    Query(query): Query<TokenQuery>,
+) -> Response {
+    // Old versions of uv write the scheme in small letters.
+    let sent = headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
+    let is_of_job = sent
+        .and_then(|value| value.split_once(' '))
+        .is_some_and(|(scheme, token)| {
+            scheme.eq_ignore_ascii_case("bearer") && token == StandInCi::REQUEST_TOKEN
+        });
+    if !is_of_job {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    match ci.answer(&query) {
+        Ok(assertion) => Json(json!({ "value": assertion })).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }

@@ -1,62 +1,135 @@
 //! A small package registry that accepts Carnet's access tokens: what a resource server has to do,
 //! and no more.
 //!
-//! Packages are files below one folder. An upload needs a bearer token, which a layer verifies
-//! before the body is read. The handler then decides by the entries of the token and by what only
-//! the registry knows: whether the package exists, and who owns it.
+//! Packages are files below one folder. An upload needs a token, which is verified before the body
+//! is read. [`Registry::admit`] then decides by the entries of the token and by what only the
+//! registry knows: whether the package exists, and who owns it.
+//!
+//! Each protocol is a module with its routes. What an upload wants is read from the request by the
+//! crate `carnet-publish-protocols`.
 
-use std::path::{Path as FilePath, PathBuf};
+mod admission;
+mod crates_io;
+mod credentials;
+mod forward;
+mod generic;
+mod markup;
+mod npm;
+mod nuget;
+mod pypi;
+mod refusal;
+mod rubygems;
+mod storage;
+mod upload;
+
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, Extension, Path, State};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::StatusCode;
-use axum::middleware::map_response;
-use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, put};
-use axum::{Json, Router};
-use carnet_resource_server::{
-    AccessToken, Operation, PackageNames, ProtectedResource, Realm, RegistryState, Rejection,
-    RequireToken, Verifier, allows,
-};
-use serde_json::json;
-use tokio::sync::Mutex;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use carnet_resource_server::{PackageNames, ProtectedResource, Realm, Verifier};
+use clap::ValueEnum;
+use tokio::net::TcpListener;
+use url::Url;
 
-/// The file in a package's folder that contains the owner's name. No version can have this name.
-const OWNER: &str = ".owner";
-const MAX_PACKAGE_BYTES: usize = 64 * 1024 * 1024;
+use crate::serve::{Connections, Peer, Tls};
+use forward::FrontDoor;
+pub use forward::NoFrontDoor;
+use storage::Storage;
+
+const MAX_UPLOAD_BYTES: usize = 64 * 1024 * 1024;
+
+/// How clients upload packages and find them again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Protocol {
+    /// `PUT /packages/{name}/{version}`, for curl.
+    Generic,
+    /// The upload API of PyPI and its simple index: uv, twine, pip.
+    Pypi,
+    /// The registry of npm, pnpm and yarn.
+    Npm,
+    /// The web API of crates.io and a sparse index: cargo.
+    CratesIo,
+    /// gem push, and an index for gem install.
+    Rubygems,
+    /// NuGet's push, its v3 index, and the v2 feed of old clients.
+    Nuget,
+}
+
+impl Protocol {
+    /// How the clients of the protocol compare package names. The registry's `package_names` in
+    /// Carnet has to be the same.
+    #[must_use]
+    pub fn package_names(self) -> PackageNames {
+        let protocol = self.published_with();
+        protocol.map_or(
+            PackageNames::Exact,
+            carnet_publish_protocols::Protocol::package_names,
+        )
+    }
+
+    /// The protocol as the crate that reads uploads names it. The generic one needs no reader.
+    fn published_with(self) -> Option<carnet_publish_protocols::Protocol> {
+        use carnet_publish_protocols::Protocol;
+        match self {
+            Self::Generic => None,
+            Self::Pypi => Some(Protocol::Pypi),
+            Self::Npm => Some(Protocol::Npm),
+            Self::CratesIo => Some(Protocol::CratesIo),
+            Self::Rubygems => Some(Protocol::Rubygems),
+            Self::Nuget => Some(Protocol::Nuget),
+        }
+    }
+
+    /// Where the user of a tool puts a token, for messages.
+    fn token_place(self) -> &'static str {
+        match self {
+            Self::Generic => "in `Authorization: Bearer`",
+            Self::Pypi => "in UV_PUBLISH_TOKEN, or in TWINE_PASSWORD for the user `__token__`",
+            Self::Npm => "as `//HOST/:_authToken` in .npmrc",
+            Self::CratesIo => "in CARGO_REGISTRIES_NAME_TOKEN",
+            Self::Rubygems => "in GEM_HOST_API_KEY",
+            Self::Nuget => "as the API key",
+        }
+    }
+}
 
 /// A registry with its packages in one folder.
 #[derive(Debug)]
 pub struct Registry {
-    verifier: Arc<Verifier>,
+    verifier: Verifier,
     realm: Realm,
     /// The registry's metadata. `None` if the resource URI is not an https URL (RFC 9728 section
     /// 1.2).
     about: Option<ProtectedResource>,
-    names: PackageNames,
-    folder: PathBuf,
-    /// Held during an upload, so that two first uploads cannot both create a package.
-    uploading: Mutex<()>,
-}
-
-/// Why an upload failed for another reason than the token.
-#[derive(Debug, thiserror::Error)]
-enum UploadError {
-    /// The package name or the version cannot be a file name.
-    #[error("names and versions hold letters, digits, `.`, `_`, `-` and `+`")]
-    Name,
-    /// The version exists, and versions are never replaced.
-    #[error("this version was published before")]
-    Exists,
-    /// Reading or writing the folder failed.
-    #[error("the package cannot be stored: {0}")]
-    Storage(#[from] std::io::Error),
+    protocol: Protocol,
+    /// The URL at which clients reach the registry, without a slash at its end.
+    url: String,
+    storage: Storage,
+    front_door: Option<FrontDoor>,
 }
 
 impl Registry {
-    /// A registry that stores its packages below `folder` and compares their names as `names` says.
+    /// A registry with [`Protocol::Generic`] that stores its packages below `folder` and compares
+    /// their names as `names` says.
     pub fn new(verifier: Verifier, names: PackageNames, folder: PathBuf) -> Self {
+        let storage = Storage::new(folder, names);
+        Self::with(verifier, Protocol::Generic, storage)
+    }
+
+    /// A registry that stores its packages below `folder` and speaks `protocol`. Clients reach it
+    /// at the origin of the resource URI.
+    pub fn speaking(protocol: Protocol, verifier: Verifier, folder: PathBuf) -> Self {
+        let storage = Storage::new(folder, protocol.package_names());
+        Self::with(verifier, protocol, storage)
+    }
+
+    fn with(verifier: Verifier, protocol: Protocol, storage: Storage) -> Self {
         let about = ProtectedResource::new(verifier.resource(), verifier.issuer()).ok();
         let about = about.map(|about| about.actions(["create", "publish"]));
         let realm = Realm::new("registry");
@@ -64,154 +137,124 @@ impl Registry {
             Some(about) => realm.described_by(about),
             None => realm,
         };
+        let url = Url::parse(verifier.resource())
+            .map(|resource| resource.origin().ascii_serialization())
+            .unwrap_or_default();
         Self {
-            verifier: Arc::new(verifier),
+            verifier,
             realm,
             about,
-            names,
-            folder,
-            uploading: Mutex::default(),
+            protocol,
+            url,
+            storage,
+            front_door: None,
         }
     }
 
-    /// The routes `GET /packages/{name}` and `PUT /packages/{name}/{version}`, and the registry's
-    /// metadata (RFC 9728).
+    /// Sets the URL at which clients reach the registry, if it is not the origin of the resource
+    /// URI. Indexes name it in the links to packages.
+    #[must_use]
+    pub fn at(self, url: &str) -> Self {
+        Self {
+            url: url.trim_end_matches('/').to_owned(),
+            ..self
+        }
+    }
+
+    /// Forwards the requests of the protocol's tools for tokens to the front door that Carnet
+    /// serves for this registry. `url` is Carnet's origin, or the issuer with
+    /// `/registry/NAME` for a front door without a host.
+    ///
+    /// # Errors
+    ///
+    /// [`NoFrontDoor`] if the URL is neither https nor on this machine, or the HTTP client cannot
+    /// be set up.
+    pub fn with_front_door(self, url: &Url) -> Result<Self, NoFrontDoor> {
+        Ok(Self {
+            front_door: Some(FrontDoor::new(url)?),
+            ..self
+        })
+    }
+
+    /// The routes of the protocol, those of its front door, and the registry's metadata (RFC 9728).
     pub fn router(self) -> Router {
-        let mut router = Router::new()
-            .route("/packages/{name}/{version}", put(upload))
-            .route_layer(RequireToken::new(self.verifier.clone(), self.realm.clone()))
-            .route("/packages/{name}", get(show));
-        if let Some(about) = self.about.clone() {
+        let protocol = self.protocol;
+        let front_door = self.front_door.clone();
+        let about = self.about.clone();
+        let registry = Arc::new(self);
+        let served = match protocol {
+            Protocol::Generic => generic::router(),
+            Protocol::Pypi => pypi::router(),
+            Protocol::Npm => npm::router(),
+            Protocol::CratesIo => crates_io::router(),
+            Protocol::Rubygems => rubygems::router(),
+            Protocol::Nuget => nuget::router(),
+        };
+        let served = served
+            .route("/", get(greeting))
+            .layer(DefaultBodyLimit::max(MAX_UPLOAD_BYTES))
+            .with_state(registry);
+        let mut router = served;
+        if let Some(about) = about {
             let path = about.path().to_owned();
             router = router.route(&path, get(async move || about.answer::<Body>()));
         }
-        router
-            .layer(DefaultBodyLimit::max(MAX_PACKAGE_BYTES))
-            .layer(map_response(report))
-            .with_state(Arc::new(self))
-    }
-
-    async fn publish(
-        &self,
-        token: &AccessToken,
-        name: &str,
-        version: &str,
-        content: &[u8],
-    ) -> Result<Response, UploadError> {
-        if !is_file_name(name) || !is_file_name(version) {
-            return Err(UploadError::Name);
-        }
-        let package = self.folder.join(self.names.normalise(name).as_ref());
-        let digest = format!("sha256:{}", hex(&carnet_jose::sha256(content)));
-        let operation = Operation {
-            action: "publish",
-            package: name,
-            version: Some(version),
-            digest: Some(&digest),
-        };
-
-        let _one_at_a_time = self.uploading.lock().await;
-        let owner = read_owner(&package).await?;
-        let state = RegistryState {
-            exists: owner.is_some(),
-            owned_by: &|name| owner.as_deref() == Some(name),
-            // This registry has no organizations: each principal acts for itself only.
-            may_act_for: &|principal, owner| principal == owner,
-        };
-        let allowed = match allows(&token.authorization_details, self.names, &operation, &state) {
-            Ok(allowed) => allowed,
-            Err(denied) => return Ok(self.realm.deny(denied, &operation)),
-        };
-        if tokio::fs::try_exists(package.join(version)).await? {
-            return Err(UploadError::Exists);
-        }
-        tokio::fs::create_dir_all(&package).await?;
-        if owner.is_none() {
-            tokio::fs::write(package.join(OWNER), allowed.owner).await?;
-        }
-        tokio::fs::write(package.join(version), content).await?;
-        let done = json!({ "name": name, "version": version, "owner": allowed.owner });
-        Ok((StatusCode::CREATED, Json(done)).into_response())
-    }
-}
-
-async fn upload(
-    State(registry): State<Arc<Registry>>,
-    Extension(token): Extension<AccessToken>,
-    Path((name, version)): Path<(String, String)>,
-    content: Bytes,
-) -> Response {
-    let published = registry.publish(&token, &name, &version, &content).await;
-    published.unwrap_or_else(UploadError::into_response)
-}
-
-/// Logs for the operator why tokens cannot be checked; the response to the client does not say it.
-async fn report(response: Response) -> Response {
-    if let Some(Rejection::Unavailable(outage)) = response.extensions().get() {
-        eprintln!("tokens cannot be checked: {outage}");
-    }
-    response
-}
-
-async fn show(State(registry): State<Arc<Registry>>, Path(name): Path<String>) -> Response {
-    let package = registry
-        .folder
-        .join(registry.names.normalise(&name).as_ref());
-    let found = if is_file_name(&name) {
-        versions(&package).await
-    } else {
-        Ok(None)
-    };
-    match found {
-        Ok(Some((owner, versions))) => {
-            Json(json!({ "name": name, "owner": owner, "versions": versions })).into_response()
-        }
-        Ok(None) => StatusCode::NOT_FOUND.into_response(),
-        Err(error) => UploadError::Storage(error).into_response(),
-    }
-}
-
-async fn versions(package: &FilePath) -> std::io::Result<Option<(String, Vec<String>)>> {
-    let Some(owner) = read_owner(package).await? else {
-        return Ok(None);
-    };
-    let mut versions = Vec::new();
-    let mut entries = tokio::fs::read_dir(package).await?;
-    while let Some(entry) = entries.next_entry().await? {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name != OWNER {
-            versions.push(name);
+        match front_door {
+            Some(front_door) => router.merge(front_door.router(protocol)),
+            None => router,
         }
     }
-    versions.sort();
-    Ok(Some((owner, versions)))
-}
 
-async fn read_owner(package: &FilePath) -> std::io::Result<Option<String>> {
-    match tokio::fs::read_to_string(package.join(OWNER)).await {
-        Ok(owner) => Ok(Some(owner)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+    /// Serves on a bound listener until the task is dropped, with TLS if there is a certificate.
+    ///
+    /// # Errors
+    ///
+    /// What the listener says of its address.
+    pub async fn serve(self, listener: TcpListener, tls: Option<Tls>) -> io::Result<()> {
+        let service = self.router().into_make_service_with_connect_info::<Peer>();
+        axum::serve(Connections::of(listener, tls)?, service).await
     }
 }
 
-impl UploadError {
+/// Why an index or a file is not answered.
+#[derive(Debug)]
+enum Unanswered {
+    NotFound,
+    /// Reading the folder failed.
+    Storage(io::Error),
+}
+
+impl From<io::Error> for Unanswered {
+    fn from(error: io::Error) -> Self {
+        Self::Storage(error)
+    }
+}
+
+impl IntoResponse for Unanswered {
     fn into_response(self) -> Response {
-        let status = match &self {
-            Self::Name => StatusCode::BAD_REQUEST,
-            Self::Exists => StatusCode::CONFLICT,
-            Self::Storage(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        (status, Json(json!({ "detail": self.to_string() }))).into_response()
+        match self {
+            Self::NotFound => StatusCode::NOT_FOUND.into_response(),
+            Self::Storage(error) => {
+                eprintln!("the folder cannot be read: {error}");
+                StatusCode::INTERNAL_SERVER_ERROR.into_response()
+            }
+        }
     }
 }
 
-/// Whether a text can be a file name here: it cannot lead out of the folder or name the owner's
-/// file.
-fn is_file_name(text: &str) -> bool {
-    let allowed =
-        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'+');
-    !text.is_empty() && text.len() <= 128 && !text.starts_with('.') && text.bytes().all(allowed)
+/// What this is. RubyGems and NuGet ask for the root before they go on.
+async fn greeting(State(registry): State<Arc<Registry>>) -> Response {
+    let issuer = registry.verifier.issuer();
+    format!("An example registry. It accepts access tokens of {issuer}\n").into_response()
+}
+
+/// A file of a package.
+async fn download(
+    State(registry): State<Arc<Registry>>,
+    Path((package, file)): Path<(String, String)>,
+) -> Result<Response, Unanswered> {
+    let content = registry.storage.read(&package, &file).await?;
+    Ok(content.ok_or(Unanswered::NotFound)?.into_response())
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -219,50 +262,4 @@ fn hex(bytes: &[u8]) -> String {
     digits
         .filter_map(|digit| char::from_digit(digit.into(), 16))
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use axum::http::header::WWW_AUTHENTICATE;
-    use axum::http::{Method, Request};
-    use tower_service::Service as _;
-
-    use super::*;
-
-    async fn send(method: Method, path: &str) -> Response {
-        let verifier =
-            Verifier::new("https://carnet.example", "https://registry.example/npm/").unwrap();
-        let mut router = Registry::new(verifier, PackageNames::Exact, "nowhere".into()).router();
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .body(Body::empty())
-            .unwrap();
-        router.call(request).await.unwrap()
-    }
-
-    #[tokio::test]
-    async fn uploads_need_a_token_and_nothing_else_does() {
-        const ABOUT: &str = "/.well-known/oauth-protected-resource/npm/";
-        let refused = send(Method::PUT, "/packages/widgets/1.0.0").await;
-        assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
-        let challenge = refused.headers()[WWW_AUTHENTICATE].to_str().unwrap();
-        assert!(
-            challenge.contains(&format!(
-                "resource_metadata=\"https://registry.example{ABOUT}\""
-            )),
-            "{challenge}"
-        );
-        assert_eq!(send(Method::GET, ABOUT).await.status(), StatusCode::OK);
-        assert_eq!(
-            send(Method::GET, "/.well-known/oauth-protected-resource")
-                .await
-                .status(),
-            StatusCode::NOT_FOUND
-        );
-        assert_eq!(
-            send(Method::GET, "/packages/widgets").await.status(),
-            StatusCode::NOT_FOUND
-        );
-    }
 }

@@ -59,8 +59,25 @@ async fn rfc6750_3_1__requests_without_a_good_token_are_challenged() {
         );
     }
     assert_eq!(get(Some(format!("bearer {token}"))).await.status, 200);
+    // Whoever holds a token is told why it is not taken, and which scope it lacks.
+    let told = async |token: String| {
+        let body = get(Some(format!("Bearer {token}"))).await.json();
+        body["detail"].as_str().unwrap().to_owned()
+    };
+    let registry = world.exchange(&world.good()).await.token();
+    assert!(told(registry).await.contains("for a registry"));
+    assert!(
+        told("x".to_owned())
+            .await
+            .contains("not one of this server")
+    );
+    let owner = world.server.admin_token("admin:credentials:joel");
+    let lacking = told(owner).await;
+    for scope in ["it is admin:credentials:joel", "one of admin, admin:read"] {
+        assert!(lacking.contains(scope), "{lacking}");
+    }
     world.server.clock.advance(3600);
-    assert_eq!(get(Some(format!("Bearer {token}"))).await.status, 401);
+    assert!(told(token).await.contains("has expired"));
 }
 
 #[tokio::test]
@@ -752,6 +769,43 @@ async fn contract_4__a_used_assertion_is_not_told_which_condition_failed() {
 }
 
 #[tokio::test]
+async fn contract_4__the_holder_of_a_used_assertion_is_not_told_what_rules_permit() {
+    let world = World::new().await;
+    let used = world.good();
+    world.exchange(&used).await.token();
+    let details = |package: &str, more: &str| {
+        format!(r#"[{{"type":"package","actions":["publish"],"packages":["{package}"]{more}}}]"#)
+    };
+    for (name, value) in [
+        ("scope", "unlist".to_owned()),
+        ("authorization_details", details("gadgets", "")),
+        (
+            "authorization_details",
+            details("widgets", r#","owner":"nobody""#),
+        ),
+        ("resource", "https://registry.test/crates/".to_owned()),
+    ] {
+        let told = world.exchange_with(&used, &[(name, &value)]).await;
+        told.refused(400, "invalid_grant", "replay");
+        let form = [
+            ("grant_type", crate::support::JWT_BEARER),
+            ("assertion", used.as_str()),
+            (name, value.as_str()),
+        ];
+        let explained = world.server.form("/explain", &form).await;
+        assert_eq!(explained.json()["reason"], "replay", "{}", explained.text());
+        for text in [told.text(), explained.text()] {
+            for private in ["permitted", "widgets-", "joel", "pypi"] {
+                assert!(!text.contains(private), "{name}: {private}: {text}");
+            }
+        }
+        // The same request with an unused assertion is told.
+        let fresh = world.exchange_with(&world.good(), &[(name, &value)]).await;
+        assert!(fresh.text().contains("permitted"), "{}", fresh.text());
+    }
+}
+
+#[tokio::test]
 async fn contract_3__reasons_are_explained_for_programs_and_people() {
     let server = TestServer::start().await;
     for reason in carnet::reason::Reason::ALL {
@@ -1183,9 +1237,14 @@ async fn contract_4__an_assertion_verified_before_its_issuer_changed_gets_no_per
     let world = World::new().await;
     let now = carnet::clock::Timestamp::from_seconds(world.server.now());
     let app = &world.server.app;
-    let verified = carnet::grant::verify_assertion(app, &app.decision_context(), &world.good())
-        .await
-        .unwrap();
+    let verified = carnet::grant::verify_assertion(
+        app,
+        &app.decision_context(),
+        &world.good(),
+        carnet::assertion::Recipient::TokenEndpoint,
+    )
+    .await
+    .unwrap();
     let accepted = std::sync::Arc::new(verified)
         .accept(carnet::grant_type::GrantType::JwtBearer)
         .unwrap();

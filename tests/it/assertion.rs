@@ -115,7 +115,7 @@ async fn rfc7523_3_3__a_missing_or_foreign_audience_is_refused() {
         answer["accepted_audiences"],
         json!([CARNET, format!("{CARNET}/token")])
     );
-    assert!(!answer.to_string().contains("pypi"));
+    assert_eq!(answer["received"], "pypi");
 }
 
 #[tokio::test]
@@ -639,12 +639,15 @@ async fn atk_059__an_assertion_with_several_audiences_is_refused() {
 #[tokio::test]
 async fn atk_060__the_platforms_own_audience_is_refused_and_cannot_be_configured() {
     let world = World::new().await;
-    for aud in [
-        json!("https://github.com/octo-org"),
-        json!([CARNET, "https://github.com/octo-org"]),
+    for (aud, reason) in [
+        (json!("https://github.com/octo-org"), "aud_mismatch"),
+        (
+            json!([CARNET, "https://github.com/octo-org"]),
+            "aud_not_single",
+        ),
     ] {
         world
-            .denies_claims(world.claims().with("aud", aud), "aud_mismatch")
+            .denies_claims(world.claims().with("aud", aud), reason)
             .await;
     }
     for member in ["audiences", "extra_audiences"] {

@@ -406,8 +406,8 @@ fn contract_8__mistakes_in_a_policy_case_are_reported_with_its_id() {
         ),
         (
             "/request",
-            json!({ "front_door": "pypi" }),
-            "no front doors",
+            json!({ "front_door": ["pypi"] }),
+            "request.front_door must be a text",
         ),
         (
             "/request",

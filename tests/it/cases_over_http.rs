@@ -25,7 +25,7 @@ const OTHER_WORDS: [(&str, &str); 7] = [
     ("workflow_ref_malformed", "workflow_mismatch"),
 ];
 /// Cases in which two checks fail together: the file names the one, and the server comes to the other first.
-const ALSO: [(&str, &str); 17] = [
+const ALSO: [(&str, &str); 16] = [
     ("policy-cases/CLOUD-026", "claim_inconsistent"),
     ("policy-cases/EMAIL-019", "claim_missing"),
     ("policy-cases/GH-010", "claim_inconsistent"),
@@ -37,7 +37,6 @@ const ALSO: [(&str, &str); 17] = [
     ("policy-cases/GL-022", "workflow_mismatch"),
     ("policy-cases/GL-027", "no_matching_credential"),
     ("policy-cases/K8S-006", "claim_malformed"),
-    ("policy-cases/K8S-009", "aud_mismatch"),
     ("policy-cases/PKG-015", "action_out_of_scope"),
     ("policy-cases/PKG-021", "package_out_of_scope"),
     ("policy-cases/URI-008", "claim_malformed"),

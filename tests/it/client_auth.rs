@@ -1949,18 +1949,17 @@ async fn contract_2__apply_prints_the_secret_of_a_new_client_once() {
         "[clients.bot]\nauth_method = \"client_secret_basic\"\n",
     )
     .unwrap();
-    let first = carnet_in(folder, &["apply", "-f", "bot.toml"]);
-    let secret = first
-        .stdout
-        .split("cns_")
-        .nth(1)
-        .and_then(|rest| rest.split_whitespace().next())
-        .unwrap()
-        .to_owned();
+    crate::support::first_start(folder, &[]);
+    let first = carnet_in(
+        folder,
+        &["apply", "-f", "bot.toml", "--secrets-file", "secrets.toml"],
+    );
     assert!(
-        first.code == 0 && first.stdout.matches(&secret).count() == 1,
+        first.code == 0 && !first.stdout.contains("cns_"),
         "{first:?}"
     );
+    let secrets = std::fs::read_to_string(folder.join("secrets.toml")).unwrap();
+    assert!(secrets.starts_with("bot = \"cns_"), "{secrets}");
     for arguments in [
         &["apply", "-f", "bot.toml"][..],
         &["export"],
@@ -1981,15 +1980,25 @@ async fn contract_2__apply_prints_the_secret_of_a_new_client_once() {
         "[clients.two]\nauth_method = \"client_secret_post\"\n",
     )
     .unwrap();
-    let as_json = carnet_in(folder, &["apply", "-f", "two.toml", "--json"]);
-    let summary: Value = serde_json::from_str(as_json.stdout.trim()).unwrap();
-    assert_eq!(summary["secrets"][0]["object"], "clients.two");
-    assert!(
-        summary["secrets"][0]["client_secret"]
-            .as_str()
-            .unwrap()
-            .starts_with("cns_")
+    let as_json = carnet_in(
+        folder,
+        &[
+            "apply",
+            "-f",
+            "two.toml",
+            "--json",
+            "--secrets-file",
+            "two.json",
+        ],
     );
+    let summary: Value = serde_json::from_str(as_json.stdout.trim()).unwrap();
+    assert_eq!(
+        (&summary["secrets"], &summary["secrets_file"]),
+        (&json!([]), &json!("two.json"))
+    );
+    let secrets = std::fs::read_to_string(folder.join("two.json")).unwrap();
+    let secrets: Value = serde_json::from_str(&secrets).unwrap();
+    assert!(secrets["two"].as_str().unwrap().starts_with("cns_"));
 }
 
 #[tokio::test]

@@ -53,7 +53,7 @@ impl Deployed {
     }
 
     /// What a registry may be sent: a good token, and what it has to refuse.
-    async fn tokens(&self) -> Value {
+    pub(super) async fn tokens(&self) -> Value {
         let good = self.token().await;
         let secret = self.bot("both", "client_secret_post", json!({})).await;
         let form = [

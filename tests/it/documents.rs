@@ -47,8 +47,10 @@ fn named_tests() -> BTreeMap<String, BTreeSet<String>> {
         "exchange/src",
         "outbound/src",
         "jose/src",
+        "publish-protocols/src",
         "resource-server/src",
         "stand-ins/src",
+        "publish-protocols/src",
     ];
     let folders = crates.into_iter().chain(["tests/it"]);
     for path in folders.flat_map(|folder| files(folder, ".rs")) {
@@ -119,11 +121,13 @@ fn the_page_of_the_reviews_has_every_finding() {
     let servers = (1..=41).map(|number| format!("SRV-{number}"));
     let newcomers = numbered('A', 28).map(|id| format!("NEW-{id}"));
     let publishing = numbered('K', 11).map(|id| format!("PUB-{id}"));
+    let conditions = numbered('F', 13).map(|id| format!("COND-{id}"));
     let expected: Vec<String> = security
         .map(|id| format!("SEC-{id}"))
         .chain(servers)
         .chain(newcomers)
         .chain(publishing)
+        .chain(conditions)
         .collect();
     let page = read("docs/src/development/review.md");
     let is_row = |line: &&str| line.starts_with("| ") && !line.starts_with("| id ");
@@ -139,13 +143,19 @@ fn the_page_of_reasons_says_what_the_server_says() {
     let page = read("docs/src/reference/reasons.md");
     let start = page.find("\n## `").unwrap() + 1;
     let mut sections = page[start..].split("## `").skip(1);
+    let profiles = carnet::profile::Profiles::load(None).unwrap();
     for reason in carnet::reason::Reason::ALL {
-        let expected = format!(
+        let mut expected = format!(
             "{reason}`\n\n{}\n\n{}\n\n{}",
             reason.sentence(),
             reason.meaning(),
             reason.remedy()
         );
+        let of_platforms = profiles.iter().filter_map(|profile| {
+            let remedy = profile.remedies.get(reason)?;
+            Some(format!("\n\n{}: {remedy}", profile.title))
+        });
+        expected.extend(of_platforms);
         assert_eq!(sections.next().map(str::trim_end), Some(expected.as_str()));
     }
     assert_eq!(sections.next(), None);
@@ -163,14 +173,25 @@ fn first_column(page: &str) -> BTreeSet<String> {
 
 #[test]
 fn the_page_of_configuration_has_every_key() {
-    let source = read("src/config/loader.rs");
+    let files = ["loader.rs", "loader/values.rs", "loader/gateway.rs"];
+    let source: String = files
+        .map(|file| read(&format!("src/config/{file}")))
+        .concat();
     let calls = [
         "value(",
+        "path(",
+        "paths(",
+        "networks(",
         "parsed(",
+        "parsed::<LogFilter>(",
         "in_range(",
         "value::<String>(",
         "value::<PathBuf>(",
         "value::<Listens>(",
+        "value::<Vec<CertificateFiles>>(",
+        "value::<Registries>(",
+        "parsed::<Url>(",
+        "bytes(",
     ];
     let mut keys = BTreeSet::new();
     for call in calls {
@@ -184,7 +205,7 @@ fn the_page_of_configuration_has_every_key() {
             }
         }
     }
-    assert!(keys.len() >= 18, "{keys:?}");
+    assert!(keys.len() >= 32, "{keys:?}");
     assert_eq!(first_column("docs/src/reference/configuration.md"), keys);
     // In the sample as well, those in comments that are alternatives of others.
     let sample = read("docs/samples/config/every-key.toml");
@@ -207,18 +228,41 @@ fn the_page_of_metrics_has_every_metric() {
         }
     }
     assert!(metrics.len() >= 5, "{metrics:?}");
-    assert_eq!(first_column("docs/src/reference/metrics.md"), metrics);
+    let listed = carnet::http::metrics::METRICS
+        .iter()
+        .map(|metric| metric.name.to_owned());
+    let listed: BTreeSet<String> = listed.collect();
+    let unlisted: Vec<&String> = metrics.difference(&listed).collect();
+    assert!(unlisted.is_empty(), "{unlisted:?}");
+    assert_eq!(first_column("docs/src/reference/metrics.md"), listed);
 }
 
 #[test]
 fn the_page_of_tested_clients_has_the_pinned_versions() {
-    let (npm, pypi, crates) = (
-        read("tests/clients/package.json"),
-        read("tests/clients/requirements.in"),
-        read("Cargo.lock"),
-    );
-    let npm: Value = serde_json::from_str(&npm).unwrap();
-    let npm = npm["dependencies"].as_object().unwrap();
+    let packages = |folder: &str| -> (BTreeSet<String>, BTreeSet<String>) {
+        let npm: Value =
+            serde_json::from_str(&read(&format!("tests/{folder}/package.json"))).unwrap();
+        // pnpm's own package is a choice among programs for many systems. It is their version that counts.
+        let pnpm = &npm["optionalDependencies"]["@pnpm/exe.linux-x64"];
+        let pnpm = pnpm.as_str().map(|version| format!("pnpm@{version}"));
+        let npm = npm["dependencies"].as_object().unwrap();
+        let npm = npm.iter().map(|(name, version)| {
+            let version = version.as_str().unwrap();
+            // Two versions of one package have names of their own here.
+            version
+                .strip_prefix("npm:")
+                .map_or_else(|| format!("{name}@{version}"), str::to_owned)
+        });
+        let npm = npm.chain(pnpm);
+        let pypi = read(&format!("tests/{folder}/requirements.in"));
+        let pypi = pypi.lines().map(|line| {
+            let (name, version) = line.split_once("==").unwrap();
+            format!("{}@{version}", name.split('[').next().unwrap())
+        });
+        (npm.collect(), pypi.collect())
+    };
+    let ((npm, pypi), (npm_tools, pypi_tools)) = (packages("clients"), packages("publishing"));
+    let crates = read("Cargo.lock");
     let mut rows = BTreeMap::new();
     for line in read("docs/src/reference/clients-tested.md")
         .lines()
@@ -230,18 +274,20 @@ fn the_page_of_tested_clients_has_the_pinned_versions() {
             .map(|cell| cell.trim().trim_matches('`'))
             .collect();
         let [name, version, place] = cells.try_into().unwrap();
+        let package = format!("{name}@{version}");
         let pinned = match place {
-            "Node.js" => npm[name] == version,
-            "Python" => pypi.lines().any(|line| {
-                line.split_once("==")
-                    .is_some_and(|(pin, at)| (pin.split('[').next(), at) == (Some(name), version))
-            }),
+            "Node.js" => npm.contains(&package),
+            "Python" => pypi.contains(&package),
+            "npm" => npm_tools.contains(&package),
+            "PyPI" => pypi_tools.contains(&package),
             _ => crates.contains(&format!("name = \"{name}\"\nversion = \"{version}\"\n")),
         };
-        rows.insert((place.to_owned(), name.to_owned()), pinned);
+        rows.insert((place.to_owned(), package), pinned);
     }
     assert!(rows.values().all(|pinned| *pinned), "{rows:?}");
-    assert_eq!(rows.len(), npm.len() + pypi.lines().count() + 2);
+    let npm = npm.len() + npm_tools.len();
+    let pypi = pypi.len() + pypi_tools.len();
+    assert_eq!(rows.len(), npm + pypi + 2);
 }
 
 #[tokio::test]
@@ -280,11 +326,14 @@ async fn every_sample_of_the_book_is_accepted() {
         apply
             .current_dir(folder)
             .args(["apply", "--offline", "-f"])
-            .arg(path);
+            .arg(path)
+            .arg("--secrets-file")
+            .arg(folder.join(format!("secrets-{number}.json")));
         apply
-            .env("CARNET_DATA_DIR", data)
+            .env("CARNET_DATA_DIR", &data)
             .env("CARNET_PROFILES_DIR", profiles);
         apply.env("CARNET_KEY_FILES_DIR", "/etc/carnet/keys");
+        crate::support::first_start(folder, &[("CARNET_DATA_DIR", data.to_str().unwrap())]);
         let applied = finished(apply.output().unwrap());
         assert_eq!(applied.code, 0, "{}: {applied:?}", path.display());
     }
@@ -334,6 +383,7 @@ fn links_and_includes_of_the_book_lead_somewhere() {
     let mut broken = Vec::new();
     let mut pages = files("docs/src", ".md");
     pages.push(root().join("README.md"));
+    pages.push(root().join("resource-server/README.md"));
     for page in pages {
         let text = std::fs::read_to_string(&page).unwrap();
         let folder = page.parent().unwrap();
@@ -472,6 +522,7 @@ fn the_page_of_numbered_decisions_has_every_number_that_the_code_cites() {
         "exchange/src",
         "outbound/src",
         "jose/src",
+        "publish-protocols/src",
         "resource-server/src",
     ];
     let mut cited = BTreeSet::new();

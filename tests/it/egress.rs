@@ -14,15 +14,15 @@ use url::Url;
 use crate::support::{Authority, Flaw, ServerProcess, TestDb};
 
 /// A TLS server that answers each request as told, on a thread of its own.
-struct Server {
-    port: u16,
+pub struct Server {
+    pub port: u16,
     connections: Arc<AtomicUsize>,
 }
 
-type Stream = SslStream<TcpStream>;
+pub type Stream = SslStream<TcpStream>;
 
 impl Server {
-    fn start(
+    pub fn start(
         authority: &Authority,
         flaw: Flaw,
         answer: impl Fn(&str, &mut Stream) + Send + Sync + 'static,
@@ -72,16 +72,16 @@ impl Server {
         Self { port, connections }
     }
 
-    fn url(&self, path: &str) -> Url {
+    pub fn url(&self, path: &str) -> Url {
         Url::parse(&format!("https://localhost:{}{path}", self.port)).unwrap()
     }
 
-    fn connections(&self) -> usize {
+    pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 }
 
-fn send(stream: &mut Stream, head: &str, body: &[u8]) {
+pub fn send(stream: &mut Stream, head: &str, body: &[u8]) {
     let head = format!(
         "HTTP/1.1 {head}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
         body.len()
@@ -92,7 +92,7 @@ fn send(stream: &mut Stream, head: &str, body: &[u8]) {
         .ok();
 }
 
-fn hello(_: &str, stream: &mut Stream) {
+pub fn hello(_: &str, stream: &mut Stream) {
     send(
         stream,
         "200 OK\r\ncache-control: public, max-age=600",
@@ -100,7 +100,7 @@ fn hello(_: &str, stream: &mut Stream) {
     );
 }
 
-fn egress(authority: Option<&Authority>) -> Egress {
+pub fn egress(authority: Option<&Authority>) -> Egress {
     Egress {
         ca_pem: authority.map(Authority::pem),
         allow_private: vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()],
@@ -109,7 +109,9 @@ fn egress(authority: Option<&Authority>) -> Egress {
 }
 
 async fn fetch(url: &Url, egress: &Egress) -> Result<Fetched, FetchError> {
-    HttpFetch::default().fetch(url, egress, 1024 * 1024).await
+    HttpFetch::default()
+        .fetch(url, egress, None, 1024 * 1024)
+        .await
 }
 
 #[tokio::test]
@@ -249,7 +251,7 @@ async fn atk_105__the_connected_address_is_the_checked_one() {
     let fetching = HttpFetch::with_lookup(rebinding.clone());
     let before = server.connections();
     let error = fetching
-        .fetch(&server.url("/"), &egress(Some(&authority)), 1024)
+        .fetch(&server.url("/"), &egress(Some(&authority)), None, 1024)
         .await
         .unwrap_err();
     assert!(matches!(error, FetchError::Failed(..)), "{error}");
@@ -372,23 +374,29 @@ async fn atk_108__a_body_without_end_is_cut_off() {
 }
 
 #[tokio::test]
-async fn atk_109__compressed_answers_are_neither_asked_for_nor_unpacked() {
+async fn atk_109__compressed_answers_are_not_asked_for_and_the_limit_counts_what_comes_out() {
     let authority = Authority::new();
     let server = Server::start(&authority, Flaw::None, |request, stream| {
         let asked = request.to_ascii_lowercase().contains("accept-encoding");
-        send(
-            stream,
-            "200 OK\r\ncontent-encoding: gzip",
-            if asked { b"asked" } else { b"\x1f\x8bplain" },
-        );
+        let bomb = if asked {
+            Vec::new()
+        } else {
+            gzip(&vec![0; 2 * 1024 * 1024])
+        };
+        send(stream, "200 OK\r\ncontent-encoding: gzip", &bomb);
     });
-    assert_eq!(
-        fetch(&server.url("/"), &egress(Some(&authority)))
-            .await
-            .unwrap()
-            .body,
-        b"\x1f\x8bplain"
+    let refused = fetch(&server.url("/"), &egress(Some(&authority))).await;
+    assert!(
+        matches!(refused, Err(FetchError::TooLarge(_, 1_048_576))),
+        "{refused:?}"
     );
+}
+
+/// The bytes as gzip.
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
 }
 
 #[tokio::test]
@@ -409,7 +417,11 @@ async fn oidcd_4_6__fetching_a_document_sends_no_cookies_and_no_credentials() {
         body: json!({ "q": 1 }),
     };
     for _ in 0..2 {
-        let request = fetching.fetch(&url, &egress, 4096).await.unwrap().body;
+        let request = fetching
+            .fetch(&url, &egress, None, 4096)
+            .await
+            .unwrap()
+            .body;
         let request = String::from_utf8(request).unwrap();
         assert!(
             request.starts_with("get / http/1.1") && request.contains("user-agent: carnet/"),

@@ -287,7 +287,7 @@ async fn sec_h3__a_principal_has_at_most_1000_rules_and_self_service_rules_need_
     let world = World::new().await;
     let all = "admin:credentials:joel";
     let wide = World::rule_document(
-        json!({ "repository": null, "repository_id": null, "repository_owner_id": { "any_of": (0..100).map(|n| n.to_string()).collect::<Vec<_>>() } }),
+        json!({ "repository": null, "repository_id": null, "repository_owner_id": { "any_of": (1..101).map(|n| n.to_string()).collect::<Vec<_>>() } }),
     );
     let answer = world
         .server

@@ -423,7 +423,7 @@ async fn rfc7662_4_1__lifetime_signature_key_and_audience_of_a_token_are_checked
         .server
         .admin("DELETE", &format!("signing-keys/{kid}"), Value::Null)
         .await;
-    assert_eq!(answer.status, 204, "{}", answer.text());
+    assert_eq!(answer.status, 200, "{}", answer.text());
     assert!(!active(&token).await);
     // The audience: a registry that moved is another one.
     let token = world.exchange(&world.good()).await.token();
@@ -1133,7 +1133,7 @@ async fn contract_4__an_opaque_key_has_prefix_and_checksum() {
     let registry = TestClient::registry(&world.server).await;
     for (prefix, changed) in [
         ("cnt_", json!({ "token_format": "opaque" })),
-        ("oy2", json!({ "token_prefix": "oy2" })),
+        ("acme_", json!({ "token_prefix": "acme_" })),
     ] {
         world
             .server

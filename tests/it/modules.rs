@@ -111,7 +111,7 @@ fn review_2__decision_modules_do_not_depend_on_server_modules() {
 
 #[test]
 fn review_2__the_engine_needs_no_network_database_or_openssl_crates() {
-    for pure in ["carnet-engine", "carnet-access"] {
+    for pure in ["carnet-engine", "carnet-access", "carnet-publish-protocols"] {
         let tree = std::process::Command::new(env!("CARGO"))
             .args([
                 "tree",

@@ -17,7 +17,7 @@ async fn get(server: &TestServer, path: &str) -> Answer {
     server.send(request).await
 }
 
-fn log(folder: &std::path::Path) -> String {
+pub fn log(folder: &std::path::Path) -> String {
     std::fs::read_to_string(folder.join("server.log")).unwrap()
 }
 

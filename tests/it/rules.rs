@@ -823,7 +823,17 @@ async fn atk_132__risky_events_are_refused() {
             .await,
         "event_denied",
     );
-    // A pull request runs for a ref of its own, which no rule for a branch names.
+    // A pull request has to be asked for, also where the rule says nothing about refs.
+    world
+        .rule("octo-release", json!({ "environment": "release" }))
+        .await;
+    let pull = world
+        .claims()
+        .on_ref("refs/pull/7/merge", "")
+        .with("event_name", "pull_request")
+        .in_environment("release");
+    mismatch(&world.exchange_claims(&pull).await, "event_denied");
+    // It runs for a ref of its own, which no rule for a branch names.
     world
         .rule("octo-release", json!({ "ref": "refs/heads/main" }))
         .await;
@@ -1323,9 +1333,14 @@ async fn contract_4__a_thousand_rules_of_another_principal_do_not_crowd_out_the_
     let world = World::new().await;
     let now = Timestamp::from_seconds(world.server.now());
     let app = &world.server.app;
-    let verified = carnet::grant::verify_assertion(app, &app.decision_context(), &world.good())
-        .await
-        .unwrap();
+    let verified = carnet::grant::verify_assertion(
+        app,
+        &app.decision_context(),
+        &world.good(),
+        carnet::assertion::Recipient::TokenEndpoint,
+    )
+    .await
+    .unwrap();
     let accepted = Arc::new(verified).accept(GrantType::JwtBearer).unwrap();
     let is_joels = |candidate: &&Candidate| *candidate.credential.principal == *"joel";
     let past = Timestamp::from_seconds(2);

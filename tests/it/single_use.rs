@@ -483,6 +483,8 @@ async fn rfc7521_8_2_1__a_used_assertion_stays_used_after_the_process_is_killed(
     });
     let file = db.folder().join("carnet.json");
     std::fs::write(&file, document.to_string()).unwrap();
+    let data = ("CARNET_DATA_DIR", db.folder().to_str().unwrap());
+    crate::support::first_start(db.folder(), &[&settings[..], &[data]].concat());
     let mut apply = carnet();
     apply
         .current_dir(db.folder())

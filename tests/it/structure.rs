@@ -973,10 +973,10 @@ async fn atk_030__deeply_nested_json_is_refused_at_once() {
         )
     };
     world
-        .exchange(&nested(16))
+        .exchange(&nested(100))
         .await
         .refused(400, "invalid_grant", "assertion_malformed");
-    world.exchange(&nested(14)).await.token();
+    world.exchange(&nested(99)).await.token();
 }
 
 #[tokio::test]
@@ -989,16 +989,16 @@ async fn atk_031__large_tokens_are_refused() {
         .exchange(&huge)
         .await
         .refused(413, "invalid_request", "body_too_large");
-    let mut wide = world.claims();
-    for n in 0..300 {
-        wide = wide.with(&format!("m{n}"), n);
-    }
-    world.denies_claims(wide, "assertion_malformed").await;
+    // What nothing reads counts by the size of the whole token alone.
+    let wide = |members: usize| {
+        (0..members).fold(world.claims(), |claims, n| claims.with(&format!("m{n}"), n))
+    };
+    world.exchange_claims(&wide(300)).await.token();
+    world.denies_claims(wide(1500), "assertion_malformed").await;
+    let long = |bytes: usize| world.claims().with("x", "x".repeat(bytes));
+    world.exchange_claims(&long(4097)).await.token();
     world
-        .denies_claims(
-            world.claims().with("x", "x".repeat(4097)),
-            "assertion_malformed",
-        )
+        .denies_claims(long(12 * 1024), "assertion_malformed")
         .await;
     world
         .denies(
@@ -1331,7 +1331,7 @@ async fn rfc8725_3_11_1__issued_tokens_have_the_type_at_jwt() {
 }
 
 #[tokio::test]
-async fn atk_031__too_many_small_json_values_are_refused() {
+async fn atk_031__many_small_json_values_are_refused_by_the_size_of_the_token() {
     let world = World::new().await;
     let good = payload(&world);
     let filler = |count: usize| vec!["{}"; count].join(",");
@@ -1343,17 +1343,14 @@ async fn atk_031__too_many_small_json_values_are_refused() {
             filler(count)
         )
     };
+    let start = Instant::now();
     world
-        .exchange(&with_payload(&world, with(200)))
+        .exchange(&with_payload(&world, with(3000)))
         .await
         .token();
-    let nested: Vec<String> = (0..10)
-        .map(|n| format!("\"n{n}\":[{}]", filler(150)))
-        .collect();
-    let text = format!("{},{}}}", &good[..good.len() - 1], nested.join(","));
-    world.exchange(&with_payload(&world, text)).await.refused(
-        400,
-        "invalid_grant",
-        "assertion_malformed",
-    );
+    world
+        .exchange(&with_payload(&world, with(4500)))
+        .await
+        .refused(400, "invalid_grant", "assertion_malformed");
+    assert!(start.elapsed().as_secs() < 2);
 }

@@ -14,11 +14,11 @@ use crate::support::{
 };
 
 /// A program that ends with the test.
-struct Program(Child);
+pub struct Program(Child);
 
 impl Program {
     /// Starts it and waits until it listens. None where the machine lacks it and that is allowed.
-    async fn start(name: &str, command: &mut Command, address: &str) -> Option<Self> {
+    pub async fn start(name: &str, command: &mut Command, address: &str) -> Option<Self> {
         let Ok(child) = command.stdin(Stdio::null()).spawn() else {
             may_skip(name);
             return None;
@@ -42,7 +42,7 @@ impl Drop for Program {
 }
 
 /// Where Debian has programs that no user's path leads to.
-fn daemon(name: &str) -> Command {
+pub fn daemon(name: &str) -> Command {
     let path = std::env::var("PATH").unwrap_or_default();
     let mut command = Command::new("env");
     command
@@ -51,7 +51,7 @@ fn daemon(name: &str) -> Command {
     command
 }
 
-fn is_installed(name: &str) -> bool {
+pub fn is_installed(name: &str) -> bool {
     daemon("sh")
         .args(["-c", &format!("command -v {name}")])
         .stdout(Stdio::null())
@@ -79,6 +79,15 @@ fn nginx_of_the_guide(folder: &Path, outside: &str, inside: &str) -> PathBuf {
         .split("```")
         .next()
         .unwrap();
+    let places = [
+        ("listen 443 ssl", format!("listen {outside} ssl")),
+        ("server 127.0.0.1:8080;", format!("server {inside};")),
+    ];
+    nginx_conf(folder, block, &places)
+}
+
+/// A configuration of nginx around this part of the book, with these places in it and a certificate of its own.
+pub fn nginx_conf(folder: &Path, block: &str, places: &[(&str, String)]) -> PathBuf {
     let authority = Authority::new();
     let (certificate, key) = authority.issue(Flaw::None);
     std::fs::write(folder.join("proxy.pem"), certificate.to_pem().unwrap()).unwrap();
@@ -90,14 +99,13 @@ fn nginx_of_the_guide(folder: &Path, outside: &str, inside: &str) -> PathBuf {
     std::fs::write(folder.join("authority.pem"), authority.pem()).unwrap();
     let place = |name: &str| folder.join(name).display().to_string();
     let mut server = block.to_owned();
-    for (ours, theirs) in [
-        ("listen 443 ssl", format!("listen {outside} ssl")),
+    let certificates = [
         ("/etc/ssl/carnet.example.pem", place("proxy.pem")),
         ("/etc/ssl/carnet.example.key", place("proxy.key")),
-        ("server 127.0.0.1:8080;", format!("server {inside};")),
-    ] {
+    ];
+    for (ours, theirs) in certificates.iter().chain(places) {
         assert!(server.contains(ours), "the guide has {ours}");
-        server = server.replace(ours, &theirs);
+        server = server.replace(ours, theirs);
     }
     let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
     let temporary = temporary

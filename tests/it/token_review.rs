@@ -129,6 +129,31 @@ async fn k8s_tr_1__a_token_review_asks_for_our_audience() {
 }
 
 #[tokio::test]
+async fn k8s_tr_1__a_token_review_at_a_front_door_asks_for_the_doors_audience() {
+    let (platform, api) = cluster().await;
+    let door = json!({ "kind": "pypi", "hosts": ["pypi.test"] });
+    let changed_server = platform
+        .server
+        .admin(
+            "PATCH",
+            "resource-servers/pypi",
+            json!({ "front_door": door }),
+        )
+        .await;
+    assert_eq!(changed_server.status, 200, "{}", changed_server.text());
+    api.answers(201, changed(&good(), json!({ "audiences": ["pypi.test"] })));
+    let claims = pod(&platform, json!({ "aud": ["pypi.test"] }));
+    let token = platform.issuer.key().sign(&claims);
+    let request = Request::post("/_/oidc/mint-token")
+        .header("host", "pypi.test")
+        .body(Body::from(json!({ "token": token }).to_string()));
+    let answer = platform.server.send(request.unwrap()).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let (_, review) = api.asked().pop().unwrap();
+    assert_eq!(review["spec"]["audiences"], json!(["pypi.test"]));
+}
+
+#[tokio::test]
 async fn k8s_tr_3__a_token_review_about_another_subject_is_refused() {
     let (platform, api) = cluster().await;
     api.answers(

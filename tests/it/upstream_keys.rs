@@ -331,6 +331,32 @@ async fn atk_110__old_keys_serve_for_a_day_while_the_key_set_is_broken() {
 }
 
 #[tokio::test]
+async fn keys_that_have_just_grown_old_serve_once_more_while_newer_ones_are_fetched() {
+    let world = World::new().await;
+    world.accepts().await;
+    let old = world.gh.key();
+    world.server.clock.advance(301);
+    world.gh.rotate(TestKey::rsa(1));
+    world
+        .exchange(&old.sign(&world.claims().value()))
+        .await
+        .token();
+    // The fetch takes place in the background.
+    for _ in 0..100 {
+        if world.exchange(&world.good()).await.status == 200 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    world.accepts().await;
+    world.server.clock.advance(31);
+    world
+        .exchange(&old.sign(&world.claims().value()))
+        .await
+        .refused(400, "invalid_grant", "key_unknown");
+}
+
+#[tokio::test]
 async fn d_02__while_keys_cannot_be_fetched_stale_ones_serve_and_unknown_ones_give_503() {
     let world = World::new().await;
     world.accepts().await;

@@ -35,18 +35,23 @@ fn new_key() -> PKey<Private> {
     .unwrap()
 }
 
-fn builder(subject: &str, issuer: &X509NameRef, key: &PKey<Private>, until: i64) -> X509Builder {
-    let now = std::time::SystemTime::now()
+/// The time of this machine, in seconds since 1970.
+pub fn machine_time() -> i64 {
+    std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap()
-        .as_secs() as i64;
+        .as_secs() as i64
+}
+
+fn builder(subject: &str, issuer: &X509NameRef, key: &PKey<Private>, until: i64) -> X509Builder {
+    let now = machine_time();
     let mut builder = X509::builder().unwrap();
     builder.set_version(2).unwrap();
     builder.set_subject_name(&named(subject)).unwrap();
     builder.set_issuer_name(issuer).unwrap();
     builder.set_pubkey(key).unwrap();
     builder
-        .set_not_before(&Asn1Time::from_unix(now - 60).unwrap())
+        .set_not_before(&Asn1Time::from_unix(now.min(now + until) - 60).unwrap())
         .unwrap();
     builder
         .set_not_after(&Asn1Time::from_unix(now + until).unwrap())
@@ -68,7 +73,12 @@ fn builder(subject: &str, issuer: &X509NameRef, key: &PKey<Private>, until: i64)
 impl Authority {
     pub fn new() -> Self {
         let key = new_key();
-        let mut builder = builder("test authority", &named("test authority"), &key, 3600);
+        let mut builder = builder(
+            "test authority",
+            &named("test authority"),
+            &key,
+            400 * 86_400,
+        );
         builder
             .append_extension(BasicConstraints::new().critical().ca().build().unwrap())
             .unwrap();
@@ -109,16 +119,47 @@ impl Authority {
         if self_signed {
             builder.sign(&key, MessageDigest::sha256()).unwrap();
         } else {
-            // Some clients refuse a chain that does not name its keys (RFC 5280 section 4.2.1.1).
-            let context = builder.x509v3_context(Some(&self.certificate), None);
-            let identifier = AuthorityKeyIdentifier::new()
-                .keyid(true)
-                .build(&context)
-                .unwrap();
-            builder.append_extension(identifier).unwrap();
-            builder.sign(&self.key, MessageDigest::sha256()).unwrap();
+            self.sign(&mut builder);
         }
         (builder.build(), key)
+    }
+
+    /// A certificate of a server with these host names and addresses, which ends after so many seconds from
+    /// now, with a new key on P-256.
+    pub fn certify(&self, names: &[&str], until: i64) -> (X509, PKey<Private>) {
+        let key = new_key();
+        (self.certify_key(names, until, &key), key)
+    }
+
+    /// The same for a key that there is.
+    pub fn certify_key(&self, names: &[&str], until: i64, key: &PKey<Private>) -> X509 {
+        let issuer = self.certificate.subject_name();
+        let mut builder = builder(names.first().unwrap_or(&"nameless"), issuer, key, until);
+        let mut alternative = SubjectAlternativeName::new();
+        for name in names {
+            match name.parse::<std::net::IpAddr>() {
+                Ok(_) => alternative.ip(name),
+                Err(_) => alternative.dns(name),
+            };
+        }
+        if !names.is_empty() {
+            let context = builder.x509v3_context(None, None);
+            let alternative = alternative.build(&context).unwrap();
+            builder.append_extension(alternative).unwrap();
+        }
+        self.sign(&mut builder);
+        builder.build()
+    }
+
+    fn sign(&self, builder: &mut X509Builder) {
+        // Some clients refuse a chain that does not name its keys (RFC 5280 section 4.2.1.1).
+        let context = builder.x509v3_context(Some(&self.certificate), None);
+        let identifier = AuthorityKeyIdentifier::new()
+            .keyid(true)
+            .build(&context)
+            .unwrap();
+        builder.append_extension(identifier).unwrap();
+        builder.sign(&self.key, MessageDigest::sha256()).unwrap();
     }
 }
 

@@ -173,7 +173,9 @@ impl TestDb {
         let database = Database::connect(options).await.unwrap();
         let sql = match self.schema {
             None => "BEGIN IMMEDIATE",
-            Some(_) => "BEGIN; LOCK TABLE consumed IN ACCESS EXCLUSIVE MODE",
+            Some(_) => {
+                "BEGIN; LOCK TABLE consumed IN ACCESS EXCLUSIVE MODE; LOCK TABLE change_counter IN EXCLUSIVE MODE"
+            }
         };
         database.execute_unprepared(sql).await.unwrap();
         Lock(database)

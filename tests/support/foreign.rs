@@ -1,4 +1,5 @@
-//! Programs in other languages around libraries that others wrote: `tests/clients`.
+//! Packages of npm and PyPI that tests install: the libraries that the programs in `tests/clients` use; the tools that publish
+//! packages and the registries that take them, in `tests/publishing`.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -10,11 +11,15 @@ use serde_json::Value;
 
 use super::may_skip;
 
-/// Where libraries come from. All versions are pinned, those of their dependencies too.
+/// Where packages come from, and what they are for. All versions are pinned, those of their dependencies too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packages {
     Npm,
     Pypi,
+    /// npm, pnpm, yarn, the registry Verdaccio, and the Node.js that they run on.
+    NpmTools,
+    /// twine, uv, and the registries devpi-server and pypiserver.
+    PypiTools,
 }
 
 impl Packages {
@@ -22,17 +27,17 @@ impl Packages {
     /// allowed.
     pub fn run(self, script: &str, authority: &Path, input: &Value) -> Option<Value> {
         let folder = self.installed()?;
-        let script = clients().join(script);
+        let script = self.pins().join(script);
         let mut command = match self {
             // Packages are looked up from where a module is, and text has the working directory.
-            Self::Npm => {
+            Self::Npm | Self::NpmTools => {
                 let mut node = Command::new("node");
                 node.arg("--input-type=module")
                     .arg("--eval")
                     .arg(fs::read_to_string(&script).unwrap());
                 node
             }
-            Self::Pypi => {
+            Self::Pypi | Self::PypiTools => {
                 let mut python = Command::new(folder.join("bin/python"));
                 python.arg("-I").arg("-B").arg(&script);
                 python
@@ -65,14 +70,9 @@ impl Packages {
     }
 
     /// The folder of the packages; a failure is remembered, because without a network it takes long to come.
-    fn installed(self) -> Option<&'static PathBuf> {
-        static NPM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-        static PYPI: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-        let once = match self {
-            Self::Npm => &NPM,
-            Self::Pypi => &PYPI,
-        };
-        match once.get_or_init(|| self.ensure()) {
+    pub fn installed(self) -> Option<&'static PathBuf> {
+        static ALL: [OnceLock<Result<PathBuf, String>>; 4] = [const { OnceLock::new() }; 4];
+        match ALL[self as usize].get_or_init(|| self.ensure()) {
             Ok(folder) => Some(folder),
             Err(missing) => {
                 may_skip(missing);
@@ -81,16 +81,27 @@ impl Packages {
         }
     }
 
+    /// The folder with the pinned versions and the programs.
+    fn pins(self) -> PathBuf {
+        let folder = match self {
+            Self::Npm | Self::Pypi => "tests/clients",
+            Self::NpmTools | Self::PypiTools => "tests/publishing",
+        };
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)
+    }
+
     /// Installs the packages if a run before this one has not, or what is pinned or the interpreter has changed since.
     fn ensure(self) -> Result<PathBuf, String> {
         let (interpreter, pinned, folder) = match self {
             Self::Npm => ("node", "package-lock.json", "npm"),
+            Self::NpmTools => ("node", "package-lock.json", "npm-tools"),
             Self::Pypi => ("python3", "requirements.txt", "pypi"),
+            Self::PypiTools => ("python3", "requirements.txt", "pypi-tools"),
         };
         let version = text(Command::new(interpreter).arg("--version"))?;
         let wanted = format!(
             "{version}{}",
-            fs::read_to_string(clients().join(pinned)).unwrap()
+            fs::read_to_string(self.pins().join(pinned)).unwrap()
         );
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
             .join("clients")
@@ -111,12 +122,13 @@ impl Packages {
 
     fn install(self, folder: &Path) -> Result<(), String> {
         match self {
-            Self::Npm => {
+            Self::Npm | Self::NpmTools => {
                 for file in ["package.json", "package-lock.json"] {
-                    fs::copy(clients().join(file), folder.join(file)).unwrap();
+                    fs::copy(self.pins().join(file), folder.join(file)).unwrap();
                 }
+                // Some of the tools need a newer Node.js than the machine's, which is among the packages.
+                let strict = (self == Self::Npm).then_some("--engine-strict");
                 let flags = [
-                    "--engine-strict",
                     "--ignore-scripts",
                     "--no-audit",
                     "--no-fund",
@@ -130,12 +142,13 @@ impl Packages {
                 text(
                     Command::new("npm")
                         .arg("ci")
+                        .args(strict)
                         .args(flags)
                         .args(patience)
                         .current_dir(folder),
                 )?;
             }
-            Self::Pypi => {
+            Self::Pypi | Self::PypiTools => {
                 text(
                     Command::new("python3")
                         .args(["-m", "venv", "--clear"])
@@ -152,7 +165,7 @@ impl Packages {
                 ]);
                 text(
                     pip.args(["--require-hashes", "--requirement"])
-                        .arg(clients().join("requirements.txt")),
+                        .arg(self.pins().join("requirements.txt")),
                 )?;
             }
         }
@@ -160,8 +173,17 @@ impl Packages {
     }
 }
 
-fn clients() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
+/// The folder of Node.js's programs, and pnpm's program, among the installed tools. They are named after the processor.
+pub fn node_and_pnpm(tools: &Path) -> (PathBuf, PathBuf) {
+    let processor = match std::env::consts::ARCH {
+        "x86_64" => "x64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let modules = tools.join("node_modules");
+    let node = modules.join(format!("node-linux-{processor}/bin"));
+    let pnpm = modules.join(format!("@pnpm/exe.linux-{processor}/pnpm"));
+    (node, pnpm)
 }
 
 /// What a command prints, if it succeeds.

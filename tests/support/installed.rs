@@ -1,7 +1,13 @@
 //! A server as a process of its own, with the usual rules in its database and a platform whose keys it was given.
 
 use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
 
+use carnet::app::App;
+use carnet::clock::SystemClock;
+use carnet::config::Config;
+use carnet::upstream::HttpFetch;
 use serde_json::{Value, json};
 
 use super::{
@@ -24,6 +30,35 @@ pub fn free_address() -> String {
         .local_addr()
         .unwrap()
         .to_string()
+}
+
+/// Creates what the first start of `carnet serve` in this folder with these environment variables creates: the database and the
+/// keys.
+pub fn first_start(folder: &Path, settings: &[(&str, &str)]) {
+    let data_dir = folder.join("carnet-data").display().to_string();
+    let mut variables = vec![("CARNET_DATA_DIR".to_owned(), data_dir)];
+    variables.extend(
+        settings
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+    );
+    let config = Config::from_sources(None, variables).unwrap();
+    // In a thread of its own, since the caller may be in a runtime already.
+    let start = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let network = Arc::new(HttpFetch::default());
+            let (app, background) = App::start(config, Arc::new(SystemClock), network)
+                .await
+                .unwrap();
+            drop(background);
+            app.store.clone().close().await.unwrap();
+        });
+    });
+    start.join().unwrap();
 }
 
 impl Installed {
@@ -66,6 +101,7 @@ impl Installed {
     }
 
     fn apply(&self) {
+        first_start(self.db.folder(), &self.settings());
         let keys = json!({ "source": "static", "jwks": { "keys": [self.key.jwk()] } });
         let objects = json!({
             "trusted_issuers": {
@@ -101,7 +137,12 @@ impl Installed {
 
     /// A good assertion.
     pub fn good(&self) -> String {
-        self.key.sign(&self.claims().value())
+        self.sign(&self.claims())
+    }
+
+    /// Signs claims as the platform does.
+    pub fn sign(&self, claims: &Claims) -> String {
+        self.key.sign(&claims.value())
     }
 
     /// Status and body of what the token endpoint answers.

@@ -23,7 +23,7 @@ struct State {
     key: TestKey,
     jwks: Value,
     raw_jwks: Option<Vec<u8>>,
-    metadata: Option<Value>,
+    metadata: Option<Vec<u8>>,
     metadata_path: Option<String>,
     status: StatusCode,
     cache_control: Option<String>,
@@ -96,7 +96,12 @@ impl FakeIssuer {
 
     /// Answers discovery with this document.
     pub fn metadata(&self, document: Value) {
-        self.change(|state| state.metadata = Some(document));
+        self.metadata_raw(document.to_string());
+    }
+
+    /// Answers discovery with these bytes.
+    pub fn metadata_raw(&self, bytes: impl Into<Vec<u8>>) {
+        self.change(|state| state.metadata = Some(bytes.into()));
     }
 
     /// Has its metadata at this path only.
@@ -163,9 +168,7 @@ impl FakeIssuer {
             state
                 .metadata
                 .clone()
-                .unwrap_or(proper)
-                .to_string()
-                .into_bytes()
+                .unwrap_or_else(|| proper.to_string().into_bytes())
         } else if path == format!("{own_path}/jwks") {
             state
                 .raw_jwks

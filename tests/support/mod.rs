@@ -8,26 +8,39 @@ mod database;
 mod deployed;
 mod foreign;
 mod forge;
+mod gateway;
 mod installed;
 mod issuer;
 mod network;
 mod process;
+mod receiver;
+pub mod registries;
+mod runner;
+mod secure;
 mod server;
+mod tool;
+mod tunnel;
 mod world;
 
-pub use authority::{Authority, Flaw};
+pub use authority::{Authority, Flaw, machine_time};
 pub use cases::{CaseRun, Outcome, case_files};
 pub use claims::{Claims, github};
 pub use client::{TestClient, basic, permission};
 pub use database::TestDb;
 pub use deployed::Deployed;
-pub use foreign::Packages;
+pub use foreign::{Packages, node_and_pnpm};
 pub use forge::{TestKey, compact};
-pub use installed::{Installed, free_address};
+pub use gateway::{GatewayServer, HOST, OPERATORS, as_setting};
+pub use installed::{Installed, first_start, free_address};
 pub use issuer::FakeIssuer;
 pub use network::FakeNetwork;
 pub use process::{Finished, ServerProcess, carnet, carnet_in, carnet_under, finished};
+pub use receiver::{Delivery, Receiver};
+pub use runner::Runner;
+pub use secure::{Secure, Tls, connect, names_of, setting, status, write};
 pub use server::{Answer, TestServer, encode};
+pub use tool::Tool;
+pub use tunnel::tunnel_to;
 pub use world::{Carrier, World};
 
 /// The grant type of the first grant.
@@ -55,4 +68,13 @@ pub fn may_skip(what: &str) -> bool {
     );
     eprintln!("left out: {what} is missing");
     true
+}
+
+/// A body that an unmodified client sent, as the crate of the protocols keeps it.
+pub fn recorded(name: &str) -> Vec<u8> {
+    let folder = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/publish-protocols/tests/fixtures"
+    );
+    std::fs::read(format!("{folder}/{name}")).unwrap()
 }

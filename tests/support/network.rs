@@ -6,8 +6,9 @@ use std::sync::Mutex;
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
-use carnet::upstream::{Answer, Egress, Fetch, FetchError, Fetched, Question};
+use carnet::upstream::{Answer, Egress, Fetch, FetchError, Fetched, HttpFetch, Message, Question};
 use http_body_util::BodyExt as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use tower::ServiceExt as _;
 use url::Url;
 
@@ -18,6 +19,8 @@ use super::FakeIssuer;
 pub struct FakeNetwork {
     hosts: Mutex<HashMap<String, Router>>,
     fetched: Mutex<Vec<String>>,
+    /// Messages to webhooks go over real sockets.
+    real: HttpFetch,
 }
 
 impl FakeNetwork {
@@ -79,16 +82,18 @@ impl Fetch for FakeNetwork {
         &'a self,
         url: &'a Url,
         egress: &'a Egress,
+        credential: Option<&'a SecretString>,
         limit: usize,
     ) -> Answer<'a, Result<Fetched, FetchError>> {
         Box::pin(async move {
             egress.check(url)?;
-            self.send(
-                url,
-                Request::get(url.path()).body(Body::empty()).unwrap(),
-                limit,
-            )
-            .await
+            let mut request = Request::get(url.path());
+            if let Some(credential) = credential {
+                let value = format!("Bearer {}", credential.expose_secret());
+                request = request.header("authorization", value);
+            }
+            self.send(url, request.body(Body::empty()).unwrap(), limit)
+                .await
         })
     }
 
@@ -110,5 +115,14 @@ impl Fetch for FakeNetwork {
             )
             .await
         })
+    }
+
+    fn post<'a>(
+        &'a self,
+        url: &'a Url,
+        egress: &'a Egress,
+        message: &'a Message,
+    ) -> Answer<'a, Result<u16, FetchError>> {
+        self.real.post(url, egress, message)
     }
 }

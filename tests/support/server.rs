@@ -119,10 +119,33 @@ impl TestServer {
         .await
     }
 
+    /// A command beside the server: on the same database, with the same keys, clock and network.
+    pub async fn command(&self) -> (Arc<App>, Background) {
+        let config = self.app.config.clone();
+        App::join(config, self.clock.clone(), self.network.clone())
+            .await
+            .unwrap()
+    }
+
     /// The time, in seconds since 1970.
     pub fn now(&self) -> i64 {
         use carnet::clock::Clock as _;
         self.clock.now().seconds()
+    }
+
+    /// Waits until no delivery to a webhook is under way, so that what came of each is noted: the clock may move then.
+    pub async fn deliveries_noted(&self) {
+        let under_way = format!(
+            "SELECT COUNT(*) FROM notification WHERE busy_until > {}",
+            self.now() * 1000
+        );
+        for _ in 0..600 {
+            if self.db.column::<i64>(&under_way).await == [0] {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        panic!("a delivery takes longer than half a minute");
     }
 
     pub async fn send(&self, request: Request<Body>) -> Answer {

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{AssertionKey, NumericDate};
+use super::{AssertionKey, NumericDate, Recipient};
 use crate::clock::Timestamp;
 use crate::model::TrustedIssuer;
 use crate::profile::{Claims, Replay, Unreadable};
@@ -23,7 +23,7 @@ pub(super) struct Assessed {
     pub key: Option<AssertionKey>,
 }
 
-/// Checks the claims of an assertion of `issuer` at the time `now`.
+/// Checks the claims of an assertion of `issuer` that is presented to `recipient` at the time `now`.
 ///
 /// `signing_input` is the token's text without its signature. It identifies assertions that have no
 /// id; without it, such an assertion has no key.
@@ -31,7 +31,32 @@ pub(super) fn assess(
     issuer: &TrustedIssuer,
     claims: &Claims,
     signing_input: Option<&str>,
-    now: Timestamp,
+    presented: (Recipient<'_>, Timestamp),
+) -> Result<Assessed, Refusal> {
+    assess_claims(issuer, claims, signing_input, presented)
+        .map_err(|refusal| with_received(refusal, claims).on_platform(&issuer.profile))
+}
+
+/// Adds the refused claim's value, unless the refusal has a more telling one.
+fn with_received(refusal: Refusal, claims: &Claims) -> Refusal {
+    let has_one = refusal
+        .facts
+        .as_ref()
+        .is_some_and(|facts| facts.received.is_some());
+    match refusal.claim.as_deref().and_then(|claim| claims.get(claim)) {
+        Some(value) if !has_one => {
+            let value = value.clone();
+            refusal.received(value)
+        }
+        _ => refusal,
+    }
+}
+
+fn assess_claims(
+    issuer: &TrustedIssuer,
+    claims: &Claims,
+    signing_input: Option<&str>,
+    (recipient, now): (Recipient<'_>, Timestamp),
 ) -> Result<Assessed, Refusal> {
     let subject = subject(claims)?;
     // SPIFFE issuers are found by trust domain, so `iss` still has to be compared here.
@@ -41,11 +66,14 @@ pub(super) fn assess(
             .get("iss")
             .is_some_and(|iss| iss.as_str() != Some(&issuer.issuer))
     {
-        return Err(Reason::IssUnknown.into());
+        return Err(Refusal::claim(Reason::IssUnknown, "iss").permitted(issuer.issuer.as_str()));
     }
-    audience(issuer, claims)?;
+    audience(issuer, recipient.audiences(issuer), claims)?;
     let expires_at = times(issuer, claims, now.seconds())?;
-    let key = key(issuer, claims, signing_input)?;
+    let key = key(issuer, claims, signing_input)?.map(|key| match recipient.package() {
+        Some(package) => key.for_package(package),
+        None => key,
+    });
     // A token that is bound to a key (RFC 7800 section 3) must not be used as a bearer token. It is
     // refused until proofs of possession are supported (decision D-49).
     if claims.get("cnf").is_some() {
@@ -72,32 +100,28 @@ fn subject(claims: &Claims) -> Result<String, Refusal> {
 
 /// Requires exactly one audience that is ours. Others may stand beside it only if the trusted
 /// issuer lists them, and never one of the platform's own services (decision D-24).
-fn audience(issuer: &TrustedIssuer, claims: &Claims) -> Result<(), Refusal> {
+fn audience(issuer: &TrustedIssuer, accepted: &[String], claims: &Claims) -> Result<(), Refusal> {
     let audiences = audiences(claims)?;
     let mismatch = || Refusal {
-        accepted_audiences: issuer.audiences.clone(),
+        accepted_audiences: accepted.to_vec(),
         ..Refusal::claim(Reason::AudMismatch, "aud")
     };
-    let platform = |audience: &&str| {
+    let is_platforms = |audience: &&str| {
         issuer
             .profile
             .is_platform_audience(audience, &issuer.issuer)
     };
-    if audiences.iter().any(platform) {
-        return Err(mismatch());
-    }
-    let ours = |audience: &&&str| {
-        issuer
-            .audiences
-            .iter()
-            .any(|accepted| accepted == *audience)
-    };
-    let (accepted, others): (Vec<&&str>, Vec<&&str>) = audiences.iter().partition(ours);
-    match accepted.as_slice() {
+    let ours = |audience: &&&str| accepted.iter().any(|accepted| accepted == *audience);
+    let platforms = audiences.iter().any(is_platforms);
+    let (found, others): (Vec<&&str>, Vec<&&str>) = audiences.iter().partition(ours);
+    match found.as_slice() {
         [] => Err(mismatch()),
-        [_] if others
-            .iter()
-            .all(|other| issuer.extra_audiences.iter().any(|extra| extra == *other)) =>
+        // A configured audience of the platform itself is never accepted.
+        [audience] if is_platforms(audience) => Err(mismatch()),
+        [_] if !platforms
+            && others
+                .iter()
+                .all(|other| issuer.extra_audiences.iter().any(|extra| extra == *other)) =>
         {
             Ok(())
         }
@@ -145,8 +169,12 @@ fn times(issuer: &TrustedIssuer, claims: &Claims, now: i64) -> Result<NumericDat
         return Err(Refusal::claim(Reason::NotYetValid, "nbf"));
     }
     let start = issued_at.map_or(now, NumericDate::seconds);
-    if expires.seconds().saturating_sub(start) > issuer.max_assertion_lifetime_seconds {
-        return Err(Refusal::claim(Reason::LifetimeTooLong, "exp"));
+    let lifetime = expires.seconds().saturating_sub(start);
+    let limit = issuer.max_assertion_lifetime_seconds;
+    if lifetime > limit {
+        return Err(Refusal::claim(Reason::LifetimeTooLong, "exp")
+            .received(lifetime)
+            .noting(|facts| facts.limit = Some(limit)));
     }
     // An access token capped at `exp` would have no lifetime left, so the leeway does not apply.
     let grace = if issuer.cap_at_assertion_expiry {

@@ -7,7 +7,9 @@
 
 mod claims;
 mod content;
+mod nearest;
 mod numeric_date;
+mod recipient;
 mod replay;
 mod workload;
 
@@ -19,6 +21,7 @@ use serde_json::Value;
 
 use claims::{Assessed, assess};
 pub use numeric_date::NumericDate;
+pub use recipient::Recipient;
 pub use replay::AssertionKey;
 pub use workload::Workload;
 
@@ -52,6 +55,21 @@ pub struct AssertionContent {
 pub struct AssessedAssertion<'a> {
     jws: Compact<'a>,
     content: (Arc<TrustedIssuer>, Claims, Assessed),
+}
+
+/// An assertion that its trusted issuer signed, and whose claims may still be unchecked.
+#[derive(Debug)]
+pub struct SignedAssertion<'a> {
+    assertion: UnverifiedAssertion<'a>,
+    issuer: Arc<TrustedIssuer>,
+}
+
+/// Whether the signature of an assertion is right.
+#[derive(Debug)]
+pub enum SignatureCheck<'a> {
+    Holds(SignedAssertion<'a>),
+    /// The assertion, for another try with newer keys.
+    Fails(UnverifiedAssertion<'a>),
 }
 
 /// An assertion that its trusted issuer signed, with valid audience and times, and with the claims
@@ -98,9 +116,9 @@ impl AssumedAssertion {
     pub fn of_claims(
         issuer: Arc<TrustedIssuer>,
         claims: Claims,
-        now: Timestamp,
+        (recipient, now): (Recipient<'_>, Timestamp),
     ) -> Result<Self, Refusal> {
-        let assessed = assess(&issuer, &claims, None, now)?;
+        let assessed = assess(&issuer, &claims, None, (recipient, now))?;
         Ok(Self(Arc::new(AssertionContent {
             issuer,
             claims,
@@ -140,9 +158,13 @@ impl<'a> UnverifiedAssertion<'a> {
         &self.claims
     }
 
-    /// The trusted issuer that the claims name.
-    pub fn issuer(&self, snapshot: &Snapshot) -> Result<Arc<TrustedIssuer>, Refusal> {
-        issuer_of(&self.claims, snapshot)
+    /// The trusted issuer that the claims name, among those that the recipient accepts.
+    pub fn issuer(
+        &self,
+        snapshot: &Snapshot,
+        recipient: Recipient<'_>,
+    ) -> Result<Arc<TrustedIssuer>, Refusal> {
+        issuer_of(&self.claims, snapshot, recipient)
     }
 
     /// The algorithm that the header names, if the header is acceptable for `issuer` (RFC 8725
@@ -156,18 +178,21 @@ impl<'a> UnverifiedAssertion<'a> {
         self.jws.header.key_id.as_deref()
     }
 
-    /// Verifies the assertion as one of `issuer`. `verifies` is called with the signing input and
-    /// the signature, and has to use keys of that issuer only.
+    /// Checks the signature as one of `issuer`. `verifies` is called with the signing input and the
+    /// signature, and has to use keys of that issuer only.
     pub fn signed(
         self,
-        issuer: Arc<TrustedIssuer>,
-        now: Timestamp,
+        issuer: &Arc<TrustedIssuer>,
         verifies: impl FnOnce(&[u8], &[u8]) -> bool,
-    ) -> Result<VerifiedAssertion, Refusal> {
-        if !verifies(self.jws.signing_input.as_bytes(), &self.jws.signature) {
-            return Err(Reason::SignatureInvalid.into());
+    ) -> SignatureCheck<'a> {
+        if verifies(self.jws.signing_input.as_bytes(), &self.jws.signature) {
+            SignatureCheck::Holds(SignedAssertion {
+                assertion: self,
+                issuer: issuer.clone(),
+            })
+        } else {
+            SignatureCheck::Fails(self)
         }
-        Ok(self.assessed(issuer, now)?.into_verified())
     }
 
     /// Applies the claim checks alone, for issuers whose platform itself says whether a token is
@@ -175,9 +200,10 @@ impl<'a> UnverifiedAssertion<'a> {
     pub fn assessed(
         self,
         issuer: Arc<TrustedIssuer>,
-        now: Timestamp,
+        (recipient, now): (Recipient<'_>, Timestamp),
     ) -> Result<AssessedAssertion<'a>, Refusal> {
-        let assessed = assess(&issuer, &self.claims, Some(self.jws.signing_input), now)?;
+        let input = Some(self.jws.signing_input);
+        let assessed = assess(&issuer, &self.claims, input, (recipient, now))?;
         Ok(AssessedAssertion {
             jws: self.jws,
             content: (issuer, self.claims, assessed),
@@ -190,7 +216,7 @@ impl<'a> UnverifiedAssertion<'a> {
         self,
         issuer: Arc<TrustedIssuer>,
         kids: Option<&[String]>,
-        now: Timestamp,
+        (recipient, now): (Recipient<'_>, Timestamp),
     ) -> Result<AssumedAssertion, Refusal> {
         check_header(&issuer, &self.jws.header)?;
         if let (Some(kids), Some(kid)) = (kids, &self.jws.header.key_id)
@@ -198,13 +224,25 @@ impl<'a> UnverifiedAssertion<'a> {
         {
             return Err(Reason::KeyUnknown.into());
         }
-        let assessed = assess(&issuer, &self.claims, Some(self.jws.signing_input), now)?;
+        let input = Some(self.jws.signing_input);
+        let assessed = assess(&issuer, &self.claims, input, (recipient, now))?;
         Ok(AssumedAssertion(Arc::new(AssertionContent {
             issuer,
             claims: self.claims,
             assessed,
             digest: None,
         })))
+    }
+}
+
+impl SignedAssertion<'_> {
+    /// Applies the claim checks.
+    pub fn verified(
+        self,
+        presented: (Recipient<'_>, Timestamp),
+    ) -> Result<VerifiedAssertion, Refusal> {
+        let issuer = self.issuer;
+        Ok(self.assertion.assessed(issuer, presented)?.into_verified())
     }
 }
 
@@ -223,13 +261,14 @@ impl AssessedAssertion<'_> {
         &self.content.2.subject
     }
 
-    /// The audience that `issuer` accepts; empty if there is none.
-    pub fn audience(&self) -> &str {
+    /// The audience that is accepted at `recipient`; empty if there is none.
+    pub fn audience(&self, recipient: Recipient<'_>) -> &str {
         let (issuer, claims, _) = &self.content;
+        let accepted = recipient.audiences(issuer);
         let audiences = claims::audiences(claims).unwrap_or_default();
         audiences
             .into_iter()
-            .find(|audience| issuer.audiences.iter().any(|ours| ours == audience))
+            .find(|audience| accepted.iter().any(|ours| ours == audience))
             .unwrap_or_default()
     }
 
@@ -261,7 +300,11 @@ impl VerifiedAssertion {
 /// The trusted issuer that the claims name. If several share an `iss`, the audience decides
 /// (decision D-37). A SPIFFE id belongs to the issuer of its trust domain, whatever `iss` says
 /// (decision D-36).
-fn issuer_of(claims: &Claims, snapshot: &Snapshot) -> Result<Arc<TrustedIssuer>, Refusal> {
+fn issuer_of(
+    claims: &Claims,
+    snapshot: &Snapshot,
+    recipient: Recipient<'_>,
+) -> Result<Arc<TrustedIssuer>, Refusal> {
     let subject = claims
         .get("sub")
         .and_then(Value::as_str)
@@ -275,33 +318,46 @@ fn issuer_of(claims: &Claims, snapshot: &Snapshot) -> Result<Arc<TrustedIssuer>,
                         .get("iss")
                         .is_none_or(|iss| iss.as_str() == Some(&issuer.issuer))
             };
-            return by_audience(of_domain.filter(fits), claims).ok_or(Reason::IssUnknown.into());
+            return by_audience(of_domain.filter(fits), claims, recipient).ok_or_else(|| {
+                let iss = claims.get("iss").cloned().unwrap_or_default();
+                Refusal::claim(Reason::IssUnknown, "iss").received(iss)
+            });
         }
     }
     let iss = match claims.get("iss") {
         // JWT-SVIDs need no `iss`, so the unknown trust domain is reported and not the missing
         // claim.
         None if subject.starts_with("spiffe://") => {
-            return Err(Refusal::claim(Reason::TrustDomainMismatch, "sub"));
+            return Err(Refusal::claim(Reason::TrustDomainMismatch, "sub").received(subject));
         }
         None => return Err(Refusal::claim(Reason::ClaimMissing, "iss")),
         Some(Value::String(iss)) => iss,
         Some(_) => return Err(Refusal::claim(Reason::ClaimType, "iss")),
     };
-    by_audience(snapshot.issuers_of(iss), claims).ok_or(Reason::IssUnknown.into())
+    let found = by_audience(snapshot.issuers_of(iss), claims, recipient);
+    found.ok_or_else(|| unknown(iss, snapshot))
 }
 
-/// The issuer that accepts an audience of the assertion, or else the first one, whose refusal lists
-/// the accepted audiences.
+/// The refusal of an unknown issuer, with the trusted issuer that was probably meant.
+fn unknown(iss: &str, snapshot: &Snapshot) -> Refusal {
+    Refusal::claim(Reason::IssUnknown, "iss")
+        .received(iss)
+        .noting(|facts| facts.nearest = nearest::issuer(iss, snapshot))
+}
+
+/// The issuer for which an audience of the assertion is accepted, or else the first one, whose
+/// refusal lists the accepted audiences.
 fn by_audience<'s>(
-    mut issuers: impl Iterator<Item = &'s Arc<TrustedIssuer>>,
+    issuers: impl Iterator<Item = &'s Arc<TrustedIssuer>>,
     claims: &Claims,
+    recipient: Recipient<'_>,
 ) -> Option<Arc<TrustedIssuer>> {
+    let mut issuers = issuers.filter(|issuer| recipient.takes(issuer));
     let first = issuers.next()?;
     let takes = |issuer: &&Arc<TrustedIssuer>| {
         claims::audiences(claims).is_ok_and(|audiences| {
-            issuer
-                .audiences
+            recipient
+                .audiences(issuer)
                 .iter()
                 .any(|accepted| audiences.contains(&accepted.as_str()))
         })
@@ -321,17 +377,23 @@ fn check_header(issuer: &TrustedIssuer, header: &Header) -> Result<Algorithm, Re
     if !issuer.types.iter().any(|accepted| {
         header.is_type(accepted) || (!typed && accepted.eq_ignore_ascii_case("JWT"))
     }) {
-        return Err(Reason::TypDenied.into());
+        return Err(Refusal::new(Reason::TypDenied)
+            .received(header.token_type.as_deref())
+            .permitted(issuer.types.clone()));
     }
     // The header of a JWT-SVID holds only `alg`, `kid` and `typ` (JWT-SVID section 2).
     if issuer.profile.plain_header && header.has_other_parameters {
         return Err(Reason::HeaderDenied.into());
     }
-    let algorithm = header.algorithm.parse().map_err(|_| Reason::AlgDenied)?;
-    if !issuer.algorithms.contains(&algorithm) {
-        return Err(Reason::AlgDenied.into());
-    }
-    Ok(algorithm)
+    let known = header.algorithm.parse().ok();
+    known
+        .filter(|algorithm| issuer.algorithms.contains(algorithm))
+        .ok_or_else(|| {
+            let accepted: Vec<&str> = issuer.algorithms.iter().map(|one| one.name()).collect();
+            Refusal::new(Reason::AlgDenied)
+                .received(header.algorithm.as_str())
+                .permitted(accepted)
+        })
 }
 
 /// The refusal of a text that is not a well-formed token.
@@ -345,5 +407,5 @@ fn refuse_form(malformed: Malformed) -> Refusal {
         | Malformed::Header
         | Malformed::Json(JsonError::Syntax | JsonError::Limit) => Reason::AssertionMalformed,
     };
-    Refusal::new(reason).with_detail(malformed.to_string())
+    Refusal::new(reason).malformed(malformed.to_string())
 }

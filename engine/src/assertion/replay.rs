@@ -24,6 +24,15 @@ impl AssertionKey {
         Self::of(issuer, "text", signing_input)
     }
 
+    /// The key of one use for a package: an assertion may be used once for each package that a front
+    /// door is asked for (`npm publish --workspaces` presents one assertion for all of them).
+    #[must_use]
+    pub fn for_package(self, package: &str) -> Self {
+        // The rest has a fixed length, so different arguments never give the same text.
+        let text = [self.0.as_slice(), package.as_bytes()].concat();
+        Self::keyed(&text)
+    }
+
     /// The stored form: the kind, then the hash.
     pub fn as_bytes(&self) -> &[u8; 33] {
         &self.0
@@ -31,10 +40,13 @@ impl AssertionKey {
 
     fn of(issuer: &str, kind: &str, value: &str) -> Self {
         // Issuer identifiers contain no NUL, so different arguments never give the same text.
-        let text = [issuer, kind, value].join("\0");
+        Self::keyed([issuer, kind, value].join("\0").as_bytes())
+    }
+
+    fn keyed(text: &[u8]) -> Self {
         let mut key = [ASSERTION; 33];
         if let Some(hash) = key.get_mut(1..) {
-            hash.copy_from_slice(&sha256(text.as_bytes()));
+            hash.copy_from_slice(&sha256(text));
         }
         Self(key)
     }
@@ -57,6 +69,16 @@ mod tests {
             AssertionKey::of_id("github", ""),
         ] {
             assert_ne!(key, other);
+        }
+        let of_package = key.for_package("left-pad");
+        assert_eq!(of_package, key.for_package("left-pad"));
+        for other in [
+            key,
+            key.for_package("left-pad2"),
+            key.for_package(""),
+            of_package.for_package(""),
+        ] {
+            assert_ne!(of_package, other);
         }
         assert_ne!(
             AssertionKey::of_text("i", "a.b"),

@@ -64,7 +64,7 @@ pub(super) fn decide<A: Assertion>(
     };
     // A rule over its rate limit grants nothing, but leaves the entries of other rules alone.
     let frame = frame(context, token, party.as_ref());
-    let entitlement = of_token(claims, &context.rules, (access, frame), |entry| {
+    let entitlement = of_token(token, &context.rules, (access, frame), |entry| {
         may_stay(entry) && room(entry).is_ok()
     });
     let mut entitlement = entitlement.map_err(|refusal| {

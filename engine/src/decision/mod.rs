@@ -358,7 +358,7 @@ impl View {
         };
         Consent::Workload {
             principal: access.principal.as_deref(),
-            door: access.door,
+            door: access.door(),
             others,
         }
     }

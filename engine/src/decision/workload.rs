@@ -10,7 +10,7 @@ use crate::grant_type::GrantType;
 use crate::ids::TrustedIssuerId;
 use crate::json::element_bytes;
 use crate::model::{DecisionContext, FederatedCredential};
-use crate::principal::{AccessRequest, Entitlement, Frame, check_target, entitle};
+use crate::principal::{AccessRequest, AtFrontDoor, Entitlement, Frame, check_target, entitle};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::trust::{
@@ -143,16 +143,21 @@ fn frame<A: Assertion>(
     }
 }
 
-/// Refuses a request without `principal` for a registry with `require_principal`, whichever rules
-/// match.
+/// Refuses a request without `principal` for a registry with `require_principal`, or at a door whose
+/// tools name one, whichever rules match.
 fn names_principal(context: &DecisionContext<'_>, access: &AccessRequest) -> Result<(), Refusal> {
+    let at_door = access.front_door.iter();
+    let at_door = at_door.filter_map(|at| context.rules.resource_server(&at.resource_server));
     let named = access
         .resources
         .iter()
-        .filter_map(|uri| context.rules.resource_server_named(uri));
-    let wants_it =
-        access.principal.is_none() && named.into_iter().any(|server| server.require_principal);
-    if wants_it {
+        .filter_map(|uri| context.rules.resource_server_named(uri))
+        .chain(at_door);
+    // A door whose requests name a principal is good for that one's rules alone.
+    let is_nugets = |at: &AtFrontDoor| at.kind.names_principal();
+    let wants_it = access.front_door.as_ref().is_some_and(is_nugets)
+        || named.into_iter().any(|server| server.require_principal);
+    if wants_it && access.principal.is_none() {
         Err(Refusal::parameter(Reason::PrincipalRequired, "principal"))
     } else {
         Ok(())
@@ -184,7 +189,7 @@ fn disclosed<A: Assertion>(
         );
     }
     if let Some(reason) = denial.report.closest_reason(&issuer.profile) {
-        denial.refusal.reason = reason;
+        denial.refusal.refine(reason, &issuer.profile);
     }
     denial
 }

@@ -18,7 +18,7 @@ pub enum BundleError {
     Syntax(String),
     /// A table whose name is not a kind of object.
     #[error(
-        "`{0}` is not a kind of object; there are principals, trusted_issuers, resource_servers, federated_credentials and clients"
+        "`{0}` is not a kind of object; there are principals, trusted_issuers, resource_servers, federated_credentials, clients and notifications"
     )]
     UnknownTable(String),
     /// A value in the place of a table or of an object.

@@ -425,7 +425,11 @@ impl ClientDocument {
     ) -> Option<TrustedIssuer> {
         let keys = match (&self.jwks, &self.jwks_uri) {
             (Some(jwks), _) => KeySource::Static { jwks: jwks.clone() },
-            (None, Some(uri)) => KeySource::JwksUri { uri: uri.clone() },
+            (None, Some(uri)) => KeySource::JwksUri {
+                uri: uri.clone(),
+                ca_file: None,
+                token_file: None,
+            },
             (None, None) => return None,
         };
         Some(TrustedIssuer {

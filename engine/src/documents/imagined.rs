@@ -8,8 +8,9 @@ use uuid::Uuid;
 
 use super::{
     Bundle, CredentialState, Document, FederatedCredentialDocument, Kind, LintFinding,
-    PermissionDocument, PrincipalDocument, ReadContext, ResourceServerDocument, Stored,
-    TrustedIssuerDocument, Vouching, compile_credential, compile_issuer, lint,
+    MissingIssuer, PermissionDocument, PrincipalDocument, ReadContext, ResourceServerDocument,
+    Stored, TrustedIssuerDocument, Vouching, compile_credential, compile_issuer, door_conflicts,
+    lint, no_issuer_at_door,
 };
 use crate::clock::Timestamp;
 use crate::ids::{CredentialId, ResourceServerId, TrustedIssuerId, base32};
@@ -32,7 +33,7 @@ impl Imagined {
         context: ReadContext<'_>,
         now: Timestamp,
     ) -> Result<Self, Vec<LintFinding>> {
-        let mut findings = lint(bundle, context);
+        let mut findings = lint(bundle, &[], MissingIssuer::IsMistake, context);
         findings.retain(|finding| finding.is_error);
         if findings.is_empty() {
             let objects = Objects::of(bundle, context, now);
@@ -166,7 +167,19 @@ impl<'a> Objects<'a> {
             let others = self.servers.iter().take(at);
             let conflicts = others
                 .flat_map(|other| stored.document.conflicts_with(&other.name, &other.document));
-            add(Kind::ResourceServer, &stored.name, conflicts.collect());
+            let mut problems: Vec<DocumentError> = conflicts.collect();
+            let issuers = self.issuers.iter();
+            problems.extend(door_conflicts(
+                &stored.document,
+                issuers.map(|issuer| (issuer.name.as_str(), &issuer.document)),
+                self.context,
+            ));
+            let door = stored.document.front_door.as_ref();
+            let listed = door.and_then(|door| door.trusted_issuers.as_ref());
+            let missing = listed.into_iter().flatten().enumerate();
+            let missing = missing.filter(|(_, name)| named(&self.issuers, name).is_none());
+            problems.extend(missing.map(|(at, name)| no_issuer_at_door(at, name)));
+            add(Kind::ResourceServer, &stored.name, problems);
         }
         for stored in &self.credentials {
             add(

@@ -6,8 +6,10 @@ mod bundle;
 mod client;
 mod compile;
 mod federated_credential;
+mod front_door;
 mod imagined;
 mod lint;
+mod notification;
 mod principal;
 mod reader;
 mod resource_server;
@@ -25,12 +27,16 @@ pub use federated_credential::RESOURCE_SERVER_TARGET;
 pub use federated_credential::{
     CredentialState, FederatedCredentialDocument, PermissionDocument, Vouching,
 };
+pub use front_door::{FrontDoorDocument, door_conflicts, no_issuer_at_door, own_audiences};
 pub use imagined::Imagined;
-pub use lint::{LintFinding, lint};
+pub use lint::{LintFinding, MissingIssuer, lint};
+pub use notification::{
+    DeliveryState, NotificationDocument, NotificationKind, NotificationState, SealedSecret,
+};
 pub use principal::PrincipalDocument;
 pub use reader::Reader;
-pub use resource_server::ResourceServerDocument;
 pub use resource_server::is_resource;
+pub use resource_server::{DEFAULT_PREFIX, MAX_TOKEN_LIFETIME_SECONDS, ResourceServerDocument};
 pub use trusted_issuer::TrustedIssuerDocument;
 
 use crate::clock::Timestamp;
@@ -49,16 +55,19 @@ pub enum Kind {
     /// Rules for workloads.
     FederatedCredential,
     Client,
+    /// Webhooks.
+    Notification,
 }
 
 impl Kind {
     /// Every kind, after the kinds that it refers to.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Principal,
         Self::TrustedIssuer,
         Self::ResourceServer,
         Self::FederatedCredential,
         Self::Client,
+        Self::Notification,
     ];
 
     /// The path segment in the admin API.
@@ -69,6 +78,7 @@ impl Kind {
             Self::ResourceServer => "resource-servers",
             Self::FederatedCredential => "federated-credentials",
             Self::Client => "clients",
+            Self::Notification => "notifications",
         }
     }
 
@@ -80,6 +90,7 @@ impl Kind {
             Self::ResourceServer => "resource_servers",
             Self::FederatedCredential => "federated_credentials",
             Self::Client => "clients",
+            Self::Notification => "notifications",
         }
     }
 
@@ -91,7 +102,14 @@ impl Kind {
             Self::ResourceServer => "resource server",
             Self::FederatedCredential => "federated credential",
             Self::Client => "client",
+            Self::Notification => "notification",
         }
+    }
+
+    /// Whether objects of this kind are those of principals: their names are unique within the
+    /// principal, and a token that is limited to the principal may manage them.
+    pub const fn is_of_principals(self) -> bool {
+        matches!(self, Self::FederatedCredential | Self::Notification)
     }
 }
 

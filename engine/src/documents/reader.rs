@@ -8,11 +8,12 @@ use crate::trust::DocumentError;
 
 /// Members that answers add. They are ignored in a body, so that a client may send back what it
 /// read.
-const READ_ONLY: [&str; 13] = [
+const READ_ONLY: [&str; 18] = [
     "id",
     "name",
     "state",
     "pinned",
+    "pending_until",
     "revision",
     "warnings",
     "created_at",
@@ -20,7 +21,11 @@ const READ_ONLY: [&str; 13] = [
     "last_used_at",
     "client_id",
     "client_secret",
+    "secret",
     "secrets",
+    "last_delivered_at",
+    "last_error",
+    "failing_since",
     "version",
 ];
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use url::Url;
 
+use super::front_door::FrontDoorDocument;
 use super::reader::Reader;
 use super::{Document, Kind, ReadContext, members};
 use crate::ids::ResourceServerId;
@@ -16,13 +17,29 @@ use crate::trust::{DocumentError, Warning};
 /// Most actions of a registry: they form the scope of a token, which holds at most 100 values
 /// (decision D-33).
 const MAX_ACTIONS: usize = 100;
+/// The longest lifetime of an access token in seconds, whoever sets it.
+pub const MAX_TOKEN_LIFETIME_SECONDS: u32 = 3600;
 const DEFAULT_LIFETIME: i64 = 900;
-const DEFAULT_PREFIX: &str = "cnt_";
+/// What opaque keys begin with unless the registry chooses another prefix.
+pub const DEFAULT_PREFIX: &str = "cnt_";
 
-/// Members of later versions, with the values that demand nothing new.
-const LATER: [(&str, &[&str]); 2] = [
-    ("require_sender_constraint", &["false"]),
-    ("front_door", &[]),
+/// Beginnings of the keys of public registries and forges. Secret scanners report what begins so to
+/// its owner, and so would hand our live keys to them.
+const PUBLIC_PREFIXES: [&str; 14] = [
+    "npm_",
+    "pypi",
+    "cio",
+    "rubygems_",
+    "oy2",
+    "ghp_",
+    "gho_",
+    "ghu_",
+    "ghs_",
+    "ghr_",
+    "github_pat_",
+    "glpat",
+    "hf_",
+    "dckr_",
 ];
 
 /// A registry: a resource server that tokens are issued for.
@@ -35,14 +52,15 @@ pub struct ResourceServerDocument {
     pub aliases: Vec<String>,
     /// The actions that permissions may hold, 1 to 100; they form the scope of tokens.
     pub actions: Vec<String>,
-    /// How package names are compared: `exact`, `ascii_case_insensitive` or `pep503`.
+    /// How package names are compared: `exact`, `ascii_case_insensitive`, `pep503` or
+    /// `cargo`.
     #[schema(value_type = String)]
     pub package_names: PackageNames,
     /// The format of tokens: `jwt`, or `opaque` keys that the registry has to introspect.
     #[serde(default)]
     pub token_format: TokenFormat,
     /// The beginning of opaque keys, for secret scanners: 1 to 16 letters, digits and `_`; by
-    /// default `cnt_`.
+    /// default `cnt_`, or for a front door what it suggests. Never that of a public registry.
     #[serde(default)]
     pub token_prefix: Option<String>,
     /// Lifetime of tokens in seconds, 60 to 3600; by default `tokens.lifetime_seconds` of the
@@ -52,6 +70,9 @@ pub struct ResourceServerDocument {
     pub require_principal: bool,
     /// Whether a rule counts only if it binds an environment or the run is for a protected ref.
     pub require_protected_ref_or_environment: bool,
+    /// The endpoints at which the registry's own publishing tools get their keys.
+    #[serde(default)]
+    pub front_door: Option<FrontDoorDocument>,
     /// Whether tokens are issued for this registry; the tokens of a disabled one end.
     pub enabled: bool,
 }
@@ -65,9 +86,8 @@ impl Document for ResourceServerDocument {
         context: ReadContext<'_>,
     ) -> Result<Self, Vec<DocumentError>> {
         let mut reader = Reader::new(given);
-        for (name, neutral) in LATER {
-            reader.later(name, neutral);
-        }
+        // A member of a later version.
+        reader.later("require_sender_constraint", &["false"]);
         let (resource, aliases) = uris(&mut reader, context);
         let actions = actions(&mut reader);
         let package_names = reader
@@ -76,7 +96,7 @@ impl Document for ResourceServerDocument {
         if matches!(package_names, Some(Err(_))) {
             reader.problem(
                 "package_names",
-                "must be one of exact, ascii_case_insensitive, pep503",
+                "must be one of exact, ascii_case_insensitive, pep503, cargo",
             );
         }
         let token_format = reader
@@ -85,26 +105,40 @@ impl Document for ResourceServerDocument {
         if matches!(token_format, Some(Err(_))) {
             reader.problem("token_format", "must be one of jwt, opaque");
         }
-        let is_prefix = |prefix: &str| {
-            let usable = opaque::is_prefix(prefix);
-            if usable {
-                Ok(prefix.to_owned())
-            } else {
-                Err("must consist of 1 to 16 letters, digits and `_`")
+        let front_door = reader.value("front_door").map(FrontDoorDocument::read);
+        let front_door = match front_door.transpose() {
+            Ok(front_door) => front_door,
+            Err(problems) => {
+                reader.problems_in("front_door", problems);
+                None
             }
         };
+        let require_principal = reader.boolean("require_principal").unwrap_or(false);
+        if let Some(door) = front_door.as_ref().filter(|_| require_principal)
+            && !door.kind.names_principal()
+        {
+            let detail = format!(
+                "must be false: the tools of a {} front door cannot name a principal",
+                door.kind.name()
+            );
+            reader.problem("require_principal", detail);
+        }
         let document = Self {
             token_format: token_format.and_then(Result::ok).unwrap_or_default(),
-            token_prefix: reader.parsed("token_prefix", is_prefix),
+            token_prefix: reader.parsed("token_prefix", prefix),
             resource,
             aliases,
             actions,
             package_names: package_names.and_then(Result::ok).unwrap_or_default(),
-            token_lifetime_seconds: reader.integer("token_lifetime_seconds", 60..=3600),
-            require_principal: reader.boolean("require_principal").unwrap_or(false),
+            token_lifetime_seconds: reader.integer(
+                "token_lifetime_seconds",
+                60..=i64::from(MAX_TOKEN_LIFETIME_SECONDS),
+            ),
+            require_principal,
             require_protected_ref_or_environment: reader
                 .boolean("require_protected_ref_or_environment")
                 .unwrap_or(false),
+            front_door,
             enabled: reader.boolean("enabled").unwrap_or(true),
         };
         reader.finish(document)
@@ -117,6 +151,11 @@ impl Document for ResourceServerDocument {
             .unwrap_or(context.token_lifetime_seconds);
         shown.insert("token_lifetime_seconds".to_owned(), lifetime.into());
         shown.insert("token_prefix".to_owned(), self.prefix().into());
+        if let Some(door) = &self.front_door
+            && let Some(Value::Object(members)) = shown.get_mut("front_door")
+        {
+            members.insert("audiences".to_owned(), door.accepted_audiences().into());
+        }
         shown
     }
 
@@ -136,6 +175,22 @@ impl Document for ResourceServerDocument {
         };
         long.map(warning).into_iter().collect()
     }
+}
+
+/// Checks a prefix of opaque keys.
+fn prefix(given: &str) -> Result<String, String> {
+    if !opaque::is_prefix(given) {
+        return Err("must consist of 1 to 16 letters, digits and `_`".to_owned());
+    }
+    let lower = given.to_ascii_lowercase();
+    let public = PUBLIC_PREFIXES
+        .into_iter()
+        .find(|public| lower.starts_with(public));
+    public.map_or(Ok(given.to_owned()), |public| {
+        Err(format!(
+            "must not begin with `{public}`: secret scanners take such a key for one of a public service and report it there"
+        ))
+    })
 }
 
 /// Reads `resource` and `aliases`.
@@ -190,11 +245,19 @@ fn actions(reader: &mut Reader<'_>) -> Vec<String> {
 
 impl ResourceServerDocument {
     fn prefix(&self) -> &str {
-        self.token_prefix.as_deref().unwrap_or(DEFAULT_PREFIX)
+        let suggested = || {
+            self.front_door
+                .as_ref()
+                .map(|door| door.kind.suggested_prefix())
+        };
+        self.token_prefix
+            .as_deref()
+            .or_else(suggested)
+            .unwrap_or(DEFAULT_PREFIX)
     }
 
-    /// Mistakes by which the document conflicts with another resource server, named `name`: a URI
-    /// must belong to one of them only.
+    /// Mistakes by which the document conflicts with another resource server, named `name`: a URI,
+    /// and a host of a front door, must belong to one of them only.
     pub fn conflicts_with(&self, name: &str, other: &Self) -> Vec<DocumentError> {
         let theirs = || std::iter::once(&other.resource).chain(&other.aliases);
         let aliases = self.aliases.iter().map(|alias| ("/aliases", alias));
@@ -202,9 +265,13 @@ impl ResourceServerDocument {
         let taken = ours.filter(|(_, uri)| theirs().any(|taken| taken == *uri));
         let detail =
             |uri: &str| format!("must not hold `{uri}`, which is a URI of resource server {name}");
-        taken
+        let mut problems: Vec<DocumentError> = taken
             .map(|(pointer, uri)| DocumentError::new(pointer, detail(uri)))
-            .collect()
+            .collect();
+        if let (Some(ours), Some(theirs)) = (&self.front_door, &other.front_door) {
+            problems.extend(ours.conflicts_with(name, theirs));
+        }
+        problems
     }
 
     /// The resource server in the form that requests are decided by.
@@ -226,6 +293,7 @@ impl ResourceServerDocument {
             token_lifetime_seconds: self.token_lifetime_seconds.unwrap_or(default_lifetime),
             require_principal: self.require_principal,
             require_protected_ref_or_environment: self.require_protected_ref_or_environment,
+            front_door: self.front_door.as_ref().map(FrontDoorDocument::compile),
             enabled: self.enabled,
         }
     }

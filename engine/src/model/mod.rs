@@ -5,6 +5,7 @@
 mod client;
 mod context;
 mod credential;
+mod front_door;
 mod principal;
 mod resource_server;
 mod rule;
@@ -12,10 +13,12 @@ mod secret;
 mod shards;
 mod snapshot;
 mod trusted_issuer;
+mod webhook_secret;
 
 pub use client::{ASSERTION_ALGORITHMS, Client, ClientPermission, Method, RuleReference};
 pub use context::DecisionContext;
 pub use credential::{FederatedCredential, PENDING_DAYS, State, pins_from};
+pub use front_door::{FrontDoor, FrontDoorKind, without_port};
 pub use principal::{Principal, PrincipalKind, acts_for};
 pub use resource_server::{ResourceServer, TokenFormat};
 pub use rule::{
@@ -25,3 +28,4 @@ pub use rule::{
 pub use secret::{ClientSecret, StoredSecret, is_one_of};
 pub use snapshot::{Snapshot, Wanted};
 pub use trusted_issuer::{KeySource, TrustedIssuer};
+pub use webhook_secret::WebhookSecret;

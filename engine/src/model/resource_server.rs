@@ -1,6 +1,7 @@
 use carnet_access::PackageNames;
 use serde::{Deserialize, Serialize};
 
+use super::FrontDoor;
 use crate::ids::ResourceServerId;
 
 /// The form of the access tokens that are issued for a registry.
@@ -35,6 +36,8 @@ pub struct ResourceServer {
     pub require_principal: bool,
     /// Whether rules count only if the run is for a protected ref or the rule binds an environment.
     pub require_protected_ref_or_environment: bool,
+    /// The endpoints at which the registry's own publishing tools get their keys.
+    pub front_door: Option<FrontDoor>,
     pub enabled: bool,
 }
 

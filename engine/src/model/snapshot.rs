@@ -1,13 +1,16 @@
 //! All objects that decisions are made from, as of one moment: immutable, shared, and found by key.
 
+mod index;
+
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
+use self::index::Bucket;
 use super::rule::join;
 use super::shards::Shards;
-use super::{Client, FederatedCredential, Principal, ResourceServer, TrustedIssuer};
+use super::{Client, FederatedCredential, FrontDoorKind, Principal, ResourceServer, TrustedIssuer};
 use crate::ids::{ClientRowId, CredentialId, TrustedIssuerId};
 use crate::profile::Claims;
 
@@ -30,74 +33,6 @@ pub struct Snapshot {
     credentials: Shards<CredentialId, Arc<FederatedCredential>>,
     index: Shards<u64, Bucket>,
     hasher: RandomState,
-}
-
-/// The rules under one index key; nearly always a single one.
-#[derive(Clone, Debug)]
-enum Bucket {
-    One(Arc<FederatedCredential>),
-    Several(Arc<RulesOfKey>),
-}
-
-/// The rules under one index key. Both lists are sorted by id, so that all replicas have the same
-/// order, whichever rule was saved last.
-#[derive(Clone, Debug, Default)]
-struct RulesOfKey {
-    vouched: Vec<Arc<FederatedCredential>>,
-    /// Kept apart, so that self-service rules of other principals for a workload cost its requests
-    /// nothing, however many there are.
-    self_service: Vec<Arc<FederatedCredential>>,
-}
-
-impl Bucket {
-    fn vouched(&self) -> &[Arc<FederatedCredential>] {
-        match self {
-            Self::One(one) if one.vouched => std::slice::from_ref(one),
-            Self::One(_) => &[],
-            Self::Several(listed) => &listed.vouched,
-        }
-    }
-
-    fn self_service(&self) -> &[Arc<FederatedCredential>] {
-        match self {
-            Self::One(one) if one.vouched => &[],
-            Self::One(one) => std::slice::from_ref(one),
-            Self::Several(listed) => &listed.self_service,
-        }
-    }
-}
-
-impl RulesOfKey {
-    /// The rules of `found` without the rule `id`.
-    fn without(found: Option<&Bucket>, id: CredentialId) -> Self {
-        let others = |rules: &[Arc<FederatedCredential>]| {
-            rules.iter().filter(|rule| rule.id != id).cloned().collect()
-        };
-        found.map_or_else(Self::default, |found| Self {
-            vouched: others(found.vouched()),
-            self_service: others(found.self_service()),
-        })
-    }
-
-    fn insert(&mut self, credential: Arc<FederatedCredential>) {
-        let rules = if credential.vouched {
-            &mut self.vouched
-        } else {
-            &mut self.self_service
-        };
-        rules.insert(
-            rules.partition_point(|other| other.id < credential.id),
-            credential,
-        );
-    }
-
-    fn found(self) -> Option<Bucket> {
-        match (self.vouched.as_slice(), self.self_service.as_slice()) {
-            ([], []) => None,
-            ([one], []) | ([], [one]) => Some(Bucket::One(one.clone())),
-            _ => Some(Bucket::Several(Arc::new(self))),
-        }
-    }
 }
 
 /// The self-service rules to look for, besides all vouched rules.
@@ -185,6 +120,27 @@ impl Snapshot {
         self.resource_servers
             .get(name)
             .filter(|server| server.enabled)
+    }
+
+    /// The resource server that has its front door of this protocol at a host, enabled or not.
+    pub fn front_door_at(&self, kind: FrontDoorKind, host: &str) -> Option<&Arc<ResourceServer>> {
+        self.front_doors(kind).find(|server| {
+            let door = server.front_door.as_ref();
+            door.is_some_and(|door| door.is_at(host))
+        })
+    }
+
+    /// The resource server of this name, enabled or not, if it has a front door of this protocol.
+    pub fn front_door_of(&self, kind: FrontDoorKind, name: &str) -> Option<&Arc<ResourceServer>> {
+        self.front_doors(kind)
+            .find(|server| server.name.eq_ignore_ascii_case(name))
+    }
+
+    fn front_doors(&self, kind: FrontDoorKind) -> impl Iterator<Item = &Arc<ResourceServer>> {
+        self.resource_servers.values().filter(move |server| {
+            let door = server.front_door.as_ref();
+            door.is_some_and(|door| door.kind == kind)
+        })
     }
 
     /// The enabled resource server whose URI or alias is `resource`.
@@ -415,22 +371,42 @@ impl Snapshot {
     /// Inserts or replaces a rule; `None` removes it. The trusted issuer and the principal of the
     /// rule have to be in the snapshot already.
     pub fn set_credential(&mut self, id: CredentialId, credential: Option<FederatedCredential>) {
-        if let Some(old) = self.credentials.remove(&id) {
-            for key in self.keys_of(&old) {
-                self.unlist(key, id);
+        self.set_credentials(BTreeMap::from([(id, credential)]));
+    }
+
+    /// The same for many rules. Each index key is written once, so the time does not grow with the
+    /// square of their number if they share one.
+    pub fn set_credentials(&mut self, rules: BTreeMap<CredentialId, Option<FederatedCredential>>) {
+        let changed: HashSet<CredentialId> = rules.keys().copied().collect();
+        let mut new_by_key = HashMap::<u64, Vec<Arc<FederatedCredential>>>::new();
+        for (id, credential) in rules {
+            if let Some(old) = self.credentials.remove(&id) {
+                for key in self.keys_of(&old) {
+                    new_by_key.entry(key).or_default();
+                }
+            }
+            if let Some(credential) = credential {
+                let credential = self.shared(credential);
+                for key in self.keys_of(&credential) {
+                    new_by_key.entry(key).or_default().push(credential.clone());
+                }
+                self.credentials.insert(id, credential);
             }
         }
-        if let Some(mut credential) = credential {
-            // All rules of a principal share one copy of its name.
-            if let Some(key) = self.principals.key(&*credential.principal) {
-                credential.principal = key.clone();
+        for (key, new) in new_by_key {
+            match Bucket::after(self.index.get(&key), &changed, new) {
+                Some(bucket) => self.index.insert(key, bucket),
+                None => drop(self.index.remove(&key)),
             }
-            let credential = Arc::new(credential);
-            for key in self.keys_of(&credential) {
-                self.list(key, &credential);
-            }
-            self.credentials.insert(id, credential);
         }
+    }
+
+    /// All rules of a principal share one copy of its name.
+    fn shared(&self, mut credential: FederatedCredential) -> Arc<FederatedCredential> {
+        if let Some(key) = self.principals.key(&*credential.principal) {
+            credential.principal = key.clone();
+        }
+        Arc::new(credential)
     }
 
     fn keys_of(&self, credential: &FederatedCredential) -> Vec<u64> {
@@ -467,24 +443,6 @@ impl Snapshot {
     /// The key of one principal's self-service rules among the rules under `key`.
     fn key_of(&self, key: u64, principal: &str) -> u64 {
         self.hasher.hash_one((key, principal))
-    }
-
-    fn list(&mut self, key: u64, credential: &Arc<FederatedCredential>) {
-        let mut listed = RulesOfKey::without(self.index.get(&key), credential.id);
-        listed.insert(credential.clone());
-        self.set(key, listed);
-    }
-
-    fn unlist(&mut self, key: u64, id: CredentialId) {
-        let left = RulesOfKey::without(self.index.get(&key), id);
-        self.set(key, left);
-    }
-
-    fn set(&mut self, key: u64, listed: RulesOfKey) {
-        match listed.found() {
-            Some(found) => self.index.insert(key, found),
-            None => drop(self.index.remove(&key)),
-        }
     }
 }
 
@@ -527,6 +485,54 @@ mod tests {
     }
 
     #[test]
+    fn many_rules_at_once_are_listed_like_one_after_the_other() {
+        let profiles = Profiles::load(None).unwrap();
+        let issuer = issuer(1, profiles.get("generic").unwrap());
+        let of = |id: u128, revision: u32, vouched: bool| FederatedCredential {
+            id: CredentialId(Uuid::from_u128(id)),
+            principal: "p".into(),
+            trusted_issuer: issuer.id,
+            revision,
+            created_at: Timestamp::from_seconds(0),
+            expires_at: None,
+            pending_until: None,
+            enabled: true,
+            vouched,
+            rule: PackedRule::new(&Rule::default()),
+        };
+        let mut snapshot = Snapshot::empty();
+        snapshot.set_issuer(issuer.id, Some(issuer.clone()));
+        for id in [5, 1, 3] {
+            let rule = of(id, 1, id != 3);
+            snapshot.set_credential(rule.id, Some(rule));
+        }
+        let newer = || {
+            [
+                of(3, 2, true),
+                of(2, 1, false),
+                of(1, 2, false),
+                of(9, 1, true),
+            ]
+        };
+        let mut one_by_one = snapshot.clone();
+        for rule in newer() {
+            one_by_one.set_credential(rule.id, Some(rule));
+        }
+        let all = newer().map(|rule| (rule.id, Some(rule)));
+        snapshot.set_credentials(all.into());
+        let listed = |snapshot: &Snapshot| -> Vec<(u128, u32)> {
+            let claims = Claims::new(Map::new());
+            let found = snapshot.candidates(&issuer, &claims, Wanted::ALL, |_| true);
+            let found = found
+                .iter()
+                .map(|rule| (rule.id.0.as_u128(), rule.revision));
+            found.collect()
+        };
+        assert_eq!(listed(&snapshot).len(), 5);
+        assert_eq!(listed(&snapshot), listed(&one_by_one));
+    }
+
+    #[test]
     fn a_rule_of_another_issuer_is_no_candidate_when_index_keys_collide() {
         let profiles = Profiles::load(None).unwrap();
         let (one, other) = (
@@ -550,7 +556,8 @@ mod tests {
         };
         let (own, foreign) = (of(1, &one), of(2, &other));
         let key = snapshot.key(one.id, "", "");
-        snapshot.list(key, &Arc::new(foreign));
+        let bucket = Bucket::after(None, &HashSet::new(), vec![Arc::new(foreign)]);
+        snapshot.index.insert(key, bucket.unwrap());
         snapshot.set_credential(own.id, Some(own));
         let found = snapshot.candidates(&one, &Claims::new(Map::new()), Wanted::ALL, |_| true);
         assert_eq!(

@@ -75,6 +75,12 @@ pub enum KeySource {
     JwksUri {
         /// The https URL of the JWK set.
         uri: String,
+        /// The absolute path of a file with the certificate authority of the server.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ca_file: Option<String>,
+        /// The absolute path of a file with a bearer token that the server asks for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        token_file: Option<String>,
     },
     /// A JWK set that is given in this document.
     Static {

@@ -2,10 +2,10 @@
 //! details, in this order. Decision D-01 gives the order; the floor needs the target.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use carnet_access::{AccessToken, AuthorizationDetail, DETAIL_TYPE};
+use carnet_access::{AuthorizationDetail, DETAIL_TYPE};
 use serde_json::Map;
 
 use super::entry::{self, Entry};
@@ -14,8 +14,9 @@ use super::narrowing::Narrow;
 use super::{AccessRequest, floor, narrowing, target};
 use crate::clock::Timestamp;
 use crate::model::{
-    Client, DecisionContext, Principal, ResourceServer, Rule, Snapshot, TrustedIssuer,
+    Client, DecisionContext, Principal, ResourceServer, Rule, Snapshot, TokenFormat, TrustedIssuer,
 };
+use crate::own_token::LiveToken;
 use crate::profile::Claims;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
@@ -27,6 +28,8 @@ use crate::trust::{Candidate, Door, MatchReport, MatchedRule, Rank};
 #[derive(Clone, Debug)]
 pub struct Entitlement {
     pub resource_server: Arc<ResourceServer>,
+    /// The form of the token.
+    pub format: TokenFormat,
     /// The `sub` of the token.
     pub subject: String,
     /// `None` if the entries belong to several principals, and in a client's own token.
@@ -90,11 +93,13 @@ pub fn entitle(
         .collect();
     let server = target::target(&matching, &context.rules, request)?;
     let matching = floor::above_floor(matching, &server, issuer, claims)?;
-    let entries = entry::entries(&matching, &server, issuer, claims, request.door);
+    let entries = entry::entries(&matching, &server, issuer, claims, request.door());
     if entries.is_empty() {
-        return Err(Refusal::parameter(Reason::TargetNotGranted, "resource"));
+        return Err(nothing_here(&matching, &server, request));
     }
+    let entries = narrowing::for_package(entries, &server, request)?;
     let entries = of_one_principal(entries, &server, request)?;
+    let format = request.token_format(&server);
     let of_principal = |principal: &Principal| {
         let external = principal.external_id.as_ref().map_or(0, String::len);
         [principal.id.len(), principal.name.len(), external]
@@ -103,18 +108,25 @@ pub fn entitle(
     };
     let room = room(
         &entries,
-        &server,
+        (&server, format),
         frame,
         entries
             .first()
             .map_or(0, |entry| of_principal(entry.principal)),
     );
     let turns = entry::turns(&entries);
+    let sizes = match request.door() {
+        Door::Nameless => entry::sizes(&entries),
+        Door::Token => HashMap::new(),
+    };
+    // Within a turn the smaller rules come first: a stranger's rule that fills a whole key must not
+    // push out those of other principals. Rules of one principal never have the same turn.
     let turn = |entry: &Entry<'_>| {
         let credential = &entry.candidate.credential;
         (
             entry.candidate.rank <= Rank::Vouched,
             Reverse(turns.get(&credential.id).copied()),
+            Reverse(sizes.get(&credential.id).copied()),
             entry::age(credential),
         )
     };
@@ -122,18 +134,36 @@ pub fn entitle(
     fitted
         .entries
         .sort_by_cached_key(|entry| Reverse(entry::age(&entry.candidate.credential)));
-    assemble(fitted, server, issuer, claims)
+    assemble(fitted, (server, format), issuer, claims)
+}
+
+/// The refusal if no rule gives an entry at this registry. Rules that only ever create packages give
+/// none at a door that cannot name their principal.
+fn nothing_here(
+    matching: &[(&Candidate, Rule<'_>)],
+    server: &ResourceServer,
+    request: &AccessRequest,
+) -> Refusal {
+    let covers = |(_, rule): &(&Candidate, Rule<'_>)| {
+        let mut permissions = rule.permissions.iter();
+        permissions.any(|permission| permission.resource_server == server.name)
+    };
+    if request.door() == Door::Nameless && matching.iter().any(covers) {
+        Reason::CreateNeedsPrincipal.into()
+    } else {
+        Refusal::parameter(Reason::TargetNotGranted, "resource")
+    }
 }
 
 /// The space for entries in a token for this registry; the principal takes `principal` bytes.
 fn room<E: Narrow>(
     entries: &[E],
-    server: &ResourceServer,
+    (server, format): (&ResourceServer, TokenFormat),
     frame: Frame,
     principal: usize,
 ) -> TokenRoom {
     let scope = entry::union(entries).map_or(0, |scope| scope.to_string().len());
-    TokenRoom::of(server, frame, scope.saturating_add(principal))
+    TokenRoom::of((server, format), frame, scope.saturating_add(principal))
 }
 
 /// Narrows the entries to the request and to the space in the token. With `authorization_details`
@@ -181,15 +211,12 @@ fn of_one_principal<'r>(
         free.iter()
             .any(|entry| entry.principal.id == held.principal.id)
     };
-    // A self-service rule over its limit does not matter if a vouched or named rule counts.
-    // Otherwise it may be the rule that the caller relies on, so the request is refused.
-    let invited = free
-        .iter()
-        .any(|entry| entry.candidate.rank <= Rank::Vouched);
-    let is_visiting = |held: &Entry<'_>| held.candidate.rank == Rank::Visiting && invited;
+    // The request did not ask for a visiting rule, and the workloads of others use up its limit as
+    // well: it must not hold off what other rules give.
+    let is_left_out = |held: &Entry<'_>| held.candidate.rank == Rank::Visiting && !free.is_empty();
     if !held_off
         .iter()
-        .all(|held| is_free(held) || is_visiting(held))
+        .all(|held| is_free(held) || is_left_out(held))
     {
         return Err(Reason::RateLimited.into());
     }
@@ -197,7 +224,7 @@ fn of_one_principal<'r>(
         free.first()
             .is_some_and(|first| first.principal.id != entry.principal.id)
     });
-    if several && request.door == Door::Token {
+    if several && request.door() == Door::Token {
         return Err(required());
     }
     Ok(free)
@@ -207,7 +234,7 @@ fn assemble(
     Fitted {
         entries, left_out, ..
     }: Fitted<Entry<'_>>,
-    server: Arc<ResourceServer>,
+    (server, format): (Arc<ResourceServer>, TokenFormat),
     issuer: &TrustedIssuer,
     claims: &Claims,
 ) -> Result<Entitlement, Refusal> {
@@ -233,6 +260,7 @@ fn assemble(
     let details = entries.into_iter().map(|entry| entry.detail).collect();
     Ok(Entitlement {
         resource_server: server,
+        format,
         subject,
         principal: only,
         scope,
@@ -243,13 +271,15 @@ fn assemble(
 }
 
 /// What a token may permit that is exchanged for one of our own tokens. Subject and registry stay.
-/// Each entry stays or gets narrower, and entries for which `may_stay` is false are left out.
+/// Each entry stays or gets narrower, and entries for which `may_stay` is false are left out. An
+/// opaque key stays one: a front door may have given it, whose keys the registry has to introspect.
 pub fn of_token(
-    token: &AccessToken,
+    token: &LiveToken,
     rules: &Snapshot,
     (request, frame): (&AccessRequest, Frame),
     may_stay: impl Fn(&AuthorizationDetail) -> bool,
 ) -> Result<Entitlement, Refusal> {
+    let (token, is_opaque) = (token.claims(), token.is_opaque());
     let server = rules
         .resource_server_of(&token.aud)
         .ok_or(Reason::SubjectTokenInvalid)?;
@@ -266,7 +296,18 @@ pub fn of_token(
     let entries = narrowing::of_principal(entries, &server, request)?;
     let credential =
         |detail: &AuthorizationDetail| rules.credential(detail.credential.parse().ok()?);
-    let room = room(&entries, &server, frame, 0);
+    // A JWT never holds entries of several principals.
+    let is_of_several = entries.iter().any(|entry| {
+        entries
+            .first()
+            .is_some_and(|first| first.principal != entry.principal)
+    });
+    let format = if is_opaque || is_of_several {
+        TokenFormat::Opaque
+    } else {
+        server.token_format
+    };
+    let room = room(&entries, (&server, format), frame, 0);
     let age =
         |detail: &AuthorizationDetail| credential(detail).map(|credential| entry::age(credential));
     let Fitted {
@@ -286,6 +327,7 @@ pub fn of_token(
         .and_then(|claim| rules.principal(&claim.name.to_ascii_lowercase()));
     Ok(Entitlement {
         resource_server: server,
+        format,
         subject: token.sub.clone(),
         principal: principal
             .filter(|principal| principal.id == token.sub)
@@ -336,7 +378,8 @@ pub fn of_client(
         return Err(Reason::PrincipalDisabled.into());
     }
     let entries = narrowing::of_principal(entries, &server, request)?;
-    let room = room(&entries, &server, frame, client.client_id.len());
+    let format = server.token_format;
+    let room = room(&entries, (&server, format), frame, client.client_id.len());
     let Fitted {
         entries: details,
         left_out,
@@ -345,6 +388,7 @@ pub fn of_client(
     let scope = entry::union(&details).ok_or(Reason::ScopeNotGranted)?;
     Ok(Entitlement {
         resource_server: server,
+        format,
         subject: client.client_id.clone(),
         principal: None,
         scope,

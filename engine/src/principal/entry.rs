@@ -9,6 +9,7 @@ use carnet_access::{AuthorizationDetail, CREATE, DETAIL_TYPE};
 use super::narrowing::Narrow;
 use crate::clock::Timestamp;
 use crate::ids::CredentialId;
+use crate::json::element_bytes;
 use crate::model::Principal;
 use crate::model::{FederatedCredential, Permission, ResourceServer, Rule, TrustedIssuer};
 use crate::profile::Claims;
@@ -105,6 +106,16 @@ pub(super) fn union<E: Narrow>(entries: &[E]) -> Option<ScopeSet> {
             .flat_map(|entry| &entry.detail().actions)
             .map(String::as_str),
     )
+}
+
+/// How many bytes the entries of each rule take in a token.
+pub(super) fn sizes(entries: &[Entry<'_>]) -> HashMap<CredentialId, usize> {
+    let mut sizes = HashMap::new();
+    for entry in entries {
+        let size: &mut usize = sizes.entry(entry.candidate.credential.id).or_default();
+        *size = size.saturating_add(element_bytes(&entry.detail));
+    }
+    sizes
 }
 
 /// The sort key of rules: creation time, then id.

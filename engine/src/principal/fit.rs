@@ -57,10 +57,14 @@ impl TokenRoom {
         per_entry: 0,
     };
 
-    /// The space in a token for this registry. `others` is the size of claims outside `frame`, in
+    /// The space in a token of this format for this registry. `others` is the size of claims outside `frame`, in
     /// bytes.
-    pub fn of(server: &ResourceServer, frame: Frame, others: usize) -> Self {
-        let all = match server.token_format {
+    pub fn of(
+        (server, format): (&ResourceServer, TokenFormat),
+        frame: Frame,
+        others: usize,
+    ) -> Self {
+        let all = match format {
             TokenFormat::Jwt => {
                 MAX_JWT_CHARACTERS
                     .saturating_sub(OF_SIGNING)

@@ -6,8 +6,15 @@ use std::sync::Arc;
 use super::AccessRequest;
 use crate::model::{ResourceServer, Rule, Snapshot};
 use crate::reason::Reason;
-use crate::refusal::{Facts, Refusal};
+use crate::refusal::Refusal;
 use crate::trust::Candidate;
+
+/// How many URIs are compared letter by letter to find the nearest one, and the longest that is, in
+/// bytes: anybody can send an unknown `resource`.
+const MAX_COMPARED: usize = 50;
+const MAX_COMPARED_BYTES: usize = 100;
+/// How many letters may be wrong, missing, too many or swapped.
+const MAX_MISTAKES: usize = 3;
 
 /// The resource server that the request names, or else the only one that the matching rules cover.
 pub(super) fn target(
@@ -32,7 +39,14 @@ pub(super) fn target_among<'n>(
         .filter_map(|name| snapshot.resource_server(name))
         .map(|server| server.name.as_str())
         .collect();
-    let named = named(snapshot, request)?;
+    let mut named = named(snapshot, request)?;
+    // A front door is that of one registry, and its requests name no other.
+    named.extend(
+        request
+            .front_door
+            .as_ref()
+            .map(|at| at.resource_server.as_str()),
+    );
     let mut wanted = if named.is_empty() {
         covered.iter()
     } else {
@@ -40,13 +54,35 @@ pub(super) fn target_among<'n>(
     };
     let name = match (wanted.next(), wanted.next()) {
         (Some(name), None) if covered.contains(name) => name,
-        (Some(_), Some(_)) => return Err(Refusal::parameter(Reason::TargetAmbiguous, "resource")),
-        _ => return Err(Refusal::parameter(Reason::TargetNotGranted, "resource")),
+        (Some(_), Some(_)) => {
+            return Err(Refusal::parameter(Reason::TargetAmbiguous, "resource")
+                .permitted(uris(&covered, snapshot)));
+        }
+        _ => {
+            let asked: Vec<&str> = request
+                .resources
+                .iter()
+                .chain(&request.audiences)
+                .map(String::as_str)
+                .collect();
+            return Err(Refusal::parameter(Reason::TargetNotGranted, "resource")
+                .received(asked)
+                .permitted(uris(&covered, snapshot)));
+        }
     };
     snapshot
         .resource_server(name)
         .cloned()
         .ok_or(Refusal::parameter(Reason::TargetUnknown, "resource"))
+}
+
+/// The resource URIs of these resource servers. Rules that match cover them, so a request for one
+/// would be granted.
+fn uris(names: &BTreeSet<&str>, snapshot: &Snapshot) -> Vec<String> {
+    names
+        .iter()
+        .filter_map(|name| Some(snapshot.resource_server(name)?.resource.clone()))
+        .collect()
 }
 
 /// Checks that each resource server that the request names exists, and that it names one at most.
@@ -63,14 +99,12 @@ pub fn check(snapshot: &Snapshot, request: &AccessRequest) -> Result<(), Refusal
 /// 2.1).
 fn named<'s>(
     snapshot: &'s Snapshot,
-    request: &AccessRequest,
+    request: &'s AccessRequest,
 ) -> Result<BTreeSet<&'s str>, Refusal> {
     let unknown = |parameter, sent: &str| {
-        let nearest = nearest(snapshot, sent);
-        Refusal::parameter(Reason::TargetUnknown, parameter).with_facts(Facts {
-            nearest,
-            ..Facts::default()
-        })
+        Refusal::parameter(Reason::TargetUnknown, parameter)
+            .received(sent)
+            .noting(|facts| facts.nearest = nearest(snapshot, sent))
     };
     let by_uri = request
         .resources
@@ -94,23 +128,39 @@ fn named<'s>(
         .collect()
 }
 
-/// The resource URI or alias that differs from `sent` only in letter case, a trailing slash or the
-/// default port. Resource URIs are in every token, so naming one reveals nothing.
+/// The resource URI that differs from `sent` in letter case, a trailing slash, the scheme
+/// or the default port, or else by the fewest typing mistakes. Resource URIs are in every token, so
+/// naming one reveals nothing.
 fn nearest(snapshot: &Snapshot, sent: &str) -> Option<String> {
-    let loose = |uri: &str| {
-        let lower = uri.trim().to_ascii_lowercase();
-        let (origin, path) = lower
-            .split_once("//")
-            .map_or(("", lower.as_str()), |(_, rest)| {
-                rest.split_once('/').unwrap_or((rest, ""))
-            });
-        let host = origin.strip_suffix(":443").unwrap_or(origin);
-        format!("{host}/{}", path.trim_end_matches('/'))
-    };
     let sent = loose(sent);
-    let mut all = snapshot.resource_servers().filter(|server| server.enabled);
-    all.find_map(|server| {
-        let mut uris = std::iter::once(&server.resource).chain(&server.aliases);
-        uris.find(|uri| loose(uri) == sent).cloned()
-    })
+    let enabled = snapshot.resource_servers().filter(|server| server.enabled);
+    let mut uris = enabled.map(|server| &server.resource);
+    let mut compared: Vec<(&String, String)> = Vec::new();
+    let same = uris.find(|uri| {
+        let other = loose(uri);
+        let same = other == sent;
+        if compared.len() < MAX_COMPARED && other.len().abs_diff(sent.len()) <= MAX_MISTAKES {
+            compared.push((uri, other));
+        }
+        same
+    });
+    if same.is_some() || sent.len() > MAX_COMPARED_BYTES {
+        return same.cloned();
+    }
+    // A short name with three mistakes is another name.
+    let most = MAX_MISTAKES.min(sent.len() / 4);
+    let mistakes = compared
+        .into_iter()
+        .map(|(uri, other)| (strsim::osa_distance(&other, &sent), uri));
+    let (mistakes, uri) = mistakes.min_by_key(|(mistakes, _)| *mistakes)?;
+    (mistakes <= most).then(|| uri.clone())
+}
+
+/// Host and path in lower case, without scheme, default port and trailing slash.
+fn loose(uri: &str) -> String {
+    let lower = uri.trim().to_ascii_lowercase();
+    let (_, rest) = lower.split_once("//").unwrap_or(("", &lower));
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let host = host.strip_suffix(":443").unwrap_or(host);
+    format!("{host}/{}", path.trim_end_matches('/'))
 }

@@ -9,10 +9,16 @@ use serde_json::{Map, Value};
 use super::format::Format;
 use crate::reason::Reason;
 
+/// Claims that identify no workload: all tokens of the issuer have the same value, or each has its
+/// own.
+const OF_THE_TOKEN: [&str; 6] = ["iss", "aud", "exp", "nbf", "iat", "jti"];
+
 /// Integers that every JSON parser reads without rounding.
 const EXACT: std::ops::RangeInclusive<i64> = -(1 << 53)..=1 << 53;
 /// The longest text that a rule may read, in bytes (decision D-33).
 const MAX_TEXT_BYTES: usize = 1024;
+/// The longest list that a rule may read, in elements.
+const MAX_ELEMENTS: usize = 1024;
 
 /// The claims of an assertion: a JSON object from the strict parser, not yet checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -123,6 +129,15 @@ impl Claims {
     }
 }
 
+/// Whether a claim, by name or JSON Pointer, can distinguish the workloads of the issuer.
+pub fn is_of_the_workload(path: &str) -> bool {
+    let name = path
+        .strip_prefix('/')
+        .and_then(|pointer| pointer.split('/').next())
+        .unwrap_or(path);
+    !OF_THE_TOKEN.contains(&name)
+}
+
 /// An array index in a JSON Pointer: decimal digits without a leading zero (RFC 6901 section 4).
 fn index(segment: &str) -> Option<usize> {
     let plain = segment.bytes().all(|byte| byte.is_ascii_digit())
@@ -191,12 +206,16 @@ impl ClaimSpec {
         }
     }
 
+    /// Reads a list of at most 1024 texts.
     pub fn list<'c>(&self, claims: &'c Claims) -> Result<Vec<&'c str>, Unreadable> {
         let list = claims
             .get(&self.path)
             .ok_or(Unreadable::Missing)?
             .as_array()
             .ok_or(Unreadable::WrongType)?;
+        if list.len() > MAX_ELEMENTS {
+            return Err(Unreadable::Malformed);
+        }
         list.iter()
             .map(|element| self.well_formed(element.as_str().ok_or(Unreadable::WrongType)?))
             .collect()
@@ -401,6 +420,12 @@ mod tests {
     #[test]
     fn list_boolean_and_integer_claims_of_another_type_are_refused() {
         let list = spec(ClaimKind::List);
+        let long = |length: usize| claims(json!({ "c": vec!["a"; length] }));
+        assert!(list.list(&long(MAX_ELEMENTS)).is_ok());
+        assert_eq!(
+            list.list(&long(MAX_ELEMENTS + 1)),
+            Err(Unreadable::Malformed)
+        );
         assert_eq!(
             list.list(&claims(json!({"c": ["a", "b"]}))),
             Ok(vec!["a", "b"])

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::{ClaimKind, ClaimSpec, Claims, Format, Identity, Template, Unreadable};
+use super::{ClaimKind, ClaimSpec, Claims, Format, Identity, Paste, Template, Unreadable};
 use crate::reason::Reason;
 
 /// What a field identifies. The role decides what is pinned, what is disclosed, and when a rule
@@ -96,6 +96,11 @@ pub struct Equals {
     pub prefix: Option<Template>,
     /// The format of a value in a rule.
     pub value_format: Option<Format>,
+    /// All values that the platform has; empty means any. A rule with another one is refused, while
+    /// an assertion may have it.
+    pub known_values: Vec<String>,
+    /// The mark at which the parts of a value end, if it is not a slash.
+    pub parts_end_at: Option<String>,
     /// The claim that has to verify the e-mail address (decision D-39).
     pub verified_by: Option<Arc<ClaimSpec>>,
     /// Whether values are decimal numbers, such as numeric ids.
@@ -143,13 +148,6 @@ pub enum Revision {
     Claim(Arc<ClaimSpec>),
     /// Any longer text that begins with this one.
     StartsWith(String),
-}
-
-/// Text that people paste around a value, stripped when a rule is saved.
-#[derive(Clone, Debug, Default)]
-pub struct Paste {
-    pub prefixes: Vec<String>,
-    pub suffixes: Vec<String>,
 }
 
 impl Equals {

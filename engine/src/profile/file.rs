@@ -34,6 +34,13 @@ pub(super) struct ProfileFile {
     pub warnings: Vec<WarningFile>,
     pub workload: WorkloadFile,
     pub event_claim: Option<String>,
+    #[serde(default)]
+    pub asked_events: Vec<String>,
+    #[serde(default)]
+    pub asked_refs: Vec<String>,
+    /// The claims that are compared with `asked_refs`.
+    #[serde(default)]
+    pub ref_claims: Vec<String>,
     pub floor: Option<FloorFile>,
     #[serde(default)]
     pub pins: PinMode,
@@ -42,11 +49,18 @@ pub(super) struct ProfileFile {
     #[serde(default)]
     pub shared_audiences: Vec<String>,
     #[serde(default)]
+    pub issuers: Vec<String>,
+    #[serde(default)]
+    pub warn_open_pins: bool,
+    #[serde(default)]
     pub key_hosts: Vec<String>,
     #[serde(default)]
     pub plain_header: bool,
     #[serde(default)]
     pub token_review: bool,
+    /// Remedies of reasons on this platform, by reason code.
+    #[serde(default)]
+    pub remedies: BTreeMap<Reason, String>,
 }
 
 #[derive(Deserialize)]
@@ -196,6 +210,9 @@ pub(super) struct EqualsFile {
     pub prefix: Option<String>,
     /// The format of a value in a rule, where it differs from the claim's.
     pub value_format: Option<Format>,
+    #[serde(default)]
+    pub known_values: Vec<String>,
+    pub parts_end_at: Option<String>,
     pub verified_by: Option<String>,
     /// A glob that the part of a pattern before its first `*` has to fit even without its last
     /// character.
@@ -217,6 +234,13 @@ pub(super) struct PasteFile {
     pub prefixes: Vec<String>,
     #[serde(default)]
     pub suffixes: Vec<String>,
+    /// Hosts whose addresses are read as values; `*` is any host.
+    #[serde(default)]
+    pub hosts: Vec<String>,
+    #[serde(default)]
+    pub with_host: bool,
+    /// How many parts of an address's path belong to the value.
+    pub parts: Option<usize>,
 }
 
 #[derive(Deserialize)]
@@ -291,11 +315,40 @@ pub(super) struct AtLeastFile {
 pub(super) struct WarningFile {
     pub code: String,
     #[serde(default)]
-    pub unless: Vec<String>,
-    /// The warning is only for rules whose values fit all of these globs.
+    pub unless: Vec<NarrowingFile>,
+    /// The warning is only for rules that have a value or a pattern for each of these globs.
     #[serde(default)]
-    pub like: BTreeMap<String, String>,
+    pub like: BTreeMap<String, OneOrMore>,
     pub detail: String,
+}
+
+/// A field whose plain values all narrow a rule, or which of its values and patterns do.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum NarrowingFile {
+    Field(String),
+    Some(SomeValuesFile),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SomeValuesFile {
+    pub field: String,
+    #[serde(default)]
+    pub values: Vec<String>,
+    #[serde(default)]
+    pub globs: Vec<String>,
+    #[serde(default)]
+    pub with: BTreeMap<String, String>,
+}
+
+impl NarrowingFile {
+    pub fn field(&self) -> &str {
+        match self {
+            Self::Field(field) => field,
+            Self::Some(some) => &some.field,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -317,5 +370,6 @@ pub(super) struct UrlFile {
 #[serde(deny_unknown_fields)]
 pub(super) struct FloorFile {
     pub environment_field: Option<String>,
+    pub environment_protected_claim: Option<String>,
     pub protected_claim: String,
 }

@@ -39,6 +39,23 @@ pub enum Format {
     Username,
     /// A SPIFFE id with a path.
     SpiffeId,
+    /// A repository of GitHub: the owner of letters, digits, `-` and `_`, the name of letters,
+    /// digits, `.`, `-` and `_`.
+    GithubRepository,
+    /// A repository of Forgejo or Gitea: both parts of letters, digits, `.`, `-` and `_`.
+    ForgeRepository,
+    /// One part of letters, digits, `.`, `-` and `_`.
+    ForgeName,
+    /// Several such parts with slashes between: groups of GitLab.
+    ForgePath,
+    /// An id or a slug: letters, digits, `-`, `_` and braces.
+    Identifier,
+    /// An event that starts a run: letters, digits and `_`.
+    Event,
+    /// A UUID in hexadecimal digits and hyphens.
+    Uuid,
+    /// The complete name of a git ref (git-check-ref-format), or a short one.
+    GitRef,
 }
 
 impl Format {
@@ -60,6 +77,24 @@ impl Format {
                         .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'@' | b'!'))
             }
             Self::SpiffeId => trust_domain_of(text).is_some(),
+            Self::GithubRepository => text.split_once('/').is_some_and(|(owner, name)| {
+                is_forge_name(owner) && !owner.contains('.') && is_forge_name(name)
+            }),
+            Self::ForgeRepository => text
+                .split_once('/')
+                .is_some_and(|(owner, name)| is_forge_name(owner) && is_forge_name(name)),
+            Self::ForgeName => is_forge_name(text),
+            Self::ForgePath => text.split('/').all(is_forge_name),
+            Self::Identifier => {
+                let known = |b: u8| b.is_ascii_alphanumeric() || b"-_{}".contains(&b);
+                !text.is_empty() && text.bytes().all(known)
+            }
+            Self::Event => {
+                let known = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+                !text.is_empty() && text.bytes().all(known)
+            }
+            Self::Uuid => is_uuid(text),
+            Self::GitRef => is_git_ref(text),
         }
     }
 
@@ -77,12 +112,63 @@ impl Format {
             Self::SpiffeId => {
                 "must be a SPIFFE id with a path, such as spiffe://example.org/ns/ci/sa/publisher"
             }
+            Self::GithubRepository => {
+                "must be of the form owner/name, of letters, digits, `.`, `-` and `_` (the owner without `.`); another value would never match"
+            }
+            Self::ForgeRepository => {
+                "must be of the form owner/name, of letters, digits, `.`, `-` and `_`; another value would never match"
+            }
+            Self::ForgeName => {
+                "must be one name without a slash, of letters, digits, `.`, `-` and `_`; another value would never match"
+            }
+            Self::ForgePath => {
+                "must be a path of letters, digits, `.`, `-` and `_`, without empty parts and without the host; another value would never match"
+            }
+            Self::Identifier => {
+                "must be an id as the platform shows it: letters, digits, `-`, `_` and braces"
+            }
+            Self::Event => {
+                "must be an event as the platform writes it, of letters, digits and `_`; another value would never match"
+            }
+            Self::Uuid => "must be a UUID, such as 0f2d1c5e-0000-4000-8000-000000000001",
+            Self::GitRef => {
+                "must be a name that git allows for a ref: no spaces, no empty parts, none of `~`, `^`, `:`, `\\`, `..` and `@{`; another value would never match"
+            }
         }
     }
 }
 
 fn is_segment(text: &str) -> bool {
     !text.is_empty() && !text.contains(['/', ' ', '*'])
+}
+
+fn is_forge_name(text: &str) -> bool {
+    let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    !matches!(text, "" | "." | "..") && text.bytes().all(known)
+}
+
+fn is_uuid(text: &str) -> bool {
+    let lengths = [8, 4, 4, 4, 12];
+    let mut groups = text.split('-');
+    let fits = |length| {
+        groups.next().is_some_and(|group| {
+            group.len() == length && group.bytes().all(|byte| byte.is_ascii_hexdigit())
+        })
+    };
+    lengths.into_iter().all(fits) && groups.next().is_none()
+}
+
+/// A name that `git check-ref-format` accepts. Stars, question marks and brackets are let through:
+/// they are warned of as patterns.
+fn is_git_ref(text: &str) -> bool {
+    let forbidden = |character: char| character.is_control() || " ~^:\\".contains(character);
+    !text.contains(forbidden)
+        && !text.contains("..")
+        && !text.contains("@{")
+        && !text.ends_with('.')
+        && text.split('/').all(|part| {
+            !part.is_empty() && !part.starts_with('.') && part.strip_suffix(".lock").is_none()
+        })
 }
 
 fn is_dns_label(text: &str) -> bool {

@@ -14,26 +14,33 @@ mod format;
 pub mod glob;
 mod identity;
 mod pair;
+mod paste;
 mod profiles;
 mod requirement;
 mod template;
 mod terms;
+mod width;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use carnet_jose::Algorithm;
 use serde::{Deserialize, Serialize};
 
-pub use claims::{ClaimKind, ClaimSpec, Claims, LetterCase, Unreadable};
+pub use claims::{ClaimKind, ClaimSpec, Claims, LetterCase, Unreadable, is_of_the_workload};
 pub use compile::ProfileError;
-pub use field::{Check, Equals, Field, FileCheck, Paste, ReusableFile, Revision, Role};
+pub use field::{Check, Equals, Field, FileCheck, ReusableFile, Revision, Role};
 pub use format::{Format, is_trust_domain, registrable_domain, trust_domain_of};
 pub use identity::Identity;
 pub use pair::{Inconsistent, Pair};
+pub use paste::{Address, Paste};
 pub use profiles::Profiles;
 pub use requirement::{Requirement, lies_in};
 pub use template::Template;
 pub use terms::Terms;
+pub use width::{Narrowing, texts};
+
+use crate::reason::Reason;
 
 /// A compiled profile: every claim and field that its file names is resolved.
 #[derive(Debug)]
@@ -52,6 +59,8 @@ pub struct Profile {
     pub requirements: Vec<Requirement>,
     /// The claim that names the event which started the run; `banned_events` is compared with it.
     pub event: Option<Arc<ClaimSpec>>,
+    /// Runs that no rule admits unless its events name one of them.
+    pub asked: Asked,
     /// The fields of `match`. A name may occur several times, with different [`Field::when`].
     pub fields: Vec<Field>,
     /// How rules are indexed: groups of keys, each key made of the fields at these positions.
@@ -68,18 +77,28 @@ pub struct Profile {
     pub workload_urls: Vec<(String, Template)>,
     /// What the floor of a resource server reads, if the platform has protected refs.
     pub floor: Option<Floor>,
-    /// Audiences of the platform's own services, never accepted; `*` stops at a slash, and `{iss}`
-    /// stands for the issuer itself.
+    /// Audiences of the platform's own services, never accepted; `*` stops at a slash, `{iss}`
+    /// stands for the issuer itself, `{iss-/suffix}` at the beginning for the issuer without that
+    /// end, and `{uuid}` for the UUID at the issuer's end, or any UUID if the issuer has none there.
     pub platform_audiences: Vec<String>,
     /// Audiences that other services accept as well, because the platform offers no other choice. A
     /// trusted issuer that takes one is saved with the warning `shared_audience`.
     pub shared_audiences: Vec<String>,
+    /// Globs of the platform's issuers. A profile for any platform, with `**` here, is refused for
+    /// them.
+    pub issuers: Vec<String>,
+    /// Whether a rule that is saved without ids that it could give is warned of, because the first
+    /// workload of these names gets it.
+    pub warn_open_pins: bool,
     /// Hosts other than the issuer's own that may serve its discovered key set.
     pub key_hosts: Vec<String>,
     /// Whether the header of a token may contain no members but `alg`, `kid` and `typ`.
     pub plain_header: bool,
     /// Whether the platform has the `TokenReview` API of Kubernetes.
     pub token_review: bool,
+    /// How to remove the cause of a refusal on this platform, where [`Reason::remedy`] is too
+    /// general.
+    pub remedies: BTreeMap<Reason, Arc<str>>,
 }
 
 /// Settings for a trusted issuer whose document leaves them out.
@@ -142,18 +161,46 @@ pub struct AtLeast {
 #[derive(Debug)]
 pub struct WeakRule {
     pub code: String,
-    /// A rule with any of these fields is not weak.
-    pub unless: Vec<String>,
-    /// Field names and globs; the warning is only for rules whose values fit all of them.
+    /// A rule that is narrowed by any of these is not weak.
+    pub unless: Vec<Narrowing>,
+    /// Field names and globs; the warning is only for rules that have a value or a pattern for each
+    /// of the globs.
     pub like: Vec<(String, String)>,
     pub detail: String,
 }
 
-/// The field and the claim that `require_protected_ref_or_environment` of a resource server reads.
+/// Runs for which a rule has to ask, since outsiders decide what they run (contract, section 8).
+#[derive(Debug, Default)]
+pub struct Asked {
+    /// Globs of events, compared without ASCII case.
+    pub events: Vec<String>,
+    /// Globs of refs, by which such a run is known whatever its event is called.
+    pub refs: Vec<String>,
+    /// The claims that are compared with `refs`.
+    pub ref_claims: Vec<Arc<ClaimSpec>>,
+}
+
+impl Asked {
+    pub fn is_event(&self, event: &str) -> bool {
+        self.events
+            .iter()
+            .any(|form| glob::matches_by(LetterCase::Fold, form, event))
+    }
+
+    /// Whether a ref, or every ref that fits a pattern, is one of these runs.
+    pub fn is_ref(&self, reference: &str) -> bool {
+        self.refs.iter().any(|form| glob::matches(form, reference))
+    }
+}
+
+/// What `require_protected_ref_or_environment` of a resource server reads.
 #[derive(Debug)]
 pub struct Floor {
-    /// A rule with this field satisfies the floor. `None` if the platform has no such field.
+    /// A rule that names its environment by plain values in this field satisfies the floor. `None`
+    /// if the platform has no such field, or says itself whether an environment is protected.
     pub environment_field: Option<String>,
+    /// The claim that is true for a protected environment.
+    pub environment_protected: Option<Arc<ClaimSpec>>,
     /// The claim that is true for a protected ref.
     pub protected: Arc<ClaimSpec>,
 }
@@ -177,7 +224,7 @@ impl Profile {
         for spec in self.claims.iter().filter(|spec| spec.required) {
             spec.check(claims).map_err(|unreadable| Inconsistent {
                 reason: unreadable.into(),
-                claim: spec.name.clone(),
+                claim: spec.path.clone(),
             })?;
         }
         if let Some(path) = &terms.issuer_claim {
@@ -199,8 +246,50 @@ impl Profile {
             .iter()
             .any(|pattern| match pattern.as_str() {
                 "{iss}" => audience == issuer,
-                pattern => glob::matches(pattern, audience),
+                "{uuid}" => is_uuid_of(issuer, audience),
+                pattern => match pattern
+                    .strip_prefix("{iss-")
+                    .and_then(|it| it.split_once('}'))
+                {
+                    Some((end, rest)) => issuer
+                        .strip_suffix(end)
+                        .and_then(|beginning| audience.strip_prefix(beginning))
+                        .is_some_and(|audience| glob::matches(rest, audience)),
+                    None => glob::matches(pattern, audience),
+                },
             })
+    }
+
+    /// Whether the profile is for issuers of every platform, and so knows nothing of them.
+    pub fn is_for_any_platform(&self) -> bool {
+        self.issuers.iter().any(|form| form == "**")
+    }
+
+    /// Whether this is an issuer of the platform. A slash at the end and the case of letters do not
+    /// count, since they make no other platform of it.
+    pub fn is_issuer(&self, issuer: &str) -> bool {
+        let issuer = issuer.trim_end_matches('/');
+        self.issuers
+            .iter()
+            .any(|form| glob::matches_by(LetterCase::Fold, form.trim_end_matches('/'), issuer))
+    }
+
+    /// Whether the trusted issuer bans an event, by its own list or by the profile's.
+    pub fn is_banned(&self, terms: &Terms, event: &str) -> bool {
+        terms
+            .banned_events
+            .as_ref()
+            .unwrap_or(&self.defaults.banned_events)
+            .iter()
+            .any(|banned| banned.eq_ignore_ascii_case(event))
+    }
+
+    /// The field that compares the claim of the event.
+    pub fn event_field(&self) -> Option<&Field> {
+        let path = self.event.as_ref().map(|event| event.path.as_str())?;
+        self.fields
+            .iter()
+            .find(|field| field.claim_path() == Some(path))
     }
 
     /// Whether the tokens hold SPIFFE ids, whose trust domain takes the place of the issuer
@@ -224,6 +313,46 @@ impl Profile {
         claims: &'a Claims,
     ) -> impl Iterator<Item = (&'a str, &'a serde_json::Value)> {
         let forwarded = self.claims.iter().filter(|spec| spec.forward);
-        forwarded.filter_map(|spec| Some((spec.name.as_str(), claims.get(&spec.path)?)))
+        forwarded.filter_map(|spec| {
+            let value = claims.get(&spec.path).filter(|value| is_short(value))?;
+            Some((spec.name.as_str(), value))
+        })
+    }
+}
+
+/// Whether an audience is the UUID at the end of the issuer, or any UUID if the issuer ends otherwise.
+fn is_uuid_of(issuer: &str, audience: &str) -> bool {
+    let own = issuer.rsplit('/').next();
+    let own = own.filter(|own| Format::Uuid.fits(own));
+    Format::Uuid.fits(audience) && own.is_none_or(|own| own.eq_ignore_ascii_case(audience))
+}
+
+/// Whether a claim is short enough to be passed on. An assertion may have long claims that nobody
+/// reads, and they must not fill the access token.
+fn is_short(value: &serde_json::Value) -> bool {
+    use serde_json::Value;
+    match value {
+        Value::String(text) => text.len() <= 4096,
+        Value::Array(elements) => elements.len() <= 256,
+        Value::Object(members) => members.len() <= 256,
+        Value::Null | Value::Bool(_) | Value::Number(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_uuid_of;
+
+    #[test]
+    fn a_uuid_is_the_issuers_own_or_any_if_the_issuer_has_none() {
+        const OWN: &str = "0f2d1c5e-0000-4000-8000-00000000000a";
+        const OTHER: &str = "0f2d1c5e-0000-4000-8000-00000000000b";
+        let of_one = format!("https://oidc.circleci.com/org/{OWN}");
+        assert!(is_uuid_of(&of_one, OWN) && is_uuid_of(&of_one, &OWN.to_uppercase()));
+        assert!(!is_uuid_of(&of_one, OTHER) && !is_uuid_of(&of_one, "https://carnet.example"));
+        for of_all in ["https://oidc.circleci.com", &format!("{of_one}/")] {
+            assert!(is_uuid_of(of_all, OWN) && is_uuid_of(of_all, OTHER));
+            assert!(!is_uuid_of(of_all, "https://carnet.example"));
+        }
     }
 }

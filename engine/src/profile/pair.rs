@@ -64,7 +64,7 @@ impl Pair {
         };
         let failed = |reason| Inconsistent {
             reason,
-            claim: claim.name.clone(),
+            claim: claim.path.clone(),
         };
         match verdict {
             Ok(true) | Err(Unreadable::Missing) => Ok(()),

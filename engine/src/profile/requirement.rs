@@ -71,7 +71,7 @@ impl Requirement {
         };
         verdict.map_err(|reason| Inconsistent {
             reason,
-            claim: claim.name.clone(),
+            claim: claim.path.clone(),
         })
     }
 }
@@ -89,7 +89,7 @@ fn one_of(
 ) -> Result<(), Inconsistent> {
     let failed = |spec: &ClaimSpec, reason| Inconsistent {
         reason,
-        claim: spec.name.clone(),
+        claim: spec.path.clone(),
     };
     let mut sent = false;
     for spec in specs {

@@ -7,6 +7,10 @@ use super::claims::{ClaimSpec, Claims, Unreadable};
 /// Settings that a trusted issuer adds to its profile.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Terms {
+    /// The issuer, on whose host a platform of one's own has its repositories.
+    pub issuer: Option<String>,
+    /// The trusted issuer's own `banned_events`; `None` means those of the profile.
+    pub banned_events: Option<Vec<String>>,
     /// The trust domain whose SPIFFE ids the trusted issuer may assert.
     pub trust_domain: Option<String>,
     /// The domain of its subjects: `https://example.com` for URIs, `example.com` for account names.

@@ -7,6 +7,9 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+pub use shown::ShownFinding;
+
+use super::asked;
 use super::check::{self, Verdict};
 use super::consent::Consent;
 use crate::clock::Timestamp;
@@ -62,6 +65,8 @@ pub enum Topic {
     IssuerOwner,
     /// The event is not among the trusted issuer's `banned_events`.
     Event,
+    /// The rule asks for a run that outsiders decide, such as one of a pull request.
+    Asked,
     /// Under a broker: the rule names the identity provider behind it.
     Upstream,
     /// The assertion contains every id that a pending rule has to pin.
@@ -298,14 +303,17 @@ fn add_conditions(
         about: Topic::Event,
         verdict,
     }));
+    if asked::is_asked_run(issuer, claims) {
+        let named = asked::names_such_events(rule, issuer);
+        findings.push(Finding::of(Topic::Asked, named, Reason::EventDenied));
+    }
 }
 
 fn event_verdict(issuer: &TrustedIssuer, claims: &Claims) -> Option<Verdict> {
-    let event = issuer
-        .profile
-        .event
-        .as_ref()
-        .filter(|_| !issuer.banned_events.is_empty())?;
+    let event =
+        issuer.profile.event.as_ref().filter(|_| {
+            !issuer.banned_events.is_empty() || !issuer.profile.asked.events.is_empty()
+        })?;
     Some(match event.text(claims) {
         Err(unreadable) => Verdict::Unmet(unreadable.into()),
         Ok(event)

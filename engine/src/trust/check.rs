@@ -188,6 +188,21 @@ fn file(check: &FileCheck, name: &str, claims: &Claims) -> Result<bool, Unreadab
     Ok(false)
 }
 
+/// The name of the file in the claim, between prefix and revision; `None` if the claim has another
+/// form.
+pub fn file_name<'c>(check: &FileCheck, claims: &'c Claims) -> Option<&'c str> {
+    let value = check.claim.text(claims).ok()?;
+    check.prefixes.iter().find_map(|prefix| {
+        let rest = prefix.strip_prefix(value, claims).ok()??;
+        let ends = rest.match_indices('@').find(|(at, _)| {
+            let revision = rest.get(at.saturating_add(1)..).unwrap_or_default();
+            is_revision(revision, &check.at, claims)
+        });
+        let end = ends.or_else(|| rest.match_indices('@').next())?.0;
+        rest.get(..end)
+    })
+}
+
 fn is_revision(revision: &str, accepted: &[Revision], claims: &Claims) -> bool {
     accepted.iter().any(|accepted| match accepted {
         Revision::Claim(claim) => claim

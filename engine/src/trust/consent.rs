@@ -77,19 +77,14 @@ impl Consent<'_> {
 
     /// The name of the requested principal as the index holds it: in ASCII lower case.
     pub(super) fn folded(&self) -> Option<String> {
-        match self {
-            Self::Workload { principal, .. } => principal.map(str::to_ascii_lowercase),
-            Self::Named => None,
-        }
+        self.asked().map(str::to_ascii_lowercase)
     }
 
-    pub(super) fn names_principal(&self) -> bool {
-        matches!(
-            self,
-            Self::Workload {
-                principal: Some(_),
-                ..
-            }
-        )
+    /// The principal that the request names.
+    pub(super) fn asked(&self) -> Option<&str> {
+        match self {
+            Self::Workload { principal, .. } => *principal,
+            Self::Named => None,
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! minted only from the permit of an accepted assertion. Storage, network and rate limits are left
 //! to the caller.
 
+mod asked;
 mod candidate;
 mod check;
 mod consent;
@@ -14,10 +15,9 @@ mod permit;
 mod report;
 mod validate;
 
-pub use candidate::{Candidate, Finding, Rank, Topic};
+pub use candidate::{Candidate, Finding, Rank, ShownFinding, Topic};
 pub use check::{Verdict, visit_claims_read};
 pub use consent::{Consent, Door};
-pub use hint::hint;
 pub use matched::MatchedRule;
 pub use permit::{Denial, Permit};
 pub use report::{MatchReport, match_credentials, nearest_credentials};

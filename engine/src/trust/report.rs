@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 use crate::model::{FederatedCredential, Snapshot, State, TrustedIssuer};
 use crate::profile::{Claims, Profile};
 use crate::reason::Reason;
-use crate::refusal::Refusal;
+use crate::refusal::{Mismatch, Refusal};
 
 /// Most rules with consent that are judged for one assertion (decision D-33), and their total size
 /// in bytes: the cost of judging grows with both. [`in_turn`] decides which of more are judged.
@@ -36,11 +36,14 @@ const MAX_VALUE_BYTES: usize = 512;
 pub struct MatchReport {
     /// The judged rules: oldest first, or closest first from [`nearest_credentials`].
     pub candidates: Vec<Candidate>,
-    /// Whether the request names a principal.
-    names_principal: bool,
+    /// The principal that the request names.
+    asked: Option<String>,
     /// How many rules with consent were not judged, because the rules before them used up the
     /// budget.
     left_out: usize,
+    /// How many rules were not judged that only visit ([`Rank::Visiting`]): any principal can write
+    /// such rules for any workload, so they must not hide what is wrong with the others.
+    visitors_left_out: usize,
     /// How many rules without consent are not among `candidates`.
     others_left_out: usize,
 }
@@ -67,7 +70,12 @@ pub fn match_credentials(
     let (counting, others): (Vec<_>, Vec<_>) = found
         .into_iter()
         .partition(|credential| consent.rank(credential, issuer) != Rank::Other);
-    let (counting, left_out) = within_budget(in_turn(snapshot, issuer, counting, (now, consent)));
+    let (counting, beyond) = within_budget(in_turn(snapshot, issuer, counting, (now, consent)));
+    let visitors = beyond
+        .iter()
+        .filter(|credential| consent.rank(credential, issuer) == Rank::Visiting);
+    let visitors_left_out = visitors.count();
+    let left_out = beyond.len().saturating_sub(visitors_left_out);
     let judge = |credential| Candidate::judge(snapshot, issuer, claims, (now, consent), credential);
     let all_others = others.len();
     let mut shown: Vec<Candidate> = others
@@ -82,16 +90,17 @@ pub fn match_credentials(
     candidates.sort_by_key(|candidate| candidate.credential.age());
     MatchReport {
         candidates,
-        names_principal: consent.names_principal(),
+        asked: consent.asked().map(str::to_owned),
         left_out,
+        visitors_left_out,
         others_left_out,
     }
 }
 
-/// The first rules that fit the budget of one request, and how many are left out after them.
+/// The first rules that fit the budget of one request, and the rules after them, which are left out.
 fn within_budget(
     mut credentials: Vec<Arc<FederatedCredential>>,
-) -> (Vec<Arc<FederatedCredential>>, usize) {
+) -> (Vec<Arc<FederatedCredential>>, Vec<Arc<FederatedCredential>>) {
     let mut left = MAX_CANDIDATE_BYTES;
     let fits = |credential: &&Arc<FederatedCredential>| {
         let rest = left.checked_sub(credential.rule.size());
@@ -103,8 +112,7 @@ fn within_budget(
         .take(MAX_CANDIDATES)
         .take_while(fits)
         .count();
-    let beyond = credentials.len().saturating_sub(within);
-    credentials.truncate(within);
+    let beyond = credentials.split_off(within.min(credentials.len()));
     (credentials, beyond)
 }
 
@@ -189,7 +197,7 @@ pub fn nearest_credentials(
     candidates.truncate(MAX_NEAREST);
     MatchReport {
         candidates,
-        names_principal: consent.names_principal(),
+        asked: consent.asked().map(str::to_owned),
         ..MatchReport::default()
     }
 }
@@ -215,19 +223,38 @@ impl MatchReport {
         let closest = meant.iter().min_by_key(|candidate| candidate.closeness());
         let reason = closest.and_then(|candidate| self.told_of(candidate, &issuer.profile));
         // A rule that was not judged might have matched.
-        let reason = if self.left_out > 0 {
+        let is_hidden = self.left_out > 0 || (self.visitors_left_out > 0 && reason.is_none());
+        let reason = if is_hidden {
             Some(Reason::RulesTooLarge)
         } else {
             reason
         };
         let mismatches = meant
             .iter()
-            .flat_map(|candidate| candidate.mismatches(issuer, claims));
-        let mismatches = mismatches
+            .flat_map(|candidate| candidate.mismatches(issuer, claims, self.asked()));
+        let mismatches: Vec<Mismatch> = mismatches
             .take(MAX_MISMATCHES)
             .map(|mismatch| mismatch.brief(MAX_VALUE_BYTES))
             .collect();
-        Refusal::no_match(reason.unwrap_or(Reason::NoMatchingCredential), mismatches)
+        // The caller is told that nothing matches, and shown that the rule lacks consent alone.
+        let lacks_consent = mismatches
+            .first()
+            .map(|mismatch| mismatch.reason)
+            .filter(|first| {
+                let consent = [Reason::PrincipalRequired, Reason::PrincipalMismatch];
+                reason.is_none() && consent.contains(first)
+            });
+        let refusal = Refusal::no_match(reason.unwrap_or(Reason::NoMatchingCredential), mismatches)
+            .on_platform(&issuer.profile);
+        match lacks_consent {
+            None => refusal,
+            Some(reason) => refusal.mended_by(reason.remedy()),
+        }
+    }
+
+    /// The principal that the request names.
+    pub fn asked(&self) -> Option<&str> {
+        self.asked.as_deref()
     }
 
     /// The reason to tell the caller of a rule that is proved to be meant for it. A rule that lacks
@@ -235,8 +262,8 @@ impl MatchReport {
     /// a rule without consent gives none at all if the request names a principal.
     fn told_of(&self, candidate: &Candidate, profile: &Profile) -> Option<Reason> {
         match candidate.rank {
-            Rank::Vouched if self.names_principal => Some(Reason::PrincipalMismatch),
-            Rank::Other if self.names_principal => None,
+            Rank::Vouched if self.asked.is_some() => Some(Reason::PrincipalMismatch),
+            Rank::Other if self.asked.is_some() => None,
             Rank::Other => candidate
                 .reason(profile)
                 .filter(|reason| *reason != Reason::PrincipalRequired),

@@ -49,5 +49,5 @@ pub(super) async fn token(seeking: &Seeking<'_>) -> Result<SecretString, Ambient
     let request = platform::client(&url, &from)?
         .get(url.clone())
         .bearer_auth(token);
-    platform::ask(&url, request, "value", &from).await
+    platform::ask(seeking, &url, request, "value", &from).await
 }

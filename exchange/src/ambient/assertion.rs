@@ -3,11 +3,14 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use carnet_engine::profile::Claims;
+use carnet_engine::reason::Reason;
 use carnet_jose::MAX_TOKEN_BYTES;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{AmbientError, Seeking};
+use crate::job;
 use crate::web::printable;
 
 /// The platform's token, unverified: only the server can tell whether it is valid. It is never
@@ -16,6 +19,7 @@ use crate::web::printable;
 pub struct Assertion {
     text: SecretString,
     audiences: Vec<String>,
+    claims: Claims,
 }
 
 impl Assertion {
@@ -40,11 +44,22 @@ impl Assertion {
         Ok(Self {
             text: text.into(),
             audiences,
+            claims: Claims::new(claims),
         })
     }
 
     pub fn text(&self) -> &SecretString {
         &self.text
+    }
+
+    /// What the token says, unverified.
+    pub fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    /// Whether both are the same token.
+    pub fn is(&self, other: &Self) -> bool {
+        self.text.expose_secret() == other.text.expose_secret()
     }
 
     /// Whether the token has one of these audiences.
@@ -62,7 +77,7 @@ impl Assertion {
         from: &str,
         advice: &str,
     ) -> Result<(), AmbientError> {
-        if self.is_for(seeking.accepted) {
+        if seeking.accepts(self) {
             return Ok(());
         }
         let received = if self.audiences.is_empty() {
@@ -74,11 +89,12 @@ impl Assertion {
                 .collect::<Vec<_>>()
                 .join(", ")
         };
-        let advice = if advice.is_empty() {
-            String::new()
-        } else {
-            format!("{advice} ")
+        let advice = match advice {
+            "" => job::remedy(&self.claims, Reason::AudMismatch).unwrap_or_default(),
+            advice => advice.to_owned(),
         };
+        let separator = if advice.is_empty() { "" } else { " " };
+        let advice = format!("{advice}{separator}");
         Err(AmbientError::AnotherAudience {
             from: from.to_owned(),
             received,
@@ -88,7 +104,7 @@ impl Assertion {
     }
 }
 
-fn claims(text: &str) -> Option<Value> {
+fn claims(text: &str) -> Option<Map<String, Value>> {
     let mut parts = text.split('.');
     let (header, payload, signature) = (parts.next()?, parts.next()?, parts.next()?);
     if parts.next().is_some() || header.is_empty() || signature.is_empty() {
@@ -98,8 +114,7 @@ fn claims(text: &str) -> Option<Value> {
     if !header.bytes().chain(signature.bytes()).all(is_of_base64url) {
         return None;
     }
-    let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
-    claims.is_object().then_some(claims)
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ pub(super) async fn token(seeking: &Seeking<'_>) -> Result<SecretString, Ambient
     if let Some(path) = seeking.environment.get(FILE) {
         let text = file::read(Path::new(path))?;
         // In a cluster the token is usually for STS itself, and `aws` uses it to assume the role.
-        if Assertion::read(&text, &from).is_ok_and(|assertion| assertion.is_for(seeking.accepted)) {
+        if Assertion::read(&text, &from).is_ok_and(|assertion| seeking.accepts(&assertion)) {
             return Ok(text);
         }
     }
@@ -53,5 +53,5 @@ pub(super) async fn token(seeking: &Seeking<'_>) -> Result<SecretString, Ambient
     ];
     tool::run(PROGRAM, &arguments)
         .await
-        .map_err(|error| AmbientError::Failed(from, error.say(PROGRAM)))
+        .map_err(|error| error.of(Source::Aws, PROGRAM))
 }

@@ -43,5 +43,5 @@ pub(super) async fn token(seeking: &Seeking<'_>) -> Result<SecretString, Ambient
         .header("x-tfs-fedauthredirect", "Suppress")
         .header("content-type", "application/json")
         .body("");
-    platform::ask(&url, request, "oidcToken", &from).await
+    platform::ask(seeking, &url, request, "oidcToken", &from).await
 }

@@ -25,5 +25,5 @@ pub(super) async fn token(seeking: &Seeking<'_>) -> Result<SecretString, Ambient
     ]
     .concat();
     let token = tool::run(AGENT, &arguments).await;
-    token.map_err(|error| AmbientError::Failed(Source::Buildkite.name(), error.say(AGENT)))
+    token.map_err(|error| error.of(Source::Buildkite, AGENT))
 }

@@ -27,10 +27,7 @@ pub(super) async fn token(seeking: &Seeking<'_>) -> Result<SecretString, Ambient
     match tool::run(PROGRAM, &["run", "oidc", "get", "--claims", &claims]).await {
         Ok(token) => Ok(token),
         Err(tool::ToolError::Missing) => variable(seeking),
-        Err(error) => Err(AmbientError::Failed(
-            Source::Circleci.name(),
-            error.say(PROGRAM),
-        )),
+        Err(error) => Err(error.of(Source::Circleci, PROGRAM)),
     }
 }
 

@@ -31,5 +31,5 @@ pub(super) async fn token(seeking: &Seeking<'_>) -> Result<SecretString, Ambient
     let request = platform::client(&url, &from)?
         .get(url.clone())
         .header("authorization", token);
-    platform::ask(&url, request, "id_token", &from).await
+    platform::ask(seeking, &url, request, "id_token", &from).await
 }

@@ -4,8 +4,9 @@
 use secrecy::SecretString;
 use url::Url;
 
-use super::{AmbientError, Seeking, Sign, Source};
-use crate::web::{self, excerpt};
+use super::{AmbientError, Seeking, Sign, Source, platform};
+use crate::retry::{Repeat, send_again};
+use crate::web;
 
 /// Another host of the metadata server, as in Google's own libraries.
 const HOST: &str = "GCE_METADATA_HOST";
@@ -43,18 +44,14 @@ pub(super) async fn token(seeking: &Seeking<'_>) -> Result<SecretString, Ambient
         .map_err(reached)?
         .get(url.clone())
         .header("metadata-flavor", "Google");
-    let answer = web::send(&url, request).await.map_err(reached)?;
+    let answer = send_again(&url, request, Repeat::Harmless, seeking.tries)
+        .await
+        .map_err(reached)?;
+    if !answer.status.is_success() {
+        return Err(platform::failure(&answer, "the metadata server", &from));
+    }
     if !answer.is_google_metadata {
         return Err(failed(format!("{host} is not Google's metadata server")));
     }
-    let text = String::from_utf8_lossy(&answer.body);
-    if answer.status.is_success() {
-        Ok(text.into_owned().into())
-    } else {
-        Err(failed(format!(
-            "the metadata server answered {}: {}",
-            answer.status,
-            excerpt(&text)
-        )))
-    }
+    Ok(String::from_utf8_lossy(&answer.body).into_owned().into())
 }

@@ -33,6 +33,8 @@ pub use kubernetes::DEFAULT_FILE;
 
 use super::web::WebError;
 use crate::environment::Environment;
+use crate::error::ExchangeError;
+use crate::retry::Tries;
 
 /// The platforms that a token can come from, in the order in which they are tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -72,10 +74,20 @@ pub struct Seeking<'a> {
     pub environment: &'a Environment,
     /// The audience to request from a platform.
     pub audience: &'a str,
-    /// The token has to have one of these audiences.
-    pub accepted: &'a [&'a str],
+    /// The token has to have one of these audiences, unless it is not sent to anybody (`None`).
+    pub accepted: Option<&'a [&'a str]>,
     /// The file of a pod's projected service-account token.
     pub kubernetes_token_file: &'a Path,
+    /// How often and for how long a platform is asked.
+    pub tries: Tries,
+}
+
+impl Seeking<'_> {
+    /// Whether the token may be used for what it is sought for.
+    fn accepts(&self, assertion: &Assertion) -> bool {
+        self.accepted
+            .is_none_or(|accepted| assertion.is_for(accepted))
+    }
 }
 
 /// Whether a platform is recognised.
@@ -104,6 +116,9 @@ pub enum AmbientError {
     /// The token could not be obtained or read.
     #[error("{0}: {1}")]
     Failed(String, String),
+    /// The platform has no token now; another time it may have one.
+    #[error("{0}: {1}")]
+    Later(String, String),
     /// The platform could not be reached.
     #[error("{0}: {1}")]
     Web(String, WebError),
@@ -122,6 +137,24 @@ pub enum AmbientError {
         /// How to get a token for the right audience there.
         advice: String,
     },
+}
+
+impl From<AmbientError> for ExchangeError {
+    fn from(error: AmbientError) -> Self {
+        let is_temporary = match &error {
+            AmbientError::Later(..) => true,
+            AmbientError::Web(_, error) => error.is_temporary(),
+            AmbientError::NotFound(_)
+            | AmbientError::Lacking(..)
+            | AmbientError::Failed(..)
+            | AmbientError::AnotherAudience { .. } => false,
+        };
+        if is_temporary {
+            Self::no_answer(error.to_string())
+        } else {
+            Self::refused(error.to_string())
+        }
+    }
 }
 
 impl Source {
@@ -159,7 +192,7 @@ impl Source {
             Self::AzureDevops => azure_devops::LOOKED_FOR.to_owned(),
             Self::Bitbucket => bitbucket::LOOKED_FOR.to_owned(),
             Self::Codefresh => codefresh::LOOKED_FOR.to_owned(),
-            Self::Kubernetes => format!("the file {}", seeking.kubernetes_token_file.display()),
+            Self::Kubernetes => kubernetes::looked_for(seeking),
             Self::Spiffe => spiffe::LOOKED_FOR.to_owned(),
             Self::Aws => aws::LOOKED_FOR.to_owned(),
             Self::Azure => azure::LOOKED_FOR.to_owned(),
@@ -214,6 +247,14 @@ pub enum Choice<'a> {
     Source(Source),
     /// None of them: the platform is detected.
     Ambient,
+}
+
+impl Choice<'_> {
+    /// Whether asking again may give another token. Files and variables that the job names are its
+    /// own business.
+    pub const fn may_renew(self) -> bool {
+        matches!(self, Self::Source(_) | Self::Ambient)
+    }
 }
 
 /// Obtains the token and checks that it has one of the accepted audiences.

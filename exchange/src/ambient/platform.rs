@@ -5,8 +5,9 @@ use secrecy::SecretString;
 use serde_json::Value;
 use url::Url;
 
-use super::AmbientError;
-use crate::web::{self, excerpt};
+use super::{AmbientError, Seeking};
+use crate::retry::{Repeat, is_pending, is_temporary, send_again};
+use crate::web::{self, WebAnswer, excerpt};
 
 /// Reads the URL that a platform put into a variable, and sets these parameters in its query. Other
 /// parameters stay.
@@ -35,22 +36,20 @@ pub(super) fn client(url: &Url, from: &str) -> Result<Client, AmbientError> {
     web::client(url).map_err(|error| AmbientError::Web(from.to_owned(), error))
 }
 
-/// Sends the request and reads the token from `member` of the answer.
+/// Sends the request, again where the platform fails, and reads the token from `member` of the
+/// answer. The requests have no effects: a platform issues as many tokens as it is asked for.
 pub(super) async fn ask(
+    seeking: &Seeking<'_>,
     url: &Url,
     request: RequestBuilder,
     member: &str,
     from: &str,
 ) -> Result<SecretString, AmbientError> {
-    let answer = web::send(url, request)
+    let answer = send_again(url, request, Repeat::PlatformToken, seeking.tries)
         .await
         .map_err(|error| AmbientError::Web(from.to_owned(), error))?;
     if !answer.status.is_success() {
-        let said = excerpt(&String::from_utf8_lossy(&answer.body));
-        return Err(AmbientError::Failed(
-            from.to_owned(),
-            format!("the platform answered {}: {said}", answer.status),
-        ));
+        return Err(failure(&answer, "the platform", from));
     }
     let token = answer
         .json()
@@ -63,6 +62,18 @@ pub(super) async fn ask(
             format!("the platform's answer has no `{member}`"),
         )
     })
+}
+
+/// The error for an answer that says no, or "later".
+pub(super) fn failure(answer: &WebAnswer, who: &str, from: &str) -> AmbientError {
+    let WebAnswer { status, tried, .. } = answer;
+    let said = excerpt(&String::from_utf8_lossy(&answer.body));
+    let why = format!("{who} answered {status}: {said}{tried}");
+    if is_temporary(*status) || is_pending(answer) {
+        AmbientError::Later(from.to_owned(), why)
+    } else {
+        AmbientError::Failed(from.to_owned(), why)
+    }
 }
 
 #[cfg(test)]

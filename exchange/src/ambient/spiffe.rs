@@ -8,9 +8,9 @@ use secrecy::SecretString;
 use tokio::net::{TcpStream, UnixStream};
 
 use super::{AmbientError, Seeking, Sign, Source, workload_api};
+use crate::retry::{Failure, call_again};
 
 const SOCKET: &str = "SPIFFE_ENDPOINT_SOCKET";
-const TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(super) const LOOKED_FOR: &str = "SPIFFE_ENDPOINT_SOCKET";
 
@@ -33,27 +33,27 @@ pub(super) async fn token(seeking: &Seeking<'_>) -> Result<SecretString, Ambient
             "{SOCKET} is not of the form unix:///run/agent.sock or tcp://127.0.0.1:8000"
         ))
     })?;
-    match tokio::time::timeout(TIMEOUT, fetch(endpoint, seeking.audience)).await {
-        Ok(token) => token.map_err(failed),
-        Err(_) => Err(failed(format!(
-            "no answer within {} seconds",
-            TIMEOUT.as_secs()
-        ))),
-    }
+    let fetched = call_again(&from, seeking.tries, async |limit: Duration| {
+        let fetching = fetch(&endpoint, seeking.audience);
+        let late = |_| Failure::Later(format!("no answer within {} s", limit.as_secs_f32()));
+        tokio::time::timeout(limit, fetching).await.map_err(late)?
+    });
+    fetched.await.map_err(|failure| match failure {
+        Failure::Later(why) => AmbientError::Later(from.clone(), format!("{socket}: {why}")),
+        Failure::Final(why) => failed(why),
+    })
 }
 
-async fn fetch(endpoint: Endpoint, audience: &str) -> Result<SecretString, String> {
+async fn fetch(endpoint: &Endpoint, audience: &str) -> Result<SecretString, Failure> {
+    // An agent that restarts refuses connections, or has no socket for a moment.
+    let unreached = |error: std::io::Error| Failure::Later(error.to_string());
     match endpoint {
         Endpoint::Unix(path) => {
-            let stream = UnixStream::connect(path)
-                .await
-                .map_err(|error| error.to_string())?;
+            let stream = UnixStream::connect(path).await.map_err(unreached)?;
             workload_api::fetch_jwt_svid(stream, audience).await
         }
         Endpoint::Tcp(address) => {
-            let stream = TcpStream::connect(address)
-                .await
-                .map_err(|error| error.to_string())?;
+            let stream = TcpStream::connect(address).await.map_err(unreached)?;
             workload_api::fetch_jwt_svid(stream, audience).await
         }
     }

@@ -7,6 +7,7 @@ use secrecy::SecretString;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
 
+use super::{AmbientError, Source};
 use crate::web::excerpt;
 
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -19,14 +20,22 @@ pub(super) enum ToolError {
     Missing,
     /// The program failed. Holds the reason, which follows the program's name in the message.
     Failed(String),
+    /// The program did not end within a minute.
+    Slow,
 }
 
 impl ToolError {
-    /// The message for the user.
-    pub fn say(self, program: &str) -> String {
+    /// The error of the source that needs the program.
+    pub fn of(self, source: Source, program: &str) -> AmbientError {
+        let from = source.name();
         match self {
-            Self::Missing => format!("the program `{program}` is not on the PATH"),
-            Self::Failed(why) => format!("`{program}` {why}"),
+            Self::Missing => {
+                AmbientError::Failed(from, format!("the program `{program}` is not on the PATH"))
+            }
+            Self::Failed(why) => AmbientError::Failed(from, format!("`{program}` {why}")),
+            Self::Slow => {
+                AmbientError::Later(from, format!("`{program}` did not end within a minute"))
+            }
         }
     }
 }
@@ -50,7 +59,7 @@ pub(super) async fn run(program: &str, arguments: &[&str]) -> Result<SecretStrin
         (printed, said, child.wait().await)
     });
     let Ok((printed, said, status)) = finished.await else {
-        return Err(ToolError::Failed("did not end within a minute".to_owned()));
+        return Err(ToolError::Slow);
     };
     match status {
         Ok(status) if status.success() => Ok(printed.into()),

@@ -12,6 +12,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use secrecy::SecretString;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::retry::Failure;
 use crate::web::excerpt;
 
 const METHOD: &str = "http://localhost/SpiffeWorkloadAPI/FetchJWTSVID";
@@ -22,7 +23,7 @@ const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 pub(super) async fn fetch_jwt_svid(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     audience: &str,
-) -> Result<SecretString, String> {
+) -> Result<SecretString, Failure> {
     let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
         .await
         .map_err(|error| words(&error))?;
@@ -34,7 +35,7 @@ pub(super) async fn fetch_jwt_svid(
         // (SPIFFE Workload Endpoint, section 6).
         .header("workload.spiffe.io", "true")
         .body(Full::new(Bytes::from(frame(&jwt_svid_request(audience)))))
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| Failure::Final(error.to_string()))?;
     let answer = sender
         .send_request(request)
         .await
@@ -47,15 +48,15 @@ pub(super) async fn fetch_jwt_svid(
     token
 }
 
-async fn read(answer: Response<hyper::body::Incoming>) -> Result<SecretString, String> {
+async fn read(answer: Response<hyper::body::Incoming>) -> Result<SecretString, Failure> {
     let (head, body) = answer.into_parts();
     if head.status != 200 {
-        return Err(format!("the answer was {}", head.status));
+        return Err(Failure::Final(format!("the answer was {}", head.status)));
     }
     let body = Limited::new(body, MAX_ANSWER_BYTES)
         .collect()
         .await
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| Failure::Later(error.to_string()))?;
     // A call that fails at once carries its status in the headers (a trailers-only response of
     // gRPC).
     let trailers = body
@@ -63,29 +64,39 @@ async fn read(answer: Response<hyper::body::Incoming>) -> Result<SecretString, S
         .filter(|trailers| trailers.contains_key("grpc-status"));
     check_status(trailers.unwrap_or(&head.headers))?;
     let bytes = body.to_bytes();
-    let message = unframe(&bytes).ok_or("the answer is not a gRPC message")?;
-    let token = first_token(message).ok_or("the answer holds no JWT-SVID")?;
+    let message = unframe(&bytes).ok_or_else(|| nothing("the answer is not a gRPC message"))?;
+    let token = first_token(message).ok_or_else(|| nothing("the answer holds no JWT-SVID"))?;
     Ok(token.to_owned().into())
 }
 
-fn check_status(trailers: &HeaderMap) -> Result<(), String> {
+fn nothing(why: &str) -> Failure {
+    Failure::Final(why.to_owned())
+}
+
+fn check_status(trailers: &HeaderMap) -> Result<(), Failure> {
     let text = |name: &str| trailers.get(name).and_then(|value| value.to_str().ok());
     match text("grpc-status") {
         Some("0") => Ok(()),
-        None => Err("the answer has no gRPC status".to_owned()),
+        None => Err(nothing("the answer has no gRPC status")),
         Some(status) => {
             let message = text("grpc-message").unwrap_or("no message");
-            Err(format!(
+            let why = format!(
                 "the Workload API refused (gRPC status {}): {}",
                 excerpt(status),
                 excerpt(message)
-            ))
+            );
+            // 4 is DEADLINE_EXCEEDED, 14 UNAVAILABLE.
+            Err(if matches!(status, "4" | "14") {
+                Failure::Later(why)
+            } else {
+                Failure::Final(why)
+            })
         }
     }
 }
 
-fn words(error: &hyper::Error) -> String {
-    carnet_outbound::causes(error)
+fn words(error: &hyper::Error) -> Failure {
+    Failure::Later(carnet_outbound::causes(error))
 }
 
 /// Encodes a `JWTSVIDRequest`, whose field 1 is the audience.

@@ -5,3 +5,4 @@ mod introspection;
 mod metadata;
 mod offline;
 pub(crate) mod support;
+mod vectors;

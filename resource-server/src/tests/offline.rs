@@ -4,25 +4,10 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use carnet_jose::sha256;
 use serde_json::json;
 
-use super::support::{FakeServer, NOW, Reply, unsigned};
+use super::support::{FakeServer, NOW, Reply, hmac, unsigned};
 use crate::{Outage, Rejection, Verifier};
-
-/// HMAC-SHA-256 (RFC 2104).
-fn hmac(secret: &[u8], message: &[u8]) -> [u8; 32] {
-    let digest = sha256(secret);
-    let key = if secret.len() > 64 {
-        &digest[..]
-    } else {
-        secret
-    };
-    let mut block = [0u8; 64];
-    block[..key.len()].copy_from_slice(key);
-    let pad = |byte: u8| block.map(|b| b ^ byte);
-    sha256(&[&pad(0x5c)[..], &sha256(&[&pad(0x36)[..], message].concat())].concat())
-}
 
 #[tokio::test]
 async fn atk_046__tokens_of_another_type_are_refused_though_the_servers_key_signed_them() {

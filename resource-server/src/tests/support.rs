@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, Request, Response};
-use carnet_jose::{Algorithm, SigningKey, base64url};
+use carnet_jose::{Algorithm, SigningKey, base64url, sha256};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -298,4 +298,18 @@ pub(crate) fn parameters(challenge: &str) -> HashMap<String, String> {
         }
         rest = after.strip_prefix(", ").unwrap();
     }
+}
+
+/// HMAC-SHA-256 (RFC 2104).
+pub(crate) fn hmac(secret: &[u8], message: &[u8]) -> [u8; 32] {
+    let digest = sha256(secret);
+    let key = if secret.len() > 64 {
+        &digest[..]
+    } else {
+        secret
+    };
+    let mut block = [0u8; 64];
+    block[..key.len()].copy_from_slice(key);
+    let pad = |byte: u8| block.map(|b| b ^ byte);
+    sha256(&[&pad(0x5c)[..], &sha256(&[&pad(0x36)[..], message].concat())].concat())
 }

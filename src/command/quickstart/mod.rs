@@ -1,11 +1,18 @@
 //! `carnet quickstart`: a tour on real sockets, with a server on a new SQLite file, a stand-in for
-//! a CI platform and the example registry.
+//! a CI platform and the example registry. Its last act publishes with npm or uv, if there is one.
 
+mod call;
+mod certificate;
+mod client;
+mod invocation;
+mod last_act;
+mod shell;
 mod tour;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use carnet_exchange::Environment;
 use carnet_resource_server::{PackageNames, Verifier};
 use carnet_stand_ins::{Registry, StandInCi};
 use clap::Args;
@@ -19,6 +26,7 @@ use crate::config::Config;
 use crate::http::{self, Serving};
 use crate::ids;
 use crate::upstream::HttpFetch;
+use last_act::ToolRegistry;
 use tour::Tour;
 
 /// Options of `carnet quickstart`.
@@ -78,10 +86,11 @@ pub async fn run(args: &QuickstartArgs) -> Result<Conclusion, CommandError> {
 
     let token = admin_token::issue(&app, "quickstart", "admin", 3600).await?;
     let tour = Tour::new(carnet, ci, registry, token)?;
-    let outcome = tour.run().await;
+    let outcome = whole(&tour, &stage.folder).await;
     if outcome.is_ok() && !args.once {
         println!(
-            "\nThe servers go on until you press Ctrl-C. Every line above can be pasted into another terminal."
+            "\nThe servers go on until you press Ctrl-C. Every line above can be pasted into another terminal, in this order.\n\
+             Uploads are refused then, since the registries have version 1.0.0 by now."
         );
         let mut terminate = signal(SignalKind::terminate()).map_err(|error| other(&error))?;
         tokio::select! {
@@ -91,7 +100,15 @@ pub async fn run(args: &QuickstartArgs) -> Result<Conclusion, CommandError> {
     }
     drop(app);
     stage.close().await;
-    outcome.map(|()| Conclusion::Yes)
+    outcome.map(|_| Conclusion::Yes)
+}
+
+/// The tour with its last act. The registry of that act is served as long as the outcome lives.
+async fn whole(tour: &Tour, folder: &Path) -> Result<Option<ToolRegistry>, CommandError> {
+    tour.run().await?;
+    let environment = Environment::of_this_process();
+    let path = environment.get("PATH").unwrap_or_default();
+    last_act::run(tour, &folder.join("tool"), path).await
 }
 
 /// A listener on a free port of the loopback interface, and its URL.

@@ -2,11 +2,12 @@
 //! stops the tour if the answer is not the expected one.
 
 use carnet_jose::Compact;
-use reqwest::{Client, Method, Response};
+use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::super::admin_client::{remote, unreachable};
 use super::CommandError;
+use super::call::Call;
 use crate::grant::ACCESS_TOKEN;
 use crate::grant_type::GrantType;
 
@@ -41,6 +42,16 @@ impl Tour {
         })
     }
 
+    /// Carnet's issuer identifier.
+    pub fn carnet(&self) -> &str {
+        &self.carnet
+    }
+
+    /// The issuer identifier of the platform.
+    pub fn ci(&self) -> &str {
+        &self.ci
+    }
+
     /// Runs all steps in order.
     pub async fn run(&self) -> Result<(), CommandError> {
         println!(
@@ -49,7 +60,9 @@ impl Tour {
         );
         self.metadata().await?;
         self.set_up().await?;
+        heading("A job asks its platform for an assertion: a signed identity token");
         let assertion = self.assertion("refs/heads/main").await?;
+        println!("$ FIRST=$ASSERTION");
         let token = self.exchange(&assertion).await?;
         Self::decode(&token)?;
         let narrow = self.token_exchange().await?;
@@ -62,8 +75,9 @@ impl Tour {
     async fn metadata(&self) -> Result<(), CommandError> {
         heading("What the server says of itself (RFC 8414)");
         let url = format!("{}/.well-known/oauth-authorization-server", self.carnet);
-        println!("$ curl -s {url}");
-        self.answer(self.http.get(url), 200).await.map(drop)
+        self.shown(&Call::new(Method::GET, url), 200)
+            .await
+            .map(drop)
     }
 
     async fn set_up(&self) -> Result<(), CommandError> {
@@ -84,68 +98,53 @@ impl Tour {
                 "resource-servers/registry",
                 json!({ "resource": format!("{}/", self.registry), "actions": ["create", "publish"] }),
             ),
-            (
-                "federated-credentials/octo-release",
-                json!({
-                    "principal": PRINCIPAL, "trusted_issuer": "github",
-                    "match": { "repository": "octo-org/octo-repo", "workflow_file": "release.yml", "ref": "refs/heads/main" },
-                    "permissions": [{ "resource_server": "registry", "actions": ["create", "publish"], "packages": ["widgets", "widgets-*"] }],
-                }),
-            ),
+            ("federated-credentials/octo-release", rule(&["registry"])),
         ];
         for (path, body) in steps {
-            let url = format!("{}/admin/v1/{path}", self.carnet);
-            println!(
-                "$ curl -s -X PUT -H \"Authorization: Bearer $TOKEN\" {url} \\\n    -d '{body}'"
-            );
-            let request = self
-                .http
-                .request(Method::PUT, url)
-                .bearer_auth(&self.admin_token)
-                .json(&body);
-            let answer = request.send().await.map_err(|error| unreachable(&error))?;
-            let created = expect(answer, 201).await?;
-            let state = created
-                .get("state")
-                .map(|state| format!(", state {state}"))
-                .unwrap_or_default();
-            println!("201 Created{state}");
+            self.put(path, &body, StatusCode::CREATED).await?;
         }
         Ok(())
     }
 
-    /// Requests an identity token from the stand-in platform, as a job does.
+    /// Saves an object over the admin API, and prints the request and the outcome.
+    pub async fn put(
+        &self,
+        path: &str,
+        body: &Value,
+        status: StatusCode,
+    ) -> Result<Value, CommandError> {
+        let call = Call::new(Method::PUT, format!("{}/admin/v1/{path}", self.carnet))
+            .bearer("TOKEN", &self.admin_token)
+            .json(body);
+        println!("$ {}", call.line());
+        let saved = expect(self.send(&call).await?, status.as_u16()).await?;
+        let state = saved
+            .get("state")
+            .map(|state| format!(", state {state}"))
+            .unwrap_or_default();
+        println!("{status}{state}");
+        Ok(saved)
+    }
+
+    /// Requests an identity token from the stand-in platform, as a job does, and prints the request
+    /// as the assignment of the variable `ASSERTION`.
     async fn assertion(&self, reference: &str) -> Result<String, CommandError> {
-        let url = self.assertion_url(reference);
-        let answer = self
-            .http
-            .get(url)
-            .send()
-            .await
-            .map_err(|error| unreachable(&error))?;
+        let url = format!(
+            "{}/assertion?audience={}&ref={reference}",
+            self.ci, self.carnet
+        );
+        let call = Call::new(Method::GET, url);
+        println!("$ ASSERTION=$({})", call.line());
+        let answer = self.send(&call).await?;
         answer.text().await.map_err(|error| unreachable(&error))
     }
 
-    fn assertion_url(&self, reference: &str) -> String {
-        format!(
-            "{}/assertion?audience={}&ref={reference}",
-            self.ci, self.carnet
-        )
-    }
-
     async fn exchange(&self, assertion: &str) -> Result<String, CommandError> {
-        heading("A job trades the assertion its platform gave it for a registry token (RFC 7523)");
-        println!("{}", self.exchange_line("refs/heads/main"));
+        heading("The job trades this assertion for a registry token (RFC 7523)");
         let body = self
-            .answer(
-                self.http.post(self.token_endpoint()).form(&form(assertion)),
-                200,
-            )
+            .shown(&self.jwt_bearer("ASSERTION", assertion), 200)
             .await?;
-        let token = body.get("access_token").and_then(Value::as_str);
-        token
-            .map(str::to_owned)
-            .ok_or_else(|| CommandError::Other("the answer holds no access token".to_owned()))
+        access_token(&body)
     }
 
     /// Requests a token by token exchange, limited to one version of one package.
@@ -154,65 +153,74 @@ impl Tour {
         let details = json!([
             { "type": "package", "actions": ["create", "publish"], "packages": ["widgets"], "version": "1.0.0" }
         ]);
-        println!(
-            "$ curl -s {} -d grant_type={} \\\n    -d subject_token_type={JWT} -d audience=registry -d principal={PRINCIPAL} \\\n    \
-             -d 'authorization_details={details}' \\\n    -d subject_token=$(curl -s '{}')",
-            self.token_endpoint(),
-            GrantType::TokenExchange.name(),
-            self.assertion_url("refs/heads/main"),
-        );
         let assertion = self.assertion("refs/heads/main").await?;
-        let form = [
-            ("grant_type", GrantType::TokenExchange.name()),
-            ("subject_token_type", JWT),
-            ("subject_token", &assertion),
-            ("audience", "registry"),
-            ("principal", PRINCIPAL),
-            ("authorization_details", &details.to_string()),
-        ];
-        let body = self
-            .answer(self.http.post(self.token_endpoint()).form(&form), 200)
-            .await?;
+        let call = Call::new(Method::POST, self.token_endpoint())
+            .field("grant_type", GrantType::TokenExchange.name())
+            .field("subject_token_type", JWT)
+            .field("audience", "registry")
+            .field("principal", PRINCIPAL)
+            .field("authorization_details", &details.to_string())
+            .variable("subject_token", "ASSERTION", &assertion);
+        println!("$ ANSWER=$({}); echo \"$ANSWER\"", call.line());
+        let body = self.answer(&call, 200).await?;
+        println!(
+            "$ NARROW=$(echo \"$ANSWER\" | sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/')"
+        );
         check(&body, "issued_token_type", ACCESS_TOKEN)?;
-        let token = body.get("access_token").and_then(Value::as_str);
-        token
-            .map(str::to_owned)
-            .ok_or_else(|| CommandError::Other("the answer holds no access token".to_owned()))
+        access_token(&body)
+    }
+
+    async fn publish(&self, token: &str) -> Result<(), CommandError> {
+        heading("The registry verifies the token by itself and takes the package");
+        let url = format!("{}/packages/widgets/1.0.0", self.registry);
+        let call = Call::new(Method::PUT, url)
+            .bearer("NARROW", token)
+            .body("application/octet-stream", "content".to_owned());
+        self.shown(&call, 201).await.map(drop)
     }
 
     async fn revoke(&self, token: &str) -> Result<(), CommandError> {
         heading("The job is done and ends its token (RFC 7009)");
-        let url = format!("{}/revoke", self.carnet);
-        println!("$ curl -s -i {url} -d token=$(cat /tmp/carnet-token)");
-        let answer = self
-            .http
-            .post(url)
-            .form(&[("token", token)])
-            .send()
-            .await
-            .map_err(|error| unreachable(&error))?;
-        let received = answer.status();
+        let call = Call::new(Method::POST, format!("{}/revoke", self.carnet))
+            .variable("token", "NARROW", token);
+        println!("$ {}", call.line());
+        let received = self.send(&call).await?.status();
         println!("{received}");
-        if received == 200 {
-            Ok(())
-        } else {
-            Err(CommandError::Other(format!(
+        if received != 200 {
+            return Err(CommandError::Other(format!(
                 "expected 200, received {received}"
-            )))
+            )));
         }
+        println!(
+            "(The server refuses it from now on: in exchanges, and whenever a registry asks about it. The registry of\n\
+             this tour verifies tokens without asking, so it would accept this one until it expires.)"
+        );
+        Ok(())
     }
 
-    fn exchange_line(&self, reference: &str) -> String {
-        format!(
-            "$ curl -s {} -d grant_type={} -d principal={PRINCIPAL} \\\n    -d assertion=$(curl -s '{}')",
-            self.token_endpoint(),
-            GrantType::JwtBearer.name(),
-            self.assertion_url(reference),
-        )
+    async fn use_again(&self, assertion: &str) -> Result<(), CommandError> {
+        heading("Each assertion is good for one token: using the first one again is refused");
+        let body = self
+            .shown(&self.jwt_bearer("FIRST", assertion), 400)
+            .await?;
+        check(&body, "reason", "replay")
     }
 
-    fn token_endpoint(&self) -> String {
-        format!("{}/token", self.carnet)
+    async fn wrong_branch(&self) -> Result<(), CommandError> {
+        heading(
+            "A run on another branch is refused, and told why: its ids prove that the rule is meant for it",
+        );
+        let assertion = self.assertion("refs/heads/feature").await?;
+        let body = self
+            .shown(&self.jwt_bearer("ASSERTION", &assertion), 400)
+            .await?;
+        check(&body, "reason", "ref_mismatch")?;
+        if body.get("mismatches").is_none() || body.get("error_id").is_none() {
+            return Err(CommandError::Other(
+                "the refusal does not say why".to_owned(),
+            ));
+        }
+        Ok(())
     }
 
     fn decode(token: &str) -> Result<(), CommandError> {
@@ -229,70 +237,33 @@ impl Tour {
         Ok(())
     }
 
-    async fn publish(&self, token: &str) -> Result<(), CommandError> {
-        heading("The registry verifies the token by itself and takes the package");
-        let url = format!("{}/packages/widgets/1.0.0", self.registry);
-        println!(
-            "{} \\\n    | sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/' > /tmp/carnet-token",
-            self.exchange_line("refs/heads/main")
-        );
-        println!(
-            "$ curl -s -X PUT -H \"Authorization: Bearer $(cat /tmp/carnet-token)\" {}/packages/widgets/1.0.1 -d 'content'",
-            self.registry
-        );
-        self.answer(self.http.put(url).bearer_auth(token).body("content"), 201)
-            .await
-            .map(drop)
+    /// The request of the jwt-bearer grant with this assertion, which the printed line takes from a
+    /// shell variable.
+    fn jwt_bearer(&self, variable: &str, assertion: &str) -> Call {
+        Call::new(Method::POST, self.token_endpoint())
+            .field("grant_type", GrantType::JwtBearer.name())
+            .field("principal", PRINCIPAL)
+            .variable("assertion", variable, assertion)
     }
 
-    async fn use_again(&self, assertion: &str) -> Result<(), CommandError> {
-        heading("Each assertion is good for one token: the second use is refused");
-        println!("$ A=$(curl -s '{}')", self.assertion_url("refs/heads/main"));
-        let line = format!(
-            "curl -s {} -d grant_type={} -d principal={PRINCIPAL} -d assertion=$A",
-            self.token_endpoint(),
-            GrantType::JwtBearer.name()
-        );
-        println!("$ {line} > /dev/null; {line}");
-        let body = self
-            .answer(
-                self.http.post(self.token_endpoint()).form(&form(assertion)),
-                400,
-            )
-            .await?;
-        check(&body, "reason", "replay")
+    fn token_endpoint(&self) -> String {
+        format!("{}/token", self.carnet)
     }
 
-    async fn wrong_branch(&self) -> Result<(), CommandError> {
-        heading(
-            "A run on another branch is refused, and told why: its ids prove that the rule is meant for it",
-        );
-        println!("{}", self.exchange_line("refs/heads/feature"));
-        let assertion = self.assertion("refs/heads/feature").await?;
-        let body = self
-            .answer(
-                self.http
-                    .post(self.token_endpoint())
-                    .form(&form(&assertion)),
-                400,
-            )
-            .await?;
-        check(&body, "reason", "ref_mismatch")?;
-        if body.get("mismatches").is_none() || body.get("error_id").is_none() {
-            return Err(CommandError::Other(
-                "the refusal does not say why".to_owned(),
-            ));
-        }
-        Ok(())
+    async fn send(&self, call: &Call) -> Result<Response, CommandError> {
+        let request = call.request(&self.http);
+        request.send().await.map_err(|error| unreachable(&error))
+    }
+
+    /// Prints a request as a command, sends it, prints the answer and checks its status.
+    async fn shown(&self, call: &Call, status: u16) -> Result<Value, CommandError> {
+        println!("$ {}", call.line());
+        self.answer(call, status).await
     }
 
     /// Sends a request, prints the answer and checks its status.
-    async fn answer(
-        &self,
-        request: reqwest::RequestBuilder,
-        status: u16,
-    ) -> Result<Value, CommandError> {
-        let answer = request.send().await.map_err(|error| unreachable(&error))?;
+    async fn answer(&self, call: &Call, status: u16) -> Result<Value, CommandError> {
+        let answer = self.send(call).await?;
         let received = answer.status();
         let body = expect(answer, status).await?;
         println!("{received}\n{body:#}");
@@ -300,16 +271,31 @@ impl Tour {
     }
 }
 
-fn heading(text: &str) {
+/// The rule of the tour, for these registries.
+pub fn rule(registries: &[&str]) -> Value {
+    let permissions: Vec<Value> = registries
+        .iter()
+        .map(|registry| {
+            json!({ "resource_server": registry, "actions": ["create", "publish"], "packages": ["widgets", "widgets-*"] })
+        })
+        .collect();
+    json!({
+        "principal": PRINCIPAL, "trusted_issuer": "github",
+        "match": { "repository": "octo-org/octo-repo", "workflow_file": "release.yml", "ref": "refs/heads/main" },
+        "permissions": permissions,
+    })
+}
+
+pub fn heading(text: &str) {
     println!("\n=== {text}");
 }
 
-fn form(assertion: &str) -> [(&'static str, &str); 3] {
-    [
-        ("grant_type", GrantType::JwtBearer.name()),
-        ("principal", PRINCIPAL),
-        ("assertion", assertion),
-    ]
+/// The access token of an answer.
+fn access_token(body: &Value) -> Result<String, CommandError> {
+    let token = body.get("access_token").and_then(Value::as_str);
+    token
+        .map(str::to_owned)
+        .ok_or_else(|| CommandError::Other("the answer holds no access token".to_owned()))
 }
 
 async fn expect(answer: Response, status: u16) -> Result<Value, CommandError> {

@@ -3,13 +3,15 @@
 
 mod detail;
 mod refusal;
+mod workload;
 
 use std::collections::BTreeSet;
 
 use carnet_jose::base64url;
 use carnet_resource_server::AccessToken;
 
-use self::detail::{EventDetail, GrantedBy, claims_read, workload_url};
+use self::detail::{EventDetail, GrantedBy, workload_url};
+use self::workload::names;
 use super::{GrantRequest, Judged};
 use crate::assertion::{AcceptedAssertion, Assertion as _, AssertionContent, AssertionKey};
 use crate::audit::{AssertionRef, AuditEvent, AuditPart, Outcome};
@@ -17,11 +19,13 @@ use crate::clock::Timestamp;
 use crate::decision::{Authorization, Decision, Grounds, Presented, Subject};
 use crate::ids::CredentialId;
 use crate::model::{DecisionContext, Snapshot};
+use crate::principal::AccessRequest;
 use crate::store::{Dependencies, Exchanged, Issuance, Pin, TokenRecord};
 use crate::token::Minted;
 use crate::trust::{Door, MatchedRule};
 
 pub(super) use self::refusal::refused;
+pub use self::workload::names_of;
 
 /// Collects what the ledger writes for a token.
 pub(super) fn issuance(
@@ -136,12 +140,13 @@ fn issued(
         pinned: rule.pins.clone(),
     };
     let (mut detail, mut trusted_issuer) = (EventDetail::of(request), None);
-    let mut assertion = None;
+    let (mut assertion, mut workload) = (None, Vec::new());
     match authorization.grounds() {
         Grounds::Workload(permit) => {
             let presented = permit.assertion().content();
             detail.workload_url = workload_url(presented);
-            detail.claims = claims_read(&entitlement.credentials, presented);
+            detail.keep_claims(&entitlement.credentials, presented);
+            workload = names(presented);
             trusted_issuer = Some(presented.issuer().name.clone());
             assertion = reference(presented);
         }
@@ -157,6 +162,7 @@ fn issued(
     AuditEvent {
         trusted_issuer,
         assertion,
+        workload,
         parts: parts_of(context, request, authorization),
         credential: entitlement
             .credentials
@@ -217,11 +223,23 @@ fn parts_of(
         })
     };
     let entitlement = authorization.entitlement();
-    let door = request.access().map_or(Door::Token, |access| access.door);
+    let asked = request
+        .access()
+        .and_then(|access| access.principal.as_deref());
+    // Whether the rules of the token count without being vouched for or named: then their principals
+    // learn nothing of the run.
+    let is_nameless = match authorization.grounds() {
+        Grounds::Token(token) => may_be_nameless(rules, token.claims()),
+        Grounds::Workload(_) | Grounds::Client(_) => {
+            request.access().map_or(Door::Token, AccessRequest::door) == Door::Nameless
+        }
+    };
     let granting = entitlement.credentials.iter().filter_map(|rule| {
         let issuer = rules.issuer(rule.credential.trusted_issuer);
         let is_vouched = issuer.is_some_and(|issuer| rule.credential.is_vouched_under(issuer));
-        part(rule, is_vouched || door == Door::Token)
+        let is_asked =
+            asked.is_some_and(|name| name.eq_ignore_ascii_case(&rule.credential.principal));
+        part(rule, is_vouched || is_asked || !is_nameless)
     });
     let acting = authorization
         .delegation()
@@ -234,9 +252,6 @@ fn parts_of(
         .details
         .iter()
         .map(|entry| entry.principal.as_str());
-    let asked = request
-        .access()
-        .and_then(|access| access.principal.as_deref());
     for principal in owners.chain(asked).filter_map(by_name) {
         see(&mut parts, &principal.id);
     }
@@ -275,7 +290,8 @@ pub fn parts_of_token(rules: &Snapshot, claims: &AccessToken) -> Vec<AuditPart> 
                 .clone(),
             credential: entry.credential.parse().ok(),
             revision: Some(entry.revision),
-            sees_claims: claims.principal.is_some() || is_invited(rules, &entry.credential),
+            sees_claims: (claims.principal.is_some() && !may_be_nameless(rules, claims))
+                || is_invited(rules, &entry.credential),
         })
     });
     let mut parts: Vec<AuditPart> = entries.collect();
@@ -288,7 +304,29 @@ pub fn parts_of_token(rules: &Snapshot, claims: &AccessToken) -> Vec<AuditPart> 
     parts
 }
 
-/// Whether an entry's principal may see the claims behind a token for several principals: its rule
+/// Whether the principal of an entry may see the claims of the workload behind a token: one that was
+/// named, or whose rule is vouched for.
+pub fn sees_claims(rules: &Snapshot, aud: &str, credential: &str) -> bool {
+    !is_nameless(rules, aud) || is_invited(rules, credential)
+}
+
+/// Whether a token may come from a front door that cannot name a principal, or from a key of one. The
+/// key does not say so, and a key for one principal looks like a named token.
+fn may_be_nameless(rules: &Snapshot, claims: &AccessToken) -> bool {
+    is_nameless(rules, &claims.aud)
+}
+
+/// Whether a registry has a front door that cannot name a principal.
+fn is_nameless(rules: &Snapshot, aud: &str) -> bool {
+    let server = rules.resource_server_of(aud);
+    // Of a registry that is disabled or gone it is not known.
+    server.is_none_or(|server| {
+        let door = server.front_door.as_ref();
+        door.is_some_and(|door| !door.kind.names_principal())
+    })
+}
+
+/// Whether an entry's principal may see the claims behind a token that named nobody: its rule
 /// is vouched for, or the entry comes from a client's own permissions.
 fn is_invited(rules: &Snapshot, credential: &str) -> bool {
     let Ok(id) = credential.parse::<CredentialId>() else {

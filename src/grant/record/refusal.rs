@@ -1,15 +1,18 @@
 //! The audit event of a refused request.
 
-use carnet_jose::sha256;
+use serde_json::Value;
 
 use super::super::{About, GrantRequest, Refused};
-use super::detail::{EventDetail, claims_read, workload_url};
+use super::detail::{EventDetail, workload_url};
+use super::workload::names;
 use super::{parts_of_token, reference, see};
 use crate::assertion::{AssertionContent, Workload};
-use crate::audit::{AuditEvent, AuditPart, Outcome};
+use crate::audit::{AuditEvent, AuditPart, FoldKey, Outcome};
 use crate::client::ClientIdentity;
+use crate::ids::EventId;
 use crate::json::element_bytes;
 use crate::model::DecisionContext;
+use crate::principal::AccessRequest;
 use crate::reason::Reason;
 use crate::refusal::Mismatch;
 use crate::trust::{Candidate, MatchReport, MatchedRule, Rank};
@@ -30,6 +33,8 @@ pub(in crate::grant) fn refused(
 ) -> Option<AuditEvent> {
     let mut event = event_of_refusal(context, request, refused)?;
     let hour = context.now.seconds().div_euclid(3600).to_string();
+    // Replays of different assertions stay apart: each event shows its own first use.
+    let used_in = used_in(refused).map(|event| event.to_string());
     let parts = event.parts.iter().map(|part| part.principal_id.as_str());
     let texts = [
         event.trusted_issuer.as_deref(),
@@ -37,14 +42,42 @@ pub(in crate::grant) fn refused(
         event.client_id.as_deref(),
         event.reason.map(Reason::code),
         Some(&hour),
+        used_in.as_deref(),
     ];
-    let key: Vec<&str> = texts
+    let alike: Vec<&str> = texts
         .into_iter()
         .map(Option::unwrap_or_default)
         .chain(parts)
         .collect();
-    event.fold = Some(sha256(key.join("\0").as_bytes()));
+    event.fold = Some(FoldKey::new(&alike, &of_request(request, &event)));
     Some(event)
+}
+
+/// What makes refusals of one workload for one reason different: what the request asked for, and the
+/// values that the rules refuse. An explanation of an event is then that of each request in it.
+fn of_request(request: &GrantRequest<'_>, event: &AuditEvent) -> String {
+    let detail: Value = serde_json::from_str(&event.detail).unwrap_or_default();
+    format!(
+        "{}\0{:?}\0{}",
+        request.grant_type.name(),
+        request.access(),
+        detail.get("mismatches").unwrap_or(&Value::Null)
+    )
+}
+
+/// The event of the first use, for a used assertion.
+fn used_in(refused: &Refused) -> Option<EventId> {
+    refused.refusal.facts.as_ref()?.used_in
+}
+
+/// The registry that a request is for: the one that it names first, or that of its front door.
+fn asked_for(access: &AccessRequest, context: &DecisionContext<'_>) -> Option<String> {
+    let of_door = access
+        .front_door
+        .as_ref()
+        .and_then(|at| context.rules.resource_server(&at.resource_server));
+    let named = access.resources.first().cloned();
+    named.or_else(|| Some(of_door?.resource.clone()))
 }
 
 fn event_of_refusal(
@@ -53,16 +86,12 @@ fn event_of_refusal(
     refused: &Refused,
 ) -> Option<AuditEvent> {
     let why = &refused.refusal;
-    let mut detail = EventDetail {
-        detail: why.detail.as_deref(),
-        ..EventDetail::of(request)
-    };
+    let mut detail = EventDetail::of_refusal(request, why);
     let event = AuditEvent {
         reason: Some(why.reason),
-        resource: match &request.parameters {
-            Ok(parameters) => parameters.access.resources.first().cloned(),
-            Err(_) => None,
-        },
+        resource: request
+            .access()
+            .and_then(|access| asked_for(access, context)),
         client_id: refused
             .client
             .as_ref()
@@ -130,8 +159,8 @@ fn of_assertion<'a>(
     let mut described: Vec<&Candidate> = report.candidates.iter().collect();
     described.sort_by_key(|candidate| candidate.rank);
     let described = described.into_iter().take(DESCRIBED);
-    let mismatches =
-        described.flat_map(|one| one.mismatches(assertion.issuer(), assertion.claims()));
+    let mismatches = described
+        .flat_map(|one| one.mismatches(assertion.issuer(), assertion.claims(), report.asked()));
     let mut room = DESCRIBED_BYTES;
     let fits = |mismatch: &Mismatch| {
         let left = room.checked_sub(element_bytes(mismatch));
@@ -143,10 +172,11 @@ fn of_assertion<'a>(
         .take_while(fits)
         .collect();
     let near: Vec<MatchedRule> = closest.map(MatchedRule::of).into_iter().collect();
-    detail.claims = claims_read(&near, assertion);
+    detail.keep_claims(&near, assertion);
     AuditEvent {
         subject: Some(assertion.subject().to_owned()),
         assertion: reference(assertion),
+        workload: names(assertion),
         parts: parts_of_refusal(context, request, report),
         trusted_issuer: Some(assertion.issuer().name.clone()),
         credential: closest.map(|candidate| candidate.credential.id),
@@ -157,7 +187,8 @@ fn of_assertion<'a>(
 }
 
 /// The principals that may see a refusal: the one that the request names, and those whose named or
-/// vouched rules have the fewest conditions unmet.
+/// vouched rules have the fewest conditions unmet. The principal of the closest rule has a part in
+/// any case, unseen if it is none of these.
 fn parts_of_refusal(
     context: &DecisionContext<'_>,
     request: &GrantRequest<'_>,
@@ -195,6 +226,15 @@ fn parts_of_refusal(
     {
         see(&mut parts, &principal.id);
     }
+    // The event names the closest rule, whoever may see it.
+    let closest = report.closest();
+    let unseen = closest.and_then(|closest| {
+        let principal = closest.principal.as_ref()?;
+        let rule = &closest.credential;
+        (!parts.iter().any(|part| part.principal_id == principal.id))
+            .then(|| AuditPart::unseen(&principal.id, rule.id, rule.revision))
+    });
+    parts.extend(unseen);
     parts.sort_by(|left, right| left.principal_id.cmp(&right.principal_id));
     parts
 }

@@ -6,26 +6,20 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde_json::{Map, Value, json};
 
-use super::described::{DescribedRoutes, Method, Operation, reference};
+use super::described::{DescribedRoutes, Method};
 use super::guard::{Access, AdminCaller, guard};
-use super::objects::{document, object, rejected, respond};
-use crate::admin::{MAX_SECRET_OVERLAP_SECONDS, Rejected, SECRET_OVERLAP_SECONDS, rotate_secret};
+use super::objects::{object, rejected, respond};
+use super::rotation::{described, overlap};
+use crate::admin::rotate_secret;
 use crate::app::App;
-use crate::documents::Reader;
 
 pub fn routes() -> DescribedRoutes {
-    let overlap = json!({
-        "type": "integer", "minimum": 0, "maximum": MAX_SECRET_OVERLAP_SECONDS, "default": SECRET_OVERLAP_SECONDS,
-    });
-    let rotating = Operation::new("Make a client's next secret, shown this once")
-        .optional_body(&json!({ "type": "object", "properties": { "overlap_seconds": overlap } }))
-        .answer(
-            "200",
-            "The client, with its new secret.",
-            &reference("Client"),
-        );
+    let rotating = described(
+        "Make a client's next secret, shown this once",
+        "The client, with its new secret.",
+        "Client",
+    );
     DescribedRoutes::default().route(
         Method::Post,
         "/clients/{name}/rotate-secret",
@@ -44,24 +38,11 @@ async fn rotate(
 ) -> Response {
     respond(async {
         let author = guard(&app, &caller, Access::Write).await?;
-        let members = if body.is_empty() {
-            Map::new()
-        } else {
-            document(&body)?
-        };
-        let overlap = overlap(&members).map_err(rejected)?;
+        let overlap = overlap(&body)?;
         let saved = rotate_secret(&app, &name, overlap, &author)
             .await
             .map_err(rejected)?;
         Ok(object(&app, StatusCode::OK, &saved.object))
     })
     .await
-}
-
-fn overlap(members: &Map<String, Value>) -> Result<i64, Rejected> {
-    let mut reader = Reader::new(members);
-    let seconds = reader.integer("overlap_seconds", 0..=MAX_SECRET_OVERLAP_SECONDS);
-    reader
-        .finish(seconds.unwrap_or(SECRET_OVERLAP_SECONDS))
-        .map_err(Rejected::Invalid)
 }

@@ -5,10 +5,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
-use axum::http::HeaderMap;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method};
 use axum::response::Response;
-use carnet_jose::sha256;
 use serde_json::json;
 
 use super::super::address::ClientAddress;
@@ -16,7 +15,7 @@ use super::problem::Problem;
 use super::resource_flow::{FlowError, GuardedRequest, not_in_force};
 use crate::admin::{Author, Rejected};
 use crate::app::App;
-use crate::audit::{AuditEvent, Outcome};
+use crate::audit::{AuditEvent, FoldKey, Outcome};
 use crate::decision::AdminGrant;
 use crate::own_tokens::OwnToken;
 use crate::reason::Reason;
@@ -30,9 +29,9 @@ pub enum Access {
     Read,
     /// Change such objects.
     Write,
-    /// Read federated credentials, audit events or explanations.
+    /// Read federated credentials, notifications, audit events or explanations.
     ReadCredentials,
-    /// Change federated credentials.
+    /// Change federated credentials or notifications.
     WriteCredentials,
 }
 
@@ -41,6 +40,8 @@ pub enum Access {
 pub struct AdminCaller {
     pub headers: HeaderMap,
     pub address: Option<IpAddr>,
+    method: Method,
+    endpoint: String,
     is_local: bool,
 }
 
@@ -61,6 +62,8 @@ impl FromRequestParts<Arc<App>> for AdminCaller {
         Ok(Self {
             headers: parts.headers.clone(),
             address,
+            method: parts.method.clone(),
+            endpoint: parts.uri.path().to_owned(),
             is_local,
         })
     }
@@ -71,7 +74,9 @@ impl FromRequestParts<Arc<App>> for AdminCaller {
 pub async fn guard(app: &App, caller: &AdminCaller, access: Access) -> Result<Author, Response> {
     let limited = |refusal: Refusal| Problem::limited(&refusal).into_response();
     let admission = app.limits.admit(caller.address).await.map_err(limited)?;
-    let author = admit(app, caller, access).await.map_err(|response| {
+    let author = admit(app, caller, access).await.map_err(|denied| {
+        denied.log(caller);
+        let response = denied.response;
         if !response.status().is_client_error() {
             return response;
         }
@@ -88,7 +93,56 @@ pub async fn guard(app: &App, caller: &AdminCaller, access: Access) -> Result<Au
     Ok(author)
 }
 
-async fn admit(app: &App, caller: &AdminCaller, access: Access) -> Result<Author, Response> {
+/// A request that is not admitted.
+struct Denied {
+    response: Response,
+    /// The audit event, if the token is valid and only its scope does not suffice.
+    event: Option<AuditEvent>,
+}
+
+impl From<Response> for Denied {
+    fn from(response: Response) -> Self {
+        Self {
+            response,
+            event: None,
+        }
+    }
+}
+
+impl Denied {
+    /// Counts the refusal and writes its log line.
+    fn log(&self, caller: &AdminCaller) {
+        let status = self.response.status().as_u16();
+        let word = match status {
+            400 => "400",
+            401 => "401",
+            403 => "403",
+            503 => "503",
+            _ => "500",
+        };
+        metrics::counter!("carnet_admin_refusals_total", "status" => word).increment(1);
+        let event = self.event.as_ref();
+        let id = event.map(|event| event.id.to_string());
+        let actor = event.and_then(|event| event.actor.as_deref());
+        let client = event.and_then(|event| event.client_id.as_deref());
+        let token_id = event.and_then(|event| event.token_id.as_deref());
+        let address = caller.address.map(|address| address.to_string());
+        let (method, endpoint) = (caller.method.as_str(), caller.endpoint.as_str());
+        tracing::info!(
+            event = id,
+            status,
+            method,
+            endpoint,
+            actor,
+            client,
+            token_id,
+            address,
+            "admin request refused"
+        );
+    }
+}
+
+async fn admit(app: &App, caller: &AdminCaller, access: Access) -> Result<Author, Denied> {
     let request = GuardedRequest::new(&caller.headers, &app.tokens);
     let limited_to = limited_to(request.held());
     let mut accepted: Vec<&str> = match access {
@@ -105,12 +159,18 @@ async fn admit(app: &App, caller: &AdminCaller, access: Access) -> Result<Author
         .await
         .map_err(|denied| match denied {
             Ok(denied) => {
-                if let Some(token) = denied.insufficient() {
-                    app.audit(refused(app, caller, token, access));
+                let event = denied
+                    .insufficient()
+                    .map(|token| refused(app, caller, token, access));
+                if let Some(event) = &event {
+                    app.audit(event.clone());
                 }
-                denied.into_response(&app.config.own)
+                Denied {
+                    response: denied.into_response(&app.config.own),
+                    event,
+                }
             }
-            Err(FlowError) => internal(),
+            Err(FlowError) => internal().into(),
         })?;
     let token_id = token.claims().jti.clone();
     // Names in the principals' own letter case, whatever the scope has. The id is compared as well:
@@ -127,7 +187,7 @@ async fn admit(app: &App, caller: &AdminCaller, access: Access) -> Result<Author
         .filter_map(|scope| scope.strip_prefix(ADMIN_CREDENTIALS_OF));
     let names: Vec<String> = names.filter_map(meant).collect();
     if !is_in_force(app, token).await? {
-        return Err(not_in_force(&app.config.own));
+        return Err(not_in_force(&app.config.own).into());
     }
     let held = &grant.scope;
     let unlimited = accepted
@@ -152,7 +212,7 @@ fn refused(app: &App, caller: &AdminCaller, token: &OwnToken, access: Access) ->
     let claims = token.claims();
     let now = app.clock.now();
     let hour = now.seconds().div_euclid(3600);
-    let key = format!("{}\0{access:?}\0{hour}", claims.jti);
+    let (access, hour) = (format!("{access:?}"), hour.to_string());
     AuditEvent {
         reason: Some(Reason::ScopeNotGranted),
         resource: Some(claims.aud.clone()),
@@ -160,8 +220,8 @@ fn refused(app: &App, caller: &AdminCaller, token: &OwnToken, access: Access) ->
         actor: Some(claims.sub.clone()),
         token_id: Some(claims.jti.clone()),
         address: caller.address,
-        fold: Some(sha256(key.as_bytes())),
-        detail: json!({ "access": format!("{access:?}"), "scope": claims.scope }).to_string(),
+        fold: Some(FoldKey::new(&[&claims.jti, &access, &hour], "")),
+        detail: json!({ "access": access, "scope": claims.scope }).to_string(),
         ..AuditEvent::new(now, Outcome::Refused)
     }
 }

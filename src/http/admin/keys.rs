@@ -1,23 +1,21 @@
-//! This server's signing keys, and the refresh of a trusted issuer's keys.
+//! This server's signing keys.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use carnet_jose::Algorithm;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::described::{DescribedRoutes, Method, Operation};
 use super::guard::{Access, AdminCaller, guard};
 use super::objects::{document, rejected, respond};
 use super::problem::Problem;
-use crate::admin::{self, Author, Rejected};
+use crate::admin::{Author, Rejected};
 use crate::app::App;
 use crate::audit::{AuditEvent, Outcome};
-use crate::documents::TrustedIssuerDocument;
 use crate::store::{StoreError, StoredKey};
 
 pub fn routes() -> DescribedRoutes {
@@ -27,22 +25,15 @@ pub fn routes() -> DescribedRoutes {
     let rotating = Operation::new("Let the next key sign")
         .optional_body(&algorithm)
         .answer("200", "The keys.", &any());
-    let withdrawing = Operation::new("Withdraw a signing key at once").no_content("It is gone.");
-    let refreshing = Operation::new("Fetch a trusted issuer's keys now").answer(
+    let withdrawing = Operation::new("Withdraw a signing key at once").answer(
         "200",
-        "The keys that can be used.",
+        "The keys that are left.",
         &any(),
     );
     DescribedRoutes::default()
         .route(Method::Get, "/signing-keys", list, listing)
         .route(Method::Post, "/signing-keys/rotate", rotate, rotating)
         .route(Method::Delete, "/signing-keys/{kid}", withdraw, withdrawing)
-        .route(
-            Method::Post,
-            "/trusted-issuers/{name}/refresh-keys",
-            refresh,
-            refreshing,
-        )
 }
 
 /// `GET /admin/v1/signing-keys`
@@ -63,7 +54,7 @@ async fn rotate(State(app): State<Arc<App>>, caller: AdminCaller, body: Bytes) -
         } else {
             algorithm(&document(&body)?)?
         };
-        let event = event(&author, Outcome::Updated, "rotated", &app);
+        let event = event(&author, Outcome::Updated, None, &app);
         let rotated = app
             .keys
             .rotate(&app.store, algorithm, app.clock.now(), Some(&event))
@@ -103,43 +94,14 @@ async fn withdraw(
 ) -> Response {
     respond(async {
         let author = guard(&app, &caller, Access::Write).await?;
-        let event = event(&author, Outcome::Deleted, &key_id, &app);
+        let event = event(&author, Outcome::Deleted, Some(&key_id), &app);
         let withdrawn = app
             .keys
             .withdraw(&app.store, &key_id, app.clock.now(), Some(&event))
             .await;
         withdrawn.map_err(|error| rejected(error.into()))?;
-        Ok(StatusCode::NO_CONTENT.into_response())
-    })
-    .await
-}
-
-/// `POST /admin/v1/trusted-issuers/{name}/refresh-keys`
-async fn refresh(
-    State(app): State<Arc<App>>,
-    Path(name): Path<String>,
-    caller: AdminCaller,
-) -> Response {
-    respond(async {
-        let author = guard(&app, &caller, Access::Write).await?;
-        let stored = admin::find::<TrustedIssuerDocument>(&app, &name, &author)
-            .await
-            .map_err(rejected)?;
-        let rules = app.rules();
-        let issuer = rules
-            .issuer_named(&stored.name)
-            .ok_or_else(|| rejected(Rejected::NotFound))?;
-        match app.upstream.refresh(issuer).await {
-            Ok(keys) => Ok(
-                Json(json!({ "keys": keys.ids(), "unusable": keys.unusable() })).into_response(),
-            ),
-            Err(detail) => {
-                Err(
-                    Problem::new(StatusCode::BAD_GATEWAY, "upstream_unavailable", detail)
-                        .into_response(),
-                )
-            }
-        }
+        // The caller cannot ask for the list itself if this key signed its token.
+        shown(&app).await
     })
     .await
 }
@@ -165,8 +127,12 @@ fn item(key: &StoredKey) -> Value {
     })
 }
 
-fn event(author: &Author, outcome: Outcome, name: &str, app: &App) -> AuditEvent {
+/// The event of a change to the signing keys. The store adds which keys were changed.
+fn event(author: &Author, outcome: Outcome, key_id: Option<&str>, app: &App) -> AuditEvent {
     let mut event = author.event(app.clock.now(), outcome);
-    event.detail = json!({ "kind": "signing key", "name": name }).to_string();
+    let mut detail = Map::new();
+    detail.insert("kind".to_owned(), "signing key".into());
+    detail.extend(key_id.map(|key_id| ("name".to_owned(), key_id.into())));
+    event.detail = Value::Object(detail).to_string();
     event
 }

@@ -6,11 +6,17 @@ mod clients;
 mod described;
 mod explanations;
 mod guard;
+mod issuers;
 mod keys;
+mod notifications;
 mod objects;
 mod openapi;
 mod problem;
+mod publications;
 mod resource_flow;
+mod rotation;
+mod tokens;
+mod transfers;
 
 use std::sync::Arc;
 
@@ -20,12 +26,13 @@ use axum::http::StatusCode;
 
 use crate::app::App;
 use crate::documents::{
-    ClientDocument, FederatedCredentialDocument, PrincipalDocument, ResourceServerDocument,
-    TrustedIssuerDocument,
+    ClientDocument, FederatedCredentialDocument, NotificationDocument, PrincipalDocument,
+    ResourceServerDocument, TrustedIssuerDocument,
 };
 
 use described::DescribedRoutes;
 pub use guard::LocalCommand;
+pub use publications::publications;
 
 /// Most bytes that are read of a body. Documents are limited to 64 KiB; a longer body up to this
 /// limit gets an answer that tells both sizes.
@@ -39,8 +46,13 @@ pub fn routes() -> Router<Arc<App>> {
         .merge(objects::routes::<ResourceServerDocument>())
         .merge(objects::routes::<FederatedCredentialDocument>())
         .merge(objects::routes::<ClientDocument>())
+        .merge(objects::routes::<NotificationDocument>())
         .merge(keys::routes())
         .merge(clients::routes())
+        .merge(issuers::routes())
+        .merge(tokens::routes())
+        .merge(transfers::routes())
+        .merge(notifications::routes())
         .merge(audit::routes())
         .merge(explanations::routes());
     openapi::with_document(described)

@@ -32,6 +32,8 @@ const MAX_ANSWER_BYTES: usize = 1000 * 1024;
 /// Largest body of one document (`docs/src/reference/limits.md`).
 const MAX_DOCUMENT_BYTES: usize = 64 * 1024;
 
+/// The description of `view`.
+const EXPORT_VIEW: &str = "As `carnet apply` takes it: what was given, pins as ids.";
 /// Items of a page without `limit`.
 const PAGE: u64 = 50;
 /// Largest value of `limit`.
@@ -65,7 +67,9 @@ pub fn routes<D: Managed + 'static>() -> DescribedRoutes {
             &json!({ "oneOf": [item(), reference("DryRun")] }),
         )
     };
-    let reading = Operation::new(format!("Read a {noun}")).answer("200", "It.", &item());
+    let reading = Operation::new(format!("Read a {noun}"))
+        .query("view", &json!({ "enum": ["export"] }), EXPORT_VIEW)
+        .answer("200", "It.", &item());
     let making = saving(format!("Make a {noun}"))
         .body(&item())
         .answer(
@@ -98,22 +102,22 @@ fn listing<D: Document>() -> Operation {
     let listing = Operation::new(format!("List every {}", D::KIND.noun()))
         .query("limit", &page_size(), "How many items.")
         .query("cursor", &text(), "The `next_cursor` of the page before.")
-        .query(
-            "view",
-            &json!({ "enum": ["export"] }),
-            "As `carnet apply` takes them: what was given, pins as ids.",
-        )
+        .query("view", &json!({ "enum": ["export"] }), EXPORT_VIEW)
         .answer("200", "A page.", &page(&reference(schema_name(D::KIND))));
-    if D::KIND != Kind::FederatedCredential {
-        return listing;
-    }
-    listing
-        .query("principal", &text(), "Rules of this principal only.")
-        .query(
-            "trusted_issuer",
-            &text(),
-            "Rules of this trusted issuer only.",
-        )
+    let listing = match D::KIND {
+        Kind::FederatedCredential => {
+            listing.query("principal", &text(), "Rules of this principal only.")
+        }
+        Kind::Notification => {
+            return listing.query("principal", &text(), "Those of this principal only.");
+        }
+        _ => return listing,
+    };
+    listing.query(
+        "trusted_issuer",
+        &text(),
+        "Rules of this trusted issuer only.",
+    )
 }
 
 #[derive(Debug, Deserialize)]
@@ -126,6 +130,13 @@ struct ListQuery {
     view: Option<String>,
 }
 
+/// Query parameters of a request that reads an object.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReadQuery {
+    view: Option<String>,
+}
+
 /// Query parameters of a request that saves an object.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -135,7 +146,7 @@ struct SaveQuery {
 }
 
 fn reading<D: Document>() -> Access {
-    if D::KIND == Kind::FederatedCredential {
+    if D::KIND.is_of_principals() {
         Access::ReadCredentials
     } else {
         Access::Read
@@ -143,7 +154,7 @@ fn reading<D: Document>() -> Access {
 }
 
 fn writing<D: Document>() -> Access {
-    if D::KIND == Kind::FederatedCredential {
+    if D::KIND.is_of_principals() {
         Access::WriteCredentials
     } else {
         Access::Write
@@ -176,13 +187,9 @@ async fn list<D: Managed>(
             (_, Some(_)) => return Err(rejected(Rejected::Forbidden)),
             (limited, None) => limited.clone(),
         };
-        let filter = Filter { principals, trusted_issuer: query.trusted_issuer };
+        let filter = Filter { principals, trusted_issuer: query.trusted_issuer, without_operators: !author.sees_everything };
         let page = admin::list::<D>(&app, after.transpose()?.as_deref(), limit, &filter).await.map_err(rejected)?;
-        let show = match query.view.as_deref() {
-            None => admin::shown::<D>,
-            Some("export") => |_: &App, stored: &Stored<D>| admin::exported(stored),
-            Some(_) => return Err(bad_query("view must be export, or be left out")),
-        };
+        let show = view::<D>(query.view.as_deref())?;
         let (items, fitting) = within_answer(page.items.iter().map(|item| Value::Object(show(&app, item))));
         let cut = page.items.get(fitting.saturating_sub(1)).filter(|_| fitting < page.items.len());
         let next = cut.map(D::page_key).or(page.next);
@@ -195,13 +202,18 @@ async fn read<D: Managed>(
     State(app): State<Arc<App>>,
     Path(name): Path<String>,
     caller: AdminCaller,
+    query: Result<Query<ReadQuery>, QueryRejection>,
 ) -> Response {
     respond(async {
         let author = guard(&app, &caller, reading::<D>()).await?;
+        let Ok(Query(query)) = query else {
+            return Err(bad_query("the query must hold only view"));
+        };
+        let show = view::<D>(query.view.as_deref())?;
         let stored = admin::find::<D>(&app, &name, &author)
             .await
             .map_err(rejected)?;
-        Ok(object(&app, StatusCode::OK, &stored))
+        Ok(answer(StatusCode::OK, stored.version, show(&app, &stored)))
     })
     .await
 }
@@ -370,8 +382,23 @@ pub fn document(body: &Bytes) -> Result<Map<String, Value>, Problem> {
 
 /// The answer that shows an object, with its version as `ETag`.
 pub fn object<D: Managed>(app: &App, status: StatusCode, stored: &Stored<D>) -> Response {
-    let mut response = (status, Json(Value::Object(admin::shown(app, stored)))).into_response();
-    if let Ok(etag) = HeaderValue::try_from(format!("\"{}\"", stored.version)) {
+    answer(status, stored.version, admin::shown(app, stored))
+}
+
+/// How an object is shown in an answer.
+type View<D> = fn(&App, &Stored<D>) -> Map<String, Value>;
+
+fn view<D: Managed>(name: Option<&str>) -> Result<View<D>, Problem> {
+    match name {
+        None => Ok(admin::shown::<D>),
+        Some("export") => Ok(|_, stored| admin::exported(stored)),
+        Some(_) => Err(invalid_query("view must be export, or be left out")),
+    }
+}
+
+fn answer(status: StatusCode, version: i64, members: Map<String, Value>) -> Response {
+    let mut response = (status, Json(Value::Object(members))).into_response();
+    if let Ok(etag) = HeaderValue::try_from(format!("\"{version}\"")) {
         response.headers_mut().insert(ETAG, etag);
     }
     response

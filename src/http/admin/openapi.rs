@@ -12,14 +12,16 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::described::{DescribedRoutes, Method, Operation};
 use super::problem::Problem;
+use crate::admin::{Inspection, Revocation};
 use crate::app::App;
 use crate::audit::Outcome;
 use crate::config::OwnUrls;
 use crate::documents::{
-    ClientDocument, FederatedCredentialDocument, Kind, PrincipalDocument, RESOURCE_SERVER_TARGET,
-    ResourceServerDocument, TrustedIssuerDocument,
+    ClientDocument, FederatedCredentialDocument, Kind, NotificationDocument, PrincipalDocument,
+    RESOURCE_SERVER_TARGET, ResourceServerDocument, TrustedIssuerDocument,
 };
 use crate::explain::Explanation;
+use crate::upstream::KeyStatus;
 
 const PATH: &str = "/openapi.json";
 
@@ -61,7 +63,7 @@ fn document(own: &OwnUrls, paths: &Map<String, Value>) -> Value {
             "title": "Carnet admin API",
             "version": env!("CARGO_PKG_VERSION"),
             "license": { "name": "Apache-2.0 OR MIT" },
-            "description": "Trusted issuers, principals, resource servers, federated credentials and clients. \
+            "description": "Trusted issuers, principals, resource servers, federated credentials, clients and notifications. \
                             Unknown members are errors; read-only members are ignored in a body. PUT makes or replaces, \
                             PATCH is a merge patch (RFC 7396), If-Match guards against lost updates.",
         },
@@ -88,6 +90,7 @@ pub fn schema_name(kind: Kind) -> &'static str {
         Kind::ResourceServer => "ResourceServer",
         Kind::FederatedCredential => "FederatedCredential",
         Kind::Client => "Client",
+        Kind::Notification => "Notification",
     }
 }
 
@@ -98,8 +101,11 @@ fn schemas() -> Map<String, Value> {
     ResourceServerDocument::schemas(&mut nested);
     FederatedCredentialDocument::schemas(&mut nested);
     ClientDocument::schemas(&mut nested);
+    NotificationDocument::schemas(&mut nested);
     Explanation::schemas(&mut nested);
     Problem::schemas(&mut nested);
+    Revocation::schemas(&mut nested);
+    KeyStatus::schemas(&mut nested);
     let mut schemas: Map<String, Value> = nested
         .into_iter()
         .map(|(name, schema)| (name, json!(schema)))
@@ -113,6 +119,7 @@ fn schemas() -> Map<String, Value> {
             FederatedCredentialDocument::schema(),
         ),
         (Kind::Client, ClientDocument::schema()),
+        (Kind::Notification, NotificationDocument::schema()),
     ] {
         schemas.insert(
             schema_name(kind).to_owned(),
@@ -126,6 +133,9 @@ fn schemas() -> Map<String, Value> {
     schemas.insert("DryRun".to_owned(), dry_run());
     schemas.insert("Explanation".to_owned(), json!(Explanation::schema()));
     schemas.insert("Problem".to_owned(), json!(Problem::schema()));
+    schemas.insert("Inspection".to_owned(), json!(Inspection::schema()));
+    schemas.insert("Revocation".to_owned(), json!(Revocation::schema()));
+    schemas.insert("KeyStatus".to_owned(), json!(KeyStatus::schema()));
     schemas
 }
 
@@ -180,15 +190,39 @@ fn audit_event() -> Value {
     json!({
         "type": "object",
         "properties": {
-            "id": text, "at": time, "kind": { "enum": ["token", "change"] },
+            "id": text, "at": time, "kind": { "enum": ["token", "change", "publication"] },
             "outcome": { "enum": Outcome::ALL.map(Outcome::as_str) },
-            "reason": maybe, "trusted_issuer": maybe, "credential": maybe, "principal": maybe, "resource": maybe,
-            "client_id": maybe, "actor": maybe, "subject": maybe, "assertion": assertion,
+            "reason": maybe, "trusted_issuer": maybe, "credential": maybe, "credential_name": maybe, "principal": maybe, "resource": maybe,
+            "client_id": maybe, "actor": maybe, "subject": maybe, "repository": maybe, "assertion": assertion,
+            "first_use": { "type": ["object", "null"], "properties": { "event": text, "at": time } },
             "count": { "type": "integer", "minimum": 1 },
             "last_at": { "type": ["string", "null"], "format": "date-time" }, "last_error_id": maybe,
             "proof": never, "serial": never, "token_id": maybe, "address": maybe, "detail": { "type": "object" },
         },
     })
+}
+
+/// The read-only members of a notification.
+fn of_notification(time: &Value) -> [(&'static str, Value); 5] {
+    let maybe = json!({ "type": ["string", "null"], "format": "date-time", "readOnly": true });
+    let secret =
+        json!({ "type": "object", "properties": { "created_at": time, "expires_at": maybe } });
+    [
+        (
+            "secret",
+            json!({ "type": "string", "readOnly": true, "description": "In the answer that makes it, and never again." }),
+        ),
+        (
+            "secrets",
+            json!({ "type": "array", "items": secret, "readOnly": true }),
+        ),
+        ("last_delivered_at", maybe.clone()),
+        (
+            "last_error",
+            json!({ "type": ["string", "null"], "readOnly": true }),
+        ),
+        ("failing_since", maybe),
+    ]
 }
 
 /// Adds the members that every answer has and that a body may leave out.
@@ -214,6 +248,7 @@ fn with_read_only(kind: Kind, mut schema: Value) -> Value {
                 json!({ "enum": ["active", "pending", "expired", "disabled"], "readOnly": true }),
             ),
             ("pinned", json!({ "type": "object", "readOnly": true })),
+            ("pending_until", json!({ "type": "string", "format": "date-time", "readOnly": true, "description": "Until when a pending rule waits for its first match." })),
             ("revision", json!({ "type": "integer", "readOnly": true })),
             (
                 "last_used_at",
@@ -230,6 +265,9 @@ fn with_read_only(kind: Kind, mut schema: Value) -> Value {
             ("revision", json!({ "type": "integer", "readOnly": true })),
         ]);
     }
+    if kind == Kind::Notification {
+        added.extend(of_notification(&time));
+    }
     if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
         properties.extend(
             added
@@ -244,6 +282,7 @@ fn with_read_only(kind: Kind, mut schema: Value) -> Value {
         Kind::ResourceServer => &["resource", "actions"],
         Kind::FederatedCredential => &["principal", "trusted_issuer", "match", "permissions"],
         Kind::Client => &[],
+        Kind::Notification => &["url"],
     };
     if let Some(members) = schema.as_object_mut() {
         members.insert("required".to_owned(), json!(required));

@@ -6,7 +6,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 
-use crate::admin::Rejected;
+use crate::admin::{Referrer, Referrers, Rejected};
 use crate::refusal::Refusal;
 use crate::trust;
 
@@ -17,7 +17,7 @@ pub struct Problem {
     #[serde(rename = "type")]
     pub kind: &'static str,
     /// The standard phrase of the HTTP status, such as `Not Found`.
-    pub title: String,
+    pub title: &'static str,
     /// The HTTP status code of the answer.
     pub status: u16,
     /// A stable code for programs, such as `invalid_document`.
@@ -27,6 +27,11 @@ pub struct Problem {
     /// Every mistake in the document, with a JSON pointer to its place; left out if there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<trust::DocumentError>,
+    /// For `in_use`: the objects that refer to the one that was to be deleted, at most 100, as far
+    /// as the token may read them; left out otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Vec<Referrer>, required = false)]
+    pub referrers: Option<Box<Referrers>>,
     /// Seconds for the `Retry-After` header; not part of the body.
     #[serde(skip)]
     pub retry_after: Option<u32>,
@@ -36,11 +41,12 @@ impl Problem {
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         Self {
             kind: "about:blank",
-            title: status.canonical_reason().unwrap_or("Error").to_owned(),
+            title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
             code,
             detail: detail.into(),
             errors: Vec::new(),
+            referrers: None,
             retry_after: None,
         }
     }
@@ -89,12 +95,20 @@ impl From<Rejected> for Problem {
                 errors,
                 ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_document", detail)
             },
+            Rejected::NoKeys(error) => Self {
+                errors: vec![error],
+                ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_document", detail)
+            },
             Rejected::NotFound => Self::new(StatusCode::NOT_FOUND, "not_found", detail),
             Rejected::Exists(_) => Self::new(StatusCode::CONFLICT, "exists", detail),
             Rejected::Ambiguous(_) => Self::new(StatusCode::CONFLICT, "ambiguous_name", detail),
-            Rejected::InUse(_) => Self::new(StatusCode::CONFLICT, "in_use", detail),
+            Rejected::InUse(referrers) => Self {
+                referrers: (!referrers.shown.is_empty()).then(|| Box::new(referrers)),
+                ..Self::new(StatusCode::CONFLICT, "in_use", detail)
+            },
             Rejected::Changed => Self::new(StatusCode::PRECONDITION_FAILED, "changed", detail),
             Rejected::Forbidden => Self::new(StatusCode::FORBIDDEN, "forbidden", detail),
+            Rejected::Limited(refusal) => Self::limited(&refusal),
             Rejected::Unavailable(_) => {
                 tracing::error!(error = detail, "admin request failed");
                 Self::new(

@@ -31,6 +31,8 @@ const NO_REDIRECT: &str = "https://redirect.invalid/";
 pub(super) struct GuardedRequest {
     authorization: Result<Option<String>, FlowError>,
     held: Option<(AdminGrant, OwnToken)>,
+    /// Why the token is not valid for the admin API, if there is one and it is not.
+    why_not: Option<&'static str>,
 }
 
 /// The `Authorization` header cannot be read, or the flow failed.
@@ -46,12 +48,15 @@ impl GuardedRequest {
             .ok()
             .and_then(Option::as_deref)
             .unwrap_or_default();
-        let held = header
-            .split_once(' ')
-            .and_then(|(_, token)| tokens.recover_admin(token));
+        let token = header.split_once(' ').map(|(_, token)| token);
+        let held = token.and_then(|token| tokens.recover_admin(token));
+        let why_not = token
+            .filter(|_| held.is_none())
+            .map(|token| tokens.why_not_admin(token));
         Self {
             authorization,
             held,
+            why_not,
         }
     }
 
@@ -65,6 +70,7 @@ impl GuardedRequest {
         self,
         scopes: &[&str],
     ) -> Result<(AdminGrant, OwnToken), Result<FlowDenial, FlowError>> {
+        let needed = scopes.join(", ");
         let scopes = scopes
             .iter()
             .filter_map(|scope| scope.parse::<Scope>().ok())
@@ -79,7 +85,7 @@ impl GuardedRequest {
         match flow.execute(header).await {
             Ok(_) => self.held.ok_or(Err(FlowError)),
             Err(Ok(challenge)) => Err(Ok(FlowDenial {
-                challenge,
+                challenge: challenge.about(self.why_not, self.held.as_ref(), &needed),
                 held: self.held.map(|(_, token)| token),
             })),
             Err(Err(error)) => Err(Err(error)),
@@ -111,6 +117,7 @@ pub(super) fn not_in_force(own: &OwnUrls) -> Response {
     Challenge {
         error: Some("invalid_token"),
         malformed: false,
+        detail: Some("the token was revoked, or its client may not have it any more".to_owned()),
     }
     .into_response(own)
 }
@@ -214,9 +221,28 @@ impl WebRequest for HeaderOnly {
 struct Challenge {
     error: Option<&'static str>,
     malformed: bool,
+    /// What is wrong with the token, where that is known.
+    detail: Option<String>,
 }
 
 impl Challenge {
+    /// Adds what is wrong with the token: why it is not valid, or which scope it lacks.
+    fn about(
+        self,
+        why_not: Option<&'static str>,
+        held: Option<&(AdminGrant, OwnToken)>,
+        needed: &str,
+    ) -> Self {
+        let detail = match held {
+            Some((grant, _)) => Some(format!(
+                "the token's scope does not allow this: it is {}, and one of {needed} is needed",
+                grant.scope
+            )),
+            None => why_not.map(str::to_owned),
+        };
+        Self { detail, ..self }
+    }
+
     fn into_response(self, own: &OwnUrls) -> Response {
         let (status, error, detail) = match (self.error, self.malformed) {
             (Some("insufficient_scope"), _) => (
@@ -246,6 +272,10 @@ impl Challenge {
             own.admin_metadata()
         );
         let challenge = error.map_or(realm.clone(), |error| format!("{realm}, error=\"{error}\""));
+        let detail = match (error, self.detail) {
+            (Some(_), Some(detail)) => detail,
+            _ => detail.to_owned(),
+        };
         let mut response = Problem::new(status, "not_authorized", detail).into_response();
         if let Ok(value) = HeaderValue::try_from(challenge) {
             response.headers_mut().insert(WWW_AUTHENTICATE, value);
@@ -321,6 +351,7 @@ impl Endpoint<HeaderOnly> for Guard {
         Ok(Challenge {
             error: None,
             malformed,
+            detail: None,
         })
     }
 

@@ -11,7 +11,7 @@ use crate::ids::{CredentialId, EventId};
 use crate::store::StoreError;
 use crate::store::placeholders::placeholders;
 
-const COLUMNS: [&str; 16] = [
+const COLUMNS: [&str; 17] = [
     "id",
     "outcome",
     "reason",
@@ -28,6 +28,7 @@ const COLUMNS: [&str; 16] = [
     "assertion_digest",
     "assertion_jti",
     "parts",
+    "workload",
 ];
 const PART_COLUMNS: [&str; 5] = [
     "principal_id",
@@ -54,6 +55,7 @@ pub fn event(row: audit_event::Model) -> Result<AuditEvent, StoreError> {
         actor: row.actor,
         subject: row.subject,
         assertion,
+        workload: read_workload(row.workload.as_deref()),
         parts: Vec::new(),
         fold: None,
         count: u32::try_from(row.count).unwrap_or(1),
@@ -72,9 +74,6 @@ pub async fn insert(
     connection: &impl ConnectionTrait,
     events: &[&AuditEvent],
 ) -> Result<(), StoreError> {
-    if events.is_empty() {
-        return Ok(());
-    }
     let rows = events.iter().flat_map(|event| values(event)).collect();
     insert_into(
         connection,
@@ -82,6 +81,42 @@ pub async fn insert(
         rows,
         events.len(),
         "",
+    )
+    .await
+}
+
+/// Inserts index rows of keys, some of which may exist.
+pub async fn insert_keys(
+    connection: &impl ConnectionTrait,
+    keys: &[(Vec<u8>, Uuid)],
+) -> Result<(), StoreError> {
+    let values = keys
+        .iter()
+        .flat_map(|(key, event)| [key.clone().into(), (*event).into()]);
+    insert_into(
+        connection,
+        ("audit_key", &["key", "event_id"]),
+        values.collect(),
+        keys.len(),
+        " ON CONFLICT DO NOTHING",
+    )
+    .await
+}
+
+/// Inserts the `error_id` of refusals with the events that count them.
+pub async fn insert_counted(
+    connection: &impl ConnectionTrait,
+    counted: &[(Uuid, Uuid)],
+) -> Result<(), StoreError> {
+    let values = counted
+        .iter()
+        .flat_map(|(refusal, event)| [(*refusal).into(), (*event).into()]);
+    insert_into(
+        connection,
+        ("audit_counted", &["error_id", "event_id"]),
+        values.collect(),
+        counted.len(),
+        " ON CONFLICT DO NOTHING",
     )
     .await
 }
@@ -111,6 +146,9 @@ async fn insert_into(
     rows: usize,
     otherwise: &str,
 ) -> Result<(), StoreError> {
+    if rows == 0 {
+        return Ok(());
+    }
     let backend = connection.get_database_backend();
     // An error ends the whole transaction, so SQLite need not keep a journal to undo half a
     // statement.
@@ -149,6 +187,7 @@ fn values(event: &AuditEvent) -> [DbValue; COLUMNS.len()] {
         assertion.map(|assertion| assertion.digest.clone()).into(),
         assertion.and_then(|assertion| assertion.jti.clone()).into(),
         written_parts(&event.parts).into(),
+        written_workload(&event.workload).into(),
     ]
 }
 
@@ -169,7 +208,15 @@ fn written_parts(parts: &[AuditPart]) -> Option<String> {
     (!written.is_empty()).then(|| serde_json::to_string(&written).unwrap_or_default())
 }
 
+/// The parts of the principals that may see an event.
 pub fn read_parts(text: Option<&str>) -> Vec<AuditPart> {
+    let mut parts = read_all_parts(text);
+    parts.retain(|part| !part.is_unseen());
+    parts
+}
+
+/// The parts by which an event is found, those of [`AuditPart::unseen`] among them.
+pub fn read_all_parts(text: Option<&str>) -> Vec<AuditPart> {
     let written: Vec<WrittenPart> = text
         .and_then(|text| serde_json::from_str(text).ok())
         .unwrap_or_default();
@@ -183,6 +230,15 @@ pub fn read_parts(text: Option<&str>) -> Vec<AuditPart> {
         }
     };
     written.into_iter().map(part).collect()
+}
+
+fn written_workload(names: &[String]) -> Option<String> {
+    (!names.is_empty()).then(|| serde_json::to_string(names).unwrap_or_default())
+}
+
+pub fn read_workload(text: Option<&str>) -> Vec<String> {
+    text.and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default()
 }
 
 fn part_values(event: Uuid, part: &AuditPart, position: i16) -> [DbValue; PART_COLUMNS.len()] {

@@ -1,16 +1,18 @@
-//! Background work on audit events: indexes their parts, and removes old events.
+//! Background work on audit events: indexes them by their parts and keys, and removes old events.
 
 use std::collections::HashMap;
 
-use carnet_entity::{audit_event, audit_part};
+use carnet_entity::{audit_event, audit_key, audit_part};
 use sea_orm::sea_query::{Expr, ExprTrait as _};
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, QueryTrait as _, Statement, Value as DbValue,
+    ColumnTrait as _, ConnectionTrait as _, DatabaseTransaction, EntityTrait as _,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _, Statement,
+    Value as DbValue,
 };
 use uuid::Uuid;
 
-use super::rows::{insert_parts, read_parts};
+use super::keys::keys_of;
+use super::rows::{event, insert_keys, insert_parts, read_all_parts};
 use crate::audit::AuditPart;
 use crate::clock::Timestamp;
 use crate::ids;
@@ -21,9 +23,43 @@ use crate::store::{Store, StoreError};
 const SKEW_SECONDS: i64 = 120;
 /// How many events one step indexes.
 const INDEXED_AT_ONCE: u64 = 1_000;
+/// How many index rows one statement inserts.
+const INSERTED_AT_ONCE: usize = 1_000;
+
+/// Writes the index rows of these events, in the order of each index, so that neighbours are written
+/// together.
+async fn index(
+    transaction: &DatabaseTransaction,
+    rows: Vec<audit_event::Model>,
+) -> Result<(), StoreError> {
+    let mut parts: Vec<(Uuid, AuditPart, i16)> = Vec::new();
+    let mut keys: Vec<(Vec<u8>, Uuid)> = Vec::new();
+    for row in rows {
+        let id = row.id;
+        let own = read_all_parts(row.parts.as_deref()).into_iter().zip(0..);
+        parts.extend(own.map(|(part, position)| (id, part, position)));
+        keys.extend(keys_of_row(row).into_iter().map(|key| (key, id)));
+    }
+    keys.sort_unstable();
+    parts.sort_by(|left, right| {
+        (&left.1.principal_id, left.0).cmp(&(&right.1.principal_id, right.0))
+    });
+    for some in parts.chunks(INSERTED_AT_ONCE) {
+        insert_parts(transaction, some).await?;
+    }
+    for some in keys.chunks(INSERTED_AT_ONCE) {
+        insert_keys(transaction, some).await?;
+    }
+    Ok(())
+}
+
+/// The keys of an event. One that a newer release wrote and this one cannot read has none.
+fn keys_of_row(row: audit_event::Model) -> Vec<Vec<u8>> {
+    event(row).map(|event| keys_of(&event)).unwrap_or_default()
+}
 
 impl Store {
-    /// Indexes the parts of up to `INDEXED_AT_ONCE` events from before a time. Returns whether
+    /// Indexes the parts and keys of up to `INDEXED_AT_ONCE` events from before a time. Returns whether
     /// there are more. Events are committed some time after their ids are made, so `before` has to
     /// allow for that.
     pub async fn index_parts(&self, before: Timestamp) -> Result<bool, StoreError> {
@@ -44,61 +80,46 @@ impl Store {
             transaction.commit().await?;
             return Ok(false);
         }
-        let rows: Vec<(Uuid, Option<String>)> = audit_event::Entity::find()
-            .select_only()
-            .columns([audit_event::Column::Id, audit_event::Column::Parts])
+        let rows = audit_event::Entity::find()
             .apply_if(indexed, |query, indexed| {
                 query.filter(audit_event::Column::Id.gt(indexed))
             })
             .filter(audit_event::Column::Id.lt(latest))
             .order_by_asc(audit_event::Column::Id)
             .limit(INDEXED_AT_ONCE)
-            .into_tuple()
             .all(&transaction)
             .await?;
-        let Some(last) = rows.last().map(|(id, _)| *id) else {
+        let Some(last) = rows.last().map(|row| row.id) else {
             transaction.rollback().await?;
             return Ok(false);
         };
         let more = u64::try_from(rows.len()).ok() == Some(INDEXED_AT_ONCE);
-        let mut parts: Vec<(Uuid, AuditPart, i16)> = Vec::new();
-        for (id, text) in rows {
-            parts.extend(
-                read_parts(text.as_deref())
-                    .into_iter()
-                    .zip(0..)
-                    .map(|(part, position)| (id, part, position)),
-            );
-        }
-        parts.sort_by(|left, right| {
-            (&left.1.principal_id, left.0).cmp(&(&right.1.principal_id, right.0))
-        });
-        for some in parts.chunks(1_000) {
-            insert_parts(&transaction, some).await?;
-        }
+        index(&transaction, rows).await?;
         let moved = self.statement("UPDATE audit_watermark SET up_to = $1", [last.into()]);
         transaction.execute_raw(moved).await?;
         transaction.commit().await?;
         Ok(more)
     }
 
-    /// Removes events with their parts and fold keys.
+    /// Removes events with their parts, keys and fold keys, and what they count.
     pub(in crate::store) async fn remove_events(&self, ids: Vec<Uuid>) -> Result<(), StoreError> {
-        let rows: Vec<(Uuid, Option<String>)> = audit_event::Entity::find()
-            .select_only()
-            .columns([audit_event::Column::Id, audit_event::Column::Parts])
+        let rows = audit_event::Entity::find()
             .filter(audit_event::Column::Id.is_in(ids.clone()))
-            .into_tuple()
             .all(&self.read)
             .await?;
         let mut seen: HashMap<String, Vec<Uuid>> = HashMap::new();
-        for (id, parts) in rows {
-            for part in read_parts(parts.as_deref()) {
+        let mut keyed: HashMap<Vec<u8>, Vec<Uuid>> = HashMap::new();
+        for row in rows {
+            let id = row.id;
+            for part in read_all_parts(row.parts.as_deref()) {
                 let events = seen.entry(part.principal_id).or_default();
                 // A principal may have a part for each of hundreds of rules in one token.
                 if events.last() != Some(&id) {
                     events.push(id);
                 }
+            }
+            for key in keys_of_row(row) {
+                keyed.entry(key).or_default().push(id);
             }
         }
         let transaction = self.begin().await?;
@@ -110,16 +131,25 @@ impl Store {
                 .exec(&transaction)
                 .await?;
         }
+        for (key, events) in keyed {
+            audit_key::Entity::delete_many()
+                .filter(audit_key::Column::Key.eq(key))
+                .filter(audit_key::Column::EventId.is_in(events))
+                .exec(&transaction)
+                .await?;
+        }
         audit_event::Entity::delete_many()
             .filter(audit_event::Column::Id.is_in(ids.clone()))
             .exec(&transaction)
             .await?;
         let places = placeholders(self.backend(), 1, ids.len());
-        let sql = format!("DELETE FROM audit_fold WHERE event_id IN {places}");
-        let ids = ids.into_iter().map(DbValue::from);
-        transaction
-            .execute_raw(Statement::from_sql_and_values(self.backend(), sql, ids))
-            .await?;
+        for table in ["audit_fold", "audit_counted"] {
+            let sql = format!("DELETE FROM {table} WHERE event_id IN {places}");
+            let ids = ids.iter().copied().map(DbValue::from);
+            transaction
+                .execute_raw(Statement::from_sql_and_values(self.backend(), sql, ids))
+                .await?;
+        }
         Ok(transaction.commit().await?)
     }
 

@@ -165,6 +165,11 @@ impl Ledger {
         Self(sender)
     }
 
+    /// How many issuances wait for a worker.
+    pub fn queue_length(&self) -> usize {
+        self.0.max_capacity().saturating_sub(self.0.capacity())
+    }
+
     /// Writes the issuance of `token`. Returns when it is durable, and gives the token back only if
     /// it may leave.
     ///
@@ -221,7 +226,7 @@ impl Store {
 impl Dependencies {
     fn include(&self, kind: ChangeKind, key: &str) -> bool {
         match kind {
-            ChangeKind::SigningKey => false,
+            ChangeKind::SigningKey | ChangeKind::Object(Kind::Notification) => false,
             ChangeKind::Object(Kind::Client) => self.client.as_deref() == Some(key),
             ChangeKind::Object(Kind::TrustedIssuer) => {
                 self.trusted_issuers.iter().any(|id| id.to_string() == key)
@@ -229,8 +234,12 @@ impl Dependencies {
             ChangeKind::Object(Kind::ResourceServer) => {
                 self.resource_server.as_deref() == Some(key)
             }
-            ChangeKind::Object(Kind::Principal) => self.principals.iter().any(|name| name == key),
-            ChangeKind::Object(Kind::FederatedCredential) => self
+            // The principals of all rules that a token rests on are among these.
+            ChangeKind::RulesOfPrincipal | ChangeKind::Object(Kind::Principal) => {
+                self.principals.iter().any(|name| name == key)
+            }
+            // A rule that only names the changed one as an actor still means the same.
+            ChangeKind::RuleAndHolders | ChangeKind::Object(Kind::FederatedCredential) => self
                 .credentials
                 .iter()
                 .any(|credential| credential.to_string() == key),

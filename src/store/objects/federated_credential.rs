@@ -183,9 +183,10 @@ fn credential_row(
         version: Set(object.version),
         created_at: Set(object.created_at.millis()),
         updated_at: Set(object.updated_at.millis()),
-        // Only the token path writes this column (see `Store::note_use`); an edit must not reset
-        // it.
+        // Only the token path writes these columns (see `Store::note_use`); an edit must not reset
+        // them.
         last_used_at: NotSet,
+        first_used_at: NotSet,
     })
 }
 

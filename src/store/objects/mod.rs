@@ -1,8 +1,9 @@
-//! The five kinds of objects that the admin API manages. All are read and written by the same code;
+//! The six kinds of objects that the admin API manages. All are read and written by the same code;
 //! each change is one transaction with its audit event and its number in the change counter.
 
 mod client;
 mod federated_credential;
+mod notification;
 mod principal;
 mod resource_server;
 mod trusted_issuer;
@@ -20,6 +21,9 @@ use crate::audit::AuditEvent;
 use crate::clock::Timestamp;
 use crate::documents::{Document, FederatedCredentialDocument, Kind, Stored};
 
+pub use notification::StoredNotification;
+pub(super) use notification::of_row;
+
 pub type StoredCredential = Stored<FederatedCredentialDocument>;
 
 /// One page of a list, in the order of names.
@@ -30,13 +34,15 @@ pub struct Page<D: Document> {
     pub next: Option<String>,
 }
 
-/// Which objects a list contains. Both fields apply to federated credentials alone.
+/// Which objects a list contains. The fields apply to kinds whose objects belong to principals.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Only rules of these principals, by name.
+    /// Only rules or notifications of these principals, by name.
     pub principals: Option<Vec<String>>,
     /// Only rules of this trusted issuer, by name.
     pub trusted_issuer: Option<String>,
+    /// No notifications of the operator.
+    pub without_operators: bool,
 }
 
 /// A document with a table of its own. The default methods suit all kinds whose names are unique.
@@ -300,6 +306,7 @@ impl Store {
         )
         .await?;
         transaction.commit().await?;
+        event.log();
         Ok(version)
     }
 }

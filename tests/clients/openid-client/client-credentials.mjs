@@ -14,11 +14,13 @@ const methods = {
     return client.PrivateKeyJwt({ key: await webcrypto.subtle.importKey('jwk', jwk, algorithm, false, ['sign']), kid })
   },
   // The platform's token authenticates the workload's client, which has no key of its own.
+  // ANCHOR: federated
   federated: ({ assertion }) => (_server, { client_id }, body) => {
     body.set('client_id', client_id)
     body.set('client_assertion_type', 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer')
     body.set('client_assertion', assertion)
   },
+  // ANCHOR_END: federated
 }
 
 const answers = {}

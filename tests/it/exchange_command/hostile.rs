@@ -9,14 +9,19 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 
-use super::{REGISTRY, bare, fails, stand_in, token_for};
+use super::{REGISTRY, bare, fails, fails_with, stand_in, token_for};
 use crate::support::{Finished, finished};
 
 const METADATA: &str = "/.well-known/oauth-authorization-server";
 
 fn exchange(server: &str) -> Finished {
+    exchange_in(server, &[])
+}
+
+/// Runs the command with a token for this server, and with this environment besides.
+pub(super) fn exchange_in(server: &str, environment: &[(&str, &str)]) -> Finished {
     let token = token_for(server);
-    let mut command = bare(&[("TOKEN", &token)]);
+    let mut command = bare(&[environment, &[("TOKEN", &token)]].concat());
     command.args([
         "exchange",
         "--server",
@@ -30,7 +35,7 @@ fn exchange(server: &str) -> Finished {
 }
 
 /// A server with this answer of its token endpoint, and the count of requests there.
-async fn answering(
+pub(super) async fn answering(
     answer: impl Fn(usize) -> Response + Clone + Send + Sync + 'static,
 ) -> (String, Arc<AtomicUsize>) {
     let count: Arc<AtomicUsize> = Arc::default();
@@ -52,7 +57,7 @@ async fn answering(
 }
 
 /// A server with these metadata.
-async fn described(metadata: impl Fn(&str) -> Value) -> String {
+pub(super) async fn described(metadata: impl Fn(&str) -> Value) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let metadata = metadata(&url);
@@ -80,8 +85,12 @@ async fn contract_2__exchange_compares_the_issuer_exactly() {
             json!({ "issuer": issuer, "token_endpoint": format!("{url}/token") })
         })
         .await;
-        fails(&exchange(&url), &["compared exactly"]);
-        fails(&exchange(&format!("{url}/tenant")), &["compared exactly"]);
+        fails_with(2, &exchange(&url), &["compared exactly"]);
+        fails_with(
+            2,
+            &exchange(&format!("{url}/tenant")),
+            &["compared exactly"],
+        );
     }
     for endpoint in [
         "http://as.test/token",
@@ -90,19 +99,19 @@ async fn contract_2__exchange_compares_the_issuer_exactly() {
         "https://u@as.test/token",
     ] {
         let url = described(|url| json!({ "issuer": url, "token_endpoint": endpoint })).await;
-        fails(&exchange(&url), &["token_endpoint"]);
+        fails_with(3, &exchange(&url), &["token_endpoint"]);
     }
     let url = described(|url| json!({ "issuer": url })).await;
-    fails(&exchange(&url), &["token_endpoint"]);
-    fails(&exchange(&format!("{url}/elsewhere")), &["404"]);
+    fails_with(3, &exchange(&url), &["token_endpoint"]);
+    fails_with(3, &exchange(&format!("{url}/elsewhere")), &["404"]);
     let large = described(|url| json!({ "issuer": url, "x": "x".repeat(2_000_000) })).await;
-    fails(&exchange(&large), &["more than"]);
+    fails_with(3, &exchange(&large), &["more than"]);
     let redirecting = stand_in(Router::new().route(
         METADATA,
         get(move || async move { Redirect::temporary(&large) }),
     ))
     .await;
-    fails(&exchange(&format!("http://{redirecting}")), &["307"]);
+    fails_with(3, &exchange(&format!("http://{redirecting}")), &["307"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -124,30 +133,31 @@ async fn contract_2__exchange_takes_only_a_bearer_token() {
         ),
     ] {
         let (url, _) = answering(move |_| axum::Json(answer.clone()).into_response()).await;
-        fails(&exchange(&url), &[says]);
+        fails_with(3, &exchange(&url), &[says]);
     }
     let (url, _) = answering(|_| "<html>".into_response()).await;
-    fails(&exchange(&url), &["200 OK without a JSON object"]);
+    fails_with(3, &exchange(&url), &["200 OK without a JSON object"]);
     let (url, _) = answering(|_| {
         (
             StatusCode::BAD_GATEWAY,
+            [("retry-after", "0")],
             axum::Json(json!({ "message": "x" })),
         )
             .into_response()
     })
     .await;
-    fails(&exchange(&url), &["502"]);
+    fails_with(3, &exchange(&url), &["502"]);
     // A redirect would hand the assertion to somebody else.
     let (elsewhere, asked) = answering(|_| axum::Json(good("stolen")).into_response()).await;
     let (url, _) =
         answering(move |_| Redirect::temporary(&format!("{elsewhere}/token")).into_response())
             .await;
-    fails(&exchange(&url), &["307"]);
+    fails_with(3, &exchange(&url), &["307"]);
     assert_eq!(asked.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn contract_2__exchange_retries_answers_429_and_503_and_no_other_refusal() {
+async fn contract_2__exchange_retries_temporary_answers_and_no_other_refusal() {
     let (url, asked) = answering(|count| match count {
         0 => (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "0")], "").into_response(),
         1 => (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "0")], "").into_response(),
@@ -171,7 +181,11 @@ async fn contract_2__exchange_retries_answers_429_and_503_and_no_other_refusal()
             .into_response()
     })
     .await;
-    fails(&exchange(&url), &["the server refused: busy"]);
+    fails_with(
+        3,
+        &exchange(&url),
+        &["the server refused: busy", "tried 3 times"],
+    );
     assert_eq!(asked.load(Ordering::SeqCst), 3);
     // A refusal is final.
     let refusal = json!({ "error": "invalid_grant", "error_description": "no\n::add-mask::x", "reason": "unheard_of" });
@@ -266,7 +280,8 @@ fn on_tls() -> (String, Vec<u8>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn contract_2__exchange_checks_the_servers_certificate() {
     let (url, certificate) = on_tls();
-    fails(
+    fails_with(
+        3,
         &exchange(&url),
         &["cannot be reached", "certificate verify failed"],
     );

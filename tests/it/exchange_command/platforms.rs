@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{Ground, access_token, fails, github, now, stand_in, token_for};
+use super::{Ground, access_token, fails, fails_with, github, now, stand_in, token_for};
 use crate::support::TestKey;
 
 /// The sources, in the order in which they are looked for.
@@ -35,7 +35,7 @@ const SOURCES: [&str; 12] = [
 
 /// What a stand-in was asked.
 #[derive(Clone, Debug)]
-struct Asked {
+pub(super) struct Asked {
     method: Method,
     uri: Uri,
     headers: HeaderMap,
@@ -57,7 +57,7 @@ impl Asked {
 }
 
 /// An endpoint that notes what it was asked and makes its answer from the `audience` in the query.
-async fn endpoint(
+pub(super) async fn endpoint(
     answer: impl Fn(&str) -> Response + Send + Sync + 'static,
 ) -> (String, Arc<Mutex<Vec<Asked>>>) {
     let notes: Arc<Mutex<Vec<Asked>>> = Arc::default();
@@ -84,7 +84,7 @@ fn last(notes: &Mutex<Vec<Asked>>) -> Asked {
     notes.lock().unwrap().last().unwrap().clone()
 }
 
-fn github_token(audience: &str) -> String {
+pub(super) fn github_token(audience: &str) -> String {
     TestKey::rsa(0).sign(
         &github(now())
             .with("aud", audience)
@@ -482,12 +482,18 @@ async fn contract_2__exchange_shows_a_platforms_error_and_follows_no_redirect() 
     );
     assert_eq!(notes.lock().unwrap().len(), 1, "the redirect was followed");
     let environment = [
-        ("ACTIONS_ID_TOKEN_REQUEST_URL", "http://ci.test/"),
+        (
+            "ACTIONS_ID_TOKEN_REQUEST_URL",
+            "http://u:SEKRET@ci.test/?tok=QSECRET",
+        ),
         ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "t"),
     ];
-    fails(
-        &ground.exchange(&[], &environment),
-        &["`http://ci.test/?audience=", "is not https"],
+    let refused = ground.exchange(&[], &environment);
+    fails(&refused, &["`http://ci.test/`", "is not https"]);
+    let said = format!("{refused:?}");
+    assert!(
+        !said.contains("SEKRET") && !said.contains("QSECRET"),
+        "{said}"
     );
 }
 
@@ -606,12 +612,9 @@ async fn contract_2__exchange_fetches_a_jwt_svid() {
     }
     let run = ground.exchange(&["--audience", "https://other.test"], &environment);
     fails(&run, &["the server refused: aud_mismatch"]);
-    for wrong in [
-        "unix:///nonexistent/agent.sock",
-        "tcp://127.0.0.1:1",
-        "agent.sock",
-    ] {
-        fails(
+    for (code, wrong) in [(3, "tcp://127.0.0.1:1"), (1, "agent.sock")] {
+        fails_with(
+            code,
             &ground.exchange(&[], &[("SPIFFE_ENDPOINT_SOCKET", wrong)]),
             &["spiffe: ", wrong],
         );

@@ -230,7 +230,7 @@ fn contract_2__the_exchange_commands_of_the_sample_jobs_are_valid_and_in_the_boo
     for (name, text) in &jobs {
         let shown = guides
             .iter()
-            .any(|(_, page)| page.contains(&format!("{{{{#include ../../samples/jobs/{name}}}}}")));
+            .any(|(_, page)| page.contains(&format!("<!-- shows: docs/samples/jobs/{name} -->")));
         assert!(shown, "{name} stands on no page");
         for part in text.split("$(carnet exchange ").skip(1) {
             // A shell takes the line apart; --help at its end shows that all before it is known.
@@ -252,7 +252,7 @@ fn contract_2__the_exchange_commands_of_the_sample_jobs_are_valid_and_in_the_boo
         .iter()
         .filter(|(name, _)| name.starts_with("publish-from-"))
     {
-        let of = |kind: &str| page.contains(&format!("{{{{#include ../../samples/{kind}/"));
+        let of = |kind: &str| page.contains(&format!("<!-- shows: docs/samples/{kind}/"));
         assert!(
             of("jobs") && of("apply"),
             "{name} lacks the job's side or the server's"

@@ -105,7 +105,7 @@ enum KeyLocation<'a> {
 
 fn place_of(keys: &KeySource) -> Option<(&'static str, KeyLocation<'_>)> {
     match keys {
-        KeySource::JwksUri { uri } | KeySource::SpiffeBundle { uri: Some(uri), .. } => {
+        KeySource::JwksUri { uri, .. } | KeySource::SpiffeBundle { uri: Some(uri), .. } => {
             Some(("/keys/uri", KeyLocation::Url(Url::parse(uri).ok())))
         }
         KeySource::File { path }

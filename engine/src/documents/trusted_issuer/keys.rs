@@ -32,7 +32,7 @@ pub(super) fn keys(
     let source = match serde_json::from_value::<KeySource>(value.clone()) {
         Ok(source) => source,
         Err(error) => {
-            let forms = "must be {\"source\": \"discovery\"}, jwks_uri with uri, static with jwks, file with path, spiffe_bundle with uri or path, or token_review with api_server, ca_file and token_file";
+            let forms = "must be {\"source\": \"discovery\"}, jwks_uri with uri and optionally token_file and ca_file, static with jwks, file with path, spiffe_bundle with uri or path, or token_review with api_server, ca_file and token_file";
             reader.problem("keys", format!("{forms}: {error}"));
             return None;
         }
@@ -61,7 +61,15 @@ fn mistake(
             "must not be discovery, which needs an issuer that is an https URL".to_owned(),
         )),
         KeySource::Discovery => None,
-        KeySource::JwksUri { uri } => url(uri).err().map(|detail| ("keys/uri", detail)),
+        KeySource::JwksUri {
+            uri,
+            ca_file,
+            token_file,
+        } => {
+            let url = url(uri).err().map(|detail| ("keys/uri", detail));
+            url.or_else(|| wrong_file(ca_file.as_deref(), "keys/ca_file"))
+                .or_else(|| wrong_file(token_file.as_deref(), "keys/token_file"))
+        }
         KeySource::Static { jwks } => {
             let wanted = if is_spiffe {
                 KeyUse::SignatureOrJwtSvid
@@ -89,17 +97,8 @@ fn mistake(
             let url = url(api_server)
                 .err()
                 .map(|detail| ("keys/api_server", detail));
-            let ca = || {
-                ca_file
-                    .as_deref()
-                    .and_then(|path| file(path).err())
-                    .map(|detail| ("keys/ca_file", detail))
-            };
-            url.or_else(ca).or_else(|| {
-                file(token_file)
-                    .err()
-                    .map(|detail| ("keys/token_file", detail))
-            })
+            url.or_else(|| wrong_file(ca_file.as_deref(), "keys/ca_file"))
+                .or_else(|| wrong_file(Some(token_file), "keys/token_file"))
         }
         KeySource::SpiffeBundle { .. } if !is_spiffe => Some((
             "keys",
@@ -115,6 +114,12 @@ fn mistake(
         } => file(path).err().map(|detail| ("keys/path", detail)),
         KeySource::SpiffeBundle { .. } => Some(("keys", "must have either uri or path".to_owned())),
     }
+}
+
+/// The mistake in the path of a file that is named at `pointer`.
+fn wrong_file(path: Option<&str>, pointer: &'static str) -> Option<(&'static str, String)> {
+    let detail = file(path?).err()?;
+    Some((pointer, detail))
 }
 
 fn file(path: &str) -> Result<(), String> {

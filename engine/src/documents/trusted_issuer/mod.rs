@@ -7,6 +7,7 @@ mod read;
 mod terms;
 mod url;
 
+pub(super) use read::networks;
 pub(super) use url::check_https;
 
 use std::sync::Arc;
@@ -45,7 +46,7 @@ pub struct TrustedIssuerDocument {
     pub algorithms: Option<Vec<Algorithm>>,
     /// Accepted values of `typ`; a token without `typ` counts as `JWT`.
     pub types: Option<Vec<String>>,
-    /// Longest time from `iat` to `exp`, 1 to 86400 seconds.
+    /// Longest time from `iat` to `exp`, 1 to 90000 seconds.
     pub max_assertion_lifetime_seconds: Option<i64>,
     /// Tolerated clock difference, 0 to 60 seconds.
     pub leeway_seconds: Option<i64>,
@@ -79,6 +80,8 @@ pub struct TrustedIssuerDocument {
     /// Private networks from which the issuer's keys may be fetched, such as `10.0.0.0/8`.
     #[schema(value_type = Option<Vec<String>>)]
     pub allow_private: Option<Vec<IpNet>>,
+    /// Whether a profile for any platform is kept although a profile knows the issuer's platform.
+    pub profile_forced: Option<bool>,
     /// The only principal whose rules may use this issuer, by name; null for every principal.
     pub owner: Option<String>,
     /// Whether the issuer's assertions are accepted; tokens issued for them end when it is
@@ -114,6 +117,7 @@ impl Document for TrustedIssuerDocument {
             "skip_email_verification": compiled.terms.skip_email_verification,
             "grants": compiled.grants.iter().map(|grant| grant.short_name()).collect::<Vec<_>>(),
             "ca_pem": self.ca_pem, "allow_private": compiled.allow_private, "owner": self.owner,
+            "profile_forced": self.profile_forced.unwrap_or(false),
         });
         if let Value::Object(effective) = effective {
             shown.extend(effective);
@@ -135,8 +139,12 @@ impl Document for TrustedIssuerDocument {
                 });
             }
         };
+        let profile = context.profiles.get(&self.profile);
+        let replay = self
+            .replay
+            .or_else(|| profile.map(|profile| profile.defaults.replay));
         warn(
-            self.replay == Some(Replay::Off),
+            replay == Some(Replay::Off),
             "no_single_use",
             "whoever sees an assertion in the log of a job can use it again until it expires",
         );
@@ -147,7 +155,6 @@ impl Document for TrustedIssuerDocument {
             "shared_assertions",
             "the services with these audiences can present the workload's assertions here",
         );
-        let profile = context.profiles.get(&self.profile);
         let accepted = self.accepted_audiences(context);
         let is_shared = |pattern: &String| {
             accepted
@@ -158,6 +165,11 @@ impl Document for TrustedIssuerDocument {
             profile.is_some_and(|profile| profile.shared_audiences.iter().any(is_shared)),
             "shared_audience",
             "every service that trusts this platform accepts the same audience, so each of them can present the workload's assertions here",
+        );
+        warn(
+            read::platform_of(profile, &self.issuer, context).is_some(),
+            "forced_profile",
+            "the profile knows nothing of this platform: no events are banned, no ids are pinned, and rules of strangers' workloads are neither refused nor warned of",
         );
         warn(
             self.skip_email_verification == Some(true),
@@ -258,6 +270,8 @@ impl TrustedIssuerDocument {
     /// The members that limit what the issuer may speak for.
     pub fn terms(&self) -> Terms {
         Terms {
+            issuer: Some(self.issuer.clone()),
+            banned_events: self.banned_events.clone(),
             trust_domain: self.trust_domain.clone(),
             subject_domain: self.subject_domain.clone(),
             issuer_claim: self.issuer_claim.clone(),

@@ -28,6 +28,10 @@ const OTHER_TYPES: [&str; 8] = [
     "client-authentication+jwt",
 ];
 
+/// The longest lifetime that a trusted issuer may admit, in seconds: tokens of Azure's managed
+/// identities live 24 hours and 5 minutes.
+const LONGEST_LIFETIME: i64 = 90_000;
+
 pub(super) fn read(
     given: &Map<String, Value>,
     context: ReadContext<'_>,
@@ -54,7 +58,7 @@ pub(super) fn read(
         algorithms,
         types: types(&mut reader),
         max_assertion_lifetime_seconds: reader
-            .integer("max_assertion_lifetime_seconds", 1..=86_400),
+            .integer("max_assertion_lifetime_seconds", 1..=LONGEST_LIFETIME),
         leeway_seconds: reader.integer("leeway_seconds", 0..=60),
         cap_at_assertion_expiry: reader.boolean("cap_at_assertion_expiry"),
         replay: replay(&mut reader),
@@ -77,6 +81,7 @@ pub(super) fn read(
                 .map(|()| pem.to_owned())
         }),
         allow_private: networks(&mut reader),
+        profile_forced: reader.boolean("profile_forced"),
         owner: reader.name("owner"),
         enabled: reader.boolean("enabled").unwrap_or(true),
         profile: profile_name,
@@ -84,6 +89,15 @@ pub(super) fn read(
     };
     if document.audiences.as_ref().is_some_and(Vec::is_empty) {
         reader.problem("audiences", "must name at least one audience");
+    }
+    if let Some(known) = platform_of(profile, &document.issuer, context)
+        && document.profile_forced != Some(true)
+    {
+        let detail = format!(
+            "must be {}, the profile of the platform with this issuer; with profile_forced another one is kept, which knows nothing of the platform",
+            known.name
+        );
+        reader.problem("profile", detail);
     }
     let accepted = document.accepted_audiences(context);
     if document
@@ -95,6 +109,23 @@ pub(super) fn read(
         reader.problem("extra_audiences", "must not repeat an accepted audience");
     }
     reader.finish(document)
+}
+
+/// The profile that knows the platform of this issuer, if the given one is for any platform or for
+/// another one.
+pub(super) fn platform_of<'c>(
+    profile: Option<&Arc<Profile>>,
+    issuer: &str,
+    context: ReadContext<'c>,
+) -> Option<&'c Arc<Profile>> {
+    // A profile that names no issuers, such as `email`, may be for people of a known platform.
+    profile.filter(|profile| {
+        profile.is_for_any_platform() || !(profile.issuers.is_empty() || profile.is_issuer(issuer))
+    })?;
+    context
+        .profiles
+        .iter()
+        .find(|profile| !profile.is_for_any_platform() && profile.is_issuer(issuer))
 }
 
 fn grants(reader: &mut Reader<'_>) -> Option<Vec<AssertionGrant>> {
@@ -137,7 +168,7 @@ fn audiences(
     };
     if let Some(audience) = audiences.iter().find(platform) {
         let detail = format!(
-            "must not hold `{audience}`, an audience of the platform's own services, which others accept too"
+            "must not hold `{audience}`: the platform's own services have this audience, or its tokens if a job asks for none, so others accept it too"
         );
         reader.problem(name, detail);
     }
@@ -183,7 +214,7 @@ fn replay(reader: &mut Reader<'_>) -> Option<Replay> {
     replay
 }
 
-fn networks(reader: &mut Reader<'_>) -> Option<Vec<IpNet>> {
+pub(in crate::documents) fn networks(reader: &mut Reader<'_>) -> Option<Vec<IpNet>> {
     let texts = reader.texts("allow_private")?;
     let networks: Result<Vec<IpNet>, _> = texts.iter().map(|text| text.parse()).collect();
     if networks.is_err() {

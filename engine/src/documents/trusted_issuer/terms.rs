@@ -36,6 +36,8 @@ pub(super) fn members(
         reader.problem("issuer_claim", detail);
     }
     let mut terms = Terms {
+        issuer: None,
+        banned_events: None,
         trust_domain,
         subject_domain,
         issuer_claim,

@@ -3,7 +3,8 @@
 use super::{Claims, find};
 use crate::profile::file::{CheckFile, OneOrMore, PairFile, PasteFile, RequirementFile};
 use crate::profile::{
-    Check, Equals, FileCheck, Identity, Pair, Paste, Requirement, ReusableFile, Revision, Template,
+    Address, Check, Equals, FileCheck, Identity, Pair, Paste, Requirement, ReusableFile, Revision,
+    Template,
 };
 use crate::reason::Reason;
 
@@ -17,6 +18,8 @@ pub(super) fn check(file: &CheckFile, claims: &Claims) -> Result<Check, String> 
             starts_with: file.starts_with.clone(),
             prefix: file.prefix.as_deref().map(template).transpose()?,
             value_format: file.value_format.or(find(claims, &file.claim)?.format),
+            known_values: file.known_values.clone(),
+            parts_end_at: file.parts_end_at.clone(),
             verified_by: file
                 .verified_by
                 .as_deref()
@@ -93,9 +96,15 @@ fn paste(file: &PasteFile) -> Result<Paste, String> {
     {
         return Err("`paste` must not hold an empty text".to_owned());
     }
+    let address = Address {
+        hosts: file.hosts.clone(),
+        with_host: file.with_host,
+        parts: file.parts,
+    };
     Ok(Paste {
         prefixes: file.prefixes.clone(),
         suffixes: file.suffixes.clone(),
+        address: Some(address).filter(|address| !address.hosts.is_empty()),
     })
 }
 

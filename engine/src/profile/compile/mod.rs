@@ -2,15 +2,17 @@
 //! once.
 
 mod check;
+mod judged;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use check::{check, pair, requirement};
+use judged::{asked, weak_rule};
 
 use super::claims::ClaimSpec;
-use super::file::{AtLeastFile, DefaultsFile, FieldFile, ProfileFile, WarningFile};
-use super::{AtLeast, Check, Defaults, Field, Floor, Profile, Template, WeakRule};
+use super::file::{AtLeastFile, DefaultsFile, FieldFile, NarrowingFile, ProfileFile};
+use super::{AtLeast, Check, Defaults, Field, Profile, Template};
 use crate::reason::Reason;
 
 /// A mistake in a profile file.
@@ -110,13 +112,9 @@ fn assemble(name: &str, file: ProfileFile, claims: &Claims) -> Result<Profile, V
         .event_claim
         .as_ref()
         .and_then(|name| keep(find(claims, name), &mut errors));
-    let floor = file.floor.as_ref().and_then(|floor| {
-        let protected = keep(find(claims, &floor.protected_claim), &mut errors)?;
-        Some(Floor {
-            environment_field: floor.environment_field.clone(),
-            protected,
-        })
-    });
+    let floor = file.floor.as_ref();
+    let floor = floor.and_then(|file| keep(judged::floor(file, claims), &mut errors));
+    let asked = keep(asked(&file, claims), &mut errors).unwrap_or_default();
     let Some(workload_id) = workload_id.filter(|_| errors.is_empty()) else {
         return Err(errors);
     };
@@ -128,6 +126,7 @@ fn assemble(name: &str, file: ProfileFile, claims: &Claims) -> Result<Profile, V
         pairs,
         requirements,
         event,
+        asked,
         fields,
         index,
         pins: file.pins,
@@ -138,9 +137,16 @@ fn assemble(name: &str, file: ProfileFile, claims: &Claims) -> Result<Profile, V
         floor,
         platform_audiences: file.platform_audiences,
         shared_audiences: file.shared_audiences,
+        issuers: file.issuers,
+        warn_open_pins: file.warn_open_pins,
         key_hosts: file.key_hosts,
         plain_header: file.plain_header,
         token_review: file.token_review,
+        remedies: file
+            .remedies
+            .into_iter()
+            .map(|(reason, text)| (reason, text.into()))
+            .collect(),
     })
 }
 
@@ -149,15 +155,16 @@ fn unknown_fields(file: &ProfileFile, fields: &[Field]) -> Vec<String> {
     let is_field = |name: &str| fields.iter().any(|field| field.name == name);
     let begins_field = |name: &str| is_field(name.split('.').next().unwrap_or(name));
     let unless = file.warnings.iter().flat_map(|rule| &rule.unless);
-    let listed = file
-        .at_least
-        .iter()
-        .flat_map(|rule| &rule.any_of)
-        .chain(unless)
+    let at_least = file.at_least.iter().flat_map(|rule| &rule.any_of);
+    let listed = at_least
+        .map(String::as_str)
+        .chain(unless.map(NarrowingFile::field))
         .filter(|name| *name != "claims");
     let needed = file.fields.iter().flat_map(|field| &field.needs);
+    let needed = needed.map(String::as_str);
     let environment = file.floor.iter().flat_map(|floor| &floor.environment_field);
     let compared = environment.chain(file.warnings.iter().flat_map(|rule| rule.like.keys()));
+    let compared = compared.map(String::as_str);
     let unknown = listed.chain(needed).filter(|name| !begins_field(name));
     unknown
         .chain(compared.filter(|name| !is_field(name)))
@@ -182,15 +189,6 @@ fn defaults(file: DefaultsFile) -> Defaults {
 fn at_least(file: AtLeastFile) -> AtLeast {
     AtLeast {
         any_of: file.any_of,
-        detail: file.detail,
-    }
-}
-
-fn weak_rule(file: WarningFile) -> WeakRule {
-    WeakRule {
-        code: file.code,
-        unless: file.unless,
-        like: file.like.into_iter().collect(),
         detail: file.detail,
     }
 }

@@ -2,62 +2,114 @@
 
 use serde_json::{Value, json};
 
+use super::super::asked;
 use super::super::check::{self, Verdict};
-use super::super::hint::hint;
+use super::super::hint::{hint, hint_of_file};
 use super::{Candidate, Finding, Rank, Topic};
 use crate::model::{Condition, Rule, Test, TrustedIssuer};
 use crate::profile::{Claims, Profile};
 use crate::reason::Reason;
 use crate::refusal::Mismatch;
 
-impl Candidate {
-    /// The findings that fail, with the expected and the received values.
-    pub fn mismatches(&self, issuer: &TrustedIssuer, claims: &Claims) -> Vec<Mismatch> {
-        self.explained(issuer, claims)
-            .into_iter()
-            .filter_map(|(field, expected, received, verdict)| match verdict {
-                Verdict::Met => None,
-                Verdict::Unmet(reason) => {
-                    let hint = hint(&expected, &received);
-                    Some(Mismatch {
-                        credential: self.credential.id,
-                        field,
-                        expected,
-                        received,
-                        reason,
-                        hint,
-                    })
-                }
-            })
-            .collect()
-    }
+/// A finding as an explanation shows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShownFinding {
+    pub field: String,
+    pub expected: Value,
+    pub received: Value,
+    /// The reason, if the finding fails.
+    pub reason: Option<Reason>,
+    /// How the two values differ, if they are nearly equal.
+    pub hint: Option<&'static str>,
+}
 
-    /// Every finding as field name, expected value, received value and verdict.
-    pub fn explained(
+impl Candidate {
+    /// The findings that fail, with the expected and the received values. `asked` is the principal
+    /// that the request names.
+    pub fn mismatches(
         &self,
         issuer: &TrustedIssuer,
         claims: &Claims,
-    ) -> Vec<(String, Value, Value, Verdict)> {
+        asked: Option<&str>,
+    ) -> Vec<Mismatch> {
+        let name = self.credential.rule.open().unwrap_or_default().name;
+        let mismatch = |shown: ShownFinding| {
+            Some(Mismatch {
+                credential: self.credential.id,
+                name: name.to_owned(),
+                reason: shown.reason?,
+                field: shown.field,
+                expected: shown.expected,
+                received: shown.received,
+                hint: shown.hint,
+            })
+        };
+        self.shown(issuer, claims, asked)
+            .into_iter()
+            .filter_map(mismatch)
+            .collect()
+    }
+
+    /// Every finding with the expected and the received value. `asked` is the principal that the
+    /// request names.
+    pub fn shown(
+        &self,
+        issuer: &TrustedIssuer,
+        claims: &Claims,
+        asked: Option<&str>,
+    ) -> Vec<ShownFinding> {
         let rule = self.credential.rule.open().unwrap_or_default();
-        let explain = |finding: &Finding| {
+        let show = |finding: &Finding| {
             let (field, expected, received) = match finding.about {
                 Topic::Condition(at) => {
                     condition_shown(rule.conditions.get(at), &issuer.profile, claims)
                 }
-                Topic::Event | Topic::Upstream => of_issuer_shown(finding.about, issuer, claims),
-                _ => self.circumstance_shown(finding, &rule),
+                Topic::Event | Topic::Asked | Topic::Upstream => {
+                    of_issuer_shown(finding.about, issuer, claims)
+                }
+                _ => self.circumstance_shown(finding, &rule, asked),
             };
-            (field, expected, received, finding.verdict)
+            let reason = match finding.verdict {
+                Verdict::Met => None,
+                Verdict::Unmet(reason) => Some(reason),
+            };
+            let of_file = match finding.about {
+                Topic::Condition(at) => rule
+                    .conditions
+                    .get(at)
+                    .and_then(|condition| hint_of_file(condition, &issuer.profile, claims)),
+                _ => None,
+            };
+            let hint = reason.and_then(|_| of_file.or_else(|| hint(&expected, &received)));
+            ShownFinding {
+                field,
+                expected,
+                received,
+                reason,
+                hint,
+            }
         };
-        self.findings.iter().map(explain).collect()
+        self.findings.iter().map(show).collect()
     }
 
     /// Field name, expected and received value of a finding that is about neither claims nor the
     /// trusted issuer.
-    fn circumstance_shown(&self, finding: &Finding, rule: &Rule<'_>) -> (String, Value, Value) {
+    fn circumstance_shown(
+        &self,
+        finding: &Finding,
+        rule: &Rule<'_>,
+        asked: Option<&str>,
+    ) -> (String, Value, Value) {
         let met = finding.verdict.is_met();
         let (field, expected, received) = match finding.about {
-            Topic::State => ("state", json!("active"), self.state_shown()),
+            Topic::State => {
+                let shown = self.state_shown();
+                let expected = match self.credential.pending_until {
+                    Some(until) if met => json!(format!("active, or pending until {until}")),
+                    _ => json!("active"),
+                };
+                ("state", expected, shown)
+            }
             Topic::Principal => {
                 let enabled = self
                     .principal
@@ -95,12 +147,8 @@ impl Candidate {
                 )
             }
             Topic::Principals => {
-                let shown = if met {
-                    "named"
-                } else {
-                    "another principal named"
-                };
-                ("principal", json!("named in the request"), json!(shown))
+                let expected = json!("the principal of this rule");
+                ("principal", expected, json!(asked))
             }
             Topic::Actor => {
                 let names: Vec<&str> = rule.actors.iter().map(|actor| actor.name).collect();
@@ -117,10 +165,12 @@ impl Candidate {
             ),
             Topic::Pins => (
                 "pinned",
-                json!("every id of what is named"),
+                json!("every id of what is named, at this first match"),
                 json!(self.pins),
             ),
-            Topic::Condition(_) | Topic::Event | Topic::Upstream => ("", Value::Null, Value::Null),
+            Topic::Condition(_) | Topic::Event | Topic::Asked | Topic::Upstream => {
+                ("", Value::Null, Value::Null)
+            }
         };
         (field.to_owned(), expected, received)
     }
@@ -184,6 +234,13 @@ fn of_issuer_shown(
             json!({ "none_of": issuer.banned_events }),
             received(event),
         );
+    }
+    if about == Topic::Asked {
+        let (claim, value) = asked::evidence(issuer, claims).unzip();
+        let field = issuer.profile.event_field();
+        let name = field.map_or("events", |field| field.name.as_str());
+        let expected = json!({ "names": issuer.profile.asked.events, "for": claim });
+        return (name.to_owned(), expected, value.unwrap_or(Value::Null));
     }
     let path = issuer.terms.issuer_claim.as_deref();
     (

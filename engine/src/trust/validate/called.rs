@@ -4,10 +4,11 @@ use serde_json::{Map, Value};
 
 use super::DocumentError;
 use super::values::{check_text, equal};
-use crate::profile::{ClaimSpec, Equals, Paste};
+use crate::profile::{ClaimSpec, Equals, Format, Paste};
 
 /// The stored form of `called_workflow`, with a commit id in lower case.
 pub(super) fn called(value: &Value) -> Result<Value, Vec<DocumentError>> {
+    const PATH: &str = "must be owner/repository/.github/workflows/file, without the ref, which has a member of its own";
     const FORM: &str = "must be \"same-repo\", \"any\", or an object of path and either ref or sha";
     let wrong = |pointer: &str, detail: &str| DocumentError::new(pointer, detail);
     let called = match value {
@@ -26,13 +27,16 @@ pub(super) fn called(value: &Value) -> Result<Value, Vec<DocumentError>> {
     }
     let mut stored = Map::new();
     match given("path") {
-        Some(Value::String(path)) if is_workflow_path(path) => {
-            stored.insert("path".to_owned(), path.clone().into());
+        Some(Value::String(path)) => {
+            let path = path.trim().replace('\\', "/");
+            let path = path.strip_prefix("https://github.com/").unwrap_or(&path);
+            if is_workflow_path(path) {
+                stored.insert("path".to_owned(), path.into());
+            } else {
+                problems.push(wrong("/path", PATH));
+            }
         }
-        _ => problems.push(wrong(
-            "/path",
-            "must be owner/repository/.github/workflows/file",
-        )),
+        _ => problems.push(wrong("/path", PATH)),
     }
     match given("sha") {
         None => {}
@@ -68,26 +72,27 @@ fn called_ref(value: &Value) -> Result<Value, String> {
         list: false,
         starts_with: Some("refs/".to_owned()),
         prefix: None,
-        value_format: None,
+        value_format: Some(Format::GitRef),
+        known_values: Vec::new(),
+        parts_end_at: None,
         verified_by: None,
         digits: false,
         literal: None,
         strangers: Vec::new(),
         paste: Paste::default(),
     };
-    equal(&equals, value, false)
+    equal(&equals, value, false, None)
 }
 
 fn is_workflow_path(path: &str) -> bool {
-    let mut segments = path.split('/');
-    let names = segments
-        .by_ref()
-        .take(2)
-        .all(|name| !name.is_empty() && name.is_ascii());
-    names
+    let Some((at, _)) = path.match_indices('/').nth(1) else {
+        return false;
+    };
+    let (names, file) = path.split_at_checked(at).unwrap_or_default();
+    Format::GithubRepository.fits(names)
         && check_text(path).is_ok()
-        && segments.clone().count() >= 1
-        && segments.all(|segment| !segment.is_empty())
+        && !file.contains("@refs/")
+        && file.split('/').skip(1).all(|segment| !segment.is_empty())
 }
 
 fn is_commit(text: &str) -> bool {

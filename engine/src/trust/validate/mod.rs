@@ -4,9 +4,13 @@
 //! brings pasted values into one stored form. Claims are never normalised.
 
 mod called;
+#[cfg(test)]
+mod cases;
 mod claims;
+mod never;
 mod terms;
 mod values;
+mod warnings;
 mod whole;
 
 use serde::Serialize;
@@ -62,7 +66,7 @@ pub fn normalise(
     for (name, value) in given.iter().filter(|(_, value)| !value.is_null()) {
         let pointer = format!("/{}", escape(name));
         let stored = match name.as_str() {
-            "claims" => claims::claims(value),
+            "claims" => claims::claims(profile, value),
             _ => match profile.fields_named(name).next() {
                 Some((_, field)) => member(profile, field, value, terms),
                 None => Err(vec![DocumentError::new("", unknown_field(profile, name))]),
@@ -83,9 +87,10 @@ pub fn normalise(
     }
     problems.extend(whole::whole(profile, &matcher, &problems));
     problems.extend(terms::terms(profile, terms, &matcher));
+    problems.extend(never::never(profile, &matcher));
     if problems.is_empty() {
         Ok(Normalised {
-            warnings: whole::warnings(profile, &matcher),
+            warnings: warnings::warnings(profile, terms, &matcher),
             matcher,
         })
     } else {
@@ -123,7 +128,12 @@ fn member(
     match &field.check {
         Check::Equals(equals) => {
             let plain_only = field.role == Role::Name && profile.pins != PinMode::Never;
-            one(values::equal(equals, value, plain_only))
+            one(values::equal(
+                equals,
+                value,
+                plain_only,
+                terms.issuer.as_deref(),
+            ))
         }
         Check::Flag { .. } | Check::Present { .. } | Check::MatchNames => one(match value {
             Value::Bool(_) => Ok(value.clone()),
@@ -377,7 +387,10 @@ mod tests {
                 .map(|p| p.detail.clone())
                 .collect::<String>()
         };
-        assert!(missing(json!({"repository": null})).contains("repository, repository_owner_id"));
+        assert!(
+            missing(json!({"repository": null}))
+                .contains("repository, repository_id, repository_owner_id")
+        );
         assert!(missing(json!({"workflow_file": null})).contains("ref_template, subject"));
         assert!(
             missing(json!({"workflow_file": null, "called_workflow": "any"}))

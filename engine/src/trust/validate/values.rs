@@ -3,16 +3,23 @@
 use serde_json::{Map, Value};
 
 use crate::profile::glob::{MAX_PATTERN_BYTES, MAX_STARS, matches, stars};
-use crate::profile::{ClaimKind, Equals, FileCheck, LetterCase, Paste};
+use crate::profile::{ClaimKind, Equals, FileCheck, Format, LetterCase};
 
 const MAX_TEXT_BYTES: usize = 1024;
 /// Most alternatives of one condition: each costs work at every request.
 pub(super) const MAX_ALTERNATIVES: usize = 100;
-const PLACEHOLDER: &str = "{version}";
+/// What stands for the version in a version template.
+pub(super) const PLACEHOLDER: &str = "{version}";
 
-/// The stored form of a value for an [`Equals`] check. `plain_only` refuses globs and alternatives.
-pub(super) fn equal(equals: &Equals, value: &Value, plain_only: bool) -> Result<Value, String> {
-    let plain = |value: &Value| plain(equals, value).map(Value::String);
+/// The stored form of a value for an [`Equals`] check. `plain_only` refuses globs and alternatives;
+/// `issuer` is the trusted issuer, whose host pasted addresses may have.
+pub(super) fn equal(
+    equals: &Equals,
+    value: &Value,
+    plain_only: bool,
+    issuer: Option<&str>,
+) -> Result<Value, String> {
+    let plain = |value: &Value| plain(equals, value, issuer).map(Value::String);
     let list = |values: &[Value]| match values {
         [] => Err("must not be an empty list, which equals nothing".to_owned()),
         values if values.len() > MAX_ALTERNATIVES => Err(too_many()),
@@ -49,13 +56,18 @@ pub(super) fn too_many() -> String {
     format!("must have at most {MAX_ALTERNATIVES} alternatives; write several rules for more")
 }
 
-fn plain(equals: &Equals, value: &Value) -> Result<String, String> {
+fn plain(equals: &Equals, value: &Value, issuer: Option<&str>) -> Result<String, String> {
     let text = match value {
-        Value::String(text) => paste(&equals.paste, text),
+        Value::String(text) => equals.paste.value(text, issuer),
         Value::Number(number) if equals.digits && number.is_u64() => number.to_string(),
         _ => return Err("must be a string".to_owned()),
     };
-    check_text(&text)?;
+    check_plain(equals, &text).map(|()| text)
+}
+
+/// Whether a plain value can equal the claim of an [`Equals`] check.
+pub(super) fn check_plain(equals: &Equals, text: &str) -> Result<(), String> {
+    check_text(text)?;
     let claim = &equals.claim;
     if claim.case == LetterCase::Name && !text.is_ascii() {
         return Err("must be ASCII, as all such names are; the rule would never match".to_owned());
@@ -63,27 +75,30 @@ fn plain(equals: &Equals, value: &Value) -> Result<String, String> {
     if equals.digits && !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err("must be the number that the platform shows as the id, in digits".to_owned());
     }
-    if let Some(format) = equals.value_format.filter(|format| !format.fits(&text)) {
+    if equals.digits && text.starts_with('0') {
+        return Err("must not begin with 0, as no id does; the rule would never match".to_owned());
+    }
+    if let Some(format) = equals.value_format.filter(|format| !format.fits(text)) {
         return Err(format.described().to_owned());
     }
-    if equals
-        .strangers
-        .iter()
-        .any(|one| claim.case.same(one, &text))
-    {
+    let is = |one: &String| claim.case.same(one, text);
+    if equals.strangers.iter().any(is) {
         return Err("must not be a value that anybody can have".to_owned());
     }
-    if !claim.one_of.is_empty() && !claim.one_of.contains(&text) {
-        return Err(format!(
-            "must be one of {}",
-            claim.one_of.join(", ").trim_end_matches(", ")
-        ));
+    for known in [&claim.one_of, &equals.known_values] {
+        if !known.is_empty() && !known.iter().any(is) {
+            let known = known.join(", ");
+            let known = known.trim_end_matches(", ");
+            return Err(format!(
+                "must be one of {known}; another value would never match"
+            ));
+        }
     }
     match &equals.starts_with {
-        Some(beginning) if !text.starts_with(beginning.as_str()) || text == *beginning => {
+        Some(beginning) if !text.starts_with(beginning.as_str()) || text == beginning => {
             Err(format!("must begin with {beginning} and go on"))
         }
-        _ => Ok(text),
+        _ => Ok(()),
     }
 }
 
@@ -94,8 +109,8 @@ pub(super) fn text(value: &Value) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// What every text in a rule has to fulfil: not empty, at most 1024 bytes, no control characters,
-/// no white space at either end.
+/// What every text in a rule has to fulfil: not empty, at most 1024 bytes, no control characters
+/// and no others that cannot be seen, no white space at either end.
 pub(super) fn check_text(text: &str) -> Result<(), String> {
     if text.is_empty() {
         return Err(
@@ -109,29 +124,28 @@ pub(super) fn check_text(text: &str) -> Result<(), String> {
     if text.trim() != text {
         return Err("must not begin or end with white space".to_owned());
     }
-    Ok(())
+    match text.chars().find(|character| is_unseen(*character)) {
+        Some(character) => Err(format!(
+            "must not hold {}, which cannot be seen; it comes with text that is copied from a page",
+            character.escape_unicode()
+        )),
+        None => Ok(()),
+    }
 }
 
-fn paste(paste: &Paste, text: &str) -> String {
-    let mut text = text.trim();
-    let taken_off = |text: &str| -> Option<usize> {
-        let prefix = paste
-            .prefixes
-            .iter()
-            .find(|prefix| text.starts_with(prefix.as_str()));
-        prefix.map(String::len)
-    };
-    while let Some(rest) = taken_off(text).and_then(|length| text.get(length..)) {
-        text = rest;
-    }
-    while let Some(rest) = paste
-        .suffixes
-        .iter()
-        .find_map(|suffix| text.strip_suffix(suffix.as_str()))
-    {
-        text = rest;
-    }
-    text.to_owned()
+/// Characters without a width, soft hyphens and marks of the direction of writing. No name of a
+/// platform has them, while pages and chats put them into what is copied. The two joiners are none
+/// of them: scripts and emoji need these.
+fn is_unseen(character: char) -> bool {
+    matches!(
+        character,
+        '\u{ad}'
+            | '\u{200b}'
+            | '\u{200e}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{2069}'
+            | '\u{feff}'
+    )
 }
 
 fn glob(equals: &Equals, pattern: &str) -> Result<(), String> {
@@ -144,6 +158,11 @@ fn glob(equals: &Equals, pattern: &str) -> Result<(), String> {
     }
     if stars(pattern) > MAX_STARS {
         return Err(format!("must be a pattern with at most {MAX_STARS} stars"));
+    }
+    if equals.value_format == Some(Format::GitRef)
+        && !Format::GitRef.fits(&pattern.replace('*', "x"))
+    {
+        return Err(Format::GitRef.described().to_owned());
     }
     let literal = pattern.split('*').next().unwrap_or_default();
     if let Some(form) = &equals.literal {
@@ -171,12 +190,13 @@ fn glob(equals: &Equals, pattern: &str) -> Result<(), String> {
     }
 }
 
-/// The stored form of a file name, or of a path if the check allows folders.
+/// The stored form of a file name, or of a path if the check allows folders. A path of Windows is
+/// read as the same path with slashes: no file of a workflow has a backslash in its name.
 pub(super) fn file(check: &FileCheck, value: &Value) -> Result<Value, String> {
     let Value::String(text) = value else {
         return Err("must be a string".to_owned());
     };
-    let text = paste(&check.paste, text);
+    let text = check.paste.value(&text.replace('\\', "/"), None);
     check_text(&text)?;
     if text.contains('/') && !check.folders {
         return Err("must be the file's name, without folders".to_owned());
@@ -206,6 +226,9 @@ pub(super) fn version(starts_with: &str, value: &Value) -> Result<Value, String>
         return Err(format!(
             "must hold {PLACEHOLDER} exactly once and no other placeholder"
         ));
+    }
+    if !Format::GitRef.fits(&text.replace(PLACEHOLDER, "x")) {
+        return Err(Format::GitRef.described().to_owned());
     }
     if !text.starts_with(starts_with) {
         return Err(format!(

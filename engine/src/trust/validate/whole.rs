@@ -1,15 +1,11 @@
-//! Validates a rule as a whole: whether workloads of other accounts would match it, whether it is
-//! weak, and which ids it leaves open.
+//! Validates a rule as a whole: whether workloads of other accounts would match it, and which ids it
+//! leaves open.
 
 use serde_json::{Map, Value};
 
-use super::{DocumentError, Warning};
+use super::DocumentError;
 use crate::model::MAX_KEYS;
-use crate::profile::{Check, Equals, LetterCase, PinMode, Profile, Role, glob};
-
-/// Claims that identify no workload: all tokens of the issuer have the same value, or each has its
-/// own.
-const OF_THE_TOKEN: [&str; 6] = ["iss", "aud", "exp", "nbf", "iat", "jti"];
+use crate::profile::{Check, LetterCase, Profile, Role, is_of_the_workload};
 
 /// Errors that concern several members, or members that are missing.
 pub(super) fn whole(
@@ -117,15 +113,6 @@ fn without_condition(
     is_open.then(|| DocumentError::new("", detail))
 }
 
-/// Whether a claim, by name or JSON Pointer, can distinguish the workloads of the issuer.
-fn is_of_the_workload(path: &str) -> bool {
-    let name = path
-        .strip_prefix('/')
-        .and_then(|pointer| pointer.split('/').next())
-        .unwrap_or(path);
-    !OF_THE_TOKEN.contains(&name)
-}
-
 /// The error for a rule with too many index keys. The alternatives of the fields of one key
 /// multiply, and a rule without index keys would be judged for every assertion of the issuer.
 fn too_many_keys(
@@ -161,57 +148,6 @@ fn too_many_keys(
             detail,
         )
     })
-}
-
-/// Warnings about a rule that is weak but valid.
-pub(super) fn warnings(profile: &Profile, matcher: &Map<String, Value>) -> Vec<Warning> {
-    let mut warnings: Vec<Warning> = profile
-        .warnings
-        .iter()
-        .filter(|rule| {
-            let fits = |(name, glob): &(String, String)| {
-                matcher
-                    .get(name)
-                    .and_then(Value::as_str)
-                    .is_some_and(|value| glob::matches(glob, value))
-            };
-            rule.like.iter().all(fits)
-                && !rule.unless.iter().any(|name| {
-                    matcher
-                        .get(name)
-                        .is_some_and(|value| *value != Value::Bool(false))
-                })
-        })
-        .map(|rule| Warning {
-            code: rule.code.clone(),
-            detail: rule.detail.clone(),
-        })
-        .collect();
-    let takes_globs = |name: &String| {
-        profile
-            .fields_named(name)
-            .any(|(_, field)| matches!(&field.check, Check::Equals(Equals { glob: true, .. })))
-    };
-    let holds_star = |value: &Value| value.as_str().is_some_and(|text| text.contains('*'));
-    for (name, value) in matcher
-        .iter()
-        .filter(|(name, value)| takes_globs(name) && holds_star(value))
-    {
-        let detail = format!(
-            "`*` is a character like any other in {name}: {value}; a pattern is written as {{\"glob\": {value}}}"
-        );
-        warnings.push(Warning {
-            code: "literal_star".to_owned(),
-            detail,
-        });
-    }
-    if profile.pins == PinMode::WhenSent && !missing_ids(profile, matcher).is_empty() {
-        warnings.push(Warning {
-            code: "no_immutable_id".to_owned(),
-            detail: "names can be taken over by others: give the ids as well, where the platform sends them".to_owned(),
-        });
-    }
-    warnings
 }
 
 /// The id fields that still have to be pinned: ids of the objects that the rule names and that

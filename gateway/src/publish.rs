@@ -1,0 +1,493 @@
+//! The way of a publication: received whole, read, decided, reserved, forwarded, settled.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use carnet_access::AccessToken;
+use carnet_publish_protocols::credential::{Presented, presented};
+use carnet_publish_protocols::{
+    File, Limits, Operation, Protocol, Publication, Request, Unreadable, read,
+};
+use http::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, TRAILER, TRANSFER_ENCODING,
+};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
+use http_body::Body;
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::task::spawn_blocking;
+use url::Url;
+
+use crate::authority::{Authority, NoToken};
+use crate::decide::Case;
+use crate::gateway::{Gateway, Visit, full, length, refuse};
+use crate::index::Existence;
+use crate::records::{NewPublication, Outcome, Package, Publisher, RefusedPublication};
+use crate::refusal::{Kind, Refusal, no_token};
+use crate::registry::Registry;
+use crate::spool::Spooled;
+use crate::upstream::{NoAnswer, PUBLISHING, bring_back, credentials_of, of_publication, whole};
+use crate::{Answered, BoxError};
+
+/// The longest answer of a registry to a publication.
+const MOST_ANSWERED: u64 = 1024 * 1024;
+/// How often a decision is made again when the record of the package changes meanwhile.
+const ATTEMPTS: usize = 5;
+
+/// What a publication was sent with.
+enum Hand {
+    /// A token of ours, which is verified again after the body came.
+    Token(SecretString),
+    /// Credentials of the registry's own, which go on to it.
+    Own { user: Option<String> },
+}
+
+/// What is known of a publication so far, for the audit of its refusal.
+#[derive(Default)]
+struct Seen {
+    publication: Option<(String, Option<String>, Operation)>,
+    digest: Option<String>,
+    token: Option<Box<AccessToken>>,
+    user: Option<String>,
+}
+
+impl<A: Authority> Gateway<A> {
+    /// Publishes what a request brings, or refuses it in the words of its tool.
+    pub(crate) async fn publish<B>(
+        self: &Arc<Self>,
+        visit: Visit,
+        (parts, path): (Parts, String),
+        call: Request,
+        body: B,
+    ) -> Answered
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let mut seen = Seen::default();
+        let tried = self.tried(&visit, (&parts, &path), call, body, &mut seen);
+        match tried.await {
+            Ok(answer) => answer,
+            Err(refusal) => {
+                self.note_refused(&visit, seen, &refusal).await;
+                refuse(&visit.registry, &refusal)
+            }
+        }
+    }
+
+    async fn tried<B>(
+        self: &Arc<Self>,
+        visit: &Visit,
+        (parts, path): (&Parts, &str),
+        call: Request,
+        body: B,
+        seen: &mut Seen,
+    ) -> Result<Answered, Refusal>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let registry = &visit.registry;
+        let url = destination(registry, path).ok_or_else(Refusal::unknown)?;
+        let framed = framing(registry.protocol, parts)?;
+        // Nothing of the body is received for a request without a token that counts.
+        let hand = self.hand(registry, &parts.headers, seen).await?;
+        let mut spooled = self.spool.receive(body, framed).await?;
+        let publication;
+        (publication, spooled) = self.understood(call, spooled).await?;
+        let file = publication.files.first().cloned();
+        seen.digest = file.as_ref().map(|file| format!("sha256:{}", file.sha256));
+        seen.publication = Some((
+            publication.package.clone(),
+            publication.version.clone(),
+            publication.operation,
+        ));
+        let (id, publisher) = self
+            .reserved(visit, &publication, file.as_ref(), &hand, seen)
+            .await?;
+        let credential = match publisher {
+            Publisher::Token { .. } => registry.credential.header().ok().flatten(),
+            Publisher::Passthrough { .. } => None,
+        };
+        let has_body = spooled.length() > 0 || call_has_body(&parts.method);
+        let mut headers = of_publication(
+            &parts.headers,
+            visit.as_for(),
+            credential,
+            has_body.then_some(spooled.length()),
+        );
+        if let Publisher::Passthrough { .. } = publisher {
+            headers.extend(credentials_of(registry.protocol, &parts.headers));
+        }
+        let forwarding = self.clone().forwarded(
+            registry.clone(),
+            (id, matches!(publisher, Publisher::Token { .. })),
+            (parts.method.clone(), url),
+            headers,
+            spooled,
+        );
+        // The outcome is recorded also if the client does not wait for it.
+        let forwarded = tokio::spawn(forwarding).await;
+        forwarded.unwrap_or_else(|_| {
+            Err(Refusal::new(
+                Kind::Later,
+                "internal_error",
+                "the gateway failed; look whether the publication arrived before you try again",
+            ))
+        })
+    }
+
+    /// What a request is sent with, if that may publish at all.
+    async fn hand(
+        &self,
+        registry: &Registry,
+        headers: &HeaderMap,
+        seen: &mut Seen,
+    ) -> Result<Hand, Refusal> {
+        let unusable = |why: &str| Refusal::new(Kind::Token, "invalid_request", why);
+        let sent =
+            presented(registry.protocol, headers).map_err(|why| unusable(&why.to_string()))?;
+        let (secret, user) = match sent {
+            Presented::Nothing => return Err(no_credentials(registry)),
+            Presented::Token(token) => (token, None),
+            Presented::User { name, password } => (password, Some(name)),
+        };
+        let is_own_form = self.authority.is_own_form(secret.expose_secret());
+        // Some tools put a token into the place of the user name.
+        let names_own = |user: &String| self.authority.is_own_form(user);
+        if !is_own_form && registry.passthrough && user.as_ref().is_some_and(names_own) {
+            return Err(no_token(NoToken::Inactive));
+        }
+        if !is_own_form && registry.passthrough {
+            if registry.credential.is(secret.expose_secret()) {
+                return Err(Refusal::new(
+                    Kind::Token,
+                    "gateways_credential",
+                    "this is the gateway's own credential for the registry; use one of your own, or trusted publishing",
+                ));
+            }
+            seen.user.clone_from(&user);
+            return Ok(Hand::Own { user });
+        }
+        let token = self
+            .authority
+            .token(&registry.name, secret.expose_secret())
+            .await?;
+        seen.token = Some(Box::new(token.map_err(no_token)?));
+        Ok(Hand::Token(secret))
+    }
+
+    /// Reads a request on a thread that may block.
+    async fn understood(
+        &self,
+        call: Request,
+        mut spooled: Spooled,
+    ) -> Result<(Publication, Spooled), Refusal> {
+        // What a small body inflates to is bounded by its size, and only so many are read at once.
+        let unpacked = spooled
+            .length()
+            .saturating_mul(100)
+            .saturating_add(64 << 20);
+        let limits = Limits {
+            unpacked: unpacked.min(self.limits.unpacked),
+            ..self.limits
+        };
+        let _turn = self.reading.acquire().await;
+        let reading = spawn_blocking(move || {
+            let publication = read(&call, spooled.file(), &limits)?;
+            Ok::<_, Unreadable>((publication, spooled))
+        });
+        let read = reading.await.map_err(|error| {
+            tracing::error!(%error, "reading a request failed");
+            Refusal::new(Kind::Malformed, "malformed", "the request cannot be read")
+        })?;
+        Ok(read?)
+    }
+
+    /// Decides on a publication and records it as under way.
+    async fn reserved(
+        &self,
+        visit: &Visit,
+        publication: &Publication,
+        file: Option<&File>,
+        hand: &Hand,
+        seen: &mut Seen,
+    ) -> Result<(String, Publisher), Refusal> {
+        let registry = &visit.registry;
+        let gone = || {
+            Refusal::new(
+                Kind::Later,
+                "registry_disabled",
+                "this registry takes no publications at the moment",
+            )
+        };
+        let names = self.authority.terms(&registry.name).ok_or_else(gone)?;
+        let names = names.package_names;
+        // The owners are recorded by names that the protocol's tools take for the same.
+        if names != registry.protocol.package_names() {
+            tracing::error!(
+                registry = registry.name,
+                "package_names of the resource server are no longer those of the protocol"
+            );
+            return Err(gone());
+        }
+        let folded = names.normalise(&publication.package).into_owned();
+        for _ in 0..ATTEMPTS {
+            let record = self.authority.package(&registry.name, &folded).await?;
+            let exists = self.exists(registry, &record, publication).await?;
+            let case = Case {
+                publication,
+                digest: seen.digest.as_deref(),
+                names,
+                protocol: registry.protocol,
+                record: &record,
+                exists,
+            };
+            let publisher = self.decided(&case, registry, hand).await?;
+            let new = NewPublication {
+                registry: registry.name.clone(),
+                package: folded.clone(),
+                spelled: publication.package.clone(),
+                version: publication.version.clone(),
+                file: file.map(|file| file.name.clone()),
+                digest: seen.digest.clone(),
+                operation: publication.operation.as_str(),
+                adds: publication.operation == Operation::Publish,
+                publisher,
+                address: visit.address,
+                decided_on: record,
+            };
+            if let Ok(reservation) = self.authority.reserve(&new).await? {
+                return Ok((reservation.id, new.publisher));
+            }
+        }
+        Err(Refusal::new(
+            Kind::Later,
+            "temporarily_unavailable",
+            "other publications of this package are under way; try again",
+        ))
+    }
+
+    /// Decides as of now: a token may have ended while the body came.
+    async fn decided(
+        &self,
+        case: &Case<'_>,
+        registry: &Registry,
+        hand: &Hand,
+    ) -> Result<Publisher, Refusal> {
+        match hand {
+            Hand::Own { user } => case.for_own_credentials(user.clone()),
+            Hand::Token(secret) => {
+                let token = self
+                    .authority
+                    .token(&registry.name, secret.expose_secret())
+                    .await?
+                    .map_err(no_token)?;
+                case.for_token(token, &self.authority)
+            }
+        }
+    }
+
+    /// Whether the registry has the package.
+    async fn exists(
+        &self,
+        registry: &Registry,
+        record: &Package,
+        publication: &Publication,
+    ) -> Result<bool, Refusal> {
+        if !Case::must_ask(record) {
+            return Ok(true);
+        }
+        let asking = self.asking(registry);
+        let found = registry.index.existence(&asking, &publication.package);
+        match found.await {
+            Ok(found) => Ok(found == Existence::Exists),
+            Err(error) => {
+                tracing::warn!(registry = registry.name, %error, "whether a package exists cannot be asked");
+                Err(Refusal::new(
+                    Kind::Upstream,
+                    "registry_unreachable",
+                    "the registry behind the gateway does not say whether the package exists; nothing was published",
+                ))
+            }
+        }
+    }
+
+    /// Sends a publication to the registry and records what became of it.
+    async fn forwarded(
+        self: Arc<Self>,
+        registry: Arc<Registry>,
+        (id, by_gateway): (String, bool),
+        (method, url): (Method, Url),
+        headers: HeaderMap,
+        spooled: Spooled,
+    ) -> Result<Answered, Refusal> {
+        let (body, left) = if headers.contains_key(CONTENT_LENGTH) {
+            let (body, left) = spooled.into_body();
+            (reqwest::Body::wrap(body), left)
+        } else {
+            (reqwest::Body::default(), Arc::default())
+        };
+        let to = (method, url.clone());
+        let answer = match self.upstream.publish(to, headers, body).await {
+            Ok(mut answer) => {
+                let body = tokio::time::timeout(PUBLISHING, whole(&mut answer, MOST_ANSWERED));
+                let late = |_| NoAnswer::Silent("its answer took too long".to_owned());
+                let body = body.await.map_err(late).flatten();
+                body.map(|body| (answer, body))
+            }
+            Err(error) => Err(error),
+        };
+        let outcome = match &answer {
+            Ok((answer, body)) => outcome(registry.protocol, answer.status(), body),
+            Err(NoAnswer::Unreachable(_)) => Outcome::Refused { status: None },
+            // It ended the connection before it could have the whole body: it took nothing of it.
+            Err(_) if left.load(Ordering::Relaxed) > 0 => Outcome::Refused { status: None },
+            Err(error) => Outcome::Unclear {
+                why: error.to_string(),
+            },
+        };
+        if let Err(error) = self.authority.settle(&id, &outcome).await {
+            // It stays as under way, and is settled by what the registry has.
+            tracing::error!(publication = id, ?outcome, %error, "the outcome of a publication cannot be recorded");
+        }
+        let (mut answer, body) = answer?;
+        if by_gateway && answer.status() == StatusCode::UNAUTHORIZED {
+            tracing::error!(
+                registry = registry.name,
+                "the registry does not accept the gateway's credential"
+            );
+            return Err(Refusal::new(
+                Kind::Upstream,
+                "registry_refuses_gateway",
+                "the registry does not accept the gateway's credential; tell its operator",
+            ));
+        }
+        if by_gateway && answer.status() == StatusCode::FORBIDDEN {
+            tracing::warn!(
+                registry = registry.name,
+                "the registry forbids what the gateway publishes: its user lacks a right, or the password is wrong"
+            );
+        }
+        bring_back(&mut answer, &registry, &url);
+        let (mut parts, _) = answer.into_parts();
+        parts.headers.remove(CONTENT_LENGTH);
+        Ok(Response::from_parts(parts, full(body)))
+    }
+
+    async fn note_refused(&self, visit: &Visit, seen: Seen, refusal: &Refusal) {
+        let registry = &visit.registry;
+        let names = self.authority.terms(&registry.name);
+        let (package, version, operation) = match seen.publication {
+            Some((package, version, operation)) => {
+                (Some(package), version, Some(operation.as_str()))
+            }
+            None => (None, None, None),
+        };
+        let folded = |package: String| match names {
+            Some(terms) => terms.package_names.normalise(&package).into_owned(),
+            None => package,
+        };
+        let refused = RefusedPublication {
+            registry: registry.name.clone(),
+            package: package.map(folded),
+            version,
+            digest: seen.digest,
+            operation,
+            token: seen.token,
+            user: seen.user,
+            reason: refusal.code,
+            detail: refusal.text.clone(),
+            address: visit.address,
+        };
+        self.authority.refused(refused).await;
+    }
+}
+
+fn no_credentials(registry: &Registry) -> Refusal {
+    let text = if registry.passthrough {
+        "publishing needs a token of trusted publishing, or credentials of the registry"
+    } else {
+        "publishing needs a token of trusted publishing: let the tool get one (`uv publish --trusted-publishing always`, `npm publish` 11.5 or later), or use `carnet exchange`"
+    };
+    Refusal::new(Kind::Token, "token_missing", text)
+}
+
+/// Where a publication goes: where it came to, but uploads of PyPI's tools to the root, since
+/// `/legacy/` is a path of pypi.org's own.
+fn destination(registry: &Registry, path: &str) -> Option<Url> {
+    match registry.protocol {
+        Protocol::Pypi => registry.upstream_url("/"),
+        _ => registry.upstream_url(path),
+    }
+}
+
+/// The announced length of the body. Its framing is the gateway's own: what two servers could find
+/// different ends of, or what has to be decoded first, is not taken. Of the tools only
+/// `dotnet nuget push` sends chunks, and where chunks come with a length, hyper shows the chunks alone.
+fn framing(protocol: Protocol, parts: &Parts) -> Result<Option<u64>, Refusal> {
+    let headers = &parts.headers;
+    let malformed = |text: &str| Refusal::new(Kind::Malformed, "malformed", text);
+    if headers.contains_key(CONTENT_ENCODING) {
+        return Err(malformed("the request must come without Content-Encoding"));
+    }
+    if headers.get_all(CONTENT_TYPE).iter().count() > 1 {
+        return Err(malformed("the request must have one Content-Type"));
+    }
+    if headers.contains_key(TRAILER) {
+        return Err(malformed("the request must come without trailers"));
+    }
+    let is_usual = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    if headers.get(EXPECT).is_some_and(|value| !is_usual(value)) {
+        return Err(malformed("Expect must be 100-continue"));
+    }
+    if !headers.contains_key(TRANSFER_ENCODING) {
+        // In HTTP/2 the frames tell where the body ends.
+        let is_framed = parts.version == Version::HTTP_2;
+        return Ok(length(headers).or((!is_framed).then_some(0)));
+    }
+    if protocol == Protocol::Nuget {
+        return Ok(None);
+    }
+    Err(Refusal::new(
+        Kind::NoLength,
+        "length_required",
+        "the request must state its length (Content-Length) and not be chunked",
+    ))
+}
+
+/// Whether the method announces a body, so that an empty one is announced as well.
+fn call_has_body(method: &Method) -> bool {
+    matches!(*method, Method::PUT | Method::POST)
+}
+
+/// What an answer says of a publication.
+fn outcome(protocol: Protocol, status: StatusCode, body: &[u8]) -> Outcome {
+    let refused = Outcome::Refused {
+        status: Some(status.as_u16()),
+    };
+    if status.is_success() {
+        // Some registries of crates refuse with 200 and a list of errors.
+        let is_refused = protocol == Protocol::CratesIo && holds_errors(body);
+        return if is_refused {
+            refused
+        } else {
+            Outcome::Accepted
+        };
+    }
+    if status.is_client_error() {
+        return refused;
+    }
+    Outcome::Unclear {
+        why: format!("the registry answered {}", status.as_u16()),
+    }
+}
+
+fn holds_errors(body: &[u8]) -> bool {
+    let answer: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    let errors = answer.as_ref().and_then(|answer| answer.get("errors"));
+    errors
+        .and_then(serde_json::Value::as_array)
+        .is_some_and(|errors| !errors.is_empty())
+}

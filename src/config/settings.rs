@@ -1,0 +1,214 @@
+//! The effective configuration as a list of keys, for `carnet config show`.
+
+use serde_json::{Value, json};
+
+use super::{Config, EncryptionKeySource, Origin, ProxyUrl};
+
+/// Shown instead of a secret that is set.
+const SECRET: &str = "(set)";
+
+/// A configuration key with its effective value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setting {
+    pub key: &'static str,
+    /// The value; `null` if there is none, and `"(set)"` for a secret.
+    pub value: Value,
+    pub origin: Origin,
+}
+
+impl Config {
+    /// All keys with their effective values and where each comes from, in the order of the reference
+    /// page. Passwords and keys are not shown.
+    pub fn settings(&self) -> Vec<Setting> {
+        let values = [
+            vec![("issuer", json!(self.own.issuer()))],
+            self.server_values(),
+            self.database_values(),
+            vec![
+                ("data_dir", json!(self.data_dir)),
+                ("profiles_dir", json!(self.profiles_dir)),
+                ("key_files_dir", json!(self.key_files_dir)),
+                ("log.format", json!(self.log.format)),
+                ("log.level", json!(self.log.level.as_str())),
+                (
+                    "tokens.lifetime_seconds",
+                    json!(self.tokens.lifetime_seconds),
+                ),
+                (
+                    "tokens.signing_algorithm",
+                    json!(self.tokens.signing_algorithm.name()),
+                ),
+            ],
+            self.key_values(),
+            vec![
+                ("audit.retention_days", json!(self.audit.retention_days)),
+                (
+                    "audit.refusals_retention_days",
+                    json!(self.audit.refusals_retention_days),
+                ),
+            ],
+            self.gateway_values(),
+            self.rate_limit_values(),
+            vec![(
+                "upstream.proxy",
+                json!(self.upstream_proxy.as_ref().map(ProxyUrl::shown)),
+            )],
+            vec![(
+                "insecure.allow_http_loopback",
+                json!(self.allow_http_loopback),
+            )],
+        ];
+        let values = values.into_iter().flatten();
+        let setting = |(key, value)| Setting {
+            key,
+            value,
+            origin: self.origins.get(key).cloned().unwrap_or(Origin::Default),
+        };
+        values.map(setting).collect()
+    }
+
+    fn server_values(&self) -> Vec<(&'static str, Value)> {
+        let server = &self.server;
+        let listen: Vec<String> = server.listen.iter().map(ToString::to_string).collect();
+        let metrics_listen = server.metrics_listen.as_ref().map(ToString::to_string);
+        vec![
+            ("server.listen", json!(listen)),
+            (
+                "server.tls.certificates",
+                json!(server.tls.as_ref().map(|tls| &tls.certificates)),
+            ),
+            ("server.metrics_listen", json!(metrics_listen)),
+            (
+                "server.request_seconds",
+                json!(server.request_deadline.as_secs()),
+            ),
+            ("server.drain_seconds", json!(server.drain.as_secs())),
+            (
+                "server.idle_seconds",
+                json!(server.connections.idle.as_secs()),
+            ),
+            ("server.max_connections", json!(server.connections.max)),
+            (
+                "server.unshared_peers",
+                json!(server.connections.unshared_peers),
+            ),
+            ("server.trusted_proxies", json!(server.trusted_proxies)),
+        ]
+    }
+
+    fn gateway_values(&self) -> Vec<(&'static str, Value)> {
+        let gateway = &self.gateway;
+        let listen: Vec<String> = gateway.listen.iter().map(ToString::to_string).collect();
+        let metrics_listen = gateway.metrics_listen.as_ref().map(ToString::to_string);
+        let registries: Vec<_> = gateway.registries.iter().map(|one| &one.given).collect();
+        vec![
+            ("gateway.listen", json!(listen)),
+            ("gateway.metrics_listen", json!(metrics_listen)),
+            ("gateway.spool_dir", json!(gateway.spool_dir)),
+            ("gateway.max_upload", json!(gateway.max_upload)),
+            ("gateway.spool_quota", json!(gateway.spool_quota)),
+            ("gateway.server", json!(gateway.server)),
+            ("gateway.ca_file", json!(gateway.ca_file)),
+            ("gateway.registries", json!(registries)),
+        ]
+    }
+
+    fn database_values(&self) -> Vec<(&'static str, Value)> {
+        let database = &self.database;
+        vec![
+            ("database.url", json!(database.url.shown())),
+            ("database.url_file", json!(database.url_file)),
+            ("database.max_connections", json!(database.max_connections)),
+            ("database.wait_seconds", json!(database.wait.as_secs())),
+        ]
+    }
+
+    fn key_values(&self) -> Vec<(&'static str, Value)> {
+        let (key, file) = match &self.encryption_key {
+            EncryptionKeySource::Given(_) => (json!(SECRET), Value::Null),
+            EncryptionKeySource::File(path) | EncryptionKeySource::Generated(path) => {
+                (Value::Null, json!(path))
+            }
+        };
+        vec![
+            ("keys.encryption_key", key),
+            ("keys.encryption_key_file", file),
+            (
+                "keys.old_encryption_key_files",
+                json!(self.old_encryption_key_files),
+            ),
+        ]
+    }
+
+    fn rate_limit_values(&self) -> Vec<(&'static str, Value)> {
+        let limits = &self.rate_limits;
+        vec![
+            (
+                "rate_limits.refusals_per_minute_per_address",
+                json!(limits.refusals_per_minute_per_address),
+            ),
+            (
+                "rate_limits.tokens_per_minute_per_credential",
+                json!(limits.tokens_per_minute_per_credential),
+            ),
+            (
+                "rate_limits.tokens_per_minute_per_trusted_issuer",
+                json!(limits.tokens_per_minute_per_trusted_issuer),
+            ),
+            (
+                "rate_limits.tokens_per_minute_per_client",
+                json!(limits.tokens_per_minute_per_client),
+            ),
+            (
+                "rate_limits.wrong_secrets_per_minute_per_client",
+                json!(limits.wrong_secrets_per_minute_per_client),
+            ),
+            (
+                "rate_limits.inactive_introspections_per_minute_per_client",
+                json!(limits.inactive_introspections_per_minute_per_client),
+            ),
+            (
+                "rate_limits.admin_writes_per_minute_per_subject",
+                json!(limits.admin_writes_per_minute_per_subject),
+            ),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_that_is_read_is_shown_and_no_secret_is() {
+        let variables = [
+            (
+                "CARNET_DATABASE__URL",
+                "postgres://u:hunter2@db.test/carnet?password=hunter3",
+            ),
+            ("CARNET_KEYS__ENCRYPTION_KEY", "0123456789"),
+            ("CARNET_UPSTREAM__PROXY", "http://u:hunter4@proxy.test:3128"),
+        ];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let config = Config::from_sources(None, variables).unwrap();
+        let settings = config.settings();
+        let mut shown: Vec<&str> = settings.iter().map(|setting| setting.key).collect();
+        shown.sort_unstable();
+        let read: Vec<&str> = config.origins.keys().copied().collect();
+        assert_eq!(shown, read);
+        let text = format!("{settings:?}");
+        assert!(
+            !text.contains("hunter") && !text.contains("0123456789"),
+            "{text}"
+        );
+        let database = settings
+            .iter()
+            .find(|setting| setting.key == "database.url")
+            .unwrap();
+        assert_eq!(database.value, "postgres://db.test/carnet");
+        assert_eq!(
+            database.origin,
+            Origin::Variable("CARNET_DATABASE__URL".to_owned())
+        );
+    }
+}

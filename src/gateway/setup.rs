@@ -1,0 +1,162 @@
+//! Setting up the gateway from the configuration and from the resource servers that it names.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use carnet_gateway::{Bases, Gateway, Index, Reads, Registry, Spool, UpstreamCredential};
+use secrecy::SecretString;
+use url::Url;
+
+use super::GatewayAuthority;
+use crate::app::App;
+use crate::config::{Config, CredentialFiles, GatewayRegistry, create_private};
+use crate::model::Snapshot;
+
+/// A mistake with which the gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// No registry is configured.
+    #[error("gateway.registries must name at least one registry")]
+    NoRegistry,
+    /// All that is wrong with the registries.
+    #[error("{}", .0.join("\n"))]
+    Registries(Vec<String>),
+    /// A file or folder cannot be used.
+    #[error("{0}: {1}")]
+    File(String, std::io::Error),
+    /// The HTTP client for registries cannot be set up.
+    #[error(transparent)]
+    Client(#[from] carnet_gateway::SetUpError),
+}
+
+/// The gateway of this configuration.
+///
+/// # Errors
+///
+/// With everything that is wrong at once.
+pub fn set_up(app: &Arc<App>) -> Result<Arc<Gateway<GatewayAuthority>>, GatewayError> {
+    let config = &app.config.gateway;
+    if config.registries.is_empty() {
+        return Err(GatewayError::NoRegistry);
+    }
+    let problems = problems(&app.config, &app.rules());
+    if !problems.is_empty() {
+        return Err(GatewayError::Registries(problems));
+    }
+    let shown = |path: &Path| path.display().to_string();
+    create_private(&config.spool_dir)
+        .map_err(|error| GatewayError::File(shown(&config.spool_dir), error))?;
+    let mut authorities = Vec::new();
+    if let Some(file) = &config.ca_file {
+        let read = std::fs::read(file);
+        authorities.push(read.map_err(|error| GatewayError::File(shown(file), error))?);
+    }
+    let registries = config.registries.iter().filter_map(|registry| {
+        let server = config.server.as_ref()?;
+        registry_of(registry, server).ok()
+    });
+    let spool = Spool::new(
+        config.spool_dir.clone(),
+        config.max_upload,
+        config.spool_quota,
+    );
+    let gateway = Gateway::new(
+        GatewayAuthority { app: app.clone() },
+        registries.collect(),
+        spool,
+        &authorities,
+    )?;
+    Ok(Arc::new(gateway))
+}
+
+/// What is wrong with the registries of the gateway, in the configuration's own words.
+pub fn problems(config: &Config, rules: &Snapshot) -> Vec<String> {
+    let Some(server) = &config.gateway.server else {
+        return Vec::new();
+    };
+    let all = config.gateway.registries.iter();
+    all.flat_map(|registry| {
+        let of_server = of_resource_server(registry, rules);
+        let of_files = registry_of(registry, server).err();
+        let name = &registry.resource_server;
+        of_server
+            .into_iter()
+            .chain(of_files)
+            .map(move |problem| format!("gateway.registries: {name}: {problem}"))
+    })
+    .collect()
+}
+
+/// What is wrong with the resource server of a registry.
+fn of_resource_server(registry: &GatewayRegistry, rules: &Snapshot) -> Vec<String> {
+    let Some(server) = rules.resource_server(&registry.resource_server) else {
+        return vec!["there is no resource server of this name".to_owned()];
+    };
+    let mut problems = Vec::new();
+    let names = registry.protocol.package_names();
+    if server.package_names != names {
+        problems.push(format!(
+            "package_names of the resource server must be {}, as the tools of {} compare them",
+            serde_json::json!(names),
+            registry.protocol.as_str()
+        ));
+    }
+    if let Some(door) = &server.front_door
+        && door.kind.name() != registry.protocol.as_str()
+    {
+        problems.push(format!(
+            "its front door speaks {}, and the gateway {}",
+            door.kind.name(),
+            registry.protocol.as_str()
+        ));
+    }
+    problems
+}
+
+fn registry_of(registry: &GatewayRegistry, server: &Url) -> Result<Registry, String> {
+    let name = &registry.resource_server;
+    let base = server.as_str().trim_end_matches('/');
+    let front_door = format!("{base}/registry/{name}").parse();
+    let credential = registry.credential.as_ref().map(credential).transpose()?;
+    let credential = credential.unwrap_or(UpstreamCredential::None);
+    credential.header().map_err(|error| error.to_string())?;
+    let bases = Bases {
+        upstream: registry.upstream.clone(),
+        public: registry.public_url.clone(),
+    };
+    Ok(Registry {
+        name: name.clone(),
+        protocol: registry.protocol,
+        hosts: registry.hosts.clone(),
+        index: Index::new(registry.protocol, bases.clone(), &registry.hosted),
+        bases,
+        credential,
+        passthrough: registry.passthrough,
+        front_door: front_door.map_err(|error| format!("gateway.server: {error}"))?,
+        reads: Reads::new(registry.protocol, registry.reads.iter().cloned()),
+    })
+}
+
+fn credential(files: &CredentialFiles) -> Result<UpstreamCredential, String> {
+    let file = files.file();
+    let read = std::fs::read_to_string(file);
+    let secret = read.map_err(|error| format!("{}: {error}", file.display()))?;
+    let secret = secret.trim_end_matches(['\r', '\n']);
+    if secret.is_empty() {
+        return Err(format!("{} must hold the secret", file.display()));
+    }
+    let secret = SecretString::from(secret);
+    Ok(match files {
+        CredentialFiles::Basic { username, .. } => UpstreamCredential::Basic {
+            user: username.clone(),
+            password: secret,
+        },
+        CredentialFiles::Bearer { .. } => UpstreamCredential::Bearer(secret),
+        CredentialFiles::Header { name, .. } => UpstreamCredential::Header {
+            name: name
+                .parse()
+                .map_err(|_| format!("`{name}` is no header name"))?,
+            value: secret,
+        },
+    })
+}

@@ -1,0 +1,268 @@
+//! `POST /admin/v1/explanations`: why a token request is or would be refused. The caller's admin
+//! token decides which rules are shown; the token endpoint shows rules by proof only
+//! (`docs/src/explanation/disclosure.md`).
+//!
+//! The body is a token request as JSON. It may hold `trusted_issuer` and `claims` in place of an
+//! assertion, or the `event` that recorded one ([`recorded`]), and the `client_id` of a client
+//! without that client's authentication.
+
+mod recorded;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use serde_json::{Map, Value, json};
+
+use super::described::{DescribedRoutes, Method, Operation, reference};
+use super::guard::{Access, AdminCaller, guard};
+use super::objects::{document, rejected, respond};
+use crate::admin::Rejected;
+use crate::app::App;
+use crate::client::AuthorizationHeader;
+use crate::decision::{Mode, View};
+use crate::documents::Reader;
+use crate::explain::{Explanation, explain_claims, explain_request};
+use crate::form::TokenForm;
+use crate::grant::{GrantRequest, JWT, TokenError, read_access, through_front_door};
+use crate::grant_type::GrantType;
+use crate::ids::EventId;
+use crate::profile::Claims;
+use crate::trust::DocumentError;
+
+/// Parameters of the token endpoint that are strings in the body as well.
+const TEXTS: [&str; 6] = [
+    "assertion",
+    "scope",
+    "principal",
+    "requested_token_type",
+    "front_door",
+    "package",
+];
+/// Parameters about clients and access tokens: they need the scope `admin` or `admin:read`.
+const OF_OTHERS: [&str; 7] = [
+    "subject_token",
+    "subject_token_type",
+    "actor_token",
+    "actor_token_type",
+    "client_id",
+    "client_assertion",
+    "client_assertion_type",
+];
+/// Parameters that may be a string or a list of strings.
+const LISTS: [&str; 2] = ["resource", "audience"];
+
+/// A parsed body: the token request, and the trusted issuer's name and claims in place of an
+/// assertion, if it has them.
+struct ExplanationRequest {
+    form: TokenForm<'static>,
+    grant_type: GrantType,
+    claims: Option<(String, Map<String, Value>)>,
+}
+
+pub fn routes() -> DescribedRoutes {
+    let text = json!({ "type": "string" });
+    let texts = json!({ "oneOf": [text, { "type": "array", "items": text }] });
+    let question = json!({
+        "type": "object",
+        "properties": {
+            "grant_type": { "type": "string", "default": "jwt-bearer" },
+            "assertion": text, "trusted_issuer": text, "claims": { "type": "object" }, "event": text,
+            "resource": texts, "audience": texts, "principal": text, "scope": text, "requested_token_type": text,
+            "front_door": text, "package": text,
+            "authorization_details": { "type": "array", "items": { "type": "object" } },
+            "subject_token": text, "subject_token_type": text, "actor_token": text, "actor_token_type": text,
+            "client_id": text, "client_assertion": text, "client_assertion_type": text,
+        },
+        "description": "A token request. Either what its grant presents, or trusted_issuer and claims, or an audit event.",
+    });
+    let operation = Operation::new("Say why").body(&question).answer(
+        "200",
+        "The explanation.",
+        &reference("Explanation"),
+    );
+    DescribedRoutes::default().route(Method::Post, "/explanations", explain, operation)
+}
+
+async fn explain(State(app): State<Arc<App>>, caller: AdminCaller, body: Bytes) -> Response {
+    respond(async {
+        let author = guard(&app, &caller, Access::ReadCredentials).await?;
+        let view = author
+            .principals
+            .clone()
+            .map_or(View::Everything, View::Principals);
+        let invalid = |problems| rejected(Rejected::Invalid(problems));
+        let mut members = document(&body)?;
+        recorded::resolve(&app, &author, &mut members)
+            .await
+            .map_err(rejected)?;
+        let request = read(&members, author.sees_everything).map_err(invalid)?;
+        let explanation = answer(&app, request, &view)
+            .await
+            .map_err(|problem| invalid(vec![problem]))?;
+        Ok(Json(explanation).into_response())
+    })
+    .await
+}
+
+async fn answer(
+    app: &App,
+    request: ExplanationRequest,
+    view: &View,
+) -> Result<Explanation, DocumentError> {
+    let ExplanationRequest {
+        form,
+        grant_type,
+        claims,
+    } = request;
+    let Some((trusted_issuer, claims)) = claims else {
+        let caller = (EventId::new(app.clock.now()), None);
+        let request =
+            GrantRequest::read(&form, AuthorizationHeader::Absent, &app.config.own, caller)
+                .map_err(problem)?
+                .through_front_door(&form, &app.rules());
+        return explain_request(app, &request, view).await.map_err(problem);
+    };
+    let context = app.decision_context();
+    let issuer = context.rules.issuer_named(&trusted_issuer);
+    let issuer = issuer.ok_or_else(|| {
+        DocumentError::new(
+            "/trusted_issuer",
+            "must be the name of an existing trusted issuer",
+        )
+    })?;
+    let access = read_access(&form, grant_type).and_then(|mut access| {
+        through_front_door(&mut access, grant_type, &form, &context.rules)?;
+        Ok(access)
+    });
+    let access = access.map_err(|refusal| problem(refusal.into()))?;
+    let mode = Mode::Preview {
+        limits: &app.limits,
+        used: false,
+        view,
+    };
+    Ok(explain_claims(
+        &context,
+        mode,
+        issuer,
+        Claims::new(claims),
+        (grant_type, &access),
+    ))
+}
+
+/// The error of the token request as a mistake in the document, at the parameter's pointer.
+fn problem(error: TokenError) -> DocumentError {
+    let refusal = *error.refusal;
+    let pointer = refusal
+        .parameter
+        .map(|parameter| format!("/{parameter}"))
+        .unwrap_or_default();
+    let detail = refusal
+        .detail
+        .map_or_else(|| refusal.reason.sentence().to_owned(), str::into_string);
+    DocumentError::new(pointer, detail)
+}
+
+fn read(
+    members: &Map<String, Value>,
+    sees_everything: bool,
+) -> Result<ExplanationRequest, Vec<DocumentError>> {
+    let mut reader = Reader::new(members);
+    let claims = claims(&mut reader);
+    let mut form: Vec<(&'static str, Cow<'static, str>)> = Vec::new();
+    for name in TEXTS {
+        form.extend(reader.text(name).map(|text| (name, text.into())));
+    }
+    for name in OF_OTHERS {
+        let Some(text) = reader.text(name) else {
+            continue;
+        };
+        form.push((name, text.into()));
+        if !sees_everything {
+            reader.problem(
+                name,
+                "must be left out unless the token is for admin or admin:read",
+            );
+        } else if claims.is_some() {
+            reader.problem(name, "must not be given together with claims");
+        }
+    }
+    for name in LISTS {
+        let texts = match reader.value(name) {
+            Some(Value::Array(_)) => reader.texts(name).unwrap_or_default(),
+            _ => reader.text(name).into_iter().collect(),
+        };
+        form.extend(texts.into_iter().map(|text| (name, text.into())));
+    }
+    let details = reader
+        .value("authorization_details")
+        .map(ToString::to_string);
+    form.extend(details.map(|details| ("authorization_details", details.into())));
+    let known = |name: &str| grant_named(name).ok_or("must be a grant type of the token endpoint");
+    let grant_type = reader
+        .parsed("grant_type", known)
+        .unwrap_or(GrantType::JwtBearer);
+    let has =
+        |form: &[(&str, Cow<'_, str>)], name: &str| form.iter().any(|(given, _)| *given == name);
+    if has(&form, "assertion") && grant_type == GrantType::TokenExchange {
+        for name in ["subject_token", "subject_token_type"]
+            .into_iter()
+            .filter(|name| has(&form, name))
+        {
+            reader.problem(
+                name,
+                "must not be given together with assertion, which is the subject token already",
+            );
+        }
+        // The token exchange grant calls the same assertion `subject_token`.
+        form.iter_mut()
+            .filter(|(name, _)| *name == "assertion")
+            .for_each(|(name, _)| *name = "subject_token");
+        form.push(("subject_token_type", JWT.into()));
+    }
+    let presents = ["assertion", "subject_token"]
+        .into_iter()
+        .any(|name| has(&form, name));
+    if (presents || grant_type == GrantType::ClientCredentials) == claims.is_some() {
+        reader.problem(
+            "",
+            "must hold either what the grant presents, or trusted_issuer and claims",
+        );
+    }
+    form.push(("grant_type", grant_type.name().into()));
+    reader.finish(ExplanationRequest {
+        form: TokenForm::of(form),
+        grant_type,
+        claims,
+    })
+}
+
+/// A trusted issuer's name, and claims that are judged as if that issuer had signed them.
+fn claims(reader: &mut Reader<'_>) -> Option<(String, Map<String, Value>)> {
+    let trusted_issuer = reader.name("trusted_issuer");
+    let claims = match reader.value("claims") {
+        Some(Value::Object(claims)) => Some(claims.clone()),
+        Some(_) => {
+            reader.problem("claims", "must be an object");
+            None
+        }
+        None => None,
+    };
+    if trusted_issuer.is_some() != claims.is_some() {
+        reader.problem(
+            "",
+            "must hold trusted_issuer and claims together, or neither",
+        );
+    }
+    trusted_issuer.zip(claims)
+}
+
+/// A grant by the name in its RFC, or by the short name of this server's documents.
+fn grant_named(name: &str) -> Option<GrantType> {
+    GrantType::ALL
+        .into_iter()
+        .find(|grant| name == grant.name() || name == grant.short_name())
+}

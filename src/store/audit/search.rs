@@ -1,0 +1,384 @@
+//! Finds audit events, the latest first.
+
+use std::collections::BTreeMap;
+
+use carnet_entity::{audit_event, audit_part};
+use sea_orm::{
+    ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, QueryTrait as _, Select,
+};
+use uuid::Uuid;
+
+use super::counted::before_id;
+use super::filter::AuditFilter;
+use super::issued::around;
+use super::keys::AuditKey;
+use super::rows::{event, read_all_parts};
+use crate::audit::{AuditEvent, AuditPart};
+use crate::clock::Timestamp;
+use crate::ids::{self, CredentialId, EventId};
+use crate::store::{Store, StoreError};
+
+/// How many rows are searched for one page. If a filter without an index finds little among them,
+/// the page is short or empty.
+const WINDOW: u64 = 5_000;
+/// How many rows one query reads at most.
+const CHUNK: u64 = 500;
+/// The first query reads as many rows as the page needs if each of them is wanted. Each further one
+/// reads so many times more.
+const GROWTH: u64 = 4;
+/// Some events, each with a principal's view of it, and the id before which the next chunk begins;
+/// `None` at the end.
+type Chunk = (Vec<(AuditEvent, PrincipalView)>, Option<EventId>);
+
+/// A page of events, the latest first.
+#[derive(Debug, Default)]
+pub struct AuditPage {
+    /// The events, each with the view of the principal that the list is for.
+    pub events: Vec<(AuditEvent, PrincipalView)>,
+    /// The id before which the next page begins; `None` at the end. A page with a next one may be
+    /// short or empty (see `WINDOW`). No later event of the list is missing from the page.
+    pub next: Option<EventId>,
+}
+
+/// What a principal may see of an event.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PrincipalView {
+    /// The principal's own rules that the event concerns.
+    pub credentials: Vec<CredentialId>,
+    /// Whether the principal may see the assertion's claims.
+    pub claims: bool,
+}
+
+impl Store {
+    /// A page of events before `before`, the latest first.
+    pub async fn audit_events(
+        &self,
+        filter: &AuditFilter,
+        before: Option<EventId>,
+        limit: usize,
+    ) -> Result<AuditPage, StoreError> {
+        let after = filter.until.map(|until| {
+            EventId(ids::first_at(Timestamp::from_millis(
+                until.millis().saturating_add(1),
+            )))
+        });
+        let mut page = AuditPage {
+            events: Vec::new(),
+            next: match (before, after) {
+                (Some(before), Some(after)) => Some(before.min(after)),
+                (before, after) => before.or(after),
+            },
+        };
+        let mut left = WINDOW;
+        let mut size = u64::try_from(limit).unwrap_or(CHUNK).saturating_add(1);
+        while left > 0 {
+            size = size.min(CHUNK).min(left);
+            let (found, last) = self.chunk_before(filter, page.next, size).await?;
+            for (event, seen) in found {
+                if page.events.len() == limit {
+                    page.next = page.events.last().map(|(event, _)| event.id);
+                    return Ok(page);
+                }
+                if filter.holds(&event, &seen) {
+                    page.events.push((event, seen));
+                }
+            }
+            page.next = last;
+            if last.is_none() {
+                return Ok(page);
+            }
+            left = left.saturating_sub(size);
+            size = size.saturating_mul(GROWTH);
+        }
+        Ok(page)
+    }
+
+    async fn chunk_before(
+        &self,
+        filter: &AuditFilter,
+        before: Option<EventId>,
+        size: u64,
+    ) -> Result<Chunk, StoreError> {
+        if let Some(id) = filter.error_id {
+            let rows = self.event_of_refusal(id, before).await?;
+            return Ok((views(filter, rows)?, None));
+        }
+        let Some(since) = filter.since.map(|since| EventId(ids::first_at(since))) else {
+            return self.begun_before(filter, before, size).await;
+        };
+        if before.is_some_and(|before| before <= since) {
+            let rows = self.counted_since(since, before, size).await?;
+            let full = u64::try_from(rows.len()).ok() == Some(size);
+            let last = rows.last().map(|row| EventId(row.id)).filter(|_| full);
+            return Ok((views(filter, rows)?, last));
+        }
+        let (found, last) = self.begun_before(filter, before, size).await?;
+        Ok((found, last.or(Some(since))))
+    }
+
+    /// A chunk of the events that began since the time of the filter.
+    async fn begun_before(
+        &self,
+        filter: &AuditFilter,
+        before: Option<EventId>,
+        size: u64,
+    ) -> Result<Chunk, StoreError> {
+        if let Some(key) = filter.key() {
+            return self.keyed_before(filter, key, before, size).await;
+        }
+        if filter.principal.is_some() {
+            return self.parts_before(filter, before, size).await;
+        }
+        self.recent_before(filter, before, None, size).await
+    }
+
+    /// A chunk of the events with a key. The newest events are not indexed yet, so those are
+    /// searched one by one.
+    async fn keyed_before(
+        &self,
+        filter: &AuditFilter,
+        key: AuditKey<'_>,
+        before: Option<EventId>,
+        size: u64,
+    ) -> Result<Chunk, StoreError> {
+        let indexed = self.indexed_up_to(&self.read).await?;
+        if let Some(recent) = self.unindexed_before(filter, before, indexed, size).await? {
+            return Ok(recent);
+        }
+        let sql = format!(
+            "SELECT event_id FROM audit_key WHERE key = $1 AND event_id < $2 AND event_id >= $3 \
+             ORDER BY event_id DESC LIMIT {size}"
+        );
+        let latest = before.map_or(Uuid::max(), |before| before.0);
+        let earliest = filter.since.map_or(Uuid::nil(), ids::first_at);
+        let values = [key.bytes().into(), latest.into(), earliest.into()];
+        let rows = self
+            .read
+            .query_all_raw(self.statement(&sql, values))
+            .await?;
+        let ids = rows
+            .iter()
+            .map(|row| row.try_get_by_index(0))
+            .collect::<Result<Vec<Uuid>, _>>()?;
+        let last = ids.last().copied().map(EventId);
+        if let (AuditKey::Token(token), None) = (key, last) {
+            let rows = self.issuance_of(filter, token, before).await?;
+            return Ok((views(filter, rows)?, None));
+        }
+        Ok((views(filter, self.rows_of(ids).await?)?, last))
+    }
+
+    /// The event of the issuance of a token. The time in the token's id is that of the issuance,
+    /// which is earlier than anything that is done with the token.
+    async fn issuance_of(
+        &self,
+        filter: &AuditFilter,
+        token: &str,
+        before: Option<EventId>,
+    ) -> Result<Vec<audit_event::Model>, StoreError> {
+        let Ok(id) = Uuid::try_parse(token) else {
+            return Ok(Vec::new());
+        };
+        let query = between(filter, before)
+            .filter(around(id))
+            .filter(audit_event::Column::TokenId.eq(token))
+            .limit(1);
+        Ok(query.all(&self.read).await?)
+    }
+
+    /// A chunk of the events in which a principal has a part. The parts of the newest events are
+    /// not indexed yet, so those are read from the events themselves.
+    async fn parts_before(
+        &self,
+        filter: &AuditFilter,
+        before: Option<EventId>,
+        size: u64,
+    ) -> Result<Chunk, StoreError> {
+        let indexed = self.indexed_up_to(&self.read).await?;
+        if let Some(recent) = self.unindexed_before(filter, before, indexed, size).await? {
+            return Ok(recent);
+        }
+        self.indexed_parts_before(filter, before, size).await
+    }
+
+    /// A chunk of the events that are not indexed yet; `None` if the search has passed them.
+    async fn unindexed_before(
+        &self,
+        filter: &AuditFilter,
+        before: Option<EventId>,
+        indexed: Option<Uuid>,
+        size: u64,
+    ) -> Result<Option<Chunk>, StoreError> {
+        if indexed.is_some_and(|indexed| before.is_some_and(|before| before.0 <= indexed)) {
+            return Ok(None);
+        }
+        let recent = self.recent_before(filter, before, indexed, size).await?;
+        Ok(Some(recent).filter(|(_, last)| last.is_some() || indexed.is_none()))
+    }
+
+    /// A chunk of the events after `behind`, without an index.
+    async fn recent_before(
+        &self,
+        filter: &AuditFilter,
+        before: Option<EventId>,
+        behind: Option<Uuid>,
+        size: u64,
+    ) -> Result<Chunk, StoreError> {
+        let rows = between(filter, before)
+            .apply_if(behind, |query, behind| {
+                query.filter(audit_event::Column::Id.gt(behind))
+            })
+            .limit(size)
+            .all(&self.read)
+            .await?;
+        let last = rows.last().map(|row| EventId(row.id));
+        Ok((views(filter, rows)?, last))
+    }
+
+    /// A chunk of at most `size` events by the index of parts. An event has a part for each rule, so
+    /// more parts than that are read.
+    async fn indexed_parts_before(
+        &self,
+        filter: &AuditFilter,
+        before: Option<EventId>,
+        size: u64,
+    ) -> Result<Chunk, StoreError> {
+        let (mut seen, mut end) = (BTreeMap::<Uuid, PrincipalView>::new(), None);
+        for principal in filter.principals() {
+            let rows = self.part_rows(filter, &principal, before).await?;
+            let full = u64::try_from(rows.len()).ok() == Some(CHUNK);
+            // The last event may have more parts beyond this chunk, so leave it to the next one.
+            let last = rows.last().map(|row| row.event_id).filter(|_| full);
+            let is_one = last.is_some_and(|last| rows.iter().all(|row| row.event_id == last));
+            end = end.max(last.filter(|_| !is_one));
+            let unseen = filter.principal.as_ref() != Some(&principal);
+            for row in rows {
+                let seen = seen.entry(row.event_id).or_default();
+                seen.claims |= row.sees_claims || unseen;
+                seen.credentials.extend(row.credential_id.map(CredentialId));
+            }
+        }
+        if let Some(end) = end {
+            seen.retain(|id, _| *id > end);
+        }
+        let mut last = seen.keys().next().copied();
+        let of_rule = |seen: &PrincipalView| {
+            filter
+                .credential
+                .is_none_or(|one| seen.credentials.contains(&one))
+        };
+        let latest_first = seen.iter().rev();
+        let wanted = latest_first.filter(|(_, seen)| of_rule(seen));
+        let mut wanted: Vec<Uuid> = wanted.map(|(id, _)| *id).collect();
+        let most = usize::try_from(size).unwrap_or(usize::MAX);
+        if wanted.len() > most {
+            wanted.truncate(most);
+            last = wanted.last().copied();
+        }
+        let rows = self.rows_of(wanted).await?;
+        let found = rows.into_iter().map(|row| {
+            let seen = seen.get(&row.id).cloned().unwrap_or_default();
+            Ok((event(row)?, seen))
+        });
+        let found = found.collect::<Result<_, StoreError>>()?;
+        Ok((found, last.map(EventId)))
+    }
+
+    /// The index rows of a principal's latest parts.
+    async fn part_rows(
+        &self,
+        filter: &AuditFilter,
+        principal: &str,
+        before: Option<EventId>,
+    ) -> Result<Vec<audit_part::Model>, StoreError> {
+        let query = audit_part::Entity::find()
+            .filter(audit_part::Column::PrincipalId.eq(principal))
+            .apply_if(before, |query, before| {
+                query.filter(audit_part::Column::EventId.lt(before.0))
+            })
+            .apply_if(filter.since, |query, since| {
+                query.filter(audit_part::Column::EventId.gte(ids::first_at(since)))
+            })
+            .order_by_desc(audit_part::Column::EventId)
+            .order_by_desc(audit_part::Column::Position)
+            .limit(CHUNK);
+        Ok(query.all(&self.read).await?)
+    }
+
+    /// The last event that is indexed.
+    pub(super) async fn indexed_up_to(
+        &self,
+        connection: &impl ConnectionTrait,
+    ) -> Result<Option<Uuid>, StoreError> {
+        let row = connection
+            .query_one_raw(self.statement("SELECT up_to FROM audit_watermark", []))
+            .await?;
+        Ok(row
+            .map(|row| row.try_get_by_index(0))
+            .transpose()?
+            .flatten())
+    }
+
+    pub(super) async fn rows_of(
+        &self,
+        ids: Vec<Uuid>,
+    ) -> Result<Vec<audit_event::Model>, StoreError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let query = audit_event::Entity::find()
+            .filter(audit_event::Column::Id.is_in(ids))
+            .order_by_desc(audit_event::Column::Id);
+        Ok(query.all(&self.read).await?)
+    }
+}
+
+/// The events before `before` that began since the time of the filter, the latest first.
+fn between(filter: &AuditFilter, before: Option<EventId>) -> Select<audit_event::Entity> {
+    before_id(before).apply_if(filter.since, |query, since| {
+        query.filter(audit_event::Column::Id.gte(ids::first_at(since)))
+    })
+}
+
+/// The events that concern the principal and the rule of the filter, each with what the principal
+/// may see of it.
+fn views(
+    filter: &AuditFilter,
+    rows: Vec<audit_event::Model>,
+) -> Result<Vec<(AuditEvent, PrincipalView)>, StoreError> {
+    let mut found = Vec::new();
+    for row in rows {
+        let Some(seen) = view(filter, &row) else {
+            continue;
+        };
+        found.push((event(row)?, seen));
+    }
+    Ok(found)
+}
+
+fn view(filter: &AuditFilter, row: &audit_event::Model) -> Option<PrincipalView> {
+    if filter.principal.is_none() {
+        let concerns = filter
+            .credential
+            .is_none_or(|one| row.credential_id == Some(one.0));
+        return concerns.then_some(PrincipalView {
+            credentials: Vec::new(),
+            claims: true,
+        });
+    }
+    let principals = filter.principals();
+    let parts = read_all_parts(row.parts.as_deref());
+    let own: Vec<&AuditPart> = parts
+        .iter()
+        .filter(|part| principals.contains(&part.principal_id))
+        .collect();
+    let seen = PrincipalView {
+        claims: own.iter().any(|part| part.sees_claims || part.is_unseen()),
+        credentials: own.iter().filter_map(|part| part.credential).collect(),
+    };
+    let concerns = filter
+        .credential
+        .is_none_or(|one| seen.credentials.contains(&one));
+    (!own.is_empty() && concerns).then_some(seen)
+}

@@ -1,0 +1,123 @@
+//! What this process knows of the keys of a trusted issuer. The state lives beside the cached keys:
+//! it begins anew with the process, and each replica has its own.
+
+use serde::Serialize;
+
+use super::{COOLDOWN, CachedKeys, MOST_STALE, UpstreamKeys};
+use crate::clock::Timestamp;
+use crate::model::{KeySource, TrustedIssuer};
+
+/// The keys of a trusted issuer as this server process sees them. Times are RFC 3339.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct KeyStatus {
+    /// The name of the trusted issuer.
+    pub trusted_issuer: String,
+    pub issuer: String,
+    /// The source of the keys, such as `discovery`.
+    pub source: &'static str,
+    pub enabled: bool,
+    pub state: KeyState,
+    /// How many keys can be used now; `null` if none were fetched.
+    pub keys: Option<usize>,
+    /// When the keys were last fetched, with or without success.
+    pub last_fetch_at: Option<String>,
+    pub last_success_at: Option<String>,
+    /// The first failure after the last success.
+    pub failing_since: Option<String>,
+    /// What went wrong in the last fetch.
+    pub last_error: Option<String>,
+    /// The earliest next fetch. It takes place when an assertion needs the keys.
+    pub next_fetch_at: Option<String>,
+    /// Until when the cached keys are used if no fetch succeeds.
+    pub usable_until: Option<String>,
+}
+
+/// The state of the keys of a trusted issuer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyState {
+    /// The last fetch succeeded.
+    Ok,
+    /// The last fetch failed. Cached keys are used as long as they are not too old.
+    Failing,
+    /// This process has not needed the keys yet, or the trusted issuer was changed since.
+    NotFetched,
+    /// There are no keys: the cluster reviews each token itself.
+    NoKeys,
+}
+
+impl KeyState {
+    /// The name used in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failing => "failing",
+            Self::NotFetched => "not_fetched",
+            Self::NoKeys => "no_keys",
+        }
+    }
+}
+
+impl UpstreamKeys {
+    /// The state of an issuer's keys. Nothing is fetched.
+    pub async fn status(&self, issuer: &TrustedIssuer) -> KeyStatus {
+        let held = self.cache.get(&issuer.id).await;
+        let held = held.filter(|held| held.version == issuer.version);
+        let held = held.as_deref();
+        let reviewed = matches!(issuer.keys, KeySource::TokenReview { .. });
+        let state = match held {
+            _ if reviewed => KeyState::NoKeys,
+            None => KeyState::NotFetched,
+            Some(CachedKeys {
+                failure: Some(_), ..
+            }) => KeyState::Failing,
+            Some(_) => KeyState::Ok,
+        };
+        let held = held.filter(|_| !reviewed);
+        let text = |at: Timestamp| at.to_string();
+        let is_static = matches!(issuer.keys, KeySource::Static { .. });
+        let usable_until = |held: &CachedKeys| held.fetched_at.plus_seconds(MOST_STALE);
+        let now = self.clock.now();
+        KeyStatus {
+            trusted_issuer: issuer.name.clone(),
+            issuer: issuer.issuer.clone(),
+            source: source(&issuer.keys),
+            enabled: issuer.enabled,
+            state,
+            keys: held.and_then(|held| {
+                let keys = held.keys.as_ref()?;
+                Some(if usable_until(held) > now || is_static {
+                    keys.ids().len()
+                } else {
+                    0
+                })
+            }),
+            last_fetch_at: held.map(|held| text(held.attempted_at)),
+            last_success_at: held.and_then(|held| held.succeeded_at).map(text),
+            failing_since: held.and_then(|held| held.failing_since).map(text),
+            last_error: held.and_then(|held| held.failure.clone()),
+            next_fetch_at: held
+                .filter(|_| !is_static)
+                .map(|held| match held.failure {
+                    Some(_) => held.attempted_at.plus_seconds(COOLDOWN),
+                    None => held.fresh_until,
+                })
+                .map(text),
+            usable_until: held
+                .filter(|held| held.keys.is_some() && !is_static)
+                .map(|held| text(usable_until(held))),
+        }
+    }
+}
+
+/// The source as documents of the admin API name it.
+fn source(keys: &KeySource) -> &'static str {
+    match keys {
+        KeySource::Discovery => "discovery",
+        KeySource::JwksUri { .. } => "jwks_uri",
+        KeySource::Static { .. } => "static",
+        KeySource::File { .. } => "file",
+        KeySource::SpiffeBundle { .. } => "spiffe_bundle",
+        KeySource::TokenReview { .. } => "token_review",
+    }
+}

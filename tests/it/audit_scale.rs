@@ -1,0 +1,251 @@
+//! How long searches among millions of audit events take. Not part of the ordinary tests, because filling the database
+//! takes minutes and gigabytes of disk.
+
+use std::time::{Duration, Instant};
+
+use carnet::audit::{AssertionRef, AuditEvent, AuditPart, Outcome};
+use carnet::clock::Timestamp;
+use carnet::ids::CredentialId;
+use carnet::reason::Reason;
+use sea_orm::{ConnectionTrait as _, Database, DbBackend};
+use serde_json::{Value, json};
+
+use crate::support::{TestServer, World};
+
+/// Different events; all others are copies of these at other times.
+const TEMPLATES: i64 = 20_000;
+/// The copies are spread over the time for which events are kept.
+const KEPT_MILLIS: i64 = 400 * 86_400 * 1_000;
+/// How often each search is repeated.
+const REPEATED: usize = 21;
+/// What a search by an index may take.
+const INDEXED: Duration = Duration::from_millis(50);
+
+/// One of the events of `TEMPLATES` workloads and a busy one.
+fn template(n: i64, at: Timestamp) -> AuditEvent {
+    let is_busy = n % 10 == 0;
+    let repository = if is_busy {
+        "busy/monorepo".to_owned()
+    } else {
+        format!("org-{}/repo-{}", n % 400, n % 8_000)
+    };
+    let subject = format!("repo:{repository}:ref:refs/heads/main");
+    let credential = CredentialId(uuid::Uuid::from_u128(u128::try_from(n % 8_000).unwrap()));
+    let owner = if is_busy {
+        "pr_busy".to_owned()
+    } else {
+        format!("pr_{}", n % 2_000)
+    };
+    let reasons = [
+        Reason::WorkflowMismatch,
+        Reason::EnvMismatch,
+        Reason::RefMismatch,
+    ];
+    let reason = match n {
+        77 => Some(Reason::NotYetValid),
+        _ if n % 10 == 3 => usize::try_from(n / 10 % 3).ok().map(|at| reasons[at]),
+        _ => None,
+    };
+    let outcome = match reason {
+        Some(_) => Outcome::Refused,
+        None if n % 1_000 == 1 => Outcome::Updated,
+        None => Outcome::Issued,
+    };
+    let part = AuditPart {
+        principal_id: owner.clone(),
+        credential: Some(credential),
+        revision: Some(1),
+        sees_claims: true,
+    };
+    let client_id = match n % 100 {
+        5 => format!("bot-{}", n % 1_000),
+        _ => format!("federated:{credential}"),
+    };
+    let host = u32::try_from(n % 5_000).unwrap();
+    let address = std::net::Ipv4Addr::from_bits(0x0a00_0000 + host);
+    let claims = json!({ "actor_id": "12", "ref_type": "branch" });
+    let detail = json!({ "grant_type": "jwt-bearer", "claims": claims });
+    AuditEvent {
+        reason,
+        trusted_issuer: Some("github".to_owned()),
+        credential: Some(credential),
+        principal: Some(owner),
+        resource: Some("https://registry.example/".to_owned()),
+        client_id: Some(client_id),
+        actor: Some("template".to_owned()),
+        assertion: Some(AssertionRef {
+            digest: format!("{n:043}"),
+            jti: Some(format!("{n:036}")),
+        }),
+        workload: vec![repository, (n % 8_000).to_string(), subject.clone()],
+        subject: Some(subject),
+        address: Some(address.into()),
+        parts: vec![part],
+        detail: detail.to_string(),
+        ..AuditEvent::new(at, outcome)
+    }
+}
+
+/// Copies the templates `copies` times, with their rows in the indexes.
+async fn multiply(url: &str, copies: i64, since: i64) {
+    let database = Database::connect(url).await.unwrap();
+    let is_sqlite = database.get_database_backend() == DbBackend::Sqlite;
+    let run = async |sql: String| {
+        database.execute_unprepared(&sql).await.unwrap();
+    };
+    run(
+        "CREATE TABLE template AS SELECT id, row_number() OVER (ORDER BY id) - 1 AS n \
+         FROM audit_event WHERE actor = 'template'"
+            .to_owned(),
+    )
+    .await;
+    let (at, step) = (
+        format!("(k * {TEMPLATES} + n)"),
+        KEPT_MILLIS / (copies * TEMPLATES),
+    );
+    // A UUID of version 7.
+    let time = format!("{since} + {at} * {step}");
+    let id = if is_sqlite {
+        format!("unhex(printf('%012x7%03x8%015x', {time}, {at} & 4095, {at}))")
+    } else {
+        format!(
+            "(lpad(to_hex({time}), 12, '0') || '7' || lpad(to_hex({at} & 4095), 3, '0') || '8' \
+             || lpad(to_hex({at}), 15, '0'))::uuid"
+        )
+    };
+    let columns = "outcome, reason, trusted_issuer, credential_id, principal, resource, client_id, token_id, address, \
+                   detail, subject, assertion_digest, assertion_jti, parts, count, workload";
+    let series = |from: i64, to: i64| {
+        format!(
+            "WITH RECURSIVE copies(k) AS (SELECT CAST({from} AS BIGINT) UNION ALL SELECT k + 1 FROM copies WHERE k < {to})"
+        )
+    };
+    for from in (0..copies).step_by(25) {
+        let series = series(from, copies.min(from + 25) - 1);
+        run(format!(
+            "INSERT INTO audit_event (id, {columns}) {series} SELECT {id}, {columns} \
+             FROM copies CROSS JOIN template CROSS JOIN audit_event e WHERE e.id = template.id"
+        ))
+        .await;
+    }
+    let all = series(0, copies - 1);
+    run(format!(
+        "INSERT INTO audit_key (key, event_id) {all} SELECT key, {id} \
+         FROM copies CROSS JOIN template CROSS JOIN audit_key e WHERE e.event_id = template.id ORDER BY 1, 2"
+    ))
+    .await;
+    run(format!(
+        "INSERT INTO audit_part (principal_id, event_id, position, credential_id, sees_claims) {all} \
+         SELECT principal_id, {id}, position, credential_id, sees_claims \
+         FROM copies CROSS JOIN template CROSS JOIN audit_part e WHERE e.event_id = template.id ORDER BY 1, 2"
+    ))
+    .await;
+    run("ANALYZE".to_owned()).await;
+    database.close().await.unwrap();
+}
+
+/// The median and the longest duration of a search, and its last answer.
+async fn timed(server: &TestServer, query: &str) -> (Duration, Duration, Value) {
+    let mut took = Vec::new();
+    let mut answer = Value::Null;
+    for _ in 0..REPEATED {
+        let start = Instant::now();
+        answer = server
+            .admin("GET", &format!("audit-events{query}"), Value::Null)
+            .await
+            .json();
+        took.push(start.elapsed());
+    }
+    took.sort_unstable();
+    (took[REPEATED / 2], took[REPEATED - 1], answer)
+}
+
+/// A server with so many events, and the latest one of an issued token, which was revoked.
+async fn filled(events: i64) -> (World, Value) {
+    let world = World::with(&[
+        ("CARNET_AUDIT__RETENTION_DAYS", "36500"),
+        ("CARNET_AUDIT__REFUSALS_RETENTION_DAYS", "36500"),
+    ])
+    .await;
+    let now = Timestamp::from_seconds(world.server.now());
+    let since = now.millis() - KEPT_MILLIS - 86_400_000;
+    let before = Timestamp::from_millis(since - 3_600_000);
+    let templates: Vec<AuditEvent> = (0..TEMPLATES).map(|n| template(n, before)).collect();
+    for some in templates.chunks(500) {
+        world.server.app.store.record(some, now).await.unwrap();
+    }
+    let token = world.exchange(&world.good()).await.token();
+    world.server.form("/revoke", &[("token", &token)]).await;
+    let issued = world.server.audit("outcome=issued&limit=1").await.remove(0);
+    world.server.app.flush_audit().await;
+    while world
+        .server
+        .app
+        .store
+        .index_parts(now.plus_seconds(60))
+        .await
+        .unwrap()
+    {}
+    multiply(world.server.db.url(), events / TEMPLATES, since).await;
+    (world, issued)
+}
+
+#[tokio::test]
+#[ignore = "fills a database of 10 GB, which takes minutes; BENCH_EVENTS sets another number of events"]
+async fn a_search_by_an_index_among_ten_million_events_takes_less_than_50_ms() {
+    let events = std::env::var("BENCH_EVENTS").map_or(10_000_000, |text| text.parse().unwrap());
+    let (world, issued) = filled(events).await;
+    let now = Timestamp::from_seconds(world.server.now());
+    let middle = Timestamp::from_millis(now.millis() - KEPT_MILLIS / 2);
+    let text = |name: &str| issued[name].as_str().unwrap().to_owned();
+    let rule = CredentialId(uuid::Uuid::from_u128(2_007));
+    let by_indexes = [
+        format!("/{}", text("id")),
+        format!("?error_id={}", text("id")),
+        format!("?token_id={}", text("token_id")),
+        "?repository=org-3/repo-403".to_owned(),
+        "?repository=busy/monorepo".to_owned(),
+        format!("?repository=busy/monorepo&until={middle}"),
+        "?address=10.0.1.7".to_owned(),
+        "?principal=pr_7".to_owned(),
+        "?principal=pr_busy".to_owned(),
+        format!("?principal=pr_7&credential={rule}"),
+        "?reason=workflow_mismatch".to_owned(),
+        "?reason=not_yet_valid".to_owned(),
+        "?client_id=bot-205".to_owned(),
+        "?outcome=updated".to_owned(),
+        format!("?since={middle}&until={}", middle.plus_seconds(86_400)),
+        String::new(),
+    ];
+    println!(
+        "{events} events, {}",
+        world.server.db.url().split(':').next().unwrap()
+    );
+    let mut slow = Vec::new();
+    for query in &by_indexes {
+        let (median, longest, answer) = timed(&world.server, query).await;
+        let found = answer["items"].as_array().map_or(0, Vec::len);
+        println!("{median:>10.1?} {longest:>10.1?} {found:>4} {query}");
+        assert!(found > 0 || answer["id"].is_string(), "{query}: {answer}");
+        if median >= INDEXED {
+            slow.push(query);
+        }
+    }
+    // What each event of a page costs depends on how the program was built.
+    let (median, longest, _) = timed(&world.server, "?repository=busy/monorepo&limit=500").await;
+    println!("{median:>10.1?} {longest:>10.1?}  500 of a page");
+    for query in [
+        "?trusted_issuer=gitlab",
+        "?assertion=none",
+        "?repository=busy/monorepo&trusted_issuer=gitlab",
+    ] {
+        let (median, longest, answer) = timed(&world.server, query).await;
+        let until = &answer["searched_until"];
+        println!("{median:>10.1?} {longest:>10.1?}    0 {query}: searched until {until}");
+        assert!(
+            answer["next_cursor"].is_string() && until.is_string(),
+            "{answer}"
+        );
+    }
+    assert!(slow.is_empty(), "{slow:?}");
+}

@@ -1,0 +1,433 @@
+//! The gateway: what passes it, what it publishes and records, and what becomes of publications whose outcome is unclear.
+
+use carnet::gateway::change_packages;
+use carnet::store::{PackageChange, Subject};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::support::{Answer, GatewayServer, HOST, OPERATORS, World, basic, recorded};
+
+/// A wheel as uv sends it: `carnet-fixture` 1.0.0rc1.
+const WHEEL: &str = "pypi-uv-0.13.9-wheel.form";
+/// The folded name of its package.
+const PACKAGE: &str = "carnet-fixture";
+
+/// The content type of a recorded form: its boundary is its first line.
+pub fn form_type(body: &[u8]) -> String {
+    let end = body.windows(2).position(|pair| pair == b"\r\n").unwrap();
+    let boundary = std::str::from_utf8(&body[2..end]).unwrap();
+    format!("multipart/form-data; boundary={boundary}")
+}
+
+/// Uploads the wheel with these credentials.
+async fn upload(server: &GatewayServer, authorization: &str) -> Answer {
+    let body = recorded(WHEEL);
+    let headers = [
+        ("authorization", authorization),
+        ("content-type", &form_type(&body)),
+        ("user-agent", "uv/0.13.9"),
+    ];
+    server.send("POST", "/legacy/", &headers, &body).await
+}
+
+fn token_user(token: &str) -> String {
+    basic("__token__", token)
+}
+
+/// The owner of a package on record, and whether it is only reserved.
+async fn record(server: &GatewayServer) -> Vec<String> {
+    let sql = "SELECT state || ':' || COALESCE(owner, '-') FROM gateway_package ORDER BY name";
+    server.world.server.db.column(sql).await
+}
+
+#[tokio::test]
+async fn a_publication_goes_on_byte_for_byte_with_the_gateways_own_credential() {
+    let server = GatewayServer::of("pypi").await;
+    server.back.answers("POST", "/", 200, "stored");
+    let token = server.token().await;
+    let answer = upload(&server, &token_user(&token)).await;
+    assert_eq!((answer.status, answer.text().as_str()), (200, "stored"));
+    let written = server.back.written();
+    assert_eq!(written.len(), 1);
+    let sent = &written[0];
+    let body = recorded(WHEEL);
+    assert_eq!((sent.method.as_str(), sent.target.as_str()), ("POST", "/"));
+    assert_eq!(sent.body, body);
+    assert_eq!(
+        sent.header("authorization"),
+        Some(basic("carnet", OPERATORS).as_str())
+    );
+    assert_eq!(
+        sent.header("content-length"),
+        Some(body.len().to_string().as_str())
+    );
+    assert_eq!(sent.header("transfer-encoding"), None);
+    assert_eq!(sent.header("content-type"), Some(form_type(&body).as_str()));
+    assert_eq!(sent.header("user-agent"), Some("uv/0.13.9"));
+    assert_eq!(sent.header("host"), Some(HOST));
+    assert_eq!(sent.header("x-forwarded-proto"), Some("https"));
+    assert_eq!(sent.header("x-forwarded-for"), Some("127.0.0.1"));
+    assert_eq!(record(&server).await, ["owned:pr_joel"]);
+
+    let events = server.world.server.audit("outcome=published").await;
+    assert_eq!(events.len(), 1, "{events:?}");
+    let event = events[0].to_string();
+    for part in [
+        PACKAGE,
+        "1.0.0rc1",
+        "sha256:",
+        "joel",
+        "octo-org/octo-repo",
+        "9001",
+    ] {
+        assert!(event.contains(part), "{part}: {event}");
+    }
+    assert!(!event.contains(&token), "{event}");
+}
+
+#[tokio::test]
+async fn a_registrys_own_refusal_comes_through_and_gives_a_new_name_back() {
+    let server = GatewayServer::of("pypi").await;
+    let token = server.token().await;
+    server.back.answers("POST", "/", 400, "no such classifier");
+    let answer = upload(&server, &token_user(&token)).await;
+    assert_eq!(
+        (answer.status, answer.text().as_str()),
+        (400, "no such classifier")
+    );
+    assert_eq!(record(&server).await, [""; 0]);
+    // The same token, which is no assertion, may try again.
+    server.back.answers("POST", "/", 200, "");
+    assert_eq!(upload(&server, &token_user(&token)).await.status, 200);
+    server.back.answers("POST", "/", 409, "file exists");
+    assert_eq!(upload(&server, &token_user(&token)).await.status, 409);
+    assert_eq!(record(&server).await, ["owned:pr_joel"]);
+}
+
+#[tokio::test]
+async fn only_the_token_decides_what_is_published() {
+    let server = GatewayServer::of("pypi").await;
+    let no_create = json!({ "actions": ["publish"] });
+    let elsewhere = json!({ "packages": ["widgets"] });
+    let cases = [
+        (Some(elsewhere), 403, "package_out_of_scope"),
+        (Some(no_create), 403, "create_denied"),
+        (None, 403, "token_inactive"),
+    ];
+    for (changed, status, reason) in cases {
+        let authorization = match changed {
+            Some(changed) => token_user(&server.token_for(changed).await),
+            None => token_user("cnt_never"),
+        };
+        let answer = upload(&server, &authorization).await;
+        let text = answer.text();
+        assert!(answer.status == status || answer.status == 401, "{text}");
+        assert!(
+            text.contains(reason) || reason == "token_inactive",
+            "{text}"
+        );
+    }
+    // Without a token nothing of the body is wanted.
+    let answer = server
+        .send("POST", "/", &[("content-length", "900000000")], b"")
+        .await;
+    assert!(matches!(answer.status, 401 | 403), "{}", answer.text());
+    assert!(server.back.reached().iter().all(|one| one.method == "GET"));
+    assert_eq!(record(&server).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_package_of_another_owner_or_of_nobody_is_refused() {
+    let server = GatewayServer::of("pypi").await;
+    let token = server.token().await;
+    let page = "<!DOCTYPE html><html><body><a href=\"/packages/carnet_fixture-0.9.tar.gz\">carnet_fixture-0.9.tar.gz</a></body></html>";
+    server
+        .back
+        .answers("GET", "/simple/carnet-fixture/", 200, page);
+    let answer = upload(&server, &token_user(&token)).await;
+    assert_eq!(answer.status, 403);
+    assert!(
+        answer.text().contains("package_not_imported"),
+        "{}",
+        answer.text()
+    );
+
+    let operator = &server.world.server;
+    operator
+        .put("principals/eve", json!({ "id": "pr_eve", "kind": "user" }))
+        .await;
+    import(&server, "eve").await;
+    let answer = upload(&server, &token_user(&token)).await;
+    assert!(answer.text().contains("owner_lost"), "{}", answer.text());
+    assert!(server.back.written().is_empty());
+}
+
+/// Sets the owner of the package.
+async fn import(server: &GatewayServer, owner: &str) {
+    let package = Subject {
+        registry: "pypi".to_owned(),
+        name: PACKAGE.to_owned(),
+        spelled: PACKAGE.to_owned(),
+    };
+    let change = PackageChange::Own(owner.to_owned());
+    let app = &server.world.server.app;
+    change_packages(app, &[(package, change)]).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_unclear_outcome_keeps_the_name_for_its_publisher_until_the_registry_has_it() {
+    let server = GatewayServer::of("pypi").await;
+    let token = server.token().await;
+    server.back.answers("POST", "/", 500, "out of memory");
+    assert_eq!(upload(&server, &token_user(&token)).await.status, 500);
+    assert_eq!(record(&server).await, ["reserved:pr_joel"]);
+    // Nobody else gets the name meanwhile.
+    let eves = eve(&server).await;
+    let answer = upload(&server, &token_user(&eves)).await;
+    assert!(
+        answer.text().contains("package_reserved"),
+        "{}",
+        answer.text()
+    );
+    // The registry does not have it: nothing changes, however long it takes.
+    server.world.server.clock.advance(400 * 86_400);
+    server.gateway.settle_unclear(600).await.unwrap();
+    assert_eq!(record(&server).await, ["reserved:pr_joel"]);
+    // It has another file under the name: nothing changes either.
+    let file = "carnet_fixture-1.0.0rc1-py3-none-any.whl";
+    let page = |digest: &str| {
+        format!(
+            "<!DOCTYPE html><html><body><a href=\"/packages/{file}#sha256={digest}\">{file}</a></body></html>"
+        )
+    };
+    server
+        .back
+        .answers("GET", "/simple/carnet-fixture/", 200, page(&"0".repeat(64)));
+    server.gateway.settle_unclear(600).await.unwrap();
+    assert_eq!(record(&server).await, ["reserved:pr_joel"]);
+    let digests: Vec<String> = server
+        .world
+        .server
+        .db
+        .column("SELECT digest FROM gateway_publication WHERE state <> 'refused'")
+        .await;
+    let digest = digests[0].strip_prefix("sha256:").unwrap();
+    server
+        .back
+        .answers("GET", "/simple/carnet-fixture/", 200, page(digest));
+    server.gateway.settle_unclear(600).await.unwrap();
+    assert_eq!(record(&server).await, ["owned:pr_joel"]);
+}
+
+/// A token of another principal for everything, of the same job.
+async fn eve(server: &GatewayServer) -> String {
+    let operator = &server.world.server;
+    operator
+        .put("principals/eve", json!({ "id": "pr_eve", "kind": "user" }))
+        .await;
+    let mut rule = World::rule_document(json!({}));
+    rule["principal"] = json!("eve");
+    rule["permissions"][0]["packages"] = json!(["*"]);
+    operator.put("federated-credentials/eves", rule).await;
+    let named = [("principal", "eve")];
+    let good = server.world.good();
+    server.world.exchange_with(&good, &named).await.token()
+}
+
+#[tokio::test]
+async fn a_token_that_ends_while_the_body_comes_publishes_nothing() {
+    let server = GatewayServer::of("pypi").await;
+    let token = server.token().await;
+    let body = recorded(WHEEL);
+    let head = format!(
+        "POST / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\nAuthorization: {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n\r\n",
+        token_user(&token),
+        form_type(&body),
+        body.len()
+    );
+    let mut stream = tokio::net::TcpStream::connect(server.address)
+        .await
+        .unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&body[..1000]).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    let off = json!({ "enabled": false });
+    let saved = server
+        .world
+        .server
+        .admin("PATCH", "federated-credentials/octo-release", off)
+        .await;
+    assert_eq!(saved.status, 200);
+    stream.write_all(&body[1000..]).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 40"), "{answer}");
+    assert!(answer.contains("not in force"), "{answer}");
+    assert!(server.back.written().is_empty());
+}
+
+#[tokio::test]
+async fn an_operator_whose_credential_is_wrong_is_told_and_not_the_job() {
+    let server = GatewayServer::of("pypi").await;
+    let token = server.token().await;
+    server
+        .back
+        .answers("POST", "/", 401, "who are you, carnet?");
+    let answer = upload(&server, &token_user(&token)).await;
+    assert_eq!(answer.status, 502);
+    assert!(
+        answer.text().contains("gateway's credential"),
+        "{}",
+        answer.text()
+    );
+    assert_eq!(record(&server).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_registry_that_cannot_be_asked_is_no_registry_without_the_package() {
+    let server = GatewayServer::of("pypi").await;
+    let token = server.token().await;
+    server
+        .back
+        .answers("GET", "/simple/carnet-fixture/", 503, "");
+    let answer = upload(&server, &token_user(&token)).await;
+    assert_eq!(answer.status, 502, "{}", answer.text());
+    assert!(server.back.written().is_empty());
+}
+
+#[tokio::test]
+async fn cargo_registries_that_refuse_with_200_have_refused() {
+    let server = GatewayServer::of("crates-io").await;
+    let token = server.token().await;
+    let body = recorded("cargo-1.95.0-publish.body");
+    let path = "/api/v1/crates/new";
+    let refused = json!({ "errors": [{ "detail": "crate name is taken" }] }).to_string();
+    server.back.answers("PUT", path, 200, refused.clone());
+    let headers = [("authorization", token.as_str())];
+    let answer = server.send("PUT", path, &headers, &body).await;
+    assert_eq!((answer.status, answer.text()), (200, refused));
+    assert_eq!(record(&server).await, [""; 0]);
+    let done = json!({ "warnings": {} }).to_string();
+    server.back.answers("PUT", path, 200, done);
+    assert_eq!(server.send("PUT", path, &headers, &body).await.status, 200);
+    assert_eq!(record(&server).await, ["owned:pr_joel"]);
+    // A yank is an operation of its own.
+    let publish_only = json!({ "actions": ["create", "publish"] });
+    let weaker = server.token_for(publish_only).await;
+    let yank = "/api/v1/crates/carnet-fixture/1.0.0/yank";
+    let sent = [("authorization", weaker.as_str())];
+    let answer = server.send("DELETE", yank, &sent, b"").await;
+    assert!(answer.text().contains("`unlist`"), "{}", answer.text());
+    let token = server.token().await;
+    let sent = [("authorization", token.as_str())];
+    assert_eq!(server.send("DELETE", yank, &sent, b"").await.status, 200);
+    assert_eq!(server.back.written().last().unwrap().target, yank);
+    // Owners are the gateway's affair.
+    let owners = "/api/v1/crates/carnet-fixture/owners";
+    let add = json!({ "users": ["mallory"] }).to_string();
+    let answer = server.send("PUT", owners, &sent, add.as_bytes()).await;
+    assert_eq!(answer.status, 404, "{}", answer.text());
+}
+
+#[tokio::test]
+async fn every_protocol_publishes_through_the_gateway() {
+    let cases = [
+        (
+            "npm",
+            "PUT",
+            "/@carnet%2ffixture",
+            "npm-11.19.1-publish.json",
+            "application/json",
+        ),
+        (
+            "rubygems",
+            "POST",
+            "/api/v1/gems",
+            "rubygems-3.3.15-push.gem",
+            "application/octet-stream",
+        ),
+        (
+            "nuget",
+            "PUT",
+            "/api/v2/package/",
+            "nuget-2.8.7-push.form",
+            "",
+        ),
+        ("pypi", "POST", "/", "pypi-twine-7.0.0-sdist.form", ""),
+    ];
+    for (protocol, method, path, fixture, kind) in cases {
+        let server = GatewayServer::of(protocol).await;
+        let token = server.token().await;
+        let body = recorded(fixture);
+        let form = form_type_or(kind, &body);
+        let credential = match protocol {
+            "nuget" => ("x-nuget-apikey", token.clone()),
+            "pypi" => ("authorization", token_user(&token)),
+            "npm" => ("authorization", format!("Bearer {token}")),
+            _ => ("authorization", token.clone()),
+        };
+        let headers = [
+            (credential.0, credential.1.as_str()),
+            ("content-type", form.as_str()),
+        ];
+        let answer = server.send(method, path, &headers, &body).await;
+        assert_eq!(answer.status, 200, "{protocol}: {}", answer.text());
+        let written = server.back.written();
+        assert_eq!(
+            (written.len(), &written[0].body[..]),
+            (1, &body[..]),
+            "{protocol}"
+        );
+        assert_eq!(record(&server).await, ["owned:pr_joel"], "{protocol}");
+        assert!(
+            !written[0]
+                .headers
+                .values()
+                .any(|value| value.to_str().is_ok_and(|value| value.contains(&token))),
+            "{protocol}"
+        );
+    }
+}
+
+fn form_type_or(kind: &str, body: &[u8]) -> String {
+    if kind.is_empty() {
+        form_type(body)
+    } else {
+        kind.to_owned()
+    }
+}
+
+#[tokio::test]
+async fn provenance_tells_who_published_a_version_from_where() {
+    let server = GatewayServer::of("pypi").await;
+    server.back.answers("POST", "/", 200, "");
+    let token = server.token().await;
+    assert_eq!(upload(&server, &token_user(&token)).await.status, 200);
+    let path = "/gateway/v1/publications/pypi/carnet-fixture";
+    let asked = async |scope: &str| {
+        let admin = server.world.server.admin_token(scope);
+        let bearer = format!("Bearer {admin}");
+        server
+            .send("GET", path, &[("authorization", &bearer)], b"")
+            .await
+    };
+    let answer = asked("admin:read").await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let items: Value = answer.json()["items"].clone();
+    let one = &items[0];
+    assert_eq!(items.as_array().unwrap().len(), 1, "{items}");
+    assert_eq!(
+        (&one["version"], &one["state"]),
+        (&json!("1.0.0rc1"), &json!("accepted"))
+    );
+    assert_eq!(one["principal"], "joel");
+    let claims = &one["workload"]["claims"];
+    assert_eq!(
+        (&claims["repository"], &claims["run_id"]),
+        (&json!("octo-org/octo-repo"), &json!("9001"))
+    );
+    assert!(one["digest"].as_str().unwrap().starts_with("sha256:"));
+    assert_eq!(asked("admin:credentials:joel").await.status, 403);
+    let unknown = server.send("GET", path, &[], b"").await;
+    assert_eq!(unknown.status, 401);
+}

@@ -1,0 +1,235 @@
+//! The last act of `carnet quickstart`, which publishes with npm or uv, and what these see of the
+//! user.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::support::{Finished, Packages, carnet, finished, may_skip};
+
+/// What the environment and the home folder of a user hold.
+const SECRET: &str = "npm_0123456789secret";
+
+/// A tool that says its version, and then prints what it sees and fails.
+const CURIOUS: &str = r#"#!/bin/sh
+[ "$1" = --version ] && { echo "VERSION"; exit; }
+echo "arguments: $*"
+/usr/bin/env | /usr/bin/sed 's/^/variable: /'
+echo "home: $(/bin/ls -A "$HOME")"
+exit 7
+"#;
+
+/// A user: a home folder with credentials, a folder for programs, and one for temporary files.
+struct User {
+    folder: PathBuf,
+}
+
+impl User {
+    fn new() -> Self {
+        let name = uuid::Uuid::now_v7().to_string();
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        for name in ["home/.cargo", "programs", "temporary"] {
+            std::fs::create_dir_all(folder.join(name)).unwrap();
+        }
+        for name in [".npmrc", ".pypirc", ".netrc", ".cargo/credentials.toml"] {
+            std::fs::write(folder.join("home").join(name), SECRET).unwrap();
+        }
+        Self { folder }
+    }
+
+    fn with_program(self, name: &str, text: &str) -> Self {
+        let file = self.folder.join("programs").join(name);
+        std::fs::write(&file, text).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+        self
+    }
+
+    /// Makes the tour with this value of `PATH`, and sees that it leaves nothing behind.
+    fn tours(&self, path: &str) -> Finished {
+        let mut quickstart = carnet();
+        quickstart
+            .args(["quickstart", "--once"])
+            .current_dir(self.folder.join("home"))
+            .env("HOME", self.folder.join("home"))
+            .env("TMPDIR", self.folder.join("temporary"))
+            .env("PATH", path)
+            .env("NPM_TOKEN", SECRET)
+            .env("NODE_AUTH_TOKEN", SECRET)
+            .env("npm_config_//registry.npmjs.org/:_authToken", SECRET)
+            .env("NPM_ID_TOKEN", SECRET)
+            .env("UV_PUBLISH_TOKEN", SECRET)
+            .env("TWINE_PASSWORD", SECRET)
+            .env("CARGO_REGISTRY_TOKEN", SECRET)
+            .env("NETRC", self.folder.join("home/.netrc"));
+        let tour = finished(quickstart.output().unwrap());
+        let left = std::fs::read_dir(self.folder.join("temporary")).unwrap();
+        assert_eq!(left.count(), 0, "{tour:?}");
+        tour
+    }
+
+    fn programs(&self) -> String {
+        self.folder.join("programs").display().to_string()
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.folder).ok();
+    }
+}
+
+/// The names of the variables that a curious tool printed.
+fn variables(tour: &Finished) -> BTreeSet<&str> {
+    let lines = tour.stderr.lines();
+    let variables = lines.filter_map(|line| line.strip_prefix("variable: "));
+    let names = variables.filter_map(|line| line.split_once('=').map(|(name, _)| name));
+    // The shell that runs the curious tool sets these itself.
+    let own = ["PWD", "OLDPWD", "SHLVL", "_"];
+    names.filter(|name| !own.contains(name)).collect()
+}
+
+#[test]
+fn a_tool_of_the_tour_sees_no_variable_and_no_file_of_the_user() {
+    let job = [
+        "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+        "ACTIONS_ID_TOKEN_REQUEST_URL",
+        "CI",
+        "GITHUB_ACTIONS",
+        "HOME",
+        "PATH",
+        "TMPDIR",
+    ];
+    let npm = [
+        "NPM_CONFIG_CACHE",
+        "NPM_CONFIG_GLOBALCONFIG",
+        "NPM_CONFIG_USERCONFIG",
+    ];
+    let uv = [
+        "SSL_CERT_FILE",
+        "UV_CACHE_DIR",
+        "UV_KEYRING_PROVIDER",
+        "UV_NO_CONFIG",
+    ];
+    for (name, version, own, registry) in [
+        ("npm", "11.5.1", &npm[..], "--registry http://127.0.0.1:"),
+        (
+            "uv",
+            "uv 0.9.0 (abc)",
+            &uv[..],
+            "--publish-url https://127.0.0.1:",
+        ),
+    ] {
+        let user = User::new().with_program(name, &CURIOUS.replace("VERSION", version));
+        let tour = user.tours(&user.programs());
+        // The tool fails, so the tour does, with the tool's output.
+        assert_eq!(tour.code, 1, "{tour:?}");
+        let expected: BTreeSet<&str> = job.iter().chain(own).copied().collect();
+        assert_eq!(variables(&tour), expected, "{tour:?}");
+        let seen = |text: &str| tour.stderr.contains(text);
+        assert!(seen("arguments: publish") && seen(registry), "{tour:?}");
+        assert!(tour.stderr.lines().any(|line| line == "home: "), "{tour:?}");
+        let temporary = user.folder.join("temporary/carnet-quickstart-");
+        let home = format!("variable: HOME={}", temporary.display());
+        assert!(seen(&home), "{home} is missing in {tour:?}");
+        let url = tour
+            .stderr
+            .lines()
+            .find(|line| line.contains("TOKEN_REQUEST_URL="));
+        assert!(url.unwrap().contains('?'), "{url:?}");
+        assert!(
+            !seen(SECRET) && !tour.stdout.contains(SECRET),
+            "{name}: {tour:?}"
+        );
+    }
+}
+
+#[test]
+fn without_npm_and_uv_the_tour_says_so_and_goes_on() {
+    let user = User::new();
+    let tour = user.tours(&user.programs());
+    assert_eq!(tour.code, 0, "{tour:?}");
+    let told = "(Publishing with npm or uv is left out: npm is not on PATH; uv is not on PATH.)\n";
+    assert!(tour.stdout.ends_with(told), "{tour:?}");
+    // Without any PATH too.
+    let tour = user.tours("");
+    assert!(
+        tour.code == 0 && tour.stdout.ends_with(told),
+        "{}",
+        tour.stdout
+    );
+}
+
+#[test]
+fn tools_that_are_too_old_or_do_not_work_here_are_left_out() {
+    let user = User::new()
+        .with_program("npm", &CURIOUS.replace("VERSION", "11.5.0"))
+        .with_program("uv", "#!/bin/sh\necho no home >&2; exit 1\n");
+    let tour = user.tours(&user.programs());
+    assert_eq!(tour.code, 0, "{tour:?}");
+    let told = "npm 11.5.0 is older than 11.5.1; uv does not say its version in an empty home folder (no home)";
+    assert!(tour.stdout.contains(told), "{tour:?}");
+}
+
+/// The last act with the pinned tool of this folder. Its program stands alone in a folder, so that no
+/// preferred tool is found before it.
+fn publishes(tool: &str, programs: Option<PathBuf>, said: &[&str]) {
+    let Some(programs) = programs else {
+        may_skip(tool);
+        return;
+    };
+    let path = std::env::var("PATH").unwrap();
+    let found = programs.join(tool);
+    let user = User::new();
+    let link = user.folder.join("programs").join(tool);
+    std::os::unix::fs::symlink(found, link).unwrap();
+    // npm is a script that looks for node.
+    let path = match tool {
+        "npm" => format!("{}:{}:{path}", user.programs(), programs.display()),
+        _ => user.programs(),
+    };
+    let tour = user.tours(&path);
+    assert_eq!(tour.code, 0, "{tour:?}");
+    assert!(
+        tour.stdout.contains(&format!("The job runs {tool}")),
+        "{tour:?}"
+    );
+    for part in said {
+        assert!(
+            tour.stdout.contains(part),
+            "{part} is missing in {}",
+            tour.stdout
+        );
+    }
+    assert!(!tour.stdout.contains(SECRET), "{tour:?}");
+}
+
+#[test]
+fn npm_publishes_in_the_tour_and_tells_why_another_branch_may_not() {
+    let tools = Packages::NpmTools.installed();
+    publishes(
+        "npm",
+        tools.map(|folder| folder.join("node_modules/.bin")),
+        &[
+            "npm verbose oidc Successfully retrieved and set token\n+ widgets@1.0.0\n",
+            "\"dist-tags\":{\"latest\":\"1.0.0\"}",
+            "npm verbose oidc Failed token exchange request with body message: OIDC token exchange error - ",
+            "ref expected refs/heads/main, received refs/heads/feature",
+            "npm error code ENEEDAUTH",
+        ],
+    );
+}
+
+#[test]
+fn uv_publishes_in_the_tour_over_https_and_tells_why_another_branch_may_not() {
+    let tools = Packages::PypiTools.installed();
+    publishes(
+        "uv",
+        tools.map(|folder| folder.join("bin")),
+        &[
+            "Publishing 1 file to https://127.0.0.1:",
+            "widgets-1.0.0-py3-none-any.whl#sha256=",
+            "Failed to obtain token for trusted publishing",
+            "ref expected refs/heads/main, received refs/heads/feature",
+        ],
+    );
+}
