@@ -1,7 +1,11 @@
 //! The gateway among strangers: hostile uploads that the registry never sees, reads that carry nothing they should not, and the
 //! registry's own credentials.
 
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Bytes;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
+use tokio::net::TcpStream;
 
 use super::gateway::form_type;
 use crate::support::{GatewayServer, HOST, OPERATORS, basic, recorded};
@@ -207,6 +211,71 @@ async fn the_framing_of_an_upload_is_the_gateways_own() {
     ];
     let answer = server.send("POST", "/", &headers, &body).await;
     assert_eq!(answer.status, 100, "{answer:?}");
+}
+
+#[tokio::test]
+async fn http_2_is_read_as_strictly() {
+    let server = GatewayServer::of("pypi").await;
+    let token = server.token().await;
+    let (body, kind) = wheel();
+    let stream = TokioIo::new(TcpStream::connect(server.address).await.unwrap());
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), stream)
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    let authorization = basic("__token__", &token);
+    let publication = |host: &str| {
+        hyper::Request::post(format!("http://{host}/"))
+            .header("authorization", &authorization)
+            .header("content-type", &kind)
+    };
+    let cut = &body[..body.len() - 10];
+    let trailers = hyper::HeaderMap::from_iter([(
+        "x-http-method-override".parse().unwrap(),
+        "DELETE".parse().unwrap(),
+    )]);
+    let trailed = Full::new(Bytes::from(body.clone()))
+        .with_trailers(async move { Some(Ok(trailers)) })
+        .boxed();
+    let whole = |body: &[u8]| Full::new(Bytes::from(body.to_vec())).boxed();
+    let cases = [
+        ("another host", 421, publication("as.test"), whole(&body)),
+        (
+            "a host beside the authority",
+            400,
+            publication(HOST).header("host", "as.test"),
+            whole(&body),
+        ),
+        ("a form without its end", 400, publication(HOST), whole(cut)),
+        ("trailers", 400, publication(HOST), trailed),
+        (
+            "a coding",
+            400,
+            publication(HOST).header("content-encoding", "gzip"),
+            whole(&body),
+        ),
+    ];
+    for (what, status, head, body) in cases {
+        let request = head.body(body).unwrap();
+        let answer = sender.send_request(request).await.unwrap();
+        assert_eq!(answer.status(), status, "{what}");
+        assert!(server.back.written().is_empty(), "{what}");
+    }
+    // The frames tell where the body ends; the registry gets a length, over HTTP/1.1.
+    let request = publication(HOST).body(whole(&body)).unwrap();
+    let answer = sender.send_request(request).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let written = server.back.written();
+    let [one] = written.as_slice() else {
+        panic!("{written:?}");
+    };
+    assert_eq!(one.body, body);
+    assert_eq!(
+        one.header("content-length"),
+        Some(body.len().to_string().as_str())
+    );
+    assert_eq!(one.header("transfer-encoding"), None);
 }
 
 #[tokio::test]

@@ -16,6 +16,9 @@ const PLACES: [&str; 3] = [
     "api/v1/crates/config.json",
 ];
 
+/// How many separators of a name are tried with both kinds, at most: 16 requests.
+const MOST_SEPARATORS: usize = 4;
+
 #[derive(Deserialize)]
 struct Configuration {
     #[expect(
@@ -102,15 +105,35 @@ async fn base<A: Ask>(asked: &Asked<'_, A>) -> Result<Url, NoAnswer> {
     Err(first.unwrap_or_else(|| unintelligible(&asked.index.hosted, "a sparse index")))
 }
 
-/// The name as it is spelled, and with one kind of separator throughout. A registry has one crate
-/// of these at most, since they are the same name.
-fn spellings(name: &str) -> BTreeSet<String> {
-    [
-        name.to_owned(),
-        name.replace('_', "-"),
-        name.replace('-', "_"),
-    ]
-    .into()
+/// The ways to spell a name with `-` and `_`, its own first. A registry has one crate of these at
+/// most, since they are the same name. With more separators than [`MOST_SEPARATORS`] only those with
+/// one kind of separator throughout are tried.
+fn spellings(name: &str) -> Vec<String> {
+    let parts: Vec<&str> = name.split(['-', '_']).collect();
+    let separators = parts.len().saturating_sub(1);
+    let mut all = vec![name.to_owned()];
+    if separators > MOST_SEPARATORS {
+        all.extend([parts.join("-"), parts.join("_")]);
+    } else {
+        let mut joined = vec![String::new()];
+        for (number, part) in parts.iter().enumerate() {
+            let ends: &[&str] = if number < separators {
+                &["-", "_"]
+            } else {
+                &[""]
+            };
+            let longer = |start: &String| {
+                ends.iter()
+                    .map(|end| format!("{start}{part}{end}"))
+                    .collect::<Vec<_>>()
+            };
+            joined = joined.iter().flat_map(longer).collect();
+        }
+        all.extend(joined);
+    }
+    let mut seen = BTreeSet::new();
+    all.retain(|spelled| seen.insert(spelled.clone()));
+    all
 }
 
 /// The path of a crate in the index.

@@ -226,6 +226,15 @@ async fn a_sparse_index_is_found_by_its_configuration() {
             "Same"
         );
     }
+    // A crate of an older registry may mix them, whatever the new one is spelled like.
+    let mixed = "http://registry/base/api/v1/crates/oc/to/octo-my_widgets";
+    let line = format!(
+        "{{\"name\":\"octo-my_widgets\",\"vers\":\"1.0.0\",\"deps\":[],\"cksum\":\"{SHA}\"}}"
+    );
+    let mixed = base().with(mixed, 200, &line);
+    for name in ["octo-my-widgets", "octo_my-widgets", "Octo_My_Widgets"] {
+        assert_eq!(existence(Protocol::CratesIo, &mixed, name).await, "Exists");
+    }
     let older = base().with(url, 200, &lines("0.9.1"));
     assert_eq!(
         held(Protocol::CratesIo, &older, "octo-widgets", "x").await,
