@@ -82,10 +82,6 @@ impl<A: Authority> Gateway<A> {
         spool: Spool,
         authorities: &[Vec<u8>],
     ) -> Result<Self, SetUpError> {
-        let mut certificates = Vec::new();
-        for pem in authorities {
-            certificates.extend(reqwest::Certificate::from_pem_bundle(pem)?);
-        }
         Ok(Self {
             authority,
             registries: registries.into_iter().map(Arc::new).collect(),
@@ -94,7 +90,7 @@ impl<A: Authority> Gateway<A> {
                 ..Limits::default()
             },
             spool,
-            upstream: Upstream::new(certificates)?,
+            upstream: Upstream::trusting(authorities)?,
             reading: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
         })
     }

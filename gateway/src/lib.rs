@@ -15,6 +15,7 @@ mod authority;
 mod decide;
 mod gateway;
 mod index;
+mod owners;
 mod publish;
 mod reads;
 mod records;
@@ -32,6 +33,7 @@ pub use authority::{Authority, NoToken, Terms, Unavailable};
 pub use gateway::{Gateway, Reason, SetUpError};
 pub use http::HeaderName;
 pub use index::{Answer, Ask, Digested, Existence, Held, Index, NoAnswer, Published, Unanswered};
+pub use owners::OwnerLists;
 pub use reads::{InvalidPathPattern, PathPattern, Reads};
 pub use records::{
     Changed, NewPublication, Outcome, Owner, Package, Publisher, RefusedPublication, Reservation,

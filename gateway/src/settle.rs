@@ -13,7 +13,7 @@ use crate::authority::{Authority, Unavailable};
 use crate::gateway::Gateway;
 use crate::index::{Answer, Ask, Digested, Held, Published, Unanswered};
 use crate::records::{Outcome, Unsettled};
-use crate::registry::Registry;
+use crate::registry::{Registry, UpstreamCredential};
 use crate::upstream::{self, Upstream, next_piece, whole};
 
 /// How old a publication is before it is asked for, in seconds: longer than forwarding may take.
@@ -24,13 +24,20 @@ const INTERVAL: Duration = Duration::from_mins(1);
 /// Asks a registry's index, with the operator's credential.
 pub(crate) struct Asking<'a> {
     upstream: &'a Upstream,
-    registry: &'a Registry,
+    credential: &'a UpstreamCredential,
 }
 
-impl Asking<'_> {
+impl<'a> Asking<'a> {
+    pub(crate) const fn new(upstream: &'a Upstream, credential: &'a UpstreamCredential) -> Self {
+        Self {
+            upstream,
+            credential,
+        }
+    }
+
     async fn asked(&self, url: &Url, accept: Option<&str>) -> Result<Answered, Unanswered> {
         let mut headers = HeaderMap::new();
-        headers.extend(self.registry.credential.header().ok().flatten());
+        headers.extend(self.credential.header().ok().flatten());
         if let Some(accept) = accept.and_then(|accept| HeaderValue::from_str(accept).ok()) {
             headers.insert(ACCEPT, accept);
         }
@@ -91,10 +98,7 @@ impl Ask for Asking<'_> {
 
 impl<A: Authority> Gateway<A> {
     pub(crate) fn asking<'a>(&'a self, registry: &'a Registry) -> Asking<'a> {
-        Asking {
-            upstream: &self.upstream,
-            registry,
-        }
+        Asking::new(&self.upstream, &registry.credential)
     }
 
     /// Settles what is unclear until the process ends.

@@ -110,16 +110,18 @@ pub(crate) struct For<'a> {
 }
 
 impl Upstream {
-    /// A client that trusts the system's authorities and these.
-    pub(crate) fn new(authorities: Vec<reqwest::Certificate>) -> Result<Self, reqwest::Error> {
+    /// A client that trusts the system's authorities and these (PEM).
+    pub(crate) fn trusting(authorities: &[Vec<u8>]) -> Result<Self, reqwest::Error> {
         let mut builder = Client::builder()
             .connect_timeout(CONNECT)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .http1_only()
             .tcp_nodelay(true);
-        for authority in authorities {
-            builder = builder.add_root_certificate(authority);
+        for pem in authorities {
+            for authority in reqwest::Certificate::from_pem_bundle(pem)? {
+                builder = builder.add_root_certificate(authority);
+            }
         }
         builder.build().map(Self)
     }

@@ -3,13 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use carnet_gateway::{Bases, Gateway, Index, Reads, Registry, Spool, UpstreamCredential};
+use carnet_gateway::{
+    Bases, Gateway, Index, OwnerLists, Reads, Registry, Spool, UpstreamCredential,
+};
 use secrecy::SecretString;
 use url::Url;
 
 use super::GatewayAuthority;
 use crate::app::App;
-use crate::config::{Config, CredentialFiles, GatewayRegistry, create_private};
+use crate::config::{Config, CredentialFiles, GatewayConfig, GatewayRegistry, create_private};
 use crate::model::Snapshot;
 
 /// A mistake with which the gateway does not start.
@@ -21,6 +23,9 @@ pub enum GatewayError {
     /// All that is wrong with the registries.
     #[error("{}", .0.join("\n"))]
     Registries(Vec<String>),
+    /// No registry of this resource server is configured.
+    #[error("gateway.registries has no entry with the resource server {0}")]
+    NotConfigured(String),
     /// A file or folder cannot be used.
     #[error("{0}: {1}")]
     File(String, std::io::Error),
@@ -43,14 +48,8 @@ pub fn set_up(app: &Arc<App>) -> Result<Arc<Gateway<GatewayAuthority>>, GatewayE
     if !problems.is_empty() {
         return Err(GatewayError::Registries(problems));
     }
-    let shown = |path: &Path| path.display().to_string();
-    create_private(&config.spool_dir)
-        .map_err(|error| GatewayError::File(shown(&config.spool_dir), error))?;
-    let mut authorities = Vec::new();
-    if let Some(file) = &config.ca_file {
-        let read = std::fs::read(file);
-        authorities.push(read.map_err(|error| GatewayError::File(shown(file), error))?);
-    }
+    create_private(&config.spool_dir).map_err(|error| of_file(&config.spool_dir, error))?;
+    let authorities = authorities(config)?;
     let registries = config.registries.iter().filter_map(|registry| {
         let server = config.server.as_ref()?;
         registry_of(registry, server).ok()
@@ -69,6 +68,39 @@ pub fn set_up(app: &Arc<App>) -> Result<Arc<Gateway<GatewayAuthority>>, GatewayE
     Ok(Arc::new(gateway))
 }
 
+/// The lists of owners of the registry of a resource server, with the gateway's own credential.
+///
+/// # Errors
+///
+/// If the registry is not configured, or a file cannot be read.
+pub fn owner_lists(config: &Config, resource_server: &str) -> Result<OwnerLists, GatewayError> {
+    let config = &config.gateway;
+    let mut all = config.registries.iter();
+    let registry = all
+        .find(|registry| {
+            registry
+                .resource_server
+                .eq_ignore_ascii_case(resource_server)
+        })
+        .ok_or_else(|| GatewayError::NotConfigured(resource_server.to_owned()))?;
+    let credential = credential(registry)
+        .map_err(|problem| GatewayError::Registries(vec![of_registry(registry, &problem)]))?;
+    let lists = OwnerLists::new(index(registry), credential, &authorities(config)?)?;
+    Ok(lists)
+}
+
+fn of_file(file: &Path, error: std::io::Error) -> GatewayError {
+    GatewayError::File(file.display().to_string(), error)
+}
+
+/// The authorities for the certificates of registries, besides the system's.
+fn authorities(config: &GatewayConfig) -> Result<Vec<Vec<u8>>, GatewayError> {
+    let files = config.ca_file.iter();
+    files
+        .map(|file| std::fs::read(file).map_err(|error| of_file(file, error)))
+        .collect()
+}
+
 /// What is wrong with the registries of the gateway, in the configuration's own words.
 pub fn problems(config: &Config, rules: &Snapshot) -> Vec<String> {
     let Some(server) = &config.gateway.server else {
@@ -78,13 +110,17 @@ pub fn problems(config: &Config, rules: &Snapshot) -> Vec<String> {
     all.flat_map(|registry| {
         let of_server = of_resource_server(registry, rules);
         let of_files = registry_of(registry, server).err();
-        let name = &registry.resource_server;
         of_server
             .into_iter()
             .chain(of_files)
-            .map(move |problem| format!("gateway.registries: {name}: {problem}"))
+            .map(move |problem| of_registry(registry, &problem))
     })
     .collect()
+}
+
+fn of_registry(registry: &GatewayRegistry, problem: &str) -> String {
+    let name = &registry.resource_server;
+    format!("gateway.registries: {name}: {problem}")
 }
 
 /// What is wrong with the resource server of a registry.
@@ -117,27 +153,43 @@ fn registry_of(registry: &GatewayRegistry, server: &Url) -> Result<Registry, Str
     let name = &registry.resource_server;
     let base = server.as_str().trim_end_matches('/');
     let front_door = format!("{base}/registry/{name}").parse();
-    let credential = registry.credential.as_ref().map(credential).transpose()?;
-    let credential = credential.unwrap_or(UpstreamCredential::None);
-    credential.header().map_err(|error| error.to_string())?;
-    let bases = Bases {
-        upstream: registry.upstream.clone(),
-        public: registry.public_url.clone(),
-    };
     Ok(Registry {
         name: name.clone(),
         protocol: registry.protocol,
         hosts: registry.hosts.clone(),
-        index: Index::new(registry.protocol, bases.clone(), &registry.hosted),
-        bases,
-        credential,
+        index: index(registry),
+        bases: bases(registry),
+        credential: credential(registry)?,
         passthrough: registry.passthrough,
         front_door: front_door.map_err(|error| format!("gateway.server: {error}"))?,
         reads: Reads::new(registry.protocol, registry.reads.iter().cloned()),
     })
 }
 
-fn credential(files: &CredentialFiles) -> Result<UpstreamCredential, String> {
+fn bases(registry: &GatewayRegistry) -> Bases {
+    Bases {
+        upstream: registry.upstream.clone(),
+        public: registry.public_url.clone(),
+    }
+}
+
+fn index(registry: &GatewayRegistry) -> Index {
+    Index::new(registry.protocol, bases(registry), &registry.hosted)
+}
+
+/// The gateway's credential at a registry, which a header can carry.
+fn credential(registry: &GatewayRegistry) -> Result<UpstreamCredential, String> {
+    let credential = registry
+        .credential
+        .as_ref()
+        .map(read_credential)
+        .transpose()?;
+    let credential = credential.unwrap_or(UpstreamCredential::None);
+    credential.header().map_err(|error| error.to_string())?;
+    Ok(credential)
+}
+
+fn read_credential(files: &CredentialFiles) -> Result<UpstreamCredential, String> {
     let file = files.file();
     let read = std::fs::read_to_string(file);
     let secret = read.map_err(|error| format!("{}: {error}", file.display()))?;

@@ -30,7 +30,7 @@ pub use database::TestDb;
 pub use deployed::Deployed;
 pub use foreign::{Packages, node_and_pnpm};
 pub use forge::{TestKey, compact};
-pub use gateway::{GatewayServer, HOST, OPERATORS, as_setting};
+pub use gateway::{BackRegistry, GatewayServer, HOST, OPERATORS, as_setting};
 pub use installed::{Installed, first_start, free_address};
 pub use issuer::FakeIssuer;
 pub use network::FakeNetwork;

@@ -187,6 +187,10 @@ impl Snapshot {
         self.principals.get(folded)
     }
 
+    pub fn principals(&self) -> impl Iterator<Item = &Arc<Principal>> {
+        self.principals.values()
+    }
+
     pub fn credential(&self, id: CredentialId) -> Option<&Arc<FederatedCredential>> {
         self.credentials.get(&id)
     }

@@ -1,5 +1,5 @@
-//! Questions to the registry's own index: whether the hosted repository has a package, and whether
-//! it holds a published file with the digest that was published.
+//! Questions to the registry's own index: whether the hosted repository has a package, whether it
+//! holds a published file with the digest that was published, and whose a package is.
 //!
 //! A registry that says neither yes nor no gives an error. Only its own "not found", or a redirect
 //! of a Python index to another one, means that a package is new.
@@ -7,11 +7,13 @@
 mod cargo;
 mod npm;
 mod nuget;
+mod owners;
 mod pypi;
 mod rubygems;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::future::Future;
 
 use bytes::Bytes;
@@ -157,6 +159,9 @@ pub enum NoAnswer {
     /// The name, version or file cannot be asked for, or the protocol's index does not list it.
     #[error("the registry's index cannot be asked for `{0}`")]
     NotInIndex(String),
+    /// The protocol, which is named, has no lists of owners.
+    #[error("registries of {0} have no lists of owners")]
+    NoOwnerLists(&'static str),
 }
 
 /// The index of one registry.
@@ -211,6 +216,21 @@ impl Index {
             Protocol::Nuget => nuget::held(&asked, published).await,
             Protocol::Rubygems => rubygems::held(&asked, published).await,
         }
+    }
+
+    /// The logins of those who own a package, by the registry's list; `None` if it has no list for
+    /// this package.
+    ///
+    /// # Errors
+    ///
+    /// [`NoAnswer`] if the protocol has no lists, or if the answer of the registry is none.
+    pub async fn owners(
+        &self,
+        ask: &impl Ask,
+        package: &str,
+    ) -> Result<Option<BTreeSet<String>>, NoAnswer> {
+        can_be_asked(self.protocol, package)?;
+        owners::owners(&Asked { index: self, ask }, package).await
     }
 }
 
@@ -297,9 +317,19 @@ impl<A: Ask> Asked<'_, A> {
     }
 
     async fn page(&self, url: &Url, accept: Option<&str>) -> Result<Page, NoAnswer> {
+        self.bounded(url, accept, MOST_INDEX_BYTES).await
+    }
+
+    /// The document at a URL, of at most `most_bytes`.
+    async fn bounded(
+        &self,
+        url: &Url,
+        accept: Option<&str>,
+        most_bytes: u64,
+    ) -> Result<Page, NoAnswer> {
         let mut url = url.clone();
         for _ in 0..=MOST_REDIRECTS {
-            let answer = self.ask.get(&url, accept, MOST_INDEX_BYTES).await;
+            let answer = self.ask.get(&url, accept, most_bytes).await;
             let answer = answer.map_err(|reason| unanswered(&url, reason))?;
             match (answer.status, answer.location) {
                 (200, _) => {

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::*;
 
+mod lists;
 mod python;
 
 const SHA: &str = "4b1ff6ff0b191431d7a389d5b3e0cf602c106ea4da753e6e0b8b70891bc1d530";

@@ -1,6 +1,80 @@
-//! The files of `carnet gateway owners import`.
+//! `carnet gateway owners import`, and its files.
 
+use std::path::{Path, PathBuf};
+
+use clap::Args;
 use serde::Deserialize;
+use serde_json::json;
+
+use super::super::{CommandError, Conclusion, ConfigFile, read_file};
+use super::owners::{refused, subject};
+use super::{from_registry, join, registry};
+use crate::gateway::change_packages;
+use crate::store::PackageChange;
+
+/// Arguments of `carnet gateway owners import`.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// The resource server.
+    pub registry: String,
+    /// The file; `-` is standard input.
+    #[arg(
+        required_unless_present = "from_registry",
+        conflicts_with = "from_registry"
+    )]
+    file: Option<PathBuf>,
+    /// Ask the registry who owns these packages. A login stands for the principal of this name, or
+    /// else of this `external_id`; exactly one owner of a package must be a principal. For the
+    /// protocols npm, crates-io and rubygems.
+    #[arg(long, value_name = "PACKAGE", num_args = 1..)]
+    pub from_registry: Vec<String>,
+    #[command(flatten)]
+    pub config: ConfigFile,
+}
+
+pub async fn run(args: &ImportArgs, as_json: bool) -> Result<Conclusion, CommandError> {
+    match &args.file {
+        Some(file) => of_file(args, file, as_json).await,
+        None => from_registry::run(args, as_json).await,
+    }
+}
+
+async fn of_file(
+    args: &ImportArgs,
+    file: &Path,
+    as_json: bool,
+) -> Result<Conclusion, CommandError> {
+    let text = read_file(file)?;
+    let lines = lines(&text).map_err(CommandError::Other)?;
+    let (app, _background) = join(&args.config).await?;
+    let rules = app.rules();
+    let server = registry(&rules, &args.registry)?;
+    let change = |line: &Line| {
+        let subject = subject(server, &line.package);
+        let subject =
+            subject.map_err(|error| CommandError::Other(format!("{}: {error}", line.place)))?;
+        Ok((subject, PackageChange::Own(line.principal.clone())))
+    };
+    let changes = lines
+        .iter()
+        .map(change)
+        .collect::<Result<Vec<_>, CommandError>>()?;
+    let made = match change_packages(&app, &changes).await {
+        Ok(made) => made,
+        Err((at, error)) => {
+            let place = lines.get(at).map(|line| format!("{}: ", line.place));
+            return refused(error, &place.unwrap_or_default());
+        }
+    };
+    let recorded = made.iter().filter(|made| made.is_change()).count();
+    let unchanged = made.len().saturating_sub(recorded);
+    if as_json {
+        println!("{}", json!({ "changed": recorded, "unchanged": unchanged }));
+    } else {
+        println!("{recorded} packages were recorded, {unchanged} were so already");
+    }
+    Ok(Conclusion::Yes)
+}
 
 /// A package, its owner, and where the file says so.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! `carnet gateway`: the reverse proxy itself, the owners of packages behind it, and what was
 //! published. The commands work on the configured database.
 
+mod from_registry;
 mod import;
 mod owners;
 mod publications;

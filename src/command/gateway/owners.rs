@@ -1,18 +1,18 @@
 //! `carnet gateway owners`.
 
-use std::path::PathBuf;
-
 use carnet_resource_server::is_well_formed_name;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::super::table::table;
-use super::super::{CommandError, Conclusion, ConfigFile, read_file};
+use super::super::{CommandError, Conclusion, ConfigFile};
 use super::{import, join, registry};
 use crate::app::{App, StartError};
 use crate::gateway::{change_packages, shown_package};
 use crate::model::ResourceServer;
-use crate::store::{NotChanged, PackageChange, PackageFilter, PackageRecord, Subject};
+use crate::store::{
+    NotChanged, PackageChange, PackageChanged, PackageFilter, PackageRecord, Subject,
+};
 
 /// Arguments of `carnet gateway owners`.
 #[derive(Debug, Args)]
@@ -44,18 +44,14 @@ enum OwnersCommand {
         after_help = "Example:\n  carnet gateway owners transfer pypi widgets --from joel --to octo-org"
     )]
     Transfer(TransferArgs),
-    /// Record the owners of many packages, all or none. The file is CSV with a package and a principal
-    /// on each line, or a JSON list of objects with `package` and `principal`. What is so already
-    /// stays so; a package of another principal is an error.
-    #[command(after_help = "Example:\n  carnet gateway owners import pypi owners.csv")]
-    Import {
-        /// The resource server.
-        registry: String,
-        /// The file; `-` is standard input.
-        file: PathBuf,
-        #[command(flatten)]
-        config: ConfigFile,
-    },
+    /// Record the owners of many packages, all or none: those that a file gives, or those that the
+    /// registry itself has. The file is CSV with a package and a principal on each line, or a JSON
+    /// list of objects with `package` and `principal`. What is so already stays so; a package of
+    /// another principal is an error.
+    #[command(
+        after_help = "Example:\n  carnet gateway owners import pypi owners.csv\n  carnet gateway owners import npm --from-registry widgets @acme/gadgets"
+    )]
+    Import(import::ImportArgs),
     /// Switch whether only trusted publishing may change a package, and the registry's own credentials
     /// may not.
     #[command(after_help = "Example:\n  carnet gateway owners trusted-only pypi widgets on")]
@@ -113,11 +109,7 @@ struct TransferArgs {
 pub async fn run(args: &OwnersArgs, as_json: bool) -> Result<Conclusion, CommandError> {
     let (file, of, package, change) = match &args.command {
         OwnersCommand::List(args) => return list(args, as_json).await,
-        OwnersCommand::Import {
-            registry,
-            file,
-            config,
-        } => return import_file(registry, file, config, as_json).await,
+        OwnersCommand::Import(args) => return import::run(args, as_json).await,
         OwnersCommand::Set {
             registry,
             package,
@@ -178,29 +170,34 @@ async fn change_one(
     let Some(changed) = made.into_iter().next() else {
         return Ok(Conclusion::Yes);
     };
-    let record = changed.after.as_ref();
     if as_json {
+        let record = changed.after.as_ref();
         println!(
             "{}",
             json!({ "changed": changed.is_change(), "package": record.map(shown_package) })
         );
     } else {
-        let unchanged = if changed.is_change() {
-            ""
-        } else {
-            "unchanged: "
-        };
-        let is = record.map_or_else(
-            || format!("{spelled} has no record"),
-            |record| format!("{} is {}", record.spelled, described(record)),
-        );
-        print!("{}", table(&[&format!("{unchanged}{is}")], &[]));
+        print!("{}", table(&[&told(&changed, &spelled)], &[]));
     }
     Ok(Conclusion::Yes)
 }
 
+/// What became of a package that was called `spelled`.
+pub(super) fn told(changed: &PackageChanged, spelled: &str) -> String {
+    let unchanged = if changed.is_change() {
+        ""
+    } else {
+        "unchanged: "
+    };
+    let is = changed.after.as_ref().map_or_else(
+        || format!("{spelled} has no record"),
+        |record| format!("{} is {}", record.spelled, described(record)),
+    );
+    format!("{unchanged}{is}")
+}
+
 /// A no with its reason; `place` begins the message.
-fn refused(error: NotChanged, place: &str) -> Result<Conclusion, CommandError> {
+pub(super) fn refused(error: NotChanged, place: &str) -> Result<Conclusion, CommandError> {
     match error {
         NotChanged::Store(error) => Err(StartError::from(error).into()),
         no => {
@@ -281,42 +278,4 @@ fn row(record: &PackageRecord) -> Vec<String> {
         record.open.to_string(),
         record.since.to_string(),
     ]
-}
-
-async fn import_file(
-    of: &str,
-    file: &std::path::Path,
-    config: &ConfigFile,
-    as_json: bool,
-) -> Result<Conclusion, CommandError> {
-    let text = read_file(file)?;
-    let lines = import::lines(&text).map_err(CommandError::Other)?;
-    let (app, _background) = join(config).await?;
-    let rules = app.rules();
-    let server = registry(&rules, of)?;
-    let change = |line: &import::Line| {
-        let subject = subject(server, &line.package);
-        let subject =
-            subject.map_err(|error| CommandError::Other(format!("{}: {error}", line.place)))?;
-        Ok((subject, PackageChange::Own(line.principal.clone())))
-    };
-    let changes = lines
-        .iter()
-        .map(change)
-        .collect::<Result<Vec<_>, CommandError>>()?;
-    let made = match change_packages(&app, &changes).await {
-        Ok(made) => made,
-        Err((at, error)) => {
-            let place = lines.get(at).map(|line| format!("{}: ", line.place));
-            return refused(error, &place.unwrap_or_default());
-        }
-    };
-    let recorded = made.iter().filter(|made| made.is_change()).count();
-    let unchanged = made.len().saturating_sub(recorded);
-    if as_json {
-        println!("{}", json!({ "changed": recorded, "unchanged": unchanged }));
-    } else {
-        println!("{recorded} packages were recorded, {unchanged} were so already");
-    }
-    Ok(Conclusion::Yes)
 }
