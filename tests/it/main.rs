@@ -63,6 +63,7 @@ mod fulcio;
 mod gateway;
 mod gateway_authority;
 mod gateway_commands;
+mod gateway_pages;
 mod gateway_records;
 mod gateway_strangers;
 mod gateway_tools;
