@@ -159,10 +159,11 @@ impl<A: Authority> Gateway<A> {
 
     async fn passed(&self, visit: &Visit, parts: &Parts, path: &str) -> Result<Answered, Refusal> {
         let registry = &visit.registry;
-        let bare = path.split('?').next().unwrap_or(path);
-        if !registry.reads.allow(bare) || has_body(&parts.headers) {
+        if has_body(&parts.headers) {
             return Err(Refusal::unknown());
         }
+        let path = registry.readable(path).ok_or_else(Refusal::unknown)?;
+        let bare = path.split('?').next().unwrap_or(path);
         let url = registry.upstream_url(path).ok_or_else(Refusal::unknown)?;
         let with_credential = self.is_registrys_own(registry, &parts.headers);
         let mut headers = of_read(&parts.headers, visit.as_for(), with_credential);

@@ -38,6 +38,22 @@ pub struct Registry {
 }
 
 impl Registry {
+    /// The path of a read below the registry's root, with its query; `None` if it may not be read.
+    ///
+    /// Registries write the public host, which they are sent, before their own path, and packuments
+    /// and simple indexes are not rewritten: such a path is understood without the registry's own.
+    pub(crate) fn readable<'p>(&self, path_and_query: &'p str) -> Option<&'p str> {
+        let own = self.bases.upstream.path().trim_end_matches('/');
+        let may_be_read = |path: &&str| {
+            let bare = path.split('?').next().unwrap_or(path);
+            self.reads.allow(bare)
+        };
+        let without_own = path_and_query.strip_prefix(own);
+        std::iter::once(path_and_query)
+            .chain(without_own)
+            .find(may_be_read)
+    }
+
     /// The URL of a path below the registry's root, with its query; `None` if it would be read as
     /// another one.
     pub(crate) fn upstream_url(&self, path_and_query: &str) -> Option<Url> {
@@ -167,6 +183,51 @@ mod tests {
         ] {
             assert_eq!(url(odd), None, "{odd}");
         }
+    }
+
+    fn registry(protocol: Protocol, upstream: &str) -> Registry {
+        let upstream = Url::parse(upstream).unwrap();
+        let bases = Bases {
+            public: Url::parse("https://packages.example/").unwrap(),
+            upstream: upstream.clone(),
+        };
+        Registry {
+            name: "ours".to_owned(),
+            protocol,
+            hosts: Vec::new(),
+            index: Index::new(protocol, bases.clone(), &upstream),
+            bases,
+            credential: UpstreamCredential::None,
+            passthrough: false,
+            front_door: upstream,
+            reads: Reads::new(protocol, []),
+        }
+    }
+
+    #[test]
+    fn a_read_may_have_the_registrys_own_path_before_it() {
+        let nexus = registry(Protocol::Npm, "http://nexus:8081/repository/npm-hosted/");
+        for (path, expected) in [
+            ("/octo/-/octo-1.0.0.tgz", Some("/octo/-/octo-1.0.0.tgz")),
+            (
+                "/repository/npm-hosted/octo/-/octo-1.0.0.tgz?a=b",
+                Some("/octo/-/octo-1.0.0.tgz?a=b"),
+            ),
+            (
+                "/repository/npm-hosted/@octo/w/-/w-1.0.0.tgz",
+                Some("/@octo/w/-/w-1.0.0.tgz"),
+            ),
+            ("/repository/npm-hosted/../npm-other/octo/-/x.tgz", None),
+            ("/repository/npm-hosted/service/rest/v1/status", None),
+            ("/repository/npm-hosted-2/octo/-/octo-1.0.0.tgz", None),
+            ("/repository/npm-other/octo/-/octo-1.0.0.tgz", None),
+        ] {
+            assert_eq!(nexus.readable(path), expected, "{path}");
+        }
+        // A path that is one of the protocol's is that one.
+        let folder = registry(Protocol::Pypi, "http://127.0.0.1:8080/packages/");
+        let file = "/packages/octo-1.0.0-py3-none-any.whl";
+        assert_eq!(folder.readable(file), Some(file));
     }
 
     #[test]

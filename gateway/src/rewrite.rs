@@ -56,19 +56,24 @@ impl Bases {
             return None;
         }
         let text: String = serde_json::from_slice(token).ok()?;
-        let published = rebase(&text, &self.upstream, &self.public)?;
+        let published = self.published(&text)?;
         serde_json::to_string(&published).ok()
     }
 
     /// The `Location` of a redirect that answers a request for `asked`, a URL of the upstream. One
     /// that leads elsewhere stays as it is.
+    pub fn publish_location(&self, location: &str, asked: &Url) -> String {
+        let target = asked.join(location).ok();
+        target
+            .and_then(|target| self.published(target.as_str()))
+            .unwrap_or_else(|| location.to_owned())
+    }
+
+    /// A URL of the registry made public; `None` if it is none of its own.
     ///
     /// Registries also write the public host, which they are sent, before their own path, and `http`
     /// although the gateway speaks `https`.
-    pub fn publish_location(&self, location: &str, asked: &Url) -> String {
-        let Ok(target) = asked.join(location) else {
-            return location.to_owned();
-        };
+    fn published(&self, url: &str) -> Option<String> {
         let named = ["http", "https"].into_iter().filter_map(|scheme| {
             let mut own = self.public.clone();
             own.set_scheme(scheme).ok()?;
@@ -77,8 +82,7 @@ impl Bases {
         });
         std::iter::once(self.upstream.clone())
             .chain(named)
-            .find_map(|from| rebase(target.as_str(), &from, &self.public))
-            .unwrap_or_else(|| location.to_owned())
+            .find_map(|from| rebase(url, &from, &self.public))
     }
 }
 
@@ -194,6 +198,15 @@ mod tests {
                 "https://nuget.example?",
             );
         assert_eq!(published(&nexus, index), expected);
+        // So Nexus writes them behind a proxy that tells it the public host.
+        for host in ["https://nuget.example", "http://nuget.example"] {
+            let told = index.replace("https://nexus.corp", host);
+            let own = format!("{host}/repository/nuget-hosted");
+            let expected = told
+                .replace(&format!("{own}/"), "https://nuget.example/")
+                .replace(&format!("{own}?"), "https://nuget.example?");
+            assert_eq!(published(&nexus, &told), expected);
+        }
     }
 
     #[test]

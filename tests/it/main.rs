@@ -64,6 +64,7 @@ mod gateway;
 mod gateway_authority;
 mod gateway_commands;
 mod gateway_owners;
+mod gateway_pages;
 mod gateway_records;
 mod gateway_strangers;
 mod gateway_tools;

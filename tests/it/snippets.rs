@@ -82,6 +82,15 @@ fn blocks() -> Vec<Block> {
     pages().iter().flat_map(|page| blocks_of(page)).collect()
 }
 
+/// The texts of the blocks in this language of a page of the book, each with its place.
+pub fn blocks_in(page: &str, language: &str) -> Vec<(String, String)> {
+    let blocks = blocks_of(&root().join("docs/src").join(page));
+    let blocks = blocks
+        .into_iter()
+        .filter(|block| block.language == language);
+    blocks.map(|block| (block.place(), block.text)).collect()
+}
+
 impl Block {
     fn place(&self) -> String {
         let page = self.page.strip_prefix(root()).unwrap();
