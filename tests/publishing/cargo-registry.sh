@@ -127,6 +127,7 @@ data_dir = "$folder/data"
 [server]
 listen = "$server"
 trusted_proxies = ["127.0.0.1"]
+drain_seconds = 0
 [gateway]
 listen = "127.0.0.1:${host##*:}"
 [[gateway.registries]]
