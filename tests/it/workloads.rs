@@ -421,7 +421,11 @@ async fn atk_204__metric_labels_come_from_fixed_sets_in_the_code() {
                     for label in arguments.split("=>").skip(1).map(str::trim) {
                         let value = label.split([',', ')', '(']).next().unwrap();
                         let literal = value.starts_with('"');
-                        assert!(literal || fixed.contains(&value), "{}: {arguments}", path.display());
+                        assert!(
+                            literal || fixed.contains(&value),
+                            "{}: {arguments}",
+                            path.display()
+                        );
                     }
                     found += 1;
                 }
