@@ -101,6 +101,12 @@ pub fn serve_on(router: Router, listener: TcpListener) -> Serving {
     serve_within(router, listener, ConnectionLimits::default())
 }
 
+/// Serves on a bound listener with TLS and the default limits.
+pub fn serve_secured_on(router: Router, listener: TcpListener, tls: Tls) -> Serving {
+    let limits = ConnectionLimits::default();
+    begin(router, Listener::Tls(listener, tls), limits)
+}
+
 /// Serves on a bound listener.
 pub fn serve_within(router: Router, listener: TcpListener, limits: ConnectionLimits) -> Serving {
     begin(router, Listener::Tcp(listener), limits)

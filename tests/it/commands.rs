@@ -685,7 +685,7 @@ async fn contract_2__the_lines_of_quickstart_can_be_pasted() {
             script.push(line.trim_end().trim_start_matches("$ ").to_owned());
         }
     }
-    // npm and uv are refused: the version exists, or the branch is another one. `!` hides from `-e`
+    // npm and uv are refused: the version exists, or the branch or the package is another one. `!` hides from `-e`
     // what follows it, so the next line looks.
     let script: Vec<String> = script
         .into_iter()
@@ -709,17 +709,16 @@ async fn contract_2__the_lines_of_quickstart_can_be_pasted() {
     // At SIGTERM the tour removes its folder.
     assert!(child.wait().unwrap().success());
     let output = output.unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        output.status.success(),
-        "{} {}\n{}",
-        script.join("\n"),
-        text,
-        String::from_utf8_lossy(&output.stderr)
-    );
+    // uv says on its standard error why it is refused.
+    let printed = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&printed).into_owned();
+    assert!(output.status.success(), "{}\n{}", script.join("\n"), text);
     for part in [
         "\"token_endpoint\"",
         "\"access_token\"",
+        // What the gateway says and has on record.
+        "package_out_of_scope",
+        "\"run_id\":\"9001\"",
         // The tour has published this version already.
         "this version was published before",
         "\"reason\":\"replay\"",

@@ -1,5 +1,5 @@
-//! The last act of `carnet quickstart`, which publishes with npm or uv, and what these see of the
-//! user.
+//! The acts of `carnet quickstart` that publish with npm or uv, at a front door and through the gateway,
+//! and what these see of the user.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
@@ -149,14 +149,151 @@ fn without_npm_and_uv_the_tour_says_so_and_goes_on() {
     let tour = user.tours(&user.programs());
     assert_eq!(tour.code, 0, "{tour:?}");
     let told = "(Publishing with npm or uv is left out: npm is not on PATH; uv is not on PATH.)\n";
-    assert!(tour.stdout.ends_with(told), "{tour:?}");
+    assert!(tour.stdout.contains(told), "{tour:?}");
     // Without any PATH too.
     let tour = user.tours("");
     assert!(
-        tour.code == 0 && tour.stdout.ends_with(told),
+        tour.code == 0 && tour.stdout.contains(told),
         "{}",
         tour.stdout
     );
+}
+
+/// What everybody sees of the gateway's act, whoever publishes.
+const THROUGH_THE_GATEWAY: [&str; 7] = [
+    "credential = { ",
+    "widgets-1.0.0-py3-none-any.whl",
+    "publish of `gadgets` is refused",
+    "it covers `widgets`, `widgets-*`",
+    "\"owner\": \"joel\"",
+    "\"repository\": \"octo-org/octo-repo\"",
+    "\"run_id\": \"9001\"",
+];
+
+/// The gateway's act of a tour, with all of that and what else is said.
+fn shows_the_gateway(tour: &Finished, said: &[&str]) {
+    assert_eq!(tour.code, 0, "{tour:?}");
+    let (_, act) = tour
+        .stdout
+        .split_once("=== Registries need no change")
+        .unwrap();
+    for part in THROUGH_THE_GATEWAY.iter().chain(said) {
+        assert!(act.contains(part), "{part} is missing in {act}");
+    }
+    // It refused a package once, and so there is one publication.
+    assert_eq!(act.matches("\"state\": \"accepted\"").count(), 1, "{act}");
+    assert!(!act.contains(SECRET), "{act}");
+}
+
+#[test]
+fn without_uv_the_gateway_is_shown_with_requests_and_the_example_registry() {
+    let user = User::new();
+    let tour = user.tours(&user.programs());
+    shows_the_gateway(
+        &tour,
+        &[
+            "(uv and pypiserver are left out: uv is not on PATH. curl sends what uv would.)\n",
+            "(the example registry: uploads need a token",
+            "-u \"__token__:$KEY\"",
+            "403 Forbidden",
+        ],
+    );
+}
+
+/// A user with uv, and with pypiserver or a program in its place.
+fn user_of_uv(pypiserver: Option<&str>) -> Option<User> {
+    let tools = Packages::PypiTools.installed()?.join("bin");
+    let user = User::new();
+    let link = |name: &str| {
+        let link = user.folder.join("programs").join(name);
+        std::os::unix::fs::symlink(tools.join(name), link).unwrap();
+    };
+    link("uv");
+    match pypiserver {
+        None => {
+            link("pypi-server");
+            Some(user)
+        }
+        Some(text) => Some(user.with_program("pypi-server", text)),
+    }
+}
+
+#[test]
+fn uv_publishes_through_the_gateway_to_pypiserver_which_ends_with_the_tour() {
+    let Some(user) = user_of_uv(None) else { return };
+    let tour = user.tours(&user.programs());
+    shows_the_gateway(
+        &tour,
+        &[
+            "(pypiserver: uploads need a password, which the gateway alone has)",
+            "password_file = \"secret\"",
+            "Publishing 1 file to https://127.0.0.1:",
+            "<a href=\"/packages/widgets-1.0.0-py3-none-any.whl#sha256=",
+        ],
+    );
+    assert!(!tour.stdout.contains("left out"), "{}", tour.stdout);
+    let registry = tour.stdout.split("\nregistry http://").nth(1);
+    let address = registry.and_then(|rest| rest.split(' ').next()).unwrap();
+    let refused = std::net::TcpStream::connect(address);
+    assert!(refused.is_err(), "something listens at {address}");
+}
+
+#[test]
+fn a_pypiserver_that_does_not_start_is_left_out_with_what_it_said() {
+    let fails = "#!/bin/sh\necho passlib is missing >&2; exit 3\n";
+    let Some(user) = user_of_uv(Some(fails)) else {
+        return;
+    };
+    let tour = user.tours(&user.programs());
+    shows_the_gateway(
+        &tour,
+        &[
+            "(pypiserver is left out: pypi-server ended with exit status: 3 (passlib is missing).)\n",
+            "token_file = \"secret\"",
+            "Publishing 1 file to https://127.0.0.1:",
+        ],
+    );
+}
+
+#[test]
+fn a_signal_ends_the_tour_with_its_registry_and_its_files() {
+    use std::io::{BufRead as _, BufReader};
+    // The registry never answers, so that the signal comes while it starts.
+    let hangs = "#!/bin/sh\necho $$ > ../../../../process; exec /bin/sleep 600\n";
+    let Some(user) = user_of_uv(Some(hangs)) else {
+        return;
+    };
+    let mut tour = carnet()
+        .args(["quickstart", "--once"])
+        .env("HOME", user.folder.join("home"))
+        .env("TMPDIR", user.folder.join("temporary"))
+        .env("PATH", user.programs())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(tour.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().starts_with("=== Registries need no change")));
+    let process = user.folder.join("temporary/process");
+    let id = loop {
+        match std::fs::read_to_string(&process) {
+            Ok(id) if id.ends_with('\n') => break id,
+            _ => std::thread::sleep(std::time::Duration::from_millis(10)),
+        }
+        assert!(tour.try_wait().unwrap().is_none(), "the tour ended");
+    };
+    let kill = std::process::Command::new("kill")
+        .args(["-INT", &tour.id().to_string()])
+        .status();
+    assert!(kill.unwrap().success());
+    assert_eq!(tour.wait().unwrap().code(), Some(1));
+    let status = std::fs::read_to_string(format!("/proc/{}/status", id.trim()));
+    assert!(
+        !status.is_ok_and(|status| !status.contains("State:\tZ")),
+        "{id} lives"
+    );
+    std::fs::remove_file(process).unwrap();
+    let left = std::fs::read_dir(user.folder.join("temporary")).unwrap();
+    assert_eq!(left.count(), 0);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use reqwest::{Client, Method, RequestBuilder};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A request: what it sends, and how a shell writes it.
 #[derive(Clone, Debug)]
@@ -16,7 +16,23 @@ pub struct Call {
     body: Option<String>,
     content_type: Option<&'static str>,
     authority: Option<&'static str>,
+    /// User name and password (RFC 7617).
+    basic: Option<(&'static str, Text)>,
+    /// The one member of a JSON body.
+    member: Option<(&'static str, Text)>,
+    upload: Option<Upload>,
 }
+
+/// A body of `multipart/form-data` (RFC 7578): fields, and a file of the folder in which tools run.
+#[derive(Clone, Debug)]
+pub struct Upload {
+    pub fields: Vec<(&'static str, String)>,
+    /// The name of its field, its own name, and its content.
+    pub file: (&'static str, &'static str, &'static [u8]),
+}
+
+/// What separates the parts of an upload; no content of the tour holds it.
+const BOUNDARY: &str = "carnet-quickstart-boundary";
 
 /// A text that the printed line holds as it is, or takes from a shell variable.
 #[derive(Clone, Debug)]
@@ -35,7 +51,28 @@ impl Call {
             body: None,
             content_type: None,
             authority: None,
+            basic: None,
+            member: None,
+            upload: None,
         }
+    }
+
+    /// With this user, whose password the printed line takes from a variable.
+    pub fn user(mut self, name: &'static str, variable: &str, password: &str) -> Self {
+        self.basic = Some((name, Text::of_variable(variable, password)));
+        self
+    }
+
+    /// With a JSON object of one member, which the printed line takes from a variable.
+    pub fn member(mut self, name: &'static str, variable: &str, value: &str) -> Self {
+        self.content_type = Some("application/json");
+        self.member = Some((name, Text::of_variable(variable, value)));
+        self
+    }
+
+    pub fn upload(mut self, upload: Upload) -> Self {
+        self.upload = Some(upload);
+        self
     }
 
     /// To a server whose certificate the authority in this file signed. The HTTP client that sends
@@ -47,10 +84,7 @@ impl Call {
 
     /// With this bearer token, which the printed line takes from a variable.
     pub fn bearer(mut self, variable: &str, token: &str) -> Self {
-        self.bearer = Some(Text {
-            value: token.to_owned(),
-            variable: Some(variable.to_owned()),
-        });
+        self.bearer = Some(Text::of_variable(variable, token));
         self
     }
 
@@ -68,13 +102,7 @@ impl Call {
 
     /// With this field of a form, which the printed line takes from a variable.
     pub fn variable(mut self, name: &'static str, variable: &str, value: &str) -> Self {
-        self.fields.push((
-            name,
-            Text {
-                value: value.to_owned(),
-                variable: Some(variable.to_owned()),
-            },
-        ));
+        self.fields.push((name, Text::of_variable(variable, value)));
         self
     }
 
@@ -93,7 +121,8 @@ impl Call {
     pub fn line(&self) -> String {
         let mut line = "curl -s".to_owned();
         // curl sends forms by POST and everything else by GET, unless it is told another method.
-        let by_itself = if self.fields.is_empty() {
+        let by_itself = if self.fields.is_empty() && self.upload.is_none() && self.member.is_none()
+        {
             Method::GET
         } else {
             Method::POST
@@ -112,6 +141,9 @@ impl Call {
             )
             .unwrap_or_default();
         }
+        if let Some((user, password)) = &self.basic {
+            write!(line, " -u \"{user}:{}\"", password.inside_quotes()).unwrap_or_default();
+        }
         write!(line, " '{}'", self.url).unwrap_or_default();
         if let Some(content_type) = self.content_type {
             write!(line, " -H 'Content-Type: {content_type}'").unwrap_or_default();
@@ -127,6 +159,17 @@ impl Call {
         if let Some(body) = &self.body {
             write!(line, " \\\n    --data-raw '{body}'").unwrap_or_default();
         }
+        if let Some((name, text)) = &self.member {
+            let value = text.inside_quotes();
+            write!(
+                line,
+                " \\\n    --data-raw \"{{\\\"{name}\\\":\\\"{value}\\\"}}\""
+            )
+            .unwrap_or_default();
+        }
+        if let Some(upload) = &self.upload {
+            upload.write(&mut line);
+        }
         line
     }
 
@@ -135,6 +178,17 @@ impl Call {
         let mut request = http.request(self.method.clone(), &self.url);
         if let Some(bearer) = &self.bearer {
             request = request.bearer_auth(&bearer.value);
+        }
+        if let Some((user, password)) = &self.basic {
+            request = request.basic_auth(user, Some(&password.value));
+        }
+        if let Some((name, text)) = &self.member {
+            request = request.body(json!({ *name: text.value }).to_string());
+        }
+        if let Some(upload) = &self.upload {
+            let content_type = format!("multipart/form-data; boundary={BOUNDARY}");
+            request = request.header("content-type", content_type);
+            request = request.body(upload.body());
         }
         if !self.fields.is_empty() {
             let form: Vec<(&str, &str)> = self
@@ -154,7 +208,47 @@ impl Call {
     }
 }
 
+impl Upload {
+    /// Its arguments of curl, on a line of their own.
+    fn write(&self, line: &mut String) {
+        line.push_str(" \\\n   ");
+        for (name, value) in &self.fields {
+            write!(line, " -F '{name}={value}'").unwrap_or_default();
+        }
+        let (name, file, _) = self.file;
+        write!(line, " -F \"{name}=@$TOOL/package/{file}\"").unwrap_or_default();
+    }
+
+    fn body(&self) -> Vec<u8> {
+        let mut head = String::new();
+        let disposition = "Content-Disposition: form-data";
+        for (name, value) in &self.fields {
+            write!(
+                head,
+                "--{BOUNDARY}\r\n{disposition}; name=\"{name}\"\r\n\r\n{value}\r\n"
+            )
+            .unwrap_or_default();
+        }
+        let (name, file, content) = self.file;
+        write!(
+            head,
+            "--{BOUNDARY}\r\n{disposition}; name=\"{name}\"; filename=\"{file}\"\r\n\
+             Content-Type: application/octet-stream\r\n\r\n"
+        )
+        .unwrap_or_default();
+        let tail = format!("\r\n--{BOUNDARY}--\r\n");
+        [head.as_bytes(), content, tail.as_bytes()].concat()
+    }
+}
+
 impl Text {
+    fn of_variable(variable: &str, value: &str) -> Self {
+        Self {
+            value: value.to_owned(),
+            variable: Some(variable.to_owned()),
+        }
+    }
+
     fn inside_quotes(&self) -> String {
         match &self.variable {
             Some(variable) => format!("${variable}"),

@@ -1,4 +1,4 @@
-//! A certificate for the registry of the last act: uv publishes over https only.
+//! A certificate for the registry that uv publishes at: it does so over https only.
 
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -47,7 +47,7 @@ impl Certificate {
 }
 
 /// Writes a new file that only its owner can read.
-fn create(file: &Path, text: &[u8]) -> std::io::Result<()> {
+pub fn create(file: &Path, text: &[u8]) -> std::io::Result<()> {
     let mut options = std::fs::File::options();
     options
         .write(true)

@@ -8,11 +8,29 @@ use carnet_stand_ins::StandInCi;
 
 use super::CommandError;
 use super::certificate::AUTHORITY;
-use super::invocation::{Invocation, LIMIT, Program, Setting};
+use super::invocation::{Ended, Invocation, LIMIT, Program, Setting};
 
-/// The wheel that uv publishes: version 1.0.0 of the package `widgets`.
-const WHEEL: &[u8] = include_bytes!("widgets-1.0.0-py3-none-any.whl");
-const WHEEL_NAME: &str = "widgets-1.0.0-py3-none-any.whl";
+/// What uv publishes: version 1.0.0 of a package.
+#[derive(Debug)]
+pub struct Wheel {
+    pub package: &'static str,
+    pub file: &'static str,
+    pub content: &'static [u8],
+}
+
+/// The package that the rule of the tour covers.
+pub const WIDGETS: Wheel = Wheel {
+    package: "widgets",
+    file: "widgets-1.0.0-py3-none-any.whl",
+    content: include_bytes!("widgets-1.0.0-py3-none-any.whl"),
+};
+/// A package that it does not cover.
+pub const GADGETS: Wheel = Wheel {
+    package: "gadgets",
+    file: "gadgets-1.0.0-py3-none-any.whl",
+    content: include_bytes!("gadgets-1.0.0-py3-none-any.whl"),
+};
+
 /// What npm publishes.
 const PACKAGE_JSON: &str = "{ \"name\": \"widgets\", \"version\": \"1.0.0\", \"description\": \"The package of the tour\", \"license\": \"MIT\" }\n";
 
@@ -35,7 +53,7 @@ pub struct Client {
 }
 
 impl Tool {
-    const ALL: [Self; 2] = [Self::Npm, Self::Uv];
+    pub const ALL: [Self; 2] = [Self::Npm, Self::Uv];
 
     pub const fn name(self) -> &'static str {
         match self {
@@ -54,15 +72,15 @@ impl Tool {
 }
 
 impl Client {
-    /// Finds the first tool that is in the folders of `path`, works without its user's files and is
+    /// Finds the first of these tools that is in the folders of `path`, works without its user's files and is
     /// new enough. It will work in `folder`, which [`prepare`] made.
     ///
     /// # Errors
     ///
     /// Why each tool is not used.
-    pub async fn find(path: &str, folder: &Path) -> Result<Self, Vec<String>> {
+    pub async fn find(tools: &[Tool], path: &str, folder: &Path) -> Result<Self, Vec<String>> {
         let mut reasons = Vec::new();
-        for tool in Tool::ALL {
+        for &tool in tools {
             let Some(file) = found(path, tool.name()) else {
                 reasons.push(format!("{} is not on PATH", tool.name()));
                 continue;
@@ -107,9 +125,14 @@ impl Client {
         }
     }
 
-    /// The publication of the tour's package at a registry, by a job that runs for a ref of the
-    /// platform.
-    pub fn publication(&self, registry: &str, ci: &str, reference: &str) -> Invocation<'_> {
+    /// The publication of a package at a registry, by a job that runs for a ref of the platform. npm
+    /// has the package `widgets` alone.
+    pub fn publication(
+        &self,
+        registry: &str,
+        (ci, reference): (&str, &str),
+        wheel: &Wheel,
+    ) -> Invocation<'_> {
         let arguments: Vec<String> = match self.tool {
             Tool::Npm => [
                 "publish",
@@ -129,7 +152,7 @@ impl Client {
                 &format!("{registry}/legacy/"),
                 "--trusted-publishing",
                 "always",
-                WHEEL_NAME,
+                wheel.file,
             ]
             .map(str::to_owned)
             .into(),
@@ -153,6 +176,39 @@ impl Client {
                 .push(("SSL_CERT_FILE", Setting::Within(AUTHORITY)));
         }
         invocation
+    }
+
+    /// Prints a command of the tool, runs it and prints what the tool says that is of interest. `None`
+    /// if the tool hung, which is told.
+    pub async fn shown(&self, invocation: &Invocation<'_>) -> Option<Ended> {
+        println!("$ {}", invocation.line());
+        let ended = match invocation.run(LIMIT).await {
+            Ok(ended) => ended,
+            Err(error) => {
+                println!("{} {error}. The act ends here.", self.tool.name());
+                return None;
+            }
+        };
+        let of_interest = |line: &&str| match self.tool {
+            // With `--loglevel verbose` npm tells much more.
+            Tool::Npm => line.contains(" oidc ") || line.starts_with("npm error"),
+            Tool::Uv => true,
+        };
+        for line in ended.stderr.lines().filter(of_interest) {
+            println!("{line}");
+        }
+        print!("{}", ended.stdout);
+        Some(ended)
+    }
+
+    /// The error of a publication that did not end as it should.
+    pub fn failure(&self, what: &str, ended: &Ended) -> CommandError {
+        CommandError::Other(format!(
+            "{} publish {what}:\n{}{}",
+            self.tool.name(),
+            ended.stdout,
+            ended.stderr
+        ))
     }
 
     /// These arguments, with an empty home folder and the tool's own configuration and caches
@@ -201,12 +257,12 @@ fn fill(folder: &Path) -> std::io::Result<()> {
     }
     let package = folder.join("package");
     std::fs::write(package.join("package.json"), PACKAGE_JSON)?;
-    std::fs::write(package.join(WHEEL_NAME), WHEEL)
+    std::fs::write(package.join(WIDGETS.file), WIDGETS.content)
 }
 
 /// The first executable file of this name in the absolute folders of `path`. The tool runs in
 /// another folder, so relative ones would mean something else.
-fn found(path: &str, name: &str) -> Option<PathBuf> {
+pub fn found(path: &str, name: &str) -> Option<PathBuf> {
     std::env::split_paths(path)
         .filter(|folder| folder.is_absolute())
         .map(|folder| folder.join(name))

@@ -3,11 +3,12 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::fs::File;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 use super::shell::quoted;
 
@@ -95,6 +96,24 @@ impl Invocation<'_> {
 
     /// Runs the program. It is killed if it has not ended within this time.
     pub async fn run(&self, limit: Duration) -> Result<Ended, NotEnded> {
+        let output = tokio::time::timeout(limit, self.command().output())
+            .await
+            .map_err(|_| NotEnded::Stopped(limit))??;
+        Ok(Ended {
+            succeeded: output.status.success(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
+    /// Starts the program, which writes what it prints into this file. It is killed when the child
+    /// is dropped.
+    pub fn start(&self, log: File) -> std::io::Result<Child> {
+        let errors = log.try_clone()?;
+        self.command().stdout(log).stderr(errors).spawn()
+    }
+
+    fn command(&self) -> Command {
         let folder = &self.program.folder;
         let variables = self.variables.iter().map(|(name, setting)| match setting {
             Setting::Text(value) => (name, OsString::from(value)),
@@ -109,14 +128,7 @@ impl Invocation<'_> {
             .current_dir(folder.join("package"))
             .stdin(Stdio::null())
             .kill_on_drop(true);
-        let output = tokio::time::timeout(limit, command.output())
-            .await
-            .map_err(|_| NotEnded::Stopped(limit))??;
-        Ok(Ended {
-            succeeded: output.status.success(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
+        command
     }
 }
 

@@ -1,36 +1,29 @@
-//! The last act of the tour: a publishing tool of this machine, unchanged, gets its key at a front
+//! The act of the front door: a publishing tool of this machine, unchanged, gets its key at a front
 //! door and publishes at a registry of its own protocol.
 
 use std::path::Path;
-use std::time::Duration;
 
 use carnet_resource_server::{Introspection, Verifier};
 use carnet_stand_ins::{Protocol, Registry, Tls};
-use reqwest::{Certificate, Client as Http, Method, StatusCode};
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use url::Url;
 
-use super::super::admin_client::unreachable;
-use super::call::Call;
-use super::certificate::{self, AUTHORITY};
-use super::client::{Client, Tool, prepare};
-use super::invocation::{Ended, LIMIT};
+use super::certificate;
+use super::client::{Client, Tool, WIDGETS, prepare};
 use super::shell::quoted;
+use super::site::Site;
 use super::tour::{Tour, heading, rule};
 use super::{CommandError, listen};
-
-/// For one request to the registry.
-const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The registry of the act. It is served until this is dropped.
 #[derive(Debug)]
 pub struct ToolRegistry {
-    url: String,
-    /// The file with the authority that signed its certificate, if it has one.
-    authority: Option<&'static str>,
-    http: Http,
+    /// The name of its resource server.
+    pub name: &'static str,
+    site: Site,
     _serving: JoinSet<std::io::Result<()>>,
 }
 
@@ -49,7 +42,7 @@ pub async fn run(
     path: &str,
 ) -> Result<Option<ToolRegistry>, CommandError> {
     prepare(folder)?;
-    let client = match Client::find(path, folder).await {
+    let client = match Client::find(&Tool::ALL, path, folder).await {
         Ok(client) => client,
         Err(reasons) => {
             println!(
@@ -111,66 +104,33 @@ async fn publish(
         "The job runs {name}, which asks the platform for an assertion and trades it for a key"
     ));
     println!("$ TOOL={}", quoted(&folder.to_string_lossy()));
-    let Some(ended) = shown(tour, client, registry, "refs/heads/main").await? else {
+    let url = registry.site.url();
+    let publication = client.publication(url, (tour.ci(), "refs/heads/main"), &WIDGETS);
+    let Some(ended) = client.shown(&publication).await else {
         return Ok(());
     };
     if !ended.succeeded {
-        return Err(failure(name, "failed", &ended));
+        return Err(client.failure("failed", &ended));
     }
     let (path, expected) = match client.tool {
         Tool::Npm => ("/widgets", "widgets-1.0.0.tgz"),
-        Tool::Uv => ("/simple/widgets/", "widgets-1.0.0-py3-none-any.whl"),
+        Tool::Uv => ("/simple/widgets/", WIDGETS.file),
     };
-    registry.shown(path, expected).await?;
+    registry.site.shown(path, expected).await?;
 
     heading(match client.tool {
         Tool::Npm => "On another branch npm gets no key; with `--loglevel verbose` it prints why",
         Tool::Uv => "On another branch uv gets no key, and prints why",
     });
-    let Some(ended) = shown(tour, client, registry, "refs/heads/feature").await? else {
+    let publication = client.publication(url, (tour.ci(), "refs/heads/feature"), &WIDGETS);
+    let Some(ended) = client.shown(&publication).await else {
         return Ok(());
     };
     let said = format!("{}{}", ended.stdout, ended.stderr);
     if ended.succeeded || !said.contains("ref_mismatch") {
-        return Err(failure(name, "should have been refused", &ended));
+        return Err(client.failure("should have been refused", &ended));
     }
     Ok(())
-}
-
-/// Prints the command, runs it and prints what the tool says that is of interest. `None` if the
-/// tool hung, which is told.
-async fn shown(
-    tour: &Tour,
-    client: &Client,
-    registry: &ToolRegistry,
-    reference: &str,
-) -> Result<Option<Ended>, CommandError> {
-    let invocation = client.publication(&registry.url, tour.ci(), reference);
-    println!("$ {}", invocation.line());
-    let ended = match invocation.run(LIMIT).await {
-        Ok(ended) => ended,
-        Err(error) => {
-            println!("{} {error}. The act ends here.", client.tool.name());
-            return Ok(None);
-        }
-    };
-    let of_interest = |line: &&str| match client.tool {
-        // With `--loglevel verbose` npm tells much more.
-        Tool::Npm => line.contains(" oidc ") || line.starts_with("npm error"),
-        Tool::Uv => true,
-    };
-    for line in ended.stderr.lines().filter(of_interest) {
-        println!("{line}");
-    }
-    print!("{}", ended.stdout);
-    Ok(Some(ended))
-}
-
-fn failure(name: &str, what: &str, ended: &Ended) -> CommandError {
-    CommandError::Other(format!(
-        "{name} publish {what}:\n{}{}",
-        ended.stdout, ended.stderr
-    ))
 }
 
 /// The `kind` of the front door for a tool, which is also the name of the registry in the tour.
@@ -227,43 +187,20 @@ impl ToolRegistry {
             .map_err(|error| other(&error))?
             .at(&place.url);
 
-        let mut http = carnet_outbound::client(TIMEOUT, place.certificate.is_some()).no_proxy();
-        let mut tls = None;
-        if let Some(files) = &place.certificate {
-            let file = files.authority.display().to_string();
-            let pem =
-                std::fs::read(&files.authority).map_err(|error| CommandError::File(file, error))?;
-            let authority = Certificate::from_pem(&pem).map_err(|error| other(&error))?;
-            http = http.add_root_certificate(authority);
-            let read = Tls::from_files(&files.leaf, &files.key);
-            tls = Some(read.map_err(|error| other(&error))?);
-        }
+        let tls = match &place.certificate {
+            Some(files) => {
+                let read = Tls::from_files(&files.leaf, &files.key);
+                Some(read.map_err(|error| other(&error))?)
+            }
+            None => None,
+        };
+        let site = Site::new(place.url, place.certificate.as_ref())?;
         let mut serving = JoinSet::new();
         serving.spawn(registry.serve(place.listener, tls));
         Ok(Self {
-            url: place.url,
-            authority: place.certificate.map(|_| AUTHORITY),
-            http: http.build().map_err(|error| other(&error))?,
+            name: kind(tool),
+            site,
             _serving: serving,
         })
-    }
-
-    /// Prints a request for what the registry tells everybody, and its answer, which has to name
-    /// the file of the package.
-    async fn shown(&self, path: &str, expected: &str) -> Result<(), CommandError> {
-        let call = Call::new(Method::GET, format!("{}{path}", self.url)).trusting(self.authority);
-        println!("$ {}", call.line());
-        let answer = call.request(&self.http).send().await;
-        let answer = answer.map_err(|error| unreachable(&error))?;
-        let status = answer.status();
-        let text = answer.text().await.map_err(|error| unreachable(&error))?;
-        println!("{status}\n{}", text.trim_end());
-        if status == StatusCode::OK && text.contains(expected) {
-            Ok(())
-        } else {
-            Err(CommandError::Other(format!(
-                "the registry does not have {expected}"
-            )))
-        }
     }
 }

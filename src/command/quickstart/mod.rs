@@ -1,12 +1,18 @@
 //! `carnet quickstart`: a tour on real sockets, with a server on a new SQLite file, a stand-in for
-//! a CI platform and the example registry. Its last act publishes with npm or uv, if there is one.
+//! a CI platform and the example registry. Then npm or uv publishes, if there is one, and the gateway
+//! stands in front of a registry.
 
+mod behind;
+mod by_hand;
 mod call;
 mod certificate;
 mod client;
+mod gateway_act;
 mod invocation;
 mod last_act;
+mod pypiserver;
 mod shell;
+mod site;
 mod tour;
 
 use std::path::{Path, PathBuf};
@@ -26,6 +32,7 @@ use crate::config::Config;
 use crate::http::{self, Serving};
 use crate::ids;
 use crate::upstream::HttpFetch;
+use gateway_act::Gated;
 use last_act::ToolRegistry;
 use tour::Tour;
 
@@ -47,6 +54,9 @@ struct Stage {
 
 pub async fn run(args: &QuickstartArgs) -> Result<Conclusion, CommandError> {
     let other = |error: &dyn std::fmt::Display| CommandError::Other(error.to_string());
+    // From now on signals end nothing by themselves.
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| other(&error))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| other(&error))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (carnet_listener, carnet) = listen().await?;
     let (ci_listener, ci) = listen().await?;
@@ -86,29 +96,59 @@ pub async fn run(args: &QuickstartArgs) -> Result<Conclusion, CommandError> {
 
     let token = admin_token::issue(&app, "quickstart", "admin", 3600).await?;
     let tour = Tour::new(carnet, ci, registry, token)?;
-    let outcome = whole(&tour, &stage.folder).await;
-    if outcome.is_ok() && !args.once {
+    let mut acts = None;
+    let outcome = tokio::select! {
+        outcome = whole(&tour, &stage.folder, args.once, &mut acts) => outcome,
+        _ = terminate.recv() => interrupted(&acts),
+        _ = interrupt.recv() => interrupted(&acts),
+    };
+    drop(app);
+    if let Some(acts) = acts {
+        acts.gated.close().await;
+    }
+    stage.close().await;
+    outcome.map(|()| Conclusion::Yes)
+}
+
+/// What serves the acts after the tour, as long as it lives.
+struct Acts {
+    gated: Gated,
+    _tool: Option<ToolRegistry>,
+}
+
+/// The tour and the acts after it. Without `once` this never ends by itself then.
+async fn whole(
+    tour: &Tour,
+    folder: &Path,
+    once: bool,
+    acts: &mut Option<Acts>,
+) -> Result<(), CommandError> {
+    tour.run().await?;
+    let environment = Environment::of_this_process();
+    let path = environment.get("PATH").unwrap_or_default();
+    let tool = last_act::run(tour, &folder.join("tool"), path).await?;
+    let covered: Vec<&str> = ["registry"]
+        .into_iter()
+        .chain(tool.as_ref().map(|registry| registry.name))
+        .collect();
+    let gated = gateway_act::run(tour, &folder.join("gateway"), path, &covered).await?;
+    *acts = Some(Acts { gated, _tool: tool });
+    if !once {
         println!(
             "\nThe servers go on until you press Ctrl-C. Every line above can be pasted into another terminal, in this order.\n\
              Uploads are refused then, since the registries have version 1.0.0 by now."
         );
-        let mut terminate = signal(SignalKind::terminate()).map_err(|error| other(&error))?;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            ended = tokio::signal::ctrl_c() => ended.map_err(|error| other(&error))?,
-        }
+        std::future::pending::<()>().await;
     }
-    drop(app);
-    stage.close().await;
-    outcome.map(|_| Conclusion::Yes)
+    Ok(())
 }
 
-/// The tour with its last act. The registry of that act is served as long as the outcome lives.
-async fn whole(tour: &Tour, folder: &Path) -> Result<Option<ToolRegistry>, CommandError> {
-    tour.run().await?;
-    let environment = Environment::of_this_process();
-    let path = environment.get("PATH").unwrap_or_default();
-    last_act::run(tour, &folder.join("tool"), path).await
+/// How a signal ends the tour.
+fn interrupted(acts: &Option<Acts>) -> Result<(), CommandError> {
+    match acts {
+        Some(_) => Ok(()),
+        None => Err(CommandError::Other("the tour was interrupted".to_owned())),
+    }
 }
 
 /// A listener on a free port of the loopback interface, and its URL.

@@ -52,6 +52,11 @@ impl Tour {
         &self.ci
     }
 
+    /// A request as the operator.
+    pub fn as_operator(&self, call: Call) -> Call {
+        call.bearer("TOKEN", &self.admin_token)
+    }
+
     /// Runs all steps in order.
     pub async fn run(&self) -> Result<(), CommandError> {
         println!(
@@ -113,9 +118,8 @@ impl Tour {
         body: &Value,
         status: StatusCode,
     ) -> Result<Value, CommandError> {
-        let call = Call::new(Method::PUT, format!("{}/admin/v1/{path}", self.carnet))
-            .bearer("TOKEN", &self.admin_token)
-            .json(body);
+        let call = Call::new(Method::PUT, format!("{}/admin/v1/{path}", self.carnet));
+        let call = self.as_operator(call).json(body);
         println!("$ {}", call.line());
         let saved = expect(self.send(&call).await?, status.as_u16()).await?;
         let state = saved
@@ -129,14 +133,38 @@ impl Tour {
     /// Requests an identity token from the stand-in platform, as a job does, and prints the request
     /// as the assignment of the variable `ASSERTION`.
     async fn assertion(&self, reference: &str) -> Result<String, CommandError> {
-        let url = format!(
-            "{}/assertion?audience={}&ref={reference}",
-            self.ci, self.carnet
-        );
+        self.assertion_for(&self.carnet, reference).await
+    }
+
+    /// The same for this audience.
+    pub async fn assertion_for(
+        &self,
+        audience: &str,
+        reference: &str,
+    ) -> Result<String, CommandError> {
+        let url = format!("{}/assertion?audience={audience}&ref={reference}", self.ci);
         let call = Call::new(Method::GET, url);
         println!("$ ASSERTION=$({})", call.line());
         let answer = self.send(&call).await?;
         answer.text().await.map_err(|error| unreachable(&error))
+    }
+
+    /// Requests an access token for a registry by the client credentials of one of its operator's
+    /// programs. The printed line writes it into a file of the folder `TOOL`.
+    pub async fn client_token(
+        &self,
+        (client, secret): (&str, &str),
+        file: &str,
+    ) -> Result<String, CommandError> {
+        let call = Call::new(Method::POST, self.token_endpoint())
+            .field("grant_type", GrantType::ClientCredentials.name())
+            .field("client_id", client)
+            .field("client_secret", secret);
+        println!(
+            "$ {} | sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/' > \"$TOOL/{file}\"",
+            call.line()
+        );
+        access_token(&expect(self.send(&call).await?, 200).await?)
     }
 
     async fn exchange(&self, assertion: &str) -> Result<String, CommandError> {
