@@ -1,5 +1,5 @@
-//! The upload API of PyPI (`POST /legacy/`) and the simple index (PEP 503 and PEP 691): uv, twine,
-//! pip.
+//! The upload API of PyPI (`POST /legacy/`, or `POST /` as most other registries have it) and the
+//! simple index (PEP 503 and PEP 691): uv, twine, pip.
 
 use std::sync::Arc;
 
@@ -42,6 +42,8 @@ struct Hashes {
 pub(super) fn router() -> Router<Arc<Registry>> {
     Router::new()
         .route("/legacy/", post(upload))
+        // Where the gateway uploads: most registries have no `/legacy/`.
+        .route("/", post(upload))
         .route("/simple/", get(projects))
         .route("/simple/{project}/", get(project))
         .route("/packages/{package}/{file}", get(download))
