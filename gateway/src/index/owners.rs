@@ -136,22 +136,22 @@ mod tests {
         read(protocol, list.as_bytes()).map(|logins| logins.into_iter().collect())
     }
 
-    fn some(logins: &[&str]) -> Option<Vec<String>> {
-        Some(logins.iter().map(|login| (*login).to_owned()).collect())
+    fn owned(logins: &[&str]) -> Vec<String> {
+        logins.iter().map(|login| (*login).to_owned()).collect()
     }
 
     #[test]
     fn lists_are_read_as_each_protocol_writes_them() {
         let list = r#"{"users":[{"id":70,"login":"github:acme:core","name":"Core"},{"id":42,"login":"joel"},
             {"id":42,"login":"joel","name":null,"kind":"user"}],"more":1}"#;
-        let expected = some(&["github:acme:core", "joel"]);
+        let expected = Some(owned(&["github:acme:core", "joel"]));
         assert_eq!(logins(Protocol::CratesIo, list), expected);
-        assert_eq!(logins(Protocol::CratesIo, r#"{"users":[]}"#), some(&[]));
+        assert_eq!(logins(Protocol::CratesIo, r#"{"users":[]}"#), Some(vec![]));
         let list = r#"[{"id":1,"handle":"joel","email":"joel@acme.example"},{"id":2,"handle":null},{"email":"x@acme.example"}]"#;
-        assert_eq!(logins(Protocol::Rubygems, list), some(&["joel"]));
+        assert_eq!(logins(Protocol::Rubygems, list), Some(owned(&["joel"])));
         let list =
             r#"{"joel":"read-write","ann":"read-only","acme":"write","bob":"read","eve":"admin"}"#;
-        assert_eq!(logins(Protocol::Npm, list), some(&["acme", "joel"]));
+        assert_eq!(logins(Protocol::Npm, list), Some(owned(&["acme", "joel"])));
     }
 
     #[test]

@@ -124,9 +124,9 @@ async fn publish(
     if let Publisher::Curl { key } = &mut publisher {
         *key = by_hand::key(tour, gateway).await?;
     }
-    let expected = |fine: bool, what: &str| match fine {
-        true => Ok(()),
-        false => Err(CommandError::Other(format!("the publication {what}"))),
+    let expected = |fine: bool, what: &str| {
+        let otherwise = || CommandError::Other(format!("the publication {what}"));
+        fine.then_some(()).ok_or_else(otherwise)
     };
     match &publisher {
         Publisher::Uv(client) => {
