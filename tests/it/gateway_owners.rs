@@ -1,5 +1,5 @@
 //! `carnet gateway owners import --from-registry`: the built binary, before a registry with lists of
-//! owners.
+//! owners. The registry answers on a thread of its own while the binary runs.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -36,7 +36,7 @@ impl Ground {
             .admin("PATCH", "resource-servers/pypi", change)
             .await;
         assert_eq!(saved.status, 200, "{}", saved.text());
-        for (name, external_id) in [("acme", "42"), ("globex", "7"), ("initech", "7")] {
+        for (name, external_id) in [("acme", "1042"), ("globex", "7"), ("initech", "7")] {
             let document = json!({ "kind": "organization", "external_id": external_id });
             let path = format!("principals/{name}");
             world.server.put(&path, document).await;
@@ -110,12 +110,12 @@ fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(owned).collect()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn owners_come_from_the_registrys_own_list() {
     let ground = Ground::of("crates-io").await;
     ground.crate_is("Widgets", &["joel"]);
     // Its login is the `external_id` of a principal.
-    ground.crate_is("gadgets", &["stranger", "42", "github:acme:core"]);
+    ground.crate_is("gadgets", &["stranger", "1042", "github:acme:core"]);
     let imported = ground.import(&["Widgets", "gadgets"]);
     assert_eq!(
         (imported.code, imported.stdout.as_str()),
@@ -167,7 +167,7 @@ async fn owners_come_from_the_registrys_own_list() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn one_package_that_cannot_be_imported_keeps_all_others_out() {
     let ground = Ground::of("crates-io").await;
     ground.crate_is("good", &["joel"]);
@@ -217,7 +217,7 @@ async fn one_package_that_cannot_be_imported_keeps_all_others_out() {
     assert_eq!(ground.recorded(), pairs(&[("good", "acme")]));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn npm_and_rubygems_have_lists_and_pypi_and_nuget_have_none() {
     let npm = Ground::of("npm").await;
     let list = r#"{"joel":"read-write","acme":"read-only"}"#;
@@ -243,7 +243,7 @@ async fn npm_and_rubygems_have_lists_and_pypi_and_nuget_have_none() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn lists_of_packages_that_are_only_mirrored_are_not_asked_for() {
     let upstream = BackRegistry::start().await;
     let path = "/api/v1/crates/serde/owners";
@@ -264,7 +264,7 @@ async fn lists_of_packages_that_are_only_mirrored_are_not_asked_for() {
     assert_eq!(hosted.reached()[0].target, path);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_is_no_list_ends_the_import_with_its_reason() {
     let ground = Ground::of("crates-io").await;
     let path = "/api/v1/crates/widgets/owners";
@@ -304,7 +304,7 @@ async fn an_answer_that_is_no_list_ends_the_import_with_its_reason() {
     assert_eq!(ground.recorded(), []);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_registry_that_cannot_be_asked_is_an_error() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", closed.local_addr().unwrap());
