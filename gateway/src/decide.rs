@@ -15,6 +15,8 @@ pub(crate) struct Case<'a> {
     pub(crate) digest: Option<&'a str>,
     pub(crate) names: PackageNames,
     pub(crate) protocol: Protocol,
+    /// The action that the operation needs.
+    pub(crate) action: &'static str,
     /// The record of the package.
     pub(crate) record: &'a Package,
     /// Whether the registry has the package, where the record does not say so.
@@ -44,14 +46,14 @@ impl Case<'_> {
             may_act_for: &|principal, owner| authority.may_act_for(principal, owner),
         };
         let operation = Operation {
-            action: self.publication.operation.action(),
+            action: self.action,
             package: &self.publication.package,
             version: self.publication.version.as_deref(),
             digest: self.digest,
         };
         let details = &token.authorization_details;
         let allowed = allows(details, self.names, &operation, &state)
-            .map_err(|why| denied(why, self.publication, &token))?;
+            .map_err(|why| denied(why, self.publication, self.action, &token))?;
         // A new name that waits for the outcome of its first publication is kept for its owner.
         if owner.is_some_and(|owner| owner.name != allowed.owner) {
             return Err(self.reserved());

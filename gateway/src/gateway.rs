@@ -243,15 +243,19 @@ impl<A: Authority> Gateway<A> {
     }
 }
 
-/// The host that a request is for. Two `Host` headers count as none.
+/// The host that a request is for. Two different ones count as none (RFC 9112 section 3.2, RFC 9113
+/// section 8.3.1), and so do two `Host` headers.
 fn host(parts: &Parts) -> Option<String> {
-    if let Some(authority) = parts.uri.authority() {
-        return Some(authority.as_str().to_owned());
-    }
     let mut hosts = parts.headers.get_all(HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (Some(host), None) => host.to_str().ok().map(str::to_owned),
-        _ => None,
+    let named = match (hosts.next(), hosts.next()) {
+        (None, _) => None,
+        (Some(host), None) => Some(host.to_str().ok()?),
+        (Some(_), Some(_)) => return None,
+    };
+    match (parts.uri.authority(), named) {
+        (Some(authority), Some(host)) if !authority.as_str().eq_ignore_ascii_case(host) => None,
+        (Some(authority), _) => Some(authority.as_str().to_owned()),
+        (None, host) => host.map(str::to_owned),
     }
 }
 

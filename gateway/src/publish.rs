@@ -241,6 +241,7 @@ impl<A: Authority> Gateway<A> {
                 digest: seen.digest.as_deref(),
                 names,
                 protocol: registry.protocol,
+                action: registry.action(publication.operation),
                 record: &record,
                 exists,
             };

@@ -135,9 +135,13 @@ pub(crate) fn no_token(why: NoToken) -> Refusal {
 }
 
 /// The refusal of a publication that the token does not allow.
-pub(crate) fn denied(denied: Denied, publication: &Publication, token: &AccessToken) -> Refusal {
+pub(crate) fn denied(
+    denied: Denied,
+    publication: &Publication,
+    action: &str,
+    token: &AccessToken,
+) -> Refusal {
     let reason = denied.reason;
-    let action = publication.operation.action();
     let mend = match reason {
         DenialReason::PackageOutOfScope => format!("it covers {}", covered(token)),
         DenialReason::ActionOutOfScope => {

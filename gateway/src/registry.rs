@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use carnet_publish_protocols::Protocol;
+use carnet_publish_protocols::{Operation, Protocol};
 use http::header::AUTHORIZATION;
 use http::{HeaderName, HeaderValue};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -31,6 +31,8 @@ pub struct Registry {
     pub credential: UpstreamCredential,
     /// Whether requests with the registry's own credentials pass.
     pub passthrough: bool,
+    /// Whether the registry deletes for good what tools yank or unlist.
+    pub unlisting_deletes: bool,
     /// The registry's front door at the server, without a slash at its end.
     pub front_door: Url,
     /// The paths that may be read.
@@ -38,6 +40,16 @@ pub struct Registry {
 }
 
 impl Registry {
+    /// The action that an operation needs at this registry.
+    pub(crate) fn action(&self, operation: Operation) -> &'static str {
+        match operation {
+            Operation::Yank | Operation::Unlist if self.unlisting_deletes => {
+                Operation::Unpublish.action()
+            }
+            _ => operation.action(),
+        }
+    }
+
     /// The path of a read below the registry's root, with its query; `None` if it may not be read.
     ///
     /// Registries write the public host, which they are sent, before their own path, and packuments
@@ -199,6 +211,7 @@ mod tests {
             bases,
             credential: UpstreamCredential::None,
             passthrough: false,
+            unlisting_deletes: false,
             front_door: upstream,
             reads: Reads::new(protocol, []),
         }

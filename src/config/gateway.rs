@@ -48,6 +48,8 @@ pub struct GatewayRegistry {
     pub credential: Option<CredentialFiles>,
     /// Whether requests with the registry's own credentials pass.
     pub passthrough: bool,
+    /// Whether the registry deletes for good what tools yank or unlist.
+    pub unlisting_deletes: bool,
     /// Paths that may be read besides those of the protocol's tools.
     pub reads: Vec<PathPattern>,
     /// As it was given, for `carnet config show`.
@@ -70,6 +72,8 @@ pub struct RegistryEntry {
     credential: Option<CredentialFiles>,
     #[serde(default)]
     passthrough: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    unlisting_deletes: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     reads: Vec<String>,
 }
@@ -178,6 +182,7 @@ impl GatewayRegistry {
             hosted,
             credential: entry.credential.clone(),
             passthrough: entry.passthrough,
+            unlisting_deletes: entry.unlisting_deletes,
             reads: reads.collect::<Result<_, _>>()?,
             given: entry,
         })

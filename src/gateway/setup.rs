@@ -161,6 +161,7 @@ fn registry_of(registry: &GatewayRegistry, server: &Url) -> Result<Registry, Str
         bases: bases(registry),
         credential: credential(registry)?,
         passthrough: registry.passthrough,
+        unlisting_deletes: registry.unlisting_deletes,
         front_door: front_door.map_err(|error| format!("gateway.server: {error}"))?,
         reads: Reads::new(registry.protocol, registry.reads.iter().cloned()),
     })

@@ -330,6 +330,38 @@ async fn cargo_registries_that_refuse_with_200_have_refused() {
 }
 
 #[tokio::test]
+async fn unlisting_needs_the_right_to_delete_where_the_registry_deletes() {
+    let deletes = json!({ "unlisting_deletes": true });
+    for (more, needed, other) in [
+        (json!({}), "unlist", "delete"),
+        (deletes, "delete", "unlist"),
+    ] {
+        let server = GatewayServer::with("crates-io", more, &[]).await;
+        import(&server, "joel").await;
+        let path = "/api/v1/crates/carnet-fixture/1.0.0";
+        for (action, status) in [(other, 403), (needed, 200)] {
+            let token = server.token_for(json!({ "actions": [action] })).await;
+            let headers = [("authorization", token.as_str())];
+            let yank = format!("{path}/yank");
+            let answer = server.send("DELETE", &yank, &headers, b"").await;
+            assert_eq!(answer.status, status, "{action}: {}", answer.text());
+            let says = format!("needs the action `{needed}`");
+            assert_eq!(
+                answer.text().contains(&says),
+                status == 403,
+                "{}",
+                answer.text()
+            );
+        }
+        // What comes back was not deleted.
+        let token = server.token_for(json!({ "actions": ["unlist"] })).await;
+        let headers = [("authorization", token.as_str())];
+        let unyank = format!("{path}/unyank");
+        assert_eq!(server.send("PUT", &unyank, &headers, b"").await.status, 200);
+    }
+}
+
+#[tokio::test]
 async fn every_protocol_publishes_through_the_gateway() {
     let cases = [
         (

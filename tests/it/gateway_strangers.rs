@@ -243,7 +243,7 @@ async fn http_2_is_read_as_strictly() {
         ("another host", 421, publication("as.test"), whole(&body)),
         (
             "a host beside the authority",
-            400,
+            421,
             publication(HOST).header("host", "as.test"),
             whole(&body),
         ),
