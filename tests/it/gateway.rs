@@ -164,10 +164,15 @@ async fn a_package_of_another_owner_or_of_nobody_is_refused() {
 
 /// Sets the owner of the package.
 async fn import(server: &GatewayServer, owner: &str) {
+    import_as(server, (PACKAGE, PACKAGE), owner).await;
+}
+
+/// Sets the owner of the package with this folded name, spelled so.
+async fn import_as(server: &GatewayServer, (name, spelled): (&str, &str), owner: &str) {
     let package = Subject {
         registry: "pypi".to_owned(),
-        name: PACKAGE.to_owned(),
-        spelled: PACKAGE.to_owned(),
+        name: name.to_owned(),
+        spelled: spelled.to_owned(),
     };
     let change = PackageChange::Own(owner.to_owned());
     let app = &server.world.server.app;
@@ -337,7 +342,7 @@ async fn unlisting_needs_the_right_to_delete_where_the_registry_deletes() {
         (deletes, "delete", "unlist"),
     ] {
         let server = GatewayServer::with("crates-io", more, &[]).await;
-        import(&server, "joel").await;
+        import_as(&server, ("carnet_fixture", "carnet-fixture"), "joel").await;
         let path = "/api/v1/crates/carnet-fixture/1.0.0";
         for (action, status) in [(other, 403), (needed, 200)] {
             let token = server.token_for(json!({ "actions": [action] })).await;
