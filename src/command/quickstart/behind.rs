@@ -30,7 +30,7 @@ pub struct Behind {
 
 #[derive(Debug)]
 enum Running {
-    Pypiserver(Pypiserver),
+    Pypiserver(Box<Pypiserver>),
     Example { _serving: JoinSet<io::Result<()>> },
 }
 
@@ -45,7 +45,7 @@ impl Behind {
         write_secret(folder, &running.password)?;
         Ok(Self {
             site: Site::new(running.url.clone(), None)?,
-            running: Running::Pypiserver(running),
+            running: Running::Pypiserver(Box::new(running)),
         })
     }
 

@@ -99,8 +99,8 @@ pub async fn run(args: &QuickstartArgs) -> Result<Conclusion, CommandError> {
     let mut acts = None;
     let outcome = tokio::select! {
         outcome = whole(&tour, &stage.folder, args.once, &mut acts) => outcome,
-        _ = terminate.recv() => interrupted(&acts),
-        _ = interrupt.recv() => interrupted(&acts),
+        _ = terminate.recv() => interrupted(acts.as_ref()),
+        _ = interrupt.recv() => interrupted(acts.as_ref()),
     };
     drop(app);
     if let Some(acts) = acts {
@@ -144,7 +144,7 @@ async fn whole(
 }
 
 /// How a signal ends the tour.
-fn interrupted(acts: &Option<Acts>) -> Result<(), CommandError> {
+fn interrupted(acts: Option<&Acts>) -> Result<(), CommandError> {
     match acts {
         Some(_) => Ok(()),
         None => Err(CommandError::Other("the tour was interrupted".to_owned())),
