@@ -145,8 +145,10 @@ async fn whole(
 
 /// How a signal ends the tour.
 fn interrupted(acts: Option<&Acts>) -> Result<(), CommandError> {
-    let interrupted = || CommandError::Other("the tour was interrupted".to_owned());
-    acts.map(|_| ()).ok_or_else(interrupted)
+    match acts {
+        Some(_) => Ok(()),
+        None => Err(CommandError::Other("the tour was interrupted".to_owned())),
+    }
 }
 
 /// A listener on a free port of the loopback interface, and its URL.
