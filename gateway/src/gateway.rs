@@ -46,7 +46,7 @@ pub struct Gateway<A> {
 /// The HTTP client for registries cannot be set up.
 #[derive(Debug, thiserror::Error)]
 #[error("the HTTP client for registries cannot be set up: {0}")]
-pub struct SetUpError(#[from] reqwest::Error);
+pub struct SetUpError(#[from] native_tls::Error);
 
 /// The text of a refusal as the reason phrase of the status line, in the extensions of an answer:
 /// twine and NuGet print it and not the body.
@@ -225,7 +225,7 @@ impl<A: Authority> Gateway<A> {
             let body = body.ok_or_else(too_large)?.to_bytes();
             let headers = of_door(&parts.headers, visit.address);
             let to = (parts.method, url.clone());
-            let sent = self.upstream.publish(to, headers, body.into());
+            let sent = self.upstream.publish(to, headers, full(body));
             let mut answer = sent.await.map_err(|error| {
                 tracing::error!(%error, "the server with the front doors cannot be reached");
                 Refusal::new(

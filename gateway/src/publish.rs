@@ -15,6 +15,7 @@ use http::header::{
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 use http_body::Body;
+use http_body_util::BodyExt as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::task::spawn_blocking;
 use url::Url;
@@ -326,9 +327,9 @@ impl<A: Authority> Gateway<A> {
     ) -> Result<Answered, Refusal> {
         let (body, left) = if headers.contains_key(CONTENT_LENGTH) {
             let (body, left) = spooled.into_body();
-            (reqwest::Body::wrap(body), left)
+            (body.map_err(BoxError::from).boxed_unsync(), left)
         } else {
-            (reqwest::Body::default(), Arc::default())
+            (full(Bytes::new()), Arc::default())
         };
         let to = (method, url.clone());
         let answer = match self.upstream.publish(to, headers, body).await {

@@ -1,6 +1,8 @@
 //! The connection to a registry, and which headers go to it and come back.
 
 use std::net::IpAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -13,16 +15,28 @@ use http::header::{
     IF_UNMODIFIED_SINCE, LOCATION, RANGE, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
     USER_AGENT,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
-use http_body_util::BodyExt as _;
-use reqwest::{Body, Client};
+use http::uri::InvalidUri;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full};
+use hyper_tls::{HttpsConnector, MaybeHttpsStream};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use native_tls::{Certificate, TlsConnector};
+use tokio::net::TcpStream;
+use tower_service::Service;
 use url::Url;
 
 use crate::registry::Registry;
 use crate::{Answered, BoxError};
 
-/// How long connecting to a registry may take.
+/// How long connecting to a registry may take, with the TLS handshake.
 const CONNECT: Duration = Duration::from_secs(10);
+/// How long a connection to a registry is kept that nothing is sent on.
+const IDLE: Duration = Duration::from_secs(90);
+/// How many bytes are read at once: most pages of an index fit, so that they come in one piece.
+const READ_AT_ONCE: usize = 32 * 1024;
 /// How long a registry may send nothing while it answers a read.
 pub(crate) const SILENCE: Duration = Duration::from_mins(1);
 /// How long a registry may take over a publication, from the first byte sent to the head of its
@@ -74,9 +88,12 @@ const NOT_BACK: [HeaderName; 9] = [
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The HTTP client for all registries.
+/// The HTTP client for all registries. It follows no redirects and keeps no cookies.
 #[derive(Clone, Debug)]
-pub(crate) struct Upstream(Client);
+pub(crate) struct Upstream(Client<Connect, Sent>);
+
+/// The body of a request to a registry.
+pub(crate) type Sent = UnsyncBoxBody<Bytes, BoxError>;
 
 /// Why there is no answer of a registry.
 #[derive(Debug, thiserror::Error)]
@@ -92,16 +109,6 @@ pub(crate) enum NoAnswer {
     TooLong,
 }
 
-impl From<reqwest::Error> for NoAnswer {
-    fn from(error: reqwest::Error) -> Self {
-        let text = causes(&error.without_url());
-        if text.is_empty() {
-            return Self::Silent("the connection ended".to_owned());
-        }
-        Self::Silent(text)
-    }
-}
-
 /// Who sends a request, for the registry's log.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct For<'a> {
@@ -111,59 +118,88 @@ pub(crate) struct For<'a> {
 
 impl Upstream {
     /// A client that trusts the system's authorities and these (PEM).
-    pub(crate) fn trusting(authorities: &[Vec<u8>]) -> Result<Self, reqwest::Error> {
-        let mut builder = Client::builder()
-            .connect_timeout(CONNECT)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .http1_only()
-            .tcp_nodelay(true);
+    pub(crate) fn trusting(authorities: &[Vec<u8>]) -> Result<Self, native_tls::Error> {
+        let mut tls = TlsConnector::builder();
+        tls.min_protocol_version(Some(native_tls::Protocol::Tlsv12));
         for pem in authorities {
-            for authority in reqwest::Certificate::from_pem_bundle(pem)? {
-                builder = builder.add_root_certificate(authority);
+            for authority in Certificate::stack_from_pem(pem)? {
+                tls.add_root_certificate(authority);
             }
         }
-        builder.build().map(Self)
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        let connect = Connect(HttpsConnector::from((tcp, tls.build()?.into())));
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .http1_read_buf_exact_size(READ_AT_ONCE)
+            .build(connect);
+        Ok(Self(client))
     }
 
     /// Sends a read and returns the registry's answer.
     pub(crate) async fn read(
         &self,
-        (method, url): (Method, Url),
+        to: (Method, Url),
         headers: HeaderMap,
     ) -> Result<Answered, NoAnswer> {
-        let request = self.0.request(method, url).headers(headers);
-        let sent = tokio::time::timeout(SILENCE, request.send()).await;
-        answered(sent)
+        let nothing = Full::default().map_err(BoxError::from).boxed_unsync();
+        self.send(to, headers, nothing, SILENCE).await
     }
 
     /// Sends a publication and returns the registry's answer.
     pub(crate) async fn publish(
         &self,
+        to: (Method, Url),
+        headers: HeaderMap,
+        body: Sent,
+    ) -> Result<Answered, NoAnswer> {
+        self.send(to, headers, body, PUBLISHING).await
+    }
+
+    /// Sends a request. The head of the answer has to come in time.
+    async fn send(
+        &self,
         (method, url): (Method, Url),
         headers: HeaderMap,
-        body: Body,
+        body: Sent,
+        most: Duration,
     ) -> Result<Answered, NoAnswer> {
-        let request = self.0.request(method, url).headers(headers).body(body);
-        let sent = tokio::time::timeout(PUBLISHING, request.send()).await;
-        answered(sent)
+        let mut request = Request::new(body);
+        *request.method_mut() = method;
+        *request.headers_mut() = headers;
+        *request.uri_mut() = url
+            .as_str()
+            .parse()
+            .map_err(|error: InvalidUri| NoAnswer::Unreachable(error.to_string()))?;
+        match tokio::time::timeout(most, self.0.request(request)).await {
+            Err(_) => Err(NoAnswer::Silent("it took too long".to_owned())),
+            Ok(Err(error)) if error.is_connect() => Err(NoAnswer::Unreachable(causes(&error))),
+            Ok(Err(error)) => Err(NoAnswer::Silent(causes(&error))),
+            Ok(Ok(answer)) => Ok(answer.map(|body| body.map_err(BoxError::from).boxed_unsync())),
+        }
     }
 }
 
-type Sent = Result<Result<reqwest::Response, reqwest::Error>, tokio::time::error::Elapsed>;
+/// Makes connections, with TLS, within [`CONNECT`].
+#[derive(Clone, Debug)]
+struct Connect(HttpsConnector<HttpConnector>);
 
-fn answered(sent: Sent) -> Result<Answered, NoAnswer> {
-    match sent {
-        Err(_) => Err(NoAnswer::Silent("it took too long".to_owned())),
-        Ok(Err(error)) if error.is_connect() => {
-            Err(NoAnswer::Unreachable(causes(&error.without_url())))
-        }
-        Ok(Err(error)) => Err(error.into()),
-        Ok(Ok(response)) => {
-            let (parts, body) = Response::<Body>::from(response).into_parts();
-            let body = body.map_err(BoxError::from).boxed_unsync();
-            Ok(Response::from_parts(parts, body))
-        }
+type Connected = MaybeHttpsStream<TokioIo<TcpStream>>;
+
+impl Service<Uri> for Connect {
+    type Response = Connected;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Connected, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, to: Uri) -> Self::Future {
+        let connecting = self.0.call(to);
+        Box::pin(async move { tokio::time::timeout(CONNECT, connecting).await? })
     }
 }
 
