@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 pub use reseal::SealedBefore;
-pub use sealing::{EncryptionKeys, exposed_key_files};
+pub use sealing::{EncryptionKeys, exposed_key_files, is_exposed};
 
 use crate::audit::AuditEvent;
 use crate::clock::Timestamp;

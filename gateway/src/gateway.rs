@@ -175,7 +175,8 @@ impl<A: Authority> Gateway<A> {
             }
         }
         let to = (parts.method.clone(), url.clone());
-        let mut answer = self.upstream.read(to, headers).await?;
+        let read = self.upstream.read(to, headers).await;
+        let mut answer = read.map_err(|error| Refusal::no_answer(registry, &error))?;
         bring_back(&mut answer, registry, &url);
         if is_rewritten && answer.status().is_success() && parts.method == Method::GET {
             return rewritten(answer, registry).await;
@@ -227,7 +228,10 @@ impl<A: Authority> Gateway<A> {
             let to = (parts.method, url.clone());
             let sent = self.upstream.publish(to, headers, full(body));
             let mut answer = sent.await.map_err(|error| {
-                tracing::error!(%error, "the server with the front doors cannot be reached");
+                tracing::error!(
+                    server = %base, %error,
+                    "the server with the front doors (gateway.server) cannot be reached"
+                );
                 Refusal::new(
                     Kind::Upstream,
                     "server_unreachable",
@@ -275,7 +279,8 @@ pub(crate) fn has_body(headers: &HeaderMap) -> bool {
 
 /// A document of the registry with its own URLs brought to the gateway.
 async fn rewritten(mut answer: Answered, registry: &Registry) -> Result<Answered, Refusal> {
-    let body = whole(&mut answer, MOST_REWRITTEN).await?;
+    let body = whole(&mut answer, MOST_REWRITTEN).await;
+    let body = body.map_err(|error| Refusal::no_answer(registry, &error))?;
     let body = Bytes::from(registry.bases.publish_json(&body));
     let (mut parts, _) = answer.into_parts();
     parts.headers.remove(CONTENT_LENGTH);

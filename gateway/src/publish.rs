@@ -26,7 +26,7 @@ use crate::gateway::{Gateway, Visit, full, length, refuse};
 use crate::index::Existence;
 use crate::records::{NewPublication, Outcome, Package, Publisher, RefusedPublication};
 use crate::refusal::{Kind, Refusal, no_token};
-use crate::registry::Registry;
+use crate::registry::{Registry, UpstreamCredential};
 use crate::spool::Spooled;
 use crate::upstream::{NoAnswer, PUBLISHING, bring_back, credentials_of, of_publication, whole};
 use crate::{Answered, BoxError};
@@ -170,6 +170,13 @@ impl<A: Authority> Gateway<A> {
             }
             seen.user.clone_from(&user);
             return Ok(Hand::Own { user });
+        }
+        if !is_own_form {
+            return Err(Refusal::new(
+                Kind::Token,
+                "credentials_not_taken",
+                "this is no token of trusted publishing, and the registry takes no passwords or keys any more: publish from a job, with a token for each run",
+            ));
         }
         let token = self
             .authority
@@ -354,16 +361,19 @@ impl<A: Authority> Gateway<A> {
             // It stays as under way, and is settled by what the registry has.
             tracing::error!(publication = id, ?outcome, %error, "the outcome of a publication cannot be recorded");
         }
-        let (mut answer, body) = answer?;
+        let (mut answer, body) = answer.map_err(|error| Refusal::no_answer(&registry, &error))?;
         if by_gateway && answer.status() == StatusCode::UNAUTHORIZED {
-            tracing::error!(
-                registry = registry.name,
-                "the registry does not accept the gateway's credential"
-            );
+            let text = match registry.credential {
+                UpstreamCredential::None => {
+                    "the registry wants a credential, and the gateway has none (`credential` of the registry in gateway.registries)"
+                }
+                _ => "the registry does not accept the gateway's credential",
+            };
+            tracing::error!(registry = registry.name, "{text}");
             return Err(Refusal::new(
                 Kind::Upstream,
                 "registry_refuses_gateway",
-                "the registry does not accept the gateway's credential; tell its operator",
+                format!("{text}; tell its operator"),
             ));
         }
         if by_gateway && answer.status() == StatusCode::FORBIDDEN {

@@ -4,6 +4,7 @@ use carnet_access::{AccessToken, DenialReason, Denied};
 use carnet_publish_protocols::{Operation, Publication, Unreadable};
 
 use crate::authority::{NoToken, Unavailable};
+use crate::registry::Registry;
 use crate::spool::NotReceived;
 use crate::upstream::NoAnswer;
 
@@ -104,9 +105,11 @@ impl From<Unreadable> for Refusal {
     }
 }
 
-impl From<NoAnswer> for Refusal {
-    fn from(error: NoAnswer) -> Self {
-        tracing::warn!(%error, "no answer of the registry");
+impl Refusal {
+    /// There is no answer of this registry.
+    pub(crate) fn no_answer(registry: &Registry, error: &NoAnswer) -> Self {
+        let upstream = &registry.bases.upstream;
+        tracing::warn!(registry = registry.name, %upstream, %error, "no answer of the registry");
         let text = match error {
             NoAnswer::Unreachable(_) => {
                 "the registry behind the gateway cannot be reached; nothing was published"
@@ -124,7 +127,7 @@ pub(crate) fn no_token(why: NoToken) -> Refusal {
     let (code, text) = match why {
         NoToken::Inactive => (
             "token_inactive",
-            "the token is not in force: it is unknown, ended or revoked. Get a new one for each run",
+            "the token is not in force: it is unknown, ended or revoked, or its rule was changed. Get a new one for each run",
         ),
         NoToken::OtherRegistry => (
             "token_of_other_registry",

@@ -10,7 +10,7 @@ use crate::admin::{named_files, shared_workloads};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Config, ConfigError, EncryptionKeySource};
 use crate::documents::{ReadContext, TrustedIssuerDocument};
-use crate::gateway::problems;
+use crate::gateway;
 use crate::key_material::OpenSsl;
 use crate::keys::{EncryptionKeys, KeyRing, exposed_key_files};
 use crate::model::Snapshot;
@@ -156,7 +156,8 @@ impl Findings {
             Err(error) => self.failed(&error),
             Ok(snapshot) => {
                 self.examine_objects(config, store, &snapshot).await;
-                self.problems.extend(problems(config, &snapshot));
+                self.problems.extend(gateway::problems(config, &snapshot));
+                self.warnings.extend(gateway::warnings(config, &snapshot));
             }
         }
     }

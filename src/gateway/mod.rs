@@ -10,5 +10,5 @@ mod shown;
 
 pub use authority::GatewayAuthority;
 pub use operate::{SettledByOperator, change_packages, settle_by_operator};
-pub use setup::{GatewayError, owner_lists, problems, set_up};
+pub use setup::{GatewayError, owner_lists, problems, set_up, warnings};
 pub use shown::{shown_package, shown_publication};

@@ -12,7 +12,8 @@ use url::Url;
 use super::GatewayAuthority;
 use crate::app::App;
 use crate::config::{Config, CredentialFiles, GatewayConfig, GatewayRegistry, create_private};
-use crate::model::Snapshot;
+use crate::keys::is_exposed;
+use crate::model::{ResourceServer, Snapshot};
 
 /// A mistake with which the gateway does not start.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +48,9 @@ pub fn set_up(app: &Arc<App>) -> Result<Arc<Gateway<GatewayAuthority>>, GatewayE
     let problems = problems(&app.config, &app.rules());
     if !problems.is_empty() {
         return Err(GatewayError::Registries(problems));
+    }
+    for warning in warnings(&app.config, &app.rules()) {
+        tracing::warn!("{warning}");
     }
     create_private(&config.spool_dir).map_err(|error| of_file(&config.spool_dir, error))?;
     let authorities = authorities(config)?;
@@ -116,6 +120,57 @@ pub fn problems(config: &Config, rules: &Snapshot) -> Vec<String> {
             .map(move |problem| of_registry(registry, &problem))
     })
     .collect()
+}
+
+/// What an operator should change about the registries of the gateway.
+pub fn warnings(config: &Config, rules: &Snapshot) -> Vec<String> {
+    let all = config.gateway.registries.iter();
+    all.flat_map(|registry| {
+        let server = rules.resource_server(&registry.resource_server);
+        let of_door = server
+            .into_iter()
+            .flat_map(|server| doors(registry, server));
+        let of_file = secret_file(registry).filter(|file| is_exposed(file));
+        let of_file = of_file.map(|file| {
+            format!(
+                "{}: others than its owner may read the gateway's credential; chmod 600 it",
+                file.display()
+            )
+        });
+        of_door
+            .chain(of_file)
+            .map(move |warning| of_registry(registry, &warning))
+    })
+    .collect()
+}
+
+/// What keeps tools from getting a token at the hosts of a registry.
+fn doors(registry: &GatewayRegistry, server: &ResourceServer) -> Vec<String> {
+    let Some(door) = &server.front_door else {
+        return vec![
+            "the resource server has no front door, so the tools get no tokens by themselves (`front_door`)"
+                .to_owned(),
+        ];
+    };
+    let elsewhere = registry.hosts.iter().filter(|host| !door.is_at(host));
+    elsewhere
+        .map(|host| {
+            format!(
+                "{host} is none of the hosts of the front door ({}): tools that name the host in the audience are refused",
+                door.hosts.join(", ")
+            )
+        })
+        .collect()
+}
+
+/// The file with the gateway's secret for a registry.
+fn secret_file(registry: &GatewayRegistry) -> Option<&Path> {
+    let file = match registry.credential.as_ref()? {
+        CredentialFiles::Basic { password_file, .. } => password_file,
+        CredentialFiles::Bearer { token_file } => token_file,
+        CredentialFiles::Header { value_file, .. } => value_file,
+    };
+    Some(file)
 }
 
 fn of_registry(registry: &GatewayRegistry, problem: &str) -> String {

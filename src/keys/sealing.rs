@@ -106,7 +106,8 @@ pub fn exposed_key_files(config: &Config) -> Vec<&Path> {
         .collect()
 }
 
-fn is_exposed(path: &Path) -> bool {
+/// Whether others than its owner may read or write a file.
+pub fn is_exposed(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0)
 }

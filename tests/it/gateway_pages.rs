@@ -1,4 +1,4 @@
-//! The pages about gateways before single products: `carnet check` accepts the configuration that they show.
+//! `carnet check` on the configuration of gateways: it accepts what the pages about single products show.
 
 use std::path::Path;
 
@@ -61,8 +61,71 @@ fn accepted(folder: &Path, place: &str, text: &str) -> usize {
         let configured = [command, &["--config", "carnet.toml"]].concat();
         let run = carnet_in(folder, &configured);
         assert_eq!(run.code, 0, "{place}: {run:?}");
+        assert!(!run.stdout.contains("front door"), "{place}: {run:?}");
     }
     registries.len()
+}
+
+#[tokio::test]
+async fn check_warns_of_doors_that_tools_do_not_find_and_of_secrets_that_others_read() {
+    let db = TestDb::new().await;
+    let folder = db.folder();
+    first_start(folder, &[]);
+    std::fs::write(folder.join("password"), "a-secret\n").unwrap();
+    let configuration = json!({
+        "issuer": "https://carnet.example",
+        "gateway": { "registries": [{
+            "resource_server": "pypi", "protocol": "pypi", "hosts": ["pypi.example"], "upstream": "http://127.0.0.1:9/",
+            "credential": { "basic": { "username": "carnet", "password_file": "password" } },
+        }] },
+    });
+    let configuration = toml::to_string(&configuration).unwrap();
+    std::fs::write(folder.join("carnet.toml"), configuration).unwrap();
+    let with_door = |door: Value| {
+        let server = json!({
+            "resource": "https://pypi.example/", "actions": ["publish"], "package_names": "pep503", "front_door": door,
+        });
+        let objects = json!({ "resource_servers": { "pypi": server } }).to_string();
+        std::fs::write(folder.join("objects.json"), objects).unwrap();
+        for command in [&["apply", "-f", "objects.json", "--yes"][..], &["check"]] {
+            let run = carnet_in(folder, &[command, &["--config", "carnet.toml"]].concat());
+            assert_eq!(run.code, 0, "{run:?}");
+            if command == ["check"] {
+                return run.stdout;
+            }
+        }
+        unreachable!()
+    };
+    let mode = |mode| {
+        use std::os::unix::fs::PermissionsExt as _;
+        let permissions = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(folder.join("password"), permissions).unwrap();
+    };
+    let expected = [
+        (Value::Null, 0o600, "no front door"),
+        (
+            json!({ "kind": "pypi", "hosts": ["pypi.internal"] }),
+            0o600,
+            "pypi.example is none of the hosts of the front door (pypi.internal)",
+        ),
+        (
+            json!({ "kind": "pypi", "hosts": ["pypi.example"] }),
+            0o644,
+            "chmod 600",
+        ),
+    ];
+    for (door, file, warning) in expected {
+        mode(file);
+        let said = with_door(door);
+        let warnings = || {
+            said.lines()
+                .filter(|line| line.starts_with("warning: gateway.registries: pypi: "))
+        };
+        assert!(warnings().count() == 1 && said.contains(warning), "{said}");
+    }
+    mode(0o600);
+    let said = with_door(json!({ "kind": "pypi", "hosts": ["pypi.example"] }));
+    assert!(!said.contains("gateway.registries: pypi: "), "{said}");
 }
 
 #[tokio::test]

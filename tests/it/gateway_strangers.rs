@@ -522,6 +522,8 @@ async fn the_registrys_own_credentials_pass_only_where_the_operator_says_so() {
     let own = basic("octo", "pw");
     let answer = sent(&closed, &own).await;
     assert!(matches!(answer.status, 401 | 403), "{}", answer.text());
+    let why = "takes no passwords or keys any more";
+    assert!(answer.text().contains(why), "{}", answer.text());
     assert!(closed.back.written().is_empty());
 
     let open = GatewayServer::with("pypi", json!({ "passthrough": true }), &[]).await;

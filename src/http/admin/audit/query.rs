@@ -221,7 +221,7 @@ impl AuditQuery {
             )?,
             reason: parsed::<Reason>(
                 self.reason.as_deref(),
-                "reason must be a reason code, for example env_mismatch",
+                "reason must be a reason code of a token request, for example env_mismatch; what the gateway refused has the outcome publication_refused",
             )?,
             repository: self.repository,
             token_id: self.token_id,
