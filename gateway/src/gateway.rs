@@ -19,6 +19,7 @@ use secrecy::ExposeSecret as _;
 use tokio::sync::Semaphore;
 
 use crate::authority::Authority;
+use crate::framing::discard;
 use crate::refusal::{Kind, Refusal};
 use crate::registry::{Registry, below};
 use crate::rewrite;
@@ -105,7 +106,7 @@ impl<A: Authority> Gateway<A> {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        let (parts, body) = request.into_parts();
+        let (parts, mut body) = request.into_parts();
         let Some(registry) = host(&parts).and_then(|host| self.registry_at(&host)) else {
             return nowhere();
         };
@@ -131,7 +132,10 @@ impl<A: Authority> Gateway<A> {
         };
         match classify(visit.registry.protocol, &head) {
             Some(call) => self.publish(visit, (parts, path), call, body).await,
-            None => refuse(&visit.registry, &Refusal::unknown()),
+            None => {
+                discard(&parts.headers, &mut body).await;
+                refuse(&visit.registry, &Refusal::unknown())
+            }
         }
     }
 

@@ -13,6 +13,7 @@
 
 mod authority;
 mod decide;
+mod framing;
 mod gateway;
 mod index;
 mod owners;

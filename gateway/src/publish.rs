@@ -9,11 +9,9 @@ use carnet_publish_protocols::credential::{Presented, presented};
 use carnet_publish_protocols::{
     File, Limits, Operation, Protocol, Publication, Request, Unreadable, read,
 };
-use http::header::{
-    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, TRAILER, TRANSFER_ENCODING,
-};
+use http::header::CONTENT_LENGTH;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
+use http::{HeaderMap, Method, Response, StatusCode};
 use http_body::Body;
 use http_body_util::BodyExt as _;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -22,7 +20,8 @@ use url::Url;
 
 use crate::authority::{Authority, NoToken};
 use crate::decide::Case;
-use crate::gateway::{Gateway, Visit, full, length, refuse};
+use crate::framing::{call_has_body, discard, framing};
+use crate::gateway::{Gateway, Visit, full, refuse};
 use crate::index::Existence;
 use crate::records::{NewPublication, Outcome, Package, Publisher, RefusedPublication};
 use crate::refusal::{Kind, Refusal, no_token};
@@ -60,18 +59,19 @@ impl<A: Authority> Gateway<A> {
         visit: Visit,
         (parts, path): (Parts, String),
         call: Request,
-        body: B,
+        mut body: B,
     ) -> Answered
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
         let mut seen = Seen::default();
-        let tried = self.tried(&visit, (&parts, &path), call, body, &mut seen);
+        let tried = self.tried(&visit, (&parts, &path), call, &mut body, &mut seen);
         match tried.await {
             Ok(answer) => answer,
             Err(refusal) => {
                 self.note_refused(&visit, seen, &refusal).await;
+                discard(&parts.headers, &mut body).await;
                 refuse(&visit.registry, &refusal)
             }
         }
@@ -82,11 +82,11 @@ impl<A: Authority> Gateway<A> {
         visit: &Visit,
         (parts, path): (&Parts, &str),
         call: Request,
-        body: B,
+        body: &mut B,
         seen: &mut Seen,
     ) -> Result<Answered, Refusal>
     where
-        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B: Body<Data = Bytes> + Send + Unpin,
         B::Error: Into<BoxError>,
     {
         let registry = &visit.registry;
@@ -433,45 +433,6 @@ fn destination(registry: &Registry, path: &str) -> Option<Url> {
         Protocol::Pypi => registry.upstream_url("/"),
         _ => registry.upstream_url(path),
     }
-}
-
-/// The announced length of the body. Its framing is the gateway's own: what two servers could find
-/// different ends of, or what has to be decoded first, is not taken. Of the tools only
-/// `dotnet nuget push` sends chunks, and where chunks come with a length, hyper shows the chunks alone.
-fn framing(protocol: Protocol, parts: &Parts) -> Result<Option<u64>, Refusal> {
-    let headers = &parts.headers;
-    let malformed = |text: &str| Refusal::new(Kind::Malformed, "malformed", text);
-    if headers.contains_key(CONTENT_ENCODING) {
-        return Err(malformed("the request must come without Content-Encoding"));
-    }
-    if headers.get_all(CONTENT_TYPE).iter().count() > 1 {
-        return Err(malformed("the request must have one Content-Type"));
-    }
-    if headers.contains_key(TRAILER) {
-        return Err(malformed("the request must come without trailers"));
-    }
-    let is_usual = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
-    if headers.get(EXPECT).is_some_and(|value| !is_usual(value)) {
-        return Err(malformed("Expect must be 100-continue"));
-    }
-    if !headers.contains_key(TRANSFER_ENCODING) {
-        // In HTTP/2 the frames tell where the body ends.
-        let is_framed = parts.version == Version::HTTP_2;
-        return Ok(length(headers).or((!is_framed).then_some(0)));
-    }
-    if protocol == Protocol::Nuget {
-        return Ok(None);
-    }
-    Err(Refusal::new(
-        Kind::NoLength,
-        "length_required",
-        "the request must state its length (Content-Length) and not be chunked",
-    ))
-}
-
-/// Whether the method announces a body, so that an empty one is announced as well.
-fn call_has_body(method: &Method) -> bool {
-    matches!(*method, Method::PUT | Method::POST)
 }
 
 /// What an answer says of a publication.

@@ -180,6 +180,7 @@ fn the_systemd_units_are_understood() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let names = [
         "carnet.service",
+        "carnet-gateway.service",
         "carnet-rotate-keys.service",
         "carnet-rotate-keys.timer",
     ];

@@ -5,6 +5,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::gateway::form_type;
@@ -211,6 +212,25 @@ async fn the_framing_of_an_upload_is_the_gateways_own() {
     ];
     let answer = server.send("POST", "/", &headers, &body).await;
     assert_eq!(answer.status, 100, "{answer:?}");
+}
+
+#[tokio::test]
+async fn who_sends_everything_first_is_told_why_it_is_refused() {
+    // As nginx does: it answers 502 if it cannot send on.
+    let server = GatewayServer::of("pypi").await;
+    let body = vec![b'x'; 16 << 20];
+    for (path, status) in [("/", "401"), ("/legacy", "404")] {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&body).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer.split(' ').nth(1), Some(status), "{answer}");
+    }
 }
 
 #[tokio::test]

@@ -151,10 +151,10 @@ impl Running {
         }
     }
 
-    /// Waits until a URL is answered with success.
+    /// Waits until a URL is answered with success. Beside other tests devpi takes over half a minute.
     async fn answers(&self, url: &str) {
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        for _ in 0..1500 {
+        for _ in 0..9000 {
             let answer = http.get(url).send().await;
             if answer.is_ok_and(|answer| answer.status().is_success()) {
                 return;
