@@ -52,8 +52,11 @@ pub(crate) fn framing(protocol: Protocol, parts: &Parts) -> Result<Option<u64>, 
     if headers.contains_key(CONTENT_ENCODING) {
         return Err(malformed("the request must come without Content-Encoding"));
     }
-    if headers.get_all(CONTENT_TYPE).iter().count() > 1 {
-        return Err(malformed("the request must have one Content-Type"));
+    let kinds: Vec<&HeaderValue> = headers.get_all(CONTENT_TYPE).iter().collect();
+    if kinds.len() > 1 || kinds.iter().any(|kind| kind.to_str().is_err()) {
+        return Err(malformed(
+            "the request must have one Content-Type, in ASCII",
+        ));
     }
     if headers.contains_key(TRAILER) {
         return Err(malformed("the request must come without trailers"));

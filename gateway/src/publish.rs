@@ -7,11 +7,11 @@ use bytes::Bytes;
 use carnet_access::AccessToken;
 use carnet_publish_protocols::credential::{Presented, presented};
 use carnet_publish_protocols::{
-    File, Limits, Operation, Protocol, Publication, Request, Unreadable, read,
+    File, Limits, Metadata, Operation, Protocol, Publication, Request, Unreadable, read,
 };
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body::Body;
 use http_body_util::BodyExt as _;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -92,6 +92,8 @@ impl<A: Authority> Gateway<A> {
         let registry = &visit.registry;
         let url = destination(registry, path).ok_or_else(Refusal::unknown)?;
         let framed = framing(registry.protocol, parts)?;
+        let kind = call.content_type()?;
+        let kind = kind.and_then(|kind| HeaderValue::try_from(kind).ok());
         // Nothing of the body is received for a request without a token that counts.
         let hand = self.hand(registry, &parts.headers, seen).await?;
         let mut spooled = self.spool.receive(body, framed).await?;
@@ -116,7 +118,7 @@ impl<A: Authority> Gateway<A> {
             &parts.headers,
             visit.as_for(),
             credential,
-            has_body.then_some(spooled.length()),
+            (kind, has_body.then_some(spooled.length())),
         );
         if let Publisher::Passthrough { .. } = publisher {
             headers.extend(credentials_of(registry.protocol, &parts.headers));
@@ -241,6 +243,7 @@ impl<A: Authority> Gateway<A> {
             return Err(gone());
         }
         let folded = names.normalise(&publication.package).into_owned();
+        let action = self.action(registry, publication).await?;
         for _ in 0..ATTEMPTS {
             let record = self.authority.package(&registry.name, &folded).await?;
             let exists = self.exists(registry, &record, publication).await?;
@@ -249,7 +252,7 @@ impl<A: Authority> Gateway<A> {
                 digest: seen.digest.as_deref(),
                 names,
                 protocol: registry.protocol,
-                action: registry.action(publication.operation),
+                action,
                 record: &record,
                 exists,
             };
@@ -276,6 +279,39 @@ impl<A: Authority> Gateway<A> {
             "temporarily_unavailable",
             "other publications of this package are under way; try again",
         ))
+    }
+
+    /// The action that a publication needs. Registries drop the versions that a written packument lacks,
+    /// so one that lacks some unpublishes them.
+    async fn action(
+        &self,
+        registry: &Registry,
+        publication: &Publication,
+    ) -> Result<&'static str, Refusal> {
+        let usual = registry.action(publication.operation);
+        let Metadata::NpmPackument { versions, .. } = &publication.metadata else {
+            return Ok(usual);
+        };
+        let kept = versions
+            .iter()
+            .map(|(version, _)| version.as_str())
+            .collect();
+        let asking = self.asking(registry);
+        let asked = registry
+            .index
+            .has_other_versions(&asking, &publication.package, &kept);
+        match asked.await {
+            Ok(true) => Ok(Operation::Unpublish.action()),
+            Ok(false) => Ok(usual),
+            Err(error) => {
+                tracing::warn!(registry = registry.name, %error, "which versions a package has cannot be asked");
+                Err(Refusal::new(
+                    Kind::Upstream,
+                    "registry_unreachable",
+                    "the registry behind the gateway does not say which versions the package has; nothing was changed",
+                ))
+            }
+        }
     }
 
     /// Decides as of now: a token may have ended while the body came.

@@ -62,9 +62,8 @@ const READ_HEADERS: [HeaderName; 11] = [
 ];
 
 /// The headers of a publication that reach the registry, beside those that the gateway sets.
-const PUBLISH_HEADERS: [HeaderName; 8] = [
+const PUBLISH_HEADERS: [HeaderName; 7] = [
     ACCEPT,
-    CONTENT_TYPE,
     IF_MATCH,
     USER_AGENT,
     HeaderName::from_static("npm-command"),
@@ -225,13 +224,12 @@ pub(crate) fn of_publication(
     sent: &HeaderMap,
     of: For<'_>,
     credential: Option<(HeaderName, HeaderValue)>,
-    length: Option<u64>,
+    (kind, length): (Option<HeaderValue>, Option<u64>),
 ) -> HeaderMap {
     let mut headers = allowed(sent, &PUBLISH_HEADERS);
     headers.extend(credential);
-    if let Some(length) = length {
-        headers.insert(CONTENT_LENGTH, length.into());
-    }
+    headers.extend(kind.map(|kind| (CONTENT_TYPE, kind)));
+    headers.extend(length.map(|length| (CONTENT_LENGTH, length.into())));
     described(headers, of)
 }
 

@@ -190,6 +190,27 @@ impl Request {
             Call::Nuget(call) => call.has_body(),
         }
     }
+
+    /// The content type with which the body may go on to another reader, in words of our own: with the client's, that reader could
+    /// take the body for something else than [`read`] does. `None` for a request without a body.
+    ///
+    /// # Errors
+    /// [`Unreadable`] if the client's content type is that of a form, and names no usual boundary.
+    pub fn content_type(&self) -> Result<Option<String>, Unreadable> {
+        const BYTES: &str = "application/octet-stream";
+        let given = self.content_type.as_deref();
+        let form = || multipart::content_type(given).map(Some);
+        match &self.call {
+            _ if !self.has_body() => Ok(None),
+            Call::Pypi => form(),
+            Call::Nuget(_) if nuget::is_form(given) => form(),
+            Call::Npm(_) => Ok(Some("application/json".to_owned())),
+            Call::Gem(gem::Call::Yank) => Ok(Some("application/x-www-form-urlencoded".to_owned())),
+            Call::Nuget(_) | Call::Cargo(_) | Call::Gem(gem::Call::Push) => {
+                Ok(Some(BYTES.to_owned()))
+            }
+        }
+    }
 }
 
 /// Which publishing request of the protocol a method and a path are.

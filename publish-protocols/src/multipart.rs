@@ -96,6 +96,12 @@ fn broken(expected: &'static str, received: impl Into<Text>) -> Unreadable {
     Unreadable::malformed("the form", expected, received)
 }
 
+/// The content type of a form with the boundary of this one.
+pub(crate) fn content_type(given: Option<&str>) -> Result<String, Unreadable> {
+    let boundary = boundary(given)?;
+    Ok(format!("multipart/form-data; boundary={boundary}"))
+}
+
 /// The boundary that the content type names.
 fn boundary(content_type: Option<&str>) -> Result<&str, Unreadable> {
     let expected = || {
@@ -121,10 +127,11 @@ fn boundary(content_type: Option<&str>) -> Result<&str, Unreadable> {
         .strip_prefix('"')
         .and_then(|rest| rest.strip_suffix('"'))
         .unwrap_or(found);
+    // RFC 2046 allows more, but some readers end an unquoted parameter at a comma or another separator.
     let fits = (1..=70).contains(&value.len())
         && value
             .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"'()+_,-./:=?".contains(&b))
+            .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
         && value.bytes().any(|b| b.is_ascii_alphanumeric());
     if fits { Ok(value) } else { Err(expected()) }
 }
@@ -209,8 +216,12 @@ fn part(
     })
 }
 
-/// Whether a reader could not decode a part by another charset than UTF-8.
+/// Whether a reader could neither decode a part by another charset than UTF-8 nor look for parts in it.
 fn is_plain_type(value: &str) -> bool {
+    let kind = value.trim().to_ascii_lowercase();
+    if kind.starts_with("multipart/") || kind.starts_with("message/") {
+        return false;
+    }
     let mut parameters = value
         .split(';')
         .skip(1)
@@ -230,16 +241,18 @@ fn header_of(header: &[u8]) -> Result<(String, Option<String>), Unreadable> {
         )
     };
     let header = std::str::from_utf8(header).map_err(|_| odd())?;
-    let mut disposition = None;
+    let (mut disposition, mut seen) = (None, Vec::new());
     for line in header.split("\r\n") {
-        if line.contains(['\r', '\n', '\0']) || line.starts_with([' ', '\t']) {
+        if line.contains(char::is_control) {
             return Err(odd());
         }
         let (name, value) = line.split_once(':').ok_or_else(odd)?;
-        match name.to_ascii_lowercase().as_str() {
-            "content-disposition" if disposition.replace(value.trim()).is_some() => {
-                return Err(Unreadable::duplicate("Content-Disposition of a part"));
-            }
+        let name = name.to_ascii_lowercase();
+        if seen.contains(&name) {
+            return Err(Unreadable::duplicate("a header of a part"));
+        }
+        match name.as_str() {
+            "content-disposition" => disposition = Some(value.trim()),
             "content-transfer-encoding" if !value.trim().eq_ignore_ascii_case("binary") => {
                 return Err(Unreadable::malformed(
                     "Content-Transfer-Encoding of a part",
@@ -250,12 +263,15 @@ fn header_of(header: &[u8]) -> Result<(String, Option<String>), Unreadable> {
             "content-type" if !is_plain_type(value) => {
                 return Err(Unreadable::malformed(
                     "Content-Type of a part",
-                    "without a charset other than utf-8",
+                    "that of one file or text, without a charset other than utf-8",
                     value.trim(),
                 ));
             }
-            _ => {}
+            "content-transfer-encoding" | "content-type" => {}
+            // A reader may strip white space from a name, or unfold lines.
+            _ => return Err(odd()),
         }
+        seen.push(name);
     }
     let rest = disposition
         .and_then(|value| value.strip_prefix("form-data"))

@@ -1,7 +1,5 @@
 //! A sparse index of cargo ("Index Format" and "Sparse Protocol" of the Cargo Book).
 
-use std::collections::BTreeSet;
-
 use carnet_access::PackageNames;
 use serde::Deserialize;
 use url::Url;
@@ -16,8 +14,8 @@ const PLACES: [&str; 3] = [
     "api/v1/crates/config.json",
 ];
 
-/// How many separators of a name are tried with both kinds, at most: 16 requests.
-const MOST_SEPARATORS: usize = 4;
+/// How many separators of a name are tried with both kinds, at most: 64 requests, for a new crate alone.
+const MOST_SEPARATORS: usize = 6;
 
 #[derive(Deserialize)]
 struct Configuration {
@@ -66,7 +64,8 @@ pub(super) async fn held<A: Ask>(
 async fn versions<A: Ask>(asked: &Asked<'_, A>, package: &str) -> Result<Vec<Version>, NoAnswer> {
     let base = base(asked).await?;
     let name = package.to_ascii_lowercase();
-    for spelled in spellings(&name) {
+    let spellings = spellings(&name).ok_or_else(|| NoAnswer::NotInIndex(package.to_owned()))?;
+    for spelled in spellings {
         let url = asked.below(&base, &entry(&spelled))?;
         match asked.page(&url, None).await? {
             Page::Found { url, body } => return read(&url, &body, package),
@@ -106,34 +105,28 @@ async fn base<A: Ask>(asked: &Asked<'_, A>) -> Result<Url, NoAnswer> {
 }
 
 /// The ways to spell a name with `-` and `_`, its own first. A registry has one crate of these at
-/// most, since they are the same name. With more separators than [`MOST_SEPARATORS`] only those with
-/// one kind of separator throughout are tried.
-fn spellings(name: &str) -> Vec<String> {
+/// most, since they are the same name. `None` if they are too many.
+fn spellings(name: &str) -> Option<Vec<String>> {
     let parts: Vec<&str> = name.split(['-', '_']).collect();
     let separators = parts.len().saturating_sub(1);
-    let mut all = vec![name.to_owned()];
     if separators > MOST_SEPARATORS {
-        all.extend([parts.join("-"), parts.join("_")]);
-    } else {
-        let mut joined = vec![String::new()];
-        for (number, part) in parts.iter().enumerate() {
-            let ends: &[&str] = if number < separators {
-                &["-", "_"]
-            } else {
-                &[""]
-            };
-            let longer = |start: &String| {
-                ends.iter()
-                    .map(|end| format!("{start}{part}{end}"))
-                    .collect::<Vec<_>>()
-            };
-            joined = joined.iter().flat_map(longer).collect();
-        }
-        all.extend(joined);
+        return None;
     }
-    let mut seen = BTreeSet::new();
-    all.retain(|spelled| seen.insert(spelled.clone()));
-    all
+    let mut joined = vec![String::new()];
+    for (number, part) in parts.iter().enumerate() {
+        let ends: &[&str] = if number < separators {
+            &["-", "_"]
+        } else {
+            &[""]
+        };
+        joined = joined
+            .iter()
+            .flat_map(|start| ends.iter().map(move |end| format!("{start}{part}{end}")))
+            .collect();
+    }
+    // The one that was asked for comes first: it is there for every further version.
+    joined.sort_by_key(|spelled| spelled != name);
+    Some(joined)
 }
 
 /// The path of a crate in the index.

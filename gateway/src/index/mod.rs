@@ -218,6 +218,24 @@ impl Index {
         }
     }
 
+    /// Whether the hosted repository has versions of an npm package beside these; no for other protocols.
+    ///
+    /// # Errors
+    ///
+    /// [`NoAnswer`] if the registry does not say it.
+    pub async fn has_other_versions(
+        &self,
+        ask: &impl Ask,
+        package: &str,
+        versions: &BTreeSet<&str>,
+    ) -> Result<bool, NoAnswer> {
+        if self.protocol != Protocol::Npm {
+            return Ok(false);
+        }
+        can_be_asked(self.protocol, package)?;
+        npm::has_other_versions(&Asked { index: self, ask }, package, versions).await
+    }
+
     /// The logins of those who own a package, by the registry's list; `None` if it has no list for
     /// this package.
     ///
@@ -295,6 +313,17 @@ impl<A: Ask> Asked<'_, A> {
     /// names that [`can_be_asked`] allows.
     fn url(&self, path: &str) -> Result<Url, NoAnswer> {
         self.below(&self.index.hosted, path)
+    }
+
+    /// Whether a redirect leads to the page of this project at an index of another host.
+    fn is_of_another_index(&self, to: &str, project: &str) -> bool {
+        let bases = &self.index.bases;
+        let own = [&self.index.hosted, &bases.upstream, &bases.public];
+        Url::parse(to).is_ok_and(|to| {
+            let path = to.path().trim_end_matches('/');
+            let is_own = own.iter().any(|own| own.host() == to.host());
+            !is_own && path.rsplit('/').next() == Some(project)
+        })
     }
 
     fn below(&self, base: &Url, path: &str) -> Result<Url, NoAnswer> {

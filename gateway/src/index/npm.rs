@@ -1,9 +1,11 @@
 //! npm's packument.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 use url::Url;
 
-use super::{Ask, Asked, Existence, Held, NoAnswer, Page, Published, unintelligible};
+use super::{Ask, Asked, Existence, Held, NoAnswer, Page, Published, can_be_asked, unintelligible};
 
 pub(super) async fn existence<A: Ask>(
     asked: &Asked<'_, A>,
@@ -32,23 +34,32 @@ pub(super) async fn held<A: Ask>(
         .and_then(Value::as_str)
         .and_then(|tarball| url.join(tarball).ok())
         .ok_or_else(|| unintelligible(&url, "a packument with the URLs of tarballs"))?;
-    // A registry that does not know its own public URL names another host; the path of a tarball is
-    // the same everywhere.
-    let tarball = match (asked.inside(&tarball), tarball.path_segments()) {
-        (Some(inside), _) => inside,
-        (None, Some(mut segments)) => {
-            let file = segments.next_back().unwrap_or_default();
-            asked.url(&format!("{}/-/{file}", published.package))?
-        }
-        (None, None) => {
-            let url = tarball.to_string();
-            return Err(NoAnswer::Elsewhere { url });
-        }
-    };
+    // Its host may be any, and whoever published wrote it: only the file's name counts.
+    let file = tarball
+        .path_segments()
+        .and_then(Iterator::last)
+        .unwrap_or_default();
+    can_be_asked(asked.index.protocol, file)?;
+    let tarball = asked.url(&format!("{}/-/{file}", published.package))?;
     match asked.hashed(&tarball, published).await? {
         Held::Absent => Err(unintelligible(&tarball, "the tarball of the packument")),
         held => Ok(held),
     }
+}
+
+pub(super) async fn has_other_versions<A: Ask>(
+    asked: &Asked<'_, A>,
+    package: &str,
+    versions: &BTreeSet<&str>,
+) -> Result<bool, NoAnswer> {
+    let Some((url, packument)) = packument(asked, package).await? else {
+        return Ok(false);
+    };
+    let held = packument.get("versions").and_then(Value::as_object);
+    let held = held.ok_or_else(|| unintelligible(&url, "a packument with versions"))?;
+    Ok(held
+        .keys()
+        .any(|version| !versions.contains(version.as_str())))
 }
 
 /// The packument of a package with its URL; `None` if the registry says, in JSON, that there is none.

@@ -62,7 +62,8 @@ async fn links<A: Ask>(asked: &Asked<'_, A>, package: &str) -> Result<Vec<Link>,
             Page::Missing { body, .. } => {
                 is_said |= first_byte(&body).is_some_and(|byte| byte != b'<');
             }
-            Page::Elsewhere(_) => return Ok(Vec::new()),
+            Page::Elsewhere(to) if asked.is_of_another_index(&to, &name) => return Ok(Vec::new()),
+            Page::Elsewhere(url) => return Err(NoAnswer::Elsewhere { url }),
         }
     }
     if is_said || has_index(asked).await? {

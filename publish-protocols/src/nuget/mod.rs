@@ -143,6 +143,15 @@ fn push(
     })
 }
 
+/// Whether the package is a part of a form.
+pub(crate) fn is_form(content_type: Option<&str>) -> bool {
+    content_type.is_some_and(|kind| {
+        kind.trim_start()
+            .to_ascii_lowercase()
+            .starts_with("multipart/")
+    })
+}
+
 /// Where the package is in the body: its offset and length.
 fn package_place(
     content_type: Option<&str>,
@@ -150,12 +159,7 @@ fn package_place(
     length: u64,
     limits: &Limits,
 ) -> Result<(u64, u64), Unreadable> {
-    let is_form = content_type.is_some_and(|kind| {
-        kind.trim_start()
-            .to_ascii_lowercase()
-            .starts_with("multipart/")
-    });
-    if is_form {
+    if is_form(content_type) {
         // The end of a zip archive is certain, so that a line feed before the boundary is, too.
         let parts = parts(content_type, body, length, LastLine::OrLf, limits)?;
         let [part] = parts.as_slice() else {

@@ -110,14 +110,14 @@ impl<'r> Principals<'r> {
         }
     }
 
-    /// The principals that a login may be. A registry may tell logins apart by case, so that only the
-    /// name as it is spelled counts.
+    /// The principals that a login may be, by name and by the registry's own id. A registry may tell
+    /// logins apart by case, so that only the name as it is spelled counts.
     fn called(&self, login: &str) -> BTreeSet<&'r str> {
         let named = self.rules.principal(&login.to_ascii_lowercase());
-        if let Some(named) = named.filter(|principal| principal.name == login) {
-            return BTreeSet::from([named.name.as_str()]);
-        }
-        self.by_external_id.get(login).cloned().unwrap_or_default()
+        let named = named.filter(|principal| principal.name == login);
+        let mut called = self.by_external_id.get(login).cloned().unwrap_or_default();
+        called.extend(named.map(|principal| principal.name.as_str()));
+        called
     }
 
     /// The one principal among the owners of a package.
