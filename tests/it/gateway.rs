@@ -168,7 +168,7 @@ async fn import(server: &GatewayServer, owner: &str) {
 }
 
 /// Sets the owner of the package with this folded name, spelled so.
-async fn import_as(server: &GatewayServer, (name, spelled): (&str, &str), owner: &str) {
+pub(super) async fn import_as(server: &GatewayServer, (name, spelled): (&str, &str), owner: &str) {
     let package = Subject {
         registry: "pypi".to_owned(),
         name: name.to_owned(),

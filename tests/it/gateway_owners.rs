@@ -178,11 +178,15 @@ async fn one_package_that_cannot_be_imported_keeps_all_others_out() {
     ground.crate_is("loud", &["JOEL"]);
     // Two principals have this `external_id`.
     ground.crate_is("shared", &["7"]);
+    // The name of one is the `external_id` of another.
+    let other = json!({ "kind": "organization", "external_id": "acme" });
+    ground.world.server.put("principals/zeta", other).await;
+    ground.crate_is("both", &["acme"]);
     let many: Vec<String> = (0..30).map(|number| format!("user{number:02}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     ground.crate_is("many", &many);
     let refused = ground.import(&[
-        "good", "two", "strange", "empty", "loud", "shared", "many", "missing",
+        "good", "two", "strange", "empty", "loud", "shared", "both", "many", "missing",
     ]);
     assert_eq!(
         (refused.code, refused.stdout.as_str()),
@@ -193,11 +197,12 @@ async fn one_package_that_cannot_be_imported_keeps_all_others_out() {
     assert_eq!(
         lines,
         [
-            "carnet: two: its owners at the registry are several principals (acme, joel): acme, joel, stranger",
+            "carnet: two: its owners at the registry are several principals (acme, joel, zeta): acme, joel, stranger",
             "carnet: strange: no owner at the registry is a principal: stranger, \\u{202e}leoj",
             "carnet: empty: the registry names no owner",
             "carnet: loud: no owner at the registry is a principal: JOEL",
             "carnet: shared: its owners at the registry are several principals (globex, initech): 7",
+            "carnet: both: its owners at the registry are several principals (acme, zeta): acme",
             "carnet: many: no owner at the registry is a principal: user00, user01, user02, user03, user04, user05, user06, user07, user08, user09 and 20 more",
             "carnet: missing: the registry has no list of its owners",
             "carnet: nothing was changed; say whose such a package is: carnet gateway owners set pypi PACKAGE OWNER",

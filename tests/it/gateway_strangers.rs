@@ -114,6 +114,16 @@ async fn hostile_uploads_are_refused_before_the_registry_sees_a_byte() {
     ];
     let answer = server.send("POST", "/legacy/", &twice, &body).await;
     assert_eq!(answer.status, 400, "{}", answer.text());
+    // Bytes that are no text hide the rest from whoever reads it as text.
+    let mut hidden = format!(
+        "POST / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\nAuthorization: {authorization}\r\nContent-Length: {}\r\nContent-Type: {kind}; x=",
+        body.len()
+    )
+    .into_bytes();
+    hidden.extend(b"\xe9\r\n\r\n");
+    hidden.extend(&body);
+    let answer = server.raw(&hidden).await;
+    assert_eq!(answer.status, 400, "{}", answer.text());
     for (what, body) in changed {
         let headers = [
             ("authorization", authorization.as_str()),
@@ -127,6 +137,109 @@ async fn hostile_uploads_are_refused_before_the_registry_sees_a_byte() {
         "{:?}",
         server.back.written()
     );
+}
+
+#[tokio::test]
+async fn the_registry_reads_the_type_that_the_gateway_read() {
+    for (protocol, path, fixture, expected) in [
+        (
+            "rubygems",
+            "/api/v1/gems",
+            "rubygems-3.3.15-push.gem",
+            "application/octet-stream",
+        ),
+        (
+            "crates-io",
+            "/api/v1/crates/new",
+            "cargo-1.95.0-publish.body",
+            "application/octet-stream",
+        ),
+        (
+            "npm",
+            "/@carnet%2ffixture",
+            "npm-11.19.1-publish.json",
+            "application/json",
+        ),
+    ] {
+        let server = GatewayServer::of(protocol).await;
+        let token = server.token().await;
+        let authorization = match protocol {
+            "npm" => format!("Bearer {token}"),
+            _ => token,
+        };
+        let kind = match protocol {
+            "npm" => "Application/JSON; charset=UTF-8",
+            _ => "multipart/form-data; boundary=abc",
+        };
+        let headers = [
+            ("authorization", authorization.as_str()),
+            ("content-type", kind),
+        ];
+        let method = if protocol == "rubygems" {
+            "POST"
+        } else {
+            "PUT"
+        };
+        let answer = server
+            .send(method, path, &headers, &recorded(fixture))
+            .await;
+        assert_eq!(answer.status, 200, "{protocol}: {}", answer.text());
+        let written = server.back.written();
+        let kinds: Vec<_> = written[0].headers.get_all("content-type").iter().collect();
+        assert_eq!(kinds, [expected], "{protocol}");
+    }
+}
+
+#[tokio::test]
+async fn a_packument_that_lacks_versions_needs_the_right_to_delete() {
+    let server = GatewayServer::of("npm").await;
+    let of = |versions: &[&str]| {
+        let manifest = |version: &&str| {
+            let manifest = json!({ "name": "octo", "version": version, "deprecated": "old" });
+            ((*version).to_owned(), manifest)
+        };
+        let versions: serde_json::Map<_, _> = versions.iter().map(manifest).collect();
+        json!({ "_id": "octo", "name": "octo", "versions": versions }).to_string()
+    };
+    let path = "/octo";
+    server
+        .back
+        .answers("GET", path, 200, of(&["1.0.0", "1.1.0"]));
+    super::gateway::import_as(&server, ("octo", "octo"), "joel").await;
+    for (actions, kept, status) in [
+        (&["publish"][..], &["1.0.0", "1.1.0"][..], 200),
+        (&["publish"], &["1.0.0"], 403),
+        (&["delete"], &["1.0.0"], 200),
+    ] {
+        let token = server.token_for(json!({ "actions": actions })).await;
+        let bearer = format!("Bearer {token}");
+        let headers = [
+            ("authorization", bearer.as_str()),
+            ("content-type", "application/json"),
+        ];
+        let answer = server
+            .send("PUT", path, &headers, of(kept).as_bytes())
+            .await;
+        assert_eq!(
+            answer.status,
+            status,
+            "{actions:?} {kept:?}: {}",
+            answer.text()
+        );
+    }
+    // Who cannot be asked lets nothing go.
+    server.back.answers("GET", path, 500, "");
+    let token = server.token_for(json!({ "actions": ["publish"] })).await;
+    let bearer = format!("Bearer {token}");
+    let headers = [
+        ("authorization", bearer.as_str()),
+        ("content-type", "application/json"),
+    ];
+    let answer = server
+        .send("PUT", path, &headers, of(&["1.0.0", "1.1.0"]).as_bytes())
+        .await;
+    assert_eq!(answer.status, 502, "{}", answer.text());
+    assert_eq!(server.back.written().len(), 2);
 }
 
 #[tokio::test]

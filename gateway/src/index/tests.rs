@@ -236,6 +236,12 @@ async fn a_sparse_index_is_found_by_its_configuration() {
     for name in ["octo-my-widgets", "octo_my-widgets", "Octo_My_Widgets"] {
         assert_eq!(existence(Protocol::CratesIo, &mixed, name).await, "Exists");
     }
+    let long = "a-b_c-d_e-f_g-h";
+    let said = existence(Protocol::CratesIo, &base(), long).await;
+    assert!(
+        said.contains("cannot be asked for `a-b_c-d_e-f_g-h`"),
+        "{said}"
+    );
     let older = base().with(url, 200, &lines("0.9.1"));
     assert_eq!(
         held(Protocol::CratesIo, &older, "octo-widgets", "x").await,
@@ -258,6 +264,30 @@ async fn a_sparse_index_is_found_by_its_configuration() {
         said,
         "the registry answers 401 at http://registry/base/config.json"
     );
+}
+
+#[tokio::test]
+async fn versions_of_a_packument_that_another_one_lacks_are_seen() {
+    let versions = r#"{"name":"octo","versions":{"1.0.0":{},"1.1.0":{}}}"#;
+    let url = "http://registry/base/octo";
+    let npm = Registry::default().with(url, 200, versions);
+    let index = index(Protocol::Npm);
+    for (kept, expected) in [
+        (&["1.0.0", "1.1.0"][..], false),
+        (&["1.0.0", "1.1.0", "2.0.0"], false),
+        (&["1.0.0"], true),
+        (&["2.0.0"], true),
+    ] {
+        let kept = kept.iter().copied().collect();
+        let asked = index.has_other_versions(&npm, "octo", &kept).await;
+        assert_eq!(asked, Ok(expected), "{kept:?}");
+    }
+    let kept = ["1.0.0"].into();
+    let nothing = Registry::default();
+    let missing = index.has_other_versions(&nothing, "octo", &kept).await;
+    assert_eq!(missing, Ok(false));
+    let odd = Registry::default().with(url, 200, r#"{"name":"octo"}"#);
+    assert!(index.has_other_versions(&odd, "octo", &kept).await.is_err());
 }
 
 #[tokio::test]

@@ -1,10 +1,10 @@
 //! Every place of a request that names a package or a version, or states a digest, has to agree with the others.
 
-use carnet_publish_protocols::Protocol;
+use carnet_publish_protocols::{Protocol, RequestHead, classify};
 
 use crate::support::{
-    CARGO_JSON, CARGO_TOML, FORM, GEMSPEC, METADATA, NUSPEC, cargo, cargo_body, code, file, form,
-    gem, good_wheel, gz, nuget, part, sdist, sent, tar, wheel, zipped,
+    BOUNDARY, CARGO_JSON, CARGO_TOML, FORM, GEMSPEC, METADATA, NUSPEC, cargo, cargo_body, code,
+    file, form, gem, good_wheel, gz, nuget, part, sdist, sent, tar, wheel, zipped,
 };
 
 #[test]
@@ -147,6 +147,32 @@ fn a_form_that_readers_take_apart_differently_is_refused() {
         ))),
         "duplicate_field"
     );
+    for header in [
+        "Content-Disposition : form-data; name=\"name\"",
+        "Content-Disposition\t: form-data; name=\"name\"",
+        "X-Other: 1",
+        "Content-Length: 0",
+        "Content-Type: multipart/mixed; boundary=Z",
+        "Content-Type: message/rfc822",
+        "Content-Type: text/plain; x=\"\u{1}\"",
+    ] {
+        let odd = part(&format!("name=\"a\"\r\n{header}"), b"");
+        assert_eq!(code(with(odd)), "malformed", "{header}");
+    }
+    let twice = "name=\"a\"\r\nContent-Type: text/plain\r\nContent-Type: text/html";
+    assert_eq!(code(with(part(twice, b""))), "duplicate_field");
+    // Some readers end the boundary at such a character.
+    for end in ["0,", "0;", "0/", "0=", "0:", "0?", "0 0", "0'", "0(", "0+"] {
+        let boundary = format!("{BOUNDARY}{end}");
+        let body = String::from_utf8_lossy(&good).replace(BOUNDARY, &boundary);
+        for content_type in [
+            format!("multipart/form-data; boundary={boundary}"),
+            format!("multipart/form-data; boundary=\"{boundary}\""),
+        ] {
+            let said = code(send(&content_type, body.as_bytes()));
+            assert_eq!(said, "malformed", "{content_type}");
+        }
+    }
     assert_eq!(
         code(with(part(
             "name=\"a\"",
@@ -189,6 +215,105 @@ fn a_form_that_readers_take_apart_differently_is_refused() {
     assert_eq!(code(send(FORM, missing.as_bytes())), "missing_field");
     let action = String::from_utf8_lossy(&good).replace("file_upload", "doc_uploads");
     assert_eq!(code(send(FORM, action.as_bytes())), "malformed");
+}
+
+#[test]
+fn what_goes_on_has_a_content_type_of_our_own() {
+    const BYTES: &str = "application/octet-stream";
+    let odd = "multipart/form-data; boundary=abc; x=\"y\"";
+    let quoted = "multipart/form-data;boundary=\"0a-1b\"";
+    for (protocol, method, path, given, expected) in [
+        (
+            Protocol::Pypi,
+            "POST",
+            "/legacy/",
+            Some(quoted),
+            Some("multipart/form-data; boundary=0a-1b"),
+        ),
+        (
+            Protocol::Nuget,
+            "PUT",
+            "/api/v2/package",
+            Some(quoted),
+            Some("multipart/form-data; boundary=0a-1b"),
+        ),
+        (
+            Protocol::Nuget,
+            "PUT",
+            "/api/v2/package",
+            Some("text/html"),
+            Some(BYTES),
+        ),
+        (Protocol::Nuget, "PUT", "/api/v2/package", None, Some(BYTES)),
+        (
+            Protocol::Nuget,
+            "DELETE",
+            "/api/v2/package/a/1.0.0",
+            Some(odd),
+            None,
+        ),
+        (
+            Protocol::Rubygems,
+            "POST",
+            "/api/v1/gems",
+            Some(odd),
+            Some(BYTES),
+        ),
+        (
+            Protocol::Rubygems,
+            "DELETE",
+            "/api/v1/gems/yank",
+            Some(odd),
+            Some("application/x-www-form-urlencoded"),
+        ),
+        (
+            Protocol::CratesIo,
+            "PUT",
+            "/api/v1/crates/new",
+            Some(odd),
+            Some(BYTES),
+        ),
+        (
+            Protocol::CratesIo,
+            "DELETE",
+            "/api/v1/crates/a/1.0.0/yank",
+            Some(odd),
+            None,
+        ),
+        (
+            Protocol::Npm,
+            "PUT",
+            "/a",
+            Some("application/json; charset=UTF-8"),
+            Some("application/json"),
+        ),
+    ] {
+        let head = RequestHead {
+            method,
+            path,
+            content_type: given,
+            content_length: None,
+        };
+        let request = classify(protocol, &head).unwrap();
+        assert_eq!(
+            request.content_type().unwrap().as_deref(),
+            expected,
+            "{path} {given:?}"
+        );
+    }
+    for (protocol, method, path) in [
+        (Protocol::Pypi, "POST", "/legacy/"),
+        (Protocol::Nuget, "PUT", "/api/v2/package"),
+    ] {
+        let head = RequestHead {
+            method,
+            path,
+            content_type: Some(odd),
+            content_length: None,
+        };
+        let refused = classify(protocol, &head).unwrap().content_type();
+        assert_eq!(refused.unwrap_err().code(), "malformed", "{path}");
+    }
 }
 
 #[test]

@@ -46,6 +46,17 @@ async fn pypiserver_links_files_with_their_digest_and_redirects_what_it_has_not(
         held(Protocol::Pypi, &fallback, "octo-widgets", WHEEL).await,
         "Absent"
     );
+    // A login page, or the registry itself by https, says nothing of the project.
+    for elsewhere in [
+        "https://login.example/?next=/simple/octo-widgets/",
+        "https://login.example/simple/other/",
+        "https://registry/base/simple/octo-widgets/",
+        "https://packages.example:8443/simple/octo-widgets/",
+    ] {
+        let registry = Registry::default().redirecting(page, elsewhere);
+        let said = existence(Protocol::Pypi, &registry, "octo-widgets").await;
+        assert!(said.contains("leads elsewhere"), "{elsewhere}: {said}");
+    }
 }
 
 #[tokio::test]
