@@ -130,13 +130,11 @@ impl<A: Authority> Gateway<A> {
             content_type: text(&parts.headers, CONTENT_TYPE.as_str()),
             content_length: length(&parts.headers),
         };
-        match classify(visit.registry.protocol, &head) {
-            Some(call) => self.publish(visit, (parts, path), call, body).await,
-            None => {
-                discard(&parts.headers, &mut body).await;
-                refuse(&visit.registry, &Refusal::unknown())
-            }
+        if let Some(call) = classify(visit.registry.protocol, &head) {
+            return self.publish(visit, (parts, path), call, body).await;
         }
+        discard(&parts.headers, &mut body).await;
+        refuse(&visit.registry, &Refusal::unknown())
     }
 
     /// The registry of a host: with the port that was sent, or else without.

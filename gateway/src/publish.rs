@@ -92,10 +92,10 @@ impl<A: Authority> Gateway<A> {
         let registry = &visit.registry;
         let url = destination(registry, path).ok_or_else(Refusal::unknown)?;
         let framed = framing(registry.protocol, parts)?;
-        let kind = call.content_type()?;
-        let kind = kind.and_then(|kind| HeaderValue::try_from(kind).ok());
         // Nothing of the body is received for a request without a token that counts.
         let hand = self.hand(registry, &parts.headers, seen).await?;
+        let kind = call.content_type()?;
+        let kind = kind.and_then(|kind| HeaderValue::try_from(kind).ok());
         let mut spooled = self.spool.receive(body, framed).await?;
         let publication;
         (publication, spooled) = self.understood(call, spooled).await?;
@@ -292,10 +292,7 @@ impl<A: Authority> Gateway<A> {
         let Metadata::NpmPackument { versions, .. } = &publication.metadata else {
             return Ok(usual);
         };
-        let kept = versions
-            .iter()
-            .map(|(version, _)| version.as_str())
-            .collect();
+        let kept = versions.keys().map(String::as_str).collect();
         let asking = self.asking(registry);
         let asked = registry
             .index

@@ -50,6 +50,8 @@ fn accepted(folder: &Path, place: &str, text: &str) -> usize {
     }
     let objects = json!({ "resource_servers": servers }).to_string();
     std::fs::write(folder.join("objects.json"), objects).unwrap();
+    // That of the test has the objects.
+    configuration.remove("data_dir");
     configuration
         .entry("issuer")
         .or_insert_with(|| "https://carnet.example".into());

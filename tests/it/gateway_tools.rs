@@ -134,10 +134,11 @@ impl Plan {
 }
 
 impl Gated {
-    /// Waits until a refusal of the gateway for this reason is on record: its queue is its own.
-    async fn has_refused_a_publication_for(&self, reason: &str) {
+    /// Waits until a refusal for this reason is on record, by the server or by the gateway, whose
+    /// queue is its own.
+    async fn comes_to_refuse_for(&self, reason: &str) {
         let server = &self.world.server;
-        let query = "outcome=publication_refused&limit=20";
+        let query = "limit=20";
         for _ in 0..500 {
             let events = server.audit(query).await;
             if events.iter().any(|event| event["reason"] == reason) {
@@ -236,9 +237,7 @@ async fn holds(gated: &Gated, tools: &impl Tools, family: &str, screens: &Screen
     stolen.failed_saying(screens.foreign);
     let outside = tools.publishes(&format!("{family}x"), "1.0.0");
     outside.failed_saying(screens.outside);
-    gated
-        .has_refused_a_publication_for("package_out_of_scope")
-        .await;
+    gated.comes_to_refuse_for("package_out_of_scope").await;
 
     tools.publishes(family, "1.1.0").succeeded();
     tools.installs(family, "1.1.0");
