@@ -137,19 +137,18 @@ impl Gated {
     /// Waits until a refusal for this reason is on record, by the server or by the gateway, whose
     /// queue is its own.
     async fn comes_to_refuse_for(&self, reason: &str) {
-        let server = &self.world.server;
-        let query = "limit=20";
+        // All events are of one time, so that the latest of them are any.
         for _ in 0..500 {
-            let events = server.audit(query).await;
-            if events.iter().any(|event| event["reason"] == reason) {
-                return;
+            for outcome in ["refused", "publication_refused"] {
+                let query = format!("outcome={outcome}&limit=100");
+                let events = self.world.server.audit(&query).await;
+                if events.iter().any(|event| event["reason"] == reason) {
+                    return;
+                }
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        panic!(
-            "{reason} is not on record: {:#?}",
-            server.audit(query).await
-        );
+        panic!("{reason} is not on record");
     }
 
     /// In front of a registry that runs already.
