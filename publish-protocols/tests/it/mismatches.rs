@@ -205,15 +205,15 @@ fn headers_and_boundaries_that_readers_see_differently_are_refused() {
     let plain = part("name=\"a\"\r\nContent-Type: text/plain", b"");
     assert!(with(plain).is_ok());
     let separated_by = |boundary: &str| {
-        let width = BOUNDARY.len();
+        let length = BOUNDARY.len();
         let (mut body, mut rest) = (Vec::new(), good.as_slice());
         while let Some(at) = rest
-            .windows(width)
+            .windows(length)
             .position(|part| part == BOUNDARY.as_bytes())
         {
             body.extend(&rest[..at]);
             body.extend(boundary.as_bytes());
-            rest = &rest[at + width..];
+            rest = &rest[at + length..];
         }
         body.extend(rest);
         body
