@@ -13,6 +13,7 @@
 
 mod authority;
 mod decide;
+mod forward;
 mod framing;
 mod gateway;
 mod index;

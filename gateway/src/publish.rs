@@ -1,7 +1,6 @@
-//! The way of a publication: received whole, read, decided, reserved, forwarded, settled.
+//! The way of a publication: received whole, read, decided and reserved. `forward.rs` has the rest.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use carnet_access::AccessToken;
@@ -9,11 +8,9 @@ use carnet_publish_protocols::credential::{Presented, presented};
 use carnet_publish_protocols::{
     File, Limits, Metadata, Operation, Protocol, Publication, Request, Unreadable, read,
 };
-use http::header::CONTENT_LENGTH;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue};
 use http_body::Body;
-use http_body_util::BodyExt as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::task::spawn_blocking;
 use url::Url;
@@ -21,17 +18,15 @@ use url::Url;
 use crate::authority::{Authority, NoToken};
 use crate::decide::Case;
 use crate::framing::{call_has_body, discard, framing};
-use crate::gateway::{Gateway, Visit, full, refuse};
-use crate::index::Existence;
-use crate::records::{NewPublication, Outcome, Package, Publisher, RefusedPublication};
+use crate::gateway::{Gateway, Visit, refuse};
+use crate::index::{self, Existence};
+use crate::records::{NewPublication, Package, Publisher, RefusedPublication};
 use crate::refusal::{Kind, Refusal, no_token};
-use crate::registry::{Registry, UpstreamCredential};
+use crate::registry::Registry;
 use crate::spool::Spooled;
-use crate::upstream::{NoAnswer, PUBLISHING, bring_back, credentials_of, of_publication, whole};
+use crate::upstream::{credentials_of, of_publication};
 use crate::{Answered, BoxError};
 
-/// The longest answer of a registry to a publication.
-const MOST_ANSWERED: u64 = 1024 * 1024;
 /// How often a decision is made again when the record of the package changes meanwhile.
 const ATTEMPTS: usize = 5;
 
@@ -289,26 +284,21 @@ impl<A: Authority> Gateway<A> {
         publication: &Publication,
     ) -> Result<&'static str, Refusal> {
         let usual = registry.action(publication.operation);
+        let deletes = Operation::Unpublish.action();
         let Metadata::NpmPackument { versions, .. } = &publication.metadata else {
             return Ok(usual);
         };
+        if usual == deletes {
+            return Ok(usual);
+        }
         let kept = versions.keys().map(String::as_str).collect();
         let asking = self.asking(registry);
         let asked = registry
             .index
             .has_other_versions(&asking, &publication.package, &kept);
-        match asked.await {
-            Ok(true) => Ok(Operation::Unpublish.action()),
-            Ok(false) => Ok(usual),
-            Err(error) => {
-                tracing::warn!(registry = registry.name, %error, "which versions a package has cannot be asked");
-                Err(Refusal::new(
-                    Kind::Upstream,
-                    "registry_unreachable",
-                    "the registry behind the gateway does not say which versions the package has; nothing was changed",
-                ))
-            }
-        }
+        let lacks = asked.await;
+        let lacks = lacks.map_err(|error| unasked(registry, &error))?;
+        Ok(if lacks { deletes } else { usual })
     }
 
     /// Decides as of now: a token may have ended while the body came.
@@ -345,80 +335,8 @@ impl<A: Authority> Gateway<A> {
         let found = registry.index.existence(&asking, &publication.package);
         match found.await {
             Ok(found) => Ok(found == Existence::Exists),
-            Err(error) => {
-                tracing::warn!(registry = registry.name, %error, "whether a package exists cannot be asked");
-                Err(Refusal::new(
-                    Kind::Upstream,
-                    "registry_unreachable",
-                    "the registry behind the gateway does not say whether the package exists; nothing was published",
-                ))
-            }
+            Err(error) => Err(unasked(registry, &error)),
         }
-    }
-
-    /// Sends a publication to the registry and records what became of it.
-    async fn forwarded(
-        self: Arc<Self>,
-        registry: Arc<Registry>,
-        (id, by_gateway): (String, bool),
-        (method, url): (Method, Url),
-        headers: HeaderMap,
-        spooled: Spooled,
-    ) -> Result<Answered, Refusal> {
-        let (body, left) = if headers.contains_key(CONTENT_LENGTH) {
-            let (body, left) = spooled.into_body();
-            (body.map_err(BoxError::from).boxed_unsync(), left)
-        } else {
-            (full(Bytes::new()), Arc::default())
-        };
-        let to = (method, url.clone());
-        let answer = match self.upstream.publish(to, headers, body).await {
-            Ok(mut answer) => {
-                let body = tokio::time::timeout(PUBLISHING, whole(&mut answer, MOST_ANSWERED));
-                let late = |_| NoAnswer::Silent("its answer took too long".to_owned());
-                let body = body.await.map_err(late).flatten();
-                body.map(|body| (answer, body))
-            }
-            Err(error) => Err(error),
-        };
-        let outcome = match &answer {
-            Ok((answer, body)) => outcome(registry.protocol, answer.status(), body),
-            Err(NoAnswer::Unreachable(_)) => Outcome::Refused { status: None },
-            // It ended the connection before it could have the whole body: it took nothing of it.
-            Err(_) if left.load(Ordering::Relaxed) > 0 => Outcome::Refused { status: None },
-            Err(error) => Outcome::Unclear {
-                why: error.to_string(),
-            },
-        };
-        if let Err(error) = self.authority.settle(&id, &outcome).await {
-            // It stays as under way, and is settled by what the registry has.
-            tracing::error!(publication = id, ?outcome, %error, "the outcome of a publication cannot be recorded");
-        }
-        let (mut answer, body) = answer.map_err(|error| Refusal::no_answer(&registry, &error))?;
-        if by_gateway && answer.status() == StatusCode::UNAUTHORIZED {
-            let text = match registry.credential {
-                UpstreamCredential::None => {
-                    "the registry wants a credential, and the gateway has none (`credential` of the registry in gateway.registries)"
-                }
-                _ => "the registry does not accept the gateway's credential",
-            };
-            tracing::error!(registry = registry.name, "{text}");
-            return Err(Refusal::new(
-                Kind::Upstream,
-                "registry_refuses_gateway",
-                format!("{text}; tell its operator"),
-            ));
-        }
-        if by_gateway && answer.status() == StatusCode::FORBIDDEN {
-            tracing::warn!(
-                registry = registry.name,
-                "the registry forbids what the gateway publishes: its user lacks a right, or the password is wrong"
-            );
-        }
-        bring_back(&mut answer, &registry, &url);
-        let (mut parts, _) = answer.into_parts();
-        parts.headers.remove(CONTENT_LENGTH);
-        Ok(Response::from_parts(parts, full(body)))
     }
 
     async fn note_refused(&self, visit: &Visit, seen: Seen, refusal: &Refusal) {
@@ -450,6 +368,16 @@ impl<A: Authority> Gateway<A> {
     }
 }
 
+/// The registry does not say what it has of the package.
+fn unasked(registry: &Registry, error: &index::NoAnswer) -> Refusal {
+    tracing::warn!(registry = registry.name, %error, "what the registry has of a package cannot be asked");
+    Refusal::new(
+        Kind::Upstream,
+        "registry_unreachable",
+        "the registry behind the gateway does not say what it has of the package; nothing was published or changed",
+    )
+}
+
 fn no_credentials(registry: &Registry) -> Refusal {
     let text = if registry.passthrough {
         "publishing needs a token of trusted publishing, or credentials of the registry"
@@ -466,34 +394,4 @@ fn destination(registry: &Registry, path: &str) -> Option<Url> {
         Protocol::Pypi => registry.upstream_url("/"),
         _ => registry.upstream_url(path),
     }
-}
-
-/// What an answer says of a publication.
-fn outcome(protocol: Protocol, status: StatusCode, body: &[u8]) -> Outcome {
-    let refused = Outcome::Refused {
-        status: Some(status.as_u16()),
-    };
-    if status.is_success() {
-        // Some registries of crates refuse with 200 and a list of errors.
-        let is_refused = protocol == Protocol::CratesIo && holds_errors(body);
-        return if is_refused {
-            refused
-        } else {
-            Outcome::Accepted
-        };
-    }
-    if status.is_client_error() {
-        return refused;
-    }
-    Outcome::Unclear {
-        why: format!("the registry answered {}", status.as_u16()),
-    }
-}
-
-fn holds_errors(body: &[u8]) -> bool {
-    let answer: Option<serde_json::Value> = serde_json::from_slice(body).ok();
-    let errors = answer.as_ref().and_then(|answer| answer.get("errors"));
-    errors
-        .and_then(serde_json::Value::as_array)
-        .is_some_and(|errors| !errors.is_empty())
 }

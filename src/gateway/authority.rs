@@ -27,39 +27,6 @@ pub struct GatewayAuthority {
 }
 
 impl GatewayAuthority {
-    /// What the token is by the rules that this process knows.
-    async fn token_by_rules(
-        &self,
-        registry: &str,
-        text: &str,
-    ) -> Result<Result<AccessToken, NoToken>, Unavailable> {
-        let server = self.server(registry)?;
-        let context = self.app.decision_context();
-        let tokens = self.app.own_tokens(&context);
-        let Some(own) = tokens
-            .recognise(text)
-            .await
-            .map_err(|error| unavailable(&error))?
-        else {
-            return Ok(Err(NoToken::Inactive));
-        };
-        let Ok(live) = tokens
-            .in_force(own)
-            .await
-            .map_err(|error| unavailable(&error))?
-        else {
-            return Ok(Err(NoToken::Inactive));
-        };
-        if live.claims().aud != server.resource {
-            return Ok(Err(NoToken::OtherRegistry));
-        }
-        // The gateway cannot check that the caller holds the key.
-        if live.confirmation().is_some() {
-            return Ok(Err(NoToken::Inactive));
-        }
-        Ok(Ok(live.claims().clone()))
-    }
-
     /// The enabled resource server of this name.
     fn server(&self, registry: &str) -> Result<Arc<ResourceServer>, Unavailable> {
         let rules = self.app.rules();
@@ -106,14 +73,34 @@ impl Authority for GatewayAuthority {
         registry: &str,
         text: &str,
     ) -> Result<Result<AccessToken, NoToken>, Unavailable> {
-        let found = self.token_by_rules(registry, text).await?;
-        if !matches!(found, Err(NoToken::Inactive)) {
-            return Ok(found);
-        }
-        // The token may be of a rule that was changed a moment ago, which this process has not seen yet.
+        // As of now: another process may have changed or issued what counts here.
         let refreshed = self.app.refresh().await;
         refreshed.map_err(|error| Unavailable(error.to_string()))?;
-        self.token_by_rules(registry, text).await
+        let server = self.server(registry)?;
+        let context = self.app.decision_context();
+        let tokens = self.app.own_tokens(&context);
+        let Some(own) = tokens
+            .recognise(text)
+            .await
+            .map_err(|error| unavailable(&error))?
+        else {
+            return Ok(Err(NoToken::Inactive));
+        };
+        let Ok(live) = tokens
+            .in_force(own)
+            .await
+            .map_err(|error| unavailable(&error))?
+        else {
+            return Ok(Err(NoToken::Inactive));
+        };
+        if live.claims().aud != server.resource {
+            return Ok(Err(NoToken::OtherRegistry));
+        }
+        // The gateway cannot check that the caller holds the key.
+        if live.confirmation().is_some() {
+            return Ok(Err(NoToken::Inactive));
+        }
+        Ok(Ok(live.claims().clone()))
     }
 
     async fn package(&self, registry: &str, name: &str) -> Result<Package, Unavailable> {

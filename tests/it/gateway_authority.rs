@@ -1,7 +1,11 @@
 //! What the gateway asks of the server: which tokens it takes, and the audit events of publications.
 
+use std::sync::Arc;
+
+use carnet::app::App;
 use carnet::audit::Outcome as Recorded;
 use carnet::gateway::{GatewayAuthority, SettledByOperator, settle_by_operator};
+use carnet::upstream::HttpFetch;
 use carnet_gateway::{
     Authority as _, NewPublication, NoToken, Outcome, Publisher, RefusedPublication, Standing,
 };
@@ -102,6 +106,34 @@ async fn a_token_counts_while_it_is_in_force_and_for_this_registry() {
     let (text, _) = self::token(&world).await;
     world.server.clock.advance(901);
     assert_eq!(of("pypi", &text).await, Err(NoToken::Inactive));
+}
+
+#[tokio::test]
+async fn a_token_is_judged_by_what_another_process_has_just_changed() {
+    let world = World::new().await;
+    let server = &world.server;
+    let config = server.app.config.clone();
+    let network = Arc::new(HttpFetch::of(&config));
+    let clock = server.app.clock.clone();
+    let (app, background) = App::beside(config, clock, network).await.unwrap();
+    // Nothing brings its rules up to date any more.
+    drop(background);
+    let beside = GatewayAuthority { app };
+    let (text, _) = token(&world).await;
+    assert!(beside.token("pypi", &text).await.unwrap().is_ok());
+    for (enabled, expected) in [(false, false), (true, true)] {
+        let change = json!({ "enabled": enabled });
+        let path = "federated-credentials/octo-release";
+        let saved = server.admin("PATCH", path, change).await;
+        assert_eq!(saved.status, 200, "{}", saved.text());
+        let text = if enabled {
+            token(&world).await.0
+        } else {
+            text.clone()
+        };
+        let found = beside.token("pypi", &text).await.unwrap();
+        assert_eq!(found.is_ok(), expected, "{enabled}");
+    }
 }
 
 #[tokio::test]
