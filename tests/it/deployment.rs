@@ -1,12 +1,12 @@
 //! What the guide of replicas gives operators: the nginx in front of two replicas, the Kubernetes manifest, the systemd unit.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use carnet::config::Config;
 
 use super::documents::{files, read};
-use super::surroundings::{Program, daemon, is_installed, nginx_conf};
+use super::surroundings::{Program, is_installed, nginx, nginx_conf};
 use crate::support::{Installed, ServerProcess, TestDb, finished, free_address, may_skip};
 
 const PAGE: &str = "docs/src/guides/replicas.md";
@@ -84,13 +84,7 @@ async fn behind_the_nginx_of_the_guide_requests_go_on_when_a_replica_is_gone() {
             ("server 10.0.0.6:8080", format!("server {second}")),
         ],
     );
-    let mut nginx = daemon("nginx");
-    nginx
-        .arg("-p")
-        .arg(folder)
-        .arg("-c")
-        .arg(conf)
-        .stderr(Stdio::null());
+    let mut nginx = nginx(folder, &conf);
     let Some(_nginx) = Program::start("nginx", &mut nginx, &outside).await else {
         return;
     };

@@ -28,6 +28,26 @@ use crate::support::{
 const REGISTRY: &str = "https://registry.test/pypi/";
 const BUILDS: &str = "https://builds.test";
 
+/// The variables that a GitHub Action gives its script, from these inputs; nothing for the others.
+fn variables_of(action: &str, inputs: &[(&str, &str)]) -> Vec<(String, String)> {
+    let lines = action.lines().filter_map(|line| {
+        line.trim()
+            .strip_prefix("EXCHANGE_")?
+            .split_once(": ${{ inputs.")
+    });
+    let variables = lines.map(|(name, input)| {
+        let input = input.strip_suffix(" }}").unwrap();
+        assert!(
+            action.contains(&format!("\n  {input}:\n    description: ")),
+            "{input} is no input"
+        );
+        let mut given = inputs.iter().filter(|(name, _)| *name == input);
+        let value = given.next().map_or("", |(_, value)| value);
+        (format!("EXCHANGE_{name}"), value.to_owned())
+    });
+    variables.collect()
+}
+
 /// A server that trusts GitHub and a build system of its own.
 struct Ground {
     db: TestDb,

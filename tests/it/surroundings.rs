@@ -51,6 +51,18 @@ pub fn daemon(name: &str) -> Command {
     command
 }
 
+/// nginx with this folder and this configuration.
+pub fn nginx(folder: &Path, conf: &Path) -> Command {
+    let mut nginx = daemon("nginx");
+    nginx
+        .arg("-p")
+        .arg(folder)
+        .arg("-c")
+        .arg(conf)
+        .stderr(Stdio::null());
+    nginx
+}
+
 pub fn is_installed(name: &str) -> bool {
     daemon("sh")
         .args(["-c", &format!("command -v {name}")])
@@ -137,13 +149,7 @@ async fn srv_2__behind_nginx_everything_is_answered_and_the_caller_is_known() {
     let folder = installed.db.folder();
     let _server = installed.start().await;
     let conf = nginx_of_the_guide(folder, &outside, &installed.address);
-    let mut nginx = daemon("nginx");
-    nginx
-        .arg("-p")
-        .arg(folder)
-        .arg("-c")
-        .arg(conf)
-        .stderr(Stdio::null());
+    let mut nginx = nginx(folder, &conf);
     let Some(_nginx) = Program::start("nginx", &mut nginx, &outside).await else {
         return;
     };

@@ -8,7 +8,7 @@ use axum::extract::Query;
 use axum::routing::get;
 use serde_json::json;
 
-use super::{Ground, REGISTRY, access_token, github, now, stand_in};
+use super::{Ground, REGISTRY, access_token, github, now, stand_in, variables_of};
 use crate::support::{Finished, TestKey, finished};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_carnet");
@@ -20,29 +20,6 @@ fn file(path: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The variables that the action gives its script, from these inputs.
-fn environment(inputs: &[(&str, &str)]) -> Vec<(String, String)> {
-    let action = file("github-action/action.yml");
-    let lines = action.lines().filter_map(|line| {
-        line.trim()
-            .strip_prefix("EXCHANGE_")?
-            .split_once(": ${{ inputs.")
-    });
-    let variables = lines.map(|(name, input)| {
-        let input = input.strip_suffix(" }}").unwrap();
-        assert!(
-            action.contains(&format!("\n  {input}:\n    description: ")),
-            "{input} is no input"
-        );
-        let value = inputs
-            .iter()
-            .find(|(name, _)| *name == input)
-            .map_or("", |(_, value)| value);
-        (format!("EXCHANGE_{name}"), value.to_owned())
-    });
-    variables.collect()
-}
-
 fn action(ground: &Ground, platform: &str, inputs: &[(&str, &str)]) -> (Finished, String) {
     let output = ground.write("output", "");
     let script =
@@ -51,7 +28,7 @@ fn action(ground: &Ground, platform: &str, inputs: &[(&str, &str)]) -> (Finished
     command
         .arg(script)
         .env_clear()
-        .envs(environment(inputs))
+        .envs(variables_of(&file("github-action/action.yml"), inputs))
         .envs([
             ("PATH", "/usr/bin:/bin"),
             ("GITHUB_ACTIONS", "true"),

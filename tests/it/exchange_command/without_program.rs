@@ -12,36 +12,13 @@ use axum::response::IntoResponse as _;
 use axum::routing::get;
 use serde_json::json;
 
-use super::{Ground, REGISTRY, access_token, github, now, stand_in};
+use super::{Ground, REGISTRY, access_token, github, now, stand_in, variables_of};
 use crate::support::{Finished, TestKey, finished, may_skip};
 
 fn action_file() -> String {
     let path =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("integrations/github-action-curl/action.yml");
     std::fs::read_to_string(path).unwrap()
-}
-
-/// The variables that the action gives its script, from these inputs; the defaults for the others.
-fn environment(inputs: &[(&str, &str)]) -> Vec<(String, String)> {
-    let action = action_file();
-    let lines = action.lines().filter_map(|line| {
-        line.trim()
-            .strip_prefix("EXCHANGE_")?
-            .split_once(": ${{ inputs.")
-    });
-    let variables = lines.map(|(name, input)| {
-        let input = input.strip_suffix(" }}").unwrap();
-        assert!(
-            action.contains(&format!("\n  {input}:\n    description: ")),
-            "{input} is no input"
-        );
-        let value = inputs
-            .iter()
-            .find(|(name, _)| *name == input)
-            .map_or("", |(_, value)| value);
-        (format!("EXCHANGE_{name}"), value.to_owned())
-    });
-    variables.collect()
 }
 
 /// Runs the step as the runner does; what it put out beside.
@@ -61,7 +38,7 @@ fn step(ground: &Ground, runner: Option<&str>, inputs: &[(&str, &str)]) -> (Fini
     let mut bash = Command::new("bash");
     bash.args(["-eo", "pipefail", "-c", &script])
         .env_clear()
-        .envs(environment(inputs))
+        .envs(variables_of(&action, inputs))
         .envs([
             ("PATH", "/usr/bin:/bin"),
             ("GITHUB_ACTION_PATH", folder.to_str().unwrap()),

@@ -1,13 +1,11 @@
 //! The registry behind the nginx of the guide, which sends the paths of the front door to Carnet.
 
-use std::process::Stdio;
-
 use carnet_stand_ins::Protocol;
 use serde_json::json;
 use tokio::net::TcpListener;
 
 use super::super::documents::read;
-use super::super::surroundings::{Program, daemon, is_installed, nginx_conf};
+use super::super::surroundings::{Program, is_installed, nginx, nginx_conf};
 use super::Site;
 use crate::support::{free_address, may_skip};
 
@@ -38,9 +36,7 @@ async fn behind_nginx(protocol: Protocol) -> Option<(Site, Program)> {
     let folder = site.folder("nginx");
     let conf = nginx_conf(&folder, &block, &places);
     std::fs::copy(folder.join("authority.pem"), site.authority()).unwrap();
-    let mut nginx = daemon("nginx");
-    nginx.arg("-p").arg(&folder).arg("-c").arg(conf);
-    nginx.stderr(Stdio::null());
+    let mut nginx = nginx(&folder, &conf);
     let program = Program::start("nginx", &mut nginx, &outside).await?;
     Some((site, program))
 }
