@@ -114,16 +114,6 @@ async fn hostile_uploads_are_refused_before_the_registry_sees_a_byte() {
     ];
     let answer = server.send("POST", "/legacy/", &twice, &body).await;
     assert_eq!(answer.status, 400, "{}", answer.text());
-    // Bytes that are no text hide the rest from whoever reads it as text.
-    let mut hidden = format!(
-        "POST / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\nAuthorization: {authorization}\r\nContent-Length: {}\r\nContent-Type: {kind}; x=",
-        body.len()
-    )
-    .into_bytes();
-    hidden.extend(b"\xe9\r\n\r\n");
-    hidden.extend(&body);
-    let answer = server.raw(&hidden).await;
-    assert_eq!(answer.status, 400, "{}", answer.text());
     for (what, body) in changed {
         let headers = [
             ("authorization", authorization.as_str()),
@@ -188,6 +178,17 @@ async fn the_registry_reads_the_type_that_the_gateway_read() {
         let kinds: Vec<_> = written[0].headers.get_all("content-type").iter().collect();
         assert_eq!(kinds, [expected], "{protocol}");
     }
+    // Bytes that are no text would hide the rest of a type from whoever reads it as text.
+    let server = GatewayServer::of("rubygems").await;
+    let (token, gem) = (server.token().await, recorded("rubygems-3.3.15-push.gem"));
+    let head = format!(
+        "POST /api/v1/gems HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\nAuthorization: {token}\r\nContent-Length: {}\r\nContent-Type: application/octet-stream; x=",
+        gem.len()
+    );
+    let request = [head.as_bytes(), b"\xe9\r\n\r\n", &gem].concat();
+    let answer = server.raw(&request).await;
+    assert_eq!(answer.status, 400, "{}", answer.text());
+    assert!(server.back.written().is_empty());
 }
 
 #[tokio::test]
