@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use carnet::app::App;
 use carnet::clock::SystemClock;
@@ -23,13 +24,22 @@ pub struct Installed {
     settings: Vec<(String, String)>,
 }
 
-/// An address that nobody listens at now.
+/// An address that nobody listens at now. Its port is none of those that the system hands out by itself, so that no other test
+/// gets it before it is used.
 pub fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .to_string()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 20_000;
+    loop {
+        // Tests that run beside these in another process begin elsewhere.
+        let number = std::process::id()
+            .wrapping_mul(101)
+            .wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let address = format!("127.0.0.1:{}", FIRST + number % COUNT);
+        if TcpListener::bind(&address).is_ok() {
+            return address;
+        }
+    }
 }
 
 /// Creates what the first start of `carnet serve` in this folder with these environment variables creates: the database and the
