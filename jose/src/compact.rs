@@ -89,6 +89,27 @@ impl<'a> Compact<'a> {
     ///
     /// The first [`Malformed`] condition found, cheapest checks first.
     pub fn parse(text: &'a str) -> Result<Self, Malformed> {
+        Self::read(text, &[]).map(|(jws, _)| jws)
+    }
+
+    /// Like [`Compact::parse`], for a kind of token that has to bring its own public key in the
+    /// header parameter `jwk` (RFC 7515 section 4.1.3), such as a DPoP proof. Returns that key,
+    /// unread. The signature proves that the sender has the private key, and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Compact::parse`]; [`Malformed::Header`] if `jwk` is absent or no object.
+    pub fn parse_with_key(text: &'a str) -> Result<(Self, Map<String, Value>), Malformed> {
+        let (jws, mut members) = Self::read(text, &["jwk"])?;
+        match members.remove("jwk") {
+            Some(Value::Object(jwk)) => Ok((jws, jwk)),
+            _ => Err(Malformed::Header),
+        }
+    }
+
+    /// The parts and the members of the header, in which these of the parameters that bring a key
+    /// may be.
+    fn read(text: &'a str, expected: &[&str]) -> Result<(Self, Map<String, Value>), Malformed> {
         if text.len() > MAX_TOKEN_BYTES {
             return Err(Malformed::TooLong);
         }
@@ -103,13 +124,14 @@ impl<'a> Compact<'a> {
             return Err(Malformed::TooLong);
         }
         let decode = |segment| from_base64url(segment).ok_or(Malformed::Base64);
-        let header = Header::parse(&decode(header)?)?;
-        Ok(Self {
+        let members = json::object(&decode(header)?, Limits::TOKEN).map_err(Malformed::Json)?;
+        let jws = Self {
             signing_input,
-            header,
+            header: Header::expecting(&members, expected)?,
             payload: decode(payload)?,
             signature: decode(signature)?,
-        })
+        };
+        Ok((jws, members))
     }
 
     /// The claims: the payload as one strict JSON object within [`Limits::CLAIMS`] (RFC 7519
@@ -124,11 +146,6 @@ impl<'a> Compact<'a> {
 }
 
 impl Header {
-    fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
-        let members = json::object(bytes, Limits::TOKEN).map_err(Malformed::Json)?;
-        Self::from_members(&members)
-    }
-
     /// Reads the header from its decoded members.
     ///
     /// # Errors
@@ -136,6 +153,10 @@ impl Header {
     /// [`Malformed::Header`], [`Malformed::Critical`], [`Malformed::KeyInHeader`] or
     /// [`Malformed::Nested`], as described there.
     pub fn from_members(members: &Map<String, Value>) -> Result<Self, Malformed> {
+        Self::expecting(members, &[])
+    }
+
+    fn expecting(members: &Map<String, Value>, expected: &[&str]) -> Result<Self, Malformed> {
         let text = |name: &str| match members.get(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
@@ -146,7 +167,7 @@ impl Header {
         }
         if KEY_PARAMETERS
             .iter()
-            .any(|name| members.contains_key(*name))
+            .any(|name| members.contains_key(*name) && !expected.contains(name))
         {
             return Err(Malformed::KeyInHeader);
         }

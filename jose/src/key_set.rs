@@ -14,6 +14,8 @@ use crate::{Algorithm, KeyUse, from_base64url};
 
 /// How many keys a set may have (`docs/src/reference/limits.md`).
 pub const MAX_KEYS: usize = 100;
+/// The members of private and symmetric keys (RFC 7518 sections 6.2.2, 6.3.2 and 6.4.1).
+const PRIVATE_MEMBERS: [&str; 7] = ["d", "p", "q", "dp", "dq", "qi", "k"];
 /// How many characters of a publisher's text a message shows.
 const SHOWN: usize = 64;
 /// A smaller modulus is too weak (RFC 7518 section 3.3); a larger one lets the publisher of the key
@@ -198,9 +200,7 @@ impl KeySet {
                 .push("a member of `keys` is not an object".to_owned());
             return;
         };
-        self.has_private_members |= ["d", "p", "q", "dp", "dq", "qi", "k"]
-            .iter()
-            .any(|name| jwk.contains_key(*name));
+        self.has_private_members |= PRIVATE_MEMBERS.iter().any(|name| jwk.contains_key(*name));
         let key_id = text(jwk, "kid").map(str::to_owned);
         let skip = |why: &str| format!("{}: {why}", called(key_id.as_deref()));
         if let Err(why) = is_for(jwk, wanted).and_then(|()| usable(jwk)) {
@@ -281,6 +281,26 @@ impl VerificationKey {
             parameters: parameters(jwk),
             verifier: verifier(jwk, algorithm)?,
         })
+    }
+
+    /// Reads a public key that a token brought in its header, for the token's own algorithm.
+    ///
+    /// # Errors
+    ///
+    /// Says what is wrong with the key: a private or symmetric member, another kind of key than the
+    /// algorithm's, or one that is too weak.
+    pub fn from_header(
+        jwk: &Map<String, Value>,
+        algorithm: Algorithm,
+    ) -> Result<Self, &'static str> {
+        if PRIVATE_MEMBERS.iter().any(|name| jwk.contains_key(*name)) {
+            return Err("it has a private or symmetric member");
+        }
+        is_for(jwk, KeyUse::Signature).and_then(|()| usable(jwk))?;
+        if !fits(jwk, algorithm) {
+            return Err("it is for another algorithm");
+        }
+        Self::from_public(jwk, algorithm).ok_or("its parameters do not make a key")
     }
 
     /// Whether `signature` is a signature of this key over `message`. Any error of the

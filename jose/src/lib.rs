@@ -44,7 +44,7 @@ pub use key_use::KeyUse;
 #[cfg(feature = "crypto")]
 pub use seal::{Purpose, SealError, SealingKey};
 #[cfg(feature = "crypto")]
-pub use signing::{PublicKey, SigningError, SigningKey};
+pub use signing::{PublicKey, SigningError, SigningKey, thumbprint};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};

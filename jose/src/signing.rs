@@ -125,6 +125,43 @@ impl SigningKey {
         self.sign_with(&header(&self.public, token_type), claims)
     }
 
+    /// Like [`SigningKey::sign_typed`], with the public key in the header parameter `jwk` in place
+    /// of its `kid` (RFC 7515 section 4.1.3).
+    ///
+    /// # Errors
+    ///
+    /// [`SigningError::Library`] if the cryptographic library fails.
+    pub fn sign_with_key(&self, token_type: &str, claims: &[u8]) -> Result<String, SigningError> {
+        let mut jwk = self.public.jwk.clone();
+        jwk.retain(|name, _| !matches!(name.as_str(), "use" | "alg" | "kid"));
+        let algorithm = self.public.algorithm.name();
+        let header = serde_json::json!({ "typ": token_type, "alg": algorithm, "jwk": jwk });
+        self.sign_with(&base64url(header.to_string()), claims)
+    }
+
+    /// The private key as the text of a JWK, to keep in a file. Whoever reads it has the key.
+    ///
+    /// # Errors
+    ///
+    /// [`SigningError::Library`] if the key cannot be written as JSON.
+    pub fn to_private_jwk(&self) -> Result<String, SigningError> {
+        let mut members = self.private.as_ref().clone();
+        members.insert("alg".to_owned(), self.public.algorithm.name().into());
+        serde_json::to_string(&members).map_err(|_| SigningError::Library)
+    }
+
+    /// Reads a private key from the text of a JWK with the member `alg`.
+    ///
+    /// # Errors
+    ///
+    /// [`SigningError::Damaged`] if it is no private key for that algorithm.
+    pub fn from_private_jwk(text: &str) -> Result<Self, SigningError> {
+        let jwk = Jwk::from_bytes(text).map_err(|_| SigningError::Damaged)?;
+        let algorithm = jwk.algorithm().and_then(|name| name.parse().ok());
+        let algorithm = algorithm.ok_or(SigningError::Damaged)?;
+        Self::from_private(jwk, algorithm).map_err(|_| SigningError::Damaged)
+    }
+
     fn sign_with(&self, header: &str, claims: &[u8]) -> Result<String, SigningError> {
         let payload = claims.len().saturating_mul(4) / 3;
         let mut token =
@@ -253,8 +290,10 @@ fn header(public: &PublicKey, token_type: &str) -> String {
 }
 
 /// The JWK thumbprint, base64url-encoded: SHA-256 over the required members in alphabetical order,
-/// without white space (RFC 7638 section 3).
-fn thumbprint(jwk: &Map<String, Value>) -> Option<String> {
+/// without white space (RFC 7638 section 3). `None` if a required member is absent or no text, or
+/// `kty` is not that of a public key.
+#[must_use]
+pub fn thumbprint(jwk: &Map<String, Value>) -> Option<String> {
     let names: &[&str] = match jwk.get("kty")?.as_str()? {
         "EC" => &["crv", "kty", "x", "y"],
         "RSA" => &["e", "kty", "n"],
