@@ -47,6 +47,85 @@ pub struct AccessToken {
     /// The current actor, if the token was delegated (RFC 8693 section 4.1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub act: Option<Actor>,
+    /// The key that the token is bound to; `None` for a bearer token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cnf: Option<Confirmation>,
+}
+
+/// The key that a token is bound to: the claim `cnf` (RFC 7800 section 3.1). Whoever presents the
+/// token has to prove that he has the private key. A claim with other members, or with none, cannot
+/// be read, so that no token is taken whose binding is not understood (decision D-49).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Members", into = "Members")]
+pub enum Confirmation {
+    /// `jkt`: the JWK thumbprint of the key of DPoP proofs (RFC 9449 section 6.1).
+    Key(String),
+    /// `x5t#S256`: the SHA-256 thumbprint of a client certificate (RFC 8705 section 3.1).
+    Certificate(String),
+}
+
+/// The members of `cnf`.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Members {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    jkt: Option<String>,
+    #[serde(rename = "x5t#S256", default, skip_serializing_if = "Option::is_none")]
+    certificate: Option<String>,
+}
+
+impl TryFrom<Members> for Confirmation {
+    type Error = &'static str;
+
+    fn try_from(members: Members) -> Result<Self, Self::Error> {
+        match (members.jkt, members.certificate) {
+            (Some(thumbprint), None) => Ok(Self::Key(thumbprint)),
+            (None, Some(thumbprint)) => Ok(Self::Certificate(thumbprint)),
+            _ => Err("cnf must have one of jkt and x5t#S256"),
+        }
+    }
+}
+
+impl From<Confirmation> for Members {
+    fn from(confirmation: Confirmation) -> Self {
+        match confirmation {
+            Confirmation::Key(thumbprint) => Self {
+                jkt: Some(thumbprint),
+                ..Self::default()
+            },
+            Confirmation::Certificate(thumbprint) => Self {
+                certificate: Some(thumbprint),
+                ..Self::default()
+            },
+        }
+    }
+}
+
+/// How strongly the workload proved that the platform's token is its own.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum ProofLevel {
+    /// It only held the token.
+    #[default]
+    Bearer,
+    /// It proved that it has the key to which the platform had bound the token.
+    Key,
+}
+
+impl ProofLevel {
+    /// Both levels, the weaker first.
+    pub const ALL: [Self; 2] = [Self::Bearer, Self::Key];
+
+    /// The name used in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bearer => "bearer",
+            Self::Key => "key",
+        }
+    }
 }
 
 /// An actor of a delegated token. The actors before it are nested in it (RFC 8693 section 4.1).
@@ -89,4 +168,41 @@ pub struct WorkloadClaim {
     /// The platform's claims that the profile passes on, such as `repository` and `run_id`.
     #[serde(default)]
     pub claims: Map<String, Value>,
+    /// How strongly the workload proved that the platform's token is its own. It survives every
+    /// exchange, whatever the token itself is bound to.
+    #[serde(default)]
+    pub proof: ProofLevel,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{from_value, json, to_value};
+
+    use super::*;
+
+    #[test]
+    fn a_confirmation_has_one_member_that_is_understood() {
+        for (value, expected) in [
+            (json!({ "jkt": "a" }), Confirmation::Key("a".to_owned())),
+            (
+                json!({ "x5t#S256": "a" }),
+                Confirmation::Certificate("a".to_owned()),
+            ),
+        ] {
+            assert_eq!(from_value::<Confirmation>(value.clone()).unwrap(), expected);
+            assert_eq!(to_value(expected).unwrap(), value);
+        }
+        for wrong in [
+            json!({}),
+            json!({ "jkt": "a", "x5t#S256": "b" }),
+            json!({ "jkt": "a", "kid": "b" }),
+            json!({ "jwk": {} }),
+            json!({ "jkt": 1 }),
+            json!("a"),
+            json!(null),
+        ] {
+            assert!(from_value::<Confirmation>(wrong.clone()).is_err(), "{wrong}");
+        }
+        assert!(ProofLevel::Bearer < ProofLevel::Key);
+    }
 }
