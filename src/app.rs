@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
+use carnet_jose::MacError;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -27,6 +28,7 @@ use crate::limits::RateLimiter;
 use crate::model::{DecisionContext, Snapshot};
 use crate::own_tokens::OwnTokens;
 use crate::profile::{ProfileError, Profiles};
+use crate::proofs::Proofs;
 use crate::store::{Found, Ledger, Store, StoreError};
 use crate::tls::{CertificateError, Certificates};
 use crate::token::TokenIssuer;
@@ -56,6 +58,8 @@ pub struct App {
     /// Records issued tokens and used assertions.
     pub ledger: Ledger,
     pub limits: RateLimiter,
+    /// Nonces for DPoP proofs, and the memory of used ones.
+    pub proofs: Proofs,
     /// The certificates of the listeners; `None` for a server without TLS, and for a command.
     pub certificates: Option<Arc<Certificates>>,
     draining: AtomicBool,
@@ -89,6 +93,9 @@ pub enum StartError {
     /// Certificates cannot be served.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Certificates(Vec<CertificateError>),
+    /// No nonces for proofs of possession can be derived from the encryption key.
+    #[error("the encryption key gives no nonces: {0}")]
+    Nonces(#[from] MacError),
     /// The data folder cannot be made.
     #[error("the folder {0} cannot be made: {1}")]
     DataDir(String, std::io::Error),
@@ -217,6 +224,7 @@ impl App {
         fetch: Arc<dyn Fetch>,
     ) -> Result<(Arc<Self>, Background), StartError> {
         let keys = Arc::new(keys);
+        let proofs = Proofs::new(keys.encryption_key(), config.dpop_requires_nonce)?;
         let rules = store.snapshot(context(&config, &profiles)).await?;
         let (audit, audit_queue) = mpsc::channel(AUDIT_QUEUE);
         let (uses, uses_queue) = mpsc::channel(AUDIT_QUEUE);
@@ -230,6 +238,7 @@ impl App {
             tokens: TokenIssuer::new(config.own.clone(), keys.clone(), clock.clone()),
             ledger: Ledger::start(&store),
             limits: RateLimiter::new(config.rate_limits),
+            proofs,
             certificates,
             draining: AtomicBool::new(false),
             clock_agrees: AtomicBool::new(true),

@@ -6,6 +6,7 @@ mod answer;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use carnet_resource_server::{Confirmation, ProofLevel};
 use serde_json::{Value, json};
 
 pub use answer::{ExplainedCandidate, ExplainedCondition, Explanation, Granted};
@@ -20,7 +21,8 @@ use crate::grant::{About, GrantRequest, Judged, Step, TokenError, preview};
 use crate::grant_type::GrantType;
 use crate::json::element_bytes;
 use crate::model::{DecisionContext, FederatedCredential, RuleReference, TrustedIssuer};
-use crate::principal::AccessRequest;
+use crate::possession::ProofDemand;
+use crate::principal::{AccessRequest, Entitlement};
 use crate::profile::Claims;
 use crate::reason::Reason;
 use crate::refusal::{Refusal, RefusalDetails};
@@ -54,6 +56,8 @@ struct Explainable<'a> {
     assertion: Option<(&'a TrustedIssuer, &'a Claims)>,
     admission: Option<ClientAdmissions<'a>>,
     used: bool,
+    /// The key that the request is taken to have proved.
+    declared: Option<Confirmation>,
 }
 
 /// Explains a token request. A malformed request is an error. For a caller, so is a request whose
@@ -71,10 +75,13 @@ pub async fn explain_request(
         assertion,
         admission,
         used,
+        declared: request.declared_proof().cloned(),
     };
     let context = app.decision_context();
     let refused = match preview(app, &context, request, view).await {
-        Ok(Judged { subject, decision }) => {
+        Ok(Judged {
+            subject, decision, ..
+        }) => {
             let client = &subject.client;
             let admitting = client
                 .identity()
@@ -91,7 +98,7 @@ pub async fn explain_request(
     match refused.step {
         Step::Parameters => return Err(refused.into_error(request)),
         Step::Client if *view == View::Caller => return Err(refused.into_error(request)),
-        Step::Client | Step::Presented => {}
+        Step::Client | Step::Proof | Step::Presented => {}
     }
     let all_the_same;
     let (assertion, report) = match &refused.about {
@@ -127,6 +134,7 @@ pub fn explain_claims(
     issuer: &Arc<TrustedIssuer>,
     claims: Claims,
     (grant_type, access): (GrantType, &AccessRequest),
+    proved: Option<Confirmation>,
 ) -> Explanation {
     let about = |assertion| Explainable {
         own: context.own,
@@ -136,6 +144,7 @@ pub fn explain_claims(
         assertion,
         admission: None,
         used: false,
+        declared: proved.clone(),
     };
     let assumed = access.recipient(&context.rules).and_then(|recipient| {
         let takes = recipient.takes(issuer);
@@ -166,6 +175,7 @@ pub fn explain_claims(
         grant_type,
         presented,
         client: Admitted::nobody(),
+        proved,
         actor: None,
     };
     match decide(context, &subject, access, mode) {
@@ -195,9 +205,11 @@ fn judged_all_the_same(
 
 impl Explainable<'_> {
     fn allowed<A: Assertion>(&self, decision: &Decision<A>) -> Explanation {
+        let mut proof = Vec::new();
         let (granted, report) = match decision {
             Decision::Registry(authorization) => {
                 let entitlement = authorization.entitlement();
+                proof = self.proof_of(entitlement, authorization.possession().level);
                 let granted = Granted {
                     resource: entitlement.resource_server.resource.clone(),
                     sub: entitlement.subject.clone(),
@@ -234,9 +246,11 @@ impl Explainable<'_> {
         let candidates = report
             .map(|report| self.candidates(report))
             .unwrap_or_default();
+        let mut explanation = self.bare("allow", candidates);
+        explanation.checks.extend(proof);
         Explanation {
             granted: Some(granted),
-            ..self.bare("allow", candidates)
+            ..explanation
         }
     }
 
@@ -248,6 +262,8 @@ impl Explainable<'_> {
         } else {
             Candidates::default()
         };
+        let mut explanation = self.bare("deny", candidates);
+        explanation.checks.extend(self.unproved(refusal.reason));
         Explanation {
             reason: Some(refusal.reason),
             caller_reason: Some(told)
@@ -255,7 +271,7 @@ impl Explainable<'_> {
             error_description: Some(refusal.description()),
             error_uri: Some(self.own.at(&format!("/reasons/{}", refusal.reason))),
             details: RefusalDetails::from(refusal),
-            ..self.bare("deny", candidates)
+            ..explanation
         }
     }
 
@@ -350,6 +366,44 @@ impl Explainable<'_> {
         }
     }
 
+    /// What the registry and the permissions of a token ask of proofs of possession. A permission
+    /// that asks for more than was proved does not count.
+    fn proof_of(&self, granted: &Entitlement, level: ProofLevel) -> Vec<ExplainedCondition> {
+        let ProofDemand {
+            min_proof,
+            sender_constraint,
+        } = granted.resource_server.demand;
+        let unmet = |reason| granted.unproved.filter(|unmet| *unmet == reason);
+        let weak = unmet(Reason::ProofTooWeak);
+        let unbound = unmet(Reason::SenderConstraintRequired);
+        let is_bound = self.declared.is_some();
+        let mut checks = Vec::new();
+        if min_proof > ProofLevel::Bearer || weak.is_some() {
+            let expected = json!(weak.map_or(min_proof, |_| ProofLevel::Key));
+            checks.push(check("min_proof", expected, json!(level), weak));
+        }
+        if sender_constraint || unbound.is_some() {
+            let field = "require_sender_constraint";
+            checks.push(check(field, json!(true), json!(is_bound), unbound));
+        }
+        checks
+    }
+
+    /// The line of a refusal for what was proved.
+    fn unproved(&self, reason: Reason) -> Option<ExplainedCondition> {
+        let declared = json!(self.declared);
+        let (field, expected, received) = match reason {
+            Reason::ProofTooWeak => ("min_proof", json!("key"), json!("bearer")),
+            Reason::SenderConstraintRequired => {
+                ("require_sender_constraint", json!(true), json!(false))
+            }
+            Reason::DpopRequired => ("dpop_bound_access_tokens", json!(true), json!(false)),
+            Reason::ProofWouldBeLost => ("proof", json!("that of the token"), declared),
+            _ => return None,
+        };
+        Some(check(field, expected, received, Some(reason)))
+    }
+
     /// The checks beside the rules.
     fn checks(&self) -> Vec<ExplainedCondition> {
         let mut checks = Vec::new();
@@ -369,6 +423,17 @@ impl Explainable<'_> {
                 json!(self.grant_type.short_name()),
                 reason,
             ));
+        }
+        if let Some((_, claims)) = self.assertion
+            && let Some(bound_to) = claims.get("cnf")
+        {
+            let declared = json!(self.declared);
+            let reason = match &self.declared {
+                None => Some(Reason::ProofMissing),
+                Some(_) if declared != *bound_to => Some(Reason::ProofMismatch),
+                Some(_) => None,
+            };
+            checks.push(check("proof", bound_to.clone(), declared, reason));
         }
         if let Some((listed, admitted)) = self.admission {
             let names: Vec<&str> = listed.iter().map(|rule| rule.name.as_str()).collect();

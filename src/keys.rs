@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use carnet_jose::{
-    Algorithm, PublicKey, Purpose, SealError, SigningError, SigningKey, VerificationKey,
+    Algorithm, PublicKey, Purpose, SealError, SealingKey, SigningError, SigningKey, VerificationKey,
 };
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
@@ -110,6 +110,11 @@ pub fn webhook_secret(name: &str) -> Purpose<'_> {
 }
 
 impl KeyRing {
+    /// The key that seals private keys in the database.
+    pub fn encryption_key(&self) -> &SealingKey {
+        self.sealing.current()
+    }
+
     /// Opens the keys of the database, which a server made, and changes nothing.
     pub async fn existing(
         store: &Store,

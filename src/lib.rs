@@ -127,12 +127,13 @@ pub mod keys;
 pub mod limits;
 pub mod own_tokens;
 pub mod policy;
+pub mod proofs;
 pub mod store;
 pub mod tls;
 pub mod token;
 pub mod upstream;
 
 pub use carnet_engine::{
-    assertion, decision, documents, grant_type, ids, json, model, opaque, principal, profile,
-    reason, refusal, scope, trust,
+    assertion, decision, documents, grant_type, ids, json, model, opaque, possession, principal,
+    profile, reason, refusal, scope, trust,
 };

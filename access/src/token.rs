@@ -201,7 +201,10 @@ mod tests {
             json!("a"),
             json!(null),
         ] {
-            assert!(from_value::<Confirmation>(wrong.clone()).is_err(), "{wrong}");
+            assert!(
+                from_value::<Confirmation>(wrong.clone()).is_err(),
+                "{wrong}"
+            );
         }
         assert!(ProofLevel::Bearer < ProofLevel::Key);
     }

@@ -1,7 +1,9 @@
 //! The access tokens of this server when they come back: what they say, and whether they are still in
 //! force (RFC 7662 section 4, RFC 9068 section 4).
 
-use carnet_access::{AccessToken, AuthorizationDetail, GroundKind, RestsOn};
+use carnet_access::{
+    AccessToken, AuthorizationDetail, Confirmation, GroundKind, ProofLevel, RestsOn,
+};
 use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
@@ -22,7 +24,6 @@ pub const LOCAL_CLIENT: &str = "carnet-cli";
 #[derive(Clone, Debug, PartialEq)]
 pub struct OwnToken {
     claims: AccessToken,
-    cnf: Option<Value>,
     rests_on: Vec<RestsOn>,
     is_opaque: bool,
 }
@@ -59,14 +60,12 @@ impl OwnToken {
     /// Reads the claims of a token that is known to be one of this server's: by the signature, or
     /// by the hash of an opaque token. `None` if they are not those of an access token.
     pub fn read(mut claims: Map<String, Value>) -> Option<Self> {
-        let cnf = claims.remove("cnf");
         let rests_on = claims
             .remove("rests_on")
             .map_or_else(|| Ok(Vec::new()), serde_json::from_value)
             .ok()?;
         Some(Self {
             claims: serde_json::from_value(Value::Object(claims)).ok()?,
-            cnf,
             rests_on,
             is_opaque: false,
         })
@@ -163,9 +162,16 @@ impl LiveToken {
         self.depth
     }
 
-    /// The key to which the token is bound: `cnf` (RFC 7800 section 3.1).
-    pub fn confirmation(&self) -> Option<&Value> {
-        self.token.cnf.as_ref()
+    /// The key to which the token is bound.
+    pub fn confirmation(&self) -> Option<&Confirmation> {
+        self.token.claims.cnf.as_ref()
+    }
+
+    /// How strongly the workload proved itself whose assertion the token began with; a client's own
+    /// token began with none.
+    pub fn proof_level(&self) -> ProofLevel {
+        let workload = self.token.claims.workload.as_ref();
+        workload.map(|workload| workload.proof).unwrap_or_default()
     }
 
     pub fn expires_at(&self) -> Timestamp {

@@ -102,12 +102,17 @@ impl OwnUrls {
 
     /// The URL of the admin API's protected resource metadata.
     pub fn admin_metadata(&self) -> String {
+        self.on_origin(&self.admin_metadata_path())
+    }
+
+    /// The URL of `path`, which begins with a slash, on the issuer's scheme, host and port.
+    pub fn on_origin(&self, path: &str) -> String {
         let origin = self
             .issuer
             .trim_end_matches('/')
             .strip_suffix(&self.path)
             .unwrap_or(&self.issuer);
-        format!("{origin}{}", self.admin_metadata_path())
+        format!("{origin}{path}")
     }
 
     /// The accepted values of `aud` in assertions, unless the trusted issuer configures others

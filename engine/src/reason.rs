@@ -125,6 +125,20 @@ reasons! {
         "authorization_details is a JSON array of objects of type package with actions and packages, and optionally owner, version, digest and locations; any other member is refused (RFC 9396 section 5).",
         "Correct what detail names; the book's page on the token request shows the form of the array.";
 
+    // === the proof of possession ===
+    ProofInvalid = "proof_invalid" Proof Anyone: "the DPoP proof is not valid for this request",
+        "The DPoP header holds a JWT that shows possession of a key, made for this one request: method, URL, time and a signature by the key in its own header (RFC 9449 section 4.3). The answer says which of them does not hold.",
+        "Make a new proof for each request, with the URL that the request is sent to, and compare the clocks. carnet dpop-proof makes one.";
+    ProofReplayed = "proof_replayed" Proof Anyone: "the DPoP proof was used before",
+        "A token was already issued with this proof. Each proof is good for one request.",
+        "Make a new proof for each request.";
+    ProofNonce = "proof_nonce" ProofNonce Anyone: "the DPoP proof needs the nonce of this server",
+        "This server wants its own nonce in proofs, so that nobody can make them in advance (RFC 9449 section 8).",
+        "Take the value of the answer's DPoP-Nonce header as the nonce claim of a new proof and repeat the request. Libraries for DPoP do so by themselves.";
+    DpopRequired = "dpop_required" Request Anyone: "the client has to send a DPoP proof",
+        "The client is registered with dpop_bound_access_tokens: it gets no token that is not bound to a key (RFC 9449 section 5.2).",
+        "Send a DPoP header, or correct the client.";
+
     // === the assertion ===
     AssertionWhitespace = "assertion_whitespace" Assertion Anyone: "there is white space around or within the assertion",
         "A JWT has none. Files often end with a line break, which becomes part of the parameter.",
@@ -193,8 +207,14 @@ reasons! {
         "exp is later than iat by more than the trusted issuer's max_assertion_lifetime_seconds. received is the lifetime of the assertion and limit the most that is accepted, both in seconds.",
         "Ask the platform for a token with a shorter life, or let the operator raise the limit of the trusted issuer.";
     ProofMissing = "proof_missing" Assertion Anyone: "the assertion is bound to a key, and no proof of that key came",
-        "The assertion has a cnf claim: its issuer bound it to a key, so that a copy of it is worth nothing. This server takes no proofs of possession yet, and never takes such an assertion without one.",
-        "Ask the platform for a token that is not bound to a key.";
+        "The assertion has a cnf claim: its issuer bound it to a key, so that a copy of it is worth nothing.",
+        "Send a DPoP proof of that key with the request (RFC 9449). Over mutual TLS, use the certificate that the assertion is bound to.";
+    ProofMismatch = "proof_mismatch" Assertion Anyone: "the assertion is bound to another key than the proof's",
+        "The assertion's cnf claim names a key, and the request proved possession of another one.",
+        "Make the proof with the key for which the platform issued the assertion. jkt is the thumbprint of its public key (RFC 7638).";
+    ConfirmationUnsupported = "confirmation_unsupported" Assertion Anyone: "the assertion is bound in a way that is not understood here",
+        "The assertion's cnf claim (RFC 7800) has another member than jkt or x5t#S256, or both of them.",
+        "Ask the platform for a token that is bound by jkt (RFC 9449) or x5t#S256 (RFC 8705).";
     Replay = "replay" Assertion Anyone: "the assertion was used before",
         "A token was already issued for this assertion. Each assertion is good for one token, whichever endpoint took it.",
         "Request a new token from the platform for each exchange. used_at and used_in tell the first use. If the job did not use the assertion itself, another caller did: look into the audit log.";
@@ -213,6 +233,9 @@ reasons! {
     TokenOfAnotherClient = "token_of_another_client" ForeignToken Anyone: "the token belongs to another client",
         "The token was issued to a registered client, and the request comes from another one or from nobody.",
         "Authenticate as the client that the token was issued to.";
+    ProofWouldBeLost = "proof_would_be_lost" Assertion Anyone: "the token is bound to a key, and the request does not prove possession of it",
+        "An exchange keeps the binding of the token that it is made from: otherwise whoever copied that token would get one that is worth something.",
+        "Send a DPoP proof made with the same key as for the first token.";
     ActorTokenInvalid = "actor_token_invalid" Assertion Anyone: "the actor token cannot be used",
         "The actor token is no valid access token of this server, not in force, or itself a delegated one.",
         "Send the platform's token of the acting workload, with the type urn:ietf:params:oauth:token-type:jwt.";
@@ -337,6 +360,12 @@ reasons! {
     TargetAmbiguous = "target_ambiguous" Target Anyone: "several registries could be meant",
         "The request names several resource servers, or it names none and several are permitted: by the rules that match, or by the client's own permissions. permitted lists them.",
         "Name one with resource.";
+    ProofTooWeak = "proof_too_weak" Target Anyone: "the registry or the permission asks for a stronger proof of the workload",
+        "min_proof of the resource server or of the permission is key: the workload has to prove that it has the key to which its platform bound the assertion. A DPoP proof alone binds the token and proves nothing about the assertion, which anybody could have copied.",
+        "Let the platform issue assertions that are bound to a key, or lower min_proof.";
+    SenderConstraintRequired = "sender_constraint_required" Assertion Anyone: "the registry or the permission wants tokens that are bound to a key",
+        "require_sender_constraint is set for the resource server or the permission, and the request brought no proof of a key that the token could be bound to.",
+        "Send a DPoP proof with the request (RFC 9449): carnet exchange --dpop-key FILE does.";
     TargetNotGranted = "target_not_granted" Target Anyone: "no permission covers this resource",
         "A token is for a resource server at which the rules that match, or a client's own permissions, permit something. The one that the request names is not among them, or nothing is permitted anywhere.",
         "Name a resource that permitted lists, or add a permission for this resource server: to the rule, or for the own token of a client without rules to the client's permissions. A client that has scopes only asks for the admin API: resource is the issuer identifier and /admin.";

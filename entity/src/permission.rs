@@ -19,6 +19,9 @@ pub struct Model {
     /// A JSON array.
     #[sea_orm(column_type = "Text")]
     pub packages: String,
+    /// `key`, or null for the least: `bearer`.
+    pub min_proof: Option<String>,
+    pub require_sender_constraint: bool,
 }
 
 /// No relations: the store joins where it has to.

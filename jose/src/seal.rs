@@ -5,6 +5,8 @@ use std::fmt;
 
 use josekit::jwe::{Dir, JweHeader};
 
+use crate::{MacError, hmac_sha256};
+
 /// A symmetric key that encrypts private keys at rest: JWE with direct encryption, A256GCM (RFC
 /// 7516, RFC 7518 sections 4.5 and 5.3). `Debug` does not show it.
 #[derive(Clone)]
@@ -42,6 +44,16 @@ impl SealingKey {
     #[must_use]
     pub fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
+    }
+
+    /// Derives a secret for another purpose, by which this key cannot be found: HKDF-Expand with
+    /// SHA-256 (RFC 5869 section 2.3).
+    ///
+    /// # Errors
+    ///
+    /// [`MacError`] if the cryptographic library fails.
+    pub fn derive(&self, purpose: &str) -> Result<Vec<u8>, MacError> {
+        hmac_sha256(&self.0, &[purpose.as_bytes(), &[1]].concat())
     }
 
     /// Encrypts `plaintext` for `purpose` and returns a compact JWE, different on each call. The

@@ -54,9 +54,10 @@ mod verifier;
 mod tests;
 
 pub use carnet_access::{
-    AccessToken, Actor, Allowed, AuthorizationDetail, CREATE, DETAIL_TYPE, DenialReason, Denied,
-    GroundKind, InvalidPattern, Operation, PackageNames, PackagePattern, PackageSet,
-    PrincipalClaim, RegistryState, RestsOn, WorkloadClaim, allows, is_well_formed_name,
+    AccessToken, Actor, Allowed, AuthorizationDetail, CREATE, Confirmation, DETAIL_TYPE,
+    DenialReason, Denied, GroundKind, InvalidPattern, Operation, PackageNames, PackagePattern,
+    PackageSet, PrincipalClaim, ProofLevel, RegistryState, RestsOn, WorkloadClaim, allows,
+    is_well_formed_name,
 };
 pub use introspection::Introspection;
 pub use layer::{RequireToken, TokenRequired};

@@ -89,6 +89,7 @@ async fn issue_with(
         client: None,
         scope,
         expires_at,
+        confirmation: None,
         rests_on,
     };
     let minted = app

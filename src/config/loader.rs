@@ -95,6 +95,7 @@ impl Loader {
             &gateway,
         );
         let key_files_dir = self.key_files_dir(&own);
+        let dpop_requires_nonce = self.value("dpop.require_nonce").unwrap_or(false);
         let audit = AuditConfig {
             retention_days: self.in_range("audit.retention_days", 1, 36_500, 400),
             refusals_retention_days: self.in_range("audit.refusals_retention_days", 1, 36_500, 90),
@@ -115,6 +116,7 @@ impl Loader {
                 encryption_key,
                 old_encryption_key_files,
                 audit,
+                dpop_requires_nonce,
                 gateway,
                 rate_limits,
                 upstream_proxy,

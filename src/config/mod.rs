@@ -66,6 +66,8 @@ pub struct Config {
     /// What `carnet gateway` serves.
     pub gateway: GatewayConfig,
     pub rate_limits: RateLimits,
+    /// Whether DPoP proofs must have a nonce of this server (RFC 9449 section 8).
+    pub dpop_requires_nonce: bool,
     /// The proxy for requests to platforms, clusters and webhooks outside of the operator's network.
     pub upstream_proxy: Option<ProxyUrl>,
     /// Whether trusted issuers and key URLs may be http on the loopback interface; for local tests

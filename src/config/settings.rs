@@ -49,6 +49,7 @@ impl Config {
             ],
             self.gateway_values(),
             self.rate_limit_values(),
+            vec![("dpop.require_nonce", json!(self.dpop_requires_nonce))],
             vec![(
                 "upstream.proxy",
                 json!(self.upstream_proxy.as_ref().map(ProxyUrl::shown)),

@@ -38,7 +38,9 @@ pub struct Explanation {
     /// The server's time, in seconds since 1970-01-01 UTC.
     pub server_time: i64,
     /// The checks beside the rules: `grants` (grant types that the trusted issuer accepts),
-    /// `client` (the rules that may admit the client) and `single_use`.
+    /// `client` (the rules that may admit the client), `single_use`, and what is asked of proofs of
+    /// possession: `proof` (the key that the assertion is bound to), `min_proof`,
+    /// `require_sender_constraint` and `dpop_bound_access_tokens`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<ExplainedCondition>,
     /// Every condition of every rule that may be shown, the closest rule first.

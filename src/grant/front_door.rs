@@ -3,8 +3,8 @@
 
 use std::net::IpAddr;
 
-use super::GrantRequest;
 use super::request::{Parameters, SentSubject, SentToken};
+use super::{GrantRequest, RequestProof};
 use crate::client::ClientCredentials;
 use crate::form::TokenForm;
 use crate::grant_type::GrantType;
@@ -25,6 +25,7 @@ impl<'a> GrantRequest<'a> {
         at: AtFrontDoor,
         assertion: &'a str,
         principal: Option<String>,
+        proof: RequestProof<'a>,
         (id, address): (EventId, Option<IpAddr>),
     ) -> Self {
         Self {
@@ -32,6 +33,7 @@ impl<'a> GrantRequest<'a> {
             address,
             grant_type: GrantType::JwtBearer,
             credentials: ClientCredentials::None,
+            proof,
             parameters: Ok(Parameters {
                 presented: SentSubject::Token(SentToken::Assertion(assertion)),
                 actor: None,

@@ -6,6 +6,7 @@ mod client_credentials;
 mod front_door;
 mod jwt_bearer;
 mod pipeline;
+mod proof;
 mod record;
 mod refused;
 mod request;
@@ -15,6 +16,7 @@ mod verify;
 
 pub use front_door::through_front_door;
 pub use pipeline::{Judged, issue, preview};
+pub use proof::{RequestProof, declared};
 pub use record::{names_of, parts_of_token, sees_claims};
 pub use refused::{About, Refused, Step};
 pub use request::{GrantRequest, principal, read_access, read_form};
@@ -67,6 +69,7 @@ pub const PARAMETERS_OF_QUESTION: form::Parameters = form::Parameters {
         GRANTS[1].parameters,
         GRANTS[2].parameters,
         front_door::OF_FRONT_DOOR,
+        proof::OF_PROOF,
     ],
     repeatable: PARAMETERS.repeatable,
 };

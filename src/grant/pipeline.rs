@@ -1,9 +1,12 @@
 //! The steps of a token request, in the same order for every grant: context, authenticate, admit,
-//! verify, decide, mint, record.
+//! prove, verify, decide, mint, record.
 //!
 //! [`issue`] takes all of them. [`preview`] stops after the decision: it records nothing and uses
 //! up no assertion.
 
+use carnet_dpop::Proof;
+
+use super::proof::Proved;
 use super::used::{as_told, first_use, told, use_of, uses, with_use};
 use super::verify::verify;
 use super::{GrantRequest, Refused, Step, TokenError, record};
@@ -28,6 +31,8 @@ const ATTEMPTS: usize = 5;
 #[derive(Debug)]
 pub struct Judged {
     pub subject: Subject<AcceptedAssertion>,
+    /// The DPoP proof that came with it.
+    pub(super) proof: Option<Proof>,
     pub decision: Decision<AcceptedAssertion>,
 }
 
@@ -129,6 +134,15 @@ async fn judge(
         .as_ref()
         .map_err(|refusal| at(Step::Parameters, refusal.clone()))?;
     let client = admit(context, client, parameters.admission()).map_err(Refused::of_admission)?;
+    let Proved {
+        confirmation,
+        spends,
+    } = match request.proof.verify(app, context.now) {
+        Ok(proved) => proved,
+        Err(refusal) => {
+            return Err(Refused::at(Step::Proof, refusal).by(client.into_identity()));
+        }
+    };
     let verified = verify(
         app,
         context,
@@ -145,6 +159,7 @@ async fn judge(
         grant_type: request.grant_type,
         presented,
         client,
+        proved: confirmation,
         actor,
     };
     let (mode, used) = match view {
@@ -164,7 +179,11 @@ async fn judge(
         }
     };
     match decide(context, &subject, &parameters.access, mode) {
-        Ok(decision) => Ok(Judged { subject, decision }),
+        Ok(decision) => Ok(Judged {
+            subject,
+            proof: spends,
+            decision,
+        }),
         Err(denial) => Err(Box::new(Refused {
             used,
             ..*Refused::of_decision(subject, *denial)
@@ -255,8 +274,13 @@ async fn record(
         }
         Ok(Committed::Stale) => Ok(Attempt::Stale),
         Ok(Committed::Replayed) => {
+            // Of what the token would have used up, one was used: an assertion, or else the proof.
             let used = first_use(app, &judged.subject).await;
-            Err(judged.refuse(Refusal::replay(used.and_then(|used| used.event))))
+            let refusal = match used {
+                None if judged.proof.is_some() => Reason::ProofReplayed.into(),
+                used => Refusal::replay(used.and_then(|used| used.event)),
+            };
+            Err(judged.refuse(refusal))
         }
         Err(error) => Err(judged.refuse(error.as_ref().into())),
     }

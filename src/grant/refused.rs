@@ -35,6 +35,8 @@ pub enum Step {
     Client,
     /// A parameter is missing or malformed.
     Parameters,
+    /// The proof of possession is not valid.
+    Proof,
     /// The assertion or token was refused, or the access that the request asks for.
     Presented,
 }

@@ -5,9 +5,10 @@ use std::fmt;
 use std::net::IpAddr;
 
 use carnet_jose::json::{self, Limits};
+use carnet_resource_server::Confirmation;
 use serde_json::Value;
 
-use super::{GRANTS, TokenError};
+use super::{GRANTS, RequestProof, TokenError};
 use crate::client::{AdmittedTo, AuthorizationHeader, ClientCredentials};
 use crate::config::OwnUrls;
 use crate::documents::is_resource;
@@ -45,6 +46,7 @@ pub struct GrantRequest<'a> {
     pub(super) address: Option<IpAddr>,
     pub(super) grant_type: GrantType,
     pub(super) credentials: ClientCredentials<'a>,
+    pub(super) proof: RequestProof<'a>,
     // A failed client authentication is reported first (decision D-01), so an error here is kept
     // until then.
     pub(super) parameters: Result<Parameters<'a>, Refusal>,
@@ -93,6 +95,7 @@ impl<'a> GrantRequest<'a> {
         form: &'a TokenForm<'_>,
         authorization: AuthorizationHeader<'_>,
         own: &OwnUrls,
+        proof: RequestProof<'a>,
         (id, address): (EventId, Option<IpAddr>),
     ) -> Result<Self, TokenError> {
         let grant_type = grant_type(form)?;
@@ -103,6 +106,7 @@ impl<'a> GrantRequest<'a> {
             address,
             grant_type,
             credentials,
+            proof,
             parameters: Parameters::read(form, grant_type, own),
         })
     }
@@ -111,6 +115,14 @@ impl<'a> GrantRequest<'a> {
 impl GrantRequest<'_> {
     pub fn grant_type(&self) -> GrantType {
         self.grant_type
+    }
+
+    /// The key that a question takes as proved.
+    pub fn declared_proof(&self) -> Option<&Confirmation> {
+        match &self.proof {
+            RequestProof::Declared(confirmation) => confirmation.as_ref(),
+            RequestProof::Sent { .. } => None,
+        }
     }
 
     /// The access asked for; `None` if the parameters were malformed.

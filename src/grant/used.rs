@@ -2,7 +2,7 @@
 
 use super::{About, Refused, record};
 use crate::app::App;
-use crate::assertion::{AcceptedAssertion, AssertionKey};
+use crate::assertion::{AcceptedAssertion, SingleUseKey};
 use crate::client::ClientIdentity;
 use crate::decision::{Subject, View};
 use crate::reason::Reason;
@@ -83,7 +83,7 @@ pub(super) async fn uses(app: &App, subject: &Subject<AcceptedAssertion>) -> Res
         any: false,
         of_subject: use_of(app, of_subject).await?.is_some(),
     };
-    let keys: Vec<AssertionKey> = record::consumed(subject)
+    let keys: Vec<SingleUseKey> = record::consumed(subject)
         .into_iter()
         .map(|(key, _)| key)
         .collect();
@@ -95,7 +95,7 @@ pub(super) async fn uses(app: &App, subject: &Subject<AcceptedAssertion>) -> Res
 }
 
 /// The recorded use of an assertion; `None` if it is unused or need not be recorded.
-pub(super) async fn use_of(app: &App, key: Option<AssertionKey>) -> Result<Option<Use>, Refusal> {
+pub(super) async fn use_of(app: &App, key: Option<SingleUseKey>) -> Result<Option<Use>, Refusal> {
     match key {
         None => Ok(None),
         Some(key) => Ok(app.store.use_of(&key).await?),

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::{ConnectInfo, FromRequestParts, OriginalUri};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use ipnet::{IpNet, Ipv4Net};
@@ -92,6 +92,12 @@ fn warn_of_unknown_proxy(peer: IpAddr) {
         *quiet = Some(Instant::now());
         tracing::warn!(%peer, "X-Forwarded-For comes from a peer that is not one of server.trusted_proxies: it counts as the caller itself");
     }
+}
+
+/// The path of a request as it was sent: nested routes see only what is below theirs.
+pub fn whole_path(parts: &Parts) -> &str {
+    let sent = parts.extensions.get::<OriginalUri>();
+    sent.map_or(parts.uri.path(), |OriginalUri(uri)| uri.path())
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::address::ClientAddress;
 use super::front_doors;
+use super::nonce::{is_about_proof, with_nonce};
 use super::received::read_whole;
 use super::sent::Sent;
 use super::told::{Asked, Told};
@@ -70,7 +71,15 @@ pub async fn layer(
     next: Next,
 ) -> Response {
     let answered = admitted(&app, address, request, next).await;
-    answered.unwrap_or_else(|told| told.answer(&app.config.own))
+    answered.unwrap_or_else(|told| {
+        let reason = told.refusal.reason;
+        let answer = told.answer(&app.config.own);
+        if is_about_proof(reason) {
+            with_nonce(app.proofs.required_nonces(), app.clock.now(), answer)
+        } else {
+            answer
+        }
+    })
 }
 
 /// Admits a request by the rate limit of its address, and counts and logs its refusal, which the

@@ -30,7 +30,7 @@ pub async fn explain(
 
 async fn answer(app: &App, request: &FormRequest) -> Result<Explanation, TokenError> {
     let form = request.form(&PARAMETERS_OF_QUESTION)?;
-    let request = request.grant_request(app, &form)?;
+    let request = request.question(app, &form)?;
     let request = request.through_front_door(&form, &app.rules());
     explain_request(app, &request, &View::Caller).await
 }

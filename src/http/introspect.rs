@@ -11,6 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 
 use super::received::FormRequest;
+use super::token::token_type;
 use super::token_status::StatusRequest;
 use crate::app::App;
 use crate::grant::TokenError;
@@ -78,10 +79,8 @@ fn active(token: &LiveToken) -> Value {
     let mut body = json!(token.claims());
     if let Some(members) = body.as_object_mut() {
         members.insert("active".to_owned(), true.into());
-        members.insert("token_type".to_owned(), "Bearer".into());
-        if let Some(cnf) = token.confirmation() {
-            members.insert("cnf".to_owned(), cnf.clone());
-        }
+        let token_type = token_type(token.confirmation());
+        members.insert("token_type".to_owned(), token_type.into());
     }
     body
 }

@@ -98,6 +98,7 @@ fn document(app: &App) -> Value {
         "revocation_endpoint": own.at("/revoke"),
         "revocation_endpoint_auth_methods_supported": methods(true),
         "revocation_endpoint_auth_signing_alg_values_supported": client_algorithms,
+        "dpop_signing_alg_values_supported": carnet_dpop::ALGORITHMS.map(Algorithm::name),
         "protected_resources": [own.admin_resource()],
         "authorization_details_types_supported": [DETAIL_TYPE],
     });
@@ -137,6 +138,7 @@ pub async fn protected_resource(State(app): State<Arc<App>>) -> Response {
         "authorization_servers": [own.issuer()],
         "scopes_supported": [ADMIN, ADMIN_READ, ADMIN_CREDENTIALS],
         "bearer_methods_supported": ["header"],
+        "dpop_signing_alg_values_supported": carnet_dpop::ALGORITHMS.map(Algorithm::name),
         "resource_name": "Carnet admin API",
     });
     public(document.to_string())

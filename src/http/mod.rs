@@ -12,6 +12,7 @@ mod introspect;
 mod media;
 mod metadata;
 pub mod metrics;
+mod nonce;
 mod opening;
 mod reasons;
 mod received;

@@ -8,13 +8,16 @@ use axum::http::Uri;
 use axum::http::header::{AUTHORIZATION, HeaderMap};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
+use carnet_dpop::{RequestUri, SentProof};
+
 use super::error::Caller;
 use super::media::{check_media_type, check_query};
 use super::sent::Sent;
 use crate::app::App;
 use crate::client::{AuthorizationHeader, ClientCredentials};
+use crate::config::OwnUrls;
 use crate::form::{Parameters, TokenForm};
-use crate::grant::{self, GrantRequest, TokenError};
+use crate::grant::{self, GrantRequest, RequestProof, TokenError};
 use crate::ids::EventId;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
@@ -97,12 +100,39 @@ impl FormRequest {
 
     /// Reads the form as a request for one of the grants.
     pub fn grant_request<'a>(
-        &self,
+        &'a self,
         app: &App,
         form: &'a TokenForm<'_>,
     ) -> Result<GrantRequest<'a>, TokenError> {
+        let own = &app.config.own;
+        let header = SentProof::of(&self.headers);
+        let uris = match header {
+            SentProof::None => Vec::new(),
+            _ => RequestUri::parse(&own.token_endpoint())
+                .into_iter()
+                .collect(),
+        };
+        self.read(own, form, RequestProof::Sent { header, uris })
+    }
+
+    /// Reads the form as a question about such a request: its proof is declared in the form.
+    pub fn question<'a>(
+        &'a self,
+        app: &App,
+        form: &'a TokenForm<'_>,
+    ) -> Result<GrantRequest<'a>, TokenError> {
+        let proof = RequestProof::Declared(grant::declared(form)?);
+        self.read(&app.config.own, form, proof)
+    }
+
+    fn read<'a>(
+        &self,
+        own: &OwnUrls,
+        form: &'a TokenForm<'_>,
+        proof: RequestProof<'a>,
+    ) -> Result<GrantRequest<'a>, TokenError> {
         let Caller { id, address, .. } = self.caller;
-        GrantRequest::read(form, self.authorization(), &app.config.own, (id, address))
+        GrantRequest::read(form, self.authorization(), own, proof, (id, address))
     }
 
     /// Several `Authorization` headers count as unreadable.

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
+use carnet_resource_server::Confirmation;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::nonce::with_nonce;
 use super::received::FormRequest;
 use crate::app::App;
 use crate::grant::{ACCESS_TOKEN, TokenError, issue};
@@ -37,13 +39,21 @@ impl<'a> TokenAnswer<'a> {
         let minted = token.get();
         Self {
             access_token: token.access_token(),
-            token_type: "Bearer",
+            token_type: token_type(minted.confirmation.as_ref()),
             expires_in: minted.expires_in,
             scope: &minted.scope,
             issued_token_type: (grant_type == GrantType::TokenExchange).then_some(ACCESS_TOKEN),
             authorization_details: minted.authorization_details.as_deref(),
             entries_left_out: minted.entries_left_out,
         }
+    }
+}
+
+/// The type of a token that is bound to this key (RFC 9449 section 5, RFC 8705 section 3).
+pub fn token_type(confirmation: Option<&Confirmation>) -> &'static str {
+    match confirmation {
+        Some(Confirmation::Key(_)) => "DPoP",
+        Some(Confirmation::Certificate(_)) | None => "Bearer",
     }
 }
 
@@ -58,5 +68,7 @@ pub async fn token(
     let token = issue(&app, &request).await.inspect_err(refused)?;
     metrics::counter!("carnet_tokens_issued_total").increment(1);
     tracing::debug!(token_id = token.get().token_id, "token issued");
-    Ok(Json(TokenAnswer::of(&token, request.grant_type())).into_response())
+    let answer = Json(TokenAnswer::of(&token, request.grant_type())).into_response();
+    let nonces = app.proofs.required_nonces();
+    Ok(with_nonce(nonces, app.clock.now(), answer))
 }

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::CaseVerdict;
 use super::case::{Case, CaseToken, GivenState, GivenStateName, RegistryContext, UsedAssertion};
 use crate::assertion::{
-    Assertion as _, AssertionContent, AssertionKey, AssumedAssertion, Recipient,
+    Assertion as _, AssertionContent, AssumedAssertion, Recipient, SingleUseKey,
     UnverifiedAssertion,
 };
 use crate::client::Admitted;
@@ -22,7 +22,7 @@ use crate::config::OwnUrls;
 use crate::decision::{Decision, Mode, Presented, Subject, decide};
 use crate::documents::{Imagined, ReadContext, Vouching};
 use crate::form::TokenForm;
-use crate::grant::{ACCESS_TOKEN, JWT, read_form, through_front_door};
+use crate::grant::{ACCESS_TOKEN, JWT, declared, read_form, through_front_door};
 use crate::grant_type::GrantType;
 use crate::key_material::OpenSsl;
 use crate::model::DecisionContext;
@@ -81,6 +81,7 @@ fn verdict(case: &Case, profiles: &Profiles) -> Result<(), Refusal> {
         grant_type,
         presented,
         client: Admitted::nobody(),
+        proved: declared(&form)?,
         actor: None,
     };
     match decide(&context, &subject, &access, offline) {
@@ -280,7 +281,7 @@ fn was_used(case: &Case, assertion: &AssertionContent, package: Option<&str>) ->
     case.context.used.iter().any(|used| match used {
         UsedAssertion::This(_) => true,
         UsedAssertion::Other { iss, jti } => {
-            let used = AssertionKey::of_id(iss, jti);
+            let used = SingleUseKey::of_id(iss, jti);
             let used = package.map_or(used, |package| used.for_package(package));
             *iss == assertion.issuer().issuer && used == *key
         }

@@ -7,7 +7,7 @@ use sea_orm::{ActiveValue::Set, DatabaseTransaction, DbErr, EntityTrait as _, Tr
 
 use super::ledger::TokenRecord;
 use super::{Store, StoreError, audit};
-use crate::assertion::AssertionKey;
+use crate::assertion::SingleUseKey;
 use crate::audit::AuditEvent;
 use crate::clock::Timestamp;
 
@@ -75,7 +75,7 @@ impl Store {
 
     /// Records an assertion as used in a request that issues no token, such as introspection.
     /// `false` if it was used before.
-    pub async fn consume(&self, key: &AssertionKey, until: Timestamp) -> Result<bool, StoreError> {
+    pub async fn consume(&self, key: &SingleUseKey, until: Timestamp) -> Result<bool, StoreError> {
         let row = consumed::ActiveModel {
             key: Set(key.as_bytes().to_vec()),
             expires_at: Set(until.millis()),

@@ -1,6 +1,6 @@
 //! The claims of our access tokens, as they are serialized.
 
-use carnet_resource_server::{Actor, RestsOn};
+use carnet_resource_server::{Actor, Confirmation, RestsOn};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -23,6 +23,8 @@ pub(super) struct AccessTokenClaims<'a> {
     pub(super) workload: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) act: Option<&'a Actor>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cnf: Option<&'a Confirmation>,
     /// In admin tokens only, which no other server reads.
     #[serde(skip_serializing_if = "<[RestsOn]>::is_empty")]
     pub(super) rests_on: &'a [RestsOn],

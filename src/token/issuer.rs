@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use carnet_jose::SigningError;
+use carnet_resource_server::{Confirmation, WorkloadClaim};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -18,6 +19,7 @@ use crate::keys::KeyRing;
 use crate::model::TokenFormat;
 use crate::opaque;
 use crate::own_tokens::{LOCAL_CLIENT, OwnToken, read_jwt};
+use crate::possession::Possession;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::scope::ScopeSet;
@@ -54,6 +56,8 @@ pub struct Minted {
     pub entries_left_out: Option<usize>,
     /// The claim as JSON, if the token has it.
     pub workload: Option<Box<RawValue>>,
+    /// The key that the token is bound to.
+    pub confirmation: Option<Confirmation>,
     /// The record of an opaque token. A JWT needs none.
     pub opaque: Option<OpaqueRecord>,
 }
@@ -103,16 +107,26 @@ impl TokenIssuer {
         let scope = entitlement.scope.to_string();
         let authorization_details = serde_json::value::to_raw_value(&entitlement.details)?;
         let token_id = Uuid::hyphenated(ids::new(now)).to_string();
+        let Possession { level, key } = authorization.possession();
         let workload = match authorization.grounds() {
-            Grounds::Workload(permit) => Some(serde_json::value::to_raw_value(&Workload::of(
-                permit.assertion().content(),
-            ))?),
-            Grounds::Token(token) => token
-                .claims()
-                .workload
-                .as_ref()
-                .map(serde_json::value::to_raw_value)
-                .transpose()?,
+            Grounds::Workload(permit) => {
+                let workload = Workload::of(permit.assertion().content()).proved(*level);
+                Some(serde_json::value::to_raw_value(&workload)?)
+            }
+            Grounds::Token(token) => {
+                let workload = token
+                    .claims()
+                    .workload
+                    .clone()
+                    .map(|workload| WorkloadClaim {
+                        proof: *level,
+                        ..workload
+                    });
+                workload
+                    .as_ref()
+                    .map(serde_json::value::to_raw_value)
+                    .transpose()?
+            }
             Grounds::Client(_) => None,
         };
         let claims = AccessTokenClaims {
@@ -135,6 +149,7 @@ impl TokenIssuer {
             authorization_details: Some(&authorization_details),
             workload: workload.as_deref(),
             act: authorization.act(),
+            cnf: key.as_ref(),
             rests_on: &[],
         };
         let (token, opaque) = match entitlement.format {
@@ -165,6 +180,7 @@ impl TokenIssuer {
             authorization_details,
             entries_left_out,
             workload,
+            confirmation: key.clone(),
             opaque,
         })
     }
@@ -187,6 +203,7 @@ impl TokenIssuer {
             authorization_details: None,
             workload: None,
             act: None,
+            cnf: grant.confirmation.as_ref(),
             rests_on: &grant.rests_on,
         })?;
         let expires_in = grant.expires_at.seconds().saturating_sub(now.seconds());
@@ -200,6 +217,7 @@ impl TokenIssuer {
             authorization_details: None,
             entries_left_out: None,
             workload: None,
+            confirmation: grant.confirmation.clone(),
             opaque: None,
         })
     }
@@ -257,6 +275,7 @@ impl TokenIssuer {
             client,
             scope,
             expires_at,
+            confirmation: claims.cnf.clone(),
             rests_on: Vec::new(),
         };
         Some((grant, token))

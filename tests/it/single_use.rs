@@ -608,7 +608,7 @@ async fn atk_080__assertions_stay_used_when_their_issuer_is_deleted_and_made_aga
 
 #[tokio::test]
 async fn nuget_pol_2__ids_are_pinned_only_to_the_revision_of_the_rule_that_was_matched() {
-    use carnet::assertion::AssertionKey;
+    use carnet::assertion::SingleUseKey;
     use carnet::audit::{AuditEvent, Outcome};
     use carnet::clock::Timestamp;
     use carnet::store::{Committed, Dependencies, Issuance, Pin, TokenRecord};
@@ -624,7 +624,7 @@ async fn nuget_pol_2__ids_are_pinned_only_to_the_revision_of_the_rule_that_was_m
             .as_object()
             .unwrap()
             .clone();
-        let key = AssertionKey::of_id("https://ci.test", id);
+        let key = SingleUseKey::of_id("https://ci.test", id);
         let issuance = Issuance {
             consumed: vec![(key, now.plus_seconds(60))],
             version: app.rules().version,

@@ -1,9 +1,11 @@
 //! The claim checks that every assertion has to pass, as one pure function (RFC 7523 section 3;
 //! decisions D-21 to D-24, D-33, D-34).
 
+use carnet_access::Confirmation;
+use serde::Deserialize as _;
 use serde_json::Value;
 
-use super::{AssertionKey, NumericDate, Recipient};
+use super::{NumericDate, Recipient, SingleUseKey};
 use crate::clock::Timestamp;
 use crate::model::TrustedIssuer;
 use crate::profile::{Claims, Replay, Unreadable};
@@ -20,7 +22,9 @@ pub(super) struct Assessed {
     pub subject: String,
     pub expires_at: NumericDate,
     /// The key under which the use is recorded; `None` if it is not recorded.
-    pub key: Option<AssertionKey>,
+    pub key: Option<SingleUseKey>,
+    /// The key to which the platform bound the assertion.
+    pub confirmation: Option<Confirmation>,
 }
 
 /// Checks the claims of an assertion of `issuer` that is presented to `recipient` at the time `now`.
@@ -74,11 +78,10 @@ fn assess_claims(
         Some(package) => key.for_package(package),
         None => key,
     });
-    // A token that is bound to a key (RFC 7800 section 3) must not be used as a bearer token. It is
-    // refused until proofs of possession are supported (decision D-49).
-    if claims.get("cnf").is_some() {
-        return Err(Refusal::claim(Reason::ProofMissing, "cnf"));
-    }
+    // A binding that is not understood must not be taken for none (decision D-49).
+    let confirmation = claims.get("cnf").map(Confirmation::deserialize).transpose();
+    let confirmation =
+        confirmation.map_err(|_| Refusal::claim(Reason::ConfirmationUnsupported, "cnf"))?;
     issuer
         .profile
         .check(claims, &issuer.terms)
@@ -87,6 +90,7 @@ fn assess_claims(
         subject,
         expires_at,
         key,
+        confirmation,
     })
 }
 
@@ -202,7 +206,7 @@ fn key(
     issuer: &TrustedIssuer,
     claims: &Claims,
     signing_input: Option<&str>,
-) -> Result<Option<AssertionKey>, Refusal> {
+) -> Result<Option<SingleUseKey>, Refusal> {
     let name = &issuer.replay_claim;
     if issuer.replay == Replay::Off {
         return Ok(None);
@@ -211,7 +215,7 @@ fn key(
         return match issuer.replay {
             Replay::Required => Err(Refusal::claim(Reason::ClaimMissing, name)),
             Replay::JtiOrTokenHash | Replay::Off => {
-                Ok(signing_input.map(|text| AssertionKey::of_text(&issuer.issuer, text)))
+                Ok(signing_input.map(|text| SingleUseKey::of_text(&issuer.issuer, text)))
             }
         };
     }
@@ -219,7 +223,7 @@ fn key(
     if id.is_empty() || id.len() > MAX_ID_BYTES || id.contains(char::is_control) {
         return Err(Refusal::claim(Reason::ClaimMalformed, name));
     }
-    Ok(Some(AssertionKey::of_id(&issuer.issuer, id)))
+    Ok(Some(SingleUseKey::of_id(&issuer.issuer, id)))
 }
 
 fn text<'c>(claims: &'c Claims, name: &str) -> Result<&'c str, Refusal> {

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{AssertionContent, AssertionKey, NumericDate};
+use carnet_access::Confirmation;
+
+use super::{AssertionContent, NumericDate, SingleUseKey};
 use crate::clock::Timestamp;
 use crate::grant_type::GrantType;
 use crate::model::TrustedIssuer;
@@ -49,9 +51,15 @@ impl AssertionContent {
         self.assessed.expires_at
     }
 
+    /// The key to which the platform bound the assertion (RFC 7800 section 3). Whether the request
+    /// proved possession of it is for the decision to check.
+    pub fn confirmation(&self) -> Option<&Confirmation> {
+        self.assessed.confirmation.as_ref()
+    }
+
     /// The key under which the use is recorded; `None` if uses are not recorded, because the
     /// platform hands out the same token repeatedly.
-    pub fn key(&self) -> Option<&AssertionKey> {
+    pub fn key(&self) -> Option<&SingleUseKey> {
         self.assessed.key.as_ref()
     }
 

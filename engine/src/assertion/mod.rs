@@ -22,7 +22,7 @@ use serde_json::Value;
 use claims::{Assessed, assess};
 pub use numeric_date::NumericDate;
 pub use recipient::Recipient;
-pub use replay::AssertionKey;
+pub use replay::SingleUseKey;
 pub use workload::Workload;
 
 use crate::clock::Timestamp;

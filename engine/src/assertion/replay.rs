@@ -1,18 +1,20 @@
 use carnet_jose::sha256;
 
-/// The first byte of a key: the kind of item that may be used once. Other values will stand for
-/// proofs of possession, codes and nonces.
+/// The first byte of a key: the kind of item that may be used once.
 const ASSERTION: u8 = 1;
+/// The same for a proof of possession.
+const PROOF: u8 = 2;
 
-/// The key under which the use of an assertion is recorded.
+/// The key under which the use of an assertion or of a proof of possession is recorded.
 ///
-/// It is a byte for the kind and SHA-256 over the issuer identifier and the token's id or text. So
+/// It is a byte for the kind and a SHA-256, for an assertion over the issuer identifier and the
+/// token's id or text. So
 /// one issuer can never use up the tokens of another, ids of any length take the same space, and a
 /// used assertion stays used when the trusted issuer is registered again, under whatever name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct AssertionKey([u8; 33]);
+pub struct SingleUseKey([u8; 33]);
 
-impl AssertionKey {
+impl SingleUseKey {
     /// The key of a token with an id, such as `jti`.
     pub fn of_id(issuer: &str, id: &str) -> Self {
         Self::of(issuer, "id", id)
@@ -44,9 +46,18 @@ impl AssertionKey {
     }
 
     fn keyed(text: &[u8]) -> Self {
-        let mut key = [ASSERTION; 33];
-        if let Some(hash) = key.get_mut(1..) {
-            hash.copy_from_slice(&sha256(text));
+        Self::of_kind(ASSERTION, sha256(text))
+    }
+
+    /// The key of a DPoP proof, by the hash that tells it from others.
+    pub fn of_proof(hash: [u8; 32]) -> Self {
+        Self::of_kind(PROOF, hash)
+    }
+
+    fn of_kind(kind: u8, hash: [u8; 32]) -> Self {
+        let mut key = [kind; 33];
+        if let Some(place) = key.get_mut(1..) {
+            place.copy_from_slice(&hash);
         }
         Self(key)
     }
@@ -58,15 +69,15 @@ mod tests {
 
     #[test]
     fn rfc7523_3_7__replay_keys_differ_by_issuer_kind_and_value() {
-        let key = AssertionKey::of_id("github", "a");
-        assert_eq!(key, AssertionKey::of_id("github", "a"));
+        let key = SingleUseKey::of_id("github", "a");
+        assert_eq!(key, SingleUseKey::of_id("github", "a"));
         for other in [
-            AssertionKey::of_id("gitlab", "a"),
-            AssertionKey::of_id("GitHub", "a"),
-            AssertionKey::of_id("github", "A"),
-            AssertionKey::of_id("github", "a\0"),
-            AssertionKey::of_text("github", "a"),
-            AssertionKey::of_id("github", ""),
+            SingleUseKey::of_id("gitlab", "a"),
+            SingleUseKey::of_id("GitHub", "a"),
+            SingleUseKey::of_id("github", "A"),
+            SingleUseKey::of_id("github", "a\0"),
+            SingleUseKey::of_text("github", "a"),
+            SingleUseKey::of_id("github", ""),
         ] {
             assert_ne!(key, other);
         }
@@ -81,8 +92,8 @@ mod tests {
             assert_ne!(of_package, other);
         }
         assert_ne!(
-            AssertionKey::of_text("i", "a.b"),
-            AssertionKey::of_text("i", "a.c")
+            SingleUseKey::of_text("i", "a.b"),
+            SingleUseKey::of_text("i", "a.c")
         );
     }
 }

@@ -1,3 +1,4 @@
+use carnet_access::ProofLevel;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
@@ -10,6 +11,9 @@ pub struct Workload<'a> {
     sub: &'a str,
     profile: &'a str,
     claims: Forwarded<'a>,
+    /// How strongly it proved that the assertion is its own; `None` where nothing was decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proof: Option<ProofLevel>,
 }
 
 #[derive(Debug)]
@@ -25,7 +29,7 @@ impl<'a> Workload<'a> {
     /// An upper bound of the size as JSON, in bytes. Serialising it just to measure would cost
     /// every token.
     pub fn most_bytes(&self) -> usize {
-        const OF_MEMBERS: usize = 60;
+        const OF_MEMBERS: usize = 80;
         let Forwarded(content) = &self.claims;
         let claims = content.issuer().profile.forwarded(content.claims());
         let claims = claims.map(|(name, value)| {
@@ -47,6 +51,16 @@ impl<'a> Workload<'a> {
             sub: assertion.subject(),
             profile: &issuer.profile.name,
             claims: Forwarded(assertion),
+            proof: None,
+        }
+    }
+
+    /// Adds the level of what was presented with the assertion.
+    #[must_use]
+    pub fn proved(self, level: ProofLevel) -> Self {
+        Self {
+            proof: Some(level),
+            ..self
         }
     }
 }

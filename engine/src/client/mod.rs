@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 pub use admission::{Admitted, AdmittedTo, admit, is_listed};
 
-use crate::assertion::{AssertionKey, VerifiedAssertion};
+use crate::assertion::{SingleUseKey, VerifiedAssertion};
 use crate::clock::Timestamp;
 use crate::model::{Client, Method, RuleReference, Snapshot, is_one_of};
 use crate::reason::Reason;
@@ -110,7 +110,7 @@ impl ClientIdentity {
 
     /// The key of the client's assertion and until when it must be remembered, to be recorded with
     /// the result of the request. `None` without an assertion, or if it may be used again.
-    pub fn consumed(&self) -> Option<(AssertionKey, Timestamp)> {
+    pub fn consumed(&self) -> Option<(SingleUseKey, Timestamp)> {
         match &self.0 {
             Some((_, Proof::Assertion(assertion))) => assertion
                 .key()

@@ -76,9 +76,8 @@ impl Party {
         match token {
             ActorToken::Assertion(assertion) => Ok(Self::of_assertion(assertion, context, naming)),
             ActorToken::AccessToken(token) => {
-                // An actor cannot pass a delegation on, and a bound token is worth nothing without
-                // its proof of possession (decision D-49).
-                if token.claims().act.is_some() || token.confirmation().is_some() {
+                // An actor cannot pass a delegation on.
+                if token.claims().act.is_some() {
                     return Err(Reason::ActorTokenInvalid.into());
                 }
                 subject.check_ownership(token)?;

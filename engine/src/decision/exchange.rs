@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use carnet_access::{AccessToken, Actor, AuthorizationDetail};
+use carnet_access::{AccessToken, Actor, AuthorizationDetail, ProofLevel};
 
 use super::delegation::{Delegation, Party, Represented, within_depth};
 use super::workload::OF_GROUND;
@@ -12,7 +12,8 @@ use crate::assertion::Assertion;
 use crate::json::element_bytes;
 use crate::model::{DecisionContext, FederatedCredential};
 use crate::own_token::LiveToken;
-use crate::principal::{AccessRequest, Frame, of_token};
+use crate::possession::Possession;
+use crate::principal::{AccessRequest, Asked, Frame, of_token};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::trust::MatchedRule;
@@ -24,21 +25,22 @@ pub(super) fn decide<A: Assertion>(
     context: &DecisionContext<'_>,
     subject: &Subject<A>,
     token: &LiveToken,
-    access: &AccessRequest,
+    (access, mut possession): (&AccessRequest, Possession),
     mode: Mode<'_>,
 ) -> Result<Authorization<A>, Refusal> {
     let claims = token.claims();
-    // An exchange would turn a bound token into a bearer token. Proofs of possession are not
-    // supported yet (decision D-49).
-    if token.confirmation().is_some() {
-        return Err(Refusal::claim(Reason::ProofMissing, "cnf"));
-    }
     subject.check_ownership(token)?;
     // Checking a token for revocation walks its whole line of descent, so the length is bounded.
     if token.depth() >= MAX_EXCHANGES {
         return Err(Reason::ChainTooLong.into());
     }
-    let party = actor(context, subject, claims)?;
+    let party = match actor(context, subject, claims)? {
+        None => None,
+        Some((party, act, level)) => {
+            possession.level = possession.level.min(level);
+            Some((party, act))
+        }
+    };
     let rule_of = |entry: &AuthorizationDetail| rule_of(context, entry);
     let lent = |entry: &AuthorizationDetail| {
         let named = |party: &Party| {
@@ -55,6 +57,7 @@ pub(super) fn decide<A: Assertion>(
         party
             .as_ref()
             .is_none_or(|(party, _)| is_named(entry, party))
+            && keeps_its_proof(rule_of(entry), token.proof_level(), possession.level)
     };
     let room = |entry: &AuthorizationDetail| {
         entry
@@ -64,7 +67,12 @@ pub(super) fn decide<A: Assertion>(
     };
     // A rule over its rate limit grants nothing, but leaves the entries of other rules alone.
     let frame = frame(context, token, party.as_ref());
-    let entitlement = of_token(token, &context.rules, (access, frame), |entry| {
+    let asked = Asked {
+        access,
+        frame,
+        possession: &possession,
+    };
+    let entitlement = of_token(token, &context.rules, asked, |entry| {
         may_stay(entry) && room(entry).is_ok()
     });
     let mut entitlement = entitlement.map_err(|refusal| {
@@ -97,8 +105,24 @@ pub(super) fn decide<A: Assertion>(
         grounds,
         entitlement,
         delegation,
+        possession,
         expires_at,
     })
+}
+
+/// Whether an entry may stay although the actor of an exchange proved itself more weakly than the
+/// token's workload: not if a permission of its rule asks for more. Which one gave the entry is not
+/// known any more.
+fn keeps_its_proof(
+    rule: Option<&Arc<FederatedCredential>>,
+    before: ProofLevel,
+    now: ProofLevel,
+) -> bool {
+    now >= before
+        || rule.and_then(|rule| rule.rule.open()).is_some_and(|rule| {
+            let mut permissions = rule.permissions.iter();
+            permissions.all(|permission| permission.demand.min_proof <= now)
+        })
 }
 
 /// The rule that an entry comes from, if it still exists.
@@ -115,8 +139,8 @@ fn actor<A: Assertion>(
     context: &DecisionContext<'_>,
     subject: &Subject<A>,
     claims: &AccessToken,
-) -> Result<Option<(Party, Actor)>, Refusal> {
-    let Some(actor) = &subject.actor else {
+) -> Result<Option<(Party, Actor, ProofLevel)>, Refusal> {
+    let Some((actor, level)) = subject.actor()? else {
         claims.act.as_ref().map_or(Ok(()), within_depth)?;
         return Ok(None);
     };
@@ -124,19 +148,14 @@ fn actor<A: Assertion>(
     let naming = entries
         .filter_map(|entry| rule_of(context, entry))
         .map(|rule| &**rule);
-    let party = Party::of(
-        actor.as_ref().map_err(Clone::clone)?,
-        subject,
-        context,
-        naming,
-    )?;
+    let party = Party::of(actor, subject, context, naming)?;
     let act = Represented {
         iss: &claims.iss,
         may_act: None,
         act: claims.act.as_ref(),
     }
     .act_with(&party)?;
-    Ok(Some((party, act)))
+    Ok(Some((party, act, level)))
 }
 
 /// How many bytes the token takes beside its entries.

@@ -13,7 +13,7 @@ mod workload;
 
 use std::sync::Arc;
 
-use carnet_access::{Actor, GroundKind, RestsOn};
+use carnet_access::{Actor, Confirmation, GroundKind, RestsOn};
 
 pub use delegation::Delegation;
 pub use subject::{ActorToken, Presented, Subject};
@@ -23,7 +23,8 @@ use crate::clock::Timestamp;
 use crate::ids::{CredentialId, TrustedIssuerId};
 use crate::model::{Client, DecisionContext, Principal, Snapshot};
 use crate::own_token::{FEDERATED, LiveToken};
-use crate::principal::{AccessRequest, Entitlement, Frame, of_client};
+use crate::possession::Possession;
+use crate::principal::{AccessRequest, Asked, Entitlement, Frame, of_client};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::scope::{ADMIN_CREDENTIALS_OF, ScopeSet, covers};
@@ -98,6 +99,7 @@ pub struct Authorization<A> {
     grounds: Grounds<A>,
     entitlement: Entitlement,
     delegation: Option<Delegation>,
+    possession: Possession,
     expires_at: Timestamp,
 }
 
@@ -121,6 +123,8 @@ pub struct AdminGrant {
     pub client: Option<String>,
     pub scope: ScopeSet,
     pub expires_at: Timestamp,
+    /// The key that the token is bound to.
+    pub confirmation: Option<Confirmation>,
     /// The rules that admitted a client without a key of its own, and the principals that the scope
     /// names.
     pub rests_on: Vec<RestsOn>,
@@ -148,17 +152,19 @@ pub fn decide<A: Assertion>(
     access: &AccessRequest,
     mode: Mode<'_>,
 ) -> Result<Decision<A>, Box<Denial>> {
+    let possession = subject.possession().map_err(Denial::bare)?;
     let decision = match &subject.presented {
         Presented::Assertion(assertion) | Presented::ClientAssertion(assertion) => {
-            workload::decide(context, subject, assertion, access, mode)?
+            workload::decide(context, subject, assertion, (access, possession), mode)?
         }
         Presented::AccessToken(token) => {
-            exchange::decide(context, subject, token, access, mode).map_err(Denial::bare)?
+            exchange::decide(context, subject, token, (access, possession), mode)
+                .map_err(Denial::bare)?
         }
         Presented::Client => {
             let itself = subject
                 .itself()
-                .and_then(|client| of_itself(context, client, access, mode));
+                .and_then(|client| of_itself(context, client, (access, possession), mode));
             itself.map_err(Denial::bare)?
         }
         Presented::ClientForAdmin => {
@@ -166,7 +172,11 @@ pub fn decide<A: Assertion>(
             let itself = subject
                 .itself()
                 .and_then(|client| for_admin(context, client, rules, access, mode));
-            return itself.map(Decision::Admin).map_err(Denial::bare);
+            let bound = |grant| AdminGrant {
+                confirmation: possession.key,
+                ..grant
+            };
+            return itself.map(bound).map(Decision::Admin).map_err(Denial::bare);
         }
     };
     // Checked last: a request that is refused for any other reason leaves its assertion unused.
@@ -181,26 +191,25 @@ pub fn decide<A: Assertion>(
 fn of_itself<A>(
     context: &DecisionContext<'_>,
     client: &Arc<Client>,
-    access: &AccessRequest,
+    (access, possession): (&AccessRequest, Possession),
     mode: Mode<'_>,
 ) -> Result<Authorization<A>, Refusal> {
     mode.check(|limits| limits.check_client(&client.client_id))?;
-    let entitlement = of_client(
-        client,
-        &context.rules,
-        (
-            access,
-            Frame {
-                fixed: context.own.issuer().len(),
-                per_entry: 0,
-            },
-        ),
-    )?;
+    let asked = Asked {
+        access,
+        frame: Frame {
+            fixed: context.own.issuer().len(),
+            per_entry: 0,
+        },
+        possession: &possession,
+    };
+    let entitlement = of_client(client, &context.rules, asked)?;
     let expires_at = lifetime::of_server(&entitlement.resource_server, context.now);
     Ok(Authorization {
         grounds: Grounds::Client(client.clone()),
         entitlement,
         delegation: None,
+        possession,
         expires_at,
     })
 }
@@ -231,6 +240,7 @@ fn for_admin(
         scope,
         expires_at: Timestamp::from_seconds(context.now.seconds())
             .plus_seconds(ADMIN_LIFETIME_SECONDS),
+        confirmation: None,
         rests_on: rules
             .iter()
             .map(MatchedRule::rests_on)
@@ -255,6 +265,11 @@ impl<A: Assertion> Authorization<A> {
     /// The `act` claim (RFC 8693 section 4.1).
     pub fn act(&self) -> Option<&Actor> {
         self.delegation.as_ref().map(|delegation| &delegation.act)
+    }
+
+    /// The key that the token is bound to, and how strongly the workload proved itself.
+    pub fn possession(&self) -> &Possession {
+        &self.possession
     }
 
     pub fn expires_at(&self) -> Timestamp {

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use carnet_access::{Confirmation, ProofLevel};
+
 use crate::assertion::{Assertion, AssertionContent};
 use crate::client::Admitted;
 use crate::grant_type::GrantType;
 use crate::model::Client;
 use crate::own_token::{FEDERATED, LiveToken};
+use crate::possession::{self, Possession};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 
@@ -17,6 +20,8 @@ pub struct Subject<A> {
     pub presented: Presented<A>,
     /// The client, with the rules that admitted it.
     pub client: Admitted,
+    /// The key of which the request proved possession. In explanations it is declared.
+    pub proved: Option<Confirmation>,
     /// The actor (RFC 8693 section 2.1). The error of a bad actor token is kept here: errors of the
     /// subject take precedence.
     pub actor: Option<Result<ActorToken<A>, Refusal>>,
@@ -64,6 +69,64 @@ impl<A: Assertion> Subject<A> {
             _ => None,
         };
         self.assertion().into_iter().chain(actor)
+    }
+
+    /// What the request proved, without its actor. What subject and client present may be bound to
+    /// the key of the request alone.
+    pub(super) fn possession(&self) -> Result<Possession, Refusal> {
+        let of_client = self.client.identity().federated();
+        let of_client = of_client.map(|(assertion, _)| assertion.confirmation());
+        if let Some(confirmation) = of_client {
+            self.bound_assertion(confirmation)
+                .map_err(Refusal::of_client)?;
+        }
+        let wants_dpop = self
+            .client
+            .identity()
+            .client()
+            .is_some_and(|client| client.dpop_bound_access_tokens);
+        if wants_dpop && !matches!(self.proved, Some(Confirmation::Key(_))) {
+            return Err(Reason::DpopRequired.into());
+        }
+        let level = match &self.presented {
+            Presented::Assertion(assertion) | Presented::ClientAssertion(assertion) => {
+                self.bound_assertion(assertion.content().confirmation())?
+            }
+            Presented::AccessToken(token) => self.bound_token(token)?,
+            Presented::Client | Presented::ClientForAdmin => ProofLevel::Bearer,
+        };
+        Ok(Possession {
+            level,
+            key: self.proved.clone(),
+        })
+    }
+
+    /// The actor token and the level of its proof, or why it cannot be used.
+    pub(super) fn actor(&self) -> Result<Option<(&ActorToken<A>, ProofLevel)>, Refusal> {
+        let Some(actor) = &self.actor else {
+            return Ok(None);
+        };
+        let actor = actor.as_ref().map_err(Clone::clone)?;
+        let level = match actor {
+            ActorToken::Assertion(assertion) => {
+                self.bound_assertion(assertion.content().confirmation())?
+            }
+            ActorToken::AccessToken(token) => self.bound_token(token)?,
+        };
+        Ok(Some((actor, level)))
+    }
+
+    fn bound_assertion(&self, key: Option<&Confirmation>) -> Result<ProofLevel, Refusal> {
+        let reasons = (Reason::ProofMissing, Reason::ProofMismatch);
+        possession::check(key, self.proved.as_ref(), reasons)
+            .map_err(|reason| Refusal::claim(reason, "cnf"))
+    }
+
+    fn bound_token(&self, token: &LiveToken) -> Result<ProofLevel, Refusal> {
+        let lost = Reason::ProofWouldBeLost;
+        possession::check(token.confirmation(), self.proved.as_ref(), (lost, lost))
+            .map_err(|reason| Refusal::claim(reason, "cnf"))?;
+        Ok(token.proof_level())
     }
 
     /// The client acting for itself, if it authenticated.

@@ -1,7 +1,7 @@
 //! The decision on an assertion: it matches the rules, checks the actor and the rate limits, and
 //! narrows what the rules permit to the access asked for.
 
-use carnet_access::Actor;
+use carnet_access::{Actor, ProofLevel};
 
 use super::delegation::{Delegation, Party, Represented};
 use super::{Authorization, Grounds, Mode, Presented, Subject, View, lifetime};
@@ -10,7 +10,10 @@ use crate::grant_type::GrantType;
 use crate::ids::TrustedIssuerId;
 use crate::json::element_bytes;
 use crate::model::{DecisionContext, FederatedCredential};
-use crate::principal::{AccessRequest, AtFrontDoor, Entitlement, Frame, check_target, entitle};
+use crate::possession::Possession;
+use crate::principal::{
+    AccessRequest, Asked, AtFrontDoor, Entitlement, Frame, check_target, entitle,
+};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::trust::{
@@ -25,7 +28,7 @@ pub(super) fn decide<A: Assertion>(
     context: &DecisionContext<'_>,
     subject: &Subject<A>,
     assertion: &A,
-    access: &AccessRequest,
+    (access, mut possession): (&AccessRequest, Possession),
     mode: Mode<'_>,
 ) -> Result<Authorization<A>, Box<Denial>> {
     let issuer_id = assertion.content().issuer().id;
@@ -56,10 +59,11 @@ pub(super) fn decide<A: Assertion>(
         Ok(acting) => acting,
         Err(refusal) => return Err(permit.deny(refusal)),
     };
-    if let Some(acting) = &acting
-        && !permit.narrow(|candidate| acting.finding(candidate))
-    {
-        return Err(permit.deny(Reason::ActorNotAllowed.into()));
+    if let Some(acting) = &acting {
+        possession.level = possession.level.min(acting.level);
+        if !permit.narrow(|candidate| acting.finding(candidate)) {
+            return Err(permit.deny(Reason::ActorNotAllowed.into()));
+        }
     }
     let held_off = match leave_out_limited(&mut permit, mode, issuer_id) {
         Ok(held_off) => held_off,
@@ -67,7 +71,12 @@ pub(super) fn decide<A: Assertion>(
     };
     let (issuer, claims) = (assertion.content().issuer(), assertion.content().claims());
     let frame = frame(context, subject, assertion.content(), acting.as_ref());
-    let mut entitlement = match entitle(permit.report(), context, issuer, claims, (access, frame)) {
+    let asked = Asked {
+        access,
+        frame,
+        possession: &possession,
+    };
+    let mut entitlement = match entitle(permit.report(), context, issuer, claims, asked) {
         Ok(entitlement) => entitlement,
         // If a rule was over its limit, tell the caller to retry: with that rule the request might
         // be allowed.
@@ -80,6 +89,7 @@ pub(super) fn decide<A: Assertion>(
             grounds,
             entitlement,
             delegation,
+            possession,
             expires_at,
         }),
         Err(refusal) => Err(grounds.deny(refusal)),
@@ -198,6 +208,8 @@ fn disclosed<A: Assertion>(
 struct Acting {
     party: Party,
     act: Actor,
+    /// The level of the actor's proof.
+    level: ProofLevel,
     /// Whether the workload's assertion names the actor in `may_act`.
     is_named: bool,
 }
@@ -251,22 +263,18 @@ fn acting<A: Assertion>(
         may_act: assertion.claims().get("may_act"),
         act: None,
     };
-    let Some(token) = &subject.actor else {
+    let Some((token, level)) = subject.actor()? else {
         represented.admits_client(&subject.client, context.own)?;
         return Ok(None);
     };
     let naming = report.matching().map(|candidate| &*candidate.credential);
-    let party = Party::of(
-        token.as_ref().map_err(Clone::clone)?,
-        subject,
-        context,
-        naming,
-    )?;
+    let party = Party::of(token, subject, context, naming)?;
     let is_named = represented.says_of(&party)?;
     let act = represented.act_with(&party)?;
     Ok(Some(Acting {
         party,
         act,
+        level,
         is_named,
     }))
 }

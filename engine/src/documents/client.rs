@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::federated_credential::permissions;
+use super::federated_credential::{is_default, permissions};
 use super::reader::Reader;
 use super::trusted_issuer::check_https;
 use super::{Document, Kind, PermissionDocument, ReadContext, members};
@@ -109,6 +109,9 @@ pub struct ClientDocument {
     /// The resource server that this client is, by name: the client may introspect tokens for it.
     #[serde(default)]
     pub resource_server: Option<String>,
+    /// Whether the client gets only tokens that are bound to a key by DPoP (RFC 9449 section 5.2).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub dpop_bound_access_tokens: bool,
     /// Whether the client may be used; a disabled one is refused, and its tokens end.
     pub enabled: bool,
 }
@@ -165,6 +168,7 @@ impl Document for ClientDocument {
             permissions: permissions(&mut reader, 0),
             federated_credentials: references(&mut reader, "federated_credentials"),
             resource_server: reader.name("resource_server"),
+            dpop_bound_access_tokens: reader.boolean("dpop_bound_access_tokens").unwrap_or(false),
             enabled: reader.boolean("enabled").unwrap_or(true),
         };
         document.check_keys(&mut reader, context);
@@ -177,6 +181,8 @@ impl Document for ClientDocument {
         for name in ["jwks", "jwks_uri", "resource_server"] {
             shown.entry(name).or_insert(Value::Null);
         }
+        let bound = self.dpop_bound_access_tokens.into();
+        shown.insert("dpop_bound_access_tokens".to_owned(), bound);
         shown
     }
 
@@ -385,6 +391,7 @@ impl ClientDocument {
             actions: given.actions.clone(),
             packages: given.packages.clone(),
             owner: given.owner.clone().unwrap_or_default(),
+            demand: given.demand(),
         });
         Some(Client {
             id,
@@ -397,6 +404,7 @@ impl ClientDocument {
             scopes: ScopeSet::of(self.scopes.iter().map(String::as_str)),
             permissions: permissions.collect(),
             resource_server: self.resource_server.clone(),
+            dpop_bound_access_tokens: self.dpop_bound_access_tokens,
             enabled: self.enabled,
         })
     }

@@ -62,6 +62,7 @@ fn rule<'a>(
         actions: given.actions.iter().map(String::as_str).collect(),
         packages: given.packages.iter().map(String::as_str).collect(),
         owner: given.owner.as_deref(),
+        demand: given.demand(),
     });
     Rule {
         name,

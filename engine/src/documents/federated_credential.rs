@@ -1,7 +1,7 @@
 //! The document of a federated credential (rule), and the state that is stored beside it. `match`
 //! is read by `crate::trust`, once the trusted issuer's profile is known.
 
-use carnet_access::PackagePattern;
+use carnet_access::{PackagePattern, ProofLevel};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -11,6 +11,7 @@ use super::{Document, Kind, ReadContext, ResourceServerDocument, members};
 use crate::clock::Timestamp;
 use crate::json::json_bytes;
 use crate::model::RuleReference;
+use crate::possession::ProofDemand;
 use crate::trust::{DocumentError, Warning};
 
 /// The only `kind` of a permission's `target`.
@@ -125,9 +126,31 @@ pub struct PermissionDocument {
     /// The principal that owns the packages, by name; by default the principal of the rule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
+    /// The least that the workload has to have proved: `bearer` (it held the platform's token), or
+    /// `key` (it proved possession of the key to which the platform bound the token). By default
+    /// `bearer`. With less, the permission does not count.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schema(value_type = String)]
+    pub min_proof: ProofLevel,
+    /// Whether the permission counts only for tokens that are bound to a key (RFC 9449, RFC 8705).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub require_sender_constraint: bool,
+}
+
+/// Whether a member has its default value, which documents leave out.
+pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl PermissionDocument {
+    /// What the permission asks of proofs of possession.
+    pub fn demand(&self) -> ProofDemand {
+        ProofDemand {
+            min_proof: self.min_proof,
+            sender_constraint: self.require_sender_constraint,
+        }
+    }
+
     /// The mistake of naming a resource server that does not exist (`server` is `None`), or actions
     /// that it does not have.
     pub fn problem_at(
@@ -227,10 +250,11 @@ impl Document for FederatedCredentialDocument {
             .iter()
             .map(|permission| {
                 let owner = permission.owner.as_ref().unwrap_or(&self.principal);
-                json!({
-                    "resource_server": permission.resource_server, "actions": permission.actions,
-                    "packages": permission.packages, "owner": owner,
-                })
+                let with_owner = PermissionDocument {
+                    owner: Some(owner.clone()),
+                    ..permission.clone()
+                };
+                json!(with_owner)
             })
             .collect();
         shown.insert("permissions".to_owned(), permissions.into());
@@ -330,6 +354,19 @@ fn target(reader: &mut Reader<'_>) -> String {
     })
 }
 
+/// Reads `min_proof` and `require_sender_constraint`.
+pub(super) fn proof_demand(reader: &mut Reader<'_>) -> (ProofLevel, bool) {
+    let level = |word: &str| {
+        ProofLevel::ALL
+            .into_iter()
+            .find(|level| level.as_str() == word)
+            .ok_or_else(|| "must be bearer or key".to_owned())
+    };
+    let min_proof = reader.parsed("min_proof", level).unwrap_or_default();
+    let constraint = reader.boolean("require_sender_constraint");
+    (min_proof, constraint.unwrap_or(false))
+}
+
 fn permission(element: &Value) -> Result<PermissionDocument, Vec<DocumentError>> {
     let Value::Object(given) = element else {
         let detail = "must be an object of resource_server, actions, packages and owner";
@@ -352,10 +389,13 @@ fn permission(element: &Value) -> Result<PermissionDocument, Vec<DocumentError>>
         }
     }
     let owner = reader.name("owner");
+    let (min_proof, require_sender_constraint) = proof_demand(&mut reader);
     reader.finish(PermissionDocument {
         resource_server,
         actions,
         packages,
         owner,
+        min_proof,
+        require_sender_constraint,
     })
 }

@@ -73,20 +73,6 @@ impl<'a> Reader<'a> {
         self.members.get(name).filter(|value| !value.is_null())
     }
 
-    /// Accepts a member of a later version if its value is `null` or one of `neutral` (as JSON
-    /// text), which demand nothing new; any other value is a mistake.
-    pub fn later(&mut self, name: &'static str, neutral: &[&str]) {
-        if let Some(value) = self.members.get(name) {
-            self.known.push(name);
-            if !value.is_null() && !neutral.contains(&value.to_string().as_str()) {
-                self.problem(
-                    name,
-                    "must be left out: it is not available in this version",
-                );
-            }
-        }
-    }
-
     /// A string of 1 to 65536 bytes without NUL, which PostgreSQL cannot store.
     pub fn text(&mut self, name: &'static str) -> Option<String> {
         let value = self.value(name)?;

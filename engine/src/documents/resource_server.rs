@@ -1,16 +1,18 @@
 //! The document of a resource server: its checks, and its compiled form.
 
-use carnet_access::PackageNames;
+use carnet_access::{PackageNames, ProofLevel};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use url::Url;
 
+use super::federated_credential::{is_default, proof_demand};
 use super::front_door::FrontDoorDocument;
 use super::reader::Reader;
 use super::{Document, Kind, ReadContext, members};
 use crate::ids::ResourceServerId;
 use crate::model::{ResourceServer, TokenFormat};
 use crate::opaque;
+use crate::possession::ProofDemand;
 use crate::scope::ScopeSet;
 use crate::trust::{DocumentError, Warning};
 
@@ -70,6 +72,16 @@ pub struct ResourceServerDocument {
     pub require_principal: bool,
     /// Whether a rule counts only if it binds an environment or the run is for a protected ref.
     pub require_protected_ref_or_environment: bool,
+    /// The least that a workload has to have proved: `bearer` (it held the platform's token), or
+    /// `key` (it proved possession of the key to which the platform bound the token). By default
+    /// `bearer`. With less, requests are refused.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schema(value_type = String)]
+    pub min_proof: ProofLevel,
+    /// Whether every token has to be bound to a key (RFC 9449, RFC 8705); not together with a front
+    /// door, whose tools prove none.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub require_sender_constraint: bool,
     /// The endpoints at which the registry's own publishing tools get their keys.
     #[serde(default)]
     pub front_door: Option<FrontDoorDocument>,
@@ -86,8 +98,6 @@ impl Document for ResourceServerDocument {
         context: ReadContext<'_>,
     ) -> Result<Self, Vec<DocumentError>> {
         let mut reader = Reader::new(given);
-        // A member of a later version.
-        reader.later("require_sender_constraint", &["false"]);
         let (resource, aliases) = uris(&mut reader, context);
         let actions = actions(&mut reader);
         let package_names = reader
@@ -123,6 +133,15 @@ impl Document for ResourceServerDocument {
             );
             reader.problem("require_principal", detail);
         }
+        let (min_proof, require_sender_constraint) = proof_demand(&mut reader);
+        let proves_nothing = "the tools of a front door prove no possession of a key";
+        if front_door.is_some() && require_sender_constraint {
+            let detail = format!("must be false: {proves_nothing}");
+            reader.problem("require_sender_constraint", detail);
+        }
+        if front_door.is_some() && min_proof > ProofLevel::Bearer {
+            reader.problem("min_proof", format!("must be bearer: {proves_nothing}"));
+        }
         let document = Self {
             token_format: token_format.and_then(Result::ok).unwrap_or_default(),
             token_prefix: reader.parsed("token_prefix", prefix),
@@ -138,6 +157,8 @@ impl Document for ResourceServerDocument {
             require_protected_ref_or_environment: reader
                 .boolean("require_protected_ref_or_environment")
                 .unwrap_or(false),
+            min_proof,
+            require_sender_constraint,
             front_door,
             enabled: reader.boolean("enabled").unwrap_or(true),
         };
@@ -151,6 +172,9 @@ impl Document for ResourceServerDocument {
             .unwrap_or(context.token_lifetime_seconds);
         shown.insert("token_lifetime_seconds".to_owned(), lifetime.into());
         shown.insert("token_prefix".to_owned(), self.prefix().into());
+        shown.insert("min_proof".to_owned(), self.min_proof.as_str().into());
+        let constraint = self.require_sender_constraint.into();
+        shown.insert("require_sender_constraint".to_owned(), constraint);
         if let Some(door) = &self.front_door
             && let Some(Value::Object(members)) = shown.get_mut("front_door")
         {
@@ -293,6 +317,10 @@ impl ResourceServerDocument {
             token_lifetime_seconds: self.token_lifetime_seconds.unwrap_or(default_lifetime),
             require_principal: self.require_principal,
             require_protected_ref_or_environment: self.require_protected_ref_or_environment,
+            demand: ProofDemand {
+                min_proof: self.min_proof,
+                sender_constraint: self.require_sender_constraint,
+            },
             front_door: self.front_door.as_ref().map(FrontDoorDocument::compile),
             enabled: self.enabled,
         }

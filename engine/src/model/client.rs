@@ -6,6 +6,7 @@ use super::{Named, StoredSecret, TrustedIssuer};
 use crate::clock::Timestamp;
 use crate::grant_type::GrantType;
 use crate::ids::{ClientRowId, CredentialId};
+use crate::possession::ProofDemand;
 use crate::scope::ScopeSet;
 
 /// The signature algorithms accepted in clients' own assertions (`private_key_jwt`).
@@ -38,6 +39,8 @@ pub struct Client {
     pub permissions: Vec<ClientPermission>,
     /// The name of the registry that this client is: it may introspect that registry's tokens.
     pub resource_server: Option<String>,
+    /// Whether the client gets only tokens that are bound to a key by DPoP (RFC 9449 section 5.2).
+    pub dpop_bound_access_tokens: bool,
     pub enabled: bool,
 }
 
@@ -51,6 +54,7 @@ pub struct ClientPermission {
     pub packages: Vec<String>,
     /// The owner of the packages, by name.
     pub owner: String,
+    pub demand: ProofDemand,
 }
 
 /// How a client authenticates, with the client secrets, key or rules that this takes.

@@ -3,6 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use super::FrontDoor;
 use crate::ids::ResourceServerId;
+use crate::possession::ProofDemand;
 
 /// The form of the access tokens that are issued for a registry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -36,6 +37,8 @@ pub struct ResourceServer {
     pub require_principal: bool,
     /// Whether rules count only if the run is for a protected ref or the rule binds an environment.
     pub require_protected_ref_or_environment: bool,
+    /// What is asked of the proofs of possession of every request.
+    pub demand: ProofDemand,
     /// The endpoints at which the registry's own publishing tools get their keys.
     pub front_door: Option<FrontDoor>,
     pub enabled: bool,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use crate::possession::ProofDemand;
 use crate::profile::{Check, Field, LetterCase, Profile, Role, glob};
 
 /// The most index keys that a rule may have under one entry of its profile's index.
@@ -127,6 +128,7 @@ pub struct Permission<'a> {
     pub packages: Vec<&'a str>,
     /// The owner's name; `None` means the rule's principal.
     pub owner: Option<&'a str>,
+    pub demand: ProofDemand,
 }
 
 /// A rule in the serialised form in which it is kept in memory.

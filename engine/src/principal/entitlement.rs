@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use carnet_access::{AuthorizationDetail, DETAIL_TYPE};
+use carnet_access::{AuthorizationDetail, DETAIL_TYPE, ProofLevel};
 use serde_json::Map;
 
 use super::entry::{self, Entry};
@@ -17,6 +17,7 @@ use crate::model::{
     Client, DecisionContext, Principal, ResourceServer, Rule, Snapshot, TokenFormat, TrustedIssuer,
 };
 use crate::own_token::LiveToken;
+use crate::possession::{Possession, ProofDemand};
 use crate::profile::Claims;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
@@ -42,6 +43,8 @@ pub struct Entitlement {
     pub credentials: Vec<MatchedRule>,
     /// How many permissions did not fit into the token.
     pub left_out: usize,
+    /// Why a permission does not count for what the request proved, if one does not.
+    pub unproved: Option<Reason>,
 }
 
 impl Entitlement {
@@ -73,6 +76,38 @@ impl Entitlement {
     }
 }
 
+/// What a token is asked for, and under which conditions.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    pub access: &'a AccessRequest,
+    /// The space that the token takes beside its entries.
+    pub frame: Frame,
+    /// What the request proved.
+    pub possession: &'a Possession,
+}
+
+impl Asked<'_> {
+    /// Refuses a request that proved less than the registry asks for.
+    fn check_proof(&self, server: &ResourceServer) -> Result<(), Refusal> {
+        match server.demand.unmet_by(self.possession) {
+            None => Ok(()),
+            Some(reason) => Err(unproved(reason, self.possession)),
+        }
+    }
+}
+
+/// The refusal of what was proved, with the level that it has.
+fn unproved(reason: Reason, possession: &Possession) -> Refusal {
+    let refusal = Refusal::from(reason);
+    if reason == Reason::ProofTooWeak {
+        refusal
+            .received(possession.level.as_str())
+            .permitted(ProofLevel::Key.as_str())
+    } else {
+        refusal
+    }
+}
+
 /// Decides what a token may permit, from the rules that matched. Permits, explanations and offline
 /// cases all use this function.
 pub fn entitle(
@@ -80,8 +115,9 @@ pub fn entitle(
     context: &DecisionContext<'_>,
     issuer: &TrustedIssuer,
     claims: &Claims,
-    (request, frame): (&AccessRequest, Frame),
+    asked: Asked<'_>,
 ) -> Result<Entitlement, Refusal> {
+    let (request, frame) = (asked.access, asked.frame);
     // Rules that only a rate limit holds back still take part in choosing target and principal:
     // otherwise the refusal of a principal over its limit would become a token of another one.
     let matching = report
@@ -92,11 +128,13 @@ pub fn entitle(
         .filter_map(|candidate| Some((candidate, candidate.credential.rule.open()?)))
         .collect();
     let server = target::target(&matching, &context.rules, request)?;
+    asked.check_proof(&server)?;
     let matching = floor::above_floor(matching, &server, issuer, claims)?;
     let entries = entry::entries(&matching, &server, issuer, claims, request.door());
     if entries.is_empty() {
         return Err(nothing_here(&matching, &server, request));
     }
+    let (entries, unproved) = proved(entries, asked.possession, |entry| entry.demand)?;
     let entries = narrowing::for_package(entries, &server, request)?;
     let entries = of_one_principal(entries, &server, request)?;
     let format = request.token_format(&server);
@@ -134,7 +172,27 @@ pub fn entitle(
     fitted
         .entries
         .sort_by_cached_key(|entry| Reverse(entry::age(&entry.candidate.credential)));
-    assemble(fitted, (server, format), issuer, claims)
+    let entitlement = assemble(fitted, (server, format), issuer, claims)?;
+    Ok(Entitlement {
+        unproved,
+        ..entitlement
+    })
+}
+
+/// The entries whose permissions ask for no more than the request proved, and why others were left
+/// out. If none is left, that is the refusal.
+fn proved<E>(
+    mut entries: Vec<E>,
+    possession: &Possession,
+    demand: impl Fn(&E) -> ProofDemand,
+) -> Result<(Vec<E>, Option<Reason>), Refusal> {
+    let unmet = |entry: &E| demand(entry).unmet_by(possession);
+    let last = entries.iter().rev().find_map(unmet);
+    entries.retain(|entry| unmet(entry).is_none());
+    match last {
+        Some(reason) if entries.is_empty() => Err(unproved(reason, possession)),
+        last => Ok((entries, last)),
+    }
 }
 
 /// The refusal if no rule gives an entry at this registry. Rules that only ever create packages give
@@ -267,6 +325,7 @@ fn assemble(
         details,
         credentials,
         left_out,
+        unproved: None,
     })
 }
 
@@ -276,14 +335,16 @@ fn assemble(
 pub fn of_token(
     token: &LiveToken,
     rules: &Snapshot,
-    (request, frame): (&AccessRequest, Frame),
+    asked: Asked<'_>,
     may_stay: impl Fn(&AuthorizationDetail) -> bool,
 ) -> Result<Entitlement, Refusal> {
+    let (request, frame) = (asked.access, asked.frame);
     let (token, is_opaque) = (token.claims(), token.is_opaque());
     let server = rules
         .resource_server_of(&token.aud)
         .ok_or(Reason::SubjectTokenInvalid)?;
     let server = target::target_among(std::iter::once(server.name.as_str()), rules, request)?;
+    asked.check_proof(&server)?;
     let entries: Vec<_> = token
         .authorization_details
         .iter()
@@ -336,6 +397,7 @@ pub fn of_token(
         details,
         credentials,
         left_out,
+        unproved: None,
     })
 }
 
@@ -344,13 +406,15 @@ pub fn of_token(
 pub fn of_client(
     client: &Client,
     rules: &Snapshot,
-    (request, frame): (&AccessRequest, Frame),
+    asked: Asked<'_>,
 ) -> Result<Entitlement, Refusal> {
+    let (request, frame) = (asked.access, asked.frame);
     let covered = client
         .permissions
         .iter()
         .map(|permission| permission.resource_server.as_str());
     let server = target::target_among(covered, rules, request)?;
+    asked.check_proof(&server)?;
     let enabled = |owner: &str| {
         rules
             .principal(&owner.to_ascii_lowercase())
@@ -359,7 +423,11 @@ pub fn of_client(
     let permissions = client.permissions.iter().filter(|permission| {
         permission.resource_server == server.name && enabled(&permission.owner)
     });
+    let (permissions, unproved) = proved(permissions.collect(), asked.possession, |permission| {
+        permission.demand
+    })?;
     let entries: Vec<AuthorizationDetail> = permissions
+        .into_iter()
         .map(|permission| AuthorizationDetail {
             kind: DETAIL_TYPE.to_owned(),
             actions: permission.actions.clone(),
@@ -395,5 +463,6 @@ pub fn of_client(
         details,
         credentials: Vec::new(),
         left_out,
+        unproved,
     })
 }

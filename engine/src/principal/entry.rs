@@ -12,6 +12,7 @@ use crate::ids::CredentialId;
 use crate::json::element_bytes;
 use crate::model::Principal;
 use crate::model::{FederatedCredential, Permission, ResourceServer, Rule, TrustedIssuer};
+use crate::possession::ProofDemand;
 use crate::profile::Claims;
 use crate::scope::ScopeSet;
 use crate::trust::{Candidate, Door, version_in};
@@ -22,6 +23,8 @@ pub(super) struct Entry<'r> {
     pub candidate: &'r Candidate,
     pub principal: &'r Arc<Principal>,
     pub detail: AuthorizationDetail,
+    /// What its permission asks of proofs of possession.
+    pub demand: ProofDemand,
 }
 
 /// All entries that the matching rules give at this resource server.
@@ -48,27 +51,24 @@ pub(super) fn entries<'r>(
                 && (is_vouched || principal.may_name_owner(owner))
         });
         let all = here.map(|permission| {
-            detail(
-                permission,
-                &candidate.credential,
-                &principal.name,
-                server,
-                version,
-            )
+            let credential = &candidate.credential;
+            let detail = detail(permission, credential, &principal.name, server, version);
+            (detail, permission.demand)
         });
-        let all = all.map(|mut detail| {
+        let all = all.map(|(mut detail, demand)| {
             // The caller could not name a principal here, so self-service rules may not create
             // packages.
             if door == Door::Nameless && !is_vouched {
                 detail.actions.retain(|action| action != CREATE);
             }
-            detail
+            (detail, demand)
         });
-        let all = all.filter(|detail| !detail.actions.is_empty());
-        entries.extend(all.map(|detail| Entry {
+        let all = all.filter(|(detail, _)| !detail.actions.is_empty());
+        entries.extend(all.map(|(detail, demand)| Entry {
             candidate,
             principal,
             detail,
+            demand,
         }));
     }
     entries

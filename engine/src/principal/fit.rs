@@ -111,9 +111,9 @@ pub fn fit<E: Narrow, A: Ord>(
             .iter()
             .rev()
             .take_while(|other| other.detail().credential == detail.credential);
-        let from_end = of_credential
-            .enumerate()
-            .find(|(_, other)| differ_in_packages_alone(other.detail(), detail));
+        let from_end = of_credential.enumerate().find(|(_, other)| {
+            other.demand() == entry.demand() && differ_in_packages_alone(other.detail(), detail)
+        });
         let into =
             from_end.map(|(at, _)| fitted.entries.len().saturating_sub(at.saturating_add(1)));
         let before = into

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::entry::{Entry, union};
 use super::{AccessRequest, DetailRequest};
 use crate::model::ResourceServer;
+use crate::possession::ProofDemand;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::scope::ScopeSet;
@@ -27,6 +28,12 @@ const ONE_ENTRY: &str = "each package is covered by some permission and no permi
 pub trait Narrow: Clone {
     fn detail(&self) -> &AuthorizationDetail;
     fn detail_mut(&mut self) -> &mut AuthorizationDetail;
+
+    /// What the permission behind the entry asks of proofs of possession. Permissions that differ in
+    /// it are not merged.
+    fn demand(&self) -> ProofDemand {
+        ProofDemand::default()
+    }
 }
 
 impl Narrow for AuthorizationDetail {
@@ -46,6 +53,10 @@ impl Narrow for Entry<'_> {
 
     fn detail_mut(&mut self) -> &mut AuthorizationDetail {
         &mut self.detail
+    }
+
+    fn demand(&self) -> ProofDemand {
+        self.demand
     }
 }
 

@@ -25,6 +25,10 @@ pub enum Class {
     Details,
     /// An assertion or an exchanged token, or a rule that admits it.
     Assertion,
+    /// The proof of possession that came with the request (RFC 9449 section 5).
+    Proof,
+    /// A proof without the nonce that it has to have (RFC 9449 section 8).
+    ProofNonce,
     /// A token that was issued to another client.
     ForeignToken,
     /// The keys of a trusted issuer are unavailable. This counts as the caller's fault, because an
@@ -78,6 +82,8 @@ impl Class {
             Self::Target => (400, "invalid_target", true),
             Self::Details => (400, "invalid_authorization_details", true),
             Self::Assertion => (400, "invalid_grant", true),
+            Self::Proof => (400, "invalid_dpop_proof", true),
+            Self::ProofNonce => (400, "use_dpop_nonce", false),
             Self::Upstream => (503, "temporarily_unavailable", true),
             Self::Unavailable => (503, "temporarily_unavailable", false),
             Self::Internal => (500, "server_error", false),

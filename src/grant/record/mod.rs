@@ -7,13 +7,14 @@ mod workload;
 
 use std::collections::BTreeSet;
 
+use carnet_dpop::Proof;
 use carnet_jose::base64url;
 use carnet_resource_server::AccessToken;
 
 use self::detail::{EventDetail, GrantedBy, workload_url};
 use self::workload::names;
 use super::{GrantRequest, Judged};
-use crate::assertion::{AcceptedAssertion, Assertion as _, AssertionContent, AssertionKey};
+use crate::assertion::{AcceptedAssertion, Assertion as _, AssertionContent, SingleUseKey};
 use crate::audit::{AssertionRef, AuditEvent, AuditPart, Outcome};
 use crate::clock::Timestamp;
 use crate::decision::{Authorization, Decision, Grounds, Presented, Subject};
@@ -34,7 +35,11 @@ pub(super) fn issuance(
     judged: &Judged,
     minted: &Minted,
 ) -> Issuance {
-    let Judged { subject, decision } = judged;
+    let Judged {
+        subject,
+        proof,
+        decision,
+    } = judged;
     let admitting = subject.client.rules();
     let (granting, lent): (&[MatchedRule], &[MatchedRule]) = match decision {
         Decision::Registry(authorization) => (
@@ -65,7 +70,10 @@ pub(super) fn issuance(
     }
     let presented = subject.assertions().map(|assertion| assertion.issuer().id);
     Issuance {
-        consumed: consumed(subject),
+        consumed: consumed(subject)
+            .into_iter()
+            .chain(proof.as_ref().map(spent))
+            .collect(),
         version: context.rules.version,
         dependencies: Dependencies {
             trusted_issuers: presented
@@ -102,7 +110,7 @@ fn pin(rule: &MatchedRule) -> Pin {
 }
 
 /// The keys of all assertions that a token uses up: subject, actor and client assertion.
-pub(super) fn consumed(subject: &Subject<AcceptedAssertion>) -> Vec<(AssertionKey, Timestamp)> {
+pub(super) fn consumed(subject: &Subject<AcceptedAssertion>) -> Vec<(SingleUseKey, Timestamp)> {
     let presented = subject.assertions();
     let keys = presented.filter_map(|assertion| {
         assertion
@@ -113,6 +121,12 @@ pub(super) fn consumed(subject: &Subject<AcceptedAssertion>) -> Vec<(AssertionKe
     let is_subject = matches!(subject.presented, Presented::ClientAssertion(_));
     keys.chain(subject.client.identity().consumed().filter(|_| !is_subject))
         .collect()
+}
+
+/// The key of a DPoP proof, and until when its use has to be remembered.
+fn spent(proof: &Proof) -> (SingleUseKey, Timestamp) {
+    let until = Timestamp::from_seconds(proof.in_force_until());
+    (SingleUseKey::of_proof(proof.key()), until)
 }
 
 /// The parents of an exchanged token: its subject token and its actor token, where this server

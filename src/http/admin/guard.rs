@@ -10,7 +10,8 @@ use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 use serde_json::json;
 
-use super::super::address::ClientAddress;
+use super::super::address::{ClientAddress, whole_path};
+use super::bound;
 use super::problem::Problem;
 use super::resource_flow::{FlowError, GuardedRequest, not_in_force};
 use crate::admin::{Author, Rejected};
@@ -63,7 +64,7 @@ impl FromRequestParts<Arc<App>> for AdminCaller {
             headers: parts.headers.clone(),
             address,
             method: parts.method.clone(),
-            endpoint: parts.uri.path().to_owned(),
+            endpoint: whole_path(parts).to_owned(),
             is_local,
         })
     }
@@ -172,6 +173,8 @@ async fn admit(app: &App, caller: &AdminCaller, access: Access) -> Result<Author
             }
             Err(FlowError) => internal().into(),
         })?;
+    let target = (caller.method.as_str(), caller.endpoint.as_str());
+    bound::check(app, &caller.headers, target, &token).await?;
     let token_id = token.claims().jti.clone();
     // Names in the principals' own letter case, whatever the scope has. The id is compared as well:
     // a later principal may have got the name of a deleted one.

@@ -2,6 +2,7 @@
 //! of this server.
 
 mod audit;
+mod bound;
 mod clients;
 mod described;
 mod explanations;

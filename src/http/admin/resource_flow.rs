@@ -18,6 +18,7 @@ use oxide_auth_async::endpoint::{Endpoint, OwnerSolicitor};
 use oxide_auth_async::primitives::{Authorizer, Issuer, Registrar};
 use url::Url;
 
+use super::bound;
 use super::problem::Problem;
 use crate::config::OwnUrls;
 use crate::decision::AdminGrant;
@@ -130,6 +131,12 @@ fn authorization(headers: &HeaderMap) -> Result<Option<String>, FlowError> {
             // Any number of spaces may follow the scheme (RFC 9110 section 11.4).
             let text = value.to_str().map_err(|_| FlowError)?;
             let (scheme, token) = text.trim().split_once(' ').unwrap_or((text, ""));
+            // The flow knows one scheme. Whether a token may come with the other is judged after it.
+            let scheme = if bound::token(headers).is_some() {
+                "Bearer"
+            } else {
+                scheme
+            };
             Ok(Some(format!("{scheme} {}", token.trim_start())))
         }
         (Some(_), Some(_)) => Err(FlowError),

@@ -26,6 +26,7 @@ use serde_json::{Map, Value, json};
 use self::request::DoorRequest;
 use super::address::ClientAddress;
 use super::error::admitted;
+use super::nonce::{is_about_proof, with_nonce};
 use super::told::{Told, retry_after, uri_of};
 use crate::app::App;
 use crate::config::OwnUrls;
@@ -82,7 +83,12 @@ async fn layer(
     if told.refusal.reason == Reason::PathUnknown {
         return told.answer(own);
     }
-    answer(kind, &told, &endpoint, own)
+    let answer = answer(kind, &told, &endpoint, own);
+    if is_about_proof(told.refusal.reason) {
+        with_nonce(app.proofs.required_nonces(), app.clock.now(), answer)
+    } else {
+        answer
+    }
 }
 
 /// The answer of a refusal, as the tools of this protocol read it.
@@ -216,6 +222,8 @@ fn mistake(told: &Told) -> Mistake {
         | Class::Client
         | Class::ClientUse
         | Class::Assertion
+        | Class::Proof
+        | Class::ProofNonce
         | Class::ForeignToken => Mistake::Assertion,
     }
 }

@@ -7,14 +7,17 @@ use axum::extract::{FromRequest, FromRequestParts as _, RawPathParams, Request};
 use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use axum::http::request::Parts;
+use carnet_dpop::{RequestUri, SentProof};
 use carnet_jose::json::{self, Limits};
 use serde_json::{Map, Value};
 
+use super::super::address::whole_path;
 use super::super::error::Caller;
 use super::super::received::read_whole;
 use super::super::revoke::{is_of_holder, revoke_by_holder};
 use crate::app::App;
-use crate::grant::{GrantRequest, TokenError, issue};
+use crate::config::OwnUrls;
+use crate::grant::{GrantRequest, RequestProof, TokenError, issue};
 use crate::ids::EventId;
 use crate::model::{FrontDoorKind, ResourceServer};
 use crate::principal::AtFrontDoor;
@@ -41,6 +44,8 @@ pub struct DoorRequest {
     body: Bytes,
     /// The package that the path names.
     package: Option<String>,
+    /// The URIs by which the request may have been sent: none that the request alone says.
+    uris: Vec<RequestUri>,
 }
 
 impl FromRequest<Arc<App>> for DoorRequest {
@@ -64,6 +69,10 @@ impl FromRequest<Arc<App>> for DoorRequest {
             address: None,
             sent: super::super::sent::Sent::default(),
         });
+        let uris = match SentProof::of(&parts.headers) {
+            SentProof::None => Vec::new(),
+            _ => uris(&parts, &server, &app.config.own),
+        };
         let body = read_whole(body).await?;
         Ok(Self {
             app: app.clone(),
@@ -72,6 +81,7 @@ impl FromRequest<Arc<App>> for DoorRequest {
             headers: parts.headers,
             body,
             package,
+            uris,
         })
     }
 }
@@ -109,6 +119,27 @@ fn host(parts: &Parts) -> Option<&str> {
     }
 }
 
+/// The URIs by which a request at a door may have been sent: on each of the door's hosts, and below
+/// the issuer.
+fn uris(parts: &Parts, server: &ResourceServer, own: &OwnUrls) -> Vec<RequestUri> {
+    let path = whole_path(parts);
+    let hosts = server.front_door.iter().flat_map(|door| &door.hosts);
+    // Tools reach a door without TLS on this machine alone, as they reach the issuer.
+    let schemes = ["https", "http"];
+    let plain = own.issuer().starts_with("http:");
+    let schemes = &schemes[..if plain { 2 } else { 1 }];
+    let at_host = hosts.flat_map(|host| {
+        schemes
+            .iter()
+            .map(move |scheme| format!("{scheme}://{host}{path}"))
+    });
+    let below = Some(own.on_origin(path));
+    at_host
+        .chain(below)
+        .filter_map(|uri| RequestUri::parse(&uri))
+        .collect()
+}
+
 impl DoorRequest {
     /// Issues the key for an assertion. `principal` is the one that the request names.
     pub async fn issue(
@@ -118,7 +149,11 @@ impl DoorRequest {
     ) -> Result<Recorded<Minted>, TokenError> {
         let at = AtFrontDoor::of(&self.server, self.package.as_deref())?;
         let caller = (self.caller.id, self.caller.address);
-        let request = GrantRequest::at_front_door(at, assertion, principal, caller);
+        let proof = RequestProof::Sent {
+            header: SentProof::of(&self.headers),
+            uris: self.uris.clone(),
+        };
+        let request = GrantRequest::at_front_door(at, assertion, principal, proof, caller);
         let issued = issue(&self.app, &request).await;
         let token = issued.inspect_err(|_| {
             let sent = &self.caller.sent;

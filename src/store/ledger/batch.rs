@@ -7,7 +7,7 @@ use carnet_entity::consumed;
 use sea_orm::{ColumnTrait as _, DatabaseTransaction, DbErr, EntityTrait as _, QueryFilter as _};
 
 use super::{Issuance, Written, rows};
-use crate::assertion::AssertionKey;
+use crate::assertion::SingleUseKey;
 use crate::documents::Kind;
 use crate::store::{ChangeKind, StoreError, changes};
 
@@ -124,7 +124,7 @@ impl<'a> Batch<'a> {
             Recording::AllNew => rows::insert_new(transaction, &first).await,
             Recording::EachByItself => {
                 let inserted = rows::insert_consumed(transaction, &first).await?;
-                let used = |key: &AssertionKey| !inserted.contains(key.as_bytes().as_slice());
+                let used = |key: &SingleUseKey| !inserted.contains(key.as_bytes().as_slice());
                 let replayed: BTreeSet<usize> = first
                     .iter()
                     .filter(|(key, _)| used(key))
@@ -132,7 +132,7 @@ impl<'a> Batch<'a> {
                     .collect();
                 for at in replayed {
                     // A request with one used assertion uses up none of its other assertions.
-                    let others: Vec<AssertionKey> = self
+                    let others: Vec<SingleUseKey> = self
                         .keys_of(at)
                         .into_iter()
                         .filter(|key| !used(key))
@@ -208,7 +208,7 @@ impl<'a> Batch<'a> {
     async fn release(
         &mut self,
         transaction: &DatabaseTransaction,
-        keys: &[AssertionKey],
+        keys: &[SingleUseKey],
     ) -> Result<(), DbErr> {
         if keys.is_empty() {
             return Ok(());
@@ -226,7 +226,7 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    fn keys_of(&self, at: usize) -> Vec<AssertionKey> {
+    fn keys_of(&self, at: usize) -> Vec<SingleUseKey> {
         self.issuances
             .get(at)
             .into_iter()

@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::{ChangeKind, Store, StoreError};
-use crate::assertion::AssertionKey;
+use crate::assertion::SingleUseKey;
 use crate::audit::AuditEvent;
 use crate::clock::Timestamp;
 use crate::documents::Kind;
@@ -34,7 +34,7 @@ const POSTGRES_WORKERS: usize = 4;
 pub struct Issuance {
     /// The keys of the assertions that are used up, each with the time until which it has to be
     /// remembered. Assertions without single use have no key.
-    pub consumed: Vec<(AssertionKey, Timestamp)>,
+    pub consumed: Vec<(SingleUseKey, Timestamp)>,
     /// The version of the snapshot that the decision was made on.
     pub version: i64,
     pub dependencies: Dependencies,
@@ -213,7 +213,7 @@ impl Store {
     }
 
     /// The recorded use of an assertion, if there was one.
-    pub async fn use_of(&self, key: &AssertionKey) -> Result<Option<Use>, StoreError> {
+    pub async fn use_of(&self, key: &SingleUseKey) -> Result<Option<Use>, StoreError> {
         let row = consumed::Entity::find_by_id(key.as_bytes().to_vec())
             .one(&self.read)
             .await?;

@@ -12,7 +12,7 @@ use sea_orm::{
 use serde_json::{Map, Value};
 
 use super::Pin;
-use crate::assertion::AssertionKey;
+use crate::assertion::SingleUseKey;
 use crate::clock::Timestamp;
 use crate::ids::EventId;
 use crate::store::placeholders::placeholders;
@@ -20,7 +20,7 @@ use crate::store::{StoreError, json};
 
 /// Assertions to record, each with the index of its request in the batch, the time until which it
 /// has to be remembered, and the audit event of its use.
-pub(super) type AssertionsToRecord = BTreeMap<AssertionKey, (usize, Timestamp, EventId)>;
+pub(super) type AssertionsToRecord = BTreeMap<SingleUseKey, (usize, Timestamp, EventId)>;
 
 /// Used assertions expire in groups: expiry times are rounded up to a multiple of so many seconds.
 const FORGET_TOGETHER_SECONDS: i64 = 600;

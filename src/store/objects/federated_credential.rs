@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use carnet_entity::{credential_actor, federated_credential, permission};
+use carnet_resource_server::ProofLevel;
 use sea_orm::{
     ActiveValue::{NotSet, Set},
     ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait as _, ExprTrait as _,
@@ -214,6 +215,10 @@ async fn insert_parts(
             owner: Set(given.owner.clone()),
             actions: Set(json!(given.actions).to_string()),
             packages: Set(json!(given.packages).to_string()),
+            min_proof: Set(Some(given.min_proof)
+                .filter(|level| *level > ProofLevel::Bearer)
+                .map(|level| level.as_str().to_owned())),
+            require_sender_constraint: Set(given.require_sender_constraint),
         });
     permission::Entity::insert_many(rows)
         .exec_without_returning(transaction)
@@ -314,6 +319,13 @@ async fn names_of(
         .collect())
 }
 
+/// The level that a row asks for. An unknown one, of a later release, must not be taken for less.
+fn min_proof(word: Option<&str>) -> Result<ProofLevel, StoreError> {
+    word.map_or(Ok(ProofLevel::Bearer), |word| {
+        from_json(&json!(word).to_string())
+    })
+}
+
 fn credential(
     row: federated_credential::Model,
     permissions: Vec<permission::Model>,
@@ -327,6 +339,8 @@ fn credential(
                 actions: from_json(&row.actions)?,
                 packages: from_json(&row.packages)?,
                 owner: row.owner,
+                min_proof: min_proof(row.min_proof.as_deref())?,
+                require_sender_constraint: row.require_sender_constraint,
             })
         })
         .collect::<Result<_, StoreError>>()?;

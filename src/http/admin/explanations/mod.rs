@@ -27,7 +27,9 @@ use crate::decision::{Mode, View};
 use crate::documents::Reader;
 use crate::explain::{Explanation, explain_claims, explain_request};
 use crate::form::TokenForm;
-use crate::grant::{GrantRequest, JWT, TokenError, read_access, through_front_door};
+use crate::grant::{
+    GrantRequest, JWT, RequestProof, TokenError, declared, read_access, through_front_door,
+};
 use crate::grant_type::GrantType;
 use crate::ids::EventId;
 use crate::profile::Claims;
@@ -73,6 +75,10 @@ pub fn routes() -> DescribedRoutes {
             "assertion": text, "trusted_issuer": text, "claims": { "type": "object" }, "event": text,
             "resource": texts, "audience": texts, "principal": text, "scope": text, "requested_token_type": text,
             "front_door": text, "package": text,
+            "proof": { "description": "The proof of possession that is taken as given.", "oneOf": [
+                { "const": "none" },
+                { "type": "object", "properties": { "jkt": text, "x5t": text }, "minProperties": 1, "maxProperties": 1 },
+            ] },
             "authorization_details": { "type": "array", "items": { "type": "object" } },
             "subject_token": text, "subject_token_type": text, "actor_token": text, "actor_token_type": text,
             "client_id": text, "client_assertion": text, "client_assertion_type": text,
@@ -120,10 +126,14 @@ async fn answer(
     } = request;
     let Some((trusted_issuer, claims)) = claims else {
         let caller = (EventId::new(app.clock.now()), None);
-        let request =
-            GrantRequest::read(&form, AuthorizationHeader::Absent, &app.config.own, caller)
-                .map_err(problem)?
-                .through_front_door(&form, &app.rules());
+        let request = declared(&form)
+            .map_err(TokenError::from)
+            .and_then(|proof| {
+                let (own, none) = (&app.config.own, AuthorizationHeader::Absent);
+                GrantRequest::read(&form, none, own, RequestProof::Declared(proof), caller)
+            })
+            .map_err(problem)?
+            .through_front_door(&form, &app.rules());
         return explain_request(app, &request, view).await.map_err(problem);
     };
     let context = app.decision_context();
@@ -136,9 +146,9 @@ async fn answer(
     })?;
     let access = read_access(&form, grant_type).and_then(|mut access| {
         through_front_door(&mut access, grant_type, &form, &context.rules)?;
-        Ok(access)
+        Ok((access, declared(&form)?))
     });
-    let access = access.map_err(|refusal| problem(refusal.into()))?;
+    let (access, proved) = access.map_err(|refusal| problem(refusal.into()))?;
     let mode = Mode::Preview {
         limits: &app.limits,
         used: false,
@@ -150,6 +160,7 @@ async fn answer(
         issuer,
         Claims::new(claims),
         (grant_type, &access),
+        proved,
     ))
 }
 
@@ -197,6 +208,7 @@ fn read(
         };
         form.extend(texts.into_iter().map(|text| (name, text.into())));
     }
+    form.extend(proof(&mut reader).map(|text| ("proof", text.into())));
     let details = reader
         .value("authorization_details")
         .map(ToString::to_string);
@@ -238,6 +250,32 @@ fn read(
         grant_type,
         claims,
     })
+}
+
+/// The proof that is taken as given: `none`, or an object of `jkt` or `x5t`, in the form of the
+/// parameter.
+fn proof(reader: &mut Reader<'_>) -> Option<String> {
+    let wrong = "must be none, or an object of jkt or x5t with a thumbprint";
+    match reader.value("proof")? {
+        Value::String(word) if word == "none" => Some(word.clone()),
+        Value::Object(members) if members.len() == 1 => {
+            let thumbprint = members.iter().find_map(|(name, value)| {
+                let is_known = matches!(name.as_str(), "jkt" | "x5t");
+                value
+                    .as_str()
+                    .filter(|_| is_known)
+                    .map(|text| format!("{name}:{text}"))
+            });
+            if thumbprint.is_none() {
+                reader.problem("proof", wrong);
+            }
+            thumbprint
+        }
+        _ => {
+            reader.problem("proof", wrong);
+            None
+        }
+    }
 }
 
 /// A trusted issuer's name, and claims that are judged as if that issuer had signed them.
