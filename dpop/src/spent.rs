@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{PoisonError, RwLock};
 
 use crate::Proof;
 
@@ -36,7 +36,7 @@ pub trait SpentProofs: fmt::Debug + Send + Sync {
 /// The memory of one process, for a service that runs as one: another process, or the same one
 /// after a restart, takes a used proof again within its time.
 #[derive(Default)]
-pub struct SingleProcess(Mutex<Memory>);
+pub struct SingleProcess(RwLock<Memory>);
 
 #[derive(Default)]
 struct Memory {
@@ -53,7 +53,7 @@ impl SingleProcess {
     }
 
     pub(crate) fn note(&self, proof: &Proof, now: i64) -> Presented {
-        let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memory = self.0.write().unwrap_or_else(PoisonError::into_inner);
         // At most one sweep a second, since a sweep looks at all of them.
         if memory.swept_at != now {
             memory.swept_at = now;

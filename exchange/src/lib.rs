@@ -9,24 +9,30 @@ mod error;
 pub mod explanation;
 mod job;
 mod options;
+mod possession;
 mod refusal;
 mod retry;
 mod runner;
 mod server;
 pub mod web;
 
+use std::path::PathBuf;
+
 use carnet_engine::profile::Claims;
 use clap::Args;
+use clap::builder::PathBufValueParser;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 use url::Url;
 
 use self::ambient::{Assertion, Seeking};
+use self::options::{Given, OrEmpty, given};
 use self::server::Server;
 
 pub use environment::Environment;
 pub use error::ExchangeError;
 pub use options::{RequestArgs, SourceArgs};
+pub use possession::DpopKey;
 pub use retry::{Patience, Tries};
 pub use server::{ServerUrl, TokenRequest};
 
@@ -44,6 +50,11 @@ pub struct ExchangeArgs {
     request: RequestArgs,
     #[command(flatten)]
     source: SourceArgs,
+    /// File with the private key of this job, to which the access token is bound (RFC 9449); made if
+    /// absent, readable by its owner alone. Whoever copies the token alone cannot use it. The registry
+    /// has to take such tokens.
+    #[arg(long, value_name = "FILE", value_parser = OrEmpty(PathBufValueParser::new()))]
+    dpop_key: Option<Given<PathBuf>>,
     /// Explain what the exchange would give, and why; no token is issued, and the platform's token
     /// stays unused.
     #[arg(long)]
@@ -122,10 +133,12 @@ pub async fn run(args: &ExchangeArgs, as_json: bool) -> Result<Verdict, Exchange
 
 /// Obtains an access token: the server's whole answer.
 pub async fn exchange(args: &ExchangeArgs, job: &Job) -> Result<Map<String, Value>, ExchangeError> {
+    // A key that cannot be used is told before anything is sent.
+    let key = args.dpop_key()?;
     let presented = Presented::obtain(&args.server, &args.source, job).await?;
     let request = args.token_request();
     let Presented { server, assertion } = &presented;
-    let used = match server.exchange(&request, assertion).await {
+    let used = match server.exchange(&request, assertion, key.as_ref()).await {
         Err(error) if error.is_own_replay() => error,
         answer => return answer.map_err(|error| presented.failed(error)),
     };
@@ -136,7 +149,7 @@ pub async fn exchange(args: &ExchangeArgs, job: &Job) -> Result<Map<String, Valu
         let fresh = obtain(&args.source, (&args.server, server), job).await;
         let fresh = fresh.map_err(|error| error.with_notes([format!("{lost}.")]))?;
         if !fresh.is(assertion) {
-            let answer = server.exchange(&request, &fresh).await;
+            let answer = server.exchange(&request, &fresh, key.as_ref()).await;
             return answer.map_err(|error| failed(error, fresh.claims()));
         }
     }
@@ -147,12 +160,25 @@ pub async fn exchange(args: &ExchangeArgs, job: &Job) -> Result<Map<String, Valu
 
 /// What the exchange would give, and the claims of the platform's token.
 async fn explain(args: &ExchangeArgs, job: &Job) -> Result<(Value, Claims), ExchangeError> {
+    let declared = args
+        .dpop_key()?
+        .map(|key| format!("jkt:{}", key.thumbprint()));
     let presented = Presented::obtain(&args.server, &args.source, job).await?;
-    let explanation = presented.explain(&args.token_request()).await?;
+    let request = TokenRequest {
+        proof: declared.as_deref(),
+        ..args.token_request()
+    };
+    let explanation = presented.explain(&request).await?;
     Ok((explanation, presented.assertion.claims().clone()))
 }
 
 impl ExchangeArgs {
+    /// The key of `--dpop-key`.
+    fn dpop_key(&self) -> Result<Option<DpopKey>, ExchangeError> {
+        let path = given(self.dpop_key.as_ref());
+        path.map(|path| DpopKey::open(path)).transpose()
+    }
+
     fn token_request(&self) -> TokenRequest<'_> {
         TokenRequest::new(&self.request, Some(&self.resource))
     }

@@ -131,13 +131,13 @@ fn details(text: &str) -> Result<String, String> {
 #[derive(Clone, Debug)]
 pub(crate) struct Given<T>(Option<T>);
 
-fn given<T>(option: Option<&Given<T>>) -> Option<&T> {
+pub(crate) fn given<T>(option: Option<&Given<T>>) -> Option<&T> {
     option.and_then(|given| given.0.as_ref())
 }
 
 /// Parses a value like the parser inside, except that an empty value is none.
 #[derive(Clone)]
-struct OrEmpty<P>(P);
+pub(crate) struct OrEmpty<P>(pub(crate) P);
 
 impl<P> TypedValueParser for OrEmpty<P>
 where

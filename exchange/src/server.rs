@@ -14,6 +14,7 @@ use super::ambient::Assertion;
 use super::web::{self, WebAnswer, WebError, printable};
 use crate::error::ExchangeError;
 use crate::options::RequestArgs;
+use crate::possession::DpopKey;
 use crate::refusal;
 use crate::retry::{Patience, Repeat, Tried, is_temporary, send_again};
 use carnet_engine::grant_type::GrantType;
@@ -103,6 +104,9 @@ pub enum ServerError {
     /// The answer is not one of a token endpoint (RFC 6749 section 5).
     #[error("{0}: {1}")]
     Answer(Url, String),
+    /// No proof of possession can be made.
+    #[error("{0}")]
+    Proof(String),
     /// The server refused the request.
     #[error("{}{}", refusal::describe(body), refusal::tries(tried))]
     Refused {
@@ -148,6 +152,7 @@ impl From<ServerError> for ExchangeError {
             }
             ServerError::Refused { body, .. } => Self::refused(text).with_answer(body),
             ServerError::AnotherIssuer { .. } => Self::usage(text),
+            ServerError::Proof(_) => Self::refused(text),
             ServerError::Web(_) | ServerError::Metadata(..) | ServerError::Answer(..) => {
                 Self::no_answer(text)
             }
@@ -170,6 +175,8 @@ pub struct TokenRequest<'a> {
     /// package that its tool would ask for.
     pub front_door: Option<&'a str>,
     pub package: Option<&'a str>,
+    /// For explanations: the proof of possession that is taken as given.
+    pub proof: Option<&'a str>,
 }
 
 impl<'a> TokenRequest<'a> {
@@ -182,6 +189,7 @@ impl<'a> TokenRequest<'a> {
             authorization_details: args.authorization_details(),
             front_door: None,
             package: None,
+            proof: None,
         }
     }
 }
@@ -238,24 +246,30 @@ impl Server {
         self.token_endpoint.as_str()
     }
 
-    /// Requests an access token. Returns the whole answer, which is checked to hold a usable bearer
-    /// token.
+    /// Requests an access token, bound to the key if there is one. Returns the whole answer, which is
+    /// checked to hold a usable token of the right kind.
     pub async fn exchange(
         &self,
         request: &TokenRequest<'_>,
         assertion: &Assertion,
+        key: Option<&DpopKey>,
     ) -> Result<Map<String, Value>, ServerError> {
         let url = &self.token_endpoint;
-        let post = web::client(url)?
-            .post(url.clone())
-            .form(&form(request, assertion));
-        let answer = send_again(url, post, Repeat::SameAssertion, self.patience.tokens).await?;
+        let form = form(request, assertion);
+        let mut answer = self.post_form(&form, key, None).await?;
+        // The server wants its own nonce in proofs, and told it with the refusal.
+        if key.is_some()
+            && let Some(nonce) = nonce_of(&answer)
+        {
+            answer = self.post_form(&form, key, Some(&nonce)).await?;
+        }
         let body = object(url, answer)?;
+        let wanted = if key.is_some() { "DPoP" } else { "Bearer" };
         let strange = |why: String| ServerError::Answer(url.clone(), why);
         let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default();
-        if !text("token_type").eq_ignore_ascii_case("bearer") {
+        if !text("token_type").eq_ignore_ascii_case(wanted) {
             return Err(strange(format!(
-                "the token is of the type `{}`, not Bearer",
+                "the token is of the type `{}`, not {wanted}",
                 printable(text("token_type"))
             )));
         }
@@ -263,6 +277,24 @@ impl Server {
             return Err(strange("the answer has no access token".to_owned()));
         }
         Ok(body)
+    }
+
+    async fn post_form(
+        &self,
+        form: &[(&str, &str)],
+        key: Option<&DpopKey>,
+        nonce: Option<&str>,
+    ) -> Result<WebAnswer, ServerError> {
+        let url = &self.token_endpoint;
+        let mut post = web::client(url)?.post(url.clone()).form(form);
+        if let Some(key) = key {
+            let proof = key.prove(("POST", url.as_str()), None, nonce);
+            post = post.header(
+                "dpop",
+                proof.map_err(|error| ServerError::Proof(error.to_string()))?,
+            );
+        }
+        Ok(send_again(url, post, Repeat::SameAssertion, self.patience.tokens).await?)
     }
 
     /// Asks what would become of a token request. Nothing is issued, and the assertion stays unused.
@@ -283,6 +315,13 @@ impl Server {
         }
         Ok(Value::Object(body))
     }
+}
+
+/// The nonce of a refusal that asks for it (RFC 9449 section 8).
+fn nonce_of(answer: &WebAnswer) -> Option<String> {
+    let body = answer.json();
+    let is_asked = body.get("error").and_then(Value::as_str) == Some("use_dpop_nonce");
+    answer.dpop_nonce.clone().filter(|_| is_asked)
 }
 
 /// The JSON object of a successful answer. Anything else is an error: a refusal if it has an `error`
@@ -329,6 +368,7 @@ fn form<'a>(request: &TokenRequest<'a>, assertion: &'a Assertion) -> Vec<(&'stat
     );
     form.extend(request.front_door.map(|name| ("front_door", name)));
     form.extend(request.package.map(|package| ("package", package)));
+    form.extend(request.proof.map(|proof| ("proof", proof)));
     form
 }
 

@@ -66,6 +66,8 @@ pub struct WebAnswer {
     pub retry_after: Option<Duration>,
     /// The version of what the body shows (`ETag`, RFC 9110 section 8.8.3).
     pub etag: Option<String>,
+    /// The nonce for the next DPoP proof (RFC 9449 section 8).
+    pub dpop_nonce: Option<String>,
     pub body: Vec<u8>,
     /// What became of the same request before this answer.
     pub tried: Tried,
@@ -147,6 +149,7 @@ async fn read(url: &Url, mut answer: Response, limit: Duration) -> Result<WebAns
             .and_then(|seconds| seconds.parse().ok())
             .map(Duration::from_secs),
         etag: header(ETAG.as_str()).map(str::to_owned),
+        dpop_nonce: header("dpop-nonce").map(str::to_owned),
         body,
         tried: Tried::default(),
     })

@@ -26,6 +26,7 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "ID", conflicts_with_all = [
         "source", "assertion_file", "assertion_env", "audience", "kubernetes_token_file",
         "resource", "scope", "principal", "authorization_details", "grant", "front_door", "package",
+        "proof",
     ])]
     event: Option<String>,
     /// Resource URI of the registry, or one of its aliases; without it, the only registry that the
@@ -39,6 +40,9 @@ pub struct ExplainArgs {
     /// Package that the registry's tool asks a key for, at the front door of an npm registry.
     #[arg(long, value_name = "NAME", requires = "front_door")]
     package: Option<String>,
+    /// Proof of possession that is taken as given: `none`, or `jkt:` or `x5t:` and a thumbprint.
+    #[arg(long, value_name = "PROOF")]
+    proof: Option<String>,
     #[command(flatten)]
     request: RequestArgs,
     #[command(flatten)]
@@ -100,6 +104,7 @@ impl ExplainArgs {
         TokenRequest {
             front_door: self.front_door.as_deref(),
             package: self.package.as_deref(),
+            proof: self.proof.as_deref(),
             ..TokenRequest::new(&self.request, resource.filter(|text| !text.is_empty()))
         }
     }
@@ -118,6 +123,13 @@ impl ExplainArgs {
             "authorization_details": details, "front_door": request.front_door, "package": request.package,
         });
         if let Some(members) = question.as_object_mut() {
+            members.extend(request.proof.map(|proof| {
+                let declared = proof.split_once(':').map_or(
+                    json!(proof),
+                    |(kind, thumbprint)| json!({ kind: thumbprint }),
+                );
+                ("proof".to_owned(), declared)
+            }));
             members.retain(|_, value| !value.is_null());
         }
         Ok(question)

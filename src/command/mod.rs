@@ -13,6 +13,7 @@ mod clients;
 mod completions;
 mod config;
 mod credentials;
+mod dpop_proof;
 mod explain;
 mod gateway;
 mod healthcheck;
@@ -144,6 +145,11 @@ enum Command {
         after_help = "Example:\n  token=$(carnet exchange --server https://carnet.example --resource https://registry.example/ --principal octo-org)"
     )]
     Exchange(Box<carnet_exchange::ExchangeArgs>),
+    /// Print a DPoP proof for one request, to use an access token that is bound to a key.
+    #[command(
+        after_help = "Example:\n  proof=$(carnet dpop-proof --key job.jwk --token \"$token\" PUT https://registry.example/packages/left-pad/1.0.0)"
+    )]
+    DpopProof(dpop_proof::DpopProofArgs),
     /// Explain why an assertion would be accepted or refused; no token is issued, and the assertion
     /// stays unused.
     ///
@@ -285,6 +291,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Healthcheck(args) => healthcheck::run(&args, json).await,
         Command::AdminToken(args) => admin_token::run(&args, json).await,
         Command::Keys(args) => keys::run(&args, json).await,
+        Command::DpopProof(args) => dpop_proof::run(&args, json),
         Command::Exchange(args) => {
             let exchanged = carnet_exchange::run(&args, json).await;
             exchanged

@@ -1318,6 +1318,7 @@ fn at_the_door(world: &World) -> Explanation {
         issuer,
         Claims::new(claims),
         (GrantType::JwtBearer, &access),
+        None,
     )
 }
 

@@ -48,6 +48,7 @@ mod delegation;
 mod deployment;
 mod details;
 mod documents;
+mod dpop;
 mod egress;
 mod egress_ways;
 mod ended_many;
