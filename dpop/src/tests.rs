@@ -218,6 +218,29 @@ fn rfc9449_4_3_5__only_asymmetric_algorithms_count() {
 }
 
 #[test]
+fn atk_167__a_key_in_the_header_is_no_secret_of_a_symmetric_algorithm() {
+    let key = key();
+    let jwk = public(&key);
+    for (alg, jwk) in [
+        ("HS256", jwk.clone()),
+        ("HS256", json!({ "kty": "oct", "k": base64url("secret") })),
+        ("none", jwk),
+    ] {
+        let header = json!({ "typ": "dpop+jwt", "alg": alg, "jwk": jwk });
+        let input = format!(
+            "{}.{}",
+            base64url(header.to_string()),
+            base64url(claims().to_string())
+        );
+        let code = carnet_jose::hmac_sha256(jwk.to_string().as_bytes(), input.as_bytes()).unwrap();
+        for signature in [base64url(code), String::new()] {
+            let refused = expected(&uris()).verify(&format!("{input}.{signature}"));
+            assert_eq!(refused, Err(InvalidProof::Algorithm), "{alg}");
+        }
+    }
+}
+
+#[test]
 fn rfc9449_4_3_6__the_signature_is_by_the_key_in_the_header() {
     let (key, other) = (key(), key());
     let header = json!({ "typ": "dpop+jwt", "alg": "ES256", "jwk": public(&other) });

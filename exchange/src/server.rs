@@ -257,11 +257,9 @@ impl Server {
         let url = &self.token_endpoint;
         let form = form(request, assertion);
         let mut answer = self.post_form(&form, key, None).await?;
-        // The server wants its own nonce in proofs, and told it with the refusal.
-        if key.is_some()
-            && let Some(nonce) = nonce_of(&answer)
-        {
-            answer = self.post_form(&form, key, Some(&nonce)).await?;
+        if key.is_some() && wants_another_proof(&answer) {
+            let nonce = answer.dpop_nonce.take();
+            answer = self.post_form(&form, key, nonce.as_deref()).await?;
         }
         let body = object(url, answer)?;
         let wanted = if key.is_some() { "DPoP" } else { "Bearer" };
@@ -317,11 +315,13 @@ impl Server {
     }
 }
 
-/// The nonce of a refusal that asks for it (RFC 9449 section 8).
-fn nonce_of(answer: &WebAnswer) -> Option<String> {
+/// Whether a refusal is only about the proof, and another one mends it: the server wants its own
+/// nonce in it (RFC 9449 section 8), or an earlier try, whose answer was lost, used the proof up.
+fn wants_another_proof(answer: &WebAnswer) -> bool {
     let body = answer.json();
-    let is_asked = body.get("error").and_then(Value::as_str) == Some("use_dpop_nonce");
-    answer.dpop_nonce.clone().filter(|_| is_asked)
+    let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default();
+    let wants_nonce = text("error") == "use_dpop_nonce" && answer.dpop_nonce.is_some();
+    wants_nonce || (text("reason") == "proof_replayed" && answer.tried.answer_lost)
 }
 
 /// The JSON object of a successful answer. Anything else is an error: a refusal if it has an `error`

@@ -260,7 +260,7 @@ async fn atk_163__a_proof_is_good_for_one_token_on_all_nodes_and_after_a_restart
 }
 
 #[tokio::test]
-async fn rfc9449_11_1__of_parallel_requests_with_one_proof_one_wins() {
+async fn rfc9449_11_1_1__of_parallel_requests_with_one_proof_one_wins() {
     let world = World::new().await;
     let prover = Prover::new();
     let proof = prover.prove(&world.server);
@@ -393,8 +393,6 @@ async fn rfc9449_11_3_1__once_nonces_are_asked_for_proofs_without_one_are_refuse
     ];
     let answer = ask(&other, &prover.sign(&claims), &form).await;
     bound_to(&answer, &prover);
-    // The answer has the nonce for the next one.
-    assert_eq!(answer.headers["dpop-nonce"], nonce.as_str());
     server.clock.advance(360);
     let claims = with(Prover::claims(server.now()), json!({ "nonce": nonce }));
     let answer = exchange(&world, &prover.sign(&claims), &world.good()).await;
@@ -402,6 +400,73 @@ async fn rfc9449_11_3_1__once_nonces_are_asked_for_proofs_without_one_are_refuse
     assert_ne!(answer.headers["dpop-nonce"], nonce.as_str());
     // Without a proof nothing is asked for.
     assert_eq!(world.exchange(&world.good()).await.status, 200);
+}
+
+#[tokio::test]
+async fn rfc9449_8_2_1__a_good_answer_has_the_nonce_for_the_next_proof() {
+    let world = World::with(&[("CARNET_DPOP__REQUIRE_NONCE", "true")]).await;
+    let (server, prover) = (&world.server, Prover::new());
+    let first = exchange(&world, &prover.prove(server), &world.good()).await;
+    let nonce = first.headers["dpop-nonce"].clone();
+    server.clock.advance(120);
+    let proof = |nonce: &str| {
+        let claims = with(Prover::claims(server.now()), json!({ "nonce": nonce }));
+        prover.sign(&claims)
+    };
+    let proof = proof(nonce.to_str().unwrap());
+    let answer = exchange(&world, &proof, &world.good()).await;
+    bound_to(&answer, &prover);
+    let newer = answer.headers["dpop-nonce"].clone();
+    assert_ne!(newer, nonce);
+    let claims = json!({ "nonce": newer.to_str().unwrap() });
+    let proof = prover.sign(&with(Prover::claims(server.now()), claims));
+    bound_to(&exchange(&world, &proof, &world.good()).await, &prover);
+    // Where no nonce is asked for, none is given.
+    let world = World::new().await;
+    let proof = prover.prove(&world.server);
+    let answer = exchange(&world, &proof, &world.good()).await;
+    assert!(bound_to(&answer, &prover).is_object() && !answer.headers.contains_key("dpop-nonce"));
+}
+
+#[tokio::test]
+async fn atk_171__a_proof_that_was_made_in_advance_is_refused() {
+    let world = World::with(&[("CARNET_DPOP__REQUIRE_NONCE", "true")]).await;
+    let prover = Prover::new();
+    let claims = Prover::claims(world.server.now() + 200);
+    let answer = exchange(&world, &prover.sign(&claims), &world.good()).await;
+    answer.refused(400, "use_dpop_nonce", "proof_nonce");
+    let world = World::new().await;
+    let claims = Prover::claims(world.server.now() + 200);
+    let proof = prover.sign(&claims);
+    let answer = exchange(&world, &proof, &world.good()).await;
+    answer.refused(400, "invalid_dpop_proof", "proof_invalid");
+}
+
+#[tokio::test]
+async fn atk_172__nonces_of_other_servers_and_old_ones_are_answered_with_a_fresh_one() {
+    let settings = [("CARNET_DPOP__REQUIRE_NONCE", "true")];
+    let (world, other) = (World::with(&settings).await, World::with(&settings).await);
+    let (server, prover) = (&world.server, Prover::new());
+    let nonce = async |world: &World| {
+        let answer = exchange(world, &prover.prove(&world.server), &world.good()).await;
+        answer.headers["dpop-nonce"].to_str().unwrap().to_owned()
+    };
+    let (own, foreign) = (nonce(&world).await, nonce(&other).await);
+    assert_ne!(own, foreign);
+    let mut tampered = own.clone().into_bytes();
+    tampered[15] = if tampered[15] == b'A' { b'B' } else { b'A' };
+    server.clock.advance(600);
+    for wrong in [own, foreign, String::from_utf8(tampered).unwrap()] {
+        let claims = with(Prover::claims(server.now()), json!({ "nonce": wrong }));
+        let answer = exchange(&world, &prover.sign(&claims), &world.good()).await;
+        answer.refused(400, "use_dpop_nonce", "proof_nonce");
+        let fresh = answer.headers["dpop-nonce"].to_str().unwrap();
+        let claims = with(Prover::claims(server.now()), json!({ "nonce": fresh }));
+        bound_to(
+            &exchange(&world, &prover.sign(&claims), &world.good()).await,
+            &prover,
+        );
+    }
 }
 
 #[tokio::test]
@@ -637,7 +702,7 @@ async fn administer(server: &TestServer, authorization: String, proof: Option<St
 }
 
 #[tokio::test]
-async fn rfc9449_7_1__the_admin_api_takes_bound_tokens_with_their_proofs_alone() {
+async fn rfc9449_7_1_1__the_admin_api_takes_bound_tokens_with_their_proofs_alone() {
     let world = World::new().await;
     let (server, key) = (&world.server, ProofKey::generate().unwrap());
     let members = json!({ "scopes": ["admin:read"] });
@@ -713,6 +778,34 @@ async fn rfc9449_7_1__the_admin_api_takes_bound_tokens_with_their_proofs_alone()
         );
     }
     assert_ne!(token_hash(token), token_hash(&plain));
+}
+
+#[tokio::test]
+async fn rfc9700_2_2_1_1__a_copied_token_without_its_key_opens_nothing() {
+    let world = World::new().await;
+    let (server, prover, thief) = (&world.server, Prover::new(), Prover::new());
+    let body = exchange(&world, &prover.prove(server), &world.good())
+        .await
+        .json();
+    let token = body["access_token"].as_str().unwrap();
+    for proof in [None, Some(thief.prove(server))] {
+        let answer = renew(&world, proof.as_deref(), token).await;
+        answer.refused(400, "invalid_request", "proof_would_be_lost");
+    }
+    let as_actor = [
+        ("grant_type", TOKEN_EXCHANGE),
+        ("subject_token", token),
+        ("subject_token_type", ACCESS_TOKEN),
+        ("actor_token", token),
+        ("actor_token_type", ACCESS_TOKEN),
+    ];
+    let answer = ask(server, &thief.prove(server), &as_actor).await;
+    answer.refused(400, "invalid_request", "proof_would_be_lost");
+    // Its owner goes on.
+    bound_to(
+        &renew(&world, Some(&prover.prove(server)), token).await,
+        &prover,
+    );
 }
 
 #[tokio::test]

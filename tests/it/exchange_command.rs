@@ -1,5 +1,6 @@
 //! `carnet exchange` (contract section 2), as a job runs it: the built binary, a server process, and stand-ins for platforms.
 
+mod bound;
 mod explains;
 mod hostile;
 mod mistakes;
