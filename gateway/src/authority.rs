@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use carnet_access::{AccessToken, PackageNames};
+use carnet_dpop::Proof;
 
 use crate::records::{
     Changed, NewPublication, Outcome, Package, RefusedPublication, Reservation, Unsettled,
@@ -18,7 +19,7 @@ pub struct Terms {
 /// Why a token gives nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoToken {
-    /// It is not one of the server's, it ended, or it is bound to a key, which the gateway cannot check.
+    /// It is not one of the server's, or it ended.
     Inactive,
     /// It is for another registry.
     OtherRegistry,
@@ -43,12 +44,19 @@ pub trait Authority: Send + Sync + 'static {
     /// `acts_for`.
     fn may_act_for(&self, principal: &str, owner: &str) -> bool;
 
-    /// The contents of a token that is in force and for this registry.
+    /// The time, in seconds since 1970.
+    fn now(&self) -> i64;
+
+    /// The contents of a token that is in force and for this registry. Whether the caller proves the
+    /// key that it may be bound to is checked by the gateway.
     fn token(
         &self,
         registry: &str,
         text: &str,
     ) -> impl Future<Output = Result<Result<AccessToken, NoToken>, Unavailable>> + Send;
+
+    /// Records that a proof of possession is used; `false` if it was before.
+    fn spend(&self, proof: &Proof) -> impl Future<Output = Result<bool, Unavailable>> + Send;
 
     /// The record of a package, by its folded name.
     fn package(

@@ -18,6 +18,7 @@ mod framing;
 mod gateway;
 mod index;
 mod owners;
+mod possession;
 mod publish;
 mod reads;
 mod records;

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use carnet_access::AccessToken;
+use carnet_dpop::Proof;
 use carnet_publish_protocols::credential::{Presented, presented};
 use carnet_publish_protocols::{
     File, Limits, Metadata, Operation, Protocol, Publication, Request, Unreadable, read,
 };
+use http::HeaderValue;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue};
 use http_body::Body;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::task::spawn_blocking;
@@ -20,6 +21,7 @@ use crate::decide::Case;
 use crate::framing::{call_has_body, discard, framing};
 use crate::gateway::{Gateway, Visit, refuse};
 use crate::index::{self, Existence};
+use crate::possession::{bound_token, proved, replayed};
 use crate::records::{NewPublication, Package, Publisher, RefusedPublication};
 use crate::refusal::{Kind, Refusal, no_token};
 use crate::registry::Registry;
@@ -32,8 +34,9 @@ const ATTEMPTS: usize = 5;
 
 /// What a publication was sent with.
 enum Hand {
-    /// A token of ours, which is verified again after the body came.
-    Token(SecretString),
+    /// A token of ours, which is verified again after the body came, and the proof of the key that it
+    /// is bound to.
+    Token(SecretString, Option<Proof>),
     /// Credentials of the registry's own, which go on to it.
     Own { user: Option<String> },
 }
@@ -88,7 +91,7 @@ impl<A: Authority> Gateway<A> {
         let url = destination(registry, path).ok_or_else(Refusal::unknown)?;
         let framed = framing(registry.protocol, parts)?;
         // Nothing of the body is received for a request without a token that counts.
-        let hand = self.hand(registry, &parts.headers, seen).await?;
+        let hand = self.hand(registry, parts, seen).await?;
         let kind = call.content_type()?;
         let kind = kind.and_then(|kind| HeaderValue::try_from(kind).ok());
         let mut spooled = self.spool.receive(body, framed).await?;
@@ -140,12 +143,17 @@ impl<A: Authority> Gateway<A> {
     async fn hand(
         &self,
         registry: &Registry,
-        headers: &HeaderMap,
+        parts: &Parts,
         seen: &mut Seen,
     ) -> Result<Hand, Refusal> {
+        if let Some(token) = bound_token(&parts.headers)? {
+            return self
+                .hand_of_token(registry, parts, (token, true), seen)
+                .await;
+        }
         let unusable = |why: &str| Refusal::new(Kind::Token, "invalid_request", why);
-        let sent =
-            presented(registry.protocol, headers).map_err(|why| unusable(&why.to_string()))?;
+        let sent = presented(registry.protocol, &parts.headers)
+            .map_err(|why| unusable(&why.to_string()))?;
         let (secret, user) = match sent {
             Presented::Nothing => return Err(no_credentials(registry)),
             Presented::Token(token) => (token, None),
@@ -175,12 +183,37 @@ impl<A: Authority> Gateway<A> {
                 "this is no token of trusted publishing, and the registry takes no passwords or keys any more: publish from a job, with a token for each run",
             ));
         }
-        let token = self
-            .authority
-            .token(&registry.name, secret.expose_secret())
-            .await?;
-        seen.token = Some(Box::new(token.map_err(no_token)?));
-        Ok(Hand::Token(secret))
+        let bearer = (secret, false);
+        self.hand_of_token(registry, parts, bearer, seen).await
+    }
+
+    /// The token of a request, with the proof of its key. `is_dpop` says whether it came as a bound
+    /// one.
+    async fn hand_of_token(
+        &self,
+        registry: &Registry,
+        parts: &Parts,
+        (secret, is_dpop): (SecretString, bool),
+        seen: &mut Seen,
+    ) -> Result<Hand, Refusal> {
+        let text = secret.expose_secret();
+        let token = self.authority.token(&registry.name, text).await?;
+        let token = &*seen.token.insert(Box::new(token.map_err(no_token)?));
+        let now = self.authority.now();
+        let proof = proved(registry, parts, (text, is_dpop), token, now)?;
+        Ok(Hand::Token(secret, proof))
+    }
+
+    /// Uses up the proof of a publication that is about to be recorded.
+    async fn spend(&self, hand: &Hand) -> Result<(), Refusal> {
+        let Hand::Token(_, Some(proof)) = hand else {
+            return Ok(());
+        };
+        if self.authority.spend(proof).await? {
+            Ok(())
+        } else {
+            Err(replayed())
+        }
     }
 
     /// Reads a request on a thread that may block.
@@ -239,6 +272,7 @@ impl<A: Authority> Gateway<A> {
         }
         let folded = names.normalise(&publication.package).into_owned();
         let action = self.action(registry, publication).await?;
+        let mut is_spent = false;
         for _ in 0..ATTEMPTS {
             let record = self.authority.package(&registry.name, &folded).await?;
             let exists = self.exists(registry, &record, publication).await?;
@@ -265,6 +299,9 @@ impl<A: Authority> Gateway<A> {
                 address: visit.address,
                 decided_on: record,
             };
+            if !std::mem::replace(&mut is_spent, true) {
+                self.spend(hand).await?;
+            }
             if let Ok(reservation) = self.authority.reserve(&new).await? {
                 return Ok((reservation.id, new.publisher));
             }
@@ -310,7 +347,7 @@ impl<A: Authority> Gateway<A> {
     ) -> Result<Publisher, Refusal> {
         match hand {
             Hand::Own { user } => case.for_own_credentials(user.clone()),
-            Hand::Token(secret) => {
+            Hand::Token(secret, _) => {
                 let token = self
                     .authority
                     .token(&registry.name, secret.expose_secret())

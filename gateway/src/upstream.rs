@@ -293,7 +293,11 @@ pub(crate) fn bring_back(answer: &mut Answered, registry: &Registry, asked: &Url
 /// The headers of a request at a front door for the server. The address of the client is what its
 /// limits count by: the gateway has to be among its `server.trusted_proxies`.
 pub(crate) fn of_door(sent: &HeaderMap, address: Option<IpAddr>) -> HeaderMap {
-    let mut headers = allowed(sent, &[ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT]);
+    let dpop = HeaderName::from_static("dpop");
+    let mut headers = allowed(
+        sent,
+        &[ACCEPT, AUTHORIZATION, CONTENT_TYPE, dpop, USER_AGENT],
+    );
     let address = address.map(|address| HeaderValue::from_str(&address.to_string()));
     if let Some(Ok(address)) = address {
         headers.insert(FORWARDED_FOR, address);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use carnet_dpop::Proof;
 use carnet_gateway::{
     Authority, Changed, NewPublication, NoToken, Outcome, Package, RefusedPublication, Reservation,
     Terms, Unavailable, Unsettled,
@@ -13,6 +14,8 @@ use serde_json::Value;
 use super::events::Events;
 use super::operate::settle;
 use crate::app::App;
+use crate::assertion::SingleUseKey;
+use crate::clock::Timestamp;
 use crate::documents::DEFAULT_PREFIX;
 use crate::model::ResourceServer;
 use crate::store::{PackageRecord, Publication, StoreError};
@@ -68,6 +71,17 @@ impl Authority for GatewayAuthority {
         known.is_some_and(|known| known.enabled && known.may_name_owner(owner))
     }
 
+    fn now(&self) -> i64 {
+        self.app.clock.now().seconds()
+    }
+
+    async fn spend(&self, proof: &Proof) -> Result<bool, Unavailable> {
+        let key = SingleUseKey::of_proof(proof.key());
+        let until = Timestamp::from_seconds(proof.in_force_until());
+        let spent = self.app.store.spend(&key, until).await;
+        spent.map_err(|error| unavailable(&error))
+    }
+
     async fn token(
         &self,
         registry: &str,
@@ -95,10 +109,6 @@ impl Authority for GatewayAuthority {
         };
         if live.claims().aud != server.resource {
             return Ok(Err(NoToken::OtherRegistry));
-        }
-        // The gateway cannot check that the caller holds the key.
-        if live.confirmation().is_some() {
-            return Ok(Err(NoToken::Inactive));
         }
         Ok(Ok(live.claims().clone()))
     }

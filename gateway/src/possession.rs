@@ -1,0 +1,104 @@
+//! Tokens that are bound to a key: what a publication proves of it (RFC 9449 section 7).
+
+use carnet_access::{AccessToken, Confirmation};
+use carnet_dpop::{Expected, Proof, RequestUri, SentProof};
+use carnet_publish_protocols::credential::NUGET_API_KEY;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use secrecy::SecretString;
+
+use crate::refusal::{Kind, Refusal};
+use crate::registry::Registry;
+
+/// The scheme of bound tokens in `Authorization`.
+const DPOP: &str = "DPoP";
+
+/// The token of an `Authorization: DPoP` header; `None` for any other.
+pub(crate) fn bound_token(headers: &HeaderMap) -> Result<Option<SecretString>, Refusal> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let is_bound = |value: &http::HeaderValue| {
+        let scheme = value.as_bytes().split(|byte| *byte == b' ').next();
+        scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(DPOP.as_bytes()))
+    };
+    let Some(value) = values.next().filter(|value| is_bound(value)) else {
+        return Ok(None);
+    };
+    if values.next().is_some() || headers.contains_key(NUGET_API_KEY) {
+        return Err(invalid("more than one credential"));
+    }
+    let text = value.to_str().ok().and_then(|text| text.split_once(' '));
+    let token = text.map(|(_, token)| token.trim()).unwrap_or_default();
+    if token.is_empty() || token.contains(' ') {
+        return Err(invalid("the header with the token cannot be read"));
+    }
+    Ok(Some(token.into()))
+}
+
+/// Checks that a bound token came with a proof of its key for this request, and a bearer token
+/// without one. The proof still has to be spent.
+pub(crate) fn proved(
+    registry: &Registry,
+    parts: &Parts,
+    (text, is_dpop): (&str, bool),
+    token: &AccessToken,
+    now: i64,
+) -> Result<Option<Proof>, Refusal> {
+    let thumbprint = match (&token.cnf, is_dpop) {
+        (None, false) => return Ok(None),
+        (None, true) => {
+            return Err(invalid(
+                "the token is not bound to a key: send it as Bearer",
+            ));
+        }
+        (Some(Confirmation::Key(thumbprint)), true) => thumbprint,
+        (Some(Confirmation::Key(_)), false) => {
+            return Err(unproved(
+                "the token is bound to a key: send it as `Authorization: DPoP`, with a proof of that key",
+            ));
+        }
+        (Some(Confirmation::Certificate(_)), _) => {
+            return Err(unproved(
+                "the token is bound to a certificate, and the gateway takes no client certificates",
+            ));
+        }
+    };
+    let SentProof::One(proof) = SentProof::of(&parts.headers) else {
+        return Err(unproved("there must be one DPoP header with one proof"));
+    };
+    let public = registry.bases.public.join(parts.uri.path()).ok();
+    let uris: Vec<RequestUri> = public
+        .and_then(|url| RequestUri::parse(url.as_str()))
+        .into_iter()
+        .collect();
+    let expected = Expected {
+        method: parts.method.as_str(),
+        uris: &uris,
+        token: Some(text),
+        nonces: None,
+        now,
+    };
+    let proof = expected
+        .verify(proof)
+        .map_err(|why| unproved(&format!("the DPoP proof is not valid: {why}")))?;
+    if proof.thumbprint() == thumbprint {
+        Ok(Some(proof))
+    } else {
+        Err(unproved(
+            "the token is bound to another key than the proof's",
+        ))
+    }
+}
+
+/// The refusal of a proof that was used before.
+pub(crate) fn replayed() -> Refusal {
+    unproved("the DPoP proof was used before: make a new one for each request")
+}
+
+fn unproved(why: &str) -> Refusal {
+    Refusal::new(Kind::Token, "invalid_dpop_proof", why)
+}
+
+fn invalid(why: &str) -> Refusal {
+    Refusal::new(Kind::Token, "invalid_request", why)
+}
