@@ -369,7 +369,8 @@ fn rfc9449_4_3_10__a_nonce_that_was_asked_for_has_to_match() {
     };
     let verified = |changes: Value| asked.verify(&signed(&key(), &with(&changes)));
     let nonce = nonces.at(NOW).unwrap();
-    assert!(verified(json!({ "nonce": nonce })).is_ok());
+    let proof = verified(json!({ "nonce": nonce })).unwrap();
+    assert_eq!(proof.nonce(), Some(nonce.as_str()));
     assert_eq!(verified(json!({})), Err(InvalidProof::Nonce));
     let mut tampered = nonce.clone().into_bytes();
     tampered[20] ^= 1;
