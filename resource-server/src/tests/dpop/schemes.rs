@@ -123,6 +123,10 @@ async fn rfc9449_7_1_2__an_unbound_token_is_refused_under_the_dpop_scheme() {
     let answer = world.present(&token, &world.proof(&token)).await;
     answer.is(401, [None, Some("invalid_token")]);
     assert!(answer.why().contains("`Authorization: Bearer`"));
+    // No proof would help.
+    let authorization = format!("DPoP {token}");
+    let answer = world.put(PATH, &[("authorization", &authorization)]).await;
+    answer.is(401, [None, Some("invalid_token")]);
 }
 
 #[tokio::test]
