@@ -52,6 +52,7 @@ pub struct Proof {
     thumbprint: String,
     uri: RequestUri,
     id: String,
+    nonce: Option<String>,
     in_force_until: i64,
 }
 
@@ -153,6 +154,7 @@ impl Expected<'_> {
             thumbprint,
             uri,
             id: claims.id.to_owned(),
+            nonce: claims.nonce.map(str::to_owned),
             in_force_until: claims.issued_at.saturating_add(past),
         })
     }
@@ -212,6 +214,13 @@ impl Proof {
     #[must_use]
     pub fn thumbprint(&self) -> &str {
         &self.thumbprint
+    }
+
+    /// The nonce that the proof has, if any. Where nonces were asked for
+    /// ([`Expected::nonces`]), it is one in force, though perhaps not the newest.
+    #[must_use]
+    pub fn nonce(&self) -> Option<&str> {
+        self.nonce.as_deref()
     }
 
     #[cfg(test)]

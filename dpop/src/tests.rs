@@ -176,7 +176,7 @@ fn rfc9449_4_3_3__the_claims_of_a_proof_are_there_and_of_their_types() {
     }
     let text = json!({ "iat": NOW.to_string() });
     assert_eq!(verified(&with(&text)), Err(InvalidProof::Claim("iat")));
-    for good in [json!(NOW), json!(NOW as f64 + 0.5)] {
+    for good in [json!(NOW), json!(1_790_000_000.5)] {
         assert!(verified(&with(&json!({ "iat": good }))).is_ok());
     }
     let negative = json!({ "iat": -0.5 });
@@ -369,7 +369,8 @@ fn rfc9449_4_3_10__a_nonce_that_was_asked_for_has_to_match() {
     };
     let verified = |changes: Value| asked.verify(&signed(&key(), &with(&changes)));
     let nonce = nonces.at(NOW).unwrap();
-    assert!(verified(json!({ "nonce": nonce })).is_ok());
+    let proof = verified(json!({ "nonce": nonce })).unwrap();
+    assert_eq!(proof.nonce(), Some(nonce.as_str()));
     assert_eq!(verified(json!({})), Err(InvalidProof::Nonce));
     let mut tampered = nonce.clone().into_bytes();
     tampered[20] ^= 1;
@@ -408,7 +409,7 @@ fn rfc9449_8_1__nonces_have_nonce_characters_and_are_not_told_from_each_other() 
         }
         assert!(!nonces.takes(&nonce, now + 300));
         // The part that nobody can compute is different each time.
-        assert!(seen.insert(nonce[11..].to_owned()));
+        assert!(seen.insert(nonce.get(11..).unwrap().to_owned()));
     }
 }
 

@@ -53,6 +53,6 @@ async fn publish(
         Ok(allowed) => {
             format!("{} publishes for {}", allowed.principal, allowed.owner).into_response()
         }
-        Err(denied) => realm.deny(denied, &operation),
+        Err(denied) => realm.deny(&token, denied, &operation),
     }
 }

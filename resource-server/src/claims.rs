@@ -1,12 +1,59 @@
 //! The checks of an access token's claims (RFC 9068 section 4). They are the same for the claims of
 //! a JWT and for the claims in an introspection response.
 
+use carnet_access::Confirmation;
+use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
-use crate::{AccessToken, Rejection};
+use crate::{AccessToken, DpopRejection, Rejection};
 
 /// The clock difference between authorization server and registry that is tolerated, in seconds.
 const LEEWAY_SECONDS: i64 = 60;
+
+/// Why a bound token is refused where no proofs are taken, and one whose binding cannot be read
+/// everywhere (decision D-49).
+const BOUND: &str = "bound to a key";
+const NEEDS_PROOF: &str = "bound to a key: it goes with `Authorization: DPoP` and a proof";
+const CERTIFICATE: &str = "bound to a client certificate, and mutual TLS is not supported here";
+const UNBOUND: &str = "not bound to a key: it goes with `Authorization: Bearer`";
+const OTHER_KEY: &str = "bound to another key than that of the proof";
+
+/// A valid token of which it is not known yet whether the sender may use it: it may be bound to a
+/// key, and then a copy of it is worth nothing.
+#[derive(Clone, Debug)]
+pub(crate) struct Unproven(pub(crate) AccessToken);
+
+impl Unproven {
+    /// The token of a request without a proof of possession; `takes_proofs` is whether there could
+    /// have been one.
+    pub(crate) fn into_bearer(self, takes_proofs: bool) -> Result<AccessToken, Rejection> {
+        let why = match self.0.cnf {
+            None => return Ok(self.0),
+            Some(_) if !takes_proofs => BOUND,
+            Some(Confirmation::Key(_)) => NEEDS_PROOF,
+            Some(Confirmation::Certificate(_)) => CERTIFICATE,
+        };
+        Err(Rejection::InvalidToken(why))
+    }
+
+    /// The thumbprint of the key that a proof has to be by, in a request with the DPoP scheme.
+    pub(crate) fn key(&self) -> Result<&str, DpopRejection> {
+        match &self.0.cnf {
+            Some(Confirmation::Key(thumbprint)) => Ok(thumbprint),
+            Some(Confirmation::Certificate(_)) => Err(DpopRejection::InvalidToken(CERTIFICATE)),
+            None => Err(DpopRejection::InvalidToken(UNBOUND)),
+        }
+    }
+
+    /// The token of a request with a proof by the key of this thumbprint.
+    pub(crate) fn proven_by(self, thumbprint: &str) -> Result<AccessToken, DpopRejection> {
+        if self.key()? == thumbprint {
+            Ok(self.0)
+        } else {
+            Err(DpopRejection::InvalidToken(OTHER_KEY))
+        }
+    }
+}
 
 /// Checks that the claims are of a token that `issuer` issued for `resource` and that is in force
 /// at `now` (seconds since 1970), and turns them into an [`AccessToken`].
@@ -15,9 +62,14 @@ pub(crate) fn accept(
     issuer: &str,
     resource: &str,
     now: i64,
-) -> Result<AccessToken, Rejection> {
+) -> Result<Unproven, Rejection> {
     let invalid = |why| Err(Rejection::InvalidToken(why));
-    prove_possession(&claims)?;
+    // Whoever does not understand a binding must not take the token for one without it.
+    if let Some(cnf) = claims.get("cnf")
+        && Confirmation::deserialize(cnf).is_err()
+    {
+        return invalid(BOUND);
+    }
     let not_before = match claims.get("nbf") {
         None => None,
         Some(value) => Some(value.as_i64().ok_or(Rejection::InvalidToken("malformed"))?),
@@ -47,16 +99,5 @@ pub(crate) fn accept(
     {
         return invalid("has an entry for another registry");
     }
-    Ok(token)
-}
-
-/// Refuses every token that is bound to a key (`cnf`, RFC 7800): proofs of possession are not
-/// supported, and a bound token must not be accepted as a bearer token (decision D-49). Support for
-/// proofs belongs here.
-fn prove_possession(claims: &Map<String, Value>) -> Result<(), Rejection> {
-    if claims.contains_key("cnf") {
-        Err(Rejection::InvalidToken("bound to a key"))
-    } else {
-        Ok(())
-    }
+    Ok(Unproven(token))
 }

@@ -118,10 +118,10 @@ impl Introspector {
 }
 
 /// The members of an introspection response (RFC 7662 section 2.2) if it says `"active": true` for
-/// a bearer token.
+/// a bearer token, or for one that is bound to a key (RFC 9449 section 6.2).
 fn active(answer: &[u8]) -> Result<Map<String, Value>, Rejection> {
     let unreadable = Rejection::Unavailable(Outage::Answer);
-    let members = json::object(answer, Limits::DOCUMENT).map_err(|_| unreadable)?;
+    let members = json::object(answer, Limits::DOCUMENT).map_err(|_| unreadable.clone())?;
     match members.get("active") {
         Some(Value::Bool(true)) => {}
         Some(Value::Bool(false)) => return Err(Rejection::InvalidToken("not active")),
@@ -130,6 +130,12 @@ fn active(answer: &[u8]) -> Result<Map<String, Value>, Rejection> {
     match members.get("token_type") {
         None => Ok(members),
         Some(Value::String(kind)) if kind.eq_ignore_ascii_case("bearer") => Ok(members),
+        // The key is in `cnf`, which decides; a type that says "bound" without it is not believed.
+        Some(Value::String(kind))
+            if kind.eq_ignore_ascii_case("dpop") && members.contains_key("cnf") =>
+        {
+            Ok(members)
+        }
         // A token of another type must not be used as a bearer token (RFC 6749 section 7.1).
         Some(_) => Err(Rejection::InvalidToken("not a bearer token")),
     }

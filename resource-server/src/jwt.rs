@@ -2,7 +2,8 @@
 
 use carnet_jose::{Algorithm, Compact, KeySet, NoKey};
 
-use crate::{AccessToken, Rejection, claims};
+use crate::Rejection;
+use crate::claims::{self, Unproven};
 
 /// A JWT whose header is that of an access token. Its signature is not verified yet.
 pub(crate) struct UnverifiedJwt<'t> {
@@ -50,7 +51,7 @@ impl<'t> UnverifiedJwt<'t> {
         issuer: &str,
         resource: &str,
         now: i64,
-    ) -> Result<AccessToken, Rejection> {
+    ) -> Result<Unproven, Rejection> {
         let invalid = Rejection::InvalidToken;
         let key = keys
             .select(self.algorithm, self.key_id())

@@ -9,11 +9,18 @@ use http::{Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::{Realm, Sent, Verifier};
+use crate::realm::offer_nonce;
+use crate::{Realm, Sent, Verified, Verifier};
 
 /// A tower layer that verifies the access token of each request. It puts the
 /// [`AccessToken`](crate::AccessToken) into the request's extensions, and answers requests without
-/// a valid token itself ([`Realm::reject`]).
+/// a valid token itself ([`Realm::reject`]). To the responses of the inner service it adds the nonce
+/// for the client's next proof, where there is a new one ([`Verified::add_nonce`]).
+///
+/// Proofs of possession are compared with the path of the request as the layer sees it. Where a
+/// router around it removes a prefix, such as axum's `nest`, [`Proofs::reached_at`] says so.
+///
+/// [`Proofs::reached_at`]: crate::Proofs::reached_at
 ///
 /// The layer authenticates; it does not authorize. The handler, which knows package and owner, has
 /// to call [`allows`](crate::allows). The layer does not read bodies, so it does not notice a
@@ -32,12 +39,16 @@ pub struct TokenRequired<S> {
 }
 
 impl RequireToken {
-    /// Requires tokens that `verifier` accepts, and sends challenges for `realm`.
+    /// Requires tokens that `verifier` accepts, and sends challenges for `realm`; also for proofs of
+    /// possession if the verifier takes them.
     pub fn new(verifier: impl Into<Arc<Verifier>>, realm: Realm) -> Self {
-        Self {
-            verifier: verifier.into(),
-            realm,
-        }
+        let verifier = verifier.into();
+        let realm = if verifier.takes_proofs() {
+            realm.taking_proofs()
+        } else {
+            realm
+        };
+        Self { verifier, realm }
     }
 }
 
@@ -67,21 +78,22 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, mut request: Request<I>) -> Self::Future {
+    fn call(&mut self, request: Request<I>) -> Self::Future {
         // `self.inner` was polled ready and has to take this call; a clone of it need not be ready.
         let fresh = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, fresh);
         let RequireToken { verifier, realm } = self.layer.clone();
         Box::pin(async move {
-            let token = verifier.token_of(Sent::by(&request)).map(str::to_owned);
-            let verified = match token {
-                Ok(token) => verifier.verify_token(&token).await,
-                Err(rejection) => Err(rejection),
-            };
-            match verified {
-                Ok(verified) => {
-                    request.extensions_mut().insert(verified);
-                    inner.call(request).await
+            // The body of a request need not be shareable between threads, and is set aside.
+            let (mut parts, body) = request.into_parts();
+            match verifier.verify_request(Sent::from(&parts)).await {
+                Ok(Verified { token, nonce }) => {
+                    parts.extensions.insert(token);
+                    let mut response = inner.call(Request::from_parts(parts, body)).await?;
+                    if let Some(nonce) = nonce {
+                        offer_nonce(response.headers_mut(), &nonce);
+                    }
+                    Ok(response)
                 }
                 Err(rejection) => Ok(realm.reject(rejection)),
             }

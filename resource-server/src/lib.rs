@@ -4,8 +4,10 @@
 //! * [`Verifier`] finds the one token of a request (RFC 6750 section 2). It verifies JWTs offline
 //!   with the keys that the server publishes (RFC 9068 section 4), and asks the server about opaque
 //!   keys ([`Introspection`], RFC 7662).
+//! * [`Proofs`] lets it take tokens that are bound to a key, each with a proof of possession (DPoP,
+//!   RFC 9449). Without, it refuses them.
 //! * [`RequireToken`] does this as a tower layer; [`Realm`] writes the challenges (RFC 6750 section
-//!   3).
+//!   3, RFC 9449 section 7.1).
 //! * [`allows`] decides by the token's `authorization_details` (RFC 9396). What only the registry
 //!   knows, such as who owns a package today, is passed in as [`RegistryState`].
 //! * [`PackageNames`] and [`PackagePattern`] compare package names as the registry's ecosystem
@@ -26,6 +28,12 @@
 //! ```no_run
 #![doc = include_str!("../examples/opaque_keys.rs")]
 //! ```
+//!
+//! A verifier that was told where to remember proofs takes bound tokens too:
+//!
+//! ```no_run
+#![doc = include_str!("../examples/bound_tokens.rs")]
+//! ```
 
 #![warn(missing_docs)]
 #![cfg_attr(
@@ -42,6 +50,7 @@ mod introspection;
 mod jwt;
 mod kept;
 mod layer;
+mod possession;
 mod realm;
 mod recent;
 mod rejection;
@@ -59,11 +68,13 @@ pub use carnet_access::{
     PackageSet, PrincipalClaim, ProofLevel, RegistryState, RestsOn, WorkloadClaim, allows,
     is_well_formed_name,
 };
+pub use carnet_dpop::{InvalidProof, Presented, Proof, SingleProcess, SpentProofs};
 pub use introspection::Introspection;
 pub use layer::{RequireToken, TokenRequired};
+pub use possession::Proofs;
 pub use realm::Realm;
-pub use rejection::{Outage, Rejection};
+pub use rejection::{DpopRejection, Outage, Rejection};
 pub use resource::{NoMetadata, ProtectedResource};
 pub use sent::Sent;
 pub use server::SetUpError;
-pub use verifier::Verifier;
+pub use verifier::{Verified, Verifier};

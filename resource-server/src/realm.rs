@@ -1,14 +1,21 @@
-//! Challenges and the HTTP responses that contain them (RFC 6750 section 3).
+//! Challenges and the HTTP responses that contain them (RFC 6750 section 3, RFC 9449 section 7.1).
 
-use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, Response, StatusCode};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::json;
 
-use crate::CREATE;
-use crate::{DenialReason, Denied, Operation, ProtectedResource, Rejection};
+use crate::possession::proof_algorithms;
+use crate::{
+    AccessToken, CREATE, DenialReason, Denied, DpopRejection, Operation, ProtectedResource,
+    Rejection,
+};
 
 /// Seconds after which a client may try again when a token could not be checked.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("30");
+/// The most characters of the reason why a proof is not valid that a challenge has: it names the
+/// `htu` of the proof, which may be long.
+const MAX_REASON: usize = 400;
+const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 
 /// The protection space that a registry names in its challenges (RFC 9110 section 11.5), and the
 /// builder of its error responses.
@@ -16,7 +23,11 @@ const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("30");
 pub struct Realm {
     name: String,
     metadata: Option<String>,
+    takes_proofs: bool,
 }
+
+/// The parameters of a challenge that only one of two challenges has.
+type Parameters<'a> = [(&'static str, Option<&'a str>)];
 
 impl Realm {
     /// A realm with this name. A challenge can contain only printable ASCII without `"` and `\`;
@@ -26,6 +37,18 @@ impl Realm {
         Self {
             name: name.to_owned(),
             metadata: None,
+            takes_proofs: false,
+        }
+    }
+
+    /// Adds a challenge for the scheme DPoP, with the algorithms that proofs may have: for a
+    /// registry whose verifier takes proofs
+    /// ([`Verifier::taking_proofs`](crate::Verifier::taking_proofs)).
+    #[must_use]
+    pub fn taking_proofs(self) -> Self {
+        Self {
+            takes_proofs: true,
+            ..self
         }
     }
 
@@ -39,35 +62,56 @@ impl Realm {
         }
     }
 
-    /// The value of `WWW-Authenticate` for a request without a valid token. It has no `error` for
+    /// The values of `WWW-Authenticate` for a request without a valid token, each for a header of
+    /// its own: one for Bearer, and one for DPoP if the realm takes proofs. The error stands in the
+    /// challenge of the scheme that the request had (RFC 9449 section 7.2); there is none for
     /// [`Rejection::NoToken`] and [`Rejection::Unavailable`] (RFC 6750 section 3.1).
     #[must_use]
-    pub fn challenge(&self, rejection: Rejection) -> String {
+    pub fn challenges(&self, rejection: &Rejection) -> Vec<String> {
         let description = match rejection {
-            Rejection::InvalidRequest(why) | Rejection::InvalidToken(why) => Some(why),
+            Rejection::InvalidRequest(why) | Rejection::InvalidToken(why) => Some((*why).into()),
+            Rejection::Dpop(rejection) => Some(reason(rejection)),
             Rejection::NoToken | Rejection::Unavailable(_) => None,
         };
-        self.bearer(&[
+        let parameters = [
             ("error", rejection.error()),
-            ("error_description", description),
-        ])
+            ("error_description", description.as_deref()),
+        ];
+        self.of_schemes(matches!(rejection, Rejection::Dpop(_)), &parameters)
     }
 
-    /// The value of `WWW-Authenticate` for a valid token that does not allow `operation`: the error
-    /// `insufficient_scope`, and in `scope` the actions that a sufficient token has.
+    /// Puts what the client needs for its next attempt into the headers of a response to a request
+    /// without a valid token: the [`challenges`](Self::challenges) and, for
+    /// [`DpopRejection::NonceNeeded`], the nonce. For registries that write the response themselves.
+    pub fn write_challenges(&self, rejection: &Rejection, headers: &mut HeaderMap) {
+        write(headers, &self.challenges(rejection));
+        if let Rejection::Dpop(DpopRejection::NonceNeeded(nonce)) = rejection {
+            offer_nonce(headers, nonce);
+        }
+    }
+
+    /// The values of `WWW-Authenticate` for a valid `token` that does not allow `operation`, each for
+    /// a header of its own. That of the token's scheme has the error `insufficient_scope`, and in
+    /// `scope` the actions that a sufficient token has.
     #[must_use]
-    pub fn insufficient_scope(&self, denied: Denied, operation: &Operation<'_>) -> String {
+    pub fn insufficient_scope(
+        &self,
+        token: &AccessToken,
+        denied: Denied,
+        operation: &Operation<'_>,
+    ) -> Vec<String> {
         let action: String = operation.action.chars().filter(|c| *c != ' ').collect();
         let needed = match denied.reason {
             DenialReason::CreateDenied if action != CREATE => format!("{CREATE} {action}"),
             _ => action,
         };
         let description = denied.reason.to_string();
-        self.bearer(&[
+        let parameters = [
             ("error", Some("insufficient_scope")),
-            ("error_description", Some(&description)),
-            ("scope", Some(&needed)),
-        ])
+            ("error_description", Some(description.as_str())),
+            ("scope", Some(needed.as_str())),
+        ];
+        self.of_schemes(token.cnf.is_some(), &parameters)
     }
 
     /// The complete response to a request without a valid token: status 400, 401 or 503, the
@@ -78,56 +122,90 @@ impl Realm {
     #[must_use]
     pub fn reject<B: From<String>>(&self, rejection: Rejection) -> Response<B> {
         let status = StatusCode::from_u16(rejection.status()).unwrap_or(StatusCode::UNAUTHORIZED);
-        let description = rejection.to_string();
-        let mut answer = match (rejection, rejection.error()) {
+        let mut answer = if let Rejection::Unavailable(_) = rejection {
             // There is no challenge, since another token would not help. The reason is for the
             // operator only.
-            (Rejection::Unavailable(_), _) => {
-                let mut later = said(
-                    status,
-                    &json!({ "error_description": "the access token cannot be checked" }),
-                );
-                later.headers_mut().insert(RETRY_AFTER, RETRY_SECONDS);
-                later
-            }
-            (_, Some(error)) => {
-                let body = json!({ "error": error, "error_description": description });
-                challenged(status, self.challenge(rejection), &body)
-            }
-            (_, None) => challenged(
-                status,
-                self.challenge(rejection),
-                &json!({ "error_description": description }),
-            ),
+            let body = json!({ "error_description": "the access token cannot be checked" });
+            let mut later = said(status, &body);
+            later.headers_mut().insert(RETRY_AFTER, RETRY_SECONDS);
+            later
+        } else {
+            let description = rejection.to_string();
+            let body = match rejection.error() {
+                Some(error) => json!({ "error": error, "error_description": description }),
+                None => json!({ "error_description": description }),
+            };
+            let mut answer = said(status, &body);
+            self.write_challenges(&rejection, answer.headers_mut());
+            answer
         };
         answer.extensions_mut().insert(rejection);
         answer
     }
 
-    /// The complete response to a request whose token is valid and does not allow the operation:
+    /// The complete response to a request whose `token` is valid and does not allow the operation:
     /// status 403, the challenge, and a JSON body with `error`, `error_description` and the code of
     /// the reason (`reason`).
     #[must_use]
-    pub fn deny<B: From<String>>(&self, denied: Denied, operation: &Operation<'_>) -> Response<B> {
+    pub fn deny<B: From<String>>(
+        &self,
+        token: &AccessToken,
+        denied: Denied,
+        operation: &Operation<'_>,
+    ) -> Response<B> {
         let body = json!({
             "error": "insufficient_scope", "error_description": denied.to_string(), "reason": denied.reason.code(),
         });
-        challenged(
-            StatusCode::FORBIDDEN,
-            self.insufficient_scope(denied, operation),
-            &body,
-        )
+        let mut answer = said(StatusCode::FORBIDDEN, &body);
+        let challenges = self.insufficient_scope(token, denied, operation);
+        write(answer.headers_mut(), &challenges);
+        answer
     }
 
-    /// The challenge: `realm`, those of `parameters` that have a value, and `resource_metadata`,
-    /// each as a quoted string.
-    fn bearer(&self, parameters: &[(&str, Option<&str>)]) -> String {
+    /// The challenges of both schemes, or of Bearer alone where no proofs are taken. `parameters`
+    /// stand in that of the scheme that the request had.
+    fn of_schemes(&self, had_dpop: bool, parameters: &Parameters<'_>) -> Vec<String> {
+        let (of_bearer, of_dpop) = if had_dpop {
+            (&[][..], parameters)
+        } else {
+            (parameters, &[][..])
+        };
+        let mut challenges = vec![self.challenge("Bearer", of_bearer, None)];
+        if self.takes_proofs || had_dpop {
+            let algorithms = proof_algorithms().collect::<Vec<_>>().join(" ");
+            challenges.push(self.challenge("DPoP", of_dpop, Some(&algorithms)));
+        }
+        challenges
+    }
+
+    /// A challenge: `realm`, those of `parameters` that have a value, `algs` and
+    /// `resource_metadata`, each as a quoted string.
+    fn challenge(
+        &self,
+        scheme: &str,
+        parameters: &Parameters<'_>,
+        algorithms: Option<&str>,
+    ) -> String {
         let first = [("realm", Some(self.name.as_str()))];
-        let last = [("resource_metadata", self.metadata.as_deref())];
+        let last = [
+            ("algs", algorithms),
+            ("resource_metadata", self.metadata.as_deref()),
+        ];
         let all = first.iter().chain(parameters).chain(&last);
         let given =
             all.filter_map(|(name, value)| Some(format!("{name}=\"{}\"", quotable((*value)?))));
-        format!("Bearer {}", given.collect::<Vec<_>>().join(", "))
+        format!("{scheme} {}", given.collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// The `error_description` for a request with the DPoP scheme.
+fn reason(rejection: &DpopRejection) -> String {
+    match rejection {
+        DpopRejection::InvalidRequest(why) | DpopRejection::InvalidToken(why) => (*why).into(),
+        DpopRejection::InvalidProof(why) => why.to_string().chars().take(MAX_REASON).collect(),
+        DpopRejection::NoProof | DpopRejection::UsedProof | DpopRejection::NonceNeeded(_) => {
+            rejection.to_string()
+        }
     }
 }
 
@@ -139,6 +217,15 @@ fn quotable(text: &str) -> String {
         .collect()
 }
 
+/// Gives a client the nonce for its next proof. No other client must get it from a cache (RFC 9449
+/// section 8.2).
+pub(crate) fn offer_nonce(headers: &mut HeaderMap, nonce: &str) {
+    if let Ok(nonce) = HeaderValue::from_str(nonce) {
+        headers.insert(DPOP_NONCE, nonce);
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+}
+
 fn said<B: From<String>>(status: StatusCode, body: &serde_json::Value) -> Response<B> {
     let mut answer = Response::new(B::from(body.to_string()));
     *answer.status_mut() = status;
@@ -148,13 +235,9 @@ fn said<B: From<String>>(status: StatusCode, body: &serde_json::Value) -> Respon
     answer
 }
 
-fn challenged<B: From<String>>(
-    status: StatusCode,
-    challenge: String,
-    body: &serde_json::Value,
-) -> Response<B> {
-    let mut answer = said(status, body);
-    let challenge = HeaderValue::try_from(challenge).unwrap_or(HeaderValue::from_static("Bearer"));
-    answer.headers_mut().insert(WWW_AUTHENTICATE, challenge);
-    answer
+fn write(headers: &mut HeaderMap, challenges: &[String]) {
+    let values = challenges.iter().map(HeaderValue::try_from);
+    for challenge in values.filter_map(Result::ok) {
+        headers.append(WWW_AUTHENTICATE, challenge);
+    }
 }

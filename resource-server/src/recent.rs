@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
-use crate::AccessToken;
+use crate::claims::Unproven;
 use crate::kept::is_within;
 
 /// How many tokens are cached. While the cache is full, the server is asked about all others.
@@ -24,7 +24,7 @@ struct Answers {
 }
 
 struct CachedAnswer {
-    token: AccessToken,
+    token: Unproven,
     asked_at: i64,
 }
 
@@ -38,7 +38,7 @@ impl Recent {
 
     /// The claims of the token `text`, if a positive answer about it is cached and the token has
     /// not expired.
-    pub(crate) fn get(&self, text: &str, now: i64) -> Option<AccessToken> {
+    pub(crate) fn get(&self, text: &str, now: i64) -> Option<Unproven> {
         let answers = self.answers.read().unwrap_or_else(PoisonError::into_inner);
         let answer = answers.by_hash.get(&hash(text))?;
         answer
@@ -48,7 +48,7 @@ impl Recent {
 
     /// Caches the claims of a token about which the server was asked at `asked_at`, unless the
     /// cache is full.
-    pub(crate) fn put(&self, text: &str, token: &AccessToken, asked_at: i64) {
+    pub(crate) fn put(&self, text: &str, token: &Unproven, asked_at: i64) {
         let answer = CachedAnswer {
             token: token.clone(),
             asked_at,
@@ -75,7 +75,7 @@ impl CachedAnswer {
     /// The time counts from the question, not from the answer: a revocation in between is not in
     /// the answer.
     fn serves(&self, seconds: i64, now: i64) -> bool {
-        is_within(seconds, self.asked_at, now) && now < self.token.exp
+        is_within(seconds, self.asked_at, now) && now < self.token.0.exp
     }
 }
 

@@ -8,6 +8,7 @@ use url::Url;
 
 use crate::DETAIL_TYPE;
 use crate::address::well_known;
+use crate::possession::proof_algorithms;
 
 const METADATA: &str = "oauth-protected-resource";
 
@@ -28,6 +29,8 @@ pub struct ProtectedResource {
     resource_name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     resource_documentation: Option<Url>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    dpop_signing_alg_values_supported: Vec<String>,
     #[serde(skip)]
     url: Url,
 }
@@ -67,6 +70,7 @@ impl ProtectedResource {
             authorization_details_types_supported: [DETAIL_TYPE],
             resource_name: None,
             resource_documentation: None,
+            dpop_signing_alg_values_supported: Vec::new(),
             url: well_known(METADATA, &parsed, path),
         })
     }
@@ -94,6 +98,17 @@ impl ProtectedResource {
     pub fn documentation(self, page: Url) -> Self {
         Self {
             resource_documentation: Some(page),
+            ..self
+        }
+    }
+
+    /// Sets `dpop_signing_alg_values_supported`, the algorithms of the proofs of possession that the
+    /// registry takes: for a registry whose verifier takes proofs
+    /// ([`Verifier::taking_proofs`](crate::Verifier::taking_proofs)), and for no other.
+    #[must_use]
+    pub fn taking_proofs(self) -> Self {
+        Self {
+            dpop_signing_alg_values_supported: proof_algorithms().collect(),
             ..self
         }
     }

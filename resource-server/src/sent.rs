@@ -1,16 +1,19 @@
-//! Finds the one token of a request (RFC 6750 section 2).
+//! Finds the one token of a request (RFC 6750 section 2, RFC 9449 section 7.1).
 
+use carnet_dpop::SentProof;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, Request};
+use http::{HeaderMap, HeaderName, Method, Request, Uri};
 
 use crate::Rejection;
 
 /// The parameter name of the two methods that are not accepted: form and query (RFC 6750 sections
 /// 2.2 and 2.3).
 const PARAMETER: &str = "access_token";
+/// The scheme of tokens that are bound to a key.
+const DPOP: &str = "dpop";
 
-/// The parts of a request in which an access token may be.
+/// The parts of a request in which an access token may be, and of which a proof of possession is.
 ///
 /// A token is accepted in the `Authorization` header and, if there is one, in the header of
 /// [`Verifier::also_in_header`]. A token in the query or in a form is not accepted; together with
@@ -20,26 +23,38 @@ const PARAMETER: &str = "access_token";
 /// [`Verifier::also_in_header`]: crate::Verifier::also_in_header
 #[derive(Clone, Copy)]
 pub struct Sent<'r> {
+    method: &'r Method,
+    uri: &'r Uri,
     headers: &'r HeaderMap,
-    query: Option<&'r str>,
     form: Option<&'r [u8]>,
 }
 
+/// The one token of a request, with the scheme that it came under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Credential<'r> {
+    /// `Authorization: Bearer`, or a header of its own.
+    Bearer(&'r str),
+    /// `Authorization: DPoP`.
+    Dpop(&'r str),
+}
+
 impl<'r> Sent<'r> {
-    /// A request with these headers and this query (without the question mark).
+    /// A request with this method, URI and headers. Of the URI only path and query count. The path
+    /// has to be as the client sent it: proofs of possession are compared with it.
     #[must_use]
-    pub fn new(headers: &'r HeaderMap, query: Option<&'r str>) -> Self {
+    pub fn new(method: &'r Method, uri: &'r Uri, headers: &'r HeaderMap) -> Self {
         Self {
+            method,
+            uri,
             headers,
-            query,
             form: None,
         }
     }
 
-    /// The headers and the query of `request`. Its body is not read.
+    /// Method, URI and headers of `request`. Its body is not read.
     #[must_use]
     pub fn by<B>(request: &'r Request<B>) -> Self {
-        Self::new(request.headers(), request.uri().query())
+        Self::new(request.method(), request.uri(), request.headers())
     }
 
     /// Adds the body of the request, which has to be a form (`application/x-www-form-urlencoded`),
@@ -52,41 +67,70 @@ impl<'r> Sent<'r> {
         }
     }
 
-    /// The one token of the request. `key_header` is the second header in which it may be.
+    /// Whether the request has the scheme `Authorization: DPoP` (RFC 9449 section 7.1), for
+    /// registries that find other credentials themselves.
+    #[must_use]
+    pub fn has_dpop_scheme(&self) -> bool {
+        let values = self.headers.get_all(AUTHORIZATION).iter();
+        values
+            .filter_map(|value| value.to_str().ok())
+            .any(|value| scheme(value).0.eq_ignore_ascii_case(DPOP))
+    }
+
+    /// The one token of the request. `key_header` is the second header in which it may be, and
+    /// `takes_proofs` says whether the DPoP scheme counts.
     ///
     /// # Errors
     ///
     /// [`Rejection::NoToken`] if there is none in an accepted place, [`Rejection::InvalidRequest`]
     /// if there is more than one or it cannot be read.
-    pub(crate) fn token(&self, key_header: Option<&HeaderName>) -> Result<&'r str, Rejection> {
+    pub(crate) fn credential(
+        &self,
+        key_header: Option<&HeaderName>,
+        takes_proofs: bool,
+    ) -> Result<Credential<'r>, Rejection> {
         let authorization = only(self.headers, &AUTHORIZATION)?;
         let key = key_header
             .map_or(Ok(None), |name| only(self.headers, name))?
             .map(b64token)
             .transpose()?;
-        let token = match key {
-            None => bearer(authorization),
+        let credential = match key {
+            None if takes_proofs && self.has_dpop_scheme() => dpop(authorization),
+            None => bearer(authorization).map(Credential::Bearer),
             // Two different tokens: one part of a registry could judge the first and another the
             // second.
             Some(key) if authorization.is_some() && bearer(authorization) != Ok(key) => {
                 Err(Rejection::InvalidRequest("more than one credential"))
             }
-            Some(key) => Ok(key),
+            Some(key) => Ok(Credential::Bearer(key)),
         };
-        let elsewhere = self.query.is_some_and(|query| has_token(query.as_bytes()))
+        let query = self.uri.query();
+        let elsewhere = query.is_some_and(|query| has_token(query.as_bytes()))
             || self.form.is_some_and(has_token);
-        if elsewhere && token.is_ok() {
-            return Err(Rejection::InvalidRequest(
+        match credential {
+            Ok(_) if elsewhere => Err(Rejection::InvalidRequest(
                 "the token was sent in more than one way",
-            ));
+            )),
+            credential => credential,
         }
-        token
+    }
+
+    pub(crate) fn method(&self) -> &'r str {
+        self.method.as_str()
+    }
+
+    pub(crate) fn path(&self) -> &'r str {
+        self.uri.path()
+    }
+
+    pub(crate) fn proof(&self) -> SentProof<'r> {
+        SentProof::of(self.headers)
     }
 }
 
 impl<'r> From<&'r Parts> for Sent<'r> {
     fn from(parts: &'r Parts) -> Self {
-        Self::new(&parts.headers, parts.uri.query())
+        Self::new(&parts.method, &parts.uri, &parts.headers)
     }
 }
 
@@ -109,15 +153,26 @@ const UNREADABLE: Rejection = Rejection::InvalidRequest("the header with the tok
 /// The token in `Bearer <token>` (RFC 6750 section 2.1). The scheme is read without regard to case,
 /// and one or more spaces follow it.
 pub(crate) fn bearer(authorization: Option<&str>) -> Result<&str, Rejection> {
-    let value = authorization
-        .map(str::trim)
-        .filter(|value| !value.is_empty())
-        .ok_or(Rejection::NoToken)?;
-    let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
+    let value = authorization.unwrap_or_default();
+    let (scheme, rest) = scheme(value);
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(Rejection::NoToken);
     }
     b64token(rest)
+}
+
+/// The token in `DPoP <token>` (RFC 9449 section 7.1), which has the syntax of the other scheme.
+fn dpop(authorization: Option<&str>) -> Result<Credential<'_>, Rejection> {
+    let (_, rest) = scheme(authorization.unwrap_or_default());
+    b64token(rest)
+        .map(Credential::Dpop)
+        .map_err(Rejection::under_dpop)
+}
+
+/// The scheme in the value of an `Authorization` header, and what follows it.
+fn scheme(authorization: &str) -> (&str, &str) {
+    let value = authorization.trim();
+    value.split_once(' ').unwrap_or((value, ""))
 }
 
 fn b64token(text: &str) -> Result<&str, Rejection> {

@@ -40,6 +40,19 @@ pub enum SetUpError {
     /// The HTTP client or its TLS library cannot be set up.
     #[error("the HTTP client cannot be set up: {0}")]
     Http(#[from] reqwest::Error),
+    /// A URL under which clients reach the registry, which is the origin of its resource URI unless
+    /// others were given, is not an http or https URL without user, query and fragment. Without it
+    /// nobody knows for what proofs of possession have to be.
+    #[error(
+        "a public URL of the registry is not an https or http URL without user, query and fragment"
+    )]
+    PublicUrl,
+    /// The secret for nonces is shorter than 32 bytes.
+    #[error("the secret for nonces has fewer than 32 bytes")]
+    Secret,
+    /// The cryptographic library gives no random bytes or computes no authentication code.
+    #[error("the cryptographic library failed")]
+    Cryptography,
 }
 
 /// The members of the server's metadata that are used here (RFC 8414 section 2).

@@ -4,14 +4,17 @@ use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use carnet_jose::{KeySet, MAX_TOKEN_BYTES};
-use http::HeaderName;
+use http::{HeaderMap, HeaderName};
 
+use crate::claims::{self, Unproven};
 use crate::introspection::Introspector;
 use crate::jwt::UnverifiedJwt;
 use crate::kept::Kept;
-use crate::sent::bearer;
+use crate::possession::Possession;
+use crate::realm::offer_nonce;
+use crate::sent::{Credential, bearer};
 use crate::server::Server;
-use crate::{AccessToken, Introspection, Rejection, Sent, SetUpError, claims};
+use crate::{AccessToken, Introspection, Proofs, Rejection, Sent, SetUpError};
 
 /// Verifies the access tokens that one authorization server issues for one registry.
 ///
@@ -21,6 +24,9 @@ use crate::{AccessToken, Introspection, Rejection, Sent, SetUpError, claims};
 /// Tokens that are not JWTs (opaque keys) are refused, unless the registry may ask the server about
 /// them ([`introspecting`](Self::introspecting)).
 ///
+/// Tokens that are bound to a key (`cnf`) are refused, unless the registry was told how to take
+/// proofs of possession ([`taking_proofs`](Self::taking_proofs)).
+///
 /// A verifier keeps its caches and its HTTP client, so make one and share it. It needs a Tokio
 /// runtime.
 pub struct Verifier {
@@ -29,6 +35,28 @@ pub struct Verifier {
     keys: Kept<KeySet>,
     introspector: Option<Introspector>,
     key_header: Option<HeaderName>,
+    possession: Option<Possession>,
+}
+
+/// A request with a valid token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// Its token.
+    pub token: AccessToken,
+    /// The nonce for the client's next proofs, if that of this proof is not the newest any more (RFC
+    /// 9449 section 8.2). Give it to the client with [`add_nonce`](Self::add_nonce): one that does
+    /// not learn it here has to send its next request twice.
+    pub nonce: Option<String>,
+}
+
+impl Verified {
+    /// Adds the nonce, if there is one, to the headers of the response: as `DPoP-Nonce`, with
+    /// `Cache-Control: no-store`, since no other client must get it from a cache.
+    pub fn add_nonce(&self, headers: &mut HeaderMap) {
+        if let Some(nonce) = &self.nonce {
+            offer_nonce(headers, nonce);
+        }
+    }
 }
 
 impl Verifier {
@@ -49,6 +77,7 @@ impl Verifier {
             keys: Kept::default(),
             introspector: None,
             key_header: None,
+            possession: None,
         })
     }
 
@@ -72,6 +101,32 @@ impl Verifier {
         }
     }
 
+    /// Accepts tokens that are bound to a key by its thumbprint too (`cnf` with `jkt`), each with a
+    /// proof of possession: in `Authorization: DPoP` with the `DPoP` header (RFC 9449 section 7).
+    /// Anywhere else they are refused. Bearer tokens are accepted as before.
+    ///
+    /// A proof has to be for the public URL of the request: the origin of the resource URI, or what
+    /// [`Proofs::reached_at`] says, with the path of the request. The `Host` header does not count.
+    ///
+    /// # Errors
+    ///
+    /// [`SetUpError::PublicUrl`] if the resource URI or a URL of [`Proofs::reached_at`] is no http
+    /// or https URL, [`SetUpError::Secret`] if the secret is too short, and
+    /// [`SetUpError::Cryptography`] if the cryptographic library fails.
+    pub fn taking_proofs(self, proofs: Proofs) -> Result<Self, SetUpError> {
+        let possession = Possession::new(proofs, &self.resource)?;
+        Ok(Self {
+            possession: Some(possession),
+            ..self
+        })
+    }
+
+    /// Whether bound tokens are accepted ([`taking_proofs`](Self::taking_proofs)).
+    #[must_use]
+    pub fn takes_proofs(&self) -> bool {
+        self.possession.is_some()
+    }
+
     /// The issuer identifier, as given to [`new`](Self::new).
     #[must_use]
     pub fn issuer(&self) -> &str {
@@ -84,30 +139,54 @@ impl Verifier {
         &self.resource
     }
 
-    /// Finds and verifies the one access token of a request, as of now.
+    /// Finds and verifies the one access token of a request, as of now, and the proof of possession
+    /// that a bound token needs.
     ///
     /// # Errors
     ///
     /// [`Rejection`] if there is no token, more than one, or one that is not valid or cannot be
     /// checked. [`Realm::reject`](crate::Realm::reject) turns it into a response.
-    pub async fn verify_request(&self, sent: Sent<'_>) -> Result<AccessToken, Rejection> {
-        let token = self.token_of(sent)?;
-        self.verify_at(token, now()).await
+    pub async fn verify_request(&self, sent: Sent<'_>) -> Result<Verified, Rejection> {
+        self.verify_request_at(sent, now()).await
     }
 
-    /// Verifies the token in the value of an `Authorization` header, as of now. Prefer
-    /// [`verify_request`](Self::verify_request), which notices a second token elsewhere in the
-    /// request.
+    /// The same as of `now`, in seconds since 1970: for tests, and for callers with a clock of their
+    /// own.
     ///
     /// # Errors
     ///
-    /// [`Rejection`]; [`Rejection::challenge`] is the value of `WWW-Authenticate` for the response.
+    /// As for [`verify_request`](Self::verify_request).
+    pub async fn verify_request_at(&self, sent: Sent<'_>, now: i64) -> Result<Verified, Rejection> {
+        match (self.credential(sent)?, &self.possession) {
+            (Credential::Bearer(token), _) => {
+                let token = self.verify_at(token, now).await?;
+                Ok(Verified { token, nonce: None })
+            }
+            (Credential::Dpop(token), Some(possession)) => {
+                let unproven = self.unproven(token, now).await;
+                let unproven = unproven.map_err(Rejection::under_dpop)?;
+                possession.check(unproven, token, sent, now).await
+            }
+            // A scheme that is not accepted is none.
+            (Credential::Dpop(_), None) => Err(Rejection::NoToken),
+        }
+    }
+
+    /// Verifies the token in the value of an `Authorization: Bearer` header, as of now. Prefer
+    /// [`verify_request`](Self::verify_request), which notices a second token elsewhere in the
+    /// request and takes bound tokens.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejection`]; [`Rejection::challenges`] are the values of `WWW-Authenticate` for the
+    /// response.
     pub async fn verify(&self, authorization: Option<&str>) -> Result<AccessToken, Rejection> {
         self.verify_at(bearer(authorization)?, now()).await
     }
 
     /// Verifies a token that the registry found itself, such as in the password of an
-    /// `Authorization: Basic` header, as of now.
+    /// `Authorization: Basic` header, as of now. One that is bound to a key is refused, since no
+    /// proof comes with it.
     ///
     /// # Errors
     ///
@@ -124,6 +203,16 @@ impl Verifier {
     ///
     /// As for [`verify_token`](Self::verify_token).
     pub async fn verify_at(&self, token: &str, now: i64) -> Result<AccessToken, Rejection> {
+        let unproven = self.unproven(token, now).await?;
+        unproven.into_bearer(self.takes_proofs())
+    }
+
+    fn credential<'r>(&self, sent: Sent<'r>) -> Result<Credential<'r>, Rejection> {
+        sent.credential(self.key_header.as_ref(), self.takes_proofs())
+    }
+
+    /// Verifies a token whose sender may have to prove yet that it is his.
+    async fn unproven(&self, token: &str, now: i64) -> Result<Unproven, Rejection> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(Rejection::InvalidToken("malformed"));
         }
@@ -135,20 +224,23 @@ impl Verifier {
             Some(introspector) if !is_jwt => self.verify_online(introspector, token, now).await,
             Some(introspector) => {
                 let verified = self.verify_offline(token, now).await?;
-                if introspector.is_for_every_token() {
-                    return self.verify_online(introspector, token, now).await;
+                if !introspector.is_for_every_token() {
+                    return Ok(verified);
                 }
-                Ok(verified)
+                let said = self.verify_online(introspector, token, now).await?;
+                // An answer that leaves the binding out must not make a bearer token of it.
+                if said.0.cnf != verified.0.cnf {
+                    return Err(Rejection::InvalidToken(
+                        "bound otherwise than the server says",
+                    ));
+                }
+                Ok(said)
             }
         }
     }
 
-    pub(crate) fn token_of<'r>(&self, sent: Sent<'r>) -> Result<&'r str, Rejection> {
-        sent.token(self.key_header.as_ref())
-    }
-
     /// Verifies a JWT by its signature and its claims (RFC 9068 section 4).
-    async fn verify_offline(&self, token: &str, now: i64) -> Result<AccessToken, Rejection> {
+    async fn verify_offline(&self, token: &str, now: i64) -> Result<Unproven, Rejection> {
         let jwt = UnverifiedJwt::read(token)?;
         let keys = self
             .keys
@@ -165,7 +257,7 @@ impl Verifier {
         introspector: &Introspector,
         token: &str,
         now: i64,
-    ) -> Result<AccessToken, Rejection> {
+    ) -> Result<Unproven, Rejection> {
         if let Some(verified) = introspector.recent.get(token, now) {
             return Ok(verified);
         }

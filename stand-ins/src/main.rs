@@ -3,14 +3,15 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use carnet_resource_server::{Introspection, Verifier};
+use carnet_resource_server::{Introspection, Proofs, Verifier};
 use carnet_stand_ins::{Protocol, Registry, Tls};
 use clap::Parser;
 use url::Url;
 
 type Failure = Box<dyn std::error::Error>;
 
-/// A small package registry that accepts Carnet's access tokens.
+/// A small package registry that accepts Carnet's access tokens, with a proof of possession (DPoP)
+/// those that are bound to a key.
 #[derive(Debug, Parser)]
 #[command(name = "carnet-example-registry", version, after_help = EXAMPLE)]
 struct Options {
@@ -104,6 +105,11 @@ fn origin(issuer: &str) -> Result<Url, Failure> {
 
 fn verifier(options: &Options) -> Result<Verifier, Failure> {
     let verifier = Verifier::new(&options.issuer, &options.resource)?;
+    let proofs = match &options.url {
+        Some(url) => Proofs::single_process().reached_at([url]),
+        None => Proofs::single_process(),
+    };
+    let verifier = verifier.taking_proofs(proofs)?;
     let Some(client_id) = &options.client_id else {
         return Ok(verifier);
     };

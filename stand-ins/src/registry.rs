@@ -32,6 +32,7 @@ use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use carnet_publish_protocols::credential::NUGET_API_KEY;
 use carnet_resource_server::{PackageNames, ProtectedResource, Realm, Verifier};
 use clap::ValueEnum;
 use tokio::net::TcpListener;
@@ -133,9 +134,20 @@ impl Registry {
         let about = ProtectedResource::new(verifier.resource(), verifier.issuer()).ok();
         let about = about.map(|about| about.actions(["create", "publish"]));
         let realm = Realm::new("registry");
+        let (about, realm) = if verifier.takes_proofs() {
+            let about = about.map(ProtectedResource::taking_proofs);
+            (about, realm.taking_proofs())
+        } else {
+            (about, realm)
+        };
         let realm = match &about {
             Some(about) => realm.described_by(about),
             None => realm,
+        };
+        // A key beside a bound token is noticed.
+        let verifier = match protocol {
+            Protocol::Nuget => verifier.also_in_header(NUGET_API_KEY),
+            _ => verifier,
         };
         let url = Url::parse(verifier.resource())
             .map(|resource| resource.origin().ascii_serialization())

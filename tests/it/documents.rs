@@ -44,6 +44,7 @@ fn named_tests() -> BTreeMap<String, BTreeSet<String>> {
         "src",
         "engine/src",
         "access/src",
+        "dpop/src",
         "exchange/src",
         "outbound/src",
         "jose/src",

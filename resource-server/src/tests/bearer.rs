@@ -1,5 +1,6 @@
 //! RFC 6750, at a registry that axum serves behind the layer.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
@@ -9,7 +10,7 @@ use axum::{Router, http};
 use http::{HeaderMap, HeaderName, Request, Response};
 use serde_json::{Value, json};
 
-use super::support::{FakeServer, NOW, REGISTRY, Reply, client, parameters, serve};
+use super::support::{FakeServer, NOW, REGISTRY, Reply, client, parameters, serve, token_until};
 use crate::verifier::now;
 use crate::{
     AccessToken, DenialReason, Denied, Operation, Outage, PackageNames, Realm, RegistryState,
@@ -75,7 +76,7 @@ impl Answer {
         }
     }
 
-    fn challenge(&self) -> std::collections::HashMap<String, String> {
+    fn challenge(&self) -> HashMap<String, String> {
         let mut values = self.headers.get_all("www-authenticate").iter();
         let challenge = values.next().unwrap().to_str().unwrap();
         assert!(values.next().is_none());
@@ -89,6 +90,19 @@ impl Answer {
         assert_eq!(self.body["error"].as_str(), error);
         assert_eq!(self.headers["content-type"], "application/json");
     }
+}
+
+/// The parameters of the one challenge.
+fn only(challenges: &[String]) -> HashMap<String, String> {
+    let [challenge] = challenges else {
+        panic!("{challenges:?}")
+    };
+    parameters(challenge)
+}
+
+/// A token that is not bound to a key.
+fn unbound() -> AccessToken {
+    token_until(0).into_bearer(false).unwrap()
 }
 
 fn registry(verifier: Verifier) -> Router {
@@ -127,7 +141,7 @@ fn upload(package: &str, token: &AccessToken) -> Response<Body> {
         &state,
     ) {
         Ok(allowed) => Response::new(Body::from(allowed.principal.to_owned())),
-        Err(denied) => Realm::new("registry").deny(denied, &operation),
+        Err(denied) => Realm::new("registry").deny(token, denied, &operation),
     }
 }
 
@@ -138,7 +152,7 @@ async fn form(State(verifier): State<Arc<Verifier>>, request: Request<Body>) -> 
         .verify_request(Sent::from(&parts).with_form(&body))
         .await
     {
-        Ok(token) => Response::new(Body::from(token.sub)),
+        Ok(found) => Response::new(Body::from(found.token.sub)),
         Err(rejection) => Realm::new("registry").reject(rejection),
     }
 }
@@ -247,7 +261,7 @@ async fn rfc6750_3_1__a_challenge_names_an_error_only_where_a_token_came() {
         .put("/packages/widgets", &[("authorization", "Bearer x.y.z")])
         .await
         .is(401, Some("invalid_token"));
-    assert_eq!(Rejection::NoToken.challenge("r"), "Bearer realm=\"r\"");
+    assert_eq!(Rejection::NoToken.challenges("r"), ["Bearer realm=\"r\""]);
 }
 
 #[tokio::test]
@@ -281,7 +295,7 @@ fn rfc6750_3_3__no_parameter_of_a_challenge_is_repeated() {
     // A realm name that tries to add parameters of its own.
     let realm = Realm::new("r\", error=\"x").described_by(&about);
     for rejection in rejections() {
-        parameters(&realm.challenge(rejection));
+        only(&realm.challenges(&rejection));
     }
     let operation = Operation {
         action: "publish\", scope=\"all",
@@ -290,7 +304,7 @@ fn rfc6750_3_3__no_parameter_of_a_challenge_is_repeated() {
         digest: None,
     };
     for reason in REASONS {
-        let read = parameters(&realm.insufficient_scope(Denied { reason }, &operation));
+        let read = only(&realm.insufficient_scope(&unbound(), Denied { reason }, &operation));
         assert_eq!(read.len(), 5, "{read:?}");
     }
 }
@@ -343,7 +357,10 @@ async fn rfc6750_3_4__challenges_hold_only_permitted_characters_and_nothing_of_a
         );
     }
     let realm = Realm::new("a\"b\\c\r\n\u{e9}");
-    assert_eq!(realm.challenge(Rejection::NoToken), "Bearer realm=\"abc\"");
+    assert_eq!(
+        realm.challenges(&Rejection::NoToken),
+        ["Bearer realm=\"abc\""]
+    );
     let hostile = Operation {
         action: "pub lish\"\\\r\n",
         package: "p",
@@ -352,7 +369,7 @@ async fn rfc6750_3_4__challenges_hold_only_permitted_characters_and_nothing_of_a
     };
     // The descriptions of this crate contain no character that has to be removed.
     for reason in REASONS {
-        let read = parameters(&realm.insufficient_scope(Denied { reason }, &hostile));
+        let read = only(&realm.insufficient_scope(&unbound(), Denied { reason }, &hostile));
         assert_eq!(read["error_description"], reason.to_string());
         assert_eq!(read["scope"].replace("create ", ""), "publish");
     }
@@ -382,7 +399,7 @@ async fn rfc6750_3_1_1__each_error_has_its_status() {
         digest: None,
     };
     let needed = |reason, operation: &Operation<'_>| {
-        parameters(&Realm::new("r").insufficient_scope(Denied { reason }, operation))["scope"]
+        only(&Realm::new("r").insufficient_scope(&unbound(), Denied { reason }, operation))["scope"]
             .clone()
     };
     assert_eq!(
@@ -460,7 +477,8 @@ async fn atk_183__a_token_in_header_query_and_form_at_once_is_refused() {
         world.bearer().try_into().unwrap(),
     )]);
     let form = format!("access_token={}", world.token);
-    let sent = Sent::new(&headers, Some(&form)).with_form(form.as_bytes());
+    let uri = http::Uri::try_from(format!("/?{form}")).unwrap();
+    let sent = Sent::new(&http::Method::PUT, &uri, &headers).with_form(form.as_bytes());
     assert!(matches!(
         world.server.verifier().verify_request(sent).await,
         Err(Rejection::InvalidRequest(_))

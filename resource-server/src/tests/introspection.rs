@@ -83,8 +83,8 @@ async fn rfc7662_2_1_1__credentials_that_the_server_refuses_are_the_registrys_fa
         server.reply("/introspect", Reply::status(status));
         let refused = verifier.verify_at(KEY, NOW).await.unwrap_err();
         assert_eq!(
-            (refused, refused.status()),
-            (Rejection::Unavailable(Outage::Credentials), 503)
+            (refused.status(), refused),
+            (503, Rejection::Unavailable(Outage::Credentials))
         );
     }
     // The operator of the registry sees the reason in the log.

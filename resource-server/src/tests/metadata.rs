@@ -92,6 +92,17 @@ fn rfc9728_2_2__the_document_lists_scopes_methods_types_name_and_documentation()
 }
 
 #[test]
+fn rfc9728_2_2__the_document_lists_the_algorithms_of_proofs_where_they_are_taken() {
+    const MEMBER: &str = "dpop_signing_alg_values_supported";
+    let about = ProtectedResource::new("https://registry.test/", ISSUER).unwrap();
+    assert!(document(&about).get(MEMBER).is_none());
+    let algorithms = carnet_dpop::ALGORITHMS.map(|algorithm| algorithm.to_string());
+    let about = document(&about.taking_proofs());
+    assert_eq!(about[MEMBER], json!(algorithms));
+    assert!(algorithms.contains(&"ES256".to_owned()));
+}
+
+#[test]
 fn rfc9728_2_3__the_document_of_a_registry_that_signs_nothing_names_no_keys() {
     let about = ProtectedResource::new("https://registry.test/", ISSUER).unwrap();
     for member in [

@@ -31,8 +31,8 @@ async fn atk_046__tokens_of_another_type_are_refused_though_the_servers_key_sign
         for token in &tokens {
             let refused = verifier.verify_at(token, NOW).await.unwrap_err();
             assert_eq!(
-                (refused, refused.status()),
-                (Rejection::InvalidToken("not typed as an access token"), 401)
+                (refused.status(), refused),
+                (401, Rejection::InvalidToken("not typed as an access token"))
             );
         }
     }

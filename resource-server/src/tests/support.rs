@@ -12,7 +12,8 @@ use carnet_jose::{Algorithm, SigningKey, base64url, sha256};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::{AccessToken, Introspection, Verifier};
+use crate::claims::Unproven;
+use crate::{Introspection, Verifier};
 
 /// The resource URI of the registry in these tests.
 pub(crate) const REGISTRY: &str = "https://registry.test/pypi/";
@@ -258,11 +259,11 @@ pub(crate) fn unsigned(header: &Value, claims: &Value, signature: &[u8]) -> Stri
 }
 
 /// A verified token that expires at `exp`.
-pub(crate) fn token_until(exp: i64) -> AccessToken {
+pub(crate) fn token_until(exp: i64) -> Unproven {
     let claims = json!({
         "iss": "https://as.test", "aud": REGISTRY, "sub": "s", "client_id": "c", "iat": 0, "exp": exp, "jti": "j",
     });
-    serde_json::from_value(claims).unwrap()
+    Unproven(serde_json::from_value(claims).unwrap())
 }
 
 /// An HTTP client that ignores proxies of the environment.
@@ -270,11 +271,17 @@ pub(crate) fn client() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().build().unwrap()
 }
 
-/// The parameters of a challenge, read strictly: quoted strings without escapes, each name at most
-/// once (RFC 9110 section 11.2).
+/// The parameters of a challenge of the scheme Bearer.
 pub(crate) fn parameters(challenge: &str) -> HashMap<String, String> {
+    parameters_of("Bearer", challenge)
+}
+
+/// The parameters of a challenge of this scheme, read strictly: quoted strings without escapes, each
+/// name at most once (RFC 9110 section 11.2).
+pub(crate) fn parameters_of(scheme: &str, challenge: &str) -> HashMap<String, String> {
     let mut read = HashMap::new();
-    let mut rest = challenge.strip_prefix("Bearer ").unwrap();
+    let rest = challenge.strip_prefix(scheme).unwrap();
+    let mut rest = rest.strip_prefix(' ').unwrap();
     loop {
         let (name, quoted) = rest.split_once("=\"").unwrap();
         let (value, after) = quoted.split_once('"').unwrap();

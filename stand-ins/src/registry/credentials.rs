@@ -8,11 +8,16 @@ use secrecy::ExposeSecret as _;
 use super::{Protocol, Registry};
 
 impl Registry {
-    /// Finds and verifies the token of an upload: `Authorization: Bearer` for every protocol, and
-    /// the ways of its tools.
+    /// Finds and verifies the token of an upload: `Authorization: Bearer` and, with a proof of
+    /// possession, `Authorization: DPoP` for every protocol, and the ways of its tools.
     pub(crate) async fn verify(&self, parts: &Parts) -> Result<AccessToken, Rejection> {
-        let Some(protocol) = self.protocol.published_with() else {
-            return self.verifier.verify_request(Sent::from(parts)).await;
+        let sent = Sent::from(parts);
+        let protocol = match self.protocol.published_with() {
+            Some(protocol) if !(self.verifier.takes_proofs() && sent.has_dpop_scheme()) => protocol,
+            _ => {
+                let verified = self.verifier.verify_request(sent).await?;
+                return Ok(verified.token);
+            }
         };
         let invalid = Rejection::InvalidRequest;
         match presented(protocol, &parts.headers).map_err(|unusable| invalid(unusable.as_str()))? {

@@ -28,9 +28,21 @@ const MAX_REQUEST_BYTES: usize = 64 * 1024;
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
 /// The headers of a request that Carnet needs. It finds the front door by `Host`.
-const SENT_ON: [HeaderName; 5] = [HOST, AUTHORIZATION, CONTENT_TYPE, ACCEPT, USER_AGENT];
+const SENT_ON: [HeaderName; 6] = [
+    HOST,
+    AUTHORIZATION,
+    CONTENT_TYPE,
+    ACCEPT,
+    USER_AGENT,
+    HeaderName::from_static("dpop"),
+];
 /// The headers of Carnet's answer that tools read.
-const PASSED_BACK: [HeaderName; 3] = [CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE];
+const PASSED_BACK: [HeaderName; 4] = [
+    CONTENT_TYPE,
+    RETRY_AFTER,
+    WWW_AUTHENTICATE,
+    HeaderName::from_static("dpop-nonce"),
+];
 /// Carnet believes it from the addresses in `server.trusted_proxies`.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 

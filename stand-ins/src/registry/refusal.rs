@@ -9,7 +9,9 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use carnet_publish_protocols::Unreadable;
 use carnet_publish_protocols::dialect::{self, Refused};
-use carnet_resource_server::{AccessToken, DenialReason, Denied, Operation, Rejection};
+use carnet_resource_server::{
+    AccessToken, DenialReason, Denied, DpopRejection, Operation, Rejection,
+};
 use hyper::ext::ReasonPhrase;
 use serde_json::json;
 
@@ -41,7 +43,7 @@ pub(crate) struct Denial {
     denied: Denied,
     action: String,
     package: String,
-    covers: Vec<String>,
+    token: AccessToken,
 }
 
 impl From<io::Error> for Refusal {
@@ -67,23 +69,25 @@ impl Refusal {
     }
 
     pub(crate) fn denied(denied: Denied, operation: &Operation<'_>, token: &AccessToken) -> Self {
-        let entries = token.authorization_details.iter();
         Self::Denied(Box::new(Denial {
             denied,
             action: operation.action.to_owned(),
             package: operation.package.to_owned(),
-            covers: entries.flat_map(|entry| entry.packages.clone()).collect(),
+            token: token.clone(),
         }))
     }
 
     fn kind(&self) -> Refused {
         match self {
-            Self::Token(Rejection::NoToken | Rejection::InvalidToken(_)) => {
+            Self::Token(
+                Rejection::InvalidRequest(_) | Rejection::Dpop(DpopRejection::InvalidRequest(_)),
+            )
+            | Self::Malformed(_) => Refused::Malformed,
+            Self::Token(Rejection::NoToken | Rejection::InvalidToken(_) | Rejection::Dpop(_)) => {
                 Refused::Unauthenticated
             }
             Self::Token(Rejection::Unavailable(_)) => Refused::Unavailable,
             Self::Denied(_) => Refused::Denied,
-            Self::Malformed(_) | Self::Token(Rejection::InvalidRequest(_)) => Refused::Malformed,
             Self::Exists(_) => Refused::Exists,
             Self::Storage(_) => Refused::Failed,
         }
@@ -100,9 +104,13 @@ impl Registry {
         let text = self.text(refusal);
         let mut response = match (self.protocol.published_with(), refusal) {
             (Some(protocol), _) => response(dialect::refusal(protocol, refusal.kind(), &text)),
-            (None, Refusal::Token(rejection)) => return self.realm.reject::<Body>(*rejection),
+            (None, Refusal::Token(rejection)) => {
+                return self.realm.reject::<Body>(rejection.clone());
+            }
             (None, Refusal::Denied(denial)) => {
-                return self.realm.deny::<Body>(denial.denied, &denial.operation());
+                let operation = denial.operation();
+                let realm = &self.realm;
+                return realm.deny::<Body>(&denial.token, denial.denied, &operation);
             }
             (None, Refusal::Exists(_)) => generic(StatusCode::CONFLICT, &text),
             (None, Refusal::Malformed(_)) => generic(StatusCode::BAD_REQUEST, &text),
@@ -114,12 +122,17 @@ impl Registry {
                 headers.insert(RETRY_AFTER, RETRY_SECONDS);
             }
             Refusal::Token(rejection) => {
-                challenge(headers, &self.realm.challenge(*rejection));
+                self.realm.write_challenges(rejection, headers);
             }
             Refusal::Denied(denial) => {
                 let operation = denial.operation();
-                let value = self.realm.insufficient_scope(denial.denied, &operation);
-                challenge(headers, &value);
+                let realm = &self.realm;
+                let challenges = realm.insufficient_scope(&denial.token, denial.denied, &operation);
+                for challenge in challenges {
+                    if let Ok(value) = HeaderValue::try_from(challenge) {
+                        headers.append(WWW_AUTHENTICATE, value);
+                    }
+                }
             }
             Refusal::Malformed(_) | Refusal::Exists(_) | Refusal::Storage(_) => {}
         }
@@ -132,6 +145,8 @@ impl Registry {
             Refusal::Token(Rejection::Unavailable(_)) => {
                 "the access token cannot be checked at the moment; try again".to_owned()
             }
+            // Whoever sends proofs knows how to get a token.
+            Refusal::Token(rejection @ Rejection::Dpop(_)) => rejection.to_string(),
             Refusal::Token(rejection) => format!(
                 "{rejection}. Get one with `carnet exchange {}`, and give it to the tool {}",
                 self.exchange_options(),
@@ -147,7 +162,7 @@ impl Registry {
         let reason = denial.denied.reason;
         let mend = match reason {
             DenialReason::PackageOutOfScope => {
-                format!("it covers {}", named(&denial.covers))
+                format!("it covers {}", named(&denial.covers()))
             }
             DenialReason::ActionOutOfScope => format!(
                 "the rule in Carnet needs the action `{}` in its permissions",
@@ -179,6 +194,13 @@ impl Registry {
 }
 
 impl Denial {
+    /// The package patterns of the token.
+    fn covers(&self) -> Vec<&str> {
+        let entries = self.token.authorization_details.iter();
+        let patterns = entries.flat_map(|entry| &entry.packages);
+        patterns.map(String::as_str).collect()
+    }
+
     fn operation(&self) -> Operation<'_> {
         Operation {
             action: &self.action,
@@ -189,7 +211,7 @@ impl Denial {
     }
 }
 
-fn named(patterns: &[String]) -> String {
+fn named(patterns: &[&str]) -> String {
     let shown: Vec<String> = patterns
         .iter()
         .take(NAMED)
@@ -218,10 +240,4 @@ fn response(answer: dialect::Answer) -> Response {
         response.extensions_mut().insert(phrase);
     }
     response
-}
-
-fn challenge(headers: &mut axum::http::HeaderMap, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        headers.insert(WWW_AUTHENTICATE, value);
-    }
 }

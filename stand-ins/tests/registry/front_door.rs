@@ -36,6 +36,7 @@ async fn answer(State(received): State<Received>, request: Request) -> Response 
         ("content-type", "application/problem+json"),
         ("retry-after", "7"),
         ("www-authenticate", "Bearer"),
+        ("dpop-nonce", "nonce"),
         ("set-cookie", "a=b"),
     ];
     (StatusCode::TOO_MANY_REQUESTS, headers, "{\"later\":1}").into_response()
@@ -83,6 +84,7 @@ async fn the_paths_of_each_protocol_reach_carnet_and_its_answer_comes_back() {
             .header("authorization", "Bearer assertion")
             .header("content-type", "application/json")
             .header("x-forwarded-for", "192.0.2.1")
+            .header("dpop", "proof")
             .header("cookie", "a=b")
             .body("{}");
         let answer = request.send().await.unwrap();
@@ -90,6 +92,7 @@ async fn the_paths_of_each_protocol_reach_carnet_and_its_answer_comes_back() {
         assert_eq!(answer.headers()["content-type"], "application/problem+json");
         assert_eq!(answer.headers()["retry-after"], "7");
         assert_eq!(answer.headers()["www-authenticate"], "Bearer");
+        assert_eq!(answer.headers()["dpop-nonce"], "nonce");
         assert!(!answer.headers().contains_key("set-cookie"));
         assert_eq!(answer.text().await.unwrap(), "{\"later\":1}");
 
@@ -105,6 +108,7 @@ async fn the_paths_of_each_protocol_reach_carnet_and_its_answer_comes_back() {
         assert_eq!(headers["authorization"], "Bearer assertion");
         assert_eq!(headers["content-type"], "application/json");
         assert_eq!(headers["x-forwarded-for"], "127.0.0.1");
+        assert_eq!(headers["dpop"], "proof");
         assert!(!headers.contains_key("cookie"));
     }
 }

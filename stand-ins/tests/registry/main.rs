@@ -1,5 +1,6 @@
 //! The example registry over real sockets: uploads that real clients sent, the indexes that they
-//! install from, refusals as each tool shows them, the front doors' paths, and TLS.
+//! install from, refusals as each tool shows them, the front doors' paths, bound
+//! tokens, and TLS.
 //!
 //! The bodies in `tests/data` were sent by uv 0.13.9, npm 11.19.1, cargo 1.95.0, gem 3.3.15 and
 //! NuGet 2.8.7. Each is version 1.0.0 of the same package.
@@ -15,6 +16,7 @@
     reason = "a test that goes wrong fails"
 )]
 
+mod dpop;
 mod front_door;
 mod indexes;
 mod refusals;

@@ -7,8 +7,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use carnet_dpop::ProofKey;
 use carnet_jose::{Algorithm, SigningKey};
-use carnet_resource_server::{Introspection, Verifier};
+use carnet_resource_server::{Introspection, Proofs, Verifier};
 use carnet_stand_ins::{Protocol, Registry, Tls};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
@@ -41,6 +42,11 @@ pub struct Sample {
 }
 
 impl Sample {
+    /// Method and path of the upload.
+    pub fn target(&self) -> (&'static str, &'static str) {
+        (self.method, self.path)
+    }
+
     pub fn of(protocol: Protocol) -> Self {
         match protocol {
             Protocol::Generic => Self {
@@ -211,6 +217,7 @@ impl Served {
             PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(uuid::Uuid::now_v7().to_string());
         let verifier = Verifier::new(&authority.url, &resource).unwrap();
         let verifier = verifier.introspecting(Introspection::new(CLIENT, SECRET));
+        let verifier = verifier.taking_proofs(Proofs::single_process()).unwrap();
         let registry = Registry::speaking(protocol, verifier, folder.clone());
         let registry = match front_door {
             Some(url) => registry.with_front_door(&Url::parse(url).unwrap()).unwrap(),
@@ -229,11 +236,19 @@ impl Served {
 
     /// A signed access token with these entries.
     pub fn token(&self, entries: &[Value]) -> String {
-        let claims = claims(&self.authority.url, &self.resource, entries);
-        self.authority
-            .key
-            .sign(claims.to_string().as_bytes())
-            .unwrap()
+        self.sign(&claims(&self.authority.url, &self.resource, entries))
+    }
+
+    /// An access token with these entries that is bound to the key.
+    pub fn bound_token(&self, entries: &[Value], key: &ProofKey) -> String {
+        let mut claims = claims(&self.authority.url, &self.resource, entries);
+        claims["cnf"] = json!({ "jkt": key.thumbprint() });
+        self.sign(&claims)
+    }
+
+    fn sign(&self, claims: &Value) -> String {
+        let claims = claims.to_string();
+        self.authority.key.sign(claims.as_bytes()).unwrap()
     }
 
     pub fn request(&self, method: &str, path: &str) -> RequestBuilder {
@@ -241,13 +256,17 @@ impl Served {
         self.http.request(method, format!("{}{path}", self.url))
     }
 
+    /// The upload of the protocol's tool, without a token.
+    pub fn bare_upload(&self) -> RequestBuilder {
+        let sample = Sample::of(self.protocol);
+        self.request(sample.method, sample.path)
+            .header("content-type", sample.content_type)
+            .body(sample.body)
+    }
+
     /// Sends the upload of the protocol's tool, with the token where the tool puts it.
     pub async fn upload(&self, token: Option<&str>) -> Response {
-        let sample = Sample::of(self.protocol);
-        let request = self
-            .request(sample.method, sample.path)
-            .header("content-type", sample.content_type)
-            .body(sample.body);
+        let request = self.bare_upload();
         let request = match token {
             Some(token) => present(self.protocol, request, token),
             None => request,

@@ -91,7 +91,8 @@ pub(super) fn rejected(why: &'static str, says: &str, token: String) -> Case {
 fn verify(token: &str) -> Result<AccessToken, Rejection> {
     let allowed = [Algorithm::ES256, Algorithm::RS256, Algorithm::EdDSA];
     let keys = KeySet::parse(jwks().to_string().as_bytes(), &allowed).unwrap();
-    UnverifiedJwt::read(token)?.verify(&keys, ISSUER, REGISTRY, NOW)
+    let unproven = UnverifiedJwt::read(token)?.verify(&keys, ISSUER, REGISTRY, NOW)?;
+    unproven.into_bearer(false)
 }
 
 /// A part of a token as JSON, or null if it is none: for readers of the file.
