@@ -1,6 +1,6 @@
 //! The claims of an access token (RFC 9068 section 2.2, RFC 8693 section 4.1, RFC 9396).
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{AuthorizationDetail, details};
@@ -48,8 +48,17 @@ pub struct AccessToken {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub act: Option<Actor>,
     /// The key that the token is bound to; `None` for a bearer token.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub cnf: Option<Confirmation>,
+}
+
+/// Reads a `cnf` that is there: `null` is none that is understood.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Confirmation>, D::Error> {
+    Confirmation::deserialize(deserializer).map(Some)
 }
 
 /// The key that a token is bound to: the claim `cnf` (RFC 7800 section 3.1). Whoever presents the

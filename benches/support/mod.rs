@@ -295,6 +295,8 @@ fn permission_of(credential_id: uuid::Uuid, n: usize) -> permission::ActiveModel
         owner: Set(None),
         actions: Set("[\"publish\"]".into()),
         packages: Set(json!([format!("package-{n}")]).to_string()),
+        min_proof: Set(None),
+        require_sender_constraint: Set(false),
     }
 }
 

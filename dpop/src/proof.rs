@@ -99,8 +99,8 @@ pub enum InvalidProof {
     /// `htm` is another method.
     #[error("its htm is not the method of the request")]
     Method,
-    /// `htu` is another URI.
-    #[error("its htu is {sent} and the request went to {expected}")]
+    /// `htu` is another URI. The text does not repeat it: anybody may have written it.
+    #[error("its htu is not {expected}, where the request went")]
     Uri {
         /// What the proof is for.
         sent: String,

@@ -4,7 +4,7 @@
 use std::fmt;
 
 /// An http or https URI without query and fragment, after syntax-based and scheme-based
-/// normalisation (RFC 3986 sections 6.2.2 and 6.2.3): scheme and host in lower case, no default
+/// normalisation (after RFC 3986 sections 6.2.2 and 6.2.3): scheme and host in lower case, no default
 /// port, unreserved characters not percent-encoded, no dot segments, and `/` for an empty path. The
 /// path is otherwise compared byte for byte: letter case and a slash at its end count.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -12,7 +12,7 @@ use crate::reason::Reason;
 /// What a request proved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Possession {
-    /// The weakest level of all that was presented.
+    /// The weaker level of subject and actor. How a client authenticates does not lower it.
     pub level: ProofLevel,
     /// The key that the request proved to have. What is issued is bound to it.
     pub key: Option<Confirmation>,

@@ -13,7 +13,7 @@ mod narrowing;
 mod request;
 mod target;
 
-pub use entitlement::{Asked, Entitlement, entitle, of_client, of_token};
+pub use entitlement::{Asked, Entitlement, entitle, of_client, of_token, too_weak};
 pub use entry::detail;
 pub use fit::{Fitted, Frame, TokenRoom, fit};
 pub use request::{AccessRequest, AtFrontDoor, DetailRequest};

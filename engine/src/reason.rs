@@ -208,7 +208,7 @@ reasons! {
         "Ask the platform for a token with a shorter life, or let the operator raise the limit of the trusted issuer.";
     ProofMissing = "proof_missing" Assertion Anyone: "the assertion is bound to a key, and no proof of that key came",
         "The assertion has a cnf claim: its issuer bound it to a key, so that a copy of it is worth nothing.",
-        "Send a DPoP proof of that key with the request (RFC 9449). Over mutual TLS, use the certificate that the assertion is bound to.";
+        "Send a DPoP proof of that key with the request (RFC 9449). Assertions that are bound to a certificate are not taken yet.";
     ProofMismatch = "proof_mismatch" Assertion Anyone: "the assertion is bound to another key than the proof's",
         "The assertion's cnf claim names a key, and the request proved possession of another one.",
         "Make the proof with the key for which the platform issued the assertion. jkt is the thumbprint of its public key (RFC 7638).";

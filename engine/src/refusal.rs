@@ -254,7 +254,14 @@ impl Refusal {
     pub fn tells_of_rules(&self) -> bool {
         let permitted =
             |facts: &Facts| facts.permitted.is_some() || facts.packages_that_fit.is_some();
-        !self.mismatches.is_empty() || self.facts.as_deref().is_some_and(permitted)
+        // Only of a request that a rule matches is a proof asked for.
+        let asks_for_proof = matches!(
+            self.reason,
+            Reason::ProofTooWeak | Reason::SenderConstraintRequired
+        );
+        !self.mismatches.is_empty()
+            || asks_for_proof
+            || self.facts.as_deref().is_some_and(permitted)
     }
 
     /// What the holder of a used assertion may know of this refusal: that no rule matches, or

@@ -1,4 +1,4 @@
-//! Single use: assertions that were used, and are refused from then on.
+//! Single use: assertions and proofs of possession that were used, and are refused from then on.
 
 use sea_orm::entity::prelude::*;
 
@@ -10,8 +10,8 @@ pub struct Model {
     pub key: Vec<u8>,
     /// Until when a replay has to be recognised, in milliseconds since 1970.
     pub expires_at: i64,
-    /// The audit event of the use. Uses recorded by older releases, and at `/introspect` and
-    /// `/revoke`, have none.
+    /// The audit event of the use. Uses recorded by older releases, and those at `/introspect`,
+    /// `/revoke` and at the gateway, have none.
     pub event_id: Option<Uuid>,
 }
 

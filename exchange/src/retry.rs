@@ -95,6 +95,11 @@ pub struct Tried {
 }
 
 impl Tried {
+    /// Whether the request was sent before.
+    pub fn is_repeated(&self) -> bool {
+        self.earlier > 0
+    }
+
     fn add(&mut self, outcome: String) {
         self.earlier = self.earlier.saturating_add(1);
         if !self.outcomes.contains(&outcome) {

@@ -316,12 +316,13 @@ impl Server {
 }
 
 /// Whether a refusal is only about the proof, and another one mends it: the server wants its own
-/// nonce in it (RFC 9449 section 8), or an earlier try, whose answer was lost, used the proof up.
+/// nonce in it (RFC 9449 section 8), or the proof grew old or was used up in earlier tries.
 fn wants_another_proof(answer: &WebAnswer) -> bool {
     let body = answer.json();
     let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default();
     let wants_nonce = text("error") == "use_dpop_nonce" && answer.dpop_nonce.is_some();
-    wants_nonce || (text("reason") == "proof_replayed" && answer.tried.answer_lost)
+    let is_old = text("error") == "invalid_dpop_proof" && answer.tried.is_repeated();
+    wants_nonce || is_old
 }
 
 /// The JSON object of a successful answer. Anything else is an error: a refusal if it has an `error`

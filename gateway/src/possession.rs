@@ -66,11 +66,9 @@ pub(crate) fn proved(
     let SentProof::One(proof) = SentProof::of(&parts.headers) else {
         return Err(unproved("there must be one DPoP header with one proof"));
     };
-    let public = registry.bases.public.join(parts.uri.path()).ok();
-    let uris: Vec<RequestUri> = public
-        .and_then(|url| RequestUri::parse(url.as_str()))
-        .into_iter()
-        .collect();
+    let origin = registry.bases.public.origin().ascii_serialization();
+    let reached = format!("{origin}{}", parts.uri.path());
+    let uris: Vec<RequestUri> = RequestUri::parse(&reached).into_iter().collect();
     let expected = Expected {
         method: parts.method.as_str(),
         uris: &uris,

@@ -43,6 +43,7 @@ enum KeysCommand {
     #[command(after_help = "Example:\n  carnet keys withdraw 9vJ2…")]
     Withdraw {
         /// The `kid` of the key, as `carnet keys list` prints it.
+        #[arg(allow_hyphen_values = true)]
         kid: String,
         /// Do not ask on a terminal.
         #[arg(long)]

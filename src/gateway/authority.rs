@@ -78,7 +78,7 @@ impl Authority for GatewayAuthority {
     async fn spend(&self, proof: &Proof) -> Result<bool, Unavailable> {
         let key = SingleUseKey::of_proof(proof.key());
         let until = Timestamp::from_seconds(proof.in_force_until());
-        let spent = self.app.store.spend(&key, until).await;
+        let spent = self.app.store.consume(&key, until).await;
         spent.map_err(|error| unavailable(&error))
     }
 

@@ -1,5 +1,5 @@
-//! The steps of a token request, in the same order for every grant: context, authenticate, admit,
-//! prove, verify, decide, mint, record.
+//! The steps of a token request, in the same order for every grant: context, authenticate, prove,
+//! admit, verify, decide, mint, record.
 //!
 //! [`issue`] takes all of them. [`preview`] stops after the decision: it records nothing and uses
 //! up no assertion.
@@ -129,20 +129,18 @@ async fn judge(
     }
     let at = |step, refusal| Refused::at(step, refusal).by(client.clone());
     check_grant(&client, request.grant_type).map_err(|refusal| at(Step::Client, refusal))?;
+    let Proved {
+        confirmation,
+        spends,
+    } = request
+        .proof
+        .verify(app, context.now)
+        .map_err(|refusal| at(Step::Proof, refusal))?;
     let parameters = request
         .parameters
         .as_ref()
         .map_err(|refusal| at(Step::Parameters, refusal.clone()))?;
     let client = admit(context, client, parameters.admission()).map_err(Refused::of_admission)?;
-    let Proved {
-        confirmation,
-        spends,
-    } = match request.proof.verify(app, context.now) {
-        Ok(proved) => proved,
-        Err(refusal) => {
-            return Err(Refused::at(Step::Proof, refusal).by(client.into_identity()));
-        }
-    };
     let verified = verify(
         app,
         context,

@@ -71,12 +71,14 @@ impl RequestProof<'_> {
 fn refused(invalid: &InvalidProof) -> Refusal {
     match invalid {
         InvalidProof::Nonce => Reason::ProofNonce.into(),
+        InvalidProof::Uri { sent, .. } => Refusal::from(Reason::ProofInvalid)
+            .malformed(invalid.to_string())
+            .received(sent.as_str()),
         _ => Refusal::from(Reason::ProofInvalid).malformed(invalid.to_string()),
     }
 }
 
-/// Reads the proof that a question declares: `none`, `jkt:` and a JWK thumbprint (RFC 7638), or
-/// `x5t:` and the SHA-256 thumbprint of a certificate.
+/// Reads the proof that a question declares: `none`, or `jkt:` and a JWK thumbprint (RFC 7638).
 pub fn declared(form: &TokenForm<'_>) -> Result<Option<Confirmation>, Refusal> {
     let Some(text) = form.get("proof") else {
         return Ok(None);
@@ -89,12 +91,10 @@ pub fn declared(form: &TokenForm<'_>) -> Result<Option<Confirmation>, Refusal> {
     let declared = match text.split_once(':') {
         None if text == "none" => return Ok(None),
         Some(("jkt", text)) => thumbprint(text).map(Confirmation::Key),
-        Some(("x5t", text)) => thumbprint(text).map(Confirmation::Certificate),
         _ => None,
     };
     declared.map(Some).ok_or_else(|| {
-        Refusal::parameter(Reason::ParameterMalformed, "proof").malformed(
-            "it must be none, or jkt: or x5t: and a SHA-256 thumbprint in base64url".to_owned(),
-        )
+        Refusal::parameter(Reason::ParameterMalformed, "proof")
+            .malformed("it must be none, or jkt: and a SHA-256 thumbprint in base64url".to_owned())
     })
 }

@@ -1,8 +1,11 @@
 //! The request that introspection and revocation share: a form about one token, with or without
 //! client authentication.
 
+use std::sync::Arc;
+
 use super::received::FormRequest;
 use crate::app::App;
+use crate::assertion::VerifiedAssertion;
 use crate::client::{Admitted, AdmittedTo, Authentication, ClientCredentials, admit};
 use crate::form::{self, TokenForm};
 use crate::grant::TokenError;
@@ -39,6 +42,13 @@ impl<'a> StatusRequest<'a> {
             let credentials = ClientCredentials::read(&form, request.authorization())?;
             authentication.authenticate(&credentials).await?
         };
+        // No proofs are taken here, and a bound assertion is never taken without its proof.
+        let is_bound = |assertion: &Arc<VerifiedAssertion>| assertion.confirmation().is_some();
+        if identity.assertion().is_some_and(is_bound) {
+            return Err(Refusal::claim(Reason::ProofMissing, "cnf")
+                .of_client()
+                .into());
+        }
         match admit(&context, identity, AdmittedTo::NoToken) {
             Ok(client) => Ok(Self {
                 client,

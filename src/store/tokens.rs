@@ -73,8 +73,8 @@ impl Store {
         Ok(is_new)
     }
 
-    /// Records an assertion as used in a request that issues no token, such as introspection.
-    /// `false` if it was used before.
+    /// Records an assertion or a proof of possession as used in a request that issues no token, such
+    /// as introspection. `false` if it was used before.
     pub async fn consume(&self, key: &SingleUseKey, until: Timestamp) -> Result<bool, StoreError> {
         let row = consumed::ActiveModel {
             key: Set(key.as_bytes().to_vec()),

@@ -127,6 +127,7 @@ async fn rfc9068_2_2_1__a_workloads_token_has_exactly_the_documented_claims() {
                 "workflow_ref": workflow, "job_workflow_ref": workflow, "job_workflow_sha": sha, "ref": "refs/heads/main", "sha": sha,
                 "event_name": "push", "run_id": "9001", "run_attempt": "1", "runner_environment": "github-hosted",
             },
+            "proof": "bearer",
         },
     });
     expected["jti"] = claims["jti"].clone();

@@ -19,11 +19,7 @@ async fn wimsecx_trust_1__an_exchange_adds_no_claims_rights_or_key_binding() {
         ("subject_token", token.as_str()),
         ("subject_token_type", ACCESS_TOKEN),
     ];
-    // Proofs of possession are not taken, so nobody gets a bound token for a bearer one either.
-    let answer = world
-        .server
-        .form_with("/token", &[("dpop", "x.y.z")], &form)
-        .await;
+    let answer = world.server.form("/token", &form).await;
     assert_eq!(answer.json()["token_type"], "Bearer");
     let (before, after) = (payload(&token), payload(&answer.token()));
     let names = |claims: &Value| {
@@ -49,12 +45,13 @@ async fn wimsecx_trust_2__a_bound_token_does_not_become_a_bearer_token() {
         .renew(&world.sign_as_server(&claims), &[])
         .await
         .token();
-    for cnf in [
-        json!({ "jkt": "x" }),
-        json!({ "x5t#S256": "x" }),
-        json!({}),
-        json!("x"),
-        Value::Null,
+    let (lost, invalid) = ("proof_would_be_lost", "subject_token_invalid");
+    for (cnf, reason) in [
+        (json!({ "jkt": "x" }), lost),
+        (json!({ "x5t#S256": "x" }), lost),
+        (json!({}), invalid),
+        (json!("x"), invalid),
+        (Value::Null, invalid),
     ] {
         let mut bound = claims.clone();
         bound["cnf"] = cnf;
@@ -62,7 +59,7 @@ async fn wimsecx_trust_2__a_bound_token_does_not_become_a_bearer_token() {
         world
             .renew(&bound, &[])
             .await
-            .refused(400, "invalid_request", "proof_missing");
+            .refused(400, "invalid_request", reason);
         let explained = [
             ("grant_type", TOKEN_EXCHANGE),
             ("subject_token", bound.as_str()),
@@ -70,7 +67,7 @@ async fn wimsecx_trust_2__a_bound_token_does_not_become_a_bearer_token() {
         ];
         assert_eq!(
             world.server.form("/explain", &explained).await.reason(),
-            "proof_missing"
+            reason
         );
     }
 }
@@ -86,13 +83,17 @@ async fn atk_157__a_bound_token_is_not_bound_to_another_key() {
         ("subject_token", bound.as_str()),
         ("subject_token_type", ACCESS_TOKEN),
     ];
-    for header in [
-        &[][..],
-        &[("dpop", "e30.e30.e30")],
-        &[("client-cert", ":YQ==:")],
+    let lost = ("invalid_request", "proof_would_be_lost");
+    for (header, (error, reason)) in [
+        (&[][..], lost),
+        (
+            &[("dpop", "e30.e30.e30")],
+            ("invalid_dpop_proof", "proof_invalid"),
+        ),
+        (&[("client-cert", ":YQ==:")], lost),
     ] {
         let answer = world.server.form_with("/token", header, &form).await;
-        answer.refused(400, "invalid_request", "proof_missing");
+        answer.refused(400, error, reason);
     }
 }
 
@@ -836,9 +837,10 @@ async fn atk_154__an_exchange_copies_nothing_that_the_platform_says_of_rights() 
     assert_eq!(alike(&loaded), alike(&plain));
     let again = world.renew(&loaded.token(), &[]).await;
     assert_eq!(alike(&again).0, alike(&plain).0);
-    world
-        .denies_claims(claims.with("cnf", json!({ "jkt": "x" })), "proof_missing")
-        .await;
+    let bound = claims
+        .with("jti", "another")
+        .with("cnf", json!({ "jkt": "x" }));
+    world.denies_claims(bound, "proof_missing").await;
 }
 
 // === chains of anything ===

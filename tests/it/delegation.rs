@@ -258,8 +258,10 @@ async fn rfc8693_2_1_5__our_own_unrevoked_undelegated_token_can_be_the_actor_tok
     let mut bound = payload(&actors);
     bound["cnf"] = json!({ "jkt": "x" });
     let delegated_actor = act_for(&world, &held, 1).await.token();
+    ask(&world.sign_as_server(&bound))
+        .await
+        .refused(400, "invalid_request", "proof_would_be_lost");
     for bad in [
-        world.sign_as_server(&bound),
         delegated_actor,
         world.gh.sign(&helper(&world, 0)),
         "x.y.z".to_owned(),

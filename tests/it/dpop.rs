@@ -168,7 +168,7 @@ async fn rfc9449_5_3__a_bad_proof_fails_the_request_and_uses_nothing_up() {
                 good.clone(),
                 json!({ "htu": "https://other.test/token" }),
             )),
-            "other.test",
+            "https://as.test/token",
         ),
         (
             prover.sign(&with(good.clone(), json!({ "iat": now - 120 }))),
@@ -687,6 +687,9 @@ async fn a_key_of_a_front_door_is_bound_by_a_proof_for_the_url_that_was_reached(
             .await;
         assert_eq!(shown["cnf"], json!({ "jkt": prover.thumbprint() }));
     }
+    // The other URL of the same door was not reached.
+    let other = ask(mint, "r1.test", &format!("https://as.test{below}")).await;
+    assert_eq!(other.json()["reason"], "proof_invalid");
     let wrong = ask(mint, "r1.test", TOKEN).await;
     assert_eq!(wrong.json()["reason"], "proof_invalid", "{}", wrong.text());
 }
@@ -908,4 +911,83 @@ async fn explanations_take_a_declared_proof_and_say_what_is_asked_of_it() {
         let answer = server.admin("POST", "explanations", question).await;
         assert_eq!(answer.status, 422, "{odd}: {}", answer.text());
     }
+}
+
+#[tokio::test]
+async fn a_bound_client_assertion_authenticates_nobody_without_its_proof() {
+    let world = World::new().await;
+    let (server, prover) = (&world.server, Prover::new());
+    let client = TestClient::publisher(server, "signer", "private_key_jwt").await;
+    let robot = json!({ "auth_method": "federated", "federated_credentials": ["octo-release"] });
+    server.put("clients/robot", robot).await;
+    let cnf = json!({ "jkt": prover.thumbprint() });
+    let own = || {
+        let claims = with(client.claims(server.now()), json!({ "cnf": cnf }));
+        (client.key().sign(&claims), "signer")
+    };
+    let platforms = || {
+        let claims = world.claims().with("aud", CARNET).with("cnf", cnf.clone());
+        (world.gh.sign(&claims), "robot")
+    };
+    for made in [&own as &dyn Fn() -> (String, &'static str), &platforms] {
+        let (assertion, id) = made();
+        let form = |more: &[(&'static str, &'static str)]| {
+            let mut form = vec![
+                ("client_id", id),
+                ("client_assertion_type", CLIENT_ASSERTION),
+                ("client_assertion", assertion.as_str()),
+            ];
+            form.extend(more);
+            form.into_iter()
+                .map(|(name, value)| (name, value.to_owned()))
+                .collect::<Vec<_>>()
+        };
+        let send = async |path: &str, form: Vec<(&str, String)>, proof: Option<String>| {
+            let form: Vec<(&str, &str)> = form
+                .iter()
+                .map(|(name, value)| (*name, value.as_str()))
+                .collect();
+            let headers: Vec<(&str, &str)> =
+                proof.iter().map(|proof| ("dpop", proof.as_str())).collect();
+            server.form_with(path, &headers, &form).await
+        };
+        for path in ["/introspect", "/revoke"] {
+            let answer = send(path, form(&[("token", "x.y.z")]), None).await;
+            answer.refused(401, "invalid_client", "proof_missing");
+        }
+        let token = form(&[("grant_type", "client_credentials")]);
+        let answer = send("/token", token.clone(), None).await;
+        answer.refused(401, "invalid_client", "proof_missing");
+        let thief = Prover::new().prove(server);
+        let answer = send("/token", token.clone(), Some(thief)).await;
+        answer.refused(401, "invalid_client", "proof_mismatch");
+        let proof = prover.prove(server);
+        bound_to(&send("/token", token, Some(proof)).await, &prover);
+    }
+}
+
+#[tokio::test]
+async fn a_weaker_actor_is_told_what_the_permission_asks_for() {
+    let world = World::new().await;
+    let (server, prover) = (&world.server, Prover::new());
+    with_helpers(&world, 1).await;
+    let mut rule = World::rule_document(json!({}));
+    rule["actors"] = json!(["helper-0"]);
+    rule["permissions"][0]["min_proof"] = json!("key");
+    server.put("federated-credentials/octo-release", rule).await;
+    let cnf = json!({ "jkt": prover.thumbprint() });
+    let bound = world.gh.sign(&world.claims().with("cnf", cnf));
+    let first = exchange(&world, &prover.prove(server), &bound).await;
+    bound_to(&first, &prover);
+    let token = first.token();
+    let actor = world.gh.sign(&helper(&world, 0));
+    let form = [
+        ("grant_type", TOKEN_EXCHANGE),
+        ("subject_token", token.as_str()),
+        ("subject_token_type", ACCESS_TOKEN),
+        ("actor_token", &actor),
+        ("actor_token_type", JWT),
+    ];
+    let answer = ask(server, &prover.prove(server), &form).await;
+    answer.refused(400, "invalid_target", "proof_too_weak");
 }

@@ -5,7 +5,11 @@ use carnet::store::{PackageChange, Subject};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::support::{Answer, GatewayServer, HOST, OPERATORS, World, basic, recorded};
+use carnet_dpop::ProofKey;
+
+use crate::support::{
+    Answer, CARNET, GatewayServer, HOST, JWT_BEARER, OPERATORS, World, basic, recorded,
+};
 
 /// A wheel as uv sends it: `carnet-fixture` 1.0.0rc1.
 const WHEEL: &str = "pypi-uv-0.13.9-wheel.form";
@@ -467,4 +471,79 @@ async fn provenance_tells_who_published_a_version_from_where() {
     assert_eq!(asked("admin:credentials:joel").await.status, 403);
     let unknown = server.send("GET", path, &[], b"").await;
     assert_eq!(unknown.status, 401);
+}
+
+#[tokio::test]
+async fn a_bound_token_publishes_with_a_proof_of_its_key_alone() {
+    let server = GatewayServer::of("pypi").await;
+    server.back.answers("POST", "/", 200, "stored");
+    server.token().await;
+    let (world, body) = (&server.world, recorded(WHEEL));
+    let (key, thief) = (ProofKey::generate().unwrap(), ProofKey::generate().unwrap());
+    let now = world.server.now();
+    let prove = |key: &ProofKey, method: &str, url: &str, token: Option<&str>| {
+        key.prove((method, url), token, None, now).unwrap()
+    };
+    let assertion = world.good();
+    let form = [
+        ("grant_type", JWT_BEARER),
+        ("assertion", assertion.as_str()),
+    ];
+    let proof = prove(&key, "POST", &format!("{CARNET}/token"), None);
+    let headers = [("dpop", proof.as_str())];
+    let answer = world.server.form_with("/token", &headers, &form).await;
+    let token = answer.token();
+    let upload = async |authorization: String, proofs: &[String]| {
+        let kind = form_type(&body);
+        let mut headers = vec![
+            ("authorization", authorization.as_str()),
+            ("content-type", &kind),
+        ];
+        headers.extend(proofs.iter().map(|proof| ("dpop", proof.as_str())));
+        server.send("POST", "/legacy/", &headers, &body).await
+    };
+    let (dpop, url) = (format!("DPoP {token}"), "https://registry.test/legacy/");
+    let good = || prove(&key, "POST", url, Some(&token));
+    let plain = world.exchange(&world.good()).await.token();
+    for (authorization, proofs, says) in [
+        (token_user(&token), vec![], "bound to a key"),
+        (format!("Bearer {token}"), vec![good()], "bound to a key"),
+        (dpop.clone(), vec![], "one DPoP header"),
+        (dpop.clone(), vec![good(), good()], "one DPoP header"),
+        (
+            dpop.clone(),
+            vec![prove(&thief, "POST", url, Some(&token))],
+            "another key",
+        ),
+        (
+            dpop.clone(),
+            vec![prove(&key, "PUT", url, Some(&token))],
+            "htm",
+        ),
+        (
+            dpop.clone(),
+            vec![prove(&key, "POST", "https://registry.test/", Some(&token))],
+            "htu",
+        ),
+        (
+            dpop.clone(),
+            vec![prove(&key, "POST", url, Some(&plain))],
+            "ath",
+        ),
+        (format!("DPoP {plain}"), vec![good()], "not bound"),
+    ] {
+        let answer = upload(authorization, &proofs).await;
+        let text = answer.text();
+        assert!(matches!(answer.status, 401 | 403), "{text}");
+        assert!(text.contains(says), "{says}: {text}");
+    }
+    assert_eq!(server.back.written().len(), 0);
+    let proof = good();
+    let answer = upload(dpop.clone(), std::slice::from_ref(&proof)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(server.back.written()[0].header("dpop"), None);
+    // The same proof again, at another gateway of the same database too.
+    let answer = upload(dpop, &[proof]).await;
+    assert!(answer.text().contains("used before"), "{}", answer.text());
+    assert_eq!(server.back.written().len(), 1);
 }

@@ -9,7 +9,7 @@ use carnet::upstream::HttpFetch;
 use carnet_gateway::{
     Authority as _, NewPublication, NoToken, Outcome, Publisher, RefusedPublication, Standing,
 };
-use carnet_resource_server::{AccessToken, PackageNames};
+use carnet_resource_server::{AccessToken, Confirmation, PackageNames};
 use serde_json::{Value, json};
 
 use crate::support::{R2, World};
@@ -137,16 +137,22 @@ async fn a_token_is_judged_by_what_another_process_has_just_changed() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_bound_to_a_key_is_refused() {
+async fn a_token_that_is_bound_to_a_key_is_told_with_its_key() {
     let world = World::new().await;
     let (_, token) = token(&world).await;
     let mut claims = serde_json::to_value(&token).unwrap();
     let plain = world.sign_as_server(&claims);
-    assert!(gateway(&world).token("pypi", &plain).await.unwrap().is_ok());
-    claims["cnf"] = json!({ "x5t#S256": "A".repeat(43) });
+    let found = gateway(&world).token("pypi", &plain).await.unwrap();
+    assert_eq!(found.unwrap().cnf, None);
+    let thumbprint = "A".repeat(43);
+    claims["cnf"] = json!({ "jkt": thumbprint });
     let bound = world.sign_as_server(&claims);
+    let found = gateway(&world).token("pypi", &bound).await.unwrap();
+    assert_eq!(found.unwrap().cnf, Some(Confirmation::Key(thumbprint)));
+    claims["cnf"] = json!({ "kid": "unknown" });
+    let odd = world.sign_as_server(&claims);
     assert_eq!(
-        gateway(&world).token("pypi", &bound).await.unwrap(),
+        gateway(&world).token("pypi", &odd).await.unwrap(),
         Err(NoToken::Inactive)
     );
 }

@@ -17,6 +17,9 @@ const METHODS: [&str; 4] = [
     "client_secret_post",
     "private_key_jwt",
 ];
+const PROOF_ALGORITHMS: [&str; 10] = [
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
+];
 const CLIENT_ALGORITHMS: [&str; 4] = ["RS256", "PS256", "ES256", "EdDSA"];
 
 async fn metadata(world: &World) -> Value {
@@ -47,6 +50,7 @@ async fn rfc8414_2_2__the_metadata_has_exactly_the_expected_members() {
             "protected_resources": [format!("{CARNET}/admin")],
             "scopes_supported": ["create", "publish", "unlist"],
             "authorization_details_types_supported": ["package"],
+            "dpop_signing_alg_values_supported": PROOF_ALGORITHMS,
         })
     );
 }
@@ -318,7 +322,6 @@ async fn rfc8414_2_12__unsupported_features_are_not_listed_in_the_metadata() {
     let world = World::new().await;
     let metadata = metadata(&world).await;
     for member in [
-        "dpop_signing_alg_values_supported",
         "tls_client_certificate_bound_access_tokens",
         "mtls_endpoint_aliases",
         "pushed_authorization_request_endpoint",
@@ -725,6 +728,7 @@ async fn rfc9728_2_1__the_resource_is_the_audience_of_admin_tokens() {
             "authorization_servers": [CARNET],
             "scopes_supported": ["admin", "admin:read", "admin:credentials"],
             "bearer_methods_supported": ["header"],
+            "dpop_signing_alg_values_supported": PROOF_ALGORITHMS,
             "resource_name": "Carnet admin API",
         })
     );

@@ -1319,6 +1319,7 @@ async fn contract_8__a_made_up_platform_is_one_data_file_and_one_case_file() {
     let payload: Value = serde_json::from_slice(&payload).unwrap();
     let workload = json!({
         "iss": smithy.url, "sub": "forge/7", "profile": "smithy", "claims": { "anvil": "Great/One", "forge_id": 7 },
+        "proof": "bearer",
     });
     assert_eq!(payload["workload"], workload);
     exchange(&cases[0]["claims"])

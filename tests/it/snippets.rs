@@ -505,10 +505,10 @@ async fn the_token_request_of_the_reference_is_read() {
     let blocks = blocks();
     let request = blocks
         .iter()
-        .find(|block| block.language == "http")
+        .find(|block| block.text.starts_with("POST /token HTTP/1.1\n"))
         .unwrap();
     let (head, body) = request.text.split_once("\n\n").unwrap();
-    assert!(head.starts_with("POST /token HTTP/1.1\n"), "{head}");
+    assert!(head.contains("x-www-form-urlencoded"), "{head}");
     let answer = world
         .server
         .form_text("/token", body.trim().trim_end_matches('…'))

@@ -446,7 +446,7 @@ async fn spiffe_ca_3__a_wit_svid_does_not_authenticate_a_client() {
     let wit = TestKey::rsa(0).sign_with_header(&typed, &bound);
     for (document, reason) in [
         (&wit, "typ_denied"),
-        (&TestKey::rsa(0).sign(&bound), "proof_missing"),
+        (&TestKey::rsa(0).sign(&bound), "confirmation_unsupported"),
     ] {
         for assertion_type in [JWT_SPIFFE, CLIENT_ASSERTION] {
             ask(&platform, assertion_type, document)

@@ -97,6 +97,14 @@ impl ClientIdentity {
             .map(|(client, _)| client)
     }
 
+    /// The assertion by which the client authenticated, whoever signed it.
+    pub fn assertion(&self) -> Option<&Arc<VerifiedAssertion>> {
+        match &self.0 {
+            Some((_, Proof::Assertion(assertion))) => Some(assertion),
+            _ => None,
+        }
+    }
+
     /// The assertion of a federated client, with the rules that the client lists.
     pub fn federated(&self) -> Option<(&Arc<VerifiedAssertion>, &[RuleReference])> {
         match &self.0 {

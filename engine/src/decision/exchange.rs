@@ -13,7 +13,7 @@ use crate::json::element_bytes;
 use crate::model::{DecisionContext, FederatedCredential};
 use crate::own_token::LiveToken;
 use crate::possession::Possession;
-use crate::principal::{AccessRequest, Asked, Frame, of_token};
+use crate::principal::{AccessRequest, Asked, Frame, of_token, too_weak};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::trust::MatchedRule;
@@ -57,8 +57,18 @@ pub(super) fn decide<A: Assertion>(
         party
             .as_ref()
             .is_none_or(|(party, _)| is_named(entry, party))
-            && keeps_its_proof(rule_of(entry), token.proof_level(), possession.level)
     };
+    let keeps = |entry: &AuthorizationDetail| {
+        keeps_its_proof(rule_of(entry), token.proof_level(), possession.level)
+    };
+    let mut named = claims
+        .authorization_details
+        .iter()
+        .filter(|entry| may_stay(entry));
+    let unproved = named.clone().any(|entry| !keeps(entry));
+    if unproved && !named.any(keeps) {
+        return Err(too_weak(&possession));
+    }
     let room = |entry: &AuthorizationDetail| {
         entry
             .credential
@@ -73,7 +83,7 @@ pub(super) fn decide<A: Assertion>(
         possession: &possession,
     };
     let entitlement = of_token(token, &context.rules, asked, |entry| {
-        may_stay(entry) && room(entry).is_ok()
+        may_stay(entry) && keeps(entry) && room(entry).is_ok()
     });
     let mut entitlement = entitlement.map_err(|refusal| {
         let mut staying = claims
@@ -86,6 +96,7 @@ pub(super) fn decide<A: Assertion>(
             .find_map(|entry| room(entry).err())
             .unwrap_or(refusal)
     })?;
+    entitlement.unproved = unproved.then_some(Reason::ProofTooWeak);
     let delegation = match &party {
         Some((party, act)) => {
             let rules =

@@ -74,10 +74,8 @@ impl<A: Assertion> Subject<A> {
     /// What the request proved, without its actor. What subject and client present may be bound to
     /// the key of the request alone.
     pub(super) fn possession(&self) -> Result<Possession, Refusal> {
-        let of_client = self.client.identity().federated();
-        let of_client = of_client.map(|(assertion, _)| assertion.confirmation());
-        if let Some(confirmation) = of_client {
-            self.bound_assertion(confirmation)
+        if let Some(assertion) = self.client.identity().assertion() {
+            self.bound_assertion(assertion.confirmation())
                 .map_err(Refusal::of_client)?;
         }
         let wants_dpop = self

@@ -14,7 +14,8 @@ use super::narrowing::Narrow;
 use super::{AccessRequest, floor, narrowing, target};
 use crate::clock::Timestamp;
 use crate::model::{
-    Client, DecisionContext, Principal, ResourceServer, Rule, Snapshot, TokenFormat, TrustedIssuer,
+    Client, ClientPermission, DecisionContext, Principal, ResourceServer, Rule, Snapshot,
+    TokenFormat, TrustedIssuer,
 };
 use crate::own_token::LiveToken;
 use crate::possession::{Possession, ProofDemand};
@@ -96,16 +97,20 @@ impl Asked<'_> {
     }
 }
 
-/// The refusal of what was proved, with the level that it has.
+/// The refusal of what was proved.
 fn unproved(reason: Reason, possession: &Possession) -> Refusal {
-    let refusal = Refusal::from(reason);
     if reason == Reason::ProofTooWeak {
-        refusal
-            .received(possession.level.as_str())
-            .permitted(ProofLevel::Key.as_str())
+        too_weak(possession)
     } else {
-        refusal
+        reason.into()
     }
+}
+
+/// The refusal of a weaker proof than a registry or a permission asks for.
+pub fn too_weak(possession: &Possession) -> Refusal {
+    Refusal::from(Reason::ProofTooWeak)
+        .received(possession.level.as_str())
+        .permitted(ProofLevel::Key.as_str())
 }
 
 /// Decides what a token may permit, from the rules that matched. Permits, explanations and offline
@@ -401,6 +406,27 @@ pub fn of_token(
     })
 }
 
+/// An entry of a client's own token, with what its permission asks of proofs of possession.
+#[derive(Clone)]
+struct OfClient {
+    detail: AuthorizationDetail,
+    demand: ProofDemand,
+}
+
+impl Narrow for OfClient {
+    fn detail(&self) -> &AuthorizationDetail {
+        &self.detail
+    }
+
+    fn detail_mut(&mut self) -> &mut AuthorizationDetail {
+        &mut self.detail
+    }
+
+    fn demand(&self) -> ProofDemand {
+        self.demand
+    }
+}
+
 /// What a client may do for itself: one entry for each of its permissions at the requested resource
 /// server whose owner is enabled.
 pub fn of_client(
@@ -426,22 +452,24 @@ pub fn of_client(
     let (permissions, unproved) = proved(permissions.collect(), asked.possession, |permission| {
         permission.demand
     })?;
-    let entries: Vec<AuthorizationDetail> = permissions
-        .into_iter()
-        .map(|permission| AuthorizationDetail {
-            kind: DETAIL_TYPE.to_owned(),
-            actions: permission.actions.clone(),
-            packages: permission.packages.clone(),
-            owner: permission.owner.clone(),
-            principal: permission.owner.clone(),
-            credential: client.id.to_string(),
-            revision: client.revision,
-            rests_on: Vec::new(),
-            locations: vec![server.resource.clone()],
-            version: None,
-            digest: None,
-        })
-        .collect();
+    let detail = |permission: &ClientPermission| AuthorizationDetail {
+        kind: DETAIL_TYPE.to_owned(),
+        actions: permission.actions.clone(),
+        packages: permission.packages.clone(),
+        owner: permission.owner.clone(),
+        principal: permission.owner.clone(),
+        credential: client.id.to_string(),
+        revision: client.revision,
+        rests_on: Vec::new(),
+        locations: vec![server.resource.clone()],
+        version: None,
+        digest: None,
+    };
+    let entries = permissions.into_iter().map(|permission| OfClient {
+        detail: detail(permission),
+        demand: permission.demand,
+    });
+    let entries: Vec<OfClient> = entries.collect();
     if entries.is_empty() {
         return Err(Reason::PrincipalDisabled.into());
     }
@@ -449,11 +477,10 @@ pub fn of_client(
     let format = server.token_format;
     let room = room(&entries, (&server, format), frame, client.client_id.len());
     let Fitted {
-        entries: details,
-        left_out,
-        ..
+        entries, left_out, ..
     } = narrow_and_fit(entries, |_| (), &server, request, room)?;
-    let scope = entry::union(&details).ok_or(Reason::ScopeNotGranted)?;
+    let scope = entry::union(&entries).ok_or(Reason::ScopeNotGranted)?;
+    let details = entries.into_iter().map(|entry| entry.detail).collect();
     Ok(Entitlement {
         resource_server: server,
         format,

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use carnet_exchange::Environment;
-use carnet_resource_server::{PackageNames, Verifier};
+use carnet_resource_server::{PackageNames, Proofs, Verifier};
 use carnet_stand_ins::{Registry, StandInCi};
 use clap::Args;
 use tokio::net::TcpListener;
@@ -81,7 +81,9 @@ pub async fn run(args: &QuickstartArgs) -> Result<Conclusion, CommandError> {
     let (app, background) =
         App::start(config, clock.clone(), Arc::new(HttpFetch::default())).await?;
     let stand_in = StandInCi::new(&ci, clock).map_err(|error| other(&error))?;
-    let verifier = Verifier::new(&carnet, &resource).map_err(|error| other(&error))?;
+    let verifier = Verifier::new(&carnet, &resource)
+        .and_then(|verifier| verifier.taking_proofs(Proofs::single_process()))
+        .map_err(|error| other(&error))?;
     let packages = Registry::new(verifier, PackageNames::Exact, folder.join("registry"));
     let servers = vec![
         http::serve_on(http::router(app.clone()), carnet_listener),

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use carnet_resource_server::Actor;
+use carnet_resource_server::{Actor, Confirmation};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -51,6 +51,9 @@ pub(super) struct EventDetail<'a> {
     pub(super) subject_token: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) act: Option<&'a Actor>,
+    /// The key that the token is bound to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cnf: Option<&'a Confirmation>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) scope: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]

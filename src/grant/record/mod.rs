@@ -173,6 +173,7 @@ fn issued(
     detail.credentials = entitlement.credentials.iter().map(granted).collect();
     detail.entries_left_out = Some(entitlement.left_out).filter(|left_out| *left_out > 0);
     detail.act = authorization.act();
+    detail.cnf = minted.confirmation.as_ref();
     AuditEvent {
         trusted_issuer,
         assertion,
@@ -205,6 +206,7 @@ fn issued_admin(
     let detail = EventDetail {
         scope: Some(&minted.scope),
         expires_at: Some(minted.expires_at.to_string()),
+        cnf: minted.confirmation.as_ref(),
         ..EventDetail::of(request)
     };
     AuditEvent {

@@ -1,16 +1,19 @@
 //! Admin tokens that are bound to a key: whether the request proves possession of it (RFC 9449
 //! section 7).
 
-use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use axum::http::header::{AUTHORIZATION, HOST, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
-use carnet_dpop::{Expected, InvalidProof, Presented, RequestUri, SentProof, SpentProofs as _};
+use carnet_dpop::{
+    Expected, InvalidProof, Presented, Proof, RequestUri, SentProof, SpentProofs as _,
+};
 use carnet_jose::Algorithm;
 use carnet_resource_server::Confirmation;
 
 use super::super::nonce::with_nonce;
 use super::problem::Problem;
 use crate::app::App;
+use crate::config::GatewayRegistry;
 use crate::own_tokens::OwnToken;
 
 /// The scheme of bound tokens in `Authorization`.
@@ -26,15 +29,15 @@ pub(super) fn token(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Checks that a bound token came with a proof of its key, and a bearer token without the scheme of
-/// bound ones. The proof is used up.
-pub(super) async fn check(
+/// bound ones. The proof still has to be [spent](spend).
+pub(super) fn check(
     app: &App,
     headers: &HeaderMap,
     (method, path): (&str, &str),
     held: &OwnToken,
-) -> Result<(), Response> {
+) -> Result<Option<Proof>, Response> {
     let thumbprint = match (&held.claims().cnf, token(headers)) {
-        (None, None) => return Ok(()),
+        (None, None) => return Ok(None),
         (None, Some(_)) => {
             let why = "the token is not bound to a key: send it as Bearer";
             return Err(refused(app, "invalid_token", why));
@@ -46,7 +49,7 @@ pub(super) async fn check(
         }
     };
     let now = app.clock.now().seconds();
-    let uris = uris(app, path);
+    let uris = uris(app, headers, path);
     let expected = Expected {
         method,
         uris: &uris,
@@ -72,9 +75,22 @@ pub(super) async fn check(
         let why = "the token is bound to another key than the proof's";
         return Err(refused(app, "invalid_token", why));
     }
-    match app.proofs.spent.spend(&proof, now).await {
+    Ok(Some(proof))
+}
+
+/// Uses the proof up, once everything else about the request was checked.
+pub(super) async fn spend(app: &App, proof: &Proof) -> Result<(), Response> {
+    match app
+        .proofs
+        .spent
+        .spend(proof, app.clock.now().seconds())
+        .await
+    {
         Presented::First => Ok(()),
-        Presented::Again => Err(invalid("the proof was used before")),
+        Presented::Again => {
+            let why = "the proof was used before";
+            Err(refused(app, "invalid_dpop_proof", why))
+        }
         Presented::Unremembered => {
             let why = "too many proofs are remembered; try again in a minute";
             Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", why).into_response())
@@ -82,14 +98,23 @@ pub(super) async fn check(
     }
 }
 
-/// The URIs by which a request of this path may have been sent: at the issuer, and for what the
-/// gateway serves at the registries behind it.
-fn uris(app: &App, path: &str) -> Vec<RequestUri> {
-    let registries = app.config.gateway.registries.iter();
-    let public = registries.filter_map(|registry| registry.public_url.join(path).ok());
-    std::iter::once(app.config.own.on_origin(path))
-        .chain(public.map(String::from))
-        .filter_map(|uri| RequestUri::parse(&uri))
+/// The URIs by which a request of this path may have been sent: at the issuer, or where it came to a
+/// host of the gateway, at the public URL of that registry.
+fn uris(app: &App, headers: &HeaderMap, path: &str) -> Vec<RequestUri> {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let is_at = |registry: &&GatewayRegistry| {
+        let mut hosts = registry.hosts.iter();
+        hosts.any(|named| host.is_some_and(|host| named.eq_ignore_ascii_case(host)))
+    };
+    let registry = app.config.gateway.registries.iter().find(is_at);
+    let at_gateway = registry.map(|registry| {
+        let origin = registry.public_url.origin().ascii_serialization();
+        format!("{origin}{path}")
+    });
+    at_gateway
+        .or_else(|| Some(app.config.own.on_origin(path)))
+        .and_then(|uri| RequestUri::parse(&uri))
+        .into_iter()
         .collect()
 }
 

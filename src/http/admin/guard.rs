@@ -174,7 +174,7 @@ async fn admit(app: &App, caller: &AdminCaller, access: Access) -> Result<Author
             Err(FlowError) => internal().into(),
         })?;
     let target = (caller.method.as_str(), caller.endpoint.as_str());
-    bound::check(app, &caller.headers, target, &token).await?;
+    let proof = bound::check(app, &caller.headers, target, &token)?;
     let token_id = token.claims().jti.clone();
     // Names in the principals' own letter case, whatever the scope has. The id is compared as well:
     // a later principal may have got the name of a deleted one.
@@ -191,6 +191,9 @@ async fn admit(app: &App, caller: &AdminCaller, access: Access) -> Result<Author
     let names: Vec<String> = names.filter_map(meant).collect();
     if !is_in_force(app, token).await? {
         return Err(not_in_force(&app.config.own).into());
+    }
+    if let Some(proof) = &proof {
+        bound::spend(app, proof).await?;
     }
     let held = &grant.scope;
     let unlimited = accepted

@@ -175,7 +175,10 @@ fn sentence(told: &Told, own: &OwnUrls) -> String {
     let wrong = facts
         .and_then(|facts| facts.malformed.as_deref())
         .or(refusal.parameter)
-        .filter(|_| matches!(reason.class(), Class::Request | Class::Assertion))
+        .filter(|_| {
+            let of_input = [Class::Request, Class::Assertion, Class::Proof];
+            of_input.contains(&reason.class())
+        })
         .map(|wrong| format!(": {wrong}"))
         .unwrap_or_default();
     format!(

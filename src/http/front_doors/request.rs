@@ -44,7 +44,7 @@ pub struct DoorRequest {
     body: Bytes,
     /// The package that the path names.
     package: Option<String>,
-    /// The URIs by which the request may have been sent: none that the request alone says.
+    /// The URI that was reached, for a proof of possession.
     uris: Vec<RequestUri>,
 }
 
@@ -55,10 +55,11 @@ impl FromRequest<Arc<App>> for DoorRequest {
         let (mut parts, body) = request.into_parts();
         let (name, package) = of_path(&mut parts, app).await?;
         let kind = parts.extensions.get::<FrontDoorKind>().copied();
+        let at_host = host(&parts).filter(|_| name.is_none());
         let server = match (kind, name) {
             (Some(kind), Some(name)) => app.rules().front_door_of(kind, &name).cloned(),
             (Some(kind), None) => {
-                host(&parts).and_then(|host| app.rules().front_door_at(kind, host).cloned())
+                at_host.and_then(|host| app.rules().front_door_at(kind, host).cloned())
             }
             (None, _) => None,
         };
@@ -71,7 +72,7 @@ impl FromRequest<Arc<App>> for DoorRequest {
         });
         let uris = match SentProof::of(&parts.headers) {
             SentProof::None => Vec::new(),
-            _ => uris(&parts, &server, &app.config.own),
+            _ => reached(&parts, at_host, &app.config.own),
         };
         let body = read_whole(body).await?;
         Ok(Self {
@@ -119,24 +120,20 @@ fn host(parts: &Parts) -> Option<&str> {
     }
 }
 
-/// The URIs by which a request at a door may have been sent: on each of the door's hosts, and below
-/// the issuer.
-fn uris(parts: &Parts, server: &ResourceServer, own: &OwnUrls) -> Vec<RequestUri> {
+/// The URI that was reached: at the host of the door by which it was found, or below the issuer. A
+/// door without TLS is on this machine, as the issuer is then.
+fn reached(parts: &Parts, at_host: Option<&str>, own: &OwnUrls) -> Vec<RequestUri> {
     let path = whole_path(parts);
-    let hosts = server.front_door.iter().flat_map(|door| &door.hosts);
-    // Tools reach a door without TLS on this machine alone, as they reach the issuer.
-    let schemes = ["https", "http"];
-    let plain = own.issuer().starts_with("http:");
-    let schemes = &schemes[..if plain { 2 } else { 1 }];
-    let at_host = hosts.flat_map(|host| {
-        schemes
-            .iter()
-            .map(move |scheme| format!("{scheme}://{host}{path}"))
-    });
-    let below = Some(own.on_origin(path));
-    at_host
-        .chain(below)
-        .filter_map(|uri| RequestUri::parse(&uri))
+    let uris = match at_host {
+        None => vec![own.on_origin(path)],
+        Some(host) if own.issuer().starts_with("http:") => vec![
+            format!("https://{host}{path}"),
+            format!("http://{host}{path}"),
+        ],
+        Some(host) => vec![format!("https://{host}{path}")],
+    };
+    uris.iter()
+        .filter_map(|uri| RequestUri::parse(uri))
         .collect()
 }
 

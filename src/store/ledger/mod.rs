@@ -212,15 +212,6 @@ impl Store {
         Ok(Recorded(token))
     }
 
-    /// Records that a proof of possession is used up outside of a token request. `false` if it was
-    /// used before.
-    pub async fn spend(&self, key: &SingleUseKey, until: Timestamp) -> Result<bool, StoreError> {
-        let transaction = self.begin().await?;
-        let is_new = rows::insert_alone(&transaction, key, until).await?;
-        transaction.commit().await?;
-        Ok(is_new)
-    }
-
     /// The recorded use of an assertion, if there was one.
     pub async fn use_of(&self, key: &SingleUseKey) -> Result<Option<Use>, StoreError> {
         let row = consumed::Entity::find_by_id(key.as_bytes().to_vec())

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use carnet_entity::{consumed, federated_credential};
+use carnet_entity::federated_credential;
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, ConnectionTrait as _, DatabaseTransaction, DbBackend,
-    DbErr, EntityTrait as _, ExprTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
-    Statement, TryInsertResult, Value as DbValue,
+    ColumnTrait as _, ConnectionTrait as _, DatabaseTransaction, DbBackend, DbErr,
+    EntityTrait as _, ExprTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    Statement, Value as DbValue,
 };
 use serde_json::{Map, Value};
 
@@ -34,24 +34,6 @@ pub(super) async fn insert_new(
         .execute_raw(insertion(transaction.get_database_backend(), wanted, ""))
         .await?;
     Ok(usize::try_from(inserted.rows_affected()).ok() == Some(wanted.len()))
-}
-
-/// Records one item as used that no audit event is about. Returns whether it was new.
-pub(super) async fn insert_alone(
-    transaction: &DatabaseTransaction,
-    key: &SingleUseKey,
-    until: Timestamp,
-) -> Result<bool, DbErr> {
-    let row = consumed::ActiveModel {
-        key: Set(key.as_bytes().to_vec()),
-        expires_at: Set(rounded_up(until).millis()),
-        event_id: Set(None),
-    };
-    let inserted = consumed::Entity::insert(row)
-        .on_conflict_do_nothing()
-        .exec_without_returning(transaction)
-        .await?;
-    Ok(matches!(inserted, TryInsertResult::Inserted(1)))
 }
 
 /// Records assertions as used. Returns the keys of those that were new.

@@ -55,7 +55,7 @@ pub fn item(event: &AuditEvent, rules: &Snapshot) -> Value {
         "count": event.count,
         "last_at": event.last.map(|last| ids::time_of(last.0).to_string()),
         "last_error_id": event.last,
-        "proof": Value::Null,
+        "proof": detail.get("cnf"),
         "serial": Value::Null,
         "token_id": event.token_id,
         "address": event.address,

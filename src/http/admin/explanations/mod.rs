@@ -77,7 +77,7 @@ pub fn routes() -> DescribedRoutes {
             "front_door": text, "package": text,
             "proof": { "description": "The proof of possession that is taken as given.", "oneOf": [
                 { "const": "none" },
-                { "type": "object", "properties": { "jkt": text, "x5t": text }, "minProperties": 1, "maxProperties": 1 },
+                { "type": "object", "properties": { "jkt": text }, "required": ["jkt"], "additionalProperties": false },
             ] },
             "authorization_details": { "type": "array", "items": { "type": "object" } },
             "subject_token": text, "subject_token_type": text, "actor_token": text, "actor_token_type": text,
@@ -252,20 +252,14 @@ fn read(
     })
 }
 
-/// The proof that is taken as given: `none`, or an object of `jkt` or `x5t`, in the form of the
-/// parameter.
+/// The proof that is taken as given: `none`, or an object of `jkt`, in the form of the parameter.
 fn proof(reader: &mut Reader<'_>) -> Option<String> {
-    let wrong = "must be none, or an object of jkt or x5t with a thumbprint";
+    let wrong = "must be none, or an object of jkt with a thumbprint";
     match reader.value("proof")? {
         Value::String(word) if word == "none" => Some(word.clone()),
         Value::Object(members) if members.len() == 1 => {
-            let thumbprint = members.iter().find_map(|(name, value)| {
-                let is_known = matches!(name.as_str(), "jkt" | "x5t");
-                value
-                    .as_str()
-                    .filter(|_| is_known)
-                    .map(|text| format!("{name}:{text}"))
-            });
+            let thumbprint = members.get("jkt").and_then(Value::as_str);
+            let thumbprint = thumbprint.map(|text| format!("jkt:{text}"));
             if thumbprint.is_none() {
                 reader.problem("proof", wrong);
             }
