@@ -46,6 +46,10 @@ const PUBLIC_PREFIXES: [&str; 14] = [
 
 /// A registry: a resource server that tokens are issued for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a member of the document"
+)]
 pub struct ResourceServerDocument {
     /// The absolute URI of the registry, which is the `aud` of its tokens (RFC 8707 section 2).
     /// Compared byte for byte.

@@ -35,17 +35,17 @@ pub(super) fn check(
     headers: &HeaderMap,
     (method, path): (&str, &str),
     held: &OwnToken,
-) -> Result<Option<Proof>, Response> {
+) -> Result<Option<Proof>, Box<Response>> {
     let thumbprint = match (&held.claims().cnf, token(headers)) {
         (None, None) => return Ok(None),
         (None, Some(_)) => {
             let why = "the token is not bound to a key: send it as Bearer";
-            return Err(refused(app, "invalid_token", why));
+            return Err(boxed(app, "invalid_token", why));
         }
         (Some(Confirmation::Key(thumbprint)), Some(_)) => thumbprint,
         (Some(_), _) => {
             let why = "the token is bound to a key: send it as DPoP, with a proof of that key";
-            return Err(refused(app, "invalid_token", why));
+            return Err(boxed(app, "invalid_token", why));
         }
     };
     let now = app.clock.now().seconds();
@@ -57,7 +57,7 @@ pub(super) fn check(
         nonces: app.proofs.required_admin_nonces(),
         now,
     };
-    let invalid = |why: &str| refused(app, "invalid_dpop_proof", why);
+    let invalid = |why: &str| boxed(app, "invalid_dpop_proof", why);
     let text = match SentProof::of(headers) {
         SentProof::One(text) => text,
         SentProof::None => return Err(invalid("the request has no DPoP header")),
@@ -67,13 +67,13 @@ pub(super) fn check(
         Ok(proof) => proof,
         Err(InvalidProof::Nonce) => {
             let why = "the proof needs the nonce in DPoP-Nonce";
-            return Err(refused(app, "use_dpop_nonce", why));
+            return Err(boxed(app, "use_dpop_nonce", why));
         }
         Err(why) => return Err(invalid(&why.to_string())),
     };
     if proof.thumbprint() != thumbprint {
         let why = "the token is bound to another key than the proof's";
-        return Err(refused(app, "invalid_token", why));
+        return Err(boxed(app, "invalid_token", why));
     }
     Ok(Some(proof))
 }
@@ -116,6 +116,10 @@ fn uris(app: &App, headers: &HeaderMap, path: &str) -> Vec<RequestUri> {
         .and_then(|uri| RequestUri::parse(&uri))
         .into_iter()
         .collect()
+}
+
+fn boxed(app: &App, error: &str, why: &str) -> Box<Response> {
+    Box::new(refused(app, error, why))
 }
 
 /// 401 with a challenge of the scheme (RFC 9449 section 7.1).

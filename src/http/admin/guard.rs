@@ -174,7 +174,8 @@ async fn admit(app: &App, caller: &AdminCaller, access: Access) -> Result<Author
             Err(FlowError) => internal().into(),
         })?;
     let target = (caller.method.as_str(), caller.endpoint.as_str());
-    let proof = bound::check(app, &caller.headers, target, &token)?;
+    let proof = bound::check(app, &caller.headers, target, &token)
+        .map_err(|response| Denied::from(*response))?;
     let token_id = token.claims().jti.clone();
     // Names in the principals' own letter case, whatever the scope has. The id is compared as well:
     // a later principal may have got the name of a deleted one.
