@@ -10,6 +10,9 @@
 //! one thread, and once with all cores busy, which is how the server works. Compare the ratios;
 //! absolute times depend on the machine.
 //!
+//! `BENCH_PROOFS=1` sends a DPoP proof with every second slice of load, and prints what those tokens
+//! cost beside the others.
+//!
 //! `BENCH_TOKENS`, `BENCH_CREDENTIALS` and `BENCH_CONNECTIONS` set the sizes, `TEST_DATABASE_URL`
 //! another database, and `BENCH_UNDER` a program that runs the server.
 
@@ -35,6 +38,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use carnet_dpop::ProofKey;
 use support::{ISSUER_URL, Population, RawCrypto};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -62,7 +66,21 @@ async fn main() {
     let (mut alone, mut busy) = (Cost::default(), Cost::default());
     drive(&server, requests.split_off(tokens), connections).await;
     let (mut cpu, mut elapsed, mut latencies) = (Duration::ZERO, Duration::ZERO, Vec::new());
-    for slice in requests.chunks(tokens.div_ceil(SLICES)) {
+    let key = (setting("BENCH_PROOFS", 0) > 0).then(|| ProofKey::generate().unwrap());
+    let mut bound = (Duration::ZERO, 0);
+    for (number, slice) in requests.chunks(tokens.div_ceil(SLICES)).enumerate() {
+        if let Some(key) = key.as_ref().filter(|_| number % 2 == 1) {
+            // Made just before they are sent, since a proof is good for a minute.
+            let proved = slice
+                .iter()
+                .map(|request| with_proof(request, key))
+                .collect();
+            let before = server.cpu();
+            drive(&server, proved, connections).await;
+            bound.0 += server.cpu() - before;
+            bound.1 += slice.len();
+            continue;
+        }
         alone += measure(&raw, 1);
         busy += measure(
             &raw,
@@ -79,14 +97,22 @@ async fn main() {
     latencies.sort_unstable();
     let at =
         |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
-    let cpu_per_token = cpu.as_secs_f64() * 1e6 / tokens as f64;
+    let plain = tokens - bound.1;
+    let cpu_per_token = cpu.as_secs_f64() * 1e6 / plain as f64;
     println!(
         "{:.0} tokens/s, p50 {:.2} ms, p99 {:.2} ms",
-        tokens as f64 / elapsed.as_secs_f64(),
+        plain as f64 / elapsed.as_secs_f64(),
         at(0.5),
         at(0.99)
     );
     println!("server CPU {cpu_per_token:.1} us a token, peak memory {memory:.1} MB");
+    if bound.1 > 0 {
+        let with_proof = bound.0.as_secs_f64() * 1e6 / bound.1 as f64;
+        println!(
+            "with a DPoP proof {with_proof:.1} us a token, {:.2} times as much",
+            with_proof / cpu_per_token
+        );
+    }
     for (how, cost) in [("one thread", alone), ("every core busy", busy)] {
         let (verify, sign) = cost.micros();
         println!(
@@ -113,6 +139,19 @@ fn sign_requests(population: &Population, count: usize) -> Vec<Vec<u8>> {
                 format!("POST /token HTTP/1.1\r\nhost: carnet.bench.invalid\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
             })
             .collect()
+}
+
+/// The same request with a proof for the token endpoint.
+fn with_proof(request: &[u8], key: &ProofKey) -> Vec<u8> {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    let uri = format!("{ISSUER_URL}/token");
+    let proof = key.prove(("POST", &uri), None, None, now.cast_signed());
+    let text = std::str::from_utf8(request).unwrap();
+    let header = format!("\r\ndpop: {}\r\n\r\n", proof.unwrap());
+    text.replacen("\r\n\r\n", &header, 1).into_bytes()
 }
 
 /// Sums over many operations: seconds spent verifying and signing, and the number of each.
