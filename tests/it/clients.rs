@@ -5,7 +5,7 @@ use openidconnect::{DiscoveryError, IssuerUrl, JsonWebKey as _, JsonWebKeyId, Js
 use serde_json::{Value, json};
 
 use super::assertion::payload;
-use crate::support::{Deployed, JWT_BEARER, Packages, R1, R2, TestKey, World};
+use crate::support::{Deployed, JWT_BEARER, Packages, R1, R2, TestClient, TestKey, World};
 
 impl Deployed {
     /// Registers a client that may publish at both registries, and gives its secret if it has one.
@@ -559,5 +559,55 @@ async fn rfc9068_4_1__authlib_validates_our_tokens() {
     assert_eq!(seen["good"], payload(tokens["good"].as_str().unwrap()));
     for name in ["elsewhere", "forged", "platforms"] {
         assert_eq!(seen[name], json!({ "error": "invalid_token" }), "{name}");
+    }
+}
+
+/// A client with an admin scope, as the scripts know it.
+async fn reader(deployed: &Deployed) -> Value {
+    let scopes = json!({ "scopes": ["admin:read"] });
+    let server = &deployed.world.server;
+    let client = TestClient::register(server, "reader", "client_secret_basic", scopes).await;
+    json!({ "clientId": "reader", "secret": client.secret() })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rfc9449_5_1__openid_client_gets_and_uses_bound_tokens_of_every_grant() {
+    for nonce in ["false", "true"] {
+        let deployed = Deployed::with(&[("CARNET_DPOP__REQUIRE_NONCE", nonce)]).await;
+        let input = json!({
+            "issuer": deployed.url, "assertion": deployed.good(), "subjectToken": deployed.good(),
+            "resource": R1, "bot": reader(&deployed).await,
+        });
+        let Some(seen) = deployed.run(Packages::Npm, "openid-client/dpop.mjs", &input) else {
+            return;
+        };
+        for answer in ["workload", "exchanged", "renewed", "admin"] {
+            let answer = &seen[answer];
+            assert_eq!(answer["token_type"], "dpop", "{answer:#}");
+            let claims = payload(answer["access_token"].as_str().unwrap());
+            assert_eq!(claims["cnf"], json!({ "jkt": seen["thumbprint"] }));
+        }
+        assert_eq!(seen["shown"], json!([200, "joel"]));
+        assert_eq!(seen["bearer"], 401);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rfc9449_11_3_1__oauth4webapi_repeats_requests_with_the_nonce() {
+    for (nonce, repeated) in [("false", 0), ("true", 3)] {
+        let deployed = Deployed::with(&[("CARNET_DPOP__REQUIRE_NONCE", nonce)]).await;
+        let input = json!({
+            "issuer": deployed.url, "assertion": deployed.good(), "resource": R1,
+            "bot": reader(&deployed).await,
+        });
+        let Some(seen) = deployed.run(Packages::Npm, "oauth4webapi/dpop.mjs", &input) else {
+            return;
+        };
+        assert_eq!(seen["nonces"], repeated);
+        for answer in ["workload", "admin"] {
+            let claims = payload(seen[answer]["access_token"].as_str().unwrap());
+            assert_eq!(claims["cnf"], json!({ "jkt": seen["thumbprint"] }));
+        }
+        assert_eq!(seen["shown"], json!([200, "joel"]));
     }
 }
