@@ -115,6 +115,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn derived_secrets_differ_by_key_and_purpose() {
+        let secret = |key: u8, purpose: &str| SealingKey::new([key; 32]).derive(purpose).unwrap();
+        assert_eq!(secret(7, "nonces"), secret(7, "nonces"));
+        assert_ne!(secret(7, "nonces"), secret(7, "others"));
+        assert_ne!(secret(7, "nonces"), secret(8, "nonces"));
+        assert_ne!(secret(7, "nonces"), [7; 32]);
+    }
+
+    #[test]
     fn sealed_text_opens_only_unchanged_and_with_the_same_key_and_purpose() {
         let key = SealingKey::new([7; 32]);
         let purpose = Purpose {
