@@ -7,6 +7,8 @@
 # EXAMPLE_REGISTRY  carnet-example-registry; the default is the one beside CARNET. Without it the calls of a resource are skipped
 # PORTS             the first four digits of the ports, 1843 by default: 18430 to 18432
 # PYTHON            a Python 3.11 with `requests`, python3 by default
+#
+# The program openssl makes the certificate.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -30,7 +32,11 @@ if [ ! -x "$EXAMPLE_REGISTRY" ]; then
     echo "there is no $EXAMPLE_REGISTRY: the calls of a resource are skipped" >&2
     sed -i '/^\[resource_call\]/,$d; s/, "registry.log"//' "$folder/carnet.toml"
 fi
-issuer=http://127.0.0.1:${PORTS}0
+issuer=https://127.0.0.1:${PORTS}0/auth
+SSL_CERT_FILE=$folder/certificate.pem
+export SSL_CERT_FILE
+openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=conformance -addext subjectAltName=IP:127.0.0.1 \
+    -keyout "$folder/certificate.key" -out "$SSL_CERT_FILE" 2> "$folder/openssl.log" || { cat "$folder/openssl.log" >&2; exit 2; }
 
 cat > "$folder/server.toml" << END
 issuer = "$issuer"
@@ -38,6 +44,7 @@ data_dir = "./data"
 
 [server]
 listen = "127.0.0.1:${PORTS}0"
+tls.certificates = [{ certificate_file = "certificate.pem", key_file = "certificate.key" }]
 
 [log]
 level = "debug"

@@ -54,6 +54,8 @@ def read_config(path):
     config["platforms"]["keys_file"] = folder / config["platforms"]["keys_file"]
     if "secrets_file" in config:
         config["secrets_file"] = folder / config["secrets_file"]
+    if "ca_file" in config["server"]:
+        config["server"]["ca_file"] = str(folder / config["server"]["ca_file"])
     logs = config["server"].get("logs")
     if logs:
         config["server"]["logs"] = [folder / log for log in logs]

@@ -96,7 +96,8 @@ def call(t, token, scheme="Bearer", headers=None):
     """A call of the resource server. `{n}` in the URL becomes a new number each time."""
     what = t.need("resource_call")
     url = what["url"].replace("{n}", str(next(NUMBERS)))
-    sent = {**what.get("headers", {}), **(headers or {})}
+    # A refusal may come before the body was read, and ends the connection then.
+    sent = {"Connection": "close", **what.get("headers", {}), **(headers or {})}
     if token:
         sent["Authorization"] = f"{scheme} {token}"
     response = t.http.request(what.get("method", "GET"), url, data=what.get("body", "").encode() or None, headers=sent, timeout=30)

@@ -29,7 +29,7 @@ class Check:
 
 
 def check(id, level, sentence, basis="standard", last=0):
-    """Registers a check. `basis`: `standard` (a published RFC or OpenID specification), `draft`, or `own`. `last`: run at the end, 2 after 1."""
+    """Registers a check. `basis`: `standard` (a published specification), `draft`, or `own`. `last`: run at the end, 2 after 1."""
 
     def register(run):
         CHECKS.append(Check(run, id, level, sentence, basis, last))

@@ -32,10 +32,13 @@ def segments(t):
         parts[part] = parts[part][:8] + text + parts[part][8:]
         return ".".join(parts)
 
+    def padded(part):
+        return ".".join(text + "=" * (i == part) for i, text in enumerate(t.assertion().split(".")))
+
     for text in ("=", "+", "/", "\r\n", " "):
         t.refused_by_grants(f"{text!r} within the claims", lambda: inserted(text))
     for part, name in enumerate(("header", "claims", "signature")):
-        t.refused_by_grants(f"padding behind the {name}", lambda: ".".join(p + "=" * (i == part) for i, p in enumerate(t.assertion().split("."))))
+        t.refused_by_grants(f"padding behind the {name}", lambda: padded(part))
     t.refused_by_grants("two segments", lambda: t.assertion().rpartition(".")[0])
     t.refused_by_grants("four segments", lambda: t.assertion() + ".x")
     t.refused_by_grants("a line feed at the end", lambda: t.assertion() + "\n")

@@ -20,6 +20,7 @@ def token_type(t):
 def logs(t):
     for name in t.need("server.logs"):
         text = pathlib.Path(name).read_text(errors="replace")
+        t.expect(text, f"{name} is empty, so nothing is shown")
         found = [secret for secret in t.secrets if len(secret) > 12 and secret in text]
         t.expect(not found, f"{name} has {len(found)} of {len(t.secrets)} secrets of this run")
 
