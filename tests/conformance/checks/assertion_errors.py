@@ -27,7 +27,7 @@ def invalid_grant(t):
 
 @check("RFC7523-3.2-1", MUST, "a bad client assertion is invalid_client")
 def invalid_client(t):
-    client, past = t.need("clients.jwt")["id"], now() - 3600
+    client, past = t.jwt_client(), now() - 3600
     cases = {
         "expired": t.client_assertion(client, exp=past, iat=past - 60),
         "without exp": t.client_assertion(client, drop=("exp",)),
@@ -85,14 +85,14 @@ def refresh(t):
 
 @check("RFC7521-4.2-1", MUST, "a second method beside a client assertion is invalid_client")
 def second_method(t):
-    client = t.need("clients.jwt")["id"]
+    client = t.jwt_client()
     answer = t.ask(headers=t.basic("basic"), **t.client_fields(t.client_assertion(client)))
     t.refused(answer, "Basic and client_assertion", "invalid_client")
 
 
 @check("RFC7521-6.2-1", MAY, "a client acts for itself by client_credentials and client_assertion")
 def client_for_itself(t):
-    client = t.need("clients.jwt")["id"]
+    client = t.jwt_client()
     fields = {"grant_type": "client_credentials", **t.client_fields(t.client_assertion(client)), **t.common()}
     answer = t.send(fields)
     if answer.error in ("unsupported_grant_type", "unauthorized_client"):

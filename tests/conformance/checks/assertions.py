@@ -43,7 +43,7 @@ def client_assertion_type(t):
 
 @check("RFC7523-2.2-1", MUST, "an unknown type is invalid_client, half of the pair invalid_request", basis="own")
 def client_assertion_type_codes(t):
-    client = t.need("clients.jwt")["id"]
+    client = t.jwt_client()
     odd = {"client_assertion_type": CLIENT_ASSERTION + "x", "client_assertion": t.client_assertion(client)}
     client_refused(t, t.ask(**odd), "an unknown client_assertion_type")
     t.refused(t.ask(client_assertion=t.client_assertion(client)), "no type", "invalid_request")
@@ -69,7 +69,7 @@ def sub(t):
 
 @check("RFC7523-3-2b", MUST, "in a client assertion `iss` and `sub` are the client_id")
 def client_sub(t):
-    client = t.need("clients.jwt")["id"]
+    client = t.jwt_client()
     cases = {
         "another iss": t.client_fields(t.client_assertion(client, iss="other")),
         "another sub": t.client_fields(t.client_assertion(client, sub="other")),
@@ -107,7 +107,7 @@ def aud_token_endpoint(t):
 
 @check("RFC7523BIS-4-2", MUST, "a client assertion is for the issuer identifier alone", basis="draft")
 def client_aud(t):
-    client = t.need("clients.jwt")["id"]
+    client = t.jwt_client()
     for good in (t.issuer, [t.issuer]):
         t.granted(t.ask(**t.client_fields(t.client_assertion(client, aud=good))), f"aud={good!r}")
     for other in (t.token_endpoint, [t.issuer, t.token_endpoint], [t.issuer, "x"]):
@@ -123,7 +123,7 @@ def client_typ(t):
 
 @check("RFC7523BIS-4-4", MUST, "a client assertion that is typed for another purpose is refused", basis="draft")
 def client_other_typ(t):
-    client = t.need("clients.jwt")["id"]
+    client = t.jwt_client()
     for kind in ("at+jwt", "dpop+jwt", "oauth-id-jag+jwt", "txntoken+jwt", "secevent+jwt", "logout+jwt"):
         client_refused(t, t.ask(**t.client_fields(t.client_assertion(client, {"typ": kind}))), f"typ={kind}")
 

@@ -64,7 +64,8 @@ def may_act(t):
     actor = t.need("subjects.actor")
     issuer = t.platforms["main"].issuer
     good = acting(t, t.assertion(sub=actor), t.assertion(may_act={"iss": issuer, "sub": actor}))
-    t.granted(good, "may_act names the actor")
+    if not good.token:
+        raise Skip(f"the server does not take a platform's may_act, as it may: {good}")
     other = acting(t, t.assertion(sub=actor), t.assertion(may_act={"iss": issuer, "sub": "somebody-else"}))
     t.refused(other, "may_act names somebody else", "invalid_request")
 

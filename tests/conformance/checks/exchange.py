@@ -26,7 +26,13 @@ def actor_pair(t):
 def declared_type(t):
     t.refused(t.tx(subject_token_type=TYPE + "saml2"), "a JWT as saml2", "invalid_request")
     t.refused(t.tx(subject_token_type=TYPE + "access_token"), "a platform's JWT as access_token", "invalid_request")
+
+
+@check("RFC8693-2.1-4", MUST, "the server's own access tokens are no foreign JWTs", basis="own")
+def own_token_as_jwt(t):
     t.refused(t.tx(t.as_token().token), "an access token of the server as jwt", "invalid_request")
+    kind = {"subject_token_type": TYPE + "id_token"}
+    t.refused(t.tx(t.as_token().token, **kind), "an access token of the server as id_token", "invalid_request")
 
 
 @check("RFC8693-2.1-5", MUST, "an actor token is validated the same way")
@@ -67,9 +73,10 @@ def resource_repeated(t):
         t.refused(both, "two resources", "invalid_target")
 
 
-@check("RFC8693-2.1-8", MUST, "an `audience` that the server does not know is invalid_target")
+@check("RFC8693-2.1-8", MUST, "there is no token for an `audience` that the server does not know")
 def audience_unknown(t):
-    t.refused(t.tx(audience="nobody-of-this-name", resource=None), "audience=nobody-of-this-name", "invalid_target")
+    answer = t.tx(audience="nobody-of-this-name", resource=None)
+    t.refused(answer, "audience=nobody-of-this-name", "invalid_target", "invalid_request")
 
 
 @check("RFC8693-2.1-9", MAY, "`resource` and `audience` are taken together")

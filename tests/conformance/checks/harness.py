@@ -170,6 +170,14 @@ class Session:
         claims = {name: value for name, value in claims.items() if name not in drop}
         return self.remember(keys.jwt(made, claims, key or self.client_key, "ES256"))
 
+    def jwt_client(self):
+        """The id of the client with private_key_jwt, whose good assertion is taken: else a refusal would show nothing."""
+        client = self.need("clients.jwt")["id"]
+        answer = self.ask(**self.client_fields(self.client_assertion(client)))
+        if not answer.token:
+            raise Skip(f"a good client assertion is refused: {answer}")
+        return client
+
     def client_fields(self, assertion):
         return {"client_assertion_type": CLIENT_ASSERTION, "client_assertion": assertion}
 

@@ -111,6 +111,18 @@ def key_material_refused(t):
         t.refused_by_grants(f"{name} in the header", lambda: t.assertion(header={name: value}))
 
 
+@check("RFC8725-3.10-2", MUST, "a URL of a header is not fetched")
+def urls_in_header(t):
+    if t.platform_server is None:
+        raise Skip("this program serves no platforms (`platforms.serve`)")
+    canary = t.platforms["evil"].issuer + "/canary"
+    for name in ("jku", "x5u"):
+        t.ask(t.assertion(header={name: canary}))
+        t.ask(t.assertion(header={name: canary, "kid": "unknown"}, key=t.platforms["evil"].key))
+    time.sleep(0.5)
+    t.expect(not t.platform_server.count("/canary"), "the URL was fetched")
+
+
 @check("RFC7519-4.1.3-1", MUST, "`aud` is a text or a list of texts")
 def aud_kind(t):
     for value in (7, {"x": t.audience}, [t.audience, 7], [], None, True):
@@ -239,7 +251,7 @@ def kinds(t):
     t.refused_by_grants("an access token of the server as assertion", lambda: t.as_token().token)
     t.refused_by_grants("a DPoP proof as assertion", lambda: t.proof(t.token_endpoint))
     if t.config.get("clients", {}).get("jwt"):
-        client = t.need("clients.jwt")["id"]
+        client = t.jwt_client()
         t.refused_by_grants("a client assertion as assertion", lambda: t.client_assertion(client))
         t.refused(t.ask(**t.client_fields(t.assertion())), "a platform's assertion as client assertion", "invalid_client")
         t.refused(t.ask(**t.client_fields(token)), "an access token as client assertion", "invalid_client")

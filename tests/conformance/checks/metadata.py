@@ -93,7 +93,7 @@ def auth_algorithms(t):
     listed = t.metadata.get("token_endpoint_auth_signing_alg_values_supported")
     if t.expect(isinstance(listed, list) and listed, "no list of algorithms"):
         t.expect("none" not in listed, "`none` is listed")
-    client = t.need("clients.jwt")["id"]
+    client = t.jwt_client()
     unlisted = t.client_assertion(client, {"alg": "HS256"}).rpartition(".")[0]
     forged = unlisted + "." + keys.b64(keys.sign("HS256", {"k": b"secret"}, unlisted.encode()))
     t.refused(t.ask(**t.client_fields(forged)), "a client assertion with HS256", "invalid_client")

@@ -319,7 +319,7 @@ def basic_challenge(t):
 
 @check("RFC6749-5.2-4", MUST, "other failures of client authentication are 401 with a challenge, too", basis="own")
 def other_challenge(t):
-    client = t.need("clients.jwt")["id"]
+    client = t.jwt_client()
     answer = t.ask(**t.client_fields(t.client_assertion(client, exp=now() - 3600)))
     t.expect(answer.status == 401 and answer.error == "invalid_client", f"expired client assertion: {answer}")
     t.expect("WWW-Authenticate" in answer.headers, "no challenge")
