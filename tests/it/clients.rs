@@ -1,11 +1,17 @@
 //! Clients that others wrote, unmodified, against a server behind TLS: see `docs/src/reference/clients-tested.md`.
 
+use std::time::Duration;
+
+use carnet::clock::Clock as _;
 use openidconnect::core::{CoreJsonWebKeySet, CoreJwsSigningAlgorithm, CoreProviderMetadata};
 use openidconnect::{DiscoveryError, IssuerUrl, JsonWebKey as _, JsonWebKeyId, JsonWebKeySetUrl};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use super::assertion::payload;
-use crate::support::{Deployed, JWT_BEARER, Packages, R1, R2, TestClient, TestKey, World};
+use crate::support::{
+    Deployed, JWT_BEARER, Packages, R1, R2, TestClient, TestKey, World, machine_time,
+};
 
 impl Deployed {
     /// Registers a client that may publish at both registries, and gives its secret if it has one.
@@ -562,6 +568,19 @@ async fn rfc9068_4_1__authlib_validates_our_tokens() {
     }
 }
 
+/// Lets the clock of the server go on with the machine's, whose time is in the proofs of the scripts.
+fn keeps_time(deployed: &Deployed) -> JoinSet<()> {
+    let clock = deployed.world.server.clock.clone();
+    let mut running = JoinSet::new();
+    running.spawn(async move {
+        loop {
+            clock.advance(machine_time() - clock.now().seconds());
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    });
+    running
+}
+
 /// A client with an admin scope, as the scripts know it.
 async fn reader(deployed: &Deployed) -> Value {
     let scopes = json!({ "scopes": ["admin:read"] });
@@ -574,6 +593,7 @@ async fn reader(deployed: &Deployed) -> Value {
 async fn rfc9449_5_1__openid_client_gets_and_uses_bound_tokens_of_every_grant() {
     for nonce in ["false", "true"] {
         let deployed = Deployed::with(&[("CARNET_DPOP__REQUIRE_NONCE", nonce)]).await;
+        let _running = keeps_time(&deployed);
         let input = json!({
             "issuer": deployed.url, "assertion": deployed.good(), "subjectToken": deployed.good(),
             "resource": R1, "bot": reader(&deployed).await,
@@ -596,6 +616,7 @@ async fn rfc9449_5_1__openid_client_gets_and_uses_bound_tokens_of_every_grant() 
 async fn rfc9449_11_3_1__oauth4webapi_repeats_requests_with_the_nonce() {
     for (nonce, repeated) in [("false", 0), ("true", 3)] {
         let deployed = Deployed::with(&[("CARNET_DPOP__REQUIRE_NONCE", nonce)]).await;
+        let _running = keeps_time(&deployed);
         let input = json!({
             "issuer": deployed.url, "assertion": deployed.good(), "resource": R1,
             "bot": reader(&deployed).await,
