@@ -1,6 +1,8 @@
 //! The checks of a proof, one by one, and the vectors of RFC 9449.
 
-use std::cell::Cell;
+mod memory;
+mod nonces;
+mod uris;
 
 use carnet_jose::{Algorithm, SigningKey, VerificationKey, base64url};
 use http::HeaderMap;
@@ -293,127 +295,6 @@ fn rfc9449_4_3_8__htm_is_the_method_byte_for_byte() {
 }
 
 #[test]
-fn rfc9449_4_3_9__htu_is_the_uri_of_the_request_without_query() {
-    for uri in [
-        "https://as.test/token?q=1",
-        "https://as.test/token#f",
-        "HTTPS://AS.TEST:443/%74oken",
-        "https://as.test:/token",
-        "https://as.test/x/../token",
-        "https://as.test/./token",
-    ] {
-        assert!(verified(&with(&json!({ "htu": uri }))).is_ok(), "{uri}");
-    }
-}
-
-#[test]
-fn atk_165__other_spellings_of_htu_are_other_uris() {
-    for uri in [
-        "https://other.test/token",
-        "https://as.test:444/token",
-        "http://as.test/token",
-        "https://as.test/Token",
-        "https://as.test/token/",
-        "https://as.test/token/..",
-        "https://as.test//token",
-        "https://as.test/%2Ftoken",
-        "https://user@as.test/token",
-        "https://as.test\\token",
-        "https://as.test/tok en",
-        "https://as.test/t\u{f6}ken",
-        "https://as.test/%zztoken",
-        "https://as.test/token%",
-        "https://as.test",
-        "/token",
-        "token",
-        "ftp://as.test/token",
-        "https:///token",
-        "",
-    ] {
-        let refused = verified(&with(&json!({ "htu": uri })));
-        assert!(matches!(refused, Err(InvalidProof::Uri { .. })), "{uri}");
-    }
-}
-
-#[test]
-fn rfc9449_4_3_9b__uris_are_normalised_by_syntax_and_scheme() {
-    let normalised = |text: &str| RequestUri::parse(text).map(|uri| uri.as_str().to_owned());
-    for (text, expected) in [
-        ("https://as.test", "https://as.test/"),
-        ("HTTP://[::1]:80/a/b/../c/.", "http://[::1]/a/c/"),
-        ("http://127.0.0.1:8080/%7Ea", "http://127.0.0.1:8080/~a"),
-        ("https://as.test/../../x", "https://as.test/x"),
-        ("https://as.test/a/..", "https://as.test/"),
-        ("https://as.test/%2e%2e/x", "https://as.test/x"),
-        ("https://as.test/a%2fb", "https://as.test/a%2fb"),
-    ] {
-        assert_eq!(normalised(text).as_deref(), Some(expected), "{text}");
-    }
-    for text in [
-        "https://as.test:x/",
-        "https://[::1/",
-        "https://a[b]/",
-        "https://:1/",
-    ] {
-        assert_eq!(normalised(text), None, "{text}");
-    }
-}
-
-#[test]
-fn rfc9449_4_3_10__a_nonce_that_was_asked_for_has_to_match() {
-    let nonces = Nonces::new(&[7; 32], "server").unwrap();
-    let uris = uris();
-    let asked = Expected {
-        nonces: Some(&nonces),
-        ..expected(&uris)
-    };
-    let verified = |changes: Value| asked.verify(&signed(&key(), &with(&changes)));
-    let nonce = nonces.at(NOW).unwrap();
-    let proof = verified(json!({ "nonce": nonce })).unwrap();
-    assert_eq!(proof.nonce(), Some(nonce.as_str()));
-    assert_eq!(verified(json!({})), Err(InvalidProof::Nonce));
-    let mut tampered = nonce.clone().into_bytes();
-    tampered[20] ^= 1;
-    let foreign = Nonces::new(&[8; 32], "server").unwrap().at(NOW).unwrap();
-    let registrys = Nonces::new(&[7; 32], "registry").unwrap().at(NOW).unwrap();
-    for wrong in [
-        String::from_utf8(tampered).unwrap(),
-        foreign,
-        registrys,
-        nonces.at(NOW - 600).unwrap(),
-        nonces.at(NOW + 600).unwrap(),
-        format!("{nonce}="),
-        String::new(),
-    ] {
-        assert_eq!(
-            verified(json!({ "nonce": wrong })),
-            Err(InvalidProof::Nonce)
-        );
-    }
-}
-
-#[test]
-fn rfc9449_8_1__nonces_have_nonce_characters_and_are_not_told_from_each_other() {
-    let nonces = Nonces::new(&[7; 32], "server").unwrap();
-    let mut seen = std::collections::BTreeSet::new();
-    for minute in 0..1000 {
-        let now = NOW + minute * 60;
-        let nonce = nonces.at(now).unwrap();
-        assert!(
-            nonce
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
-        );
-        for later in [0, 120, 239] {
-            assert!(nonces.takes(&nonce, now + later));
-        }
-        assert!(!nonces.takes(&nonce, now + 300));
-        // The part that nobody can compute is different each time.
-        assert!(seen.insert(nonce.get(11..).unwrap().to_owned()));
-    }
-}
-
-#[test]
 fn rfc9449_4_3_11__a_proof_is_fresh() {
     let at = |age: i64| verified(&with(&json!({ "iat": NOW - age })));
     for age in [-30, 0, 60] {
@@ -471,67 +352,6 @@ fn rfc9449_11_1_2__long_ids_are_refused() {
             Err(InvalidProof::Claim("jti"))
         );
     }
-}
-
-/// Runs a future that is ready at once.
-fn now_or_never<T>(future: impl Future<Output = T>) -> T {
-    let mut future = std::pin::pin!(future);
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    match future.as_mut().poll(&mut context) {
-        std::task::Poll::Ready(value) => value,
-        std::task::Poll::Pending => panic!("it waits"),
-    }
-}
-
-#[test]
-fn rfc9449_11_1_1__a_proof_is_good_for_one_request_to_one_uri() {
-    let memory = SingleProcess::new();
-    let key = key();
-    let uris = vec![
-        RequestUri::parse(URI).unwrap(),
-        RequestUri::parse("https://alias.test/token").unwrap(),
-    ];
-    let proof = |changes: Value| {
-        expected(&uris)
-            .verify(&signed(&key, &with(&changes)))
-            .unwrap()
-    };
-    let spend = |proof: &Proof, now| now_or_never(memory.spend(proof, now));
-    let first = proof(json!({}));
-    assert_eq!(spend(&first, NOW), Presented::First);
-    assert_eq!(spend(&first, NOW), Presented::Again);
-    assert_eq!(spend(&first, NOW + 60), Presented::Again);
-    // The same one in another spelling of its URI is the same.
-    let spelled = proof(json!({ "htu": "https://AS.test:443/token" }));
-    assert_eq!(spend(&spelled, NOW), Presented::Again);
-    for other in [
-        json!({ "jti": "b" }),
-        json!({ "htu": "https://alias.test/token" }),
-    ] {
-        assert_eq!(spend(&proof(other), NOW), Presented::First);
-    }
-    // When it is not in force any more, it need not be remembered.
-    assert_eq!(
-        spend(&proof(json!({ "jti": "c" })), NOW + 61),
-        Presented::First
-    );
-    assert_eq!(memory.note(&first, NOW + 61), Presented::First);
-}
-
-#[test]
-fn a_full_memory_takes_no_further_proof() {
-    let memory = SingleProcess::new();
-    let one = verified(&claims()).unwrap();
-    let next = Cell::new(0_u32);
-    let another = || {
-        next.set(next.get() + 1);
-        one.clone().with_id(&next.get().to_string())
-    };
-    for _ in 0..spent::MOST {
-        assert_eq!(memory.note(&another(), NOW), Presented::First);
-    }
-    assert_eq!(memory.note(&another(), NOW), Presented::Unremembered);
-    assert_eq!(memory.note(&another(), NOW + 61), Presented::First);
 }
 
 #[test]
