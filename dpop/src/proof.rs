@@ -75,6 +75,9 @@ pub struct Expected<'a> {
 /// Why a proof is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidProof {
+    /// There is none.
+    #[error("the request has no DPoP header")]
+    Missing,
     /// There is more than one proof, or one that is not text.
     #[error("there must be one DPoP header with one proof")]
     NotOne,
@@ -121,9 +124,32 @@ pub enum InvalidProof {
     /// `ath` is missing or not the hash of the access token.
     #[error("its ath is not the hash of the access token")]
     TokenHash,
+    /// The access token is bound to another key.
+    #[error("the token is bound to another key than the proof's")]
+    OtherKey,
 }
 
 impl Expected<'_> {
+    /// Verifies the proof of a request whose token is bound to the key of this JWK thumbprint (RFC
+    /// 9449 section 7.1).
+    ///
+    /// # Errors
+    ///
+    /// As for [`Expected::verify`]; [`InvalidProof::Missing`] or [`InvalidProof::NotOne`] if there
+    /// is not one proof, [`InvalidProof::OtherKey`] if it is by another key.
+    pub fn verify_by(&self, sent: SentProof<'_>, thumbprint: &str) -> Result<Proof, InvalidProof> {
+        let proof = match sent {
+            SentProof::None => return Err(InvalidProof::Missing),
+            SentProof::Unreadable => return Err(InvalidProof::NotOne),
+            SentProof::One(text) => self.verify(text)?,
+        };
+        if proof.thumbprint == thumbprint {
+            Ok(proof)
+        } else {
+            Err(InvalidProof::OtherKey)
+        }
+    }
+
     /// Verifies a proof. Whether it was used before is not looked up: see
     /// [`SpentProofs`](crate::SpentProofs).
     ///
@@ -137,9 +163,6 @@ impl Expected<'_> {
         }
         let algorithm = jws.header.algorithm.parse();
         let algorithm = algorithm.map_err(|_| InvalidProof::Algorithm)?;
-        if !ALGORITHMS.contains(&algorithm) {
-            return Err(InvalidProof::Algorithm);
-        }
         let key = VerificationKey::from_header(&jwk, algorithm).map_err(InvalidProof::Key)?;
         let thumbprint = thumbprint(&jwk).ok_or(InvalidProof::Key("its members are no texts"))?;
         let claims = jws.claims().map_err(InvalidProof::Malformed)?;

@@ -63,9 +63,6 @@ pub(crate) fn proved(
             ));
         }
     };
-    let SentProof::One(proof) = SentProof::of(&parts.headers) else {
-        return Err(unproved("there must be one DPoP header with one proof"));
-    };
     let origin = registry.bases.public.origin().ascii_serialization();
     let reached = format!("{origin}{}", parts.uri.path());
     let uris: Vec<RequestUri> = RequestUri::parse(&reached).into_iter().collect();
@@ -76,16 +73,10 @@ pub(crate) fn proved(
         nonces: None,
         now,
     };
-    let proof = expected
-        .verify(proof)
-        .map_err(|why| unproved(&format!("the DPoP proof is not valid: {why}")))?;
-    if proof.thumbprint() == thumbprint {
-        Ok(Some(proof))
-    } else {
-        Err(unproved(
-            "the token is bound to another key than the proof's",
-        ))
-    }
+    let proof = expected.verify_by(SentProof::of(&parts.headers), thumbprint);
+    proof
+        .map(Some)
+        .map_err(|why| unproved(&format!("the DPoP proof is not valid: {why}")))
 }
 
 /// The refusal of a proof that was used before.

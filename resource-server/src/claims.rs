@@ -16,7 +16,6 @@ const BOUND: &str = "bound to a key";
 const NEEDS_PROOF: &str = "bound to a key: it goes with `Authorization: DPoP` and a proof";
 const CERTIFICATE: &str = "bound to a client certificate, and mutual TLS is not supported here";
 const UNBOUND: &str = "not bound to a key: it goes with `Authorization: Bearer`";
-const OTHER_KEY: &str = "bound to another key than that of the proof";
 
 /// A valid token of which it is not known yet whether the sender may use it: it may be bound to a
 /// key, and then a copy of it is worth nothing.
@@ -42,15 +41,6 @@ impl Unproven {
             Some(Confirmation::Key(thumbprint)) => Ok(thumbprint),
             Some(Confirmation::Certificate(_)) => Err(DpopRejection::InvalidToken(CERTIFICATE)),
             None => Err(DpopRejection::InvalidToken(UNBOUND)),
-        }
-    }
-
-    /// The token of a request with a proof by the key of this thumbprint.
-    pub(crate) fn proven_by(self, thumbprint: &str) -> Result<AccessToken, DpopRejection> {
-        if self.key()? == thumbprint {
-            Ok(self.0)
-        } else {
-            Err(DpopRejection::InvalidToken(OTHER_KEY))
         }
     }
 }

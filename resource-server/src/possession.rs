@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use carnet_dpop::{
-    ALGORITHMS, Expected, InvalidProof, Nonces, Presented, Proof, RequestUri, SentProof,
-    SingleProcess, SpentProofs,
+    ALGORITHMS, Expected, InvalidProof, Nonces, Presented, Proof, RequestUri, SingleProcess,
+    SpentProofs,
 };
 use carnet_jose::fill_random;
 use url::Url;
@@ -13,6 +13,8 @@ use url::Url;
 use crate::claims::Unproven;
 use crate::{DpopRejection, Outage, Rejection, Sent, SetUpError, Verified};
 
+/// Why a token is refused whose proof is by another key.
+const OTHER_KEY: &str = "bound to another key than that of the proof";
 /// The shortest secret, in bytes.
 const LEAST_SECRET: usize = 32;
 
@@ -150,9 +152,8 @@ impl Possession {
         now: i64,
     ) -> Result<Verified, Rejection> {
         // A token that no proof can help is refused as such.
-        unproven.key()?;
-        let proof = self.proof(text, sent, now)?;
-        let token = unproven.proven_by(proof.thumbprint())?;
+        let proof = self.proof(unproven.key()?, text, sent, now)?;
+        let Unproven(token) = unproven;
         let nonce = self.next_nonce(&proof, now)?;
         // Last of all: what is refused uses no proof up.
         match self.spent.spend(&proof, now).await {
@@ -162,14 +163,14 @@ impl Possession {
         }
     }
 
-    fn proof(&self, text: &str, sent: Sent<'_>, now: i64) -> Result<Proof, Rejection> {
-        let proof = match sent.proof() {
-            SentProof::None => return Err(DpopRejection::NoProof.into()),
-            SentProof::One(proof) => proof,
-            SentProof::Unreadable => {
-                return Err(DpopRejection::InvalidProof(InvalidProof::NotOne).into());
-            }
-        };
+    /// The proof of a request whose token, `text`, is bound to the key of this thumbprint.
+    fn proof(
+        &self,
+        thumbprint: &str,
+        text: &str,
+        sent: Sent<'_>,
+        now: i64,
+    ) -> Result<Proof, Rejection> {
         let expected = Expected {
             method: sent.method(),
             uris: &self.uris(sent.path()),
@@ -177,13 +178,18 @@ impl Possession {
             nonces: self.nonces.as_ref(),
             now,
         };
-        match (expected.verify(proof), &self.nonces) {
-            (Ok(proof), _) => Ok(proof),
-            (Err(InvalidProof::Nonce), Some(nonces)) => {
-                Err(DpopRejection::NonceNeeded(newest(nonces, now)?).into())
-            }
-            (Err(invalid), _) => Err(DpopRejection::InvalidProof(invalid).into()),
-        }
+        let proof = expected.verify_by(sent.proof(), thumbprint);
+        proof.or_else(|invalid| {
+            let rejection = match (invalid, &self.nonces) {
+                (InvalidProof::Missing, _) => DpopRejection::NoProof,
+                (InvalidProof::OtherKey, _) => DpopRejection::InvalidToken(OTHER_KEY),
+                (InvalidProof::Nonce, Some(nonces)) => {
+                    DpopRejection::NonceNeeded(newest(nonces, now)?)
+                }
+                (invalid, _) => DpopRejection::InvalidProof(invalid),
+            };
+            Err(rejection.into())
+        })
     }
 
     /// The nonce to give to a client whose proof has an older one (RFC 9449 section 8.2).
