@@ -8,8 +8,8 @@ use carnet_publish_protocols::credential::{Presented, presented};
 use carnet_publish_protocols::dialect::{self, Refused};
 use carnet_publish_protocols::{Limits, RequestHead, classify};
 use http::header::{
-    ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH,
-    RANGE, RETRY_AFTER, TRANSFER_ENCODING, WWW_AUTHENTICATE,
+    ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE,
+    RETRY_AFTER, TRANSFER_ENCODING, WWW_AUTHENTICATE,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
@@ -20,6 +20,7 @@ use tokio::sync::Semaphore;
 
 use crate::authority::Authority;
 use crate::framing::discard;
+use crate::host::{at_host, host};
 use crate::refusal::{Kind, Refusal};
 use crate::registry::{Registry, below};
 use crate::rewrite;
@@ -107,7 +108,8 @@ impl<A: Authority> Gateway<A> {
         B::Error: Into<BoxError>,
     {
         let (parts, mut body) = request.into_parts();
-        let Some(registry) = host(&parts).and_then(|host| self.registry_at(&host)) else {
+        let at = |host| at_host(&self.registries, |registry| &registry.hosts, host);
+        let Some(registry) = host(&parts).and_then(at).cloned() else {
             return nowhere();
         };
         let visit = Visit { registry, address };
@@ -135,19 +137,6 @@ impl<A: Authority> Gateway<A> {
         }
         discard(&parts.headers, &mut body).await;
         refuse(&visit.registry, &Refusal::unknown())
-    }
-
-    /// The registry of a host: with the port that was sent, or else without.
-    fn registry_at(&self, host: &str) -> Option<Arc<Registry>> {
-        let named = |name: &str| {
-            let mut all = self.registries.iter();
-            all.find(|registry| {
-                let mut hosts = registry.hosts.iter();
-                hosts.any(|host| host.eq_ignore_ascii_case(name))
-            })
-        };
-        let without_port = host.rsplit_once(':').map_or(host, |(name, _)| name);
-        named(host).or_else(|| named(without_port)).cloned()
     }
 
     /// Passes a read through, without our tokens, cookies, and the operator's credential.
@@ -246,22 +235,6 @@ impl<A: Authority> Gateway<A> {
         forwarded
             .await
             .unwrap_or_else(|refusal| refuse(registry, &refusal))
-    }
-}
-
-/// The host that a request is for. Two different ones count as none (RFC 9112 section 3.2, RFC 9113
-/// section 8.3.1), and so do two `Host` headers.
-fn host(parts: &Parts) -> Option<String> {
-    let mut hosts = parts.headers.get_all(HOST).iter();
-    let named = match (hosts.next(), hosts.next()) {
-        (None, _) => None,
-        (Some(host), None) => Some(host.to_str().ok()?),
-        (Some(_), Some(_)) => return None,
-    };
-    match (parts.uri.authority(), named) {
-        (Some(authority), Some(host)) if !authority.as_str().eq_ignore_ascii_case(host) => None,
-        (Some(authority), _) => Some(authority.as_str().to_owned()),
-        (None, host) => host.map(str::to_owned),
     }
 }
 

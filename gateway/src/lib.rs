@@ -16,6 +16,7 @@ mod decide;
 mod forward;
 mod framing;
 mod gateway;
+mod host;
 mod index;
 mod owners;
 mod possession;
@@ -34,6 +35,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 
 pub use authority::{Authority, NoToken, Terms, Unavailable};
 pub use gateway::{Gateway, Reason, SetUpError};
+pub use host::{at_host, host};
 pub use http::HeaderName;
 pub use index::{Answer, Ask, Digested, Existence, Held, Index, NoAnswer, Published, Unanswered};
 pub use owners::OwnerLists;

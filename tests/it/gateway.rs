@@ -2,13 +2,17 @@
 
 use carnet::gateway::change_packages;
 use carnet::store::{PackageChange, Subject};
+use http_body_util::Empty;
+use hyper::body::Bytes;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use carnet_dpop::ProofKey;
 
 use crate::support::{
-    Answer, CARNET, GatewayServer, HOST, JWT_BEARER, OPERATORS, World, basic, recorded,
+    Answer, CARNET, GatewayServer, HOST, JWT_BEARER, OPERATORS, TestClient, World, basic, recorded,
 };
 
 /// A wheel as uv sends it: `carnet-fixture` 1.0.0rc1.
@@ -508,7 +512,7 @@ async fn a_bound_token_publishes_with_a_proof_of_its_key_alone() {
     for (authorization, proofs, says) in [
         (token_user(&token), vec![], "bound to a key"),
         (format!("Bearer {token}"), vec![good()], "bound to a key"),
-        (dpop.clone(), vec![], "one DPoP header"),
+        (dpop.clone(), vec![], "no DPoP header"),
         (dpop.clone(), vec![good(), good()], "one DPoP header"),
         (
             dpop.clone(),
@@ -546,4 +550,60 @@ async fn a_bound_token_publishes_with_a_proof_of_its_key_alone() {
     let answer = upload(dpop, &[proof]).await;
     assert!(answer.text().contains("used before"), "{}", answer.text());
     assert_eq!(server.back.written().len(), 1);
+}
+
+#[tokio::test]
+async fn provenance_takes_a_proof_for_the_url_of_the_registry() {
+    let server = GatewayServer::of("pypi").await;
+    let (world, key) = (&server.world, ProofKey::generate().unwrap());
+    let members = json!({ "scopes": ["admin:read"] });
+    let client =
+        TestClient::register(&world.server, "auditor", "client_secret_post", members).await;
+    let form = [
+        ("grant_type", "client_credentials"),
+        ("client_id", "auditor"),
+        ("client_secret", client.secret()),
+        ("resource", "https://as.test/admin"),
+        ("scope", "admin:read"),
+    ];
+    let now = world.server.now();
+    let proof = key.prove(("POST", &format!("{CARNET}/token")), None, None, now);
+    let headers = [("dpop", proof.unwrap())];
+    let headers = headers
+        .each_ref()
+        .map(|(name, value)| (*name, value.as_str()));
+    let answer = world.server.form_with("/token", &headers, &form).await;
+    let token = answer.token();
+    let path = "/gateway/v1/publications/pypi/widgets";
+    let prove = |origin: &str| {
+        let url = format!("{origin}{path}");
+        key.prove(("GET", &url), Some(&token), None, now).unwrap()
+    };
+    let authorization = format!("DPoP {token}");
+    let stream = TokioIo::new(TcpStream::connect(server.address).await.unwrap());
+    let (mut http_2, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), stream)
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    for (origin, status) in [("https://registry.test", 200), (CARNET, 401)] {
+        for host in [HOST, "registry.test:443"] {
+            let proof = prove(origin);
+            let headers = [
+                ("host", host),
+                ("authorization", authorization.as_str()),
+                ("dpop", &proof),
+            ];
+            let answer = server.send("GET", path, &headers, b"").await;
+            assert_eq!(answer.status, status, "{host}: {}", answer.text());
+            // HTTP/2 has the host in the URI alone.
+            let request = hyper::Request::get(format!("http://{host}{path}"))
+                .header("authorization", &authorization)
+                .header("dpop", prove(origin))
+                .body(Empty::<Bytes>::new())
+                .unwrap();
+            let answer = http_2.send_request(request).await.unwrap();
+            assert_eq!(answer.status().as_u16(), status, "{host}, HTTP/2");
+        }
+    }
 }

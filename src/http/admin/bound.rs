@@ -1,23 +1,32 @@
 //! Admin tokens that are bound to a key: whether the request proves possession of it (RFC 9449
 //! section 7).
 
-use axum::http::header::{AUTHORIZATION, HOST, WWW_AUTHENTICATE};
+use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use carnet_dpop::{
     Expected, InvalidProof, Presented, Proof, RequestUri, SentProof, SpentProofs as _,
 };
+use carnet_gateway::at_host;
 use carnet_jose::Algorithm;
 use carnet_resource_server::Confirmation;
 
 use super::super::nonce::with_nonce;
 use super::problem::Problem;
 use crate::app::App;
-use crate::config::GatewayRegistry;
 use crate::own_tokens::OwnToken;
 
 /// The scheme of bound tokens in `Authorization`.
 const DPOP: &str = "DPoP";
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Target<'r> {
+    pub(super) method: &'r str,
+    pub(super) host: Option<&'r str>,
+    /// The whole path, as it was sent.
+    pub(super) path: &'r str,
+}
 
 /// The token of an `Authorization: DPoP` header; `None` for another scheme.
 pub(super) fn token(headers: &HeaderMap) -> Option<&str> {
@@ -33,7 +42,7 @@ pub(super) fn token(headers: &HeaderMap) -> Option<&str> {
 pub(super) fn check(
     app: &App,
     headers: &HeaderMap,
-    (method, path): (&str, &str),
+    target: Target<'_>,
     held: &OwnToken,
 ) -> Result<Option<Proof>, Box<Response>> {
     let thumbprint = match (&held.claims().cnf, token(headers)) {
@@ -49,33 +58,23 @@ pub(super) fn check(
         }
     };
     let now = app.clock.now().seconds();
-    let uris = uris(app, headers, path);
+    let uris = uris(app, target);
     let expected = Expected {
-        method,
+        method: target.method,
         uris: &uris,
         token: token(headers),
         nonces: app.proofs.required_admin_nonces(),
         now,
     };
-    let invalid = |why: &str| boxed(app, "invalid_dpop_proof", why);
-    let text = match SentProof::of(headers) {
-        SentProof::One(text) => text,
-        SentProof::None => return Err(invalid("the request has no DPoP header")),
-        SentProof::Unreadable => return Err(invalid(&InvalidProof::NotOne.to_string())),
-    };
-    let proof = match expected.verify(text) {
-        Ok(proof) => proof,
-        Err(InvalidProof::Nonce) => {
+    let proof = expected.verify_by(SentProof::of(headers), thumbprint);
+    proof.map(Some).map_err(|invalid| match invalid {
+        InvalidProof::Nonce => {
             let why = "the proof needs the nonce in DPoP-Nonce";
-            return Err(boxed(app, "use_dpop_nonce", why));
+            boxed(app, "use_dpop_nonce", why)
         }
-        Err(why) => return Err(invalid(&why.to_string())),
-    };
-    if proof.thumbprint() != thumbprint {
-        let why = "the token is bound to another key than the proof's";
-        return Err(boxed(app, "invalid_token", why));
-    }
-    Ok(Some(proof))
+        InvalidProof::OtherKey => boxed(app, "invalid_token", &invalid.to_string()),
+        _ => boxed(app, "invalid_dpop_proof", &invalid.to_string()),
+    })
 }
 
 /// Uses the proof up, once everything else about the request was checked.
@@ -100,22 +99,17 @@ pub(super) async fn spend(app: &App, proof: &Proof) -> Result<(), Response> {
 
 /// The URIs by which a request of this path may have been sent: at the issuer, or where it came to a
 /// host of the gateway, at the public URL of that registry.
-fn uris(app: &App, headers: &HeaderMap, path: &str) -> Vec<RequestUri> {
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-    let is_at = |registry: &&GatewayRegistry| {
-        let mut hosts = registry.hosts.iter();
-        hosts.any(|named| host.is_some_and(|host| named.eq_ignore_ascii_case(host)))
-    };
-    let registry = app.config.gateway.registries.iter().find(is_at);
-    let at_gateway = registry.map(|registry| {
-        let origin = registry.public_url.origin().ascii_serialization();
-        format!("{origin}{path}")
-    });
-    at_gateway
-        .or_else(|| Some(app.config.own.on_origin(path)))
-        .and_then(|uri| RequestUri::parse(&uri))
-        .into_iter()
-        .collect()
+fn uris(app: &App, Target { host, path, .. }: Target<'_>) -> Vec<RequestUri> {
+    let registries = &app.config.gateway.registries;
+    let registry = host.and_then(|host| at_host(registries, |registry| &registry.hosts, host));
+    let uri = registry.map_or_else(
+        || app.config.own.on_origin(path),
+        |registry| {
+            let origin = registry.public_url.origin().ascii_serialization();
+            format!("{origin}{path}")
+        },
+    );
+    RequestUri::parse(&uri).into_iter().collect()
 }
 
 fn boxed(app: &App, error: &str, why: &str) -> Box<Response> {

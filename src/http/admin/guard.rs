@@ -8,6 +8,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
+use carnet_gateway::host;
 use serde_json::json;
 
 use super::super::address::{ClientAddress, whole_path};
@@ -42,6 +43,7 @@ pub struct AdminCaller {
     pub headers: HeaderMap,
     pub address: Option<IpAddr>,
     method: Method,
+    host: Option<String>,
     endpoint: String,
     is_local: bool,
 }
@@ -64,6 +66,7 @@ impl FromRequestParts<Arc<App>> for AdminCaller {
             headers: parts.headers.clone(),
             address,
             method: parts.method.clone(),
+            host: host(parts).map(str::to_owned),
             endpoint: whole_path(parts).to_owned(),
             is_local,
         })
@@ -173,7 +176,11 @@ async fn admit(app: &App, caller: &AdminCaller, access: Access) -> Result<Author
             }
             Err(FlowError) => internal().into(),
         })?;
-    let target = (caller.method.as_str(), caller.endpoint.as_str());
+    let target = bound::Target {
+        method: caller.method.as_str(),
+        host: caller.host.as_deref(),
+        path: &caller.endpoint,
+    };
     let proof = bound::check(app, &caller.headers, target, &token)
         .map_err(|response| Denied::from(*response))?;
     let token_id = token.claims().jti.clone();
