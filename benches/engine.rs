@@ -77,7 +77,7 @@ fn engine(criterion: &mut Criterion) {
         grant_type: GrantType::JwtBearer,
         presented: Presented::Assertion(accepted),
         client: Admitted::nobody(),
-        proved: None,
+        proved: Default::default(),
         actor: None,
     };
     let mode = Mode::Issue(&app.limits);

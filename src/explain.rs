@@ -175,7 +175,7 @@ pub fn explain_claims(
         grant_type,
         presented,
         client: Admitted::nobody(),
-        proved,
+        proved: proved.into(),
         actor: None,
     };
     match decide(context, &subject, access, mode) {

@@ -5,8 +5,10 @@
 //! new certificates, and open connections go on.
 
 mod certificate;
+mod client;
 mod context;
 mod files;
+pub mod jwk;
 mod names;
 
 use std::sync::Arc;
@@ -16,19 +18,30 @@ use openssl::ssl::{SslContext, SslContextRef};
 use parking_lot::Mutex;
 
 pub use certificate::{Certificate, CertificateError};
+pub use client::{ClientCertificate, proxy_thumbprints};
 use files::Stamp;
 pub use names::{Host, Names};
 
 use crate::clock::Timestamp;
-use crate::config::{CertificateFiles, OwnUrls, TlsConfig};
+use crate::config::{CertificateFiles, OwnUrls, ServerConfig, TlsConfig};
 
 /// How long before the end of a certificate `/readyz` and `carnet check` begin to warn, in seconds.
 const WARN_BEFORE: i64 = 14 * 86_400;
+
+/// Whether the handshakes of a listener ask for a client certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientCertificates {
+    Unasked,
+    /// They ask, and go on without.
+    Optional,
+}
 
 /// The certificates of one reading.
 pub struct CertificateSet {
     certificates: Arc<[Certificate]>,
     context: SslContext,
+    /// The same, for handshakes that ask for a client certificate.
+    asking: SslContext,
 }
 
 impl std::fmt::Debug for CertificateSet {
@@ -67,7 +80,12 @@ impl CertificateSet {
         }
         let certificates: Arc<[Certificate]> = certificates.into();
         // What OpenSSL refuses here is a key too short, or a signature too weak.
-        let context = context::front(&certificates).map_err(|error| {
+        let contexts =
+            context::front(&certificates, ClientCertificates::Unasked).and_then(|plain| {
+                let asking = context::front(&certificates, ClientCertificates::Optional)?;
+                Ok((plain, asking))
+            });
+        let (context, asking) = contexts.map_err(|error| {
             let what = format!("the certificates cannot be served: {error}");
             let named = config.certificates.iter();
             let file = named.map(|files| files.certificate_file.display().to_string());
@@ -77,12 +95,16 @@ impl CertificateSet {
         Ok(Self {
             certificates,
             context,
+            asking,
         })
     }
 
     /// The context for the handshake of a new connection.
-    pub fn context(&self) -> &SslContextRef {
-        &self.context
+    pub fn context(&self, asked: ClientCertificates) -> &SslContextRef {
+        match asked {
+            ClientCertificates::Unasked => &self.context,
+            ClientCertificates::Optional => &self.asking,
+        }
     }
 
     pub fn certificates(&self) -> &[Certificate] {
@@ -131,7 +153,7 @@ impl CertificateSet {
     }
 
     /// What an operator should change, beside the certificates whose time is, or will soon be, over.
-    pub fn warnings(&self, config: &TlsConfig, own: &OwnUrls, now: Timestamp) -> Vec<String> {
+    pub fn warnings(&self, server: &ServerConfig, own: &OwnUrls, now: Timestamp) -> Vec<String> {
         let mut warnings = Vec::new();
         for one in self.certificates.iter().filter(|one| one.not_before > now) {
             warnings.push(format!(
@@ -140,13 +162,19 @@ impl CertificateSet {
                 one.not_before
             ));
         }
-        if !self.cover(&Host::of(own.host())) {
-            warnings.push(format!(
-                "no TLS certificate covers {}, the host of issuer: clients refuse the connection",
-                own.host()
-            ));
+        let with_certificates = own.mtls_host().filter(|_| !server.mtls.direct.is_empty());
+        for (host, key) in [
+            (Some(own.host()), "issuer"),
+            (with_certificates, "server.mtls_url"),
+        ] {
+            if let Some(host) = host.filter(|host| !self.cover(&Host::of(host))) {
+                warnings.push(format!(
+                    "no TLS certificate covers {host}, the host of {key}: clients refuse the connection"
+                ));
+            }
         }
-        for file in config.certificates.iter().map(|files| &files.key_file) {
+        let files = server.tls.iter().flat_map(|tls| &tls.certificates);
+        for file in files.map(|files| &files.key_file) {
             if files::is_exposed(file) {
                 warnings.push(format!(
                     "{}: others than its owner and group may read or write the TLS key; chmod 640 it",
@@ -195,10 +223,6 @@ impl Certificates {
 
     pub fn current(&self) -> Arc<CertificateSet> {
         self.current.load_full()
-    }
-
-    pub const fn config(&self) -> &TlsConfig {
-        &self.config
     }
 
     /// Reads the files again, whether they have changed or not. A failure is logged.

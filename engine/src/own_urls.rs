@@ -13,6 +13,18 @@ pub struct OwnUrls {
     issuer: String,
     host: String,
     path: String,
+    /// Scheme, host and port at which the server asks for client certificates.
+    mtls_origin: Option<String>,
+}
+
+/// The hosts that are this machine.
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
 }
 
 impl OwnUrls {
@@ -22,12 +34,7 @@ impl OwnUrls {
     pub fn new(issuer: &str, listen: SocketAddr) -> Result<Self, String> {
         let url =
             Url::parse(issuer).map_err(|error| format!("`{issuer}` must be a URL: {error}"))?;
-        let loopback = match url.host() {
-            Some(Host::Ipv4(ip)) => ip.is_loopback(),
-            Some(Host::Ipv6(ip)) => ip.is_loopback(),
-            Some(Host::Domain(name)) => name == "localhost",
-            None => false,
-        };
+        let loopback = is_loopback(&url);
         match url.scheme() {
             "https" => {}
             "http" if loopback && listen.ip().is_loopback() => {}
@@ -62,7 +69,65 @@ impl OwnUrls {
             issuer: issuer.to_owned(),
             host: url.host_str().unwrap_or_default().to_owned(),
             path: path.to_owned(),
+            mtls_origin: None,
         })
+    }
+
+    /// Adds the https URL at which the server asks for client certificates (RFC 8705 section 5). It
+    /// has the issuer's path. The error is a message for the operator.
+    pub fn with_mtls(self, url: &str) -> Result<Self, String> {
+        let parsed = Url::parse(url).map_err(|error| format!("`{url}` must be a URL: {error}"))?;
+        let is_bare = !url.contains(['?', '#'])
+            && parsed.username().is_empty()
+            && parsed.password().is_none();
+        if parsed.scheme() != "https" || !is_bare {
+            return Err(format!(
+                "`{url}` must be an https URL without query, fragment, user name and password"
+            ));
+        }
+        if parsed.path().trim_end_matches('/') != self.path {
+            return Err(format!(
+                "`{url}` must have the path of the issuer, which is `{}`",
+                if self.path.is_empty() {
+                    "/"
+                } else {
+                    &self.path
+                }
+            ));
+        }
+        let origin = parsed.origin().ascii_serialization();
+        Ok(Self {
+            mtls_origin: Some(origin),
+            ..self
+        })
+    }
+
+    /// Whether any client can send a request with a client certificate.
+    pub fn takes_certificates(&self) -> bool {
+        self.mtls_origin.is_some()
+    }
+
+    /// The host at which the server takes client certificates.
+    pub fn mtls_host(&self) -> Option<&str> {
+        let authority = self.mtls_origin.as_ref()?.strip_prefix("https://")?;
+        match authority.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => Some(host),
+            _ => Some(authority),
+        }
+    }
+
+    /// The URL of `path`, which begins with a slash, below the issuer, where the server asks for
+    /// client certificates.
+    pub fn mtls_at(&self, path: &str) -> Option<String> {
+        Some(format!("{}{}{path}", self.mtls_origin.as_ref()?, self.path))
+    }
+
+    /// The URLs at which the whole path is reached: on the issuer's origin, and where the server asks
+    /// for client certificates.
+    pub fn on_origins(&self, path: &str) -> impl Iterator<Item = String> {
+        let with_certificate = self.mtls_origin.as_ref();
+        let with_certificate = with_certificate.map(|origin| format!("{origin}{path}"));
+        [self.on_origin(path)].into_iter().chain(with_certificate)
     }
 
     /// The issuer identifier, exactly as configured.

@@ -1,4 +1,5 @@
-//! Proofs of possession: what a request proved, and what registries and permissions ask for.
+//! Proofs of possession: what a request proved (a DPoP key, RFC 9449, or the key of a client
+//! certificate, RFC 8705), and what registries and permissions ask for.
 //!
 //! A *level* says how strongly the workload proved that what it presents is its own. It is never
 //! raised: a token that is bound to a key because the request brought a proof still rests on an
@@ -8,6 +9,43 @@ use carnet_access::{Confirmation, ProofLevel};
 use serde::{Deserialize, Serialize};
 
 use crate::reason::Reason;
+
+/// The keys that a request proved to have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProvedKeys {
+    /// The JWK thumbprint of the key of its DPoP proof.
+    pub dpop: Option<String>,
+    /// The thumbprint of the certificate with which its TLS connection was made.
+    pub certificate: Option<String>,
+}
+
+impl ProvedKeys {
+    /// The DPoP key, if there is one.
+    pub fn dpop(&self) -> Option<Confirmation> {
+        self.dpop.clone().map(Confirmation::Key)
+    }
+
+    /// The client certificate, if there is one.
+    pub fn certificate(&self) -> Option<Confirmation> {
+        self.certificate.clone().map(Confirmation::Certificate)
+    }
+}
+
+impl From<Option<Confirmation>> for ProvedKeys {
+    fn from(one: Option<Confirmation>) -> Self {
+        match one {
+            None => Self::default(),
+            Some(Confirmation::Key(dpop)) => Self {
+                dpop: Some(dpop),
+                ..Self::default()
+            },
+            Some(Confirmation::Certificate(certificate)) => Self {
+                certificate: Some(certificate),
+                ..Self::default()
+            },
+        }
+    }
+}
 
 /// What a request proved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,17 +83,21 @@ impl ProofDemand {
     }
 }
 
-/// Checks that the key to which something is bound is the one that the request proved. Without a
-/// proof the refusal is `missing`, with a proof of another key `mismatch`.
+/// Checks that the key to which something is bound is among those that the request proved. Without a
+/// proof of this kind the refusal is `missing`, with a proof of another key `mismatch`.
 pub fn check(
     bound_to: Option<&Confirmation>,
-    proved: Option<&Confirmation>,
+    proved: &ProvedKeys,
     (missing, mismatch): (Reason, Reason),
 ) -> Result<ProofLevel, Reason> {
-    match (bound_to, proved) {
-        (None, _) => Ok(ProofLevel::Bearer),
-        (Some(_), None) => Err(missing),
-        (Some(key), Some(proved)) if key == proved => Ok(ProofLevel::Key),
-        (Some(_), Some(_)) => Err(mismatch),
+    let (key, proved) = match bound_to {
+        None => return Ok(ProofLevel::Bearer),
+        Some(Confirmation::Key(key)) => (key, &proved.dpop),
+        Some(Confirmation::Certificate(thumbprint)) => (thumbprint, &proved.certificate),
+    };
+    match proved {
+        None => Err(missing),
+        Some(proved) if proved == key => Ok(ProofLevel::Key),
+        Some(_) => Err(mismatch),
     }
 }

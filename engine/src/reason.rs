@@ -139,6 +139,13 @@ reasons! {
         "The client is registered with dpop_bound_access_tokens: it gets no token that is not bound to a key (RFC 9449 section 5.2).",
         "Send a DPoP header, or correct the client.";
 
+    CertificateInvalid = "certificate_invalid" Request Anyone: "the client certificate cannot be used",
+        "The TLS connection was made with a client certificate whose time is over or has not begun, or whose key is too weak. One that came is never ignored: without it, the token would be one that anybody can use. detail says what is wrong.",
+        "Make the connection with another certificate, or with none. A self-signed one is as good as any (RFC 8705 section 2.2).";
+    CertificateRequired = "certificate_required" Request Anyone: "the client has to send its request with a client certificate",
+        "The client is registered with tls_client_certificate_bound_access_tokens: it gets no token that is not bound to its certificate (RFC 8705 section 3.4).",
+        "Send the request to the endpoint among mtls_endpoint_aliases in the server's metadata, over a TLS connection with a client certificate, or correct the client.";
+
     // === the assertion ===
     AssertionWhitespace = "assertion_whitespace" Assertion Anyone: "there is white space around or within the assertion",
         "A JWT has none. Files often end with a line break, which becomes part of the parameter.",
@@ -208,10 +215,10 @@ reasons! {
         "Ask the platform for a token with a shorter life, or let the operator raise the limit of the trusted issuer.";
     ProofMissing = "proof_missing" Assertion Anyone: "the assertion is bound to a key, and no proof of that key came",
         "The assertion has a cnf claim: its issuer bound it to a key, so that a copy of it is worth nothing.",
-        "Send a DPoP proof of that key with the request (RFC 9449). Assertions that are bound to a certificate are not taken yet.";
+        "Send a DPoP proof of that key with the request (RFC 9449). If cnf has x5t#S256, send it over a TLS connection with that certificate, to the endpoint among mtls_endpoint_aliases in the server's metadata (RFC 8705).";
     ProofMismatch = "proof_mismatch" Assertion Anyone: "the assertion is bound to another key than the proof's",
         "The assertion's cnf claim names a key, and the request proved possession of another one.",
-        "Make the proof with the key for which the platform issued the assertion. jkt is the thumbprint of its public key (RFC 7638).";
+        "Make the proof with the key for which the platform issued the assertion. jkt is the thumbprint of its public key (RFC 7638), x5t#S256 that of its certificate (RFC 8705 section 3.1).";
     ConfirmationUnsupported = "confirmation_unsupported" Assertion Anyone: "the assertion is bound in a way that is not understood here",
         "The assertion's cnf claim (RFC 7800) has another member than jkt or x5t#S256, or both of them.",
         "Ask the platform for a token that is bound by jkt (RFC 9449) or x5t#S256 (RFC 8705).";
@@ -235,7 +242,7 @@ reasons! {
         "Authenticate as the client that the token was issued to.";
     ProofWouldBeLost = "proof_would_be_lost" Assertion Anyone: "the token is bound to a key, and the request does not prove possession of it",
         "An exchange keeps the binding of the token that it is made from: otherwise whoever copied that token would get one that is worth something.",
-        "Send a DPoP proof made with the same key as for the first token.";
+        "Send a DPoP proof made with the same key as for the first token, or use the same client certificate.";
     ActorTokenInvalid = "actor_token_invalid" Assertion Anyone: "the actor token cannot be used",
         "The actor token is no valid access token of this server, not in force, or itself a delegated one.",
         "Send the platform's token of the acting workload, with the type urn:ietf:params:oauth:token-type:jwt.";
@@ -365,7 +372,7 @@ reasons! {
         "Let the platform issue assertions that are bound to a key, or lower min_proof.";
     SenderConstraintRequired = "sender_constraint_required" Assertion Anyone: "the registry or the permission wants tokens that are bound to a key",
         "require_sender_constraint is set for the resource server or the permission, and the request brought no proof of a key that the token could be bound to.",
-        "Send a DPoP proof with the request (RFC 9449): carnet exchange --dpop-key FILE does.";
+        "Send a DPoP proof with the request (RFC 9449): carnet exchange --dpop-key FILE does. Where the server takes client certificates, one of those will do (RFC 8705).";
     TargetNotGranted = "target_not_granted" Target Anyone: "no permission covers this resource",
         "A token is for a resource server at which the rules that match, or a client's own permissions, permit something. The one that the request names is not among them, or nothing is permitted anywhere.",
         "Name a resource that permitted lists, or add a permission for this resource server: to the rule, or for the own token of a client without rules to the client's permissions. A client that has scopes only asks for the admin API: resource is the issuer identifier and /admin.";

@@ -39,6 +39,7 @@ pub use host::{at_host, host};
 pub use http::HeaderName;
 pub use index::{Answer, Ask, Digested, Existence, Held, Index, NoAnswer, Published, Unanswered};
 pub use owners::OwnerLists;
+pub use possession::ClientCertificate;
 pub use reads::{InvalidPathPattern, PathPattern, Reads};
 pub use records::{
     Changed, NewPublication, Outcome, Owner, Package, Publisher, RefusedPublication, Reservation,

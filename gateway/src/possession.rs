@@ -1,4 +1,5 @@
-//! Tokens that are bound to a key: what a publication proves of it (RFC 9449 section 7).
+//! Tokens that are bound to a key: what a publication proves of it (RFC 9449 section 7, RFC 8705
+//! section 3).
 
 use carnet_access::{AccessToken, Confirmation};
 use carnet_dpop::{Expected, Proof, RequestUri, SentProof};
@@ -13,6 +14,14 @@ use crate::registry::Registry;
 
 /// The scheme of bound tokens in `Authorization`.
 const DPOP: &str = "DPoP";
+
+/// The certificate of a client, in the extensions of its request: that of its TLS connection to the
+/// gateway, or to a reverse proxy that the gateway trusts. Only one that may be used now is put there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The SHA-256 hash of its DER encoding in base64url (RFC 8705 section 3.1).
+    pub thumbprint: String,
+}
 
 /// The token of an `Authorization: DPoP` header; `None` for any other.
 pub(crate) fn bound_token(headers: &HeaderMap) -> Result<Option<SecretString>, Refusal> {
@@ -35,8 +44,8 @@ pub(crate) fn bound_token(headers: &HeaderMap) -> Result<Option<SecretString>, R
     Ok(Some(token.into()))
 }
 
-/// Checks that a bound token came with a proof of its key for this request, and a bearer token
-/// without one. The proof still has to be spent.
+/// Checks that a bound token came with a proof of its key for this request, or over a connection with
+/// its certificate, and a bearer token without a proof. The proof still has to be spent.
 pub(crate) fn proved(
     registry: &Registry,
     parts: &Parts,
@@ -57,10 +66,21 @@ pub(crate) fn proved(
                 "the token is bound to a key: send it as `Authorization: DPoP`, with a proof of that key",
             ));
         }
-        (Some(Confirmation::Certificate(_)), _) => {
-            return Err(unproved(
-                "the token is bound to a certificate, and the gateway takes no client certificates",
+        (Some(Confirmation::Certificate(_)), true) => {
+            return Err(invalid(
+                "the token is bound to a client certificate: send it as Bearer",
             ));
+        }
+        (Some(Confirmation::Certificate(bound_to)), false) => {
+            let sent = parts.extensions.get::<ClientCertificate>();
+            let why = match sent {
+                Some(sent) if sent.thumbprint == *bound_to => return Ok(None),
+                Some(_) => "the token is bound to another client certificate",
+                None => {
+                    "the token is bound to a client certificate, and the connection was made without one that can be used"
+                }
+            };
+            return Err(Refusal::new(Kind::Token, "certificate_mismatch", why));
         }
     };
     let origin = registry.bases.public.origin().ascii_serialization();

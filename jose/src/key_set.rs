@@ -10,7 +10,7 @@ use josekit::jws::{
 use serde_json::{Map, Value};
 
 use crate::json::{self, JsonError, Limits};
-use crate::{Algorithm, KeyUse, from_base64url};
+use crate::{Algorithm, KeyUse, base64url, from_base64, from_base64url, sha256};
 
 /// How many keys a set may have (`docs/src/reference/limits.md`).
 pub const MAX_KEYS: usize = 100;
@@ -51,6 +51,8 @@ pub struct KeySet {
     keys: Vec<VerificationKey>,
     unusable: Vec<String>,
     has_private_members: bool,
+    /// Thumbprints.
+    certificates: Vec<String>,
 }
 
 /// One public key, bound to one algorithm (RFC 8725 section 3.1).
@@ -194,6 +196,20 @@ impl KeySet {
         self.has_private_members
     }
 
+    /// Whether the set holds the certificate of this thumbprint (the SHA-256 hash of its DER encoding
+    /// in base64url, as in `x5t#S256`), as the first one in the `x5c` of a key (RFC 7517 section
+    /// 4.7), whatever can be said of the key.
+    #[must_use]
+    pub fn has_certificate(&self, thumbprint: &str) -> bool {
+        self.certificates.iter().any(|held| held == thumbprint)
+    }
+
+    /// Whether the set holds any certificate.
+    #[must_use]
+    pub fn has_certificates(&self) -> bool {
+        !self.certificates.is_empty()
+    }
+
     fn add(&mut self, member: &Value, allowed: &[Algorithm], wanted: KeyUse) {
         let Value::Object(jwk) = member else {
             self.unusable
@@ -201,6 +217,7 @@ impl KeySet {
             return;
         };
         self.has_private_members |= PRIVATE_MEMBERS.iter().any(|name| jwk.contains_key(*name));
+        self.certificates.extend(certificate(jwk));
         let key_id = text(jwk, "kid").map(str::to_owned);
         let skip = |why: &str| format!("{}: {why}", called(key_id.as_deref()));
         if let Err(why) = is_for(jwk, wanted).and_then(|()| usable(jwk)) {
@@ -377,6 +394,13 @@ fn parameters(jwk: &Map<String, Value>) -> Vec<Vec<u8>> {
         }
     };
     names.iter().map(read).collect()
+}
+
+/// The thumbprint of a key's own certificate.
+fn certificate(jwk: &Map<String, Value>) -> Option<String> {
+    let chain = jwk.get("x5c").and_then(Value::as_array)?;
+    let der = from_base64(chain.first()?.as_str()?)?;
+    Some(base64url(sha256(&der)))
 }
 
 fn text<'a>(jwk: &'a Map<String, Value>, name: &str) -> Option<&'a str> {

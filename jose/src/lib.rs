@@ -63,6 +63,13 @@ pub fn base64(bytes: impl AsRef<[u8]>) -> String {
     STANDARD.encode(bytes)
 }
 
+/// Decodes base64 with padding (RFC 4648 section 4), the form of certificates in JSON and in HTTP.
+/// The result is `None` for anything else, line breaks included.
+#[must_use]
+pub fn from_base64(text: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(text).ok()
+}
+
 #[cfg(feature = "crypto")]
 fn push_base64url(text: &mut String, bytes: &[u8]) {
     URL_SAFE_NO_PAD.encode_string(bytes, text);

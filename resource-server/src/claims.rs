@@ -5,7 +5,7 @@ use carnet_access::Confirmation;
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
-use crate::{AccessToken, DpopRejection, Rejection};
+use crate::{AccessToken, ClientCertificate, DpopRejection, Rejection};
 
 /// The clock difference between authorization server and registry that is tolerated, in seconds.
 const LEEWAY_SECONDS: i64 = 60;
@@ -14,7 +14,11 @@ const LEEWAY_SECONDS: i64 = 60;
 /// everywhere (decision D-49).
 const BOUND: &str = "bound to a key";
 const NEEDS_PROOF: &str = "bound to a key: it goes with `Authorization: DPoP` and a proof";
-const CERTIFICATE: &str = "bound to a client certificate, and mutual TLS is not supported here";
+const NEEDS_CERTIFICATE: &str =
+    "bound to a client certificate, and the connection was made without one";
+const OTHER_CERTIFICATE: &str = "bound to another client certificate than that of the connection";
+const CERTIFICATE_UNDER_DPOP: &str =
+    "bound to a client certificate: it goes with `Authorization: Bearer`";
 const UNBOUND: &str = "not bound to a key: it goes with `Authorization: Bearer`";
 
 /// A valid token of which it is not known yet whether the sender may use it: it may be bound to a
@@ -23,14 +27,24 @@ const UNBOUND: &str = "not bound to a key: it goes with `Authorization: Bearer`"
 pub(crate) struct Unproven(pub(crate) AccessToken);
 
 impl Unproven {
-    /// The token of a request without a proof of possession; `takes_proofs` is whether there could
-    /// have been one.
-    pub(crate) fn into_bearer(self, takes_proofs: bool) -> Result<AccessToken, Rejection> {
-        let why = match self.0.cnf {
-            None => return Ok(self.0),
-            Some(_) if !takes_proofs => BOUND,
-            Some(Confirmation::Key(_)) => NEEDS_PROOF,
-            Some(Confirmation::Certificate(_)) => CERTIFICATE,
+    /// The token of a request without a DPoP proof, which may have come over a connection with a
+    /// client certificate; `takes_proofs` is whether there could have been a proof.
+    pub(crate) fn into_bearer(
+        self,
+        takes_proofs: bool,
+        certificate: Option<&ClientCertificate>,
+    ) -> Result<AccessToken, Rejection> {
+        let why = match (&self.0.cnf, certificate) {
+            (None, _) => return Ok(self.0),
+            (Some(Confirmation::Key(_)), _) if !takes_proofs => BOUND,
+            (Some(Confirmation::Key(_)), _) => NEEDS_PROOF,
+            (Some(Confirmation::Certificate(_)), None) => NEEDS_CERTIFICATE,
+            (Some(Confirmation::Certificate(bound_to)), Some(sent)) => {
+                if sent.thumbprint() == bound_to {
+                    return Ok(self.0);
+                }
+                OTHER_CERTIFICATE
+            }
         };
         Err(Rejection::InvalidToken(why))
     }
@@ -39,7 +53,9 @@ impl Unproven {
     pub(crate) fn key(&self) -> Result<&str, DpopRejection> {
         match &self.0.cnf {
             Some(Confirmation::Key(thumbprint)) => Ok(thumbprint),
-            Some(Confirmation::Certificate(_)) => Err(DpopRejection::InvalidToken(CERTIFICATE)),
+            Some(Confirmation::Certificate(_)) => {
+                Err(DpopRejection::InvalidToken(CERTIFICATE_UNDER_DPOP))
+            }
             None => Err(DpopRejection::InvalidToken(UNBOUND)),
         }
     }

@@ -6,6 +6,8 @@
 //!   keys ([`Introspection`], RFC 7662).
 //! * [`Proofs`] lets it take tokens that are bound to a key, each with a proof of possession (DPoP,
 //!   RFC 9449). Without, it refuses them.
+//! * [`ClientCertificate`] tells it with which certificate a client made its TLS connection, for
+//!   tokens that are bound to one (RFC 8705).
 //! * [`RequireToken`] does this as a tower layer; [`Realm`] writes the challenges (RFC 6750 section
 //!   3, RFC 9449 section 7.1).
 //! * [`allows`] decides by the token's `authorization_details` (RFC 9396). What only the registry
@@ -45,6 +47,7 @@
 )]
 
 mod address;
+mod certificate;
 mod claims;
 mod introspection;
 mod jwt;
@@ -69,6 +72,7 @@ pub use carnet_access::{
     is_well_formed_name,
 };
 pub use carnet_dpop::{InvalidProof, Presented, Proof, SingleProcess, SpentProofs};
+pub use certificate::ClientCertificate;
 pub use introspection::Introspection;
 pub use layer::{RequireToken, TokenRequired};
 pub use possession::Proofs;

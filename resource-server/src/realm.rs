@@ -6,8 +6,8 @@ use serde_json::json;
 
 use crate::possession::proof_algorithms;
 use crate::{
-    AccessToken, CREATE, DenialReason, Denied, DpopRejection, Operation, ProtectedResource,
-    Rejection,
+    AccessToken, CREATE, Confirmation, DenialReason, Denied, DpopRejection, Operation,
+    ProtectedResource, Rejection,
 };
 
 /// Seconds after which a client may try again when a token could not be checked.
@@ -111,7 +111,8 @@ impl Realm {
             ("error_description", Some(description.as_str())),
             ("scope", Some(needed.as_str())),
         ];
-        self.of_schemes(token.cnf.is_some(), &parameters)
+        let had_dpop = matches!(token.cnf, Some(Confirmation::Key(_)));
+        self.of_schemes(had_dpop, &parameters)
     }
 
     /// The complete response to a request without a valid token: status 400, 401 or 503, the

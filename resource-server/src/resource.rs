@@ -31,6 +31,8 @@ pub struct ProtectedResource {
     resource_documentation: Option<Url>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     dpop_signing_alg_values_supported: Vec<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    tls_client_certificate_bound_access_tokens: bool,
     #[serde(skip)]
     url: Url,
 }
@@ -71,6 +73,7 @@ impl ProtectedResource {
             resource_name: None,
             resource_documentation: None,
             dpop_signing_alg_values_supported: Vec::new(),
+            tls_client_certificate_bound_access_tokens: false,
             url: well_known(METADATA, &parsed, path),
         })
     }
@@ -109,6 +112,17 @@ impl ProtectedResource {
     pub fn taking_proofs(self) -> Self {
         Self {
             dpop_signing_alg_values_supported: proof_algorithms().collect(),
+            ..self
+        }
+    }
+
+    /// Sets `tls_client_certificate_bound_access_tokens`: for a registry that learns the client
+    /// certificates of its connections ([`ClientCertificate`](crate::ClientCertificate)), and for no
+    /// other.
+    #[must_use]
+    pub fn taking_certificates(self) -> Self {
+        Self {
+            tls_client_certificate_bound_access_tokens: true,
             ..self
         }
     }

@@ -5,7 +5,7 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Request, Uri};
 
-use crate::Rejection;
+use crate::{ClientCertificate, Rejection};
 
 /// The parameter name of the two methods that are not accepted: form and query (RFC 6750 sections
 /// 2.2 and 2.3).
@@ -27,6 +27,7 @@ pub struct Sent<'r> {
     uri: &'r Uri,
     headers: &'r HeaderMap,
     form: Option<&'r [u8]>,
+    certificate: Option<&'r ClientCertificate>,
 }
 
 /// The one token of a request, with the scheme that it came under.
@@ -48,13 +49,28 @@ impl<'r> Sent<'r> {
             uri,
             headers,
             form: None,
+            certificate: None,
         }
     }
 
-    /// Method, URI and headers of `request`. Its body is not read.
+    /// Method, URI and headers of `request`, and the [`ClientCertificate`] among its extensions. Its
+    /// body is not read.
     #[must_use]
     pub fn by<B>(request: &'r Request<B>) -> Self {
-        Self::new(request.method(), request.uri(), request.headers())
+        let sent = Self::new(request.method(), request.uri(), request.headers());
+        Self {
+            certificate: request.extensions().get(),
+            ..sent
+        }
+    }
+
+    /// Adds the certificate with which the client made its TLS connection.
+    #[must_use]
+    pub fn with_certificate(self, certificate: &'r ClientCertificate) -> Self {
+        Self {
+            certificate: Some(certificate),
+            ..self
+        }
     }
 
     /// Adds the body of the request, which has to be a form (`application/x-www-form-urlencoded`),
@@ -123,6 +139,10 @@ impl<'r> Sent<'r> {
         self.uri.path()
     }
 
+    pub(crate) fn certificate(&self) -> Option<&'r ClientCertificate> {
+        self.certificate
+    }
+
     pub(crate) fn proof(&self) -> SentProof<'r> {
         SentProof::of(self.headers)
     }
@@ -130,7 +150,11 @@ impl<'r> Sent<'r> {
 
 impl<'r> From<&'r Parts> for Sent<'r> {
     fn from(parts: &'r Parts) -> Self {
-        Self::new(&parts.method, &parts.uri, &parts.headers)
+        let sent = Self::new(&parts.method, &parts.uri, &parts.headers);
+        Self {
+            certificate: parts.extensions.get(),
+            ..sent
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::possession::Possession;
 use crate::realm::offer_nonce;
 use crate::sent::{Credential, bearer};
 use crate::server::Server;
-use crate::{AccessToken, Introspection, Proofs, Rejection, Sent, SetUpError};
+use crate::{AccessToken, ClientCertificate, Introspection, Proofs, Rejection, Sent, SetUpError};
 
 /// Verifies the access tokens that one authorization server issues for one registry.
 ///
@@ -24,8 +24,10 @@ use crate::{AccessToken, Introspection, Proofs, Rejection, Sent, SetUpError};
 /// Tokens that are not JWTs (opaque keys) are refused, unless the registry may ask the server about
 /// them ([`introspecting`](Self::introspecting)).
 ///
-/// Tokens that are bound to a key (`cnf`) are refused, unless the registry was told how to take
-/// proofs of possession ([`taking_proofs`](Self::taking_proofs)).
+/// Tokens that are bound to a key (`cnf` with `jkt`) are refused, unless the registry was told how to
+/// take proofs of possession ([`taking_proofs`](Self::taking_proofs)). Those that are bound to a
+/// certificate (`x5t#S256`) are accepted in requests with this certificate
+/// ([`Sent::with_certificate`]), and refused in any other.
 ///
 /// A verifier keeps its caches and its HTTP client, so make one and share it. It needs a Tokio
 /// runtime.
@@ -159,7 +161,8 @@ impl Verifier {
     pub async fn verify_request_at(&self, sent: Sent<'_>, now: i64) -> Result<Verified, Rejection> {
         match (self.credential(sent)?, &self.possession) {
             (Credential::Bearer(token), _) => {
-                let token = self.verify_at(token, now).await?;
+                let unproven = self.unproven(token, now).await?;
+                let token = unproven.into_bearer(self.takes_proofs(), sent.certificate())?;
                 Ok(Verified { token, nonce: None })
             }
             (Credential::Dpop(token), Some(possession)) => {
@@ -174,7 +177,7 @@ impl Verifier {
 
     /// Verifies the token in the value of an `Authorization: Bearer` header, as of now. Prefer
     /// [`verify_request`](Self::verify_request), which notices a second token elsewhere in the
-    /// request and takes bound tokens.
+    /// request and takes bound tokens, which are refused here.
     ///
     /// # Errors
     ///
@@ -185,8 +188,8 @@ impl Verifier {
     }
 
     /// Verifies a token that the registry found itself, such as in the password of an
-    /// `Authorization: Basic` header, as of now. One that is bound to a key is refused, since no
-    /// proof comes with it.
+    /// `Authorization: Basic` header, as of now. One that is bound to a key or to a certificate is
+    /// refused, since no proof comes with it.
     ///
     /// # Errors
     ///
@@ -194,6 +197,21 @@ impl Verifier {
     /// cannot be checked at the moment.
     pub async fn verify_token(&self, token: &str) -> Result<AccessToken, Rejection> {
         self.verify_at(token, now()).await
+    }
+
+    /// Verifies a token that the registry found itself in a request over a connection with this
+    /// client certificate, as of now: one that is bound to this certificate is accepted too.
+    ///
+    /// # Errors
+    ///
+    /// As for [`verify_token`](Self::verify_token).
+    pub async fn verify_token_over(
+        &self,
+        token: &str,
+        certificate: Option<&ClientCertificate>,
+    ) -> Result<AccessToken, Rejection> {
+        let unproven = self.unproven(token, now()).await?;
+        unproven.into_bearer(self.takes_proofs(), certificate)
     }
 
     /// Verifies a token as of `now`, in seconds since 1970: for tests, and for callers with a clock
@@ -204,7 +222,7 @@ impl Verifier {
     /// As for [`verify_token`](Self::verify_token).
     pub async fn verify_at(&self, token: &str, now: i64) -> Result<AccessToken, Rejection> {
         let unproven = self.unproven(token, now).await?;
-        unproven.into_bearer(self.takes_proofs())
+        unproven.into_bearer(self.takes_proofs(), None)
     }
 
     fn credential<'r>(&self, sent: Sent<'r>) -> Result<Credential<'r>, Rejection> {

@@ -179,12 +179,20 @@ async fn resolve_listed(
 async fn unreachable(document: &ClientDocument, app: &App, name: &str) -> Option<DocumentError> {
     let id = ClientRowId::new(app.clock.now());
     let client = document.compile(id, name, 0, &ClientState::default(), app.context())?;
-    let Method::PrivateKeyJwt(issuer) = &client.method else {
-        return None;
+    let (issuer, by_certificate) = match &client.method {
+        Method::PrivateKeyJwt(issuer) => (issuer, false),
+        Method::SelfSignedTls(issuer) => (issuer, true),
+        _ => return None,
     };
-    let error = app.upstream.try_fetch(issuer).await.err()?;
+    let why = match app.upstream.try_fetch(issuer).await {
+        Ok(keys) if by_certificate && !keys.has_certificates() => {
+            "no key has a certificate (x5c)".to_owned()
+        }
+        Ok(_) => return None,
+        Err(error) => error.to_string(),
+    };
     let detail = format!(
-        "must lead to usable keys: {error}; ?validate=offline (apply --offline) saves without fetching"
+        "must lead to usable keys: {why}; ?validate=offline (apply --offline) saves without fetching"
     );
     Some(DocumentError::new("/jwks_uri", detail))
 }

@@ -96,7 +96,7 @@ async fn own(
 
 /// Hides faults that are found before the signature is verified: they would reveal which clients
 /// are registered, and with which rules.
-fn unverified_tells_nothing(refusal: Refusal) -> Refusal {
+pub(super) fn unverified_tells_nothing(refusal: Refusal) -> Refusal {
     match refusal.reason {
         Reason::UpstreamUnavailable | Reason::Internal => refusal,
         Reason::TypDenied

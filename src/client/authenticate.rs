@@ -3,11 +3,14 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{ClientCredentials, ClientIdentity, assertion};
+use super::assertion::{self, unverified_tells_nothing};
+use super::{ClientCredentials, ClientIdentity};
+use crate::grant::usable;
 use crate::limits::RateLimiter;
-use crate::model::{Client, DecisionContext, Method};
+use crate::model::{Client, DecisionContext, Method, TrustedIssuer};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
+use crate::tls::ClientCertificate;
 use crate::upstream::UpstreamKeys;
 
 /// The state with which clients are authenticated.
@@ -21,6 +24,8 @@ pub struct Authentication<'a> {
     pub limits: &'a RateLimiter,
     /// The caller's address, by which guesses are counted.
     pub address: Option<IpAddr>,
+    /// The client certificate of the connection.
+    pub certificate: Option<&'a ClientCertificate>,
 }
 
 impl Authentication<'_> {
@@ -36,6 +41,9 @@ impl Authentication<'_> {
                 let client = self
                     .registered(client_id)
                     .ok_or_else(|| self.failed(client_id))?;
+                if let Method::SelfSignedTls(issuer) = &client.method {
+                    return self.by_certificate(&client, issuer).await;
+                }
                 // A client that can authenticate must do so (RFC 6749 section 3.2.1).
                 let public = ClientIdentity::public(client);
                 public.ok_or_else(|| found("its method needs a proof, and there is none"))
@@ -78,6 +86,7 @@ impl Authentication<'_> {
                 Method::PrivateKeyJwt(_) | Method::Federated(_) => {
                     "its method takes an assertion and no secret"
                 }
+                Method::SelfSignedTls(_) => "its method takes a client certificate and no secret",
             },
         })
     }
@@ -109,6 +118,25 @@ impl Authentication<'_> {
             return Err(Refusal::new(Reason::ClientMethodMismatch).with_detail(detail));
         }
         Ok(identity)
+    }
+}
+
+impl Authentication<'_> {
+    /// Authenticates a client by the certificate of the connection (RFC 8705 section 2.2).
+    async fn by_certificate(
+        &self,
+        client: &Arc<Client>,
+        issuer: &Arc<TrustedIssuer>,
+    ) -> Result<ClientIdentity, Refusal> {
+        let certificate = self
+            .certificate
+            .ok_or_else(|| found("its method needs a client certificate, and there is none"))?;
+        let certificate = usable(certificate, self.context.now).map_err(Refusal::of_client)?;
+        let thumbprint = certificate.thumbprint();
+        let registered = self.upstream.certificates_of(issuer, thumbprint).await;
+        let registered = registered.map_err(unverified_tells_nothing)?;
+        let identity = ClientIdentity::by_certificate(client.clone(), thumbprint, &registered);
+        identity.ok_or_else(|| found("the certificate is not one of the client's"))
     }
 }
 

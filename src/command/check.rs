@@ -16,7 +16,7 @@ use crate::keys::{EncryptionKeys, KeyRing, exposed_key_files};
 use crate::model::Snapshot;
 use crate::profile::Profiles;
 use crate::store::{Found, Store, StoreError};
-use crate::tls::CertificateSet;
+use crate::tls::{CertificateSet, proxy_thumbprints};
 
 /// What the check found.
 #[derive(Debug, Default)]
@@ -104,13 +104,17 @@ impl Findings {
         let Some(tls) = &config.server.tls else {
             return;
         };
+        if let Err(error) = proxy_thumbprints(&config.server.client_cert_proxies) {
+            self.problems.push(error.to_string());
+        }
         let now = SystemClock.now();
         match CertificateSet::read(tls) {
             Err(errors) => self.problems.extend(errors.iter().map(ToString::to_string)),
             Ok(set) => {
                 self.problems.extend(set.expired(now));
                 self.warnings.extend(set.expires_soon(now));
-                self.warnings.extend(set.warnings(tls, &config.own, now));
+                self.warnings
+                    .extend(set.warnings(&config.server, &config.own, now));
             }
         }
     }

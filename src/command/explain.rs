@@ -40,7 +40,8 @@ pub struct ExplainArgs {
     /// Package that the registry's tool asks a key for, at the front door of an npm registry.
     #[arg(long, value_name = "NAME", requires = "front_door")]
     package: Option<String>,
-    /// Proof of possession that is taken as given: `none`, or `jkt:` and the thumbprint of a key.
+    /// Proof of possession that is taken as given: `none`, `jkt:` and the thumbprint of a key, or
+    /// `x5t:` and that of a client certificate.
     #[arg(long, value_name = "PROOF")]
     proof: Option<String>,
     #[command(flatten)]

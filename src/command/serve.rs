@@ -14,9 +14,10 @@ use super::{CommandError, Conclusion, ConfigFile};
 use crate::admin::shared_workloads;
 use crate::app::{App, StartError};
 use crate::clock::SystemClock;
-use crate::config::{Config, ConnectionLimits, Listen, LogConfig, LogFormat};
+use crate::config::{CertificateListeners, Config, ConnectionLimits, Listen, LogConfig, LogFormat};
 use crate::http;
 use crate::keys;
+use crate::tls::proxy_thumbprints;
 use crate::upstream::HttpFetch;
 
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -41,6 +42,7 @@ pub async fn run(file: &ConfigFile) -> Result<Conclusion, CommandError> {
     let listeners = Listeners {
         router: http::router(app.clone()),
         listen: &server.listen,
+        mtls: &server.mtls,
         metrics: (metrics, server.metrics_listen.as_ref()),
         longest_request: server.request_deadline,
     };
@@ -51,6 +53,8 @@ pub async fn run(file: &ConfigFile) -> Result<Conclusion, CommandError> {
 pub(super) struct Listeners<'a> {
     pub(super) router: Router,
     pub(super) listen: &'a [Listen],
+    /// Those for clients with certificates.
+    pub(super) mtls: &'a CertificateListeners,
     pub(super) metrics: (PrometheusHandle, Option<&'a Listen>),
     /// How long a connection may wait for its answer.
     pub(super) longest_request: Duration,
@@ -122,7 +126,7 @@ pub(super) fn warn_of_certificates(app: &App) {
     for error in set.expired(now) {
         tracing::error!("{error}");
     }
-    let warnings = set.warnings(certificates.config(), &app.config.own, now);
+    let warnings = set.warnings(&app.config.server, &app.config.own, now);
     for warning in warnings.into_iter().chain(set.expires_soon(now)) {
         tracing::warn!("{warning}");
     }
@@ -190,15 +194,26 @@ async fn listen_on(
     let proxies = &app.config.server.trusted_proxies;
     let tls = certificates.map(|certificates| http::Tls::new(certificates, proxies));
     let mut serving = Vec::new();
+    let begin = |listen, tls: Option<http::Tls>| {
+        let (router, connections) = (listeners.router.clone(), connections.clone());
+        async move { http::serve(router, listen, connections, tls.as_ref()).await }
+    };
+    let failed = |listen: &Listen, error| CommandError::File(listen.to_string(), error);
     for listen in listeners.listen {
-        let begun = http::serve(
-            listeners.router.clone(),
-            listen,
-            connections.clone(),
-            tls.as_ref(),
-        )
-        .await;
-        serving.push(begun.map_err(|error| CommandError::File(listen.to_string(), error))?);
+        let begun = begin(listen, tls.clone()).await;
+        serving.push(begun.map_err(|error| failed(listen, error))?);
+    }
+    for listen in &listeners.mtls.direct {
+        let begun = begin(listen, tls.as_ref().map(http::Tls::asking)).await;
+        serving.push(begun.map_err(|error| failed(listen, error))?);
+    }
+    if let Some(listen) = &listeners.mtls.proxies {
+        let pinned = proxy_thumbprints(&app.config.server.client_cert_proxies);
+        let pinned = pinned.map_err(CommandError::Other)?;
+        let tls = tls.as_ref().map(|tls| tls.for_proxies(&pinned));
+        let (router, connections) = (listeners.router.clone(), connections.clone());
+        let begun = http::serve_proxies(router, listen, connections, tls.as_ref()).await;
+        serving.push(begun.map_err(|error| failed(listen, error))?);
     }
     Ok(serving)
 }

@@ -8,13 +8,15 @@ use carnet_publish_protocols::Protocol;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::{Listen, OwnUrls};
+use super::{CertificateListeners, Listen, OwnUrls};
 
 /// The gateway. It serves nothing without a registry.
 #[derive(Clone, Debug)]
 pub struct GatewayConfig {
     /// Addresses for requests. Those of TCP speak TLS if `server.tls.certificates` is set.
     pub listen: Vec<Listen>,
+    /// Addresses for requests of clients with certificates.
+    pub mtls: CertificateListeners,
     /// The address for metrics and health; `None` disables them.
     pub metrics_listen: Option<Listen>,
     /// The folder for requests while they are received.

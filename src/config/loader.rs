@@ -75,6 +75,7 @@ impl Loader {
             .issuer(&server)
             .map_err(|detail| self.error("issuer", detail))
             .ok();
+        let own_urls = own_urls.map(|own| self.mtls_url(own, &server));
         let data_dir = self.data_dir();
         let database = self.database(&data_dir);
         let tokens = self.tokens();
@@ -87,6 +88,7 @@ impl Loader {
         let old_encryption_key_files = self.paths("keys.old_encryption_key_files");
         let profiles_dir = self.path("profiles_dir");
         let gateway = self.gateway(&data_dir, own_urls.as_ref());
+        self.check_certificate_listeners(&server, &gateway.mtls);
         let own = own_files(
             &data_dir,
             &encryption_key,
@@ -160,9 +162,12 @@ impl Loader {
 
     fn server(&mut self) -> ServerConfig {
         let listen = self.listen();
+        let mtls = self.certificate_listeners(("server.mtls_listen", "server.client_cert_listen"));
         ServerConfig {
-            tls: self.tls(&listen),
+            tls: self.tls(&listen, &mtls),
             listen,
+            mtls,
+            client_cert_proxies: self.paths("server.client_cert_proxies"),
             metrics_listen: self.parsed("server.metrics_listen"),
             trusted_proxies: self.networks("server.trusted_proxies"),
             request_deadline: Duration::from_secs(

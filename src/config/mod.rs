@@ -29,7 +29,7 @@ pub use log::{LogConfig, LogFilter, LogFormat};
 pub use origin::Origin;
 pub use proxy::ProxyUrl;
 pub use settings::Setting;
-pub use tls::{CertificateFiles, TlsConfig};
+pub use tls::{CertificateFiles, CertificateListeners, TlsConfig};
 
 /// The longest `server.request_seconds`.
 pub const MAX_REQUEST_SECONDS: u32 = 600;
@@ -86,6 +86,10 @@ pub struct ServerConfig {
     pub listen: Vec<Listen>,
     /// How the TCP addresses for requests speak TLS; `None` for HTTP without TLS.
     pub tls: Option<TlsConfig>,
+    /// Addresses for requests of clients with certificates.
+    pub mtls: CertificateListeners,
+    /// PEM files with the certificates of the reverse proxies that may pass on those of clients.
+    pub client_cert_proxies: Vec<PathBuf>,
     /// The address for metrics; `None` disables them.
     pub metrics_listen: Option<Listen>,
     /// Networks of proxies whose `X-Forwarded-For` header is trusted.

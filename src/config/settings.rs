@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Config, EncryptionKeySource, Origin, ProxyUrl};
+use super::{Config, EncryptionKeySource, Listen, Origin, ProxyUrl};
 
 /// Shown instead of a secret that is set.
 const SECRET: &str = "(set)";
@@ -70,13 +70,22 @@ impl Config {
 
     fn server_values(&self) -> Vec<(&'static str, Value)> {
         let server = &self.server;
-        let listen: Vec<String> = server.listen.iter().map(ToString::to_string).collect();
         let metrics_listen = server.metrics_listen.as_ref().map(ToString::to_string);
         vec![
-            ("server.listen", json!(listen)),
+            ("server.listen", texts(&server.listen)),
             (
                 "server.tls.certificates",
                 json!(server.tls.as_ref().map(|tls| &tls.certificates)),
+            ),
+            ("server.mtls_listen", texts(&server.mtls.direct)),
+            ("server.mtls_url", json!(self.own.mtls_at(""))),
+            (
+                "server.client_cert_listen",
+                json!(server.mtls.proxies.as_ref().map(ToString::to_string)),
+            ),
+            (
+                "server.client_cert_proxies",
+                json!(server.client_cert_proxies),
             ),
             ("server.metrics_listen", json!(metrics_listen)),
             (
@@ -99,11 +108,15 @@ impl Config {
 
     fn gateway_values(&self) -> Vec<(&'static str, Value)> {
         let gateway = &self.gateway;
-        let listen: Vec<String> = gateway.listen.iter().map(ToString::to_string).collect();
         let metrics_listen = gateway.metrics_listen.as_ref().map(ToString::to_string);
         let registries: Vec<_> = gateway.registries.iter().map(|one| &one.given).collect();
         vec![
-            ("gateway.listen", json!(listen)),
+            ("gateway.listen", texts(&gateway.listen)),
+            ("gateway.mtls_listen", texts(&gateway.mtls.direct)),
+            (
+                "gateway.client_cert_listen",
+                json!(gateway.mtls.proxies.as_ref().map(ToString::to_string)),
+            ),
             ("gateway.metrics_listen", json!(metrics_listen)),
             ("gateway.spool_dir", json!(gateway.spool_dir)),
             ("gateway.max_upload", json!(gateway.max_upload)),
@@ -174,6 +187,10 @@ impl Config {
             ),
         ]
     }
+}
+
+fn texts(addresses: &[Listen]) -> Value {
+    addresses.iter().map(ToString::to_string).collect()
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! `server.tls`: the certificates with which the TCP addresses of `server.listen` speak TLS.
+//! TLS of the listeners: the server's certificates (`server.tls`), and the listeners that take
+//! certificates of clients (RFC 8705).
 
 use std::path::PathBuf;
 
@@ -23,11 +24,32 @@ pub struct CertificateFiles {
     pub key_file: PathBuf,
 }
 
+/// Listeners to which clients come with certificates of their own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CertificateListeners {
+    /// TCP addresses that speak TLS and ask for a client certificate in the handshake.
+    pub direct: Vec<Listen>,
+    /// The address for reverse proxies, which pass the certificate on in a header (RFC 9440).
+    pub proxies: Option<Listen>,
+}
+
+impl CertificateListeners {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.direct.is_empty() && self.proxies.is_none()
+    }
+
+    fn has_tcp(&self) -> bool {
+        !self.direct.is_empty() || self.proxies.as_ref().is_some_and(Listen::is_tcp)
+    }
+}
+
 impl TlsConfig {
     /// Checks that the list is not empty, that no file is named twice, and that TLS has an address.
     pub(super) fn new(
         certificates: Vec<CertificateFiles>,
         listen: &[Listen],
+        mtls: &CertificateListeners,
     ) -> Result<Self, String> {
         if certificates.is_empty() {
             return Err(
@@ -45,7 +67,7 @@ impl TlsConfig {
             }
             earlier.push(certificate_file);
         }
-        if !listen.iter().any(Listen::is_tcp) {
+        if !listen.iter().any(Listen::is_tcp) && !mtls.has_tcp() {
             return Err(
                 "must be left out, since server.listen has Unix sockets only, which speak HTTP without TLS"
                     .to_owned(),

@@ -34,6 +34,7 @@ impl<'a> GrantRequest<'a> {
             grant_type: GrantType::JwtBearer,
             credentials: ClientCredentials::None,
             proof,
+            certificate: None,
             parameters: Ok(Parameters {
                 presented: SentSubject::Token(SentToken::Assertion(assertion)),
                 actor: None,

@@ -129,10 +129,7 @@ async fn judge(
     }
     let at = |step, refusal| Refused::at(step, refusal).by(client.clone());
     check_grant(&client, request.grant_type).map_err(|refusal| at(Step::Client, refusal))?;
-    let Proved {
-        confirmation,
-        spends,
-    } = request
+    let Proved { keys, spends } = request
         .proof
         .verify(app, context.now)
         .map_err(|refusal| at(Step::Proof, refusal))?;
@@ -157,7 +154,7 @@ async fn judge(
         grant_type: request.grant_type,
         presented,
         client,
-        proved: confirmation,
+        proved: keys,
         actor,
     };
     let (mode, used) = match view {
@@ -219,6 +216,7 @@ async fn authenticate(
                 upstream,
                 limits,
                 address,
+                certificate: request.certificate,
             }
             .authenticate(credentials)
             .await

@@ -1,5 +1,5 @@
-//! The proof of possession of a request: a DPoP proof that came with it (RFC 9449 section 5), or for
-//! an explanation one that is declared.
+//! The proofs of possession of a request: a DPoP proof that came with it (RFC 9449 section 5), the
+//! client certificate of its connection (RFC 8705), or for an explanation one that is declared.
 
 use carnet_dpop::{Expected, InvalidProof, Proof, RequestUri, SentProof};
 use carnet_resource_server::Confirmation;
@@ -7,8 +7,10 @@ use carnet_resource_server::Confirmation;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::form::TokenForm;
+use crate::possession::ProvedKeys;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
+use crate::tls::ClientCertificate;
 
 /// The parameter of a question that declares a proof.
 pub const OF_PROOF: &[&str] = &["proof"];
@@ -18,53 +20,76 @@ const THUMBPRINT_CHARACTERS: usize = 43;
 /// What a request says of a proof; nothing is verified yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestProof<'a> {
-    /// The `DPoP` header, and the URIs by which the request may have been sent.
+    /// The `DPoP` header, the URIs by which the request may have been sent, and the client
+    /// certificate.
     Sent {
         header: SentProof<'a>,
         uris: Vec<RequestUri>,
+        certificate: Option<&'a ClientCertificate>,
     },
     /// An explanation takes this key as proved.
     Declared(Option<Confirmation>),
 }
 
-/// The key that a request proved.
+/// What the proofs of a request show.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Proved {
-    pub confirmation: Option<Confirmation>,
-    /// The proof that a token uses up.
+    pub keys: ProvedKeys,
+    /// The DPoP proof that a token uses up.
     pub spends: Option<Proof>,
 }
 
 impl RequestProof<'_> {
-    /// Verifies the proof. One that came is never ignored: without it, the token would be one that
+    /// Verifies the proofs. One that came is never ignored: without it, the token would be one that
     /// anybody can use (RFC 9449 section 5).
     pub(super) fn verify(&self, app: &App, now: Timestamp) -> Result<Proved, Refusal> {
-        let (header, uris) = match self {
+        let (header, uris, certificate) = match self {
             Self::Declared(confirmation) => {
                 return Ok(Proved {
-                    confirmation: confirmation.clone(),
+                    keys: confirmation.clone().into(),
                     spends: None,
                 });
             }
-            Self::Sent { header, uris } => (*header, uris),
+            Self::Sent {
+                header,
+                uris,
+                certificate,
+            } => (*header, uris, *certificate),
         };
-        let text = match header {
-            SentProof::None => return Ok(Proved::default()),
-            SentProof::One(text) => text,
+        let certificate = certificate
+            .map(|certificate| usable(certificate, now))
+            .transpose()?
+            .map(|certificate| certificate.thumbprint().to_owned());
+        let spends = match header {
+            SentProof::None => None,
+            SentProof::One(text) => {
+                let expected = Expected {
+                    method: "POST",
+                    uris,
+                    token: None,
+                    nonces: app.proofs.required_nonces(),
+                    now: now.seconds(),
+                };
+                Some(expected.verify(text).map_err(|invalid| refused(&invalid))?)
+            }
             SentProof::Unreadable => return Err(refused(&InvalidProof::NotOne)),
         };
-        let expected = Expected {
-            method: "POST",
-            uris,
-            token: None,
-            nonces: app.proofs.required_nonces(),
-            now: now.seconds(),
-        };
-        let proof = expected.verify(text).map_err(|invalid| refused(&invalid))?;
+        let dpop = spends.as_ref().map(|proof| proof.thumbprint().to_owned());
         Ok(Proved {
-            confirmation: Some(Confirmation::Key(proof.thumbprint().to_owned())),
-            spends: Some(proof),
+            keys: ProvedKeys { dpop, certificate },
+            spends,
         })
+    }
+}
+
+/// The certificate, if it may be used now.
+pub fn usable(
+    certificate: &ClientCertificate,
+    now: Timestamp,
+) -> Result<&ClientCertificate, Refusal> {
+    match certificate.check(now) {
+        Ok(()) => Ok(certificate),
+        Err(why) => Err(Refusal::from(Reason::CertificateInvalid).malformed(why.to_string())),
     }
 }
 
@@ -78,7 +103,8 @@ fn refused(invalid: &InvalidProof) -> Refusal {
     }
 }
 
-/// Reads the proof that a question declares: `none`, or `jkt:` and a JWK thumbprint (RFC 7638).
+/// Reads the proof that a question declares: `none`, `jkt:` and a JWK thumbprint (RFC 7638), or
+/// `x5t:` and the thumbprint of a certificate (RFC 8705 section 3.1).
 pub fn declared(form: &TokenForm<'_>) -> Result<Option<Confirmation>, Refusal> {
     let Some(text) = form.get("proof") else {
         return Ok(None);
@@ -91,10 +117,12 @@ pub fn declared(form: &TokenForm<'_>) -> Result<Option<Confirmation>, Refusal> {
     let declared = match text.split_once(':') {
         None if text == "none" => return Ok(None),
         Some(("jkt", text)) => thumbprint(text).map(Confirmation::Key),
+        Some(("x5t", text)) => thumbprint(text).map(Confirmation::Certificate),
         _ => None,
     };
     declared.map(Some).ok_or_else(|| {
-        Refusal::parameter(Reason::ParameterMalformed, "proof")
-            .malformed("it must be none, or jkt: and a SHA-256 thumbprint in base64url".to_owned())
+        Refusal::parameter(Reason::ParameterMalformed, "proof").malformed(
+            "it must be none, or jkt: or x5t: and a SHA-256 thumbprint in base64url".to_owned(),
+        )
     })
 }

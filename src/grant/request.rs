@@ -19,6 +19,7 @@ use crate::principal::{AccessRequest, DetailRequest};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::scope::ScopeSet;
+use crate::tls::ClientCertificate;
 
 /// How many packages all entries of `authorization_details` may name together.
 const MAX_PACKAGES: usize = 500;
@@ -47,6 +48,8 @@ pub struct GrantRequest<'a> {
     pub(super) grant_type: GrantType,
     pub(super) credentials: ClientCredentials<'a>,
     pub(super) proof: RequestProof<'a>,
+    /// The client certificate of the connection, which may authenticate the client.
+    pub(super) certificate: Option<&'a ClientCertificate>,
     // A failed client authentication is reported first (decision D-01), so an error here is kept
     // until then.
     pub(super) parameters: Result<Parameters<'a>, Refusal>,
@@ -107,8 +110,18 @@ impl<'a> GrantRequest<'a> {
             grant_type,
             credentials,
             proof,
+            certificate: None,
             parameters: Parameters::read(form, grant_type, own),
         })
+    }
+
+    /// Adds the client certificate of the connection.
+    #[must_use]
+    pub fn over_tls_of(self, certificate: Option<&'a ClientCertificate>) -> Self {
+        Self {
+            certificate,
+            ..self
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::{FromRequestParts as _, Request, State};
 use axum::response::Response;
 use axum::routing::get;
-use carnet_gateway::{Gateway, Reason};
+use carnet_gateway::{ClientCertificate, Gateway, Reason};
 use hyper::ext::ReasonPhrase;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -17,6 +17,7 @@ use super::admin::publications;
 use super::panicked;
 use crate::app::App;
 use crate::gateway::GatewayAuthority;
+use crate::tls;
 
 /// What the requests at the hosts of registries share.
 #[derive(Clone, Debug)]
@@ -45,6 +46,13 @@ async fn pass(State(served): State<Served>, request: Request) -> Response {
     let (mut parts, body) = request.into_parts();
     let Ok(ClientAddress(address)) =
         ClientAddress::from_request_parts(&mut parts, &served.app).await;
+    let certificate = parts.extensions.remove::<Arc<tls::ClientCertificate>>();
+    let now = served.app.clock.now();
+    if let Some(certificate) = certificate.filter(|certificate| certificate.check(now).is_ok()) {
+        parts.extensions.insert(ClientCertificate {
+            thumbprint: certificate.thumbprint().to_owned(),
+        });
+    }
     let request = Request::from_parts(parts, body);
     let mut answer = served.gateway.answer(request, address).await;
     let reason = answer.extensions_mut().remove::<Reason>();

@@ -13,9 +13,10 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use carnet_jose::Algorithm;
 use carnet_resource_server::DETAIL_TYPE;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::app::App;
+use crate::config::OwnUrls;
 use crate::documents::AuthMethod;
 use crate::grant_type::GrantType;
 use crate::model::ASSERTION_ALGORITHMS;
@@ -73,7 +74,7 @@ fn document(app: &App) -> Value {
     let takes_svids = rules
         .issuers()
         .any(|issuer| issuer.enabled && issuer.profile.is_spiffe());
-    let methods = |anonymous| methods(anonymous, takes_svids);
+    let methods = |anonymous| methods(anonymous, takes_svids, own.takes_certificates());
     let client_algorithms = ASSERTION_ALGORITHMS.map(Algorithm::name);
     let signing_algorithm: Vec<&str> = app
         .keys
@@ -102,10 +103,32 @@ fn document(app: &App) -> Value {
         "protected_resources": [own.admin_resource()],
         "authorization_details_types_supported": [DETAIL_TYPE],
     });
-    if let Some(members) = document.as_object_mut().filter(|_| !scopes.is_empty()) {
-        members.insert("scopes_supported".to_owned(), json!(scopes));
+    if let Some(members) = document.as_object_mut() {
+        if !scopes.is_empty() {
+            members.insert("scopes_supported".to_owned(), json!(scopes));
+        }
+        members.extend(of_certificates(own));
     }
     document
+}
+
+/// The members of a server that takes client certificates (RFC 8705 sections 3.3 and 5).
+fn of_certificates(own: &OwnUrls) -> Map<String, Value> {
+    let aliases = ["token", "introspection", "revocation"]
+        .into_iter()
+        .zip(["/token", "/introspect", "/revoke"])
+        .filter_map(|(name, path)| Some((format!("{name}_endpoint"), own.mtls_at(path)?.into())));
+    let aliases: Map<String, Value> = aliases.collect();
+    if aliases.is_empty() {
+        return Map::new();
+    }
+    Map::from_iter([
+        (
+            "tls_client_certificate_bound_access_tokens".to_owned(),
+            true.into(),
+        ),
+        ("mtls_endpoint_aliases".to_owned(), aliases.into()),
+    ])
 }
 
 /// The method of clients that authenticate with a JWT-SVID (draft-ietf-oauth-spiffe-client-auth
@@ -114,8 +137,8 @@ const SPIFFE_JWT: &str = "spiffe_jwt";
 
 /// Client authentication methods by the names in their specifications. A federated client uses the
 /// parameters of `private_key_jwt`. `spiffe_jwt` is listed only while an enabled trusted issuer has
-/// a SPIFFE profile.
-fn methods(anonymous: bool, takes_svids: bool) -> Vec<&'static str> {
+/// a SPIFFE profile, and certificates only where the server asks for them.
+fn methods(anonymous: bool, takes_svids: bool, takes_certificates: bool) -> Vec<&'static str> {
     let named = [
         AuthMethod::ClientSecretBasic,
         AuthMethod::ClientSecretPost,
@@ -124,6 +147,7 @@ fn methods(anonymous: bool, takes_svids: bool) -> Vec<&'static str> {
     let none = anonymous.then_some(AuthMethod::None);
     none.into_iter()
         .chain(named)
+        .chain(takes_certificates.then_some(AuthMethod::SelfSignedTlsClientAuth))
         .map(AuthMethod::as_str)
         .chain(takes_svids.then_some(SPIFFE_JWT))
         .collect()

@@ -39,7 +39,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 pub use admin::LocalCommand;
 pub use gateway::gateway_router;
-pub use serve::{HandshakeFailure, Serving, Tls, serve, serve_on, serve_secured_on, serve_within};
+pub use serve::{
+    HandshakeFailure, Serving, Tls, serve, serve_on, serve_proxies, serve_secured_on, serve_within,
+};
 
 use crate::app::App;
 use crate::grant::TokenError;

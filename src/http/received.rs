@@ -21,6 +21,7 @@ use crate::grant::{self, GrantRequest, RequestProof, TokenError};
 use crate::ids::EventId;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
+use crate::tls::ClientCertificate;
 
 /// The largest body of a form request (decision D-33).
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -31,6 +32,8 @@ pub struct FormRequest {
     /// Set by the layer around the endpoint.
     pub caller: Caller,
     pub headers: HeaderMap,
+    /// The client certificate of the connection.
+    pub certificate: Option<Arc<ClientCertificate>>,
     uri: Uri,
     body: Bytes,
 }
@@ -59,7 +62,7 @@ impl FromRequest<Arc<App>> for FormRequest {
     type Rejection = TokenError;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, TokenError> {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let caller = parts.extensions.get::<Caller>().cloned();
         let caller = caller.unwrap_or_else(|| Caller {
             id: EventId::new(app.clock.now()),
@@ -69,6 +72,7 @@ impl FromRequest<Arc<App>> for FormRequest {
         let body = read_whole(body).await?;
         Ok(Self {
             caller,
+            certificate: parts.extensions.remove(),
             uri: parts.uri,
             headers: parts.headers,
             body,
@@ -108,11 +112,18 @@ impl FormRequest {
         let header = SentProof::of(&self.headers);
         let uris = match header {
             SentProof::None => Vec::new(),
-            _ => RequestUri::parse(&own.token_endpoint())
-                .into_iter()
+            _ => own
+                .on_origins(&format!("{}/token", own.path()))
+                .filter_map(|uri| RequestUri::parse(&uri))
                 .collect(),
         };
-        self.read(own, form, RequestProof::Sent { header, uris })
+        let certificate = self.certificate.as_deref();
+        let proof = RequestProof::Sent {
+            header,
+            uris,
+            certificate,
+        };
+        self.read(own, form, proof)
     }
 
     /// Reads the form as a question about such a request: its proof is declared in the form.
@@ -126,13 +137,14 @@ impl FormRequest {
     }
 
     fn read<'a>(
-        &self,
+        &'a self,
         own: &OwnUrls,
         form: &'a TokenForm<'_>,
         proof: RequestProof<'a>,
     ) -> Result<GrantRequest<'a>, TokenError> {
         let Caller { id, address, .. } = self.caller;
-        GrantRequest::read(form, self.authorization(), own, proof, (id, address))
+        let read = GrantRequest::read(form, self.authorization(), own, proof, (id, address));
+        read.map(|request| request.over_tls_of(self.certificate.as_deref()))
     }
 
     /// Several `Authorization` headers count as unreadable.

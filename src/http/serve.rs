@@ -2,6 +2,7 @@
 //! running requests finish.
 
 mod budget;
+mod client_cert;
 mod connection;
 mod handshake;
 mod misdirected;
@@ -33,6 +34,9 @@ use crate::config::{ConnectionLimits, Listen};
 
 /// How long requests may take to finish when the server stops.
 const GRACE: Duration = Duration::from_secs(10);
+/// Modes of a Unix socket: for the user and the group of the server, or for the user alone.
+const SHARED_SOCKET: u32 = 0o660;
+const PRIVATE_SOCKET: u32 = 0o600;
 /// Pause after an error of `accept`, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -64,24 +68,39 @@ pub async fn serve(
     limits: ConnectionLimits,
     tls: Option<&Tls>,
 ) -> io::Result<Serving> {
-    let bound = match listen {
-        Listen::Address(address) => TcpListener::bind(address).await?,
-        Listen::Host(host, port) => TcpListener::bind((host.as_str(), *port)).await?,
-        Listen::Unix(path) => {
-            let listener = Listener::Unix(bind_unix(path).await?);
-            return Ok(begin(router, listener, limits));
-        }
-    };
-    let listener = match tls {
-        None => Listener::Tcp(bound),
-        Some(tls) => Listener::Tls(bound, tls.clone()),
-    };
+    let listener = bind(listen, tls, SHARED_SOCKET).await?;
     Ok(begin(router, listener, limits))
 }
 
-/// Binds a Unix socket, in place of a socket file that no server listens on any more. Mode 0660
-/// lets owner and group connect, as far as the directory lets them reach the file.
-async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+/// The same for a listener to which only reverse proxies connect, which say in the header
+/// `Client-Cert` with which certificate a client connected to them (RFC 9440): on a Unix socket of
+/// this user alone, or with TLS and a certificate of the proxy ([`Tls::for_proxies`]).
+pub async fn serve_proxies(
+    router: Router,
+    listen: &Listen,
+    limits: ConnectionLimits,
+    tls: Option<&Tls>,
+) -> io::Result<Serving> {
+    let listener = bind(listen, tls, PRIVATE_SOCKET).await?;
+    let router = router.layer(from_fn(client_cert::layer));
+    Ok(begin(router, listener, limits))
+}
+
+async fn bind(listen: &Listen, tls: Option<&Tls>, mode: u32) -> io::Result<Listener> {
+    let bound = match listen {
+        Listen::Address(address) => TcpListener::bind(address).await?,
+        Listen::Host(host, port) => TcpListener::bind((host.as_str(), *port)).await?,
+        Listen::Unix(path) => return Ok(Listener::Unix(bind_unix(path, mode).await?)),
+    };
+    Ok(match tls {
+        None => Listener::Tcp(bound),
+        Some(tls) => Listener::Tls(bound, tls.clone()),
+    })
+}
+
+/// Binds a Unix socket, in place of a socket file that no server listens on any more. Its mode says
+/// who may connect, as far as the directory lets them reach the file.
+async fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
     if UnixStream::connect(path).await.is_ok() {
         return Err(io::Error::new(
             io::ErrorKind::AddrInUse,
@@ -92,7 +111,7 @@ async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
         std::fs::remove_file(path)?;
     }
     let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     Ok(listener)
 }
 

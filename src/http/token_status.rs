@@ -1,17 +1,18 @@
 //! The request that introspection and revocation share: a form about one token, with or without
 //! client authentication.
 
-use std::sync::Arc;
-
 use super::received::FormRequest;
 use crate::app::App;
 use crate::assertion::VerifiedAssertion;
 use crate::client::{Admitted, AdmittedTo, Authentication, ClientCredentials, admit};
+use crate::clock::Timestamp;
 use crate::form::{self, TokenForm};
-use crate::grant::TokenError;
+use crate::grant::{TokenError, usable};
 use crate::model::DecisionContext;
+use crate::possession::{self, ProvedKeys};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
+use crate::tls::ClientCertificate;
 
 /// RFC 7009 section 2.1, RFC 7662 section 2.1.
 const PARAMETERS: form::Parameters = form::Parameters {
@@ -37,17 +38,15 @@ impl<'a> StatusRequest<'a> {
             upstream: &app.upstream,
             limits: &app.limits,
             address,
+            certificate: request.certificate.as_deref(),
         };
         let identity = {
             let credentials = ClientCredentials::read(&form, request.authorization())?;
             authentication.authenticate(&credentials).await?
         };
-        // No proofs are taken here, and a bound assertion is never taken without its proof.
-        let is_bound = |assertion: &Arc<VerifiedAssertion>| assertion.confirmation().is_some();
-        if identity.assertion().is_some_and(is_bound) {
-            return Err(Refusal::claim(Reason::ProofMissing, "cnf")
-                .of_client()
-                .into());
+        if let Some(assertion) = identity.assertion() {
+            let certificate = request.certificate.as_deref();
+            check_binding(assertion, certificate, context.now).map_err(Refusal::of_client)?;
         }
         match admit(&context, identity, AdmittedTo::NoToken) {
             Ok(client) => Ok(Self {
@@ -79,4 +78,24 @@ impl<'a> StatusRequest<'a> {
             _ => Ok(token),
         }
     }
+}
+
+/// A bound assertion is never taken without its proof. No DPoP proofs are taken here.
+fn check_binding(
+    assertion: &VerifiedAssertion,
+    certificate: Option<&ClientCertificate>,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    let certificate = certificate
+        .map(|certificate| usable(certificate, now))
+        .transpose()?
+        .map(|certificate| certificate.thumbprint().to_owned());
+    let proved = ProvedKeys {
+        certificate,
+        dpop: None,
+    };
+    let reasons = (Reason::ProofMissing, Reason::ProofMismatch);
+    possession::check(assertion.confirmation(), &proved, reasons)
+        .map(drop)
+        .map_err(|reason| Refusal::claim(reason, "cnf"))
 }

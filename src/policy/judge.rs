@@ -81,7 +81,7 @@ fn verdict(case: &Case, profiles: &Profiles) -> Result<(), Refusal> {
         grant_type,
         presented,
         client: Admitted::nobody(),
-        proved: declared(&form)?,
+        proved: declared(&form)?.into(),
         actor: None,
     };
     match decide(&context, &subject, &access, offline) {

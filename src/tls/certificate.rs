@@ -110,7 +110,7 @@ fn private_key(file: &Path) -> Result<PKey<Private>, CertificateError> {
     })
 }
 
-fn time(time: &Asn1TimeRef) -> Result<Timestamp, ErrorStack> {
+pub(super) fn time(time: &Asn1TimeRef) -> Result<Timestamp, ErrorStack> {
     let since = Asn1Time::from_unix(0)?.diff(time)?;
     let seconds = i64::from(since.days)
         .saturating_mul(86_400)

@@ -1,19 +1,23 @@
 //! The parameters of TLS (RFC 9325): TLS 1.3 and 1.2, forward secrecy and authenticated encryption
 //! only, no renegotiation, no compression.
 //!
+//! A listener may ask for a client certificate. Any is accepted, from whatever authority: what counts
+//! is that the client has its private key, which the handshake shows (RFC 8705 section 2.2).
+//!
 //! There are no session tickets and no other resumption: a client of this server makes few
-//! connections and keeps them, and keys of tickets that leak would open recorded connections.
+//! connections and keeps them, and keys of tickets that leak would open recorded connections. A resumed session would also keep a client
+//! certificate beyond its time.
 
 use std::sync::Arc;
 
 use openssl::error::ErrorStack;
 use openssl::ssl::{
     AlpnError, NameType, SniError, SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions,
-    SslSessionCacheMode, SslVersion, select_next_proto,
+    SslSessionCacheMode, SslVerifyMode, SslVersion, select_next_proto,
 };
 
 use super::certificate::Certificate;
-use super::choose;
+use super::{ClientCertificates, choose};
 
 /// ECDHE with authenticated encryption (RFC 9325 section 4.2). The server's order decides, except that
 /// a client whose first choice is `ChaCha20` gets it, since it has no AES in hardware.
@@ -30,13 +34,16 @@ const SECURITY_LEVEL: u32 = 2;
 const PROTOCOLS: &[u8] = b"\x02h2\x08http/1.1";
 
 /// The context of new connections, which serves the certificate that the client's server name selects.
-pub(super) fn front(certificates: &Arc<[Certificate]>) -> Result<SslContext, ErrorStack> {
+pub(super) fn front(
+    certificates: &Arc<[Certificate]>,
+    asked: ClientCertificates,
+) -> Result<SslContext, ErrorStack> {
     let mut contexts = Vec::with_capacity(certificates.len());
     for certificate in certificates.iter().skip(1) {
-        contexts.push(context(certificate)?.build());
+        contexts.push(context(certificate, asked)?.build());
     }
     let first = certificates.first().ok_or_else(ErrorStack::get)?;
-    let mut front = context(first)?;
+    let mut front = context(first, asked)?;
     let certificates = certificates.clone();
     front.set_servername_callback(move |ssl, _| {
         let Some(name) = ssl.servername(NameType::HOST_NAME) else {
@@ -54,7 +61,10 @@ pub(super) fn front(certificates: &Arc<[Certificate]>) -> Result<SslContext, Err
     Ok(front.build())
 }
 
-fn context(certificate: &Certificate) -> Result<SslContextBuilder, ErrorStack> {
+fn context(
+    certificate: &Certificate,
+    asked: ClientCertificates,
+) -> Result<SslContextBuilder, ErrorStack> {
     let mut context = SslContext::builder(SslMethod::tls_server())?;
     context.set_options(
         SslOptions::NO_COMPRESSION
@@ -90,5 +100,9 @@ fn context(certificate: &Certificate) -> Result<SslContextBuilder, ErrorStack> {
         context.add_extra_chain_cert(intermediate.clone())?;
     }
     context.set_private_key(&certificate.key)?;
+    if asked == ClientCertificates::Optional {
+        // OpenSSL looks for an authority, and finds none.
+        context.set_verify_callback(SslVerifyMode::PEER, |_, _| true);
+    }
     Ok(context)
 }

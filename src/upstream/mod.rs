@@ -110,8 +110,6 @@ impl UpstreamKeys {
         algorithm: Algorithm,
         key_id: Option<&str>,
     ) -> Result<Arc<KeySet>, Refusal> {
-        let now = self.clock.now();
-        let can_change = !matches!(issuer.keys, KeySource::Static { .. });
         // An issuer that was set up anew may give a key of another kind the `kid` of the old one.
         let is_unknown = |keys: &KeySet| {
             matches!(
@@ -119,6 +117,28 @@ impl UpstreamKeys {
                 Err(NoKey::UnknownKeyId | NoKey::WrongAlgorithm)
             )
         };
+        self.keys_unless(issuer, is_unknown).await
+    }
+
+    /// The keys of a client that makes TLS connections with its own certificates. Fetches as
+    /// [`keys_for`](Self::keys_for) does, if none of them has this one.
+    pub async fn certificates_of(
+        &self,
+        issuer: &Arc<TrustedIssuer>,
+        thumbprint: &str,
+    ) -> Result<Arc<KeySet>, Refusal> {
+        self.keys_unless(issuer, |keys: &KeySet| !keys.has_certificate(thumbprint))
+            .await
+    }
+
+    /// The keys, fetched again if what is looked for is unknown.
+    async fn keys_unless(
+        &self,
+        issuer: &Arc<TrustedIssuer>,
+        is_unknown: impl Fn(&KeySet) -> bool,
+    ) -> Result<Arc<KeySet>, Refusal> {
+        let now = self.clock.now();
+        let can_change = !matches!(issuer.keys, KeySource::Static { .. });
         let held = self
             .cache
             .get(&issuer.id)
@@ -207,15 +227,17 @@ impl UpstreamKeys {
         }
     }
 
-    /// Fetches the keys of an issuer that is not saved yet, as a trial; nothing is cached.
-    pub async fn try_fetch(&self, issuer: &TrustedIssuer) -> Result<(), KeySetError> {
+    /// Fetches the keys of an issuer that is not saved yet, as a trial; nothing is cached. The set is
+    /// empty for one that is asked about each token.
+    pub async fn try_fetch(&self, issuer: &TrustedIssuer) -> Result<KeySet, KeySetError> {
         if matches!(issuer.keys, KeySource::TokenReview { .. }) {
             let asked = tokio::time::timeout(
                 TIMEOUT,
                 review::probe(self.asking(), issuer, self.egress(issuer)),
             )
             .await;
-            return asked.unwrap_or_else(|_| Err(too_slow(issuer)));
+            let asked = asked.unwrap_or_else(|_| Err(too_slow(issuer)));
+            return asked.map(|()| KeySet::default());
         }
         let found = self.fetch_within_limits(issuer).await?;
         // An empty bundle withdraws the keys of an issuer in use. For a new issuer it most likely
@@ -226,7 +248,7 @@ impl UpstreamKeys {
                 why: discovery::no_key(&found.keys),
             });
         }
-        Ok(())
+        Ok(found.keys)
     }
 
     /// Asks the issuer's cluster whether this token is valid, and is for `subject` and `audience`.

@@ -28,8 +28,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Request, State};
 use axum::http::StatusCode;
+use axum::middleware::map_request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use carnet_publish_protocols::credential::NUGET_API_KEY;
@@ -223,9 +224,24 @@ impl Registry {
     ///
     /// What the listener says of its address.
     pub async fn serve(self, listener: TcpListener, tls: Option<Tls>) -> io::Result<()> {
-        let service = self.router().into_make_service_with_connect_info::<Peer>();
+        let takes_certificates = |about: ProtectedResource| match &tls {
+            Some(_) => about.taking_certificates(),
+            None => about,
+        };
+        let about = self.about.map(takes_certificates);
+        let router = Self { about, ..self }.router().layer(map_request(shown));
+        let service = router.into_make_service_with_connect_info::<Peer>();
         axum::serve(Connections::of(listener, tls)?, service).await
     }
+}
+
+/// Tells the verifier of the client certificate of the connection.
+async fn shown(mut request: Request) -> Request {
+    let peer = request.extensions().get::<ConnectInfo<Peer>>();
+    if let Some(certificate) = peer.and_then(|ConnectInfo(peer)| peer.certificate.clone()) {
+        request.extensions_mut().insert(certificate);
+    }
+    request
 }
 
 /// Why an index or a file is not answered.

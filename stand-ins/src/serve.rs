@@ -11,8 +11,11 @@ use std::time::Duration;
 
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
+use carnet_resource_server::ClientCertificate;
 use openssl::error::ErrorStack;
-use openssl::ssl::{Ssl, SslAcceptor, SslFiletype, SslMethod};
+use openssl::ssl::{
+    Ssl, SslAcceptor, SslFiletype, SslMethod, SslOptions, SslSessionCacheMode, SslVerifyMode,
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -29,9 +32,13 @@ const WAITING: usize = 16;
 #[derive(Clone)]
 pub struct Tls(Arc<SslAcceptor>);
 
-/// The address of the peer of a connection.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer(pub(crate) SocketAddr);
+/// The peer of a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    /// Its certificate, whoever issued it.
+    pub(crate) certificate: Option<ClientCertificate>,
+}
 
 /// A TCP or TLS connection.
 pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -40,12 +47,14 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// Accepted connections. A slow handshake does not keep others waiting.
 pub(crate) struct Connections {
-    accepted: mpsc::Receiver<(Box<dyn Io>, SocketAddr)>,
+    accepted: mpsc::Receiver<(Box<dyn Io>, Peer)>,
     address: SocketAddr,
 }
 
 impl Tls {
-    /// Reads a certificate chain and its private key from PEM files.
+    /// Reads a certificate chain and its private key from PEM files. Clients are asked for a
+    /// certificate of theirs, and any will do: a token is bound to one certificate (RFC 8705 section
+    /// 3). Sessions are not resumed, so that each connection shows the private key anew.
     ///
     /// # Errors
     ///
@@ -55,6 +64,10 @@ impl Tls {
         builder.set_certificate_chain_file(certificate)?;
         builder.set_private_key_file(key, SslFiletype::PEM)?;
         builder.check_private_key()?;
+        builder.set_verify_callback(SslVerifyMode::PEER, |_, _| true);
+        builder.set_session_cache_mode(SslSessionCacheMode::OFF);
+        builder.set_options(SslOptions::NO_TICKET);
+        builder.set_num_tickets(0)?;
         Ok(Self(Arc::new(builder.build())))
     }
 
@@ -92,10 +105,10 @@ impl Connections {
 async fn accept(
     listener: &TcpListener,
     tls: Option<Tls>,
-    sender: &mpsc::Sender<(Box<dyn Io>, SocketAddr)>,
+    sender: &mpsc::Sender<(Box<dyn Io>, Peer)>,
 ) {
     loop {
-        let (stream, peer) = match listener.accept().await {
+        let (stream, address) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
                 eprintln!("a connection cannot be accepted: {error}");
@@ -105,11 +118,22 @@ async fn accept(
         };
         let (tls, sender) = (tls.clone(), sender.clone());
         tokio::spawn(async move {
+            let mut peer = Peer {
+                address,
+                certificate: None,
+            };
             let connection: Box<dyn Io> = match tls {
                 None => Box::new(stream),
                 Some(tls) => match tls.handshake(stream).await {
-                    Ok(stream) => Box::new(stream),
-                    Err(error) => return eprintln!("the TLS handshake of {peer} failed: {error}"),
+                    Ok(stream) => {
+                        let sent = stream.ssl().peer_certificate();
+                        let der = sent.and_then(|certificate| certificate.to_der().ok());
+                        peer.certificate = der.map(|der| ClientCertificate::from_der(&der));
+                        Box::new(stream)
+                    }
+                    Err(error) => {
+                        return eprintln!("the TLS handshake of {address} failed: {error}");
+                    }
                 },
             };
             sender.send((connection, peer)).await.ok();
@@ -119,7 +143,7 @@ async fn accept(
 
 impl Listener for Connections {
     type Io = Box<dyn Io>;
-    type Addr = SocketAddr;
+    type Addr = Peer;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         match self.accepted.recv().await {
@@ -129,13 +153,16 @@ impl Listener for Connections {
         }
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.address)
+    fn local_addr(&self) -> io::Result<Peer> {
+        Ok(Peer {
+            address: self.address,
+            certificate: None,
+        })
     }
 }
 
 impl Connected<IncomingStream<'_, Connections>> for Peer {
     fn connect_info(stream: IncomingStream<'_, Connections>) -> Self {
-        Self(*stream.remote_addr())
+        stream.remote_addr().clone()
     }
 }

@@ -5,6 +5,9 @@ mod admission;
 
 use std::sync::Arc;
 
+use carnet_access::ProofLevel;
+use carnet_jose::KeySet;
+
 pub use admission::{Admitted, AdmittedTo, admit, is_listed};
 
 use crate::assertion::{SingleUseKey, VerifiedAssertion};
@@ -26,6 +29,8 @@ enum Proof {
     Secret,
     /// With an assertion that the client or a trusted issuer signed.
     Assertion(Arc<VerifiedAssertion>),
+    /// With a certificate that the client has registered.
+    Certificate,
     /// An administrator named the client. Valid for explanations only.
     Assumed,
 }
@@ -59,6 +64,19 @@ impl ClientIdentity {
         Self(Some((client, Proof::Assertion(assertion))))
     }
 
+    /// The client to which the certificate of this thumbprint belongs, with which the TLS connection
+    /// was made; `None` if it is not among `registered`, the client's own. The chain of the
+    /// certificate does not count (RFC 8705 section 2.2).
+    pub fn by_certificate(
+        client: Arc<Client>,
+        thumbprint: &str,
+        registered: &KeySet,
+    ) -> Option<Self> {
+        let is_own = matches!(client.method, Method::SelfSignedTls(_))
+            && registered.has_certificate(thumbprint);
+        is_own.then(|| Self(Some((client, Proof::Certificate))))
+    }
+
     /// A registered client that an administrator asks about, without its authentication. A
     /// federated client still needs its assertion, because its rules have to match that.
     pub fn assumed(rules: &Snapshot, client_id: &str) -> Result<Self, Refusal> {
@@ -72,9 +90,10 @@ impl ClientIdentity {
                     "client_assertion",
                 ));
             }
-            Method::SecretBasic(_) | Method::SecretPost(_) | Method::PrivateKeyJwt(_) => {
-                Proof::Assumed
-            }
+            Method::SecretBasic(_)
+            | Method::SecretPost(_)
+            | Method::PrivateKeyJwt(_)
+            | Method::SelfSignedTls(_) => Proof::Assumed,
         };
         Ok(Self(Some((client.clone(), proof))))
     }
@@ -95,6 +114,15 @@ impl ClientIdentity {
             .as_ref()
             .filter(|(_, proof)| !matches!(proof, Proof::None))
             .map(|(client, _)| client)
+    }
+
+    /// How strongly the client proved itself: a copy of a client secret or of a client assertion is as
+    /// good as the original, and a copy of a certificate is not.
+    pub fn proof_level(&self) -> ProofLevel {
+        match self.authenticated().map(|client| &client.method) {
+            Some(Method::SelfSignedTls(_)) => ProofLevel::Key,
+            _ => ProofLevel::Bearer,
+        }
     }
 
     /// The assertion by which the client authenticated, whoever signed it.

@@ -9,7 +9,7 @@ use crate::client::Admitted;
 use crate::grant_type::GrantType;
 use crate::model::Client;
 use crate::own_token::{FEDERATED, LiveToken};
-use crate::possession::{self, Possession};
+use crate::possession::{self, Possession, ProvedKeys};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 
@@ -20,8 +20,8 @@ pub struct Subject<A> {
     pub presented: Presented<A>,
     /// The client, with the rules that admitted it.
     pub client: Admitted,
-    /// The key of which the request proved possession. In explanations it is declared.
-    pub proved: Option<Confirmation>,
+    /// The keys of which the request proved possession. In explanations they are declared.
+    pub proved: ProvedKeys,
     /// The actor (RFC 8693 section 2.1). The error of a bad actor token is kept here: errors of the
     /// subject take precedence.
     pub actor: Option<Result<ActorToken<A>, Refusal>>,
@@ -72,31 +72,45 @@ impl<A: Assertion> Subject<A> {
     }
 
     /// What the request proved, without its actor. What subject and client present may be bound to
-    /// the key of the request alone.
+    /// the keys of the request alone.
     pub(super) fn possession(&self) -> Result<Possession, Refusal> {
-        if let Some(assertion) = self.client.identity().assertion() {
+        let identity = self.client.identity();
+        if let Some(assertion) = identity.assertion() {
             self.bound_assertion(assertion.confirmation())
                 .map_err(Refusal::of_client)?;
         }
-        let wants_dpop = self
-            .client
-            .identity()
-            .client()
-            .is_some_and(|client| client.dpop_bound_access_tokens);
-        if wants_dpop && !matches!(self.proved, Some(Confirmation::Key(_))) {
+        let client = identity.client();
+        let wants_dpop = client.is_some_and(|client| client.dpop_bound_access_tokens);
+        let wants_certificate =
+            client.is_some_and(|client| client.tls_client_certificate_bound_access_tokens);
+        if wants_dpop && self.proved.dpop.is_none() {
             return Err(Reason::DpopRequired.into());
         }
-        let level = match &self.presented {
+        if wants_certificate && self.proved.certificate.is_none() {
+            return Err(Reason::CertificateRequired.into());
+        }
+        let (level, bound_to) = match &self.presented {
             Presented::Assertion(assertion) | Presented::ClientAssertion(assertion) => {
-                self.bound_assertion(assertion.content().confirmation())?
+                let bound_to = assertion.content().confirmation();
+                (self.bound_assertion(bound_to)?, bound_to)
             }
-            Presented::AccessToken(token) => self.bound_token(token)?,
-            Presented::Client | Presented::ClientForAdmin => ProofLevel::Bearer,
+            Presented::AccessToken(token) => (self.bound_token(token)?, token.confirmation()),
+            Presented::Client | Presented::ClientForAdmin => (identity.proof_level(), None),
         };
-        Ok(Possession {
-            level,
-            key: self.proved.clone(),
-        })
+        let key = match bound_to {
+            // Bound in stays bound, by the same key.
+            Some(Confirmation::Certificate(_)) if wants_dpop => {
+                return Err(Reason::DpopRequired.into());
+            }
+            Some(Confirmation::Key(_)) if wants_certificate => {
+                return Err(Reason::CertificateRequired.into());
+            }
+            Some(bound_to) => Some(bound_to.clone()),
+            None if wants_certificate => self.proved.certificate(),
+            // A client that makes a proof wants to use it: a certificate may only authenticate it.
+            None => self.proved.dpop().or_else(|| self.proved.certificate()),
+        };
+        Ok(Possession { level, key })
     }
 
     /// The actor token and the level of its proof, or why it cannot be used.
@@ -116,13 +130,13 @@ impl<A: Assertion> Subject<A> {
 
     fn bound_assertion(&self, key: Option<&Confirmation>) -> Result<ProofLevel, Refusal> {
         let reasons = (Reason::ProofMissing, Reason::ProofMismatch);
-        possession::check(key, self.proved.as_ref(), reasons)
+        possession::check(key, &self.proved, reasons)
             .map_err(|reason| Refusal::claim(reason, "cnf"))
     }
 
     fn bound_token(&self, token: &LiveToken) -> Result<ProofLevel, Refusal> {
         let lost = Reason::ProofWouldBeLost;
-        possession::check(token.confirmation(), self.proved.as_ref(), (lost, lost))
+        possession::check(token.confirmation(), &self.proved, (lost, lost))
             .map_err(|reason| Refusal::claim(reason, "cnf"))?;
         Ok(token.proof_level())
     }

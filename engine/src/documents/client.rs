@@ -1,7 +1,7 @@
 //! The document of an OAuth client: its checks, and its compiled form. The references in it are
 //! resolved in `crate::admin`, where its secrets are created as well.
 
-use carnet_jose::KeyUse;
+use carnet_jose::{Algorithm, KeyUse};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use url::Url;
@@ -25,6 +25,9 @@ use crate::trust::{DocumentError, Warning};
 const MAX_ASSERTION_LIFETIME: i64 = 3600;
 /// Largest difference between a client's clock and ours, in seconds.
 const LEEWAY: i64 = 60;
+/// Members about what the client's tokens are bound to.
+const DPOP_BOUND: &str = "dpop_bound_access_tokens";
+const CERTIFICATE_BOUND: &str = "tls_client_certificate_bound_access_tokens";
 
 /// How a client authenticates at the token endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -38,17 +41,21 @@ pub enum AuthMethod {
     ClientSecretPost,
     /// An assertion that the client signs with its own key (RFC 7523 section 2.2).
     PrivateKeyJwt,
+    /// A TLS connection with one of the client's own certificates, which it holds as `x5c` in its
+    /// key set (RFC 8705 section 2.2).
+    SelfSignedTlsClientAuth,
     /// An assertion of a trusted issuer that one of the client's federated credentials matches; the
     /// client needs no key or secret of its own.
     Federated,
 }
 
 impl AuthMethod {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::None,
         Self::ClientSecretBasic,
         Self::ClientSecretPost,
         Self::PrivateKeyJwt,
+        Self::SelfSignedTlsClientAuth,
         Self::Federated,
     ];
 
@@ -59,6 +66,7 @@ impl AuthMethod {
             Self::ClientSecretBasic => "client_secret_basic",
             Self::ClientSecretPost => "client_secret_post",
             Self::PrivateKeyJwt => "private_key_jwt",
+            Self::SelfSignedTlsClientAuth => "self_signed_tls_client_auth",
             Self::Federated => "federated",
         }
     }
@@ -66,6 +74,11 @@ impl AuthMethod {
     /// Whether the server creates a client secret for this method.
     pub const fn has_secret(self) -> bool {
         matches!(self, Self::ClientSecretBasic | Self::ClientSecretPost)
+    }
+
+    /// Whether clients of this method register keys of their own.
+    const fn has_keys(self) -> bool {
+        matches!(self, Self::PrivateKeyJwt | Self::SelfSignedTlsClientAuth)
     }
 
     fn from_word(word: &str) -> Option<Self> {
@@ -85,11 +98,13 @@ impl AuthMethod {
 pub struct ClientDocument {
     /// How the client authenticates at the token endpoint.
     pub auth_method: AuthMethod,
-    /// The client's public keys as a JWK set, for `private_key_jwt`; not together with `jwks_uri`.
+    /// The client's public keys as a JWK set, for `private_key_jwt`, or the certificates of its
+    /// connections as `x5c` of such keys, for `self_signed_tls_client_auth`; not together with
+    /// `jwks_uri`.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     pub jwks: Option<Value>,
-    /// The https URL of the client's JWK set, for `private_key_jwt`; not together with `jwks`.
+    /// The https URL of the client's JWK set; not together with `jwks`.
     #[serde(default)]
     pub jwks_uri: Option<String>,
     /// The grant types that the client may use; by default all that its method allows.
@@ -112,6 +127,9 @@ pub struct ClientDocument {
     /// Whether the client gets only tokens that are bound to a key by DPoP (RFC 9449 section 5.2).
     #[serde(default, skip_serializing_if = "is_default")]
     pub dpop_bound_access_tokens: bool,
+    /// Whether the client gets only tokens that are bound to its certificate (RFC 8705 section 3.4).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub tls_client_certificate_bound_access_tokens: bool,
     /// Whether the client may be used; a disabled one is refused, and its tokens end.
     pub enabled: bool,
 }
@@ -168,11 +186,15 @@ impl Document for ClientDocument {
             permissions: permissions(&mut reader, 0),
             federated_credentials: references(&mut reader, "federated_credentials"),
             resource_server: reader.name("resource_server"),
-            dpop_bound_access_tokens: reader.boolean("dpop_bound_access_tokens").unwrap_or(false),
+            dpop_bound_access_tokens: reader.boolean(DPOP_BOUND).unwrap_or(false),
+            tls_client_certificate_bound_access_tokens: reader
+                .boolean(CERTIFICATE_BOUND)
+                .unwrap_or(false),
             enabled: reader.boolean("enabled").unwrap_or(true),
         };
         document.check_keys(&mut reader, context);
         document.check_rights(&mut reader);
+        document.check_binding(&mut reader);
         reader.finish(document)
     }
 
@@ -181,8 +203,15 @@ impl Document for ClientDocument {
         for name in ["jwks", "jwks_uri", "resource_server"] {
             shown.entry(name).or_insert(Value::Null);
         }
-        let bound = self.dpop_bound_access_tokens.into();
-        shown.insert("dpop_bound_access_tokens".to_owned(), bound);
+        for (name, is_bound) in [
+            (DPOP_BOUND, self.dpop_bound_access_tokens),
+            (
+                CERTIFICATE_BOUND,
+                self.tls_client_certificate_bound_access_tokens,
+            ),
+        ] {
+            shown.insert(name.to_owned(), is_bound.into());
+        }
         shown
     }
 
@@ -190,7 +219,7 @@ impl Document for ClientDocument {
         members(self)
     }
 
-    fn warnings(&self, _: ReadContext<'_>) -> Vec<Warning> {
+    fn warnings(&self, context: ReadContext<'_>) -> Vec<Warning> {
         let everything = self
             .permissions
             .iter()
@@ -209,6 +238,12 @@ impl Document for ClientDocument {
             everything,
             "any_package",
             "the pattern * covers every package of the owner, those made tomorrow too",
+        );
+        let takes_certificates = context.own.takes_certificates();
+        warn(
+            !takes_certificates && self.needs_certificates(),
+            "no_client_certificates",
+            "the server asks nobody for a client certificate (server.mtls_listen, server.client_cert_listen), so this client gets no token",
         );
         warn(
             secret && (!self.permissions.is_empty() || !self.scopes.is_empty()),
@@ -280,31 +315,28 @@ pub(super) fn references(reader: &mut Reader<'_>, member: &'static str) -> Vec<S
 
 impl ClientDocument {
     fn check_keys(&self, reader: &mut Reader<'_>, context: ReadContext<'_>) {
-        let signs = self.auth_method == AuthMethod::PrivateKeyJwt;
+        const NO_KEYS: &str =
+            "must not be given without the method private_key_jwt or self_signed_tls_client_auth";
+        let has_keys = self.auth_method.has_keys();
         match (&self.jwks, &self.jwks_uri) {
-            (None, None) if signs => reader.problem(
-                "jwks",
-                "must be given for private_key_jwt, unless jwks_uri is",
-            ),
+            (None, None) if has_keys => {
+                let method = self.auth_method.as_str();
+                let detail = format!("must be given for {method}, unless jwks_uri is");
+                reader.problem("jwks", detail);
+            }
             (Some(_), Some(_)) => {
                 reader.problem("jwks_uri", "must not be given together with jwks");
             }
-            (Some(_), None) if !signs => reader.problem(
-                "jwks",
-                "must not be given without the method private_key_jwt",
-            ),
-            (None, Some(_)) if !signs => {
-                reader.problem(
-                    "jwks_uri",
-                    "must not be given without the method private_key_jwt",
-                );
-            }
+            (Some(_), None) if !has_keys => reader.problem("jwks", NO_KEYS),
+            (None, Some(_)) if !has_keys => reader.problem("jwks_uri", NO_KEYS),
             (Some(jwks), None) => {
-                if let Err(detail) =
-                    context
-                        .material
-                        .check_key_set(jwks, &ASSERTION_ALGORITHMS, KeyUse::Signature)
-                {
+                let material = context.material;
+                let checked = if self.auth_method == AuthMethod::PrivateKeyJwt {
+                    material.check_key_set(jwks, &ASSERTION_ALGORITHMS, KeyUse::Signature)
+                } else {
+                    material.check_client_certificates(jwks)
+                };
+                if let Err(detail) = checked {
                     reader.problem("jwks", detail);
                 }
             }
@@ -317,6 +349,19 @@ impl ClientDocument {
                 }
             }
             (None, None) => {}
+        }
+    }
+
+    /// Whether the client can do nothing without a client certificate.
+    fn needs_certificates(&self) -> bool {
+        self.auth_method == AuthMethod::SelfSignedTlsClientAuth
+            || self.tls_client_certificate_bound_access_tokens
+    }
+
+    fn check_binding(&self, reader: &mut Reader<'_>) {
+        if self.dpop_bound_access_tokens && self.tls_client_certificate_bound_access_tokens {
+            let detail = "must not be given together with dpop_bound_access_tokens: a token is bound to one key";
+            reader.problem(CERTIFICATE_BOUND, detail);
         }
     }
 
@@ -367,8 +412,8 @@ impl ClientDocument {
         }
     }
 
-    /// The client in the form that requests are decided by; `None` if a client with the method
-    /// `private_key_jwt` has no keys, or the server no `generic` profile.
+    /// The client in the form that requests are decided by; `None` if a client whose method needs
+    /// keys has none, or the server no `generic` profile.
     pub fn compile(
         &self,
         id: ClientRowId,
@@ -382,7 +427,19 @@ impl ClientDocument {
             AuthMethod::ClientSecretBasic => Method::SecretBasic(state.secrets.clone()),
             AuthMethod::ClientSecretPost => Method::SecretPost(state.secrets.clone()),
             AuthMethod::PrivateKeyJwt => {
-                Method::PrivateKeyJwt(self.issuer_of_its_own(id, name, version, context)?.into())
+                let assertions = (ASSERTION_ALGORITHMS.as_slice(), version);
+                Method::PrivateKeyJwt(
+                    self.issuer_of_its_own(id, name, assertions, context)?
+                        .into(),
+                )
+            }
+            AuthMethod::SelfSignedTlsClientAuth => {
+                // Its keys sign connections and no assertions, so their algorithms do not matter.
+                let connections = (Algorithm::ALL.as_slice(), version);
+                Method::SelfSignedTls(
+                    self.issuer_of_its_own(id, name, connections, context)?
+                        .into(),
+                )
             }
             AuthMethod::Federated => Method::Federated(self.listed(state)),
         };
@@ -405,6 +462,8 @@ impl ClientDocument {
             permissions: permissions.collect(),
             resource_server: self.resource_server.clone(),
             dpop_bound_access_tokens: self.dpop_bound_access_tokens,
+            tls_client_certificate_bound_access_tokens: self
+                .tls_client_certificate_bound_access_tokens,
             enabled: self.enabled,
         })
     }
@@ -428,7 +487,7 @@ impl ClientDocument {
         &self,
         id: ClientRowId,
         name: &str,
-        version: i64,
+        (algorithms, version): (&[Algorithm], i64),
         context: ReadContext<'_>,
     ) -> Option<TrustedIssuer> {
         let keys = match (&self.jwks, &self.jwks_uri) {
@@ -452,7 +511,7 @@ impl ClientDocument {
             keys,
             audiences: vec![context.own.issuer().to_owned()],
             extra_audiences: Vec::new(),
-            algorithms: ASSERTION_ALGORITHMS.to_vec(),
+            algorithms: algorithms.to_vec(),
             types: ["JWT", "client-authentication+jwt"]
                 .map(str::to_owned)
                 .to_vec(),

@@ -138,6 +138,10 @@ pub trait KeyMaterial: std::fmt::Debug + Sync {
         wanted: KeyUse,
     ) -> Result<(), String>;
 
+    /// Checks the certificates in a JWK set (`x5c`) with which a client makes TLS connections: each
+    /// key has one, which is that of the key and strong enough.
+    fn check_client_certificates(&self, jwks: &Value) -> Result<(), String>;
+
     /// Checks one or more certificates in PEM (RFC 7468).
     fn check_certificates(&self, pem: &str) -> Result<(), String>;
 }

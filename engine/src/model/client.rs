@@ -41,6 +41,8 @@ pub struct Client {
     pub resource_server: Option<String>,
     /// Whether the client gets only tokens that are bound to a key by DPoP (RFC 9449 section 5.2).
     pub dpop_bound_access_tokens: bool,
+    /// Whether the client gets only tokens that are bound to its certificate (RFC 8705 section 3.4).
+    pub tls_client_certificate_bound_access_tokens: bool,
     pub enabled: bool,
 }
 
@@ -69,6 +71,9 @@ pub enum Method {
     /// An assertion signed with the client's own key. The client is compiled as a trusted issuer
     /// whose assertions authenticate only this client.
     PrivateKeyJwt(Arc<TrustedIssuer>),
+    /// A TLS connection with one of the client's own certificates (RFC 8705 section 2.2). The client
+    /// is compiled as a trusted issuer, whose key set holds them.
+    SelfSignedTls(Arc<TrustedIssuer>),
     /// An assertion of a trusted issuer that matches one of these rules.
     Federated(Vec<RuleReference>),
 }

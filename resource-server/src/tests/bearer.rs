@@ -102,7 +102,7 @@ fn only(challenges: &[String]) -> HashMap<String, String> {
 
 /// A token that is not bound to a key.
 fn unbound() -> AccessToken {
-    token_until(0).into_bearer(false).unwrap()
+    token_until(0).into_bearer(false, None).unwrap()
 }
 
 fn registry(verifier: Verifier) -> Router {

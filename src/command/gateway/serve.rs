@@ -30,6 +30,7 @@ pub(super) async fn run(file: &ConfigFile) -> Result<Conclusion, CommandError> {
     let listeners = Listeners {
         router: http::gateway_router(app.clone(), gateway),
         listen: &config.listen,
+        mtls: &config.mtls,
         metrics: (metrics, config.metrics_listen.as_ref()),
         longest_request: carnet_gateway::LONGEST_REQUEST,
     };

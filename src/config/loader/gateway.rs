@@ -46,6 +46,7 @@ impl Loader {
         }
         let spool_dir = self.path("gateway.spool_dir");
         GatewayConfig {
+            mtls: self.certificate_listeners(("gateway.mtls_listen", "gateway.client_cert_listen")),
             listen: listen.unwrap_or_else(|| vec![Listen::Address(DEFAULT_LISTEN)]),
             metrics_listen: self.parsed("gateway.metrics_listen"),
             spool_dir: spool_dir.unwrap_or_else(|| data_dir.join("spool")),

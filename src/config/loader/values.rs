@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 use super::{Loader, absolute};
 use crate::config::listen::Listens;
 use crate::config::{
-    CertificateFiles, ConfigError, DatabaseConfig, DatabaseUrl, EncryptionKeySource, Listen,
-    LogFormat, Origin, TlsConfig,
+    CertificateFiles, CertificateListeners, ConfigError, DatabaseConfig, DatabaseUrl,
+    EncryptionKeySource, Listen, LogFormat, Origin, OwnUrls, ServerConfig, TlsConfig,
 };
 
 /// A type of values, and what the message for a value of another type says.
@@ -179,7 +179,80 @@ impl Loader {
         before
     }
 
-    pub(super) fn tls(&mut self, listen: &[Listen]) -> Option<TlsConfig> {
+    /// The listeners for clients with certificates, by their two keys.
+    pub(super) fn certificate_listeners(
+        &mut self,
+        (direct, proxies): (&'static str, &'static str),
+    ) -> CertificateListeners {
+        let given = self.value::<Listens>(direct).map(Listens::parse);
+        let given = given.transpose().unwrap_or_else(|detail| {
+            self.error(direct, detail);
+            None
+        });
+        let found = CertificateListeners {
+            direct: given.unwrap_or_default(),
+            proxies: self.parsed(proxies),
+        };
+        if !found.direct.iter().all(Listen::is_tcp) {
+            let detail =
+                "must name TCP addresses: a Unix socket has no TLS to ask for a certificate";
+            self.error(direct, detail.to_owned());
+        }
+        found
+    }
+
+    /// Checks what the listeners for clients with certificates need.
+    pub(super) fn check_certificate_listeners(
+        &mut self,
+        server: &ServerConfig,
+        gateway: &CertificateListeners,
+    ) {
+        let of_server = [
+            (
+                "server.mtls_listen",
+                "server.client_cert_listen",
+                &server.mtls,
+            ),
+            ("gateway.mtls_listen", "gateway.client_cert_listen", gateway),
+        ];
+        let no_tls = "must be left out, since server.tls.certificates is not set";
+        for (direct, proxies, listeners) in of_server {
+            if server.tls.is_none() && !listeners.direct.is_empty() {
+                self.error(direct, no_tls.to_owned());
+            }
+            if !listeners.proxies.as_ref().is_some_and(Listen::is_tcp) {
+                continue;
+            }
+            if server.tls.is_none() {
+                self.error(proxies, no_tls.to_owned());
+            }
+            if server.client_cert_proxies.is_empty() {
+                let detail = "must be unix:/path, unless server.client_cert_proxies names the certificates of the proxies: anybody could connect, and write the header";
+                self.error(proxies, detail.to_owned());
+            }
+        }
+    }
+
+    /// Adds the URL at which the server takes client certificates, if it takes any.
+    pub(super) fn mtls_url(&mut self, own: OwnUrls, server: &ServerConfig) -> OwnUrls {
+        let key = "server.mtls_url";
+        let with_url = match (self.value::<String>(key), server.mtls.is_empty()) {
+            (None, true) => return own,
+            (Some(url), false) => own.clone().with_mtls(&url),
+            (None, false) => Err("must be set: the https URL at which clients reach server.mtls_listen, or the proxy before server.client_cert_listen".to_owned()),
+            (Some(_), true) => Err("must be left out, since neither server.mtls_listen nor server.client_cert_listen is set".to_owned()),
+        };
+        with_url.unwrap_or_else(|detail| {
+            self.error(key, detail);
+            own
+        })
+    }
+
+    pub(super) fn tls(
+        &mut self,
+        listen: &[Listen],
+        mtls: &CertificateListeners,
+    ) -> Option<TlsConfig> {
         let key = "server.tls.certificates";
         let given = self.value::<Vec<CertificateFiles>>("server.tls.certificates")?;
         let placed = given
@@ -189,7 +262,7 @@ impl Loader {
                 key_file: self.placed(key, files.key_file, Path::exists),
             })
             .collect();
-        TlsConfig::new(placed, listen)
+        TlsConfig::new(placed, listen, mtls)
             .map_err(|detail| self.error(key, detail))
             .ok()
     }

@@ -1,5 +1,5 @@
 //! Admin tokens that are bound to a key: whether the request proves possession of it (RFC 9449
-//! section 7).
+//! section 7, RFC 8705 section 3).
 
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -13,8 +13,10 @@ use carnet_resource_server::Confirmation;
 
 use super::super::nonce::with_nonce;
 use super::problem::Problem;
+use super::resource_flow::invalid_token;
 use crate::app::App;
 use crate::own_tokens::OwnToken;
+use crate::tls::ClientCertificate;
 
 /// The scheme of bound tokens in `Authorization`.
 const DPOP: &str = "DPoP";
@@ -26,6 +28,8 @@ pub(super) struct Target<'r> {
     pub(super) host: Option<&'r str>,
     /// The whole path, as it was sent.
     pub(super) path: &'r str,
+    /// The client certificate of the connection.
+    pub(super) certificate: Option<&'r ClientCertificate>,
 }
 
 /// The token of an `Authorization: DPoP` header; `None` for another scheme.
@@ -52,7 +56,14 @@ pub(super) fn check(
             return Err(boxed(app, "invalid_token", why));
         }
         (Some(Confirmation::Key(thumbprint)), Some(_)) => thumbprint,
-        (Some(_), _) => {
+        (Some(Confirmation::Certificate(thumbprint)), None) => {
+            return check_certificate(app, target.certificate, thumbprint).map(|()| None);
+        }
+        (Some(Confirmation::Certificate(_)), Some(_)) => {
+            let why = "the token is bound to a client certificate: send it as Bearer";
+            return Err(boxed(app, "invalid_token", why));
+        }
+        (Some(Confirmation::Key(_)), None) => {
             let why = "the token is bound to a key: send it as DPoP, with a proof of that key";
             return Err(boxed(app, "invalid_token", why));
         }
@@ -75,6 +86,25 @@ pub(super) fn check(
         InvalidProof::OtherKey => boxed(app, "invalid_token", &invalid.to_string()),
         _ => boxed(app, "invalid_dpop_proof", &invalid.to_string()),
     })
+}
+
+/// Checks that the connection was made with the certificate to which the token is bound.
+fn check_certificate(
+    app: &App,
+    certificate: Option<&ClientCertificate>,
+    thumbprint: &str,
+) -> Result<(), Box<Response>> {
+    let invalid = |why: &str| Box::new(invalid_token(&app.config.own, why));
+    let certificate = certificate
+        .ok_or_else(|| invalid("the token is bound to a client certificate, and none came"))?;
+    certificate
+        .check(app.clock.now())
+        .map_err(|why| invalid(&why.to_string()))?;
+    if certificate.thumbprint() == thumbprint {
+        Ok(())
+    } else {
+        Err(invalid("the token is bound to another client certificate"))
+    }
 }
 
 /// Uses the proof up, once everything else about the request was checked.
@@ -102,14 +132,16 @@ pub(super) async fn spend(app: &App, proof: &Proof) -> Result<(), Response> {
 fn uris(app: &App, Target { host, path, .. }: Target<'_>) -> Vec<RequestUri> {
     let registries = &app.config.gateway.registries;
     let registry = host.and_then(|host| at_host(registries, |registry| &registry.hosts, host));
-    let uri = registry.map_or_else(
-        || app.config.own.on_origin(path),
+    let uris = registry.map_or_else(
+        || app.config.own.on_origins(path).collect(),
         |registry| {
             let origin = registry.public_url.origin().ascii_serialization();
-            format!("{origin}{path}")
+            vec![format!("{origin}{path}")]
         },
     );
-    RequestUri::parse(&uri).into_iter().collect()
+    uris.iter()
+        .filter_map(|uri| RequestUri::parse(uri))
+        .collect()
 }
 
 fn boxed(app: &App, error: &str, why: &str) -> Box<Response> {

@@ -23,6 +23,7 @@ use crate::own_tokens::OwnToken;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::scope::{ADMIN, ADMIN_CREDENTIALS, ADMIN_CREDENTIALS_OF, ADMIN_READ};
+use crate::tls::ClientCertificate;
 
 /// The kind of access that a request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub struct AdminCaller {
     host: Option<String>,
     endpoint: String,
     is_local: bool,
+    /// The client certificate of the connection.
+    certificate: Option<Arc<ClientCertificate>>,
 }
 
 /// Marks a request of the local command line, which calls the router in its own process and has
@@ -69,6 +72,7 @@ impl FromRequestParts<Arc<App>> for AdminCaller {
             host: host(parts).map(str::to_owned),
             endpoint: whole_path(parts).to_owned(),
             is_local,
+            certificate: parts.extensions.get().cloned(),
         })
     }
 }
@@ -180,6 +184,7 @@ async fn admit(app: &App, caller: &AdminCaller, access: Access) -> Result<Author
         method: caller.method.as_str(),
         host: caller.host.as_deref(),
         path: &caller.endpoint,
+        certificate: caller.certificate.as_deref(),
     };
     let proof = bound::check(app, &caller.headers, target, &token)
         .map_err(|response| Denied::from(*response))?;

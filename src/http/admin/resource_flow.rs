@@ -115,10 +115,18 @@ impl FlowDenial {
 
 /// The answer for a token that was revoked, or whose client may not have it any more.
 pub(super) fn not_in_force(own: &OwnUrls) -> Response {
+    invalid_token(
+        own,
+        "the token was revoked, or its client may not have it any more",
+    )
+}
+
+/// The answer for a token that cannot be used.
+pub(super) fn invalid_token(own: &OwnUrls, why: &str) -> Response {
     Challenge {
         error: Some("invalid_token"),
         malformed: false,
-        detail: Some("the token was revoked, or its client may not have it any more".to_owned()),
+        detail: Some(why.to_owned()),
     }
     .into_response(own)
 }

@@ -24,6 +24,7 @@ use crate::principal::AtFrontDoor;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::store::Recorded;
+use crate::tls::ClientCertificate;
 use crate::token::Minted;
 
 /// Limits of a body. The protocols send flat objects with an assertion in them.
@@ -46,6 +47,7 @@ pub struct DoorRequest {
     package: Option<String>,
     /// The URI that was reached, for a proof of possession.
     uris: Vec<RequestUri>,
+    certificate: Option<Arc<ClientCertificate>>,
 }
 
 impl FromRequest<Arc<App>> for DoorRequest {
@@ -79,6 +81,7 @@ impl FromRequest<Arc<App>> for DoorRequest {
             app: app.clone(),
             server,
             caller,
+            certificate: parts.extensions.remove(),
             headers: parts.headers,
             body,
             package,
@@ -125,7 +128,7 @@ fn host(parts: &Parts) -> Option<&str> {
 fn reached(parts: &Parts, at_host: Option<&str>, own: &OwnUrls) -> Vec<RequestUri> {
     let path = whole_path(parts);
     let uris = match at_host {
-        None => vec![own.on_origin(path)],
+        None => own.on_origins(path).collect(),
         Some(host) if own.issuer().starts_with("http:") => vec![
             format!("https://{host}{path}"),
             format!("http://{host}{path}"),
@@ -149,6 +152,7 @@ impl DoorRequest {
         let proof = RequestProof::Sent {
             header: SentProof::of(&self.headers),
             uris: self.uris.clone(),
+            certificate: self.certificate.as_deref(),
         };
         let request = GrantRequest::at_front_door(at, assertion, principal, proof, caller);
         let issued = issue(&self.app, &request).await;

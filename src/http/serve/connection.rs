@@ -29,6 +29,7 @@ use super::misdirected::{self, HandshakeHost};
 use super::{GRACE, UnixPeer};
 use crate::config::ConnectionLimits;
 use crate::http::opening::{Opened, open};
+use crate::tls::ClientCertificate;
 
 /// How long a peer may take to read an answer: one that never reads must not hold memory.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -89,6 +90,8 @@ pub(super) struct Agreed {
     /// The host for which the handshake was made. `None` for a trusted proxy, which forwards requests
     /// for hosts of its own.
     pub host: Option<Arc<HandshakeHost>>,
+    /// The certificate of the client.
+    pub certificate: Option<Arc<ClientCertificate>>,
 }
 
 impl Serving {
@@ -227,7 +230,11 @@ fn service(
 > + use<> {
     let (peer, tls) = (origin.peer, origin.tls.as_ref());
     let host = tls.and_then(|tls| tls.host.clone());
+    let certificate = tls.and_then(|tls| tls.certificate.clone());
     let with_peer = move |mut request: Request<Incoming>| {
+        if let Some(certificate) = &certificate {
+            request.extensions_mut().insert(certificate.clone());
+        }
         match peer {
             Some(peer) => drop(request.extensions_mut().insert(ConnectInfo(peer))),
             None => drop(request.extensions_mut().insert(UnixPeer)),

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use openssl::ssl::{NameType, Ssl};
+use openssl::ssl::{NameType, Ssl, SslRef};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -19,7 +19,7 @@ use tokio_openssl::SslStream;
 use super::connection::Agreed;
 use super::misdirected::HandshakeHost;
 use crate::http::opening::{Opened, read_some};
-use crate::tls::Certificates;
+use crate::tls::{Certificates, ClientCertificate, ClientCertificates};
 
 /// How long a handshake may take, from the connection on.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -45,6 +45,9 @@ pub struct Tls {
     steps: Arc<Semaphore>,
     /// Peers that forward requests for hosts of their own.
     proxies: Arc<[IpNet]>,
+    asked: ClientCertificates,
+    /// The thumbprints of the certificates that a peer must have one of: those of reverse proxies.
+    pinned: Option<Arc<[String]>>,
 }
 
 /// A connection after its handshake.
@@ -68,19 +71,23 @@ pub enum HandshakeFailure {
     Protocol,
     /// The peer does not accept the certificate.
     Certificate,
+    /// The peer's own certificate cannot be read, or is not that of a reverse proxy where one has to
+    /// be.
+    ClientCertificate,
     /// The peer closed the connection.
     Closed,
     Other,
 }
 
 impl HandshakeFailure {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Timeout,
         Self::WithoutTls,
         Self::Version,
         Self::Parameters,
         Self::Protocol,
         Self::Certificate,
+        Self::ClientCertificate,
         Self::Closed,
         Self::Other,
     ];
@@ -93,6 +100,7 @@ impl HandshakeFailure {
             Self::Parameters => "parameters",
             Self::Protocol => "protocol",
             Self::Certificate => "certificate",
+            Self::ClientCertificate => "client_certificate",
             Self::Closed => "closed",
             Self::Other => "other",
         }
@@ -131,6 +139,27 @@ impl Tls {
             certificates,
             steps: Arc::new(Semaphore::new((processors / 2).max(1))),
             proxies: proxies.into(),
+            asked: ClientCertificates::Unasked,
+            pinned: None,
+        }
+    }
+
+    /// The same for a listener that asks for client certificates.
+    #[must_use]
+    pub fn asking(&self) -> Self {
+        Self {
+            asked: ClientCertificates::Optional,
+            ..self.clone()
+        }
+    }
+
+    /// The same for a listener to which only reverse proxies with one of these certificates connect,
+    /// by their thumbprints. What their connections prove, they prove of the proxies.
+    #[must_use]
+    pub fn for_proxies(&self, thumbprints: &[String]) -> Self {
+        Self {
+            pinned: Some(thumbprints.into()),
+            ..self.asking()
         }
     }
 
@@ -194,7 +223,7 @@ impl Tls {
         peer: SocketAddr,
     ) -> Result<Secured, HandshakeFailure> {
         let set = self.certificates.current();
-        let ssl = Ssl::new(set.context()).map_err(|_| HandshakeFailure::Other)?;
+        let ssl = Ssl::new(set.context(self.asked)).map_err(|_| HandshakeFailure::Other)?;
         let mut stream = SslStream::new(ssl, stream).map_err(|_| HandshakeFailure::Other)?;
         in_turns(&self.steps, |context| {
             Pin::new(&mut stream).poll_accept(context)
@@ -203,16 +232,37 @@ impl Tls {
         .map_err(|error| HandshakeFailure::of(&error))?;
         let ssl = stream.ssl();
         let server_name = ssl.servername(NameType::HOST_NAME);
-        let is_proxy = self
-            .proxies
-            .iter()
-            .any(|network| network.contains(&peer.ip().to_canonical()));
+        let certificate = client_certificate(ssl)?;
+        let is_proxy = match &self.pinned {
+            None => self
+                .proxies
+                .iter()
+                .any(|network| network.contains(&peer.ip().to_canonical())),
+            Some(pinned) => {
+                let thumbprint = certificate.as_ref().map(ClientCertificate::thumbprint);
+                let is_pinned = pinned.iter().any(|one| Some(one.as_str()) == thumbprint);
+                if !is_pinned {
+                    return Err(HandshakeFailure::ClientCertificate);
+                }
+                true
+            }
+        };
         let agreed = Agreed {
             http2: ssl.selected_alpn_protocol() == Some(b"h2"),
             host: (!is_proxy).then(|| Arc::new(HandshakeHost::new(set, server_name))),
+            certificate: certificate.filter(|_| self.pinned.is_none()).map(Arc::new),
         };
         Ok(Secured { stream, agreed })
     }
+}
+
+/// The certificate whose private key the peer proved to have.
+fn client_certificate(ssl: &SslRef) -> Result<Option<ClientCertificate>, HandshakeFailure> {
+    let Some(certificate) = ssl.peer_certificate() else {
+        return Ok(None);
+    };
+    let read = ClientCertificate::of(&certificate);
+    read.map(Some).ok_or(HandshakeFailure::ClientCertificate)
 }
 
 /// Computes something step by step, each when its turn comes. No turn is held while a step waits for the

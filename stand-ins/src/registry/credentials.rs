@@ -9,7 +9,8 @@ use super::{Protocol, Registry};
 
 impl Registry {
     /// Finds and verifies the token of an upload: `Authorization: Bearer` and, with a proof of
-    /// possession, `Authorization: DPoP` for every protocol, and the ways of its tools.
+    /// possession, `Authorization: DPoP` for every protocol, and the ways of its tools. A token may be
+    /// bound to the client certificate of the connection.
     pub(crate) async fn verify(&self, parts: &Parts) -> Result<AccessToken, Rejection> {
         let sent = Sent::from(parts);
         let protocol = match self.protocol.published_with() {
@@ -21,7 +22,11 @@ impl Registry {
         };
         let invalid = Rejection::InvalidRequest;
         match presented(protocol, &parts.headers).map_err(|unusable| invalid(unusable.as_str()))? {
-            Presented::Token(token) => self.verifier.verify_token(token.expose_secret()).await,
+            Presented::Token(token) => {
+                let certificate = parts.extensions.get();
+                let token = token.expose_secret();
+                self.verifier.verify_token_over(token, certificate).await
+            }
             Presented::User { .. } if self.protocol == Protocol::Pypi => {
                 Err(invalid("the user name must be `__token__`"))
             }

@@ -132,7 +132,7 @@ async fn forward(door: Arc<FrontDoor>, request: Request) -> Response {
             sent = sent.header(name, value);
         }
     }
-    if let Some(ConnectInfo(Peer(peer))) = parts.extensions.get() {
+    if let Some(ConnectInfo(Peer { address: peer, .. })) = parts.extensions.get() {
         sent = sent.header(FORWARDED_FOR, address(*peer));
     }
     match answer(sent).await {

@@ -92,7 +92,7 @@ fn verify(token: &str) -> Result<AccessToken, Rejection> {
     let allowed = [Algorithm::ES256, Algorithm::RS256, Algorithm::EdDSA];
     let keys = KeySet::parse(jwks().to_string().as_bytes(), &allowed).unwrap();
     let unproven = UnverifiedJwt::read(token)?.verify(&keys, ISSUER, REGISTRY, NOW)?;
-    unproven.into_bearer(false)
+    unproven.into_bearer(false, None)
 }
 
 /// A part of a token as JSON, or null if it is none: for readers of the file.

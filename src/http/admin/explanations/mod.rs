@@ -78,6 +78,7 @@ pub fn routes() -> DescribedRoutes {
             "proof": { "description": "The proof of possession that is taken as given.", "oneOf": [
                 { "const": "none" },
                 { "type": "object", "properties": { "jkt": text }, "required": ["jkt"], "additionalProperties": false },
+                { "type": "object", "properties": { "x5t": text }, "required": ["x5t"], "additionalProperties": false },
             ] },
             "authorization_details": { "type": "array", "items": { "type": "object" } },
             "subject_token": text, "subject_token_type": text, "actor_token": text, "actor_token_type": text,
@@ -252,14 +253,18 @@ fn read(
     })
 }
 
-/// The proof that is taken as given: `none`, or an object of `jkt`, in the form of the parameter.
+/// The proof that is taken as given: `none`, or an object of `jkt` or `x5t`, in the form of the
+/// parameter.
 fn proof(reader: &mut Reader<'_>) -> Option<String> {
-    let wrong = "must be none, or an object of jkt with a thumbprint";
+    let wrong = "must be none, or an object of jkt or x5t with a thumbprint";
     match reader.value("proof")? {
         Value::String(word) if word == "none" => Some(word.clone()),
         Value::Object(members) if members.len() == 1 => {
-            let thumbprint = members.get("jkt").and_then(Value::as_str);
-            let thumbprint = thumbprint.map(|text| format!("jkt:{text}"));
+            let kinds = ["jkt", "x5t"].iter();
+            let thumbprint = kinds
+                .filter_map(|kind| Some((kind, members.get(*kind)?.as_str()?)))
+                .map(|(kind, text)| format!("{kind}:{text}"))
+                .next();
             if thumbprint.is_none() {
                 reader.problem("proof", wrong);
             }
