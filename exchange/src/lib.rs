@@ -4,6 +4,7 @@
 //! `carnet explain` takes the platform's token from the same sources and by the same rules.
 
 mod ambient;
+mod certificate;
 mod environment;
 mod error;
 pub mod explanation;
@@ -26,8 +27,9 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use self::ambient::{Assertion, Seeking};
+use self::certificate::JobCertificate;
 use self::options::{Given, OrEmpty, given};
-use self::server::Server;
+use self::server::{Proofs, Server};
 
 pub use environment::Environment;
 pub use error::ExchangeError;
@@ -55,6 +57,13 @@ pub struct ExchangeArgs {
     /// has to take such tokens.
     #[arg(long, value_name = "FILE", value_parser = OrEmpty(PathBufValueParser::new()))]
     dpop_key: Option<Given<PathBuf>>,
+    /// File with a certificate of this job in PEM, with which it connects to the server (RFC 8705): the
+    /// access token is bound to it, unless there is a --dpop-key. A self-signed one will do.
+    #[arg(long, value_name = "FILE", requires = "client_key", value_parser = OrEmpty(PathBufValueParser::new()))]
+    client_cert: Option<Given<PathBuf>>,
+    /// File with the private key of that certificate, in PEM (PKCS #8), readable by its owner alone.
+    #[arg(long, value_name = "FILE", requires = "client_cert", value_parser = OrEmpty(PathBufValueParser::new()))]
+    client_key: Option<Given<PathBuf>>,
     /// Explain what the exchange would give, and why; no token is issued, and the platform's token
     /// stays unused.
     #[arg(long)]
@@ -134,11 +143,15 @@ pub async fn run(args: &ExchangeArgs, as_json: bool) -> Result<Verdict, Exchange
 /// Obtains an access token: the server's whole answer.
 pub async fn exchange(args: &ExchangeArgs, job: &Job) -> Result<Map<String, Value>, ExchangeError> {
     // A key that cannot be used is told before anything is sent.
-    let key = args.dpop_key()?;
+    let (key, certificate) = (args.dpop_key()?, args.certificate()?);
+    let proofs = Proofs {
+        key: key.as_ref(),
+        certificate: certificate.as_ref(),
+    };
     let presented = Presented::obtain(&args.server, &args.source, job).await?;
     let request = args.token_request();
     let Presented { server, assertion } = &presented;
-    let used = match server.exchange(&request, assertion, key.as_ref()).await {
+    let used = match server.exchange(&request, assertion, proofs).await {
         Err(error) if error.is_own_replay() => error,
         answer => return answer.map_err(|error| presented.failed(error)),
     };
@@ -149,7 +162,7 @@ pub async fn exchange(args: &ExchangeArgs, job: &Job) -> Result<Map<String, Valu
         let fresh = obtain(&args.source, (&args.server, server), job).await;
         let fresh = fresh.map_err(|error| error.with_notes([format!("{lost}.")]))?;
         if !fresh.is(assertion) {
-            let answer = server.exchange(&request, &fresh, key.as_ref()).await;
+            let answer = server.exchange(&request, &fresh, proofs).await;
             return answer.map_err(|error| failed(error, fresh.claims()));
         }
     }
@@ -160,9 +173,11 @@ pub async fn exchange(args: &ExchangeArgs, job: &Job) -> Result<Map<String, Valu
 
 /// What the exchange would give, and the claims of the platform's token.
 async fn explain(args: &ExchangeArgs, job: &Job) -> Result<(Value, Claims), ExchangeError> {
-    let declared = args
-        .dpop_key()?
-        .map(|key| format!("jkt:{}", key.thumbprint()));
+    let key = args.dpop_key()?;
+    let key = key.map(|key| format!("jkt:{}", key.thumbprint()));
+    let certificate = args.certificate()?;
+    let certificate = certificate.map(|certificate| format!("x5t:{}", certificate.thumbprint()));
+    let declared = key.or(certificate);
     let presented = Presented::obtain(&args.server, &args.source, job).await?;
     let request = TokenRequest {
         proof: declared.as_deref(),
@@ -177,6 +192,21 @@ impl ExchangeArgs {
     fn dpop_key(&self) -> Result<Option<DpopKey>, ExchangeError> {
         let path = given(self.dpop_key.as_ref());
         path.map(|path| DpopKey::open(path)).transpose()
+    }
+
+    /// The certificate of `--client-cert` and `--client-key`.
+    fn certificate(&self) -> Result<Option<JobCertificate>, ExchangeError> {
+        let files = (
+            given(self.client_cert.as_ref()),
+            given(self.client_key.as_ref()),
+        );
+        match files {
+            (Some(certificate), Some(key)) => JobCertificate::open(certificate, key).map(Some),
+            (None, None) => Ok(None),
+            _ => Err(ExchangeError::usage(
+                "--client-cert and --client-key go together, and one of them is empty".to_owned(),
+            )),
+        }
     }
 
     fn token_request(&self) -> TokenRequest<'_> {

@@ -1,7 +1,7 @@
 //! The key of the job to which the access token is bound (RFC 9449), and the proofs that it makes.
 
-use std::fs::{OpenOptions, Permissions};
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,6 +15,32 @@ const PRIVATE: u32 = 0o600;
 /// Bytes of a private key in a file.
 const MAX_KEY_BYTES: u64 = 16 * 1024;
 
+const OPTION: &str = "--dpop-key";
+
+/// Opens the file of a private key that this option names. Others may not read it.
+pub(crate) fn private_file(option: &str, path: &Path) -> Result<File, ExchangeError> {
+    let shown = path.display();
+    let unusable = |why: String| ExchangeError::usage(format!("{option} {shown}: {why}"));
+    let file = File::open(path).map_err(|error| unusable(error.to_string()))?;
+    let metadata = file.metadata();
+    let metadata = metadata.map_err(|error| unusable(error.to_string()))?;
+    if metadata.permissions().mode() & 0o077 != 0 {
+        return Err(unusable(format!(
+            "others than its owner may use the file; chmod 600 {shown}"
+        )));
+    }
+    Ok(file)
+}
+
+/// The text of a file with a key.
+pub(crate) fn read_text(file: File) -> Result<String, String> {
+    let mut text = String::new();
+    file.take(MAX_KEY_BYTES)
+        .read_to_string(&mut text)
+        .map_err(|error| error.to_string())?;
+    Ok(text)
+}
+
 /// A private key in a file.
 #[derive(Debug)]
 pub struct DpopKey(ProofKey);
@@ -26,25 +52,12 @@ impl DpopKey {
     ///
     /// Wrong usage if others may read the file, or what it holds is no private key.
     pub fn open(path: &Path) -> Result<Self, ExchangeError> {
-        let shown = path.display();
-        let unusable = |why: String| ExchangeError::usage(format!("--dpop-key {shown}: {why}"));
-        let file = match OpenOptions::new().read(true).open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Self::create(path),
-            Err(error) => return Err(unusable(error.to_string())),
-        };
-        let metadata = file
-            .metadata()
-            .map_err(|error| unusable(error.to_string()))?;
-        if metadata.permissions().mode() & 0o077 != 0 {
-            return Err(unusable(format!(
-                "others than its owner may use the file; chmod 600 {shown}"
-            )));
+        if matches!(path.try_exists(), Ok(false)) {
+            return Self::create(path);
         }
-        let mut text = String::new();
-        file.take(MAX_KEY_BYTES)
-            .read_to_string(&mut text)
-            .map_err(|error| unusable(error.to_string()))?;
+        let unusable =
+            |why: String| ExchangeError::usage(format!("{OPTION} {}: {why}", path.display()));
+        let text = read_text(private_file(OPTION, path)?).map_err(unusable)?;
         let key = ProofKey::from_jwk(&text).map_err(|_| {
             unusable("it holds no private key; remove it, and a new one is made".to_owned())
         })?;
@@ -54,7 +67,7 @@ impl DpopKey {
     fn create(path: &Path) -> Result<Self, ExchangeError> {
         let unusable = |why: String| {
             ExchangeError::usage(format!(
-                "--dpop-key {}: the key cannot be made: {why}",
+                "{OPTION} {}: the key cannot be made: {why}",
                 path.display()
             ))
         };

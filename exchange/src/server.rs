@@ -12,6 +12,7 @@ use url::Url;
 
 use super::ambient::Assertion;
 use super::web::{self, WebAnswer, WebError, printable};
+use crate::certificate::JobCertificate;
 use crate::error::ExchangeError;
 use crate::options::RequestArgs;
 use crate::possession::DpopKey;
@@ -199,7 +200,18 @@ impl<'a> TokenRequest<'a> {
 pub struct Server {
     issuer: ServerUrl,
     token_endpoint: Url,
+    /// Where token requests with a client certificate go (RFC 8705 section 5).
+    mtls_token_endpoint: Option<Url>,
     patience: Patience,
+}
+
+/// What the access token is to be bound to, beside the request.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Proofs<'a> {
+    /// The key that signs a DPoP proof.
+    pub key: Option<&'a DpopKey>,
+    /// The certificate of the connection.
+    pub certificate: Option<&'a JobCertificate>,
 }
 
 impl Server {
@@ -227,16 +239,21 @@ impl Server {
             let (expected, received) = (server.issuer().to_owned(), printable(text("issuer")));
             return Err(ServerError::AnotherIssuer { expected, received });
         }
-        let token_endpoint = Url::parse(text("token_endpoint")).ok().filter(is_safe);
         // Refuse an http token endpoint that is announced over https (downgrade to loopback).
         let leads_here = |endpoint: &Url| endpoint.scheme() == "http" && url.scheme() == "https";
-        let token_endpoint = token_endpoint.filter(|endpoint| !leads_here(endpoint));
-        let token_endpoint = token_endpoint.ok_or_else(|| {
+        let endpoint = |text: &str| {
+            let endpoint = Url::parse(text).ok().filter(is_safe);
+            endpoint.filter(|endpoint| !leads_here(endpoint))
+        };
+        let aliases = metadata.get("mtls_endpoint_aliases");
+        let alias = aliases.and_then(|aliases| aliases.get("token_endpoint")?.as_str());
+        let token_endpoint = endpoint(text("token_endpoint")).ok_or_else(|| {
             unusable("its token_endpoint is not a URL that can be used".to_owned())
         })?;
         Ok(Self {
             issuer: server.clone(),
             token_endpoint,
+            mtls_token_endpoint: alias.and_then(endpoint),
             patience,
         })
     }
@@ -246,23 +263,36 @@ impl Server {
         self.token_endpoint.as_str()
     }
 
-    /// Requests an access token, bound to the key if there is one. Returns the whole answer, which is
+    /// Requests an access token, bound to what there is a proof of. Returns the whole answer, which is
     /// checked to hold a usable token of the right kind.
     pub async fn exchange(
         &self,
         request: &TokenRequest<'_>,
         assertion: &Assertion,
-        key: Option<&DpopKey>,
+        proofs: Proofs<'_>,
     ) -> Result<Map<String, Value>, ServerError> {
-        let url = &self.token_endpoint;
+        let url = match (proofs.certificate, &self.mtls_token_endpoint) {
+            (None, _) => &self.token_endpoint,
+            (Some(_), Some(alias)) => alias,
+            (Some(_), None) => {
+                return Err(ServerError::Metadata(
+                    self.issuer.metadata_url(),
+                    "the server takes no client certificates: it names no token_endpoint in mtls_endpoint_aliases".to_owned(),
+                ));
+            }
+        };
         let form = form(request, assertion);
-        let mut answer = self.post_form(&form, key, None).await?;
-        if key.is_some() && wants_another_proof(&answer) {
+        let mut answer = self.post_form(url, &form, proofs, None).await?;
+        if proofs.key.is_some() && wants_another_proof(&answer) {
             let nonce = answer.dpop_nonce.take();
-            answer = self.post_form(&form, key, nonce.as_deref()).await?;
+            answer = self.post_form(url, &form, proofs, nonce.as_deref()).await?;
         }
         let body = object(url, answer)?;
-        let wanted = if key.is_some() { "DPoP" } else { "Bearer" };
+        let wanted = if proofs.key.is_some() {
+            "DPoP"
+        } else {
+            "Bearer"
+        };
         let strange = |why: String| ServerError::Answer(url.clone(), why);
         let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default();
         if !text("token_type").eq_ignore_ascii_case(wanted) {
@@ -279,13 +309,15 @@ impl Server {
 
     async fn post_form(
         &self,
+        url: &Url,
         form: &[(&str, &str)],
-        key: Option<&DpopKey>,
+        proofs: Proofs<'_>,
         nonce: Option<&str>,
     ) -> Result<WebAnswer, ServerError> {
-        let url = &self.token_endpoint;
-        let mut post = web::client(url)?.post(url.clone()).form(form);
-        if let Some(key) = key {
+        let identity = proofs.certificate.map(JobCertificate::identity);
+        let client = web::client_with(url, identity)?;
+        let mut post = client.post(url.clone()).form(form);
+        if let Some(key) = proofs.key {
             let proof = key.prove(("POST", url.as_str()), None, nonce);
             post = post.header(
                 "dpop",

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use carnet_outbound::{ReadError, causes, is_safe, is_this_machine};
 use reqwest::header::{ETAG, RETRY_AFTER};
-use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use reqwest::{Client, Identity, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use url::Url;
 
@@ -83,18 +83,23 @@ impl WebAnswer {
 /// A client for the host of this URL. It follows no redirect, since the target would receive the
 /// secret.
 pub fn client(url: &Url) -> Result<Client, WebError> {
+    client_with(url, None)
+}
+
+/// The same, which connects with a client certificate if there is one.
+pub fn client_with(url: &Url, identity: Option<Identity>) -> Result<Client, WebError> {
     if !is_safe(url) {
         return Err(WebError::Refused(place(url)));
     }
-    build(url, is_this_machine(url))
+    build(url, is_this_machine(url), identity)
 }
 
 /// A client for a machine's metadata server, which speaks plain http on a link-local address.
 pub fn metadata_client(url: &Url) -> Result<Client, WebError> {
-    build(url, true)
+    build(url, true, None)
 }
 
-fn build(url: &Url, local: bool) -> Result<Client, WebError> {
+fn build(url: &Url, local: bool, identity: Option<Identity>) -> Result<Client, WebError> {
     let mut builder = carnet_outbound::client(TIMEOUT, !local).connect_timeout(CONNECT_TIMEOUT);
     if local {
         // Requests to this machine bypass the proxy, and `localhost` is a loopback address whatever
@@ -106,6 +111,9 @@ fn build(url: &Url, local: bool) -> Result<Client, WebError> {
         builder = builder
             .no_proxy()
             .resolve_to_addrs("localhost", &loopback.map(|ip| SocketAddr::new(ip, 0)));
+    }
+    if let Some(identity) = identity {
+        builder = builder.identity(identity);
     }
     builder.build().map_err(|error| WebError::Unreachable {
         place: place(url),

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::assertion::{self, unverified_tells_nothing};
+use super::certificate::usable;
 use super::{ClientCredentials, ClientIdentity};
-use crate::grant::usable;
 use crate::limits::RateLimiter;
 use crate::model::{Client, DecisionContext, Method, TrustedIssuer};
 use crate::reason::Reason;

@@ -3,8 +3,10 @@
 
 mod assertion;
 mod authenticate;
+mod certificate;
 mod credentials;
 
 pub use authenticate::Authentication;
 pub use carnet_engine::client::{Admitted, AdmittedTo, ClientIdentity, admit};
+pub use certificate::usable;
 pub use credentials::{AuthorizationHeader, ClientCredentials};

@@ -5,6 +5,7 @@ use carnet_dpop::{Expected, InvalidProof, Proof, RequestUri, SentProof};
 use carnet_resource_server::Confirmation;
 
 use crate::app::App;
+use crate::client::usable;
 use crate::clock::Timestamp;
 use crate::form::TokenForm;
 use crate::possession::ProvedKeys;
@@ -79,17 +80,6 @@ impl RequestProof<'_> {
             keys: ProvedKeys { dpop, certificate },
             spends,
         })
-    }
-}
-
-/// The certificate, if it may be used now.
-pub fn usable(
-    certificate: &ClientCertificate,
-    now: Timestamp,
-) -> Result<&ClientCertificate, Refusal> {
-    match certificate.check(now) {
-        Ok(()) => Ok(certificate),
-        Err(why) => Err(Refusal::from(Reason::CertificateInvalid).malformed(why.to_string())),
     }
 }
 

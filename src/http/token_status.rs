@@ -4,10 +4,10 @@
 use super::received::FormRequest;
 use crate::app::App;
 use crate::assertion::VerifiedAssertion;
-use crate::client::{Admitted, AdmittedTo, Authentication, ClientCredentials, admit};
+use crate::client::{Admitted, AdmittedTo, Authentication, ClientCredentials, admit, usable};
 use crate::clock::Timestamp;
 use crate::form::{self, TokenForm};
-use crate::grant::{TokenError, usable};
+use crate::grant::TokenError;
 use crate::model::DecisionContext;
 use crate::possession::{self, ProvedKeys};
 use crate::reason::Reason;

@@ -1,18 +1,26 @@
 //! The gateway: what passes it, what it publishes and records, and what becomes of publications whose outcome is unclear.
 
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::Request;
 use carnet::gateway::change_packages;
+use carnet::http::gateway_router;
 use carnet::store::{PackageChange, Subject};
-use http_body_util::Empty;
+use carnet::tls::ClientCertificate;
+use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Bytes;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tower::ServiceExt as _;
 
 use carnet_dpop::ProofKey;
 
 use crate::support::{
-    Answer, CARNET, GatewayServer, HOST, JWT_BEARER, OPERATORS, TestClient, World, basic, recorded,
+    Answer, Authority, CARNET, GatewayServer, HOST, JWT_BEARER, OPERATORS, TestClient, World,
+    basic, encode, recorded,
 };
 
 /// A wheel as uv sends it: `carnet-fixture` 1.0.0rc1.
@@ -550,6 +558,67 @@ async fn a_bound_token_publishes_with_a_proof_of_its_key_alone() {
     let answer = upload(dpop, &[proof]).await;
     assert!(answer.text().contains("used before"), "{}", answer.text());
     assert_eq!(server.back.written().len(), 1);
+}
+
+#[tokio::test]
+async fn rfc8705_3_2__a_token_bound_to_a_certificate_publishes_with_it_alone() {
+    let server = GatewayServer::of("pypi").await;
+    server.back.answers("POST", "/", 200, "stored");
+    server.token().await;
+    let (world, body) = (&server.world, recorded(WHEEL));
+    let certify = |until: i64| {
+        let (certificate, _) = Authority::new().certify(&["job"], until);
+        Arc::new(ClientCertificate::from_der(&certificate.to_der().unwrap()).unwrap())
+    };
+    let (own, other) = (certify(3000 * 86_400), certify(3000 * 86_400));
+    let assertion = world.good();
+    let form = [
+        ("grant_type", JWT_BEARER),
+        ("assertion", assertion.as_str()),
+    ];
+    let request = Request::post("/token")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .extension(own.clone());
+    let request = request.body(Body::from(encode(&form))).unwrap();
+    let token = world.server.send(request).await.token();
+    let router = gateway_router(world.server.app.clone(), server.gateway.clone());
+    let upload = async |authorization: &str, certificate: Option<&Arc<ClientCertificate>>| {
+        let mut request = Request::post("/legacy/")
+            .header("host", HOST)
+            .header("content-type", form_type(&body))
+            .header("content-length", body.len())
+            .header("authorization", authorization);
+        if let Some(certificate) = certificate {
+            request = request.extension(certificate.clone());
+        }
+        let request = request.body(Body::from(body.clone())).unwrap();
+        let answer = router.clone().oneshot(request).await.unwrap();
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    };
+    let (basic, bearer, dpop) = (
+        token_user(&token),
+        format!("Bearer {token}"),
+        format!("DPoP {token}"),
+    );
+    for (authorization, certificate, says) in [
+        (&basic, None, "made without one"),
+        (&bearer, None, "made without one"),
+        (&basic, Some(&other), "another client certificate"),
+        (&dpop, Some(&own), "send it as Bearer"),
+    ] {
+        let (status, text) = upload(authorization, certificate).await;
+        assert!(matches!(status, 401 | 403), "{status} {text}");
+        assert!(text.contains(says), "{says}: {text}");
+    }
+    assert_eq!(server.back.written().len(), 0);
+    let (status, text) = upload(&basic, Some(&own)).await;
+    assert_eq!(status, 200, "{text}");
+    assert_eq!(server.back.written().len(), 1);
+    // A certificate whose time is over is none.
+    let (status, _) = upload(&bearer, Some(&certify(-86_400))).await;
+    assert!(matches!(status, 401 | 403), "{status}");
 }
 
 #[tokio::test]

@@ -77,6 +77,7 @@ mod keys_with_token;
 mod metadata;
 mod metrics;
 mod modules;
+mod mtls;
 mod notification_causes;
 mod notification_limits;
 mod notification_messages;

@@ -1,6 +1,7 @@
 //! Tests of the crate against a small authorization server, over HTTP.
 
 mod bearer;
+mod certificates;
 mod dpop;
 mod introspection;
 mod metadata;

@@ -246,6 +246,13 @@ impl Served {
         self.sign(&claims)
     }
 
+    /// An access token with these entries that is bound to the certificate with this thumbprint.
+    pub fn certified_token(&self, entries: &[Value], thumbprint: &str) -> String {
+        let mut claims = claims(&self.authority.url, &self.resource, entries);
+        claims["cnf"] = json!({ "x5t#S256": thumbprint });
+        self.sign(&claims)
+    }
+
     fn sign(&self, claims: &Value) -> String {
         let claims = claims.to_string();
         self.authority.key.sign(claims.as_bytes()).unwrap()

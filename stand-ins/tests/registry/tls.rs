@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use carnet_resource_server::ClientCertificate;
 use carnet_stand_ins::{Protocol, Tls};
 use openssl::asn1::Asn1Time;
 use openssl::ec::{EcGroup, EcKey};
@@ -14,7 +15,7 @@ use reqwest::StatusCode;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::{OPAQUE, Served, present};
+use crate::support::{OPAQUE, Served, TOOLS, entry, present};
 
 /// Sends a request and returns the first line of the answer, empty if there is none.
 pub async fn status_line(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str) -> String {
@@ -91,6 +92,46 @@ async fn with_a_certificate_the_registry_speaks_https_only() {
         StatusCode::BAD_REQUEST
     );
     std::fs::remove_dir_all(certificate.parent().unwrap()).unwrap();
+}
+
+#[tokio::test]
+async fn an_upload_with_a_token_bound_to_a_certificate_needs_it_in_each_protocol() {
+    let (file, key, pem) = certificate();
+    let (own_file, own_key, own_pem) = certificate();
+    let der = X509::from_pem(&own_pem).unwrap().to_der().unwrap();
+    let own = ClientCertificate::from_der(&der);
+    for protocol in [&[Protocol::Generic][..], &TOOLS].concat() {
+        let tls = Tls::from_files(&file, &key).unwrap();
+        let mut registry = Served::serve(protocol, None, Some(tls)).await;
+        let token =
+            registry.certified_token(&[entry(&["*"], &["publish", "create"])], own.thumbprint());
+        // By nobody, by somebody else (the registry itself), and by whom it is for.
+        for (identity, is_good) in [
+            (None, false),
+            (Some((&file, &key)), false),
+            (Some((&own_file, &own_key)), true),
+        ] {
+            let root = reqwest::Certificate::from_pem(&pem).unwrap();
+            let mut client = reqwest::Client::builder()
+                .no_proxy()
+                .add_root_certificate(root);
+            if let Some((certificate, key)) = identity {
+                let read = |file: &PathBuf| std::fs::read(file).unwrap();
+                let identity = reqwest::Identity::from_pkcs8_pem(&read(certificate), &read(key));
+                client = client.identity(identity.unwrap());
+            }
+            registry.http = client.build().unwrap();
+            let answer = registry.upload(Some(&token)).await;
+            assert_eq!(answer.status().is_success(), is_good, "{protocol:?}");
+            if !is_good {
+                let text = answer.text().await.unwrap();
+                assert!(text.contains("client certificate"), "{protocol:?}: {text}");
+            }
+        }
+        let about = registry.text("/.well-known/oauth-protected-resource").await;
+        let says = "\"tls_client_certificate_bound_access_tokens\":true";
+        assert!(about.contains(says), "{about}");
+    }
 }
 
 #[test]

@@ -7,13 +7,14 @@
 # The suite needs org.multipaz for credentials in the format mdoc (17 of its 4,200 classes), which no plan of FAPI uses. Without
 # these libraries, the compiler of Eclipse leaves methods out that need them, and the suite runs from a folder of classes.
 #
-# JAVA  java, the default; 17 or later. The suite asks for 21, but its sources are those of 17
-# MVN   mvn, the default
+# JAVA         java, the default; 17 or later. The suite asks for 21, but its sources are those of 17
+# MVN, PYTHON  mvn and python3, the defaults
 set -eu
 
 suite=$(cd "$1" && pwd)
 JAVA=${JAVA:-java}
 MVN=${MVN:-mvn}
+PYTHON=${PYTHON:-python3}
 ECJ=org.eclipse.jdt:ecj:3.40.0
 
 release=$("$JAVA" -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p')
@@ -28,13 +29,13 @@ fi
 grep -q 'org\.multipaz' "$log" || { tail -n 40 "$log" >&2; exit 2; }
 echo "Maven cannot get org.multipaz: the suite is built without what needs it" >&2
 
-pom=pom-without-mdoc.xml
+pom='pom-without-mdoc.xml'
 out=target/without-mdoc
 rm -rf "$out" target/classes
 mkdir -p "$out"
 trap 'rm -f "$suite/$pom"' EXIT
 # Neither the libraries nor the Kotlin sources, which all need them.
-python3 - pom.xml > "$pom" << 'END'
+"$PYTHON" - pom.xml > "$pom" << 'END'
 import re
 import sys
 

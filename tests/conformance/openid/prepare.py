@@ -13,12 +13,13 @@ import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-from checks import keys  # noqa: E402
+from checks import keys
 
 folder, client_auth, sender_constrain, ports, fapi2 = sys.argv[1:]
 folder = pathlib.Path(folder)
 issuer, resource = f"https://localhost:{ports}0", f"https://localhost:{ports}2/"
 METHODS = {"private_key_jwt": "private_key_jwt", "mtls": "self_signed_tls_client_auth"}
+BOUND = {"dpop": "dpop_bound_access_tokens", "mtls": "tls_client_certificate_bound_access_tokens"}
 
 
 def pem(label, der):
@@ -41,26 +42,39 @@ def certificate(name, key):
     return file.read_text(), key_file.read_text()
 
 
-def client(name):
+def rsa_for_suite(key):
+    """Java wants what can be computed from the other members too (RFC 7518 section 6.3.2)."""
+    d, p, q = (keys.number(key[name]) for name in "dpq")
+    further = {"dp": d % (p - 1), "dq": d % (q - 1), "qi": pow(q, -1, p)}
+    return key | {name: keys.b64(keys.octets(value)) for name, value in further.items()}
+
+
+def client(name, key):
     """The same client as the suite, the configuration of its certificate, and Carnet see it."""
-    key = {**keys.new_ec(), "kid": name, "alg": "ES256", "use": "sig"}
-    cert, cert_key = certificate(name, key)
+    key = {**key, "kid": name, "use": "sig", "alg": "PS256" if key["kty"] == "RSA" else "ES256"}
+    tls_key = keys.new_ec()
+    cert, cert_key = certificate(name, tls_key)
     public = keys.public(key)
+    if fapi2 == "yes":
+        # RS256 is refused for what `fapi2` says, not for what the key says.
+        del public["alg"]
     if client_auth == "mtls":
         body = "".join(line for line in cert.splitlines() if not line.startswith("-"))
-        public = {**public, "x5c": [body]}
+        public = {**keys.public(tls_key), "kid": name, "x5c": [body]}
     permission = {"resource_server": "registry", "actions": ["create", "publish"], "packages": ["widgets"], "owner": "acme"}
     registered = {"auth_method": METHODS[client_auth], "jwks": {"keys": [public]}, "permissions": [permission]}
-    if sender_constrain == "dpop":
-        registered["dpop_bound_access_tokens"] = True
+    registered[BOUND[sender_constrain]] = True
     if fapi2 == "yes":
         registered["fapi2"] = True
-    seen_by_suite = {"client_id": name, "scope": "create publish", "jwks": {"keys": [key]}, "dpop_signing_alg": "ES256"}
+    private = rsa_for_suite(key) if key["kty"] == "RSA" else key
+    seen_by_suite = {"client_id": name, "scope": "create publish", "jwks": {"keys": [private]}, "dpop_signing_alg": key["alg"]}
     return seen_by_suite, {"cert": cert, "key": cert_key}, registered
 
 
-first, first_tls, first_registered = client("client-one")
-second, second_tls, second_registered = client("client-two")
+# The suite tries RS256 only for a client with an RSA key. It takes the algorithm of proofs that the server lists first, if the server
+# does not list that of the client.
+first, first_tls, first_registered = client("client-one", keys.new_rsa())
+second, second_tls, second_registered = client("client-two", keys.new_ec())
 configuration = {
     "description": "Carnet",
     "server": {"discoveryUrl": f"{issuer}/.well-known/oauth-authorization-server"},

@@ -1,27 +1,28 @@
 #!/usr/bin/env python3
-"""Stands before the example registry with TLS: relay.py PORT REGISTRY_PORT CERTIFICATE KEY [CLIENT_CERTIFICATES]
+"""Stands before the example registry: relay.py PORT REGISTRY_PORT CERTIFICATE KEY [CLIENT_CERTIFICATE...]
 
 The suite calls a protected resource, but cannot make an upload. The relay leaves its requests as they are, with token and proof,
 and puts an upload of a new version of `widgets` in the place of the body. The registry verifies, decides and stores.
 
-With CLIENT_CERTIFICATES the relay asks for a certificate and takes these; the registry gets it in `Client-Cert` (RFC 9440).
+With CLIENT_CERTIFICATEs the relay asks for a certificate. It shows the registry the same one: the key of `client.pem` is in
+`client-key.pem`.
 """
 
-import base64
 import gzip
 import hashlib
 import http.client
 import http.server
 import io
 import itertools
+import pathlib
 import ssl
 import sys
 import tarfile
 
 port, registry_port, certificate, key = sys.argv[1:5]
-client_certificates = sys.argv[5:]
+client_certificates = [pathlib.Path(file) for file in sys.argv[5:]]
 numbers = itertools.count(1)
-HOP_BY_HOP = ("connection", "content-length", "content-type", "keep-alive", "te", "transfer-encoding", "upgrade", "client-cert")
+HOP_BY_HOP = ("connection", "content-length", "content-type", "keep-alive", "te", "transfer-encoding", "upgrade")
 
 
 def sdist(version):
@@ -48,20 +49,27 @@ def upload():
     return "multipart/form-data; boundary=part", "".join([*parts, last]).encode() + content + b"\r\n--part--\r\n"
 
 
+def towards_registry(shown):
+    """The TLS of a connection to the registry, for a client that showed this certificate."""
+    context = ssl.create_default_context(cafile=certificate)
+    for file in client_certificates:
+        if shown == ssl.PEM_cert_to_DER_cert(file.read_text()):
+            context.load_cert_chain(file, file.with_name(f"{file.stem}-key.pem"))
+    return context
+
+
 class Relay(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def answer(self):
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         content_type, body = upload()
-        registry = http.client.HTTPConnection("127.0.0.1", int(registry_port), timeout=30)
+        context = towards_registry(self.connection.getpeercert(binary_form=True))
+        registry = http.client.HTTPSConnection("localhost", int(registry_port), timeout=30, context=context)
         registry.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
         for name, value in self.headers.items():
             if name.lower() not in HOP_BY_HOP:
                 registry.putheader(name, value)
-        presented = self.connection.getpeercert(binary_form=True)
-        if presented:
-            registry.putheader("Client-Cert", f":{base64.b64encode(presented).decode()}:")
         registry.putheader("Content-Type", content_type)
         registry.putheader("Content-Length", str(len(body)))
         registry.endheaders(body)
@@ -101,7 +109,7 @@ class Server(http.server.ThreadingHTTPServer):
 
     def handle_error(self, request, client_address):
         # The suite tries versions and ciphers of TLS that are refused.
-        print(f"relay: {sys.exception() if hasattr(sys, 'exception') else sys.exc_info()[1]!r}", file=sys.stderr)
+        print(f"relay: {sys.exception()!r}", file=sys.stderr)
 
 
 Server(("127.0.0.1", int(port)), Relay).serve_forever()

@@ -25,8 +25,8 @@ JAVA=${JAVA:-java}
 MVN=${MVN:-mvn}
 PYTHON=${PYTHON:-python3}
 FAPI2=${FAPI2:-no}
-[ $# -gt 0 ] || set -- private_key_jwt+dpop
-for variant; do
+variants=${*:-private_key_jwt+dpop}
+for variant in $variants; do
     case $variant in
         private_key_jwt+dpop | private_key_jwt+mtls | mtls+dpop | mtls+mtls) ;;
         *) echo "there is no variant $variant" >&2; exit 2 ;;
@@ -35,7 +35,7 @@ done
 for program in "$CARNET" "$EXAMPLE_REGISTRY"; do
     [ -x "$program" ] || { echo "there is no $program" >&2; exit 2; }
 done
-export JAVA MVN
+export JAVA MVN PYTHON
 
 folder=$(mktemp -d)
 suite='' mongo='' server='' registry='' relay=''
@@ -50,9 +50,9 @@ finish() {
 }
 trap finish EXIT
 trap 'exit 130' INT TERM
-fail() {
+fail() { # what happened, name of the log
     echo "$1" >&2
-    tail -n 20 "$folder"/*.log >&2
+    tail -n 20 "$folder/$2.log" >&2
     exit 2
 }
 
@@ -60,28 +60,22 @@ fail() {
 jar=$SUITE/target/fapi-test-suite.jar parts=$SUITE/target/without-mdoc
 [ -e "$jar" ] || [ -e "$parts/built" ] || "$here/build.sh" "$SUITE"
 "$MVN" -B -q -f "$here/mongo/pom.xml" dependency:build-classpath -Dmdep.outputFile="$folder/mongo-classpath" \
-    > "$folder/maven.log" 2>&1 || fail 'Maven did not get the stand-in for MongoDB'
+    > "$folder/maven.log" 2>&1 || fail 'Maven did not get the stand-in for MongoDB' maven
 "$JAVA" -cp "$(cat "$folder/mongo-classpath")" "$here/mongo/MongoStandIn.java" "${PORTS}5" > "$folder/mongo.log" 2>&1 &
 mongo=$!
-listening() { # name, port
+listening() { # name, port, name of the log
     tries=0
     until "$PYTHON" -c 'import socket, sys; socket.create_connection(("127.0.0.1", int(sys.argv[1])), 1)' "$2" 2>/dev/null; do
         tries=$((tries + 1))
-        [ $tries -lt 100 ] || fail "$1 did not start"
+        [ $tries -lt 100 ] || fail "$1 did not start" "$3"
         sleep 0.2
     done
 }
-listening 'The stand-in for MongoDB' "${PORTS}5"
+listening 'The stand-in for MongoDB' "${PORTS}5" mongo
 # No login (devmode), and no question to the hosts of a login that is not used.
-set -- "$@" -- --fintechlabs.devmode=true --server.address=127.0.0.1 --server.port="${PORTS}4" \
+set -- --fintechlabs.devmode=true --server.address=127.0.0.1 --server.port="${PORTS}4" \
     --spring.mongodb.uri="mongodb://127.0.0.1:${PORTS}5/test_suite" --openid.mongodb.targetFeatureCompatibilityVersion= \
     --oidc.gitlab.iss=https://localhost:9 --oidc.google.iss=https://localhost:9
-variants=''
-while [ "$1" != -- ]; do
-    variants="$variants $1"
-    shift
-done
-shift
 if [ -e "$jar" ]; then
     set -- -jar "$jar" "$@"
 else
@@ -94,7 +88,7 @@ suite=$!
 SSL_CERT_FILE=$folder/certificate.pem
 export SSL_CERT_FILE
 openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost \
-    -keyout "$folder/certificate.key" -out "$SSL_CERT_FILE" 2> "$folder/openssl.log" || fail 'openssl made no certificate'
+    -keyout "$folder/certificate.key" -out "$SSL_CERT_FILE" 2> "$folder/openssl.log" || fail 'openssl made no certificate' openssl
 
 run_variant() { # client_auth, sender_constrain
     run=$folder/$1-$2 issuer=https://localhost:${PORTS}0 resource=https://localhost:${PORTS}2/
@@ -126,19 +120,20 @@ tokens_per_minute_per_credential = 0
 END
     "$CARNET" serve --config "$run/server.toml" > "$folder/carnet.log" 2>&1 &
     server=$!
-    listening Carnet "${PORTS}0"
+    listening Carnet "${PORTS}0" carnet
     "$CARNET" apply --config "$run/server.toml" --offline --yes -f "$run/apply.json" > "$folder/apply.log" 2>&1 ||
-        fail 'Carnet did not take the objects'
-    "$EXAMPLE_REGISTRY" "$issuer" "$resource" "127.0.0.1:${PORTS}3" "$run/packages" --protocol pypi > "$folder/registry.log" 2>&1 &
+        fail 'Carnet did not take the objects' apply
+    "$EXAMPLE_REGISTRY" "$issuer" "$resource" "127.0.0.1:${PORTS}3" "$run/packages" --protocol pypi \
+        --tls-certificate "$SSL_CERT_FILE" --tls-key "$folder/certificate.key" > "$folder/registry.log" 2>&1 &
     registry=$!
-    listening 'The example registry' "${PORTS}3"
+    listening 'The example registry' "${PORTS}3" registry
     # shellcheck disable=SC2086 # file names of ours, without spaces
     "$PYTHON" "$here/relay.py" "${PORTS}2" "${PORTS}3" "$SSL_CERT_FILE" "$folder/certificate.key" $certificates > "$folder/relay.log" 2>&1 &
     relay=$!
-    listening 'The relay' "${PORTS}2"
+    listening 'The relay' "${PORTS}2" relay
     result=0
     "$PYTHON" "$here/plan.py" "${PORTS}4" "$run/suite.json" "$1" "$2" ${ONLY:+--only "$ONLY"} ${LOGS:+--logs "$LOGS"} || result=$?
-    [ $result -ne 2 ] || fail 'The plan did not run'
+    [ $result -ne 2 ] || fail 'The plan did not run' suite
     stop "$relay" "$registry" "$server"
     relay='' registry='' server=''
     if [ -n "${LOGS:-}" ]; then

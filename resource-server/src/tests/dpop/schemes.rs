@@ -186,7 +186,10 @@ async fn rfc9449_4_3_9c__the_configured_url_counts_and_not_the_host_header() {
 async fn a_token_bound_to_a_certificate_or_in_an_unknown_way_is_refused() {
     let world = World::new(shared()).await;
     for (cnf, why) in [
-        (json!({ "x5t#S256": "AAAA" }), "mutual TLS is not supported"),
+        (
+            json!({ "x5t#S256": "AAAA" }),
+            "bound to a client certificate",
+        ),
         (
             json!({ "jkt": world.key.thumbprint(), "kid": "a" }),
             "bound to a key",

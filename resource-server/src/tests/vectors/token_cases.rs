@@ -242,14 +242,18 @@ fn parties() -> Vec<Case> {
             token(&header(), &without(member)),
         ));
     }
-    for cnf in [
-        json!({ "jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I" }),
-        json!({ "x5t#S256": "AAAA" }),
-        json!({}),
-        json!(null),
+    let certificate = "bound to a client certificate, and the connection was made without one";
+    for (cnf, why) in [
+        (
+            json!({ "jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I" }),
+            "bound to a key",
+        ),
+        (json!({ "x5t#S256": "AAAA" }), certificate),
+        (json!({}), "bound to a key"),
+        (json!(null), "bound to a key"),
     ] {
         cases.push(rejected(
-            "bound to a key",
+            why,
             &format!("`cnf` is {cnf}"),
             changed("cnf", cnf),
         ));
