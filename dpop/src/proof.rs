@@ -50,6 +50,7 @@ impl<'r> SentProof<'r> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
     thumbprint: String,
+    algorithm: Algorithm,
     uri: RequestUri,
     id: String,
     nonce: Option<String>,
@@ -175,6 +176,7 @@ impl Expected<'_> {
         let (past, _) = self.window();
         Ok(Proof {
             thumbprint,
+            algorithm,
             uri,
             id: claims.id.to_owned(),
             nonce: claims.nonce.map(str::to_owned),
@@ -237,6 +239,12 @@ impl Proof {
     #[must_use]
     pub fn thumbprint(&self) -> &str {
         &self.thumbprint
+    }
+
+    /// The algorithm of its signature.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
     }
 
     /// The nonce that the proof has, if any. Where nonces were asked for

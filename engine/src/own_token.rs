@@ -167,11 +167,11 @@ impl LiveToken {
         self.token.claims.cnf.as_ref()
     }
 
-    /// How strongly the workload proved itself whose assertion the token began with; a client's own
-    /// token began with none.
-    pub fn proof_level(&self) -> ProofLevel {
+    /// How strongly the workload proved itself whose assertion the token began with; `None` for a
+    /// client's own token, which began with none.
+    pub fn proof_level(&self) -> Option<ProofLevel> {
         let workload = self.token.claims.workload.as_ref();
-        workload.map(|workload| workload.proof).unwrap_or_default()
+        workload.map(|workload| workload.proof)
     }
 
     pub fn expires_at(&self) -> Timestamp {

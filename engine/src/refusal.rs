@@ -31,8 +31,8 @@ pub struct Refusal {
     pub facts: Option<Box<Facts>>,
     /// Seconds after which to try again (`Retry-After`). Shown to the caller.
     pub retry_after: Option<u32>,
-    /// Whether the client's own authentication failed: a refused assertion is then answered with
-    /// `invalid_client` (RFC 7523 section 3.2).
+    /// Whether the client's own authentication failed: a refused assertion or certificate is then
+    /// answered with `invalid_client` (RFC 7523 section 3.2, RFC 8705 section 2).
     pub of_client: bool,
     /// For the log and the audit event only. Boxed to keep this type small, because nearly every
     /// step may return a refusal.

@@ -14,7 +14,7 @@ use crate::documents::{
     ClientDocument, ClientState, ListedRule, PrincipalDocument, ResourceServerDocument, Stored,
 };
 use crate::ids::ClientRowId;
-use crate::model::{ClientSecret, Method, StoredSecret};
+use crate::model::{ClientSecret, FAPI2_ALGORITHMS, Method, StoredSecret};
 use crate::own_tokens::LOCAL_CLIENT;
 use crate::scope::ADMIN_CREDENTIALS_OF;
 use crate::store::StoredCredential;
@@ -48,6 +48,15 @@ impl Managed for ClientDocument {
                 "/name",
                 "must not be the name of this server's own command line",
             ));
+        }
+        let signing = app.keys.ring();
+        let signing = signing.map(|ring| ring.active().public().algorithm());
+        if let Some(algorithm) = signing.filter(|one| self.fapi2 && !FAPI2_ALGORITHMS.contains(one))
+        {
+            let detail = format!(
+                "must not be true: this server signs tokens with {algorithm} (tokens.signing_algorithm), which the profile does not allow"
+            );
+            problems.push(DocumentError::new("/fapi2", detail));
         }
         for (at, permission) in self.permissions.iter_mut().enumerate() {
             let found = check_permission(app, permission, None).await?;

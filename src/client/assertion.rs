@@ -91,7 +91,15 @@ async fn own(
         .upstream
         .verify(unverified, issuer.clone(), presented)
         .await;
-    verified.map_err(unverified_tells_nothing)
+    let verified = verified.map_err(unverified_tells_nothing)?;
+    // The profile wants the issuer identifier as a string (FAPI 2.0 Security Profile section 5.3.2.1).
+    if client.fapi2 && !verified.claims().get("aud").is_some_and(Value::is_string) {
+        let what = "aud of the client assertion must be a string, not an array";
+        return Err(Refusal::from(Reason::Fapi2Unmet)
+            .malformed(what)
+            .of_client());
+    }
+    Ok(verified)
 }
 
 /// Hides faults that are found before the signature is verified: they would reveal which clients

@@ -16,7 +16,7 @@ use crate::client::{Authentication, ClientCredentials, ClientIdentity, admit};
 use crate::decision::{Decision, Mode, Subject, View, decide};
 use crate::grant_type::GrantType;
 use crate::limits::Taken;
-use crate::model::DecisionContext;
+use crate::model::{DecisionContext, FAPI2_ALGORITHMS};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::store::{Committed, Recorded};
@@ -133,6 +133,7 @@ async fn judge(
         .proof
         .verify(app, context.now)
         .map_err(|refusal| at(Step::Proof, refusal))?;
+    check_profile(app, &client, spends.as_ref()).map_err(|refusal| at(Step::Proof, refusal))?;
     let parameters = request
         .parameters
         .as_ref()
@@ -236,6 +237,26 @@ fn check_grant(client: &ClientIdentity, grant_type: GrantType) -> Result<(), Ref
         }
         _ => Ok(()),
     }
+}
+
+/// Whether the proof, and the token that there would be, have algorithms of the FAPI 2.0 Security
+/// Profile, if the client is held to it (section 5.4.1).
+fn check_profile(app: &App, client: &ClientIdentity, proof: Option<&Proof>) -> Result<(), Refusal> {
+    if !client.client().is_some_and(|client| client.fapi2) {
+        return Ok(());
+    }
+    let own = app.keys.ring();
+    let own = own.map(|ring| ring.active().public().algorithm());
+    let what = match (proof.map(Proof::algorithm), own) {
+        (Some(algorithm), _) if !FAPI2_ALGORITHMS.contains(&algorithm) => {
+            format!("the DPoP proof is signed with {algorithm}")
+        }
+        (_, Some(algorithm)) if !FAPI2_ALGORITHMS.contains(&algorithm) => format!(
+            "this server signs tokens with {algorithm}: its operator has to set tokens.signing_algorithm and rotate the keys"
+        ),
+        _ => return Ok(()),
+    };
+    Err(Refusal::from(Reason::Fapi2Unmet).malformed(what))
 }
 
 fn mint(app: &App, context: &DecisionContext<'_>, judged: &Judged) -> Result<Minted, Refusal> {

@@ -77,7 +77,11 @@ impl TokenError {
     /// and a faulty client assertion is `invalid_client` (RFC 7523 section 3.2).
     fn code(&self) -> (StatusCode, &'static str) {
         let class = self.refusal.reason.class();
-        let row = if class == Class::Assertion && self.refusal.of_client {
+        let row = if matches!(
+            class,
+            Class::Assertion | Class::Certificate | Class::Profile
+        ) && self.refusal.of_client
+        {
             Class::Client.row()
         } else {
             class.row()

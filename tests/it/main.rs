@@ -56,6 +56,7 @@ mod ended_tokens;
 mod entries;
 mod exchange;
 mod exchange_command;
+mod fapi;
 mod front_door_documents;
 mod front_door_keys;
 mod front_door_strangers;

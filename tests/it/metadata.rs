@@ -156,7 +156,6 @@ async fn rfc8414_2_7__the_listed_client_methods_are_those_that_work() {
     }
     for method in [
         "tls_client_auth",
-        "self_signed_tls_client_auth",
         "client_secret_jwt",
         "spiffe_jwt",
         "None",

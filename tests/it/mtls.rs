@@ -1,6 +1,7 @@
 //! Mutual TLS (RFC 8705): clients that authenticate with their own certificates, and tokens that are bound to a certificate.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -8,9 +9,9 @@ use axum::body::Body;
 use axum::http::Request;
 use axum::routing::get;
 use axum::{Json, Router};
-use carnet::config::{ConnectionLimits, Listen};
+use carnet::config::{CertificateFiles, ConnectionLimits, Listen, TlsConfig};
 use carnet::http;
-use carnet::tls::{ClientCertificate, jwk, proxy_thumbprints};
+use carnet::tls::{Certificates, ClientCertificate, jwk, proxy_thumbprints};
 use carnet_dpop::ProofKey;
 use carnet_jose::base64;
 use openssl::pkey::{PKey, Private};
@@ -24,9 +25,11 @@ use tokio_openssl::SslStream;
 
 use super::assertion::payload;
 use super::delegation::{helper, with_helpers};
+use super::surroundings::{Program, daemon, is_installed};
 use crate::support::{
-    ACCESS_TOKEN, Answer, Authority, CARNET, CLIENT_ASSERTION, JWT, JWT_BEARER, R1, Secure,
-    TOKEN_EXCHANGE, TestClient, TestServer, World, carnet_in, encode, free_address, permission,
+    ACCESS_TOKEN, Answer, Authority, CARNET, CLIENT_ASSERTION, Deployed, JWT, JWT_BEARER, Packages,
+    R1, Secure, TOKEN_EXCHANGE, TestClient, TestServer, World, carnet, carnet_in, encode, finished,
+    free_address, may_skip, permission, write,
 };
 
 const DAY: i64 = 86_400;
@@ -360,7 +363,7 @@ async fn rfc8705_3_1__every_grant_binds_its_token_to_the_certificate() {
 }
 
 #[tokio::test]
-async fn rfc8705_3_4__a_client_of_bound_tokens_gets_no_other() {
+async fn a_client_of_certificate_bound_tokens_gets_no_other() {
     let world = world().await;
     let server = &world.server;
     let own = Own::new();
@@ -1159,6 +1162,373 @@ async fn rfc8705_6_5_1__a_proxy_over_tls_shows_a_certificate_that_is_pinned() {
     std::fs::write(file.path(), "nothing").unwrap();
     let error = proxy_thumbprints(&[file.path().to_owned()]).unwrap_err();
     assert!(error.contains("must hold certificates in PEM"), "{error}");
+}
+
+// ---- clients of others ----
+
+/// A server at the present time, with a listener that asks for client certificates at the URL of its metadata.
+struct Asking {
+    deployed: Deployed,
+    own: Own,
+    folder: tempfile::TempDir,
+    _serving: http::Serving,
+}
+
+impl Asking {
+    async fn new() -> Self {
+        let address = free_address();
+        let url = format!("https://{address}");
+        let settings = [
+            (
+                "CARNET_SERVER__CLIENT_CERT_LISTEN",
+                "unix:/run/carnet-test/client-cert.sock",
+            ),
+            ("CARNET_SERVER__MTLS_URL", &*url),
+        ];
+        let deployed = Deployed::with(&settings).await;
+        let folder = tempfile::tempdir().unwrap();
+        let pair = deployed
+            .authority()
+            .certify(&["127.0.0.1", "localhost"], DAY);
+        let [certificate_file, key_file] = write(folder.path(), "server", &pair);
+        let certificates = vec![CertificateFiles {
+            certificate_file,
+            key_file,
+        }];
+        let certificates = Certificates::open(&TlsConfig { certificates }).unwrap();
+        let tls = http::Tls::new(Arc::new(certificates), &[]).asking();
+        let listen = Listen::Address(address.parse().unwrap());
+        let router = deployed.world.server.router.clone();
+        let limits = ConnectionLimits::default();
+        let serving = http::serve(router, &listen, limits, Some(&tls))
+            .await
+            .unwrap();
+        let own = Own::new();
+        let server = &deployed.world.server;
+        let document = json!({
+            "auth_method": "self_signed_tls_client_auth", "jwks": own.jwks(), "permissions": [permission(&["publish"])],
+            "resource_server": "pypi",
+        });
+        server.put("clients/builder", document).await;
+        write(
+            folder.path(),
+            "own",
+            &(own.certificate.clone(), own.key.clone()),
+        );
+        Self {
+            deployed,
+            own,
+            folder,
+            _serving: serving,
+        }
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    /// What the scripts are told.
+    fn input(&self) -> Value {
+        let text = |name: &str| std::fs::read_to_string(self.file(name)).unwrap();
+        json!({
+            "issuer": self.deployed.url, "resource": R1, "assertion": self.deployed.good(),
+            "certificate": text("own.crt"), "key": text("own.key"), "authority": self.deployed.authority().pem(),
+            "certificateFile": self.file("own.crt"), "keyFile": self.file("own.key"),
+        })
+    }
+
+    #[track_caller]
+    fn is_bound(&self, answer: &Value) {
+        let claims = payload(
+            answer["access_token"]
+                .as_str()
+                .unwrap_or_else(|| panic!("{answer:#}")),
+        );
+        assert_eq!(claims["cnf"], json!({ "x5t#S256": self.own.thumbprint() }));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rfc8705_2_1__openid_client_authenticates_by_its_certificate() {
+    let asking = Asking::new().await;
+    let Some(seen) = asking
+        .deployed
+        .run(Packages::Npm, "openid-client/mtls.mjs", &asking.input())
+    else {
+        return;
+    };
+    asking.is_bound(&seen["own"]);
+    asking.is_bound(&seen["workload"]);
+    assert_eq!(seen["introspected"]["active"], true, "{seen:#}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rfc8705_2_1__oauth4webapi_authenticates_by_its_certificate() {
+    let asking = Asking::new().await;
+    let Some(seen) = asking
+        .deployed
+        .run(Packages::Npm, "oauth4webapi/mtls.mjs", &asking.input())
+    else {
+        return;
+    };
+    asking.is_bound(&seen["own"]);
+    assert_eq!(seen["bound"], true);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rfc8705_4_1__requests_and_curl_get_bound_tokens() {
+    let asking = Asking::new().await;
+    let Some(seen) = asking
+        .deployed
+        .run(Packages::Pypi, "requests/mtls.py", &asking.input())
+    else {
+        return;
+    };
+    assert_eq!(seen["status"], 200, "{seen:#}");
+    asking.is_bound(&seen["workload"]);
+    if !is_installed("curl") {
+        may_skip("curl");
+        return;
+    }
+    let endpoint = asking
+        .deployed
+        .world
+        .server
+        .app
+        .config
+        .own
+        .mtls_at("/token")
+        .unwrap();
+    let output = tokio::process::Command::new("curl")
+        .args(["--silent", "--noproxy", "*", "--cacert"])
+        .arg(asking.deployed.authority_file())
+        .args([
+            "--cert",
+            &asking.file("own.crt"),
+            "--key",
+            &asking.file("own.key"),
+            &endpoint,
+        ])
+        .args([
+            "-d",
+            "grant_type=client_credentials",
+            "-d",
+            "client_id=builder",
+        ])
+        .output()
+        .await
+        .unwrap();
+    let answer = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    asking.is_bound(&answer);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn carnet_exchange_connects_with_a_certificate() {
+    let asking = Asking::new().await;
+    let (certificate, key) = (asking.file("own.crt"), asking.file("own.key"));
+    let exchange = async |more: &[&str]| {
+        let assertion = asking.deployed.good();
+        std::fs::write(asking.file("assertion"), assertion).unwrap();
+        let mut command = tokio::process::Command::from(carnet());
+        command
+            .args([
+                "exchange",
+                "--server",
+                &asking.deployed.url,
+                "--resource",
+                R1,
+                "--json",
+            ])
+            .args([
+                "--source",
+                "file",
+                "--assertion-file",
+                &asking.file("assertion"),
+            ])
+            .args(more)
+            .env("SSL_CERT_FILE", asking.deployed.authority_file());
+        finished(command.output().await.unwrap())
+    };
+    let run = exchange(&["--client-cert", &certificate, "--client-key", &key]).await;
+    assert_eq!(run.code, 0, "{run:?}");
+    asking.is_bound(&serde_json::from_str(&run.stdout).unwrap());
+    // With a key of its own for proofs, the token is bound to that one.
+    let jwk = asking.file("job.jwk");
+    let both = [
+        "--client-cert",
+        &certificate,
+        "--client-key",
+        &key,
+        "--dpop-key",
+        &jwk,
+    ];
+    let run = exchange(&both).await;
+    let answer: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(answer["token_type"], "DPoP", "{run:?}");
+    // An explanation declares the certificate.
+    let run = exchange(&[
+        "--client-cert",
+        &certificate,
+        "--client-key",
+        &key,
+        "--explain",
+    ])
+    .await;
+    assert_eq!(run.code, 0, "{run:?}");
+    // Without one half, with a key that others can read, or with one that is another's.
+    let run = exchange(&["--client-cert", &certificate]).await;
+    assert_eq!(run.code, 2, "{run:?}");
+    let run = exchange(&["--client-cert", &certificate, "--client-key", ""]).await;
+    assert!(
+        run.code == 2 && run.stderr.contains("go together"),
+        "{run:?}"
+    );
+    let run = exchange(&["--client-cert", &key, "--client-key", &key]).await;
+    assert!(
+        run.code == 2 && run.stderr.contains("must hold a certificate in PEM"),
+        "{run:?}"
+    );
+    let others = Own::new();
+    write(
+        asking.folder.path(),
+        "other",
+        &(others.certificate, others.key),
+    );
+    let run = exchange(&[
+        "--client-cert",
+        &certificate,
+        "--client-key",
+        &asking.file("other.key"),
+    ])
+    .await;
+    assert!(
+        run.code == 2
+            && run
+                .stderr
+                .contains("not the private key of the certificate"),
+        "{run:?}"
+    );
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let run = exchange(&["--client-cert", &certificate, "--client-key", &key]).await;
+    assert!(run.code == 2 && run.stderr.contains("chmod 600"), "{run:?}");
+    // What a client registers is printed from the file.
+    let printed = carnet_in(asking.folder.path(), &["clients", "jwks", "own.crt"]);
+    let jwks: Value = serde_json::from_str(&printed.stdout).unwrap();
+    assert_eq!(jwks, asking.own.jwks());
+    let printed = carnet_in(asking.folder.path(), &["clients", "jwks", "own.key"]);
+    assert!(
+        printed.code != 0 && printed.stderr.contains("must hold a certificate in PEM"),
+        "{printed:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn carnet_exchange_says_where_no_certificates_are_taken() {
+    let deployed = Deployed::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let own = Own::new();
+    let [certificate, key] = write(folder.path(), "own", &(own.certificate, own.key));
+    let file = folder.path().join("assertion");
+    std::fs::write(&file, deployed.good()).unwrap();
+    let mut command = tokio::process::Command::from(carnet());
+    command
+        .args([
+            "exchange",
+            "--server",
+            &deployed.url,
+            "--resource",
+            R1,
+            "--source",
+            "file",
+            "--assertion-file",
+        ])
+        .arg(&file)
+        .arg("--client-cert")
+        .arg(certificate)
+        .arg("--client-key")
+        .arg(key)
+        .env("SSL_CERT_FILE", deployed.authority_file());
+    let run = finished(command.output().await.unwrap());
+    assert!(
+        run.code != 0 && run.stderr.contains("takes no client certificates"),
+        "{run:?}"
+    );
+}
+
+/// The part of the guide that is for HAProxy, with these places in it.
+fn haproxy_conf(folder: &Path, places: &[(&str, &str)]) -> PathBuf {
+    let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/src/guides/production.md");
+    let guide = std::fs::read_to_string(guide).unwrap();
+    let block = guide.split("```haproxy\n").nth(1).unwrap();
+    let mut block = block.split("```").next().unwrap().to_owned();
+    for (ours, theirs) in places {
+        assert!(block.contains(ours), "the guide has {ours}");
+        block = block.replace(ours, theirs);
+    }
+    let file = folder.join("haproxy.cfg");
+    let defaults = "defaults\n    mode http\n    timeout connect 5s\n    timeout client 30s\n    timeout server 30s\n";
+    std::fs::write(&file, format!("{defaults}{block}")).unwrap();
+    file
+}
+
+#[tokio::test]
+async fn rfc8705_6_5_1__behind_the_haproxy_of_the_guide_the_clients_certificate_counts() {
+    if !is_installed("haproxy") {
+        may_skip("haproxy");
+        return;
+    }
+    let (server, _, _serving) = asking().await;
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("client-cert.sock");
+    let (router, listen) = (
+        server.world.server.router.clone(),
+        Listen::Unix(socket.clone()),
+    );
+    let limits = ConnectionLimits::default();
+    let _proxied = http::serve_proxies(router, &listen, limits, None)
+        .await
+        .unwrap();
+    let place = |name: &str| folder.path().join(name).display().to_string();
+    let (certificate, key) = server.authority.certify(&["as.test"], 3000 * DAY);
+    let pem = [
+        certificate.to_pem().unwrap(),
+        key.private_key_to_pem_pkcs8().unwrap(),
+    ]
+    .concat();
+    std::fs::write(place("mtls.pem"), pem).unwrap();
+    std::fs::write(place("any.pem"), Authority::new().pem()).unwrap();
+    let outside = free_address();
+    let places = [
+        ("bind :443", &*format!("bind {outside}")),
+        ("/etc/haproxy/mtls.pem", &place("mtls.pem")),
+        ("/etc/haproxy/any.pem", &place("any.pem")),
+        ("/run/carnet/client-cert.sock", &place("client-cert.sock")),
+    ];
+    let conf = haproxy_conf(folder.path(), &places);
+    let mut haproxy = daemon("haproxy");
+    haproxy.arg("-db").arg("-f").arg(conf);
+    let Some(_haproxy) = Program::start("haproxy", &mut haproxy, &outside).await else {
+        return;
+    };
+    let (own, other, address) = (Own::new(), Own::new(), outside.parse().unwrap());
+    let send = async |certificate: Option<&Own>, headers: &str| {
+        let mut stream = handshake(&server, address, certificate, SslVersion::TLS1_3)
+            .await
+            .unwrap();
+        let assertion = server.world.good();
+        let (status, answer) = post(&mut stream, headers, &with_assertion(&assertion)).await;
+        assert_eq!(status, 200, "{answer:#}");
+        payload(answer["access_token"].as_str().unwrap())
+    };
+    let forged = format!(
+        "Client-Cert: {0}\r\nclient-cert: {0}\r\nClient_Cert: {0}\r\nClient-Cert-Chain: {0}\r\n",
+        other.field()
+    );
+    for headers in ["", &forged] {
+        let claims = send(Some(&own), headers).await;
+        assert_eq!(claims["cnf"], json!({ "x5t#S256": own.thumbprint() }));
+        assert_eq!(send(None, headers).await.get("cnf"), None);
+    }
 }
 
 #[test]

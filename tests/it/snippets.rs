@@ -270,8 +270,8 @@ permissions = [{ resource_server = "registry", actions = ["publish"], packages =
 /// The languages of blocks, and what checks those that show no file.
 #[test]
 fn every_other_block_is_of_a_kind_that_is_checked() {
-    // nginx: surroundings.rs and deployment.rs. http: below. yaml: the workflow of the README, in book.rs.
-    let by_test = BTreeSet::from(["console", "json", "toml", "nginx", "http"]);
+    // nginx: surroundings.rs and deployment.rs. haproxy: mtls.rs. http: below. yaml: the workflow of the README, in book.rs.
+    let by_test = BTreeSet::from(["console", "json", "toml", "nginx", "haproxy", "http"]);
     for block in blocks().iter().filter(|block| block.shows.is_none()) {
         let place = block.place();
         let language = block.language.as_str();

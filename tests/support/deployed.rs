@@ -53,6 +53,10 @@ impl Deployed {
         }
     }
 
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
     /// Where programs find the authority of its certificate.
     pub fn authority_file(&self) -> PathBuf {
         self.world.server.db.folder().join("authority.pem")

@@ -59,7 +59,7 @@ pub(super) fn decide<A: Assertion>(
             .is_none_or(|(party, _)| is_named(entry, party))
     };
     let keeps = |entry: &AuthorizationDetail| {
-        keeps_its_proof(rule_of(entry), token.proof_level(), possession.level)
+        keeps_its_proof(rule_of(entry), subject.level_of(token), possession.level)
     };
     let mut named = claims
         .authorization_details

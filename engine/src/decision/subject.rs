@@ -110,6 +110,10 @@ impl<A: Assertion> Subject<A> {
             // A client that makes a proof wants to use it: a certificate may only authenticate it.
             None => self.proved.dpop().or_else(|| self.proved.certificate()),
         };
+        if key.is_none() && client.is_some_and(|client| client.fapi2) {
+            let what = "the token has to be bound: send a DPoP proof, or connect with a client certificate";
+            return Err(Refusal::from(Reason::Fapi2Unmet).malformed(what));
+        }
         Ok(Possession { level, key })
     }
 
@@ -138,7 +142,14 @@ impl<A: Assertion> Subject<A> {
         let lost = Reason::ProofWouldBeLost;
         possession::check(token.confirmation(), &self.proved, (lost, lost))
             .map_err(|reason| Refusal::claim(reason, "cnf"))?;
-        Ok(token.proof_level())
+        Ok(self.level_of(token))
+    }
+
+    /// How strongly the subject of a token proved itself. A client's own token began with no
+    /// workload, and is used by this client alone, which has proved itself anew.
+    pub(super) fn level_of(&self, token: &LiveToken) -> ProofLevel {
+        let of_client = || self.client.identity().proof_level();
+        token.proof_level().unwrap_or_else(of_client)
     }
 
     /// The client acting for itself, if it authenticated.

@@ -14,8 +14,8 @@ use crate::clock::Timestamp;
 use crate::grant_type::GrantType;
 use crate::ids::{ClientRowId, TrustedIssuerId, check_name, looks_like_id};
 use crate::model::{
-    ASSERTION_ALGORITHMS, Client, ClientPermission, ClientSecret, KeySource, Method, RuleReference,
-    StoredSecret, TrustedIssuer,
+    ASSERTION_ALGORITHMS, Client, ClientPermission, ClientSecret, FAPI2_ALGORITHMS, KeySource,
+    Method, RuleReference, StoredSecret, TrustedIssuer,
 };
 use crate::profile::{Replay, Terms};
 use crate::scope::{ScopeSet, is_admin_scope};
@@ -25,9 +25,12 @@ use crate::trust::{DocumentError, Warning};
 const MAX_ASSERTION_LIFETIME: i64 = 3600;
 /// Largest difference between a client's clock and ours, in seconds.
 const LEEWAY: i64 = 60;
+/// Longest time from `iat` to `exp` of an assertion of a client that is held to FAPI 2.0, in seconds.
+const MAX_FAPI2_LIFETIME: i64 = 300;
 /// Members about what the client's tokens are bound to.
 const DPOP_BOUND: &str = "dpop_bound_access_tokens";
 const CERTIFICATE_BOUND: &str = "tls_client_certificate_bound_access_tokens";
+const FAPI2: &str = "fapi2";
 
 /// How a client authenticates at the token endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -130,6 +133,10 @@ pub struct ClientDocument {
     /// Whether the client gets only tokens that are bound to its certificate (RFC 8705 section 3.4).
     #[serde(default, skip_serializing_if = "is_default")]
     pub tls_client_certificate_bound_access_tokens: bool,
+    /// Whether the client is held to the FAPI 2.0 Security Profile: keys of its own, tokens that are
+    /// bound, and the algorithms and lifetimes of the profile.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub fapi2: bool,
     /// Whether the client may be used; a disabled one is refused, and its tokens end.
     pub enabled: bool,
 }
@@ -190,6 +197,7 @@ impl Document for ClientDocument {
             tls_client_certificate_bound_access_tokens: reader
                 .boolean(CERTIFICATE_BOUND)
                 .unwrap_or(false),
+            fapi2: reader.boolean(FAPI2).unwrap_or(false),
             enabled: reader.boolean("enabled").unwrap_or(true),
         };
         document.check_keys(&mut reader, context);
@@ -203,14 +211,15 @@ impl Document for ClientDocument {
         for name in ["jwks", "jwks_uri", "resource_server"] {
             shown.entry(name).or_insert(Value::Null);
         }
-        for (name, is_bound) in [
+        for (name, is_set) in [
             (DPOP_BOUND, self.dpop_bound_access_tokens),
             (
                 CERTIFICATE_BOUND,
                 self.tls_client_certificate_bound_access_tokens,
             ),
+            (FAPI2, self.fapi2),
         ] {
-            shown.insert(name.to_owned(), is_bound.into());
+            shown.insert(name.to_owned(), is_set.into());
         }
         shown
     }
@@ -332,7 +341,7 @@ impl ClientDocument {
             (Some(jwks), None) => {
                 let material = context.material;
                 let checked = if self.auth_method == AuthMethod::PrivateKeyJwt {
-                    material.check_key_set(jwks, &ASSERTION_ALGORITHMS, KeyUse::Signature)
+                    material.check_key_set(jwks, self.assertion_algorithms(), KeyUse::Signature)
                 } else {
                     material.check_client_certificates(jwks)
                 };
@@ -352,6 +361,15 @@ impl ClientDocument {
         }
     }
 
+    /// The algorithms with which the client may sign its assertions.
+    fn assertion_algorithms(&self) -> &'static [Algorithm] {
+        if self.fapi2 {
+            &FAPI2_ALGORITHMS
+        } else {
+            &ASSERTION_ALGORITHMS
+        }
+    }
+
     /// Whether the client can do nothing without a client certificate.
     fn needs_certificates(&self) -> bool {
         self.auth_method == AuthMethod::SelfSignedTlsClientAuth
@@ -362,6 +380,10 @@ impl ClientDocument {
         if self.dpop_bound_access_tokens && self.tls_client_certificate_bound_access_tokens {
             let detail = "must not be given together with dpop_bound_access_tokens: a token is bound to one key";
             reader.problem(CERTIFICATE_BOUND, detail);
+        }
+        if self.fapi2 && !self.auth_method.has_keys() {
+            let detail = "must not be true for this method: clients of the FAPI 2.0 profile use private_key_jwt or self_signed_tls_client_auth";
+            reader.problem(FAPI2, detail);
         }
     }
 
@@ -427,7 +449,7 @@ impl ClientDocument {
             AuthMethod::ClientSecretBasic => Method::SecretBasic(state.secrets.clone()),
             AuthMethod::ClientSecretPost => Method::SecretPost(state.secrets.clone()),
             AuthMethod::PrivateKeyJwt => {
-                let assertions = (ASSERTION_ALGORITHMS.as_slice(), version);
+                let assertions = (self.assertion_algorithms(), version);
                 Method::PrivateKeyJwt(
                     self.issuer_of_its_own(id, name, assertions, context)?
                         .into(),
@@ -464,6 +486,7 @@ impl ClientDocument {
             dpop_bound_access_tokens: self.dpop_bound_access_tokens,
             tls_client_certificate_bound_access_tokens: self
                 .tls_client_certificate_bound_access_tokens,
+            fapi2: self.fapi2,
             enabled: self.enabled,
         })
     }
@@ -515,7 +538,11 @@ impl ClientDocument {
             types: ["JWT", "client-authentication+jwt"]
                 .map(str::to_owned)
                 .to_vec(),
-            max_assertion_lifetime_seconds: MAX_ASSERTION_LIFETIME,
+            max_assertion_lifetime_seconds: if self.fapi2 {
+                MAX_FAPI2_LIFETIME
+            } else {
+                MAX_ASSERTION_LIFETIME
+            },
             leeway_seconds: LEEWAY,
             cap_at_assertion_expiry: false,
             replay: Replay::JtiOrTokenHash,

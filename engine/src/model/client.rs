@@ -17,6 +17,9 @@ pub const ASSERTION_ALGORITHMS: [Algorithm; 4] = [
     Algorithm::EdDSA,
 ];
 
+/// The signature algorithms of the FAPI 2.0 Security Profile (section 5.4.1).
+pub const FAPI2_ALGORITHMS: [Algorithm; 3] = [Algorithm::PS256, Algorithm::ES256, Algorithm::EdDSA];
+
 /// A registered client in compiled form.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -43,6 +46,8 @@ pub struct Client {
     pub dpop_bound_access_tokens: bool,
     /// Whether the client gets only tokens that are bound to its certificate (RFC 8705 section 3.4).
     pub tls_client_certificate_bound_access_tokens: bool,
+    /// Whether the client is held to the FAPI 2.0 Security Profile.
+    pub fapi2: bool,
     pub enabled: bool,
 }
 

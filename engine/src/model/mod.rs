@@ -15,7 +15,9 @@ mod snapshot;
 mod trusted_issuer;
 mod webhook_secret;
 
-pub use client::{ASSERTION_ALGORITHMS, Client, ClientPermission, Method, RuleReference};
+pub use client::{
+    ASSERTION_ALGORITHMS, Client, ClientPermission, FAPI2_ALGORITHMS, Method, RuleReference,
+};
 pub use context::DecisionContext;
 pub use credential::{FederatedCredential, PENDING_DAYS, State, pins_from};
 pub use front_door::{FrontDoor, FrontDoorKind, without_port};

@@ -16,6 +16,8 @@ pub enum Class {
     GrantType,
     /// Client authentication.
     Client,
+    /// What a client is held to by its registration.
+    Profile,
     /// A grant type that the client may not use.
     ClientUse,
     Scope,
@@ -27,6 +29,8 @@ pub enum Class {
     Assertion,
     /// The proof of possession that came with the request (RFC 9449 section 5).
     Proof,
+    /// The client certificate of the connection (RFC 8705).
+    Certificate,
     /// A proof without the nonce that it has to have (RFC 9449 section 8).
     ProofNonce,
     /// A token that was issued to another client.
@@ -74,7 +78,7 @@ impl Class {
             Self::Path => (404, "invalid_request", false),
             Self::Size => (413, "invalid_request", true),
             Self::Limit => (429, "temporarily_unavailable", false),
-            Self::Request => (400, "invalid_request", true),
+            Self::Request | Self::Certificate | Self::Profile => (400, "invalid_request", true),
             Self::GrantType => (400, "unsupported_grant_type", true),
             Self::Client => (401, "invalid_client", true),
             Self::ClientUse | Self::ForeignToken => (400, "unauthorized_client", true),

@@ -7,6 +7,7 @@
 use serde_json::Value;
 
 use super::{Mismatch, Refusal};
+use crate::reason::Class;
 
 /// The longest value in a description, in bytes.
 const MAX_VALUE_BYTES: usize = 128;
@@ -26,6 +27,9 @@ pub(super) fn description(refusal: &Refusal) -> String {
         .unwrap_or_default();
     if said.is_empty() {
         said = facts(refusal);
+    }
+    if said.is_empty() {
+        said = unmet(refusal);
     }
     if said.is_empty() {
         sentence.to_owned()
@@ -69,6 +73,15 @@ fn facts(refusal: &Refusal) -> String {
     ];
     let parts: Vec<String> = before.into_iter().chain(after_match).flatten().collect();
     parts.join(", ")
+}
+
+/// What is wrong with the connection, or with what the client is held to. These are texts of this
+/// server about what the caller itself sent.
+fn unmet(refusal: &Refusal) -> String {
+    let is_unmet = matches!(refusal.reason.class(), Class::Certificate | Class::Profile);
+    let what = refusal.facts.as_deref().filter(|_| is_unmet);
+    let what = what.and_then(|facts| facts.malformed.as_deref());
+    what.map(printable).unwrap_or_default()
 }
 
 /// A value as text: a list as its elements, a matcher by its word.

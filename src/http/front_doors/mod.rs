@@ -176,7 +176,12 @@ fn sentence(told: &Told, own: &OwnUrls) -> String {
         .and_then(|facts| facts.malformed.as_deref())
         .or(refusal.parameter)
         .filter(|_| {
-            let of_input = [Class::Request, Class::Assertion, Class::Proof];
+            let of_input = [
+                Class::Request,
+                Class::Assertion,
+                Class::Proof,
+                Class::Certificate,
+            ];
             of_input.contains(&reason.class())
         })
         .map(|wrong| format!(": {wrong}"))
@@ -226,6 +231,8 @@ fn mistake(told: &Told) -> Mistake {
         | Class::ClientUse
         | Class::Assertion
         | Class::Proof
+        | Class::Certificate
+        | Class::Profile
         | Class::ProofNonce
         | Class::ForeignToken => Mistake::Assertion,
     }
