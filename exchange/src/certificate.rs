@@ -57,7 +57,12 @@ impl JobCertificate {
             ));
         }
         let identity = Identity::from_pkcs8_pem(pem.as_bytes(), private.as_bytes());
-        let identity = identity.map_err(|_| {
+        // Only a client that is built with the pair finds out whether it is one.
+        let fits = |identity: &Identity| {
+            let builder = reqwest::Client::builder().identity(identity.clone());
+            builder.build().is_ok()
+        };
+        let identity = identity.ok().filter(fits).ok_or_else(|| {
             wrong(
                 "--client-key",
                 key,

@@ -47,6 +47,12 @@ impl Explainable<'_> {
                 ("require_sender_constraint", json!(true), json!(false))
             }
             Reason::DpopRequired => ("dpop_bound_access_tokens", json!(true), json!(false)),
+            Reason::CertificateRequired => (
+                "tls_client_certificate_bound_access_tokens",
+                json!(true),
+                json!(false),
+            ),
+            Reason::Fapi2Unmet => ("fapi2", json!(true), json!(false)),
             Reason::ProofWouldBeLost => ("proof", json!("that of the token"), declared),
             _ => return None,
         };

@@ -900,6 +900,7 @@ async fn explanations_take_a_declared_proof_and_say_what_is_asked_of_it() {
         let question = json!({ "trusted_issuer": "github", "claims": claims, "proof": proof });
         let body = server.admin("POST", "explanations", question).await.json();
         assert_eq!(body["reason"], reason, "{body:#}");
+        assert_eq!(check(&body, "proof").unwrap()["met"], false, "{body:#}");
     }
     for odd in [
         json!("some"),
@@ -990,4 +991,101 @@ async fn a_weaker_actor_is_told_what_the_permission_asks_for() {
     ];
     let answer = ask(server, &prover.prove(server), &form).await;
     answer.refused(400, "invalid_target", "proof_too_weak");
+}
+
+#[tokio::test]
+async fn an_exchange_keeps_the_weakest_level_in_the_token() {
+    let world = World::new().await;
+    let (server, prover) = (&world.server, Prover::new());
+    with_helpers(&world, 1).await;
+    let cnf = json!({ "jkt": prover.thumbprint() });
+    let bound = world.gh.sign(&world.claims().with("cnf", cnf));
+    let first = exchange(&world, &prover.prove(server), &bound).await;
+    assert_eq!(bound_to(&first, &prover)["workload"]["proof"], "key");
+    let token = first.token();
+    let same = renew(&world, Some(&prover.prove(server)), &token).await;
+    assert_eq!(bound_to(&same, &prover)["workload"]["proof"], "key");
+    // The actor only held its assertion.
+    let actor = world.gh.sign(&helper(&world, 0));
+    let form = [
+        ("grant_type", TOKEN_EXCHANGE),
+        ("subject_token", token.as_str()),
+        ("subject_token_type", ACCESS_TOKEN),
+        ("actor_token", &actor),
+        ("actor_token_type", JWT),
+    ];
+    let answer = ask(server, &prover.prove(server), &form).await;
+    assert_eq!(bound_to(&answer, &prover)["workload"]["proof"], "bearer");
+}
+
+#[tokio::test]
+async fn what_a_registry_asks_for_later_holds_for_exchanges_of_earlier_tokens_and_for_clients() {
+    let world = World::new().await;
+    let (server, prover) = (&world.server, Prover::new());
+    let token = world.exchange(&world.good()).await.token();
+    let client = TestClient::publisher(server, "ci", "client_secret_post").await;
+    let of_client = [
+        ("grant_type", "client_credentials"),
+        ("client_id", "ci"),
+        ("client_secret", client.secret()),
+    ];
+    let strict = json!({ "require_sender_constraint": true });
+    server.admin("PATCH", "resource-servers/pypi", strict).await;
+    let unbound = "sender_constraint_required";
+    renew(&world, None, &token)
+        .await
+        .refused(400, "invalid_request", unbound);
+    let answer = server.form("/token", &of_client).await;
+    answer.refused(400, "invalid_grant", unbound);
+    let proved = renew(&world, Some(&prover.prove(server)), &token).await;
+    bound_to(&proved, &prover);
+    bound_to(
+        &ask(server, &prover.prove(server), &of_client).await,
+        &prover,
+    );
+    let strict = json!({ "min_proof": "key" });
+    server.admin("PATCH", "resource-servers/pypi", strict).await;
+    let weak = "proof_too_weak";
+    renew(&world, Some(&prover.prove(server)), &token)
+        .await
+        .refused(400, "invalid_target", weak);
+    ask(server, &prover.prove(server), &of_client)
+        .await
+        .refused(400, "invalid_target", weak);
+}
+
+#[tokio::test]
+async fn a_front_door_gives_the_nonce_with_its_refusal() {
+    let settings = [("CARNET_DPOP__REQUIRE_NONCE", "true")];
+    let world = World::on(TestServer::with(&settings).await).await;
+    let (server, prover) = (&world.server, Prover::new());
+    let document = json!({
+        "resource": R1, "actions": ["create", "publish"],
+        "front_door": { "kind": "pypi", "hosts": ["r1.test"] },
+    });
+    server.put("resource-servers/pypi", document).await;
+    let assertion = world.gh.sign(&world.claims().with("aud", "r1.test"));
+    let send = async |nonce: Option<&str>| {
+        let htu = "https://r1.test/_/oidc/mint-token";
+        let mut claims = with(Prover::claims(server.now()), json!({ "htu": htu }));
+        if let Some(nonce) = nonce {
+            claims["nonce"] = json!(nonce);
+        }
+        let request = Request::post("/_/oidc/mint-token")
+            .header("host", "r1.test")
+            .header("content-type", "application/json")
+            .header("dpop", prover.sign(&claims))
+            .body(Body::from(json!({ "token": assertion }).to_string()));
+        server.send(request.unwrap()).await
+    };
+    let refused = send(None).await;
+    assert_eq!(
+        refused.json()["reason"],
+        "proof_nonce",
+        "{}",
+        refused.text()
+    );
+    let nonce = refused.header("dpop-nonce").unwrap().to_owned();
+    let answer = send(Some(&nonce)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
 }

@@ -19,7 +19,7 @@ const withCertificate = (url, options) => new Promise((resolve, reject) => {
 
 const discover = async (id, method) => {
   const configuration = await client.discovery(
-    new URL(issuer), { client_id: id, use_mtls_endpoint_aliases: true }, undefined, method,
+    new URL(issuer), id, { use_mtls_endpoint_aliases: true }, method,
     { algorithm: 'oauth2', [client.customFetch]: withCertificate },
   )
   configuration[client.customFetch] = withCertificate
