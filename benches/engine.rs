@@ -25,6 +25,7 @@ use carnet::decision::{Decision, Mode, Presented, Subject, decide};
 use carnet::grant;
 use carnet::grant_type::GrantType;
 use carnet::model::DecisionContext;
+use carnet::possession::ProvedKeys;
 use carnet::principal::AccessRequest;
 use carnet::trust::{Consent, Door, match_credentials};
 use carnet::upstream::HttpFetch;
@@ -77,7 +78,7 @@ fn engine(criterion: &mut Criterion) {
         grant_type: GrantType::JwtBearer,
         presented: Presented::Assertion(accepted),
         client: Admitted::nobody(),
-        proved: Default::default(),
+        proved: ProvedKeys::default(),
         actor: None,
     };
     let mode = Mode::Issue(&app.limits);

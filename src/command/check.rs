@@ -105,7 +105,7 @@ impl Findings {
             return;
         };
         if let Err(error) = proxy_thumbprints(&config.server.client_cert_proxies) {
-            self.problems.push(error.to_string());
+            self.problems.push(error);
         }
         let now = SystemClock.now();
         match CertificateSet::read(tls) {

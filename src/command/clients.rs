@@ -29,8 +29,7 @@ enum ClientsCommand {
         after_help = "Example:\n  carnet clients rotate-secret pypi-registry --secrets-file /run/secrets/pypi-registry"
     )]
     RotateSecret(RotateArgs),
-    /// Print the key set (jwks) with which a client of the method self_signed_tls_client_auth registers
-    /// its certificates.
+    /// Print the key set (jwks) with which a client registers its certificates, for mutual TLS.
     #[command(after_help = "Example:\n  carnet clients jwks client.pem")]
     Jwks(JwksArgs),
 }

@@ -194,17 +194,17 @@ async fn listen_on(
     let proxies = &app.config.server.trusted_proxies;
     let tls = certificates.map(|certificates| http::Tls::new(certificates, proxies));
     let mut serving = Vec::new();
-    let begin = |listen, tls: Option<http::Tls>| {
+    let open = |listen, tls: Option<http::Tls>| {
         let (router, connections) = (listeners.router.clone(), connections.clone());
         async move { http::serve(router, listen, connections, tls.as_ref()).await }
     };
     let failed = |listen: &Listen, error| CommandError::File(listen.to_string(), error);
     for listen in listeners.listen {
-        let begun = begin(listen, tls.clone()).await;
+        let begun = open(listen, tls.clone()).await;
         serving.push(begun.map_err(|error| failed(listen, error))?);
     }
     for listen in &listeners.mtls.direct {
-        let begun = begin(listen, tls.as_ref().map(http::Tls::asking)).await;
+        let begun = open(listen, tls.as_ref().map(http::Tls::asking)).await;
         serving.push(begun.map_err(|error| failed(listen, error))?);
     }
     if let Some(listen) = &listeners.mtls.proxies {

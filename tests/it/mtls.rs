@@ -445,7 +445,7 @@ async fn a_certificate_that_cannot_be_used_is_never_ignored() {
         answer.refused(400, "invalid_request", "certificate_invalid");
         assert!(answer.text().contains(says), "{}", answer.text());
         // The assertion is as good as before.
-        if std::ptr::eq(server, &world.server) {
+        if says != "not valid before" {
             token(server, None, &with_assertion(&assertion))
                 .await
                 .token();
@@ -1465,7 +1465,7 @@ async fn carnet_exchange_says_where_no_certificates_are_taken() {
     );
 }
 
-/// The part of the guide that is for HAProxy, with these places in it.
+/// The guide's configuration of the proxy, with these places in it.
 fn haproxy_conf(folder: &Path, places: &[(&str, &str)]) -> PathBuf {
     let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/src/guides/production.md");
     let guide = std::fs::read_to_string(guide).unwrap();

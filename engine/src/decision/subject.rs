@@ -7,7 +7,7 @@ use carnet_access::{Confirmation, ProofLevel};
 use crate::assertion::{Assertion, AssertionContent};
 use crate::client::Admitted;
 use crate::grant_type::GrantType;
-use crate::model::Client;
+use crate::model::{Client, TokenBinding};
 use crate::own_token::{FEDERATED, LiveToken};
 use crate::possession::{self, Possession, ProvedKeys};
 use crate::reason::Reason;
@@ -80,9 +80,9 @@ impl<A: Assertion> Subject<A> {
                 .map_err(Refusal::of_client)?;
         }
         let client = identity.client();
-        let wants_dpop = client.is_some_and(|client| client.dpop_bound_access_tokens);
-        let wants_certificate =
-            client.is_some_and(|client| client.tls_client_certificate_bound_access_tokens);
+        let wanted = client.map(|client| client.binding);
+        let wants_dpop = wanted == Some(TokenBinding::Dpop);
+        let wants_certificate = wanted == Some(TokenBinding::Certificate);
         if wants_dpop && self.proved.dpop.is_none() {
             return Err(Reason::DpopRequired.into());
         }

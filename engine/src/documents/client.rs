@@ -15,7 +15,7 @@ use crate::grant_type::GrantType;
 use crate::ids::{ClientRowId, TrustedIssuerId, check_name, looks_like_id};
 use crate::model::{
     ASSERTION_ALGORITHMS, Client, ClientPermission, ClientSecret, FAPI2_ALGORITHMS, KeySource,
-    Method, RuleReference, StoredSecret, TrustedIssuer,
+    Method, RuleReference, StoredSecret, TokenBinding, TrustedIssuer,
 };
 use crate::profile::{Replay, Terms};
 use crate::scope::{ScopeSet, is_admin_scope};
@@ -98,6 +98,10 @@ impl AuthMethod {
 
 /// A registered OAuth client. Its `client_id` is the name of the object.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the members of the JSON document, two of them by the names of their RFCs"
+)]
 pub struct ClientDocument {
     /// How the client authenticates at the token endpoint.
     pub auth_method: AuthMethod,
@@ -361,6 +365,16 @@ impl ClientDocument {
         }
     }
 
+    fn binding(&self) -> TokenBinding {
+        if self.dpop_bound_access_tokens {
+            TokenBinding::Dpop
+        } else if self.tls_client_certificate_bound_access_tokens {
+            TokenBinding::Certificate
+        } else {
+            TokenBinding::Optional
+        }
+    }
+
     /// The algorithms with which the client may sign its assertions.
     fn assertion_algorithms(&self) -> &'static [Algorithm] {
         if self.fapi2 {
@@ -483,9 +497,7 @@ impl ClientDocument {
             scopes: ScopeSet::of(self.scopes.iter().map(String::as_str)),
             permissions: permissions.collect(),
             resource_server: self.resource_server.clone(),
-            dpop_bound_access_tokens: self.dpop_bound_access_tokens,
-            tls_client_certificate_bound_access_tokens: self
-                .tls_client_certificate_bound_access_tokens,
+            binding: self.binding(),
             fapi2: self.fapi2,
             enabled: self.enabled,
         })

@@ -42,13 +42,21 @@ pub struct Client {
     pub permissions: Vec<ClientPermission>,
     /// The name of the registry that this client is: it may introspect that registry's tokens.
     pub resource_server: Option<String>,
-    /// Whether the client gets only tokens that are bound to a key by DPoP (RFC 9449 section 5.2).
-    pub dpop_bound_access_tokens: bool,
-    /// Whether the client gets only tokens that are bound to its certificate (RFC 8705 section 3.4).
-    pub tls_client_certificate_bound_access_tokens: bool,
+    pub binding: TokenBinding,
     /// Whether the client is held to the FAPI 2.0 Security Profile.
     pub fapi2: bool,
     pub enabled: bool,
+}
+
+/// What a client's tokens have to be bound to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenBinding {
+    /// To what the request proves, or to nothing.
+    Optional,
+    /// To a key by DPoP (RFC 9449 section 5.2).
+    Dpop,
+    /// To the client's certificate (RFC 8705 section 3.4).
+    Certificate,
 }
 
 /// What a client's own tokens permit at one resource server.

@@ -17,6 +17,7 @@ mod webhook_secret;
 
 pub use client::{
     ASSERTION_ALGORITHMS, Client, ClientPermission, FAPI2_ALGORITHMS, Method, RuleReference,
+    TokenBinding,
 };
 pub use context::DecisionContext;
 pub use credential::{FederatedCredential, PENDING_DAYS, State, pins_from};
