@@ -3,6 +3,7 @@
 
 use std::str::FromStr;
 
+use carnet_jose::from_base64url;
 use carnet_jose::json::{self, Limits};
 use carnet_outbound::{is_safe, is_this_machine};
 use reqwest::StatusCode;
@@ -273,11 +274,11 @@ impl Server {
     ) -> Result<Map<String, Value>, ServerError> {
         let url = match (proofs.certificate, &self.mtls_token_endpoint) {
             (None, _) => &self.token_endpoint,
-            (Some(_), Some(alias)) => alias,
-            (Some(_), None) => {
+            (Some(_), Some(alias)) if alias.scheme() == "https" => alias,
+            (Some(_), _) => {
                 return Err(ServerError::Metadata(
                     self.issuer.metadata_url(),
-                    "the server takes no client certificates: it names no token_endpoint in mtls_endpoint_aliases".to_owned(),
+                    "the server takes no client certificates: it names no https token_endpoint in mtls_endpoint_aliases".to_owned(),
                 ));
             }
         };
@@ -303,6 +304,15 @@ impl Server {
         }
         if !is_bearer_token(text("access_token")) {
             return Err(strange("the answer has no access token".to_owned()));
+        }
+        // TLS sends no certificate where none is asked for, and nobody would notice.
+        if let (None, Some(certificate)) = (proofs.key, proofs.certificate)
+            && is_unbound(text("access_token"), certificate.thumbprint())
+        {
+            return Err(strange(
+                "the token is not bound to the certificate: the connection was made without it"
+                    .to_owned(),
+            ));
         }
         Ok(body)
     }
@@ -403,6 +413,17 @@ fn form<'a>(request: &TokenRequest<'a>, assertion: &'a Assertion) -> Vec<(&'stat
     form.extend(request.package.map(|package| ("package", package)));
     form.extend(request.proof.map(|proof| ("proof", proof)));
     form
+}
+
+/// Whether a JWT says that it is not bound to the certificate of this thumbprint. Other tokens say
+/// nothing.
+fn is_unbound(token: &str, thumbprint: &str) -> bool {
+    let Some(claims) = token.split('.').nth(1).and_then(from_base64url) else {
+        return false;
+    };
+    let claims = json::object(&claims, Limits::DOCUMENT).unwrap_or_default();
+    let bound_to = claims.get("cnf").and_then(|cnf| cnf.get("x5t#S256"));
+    bound_to.and_then(Value::as_str) != Some(thumbprint)
 }
 
 /// Whether a text has only the characters of RFC 6750 section 2.1. Any others could break a line of

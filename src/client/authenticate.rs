@@ -131,12 +131,15 @@ impl Authentication<'_> {
         let certificate = self
             .certificate
             .ok_or_else(|| found("its method needs a client certificate, and there is none"))?;
-        let certificate = usable(certificate, self.context.now).map_err(Refusal::of_client)?;
         let thumbprint = certificate.thumbprint();
         let registered = self.upstream.certificates_of(issuer, thumbprint).await;
         let registered = registered.map_err(unverified_tells_nothing)?;
         let identity = ClientIdentity::by_certificate(client.clone(), thumbprint, &registered);
-        identity.ok_or_else(|| found("the certificate is not one of the client's"))
+        let identity =
+            identity.ok_or_else(|| found("the certificate is not one of the client's"))?;
+        // Told to its owner alone: anybody else must not learn which clients are registered.
+        usable(certificate, self.context.now).map_err(Refusal::of_client)?;
+        Ok(identity)
     }
 }
 

@@ -101,12 +101,12 @@ impl Findings {
     }
 
     fn examine_certificates(&mut self, config: &Config) {
-        let Some(tls) = &config.server.tls else {
-            return;
-        };
         if let Err(error) = proxy_thumbprints(&config.server.client_cert_proxies) {
             self.problems.push(error);
         }
+        let Some(tls) = &config.server.tls else {
+            return;
+        };
         let now = SystemClock.now();
         match CertificateSet::read(tls) {
             Err(errors) => self.problems.extend(errors.iter().map(ToString::to_string)),

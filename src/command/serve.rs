@@ -149,6 +149,7 @@ fn log_ready(app: &App) {
     let server = &app.config.server;
     let listen: Vec<String> = server.listen.iter().map(ToString::to_string).collect();
     let metrics = server.metrics_listen.as_ref().map(ToString::to_string);
+    let mtls = server.mtls.to_string();
     let set = app.certificates.as_ref().map(|all| all.current());
     let certificates = set.map(|set| {
         let all = set.certificates().iter();
@@ -161,6 +162,7 @@ fn log_ready(app: &App) {
         issuer = app.config.own.issuer(),
         listen = listen.join(", "),
         tls = certificates.unwrap_or_else(|| "none".to_owned()),
+        client_certificates = mtls,
         metrics_listen = metrics.unwrap_or_else(|| "none".to_owned()),
         database = app.config.database.url.shown(),
         rules = app.rules().credential_count(),

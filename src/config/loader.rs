@@ -16,9 +16,9 @@ use figment::value::{Dict, Value};
 use super::listen::Listens;
 use super::origin::Sources;
 use super::{
-    AuditConfig, Config, ConfigError, ConnectionLimits, EncryptionKeySource, Environment,
-    GatewayConfig, Listen, LogConfig, LogFilter, MAX_REQUEST_SECONDS, Origin, OwnUrls, RateLimits,
-    ServerConfig, TlsConfig, TokenConfig,
+    AuditConfig, CertificateListeners, Config, ConfigError, ConnectionLimits, EncryptionKeySource,
+    Environment, GatewayConfig, Listen, LogConfig, LogFilter, MAX_REQUEST_SECONDS, Origin, OwnUrls,
+    RateLimits, ServerConfig, TlsConfig, TokenConfig,
 };
 use crate::documents::MAX_TOKEN_LIFETIME_SECONDS;
 
@@ -70,7 +70,7 @@ struct Loader {
 
 impl Loader {
     fn load(mut self) -> Result<Config, Vec<ConfigError>> {
-        let server = self.server();
+        let (server, of_gateway) = self.server();
         let own_urls = self
             .issuer(&server)
             .map_err(|detail| self.error("issuer", detail))
@@ -87,7 +87,7 @@ impl Loader {
         let encryption_key = self.encryption_key(&data_dir);
         let old_encryption_key_files = self.paths("keys.old_encryption_key_files");
         let profiles_dir = self.path("profiles_dir");
-        let gateway = self.gateway(&data_dir, own_urls.as_ref());
+        let gateway = self.gateway(&data_dir, own_urls.as_ref(), of_gateway);
         self.check_certificate_listeners(&server, &gateway.mtls);
         let own = own_files(
             &data_dir,
@@ -160,11 +160,16 @@ impl Loader {
         OwnUrls::new(&issuer, address)
     }
 
-    fn server(&mut self) -> ServerConfig {
+    /// The server's listeners, and those of the gateway for clients with certificates.
+    fn server(&mut self) -> (ServerConfig, CertificateListeners) {
         let listen = self.listen();
         let mtls = self.certificate_listeners(("server.mtls_listen", "server.client_cert_listen"));
-        ServerConfig {
-            tls: self.tls(&listen, &mtls),
+        let gateway = ("gateway.mtls_listen", "gateway.client_cert_listen");
+        let gateway = self.certificate_listeners(gateway);
+        let has_tcp = listen.iter().any(Listen::is_tcp) || mtls.has_tcp() || gateway.has_tcp();
+        self.check_distinct(&listen, &mtls);
+        let server = ServerConfig {
+            tls: self.tls(has_tcp),
             listen,
             mtls,
             client_cert_proxies: self.paths("server.client_cert_proxies"),
@@ -181,7 +186,8 @@ impl Loader {
                     .unwrap_or(usize::MAX),
                 unshared_peers: self.networks("server.unshared_peers"),
             },
-        }
+        };
+        (server, gateway)
     }
 
     fn listen(&mut self) -> Vec<Listen> {

@@ -39,18 +39,25 @@ impl CertificateListeners {
         self.direct.is_empty() && self.proxies.is_none()
     }
 
-    fn has_tcp(&self) -> bool {
+    /// Whether any is a TCP address, which speaks TLS.
+    pub fn has_tcp(&self) -> bool {
         !self.direct.is_empty() || self.proxies.as_ref().is_some_and(Listen::is_tcp)
+    }
+}
+
+impl std::fmt::Display for CertificateListeners {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let all: Vec<String> = self.direct.iter().map(ToString::to_string).collect();
+        let proxies = self.proxies.iter().map(|one| format!("{one} (proxies)"));
+        let all: Vec<String> = all.into_iter().chain(proxies).collect();
+        f.write_str(if all.is_empty() { "none" } else { "" })?;
+        f.write_str(&all.join(", "))
     }
 }
 
 impl TlsConfig {
     /// Checks that the list is not empty, that no file is named twice, and that TLS has an address.
-    pub(super) fn new(
-        certificates: Vec<CertificateFiles>,
-        listen: &[Listen],
-        mtls: &CertificateListeners,
-    ) -> Result<Self, String> {
+    pub(super) fn new(certificates: Vec<CertificateFiles>, has_tcp: bool) -> Result<Self, String> {
         if certificates.is_empty() {
             return Err(
                 "must name at least one certificate; leave the key out for a server without TLS"
@@ -67,9 +74,9 @@ impl TlsConfig {
             }
             earlier.push(certificate_file);
         }
-        if !listen.iter().any(Listen::is_tcp) && !mtls.has_tcp() {
+        if !has_tcp {
             return Err(
-                "must be left out, since server.listen has Unix sockets only, which speak HTTP without TLS"
+                "must be left out, since server.listen has Unix sockets only, which speak HTTP without TLS, and nothing else listens"
                     .to_owned(),
             );
         }

@@ -9,8 +9,8 @@ mod misdirected;
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -22,6 +22,7 @@ use axum::http::header::HOST;
 use axum::http::{StatusCode, Version};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
+use carnet_jose::{base64url, fill_random};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 
@@ -110,9 +111,26 @@ async fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
     if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
         std::fs::remove_file(path)?;
     }
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
-    Ok(listener)
+    // Bound out of reach first: between binding and the mode, anybody could connect.
+    let folder = private_folder_beside(path)?;
+    let hidden = folder.join("s");
+    let bound = UnixListener::bind(&hidden).and_then(|listener| {
+        std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(mode))?;
+        std::fs::rename(&hidden, path)?;
+        Ok(listener)
+    });
+    std::fs::remove_dir_all(&folder)?;
+    bound
+}
+
+/// Makes a folder that nobody else can enter, where a file can be renamed to this path.
+fn private_folder_beside(path: &Path) -> io::Result<PathBuf> {
+    let mut random = [0; 6];
+    fill_random(&mut random).map_err(io::Error::other)?;
+    let name = format!(".carnet-{}", base64url(random));
+    let folder = path.parent().unwrap_or(Path::new("/")).join(name);
+    std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
+    Ok(folder)
 }
 
 /// Serves on a bound listener with the default limits.

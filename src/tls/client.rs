@@ -86,7 +86,8 @@ impl ClientCertificate {
     }
 }
 
-/// The thumbprints of the certificates in these PEM files, those of reverse proxies. The error is a
+/// The thumbprints of the certificates of reverse proxies, the first one of each of these PEM files.
+/// Their times do not count: whoever pins a certificate decides how long it is good. The error is a
 /// message for the operator.
 pub fn proxy_thumbprints(files: &[PathBuf]) -> Result<Vec<String>, String> {
     let mut thumbprints = Vec::new();
@@ -94,14 +95,14 @@ pub fn proxy_thumbprints(files: &[PathBuf]) -> Result<Vec<String>, String> {
         let wrong = |what: &str| format!("server.client_cert_proxies: {}: {what}", file.display());
         let pem = std::fs::read(file).map_err(|error| wrong(&error.to_string()))?;
         let all = X509::stack_from_pem(&pem).unwrap_or_default();
-        if all.is_empty() {
-            return Err(wrong("must hold certificates in PEM"));
+        let first = all.first().and_then(|first| ClientCertificate::of(first));
+        let first = first.ok_or_else(|| wrong("must hold a certificate in PEM"))?;
+        if !first.is_strong() {
+            return Err(wrong(
+                "must hold a certificate with a key that is not weaker than RSA with 2048 bits",
+            ));
         }
-        for certificate in &all {
-            let read = ClientCertificate::of(certificate);
-            let read = read.ok_or_else(|| wrong("must hold certificates that can be read"))?;
-            thumbprints.push(read.thumbprint);
-        }
+        thumbprints.push(first.thumbprint);
     }
     Ok(thumbprints)
 }

@@ -189,6 +189,12 @@ async fn rfc8705_2_2__without_a_usable_certificate_the_client_is_not_authenticat
         .unwrap()
         .to_owned();
     assert!(said.contains("expired at"), "{said}");
+    // Nobody else learns from his certificate that there is such a client.
+    let strange = Own::new();
+    for id in ["ci", "unknown"] {
+        let answer = token(server, Some(&strange), &of_client(id)).await;
+        answer.refused(401, "invalid_client", "client_authentication_failed");
+    }
 }
 
 #[tokio::test]
@@ -1027,6 +1033,31 @@ async fn rfc8705_3_1__the_certificate_of_the_handshake_binds_the_token() {
 }
 
 #[tokio::test]
+async fn the_certificate_of_a_trusted_proxy_is_none_of_its_clients() {
+    let (server, _, _serving) = asking().await;
+    let certificates = server.world.server.app.certificates.clone().unwrap();
+    let proxies = ["127.0.0.0/8".parse().unwrap()];
+    let tls = http::Tls::new(certificates, &proxies).asking();
+    let address = free_address().parse().unwrap();
+    let (router, listen) = (server.world.server.router.clone(), Listen::Address(address));
+    let limits = ConnectionLimits::default();
+    let _proxied = http::serve(router, &listen, limits, Some(&tls))
+        .await
+        .unwrap();
+    let own = Own::new();
+    let mut stream = handshake(&server, address, Some(&own), SslVersion::TLS1_3)
+        .await
+        .unwrap();
+    let assertion = server.world.good();
+    let (status, answer) = post(&mut stream, "", &with_assertion(&assertion)).await;
+    assert_eq!(status, 200, "{answer:#}");
+    assert_eq!(
+        payload(answer["access_token"].as_str().unwrap()).get("cnf"),
+        None
+    );
+}
+
+#[tokio::test]
 async fn rfc8705_3_1__a_certificate_with_a_weak_key_gets_no_token() {
     let (server, address, _serving) = asking().await;
     let key = PKey::from_rsa(Rsa::generate(1024).unwrap()).unwrap();
@@ -1112,6 +1143,7 @@ async fn rfc8705_6_5_1__a_proxy_passes_one_certificate_on_over_a_private_socket(
         format!("{line}{line}"),
         format!("{line}Client_Cert: {}\r\n", own.field()),
         format!("CLIENT_CERT: {}\r\n", own.field()),
+        format!("{line}Client_Cert_Issuer: x\r\n"),
         format!("{line}client-cert_chain: {}\r\n", own.field()),
         format!("{line}{chain}{chain}"),
         chain.clone(),
@@ -1178,7 +1210,7 @@ async fn rfc8705_6_5_1__a_proxy_over_tls_shows_a_certificate_that_is_pinned() {
     // Files that hold no certificate are told at the start.
     std::fs::write(file.path(), "nothing").unwrap();
     let error = proxy_thumbprints(&[file.path().to_owned()]).unwrap_err();
-    assert!(error.contains("must hold certificates in PEM"), "{error}");
+    assert!(error.contains("must hold a certificate in PEM"), "{error}");
 }
 
 // ---- clients of others ----
@@ -1193,6 +1225,11 @@ struct Asking {
 
 impl Asking {
     async fn new() -> Self {
+        Self::which_asks(true).await
+    }
+
+    /// One whose listener does not ask, although its metadata say so.
+    async fn which_asks(asks: bool) -> Self {
         let address = free_address();
         let url = format!("https://{address}");
         let settings = [
@@ -1213,7 +1250,8 @@ impl Asking {
             key_file,
         }];
         let certificates = Certificates::open(&TlsConfig { certificates }).unwrap();
-        let tls = http::Tls::new(Arc::new(certificates), &[]).asking();
+        let tls = http::Tls::new(Arc::new(certificates), &[]);
+        let tls = if asks { tls.asking() } else { tls };
         let listen = Listen::Address(address.parse().unwrap());
         let router = deployed.world.server.router.clone();
         let limits = ConnectionLimits::default();
@@ -1435,6 +1473,30 @@ async fn carnet_exchange_connects_with_a_certificate() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn carnet_exchange_takes_no_token_that_is_not_bound_to_its_certificate() {
+    let asking = Asking::which_asks(false).await;
+    let (certificate, key) = (asking.file("own.crt"), asking.file("own.key"));
+    std::fs::write(asking.file("assertion"), asking.deployed.good()).unwrap();
+    let mut command = tokio::process::Command::from(carnet());
+    command
+        .args(["exchange", "--server", &asking.deployed.url])
+        .args([
+            "--resource",
+            R1,
+            "--assertion-file",
+            &asking.file("assertion"),
+        ])
+        .args(["--client-cert", &certificate, "--client-key", &key])
+        .env("SSL_CERT_FILE", asking.deployed.authority_file());
+    let run = finished(command.output().await.unwrap());
+    assert!(run.code != 0 && run.stdout.is_empty(), "{run:?}");
+    assert!(
+        run.stderr.contains("not bound to the certificate"),
+        "{run:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn carnet_exchange_says_where_no_certificates_are_taken() {
     let deployed = Deployed::new().await;
     let folder = tempfile::tempdir().unwrap();
@@ -1584,6 +1646,14 @@ fn what_the_listeners_need_is_told_by_the_check() {
         (
             "client_cert_listen = \"127.0.0.1:1\"\nmtls_url = \"https://as.test\"",
             "must be unix:/path",
+        ),
+        (
+            "listen = \"unix:/run/s\"\nclient_cert_listen = \"unix:/run/s\"\nmtls_url = \"https://as.test\"",
+            "must be another address than those of server.listen",
+        ),
+        (
+            "client_cert_listen = \"unix:/run/s\"\nmtls_url = \"https://as.test\"\nclient_cert_proxies = [\"p.crt\"]",
+            "server.client_cert_proxies: must be left out",
         ),
     ] {
         let said = check(&format!("{issuer}{lines}\n"));

@@ -55,6 +55,7 @@ fn log_ready(app: &App) {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         listen = listen.join(", "),
+        client_certificates = %config.mtls,
         database = app.config.database.url.shown(),
         "ready"
     );

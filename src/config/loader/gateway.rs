@@ -11,7 +11,7 @@ use super::Loader;
 use super::values::Expected;
 use crate::config::gateway::{RegistryEntry, named_once};
 use crate::config::listen::Listens;
-use crate::config::{GatewayConfig, GatewayRegistry, Listen, OwnUrls};
+use crate::config::{CertificateListeners, GatewayConfig, GatewayRegistry, Listen, OwnUrls};
 
 /// The default of `gateway.listen`.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8090);
@@ -31,7 +31,12 @@ impl Expected for Registries {
 }
 
 impl Loader {
-    pub(super) fn gateway(&mut self, data_dir: &Path, own: Option<&OwnUrls>) -> GatewayConfig {
+    pub(super) fn gateway(
+        &mut self,
+        data_dir: &Path,
+        own: Option<&OwnUrls>,
+        mtls: CertificateListeners,
+    ) -> GatewayConfig {
         let listen = self.value::<Listens>("gateway.listen").map(Listens::parse);
         let listen = listen.transpose().unwrap_or_else(|detail| {
             self.error("gateway.listen", detail);
@@ -46,7 +51,7 @@ impl Loader {
         }
         let spool_dir = self.path("gateway.spool_dir");
         GatewayConfig {
-            mtls: self.certificate_listeners(("gateway.mtls_listen", "gateway.client_cert_listen")),
+            mtls,
             listen: listen.unwrap_or_else(|| vec![Listen::Address(DEFAULT_LISTEN)]),
             metrics_listen: self.parsed("gateway.metrics_listen"),
             spool_dir: spool_dir.unwrap_or_else(|| data_dir.join("spool")),

@@ -201,6 +201,20 @@ impl Loader {
         found
     }
 
+    /// Checks that no address is named twice, as an ordinary one and for clients with certificates.
+    pub(super) fn check_distinct(&mut self, listen: &[Listen], mtls: &CertificateListeners) {
+        let direct = mtls.direct.iter().map(|one| ("server.mtls_listen", one));
+        let proxies = mtls.proxies.iter();
+        let proxies = proxies.map(|one| ("server.client_cert_listen", one));
+        let twice = direct.chain(proxies).find(|(_, one)| listen.contains(one));
+        if let Some((key, one)) = twice {
+            self.error(
+                key,
+                format!("must be another address than those of server.listen, which has {one}"),
+            );
+        }
+    }
+
     /// Checks what the listeners for clients with certificates need.
     pub(super) fn check_certificate_listeners(
         &mut self,
@@ -216,11 +230,18 @@ impl Loader {
             ("gateway.mtls_listen", "gateway.client_cert_listen", gateway),
         ];
         let no_tls = "must be left out, since server.tls.certificates is not set";
+        let over_tls = |listeners: &CertificateListeners| {
+            listeners.proxies.as_ref().is_some_and(Listen::is_tcp)
+        };
+        if !server.client_cert_proxies.is_empty() && !over_tls(&server.mtls) && !over_tls(gateway) {
+            let detail = "must be left out, since no client_cert_listen is a TCP address";
+            self.error("server.client_cert_proxies", detail.to_owned());
+        }
         for (direct, proxies, listeners) in of_server {
             if server.tls.is_none() && !listeners.direct.is_empty() {
                 self.error(direct, no_tls.to_owned());
             }
-            if !listeners.proxies.as_ref().is_some_and(Listen::is_tcp) {
+            if !over_tls(listeners) {
                 continue;
             }
             if server.tls.is_none() {
@@ -248,11 +269,7 @@ impl Loader {
         })
     }
 
-    pub(super) fn tls(
-        &mut self,
-        listen: &[Listen],
-        mtls: &CertificateListeners,
-    ) -> Option<TlsConfig> {
+    pub(super) fn tls(&mut self, has_tcp: bool) -> Option<TlsConfig> {
         let key = "server.tls.certificates";
         let given = self.value::<Vec<CertificateFiles>>("server.tls.certificates")?;
         let placed = given
@@ -262,7 +279,7 @@ impl Loader {
                 key_file: self.placed(key, files.key_file, Path::exists),
             })
             .collect();
-        TlsConfig::new(placed, listen, mtls)
+        TlsConfig::new(placed, has_tcp)
             .map_err(|detail| self.error(key, detail))
             .ok()
     }

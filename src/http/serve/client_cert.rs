@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use carnet_jose::from_base64;
@@ -23,6 +24,7 @@ const CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
 
 /// Tells the router which certificate the client has.
 pub(super) async fn layer(mut request: Request, next: Next) -> Response {
+    let version = request.version();
     match read(request.headers()) {
         Ok(certificate) => {
             if let Some(certificate) = certificate {
@@ -36,7 +38,13 @@ pub(super) async fn layer(mut request: Request, next: Next) -> Response {
                 "error_description": why,
                 "reason": Reason::CertificateInvalid,
             });
-            (StatusCode::BAD_REQUEST, Json(body)).into_response()
+            let mut refusal = (StatusCode::BAD_REQUEST, Json(body)).into_response();
+            // The body of the request stays unread.
+            if version < Version::HTTP_2 {
+                let close = HeaderValue::from_static("close");
+                refusal.headers_mut().insert(CONNECTION, close);
+            }
+            refusal
         }
     }
 }
@@ -44,8 +52,7 @@ pub(super) async fn layer(mut request: Request, next: Next) -> Response {
 fn read(headers: &HeaderMap) -> Result<Option<ClientCertificate>, &'static str> {
     let is_confusing = |name: &HeaderName| {
         let name = name.as_str();
-        let spelled = name.replace('_', "-");
-        spelled != name && (spelled == CERTIFICATE.as_str() || spelled == CHAIN.as_str())
+        name.contains('_') && name.replace('_', "-").starts_with(CERTIFICATE.as_str())
     };
     if headers.keys().any(is_confusing) {
         return Err(

@@ -134,21 +134,22 @@ impl HandshakeFailure {
 impl Tls {
     /// TLS with these certificates. Requests of the peers in `proxies` may name any host.
     pub fn new(certificates: Arc<Certificates>, proxies: &[IpNet]) -> Self {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             certificates,
-            steps: Arc::new(Semaphore::new((processors / 2).max(1))),
+            steps: turns(),
             proxies: proxies.into(),
             asked: ClientCertificates::Unasked,
             pinned: None,
         }
     }
 
-    /// The same for a listener that asks for client certificates.
+    /// The same for a listener that asks for client certificates. Its handshakes have turns of their
+    /// own: strangers choose what there is to compute in them.
     #[must_use]
     pub fn asking(&self) -> Self {
         Self {
             asked: ClientCertificates::Optional,
+            steps: turns(),
             ..self.clone()
         }
     }
@@ -250,10 +251,17 @@ impl Tls {
         let agreed = Agreed {
             http2: ssl.selected_alpn_protocol() == Some(b"h2"),
             host: (!is_proxy).then(|| Arc::new(HandshakeHost::new(set, server_name))),
-            certificate: certificate.filter(|_| self.pinned.is_none()).map(Arc::new),
+            // A proxy's own certificate is none of its clients'.
+            certificate: certificate.filter(|_| !is_proxy).map(Arc::new),
         };
         Ok(Secured { stream, agreed })
     }
+}
+
+/// As many turns as half of the processors.
+fn turns() -> Arc<Semaphore> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    Arc::new(Semaphore::new((processors / 2).max(1)))
 }
 
 /// The certificate whose private key the peer proved to have.
