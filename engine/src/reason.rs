@@ -146,7 +146,7 @@ reasons! {
         "The client is registered with tls_client_certificate_bound_access_tokens: it gets no token that is not bound to its certificate (RFC 8705 section 3.4).",
         "Send the request to the endpoint among mtls_endpoint_aliases in the server's metadata, over a TLS connection with a client certificate, or correct the client.";
 
-    Fapi2Unmet = "fapi2_unmet" Profile Anyone: "the request does not meet the FAPI 2.0 Security Profile, to which the client is held",
+    FapiUnmet = "fapi_unmet" Profile Anyone: "the request does not meet the FAPI 2.0 Security Profile, to which the client is held",
         "The client is registered with fapi2. It authenticates with a key of its own, signs with PS256, ES256 or EdDSA, names the issuer identifier alone and as a string in aud, and gets only tokens that are bound to a key or a certificate. detail says what is missing.",
         "Correct what detail names, or register the client without fapi2.";
 

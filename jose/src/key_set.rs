@@ -204,10 +204,10 @@ impl KeySet {
         self.certificates.iter().any(|held| held == thumbprint)
     }
 
-    /// Whether the set holds any certificate.
+    /// The thumbprints of the certificates for which [`has_certificate`](Self::has_certificate) holds.
     #[must_use]
-    pub fn has_certificates(&self) -> bool {
-        !self.certificates.is_empty()
+    pub fn certificates(&self) -> &[String] {
+        &self.certificates
     }
 
     fn add(&mut self, member: &Value, allowed: &[Algorithm], wanted: KeyUse) {

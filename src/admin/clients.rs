@@ -194,7 +194,7 @@ async fn unreachable(document: &ClientDocument, app: &App, name: &str) -> Option
         _ => return None,
     };
     let why = match app.upstream.try_fetch(issuer).await {
-        Ok(keys) if by_certificate && !keys.has_certificates() => {
+        Ok(keys) if by_certificate && keys.certificates().is_empty() => {
             "no key has a certificate (x5c)".to_owned()
         }
         Ok(_) => return None,

@@ -95,9 +95,7 @@ async fn own(
     // The profile wants the issuer identifier as a string (FAPI 2.0 Security Profile section 5.3.2.1).
     if client.fapi2 && !verified.claims().get("aud").is_some_and(Value::is_string) {
         let what = "aud of the client assertion must be a string, not an array";
-        return Err(Refusal::from(Reason::Fapi2Unmet)
-            .malformed(what)
-            .of_client());
+        return Err(Refusal::from(Reason::FapiUnmet).malformed(what).of_client());
     }
     Ok(verified)
 }

@@ -134,7 +134,8 @@ impl Authentication<'_> {
         let thumbprint = certificate.thumbprint();
         let registered = self.upstream.certificates_of(issuer, thumbprint).await;
         let registered = registered.map_err(unverified_tells_nothing)?;
-        let identity = ClientIdentity::by_certificate(client.clone(), thumbprint, &registered);
+        let identity =
+            ClientIdentity::by_certificate(client.clone(), thumbprint, registered.certificates());
         let identity =
             identity.ok_or_else(|| found("the certificate is not one of the client's"))?;
         // Told to its owner alone: anybody else must not learn which clients are registered.

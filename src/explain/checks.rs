@@ -52,7 +52,7 @@ impl Explainable<'_> {
                 json!(true),
                 json!(false),
             ),
-            Reason::Fapi2Unmet => ("fapi2", json!(true), json!(false)),
+            Reason::FapiUnmet => ("fapi2", json!(true), json!(false)),
             Reason::ProofWouldBeLost => ("proof", json!("that of the token"), declared),
             _ => return None,
         };

@@ -256,7 +256,7 @@ fn check_profile(app: &App, client: &ClientIdentity, proof: Option<&Proof>) -> R
         ),
         _ => return Ok(()),
     };
-    Err(Refusal::from(Reason::Fapi2Unmet).malformed(what))
+    Err(Refusal::from(Reason::FapiUnmet).malformed(what))
 }
 
 fn mint(app: &App, context: &DecisionContext<'_>, judged: &Judged) -> Result<Minted, Refusal> {

@@ -100,7 +100,7 @@ async fn a_client_of_fapi_2_gets_bound_tokens_alone() {
     let client = held_to_it(server).await;
     let assertion = || client.key().sign(&client.claims(server.now()));
     let answer = ask(server, &assertion(), None).await;
-    answer.refused(400, "invalid_request", "fapi2_unmet");
+    answer.refused(400, "invalid_request", "fapi_unmet");
     assert!(
         answer.text().contains("has to be bound"),
         "{}",
@@ -115,7 +115,7 @@ async fn a_client_of_fapi_2_gets_bound_tokens_alone() {
     // The algorithms of its proofs are those of the profile; other clients may use more.
     let rsa = TestKey::rsa(1).using("RS256");
     let answer = ask(server, &assertion(), Some(&prove(&rsa, server))).await;
-    answer.refused(400, "invalid_request", "fapi2_unmet");
+    answer.refused(400, "invalid_request", "fapi_unmet");
     assert!(
         answer.text().contains("signed with RS256"),
         "{}",
@@ -147,7 +147,7 @@ async fn the_assertions_of_a_client_of_fapi_2_are_those_of_the_profile() {
     assert_eq!(send(json!({})).await.status, 200);
     // The issuer identifier as a string: no array, not even of it alone.
     let answer = send(json!({ "aud": [CARNET] })).await;
-    answer.refused(401, "invalid_client", "fapi2_unmet");
+    answer.refused(401, "invalid_client", "fapi_unmet");
     assert!(
         answer.text().contains("must be a string"),
         "{}",

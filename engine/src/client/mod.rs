@@ -6,7 +6,6 @@ mod admission;
 use std::sync::Arc;
 
 use carnet_access::ProofLevel;
-use carnet_jose::KeySet;
 
 pub use admission::{Admitted, AdmittedTo, admit, is_listed};
 
@@ -65,15 +64,15 @@ impl ClientIdentity {
     }
 
     /// The client to which the certificate of this thumbprint belongs, with which the TLS connection
-    /// was made; `None` if it is not among `registered`, the client's own. The chain of the
+    /// was made; `None` if it is not among `registered`, the thumbprints of the client's own. The chain of the
     /// certificate does not count (RFC 8705 section 2.2).
     pub fn by_certificate(
         client: Arc<Client>,
         thumbprint: &str,
-        registered: &KeySet,
+        registered: &[String],
     ) -> Option<Self> {
         let is_own = matches!(client.method, Method::SelfSignedTls(_))
-            && registered.has_certificate(thumbprint);
+            && registered.iter().any(|one| one == thumbprint);
         is_own.then(|| Self(Some((client, Proof::Certificate))))
     }
 

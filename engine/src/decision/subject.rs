@@ -112,7 +112,7 @@ impl<A: Assertion> Subject<A> {
         };
         if key.is_none() && client.is_some_and(|client| client.fapi2) {
             let what = "the token has to be bound: send a DPoP proof, or connect with a client certificate";
-            return Err(Refusal::from(Reason::Fapi2Unmet).malformed(what));
+            return Err(Refusal::from(Reason::FapiUnmet).malformed(what));
         }
         Ok(Possession { level, key })
     }
