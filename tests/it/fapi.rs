@@ -208,3 +208,43 @@ async fn a_client_of_fapi_2_may_authenticate_by_its_certificate() {
     let answer = server.send(request.unwrap()).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
 }
+
+#[tokio::test]
+async fn a_client_of_fapi_2_gets_no_token_that_is_signed_otherwise() {
+    let world = World::new().await;
+    let server = &world.server;
+    let client = held_to_it(server).await;
+    let other = [("CARNET_TOKENS__SIGNING_ALGORITHM", "RS256")];
+    let node = server.another_node_with(&other).await;
+    let rotated = node.admin("POST", "signing-keys/rotate", Value::Null).await;
+    assert!(matches!(rotated.status, 200 | 201), "{}", rotated.text());
+    server.clock.advance(301);
+    // The key that was to be next has become the active one; that of the new algorithm follows it.
+    let rotated = node.admin("POST", "signing-keys/rotate", Value::Null).await;
+    assert!(matches!(rotated.status, 200 | 201), "{}", rotated.text());
+    let proof = prove(&TestKey::ec("", "ES256"), &node);
+    let assertion = client.key().sign(&client.claims(node.now()));
+    let answer = ask(&node, &assertion, Some(&proof)).await;
+    answer.refused(400, "invalid_request", "fapi_unmet");
+    assert!(
+        answer.text().contains("signs tokens with RS256"),
+        "{}",
+        answer.text()
+    );
+}
+
+#[tokio::test]
+async fn an_explanation_says_that_the_profile_is_not_met() {
+    let world = World::new().await;
+    let server = &world.server;
+    let client = held_to_it(server).await;
+    let assertion = client.key().sign(&client.claims(server.now()));
+    let question = json!({
+        "grant_type": "client_credentials", "client_assertion_type": CLIENT_ASSERTION, "client_assertion": assertion,
+    });
+    let body = server.admin("POST", "explanations", question).await.json();
+    assert_eq!(body["reason"], "fapi_unmet", "{body:#}");
+    let checks = body["checks"].as_array().unwrap();
+    let check = checks.iter().find(|check| check["field"] == "fapi2");
+    assert_eq!(check.unwrap()["met"], false, "{body:#}");
+}

@@ -20,7 +20,7 @@ use carnet_dpop::ProofKey;
 
 use crate::support::{
     Answer, Authority, CARNET, GatewayServer, HOST, JWT_BEARER, OPERATORS, TestClient, World,
-    basic, encode, recorded,
+    basic, encode, machine_time, recorded,
 };
 
 /// A wheel as uv sends it: `carnet-fixture` 1.0.0rc1.
@@ -570,7 +570,9 @@ async fn rfc8705_3_2__a_token_bound_to_a_certificate_publishes_with_it_alone() {
         let (certificate, _) = Authority::new().certify(&["job"], until);
         Arc::new(ClientCertificate::from_der(&certificate.to_der().unwrap()).unwrap())
     };
-    let (own, other) = (certify(3000 * 86_400), certify(3000 * 86_400));
+    // It ends before the token does.
+    let own = certify(world.server.now() - machine_time() + 300);
+    let other = certify(3000 * 86_400);
     let assertion = world.good();
     let form = [
         ("grant_type", JWT_BEARER),
@@ -617,8 +619,10 @@ async fn rfc8705_3_2__a_token_bound_to_a_certificate_publishes_with_it_alone() {
     assert_eq!(status, 200, "{text}");
     assert_eq!(server.back.written().len(), 1);
     // A certificate whose time is over is none.
-    let (status, _) = upload(&bearer, Some(&certify(-86_400))).await;
+    world.server.clock.advance(400);
+    let (status, text) = upload(&bearer, Some(&own)).await;
     assert!(matches!(status, 401 | 403), "{status}");
+    assert!(text.contains("without one that can be used"), "{text}");
 }
 
 #[tokio::test]

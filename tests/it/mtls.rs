@@ -31,7 +31,7 @@ use super::surroundings::{Program, daemon, is_installed};
 use crate::support::{
     ACCESS_TOKEN, Answer, Authority, CARNET, CLIENT_ASSERTION, Deployed, JWT, JWT_BEARER, Packages,
     R1, Secure, TOKEN_EXCHANGE, TestClient, TestServer, World, carnet, carnet_in, encode, finished,
-    free_address, may_skip, permission, write,
+    free_address, machine_time, may_skip, permission, write,
 };
 
 const DAY: i64 = 86_400;
@@ -593,9 +593,29 @@ async fn rfc8705_3_2__our_own_api_takes_a_bound_token_with_its_certificate_alone
         let challenge = answer.header("www-authenticate").unwrap();
         assert!(challenge.contains("invalid_token"), "{challenge}");
     }
-    // Our own API is as strict about time as the token endpoint.
-    server.clock.advance(4000 * DAY);
-    assert_eq!(read("Bearer", Some(&own)).await.status, 401);
+}
+
+#[tokio::test]
+async fn our_own_api_judges_the_time_of_the_certificate_at_each_request() {
+    let world = world().await;
+    let server = &world.server;
+    // It ends before the token does.
+    let (certificate, key) =
+        Authority::new().certify(&["job"], server.now() - machine_time() + 300);
+    let own = Own { certificate, key };
+    let document = json!({ "auth_method": "self_signed_tls_client_auth", "jwks": own.jwks(), "scopes": ["admin:read"] });
+    server.put("clients/ci", document).await;
+    let resource = format!("{CARNET}/admin");
+    let form = [of_client("ci"), vec![("resource", &resource)]].concat();
+    let issued = token(server, Some(&own), &form).await.token();
+    for (later, status) in [(0, 200), (400, 401)] {
+        server.clock.advance(later);
+        let request = Request::get("/admin/v1/principals")
+            .header("authorization", format!("Bearer {issued}"))
+            .extension(Arc::new(own.read()));
+        let answer = server.send(request.body(Body::empty()).unwrap()).await;
+        assert_eq!(answer.status, status, "{}", answer.text());
+    }
 }
 
 #[tokio::test]

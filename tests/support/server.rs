@@ -110,11 +110,18 @@ impl TestServer {
 
     /// Another node on the same database, with the same keys, clock and network.
     pub async fn another_node(&self) -> Self {
+        self.another_node_with(&[]).await
+    }
+
+    /// The same with these environment variables beside its own.
+    pub async fn another_node_with(&self, settings: &[(&str, &str)]) -> Self {
+        let more = settings.iter();
+        let more = more.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         Self::on(
             self.db.clone(),
             self.clock.clone(),
             self.network.clone(),
-            self.settings.clone(),
+            self.settings.iter().cloned().chain(more).collect(),
         )
         .await
     }
