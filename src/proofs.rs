@@ -10,6 +10,7 @@ use carnet_jose::{MacError, SealingKey};
 pub struct Proofs {
     server: Nonces,
     admin: Nonces,
+    gateway: Nonces,
     requires_nonce: bool,
     /// The proofs that were used at the admin API of this process.
     pub spent: SingleProcess,
@@ -23,6 +24,7 @@ impl Proofs {
         Ok(Self {
             server: Nonces::new(&secret, "token requests")?,
             admin: Nonces::new(&secret, "admin API")?,
+            gateway: Nonces::new(&secret, "gateway")?,
             requires_nonce,
             spent: SingleProcess::new(),
         })
@@ -37,5 +39,11 @@ impl Proofs {
     /// the token endpoint is none of these (RFC 9449 section 9).
     pub fn required_admin_nonces(&self) -> Option<&Nonces> {
         self.requires_nonce.then_some(&self.admin)
+    }
+
+    /// The nonces that proofs at the gateway must have, for publications through it; `None` if none
+    /// is asked for.
+    pub fn required_gateway_nonces(&self) -> Option<&Nonces> {
+        self.requires_nonce.then_some(&self.gateway)
     }
 }

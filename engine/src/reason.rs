@@ -100,7 +100,7 @@ reasons! {
     // === the client ===
     ClientAuthenticationFailed = "client_authentication_failed" Client Anyone: "client authentication failed",
         "The client is not registered or disabled, its credentials are wrong, or a method of authentication was used that it is not registered for.",
-        "At the token endpoint a job that presents its platform's token needs no client: leave client_id and the Authorization header out. For a registered client, compare client_id, the secret and the client's auth_method. Introspection always needs a registered client.";
+        "At the token endpoint a job that presents its platform's token needs no client: leave client_id and the Authorization header out. For a registered client, compare client_id, the secret and the client's auth_method; one of self_signed_tls_client_auth connects with its certificate to the URL in mtls_endpoint_aliases of the server's metadata. Introspection always needs a registered client.";
     ClientMethodsMixed = "client_methods_mixed" Request Anyone: "the client proves itself in two ways at once",
         "A request has one method of client authentication (RFC 6749 section 2.3): a secret in the Authorization header, a secret in the body, or an assertion.",
         "Send one of them. A netrc file, or a proxy, may have added the header.";

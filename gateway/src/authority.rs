@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use carnet_access::{AccessToken, PackageNames};
-use carnet_dpop::Proof;
+use carnet_dpop::{Nonces, Proof};
 
 use crate::records::{
     Changed, NewPublication, Outcome, Package, RefusedPublication, Reservation, Unsettled,
@@ -54,6 +54,10 @@ pub trait Authority: Send + Sync + 'static {
         registry: &str,
         text: &str,
     ) -> impl Future<Output = Result<Result<AccessToken, NoToken>, Unavailable>> + Send;
+
+    /// The nonces that proofs of possession have to have (RFC 9449 section 9); `None` if none is asked
+    /// for.
+    fn nonces(&self) -> Option<&Nonces>;
 
     /// Records that a proof of possession is used; `false` if it was before.
     fn spend(&self, proof: &Proof) -> impl Future<Output = Result<bool, Unavailable>> + Send;

@@ -21,7 +21,8 @@ use tokio::sync::Semaphore;
 use crate::authority::Authority;
 use crate::framing::discard;
 use crate::host::{at_host, host};
-use crate::refusal::{Kind, Refusal};
+use crate::possession;
+use crate::refusal::{Kind, Refusal, USE_NONCE};
 use crate::registry::{Registry, below};
 use crate::rewrite;
 use crate::spool::Spool;
@@ -294,6 +295,8 @@ pub(crate) fn refuse(registry: &Registry, refusal: &Refusal) -> Answered {
     let status = match refusal.kind {
         Kind::Unknown => StatusCode::NOT_FOUND,
         Kind::NoLength => StatusCode::LENGTH_REQUIRED,
+        // Clients that make proofs know nothing of the protocol's own statuses.
+        _ if refusal.code == USE_NONCE => StatusCode::UNAUTHORIZED,
         _ => StatusCode::from_u16(said.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
     };
     *answer.status_mut() = status;
@@ -302,6 +305,14 @@ pub(crate) fn refuse(registry: &Registry, refusal: &Refusal) -> Answered {
     if status == StatusCode::UNAUTHORIZED {
         let challenge = HeaderValue::from_static("Bearer realm=\"registry\"");
         headers.insert(WWW_AUTHENTICATE, challenge);
+        if refusal.is_about_proof()
+            && let Some(challenge) = possession::challenge(refusal.code)
+        {
+            headers.append(WWW_AUTHENTICATE, challenge);
+        }
+    }
+    if let Some(nonce) = &refusal.nonce {
+        possession::offer_nonce(headers, nonce);
     }
     if refusal.kind == Kind::Later {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("30"));

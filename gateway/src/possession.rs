@@ -2,18 +2,19 @@
 //! section 3).
 
 use carnet_access::{AccessToken, Confirmation};
-use carnet_dpop::{Expected, Proof, RequestUri, SentProof};
+use carnet_dpop::{ALGORITHMS, Expected, InvalidProof, Nonces, Proof, RequestUri, SentProof};
 use carnet_publish_protocols::credential::NUGET_API_KEY;
-use http::HeaderMap;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, CACHE_CONTROL};
 use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::SecretString;
 
-use crate::refusal::{Kind, Refusal};
+use crate::refusal::{INVALID_PROOF, Kind, Refusal, USE_NONCE};
 use crate::registry::Registry;
 
 /// The scheme of bound tokens in `Authorization`.
 const DPOP: &str = "DPoP";
+const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 
 /// The certificate of a client, in the extensions of its request: that of its TLS connection to the
 /// gateway, or to a reverse proxy that the gateway trusts. Only one that may be used now is put there.
@@ -26,7 +27,7 @@ pub struct ClientCertificate {
 /// The token of an `Authorization: DPoP` header; `None` for any other.
 pub(crate) fn bound_token(headers: &HeaderMap) -> Result<Option<SecretString>, Refusal> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
-    let is_bound = |value: &http::HeaderValue| {
+    let is_bound = |value: &HeaderValue| {
         let scheme = value.as_bytes().split(|byte| *byte == b' ').next();
         scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(DPOP.as_bytes()))
     };
@@ -51,7 +52,7 @@ pub(crate) fn proved(
     parts: &Parts,
     (text, is_dpop): (&str, bool),
     token: &AccessToken,
-    now: i64,
+    (nonces, now): (Option<&Nonces>, i64),
 ) -> Result<Option<Proof>, Refusal> {
     let thumbprint = match (&token.cnf, is_dpop) {
         (None, false) => return Ok(None),
@@ -90,13 +91,52 @@ pub(crate) fn proved(
         method: parts.method.as_str(),
         uris: &uris,
         token: Some(text),
-        nonces: None,
+        nonces,
         now,
     };
     let proof = expected.verify_by(SentProof::of(&parts.headers), thumbprint);
-    proof
-        .map(Some)
-        .map_err(|why| unproved(&format!("the DPoP proof is not valid: {why}")))
+    proof.map(Some).map_err(|why| {
+        let refusal = match why {
+            InvalidProof::Nonce => Refusal::new(
+                Kind::Token,
+                USE_NONCE,
+                "the DPoP proof needs the nonce in the header DPoP-Nonce: make a new one with it",
+            ),
+            why => unproved(&format!("the DPoP proof is not valid: {why}")),
+        };
+        Refusal {
+            nonce: newest(nonces, now),
+            ..refusal
+        }
+    })
+}
+
+fn newest(nonces: Option<&Nonces>, now: i64) -> Option<String> {
+    nonces.and_then(|nonces| nonces.at(now).ok())
+}
+
+/// The nonce for the client's next proof, if that of this one is not the newest any more (RFC 9449
+/// section 8.2).
+pub(crate) fn next_nonce(proof: &Proof, nonces: Option<&Nonces>, now: i64) -> Option<String> {
+    newest(nonces, now).filter(|newest| proof.nonce() != Some(newest))
+}
+
+/// Gives a client a nonce, which no other must get from a cache.
+pub(crate) fn offer_nonce(headers: &mut HeaderMap, nonce: &str) {
+    if let Ok(nonce) = HeaderValue::from_str(nonce) {
+        headers.insert(DPOP_NONCE, nonce);
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+}
+
+/// The challenge for a proof that is refused with this error (RFC 9449 section 7.1).
+pub(crate) fn challenge(error: &str) -> Option<HeaderValue> {
+    let algorithms: Vec<String> = ALGORITHMS.iter().map(ToString::to_string).collect();
+    let algorithms = algorithms.join(" ");
+    HeaderValue::try_from(format!(
+        "DPoP realm=\"registry\", error=\"{error}\", algs=\"{algorithms}\""
+    ))
+    .ok()
 }
 
 /// The refusal of a proof that was used before.
@@ -105,7 +145,7 @@ pub(crate) fn replayed() -> Refusal {
 }
 
 fn unproved(why: &str) -> Refusal {
-    Refusal::new(Kind::Token, "invalid_dpop_proof", why)
+    Refusal::new(Kind::Token, INVALID_PROOF, why)
 }
 
 fn invalid(why: &str) -> Refusal {

@@ -21,7 +21,7 @@ use crate::decide::Case;
 use crate::framing::{call_has_body, discard, framing};
 use crate::gateway::{Gateway, Visit, refuse};
 use crate::index::{self, Existence};
-use crate::possession::{bound_token, proved, replayed};
+use crate::possession::{bound_token, next_nonce, offer_nonce, proved, replayed};
 use crate::records::{NewPublication, Package, Publisher, RefusedPublication};
 use crate::refusal::{Kind, Refusal, no_token};
 use crate::registry::Registry;
@@ -130,13 +130,29 @@ impl<A: Authority> Gateway<A> {
         );
         // The outcome is recorded also if the client does not wait for it.
         let forwarded = tokio::spawn(forwarding).await;
-        forwarded.unwrap_or_else(|_| {
+        let forwarded = forwarded.unwrap_or_else(|_| {
             Err(Refusal::new(
                 Kind::Later,
                 "internal_error",
                 "the gateway failed; look whether the publication arrived before you try again",
             ))
+        });
+        forwarded.map(|mut answer| {
+            if let Some(nonce) = self.next_nonce(&hand) {
+                offer_nonce(answer.headers_mut(), &nonce);
+            }
+            answer
         })
+    }
+
+    /// The nonce to give to the client of a publication.
+    fn next_nonce(&self, hand: &Hand) -> Option<String> {
+        match hand {
+            Hand::Token(_, Some(proof)) => {
+                next_nonce(proof, self.authority.nonces(), self.authority.now())
+            }
+            Hand::Token(_, None) | Hand::Own { .. } => None,
+        }
     }
 
     /// What a request is sent with, if that may publish at all.
@@ -199,8 +215,8 @@ impl<A: Authority> Gateway<A> {
         let text = secret.expose_secret();
         let token = self.authority.token(&registry.name, text).await?;
         let token = &*seen.token.insert(Box::new(token.map_err(no_token)?));
-        let now = self.authority.now();
-        let proof = proved(registry, parts, (text, is_dpop), token, now)?;
+        let asked = (self.authority.nonces(), self.authority.now());
+        let proof = proved(registry, parts, (text, is_dpop), token, asked)?;
         Ok(Hand::Token(secret, proof))
     }
 

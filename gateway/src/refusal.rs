@@ -11,6 +11,10 @@ use crate::upstream::NoAnswer;
 /// The most package patterns of a token that a refusal names.
 const NAMED: usize = 5;
 
+/// Codes of refusals of DPoP proofs, which are the errors of RFC 9449 sections 7.1 and 9.
+pub(crate) const INVALID_PROOF: &str = "invalid_dpop_proof";
+pub(crate) const USE_NONCE: &str = "use_dpop_nonce";
+
 /// What a refusal is, as far as protocols tell refusals apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -40,12 +44,24 @@ pub(crate) struct Refusal {
     pub(crate) code: &'static str,
     /// What is wrong, and how to mend it.
     pub(crate) text: String,
+    /// The nonce for the next DPoP proof.
+    pub(crate) nonce: Option<String>,
 }
 
 impl Refusal {
     pub(crate) fn new(kind: Kind, code: &'static str, text: impl Into<String>) -> Self {
         let text = text.into();
-        Self { kind, code, text }
+        Self {
+            kind,
+            code,
+            text,
+            nonce: None,
+        }
+    }
+
+    /// Whether it is about a DPoP proof, so that the challenge of that scheme has the error.
+    pub(crate) fn is_about_proof(&self) -> bool {
+        matches!(self.code, INVALID_PROOF | USE_NONCE)
     }
 
     /// A method or path that the protocol's tools do not use.

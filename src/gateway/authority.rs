@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use carnet_dpop::Proof;
+use carnet_dpop::{Nonces, Proof};
 use carnet_gateway::{
     Authority, Changed, NewPublication, NoToken, Outcome, Package, RefusedPublication, Reservation,
     Terms, Unavailable, Unsettled,
@@ -73,6 +73,10 @@ impl Authority for GatewayAuthority {
 
     fn now(&self) -> i64 {
         self.app.clock.now().seconds()
+    }
+
+    fn nonces(&self) -> Option<&Nonces> {
+        self.app.proofs.required_gateway_nonces()
     }
 
     async fn spend(&self, proof: &Proof) -> Result<bool, Unavailable> {

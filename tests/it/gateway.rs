@@ -561,6 +561,80 @@ async fn a_bound_token_publishes_with_a_proof_of_its_key_alone() {
 }
 
 #[tokio::test]
+async fn rfc9449_9_1__the_gateway_asks_for_its_own_nonce() {
+    let settings = [("CARNET_DPOP__REQUIRE_NONCE", "true")];
+    let server = GatewayServer::with("npm", json!({}), &settings).await;
+    server
+        .back
+        .answers("PUT", "/@carnet%2ffixture", 200, "stored");
+    let (world, key) = (&server.world, ProofKey::generate().unwrap());
+    let now = world.server.now();
+    let body = recorded("npm-11.19.1-publish.json");
+    let rule = json!([{ "resource_server": "pypi", "actions": ["create", "publish"], "packages": ["@carnet/fixture"] }]);
+    let mut document = World::rule_document(json!({}));
+    document["permissions"] = rule;
+    world
+        .server
+        .put("federated-credentials/octo-release", document)
+        .await;
+    let assertion = world.good();
+    let form = [
+        ("grant_type", JWT_BEARER),
+        ("assertion", assertion.as_str()),
+    ];
+    let ask = async |nonce: Option<&str>| {
+        let proof = key
+            .prove(("POST", &format!("{CARNET}/token")), None, nonce, now)
+            .unwrap();
+        let headers = [("dpop", proof.as_str())];
+        world.server.form_with("/token", &headers, &form).await
+    };
+    let of_server = ask(None).await.header("dpop-nonce").unwrap().to_owned();
+    let token = ask(Some(&of_server)).await.token();
+    let url = "https://registry.test/@carnet%2ffixture";
+    let authorization = format!("DPoP {token}");
+    let upload = async |nonce: Option<&str>, at: i64| {
+        let proof = key.prove(("PUT", url), Some(&token), nonce, at).unwrap();
+        let headers = [
+            ("authorization", authorization.as_str()),
+            ("content-type", "application/json"),
+            ("dpop", proof.as_str()),
+        ];
+        server
+            .send("PUT", "/@carnet%2ffixture", &headers, &body)
+            .await
+    };
+    // Neither no nonce nor that of the token endpoint will do.
+    let mut given = String::new();
+    for nonce in [None, Some(of_server.as_str())] {
+        let answer = upload(nonce, now).await;
+        assert_eq!(answer.status, 401, "{}", answer.text());
+        let challenges: Vec<&str> = answer
+            .headers
+            .get_all("www-authenticate")
+            .iter()
+            .map(|one| one.to_str().unwrap())
+            .collect();
+        assert!(
+            challenges
+                .iter()
+                .any(|one| one.contains("error=\"use_dpop_nonce\"")),
+            "{challenges:?}"
+        );
+        given = answer.header("dpop-nonce").unwrap().to_owned();
+        assert_ne!(given, of_server);
+    }
+    assert_eq!(server.back.written().len(), 0);
+    // A nonce is good for some minutes, and a newer one comes with the answer.
+    world.server.clock.advance(90);
+    let answer = upload(Some(&given), now + 90).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let newer = answer.header("dpop-nonce").unwrap();
+    assert_ne!(newer, given);
+    assert_eq!(server.back.written().len(), 1);
+}
+
+#[tokio::test]
 async fn rfc8705_3_2__a_token_bound_to_a_certificate_publishes_with_it_alone() {
     let server = GatewayServer::of("pypi").await;
     server.back.answers("POST", "/", 200, "stored");
