@@ -22,7 +22,7 @@ use openssl::ssl::{Ssl, SslContext, SslMethod, SslSessionCacheMode, SslVerifyMod
 use openssl::x509::X509;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio_openssl::SslStream;
 
 use super::assertion::payload;
@@ -1006,11 +1006,10 @@ async fn asking() -> (Secure, std::net::SocketAddr, http::Serving) {
     let server = Secure::with(authority, &certificates, limits.clone(), &settings).await;
     let app = &server.world.server.app;
     let tls = http::Tls::new(app.certificates.clone().unwrap(), &[]).asking();
-    let address = free_address().parse().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
     let router = server.world.server.router.clone();
-    let serving = http::serve(router, &Listen::Address(address), limits, Some(&tls))
-        .await
-        .unwrap();
+    let serving = http::serve_secured_on(router, listener, tls);
     (server, address, serving)
 }
 
@@ -1058,12 +1057,10 @@ async fn the_certificate_of_a_trusted_proxy_is_none_of_its_clients() {
     let certificates = server.world.server.app.certificates.clone().unwrap();
     let proxies = ["127.0.0.0/8".parse().unwrap()];
     let tls = http::Tls::new(certificates, &proxies).asking();
-    let address = free_address().parse().unwrap();
-    let (router, listen) = (server.world.server.router.clone(), Listen::Address(address));
-    let limits = ConnectionLimits::default();
-    let _proxied = http::serve(router, &listen, limits, Some(&tls))
-        .await
-        .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = server.world.server.router.clone();
+    let _proxied = http::serve_secured_on(router, listener, tls);
     let own = Own::new();
     let mut stream = handshake(&server, address, Some(&own), SslVersion::TLS1_3)
         .await
@@ -1250,7 +1247,8 @@ impl Asking {
 
     /// One whose listener does not ask, although its metadata say so.
     async fn which_asks(asks: bool) -> Self {
-        let address = free_address();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
         let url = format!("https://{address}");
         let settings = [
             (
@@ -1272,12 +1270,8 @@ impl Asking {
         let certificates = Certificates::open(&TlsConfig { certificates }).unwrap();
         let tls = http::Tls::new(Arc::new(certificates), &[]);
         let tls = if asks { tls.asking() } else { tls };
-        let listen = Listen::Address(address.parse().unwrap());
         let router = deployed.world.server.router.clone();
-        let limits = ConnectionLimits::default();
-        let serving = http::serve(router, &listen, limits, Some(&tls))
-            .await
-            .unwrap();
+        let serving = http::serve_secured_on(router, listener, tls);
         let own = Own::new();
         let server = &deployed.world.server;
         let document = json!({
