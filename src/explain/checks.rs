@@ -1,12 +1,13 @@
 //! What a request is checked for beside the rules: grants, proofs of possession, the client, and
 //! single use.
 
-use carnet_resource_server::ProofLevel;
+use carnet_resource_server::{Confirmation, ProofLevel};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Explainable, ExplainedCondition};
 use crate::grant_type::GrantType;
-use crate::possession::ProofDemand;
+use crate::possession::{self, ProofDemand};
 use crate::principal::Entitlement;
 use crate::reason::Reason;
 
@@ -81,14 +82,17 @@ impl Explainable<'_> {
         }
         if let Some((_, claims)) = self.assertion
             && let Some(bound_to) = claims.get("cnf")
+            && let Ok(confirmation) = Confirmation::deserialize(bound_to)
         {
-            let declared = json!(self.declared);
-            let reason = match &self.declared {
-                None => Some(Reason::ProofMissing),
-                Some(_) if declared != *bound_to => Some(Reason::ProofMismatch),
-                Some(_) => None,
-            };
-            checks.push(check("proof", bound_to.clone(), declared, reason));
+            let proved = self.declared.clone().into();
+            let reasons = (Reason::ProofMissing, Reason::ProofMismatch);
+            let reason = possession::check(Some(&confirmation), &proved, reasons).err();
+            checks.push(check(
+                "proof",
+                bound_to.clone(),
+                json!(self.declared),
+                reason,
+            ));
         }
         if let Some((listed, admitted)) = self.admission {
             let names: Vec<&str> = listed.iter().map(|rule| rule.name.as_str()).collect();

@@ -837,6 +837,15 @@ async fn an_explanation_takes_a_certificate_as_proved() {
         ask(Some(&of_another)).await.json()["reason"],
         "proof_mismatch"
     );
+    // A key that is no certificate's is no proof of this one, in the line and in the reason.
+    let of_a_key = ask(Some(&format!("jkt:{}", own.thumbprint()))).await.json();
+    assert_eq!(of_a_key["reason"], "proof_missing");
+    let lines = of_a_key["checks"].as_array().unwrap();
+    let line = lines.iter().find(|line| line["field"] == "proof").unwrap();
+    assert_eq!(
+        (line["met"].as_bool(), line["reason"].as_str()),
+        (Some(false), Some("proof_missing"))
+    );
     ask(Some("x5t:short"))
         .await
         .refused(400, "invalid_request", "parameter_malformed");
