@@ -13,18 +13,15 @@ pub struct OwnUrls {
     issuer: String,
     host: String,
     path: String,
-    /// Scheme, host and port at which the server asks for client certificates.
-    mtls_origin: Option<String>,
+    mtls: Option<MtlsOrigin>,
 }
 
-/// The hosts that are this machine.
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
-    }
+/// Where the server asks for client certificates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct MtlsOrigin {
+    /// Scheme, host and port.
+    origin: String,
+    host: String,
 }
 
 impl OwnUrls {
@@ -34,7 +31,12 @@ impl OwnUrls {
     pub fn new(issuer: &str, listen: SocketAddr) -> Result<Self, String> {
         let url =
             Url::parse(issuer).map_err(|error| format!("`{issuer}` must be a URL: {error}"))?;
-        let loopback = is_loopback(&url);
+        let loopback = match url.host() {
+            Some(Host::Ipv4(ip)) => ip.is_loopback(),
+            Some(Host::Ipv6(ip)) => ip.is_loopback(),
+            Some(Host::Domain(name)) => name == "localhost",
+            None => false,
+        };
         match url.scheme() {
             "https" => {}
             "http" if loopback && listen.ip().is_loopback() => {}
@@ -69,7 +71,7 @@ impl OwnUrls {
             issuer: issuer.to_owned(),
             host: url.host_str().unwrap_or_default().to_owned(),
             path: path.to_owned(),
-            mtls_origin: None,
+            mtls: None,
         })
     }
 
@@ -95,38 +97,39 @@ impl OwnUrls {
                 }
             ));
         }
-        let origin = parsed.origin().ascii_serialization();
+        let mtls = MtlsOrigin {
+            origin: parsed.origin().ascii_serialization(),
+            host: parsed.host_str().unwrap_or_default().to_owned(),
+        };
         Ok(Self {
-            mtls_origin: Some(origin),
+            mtls: Some(mtls),
             ..self
         })
     }
 
     /// Whether any client can send a request with a client certificate.
     pub fn takes_certificates(&self) -> bool {
-        self.mtls_origin.is_some()
+        self.mtls.is_some()
     }
 
-    /// The host at which the server takes client certificates.
+    /// The host at which the server asks for client certificates, without a port; an IPv6 address in
+    /// brackets.
     pub fn mtls_host(&self) -> Option<&str> {
-        let authority = self.mtls_origin.as_ref()?.strip_prefix("https://")?;
-        match authority.rsplit_once(':') {
-            Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => Some(host),
-            _ => Some(authority),
-        }
+        self.mtls.as_ref().map(|mtls| mtls.host.as_str())
     }
 
     /// The URL of `path`, which begins with a slash, below the issuer, where the server asks for
     /// client certificates.
     pub fn mtls_at(&self, path: &str) -> Option<String> {
-        Some(format!("{}{}{path}", self.mtls_origin.as_ref()?, self.path))
+        let mtls = self.mtls.as_ref()?;
+        Some(format!("{}{}{path}", mtls.origin, self.path))
     }
 
     /// The URLs at which the whole path is reached: on the issuer's origin, and where the server asks
     /// for client certificates.
     pub fn on_origins(&self, path: &str) -> impl Iterator<Item = String> {
-        let with_certificate = self.mtls_origin.as_ref();
-        let with_certificate = with_certificate.map(|origin| format!("{origin}{path}"));
+        let with_certificate = self.mtls.as_ref();
+        let with_certificate = with_certificate.map(|mtls| format!("{}{path}", mtls.origin));
         [self.on_origin(path)].into_iter().chain(with_certificate)
     }
 
