@@ -196,15 +196,9 @@ impl KeySet {
         self.has_private_members
     }
 
-    /// Whether the set holds the certificate of this thumbprint (the SHA-256 hash of its DER encoding
-    /// in base64url, as in `x5t#S256`), as the first one in the `x5c` of a key (RFC 7517 section
-    /// 4.7), whatever can be said of the key.
-    #[must_use]
-    pub fn has_certificate(&self, thumbprint: &str) -> bool {
-        self.certificates.iter().any(|held| held == thumbprint)
-    }
-
-    /// The thumbprints of the certificates for which [`has_certificate`](Self::has_certificate) holds.
+    /// The thumbprints of the certificates that the set holds as the first one in the `x5c` of a key
+    /// (RFC 7517 section 4.7), whatever can be said of the key: the SHA-256 hash of the DER encoding
+    /// in base64url, as in `x5t#S256`.
     #[must_use]
     pub fn certificates(&self) -> &[String] {
         &self.certificates

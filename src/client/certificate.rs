@@ -5,8 +5,18 @@ use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::tls::ClientCertificate;
 
+/// The thumbprint of the certificate of a connection (RFC 8705 section 3.1), if it has one.
+pub fn thumbprint(
+    certificate: Option<&ClientCertificate>,
+    now: Timestamp,
+) -> Result<Option<String>, Refusal> {
+    let certificate = certificate.map(|certificate| usable(certificate, now));
+    let certificate = certificate.transpose()?;
+    Ok(certificate.map(|certificate| certificate.thumbprint().to_owned()))
+}
+
 /// The certificate, if it may be used now.
-pub fn usable(
+pub(super) fn usable(
     certificate: &ClientCertificate,
     now: Timestamp,
 ) -> Result<&ClientCertificate, Refusal> {

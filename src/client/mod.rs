@@ -8,5 +8,5 @@ mod credentials;
 
 pub use authenticate::Authentication;
 pub use carnet_engine::client::{Admitted, AdmittedTo, ClientIdentity, admit};
-pub use certificate::usable;
+pub use certificate::thumbprint;
 pub use credentials::{AuthorizationHeader, ClientCredentials};

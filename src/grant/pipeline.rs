@@ -131,7 +131,7 @@ async fn judge(
     check_grant(&client, request.grant_type).map_err(|refusal| at(Step::Client, refusal))?;
     let Proved { keys, spends } = request
         .proof
-        .verify(app, context.now)
+        .verify(app, request.certificate, context.now)
         .map_err(|refusal| at(Step::Proof, refusal))?;
     check_profile(app, &client, spends.as_ref()).map_err(|refusal| at(Step::Proof, refusal))?;
     let parameters = request

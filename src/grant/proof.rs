@@ -5,7 +5,7 @@ use carnet_dpop::{Expected, InvalidProof, Proof, RequestUri, SentProof};
 use carnet_resource_server::Confirmation;
 
 use crate::app::App;
-use crate::client::usable;
+use crate::client;
 use crate::clock::Timestamp;
 use crate::form::TokenForm;
 use crate::possession::ProvedKeys;
@@ -21,14 +21,12 @@ const THUMBPRINT_CHARACTERS: usize = 43;
 /// What a request says of a proof; nothing is verified yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestProof<'a> {
-    /// The `DPoP` header, the URIs by which the request may have been sent, and the client
-    /// certificate.
+    /// The `DPoP` header, and the URIs by which the request may have been sent.
     Sent {
         header: SentProof<'a>,
         uris: Vec<RequestUri>,
-        certificate: Option<&'a ClientCertificate>,
     },
-    /// An explanation takes this key as proved.
+    /// An explanation takes this key as proved, and none of its own connection.
     Declared(Option<Confirmation>),
 }
 
@@ -41,26 +39,24 @@ pub(super) struct Proved {
 }
 
 impl RequestProof<'_> {
-    /// Verifies the proofs. One that came is never ignored: without it, the token would be one that
-    /// anybody can use (RFC 9449 section 5).
-    pub(super) fn verify(&self, app: &App, now: Timestamp) -> Result<Proved, Refusal> {
-        let (header, uris, certificate) = match self {
+    /// Verifies the proofs, of which `certificate` is that of the connection. One that came is never
+    /// ignored: without it, the token would be one that anybody can use (RFC 9449 section 5).
+    pub(super) fn verify(
+        &self,
+        app: &App,
+        certificate: Option<&ClientCertificate>,
+        now: Timestamp,
+    ) -> Result<Proved, Refusal> {
+        let (header, uris) = match self {
             Self::Declared(confirmation) => {
                 return Ok(Proved {
                     keys: confirmation.clone().into(),
                     spends: None,
                 });
             }
-            Self::Sent {
-                header,
-                uris,
-                certificate,
-            } => (*header, uris, *certificate),
+            Self::Sent { header, uris } => (*header, uris),
         };
-        let certificate = certificate
-            .map(|certificate| usable(certificate, now))
-            .transpose()?
-            .map(|certificate| certificate.thumbprint().to_owned());
+        let certificate = client::thumbprint(certificate, now)?;
         let spends = match header {
             SentProof::None => None,
             SentProof::One(text) => {

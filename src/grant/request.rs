@@ -48,7 +48,8 @@ pub struct GrantRequest<'a> {
     pub(super) grant_type: GrantType,
     pub(super) credentials: ClientCredentials<'a>,
     pub(super) proof: RequestProof<'a>,
-    /// The client certificate of the connection, which may authenticate the client.
+    /// The client certificate of the connection, which may authenticate the client, and to which the
+    /// token may be bound.
     pub(super) certificate: Option<&'a ClientCertificate>,
     // A failed client authentication is reported first (decision D-01), so an error here is kept
     // until then.

@@ -117,13 +117,7 @@ impl FormRequest {
                 .filter_map(|uri| RequestUri::parse(&uri))
                 .collect(),
         };
-        let certificate = self.certificate.as_deref();
-        let proof = RequestProof::Sent {
-            header,
-            uris,
-            certificate,
-        };
-        self.read(own, form, proof)
+        self.read(own, form, RequestProof::Sent { header, uris })
     }
 
     /// Reads the form as a question about such a request: its proof is declared in the form.

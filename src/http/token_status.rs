@@ -4,7 +4,7 @@
 use super::received::FormRequest;
 use crate::app::App;
 use crate::assertion::VerifiedAssertion;
-use crate::client::{Admitted, AdmittedTo, Authentication, ClientCredentials, admit, usable};
+use crate::client::{self, Admitted, AdmittedTo, Authentication, ClientCredentials, admit};
 use crate::clock::Timestamp;
 use crate::form::{self, TokenForm};
 use crate::grant::TokenError;
@@ -86,12 +86,8 @@ fn check_binding(
     certificate: Option<&ClientCertificate>,
     now: Timestamp,
 ) -> Result<(), Refusal> {
-    let certificate = certificate
-        .map(|certificate| usable(certificate, now))
-        .transpose()?
-        .map(|certificate| certificate.thumbprint().to_owned());
     let proved = ProvedKeys {
-        certificate,
+        certificate: client::thumbprint(certificate, now)?,
         dpop: None,
     };
     let reasons = (Reason::ProofMissing, Reason::ProofMismatch);

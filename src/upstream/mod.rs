@@ -127,8 +127,8 @@ impl UpstreamKeys {
         issuer: &Arc<TrustedIssuer>,
         thumbprint: &str,
     ) -> Result<Arc<KeySet>, Refusal> {
-        self.keys_unless(issuer, |keys: &KeySet| !keys.has_certificate(thumbprint))
-            .await
+        let is_unknown = |keys: &KeySet| !keys.certificates().iter().any(|held| held == thumbprint);
+        self.keys_unless(issuer, is_unknown).await
     }
 
     /// The keys, fetched again if what is looked for is unknown.

@@ -152,9 +152,9 @@ impl DoorRequest {
         let proof = RequestProof::Sent {
             header: SentProof::of(&self.headers),
             uris: self.uris.clone(),
-            certificate: self.certificate.as_deref(),
         };
-        let request = GrantRequest::at_front_door(at, assertion, principal, proof, caller);
+        let request = GrantRequest::at_front_door(at, assertion, principal, proof, caller)
+            .over_tls_of(self.certificate.as_deref());
         let issued = issue(&self.app, &request).await;
         let token = issued.inspect_err(|_| {
             let sent = &self.caller.sent;
