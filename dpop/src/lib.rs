@@ -32,7 +32,7 @@ mod uri;
 mod tests;
 
 pub use made::ProofKey;
-pub use nonce::Nonces;
+pub use nonce::{Nonces, offer_nonce};
 pub use proof::{ALGORITHMS, Expected, InvalidProof, Proof, SentProof, token_hash};
 pub use spent::{Presented, SingleProcess, SpentProofs};
 pub use uri::RequestUri;

@@ -1,6 +1,12 @@
 //! Nonces that a server gives out (RFC 9449 sections 8 and 9), computed and not stored.
 
 use carnet_jose::{MacError, base64url, constant_time_eq, from_base64url, hmac_sha256};
+use http::header::CACHE_CONTROL;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::proof::Proof;
+
+const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 
 /// How long one nonce is given out, in seconds.
 const SLOT_SECONDS: i64 = 60;
@@ -47,6 +53,17 @@ impl Nonces {
         self.of_slot(now.div_euclid(SLOT_SECONDS))
     }
 
+    /// The nonce to give at `now` to a client whose `proof` was accepted, if that of the proof is not
+    /// the newest any more (RFC 9449 section 8.2).
+    ///
+    /// # Errors
+    ///
+    /// [`MacError`] if the cryptographic library fails.
+    pub fn after(&self, proof: &Proof, now: i64) -> Result<Option<String>, MacError> {
+        let newest = self.at(now)?;
+        Ok(Some(newest).filter(|newest| proof.nonce() != Some(newest)))
+    }
+
     /// Whether this nonce was given out less than 5 minutes before `now`. One of the next minute
     /// counts too, since clocks of processes differ.
     #[must_use]
@@ -70,5 +87,14 @@ impl Nonces {
         let mac = hmac_sha256(&self.key, &slot)?;
         let mac = mac.get(..MAC_BYTES).ok_or(MacError)?;
         Ok(base64url([slot.as_slice(), mac].concat()))
+    }
+}
+
+/// Puts the nonce for the client's next proof into the headers of an answer, which no other client
+/// must get from a cache (RFC 9449 section 8.2).
+pub fn offer_nonce(headers: &mut HeaderMap, nonce: &str) {
+    if let Ok(nonce) = HeaderValue::from_str(nonce) {
+        headers.insert(DPOP_NONCE, nonce);
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
 }

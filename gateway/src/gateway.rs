@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use carnet_dpop::offer_nonce;
 use carnet_publish_protocols::credential::{Presented, presented};
 use carnet_publish_protocols::dialect::{self, Refused};
 use carnet_publish_protocols::{Limits, RequestHead, classify};
@@ -312,7 +313,7 @@ pub(crate) fn refuse(registry: &Registry, refusal: &Refusal) -> Answered {
         }
     }
     if let Some(nonce) = &refusal.nonce {
-        possession::offer_nonce(headers, nonce);
+        offer_nonce(headers, nonce);
     }
     if refusal.kind == Kind::Later {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("30"));

@@ -4,9 +4,9 @@
 use carnet_access::{AccessToken, Confirmation};
 use carnet_dpop::{ALGORITHMS, Expected, InvalidProof, Nonces, Proof, RequestUri, SentProof};
 use carnet_publish_protocols::credential::NUGET_API_KEY;
-use http::header::{AUTHORIZATION, CACHE_CONTROL};
+use http::header::AUTHORIZATION;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderValue};
 use secrecy::SecretString;
 
 use crate::refusal::{INVALID_PROOF, Kind, Refusal, USE_NONCE};
@@ -14,7 +14,6 @@ use crate::registry::Registry;
 
 /// The scheme of bound tokens in `Authorization`.
 const DPOP: &str = "DPoP";
-const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 
 /// The certificate of a client, in the extensions of its request: that of its TLS connection to the
 /// gateway, or to a reverse proxy that the gateway trusts. Only one that may be used now is put there.
@@ -105,28 +104,10 @@ pub(crate) fn proved(
             why => unproved(&format!("the DPoP proof is not valid: {why}")),
         };
         Refusal {
-            nonce: newest(nonces, now),
+            nonce: nonces.and_then(|nonces| nonces.at(now).ok()),
             ..refusal
         }
     })
-}
-
-fn newest(nonces: Option<&Nonces>, now: i64) -> Option<String> {
-    nonces.and_then(|nonces| nonces.at(now).ok())
-}
-
-/// The nonce for the client's next proof, if that of this one is not the newest any more (RFC 9449
-/// section 8.2).
-pub(crate) fn next_nonce(proof: &Proof, nonces: Option<&Nonces>, now: i64) -> Option<String> {
-    newest(nonces, now).filter(|newest| proof.nonce() != Some(newest))
-}
-
-/// Gives a client a nonce, which no other must get from a cache.
-pub(crate) fn offer_nonce(headers: &mut HeaderMap, nonce: &str) {
-    if let Ok(nonce) = HeaderValue::from_str(nonce) {
-        headers.insert(DPOP_NONCE, nonce);
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    }
 }
 
 /// The challenge for a proof that is refused with this error (RFC 9449 section 7.1).

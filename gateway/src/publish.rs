@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use carnet_access::AccessToken;
-use carnet_dpop::Proof;
+use carnet_dpop::{Proof, offer_nonce};
 use carnet_publish_protocols::credential::{Presented, presented};
 use carnet_publish_protocols::{
     File, Limits, Metadata, Operation, Protocol, Publication, Request, Unreadable, read,
@@ -21,7 +21,7 @@ use crate::decide::Case;
 use crate::framing::{call_has_body, discard, framing};
 use crate::gateway::{Gateway, Visit, refuse};
 use crate::index::{self, Existence};
-use crate::possession::{bound_token, next_nonce, offer_nonce, proved, replayed};
+use crate::possession::{bound_token, proved, replayed};
 use crate::records::{NewPublication, Package, Publisher, RefusedPublication};
 use crate::refusal::{Kind, Refusal, no_token};
 use crate::registry::Registry;
@@ -149,7 +149,9 @@ impl<A: Authority> Gateway<A> {
     fn next_nonce(&self, hand: &Hand) -> Option<String> {
         match hand {
             Hand::Token(_, Some(proof)) => {
-                next_nonce(proof, self.authority.nonces(), self.authority.now())
+                let now = self.authority.now();
+                let nonces = self.authority.nonces()?;
+                nonces.after(proof, now).ok().flatten()
             }
             Hand::Token(_, None) | Hand::Own { .. } => None,
         }

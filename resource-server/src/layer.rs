@@ -5,11 +5,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use carnet_dpop::offer_nonce;
 use http::{Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::realm::offer_nonce;
 use crate::{Realm, Sent, Verified, Verifier};
 
 /// A tower layer that verifies the access token of each request. It puts the

@@ -7,7 +7,7 @@ use carnet_dpop::{
     ALGORITHMS, Expected, InvalidProof, Nonces, Presented, Proof, RequestUri, SingleProcess,
     SpentProofs,
 };
-use carnet_jose::fill_random;
+use carnet_jose::{MacError, fill_random};
 use url::Url;
 
 use crate::claims::Unproven;
@@ -154,7 +154,8 @@ impl Possession {
         // A token that no proof can help is refused as such.
         let proof = self.proof(unproven.key()?, text, sent, now)?;
         let Unproven(token) = unproven;
-        let nonce = self.next_nonce(&proof, now)?;
+        let nonce = self.nonces.as_ref().map(|nonces| nonces.after(&proof, now));
+        let nonce = nonce.transpose().map_err(no_nonce)?.flatten();
         // Last of all: what is refused uses no proof up.
         match self.spent.spend(&proof, now).await {
             Presented::First => Ok(Verified { token, nonce }),
@@ -184,21 +185,12 @@ impl Possession {
                 (InvalidProof::Missing, _) => DpopRejection::NoProof,
                 (InvalidProof::OtherKey, _) => DpopRejection::InvalidToken(OTHER_KEY),
                 (InvalidProof::Nonce, Some(nonces)) => {
-                    DpopRejection::NonceNeeded(newest(nonces, now)?)
+                    DpopRejection::NonceNeeded(nonces.at(now).map_err(no_nonce)?)
                 }
                 (invalid, _) => DpopRejection::InvalidProof(invalid),
             };
             Err(rejection.into())
         })
-    }
-
-    /// The nonce to give to a client whose proof has an older one (RFC 9449 section 8.2).
-    fn next_nonce(&self, proof: &Proof, now: i64) -> Result<Option<String>, Rejection> {
-        let Some(nonces) = &self.nonces else {
-            return Ok(None);
-        };
-        let newest = newest(nonces, now)?;
-        Ok(Some(newest).filter(|newest| proof.nonce() != Some(newest)))
     }
 
     /// The URIs by which a request with this path may have been sent (decision D-48): what `Host`
@@ -211,9 +203,8 @@ impl Possession {
     }
 }
 
-fn newest(nonces: &Nonces, now: i64) -> Result<String, Rejection> {
-    let nonce = nonces.at(now);
-    nonce.map_err(|_| Rejection::Unavailable(Outage::Nonce))
+fn no_nonce(_: MacError) -> Rejection {
+    Rejection::Unavailable(Outage::Nonce)
 }
 
 /// Scheme, host and port of the resource URI.

@@ -1,7 +1,8 @@
 //! Challenges and the HTTP responses that contain them (RFC 6750 section 3, RFC 9449 section 7.1).
 
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use carnet_dpop::offer_nonce;
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::json;
 
 use crate::possession::proof_algorithms;
@@ -15,7 +16,6 @@ const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("30");
 /// The most characters of the reason why a proof is not valid that a challenge has: it names the
 /// `htu` of the proof, which may be long.
 const MAX_REASON: usize = 400;
-const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 
 /// The protection space that a registry names in its challenges (RFC 9110 section 11.5), and the
 /// builder of its error responses.
@@ -216,15 +216,6 @@ fn quotable(text: &str) -> String {
     text.chars()
         .filter(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\'))
         .collect()
-}
-
-/// Gives a client the nonce for its next proof. No other client must get it from a cache (RFC 9449
-/// section 8.2).
-pub(crate) fn offer_nonce(headers: &mut HeaderMap, nonce: &str) {
-    if let Ok(nonce) = HeaderValue::from_str(nonce) {
-        headers.insert(DPOP_NONCE, nonce);
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    }
 }
 
 fn said<B: From<String>>(status: StatusCode, body: &serde_json::Value) -> Response<B> {

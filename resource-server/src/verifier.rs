@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use carnet_dpop::offer_nonce;
 use carnet_jose::{KeySet, MAX_TOKEN_BYTES};
 use http::{HeaderMap, HeaderName};
 
@@ -11,7 +12,6 @@ use crate::introspection::Introspector;
 use crate::jwt::UnverifiedJwt;
 use crate::kept::Kept;
 use crate::possession::Possession;
-use crate::realm::offer_nonce;
 use crate::sent::{Credential, bearer};
 use crate::server::Server;
 use crate::{AccessToken, ClientCertificate, Introspection, Proofs, Rejection, Sent, SetUpError};

@@ -1,19 +1,15 @@
 //! The nonce for the next DPoP proof, where proofs have to have one (RFC 9449 section 8).
 
-use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
-use carnet_dpop::Nonces;
+use carnet_dpop::{Nonces, offer_nonce};
 
 use crate::clock::Timestamp;
 use crate::reason::{Class, Reason};
 
-const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
-
 /// Adds the nonce of this moment to an answer, if nonces are asked for.
 pub fn with_nonce(nonces: Option<&Nonces>, now: Timestamp, mut response: Response) -> Response {
-    let nonce = nonces.and_then(|nonces| nonces.at(now.seconds()).ok());
-    if let Some(Ok(nonce)) = nonce.map(HeaderValue::try_from) {
-        response.headers_mut().insert(DPOP_NONCE, nonce);
+    if let Some(nonce) = nonces.and_then(|nonces| nonces.at(now.seconds()).ok()) {
+        offer_nonce(response.headers_mut(), &nonce);
     }
     response
 }
