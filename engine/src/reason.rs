@@ -138,14 +138,12 @@ reasons! {
     DpopRequired = "dpop_required" Request Anyone: "the client has to send a DPoP proof",
         "The client is registered with dpop_bound_access_tokens: it gets no token that is not bound to a key (RFC 9449 section 5.2).",
         "Send a DPoP header, or correct the client.";
-
     CertificateInvalid = "certificate_invalid" Certificate Anyone: "the client certificate cannot be used",
         "The TLS connection was made with a client certificate whose time is over or has not begun, or whose key is too weak. One that came is never ignored: without it, the token would be one that anybody can use. detail says what is wrong.",
         "Make the connection with another certificate, or with none. A self-signed one is as good as any (RFC 8705 section 2.2).";
     CertificateRequired = "certificate_required" Request Anyone: "the client has to send its request with a client certificate",
         "The client is registered with tls_client_certificate_bound_access_tokens: it gets no token that is not bound to its certificate (RFC 8705 section 3.4).",
         "Send the request to the endpoint among mtls_endpoint_aliases in the server's metadata, over a TLS connection with a client certificate, or correct the client.";
-
     FapiUnmet = "fapi_unmet" Profile Anyone: "the request does not meet the FAPI 2.0 Security Profile, to which the client is held",
         "The client is registered with fapi2. It authenticates with a key of its own, signs with PS256, ES256 or EdDSA, names the issuer identifier alone and as a string in aud, and gets only tokens that are bound to a key or a certificate. detail says what is missing.",
         "Correct what detail names, or register the client without fapi2.";

@@ -28,6 +28,7 @@
 mod algorithm;
 mod compact;
 pub mod json;
+mod jwk;
 #[cfg(feature = "crypto")]
 mod key_set;
 mod key_use;

@@ -5,8 +5,8 @@
 //! is that the client has its private key, which the handshake shows (RFC 8705 section 2.2).
 //!
 //! There are no session tickets and no other resumption: a client of this server makes few
-//! connections and keeps them, and keys of tickets that leak would open recorded connections. A resumed session would also keep a client
-//! certificate beyond its time.
+//! connections and keeps them, and keys of tickets that leak would open recorded connections. A
+//! resumed session would also keep a client certificate beyond its time.
 
 use std::sync::Arc;
 

@@ -64,8 +64,8 @@ impl ClientIdentity {
     }
 
     /// The client to which the certificate of this thumbprint belongs, with which the TLS connection
-    /// was made; `None` if it is not among `registered`, the thumbprints of the client's own. The chain of the
-    /// certificate does not count (RFC 8705 section 2.2).
+    /// was made; `None` if it is not among `registered`, the thumbprints of the client's own. The
+    /// chain of the certificate does not count (RFC 8705 section 2.2).
     pub fn by_certificate(
         client: Arc<Client>,
         thumbprint: &str,

@@ -1,10 +1,15 @@
 //! The document of an OAuth client: its checks, and its compiled form. The references in it are
 //! resolved in `crate::admin`, where its secrets are created as well.
 
+mod auth_method;
+mod compile;
+
 use carnet_jose::{Algorithm, KeyUse};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use url::Url;
+
+pub use auth_method::AuthMethod;
 
 use super::federated_credential::{is_default, permissions};
 use super::reader::Reader;
@@ -12,89 +17,15 @@ use super::trusted_issuer::check_https;
 use super::{Document, Kind, PermissionDocument, ReadContext, members};
 use crate::clock::Timestamp;
 use crate::grant_type::GrantType;
-use crate::ids::{ClientRowId, TrustedIssuerId, check_name, looks_like_id};
-use crate::model::{
-    ASSERTION_ALGORITHMS, Client, ClientPermission, ClientSecret, FAPI2_ALGORITHMS, KeySource,
-    Method, RuleReference, StoredSecret, TokenBinding, TrustedIssuer,
-};
-use crate::profile::{Replay, Terms};
-use crate::scope::{ScopeSet, is_admin_scope};
+use crate::ids::{check_name, looks_like_id};
+use crate::model::{ASSERTION_ALGORITHMS, ClientSecret, FAPI2_ALGORITHMS, StoredSecret};
+use crate::scope::is_admin_scope;
 use crate::trust::{DocumentError, Warning};
 
-/// Longest time from `iat` to `exp` of a client's own assertion, in seconds (decision D-21).
-const MAX_ASSERTION_LIFETIME: i64 = 3600;
-/// Largest difference between a client's clock and ours, in seconds.
-const LEEWAY: i64 = 60;
-/// Longest time from `iat` to `exp` of an assertion of a client that is held to FAPI 2.0, in seconds.
-const MAX_FAPI2_LIFETIME: i64 = 300;
 /// Members about what the client's tokens are bound to.
 const DPOP_BOUND: &str = "dpop_bound_access_tokens";
 const CERTIFICATE_BOUND: &str = "tls_client_certificate_bound_access_tokens";
 const FAPI2: &str = "fapi2";
-
-/// How a client authenticates at the token endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum AuthMethod {
-    /// No authentication: a public client (RFC 7591 section 2).
-    None,
-    /// The client secret in the `Authorization` header (RFC 6749 section 2.3.1).
-    ClientSecretBasic,
-    /// The client secret in the request body (RFC 6749 section 2.3.1).
-    ClientSecretPost,
-    /// An assertion that the client signs with its own key (RFC 7523 section 2.2).
-    PrivateKeyJwt,
-    /// A TLS connection with one of the client's own certificates, which it holds as `x5c` in its
-    /// key set (RFC 8705 section 2.2).
-    SelfSignedTlsClientAuth,
-    /// An assertion of a trusted issuer that one of the client's federated credentials matches; the
-    /// client needs no key or secret of its own.
-    Federated,
-}
-
-impl AuthMethod {
-    pub const ALL: [Self; 6] = [
-        Self::None,
-        Self::ClientSecretBasic,
-        Self::ClientSecretPost,
-        Self::PrivateKeyJwt,
-        Self::SelfSignedTlsClientAuth,
-        Self::Federated,
-    ];
-
-    /// The name used in JSON and in the database.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::ClientSecretBasic => "client_secret_basic",
-            Self::ClientSecretPost => "client_secret_post",
-            Self::PrivateKeyJwt => "private_key_jwt",
-            Self::SelfSignedTlsClientAuth => "self_signed_tls_client_auth",
-            Self::Federated => "federated",
-        }
-    }
-
-    /// Whether the server creates a client secret for this method.
-    pub const fn has_secret(self) -> bool {
-        matches!(self, Self::ClientSecretBasic | Self::ClientSecretPost)
-    }
-
-    /// Whether clients of this method register keys of their own.
-    const fn has_keys(self) -> bool {
-        matches!(self, Self::PrivateKeyJwt | Self::SelfSignedTlsClientAuth)
-    }
-
-    fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|method| method.as_str() == word)
-    }
-
-    /// The grant types of a document without `grant_types`: all except `client_credentials` for a
-    /// public client, which cannot use it (RFC 6749 section 4.4).
-    fn grants(self) -> Vec<GrantType> {
-        let can = |grant: &GrantType| self != Self::None || *grant != GrantType::ClientCredentials;
-        GrantType::ALL.into_iter().filter(can).collect()
-    }
-}
 
 /// A registered OAuth client. Its `client_id` is the name of the object.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -365,16 +296,6 @@ impl ClientDocument {
         }
     }
 
-    fn binding(&self) -> TokenBinding {
-        if self.dpop_bound_access_tokens {
-            TokenBinding::Dpop
-        } else if self.tls_client_certificate_bound_access_tokens {
-            TokenBinding::Certificate
-        } else {
-            TokenBinding::Optional
-        }
-    }
-
     /// The algorithms with which the client may sign its assertions.
     fn assertion_algorithms(&self) -> &'static [Algorithm] {
         if self.fapi2 {
@@ -446,125 +367,5 @@ impl ClientDocument {
                 "must be given: a client is not a principal",
             );
         }
-    }
-
-    /// The client in the form that requests are decided by; `None` if a client whose method needs
-    /// keys has none, or the server no `generic` profile.
-    pub fn compile(
-        &self,
-        id: ClientRowId,
-        name: &str,
-        version: i64,
-        state: &ClientState,
-        context: ReadContext<'_>,
-    ) -> Option<Client> {
-        let method = match self.auth_method {
-            AuthMethod::None => Method::None,
-            AuthMethod::ClientSecretBasic => Method::SecretBasic(state.secrets.clone()),
-            AuthMethod::ClientSecretPost => Method::SecretPost(state.secrets.clone()),
-            AuthMethod::PrivateKeyJwt => {
-                let assertions = (self.assertion_algorithms(), version);
-                Method::PrivateKeyJwt(
-                    self.issuer_of_its_own(id, name, assertions, context)?
-                        .into(),
-                )
-            }
-            AuthMethod::SelfSignedTlsClientAuth => {
-                // Its keys sign connections and no assertions, so their algorithms do not matter.
-                let connections = (Algorithm::ALL.as_slice(), version);
-                Method::SelfSignedTls(
-                    self.issuer_of_its_own(id, name, connections, context)?
-                        .into(),
-                )
-            }
-            AuthMethod::Federated => Method::Federated(self.listed(state)),
-        };
-        let permissions = self.permissions.iter().map(|given| ClientPermission {
-            resource_server: given.resource_server.clone(),
-            actions: given.actions.clone(),
-            packages: given.packages.clone(),
-            owner: given.owner.clone().unwrap_or_default(),
-            demand: given.demand(),
-        });
-        Some(Client {
-            id,
-            client_id: name.to_owned(),
-            version,
-            revision: state.revision,
-            not_before: state.not_before,
-            method,
-            grant_types: self.grant_types.clone(),
-            scopes: ScopeSet::of(self.scopes.iter().map(String::as_str)),
-            permissions: permissions.collect(),
-            resource_server: self.resource_server.clone(),
-            binding: self.binding(),
-            fapi2: self.fapi2,
-            enabled: self.enabled,
-        })
-    }
-
-    fn listed(&self, state: &ClientState) -> Vec<RuleReference> {
-        let rules = self.federated_credentials.iter().zip(&state.listed);
-        let listed = rules.filter_map(|(name, rule)| {
-            Some(RuleReference {
-                name: name.clone(),
-                id: rule.credential.parse().ok()?,
-                revision: rule.revision,
-            })
-        });
-        listed.collect()
-    }
-
-    /// A client with keys of its own is compiled into a trusted issuer for itself alone, so that
-    /// keys are fetched and JWTs verified in one way only. The only accepted audience is our issuer
-    /// identifier (draft-ietf-oauth-rfc7523bis section 4).
-    fn issuer_of_its_own(
-        &self,
-        id: ClientRowId,
-        name: &str,
-        (algorithms, version): (&[Algorithm], i64),
-        context: ReadContext<'_>,
-    ) -> Option<TrustedIssuer> {
-        let keys = match (&self.jwks, &self.jwks_uri) {
-            (Some(jwks), _) => KeySource::Static { jwks: jwks.clone() },
-            (None, Some(uri)) => KeySource::JwksUri {
-                uri: uri.clone(),
-                ca_file: None,
-                token_file: None,
-            },
-            (None, None) => return None,
-        };
-        Some(TrustedIssuer {
-            // The key cache is keyed by this id. A client's id collides with no trusted issuer's,
-            // since ids are unique across kinds.
-            id: TrustedIssuerId(id.0),
-            name: name.to_owned(),
-            version,
-            profile: context.profiles.get("generic")?.clone(),
-            issuer: name.to_owned(),
-            terms: Terms::default(),
-            keys,
-            audiences: vec![context.own.issuer().to_owned()],
-            extra_audiences: Vec::new(),
-            algorithms: algorithms.to_vec(),
-            types: ["JWT", "client-authentication+jwt"]
-                .map(str::to_owned)
-                .to_vec(),
-            max_assertion_lifetime_seconds: if self.fapi2 {
-                MAX_FAPI2_LIFETIME
-            } else {
-                MAX_ASSERTION_LIFETIME
-            },
-            leeway_seconds: LEEWAY,
-            cap_at_assertion_expiry: false,
-            replay: Replay::JtiOrTokenHash,
-            replay_claim: "jti".to_owned(),
-            banned_events: Vec::new(),
-            grants: Vec::new(),
-            ca_pem: None,
-            allow_private: Vec::new(),
-            owner: None,
-            enabled: true,
-        })
     }
 }
