@@ -12,19 +12,21 @@
 //!
 //! 1. context: the rules and the time, read once ([`model::DecisionContext`]);
 //! 2. authenticate: which client sends the request ([`client::ClientIdentity`]);
-//! 3. admit: which rules admit that client ([`client::Admitted`]);
-//! 4. verify: [`assertion`] parses the JWT, takes the keys of the one trusted issuer that it names
+//! 3. prove: of which keys the request proves possession, by a DPoP proof or by the certificate of
+//!    its connection ([`possession::ProvedKeys`]);
+//! 4. admit: which rules admit that client ([`client::Admitted`]);
+//! 5. verify: [`assertion`] parses the JWT, takes the keys of the one trusted issuer that it names
 //!    from [`upstream`], and checks signature, header and claims
 //!    ([`assertion::VerifiedAssertion`]); the trusted issuer has to allow the grant type
 //!    ([`assertion::AcceptedAssertion`]);
-//! 5. decide: [`trust`] compares the assertion with the federated credentials that it may match
+//! 6. decide: [`trust`] compares the assertion with the federated credentials that it may match
 //!    ([`trust::MatchReport`]) and permits it if one of them matches in every condition
 //!    ([`trust::Permit`]), [`principal`] determines target, principal, scope and authorization
 //!    details, and [`decision`] combines both ([`decision::Authorization`]);
-//! 6. mint: [`token`] signs the access token ([`token::Minted`]);
-//! 7. record: the ledger of the [`store`] writes in one transaction that the assertion is used,
-//!    which ids are pinned and what was issued ([`store::Recorded`]). Only a recorded token can be
-//!    sent.
+//! 7. mint: [`token`] signs the access token ([`token::Minted`]);
+//! 8. record: the ledger of the [`store`] writes in one transaction that the assertion and the proof
+//!    are used, which ids are pinned and what was issued ([`store::Recorded`]). Only a recorded
+//!    token can be sent.
 //!
 //! A refusal at any step is a [`refusal::Refusal`] with one [`reason::Reason`], whose class
 //! determines the OAuth error. [`explain`] and [`policy`] call the same [`decision::decide`]
@@ -34,14 +36,14 @@
 //!
 //! ```no_run
 //! # use std::sync::Arc;
-//! # use carnet::{assertion::*, client::*, clock::Timestamp, decision::*, grant_type::GrantType, model::Snapshot, store::*};
-//! # use carnet::{token::*, trust::*};
+//! # use carnet::{assertion::*, client::*, clock::Timestamp, decision::*, grant_type::GrantType, model::Snapshot, store::Recorded};
+//! # use carnet::{possession::ProvedKeys, token::*, trust::*};
 //! # fn f(verified: Arc<VerifiedAssertion>, rules: &Snapshot, now: Timestamp, tokens: &TokenIssuer, client: Admitted,
 //! #      decided: &Authorization<AcceptedAssertion>, recorded: &Recorded<Minted>) {
 //! let accepted = verified.accept(GrantType::JwtBearer).unwrap();
 //! let permit = Permit::new(accepted.clone(), rules, now, Consent::Named, |_| true);
 //! let presented = Presented::Assertion(accepted);
-//! let subject = Subject { grant_type: GrantType::JwtBearer, presented, client, actor: None };
+//! let subject = Subject { grant_type: GrantType::JwtBearer, presented, client, proved: ProvedKeys::default(), actor: None };
 //! let minted = tokens.mint(decided, "client".to_owned(), now);
 //! let text = recorded.access_token();
 //! # }
@@ -70,9 +72,9 @@
 //! Admission: a client that was only authenticated does not take part in a decision.
 //!
 //! ```compile_fail
-//! # use carnet::{assertion::*, client::*, decision::*, grant_type::GrantType};
+//! # use carnet::{assertion::*, client::*, decision::*, grant_type::GrantType, possession::ProvedKeys};
 //! # fn f(presented: Presented<AcceptedAssertion>, identity: ClientIdentity) {
-//! let subject = Subject { grant_type: GrantType::JwtBearer, presented, client: identity, actor: None };
+//! let subject = Subject { grant_type: GrantType::JwtBearer, presented, client: identity, proved: ProvedKeys::default(), actor: None };
 //! # }
 //! ```
 //!
@@ -96,12 +98,14 @@
 //!
 //! # Beside the pipeline
 //!
-//! [`gateway`] is what the gateway asks of the server. [`command`] starts the server from a [`config`]; [`app`] holds what all requests share.
+//! [`gateway`] is what the gateway asks of the server. [`command`] starts the server from a
+//! [`config`]; [`app`] holds what all requests share.
 //! [`documents`] are the objects as users write them and as [`admin`] manages them; compiled, they
 //! are the [`model`] by which requests are decided. A [`profile`], a data file, describes a CI
 //! platform. [`keys`] are the server's own signing keys, [`limits`] keep one caller from slowing
-//! down the others, [`ids`] and [`clock`] provide randomness and time. The dependencies between
-//! modules have no cycle, which a test checks.
+//! down the others, [`tls`] keeps the certificates of the listeners, [`proofs`] the nonces of DPoP
+//! proofs, [`ids`] and [`clock`] provide randomness and time. The dependencies between modules have
+//! no cycle, which a test checks.
 #![cfg_attr(
     test,
     expect(

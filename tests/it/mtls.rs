@@ -91,17 +91,10 @@ async fn over(
     (path, headers): (&str, &[(&str, &str)]),
     form: &[(&str, &str)],
 ) -> Answer {
-    let mut request =
-        Request::post(path).header("content-type", "application/x-www-form-urlencoded");
-    for (name, value) in headers {
-        request = request.header(*name, *value);
+    match certificate {
+        None => server.form_with(path, headers, form).await,
+        Some(own) => server.form_over(own.read(), path, headers, form).await,
     }
-    if let Some(certificate) = certificate {
-        request = request.extension(Arc::new(certificate.read()));
-    }
-    server
-        .send(request.body(Body::from(encode(form))).unwrap())
-        .await
 }
 
 async fn token(server: &TestServer, certificate: Option<&Own>, form: &[(&str, &str)]) -> Answer {
@@ -1003,6 +996,17 @@ async fn post(
     )
 }
 
+/// What the token is bound to that a good assertion gets over this connection.
+async fn confirmation(
+    server: &Secure,
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+) -> Value {
+    let assertion = server.world.good();
+    let (status, answer) = post(stream, "", &with_assertion(&assertion)).await;
+    assert_eq!(status, 200, "{answer:#}");
+    payload(answer["access_token"].as_str().unwrap())["cnf"].take()
+}
+
 /// A server with TLS, and beside it a listener that asks for client certificates.
 async fn asking() -> (Secure, std::net::SocketAddr, http::Serving) {
     let authority = Authority::new();
@@ -1030,33 +1034,18 @@ async fn rfc8705_3_1__the_certificate_of_the_handshake_binds_the_token() {
         let resumable = Arc::new(AtomicUsize::default());
         let counted = counting(&server, address, Some(&own), version, resumable.clone());
         let mut stream = counted.await.unwrap();
-        let assertion = server.world.good();
-        let (status, answer) = post(&mut stream, "", &with_assertion(&assertion)).await;
-        assert_eq!(status, 200, "{answer:#}");
-        let claims = payload(answer["access_token"].as_str().unwrap());
-        assert_eq!(claims["cnf"], json!({ "x5t#S256": own.thumbprint() }));
+        let bound_to = confirmation(&server, &mut stream).await;
+        assert_eq!(bound_to, json!({ "x5t#S256": own.thumbprint() }));
         // Nothing is given out that a later connection could resume without the key.
         assert_eq!(resumable.load(Ordering::Relaxed), 0);
         // The certificate is asked for and may be missing,
         let mut bare = handshake(&server, address, None, version).await.unwrap();
-        let assertion = server.world.good();
-        let (status, answer) = post(&mut bare, "", &with_assertion(&assertion)).await;
-        assert_eq!(status, 200, "{answer:#}");
-        assert_eq!(
-            payload(answer["access_token"].as_str().unwrap()).get("cnf"),
-            None
-        );
+        assert_eq!(confirmation(&server, &mut bare).await, Value::Null);
         // and where it is not asked for, it does not count.
         let mut unasked = handshake(&server, server.address, Some(&own), version)
             .await
             .unwrap();
-        let assertion = server.world.good();
-        let (status, answer) = post(&mut unasked, "", &with_assertion(&assertion)).await;
-        assert_eq!(status, 200, "{answer:#}");
-        assert_eq!(
-            payload(answer["access_token"].as_str().unwrap()).get("cnf"),
-            None
-        );
+        assert_eq!(confirmation(&server, &mut unasked).await, Value::Null);
     }
 }
 
@@ -1074,13 +1063,7 @@ async fn the_certificate_of_a_trusted_proxy_is_none_of_its_clients() {
     let mut stream = handshake(&server, address, Some(&own), SslVersion::TLS1_3)
         .await
         .unwrap();
-    let assertion = server.world.good();
-    let (status, answer) = post(&mut stream, "", &with_assertion(&assertion)).await;
-    assert_eq!(status, 200, "{answer:#}");
-    assert_eq!(
-        payload(answer["access_token"].as_str().unwrap()).get("cnf"),
-        None
-    );
+    assert_eq!(confirmation(&server, &mut stream).await, Value::Null);
 }
 
 #[tokio::test]

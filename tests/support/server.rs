@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
+use axum::http::request::Builder;
 use axum::http::{HeaderMap, Method, Request};
 use carnet::app::{App, Background};
 use carnet::clock::{ManualClock, Timestamp};
@@ -12,6 +13,7 @@ use carnet::decision::named_principals;
 use carnet::http;
 use carnet::own_tokens::LOCAL_CLIENT;
 use carnet::scope::ScopeSet;
+use carnet::tls::ClientCertificate;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -178,11 +180,8 @@ impl TestServer {
     /// A form, from this address.
     pub async fn form_from(&self, address: &str, path: &str, form: &[(&str, &str)]) -> Answer {
         let peer = std::net::SocketAddr::new(address.parse().unwrap(), 4000);
-        let request = Request::post(path)
-            .header("content-type", "application/x-www-form-urlencoded")
-            .extension(axum::extract::ConnectInfo(peer));
-        self.send(request.body(Body::from(encode(form))).unwrap())
-            .await
+        let request = Request::post(path).extension(axum::extract::ConnectInfo(peer));
+        self.send_form(request, encode(form)).await
     }
 
     /// A form, with these header fields beside.
@@ -192,21 +191,38 @@ impl TestServer {
         headers: &[(&str, &str)],
         form: &[(&str, &str)],
     ) -> Answer {
-        let mut request =
-            Request::post(path).header("content-type", "application/x-www-form-urlencoded");
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        self.send(request.body(Body::from(encode(form))).unwrap())
-            .await
+        let request = headers
+            .iter()
+            .fold(Request::post(path), |request, (name, value)| {
+                request.header(*name, *value)
+            });
+        self.send_form(request, encode(form)).await
+    }
+
+    /// A form over a TLS connection that was made with this certificate, with these header fields
+    /// beside.
+    pub async fn form_over(
+        &self,
+        certificate: ClientCertificate,
+        path: &str,
+        headers: &[(&str, &str)],
+        form: &[(&str, &str)],
+    ) -> Answer {
+        let request = Request::post(path).extension(Arc::new(certificate));
+        let request = headers.iter().fold(request, |request, (name, value)| {
+            request.header(*name, *value)
+        });
+        self.send_form(request, encode(form)).await
     }
 
     /// A body that says it is a form.
     pub async fn form_text(&self, path: &str, body: &str) -> Answer {
-        let request =
-            Request::post(path).header("content-type", "application/x-www-form-urlencoded");
-        self.send(request.body(Body::from(body.to_owned())).unwrap())
-            .await
+        self.send_form(Request::post(path), body.to_owned()).await
+    }
+
+    async fn send_form(&self, request: Builder, body: String) -> Answer {
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        self.send(request.body(Body::from(body)).unwrap()).await
     }
 
     /// An admin token with this scope.
