@@ -67,7 +67,8 @@ fn engine(criterion: &mut Criterion) {
     let (app, background) = start(&runtime, &population);
     let assertion = population.assertion(1);
     let verify = |app: &App, context: &DecisionContext<'_>, assertion: &str| {
-        let verified = grant::verify_assertion(app, context, assertion, Recipient::TokenEndpoint);
+        let (presented, mut turn) = ((assertion, Recipient::TokenEndpoint), None);
+        let verified = grant::verify_assertion(app, context, presented, &mut turn);
         runtime.block_on(verified).unwrap()
     };
     let context = app.decision_context();

@@ -25,6 +25,7 @@ use crate::ids::CredentialId;
 use crate::key_material::OpenSsl;
 use crate::keys::{EncryptionKeys, KeyRing, SigningKeysError};
 use crate::limits::RateLimiter;
+use crate::load::Load;
 use crate::model::{DecisionContext, Snapshot};
 use crate::own_tokens::OwnTokens;
 use crate::profile::{ProfileError, Profiles};
@@ -58,12 +59,17 @@ pub struct App {
     /// Records issued tokens and used assertions.
     pub ledger: Ledger,
     pub limits: RateLimiter,
+    /// Which token requests are worked on.
+    pub load: Load,
     /// Nonces for DPoP proofs, and the memory of used ones.
     pub proofs: Proofs,
     /// The certificates of the listeners; `None` for a server without TLS, and for a command.
     pub certificates: Option<Arc<Certificates>>,
     draining: AtomicBool,
     clock_agrees: AtomicBool,
+    /// When the database was last restored from a backup. Assertions, proofs and tokens from before
+    /// are refused: what was used or revoked since the backup is not known.
+    pub restored_at: Option<Timestamp>,
     rules: ArcSwap<Snapshot>,
     refreshing: Mutex<()>,
     audit: mpsc::Sender<AuditMessage>,
@@ -226,22 +232,29 @@ impl App {
         let keys = Arc::new(keys);
         let proofs = Proofs::new(keys.encryption_key(), config.dpop_requires_nonce)?;
         let rules = store.snapshot(context(&config, &profiles)).await?;
+        let restored_at = store.restored_at().await?;
         let (audit, audit_queue) = mpsc::channel(AUDIT_QUEUE);
         let (uses, uses_queue) = mpsc::channel(AUDIT_QUEUE);
         let app = Arc::new(Self {
             upstream: UpstreamKeys::new(
                 fetch.clone(),
                 KeyFiles::new(config.key_files_dir.clone(), config.own_files()),
+                (store.clone(), restored_at),
                 clock.clone(),
                 config.allow_http_loopback,
             ),
             tokens: TokenIssuer::new(config.own.clone(), keys.clone(), clock.clone()),
             ledger: Ledger::start(&store),
             limits: RateLimiter::new(config.rate_limits),
+            load: Load::new(
+                config.server.max_token_requests,
+                config.server.max_waiting_token_requests,
+            ),
             proofs,
             certificates,
             draining: AtomicBool::new(false),
             clock_agrees: AtomicBool::new(true),
+            restored_at,
             fetch,
             rules: ArcSwap::from_pointee(rules),
             refreshing: Mutex::default(),
@@ -337,6 +350,7 @@ impl App {
         OwnTokens {
             keys: &self.keys,
             store: &self.store,
+            restored_at: self.restored_at,
             context: context.clone(),
         }
     }

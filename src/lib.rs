@@ -103,7 +103,7 @@
 //! [`documents`] are the objects as users write them and as [`admin`] manages them; compiled, they
 //! are the [`model`] by which requests are decided. A [`profile`], a data file, describes a CI
 //! platform. [`keys`] are the server's own signing keys, [`limits`] keep one caller from slowing
-//! down the others, [`tls`] keeps the certificates of the listeners, [`proofs`] the nonces of DPoP
+//! down the others, [`load`] bounds how many token requests are worked on, [`tls`] keeps the certificates of the listeners, [`proofs`] the nonces of DPoP
 //! proofs, [`ids`] and [`clock`] provide randomness and time. The dependencies between modules have
 //! no cycle, which a test checks.
 #![cfg_attr(
@@ -129,6 +129,7 @@ pub mod http;
 pub mod key_material;
 pub mod keys;
 pub mod limits;
+pub mod load;
 pub mod own_tokens;
 pub mod policy;
 pub mod proofs;

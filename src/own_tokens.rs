@@ -5,6 +5,7 @@ use carnet_jose::Compact;
 
 pub use carnet_engine::own_token::{Ended, FEDERATED, LOCAL_CLIENT, LiveToken, OwnToken};
 
+use crate::clock::Timestamp;
 use crate::config::OwnUrls;
 use crate::keys::KeyRing;
 use crate::model::DecisionContext;
@@ -16,6 +17,8 @@ use crate::store::{Store, StoreError};
 pub struct OwnTokens<'a> {
     pub keys: &'a KeyRing,
     pub store: &'a Store,
+    /// When the database was last restored from a backup.
+    pub restored_at: Option<Timestamp>,
     /// The snapshot with which a token's client, rules and entries are compared, and the time.
     pub context: DecisionContext<'a>,
 }
@@ -39,6 +42,11 @@ impl OwnTokens<'_> {
         // The database is not asked about tokens that are over anyway.
         if token.expires_at() <= self.context.now {
             return Ok(Err(Ended::Over));
+        }
+        if let Some(restored) = self.restored_at
+            && token.claims().iat < restored.seconds()
+        {
+            return Ok(Err(Ended::BeforeRestore));
         }
         let descent = self.store.descent(&token.claims().jti).await?;
         Ok(token.in_force(descent, &self.context))

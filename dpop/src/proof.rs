@@ -54,6 +54,7 @@ pub struct Proof {
     uri: RequestUri,
     id: String,
     nonce: Option<String>,
+    issued_at: i64,
     in_force_until: i64,
 }
 
@@ -180,6 +181,7 @@ impl Expected<'_> {
             uri,
             id: claims.id.to_owned(),
             nonce: claims.nonce.map(str::to_owned),
+            issued_at: claims.issued_at,
             in_force_until: claims.issued_at.saturating_add(past),
         })
     }
@@ -265,6 +267,12 @@ impl Proof {
     pub fn key(&self) -> [u8; 32] {
         let parts = [self.uri.as_str(), &self.thumbprint, &self.id];
         sha256(parts.join("\n").as_bytes())
+    }
+
+    /// The `iat` of the proof, in seconds since 1970.
+    #[must_use]
+    pub fn issued_at(&self) -> i64 {
+        self.issued_at
     }
 
     /// Until when the proof would be accepted again if its use were not remembered, in seconds

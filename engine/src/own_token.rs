@@ -43,6 +43,9 @@ pub enum Ended {
     Over,
     /// It was revoked, or a token from which it was exchanged was.
     Revoked,
+    /// It was issued before the database was restored from a backup, which does not tell whether it
+    /// was revoked since.
+    BeforeRestore,
     /// Its client, its registry, or every rule that it rests on was removed, disabled or changed.
     NothingLeft,
 }

@@ -212,6 +212,9 @@ reasons! {
     IatFuture = "iat_future" Assertion Anyone: "the assertion was issued in the future",
         "iat lies in the future by more than the leeway. The answer tells the server's time as server_time.",
         "Compare the clocks of the platform and of this server.";
+    IssuedBeforeRestore = "issued_before_restore" Assertion Anyone: "the assertion was issued before the server was restored",
+        "The server was restored from a backup, which does not tell which assertions were used since. Those from before may have been used; so may those that do not say when they were issued, for 25 hours.",
+        "Request a new assertion from the platform; a job that got its assertion before has to be started again.";
     LifetimeTooLong = "lifetime_too_long" Assertion Anyone: "the assertion lives too long",
         "exp is later than iat by more than the trusted issuer's max_assertion_lifetime_seconds. received is the lifetime of the assertion and limit the most that is accepted, both in seconds.",
         "Ask the platform for a token with a shorter life, or let the operator raise the limit of the trusted issuer.";

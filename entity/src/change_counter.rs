@@ -10,6 +10,8 @@ pub struct Model {
     pub value: i64,
     /// The schema number of the oldest release that may serve on this database.
     pub min_version: i32,
+    /// When the server was started on a restored backup, in milliseconds since 1970.
+    pub restored_at: Option<i64>,
 }
 
 /// No relations: the store joins where it has to.

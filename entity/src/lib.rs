@@ -16,6 +16,7 @@ pub mod federated_credential;
 pub mod front_door_issuer;
 pub mod gateway_package;
 pub mod gateway_publication;
+pub mod key_set;
 pub mod notification;
 pub mod notification_delivery;
 pub mod opaque_token;

@@ -14,8 +14,9 @@ pub struct Inspection {
     /// Whether the token is in force.
     pub active: bool,
     /// Why it is not: `unknown` (no token of this server, or its signing key was withdrawn),
-    /// `expired`, `revoked`, or `nothing_left` (its client, its registry or every rule that it
-    /// rests on was removed, disabled or changed).
+    /// `expired`, `revoked`, `before_restore` (the database was restored from a backup after it was
+    /// issued), or `nothing_left` (its client, its registry or every rule that it rests on was
+    /// removed, disabled or changed).
     pub ended: Option<&'static str>,
     /// The claims; of a token in force only the entries that are still valid.
     pub claims: Map<String, Value>,
@@ -49,6 +50,7 @@ pub async fn inspect(app: &App, text: &str, author: &Author) -> Result<Inspectio
             ended: Some(match ended {
                 Ended::Over => "expired",
                 Ended::Revoked => "revoked",
+                Ended::BeforeRestore => "before_restore",
                 Ended::NothingLeft => "nothing_left",
             }),
             claims: members(&json!(own.claims())),

@@ -62,7 +62,7 @@ enum Command {
     /// ./carnet-data and generates its keys. After SIGTERM or SIGINT it keeps serving for
     /// `server.drain_seconds`, unless a second signal follows.
     #[command(after_help = "Example:\n  carnet serve --config /etc/carnet.toml")]
-    Serve(ConfigFile),
+    Serve(serve::ServeArgs),
     /// Run a tour on this machine: a server, a stand-in for a CI platform and a small registry,
     /// connected over real sockets.
     #[command(after_help = "Example:\n  carnet quickstart --once")]
@@ -270,7 +270,7 @@ impl ConfigFile {
 pub async fn run(cli: Cli) -> ExitCode {
     let json = cli.json;
     let outcome = match cli.command {
-        Command::Serve(config) => serve::run(&config).await,
+        Command::Serve(args) => serve::run(&args).await,
         Command::Quickstart(args) => quickstart::run(&args).await,
         Command::Apply(args) => apply::apply(&args, json).await,
         Command::Export(args) => apply::export(&args, json).await,

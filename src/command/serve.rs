@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use clap::Args;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -13,10 +14,13 @@ use tracing_subscriber::EnvFilter;
 use super::{CommandError, Conclusion, ConfigFile};
 use crate::admin::shared_workloads;
 use crate::app::{App, StartError};
-use crate::clock::SystemClock;
-use crate::config::{CertificateListeners, Config, ConnectionLimits, Listen, LogConfig, LogFormat};
+use crate::clock::{Clock as _, SystemClock};
+use crate::config::{
+    CertificateListeners, Config, ConnectionLimits, Listen, LogConfig, LogFormat, create_private,
+};
 use crate::http;
 use crate::keys;
+use crate::store::Store;
 use crate::tls::proxy_thumbprints;
 use crate::upstream::HttpFetch;
 
@@ -28,10 +32,24 @@ const OTHER_FILES: u64 = 256;
 /// How long the shutdown waits for queued audit events to be written.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// The database was restored from a backup: refuse assertions, proofs and tokens that were
+    /// issued before this start, since they may have been used or revoked after the backup was
+    /// made. The database remembers it, so that replicas and later starts need not say it.
+    #[arg(long)]
+    after_restore: bool,
+}
+
 /// Serves until a signal arrives or a listener fails.
-pub async fn run(file: &ConfigFile) -> Result<Conclusion, CommandError> {
-    let config = file.load()?;
+pub async fn run(args: &ServeArgs) -> Result<Conclusion, CommandError> {
+    let config = args.config.load()?;
     start_log(&config.log)?;
+    if args.after_restore {
+        note_restore(&config).await?;
+    }
     warn_of(&config);
     let metrics = record_metrics(config.server.metrics_listen.as_ref())?;
     let network = Arc::new(HttpFetch::of(&config));
@@ -47,6 +65,23 @@ pub async fn run(file: &ConfigFile) -> Result<Conclusion, CommandError> {
         longest_request: server.request_deadline,
     };
     serve(&app, listeners, || log_ready(&app)).await
+}
+
+/// Notes in the database that it was restored from a backup. A configuration without a database
+/// starts with an empty one, which remembers nothing either.
+async fn note_restore(config: &Config) -> Result<(), CommandError> {
+    if config.database.url.is_sqlite() {
+        create_private(&config.data_dir)
+            .map_err(|error| StartError::DataDir(config.data_dir.display().to_string(), error))?;
+    }
+    let store = Store::open(&config.database)
+        .await
+        .map_err(StartError::Store)?;
+    let now = SystemClock.now();
+    store.note_restore(now).await.map_err(StartError::Store)?;
+    store.close().await.map_err(StartError::Store)?;
+    tracing::warn!(restored_at = %now, "restored from a backup: what was issued before is refused");
+    Ok(())
 }
 
 /// What a process serves, and where.

@@ -180,10 +180,16 @@ impl Loader {
                     .into(),
             ),
             drain: Duration::from_secs(self.in_range("server.drain_seconds", 0, 600, 10).into()),
+            max_token_requests: self.number("server.max_token_requests", 2, 100_000, 512),
+            max_waiting_token_requests: self.number(
+                "server.max_waiting_token_requests",
+                0,
+                100_000,
+                1024,
+            ),
             connections: ConnectionLimits {
                 idle: Duration::from_secs(self.in_range("server.idle_seconds", 1, 3600, 75).into()),
-                max: usize::try_from(self.in_range("server.max_connections", 1, 1_000_000, 10_000))
-                    .unwrap_or(usize::MAX),
+                max: self.number("server.max_connections", 1, 1_000_000, 10_000),
                 unshared_peers: self.networks("server.unshared_peers"),
             },
         };

@@ -99,6 +99,10 @@ pub struct ServerConfig {
     /// How long the server accepts requests after SIGTERM or SIGINT, while balancers take it out of
     /// service.
     pub drain: Duration,
+    /// The most token requests that are worked on at a time.
+    pub max_token_requests: usize,
+    /// The most token requests that wait for their turn.
+    pub max_waiting_token_requests: usize,
     pub connections: ConnectionLimits,
 }
 

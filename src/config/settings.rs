@@ -99,6 +99,14 @@ impl Config {
             ),
             ("server.max_connections", json!(server.connections.max)),
             (
+                "server.max_token_requests",
+                json!(server.max_token_requests),
+            ),
+            (
+                "server.max_waiting_token_requests",
+                json!(server.max_waiting_token_requests),
+            ),
+            (
                 "server.unshared_peers",
                 json!(server.connections.unshared_peers),
             ),

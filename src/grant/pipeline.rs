@@ -16,6 +16,7 @@ use crate::client::{Authentication, ClientCredentials, ClientIdentity, admit};
 use crate::decision::{Decision, Mode, Subject, View, decide};
 use crate::grant_type::GrantType;
 use crate::limits::Taken;
+use crate::load::Turn;
 use crate::model::{DecisionContext, FAPI2_ALGORITHMS};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
@@ -34,6 +35,8 @@ pub struct Judged {
     /// The DPoP proof that came with it.
     pub(super) proof: Option<Proof>,
     pub decision: Decision<AcceptedAssertion>,
+    /// Held until the token is recorded.
+    _turn: Turn,
 }
 
 /// Result of one attempt to issue a token, if it was not refused.
@@ -147,7 +150,7 @@ async fn judge(
         client.identity(),
     )
     .await;
-    let (presented, actor) = match verified {
+    let (presented, actor, turn) = match verified {
         Ok(verified) => verified,
         Err(refused) => return Err(with_use(app, refused.by(client.into_identity()), view).await),
     };
@@ -179,6 +182,7 @@ async fn judge(
             subject,
             proof: spends,
             decision,
+            _turn: turn,
         }),
         Err(denial) => Err(Box::new(Refused {
             used,

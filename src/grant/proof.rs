@@ -67,7 +67,15 @@ impl RequestProof<'_> {
                     nonces: app.proofs.required_nonces(),
                     now: now.seconds(),
                 };
-                Some(expected.verify(text).map_err(|invalid| refused(&invalid))?)
+                let proof = expected.verify(text).map_err(|invalid| refused(&invalid))?;
+                if app
+                    .restored_at
+                    .is_some_and(|at| proof.issued_at() < at.seconds())
+                {
+                    let what = "it was made before the server was restored from a backup";
+                    return Err(Refusal::from(Reason::ProofInvalid).malformed(what));
+                }
+                Some(proof)
             }
             SentProof::Unreadable => return Err(refused(&InvalidProof::NotOne)),
         };

@@ -10,6 +10,7 @@ use crate::assertion::{AcceptedAssertion, Recipient, UnverifiedAssertion, Verifi
 use crate::client::ClientIdentity;
 use crate::decision::{ActorToken, Presented};
 use crate::grant_type::GrantType;
+use crate::load::{Source, Turn};
 use crate::model::DecisionContext;
 use crate::own_tokens::LiveToken;
 use crate::reason::Reason;
@@ -18,10 +19,11 @@ use crate::refusal::Refusal;
 type Verified = (
     Presented<AcceptedAssertion>,
     Option<Result<ActorToken<AcceptedAssertion>, Refusal>>,
+    Turn,
 );
 
-/// Verifies the subject and the actor. An error of the actor's token is returned inside the result,
-/// because errors of the subject take precedence.
+/// Verifies the subject and the actor, once it is the request's turn. An error of the actor's token
+/// is returned inside the result, because errors of the subject take precedence.
 pub(super) async fn verify(
     app: &App,
     context: &DecisionContext<'_>,
@@ -33,9 +35,20 @@ pub(super) async fn verify(
         .access
         .recipient(&context.rules)
         .map_err(|refusal| Refused::at(Step::Presented, refusal))?;
+    let mut turn = None;
+    if !matches!(
+        parameters.presented,
+        SentSubject::Token(SentToken::Assertion(_))
+    ) {
+        let account = || client.id().unwrap_or_default().to_owned();
+        let waited = app.load.turn(Source::Own, account).await;
+        turn = Some(waited.map_err(|refusal| Refused::at(Step::Presented, refusal))?);
+    }
+    let mut accept =
+        async |text| accept(app, context, grant_type, (text, recipient), &mut turn).await;
     let presented = match (parameters.presented, client.federated()) {
         (SentSubject::Token(SentToken::Assertion(text)), _) => {
-            Presented::Assertion(accept(app, context, grant_type, (text, recipient)).await?)
+            Presented::Assertion(accept(text).await?)
         }
         (SentSubject::Token(SentToken::AccessToken(text)), _) => Presented::AccessToken(
             subject_token(app, context, text)
@@ -54,7 +67,7 @@ pub(super) async fn verify(
     let actor = match parameters.actor {
         None => None,
         Some(SentToken::Assertion(text)) => Some(
-            accept(app, context, grant_type, (text, recipient))
+            accept(text)
                 .await
                 .map(ActorToken::Assertion)
                 .map_err(|refused| refused.refusal),
@@ -65,7 +78,8 @@ pub(super) async fn verify(
                 .map(ActorToken::AccessToken),
         ),
     };
-    Ok((presented, actor))
+    let turn = turn.ok_or_else(|| Refused::at(Step::Presented, Reason::Internal.into()))?;
+    Ok((presented, actor, turn))
 }
 
 async fn accept(
@@ -73,9 +87,10 @@ async fn accept(
     context: &DecisionContext<'_>,
     grant_type: GrantType,
     (text, recipient): (&str, Recipient<'_>),
+    turn: &mut Option<Turn>,
 ) -> Result<AcceptedAssertion, Box<Refused>> {
     let verified = Arc::new(
-        verify_assertion(app, context, text, recipient)
+        verify_assertion(app, context, (text, recipient), turn)
             .await
             .map_err(|refusal| Refused::at(Step::Presented, refusal))?,
     );
@@ -87,17 +102,26 @@ async fn accept(
     })
 }
 
-/// Verifies an assertion with the keys of the trusted issuer that it names.
+/// Verifies an assertion with the keys of the trusted issuer that it names. Takes a turn if the
+/// request has none, after the keys are there: a request that waits for a platform keeps nobody
+/// else waiting.
 pub async fn verify_assertion(
     app: &App,
     context: &DecisionContext<'_>,
-    assertion: &str,
-    recipient: Recipient<'_>,
+    (assertion, recipient): (&str, Recipient<'_>),
+    turn: &mut Option<Turn>,
 ) -> Result<VerifiedAssertion, Refusal> {
     let unverified = UnverifiedAssertion::parse(assertion)?;
     let issuer = unverified.issuer(&context.rules, recipient)?;
+    let ready = app.upstream.ready(&unverified, &issuer).await?;
+    if turn.is_none() {
+        let account = || issuer.account(unverified.claims());
+        *turn = Some(app.load.turn(Source::Issuer(issuer.id), account).await?);
+    }
     let presented = (recipient, context.now);
-    app.upstream.verify(unverified, issuer, presented).await
+    app.upstream
+        .verify_with(ready, unverified, issuer, presented)
+        .await
 }
 
 /// The subject token, if this server issued it and it is in force.

@@ -86,6 +86,10 @@ const LEDGER_QUEUE: Metric = gauge(
     "carnet_ledger_queue_length",
     "Tokens that wait to be recorded in the database.",
 );
+const TOKEN_REQUESTS: Metric = gauge(
+    "carnet_token_requests",
+    "Token requests, by whether they are worked on or wait for their turn.",
+);
 const AUDIT_QUEUE: Metric = gauge(
     "carnet_audit_queue_length",
     "Audit events of refusals that wait to be written.",
@@ -107,6 +111,10 @@ pub const METRICS: &[Metric] = &[
         "Access tokens revoked; revoking one again is not counted.",
     ),
     counter("carnet_refusals_total", "Requests refused, by reason."),
+    counter(
+        "carnet_token_requests_shed_total",
+        "Token requests refused because too many waited, or for too long.",
+    ),
     counter(
         "carnet_admin_refusals_total",
         "Requests that the admin API did not admit, by status.",
@@ -158,6 +166,7 @@ pub const METRICS: &[Metric] = &[
     ISSUER_KEYS,
     CERTIFICATE_EXPIRES,
     LEDGER_QUEUE,
+    TOKEN_REQUESTS,
     AUDIT_QUEUE,
     CONNECTIONS,
     CONNECTIONS_MAX,
@@ -190,6 +199,7 @@ pub fn describe() {
     }
     metrics::counter!("carnet_tokens_issued_total").increment(0);
     metrics::counter!("carnet_tokens_revoked_total").increment(0);
+    metrics::counter!("carnet_token_requests_shed_total").increment(0);
     metrics::counter!("carnet_audit_events_dropped_total").increment(0);
     metrics::counter!("carnet_notifications_delivered_total").increment(0);
     metrics::counter!("carnet_notifications_failed_total").increment(0);
@@ -274,6 +284,12 @@ pub async fn render(metrics: &PrometheusHandle, app: &App) -> String {
     samples(&mut text, READY, [(&[][..], usize::from(ready))]);
     let ledger = app.ledger.queue_length();
     samples(&mut text, LEDGER_QUEUE, [(&[][..], ledger)]);
+    let (running, waiting) = app.load.numbers();
+    let by_state = [
+        (&[("state", "running")][..], running),
+        (&[("state", "waiting")], waiting),
+    ];
+    samples(&mut text, TOKEN_REQUESTS, by_state);
     let audit = app.audit_queue_length();
     samples(&mut text, AUDIT_QUEUE, [(&[][..], audit)]);
     let Connections { busy, idle, max } = app.store.connections();

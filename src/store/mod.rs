@@ -5,6 +5,7 @@ mod audit;
 mod changes;
 mod gateway;
 mod health;
+mod key_sets;
 mod ledger;
 mod notifications;
 mod objects;
@@ -34,6 +35,7 @@ pub use gateway::{
     PackageState, Publication, PublicationState, Subject,
 };
 pub use health::Connections;
+pub use key_sets::KeptKeySet;
 pub use ledger::{
     Committed, Dependencies, Exchanged, Issuance, Ledger, OpaqueRecord, Pin, Recorded, TokenRecord,
     Use,

@@ -15,6 +15,8 @@ use crate::ids::CredentialId;
 const STEP: u64 = 1000;
 /// How long expired records are kept, in seconds: a clock may be set back.
 const CLOCK_MARGIN_SECONDS: i64 = 86_400;
+/// How long key sets are kept, in seconds: nobody uses older ones.
+const KEY_SETS_KEPT_SECONDS: i64 = 2 * 86_400;
 /// How long changes are kept, in seconds. A replica that was away for longer reads everything
 /// again.
 const CHANGES_KEPT_SECONDS: i64 = 3600;
@@ -83,6 +85,8 @@ impl Store {
         change::Entity::delete_many()
             .filter(change::Column::At.lt(past))
             .exec(&self.write)
+            .await?;
+        self.prune_key_sets(now.plus_seconds(KEY_SETS_KEPT_SECONDS.saturating_neg()))
             .await?;
         let full = usize::try_from(STEP).unwrap_or(usize::MAX);
         Ok(more || consumed == full || audited == full)

@@ -42,6 +42,8 @@ pub(super) struct FetchedKeys {
     pub max_age: Option<i64>,
     /// The `spiffe_sequence` of a SPIFFE bundle.
     pub sequence: Option<u64>,
+    /// The JWK Set as it was published.
+    pub document: Vec<u8>,
 }
 
 /// Reads the key set of an issuer from the place that the trusted issuer names.
@@ -98,16 +100,26 @@ pub(super) async fn fetch_keys(
             key_document(fetch, uri, egress, None).await?
         }
     };
+    read_document(&name, body, max_age, issuer)
+}
+
+/// Reads the key set of an issuer from a document.
+pub(super) fn read_document(
+    name: &str,
+    body: Vec<u8>,
+    max_age: Option<i64>,
+    issuer: &TrustedIssuer,
+) -> Result<FetchedKeys, KeySetError> {
     let wanted = match &issuer.keys {
         KeySource::SpiffeBundle { .. } => KeyUse::JwtSvid,
         _ if issuer.profile.is_spiffe() => KeyUse::SignatureOrJwtSvid,
         _ => KeyUse::Signature,
     };
-    let keys = read_keys(&name, &body, &issuer.algorithms, wanted)?;
+    let keys = read_keys(name, &body, &issuer.algorithms, wanted)?;
     // An empty bundle withdraws the keys that it held before (SPIFFE Trust Domain and Bundle
     // section 4.1.3). Any other set without a usable key is a mistake of its publisher.
     if keys.is_empty() && wanted != KeyUse::JwtSvid {
-        return Err(unusable(&name, no_key(&keys)));
+        return Err(unusable(name, no_key(&keys)));
     }
     // A bundle states how often it should be fetched (SPIFFE Trust Domain and Bundle section 4.1).
     let bundle = matches!(issuer.keys, KeySource::SpiffeBundle { .. })
@@ -119,6 +131,7 @@ pub(super) async fn fetch_keys(
         keys,
         max_age: hint.or(max_age),
         sequence: member("spiffe_sequence").and_then(Value::as_u64),
+        document: body,
     })
 }
 

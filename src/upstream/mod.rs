@@ -9,6 +9,7 @@ mod answer;
 mod discovery;
 mod egress;
 mod files;
+mod kept;
 mod review;
 mod status;
 mod verify;
@@ -33,6 +34,7 @@ use crate::ids::TrustedIssuerId;
 use crate::model::{KeySource, TrustedIssuer};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
+use crate::store::Store;
 
 /// Shortest and longest time for which keys count as fresh, in seconds, whatever the publisher says
 /// (decision D-28).
@@ -60,8 +62,13 @@ pub struct UpstreamKeys {
     fetch: Arc<dyn Fetch>,
     clock: Arc<dyn Clock>,
     files: KeyFiles,
+    /// Where key sets are kept over a restart.
+    store: Store,
     reviews: Reviews,
     allow_http_loopback: bool,
+    /// Assertions that were issued before are refused: they may have been used before the database
+    /// was restored from a backup.
+    not_before: Option<Timestamp>,
 }
 
 /// The keys of one issuer, and the last attempt to fetch them.
@@ -83,9 +90,11 @@ struct CachedKeys {
 }
 
 impl UpstreamKeys {
+    /// `restored_at` is when the database was last restored from a backup.
     pub fn new(
         fetch: Arc<dyn Fetch>,
         files: KeyFiles,
+        (store, restored_at): (Store, Option<Timestamp>),
         clock: Arc<dyn Clock>,
         allow_http_loopback: bool,
     ) -> Self {
@@ -95,8 +104,10 @@ impl UpstreamKeys {
             fetch,
             clock,
             files,
+            store,
             reviews,
             allow_http_loopback,
+            not_before: restored_at,
         }
     }
 
@@ -139,11 +150,7 @@ impl UpstreamKeys {
     ) -> Result<Arc<KeySet>, Refusal> {
         let now = self.clock.now();
         let can_change = !matches!(issuer.keys, KeySource::Static { .. });
-        let held = self
-            .cache
-            .get(&issuer.id)
-            .await
-            .filter(|held| held.version == issuer.version);
+        let held = self.held(issuer).await;
         let keys = held
             .as_ref()
             .and_then(|held| Some((held, held.keys.as_ref()?)));
@@ -294,11 +301,6 @@ impl UpstreamKeys {
         failed.collect()
     }
 
-    /// Removes an issuer's keys from the cache.
-    pub async fn forget(&self, issuer: TrustedIssuerId) {
-        self.cache.invalidate(&issuer).await;
-    }
-
     /// Fetches in a task of its own: a caller that disconnects must not cancel the fetch before the
     /// attempt is recorded, since the cooldown depends on that record.
     fn refresh_soon(
@@ -375,6 +377,7 @@ impl UpstreamKeys {
                         ..(*held).clone()
                     };
                 }
+                self.keep(issuer, found.document, (now, fresh_until));
                 CachedKeys {
                     keys: Some(Arc::new(found.keys)),
                     fetched_at: now,

@@ -8,11 +8,35 @@ use carnet_jose::{Algorithm, KeySet};
 use super::UpstreamKeys;
 use crate::assertion::{Recipient, SignatureCheck, UnverifiedAssertion, VerifiedAssertion};
 use crate::clock::Timestamp;
+use crate::documents::MAX_ASSERTION_LIFETIME_SECONDS;
 use crate::model::{KeySource, TrustedIssuer};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 
+/// What an assertion is verified with.
+#[derive(Debug)]
+pub struct Ready {
+    algorithm: Algorithm,
+    /// The keys of its trusted issuer; `None` if its cluster is asked.
+    keys: Option<Arc<KeySet>>,
+}
+
 impl UpstreamKeys {
+    /// Gets what this assertion of `issuer` is verified with. Waits for the platform if its keys
+    /// have to be fetched.
+    pub async fn ready(
+        &self,
+        assertion: &UnverifiedAssertion<'_>,
+        issuer: &Arc<TrustedIssuer>,
+    ) -> Result<Ready, Refusal> {
+        let algorithm = assertion.algorithm(issuer)?;
+        let keys = match issuer.keys {
+            KeySource::TokenReview { .. } => None,
+            _ => Some(self.keys_for(issuer, algorithm, assertion.key_id()).await?),
+        };
+        Ok(Ready { algorithm, keys })
+    }
+
     /// Verifies an assertion as one of `issuer`, presented to a recipient at a time.
     pub async fn verify(
         &self,
@@ -20,8 +44,42 @@ impl UpstreamKeys {
         issuer: Arc<TrustedIssuer>,
         presented: (Recipient<'_>, Timestamp),
     ) -> Result<VerifiedAssertion, Refusal> {
-        let algorithm = assertion.algorithm(&issuer)?;
-        if matches!(issuer.keys, KeySource::TokenReview { .. }) {
+        let ready = self.ready(&assertion, &issuer).await?;
+        self.verify_with(ready, assertion, issuer, presented).await
+    }
+
+    /// The same with what [`ready`](Self::ready) got. Waits for the platform only if the signature
+    /// fails, or if its cluster is asked.
+    pub async fn verify_with(
+        &self,
+        ready: Ready,
+        assertion: UnverifiedAssertion<'_>,
+        issuer: Arc<TrustedIssuer>,
+        presented: (Recipient<'_>, Timestamp),
+    ) -> Result<VerifiedAssertion, Refusal> {
+        let verified = self
+            .answered_for(ready, assertion, issuer, presented)
+            .await?;
+        // By then every assertion of before has expired that says when it was issued.
+        let restored = self.not_before.filter(|restored| {
+            presented.1.seconds_since(*restored) <= MAX_ASSERTION_LIFETIME_SECONDS
+        });
+        match (restored, verified.issued_at()) {
+            (None, _) => Ok(verified),
+            (Some(restored), Some(date)) if date.seconds() >= restored.seconds() => Ok(verified),
+            (Some(_), _) => Err(Refusal::claim(Reason::IssuedBeforeRestore, "iat")),
+        }
+    }
+
+    /// The assertion, if a key of its issuer or its cluster answers for it.
+    async fn answered_for(
+        &self,
+        Ready { algorithm, keys }: Ready,
+        assertion: UnverifiedAssertion<'_>,
+        issuer: Arc<TrustedIssuer>,
+        presented: (Recipient<'_>, Timestamp),
+    ) -> Result<VerifiedAssertion, Refusal> {
+        let Some(keys) = keys else {
             // Local checks come first, so that only tokens that pass them are sent to the cluster.
             let assessed = assertion.assessed(issuer.clone(), presented)?;
             let verdict = self
@@ -33,10 +91,7 @@ impl UpstreamKeys {
                 )
                 .await;
             return assessed.reviewed(verdict);
-        }
-        let keys = self
-            .keys_for(&issuer, algorithm, assertion.key_id())
-            .await?;
+        };
         let assertion = match check_signature(&keys, algorithm, assertion, &issuer)? {
             SignatureCheck::Holds(signed) => return signed.verified(presented),
             SignatureCheck::Fails(assertion) => assertion,

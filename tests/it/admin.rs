@@ -1240,8 +1240,8 @@ async fn contract_4__an_assertion_verified_before_its_issuer_changed_gets_no_per
     let verified = carnet::grant::verify_assertion(
         app,
         &app.decision_context(),
-        &world.good(),
-        carnet::assertion::Recipient::TokenEndpoint,
+        (&world.good(), carnet::assertion::Recipient::TokenEndpoint),
+        &mut None,
     )
     .await
     .unwrap();

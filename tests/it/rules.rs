@@ -1336,8 +1336,8 @@ async fn contract_4__a_thousand_rules_of_another_principal_do_not_crowd_out_the_
     let verified = carnet::grant::verify_assertion(
         app,
         &app.decision_context(),
-        &world.good(),
-        carnet::assertion::Recipient::TokenEndpoint,
+        (&world.good(), carnet::assertion::Recipient::TokenEndpoint),
+        &mut None,
     )
     .await
     .unwrap();

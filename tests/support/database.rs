@@ -1,6 +1,7 @@
 //! A database for each test: a SQLite file, or a schema of the PostgreSQL database that `TEST_DATABASE_URL` names.
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use carnet::ids;
 use sea_orm::{ConnectionTrait as _, Database, Statement, TryGetable};
@@ -82,6 +83,42 @@ impl TestDb {
             .collect();
         database.close().await.unwrap();
         values
+    }
+
+    /// Makes a backup as the guide says, while the server may run.
+    pub async fn back_up(&self, file: &Path) {
+        match &self.schema {
+            None => {
+                self.execute(&format!("VACUUM INTO '{}'", file.display()))
+                    .await;
+            }
+            Some((server, name)) => {
+                let mut dump = Command::new("pg_dump");
+                dump.args(["--schema", name, "--file"])
+                    .arg(file)
+                    .arg(server);
+                assert!(dump.status().unwrap().success());
+            }
+        }
+    }
+
+    /// Puts a backup in the place of the database. Nothing else may use it meanwhile.
+    pub async fn restore(&self, file: &Path) {
+        match &self.schema {
+            None => {
+                for suffix in ["-wal", "-shm"] {
+                    std::fs::remove_file(self.folder.join(format!("carnet.db{suffix}"))).ok();
+                }
+                std::fs::copy(file, self.folder.join("carnet.db")).unwrap();
+            }
+            Some((server, name)) => {
+                run(server, &format!("DROP SCHEMA {name} CASCADE")).await;
+                let mut psql = Command::new("psql");
+                psql.args(["--quiet", "--set", "ON_ERROR_STOP=1", "--file"]);
+                let restored = psql.arg(file).arg(server).stdout(Stdio::null()).status();
+                assert!(restored.unwrap().success());
+            }
+        }
     }
 
     /// Runs a statement behind the server's back.

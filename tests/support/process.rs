@@ -86,10 +86,20 @@ impl ServerProcess {
 
     /// Runs `serve` by this command, which is the binary or ends by becoming it, without waiting for anything.
     pub fn spawn(
-        mut command: Command,
+        command: Command,
         folder: &Path,
         address: &str,
         settings: &[(&str, &str)],
+    ) -> Self {
+        Self::spawn_with(command, &["serve"], folder, (address, settings))
+    }
+
+    /// The same with these arguments.
+    pub fn spawn_with(
+        mut command: Command,
+        arguments: &[&str],
+        folder: &Path,
+        (address, settings): (&str, &[(&str, &str)]),
     ) -> Self {
         let log = std::fs::File::options()
             .create(true)
@@ -97,7 +107,7 @@ impl ServerProcess {
             .open(folder.join("server.log"))
             .unwrap();
         let child = command
-            .arg("serve")
+            .args(arguments)
             .current_dir(folder)
             .env("CARNET_SERVER__LISTEN", address)
             .env("CARNET_DATA_DIR", folder)

@@ -51,6 +51,12 @@ impl AssertionContent {
         self.assessed.expires_at
     }
 
+    /// When the platform issued it; `None` if it does not say so.
+    pub fn issued_at(&self) -> Option<NumericDate> {
+        let claim = self.claims.members().get("iat")?;
+        NumericDate::read(claim).ok()
+    }
+
     /// The key to which the platform bound the assertion (RFC 7800 section 3). Whether the request
     /// proved possession of it is for the decision to check.
     pub fn confirmation(&self) -> Option<&Confirmation> {

@@ -37,7 +37,7 @@ pub use principal::PrincipalDocument;
 pub use reader::Reader;
 pub use resource_server::is_resource;
 pub use resource_server::{DEFAULT_PREFIX, MAX_TOKEN_LIFETIME_SECONDS, ResourceServerDocument};
-pub use trusted_issuer::TrustedIssuerDocument;
+pub use trusted_issuer::{MAX_ASSERTION_LIFETIME_SECONDS, TrustedIssuerDocument};
 
 use crate::clock::Timestamp;
 use crate::own_urls::OwnUrls;

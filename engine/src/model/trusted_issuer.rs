@@ -57,6 +57,18 @@ pub struct TrustedIssuer {
 }
 
 impl TrustedIssuer {
+    /// The account at the platform that the claims name, by the widest value by which rules of its
+    /// profile are found. Empty if they name none.
+    pub fn account(&self, claims: &Claims) -> String {
+        let mut widest = self.profile.index.last().into_iter().flatten();
+        let value_of = |parts: &Vec<usize>| -> Option<String> {
+            let fields = parts.iter().filter_map(|at| self.profile.fields.get(*at));
+            let values: Option<Vec<_>> = fields.map(|field| field.key(claims)).collect();
+            Some(values?.join("\n"))
+        };
+        widest.find_map(value_of).unwrap_or_default()
+    }
+
     /// Whether the rules of this principal, given by folded name, may use the issuer.
     pub fn is_open_to(&self, principal: &str) -> bool {
         self.owner

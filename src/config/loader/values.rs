@@ -113,6 +113,17 @@ impl Loader {
         }
     }
 
+    /// The same for a number of things.
+    pub(super) fn number(
+        &mut self,
+        key: &'static str,
+        least: u32,
+        most: u32,
+        default: u32,
+    ) -> usize {
+        usize::try_from(self.in_range(key, least, most, default)).unwrap_or(usize::MAX)
+    }
+
     /// A list of networks. An address without a prefix length stands for itself alone.
     pub(super) fn networks(&mut self, key: &'static str) -> Vec<IpNet> {
         let texts: Vec<String> = self.value(key).unwrap_or_default();

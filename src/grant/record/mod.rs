@@ -39,6 +39,7 @@ pub(super) fn issuance(
         subject,
         proof,
         decision,
+        ..
     } = judged;
     let admitting = subject.client.rules();
     let (granting, lent): (&[MatchedRule], &[MatchedRule]) = match decision {

@@ -10,6 +10,8 @@ mod url;
 pub(super) use read::networks;
 pub(super) use url::check_https;
 
+pub use read::MAX_ASSERTION_LIFETIME_SECONDS;
+
 use std::sync::Arc;
 
 use carnet_jose::Algorithm;

@@ -30,7 +30,7 @@ const OTHER_TYPES: [&str; 8] = [
 
 /// The longest lifetime that a trusted issuer may admit, in seconds: tokens of Azure's managed
 /// identities live 24 hours and 5 minutes.
-const LONGEST_LIFETIME: i64 = 90_000;
+pub const MAX_ASSERTION_LIFETIME_SECONDS: i64 = 90_000;
 
 pub(super) fn read(
     given: &Map<String, Value>,
@@ -57,8 +57,10 @@ pub(super) fn read(
         extra_audiences: audiences(&mut reader, "extra_audiences", profile, &issuer),
         algorithms,
         types: types(&mut reader),
-        max_assertion_lifetime_seconds: reader
-            .integer("max_assertion_lifetime_seconds", 1..=LONGEST_LIFETIME),
+        max_assertion_lifetime_seconds: reader.integer(
+            "max_assertion_lifetime_seconds",
+            1..=MAX_ASSERTION_LIFETIME_SECONDS,
+        ),
         leeway_seconds: reader.integer("leeway_seconds", 0..=60),
         cap_at_assertion_expiry: reader.boolean("cap_at_assertion_expiry"),
         replay: replay(&mut reader),
