@@ -104,7 +104,7 @@
 //! are the [`model`] by which requests are decided. A [`profile`], a data file, describes a CI
 //! platform. [`keys`] are the server's own signing keys, [`limits`] keep one caller from slowing
 //! down the others, [`tls`] keeps the certificates of the listeners, [`proofs`] the nonces of DPoP
-//! proofs, [`ids`] and [`clock`] provide randomness and time. The dependencies between modules have
+//! proofs, [`telemetry`] the log, the ids of requests and what a collector gets, [`ids`] and [`clock`] provide randomness and time. The dependencies between modules have
 //! no cycle, which a test checks.
 #![cfg_attr(
     test,
@@ -133,6 +133,7 @@ pub mod own_tokens;
 pub mod policy;
 pub mod proofs;
 pub mod store;
+pub mod telemetry;
 pub mod tls;
 pub mod token;
 pub mod upstream;

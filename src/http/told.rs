@@ -17,6 +17,7 @@ use crate::grant_type::GrantType;
 use crate::ids::{self, EventId};
 use crate::reason::{Class, Reason};
 use crate::refusal::{Refusal, RefusalDetails};
+use crate::telemetry::note_refusal;
 
 /// Facts about a refused request for its log line.
 #[derive(Debug, Default)]
@@ -119,6 +120,7 @@ impl Told {
     fn log(&self, grant_type: Option<GrantType>, asked: &Asked) {
         let (refusal, id) = (&self.refusal, self.id);
         let reason = refusal.reason;
+        note_refusal(reason);
         metrics::counter!("carnet_refusals_total", "reason" => reason.code()).increment(1);
         let detail = refusal.detail.as_deref();
         let Asked {
