@@ -17,9 +17,7 @@ use std::time::Duration;
 
 pub use log::start as start_log;
 pub use otlp::{ExportError, Exporter, LogLine};
-pub use request::{
-    CurrentRequest, answered, event_id, is_request_id, note_refusal, step, within,
-};
+pub use request::{CurrentRequest, answered, event_id, is_request_id, note_refusal, step, within};
 pub use traces::{RequestTrace, ServerRequest, SpanQueue, export_spans, remote_parent};
 
 use crate::clock::Timestamp;

@@ -89,7 +89,10 @@ pub async fn export(app: Arc<App>, destination: AuditDestination) {
             Ok(()) => {
                 pause = LOOK;
                 if std::mem::take(&mut export.is_failing) {
-                    tracing::info!(destination = export.destination, "audit events are sent again");
+                    tracing::info!(
+                        destination = export.destination,
+                        "audit events are sent again"
+                    );
                 }
             }
             Err(failure) => {
@@ -227,12 +230,7 @@ impl Export {
     }
 
     /// Sends the events again that count more refusals than when they were sent.
-    async fn send_grown(
-        &mut self,
-        app: &App,
-        now: Timestamp,
-        settled: i64,
-    ) -> Result<(), Failure> {
+    async fn send_grown(&mut self, app: &App, now: Timestamp, settled: i64) -> Result<(), Failure> {
         let looked = self.grown_at.unwrap_or(now);
         if now.seconds_since(looked) < GROWN_SECONDS {
             return Ok(());

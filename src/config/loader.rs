@@ -17,9 +17,9 @@ use figment::value::{Dict, Value};
 use super::listen::Listens;
 use super::origin::Sources;
 use super::{
-    CertificateListeners, Config, ConfigError, ConnectionLimits, EncryptionKeySource,
-    Environment, GatewayConfig, Listen, LogConfig, LogFilter, MAX_REQUEST_SECONDS, Origin, OwnUrls,
-    RateLimits, ServerConfig, TelemetryConfig, TlsConfig, TokenConfig,
+    CertificateListeners, Config, ConfigError, ConnectionLimits, EncryptionKeySource, Environment,
+    GatewayConfig, Listen, LogConfig, LogFilter, MAX_REQUEST_SECONDS, Origin, OwnUrls, RateLimits,
+    ServerConfig, TelemetryConfig, TlsConfig, TokenConfig,
 };
 use crate::documents::MAX_TOKEN_LIFETIME_SECONDS;
 

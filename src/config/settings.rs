@@ -134,7 +134,10 @@ impl Config {
         let of = |read: fn(&TelemetryConfig) -> Value| telemetry.map_or(Value::Null, read);
         vec![
             ("telemetry.otlp_endpoint", of(|to| json!(to.endpoint))),
-            ("telemetry.otlp_headers_file", of(|to| json!(to.headers_file))),
+            (
+                "telemetry.otlp_headers_file",
+                of(|to| json!(to.headers_file)),
+            ),
             ("telemetry.otlp_ca_file", of(|to| json!(to.ca_file))),
             ("telemetry.sample_ratio", of(|to| json!(to.sample_ratio))),
             ("telemetry.service_name", of(|to| json!(to.service_name))),

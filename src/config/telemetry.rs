@@ -63,14 +63,19 @@ pub(super) fn headers(text: &str) -> Result<Vec<(String, SecretString)>, String>
     let lines = text.lines().map(str::trim).enumerate();
     let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     let header = |(at, line): (usize, &str)| {
-        let read = line.split_once(':').map(|(name, value)| (name.trim(), value.trim()));
+        let read = line
+            .split_once(':')
+            .map(|(name, value)| (name.trim(), value.trim()));
         let is_header = |(name, value): &(&str, &str)| {
             reqwest::header::HeaderName::from_bytes(name.as_bytes()).is_ok()
                 && reqwest::header::HeaderValue::from_str(value).is_ok()
                 && !value.is_empty()
         };
         let (name, value) = read.filter(is_header).ok_or_else(|| {
-            format!("line {} is no header of the form `Name: value`", at.saturating_add(1))
+            format!(
+                "line {} is no header of the form `Name: value`",
+                at.saturating_add(1)
+            )
         })?;
         Ok((name.to_owned(), SecretString::from(value)))
     };
@@ -223,14 +228,31 @@ mod tests {
 
     #[test]
     fn a_collector_is_a_plain_url_and_its_headers_are_lines() {
-        assert_eq!(endpoint("http://collector:4318").unwrap().as_str(), "http://collector:4318/");
-        for text in ["collector:4318", "http://u:p@collector", "http://collector/?a", "grpc://c"] {
+        assert_eq!(
+            endpoint("http://collector:4318").unwrap().as_str(),
+            "http://collector:4318/"
+        );
+        for text in [
+            "collector:4318",
+            "http://u:p@collector",
+            "http://collector/?a",
+            "grpc://c",
+        ] {
             assert!(endpoint(text).is_err(), "{text}");
         }
         let read = headers("# ours\nAuthorization: Bearer a:b\n\nX-Scope: carnet\n").unwrap();
-        let read: Vec<_> = read.iter().map(|(name, value)| (name.as_str(), value.expose_secret())).collect();
-        assert_eq!(read, [("Authorization", "Bearer a:b"), ("X-Scope", "carnet")]);
+        let read: Vec<_> = read
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.expose_secret()))
+            .collect();
+        assert_eq!(
+            read,
+            [("Authorization", "Bearer a:b"), ("X-Scope", "carnet")]
+        );
         let error = headers("Authorization Bearer hunter2").unwrap_err();
-        assert!(error.starts_with("line 1 ") && !error.contains("hunter2"), "{error}");
+        assert!(
+            error.starts_with("line 1 ") && !error.contains("hunter2"),
+            "{error}"
+        );
     }
 }

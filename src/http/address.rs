@@ -63,7 +63,10 @@ pub fn is_from_proxy(extensions: &Extensions, server: &ServerConfig) -> bool {
     match extensions.get::<ConnectInfo<SocketAddr>>() {
         Some(ConnectInfo(peer)) => {
             let peer = peer.ip().to_canonical();
-            server.trusted_proxies.iter().any(|network| network.contains(&peer))
+            server
+                .trusted_proxies
+                .iter()
+                .any(|network| network.contains(&peer))
         }
         None => extensions.get::<UnixPeer>().is_some(),
     }

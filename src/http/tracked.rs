@@ -83,7 +83,8 @@ fn route(path: &str, own: &str) -> Option<&'static str> {
     let alone = ALONE.into_iter().find(|known| *known == below);
     let folder = || {
         let mut folders = FOLDERS.into_iter();
-        let known = folders.find(|(folder, _)| below.starts_with(folder) || path.starts_with(folder));
+        let known =
+            folders.find(|(folder, _)| below.starts_with(folder) || path.starts_with(folder));
         known.map(|(_, template)| template)
     };
     alone.or_else(folder).or_else(|| {
@@ -104,7 +105,11 @@ mod tests {
             ("/token", "", Some("/token")),
             ("/carnet/token", "/carnet", Some("/token")),
             ("/admin/v1/clients/site", "", Some("/admin/v1/{path}")),
-            ("/.well-known/openid-configuration/carnet", "/carnet", Some("/.well-known/{document}")),
+            (
+                "/.well-known/openid-configuration/carnet",
+                "/carnet",
+                Some("/.well-known/{document}"),
+            ),
             ("/etc/passwd", "", None),
         ] {
             assert_eq!(route(path, own), expected, "{path}");

@@ -68,7 +68,8 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         let mut line = String::new();
-        self.lines.format_event(context, Writer::new(&mut line), event)?;
+        self.lines
+            .format_event(context, Writer::new(&mut line), event)?;
         request::describe(|name, value| {
             line.truncate(line.trim_end().len());
             line.extend([" ", name, "=", value]);
@@ -111,7 +112,8 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         let mut line = String::new();
-        self.0.format_event(context, Writer::new(&mut line), event)?;
+        self.0
+            .format_event(context, Writer::new(&mut line), event)?;
         let mut members = String::new();
         request::describe(|name, value| {
             members.extend(["\"", name, "\":\"", value, "\","]);
@@ -135,7 +137,10 @@ mod tests {
             text
         };
         assert_eq!(written("a=\"b\" c=d", false), "a=\"b\" c=d\n");
-        assert_eq!(written("a\nb\u{1b}[2J\u{9b}", false), "a\\nb\\u{1b}[2J\\u{9b}\n");
+        assert_eq!(
+            written("a\nb\u{1b}[2J\u{9b}", false),
+            "a\\nb\\u{1b}[2J\\u{9b}\n"
+        );
         assert_eq!(written("\u{1b}[2ma\rb", true), "\u{1b}[2ma\\rb\n");
     }
 }

@@ -39,7 +39,10 @@ pub(super) fn request(
     started: Timestamp,
     now: Timestamp,
 ) -> ExportMetricsServiceRequest {
-    let times = Times { started: nanos(started), now: nanos(now) };
+    let times = Times {
+        started: nanos(started),
+        now: nanos(now),
+    };
     let metrics = families(text).into_iter().filter_map(|(name, family)| {
         Some(Metric {
             name: name.to_owned(),
@@ -77,8 +80,14 @@ fn families(text: &str) -> BTreeMap<&str, Family<'_>> {
             let family = ["_bucket", "_sum", "_count"]
                 .iter()
                 .filter_map(|suffix| sample.0.strip_suffix(suffix))
-                .find(|name| all.get(name).is_some_and(|family| family.kind == "histogram"));
-            all.entry(family.unwrap_or(sample.0)).or_default().samples.push(sample);
+                .find(|name| {
+                    all.get(name)
+                        .is_some_and(|family| family.kind == "histogram")
+                });
+            all.entry(family.unwrap_or(sample.0))
+                .or_default()
+                .samples
+                .push(sample);
         }
     }
     all
@@ -120,7 +129,9 @@ fn data(name: &str, family: Family<'_>, times: Times) -> Option<Data> {
             aggregation_temporality: temporality,
             is_monotonic: true,
         })),
-        "gauge" => Some(Data::Gauge(Gauge { data_points: numbers(samples, times) })),
+        "gauge" => Some(Data::Gauge(Gauge {
+            data_points: numbers(samples, times),
+        })),
         "histogram" => Some(Data::Histogram(Histogram {
             data_points: histograms(name, samples, times),
             aggregation_temporality: temporality,
@@ -147,21 +158,27 @@ fn histograms(name: &str, samples: Vec<Sample<'_>>, times: Times) -> Vec<Histogr
     for (series, mut labels, value) in samples {
         let bound = labels.iter().position(|(label, _)| *label == "le");
         let bound = bound.map(|at| labels.remove(at).1);
-        let point = points.entry(labels.clone()).or_insert_with(|| HistogramDataPoint {
-            attributes: attributes(labels.clone()),
-            start_time_unix_nano: times.started,
-            time_unix_nano: times.now,
-            ..HistogramDataPoint::default()
-        });
+        let point = points
+            .entry(labels.clone())
+            .or_insert_with(|| HistogramDataPoint {
+                attributes: attributes(labels.clone()),
+                start_time_unix_nano: times.started,
+                time_unix_nano: times.now,
+                ..HistogramDataPoint::default()
+            });
         match series.strip_prefix(name) {
             Some("_sum") => point.sum = Some(value),
             Some("_count") => point.count = whole(value),
             Some("_bucket") => {
                 let before = counted.entry(labels).or_default();
-                point.bucket_counts.push(whole(value).saturating_sub(*before));
+                point
+                    .bucket_counts
+                    .push(whole(value).saturating_sub(*before));
                 *before = whole(value);
                 let bound = bound.and_then(|bound| bound.parse::<f64>().ok());
-                point.explicit_bounds.extend(bound.filter(|bound| bound.is_finite()));
+                point
+                    .explicit_bounds
+                    .extend(bound.filter(|bound| bound.is_finite()));
             }
             _ => {}
         }
@@ -213,17 +230,26 @@ carnet_odd{name=\"a \\\"b\\\\c,d={}\",other=\"x\"} 2
         let named = |name: &str| metrics.iter().find(|metric| metric.name == name).unwrap();
         let counter = named("carnet_refusals_total");
         assert_eq!(counter.description, "Refused requests by reason.");
-        let Some(Data::Sum(sum)) = &counter.data else { panic!("{counter:?}") };
+        let Some(Data::Sum(sum)) = &counter.data else {
+            panic!("{counter:?}")
+        };
         assert!(sum.is_monotonic && sum.data_points[0].start_time_unix_nano == 1_000_000_000);
         assert_eq!(sum.data_points[0].value, Some(Value::AsDouble(3.0)));
         let histogram = named("carnet_request_duration_seconds");
         assert_eq!(histogram.unit, "s");
-        let Some(Data::Histogram(histogram)) = &histogram.data else { panic!("{histogram:?}") };
+        let Some(Data::Histogram(histogram)) = &histogram.data else {
+            panic!("{histogram:?}")
+        };
         let point = &histogram.data_points[0];
         assert_eq!((point.count, point.sum), (6, Some(4.5)));
-        assert_eq!((&point.bucket_counts[..], &point.explicit_bounds[..]), (&[2, 3, 1][..], &[0.1, 1.0][..]));
+        assert_eq!(
+            (&point.bucket_counts[..], &point.explicit_bounds[..]),
+            (&[2, 3, 1][..], &[0.1, 1.0][..])
+        );
         assert_eq!(point.attributes, [attribute("endpoint", "token")]);
-        let Some(Data::Gauge(odd)) = &named("carnet_odd").data else { panic!("no gauge") };
+        let Some(Data::Gauge(odd)) = &named("carnet_odd").data else {
+            panic!("no gauge")
+        };
         assert_eq!(
             odd.data_points[0].attributes,
             [attribute("name", "a \"b\\c,d={}"), attribute("other", "x")]

@@ -82,9 +82,10 @@ impl Exporter {
     pub(super) fn new(config: &TelemetryConfig, now: Timestamp) -> Result<Self, String> {
         let mut headers = HeaderMap::new();
         for (name, value) in &config.headers {
-            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|error| error.to_string())?;
-            let mut value = HeaderValue::from_str(value.expose_secret())
-                .map_err(|error| error.to_string())?;
+            let name =
+                HeaderName::from_bytes(name.as_bytes()).map_err(|error| error.to_string())?;
+            let mut value =
+                HeaderValue::from_str(value.expose_secret()).map_err(|error| error.to_string())?;
             value.set_sensitive(true);
             headers.append(name, value);
         }
@@ -99,7 +100,10 @@ impl Exporter {
             }
         }
         Ok(Self {
-            client: client.no_proxy().build().map_err(|error| error.to_string())?,
+            client: client
+                .no_proxy()
+                .build()
+                .map_err(|error| error.to_string())?,
             endpoint: config.endpoint.clone(),
             resource: resource(&config.service_name, now),
             is_failing: AtomicBool::new(false),
@@ -174,7 +178,9 @@ impl Exporter {
 
     async fn attempt(&self, path: &str, body: Vec<u8>) -> Result<(), ExportError> {
         let request = self.client.post(self.endpoint.join(path)?);
-        let request = request.header(CONTENT_TYPE, "application/x-protobuf").body(body);
+        let request = request
+            .header(CONTENT_TYPE, "application/x-protobuf")
+            .body(body);
         let status = request.send().await?.status();
         if status.is_success() {
             Ok(())
@@ -186,7 +192,9 @@ impl Exporter {
 
 /// Nanoseconds since 1970, as OTLP writes times.
 pub(super) fn nanos(at: Timestamp) -> u64 {
-    u64::try_from(at.millis()).unwrap_or_default().saturating_mul(1_000_000)
+    u64::try_from(at.millis())
+        .unwrap_or_default()
+        .saturating_mul(1_000_000)
 }
 
 pub(super) fn attribute(key: &str, value: impl Into<String>) -> KeyValue {
@@ -235,7 +243,9 @@ fn record(line: LogLine) -> LogRecord {
         severity_number: severity.into(),
         event_name: line.name.to_owned(),
         body: Some(text(line.body)),
-        attributes: attributes.map(|(name, value)| attribute(name, value)).collect(),
+        attributes: attributes
+            .map(|(name, value)| attribute(name, value))
+            .collect(),
         ..LogRecord::default()
     }
 }

@@ -3,7 +3,6 @@
 
 use std::future::Future;
 
-
 use super::traces::{RequestTrace, Step};
 use crate::clock::Timestamp;
 use crate::ids::{self, EventId};

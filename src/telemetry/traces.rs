@@ -83,7 +83,9 @@ pub fn remote_parent(traceparent: &str, tracestate: Option<&str>) -> Option<Span
     let mut fields = traceparent.split('-');
     let mut field = |length: usize| {
         let is_hex = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f');
-        fields.next().filter(|field| field.len() == length && field.bytes().all(is_hex))
+        fields
+            .next()
+            .filter(|field| field.len() == length && field.bytes().all(is_hex))
     };
     let (version, trace, span, flags) = (field(2)?, field(32)?, field(16)?, field(2)?);
     if version != "00" || fields.next().is_some() {
@@ -117,7 +119,11 @@ impl Traces {
     }
 
     pub(super) fn begin(&self, request: ServerRequest) -> Option<RequestTrace> {
-        let ServerRequest { method, route, parent } = request;
+        let ServerRequest {
+            method,
+            route,
+            parent,
+        } = request;
         let name = route.map_or_else(|| method.to_owned(), |route| format!("{method} {route}"));
         let mut attributes = vec![KeyValue::new("http.request.method", method)];
         attributes.extend(route.map(|route| KeyValue::new("http.route", route)));
@@ -125,7 +131,9 @@ impl Traces {
             Context::new().with_remote_span_context(parent)
         });
         let builder = self.tracer.span_builder(name);
-        let builder = builder.with_kind(SpanKind::Server).with_attributes(attributes);
+        let builder = builder
+            .with_kind(SpanKind::Server)
+            .with_attributes(attributes);
         let span = self.tracer.build_with_context(builder, &outer);
         let own = span.span_context().clone();
         // A request that is not sampled has no spans, and its id leads to nothing.
@@ -162,7 +170,10 @@ impl RequestTrace {
     /// Ends the span of the request, with what its answer says.
     pub(super) fn end(&self, status: u16, request_id: &str) {
         let mut span = self.span.lock();
-        span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status)));
+        span.set_attribute(KeyValue::new(
+            "http.response.status_code",
+            i64::from(status),
+        ));
         span.set_attribute(KeyValue::new("carnet.request_id", request_id.to_owned()));
         if let Some(reason) = self.refusal.get() {
             span.set_attribute(KeyValue::new("carnet.reason", *reason));
@@ -241,7 +252,10 @@ mod tests {
     #[test]
     fn a_traceparent_is_read_by_its_grammar_and_malformed_ones_are_ignored() {
         let parent = remote_parent(TRACEPARENT, Some("congo=t61rcWkgMzE")).unwrap();
-        assert_eq!(parent.trace_id().to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
+        assert_eq!(
+            parent.trace_id().to_string(),
+            "4bf92f3577b34da6a3ce929d0e0e4736"
+        );
         assert_eq!(parent.span_id().to_string(), "00f067aa0ba902b7");
         assert!(parent.is_sampled() && parent.is_remote());
         assert_eq!(parent.trace_state().get("congo"), Some("t61rcWkgMzE"));
@@ -268,7 +282,11 @@ mod tests {
     #[test]
     fn a_full_queue_drops_spans_and_keeps_no_request() {
         let (traces, SpanQueue(mut spans)) = Traces::new(1.0);
-        let request = ServerRequest { method: "GET", route: None, parent: None };
+        let request = ServerRequest {
+            method: "GET",
+            route: None,
+            parent: None,
+        };
         for _ in 0..QUEUE + 10 {
             drop(traces.begin(request.clone()));
         }
@@ -286,7 +304,13 @@ mod tests {
         let unsampled = remote_parent(&TRACEPARENT.replace("-01", "-00"), None);
         let traced = |traces: &Traces, parent: &Option<SpanContext>| {
             let parent = parent.clone();
-            traces.begin(ServerRequest { method: "GET", route: None, parent }).is_some()
+            traces
+                .begin(ServerRequest {
+                    method: "GET",
+                    route: None,
+                    parent,
+                })
+                .is_some()
         };
         assert!(traced(&never, &sampled) && !traced(&never, &None));
         let (always, _queue) = Traces::new(1.0);

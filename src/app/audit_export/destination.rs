@@ -78,9 +78,7 @@ impl Receiver {
                 })
                 .await
             }
-            AuditDestination::File(path) => {
-                blocking(lines, move |text| append(&path, text)).await
-            }
+            AuditDestination::File(path) => blocking(lines, move |text| append(&path, text)).await,
             AuditDestination::SyslogUnix(path) => {
                 let socket = UnixDatagram::unbound().map_err(failed)?;
                 socket.connect(&path).map_err(failed)?;
@@ -151,7 +149,11 @@ fn is_open(stream: &TcpStream) -> std::io::Result<()> {
 async fn udp_to(to: &str) -> std::io::Result<UdpSocket> {
     let mut addresses = tokio::net::lookup_host(to).await?;
     let address = addresses.next().ok_or(std::io::ErrorKind::NotFound)?;
-    let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let any = if address.is_ipv4() {
+        "0.0.0.0:0"
+    } else {
+        "[::]:0"
+    };
     let socket = UdpSocket::bind(any).await?;
     socket.connect(address).await?;
     Ok(socket)
@@ -162,7 +164,10 @@ async fn blocking(
     lines: Vec<Line>,
     write: impl FnOnce(&[u8]) -> std::io::Result<()> + Send + 'static,
 ) -> Result<(), String> {
-    let text: String = lines.into_iter().flat_map(|line| [line.text, "\n".to_owned()]).collect();
+    let text: String = lines
+        .into_iter()
+        .flat_map(|line| [line.text, "\n".to_owned()])
+        .collect();
     let written = tokio::task::spawn_blocking(move || write(text.as_bytes())).await;
     let written = written.map_err(|error| error.to_string())?;
     written.map_err(|error| error.to_string())

@@ -31,9 +31,15 @@ impl Syslog {
 
     /// The message of an event: the outcome is the type of message, and the event as JSON its text.
     pub(super) fn message(&self, line: &Line) -> String {
-        let severity = if line.is_warning { WARNING } else { INFORMATIONAL };
+        let severity = if line.is_warning {
+            WARNING
+        } else {
+            INFORMATIONAL
+        };
         let priority = FACILITY.saturating_mul(8).saturating_add(severity);
-        let Line { at, outcome, text, .. } = line;
+        let Line {
+            at, outcome, text, ..
+        } = line;
         let Self { hostname, process } = self;
         format!("<{priority}>1 {at} {hostname} carnet {process} {outcome} {NIL} {text}")
     }
@@ -54,7 +60,10 @@ mod tests {
 
     #[test]
     fn a_message_has_the_header_of_rfc_5424() {
-        let syslog = Syslog { hostname: hostname("as-1"), process: 7 };
+        let syslog = Syslog {
+            hostname: hostname("as-1"),
+            process: 7,
+        };
         let at = Timestamp::from_seconds(1_800_000_000);
         let line = Line {
             id: EventId::new(at),

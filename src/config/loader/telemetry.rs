@@ -61,7 +61,9 @@ impl Loader {
     /// The retention of audit events, and where they are sent to.
     pub(super) fn audit(&mut self, telemetry: Option<&TelemetryConfig>) -> AuditConfig {
         let key = "audit.export";
-        let given = self.value::<AuditDestinations>(key).map(AuditDestinations::parse);
+        let given = self
+            .value::<AuditDestinations>(key)
+            .map(AuditDestinations::parse);
         let export = given.transpose().unwrap_or_else(|detail| {
             self.error(key, detail);
             None
