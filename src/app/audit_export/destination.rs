@@ -120,7 +120,7 @@ impl Receiver {
         let mut text = String::new();
         for line in lines {
             let message = self.syslog.message(line);
-            text.push_str(&format!("{} {message}", message.len()));
+            text.extend([&message.len().to_string(), " ", &message]);
         }
         let stream = match &mut self.stream {
             Some(stream) => stream,
