@@ -2,6 +2,7 @@
 //! of the database, writing audit events, noting the use of rules, indexing, pruning, and telling
 //! webhooks.
 
+mod audit_export;
 mod background;
 pub mod notifications;
 
@@ -31,6 +32,7 @@ use crate::own_tokens::OwnTokens;
 use crate::profile::{ProfileError, Profiles};
 use crate::proofs::Proofs;
 use crate::store::{Found, Ledger, Store, StoreError};
+use crate::telemetry::{Telemetry, TelemetryError, export_spans};
 use crate::tls::{CertificateError, Certificates};
 use crate::token::TokenIssuer;
 use crate::upstream::{Fetch, KeyFiles, UpstreamKeys};
@@ -65,6 +67,8 @@ pub struct App {
     pub proofs: Proofs,
     /// The certificates of the listeners; `None` for a server without TLS, and for a command.
     pub certificates: Option<Arc<Certificates>>,
+    /// Sends traces and metrics to a collector; `None` without one, and for a command.
+    pub telemetry: Option<Telemetry>,
     draining: AtomicBool,
     clock_agrees: AtomicBool,
     /// When the database was last restored from a backup. Assertions, proofs and tokens from before
@@ -99,6 +103,9 @@ pub enum StartError {
     /// Certificates cannot be served.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Certificates(Vec<CertificateError>),
+    /// Nothing can be sent to the collector.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
     /// No nonces for proofs of possession can be derived from the encryption key.
     #[error("the encryption key gives no nonces: {0}")]
     Nonces(#[from] MacError),
@@ -142,6 +149,13 @@ impl Readiness {
     }
 }
 
+/// What only a process that serves has.
+#[derive(Debug, Default)]
+struct OfServer {
+    certificates: Option<Arc<Certificates>>,
+    telemetry: Option<Telemetry>,
+}
+
 /// The background tasks. Dropping this value aborts them.
 #[derive(Debug)]
 pub struct Background(JoinSet<()>);
@@ -167,9 +181,21 @@ impl App {
         let sealing = EncryptionKeys::create(&config)?;
         let algorithm = config.tokens.signing_algorithm;
         let keys = KeyRing::open(&store, sealing, algorithm, clock.now()).await?;
-        let certificates = certificates.map(Arc::new);
+        let telemetry = config.telemetry.as_ref();
+        let telemetry = telemetry.map(|telemetry| Telemetry::new(telemetry, clock.now()));
+        let (telemetry, spans) = telemetry.transpose()?.unzip();
+        let of_server = OfServer {
+            certificates: certificates.map(Arc::new),
+            telemetry,
+        };
         let (app, Background(mut tasks)) =
-            Self::run(config, profiles, (store, keys), certificates, clock, fetch).await?;
+            Self::run(config, profiles, (store, keys), of_server, clock, fetch).await?;
+        if let (Some(telemetry), Some(spans)) = (&app.telemetry, spans) {
+            tasks.spawn(export_spans(telemetry.exporter(), spans));
+        }
+        for destination in app.config.audit.export.clone() {
+            tasks.spawn(audit_export::export(app.clone(), destination));
+        }
         tasks.spawn(follow_certificates(app.clone()));
         tasks.spawn(notifications::watch(app.clone()));
         tasks.spawn(notifications::deliver(app.clone()));
@@ -187,7 +213,7 @@ impl App {
         let profiles =
             Profiles::load(config.profiles_dir.as_deref()).map_err(StartError::Profiles)?;
         let opened = Self::existing(&config, clock.now()).await?;
-        Self::run(config, profiles, opened, None, clock, fetch).await
+        Self::run(config, profiles, opened, OfServer::default(), clock, fetch).await
     }
 
     /// The same for a process that serves beside the server, with the certificates of the listeners.
@@ -201,9 +227,12 @@ impl App {
         let tls = config.server.tls.as_ref().map(Certificates::open);
         let certificates = tls.transpose().map_err(StartError::Certificates)?;
         let opened = Self::existing(&config, clock.now()).await?;
-        let certificates = certificates.map(Arc::new);
+        let of_server = OfServer {
+            certificates: certificates.map(Arc::new),
+            telemetry: None,
+        };
         let (app, Background(mut tasks)) =
-            Self::run(config, profiles, opened, certificates, clock, fetch).await?;
+            Self::run(config, profiles, opened, of_server, clock, fetch).await?;
         tasks.spawn(follow_certificates(app.clone()));
         Ok((app, Background(tasks)))
     }
@@ -225,7 +254,7 @@ impl App {
         config: Config,
         profiles: Profiles,
         (store, keys): (Store, KeyRing),
-        certificates: Option<Arc<Certificates>>,
+        of_server: OfServer,
         clock: Arc<dyn Clock>,
         fetch: Arc<dyn Fetch>,
     ) -> Result<(Arc<Self>, Background), StartError> {
@@ -251,7 +280,8 @@ impl App {
                 config.server.max_waiting_token_requests,
             ),
             proofs,
-            certificates,
+            certificates: of_server.certificates,
+            telemetry: of_server.telemetry,
             draining: AtomicBool::new(false),
             clock_agrees: AtomicBool::new(true),
             restored_at,

@@ -1,6 +1,8 @@
 //! Audit events: what was issued, refused and changed. An event never holds an assertion, a token
 //! or a client secret.
 
+mod item;
+
 use std::net::IpAddr;
 
 use carnet_jose::sha256;
@@ -10,6 +12,8 @@ use serde_json::Value;
 use crate::clock::Timestamp;
 use crate::ids::{self, CredentialId, EventId};
 use crate::reason::Reason;
+
+pub use item::{item, name_of};
 
 /// The limit of an event's `detail` (`docs/src/reference/audit-events.md`).
 pub const MAX_DETAIL_BYTES: usize = 4 * 1024;

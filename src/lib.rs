@@ -103,8 +103,10 @@
 //! [`documents`] are the objects as users write them and as [`admin`] manages them; compiled, they
 //! are the [`model`] by which requests are decided. A [`profile`], a data file, describes a CI
 //! platform. [`keys`] are the server's own signing keys, [`limits`] keep one caller from slowing
-//! down the others, [`load`] bounds how many token requests are worked on, [`tls`] keeps the certificates of the listeners, [`proofs`] the nonces of DPoP
-//! proofs, [`ids`] and [`clock`] provide randomness and time. The dependencies between modules have
+//! down the others, [`load`] bounds how many token requests are worked on, [`tls`] keeps the
+//! certificates of the listeners, [`proofs`] the nonces of DPoP proofs, [`telemetry`] the log, the
+//! ids of requests and what a collector gets, [`ids`] and [`clock`] provide randomness and time.
+//! The dependencies between modules have
 //! no cycle, which a test checks.
 #![cfg_attr(
     test,
@@ -134,6 +136,7 @@ pub mod own_tokens;
 pub mod policy;
 pub mod proofs;
 pub mod store;
+pub mod telemetry;
 pub mod tls;
 pub mod token;
 pub mod upstream;

@@ -14,6 +14,7 @@ mod m20261129_000008_front_doors;
 mod m20261129_000009_gateway;
 mod m20261129_000010_proofs;
 mod m20261129_000011_key_sets;
+mod m20261129_000012_audit_export;
 
 struct Migrator;
 
@@ -32,12 +33,13 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000009_gateway::Migration),
             Box::new(m20261129_000010_proofs::Migration),
             Box::new(m20261129_000011_key_sets::Migration),
+            Box::new(m20261129_000012_audit_export::Migration),
         ]
     }
 }
 
 /// The number of this release's last migration.
-pub const SCHEMA: i32 = 11;
+pub const SCHEMA: i32 = 12;
 
 /// How the schema of a database compares with that of this release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{CommandError, Conclusion, ConfigFile};
 use crate::admin::{named_files, shared_workloads};
 use crate::clock::{Clock as _, SystemClock};
-use crate::config::{Config, ConfigError, EncryptionKeySource};
+use crate::config::{AuditDestination, Config, ConfigError, EncryptionKeySource};
 use crate::documents::{ReadContext, TrustedIssuerDocument};
 use crate::gateway;
 use crate::key_material::OpenSsl;
@@ -16,6 +16,7 @@ use crate::keys::{EncryptionKeys, KeyRing, exposed_key_files};
 use crate::model::Snapshot;
 use crate::profile::Profiles;
 use crate::store::{Found, Store, StoreError};
+use crate::telemetry::Telemetry;
 use crate::tls::{CertificateSet, proxy_thumbprints};
 
 /// What the check found.
@@ -78,6 +79,7 @@ impl Findings {
         };
         self.examine_certificates(config);
         self.examine_data_dir(config);
+        self.examine_exports(config);
         match Store::find(&config.database).await {
             Err(error) => {
                 self.problems.push(format!("database.url: {error}"));
@@ -129,6 +131,25 @@ impl Findings {
                 "data_dir: {} must be a folder, or a place where one can be created",
                 folder.display()
             ));
+        }
+    }
+
+    /// Whether traces, metrics and audit events can be sent, as far as this machine knows.
+    fn examine_exports(&mut self, config: &Config) {
+        let telemetry = config.telemetry.as_ref();
+        let telemetry = telemetry.map(|telemetry| Telemetry::new(telemetry, SystemClock.now()));
+        if let Some(Err(error)) = telemetry {
+            self.problems.push(error.to_string());
+        }
+        for destination in &config.audit.export {
+            if let AuditDestination::File(path) = destination
+                && !path.parent().is_some_and(Path::is_dir)
+            {
+                self.problems.push(format!(
+                    "audit.export: {} must be in a folder that exists",
+                    path.display()
+                ));
+            }
         }
     }
 

@@ -1,7 +1,6 @@
 //! `carnet serve`: starts the listeners, tells systemd that the server is ready, and on SIGTERM or
 //! SIGINT stops reporting ready, drains and shuts down.
 
-use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,18 +8,18 @@ use axum::Router;
 use clap::Args;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 use super::{CommandError, Conclusion, ConfigFile};
 use crate::admin::shared_workloads;
 use crate::app::{App, StartError};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{
-    CertificateListeners, Config, ConnectionLimits, Listen, LogConfig, LogFormat, create_private,
+    CertificateListeners, Config, ConnectionLimits, Listen, LogConfig, create_private,
 };
 use crate::http;
 use crate::keys;
 use crate::store::Store;
+use crate::telemetry;
 use crate::tls::proxy_thumbprints;
 use crate::upstream::HttpFetch;
 
@@ -51,11 +50,13 @@ pub async fn run(args: &ServeArgs) -> Result<Conclusion, CommandError> {
         note_restore(&config).await?;
     }
     warn_of(&config);
-    let metrics = record_metrics(config.server.metrics_listen.as_ref())?;
+    let are_metrics_wanted = config.server.metrics_listen.is_some() || config.telemetry.is_some();
+    let metrics = record_metrics(are_metrics_wanted)?;
     let network = Arc::new(HttpFetch::of(&config));
     let (app, _background) = App::start(config, Arc::new(SystemClock), network).await?;
     warn_of_certificates(&app);
     warn_of_the_database(&app).await?;
+    tokio::spawn(send_metrics(app.clone(), metrics.clone()));
     let server = &app.config.server;
     let listeners = Listeners {
         router: http::router(app.clone()),
@@ -105,6 +106,7 @@ pub(super) async fn serve(
     let limits = server.connections.clone();
     let connections = with_room_for_files(limits.for_requests(listeners.longest_request));
     let mut serving = listen_on(app, &listeners, &connections).await?;
+    let metrics = listeners.metrics.0.clone();
     let metrics_serving = listen_for_metrics(app, listeners.metrics, connections).await?;
     ready();
 
@@ -125,16 +127,20 @@ pub(super) async fn serve(
     {
         tracing::warn!("audit events of refusals were not written before the end");
     }
+    if let Some(telemetry) = &app.telemetry {
+        let last = http::metrics::render(&metrics, app).await;
+        telemetry.flush(&last, app.clock.now()).await;
+    }
     Ok(Conclusion::Yes)
 }
 
-/// Makes the process record metrics, if they can be requested.
-pub(super) fn record_metrics(listen: Option<&Listen>) -> Result<PrometheusHandle, CommandError> {
+/// Makes the process record metrics, if anybody gets them.
+pub(super) fn record_metrics(are_wanted: bool) -> Result<PrometheusHandle, CommandError> {
     let other = |error: &dyn std::fmt::Display| CommandError::Other(error.to_string());
     let builder = http::metrics::recorder().map_err(|error| other(&error))?;
     let recorder = builder.build_recorder();
     let handle = recorder.handle();
-    if listen.is_some() {
+    if are_wanted {
         metrics::set_global_recorder(recorder).map_err(|error| other(&error))?;
         http::metrics::describe();
     }
@@ -336,6 +342,20 @@ fn with_room_for_files(mut connections: ConnectionLimits) -> ConnectionLimits {
     connections
 }
 
+/// Sends metrics to the collector, if there is one, and keeps the recorded observations small
+/// meanwhile.
+async fn send_metrics(app: Arc<App>, metrics: PrometheusHandle) {
+    let Some(telemetry) = &app.telemetry else {
+        return;
+    };
+    tokio::spawn(keep_metrics_small(metrics.clone()));
+    loop {
+        tokio::time::sleep(telemetry.metrics_interval).await;
+        let text = http::metrics::render(&metrics, &app).await;
+        telemetry.send_metrics(&text, app.clock.now()).await;
+    }
+}
+
 /// Processes the recorded observations of histograms every 5 seconds: if no client fetches the
 /// metrics, they would pile up in memory.
 async fn keep_metrics_small(metrics: PrometheusHandle) {
@@ -346,16 +366,7 @@ async fn keep_metrics_small(metrics: PrometheusHandle) {
 }
 
 pub(super) fn start_log(config: &LogConfig) -> Result<(), CommandError> {
-    let filter = EnvFilter::try_new(config.level.directives())
-        .map_err(|error| CommandError::Other(format!("log.level: {error}")))?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    match config.format {
-        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),
-        LogFormat::Json => builder.json().init(),
-    }
-    Ok(())
+    telemetry::start_log(config).map_err(CommandError::Other)
 }
 
 /// Waits until one of the listeners ends by itself.

@@ -1,6 +1,7 @@
 //! Reads the file and the environment into a [`Config`]. A key that no code here reads is an error.
 
 mod gateway;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -16,15 +17,15 @@ use figment::value::{Dict, Value};
 use super::listen::Listens;
 use super::origin::Sources;
 use super::{
-    AuditConfig, CertificateListeners, Config, ConfigError, ConnectionLimits, EncryptionKeySource,
-    Environment, GatewayConfig, Listen, LogConfig, LogFilter, MAX_REQUEST_SECONDS, Origin, OwnUrls,
-    RateLimits, ServerConfig, TlsConfig, TokenConfig,
+    CertificateListeners, Config, ConfigError, ConnectionLimits, EncryptionKeySource, Environment,
+    GatewayConfig, Listen, LogConfig, LogFilter, MAX_REQUEST_SECONDS, Origin, OwnUrls, RateLimits,
+    ServerConfig, TelemetryConfig, TlsConfig, TokenConfig,
 };
 use crate::documents::MAX_TOKEN_LIFETIME_SECONDS;
 
 impl Config {
     /// Absolute paths of the server's own secrets: `data_dir`, the files of encryption keys, those of
-    /// TLS keys and those of credentials for registries.
+    /// TLS keys, those of credentials for registries, and that of headers for the collector.
     /// Trusted issuers must not name them.
     pub fn own_files(&self) -> Vec<PathBuf> {
         own_files(
@@ -33,6 +34,7 @@ impl Config {
             &self.old_encryption_key_files,
             self.server.tls.as_ref(),
             &self.gateway,
+            self.telemetry.as_ref(),
         )
     }
 
@@ -89,19 +91,18 @@ impl Loader {
         let profiles_dir = self.path("profiles_dir");
         let gateway = self.gateway(&data_dir, own_urls.as_ref(), of_gateway);
         self.check_certificate_listeners(&server, &gateway.mtls);
+        let telemetry = self.telemetry();
         let own = own_files(
             &data_dir,
             &encryption_key,
             &old_encryption_key_files,
             server.tls.as_ref(),
             &gateway,
+            telemetry.as_ref(),
         );
         let key_files_dir = self.key_files_dir(&own);
         let dpop_requires_nonce = self.value("dpop.require_nonce").unwrap_or(false);
-        let audit = AuditConfig {
-            retention_days: self.in_range("audit.retention_days", 1, 36_500, 400),
-            refusals_retention_days: self.in_range("audit.refusals_retention_days", 1, 36_500, 90),
-        };
+        let audit = self.audit(telemetry.as_ref());
         let upstream_proxy = self.parsed("upstream.proxy");
         let allow_http_loopback = self.value("insecure.allow_http_loopback").unwrap_or(false);
         self.refuse_unknown_keys();
@@ -118,6 +119,7 @@ impl Loader {
                 encryption_key,
                 old_encryption_key_files,
                 audit,
+                telemetry,
                 dpop_requires_nonce,
                 gateway,
                 rate_limits,
@@ -338,6 +340,7 @@ fn own_files(
     old_keys: &[PathBuf],
     tls: Option<&TlsConfig>,
     gateway: &GatewayConfig,
+    telemetry: Option<&TelemetryConfig>,
 ) -> Vec<PathBuf> {
     let key = match encryption_key {
         EncryptionKeySource::Given(_) => None,
@@ -345,12 +348,14 @@ fn own_files(
             Some(path.as_path())
         }
     };
+    let headers = telemetry.and_then(|telemetry| telemetry.headers_file.as_deref());
     let of_tls = tls.into_iter().flat_map(|tls| &tls.certificates);
     std::iter::once(data_dir)
         .chain(key)
         .chain(of_tls.map(|certificate| certificate.key_file.as_path()))
         .chain(old_keys.iter().map(PathBuf::as_path))
         .chain(gateway.secret_files())
+        .chain(headers)
         .map(absolute)
         .collect()
 }

@@ -11,6 +11,7 @@ mod log;
 mod origin;
 mod proxy;
 mod settings;
+mod telemetry;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -29,18 +30,21 @@ pub use log::{LogConfig, LogFilter, LogFormat};
 pub use origin::Origin;
 pub use proxy::ProxyUrl;
 pub use settings::Setting;
+pub use telemetry::{AuditDestination, TelemetryConfig};
 pub use tls::{CertificateFiles, CertificateListeners, TlsConfig};
 
 /// The longest `server.request_seconds`.
 pub const MAX_REQUEST_SECONDS: u32 = 600;
 
-/// Retention of audit events, in days.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How long audit events are kept, and where they are sent to.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditConfig {
     /// Days after which an event of any outcome is deleted.
     pub retention_days: u32,
     /// Days after which events of refusals are deleted.
     pub refusals_retention_days: u32,
+    /// Where each event is sent to besides.
+    pub export: Vec<AuditDestination>,
 }
 
 #[derive(Clone, Debug)]
@@ -63,6 +67,8 @@ pub struct Config {
     /// Files with earlier encryption keys, which can still decrypt.
     pub old_encryption_key_files: Vec<PathBuf>,
     pub audit: AuditConfig,
+    /// The OpenTelemetry collector; `None` sends nothing to one.
+    pub telemetry: Option<TelemetryConfig>,
     /// What `carnet gateway` serves.
     pub gateway: GatewayConfig,
     pub rate_limits: RateLimits,

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Config, EncryptionKeySource, Listen, Origin, ProxyUrl};
+use super::{Config, EncryptionKeySource, Origin, ProxyUrl, TelemetryConfig};
 
 /// Shown instead of a secret that is set.
 const SECRET: &str = "(set)";
@@ -46,7 +46,9 @@ impl Config {
                     "audit.refusals_retention_days",
                     json!(self.audit.refusals_retention_days),
                 ),
+                ("audit.export", texts(&self.audit.export)),
             ],
+            self.telemetry_values(),
             self.gateway_values(),
             self.rate_limit_values(),
             vec![("dpop.require_nonce", json!(self.dpop_requires_nonce))],
@@ -135,6 +137,25 @@ impl Config {
         ]
     }
 
+    fn telemetry_values(&self) -> Vec<(&'static str, Value)> {
+        let telemetry = self.telemetry.as_ref();
+        let of = |read: fn(&TelemetryConfig) -> Value| telemetry.map_or(Value::Null, read);
+        vec![
+            ("telemetry.otlp_endpoint", of(|to| json!(to.endpoint))),
+            (
+                "telemetry.otlp_headers_file",
+                of(|to| json!(to.headers_file)),
+            ),
+            ("telemetry.otlp_ca_file", of(|to| json!(to.ca_file))),
+            ("telemetry.sample_ratio", of(|to| json!(to.sample_ratio))),
+            ("telemetry.service_name", of(|to| json!(to.service_name))),
+            (
+                "telemetry.metrics_interval_seconds",
+                of(|to| json!(to.metrics_interval.as_secs())),
+            ),
+        ]
+    }
+
     fn database_values(&self) -> Vec<(&'static str, Value)> {
         let database = &self.database;
         vec![
@@ -197,8 +218,8 @@ impl Config {
     }
 }
 
-fn texts(addresses: &[Listen]) -> Value {
-    addresses.iter().map(ToString::to_string).collect()
+fn texts(values: &[impl ToString]) -> Value {
+    values.iter().map(ToString::to_string).collect()
 }
 
 #[cfg(test)]

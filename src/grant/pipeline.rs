@@ -21,6 +21,7 @@ use crate::model::{DecisionContext, FAPI2_ALGORITHMS};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::store::{Committed, Recorded};
+use crate::telemetry;
 use crate::token::Minted;
 use crate::trust::{Denial, MatchedRule};
 
@@ -100,10 +101,13 @@ pub async fn preview(
 async fn attempt(app: &App, request: &GrantRequest<'_>) -> Result<Attempt, Box<Refused>> {
     let context = app.decision_context();
     let judged = judge(app, &context, request, None).await?;
+    let step = telemetry::step("mint");
     let minted = match mint(app, &context, &judged) {
         Ok(minted) => minted,
         Err(refusal) => return Err(judged.refuse(refusal)),
     };
+    drop(step);
+    let _step = telemetry::step("record");
     record(app, &context, request, judged, minted).await
 }
 
@@ -142,6 +146,7 @@ async fn judge(
         .as_ref()
         .map_err(|refusal| at(Step::Parameters, refusal.clone()))?;
     let client = admit(context, client, parameters.admission()).map_err(Refused::of_admission)?;
+    let step = telemetry::step("verify");
     let verified = verify(
         app,
         context,
@@ -150,6 +155,7 @@ async fn judge(
         client.identity(),
     )
     .await;
+    drop(step);
     let (presented, actor, turn) = match verified {
         Ok(verified) => verified,
         Err(refused) => return Err(with_use(app, refused.by(client.into_identity()), view).await),
@@ -177,6 +183,7 @@ async fn judge(
             )
         }
     };
+    let _step = telemetry::step("decide");
     match decide(context, &subject, &parameters.access, mode) {
         Ok(decision) => Ok(Judged {
             subject,

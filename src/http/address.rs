@@ -5,14 +5,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, FromRequestParts, OriginalUri};
-use axum::http::HeaderMap;
 use axum::http::request::Parts;
+use axum::http::{Extensions, HeaderMap};
 use ipnet::{IpNet, Ipv4Net};
 use parking_lot::Mutex;
 use tokio::time::{Duration, Instant};
 
 use super::serve::UnixPeer;
 use crate::app::App;
+use crate::config::ServerConfig;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 /// Minimum interval between two warnings about an unconfigured proxy.
@@ -53,6 +54,21 @@ impl FromRequestParts<Arc<App>> for ClientAddress {
         Ok(Self(
             peer.map(|peer| client_behind(peer, &parts.headers, proxies)),
         ))
+    }
+}
+
+/// Whether a request comes from a proxy that is trusted with its headers: from an address in
+/// `server.trusted_proxies`, or over a Unix socket, whose file permissions decide who may connect.
+pub fn is_from_proxy(extensions: &Extensions, server: &ServerConfig) -> bool {
+    match extensions.get::<ConnectInfo<SocketAddr>>() {
+        Some(ConnectInfo(peer)) => {
+            let peer = peer.ip().to_canonical();
+            server
+                .trusted_proxies
+                .iter()
+                .any(|network| network.contains(&peer))
+        }
+        None => extensions.get::<UnixPeer>().is_some(),
     }
 }
 

@@ -22,6 +22,7 @@ use crate::ids::EventId;
 use crate::limits::AddressAdmission;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
+use crate::telemetry;
 
 /// Characters of the scheme of an `Authorization` header that are logged and answered.
 const MAX_SCHEME_CHARACTERS: usize = 20;
@@ -90,7 +91,7 @@ pub async fn admitted(
     mut request: Request,
     next: Next,
 ) -> Result<Response, Box<Told>> {
-    let (id, sent) = (EventId::new(app.clock.now()), Sent::default());
+    let (id, sent) = (telemetry::event_id(app.clock.now()), Sent::default());
     let asked = Asked {
         endpoint: request.uri().clone(),
         address,

@@ -128,6 +128,18 @@ pub const METRICS: &[Metric] = &[
         "Audit events of refusals that were lost.",
     ),
     counter(
+        "carnet_audit_events_exported_total",
+        "Audit events sent to a destination of audit.export, by its kind.",
+    ),
+    counter(
+        "carnet_audit_exports_failed_total",
+        "Attempts to send audit events to a destination that failed, by its kind.",
+    ),
+    counter(
+        "carnet_spans_dropped_total",
+        "Spans of traces that never reached the collector, by cause.",
+    ),
+    counter(
         "carnet_notifications_delivered_total",
         "Messages that webhooks accepted.",
     ),
@@ -205,6 +217,15 @@ pub fn describe() {
     metrics::counter!("carnet_notifications_failed_total").increment(0);
     for outcome in ["fetched", "failed"] {
         metrics::counter!("carnet_upstream_fetches_total", "outcome" => outcome).increment(0);
+    }
+    for destination in ["stdout", "file", "syslog", "otlp"] {
+        metrics::counter!("carnet_audit_events_exported_total", "destination" => destination)
+            .increment(0);
+        metrics::counter!("carnet_audit_exports_failed_total", "destination" => destination)
+            .increment(0);
+    }
+    for why in ["queue_full", "not_sent"] {
+        metrics::counter!("carnet_spans_dropped_total", "why" => why).increment(0);
     }
     for why in ["given_up", "queue_full"] {
         metrics::counter!("carnet_notifications_dropped_total", "why" => why).increment(0);

@@ -22,7 +22,9 @@ mod serve;
 mod token;
 mod token_status;
 mod told;
+mod tracked;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use axum::Router;
@@ -33,9 +35,9 @@ use axum::http::{HeaderValue, Request, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
+use futures_util::FutureExt as _;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::time::Instant;
-use tower_http::catch_panic::CatchPanicLayer;
 
 pub use admin::LocalCommand;
 pub use gateway::gateway_router;
@@ -47,6 +49,7 @@ use crate::app::App;
 use crate::grant::TokenError;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
+use crate::telemetry::within;
 
 /// All routes. The endpoints lie below the path of the issuer identifier; in the URLs of well-known
 /// documents that path comes last (RFC 8414 section 3.1).
@@ -99,7 +102,6 @@ pub fn router(app: Arc<App>) -> Router {
     root.merge(front_doors::routes(&app))
         .fallback(error::not_found)
         .layer(from_fn_with_state(app.clone(), around_everything))
-        .layer(CatchPanicLayer::custom(panicked))
         .with_state(app)
 }
 
@@ -118,9 +120,9 @@ pub fn metrics_router(handle: PrometheusHandle, app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// Every answer has a deadline, and `no-store` unless the endpoint set `Cache-Control` (decision
-/// D-14). One layer does both, because each layer costs a token request as much as the lookup of
-/// its rules.
+/// Every answer has a deadline, the id of its request, and `no-store` unless the endpoint set
+/// `Cache-Control` (decision D-14). A panic ends only the request in which it happens. One layer does
+/// all of it, because each layer costs a token request as much as the lookup of its rules.
 async fn around_everything(
     State(app): State<Arc<App>>,
     request: Request<Body>,
@@ -128,7 +130,14 @@ async fn around_everything(
 ) -> Response {
     let durations = metrics::durations(&request, app.config.own.path());
     let began = Instant::now();
-    let mut response = error::within_deadline(&app, request, next).await;
+    let current = tracked::current(&app, &request);
+    let work = async {
+        let answer = AssertUnwindSafe(error::within_deadline(&app, request, next)).catch_unwind();
+        let mut response = answer.await.unwrap_or_else(panicked);
+        tracked::answered(&mut response);
+        response
+    };
+    let mut response = within(current, work).await;
     metrics::observe(durations, began.elapsed());
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -143,7 +152,7 @@ async fn wrong_method() -> TokenError {
     Refusal::from(Reason::MethodNotAllowed).into()
 }
 
-/// A panic ends only the request in which it happens. Its message is logged and not sent.
+/// The answer of a request that panicked. The message is logged and not sent.
 fn panicked(cause: Box<dyn std::any::Any + Send>) -> Response {
     let text = cause.downcast::<String>().map_or_else(
         |cause| {

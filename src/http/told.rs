@@ -1,6 +1,7 @@
 //! A refusal on its way to the caller: counted, logged, and put into the answer of the form
 //! endpoints (RFC 6749 section 5.2). Front doors have answers of their own.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use axum::Json;
@@ -15,8 +16,13 @@ use crate::config::OwnUrls;
 use crate::grant::TokenError;
 use crate::grant_type::GrantType;
 use crate::ids::{self, EventId};
+use crate::opaque;
 use crate::reason::{Class, Reason};
 use crate::refusal::{Refusal, RefusalDetails};
+use crate::telemetry::note_refusal;
+
+/// The longest part of a path that is logged, in bytes: a name has at most that many.
+const MAX_PART: usize = 128;
 
 /// Facts about a refused request for its log line.
 #[derive(Debug, Default)]
@@ -119,6 +125,7 @@ impl Told {
     fn log(&self, grant_type: Option<GrantType>, asked: &Asked) {
         let (refusal, id) = (&self.refusal, self.id);
         let reason = refusal.reason;
+        note_refusal(reason);
         metrics::counter!("carnet_refusals_total", "reason" => reason.code()).increment(1);
         let detail = refusal.detail.as_deref();
         let Asked {
@@ -128,7 +135,7 @@ impl Told {
             authorization,
         } = asked;
         let (address, client) = (address.map(|address| address.to_string()), sent.client());
-        let endpoint = endpoint.path();
+        let endpoint = &*without_secrets(endpoint.path());
         let grant = grant_type.map(GrantType::short_name);
         let SentAssertion { iss, sub, resource } = sent.assertion().unwrap_or(&UNKNOWN);
         let claim = refusal.claim.as_deref();
@@ -188,6 +195,20 @@ impl Told {
     }
 }
 
+/// A path for the log: what a caller put there by mistake may be a token.
+pub(super) fn without_secrets(path: &str) -> Cow<'_, str> {
+    let is_secret = |part: &str| {
+        part.len() > MAX_PART || part.starts_with("eyJ") || opaque::is_well_formed(part)
+    };
+    if path.split('/').any(is_secret) {
+        let parts = path.split('/');
+        let parts = parts.map(|part| if is_secret(part) { "…" } else { part });
+        Cow::Owned(parts.collect::<Vec<_>>().join("/"))
+    } else {
+        Cow::Borrowed(path)
+    }
+}
+
 /// The page on a reason: `error_uri`.
 pub(super) fn uri_of(reason: Reason, own: &OwnUrls) -> String {
     own.at(&format!("/reasons/{reason}"))
@@ -197,5 +218,25 @@ pub(super) fn uri_of(reason: Reason, own: &OwnUrls) -> String {
 pub(super) fn retry_after(refusal: &Refusal, headers: &mut HeaderMap) {
     if let Some(seconds) = refusal.retry_after {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn atk_202__a_token_in_a_path_is_not_logged() {
+        let secret = opaque::generate("carnet_");
+        let long = "x".repeat(129);
+        for (path, shown) in [
+            ("/token", "/token"),
+            ("/admin/v1/clients/site", "/admin/v1/clients/site"),
+            ("/-/npm/eyJhbGciOi.x.y/rev", "/-/npm/…/rev"),
+            (&format!("/{secret}"), "/…"),
+            (&format!("/{long}/x"), "/…/x"),
+        ] {
+            assert_eq!(without_secrets(path), shown);
+        }
     }
 }

@@ -17,7 +17,7 @@ pub(super) async fn run(file: &ConfigFile) -> Result<Conclusion, CommandError> {
     let config = file.load()?;
     start_log(&config.log)?;
     warn_of(&config);
-    let metrics = record_metrics(config.gateway.metrics_listen.as_ref())?;
+    let metrics = record_metrics(config.gateway.metrics_listen.is_some())?;
     let network = Arc::new(HttpFetch::of(&config));
     let (app, _background) = App::beside(config, Arc::new(SystemClock), network).await?;
     warn_of_certificates(&app);

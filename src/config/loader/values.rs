@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Loader, absolute};
 use crate::config::listen::Listens;
+use crate::config::telemetry::AuditDestinations;
 use crate::config::{
     CertificateFiles, CertificateListeners, ConfigError, DatabaseConfig, DatabaseUrl,
     EncryptionKeySource, Listen, LogFormat, Origin, OwnUrls, ServerConfig, TlsConfig,
@@ -43,6 +44,10 @@ impl Expected for LogFormat {
 
 impl Expected for Listens {
     const MUST: &'static str = "must be an address such as 127.0.0.1:8080, or a list of addresses";
+}
+
+impl Expected for AuditDestinations {
+    const MUST: &'static str = "must be a destination such as stdout, or a list of destinations";
 }
 
 impl Expected for Vec<CertificateFiles> {

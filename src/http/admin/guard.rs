@@ -12,6 +12,7 @@ use carnet_gateway::host;
 use serde_json::json;
 
 use super::super::address::{ClientAddress, whole_path};
+use super::super::told::without_secrets;
 use super::bound;
 use super::problem::Problem;
 use super::resource_flow::{FlowError, GuardedRequest, not_in_force};
@@ -135,7 +136,8 @@ impl Denied {
         let client = event.and_then(|event| event.client_id.as_deref());
         let token_id = event.and_then(|event| event.token_id.as_deref());
         let address = caller.address.map(|address| address.to_string());
-        let (method, endpoint) = (caller.method.as_str(), caller.endpoint.as_str());
+        let method = caller.method.as_str();
+        let endpoint = &*without_secrets(&caller.endpoint);
         tracing::info!(
             event = id,
             status,

@@ -3,6 +3,7 @@
 //! in an event have a row each, up to a number. Events are read page by page.
 
 mod counted;
+mod export;
 mod filter;
 mod issued;
 mod keys;

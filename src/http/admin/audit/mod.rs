@@ -13,13 +13,13 @@ use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 
 use self::query::{AuditQuery, Search};
-use self::shown::{item, own_part};
+use self::shown::own_part;
 use super::described::{DescribedRoutes, Method, Operation, page, reference};
 use super::guard::{Access, AdminCaller, guard};
 use super::objects::{bad_query, rejected, respond, within_answer};
 use crate::admin::{Author, Rejected};
 use crate::app::App;
-use crate::audit::AuditEvent;
+use crate::audit::{AuditEvent, item};
 use crate::ids::{self, EventId};
 use crate::store::{AuditFilter, AuditPage, PrincipalView, StoreError};
 

@@ -1,9 +1,8 @@
-//! Audit events as the admin API answers them.
+//! Audit events as principals see them.
 
 use serde_json::{Value, json};
 
-use crate::audit::AuditEvent;
-use crate::ids::{self, CredentialId};
+use crate::audit::name_of;
 use crate::model::Snapshot;
 use crate::store::PrincipalView;
 
@@ -19,55 +18,6 @@ const OF_CLAIMS: [&str; 9] = [
     "resource",
     "first_use",
 ];
-
-/// An event with everything in it. Names of rules are those of today.
-pub fn item(event: &AuditEvent, rules: &Snapshot) -> Value {
-    let mut detail = serde_json::from_str::<Value>(&event.detail).unwrap_or_default();
-    let mut apart = |member: &str| detail.as_object_mut()?.shift_remove(member);
-    let first_use = apart("first_use");
-    // The reasons of the gateway are no reasons of token requests.
-    let reason = event
-        .reason
-        .map(|reason| json!(reason))
-        .or_else(|| apart("reason"));
-    // The event of an issued token has the subject in `workload`.
-    let subject = event
-        .subject
-        .as_deref()
-        .or_else(|| detail.pointer("/workload/sub").and_then(Value::as_str));
-    json!({
-        "id": event.id,
-        "at": ids::time_of(event.id.0).to_string(),
-        "kind": event.outcome.kind(),
-        "outcome": event.outcome,
-        "reason": reason,
-        "trusted_issuer": event.trusted_issuer,
-        "credential": event.credential,
-        "credential_name": event.credential.and_then(|id| name_of(id, rules)),
-        "principal": event.principal,
-        "resource": event.resource,
-        "client_id": event.client_id,
-        "actor": event.actor,
-        "subject": subject,
-        "repository": event.workload.first(),
-        "assertion": event.assertion,
-        "first_use": first_use,
-        "count": event.count,
-        "last_at": event.last.map(|last| ids::time_of(last.0).to_string()),
-        "last_error_id": event.last,
-        "proof": detail.get("cnf"),
-        "serial": Value::Null,
-        "token_id": event.token_id,
-        "address": event.address,
-        "detail": detail,
-    })
-}
-
-/// The name of a rule, unless it was deleted.
-fn name_of(id: CredentialId, rules: &Snapshot) -> Option<String> {
-    let rule = rules.credential(id)?;
-    Some(rule.rule.open()?.name.to_owned())
-}
 
 /// Reduces an event to the part of one principal: its own rules, and the workload's claims only if
 /// the token request was meant for this principal.
