@@ -273,9 +273,7 @@ async fn oidcd_4_7__a_thousand_unknown_kids_at_once_cost_one_fetch_in_thirty_sec
     trust(&installed, [("known".to_owned(), platform.url.clone())]);
     let server = installed.start().await;
     let caller = Caller::new(&installed);
-    let accepted = platform.sign(&claims(&installed, &platform.url));
-    assert_eq!(caller.ask(&accepted).await.0, 200);
-    let (before, began) = (platform.key_fetches(), Instant::now());
+    let began = Instant::now();
     let key = platform.key();
     let mut flood = JoinSet::new();
     for part in 0..20 {
@@ -307,32 +305,26 @@ async fn oidcd_4_7__a_thousand_unknown_kids_at_once_cost_one_fetch_in_thirty_sec
             ended.unwrap();
         }
     }
-    let fetches = platform.key_fetches() - before;
+    let fetches = platform.key_fetches();
     eprintln!(
         "{fetches} fetches and {served} tokens in {} ms",
         began.elapsed().as_millis()
     );
-    assert!(
-        fetches as u64 <= 1 + began.elapsed().as_secs() / INTERVAL,
-        "{fetches}"
-    );
+    let most = 1 + began.elapsed().as_secs() / INTERVAL;
+    assert!((1..=most).contains(&(fetches as u64)), "{fetches}");
     assert_eq!(server.terminate(), 0);
 }
 
-/// Many platforms at one address, each with a path and a key of its own.
-fn many(base: &str, keys: &Arc<Vec<TestKey>>) -> Router {
-    let (base, keys) = (base.to_owned(), keys.clone());
+/// Many platforms at one address, each with a path of its own.
+fn many(base: &str, key: &TestKey) -> Router {
+    let (base, keys) = (base.to_owned(), json!({ "keys": [key.jwk()] }));
     Router::new().fallback(move |uri: axum::http::Uri| {
         let (base, keys) = (base.clone(), keys.clone());
         async move {
             let mut parts = uri.path().trim_start_matches('/').splitn(2, '/');
-            let number = parts.next().and_then(|it| it.parse::<usize>().ok());
-            let Some((number, key)) = number.and_then(|it| Some((it, keys.get(it)?))) else {
-                return StatusCode::NOT_FOUND.into_response();
-            };
-            let issuer = format!("{base}/{number}");
+            let issuer = format!("{base}/{}", parts.next().unwrap_or_default());
             let document = match parts.next() {
-                Some("jwks") => json!({ "keys": [key.jwk()] }),
+                Some("jwks") => keys,
                 Some(".well-known/openid-configuration") => {
                     json!({ "issuer": issuer, "jwks_uri": format!("{issuer}/jwks") })
                 }
@@ -349,11 +341,8 @@ async fn atk_113__the_dead_tenth_of_a_thousand_platforms_delays_none_of_the_othe
     let installed = installed().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
-    let keys: Vec<TestKey> = (0..COUNT)
-        .map(|number| TestKey::ec(&format!("key-{number}"), "ES256"))
-        .collect();
-    let keys = Arc::new(keys);
-    let _serving = serve_on(many(&base, &keys), listener);
+    let key = TestKey::rsa(3);
+    let _serving = serve_on(many(&base, &key), listener);
     // Half of the dead ones are gone, and half take connections and say nothing.
     let (gone, silent) = (
         Bad::dead().await,
@@ -385,7 +374,7 @@ async fn atk_113__the_dead_tenth_of_a_thousand_platforms_delays_none_of_the_othe
     );
     installed.db.execute(&copies).await;
     let server = installed.start().await;
-    let sign = |number: usize| keys[number].sign(&claims(&installed, &url(number)).value());
+    let sign = |number: usize| key.sign(&claims(&installed, &url(number)).value());
 
     let mut dead = JoinSet::new();
     for number in (0..COUNT).step_by(10) {

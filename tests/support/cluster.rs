@@ -1,7 +1,7 @@
 //! A PostgreSQL of a test's own, that may be stopped, frozen, filled and replaced by its standby.
 
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -204,10 +204,6 @@ impl Cluster {
             primary,
             standby: None,
         })
-    }
-
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
     }
 
     /// Makes a standby that every commit waits for.
