@@ -156,9 +156,9 @@ class Upstreams:
         self.server.terminate()
         self.copy(urls, "many-1")
         self.server.start()
-        self.server.wait()
+        started = self.server.wait(300)
         try:
-            return [*self.firsts(own, urls, count), *self.trouble(own, urls, bad),
+            return [(f"a start with {len(urls)}", f"{started:.1f} s"), *self.firsts(own, urls, count), *self.trouble(own, urls, bad),
                     *self.kids(own, urls, platforms)]
         finally:
             self.server.kill()
