@@ -15,7 +15,8 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use background::{
-    follow_certificates, follow_changes, index_audit, prune, write_audit, write_uses,
+    follow_certificates, follow_changes, index_audit, prune, run_again, watch_connections,
+    write_audit, write_uses,
 };
 
 use crate::audit::AuditEvent;
@@ -197,6 +198,7 @@ impl App {
             tasks.spawn(audit_export::export(app.clone(), destination));
         }
         tasks.spawn(follow_certificates(app.clone()));
+        tasks.spawn(watch_connections(app.clone()));
         tasks.spawn(notifications::watch(app.clone()));
         tasks.spawn(notifications::deliver(app.clone()));
         Ok((app, Background(tasks)))
@@ -234,6 +236,7 @@ impl App {
         let (app, Background(mut tasks)) =
             Self::run(config, profiles, opened, of_server, clock, fetch).await?;
         tasks.spawn(follow_certificates(app.clone()));
+        tasks.spawn(watch_connections(app.clone()));
         Ok((app, Background(tasks)))
     }
 
@@ -298,11 +301,11 @@ impl App {
         });
         app.compare_clocks().await;
         let mut tasks = JoinSet::new();
-        tasks.spawn(follow_changes(app.clone()));
+        tasks.spawn(run_again(app.clone(), follow_changes));
         tasks.spawn(write_audit(app.clone(), audit_queue));
         tasks.spawn(write_uses(app.store.clone(), uses_queue));
-        tasks.spawn(prune(app.clone()));
-        tasks.spawn(index_audit(app.clone()));
+        tasks.spawn(run_again(app.clone(), prune));
+        tasks.spawn(run_again(app.clone(), index_audit));
         Ok((app, Background(tasks)))
     }
 

@@ -27,6 +27,22 @@ const FIRST_PRUNE: Duration = Duration::from_secs(5);
 /// Interval at which expired records are removed.
 const PRUNE: Duration = Duration::from_mins(1);
 
+/// Runs a task that never ends, and again from its beginning whenever it may wait for a connection to
+/// the database that will never answer.
+pub(super) async fn run_again<F: Future<Output = ()>>(app: Arc<App>, task: fn(Arc<App>) -> F) {
+    loop {
+        tokio::select! {
+            () = task(app.clone()) => return,
+            () = app.store.connections_lost() => {}
+        }
+    }
+}
+
+/// Looks for connections to the database that will never answer.
+pub(super) async fn watch_connections(app: Arc<App>) {
+    app.store.watch_connections(&app.config.database.url).await;
+}
+
 pub(super) async fn follow_changes(app: Arc<App>) {
     loop {
         tokio::time::sleep(POLL).await;
@@ -90,12 +106,14 @@ async fn record(
     folded_until: Timestamp,
 ) -> Result<(), StoreError> {
     for _ in 1..RECORD_ATTEMPTS {
-        match store.record(events, folded_until).await {
+        let recording = store.record(events, folded_until);
+        match store.unless_lost(recording).await {
             Err(error) if error.is_out_of_reach() => tokio::time::sleep(RECORD_AGAIN).await,
             outcome => return outcome,
         }
     }
-    store.record(events, folded_until).await
+    let recording = store.record(events, folded_until);
+    store.unless_lost(recording).await
 }
 
 pub(super) async fn write_uses(store: Store, mut queue: mpsc::Receiver<(CredentialId, Timestamp)>) {
@@ -108,7 +126,7 @@ pub(super) async fn write_uses(store: Store, mut queue: mpsc::Receiver<(Credenti
         let mut uses: Vec<_> = latest.drain().collect();
         // All replicas lock the rows in the same order, so that none waits for another in a circle.
         uses.sort_unstable();
-        if let Err(error) = store.note_use(&uses).await {
+        if let Err(error) = store.unless_lost(store.note_use(&uses)).await {
             tracing::warn!(%error, "the last uses of rules cannot be written");
         }
     }

@@ -42,13 +42,17 @@ pub struct Caller {
 pub struct CountsAsRefusal;
 
 /// Applies `server.request_seconds`: a request that is not answered in time is dropped, with its
-/// queued work, and gets 503 (`overloaded`).
+/// queued work, and gets 503 (`overloaded`). So does a request that is under way when the
+/// connections to the database turn out to be of no use (`database_unavailable`).
 pub async fn within_deadline(app: &App, request: Request, next: Next) -> Response {
     let endpoint = request.uri().clone();
-    let answered =
-        tokio::time::timeout(app.config.server.request_deadline, next.run(request)).await;
-    answered.unwrap_or_else(|_| {
-        let error = TokenError::from(Refusal::later(Reason::Overloaded, 1));
+    let answering = tokio::time::timeout(app.config.server.request_deadline, next.run(request));
+    let answered = tokio::select! {
+        answered = answering => answered.map_err(|_| Reason::Overloaded),
+        () = app.store.connections_lost() => Err(Reason::DatabaseUnavailable),
+    };
+    answered.unwrap_or_else(|reason| {
+        let error = TokenError::from(Refusal::later(reason, 1));
         let asked = Asked {
             endpoint,
             ..Asked::default()

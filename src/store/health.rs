@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use sea_orm::{ConnectionTrait as _, DbBackend, DbErr, RuntimeErr};
+use sea_orm::{ConnectionTrait as _, DbBackend};
 use tokio::time::Instant;
 
 use super::{Store, StoreError};
@@ -116,35 +116,6 @@ impl Store {
     pub async fn earlier_of_both(&self, now: Timestamp) -> Result<Timestamp, StoreError> {
         let ahead = self.clock_difference().await?.min(0);
         Ok(Timestamp::from_millis(now.millis().saturating_add(ahead)))
-    }
-
-    /// Closes the idle connections if the error says that their node is read-only: after a
-    /// fail-over the pool may hold connections to the former primary. New ones go to the current
-    /// one.
-    pub(super) async fn drop_read_only_connections(&self, error: &DbErr) {
-        if self.backend() == DbBackend::Sqlite || !is_read_only(error) {
-            return;
-        }
-        tracing::warn!("the database only reads: its connections are dropped");
-        let pool = self.write.get_postgres_connection_pool();
-        while let Some(connection) = pool.try_acquire() {
-            connection.close().await.ok();
-        }
-    }
-}
-
-/// SQLSTATE 25006 (`read_only_sql_transaction`), and the codes of a node that is shutting down or
-/// starting up (57P01 to 57P03).
-fn is_read_only(error: &DbErr) -> bool {
-    let (DbErr::Exec(error) | DbErr::Query(error) | DbErr::Conn(error)) = error else {
-        return false;
-    };
-    match error {
-        RuntimeErr::SqlxError(error) => error
-            .as_database_error()
-            .and_then(|error| error.code().map(std::borrow::Cow::into_owned))
-            .is_some_and(|code| matches!(code.as_str(), "25006" | "57P01" | "57P02" | "57P03")),
-        RuntimeErr::Internal(_) => false,
     }
 }
 

@@ -10,6 +10,7 @@ mod ledger;
 mod notifications;
 mod objects;
 mod placeholders;
+mod postgres;
 mod pruning;
 mod referrers;
 mod revocation;
@@ -52,7 +53,6 @@ use crate::config::{DatabaseConfig, DatabaseUrl};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait for SQLite's one write connection. Longer than [`BUSY_TIMEOUT`], which its
 /// holder may spend waiting for another process.
 const SQLITE_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -60,8 +60,6 @@ const SQLITE_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a statement on PostgreSQL waits for a lock.
 const LOCK_TIMEOUT: &str = "10s";
-/// The pause between two attempts to reach a database at start.
-const RETRY_CONNECT: Duration = Duration::from_secs(1);
 /// The key of the advisory lock around migrations. Arbitrary, but the same in every release.
 const MIGRATION_LOCK: i64 = 0x0063_6172_6e65_7401;
 
@@ -71,6 +69,8 @@ pub struct Store {
     write: DatabaseConnection,
     read: DatabaseConnection,
     last_write: health::LastWrite,
+    /// Tells which connections to PostgreSQL are of no use any more.
+    liveness: postgres::Liveness,
 }
 
 /// What [`Store::find`] found.
@@ -174,7 +174,7 @@ impl Store {
         if config.url.is_sqlite() {
             return Self::open_sqlite(&config.url, may_create).await;
         }
-        wait_for(&config.url, config.wait).await?;
+        postgres::wait_for(&config.url, config.wait).await?;
         Self::open_postgres(&config.url, config.max_connections).await
     }
 
@@ -223,28 +223,7 @@ impl Store {
             write,
             read,
             last_write: health::LastWrite::default(),
-        })
-    }
-
-    async fn open_postgres(url: &DatabaseUrl, max_connections: u32) -> Result<Self, StoreError> {
-        let mut options = ConnectOptions::new(url.as_str());
-        options
-            .max_connections(max_connections)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_timeout(ACQUIRE_TIMEOUT)
-            .sqlx_logging(false);
-        // Set nothing when a connection begins, because poolers refuse such parameters. `begin`
-        // sets for each transaction what it relies on.
-        options.map_sqlx_postgres_opts(|postgres| {
-            postgres
-                .extra_float_digits(None)
-                .statement_cache_capacity(512)
-        });
-        let pool = Database::connect(options).await?;
-        Ok(Self {
-            write: pool.clone(),
-            read: pool,
-            last_write: health::LastWrite::default(),
+            liveness: postgres::Liveness::default(),
         })
     }
 
@@ -315,42 +294,6 @@ impl Store {
 
     fn statement(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
         Statement::from_sql_and_values(self.backend(), sql, values)
-    }
-}
-
-/// Waits until PostgreSQL can be reached. A pool would only report a timeout, not its cause.
-async fn wait_for(url: &DatabaseUrl, patience: Duration) -> Result<(), StoreError> {
-    let began = tokio::time::Instant::now();
-    loop {
-        let error = match try_connect(url).await {
-            Ok(()) => return Ok(()),
-            Err(error) => error,
-        };
-        if began.elapsed() >= patience {
-            return Err(DbErr::Custom(format!("{url:?} at {}: {error}", url.place())).into());
-        }
-        tracing::warn!(
-            database = url.place(),
-            error,
-            "the database cannot be reached yet"
-        );
-        tokio::time::sleep(RETRY_CONNECT).await;
-    }
-}
-
-async fn try_connect(url: &DatabaseUrl) -> Result<(), String> {
-    use sea_orm::sqlx::postgres::PgConnectOptions;
-    use sea_orm::sqlx::{ConnectOptions as _, Connection as _};
-    let options: PgConnectOptions = url
-        .as_str()
-        .parse()
-        .map_err(|_| "the URL cannot be read".to_owned())?;
-    let options = options.extra_float_digits(None);
-    let connecting = options.connect();
-    match tokio::time::timeout(ACQUIRE_TIMEOUT, connecting).await {
-        Err(_) => Err(format!("no answer within {} s", ACQUIRE_TIMEOUT.as_secs())),
-        Ok(Err(error)) => Err(error.to_string()),
-        Ok(Ok(connection)) => connection.close().await.map_err(|error| error.to_string()),
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Snapshot {
     /// The value of the change counter. All changes up to it are included.
     pub version: i64,
     issuers: HashMap<TrustedIssuerId, Arc<TrustedIssuer>>,
+    /// By the name in lower case.
+    issuer_names: HashMap<String, TrustedIssuerId>,
     issuers_by_iss: HashMap<String, Vec<Arc<TrustedIssuer>>>,
     issuers_by_trust_domain: HashMap<String, Vec<Arc<TrustedIssuer>>>,
     resource_servers: HashMap<String, Arc<ResourceServer>>,
@@ -57,6 +59,7 @@ impl Snapshot {
         Self {
             version: 0,
             issuers: HashMap::new(),
+            issuer_names: HashMap::new(),
             issuers_by_iss: HashMap::new(),
             issuers_by_trust_domain: HashMap::new(),
             resource_servers: HashMap::new(),
@@ -106,9 +109,8 @@ impl Snapshot {
 
     /// The trusted issuer of this name, compared without ASCII case.
     pub fn issuer_named(&self, name: &str) -> Option<&Arc<TrustedIssuer>> {
-        self.issuers
-            .values()
-            .find(|issuer| issuer.name.eq_ignore_ascii_case(name))
+        let id = self.issuer_names.get(&name.to_ascii_lowercase())?;
+        self.issuers.get(id)
     }
 
     pub fn issuers(&self) -> impl Iterator<Item = &Arc<TrustedIssuer>> {
@@ -309,27 +311,27 @@ impl Snapshot {
 
     /// Inserts or replaces a trusted issuer; `None` removes it.
     pub fn set_issuer(&mut self, id: TrustedIssuerId, issuer: Option<TrustedIssuer>) {
-        match issuer {
-            Some(issuer) => self.issuers.insert(id, Arc::new(issuer)),
-            None => self.issuers.remove(&id),
-        };
-        self.issuers_by_iss.clear();
-        self.issuers_by_trust_domain.clear();
-        // Sorted so that every replica picks the same issuer when no audience matches.
-        let mut issuers: Vec<_> = self.issuers.values().collect();
-        issuers.sort_by_key(|issuer| issuer.id);
-        for issuer in issuers {
-            if let Some(domain) = &issuer.terms.trust_domain {
-                self.issuers_by_trust_domain
-                    .entry(domain.clone())
-                    .or_default()
-                    .push(issuer.clone());
+        if let Some(old) = self.issuers.remove(&id) {
+            // Another one may have taken the name already.
+            let name = old.name.to_ascii_lowercase();
+            if self.issuer_names.get(&name) == Some(&id) {
+                self.issuer_names.remove(&name);
             }
-            self.issuers_by_iss
-                .entry(issuer.issuer.clone())
-                .or_default()
-                .push(issuer.clone());
+            take_out(&mut self.issuers_by_iss, &old.issuer, id);
+            if let Some(domain) = &old.terms.trust_domain {
+                take_out(&mut self.issuers_by_trust_domain, domain, id);
+            }
         }
+        let Some(issuer) = issuer.map(Arc::new) else {
+            return;
+        };
+        self.issuer_names
+            .insert(issuer.name.to_ascii_lowercase(), id);
+        put_in(&mut self.issuers_by_iss, &issuer.issuer, &issuer);
+        if let Some(domain) = &issuer.terms.trust_domain {
+            put_in(&mut self.issuers_by_trust_domain, domain, &issuer);
+        }
+        self.issuers.insert(id, issuer);
     }
 
     /// Inserts or replaces a resource server; `None` removes it.
@@ -450,6 +452,26 @@ impl Snapshot {
     }
 }
 
+/// Lists of issuers by something that several may share.
+type Shared = HashMap<String, Vec<Arc<TrustedIssuer>>>;
+
+/// Adds an issuer to a list, which is sorted so that every replica picks the same issuer when no
+/// audience matches.
+fn put_in(lists: &mut Shared, key: &str, issuer: &Arc<TrustedIssuer>) {
+    let list = lists.entry(key.to_owned()).or_default();
+    let at = list.partition_point(|other| other.id < issuer.id);
+    list.insert(at, issuer.clone());
+}
+
+fn take_out(lists: &mut Shared, key: &str, id: TrustedIssuerId) {
+    if let Some(list) = lists.get_mut(key) {
+        list.retain(|issuer| issuer.id != id);
+        if list.is_empty() {
+            lists.remove(key);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::Map;
@@ -485,6 +507,60 @@ mod tests {
             allow_private: Vec::new(),
             owner: None,
             enabled: true,
+        }
+    }
+
+    #[test]
+    fn changed_issuers_are_found_by_what_they_are_now() {
+        let profiles = Profiles::load(None).unwrap();
+        let made = |id: u128, name: &str, iss: &str, domain: Option<&str>| {
+            let mut issuer = issuer(id, profiles.get("generic").unwrap());
+            (issuer.name, issuer.issuer) = (name.to_owned(), iss.to_owned());
+            issuer.terms.trust_domain = domain.map(str::to_owned);
+            (issuer.id, Some(issuer))
+        };
+        let mut snapshot = Snapshot::empty();
+        for (id, issuer) in [
+            made(3, "Three", "https://a.test", Some("a.test")),
+            made(1, "one", "https://a.test", None),
+            made(2, "two", "https://b.test", Some("a.test")),
+        ] {
+            snapshot.set_issuer(id, issuer);
+        }
+        let ids = |issuers: Vec<&Arc<TrustedIssuer>>| {
+            let ids = issuers.iter().map(|issuer| issuer.id.0.as_u128());
+            ids.collect::<Vec<_>>()
+        };
+        let by_iss = |snapshot: &Snapshot, iss: &str| ids(snapshot.issuers_of(iss).collect());
+        let by_domain =
+            |snapshot: &Snapshot| ids(snapshot.issuers_of_trust_domain("a.test").collect());
+        assert_eq!(by_iss(&snapshot, "https://a.test"), [1, 3]);
+        assert_eq!(by_domain(&snapshot), [2, 3]);
+        assert_eq!(snapshot.issuer_named("tHREE").unwrap().name, "Three");
+        // Another `iss`, no trust domain any more; and one that is gone, whose name another one took before.
+        let (id, issuer) = made(3, "Three", "https://b.test", None);
+        snapshot.set_issuer(id, issuer);
+        let (id, issuer) = made(4, "one", "https://b.test", None);
+        snapshot.set_issuer(id, issuer);
+        snapshot.set_issuer(TrustedIssuerId(Uuid::from_u128(1)), None);
+        assert!(by_iss(&snapshot, "https://a.test").is_empty());
+        assert_eq!(by_iss(&snapshot, "https://b.test"), [2, 3, 4]);
+        assert_eq!(by_domain(&snapshot), [2]);
+        assert_eq!(snapshot.issuer_named("ONE").unwrap().id.0.as_u128(), 4);
+        assert_eq!(snapshot.issuers().count(), 3);
+    }
+
+    #[test]
+    fn ten_thousand_issuers_are_listed_without_listing_all_for_each() {
+        let profiles = Profiles::load(None).unwrap();
+        let mut snapshot = Snapshot::empty();
+        // Listing all for each would take half an hour.
+        for id in 0..10_000 {
+            let issuer = issuer(id, profiles.get("generic").unwrap());
+            snapshot.set_issuer(issuer.id, Some(issuer));
+        }
+        for id in 0..10_000 {
+            assert!(snapshot.issuer_named(&id.to_string()).is_some());
         }
     }
 

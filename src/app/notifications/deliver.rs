@@ -58,7 +58,8 @@ pub async fn deliver(app: Arc<App>) {
             }
         }
         of_owner.retain(|_, count| *count > 0);
-        if let Err(error) = begin(&app, &mut running, &mut of_owner).await {
+        let beginning = begin(&app, &mut running, &mut of_owner);
+        if let Err(error) = app.store.unless_lost(beginning).await {
             tracing::warn!(%error, "messages to webhooks cannot be read");
         }
     }

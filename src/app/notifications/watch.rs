@@ -68,7 +68,8 @@ pub async fn watch(app: Arc<App>) {
         .saturating_add(60 + 2 * CLOCK_MARGIN_MILLIS / 1_000);
     loop {
         tokio::time::sleep(WATCH).await;
-        if let Err(error) = watch.round(&app, settled).await {
+        let round = watch.round(&app, settled);
+        if let Err(error) = app.store.unless_lost(round).await {
             tracing::warn!(%error, "events for webhooks cannot be looked for");
         }
     }

@@ -42,9 +42,8 @@ pub(super) async fn work(store: Store, receiver: Arc<Mutex<mpsc::Receiver<Reques
         }
         metrics::histogram!("carnet_ledger_batch_size")
             .record(f64::from(u32::try_from(requests.len()).unwrap_or(0)));
-        let outcome = write_with_retries(&store, &requests)
-            .await
-            .map_err(Arc::new);
+        let writing = write_with_retries(&store, &requests);
+        let outcome = store.unless_lost(writing).await.map_err(Arc::new);
         store.note_write(outcome.is_ok());
         if let Err(error) = &outcome {
             if let StoreError::Unavailable(error) = &**error {
