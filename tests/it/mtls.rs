@@ -420,7 +420,7 @@ async fn rfc8705_4_1__a_public_client_or_none_gets_a_bound_token() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_cannot_be_used_is_never_ignored() {
+async fn atk_174__a_certificate_that_cannot_be_used_is_never_ignored() {
     let world = world().await;
     let server = &world.server;
     let expired = {
@@ -555,7 +555,7 @@ async fn rfc8705_5_1__the_aliases_name_endpoints_alone() {
 }
 
 #[tokio::test]
-async fn rfc8705_3_2__our_own_api_takes_a_bound_token_with_its_certificate_alone() {
+async fn atk_175__our_own_api_takes_a_bound_token_with_its_certificate_alone() {
     let world = world().await;
     let server = &world.server;
     let (own, other) = (Own::new(), Own::new());
@@ -1086,7 +1086,7 @@ async fn rfc8705_3_1__a_certificate_with_a_weak_key_gets_no_token() {
 }
 
 #[tokio::test]
-async fn rfc8705_6_5_1__the_header_counts_on_the_listener_of_proxies_alone() {
+async fn atk_173__the_header_counts_on_the_listener_of_proxies_alone() {
     let (server, address, _serving) = asking().await;
     let own = Own::new();
     let forged = format!("client-cert: {}\r\n", own.field());
