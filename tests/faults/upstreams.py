@@ -134,6 +134,13 @@ class Upstreams:
         return answer.status, answer.reason, time.monotonic() - began
 
     def run(self, count):
+        try:
+            return self.tried(count)
+        finally:
+            if self.server.process and self.server.process.poll() is None:
+                self.server.kill()
+
+    def tried(self, count):
         own, signers = Signer("shared"), {}
         # One key for all: what differs is where it is fetched.
         for number in range(count):
@@ -157,11 +164,8 @@ class Upstreams:
         self.copy(urls, "many-1")
         self.server.start()
         started = self.server.wait(300)
-        try:
-            return [(f"a start with {len(urls)}", f"{started:.1f} s"), *self.firsts(own, urls, count), *self.trouble(own, urls, bad),
-                    *self.kids(own, urls, platforms)]
-        finally:
-            self.server.kill()
+        return [(f"a start with {len(urls)}", f"{started:.1f} s"), *self.firsts(own, urls, count), *self.trouble(own, urls, bad),
+                *self.kids(own, urls, platforms)]
 
     def copy(self, urls, template):
         """Saves the others as copies of one, in the database: that takes a second, and the admin API many minutes."""
@@ -261,8 +265,10 @@ class Upstreams:
                 ("a good token beside them: half, 99 %, all within", shown(times))]
 
     def late(self, times):
-        if max(times) > UNHINDERED:
-            self.record.broke(f"a good issuer took {max(times):.1f} s beside others")
+        """Of those that wait for another there would be many; a single one may have waited for this script."""
+        slow = sum(took > UNHINDERED for took in times)
+        if slow > 1 + len(times) / 100:
+            self.record.broke(f"{slow} of {len(times)} requests of good issuers took longer than {UNHINDERED:.0f} s beside others")
         return []
 
 
