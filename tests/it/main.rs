@@ -98,6 +98,7 @@ mod rule_properties;
 mod rules;
 mod servers;
 mod signing_keys;
+mod simulation;
 mod single_use;
 mod snippets;
 mod spiffe;
