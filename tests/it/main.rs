@@ -104,6 +104,7 @@ mod rules;
 mod secrets_in_logs;
 mod servers;
 mod signing_keys;
+mod simulation;
 mod single_use;
 mod snippets;
 mod spiffe;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::{Profile, ProfileError, compile};
 
@@ -17,7 +17,7 @@ impl Profiles {
     /// Loads the bundled profiles and the `.toml` files in `folder`, which may not reuse a bundled
     /// name. Reports the mistakes of all files at once.
     pub fn load(folder: Option<&Path>) -> Result<Self, Vec<ProfileError>> {
-        let mut profiles = BTreeMap::new();
+        let mut profiles = bundled()?;
         let mut errors = Vec::new();
         let mut add = |name: &str, text: &str| match compile::compile(name, text) {
             Ok(profile) if profiles.contains_key(name) => errors.push(profile.already_there()),
@@ -26,9 +26,6 @@ impl Profiles {
             }
             Err(found) => errors.extend(found),
         };
-        for (name, text) in BUNDLED {
-            add(name, text);
-        }
         match folder.map(operator_files).transpose() {
             Ok(files) => files
                 .into_iter()
@@ -74,6 +71,29 @@ impl Profile {
             profile: self.name.clone(),
             detail: "a profile of this name comes with the server".to_owned(),
         }
+    }
+}
+
+/// The bundled profiles, compiled once for all servers of this process.
+fn bundled() -> Result<BTreeMap<String, Arc<Profile>>, Vec<ProfileError>> {
+    static COMPILED: OnceLock<BTreeMap<String, Arc<Profile>>> = OnceLock::new();
+    if let Some(compiled) = COMPILED.get() {
+        return Ok(compiled.clone());
+    }
+    let mut profiles = BTreeMap::new();
+    let mut errors = Vec::new();
+    for (name, text) in BUNDLED {
+        match compile::compile(name, text) {
+            Ok(profile) => {
+                profiles.insert((*name).to_owned(), Arc::new(profile));
+            }
+            Err(found) => errors.extend(found),
+        }
+    }
+    if errors.is_empty() {
+        Ok(COMPILED.get_or_init(|| profiles).clone())
+    } else {
+        Err(errors)
     }
 }
 

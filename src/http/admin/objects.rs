@@ -64,7 +64,8 @@ pub fn routes<D: Managed + 'static>() -> DescribedRoutes {
         operation.answer(
             "200",
             &description,
-            &json!({ "oneOf": [item(), reference("DryRun")] }),
+            // Not `oneOf`: no member of an object is required, so a dry run's answer fits both.
+            &json!({ "anyOf": [item(), reference("DryRun")] }),
         )
     };
     let reading = Operation::new(format!("Read a {noun}"))
