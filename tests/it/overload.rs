@@ -192,3 +192,65 @@ async fn requests_that_wait_for_the_keys_of_a_slow_platform_take_no_turns() {
         request.abort();
     }
 }
+
+#[tokio::test]
+async fn atk_199__a_flood_of_bad_assertions_from_one_address_is_judged_one_at_a_time_and_delays_nobody_else()
+ {
+    let world = World::with(&[
+        ("CARNET_RATE_LIMITS__REFUSALS_PER_MINUTE_PER_ADDRESS", "5"),
+        ("CARNET_SERVER__MAX_TOKEN_REQUESTS", "8"),
+    ])
+    .await;
+    let forged = FakeIssuer::new(&world.gh.url, TestKey::rsa(1));
+    let bad = |name: usize| forged.sign(&world.claims().with("jti", format!("bad-{name}")));
+    let flood = (0..200).map(async |name| {
+        let assertion = bad(name);
+        let form = [
+            ("grant_type", JWT_BEARER),
+            ("assertion", assertion.as_str()),
+        ];
+        world
+            .server
+            .form_from("192.0.2.1", "/token", &form)
+            .await
+            .reason()
+    });
+    let good = (0..20).map(async |_| {
+        let assertion = world.good();
+        let form = [
+            ("grant_type", JWT_BEARER),
+            ("assertion", assertion.as_str()),
+        ];
+        world
+            .server
+            .form_from("192.0.2.2", "/token", &form)
+            .await
+            .status
+    });
+    let most = std::cell::Cell::new(0);
+    let over = std::cell::Cell::new(false);
+    let watch = async {
+        while !over.get() {
+            most.set(most.get().max(world.server.app.load.numbers().1));
+            tokio::task::yield_now().await;
+        }
+    };
+    let all = async {
+        let both = futures_util::future::join(
+            futures_util::future::join_all(flood),
+            futures_util::future::join_all(good),
+        );
+        let answered = both.await;
+        over.set(true);
+        answered
+    };
+    let ((refused, served), ()) = tokio::join!(all, watch);
+    assert!(served.iter().all(|status| *status == 200), "{served:?}");
+    let limited = refused.iter().filter(|reason| *reason == "rate_limited");
+    assert!(limited.count() >= 150, "{refused:?}");
+    let judged = refused
+        .iter()
+        .filter(|reason| *reason == "signature_invalid");
+    assert!(judged.count() >= 1, "{refused:?}");
+    assert_eq!(most.get(), 0, "nobody had to wait for a turn");
+}

@@ -1,4 +1,4 @@
-//! Three replicas behind the HAProxy of the guide, on a PostgreSQL that is taken away from them.
+//! Three replicas behind the `HAProxy` of the guide, on a PostgreSQL that is taken away from them.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -252,7 +252,7 @@ impl Stage {
                     return;
                 }
                 assert!(
-                    began.elapsed() < Duration::from_secs(60),
+                    began.elapsed() < Duration::from_mins(1),
                     "{place} gives no token"
                 );
                 tokio::time::sleep(Duration::from_millis(20)).await;

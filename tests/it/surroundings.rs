@@ -594,7 +594,7 @@ async fn srv_22__a_process_whose_clock_runs_ahead_forgets_no_used_assertion() {
 }
 
 #[tokio::test]
-async fn srv_22__a_replica_whose_clock_is_off_is_not_ready() {
+async fn atk_205__a_replica_whose_clock_is_off_is_not_ready() {
     // Of the clocks of one machine and its file there is nothing to compare.
     if std::env::var("TEST_DATABASE_URL").is_err() {
         return;

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::{JWT_BEARER, Node};
 
 /// How long a job sends its request again before that counts as a failure.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How long it waits for one answer.
 const ANSWER: Duration = Duration::from_secs(6);
 

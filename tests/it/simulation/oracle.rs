@@ -174,7 +174,7 @@ impl Oracle {
             Operation::Token { .. } | Operation::Exchange { .. } => {
                 self.asked(operation, before, answer)
             }
-            Operation::Introspect { token } => self.introspected(*token, before, answer),
+            Operation::Introspect { token } => Self::introspected(*token, before, answer),
             Operation::Revoke { token, .. } => {
                 let in_force = before.now.max(now) < self.expiry(*token);
                 self.tokens[*token].revoked |= answer.status == 200 && in_force;
@@ -291,7 +291,7 @@ impl Oracle {
         }
     }
 
-    fn introspected(&self, token: usize, before: &Before, answer: &Answer) -> Verdict {
+    fn introspected(token: usize, before: &Before, answer: &Answer) -> Verdict {
         if answer.status != 200 {
             return Ok(());
         }

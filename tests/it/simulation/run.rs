@@ -19,7 +19,7 @@ use crate::support::{Answer, encode};
 /// How many operations may be under way at the same time.
 const MOST_UNDER_WAY: usize = 8;
 /// After this time a run is stuck: SQLite gives up waiting for a writer after ten seconds.
-const STUCK: Duration = Duration::from_secs(60);
+const STUCK: Duration = Duration::from_mins(1);
 
 /// An operation that is under way.
 struct UnderWay {
