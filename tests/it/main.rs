@@ -63,6 +63,7 @@ mod front_door_keys;
 mod front_door_strangers;
 mod front_doors;
 mod fulcio;
+mod fuzz_corpora;
 mod gateway;
 mod gateway_authority;
 mod gateway_commands;

@@ -32,7 +32,10 @@ struct UnderWay {
 }
 
 pub struct Run {
-    random: Random,
+    /// What is done.
+    plan: Random,
+    /// Whose turn it is, for how long. By itself, so that the plan is the same however long SQLite takes.
+    schedule: Random,
     clock: Arc<ManualClock>,
     // Before the folder: connections close before their file is gone.
     outsider: Outsider,
@@ -57,13 +60,13 @@ pub struct Counts {
 impl Run {
     pub fn new(seed: u64) -> Self {
         let template = Template::get();
-        let mut random = Random::new(seed);
+        let mut plan = Random::new(seed);
         let folder = template.folder(seed);
-        let assertions: Vec<Assertion> = (0..3 + random.below(4))
+        let assertions: Vec<Assertion> = (0..3 + plan.below(4))
             .map(|number| Assertion::new(seed, number))
             .collect();
         let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(super::START)));
-        let replicas: Vec<Replica> = (0..2 + usize::from(random.chance(25)))
+        let replicas: Vec<Replica> = (0..2 + usize::from(plan.chance(25)))
             .map(|_| Replica::started(&folder, clock.clone(), template.network.clone()))
             .collect();
         Self {
@@ -71,7 +74,8 @@ impl Run {
             oracle: Oracle::new(assertions.len(), replicas.len()),
             under_way: Vec::new(),
             log: Vec::new(),
-            random,
+            schedule: Random::new(!seed),
+            plan,
             clock,
             replicas,
             assertions,
@@ -86,7 +90,7 @@ impl Run {
     /// Carries out the whole plan, and compares.
     pub fn finish(&mut self) -> Result<Counts, String> {
         let mut counts = Counts::default();
-        let mut steps = 12 + self.random.below(30);
+        let mut steps = 12 + self.plan.below(30);
         let began = Instant::now();
         while steps > 0 || !self.under_way.is_empty() {
             if began.elapsed() > STUCK {
@@ -96,10 +100,10 @@ impl Run {
                 self.outsider.refuse_nothing();
             }
             let begins = steps > 0 && self.under_way.len() < MOST_UNDER_WAY;
-            if begins && (self.under_way.is_empty() || self.random.chance(25)) {
+            if begins && (self.under_way.is_empty() || self.schedule.chance(25)) {
                 steps -= 1;
                 let (assertions, replicas) = (self.assertions.len(), self.replicas.len());
-                let action = Action::choose(&mut self.random, assertions, replicas);
+                let action = Action::choose(&mut self.plan, assertions, replicas);
                 self.act(action, &mut counts)?;
             } else if !self.under_way.is_empty() {
                 self.turn(&mut counts)?;
@@ -164,8 +168,8 @@ impl Run {
         if up.is_empty() {
             return;
         }
-        let replica = self.random.of(&up);
-        let patience = self.random.chance(12).then(|| self.random.below(40));
+        let replica = self.plan.of(&up);
+        let patience = self.plan.chance(12).then(|| self.plan.below(40));
         let texts = self.oracle.texts();
         let work = operation.begin(&self.replicas[replica], &self.assertions, &texts);
         let before = self.oracle.begin(&operation, replica, self.now());
@@ -205,17 +209,17 @@ impl Run {
 
     /// One operation, or the tasks of one replica, get their turn.
     fn turn(&mut self, counts: &mut Counts) -> Verdict {
-        let turns = self.random.of(&[0, 1, 3, 10]);
-        if self.random.chance(20) {
+        let turns = self.schedule.of(&[0, 1, 3, 10]);
+        if self.schedule.chance(20) {
             // The threads of SQLite need time as well.
             std::thread::sleep(Duration::from_micros(50));
         }
-        if self.random.chance(15) {
-            let replica = self.random.below(self.replicas.len());
+        if self.schedule.chance(15) {
+            let replica = self.schedule.below(self.replicas.len());
             self.replicas[replica].drive(None, turns);
             return Ok(());
         }
-        let at = self.random.below(self.under_way.len());
+        let at = self.schedule.below(self.under_way.len());
         let under_way = &mut self.under_way[at];
         let replica = under_way.replica;
         if under_way.patience == Some(0) {
