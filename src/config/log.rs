@@ -5,6 +5,9 @@ use serde::Deserialize;
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 /// Libraries that report each step of a start, and each notice of PostgreSQL, at level `info`.
 const VERBOSE_LIBRARIES: &str = "sqlx=warn,sea_orm=warn,sea_orm_migration=warn";
+/// The reader of database URLs, which writes the values of parameters that it does not know, secrets
+/// as well. Of two directives, the one that names more of a module's path counts.
+const TELLS_SECRETS: &str = "sqlx_postgres::options=off";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogConfig {
@@ -83,10 +86,10 @@ impl LogFilter {
                 .any(|level| directive.eq_ignore_ascii_case(level))
         };
         if self.0.split(',').any(asks_for_more) {
-            self.0.clone()
+            format!("{},{TELLS_SECRETS}", self.0)
         } else {
             // Of two directives for one module, the later one counts.
-            format!("{VERBOSE_LIBRARIES},{}", self.0)
+            format!("{VERBOSE_LIBRARIES},{},{TELLS_SECRETS}", self.0)
         }
     }
 }
@@ -127,8 +130,14 @@ mod tests {
     #[test]
     fn verbose_libraries_are_quiet_unless_asked_for() {
         let directives = |text: &str| text.parse::<LogFilter>().unwrap().directives();
-        assert_eq!(directives("info"), format!("{VERBOSE_LIBRARIES},info"));
-        assert!(directives("sqlx=info,info").ends_with(",sqlx=info,info"));
-        assert_eq!(directives("carnet=info,debug"), "carnet=info,debug");
+        assert_eq!(
+            directives("info"),
+            format!("{VERBOSE_LIBRARIES},info,{TELLS_SECRETS}")
+        );
+        assert!(directives("sqlx=info,info").contains(",sqlx=info,info,"));
+        assert_eq!(
+            directives("carnet=info,debug"),
+            format!("carnet=info,debug,{TELLS_SECRETS}")
+        );
     }
 }

@@ -118,10 +118,31 @@ where
         request::describe(|name, value| {
             members.extend(["\"", name, "\":\"", value, "\","]);
         });
+        let line = line.trim_end();
         match line.strip_prefix('{') {
-            Some(rest) if !members.is_empty() => write!(writer, "{{{members}{rest}"),
-            _ => writer.write_str(&line),
+            Some(rest) if !members.is_empty() => {
+                write!(writer, "{{{members}")?;
+                write_json(&mut writer, rest)
+            }
+            _ => write_json(&mut writer, line),
         }
+    }
+}
+
+/// Writes the rest of a JSON object on a line. Control characters can only be in its strings, and only
+/// those above U+007E, which JSON need not escape and terminals obey.
+fn write_json(writer: &mut impl fmt::Write, line: &str) -> fmt::Result {
+    if line.contains(char::is_control) {
+        for c in line.chars() {
+            if c.is_control() {
+                write!(writer, "\\u{:04x}", u32::from(c))?;
+            } else {
+                writer.write_char(c)?;
+            }
+        }
+        writer.write_char('\n')
+    } else {
+        writeln!(writer, "{line}")
     }
 }
 
@@ -142,5 +163,8 @@ mod tests {
             "a\\nb\\u{1b}[2J\\u{9b}\n"
         );
         assert_eq!(written("\u{1b}[2ma\rb", true), "\u{1b}[2ma\\rb\n");
+        let mut text = String::new();
+        write_json(&mut text, "\"a\u{9b}\u{7f}é\"}").unwrap();
+        assert_eq!(text, "\"a\\u009b\\u007fé\"}\n");
     }
 }

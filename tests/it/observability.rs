@@ -336,7 +336,7 @@ async fn the_collector_gets_the_metrics_with_the_headers_of_a_file() {
             sum.is_monotonic
                 && sum.data_points.iter().any(|point| {
                     attribute(&point.attributes, "reason").as_deref()
-                        == Some("unsupported_grant_type")
+                        == Some("grant_type_unsupported")
                         && point.value == Some(Number::AsDouble(1.0))
                 })
         }

@@ -304,7 +304,11 @@ async fn drive_clients(target: &mut Target, token: &str) {
         "the basic credentials",
         STANDARD.encode(format!("basic-client:{basic}")),
     );
-    let grant = [("grant_type", "client_credentials")];
+    let resource = format!("http://{}/admin", target.installed.address);
+    let grant = [
+        ("grant_type", "client_credentials"),
+        ("resource", resource.as_str()),
+    ];
     let request = target
         .at(Method::POST, "/token")
         .basic_auth("basic-client", Some(&basic))
@@ -313,6 +317,7 @@ async fn drive_clients(target: &mut Target, token: &str) {
     target.canaries.add_jwt("a client's admin token", &admin);
     let with_secret = [
         grant[0],
+        grant[1],
         ("client_id", "post-client"),
         ("client_secret", &post),
     ];
