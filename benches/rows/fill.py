@@ -29,9 +29,10 @@ class Rows:
     stale_consumed: int = 0
     stale_audit: int = 0
 
-    def bytes(self):
-        """A generous estimate of the disk that they need, with what sorting the index needs on the side."""
-        return 4_000 * (self.audit + self.stale_audit) + 250 * (self.consumed + self.stale_consumed)
+    def bytes(self, database):
+        """An estimate of the disk that they need in this database, with what sorting the index needs on the side."""
+        event, assertion = (2_200, 150) if database == "SQLite" else (2_800, 200)
+        return event * (self.audit + self.stale_audit) + assertion * (self.consumed + self.stale_consumed)
 
 
 # Milliseconds since 1970 in the first 48 bits, as the server's ids have them.
@@ -146,7 +147,8 @@ def audit(series, count, first, last):
         """{"environment":"release","event_name":"push","job_workflow_sha":"1a2b3c4d1a2b3c4d1a2b3c4d1a2b3c4d1a2b3c4d","""
         """"ref":"refs/heads/main","repository_visibility":"public","run_attempt":"1","run_id":"9001","""
         """"runner_environment":"github-hosted","sha":"1a2b3c4d1a2b3c4d1a2b3c4d1a2b3c4d1a2b3c4d","actor_id":"12","""
-        """"ref_protected":"true","ref_type":"branch","workflow":"Release","repository":"""
+        """"ref_protected":"true","ref_type":"branch","workflow":"Release","repository_id":"5000","repository_owner_id":"1000","""
+        """"workflow_sha":"1a2b3c4d1a2b3c4d1a2b3c4d1a2b3c4d1a2b3c4d","repository_owner":"organisation-7","repository":"""
     )
     start = """{"grant_type":"urn:ietf:params:oauth:grant-type:jwt-bearer","workload":{"profile":"github-actions","claims":"""
     detail = (
@@ -154,6 +156,7 @@ def audit(series, count, first, last):
         f"""|| '/.github/workflows/release.yml@refs/heads/main","workflow_ref":"' || {repository} """
         f"""|| '/.github/workflows/release.yml@refs/heads/main"}},"sub":"repo:' || {repository} || ':environment:release",'"""
         f"""|| '"iss":"https://token.actions.githubusercontent.com","proof":"bearer"}},"scope":"publish",'"""
+        """|| '"expires_at":"2026-11-29T21:14:11Z","credentials":[{"credential":"fc_1TFKYA878CP9MJBZ7Q2M0W17XD","revision":1}],'"""
         f"""|| '"workload_url":"https://github.com/' || {repository} || '/actions/runs/9001/attempts/1"}}'"""
     )
     yield f"""INSERT INTO audit_event (id, outcome, trusted_issuer, credential_id, principal, resource, client_id, token_id,
@@ -162,11 +165,11 @@ def audit(series, count, first, last):
         'federated:fc_1TFKYA878CP9MJBZ7Q2M0W17XD', '01a2291a-cadf-7a16-a7a0-cf0a1f9b1511', '10.0.0.1', {detail},
         'eJSprjG11t9eMR74nWrPijkkiA_-1sOW-I0osM_GzMA', '2cb16554-b86f-99f6-ac5b-9a874d580cd8',
         '[["pr_' || (n % 100) || '","fc_1TFKYA878CP9MJBZ7Q2M0W17XD",1,true]]',
-        '["' || {repository} || '","' || {number} || '"]' FROM series"""
+        '["' || {repository} || '","' || {number} || '","repo:' || {repository} || ':environment:release"]' FROM series"""
     yield f"""INSERT INTO audit_part (principal_id, event_id, position, credential_id, sees_claims)
         {series} SELECT 'pr_' || (n % 100), {ident}, 0, bench_id(n), TRUE FROM series ORDER BY 1, 2"""
-    keys = [f"bench_workload_key({repository})", f"bench_workload_key({number})", f"bench_workload_key('repo:' || {number})"]
-    for key in [*keys, "bench_address_key(n)"]:
+    names = [repository, number, f"'repo:' || {repository} || ':environment:release'"]
+    for key in [*(f"bench_workload_key({name})" for name in names), "bench_address_key(n)"]:
         yield f"INSERT INTO audit_key (key, event_id) {series} SELECT {key}, {ident} FROM series ORDER BY 1, 2"
     # Without it the server would index these events again.
     yield f"UPDATE audit_watermark SET up_to = bench_event_id({last}, {count})"

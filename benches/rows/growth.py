@@ -68,8 +68,9 @@ class Growth:
         """A row, with the mean of a baseline before and one after it."""
         rows = fill.Rows(self.platform.jwk, **size.rows)
         free = shutil.disk_usage(self.folder).free
-        if rows.bytes() > free * 0.8:
-            raise Skip(f"needs about {rows.bytes() >> 30} GiB of disk, {free >> 30} GiB are free")
+        needed = rows.bytes(self.database.name)
+        if needed > free * 0.9:
+            raise Skip(f"needs about {needed >> 30} GiB of disk, {free >> 30} GiB are free")
         bases = [self.base()] if baseline else []
         command = f"{sys.executable} {sys.argv[0]} --fill '{json.dumps(dataclasses.asdict(rows))}'"
         with self.database.fresh() as url:
