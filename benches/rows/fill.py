@@ -31,7 +31,7 @@ class Rows:
 
     def bytes(self, database):
         """An estimate of the disk that they need in this database, with what sorting the index needs on the side."""
-        event, assertion = (2_200, 150) if database == "SQLite" else (2_800, 200)
+        event, assertion = (2_500, 150) if database == "SQLite" else (2_900, 200)
         return event * (self.audit + self.stale_audit) + assertion * (self.consumed + self.stale_consumed)
 
 
