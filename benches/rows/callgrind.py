@@ -19,6 +19,8 @@ ENTRY = re.compile(
 )
 # Calls within an allocator are parts of one allocation.
 INNER = re.compile(r"_?mi_.*")
+# What callgrind calls a function of a binary without symbols.
+UNNAMED = re.compile(r"0x[0-9a-f]+")
 NAME = re.compile(r"\((\d+)\)(?: (.*))?")
 
 
@@ -28,8 +30,8 @@ def _plain(name):
 
 
 def read(path):
-    """Instructions, allocations, and the names of the entry points that were called, of a file of callgrind."""
-    names, instructions, allocations, entries = {}, 0, 0, set()
+    """Instructions and allocations of a file of callgrind, and whether the functions have names."""
+    names, instructions, allocations = {}, 0, 0
     caller = called = None
 
     def name_of(text):
@@ -51,8 +53,8 @@ def read(path):
                 called = name_of(value)
             elif key == "calls" and ENTRY.fullmatch(called) and not (INNER.fullmatch(caller) or ENTRY.fullmatch(caller)):
                 allocations += int(value.split()[0])
-                entries.add(called)
-    return instructions, allocations, entries
+    unnamed = sum(1 for name in names.values() if UNNAMED.fullmatch(name))
+    return instructions, allocations, unnamed < len(names) / 10
 
 
 def measure(load, database, credentials, folder, **settings):
@@ -67,4 +69,4 @@ def measure(load, database, credentials, folder, **settings):
         counts.append(read(path))
     tokens = SIZES[1] - SIZES[0]
     instructions, allocations = ((counts[1][kind] - counts[0][kind]) / tokens for kind in (0, 1))
-    return instructions, allocations if counts[1][2] else None
+    return instructions, allocations if all(count[2] for count in counts) else None

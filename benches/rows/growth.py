@@ -196,6 +196,6 @@ def table(growth, audit_rows, failures):
         say(f"growth on {growth.database.name}: {size.name}")
         try:
             lines.append(cells(growth.measure(size, baseline=number > 0)))
-        except (Skip, RuntimeError, subprocess.SubprocessError) as error:
+        except (Skip, RuntimeError, OSError, subprocess.SubprocessError) as error:
             failures.append(f"{growth.database.name}, {size.name}: {error}")
     return lines

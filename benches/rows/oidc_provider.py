@@ -23,8 +23,10 @@ def _install(folder):
     """Installs what is missing, and returns the version of `oidc-provider`."""
     if not shutil.which("wrk"):
         say("installing wrk")
-        installed = subprocess.run(["apt-get", "install", "-y", "wrk"], check=False, capture_output=True)
-        if installed.returncode or not shutil.which("wrk"):
+        for command in (["apt-get", "update"], ["apt-get", "install", "-y", "wrk"]):
+            if shutil.which("apt-get"):
+                subprocess.run(command, check=False, capture_output=True)
+        if not shutil.which("wrk"):
             raise Skip("there is no wrk, and apt-get could not install it")
     for program in ("node", "npm"):
         if not shutil.which(program):
