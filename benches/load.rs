@@ -10,11 +10,13 @@
 //! one thread, and once with all cores busy, which is how the server works. Compare the ratios;
 //! absolute times depend on the machine.
 //!
-//! `BENCH_PROOFS=1` sends a DPoP proof with every second slice of load, and prints what those tokens
-//! cost beside the others.
+//! `BENCH_PROOFS=1` sends a DPoP proof with every second slice of load, `BENCH_PROOFS=2` with all of
+//! them; the tokens with and without one are measured apart.
 //!
 //! `BENCH_TOKENS`, `BENCH_CREDENTIALS` and `BENCH_CONNECTIONS` set the sizes, `TEST_DATABASE_URL`
-//! another database, and `BENCH_UNDER` a program that runs the server.
+//! another database, `BENCH_CARNET` another binary of the server, and `BENCH_UNDER` a program that
+//! runs it. The shell command in `BENCH_FILL` adds rows to the database (`DATABASE_URL`) before the
+//! server starts. With `BENCH_JSON=1` the last line is a JSON object, which `benches/run` reads.
 
 #![expect(
     clippy::arithmetic_side_effects,
@@ -31,14 +33,17 @@
     reason = "a benchmark that fails may panic, and it has to read the real clock"
 )]
 
+#[path = "load/server.rs"]
+mod server;
 mod support;
 
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use carnet_dpop::ProofKey;
+use server::Server;
 use support::{ISSUER_URL, Population, RawCrypto};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -57,69 +62,129 @@ async fn main() {
     let connections = setting("BENCH_CONNECTIONS", 32);
 
     let population = Population::new(credentials, 0).await;
+    fill(&population);
     let mut requests = sign_requests(&population, tokens + WARM_UP);
     let mut server = Server::start(&population).await;
     println!("{credentials} federated credentials, {tokens} tokens, {connections} connections");
-    println!("resident when ready: {:.1} MB", server.memory("VmRSS"));
+    let ready = server.memory("VmRSS");
+    println!("resident when ready: {ready:.1} MB");
 
     let raw = RawCrypto::new();
     let (mut alone, mut busy) = (Cost::default(), Cost::default());
     drive(&server, requests.split_off(tokens), connections).await;
-    let (mut cpu, mut elapsed, mut latencies) = (Duration::ZERO, Duration::ZERO, Vec::new());
-    let key = (setting("BENCH_PROOFS", 0) > 0).then(|| ProofKey::generate().unwrap());
-    let mut bound = (Duration::ZERO, 0);
+    let (mut bearer, mut bound) = (Measured::default(), Measured::default());
+    let (proofs, key) = (setting("BENCH_PROOFS", 0), ProofKey::generate().unwrap());
     for (number, slice) in requests.chunks(tokens.div_ceil(SLICES)).enumerate() {
-        if let Some(key) = key.as_ref().filter(|_| number % 2 == 1) {
-            // Made just before they are sent, since a proof is good for a minute.
-            let proved = slice
-                .iter()
-                .map(|request| with_proof(request, key))
-                .collect();
-            let before = server.cpu();
-            drive(&server, proved, connections).await;
-            bound.0 += server.cpu() - before;
-            bound.1 += slice.len();
-            continue;
-        }
+        let proved = proofs > 1 || (proofs == 1 && number % 2 == 1);
+        // Proofs are made just before they are sent, since a proof is good for a minute.
+        let slice: Vec<_> = slice
+            .iter()
+            .map(|request| {
+                if proved {
+                    with_proof(request, &key)
+                } else {
+                    request.clone()
+                }
+            })
+            .collect();
+        let measured = if proved { &mut bound } else { &mut bearer };
         alone += measure(&raw, 1);
         busy += measure(
             &raw,
             std::thread::available_parallelism().map_or(1, usize::from),
         );
-        let (cpu_before, start) = (server.cpu(), Instant::now());
-        latencies.extend(drive(&server, slice.to_vec(), connections).await);
-        elapsed += start.elapsed();
-        cpu += server.cpu() - cpu_before;
+        let (cpu, start) = (server.cpu(), Instant::now());
+        measured
+            .latencies
+            .extend(drive(&server, slice, connections).await);
+        measured.elapsed += start.elapsed();
+        measured.cpu += server.cpu() - cpu;
     }
-    let memory = server.memory("VmHWM");
-    server.stop();
+    let peak = server.memory("VmHWM");
 
-    latencies.sort_unstable();
-    let at =
-        |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
-    let plain = tokens - bound.1;
-    let cpu_per_token = cpu.as_secs_f64() * 1e6 / plain as f64;
-    println!(
-        "{:.0} tokens/s, p50 {:.2} ms, p99 {:.2} ms",
-        plain as f64 / elapsed.as_secs_f64(),
-        at(0.5),
-        at(0.99)
-    );
-    println!("server CPU {cpu_per_token:.1} us a token, peak memory {memory:.1} MB");
-    if bound.1 > 0 {
-        let with_proof = bound.0.as_secs_f64() * 1e6 / bound.1 as f64;
-        println!(
-            "with a DPoP proof {with_proof:.1} us a token, {:.2} times as much",
-            with_proof / cpu_per_token
-        );
+    println!("peak memory {peak:.1} MB");
+    for (what, measured) in [("bearer", &mut bearer), ("DPoP", &mut bound)] {
+        measured.latencies.sort_unstable();
+        if !measured.latencies.is_empty() {
+            measured.print(what, [alone, busy]);
+        }
     }
-    for (how, cost) in [("one thread", alone), ("every core busy", busy)] {
-        let (verify, sign) = cost.micros();
+    if setting("BENCH_JSON", 0) > 0 {
+        let line = serde_json::json!({
+            "requests": tokens + WARM_UP, "ready_mb": ready, "peak_mb": peak,
+            "bearer": bearer.json(), "dpop": bound.json(),
+        });
+        println!("{line}");
+    }
+    server.stop();
+}
+
+/// Runs the shell command in `BENCH_FILL`, if that is set, with the URL of the filled database as
+/// its variable `DATABASE_URL`. It can add further rows before the server starts.
+fn fill(population: &Population) {
+    let Ok(command) = std::env::var("BENCH_FILL") else {
+        return;
+    };
+    let status = Command::new("sh")
+        .arg("-c")
+        .arg(&command)
+        .env("DATABASE_URL", &population.database_url)
+        .status()
+        .expect("the shell starts");
+    assert!(status.success(), "{command} failed");
+}
+
+/// What was measured over the slices of one kind. The latencies have to be sorted before they are
+/// read.
+#[derive(Debug, Default)]
+struct Measured {
+    cpu: Duration,
+    elapsed: Duration,
+    latencies: Vec<Duration>,
+}
+
+impl Measured {
+    /// Microseconds of the server's CPU time for each token.
+    fn cpu_micros(&self) -> f64 {
+        self.cpu.as_secs_f64() * 1e6 / self.latencies.len() as f64
+    }
+
+    fn tokens_per_second(&self) -> f64 {
+        self.latencies.len() as f64 / self.elapsed.as_secs_f64()
+    }
+
+    /// The latency in milliseconds that this share of the requests does not exceed.
+    fn millis_at(&self, share: f64) -> f64 {
+        self.latencies[((self.latencies.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3
+    }
+
+    fn print(&self, what: &str, raw: [Cost; 2]) {
+        let cpu = self.cpu_micros();
         println!(
-            "raw crypto, {how}: {:.1} us (RSA-2048 verify {verify:.1} us, P-256 sign {sign:.1} us), ratio {:.2}",
-            verify + sign,
-            cpu_per_token / (verify + sign)
+            "{what}: {:.0} tokens/s, p50 {:.2} ms, p99 {:.2} ms, server CPU {cpu:.1} us a token",
+            self.tokens_per_second(),
+            self.millis_at(0.5),
+            self.millis_at(0.99)
         );
+        for (how, cost) in ["one thread", "every core busy"].into_iter().zip(raw) {
+            let (verify, sign) = cost.micros();
+            println!(
+                "  raw crypto, {how}: {:.1} us (RSA-2048 verify {verify:.1} us, P-256 sign {sign:.1} us), ratio {:.2}",
+                verify + sign,
+                cpu / (verify + sign)
+            );
+        }
+    }
+
+    /// The same for programs, or `null` if there were no such slices.
+    fn json(&self) -> serde_json::Value {
+        if self.latencies.is_empty() {
+            return serde_json::Value::Null;
+        }
+        serde_json::json!({
+            "tokens": self.latencies.len(), "tokens_per_second": self.tokens_per_second(),
+            "p50_ms": self.millis_at(0.5), "p99_ms": self.millis_at(0.99), "cpu_us": self.cpu_micros(),
+        })
     }
 }
 
@@ -202,66 +267,6 @@ fn slice(raw: &RawCrypto) -> Cost {
     }
 }
 
-/// The server in a process of its own, so that its CPU time and memory can be told apart.
-struct Server {
-    process: Child,
-    address: String,
-}
-
-impl Server {
-    async fn start(population: &Population) -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        drop(listener);
-        let process = command()
-            .arg("serve")
-            .env("CARNET_ISSUER", ISSUER_URL)
-            .env("CARNET_SERVER__LISTEN", &address)
-            .env("CARNET_DATA_DIR", &population.folder)
-            .env("CARNET_DATABASE__URL", &population.database_url)
-            .env("CARNET_RATE_LIMITS__TOKENS_PER_MINUTE_PER_CREDENTIAL", "0")
-            .env("CARNET_LOG__LEVEL", "warn")
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("the server starts");
-        let server = Self { process, address };
-        for _ in 0..6000 {
-            if TcpStream::connect(&server.address).await.is_ok() {
-                return server;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("the server did not listen");
-    }
-
-    /// User and system time of all threads so far.
-    fn cpu(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
-        let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
-        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-        // These fields of `/proc/<pid>/stat` are in units of 1/100 s (`USER_HZ`), whatever the
-        // kernel's tick.
-        Duration::from_millis(ticks * 10)
-    }
-
-    fn memory(&self, field: &str) -> f64 {
-        let status =
-            std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with(field)).unwrap();
-        line.split_whitespace()
-            .nth(1)
-            .unwrap()
-            .parse::<f64>()
-            .unwrap()
-            / 1024.0
-    }
-
-    fn stop(&mut self) {
-        kill(&self.process);
-        self.process.wait().unwrap();
-    }
-}
-
 /// Sends the requests over `connections` connections, each of which waits for the response before
 /// it sends the next request. Returns the latency of each request.
 async fn drive(server: &Server, requests: Vec<Vec<u8>>, connections: usize) -> Vec<Duration> {
@@ -317,26 +322,4 @@ async fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) {
             return;
         }
     }
-}
-
-/// The server, as a child of the program in `BENCH_UNDER` if that is set. For example
-/// `BENCH_UNDER="valgrind --tool=callgrind"` counts instructions.
-fn command() -> Command {
-    let server = env!("CARGO_BIN_EXE_carnet");
-    let Ok(under) = std::env::var("BENCH_UNDER") else {
-        return Command::new(server);
-    };
-    let mut words = under.split(' ');
-    let mut command = Command::new(words.next().unwrap());
-    command.args(words).arg(server);
-    command
-}
-
-/// Lets the server shut down by itself, so that a program in `BENCH_UNDER` can write its report.
-fn kill(process: &Child) {
-    Command::new("kill")
-        .arg("-TERM")
-        .arg(process.id().to_string())
-        .status()
-        .unwrap();
 }
