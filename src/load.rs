@@ -23,7 +23,7 @@ use crate::reason::Reason;
 use crate::refusal::Refusal;
 
 /// How long a request waits for its turn. Callers that waited longer would rather try again.
-const MOST_WAIT: Duration = Duration::from_secs(2);
+const MOST_WAIT: Duration = Duration::from_secs(5);
 
 /// Whose turn it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

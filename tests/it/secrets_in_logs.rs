@@ -395,7 +395,7 @@ async fn drive_admin(target: &mut Target, token: &str) {
     target
         .canaries
         .add("the query of a webhook", "canary-secret-query");
-    let notification = json!({ "url": url, "allow_private": true });
+    let notification = json!({ "url": url });
     let request = target
         .at(Method::PUT, "/admin/v1/notifications/ops")
         .bearer_auth(&target.admin)

@@ -18,6 +18,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub use random::Random;
 use run::{Counts, Run};
 
 /// When the runs take place, in seconds since 1970.
