@@ -191,18 +191,15 @@ mod tests {
         Source::Issuer(TrustedIssuerId(uuid::Uuid::from_bytes(random())))
     }
 
-    /// Starts to wait for a turn, and returns once it waits.
+    /// Starts to wait for a turn. It waits, or was refused, when this returns.
     async fn waiting(
         load: &Load,
         source: Source,
         account: &'static str,
     ) -> tokio::task::JoinHandle<Result<Turn, Refusal>> {
-        let before = load.numbers().1;
-        let task = tokio::spawn({
-            let load = load.clone();
-            async move { load.turn(source, || account.to_owned()).await }
-        });
-        while load.numbers().1 == before && !task.is_finished() {
+        let load = load.clone();
+        let task = tokio::spawn(async move { load.turn(source, || account.to_owned()).await });
+        for _ in 0..10 {
             tokio::task::yield_now().await;
         }
         task

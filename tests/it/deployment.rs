@@ -196,3 +196,26 @@ fn the_systemd_units_are_understood() {
         .collect();
     assert!(complaints.is_empty(), "{complaints:?}");
 }
+
+#[test]
+fn the_haproxy_of_the_compose_file_is_understood_and_trusted_at_its_address() {
+    let compose = read("docker-compose.replicas.yml");
+    let address = compose.split("ipv4_address: ").nth(1).unwrap().trim();
+    let trusted = compose
+        .lines()
+        .find(|line| line.contains("TRUSTED_PROXIES"));
+    assert!(trusted.unwrap().contains(&format!("\"{address}/32\"")));
+    assert!(compose.contains("./integrations/haproxy/haproxy.cfg:"));
+    // Only what is in the network of the first file can have this address.
+    assert!(read("docker-compose.yml").contains("subnet: 172.31.251.0/24"));
+    if !is_installed("haproxy") {
+        may_skip("haproxy");
+        return;
+    }
+    let checked = Command::new("haproxy")
+        .args(["-c", "-f", "integrations/haproxy/haproxy.cfg"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output();
+    let checked = finished(checked.unwrap());
+    assert_eq!(checked.code, 0, "{checked:?}");
+}

@@ -439,7 +439,7 @@ async fn drive_admin(target: &mut Target, token: &str) {
         (
             Method::PUT,
             "clients/x",
-            "{\"client_secret\": \"canary-made-up-secret\"}",
+            "{\"auth_method\": \"canary-made-up-secret\"}",
         ),
         (
             Method::POST,
