@@ -309,7 +309,8 @@ async fn a_request_is_traced_as_often_as_the_ratio_says_unless_its_proxy_decides
 
 // === metrics ===
 
-#[tokio::test]
+// The collector has to answer while the test waits for the end of the process.
+#[tokio::test(flavor = "multi_thread")]
 async fn the_collector_gets_the_metrics_with_the_headers_of_a_file() {
     let collector = Collector::start().await;
     let db = TestDb::new().await;
@@ -382,12 +383,16 @@ async fn the_collector_gets_the_metrics_with_the_headers_of_a_file() {
     assert_eq!(server.terminate(), 0);
     let is_there =
         |span: &Span| attribute(&span.attributes, "carnet.request_id") == Some(id.clone());
-    assert!(collector.spans().iter().any(is_there), "{id}");
+    assert!(
+        collector.spans().iter().any(is_there),
+        "{id}: {}",
+        log(db.folder())
+    );
 }
 
 // === a collector that is gone ===
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_answers_nothing_delays_no_request_and_no_end() {
     let (url, _listener) = Collector::silent().await;
     let installed = Installed::new(&[
