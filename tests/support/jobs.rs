@@ -186,7 +186,7 @@ pub async fn all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Outp
 /// One assertion at all places at once.
 async fn everywhere(seen: &Seen, http: &reqwest::Client, places: &[String], assertion: &str) {
     let form = [("grant_type", JWT_BEARER), ("assertion", assertion)];
-    let sent = places.iter().map(|place| async {
+    let sent = places.iter().map(|place| async move {
         let answer = http.post(format!("{place}/token")).form(&form).send().await;
         let answer = answer.ok()?;
         let is_token = answer.status() == 200;
