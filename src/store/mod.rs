@@ -60,6 +60,9 @@ const SQLITE_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a statement on PostgreSQL waits for a lock.
 const LOCK_TIMEOUT: &str = "10s";
+/// How long PostgreSQL waits for the next statement of a transaction. A server that stands still, or
+/// that the network lost, must not hold locks that the other replicas wait for.
+const IDLE_TIMEOUT: &str = "10s";
 /// The key of the advisory lock around migrations. Arbitrary, but the same in every release.
 const MIGRATION_LOCK: i64 = 0x0063_6172_6e65_7401;
 
@@ -231,9 +234,12 @@ impl Store {
     async fn migrate(&self) -> Result<(), StoreError> {
         let before = if self.backend() == DbBackend::Postgres {
             let lock = self.write.begin().await?;
-            // Another replica may hold the lock for as long as its migration takes.
-            lock.execute_unprepared("SET LOCAL lock_timeout = 0")
-                .await?;
+            // Another replica may hold the lock for as long as its migration takes, and this
+            // transaction does nothing meanwhile.
+            lock.execute_unprepared(
+                "SET LOCAL lock_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0",
+            )
+            .await?;
             lock.execute_raw(
                 self.statement("SELECT pg_advisory_xact_lock($1)", [MIGRATION_LOCK.into()]),
             )
@@ -281,7 +287,8 @@ impl Store {
             // these.
             transaction
                 .execute_unprepared(&format!(
-                    "SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"
+                    "SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; \
+                     SET LOCAL idle_in_transaction_session_timeout = '{IDLE_TIMEOUT}'"
                 ))
                 .await?;
         }

@@ -747,6 +747,11 @@ async fn atk_083__a_primary_that_vanishes_without_closing_connections_is_given_u
         ],
     );
     let server = installed.start().await;
+    // PostgreSQL does not notice either: the transactions that it waits for have to end, since they hold locks.
+    let guard = "CREATE FUNCTION ends() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+                 IF current_setting('idle_in_transaction_session_timeout') <> '10s' THEN RAISE 'without end'; END IF; RETURN NEW; END $$; \
+                 CREATE TRIGGER ends BEFORE INSERT ON consumed FOR EACH ROW EXECUTE FUNCTION ends()";
+    cluster.primary.execute("carnet", guard).await;
     let installed = Arc::new(installed);
     let signing = installed.clone();
     let assertions: Arc<Assertions> = Arc::new(move || signing.good());
@@ -763,7 +768,7 @@ async fn atk_083__a_primary_that_vanishes_without_closing_connections_is_given_u
             "round {round}: 40 tokens {} ms after the primary vanished",
             took.as_millis()
         );
-        assert!(took < Duration::from_secs(15), "{took:?}");
+        assert!(took < Duration::from_secs(25), "{took:?}");
         server.wait_until_ready(installed.db.folder()).await;
     }
     let outcome = jobs.stop().await;

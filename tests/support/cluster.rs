@@ -151,15 +151,12 @@ impl Node {
 
     /// Lets no file of its grow any more, as a disk that is full, or lets them grow again and starts it where it has ended.
     pub fn fill(&self, is_full: bool) {
-        let size = if is_full {
-            "0:0"
-        } else {
-            "unlimited:unlimited"
-        };
+        let size = if is_full { "0:" } else { "unlimited:" };
         for process in self.processes() {
-            let mut prlimit = Command::new("prlimit");
-            prlimit.args(["--pid", &process, &format!("--fsize={size}")]);
-            prlimit.stderr(Stdio::null()).status().unwrap();
+            // One may have ended meanwhile.
+            let limit = format!("--fsize={size}");
+            let mut prlimit = owned("prlimit");
+            prlimit.args(["--pid", &process, &limit]).status().unwrap();
         }
         if !is_full && !self.control(&["status"]).status().unwrap().success() {
             self.start();
