@@ -23,6 +23,7 @@ use crate::clock::Timestamp;
 use crate::config::AuditDestination;
 use crate::ids::{self, EventId};
 use crate::store::StoreError;
+use crate::telemetry::Telemetry;
 
 /// Interval at which new events are looked for.
 const LOOK: Duration = Duration::from_secs(1);
@@ -69,7 +70,7 @@ enum Failure {
 
 /// Sends events to a destination until the server ends.
 pub async fn export(app: Arc<App>, destination: AuditDestination) {
-    let exporter = app.telemetry.as_ref().map(|telemetry| telemetry.exporter());
+    let exporter = app.telemetry.as_ref().map(Telemetry::exporter);
     let mut export = Export {
         destination: destination.to_string(),
         kind: destination.kind(),

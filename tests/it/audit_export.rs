@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, UdpSocket, UnixDatagram};
 
 use crate::support::{Collector, TestServer, World, attribute, free_address};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Longer than an event may be written after its id is made, in seconds.
 const SETTLED: i64 = 400;
 /// Longer than one replica sends without being heard of, in seconds.
