@@ -211,9 +211,11 @@ async fn atk_199__a_flood_of_bad_assertions_from_one_address_is_judged_one_at_a_
             ("assertion", assertion.as_str()),
         ];
         let answer = world.server.form_from(address, "/token", &form).await;
-        (answer.status == 200)
-            .then_some("served".to_owned())
-            .unwrap_or_else(|| answer.reason())
+        if answer.status == 200 {
+            "served".to_owned()
+        } else {
+            answer.reason()
+        }
     };
     let mut refused = Vec::new();
     for round in 0..20 {
