@@ -13,12 +13,10 @@ use super::{CommandError, Conclusion, ConfigFile};
 use crate::admin::shared_workloads;
 use crate::app::{App, StartError};
 use crate::clock::{Clock as _, SystemClock};
-use crate::config::{
-    CertificateListeners, Config, ConnectionLimits, Listen, LogConfig, create_private,
-};
+use crate::config::{CertificateListeners, Config, ConnectionLimits, Listen, LogConfig};
 use crate::http;
 use crate::keys;
-use crate::store::Store;
+use crate::store::{Found, Store};
 use crate::telemetry;
 use crate::tls::proxy_thumbprints;
 use crate::upstream::HttpFetch;
@@ -68,16 +66,18 @@ pub async fn run(args: &ServeArgs) -> Result<Conclusion, CommandError> {
     serve(&app, listeners, || log_ready(&app)).await
 }
 
-/// Notes in the database that it was restored from a backup. A configuration without a database
-/// starts with an empty one, which remembers nothing either.
+/// Notes in the database that it was restored from a backup. Fails if there is none: an empty one
+/// would be created instead of the one that should have been restored.
 async fn note_restore(config: &Config) -> Result<(), CommandError> {
-    if config.database.url.is_sqlite() {
-        create_private(&config.data_dir)
-            .map_err(|error| StartError::DataDir(config.data_dir.display().to_string(), error))?;
+    let found = Store::find(&config.database).await;
+    if matches!(found.map_err(StartError::Store)?, Found::Nothing) {
+        let place = config.database_place();
+        return Err(CommandError::Other(format!(
+            "--after-restore: there is no database yet: {place}. Put the backup there first"
+        )));
     }
-    let store = Store::open(&config.database)
-        .await
-        .map_err(StartError::Store)?;
+    let store = Store::open(&config.database).await;
+    let store = store.map_err(StartError::Store)?;
     let now = SystemClock.now();
     store.note_restore(now).await.map_err(StartError::Store)?;
     store.close().await.map_err(StartError::Store)?;

@@ -4,7 +4,9 @@
 use carnet::clock::Timestamp;
 use serde_json::json;
 
-use crate::support::{FakeIssuer, Installed, ServerProcess, TestKey, TestServer, World, carnet};
+use crate::support::{
+    FakeIssuer, Installed, ServerProcess, TestKey, TestServer, World, carnet, carnet_in,
+};
 
 const HOUR: i64 = 3600;
 
@@ -182,4 +184,18 @@ async fn a_backup_that_is_restored_as_the_guide_says_lets_no_assertion_be_used_t
         assert_eq!(status, 200, "{body}");
         assert_eq!(server.terminate(), 0);
     }
+}
+
+#[test]
+fn a_server_that_is_to_be_restored_and_has_no_database_does_not_start_with_an_empty_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let ended = carnet_in(folder.path(), &["serve", "--after-restore"]);
+    assert_eq!(ended.code, 1, "{ended:?}");
+    let says = &ended.stderr;
+    assert!(
+        says.contains("--after-restore: there is no database yet"),
+        "{says}"
+    );
+    assert!(says.contains("carnet.db"), "{says}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }

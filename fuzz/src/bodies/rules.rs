@@ -120,11 +120,7 @@ fn word(input: &mut Unstructured<'_>, stars: bool) -> Result<String> {
 
 fn job(input: &mut Unstructured<'_>) -> Result<Job> {
     Ok(Job {
-        repository: input.choose(&[
-            "octo-org/widgets",
-            "Octo-Org/Widgets",
-            "octo-org/widgets2",
-        ])?,
+        repository: input.choose(&["octo-org/widgets", "Octo-Org/Widgets", "octo-org/widgets2"])?,
         repository_id: input.choose(&["74", "74", "74", "740"])?,
         reference: format!("refs/heads/{}", word(input, false)?),
         environment: match input.int_in_range(0..=2)? {
