@@ -26,8 +26,9 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// For one message to a webhook, from name resolution to the status of the answer.
 const POST_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_REDIRECTS: usize = 2;
-/// How many HTTP clients are kept for questions, and for how long after their last use.
+/// How many HTTP clients are kept for questions, fetches and messages, and for how long after their last use.
 const MOST_ASKING: u64 = 100;
+const MOST_FETCHING: u64 = 20;
 const MOST_POSTING: u64 = 20;
 const ASKING_FOR: Duration = Duration::from_mins(5);
 
@@ -135,9 +136,10 @@ pub struct HttpFetch {
     lookup: Arc<dyn Lookup>,
     /// The operator's proxy for all requests that leave the operator's network.
     proxy: Option<ProxyUrl>,
-    /// Clients for questions, by egress rules and by whether they speak plain http. Unlike fetches
-    /// of keys, questions come with every token, and building a client reads the system's
-    /// certificates.
+    /// Clients for fetches, by egress rules and by whether they speak plain http. Building one reads
+    /// the system's certificates.
+    fetching: Cache<(Egress, bool), reqwest::Client>,
+    /// The same for questions, which come with every token.
     asking: Cache<(Egress, bool), reqwest::Client>,
     /// The same for messages to webhooks, so that their owners' egress rules displace no client for
     /// questions.
@@ -162,6 +164,7 @@ impl HttpFetch {
         Self {
             lookup,
             proxy: None,
+            fetching: clients(MOST_FETCHING),
             asking: clients(MOST_ASKING),
             posting: clients(MOST_POSTING),
         }
@@ -194,14 +197,24 @@ impl HttpFetch {
         Ok(())
     }
 
-    /// Builds a client. Every fetch of keys builds its own: they are rare, and an idle client would
-    /// keep the system's certificates in memory.
+    /// Builds a client. That reads the system's certificates, so requests share one for a while:
+    /// many fetches at once, as after a start, would keep the threads of the runtime busy, and
+    /// issuers that answer would be given up beside those that do not.
     fn client(
         &self,
         url: &Url,
         egress: &Egress,
         redirects: Policy,
     ) -> Result<reqwest::Client, reqwest::Error> {
+        self.builder(url, egress, redirects)?.build()
+    }
+
+    fn builder(
+        &self,
+        url: &Url,
+        egress: &Egress,
+        redirects: Policy,
+    ) -> Result<reqwest::ClientBuilder, reqwest::Error> {
         let mut builder = carnet_outbound::client(TIMEOUT, !egress.is_http_loopback(url))
             .no_proxy()
             .redirect(redirects);
@@ -219,7 +232,7 @@ impl HttpFetch {
                 builder = builder.add_root_certificate(certificate);
             }
         }
-        builder.build()
+        Ok(builder)
     }
 }
 
@@ -233,9 +246,16 @@ impl Fetch for HttpFetch {
     ) -> Answer<'a, Result<Fetched, FetchError>> {
         Box::pin(async move {
             self.check(url, egress)?;
+            let key = (egress.clone(), egress.is_http_loopback(url));
             let client = self
-                .client(url, egress, Policy::custom(same_origin))
-                .map_err(|error| failed(url, &error))?;
+                .fetching
+                .try_get_with(key, async {
+                    // Keys are fetched rarely; each fetch resolves the name and checks the address.
+                    let builder = self.builder(url, egress, Policy::custom(same_origin))?;
+                    builder.pool_max_idle_per_host(0).build()
+                })
+                .await;
+            let client = client.map_err(|error| failed(url, &error))?;
             let mut request = client.get(url.clone());
             if let Some(credential) = credential {
                 request = request.header("authorization", bearer(credential));
