@@ -254,7 +254,9 @@ mod tests {
         let pushed_out = flood.pop().unwrap().await.unwrap();
         assert_eq!(pushed_out.unwrap_err().reason, Reason::Overloaded);
         drop(running);
-        for task in flood.into_iter().chain([other]) {
+        // The order in which they have their turns.
+        flood.insert(1, other);
+        for task in flood {
             drop(task.await.unwrap().unwrap());
         }
         assert_eq!(load.numbers(), (0, 0));
