@@ -4,9 +4,10 @@
 
 use std::sync::Arc;
 
-use moka::ops::compute::{CompResult, Op};
+use moka::ops::compute::Op;
 
-use super::{CachedKeys, MOST_STALE, UpstreamKeys, discovery};
+use super::refresh::{CachedKeys, cached};
+use super::{MOST_STALE, UpstreamKeys, discovery};
 use crate::clock::Timestamp;
 use crate::model::{KeySource, TrustedIssuer};
 use crate::store::KeptKeySet;
@@ -43,13 +44,7 @@ impl UpstreamKeys {
                 },
             }
         });
-        match recalled.await {
-            CompResult::Inserted(entry)
-            | CompResult::ReplacedWith(entry)
-            | CompResult::Unchanged(entry)
-            | CompResult::Removed(entry) => Some(entry.into_value()).filter(is_current),
-            CompResult::StillNone(_) => None,
-        }
+        cached(recalled.await).filter(is_current)
     }
 
     async fn recall(&self, issuer: &TrustedIssuer) -> Option<CachedKeys> {
@@ -81,7 +76,9 @@ impl UpstreamKeys {
         })
     }
 
-    /// Keeps a key set. Nobody waits for that: if it fails, the next start fetches.
+    /// Keeps a key set. Nobody waits for that: if it fails, the next start fetches. One set at a time
+    /// is written, so that thousands of them after a start do not delay the tokens that wait for the
+    /// same connection.
     pub(super) fn keep(
         &self,
         issuer: &TrustedIssuer,
@@ -91,7 +88,8 @@ impl UpstreamKeys {
         let (true, Ok(document)) = (is_fetched(&issuer.keys), String::from_utf8(document)) else {
             return;
         };
-        let (store, name) = (self.store.clone(), issuer.name.clone());
+        let (store, turn) = (self.store.clone(), self.keeping.clone());
+        let name = issuer.name.clone();
         let kept = KeptKeySet {
             issuer: issuer.id,
             version: issuer.version,
@@ -100,6 +98,7 @@ impl UpstreamKeys {
             fresh_until,
         };
         tokio::spawn(async move {
+            let _turn = turn.acquire().await;
             if let Err(error) = store.keep_key_set(kept).await {
                 tracing::warn!(%error, trusted_issuer = name, "the keys cannot be kept for the next start");
             }

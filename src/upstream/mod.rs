@@ -10,6 +10,7 @@ mod discovery;
 mod egress;
 mod files;
 mod kept;
+mod refresh;
 mod review;
 mod status;
 mod verify;
@@ -19,13 +20,13 @@ use std::time::Duration;
 
 use carnet_jose::{Algorithm, KeySet, NoKey};
 use moka::future::Cache;
-use moka::ops::compute::Op;
+use tokio::sync::Semaphore;
 
 pub use addresses::Lookup;
-use discovery::FetchedKeys;
 pub use discovery::KeySetError;
 pub use egress::{Answer, Egress, Fetch, FetchError, Fetched, HttpFetch, Message, Question};
 pub use files::KeyFiles;
+use refresh::CachedKeys;
 use review::{Asking, Reviews};
 pub use status::{KeyState, KeyStatus};
 
@@ -36,10 +37,6 @@ use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::store::Store;
 
-/// Shortest and longest time for which keys count as fresh, in seconds, whatever the publisher says
-/// (decision D-28).
-const LEAST_FRESH: i64 = 5 * 60;
-const MOST_FRESH: i64 = 24 * 3600;
 /// How long keys that are no longer fresh are still used while they are fetched in the background,
 /// in seconds.
 const GRACE: i64 = 5 * 60;
@@ -49,8 +46,6 @@ const MOST_STALE: i64 = 24 * 3600;
 /// Shortest time between two fetches for one issuer, failed ones included, in seconds (decision
 /// D-28).
 const COOLDOWN: i64 = 30;
-/// Shortest time between two readings of a file, or two fetches of a SPIFFE bundle, in seconds.
-const LOCALLY_FRESH: i64 = 30;
 /// For discovery and key set together, or for one `TokenReview`.
 const TIMEOUT: Duration = Duration::from_secs(5);
 const MOST_ISSUERS: u64 = 10_000;
@@ -64,29 +59,13 @@ pub struct UpstreamKeys {
     files: KeyFiles,
     /// Where key sets are kept over a restart.
     store: Store,
+    /// Whose turn it is to write a key set there.
+    keeping: Arc<Semaphore>,
     reviews: Reviews,
     allow_http_loopback: bool,
     /// Assertions that were issued before are refused: they may have been used before the database
     /// was restored from a backup.
     not_before: Option<Timestamp>,
-}
-
-/// The keys of one issuer, and the last attempt to fetch them.
-#[derive(Clone, Debug)]
-struct CachedKeys {
-    /// The version of the trusted issuer for which the keys were fetched.
-    version: i64,
-    keys: Option<Arc<KeySet>>,
-    fetched_at: Timestamp,
-    fresh_until: Timestamp,
-    attempted_at: Timestamp,
-    /// The sequence number of the SPIFFE bundle.
-    sequence: Option<u64>,
-    failure: Option<String>,
-    /// The last attempt that succeeded.
-    succeeded_at: Option<Timestamp>,
-    /// The first failure after it.
-    failing_since: Option<Timestamp>,
 }
 
 impl UpstreamKeys {
@@ -105,6 +84,7 @@ impl UpstreamKeys {
             clock,
             files,
             store,
+            keeping: Arc::new(Semaphore::new(1)),
             reviews,
             allow_http_loopback,
             not_before: restored_at,
@@ -301,119 +281,6 @@ impl UpstreamKeys {
         failed.collect()
     }
 
-    /// Fetches in a task of its own: a caller that disconnects must not cancel the fetch before the
-    /// attempt is recorded, since the cooldown depends on that record.
-    fn refresh_soon(
-        &self,
-        issuer: &Arc<TrustedIssuer>,
-        forced: bool,
-    ) -> tokio::task::JoinHandle<Arc<CachedKeys>> {
-        let (keys, issuer) = (self.clone(), issuer.clone());
-        tokio::spawn(async move { keys.refresh_once(&issuer, forced).await })
-    }
-
-    /// Lets one caller at a time fetch for an issuer. A caller that waited finds the new keys in
-    /// the cache and, unless `forced`, does not fetch again.
-    async fn refresh_once(&self, issuer: &TrustedIssuer, forced: bool) -> Arc<CachedKeys> {
-        let entry = self
-            .cache
-            .entry(issuer.id)
-            .and_compute_with(|present| async {
-                let present = present
-                    .map(moka::Entry::into_value)
-                    .filter(|held| held.version == issuer.version);
-                let now = self.clock.now();
-                let cooling =
-                    |held: &Arc<CachedKeys>| now.seconds_since(held.attempted_at) < COOLDOWN;
-                if !forced && present.as_ref().is_some_and(cooling) {
-                    return Op::Nop;
-                }
-                Op::Put(Arc::new(self.attempt(issuer, present, now, forced).await))
-            });
-        match entry.await {
-            moka::ops::compute::CompResult::Inserted(entry)
-            | moka::ops::compute::CompResult::ReplacedWith(entry)
-            | moka::ops::compute::CompResult::Unchanged(entry)
-            | moka::ops::compute::CompResult::Removed(entry) => entry.into_value(),
-            moka::ops::compute::CompResult::StillNone(_) => {
-                Arc::new(CachedKeys::nothing(issuer.version, self.clock.now()))
-            }
-        }
-    }
-
-    async fn attempt(
-        &self,
-        issuer: &TrustedIssuer,
-        present: Option<Arc<CachedKeys>>,
-        now: Timestamp,
-        forced: bool,
-    ) -> CachedKeys {
-        let outcome = self.fetch_within_limits(issuer).await;
-        let word = if outcome.is_ok() { "fetched" } else { "failed" };
-        metrics::counter!("carnet_upstream_fetches_total", "outcome" => word).increment(1);
-        match outcome {
-            Ok(found) => {
-                tracing::info!(trusted_issuer = issuer.name, "keys fetched");
-                let fresh_until = now.plus_seconds(fresh_for(&issuer.keys, found.max_age));
-                // A bundle with a lower sequence number than the cached one comes from a place that
-                // lags behind (SPIFFE Trust Domain and Bundle section 4.1.1). The cached keys stay,
-                // and their age counts on. A forced refresh takes the fetched bundle: a trust
-                // domain that was set up anew counts from the beginning.
-                let is_older = |held: &Arc<CachedKeys>| {
-                    !forced
-                        && held
-                            .sequence
-                            .zip(found.sequence)
-                            .is_some_and(|(ours, theirs)| ours > theirs)
-                };
-                if let Some(held) = present.filter(|held| held.keys.is_some() && is_older(held)) {
-                    let fresh_until = fresh_until.min(held.fetched_at.plus_seconds(MOST_STALE));
-                    return CachedKeys {
-                        fresh_until,
-                        attempted_at: now,
-                        failure: None,
-                        succeeded_at: Some(now),
-                        failing_since: None,
-                        ..(*held).clone()
-                    };
-                }
-                self.keep(issuer, found.document, (now, fresh_until));
-                CachedKeys {
-                    keys: Some(Arc::new(found.keys)),
-                    fetched_at: now,
-                    fresh_until,
-                    sequence: found.sequence,
-                    succeeded_at: Some(now),
-                    ..CachedKeys::nothing(issuer.version, now)
-                }
-            }
-            Err(error) => {
-                tracing::warn!(trusted_issuer = issuer.name, %error, "keys cannot be fetched");
-                let before = present.map_or_else(
-                    || CachedKeys::nothing(issuer.version, now),
-                    |held| (*held).clone(),
-                );
-                CachedKeys {
-                    attempted_at: now,
-                    failure: Some(error.to_string()),
-                    failing_since: before.failing_since.or(Some(now)),
-                    ..before
-                }
-            }
-        }
-    }
-
-    async fn fetch_within_limits(
-        &self,
-        issuer: &TrustedIssuer,
-    ) -> Result<FetchedKeys, KeySetError> {
-        let egress = self.egress(issuer);
-        let keys = discovery::fetch_keys(&*self.fetch, &self.files, issuer, &egress);
-        tokio::time::timeout(TIMEOUT, keys)
-            .await
-            .unwrap_or_else(|_| Err(too_slow(issuer)))
-    }
-
     /// The files that trusted issuers may name.
     pub fn files(&self) -> &KeyFiles {
         &self.files
@@ -439,38 +306,5 @@ fn too_slow(issuer: &TrustedIssuer) -> KeySetError {
     KeySetError::Unusable {
         url: issuer.issuer.clone(),
         why: "it took longer than 5 seconds".to_owned(),
-    }
-}
-
-/// How long keys count as fresh after a fetch, in seconds. The value for static keys is endless,
-/// and small enough to be counted in milliseconds.
-fn fresh_for(source: &KeySource, max_age: Option<i64>) -> i64 {
-    match source {
-        KeySource::Static { .. } => i64::MAX / 2000,
-        KeySource::File { .. }
-        | KeySource::SpiffeBundle { uri: None, .. }
-        | KeySource::TokenReview { .. } => LOCALLY_FRESH,
-        KeySource::SpiffeBundle { .. } => max_age
-            .unwrap_or(LEAST_FRESH)
-            .clamp(LOCALLY_FRESH, MOST_FRESH),
-        KeySource::Discovery | KeySource::JwksUri { .. } => max_age
-            .unwrap_or(LEAST_FRESH)
-            .clamp(LEAST_FRESH, MOST_FRESH),
-    }
-}
-
-impl CachedKeys {
-    fn nothing(version: i64, now: Timestamp) -> Self {
-        Self {
-            version,
-            keys: None,
-            fetched_at: now,
-            fresh_until: now,
-            attempted_at: now,
-            sequence: None,
-            failure: None,
-            succeeded_at: None,
-            failing_since: None,
-        }
     }
 }

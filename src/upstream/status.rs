@@ -1,9 +1,10 @@
 //! What this process knows of the keys of a trusted issuer. The state lives beside the cached keys:
-//! it begins anew with the process, and each replica has its own.
+//! it begins anew with the process, but for the keys that were kept, and each replica has its own.
 
 use serde::Serialize;
 
-use super::{COOLDOWN, CachedKeys, MOST_STALE, UpstreamKeys};
+use super::refresh::CachedKeys;
+use super::{COOLDOWN, MOST_STALE, UpstreamKeys};
 use crate::clock::Timestamp;
 use crate::model::{KeySource, TrustedIssuer};
 

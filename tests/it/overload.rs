@@ -122,6 +122,22 @@ async fn a_flood_of_one_account_neither_refuses_nor_delays_the_request_of_anothe
 }
 
 #[tokio::test]
+async fn a_request_keeps_its_turn_until_its_token_is_recorded() {
+    let world = World::with(TWO_TURNS).await;
+    // Fetches the keys of the platform.
+    assert_eq!(world.exchange(&world.good()).await.status, 200);
+    let lock = world.server.db.lock().await;
+    // Of two turns one trusted issuer has one.
+    let requests = [begin(&world, &world.good()), begin(&world, &world.good())];
+    until_waiting(&world, 1).await;
+    assert_eq!(world.server.app.load.numbers(), (1, 1));
+    lock.release().await;
+    for request in requests {
+        assert_eq!(request.await.unwrap().0, 200);
+    }
+}
+
+#[tokio::test]
 async fn introspection_revocation_and_changes_do_not_wait_for_token_requests() {
     let world = World::with(TWO_TURNS).await;
     let registry = world

@@ -2,6 +2,8 @@
 //! restored from a backup.
 
 use carnet::clock::Timestamp;
+use carnet::store::KeptKeySet;
+use carnet_dpop::ProofKey;
 use serde_json::json;
 
 use crate::support::{
@@ -145,10 +147,102 @@ async fn after_a_restore_nothing_from_before_is_accepted_on_any_node() {
         assert_eq!(told.json()["ended"], "before_restore");
         assert_eq!(exchange(&node, &world.good()).await, (200, None));
     }
-    // An assertion that does not say when it was issued may be from before.
-    let undated = || world.gh.sign(&world.claims().without("iat"));
+}
+
+#[tokio::test]
+async fn after_a_restore_assertions_without_iat_are_refused_for_as_long_as_others_live() {
+    let world = World::new().await;
+    let other = FakeIssuer::new("https://ci.test", TestKey::rsa(1));
+    world.server.network.add(&other);
+    let document = json!({ "profile": "generic", "issuer": "https://ci.test" });
+    world
+        .server
+        .put("trusted-issuers/other?validate=offline", document)
+        .await;
+    let rule = json!({
+        "principal": "joel", "trusted_issuer": "other", "match": { "subject": "job" },
+        "permissions": [{ "resource_server": "pypi", "actions": ["publish"], "packages": ["widgets"] }],
+    });
+    world.server.put("federated-credentials/other", rule).await;
+    let undated = || {
+        let now = world.server.now();
+        let claims = world.claims().without("iat").without("nbf");
+        let claims = claims.with("iss", "https://ci.test").with("sub", "job");
+        other.sign(&claims.with("exp", now + 300))
+    };
+    assert_eq!(exchange(&world.server, &undated()).await, (200, None));
+    let now = Timestamp::from_seconds(world.server.now());
+    world.server.app.store.note_restore(now).await.unwrap();
     let node = world.server.another_node().await;
-    assert_eq!(exchange(&node, &undated()).await.0, 400);
+    let refused = (400, Some("issued_before_restore".to_owned()));
+    assert_eq!(exchange(&node, &undated()).await, refused);
+    world.server.clock.advance(25 * HOUR);
+    assert_eq!(exchange(&node, &undated()).await, refused);
+    world.server.clock.advance(1);
+    assert_eq!(exchange(&node, &undated()).await, (200, None));
+}
+
+#[tokio::test]
+async fn after_a_restore_proofs_from_before_and_kept_keys_do_not_count() {
+    let world = World::new().await;
+    assert_eq!(world.exchange(&world.good()).await.status, 200);
+    kept(&world).await;
+    let key = ProofKey::generate().unwrap();
+    let prove = || {
+        let request = ("POST", "https://as.test/token");
+        key.prove(request, None, None, world.server.now()).unwrap()
+    };
+    let from_before = prove();
+    world.server.clock.advance(5);
+    let now = Timestamp::from_seconds(world.server.now());
+    world.server.app.store.note_restore(now).await.unwrap();
+    let node = world.server.another_node().await;
+    let fetches = world.gh.key_fetches();
+    let assertion = world.good();
+    let ask = async |proof: &str| {
+        let form = [
+            ("grant_type", crate::support::JWT_BEARER),
+            ("assertion", assertion.as_str()),
+        ];
+        node.form_with("/token", &[("dpop", proof)], &form).await
+    };
+    let refused = ask(&from_before).await;
+    refused.refused(400, "invalid_dpop_proof", "proof_invalid");
+    assert!(refused.text().contains("before the server was restored"));
+    assert_eq!(ask(&prove()).await.status, 200);
+    assert_eq!(world.gh.key_fetches(), fetches + 1, "the keys are fetched");
+}
+
+#[tokio::test]
+async fn of_two_replicas_that_keep_keys_the_later_fetch_stays_and_old_ones_are_removed() {
+    let world = World::new().await;
+    let store = &world.server.app.store;
+    let issuer = carnet::ids::TrustedIssuerId(uuid::Uuid::nil());
+    let fetched = |seconds: i64, document: &str| KeptKeySet {
+        issuer,
+        version: 1,
+        document: document.to_owned(),
+        fetched_at: Timestamp::from_seconds(seconds),
+        fresh_until: Timestamp::from_seconds(seconds + 300),
+    };
+    for (seconds, document, stays) in [
+        (1_000, "first", "first"),
+        (2_000, "later", "later"),
+        (1_500, "slower", "later"),
+        (2_000, "again", "again"),
+    ] {
+        store
+            .keep_key_set(fetched(seconds, document))
+            .await
+            .unwrap();
+        let kept = store.key_set(issuer).await.unwrap().unwrap();
+        assert_eq!(kept.document, stays);
+    }
+    let after = |days: i64| Timestamp::from_seconds(2_000 + days * 24 * HOUR);
+    store.prune(after(2), 400).await.unwrap();
+    assert!(store.key_set(issuer).await.unwrap().is_some());
+    store.prune(after(3), 400).await.unwrap();
+    assert_eq!(store.key_set(issuer).await.unwrap(), None);
 }
 
 #[tokio::test]
