@@ -152,9 +152,9 @@ async fn after_a_restore_nothing_from_before_is_accepted_on_any_node() {
 #[tokio::test]
 async fn after_a_restore_assertions_without_iat_are_refused_for_as_long_as_others_live() {
     let world = World::new().await;
-    let other = FakeIssuer::new("https://ci.test", TestKey::rsa(1));
+    let other = FakeIssuer::new("https://gl.test", TestKey::rsa(1));
     world.server.network.add(&other);
-    let document = json!({ "profile": "generic", "issuer": "https://ci.test" });
+    let document = json!({ "profile": "generic", "issuer": "https://gl.test" });
     world
         .server
         .put("trusted-issuers/other?validate=offline", document)
@@ -167,7 +167,7 @@ async fn after_a_restore_assertions_without_iat_are_refused_for_as_long_as_other
     let undated = || {
         let now = world.server.now();
         let claims = world.claims().without("iat").without("nbf");
-        let claims = claims.with("iss", "https://ci.test").with("sub", "job");
+        let claims = claims.with("iss", "https://gl.test").with("sub", "job");
         other.sign(&claims.with("exp", now + 300))
     };
     assert_eq!(exchange(&world.server, &undated()).await, (200, None));
