@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use carnet::clock::Timestamp;
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, UdpSocket, UnixDatagram};
+use uuid::Uuid;
 
 use crate::support::{Collector, TestServer, World, attribute, free_address};
 
@@ -290,6 +292,43 @@ async fn of_two_replicas_one_sends_and_the_other_takes_over() {
             .then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_destination_is_taken_over_when_the_lease_of_the_other_replica_ends_and_not_before() {
+    let server = TestServer::start().await;
+    let store = &server.app.store;
+    let at = Timestamp::from_seconds;
+    let hold = async |holder: &str, now: i64| {
+        let destination = ("file:/audit.jsonl", Uuid::nil());
+        let until = at(now + LEASE);
+        let held = store.hold_export(destination, holder, at(now), until).await;
+        held.unwrap()
+    };
+    assert_eq!(hold("one", 1_000).await, Some(Uuid::nil()));
+    assert_eq!(hold("other", 1_000 + LEASE - 1).await, None);
+    assert_eq!(
+        hold("one", 1_000 + LEASE - 1).await,
+        Some(Uuid::nil()),
+        "its own lease goes on"
+    );
+    assert_eq!(hold("other", 1_000 + LEASE).await, None);
+    let sent = Uuid::from_u128(7);
+    let note = async |holder: &str| {
+        let noted = store
+            .set_exported_up_to("file:/audit.jsonl", holder, sent)
+            .await;
+        noted.unwrap();
+    };
+    note("other").await;
+    assert_eq!(
+        hold("other", 1_000 + 2 * LEASE).await,
+        Some(Uuid::nil()),
+        "only the holder notes"
+    );
+    note("other").await;
+    assert_eq!(hold("other", 1_000 + 2 * LEASE).await, Some(sent));
+    assert_eq!(hold("one", 1_000 + 2 * LEASE).await, None);
 }
 
 #[tokio::test]

@@ -245,6 +245,30 @@ async fn of_two_replicas_that_keep_keys_the_later_fetch_stays_and_old_ones_are_r
     assert_eq!(store.key_set(issuer).await.unwrap(), None);
 }
 
+/// A clock that was ahead when the keys were fetched would keep a withdrawn key in use for longer than
+/// a day.
+#[tokio::test]
+async fn kept_keys_that_were_fetched_in_the_future_are_fetched_again() {
+    let world = World::new().await;
+    world.exchange(&world.good()).await.token();
+    let store = &world.server.app.store;
+    let issuer = world.server.app.rules().issuer_named("github").unwrap().id;
+    kept(&world).await;
+    let known = store.key_set(issuer).await.unwrap().unwrap();
+    let later = |at: Timestamp| at.plus_seconds(HOUR);
+    let ahead = KeptKeySet {
+        issuer,
+        fetched_at: later(known.fetched_at),
+        fresh_until: later(known.fresh_until),
+        ..known
+    };
+    store.keep_key_set(ahead).await.unwrap();
+    let fetches = world.gh.key_fetches();
+    let node = world.server.another_node().await;
+    assert_eq!(exchange(&node, &world.good()).await.0, 200);
+    assert_eq!(world.gh.key_fetches(), fetches + 1);
+}
+
 #[tokio::test]
 async fn a_backup_that_is_restored_as_the_guide_says_lets_no_assertion_be_used_twice() {
     let installed = Installed::new(&[]).await;
