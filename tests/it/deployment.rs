@@ -7,7 +7,7 @@ use carnet::config::Config;
 
 use super::documents::{files, read};
 use super::surroundings::{Program, is_installed, nginx, nginx_conf};
-use crate::support::{Installed, ServerProcess, TestDb, finished, free_address, may_skip};
+use crate::support::{Installed, ServerProcess, TestDb, carnet, finished, free_address, may_skip};
 
 const PAGE: &str = "docs/src/guides/replicas.md";
 
@@ -144,14 +144,9 @@ fn the_kubernetes_manifest_holds_the_configuration_of_the_guide_and_no_service_l
     ] {
         assert!(manifest.contains(port) && inner.contains(address));
     }
-    let user = read("Dockerfile")
-        .split("--uid ")
-        .nth(1)
-        .unwrap()
-        .split(' ')
-        .next()
-        .unwrap()
-        .to_owned();
+    let dockerfile = read("Dockerfile");
+    let user = dockerfile.split("\nUSER ").nth(1).unwrap();
+    let user = user.split(':').next().unwrap();
     assert!(manifest.contains(&format!("runAsUser: {user}\n")));
     let config: toml::Table = inner.parse().unwrap();
     for key in ["database.url_file", "keys.encryption_key_file"] {
@@ -164,6 +159,39 @@ fn the_kubernetes_manifest_holds_the_configuration_of_the_guide_and_no_service_l
         );
         assert!(
             manifest.contains(&format!("--from-literal={name}=")),
+            "{name}"
+        );
+    }
+}
+
+/// The image has no other libraries.
+#[test]
+fn the_server_needs_no_library_that_the_container_image_lacks() {
+    let image = read("Dockerfile");
+    assert!(image.contains("\nFROM gcr.io/distroless/cc-debian12\n"));
+    let needed = Command::new("ldd")
+        .arg(env!("CARGO_BIN_EXE_carnet"))
+        .output()
+        .unwrap();
+    let needed = String::from_utf8(needed.stdout).unwrap();
+    let names: Vec<&str> = needed
+        .lines()
+        .filter_map(|line| line.trim().split([' ', '\t']).next())
+        .map(|path| path.rsplit('/').next().unwrap())
+        .collect();
+    assert!(names.contains(&"libc.so.6"), "{needed}");
+    for name in names {
+        let has = [
+            "libc.so.6",
+            "libm.so.6",
+            "libgcc_s.so.1",
+            "libdl.so.2",
+            "libpthread.so.0",
+            "librt.so.1",
+        ]
+        .contains(&name);
+        assert!(
+            has || name.starts_with("linux-vdso") || name.starts_with("ld-linux"),
             "{name}"
         );
     }
