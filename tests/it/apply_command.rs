@@ -989,7 +989,7 @@ async fn new_a26__export_is_the_same_text_after_a_round_trip_and_says_what_it_le
 #[tokio::test]
 async fn apply_says_how_far_it_is_when_it_takes_long() {
     let place = Place::new().await;
-    let many: Value = (0..1500)
+    let many: Value = (0..800)
         .map(|n| (format!("p{n}"), json!({ "kind": "user" })))
         .collect::<serde_json::Map<_, _>>()
         .into();
@@ -999,11 +999,11 @@ async fn apply_says_how_far_it_is_when_it_takes_long() {
     assert_eq!(quiet.stderr, "", "nobody looks: {}", quiet.stderr);
     let told = place.carnet(&["apply", "-f", "a.json", "--progress", "--json"]);
     assert!(
-        told.stderr.contains(" of 1500 steps executed")
-            || told.stderr.contains(" of 1500 objects compared"),
+        told.stderr.contains(" of 800 steps executed")
+            || told.stderr.contains(" of 800 objects compared"),
         "{}",
         told.stderr
     );
     let summary: Value = serde_json::from_str(&told.stdout).unwrap();
-    assert_eq!(summary["done"], 1500);
+    assert_eq!(summary["done"], 800);
 }
