@@ -15,6 +15,7 @@ mod m20261129_000009_gateway;
 mod m20261129_000010_proofs;
 mod m20261129_000011_key_sets;
 mod m20261129_000012_audit_export;
+mod m20261130_000013_people;
 
 struct Migrator;
 
@@ -34,12 +35,13 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000010_proofs::Migration),
             Box::new(m20261129_000011_key_sets::Migration),
             Box::new(m20261129_000012_audit_export::Migration),
+            Box::new(m20261130_000013_people::Migration),
         ]
     }
 }
 
 /// The number of this release's last migration.
-pub const SCHEMA: i32 = 12;
+pub const SCHEMA: i32 = 13;
 
 /// How the schema of a database compares with that of this release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
