@@ -273,12 +273,13 @@ impl AuditEvent {
     pub fn log(&self) {
         let detail: Value = serde_json::from_str(&self.detail).unwrap_or_default();
         let text = |name: &str| detail.get(name).and_then(Value::as_str);
-        let (kind, name) = (text("kind").unwrap_or("token"), text("name"));
+        let (kind, name) = (text("kind").unwrap_or(self.outcome.kind()), text("name"));
+        let person = self.person.map(|person| person.to_string());
         let (id, outcome) = (self.id, self.outcome.as_str());
         let address = self.address.map(|address| address.to_string());
         tracing::info!(
             event = %id, outcome, kind, name, actor = self.actor, client = self.client_id,
-            token_id = self.token_id, address, "changed"
+            token_id = self.token_id, person, address, "changed"
         );
     }
 

@@ -15,6 +15,7 @@ mod inspection;
 mod managed;
 mod notifications;
 mod objects;
+mod people;
 mod references;
 mod referrers;
 mod revocation;
@@ -35,6 +36,10 @@ pub use inspection::{Inspection, inspect};
 pub use managed::{Managed, Occasion};
 pub use notifications::{rotate_webhook_secret, send_test};
 pub use objects::{exported, find, list, shown};
+pub use people::{
+    enable_person, end_session, end_sessions_of, find_person, list_people, sessions_of,
+    shown_person, shown_session,
+};
 pub use referrers::{Referrer, Referrers};
 pub use revocation::{AcceptedUntil, EndedRule, Revocation, TokensToRevoke, revoke};
 pub use saving::{Change, DryRun, Precondition, Saved, delete, save, try_out};

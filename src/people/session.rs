@@ -16,13 +16,13 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::config::OwnUrls;
 use crate::ids::{self, SessionId};
-use crate::model::{Freshness, IdentityProvider};
+use crate::model::{Freshness, IdentityProvider, SecondFactor};
 use crate::reason::Reason;
 use crate::store::{Person, StoreError, StoredSession};
 
 pub use carnet_engine::people::Roles;
 pub use end::{OwnSession, end_own, own_sessions, sign_out};
-pub use start::{StartRefused, Started, start};
+pub use start::{StartRefused, Started, refused, start};
 
 /// How often the last use of a session is written, in seconds.
 const NOTE_USE_SECONDS: i64 = 60;
@@ -256,7 +256,8 @@ impl Session {
             Write::Rules => app.config.people.step_up_seconds,
             Write::Operator => OPERATOR_STEP_UP_SECONDS.min(app.config.people.step_up_seconds),
         };
-        if !self.second_factor {
+        let proves = !matches!(self.provider.second_factor, SecondFactor::EnforcedByProvider);
+        if proves && !self.second_factor {
             return Fresh::StepUp;
         }
         let Some(proved_at) = self.auth_time else {

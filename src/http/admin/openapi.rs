@@ -131,6 +131,8 @@ fn schemas() -> Map<String, Value> {
     }
     schemas.insert("AuditEvent".to_owned(), audit_event());
     schemas.insert("DryRun".to_owned(), dry_run());
+    let of_people = super::people::schemas().into_iter();
+    schemas.extend(of_people.map(|(name, schema)| (name.to_owned(), schema)));
     schemas.insert("Explanation".to_owned(), json!(Explanation::schema()));
     schemas.insert("Problem".to_owned(), json!(Problem::schema()));
     schemas.insert("Inspection".to_owned(), json!(Inspection::schema()));

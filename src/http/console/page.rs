@@ -163,7 +163,7 @@ pub struct FailedPage {
     pub remedy: &'static str,
     pub reason: Reason,
     pub reason_link: String,
-    pub detail: Option<String>,
+    /// The id in the log, where the details are.
     pub id: String,
     pub link: String,
     pub link_text: &'static str,

@@ -22,8 +22,10 @@ use crate::telemetry::note_refusal;
 #[derive(Clone, Debug)]
 pub struct Failure {
     pub reason: Reason,
-    /// For the log, and for whoever asks the operator.
+    /// For the log.
     pub detail: Option<String>,
+    /// The name of the identity provider, for the log.
+    pub provider: Option<String>,
     /// Seconds after which to try again.
     pub retry_after: Option<u32>,
     /// Where to try again; the first page without.
@@ -35,8 +37,17 @@ impl Failure {
         Self {
             reason,
             detail: None,
+            provider: None,
             retry_after: None,
             again: None,
+        }
+    }
+
+    /// A failure of a sign-in at this provider.
+    pub fn at(reason: Reason, provider: &IdentityProvider) -> Self {
+        Self {
+            provider: Some(provider.name.clone()),
+            ..Self::of(reason)
         }
     }
 }
@@ -52,7 +63,7 @@ impl From<Refusal> for Failure {
 
 /// Counts and logs a refusal, and answers with its page.
 pub fn failed(app: &App, visitor: &Visitor, failure: &Failure) -> Response {
-    let id = note(app, visitor, None, failure);
+    let id = note(app, visitor, failure);
     let reason = failure.reason;
     let frame = Frame::new(&app.config.own);
     let link = failure.again.clone();
@@ -66,7 +77,6 @@ pub fn failed(app: &App, visitor: &Visitor, failure: &Failure) -> Response {
         remedy: reason.remedy(),
         reason,
         reason_link: uri_of(reason, &app.config.own),
-        detail: failure.detail.clone(),
         id: id.to_string(),
         link: link.unwrap_or_else(|| frame.home.clone()),
         link_text,
@@ -86,8 +96,7 @@ pub fn no_membership(
     provider: &Arc<IdentityProvider>,
     claims: &serde_json::Map<String, serde_json::Value>,
 ) -> Response {
-    let failure = Failure::of(Reason::NoMembership);
-    note(app, visitor, Some(provider), &failure);
+    note(app, visitor, &Failure::at(Reason::NoMembership, provider));
     page_without_membership(app, provider, None, claims)
 }
 
@@ -120,22 +129,22 @@ pub fn internal(app: &App) -> Response {
 }
 
 /// What a refused sign-in is answered with.
-pub fn of_sign_in(refusal: SignInRefusal, again: String) -> Failure {
+pub fn of_sign_in(
+    refusal: SignInRefusal,
+    provider: &IdentityProvider,
+    again: String,
+) -> Failure {
     Failure {
-        detail: Some(refusal.detail).filter(|detail| !detail.is_empty()),
+        detail: Some(refusal.detail.into()),
+        retry_after: refusal.retry_after,
         again: Some(again),
-        ..Failure::of(refusal.reason)
+        ..Failure::at(refusal.reason, provider)
     }
 }
 
 /// Counts a refusal, and writes its log line. Those that are the caller's fault count against the
 /// limit of the address.
-fn note(
-    app: &App,
-    visitor: &Visitor,
-    provider: Option<&IdentityProvider>,
-    failure: &Failure,
-) -> EventId {
+fn note(app: &App, visitor: &Visitor, failure: &Failure) -> EventId {
     let id = EventId::new(app.clock.now());
     let reason = failure.reason;
     note_refusal(reason);
@@ -144,7 +153,7 @@ fn note(
         app.limits.note_refusal(visitor.address);
     }
     let address = visitor.address.map(|address| address.to_string());
-    let provider = provider.map(|provider| provider.name.as_str());
+    let provider = failure.provider.as_deref();
     let detail = failure.detail.as_deref();
     if status(reason).is_server_error() {
         tracing::error!(error_id = %id, %reason, detail, address, identity_provider = provider, "page failed");

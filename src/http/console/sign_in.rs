@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{OriginalUri, Path, State};
+use axum::http::header::SET_COOKIE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use url::form_urlencoded;
@@ -65,7 +66,7 @@ pub async fn begin(
     let begun = people::begin(&app, &provider, return_to, purpose, &visitor.cookies).await;
     match begun {
         Ok(begun) => see_other(begun.location.as_str(), of_attempt(&app, &begun)),
-        Err(refusal) => failed(&app, &visitor, &of_sign_in(refusal, again)),
+        Err(refusal) => failed(&app, &visitor, &of_sign_in(refusal, &provider, again)),
     }
 }
 
@@ -85,21 +86,24 @@ pub async fn callback(
     if let Err(refusal) = limits {
         return limited(&app, &visitor, refusal, again);
     }
-    let used = people::attempt_of(&app.config.own, &visitor.query);
-    let used = used.and_then(|name| cookies::cleared(&name, &app.config.own));
     let finished = people::finish(&app, &provider, &visitor.query, &visitor.cookies).await;
-    let mut response = match finished {
-        Ok(signed_in) => signed_in_as(&app, &visitor, &provider, &signed_in).await,
-        Err(refusal) => {
+    let (attempt, mut response) = match finished {
+        Ok(signed_in) => {
+            let response = signed_in_as(&app, &visitor, &provider, &signed_in).await;
+            (Some(signed_in.attempt), response)
+        }
+        Err(mut refusal) => {
             note_refused(&app, &visitor, &provider, &refusal);
-            let again = link(&app, &provider, &refusal.return_to);
-            failed(&app, &visitor, &of_sign_in(refusal, again))
+            let attempt = refusal.attempt.take().map(String::from);
+            let return_to = refusal.return_to.take().unwrap_or_default();
+            let again = link(&app, &provider, &return_to);
+            let failure = of_sign_in(refusal, &provider, again);
+            (attempt, failed(&app, &visitor, &failure))
         }
     };
-    if let Some(used) = used {
-        response
-            .headers_mut()
-            .append(axum::http::header::SET_COOKIE, used);
+    // An attempt is over once it is answered.
+    if let Some(over) = attempt.and_then(|name| cookies::cleared(&name, &app.config.own)) {
+        response.headers_mut().append(SET_COOKIE, over);
     }
     response
 }
@@ -130,8 +134,8 @@ async fn signed_in_as(
         Err(StartRefused::NoMembership) => {
             return no_membership(app, visitor, provider, &signed_in.raw_claims);
         }
-        Err(StartRefused::Disabled) => Failure::of(Reason::PersonDisabled),
-        Err(StartRefused::ProviderDisabled) => Failure::of(Reason::SignInExpired),
+        Err(StartRefused::Disabled) => Failure::at(Reason::PersonDisabled, provider),
+        Err(StartRefused::ProviderDisabled) => Failure::at(Reason::SignInExpired, provider),
         Err(StartRefused::Unavailable(error)) => Failure {
             detail: Some(error.to_string()),
             ..Failure::of(Reason::DatabaseUnavailable)
@@ -159,14 +163,20 @@ pub async fn step_up(
     let again = Frame::new(&app.config.own).home;
     if let Fresh::Never(reason) = session.freshness(&app, Write::Rules) {
         let again = Some(again);
-        let failure = Failure { again, ..Failure::of(reason) };
+        let failure = Failure::at(reason, &session.provider);
+        let failure = Failure { again, ..failure };
         return failed(&app, &visitor, &failure);
     }
     match app.limits.take_sign_in(SignInStep::Begin, visitor.address) {
         Ok(()) => {}
         Err(refusal) => return limited(&app, &visitor, refusal, again),
     }
-    let purpose = people::step_up_of(&app, &session);
+    let person = &session.person;
+    let purpose = Purpose::StepUp {
+        session: session.id,
+        sub: person.sub.clone(),
+        login_hint: person.username.clone().or_else(|| person.email.clone()),
+    };
     let provider = &session.provider;
     let begun = people::begin(&app, provider, return_to, purpose, &visitor.cookies).await;
     match begun {
@@ -181,7 +191,7 @@ pub async fn step_up(
             };
             render(&app, StatusCode::OK, &page, cookies)
         }
-        Err(refusal) => failed(&app, &visitor, &of_sign_in(refusal, again)),
+        Err(refusal) => failed(&app, &visitor, &of_sign_in(refusal, provider, again)),
     }
 }
 

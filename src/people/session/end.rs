@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::audit::{AuditEvent, Outcome};
 use crate::clock::Timestamp;
 use crate::ids::{self, SessionId};
-use crate::model::{IdentityProvider, Logout};
+use crate::model::IdentityProvider;
 use crate::people::end_session_url;
 use crate::store::{Person, SessionsToEnd, StoreError, StoredSession};
 
@@ -93,7 +93,7 @@ pub async fn sign_out(
     app.store
         .end_sessions(SessionsToEnd::One(stored.id), &event)
         .await?;
-    if !provider.enabled || provider.logout != Logout::Provider {
+    if !provider.enabled {
         return Ok(None);
     }
     let Some(token) = id_token(app, &stored) else {

@@ -10,7 +10,7 @@ use crate::app::App;
 use crate::audit::{AuditEvent, FoldKey, Outcome};
 use crate::clock::Timestamp;
 use crate::ids::{PersonId, SessionId};
-use crate::model::{Freshness, IdentityProvider};
+use crate::model::IdentityProvider;
 use crate::people::SignedIn;
 use crate::people::csrf::Csrf;
 use crate::reason::Reason;
@@ -135,7 +135,7 @@ fn stored(app: &App, signed_in: &SignedIn, now: Timestamp) -> StoredSession {
         person: PersonId::new(now),
         identity_provider: signed_in.provider.id,
         claims: signed_in.claims.clone(),
-        auth_time: proved_at(signed_in, now),
+        auth_time: signed_in.auth_time,
         second_factor: signed_in.second_factor,
         acr: signed_in.acr.clone(),
         amr: signed_in.amr.clone(),
@@ -144,14 +144,6 @@ fn stored(app: &App, signed_in: &SignedIn, now: Timestamp) -> StoredSession {
         last_used_at: now,
         expires_at: now.plus_seconds(app.config.people.session_seconds),
     }
-}
-
-/// When the person proved who they are. Where an operator vouches that the provider asks anew at each
-/// `prompt=login`, the answer to ours counts as the proof.
-fn proved_at(signed_in: &SignedIn, now: Timestamp) -> Option<Timestamp> {
-    let is_answer = signed_in.step_up.is_some()
-        && matches!(signed_in.provider.freshness, Freshness::NewSignIn);
-    signed_in.auth_time.or(is_answer.then_some(now))
 }
 
 fn began(
