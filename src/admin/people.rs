@@ -105,7 +105,11 @@ pub async fn end_session(app: &App, id: &str, author: &Author) -> Result<(), Rej
     let person = app.store.person_of_session(id).await?;
     let person = app.store.person(person.ok_or(Rejected::NotFound)?).await?;
     let event = ended(app, &person.ok_or(Rejected::NotFound)?, Some(id), author);
-    match app.store.end_sessions(SessionsToEnd::One(id), &event).await? {
+    match app
+        .store
+        .end_sessions(SessionsToEnd::One(id), &event)
+        .await?
+    {
         0 => Err(Rejected::NotFound),
         _ => Ok(()),
     }

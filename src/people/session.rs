@@ -170,7 +170,13 @@ pub async fn current(app: &App, cookies: &[(String, String)]) -> Result<Standing
         return Ok(Standing::Ended);
     }
     let roles = carnet_engine::people::roles(&rules, provider, &stored.claims, now);
-    let session = Session::of(stored, person, provider.clone(), roles, Csrf::of(&secret, own));
+    let session = Session::of(
+        stored,
+        person,
+        provider.clone(),
+        roles,
+        Csrf::of(&secret, own),
+    );
     Ok(if session.roles.is_empty() {
         Standing::NoMembership(Box::new(session))
     } else {
@@ -193,9 +199,7 @@ fn is_in_time(app: &App, session: &StoredSession, now: Timestamp) -> bool {
         .last_used_at
         .plus_seconds(people.session_idle_seconds);
     let is_older = |restored: Timestamp| session.created_at <= restored;
-    now < session.expires_at.min(absolute)
-        && now < idle
-        && !app.restored_at.is_some_and(is_older)
+    now < session.expires_at.min(absolute) && now < idle && !app.restored_at.is_some_and(is_older)
 }
 
 /// The purpose for which the ID token of a session is sealed.
@@ -256,7 +260,10 @@ impl Session {
             Write::Rules => app.config.people.step_up_seconds,
             Write::Operator => OPERATOR_STEP_UP_SECONDS.min(app.config.people.step_up_seconds),
         };
-        let proves = !matches!(self.provider.second_factor, SecondFactor::EnforcedByProvider);
+        let proves = !matches!(
+            self.provider.second_factor,
+            SecondFactor::EnforcedByProvider
+        );
         if proves && !self.second_factor {
             return Fresh::StepUp;
         }

@@ -29,7 +29,12 @@ pub async fn home(State(app): State<Arc<App>>, visitor: Visitor) -> Response {
         Err(answer) => return answer,
     };
     match session::own_sessions(&app, &session).await {
-        Ok(sessions) => render(&app, StatusCode::OK, &account(&app, &session, sessions), None),
+        Ok(sessions) => render(
+            &app,
+            StatusCode::OK,
+            &account(&app, &session, sessions),
+            None,
+        ),
         Err(error) => unavailable(&app, &visitor, &error),
     }
 }
@@ -76,7 +81,9 @@ pub async fn sign_out(
             let page = LeavePage {
                 frame,
                 heading: "You are signed out here",
-                sentence: "Your session here has ended. Your identity provider is asked to end its own.".to_owned(),
+                sentence:
+                    "Your session here has ended. Your identity provider is asked to end its own."
+                        .to_owned(),
                 location,
                 to,
             };

@@ -83,7 +83,11 @@ async fn around_pages(State(app): State<Arc<App>>, request: Request, next: Next)
 
 fn secure(headers: &mut HeaderMap, own: &OwnUrls, has_code: bool) {
     // Where the URL holds no code, our own forms send their `Origin`.
-    let referrer = if has_code { "no-referrer" } else { "same-origin" };
+    let referrer = if has_code {
+        "no-referrer"
+    } else {
+        "same-origin"
+    };
     headers.insert(REFERRER_POLICY, HeaderValue::from_static(referrer));
     headers.insert(CONTENT_SECURITY_POLICY, CONTENT_POLICY);
     headers.insert(OPENER_POLICY, HeaderValue::from_static("same-origin"));

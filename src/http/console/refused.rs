@@ -129,11 +129,7 @@ pub fn internal(app: &App) -> Response {
 }
 
 /// What a refused sign-in is answered with.
-pub fn of_sign_in(
-    refusal: SignInRefusal,
-    provider: &IdentityProvider,
-    again: String,
-) -> Failure {
+pub fn of_sign_in(refusal: SignInRefusal, provider: &IdentityProvider, again: String) -> Failure {
     Failure {
         detail: Some(refusal.detail.into()),
         retry_after: refusal.retry_after,

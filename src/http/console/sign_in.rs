@@ -82,7 +82,9 @@ pub async fn callback(
         return not_found(State(app), address, uri.0).await;
     };
     let again = link(&app, &provider, &ReturnTo::default());
-    let limits = app.limits.take_sign_in(SignInStep::Callback, visitor.address);
+    let limits = app
+        .limits
+        .take_sign_in(SignInStep::Callback, visitor.address);
     if let Err(refusal) = limits {
         return limited(&app, &visitor, refusal, again);
     }
@@ -225,7 +227,10 @@ fn of_attempt(app: &App, begun: &Begun) -> Vec<HeaderValue> {
 
 fn limited(app: &App, visitor: &Visitor, refusal: Refusal, again: String) -> Response {
     let again = Some(again);
-    let failure = Failure { again, ..refusal.into() };
+    let failure = Failure {
+        again,
+        ..refusal.into()
+    };
     failed(app, visitor, &failure)
 }
 

@@ -30,7 +30,10 @@ pub struct OwnSession {
 ///
 /// If the database fails.
 pub async fn own_sessions(app: &App, session: &Session) -> Result<Vec<OwnSession>, StoreError> {
-    let (all, now) = (app.store.sessions_of(session.person.id).await?, app.clock.now());
+    let (all, now) = (
+        app.store.sessions_of(session.person.id).await?,
+        app.clock.now(),
+    );
     let lasting = all.into_iter().filter(|one| is_in_time(app, one, now));
     Ok(lasting
         .map(|one| OwnSession {
@@ -60,7 +63,10 @@ pub async fn end_own(
         address,
         ..ended(&session.person, &session.provider, id, app.clock.now())
     };
-    let ended = app.store.end_sessions(SessionsToEnd::One(id), &event).await?;
+    let ended = app
+        .store
+        .end_sessions(SessionsToEnd::One(id), &event)
+        .await?;
     Ok(ended > 0)
 }
 
