@@ -37,9 +37,7 @@ pub(super) struct CachedKeys {
 }
 
 /// What the cache holds after an operation on it.
-pub(super) fn cached(
-    result: CompResult<TrustedIssuerId, Arc<CachedKeys>>,
-) -> Option<Arc<CachedKeys>> {
+pub(super) fn cached<K, V>(result: CompResult<K, V>) -> Option<V> {
     match result {
         CompResult::Inserted(entry)
         | CompResult::ReplacedWith(entry)
