@@ -1,0 +1,417 @@
+//! The document of an identity provider: an OpenID provider at which people sign in. Its client
+//! secret is sealed, and discovery fetched, where it is saved.
+
+use std::fmt;
+use std::sync::Arc;
+
+use carnet_jose::Algorithm;
+use ipnet::IpNet;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::reader::Reader;
+use super::trusted_issuer::{algorithms, check_issuer, networks};
+use super::{Document, Kind, ReadContext, Stored, members};
+use crate::model::{ClaimsFrom, Freshness, IdentityProvider, Logout, ProviderAuth, SecondFactor};
+use crate::profile::Profile;
+use crate::trust::{DocumentError, Warning};
+
+/// Most identity providers (`docs/src/reference/limits.md`).
+pub const MAX_IDENTITY_PROVIDERS: u64 = 16;
+/// Longest `issuer`, `client_id` and `display_name`, in bytes.
+const MAX_TEXT_BYTES: usize = 512;
+const DEFAULT_SCOPES: [&str; 3] = ["openid", "profile", "email"];
+const DEFAULT_PROFILE: &str = "person";
+
+/// An OpenID provider at which people sign in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct IdentityProviderDocument {
+    /// The name shown to people; by default the name of the object.
+    #[serde(default)]
+    pub display_name: Option<String>,
+    /// The exact issuer identifier, an https URL; a slash at the end counts.
+    pub issuer: String,
+    /// The id under which this server is registered at the provider.
+    pub client_id: String,
+    /// The client secret. It is stored sealed, and no answer contains it; a document without it
+    /// keeps the stored one.
+    #[serde(skip)]
+    #[schema(value_type = Option<String>, write_only)]
+    pub client_secret: Option<ProviderSecret>,
+    /// How this server authenticates at the token endpoint; by default `client_secret_basic`.
+    #[serde(default)]
+    pub auth_method: Option<ProviderAuth>,
+    /// The scopes to ask for; by default `openid profile email`.
+    #[serde(default)]
+    pub scopes: Option<Vec<String>>,
+    /// Where the claims that memberships compare come from; by default `id_token`.
+    #[serde(default)]
+    pub claims_from: Option<ClaimsFrom>,
+    /// Accepted signature algorithms of ID tokens; by default those of the profile.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<String>>)]
+    pub algorithms: Option<Vec<Algorithm>>,
+    /// The profile by which memberships read the claims; by default `person`. Fixed while
+    /// memberships refer to the identity provider.
+    #[serde(default)]
+    pub profile: Option<String>,
+    /// How the provider proves a second factor: `{"acr": [...]}`, `{"amr": [...]}` or
+    /// `"enforced_by_provider"`.
+    pub second_factor: SecondFactor,
+    /// What proves that a person signed in a short time ago; by default `auth_time`.
+    #[serde(default)]
+    pub freshness: Option<Freshness>,
+    /// What a sign-out ends; by default the session at the provider as well.
+    #[serde(default)]
+    pub logout: Option<Logout>,
+    /// Certificate authorities to trust for this provider in addition to the system's, as PEM.
+    #[serde(default)]
+    pub ca_pem: Option<String>,
+    /// Private networks in which the provider may be, such as `10.0.0.0/8`.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<String>>)]
+    pub allow_private: Option<Vec<IpNet>>,
+    /// Whether people can sign in at it; their sessions end when it is disabled.
+    pub enabled: bool,
+}
+
+/// The text of a client secret on its way into the database. Its `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ProviderSecret(String);
+
+impl ProviderSecret {
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ProviderSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ProviderSecret(…)")
+    }
+}
+
+/// What the server stores beside the document.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct IdentityProviderState {
+    /// The client secret, encrypted under the encryption key of the signing keys.
+    #[serde(default)]
+    pub sealed_secret: Option<String>,
+    /// What the provider's discovery document said when the object was last saved online.
+    #[serde(default)]
+    pub discovered: Option<Discovered>,
+}
+
+/// The part of a discovery document that warnings are made from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Discovered {
+    /// `claims_supported`, if it was given.
+    pub claims: Option<Vec<String>>,
+    /// `acr_values_supported`, if it was given.
+    pub acr_values: Option<Vec<String>>,
+    /// Whether there is an `end_session_endpoint`.
+    pub ends_sessions: bool,
+}
+
+impl IdentityProviderState {
+    /// Whether the provider's discovery document leaves `auth_time` out of the claims that it names.
+    fn lacks_auth_time(&self) -> bool {
+        let claims = self.discovered.as_ref().and_then(|it| it.claims.as_ref());
+        claims.is_some_and(|claims| !claims.iter().any(|name| name == "auth_time"))
+    }
+}
+
+impl Document for IdentityProviderDocument {
+    const KIND: Kind = Kind::IdentityProvider;
+    type State = IdentityProviderState;
+
+    fn read(
+        given: &Map<String, Value>,
+        context: ReadContext<'_>,
+    ) -> Result<Self, Vec<DocumentError>> {
+        let mut reader = Reader::new(given);
+        let issuer = required(&mut reader, "issuer");
+        if !issuer.is_empty()
+            && let Err(detail) = check_issuer(&issuer, context)
+        {
+            reader.problem("issuer", detail);
+        }
+        let client_id = required(&mut reader, "client_id");
+        let auth_method: Option<ProviderAuth> = choice(
+            &mut reader,
+            "auth_method",
+            &ProviderAuth::ALL.map(ProviderAuth::as_str),
+        );
+        let document = Self {
+            display_name: short(&mut reader, "display_name"),
+            client_secret: secret(&mut reader, auth_method.unwrap_or_default()),
+            scopes: scopes(&mut reader),
+            claims_from: choice(&mut reader, "claims_from", &["id_token", "userinfo"]),
+            algorithms: algorithms(&mut reader),
+            profile: profile(&mut reader, context),
+            second_factor: second_factor(&mut reader),
+            freshness: choice(&mut reader, "freshness", &["auth_time", "new_sign_in"]),
+            logout: choice(&mut reader, "logout", &["provider", "local"]),
+            ca_pem: reader.parsed("ca_pem", |pem| {
+                let checked = context.material.check_certificates(pem);
+                checked.map(|()| pem.to_owned())
+            }),
+            allow_private: networks(&mut reader),
+            enabled: reader.boolean("enabled").unwrap_or(true),
+            issuer,
+            client_id,
+            auth_method,
+        };
+        reader.finish(document)
+    }
+
+    fn shown(&self, context: ReadContext<'_>) -> Map<String, Value> {
+        let effective = Self {
+            auth_method: Some(self.auth_method.unwrap_or_default()),
+            scopes: Some(self.effective_scopes()),
+            claims_from: Some(self.claims_from.unwrap_or_default()),
+            algorithms: Some(self.effective_algorithms(context)),
+            profile: Some(self.profile_name().to_owned()),
+            freshness: Some(self.freshness.unwrap_or_default()),
+            logout: Some(self.logout.unwrap_or_default()),
+            allow_private: Some(self.allow_private.clone().unwrap_or_default()),
+            ..self.clone()
+        };
+        let mut shown = members(&effective);
+        for name in ["display_name", "ca_pem"] {
+            shown.entry(name).or_insert(Value::Null);
+        }
+        shown
+    }
+
+    fn exported(&self) -> Map<String, Value> {
+        members(self)
+    }
+
+    fn warnings(&self, _: ReadContext<'_>) -> Vec<Warning> {
+        let mut warnings = Vec::new();
+        let mut warn = |when: bool, code: &str, detail: &str| {
+            if when {
+                warnings.push(Warning {
+                    code: code.to_owned(),
+                    detail: detail.to_owned(),
+                });
+            }
+        };
+        warn(
+            self.second_factor == SecondFactor::EnforcedByProvider,
+            "second_factor_unproved",
+            "nothing proves that a person signed in with a second factor: whoever the provider lets in without one changes rules",
+        );
+        warn(
+            self.freshness == Some(Freshness::NewSignIn),
+            "freshness_unproved",
+            "nothing proves that the provider asked the person again: whoever sits at an open browser changes rules if it did not",
+        );
+        warnings
+    }
+}
+
+impl IdentityProviderDocument {
+    /// The name of the profile by which memberships read the claims.
+    pub fn profile_name(&self) -> &str {
+        self.profile.as_deref().unwrap_or(DEFAULT_PROFILE)
+    }
+
+    /// Whether people of this provider can change anything, as far as is known: their freshness can
+    /// be proved.
+    pub fn writes(&self, state: &IdentityProviderState) -> bool {
+        self.freshness == Some(Freshness::NewSignIn) || !state.lacks_auth_time()
+    }
+
+    /// Warnings that what the provider said of itself justifies.
+    pub fn warnings_of_state(&self, state: &IdentityProviderState) -> Vec<Warning> {
+        let mut warnings = Vec::new();
+        let mut warn = |code: &str, detail: String| {
+            warnings.push(Warning {
+                code: code.to_owned(),
+                detail,
+            });
+        };
+        if !self.writes(state) {
+            warn(
+                "no_auth_time",
+                "the provider does not name auth_time among its claims_supported: people whose ID tokens lack it can read and not change anything"
+                    .to_owned(),
+            );
+        }
+        let Some(discovered) = &state.discovered else {
+            return warnings;
+        };
+        if let (SecondFactor::Acr(wanted), Some(known)) =
+            (&self.second_factor, &discovered.acr_values)
+            && !wanted.iter().any(|value| known.contains(value))
+        {
+            let detail = format!(
+                "the provider names none of these acr among its acr_values_supported, which are {}",
+                known.join(", ")
+            );
+            warn("acr_not_supported", detail);
+        }
+        if self.logout.unwrap_or_default() == Logout::Provider && !discovered.ends_sessions {
+            let detail =
+                "the provider has no end_session_endpoint: a sign-out ends the session here alone";
+            warn("no_logout", detail.to_owned());
+        }
+        warnings
+    }
+
+    /// The identity provider in compiled form; `None` if this server does not have its profile, or
+    /// if the profile is none for people.
+    pub fn compile(stored: &Stored<Self>, context: ReadContext<'_>) -> Option<IdentityProvider> {
+        let document = &stored.document;
+        let profile = context.profiles.get(document.profile_name())?;
+        profile.people.as_ref()?;
+        let display_name = document.display_name.as_ref().unwrap_or(&stored.name);
+        Some(IdentityProvider {
+            id: stored.id.parse().ok()?,
+            name: stored.name.clone(),
+            version: stored.version,
+            display_name: display_name.clone(),
+            issuer: document.issuer.clone(),
+            client_id: document.client_id.clone(),
+            auth_method: document.auth_method.unwrap_or_default(),
+            sealed_secret: stored.state.sealed_secret.clone(),
+            scopes: document.effective_scopes(),
+            claims_from: document.claims_from.unwrap_or_default(),
+            algorithms: document.effective_algorithms(context),
+            profile: profile.clone(),
+            second_factor: document.second_factor.clone(),
+            freshness: document.freshness.unwrap_or_default(),
+            logout: document.logout.unwrap_or_default(),
+            ca_pem: document.ca_pem.clone(),
+            allow_private: document.allow_private.clone().unwrap_or_default(),
+            enabled: document.enabled,
+        })
+    }
+
+    fn effective_scopes(&self) -> Vec<String> {
+        let default = || DEFAULT_SCOPES.map(str::to_owned).to_vec();
+        self.scopes.clone().unwrap_or_else(default)
+    }
+
+    fn effective_algorithms(&self, context: ReadContext<'_>) -> Vec<Algorithm> {
+        let of_profile = |profile: &Arc<Profile>| profile.defaults.algorithms.clone();
+        self.algorithms.clone().unwrap_or_else(|| {
+            let profile = context.profiles.get(self.profile_name());
+            profile.map(of_profile).unwrap_or_default()
+        })
+    }
+}
+
+fn short(reader: &mut Reader<'_>, name: &'static str) -> Option<String> {
+    let text = reader.text(name)?;
+    if text.len() > MAX_TEXT_BYTES || text.contains(char::is_control) {
+        let detail =
+            format!("must be at most {MAX_TEXT_BYTES} bytes long, without control characters");
+        reader.problem(name, detail);
+    }
+    Some(text)
+}
+
+fn required(reader: &mut Reader<'_>, name: &'static str) -> String {
+    if reader.value(name).is_none() {
+        reader.problem(name, "must be given");
+    }
+    short(reader, name).unwrap_or_default()
+}
+
+/// One of the words of an enum.
+fn choice<T: DeserializeOwned>(
+    reader: &mut Reader<'_>,
+    name: &'static str,
+    words: &[&str],
+) -> Option<T> {
+    let value = reader.value(name)?;
+    let chosen = serde_json::from_value(value.clone()).ok();
+    if chosen.is_none() {
+        reader.problem(name, format!("must be one of {}", words.join(", ")));
+    }
+    chosen
+}
+
+fn secret(reader: &mut Reader<'_>, method: ProviderAuth) -> Option<ProviderSecret> {
+    if matches!(reader.value("client_secret"), Some(Value::Object(_))) {
+        let detail = "must be text: `carnet apply` alone resolves {env = \"NAME\"}, where it runs";
+        reader.problem("client_secret", detail);
+        return None;
+    }
+    let text = short(reader, "client_secret")?;
+    if !method.has_secret() {
+        let detail = format!("must not be given: {} has no secret", method.as_str());
+        reader.problem("client_secret", detail);
+    }
+    Some(ProviderSecret::new(text))
+}
+
+fn scopes(reader: &mut Reader<'_>) -> Option<Vec<String>> {
+    let scopes = reader.texts("scopes")?;
+    let is_token = |scope: &String| {
+        let mut bytes = scope.bytes();
+        scope.len() <= MAX_TEXT_BYTES
+            && bytes.all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\')
+    };
+    if !scopes.iter().all(is_token) || scopes.len() > 32 {
+        let detail = "must be at most 32 scopes (RFC 6749 section 3.3)";
+        reader.problem("scopes", detail);
+    }
+    if !scopes.iter().any(|scope| scope == "openid") {
+        reader.problem("scopes", "must hold openid, without which there is no ID token");
+    }
+    if scopes.iter().any(|scope| scope == "offline_access") {
+        let detail = "must not hold offline_access: this server keeps no refresh token of a person";
+        reader.problem("scopes", detail);
+    }
+    Some(scopes)
+}
+
+fn profile(reader: &mut Reader<'_>, context: ReadContext<'_>) -> Option<String> {
+    let name = reader.text("profile")?;
+    let is_for_people = |profile: &&Arc<Profile>| profile.people.is_some();
+    if context.profiles.get(&name).filter(is_for_people).is_none() {
+        let known = context.profiles.iter().filter(is_for_people);
+        let known: Vec<&str> = known.map(|profile| profile.name.as_str()).collect();
+        let detail = format!("must be a profile for people: {}", known.join(", "));
+        reader.problem("profile", detail);
+    }
+    Some(name)
+}
+
+fn second_factor(reader: &mut Reader<'_>) -> SecondFactor {
+    const FORMS: &str = "must be {\"acr\": [...]}, {\"amr\": [...]} or \"enforced_by_provider\"";
+    let Some(value) = reader.value("second_factor") else {
+        let detail = format!("must be given, since nobody without a second factor may change rules: it {FORMS}");
+        reader.problem("second_factor", detail);
+        return SecondFactor::EnforcedByProvider;
+    };
+    let found: Option<SecondFactor> = serde_json::from_value(value.clone()).ok();
+    let is_usable = |values: &Vec<String>| {
+        (1..=32).contains(&values.len())
+            && values.iter().all(|value| {
+                (1..=MAX_TEXT_BYTES).contains(&value.len())
+                    && !value.contains(|c: char| c.is_control() || c.is_whitespace())
+            })
+    };
+    match found {
+        Some(SecondFactor::Acr(values) | SecondFactor::Amr(values)) if !is_usable(&values) => {
+            let detail = "must name 1 to 32 values without spaces";
+            reader.problem("second_factor", detail);
+            SecondFactor::EnforcedByProvider
+        }
+        Some(found) => found,
+        None => {
+            reader.problem("second_factor", FORMS);
+            SecondFactor::EnforcedByProvider
+        }
+    }
+}
