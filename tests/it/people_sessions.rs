@@ -251,14 +251,12 @@ async fn people_sess_1__cookies_that_are_not_of_this_server_are_worth_nothing() 
 async fn people_sess_1__sessions_from_before_a_restore_have_ended() {
     let people = People::new().await;
     let mut browser = people.signed_in().await;
-    people.server.db.execute(&format!("UPDATE session SET created_at = {}", people.server.now() * 1000 - 1)).await;
     assert_eq!(browser.get("/console").await.status, 200);
-    let config = people.server.app.config.clone();
-    let (app, _background) = carnet::app::App::start_after_restore(config, people.server.clock.clone(), people.server.network.clone())
-        .await
-        .unwrap();
+    let now = carnet::clock::Timestamp::from_seconds(people.server.now());
+    people.server.app.store.note_restore(now).await.unwrap();
+    let restored = people.server.another_node().await;
     let cookies = [(SESSION.to_owned(), browser.session().unwrap())];
-    let standing = session::current(&app, &cookies).await.unwrap();
+    let standing = session::current(&restored.app, &cookies).await.unwrap();
     assert!(matches!(standing, Standing::Ended), "{standing:?}");
 }
 
