@@ -86,9 +86,10 @@ fn revoked(event: &Value, detail: &Value) -> String {
 
 /// Whose session began or ended, by which provider, and who ended it.
 fn session(event: &Value, detail: &Value) -> String {
+    let person = event.get("person").filter(|person| !person.is_null());
     let mut line = format!(
         "{} by identity provider {}",
-        shown(event.get("person").or_else(|| event.get("subject"))),
+        shown(person.or_else(|| event.get("subject"))),
         shown(detail.get("identity_provider"))
     );
     for name in ["username", "session", "ended_by"] {

@@ -70,7 +70,11 @@ impl Provider {
         let mut form = url::form_urlencoded::parse(body);
         let code = form.find(|(name, _)| name == "code").unwrap().1;
         let Some(claims) = self.codes.lock().unwrap().remove(&*code) else {
-            return (StatusCode::BAD_REQUEST, axum::Json(json!({ "error": "invalid_grant" }))).into_response();
+            return (
+                StatusCode::BAD_REQUEST,
+                axum::Json(json!({ "error": "invalid_grant" })),
+            )
+                .into_response();
         };
         let id_token = self.key.sign(&claims);
         self.id_tokens.lock().unwrap().push(id_token.clone());
@@ -90,8 +94,13 @@ impl Provider {
         for (name, value) in claims.as_object().unwrap() {
             all[name] = value.clone();
         }
-        all.as_object_mut().unwrap().retain(|_, value| !value.is_null());
-        let code = format!("canary-code-{}", carnet_jose::base64url(carnet::ids::random::<12>()));
+        all.as_object_mut()
+            .unwrap()
+            .retain(|_, value| !value.is_null());
+        let code = format!(
+            "canary-code-{}",
+            carnet_jose::base64url(carnet::ids::random::<12>())
+        );
         self.codes.lock().unwrap().insert(code.clone(), all);
         encode(&[("code", &code), ("state", &sent["state"])])
     }
@@ -114,7 +123,9 @@ impl People {
         server.network.add_service("login.test", provider.router());
         let people = Self { server, provider };
         people.put_provider(json!({})).await;
-        people.put("principals/octo-org", json!({ "kind": "organization" })).await;
+        people
+            .put("principals/octo-org", json!({ "kind": "organization" }))
+            .await;
         let owners = json!({ "identity_provider": "corp", "match": { "groups": ["owners"] }, "principal": "octo-org", "role": "owner" });
         people.put("memberships/owners", owners).await;
         people
@@ -153,7 +164,12 @@ impl People {
     pub async fn signed_in(&self) -> Browser<'_> {
         let mut browser = self.browser();
         let answer = browser.sign_in(self, &Self::ada()).await;
-        assert_eq!((answer.status, answer.header("location")), (303, Some("https://as.test/console")), "{}", answer.text());
+        assert_eq!(
+            (answer.status, answer.header("location")),
+            (303, Some("https://as.test/console")),
+            "{}",
+            answer.text()
+        );
         browser
     }
 
@@ -164,7 +180,10 @@ impl People {
     }
 
     pub async fn count(&self, table: &str) -> i64 {
-        self.server.db.column(&format!("SELECT COUNT(*) FROM {table}")).await[0]
+        self.server
+            .db
+            .column(&format!("SELECT COUNT(*) FROM {table}"))
+            .await[0]
     }
 }
 
@@ -182,39 +201,75 @@ pub const SESSION: &str = "__Host-carnet-session";
 
 impl Browser<'_> {
     pub async fn get(&mut self, path: &str) -> Answer {
-        self.send("GET", path, &[("host", "as.test")], Vec::new()).await
+        self.send("GET", path, &[("host", "as.test")], Vec::new())
+            .await
     }
 
     /// Submits a form as a page of ours does.
     pub async fn post(&mut self, path: &str, form: &[(&str, &str)]) -> Answer {
-        let ours = [("origin", "https://as.test"), ("sec-fetch-site", "same-origin")];
+        let ours = [
+            ("origin", "https://as.test"),
+            ("sec-fetch-site", "same-origin"),
+        ];
         self.post_with(path, &ours, form).await
     }
 
-    pub async fn post_with(&mut self, path: &str, headers: &[(&str, &str)], form: &[(&str, &str)]) -> Answer {
-        let usual = [("host", "as.test"), ("content-type", "application/x-www-form-urlencoded")];
-        self.send("POST", path, &[&usual, headers].concat(), encode(form).into_bytes()).await
+    pub async fn post_with(
+        &mut self,
+        path: &str,
+        headers: &[(&str, &str)],
+        form: &[(&str, &str)],
+    ) -> Answer {
+        let usual = [
+            ("host", "as.test"),
+            ("content-type", "application/x-www-form-urlencoded"),
+        ];
+        self.send(
+            "POST",
+            path,
+            &[&usual, headers].concat(),
+            encode(form).into_bytes(),
+        )
+        .await
     }
 
-    pub async fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
+    pub async fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Answer {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         if !self.cookies.is_empty() {
-            let cookies = self.cookies.iter().map(|(name, value)| format!("{name}={value}"));
+            let cookies = self
+                .cookies
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"));
             request = request.header("cookie", cookies.collect::<Vec<_>>().join("; "));
         }
         if let Some(address) = self.address {
             let peer = std::net::SocketAddr::new(address.parse().unwrap(), 4000);
             request = request.extension(axum::extract::ConnectInfo(peer));
         }
-        let answer = self.server.send(request.body(Body::from(body)).unwrap()).await;
+        let answer = self
+            .server
+            .send(request.body(Body::from(body)).unwrap())
+            .await;
         self.keep(&answer.headers);
         let is_cookie = |name: &str| name == "set-cookie" || name == "location";
-        let fields = answer.headers.iter().filter(|(name, _)| !is_cookie(name.as_str()));
-        let fields: Vec<String> = fields.map(|(name, value)| format!("{name}: {value:?}")).collect();
-        self.seen.push(format!("{}\n{}", fields.join("\n"), answer.text()));
+        let fields = answer
+            .headers
+            .iter()
+            .filter(|(name, _)| !is_cookie(name.as_str()));
+        let fields: Vec<String> = fields
+            .map(|(name, value)| format!("{name}: {value:?}"))
+            .collect();
+        self.seen
+            .push(format!("{}\n{}", fields.join("\n"), answer.text()));
         answer
     }
 
@@ -244,13 +299,19 @@ impl Browser<'_> {
         let page = self.post("/console/step-up", &[("csrf", &csrf)]).await;
         assert_eq!(page.status, 200, "{}", page.text());
         let location = link(&page.text());
-        assert!(location.starts_with(&format!("{PROVIDER}/authorize?")), "{location}");
+        assert!(
+            location.starts_with(&format!("{PROVIDER}/authorize?")),
+            "{location}"
+        );
         self.come_back(people, &location, claims).await
     }
 
     async fn come_back(&mut self, people: &People, location: &str, claims: &Value) -> Answer {
-        let query = people.provider.answer(location, people.server.now(), claims);
-        self.get(&format!("/console/sign-in/corp/callback?{query}")).await
+        let query = people
+            .provider
+            .answer(location, people.server.now(), claims);
+        self.get(&format!("/console/sign-in/corp/callback?{query}"))
+            .await
     }
 
     /// The token in the forms of the first page.
@@ -272,7 +333,13 @@ pub fn token_in(page: &str) -> Option<String> {
 
 /// Where the button of a page that leads on leads to, which is where the browser goes by itself.
 pub fn link(page: &str) -> String {
-    let href = page.split("class=\"button\" href=\"").nth(1).unwrap().split('"').next().unwrap();
+    let href = page
+        .split("class=\"button\" href=\"")
+        .nth(1)
+        .unwrap()
+        .split('"')
+        .next()
+        .unwrap();
     let refresh = format!("<meta http-equiv=\"refresh\" content=\"0; url={href}\">");
     assert!(page.contains(&refresh), "{page}");
     href.replace("&#38;", "&").replace("&amp;", "&")
