@@ -110,10 +110,12 @@ pub struct IdentityProviderState {
 /// The part of a discovery document that warnings are made from.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Discovered {
-    /// `claims_supported`, if it was given.
-    pub claims: Option<Vec<String>>,
-    /// `acr_values_supported`, if it was given.
-    pub acr_values: Option<Vec<String>>,
+    /// Whether `auth_time` is among `claims_supported`; `None` if the document does not say.
+    pub auth_time: Option<bool>,
+    /// `token_endpoint_auth_methods_supported`; `None` if the document does not say.
+    pub auth_methods: Option<Vec<String>>,
+    /// `id_token_signing_alg_values_supported`; `None` if the document does not say.
+    pub algorithms: Option<Vec<String>>,
     /// Whether there is an `end_session_endpoint`.
     pub ends_sessions: bool,
 }
@@ -121,8 +123,8 @@ pub struct Discovered {
 impl IdentityProviderState {
     /// Whether the provider's discovery document leaves `auth_time` out of the claims that it names.
     fn lacks_auth_time(&self) -> bool {
-        let claims = self.discovered.as_ref().and_then(|it| it.claims.as_ref());
-        claims.is_some_and(|claims| !claims.iter().any(|name| name == "auth_time"))
+        let discovered = self.discovered.as_ref();
+        discovered.and_then(|it| it.auth_time) == Some(false)
     }
 }
 
@@ -230,7 +232,12 @@ impl IdentityProviderDocument {
     }
 
     /// Warnings that what the provider said of itself justifies.
-    pub fn warnings_of_state(&self, state: &IdentityProviderState) -> Vec<Warning> {
+    /// `algorithms` are those that ID tokens may have.
+    pub fn warnings_of_state(
+        &self,
+        state: &IdentityProviderState,
+        algorithms: &[Algorithm],
+    ) -> Vec<Warning> {
         let mut warnings = Vec::new();
         let mut warn = |code: &str, detail: String| {
             warnings.push(Warning {
@@ -248,15 +255,22 @@ impl IdentityProviderDocument {
         let Some(discovered) = &state.discovered else {
             return warnings;
         };
-        if let (SecondFactor::Acr(wanted), Some(known)) =
-            (&self.second_factor, &discovered.acr_values)
-            && !wanted.iter().any(|value| known.contains(value))
+        // OpenID Connect Discovery section 3: without the member it is client_secret_basic.
+        let basic = || vec![ProviderAuth::ClientSecretBasic.as_str().to_owned()];
+        let known = discovered.auth_methods.clone().unwrap_or_else(basic);
+        let method = self.auth_method.unwrap_or_default().as_str();
+        if !known.iter().any(|known| known == method) {
+            let known = known.join(", ");
+            let detail = format!("the provider does not name {method} among its token_endpoint_auth_methods_supported, which are {known}");
+            warn("auth_method_not_named", detail);
+        }
+        let is_accepted = |name: &String| algorithms.iter().any(|known| known.name() == name);
+        if let Some(known) = &discovered.algorithms
+            && !known.iter().any(is_accepted)
         {
-            let detail = format!(
-                "the provider names none of these acr among its acr_values_supported, which are {}",
-                known.join(", ")
-            );
-            warn("acr_not_supported", detail);
+            let known = known.join(", ");
+            let detail = format!("the provider names none of the accepted algorithms among its id_token_signing_alg_values_supported, which are {known}");
+            warn("algorithm_not_named", detail);
         }
         if self.logout.unwrap_or_default() == Logout::Provider && !discovered.ends_sessions {
             let detail =
@@ -300,7 +314,8 @@ impl IdentityProviderDocument {
         self.scopes.clone().unwrap_or_else(default)
     }
 
-    fn effective_algorithms(&self, context: ReadContext<'_>) -> Vec<Algorithm> {
+    /// The algorithms that ID tokens may have: those given, else those of the profile.
+    pub fn effective_algorithms(&self, context: ReadContext<'_>) -> Vec<Algorithm> {
         let of_profile = |profile: &Arc<Profile>| profile.defaults.algorithms.clone();
         self.algorithms.clone().unwrap_or_else(|| {
             let profile = context.profiles.get(self.profile_name());
