@@ -88,11 +88,13 @@ fn authentication_request(
     let verifier = PkceCodeVerifier::new(secrets.verifier.clone());
     // openidconnect adds `openid`.
     let scopes = provider.scopes.iter().filter(|scope| *scope != "openid");
+    let state = CsrfToken::new(secrets.state.clone());
+    let nonce = Nonce::new(secrets.nonce.clone());
     let mut request = client
         .authorize_url(
             AuthenticationFlow::<CoreResponseType>::AuthorizationCode,
-            || CsrfToken::new(secrets.state.clone()),
-            || Nonce::new(secrets.nonce.clone()),
+            move || state,
+            move || nonce,
         )
         .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&verifier))
         .add_scopes(scopes.cloned().map(Scope::new))

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
+use carnet_engine::people::{TooMuch, readable};
 use carnet_jose::Compact;
 use carnet_jose::json::{self, Limits};
 use openidconnect::core::CoreTokenType;
 use openidconnect::{
-    AuthorizationCode, ErrorResponseType as _, OAuth2TokenResponse as _, PkceCodeVerifier,
-    RequestTokenError,
+    AuthorizationCode, OAuth2TokenResponse as _, PkceCodeVerifier, RequestTokenError,
 };
 use secrecy::SecretString;
 use serde_json::{Map, Value};
@@ -102,7 +102,9 @@ async fn judge(
             return Err(mixed_up(&format!("iss of the callback is {iss}")));
         }
         None if document.names_issuer => {
-            return Err(mixed_up("the callback has no iss, although the provider says it sends it"));
+            return Err(mixed_up(
+                "the callback has no iss, although the provider says it sends it",
+            ));
         }
         Some(_) | None => {}
     }
@@ -111,7 +113,10 @@ async fn judge(
         return Err(SignInRefusal::new(Reason::SignInDenied, detail));
     }
     let code = callback.code.clone().ok_or_else(|| {
-        SignInRefusal::new(Reason::SignInExpired, "the callback has neither code nor error")
+        SignInRefusal::new(
+            Reason::SignInExpired,
+            "the callback has neither code nor error",
+        )
     })?;
     let client = relying_party(app, provider, &document)?;
     let http = Http::of(app, provider);
@@ -202,7 +207,7 @@ async fn person(
             userinfo::merged(proved.claims, more)
         }
     };
-    let claims = readable(&raw_claims, provider)?;
+    let claims = readable(&provider.profile, &raw_claims).map_err(too_much)?;
     let text = |name: &str| {
         let text = raw_claims.get(name).and_then(Value::as_str);
         text.filter(|text| !text.is_empty())
@@ -226,4 +231,12 @@ async fn person(
         step_up: attempt.step_up.as_ref().map(|step_up| step_up.session),
         attempt: String::new(),
     })
+}
+
+fn too_much(error: TooMuch) -> SignInRefusal {
+    let reason = match error {
+        TooMuch::Bytes => Reason::ClaimsTooLarge,
+        TooMuch::Elements(_) | TooMuch::LeftOut(_) => Reason::GroupsIncomplete,
+    };
+    SignInRefusal::new(reason, error.to_string())
 }

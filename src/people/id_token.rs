@@ -186,11 +186,8 @@ impl Check<'_> {
         let now = self.now.seconds();
         let time = DateTime::from_timestamp(now.saturating_sub(LEEWAY_SECONDS), 0);
         let time = time.unwrap_or(DateTime::<Utc>::MAX_UTC);
-        let verifier = IdTokenVerifier::new_public_client(
-            client_id,
-            issuer,
-            JsonWebKeySet::new(vec![key]),
-        );
+        let verifier =
+            IdTokenVerifier::new_public_client(client_id, issuer, JsonWebKeySet::new(vec![key]));
         Ok(verifier
             .set_allowed_algs(algorithms.flat_map(|one| SigningAlgorithm::names_of(*one)))
             .set_time_fn(move || time)

@@ -84,6 +84,12 @@ pub(super) fn quoted(text: &str) -> String {
             used = used.saturating_add(character.len_utf8());
             used <= MOST_QUOTED
         })
-        .map(|character| if character.is_control() { ' ' } else { character })
+        .map(|character| {
+            if character.is_control() {
+                ' '
+            } else {
+                character
+            }
+        })
         .collect()
 }

@@ -56,7 +56,8 @@ fn is_of_console(text: &str) -> bool {
     // Percent signs could hide a slash, a dot or a control character from this function, and no path
     // of the console has any.
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.' | '~');
-    let visible = |c: char| c.is_ascii_graphic() && !matches!(c, '\\' | '#' | '"' | '<' | '>' | '`');
+    let visible =
+        |c: char| c.is_ascii_graphic() && !matches!(c, '\\' | '#' | '"' | '<' | '>' | '`');
     text.len() <= MOST_BYTES
         && below(HOME)
         && !below(SIGN_IN)
@@ -174,7 +175,11 @@ mod tests {
 
     #[test]
     fn the_absolute_url_begins_with_the_issuer() {
-        for issuer in ["https://as.test/", "https://as.test", "https://as.test/auth"] {
+        for issuer in [
+            "https://as.test/",
+            "https://as.test",
+            "https://as.test/auth",
+        ] {
             let own = OwnUrls::new(issuer, "127.0.0.1:1".parse().unwrap()).unwrap();
             let url = ReturnTo::read("/console/x?y=1").url(&own);
             assert_eq!(

@@ -16,7 +16,18 @@ use crate::upstream::ProviderDocument;
 
 /// Claims about the token and the sign-in, which only the ID token states.
 const OF_ID_TOKEN: [&str; 13] = [
-    "iss", "aud", "exp", "iat", "nbf", "jti", "nonce", "azp", "at_hash", "auth_time", "acr", "amr",
+    "iss",
+    "aud",
+    "exp",
+    "iat",
+    "nbf",
+    "jti",
+    "nonce",
+    "azp",
+    "at_hash",
+    "auth_time",
+    "acr",
+    "amr",
     "sid",
 ];
 

@@ -25,7 +25,9 @@ use tokio::sync::Semaphore;
 
 pub use addresses::Lookup;
 pub use discovery::KeySetError;
-pub use egress::{Answer, Egress, Fetch, FetchError, Fetched, HttpFetch, Message, ProviderRequest, Question};
+pub use egress::{
+    Answer, Egress, Fetch, FetchError, Fetched, HttpFetch, Message, ProviderRequest, Question,
+};
 pub use files::KeyFiles;
 pub use provider::{ProviderDocument, ProviderDocuments, ProviderUnavailable};
 use refresh::CachedKeys;

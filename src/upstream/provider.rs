@@ -368,10 +368,26 @@ mod tests {
         for (name, value, why) in [
             ("issuer", json!("https://login.test/realm/"), "the issuer"),
             ("issuer", Value::Null, "no issuer"),
-            ("authorization_endpoint", json!("http://login.test/"), "https"),
-            ("authorization_endpoint", json!("javascript:alert(1)"), "https"),
-            ("authorization_endpoint", json!("https://u@login.test/"), "https"),
-            ("authorization_endpoint", json!("https://login.test/#x"), "https"),
+            (
+                "authorization_endpoint",
+                json!("http://login.test/"),
+                "https",
+            ),
+            (
+                "authorization_endpoint",
+                json!("javascript:alert(1)"),
+                "https",
+            ),
+            (
+                "authorization_endpoint",
+                json!("https://u@login.test/"),
+                "https",
+            ),
+            (
+                "authorization_endpoint",
+                json!("https://login.test/#x"),
+                "https",
+            ),
             ("authorization_endpoint", Value::Null, "no authorization"),
             ("token_endpoint", json!("http://127.0.0.1/"), "https"),
             ("token_endpoint", json!("https://10.0.0.1/token"), "private"),

@@ -8,7 +8,6 @@ use moka::ops::compute::{CompResult, Op};
 use super::discovery::{self, FetchedKeys};
 use super::{COOLDOWN, KeySetError, MOST_STALE, TIMEOUT, UpstreamKeys, too_slow};
 use crate::clock::Timestamp;
-use crate::ids::TrustedIssuerId;
 use crate::model::{KeySource, TrustedIssuer};
 
 /// Shortest and longest time for which keys count as fresh, in seconds, whatever the publisher says

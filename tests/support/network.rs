@@ -140,17 +140,13 @@ impl Fetch for FakeNetwork {
             let mut sent = Request::builder()
                 .method(request.method.clone())
                 .uri(&url[url::Position::BeforePath..url::Position::AfterQuery]);
-            sent.headers_mut()
-                .unwrap()
-                .extend(request.headers.clone());
+            sent.headers_mut().unwrap().extend(request.headers.clone());
             let body = Body::from(request.body.clone());
             let answer = FakeNetwork::send(self, url, sent.body(body).unwrap(), limit);
             // The client of the real network gives up after this time.
             tokio::time::timeout(std::time::Duration::from_secs(5), answer)
                 .await
-                .unwrap_or_else(|_| {
-                    Err(FetchError::Failed(url.to_string(), "too slow".to_owned()))
-                })
+                .unwrap_or_else(|_| Err(FetchError::Failed(url.to_string(), "too slow".to_owned())))
         })
     }
 }

@@ -11,7 +11,9 @@ use carnet::app::{App, Background};
 use carnet::clock::{ManualClock, Timestamp};
 use carnet::config::Config;
 use carnet::http;
-use carnet::upstream::{Answer, Egress, Fetch, FetchError, Fetched, Message, ProviderRequest, Question};
+use carnet::upstream::{
+    Answer, Egress, Fetch, FetchError, Fetched, Message, ProviderRequest, Question,
+};
 use http_body_util::BodyExt as _;
 use secrecy::SecretString;
 use serde_json::{Value, json};
