@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn people_deny_1__nobody_has_a_role_that_no_membership_gives() {
+    fn people_role_2__nobody_has_a_role_that_no_membership_gives() {
         let mut ground = Ground::new();
         assert!(ground.roles(json!({ "sub": "alice", "groups": ["admins"] })).is_empty());
         let owner = ground.add(1, Role::Owner, Some("octo-org"), json!({ "sub": "alice" }));

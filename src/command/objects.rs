@@ -393,6 +393,9 @@ mod tests {
             ("federated_credentials", Kind::FederatedCredential),
             ("credential", Kind::FederatedCredential),
             ("rules", Kind::FederatedCredential),
+            ("identity-providers", Kind::IdentityProvider),
+            ("provider", Kind::IdentityProvider),
+            ("memberships", Kind::Membership),
             ("clients", Kind::Client),
             ("client", Kind::Client),
         ];

@@ -402,7 +402,7 @@ async fn people_role_1__only_sub_and_groups_make_an_owner_an_operator_or_an_audi
 }
 
 #[tokio::test]
-async fn people_deny_1__stored_memberships_decide_and_an_end_counts_on_every_node() {
+async fn people_role_2__stored_memberships_decide_and_an_end_counts_on_every_node() {
     let server = ground().await;
     let other = server.another_node().await;
     let alice = || json!({ "sub": "alice", "groups": ["octo", "staff"] });
