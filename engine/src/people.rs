@@ -222,7 +222,11 @@ mod tests {
         value.as_object().unwrap().clone()
     }
 
-    fn stored<D: crate::documents::Document>(id: String, document: D, state: D::State) -> Stored<D> {
+    fn stored<D: crate::documents::Document>(
+        id: String,
+        document: D,
+        state: D::State,
+    ) -> Stored<D> {
         Stored {
             name: id.clone(),
             id,
@@ -293,7 +297,13 @@ mod tests {
             self.snapshot.identity_provider(id).unwrap().clone()
         }
 
-        fn add(&mut self, at: u128, role: Role, principal: Option<&str>, matcher: Value) -> MembershipId {
+        fn add(
+            &mut self,
+            at: u128,
+            role: Role,
+            principal: Option<&str>,
+            matcher: Value,
+        ) -> MembershipId {
             self.add_until(at, (role, principal), matcher, (None, true))
         }
 
@@ -317,8 +327,7 @@ mod tests {
             let id = MembershipId(uuid::Uuid::from_u128(self.next));
             self.next += 1;
             let stored = stored(id.to_string(), document, MembershipState { revision: 3 });
-            let compiled =
-                MembershipDocument::compile(&stored, id, provider.id, &provider.profile);
+            let compiled = MembershipDocument::compile(&stored, id, provider.id, &provider.profile);
             self.snapshot.set_membership(id, Some(compiled));
             id
         }
@@ -331,12 +340,25 @@ mod tests {
     #[test]
     fn people_role_2__nobody_has_a_role_that_no_membership_gives() {
         let mut ground = Ground::new();
-        assert!(ground.roles(json!({ "sub": "alice", "groups": ["admins"] })).is_empty());
+        assert!(
+            ground
+                .roles(json!({ "sub": "alice", "groups": ["admins"] }))
+                .is_empty()
+        );
         let owner = ground.add(1, Role::Owner, Some("octo-org"), json!({ "sub": "alice" }));
-        ground.add(1, Role::Viewer, Some("other"), json!({ "groups": ["staff", "guests"] }));
+        ground.add(
+            1,
+            Role::Viewer,
+            Some("other"),
+            json!({ "groups": ["staff", "guests"] }),
+        );
         let admins = ground.add(1, Role::Operator, None, json!({ "groups": "admins" }));
         let alice = ground.roles(json!({ "sub": "alice" }));
-        let held = Held { role: Role::Owner, membership: owner, revision: 3 };
+        let held = Held {
+            role: Role::Owner,
+            membership: owner,
+            revision: 3,
+        };
         assert_eq!(alice.at("OCTO-org"), Some(held));
         assert!(alice.may_write_rules_of("octo-org") && !alice.may_write_rules_of("other"));
         assert!(!alice.is_operator() && !alice.may_read_all() && alice.may_write());
@@ -393,7 +415,9 @@ mod tests {
         let mut disabled = provider(1);
         disabled.enabled = false;
         let before = ground.provider(1);
-        ground.snapshot.set_identity_provider(disabled.id, Some(disabled));
+        ground
+            .snapshot
+            .set_identity_provider(disabled.id, Some(disabled));
         let now = roles(&ground.snapshot, &before, &object(who()), NOW);
         assert!(now.is_empty(), "the provider of the snapshot counts");
     }
@@ -401,7 +425,12 @@ mod tests {
     #[test]
     fn addresses_count_only_verified_and_without_case_of_the_domain() {
         let mut ground = Ground::new();
-        ground.add(1, Role::Viewer, Some("octo-org"), json!({ "email": "Al@Example.org" }));
+        ground.add(
+            1,
+            Role::Viewer,
+            Some("octo-org"),
+            json!({ "email": "Al@Example.org" }),
+        );
         ground.add(
             1,
             Role::Viewer,
@@ -420,17 +449,29 @@ mod tests {
                 "email": "Al@example.org", "email_verified": true, "preferred_username": "al",
             }));
             claims.insert(claim.to_owned(), value.clone());
-            assert!(ground.roles(Value::Object(claims)).is_empty(), "{claim} {value}");
+            assert!(
+                ground.roles(Value::Object(claims)).is_empty(),
+                "{claim} {value}"
+            );
         }
     }
 
     #[test]
     fn the_report_says_why_a_person_may_not_act_for_a_principal() {
         let mut ground = Ground::new();
-        ground.add(1, Role::Owner, Some("octo-org"), json!({ "groups": ["octo"], "claims": { "hd": "octo.org" } }));
+        ground.add(
+            1,
+            Role::Owner,
+            Some("octo-org"),
+            json!({ "groups": ["octo"], "claims": { "hd": "octo.org" } }),
+        );
         let claims = object(json!({ "sub": "alice", "groups": ["octopus"], "hd": "octo.org" }));
         let provider = ground.provider(1);
-        assert!(report(&ground.snapshot, &provider, &claims, NOW, None).candidates.is_empty());
+        assert!(
+            report(&ground.snapshot, &provider, &claims, NOW, None)
+                .candidates
+                .is_empty()
+        );
         let report = report(&ground.snapshot, &provider, &claims, NOW, Some("Octo-Org"));
         let [candidate] = report.candidates.as_slice() else {
             panic!("{report:?}");
@@ -446,19 +487,35 @@ mod tests {
         let kept = readable(json!({
             "iss": "i", "aud": "a", "nonce": "n", "at_hash": "h", "sub": "s", "groups": ["g"], "amr": ["otp"],
         }));
-        assert_eq!(Value::Object(kept.unwrap()), json!({ "sub": "s", "groups": ["g"], "amr": ["otp"] }));
+        assert_eq!(
+            Value::Object(kept.unwrap()),
+            json!({ "sub": "s", "groups": ["g"], "amr": ["otp"] })
+        );
         let groups = |count: usize| json!({ "groups": vec!["g"; count] });
         assert!(readable(groups(MAX_GROUPS)).is_ok());
-        assert_eq!(readable(groups(MAX_GROUPS + 1)), Err(TooMuch::Elements("groups".into())));
-        assert_eq!(readable(json!({ "x": "y".repeat(MAX_CLAIMS_BYTES) })), Err(TooMuch::Bytes));
+        assert_eq!(
+            readable(groups(MAX_GROUPS + 1)),
+            Err(TooMuch::Elements("groups".into()))
+        );
+        assert_eq!(
+            readable(json!({ "x": "y".repeat(MAX_CLAIMS_BYTES) })),
+            Err(TooMuch::Bytes)
+        );
         for cut in [
             json!({ "_claim_names": { "groups": "src1" }, "_claim_sources": { "src1": {} } }),
             json!({ "hasgroups": true }),
             json!({ "hasgroups": "true", "groups": ["a"] }),
         ] {
-            assert_eq!(readable(cut.clone()), Err(TooMuch::LeftOut("groups".into())), "{cut}");
+            assert_eq!(
+                readable(cut.clone()),
+                Err(TooMuch::LeftOut("groups".into())),
+                "{cut}"
+            );
         }
-        for whole in [json!({ "hasgroups": false }), json!({ "_claim_names": { "address": "src1" } })] {
+        for whole in [
+            json!({ "hasgroups": false }),
+            json!({ "_claim_names": { "address": "src1" } }),
+        ] {
             assert!(readable(whole).is_ok());
         }
     }

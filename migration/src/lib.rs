@@ -216,14 +216,23 @@ mod tests {
         }
         for referred in ["principal", "identity_provider"] {
             let delete = format!("DELETE FROM {referred}");
-            assert!(database.execute_unprepared(&delete).await.is_err(), "{referred}");
+            assert!(
+                database.execute_unprepared(&delete).await.is_err(),
+                "{referred}"
+            );
         }
         let again = "INSERT INTO person (id, identity_provider, sub, first_seen, last_seen, enabled) VALUES (X'06', X'01', 's', 0, 0, 1)";
-        assert!(database.execute_unprepared(again).await.is_err(), "one person for each sub");
+        assert!(
+            database.execute_unprepared(again).await.is_err(),
+            "one person for each sub"
+        );
         run(&database, "DELETE FROM membership").await;
         run(&database, "DELETE FROM identity_provider").await;
         let left = "SELECT id FROM session";
-        assert!(column::<Vec<u8>>(&database, left).await.is_empty(), "sessions end with their provider");
+        assert!(
+            column::<Vec<u8>>(&database, left).await.is_empty(),
+            "sessions end with their provider"
+        );
     }
 
     #[tokio::test]

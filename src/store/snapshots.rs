@@ -251,9 +251,8 @@ fn put_membership(
 ) -> Result<(), StoreError> {
     let id: MembershipId = id(&stored.id)?;
     let provider = snapshot.identity_provider_named(&stored.document.identity_provider);
-    let compiled = provider.map(|provider| {
-        MembershipDocument::compile(stored, id, provider.id, &provider.profile)
-    });
+    let compiled = provider
+        .map(|provider| MembershipDocument::compile(stored, id, provider.id, &provider.profile));
     snapshot.set_membership(id, compiled);
     Ok(())
 }

@@ -9,9 +9,7 @@ use carnet::keys::provider_secret;
 use carnet_engine::people::{Roles, roles};
 use serde_json::{Map, Value, json};
 
-use crate::support::{
-    CARNET, Finished, TestDb, TestServer, World, carnet, finished, first_start,
-};
+use crate::support::{CARNET, Finished, TestDb, TestServer, World, carnet, finished, first_start};
 
 const LOGIN: &str = "https://login.test/realm";
 const CANARY: &str = "canary-provider-secret";
@@ -70,7 +68,9 @@ async fn mistakes(server: &TestServer, path: &str, document: Value) -> (Vec<Stri
     let answer = server.admin("PUT", path, document.clone()).await;
     assert_eq!(answer.status, 422, "{document}: {}", answer.text());
     let errors = answer.json()["errors"].as_array().unwrap().clone();
-    let pointers = errors.iter().map(|error| error["pointer"].as_str().unwrap().to_owned());
+    let pointers = errors
+        .iter()
+        .map(|error| error["pointer"].as_str().unwrap().to_owned());
     (pointers.collect(), answer.text())
 }
 
@@ -100,7 +100,10 @@ async fn an_identity_provider_is_answered_with_its_defaults_and_its_redirect_uri
     let server = ground().await;
     let path = "identity-providers/corp";
     let shown = server.admin("GET", path, Value::Null).await.json();
-    assert!(shown["id"].as_str().unwrap().starts_with("idp_"), "{shown:#}");
+    assert!(
+        shown["id"].as_str().unwrap().starts_with("idp_"),
+        "{shown:#}"
+    );
     for (member, expected) in [
         ("auth_method", json!("client_secret_basic")),
         ("scopes", json!(["openid", "profile", "email"])),
@@ -113,16 +116,25 @@ async fn an_identity_provider_is_answered_with_its_defaults_and_its_redirect_uri
         ("has_secret", json!(true)),
         ("writes", json!(true)),
         ("warnings", json!([])),
-        ("redirect_uri", json!(format!("{CARNET}/console/sign-in/corp/callback"))),
+        (
+            "redirect_uri",
+            json!(format!("{CARNET}/console/sign-in/corp/callback")),
+        ),
     ] {
         assert_eq!(shown[member], expected, "{member}");
     }
     // What was read is saved again without a change.
     let again = server.admin("PUT", path, shown.clone()).await;
-    assert_eq!((again.status, again.header("etag")), (200, Some("\"2\"")), "defaults were written out");
+    assert_eq!(
+        (again.status, again.header("etag")),
+        (200, Some("\"2\"")),
+        "defaults were written out"
+    );
     let once_more = server.admin("PUT", path, shown).await;
     assert_eq!(once_more.header("etag"), Some("\"2\""));
-    let exported = server.admin("GET", &format!("{path}?view=export"), Value::Null).await;
+    let exported = server
+        .admin("GET", &format!("{path}?view=export"), Value::Null)
+        .await;
     assert!(!exported.text().contains("secret\""), "{}", exported.text());
 }
 
@@ -131,9 +143,20 @@ async fn only_the_scope_admin_changes_people_objects_and_admin_read_reads_them()
     let server = ground().await;
     let operators = membership("operator", None, json!({ "groups": ["ops"] }));
     server.put("memberships/ops", operators.clone()).await;
-    for (path, body) in [("identity-providers/corp", document()), ("memberships/ops", operators)] {
-        for scope in ["admin:read", "admin:credentials", "admin:credentials:octo-org"] {
-            for (method, body) in [("PUT", body.clone()), ("PATCH", json!({})), ("DELETE", Value::Null)] {
+    for (path, body) in [
+        ("identity-providers/corp", document()),
+        ("memberships/ops", operators),
+    ] {
+        for scope in [
+            "admin:read",
+            "admin:credentials",
+            "admin:credentials:octo-org",
+        ] {
+            for (method, body) in [
+                ("PUT", body.clone()),
+                ("PATCH", json!({})),
+                ("DELETE", Value::Null),
+            ] {
                 let refused = server.admin_as(scope, method, path, body).await;
                 assert_eq!(refused.status, 403, "{scope} {method} {path}");
             }
@@ -150,7 +173,10 @@ async fn a_client_secret_is_stored_sealed_and_leaves_the_server_by_no_way() {
     let path = "identity-providers/corp";
     let mut answers = String::new();
     let sealed = async || {
-        let state: Vec<String> = server.db.column("SELECT state FROM identity_provider").await;
+        let state: Vec<String> = server
+            .db
+            .column("SELECT state FROM identity_provider")
+            .await;
         let state: Value = serde_json::from_str(&state[0]).unwrap();
         state["sealed_secret"].as_str().map(str::to_owned)
     };
@@ -163,15 +189,27 @@ async fn a_client_secret_is_stored_sealed_and_leaves_the_server_by_no_way() {
     // The same text, none, and a dry run of another one change nothing.
     let mut without = document();
     without.as_object_mut().unwrap().remove("client_secret");
-    let other = with(document(), "client_secret", json!("canary-provider-secret-2"));
-    for (query, body) in [("", document()), ("", without.clone()), ("?dry_run=true", other.clone())] {
+    let other = with(
+        document(),
+        "client_secret",
+        json!("canary-provider-secret-2"),
+    );
+    for (query, body) in [
+        ("", document()),
+        ("", without.clone()),
+        ("?dry_run=true", other.clone()),
+    ] {
         let saved = server.admin("PUT", &format!("{path}{query}"), body).await;
         assert_eq!(saved.status, 200, "{}", saved.text());
         answers.push_str(&saved.text());
         assert_eq!(sealed().await.as_ref(), Some(&first), "{query}");
     }
     let saved = server.admin("PUT", path, other).await;
-    assert_eq!(saved.header("etag"), Some("\"2\""), "another secret is a change");
+    assert_eq!(
+        saved.header("etag"),
+        Some("\"2\""),
+        "another secret is a change"
+    );
     assert_eq!(opened(&sealed().await.unwrap()), "canary-provider-secret-2");
     // Refused documents leave events, which hold the document.
     let wrong = with(document(), "issuer", json!("https://nobody.test"));
@@ -184,14 +222,23 @@ async fn a_client_secret_is_stored_sealed_and_leaves_the_server_by_no_way() {
     let public = json!({ "auth_method": "none" });
     assert_eq!(server.admin("PATCH", path, public).await.status, 200);
     assert_eq!(sealed().await, None, "a public client has no secret");
-    for path in ["identity-providers", "identity-providers?view=export", "openapi.json"] {
+    for path in [
+        "identity-providers",
+        "identity-providers?view=export",
+        "openapi.json",
+    ] {
         answers.push_str(&server.admin("GET", path, Value::Null).await.text());
     }
     let events = server.audit("limit=100").await;
-    let replaced = events.iter().filter(|event| event["detail"]["replaced_secret"] == true);
+    let replaced = events
+        .iter()
+        .filter(|event| event["detail"]["replaced_secret"] == true);
     assert_eq!(replaced.count(), 1);
     answers.push_str(&json!(events).to_string());
-    for column in ["SELECT document FROM identity_provider", "SELECT detail FROM audit_event"] {
+    for column in [
+        "SELECT document FROM identity_provider",
+        "SELECT detail FROM audit_event",
+    ] {
         answers.push_str(&server.db.column::<String>(column).await.join("\n"));
     }
     assert!(!answers.contains("canary"), "{answers}");
@@ -254,7 +301,10 @@ async fn oidcd_4_3__saving_fetches_discovery_and_refuses_another_issuer_or_weak_
     for (member, value) in [
         ("issuer", json!(format!("{LOGIN}/"))),
         ("issuer", Value::Null),
-        ("authorization_endpoint", json!("http://login.test/authorize")),
+        (
+            "authorization_endpoint",
+            json!("http://login.test/authorize"),
+        ),
         ("token_endpoint", json!("http://login.test/token")),
         ("token_endpoint", json!("https://10.0.0.1/token")),
         ("jwks_uri", Value::Null),
@@ -263,16 +313,25 @@ async fn oidcd_4_3__saving_fetches_discovery_and_refuses_another_issuer_or_weak_
         publish(&server, discovery(json!({ member: value })));
         let (pointers, text) = mistakes(&server, path, document()).await;
         assert_eq!(pointers, ["/issuer"], "{member} {value}: {text}");
-        let offline = server.admin("PUT", &format!("{path}?validate=offline"), document()).await;
+        let offline = server
+            .admin("PUT", &format!("{path}?validate=offline"), document())
+            .await;
         assert_eq!(offline.status, 200, "{}", offline.text());
     }
     // Not denied is enough: many providers do not name the member.
-    publish(&server, discovery(json!({ "code_challenge_methods_supported": null })));
+    publish(
+        &server,
+        discovery(json!({ "code_challenge_methods_supported": null })),
+    );
     server.put(path, document()).await;
     let fetched = server.network.fetched().len();
     let offline = format!("{path}?validate=offline");
     server.put(&offline, document()).await;
-    assert_eq!(server.network.fetched().len(), fetched, "offline fetches nothing");
+    assert_eq!(
+        server.network.fetched().len(),
+        fetched,
+        "offline fetches nothing"
+    );
 }
 
 #[tokio::test]
@@ -288,7 +347,10 @@ async fn what_a_provider_cannot_prove_is_warned_of_when_it_is_saved() {
     let auth_time = warned(no_time(), "freshness", json!("auth_time")).await;
     assert_eq!(auth_time, (vec!["no_auth_time".to_owned()], json!(false)));
     let new_sign_in = warned(no_time(), "freshness", json!("new_sign_in")).await;
-    assert_eq!(new_sign_in, (vec!["freshness_unproved".to_owned()], json!(true)));
+    assert_eq!(
+        new_sign_in,
+        (vec!["freshness_unproved".to_owned()], json!(true))
+    );
     let silent = warned(json!({ "claims_supported": null }), "enabled", json!(true)).await;
     assert_eq!(silent, (vec![], json!(true)));
     let unproved = warned(json!({}), "second_factor", json!("enforced_by_provider")).await;
@@ -298,9 +360,14 @@ async fn what_a_provider_cannot_prove_is_warned_of_when_it_is_saved() {
         "end_session_endpoint": null,
     });
     let found = warned(others, "enabled", json!(true)).await;
-    assert_eq!(found.0, ["auth_method_not_named", "algorithm_not_named", "no_logout"]);
+    assert_eq!(
+        found.0,
+        ["auth_method_not_named", "algorithm_not_named", "no_logout"]
+    );
     // What discovery said stays until it is fetched again.
-    let offline = server.put(&format!("{path}?validate=offline"), document()).await;
+    let offline = server
+        .put(&format!("{path}?validate=offline"), document())
+        .await;
     assert_eq!(codes(&offline), found.0);
 }
 
@@ -308,7 +375,9 @@ async fn what_a_provider_cannot_prove_is_warned_of_when_it_is_saved() {
 async fn the_seventeenth_identity_provider_is_refused() {
     let server = ground().await;
     for number in 1..16 {
-        server.put(&format!("identity-providers/p{number}"), document()).await;
+        server
+            .put(&format!("identity-providers/p{number}"), document())
+            .await;
     }
     let (pointers, text) = mistakes(&server, "identity-providers/p16", document()).await;
     assert!(pointers == [""] && text.contains("at most 16"), "{text}");
@@ -323,7 +392,10 @@ async fn an_issuer_stays_while_memberships_or_people_hang_on_it_and_takes_its_se
     let mut without = moved();
     without.as_object_mut().unwrap().remove("client_secret");
     let (pointers, text) = mistakes(&server, path, without).await;
-    assert!(pointers == ["/client_secret"] && text.contains("anew"), "{text}");
+    assert!(
+        pointers == ["/client_secret"] && text.contains("anew"),
+        "{text}"
+    );
     let operators = membership("operator", None, json!({ "groups": ["ops"] }));
     server.put("memberships/ops", operators).await;
     assert_eq!(mistakes(&server, path, moved()).await.0, ["/issuer"]);
@@ -331,7 +403,11 @@ async fn an_issuer_stays_while_memberships_or_people_hang_on_it_and_takes_its_se
     let person = format!(
         "INSERT INTO person (id, identity_provider, sub, first_seen, last_seen, enabled) \
          SELECT id, id, 'alice', 0, 0, {} FROM identity_provider",
-        if server.db.url().starts_with("sqlite") { "1" } else { "true" }
+        if server.db.url().starts_with("sqlite") {
+            "1"
+        } else {
+            "true"
+        }
     );
     server.db.execute(&person).await;
     assert_eq!(mistakes(&server, path, moved()).await.0, ["/issuer"]);
@@ -348,22 +424,68 @@ async fn mistakes_of_a_membership_are_refused_with_their_places() {
     let groups = || json!({ "groups": ["g"] });
     for (document, pointer) in [
         (membership("maintainer", octo, groups()), "/role"),
-        (with(membership("owner", octo, groups()), "role", Value::Null), "/role"),
+        (
+            with(membership("owner", octo, groups()), "role", Value::Null),
+            "/role",
+        ),
         (membership("owner", None, groups()), "/principal"),
         (membership("viewer", None, groups()), "/principal"),
         (membership("operator", octo, groups()), "/principal"),
         (membership("auditor", octo, groups()), "/principal"),
         (membership("owner", Some("nobody"), groups()), "/principal"),
-        (with(membership("owner", octo, groups()), "identity_provider", json!("nobody")), "/identity_provider"),
-        (with(membership("owner", octo, groups()), "match", Value::Null), "/match"),
-        (with(membership("owner", octo, groups()), "expires_at", json!("soon")), "/expires_at"),
+        (
+            with(
+                membership("owner", octo, groups()),
+                "identity_provider",
+                json!("nobody"),
+            ),
+            "/identity_provider",
+        ),
+        (
+            with(membership("owner", octo, groups()), "match", Value::Null),
+            "/match",
+        ),
+        (
+            with(
+                membership("owner", octo, groups()),
+                "expires_at",
+                json!("soon"),
+            ),
+            "/expires_at",
+        ),
         (membership("viewer", octo, json!({})), "/match"),
-        (membership("viewer", octo, json!({ "email_domain": "corp.example" })), "/match"),
-        (membership("viewer", octo, json!({ "claims": { "hd": "corp.example" } })), "/match"),
-        (membership("viewer", octo, json!({ "groups": { "glob": "g*" } })), "/match/groups"),
-        (membership("viewer", octo, json!({ "groups": [] })), "/match/groups"),
-        (membership("viewer", octo, json!({ "repository": "o/r" })), "/match/repository"),
-        (membership("viewer", octo, json!({ "sub": "s", "email_domain": "gmail.com" })), "/match/email_domain"),
+        (
+            membership("viewer", octo, json!({ "email_domain": "corp.example" })),
+            "/match",
+        ),
+        (
+            membership(
+                "viewer",
+                octo,
+                json!({ "claims": { "hd": "corp.example" } }),
+            ),
+            "/match",
+        ),
+        (
+            membership("viewer", octo, json!({ "groups": { "glob": "g*" } })),
+            "/match/groups",
+        ),
+        (
+            membership("viewer", octo, json!({ "groups": [] })),
+            "/match/groups",
+        ),
+        (
+            membership("viewer", octo, json!({ "repository": "o/r" })),
+            "/match/repository",
+        ),
+        (
+            membership(
+                "viewer",
+                octo,
+                json!({ "sub": "s", "email_domain": "gmail.com" }),
+            ),
+            "/match/email_domain",
+        ),
     ] {
         let (pointers, text) = mistakes(&server, "memberships/m", document.clone()).await;
         assert_eq!(pointers, [pointer], "{document}: {text}");
@@ -378,11 +500,18 @@ async fn people_role_1__only_sub_and_groups_make_an_owner_an_operator_or_an_audi
         json!({ "email": "alice@corp.example" }),
         json!({ "email": "alice@corp.example", "email_domain": "corp.example", "claims": { "department": "x" } }),
     ];
-    for (role, principal) in [("owner", Some("octo-org")), ("operator", None), ("auditor", None)] {
+    for (role, principal) in [
+        ("owner", Some("octo-org")),
+        ("operator", None),
+        ("auditor", None),
+    ] {
         for matcher in &weak {
             let document = membership(role, principal, matcher.clone());
             let (pointers, text) = mistakes(&server, "memberships/m", document).await;
-            assert!(pointers == ["/match"] && text.contains("sub or groups"), "{role} {matcher}: {text}");
+            assert!(
+                pointers == ["/match"] && text.contains("sub or groups"),
+                "{role} {matcher}: {text}"
+            );
         }
         let certain = [
             json!({ "sub": "alice" }),
@@ -390,7 +519,9 @@ async fn people_role_1__only_sub_and_groups_make_an_owner_an_operator_or_an_audi
             json!({ "groups": { "any_of": ["g", "h"] }, "email": "alice@corp.example" }),
         ];
         for matcher in certain {
-            let saved = server.put("memberships/m", membership(role, principal, matcher)).await;
+            let saved = server
+                .put("memberships/m", membership(role, principal, matcher))
+                .await;
             assert_eq!(codes(&saved), Vec::<String>::new(), "{saved}");
         }
     }
@@ -413,33 +544,55 @@ async fn people_role_2__stored_memberships_decide_and_an_end_counts_on_every_nod
     assert!(held(&server, alice()).is_empty());
     let owner = membership("owner", Some("OCTO-ORG"), json!({ "groups": ["octo"] }));
     let saved = server.put("memberships/owners", owner.clone()).await;
-    assert_eq!((&saved["principal"], &saved["state"], &saved["revision"]), (&json!("octo-org"), &json!("active"), &json!(1)));
+    assert_eq!(
+        (&saved["principal"], &saved["state"], &saved["revision"]),
+        (&json!("octo-org"), &json!("active"), &json!(1))
+    );
     let role = on_other().await.at("octo-org").unwrap();
-    assert_eq!((role.membership.to_string(), role.revision), (saved["id"].as_str().unwrap().to_owned(), 1));
+    assert_eq!(
+        (role.membership.to_string(), role.revision),
+        (saved["id"].as_str().unwrap().to_owned(), 1)
+    );
     assert!(held(&server, alice()).may_write_rules_of("octo-org"));
     // A meaning that changes raises the revision; a date does not.
     let later = with(owner.clone(), "expires_at", json!("2027-01-16T00:00:00Z"));
     assert_eq!(server.put("memberships/owners", later).await["revision"], 1);
     let narrower = membership("viewer", Some("octo-org"), json!({ "sub": "alice" }));
-    assert_eq!(server.put("memberships/owners", narrower).await["revision"], 2);
+    assert_eq!(
+        server.put("memberships/owners", narrower).await["revision"],
+        2
+    );
     assert!(!held(&server, alice()).may_write() && on_other().await.may_read_rules_of("octo-org"));
     // Ended by date, switched off, by its provider, by its principal, and deleted.
     let ended = with(owner.clone(), "expires_at", json!("2026-01-01T00:00:00Z"));
-    assert_eq!(server.put("memberships/owners", ended).await["state"], "expired");
+    assert_eq!(
+        server.put("memberships/owners", ended).await["state"],
+        "expired"
+    );
     assert!(on_other().await.is_empty());
     let off = with(owner.clone(), "enabled", json!(false));
-    assert_eq!(server.put("memberships/owners", off).await["state"], "disabled");
+    assert_eq!(
+        server.put("memberships/owners", off).await["state"],
+        "disabled"
+    );
     assert!(on_other().await.is_empty());
     server.put("memberships/owners", owner).await;
-    for path in ["identity-providers/corp?validate=offline", "principals/octo-org"] {
+    for path in [
+        "identity-providers/corp?validate=offline",
+        "principals/octo-org",
+    ] {
         assert!(!on_other().await.is_empty(), "{path}");
         for enabled in [false, true] {
-            let answer = server.admin("PATCH", path, json!({ "enabled": enabled })).await;
+            let answer = server
+                .admin("PATCH", path, json!({ "enabled": enabled }))
+                .await;
             assert_eq!(answer.status, 200, "{}", answer.text());
             assert_eq!(on_other().await.is_empty(), !enabled, "{path}");
         }
     }
-    server.admin("DELETE", "memberships/owners", Value::Null).await;
+    server
+        .admin("DELETE", "memberships/owners", Value::Null)
+        .await;
     assert!(on_other().await.is_empty() && held(&server, alice()).is_empty());
     // A node that starts later reads the same.
     let auditor = membership("auditor", None, json!({ "sub": "alice" }));
@@ -455,15 +608,34 @@ async fn a_principal_or_provider_that_a_membership_names_is_in_use() {
     for path in ["principals/octo-org", "identity-providers/corp"] {
         let kept = server.admin("DELETE", path, Value::Null).await;
         let body = kept.json();
-        assert_eq!((kept.status, body["code"].as_str()), (409, Some("in_use")), "{body}");
-        assert_eq!(body["referrers"], json!([{ "kind": "memberships", "name": "m" }]));
+        assert_eq!(
+            (kept.status, body["code"].as_str()),
+            (409, Some("in_use")),
+            "{body}"
+        );
+        assert_eq!(
+            body["referrers"],
+            json!([{ "kind": "memberships", "name": "m" }])
+        );
     }
-    let listed = server.admin("GET", "memberships?principal=octo-org", Value::Null).await;
+    let listed = server
+        .admin("GET", "memberships?principal=octo-org", Value::Null)
+        .await;
     assert_eq!(listed.json()["items"].as_array().unwrap().len(), 1);
-    let none = server.admin("GET", "memberships?principal=nobody", Value::Null).await;
+    let none = server
+        .admin("GET", "memberships?principal=nobody", Value::Null)
+        .await;
     assert_eq!(none.json()["items"], json!([]));
-    for path in ["memberships/m", "principals/octo-org", "identity-providers/corp"] {
-        assert_eq!(server.admin("DELETE", path, Value::Null).await.status, 204, "{path}");
+    for path in [
+        "memberships/m",
+        "principals/octo-org",
+        "identity-providers/corp",
+    ] {
+        assert_eq!(
+            server.admin("DELETE", path, Value::Null).await.status,
+            204,
+            "{path}"
+        );
     }
 }
 
@@ -476,37 +648,90 @@ async fn a_secret_named_by_a_variable_is_applied_and_a_bundle_without_it_changes
         ("CARNET_DATABASE__URL", db.url().to_owned()),
         ("CARNET_DATA_DIR", db.folder().display().to_string()),
     ];
-    let borrowed = [(settings[0].0, settings[0].1.as_str()), (settings[1].0, settings[1].1.as_str())];
+    let borrowed = [
+        (settings[0].0, settings[0].1.as_str()),
+        (settings[1].0, settings[1].1.as_str()),
+    ];
     first_start(db.folder(), &borrowed);
     let run = |more: &[(&str, &str)], arguments: &[&str]| -> Finished {
         let mut command = carnet();
-        command.current_dir(db.folder()).args(arguments).envs(borrowed).envs(more.iter().copied());
+        command
+            .current_dir(db.folder())
+            .args(arguments)
+            .envs(borrowed)
+            .envs(more.iter().copied());
         finished(command.output().unwrap())
     };
-    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/samples/apply/people.toml");
+    let sample = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/docs/samples/apply/people.toml"
+    );
     let linted = run(&[], &["policy", "lint", sample]);
-    assert!(linted.code == 0 && linted.stdout.contains("reassignable"), "{linted:?}");
+    assert!(
+        linted.code == 0 && linted.stdout.contains("reassignable"),
+        "{linted:?}"
+    );
     let apply = ["apply", "-f", sample, "--offline"];
     let unset = run(&[], &apply);
-    assert!(unset.code == 1 && unset.stderr.contains("CORP_CLIENT_SECRET, which is not set"), "{unset:?}");
+    assert!(
+        unset.code == 1
+            && unset
+                .stderr
+                .contains("CORP_CLIENT_SECRET, which is not set"),
+        "{unset:?}"
+    );
     let variable = [("CORP_CLIENT_SECRET", CANARY)];
     let applied = run(&variable, &apply);
-    assert!(applied.code == 0 && applied.stdout.contains("(not shown)"), "{applied:?}");
+    assert!(
+        applied.code == 0 && applied.stdout.contains("(not shown)"),
+        "{applied:?}"
+    );
     let again = run(&variable, &apply);
-    assert!(again.code == 0 && again.stdout.contains("0 done, 6 unchanged"), "{again:?}");
-    let dry = run(&[("CORP_CLIENT_SECRET", "canary-other")], &[&apply[..], &["--dry-run", "--json"]].concat());
-    assert!(dry.code == 1 && dry.stdout.contains("\"update\""), "{dry:?}");
+    assert!(
+        again.code == 0 && again.stdout.contains("0 done, 6 unchanged"),
+        "{again:?}"
+    );
+    let dry = run(
+        &[("CORP_CLIENT_SECRET", "canary-other")],
+        &[&apply[..], &["--dry-run", "--json"]].concat(),
+    );
+    assert!(
+        dry.code == 1 && dry.stdout.contains("\"update\""),
+        "{dry:?}"
+    );
     let exported = run(&[], &["export"]);
     std::fs::write(db.folder().join("exported.toml"), &exported.stdout).unwrap();
-    let back = run(&[], &["apply", "-f", "exported.toml", "--offline", "--prune", "--yes"]);
-    assert!(back.code == 0 && back.stdout.contains("0 done, 6 unchanged"), "{back:?}");
+    let back = run(
+        &[],
+        &[
+            "apply",
+            "-f",
+            "exported.toml",
+            "--offline",
+            "--prune",
+            "--yes",
+        ],
+    );
+    assert!(
+        back.code == 0 && back.stdout.contains("0 done, 6 unchanged"),
+        "{back:?}"
+    );
     let got = run(&[], &["get", "provider", "corp"]);
-    assert!(got.stdout.contains("# has_secret: true") && got.stdout.contains("# redirect_uri: "), "{got:?}");
+    assert!(
+        got.stdout.contains("# has_secret: true") && got.stdout.contains("# redirect_uri: "),
+        "{got:?}"
+    );
     let listed = run(&[], &["list", "memberships", "--principal", "octo-org"]);
-    assert!(listed.stdout.contains("octo-guest") && !listed.stdout.contains("operators"), "{listed:?}");
+    assert!(
+        listed.stdout.contains("octo-guest") && !listed.stdout.contains("operators"),
+        "{listed:?}"
+    );
     let printed = [applied, again, dry, exported, back, got, listed];
     for done in &printed {
-        assert!(!done.stdout.contains("canary") && !done.stderr.contains("canary"), "{done:?}");
+        assert!(
+            !done.stdout.contains("canary") && !done.stderr.contains("canary"),
+            "{done:?}"
+        );
     }
     // Elsewhere the secret is missing, and nothing is saved without it.
     let removed = run(&[], &["delete", "membership", "operators", "--yes"]);
@@ -521,7 +746,9 @@ async fn a_database_of_the_release_before_is_migrated_with_its_data() {
     world.exchange(&world.good()).await.token();
     world.server.app.flush_audit().await;
     let db = &world.server.db;
-    let events: Vec<String> = db.column("SELECT detail FROM audit_event ORDER BY id").await;
+    let events: Vec<String> = db
+        .column("SELECT detail FROM audit_event ORDER BY id")
+        .await;
     for statement in [
         "DROP TABLE session",
         "DROP TABLE person",
@@ -534,14 +761,24 @@ async fn a_database_of_the_release_before_is_migrated_with_its_data() {
         db.execute(statement).await;
     }
     let server = world.server.another_node().await;
-    let kept: Vec<String> = db.column("SELECT detail FROM audit_event ORDER BY id").await;
+    let kept: Vec<String> = db
+        .column("SELECT detail FROM audit_event ORDER BY id")
+        .await;
     assert_eq!(kept[..events.len()], events);
     publish(&server, discovery(json!({})));
     server.put("identity-providers/corp", document()).await;
-    server.put("memberships/joel", membership("owner", Some("joel"), json!({ "sub": "joel" }))).await;
+    server
+        .put(
+            "memberships/joel",
+            membership("owner", Some("joel"), json!({ "sub": "joel" })),
+        )
+        .await;
     assert!(held(&server, json!({ "sub": "joel" })).may_write_rules_of("joel"));
     let assertion = world.good();
-    let form = [("grant_type", crate::support::JWT_BEARER), ("assertion", assertion.as_str())];
+    let form = [
+        ("grant_type", crate::support::JWT_BEARER),
+        ("assertion", assertion.as_str()),
+    ];
     server.form("/token", &form).await.token();
     let listed = server.audit("limit=100").await;
     assert!(listed.len() > events.len(), "{}", listed.len());

@@ -261,7 +261,9 @@ impl IdentityProviderDocument {
         let method = self.auth_method.unwrap_or_default().as_str();
         if !known.iter().any(|known| known == method) {
             let known = known.join(", ");
-            let detail = format!("the provider does not name {method} among its token_endpoint_auth_methods_supported, which are {known}");
+            let detail = format!(
+                "the provider does not name {method} among its token_endpoint_auth_methods_supported, which are {known}"
+            );
             warn("auth_method_not_named", detail);
         }
         let is_accepted = |name: &String| algorithms.iter().any(|known| known.name() == name);
@@ -269,7 +271,9 @@ impl IdentityProviderDocument {
             && !known.iter().any(is_accepted)
         {
             let known = known.join(", ");
-            let detail = format!("the provider names none of the accepted algorithms among its id_token_signing_alg_values_supported, which are {known}");
+            let detail = format!(
+                "the provider names none of the accepted algorithms among its id_token_signing_alg_values_supported, which are {known}"
+            );
             warn("algorithm_not_named", detail);
         }
         if self.logout.unwrap_or_default() == Logout::Provider && !discovered.ends_sessions {
@@ -381,7 +385,10 @@ fn scopes(reader: &mut Reader<'_>) -> Option<Vec<String>> {
         reader.problem("scopes", detail);
     }
     if !scopes.iter().any(|scope| scope == "openid") {
-        reader.problem("scopes", "must hold openid, without which there is no ID token");
+        reader.problem(
+            "scopes",
+            "must hold openid, without which there is no ID token",
+        );
     }
     if scopes.iter().any(|scope| scope == "offline_access") {
         let detail = "must not hold offline_access: this server keeps no refresh token of a person";
@@ -405,7 +412,9 @@ fn profile(reader: &mut Reader<'_>, context: ReadContext<'_>) -> Option<String> 
 fn second_factor(reader: &mut Reader<'_>) -> SecondFactor {
     const FORMS: &str = "must be {\"acr\": [...]}, {\"amr\": [...]} or \"enforced_by_provider\"";
     let Some(value) = reader.value("second_factor") else {
-        let detail = format!("must be given, since nobody without a second factor may change rules: it {FORMS}");
+        let detail = format!(
+            "must be given, since nobody without a second factor may change rules: it {FORMS}"
+        );
         reader.problem("second_factor", detail);
         return SecondFactor::EnforcedByProvider;
     };

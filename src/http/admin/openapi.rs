@@ -244,7 +244,9 @@ fn of_people(kind: Kind) -> Vec<(&'static str, Value)> {
             ("has_secret", truth("Whether a client secret is stored.")),
             (
                 "writes",
-                truth("Whether people can change anything, as far as discovery tells: false if the provider sends no auth_time."),
+                truth(
+                    "Whether people can change anything, as far as discovery tells: false if the provider sends no auth_time.",
+                ),
             ),
         ],
         Kind::Membership => vec![
