@@ -110,7 +110,7 @@ impl Managed for IdentityProviderDocument {
         let algorithms = stored.document.algorithms.clone().or(of_profile);
         stored
             .document
-            .warnings_of_state(&stored.state, &algorithms.unwrap_or_default())
+            .warnings_of_state(&stored.state, algorithms.as_deref())
     }
 }
 

@@ -475,7 +475,7 @@ async fn mistakes_of_a_membership_are_refused_with_their_places() {
             "/match/groups",
         ),
         (
-            membership("viewer", octo, json!({ "repository": "o/r" })),
+            membership("viewer", octo, json!({ "sub": "s", "repository": "o/r" })),
             "/match/repository",
         ),
         (
