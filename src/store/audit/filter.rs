@@ -53,7 +53,6 @@ impl AuditFilter {
         let outcome = self.outcome.filter(|outcome| is_rare(*outcome));
         token
             .or(workload)
-            .or(self.person.map(AuditKey::Person))
             .or(self.address.map(AuditKey::Address))
             .or(client.map(AuditKey::Client))
             .or(reason)

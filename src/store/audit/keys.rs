@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use carnet_jose::sha256;
 
 use crate::audit::{AuditEvent, Outcome};
-use crate::ids::PersonId;
 use carnet_engine::own_token::FEDERATED;
 
 /// Bytes of the SHA-256 of a value that a key holds.
@@ -22,8 +21,6 @@ pub enum AuditKey<'a> {
     Address(IpAddr),
     /// A name of the workload, in any letter case.
     Workload(&'a str),
-    /// The person who signed in or out, or who was changed.
-    Person(PersonId),
     /// The code of a reason.
     Reason(&'a str),
     /// A registered client. Clients that are named after a rule are found by that rule.
@@ -41,7 +38,6 @@ impl AuditKey<'_> {
             Self::Address(IpAddr::V4(address)) => (b'a', address.octets().to_vec()),
             Self::Address(IpAddr::V6(address)) => (b'a', address.octets().to_vec()),
             Self::Workload(name) => (b'w', hashed(&name.to_ascii_lowercase())),
-            Self::Person(id) => (b'p', id.0.as_bytes().to_vec()),
             Self::Reason(code) => (b'r', hashed(code)),
             Self::Client(id) => (b'c', hashed(id)),
             Self::Outcome(outcome) => (b'o', hashed(outcome.as_str())),
@@ -82,7 +78,6 @@ pub fn keys_of(event: &AuditEvent) -> Vec<Vec<u8>> {
         .iter()
         .map(|name| AuditKey::Workload(name))
         .chain(token)
-        .chain(event.person.map(AuditKey::Person))
         .chain(event.address.map(AuditKey::Address))
         .chain(client.map(AuditKey::Client))
         .chain(reason)
