@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use carnet_jose::{Algorithm, Purpose, base64url};
+use carnet_jose::{Algorithm, base64url};
 use openidconnect::core::{
     CoreAuthDisplay, CoreAuthPrompt, CoreErrorResponseType, CoreGenderClaim,
     CoreJweContentEncryptionAlgorithm, CoreRevocableToken, CoreRevocationErrorResponse,
@@ -24,6 +24,7 @@ use super::provider_key::{ProviderKey, SigningAlgorithm};
 use crate::app::App;
 use crate::config::OwnUrls;
 use crate::ids::random;
+use crate::keys::provider_secret;
 use crate::model::{IdentityProvider, ProviderAuth};
 use crate::reason::Reason;
 use crate::upstream::{Egress, Fetch, FetchError, ProviderDocument, ProviderRequest};
@@ -112,12 +113,9 @@ pub(super) fn relying_party(
 fn client_secret(app: &App, provider: &IdentityProvider) -> Result<ClientSecret, SignInRefusal> {
     let sealed = provider.sealed_secret.as_deref();
     let sealed = sealed.ok_or_else(|| internal("the identity provider has no client secret"))?;
-    let id = provider.id.to_string();
-    let purpose = Purpose {
-        kind: "provider-secret",
-        owner: &id,
-    };
-    let opened = app.keys.open_sealed(sealed, purpose);
+    let opened = app
+        .keys
+        .open_sealed(sealed, provider_secret(&provider.name));
     let opened = opened.map_err(|error| internal(&format!("the client secret {error}")))?;
     let secret = String::from_utf8(opened);
     let secret = secret.map_err(|_| internal("the client secret is no text"))?;
