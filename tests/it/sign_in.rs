@@ -384,7 +384,7 @@ async fn keys_rotate_without_a_restart_and_the_metadata_is_fetched_once() {
 }
 
 #[tokio::test]
-async fn people_2fa_1__the_second_factor_is_proved_by_acr_or_amr_and_at_step_up_too() {
+async fn people_2fa_2__the_second_factor_is_proved_by_acr_or_amr_and_at_step_up_too() {
     let mut desk = Desk::new().await;
     for (second_factor, claims, proved) in [
         (SecondFactor::Acr(vec!["mfa".into()]), json!({}), Some(true)),
@@ -535,7 +535,7 @@ async fn oidcc_5_3_1__userinfo_adds_claims_and_states_nothing_of_the_sign_in() {
 }
 
 #[tokio::test]
-async fn oidcrp_2_1__the_provider_is_told_whose_session_ends() {
+async fn oidcrp_2_2__the_provider_is_told_whose_session_ends() {
     let mut desk = Desk::new().await;
     let signed_in = desk.sign_in().await.unwrap();
     let app = &desk.server.app;

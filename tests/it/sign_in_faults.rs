@@ -10,6 +10,7 @@ use carnet::people::Purpose;
 use carnet::upstream::{Egress, Fetch as _, FetchError, HttpFetch, ProviderRequest};
 use reqwest::Method;
 
+use super::documents::files;
 use super::sign_in::Desk;
 use crate::support::{CLIENT_SECRET, Fault, PROVIDER_ACCESS_TOKEN};
 
@@ -199,6 +200,44 @@ async fn oidcc_3_1_3_7_1__each_fault_of_a_provider_has_its_reason_and_signs_nobo
 }
 
 #[tokio::test]
+async fn rfc9207_2_4_1__an_answer_in_the_name_of_another_issuer_or_of_none_is_refused() {
+    let desk = Desk::new().await;
+    // Also where the answer is an error.
+    for (fault, changed) in [
+        (
+            None,
+            (
+                "iss=https%3A%2F%2Flogin.test",
+                "iss=https%3A%2F%2Fevil.test",
+            ),
+        ),
+        (None, ("iss=https%3A%2F%2Flogin.test", "x=y")),
+        (None, ("iss=https%3A%2F%2Flogin.test", "iss=")),
+        (
+            Some(Fault::AccessDenied),
+            (
+                "iss=https%3A%2F%2Flogin.test",
+                "iss=https%3A%2F%2Fevil.test",
+            ),
+        ),
+    ] {
+        desk.login.does(fault);
+        let provider = desk.fresh();
+        let begun = desk.begin(&provider, Purpose::SignIn).await;
+        let answer = desk.login.answers(&begun.location);
+        let answer = answer.replace(changed.0, changed.1);
+        let cookies = super::sign_in::cookies(&begun);
+        let finished = carnet::people::finish(&desk.server.app, &provider, &answer, &cookies);
+        let refusal = finished.await.unwrap_err();
+        assert_eq!(refusal.reason.code(), "provider_mixed_up", "{answer}");
+        assert!(
+            desk.login.exchanged().is_empty(),
+            "no code was sent anywhere"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_provider_whose_metadata_cannot_be_used_is_unavailable() {
     let desk = Desk::new().await;
     for (fault, detail) in [
@@ -274,4 +313,29 @@ async fn requests_to_providers_follow_no_redirect_and_read_no_more_than_their_li
     let refused = send(Method::POST, "/echo", &strict).await.unwrap_err();
     assert!(matches!(refused, FetchError::Refused(..)), "{refused}");
     serving.abort();
+}
+
+#[test]
+fn signatures_of_providers_are_verified_by_one_library() {
+    let own_types = ["CoreJsonWebKeyType", "CoreJsonWebKeyUse"];
+    for path in files("src", ".rs") {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let name = path.display();
+        let mut code = text.clone();
+        for harmless in own_types {
+            code = code.replace(harmless, "");
+        }
+        // These bring RustCrypto's verifiers.
+        for verifier in [
+            "CoreJsonWebKey",
+            "CoreClient",
+            "CoreIdToken",
+            "CoreProviderMetadata",
+        ] {
+            assert!(!code.contains(verifier), "{name} names {verifier}");
+        }
+        if text.contains("openidconnect::") {
+            assert!(path.to_string_lossy().contains("/src/people/"), "{name}");
+        }
+    }
 }
