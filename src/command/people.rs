@@ -9,6 +9,23 @@ use super::admin_client::{AdminClient, in_path, in_query};
 use super::table::table;
 use super::{CommandError, Conclusion, ServerArgs};
 
+/// The columns of the list of people, with the members that they show.
+const OF_PEOPLE: [(&str, &str); 5] = [
+    ("ID", "id"),
+    ("IDENTITY PROVIDER", "identity_provider"),
+    ("USER NAME", "username"),
+    ("NAME", "name"),
+    ("LAST SEEN", "last_seen"),
+];
+/// Those of the list of sessions.
+const OF_SESSIONS: [(&str, &str); 5] = [
+    ("SESSION", "id"),
+    ("BEGAN", "created_at"),
+    ("LAST USED", "last_used_at"),
+    ("ENDS", "expires_at"),
+    ("PROVED", "auth_time"),
+];
+
 /// Arguments of `carnet people`.
 #[derive(Debug, Args)]
 pub struct PeopleArgs {
@@ -80,21 +97,14 @@ async fn list(
         eprintln!("carnet: nobody has signed in");
         return Ok(Conclusion::Yes);
     }
-    const COLUMNS: [(&str, &str); 5] = [
-        ("ID", "id"),
-        ("IDENTITY PROVIDER", "identity_provider"),
-        ("USER NAME", "username"),
-        ("NAME", "name"),
-        ("LAST SEEN", "last_seen"),
-    ];
     let row = |person: &Value| {
-        let mut cells = COLUMNS.map(|(_, member)| text(person, member)).to_vec();
+        let mut cells = OF_PEOPLE.map(|(_, member)| text(person, member)).to_vec();
         let is_enabled = person.get("enabled") == Some(&Value::Bool(true));
         cells.push(if is_enabled { "enabled" } else { "disabled" }.to_owned());
         cells
     };
     let rows: Vec<Vec<String>> = people.iter().map(row).collect();
-    let headings = COLUMNS.map(|(heading, _)| heading);
+    let headings = OF_PEOPLE.map(|(heading, _)| heading);
     let headings: Vec<&str> = headings.into_iter().chain(["STATE"]).collect();
     print!("{}", table(&headings, &rows));
     Ok(Conclusion::Yes)
@@ -119,18 +129,15 @@ async fn show(args: &PersonArgs, as_json: bool) -> Result<Conclusion, CommandErr
     for (name, value) in person.as_object().into_iter().flatten() {
         println!("{name:<17} {}", shown(value));
     }
-    const COLUMNS: [(&str, &str); 5] = [
-        ("SESSION", "id"),
-        ("BEGAN", "created_at"),
-        ("LAST USED", "last_used_at"),
-        ("ENDS", "expires_at"),
-        ("PROVED", "auth_time"),
-    ];
-    let row = |session: &Value| COLUMNS.map(|(_, member)| text(session, member)).to_vec();
+    let row = |session: &Value| {
+        OF_SESSIONS
+            .map(|(_, member)| text(session, member))
+            .to_vec()
+    };
     let rows: Vec<Vec<String>> = sessions.as_array().into_iter().flatten().map(row).collect();
     if !rows.is_empty() {
         println!();
-        print!("{}", table(&COLUMNS.map(|(heading, _)| heading), &rows));
+        print!("{}", table(&OF_SESSIONS.map(|(heading, _)| heading), &rows));
     }
     Ok(Conclusion::Yes)
 }

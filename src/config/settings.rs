@@ -52,10 +52,7 @@ impl Config {
             self.gateway_values(),
             self.rate_limit_values(),
             vec![
-                (
-                    "people.session_seconds",
-                    json!(self.people.session_seconds),
-                ),
+                ("people.session_seconds", json!(self.people.session_seconds)),
                 (
                     "people.session_idle_seconds",
                     json!(self.people.session_idle_seconds),

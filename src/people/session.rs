@@ -110,8 +110,6 @@ pub struct Session {
     pub expires_at: Timestamp,
     /// The token of the session's forms.
     pub csrf: Csrf,
-    /// The ID token, sealed, for the sign-out at the provider.
-    sealed_id_token: Option<String>,
 }
 
 /// What the cookies of a request stand for.
@@ -161,15 +159,15 @@ pub async fn current(app: &App, cookies: &[(String, String)]) -> Result<Standing
     let Some((stored, person)) = found else {
         return Ok(Standing::Ended);
     };
-    let (rules, now) = (app.rules(), app.clock.now());
-    let provider = rules.identity_provider(stored.identity_provider);
+    let (snapshot, now) = (app.rules(), app.clock.now());
+    let provider = snapshot.identity_provider(stored.identity_provider);
     let Some(provider) = provider.filter(|provider| provider.enabled && person.enabled) else {
         return Ok(Standing::Ended);
     };
     if !is_in_time(app, &stored, now) {
         return Ok(Standing::Ended);
     }
-    let roles = carnet_engine::people::roles(&rules, provider, &stored.claims, now);
+    let roles = carnet_engine::people::roles(&snapshot, provider, &stored.claims, now);
     let session = Session::of(
         stored,
         person,
@@ -237,7 +235,6 @@ impl Session {
             last_used_at: stored.last_used_at,
             expires_at: stored.expires_at,
             csrf,
-            sealed_id_token: stored.sealed_id_token,
         }
     }
 

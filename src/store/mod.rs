@@ -44,9 +44,7 @@ pub use ledger::{
 };
 pub use notifications::{FailedAttempt, NewMessage, Queued, RuleDate, SeenEvent, WaitingMessage};
 pub use objects::{Filter, Page, Persist, StoredCredential, StoredNotification, Write};
-pub use people::{
-    MAX_SESSIONS, NewSession, Person, SessionBegun, SessionsToEnd, StoredSession,
-};
+pub use people::{MAX_SESSIONS, NewSession, Person, SessionBegun, SessionsToEnd, StoredSession};
 pub use referrers::{Referring, ReferringKind};
 pub use revocation::{Reach, Renewed, RenewedRule, RulesToRenew};
 pub use signing_keys::{KeyState, StoredKey};

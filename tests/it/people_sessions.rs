@@ -187,7 +187,8 @@ async fn people_sess_1__the_database_has_the_hash_of_a_cookie_alone() {
     let dump = people.server.db.folder().join("dump");
     people.server.db.back_up(&dump).await;
     let dump = std::fs::read(&dump).unwrap();
-    let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = secret.iter().map(|byte| format!("{byte:02x}"));
+    let hex = hex.collect::<Vec<_>>().concat();
     for text in [cookie.as_bytes(), &secret, hex.as_bytes()] {
         assert!(!dump.windows(text.len()).any(|window| window == text));
     }

@@ -94,7 +94,8 @@ fn session(event: &Value, detail: &Value) -> String {
     );
     for name in ["username", "session", "ended_by"] {
         if let Some(value) = detail.get(name).filter(|value| !value.is_null()) {
-            line.push_str(&format!(", {} {}", name.replace('_', " "), short(value)));
+            let words = [", ", &name.replace('_', " "), " ", &short(value)];
+            line.extend(words);
         }
     }
     line

@@ -70,7 +70,7 @@ pub async fn sign_out(
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
     if let Err(refused) = visitor.posted(&app, body) {
-        return refused;
+        return *refused;
     }
     let frame = Frame::new(&app.config.own);
     let cleared = cookies::without_session(&app.config.own);
@@ -109,7 +109,7 @@ pub async fn end_session(
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
     if let Err(refused) = visitor.posted(&app, body) {
-        return refused;
+        return *refused;
     }
     let session = match answer_unless_live(&app, &visitor).await {
         Ok(session) => session,

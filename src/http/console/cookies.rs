@@ -11,14 +11,14 @@ use crate::people::session::{CookieSecret, cookie_name, is_https};
 
 /// Sets the cookie of a session. It lasts as long as the browser runs; the server ends it before.
 pub fn of_session(secret: &CookieSecret, own: &OwnUrls) -> Option<HeaderValue> {
-    header(cookie(cookie_name(own), &secret.text(), own))
+    header(&cookie(cookie_name(own), &secret.text(), own))
 }
 
 /// Sets the cookie of an attempt to sign in.
 pub fn of_attempt(attempt: &AttemptCookie, own: &OwnUrls) -> Option<HeaderValue> {
     let mut cookie = cookie(&attempt.name, &attempt.value, own);
     cookie.set_max_age(Duration::seconds(attempt.max_age.into()));
-    header(cookie)
+    header(&cookie)
 }
 
 /// Clears the cookie of the session.
@@ -30,7 +30,7 @@ pub fn without_session(own: &OwnUrls) -> Option<HeaderValue> {
 pub fn cleared(name: &str, own: &OwnUrls) -> Option<HeaderValue> {
     let mut cookie = cookie(name, "", own);
     cookie.set_max_age(Duration::ZERO);
-    header(cookie)
+    header(&cookie)
 }
 
 fn cookie<'c>(name: &'c str, value: &'c str, own: &OwnUrls) -> Cookie<'c> {
@@ -42,7 +42,7 @@ fn cookie<'c>(name: &'c str, value: &'c str, own: &OwnUrls) -> Cookie<'c> {
     cookie
 }
 
-fn header(cookie: Cookie<'_>) -> Option<HeaderValue> {
+fn header(cookie: &Cookie<'_>) -> Option<HeaderValue> {
     let mut value = HeaderValue::try_from(cookie.to_string()).ok()?;
     value.set_sensitive(true);
     Some(value)

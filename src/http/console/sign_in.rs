@@ -156,7 +156,7 @@ pub async fn step_up(
 ) -> Response {
     let return_to = match visitor.posted(&app, body) {
         Ok(return_to) => return_to,
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     let session = match answer_unless_live(&app, &visitor).await {
         Ok(session) => session,

@@ -87,14 +87,14 @@ impl Visitor {
         &self,
         app: &App,
         body: Result<Bytes, BytesRejection>,
-    ) -> Result<ReturnTo, Response> {
-        let refuse = |failure: Failure| Err(failed(app, self, &failure));
+    ) -> Result<ReturnTo, Box<Response>> {
+        let refuse = |reason| Err(Box::new(failed(app, self, &Failure::of(reason))));
         let body = match body {
             Ok(body) => body,
             Err(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-                return refuse(Failure::of(Reason::BodyTooLarge));
+                return refuse(Reason::BodyTooLarge);
             }
-            Err(_) => return refuse(Failure::of(Reason::CsrfInvalid)),
+            Err(_) => return refuse(Reason::CsrfInvalid),
         };
         let sender = Sender {
             origin: text(&self.headers, &ORIGIN),
@@ -102,12 +102,12 @@ impl Visitor {
         };
         let form = check_media_type(&self.headers).and_then(|()| TokenForm::parse(&body, &FIELDS));
         let Ok(form) = form else {
-            return refuse(Failure::of(Reason::CsrfInvalid));
+            return refuse(Reason::CsrfInvalid);
         };
         let expected = session::csrf(app, &self.cookies);
         let is_ours = expected.is_some_and(|csrf| csrf.is(form.get("csrf")));
         if !is_ours || !sender.may_be_ours(&app.config.own) {
-            return refuse(Failure::of(Reason::CsrfInvalid));
+            return refuse(Reason::CsrfInvalid);
         }
         let return_to = form.get("return_to").map(ReturnTo::read);
         Ok(return_to.unwrap_or_default())

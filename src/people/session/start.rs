@@ -49,11 +49,11 @@ pub async fn start(
     cookies: &[(String, String)],
     address: Option<IpAddr>,
 ) -> Result<Started, StartRefused> {
-    let (rules, now) = (app.rules(), app.clock.now());
-    let provider = rules.identity_provider(signed_in.provider.id);
+    let (snapshot, now) = (app.rules(), app.clock.now());
+    let provider = snapshot.identity_provider(signed_in.provider.id);
     let provider = provider.filter(|provider| provider.enabled).cloned();
     let provider = provider.ok_or(StartRefused::ProviderDisabled)?;
-    let roles = carnet_engine::people::roles(&rules, &provider, &signed_in.claims, now);
+    let roles = carnet_engine::people::roles(&snapshot, &provider, &signed_in.claims, now);
     if roles.is_empty() {
         let event = refused(app, &provider, &signed_in.sub, Reason::NoMembership);
         app.audit(AuditEvent { address, ..event });
