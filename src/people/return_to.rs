@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn atk_people_1__sixty_paths_that_lead_elsewhere_become_the_console() {
+    fn people_open_1__sixty_paths_that_lead_elsewhere_become_the_console() {
         let long = format!("/console/{}", "a".repeat(1000));
         let hostile = [
             "",
