@@ -15,6 +15,7 @@ mod inspection;
 mod managed;
 mod notifications;
 mod objects;
+mod people;
 mod references;
 mod referrers;
 mod revocation;

@@ -90,6 +90,7 @@ mod observability;
 mod one_decision;
 mod operation;
 mod overload;
+mod people_objects;
 mod platform_limits;
 mod platforms;
 mod profiles_command;

@@ -181,7 +181,10 @@ impl PermissionDocument {
 }
 
 #[expect(clippy::ref_option, reason = "the signature serde asks for")]
-pub(super) fn time<S: serde::Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn time<S: serde::Serializer>(
+    at: &Option<Timestamp>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     match at {
         Some(at) => serializer.collect_str(at),
         None => serializer.serialize_none(),

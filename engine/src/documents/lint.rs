@@ -254,7 +254,10 @@ fn assumed<'c>(
 }
 
 fn only(context: ReadContext<'_>, is_wanted: impl Fn(&Profile) -> bool) -> Option<&Arc<Profile>> {
-    let mut wanted = context.profiles.iter().filter(|profile| is_wanted(profile));
+    // Rules are about workloads: no trusted issuer has a profile for people.
+    let of_workloads = context.profiles.iter();
+    let of_workloads = of_workloads.filter(|profile| profile.people.is_none());
+    let mut wanted = of_workloads.filter(|profile| is_wanted(profile));
     wanted.next().filter(|_| wanted.next().is_none())
 }
 

@@ -43,13 +43,15 @@ const DOORS: [(&str, &str, &str); 5] = [
     ),
 ];
 /// The kinds of objects of the admin API.
-const KINDS: [&str; 6] = [
+const KINDS: [&str; 8] = [
     "principals",
     "trusted-issuers",
     "resource-servers",
     "clients",
     "federated-credentials",
     "notifications",
+    "identity-providers",
+    "memberships",
 ];
 
 struct Server {

@@ -27,8 +27,8 @@ use axum::http::StatusCode;
 
 use crate::app::App;
 use crate::documents::{
-    ClientDocument, FederatedCredentialDocument, NotificationDocument, PrincipalDocument,
-    ResourceServerDocument, TrustedIssuerDocument,
+    ClientDocument, FederatedCredentialDocument, IdentityProviderDocument, MembershipDocument,
+    NotificationDocument, PrincipalDocument, ResourceServerDocument, TrustedIssuerDocument,
 };
 
 use described::DescribedRoutes;
@@ -48,6 +48,8 @@ pub fn routes() -> Router<Arc<App>> {
         .merge(objects::routes::<FederatedCredentialDocument>())
         .merge(objects::routes::<ClientDocument>())
         .merge(objects::routes::<NotificationDocument>())
+        .merge(objects::routes::<IdentityProviderDocument>())
+        .merge(objects::routes::<MembershipDocument>())
         .merge(keys::routes())
         .merge(clients::routes())
         .merge(issuers::routes())

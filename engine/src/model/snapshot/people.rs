@@ -58,8 +58,7 @@ impl People {
             let all = listed.get_or_insert_default();
             let at = all.partition_point(|other| other.id < membership.id);
             all.insert(at, membership.clone());
-            self.index
-                .insert(key, Arc::new(listed.unwrap_or_default()));
+            self.index.insert(key, Arc::new(listed.unwrap_or_default()));
         }
     }
 

@@ -1,17 +1,16 @@
 //! The document of an identity provider: an OpenID provider at which people sign in. Its client
 //! secret is sealed, and discovery fetched, where it is saved.
 
+mod read;
+
 use std::fmt;
 use std::sync::Arc;
 
 use carnet_jose::Algorithm;
 use ipnet::IpNet;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::reader::Reader;
-use super::trusted_issuer::{algorithms, check_issuer, networks};
 use super::{Document, Kind, ReadContext, Stored, members};
 use crate::model::{ClaimsFrom, Freshness, IdentityProvider, Logout, ProviderAuth, SecondFactor};
 use crate::profile::Profile;
@@ -19,8 +18,6 @@ use crate::trust::{DocumentError, Warning};
 
 /// Most identity providers (`docs/src/reference/limits.md`).
 pub const MAX_IDENTITY_PROVIDERS: u64 = 16;
-/// Longest `issuer`, `client_id` and `display_name`, in bytes.
-const MAX_TEXT_BYTES: usize = 512;
 const DEFAULT_SCOPES: [&str; 3] = ["openid", "profile", "email"];
 const DEFAULT_PROFILE: &str = "person";
 
@@ -110,10 +107,12 @@ pub struct IdentityProviderState {
 /// The part of a discovery document that warnings are made from.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Discovered {
-    /// `claims_supported`, if it was given.
-    pub claims: Option<Vec<String>>,
-    /// `acr_values_supported`, if it was given.
-    pub acr_values: Option<Vec<String>>,
+    /// Whether `auth_time` is among `claims_supported`; `None` if the document does not say.
+    pub auth_time: Option<bool>,
+    /// `token_endpoint_auth_methods_supported`; `None` if the document does not say.
+    pub auth_methods: Option<Vec<String>>,
+    /// `id_token_signing_alg_values_supported`; `None` if the document does not say.
+    pub algorithms: Option<Vec<String>>,
     /// Whether there is an `end_session_endpoint`.
     pub ends_sessions: bool,
 }
@@ -121,8 +120,8 @@ pub struct Discovered {
 impl IdentityProviderState {
     /// Whether the provider's discovery document leaves `auth_time` out of the claims that it names.
     fn lacks_auth_time(&self) -> bool {
-        let claims = self.discovered.as_ref().and_then(|it| it.claims.as_ref());
-        claims.is_some_and(|claims| !claims.iter().any(|name| name == "auth_time"))
+        let discovered = self.discovered.as_ref();
+        discovered.and_then(|it| it.auth_time) == Some(false)
     }
 }
 
@@ -134,40 +133,7 @@ impl Document for IdentityProviderDocument {
         given: &Map<String, Value>,
         context: ReadContext<'_>,
     ) -> Result<Self, Vec<DocumentError>> {
-        let mut reader = Reader::new(given);
-        let issuer = required(&mut reader, "issuer");
-        if !issuer.is_empty()
-            && let Err(detail) = check_issuer(&issuer, context)
-        {
-            reader.problem("issuer", detail);
-        }
-        let client_id = required(&mut reader, "client_id");
-        let auth_method: Option<ProviderAuth> = choice(
-            &mut reader,
-            "auth_method",
-            &ProviderAuth::ALL.map(ProviderAuth::as_str),
-        );
-        let document = Self {
-            display_name: short(&mut reader, "display_name"),
-            client_secret: secret(&mut reader, auth_method.unwrap_or_default()),
-            scopes: scopes(&mut reader),
-            claims_from: choice(&mut reader, "claims_from", &["id_token", "userinfo"]),
-            algorithms: algorithms(&mut reader),
-            profile: profile(&mut reader, context),
-            second_factor: second_factor(&mut reader),
-            freshness: choice(&mut reader, "freshness", &["auth_time", "new_sign_in"]),
-            logout: choice(&mut reader, "logout", &["provider", "local"]),
-            ca_pem: reader.parsed("ca_pem", |pem| {
-                let checked = context.material.check_certificates(pem);
-                checked.map(|()| pem.to_owned())
-            }),
-            allow_private: networks(&mut reader),
-            enabled: reader.boolean("enabled").unwrap_or(true),
-            issuer,
-            client_id,
-            auth_method,
-        };
-        reader.finish(document)
+        read::read(given, context)
     }
 
     fn shown(&self, context: ReadContext<'_>) -> Map<String, Value> {
@@ -230,7 +196,12 @@ impl IdentityProviderDocument {
     }
 
     /// Warnings that what the provider said of itself justifies.
-    pub fn warnings_of_state(&self, state: &IdentityProviderState) -> Vec<Warning> {
+    /// `algorithms` are those that ID tokens may have, if that is known.
+    pub fn warnings_of_state(
+        &self,
+        state: &IdentityProviderState,
+        algorithms: Option<&[Algorithm]>,
+    ) -> Vec<Warning> {
         let mut warnings = Vec::new();
         let mut warn = |code: &str, detail: String| {
             warnings.push(Warning {
@@ -248,15 +219,27 @@ impl IdentityProviderDocument {
         let Some(discovered) = &state.discovered else {
             return warnings;
         };
-        if let (SecondFactor::Acr(wanted), Some(known)) =
-            (&self.second_factor, &discovered.acr_values)
-            && !wanted.iter().any(|value| known.contains(value))
-        {
+        // OpenID Connect Discovery section 3: without the member it is client_secret_basic.
+        let basic = || vec![ProviderAuth::ClientSecretBasic.as_str().to_owned()];
+        let known = discovered.auth_methods.clone().unwrap_or_else(basic);
+        let method = self.auth_method.unwrap_or_default().as_str();
+        if !known.iter().any(|known| known == method) {
+            let known = known.join(", ");
             let detail = format!(
-                "the provider names none of these acr among its acr_values_supported, which are {}",
-                known.join(", ")
+                "the provider does not name {method} among its token_endpoint_auth_methods_supported, which are {known}"
             );
-            warn("acr_not_supported", detail);
+            warn("auth_method_not_named", detail);
+        }
+        if let (Some(known), Some(accepted)) = (&discovered.algorithms, algorithms)
+            && !accepted
+                .iter()
+                .any(|one| known.iter().any(|known| known == one.name()))
+        {
+            let known = known.join(", ");
+            let detail = format!(
+                "the provider names none of the accepted algorithms among its id_token_signing_alg_values_supported, which are {known}"
+            );
+            warn("algorithm_not_named", detail);
         }
         if self.logout.unwrap_or_default() == Logout::Provider && !discovered.ends_sessions {
             let detail =
@@ -300,118 +283,12 @@ impl IdentityProviderDocument {
         self.scopes.clone().unwrap_or_else(default)
     }
 
+    /// The algorithms that ID tokens may have: those given, else those of the profile.
     fn effective_algorithms(&self, context: ReadContext<'_>) -> Vec<Algorithm> {
         let of_profile = |profile: &Arc<Profile>| profile.defaults.algorithms.clone();
         self.algorithms.clone().unwrap_or_else(|| {
             let profile = context.profiles.get(self.profile_name());
             profile.map(of_profile).unwrap_or_default()
         })
-    }
-}
-
-fn short(reader: &mut Reader<'_>, name: &'static str) -> Option<String> {
-    let text = reader.text(name)?;
-    if text.len() > MAX_TEXT_BYTES || text.contains(char::is_control) {
-        let detail =
-            format!("must be at most {MAX_TEXT_BYTES} bytes long, without control characters");
-        reader.problem(name, detail);
-    }
-    Some(text)
-}
-
-fn required(reader: &mut Reader<'_>, name: &'static str) -> String {
-    if reader.value(name).is_none() {
-        reader.problem(name, "must be given");
-    }
-    short(reader, name).unwrap_or_default()
-}
-
-/// One of the words of an enum.
-fn choice<T: DeserializeOwned>(
-    reader: &mut Reader<'_>,
-    name: &'static str,
-    words: &[&str],
-) -> Option<T> {
-    let value = reader.value(name)?;
-    let chosen = serde_json::from_value(value.clone()).ok();
-    if chosen.is_none() {
-        reader.problem(name, format!("must be one of {}", words.join(", ")));
-    }
-    chosen
-}
-
-fn secret(reader: &mut Reader<'_>, method: ProviderAuth) -> Option<ProviderSecret> {
-    if matches!(reader.value("client_secret"), Some(Value::Object(_))) {
-        let detail = "must be text: `carnet apply` alone resolves {env = \"NAME\"}, where it runs";
-        reader.problem("client_secret", detail);
-        return None;
-    }
-    let text = short(reader, "client_secret")?;
-    if !method.has_secret() {
-        let detail = format!("must not be given: {} has no secret", method.as_str());
-        reader.problem("client_secret", detail);
-    }
-    Some(ProviderSecret::new(text))
-}
-
-fn scopes(reader: &mut Reader<'_>) -> Option<Vec<String>> {
-    let scopes = reader.texts("scopes")?;
-    let is_token = |scope: &String| {
-        let mut bytes = scope.bytes();
-        scope.len() <= MAX_TEXT_BYTES
-            && bytes.all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\')
-    };
-    if !scopes.iter().all(is_token) || scopes.len() > 32 {
-        let detail = "must be at most 32 scopes (RFC 6749 section 3.3)";
-        reader.problem("scopes", detail);
-    }
-    if !scopes.iter().any(|scope| scope == "openid") {
-        reader.problem("scopes", "must hold openid, without which there is no ID token");
-    }
-    if scopes.iter().any(|scope| scope == "offline_access") {
-        let detail = "must not hold offline_access: this server keeps no refresh token of a person";
-        reader.problem("scopes", detail);
-    }
-    Some(scopes)
-}
-
-fn profile(reader: &mut Reader<'_>, context: ReadContext<'_>) -> Option<String> {
-    let name = reader.text("profile")?;
-    let is_for_people = |profile: &&Arc<Profile>| profile.people.is_some();
-    if context.profiles.get(&name).filter(is_for_people).is_none() {
-        let known = context.profiles.iter().filter(is_for_people);
-        let known: Vec<&str> = known.map(|profile| profile.name.as_str()).collect();
-        let detail = format!("must be a profile for people: {}", known.join(", "));
-        reader.problem("profile", detail);
-    }
-    Some(name)
-}
-
-fn second_factor(reader: &mut Reader<'_>) -> SecondFactor {
-    const FORMS: &str = "must be {\"acr\": [...]}, {\"amr\": [...]} or \"enforced_by_provider\"";
-    let Some(value) = reader.value("second_factor") else {
-        let detail = format!("must be given, since nobody without a second factor may change rules: it {FORMS}");
-        reader.problem("second_factor", detail);
-        return SecondFactor::EnforcedByProvider;
-    };
-    let found: Option<SecondFactor> = serde_json::from_value(value.clone()).ok();
-    let is_usable = |values: &Vec<String>| {
-        (1..=32).contains(&values.len())
-            && values.iter().all(|value| {
-                (1..=MAX_TEXT_BYTES).contains(&value.len())
-                    && !value.contains(|c: char| c.is_control() || c.is_whitespace())
-            })
-    };
-    match found {
-        Some(SecondFactor::Acr(values) | SecondFactor::Amr(values)) if !is_usable(&values) => {
-            let detail = "must name 1 to 32 values without spaces";
-            reader.problem("second_factor", detail);
-            SecondFactor::EnforcedByProvider
-        }
-        Some(found) => found,
-        None => {
-            reader.problem("second_factor", FORMS);
-            SecondFactor::EnforcedByProvider
-        }
     }
 }
