@@ -35,7 +35,7 @@ use crate::store::{Ledger, Store};
 use crate::telemetry::Telemetry;
 use crate::tls::Certificates;
 use crate::token::TokenIssuer;
-use crate::upstream::{Fetch, UpstreamKeys};
+use crate::upstream::{Fetch, ProviderDocuments, UpstreamKeys};
 
 /// Largest tolerated difference between this machine's clock and the database's, in milliseconds:
 /// the maximum leeway of trusted issuers.
@@ -52,6 +52,8 @@ pub struct App {
     pub keys: Arc<KeyRing>,
     /// The keys of trusted issuers.
     pub upstream: UpstreamKeys,
+    /// The metadata of identity providers.
+    pub providers: ProviderDocuments,
     /// Sends requests to trusted issuers and webhooks.
     pub fetch: Arc<dyn Fetch>,
     /// Mints access tokens.

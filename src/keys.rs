@@ -109,6 +109,14 @@ pub fn webhook_secret(name: &str) -> Purpose<'_> {
     }
 }
 
+/// The purpose for which the client secret at the identity provider with this name is sealed.
+pub fn provider_secret(name: &str) -> Purpose<'_> {
+    Purpose {
+        kind: "identity provider secret",
+        owner: name,
+    }
+}
+
 impl KeyRing {
     /// The key that seals private keys in the database.
     pub fn encryption_key(&self) -> &SealingKey {

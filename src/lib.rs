@@ -133,6 +133,7 @@ pub mod keys;
 pub mod limits;
 pub mod load;
 pub mod own_tokens;
+pub mod people;
 pub mod policy;
 pub mod proofs;
 pub mod store;

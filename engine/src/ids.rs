@@ -104,6 +104,13 @@ ids! {
     ClientRowId = "cl_";
     /// Id of a notification, a webhook.
     NotificationId = "nt_";
+    IdentityProviderId = "idp_";
+    /// Id of a membership: which persons have which role.
+    MembershipId = "mb_";
+    /// Id of a person who signed in.
+    PersonId = "ps_";
+    /// Public id of a session. It is not the value of the cookie, and gives no access.
+    SessionId = "se_";
     /// Id of an audit event, which is also the `error_id` of an error response.
     EventId = "ev_";
     /// Id of a publication that went through a gateway.

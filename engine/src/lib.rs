@@ -26,6 +26,7 @@ pub mod model;
 pub mod opaque;
 pub mod own_token;
 pub mod own_urls;
+pub mod people;
 pub mod possession;
 pub mod principal;
 pub mod profile;

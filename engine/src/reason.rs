@@ -67,7 +67,7 @@ reasons! {
         "The server has no such path. A slash too many makes another path of it.",
         "Compare the path with the server's metadata document.";
     BodyTooLarge = "body_too_large" Size Anyone: "the request body is too large",
-        "A request body may have 64 KiB.",
+        "A request body may have 64 KiB, and a form of the pages for people 256 KiB.",
         "Send only the parameters that are needed; an assertion has about 2 KiB.";
     RateLimited = "rate_limited" Limit Anyone: "too many requests",
         "A limit of this server was reached. The limits count failed requests by address, and issued tokens by federated credential and by trusted issuer, so one noisy caller does not slow the others.",
@@ -425,6 +425,58 @@ reasons! {
     OwnerAmbiguous = "owner_ambiguous" Details Anyone: "rules of several principals allow creating this package",
         "Nobody can tell whose the new package should be.",
         "Name one account with principal in the token request.";
+
+    // === sessions of people ===
+    NoMembership = "no_membership" SignIn Anyone: "no membership lets the person in",
+        "The identity provider confirmed who the person is, and no enabled membership of this server fits the claims that came. The page shows them.",
+        "Send the claims to the operator, who makes a membership that names some of them, such as groups or sub.";
+    PersonDisabled = "person_disabled" SignIn Anyone: "the person is disabled",
+        "An administrator decided that the person may not sign in here any more.",
+        "Ask the operator of this server: carnet people enable lets the person in again.";
+    CsrfInvalid = "csrf_invalid" SignIn Anyone: "the request did not come from a page of this session",
+        "A form holds a token that belongs to the session of the browser, and browsers say which site a form was sent from. The token is missing or belongs to another session, or the form was sent from another site. That may be an attack, or a page that was opened before a sign-in in another tab. Nothing was changed.",
+        "Open the page again and repeat what you did. If it stays, let the browser keep cookies of this site, and let a proxy pass on Host and Origin unchanged.";
+
+    // === people who sign in ===
+    SignInExpired = "sign_in_expired" Request Anyone: "the sign-in is unknown in this browser, or it took longer than 10 minutes",
+        "A sign-in is finished in the browser that began it, within 10 minutes, and once. The answer of the provider belongs to no sign-in of this browser: it is too old, was opened a second time, or came from another browser; or the browser keeps no cookies of this site.",
+        "Sign in again. Let the browser keep cookies of this site, and do not send links of the provider's answer to others.";
+    ProviderMixedUp = "provider_mixed_up" Request Anyone: "the answer came from another identity provider than the one that was asked",
+        "Each identity provider has a redirect URI of its own, and its answer may name it (RFC 9207). The sign-in was begun at another provider, or the answer names another issuer, or none although the provider's metadata promises it. This is what an attack by one provider on another looks like.",
+        "Sign in again. If it stays, the operator compares the redirect URI that is registered at the provider with redirect_uri of the identity provider.";
+    SignInDenied = "sign_in_denied" SignIn Anyone: "the identity provider did not sign the person in",
+        "The provider answered with an error, such as access_denied after a press of cancel, or because the person may not use this application there. detail in the log has the provider's error code.",
+        "Sign in again and agree. If the provider refuses, ask those who run it to assign the person to this application.";
+    ProviderUnavailable = "provider_unavailable" Unavailable Anyone: "the identity provider cannot be reached or used at the moment",
+        "The provider's metadata, its keys or one of its endpoints could not be read: it did not answer within 5 seconds, answered with an error of its own, or publishes something that cannot be used. Sessions that exist go on.",
+        "Try again in a minute. The operator finds the cause in the log and at the identity provider's key health.";
+    CodeExchangeFailed = "code_exchange_failed" SignIn Anyone: "the identity provider gave no tokens for its own code",
+        "The token endpoint of the provider refused the code or this server's client authentication, or its answer cannot be used: a redirect, not JSON, larger than 256 KiB, or without a bearer token. detail in the log says which.",
+        "Sign in again. If it stays, the operator compares client_id, client_secret and auth_method of the identity provider with the registration at the provider; invalid_client in detail means that they differ.";
+    IdTokenInvalid = "id_token_invalid" SignIn Anyone: "the ID token of the identity provider is not valid for this sign-in",
+        "An ID token has to be signed by a key that the provider publishes, with an algorithm of the identity provider; to name its exact issuer and our client id as the one audience; to be issued within the last 10 minutes, not expired, and bound to this sign-in by nonce (OpenID Connect Core section 3.1.3.7). detail in the log names the claim or header parameter that is wrong.",
+        "Sign in again. If it stays, the operator compares issuer, client_id and algorithms of the identity provider with the registration at the provider, and the clocks of both.";
+    UserinfoInvalid = "userinfo_invalid" SignIn Anyone: "the userinfo of the identity provider cannot be used for this person",
+        "claims_from of the identity provider is userinfo, and the userinfo endpoint is missing, refused the access token, answered something else than JSON claims, or answered about another person than the ID token (OpenID Connect Core section 5.3.2).",
+        "Set claims_from to id_token if the provider puts the claims there, or let the provider answer at its userinfo endpoint.";
+    SecondFactorMissing = "second_factor_missing" SignIn Anyone: "the identity provider did not prove a second factor",
+        "second_factor of the identity provider names values of acr or amr of which the ID token has to have one, and it has none of them. detail in the log has what came.",
+        "Sign in with a second factor. If the provider asked for one, the operator compares second_factor with the values that the provider sends.";
+    AuthTimeMissing = "auth_time_missing" SignIn Anyone: "the identity provider does not say when the person signed in",
+        "A change needs proof that the person signed in a short time ago, and only the claim auth_time of the ID token proves it. The provider sends none, although it was asked to.",
+        "Let the provider send auth_time. For a provider that cannot and is known to ask again for prompt=login, an operator may set freshness to new_sign_in.";
+    AuthTooOld = "auth_too_old" SignIn Anyone: "the person did not sign in again at the identity provider",
+        "The person was asked to sign in again, and auth_time of the ID token is from before: the provider answered from its own session, although max_age=0 and prompt=login were sent.",
+        "Sign out at the provider and sign in again. If it stays, the provider does not honour max_age and prompt=login; ask those who run it.";
+    OtherPerson = "other_person" SignIn Anyone: "somebody else signed in than the person of the session",
+        "The person was asked to prove that they are still there, and the provider answered for another account.",
+        "Sign in with the account of the session, or sign out first and begin a session with the other account.";
+    GroupsIncomplete = "groups_incomplete" SignIn Anyone: "the identity provider left out groups of the person",
+        "The provider cut off the list of groups because it is too long for a token, or sends a reference in its place, or the list has more than 200 elements. A list that is read short could miss the very group that a membership asks for, so it is not read at all.",
+        "Let the provider send only the groups that are assigned to this application. In Microsoft Entra ID that is the option \"groups assigned to the application\".";
+    ClaimsTooLarge = "claims_too_large" SignIn Anyone: "the claims of the person are too large",
+        "The claims that rules can read are kept with the session, and may have 16 KiB.",
+        "Let the provider send fewer claims, or fewer and shorter groups.";
 
     // === the server ===
     Busy = "busy" Unavailable Anyone: "the rules are changing faster than requests can be answered",

@@ -48,6 +48,8 @@ pub struct Model {
     /// one is shown.
     #[sea_orm(column_type = "Text", nullable)]
     pub workload: Option<String>,
+    /// The person whose session it was, or who is meant.
+    pub person: Option<Uuid>,
 }
 
 /// No relations: the store joins where it has to.

@@ -15,6 +15,7 @@ mod m20261129_000009_gateway;
 mod m20261129_000010_proofs;
 mod m20261129_000011_key_sets;
 mod m20261129_000012_audit_export;
+mod m20261130_000013_people;
 
 struct Migrator;
 
@@ -34,12 +35,13 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000010_proofs::Migration),
             Box::new(m20261129_000011_key_sets::Migration),
             Box::new(m20261129_000012_audit_export::Migration),
+            Box::new(m20261130_000013_people::Migration),
         ]
     }
 }
 
 /// The number of this release's last migration.
-pub const SCHEMA: i32 = 12;
+pub const SCHEMA: i32 = 13;
 
 /// How the schema of a database compares with that of this release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,6 +183,55 @@ mod tests {
                 .execute_unprepared("DELETE FROM principal")
                 .await
                 .is_err()
+        );
+    }
+
+    #[tokio::test]
+    async fn people_come_to_a_database_of_before_and_leave_its_data_as_it_is() {
+        let database = of_before(12).await;
+        let (principal, event) = (
+            "INSERT INTO principal (id, name, name_folded, kind, enabled, version, created_at, updated_at) \
+             VALUES ('pr_1', 'Alice', 'alice', 'user', 1, 1, 0, 0)",
+            "INSERT INTO audit_event (id, outcome, detail, principal, count) \
+             VALUES (X'00000000000000000000000000000001', 'issued', '{}', 'Alice', 1)",
+        );
+        run(&database, principal).await;
+        run(&database, event).await;
+        let least = min_version(&database).await.unwrap();
+        up(&database).await.unwrap();
+        let kept = "SELECT principal FROM audit_event WHERE person IS NULL";
+        assert_eq!(column::<String>(&database, kept).await, ["Alice"]);
+        // A release of before serves on, since nothing that it knows means anything else.
+        assert_eq!(min_version(&database).await.unwrap(), least);
+        for statement in [
+            "INSERT INTO identity_provider (id, name, name_folded, issuer, enabled, document, state, version, created_at, updated_at) \
+             VALUES (X'01', 'Corp', 'corp', 'https://login.test', 1, '{}', '{}', 1, 0, 0)",
+            "INSERT INTO membership (id, name, name_folded, identity_provider, principal, role, matcher, enabled, revision, version, created_at, updated_at) \
+             VALUES (X'02', 'm', 'm', 'Corp', 'Alice', 'owner', '{}', 1, 1, 1, 0, 0)",
+            "INSERT INTO person (id, identity_provider, sub, first_seen, last_seen, enabled) VALUES (X'03', X'01', 's', 0, 0, 1)",
+            "INSERT INTO session (id, cookie_hash, person, identity_provider, claims, second_factor, created_at, last_used_at, expires_at) \
+             VALUES (X'04', X'05', X'03', X'01', '{}', 1, 0, 0, 0)",
+        ] {
+            run(&database, statement).await;
+        }
+        for referred in ["principal", "identity_provider"] {
+            let delete = format!("DELETE FROM {referred}");
+            assert!(
+                database.execute_unprepared(&delete).await.is_err(),
+                "{referred}"
+            );
+        }
+        let again = "INSERT INTO person (id, identity_provider, sub, first_seen, last_seen, enabled) VALUES (X'06', X'01', 's', 0, 0, 1)";
+        assert!(
+            database.execute_unprepared(again).await.is_err(),
+            "one person for each sub"
+        );
+        run(&database, "DELETE FROM membership").await;
+        run(&database, "DELETE FROM identity_provider").await;
+        let left = "SELECT id FROM session";
+        assert!(
+            column::<Vec<u8>>(&database, left).await.is_empty(),
+            "sessions end with their provider"
         );
     }
 

@@ -24,7 +24,7 @@ use crate::store::{Found, Ledger, Store, StoreError};
 use crate::telemetry::{Telemetry, TelemetryError, export_spans};
 use crate::tls::{CertificateError, Certificates};
 use crate::token::TokenIssuer;
-use crate::upstream::{Fetch, KeyFiles, UpstreamKeys};
+use crate::upstream::{Fetch, KeyFiles, ProviderDocuments, UpstreamKeys};
 
 /// Audit events that may wait to be written; further ones are dropped and counted.
 const AUDIT_QUEUE: usize = 10_000;
@@ -184,6 +184,11 @@ impl App {
                 fetch.clone(),
                 KeyFiles::new(config.key_files_dir.clone(), config.own_files()),
                 (store.clone(), restored_at),
+                clock.clone(),
+                config.allow_http_loopback,
+            ),
+            providers: ProviderDocuments::new(
+                fetch.clone(),
                 clock.clone(),
                 config.allow_http_loopback,
             ),

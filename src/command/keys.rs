@@ -135,15 +135,20 @@ async fn reseal(file: &ConfigFile, as_json: bool) -> Result<Conclusion, CommandE
         .reseal_webhooks(&store)
         .await
         .map_err(StartError::from)?;
+    let providers = keys
+        .reseal_providers(&store)
+        .await
+        .map_err(StartError::from)?;
     let all = store.signing_keys().await.map_err(StartError::from)?.len();
     // A server that still has the old key may have sealed a secret under it meanwhile.
     let before = keys.sealed_before(&store).await.map_err(StartError::from)?;
-    let left = before.webhook_secrets;
+    let (left, providers_left) = (before.webhook_secrets, before.provider_secrets);
     if as_json {
         println!(
             "{}",
             json!({
                 "resealed": resealed, "signing_keys": all, "webhook_secrets": webhooks, "webhook_secrets_left": left,
+                "provider_secrets": providers, "provider_secrets_left": providers_left,
             })
         );
     } else {
@@ -157,6 +162,15 @@ async fn reseal(file: &ConfigFile, as_json: bool) -> Result<Conclusion, CommandE
         println!(
             "{resealed} of {all} signing keys and {webhooks} secrets of webhooks were sealed anew; {state}"
         );
+        if providers > 0 {
+            println!("{providers} client secrets of identity providers were sealed anew");
+        }
+        if providers_left > 0 {
+            println!(
+                "{providers_left} client secrets of identity providers are not sealed under the current encryption key: run this again once every \
+                 server has the new key, and save anew those that it leaves"
+            );
+        }
     }
     Ok(Conclusion::Yes)
 }

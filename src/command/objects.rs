@@ -16,7 +16,7 @@ use crate::documents::{Bundle, Kind};
 #[derive(Debug, Args)]
 pub struct GetArgs {
     /// The kind of object: principals, trusted-issuers, resource-servers, federated-credentials,
-    /// clients or notifications; short forms such as `credential` are accepted.
+    /// clients, notifications, identity-providers or memberships; short forms such as `credential` are accepted.
     #[arg(value_parser = kind)]
     kind: Kind,
     /// The object's name or id, for a federated credential also `principal:name`; without it, all
@@ -30,10 +30,10 @@ pub struct GetArgs {
 #[derive(Debug, Args)]
 pub struct ListArgs {
     /// The kind of object: principals, trusted-issuers, resource-servers, federated-credentials,
-    /// clients or notifications; short forms such as `credentials` are accepted.
+    /// clients, notifications, identity-providers or memberships; short forms such as `credentials` are accepted.
     #[arg(value_parser = kind)]
     kind: Kind,
-    /// Only the federated credentials or notifications of this principal.
+    /// Only the federated credentials, notifications or memberships of this principal.
     #[arg(long, value_name = "NAME")]
     principal: Option<String>,
     /// Only the federated credentials of this trusted issuer.
@@ -47,7 +47,7 @@ pub struct ListArgs {
 #[derive(Debug, Args)]
 pub struct DeleteArgs {
     /// The kind of object: principals, trusted-issuers, resource-servers, federated-credentials,
-    /// clients or notifications; short forms such as `credential` are accepted.
+    /// clients, notifications, identity-providers or memberships; short forms such as `credential` are accepted.
     #[arg(value_parser = kind)]
     kind: Kind,
     /// The object's name or id, for a federated credential also `principal:name`.
@@ -60,7 +60,8 @@ pub struct DeleteArgs {
 }
 
 /// The other words for the kinds, beside the singular and plural of the admin API.
-const SHORT: [(&str, Kind); 6] = [
+const SHORT: [(&str, Kind); 7] = [
+    ("provider", Kind::IdentityProvider),
     ("issuer", Kind::TrustedIssuer),
     ("credential", Kind::FederatedCredential),
     ("rule", Kind::FederatedCredential),
@@ -125,6 +126,9 @@ fn comments(shown: &Value) -> String {
         "state",
         "pending_until",
         "revision",
+        "redirect_uri",
+        "has_secret",
+        "writes",
         "last_used_at",
         "last_delivered_at",
         "failing_since",
@@ -163,12 +167,12 @@ pub async fn list(args: &ListArgs, as_json: bool) -> Result<Conclusion, CommandE
     let filter: String = given.collect();
     let has_filters = match args.kind {
         Kind::FederatedCredential => true,
-        Kind::Notification => args.trusted_issuer.is_none(),
+        Kind::Notification | Kind::Membership => args.trusted_issuer.is_none(),
         _ => filter.is_empty(),
     };
     if !has_filters {
         return Err(CommandError::Usage(
-            "--principal selects federated-credentials and notifications alone, --trusted-issuer federated-credentials".to_owned(),
+            "--principal selects federated-credentials, notifications and memberships alone, --trusted-issuer federated-credentials".to_owned(),
         ));
     }
     let client = AdminClient::new(&args.target).await?;
@@ -281,6 +285,24 @@ fn columns(kind: Kind) -> Vec<Column> {
             ("FAILING SINCE", |item| cell(item, "/failing_since")),
             enabled,
         ],
+        Kind::IdentityProvider => vec![
+            name,
+            ("ISSUER", |item| cell(item, "/issuer")),
+            ("CLIENT", |item| cell(item, "/client_id")),
+            ("METHOD", |item| cell(item, "/auth_method")),
+            ("WRITES", |item| cell(item, "/writes")),
+            enabled,
+            warned,
+        ],
+        Kind::Membership => vec![
+            name,
+            ("IDENTITY PROVIDER", |item| cell(item, "/identity_provider")),
+            ("PRINCIPAL", |item| cell(item, "/principal")),
+            ("ROLE", |item| cell(item, "/role")),
+            ("STATE", |item| cell(item, "/state")),
+            ("EXPIRES", |item| cell(item, "/expires_at")),
+            warned,
+        ],
     }
 }
 
@@ -371,6 +393,9 @@ mod tests {
             ("federated_credentials", Kind::FederatedCredential),
             ("credential", Kind::FederatedCredential),
             ("rules", Kind::FederatedCredential),
+            ("identity-providers", Kind::IdentityProvider),
+            ("provider", Kind::IdentityProvider),
+            ("memberships", Kind::Membership),
             ("clients", Kind::Client),
             ("client", Kind::Client),
         ];

@@ -283,6 +283,7 @@ fn described(profile: &Profile) -> Value {
         "event_claim": profile.event.as_ref().map(|claim| &claim.name), "defaults": defaults,
         "platform_audiences": profile.platform_audiences, "shared_audiences": profile.shared_audiences,
         "warnings": warnings,
+        "people": profile.people.as_ref().map(|people| json!({ "certain": people.certain })),
     })
 }
 
@@ -329,8 +330,15 @@ fn text(profile: &Profile) -> String {
         [] => String::new(),
         audiences => format!("audiences never accepted: {}\n", audiences.join(", ")),
     };
+    let people = match &profile.people {
+        None => String::new(),
+        Some(people) => format!(
+            "for people of identity providers; only a viewer needs none of: {}\n",
+            people.certain.join(", ")
+        ),
+    };
     format!(
-        "{}: {}\n\nfields of match, beside claims:\n{}\nevery rule needs:\n{}\nrequired claims: {}\nimmutable ids: {ids}\n\ndefaults of a trusted issuer:\n{}{never}",
+        "{}: {}\n{people}\nfields of match, beside claims:\n{}\nevery rule needs:\n{}\nrequired claims: {}\nimmutable ids: {ids}\n\ndefaults of a trusted issuer:\n{}{never}",
         profile.name,
         profile.title,
         table(&["  FIELD", "TAKES", "CLAIM", "REASON"], &fields),

@@ -1,9 +1,9 @@
 //! Sealing anew what is sealed under an earlier encryption key (`carnet keys reseal`): signing keys,
-//! and the secrets of webhooks.
+//! the secrets of webhooks, and the client secrets at identity providers.
 
 use carnet_jose::SigningError;
 
-use super::{KeyRing, SigningKeysError, unusable, webhook_secret};
+use super::{KeyRing, SigningKeysError, provider_secret, unusable, webhook_secret};
 use crate::audit::AuditEvent;
 use crate::clock::Timestamp;
 use crate::store::{Store, StoreError, StoredKey};
@@ -13,6 +13,8 @@ use crate::store::{Store, StoreError, StoredKey};
 pub struct SealedBefore {
     pub signing_keys: usize,
     pub webhook_secrets: usize,
+    /// Client secrets at identity providers.
+    pub provider_secrets: usize,
 }
 
 impl SealedBefore {
@@ -21,6 +23,7 @@ impl SealedBefore {
         let Self {
             signing_keys,
             webhook_secrets,
+            provider_secrets,
         } = self;
         let keys = (signing_keys > 0).then(|| {
             format!(
@@ -33,7 +36,13 @@ impl SealedBefore {
                  that it leaves"
             )
         });
-        keys.into_iter().chain(secrets).collect()
+        let providers = (provider_secrets > 0).then(|| {
+            format!(
+                "{provider_secrets} client secrets of identity providers are not sealed under the current encryption key: run `carnet keys reseal`, and \
+                 save anew those that it leaves"
+            )
+        });
+        keys.into_iter().chain(secrets).chain(providers).collect()
     }
 }
 
@@ -93,10 +102,36 @@ impl KeyRing {
             .await
     }
 
+    /// Seals the client secrets at identity providers that are sealed under an earlier encryption key
+    /// under the current one. Returns how many were sealed anew. A secret that no key opens stays as
+    /// it is: the identity provider has to be saved with it again.
+    pub async fn reseal_providers(&self, store: &Store) -> Result<usize, SigningKeysError> {
+        let current = self.sealing.current();
+        let mut replaced = 0usize;
+        for (name, sealed) in store.provider_secrets().await? {
+            let purpose = provider_secret(&name);
+            if current.open(&sealed, purpose).is_ok() {
+                continue;
+            }
+            let Ok(secret) = self.sealing.open_sealed(&sealed, purpose) else {
+                continue;
+            };
+            let anew = current.seal(&secret, purpose);
+            let anew = anew.map_err(|error| SigningKeysError::EncryptionKey(error.to_string()))?;
+            let done = store.replace_provider_secret(&name, &sealed, anew).await?;
+            replaced = replaced.saturating_add(usize::from(done));
+        }
+        Ok(replaced)
+    }
+
     /// Counts what is not sealed under the current encryption key.
     pub async fn sealed_before(&self, store: &Store) -> Result<SealedBefore, StoreError> {
         let current = self.sealing.current();
         let (keys, secrets) = (store.signing_keys().await?, store.webhook_secrets().await?);
+        let providers = store.provider_secrets().await?;
+        let is_old_provider = |(name, sealed): &&(String, String)| {
+            current.open(sealed, provider_secret(name)).is_err()
+        };
         let is_old_key = |key: &&StoredKey| !self.sealing.is_current(key);
         let is_old_secret = |(name, sealed): &&(String, String)| {
             current.open(sealed, webhook_secret(name)).is_err()
@@ -104,6 +139,7 @@ impl KeyRing {
         Ok(SealedBefore {
             signing_keys: keys.iter().filter(is_old_key).count(),
             webhook_secrets: secrets.iter().filter(is_old_secret).count(),
+            provider_secrets: providers.iter().filter(is_old_provider).count(),
         })
     }
 }

@@ -88,6 +88,10 @@ impl Store {
                 "SELECT 'notifications' AS kind, n.name AS name, n.principal AS principal FROM notification n \
                  WHERE n.principal = $1"
                     .to_owned(),
+                other(
+                    "memberships",
+                    "SELECT name FROM membership WHERE principal = $1",
+                ),
                 packages("g.owner = (SELECT id FROM principal WHERE name = $1)"),
             ],
             Kind::TrustedIssuer => vec![
@@ -110,7 +114,11 @@ impl Store {
                 ),
                 format!("{CLIENTS} WHERE r.credential_id = $1"),
             ],
-            Kind::Client | Kind::Notification => return Ok(Vec::new()),
+            Kind::IdentityProvider => vec![other(
+                "memberships",
+                "SELECT name FROM membership WHERE identity_provider = $1",
+            )],
+            Kind::Client | Kind::Notification | Kind::Membership => return Ok(Vec::new()),
         };
         // UNION keeps one of equal rows: an object may refer to another one several times.
         let sql = format!("{} ORDER BY 1, 2, 3 LIMIT {LIMIT}", selects.join(" UNION "));

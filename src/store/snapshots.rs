@@ -11,10 +11,11 @@ use sea_orm::{
 use super::objects::{Persist, find_changed, id};
 use super::{ChangeKind, Filter, RulesToRenew, Store, StoreError, StoredCredential};
 use crate::documents::{
-    ClientDocument, FederatedCredentialDocument, Kind, PrincipalDocument, ReadContext,
-    ResourceServerDocument, Stored, TrustedIssuerDocument, compile_credential, compile_issuer,
+    ClientDocument, FederatedCredentialDocument, IdentityProviderDocument, Kind,
+    MembershipDocument, PrincipalDocument, ReadContext, ResourceServerDocument, Stored,
+    TrustedIssuerDocument, compile_credential, compile_issuer,
 };
-use crate::ids::{CredentialId, ResourceServerId, TrustedIssuerId};
+use crate::ids::{CredentialId, MembershipId, ResourceServerId, TrustedIssuerId};
 use crate::model::{FederatedCredential, Snapshot};
 
 /// How many rules one query reads.
@@ -37,6 +38,12 @@ impl Store {
         }
         for client in self.all_objects::<ClientDocument>().await? {
             put_client(&mut snapshot, &client, context)?;
+        }
+        for provider in self.all_objects::<IdentityProviderDocument>().await? {
+            put_identity_provider(&mut snapshot, &provider, context)?;
+        }
+        for membership in self.all_objects::<MembershipDocument>().await? {
+            put_membership(&mut snapshot, &membership)?;
         }
         let mut after = uuid::Uuid::nil();
         loop {
@@ -119,6 +126,16 @@ impl Store {
             },
             // No decision depends on a notification.
             Kind::Notification => {}
+            Kind::IdentityProvider => {
+                match find_changed::<IdentityProviderDocument>(&self.read, key).await? {
+                    Some(provider) => put_identity_provider(snapshot, &provider, context)?,
+                    None => snapshot.set_identity_provider(id(key)?, None),
+                }
+            }
+            Kind::Membership => match find_changed::<MembershipDocument>(&self.read, key).await? {
+                Some(membership) => put_membership(snapshot, &membership)?,
+                None => snapshot.set_membership(id(key)?, None),
+            },
             Kind::FederatedCredential => {
                 match find_changed::<FederatedCredentialDocument>(&self.read, key).await? {
                     Some(credential) => put_credentials(snapshot, &[credential])?,
@@ -208,6 +225,35 @@ fn put_issuer(
         );
     }
     snapshot.set_issuer(id, issuer);
+    Ok(())
+}
+
+fn put_identity_provider(
+    snapshot: &mut Snapshot,
+    stored: &Stored<IdentityProviderDocument>,
+    context: ReadContext<'_>,
+) -> Result<(), StoreError> {
+    let provider = IdentityProviderDocument::compile(stored, context);
+    if provider.is_none() {
+        tracing::error!(
+            identity_provider = stored.name,
+            profile = stored.document.profile_name(),
+            "profile missing: nobody can sign in"
+        );
+    }
+    snapshot.set_identity_provider(id(&stored.id)?, provider);
+    Ok(())
+}
+
+fn put_membership(
+    snapshot: &mut Snapshot,
+    stored: &Stored<MembershipDocument>,
+) -> Result<(), StoreError> {
+    let id: MembershipId = id(&stored.id)?;
+    let provider = snapshot.identity_provider_named(&stored.document.identity_provider);
+    let compiled = provider
+        .map(|provider| MembershipDocument::compile(stored, id, provider.id, &provider.profile));
+    snapshot.set_membership(id, compiled);
     Ok(())
 }
 

@@ -254,7 +254,7 @@ fn without_mark(body: &[u8]) -> &[u8] {
 }
 
 /// The error for a document of another issuer.
-fn another_issuer(document: &Map<String, Value>, issuer: &str) -> String {
+pub(super) fn another_issuer(document: &Map<String, Value>, issuer: &str) -> String {
     match document.get("issuer").and_then(Value::as_str) {
         None => "it names no issuer".to_owned(),
         Some(named) => {

@@ -1,4 +1,4 @@
-//! Outgoing requests for trusted issuers and to webhooks: which URLs may be fetched, which addresses may be
+//! Outgoing requests for trusted issuers, to identity providers and to webhooks: which URLs may be fetched, which addresses may be
 //! connected to, and how much is read (decision D-27).
 
 use std::future::Future;
@@ -10,6 +10,8 @@ use std::time::Duration;
 use carnet_outbound::{has_credentials, is_loopback};
 use ipnet::IpNet;
 use moka::future::Cache;
+use reqwest::Method;
+use reqwest::header::HeaderMap;
 use reqwest::redirect::{Attempt, Policy};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
@@ -32,7 +34,7 @@ const MOST_FETCHING: u64 = 20;
 const MOST_POSTING: u64 = 20;
 const ASKING_FOR: Duration = Duration::from_mins(5);
 
-/// The egress rules of one trusted issuer.
+/// The egress rules of one trusted issuer, identity provider or webhook.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Egress {
     /// Certificate authorities trusted in addition to the system's, as PEM.
@@ -100,6 +102,32 @@ pub trait Fetch: Send + Sync + std::fmt::Debug {
         egress: &'a Egress,
         message: &'a Message,
     ) -> Answer<'a, Result<u16, FetchError>>;
+
+    /// Sends a request to an OpenID provider and reads at most `limit` bytes of the answer.
+    /// Redirects are not followed, so that codes, secrets and tokens reach no other server.
+    fn send<'a>(
+        &'a self,
+        url: &'a Url,
+        egress: &'a Egress,
+        request: &'a ProviderRequest,
+        limit: usize,
+    ) -> Answer<'a, Result<Fetched, FetchError>>;
+}
+
+/// A request to an endpoint of an OpenID provider, with its credentials.
+#[derive(Clone)]
+pub struct ProviderRequest {
+    pub method: Method,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl std::fmt::Debug for ProviderRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ProviderRequest")
+            .field("method", &self.method)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A message to a webhook.
@@ -313,6 +341,29 @@ impl Fetch for HttpFetch {
             answer
                 .map(|answer| answer.status().as_u16())
                 .map_err(|error| failed(url, &error.without_url()))
+        })
+    }
+
+    fn send<'a>(
+        &'a self,
+        url: &'a Url,
+        egress: &'a Egress,
+        request: &'a ProviderRequest,
+        limit: usize,
+    ) -> Answer<'a, Result<Fetched, FetchError>> {
+        Box::pin(async move {
+            self.check(url, egress)?;
+            let key = (egress.clone(), egress.is_http_loopback(url));
+            let client = self
+                .asking
+                .try_get_with(key, async { self.client(url, egress, Policy::none()) })
+                .await;
+            let client = client.map_err(|error| failed(url, &error))?;
+            let request = client
+                .request(request.method.clone(), url.clone())
+                .headers(request.headers.clone())
+                .body(request.body.clone());
+            read(url, request, limit).await
         })
     }
 }

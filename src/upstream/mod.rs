@@ -10,6 +10,7 @@ mod discovery;
 mod egress;
 mod files;
 mod kept;
+mod provider;
 mod refresh;
 mod review;
 mod status;
@@ -24,8 +25,11 @@ use tokio::sync::Semaphore;
 
 pub use addresses::Lookup;
 pub use discovery::KeySetError;
-pub use egress::{Answer, Egress, Fetch, FetchError, Fetched, HttpFetch, Message, Question};
+pub use egress::{
+    Answer, Egress, Fetch, FetchError, Fetched, HttpFetch, Message, ProviderRequest, Question,
+};
 pub use files::KeyFiles;
+pub use provider::{ProviderDocument, ProviderDocuments, ProviderUnavailable};
 use refresh::CachedKeys;
 use review::{Asking, Reviews};
 pub use status::{KeyState, KeyStatus};

@@ -8,7 +8,6 @@ use moka::ops::compute::{CompResult, Op};
 use super::discovery::{self, FetchedKeys};
 use super::{COOLDOWN, KeySetError, MOST_STALE, TIMEOUT, UpstreamKeys, too_slow};
 use crate::clock::Timestamp;
-use crate::ids::TrustedIssuerId;
 use crate::model::{KeySource, TrustedIssuer};
 
 /// Shortest and longest time for which keys count as fresh, in seconds, whatever the publisher says
@@ -37,9 +36,7 @@ pub(super) struct CachedKeys {
 }
 
 /// What the cache holds after an operation on it.
-pub(super) fn cached(
-    result: CompResult<TrustedIssuerId, Arc<CachedKeys>>,
-) -> Option<Arc<CachedKeys>> {
+pub(super) fn cached<K, V>(result: CompResult<K, V>) -> Option<V> {
     match result {
         CompResult::Inserted(entry)
         | CompResult::ReplacedWith(entry)

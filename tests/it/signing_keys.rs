@@ -156,9 +156,18 @@ fn borrowed<'a>(settings: &'a [(&'static str, String)]) -> Vec<(&'static str, &'
 async fn the_encryption_key_is_changed_in_place_while_a_server_runs_and_tokens_stay_valid() {
     let installed = Sealed::new().await;
     installed.first_start();
-    let hook = "[notifications.ops]\nurl = \"https://hooks.test/ops\"\n";
+    let hook = "[notifications.ops]\nurl = \"https://hooks.test/ops\"\n\
+                [identity_providers.corp]\nissuer = \"https://login.test\"\nclient_id = \"carnet\"\n\
+                client_secret = \"of the provider\"\nsecond_factor = \"enforced_by_provider\"\n";
     std::fs::write(installed.db.folder().join("hook.toml"), hook).unwrap();
-    let apply = ["apply", "-f", "hook.toml", "--secrets-file", "made.json"];
+    let apply = [
+        "apply",
+        "-f",
+        "hook.toml",
+        "--offline",
+        "--secrets-file",
+        "made.json",
+    ];
     let applied = installed.run("a", &[], &apply);
     assert_eq!(applied.code, 0, "{applied:?}");
     let token = installed.run("a", &[], &["admin-token"]).stdout;
@@ -186,7 +195,7 @@ async fn the_encryption_key_is_changed_in_place_while_a_server_runs_and_tokens_s
     let resealed = installed.run("b", &["a"], &["keys", "reseal", "--json"]);
     assert_eq!(
         resealed.stdout.trim(),
-        "{\"resealed\":2,\"signing_keys\":2,\"webhook_secrets\":1,\"webhook_secrets_left\":0}",
+        "{\"resealed\":2,\"signing_keys\":2,\"webhook_secrets\":1,\"webhook_secrets_left\":0,\"provider_secrets\":1,\"provider_secrets_left\":0}",
         "{resealed:?}"
     );
     let after = installed.sealed().await;

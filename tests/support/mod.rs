@@ -16,6 +16,7 @@ mod issuer;
 mod jobs;
 mod network;
 mod process;
+mod provider;
 mod receiver;
 pub mod registries;
 mod runner;
@@ -41,6 +42,9 @@ pub use issuer::FakeIssuer;
 pub use jobs::{Assertions, Jobs, all};
 pub use network::FakeNetwork;
 pub use process::{Finished, ServerProcess, carnet, carnet_in, carnet_under, finished};
+pub use provider::{
+    ACCESS_TOKEN as PROVIDER_ACCESS_TOKEN, CLIENT_ID, CLIENT_SECRET, FakeProvider, Fault,
+};
 pub use receiver::{Delivery, Receiver};
 pub use runner::Runner;
 pub use secure::{Secure, Tls, connect, names_of, setting, status, write};

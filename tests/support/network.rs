@@ -6,7 +6,9 @@ use std::sync::Mutex;
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
-use carnet::upstream::{Answer, Egress, Fetch, FetchError, Fetched, HttpFetch, Message, Question};
+use carnet::upstream::{
+    Answer, Egress, Fetch, FetchError, Fetched, HttpFetch, Message, ProviderRequest, Question,
+};
 use http_body_util::BodyExt as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use tower::ServiceExt as _;
@@ -124,5 +126,27 @@ impl Fetch for FakeNetwork {
         message: &'a Message,
     ) -> Answer<'a, Result<u16, FetchError>> {
         self.real.post(url, egress, message)
+    }
+
+    fn send<'a>(
+        &'a self,
+        url: &'a Url,
+        egress: &'a Egress,
+        request: &'a ProviderRequest,
+        limit: usize,
+    ) -> Answer<'a, Result<Fetched, FetchError>> {
+        Box::pin(async move {
+            egress.check(url)?;
+            let mut sent = Request::builder()
+                .method(request.method.clone())
+                .uri(&url[url::Position::BeforePath..url::Position::AfterQuery]);
+            sent.headers_mut().unwrap().extend(request.headers.clone());
+            let body = Body::from(request.body.clone());
+            let answer = FakeNetwork::send(self, url, sent.body(body).unwrap(), limit);
+            // The client of the real network gives up after this time.
+            tokio::time::timeout(std::time::Duration::from_secs(5), answer)
+                .await
+                .unwrap_or_else(|_| Err(FetchError::Failed(url.to_string(), "too slow".to_owned())))
+        })
     }
 }

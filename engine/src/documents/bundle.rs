@@ -18,7 +18,7 @@ pub enum BundleError {
     Syntax(String),
     /// A table whose name is not a kind of object.
     #[error(
-        "`{0}` is not a kind of object; there are principals, trusted_issuers, resource_servers, federated_credentials, clients and notifications"
+        "`{0}` is not a kind of object; there are principals, trusted_issuers, resource_servers, federated_credentials, clients, notifications, identity_providers and memberships"
     )]
     UnknownTable(String),
     /// A value in the place of a table or of an object.

@@ -181,7 +181,10 @@ impl PermissionDocument {
 }
 
 #[expect(clippy::ref_option, reason = "the signature serde asks for")]
-fn time<S: serde::Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn time<S: serde::Serializer>(
+    at: &Option<Timestamp>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     match at {
         Some(at) => serializer.collect_str(at),
         None => serializer.serialize_none(),
@@ -198,26 +201,7 @@ impl Document for FederatedCredentialDocument {
         let mut reader = Reader::new(given);
         let principal = required_name(&mut reader, "principal");
         let trusted_issuer = required_name(&mut reader, "trusted_issuer");
-        let matcher = match reader.value("match") {
-            Some(Value::Object(matcher)) => {
-                let bytes = json_bytes(matcher);
-                if bytes > MAX_MATCH_BYTES {
-                    reader.problem(
-                        "match",
-                        format!("must be at most {MAX_MATCH_BYTES} bytes; this is {bytes}"),
-                    );
-                }
-                matcher.clone()
-            }
-            Some(_) => {
-                reader.problem("match", "must be an object");
-                Map::new()
-            }
-            None => {
-                reader.problem("match", "must be given");
-                Map::new()
-            }
-        };
+        let matcher = matcher(&mut reader);
         let permissions = permissions(&mut reader, 1);
         let actors = references(&mut reader, "actors");
         if actors.len() > MAX_ACTORS {
@@ -279,6 +263,30 @@ impl Document for FederatedCredentialDocument {
     }
 }
 
+/// Reads `match`, without looking into it.
+pub(super) fn matcher(reader: &mut Reader<'_>) -> Map<String, Value> {
+    match reader.value("match") {
+        Some(Value::Object(matcher)) => {
+            let bytes = json_bytes(matcher);
+            if bytes > MAX_MATCH_BYTES {
+                reader.problem(
+                    "match",
+                    format!("must be at most {MAX_MATCH_BYTES} bytes; this is {bytes}"),
+                );
+            }
+            matcher.clone()
+        }
+        Some(_) => {
+            reader.problem("match", "must be an object");
+            Map::new()
+        }
+        None => {
+            reader.problem("match", "must be given");
+            Map::new()
+        }
+    }
+}
+
 /// Reads `permissions`: a list of at least `least` elements.
 pub(super) fn permissions(reader: &mut Reader<'_>, least: usize) -> Vec<PermissionDocument> {
     let elements = match reader.value("permissions") {
@@ -318,7 +326,7 @@ pub(super) fn permissions(reader: &mut Reader<'_>, least: usize) -> Vec<Permissi
     permissions
 }
 
-fn required_name(reader: &mut Reader<'_>, name: &'static str) -> String {
+pub(super) fn required_name(reader: &mut Reader<'_>, name: &'static str) -> String {
     if reader.value(name).is_none() {
         reader.problem(name, "must be given");
     }

@@ -7,8 +7,9 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{
-    Bundle, ClientDocument, Document, FederatedCredentialDocument, Kind, NotificationDocument,
-    PrincipalDocument, ReadContext, ResourceServerDocument, TrustedIssuerDocument,
+    Bundle, ClientDocument, Document, FederatedCredentialDocument, IdentityProviderDocument, Kind,
+    MembershipDocument, NotificationDocument, PrincipalDocument, ReadContext,
+    ResourceServerDocument, TrustedIssuerDocument,
 };
 use crate::profile::{Profile, Terms};
 use crate::trust::{DocumentError, Warning, normalise};
@@ -71,6 +72,13 @@ pub fn lint(
                 Kind::ResourceServer => read::<ResourceServerDocument>(members, context),
                 Kind::Client => read::<ClientDocument>(members, context),
                 Kind::Notification => read::<NotificationDocument>(members, context),
+                Kind::IdentityProvider => provider(members, context),
+                Kind::Membership => {
+                    let mut bundles = std::iter::once(bundle).chain(others);
+                    let provider =
+                        |name: &str| bundles.find_map(|it| it.get(Kind::IdentityProvider, name));
+                    membership(members, provider, missing, context)
+                }
                 Kind::FederatedCredential => {
                     let bundles = std::iter::once(bundle).chain(others);
                     let issuer = |name: &str| {
@@ -106,6 +114,50 @@ type Findings = (Vec<DocumentError>, Vec<Warning>, Option<Warning>);
 fn read<D: Document>(members: &Map<String, Value>, context: ReadContext<'_>) -> Findings {
     match D::read(members, context) {
         Ok(document) => (Vec::new(), document.warnings(context), None),
+        Err(problems) => (problems, Vec::new(), None),
+    }
+}
+
+/// Reads an identity provider. In a file, `{env = "NAME"}` stands for a secret.
+fn provider(members: &Map<String, Value>, context: ReadContext<'_>) -> Findings {
+    let mut members = members.clone();
+    let is_named = |value: &Value| {
+        let members = value.as_object();
+        members.is_some_and(|it| it.len() == 1 && it.get("env").is_some_and(Value::is_string))
+    };
+    if members.get("client_secret").is_some_and(is_named) {
+        members.insert("client_secret".to_owned(), "secret".into());
+    }
+    read::<IdentityProviderDocument>(&members, context)
+}
+
+/// Reads a membership, and its `match` by the profile of its identity provider.
+fn membership<'b>(
+    members: &Map<String, Value>,
+    provider: impl FnOnce(&str) -> Option<&'b Map<String, Value>>,
+    missing: MissingIssuer<'_>,
+    context: ReadContext<'_>,
+) -> Findings {
+    let document = match MembershipDocument::read(members, context) {
+        Ok(document) => document,
+        Err(problems) => return (problems, Vec::new(), None),
+    };
+    let provider = provider(&document.identity_provider);
+    if provider.is_none() && matches!(missing, MissingIssuer::IsMistake) {
+        let detail = format!(
+            "must be an identity provider of the same file; {} is not in it",
+            document.identity_provider
+        );
+        let problem = DocumentError::new("/identity_provider", detail);
+        return (vec![problem], Vec::new(), None);
+    }
+    let named = provider.and_then(|provider| provider.get("profile")?.as_str());
+    let Some(profile) = context.profiles.get(named.unwrap_or("person")) else {
+        // The identity provider's own finding says that its profile is not known.
+        return (Vec::new(), Vec::new(), None);
+    };
+    match document.matched_by(profile) {
+        Ok(normalised) => (Vec::new(), normalised.warnings, None),
         Err(problems) => (problems, Vec::new(), None),
     }
 }
@@ -202,7 +254,10 @@ fn assumed<'c>(
 }
 
 fn only(context: ReadContext<'_>, is_wanted: impl Fn(&Profile) -> bool) -> Option<&Arc<Profile>> {
-    let mut wanted = context.profiles.iter().filter(|profile| is_wanted(profile));
+    // Rules are about workloads: no trusted issuer has a profile for people.
+    let of_workloads = context.profiles.iter();
+    let of_workloads = of_workloads.filter(|profile| profile.people.is_none());
+    let mut wanted = of_workloads.filter(|profile| is_wanted(profile));
     wanted.next().filter(|_| wanted.next().is_none())
 }
 

@@ -7,8 +7,10 @@ mod client;
 mod compile;
 mod federated_credential;
 mod front_door;
+mod identity_provider;
 mod imagined;
 mod lint;
+mod membership;
 mod notification;
 mod principal;
 mod reader;
@@ -28,8 +30,13 @@ pub use federated_credential::{
     CredentialState, FederatedCredentialDocument, PermissionDocument, Vouching,
 };
 pub use front_door::{FrontDoorDocument, door_conflicts, no_issuer_at_door, own_audiences};
+pub use identity_provider::{
+    Discovered, IdentityProviderDocument, IdentityProviderState, MAX_IDENTITY_PROVIDERS,
+    ProviderSecret,
+};
 pub use imagined::Imagined;
 pub use lint::{LintFinding, MissingIssuer, lint};
+pub use membership::{MembershipDocument, MembershipState};
 pub use notification::{
     DeliveryState, NotificationDocument, NotificationKind, NotificationState, SealedSecret,
 };
@@ -57,17 +64,23 @@ pub enum Kind {
     Client,
     /// Webhooks.
     Notification,
+    /// OpenID providers at which people sign in.
+    IdentityProvider,
+    /// Which persons have which role.
+    Membership,
 }
 
 impl Kind {
     /// Every kind, after the kinds that it refers to.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Principal,
         Self::TrustedIssuer,
         Self::ResourceServer,
         Self::FederatedCredential,
         Self::Client,
         Self::Notification,
+        Self::IdentityProvider,
+        Self::Membership,
     ];
 
     /// The path segment in the admin API.
@@ -79,6 +92,8 @@ impl Kind {
             Self::FederatedCredential => "federated-credentials",
             Self::Client => "clients",
             Self::Notification => "notifications",
+            Self::IdentityProvider => "identity-providers",
+            Self::Membership => "memberships",
         }
     }
 
@@ -91,6 +106,8 @@ impl Kind {
             Self::FederatedCredential => "federated_credentials",
             Self::Client => "clients",
             Self::Notification => "notifications",
+            Self::IdentityProvider => "identity_providers",
+            Self::Membership => "memberships",
         }
     }
 
@@ -103,6 +120,8 @@ impl Kind {
             Self::FederatedCredential => "federated credential",
             Self::Client => "client",
             Self::Notification => "notification",
+            Self::IdentityProvider => "identity provider",
+            Self::Membership => "membership",
         }
     }
 

@@ -8,7 +8,7 @@ use crate::trust::DocumentError;
 
 /// Members that answers add. They are ignored in a body, so that a client may send back what it
 /// read.
-const READ_ONLY: [&str; 18] = [
+const READ_ONLY: [&str; 21] = [
     "id",
     "name",
     "state",
@@ -27,6 +27,9 @@ const READ_ONLY: [&str; 18] = [
     "last_error",
     "failing_since",
     "version",
+    "redirect_uri",
+    "has_secret",
+    "writes",
 ];
 
 /// Reads the members of a document one by one and collects every mistake. A member that is `null`

@@ -6,6 +6,8 @@ mod client;
 mod context;
 mod credential;
 mod front_door;
+mod identity_provider;
+mod membership;
 mod principal;
 mod resource_server;
 mod rule;
@@ -22,6 +24,10 @@ pub use client::{
 pub use context::DecisionContext;
 pub use credential::{FederatedCredential, PENDING_DAYS, State, pins_from};
 pub use front_door::{FrontDoor, FrontDoorKind, without_port};
+pub use identity_provider::{
+    ClaimsFrom, Freshness, IdentityProvider, Logout, ProviderAuth, SecondFactor,
+};
+pub use membership::{Membership, Role};
 pub use principal::{Principal, PrincipalKind, acts_for};
 pub use resource_server::{ResourceServer, TokenFormat};
 pub use rule::{

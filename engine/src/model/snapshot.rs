@@ -1,6 +1,7 @@
 //! All objects that decisions are made from, as of one moment: immutable, shared, and found by key.
 
 mod index;
+mod people;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -8,6 +9,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use self::index::Bucket;
+use self::people::People;
 use super::rule::join;
 use super::shards::Shards;
 use super::{Client, FederatedCredential, FrontDoorKind, Principal, ResourceServer, TrustedIssuer};
@@ -34,6 +36,7 @@ pub struct Snapshot {
     principal_names: Shards<String, Arc<str>>,
     credentials: Shards<CredentialId, Arc<FederatedCredential>>,
     index: Shards<u64, Bucket>,
+    people: People,
     hasher: RandomState,
 }
 
@@ -69,6 +72,7 @@ impl Snapshot {
             principal_names: Shards::new(),
             credentials: Shards::new(),
             index: Shards::new(),
+            people: People::new(),
             hasher: RandomState::new(),
         }
     }

@@ -185,6 +185,23 @@ impl Field {
         }
     }
 
+    /// The index keys of a person with these claims: one for each element of a list.
+    pub fn keys(&self, claims: &Claims) -> Vec<String> {
+        match &self.check {
+            Check::Equals(equals) if self.is_list() => {
+                let elements = equals.claim.list(claims).unwrap_or_default();
+                let keys = elements.iter().map(|text| equals.claim.case.key(text));
+                keys.collect()
+            }
+            _ => self.key(claims).into_iter().collect(),
+        }
+    }
+
+    /// Whether the field compares the elements of a list.
+    pub fn is_list(&self) -> bool {
+        matches!(&self.check, Check::Equals(equals) if equals.claim.kind == ClaimKind::List)
+    }
+
     /// Whether rules can be indexed by this field: it compares a single text.
     pub fn has_key(&self) -> bool {
         match &self.check {

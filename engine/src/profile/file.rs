@@ -58,9 +58,18 @@ pub(super) struct ProfileFile {
     pub plain_header: bool,
     #[serde(default)]
     pub token_review: bool,
+    /// Makes this a profile for the people of an identity provider.
+    pub people: Option<PeopleFile>,
     /// Remedies of reasons on this platform, by reason code.
     #[serde(default)]
     pub remedies: BTreeMap<Reason, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PeopleFile {
+    /// Fields that nobody can take by renaming an account.
+    pub certain: Vec<String>,
 }
 
 #[derive(Deserialize)]

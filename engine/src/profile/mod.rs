@@ -96,9 +96,19 @@ pub struct Profile {
     pub plain_header: bool,
     /// Whether the platform has the `TokenReview` API of Kubernetes.
     pub token_review: bool,
+    /// Set in a profile for the people of an identity provider, which no trusted issuer may have.
+    pub people: Option<People>,
     /// How to remove the cause of a refusal on this platform, where [`Reason::remedy`] is too
     /// general.
     pub remedies: BTreeMap<Reason, Arc<str>>,
+}
+
+/// What a profile for people has beside the fields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct People {
+    /// Fields whose values a person cannot take over by renaming an account. A membership that
+    /// gives more than reading needs one of them.
+    pub certain: Vec<String>,
 }
 
 /// Settings for a trusted issuer whose document leaves them out.

@@ -35,6 +35,8 @@ pub enum Class {
     ProofNonce,
     /// A token that was issued to another client.
     ForeignToken,
+    /// The sign-in of a person, as their identity provider answered it.
+    SignIn,
     /// The keys of a trusted issuer are unavailable. This counts as the caller's fault, because an
     /// unauthenticated caller can cause it with an unknown `kid`.
     Upstream,
@@ -88,6 +90,7 @@ impl Class {
             Self::Assertion => (400, "invalid_grant", true),
             Self::Proof => (400, "invalid_dpop_proof", true),
             Self::ProofNonce => (400, "use_dpop_nonce", false),
+            Self::SignIn => (403, "access_denied", true),
             Self::Upstream => (503, "temporarily_unavailable", true),
             Self::Unavailable => (503, "temporarily_unavailable", false),
             Self::Internal => (500, "server_error", false),

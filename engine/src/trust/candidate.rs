@@ -14,7 +14,7 @@ use super::check::{self, Verdict};
 use super::consent::Consent;
 use crate::clock::Timestamp;
 use crate::model::{
-    FederatedCredential, Principal, Rule, Snapshot, State, TrustedIssuer, pins_from,
+    FederatedCredential, Membership, Principal, Rule, Snapshot, State, TrustedIssuer, pins_from,
 };
 use crate::profile::{Claims, PinMode, Profile, Role};
 use crate::reason::Reason;
@@ -96,10 +96,7 @@ impl Candidate {
         let rank = consent.rank(&credential, issuer);
         let mut findings = standing(&credential, principal.as_deref(), issuer, now);
         let Some(rule) = credential.rule.open() else {
-            findings.push(Finding {
-                about: Topic::State,
-                verdict: Verdict::Unmet(Reason::PolicyInvalid),
-            });
+            findings.push(Finding::unreadable());
             return Self {
                 credential,
                 principal,
@@ -150,6 +147,40 @@ impl Candidate {
             rank,
             findings,
             pins,
+        }
+    }
+
+    /// Judges a membership by the same conditions. `provider` is its identity provider in the form
+    /// of a trusted issuer.
+    pub(super) fn judge_membership(
+        snapshot: &Snapshot,
+        provider: &TrustedIssuer,
+        claims: &Claims,
+        now: Timestamp,
+        membership: &Membership,
+    ) -> Self {
+        let named = membership.principal.as_deref();
+        let principal = named.and_then(|name| snapshot.principal(name)).cloned();
+        let credential = membership.rule.clone();
+        let mut findings = vec![state_verdict(&credential, now)];
+        if named.is_some() {
+            let enabled = principal.as_ref().is_some_and(|it| it.enabled);
+            findings.push(Finding::of(
+                Topic::Principal,
+                enabled,
+                Reason::PrincipalDisabled,
+            ));
+        }
+        match credential.rule.open() {
+            Some(rule) => add_conditions(&mut findings, &rule, provider, claims),
+            None => findings.push(Finding::unreadable()),
+        }
+        Self {
+            credential,
+            principal,
+            rank: Rank::Named,
+            findings,
+            pins: Map::new(),
         }
     }
 
@@ -242,6 +273,11 @@ impl Finding {
         }
     }
 
+    /// The finding on a rule that cannot be opened.
+    fn unreadable() -> Self {
+        Self::of(Topic::State, false, Reason::PolicyInvalid)
+    }
+
     /// The finding on the rate limits of a rule.
     pub fn limits(met: bool) -> Self {
         Self::of(Topic::Limits, met, Reason::RateLimited)
@@ -255,21 +291,25 @@ fn standing(
     issuer: &TrustedIssuer,
     now: Timestamp,
 ) -> Vec<Finding> {
-    let state = match credential.state(now) {
+    let enabled = principal.is_some_and(|principal| principal.enabled);
+    let open = issuer.is_open_to(&credential.principal);
+    vec![
+        state_verdict(credential, now),
+        Finding::of(Topic::Principal, enabled, Reason::PrincipalDisabled),
+        Finding::of(Topic::IssuerOwner, open, Reason::IssuerScope),
+    ]
+}
+
+fn state_verdict(credential: &FederatedCredential, now: Timestamp) -> Finding {
+    let verdict = match credential.state(now) {
         State::Active | State::Pending => Verdict::Met,
         State::Expired => Verdict::Unmet(Reason::CredentialExpired),
         State::Disabled => Verdict::Unmet(Reason::CredentialDisabled),
     };
-    let enabled = principal.is_some_and(|principal| principal.enabled);
-    let open = issuer.is_open_to(&credential.principal);
-    vec![
-        Finding {
-            about: Topic::State,
-            verdict: state,
-        },
-        Finding::of(Topic::Principal, enabled, Reason::PrincipalDisabled),
-        Finding::of(Topic::IssuerOwner, open, Reason::IssuerScope),
-    ]
+    Finding {
+        about: Topic::State,
+        verdict,
+    }
 }
 
 /// Judges the conditions of the rule, and those that the trusted issuer adds.

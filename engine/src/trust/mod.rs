@@ -20,7 +20,7 @@ pub use check::{Verdict, visit_claims_read};
 pub use consent::{Consent, Door};
 pub use matched::MatchedRule;
 pub use permit::{Denial, Permit};
-pub use report::{MatchReport, match_credentials, nearest_credentials};
+pub use report::{MatchReport, match_credentials, match_memberships, nearest_credentials};
 pub use validate::{
     DocumentError, Normalised, Warning, is_pending, missing_ids, names_the_same, normalise,
 };

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use super::candidate::{Candidate, Rank};
 use super::consent::Consent;
 use crate::clock::Timestamp;
-use crate::model::{FederatedCredential, Snapshot, State, TrustedIssuer};
+use crate::model::{
+    FederatedCredential, IdentityProvider, Membership, Snapshot, State, TrustedIssuer,
+};
 use crate::profile::{Claims, Profile};
 use crate::reason::Reason;
 use crate::refusal::{Mismatch, Refusal};
@@ -94,6 +96,39 @@ pub fn match_credentials(
         left_out,
         visitors_left_out,
         others_left_out,
+    }
+}
+
+/// Judges the memberships that may give a person of `provider` a role: those that the claims lead
+/// to, or with `about` every one of the principal with this folded name.
+///
+/// Administrators alone write memberships, so there is no budget.
+pub fn match_memberships(
+    snapshot: &Snapshot,
+    provider: &IdentityProvider,
+    claims: &Claims,
+    now: Timestamp,
+    about: Option<&str>,
+) -> MatchReport {
+    let judged_as = provider.judged_as();
+    let found = match about {
+        None => snapshot.memberships_for(provider, claims),
+        Some(_) => {
+            let all = snapshot.memberships_of(provider.id);
+            let mut named: Vec<_> = all
+                .filter(|membership| membership.principal.as_deref() == about)
+                .cloned()
+                .collect();
+            named.sort_unstable_by_key(|membership| membership.id);
+            named
+        }
+    };
+    let judge = |membership: &Arc<Membership>| {
+        Candidate::judge_membership(snapshot, &judged_as, claims, now, membership)
+    };
+    MatchReport {
+        candidates: found.iter().map(judge).collect(),
+        ..MatchReport::default()
     }
 }
 

@@ -11,7 +11,9 @@ use carnet::app::{App, Background};
 use carnet::clock::{ManualClock, Timestamp};
 use carnet::config::Config;
 use carnet::http;
-use carnet::upstream::{Answer, Egress, Fetch, FetchError, Fetched, Message, Question};
+use carnet::upstream::{
+    Answer, Egress, Fetch, FetchError, Fetched, Message, ProviderRequest, Question,
+};
 use http_body_util::BodyExt as _;
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -41,13 +43,15 @@ const DOORS: [(&str, &str, &str); 5] = [
     ),
 ];
 /// The kinds of objects of the admin API.
-const KINDS: [&str; 6] = [
+const KINDS: [&str; 8] = [
     "principals",
     "trusted-issuers",
     "resource-servers",
     "clients",
     "federated-credentials",
     "notifications",
+    "identity-providers",
+    "memberships",
 ];
 
 struct Server {
@@ -102,6 +106,16 @@ impl Fetch for Platform {
         _: &'a Egress,
         _: &'a Message,
     ) -> Answer<'a, Result<u16, FetchError>> {
+        Box::pin(async move { Err(FetchError::Failed(url.to_string(), "nobody".into())) })
+    }
+
+    fn send<'a>(
+        &'a self,
+        url: &'a Url,
+        _: &'a Egress,
+        _: &'a ProviderRequest,
+        _: usize,
+    ) -> Answer<'a, Result<Fetched, FetchError>> {
         Box::pin(async move { Err(FetchError::Failed(url.to_string(), "nobody".into())) })
     }
 }

@@ -16,6 +16,8 @@ const HEADER: &str = "\
 # Not in this file:
 # - client secrets: the server stores only their hashes. A server that has no client of a name makes
 #   a new secret when the file is applied there;
+# - client secrets at identity providers, which no answer of the server contains: a server that has one
+#   keeps it, any other needs it in the file, for example as client_secret = {env = \"NAME\"};
 # - signing keys, and the tokens that were issued;
 # - the audit record, and the record of used assertions.
 ";

@@ -6,6 +6,7 @@
 mod diff;
 mod execute;
 mod export;
+mod given_secrets;
 mod plan;
 mod references;
 mod report;
@@ -25,6 +26,7 @@ use self::secrets::SecretsFile;
 use super::admin_client::AdminClient;
 use super::progress::Progress;
 use super::{CommandError, Conclusion, ServerArgs, read_file};
+use crate::config::Environment;
 use crate::documents::{Bundle, Kind};
 
 pub use export::{ExportArgs, export};
@@ -40,7 +42,7 @@ pub struct ApplyArgs {
     prune: bool,
     #[command(flatten)]
     consent: Consent,
-    /// Save trusted issuers without trying to fetch their keys.
+    /// Save trusted issuers and identity providers without trying to fetch their keys or metadata.
     #[arg(long)]
     offline: bool,
     /// Write client secrets that the server makes to this new file (mode 0600), by client: TOML if
@@ -70,6 +72,7 @@ struct Consent {
 pub async fn apply(args: &ApplyArgs, as_json: bool) -> Result<Conclusion, CommandError> {
     let bundle = Bundle::parse(&read_file(&args.file)?)
         .map_err(|error| CommandError::Other(format!("{}: {error}", args.file.display())))?;
+    let bundle = given_secrets::resolve(bundle, &Environment::of_this_process())?;
     let client = AdminClient::new(&args.target).await?;
     let may_read = |kind| stored::may_read(&args.target, kind);
     let all = Kind::ALL.into_iter().map(|kind| bundle.of(kind).count());

@@ -6,6 +6,7 @@ use axum::http::Method;
 use serde_json::{Map, Value};
 
 use super::diff::{Difference, differences, whole};
+use super::given_secrets::without_secret;
 use super::references::{Named, ObjectName, Reference, named_first, references};
 use super::stored::{Current, StoredObject, StoredObjects, View};
 use crate::command::CommandError;
@@ -14,13 +15,14 @@ use crate::command::progress::Progress;
 use crate::documents::{Bundle, Kind};
 
 /// Read-only members of answers that say nothing about what a change does.
-const BOOKKEEPING: [&str; 9] = [
+const BOOKKEEPING: [&str; 10] = [
     "id",
     "name",
     "client_id",
     "revision",
     "warnings",
     "secrets",
+    "has_secret",
     "created_at",
     "updated_at",
     "last_used_at",
@@ -232,7 +234,7 @@ impl<'a> Planner<'a> {
             (Some(_), Some(_)) => Action::Update(wanted.clone()),
         };
         let changes = match (&before, &tried.stored) {
-            (None, _) => whole(wanted, true),
+            (None, _) => whole(&without_secret(kind, wanted), true),
             (Some(before), Some(after)) => differences(&told(&before.members), &told(after)),
             // The server cannot tell what it would store before the objects exist that the plan
             // creates earlier, so the file is compared with what was given before.
@@ -246,7 +248,11 @@ impl<'a> Planner<'a> {
                     ),
                 };
                 let given = exported.get(kind, name, wanted);
-                differences(&told(given.map_or(wanted, |given| &given.members)), wanted)
+                let wanted = without_secret(kind, wanted);
+                differences(
+                    &told(given.map_or(&wanted, |given| &given.members)),
+                    &wanted,
+                )
             }
         };
         Ok(Some(Step {

@@ -134,6 +134,12 @@ pub fn references(kind: Kind, members: &Map<String, Value>) -> Vec<Reference> {
             }
         }
         Kind::Notification => note(at("principal"), Kind::Principal, own),
+        Kind::IdentityProvider => {}
+        Kind::Membership => {
+            note(at("principal"), Kind::Principal, own);
+            let provider = text(members, "identity_provider");
+            note(at("identity_provider"), Kind::IdentityProvider, provider);
+        }
         Kind::Client => {
             let server = text(members, "resource_server");
             note(at("resource_server"), Kind::ResourceServer, server);

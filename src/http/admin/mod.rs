@@ -12,6 +12,7 @@ mod keys;
 mod notifications;
 mod objects;
 mod openapi;
+mod people;
 mod problem;
 mod publications;
 mod resource_flow;
@@ -27,8 +28,8 @@ use axum::http::StatusCode;
 
 use crate::app::App;
 use crate::documents::{
-    ClientDocument, FederatedCredentialDocument, NotificationDocument, PrincipalDocument,
-    ResourceServerDocument, TrustedIssuerDocument,
+    ClientDocument, FederatedCredentialDocument, IdentityProviderDocument, MembershipDocument,
+    NotificationDocument, PrincipalDocument, ResourceServerDocument, TrustedIssuerDocument,
 };
 
 use described::DescribedRoutes;
@@ -48,12 +49,15 @@ pub fn routes() -> Router<Arc<App>> {
         .merge(objects::routes::<FederatedCredentialDocument>())
         .merge(objects::routes::<ClientDocument>())
         .merge(objects::routes::<NotificationDocument>())
+        .merge(objects::routes::<IdentityProviderDocument>())
+        .merge(objects::routes::<MembershipDocument>())
         .merge(keys::routes())
         .merge(clients::routes())
         .merge(issuers::routes())
         .merge(tokens::routes())
         .merge(transfers::routes())
         .merge(notifications::routes())
+        .merge(people::routes())
         .merge(audit::routes())
         .merge(explanations::routes());
     openapi::with_document(described)

@@ -112,6 +112,9 @@ fn listing<D: Document>() -> Operation {
         Kind::Notification => {
             return listing.query("principal", &text(), "Those of this principal only.");
         }
+        Kind::Membership => {
+            return listing.query("principal", &text(), "Those at this principal only.");
+        }
         _ => return listing,
     };
     listing.query(

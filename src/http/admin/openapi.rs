@@ -17,8 +17,9 @@ use crate::app::App;
 use crate::audit::Outcome;
 use crate::config::OwnUrls;
 use crate::documents::{
-    ClientDocument, FederatedCredentialDocument, Kind, NotificationDocument, PrincipalDocument,
-    RESOURCE_SERVER_TARGET, ResourceServerDocument, TrustedIssuerDocument,
+    ClientDocument, FederatedCredentialDocument, IdentityProviderDocument, Kind,
+    MembershipDocument, NotificationDocument, PrincipalDocument, RESOURCE_SERVER_TARGET,
+    ResourceServerDocument, TrustedIssuerDocument,
 };
 use crate::explain::Explanation;
 use crate::upstream::KeyStatus;
@@ -63,7 +64,7 @@ fn document(own: &OwnUrls, paths: &Map<String, Value>) -> Value {
             "title": "Carnet admin API",
             "version": env!("CARGO_PKG_VERSION"),
             "license": { "name": "Apache-2.0 OR MIT" },
-            "description": "Trusted issuers, principals, resource servers, federated credentials, clients and notifications. \
+            "description": "Trusted issuers, principals, resource servers, federated credentials, clients, notifications, identity providers and memberships. \
                             Unknown members are errors; read-only members are ignored in a body. PUT makes or replaces, \
                             PATCH is a merge patch (RFC 7396), If-Match guards against lost updates.",
         },
@@ -91,6 +92,8 @@ pub fn schema_name(kind: Kind) -> &'static str {
         Kind::FederatedCredential => "FederatedCredential",
         Kind::Client => "Client",
         Kind::Notification => "Notification",
+        Kind::IdentityProvider => "IdentityProvider",
+        Kind::Membership => "Membership",
     }
 }
 
@@ -102,6 +105,8 @@ fn schemas() -> Map<String, Value> {
     FederatedCredentialDocument::schemas(&mut nested);
     ClientDocument::schemas(&mut nested);
     NotificationDocument::schemas(&mut nested);
+    IdentityProviderDocument::schemas(&mut nested);
+    MembershipDocument::schemas(&mut nested);
     Explanation::schemas(&mut nested);
     Problem::schemas(&mut nested);
     Revocation::schemas(&mut nested);
@@ -120,6 +125,8 @@ fn schemas() -> Map<String, Value> {
         ),
         (Kind::Client, ClientDocument::schema()),
         (Kind::Notification, NotificationDocument::schema()),
+        (Kind::IdentityProvider, IdentityProviderDocument::schema()),
+        (Kind::Membership, MembershipDocument::schema()),
     ] {
         schemas.insert(
             schema_name(kind).to_owned(),
@@ -131,6 +138,8 @@ fn schemas() -> Map<String, Value> {
     }
     schemas.insert("AuditEvent".to_owned(), audit_event());
     schemas.insert("DryRun".to_owned(), dry_run());
+    let of_people = super::people::schemas().into_iter();
+    schemas.extend(of_people.map(|(name, schema)| (name.to_owned(), schema)));
     schemas.insert("Explanation".to_owned(), json!(Explanation::schema()));
     schemas.insert("Problem".to_owned(), json!(Problem::schema()));
     schemas.insert("Inspection".to_owned(), json!(Inspection::schema()));
@@ -190,10 +199,10 @@ fn audit_event() -> Value {
     json!({
         "type": "object",
         "properties": {
-            "id": text, "at": time, "kind": { "enum": ["token", "change", "publication"] },
+            "id": text, "at": time, "kind": { "enum": ["token", "change", "publication", "session"] },
             "outcome": { "enum": Outcome::ALL.map(Outcome::as_str) },
             "reason": maybe, "trusted_issuer": maybe, "credential": maybe, "credential_name": maybe, "principal": maybe, "resource": maybe,
-            "client_id": maybe, "actor": maybe, "subject": maybe, "repository": maybe, "assertion": assertion,
+            "client_id": maybe, "actor": maybe, "person": maybe, "subject": maybe, "repository": maybe, "assertion": assertion,
             "first_use": { "type": ["object", "null"], "properties": { "event": text, "at": time } },
             "count": { "type": "integer", "minimum": 1 },
             "last_at": { "type": ["string", "null"], "format": "date-time" }, "last_error_id": maybe,
@@ -223,6 +232,34 @@ fn of_notification(time: &Value) -> [(&'static str, Value); 5] {
         ),
         ("failing_since", maybe),
     ]
+}
+
+/// The read-only members of an identity provider or a membership.
+fn of_people(kind: Kind) -> Vec<(&'static str, Value)> {
+    let truth = |description: &str| json!({ "type": "boolean", "readOnly": true, "description": description });
+    match kind {
+        Kind::IdentityProvider => vec![
+            (
+                "redirect_uri",
+                json!({ "type": "string", "readOnly": true, "description": "The redirect URI to register at the provider." }),
+            ),
+            ("has_secret", truth("Whether a client secret is stored.")),
+            (
+                "writes",
+                truth(
+                    "Whether people can change anything, as far as discovery tells: false if the provider sends no auth_time.",
+                ),
+            ),
+        ],
+        Kind::Membership => vec![
+            (
+                "state",
+                json!({ "enum": ["active", "expired", "disabled"], "readOnly": true }),
+            ),
+            ("revision", json!({ "type": "integer", "readOnly": true })),
+        ],
+        _ => Vec::new(),
+    }
 }
 
 /// Adds the members that every answer has and that a body may leave out.
@@ -268,6 +305,7 @@ fn with_read_only(kind: Kind, mut schema: Value) -> Value {
     if kind == Kind::Notification {
         added.extend(of_notification(&time));
     }
+    added.extend(of_people(kind));
     if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
         properties.extend(
             added
@@ -283,6 +321,8 @@ fn with_read_only(kind: Kind, mut schema: Value) -> Value {
         Kind::FederatedCredential => &["principal", "trusted_issuer", "match", "permissions"],
         Kind::Client => &[],
         Kind::Notification => &["url"],
+        Kind::IdentityProvider => &["issuer", "client_id", "second_factor"],
+        Kind::Membership => &["identity_provider", "match", "role"],
     };
     if let Some(members) = schema.as_object_mut() {
         members.insert("required".to_owned(), json!(required));

@@ -234,6 +234,7 @@ fn mistake(told: &Told) -> Mistake {
         | Class::Certificate
         | Class::Profile
         | Class::ProofNonce
-        | Class::ForeignToken => Mistake::Assertion,
+        | Class::ForeignToken
+        | Class::SignIn => Mistake::Assertion,
     }
 }

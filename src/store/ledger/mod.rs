@@ -226,7 +226,11 @@ impl Store {
 impl Dependencies {
     fn include(&self, kind: ChangeKind, key: &str) -> bool {
         match kind {
-            ChangeKind::SigningKey | ChangeKind::Object(Kind::Notification) => false,
+            // No token of a workload or a client rests on people.
+            ChangeKind::SigningKey
+            | ChangeKind::Object(Kind::Notification | Kind::IdentityProvider | Kind::Membership) => {
+                false
+            }
             ChangeKind::Object(Kind::Client) => self.client.as_deref() == Some(key),
             ChangeKind::Object(Kind::TrustedIssuer) => {
                 self.trusted_issuers.iter().any(|id| id.to_string() == key)

@@ -1,8 +1,10 @@
-//! The six kinds of objects that the admin API manages. All are read and written by the same code;
+//! The eight kinds of objects that the admin API manages. All are read and written by the same code;
 //! each change is one transaction with its audit event and its number in the change counter.
 
 mod client;
 mod federated_credential;
+mod identity_provider;
+mod membership;
 mod notification;
 mod principal;
 mod resource_server;

@@ -7,8 +7,8 @@ mod read;
 mod terms;
 mod url;
 
-pub(super) use read::networks;
-pub(super) use url::check_https;
+pub(super) use read::{algorithms, networks};
+pub(super) use url::{check_https, check_issuer};
 
 pub use read::MAX_ASSERTION_LIFETIME_SECONDS;
 

@@ -40,8 +40,15 @@ pub(super) fn read(
     let profile_name = reader.required_text("profile");
     let profile = context.profiles.get(&profile_name);
     if profile.is_none() && !profile_name.is_empty() {
-        let known = context.profiles.names().collect::<Vec<_>>().join(", ");
-        reader.problem("profile", format!("must be one of the profiles {known}"));
+        let known = context.profiles.iter();
+        let known = known.filter(|profile| profile.people.is_none());
+        let known: Vec<&str> = known.map(|profile| profile.name.as_str()).collect();
+        let detail = format!("must be one of the profiles {}", known.join(", "));
+        reader.problem("profile", detail);
+    }
+    if profile.is_some_and(|profile| profile.people.is_some()) {
+        let detail = "must not be a profile for people: they sign in at an identity provider, and what they hold is no assertion";
+        reader.problem("profile", detail);
     }
     let Members { issuer, terms } = members(&mut reader, profile, context);
     let algorithms = algorithms(&mut reader);
@@ -142,7 +149,7 @@ fn grants(reader: &mut Reader<'_>) -> Option<Vec<AssertionGrant>> {
     grants
 }
 
-fn algorithms(reader: &mut Reader<'_>) -> Option<Vec<Algorithm>> {
+pub(in crate::documents) fn algorithms(reader: &mut Reader<'_>) -> Option<Vec<Algorithm>> {
     let names = reader.texts("algorithms")?;
     let algorithms: Result<Vec<Algorithm>, _> = names.iter().map(|name| name.parse()).collect();
     match &algorithms {

@@ -8,7 +8,10 @@ use crate::documents::ReadContext;
 
 /// Checks an issuer identifier: an https URL without query and fragment, of URL characters only. It
 /// is stored and compared as written.
-pub(super) fn check_issuer(issuer: &str, context: ReadContext<'_>) -> Result<(), String> {
+pub(in crate::documents) fn check_issuer(
+    issuer: &str,
+    context: ReadContext<'_>,
+) -> Result<(), String> {
     if issuer.contains('*') {
         return Err("must name one issuer exactly; there are no wildcard issuers".to_owned());
     }

@@ -12,7 +12,7 @@ use judged::{asked, weak_rule};
 
 use super::claims::ClaimSpec;
 use super::file::{AtLeastFile, DefaultsFile, FieldFile, NarrowingFile, ProfileFile};
-use super::{AtLeast, Check, Defaults, Field, Profile, Template};
+use super::{AtLeast, Check, Defaults, Field, People, Profile, Template};
 use crate::reason::Reason;
 
 /// A mistake in a profile file.
@@ -83,7 +83,7 @@ fn assemble(name: &str, file: ProfileFile, claims: &Claims) -> Result<Profile, V
     let index = file
         .index
         .iter()
-        .map(|group| keys(group, &fields, &mut errors))
+        .map(|group| keys(group, &fields, file.people.is_some(), &mut errors))
         .collect();
     let pairs = file
         .pairs
@@ -142,6 +142,9 @@ fn assemble(name: &str, file: ProfileFile, claims: &Claims) -> Result<Profile, V
         key_hosts: file.key_hosts,
         plain_header: file.plain_header,
         token_review: file.token_review,
+        people: file.people.map(|file| People {
+            certain: file.certain,
+        }),
         remedies: file
             .remedies
             .into_iter()
@@ -163,6 +166,8 @@ fn unknown_fields(file: &ProfileFile, fields: &[Field]) -> Vec<String> {
     let needed = file.fields.iter().flat_map(|field| &field.needs);
     let needed = needed.map(String::as_str);
     let environment = file.floor.iter().flat_map(|floor| &floor.environment_field);
+    let certain = file.people.iter().flat_map(|people| &people.certain);
+    let environment = environment.chain(certain);
     let compared = environment.chain(file.warnings.iter().flat_map(|rule| rule.like.keys()));
     let compared = compared.map(String::as_str);
     let unknown = listed.chain(needed).filter(|name| !begins_field(name));
@@ -260,13 +265,29 @@ fn unknown_setting(field: &Field, fields: &[Field]) -> Option<String> {
     })
 }
 
-/// The keys of one group of `index`: each is a field, or several fields joined by `+`.
-fn keys(group: &[String], fields: &[Field], errors: &mut Vec<String>) -> Vec<Vec<usize>> {
+/// The keys of one group of `index`: each is a field, or several fields joined by `+`. Only
+/// memberships, and so only profiles for people, are found by the elements of a list.
+fn keys(
+    group: &[String],
+    fields: &[Field],
+    is_for_people: bool,
+    errors: &mut Vec<String>,
+) -> Vec<Vec<usize>> {
+    let is_list = |names: &[String]| {
+        is_for_people
+            && matches!(names, [name] if fields.iter().any(|field| field.name == *name && field.is_list()))
+    };
     let parts = group
         .iter()
         .map(|key| key.split('+').map(str::to_owned).collect::<Vec<_>>());
     parts
-        .map(|names| positions(&names, fields, errors))
+        .map(|names| {
+            if is_list(&names) {
+                let at = fields.iter().position(|field| names.contains(&field.name));
+                return at.into_iter().collect();
+            }
+            positions(&names, fields, errors)
+        })
         .collect()
 }
 

@@ -1,0 +1,168 @@
+//! The identity providers and memberships of a snapshot.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+
+use super::super::shards::Shards;
+use super::super::{IdentityProvider, Membership};
+use super::Snapshot;
+use crate::ids::{IdentityProviderId, MembershipId};
+use crate::profile::Claims;
+
+/// Memberships under one index key, sorted by id.
+type Listed = Arc<Vec<Arc<Membership>>>;
+
+#[derive(Clone, Debug)]
+pub(super) struct People {
+    providers: BTreeMap<IdentityProviderId, Arc<IdentityProvider>>,
+    memberships: Shards<MembershipId, Arc<Membership>>,
+    index: Shards<u64, Listed>,
+    hasher: RandomState,
+}
+
+impl People {
+    pub(super) fn new() -> Self {
+        Self {
+            providers: BTreeMap::new(),
+            memberships: Shards::new(),
+            index: Shards::new(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// The index keys of a membership; the one without field if it has none.
+    fn keys_of(&self, membership: &Membership) -> Vec<u64> {
+        let provider = self.providers.get(&membership.identity_provider);
+        let keys = provider
+            .and_then(|provider| Some(membership.rule.rule.open()?.index_keys(&provider.profile)))
+            .unwrap_or_default();
+        let key = |(field, value): &(String, String)| {
+            self.key(membership.identity_provider, field, value)
+        };
+        if keys.is_empty() {
+            return vec![self.key(membership.identity_provider, "", "")];
+        }
+        keys.iter().map(key).collect()
+    }
+
+    /// The hash is keyed with random bytes, so that names cannot be chosen to collide. A collision
+    /// only adds a membership that is judged.
+    fn key(&self, provider: IdentityProviderId, field: &str, value: &str) -> u64 {
+        self.hasher.hash_one((provider, field, value))
+    }
+
+    fn list(&mut self, membership: &Arc<Membership>) {
+        for key in self.keys_of(membership) {
+            let mut listed = self.index.get(&key).map(|all| (**all).clone());
+            let all = listed.get_or_insert_default();
+            let at = all.partition_point(|other| other.id < membership.id);
+            all.insert(at, membership.clone());
+            self.index.insert(key, Arc::new(listed.unwrap_or_default()));
+        }
+    }
+
+    fn unlist(&mut self, membership: &Membership) {
+        for key in self.keys_of(membership) {
+            let Some(listed) = self.index.get(&key) else {
+                continue;
+            };
+            let others = listed.iter().filter(|other| other.id != membership.id);
+            let others: Vec<_> = others.cloned().collect();
+            if others.is_empty() {
+                self.index.remove(&key);
+            } else {
+                self.index.insert(key, Arc::new(others));
+            }
+        }
+    }
+}
+
+impl Snapshot {
+    /// Every identity provider, enabled or not, the oldest first.
+    pub fn identity_providers(&self) -> impl Iterator<Item = &Arc<IdentityProvider>> {
+        self.people.providers.values()
+    }
+
+    pub fn identity_provider(&self, id: IdentityProviderId) -> Option<&Arc<IdentityProvider>> {
+        self.people.providers.get(&id)
+    }
+
+    /// The identity provider of this name, enabled or not, compared without ASCII case.
+    pub fn identity_provider_named(&self, name: &str) -> Option<&Arc<IdentityProvider>> {
+        let mut all = self.people.providers.values();
+        all.find(|provider| provider.name.eq_ignore_ascii_case(name))
+    }
+
+    pub fn membership(&self, id: MembershipId) -> Option<&Arc<Membership>> {
+        self.people.memberships.get(&id)
+    }
+
+    /// The memberships of an identity provider, in no particular order. Every membership in the
+    /// snapshot is visited.
+    pub fn memberships_of(
+        &self,
+        provider: IdentityProviderId,
+    ) -> impl Iterator<Item = &Arc<Membership>> {
+        let all = self.people.memberships.values();
+        all.filter(move |membership| membership.identity_provider == provider)
+    }
+
+    /// The memberships that these claims may match, the oldest first.
+    pub fn memberships_for(
+        &self,
+        provider: &IdentityProvider,
+        claims: &Claims,
+    ) -> Vec<Arc<Membership>> {
+        let people = &self.people;
+        let mut keys = vec![people.key(provider.id, "", "")];
+        let fields = &provider.profile.fields;
+        for parts in provider.profile.index.iter().flatten() {
+            let parts: Vec<_> = parts.iter().filter_map(|at| fields.get(*at)).collect();
+            let [field] = parts.as_slice() else {
+                continue;
+            };
+            let values = field.keys(claims);
+            let of_field = values
+                .iter()
+                .map(|value| people.key(provider.id, &field.name, value));
+            keys.extend(of_field);
+        }
+        keys.sort_unstable();
+        keys.dedup();
+        let listed = keys.iter().filter_map(|key| people.index.get(key));
+        let mut found: Vec<_> = listed
+            .flat_map(|all| all.iter())
+            .filter(|membership| membership.identity_provider == provider.id)
+            .cloned()
+            .collect();
+        found.sort_unstable_by_key(|membership| membership.id);
+        found.dedup_by_key(|membership| membership.id);
+        found
+    }
+
+    /// Inserts or replaces an identity provider; `None` removes it.
+    pub fn set_identity_provider(
+        &mut self,
+        id: IdentityProviderId,
+        provider: Option<IdentityProvider>,
+    ) {
+        match provider {
+            Some(provider) => self.people.providers.insert(id, Arc::new(provider)),
+            None => self.people.providers.remove(&id),
+        };
+    }
+
+    /// Inserts or replaces a membership; `None` removes it. Its identity provider has to be in the
+    /// snapshot already.
+    pub fn set_membership(&mut self, id: MembershipId, membership: Option<Membership>) {
+        if let Some(old) = self.people.memberships.remove(&id) {
+            self.people.unlist(&old);
+        }
+        let Some(membership) = membership.map(Arc::new) else {
+            return;
+        };
+        self.people.list(&membership);
+        self.people.memberships.insert(id, membership);
+    }
+}

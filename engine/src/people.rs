@@ -1,0 +1,548 @@
+//! What a person who signed in may do: the memberships of an identity provider, judged by the
+//! matcher that judges rules ([`crate::trust`]).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::clock::Timestamp;
+use crate::ids::MembershipId;
+use crate::model::{IdentityProvider, Membership, Role, Snapshot};
+use crate::profile::{ClaimKind, Claims, Profile};
+use crate::trust::{MatchReport, match_memberships};
+
+/// Largest claims of a person, in bytes of JSON (`docs/src/reference/limits.md`).
+pub const MAX_CLAIMS_BYTES: usize = 16 * 1024;
+/// Most elements of a list that memberships compare, such as `groups`.
+pub const MAX_GROUPS: usize = 200;
+
+/// Claims of one token or one answer, which no membership compares.
+const OF_THE_TOKEN: [&str; 10] = [
+    "iss", "aud", "exp", "nbf", "iat", "jti", "nonce", "at_hash", "c_hash", "azp",
+];
+
+/// The roles of a person at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Roles {
+    /// The oldest membership that makes the person an operator.
+    pub operator: Option<Held>,
+    /// The oldest membership that makes the person an auditor.
+    pub auditor: Option<Held>,
+    /// The role at each principal, by folded name: the strongest one that a membership gives.
+    pub principals: BTreeMap<Arc<str>, Held>,
+}
+
+/// A role, and the membership that gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    pub role: Role,
+    pub membership: MembershipId,
+    /// The revision of the membership.
+    pub revision: u32,
+}
+
+/// Why the claims of a person cannot be judged. Nothing is shortened: who loses a group by it could
+/// otherwise gain by a condition on another claim, and nobody would see why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TooMuch {
+    #[error("the claims are larger than {MAX_CLAIMS_BYTES} bytes")]
+    Bytes,
+    #[error("the claim `{0}` has more than {MAX_GROUPS} elements")]
+    Elements(String),
+    /// The provider left the claim out because it would be too long (OpenID Connect Core section
+    /// 5.6.2, as Microsoft Entra ID does).
+    #[error("the provider left out the claim `{0}`")]
+    LeftOut(String),
+}
+
+impl Roles {
+    /// Whether the person has no role, and so gets no session.
+    pub fn is_empty(&self) -> bool {
+        self.operator.is_none() && self.auditor.is_none() && self.principals.is_empty()
+    }
+
+    /// Whether the person manages the server, as the scope `admin` does.
+    pub fn is_operator(&self) -> bool {
+        self.operator.is_some()
+    }
+
+    /// Whether the person reads everything, as the scope `admin:read` does.
+    pub fn may_read_all(&self) -> bool {
+        self.operator.is_some() || self.auditor.is_some()
+    }
+
+    /// The role at a principal, compared without ASCII case.
+    pub fn at(&self, principal: &str) -> Option<Held> {
+        let folded = principal.to_ascii_lowercase();
+        self.principals.get(folded.as_str()).copied()
+    }
+
+    /// Whether the person writes the rules of a principal: as its owner or as an operator.
+    pub fn may_write_rules_of(&self, principal: &str) -> bool {
+        let owns = self
+            .at(principal)
+            .is_some_and(|held| held.role == Role::Owner);
+        self.is_operator() || owns
+    }
+
+    /// Whether the person reads the rules of a principal.
+    pub fn may_read_rules_of(&self, principal: &str) -> bool {
+        self.may_read_all() || self.at(principal).is_some()
+    }
+
+    /// Whether the person may change anything at all.
+    pub fn may_write(&self) -> bool {
+        let mut held = self.principals.values();
+        self.is_operator() || held.any(|held| held.role == Role::Owner)
+    }
+
+    fn add(&mut self, membership: &Membership) {
+        let held = Held {
+            role: membership.role,
+            membership: membership.id,
+            revision: membership.revision,
+        };
+        match (membership.role, &membership.principal) {
+            (Role::Operator, None) => drop(self.operator.get_or_insert(held)),
+            (Role::Auditor, None) => drop(self.auditor.get_or_insert(held)),
+            (Role::Owner | Role::Viewer, Some(principal)) => {
+                let present = self.principals.entry(principal.clone()).or_insert(held);
+                if held.role < present.role {
+                    *present = held;
+                }
+            }
+            // Saving refuses such a membership; one that is stored all the same gives nothing.
+            (Role::Operator | Role::Auditor, Some(_)) | (Role::Owner | Role::Viewer, None) => {}
+        }
+    }
+}
+
+/// The roles that the memberships of `provider` give a person with these claims at `now`. The
+/// provider counts as it is in the snapshot: a disabled one gives none.
+pub fn roles(
+    snapshot: &Snapshot,
+    provider: &IdentityProvider,
+    claims: &Map<String, Value>,
+    now: Timestamp,
+) -> Roles {
+    let mut roles = Roles::default();
+    let provider = snapshot.identity_provider(provider.id);
+    let Some(provider) = provider.filter(|provider| provider.enabled) else {
+        return roles;
+    };
+    let report = report(snapshot, provider, claims, now, None);
+    for candidate in report.matching() {
+        let id = MembershipId(candidate.credential.id.0);
+        if let Some(membership) = snapshot.membership(id) {
+            roles.add(membership);
+        }
+    }
+    roles
+}
+
+/// The verdicts on the memberships that the claims lead to, or on every membership of the principal
+/// `about`: why a person has a role, or has none there. A candidate is shown by
+/// [`shown`]; the id of its credential is the one of the membership.
+pub fn report(
+    snapshot: &Snapshot,
+    provider: &IdentityProvider,
+    claims: &Map<String, Value>,
+    now: Timestamp,
+    about: Option<&str>,
+) -> MatchReport {
+    let claims = Claims::new(claims.clone());
+    let about = about.map(str::to_ascii_lowercase);
+    match_memberships(snapshot, provider, &claims, now, about.as_deref())
+}
+
+/// The claims of a person that memberships can compare, to be kept with the session: everything but
+/// what belongs to the one token.
+///
+/// # Errors
+///
+/// If they are too large, or if the provider left out a list that the profile compares.
+pub fn readable(
+    profile: &Profile,
+    claims: &Map<String, Value>,
+) -> Result<Map<String, Value>, TooMuch> {
+    let lists = profile
+        .claims
+        .iter()
+        .filter(|spec| spec.kind == ClaimKind::List);
+    let all = Claims::new(claims.clone());
+    for list in lists {
+        if is_left_out(claims, &list.path) {
+            return Err(TooMuch::LeftOut(list.path.clone()));
+        }
+        let elements = all.get(&list.path).and_then(Value::as_array);
+        if elements.is_some_and(|elements| elements.len() > MAX_GROUPS) {
+            return Err(TooMuch::Elements(list.path.clone()));
+        }
+    }
+    let mut kept = claims.clone();
+    kept.retain(|name, _| !OF_THE_TOKEN.contains(&name.as_str()));
+    if crate::json::json_bytes(&kept) > MAX_CLAIMS_BYTES {
+        return Err(TooMuch::Bytes);
+    }
+    Ok(kept)
+}
+
+/// Whether the provider says that a claim is elsewhere: by `_claim_names` (OpenID Connect Core
+/// section 5.6.2), or for groups by `hasgroups`, as Microsoft Entra ID does.
+fn is_left_out(claims: &Map<String, Value>, path: &str) -> bool {
+    let name = path.strip_prefix('/').unwrap_or(path);
+    let name = name.split('/').next().unwrap_or(name);
+    let elsewhere = claims.get("_claim_names");
+    let is_named = elsewhere.is_some_and(|names| names.get(name).is_some());
+    let has_groups = claims.get("hasgroups");
+    let says_so = has_groups.is_some_and(|value| match value {
+        Value::Bool(truth) => *truth,
+        Value::String(word) => word == "true",
+        _ => false,
+    });
+    is_named || (name == "groups" && says_so)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::documents::{MembershipDocument, MembershipState, Stored};
+    use crate::ids::IdentityProviderId;
+    use crate::model::{Principal, PrincipalKind, SecondFactor};
+    use crate::profile::Profiles;
+    use crate::reason::Reason;
+    use crate::trust::Topic;
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+
+    fn object(value: Value) -> Map<String, Value> {
+        value.as_object().unwrap().clone()
+    }
+
+    fn stored<D: crate::documents::Document>(
+        id: String,
+        document: D,
+        state: D::State,
+    ) -> Stored<D> {
+        Stored {
+            name: id.clone(),
+            id,
+            version: 1,
+            created_at: NOW,
+            updated_at: NOW,
+            document,
+            state,
+        }
+    }
+
+    fn provider(id: u128) -> IdentityProvider {
+        let profiles = Profiles::load(None).unwrap();
+        IdentityProvider {
+            id: IdentityProviderId(uuid::Uuid::from_u128(id)),
+            name: format!("provider-{id}"),
+            version: 1,
+            display_name: "Example".to_owned(),
+            issuer: "https://login.test".to_owned(),
+            client_id: "carnet".to_owned(),
+            auth_method: crate::model::ProviderAuth::None,
+            sealed_secret: None,
+            scopes: Vec::new(),
+            claims_from: crate::model::ClaimsFrom::IdToken,
+            algorithms: Vec::new(),
+            profile: profiles.get("person").unwrap().clone(),
+            second_factor: SecondFactor::EnforcedByProvider,
+            freshness: crate::model::Freshness::AuthTime,
+            logout: crate::model::Logout::Local,
+            ca_pem: None,
+            allow_private: Vec::new(),
+            enabled: true,
+        }
+    }
+
+    fn principal(name: &str, enabled: bool) -> Principal {
+        Principal {
+            id: format!("pr_{name}"),
+            name: name.to_owned(),
+            kind: PrincipalKind::Organization,
+            external_id: None,
+            acts_for: Vec::new(),
+            created_at: NOW,
+            enabled,
+        }
+    }
+
+    struct Ground {
+        snapshot: Snapshot,
+        next: u128,
+    }
+
+    impl Ground {
+        fn new() -> Self {
+            let mut snapshot = Snapshot::empty();
+            for id in [1, 2] {
+                let provider = provider(id);
+                snapshot.set_identity_provider(provider.id, Some(provider));
+            }
+            for (name, enabled) in [("octo-org", true), ("Other", true), ("gone", false)] {
+                snapshot.set_principal(name, Some(principal(name, enabled)));
+            }
+            Self { snapshot, next: 1 }
+        }
+
+        fn provider(&self, id: u128) -> Arc<IdentityProvider> {
+            let id = IdentityProviderId(uuid::Uuid::from_u128(id));
+            self.snapshot.identity_provider(id).unwrap().clone()
+        }
+
+        fn add(
+            &mut self,
+            at: u128,
+            role: Role,
+            principal: Option<&str>,
+            matcher: Value,
+        ) -> MembershipId {
+            self.add_until(at, (role, principal), matcher, (None, true))
+        }
+
+        fn add_until(
+            &mut self,
+            at: u128,
+            (role, principal): (Role, Option<&str>),
+            matcher: Value,
+            (expires_at, enabled): (Option<Timestamp>, bool),
+        ) -> MembershipId {
+            let provider = self.provider(at);
+            let mut document = MembershipDocument {
+                identity_provider: provider.name.clone(),
+                matcher: object(matcher),
+                principal: principal.map(str::to_owned),
+                role,
+                expires_at,
+                enabled,
+            };
+            document.matcher = document.matched_by(&provider.profile).unwrap().matcher;
+            let id = MembershipId(uuid::Uuid::from_u128(self.next));
+            self.next += 1;
+            let stored = stored(id.to_string(), document, MembershipState { revision: 3 });
+            let compiled = MembershipDocument::compile(&stored, id, provider.id, &provider.profile);
+            self.snapshot.set_membership(id, Some(compiled));
+            id
+        }
+
+        fn roles(&self, claims: Value) -> Roles {
+            roles(&self.snapshot, &self.provider(1), &object(claims), NOW)
+        }
+    }
+
+    #[test]
+    fn people_role_2__nobody_has_a_role_that_no_membership_gives() {
+        let mut ground = Ground::new();
+        assert!(
+            ground
+                .roles(json!({ "sub": "alice", "groups": ["admins"] }))
+                .is_empty()
+        );
+        let owner = ground.add(1, Role::Owner, Some("octo-org"), json!({ "sub": "alice" }));
+        ground.add(
+            1,
+            Role::Viewer,
+            Some("other"),
+            json!({ "groups": ["staff", "guests"] }),
+        );
+        let admins = ground.add(1, Role::Operator, None, json!({ "groups": "admins" }));
+        let alice = ground.roles(json!({ "sub": "alice" }));
+        let held = Held {
+            role: Role::Owner,
+            membership: owner,
+            revision: 3,
+        };
+        assert_eq!(alice.at("OCTO-org"), Some(held));
+        assert!(alice.may_write_rules_of("octo-org") && !alice.may_write_rules_of("other"));
+        assert!(!alice.is_operator() && !alice.may_read_all() && alice.may_write());
+        let guest = ground.roles(json!({ "sub": "x", "groups": ["guests"] }));
+        assert!(guest.may_read_rules_of("Other") && !guest.may_write());
+        let operator = ground.roles(json!({ "sub": "x", "groups": ["a", "admins"] }));
+        assert_eq!(operator.operator.unwrap().membership, admins);
+        assert!(operator.may_write_rules_of("anything"));
+        // Neither another spelling nor another type of the claim.
+        for claims in [
+            json!({ "sub": "Alice" }),
+            json!({ "sub": ["alice"] }),
+            json!({ "groups": "admins" }),
+            json!({ "groups": ["Admins"] }),
+            json!({ "groups": [["admins"]] }),
+            json!({ "sub": "", "groups": [] }),
+            json!({}),
+        ] {
+            assert!(ground.roles(claims.clone()).is_empty(), "{claims}");
+        }
+    }
+
+    #[test]
+    fn the_strongest_role_and_the_oldest_membership_count() {
+        let mut ground = Ground::new();
+        ground.add(1, Role::Viewer, Some("octo-org"), json!({ "sub": "alice" }));
+        let first = ground.add(1, Role::Owner, Some("octo-org"), json!({ "groups": ["a"] }));
+        ground.add(1, Role::Owner, Some("octo-org"), json!({ "sub": "alice" }));
+        let held = ground.roles(json!({ "sub": "alice", "groups": ["a"] }));
+        assert_eq!(held.at("octo-org").unwrap().membership, first);
+        assert_eq!(held.at("octo-org").unwrap().role, Role::Owner);
+    }
+
+    #[test]
+    fn ended_memberships_and_those_of_other_providers_give_nothing() {
+        let mut ground = Ground::new();
+        let at_octo = (Role::Owner, Some("octo-org"));
+        let who = || json!({ "sub": "alice" });
+        let ended = Some(NOW);
+        ground.add_until(1, at_octo, who(), (ended, true));
+        ground.add_until(1, at_octo, who(), (None, false));
+        ground.add(2, Role::Owner, Some("octo-org"), who());
+        ground.add(1, Role::Owner, Some("gone"), who());
+        ground.add(1, Role::Owner, Some("never-there"), who());
+        assert!(ground.roles(who()).is_empty());
+        let open = Some(NOW.plus_seconds(1));
+        let id = ground.add_until(1, at_octo, who(), (open, true));
+        assert!(!ground.roles(who()).is_empty());
+        // Withdrawn by the operator.
+        ground.snapshot.set_membership(id, None);
+        assert!(ground.roles(who()).is_empty());
+        ground.add(1, Role::Auditor, None, who());
+        assert!(ground.roles(who()).may_read_all());
+        let mut disabled = provider(1);
+        disabled.enabled = false;
+        let before = ground.provider(1);
+        ground
+            .snapshot
+            .set_identity_provider(disabled.id, Some(disabled));
+        let now = roles(&ground.snapshot, &before, &object(who()), NOW);
+        assert!(now.is_empty(), "the provider of the snapshot counts");
+    }
+
+    #[test]
+    fn addresses_count_only_verified_and_without_case_of_the_domain() {
+        let mut ground = Ground::new();
+        ground.add(
+            1,
+            Role::Viewer,
+            Some("octo-org"),
+            json!({ "email": "Al@Example.org" }),
+        );
+        ground.add(
+            1,
+            Role::Viewer,
+            Some("other"),
+            json!({ "username": "al", "email_domain": "example.org" }),
+        );
+        let verified = json!({ "email": "Al@example.ORG", "email_verified": true, "preferred_username": "AL" });
+        assert_eq!(ground.roles(verified).principals.len(), 2);
+        for (claim, value) in [
+            ("email_verified", json!(false)),
+            ("email_verified", json!("true")),
+            ("email_verified", Value::Null),
+            ("email", json!("al@example.org.evil.test")),
+        ] {
+            let mut claims = object(json!({
+                "email": "Al@example.org", "email_verified": true, "preferred_username": "al",
+            }));
+            claims.insert(claim.to_owned(), value.clone());
+            assert!(
+                ground.roles(Value::Object(claims)).is_empty(),
+                "{claim} {value}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_report_says_why_a_person_may_not_act_for_a_principal() {
+        let mut ground = Ground::new();
+        ground.add(
+            1,
+            Role::Owner,
+            Some("octo-org"),
+            json!({ "groups": ["octo"], "claims": { "hd": "octo.org" } }),
+        );
+        let claims = object(json!({ "sub": "alice", "groups": ["octopus"], "hd": "octo.org" }));
+        let provider = ground.provider(1);
+        assert!(
+            report(&ground.snapshot, &provider, &claims, NOW, None)
+                .candidates
+                .is_empty()
+        );
+        let report = report(&ground.snapshot, &provider, &claims, NOW, Some("Octo-Org"));
+        let [candidate] = report.candidates.as_slice() else {
+            panic!("{report:?}");
+        };
+        let unmet: Vec<_> = candidate.unmet().collect();
+        assert_eq!(unmet, [(Topic::Condition(0), Reason::ClaimMismatch)]);
+    }
+
+    #[test]
+    fn claims_that_are_too_large_or_cut_off_are_refused_and_never_shortened() {
+        let profile = provider(1).profile;
+        let readable = |claims: Value| readable(&profile, &object(claims));
+        let kept = readable(json!({
+            "iss": "i", "aud": "a", "nonce": "n", "at_hash": "h", "sub": "s", "groups": ["g"], "amr": ["otp"],
+        }));
+        assert_eq!(
+            Value::Object(kept.unwrap()),
+            json!({ "sub": "s", "groups": ["g"], "amr": ["otp"] })
+        );
+        let groups = |count: usize| json!({ "groups": vec!["g"; count] });
+        assert!(readable(groups(MAX_GROUPS)).is_ok());
+        assert_eq!(
+            readable(groups(MAX_GROUPS + 1)),
+            Err(TooMuch::Elements("groups".into()))
+        );
+        assert_eq!(
+            readable(json!({ "x": "y".repeat(MAX_CLAIMS_BYTES) })),
+            Err(TooMuch::Bytes)
+        );
+        for cut in [
+            json!({ "_claim_names": { "groups": "src1" }, "_claim_sources": { "src1": {} } }),
+            json!({ "hasgroups": true }),
+            json!({ "hasgroups": "true", "groups": ["a"] }),
+        ] {
+            assert_eq!(
+                readable(cut.clone()),
+                Err(TooMuch::LeftOut("groups".into())),
+                "{cut}"
+            );
+        }
+        for whole in [
+            json!({ "hasgroups": false }),
+            json!({ "_claim_names": { "address": "src1" } }),
+        ] {
+            assert!(readable(whole).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_thousand_memberships_are_found_by_their_keys() {
+        let mut ground = Ground::new();
+        for n in 0..1_000 {
+            let matcher = json!({ "groups": [format!("g{n}"), format!("h{n}")] });
+            ground.add(1, Role::Owner, Some("octo-org"), matcher);
+        }
+        let (snapshot, provider) = (&ground.snapshot, ground.provider(1));
+        let found = |claims: Value| {
+            let claims = Claims::new(object(claims));
+            snapshot.memberships_for(&provider, &claims).len()
+        };
+        assert_eq!(found(json!({ "groups": ["g7", "h7", "h8", "x"] })), 2);
+        assert_eq!(found(json!({ "groups": [] })), 0);
+        assert_eq!(snapshot.memberships_of(provider.id).count(), 1_000);
+    }
+
+    #[test]
+    fn person_is_the_only_bundled_profile_for_people() {
+        let profiles = Profiles::load(None).unwrap();
+        for profile in profiles.iter() {
+            let is_for_people = profile.name == "person";
+            assert_eq!(profile.people.is_some(), is_for_people, "{}", profile.name);
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! People: signing in at an OpenID provider.
+//!
+//! [`begin`] sends a browser to the provider, [`finish`] judges its callback, and [`end_session_url`]
+//! ends the session there. They write nothing: an attempt is a cookie, and what a provider answered
+//! for is a [`SignedIn`], of which memberships make a session. The crate openidconnect builds the
+//! requests, exchanges codes and verifies ID tokens; its requests go through [`crate::upstream`], and
+//! its signatures are checked by `carnet-jose`.
+
+mod attempt;
+mod begin;
+mod callback;
+pub mod csrf;
+mod finish;
+mod id_token;
+mod logout;
+mod presence;
+mod provider_key;
+mod refusal;
+mod relying_party;
+mod return_to;
+pub mod session;
+mod userinfo;
+
+pub use attempt::{ATTEMPT_SECONDS, AttemptCookie};
+pub use begin::{Begun, Purpose, begin};
+pub use finish::{SignedIn, finish};
+pub use logout::end_session_url;
+pub use refusal::SignInRefusal;
+pub use relying_party::redirect_uri;
+pub use return_to::ReturnTo;

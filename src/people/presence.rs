@@ -1,0 +1,77 @@
+//! Whether the person of an ID token proved a second factor, and when.
+
+use super::SignInRefusal;
+use super::attempt::Attempt;
+use super::id_token::{LEEWAY_SECONDS, Proved};
+use crate::clock::Timestamp;
+use crate::model::{Freshness, IdentityProvider, SecondFactor};
+use crate::reason::Reason;
+
+/// Whether the ID token proves the second factor that the identity provider has to prove: `false`
+/// only if the operator said that the provider lets nobody in without one.
+pub(super) fn second_factor(
+    provider: &IdentityProvider,
+    proved: &Proved,
+) -> Result<bool, SignInRefusal> {
+    let missing = |what: &str| {
+        let detail = super::refusal::quoted(what);
+        SignInRefusal::new(Reason::SecondFactorMissing, detail)
+    };
+    match &provider.second_factor {
+        SecondFactor::EnforcedByProvider => Ok(false),
+        SecondFactor::Acr(accepted) => match &proved.acr {
+            Some(acr) if accepted.contains(acr) => Ok(true),
+            Some(acr) => Err(missing(&format!("acr is `{acr}`"))),
+            None => Err(missing("the ID token has no acr")),
+        },
+        SecondFactor::Amr(accepted) => {
+            if proved.amr.iter().any(|method| accepted.contains(method)) {
+                Ok(true)
+            } else {
+                Err(missing(&format!("amr is [{}]", proved.amr.join(", "))))
+            }
+        }
+    }
+}
+
+/// When the person signed in at the provider, as far as that is known. For a step-up it has to be
+/// after the attempt was begun.
+///
+/// Neither `iat` nor the moment of the callback counts: a provider with a session of its own answers
+/// at once. Only where the operator said that the provider asks again for `prompt=login` does its
+/// answer to a step-up without `auth_time` count, as of the beginning of the attempt.
+pub(super) fn auth_time(
+    provider: &IdentityProvider,
+    proved: &Proved,
+    attempt: &Attempt,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, SignInRefusal> {
+    if let Some(at) = proved.auth_time
+        && at.seconds_since(now) > LEEWAY_SECONDS
+    {
+        return Err(SignInRefusal::id_token("auth_time", "it is in the future"));
+    }
+    let known = proved.auth_time.map(|at| at.min(now));
+    let Some(step_up) = &attempt.step_up else {
+        return Ok(known);
+    };
+    if proved.sub != step_up.sub {
+        let detail = "the person who answered is not the one of the session";
+        return Err(SignInRefusal::new(Reason::OtherPerson, detail));
+    }
+    match (known, provider.freshness) {
+        (None, Freshness::NewSignIn) => Ok(Some(attempt.begun_at)),
+        (None, Freshness::AuthTime) => Err(SignInRefusal::new(
+            Reason::AuthTimeMissing,
+            "the ID token has no auth_time",
+        )),
+        (Some(at), _) => {
+            let before = attempt.begun_at.seconds_since(at);
+            if before > LEEWAY_SECONDS {
+                let detail = format!("auth_time is {before} seconds before the request");
+                return Err(SignInRefusal::new(Reason::AuthTooOld, detail));
+            }
+            Ok(Some(at))
+        }
+    }
+}
