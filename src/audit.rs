@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::clock::Timestamp;
-use crate::ids::{self, CredentialId, EventId};
+use crate::ids::{self, CredentialId, EventId, PersonId};
 use crate::reason::Reason;
 
 pub use item::{item, name_of};
@@ -57,6 +57,8 @@ pub struct AuditEvent {
     pub client_id: Option<String>,
     /// The `sub` of the admin token that changed something, or tried to.
     pub actor: Option<String>,
+    /// The person who signed in or out, or who was changed.
+    pub person: Option<PersonId>,
     /// The `sub` of the assertion or token.
     pub subject: Option<String>,
     pub assertion: Option<AssertionRef>,
@@ -206,10 +208,16 @@ pub enum Outcome {
     PublicationRefused,
     /// It is not known whether the registry took a publication.
     PublicationUnclear,
+    /// A person signed in, or proved anew who they are.
+    SignedIn,
+    /// A session of a person was ended.
+    SignedOut,
+    /// A person was not let in, although their provider says who they are.
+    SignInRefused,
 }
 
 impl Outcome {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Issued,
         Self::Refused,
         Self::Created,
@@ -219,6 +227,9 @@ impl Outcome {
         Self::Published,
         Self::PublicationRefused,
         Self::PublicationUnclear,
+        Self::SignedIn,
+        Self::SignedOut,
+        Self::SignInRefused,
     ];
 
     /// The name used in JSON and in the database.
@@ -233,6 +244,9 @@ impl Outcome {
             Self::Published => "published",
             Self::PublicationRefused => "publication_refused",
             Self::PublicationUnclear => "publication_unclear",
+            Self::SignedIn => "signed_in",
+            Self::SignedOut => "signed_out",
+            Self::SignInRefused => "sign_in_refused",
         }
     }
 
@@ -243,12 +257,13 @@ impl Outcome {
             .find(|outcome| outcome.as_str() == word)
     }
 
-    /// `token`, `change` or `publication`, the `kind` of an event in the admin API.
+    /// `token`, `change`, `publication` or `session`, the `kind` of an event in the admin API.
     pub const fn kind(self) -> &'static str {
         match self {
             Self::Issued | Self::Refused | Self::Revoked => "token",
             Self::Created | Self::Updated | Self::Deleted => "change",
             Self::Published | Self::PublicationRefused | Self::PublicationUnclear => "publication",
+            Self::SignedIn | Self::SignedOut | Self::SignInRefused => "session",
         }
     }
 }
@@ -258,12 +273,13 @@ impl AuditEvent {
     pub fn log(&self) {
         let detail: Value = serde_json::from_str(&self.detail).unwrap_or_default();
         let text = |name: &str| detail.get(name).and_then(Value::as_str);
-        let (kind, name) = (text("kind").unwrap_or("token"), text("name"));
+        let (kind, name) = (text("kind").unwrap_or(self.outcome.kind()), text("name"));
+        let person = self.person.map(|person| person.to_string());
         let (id, outcome) = (self.id, self.outcome.as_str());
         let address = self.address.map(|address| address.to_string());
         tracing::info!(
             event = %id, outcome, kind, name, actor = self.actor, client = self.client_id,
-            token_id = self.token_id, address, "changed"
+            token_id = self.token_id, person, address, "changed"
         );
     }
 
@@ -307,6 +323,7 @@ impl AuditEvent {
             resource: None,
             client_id: None,
             actor: None,
+            person: None,
             subject: None,
             assertion: None,
             workload: Vec::new(),

@@ -51,6 +51,7 @@ pub struct RateLimiter {
     secrets: Limit<([u8; 32], Option<IpAddr>)>,
     introspections: Limit<String>,
     writes: Limit<String>,
+    sign_ins: Limit<(SignInStep, IpAddr)>,
     /// The principals of whose rules an owner revokes tokens at the moment.
     revocations: Mutex<HashSet<String>>,
     trials: Trials,
@@ -68,6 +69,15 @@ impl Drop for RevocationTurn<'_> {
     fn drop(&mut self) {
         self.limits.revocations.lock().remove(&self.principal);
     }
+}
+
+/// The two requests of a sign-in. Each has a budget of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SignInStep {
+    /// The person leaves for the provider.
+    Begin,
+    /// The person comes back with the provider's answer.
+    Callback,
 }
 
 /// A network that is over its limit. All its requests share one turn.
@@ -160,6 +170,7 @@ impl RateLimiter {
             secrets: Limit::per_minute(config.wrong_secrets_per_minute_per_client),
             introspections: Limit::per_minute(config.inactive_introspections_per_minute_per_client),
             writes: Limit::per_minute(config.admin_writes_per_minute_per_subject),
+            sign_ins: Limit::per_minute(config.sign_ins_per_minute_per_address),
             revocations: Mutex::default(),
             trials: Trials::new(),
         }
@@ -266,6 +277,14 @@ impl RateLimiter {
         self.writes.take(&subject.to_owned())
     }
 
+    /// Takes one step of a sign-in from the budget of this address.
+    pub fn take_sign_in(&self, step: SignInStep, address: Option<IpAddr>) -> Result<(), Refusal> {
+        let Some(address) = address else {
+            return Ok(());
+        };
+        self.sign_ins.take(&(step, network_of(address)))
+    }
+
     /// Counts the rules that a request of this token subject changed beyond the one change that
     /// [`take_write`](Self::take_write) took: every 100 rules as one more.
     pub fn note_rules(&self, subject: &str, rules: usize) {
@@ -317,6 +336,7 @@ impl RateLimiter {
         self.refusals.shrink();
         self.networks.iter().for_each(|(_, limit)| limit.shrink());
         self.writes.shrink();
+        self.sign_ins.shrink();
         self.trials.shrink();
         self.credentials.shrink();
         self.issuers.shrink();
@@ -379,6 +399,7 @@ mod tests {
             wrong_secrets_per_minute_per_client: 2,
             inactive_introspections_per_minute_per_client: 2,
             admin_writes_per_minute_per_subject: 2,
+            sign_ins_per_minute_per_address: 2,
         })
     }
 

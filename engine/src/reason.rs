@@ -426,6 +426,17 @@ reasons! {
         "Nobody can tell whose the new package should be.",
         "Name one account with principal in the token request.";
 
+    // === sessions of people ===
+    NoMembership = "no_membership" SignIn Anyone: "no membership lets the person in",
+        "The identity provider confirmed who the person is, and no enabled membership of this server fits the claims that came. The page shows them.",
+        "Send the claims to the operator, who makes a membership that names some of them, such as groups or sub.";
+    PersonDisabled = "person_disabled" SignIn Anyone: "the person is disabled",
+        "An administrator decided that the person may not sign in here any more.",
+        "Ask the operator of this server: carnet people enable lets the person in again.";
+    CsrfInvalid = "csrf_invalid" SignIn Anyone: "the request did not come from a page of this session",
+        "A form holds a token that belongs to the session of the browser, and browsers say which site a form was sent from. The token is missing or belongs to another session, or the form was sent from another site. That may be an attack, or a page that was opened before a sign-in in another tab. Nothing was changed.",
+        "Open the page again and repeat what you did. If it stays, let the browser keep cookies of this site, and let a proxy pass on Host and Origin unchanged.";
+
     // === people who sign in ===
     SignInExpired = "sign_in_expired" Request Anyone: "the sign-in is unknown in this browser, or it took longer than 10 minutes",
         "A sign-in is finished in the browser that began it, within 10 minutes, and once. The answer of the provider belongs to no sign-in of this browser: it is too old, was opened a second time, or came from another browser; or the browser keeps no cookies of this site.",

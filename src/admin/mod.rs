@@ -21,6 +21,7 @@ mod referrers;
 mod revocation;
 mod room;
 mod saving;
+mod sessions;
 mod transfer;
 
 use crate::keys::SigningKeysError;
@@ -39,6 +40,10 @@ pub use objects::{exported, find, list, shown};
 pub use referrers::{Referrer, Referrers};
 pub use revocation::{AcceptedUntil, EndedRule, Revocation, TokensToRevoke, revoke};
 pub use saving::{Change, DryRun, Precondition, Saved, delete, save, try_out};
+pub use sessions::{
+    enable_person, end_session, end_sessions_of, find_person, list_people, sessions_of,
+    shown_person, shown_session,
+};
 pub use transfer::accept_transfer;
 
 /// Why a request was not carried out.

@@ -265,12 +265,17 @@ impl Export {
 /// Whether an operator may want to look at an event of this outcome.
 const fn is_warning(outcome: Outcome) -> bool {
     match outcome {
-        Outcome::Refused | Outcome::PublicationRefused | Outcome::PublicationUnclear => true,
+        Outcome::Refused
+        | Outcome::PublicationRefused
+        | Outcome::PublicationUnclear
+        | Outcome::SignInRefused => true,
         Outcome::Issued
         | Outcome::Created
         | Outcome::Updated
         | Outcome::Deleted
         | Outcome::Revoked
-        | Outcome::Published => false,
+        | Outcome::Published
+        | Outcome::SignedIn
+        | Outcome::SignedOut => false,
     }
 }

@@ -34,6 +34,7 @@ pub fn item(event: &AuditEvent, rules: &Snapshot) -> Value {
         "resource": event.resource,
         "client_id": event.client_id,
         "actor": event.actor,
+        "person": event.person,
         "subject": subject,
         "repository": event.workload.first(),
         "assertion": event.assertion,

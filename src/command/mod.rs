@@ -21,6 +21,7 @@ mod issuers;
 mod keys;
 mod notifications;
 mod objects;
+mod people;
 mod policy;
 mod profiles;
 mod progress;
@@ -105,6 +106,9 @@ enum Command {
     /// Rotate the secrets of webhooks and send them test messages.
     #[command(after_help = "Example:\n  carnet notifications test ops")]
     Notifications(notifications::NotificationsArgs),
+    /// List the people who signed in, disable them and end their sessions.
+    #[command(after_help = "Example:\n  carnet people list")]
+    People(people::PeopleArgs),
     /// Refresh the keys of trusted issuers and show which fail.
     #[command(after_help = "Example:\n  carnet issuers status")]
     Issuers(issuers::IssuersArgs),
@@ -282,6 +286,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Credentials(args) => credentials::run(&args, json).await,
         Command::Clients(args) => clients::run(&args, json).await,
         Command::Notifications(args) => notifications::run(&args, json).await,
+        Command::People(args) => people::run(&args, json).await,
         Command::Issuers(args) => issuers::run(&args, json).await,
         Command::Tokens(args) => tokens::run(&args, json).await,
         Command::Check(config) => check::run(&config, json).await,

@@ -1,6 +1,7 @@
 //! Reads the file and the environment into a [`Config`]. A key that no code here reads is an error.
 
 mod gateway;
+mod limits;
 mod telemetry;
 #[cfg(test)]
 mod tests;
@@ -18,7 +19,7 @@ use super::listen::Listens;
 use super::origin::Sources;
 use super::{
     CertificateListeners, Config, ConfigError, ConnectionLimits, EncryptionKeySource, Environment,
-    GatewayConfig, Listen, LogConfig, LogFilter, MAX_REQUEST_SECONDS, Origin, OwnUrls, RateLimits,
+    GatewayConfig, Listen, LogConfig, LogFilter, MAX_REQUEST_SECONDS, Origin, OwnUrls,
     ServerConfig, TelemetryConfig, TlsConfig, TokenConfig,
 };
 use crate::documents::MAX_TOKEN_LIFETIME_SECONDS;
@@ -86,6 +87,7 @@ impl Loader {
             level: self.parsed::<LogFilter>("log.level").unwrap_or_default(),
         };
         let rate_limits = self.rate_limits();
+        let people = self.people();
         let encryption_key = self.encryption_key(&data_dir);
         let old_encryption_key_files = self.paths("keys.old_encryption_key_files");
         let profiles_dir = self.path("profiles_dir");
@@ -123,6 +125,7 @@ impl Loader {
                 dpop_requires_nonce,
                 gateway,
                 rate_limits,
+                people,
                 upstream_proxy,
                 allow_http_loopback,
                 origins: self.origins,
@@ -234,53 +237,6 @@ impl Loader {
                 900,
             )),
             signing_algorithm,
-        }
-    }
-
-    fn rate_limits(&mut self) -> RateLimits {
-        RateLimits {
-            refusals_per_minute_per_address: self.in_range(
-                "rate_limits.refusals_per_minute_per_address",
-                0,
-                1_000_000,
-                300,
-            ),
-            tokens_per_minute_per_credential: self.in_range(
-                "rate_limits.tokens_per_minute_per_credential",
-                0,
-                1_000_000,
-                600,
-            ),
-            tokens_per_minute_per_trusted_issuer: self.in_range(
-                "rate_limits.tokens_per_minute_per_trusted_issuer",
-                0,
-                1_000_000,
-                0,
-            ),
-            tokens_per_minute_per_client: self.in_range(
-                "rate_limits.tokens_per_minute_per_client",
-                0,
-                1_000_000,
-                600,
-            ),
-            wrong_secrets_per_minute_per_client: self.in_range(
-                "rate_limits.wrong_secrets_per_minute_per_client",
-                0,
-                1_000_000,
-                30,
-            ),
-            inactive_introspections_per_minute_per_client: self.in_range(
-                "rate_limits.inactive_introspections_per_minute_per_client",
-                0,
-                1_000_000,
-                6000,
-            ),
-            admin_writes_per_minute_per_subject: self.in_range(
-                "rate_limits.admin_writes_per_minute_per_subject",
-                0,
-                1_000_000,
-                1200,
-            ),
         }
     }
 

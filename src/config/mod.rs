@@ -72,6 +72,7 @@ pub struct Config {
     /// What `carnet gateway` serves.
     pub gateway: GatewayConfig,
     pub rate_limits: RateLimits,
+    pub people: PeopleConfig,
     /// Whether DPoP proofs must have a nonce of this server (RFC 9449 section 8).
     pub dpop_requires_nonce: bool,
     /// The proxy for requests to platforms, clusters and webhooks outside of the operator's network.
@@ -163,6 +164,17 @@ pub struct TokenConfig {
     pub signing_algorithm: Algorithm,
 }
 
+/// How long people stay signed in, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeopleConfig {
+    /// After which a session ends, however much it is used.
+    pub session_seconds: i64,
+    /// After which a session ends that is not used.
+    pub session_idle_seconds: i64,
+    /// How long after its proof of identity a person may change rules.
+    pub step_up_seconds: i64,
+}
+
 /// Rate limits per minute; 0 disables one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimits {
@@ -180,6 +192,9 @@ pub struct RateLimits {
     pub inactive_introspections_per_minute_per_client: u32,
     /// Changes by the admin API with tokens of one subject.
     pub admin_writes_per_minute_per_subject: u32,
+    /// Sign-ins of people that are begun from one client address, and, by themselves, answers of
+    /// providers to them.
+    pub sign_ins_per_minute_per_address: u32,
 }
 
 /// The source of the key that encrypts private signing keys in the database.

@@ -51,6 +51,14 @@ impl Config {
             self.telemetry_values(),
             self.gateway_values(),
             self.rate_limit_values(),
+            vec![
+                ("people.session_seconds", json!(self.people.session_seconds)),
+                (
+                    "people.session_idle_seconds",
+                    json!(self.people.session_idle_seconds),
+                ),
+                ("people.step_up_seconds", json!(self.people.step_up_seconds)),
+            ],
             vec![("dpop.require_nonce", json!(self.dpop_requires_nonce))],
             vec![(
                 "upstream.proxy",
@@ -213,6 +221,10 @@ impl Config {
             (
                 "rate_limits.admin_writes_per_minute_per_subject",
                 json!(limits.admin_writes_per_minute_per_subject),
+            ),
+            (
+                "rate_limits.sign_ins_per_minute_per_address",
+                json!(limits.sign_ins_per_minute_per_address),
             ),
         ]
     }

@@ -112,6 +112,10 @@ pub const METRICS: &[Metric] = &[
     ),
     counter("carnet_refusals_total", "Requests refused, by reason."),
     counter(
+        "carnet_sign_ins_total",
+        "Sessions of people that began, by whether they proved anew who they are.",
+    ),
+    counter(
         "carnet_token_requests_shed_total",
         "Token requests refused because too many waited, or for too long.",
     ),
@@ -241,6 +245,9 @@ pub fn describe() {
     }
     for status in ["400", "401", "403", "500", "503"] {
         metrics::counter!("carnet_admin_refusals_total", "status" => status).increment(0);
+    }
+    for kind in ["sign_in", "step_up"] {
+        metrics::counter!("carnet_sign_ins_total", "kind" => kind).increment(0);
     }
     for reason in Reason::ALL {
         metrics::counter!("carnet_refusals_total", "reason" => reason.code()).increment(0);

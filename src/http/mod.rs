@@ -3,6 +3,7 @@
 
 mod address;
 mod admin;
+mod console;
 mod error;
 mod explain;
 mod front_doors;
@@ -69,7 +70,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .nest("/registry/{resource_server}", front_doors::routes(&app))
-        .nest("/admin/v1", admin::routes());
+        .nest("/admin/v1", admin::routes())
+        .merge(console::routes(&app));
     let mut root = Router::new()
         .route(
             &app.config.own.admin_metadata_path(),

@@ -64,16 +64,18 @@ fn method(method: &Method) -> &'static str {
 
 /// The template of a path below that of the issuer.
 fn route(path: &str, own: &str) -> Option<&'static str> {
-    const ALONE: [&str; 7] = [
+    const ALONE: [&str; 8] = [
         "/token",
         "/introspect",
         "/revoke",
         "/explain",
+        "/console",
         "/jwks",
         "/healthz",
         "/readyz",
     ];
-    const FOLDERS: [(&str, &str); 4] = [
+    const FOLDERS: [(&str, &str); 5] = [
+        ("/console/", "/console/{path}"),
         ("/admin/v1/", "/admin/v1/{path}"),
         ("/reasons/", "/reasons/{reason}"),
         ("/registry/", "/registry/{resource_server}/{path}"),

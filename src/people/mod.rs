@@ -9,6 +9,7 @@
 mod attempt;
 mod begin;
 mod callback;
+pub mod csrf;
 mod finish;
 mod id_token;
 mod logout;
@@ -17,6 +18,7 @@ mod provider_key;
 mod refusal;
 mod relying_party;
 mod return_to;
+pub mod session;
 mod userinfo;
 
 pub use attempt::{ATTEMPT_SECONDS, AttemptCookie};

@@ -9,6 +9,7 @@ mod key_sets;
 mod ledger;
 mod notifications;
 mod objects;
+mod people;
 mod placeholders;
 mod postgres;
 mod pruning;
@@ -43,6 +44,7 @@ pub use ledger::{
 };
 pub use notifications::{FailedAttempt, NewMessage, Queued, RuleDate, SeenEvent, WaitingMessage};
 pub use objects::{Filter, Page, Persist, StoredCredential, StoredNotification, Write};
+pub use people::{MAX_SESSIONS, NewSession, Person, SessionBegun, SessionsToEnd, StoredSession};
 pub use referrers::{Referring, ReferringKind};
 pub use revocation::{Reach, Renewed, RenewedRule, RulesToRenew};
 pub use signing_keys::{KeyState, StoredKey};

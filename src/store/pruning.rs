@@ -65,6 +65,7 @@ impl Store {
             ("opaque_token", "hash"),
             ("exchanged_token", "child"),
             ("revoked_token", "token_id"),
+            ("session", "id"),
         ] {
             let sql = format!(
                 "DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE expires_at < $1 ORDER BY expires_at LIMIT {STEP})"
@@ -78,6 +79,8 @@ impl Store {
             // removed.
             more |= removed >= STEP;
         }
+
+        more |= self.prune_people(oldest, STEP).await?;
 
         let past = now
             .plus_seconds(CHANGES_KEPT_SECONDS.saturating_neg())

@@ -91,6 +91,7 @@ mod one_decision;
 mod operation;
 mod overload;
 mod people_objects;
+mod people_sessions;
 mod platform_limits;
 mod platforms;
 mod profiles_command;

@@ -22,6 +22,7 @@ pub(super) fn lines(event: &Value) -> Vec<String> {
         Some("issued") => below.push(issued(event, detail)),
         Some("revoked") => below.push(revoked(event, detail)),
         Some("refused") => below.extend(refused(event, detail)),
+        Some("signed_in" | "signed_out" | "sign_in_refused") => below.push(session(event, detail)),
         Some("published" | "publication_refused" | "publication_unclear") => {
             below.extend(publication(event, detail));
         }
@@ -81,6 +82,23 @@ fn revoked(event: &Value, detail: &Value) -> String {
         by => shown(by),
     };
     format!("{} revoked by {by}", what.join(", "))
+}
+
+/// Whose session began or ended, by which provider, and who ended it.
+fn session(event: &Value, detail: &Value) -> String {
+    let person = event.get("person").filter(|person| !person.is_null());
+    let mut line = format!(
+        "{} by identity provider {}",
+        shown(person.or_else(|| event.get("subject"))),
+        shown(detail.get("identity_provider"))
+    );
+    for name in ["username", "session", "ended_by"] {
+        if let Some(value) = detail.get(name).filter(|value| !value.is_null()) {
+            let words = [", ", &name.replace('_', " "), " ", &short(value)];
+            line.extend(words);
+        }
+    }
+    line
 }
 
 /// What a refused request asked for, what it would have been given, and what was wrong with a

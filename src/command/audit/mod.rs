@@ -46,7 +46,7 @@ pub struct AuditArgs {
     #[arg(long, value_name = "CODE")]
     reason: Option<String>,
     /// Only events of this outcome: issued, refused, created, updated, deleted, revoked, published,
-    /// `publication_refused` or `publication_unclear`.
+    /// `publication_refused`, `publication_unclear`, `signed_in`, `signed_out` or `sign_in_refused`.
     #[arg(long, value_name = "OUTCOME")]
     outcome: Option<String>,
     /// Only the refusal that was answered with this `error_id`.
@@ -64,6 +64,9 @@ pub struct AuditArgs {
     /// Only events of this client.
     #[arg(long, value_name = "ID")]
     client_id: Option<String>,
+    /// Only events of the person with this id, as `carnet people list` shows it.
+    #[arg(long, value_name = "ID")]
+    person: Option<String>,
     /// Only events of the assertion with this `jti` or digest.
     #[arg(long, value_name = "ID")]
     assertion: Option<String>,
@@ -190,6 +193,7 @@ impl AuditArgs {
             ("address", self.address.clone()),
             ("trusted_issuer", self.trusted_issuer.clone()),
             ("client_id", self.client_id.clone()),
+            ("person", self.person.clone()),
             ("assertion", self.assertion.clone()),
         ];
         options

@@ -12,6 +12,7 @@ mod keys;
 mod notifications;
 mod objects;
 mod openapi;
+mod people;
 mod problem;
 mod publications;
 mod resource_flow;
@@ -56,6 +57,7 @@ pub fn routes() -> Router<Arc<App>> {
         .merge(tokens::routes())
         .merge(transfers::routes())
         .merge(notifications::routes())
+        .merge(people::routes())
         .merge(audit::routes())
         .merge(explanations::routes());
     openapi::with_document(described)

@@ -138,6 +138,8 @@ fn schemas() -> Map<String, Value> {
     }
     schemas.insert("AuditEvent".to_owned(), audit_event());
     schemas.insert("DryRun".to_owned(), dry_run());
+    let of_people = super::people::schemas().into_iter();
+    schemas.extend(of_people.map(|(name, schema)| (name.to_owned(), schema)));
     schemas.insert("Explanation".to_owned(), json!(Explanation::schema()));
     schemas.insert("Problem".to_owned(), json!(Problem::schema()));
     schemas.insert("Inspection".to_owned(), json!(Inspection::schema()));
@@ -197,10 +199,10 @@ fn audit_event() -> Value {
     json!({
         "type": "object",
         "properties": {
-            "id": text, "at": time, "kind": { "enum": ["token", "change", "publication"] },
+            "id": text, "at": time, "kind": { "enum": ["token", "change", "publication", "session"] },
             "outcome": { "enum": Outcome::ALL.map(Outcome::as_str) },
             "reason": maybe, "trusted_issuer": maybe, "credential": maybe, "credential_name": maybe, "principal": maybe, "resource": maybe,
-            "client_id": maybe, "actor": maybe, "subject": maybe, "repository": maybe, "assertion": assertion,
+            "client_id": maybe, "actor": maybe, "person": maybe, "subject": maybe, "repository": maybe, "assertion": assertion,
             "first_use": { "type": ["object", "null"], "properties": { "event": text, "at": time } },
             "count": { "type": "integer", "minimum": 1 },
             "last_at": { "type": ["string", "null"], "format": "date-time" }, "last_error_id": maybe,

@@ -6,7 +6,7 @@ use super::keys::{AuditKey, has_key, is_rare};
 use super::search::PrincipalView;
 use crate::audit::{AuditEvent, AuditPart, Outcome};
 use crate::clock::Timestamp;
-use crate::ids::{CredentialId, EventId};
+use crate::ids::{CredentialId, EventId, PersonId};
 use crate::reason::Reason;
 
 /// Which events a list contains.
@@ -31,6 +31,8 @@ pub struct AuditFilter {
     pub address: Option<IpAddr>,
     pub trusted_issuer: Option<String>,
     pub client_id: Option<String>,
+    /// The person who signed in or out, or who was changed.
+    pub person: Option<PersonId>,
     /// The digest or the `jti` of an assertion.
     pub assertion: Option<String>,
     /// Only events of tokens and of federated credentials, no changes of other objects.
@@ -60,7 +62,7 @@ impl AuditFilter {
 
     /// Whether a list contains an event of which the list's reader sees this.
     pub(super) fn holds(&self, event: &AuditEvent, seen: &PrincipalView) -> bool {
-        let of_tokens = event.outcome.kind() != "change";
+        let of_tokens = matches!(event.outcome.kind(), "token" | "publication");
         let is = |wanted: Option<&String>, value: Option<&String>| {
             wanted.is_none_or(|wanted| value == Some(wanted))
         };
@@ -90,6 +92,9 @@ impl AuditFilter {
             && is(self.token_id.as_ref(), event.token_id.as_ref())
             && is(self.trusted_issuer.as_ref(), event.trusted_issuer.as_ref())
             && is(self.client_id.as_ref(), event.client_id.as_ref())
+            && self
+                .person
+                .is_none_or(|person| event.person == Some(person))
     }
 
     /// The principals whose parts the list consists of. A list for a principal itself has no events

@@ -7,11 +7,11 @@ use sea_orm::{ConnectionTrait, DbBackend, Statement, Value as DbValue};
 use uuid::Uuid;
 
 use crate::audit::{AssertionRef, AuditEvent, AuditPart, Outcome};
-use crate::ids::{CredentialId, EventId};
+use crate::ids::{CredentialId, EventId, PersonId};
 use crate::store::StoreError;
 use crate::store::placeholders::placeholders;
 
-const COLUMNS: [&str; 17] = [
+const COLUMNS: [&str; 18] = [
     "id",
     "outcome",
     "reason",
@@ -24,6 +24,7 @@ const COLUMNS: [&str; 17] = [
     "address",
     "detail",
     "actor",
+    "person",
     "subject",
     "assertion_digest",
     "assertion_jti",
@@ -53,6 +54,7 @@ pub fn event(row: audit_event::Model) -> Result<AuditEvent, StoreError> {
         resource: row.resource,
         client_id: row.client_id,
         actor: row.actor,
+        person: row.person.map(PersonId),
         subject: row.subject,
         assertion,
         workload: read_workload(row.workload.as_deref()),
@@ -183,6 +185,7 @@ fn values(event: &AuditEvent) -> [DbValue; COLUMNS.len()] {
         event.address.map(|address| address.to_string()).into(),
         event.detail.clone().into(),
         event.actor.clone().into(),
+        event.person.map(|person| person.0).into(),
         event.subject.clone().into(),
         assertion.map(|assertion| assertion.digest.clone()).into(),
         assertion.and_then(|assertion| assertion.jti.clone()).into(),

@@ -124,6 +124,9 @@ impl Store {
         before: Option<EventId>,
         size: u64,
     ) -> Result<Chunk, StoreError> {
+        if filter.person.is_some() && !filter.for_principal {
+            return self.recent_before(filter, before, None, size).await;
+        }
         if let Some(key) = filter.key() {
             return self.keyed_before(filter, key, before, size).await;
         }
@@ -334,11 +337,16 @@ impl Store {
     }
 }
 
-/// The events before `before` that began since the time of the filter, the latest first.
+/// The events before `before` that began since the time of the filter, the latest first; only those
+/// of the person of the filter, for which there is an index.
 fn between(filter: &AuditFilter, before: Option<EventId>) -> Select<audit_event::Entity> {
-    before_id(before).apply_if(filter.since, |query, since| {
-        query.filter(audit_event::Column::Id.gte(ids::first_at(since)))
-    })
+    before_id(before)
+        .apply_if(filter.since, |query, since| {
+            query.filter(audit_event::Column::Id.gte(ids::first_at(since)))
+        })
+        .apply_if(filter.person, |query, person| {
+            query.filter(audit_event::Column::Person.eq(person.0))
+        })
 }
 
 /// The events that concern the principal and the rule of the filter, each with what the principal

@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::audit::Outcome;
 use crate::clock::Timestamp;
 use crate::documents::FederatedCredentialDocument;
-use crate::ids::{CredentialId, EventId};
+use crate::ids::{CredentialId, EventId, PersonId};
 use crate::own_tokens::FEDERATED;
 use crate::reason::Reason;
 use crate::store::AuditFilter;
@@ -36,6 +36,7 @@ pub struct AuditQuery {
     address: Option<String>,
     trusted_issuer: Option<String>,
     client_id: Option<String>,
+    person: Option<String>,
     assertion: Option<String>,
     since: Option<String>,
     until: Option<String>,
@@ -94,6 +95,11 @@ pub fn described(operation: Operation) -> Operation {
             "Events of assertions of this trusted issuer, by name.",
         ),
         ("client_id", &text, "Events of this client."),
+        (
+            "person",
+            &text,
+            "Sign-ins and sign-outs of the person with this id, and changes of the person.",
+        ),
         (
             "assertion",
             &text,
@@ -231,6 +237,10 @@ impl AuditQuery {
             )?,
             trusted_issuer: self.trusted_issuer,
             client_id: self.client_id,
+            person: parsed::<PersonId>(
+                self.person.as_deref(),
+                "person must be the id of a person: ps_ and 26 characters",
+            )?,
             assertion: self.assertion,
             of_credentials: !author.sees_everything,
             for_principal: author.principals.is_some(),

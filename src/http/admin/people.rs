@@ -1,0 +1,232 @@
+//! People who signed in, and their sessions. They are made by signing in alone.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use carnet_jose::{base64url, from_base64url};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::described::{DescribedRoutes, Method, Operation, page, page_size, reference};
+use super::guard::{Access, AdminCaller, guard};
+use super::objects::{bad_query, document, rejected, respond, within_answer};
+use crate::admin::{self, Rejected, shown_person, shown_session};
+use crate::app::App;
+use crate::documents::Reader;
+use crate::ids::PersonId;
+
+/// People on a page, unless the request says otherwise.
+const PAGE: u64 = 50;
+/// The most people on a page.
+const MOST: u64 = 500;
+
+pub fn routes() -> DescribedRoutes {
+    let text = json!({ "type": "string" });
+    let listing = Operation::new("List the people who signed in")
+        .query("limit", &page_size(), "How many people.")
+        .query("cursor", &text, "The `next_cursor` of the page before.")
+        .query(
+            "identity_provider",
+            &text,
+            "People of this identity provider only.",
+        )
+        .answer("200", "A page.", &page(&reference("Person")));
+    let person = reference("Person");
+    let reading = Operation::new("Read a person").answer("200", "The person.", &person);
+    let patching = Operation::new("Let a person sign in, or no more")
+        .merge_patch()
+        .answer("200", "The person.", &person);
+    let sessions = json!({
+        "type": "object", "required": ["items"],
+        "properties": { "items": { "type": "array", "items": reference("Session") } },
+    });
+    let listing_sessions =
+        Operation::new("List the sessions of a person").answer("200", "They.", &sessions);
+    let ended = json!({
+        "type": "object", "required": ["ended"], "properties": { "ended": { "type": "integer", "minimum": 0 } },
+    });
+    let ending_all = Operation::new("End all sessions of a person").answer(
+        "200",
+        "How many there were.",
+        &ended,
+    );
+    let ending = Operation::new("End a session").no_content("It has ended.");
+    DescribedRoutes::default()
+        .route(Method::Get, "/people", list, listing)
+        .route(Method::Get, "/people/{id}", read, reading)
+        .route(Method::Patch, "/people/{id}", patch, patching)
+        .route(
+            Method::Get,
+            "/people/{id}/sessions",
+            list_sessions,
+            listing_sessions,
+        )
+        .route(Method::Delete, "/people/{id}/sessions", end_all, ending_all)
+        .route(Method::Delete, "/sessions/{id}", end, ending)
+}
+
+/// The schemas of what is answered.
+pub fn schemas() -> [(&'static str, Value); 2] {
+    let (text, maybe) = (
+        json!({ "type": "string" }),
+        json!({ "type": ["string", "null"] }),
+    );
+    let time = json!({ "type": "string", "format": "date-time" });
+    let person = json!({
+        "type": "object",
+        "properties": {
+            "id": text, "identity_provider": text, "sub": text, "name": maybe, "username": maybe, "email": maybe,
+            "enabled": { "type": "boolean" }, "first_seen": time, "last_seen": time,
+        },
+    });
+    let session = json!({
+        "type": "object",
+        "properties": {
+            "id": text, "created_at": time, "last_used_at": time, "expires_at": time,
+            "auth_time": { "type": ["string", "null"], "format": "date-time" }, "second_factor": { "type": "boolean" },
+            "acr": maybe, "amr": { "type": "array", "items": text },
+        },
+    });
+    [("Person", person), ("Session", session)]
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PeopleQuery {
+    limit: Option<u64>,
+    cursor: Option<String>,
+    identity_provider: Option<String>,
+}
+
+/// `GET /admin/v1/people`
+async fn list(
+    State(app): State<Arc<App>>,
+    caller: AdminCaller,
+    query: Result<Query<PeopleQuery>, QueryRejection>,
+) -> Response {
+    respond(async {
+        guard(&app, &caller, Access::Read).await?;
+        let detail =
+            "the query must hold only limit (a number from 1 to 500), cursor and identity_provider";
+        let Query(query) = query.map_err(|_| bad_query(detail))?;
+        let limit = query.limit.unwrap_or(PAGE);
+        if !(1..=MOST).contains(&limit) {
+            return Err(bad_query(detail));
+        }
+        let after = match query.cursor.as_deref() {
+            None => None,
+            Some(cursor) => Some(read_cursor(cursor).ok_or_else(|| {
+                bad_query("cursor must be the next_cursor of another page of this list")
+            })?),
+        };
+        let named = query.identity_provider.as_deref();
+        let further = limit.saturating_add(1);
+        let found = admin::list_people(&app, named, after, further)
+            .await
+            .map_err(|error| match error {
+                Rejected::NotFound => bad_query("identity_provider: there is none of this name"),
+                error => rejected(error),
+            })?;
+        let most = usize::try_from(limit).unwrap_or(usize::MAX);
+        let page = found.get(..most).unwrap_or(&found);
+        let (items, fitting) = within_answer(page.iter().map(|one| shown_person(&app, one)));
+        let last = page.get(fitting.saturating_sub(1));
+        let next = last.filter(|_| fitting < found.len());
+        let next = next.map(|last| base64url(last.id.to_string()));
+        Ok(Json(json!({ "items": items, "next_cursor": next })).into_response())
+    })
+    .await
+}
+
+fn read_cursor(cursor: &str) -> Option<PersonId> {
+    let bytes = from_base64url(cursor)?;
+    std::str::from_utf8(&bytes).ok()?.parse().ok()
+}
+
+/// `GET /admin/v1/people/{id}`
+async fn read(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    caller: AdminCaller,
+) -> Response {
+    respond(async {
+        guard(&app, &caller, Access::Read).await?;
+        let person = admin::find_person(&app, &id).await.map_err(rejected)?;
+        Ok(Json(shown_person(&app, &person)).into_response())
+    })
+    .await
+}
+
+/// `PATCH /admin/v1/people/{id}` with `{"enabled": …}`
+async fn patch(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    caller: AdminCaller,
+    body: Bytes,
+) -> Response {
+    respond(async {
+        let author = guard(&app, &caller, Access::Write).await?;
+        let enabled = wanted(&document(&body)?).map_err(rejected)?;
+        let person = match enabled {
+            Some(enabled) => admin::enable_person(&app, &id, enabled, &author).await,
+            None => admin::find_person(&app, &id).await,
+        };
+        let person = person.map_err(rejected)?;
+        Ok(Json(shown_person(&app, &person)).into_response())
+    })
+    .await
+}
+
+fn wanted(members: &Map<String, Value>) -> Result<Option<bool>, Rejected> {
+    let mut reader = Reader::new(members);
+    let enabled = reader.boolean("enabled");
+    reader.finish(enabled).map_err(Rejected::Invalid)
+}
+
+/// `GET /admin/v1/people/{id}/sessions`
+async fn list_sessions(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    caller: AdminCaller,
+) -> Response {
+    respond(async {
+        guard(&app, &caller, Access::Read).await?;
+        let sessions = admin::sessions_of(&app, &id).await.map_err(rejected)?;
+        let items: Vec<Value> = sessions.iter().map(shown_session).collect();
+        Ok(Json(json!({ "items": items })).into_response())
+    })
+    .await
+}
+
+/// `DELETE /admin/v1/people/{id}/sessions`
+async fn end_all(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    caller: AdminCaller,
+) -> Response {
+    respond(async {
+        let author = guard(&app, &caller, Access::Write).await?;
+        let ended = admin::end_sessions_of(&app, &id, &author)
+            .await
+            .map_err(rejected)?;
+        Ok(Json(json!({ "ended": ended })).into_response())
+    })
+    .await
+}
+
+/// `DELETE /admin/v1/sessions/{id}`
+async fn end(State(app): State<Arc<App>>, Path(id): Path<String>, caller: AdminCaller) -> Response {
+    respond(async {
+        let author = guard(&app, &caller, Access::Write).await?;
+        admin::end_session(&app, &id, &author)
+            .await
+            .map_err(rejected)?;
+        Ok(StatusCode::NO_CONTENT.into_response())
+    })
+    .await
+}

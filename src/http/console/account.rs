@@ -1,0 +1,188 @@
+//! The page of the person who is signed in, the own sessions, and the sign-out.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{OriginalUri, Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use super::super::address::ClientAddress;
+use super::super::error::not_found;
+use super::cookies;
+use super::page::{
+    AccountPage, Frame, Freshness, HeldRole, LeavePage, SessionEndedPage, SessionRow,
+    SignedOutPage, render, see_other, span,
+};
+use super::refused::{Failure, failed, membership_withdrawn};
+use super::visitor::Visitor;
+use crate::app::App;
+use crate::ids::SessionId;
+use crate::people::session::{self, Fresh, OwnSession, Session, Standing, Write};
+use crate::reason::Reason;
+
+/// `GET /console`: who is signed in, what they may do, and their sessions.
+pub async fn home(State(app): State<Arc<App>>, visitor: Visitor) -> Response {
+    let session = match answer_unless_live(&app, &visitor).await {
+        Ok(session) => session,
+        Err(answer) => return answer,
+    };
+    match session::own_sessions(&app, &session).await {
+        Ok(sessions) => render(
+            &app,
+            StatusCode::OK,
+            &account(&app, &session, sessions),
+            None,
+        ),
+        Err(error) => unavailable(&app, &visitor, &error),
+    }
+}
+
+/// The session of the visitor, or the answer where there is none that lasts.
+pub async fn answer_unless_live(app: &App, visitor: &Visitor) -> Result<Box<Session>, Response> {
+    let standing = session::current(app, &visitor.cookies).await;
+    let home = Frame::new(&app.config.own).home;
+    match standing {
+        Ok(Standing::Live(session)) => {
+            session.note_use(app).await;
+            Ok(session)
+        }
+        Ok(Standing::NoMembership(session)) => Err(membership_withdrawn(app, &session)),
+        Ok(Standing::SignedOut) => Err(see_other(&format!("{home}/sign-in"), None)),
+        Ok(Standing::Ended) => {
+            let page = SessionEndedPage {
+                link: format!("{home}/sign-in"),
+                frame: Frame::new(&app.config.own),
+            };
+            let cleared = cookies::without_session(&app.config.own);
+            Err(render(app, StatusCode::FORBIDDEN, &page, cleared))
+        }
+        Err(error) => Err(unavailable(app, visitor, &error)),
+    }
+}
+
+/// `POST /console/sign-out`: ends the session here, then the one at the provider, by a page and not
+/// by a redirect.
+pub async fn sign_out(
+    State(app): State<Arc<App>>,
+    visitor: Visitor,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    if let Err(refused) = visitor.posted(&app, body) {
+        return *refused;
+    }
+    let frame = Frame::new(&app.config.own);
+    let cleared = cookies::without_session(&app.config.own);
+    match session::sign_out(&app, &visitor.cookies, visitor.address).await {
+        Ok(None) => see_other(&format!("{}/signed-out", frame.home), cleared),
+        Ok(Some(location)) => {
+            let to = location.host_str().unwrap_or_default().to_owned();
+            let page = LeavePage {
+                frame,
+                heading: "You are signed out here",
+                sentence:
+                    "Your session here has ended. Your identity provider is asked to end its own."
+                        .to_owned(),
+                location,
+                to,
+            };
+            render(&app, StatusCode::OK, &page, cleared)
+        }
+        Err(error) => unavailable(&app, &visitor, &error),
+    }
+}
+
+/// `GET /console/signed-out`
+pub async fn signed_out(State(app): State<Arc<App>>) -> Response {
+    let frame = Frame::new(&app.config.own);
+    render(&app, StatusCode::OK, &SignedOutPage { frame }, None)
+}
+
+/// `POST /console/sessions/{id}/end`: ends another session of the same person.
+pub async fn end_session(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    address: ClientAddress,
+    uri: OriginalUri,
+    visitor: Visitor,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    if let Err(refused) = visitor.posted(&app, body) {
+        return *refused;
+    }
+    let session = match answer_unless_live(&app, &visitor).await {
+        Ok(session) => session,
+        Err(answer) => return answer,
+    };
+    let Ok(id) = id.parse::<SessionId>() else {
+        return not_found(State(app), address, uri.0).await;
+    };
+    // One that has ended meanwhile is what was wanted.
+    match session::end_own(&app, &session, id, visitor.address).await {
+        Ok(_) => see_other(&Frame::new(&app.config.own).home, None),
+        Err(error) => unavailable(&app, &visitor, &error),
+    }
+}
+
+fn unavailable(app: &App, visitor: &Visitor, error: &dyn std::error::Error) -> Response {
+    let failure = Failure {
+        detail: Some(error.to_string()),
+        retry_after: Some(1),
+        ..Failure::of(Reason::DatabaseUnavailable)
+    };
+    failed(app, visitor, &failure)
+}
+
+fn account(app: &App, session: &Session, sessions: Vec<OwnSession>) -> AccountPage {
+    let (person, people) = (&session.person, &app.config.people);
+    let rules = app.rules();
+    let held = session.roles.principals.iter();
+    let principals = held.map(|(principal, held)| HeldRole {
+        principal: rules
+            .principal(principal)
+            .map_or_else(|| principal.to_string(), |known| known.name.clone()),
+        role: held.role.as_str(),
+        membership: rules
+            .membership(held.membership)
+            .map_or_else(|| held.membership.to_string(), |known| known.name.clone()),
+    });
+    let rows = sessions.into_iter().map(|one| SessionRow {
+        is_this: one.id == session.id,
+        id: one.id.to_string(),
+        began: one.created_at.into(),
+        used: one.last_used_at.into(),
+        ends: one.expires_at.into(),
+    });
+    let wanted = if session.roles.is_operator() {
+        Write::Operator
+    } else {
+        Write::Rules
+    };
+    let (freshness, can_step_up) = match session.freshness(app, wanted) {
+        Fresh::Until(until) => (Freshness::Until(until.into()), true),
+        Fresh::StepUp => (Freshness::StepUp, true),
+        Fresh::Never(reason) => (Freshness::Never(reason.sentence()), false),
+    };
+    let shown_name = [&person.name, &person.username, &person.email];
+    let shown_name = shown_name.into_iter().flatten().next();
+    AccountPage {
+        frame: Frame::new(&app.config.own),
+        csrf: session.csrf.as_str().to_owned(),
+        shown_name: shown_name.unwrap_or(&person.sub).clone(),
+        provider: session.provider.display_name.clone(),
+        username: person.username.clone(),
+        email: person.email.clone(),
+        sub: person.sub.clone(),
+        person: person.id.to_string(),
+        operator: session.roles.operator.is_some(),
+        auditor: session.roles.auditor.is_some(),
+        principals: principals.collect(),
+        proved_at: session.auth_time.map(Into::into),
+        freshness,
+        can_step_up,
+        idle: span(people.session_idle_seconds),
+        absolute: span(people.session_seconds),
+        sessions: rows.collect(),
+    }
+}

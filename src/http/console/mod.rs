@@ -1,0 +1,122 @@
+//! The pages for people, below `/console`: sign-in, one's own account and sessions, sign-out.
+//!
+//! They stand on the issuer's origin alone, work without scripts, and change nothing by GET. What
+//! they show and do is decided in [`people`](crate::people): nothing here uses the store.
+
+mod account;
+mod assets;
+mod cookies;
+mod page;
+mod refused;
+mod sign_in;
+mod visitor;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, FromRequestParts as _, Request, State};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, PRAGMA, REFERRER_POLICY,
+    STRICT_TRANSPORT_SECURITY,
+};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::{get, post};
+use carnet_gateway::host;
+use url::Url;
+
+use super::address::ClientAddress;
+use super::error::not_found;
+use crate::app::App;
+use crate::config::OwnUrls;
+use crate::people::session::is_https;
+
+/// Most bytes of a form.
+const MAX_BODY_BYTES: usize = 256 * 1024;
+/// Scripts, styles, images and forms are our own, and nobody shows our pages in theirs.
+const CONTENT_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+     form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+);
+const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
+/// A year, for this host alone.
+const TRANSPORT_SECURITY: HeaderValue = HeaderValue::from_static("max-age=31536000");
+/// The end of the path at which providers answer: its URL holds a code.
+const CALLBACK: &str = "/callback";
+
+/// The routes below the issuer's path.
+pub fn routes(app: &Arc<App>) -> Router<Arc<App>> {
+    Router::new()
+        .route("/console", get(account::home))
+        .route("/console/sign-in", get(sign_in::choose))
+        .route("/console/sign-in/{provider}", get(sign_in::begin))
+        .route(
+            "/console/sign-in/{provider}/callback",
+            get(sign_in::callback),
+        )
+        .route("/console/step-up", post(sign_in::step_up))
+        .route("/console/sign-out", post(account::sign_out))
+        .route("/console/signed-out", get(account::signed_out))
+        .route("/console/sessions/{id}/end", post(account::end_session))
+        .route("/console/assets/{name}", get(assets::asset))
+        .route_layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .route_layer(from_fn_with_state(app.clone(), around_pages))
+}
+
+/// Where there is no provider to sign in with, or at another host than the issuer's, there are no
+/// pages. All answers have the headers of pages.
+async fn around_pages(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    if !has_providers(&app) || !is_at_issuer(&parts, &app.config.own) {
+        let Ok(address) = ClientAddress::from_request_parts(&mut parts, &app).await;
+        let whole = parts.extensions.get().cloned();
+        let uri = whole.map_or(parts.uri, |axum::extract::OriginalUri(uri)| uri);
+        return not_found(State(app), address, uri).await;
+    }
+    let has_code = parts.uri.path().ends_with(CALLBACK);
+    let mut response = next.run(Request::from_parts(parts, body)).await;
+    secure(response.headers_mut(), &app.config.own, has_code);
+    response
+}
+
+fn secure(headers: &mut HeaderMap, own: &OwnUrls, has_code: bool) {
+    // Where the URL holds no code, our own forms send their `Origin`.
+    let referrer = if has_code {
+        "no-referrer"
+    } else {
+        "same-origin"
+    };
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static(referrer));
+    headers.insert(CONTENT_SECURITY_POLICY, CONTENT_POLICY);
+    headers.insert(OPENER_POLICY, HeaderValue::from_static("same-origin"));
+    if is_https(own) {
+        headers.insert(STRICT_TRANSPORT_SECURITY, TRANSPORT_SECURITY);
+    }
+    if !headers.contains_key(CACHE_CONTROL) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
+    }
+}
+
+fn has_providers(app: &App) -> bool {
+    let rules = app.rules();
+    rules.identity_providers().any(|provider| provider.enabled)
+}
+
+/// Whether the host of a request is the issuer's, with its port.
+fn is_at_issuer(parts: &Parts, own: &OwnUrls) -> bool {
+    let Ok(issuer) = Url::parse(own.issuer()) else {
+        return false;
+    };
+    let with_port = |port: Option<u16>| match port {
+        Some(port) => format!("{}:{port}", own.host()),
+        None => own.host().to_owned(),
+    };
+    let implied = issuer.port_or_known_default();
+    host(parts).is_some_and(|host| {
+        let is = |name: String| host.eq_ignore_ascii_case(&name);
+        is(with_port(issuer.port())) || is(with_port(implied))
+    })
+}

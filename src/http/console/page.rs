@@ -1,0 +1,236 @@
+//! The pages, and how they are answered.
+
+use askama::Template;
+use axum::http::header::{CONTENT_TYPE, LOCATION, SET_COOKIE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use url::Url;
+
+use super::assets;
+use crate::app::App;
+use crate::clock::Timestamp;
+use crate::config::OwnUrls;
+use crate::reason::Reason;
+
+/// What every page shows.
+#[derive(Debug)]
+pub struct Frame {
+    /// The path of the first page.
+    pub home: String,
+    /// The host of the server.
+    pub host: String,
+    style: String,
+    icon: String,
+}
+
+impl Frame {
+    pub fn new(own: &OwnUrls) -> Self {
+        let home = format!("{}/console", own.path());
+        let (style, icon) = assets::names();
+        Self {
+            host: own.host().to_owned(),
+            style: format!("{home}/assets/{style}"),
+            icon: format!("{home}/assets/{icon}"),
+            home,
+        }
+    }
+}
+
+/// A time, for programs and for people.
+#[derive(Debug)]
+pub struct Moment {
+    pub iso: String,
+    pub text: String,
+}
+
+impl From<Timestamp> for Moment {
+    fn from(at: Timestamp) -> Self {
+        let iso = Timestamp::from_seconds(at.seconds()).to_string();
+        let minutes = iso.get(..16).unwrap_or(&iso);
+        Self {
+            text: format!("{} UTC", minutes.replace('T', " ")),
+            iso,
+        }
+    }
+}
+
+/// A provider to sign in with.
+#[derive(Debug)]
+pub struct Choice {
+    pub display_name: String,
+    pub link: String,
+}
+
+#[derive(Debug, Template)]
+#[template(path = "sign_in.html")]
+pub struct SignInPage {
+    pub frame: Frame,
+    pub providers: Vec<Choice>,
+}
+
+/// A role at a principal.
+#[derive(Debug)]
+pub struct HeldRole {
+    pub principal: String,
+    pub role: &'static str,
+    /// The name of the membership.
+    pub membership: String,
+}
+
+/// A session of the person.
+#[derive(Debug)]
+pub struct SessionRow {
+    pub id: String,
+    pub began: Moment,
+    pub used: Moment,
+    pub ends: Moment,
+    pub is_this: bool,
+}
+
+/// Until when the proof of identity suffices.
+#[derive(Debug)]
+pub enum Freshness {
+    Until(Moment),
+    StepUp,
+    /// Never with this provider, and why.
+    Never(&'static str),
+}
+
+#[derive(Debug, Template)]
+#[template(path = "account.html")]
+pub struct AccountPage {
+    pub frame: Frame,
+    pub csrf: String,
+    pub shown_name: String,
+    pub provider: String,
+    pub username: Option<String>,
+    pub email: Option<String>,
+    pub sub: String,
+    /// The id of the person.
+    pub person: String,
+    pub operator: bool,
+    pub auditor: bool,
+    pub principals: Vec<HeldRole>,
+    pub proved_at: Option<Moment>,
+    pub freshness: Freshness,
+    pub can_step_up: bool,
+    pub idle: String,
+    pub absolute: String,
+    pub sessions: Vec<SessionRow>,
+}
+
+/// The way to another site, which a browser takes by itself.
+#[derive(Debug, Template)]
+#[template(path = "leave.html")]
+pub struct LeavePage {
+    pub frame: Frame,
+    pub heading: &'static str,
+    pub sentence: String,
+    pub location: Url,
+    /// The name of the other site.
+    pub to: String,
+}
+
+#[derive(Debug, Template)]
+#[template(path = "signed_out.html")]
+pub struct SignedOutPage {
+    pub frame: Frame,
+}
+
+#[derive(Debug, Template)]
+#[template(path = "session_ended.html")]
+pub struct SessionEndedPage {
+    pub frame: Frame,
+    pub link: String,
+}
+
+#[derive(Debug, Template)]
+#[template(path = "no_membership.html")]
+pub struct NoMembershipPage {
+    pub frame: Frame,
+    /// For signing out, where there is a session.
+    pub csrf: Option<String>,
+    pub provider: String,
+    pub claims: String,
+}
+
+#[derive(Debug, Template)]
+#[template(path = "failed.html")]
+pub struct FailedPage {
+    pub frame: Frame,
+    pub heading: &'static str,
+    pub meaning: &'static str,
+    pub remedy: &'static str,
+    pub reason: Reason,
+    pub reason_link: String,
+    /// The id in the log, where the details are.
+    pub id: String,
+    pub link: String,
+    pub link_text: &'static str,
+}
+
+/// Answers with a page. The layer around the pages adds the headers that all of them have.
+pub fn render(
+    app: &App,
+    status: StatusCode,
+    page: &impl Template,
+    cookies: impl IntoIterator<Item = HeaderValue>,
+) -> Response {
+    let html = match page.render() {
+        Ok(html) => html,
+        Err(error) => {
+            tracing::error!(%error, "a page cannot be rendered");
+            return super::refused::internal(app);
+        }
+    };
+    let mut response = (status, html).into_response();
+    let headers = response.headers_mut();
+    let html = HeaderValue::from_static("text/html; charset=utf-8");
+    headers.insert(CONTENT_TYPE, html);
+    for cookie in cookies {
+        headers.append(SET_COOKIE, cookie);
+    }
+    response
+}
+
+/// Sends the browser on with 303 (See Other). Answers to forms lead to our own pages alone: browsers
+/// hold `form-action` against the whole chain of redirects.
+pub fn see_other(location: &str, cookies: impl IntoIterator<Item = HeaderValue>) -> Response {
+    let mut response = StatusCode::SEE_OTHER.into_response();
+    let headers = response.headers_mut();
+    if let Ok(location) = HeaderValue::try_from(location) {
+        headers.insert(LOCATION, location);
+    }
+    for cookie in cookies {
+        headers.append(SET_COOKIE, cookie);
+    }
+    response
+}
+
+/// A span of time in words.
+pub fn span(seconds: i64) -> String {
+    let of = |number: i64, unit: &str| match number {
+        1 => format!("1 {unit}"),
+        number => format!("{number} {unit}s"),
+    };
+    match seconds {
+        seconds if seconds % 3600 == 0 => of(seconds.div_euclid(3600), "hour"),
+        seconds if seconds % 60 == 0 => of(seconds.div_euclid(60), "minute"),
+        seconds => of(seconds, "second"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_spans_are_in_words() {
+        let moment = Moment::from(Timestamp::from_millis(1_800_000_000_123));
+        assert_eq!(moment.text, "2027-01-15 08:00 UTC");
+        assert_eq!(moment.iso, "2027-01-15T08:00:00Z");
+        let spans = [28_800, 3600, 900, 60, 61].map(span);
+        let expected = ["8 hours", "1 hour", "15 minutes", "1 minute", "61 seconds"];
+        assert_eq!(spans, expected);
+    }
+}

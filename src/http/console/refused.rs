@@ -1,0 +1,177 @@
+//! Requests of people that are refused: counted, logged, and answered with a page that says why.
+
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
+use axum::response::{IntoResponse as _, Response};
+
+use super::super::told::uri_of;
+use super::page::{FailedPage, Frame, NoMembershipPage, render};
+use super::visitor::Visitor;
+use crate::app::App;
+use crate::ids::EventId;
+use crate::model::IdentityProvider;
+use crate::people::SignInRefusal;
+use crate::people::session::Session;
+use crate::reason::Reason;
+use crate::refusal::Refusal;
+use crate::telemetry::note_refusal;
+
+/// What is refused, and why.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    pub reason: Reason,
+    /// For the log.
+    pub detail: Option<String>,
+    /// The name of the identity provider, for the log.
+    pub provider: Option<String>,
+    /// Seconds after which to try again.
+    pub retry_after: Option<u32>,
+    /// Where to try again; the first page without.
+    pub again: Option<String>,
+}
+
+impl Failure {
+    pub fn of(reason: Reason) -> Self {
+        Self {
+            reason,
+            detail: None,
+            provider: None,
+            retry_after: None,
+            again: None,
+        }
+    }
+
+    /// A failure of a sign-in at this provider.
+    pub fn at(reason: Reason, provider: &IdentityProvider) -> Self {
+        Self {
+            provider: Some(provider.name.clone()),
+            ..Self::of(reason)
+        }
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            retry_after: refusal.retry_after,
+            ..Self::of(refusal.reason)
+        }
+    }
+}
+
+/// Counts and logs a refusal, and answers with its page.
+pub fn failed(app: &App, visitor: &Visitor, failure: &Failure) -> Response {
+    let id = note(app, visitor, failure);
+    let reason = failure.reason;
+    let frame = Frame::new(&app.config.own);
+    let link = failure.again.clone();
+    let link_text = match (&link, reason) {
+        (None, _) => "Go to the first page",
+        (Some(_), _) => "Try again",
+    };
+    let page = FailedPage {
+        heading: heading(reason),
+        meaning: reason.meaning(),
+        remedy: reason.remedy(),
+        reason,
+        reason_link: uri_of(reason, &app.config.own),
+        id: id.to_string(),
+        link: link.unwrap_or_else(|| frame.home.clone()),
+        link_text,
+        frame,
+    };
+    let mut response = render(app, status(reason), &page, None);
+    if let Some(seconds) = failure.retry_after {
+        response.headers_mut().insert(RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+/// The page of a person whom no membership lets in, with the claims to show to the operator.
+pub fn no_membership(
+    app: &App,
+    visitor: &Visitor,
+    provider: &Arc<IdentityProvider>,
+    claims: &serde_json::Map<String, serde_json::Value>,
+) -> Response {
+    note(app, visitor, &Failure::at(Reason::NoMembership, provider));
+    page_without_membership(app, provider, None, claims)
+}
+
+/// The same while a session lasts whose memberships were withdrawn.
+pub fn membership_withdrawn(app: &App, session: &Session) -> Response {
+    let csrf = session.csrf.as_str().to_owned();
+    page_without_membership(app, &session.provider, Some(csrf), &session.claims)
+}
+
+fn page_without_membership(
+    app: &App,
+    provider: &IdentityProvider,
+    csrf: Option<String>,
+    claims: &serde_json::Map<String, serde_json::Value>,
+) -> Response {
+    let page = NoMembershipPage {
+        frame: Frame::new(&app.config.own),
+        csrf,
+        provider: provider.display_name.clone(),
+        claims: serde_json::to_string_pretty(claims).unwrap_or_default(),
+    };
+    render(app, status(Reason::NoMembership), &page, None)
+}
+
+/// The answer where no page can be made.
+pub fn internal(app: &App) -> Response {
+    let id = EventId::new(app.clock.now());
+    let text = format!("{} ({id})", Reason::Internal.sentence());
+    (StatusCode::INTERNAL_SERVER_ERROR, text).into_response()
+}
+
+/// What a refused sign-in is answered with.
+pub fn of_sign_in(refusal: SignInRefusal, provider: &IdentityProvider, again: String) -> Failure {
+    Failure {
+        detail: Some(refusal.detail.into()),
+        retry_after: refusal.retry_after,
+        again: Some(again),
+        ..Failure::at(refusal.reason, provider)
+    }
+}
+
+/// Counts a refusal, and writes its log line. Those that are the caller's fault count against the
+/// limit of the address.
+fn note(app: &App, visitor: &Visitor, failure: &Failure) -> EventId {
+    let id = EventId::new(app.clock.now());
+    let reason = failure.reason;
+    note_refusal(reason);
+    metrics::counter!("carnet_refusals_total", "reason" => reason.code()).increment(1);
+    if reason.class().row().callers_fault {
+        app.limits.note_refusal(visitor.address);
+    }
+    let address = visitor.address.map(|address| address.to_string());
+    let provider = failure.provider.as_deref();
+    let detail = failure.detail.as_deref();
+    if status(reason).is_server_error() {
+        tracing::error!(error_id = %id, %reason, detail, address, identity_provider = provider, "page failed");
+    } else {
+        tracing::info!(error_id = %id, %reason, detail, address, identity_provider = provider, "page refused");
+    }
+    id
+}
+
+fn status(reason: Reason) -> StatusCode {
+    let status = reason.class().row().status;
+    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+fn heading(reason: Reason) -> &'static str {
+    match reason {
+        Reason::ProviderUnavailable => "Your identity provider cannot be reached",
+        Reason::CsrfInvalid => "This request did not come from a page of yours",
+        Reason::RateLimited => "Too many attempts",
+        Reason::DatabaseUnavailable => "The server cannot be used at the moment",
+        Reason::BodyTooLarge => "The form is too large",
+        Reason::PersonDisabled => "Your account is disabled",
+        _ => "You are not signed in",
+    }
+}

@@ -1,0 +1,115 @@
+//! What the pages read of a request: cookies, address, where it comes from, and forms.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::FromRequestParts;
+use axum::extract::rejection::BytesRejection;
+use axum::http::header::{COOKIE, HeaderName, ORIGIN};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use cookie::Cookie;
+
+use super::super::address::ClientAddress;
+use super::super::media::check_media_type;
+use super::refused::{Failure, failed};
+use crate::app::App;
+use crate::form::{Parameters, TokenForm};
+use crate::people::csrf::Sender;
+use crate::people::{ReturnTo, session};
+use crate::reason::Reason;
+
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// The fields of our forms.
+const FIELDS: Parameters = Parameters {
+    known: &[&["csrf", "return_to"]],
+    repeatable: &[],
+};
+
+/// Who sends a request.
+#[derive(Debug)]
+pub struct Visitor {
+    pub cookies: Vec<(String, String)>,
+    pub address: Option<IpAddr>,
+    /// The query as it was sent, without the question mark.
+    pub query: String,
+    headers: HeaderMap,
+}
+
+impl FromRequestParts<Arc<App>> for Visitor {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Infallible> {
+        let ClientAddress(address) = ClientAddress::from_request_parts(parts, app).await?;
+        Ok(Self {
+            cookies: cookies(&parts.headers),
+            address,
+            query: parts.uri.query().unwrap_or_default().to_owned(),
+            headers: parts.headers.clone(),
+        })
+    }
+}
+
+/// The cookies of a request; HTTP/2 may send several header fields (RFC 9113 section 8.2.3).
+fn cookies(headers: &HeaderMap) -> Vec<(String, String)> {
+    let texts = headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    texts
+        .flat_map(Cookie::split_parse)
+        .filter_map(Result::ok)
+        .map(|cookie| (cookie.name().to_owned(), cookie.value().to_owned()))
+        .collect()
+}
+
+/// The value of a header field, as empty text if it cannot be read or occurs twice.
+fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?.to_str().unwrap_or_default();
+    Some(if values.next().is_none() { value } else { "" })
+}
+
+impl Visitor {
+    /// Where a sign-in leads back to, as the query says.
+    pub fn return_to(&self) -> ReturnTo {
+        let mut pairs = url::form_urlencoded::parse(self.query.as_bytes());
+        let named = pairs.find(|(name, _)| name == "return_to");
+        named.map_or_else(ReturnTo::default, |(_, path)| ReturnTo::read(&path))
+    }
+
+    /// Checks that a form comes from one of our pages: by the token that belongs to the session, and
+    /// by what the browser says of the sender. Returns where the form leads back to.
+    pub fn posted(
+        &self,
+        app: &App,
+        body: Result<Bytes, BytesRejection>,
+    ) -> Result<ReturnTo, Box<Response>> {
+        let refuse = |reason| Err(Box::new(failed(app, self, &Failure::of(reason))));
+        let body = match body {
+            Ok(body) => body,
+            Err(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+                return refuse(Reason::BodyTooLarge);
+            }
+            Err(_) => return refuse(Reason::CsrfInvalid),
+        };
+        let sender = Sender {
+            origin: text(&self.headers, &ORIGIN),
+            fetch_site: text(&self.headers, &FETCH_SITE),
+        };
+        let form = check_media_type(&self.headers).and_then(|()| TokenForm::parse(&body, &FIELDS));
+        let Ok(form) = form else {
+            return refuse(Reason::CsrfInvalid);
+        };
+        let expected = session::csrf(app, &self.cookies);
+        let is_ours = expected.is_some_and(|csrf| csrf.is(form.get("csrf")));
+        if !is_ours || !sender.may_be_ours(&app.config.own) {
+            return refuse(Reason::CsrfInvalid);
+        }
+        let return_to = form.get("return_to").map(ReturnTo::read);
+        Ok(return_to.unwrap_or_default())
+    }
+}

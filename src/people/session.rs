@@ -1,0 +1,281 @@
+//! Sessions: who a cookie stands for, and what that person may do at this moment.
+//!
+//! The row of a session is read and judged at each request, on whichever replica: the person, the
+//! provider and the memberships as they are now. So an end, and an operator's change, count at once.
+
+mod end;
+mod start;
+
+use std::sync::Arc;
+
+use carnet_jose::{Purpose, base64url, from_base64url, sha256};
+use serde_json::{Map, Value};
+
+use super::csrf::Csrf;
+use crate::app::App;
+use crate::clock::Timestamp;
+use crate::config::OwnUrls;
+use crate::ids::{self, SessionId};
+use crate::model::{Freshness, IdentityProvider, SecondFactor};
+use crate::reason::Reason;
+use crate::store::{Person, StoreError, StoredSession};
+
+pub use carnet_engine::people::Roles;
+pub use end::{OwnSession, end_own, own_sessions, sign_out};
+pub use start::{StartRefused, Started, refused, start};
+
+/// How often the last use of a session is written, in seconds.
+const NOTE_USE_SECONDS: i64 = 60;
+/// How old the proof of identity may be for an operator's change, in seconds.
+pub const OPERATOR_STEP_UP_SECONDS: i64 = 300;
+/// The length of a cookie's secret in base64url.
+const COOKIE_CHARACTERS: usize = 43;
+
+/// The name of the cookie. The prefix keeps other hosts and plain HTTP from setting it; over http,
+/// which is for loopback issuers only, browsers refuse the prefix.
+pub fn cookie_name(own: &OwnUrls) -> &'static str {
+    if is_https(own) {
+        "__Host-carnet-session"
+    } else {
+        "carnet-session"
+    }
+}
+
+/// Whether the pages are served over https, so that cookies are marked `Secure`.
+pub fn is_https(own: &OwnUrls) -> bool {
+    own.issuer().starts_with("https:")
+}
+
+/// The secret in the cookie of a session: 256 random bits.
+#[derive(Clone)]
+pub struct CookieSecret([u8; 32]);
+
+impl std::fmt::Debug for CookieSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CookieSecret(…)")
+    }
+}
+
+impl CookieSecret {
+    pub(super) fn generate() -> Self {
+        Self(ids::random())
+    }
+
+    /// The secret in these cookies. Two cookies of the name count as none: nobody could tell which
+    /// of them is ours.
+    fn of(cookies: &[(String, String)], own: &OwnUrls) -> Option<Self> {
+        let name = cookie_name(own);
+        let mut values = cookies.iter().filter(|(named, _)| named == name);
+        let (_, value) = values.next()?;
+        if values.next().is_some() || value.len() != COOKIE_CHARACTERS {
+            return None;
+        }
+        Some(Self(from_base64url(value)?.try_into().ok()?))
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The value of the cookie.
+    pub fn text(&self) -> String {
+        base64url(self.0)
+    }
+
+    /// What is stored of it.
+    fn hash(&self) -> [u8; 32] {
+        sha256(&self.0)
+    }
+}
+
+/// A session of a person who may sign in at the moment.
+#[derive(Clone, Debug)]
+pub struct Session {
+    pub id: SessionId,
+    pub person: Person,
+    pub provider: Arc<IdentityProvider>,
+    /// What the person may do now.
+    pub roles: Roles,
+    /// The claims that memberships can read, as they came at the sign-in.
+    pub claims: Map<String, Value>,
+    /// When the person proved who they are, as the provider says.
+    pub auth_time: Option<Timestamp>,
+    /// Whether the provider says that the person used a second factor.
+    pub second_factor: bool,
+    pub acr: Option<String>,
+    pub amr: Vec<String>,
+    pub created_at: Timestamp,
+    pub last_used_at: Timestamp,
+    /// When the session ends, unless it idles before.
+    pub expires_at: Timestamp,
+    /// The token of the session's forms.
+    pub csrf: Csrf,
+}
+
+/// What the cookies of a request stand for.
+#[derive(Clone, Debug)]
+pub enum Standing {
+    /// No cookie of ours, or one that cannot be.
+    SignedOut,
+    /// The session is over: by its time, by somebody who ended it, or because the person or the
+    /// provider was disabled.
+    Ended,
+    /// The session lasts, and no membership lets the person in any more.
+    NoMembership(Box<Session>),
+    Live(Box<Session>),
+}
+
+/// A kind of change, by the proof of identity that it asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// A change of what acts for one principal.
+    Rules,
+    /// A change of the server.
+    Operator,
+}
+
+/// Whether the proof of identity is recent enough for a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fresh {
+    /// It is, until then.
+    Until(Timestamp),
+    /// The person has to prove anew who they are.
+    StepUp,
+    /// It cannot be with this provider.
+    Never(Reason),
+}
+
+/// Judges the cookies of a request.
+///
+/// # Errors
+///
+/// If the database fails.
+pub async fn current(app: &App, cookies: &[(String, String)]) -> Result<Standing, StoreError> {
+    let own = &app.config.own;
+    let Some(secret) = CookieSecret::of(cookies, own) else {
+        return Ok(Standing::SignedOut);
+    };
+    let found = app.store.session_of_cookie(&secret.hash()).await?;
+    let Some((stored, person)) = found else {
+        return Ok(Standing::Ended);
+    };
+    let (snapshot, now) = (app.rules(), app.clock.now());
+    let provider = snapshot.identity_provider(stored.identity_provider);
+    let Some(provider) = provider.filter(|provider| provider.enabled && person.enabled) else {
+        return Ok(Standing::Ended);
+    };
+    if !is_in_time(app, &stored, now) {
+        return Ok(Standing::Ended);
+    }
+    let roles = carnet_engine::people::roles(&snapshot, provider, &stored.claims, now);
+    let session = Session::of(
+        stored,
+        person,
+        provider.clone(),
+        roles,
+        Csrf::of(&secret, own),
+    );
+    Ok(if session.roles.is_empty() {
+        Standing::NoMembership(Box::new(session))
+    } else {
+        Standing::Live(Box::new(session))
+    })
+}
+
+/// The token of the forms of the session that these cookies name, be it over or not.
+pub fn csrf(app: &App, cookies: &[(String, String)]) -> Option<Csrf> {
+    let own = &app.config.own;
+    CookieSecret::of(cookies, own).map(|secret| Csrf::of(&secret, own))
+}
+
+/// Whether neither of the two times of a session is over. What was ended since a backup is not
+/// known, so sessions from before a restore are over.
+fn is_in_time(app: &App, session: &StoredSession, now: Timestamp) -> bool {
+    let people = &app.config.people;
+    let absolute = session.created_at.plus_seconds(people.session_seconds);
+    let idle = session
+        .last_used_at
+        .plus_seconds(people.session_idle_seconds);
+    let is_older = |restored: Timestamp| session.created_at <= restored;
+    now < session.expires_at.min(absolute) && now < idle && !app.restored_at.is_some_and(is_older)
+}
+
+/// The purpose for which the ID token of a session is sealed.
+fn id_token_purpose(owner: &str) -> Purpose<'_> {
+    Purpose {
+        kind: "id_token of a session",
+        owner,
+    }
+}
+
+/// What the seal of a session's ID token names: this server and the session.
+fn seal_owner(own: &OwnUrls, id: SessionId) -> String {
+    format!("{} {id}", own.issuer())
+}
+
+impl Session {
+    fn of(
+        stored: StoredSession,
+        person: Person,
+        provider: Arc<IdentityProvider>,
+        roles: Roles,
+        csrf: Csrf,
+    ) -> Self {
+        Self {
+            id: stored.id,
+            person,
+            provider,
+            roles,
+            claims: stored.claims,
+            auth_time: stored.auth_time,
+            second_factor: stored.second_factor,
+            acr: stored.acr,
+            amr: stored.amr,
+            created_at: stored.created_at,
+            last_used_at: stored.last_used_at,
+            expires_at: stored.expires_at,
+            csrf,
+        }
+    }
+
+    /// Writes that the session is used, at most once a minute. A failure only makes the session idle
+    /// a little earlier.
+    pub async fn note_use(&self, app: &App) {
+        let now = app.clock.now();
+        let noted = now.plus_seconds(NOTE_USE_SECONDS.saturating_neg());
+        if self.last_used_at > noted {
+            return;
+        }
+        if let Err(error) = app.store.note_session_use(self.id, now, noted).await {
+            tracing::warn!(%error, "the use of a session cannot be written");
+        }
+    }
+
+    /// Whether the person proved recently enough who they are.
+    pub fn freshness(&self, app: &App, wanted: Write) -> Fresh {
+        let seconds = match wanted {
+            Write::Rules => app.config.people.step_up_seconds,
+            Write::Operator => OPERATOR_STEP_UP_SECONDS.min(app.config.people.step_up_seconds),
+        };
+        let proves = !matches!(
+            self.provider.second_factor,
+            SecondFactor::EnforcedByProvider
+        );
+        if proves && !self.second_factor {
+            return Fresh::StepUp;
+        }
+        let Some(proved_at) = self.auth_time else {
+            return match self.provider.freshness {
+                Freshness::AuthTime => Fresh::Never(Reason::AuthTimeMissing),
+                Freshness::NewSignIn => Fresh::StepUp,
+            };
+        };
+        // A provider's clock may be ahead; the proof is older than the session that rests on it.
+        let until = proved_at.min(self.created_at).plus_seconds(seconds);
+        if app.clock.now() < until {
+            Fresh::Until(until)
+        } else {
+            Fresh::StepUp
+        }
+    }
+}
