@@ -44,11 +44,11 @@ pub fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// Whether `text` has the form of an id of any kind, in any letter case: two characters, `_`, and
-/// 26 letters or digits.
+/// Whether `text` has the form of an id of any kind of object, in any letter case: two characters
+/// or `idp`, `_`, and 26 letters or digits.
 pub fn looks_like_id(text: &str) -> bool {
     text.split_once('_').is_some_and(|(prefix, rest)| {
-        prefix.len() == 2
+        (prefix.len() == 2 || prefix.eq_ignore_ascii_case("idp"))
             && rest.len() == 26
             && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
     })
@@ -212,6 +212,8 @@ mod tests {
             id.clone(),
             id.to_ascii_lowercase(),
             id.replacen("fc_", "zz_", 1),
+            id.replacen("fc_", "idp_", 1),
+            id.replacen("fc_", "Idp_", 1),
         ] {
             assert!(looks_like_id(&text) && check_name(&text).is_err(), "{text}");
         }

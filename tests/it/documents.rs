@@ -304,7 +304,9 @@ async fn every_sample_of_the_book_is_accepted() {
         apply
             .env("CARNET_DATA_DIR", &data)
             .env("CARNET_PROFILES_DIR", profiles);
-        apply.env("CARNET_KEY_FILES_DIR", "/etc/carnet/keys");
+        apply
+            .env("CARNET_KEY_FILES_DIR", "/etc/carnet/keys")
+            .env("CORP_CLIENT_SECRET", "of people.toml");
         crate::support::first_start(folder, &[("CARNET_DATA_DIR", data.to_str().unwrap())]);
         let applied = finished(apply.output().unwrap());
         assert_eq!(applied.code, 0, "{}: {applied:?}", path.display());

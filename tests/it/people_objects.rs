@@ -229,6 +229,12 @@ async fn a_client_secret_is_stored_sealed_and_leaves_the_server_by_no_way() {
     ] {
         answers.push_str(&server.admin("GET", path, Value::Null).await.text());
     }
+    let openapi = server
+        .admin("GET", "openapi.json", Value::Null)
+        .await
+        .json();
+    let member = "/components/schemas/IdentityProvider/properties/client_secret/writeOnly";
+    assert_eq!(openapi.pointer(member), Some(&json!(true)));
     let events = server.audit("limit=100").await;
     let replaced = events
         .iter()

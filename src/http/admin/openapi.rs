@@ -234,11 +234,15 @@ fn of_notification(time: &Value) -> [(&'static str, Value); 5] {
     ]
 }
 
-/// The read-only members of an identity provider or a membership.
+/// The members of an identity provider or a membership that only answers, or only bodies, have.
 fn of_people(kind: Kind) -> Vec<(&'static str, Value)> {
     let truth = |description: &str| json!({ "type": "boolean", "readOnly": true, "description": description });
     match kind {
         Kind::IdentityProvider => vec![
+            (
+                "client_secret",
+                json!({ "type": ["string", "null"], "writeOnly": true, "description": "The client secret at the provider. In no answer; a document without it keeps the stored one." }),
+            ),
             (
                 "redirect_uri",
                 json!({ "type": "string", "readOnly": true, "description": "The redirect URI to register at the provider." }),

@@ -34,7 +34,6 @@ pub struct IdentityProviderDocument {
     /// The client secret. It is stored sealed, and no answer contains it; a document without it
     /// keeps the stored one.
     #[serde(skip)]
-    #[schema(value_type = Option<String>, write_only)]
     pub client_secret: Option<ProviderSecret>,
     /// How this server authenticates at the token endpoint; by default `client_secret_basic`.
     #[serde(default)]
