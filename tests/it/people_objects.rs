@@ -357,6 +357,12 @@ async fn what_a_provider_cannot_prove_is_warned_of_when_it_is_saved() {
         new_sign_in,
         (vec!["freshness_unproved".to_owned()], json!(true))
     );
+    let shown = server.admin("GET", path, Value::Null).await.json();
+    let detail = shown["warnings"][0]["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("take prompt=login and max_age=0 out of the link"),
+        "{detail}"
+    );
     let silent = warned(json!({ "claims_supported": null }), "enabled", json!(true)).await;
     assert_eq!(silent, (vec![], json!(true)));
     let unproved = warned(json!({}), "second_factor", json!("enforced_by_provider")).await;

@@ -176,7 +176,7 @@ impl Document for IdentityProviderDocument {
         warn(
             self.freshness == Some(Freshness::NewSignIn),
             "freshness_unproved",
-            "nothing proves that the provider asked the person again: whoever sits at an open browser changes rules if it did not",
+            "nothing proves that the provider asked the person again: whoever sits at an open browser can take prompt=login and max_age=0 out of the link to the provider, whose own session answers then, and change rules",
         );
         warnings
     }
