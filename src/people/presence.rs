@@ -7,6 +7,17 @@ use crate::clock::Timestamp;
 use crate::model::{Freshness, IdentityProvider, SecondFactor};
 use crate::reason::Reason;
 
+/// Whether these claims prove the second factor that is wanted, as far as anything has to be proved.
+pub(super) fn is_proved(wanted: &SecondFactor, acr: Option<&str>, amr: &[String]) -> bool {
+    match wanted {
+        SecondFactor::EnforcedByProvider => true,
+        SecondFactor::Acr(accepted) => {
+            acr.is_some_and(|acr| accepted.iter().any(|accepted| accepted == acr))
+        }
+        SecondFactor::Amr(accepted) => amr.iter().any(|method| accepted.contains(method)),
+    }
+}
+
 /// Whether the ID token proves the second factor that the identity provider has to prove: `false`
 /// only if the operator said that the provider lets nobody in without one.
 pub(super) fn second_factor(

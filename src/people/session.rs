@@ -12,11 +12,12 @@ use carnet_jose::{Purpose, base64url, from_base64url, sha256};
 use serde_json::{Map, Value};
 
 use super::csrf::Csrf;
+use super::presence;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::config::OwnUrls;
 use crate::ids::{self, SessionId};
-use crate::model::{Freshness, IdentityProvider, SecondFactor};
+use crate::model::{Freshness, IdentityProvider};
 use crate::reason::Reason;
 use crate::store::{Person, StoreError, StoredSession};
 
@@ -117,8 +118,8 @@ pub struct Session {
 pub enum Standing {
     /// No cookie of ours, or one that cannot be.
     SignedOut,
-    /// The session is over: by its time, by somebody who ended it, or because the person or the
-    /// provider was disabled.
+    /// The session is over: by its time, by somebody who ended it, because the person or the
+    /// provider was disabled, or because the provider has to prove another second factor now.
     Ended,
     /// The session lasts, and no membership lets the person in any more.
     NoMembership(Box<Session>),
@@ -164,7 +165,9 @@ pub async fn current(app: &App, cookies: &[(String, String)]) -> Result<Standing
     let Some(provider) = provider.filter(|provider| provider.enabled && person.enabled) else {
         return Ok(Standing::Ended);
     };
-    if !is_in_time(app, &stored, now) {
+    let (acr, amr) = (stored.acr.as_deref(), &stored.amr);
+    let is_proved = presence::is_proved(&provider.second_factor, acr, amr);
+    if !is_proved || !is_in_time(app, &stored, now) {
         return Ok(Standing::Ended);
     }
     let roles = carnet_engine::people::roles(&snapshot, provider, &stored.claims, now);
@@ -257,11 +260,8 @@ impl Session {
             Write::Rules => app.config.people.step_up_seconds,
             Write::Operator => OPERATOR_STEP_UP_SECONDS.min(app.config.people.step_up_seconds),
         };
-        let proves = !matches!(
-            self.provider.second_factor,
-            SecondFactor::EnforcedByProvider
-        );
-        if proves && !self.second_factor {
+        let factor = &self.provider.second_factor;
+        if !presence::is_proved(factor, self.acr.as_deref(), &self.amr) {
             return Fresh::StepUp;
         }
         let Some(proved_at) = self.auth_time else {

@@ -1,7 +1,7 @@
 //! People who signed in, and their sessions. Whether a session is good is judged at each request, from
 //! its row: nothing of it is kept in memory.
 
-use carnet_entity::{person, session};
+use carnet_entity::{identity_provider, person, session};
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, ConnectionTrait as _, DatabaseTransaction,
@@ -63,6 +63,8 @@ pub struct NewSession {
     /// `person.id` is taken only for a person who is not known yet, `person.enabled` never.
     pub person: Person,
     pub session: StoredSession,
+    /// The version of the identity provider by which the sign-in was judged.
+    pub provider_version: i64,
     /// The SHA-256 of the cookie.
     pub cookie_hash: [u8; 32],
     /// The SHA-256 of the cookie of the session that this one takes the place of.
@@ -75,6 +77,9 @@ pub enum SessionBegun {
     Begun(Person),
     /// The person is not enabled; nothing was written.
     Disabled(Person),
+    /// The identity provider has another version than the one that judged the sign-in; nothing was
+    /// written.
+    ProviderChanged,
 }
 
 /// Sessions to end.
@@ -94,6 +99,18 @@ impl Store {
         mut event: AuditEvent,
     ) -> Result<SessionBegun, StoreError> {
         let transaction = self.begin().await?;
+        // Locks the row on PostgreSQL, so that a change of the provider waits, or is seen here.
+        let version: Option<i64> =
+            identity_provider::Entity::find_by_id(new.person.identity_provider.0)
+                .select_only()
+                .column(identity_provider::Column::Version)
+                .lock_shared()
+                .into_tuple()
+                .one(&transaction)
+                .await?;
+        if version != Some(new.provider_version) {
+            return Ok(SessionBegun::ProviderChanged);
+        }
         let person = seen(&transaction, new.person).await?;
         if !person.enabled {
             return Ok(SessionBegun::Disabled(person));

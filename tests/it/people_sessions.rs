@@ -1,6 +1,7 @@
 //! Sessions of people: how they begin, what they are worth, and how they end; and the pages around them.
 
 mod browser;
+mod changes;
 
 use std::collections::BTreeSet;
 
@@ -638,6 +639,7 @@ async fn people_2fa_1__only_a_recent_proof_with_a_second_factor_lets_a_person_wr
     people
         .put_provider(json!({ "freshness": "new_sign_in" }))
         .await;
+    browser.sign_in(&people, &claims).await;
     assert_eq!(fresh(&browser, Write::Rules).await, Fresh::StepUp);
     let answer = browser.step_up(&people, &claims).await;
     assert_eq!(answer.status, 303, "{}", answer.text());

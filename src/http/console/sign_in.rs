@@ -137,7 +137,10 @@ async fn signed_in_as(
             return no_membership(app, visitor, provider, &signed_in.raw_claims);
         }
         Err(StartRefused::Disabled) => Failure::at(Reason::PersonDisabled, provider),
-        Err(StartRefused::ProviderDisabled) => Failure::at(Reason::SignInExpired, provider),
+        Err(error @ (StartRefused::ProviderDisabled | StartRefused::ProviderChanged)) => Failure {
+            detail: Some(error.to_string()),
+            ..Failure::at(Reason::SignInExpired, provider)
+        },
         Err(StartRefused::Unavailable(error)) => Failure {
             detail: Some(error.to_string()),
             ..Failure::of(Reason::DatabaseUnavailable)

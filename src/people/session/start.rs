@@ -32,6 +32,8 @@ pub enum StartRefused {
     Disabled,
     #[error("the provider is disabled")]
     ProviderDisabled,
+    #[error("the provider was changed since it answered")]
+    ProviderChanged,
     #[error(transparent)]
     Unavailable(#[from] StoreError),
 }
@@ -42,7 +44,8 @@ pub enum StartRefused {
 /// # Errors
 ///
 /// If no membership gives the person a role, or if the person was disabled: then nothing is written
-/// but an audit event.
+/// but an audit event. If the provider was changed since it answered, by other rules than those that
+/// judged the answer.
 pub async fn start(
     app: &App,
     signed_in: &SignedIn,
@@ -63,6 +66,7 @@ pub async fn start(
     let new = NewSession {
         person: person(signed_in, now),
         session: stored(app, signed_in, now),
+        provider_version: signed_in.provider.version,
         cookie_hash: secret.hash(),
         replaces: CookieSecret::of(cookies, &app.config.own).map(|old| old.hash()),
     };
@@ -81,6 +85,7 @@ pub async fn start(
             });
             Err(StartRefused::Disabled)
         }
+        SessionBegun::ProviderChanged => Err(StartRefused::ProviderChanged),
         SessionBegun::Begun(person) => {
             let csrf = Csrf::of(&secret, &app.config.own);
             Ok(Started {

@@ -1,9 +1,9 @@
 //! Identity providers. The client secret is sealed, beside the document.
 
-use carnet_entity::{identity_provider, membership, person};
+use carnet_entity::{identity_provider, membership, person, session};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, PaginatorTrait as _,
-    QueryFilter as _, Value,
+    ActiveValue::Set, ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait as _,
+    PaginatorTrait as _, QueryFilter as _, QuerySelect as _, Value,
 };
 use serde_json::json;
 
@@ -48,6 +48,30 @@ impl Persist for IdentityProviderDocument {
             created_at: Set(object.created_at.millis()),
             updated_at: Set(object.updated_at.millis()),
         })
+    }
+
+    /// Ends the sessions of the identity provider if they are worth nothing after the update. The
+    /// row is locked first: a sign-in that was judged by it either waits and is refused, or its
+    /// session ends here.
+    async fn before_update(
+        transaction: &DatabaseTransaction,
+        object: &Stored<Self>,
+    ) -> Result<(), StoreError> {
+        let id = id::<IdentityProviderId>(&object.id)?.0;
+        let row = identity_provider::Entity::find_by_id(id)
+            .lock_exclusive()
+            .one(transaction)
+            .await?;
+        let Some(before) = row.map(of_row).transpose()? else {
+            return Ok(());
+        };
+        if object.document.ends_sessions_of(&before.document) {
+            session::Entity::delete_many()
+                .filter(session::Column::IdentityProvider.eq(id))
+                .exec(transaction)
+                .await?;
+        }
+        Ok(())
     }
 
     fn change_key(object: &Stored<Self>) -> &str {

@@ -78,6 +78,14 @@ pub trait Persist: Document {
         std::future::ready(Ok(()))
     }
 
+    /// Ends what must not outlive an update to this object, before its row is written.
+    fn before_update(
+        _: &DatabaseTransaction,
+        _: &Stored<Self>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        std::future::ready(Ok(()))
+    }
+
     /// Selects the rows whose name or id is `reference`.
     fn rows_called(reference: &str) -> Condition {
         let named = Condition::any().add(Self::NAME.eq(reference.to_ascii_lowercase()));
@@ -269,6 +277,7 @@ impl Store {
                 )
             }
             Write::Update(object, was) => {
+                D::before_update(&transaction, object).await?;
                 let update = D::Entity::update_many()
                     .set(D::row(object)?)
                     .filter(unchanged(object, was)?);

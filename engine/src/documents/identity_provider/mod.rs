@@ -188,6 +188,16 @@ impl IdentityProviderDocument {
         self.profile.as_deref().unwrap_or(DEFAULT_PROFILE)
     }
 
+    /// Whether sessions that began while the document was `before` must end when it becomes this
+    /// one: nobody may sign in any more, or their proofs of identity were judged by other rules.
+    pub fn ends_sessions_of(&self, before: &Self) -> bool {
+        !self.enabled
+            || self.issuer != before.issuer
+            || self.client_id != before.client_id
+            || self.second_factor != before.second_factor
+            || self.freshness.unwrap_or_default() != before.freshness.unwrap_or_default()
+    }
+
     /// Whether people of this provider can change anything, as far as is known: their freshness can
     /// be proved.
     pub fn writes(&self, state: &IdentityProviderState) -> bool {
