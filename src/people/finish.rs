@@ -61,6 +61,14 @@ pub struct SignedIn {
     pub attempt: String,
 }
 
+/// Whether a callback answers an attempt that this browser began here. Others can be sent by anybody,
+/// and by any web page through the browsers of other people.
+pub fn has_attempt(app: &App, query: &str, cookies: &[(String, String)]) -> bool {
+    let (own, now) = (&app.config.own, app.clock.now());
+    let state = Callback::read(query).ok().and_then(|read| read.state);
+    state.is_some_and(|state| Attempt::of_state(own, &app.keys, cookies, &state, now).is_some())
+}
+
 /// Judges a callback. `query` is what follows the question mark, `cookies` are those that came with
 /// the request. Nothing is written.
 pub async fn finish(

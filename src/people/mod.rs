@@ -23,7 +23,7 @@ mod userinfo;
 
 pub use attempt::{ATTEMPT_SECONDS, AttemptCookie};
 pub use begin::{Begun, Purpose, begin};
-pub use finish::{SignedIn, finish};
+pub use finish::{SignedIn, finish, has_attempt};
 pub use logout::end_session_url;
 pub use refusal::SignInRefusal;
 pub use relying_party::redirect_uri;

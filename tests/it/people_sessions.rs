@@ -2,6 +2,7 @@
 
 mod browser;
 mod changes;
+mod strangers;
 
 use std::collections::BTreeSet;
 
@@ -676,20 +677,35 @@ async fn sign_ins_of_one_address_are_limited() {
         People::with(&[("CARNET_RATE_LIMITS__SIGN_INS_PER_MINUTE_PER_ADDRESS", "3")]).await;
     let mut browser = people.browser();
     browser.address = Some("192.0.2.1");
+    let begun = people.browser().get("/console/sign-in/corp").await;
+    browser.keep(&begun.headers);
+    let attempt = browser.cookies.clone();
+    let location = begun.header("location").unwrap().replace('?', "&");
+    let state = location
+        .split('&')
+        .find(|pair| pair.starts_with("state="))
+        .unwrap();
     for path in [
         "/console/sign-in/corp",
-        "/console/sign-in/corp/callback?state=x&code=y",
+        &format!("/console/sign-in/corp/callback?error=x&{state}"),
     ] {
-        for _ in 0..3 {
-            assert_ne!(browser.get(path).await.status, 429);
+        let mut answers = Vec::new();
+        for address in [
+            "192.0.2.1",
+            "192.0.2.1",
+            "192.0.2.1",
+            "192.0.2.1",
+            "192.0.2.2",
+        ] {
+            browser.address = Some(address);
+            browser.cookies.clone_from(&attempt);
+            answers.push(browser.get(path).await);
         }
-        let answer = browser.get(path).await;
-        refused(&answer, 429, "rate_limited");
-        let wait: u32 = answer.header("retry-after").unwrap().parse().unwrap();
+        let limited: Vec<bool> = answers.iter().map(|answer| answer.status == 429).collect();
+        assert_eq!(limited, [false, false, false, true, false], "{path}");
+        refused(&answers[3], 429, "rate_limited");
+        let wait: u32 = answers[3].header("retry-after").unwrap().parse().unwrap();
         assert!((1..=61).contains(&wait), "{wait}");
-        browser.address = Some("192.0.2.2");
-        assert_ne!(browser.get(path).await.status, 429);
-        browser.address = Some("192.0.2.1");
     }
     assert_eq!(people.browser().get("/console/sign-in").await.status, 200);
 }

@@ -61,8 +61,17 @@ impl From<Refusal> for Failure {
     }
 }
 
-/// Counts and logs a refusal, and answers with its page.
+/// Logs a refusal, counts it, and answers with its page.
 pub fn failed(app: &App, visitor: &Visitor, failure: &Failure) -> Response {
+    if failure.reason.class().row().callers_fault {
+        app.limits.note_refusal(visitor.address);
+    }
+    failed_uncounted(app, visitor, failure)
+}
+
+/// The same for a request that any web page can make the browsers of other people send: it must not
+/// use up the limit of their address.
+pub fn failed_uncounted(app: &App, visitor: &Visitor, failure: &Failure) -> Response {
     let id = note(app, visitor, failure);
     let reason = failure.reason;
     let frame = Frame::new(&app.config.own);
@@ -96,6 +105,7 @@ pub fn no_membership(
     provider: &Arc<IdentityProvider>,
     claims: &serde_json::Map<String, serde_json::Value>,
 ) -> Response {
+    app.limits.note_refusal(visitor.address);
     note(app, visitor, &Failure::at(Reason::NoMembership, provider));
     page_without_membership(app, provider, None, claims)
 }
@@ -138,16 +148,12 @@ pub fn of_sign_in(refusal: SignInRefusal, provider: &IdentityProvider, again: St
     }
 }
 
-/// Counts a refusal, and writes its log line. Those that are the caller's fault count against the
-/// limit of the address.
+/// Counts a refusal among all refusals, and writes its log line.
 fn note(app: &App, visitor: &Visitor, failure: &Failure) -> EventId {
     let id = EventId::new(app.clock.now());
     let reason = failure.reason;
     note_refusal(reason);
     metrics::counter!("carnet_refusals_total", "reason" => reason.code()).increment(1);
-    if reason.class().row().callers_fault {
-        app.limits.note_refusal(visitor.address);
-    }
     let address = visitor.address.map(|address| address.to_string());
     let provider = failure.provider.as_deref();
     let detail = failure.detail.as_deref();

@@ -15,7 +15,7 @@ use super::super::error::not_found;
 use super::account::answer_unless_live;
 use super::cookies;
 use super::page::{Choice, Frame, LeavePage, SignInPage, render, see_other};
-use super::refused::{Failure, failed, no_membership, of_sign_in};
+use super::refused::{Failure, failed, failed_uncounted, no_membership, of_sign_in};
 use super::visitor::Visitor;
 use crate::app::App;
 use crate::limits::SignInStep;
@@ -58,6 +58,9 @@ pub async fn begin(
     };
     let return_to = visitor.return_to();
     let again = link(&app, &provider, &return_to);
+    if let Some(answer) = answer_unless_opened(&app, &visitor, &provider, &again) {
+        return answer;
+    }
     match app.limits.take_sign_in(SignInStep::Begin, visitor.address) {
         Ok(()) => {}
         Err(refusal) => return limited(&app, &visitor, refusal, again),
@@ -82,10 +85,12 @@ pub async fn callback(
         return not_found(State(app), address, uri.0).await;
     };
     let again = link(&app, &provider, &ReturnTo::default());
-    let limits = app
-        .limits
-        .take_sign_in(SignInStep::Callback, visitor.address);
-    if let Err(refusal) = limits {
+    if let Some(answer) = answer_unless_opened(&app, &visitor, &provider, &again) {
+        return answer;
+    }
+    let is_ours = people::has_attempt(&app, &visitor.query, &visitor.cookies);
+    let step = SignInStep::Callback;
+    if is_ours && let Err(refusal) = app.limits.take_sign_in(step, visitor.address) {
         return limited(&app, &visitor, refusal, again);
     }
     let finished = people::finish(&app, &provider, &visitor.query, &visitor.cookies).await;
@@ -100,7 +105,8 @@ pub async fn callback(
             let return_to = refusal.return_to.take().unwrap_or_default();
             let again = link(&app, &provider, &return_to);
             let failure = of_sign_in(refusal, &provider, again);
-            (attempt, failed(&app, &visitor, &failure))
+            let answer = if is_ours { failed } else { failed_uncounted };
+            (attempt, answer(&app, &visitor, &failure))
         }
     };
     // An attempt is over once it is answered.
@@ -198,6 +204,25 @@ pub async fn step_up(
         }
         Err(refusal) => failed(&app, &visitor, &of_sign_in(refusal, provider, again)),
     }
+}
+
+/// The answer to a request that is not a person's who opens a page. It uses up no limit: any web page
+/// can make the browsers of others send such requests.
+fn answer_unless_opened(
+    app: &App,
+    visitor: &Visitor,
+    provider: &IdentityProvider,
+    again: &str,
+) -> Option<Response> {
+    if visitor.may_open_a_page() {
+        return None;
+    }
+    let failure = Failure {
+        detail: Some("the browser opens no page with this request".to_owned()),
+        again: Some(again.to_owned()),
+        ..Failure::at(Reason::CsrfInvalid, provider)
+    };
+    Some(failed_uncounted(app, visitor, &failure))
 }
 
 fn enabled(app: &App, name: &str) -> Option<Arc<IdentityProvider>> {

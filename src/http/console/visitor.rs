@@ -23,6 +23,9 @@ use crate::people::{ReturnTo, session};
 use crate::reason::Reason;
 
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+const PURPOSE: HeaderName = HeaderName::from_static("sec-purpose");
 /// The fields of our forms.
 const FIELDS: Parameters = Parameters {
     known: &[&["csrf", "return_to"]],
@@ -79,6 +82,17 @@ impl Visitor {
         let mut pairs = url::form_urlencoded::parse(self.query.as_bytes());
         let named = pairs.find(|(name, _)| name == "return_to");
         named.map_or_else(ReturnTo::default, |(_, path)| ReturnTo::read(&path))
+    }
+
+    /// Whether the request may be that of a person who opens a page, by what the browser says (Fetch
+    /// Metadata Request Headers). Images, frames and scripts of other sites are none, nor are pages
+    /// that they have fetched in advance.
+    pub fn may_open_a_page(&self) -> bool {
+        let is = |name: &HeaderName, wanted: &str| {
+            text(&self.headers, name).is_none_or(|said| said == wanted)
+        };
+        let in_advance = self.headers.contains_key(&PURPOSE);
+        !in_advance && is(&FETCH_MODE, "navigate") && is(&FETCH_DEST, "document")
     }
 
     /// Checks that a form comes from one of our pages: by the token that belongs to the session, and

@@ -273,7 +273,7 @@ impl Browser<'_> {
         answer
     }
 
-    fn keep(&mut self, headers: &HeaderMap) {
+    pub fn keep(&mut self, headers: &HeaderMap) {
         for set in headers.get_all("set-cookie") {
             let text = set.to_str().unwrap();
             let (name, value) = text.split(';').next().unwrap().split_once('=').unwrap();
