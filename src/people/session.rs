@@ -118,6 +118,8 @@ pub struct Session {
 pub enum Standing {
     /// No cookie of ours, or one that cannot be.
     SignedOut,
+    /// No session has this cookie: the session was ended and removed, or there never was one.
+    Unknown,
     /// The session is over: by its time, by somebody who ended it, because the person or the
     /// provider was disabled, or because the provider has to prove another second factor now.
     Ended,
@@ -158,7 +160,7 @@ pub async fn current(app: &App, cookies: &[(String, String)]) -> Result<Standing
     };
     let found = app.store.session_of_cookie(&secret.hash()).await?;
     let Some((stored, person)) = found else {
-        return Ok(Standing::Ended);
+        return Ok(Standing::Unknown);
     };
     let (snapshot, now) = (app.rules(), app.clock.now());
     let provider = snapshot.identity_provider(stored.identity_provider);

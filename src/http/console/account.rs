@@ -50,7 +50,11 @@ pub async fn answer_unless_live(app: &App, visitor: &Visitor) -> Result<Box<Sess
         }
         Ok(Standing::NoMembership(session)) => Err(membership_withdrawn(app, &session)),
         Ok(Standing::SignedOut) => Err(see_other(&format!("{home}/sign-in"), None)),
-        Ok(Standing::Ended) => {
+        Ok(standing @ (Standing::Unknown | Standing::Ended)) => {
+            if matches!(standing, Standing::Unknown) {
+                // Whoever invents cookies reads the database with each of them.
+                app.limits.note_refusal(visitor.address);
+            }
             let page = SessionEndedPage {
                 link: format!("{home}/sign-in"),
                 frame: Frame::new(&app.config.own),

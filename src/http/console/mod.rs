@@ -27,10 +27,13 @@ use axum::routing::{get, post};
 use carnet_gateway::host;
 use url::Url;
 
+use self::refused::failed;
+use self::visitor::Visitor;
 use super::address::ClientAddress;
 use super::error::not_found;
 use crate::app::App;
 use crate::config::OwnUrls;
+use crate::limits::AddressAdmission;
 use crate::people::session::is_https;
 
 /// Most bytes of a form.
@@ -45,6 +48,8 @@ const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-p
 const TRANSPORT_SECURITY: HeaderValue = HeaderValue::from_static("max-age=31536000");
 /// The end of the path at which providers answer: its URL holds a code.
 const CALLBACK: &str = "/callback";
+/// Where the stylesheet and the icon lie, which cost nothing.
+const ASSETS: &str = "/console/assets/";
 
 /// The routes below the issuer's path.
 pub fn routes(app: &Arc<App>) -> Router<Arc<App>> {
@@ -66,7 +71,8 @@ pub fn routes(app: &Arc<App>) -> Router<Arc<App>> {
 }
 
 /// Where there is no provider to sign in with, or at another host than the issuer's, there are no
-/// pages. All answers have the headers of pages.
+/// pages. Requests are admitted by their address, as at the token endpoint, since each may cost a
+/// read of the database. All answers have the headers of pages.
 async fn around_pages(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     if !has_providers(&app) || !is_at_issuer(&parts, &app.config.own) {
@@ -76,7 +82,16 @@ async fn around_pages(State(app): State<Arc<App>>, request: Request, next: Next)
         return not_found(State(app), address, uri).await;
     }
     let has_code = parts.uri.path().ends_with(CALLBACK);
-    let mut response = next.run(Request::from_parts(parts, body)).await;
+    let Ok(visitor) = Visitor::from_request_parts(&mut parts, &app).await;
+    let admitted = if parts.uri.path().starts_with(ASSETS) {
+        Ok(AddressAdmission::default())
+    } else {
+        app.limits.admit(visitor.address).await
+    };
+    let mut response = match &admitted {
+        Ok(_) => next.run(Request::from_parts(parts, body)).await,
+        Err(refusal) => failed(&app, &visitor, &refusal.clone().into()),
+    };
     secure(response.headers_mut(), &app.config.own, has_code);
     response
 }

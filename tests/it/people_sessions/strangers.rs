@@ -1,7 +1,7 @@
 //! Requests that no person of this server makes: of other sites, of strangers, and by the thousand.
 
-use super::browser::{Browser, PROVIDER, People};
-use super::refused;
+use super::browser::{Browser, PROVIDER, People, SESSION};
+use super::{ended, refused};
 
 /// How many refusals and sign-ins an address has a minute in these tests.
 const FEW: &[(&str, &str)] = &[
@@ -92,4 +92,43 @@ async fn answers_to_no_sign_in_of_the_browser_use_up_no_limit_of_an_address() {
         }
     }
     assert!(!is_within(&people));
+}
+
+#[tokio::test]
+async fn an_address_that_invents_cookies_and_forges_forms_is_limited_and_its_neighbours_are_not() {
+    for forges in [false, true] {
+        let people = People::with(FEW).await;
+        let (mut person, mut stranger) = (people.signed_in().await, people.browser());
+        person.address = Some("192.0.2.2");
+        stranger.address = Some(ADDRESS);
+        for count in 0..2 {
+            assert!(is_within(&people), "{count}");
+            let cookie = carnet_jose::base64url(carnet::ids::random::<32>());
+            stranger.cookies.insert(SESSION.to_owned(), cookie);
+            if forges {
+                let answer = stranger.post("/console/step-up", &[("csrf", "x")]).await;
+                refused(&answer, 403, "csrf_invalid");
+            } else {
+                ended(&stranger.get("/console").await);
+            }
+        }
+        assert!(!is_within(&people));
+        // While one request of the address is under way, others wait for a second and are refused.
+        let limits = &people.server.app.limits;
+        let turn = limits.admit(ADDRESS.parse().ok()).await.unwrap();
+        assert!(turn.is_on_probation());
+        for path in ["/console", "/console/sign-in", "/console/signed-out"] {
+            refused(&stranger.get(path).await, 429, "rate_limited");
+        }
+        let page = person.get("/console").await;
+        assert_eq!(page.status, 200);
+        let page = page.text();
+        let mut assets = page
+            .split('"')
+            .filter(|part| part.starts_with("/console/assets/"));
+        let asset = stranger.get(assets.next().unwrap()).await;
+        assert_eq!(asset.status, 200);
+        drop(turn);
+        assert_eq!(stranger.get("/console/sign-in").await.status, 200);
+    }
 }
