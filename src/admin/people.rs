@@ -114,8 +114,8 @@ impl Managed for IdentityProviderDocument {
     }
 }
 
-/// The members that must not change, each with the reason: by another issuer or profile, the same
-/// values would mean other persons.
+/// The members that must not change, each with the reason: by another issuer, profile or client, the
+/// same values would mean other persons.
 async fn fixed(
     document: &IdentityProviderDocument,
     app: &App,
@@ -123,11 +123,9 @@ async fn fixed(
 ) -> Result<Vec<(&'static str, &'static str)>, Rejected> {
     let is_moved = document.issuer != present.document.issuer;
     let is_read_otherwise = document.profile_name() != present.document.profile_name();
-    if !is_moved && !is_read_otherwise {
-        return Ok(Vec::new());
-    }
+    let is_another_client = document.client_id != present.document.client_id;
     let mut fixed = Vec::new();
-    if app.store.has_memberships_of(&present.name).await? {
+    if (is_moved || is_read_otherwise) && app.store.has_memberships_of(&present.name).await? {
         let why = "must not change while memberships refer to the identity provider";
         fixed.extend(is_moved.then_some(("/issuer", why)));
         fixed.extend(is_read_otherwise.then_some(("/profile", why)));
@@ -137,6 +135,11 @@ async fn fixed(
     if fixed.is_empty() && is_moved && app.store.has_people_of(id).await? {
         let why = "must not change after people signed in: they would be taken for others; make another identity provider";
         fixed.push(("/issuer", why));
+    }
+    // A provider may give each client other values of `sub` (OpenID Connect Core 1.0 section 8.1).
+    if is_another_client && app.store.has_disabled_people_of(id).await? {
+        let why = "must not change while people of the identity provider are disabled: the provider may call them by other subs then, and they would not be disabled any more";
+        fixed.push(("/client_id", why));
     }
     Ok(fixed)
 }

@@ -110,6 +110,17 @@ impl Store {
         Ok(found.one(&self.read).await?.is_some())
     }
 
+    /// Whether anybody is disabled who has signed in at this identity provider.
+    pub async fn has_disabled_people_of(
+        &self,
+        provider: IdentityProviderId,
+    ) -> Result<bool, StoreError> {
+        let found = person::Entity::find()
+            .filter(person::Column::IdentityProvider.eq(provider.0))
+            .filter(person::Column::Enabled.eq(false));
+        Ok(found.one(&self.read).await?.is_some())
+    }
+
     /// The sealed client secrets, each with the name of its identity provider.
     pub async fn provider_secrets(&self) -> Result<Vec<(String, String)>, StoreError> {
         let all = self.all_objects::<IdentityProviderDocument>().await?;

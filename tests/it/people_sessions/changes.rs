@@ -115,3 +115,30 @@ async fn a_sign_in_that_was_judged_by_an_older_version_of_its_provider_is_refuse
         (0, 0)
     );
 }
+
+#[tokio::test]
+async fn a_client_id_stays_while_people_of_the_provider_are_disabled() {
+    let people = People::new().await;
+    people.signed_in().await;
+    let path = format!("people/{}", people.person().await);
+    let disable = async |enabled: bool| {
+        let body = json!({ "enabled": enabled });
+        assert_eq!(people.server.admin("PATCH", &path, body).await.status, 200);
+    };
+    let change = json!({ "client_id": "carnet-again" });
+    disable(false).await;
+    let refused = people.server.admin("PATCH", CORP, change.clone()).await;
+    let text = refused.text();
+    assert_eq!(refused.status, 422, "{text}");
+    assert!(
+        text.contains("/client_id") && text.contains("disabled"),
+        "{text}"
+    );
+    let renamed = json!({ "display_name": "Corp" });
+    assert_eq!(
+        people.server.admin("PATCH", CORP, renamed).await.status,
+        200
+    );
+    disable(true).await;
+    assert_eq!(people.server.admin("PATCH", CORP, change).await.status, 200);
+}
