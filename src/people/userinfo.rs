@@ -77,11 +77,15 @@ pub(super) async fn ask(
         .map_err(|error| wrong(&format!("the answer is {error}")))
 }
 
-/// The claims of both. Those of userinfo count, except for what only an ID token can state.
+/// The claims of both. Those of userinfo count, except for what only an ID token can state. Whether an
+/// address is verified, the source says that has the address.
 pub(super) fn merged(
     mut of_id_token: Map<String, Value>,
     of_userinfo: Map<String, Value>,
 ) -> Map<String, Value> {
+    if of_userinfo.contains_key("email") {
+        of_id_token.shift_remove("email_verified");
+    }
     let more = of_userinfo.into_iter();
     of_id_token.extend(more.filter(|(name, _)| !OF_ID_TOKEN.contains(&name.as_str())));
     of_id_token

@@ -545,6 +545,30 @@ async fn oidcc_5_3_1__userinfo_adds_claims_and_states_nothing_of_the_sign_in() {
 }
 
 #[tokio::test]
+async fn an_address_of_userinfo_is_not_verified_by_the_id_token() {
+    let mut desk = Desk::new().await;
+    desk.provider.claims_from = ClaimsFrom::Userinfo;
+    for (userinfo, email) in [
+        (json!({}), Some("pat@work.test")),
+        (json!({ "email": "ceo@work.test" }), None),
+        (
+            json!({ "email": "ceo@work.test", "email_verified": false }),
+            None,
+        ),
+        (
+            json!({ "email": "pat@home.test", "email_verified": true }),
+            Some("pat@home.test"),
+        ),
+    ] {
+        desk.login.says_at_userinfo(userinfo.clone());
+        let signed_in = desk.sign_in().await.unwrap();
+        assert_eq!(signed_in.email.as_deref(), email, "{userinfo}");
+        let verified = signed_in.claims.get("email_verified") == Some(&json!(true));
+        assert_eq!(verified, email.is_some(), "{userinfo}");
+    }
+}
+
+#[tokio::test]
 async fn oidcrp_2_2__the_provider_is_told_whose_session_ends() {
     let mut desk = Desk::new().await;
     let signed_in = desk.sign_in().await.unwrap();
