@@ -1,6 +1,6 @@
 //! The key sets of trusted issuers over a restart, and the restore of a backup.
 
-use carnet_entity::{change_counter, key_set};
+use carnet_entity::{change_counter, key_set, session};
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::{Expr, OnConflict};
 use sea_orm::{ColumnTrait as _, EntityTrait as _, ExprTrait as _, QueryFilter as _};
@@ -78,7 +78,8 @@ impl Store {
     }
 
     /// Notes that the database was restored from a backup. What was used or revoked since the backup
-    /// is not known any more, nor which keys were withdrawn.
+    /// is not known any more, nor which keys were withdrawn and which people and sessions were ended.
+    /// Sessions are removed, since a replica that runs already does not learn of the restore.
     pub async fn note_restore(&self, now: Timestamp) -> Result<(), StoreError> {
         let transaction = self.begin().await?;
         change_counter::Entity::update_many()
@@ -90,6 +91,7 @@ impl Store {
             .exec(&transaction)
             .await?;
         key_set::Entity::delete_many().exec(&transaction).await?;
+        session::Entity::delete_many().exec(&transaction).await?;
         Ok(transaction.commit().await?)
     }
 

@@ -392,6 +392,14 @@ async fn people_sess_1__sessions_from_before_a_restore_have_ended() {
     let restored = people.server.another_node().await;
     let cookies = [(SESSION.to_owned(), browser.session().unwrap())];
     let standing = session::current(&restored.app, &cookies).await.unwrap();
+    assert!(matches!(standing, Standing::Unknown), "{standing:?}");
+    // A replica that started before does not know of the restore.
+    assert_eq!(people.count("session").await, 0);
+    ended(&browser.get("/console").await);
+    // What it begins at the moment of the restore is over for the others.
+    let browser = people.signed_in().await;
+    let cookies = [(SESSION.to_owned(), browser.session().unwrap())];
+    let standing = session::current(&restored.app, &cookies).await.unwrap();
     assert!(matches!(standing, Standing::Ended), "{standing:?}");
 }
 
