@@ -4,10 +4,12 @@
 //! Budgets refill evenly over a minute and are kept in memory: each replica counts for itself
 //! (`docs/src/reference/limits.md`).
 
+mod exchanges;
 mod limit;
 mod trials;
 
 use std::collections::HashSet;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,13 +18,14 @@ use moka::sync::Cache;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use exchanges::Exchanges;
 use limit::Limit;
 pub use trials::Trial;
 use trials::Trials;
 
 use crate::config::RateLimits;
 use crate::decision::TokenLimits;
-use crate::ids::{CredentialId, TrustedIssuerId};
+use crate::ids::{CredentialId, IdentityProviderId, TrustedIssuerId};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 
@@ -52,6 +55,9 @@ pub struct RateLimiter {
     introspections: Limit<String>,
     writes: Limit<String>,
     sign_ins: Limit<(SignInStep, IpAddr)>,
+    /// Sign-ins of larger IPv6 networks, as for refusals.
+    sign_in_networks: [(u8, Limit<(SignInStep, IpAddr)>); 2],
+    exchanges: Exchanges,
     /// The principals of whose rules an owner revokes tokens at the moment.
     revocations: Mutex<HashSet<String>>,
     trials: Trials,
@@ -154,12 +160,7 @@ impl RateLimiter {
     pub fn new(config: RateLimits) -> Self {
         Self {
             refusals: Limit::per_minute(config.refusals_per_minute_per_address),
-            networks: LARGER_NETWORKS.map(|(bits, times)| {
-                (
-                    bits,
-                    Limit::per_minute(config.refusals_per_minute_per_address.saturating_mul(times)),
-                )
-            }),
+            networks: of_larger_networks(config.refusals_per_minute_per_address),
             probation: Cache::builder()
                 .max_capacity(MOST_KEYS as u64)
                 .time_to_idle(MINUTE)
@@ -171,6 +172,8 @@ impl RateLimiter {
             introspections: Limit::per_minute(config.inactive_introspections_per_minute_per_client),
             writes: Limit::per_minute(config.admin_writes_per_minute_per_subject),
             sign_ins: Limit::per_minute(config.sign_ins_per_minute_per_address),
+            sign_in_networks: of_larger_networks(config.sign_ins_per_minute_per_address),
+            exchanges: Exchanges::new(),
             revocations: Mutex::default(),
             trials: Trials::new(),
         }
@@ -236,9 +239,7 @@ impl RateLimiter {
     }
 
     fn networks_of(&self, address: IpAddr) -> impl Iterator<Item = (&Limit<IpAddr>, IpAddr)> {
-        self.networks
-            .iter()
-            .filter_map(move |(bits, limit)| Some((limit, larger_network_of(address, *bits)?)))
+        around(&self.networks, address)
     }
 
     /// Takes one use from the limits of a token's trusted issuer, or of its client, and of its
@@ -277,12 +278,34 @@ impl RateLimiter {
         self.writes.take(&subject.to_owned())
     }
 
-    /// Takes one step of a sign-in from the budget of this address.
+    /// Takes one step of a sign-in from the budgets of this address and of its networks, or from
+    /// none of them.
     pub fn take_sign_in(&self, step: SignInStep, address: Option<IpAddr>) -> Result<(), Refusal> {
         let Some(address) = address else {
             return Ok(());
         };
-        self.sign_ins.take(&(step, network_of(address)))
+        let own = std::iter::once((&self.sign_ins, network_of(address)));
+        let all = own.chain(around(&self.sign_in_networks, address));
+        let mut taken = Vec::new();
+        for (limit, network) in all {
+            if let Err(refusal) = limit.take(&(step, network)) {
+                for (limit, network) in taken {
+                    Limit::give_back(limit, &(step, network));
+                }
+                return Err(refusal);
+            }
+            taken.push((limit, network));
+        }
+        Ok(())
+    }
+
+    /// One of the eight turns to exchange a code at this provider, until it is dropped. Waits five
+    /// seconds for it at most.
+    pub async fn exchange_turn(
+        &self,
+        provider: IdentityProviderId,
+    ) -> Result<OwnedSemaphorePermit, Refusal> {
+        self.exchanges.turn(provider).await
     }
 
     /// Counts the rules that a request of this token subject changed beyond the one change that
@@ -337,6 +360,8 @@ impl RateLimiter {
         self.networks.iter().for_each(|(_, limit)| limit.shrink());
         self.writes.shrink();
         self.sign_ins.shrink();
+        let larger = self.sign_in_networks.iter();
+        larger.for_each(|(_, limit)| limit.shrink());
         self.trials.shrink();
         self.credentials.shrink();
         self.issuers.shrink();
@@ -360,6 +385,20 @@ fn limited(wait: Duration) -> Refusal {
         .unwrap_or(u32::MAX)
         .saturating_add(1);
     Refusal::later(Reason::RateLimited, seconds)
+}
+
+/// The limits of larger IPv6 networks, where a /64 has so many uses a minute.
+fn of_larger_networks<K: Hash + Eq + Clone>(per_minute: u32) -> [(u8, Limit<K>); 2] {
+    LARGER_NETWORKS.map(|(bits, times)| (bits, Limit::per_minute(per_minute.saturating_mul(times))))
+}
+
+/// The larger IPv6 networks around an address, each with its limit.
+fn around<K>(
+    limits: &[(u8, Limit<K>)],
+    address: IpAddr,
+) -> impl Iterator<Item = (&Limit<K>, IpAddr)> {
+    let limits = limits.iter();
+    limits.filter_map(move |(bits, limit)| Some((limit, larger_network_of(address, *bits)?)))
 }
 
 /// One customer has a whole /64 of IPv6 addresses, so that counts as one.
@@ -552,6 +591,31 @@ mod tests {
             larger_network_of("::ffff:192.0.2.1".parse().unwrap(), 56),
             None
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sign_ins_of_larger_ipv6_networks_are_limited_too_and_a_refused_one_takes_nothing() {
+        // Two a minute for a /64, eight for a /56, thirty-two for a /48.
+        let limits = limits(0, 0);
+        let take = |step, text: &str| limits.take_sign_in(step, address(text));
+        let begins = |text: &str| take(SignInStep::Begin, text).is_ok();
+        for subnet in 0..4 {
+            let host = format!("2001:db8:1:20{subnet}::1");
+            assert!(begins(&host) && begins(&host), "{host}");
+            assert!(!begins(&host), "{host}");
+        }
+        assert!(!begins("2001:db8:1:2ff::1"), "a /56 has four budgets");
+        assert!(take(SignInStep::Callback, "2001:db8:1:2ff::1").is_ok());
+        // What was refused for the /56 was not taken from the /48.
+        for _ in 0..100 {
+            assert!(!begins("2001:db8:1:2ff::1"));
+        }
+        for subnet in 3..15 {
+            let host = format!("2001:db8:1:{subnet:x}00::1");
+            assert!(begins(&host) && begins(&host), "{host}");
+        }
+        assert!(!begins("2001:db8:1:ff00::1"), "a /48 has sixteen");
+        assert!(begins("2001:db8:2::1") && begins("192.0.2.1"));
     }
 
     #[test]

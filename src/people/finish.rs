@@ -152,6 +152,11 @@ async fn exchange(
     for (name, value) in client_assertion(app, provider)?.into_iter().flatten() {
         request = request.add_extra_param(name, value);
     }
+    let turn = app.limits.exchange_turn(provider.id).await;
+    let _turn = turn.map_err(|refusal| SignInRefusal {
+        retry_after: refusal.retry_after,
+        ..SignInRefusal::new(Reason::ProviderUnavailable, "too many codes are exchanged")
+    })?;
     let tokens: Tokens = request.request_async(http).await.map_err(not_exchanged)?;
     if *tokens.token_type() != CoreTokenType::Bearer {
         let detail = "token_type is not Bearer";

@@ -257,6 +257,25 @@ async fn a_provider_whose_metadata_cannot_be_used_is_unavailable() {
 }
 
 #[tokio::test]
+async fn a_code_is_exchanged_when_fewer_than_eight_others_are() {
+    let desk = Desk::new().await;
+    let provider = desk.fresh();
+    let limits = &desk.server.app.limits;
+    let mut turns = Vec::new();
+    for _ in 0..8 {
+        turns.push(limits.exchange_turn(provider.id).await.unwrap());
+    }
+    let begun = desk.begin(&provider, Purpose::SignIn).await;
+    let refusal = desk.finish(&provider, &begun).await.unwrap_err();
+    assert_eq!(refusal.reason.code(), "provider_unavailable");
+    assert_eq!(refusal.retry_after, Some(1));
+    assert!(desk.login.exchanged().is_empty());
+    drop(turns);
+    desk.finish(&provider, &begun).await.unwrap();
+    assert_eq!(desk.login.exchanged().len(), 1);
+}
+
+#[tokio::test]
 async fn a_slow_provider_is_given_up_after_five_seconds() {
     let desk = Desk::new().await;
     desk.login.does(Fault::Slow);
