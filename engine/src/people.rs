@@ -423,6 +423,19 @@ mod tests {
     }
 
     #[test]
+    fn a_membership_that_goes_after_its_provider_leaves_nothing_behind() {
+        let mut ground = Ground::new();
+        let who = || json!({ "sub": "alice" });
+        let membership = ground.add(1, Role::Auditor, None, who());
+        let provider = ground.provider(1);
+        ground.snapshot.set_identity_provider(provider.id, None);
+        ground.snapshot.set_membership(membership, None);
+        let again = Some((*provider).clone());
+        ground.snapshot.set_identity_provider(provider.id, again);
+        assert!(ground.roles(who()).is_empty());
+    }
+
+    #[test]
     fn addresses_count_only_verified_and_without_case_of_the_domain() {
         let mut ground = Ground::new();
         ground.add(

@@ -224,7 +224,7 @@ async fn person(
     let text = |name: &str| {
         let text = raw_claims.get(name).and_then(Value::as_str);
         text.filter(|text| !text.is_empty())
-            .map(|text| text.chars().take(MOST_OF_NAME).collect::<String>())
+            .map(|text| printable(text).take(MOST_OF_NAME).collect::<String>())
     };
     let is_verified = raw_claims.get("email_verified") == Some(&Value::Bool(true));
     Ok(SignedIn {
@@ -236,13 +236,24 @@ async fn person(
         claims,
         raw_claims,
         auth_time,
-        acr: proved.acr,
+        acr: proved.acr.map(|acr| printable(&acr).collect()),
         amr: proved.amr,
         second_factor,
         id_token: proved.text,
         return_to: attempt.return_to.clone(),
         step_up: attempt.step_up.as_ref().map(|step_up| step_up.session),
         attempt: String::new(),
+    })
+}
+
+/// A text without control characters: PostgreSQL stores no U+0000, and terminals obey others.
+fn printable(text: &str) -> impl Iterator<Item = char> {
+    text.chars().map(|character| {
+        if character.is_control() {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            character
+        }
     })
 }
 

@@ -8,7 +8,6 @@ use sea_orm::{
     EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _, Value,
 };
 use serde_json::Map;
-use uuid::Uuid;
 
 use super::{Store, StoreError, audit, json};
 use crate::audit::AuditEvent;
@@ -297,19 +296,27 @@ impl Store {
             .await?;
         let gone = rows
             .iter()
-            .map(|row| row.try_get_by_index(0))
-            .collect::<Result<Vec<Uuid>, _>>()?;
+            .map(|row| row.try_get_by_index(0).map(PersonId))
+            .collect::<Result<Vec<PersonId>, _>>()?;
         if gone.is_empty() {
             return Ok(false);
         }
         let full = u64::try_from(gone.len()).ok() == Some(step);
-        // Whoever signed in meanwhile stays.
+        self.forget(&gone, oldest).await?;
+        Ok(full)
+    }
+
+    /// Removes people, except those who were seen since `oldest` or are disabled: that may have come
+    /// about after they were chosen.
+    pub async fn forget(&self, people: &[PersonId], oldest: Timestamp) -> Result<(), StoreError> {
+        let ids = people.iter().map(|person| person.0);
         person::Entity::delete_many()
-            .filter(person::Column::Id.is_in(gone))
+            .filter(person::Column::Id.is_in(ids))
             .filter(person::Column::LastSeen.lt(oldest.millis()))
+            .filter(person::Column::Enabled.eq(true))
             .exec(&self.write)
             .await?;
-        Ok(full)
+        Ok(())
     }
 }
 

@@ -18,6 +18,18 @@ use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::telemetry::note_refusal;
 
+/// Claims about one sign-in that no membership compares and no operator needs: what a person copies
+/// for the operator goes by mail and chat.
+const OF_SIGN_IN: [&str; 7] = [
+    "nonce",
+    "at_hash",
+    "c_hash",
+    "s_hash",
+    "jti",
+    "sid",
+    "session_state",
+];
+
 /// What is refused, and why.
 #[derive(Clone, Debug)]
 pub struct Failure {
@@ -107,7 +119,10 @@ pub fn no_membership(
 ) -> Response {
     app.limits.note_refusal(visitor.address);
     note(app, visitor, &Failure::at(Reason::NoMembership, provider));
-    page_without_membership(app, provider, None, claims)
+    let of_person = claims.iter();
+    let of_person = of_person.filter(|(name, _)| !OF_SIGN_IN.contains(&name.as_str()));
+    let of_person = of_person.map(|(name, value)| (name.clone(), value.clone()));
+    page_without_membership(app, provider, None, &of_person.collect())
 }
 
 /// The same while a session lasts whose memberships were withdrawn.

@@ -142,6 +142,7 @@ async fn signed_in_as(
         Err(StartRefused::NoMembership) => {
             return no_membership(app, visitor, provider, &signed_in.raw_claims);
         }
+        Err(StartRefused::OtherPerson) => Failure::at(Reason::OtherPerson, provider),
         Err(StartRefused::Disabled) => Failure::at(Reason::PersonDisabled, provider),
         Err(error @ (StartRefused::ProviderDisabled | StartRefused::ProviderChanged)) => Failure {
             detail: Some(error.to_string()),

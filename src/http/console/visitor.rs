@@ -56,15 +56,15 @@ impl FromRequestParts<Arc<App>> for Visitor {
     }
 }
 
-/// The cookies of a request; HTTP/2 may send several header fields (RFC 9113 section 8.2.3).
+/// The cookies of a request; HTTP/2 may send several header fields (RFC 9113 section 8.2.3). One that
+/// is no ASCII text, which another program at the host may have set, does not hide the others.
 fn cookies(headers: &HeaderMap) -> Vec<(String, String)> {
-    let texts = headers
-        .get_all(COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    texts
-        .flat_map(Cookie::split_parse)
-        .filter_map(Result::ok)
+    let fields = headers.get_all(COOKIE).iter();
+    let cookies = fields.flat_map(|field| field.as_bytes().split(|byte| *byte == b';'));
+    cookies
+        .filter(|cookie| cookie.is_ascii())
+        .filter_map(|cookie| std::str::from_utf8(cookie).ok())
+        .filter_map(|cookie| Cookie::parse(cookie).ok())
         .map(|cookie| (cookie.name().to_owned(), cookie.value().to_owned()))
         .collect()
 }

@@ -32,6 +32,8 @@ pub enum StartRefused {
     Disabled,
     #[error("the provider is disabled")]
     ProviderDisabled,
+    #[error("another person is signed in in this browser")]
+    OtherPerson,
     #[error("the provider was changed since it answered")]
     ProviderChanged,
     #[error(transparent)]
@@ -45,7 +47,8 @@ pub enum StartRefused {
 ///
 /// If no membership gives the person a role, or if the person was disabled: then nothing is written
 /// but an audit event. If the provider was changed since it answered, by other rules than those that
-/// judged the answer.
+/// judged the answer. If the answer is to a step-up, and the browser has the session of another
+/// person meanwhile.
 pub async fn start(
     app: &App,
     signed_in: &SignedIn,
@@ -62,13 +65,20 @@ pub async fn start(
         app.audit(AuditEvent { address, ..event });
         return Err(StartRefused::NoMembership);
     }
+    let old = CookieSecret::of(cookies, &app.config.own).map(|old| old.hash());
+    if let (Some(_), Some(old)) = (&signed_in.step_up, &old)
+        && let Some((_, present)) = app.store.session_of_cookie(old).await?
+        && (present.identity_provider, &present.sub) != (provider.id, &signed_in.sub)
+    {
+        return Err(StartRefused::OtherPerson);
+    }
     let secret = CookieSecret::generate();
     let new = NewSession {
         person: person(signed_in, now),
         session: stored(app, signed_in, now),
         provider_version: signed_in.provider.version,
         cookie_hash: secret.hash(),
-        replaces: CookieSecret::of(cookies, &app.config.own).map(|old| old.hash()),
+        replaces: old,
     };
     let event = AuditEvent {
         address,

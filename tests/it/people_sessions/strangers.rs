@@ -1,6 +1,12 @@
 //! Requests that no person of this server makes: of other sites, of strangers, and by the thousand.
 
-use super::browser::{Browser, PROVIDER, People, SESSION};
+use axum::body::Body;
+use axum::http::{HeaderValue, Request};
+use carnet::clock::Timestamp;
+use carnet::ids::PersonId;
+use serde_json::{Value, json};
+
+use super::browser::{Browser, PROVIDER, People, SESSION, link};
 use super::{ended, refused};
 
 /// How many refusals and sign-ins an address has a minute in these tests.
@@ -131,4 +137,102 @@ async fn an_address_that_invents_cookies_and_forges_forms_is_limited_and_its_nei
         drop(turn);
         assert_eq!(stranger.get("/console/sign-in").await.status, 200);
     }
+}
+
+#[tokio::test]
+async fn a_cookie_that_is_no_text_hides_no_other_cookie() {
+    let people = People::new().await;
+    let good = people.signed_in().await.session().unwrap();
+    for before in [
+        &b"theme=\xff\xfe; "[..],
+        "name=J\u{fc}rgen; ".as_bytes(),
+        b"",
+    ] {
+        let mut cookie = before.to_vec();
+        cookie.extend(format!("{SESSION}={good}; other=").bytes());
+        cookie.push(0xe9);
+        let request = Request::get("/console")
+            .header("host", "as.test")
+            .header("cookie", HeaderValue::from_bytes(&cookie).unwrap());
+        let answer = people.server.send(request.body(Body::empty()).unwrap());
+        assert_eq!(answer.await.status, 200, "{before:?}");
+    }
+}
+
+#[tokio::test]
+async fn control_characters_of_a_provider_reach_neither_the_database_nor_a_terminal() {
+    let people = People::new().await;
+    let mut claims = People::ada();
+    claims["name"] = json!("Ada\u{0}\u{1b}[31m Lovelace");
+    claims["preferred_username"] = json!("ada\u{7}");
+    claims["email"] = json!("ada\u{0}@corp.test");
+    claims["acr"] = json!("a\u{0}");
+    let mut browser = people.browser();
+    let answer = browser.sign_in(&people, &claims).await;
+    assert_eq!(answer.status, 303, "{}", answer.text());
+    let shown = people.server.admin("GET", "people", Value::Null).await;
+    let shown = &shown.json()["items"][0];
+    assert_eq!(shown["name"], "Ada\u{fffd}\u{fffd}[31m Lovelace");
+    assert_eq!(shown["username"], "ada\u{fffd}");
+    assert_eq!(shown["email"], "ada\u{fffd}@corp.test");
+}
+
+#[tokio::test]
+async fn the_page_without_membership_shows_no_secret_of_the_sign_in() {
+    let people = People::new().await;
+    let mut claims = People::ada();
+    let hidden = ["nonce", "at_hash", "jti", "sid"];
+    claims["groups"] = json!(["strangers"]);
+    claims["department"] = json!("canary-department");
+    claims["jti"] = json!("canary-jti");
+    claims["sid"] = json!("canary-sid");
+    let half = &carnet_jose::sha256(b"canary-access-token")[..16];
+    claims["at_hash"] = json!(carnet_jose::base64url(half));
+    let page = people.browser().sign_in(&people, &claims).await;
+    assert_eq!(page.status, 403);
+    let page = page.text();
+    for shown in ["canary-department", "ada-1", "strangers", PROVIDER, "otp"] {
+        assert!(page.contains(shown), "{shown}: {page}");
+    }
+    for name in hidden {
+        assert!(!page.contains(&format!("{name}&#34;")), "{name}: {page}");
+    }
+    assert!(!page.contains("canary-jti") && !page.contains("canary-sid"));
+}
+
+#[tokio::test]
+async fn a_person_who_is_disabled_while_people_are_forgotten_stays() {
+    let people = People::new().await;
+    people.signed_in().await;
+    let person = people.person().await;
+    let store = &people.server.app.store;
+    let later = Timestamp::from_seconds(people.server.now() + 1);
+    let ids: [PersonId; 1] = [person.parse().unwrap()];
+    for enabled in [false, true] {
+        let body = json!({ "enabled": enabled });
+        let path = format!("people/{person}");
+        assert_eq!(people.server.admin("PATCH", &path, body).await.status, 200);
+        store.forget(&ids, later).await.unwrap();
+        assert_eq!(people.count("person").await, i64::from(!enabled));
+    }
+}
+
+#[tokio::test]
+async fn a_step_up_is_not_answered_in_a_browser_in_which_somebody_else_is_signed_in() {
+    let people = People::new().await;
+    let mut browser = people.signed_in().await;
+    let csrf = browser.csrf().await;
+    let page = browser.post("/console/step-up", &[("csrf", &csrf)]).await;
+    let location = link(&page.text());
+    let mut bob = People::ada();
+    bob["sub"] = json!("bob-2");
+    assert_eq!(browser.sign_in(&people, &bob).await.status, 303);
+    let session = browser.session();
+    let now = people.server.now();
+    let query = people.provider.answer(&location, now, &People::ada());
+    let answer = browser.get(&format!("{BEGIN}/callback?{query}")).await;
+    refused(&answer, 403, "other_person");
+    assert_eq!(browser.session(), session);
+    let page = browser.get("/console").await;
+    assert!(page.text().contains("bob-2"), "{}", page.text());
 }

@@ -13,10 +13,18 @@ use crate::profile::Claims;
 /// Memberships under one index key, sorted by id.
 type Listed = Arc<Vec<Arc<Membership>>>;
 
+/// A membership with the index keys under which it is listed. They are not derived anew when it is
+/// removed, since its identity provider may be gone by then.
+#[derive(Clone, Debug)]
+struct Kept {
+    membership: Arc<Membership>,
+    keys: Arc<[u64]>,
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct People {
     providers: BTreeMap<IdentityProviderId, Arc<IdentityProvider>>,
-    memberships: Shards<MembershipId, Arc<Membership>>,
+    memberships: Shards<MembershipId, Kept>,
     index: Shards<u64, Listed>,
     hasher: RandomState,
 }
@@ -52,27 +60,28 @@ impl People {
         self.hasher.hash_one((provider, field, value))
     }
 
-    fn list(&mut self, membership: &Arc<Membership>) {
-        for key in self.keys_of(membership) {
-            let mut listed = self.index.get(&key).map(|all| (**all).clone());
+    fn list(&mut self, Kept { membership, keys }: &Kept) {
+        for key in &**keys {
+            let mut listed = self.index.get(key).map(|all| (**all).clone());
             let all = listed.get_or_insert_default();
             let at = all.partition_point(|other| other.id < membership.id);
             all.insert(at, membership.clone());
-            self.index.insert(key, Arc::new(listed.unwrap_or_default()));
+            self.index
+                .insert(*key, Arc::new(listed.unwrap_or_default()));
         }
     }
 
-    fn unlist(&mut self, membership: &Membership) {
-        for key in self.keys_of(membership) {
-            let Some(listed) = self.index.get(&key) else {
+    fn unlist(&mut self, Kept { membership, keys }: &Kept) {
+        for key in &**keys {
+            let Some(listed) = self.index.get(key) else {
                 continue;
             };
             let others = listed.iter().filter(|other| other.id != membership.id);
             let others: Vec<_> = others.cloned().collect();
             if others.is_empty() {
-                self.index.remove(&key);
+                self.index.remove(key);
             } else {
-                self.index.insert(key, Arc::new(others));
+                self.index.insert(*key, Arc::new(others));
             }
         }
     }
@@ -95,7 +104,8 @@ impl Snapshot {
     }
 
     pub fn membership(&self, id: MembershipId) -> Option<&Arc<Membership>> {
-        self.people.memberships.get(&id)
+        let kept = self.people.memberships.get(&id);
+        kept.map(|kept| &kept.membership)
     }
 
     /// The memberships of an identity provider, in no particular order. Every membership in the
@@ -105,6 +115,7 @@ impl Snapshot {
         provider: IdentityProviderId,
     ) -> impl Iterator<Item = &Arc<Membership>> {
         let all = self.people.memberships.values();
+        let all = all.map(|kept| &kept.membership);
         all.filter(move |membership| membership.identity_provider == provider)
     }
 
@@ -162,7 +173,9 @@ impl Snapshot {
         let Some(membership) = membership.map(Arc::new) else {
             return;
         };
-        self.people.list(&membership);
-        self.people.memberships.insert(id, membership);
+        let keys = self.people.keys_of(&membership).into();
+        let kept = Kept { membership, keys };
+        self.people.list(&kept);
+        self.people.memberships.insert(id, kept);
     }
 }
