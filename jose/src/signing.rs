@@ -89,6 +89,7 @@ impl SigningKey {
     ) -> Result<Self, SigningError> {
         let bytes = key
             .open(sealed, purpose(key_id))
+            .or_else(|error| key.open_without_purpose(sealed).map_err(|_| error))
             .map_err(SigningError::Sealed)?;
         let jwk = Jwk::from_bytes(&bytes).map_err(|_| SigningError::Damaged)?;
         Self::from_private(jwk, algorithm).map_err(|_| SigningError::Damaged)
