@@ -21,10 +21,6 @@ use crate::model::{IdentityProvider, SecondFactor};
 /// Providers that do not know the parameter ignore it.
 const CLAIMS: &str = r#"{"id_token":{"auth_time":{"essential":true}}}"#;
 
-/// What is asked of a sign-in, as `max_age`: with any value the ID token has to say when the person
-/// signed in (section 3.1.2.1), which some providers do not say without. A year makes nobody sign in again.
-const MAX_AGE: Duration = Duration::from_secs(365 * 86_400);
-
 /// What a sign-in is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Purpose {
@@ -109,15 +105,12 @@ fn authentication_request(
                 request.add_auth_context_value(AuthenticationContextClass::new(value.clone()));
         }
     }
-    match purpose {
-        Purpose::SignIn => request = request.set_max_age(MAX_AGE),
-        Purpose::StepUp { login_hint, .. } => {
-            request = request
-                .set_max_age(Duration::ZERO)
-                .add_prompt(CoreAuthPrompt::Login);
-            if let Some(hint) = login_hint {
-                request = request.set_login_hint(LoginHint::new(hint.clone()));
-            }
+    if let Purpose::StepUp { login_hint, .. } = purpose {
+        request = request
+            .set_max_age(Duration::ZERO)
+            .add_prompt(CoreAuthPrompt::Login);
+        if let Some(hint) = login_hint {
+            request = request.set_login_hint(LoginHint::new(hint.clone()));
         }
     }
     request.url().0

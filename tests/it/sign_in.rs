@@ -12,8 +12,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use crate::support::{
-    CARNET, CLIENT_ID, CLIENT_SECRET, FakeProvider, Fault, PROVIDER_ACCESS_TOKEN, TestKey,
-    TestServer,
+    CLIENT_ID, CLIENT_SECRET, FakeProvider, Fault, PROVIDER_ACCESS_TOKEN, TestKey, TestServer,
 };
 
 pub const LOGIN: &str = "https://login.test";
@@ -73,6 +72,17 @@ impl Desk {
         let provider = self.fresh();
         let begun = self.begin(&provider, self.presence()).await;
         self.finish(&provider, &begun).await
+    }
+
+    /// How many rows the tables have that a sign-in could write.
+    pub async fn rows(&self) -> Vec<i64> {
+        self.server.app.flush_audit().await;
+        let mut counts = Vec::new();
+        for table in ["session", "person", "audit_event"] {
+            let sql = format!("SELECT COUNT(*) FROM {table}");
+            counts.extend(self.server.db.column::<i64>(&sql).await);
+        }
+        counts
     }
 
     pub fn presence(&self) -> Purpose {
@@ -150,8 +160,6 @@ async fn oidcc_3_1_2_1_1__an_authentication_request_has_pkce_state_nonce_and_ask
         ("code_challenge_method", "S256"),
         ("acr_values", "mfa hwk"),
         ("claims", r#"{"id_token":{"auth_time":{"essential":true}}}"#),
-        // Providers that know no `claims` say auth_time for this. It makes nobody sign in again.
-        ("max_age", "31536000"),
     ];
     for (name, value) in expected {
         assert_eq!(request.get(name).map(String::as_str), Some(value), "{name}");
@@ -160,7 +168,7 @@ async fn oidcc_3_1_2_1_1__an_authentication_request_has_pkce_state_nonce_and_ask
     for name in ["state", "nonce", "code_challenge"] {
         assert_eq!(request[name].len(), 43, "{name}");
     }
-    for name in ["prompt", "login_hint", "client_secret"] {
+    for name in ["prompt", "max_age", "login_hint", "client_secret"] {
         assert!(!request.contains_key(name), "{name}");
     }
     let again = query(&desk.begin(&provider, Purpose::SignIn).await);
@@ -712,6 +720,7 @@ async fn people_att_1__a_browser_keeps_four_attempts() {
 async fn people_att_1__ten_thousand_sign_ins_of_strangers_leave_no_row() {
     let desk = Desk::new().await;
     let provider = desk.fresh();
+    let before = desk.rows().await;
     let mut states = HashSet::new();
     for _ in 0..10_000 {
         let begun = desk.begin(&provider, Purpose::SignIn).await;
@@ -719,11 +728,7 @@ async fn people_att_1__ten_thousand_sign_ins_of_strangers_leave_no_row() {
     }
     assert_eq!(states.len(), 10_000);
     assert_eq!(desk.login.fetched().0, 1);
-    desk.server.app.flush_audit().await;
-    for table in ["session", "person", "audit_event"] {
-        let sql = format!("SELECT COUNT(*) FROM {table}");
-        assert_eq!(desk.server.db.column::<i64>(&sql).await, [0], "{table}");
-    }
+    assert_eq!(desk.rows().await, before);
 }
 
 #[tokio::test]
@@ -752,5 +757,4 @@ async fn on_a_loopback_issuer_without_tls_the_cookie_has_no_prefix() {
     finish(&server.app, &provider, &answer, &cookies(&begun))
         .await
         .unwrap();
-    assert_ne!(CARNET, "http://127.0.0.1:8080");
 }

@@ -176,9 +176,6 @@ fn heading(reason: Reason) -> &'static str {
         Reason::DatabaseUnavailable => "The server cannot be used at the moment",
         Reason::BodyTooLarge => "The form is too large",
         Reason::PersonDisabled => "Your account is disabled",
-        Reason::AuthTimeMissing | Reason::AuthTooOld | Reason::OtherPerson => {
-            "Your identity provider did not confirm that it is you"
-        }
         _ => "You are not signed in",
     }
 }
