@@ -71,10 +71,10 @@ impl Browser {
     /// Sends a request to another host, without cookies.
     pub async fn visit_apart(
         &self,
-        call: Call,
+        call: &Call,
         print: impl FnOnce(String),
     ) -> Result<Shown, CommandError> {
-        Shown::read(self.send(&call, print).await?).await
+        Shown::read(self.send(call, print).await?).await
     }
 
     async fn send(

@@ -136,7 +136,7 @@ async fn sign_in(
         .field("second_factor", "yes")
         .variable("request", "{LOGIN#*\\?}", query)
         .shows_location();
-    let answered = browser.visit_apart(log_in, assigned("BACK")).await?;
+    let answered = browser.visit_apart(&log_in, assigned("BACK")).await?;
     println!("Carnet trades the code for an ID token, and judges it:");
     let back = answered.leads_to()?.to_string();
     let back = Call::new(Method::GET, back).at_variable("BACK");
