@@ -96,29 +96,33 @@ pub fn no_membership(
     provider: &Arc<IdentityProvider>,
     claims: &serde_json::Map<String, serde_json::Value>,
 ) -> Response {
-    note(app, visitor, &Failure::at(Reason::NoMembership, provider));
-    page_without_membership(app, provider, None, claims)
+    let id = note(app, visitor, &Failure::at(Reason::NoMembership, provider));
+    page_without_membership(app, provider, (None, Some(id)), claims)
 }
 
 /// The same while a session lasts whose memberships were withdrawn.
 pub fn membership_withdrawn(app: &App, session: &Session) -> Response {
     let csrf = session.csrf.as_str().to_owned();
-    page_without_membership(app, &session.provider, Some(csrf), &session.claims)
+    page_without_membership(app, &session.provider, (Some(csrf), None), &session.claims)
 }
 
 fn page_without_membership(
     app: &App,
     provider: &IdentityProvider,
-    csrf: Option<String>,
+    (csrf, id): (Option<String>, Option<EventId>),
     claims: &serde_json::Map<String, serde_json::Value>,
 ) -> Response {
+    let reason = Reason::NoMembership;
     let page = NoMembershipPage {
         frame: Frame::new(&app.config.own),
         csrf,
         provider: provider.display_name.clone(),
         claims: serde_json::to_string_pretty(claims).unwrap_or_default(),
+        reason,
+        reason_link: uri_of(reason, &app.config.own),
+        id: id.map(|id| id.to_string()),
     };
-    render(app, status(Reason::NoMembership), &page, None)
+    render(app, status(reason), &page, None)
 }
 
 /// The answer where no page can be made.
