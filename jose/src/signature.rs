@@ -1,8 +1,8 @@
 //! Signing and verifying with keys that are prepared once.
 //!
-//! Verification by RSASSA-PKCS1-v1_5, and ECDSA (RFC 7518 sections 3.3 and 3.4), which nearly every
-//! token needs, call OpenSSL with keys and contexts that are kept. josekit does the rest: it sets
-//! up an OpenSSL context for each signature, and the library looks up its methods under locks.
+//! Verification by the RS algorithms (RFC 7518 section 3.3), and the ES algorithms (section 3.4),
+//! which nearly every token needs, call OpenSSL with keys and contexts that are kept. josekit does
+//! the rest: it sets up a context for each signature, and OpenSSL looks up its methods under locks.
 
 use josekit::jwk::Jwk;
 use josekit::jwk::KeyPair as _;
@@ -123,7 +123,7 @@ fn josekit_verifier(
     })
 }
 
-/// An RSA public key for RSASSA-PKCS1-v1_5 with the contexts that no thread is using.
+/// An RSA public key for one of the RS algorithms, with the contexts that no thread is using.
 pub(crate) struct RsaVerifier {
     key: PKey<Public>,
     algorithm: Algorithm,
@@ -195,7 +195,8 @@ impl EcdsaKey<Public> {
         let group = EcGroup::from_curve_name(nid(algorithm)).ok()?;
         // An uncompressed point (SEC 1 section 2.3.4). OpenSSL refuses one off the curve.
         let point = [&[4], x.as_slice(), y.as_slice()].concat();
-        let point = EcPoint::from_bytes(&group, &point, &mut *BigNumContext::new().ok()?).ok()?;
+        let mut numbers = BigNumContext::new().ok()?;
+        let point = EcPoint::from_bytes(&group, &point, &mut numbers).ok()?;
         Some(Self {
             key: EcKey::from_public_key(&group, &point).ok()?,
             algorithm,
@@ -340,7 +341,7 @@ mod tests {
         for algorithm in [Algorithm::ES256, Algorithm::ES384, Algorithm::ES512] {
             let key = SigningKey::generate(algorithm).unwrap();
             let jwk = Jwk::from_bytes(key.to_private_jwk().unwrap()).unwrap();
-            let (theirs, verifies) = es(algorithm, &jwk);
+            let (theirs, judge) = es(algorithm, &jwk);
             let (ours, verifier) = (
                 Signer::from_jwk(&jwk, algorithm).unwrap(),
                 Verifier::from_jwk(key.public().jwk(), algorithm).unwrap(),
@@ -349,7 +350,7 @@ mod tests {
                 let message = format!("message {n}");
                 let signature = ours.sign(message.as_bytes()).unwrap();
                 assert_eq!(signature.len(), 2 * coordinate_bytes(algorithm));
-                verifies.verify(message.as_bytes(), &signature).unwrap();
+                judge.verify(message.as_bytes(), &signature).unwrap();
                 let signature = theirs.sign(message.as_bytes()).unwrap();
                 assert!(verifier.verifies(message.as_bytes(), &signature));
                 assert!(!verifier.verifies(b"another", &signature));
