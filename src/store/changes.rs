@@ -86,8 +86,8 @@ impl Store {
 }
 
 pub(super) async fn version(connection: &impl ConnectionTrait) -> Result<i64, DbErr> {
-    // As fixed text, because each transaction of the ledger begins with it. SQLite plans a statement
-    // anew for each value that is bound to its `LIMIT`, as `one` does.
+    // As fixed text, because each transaction of the ledger begins with it. SQLite plans a
+    // statement anew for each value that is bound to its `LIMIT`, as `one` does.
     let sql = "SELECT value, min_version FROM change_counter WHERE id = 1";
     let statement = Statement::from_string(connection.get_database_backend(), sql);
     let Some(row) = connection.query_one_raw(statement).await? else {
