@@ -187,6 +187,16 @@ impl KeyRing {
         self.sealing.open_sealed(sealed, purpose)
     }
 
+    /// Encrypts the content of a cookie, under a key of its own.
+    pub fn seal_cookie(&self, content: &[u8], purpose: Purpose<'_>) -> Result<String, SealError> {
+        self.sealing.seal_cookie(content, purpose)
+    }
+
+    /// Decrypts what [`seal_cookie`](Self::seal_cookie) made for this purpose.
+    pub fn open_cookie(&self, sealed: &str, purpose: Purpose<'_>) -> Result<Vec<u8>, SealError> {
+        self.sealing.open_cookie(sealed, purpose)
+    }
+
     /// Reads the keys from the database again.
     pub async fn reload(&self, store: &Store, now: Timestamp) -> Result<(), SigningKeysError> {
         // One at a time: a task that read the keys before a change must not store the old ones

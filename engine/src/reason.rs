@@ -449,7 +449,7 @@ reasons! {
         "Sign in again and agree. If the provider refuses, ask those who run it to assign the person to this application.";
     ProviderUnavailable = "provider_unavailable" Unavailable Anyone: "the identity provider cannot be reached or used at the moment",
         "The provider's metadata, its keys or one of its endpoints could not be read: it did not answer within 5 seconds, answered with an error of its own, or publishes something that cannot be used. Sessions that exist go on.",
-        "Try again in a minute. The operator finds the cause in the log and at the identity provider's key health.";
+        "Try again in a minute. The operator finds the cause in detail in the log.";
     CodeExchangeFailed = "code_exchange_failed" SignIn Anyone: "the identity provider gave no tokens for its own code",
         "The token endpoint of the provider refused the code or this server's client authentication, or its answer cannot be used: a redirect, not JSON, larger than 256 KiB, or without a bearer token. detail in the log says which.",
         "Sign in again. If it stays, the operator compares client_id, client_secret and auth_method of the identity provider with the registration at the provider; invalid_client in detail means that they differ.";

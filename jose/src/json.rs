@@ -87,7 +87,9 @@ pub fn object(bytes: &[u8], limits: Limits) -> Result<Map<String, Value>, JsonEr
 ///
 /// As for [`object`], except that any kind of value is accepted.
 pub fn value(bytes: &[u8], limits: Limits) -> Result<Value, JsonError> {
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    // Checked once as a whole, the text need not be checked again string by string.
+    let text = std::str::from_utf8(bytes).map_err(|_| JsonError::Syntax)?;
+    let mut deserializer = serde_json::Deserializer::from_str(text);
     let values = Cell::new(0);
     let value = Strict {
         limits,

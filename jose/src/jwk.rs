@@ -1,10 +1,5 @@
-//! The members of one JWK (RFC 7517 section 4): what it is for, whether it may be used, and the
-//! verifier made of it.
+//! The members of one JWK (RFC 7517 section 4): what it is for, and whether it may be used.
 
-use josekit::jwk::Jwk;
-use josekit::jws::{
-    ES256, ES384, ES512, EdDSA, JwsVerifier, PS256, PS384, PS512, RS256, RS384, RS512,
-};
 use serde_json::{Map, Value};
 
 use crate::{Algorithm, KeyUse, base64url, from_base64, from_base64url, sha256};
@@ -72,7 +67,7 @@ pub(crate) fn is_for(jwk: &Map<String, Value>, wanted: KeyUse) -> Result<(), &'s
     }
 }
 
-/// Checks what josekit checks only in part or not at all (RFC 8725 section 3.4).
+/// Checks what the libraries check only in part or not at all (RFC 8725 section 3.4).
 pub(crate) fn usable(jwk: &Map<String, Value>) -> Result<(), &'static str> {
     if ["kid", "use", "alg"]
         .iter()
@@ -143,29 +138,4 @@ pub(crate) fn fits(jwk: &Map<String, Value>, algorithm: Algorithm) -> bool {
     text(jwk, "kty") == Some(key_type)
         && curve.is_none_or(|curve| text(jwk, "crv") == Some(curve))
         && text(jwk, "alg").is_none_or(|alg| alg.parse() == Ok(algorithm))
-}
-
-/// Builds the verifier from the public key parameters alone. `use`, `key_ops` and `alg` are judged
-/// above, and private members never reach josekit.
-pub(crate) fn verifier(
-    jwk: &Map<String, Value>,
-    algorithm: Algorithm,
-) -> Option<Box<dyn JwsVerifier>> {
-    let parameters = ["kty", "crv", "x", "y", "n", "e"]
-        .into_iter()
-        .filter_map(|name| Some((name.to_owned(), jwk.get(name)?.clone())))
-        .collect::<Map<_, _>>();
-    let jwk = Jwk::from_map(parameters).ok()?;
-    Some(match algorithm {
-        Algorithm::RS256 => Box::new(RS256.verifier_from_jwk(&jwk).ok()?),
-        Algorithm::RS384 => Box::new(RS384.verifier_from_jwk(&jwk).ok()?),
-        Algorithm::RS512 => Box::new(RS512.verifier_from_jwk(&jwk).ok()?),
-        Algorithm::PS256 => Box::new(PS256.verifier_from_jwk(&jwk).ok()?),
-        Algorithm::PS384 => Box::new(PS384.verifier_from_jwk(&jwk).ok()?),
-        Algorithm::PS512 => Box::new(PS512.verifier_from_jwk(&jwk).ok()?),
-        Algorithm::ES256 => Box::new(ES256.verifier_from_jwk(&jwk).ok()?),
-        Algorithm::ES384 => Box::new(ES384.verifier_from_jwk(&jwk).ok()?),
-        Algorithm::ES512 => Box::new(ES512.verifier_from_jwk(&jwk).ok()?),
-        Algorithm::EdDSA => Box::new(EdDSA.verifier_from_jwk(&jwk).ok()?),
-    })
 }

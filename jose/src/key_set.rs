@@ -3,11 +3,11 @@
 
 use std::fmt;
 
-use josekit::jws::JwsVerifier;
 use serde_json::{Map, Value};
 
 use crate::json::{self, JsonError, Limits};
-use crate::jwk::{certificate, fits, is_for, parameters, text, usable, verifier};
+use crate::jwk::{certificate, fits, is_for, parameters, text, usable};
+use crate::signature::Verifier;
 use crate::{Algorithm, KeyUse};
 
 /// How many keys a set may have (`docs/src/reference/limits.md`).
@@ -36,7 +36,7 @@ pub struct VerificationKey {
     algorithm: Algorithm,
     /// What the key is, whatever its `kid`: equal keys have equal parameters.
     parameters: Vec<Vec<u8>>,
-    verifier: Box<dyn JwsVerifier>,
+    verifier: Verifier,
 }
 
 /// Why a document as a whole is not a JWK set. Unusable keys in it are not an error.
@@ -210,7 +210,7 @@ impl KeySet {
             };
             if self.keys.iter().any(is_this) {
                 found = true;
-            } else if let Some(verifier) = verifier(jwk, algorithm) {
+            } else if let Some(verifier) = Verifier::from_jwk(jwk, algorithm) {
                 found = true;
                 self.keys.push(VerificationKey {
                     key_id: key_id.clone(),
@@ -265,7 +265,7 @@ impl VerificationKey {
             key_id,
             algorithm,
             parameters: parameters(jwk),
-            verifier: verifier(jwk, algorithm)?,
+            verifier: Verifier::from_jwk(jwk, algorithm)?,
         })
     }
 
@@ -293,8 +293,7 @@ impl VerificationKey {
     /// cryptographic library counts as "no" (RFC 8725 section 3.3).
     #[must_use]
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        // josekit builds its error eagerly, so the cheap check comes first.
-        !signature.is_empty() && self.verifier.verify(message, signature).is_ok()
+        self.verifier.verifies(message, signature)
     }
 
     /// The one algorithm the key verifies with.

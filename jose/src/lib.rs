@@ -35,6 +35,8 @@ mod key_use;
 #[cfg(feature = "crypto")]
 mod seal;
 #[cfg(feature = "crypto")]
+mod signature;
+#[cfg(feature = "crypto")]
 mod signing;
 
 pub use algorithm::{Algorithm, UnknownAlgorithm};
@@ -84,19 +86,13 @@ pub fn from_base64url(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text).ok()
 }
 
-/// Fills `bytes` with cryptographically secure random bytes: from OpenSSL's generator, which the
-/// operating system seeds (NIST SP 800-90A), or from the operating system itself without the
-/// feature `crypto`.
+/// Fills `bytes` with cryptographically secure random bytes from the operating system.
 ///
 /// # Errors
 ///
-/// [`NoRandomness`] if the generator fails. The buffer must not be used then.
+/// [`NoRandomness`] if it has none. The buffer must not be used then.
 pub fn fill_random(bytes: &mut [u8]) -> Result<(), NoRandomness> {
-    #[cfg(feature = "crypto")]
-    let filled = openssl::rand::rand_bytes(bytes).is_ok();
-    #[cfg(not(feature = "crypto"))]
-    let filled = getrandom::fill(bytes).is_ok();
-    if filled { Ok(()) } else { Err(NoRandomness) }
+    getrandom::fill(bytes).map_err(|_| NoRandomness)
 }
 
 /// The random number generator failed, so no secret can be made.
@@ -109,7 +105,12 @@ pub struct NoRandomness;
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     #[cfg(feature = "crypto")]
-    return openssl::sha::sha256(bytes);
+    {
+        // `openssl::sha::sha256` looks the function up at each call.
+        let mut hasher = openssl::sha::Sha256::new();
+        hasher.update(bytes);
+        hasher.finish()
+    }
     #[cfg(not(feature = "crypto"))]
     return <sha2::Sha256 as sha2::Digest>::digest(bytes).into();
 }

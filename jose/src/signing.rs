@@ -4,11 +4,9 @@ use std::fmt;
 
 use josekit::jwk::Jwk;
 use josekit::jwk::alg::{ec::EcCurve, ed::EdCurve};
-use josekit::jws::{
-    ES256, ES384, ES512, EdDSA, JwsSigner, PS256, PS384, PS512, RS256, RS384, RS512,
-};
 use serde_json::{Map, Value};
 
+use crate::signature::Signer;
 use crate::{
     Algorithm, Purpose, SealError, SealingKey, VerificationKey, base64url, push_base64url,
 };
@@ -19,7 +17,7 @@ const RSA_BITS: u32 = 2048;
 /// thumbprint. `Debug` shows only the `kid`.
 pub struct SigningKey {
     private: Jwk,
-    signer: Box<dyn JwsSigner>,
+    signer: Signer,
     public: PublicKey,
     header: String,
 }
@@ -89,6 +87,7 @@ impl SigningKey {
     ) -> Result<Self, SigningError> {
         let bytes = key
             .open(sealed, purpose(key_id))
+            .or_else(|error| key.open_without_purpose(sealed).map_err(|_| error))
             .map_err(SigningError::Sealed)?;
         let jwk = Jwk::from_bytes(&bytes).map_err(|_| SigningError::Damaged)?;
         Self::from_private(jwk, algorithm).map_err(|_| SigningError::Damaged)
@@ -172,7 +171,7 @@ impl SigningKey {
         let signature = self
             .signer
             .sign(token.as_bytes())
-            .map_err(|_| SigningError::Library)?;
+            .ok_or(SigningError::Library)?;
         token.push('.');
         push_base64url(&mut token, &signature);
         Ok(token)
@@ -186,18 +185,7 @@ impl SigningKey {
 
     fn from_private(private: Jwk, algorithm: Algorithm) -> Result<Self, SigningError> {
         let refused = |_| SigningError::Library;
-        let signer: Box<dyn JwsSigner> = match algorithm {
-            Algorithm::RS256 => Box::new(RS256.signer_from_jwk(&private).map_err(refused)?),
-            Algorithm::RS384 => Box::new(RS384.signer_from_jwk(&private).map_err(refused)?),
-            Algorithm::RS512 => Box::new(RS512.signer_from_jwk(&private).map_err(refused)?),
-            Algorithm::PS256 => Box::new(PS256.signer_from_jwk(&private).map_err(refused)?),
-            Algorithm::PS384 => Box::new(PS384.signer_from_jwk(&private).map_err(refused)?),
-            Algorithm::PS512 => Box::new(PS512.signer_from_jwk(&private).map_err(refused)?),
-            Algorithm::ES256 => Box::new(ES256.signer_from_jwk(&private).map_err(refused)?),
-            Algorithm::ES384 => Box::new(ES384.signer_from_jwk(&private).map_err(refused)?),
-            Algorithm::ES512 => Box::new(ES512.signer_from_jwk(&private).map_err(refused)?),
-            Algorithm::EdDSA => Box::new(EdDSA.signer_from_jwk(&private).map_err(refused)?),
-        };
+        let signer = Signer::from_jwk(&private, algorithm).ok_or(SigningError::Library)?;
         let public = PublicKey::new(&private.to_public_key().map_err(refused)?, algorithm)?;
         Ok(Self {
             private,

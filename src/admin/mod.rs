@@ -52,9 +52,11 @@ pub enum Rejected {
     /// The document has mistakes: all that were found, each with its place.
     #[error("the document has mistakes")]
     Invalid(Vec<DocumentError>),
-    /// The document is in order, but the keys that it names cannot be fetched or used: the cause may
-    /// lie elsewhere, such as in DNS.
-    #[error("the keys cannot be fetched or used; the document has no other mistake")]
+    /// The document is in order, but the keys or the metadata that it names cannot be fetched or used:
+    /// the cause may lie elsewhere, such as in DNS.
+    #[error(
+        "the keys or the metadata cannot be fetched or used; the document has no other mistake"
+    )]
     NoKeys(DocumentError),
     /// No object has this name or id, or the author may not see it.
     #[error("there is no such object")]

@@ -43,12 +43,17 @@ impl Managed for IdentityProviderDocument {
             }
             None => {}
         }
-        let has_secret = self.auth_method.unwrap_or_default().has_secret();
+        let method = self.auth_method.unwrap_or_default();
+        let has_secret = method.has_secret();
         let before = present.and_then(|present| present.state.sealed_secret.as_deref());
         let is_at_new_issuer = present.is_some_and(|it| it.document.issuer != self.issuer);
         if has_secret && self.client_secret.is_none() {
             if before.is_none() {
-                problem("/client_secret", "must be given".to_owned());
+                let detail = format!(
+                    "must be given, since auth_method is {}; private_key_jwt and none need no secret",
+                    method.as_str()
+                );
+                problem("/client_secret", detail);
             } else if is_at_new_issuer {
                 // Otherwise the secret would be sent to whoever stands at the new place.
                 let detail = "must be given anew, since the issuer changes";

@@ -64,8 +64,8 @@ enum Command {
     /// `server.drain_seconds`, unless a second signal follows.
     #[command(after_help = "Example:\n  carnet serve --config /etc/carnet.toml")]
     Serve(serve::ServeArgs),
-    /// Run a tour on this machine: a server, a stand-in for a CI platform and a small registry,
-    /// connected over real sockets.
+    /// Run a tour on this machine: a server, stand-ins for a CI platform and an OpenID provider, and a
+    /// small registry, connected over real sockets.
     #[command(after_help = "Example:\n  carnet quickstart --once")]
     Quickstart(quickstart::QuickstartArgs),
     /// Make the server's objects equal to those of a file; what changes is shown before it is done.

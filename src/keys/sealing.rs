@@ -12,6 +12,9 @@ use crate::config::{Config, EncryptionKeySource, create_private};
 use crate::ids;
 use crate::store::StoredKey;
 
+/// Cookies have a key of their own: strangers send them, and as many as they like.
+const COOKIES: &str = "carnet cookies";
+
 /// The current encryption key, which seals, and the earlier ones, which only open what was sealed
 /// before (`keys.old_encryption_key_files`).
 #[derive(Debug)]
@@ -77,6 +80,23 @@ impl EncryptionKeys {
             .iter()
             .find_map(|old| old.open(sealed, purpose).ok());
         opened.map_or(current, Ok)
+    }
+
+    /// Encrypts the content of a cookie.
+    pub fn seal_cookie(&self, content: &[u8], purpose: Purpose<'_>) -> Result<String, SealError> {
+        let key = self.current.derived(COOKIES);
+        key.map_err(|_| SealError::Seal)?.seal(content, purpose)
+    }
+
+    /// Opens a cookie with the current encryption key or an earlier one.
+    pub fn open_cookie(&self, sealed: &str, purpose: Purpose<'_>) -> Result<Vec<u8>, SealError> {
+        let opened = std::iter::once(&self.current)
+            .chain(&self.old)
+            .find_map(|key| {
+                let key = key.derived(COOKIES).ok()?;
+                key.open(sealed, purpose).ok()
+            });
+        opened.ok_or(SealError::Open)
     }
 
     /// Whether a signing key is sealed under the current encryption key.

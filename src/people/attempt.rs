@@ -132,7 +132,7 @@ impl Attempt {
             owner: &owner(own, session),
         };
         let text = keys
-            .seal(&serde_json::to_vec(&sealed).ok()?, purpose)
+            .seal_cookie(&serde_json::to_vec(&sealed).ok()?, purpose)
             .ok()?;
         let session = session.map(|session| format!("{session}{SEPARATOR}"));
         Some(AttemptCookie {
@@ -152,7 +152,7 @@ impl Attempt {
             kind: KIND,
             owner: &owner(own, session),
         };
-        let sealed: Sealed = serde_json::from_slice(&keys.open_sealed(text, purpose).ok()?).ok()?;
+        let sealed: Sealed = serde_json::from_slice(&keys.open_cookie(text, purpose).ok()?).ok()?;
         let begun_at = Timestamp::from_millis(sealed.begun_at);
         if !(0..=i64::from(ATTEMPT_SECONDS)).contains(&now.seconds_since(begun_at)) {
             return None;

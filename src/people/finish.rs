@@ -40,8 +40,6 @@ pub struct SignedIn {
     pub sub: String,
     /// The claims that rules can read.
     pub claims: Map<String, Value>,
-    /// All claims that came, for the person to show to the operator.
-    pub raw_claims: Map<String, Value>,
     pub name: Option<String>,
     pub username: Option<String>,
     /// An address that the provider verified.
@@ -213,20 +211,20 @@ async fn person(
 ) -> Result<SignedIn, SignInRefusal> {
     let second_factor = presence::second_factor(provider, &proved)?;
     let auth_time = presence::auth_time(provider, &proved, attempt, app.clock.now())?;
-    let raw_claims = match provider.claims_from {
+    let all = match provider.claims_from {
         ClaimsFrom::IdToken => proved.claims,
         ClaimsFrom::Userinfo => {
             let more = userinfo::ask(http, document, tokens, &proved.sub).await?;
             userinfo::merged(proved.claims, more)
         }
     };
-    let claims = readable(&provider.profile, &raw_claims).map_err(too_much)?;
+    let claims = readable(&provider.profile, &all).map_err(too_much)?;
     let text = |name: &str| {
-        let text = raw_claims.get(name).and_then(Value::as_str);
+        let text = all.get(name).and_then(Value::as_str);
         text.filter(|text| !text.is_empty())
             .map(|text| printable(text).take(MOST_OF_NAME).collect::<String>())
     };
-    let is_verified = raw_claims.get("email_verified") == Some(&Value::Bool(true));
+    let is_verified = all.get("email_verified") == Some(&Value::Bool(true));
     Ok(SignedIn {
         provider: provider.clone(),
         name: text("name"),
@@ -234,7 +232,6 @@ async fn person(
         email: text("email").filter(|_| is_verified),
         sub: proved.sub,
         claims,
-        raw_claims,
         auth_time,
         acr: proved.acr.map(|acr| printable(&acr).collect()),
         amr: proved.amr,

@@ -6,7 +6,7 @@ use carnet_migration::SCHEMA;
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, ExprTrait as _,
-    QueryFilter as _, QueryOrder as _,
+    QueryFilter as _, QueryOrder as _, Statement,
 };
 
 use super::{Store, StoreError};
@@ -86,16 +86,18 @@ impl Store {
 }
 
 pub(super) async fn version(connection: &impl ConnectionTrait) -> Result<i64, DbErr> {
-    let row = change_counter::Entity::find_by_id(1)
-        .one(connection)
-        .await?;
-    row.map_or(Ok(0), |row| {
-        if row.min_version > SCHEMA {
-            Err(too_new(row.min_version))
-        } else {
-            Ok(row.value)
-        }
-    })
+    // As fixed text, because each transaction of the ledger begins with it. SQLite plans a
+    // statement anew for each value that is bound to its `LIMIT`, as `one` does.
+    let sql = "SELECT value, min_version FROM change_counter WHERE id = 1";
+    let statement = Statement::from_string(connection.get_database_backend(), sql);
+    let Some(row) = connection.query_one_raw(statement).await? else {
+        return Ok(0);
+    };
+    let min_version: i32 = row.try_get_by_index(1)?;
+    if min_version > SCHEMA {
+        return Err(too_new(min_version));
+    }
+    row.try_get_by_index(0)
 }
 
 /// The database was migrated by a newer release that changed what rules mean. This release would

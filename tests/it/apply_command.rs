@@ -592,7 +592,7 @@ async fn one_failure_stops_only_what_depends_on_it() {
     let applied = place.carnet(&["apply", "-f", "a.json"]);
     assert_eq!(applied.code, 1);
     for line in [
-        "failed trusted_issuers.github\n  the keys cannot be fetched or used; the document has no other mistake (422)\n",
+        "failed trusted_issuers.github\n  the keys or the metadata cannot be fetched or used; the document has no other mistake (422)\n",
         "/keys must lead to usable keys: ",
         "skipped federated_credentials.octo-second because trusted issuer github failed\n",
         "skipped federated_credentials.octo-release because trusted issuer github failed\n",

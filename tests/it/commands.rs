@@ -655,9 +655,13 @@ fn contract_2__quickstart_shows_discovery_tokens_exchange_revocation_and_refusal
         "\"mismatches\"",
         "\"error_id\"",
         "$ curl",
+        "Signed in as Peter Publisher",
+        "no_membership",
     ] {
         assert!(output.contains(part), "{part} is missing in {output}");
     }
+    // Nothing is served any more.
+    assert!(!output.contains("In a browser:"), "{output}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -674,7 +678,11 @@ async fn contract_2__the_lines_of_quickstart_can_be_pasted() {
     let mut reader = BufReader::new(child.stdout.take().unwrap());
     let mut script: Vec<String> = Vec::new();
     let mut line = String::new();
+    let mut invitation = String::new();
     while !line.starts_with("The servers go on until") {
+        if !invitation.is_empty() || line.starts_with("In a browser: ") {
+            invitation += &line;
+        }
         line.clear();
         assert!(
             reader.read_line(&mut line).unwrap() > 0,
@@ -699,6 +707,16 @@ async fn contract_2__the_lines_of_quickstart_can_be_pasted() {
             }
         })
         .collect();
+    let pages = invitation.split_whitespace().nth(3).unwrap();
+    assert!(
+        pages.starts_with("http://") && pages.ends_with("/console"),
+        "{invitation}"
+    );
+    for name in ["Olivia Operator", "Peter Publisher", "Vera Viewer"] {
+        assert!(invitation.contains(name), "{invitation}");
+    }
+    let mut script = script;
+    script.push(format!("curl -s {pages}/sign-in"));
     let output = std::process::Command::new("sh")
         .args(["-ec", &script.join("\n")])
         .output();
@@ -723,6 +741,13 @@ async fn contract_2__the_lines_of_quickstart_can_be_pasted() {
         "this version was published before",
         "\"reason\":\"replay\"",
         "\"reason\":\"ref_mismatch\"",
+        // The person who signs in, and out, and the one who may not.
+        "Signed in as Peter Publisher\n",
+        "joel owner joel-owners\n",
+        "You are signed out here\n",
+        "/console/sign-in\n",
+        "Reason no_membership\n",
+        "Sign in with Example Corp (stand-in)",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }

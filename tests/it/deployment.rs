@@ -7,7 +7,7 @@ use carnet::config::Config;
 
 use super::documents::{files, read};
 use super::surroundings::{Program, is_installed, nginx, nginx_conf};
-use crate::support::{Installed, ServerProcess, TestDb, carnet, finished, free_address, may_skip};
+use crate::support::{Installed, ServerProcess, TestDb, finished, free_address, may_skip};
 
 const PAGE: &str = "docs/src/guides/replicas.md";
 

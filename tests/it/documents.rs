@@ -307,6 +307,12 @@ async fn every_sample_of_the_book_is_accepted() {
         apply
             .env("CARNET_KEY_FILES_DIR", "/etc/carnet/keys")
             .env("CORP_CLIENT_SECRET", "of people.toml");
+        for provider in ["ENTRA", "OKTA", "GOOGLE", "GITLAB", "DEX"] {
+            apply.env(
+                format!("{provider}_CLIENT_SECRET"),
+                "of people-providers.toml",
+            );
+        }
         crate::support::first_start(folder, &[("CARNET_DATA_DIR", data.to_str().unwrap())]);
         let applied = finished(apply.output().unwrap());
         assert_eq!(applied.code, 0, "{}: {applied:?}", path.display());

@@ -92,7 +92,7 @@ async fn people_deny_1__whom_no_membership_lets_in_gets_the_claims_and_no_sessio
     let mut claims = People::ada();
     claims["groups"] = json!(["<script>strangers"]);
     let answer = browser.sign_in(&people, &claims).await;
-    assert_eq!(answer.status, 403);
+    refused(&answer, 403, "no_membership");
     let text = answer.text();
     assert!(
         text.contains("&#60;script&#62;strangers") && text.contains("ada-1"),
@@ -140,7 +140,7 @@ async fn people_deny_1__a_membership_that_is_withdrawn_stops_the_page_at_once() 
         let page = browser.get("/console").await;
         assert_eq!(page.status, 403);
         assert!(
-            page.text().contains("You may not sign in here yet"),
+            page.text().contains("No membership lets you in"),
             "{}",
             page.text()
         );

@@ -1,5 +1,5 @@
 //! The acts of `carnet quickstart` that publish with npm or uv, at a front door and through the gateway,
-//! and what these see of the user.
+//! what these see of the user, and the act in which people sign in.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
@@ -369,4 +369,34 @@ fn uv_publishes_in_the_tour_over_https_and_tells_why_another_branch_may_not() {
             "ref expected refs/heads/main, received refs/heads/feature",
         ],
     );
+}
+
+#[test]
+fn people_sign_in_at_a_stand_in_with_a_loopback_address_of_its_own() {
+    let user = User::new();
+    let tour = user.tours(&user.programs());
+    assert_eq!(tour.code, 0, "{tour:?}");
+    let (before, act) = tour.stdout.split_once("=== People sign in too").unwrap();
+    for part in [
+        "(a stand-in for the company's: three people, no passwords)",
+        "/console/sign-in/corp/callback\n",
+        "Signed in as Peter Publisher\n",
+        "joel owner joel-owners\n",
+        "200 OK\nYou are signed out here\n",
+        "303 See Other, to http://127.0.0.1:",
+        "403 Forbidden\nNo membership lets you in\n",
+        "\"octo-org-readers\"\n",
+        "Reason no_membership\n",
+    ] {
+        assert!(act.contains(part), "{part} is missing in {act}");
+    }
+    // Cookies stay in the files of the tour.
+    assert!(!act.contains("carnet-session"), "{act}");
+    let host = |url: &str| url.rsplit_once(':').unwrap().0.to_owned();
+    let after = |text: &str, word: &str| {
+        let rest = text.split_once(word).unwrap().1;
+        rest.split_whitespace().next().unwrap().to_owned()
+    };
+    let (carnet, provider) = (after(before, "carnet   "), after(act, "provider "));
+    assert_ne!(host(&carnet), host(&provider), "{carnet} {provider}");
 }

@@ -133,6 +133,25 @@ pub fn nginx_conf(folder: &Path, block: &str, places: &[(&str, String)]) -> Path
     file
 }
 
+/// Lets people sign in at an installation.
+fn with_people(installed: &Installed) {
+    let objects = json!({ "identity_providers": { "corp": {
+        "issuer": "https://login.corp.example", "client_id": "carnet", "auth_method": "none", "second_factor": { "amr": ["otp"] },
+    } } });
+    std::fs::write(
+        installed.db.folder().join("people.json"),
+        objects.to_string(),
+    )
+    .unwrap();
+    let mut apply = carnet();
+    apply
+        .current_dir(installed.db.folder())
+        .args(["apply", "--offline", "-f", "people.json"])
+        .envs(installed.settings());
+    let applied = finished(apply.output().unwrap());
+    assert_eq!(applied.code, 0, "{applied:?}");
+}
+
 #[tokio::test]
 async fn srv_2__behind_nginx_everything_is_answered_and_the_caller_is_known() {
     if !is_installed("nginx") {
@@ -204,6 +223,20 @@ async fn srv_2__behind_nginx_everything_is_answered_and_the_caller_is_known() {
         assert_eq!(answer.status(), 200);
     }
     assert_eq!(addresses().await, ["127.0.0.2"; 5]);
+    // Pages are served for the host of the issuer alone, so nginx passes it on.
+    with_people(&installed);
+    let mut pages = 404;
+    for _ in 0..200 {
+        let page = http.get(format!("{url}/console/sign-in"));
+        let page = page.header("host", &installed.address).send().await;
+        pages = page.unwrap().status().as_u16();
+        if pages == 200 {
+            break;
+        }
+        // The server reads changes four times a second.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(pages, 200);
     // Refusals by the server reach the caller as they are: nginx takes more fields than the server does.
     let many: Vec<(String, &[u8])> = (0..120)
         .map(|number| (format!("x-{number}"), b"1".as_slice()))

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 #[derive(Clone, Debug)]
 pub struct Call {
     method: Method,
-    url: String,
+    url: Text,
     bearer: Option<Text>,
     fields: Vec<(&'static str, Text)>,
     body: Option<String>,
@@ -21,6 +21,18 @@ pub struct Call {
     /// The one member of a JSON body.
     member: Option<(&'static str, Text)>,
     upload: Option<Upload>,
+    cookies: Option<Jar>,
+    /// Whether the printed line shows where the answer leads to, instead of its body.
+    shows_location: bool,
+}
+
+/// The cookies of a browser, which the printed lines keep in the file `JAR`.
+#[derive(Clone, Debug)]
+pub enum Jar {
+    /// A browser that has no cookie yet.
+    New,
+    /// With this `Cookie` header.
+    Kept(String),
 }
 
 /// A body of `multipart/form-data` (RFC 7578): fields, and a file of the folder in which tools run.
@@ -45,7 +57,10 @@ impl Call {
     pub fn new(method: Method, url: String) -> Self {
         Self {
             method,
-            url,
+            url: Text {
+                value: url,
+                variable: None,
+            },
             bearer: None,
             fields: Vec::new(),
             body: None,
@@ -54,7 +69,27 @@ impl Call {
             basic: None,
             member: None,
             upload: None,
+            cookies: None,
+            shows_location: false,
         }
+    }
+
+    /// Takes the URL from this variable in the printed line.
+    pub fn at_variable(mut self, variable: &str) -> Self {
+        self.url.variable = Some(variable.to_owned());
+        self
+    }
+
+    /// From a browser with these cookies.
+    pub fn cookies(mut self, cookies: Jar) -> Self {
+        self.cookies = Some(cookies);
+        self
+    }
+
+    /// Prints where the answer leads to, and not its body.
+    pub fn shows_location(mut self) -> Self {
+        self.shows_location = true;
+        self
     }
 
     /// With this user, whose password the printed line takes from a variable.
@@ -144,7 +179,20 @@ impl Call {
         if let Some((user, password)) = &self.basic {
             write!(line, " -u \"{user}:{}\"", password.inside_quotes()).unwrap_or_default();
         }
-        write!(line, " '{}'", self.url).unwrap_or_default();
+        match self.cookies {
+            None => {}
+            Some(Jar::New) => line.push_str(" -c \"$JAR\""),
+            Some(Jar::Kept(_)) => line.push_str(" -b \"$JAR\" -c \"$JAR\""),
+        }
+        if self.shows_location {
+            line.push_str(" -o /dev/null -w '%{redirect_url}'");
+        }
+        let quotes = if self.url.variable.is_some() {
+            '"'
+        } else {
+            '\''
+        };
+        write!(line, " {quotes}{}{quotes}", self.url.inside_quotes()).unwrap_or_default();
         if let Some(content_type) = self.content_type {
             write!(line, " -H 'Content-Type: {content_type}'").unwrap_or_default();
         }
@@ -175,7 +223,10 @@ impl Call {
 
     /// The same request, to be sent.
     pub fn request(&self, http: &Client) -> RequestBuilder {
-        let mut request = http.request(self.method.clone(), &self.url);
+        let mut request = http.request(self.method.clone(), &self.url.value);
+        if let Some(Jar::Kept(cookies)) = &self.cookies {
+            request = request.header("cookie", cookies);
+        }
         if let Some(bearer) = &self.bearer {
             request = request.bearer_auth(&bearer.value);
         }

@@ -1,8 +1,9 @@
 //! `carnet quickstart`: a tour on real sockets, with a server on a new SQLite file, a stand-in for
-//! a CI platform and the example registry. Then npm or uv publishes, if there is one, and the gateway
-//! stands in front of a registry.
+//! a CI platform and the example registry. Then npm or uv publishes, if there is one, the gateway
+//! stands in front of a registry, and people sign in at a stand-in for an OpenID provider.
 
 mod behind;
+mod browser;
 mod by_hand;
 mod call;
 mod certificate;
@@ -10,6 +11,7 @@ mod client;
 mod gateway_act;
 mod invocation;
 mod last_act;
+mod people_act;
 mod pypiserver;
 mod shell;
 mod site;
@@ -34,6 +36,7 @@ use crate::ids;
 use crate::upstream::HttpFetch;
 use gateway_act::Gated;
 use last_act::ToolRegistry;
+use people_act::Desk;
 use tour::Tour;
 
 /// Options of `carnet quickstart`.
@@ -106,6 +109,7 @@ pub async fn run(args: &QuickstartArgs) -> Result<Conclusion, CommandError> {
     };
     drop(app);
     if let Some(acts) = acts {
+        acts.desk.close().await;
         acts.gated.close().await;
     }
     stage.close().await;
@@ -115,6 +119,7 @@ pub async fn run(args: &QuickstartArgs) -> Result<Conclusion, CommandError> {
 /// What serves the acts after the tour, as long as it lives.
 struct Acts {
     gated: Gated,
+    desk: Desk,
     _tool: Option<ToolRegistry>,
 }
 
@@ -134,8 +139,14 @@ async fn whole(
         .chain(tool.as_ref().map(|registry| registry.name))
         .collect();
     let gated = gateway_act::run(tour, &folder.join("gateway"), path, &covered).await?;
-    *acts = Some(Acts { gated, _tool: tool });
+    let desk = people_act::run(tour, &folder.join("people")).await?;
+    let acts = acts.insert(Acts {
+        gated,
+        desk,
+        _tool: tool,
+    });
     if !once {
+        acts.desk.invite(tour);
         println!(
             "\nThe servers go on until you press Ctrl-C. Every line above can be pasted into another terminal, in this order.\n\
              Uploads are refused then, since the registries have version 1.0.0 by now."

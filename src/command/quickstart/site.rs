@@ -20,24 +20,29 @@ pub struct Site {
     http: Http,
 }
 
+/// An HTTP client for the servers of the tour, which trusts this certificate.
+pub fn client(certificate: Option<&certificate::Certificate>) -> Result<Http, CommandError> {
+    let other = |error: reqwest::Error| CommandError::Other(error.to_string());
+    let mut http = carnet_outbound::client(TIMEOUT, certificate.is_some()).no_proxy();
+    if let Some(files) = certificate {
+        let file = files.authority.display().to_string();
+        let pem =
+            std::fs::read(&files.authority).map_err(|error| CommandError::File(file, error))?;
+        http = http.add_root_certificate(Certificate::from_pem(&pem).map_err(other)?);
+    }
+    http.build().map_err(other)
+}
+
 impl Site {
     /// The server at this URL, which has no slash at its end.
     pub fn new(
         url: String,
         certificate: Option<&certificate::Certificate>,
     ) -> Result<Self, CommandError> {
-        let other = |error: reqwest::Error| CommandError::Other(error.to_string());
-        let mut http = carnet_outbound::client(TIMEOUT, certificate.is_some()).no_proxy();
-        if let Some(files) = certificate {
-            let file = files.authority.display().to_string();
-            let pem =
-                std::fs::read(&files.authority).map_err(|error| CommandError::File(file, error))?;
-            http = http.add_root_certificate(Certificate::from_pem(&pem).map_err(other)?);
-        }
         Ok(Self {
             url,
             authority: certificate.map(|_| AUTHORITY),
-            http: http.build().map_err(other)?,
+            http: client(certificate)?,
         })
     }
 

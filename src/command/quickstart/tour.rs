@@ -15,7 +15,7 @@ use crate::grant_type::GrantType;
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 
 /// The principal that owns the rule of the tour.
-const PRINCIPAL: &str = "joel";
+pub const PRINCIPAL: &str = "joel";
 
 /// The tour, with the URLs of its three servers.
 pub struct Tour {

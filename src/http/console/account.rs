@@ -182,6 +182,7 @@ fn account(app: &App, session: &Session, sessions: Vec<OwnSession>) -> AccountPa
         operator: session.roles.operator.is_some(),
         auditor: session.roles.auditor.is_some(),
         principals: principals.collect(),
+        may_change: session.roles.may_write(),
         proved_at: session.auth_time.map(Into::into),
         freshness,
         can_step_up,

@@ -46,6 +46,8 @@ const CONTENT_POLICY: HeaderValue = HeaderValue::from_static(
 const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 /// A year, for this host alone.
 const TRANSPORT_SECURITY: HeaderValue = HeaderValue::from_static("max-age=31536000");
+/// Most characters of a host in the log.
+const MAX_LOGGED_HOST: usize = 100;
 /// The end of the path at which providers answer: its URL holds a code.
 const CALLBACK: &str = "/callback";
 /// Where the stylesheet and the icon lie, which cost nothing.
@@ -75,7 +77,20 @@ pub fn routes(app: &Arc<App>) -> Router<Arc<App>> {
 /// read of the database. All answers have the headers of pages.
 async fn around_pages(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
-    if !has_providers(&app) || !is_at_issuer(&parts, &app.config.own) {
+    let has_pages = has_providers(&app);
+    let is_elsewhere = !is_at_issuer(&parts, &app.config.own);
+    if has_pages && is_elsewhere {
+        let host: String = host(&parts)
+            .into_iter()
+            .flat_map(str::chars)
+            .take(MAX_LOGGED_HOST)
+            .collect();
+        tracing::info!(
+            host,
+            "pages are served for the host of the issuer alone; a proxy has to pass on Host"
+        );
+    }
+    if !has_pages || is_elsewhere {
         let Ok(address) = ClientAddress::from_request_parts(&mut parts, &app).await;
         let whole = parts.extensions.get().cloned();
         let uri = whole.map_or(parts.uri, |axum::extract::OriginalUri(uri)| uri);

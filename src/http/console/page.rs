@@ -111,6 +111,8 @@ pub struct AccountPage {
     pub operator: bool,
     pub auditor: bool,
     pub principals: Vec<HeldRole>,
+    /// Whether the roles let the person change anything at all.
+    pub may_change: bool,
     pub proved_at: Option<Moment>,
     pub freshness: Freshness,
     pub can_step_up: bool,
@@ -152,6 +154,10 @@ pub struct NoMembershipPage {
     pub csrf: Option<String>,
     pub provider: String,
     pub claims: String,
+    pub reason: Reason,
+    pub reason_link: String,
+    /// The id in the log of a sign-in.
+    pub id: Option<String>,
 }
 
 #[derive(Debug, Template)]

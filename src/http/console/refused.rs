@@ -18,18 +18,6 @@ use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::telemetry::note_refusal;
 
-/// Claims about one sign-in that no membership compares and no operator needs: what a person copies
-/// for the operator goes by mail and chat.
-const OF_SIGN_IN: [&str; 7] = [
-    "nonce",
-    "at_hash",
-    "c_hash",
-    "s_hash",
-    "jti",
-    "sid",
-    "session_state",
-];
-
 /// What is refused, and why.
 #[derive(Clone, Debug)]
 pub struct Failure {
@@ -118,32 +106,33 @@ pub fn no_membership(
     claims: &serde_json::Map<String, serde_json::Value>,
 ) -> Response {
     app.limits.note_refusal(visitor.address);
-    note(app, visitor, &Failure::at(Reason::NoMembership, provider));
-    let of_person = claims.iter();
-    let of_person = of_person.filter(|(name, _)| !OF_SIGN_IN.contains(&name.as_str()));
-    let of_person = of_person.map(|(name, value)| (name.clone(), value.clone()));
-    page_without_membership(app, provider, None, &of_person.collect())
+    let id = note(app, visitor, &Failure::at(Reason::NoMembership, provider));
+    page_without_membership(app, provider, (None, Some(id)), claims)
 }
 
 /// The same while a session lasts whose memberships were withdrawn.
 pub fn membership_withdrawn(app: &App, session: &Session) -> Response {
     let csrf = session.csrf.as_str().to_owned();
-    page_without_membership(app, &session.provider, Some(csrf), &session.claims)
+    page_without_membership(app, &session.provider, (Some(csrf), None), &session.claims)
 }
 
 fn page_without_membership(
     app: &App,
     provider: &IdentityProvider,
-    csrf: Option<String>,
+    (csrf, id): (Option<String>, Option<EventId>),
     claims: &serde_json::Map<String, serde_json::Value>,
 ) -> Response {
+    let reason = Reason::NoMembership;
     let page = NoMembershipPage {
         frame: Frame::new(&app.config.own),
         csrf,
         provider: provider.display_name.clone(),
         claims: serde_json::to_string_pretty(claims).unwrap_or_default(),
+        reason,
+        reason_link: uri_of(reason, &app.config.own),
+        id: id.map(|id| id.to_string()),
     };
-    render(app, status(Reason::NoMembership), &page, None)
+    render(app, status(reason), &page, None)
 }
 
 /// The answer where no page can be made.

@@ -140,7 +140,7 @@ async fn signed_in_as(
             return see_other(&signed_in.return_to.url(&app.config.own), cookie);
         }
         Err(StartRefused::NoMembership) => {
-            return no_membership(app, visitor, provider, &signed_in.raw_claims);
+            return no_membership(app, visitor, provider, &signed_in.claims);
         }
         Err(StartRefused::OtherPerson) => Failure::at(Reason::OtherPerson, provider),
         Err(StartRefused::Disabled) => Failure::at(Reason::PersonDisabled, provider),
