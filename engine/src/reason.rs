@@ -67,7 +67,7 @@ reasons! {
         "The server has no such path. A slash too many makes another path of it.",
         "Compare the path with the server's metadata document.";
     BodyTooLarge = "body_too_large" Size Anyone: "the request body is too large",
-        "A request body may have 64 KiB.",
+        "A request body may have 64 KiB, and a form of the pages for people 256 KiB.",
         "Send only the parameters that are needed; an assertion has about 2 KiB.";
     RateLimited = "rate_limited" Limit Anyone: "too many requests",
         "A limit of this server was reached. The limits count failed requests by address, and issued tokens by federated credential and by trusted issuer, so one noisy caller does not slow the others.",

@@ -12,8 +12,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use crate::support::{
-    CARNET, CLIENT_ID, CLIENT_SECRET, FakeProvider, Fault, PROVIDER_ACCESS_TOKEN, TestKey,
-    TestServer,
+    CLIENT_ID, CLIENT_SECRET, FakeProvider, Fault, PROVIDER_ACCESS_TOKEN, TestKey, TestServer,
 };
 
 pub const LOGIN: &str = "https://login.test";
@@ -73,6 +72,17 @@ impl Desk {
         let provider = self.fresh();
         let begun = self.begin(&provider, self.presence()).await;
         self.finish(&provider, &begun).await
+    }
+
+    /// How many rows the tables have that a sign-in could write.
+    pub async fn rows(&self) -> Vec<i64> {
+        self.server.app.flush_audit().await;
+        let mut counts = Vec::new();
+        for table in ["session", "person", "audit_event"] {
+            let sql = format!("SELECT COUNT(*) FROM {table}");
+            counts.extend(self.server.db.column::<i64>(&sql).await);
+        }
+        counts
     }
 
     pub fn presence(&self) -> Purpose {
@@ -712,6 +722,7 @@ async fn people_att_1__a_browser_keeps_four_attempts() {
 async fn people_att_1__ten_thousand_sign_ins_of_strangers_leave_no_row() {
     let desk = Desk::new().await;
     let provider = desk.fresh();
+    let before = desk.rows().await;
     let mut states = HashSet::new();
     for _ in 0..10_000 {
         let begun = desk.begin(&provider, Purpose::SignIn).await;
@@ -719,11 +730,7 @@ async fn people_att_1__ten_thousand_sign_ins_of_strangers_leave_no_row() {
     }
     assert_eq!(states.len(), 10_000);
     assert_eq!(desk.login.fetched().0, 1);
-    desk.server.app.flush_audit().await;
-    for table in ["session", "person", "audit_event"] {
-        let sql = format!("SELECT COUNT(*) FROM {table}");
-        assert_eq!(desk.server.db.column::<i64>(&sql).await, [0], "{table}");
-    }
+    assert_eq!(desk.rows().await, before);
 }
 
 #[tokio::test]
@@ -752,5 +759,4 @@ async fn on_a_loopback_issuer_without_tls_the_cookie_has_no_prefix() {
     finish(&server.app, &provider, &answer, &cookies(&begun))
         .await
         .unwrap();
-    assert_ne!(CARNET, "http://127.0.0.1:8080");
 }
