@@ -81,6 +81,12 @@ impl Visitor {
         named.map_or_else(ReturnTo::default, |(_, path)| ReturnTo::read(&path))
     }
 
+    /// Whether the provider has to ask again who the person is, as the query says.
+    pub fn asks_again(&self) -> bool {
+        let mut pairs = url::form_urlencoded::parse(self.query.as_bytes());
+        pairs.any(|(name, value)| name == "prompt" && value == "login")
+    }
+
     /// Checks that a form comes from one of our pages: by the token that belongs to the session, and
     /// by what the browser says of the sender. Returns where the form leads back to.
     pub fn posted(
