@@ -255,6 +255,7 @@ mod tests {
             profile: profiles.get("person").unwrap().clone(),
             second_factor: SecondFactor::EnforcedByProvider,
             freshness: crate::model::Freshness::AuthTime,
+            writes: true,
             logout: crate::model::Logout::Local,
             ca_pem: None,
             allow_private: Vec::new(),

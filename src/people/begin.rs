@@ -26,6 +26,8 @@ const CLAIMS: &str = r#"{"id_token":{"auth_time":{"essential":true}}}"#;
 pub enum Purpose {
     /// A new session.
     SignIn,
+    /// A new session, for which the provider asks again who the person is, whomever it remembers.
+    SignInAgain,
     /// A new proof, for this session, that its person is present.
     StepUp {
         session: SessionId,
@@ -61,7 +63,7 @@ pub async fn begin(
     let secrets = Secrets::new();
     let location = authentication_request(&client, provider, &secrets, &purpose);
     let step_up = match purpose {
-        Purpose::SignIn => None,
+        Purpose::SignIn | Purpose::SignInAgain => None,
         Purpose::StepUp { session, sub, .. } => Some(StepUp { session, sub }),
     };
     let attempt = Attempt {
@@ -105,10 +107,11 @@ fn authentication_request(
                 request.add_auth_context_value(AuthenticationContextClass::new(value.clone()));
         }
     }
+    if *purpose != Purpose::SignIn {
+        request = request.add_prompt(CoreAuthPrompt::Login);
+    }
     if let Purpose::StepUp { login_hint, .. } = purpose {
-        request = request
-            .set_max_age(Duration::ZERO)
-            .add_prompt(CoreAuthPrompt::Login);
+        request = request.set_max_age(Duration::ZERO);
         if let Some(hint) = login_hint {
             request = request.set_login_hint(LoginHint::new(hint.clone()));
         }

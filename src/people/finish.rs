@@ -87,7 +87,7 @@ pub async fn finish(
     let name = cookie_name(own, state);
     let mut signed_in = judge(app, provider, &callback, &attempt)
         .await
-        .map_err(|refusal| refusal.of_attempt(&name, &attempt.return_to))?;
+        .map_err(|refusal| refusal.of_attempt(&name, &attempt))?;
     signed_in.attempt = name;
     Ok(signed_in)
 }

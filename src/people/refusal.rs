@@ -1,6 +1,7 @@
 //! Why a person was not signed in.
 
 use super::ReturnTo;
+use super::attempt::Attempt;
 use crate::reason::Reason;
 use crate::upstream::ProviderUnavailable;
 
@@ -22,6 +23,8 @@ pub struct SignInRefusal {
     pub attempt: Option<Box<str>>,
     /// The `sub` of the person, once the ID token proved it.
     pub sub: Option<Box<str>>,
+    /// Whether a session asked for a new proof of presence. It goes on as it was.
+    pub is_step_up: bool,
 }
 
 impl SignInRefusal {
@@ -33,6 +36,7 @@ impl SignInRefusal {
             return_to: None,
             attempt: None,
             sub: None,
+            is_step_up: false,
         }
     }
 
@@ -50,10 +54,11 @@ impl SignInRefusal {
     }
 
     #[must_use]
-    pub(super) fn of_attempt(self, name: &str, return_to: &ReturnTo) -> Self {
+    pub(super) fn of_attempt(self, name: &str, attempt: &Attempt) -> Self {
         Self {
             attempt: Some(name.into()),
-            return_to: Some(Box::new(return_to.clone())),
+            return_to: Some(Box::new(attempt.return_to.clone())),
+            is_step_up: attempt.step_up.is_some(),
             ..self
         }
     }

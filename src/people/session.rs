@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::config::OwnUrls;
 use crate::ids::{self, SessionId};
-use crate::model::{Freshness, IdentityProvider};
+use crate::model::IdentityProvider;
 use crate::reason::Reason;
 use crate::store::{Person, StoreError, StoredSession};
 
@@ -266,10 +266,13 @@ impl Session {
         if !presence::is_proved(factor, self.acr.as_deref(), &self.amr) {
             return Fresh::StepUp;
         }
+        // Many providers send the time only where `max_age` asks for it, as a step-up does (OpenID
+        // Connect Core 1.0 section 2).
         let Some(proved_at) = self.auth_time else {
-            return match self.provider.freshness {
-                Freshness::AuthTime => Fresh::Never(Reason::AuthTimeMissing),
-                Freshness::NewSignIn => Fresh::StepUp,
+            return if self.provider.writes {
+                Fresh::StepUp
+            } else {
+                Fresh::Never(Reason::AuthTimeMissing)
             };
         };
         // A provider's clock may be ahead; the proof is older than the session that rests on it.

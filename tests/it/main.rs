@@ -90,6 +90,7 @@ mod observability;
 mod one_decision;
 mod operation;
 mod overload;
+mod people_browser;
 mod people_objects;
 mod people_sessions;
 mod platform_limits;

@@ -633,9 +633,16 @@ async fn people_2fa_1__only_a_recent_proof_with_a_second_factor_lets_a_person_wr
     assert_eq!(refused.len(), 4);
     browser.step_up(&people, &People::ada()).await;
     assert_eq!(fresh(&browser, Write::Rules).await, until(at + 900));
-    // A provider that says nothing of the time lets nobody write.
+    // A provider that sends no time unasked may send it to a step-up.
     let mut claims = People::ada();
     claims["auth_time"] = Value::Null;
+    browser.sign_in(&people, &claims).await;
+    assert_eq!(fresh(&browser, Write::Rules).await, Fresh::StepUp);
+    browser.step_up(&people, &People::ada()).await;
+    assert_eq!(fresh(&browser, Write::Rules).await, until(at + 900));
+    // One that says that it never does lets nobody write.
+    *people.provider.names_auth_time.lock().unwrap() = false;
+    people.put_provider(json!({ "display_name": "Corp" })).await;
     browser.sign_in(&people, &claims).await;
     assert!(
         matches!(fresh(&browser, Write::Rules).await, Fresh::Never(reason) if reason.code() == "auth_time_missing")

@@ -111,6 +111,7 @@ pub fn provider_at(server: &TestServer, url: &str, name: &str) -> IdentityProvid
         profile: server.app.profiles.get("person").unwrap().clone(),
         second_factor: SecondFactor::Acr(vec!["mfa".to_owned(), "hwk".to_owned()]),
         freshness: Freshness::AuthTime,
+        writes: true,
         logout: Logout::Provider,
         ca_pem: None,
         allow_private: Vec::new(),

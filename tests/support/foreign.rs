@@ -1,5 +1,5 @@
 //! Packages of npm and PyPI that tests install: the libraries that the programs in `tests/clients` use; the tools that publish
-//! packages and the registries that take them, in `tests/publishing`.
+//! packages and the registries that take them, in `tests/publishing`; what drives a browser, in `tests/browser`.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -20,31 +20,16 @@ pub enum Packages {
     NpmTools,
     /// twine, uv, and the registries devpi-server and pypiserver.
     PypiTools,
+    /// What drives a browser, what examines pages in it, and an OpenID provider.
+    Browser,
 }
 
 impl Packages {
     /// Runs a script on one JSON document and reads the one that it prints. None where the machine lacks what it takes and that is
     /// allowed.
     pub fn run(self, script: &str, authority: &Path, input: &Value) -> Option<Value> {
-        let folder = self.installed()?;
-        let script = self.pins().join(script);
-        let mut command = match self {
-            // Packages are looked up from where a module is, and text has the working directory.
-            Self::Npm | Self::NpmTools => {
-                let mut node = Command::new("node");
-                node.arg("--input-type=module")
-                    .arg("--eval")
-                    .arg(fs::read_to_string(&script).unwrap());
-                node
-            }
-            Self::Pypi | Self::PypiTools => {
-                let mut python = Command::new(folder.join("bin/python"));
-                python.arg("-I").arg("-B").arg(&script);
-                python
-            }
-        };
+        let mut command = self.script(script)?;
         command
-            .current_dir(folder)
             .env("NODE_EXTRA_CA_CERTS", authority)
             .env("REQUESTS_CA_BUNDLE", authority);
         command.env("NO_PROXY", "127.0.0.1");
@@ -62,16 +47,36 @@ impl Packages {
             .ok();
         let output = child.wait_with_output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{}: {errors}", script.display());
-        Some(
-            serde_json::from_slice(&output.stdout)
-                .unwrap_or_else(|_| panic!("{}: no JSON", script.display())),
-        )
+        assert!(output.status.success(), "{script}: {errors}");
+        Some(serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{script}: no JSON")))
+    }
+
+    /// A script, as a command that finds the packages. None where the machine lacks what it takes and that is allowed.
+    pub fn script(self, script: &str) -> Option<Command> {
+        let folder = self.installed()?;
+        let script = self.pins().join(script);
+        let mut command = match self {
+            // Packages are looked up from where a module is, and text has the working directory.
+            Self::Npm | Self::NpmTools | Self::Browser => {
+                let mut node = Command::new("node");
+                node.arg("--input-type=module")
+                    .arg("--eval")
+                    .arg(fs::read_to_string(&script).unwrap());
+                node
+            }
+            Self::Pypi | Self::PypiTools => {
+                let mut python = Command::new(folder.join("bin/python"));
+                python.arg("-I").arg("-B").arg(&script);
+                python
+            }
+        };
+        command.current_dir(folder);
+        Some(command)
     }
 
     /// The folder of the packages; a failure is remembered, because without a network it takes long to come.
     pub fn installed(self) -> Option<&'static PathBuf> {
-        static ALL: [OnceLock<Result<PathBuf, String>>; 4] = [const { OnceLock::new() }; 4];
+        static ALL: [OnceLock<Result<PathBuf, String>>; 5] = [const { OnceLock::new() }; 5];
         match ALL[self as usize].get_or_init(|| self.ensure()) {
             Ok(folder) => Some(folder),
             Err(missing) => {
@@ -86,6 +91,7 @@ impl Packages {
         let folder = match self {
             Self::Npm | Self::Pypi => "tests/clients",
             Self::NpmTools | Self::PypiTools => "tests/publishing",
+            Self::Browser => "tests/browser",
         };
         Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)
     }
@@ -95,6 +101,7 @@ impl Packages {
         let (interpreter, pinned, folder) = match self {
             Self::Npm => ("node", "package-lock.json", "npm"),
             Self::NpmTools => ("node", "package-lock.json", "npm-tools"),
+            Self::Browser => ("node", "package-lock.json", "npm-browser"),
             Self::Pypi => ("python3", "requirements.txt", "pypi"),
             Self::PypiTools => ("python3", "requirements.txt", "pypi-tools"),
         };
@@ -122,12 +129,12 @@ impl Packages {
 
     fn install(self, folder: &Path) -> Result<(), String> {
         match self {
-            Self::Npm | Self::NpmTools => {
+            Self::Npm | Self::NpmTools | Self::Browser => {
                 for file in ["package.json", "package-lock.json"] {
                     fs::copy(self.pins().join(file), folder.join(file)).unwrap();
                 }
                 // Some of the tools need a newer Node.js than the machine's, which is among the packages.
-                let strict = (self == Self::Npm).then_some("--engine-strict");
+                let strict = (self != Self::NpmTools).then_some("--engine-strict");
                 let flags = [
                     "--ignore-scripts",
                     "--no-audit",

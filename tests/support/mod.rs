@@ -1,6 +1,7 @@
 //! What the tests share: a server on a real database, platforms that speak real HTTP and real JOSE, and a clock that is moved.
 
 mod authority;
+mod browser;
 mod cases;
 mod claims;
 mod client;
@@ -27,6 +28,7 @@ mod tunnel;
 mod world;
 
 pub use authority::{Authority, Flaw, machine_time};
+pub use browser::{Browser, ForeignProvider};
 pub use cases::{CaseRun, Outcome, case_files};
 pub use claims::{Claims, github};
 pub use client::{TestClient, basic, permission};

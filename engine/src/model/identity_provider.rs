@@ -34,6 +34,8 @@ pub struct IdentityProvider {
     pub profile: Arc<Profile>,
     pub second_factor: SecondFactor,
     pub freshness: Freshness,
+    /// Whether people can prove their freshness, as far as is known.
+    pub writes: bool,
     pub logout: Logout,
     /// Certificate authorities to trust for this provider alone, as PEM.
     pub ca_pem: Option<String>,

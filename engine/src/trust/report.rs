@@ -111,17 +111,16 @@ pub fn match_memberships(
     about: Option<&str>,
 ) -> MatchReport {
     let judged_as = provider.judged_as();
-    let found = match about {
-        None => snapshot.memberships_for(provider, claims),
-        Some(_) => {
-            let all = snapshot.memberships_of(provider.id);
-            let mut named: Vec<_> = all
-                .filter(|membership| membership.principal.as_deref() == about)
-                .cloned()
-                .collect();
-            named.sort_unstable_by_key(|membership| membership.id);
-            named
-        }
+    let found = if about.is_none() {
+        snapshot.memberships_for(provider, claims)
+    } else {
+        let all = snapshot.memberships_of(provider.id);
+        let mut named: Vec<_> = all
+            .filter(|membership| membership.principal.as_deref() == about)
+            .cloned()
+            .collect();
+        named.sort_unstable_by_key(|membership| membership.id);
+        named
     };
     let judge = |membership: &Arc<Membership>| {
         Candidate::judge_membership(snapshot, &judged_as, claims, now, membership)

@@ -4,12 +4,14 @@ use askama::Template;
 use axum::http::header::{CONTENT_TYPE, LOCATION, SET_COOKIE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use url::Url;
+use url::{Url, form_urlencoded};
 
 use super::assets;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::config::OwnUrls;
+use crate::model::IdentityProvider;
+use crate::people::ReturnTo;
 use crate::reason::Reason;
 
 /// What every page shows.
@@ -33,6 +35,28 @@ impl Frame {
             icon: format!("{home}/assets/{icon}"),
             home,
         }
+    }
+}
+
+/// The path that begins a sign-in. `asks_again` has the provider ask who the person is, whomever it
+/// remembers.
+pub fn sign_in_link(
+    own: &OwnUrls,
+    provider: &IdentityProvider,
+    return_to: &ReturnTo,
+    asks_again: bool,
+) -> String {
+    let path = format!("{}/sign-in/{}", Frame::new(own).home, provider.name);
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    if *return_to != ReturnTo::default() {
+        query.append_pair("return_to", return_to.as_str());
+    }
+    if asks_again {
+        query.append_pair("prompt", "login");
+    }
+    match query.finish() {
+        query if query.is_empty() => path,
+        query => format!("{path}?{query}"),
     }
 }
 
@@ -158,6 +182,8 @@ pub struct NoMembershipPage {
     pub reason_link: String,
     /// The id in the log of a sign-in.
     pub id: Option<String>,
+    /// Where the provider asks again who the person is.
+    pub link: String,
 }
 
 #[derive(Debug, Template)]
@@ -165,6 +191,8 @@ pub struct NoMembershipPage {
 pub struct FailedPage {
     pub frame: Frame,
     pub heading: &'static str,
+    /// What was refused.
+    pub sentence: String,
     pub meaning: &'static str,
     pub remedy: &'static str,
     pub reason: Reason,

@@ -7,13 +7,13 @@ use axum::http::header::RETRY_AFTER;
 use axum::response::{IntoResponse as _, Response};
 
 use super::super::told::uri_of;
-use super::page::{FailedPage, Frame, NoMembershipPage, render};
+use super::page::{FailedPage, Frame, NoMembershipPage, render, sign_in_link};
 use super::visitor::Visitor;
 use crate::app::App;
 use crate::ids::EventId;
 use crate::model::IdentityProvider;
-use crate::people::SignInRefusal;
 use crate::people::session::Session;
+use crate::people::{ReturnTo, SignInRefusal};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::telemetry::note_refusal;
@@ -30,6 +30,8 @@ pub struct Failure {
     pub retry_after: Option<u32>,
     /// Where to try again; the first page without.
     pub again: Option<String>,
+    /// Whether a session asked for a new proof of presence.
+    pub is_step_up: bool,
 }
 
 impl Failure {
@@ -40,6 +42,7 @@ impl Failure {
             provider: None,
             retry_after: None,
             again: None,
+            is_step_up: false,
         }
     }
 
@@ -76,12 +79,14 @@ pub fn failed_uncounted(app: &App, visitor: &Visitor, failure: &Failure) -> Resp
     let reason = failure.reason;
     let frame = Frame::new(&app.config.own);
     let link = failure.again.clone();
-    let link_text = match (&link, reason) {
-        (None, _) => "Go to the first page",
-        (Some(_), _) => "Try again",
+    let link_text = match &link {
+        None => "Go to the first page",
+        Some(_) if failure.is_step_up => "Back to your account",
+        Some(_) => "Try again",
     };
     let page = FailedPage {
-        heading: heading(reason),
+        heading: heading(failure),
+        sentence: as_sentence(reason.sentence()),
         meaning: reason.meaning(),
         remedy: reason.remedy(),
         reason,
@@ -131,6 +136,8 @@ fn page_without_membership(
         reason,
         reason_link: uri_of(reason, &app.config.own),
         id: id.map(|id| id.to_string()),
+        // The provider may remember one account and let nobody choose another.
+        link: sign_in_link(&app.config.own, provider, &ReturnTo::default(), true),
     };
     render(app, status(reason), &page, None)
 }
@@ -148,6 +155,7 @@ pub fn of_sign_in(refusal: SignInRefusal, provider: &IdentityProvider, again: St
         detail: Some(refusal.detail.into()),
         retry_after: refusal.retry_after,
         again: Some(again),
+        is_step_up: refusal.is_step_up,
         ..Failure::at(refusal.reason, provider)
     }
 }
@@ -174,14 +182,22 @@ fn status(reason: Reason) -> StatusCode {
     StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-fn heading(reason: Reason) -> &'static str {
-    match reason {
+fn as_sentence(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next().map(|first| first.to_ascii_uppercase());
+    let all = first.into_iter().chain(characters).chain(['.']);
+    all.collect()
+}
+
+fn heading(failure: &Failure) -> &'static str {
+    match failure.reason {
         Reason::ProviderUnavailable => "Your identity provider cannot be reached",
         Reason::CsrfInvalid => "This request did not come from a page of yours",
         Reason::RateLimited => "Too many attempts",
         Reason::DatabaseUnavailable => "The server cannot be used at the moment",
         Reason::BodyTooLarge => "The form is too large",
         Reason::PersonDisabled => "Your account is disabled",
-        _ => "You are not signed in",
+        _ if failure.is_step_up => "You did not confirm that it is you",
+        _ => "You were not signed in",
     }
 }

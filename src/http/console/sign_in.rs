@@ -8,13 +8,12 @@ use axum::extract::{OriginalUri, Path, State};
 use axum::http::header::SET_COOKIE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
-use url::form_urlencoded;
 
 use super::super::address::ClientAddress;
 use super::super::error::not_found;
 use super::account::answer_unless_live;
 use super::cookies;
-use super::page::{Choice, Frame, LeavePage, SignInPage, render, see_other};
+use super::page::{Choice, Frame, LeavePage, SignInPage, render, see_other, sign_in_link};
 use super::refused::{Failure, failed, failed_uncounted, no_membership, of_sign_in};
 use super::visitor::Visitor;
 use crate::app::App;
@@ -65,7 +64,11 @@ pub async fn begin(
         Ok(()) => {}
         Err(refusal) => return limited(&app, &visitor, refusal, again),
     }
-    let purpose = Purpose::SignIn;
+    let purpose = if visitor.asks_again() {
+        Purpose::SignInAgain
+    } else {
+        Purpose::SignIn
+    };
     let begun = people::begin(&app, &provider, return_to, purpose, &visitor.cookies).await;
     match begun {
         Ok(begun) => see_other(begun.location.as_str(), of_attempt(&app, &begun)),
@@ -103,7 +106,13 @@ pub async fn callback(
             note_refused(&app, &visitor, &provider, &refusal);
             let attempt = refusal.attempt.take().map(String::from);
             let return_to = refusal.return_to.take().unwrap_or_default();
-            let again = link(&app, &provider, &return_to);
+            let again = if refusal.is_step_up {
+                return_to.url(&app.config.own)
+            } else {
+                // With the log-in that the provider remembers it would say the same again.
+                let asks_again = refusal.reason == Reason::SecondFactorMissing;
+                sign_in_link(&app.config.own, &provider, &return_to, asks_again)
+            };
             let failure = of_sign_in(refusal, &provider, again);
             let answer = if is_ours { failed } else { failed_uncounted };
             (attempt, answer(&app, &visitor, &failure))
@@ -174,9 +183,11 @@ pub async fn step_up(
     };
     let again = Frame::new(&app.config.own).home;
     if let Fresh::Never(reason) = session.freshness(&app, Write::Rules) {
-        let again = Some(again);
-        let failure = Failure::at(reason, &session.provider);
-        let failure = Failure { again, ..failure };
+        let failure = Failure {
+            again: Some(again),
+            is_step_up: true,
+            ..Failure::at(reason, &session.provider)
+        };
         return failed(&app, &visitor, &failure);
     }
     match app.limits.take_sign_in(SignInStep::Begin, visitor.address) {
@@ -234,14 +245,7 @@ fn enabled(app: &App, name: &str) -> Option<Arc<IdentityProvider>> {
 
 /// The path that begins a sign-in.
 fn link(app: &App, provider: &IdentityProvider, return_to: &ReturnTo) -> String {
-    let home = Frame::new(&app.config.own).home;
-    let path = format!("{home}/sign-in/{}", provider.name);
-    if *return_to == ReturnTo::default() {
-        return path;
-    }
-    let mut query = form_urlencoded::Serializer::new(String::new());
-    query.append_pair("return_to", return_to.as_str());
-    format!("{path}?{}", query.finish())
+    sign_in_link(&app.config.own, provider, return_to, false)
 }
 
 fn of_attempt(app: &App, begun: &Begun) -> Vec<HeaderValue> {

@@ -95,6 +95,12 @@ impl Visitor {
         !in_advance && is(&FETCH_MODE, "navigate") && is(&FETCH_DEST, "document")
     }
 
+    /// Whether the provider has to ask again who the person is, as the query says.
+    pub fn asks_again(&self) -> bool {
+        let mut pairs = url::form_urlencoded::parse(self.query.as_bytes());
+        pairs.any(|(name, value)| name == "prompt" && value == "login")
+    }
+
     /// Checks that a form comes from one of our pages: by the token that belongs to the session, and
     /// by what the browser says of the sender. Returns where the form leads back to.
     pub fn posted(

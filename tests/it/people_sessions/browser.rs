@@ -25,6 +25,8 @@ pub struct Provider {
     /// Every ID token that was issued.
     pub id_tokens: Arc<Mutex<Vec<String>>>,
     pub is_away: Arc<Mutex<bool>>,
+    /// Whether its metadata names `auth_time`.
+    pub names_auth_time: Arc<Mutex<bool>>,
 }
 
 impl Provider {
@@ -34,6 +36,7 @@ impl Provider {
             codes: Arc::default(),
             id_tokens: Arc::default(),
             is_away: Arc::default(),
+            names_auth_time: Arc::new(Mutex::new(true)),
         }
     }
 
@@ -45,13 +48,17 @@ impl Provider {
             "subject_types_supported": ["public"], "id_token_signing_alg_values_supported": ["RS256"], "code_challenge_methods_supported": ["S256"],
             "claims_supported": ["sub", "auth_time"],
         });
-        let away = self.is_away.clone();
+        let (away, names_auth_time) = (self.is_away.clone(), self.names_auth_time.clone());
         Router::new()
             .route(
                 "/.well-known/openid-configuration",
                 get(async move || {
                     if *away.lock().unwrap() {
                         return StatusCode::BAD_GATEWAY.into_response();
+                    }
+                    let mut metadata = metadata.clone();
+                    if !*names_auth_time.lock().unwrap() {
+                        metadata["claims_supported"] = json!(["sub"]);
                     }
                     axum::Json(metadata).into_response()
                 }),

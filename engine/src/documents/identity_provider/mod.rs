@@ -280,6 +280,7 @@ impl IdentityProviderDocument {
             profile: profile.clone(),
             second_factor: document.second_factor.clone(),
             freshness: document.freshness.unwrap_or_default(),
+            writes: document.writes(&stored.state),
             logout: document.logout.unwrap_or_default(),
             ca_pem: document.ca_pem.clone(),
             allow_private: document.allow_private.clone().unwrap_or_default(),

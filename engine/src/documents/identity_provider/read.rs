@@ -129,9 +129,12 @@ fn scopes(reader: &mut Reader<'_>) -> Option<Vec<String>> {
 
 fn profile(reader: &mut Reader<'_>, context: ReadContext<'_>) -> Option<String> {
     let name = reader.text("profile")?;
-    let is_for_people = |profile: &&Arc<Profile>| profile.people.is_some();
-    if context.profiles.get(&name).filter(is_for_people).is_none() {
-        let known = context.profiles.iter().filter(is_for_people);
+    let is_for_people = |profile: &Arc<Profile>| profile.people.is_some();
+    if !context.profiles.get(&name).is_some_and(is_for_people) {
+        let known = context
+            .profiles
+            .iter()
+            .filter(|profile| is_for_people(profile));
         let known: Vec<&str> = known.map(|profile| profile.name.as_str()).collect();
         let detail = format!("must be a profile for people: {}", known.join(", "));
         reader.problem("profile", detail);
