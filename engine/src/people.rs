@@ -326,7 +326,7 @@ mod tests {
             };
             document.matcher = document.matched_by(&provider.profile).unwrap().matcher;
             let id = MembershipId(uuid::Uuid::from_u128(self.next));
-            self.next += 1;
+            self.next = self.next.wrapping_add(1);
             let stored = stored(id.to_string(), document, MembershipState { revision: 3 });
             let compiled = MembershipDocument::compile(&stored, id, provider.id, &provider.profile);
             self.snapshot.set_membership(id, Some(compiled));

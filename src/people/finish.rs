@@ -218,7 +218,7 @@ async fn person(
             userinfo::merged(proved.claims, more)
         }
     };
-    let claims = readable(&provider.profile, &all).map_err(too_much)?;
+    let claims = readable(&provider.profile, &all).map_err(|error| too_much(&error))?;
     let text = |name: &str| {
         let text = all.get(name).and_then(Value::as_str);
         text.filter(|text| !text.is_empty())
@@ -254,7 +254,7 @@ fn printable(text: &str) -> impl Iterator<Item = char> {
     })
 }
 
-fn too_much(error: TooMuch) -> SignInRefusal {
+fn too_much(error: &TooMuch) -> SignInRefusal {
     let reason = match error {
         TooMuch::Bytes => Reason::ClaimsTooLarge,
         TooMuch::Elements(_) | TooMuch::LeftOut(_) => Reason::GroupsIncomplete,

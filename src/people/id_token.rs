@@ -65,7 +65,7 @@ pub(super) async fn verify(
 
     let issuer = Arc::new(document.keys_of(provider));
     let keys = app.upstream.keys_for(&issuer, algorithm, key_id).await;
-    let keys = keys.map_err(keys_unavailable)?;
+    let keys = keys.map_err(|refusal| keys_unavailable(&refusal))?;
     let check = Check {
         provider,
         tokens,
@@ -115,7 +115,7 @@ fn algorithm(provider: &IdentityProvider, named: &str) -> Result<Algorithm, Sign
         })
 }
 
-fn keys_unavailable(refusal: Refusal) -> SignInRefusal {
+fn keys_unavailable(refusal: &Refusal) -> SignInRefusal {
     let why = refusal.detail.as_deref().unwrap_or("its keys are unknown");
     let retry_after = refusal.retry_after;
     let refusal = match refusal.reason {
@@ -171,7 +171,7 @@ impl Check<'_> {
         let claims = self
             .id_token
             .claims(&self.verifier(key.clone())?, &self.nonce);
-        let claims = claims.map_err(failed)?;
+        let claims = claims.map_err(|error| failed(&error))?;
         self.audience(claims)?;
         self.access_token_hash(claims, &key)?;
         Ok(claims)
@@ -224,9 +224,9 @@ impl Check<'_> {
 }
 
 /// What openidconnect found, as a check of ours.
-fn failed(error: ClaimsVerificationError) -> Failure {
+fn failed(error: &ClaimsVerificationError) -> Failure {
     use ClaimsVerificationError as E;
-    let (check, why) = match &error {
+    let (check, why) = match error {
         E::SignatureVerification(SignatureVerificationError::CryptoError(_)) => {
             return Failure::Signature;
         }

@@ -1,5 +1,5 @@
 //! The keys of providers as openidconnect takes them. Signatures are verified by the key sets of
-//! `carnet-jose`: one library checks all signatures, and RustCrypto's `rsa` never runs.
+//! `carnet-jose`: one library checks all signatures, and the crate `rsa` never runs.
 
 use std::sync::Arc;
 

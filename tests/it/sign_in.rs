@@ -236,17 +236,14 @@ async fn oidcc_9_1__each_method_of_client_authentication_is_what_its_standard_sa
             form.get("client_secret").map(String::as_str),
             (method == ProviderAuth::ClientSecretPost).then_some(CLIENT_SECRET)
         );
-        match method {
-            ProviderAuth::ClientSecretBasic => {
-                // Id and secret are encoded as in a form first (RFC 6749 section 2.3.1).
-                let expected = "carnet+at+work:canary-client-secret+%2B%2F%25%3A";
-                let expected = format!("Basic {}", carnet_jose::base64(expected));
-                assert_eq!(basic, Some(expected.as_str()));
-            }
-            _ => {
-                assert_eq!(basic, None);
-                assert_eq!(form["client_id"], CLIENT_ID);
-            }
+        if method == ProviderAuth::ClientSecretBasic {
+            // Id and secret are encoded as in a form first (RFC 6749 section 2.3.1).
+            let expected = "carnet+at+work:canary-client-secret+%2B%2F%25%3A";
+            let expected = format!("Basic {}", carnet_jose::base64(expected));
+            assert_eq!(basic, Some(expected.as_str()));
+        } else {
+            assert_eq!(basic, None);
+            assert_eq!(form["client_id"], CLIENT_ID);
         }
         if method == ProviderAuth::PrivateKeyJwt {
             assert_eq!(

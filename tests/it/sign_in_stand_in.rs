@@ -109,13 +109,13 @@ impl Desk {
         let query = back.query().unwrap();
         finish(&self.server.app, &self.provider, query, &cookies).await
     }
+}
 
-    fn presence(&self) -> Purpose {
-        Purpose::StepUp {
-            session: SessionId(uuid::Uuid::nil()),
-            sub: "1002".to_owned(),
-            login_hint: None,
-        }
+fn presence() -> Purpose {
+    Purpose::StepUp {
+        session: SessionId(uuid::Uuid::nil()),
+        sub: "1002".to_owned(),
+        login_hint: None,
     }
 }
 
@@ -162,7 +162,7 @@ async fn oidcc_3_1_2_1_1__a_step_up_asks_again_at_the_stand_in() {
     desk.log_in(&begun, &peter).await;
     desk.server.clock.advance(120);
 
-    let begun = desk.begin(desk.presence()).await;
+    let begun = desk.begin(presence()).await;
     assert!(matches!(desk.visit(&begun.location).await, Shown::Page(_)));
     let shown = desk.log_in(&begun, &peter).await;
     let signed_in = desk.finish(&begun, shown).await.unwrap();
@@ -171,7 +171,7 @@ async fn oidcc_3_1_2_1_1__a_step_up_asks_again_at_the_stand_in() {
 
     // With prompt and max_age cut out of the URL, the old log-in answers, and is not believed.
     desk.server.clock.advance(120);
-    let mut begun = desk.begin(desk.presence()).await;
+    let mut begun = desk.begin(presence()).await;
     let kept: Vec<(String, String)> = begun
         .location
         .query_pairs()
@@ -183,7 +183,7 @@ async fn oidcc_3_1_2_1_1__a_step_up_asks_again_at_the_stand_in() {
     let refusal = desk.finish(&begun, shown).await.unwrap_err();
     assert_eq!(refusal.reason.code(), "auth_too_old");
 
-    let begun = desk.begin(desk.presence()).await;
+    let begun = desk.begin(presence()).await;
     let vera = [("person", "1003"), ("second_factor", "yes")];
     let shown = desk.log_in(&begun, &vera).await;
     let refusal = desk.finish(&begun, shown).await.unwrap_err();

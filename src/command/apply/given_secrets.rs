@@ -12,7 +12,7 @@ const SECRET: &str = "client_secret";
 const NOT_SHOWN: &str = "(not shown)";
 
 /// Replaces every `{env = "NAME"}` by the value of the variable. Errors if one is not set.
-pub fn resolve(bundle: Bundle, environment: &Environment) -> Result<Bundle, CommandError> {
+pub fn resolve(bundle: &Bundle, environment: &Environment) -> Result<Bundle, CommandError> {
     let mut resolved = bundle.clone();
     for (name, members) in bundle.of(Kind::IdentityProvider) {
         let Some(Value::Object(reference)) = members.get(SECRET) else {
@@ -22,9 +22,8 @@ pub fn resolve(bundle: Bundle, environment: &Environment) -> Result<Bundle, Comm
             let table = Kind::IdentityProvider.table();
             CommandError::Other(format!("{table}.{name}: /{SECRET} {why}"))
         };
-        let variable = match (reference.len(), reference.get("env")) {
-            (1, Some(Value::String(variable))) => variable,
-            _ => return Err(wrong("must be text, or {env = \"NAME\"}")),
+        let (1, Some(Value::String(variable))) = (reference.len(), reference.get("env")) else {
+            return Err(wrong("must be text, or {env = \"NAME\"}"));
         };
         let value = environment.get(variable).ok_or_else(|| {
             wrong(&format!(
@@ -55,7 +54,7 @@ mod tests {
         let text = format!("[identity_providers.x]\nclient_secret = {secret}\n");
         let variables = [("SET".to_owned(), "canary".to_owned())];
         let environment = variables.into_iter().collect();
-        resolve(Bundle::parse(&text).unwrap(), &environment)
+        resolve(&Bundle::parse(&text).unwrap(), &environment)
     }
 
     #[test]

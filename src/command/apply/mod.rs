@@ -72,7 +72,7 @@ struct Consent {
 pub async fn apply(args: &ApplyArgs, as_json: bool) -> Result<Conclusion, CommandError> {
     let bundle = Bundle::parse(&read_file(&args.file)?)
         .map_err(|error| CommandError::Other(format!("{}: {error}", args.file.display())))?;
-    let bundle = given_secrets::resolve(bundle, &Environment::of_this_process())?;
+    let bundle = given_secrets::resolve(&bundle, &Environment::of_this_process())?;
     let client = AdminClient::new(&args.target).await?;
     let may_read = |kind| stored::may_read(&args.target, kind);
     let all = Kind::ALL.into_iter().map(|kind| bundle.of(kind).count());

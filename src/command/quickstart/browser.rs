@@ -59,7 +59,10 @@ impl Browser {
         for set in answer.headers().get_all(SET_COOKIE) {
             let parsed = set.to_str().ok().and_then(|set| Cookie::parse(set).ok());
             let Some(cookie) = parsed else { continue };
-            if cookie.max_age().is_some_and(|age| age.is_zero()) {
+            if cookie
+                .max_age()
+                .is_some_and(cookie::time::Duration::is_zero)
+            {
                 cookies.remove(cookie.name());
             } else {
                 cookies.insert(cookie.name().to_owned(), cookie.value().to_owned());

@@ -140,13 +140,13 @@ async fn whole(
         .collect();
     let gated = gateway_act::run(tour, &folder.join("gateway"), path, &covered).await?;
     let desk = people_act::run(tour, &folder.join("people")).await?;
-    let acts = acts.insert(Acts {
+    *acts = Some(Acts {
         gated,
         desk,
         _tool: tool,
     });
     if !once {
-        acts.desk.invite(tour);
+        Desk::invite(tour);
         println!(
             "\nThe servers go on until you press Ctrl-C. Every line above can be pasted into another terminal, in this order.\n\
              Uploads are refused then, since the registries have version 1.0.0 by now."

@@ -211,7 +211,7 @@ impl Desk {
     }
 
     /// Says what to try in a browser.
-    pub fn invite(&self, tour: &Tour) {
+    pub fn invite(tour: &Tour) {
         println!(
             "\nIn a browser: {}/console\nThe provider lets you be {} (operator), {} (owner of {PRINCIPAL}) or {} (viewer of {PRINCIPAL}).",
             tour.carnet(),

@@ -122,6 +122,10 @@ pub enum Freshness {
 
 #[derive(Debug, Template)]
 #[template(path = "account.html")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each decides about a sentence or a button of the page"
+)]
 pub struct AccountPage {
     pub frame: Frame,
     pub csrf: String,

@@ -31,7 +31,7 @@ pub(super) struct Request {
 enum Refused {
     /// It is not known where to send the answer.
     Page(&'static str),
-    Redirect(Url, Option<String>, &'static str),
+    Redirect(Box<Url>, Option<String>, &'static str),
 }
 
 fn parameters(query: &str) -> BTreeMap<String, String> {
@@ -61,7 +61,7 @@ impl Request {
         let state = text("state");
         let refused = |error| {
             Err(Refused::Redirect(
-                redirect_uri.clone(),
+                Box::new(redirect_uri.clone()),
                 state.clone(),
                 error,
             ))
@@ -138,7 +138,7 @@ fn answer(refused: Refused, issuer: &str) -> Response {
         Refused::Redirect(to, state, error) => {
             let mut parameters = vec![("error", error), ("iss", issuer)];
             parameters.extend(state.as_deref().map(|state| ("state", state)));
-            redirect(to, &parameters)
+            redirect(*to, &parameters)
         }
     }
 }
@@ -158,7 +158,11 @@ pub(super) async fn authorize(
             granted(&provider, &request, log_in)
         }
         _ if request.has_prompt("none") => {
-            let refused = Refused::Redirect(request.redirect_uri, request.state, "login_required");
+            let refused = Refused::Redirect(
+                Box::new(request.redirect_uri),
+                request.state,
+                "login_required",
+            );
             answer(refused, &provider.issuer)
         }
         _ => Html(pages::log_in(&request.query)).into_response(),
@@ -195,7 +199,11 @@ pub(super) async fn log_in(
         .get("person")
         .and_then(|sub| StandInProvider::person(sub))
     else {
-        let refused = Refused::Redirect(request.redirect_uri, request.state, "access_denied");
+        let refused = Refused::Redirect(
+            Box::new(request.redirect_uri),
+            request.state,
+            "access_denied",
+        );
         return answer(refused, &provider.issuer);
     };
     let log_in = LogIn {

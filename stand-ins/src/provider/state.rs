@@ -1,10 +1,10 @@
 //! What the stand-in remembers: who is logged in, and which codes and access tokens are good.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use carnet_engine::ids::random;
 use carnet_jose::base64url;
+use parking_lot::Mutex;
 
 /// The most entries of each kind; the oldest are forgotten first.
 const MOST: usize = 1000;
@@ -69,41 +69,37 @@ impl<T> Kept<T> {
     }
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl State {
     /// Remembers a log-in, and returns the value of its cookie.
     pub fn log_in(&self, log_in: LogIn) -> String {
-        locked(&self.log_ins).put(log_in)
+        self.log_ins.lock().put(log_in)
     }
 
     pub fn logged_in(&self, cookie: &str) -> Option<LogIn> {
-        let log_ins = locked(&self.log_ins);
+        let log_ins = self.log_ins.lock();
         log_ins.values.get(cookie).map(|(_, log_in)| log_in.clone())
     }
 
     pub fn log_out(&self, cookie: &str) {
-        locked(&self.log_ins).values.remove(cookie);
+        self.log_ins.lock().values.remove(cookie);
     }
 
     pub fn make_code(&self, code: Code) -> String {
-        locked(&self.codes).put(code)
+        self.codes.lock().put(code)
     }
 
     /// The code, which is used up.
     pub fn take_code(&self, code: &str) -> Option<Code> {
-        let taken = locked(&self.codes).values.remove(code);
+        let taken = self.codes.lock().values.remove(code);
         taken.map(|(_, code)| code)
     }
 
     pub fn make_token(&self, sub: String, until: i64) -> String {
-        locked(&self.tokens).put((sub, until))
+        self.tokens.lock().put((sub, until))
     }
 
     pub fn sub_of_token(&self, token: &str, now: i64) -> Option<String> {
-        let tokens = locked(&self.tokens);
+        let tokens = self.tokens.lock();
         let (_, (sub, until)) = tokens.values.get(token)?;
         (now < *until).then(|| sub.clone())
     }
