@@ -99,7 +99,9 @@ impl Site {
             "memberships": {
                 "owners": owners,
                 "operators": of("corp", "operators", "operator"),
-                "partner-auditors": { "identity_provider": "partner", "match": { "sub": "grace" }, "role": "auditor" },
+                "partner-owners": {
+                    "identity_provider": "partner", "match": { "sub": "grace" }, "role": "owner", "principal": "octo-org",
+                },
             },
         });
         let folder = self.installed.db.folder();

@@ -103,7 +103,7 @@ async fn people_sess_1__a_browser_works_at_two_replicas_and_is_signed_out_at_bot
     }
     eprintln!("stopped after {} ms", began.elapsed().as_millis());
     browser.visit("/console");
-    browser.shows("You may not sign in here yet");
+    browser.shows("No membership lets you in");
     browser.has_no_complaints();
     passing.abort();
 }

@@ -16,7 +16,7 @@ async fn people_page_2__axe_finds_nothing_serious_in_any_page_light_or_dark_wide
     browser.examine("sign-in");
 
     site.sign_in("nobody");
-    browser.shows("You may not sign in here yet");
+    browser.shows("No membership lets you in");
     browser.examine("no-membership");
 
     // The provider remembers nobody, and is told to ask again.
@@ -52,7 +52,7 @@ async fn people_page_2__axe_finds_nothing_serious_in_any_page_light_or_dark_wide
     )
     .await;
     browser.visit("/console");
-    browser.shows("You may not sign in here yet");
+    browser.shows("No membership lets you in");
     browser.examine("membership-withdrawn");
     admin(&site, &address, "PATCH", owners, json!({ "enabled": true })).await;
 
