@@ -1,6 +1,6 @@
 //! People: signing in at an OpenID provider.
 //!
-//! [`begin`] sends a browser to the provider, [`finish`] judges its callback, and [`end_session_url`]
+//! [`begin()`] sends a browser to the provider, [`finish()`] judges its callback, and [`end_session_url`]
 //! ends the session there. They write nothing: an attempt is a cookie, and what a provider answered
 //! for is a [`SignedIn`], of which memberships make a session. The crate openidconnect builds the
 //! requests, exchanges codes and verifies ID tokens; its requests go through [`crate::upstream`], and

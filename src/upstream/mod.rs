@@ -29,7 +29,7 @@ pub use egress::{
     Answer, Egress, Fetch, FetchError, Fetched, HttpFetch, Message, ProviderRequest, Question,
 };
 pub use files::KeyFiles;
-pub use provider::{ProviderDocument, ProviderDocuments, ProviderUnavailable};
+pub use provider::{ProviderDocument, ProviderDocuments, ProviderStatus, ProviderUnavailable};
 use refresh::CachedKeys;
 use review::{Asking, Reviews};
 pub use status::{KeyState, KeyStatus};

@@ -728,6 +728,36 @@ async fn sign_ins_of_one_address_are_limited() {
 }
 
 #[tokio::test]
+async fn what_a_server_knows_of_a_provider_is_shown_without_fetching_anything() {
+    let people = People::new().await;
+    let status = async || {
+        let path = "identity-providers/corp/status";
+        let answer = people.server.admin("GET", path, Value::Null).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()
+    };
+    let before = status().await;
+    assert_eq!(
+        (&before["metadata"], &before["keys"]),
+        (&json!("not_fetched"), &Value::Null)
+    );
+    people.signed_in().await;
+    let known = status().await;
+    assert_eq!(known["metadata"], "ok");
+    assert_eq!(
+        (&known["keys"]["state"], &known["keys"]["count"]),
+        (&json!("ok"), &json!(1))
+    );
+    *people.provider.is_away.lock().unwrap() = true;
+    people.server.clock.advance(2 * 86_400);
+    people.browser().get("/console/sign-in/corp").await;
+    let failing = status().await;
+    assert_eq!(failing["metadata"], "failing");
+    assert!(failing["last_error"].is_string(), "{failing}");
+    assert_eq!(failing["last_success_at"], known["last_success_at"]);
+}
+
+#[tokio::test]
 async fn a_provider_that_is_away_is_said_to_be_away() {
     let people = People::new().await;
     people

@@ -14,6 +14,7 @@ mod objects;
 mod openapi;
 mod people;
 mod problem;
+mod providers;
 mod publications;
 mod resource_flow;
 mod rotation;
@@ -54,6 +55,7 @@ pub fn routes() -> Router<Arc<App>> {
         .merge(keys::routes())
         .merge(clients::routes())
         .merge(issuers::routes())
+        .merge(providers::routes())
         .merge(tokens::routes())
         .merge(transfers::routes())
         .merge(notifications::routes())

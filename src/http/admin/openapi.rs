@@ -22,7 +22,7 @@ use crate::documents::{
     ResourceServerDocument, TrustedIssuerDocument,
 };
 use crate::explain::Explanation;
-use crate::upstream::KeyStatus;
+use crate::upstream::{KeyStatus, ProviderStatus};
 
 const PATH: &str = "/openapi.json";
 
@@ -111,6 +111,7 @@ fn schemas() -> Map<String, Value> {
     Problem::schemas(&mut nested);
     Revocation::schemas(&mut nested);
     KeyStatus::schemas(&mut nested);
+    ProviderStatus::schemas(&mut nested);
     let mut schemas: Map<String, Value> = nested
         .into_iter()
         .map(|(name, schema)| (name, json!(schema)))
@@ -145,6 +146,7 @@ fn schemas() -> Map<String, Value> {
     schemas.insert("Inspection".to_owned(), json!(Inspection::schema()));
     schemas.insert("Revocation".to_owned(), json!(Revocation::schema()));
     schemas.insert("KeyStatus".to_owned(), json!(KeyStatus::schema()));
+    schemas.insert("ProviderStatus".to_owned(), json!(ProviderStatus::schema()));
     schemas
 }
 
