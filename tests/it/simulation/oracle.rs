@@ -357,7 +357,9 @@ impl Oracle {
             }
             for entry in entries(&claims) {
                 check_entry(number, token, &entry)?;
-                if let Some(assertion) = assertion.filter(|_| entry.rule == PENDING) {
+                // A self-service rule pins nothing at a door that names nobody; its entries lack `create` there.
+                let pins = entry.rule == PENDING && entry.creates;
+                if let Some(assertion) = assertion.filter(|_| pins) {
                     let by = pinned_by.entry(entry.credential).or_default();
                     by.insert(assertion.workload);
                 }
