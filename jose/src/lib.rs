@@ -28,6 +28,7 @@
 mod algorithm;
 mod compact;
 pub mod json;
+#[cfg(feature = "crypto")]
 mod jwk;
 #[cfg(feature = "crypto")]
 mod key_set;
