@@ -16,6 +16,7 @@ mod m20261129_000010_proofs;
 mod m20261129_000011_key_sets;
 mod m20261129_000012_audit_export;
 mod m20261130_000013_people;
+mod statements;
 
 struct Migrator;
 

@@ -8,12 +8,10 @@ use sea_orm_migration::schema::{
 };
 use sea_orm_migration::sea_orm::DbBackend;
 
+use crate::statements::{index, table};
+
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
-
-fn table(name: &'static str) -> TableCreateStatement {
-    Table::create().table(name).to_owned()
-}
 
 /// The columns that all kinds of objects have. Objects refer to each other by name, because names
 /// never change.
@@ -34,17 +32,6 @@ fn reference(column: &'static str, to: &'static str) -> ForeignKeyCreateStatemen
         .to(to, "name")
         .on_delete(ForeignKeyAction::Restrict)
         .to_owned()
-}
-
-fn index(table: &'static str, columns: &[&'static str]) -> IndexCreateStatement {
-    let mut index = Index::create();
-    index
-        .name(format!("idx_{table}_{}", columns.join("_")))
-        .table(table);
-    for column in columns {
-        index.col(*column);
-    }
-    index
 }
 
 /// The indexes of audit events. An index that begins with the credential or the principal is

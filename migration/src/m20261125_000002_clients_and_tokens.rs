@@ -3,6 +3,8 @@
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, integer, string, string_null, text_null, uuid};
 
+use crate::statements::table;
+
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
@@ -55,10 +57,6 @@ impl MigrationTrait for Migration {
         }
         Ok(())
     }
-}
-
-fn table(name: &'static str) -> TableCreateStatement {
-    Table::create().table(name).to_owned()
 }
 
 fn part_of(column: &'static str, table: &'static str) -> ForeignKeyCreateStatement {

@@ -9,6 +9,8 @@ use sea_orm_migration::sea_orm::Statement;
 use sea_orm_migration::sea_orm::prelude::Uuid;
 use serde_json::{Value, json};
 
+use crate::statements::table;
+
 /// Consent: whether a rule is vouched for. Rules refer to each other by id, so that a name need be
 /// unique for one principal only. The new `min_version` keeps older releases from serving on this
 /// database: to them every rule would count.
@@ -221,10 +223,6 @@ fn credential_id(id: Uuid) -> String {
     std::iter::once("fc_".to_owned())
         .chain((0..26).rev().map(|at| digit(at).to_string()))
         .collect()
-}
-
-fn table(name: &'static str) -> TableCreateStatement {
-    Table::create().table(name).to_owned()
 }
 
 fn reference(column: &'static str, to: &'static str) -> ForeignKeyCreateStatement {

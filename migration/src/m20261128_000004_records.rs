@@ -2,6 +2,8 @@ use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, binary, integer, text_null, uuid, uuid_null};
 use sea_orm_migration::sea_orm::DbBackend;
 
+use crate::statements::table;
+
 /// Audit events get a row for each principal that may see them, and equal refusals are counted in
 /// one. One table records everything that may be used once.
 #[derive(DeriveMigrationName)]
@@ -81,10 +83,6 @@ async fn add(manager: &SchemaManager<'_>, column: impl IntoColumnDef) -> Result<
                 .to_owned(),
         )
         .await
-}
-
-fn table(name: &'static str) -> TableCreateStatement {
-    Table::create().table(name).to_owned()
 }
 
 /// A row for each principal that may see an event.

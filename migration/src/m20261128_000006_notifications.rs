@@ -4,6 +4,8 @@ use sea_orm_migration::schema::{
     uuid, uuid_null,
 };
 
+use crate::statements::table;
+
 /// Notifications: webhooks, the messages that wait for them, and what they were told already. Rules
 /// remember when they were first used. An older release serves on this database as before: it sends
 /// no messages.
@@ -58,10 +60,6 @@ impl MigrationTrait for Migration {
         }
         Ok(())
     }
-}
-
-fn table(name: &'static str) -> TableCreateStatement {
-    Table::create().table(name).to_owned()
 }
 
 fn part_of_notification() -> ForeignKeyCreateStatement {

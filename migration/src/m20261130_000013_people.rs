@@ -4,6 +4,8 @@ use sea_orm_migration::schema::{
     uuid, uuid_null,
 };
 
+use crate::statements::{index, table};
+
 /// People: the identity providers at which they sign in, the memberships that give them roles, and
 /// their sessions. Audit events name them. An older release serves on this database as before:
 /// nobody signs in there.
@@ -45,21 +47,6 @@ impl MigrationTrait for Migration {
         connection.execute_unprepared(by_person).await?;
         Ok(())
     }
-}
-
-fn table(name: &'static str) -> TableCreateStatement {
-    Table::create().table(name).to_owned()
-}
-
-fn index(table: &'static str, columns: &[&'static str]) -> IndexCreateStatement {
-    let mut index = Index::create();
-    index
-        .name(format!("idx_{table}_{}", columns.join("_")))
-        .table(table);
-    for column in columns {
-        index.col(*column);
-    }
-    index
 }
 
 fn unique(table: &'static str, columns: &[&'static str]) -> IndexCreateStatement {

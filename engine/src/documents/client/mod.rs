@@ -170,13 +170,8 @@ impl Document for ClientDocument {
             .any(|permission| permission.packages.iter().any(|name| name == "*"));
         let secret = self.auth_method.has_secret();
         let mut warnings = Vec::new();
-        let mut warn = |when: bool, code: &str, detail: &str| {
-            if when {
-                warnings.push(Warning {
-                    code: code.to_owned(),
-                    detail: detail.to_owned(),
-                });
-            }
+        let mut warn = |when, code, detail: &str| {
+            warnings.extend(Warning::when(when, code, detail));
         };
         warn(
             everything,

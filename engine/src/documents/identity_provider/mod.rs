@@ -160,13 +160,8 @@ impl Document for IdentityProviderDocument {
 
     fn warnings(&self, _: ReadContext<'_>) -> Vec<Warning> {
         let mut warnings = Vec::new();
-        let mut warn = |when: bool, code: &str, detail: &str| {
-            if when {
-                warnings.push(Warning {
-                    code: code.to_owned(),
-                    detail: detail.to_owned(),
-                });
-            }
+        let mut warn = |when, code, detail: &str| {
+            warnings.extend(Warning::when(when, code, detail));
         };
         warn(
             self.second_factor == SecondFactor::EnforcedByProvider,
@@ -212,12 +207,7 @@ impl IdentityProviderDocument {
         algorithms: Option<&[Algorithm]>,
     ) -> Vec<Warning> {
         let mut warnings = Vec::new();
-        let mut warn = |code: &str, detail: String| {
-            warnings.push(Warning {
-                code: code.to_owned(),
-                detail,
-            });
-        };
+        let mut warn = |code, detail| warnings.push(Warning::new(code, detail));
         if !self.writes(state) {
             warn(
                 "no_auth_time",

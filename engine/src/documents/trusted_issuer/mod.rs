@@ -133,13 +133,8 @@ impl Document for TrustedIssuerDocument {
 
     fn warnings(&self, context: ReadContext<'_>) -> Vec<Warning> {
         let mut warnings = Vec::new();
-        let mut warn = |when: bool, code: &str, detail: &str| {
-            if when {
-                warnings.push(Warning {
-                    code: code.to_owned(),
-                    detail: detail.to_owned(),
-                });
-            }
+        let mut warn = |when, code, detail: &str| {
+            warnings.extend(Warning::when(when, code, detail));
         };
         let profile = context.profiles.get(&self.profile);
         let replay = self

@@ -45,6 +45,20 @@ pub struct Normalised {
     pub warnings: Vec<Warning>,
 }
 
+impl Warning {
+    pub fn new(code: &str, detail: impl Into<String>) -> Self {
+        Self {
+            code: code.to_owned(),
+            detail: detail.into(),
+        }
+    }
+
+    /// A warning if its condition holds.
+    pub fn when(holds: bool, code: &str, detail: impl Into<String>) -> Option<Self> {
+        holds.then(|| Self::new(code, detail))
+    }
+}
+
 impl DocumentError {
     pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         Self {
