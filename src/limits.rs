@@ -6,10 +6,10 @@
 
 mod exchanges;
 mod limit;
+mod networks;
 mod trials;
 
 use std::collections::HashSet;
-use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use exchanges::Exchanges;
 use limit::Limit;
+use networks::NetworkLimit;
+pub use networks::{Exhausted, network_of};
 pub use trials::Trial;
 use trials::Trials;
 
@@ -37,16 +39,10 @@ const MOST_KEYS: usize = 100_000;
 const RULES_PER_WRITE: usize = 100;
 /// How long a request from a network over its limit waits for its turn.
 const PROBATION_WAIT: Duration = Duration::from_secs(1);
-/// Prefix lengths of larger IPv6 networks, and how many budgets of a /64 each of them has.
-const LARGER_NETWORKS: [(u8, u32); 2] = [(56, 4), (48, 16)];
-
 /// The rate limits of one server process.
 #[derive(Debug)]
 pub struct RateLimiter {
-    refusals: Limit<IpAddr>,
-    /// Refusals of larger IPv6 networks, so that a caller with many /64 networks does not have as
-    /// many budgets.
-    networks: [(u8, Limit<IpAddr>); 2],
+    refusals: NetworkLimit,
     probation: Cache<IpAddr, Arc<Semaphore>>,
     credentials: Limit<CredentialId>,
     issuers: Limit<TrustedIssuerId>,
@@ -54,9 +50,10 @@ pub struct RateLimiter {
     secrets: Limit<([u8; 32], Option<IpAddr>)>,
     introspections: Limit<String>,
     writes: Limit<String>,
-    sign_ins: Limit<(SignInStep, IpAddr)>,
-    /// Sign-ins of larger IPv6 networks, as for refusals.
-    sign_in_networks: [(u8, Limit<(SignInStep, IpAddr)>); 2],
+    /// Sign-ins that are begun.
+    beginnings: NetworkLimit,
+    /// Answers of providers.
+    callbacks: NetworkLimit,
     exchanges: Exchanges,
     /// The principals of whose rules an owner revokes tokens at the moment.
     revocations: Mutex<HashSet<String>>,
@@ -78,19 +75,12 @@ impl Drop for RevocationTurn<'_> {
 }
 
 /// The two requests of a sign-in. Each has a budget of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignInStep {
     /// The person leaves for the provider.
     Begin,
     /// The person comes back with the provider's answer.
     Callback,
-}
-
-/// A network that is over its limit. All its requests share one turn.
-#[derive(Debug)]
-pub struct Exhausted {
-    network: IpAddr,
-    refusal: Refusal,
 }
 
 /// The admission of a request. For a network over its limit it holds the only turn of the network
@@ -159,8 +149,7 @@ impl TokenLimits for RateLimiter {
 impl RateLimiter {
     pub fn new(config: RateLimits) -> Self {
         Self {
-            refusals: Limit::per_minute(config.refusals_per_minute_per_address),
-            networks: of_larger_networks(config.refusals_per_minute_per_address),
+            refusals: NetworkLimit::per_minute(config.refusals_per_minute_per_address),
             probation: Cache::builder()
                 .max_capacity(MOST_KEYS as u64)
                 .time_to_idle(MINUTE)
@@ -171,8 +160,8 @@ impl RateLimiter {
             secrets: Limit::per_minute(config.wrong_secrets_per_minute_per_client),
             introspections: Limit::per_minute(config.inactive_introspections_per_minute_per_client),
             writes: Limit::per_minute(config.admin_writes_per_minute_per_subject),
-            sign_ins: Limit::per_minute(config.sign_ins_per_minute_per_address),
-            sign_in_networks: of_larger_networks(config.sign_ins_per_minute_per_address),
+            beginnings: NetworkLimit::per_minute(config.sign_ins_per_minute_per_address),
+            callbacks: NetworkLimit::per_minute(config.sign_ins_per_minute_per_address),
             exchanges: Exchanges::new(),
             revocations: Mutex::default(),
             trials: Trials::new(),
@@ -212,34 +201,14 @@ impl RateLimiter {
 
     /// The widest network around this address that is over its limit, if there is one.
     pub fn exhausted(&self, address: IpAddr) -> Option<Exhausted> {
-        let own = std::iter::once((&self.refusals, network_of(address)));
-        let all = own.chain(self.networks_of(address));
-        all.filter_map(|(limit, network)| {
-            Some(Exhausted {
-                refusal: limit.check(&network).err()?,
-                network,
-            })
-        })
-        .last()
+        self.refusals.exhausted(address)
     }
 
-    /// Counts a refused request of this address. Refusals beyond the budget of one network do not
-    /// count against the larger network around it: it takes several noisy networks to use up the
-    /// larger budget.
+    /// Counts a refused request of this address.
     pub fn note_refusal(&self, address: Option<IpAddr>) {
-        let Some(address) = address else { return };
-        let own = std::iter::once((&self.refusals, network_of(address)));
-        for (limit, network) in own.chain(self.networks_of(address)) {
-            let was_within = limit.check(&network).is_ok();
-            limit.note(&network);
-            if !was_within {
-                return;
-            }
+        if let Some(address) = address {
+            self.refusals.note(address);
         }
-    }
-
-    fn networks_of(&self, address: IpAddr) -> impl Iterator<Item = (&Limit<IpAddr>, IpAddr)> {
-        around(&self.networks, address)
     }
 
     /// Takes one use from the limits of a token's trusted issuer, or of its client, and of its
@@ -281,22 +250,11 @@ impl RateLimiter {
     /// Takes one step of a sign-in from the budgets of this address and of its networks, or from
     /// none of them.
     pub fn take_sign_in(&self, step: SignInStep, address: Option<IpAddr>) -> Result<(), Refusal> {
-        let Some(address) = address else {
-            return Ok(());
+        let limit = match step {
+            SignInStep::Begin => &self.beginnings,
+            SignInStep::Callback => &self.callbacks,
         };
-        let own = std::iter::once((&self.sign_ins, network_of(address)));
-        let all = own.chain(around(&self.sign_in_networks, address));
-        let mut taken = Vec::new();
-        for (limit, network) in all {
-            if let Err(refusal) = limit.take(&(step, network)) {
-                for (limit, network) in taken {
-                    Limit::give_back(limit, &(step, network));
-                }
-                return Err(refusal);
-            }
-            taken.push((limit, network));
-        }
-        Ok(())
+        address.map_or(Ok(()), |address| limit.take(address))
     }
 
     /// One of the eight turns to exchange a code at this provider, until it is dropped. Waits five
@@ -357,11 +315,9 @@ impl RateLimiter {
     /// Removes keys whose whole budget is available again.
     pub fn shrink(&self) {
         self.refusals.shrink();
-        self.networks.iter().for_each(|(_, limit)| limit.shrink());
         self.writes.shrink();
-        self.sign_ins.shrink();
-        let larger = self.sign_in_networks.iter();
-        larger.for_each(|(_, limit)| limit.shrink());
+        self.beginnings.shrink();
+        self.callbacks.shrink();
         self.trials.shrink();
         self.credentials.shrink();
         self.issuers.shrink();
@@ -387,45 +343,9 @@ fn limited(wait: Duration) -> Refusal {
     Refusal::later(Reason::RateLimited, seconds)
 }
 
-/// The limits of larger IPv6 networks, where a /64 has so many uses a minute.
-fn of_larger_networks<K: Hash + Eq + Clone>(per_minute: u32) -> [(u8, Limit<K>); 2] {
-    LARGER_NETWORKS.map(|(bits, times)| (bits, Limit::per_minute(per_minute.saturating_mul(times))))
-}
-
-/// The larger IPv6 networks around an address, each with its limit.
-fn around<K>(
-    limits: &[(u8, Limit<K>)],
-    address: IpAddr,
-) -> impl Iterator<Item = (&Limit<K>, IpAddr)> {
-    let limits = limits.iter();
-    limits.filter_map(move |(bits, limit)| Some((limit, larger_network_of(address, *bits)?)))
-}
-
-/// One customer has a whole /64 of IPv6 addresses, so that counts as one.
-pub fn network_of(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            v6.to_ipv4_mapped()
-                .map_or(IpAddr::from([a, b, c, d, 0, 0, 0, 0]), IpAddr::V4)
-        }
-    }
-}
-
-/// The network of this prefix length around an IPv6 address. IPv4 addresses have none, also when
-/// they are mapped to IPv6.
-fn larger_network_of(address: IpAddr, bits: u8) -> Option<IpAddr> {
-    let IpAddr::V6(v6) = address else { return None };
-    if v6.to_ipv4_mapped().is_some() {
-        return None;
-    }
-    let mask = u128::MAX.checked_shl(u128::BITS.checked_sub(u32::from(bits))?)?;
-    Some(IpAddr::V6((u128::from(v6) & mask).into()))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::networks::larger_network_of;
     use super::*;
     use crate::clock::Timestamp;
 
