@@ -142,8 +142,8 @@ pub fn roles(
 }
 
 /// The verdicts on the memberships that the claims lead to, or on every membership of the principal
-/// `about`: why a person has a role, or has none there. A candidate is shown by
-/// [`shown`]; the id of its credential is the one of the membership.
+/// `about`: why a person has a role, or has none there. The id of a candidate's credential is the one
+/// of the membership.
 pub fn report(
     snapshot: &Snapshot,
     provider: &IdentityProvider,

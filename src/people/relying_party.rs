@@ -27,7 +27,7 @@ use crate::ids::random;
 use crate::keys::provider_secret;
 use crate::model::{IdentityProvider, ProviderAuth};
 use crate::reason::Reason;
-use crate::upstream::{Egress, Fetch, FetchError, ProviderDocument, ProviderRequest};
+use crate::upstream::{Egress, Fetch, FetchError, Outgoing, ProviderDocument};
 
 /// The largest answer of a provider, in bytes.
 const MAX_ANSWER_BYTES: usize = 256 * 1024;
@@ -189,7 +189,7 @@ impl Http {
         let (parts, body) = request.into_parts();
         let url = Url::parse(&parts.uri.to_string())
             .map_err(|error| HttpError::Wrong(error.to_string()))?;
-        let request = ProviderRequest {
+        let request = Outgoing {
             method: parts.method,
             headers: parts.headers,
             body,

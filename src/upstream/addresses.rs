@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-use super::egress::Answer;
+use super::fetch::Answer;
 
 /// Name resolution, which tests replace.
 pub trait Lookup: Send + Sync + std::fmt::Debug {

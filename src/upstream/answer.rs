@@ -6,7 +6,7 @@ use carnet_outbound::{ReadError, causes};
 use flate2::read::MultiGzDecoder;
 use url::Url;
 
-use super::egress::{FetchError, Fetched};
+use super::fetch::{FetchError, Fetched};
 
 pub(super) fn failed(url: &Url, error: &reqwest::Error) -> FetchError {
     FetchError::Failed(url.to_string(), causes(error))

@@ -8,7 +8,8 @@ use secrecy::SecretString;
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::egress::{Egress, Fetch, FetchError, Fetched};
+use super::egress::Egress;
+use super::fetch::{Fetch, FetchError, Fetched};
 use super::files::KeyFiles;
 use crate::model::{KeySource, TrustedIssuer};
 use crate::profile::Profile;

@@ -8,6 +8,7 @@ mod addresses;
 mod answer;
 mod discovery;
 mod egress;
+mod fetch;
 mod files;
 mod kept;
 mod provider;
@@ -25,9 +26,8 @@ use tokio::sync::Semaphore;
 
 pub use addresses::Lookup;
 pub use discovery::KeySetError;
-pub use egress::{
-    Answer, Egress, Fetch, FetchError, Fetched, HttpFetch, Message, ProviderRequest, Question,
-};
+pub use egress::Egress;
+pub use fetch::{Answer, Fetch, FetchError, Fetched, HttpFetch, Message, Outgoing, Question};
 pub use files::KeyFiles;
 pub use provider::{ProviderDocument, ProviderDocuments, ProviderStatus, ProviderUnavailable};
 use refresh::CachedKeys;

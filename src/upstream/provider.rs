@@ -11,7 +11,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::egress::{Egress, Fetch};
+use super::egress::Egress;
+use super::fetch::Fetch;
 use super::{KeyState, KeyStatus, UpstreamKeys};
 use crate::clock::{Clock, Timestamp};
 use crate::ids::{IdentityProviderId, TrustedIssuerId};

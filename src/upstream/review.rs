@@ -14,7 +14,8 @@ use tokio::sync::Semaphore;
 use url::Url;
 
 use super::discovery::KeySetError;
-use super::egress::{Egress, Fetch, Question};
+use super::egress::Egress;
+use super::fetch::{Fetch, Question};
 use super::files::KeyFiles;
 use crate::clock::Timestamp;
 use crate::ids::TrustedIssuerId;

@@ -7,7 +7,7 @@ use axum::response::Redirect;
 use axum::routing::{get, post};
 use carnet::model::ClaimsFrom;
 use carnet::people::Purpose;
-use carnet::upstream::{Egress, Fetch as _, FetchError, HttpFetch, ProviderRequest};
+use carnet::upstream::{Egress, Fetch as _, FetchError, HttpFetch, Outgoing};
 use reqwest::Method;
 
 use super::documents::files;
@@ -311,7 +311,7 @@ async fn requests_to_providers_follow_no_redirect_and_read_no_more_than_their_li
     let fetch = HttpFetch::default();
     let send = async |method: Method, path: &str, egress: &Egress| {
         let url = format!("http://{address}{path}").parse().unwrap();
-        let request = ProviderRequest {
+        let request = Outgoing {
             method,
             headers: reqwest::header::HeaderMap::new(),
             body: b"code=x".to_vec(),

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use carnet::upstream::{
-    Answer, Egress, Fetch, FetchError, Fetched, HttpFetch, Message, ProviderRequest, Question,
+    Answer, Egress, Fetch, FetchError, Fetched, HttpFetch, Message, Outgoing, Question,
 };
 use http_body_util::BodyExt as _;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -132,7 +132,7 @@ impl Fetch for FakeNetwork {
         &'a self,
         url: &'a Url,
         egress: &'a Egress,
-        request: &'a ProviderRequest,
+        request: &'a Outgoing,
         limit: usize,
     ) -> Answer<'a, Result<Fetched, FetchError>> {
         Box::pin(async move {

@@ -11,9 +11,7 @@ use carnet::app::{App, Background};
 use carnet::clock::{ManualClock, Timestamp};
 use carnet::config::Config;
 use carnet::http;
-use carnet::upstream::{
-    Answer, Egress, Fetch, FetchError, Fetched, Message, ProviderRequest, Question,
-};
+use carnet::upstream::{Answer, Egress, Fetch, FetchError, Fetched, Message, Outgoing, Question};
 use http_body_util::BodyExt as _;
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -113,7 +111,7 @@ impl Fetch for Platform {
         &'a self,
         url: &'a Url,
         _: &'a Egress,
-        _: &'a ProviderRequest,
+        _: &'a Outgoing,
         _: usize,
     ) -> Answer<'a, Result<Fetched, FetchError>> {
         Box::pin(async move { Err(FetchError::Failed(url.to_string(), "nobody".into())) })
