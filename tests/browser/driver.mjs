@@ -13,7 +13,7 @@ const browser = await chromium.launch({
   args: ['--no-sandbox', '--disable-dev-shm-usage', '--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE localhost , EXCLUDE 127.0.0.*'],
 })
 let page, context
-let complaints = []
+const complaints = []
 let caught
 
 const later = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds))
@@ -46,7 +46,6 @@ const acts = {
   // Begins anew, without any cookie.
   async open({ scripts = true, origin }) {
     await context?.close()
-    complaints = []
     context = await browser.newContext({ javaScriptEnabled: scripts, viewport: { width: 1280, height: 800 } })
     page = await context.newPage()
     page.setDefaultTimeout(PATIENCE)
@@ -138,7 +137,8 @@ const acts = {
     }
     return found
   },
-  complaints: () => complaints,
+  // Those of all pages since the last question.
+  complaints: () => complaints.splice(0),
 }
 
 process.stdout.write('ready\n')
