@@ -5,11 +5,13 @@
 //! knows no HTTP: a refusal is a [`Rejected`].
 
 mod assumed;
+mod audit;
 mod author;
 mod checks;
 mod clients;
 mod credentials;
 mod events;
+mod explanations;
 mod front_doors;
 mod inspection;
 mod managed;
@@ -30,9 +32,11 @@ use crate::store::StoreError;
 use crate::trust::DocumentError;
 
 pub use assumed::shared_workloads;
+pub use audit::{AuditList, AuditQuery, AuditRefused, read_event, search_audit};
 pub use author::Author;
 pub use checks::named_files;
 pub use clients::{MAX_SECRET_OVERLAP_SECONDS, SECRET_OVERLAP_SECONDS, rotate_secret};
+pub use explanations::explain;
 pub use inspection::{Inspection, inspect};
 pub use managed::{Managed, Occasion};
 pub use notifications::{rotate_webhook_secret, send_test};

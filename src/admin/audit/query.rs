@@ -1,16 +1,13 @@
-//! The query of `GET /admin/v1/audit-events`, and the filter that it means.
+//! What is asked of the audit log, and the filter that it means.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use axum::response::Response;
 use serde::Deserialize;
-use serde_json::json;
 
-use super::super::described::{Operation, page_size};
-use super::super::objects::{bad_query, rejected};
-use crate::admin::{self, Author, Rejected};
+use super::super::{Author, Rejected, find};
+use super::AuditRefused;
 use crate::app::App;
 use crate::audit::Outcome;
 use crate::clock::Timestamp;
@@ -23,30 +20,31 @@ use crate::store::AuditFilter;
 const PAGE: u64 = 50;
 const LARGEST_PAGE: u64 = 500;
 
-#[derive(Debug, Deserialize)]
+/// A question to the audit log, as text: the parameters of `GET /admin/v1/audit-events`.
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuditQuery {
-    credential: Option<String>,
-    principal: Option<String>,
-    outcome: Option<String>,
-    reason: Option<String>,
-    repository: Option<String>,
-    error_id: Option<String>,
-    token_id: Option<String>,
-    address: Option<String>,
-    trusted_issuer: Option<String>,
-    client_id: Option<String>,
-    person: Option<String>,
-    assertion: Option<String>,
-    since: Option<String>,
-    until: Option<String>,
-    limit: Option<u64>,
-    cursor: Option<String>,
+    pub credential: Option<String>,
+    pub principal: Option<String>,
+    pub outcome: Option<String>,
+    pub reason: Option<String>,
+    pub repository: Option<String>,
+    pub error_id: Option<String>,
+    pub token_id: Option<String>,
+    pub address: Option<String>,
+    pub trusted_issuer: Option<String>,
+    pub client_id: Option<String>,
+    pub person: Option<String>,
+    pub assertion: Option<String>,
+    pub since: Option<String>,
+    pub until: Option<String>,
+    pub limit: Option<u64>,
+    pub cursor: Option<String>,
 }
 
 /// A parsed query.
 #[derive(Debug)]
-pub struct Search {
+pub(super) struct Search {
     pub filter: AuditFilter,
     /// The id before which the page begins.
     pub before: Option<EventId>,
@@ -55,75 +53,13 @@ pub struct Search {
     pub reader: Option<String>,
 }
 
-/// Describes the query parameters.
-pub fn described(operation: Operation) -> Operation {
-    let text = json!({ "type": "string" });
-    let time = json!({ "type": "string", "format": "date-time" });
-    let outcomes = json!({ "enum": Outcome::ALL.map(Outcome::as_str) });
-    let parameters = [
-        (
-            "credential",
-            &text,
-            "Events that this rule is part of: its name or id.",
-        ),
-        (
-            "principal",
-            &text,
-            "Events that this principal is part of. A token that is limited to one principal may leave it out.",
-        ),
-        ("outcome", &outcomes, "Events of this outcome only."),
-        ("reason", &text, "Refusals for this reason only."),
-        (
-            "repository",
-            &text,
-            "Events of this workload: a name or id of its repository or project, or its `sub`.",
-        ),
-        (
-            "error_id",
-            &text,
-            "The refusal that was answered with this `error_id`.",
-        ),
-        (
-            "token_id",
-            &text,
-            "Events of the token with this `jti`, and what was done with it.",
-        ),
-        ("address", &text, "Events of this IP address."),
-        (
-            "trusted_issuer",
-            &text,
-            "Events of assertions of this trusted issuer, by name.",
-        ),
-        ("client_id", &text, "Events of this client."),
-        (
-            "person",
-            &text,
-            "Sign-ins and sign-outs of the person with this id, and changes of the person.",
-        ),
-        (
-            "assertion",
-            &text,
-            "Events of the assertion with this digest or `jti`.",
-        ),
-        (
-            "since",
-            &time,
-            "Events at or after this time, and those that count a refusal since then.",
-        ),
-        ("until", &time, "Events at or before this time."),
-        ("cursor", &text, "The `next_cursor` of the page before."),
-    ];
-    parameters
-        .into_iter()
-        .fold(operation, |operation, (name, schema, description)| {
-            operation.query(name, schema, description)
-        })
-        .query("limit", &page_size(), "How many events.")
-}
-
 impl AuditQuery {
     /// Checks the query, and looks up the rule and the principal that it names.
-    pub async fn into_search(mut self, app: &App, author: &Author) -> Result<Search, Response> {
+    pub(super) async fn into_search(
+        mut self,
+        app: &App,
+        author: &Author,
+    ) -> Result<Search, AuditRefused> {
         if let Some(principals) = &author.principals {
             // A token limited to principals lists the events of one of them.
             if let (None, [only]) = (&self.principal, principals.as_slice()) {
@@ -131,20 +67,20 @@ impl AuditQuery {
             }
             let named = self.principal.as_deref();
             if !named.is_some_and(|principal| author.may_act_for(principal)) {
-                return Err(bad_query(
+                return Err(AuditRefused::query(
                     "principal must be one of the principals that the token is limited to",
                 ));
             }
         }
         let limit = self.limit.unwrap_or(PAGE);
         if !(1..=LARGEST_PAGE).contains(&limit) {
-            return Err(bad_query("limit must be 1 to 500"));
+            return Err(AuditRefused::query("limit must be 1 to 500"));
         }
         let before = parsed(
             self.cursor.as_deref(),
             "cursor must be the next_cursor of another page of this list",
         )
-        .map_err(|problem| bad_query(&problem))?;
+        .map_err(|problem| AuditRefused::Query(problem))?;
         let credential = self.credential(app, author).await?;
         Ok(Search {
             before,
@@ -155,7 +91,7 @@ impl AuditQuery {
                 .filter(|_| author.principals.is_some()),
             filter: self
                 .filter(app, author, credential)
-                .map_err(|problem| bad_query(&problem))?,
+                .map_err(|problem| AuditRefused::Query(problem))?,
         })
     }
 
@@ -164,19 +100,19 @@ impl AuditQuery {
         &self,
         app: &App,
         author: &Author,
-    ) -> Result<Option<CredentialId>, Response> {
+    ) -> Result<Option<CredentialId>, AuditRefused> {
         let Some(name) = &self.credential else {
             return Ok(None);
         };
         if let Ok(id) = name.parse() {
             return Ok(Some(id));
         }
-        match admin::find::<FederatedCredentialDocument>(app, name, author).await {
+        match find::<FederatedCredentialDocument>(app, name, author).await {
             Ok(stored) => Ok(stored.id.parse().ok()),
-            Err(Rejected::NotFound) => Err(bad_query(&format!(
+            Err(Rejected::NotFound) => Err(AuditRefused::Query(format!(
                 "credential: there is no federated credential {name}, or the token may not read it; one that was deleted is found by its id"
-            ))),
-            Err(other) => Err(rejected(other)),
+            ).into())),
+            Err(other) => Err(other.into()),
         }
     }
 

@@ -1,26 +1,18 @@
-//! `POST /admin/v1/explanations`: why a token request is or would be refused. The caller's admin
-//! token decides which rules are shown; the token endpoint shows rules by proof only
+//! Explaining token requests: why one is or would be refused, or what it would be granted. The
+//! author's rights decide which rules are shown; the token endpoint shows rules by proof only
 //! (`docs/src/explanation/disclosure.md`).
 //!
-//! The body is a token request as JSON. It may hold `trusted_issuer` and `claims` in place of an
+//! The question is a token request as JSON. It may hold `trusted_issuer` and `claims` in place of an
 //! assertion, or the `event` that recorded one ([`recorded`]), and the `client_id` of a client
 //! without that client's authentication.
 
 mod recorded;
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
-use axum::Json;
-use axum::body::Bytes;
-use axum::extract::State;
-use axum::response::{IntoResponse as _, Response};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::described::{DescribedRoutes, Method, Operation, reference};
-use super::guard::{Access, AdminCaller, guard};
-use super::objects::{document, rejected, respond};
-use crate::admin::Rejected;
+use super::{Author, Rejected};
 use crate::app::App;
 use crate::client::AuthorizationHeader;
 use crate::decision::{Mode, View};
@@ -65,54 +57,24 @@ struct ExplanationRequest {
     claims: Option<(String, Map<String, Value>)>,
 }
 
-pub fn routes() -> DescribedRoutes {
-    let text = json!({ "type": "string" });
-    let texts = json!({ "oneOf": [text, { "type": "array", "items": text }] });
-    let question = json!({
-        "type": "object",
-        "properties": {
-            "grant_type": { "type": "string", "default": "jwt-bearer" },
-            "assertion": text, "trusted_issuer": text, "claims": { "type": "object" }, "event": text,
-            "resource": texts, "audience": texts, "principal": text, "scope": text, "requested_token_type": text,
-            "front_door": text, "package": text,
-            "proof": { "description": "The proof of possession that is taken as given.", "oneOf": [
-                { "const": "none" },
-                { "type": "object", "properties": { "jkt": text }, "required": ["jkt"], "additionalProperties": false },
-                { "type": "object", "properties": { "x5t": text }, "required": ["x5t"], "additionalProperties": false },
-            ] },
-            "authorization_details": { "type": "array", "items": { "type": "object" } },
-            "subject_token": text, "subject_token_type": text, "actor_token": text, "actor_token_type": text,
-            "client_id": text, "client_assertion": text, "client_assertion_type": text,
-        },
-        "description": "A token request. Either what its grant presents, or trusted_issuer and claims, or an audit event.",
-    });
-    let operation = Operation::new("Say why").body(&question).answer(
-        "200",
-        "The explanation.",
-        &reference("Explanation"),
-    );
-    DescribedRoutes::default().route(Method::Post, "/explanations", explain, operation)
-}
-
-async fn explain(State(app): State<Arc<App>>, caller: AdminCaller, body: Bytes) -> Response {
-    respond(async {
-        let author = guard(&app, &caller, Access::ReadCredentials).await?;
-        let view = author
-            .principals
-            .clone()
-            .map_or(View::Everything, View::Principals);
-        let invalid = |problems| rejected(Rejected::Invalid(problems));
-        let mut members = document(&body)?;
-        recorded::resolve(&app, &author, &mut members)
-            .await
-            .map_err(rejected)?;
-        let request = read(&members, author.sees_everything).map_err(invalid)?;
-        let explanation = answer(&app, request, &view)
-            .await
-            .map_err(|problem| invalid(vec![problem]))?;
-        Ok(Json(explanation).into_response())
-    })
-    .await
+/// Explains the request that `question` describes. Nothing is issued, recorded or used up.
+///
+/// # Errors
+///
+/// [`Rejected::Invalid`] with the mistakes of the question, each with its place.
+pub async fn explain(
+    app: &App,
+    author: &Author,
+    mut question: Map<String, Value>,
+) -> Result<Explanation, Rejected> {
+    let view = author
+        .principals
+        .clone()
+        .map_or(View::Everything, View::Principals);
+    recorded::resolve(app, author, &mut question).await?;
+    let request = read(&question, author.sees_everything).map_err(Rejected::Invalid)?;
+    let explanation = answer(app, request, &view).await;
+    explanation.map_err(|problem| Rejected::Invalid(vec![problem]))
 }
 
 async fn answer(

@@ -6,8 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::audit;
-use crate::admin::{Author, Rejected};
+use super::super::{Author, Rejected, audit};
 use crate::app::App;
 use crate::audit::{AuditEvent, DIFFERENT_REQUESTS};
 use crate::model::TrustedIssuer;
@@ -51,7 +50,7 @@ pub(super) async fn resolve(
     };
     let id = event.as_str().ok_or_else(unknown)?;
     let (reader, event, seen) =
-        audit::find(app, author, id)
+        audit::find_event(app, author, id)
             .await
             .map_err(|error| match error {
                 Rejected::NotFound => unknown(),
