@@ -4,12 +4,17 @@ use std::net::IpAddr;
 
 use crate::audit::{AuditEvent, Outcome};
 use crate::clock::Timestamp;
+use crate::ids::PersonId;
+use crate::model::Snapshot;
+use crate::people::session::Session;
 
-/// The bearer of an admin token, or the local command line.
+/// The bearer of an admin token, the local command line, or a person who is signed in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Author {
-    /// The `sub` of the admin token.
+    /// The `sub` of the admin token, or the id of the person.
     pub subject: String,
+    /// The person, if it is one who is signed in.
+    pub person: Option<PersonId>,
     /// The `jti` of the admin token, for the audit event.
     pub token_id: Option<String>,
     /// The client address, for the audit event.
@@ -27,10 +32,54 @@ pub struct Author {
 }
 
 impl Author {
+    /// A person who reads: everything, or what concerns the principals at which the person has a
+    /// role.
+    pub fn reader(session: &Session, rules: &Snapshot, address: Option<IpAddr>) -> Self {
+        let roles = &session.roles;
+        let sees_everything = roles.may_read_all();
+        let known = roles
+            .principals
+            .keys()
+            .filter_map(|folded| rules.principal(folded));
+        let principals = known.map(|principal| principal.name.clone()).collect();
+        Self {
+            subject: session.person.id.to_string(),
+            person: Some(session.person.id),
+            token_id: None,
+            address,
+            is_local: false,
+            principals: (!sees_everything).then_some(principals),
+            sees_everything,
+            is_admin: false,
+        }
+    }
+
+    /// A person who manages the server. Whether the person may is for the caller to judge.
+    pub fn operator(session: &Session, rules: &Snapshot, address: Option<IpAddr>) -> Self {
+        Self {
+            principals: None,
+            sees_everything: true,
+            is_admin: true,
+            ..Self::reader(session, rules, address)
+        }
+    }
+
+    /// The author limited to one principal, so that nothing else is seen or changed by mistake.
+    #[must_use]
+    pub fn limited_to(self, principal: &str) -> Self {
+        Self {
+            principals: Some(vec![principal.to_owned()]),
+            sees_everything: false,
+            is_admin: false,
+            ..self
+        }
+    }
+
     /// An audit event of this author, for a change or for a refused request.
     pub fn event(&self, now: Timestamp, outcome: Outcome) -> AuditEvent {
         AuditEvent {
-            client_id: Some(self.subject.clone()),
+            client_id: self.person.is_none().then(|| self.subject.clone()),
+            person: self.person,
             actor: Some(self.subject.clone()),
             token_id: self.token_id.clone(),
             address: self.address,

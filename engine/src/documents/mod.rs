@@ -5,6 +5,7 @@
 mod bundle;
 mod client;
 mod compile;
+mod difference;
 mod federated_credential;
 mod front_door;
 mod identity_provider;
@@ -25,6 +26,7 @@ use serde_json::{Map, Value};
 pub use bundle::{Bundle, BundleError};
 pub use client::{AuthMethod, ClientDocument, ClientState, ListedRule};
 pub use compile::{compile_credential, compile_issuer};
+pub use difference::{Difference, differences, whole};
 pub use federated_credential::RESOURCE_SERVER_TARGET;
 pub use federated_credential::{
     CredentialState, FederatedCredentialDocument, PermissionDocument, Vouching,

@@ -3,7 +3,6 @@
 //! `apply` computes a plan with dry runs of the admin API, shows what it changes, asks, and executes
 //! it; `export` prints a file that `apply` reads.
 
-mod diff;
 mod execute;
 mod export;
 mod given_secrets;

@@ -5,14 +5,13 @@ use std::collections::HashSet;
 use axum::http::Method;
 use serde_json::{Map, Value};
 
-use super::diff::{Difference, differences, whole};
 use super::given_secrets::without_secret;
 use super::references::{Named, ObjectName, Reference, named_first, references};
 use super::stored::{Current, StoredObject, StoredObjects, View};
 use crate::command::CommandError;
 use crate::command::admin_client::{AdminClient, Demand, in_path};
 use crate::command::progress::Progress;
-use crate::documents::{Bundle, Kind};
+use crate::documents::{Bundle, Difference, Kind, differences, whole};
 
 /// Read-only members of answers that say nothing about what a change does.
 const BOOKKEEPING: [&str; 10] = [

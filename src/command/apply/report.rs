@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::execute::Outcome;
 use super::plan::{Plan, Step};
-use crate::documents::Kind;
+use crate::documents::{Difference, Kind};
 
 /// The lines that show a plan: each step with its differences and warnings, and its mistakes if
 /// `with_problems`.
@@ -20,7 +20,7 @@ pub fn plan_lines(plan: &Plan, with_problems: bool) -> Vec<String> {
         lines.extend(
             step.changes
                 .iter()
-                .map(|change| format!("  {}", change.line())),
+                .map(|change| format!("  {}", difference_line(change))),
         );
         if let Some(problem) = step.problem.as_ref().filter(|_| with_problems) {
             let text = indented(&problem.text);
@@ -193,4 +193,27 @@ pub fn summary(plan: &Plan, outcomes: &[Outcome], is_dry_run: bool) -> Value {
         "done": if is_dry_run { 0 } else { counts.done }, "failed": counts.failed, "skipped": skipped,
         "problems": problems, "warnings": warnings, "secrets": secrets, "not_pruned": unread,
     })
+}
+
+/// A difference as one line, in which characters that a terminal would hide are escapes.
+fn difference_line(difference: &Difference) -> String {
+    visible(&difference.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Map, json};
+
+    use super::*;
+    use crate::documents::differences;
+
+    #[test]
+    fn what_a_terminal_would_hide_is_written_as_an_escape() {
+        let new = json!({ "a\u{202e}": "x\u{1b}[2K\u{9b}2K\u{200b}é" });
+        let found = differences(&Map::new(), new.as_object().unwrap());
+        assert_eq!(
+            found.iter().map(difference_line).collect::<Vec<_>>(),
+            [r#"+ /a\u{202e}: "x\u001b[2K\u{9b}2K\u{200b}é""#]
+        );
+    }
 }

@@ -218,6 +218,7 @@ async fn admit(app: &App, caller: &AdminCaller, access: Access) -> Result<Author
     let is_admin = held.contains(ADMIN);
     Ok(Author {
         subject: grant.subject,
+        person: None,
         token_id: Some(token_id),
         address: caller.address,
         is_local: caller.is_local,
