@@ -40,7 +40,7 @@ pub use explanations::explain;
 pub use inspection::{Inspection, inspect};
 pub use managed::{Managed, Occasion};
 pub use notifications::{rotate_webhook_secret, send_test};
-pub use objects::{exported, find, list, shown};
+pub use objects::{exported, find, list, shown, warnings};
 pub use referrers::{Referrer, Referrers};
 pub use revocation::{AcceptedUntil, EndedRule, Revocation, TokensToRevoke, revoke};
 pub use saving::{Change, DryRun, Precondition, Saved, delete, save, try_out};
@@ -49,6 +49,9 @@ pub use sessions::{
     shown_person, shown_session,
 };
 pub use transfer::accept_transfer;
+
+pub use crate::model::State;
+pub use crate::store::{Filter, Page};
 
 /// Why a request was not carried out.
 #[derive(Debug, thiserror::Error)]

@@ -41,10 +41,7 @@ pub fn shown<D: Managed>(app: &App, stored: &Stored<D>) -> Map<String, Value> {
     members.extend(stored.document.shown(context));
     members.insert("id".to_owned(), stored.id.clone().into());
     members.extend(D::shown_state(app, stored));
-    members.insert(
-        "warnings".to_owned(),
-        json!(warnings(app, &app.rules(), stored)),
-    );
+    members.insert("warnings".to_owned(), json!(warnings(app, stored)));
     members.insert(
         "created_at".to_owned(),
         stored.created_at.to_string().into(),
@@ -56,7 +53,13 @@ pub fn shown<D: Managed>(app: &App, stored: &Stored<D>) -> Map<String, Value> {
     members
 }
 
-pub(super) fn warnings<D: Managed>(
+/// The warnings of a stored object.
+pub fn warnings<D: Managed>(app: &App, stored: &Stored<D>) -> Vec<Warning> {
+    warnings_among(app, &app.rules(), stored)
+}
+
+/// Those that it has beside the objects of these rules.
+pub(super) fn warnings_among<D: Managed>(
     app: &App,
     rules: &Snapshot,
     stored: &Stored<D>,

@@ -7,7 +7,7 @@ use super::Rejected;
 use super::author::Author;
 use super::events::{event, refused};
 use super::managed::{Managed, Occasion};
-use super::objects::{find, shown, warnings};
+use super::objects::{find, shown, warnings_among};
 use super::referrers::referrers;
 use crate::app::App;
 use crate::audit::Outcome;
@@ -156,7 +156,7 @@ pub async fn try_out<D: Managed>(
     } else {
         new_object(document, state, &name, now)
     };
-    let warnings = warnings(app, &D::among(app.rules(), &object), &object);
+    let warnings = warnings_among(app, &D::among(app.rules(), &object), &object);
     let mut stored = shown(app, &object);
     // Left out: values that the server would generate anew when the object is saved.
     let of_its_making = ["created_at", "updated_at", "secrets"]

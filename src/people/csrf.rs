@@ -47,6 +47,12 @@ pub struct Sender<'a> {
 }
 
 impl Sender<'_> {
+    /// Whether the browser says that the request comes from a page of ours.
+    pub fn is_ours(self, own: &OwnUrls) -> bool {
+        let says_something = self.origin.is_some() || self.fetch_site.is_some();
+        says_something && self.may_be_ours(own)
+    }
+
     /// Whether nothing speaks against a page of ours: only our own origin counts, not another one of
     /// the same site, and not `null`.
     pub fn may_be_ours(self, own: &OwnUrls) -> bool {

@@ -243,6 +243,13 @@ impl Session {
         }
     }
 
+    /// The best name of the person that the provider gave.
+    pub fn shown_name(&self) -> &str {
+        let person = &self.person;
+        let names = [&person.name, &person.username, &person.email];
+        names.into_iter().flatten().next().unwrap_or(&person.sub)
+    }
+
     /// Writes that the session is used, at most once a minute. A failure only makes the session idle
     /// a little earlier.
     pub async fn note_use(&self, app: &App) {

@@ -168,12 +168,10 @@ fn account(app: &App, session: &Session, sessions: Vec<OwnSession>) -> AccountPa
         Fresh::StepUp => (Freshness::StepUp, true),
         Fresh::Never(reason) => (Freshness::Never(reason.sentence()), false),
     };
-    let shown_name = [&person.name, &person.username, &person.email];
-    let shown_name = shown_name.into_iter().flatten().next();
     AccountPage {
         frame: Frame::new(&app.config.own),
         csrf: session.csrf.as_str().to_owned(),
-        shown_name: shown_name.unwrap_or(&person.sub).clone(),
+        shown_name: session.shown_name().to_owned(),
         provider: session.provider.display_name.clone(),
         username: person.username.clone(),
         email: person.email.clone(),

@@ -6,8 +6,14 @@
 mod account;
 mod assets;
 mod cookies;
+mod inside;
+mod links;
 mod page;
+mod posted;
+mod principal;
 mod refused;
+mod rules;
+mod runs;
 mod sign_in;
 mod visitor;
 
@@ -67,9 +73,22 @@ pub fn routes(app: &Arc<App>) -> Router<Arc<App>> {
         .route("/console/sign-out", post(account::sign_out))
         .route("/console/signed-out", get(account::signed_out))
         .route("/console/sessions/{id}/end", post(account::end_session))
+        .merge(of_principals())
         .route("/console/assets/{name}", get(assets::asset))
         .route_layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .route_layer(from_fn_with_state(app.clone(), around_pages))
+}
+
+/// The pages about one principal.
+fn of_principals() -> Router<Arc<App>> {
+    let below = |path: &str| format!("/console/principals/{{principal}}{path}");
+    Router::new()
+        .route(&below(""), get(principal::show))
+        .route(&below("/rules/{rule}"), get(rules::show))
+        .route(&below("/rules/{rule}/change"), post(rules::change))
+        .route(&below("/rules/{rule}/delete"), post(rules::delete))
+        .route(&below("/runs"), get(runs::list))
+        .route(&below("/runs/{event}"), get(runs::show))
 }
 
 /// Where there is no provider to sign in with, or at another host than the issuer's, there are no

@@ -21,8 +21,8 @@ pub struct Frame {
     pub home: String,
     /// The host of the server.
     pub host: String,
-    style: String,
-    icon: String,
+    pub style: String,
+    pub icon: String,
 }
 
 impl Frame {

@@ -77,6 +77,25 @@ fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
 }
 
 impl Visitor {
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// What the browser says of the page that the request comes from.
+    pub fn sender(&self) -> Sender<'_> {
+        Sender {
+            origin: text(&self.headers, &ORIGIN),
+            fetch_site: text(&self.headers, &FETCH_SITE),
+        }
+    }
+
+    /// The first parameter of this name in the query, without white space around it.
+    pub fn parameter(&self, wanted: &str) -> Option<String> {
+        let mut pairs = url::form_urlencoded::parse(self.query.as_bytes());
+        let found = pairs.find(|(name, _)| name == wanted);
+        found.map(|(_, value)| value.trim().to_owned())
+    }
+
     /// Where a sign-in leads back to, as the query says.
     pub fn return_to(&self) -> ReturnTo {
         let mut pairs = url::form_urlencoded::parse(self.query.as_bytes());

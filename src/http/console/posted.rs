@@ -1,0 +1,144 @@
+//! Forms of the pages: where they come from, and what they hold.
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::http::StatusCode;
+use url::form_urlencoded;
+
+use super::super::media::check_media_type;
+use super::inside::Instead;
+use super::refused::{Failure, failed, failed_uncounted};
+use super::visitor::Visitor;
+use crate::app::App;
+use crate::people::session::Session;
+use crate::reason::Reason;
+
+/// Most fields of a form.
+const MAX_FIELDS: usize = 2_000;
+
+/// The fields of a form in the order in which they were sent.
+#[derive(Clone, Debug, Default)]
+pub struct Fields(Vec<(String, String)>);
+
+impl Fields {
+    /// The first field of this name, without white space around it. A field that was not sent is
+    /// empty.
+    pub fn text(&self, name: &str) -> &str {
+        let mut named = self.0.iter().filter(|(sent, _)| sent == name);
+        named
+            .next()
+            .map(|(_, value)| value.trim())
+            .unwrap_or_default()
+    }
+
+    /// All fields of this name.
+    pub fn all<'f>(&'f self, name: &'f str) -> impl Iterator<Item = &'f str> {
+        let named = self.0.iter().filter(move |(sent, _)| sent == name);
+        named.map(|(_, value)| value.trim())
+    }
+
+    /// Whether a button or a check box of this name was sent.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(sent, _)| sent == name)
+    }
+
+    /// The lines of a field that are not empty.
+    pub fn lines(&self, name: &str) -> Vec<String> {
+        let lines = self.text(name).lines().map(str::trim);
+        lines
+            .filter(|line| !line.is_empty())
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// The fields whose names begin with `prefix`, without it.
+    pub fn below(&self, prefix: &str) -> Vec<(String, String)> {
+        let below = self.0.iter().filter_map(|(name, value)| {
+            let rest = name.strip_prefix(prefix)?;
+            Some((rest.to_owned(), value.trim().to_owned()))
+        });
+        below.collect()
+    }
+}
+
+impl FromIterator<(String, String)> for Fields {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(fields: I) -> Self {
+        Self(fields.into_iter().collect())
+    }
+}
+
+/// A form that one of our own pages sent.
+#[derive(Debug)]
+pub enum Posted {
+    /// A page of this session: what it asks for may be done.
+    Now(Fields),
+    /// A page of ours, but of another session, such as the one before the person proved anew who
+    /// they are. Nothing may be done; what was typed may be shown again.
+    Before(Fields),
+}
+
+/// Reads a form. It has to come from a page of ours: by what the browser says of the sender, and by
+/// the token of the session.
+pub fn posted(
+    app: &App,
+    visitor: &Visitor,
+    session: &Session,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Posted, Instead> {
+    let own = &app.config.own;
+    let sender = visitor.sender();
+    // Any site can have browsers send such a request, so it does not count against the address.
+    if !sender.may_be_ours(own) {
+        let failure = Failure::of(Reason::CsrfInvalid);
+        return Err(Instead::from(failed_uncounted(app, visitor, &failure)));
+    }
+    let refuse = |reason| Err(Instead::from(failed(app, visitor, &Failure::of(reason))));
+    let body = match body {
+        Ok(body) => body,
+        Err(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            return refuse(Reason::BodyTooLarge);
+        }
+        Err(_) => return refuse(Reason::CsrfInvalid),
+    };
+    if check_media_type(visitor.headers()).is_err() {
+        return refuse(Reason::CsrfInvalid);
+    }
+    let fields: Fields = form_urlencoded::parse(&body)
+        .take(MAX_FIELDS)
+        .map(|(name, value)| (name.into_owned(), value.into_owned()))
+        .collect();
+    if session.csrf.is(Some(fields.text("csrf"))) {
+        Ok(Posted::Now(fields))
+    } else if sender.is_ours(own) {
+        Ok(Posted::Before(fields))
+    } else {
+        refuse(Reason::CsrfInvalid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_trimmed_and_found_by_name() {
+        let sent = [
+            ("name", " release "),
+            ("action", "publish"),
+            ("action", "yank"),
+            ("match.ref", "refs/heads/main"),
+            ("packages", "a\r\n\r\n  b \n"),
+        ];
+        let fields: Fields = sent
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into_iter()
+            .collect();
+        assert_eq!((fields.text("name"), fields.text("other")), ("release", ""));
+        let actions: Vec<&str> = fields.all("action").collect();
+        assert_eq!(actions, ["publish", "yank"]);
+        assert!(fields.has("action") && !fields.has("delete"));
+        assert_eq!(fields.lines("packages"), ["a", "b"]);
+        let below = fields.below("match.");
+        assert_eq!(below, [("ref".to_owned(), "refs/heads/main".to_owned())]);
+    }
+}
