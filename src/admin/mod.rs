@@ -6,6 +6,7 @@
 
 mod assumed;
 mod author;
+mod catalog;
 mod checks;
 mod clients;
 mod credentials;
@@ -31,6 +32,9 @@ use crate::trust::DocumentError;
 
 pub use assumed::shared_workloads;
 pub use author::Author;
+pub use catalog::{
+    Catalog, CatalogForm, CatalogIssuer, CatalogPrincipal, CatalogRegistry, catalog,
+};
 pub use checks::named_files;
 pub use clients::{MAX_SECRET_OVERLAP_SECONDS, SECRET_OVERLAP_SECONDS, rotate_secret};
 pub use inspection::{Inspection, inspect};
