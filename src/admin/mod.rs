@@ -7,6 +7,7 @@
 mod assumed;
 mod audit;
 mod author;
+mod catalog;
 mod checks;
 mod clients;
 mod credentials;
@@ -34,6 +35,9 @@ use crate::trust::DocumentError;
 pub use assumed::shared_workloads;
 pub use audit::{AuditList, AuditQuery, AuditRefused, read_event, search_audit};
 pub use author::Author;
+pub use catalog::{
+    Catalog, CatalogForm, CatalogIssuer, CatalogPrincipal, CatalogRegistry, catalog,
+};
 pub use checks::named_files;
 pub use clients::{MAX_SECRET_OVERLAP_SECONDS, SECRET_OVERLAP_SECONDS, rotate_secret};
 pub use explanations::explain;

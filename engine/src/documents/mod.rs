@@ -13,6 +13,7 @@ mod imagined;
 mod lint;
 mod membership;
 mod notification;
+mod preview;
 mod principal;
 mod reader;
 mod resource_server;
@@ -42,6 +43,7 @@ pub use membership::{MembershipDocument, MembershipState};
 pub use notification::{
     DeliveryState, NotificationDocument, NotificationKind, NotificationState, SealedSecret,
 };
+pub use preview::Preview;
 pub use principal::PrincipalDocument;
 pub use reader::Reader;
 pub use resource_server::is_resource;

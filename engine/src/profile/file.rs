@@ -7,6 +7,7 @@ use carnet_jose::Algorithm;
 use serde::Deserialize;
 
 use super::claims::{ClaimKind, LetterCase};
+use super::form::file::FormFile;
 use super::format::Format;
 use super::{PinMode, Replay, Role};
 use crate::reason::Reason;
@@ -63,6 +64,8 @@ pub(super) struct ProfileFile {
     /// Remedies of reasons on this platform, by reason code.
     #[serde(default)]
     pub remedies: BTreeMap<Reason, String>,
+    /// How people write a rule; derived from the fields if it is absent.
+    pub form: Option<FormFile>,
 }
 
 #[derive(Deserialize)]

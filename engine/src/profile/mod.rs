@@ -10,6 +10,7 @@ mod claims;
 mod compile;
 mod field;
 mod file;
+pub mod form;
 mod format;
 pub mod glob;
 mod identity;
@@ -30,6 +31,7 @@ use serde::{Deserialize, Serialize};
 pub use claims::{ClaimKind, ClaimSpec, Claims, LetterCase, Unreadable, is_of_the_workload};
 pub use compile::ProfileError;
 pub use field::{Check, Equals, Field, FileCheck, ReusableFile, Revision, Role};
+pub use form::{Entry, Form};
 pub use format::{Format, is_trust_domain, registrable_domain, trust_domain_of};
 pub use identity::Identity;
 pub use pair::{Inconsistent, Pair};
@@ -101,6 +103,7 @@ pub struct Profile {
     /// How to remove the cause of a refusal on this platform, where [`Reason::remedy`] is too
     /// general.
     pub remedies: BTreeMap<Reason, Arc<str>>,
+    form: Form,
 }
 
 /// What a profile for people has beside the fields.
@@ -216,6 +219,11 @@ pub struct Floor {
 }
 
 impl Profile {
+    /// The form in which people write the `match` of a rule.
+    pub fn form(&self) -> &Form {
+        &self.form
+    }
+
     pub fn claim(&self, name: &str) -> Option<&Arc<ClaimSpec>> {
         self.claims.iter().find(|claim| claim.name == name)
     }

@@ -2,12 +2,14 @@
 //! once.
 
 mod check;
+mod form;
 mod judged;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use check::{check, pair, requirement};
+use form::{Parts, form};
 use judged::{asked, weak_rule};
 
 use super::claims::ClaimSpec;
@@ -71,7 +73,7 @@ fn claims(file: &ProfileFile) -> Claims {
     claims
 }
 
-fn assemble(name: &str, file: ProfileFile, claims: &Claims) -> Result<Profile, Vec<String>> {
+fn assemble(name: &str, mut file: ProfileFile, claims: &Claims) -> Result<Profile, Vec<String>> {
     let mut errors = Vec::new();
     let fields = fields(&file.fields, claims, &mut errors);
     errors.extend(unknown_fields(&file, &fields));
@@ -115,7 +117,15 @@ fn assemble(name: &str, file: ProfileFile, claims: &Claims) -> Result<Profile, V
     let floor = file.floor.as_ref();
     let floor = floor.and_then(|file| keep(judged::floor(file, claims), &mut errors));
     let asked = keep(asked(&file, claims), &mut errors).unwrap_or_default();
-    let Some(workload_id) = workload_id.filter(|_| errors.is_empty()) else {
+    let form_file = file.form.take();
+    let at_least: Vec<AtLeast> = file.at_least.into_iter().map(at_least).collect();
+    let parts = Parts {
+        fields: &fields,
+        at_least: &at_least,
+        pins: file.pins,
+    };
+    let form = form(form_file, &parts).map_err(|found| errors.extend(found));
+    let (Some(workload_id), Ok(form), []) = (workload_id, form, errors.as_slice()) else {
         return Err(errors);
     };
     Ok(Profile {
@@ -130,7 +140,7 @@ fn assemble(name: &str, file: ProfileFile, claims: &Claims) -> Result<Profile, V
         fields,
         index,
         pins: file.pins,
-        at_least: file.at_least.into_iter().map(at_least).collect(),
+        at_least,
         warnings: file.warnings.into_iter().map(weak_rule).collect(),
         workload_id,
         workload_urls,
@@ -150,6 +160,7 @@ fn assemble(name: &str, file: ProfileFile, claims: &Claims) -> Result<Profile, V
             .into_iter()
             .map(|(reason, text)| (reason, text.into()))
             .collect(),
+        form,
     })
 }
 

@@ -1,0 +1,114 @@
+//! What a rule admits and what it permits, in words.
+
+use serde_json::{Map, Value};
+
+use super::PermissionDocument;
+use crate::profile::Form;
+
+/// The action that allows new packages.
+const CREATE: &str = "create";
+/// The action of which is said that it goes to a registry.
+const PUBLISH: &str = "publish";
+
+/// What a rule admits and permits, in words. The texts hold names and values as they are, and no
+/// markup: who shows them escapes them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Preview {
+    /// Which workloads: `any run of “release.yml” in “octo-org/widgets”, from any branch or tag`.
+    pub admits: String,
+    /// What each permission allows: `publish to npm: @octo/*, and create new packages there`.
+    pub permits: Vec<String>,
+}
+
+impl Preview {
+    /// The preview of a rule with this `match` in its stored form ([`crate::trust::normalise`]). A
+    /// `match` in another form is told as well as it can be read.
+    pub fn new(
+        form: &Form,
+        matched: &Map<String, Value>,
+        principal: &str,
+        permissions: &[PermissionDocument],
+    ) -> Self {
+        let permits = permissions
+            .iter()
+            .map(|permission| permits(permission, principal));
+        Self {
+            admits: form.admits(matched),
+            permits: permits.collect(),
+        }
+    }
+
+    /// The preview as sentences.
+    pub fn sentences(&self) -> Vec<String> {
+        let admits = (!self.admits.is_empty()).then(|| format!("Admits {}.", self.admits));
+        let permits = self.permits.iter().map(|text| format!("May {text}."));
+        admits.into_iter().chain(permits).collect()
+    }
+}
+
+fn permits(permission: &PermissionDocument, principal: &str) -> String {
+    let PermissionDocument {
+        resource_server,
+        actions,
+        packages,
+        owner,
+        ..
+    } = permission;
+    let creates = actions.iter().any(|action| action == CREATE);
+    let others: Vec<&str> = actions
+        .iter()
+        .map(String::as_str)
+        .filter(|action| *action != CREATE)
+        .collect();
+    let owned = match owner {
+        Some(owner) if !owner.eq_ignore_ascii_case(principal) => format!(", owned by {owner}"),
+        _ => String::new(),
+    };
+    let packages = packages.join(", ");
+    let preposition = if others == [PUBLISH] { "to" } else { "at" };
+    let done = match others.as_slice() {
+        [] => return format!("create new packages at {resource_server}: {packages}{owned}"),
+        [one] => (*one).to_owned(),
+        [before @ .., last] => format!("{} and {last}", before.join(", ")),
+    };
+    let also = if creates {
+        ", and create new packages there"
+    } else {
+        ""
+    };
+    format!("{done} {preposition} {resource_server}: {packages}{owned}{also}")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn permission(value: Value) -> PermissionDocument {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn a_permission_is_told_with_its_registry_packages_owner_and_whether_it_creates() {
+        let said = |actions: &[&str], owner: Option<&str>| {
+            let given = json!({
+                "resource_server": "npm", "actions": actions, "packages": ["@octo/*", "octo"], "owner": owner,
+            });
+            permits(&permission(given), "Octo")
+        };
+        assert_eq!(said(&["publish"], None), "publish to npm: @octo/*, octo");
+        assert_eq!(
+            said(&["publish", "create"], Some("octo")),
+            "publish to npm: @octo/*, octo, and create new packages there"
+        );
+        assert_eq!(
+            said(&["publish", "yank", "unlist"], Some("octo-org")),
+            "publish, yank and unlist at npm: @octo/*, octo, owned by octo-org"
+        );
+        assert_eq!(
+            said(&["create"], None),
+            "create new packages at npm: @octo/*, octo"
+        );
+    }
+}
