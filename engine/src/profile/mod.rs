@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 pub use claims::{ClaimKind, ClaimSpec, Claims, LetterCase, Unreadable, is_of_the_workload};
 pub use compile::ProfileError;
 pub use field::{Check, Equals, Field, FileCheck, ReusableFile, Revision, Role};
-pub use form::{Entry, Form};
+pub use form::{Entry, Form, Input};
 pub use format::{Format, is_trust_domain, registrable_domain, trust_domain_of};
 pub use identity::Identity;
 pub use pair::{Inconsistent, Pair};

@@ -176,25 +176,21 @@ impl Inside {
         })
     }
 
-    /// The author of a change to the rules of a principal.
+    /// The author of a change to the rules of a principal. The author is limited to the principal for
+    /// operators too: what they save here is not vouched for, unless they say so by a press of its
+    /// own.
     pub fn writer(&self, place: &Place, proof: Proof) -> Result<Author, Instead> {
-        let rules = self.app.rules();
-        let roles = &self.session.roles;
         if !place.may_write {
             return Err(self.forbidden());
         }
-        let owns = roles
-            .at(place.name())
-            .is_some_and(|held| held.role == Role::Owner);
-        let (author, wanted) = if owns {
-            let author = Author::reader(&self.session, &rules, self.address());
-            (author.limited_to(place.name()), Write::Rules)
-        } else {
-            let author = Author::operator(&self.session, &rules, self.address());
-            (author, Write::Operator)
-        };
-        self.may_write_now(wanted, proof, &author)?;
+        let author = self.author_at(place);
+        self.may_write_now(self.wanted_at(place), proof, &author)?;
         Ok(author)
+    }
+
+    /// The author of what is only tried at a principal.
+    pub fn author_at(&self, place: &Place) -> Author {
+        place.reader.clone().limited_to(place.name())
     }
 
     /// The author of a change to the server.
@@ -207,34 +203,31 @@ impl Inside {
         Ok(author)
     }
 
-    /// Whether the proof of identity is recent enough to begin a change, before anything is typed.
-    /// Otherwise the page that asks for one, and leads back.
-    pub fn is_fresh_for(&self, place: &Place) -> Result<(), Instead> {
-        if !place.may_write {
-            return Err(self.forbidden());
-        }
-        self.is_fresh(self.wanted_at(place))
+    /// Whether the proof of identity is recent enough for a change at a principal. It is asked for
+    /// before anything is typed.
+    pub fn freshness(&self, place: &Place) -> Fresh {
+        self.session.freshness(&self.app, self.wanted_at(place))
     }
 
     fn wanted_at(&self, place: &Place) -> Write {
-        let held = self.session.roles.at(place.name());
-        match held {
+        match self.session.roles.at(place.name()) {
             Some(held) if held.role == Role::Owner => Write::Rules,
             _ => Write::Operator,
         }
     }
 
-    fn is_fresh(&self, wanted: Write) -> Result<(), Instead> {
-        match self.session.freshness(&self.app, wanted) {
+    /// The page that asks for a recent proof of identity, if there is none.
+    pub fn ask_to_confirm(&self, fresh: Fresh) -> Result<(), Instead> {
+        match fresh {
             Fresh::Until(_) => Ok(()),
-            Fresh::StepUp => Err(Instead::from(self.confirm())),
+            Fresh::StepUp => Err(self.confirm().into()),
             Fresh::Never(reason) => Err(self.failed(&Failure::of(reason))),
         }
     }
 
     fn may_write_now(&self, wanted: Write, proof: Proof, author: &Author) -> Result<(), Instead> {
         if proof == Proof::Recent {
-            self.is_fresh(wanted)?;
+            self.ask_to_confirm(self.session.freshness(&self.app, wanted))?;
         }
         let taken = self.app.limits.take_write(&author.subject);
         taken.map_err(|refusal| self.failed(&refusal.into()))

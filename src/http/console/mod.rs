@@ -15,6 +15,7 @@ mod refused;
 mod rules;
 mod runs;
 mod sign_in;
+mod test;
 mod visitor;
 
 use std::sync::Arc;
@@ -84,9 +85,16 @@ fn of_principals() -> Router<Arc<App>> {
     let below = |path: &str| format!("/console/principals/{{principal}}{path}");
     Router::new()
         .route(&below(""), get(principal::show))
+        .route(&below("/rules/new"), get(rules::begin).post(rules::create))
         .route(&below("/rules/{rule}"), get(rules::show))
+        .route(
+            &below("/rules/{rule}/edit"),
+            get(rules::edit).post(rules::replace),
+        )
         .route(&below("/rules/{rule}/change"), post(rules::change))
         .route(&below("/rules/{rule}/delete"), post(rules::delete))
+        .route(&below("/rules/{rule}/history"), get(rules::history))
+        .route(&below("/test"), get(test::show).post(test::judge))
         .route(&below("/runs"), get(runs::list))
         .route(&below("/runs/{event}"), get(runs::show))
 }

@@ -2,9 +2,15 @@
 //! that shows whether it is used.
 
 mod change;
+mod controls;
+mod draft;
+mod form;
+mod history;
 mod page;
 
 pub use change::{change, delete};
+pub use form::{begin, create, edit, replace};
+pub use history::history;
 pub use page::show;
 
 use super::inside::Inside;

@@ -1,0 +1,198 @@
+//! A rule as it is typed into the form: the document that it means, and what the form shows.
+
+use serde_json::{Map, Value, json};
+
+use super::super::posted::Fields;
+use super::page::day;
+use crate::documents::{Document as _, FederatedCredentialDocument, Stored};
+use crate::profile::Form;
+use crate::trust::DocumentError;
+
+/// The end of the names of fields that are times: a day, at whose beginning something happens.
+const DAYS: [&str; 2] = ["expires_at", "review_at"];
+
+/// A mistake, at the field of the form that has it; without a field, at the form as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub key: Option<String>,
+    pub text: String,
+}
+
+/// A rule that is being written.
+#[derive(Debug)]
+pub struct Draft<'d> {
+    pub principal: &'d str,
+    pub trusted_issuer: &'d str,
+    pub form: &'d Form,
+    pub fields: &'d Fields,
+    /// The rule that is changed; a new one without.
+    pub stored: Option<&'d Stored<FederatedCredentialDocument>>,
+}
+
+/// The name of a field of a permission.
+pub fn key(permission: usize, field: &str) -> String {
+    format!("permission.{permission}.{field}")
+}
+
+/// How many permissions a form has.
+pub fn permission_count(fields: &Fields) -> usize {
+    let numbers = fields.below("permission.");
+    let numbers = numbers.iter().filter_map(|(name, _)| {
+        let (number, _) = name.split_once('.')?;
+        number.parse::<usize>().ok()
+    });
+    numbers
+        .max()
+        .map_or(1, |last| last.saturating_add(1))
+        .min(MAX_PERMISSIONS)
+}
+
+/// Most permissions that a form shows, as many as a rule may have.
+const MAX_PERMISSIONS: usize = 100;
+
+impl Draft<'_> {
+    /// The document, and the mistakes for which it cannot be read from the form.
+    pub fn document(&self) -> (Map<String, Value>, Vec<Problem>) {
+        let mut members = match self.stored {
+            Some(stored) => stored.document.exported(),
+            None => Map::new(),
+        };
+        let sent = self.fields.below("");
+        let read = match self.stored {
+            Some(stored) => self.form.edited(&stored.document.matcher, &sent),
+            None => self.form.read(&sent),
+        };
+        let problems = read.problems.into_iter().map(|problem| Problem {
+            key: Some(problem.key),
+            text: problem.text,
+        });
+        members.insert("principal".to_owned(), self.principal.into());
+        members.insert("trusted_issuer".to_owned(), self.trusted_issuer.into());
+        members.insert("match".to_owned(), Value::Object(read.matched));
+        members.insert("permissions".to_owned(), self.permissions().into());
+        for name in DAYS {
+            match self.time(name) {
+                Some(time) => members.insert(name.to_owned(), time.into()),
+                None => members.shift_remove(name),
+            };
+        }
+        // A rule that is written here is vouched for by a press of its own, if at all.
+        if self.stored.is_none() {
+            members.insert("vouched".to_owned(), false.into());
+        }
+        (members, problems.collect())
+    }
+
+    /// A time: that of the stored rule if its day was not changed, else the beginning of the day.
+    fn time(&self, name: &str) -> Option<String> {
+        let sent = self.fields.text(name);
+        let stored = self.stored.and_then(|stored| match name {
+            "expires_at" => stored.document.expires_at,
+            _ => stored.document.review_at,
+        });
+        let kept = stored.map(|time| time.to_string());
+        match kept.filter(|kept| day(kept) == sent) {
+            Some(kept) => Some(kept),
+            None if sent.is_empty() => None,
+            None => Some(format!("{sent}T00:00:00Z")),
+        }
+    }
+
+    /// The permissions that were filled in. What the form does not show of a stored one stays.
+    fn permissions(&self) -> Vec<Value> {
+        let numbers = 0..permission_count(self.fields);
+        let permission = |number: usize| {
+            let text = |field: &str| self.fields.text(&key(number, field)).to_owned();
+            let actions_key = key(number, "action");
+            let actions: Vec<&str> = self.fields.all(&actions_key).collect();
+            let packages = self.fields.lines(&key(number, "packages"));
+            if packages.is_empty() && actions.is_empty() && number > 0 {
+                return None;
+            }
+            let stored = self.stored.and_then(|stored| {
+                let permission = stored.document.permissions.get(number)?;
+                serde_json::to_value(permission).ok()
+            });
+            let mut members = match stored {
+                Some(Value::Object(members)) => members,
+                _ => Map::new(),
+            };
+            members.insert("resource_server".to_owned(), text("registry").into());
+            members.insert("actions".to_owned(), json!(actions));
+            members.insert("packages".to_owned(), json!(packages));
+            match text("owner") {
+                owner if owner.is_empty() || owner.eq_ignore_ascii_case(self.principal) => {
+                    members.shift_remove("owner");
+                }
+                owner => {
+                    members.insert("owner".to_owned(), owner.into());
+                }
+            }
+            Some(Value::Object(members))
+        };
+        numbers.filter_map(permission).collect()
+    }
+
+    /// Where a mistake of the document is shown in the form.
+    pub fn placed(&self, error: &DocumentError) -> Problem {
+        let sent = self.fields.below("");
+        let pointer = error.pointer.as_str();
+        let key = match pointer {
+            "/name" => Some("name".to_owned()),
+            "/expires_at" | "/review_at" => Some(pointer.trim_start_matches('/').to_owned()),
+            _ => match self.form.key_of(pointer, &sent) {
+                Some(key) => Some(key.to_owned()),
+                None => in_permission(pointer),
+            },
+        };
+        let place = pointer.trim_start_matches('/').replace('/', ".");
+        let text = match &key {
+            Some(_) => error.detail.clone(),
+            None if place.is_empty() => error.detail.clone(),
+            None => format!("{place} {}", error.detail),
+        };
+        Problem { key, text }
+    }
+}
+
+/// The field of a permission that a JSON Pointer means.
+fn in_permission(pointer: &str) -> Option<String> {
+    let rest = pointer.strip_prefix("/permissions/")?;
+    let mut parts = rest.split('/');
+    let number = parts.next()?.parse().ok()?;
+    let field = match parts.next() {
+        Some("resource_server" | "target") | None => "registry",
+        Some("actions") => "action",
+        Some("packages") => "packages",
+        Some("owner") => "owner",
+        Some(_) => return None,
+    };
+    Some(key(number, field))
+}
+
+/// The fields that show a stored rule.
+pub fn fields_of(stored: &Stored<FederatedCredentialDocument>, form: &Form) -> Fields {
+    let document = &stored.document;
+    let mut fields = form.fill(&document.matcher).sent;
+    let mut add = |name: String, value: String| fields.push((name, value));
+    add("name".to_owned(), stored.name.clone());
+    for (name, time) in DAYS
+        .into_iter()
+        .zip([document.expires_at, document.review_at])
+    {
+        if let Some(time) = time {
+            add(name.to_owned(), day(&time.to_string()));
+        }
+    }
+    for (number, permission) in document.permissions.iter().enumerate() {
+        add(key(number, "registry"), permission.resource_server.clone());
+        for action in &permission.actions {
+            add(key(number, "action"), action.clone());
+        }
+        add(key(number, "packages"), permission.packages.join("\n"));
+        if let Some(owner) = &permission.owner {
+            add(key(number, "owner"), owner.clone());
+        }
+    }
+    fields.into_iter().collect()
+}
