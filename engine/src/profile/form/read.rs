@@ -36,9 +36,8 @@ impl Form {
         }
         let mut matched = Map::new();
         for (name, gathered) in fields {
-            let value = gathered
-                .whole
-                .or_else(|| joined(&gathered.pieces, gathered.is_list));
+            let pieces = distinct(gathered.pieces);
+            let value = gathered.whole.or_else(|| joined(&pieces, gathered.is_list));
             match value {
                 Some(value) => {
                     matched.insert(name.to_owned(), value);
@@ -105,10 +104,16 @@ fn gather<'f>(
     };
     present.key = gathered.key;
     present.whole = gathered.whole;
-    for piece in gathered.pieces {
-        if !present.pieces.contains(&piece) {
-            present.pieces.push(piece);
+    present.pieces.extend(gathered.pieces);
+    Ok(())
+}
+
+fn distinct(pieces: Vec<Piece>) -> Vec<Piece> {
+    let mut distinct = Vec::new();
+    for piece in pieces {
+        if !distinct.contains(&piece) {
+            distinct.push(piece);
         }
     }
-    Ok(())
+    distinct
 }
