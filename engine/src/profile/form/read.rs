@@ -1,6 +1,6 @@
 //! Making a `match` of what a form sent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Map, Value};
 
@@ -108,12 +108,9 @@ fn gather<'f>(
     Ok(())
 }
 
-fn distinct(pieces: Vec<Piece>) -> Vec<Piece> {
-    let mut distinct = Vec::new();
-    for piece in pieces {
-        if !distinct.contains(&piece) {
-            distinct.push(piece);
-        }
-    }
-    distinct
+/// Each piece once, where it was first.
+fn distinct(mut pieces: Vec<Piece>) -> Vec<Piece> {
+    let mut seen = HashSet::new();
+    pieces.retain(|piece| seen.insert(piece.clone()));
+    pieces
 }
