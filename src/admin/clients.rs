@@ -16,7 +16,7 @@ use crate::documents::{
 use crate::ids::ClientRowId;
 use crate::model::{ClientSecret, FAPI2_ALGORITHMS, Method, StoredSecret};
 use crate::own_tokens::LOCAL_CLIENT;
-use crate::scope::ADMIN_CREDENTIALS_OF;
+use crate::scope::limited_scope;
 use crate::store::StoredCredential;
 use crate::trust::DocumentError;
 
@@ -79,7 +79,7 @@ impl Managed for ClientDocument {
         let (listed, unresolved) = resolve_listed(self, app, present).await?;
         problems.extend(unresolved);
         for scope in &mut self.scopes {
-            let Some(name) = scope.strip_prefix(ADMIN_CREDENTIALS_OF) else {
+            let Some((prefix, name)) = limited_scope(scope) else {
                 continue;
             };
             match app.store.named::<PrincipalDocument>(name).await? {
@@ -90,7 +90,7 @@ impl Managed for ClientDocument {
                         format!("must name existing principals; there is no principal {name}");
                     problems.push(DocumentError::new("/scopes", detail));
                 }
-                Some(principal) => *scope = format!("{ADMIN_CREDENTIALS_OF}{}", principal.name),
+                Some(principal) => *scope = format!("{prefix}{}", principal.name),
             }
         }
         if !problems.is_empty() {

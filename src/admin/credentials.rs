@@ -13,8 +13,8 @@ use super::{Rejected, room};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::documents::{
-    CredentialState, Document as _, FederatedCredentialDocument, Stored, TrustedIssuerDocument,
-    Vouching, compile_credential,
+    CredentialState, Document as _, FederatedCredentialDocument, Preview, Stored,
+    TrustedIssuerDocument, Vouching, compile_credential,
 };
 use crate::model::{PENDING_DAYS, RuleReference, Snapshot, State, TrustedIssuer};
 use crate::profile::Profile;
@@ -190,6 +190,21 @@ impl Managed for FederatedCredentialDocument {
             });
         }
         warnings
+    }
+
+    fn preview(rules: &Snapshot, stored: &Stored<Self>) -> Vec<String> {
+        let document = &stored.document;
+        let issuer = rules.issuer_named(&document.trusted_issuer);
+        let preview = issuer.map(|issuer| {
+            let form = issuer.profile.form();
+            Preview::new(
+                form,
+                &document.matcher,
+                &document.principal,
+                &document.permissions,
+            )
+        });
+        preview.unwrap_or_default().sentences()
     }
 
     fn shown_state(app: &App, stored: &Stored<Self>) -> Map<String, Value> {

@@ -89,6 +89,11 @@ pub trait Managed: Persist {
         Vec::new()
     }
 
+    /// What the object means, in sentences for people; none for kinds that mean what they say.
+    fn preview(_: &Snapshot, _: &Stored<Self>) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The snapshot with this object added, for the warnings of a dry run.
     fn among(rules: Arc<Snapshot>, _: &Stored<Self>) -> Arc<Snapshot> {
         rules

@@ -75,6 +75,10 @@ pub struct DryRun {
     pub errors: Vec<DocumentError>,
     /// The warnings that the saved object would have.
     pub warnings: Vec<Warning>,
+    /// What the object means, in sentences: for a rule what it admits and what it permits. Left out
+    /// if there is none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub preview: Vec<String>,
 }
 
 /// Creates or changes an object, with an audit event. A document equal to the stored one changes
@@ -174,6 +178,7 @@ pub async fn try_out<D: Managed>(
         stored: Some(stored),
         would_change,
         errors: Vec::new(),
+        preview: D::preview(&app.rules(), &object),
         warnings,
     })
 }

@@ -22,7 +22,7 @@ pub struct AdminTokenArgs {
     #[arg(
         long,
         default_value = "admin",
-        help = "What it is good for: admin, admin:read, admin:credentials or admin:credentials:<principal>"
+        help = "What it is good for: admin, admin:read, admin:credentials, admin:credentials:<principal> or admin:read:<principal>"
     )]
     scope: String,
     /// Lifetime of the token in seconds, 1 to 86400.
@@ -73,7 +73,7 @@ async fn issue_with(
 ) -> Result<String, CommandError> {
     let scope = ScopeSet::parse(scope).ok().filter(|scope| scope.tokens().all(is_admin_scope)).ok_or_else(|| {
         CommandError::Other(
-            "the scope is admin, admin:read, admin:credentials or admin:credentials:<principal>".to_owned(),
+            "the scope is admin, admin:read, admin:credentials, admin:credentials:<principal> or admin:read:<principal>".to_owned(),
         )
     })?;
     let now = app.clock.now();

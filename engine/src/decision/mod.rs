@@ -27,7 +27,7 @@ use crate::possession::Possession;
 use crate::principal::{AccessRequest, Asked, Entitlement, Frame, of_client};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::scope::{ADMIN_CREDENTIALS_OF, ScopeSet, covers};
+use crate::scope::{ScopeSet, covers, limited_scope};
 use crate::trust::{Candidate, Consent, Denial, MatchReport, MatchedRule, Permit};
 
 /// Lifetime of the admin tokens that clients get, in seconds.
@@ -133,10 +133,8 @@ pub struct AdminGrant {
 /// The principals that an admin scope names, as grounds of a token; `None` if one of them does not
 /// exist. Grounds hold ids, so a later principal of the same name gains nothing.
 pub fn named_principals(scope: &ScopeSet, rules: &Snapshot) -> Option<Vec<RestsOn>> {
-    let named = scope
-        .tokens()
-        .filter_map(|token| token.strip_prefix(ADMIN_CREDENTIALS_OF));
-    let principals = named.map(|name| rules.principal(&name.to_ascii_lowercase()));
+    let named = scope.tokens().filter_map(limited_scope);
+    let principals = named.map(|(_, name)| rules.principal(&name.to_ascii_lowercase()));
     let ground = |principal: &Arc<Principal>| RestsOn {
         kind: GroundKind::Principal,
         id: principal.id.clone(),

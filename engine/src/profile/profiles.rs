@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use super::{Profile, ProfileError, compile};
 
 /// Name and text of each bundled profile, embedded at build time.
-const BUNDLED: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/profiles.rs"));
+pub(super) const BUNDLED: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/profiles.rs"));
 
 /// Compiled profiles by name.
 #[derive(Clone, Debug)]

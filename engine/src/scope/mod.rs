@@ -5,7 +5,8 @@ mod admin;
 use std::fmt;
 
 pub use admin::{
-    ADMIN, ADMIN_CREDENTIALS, ADMIN_CREDENTIALS_OF, ADMIN_READ, covers, is_admin_scope,
+    ADMIN, ADMIN_CREDENTIALS, ADMIN_CREDENTIALS_OF, ADMIN_READ, ADMIN_READ_OF, covers,
+    is_admin_scope, limited_scope,
 };
 
 /// The most tokens in one scope (decision D-33).

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::{Map, Value};
 
 use crate::documents::{Bundle, Kind};
-use crate::scope::ADMIN_CREDENTIALS_OF;
+use crate::scope::limited_scope;
 
 /// What a document, or the key of a bundle, calls an object. Letter case does not count.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,7 +147,7 @@ pub fn references(kind: Kind, members: &Map<String, Value>) -> Vec<Reference> {
                 note(pointer, Kind::FederatedCredential, Some(name));
             }
             for (_, scope) in texts(members, "scopes") {
-                let name = scope.strip_prefix(ADMIN_CREDENTIALS_OF);
+                let name = limited_scope(scope).map(|(_, name)| name);
                 note(at("scopes"), Kind::Principal, name);
             }
         }

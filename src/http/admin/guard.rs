@@ -23,7 +23,7 @@ use crate::decision::AdminGrant;
 use crate::own_tokens::OwnToken;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::scope::{ADMIN, ADMIN_CREDENTIALS, ADMIN_CREDENTIALS_OF, ADMIN_READ};
+use crate::scope::{ADMIN, ADMIN_CREDENTIALS, ADMIN_CREDENTIALS_OF, ADMIN_READ, limited_scope};
 use crate::tls::ClientCertificate;
 
 /// The kind of access that a request needs.
@@ -154,16 +154,14 @@ impl Denied {
 
 async fn admit(app: &App, caller: &AdminCaller, access: Access) -> Result<Author, Denied> {
     let request = GuardedRequest::new(&caller.headers, &app.tokens);
-    let limited_to = limited_to(request.held());
+    let limited_to = limited_to(request.held(), access);
     let mut accepted: Vec<&str> = match access {
         Access::Read => vec![ADMIN, ADMIN_READ],
         Access::Write => vec![ADMIN],
         Access::ReadCredentials => vec![ADMIN, ADMIN_READ, ADMIN_CREDENTIALS],
         Access::WriteCredentials => vec![ADMIN, ADMIN_CREDENTIALS],
     };
-    if matches!(access, Access::ReadCredentials | Access::WriteCredentials) {
-        accepted.extend(limited_to.iter().map(String::as_str));
-    }
+    accepted.extend(limited_to.iter().map(String::as_str));
     let (grant, token) = request
         .admit(&accepted)
         .await
@@ -200,10 +198,8 @@ async fn admit(app: &App, caller: &AdminCaller, access: Access) -> Result<Author
             .is_for_principal(&principal.id)
             .then(|| principal.name.clone())
     };
-    let names = limited_to
-        .iter()
-        .filter_map(|scope| scope.strip_prefix(ADMIN_CREDENTIALS_OF));
-    let names: Vec<String> = names.filter_map(meant).collect();
+    let names = limited_to.iter().filter_map(|scope| limited_scope(scope));
+    let names: Vec<String> = names.filter_map(|(_, name)| meant(name)).collect();
     if !is_in_force(app, token).await? {
         return Err(not_in_force(&app.config.own).into());
     }
@@ -213,7 +209,7 @@ async fn admit(app: &App, caller: &AdminCaller, access: Access) -> Result<Author
     let held = &grant.scope;
     let unlimited = accepted
         .iter()
-        .any(|scope| !scope.starts_with(ADMIN_CREDENTIALS_OF) && held.contains(scope));
+        .any(|scope| limited_scope(scope).is_none() && held.contains(scope));
     let sees_everything = [ADMIN, ADMIN_READ].iter().any(|scope| held.contains(scope));
     let is_admin = held.contains(ADMIN);
     Ok(Author {
@@ -259,11 +255,17 @@ async fn is_in_force(app: &App, token: OwnToken) -> Result<bool, Response> {
         .map_err(|error| Problem::from(Rejected::from(error)).into_response())
 }
 
-/// The scopes of the form `admin:credentials:<principal>`.
-fn limited_to(held: Option<&(AdminGrant, OwnToken)>) -> Vec<String> {
+/// The scopes limited to principals that permit this access: `admin:credentials:<principal>`, and for
+/// reading `admin:read:<principal>`.
+fn limited_to(held: Option<&(AdminGrant, OwnToken)>, access: Access) -> Vec<String> {
+    let permits = |scope: &str| match (limited_scope(scope), access) {
+        (None, _) | (_, Access::Read | Access::Write) => false,
+        (Some(_), Access::ReadCredentials) => true,
+        (Some((prefix, _)), Access::WriteCredentials) => prefix == ADMIN_CREDENTIALS_OF,
+    };
     let scopes = held.into_iter().flat_map(|(grant, _)| grant.scope.tokens());
     scopes
-        .filter(|scope| scope.starts_with(ADMIN_CREDENTIALS_OF))
+        .filter(|scope| permits(scope))
         .map(str::to_owned)
         .collect()
 }

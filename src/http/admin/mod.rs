@@ -3,6 +3,7 @@
 
 mod audit;
 mod bound;
+mod catalog;
 mod clients;
 mod described;
 mod explanations;
@@ -58,6 +59,7 @@ pub fn routes() -> Router<Arc<App>> {
         .merge(providers::routes())
         .merge(tokens::routes())
         .merge(transfers::routes())
+        .merge(catalog::routes())
         .merge(notifications::routes())
         .merge(people::routes())
         .merge(audit::routes())

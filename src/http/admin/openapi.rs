@@ -12,7 +12,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::described::{DescribedRoutes, Method, Operation};
 use super::problem::Problem;
-use crate::admin::{Inspection, Revocation};
+use crate::admin::{Catalog, Inspection, Revocation};
 use crate::app::App;
 use crate::audit::Outcome;
 use crate::config::OwnUrls;
@@ -75,8 +75,8 @@ fn document(own: &OwnUrls, paths: &Map<String, Value>) -> Value {
             "securitySchemes": {
                 "bearer": {
                     "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
-                    "description": "One of our own tokens for <issuer>/admin with scope admin, admin:read, admin:credentials or \
-                                    admin:credentials:<principal>: `carnet admin-token`, or client_credentials.",
+                    "description": "One of our own tokens for <issuer>/admin with scope admin, admin:read, admin:credentials, \
+                                    admin:credentials:<principal> or admin:read:<principal>: `carnet admin-token`, or client_credentials.",
                 },
             },
             "schemas": schemas(),
@@ -110,6 +110,7 @@ fn schemas() -> Map<String, Value> {
     Explanation::schemas(&mut nested);
     Problem::schemas(&mut nested);
     Revocation::schemas(&mut nested);
+    Catalog::schemas(&mut nested);
     KeyStatus::schemas(&mut nested);
     ProviderStatus::schemas(&mut nested);
     let mut schemas: Map<String, Value> = nested
@@ -143,6 +144,7 @@ fn schemas() -> Map<String, Value> {
     schemas.extend(of_people.map(|(name, schema)| (name.to_owned(), schema)));
     schemas.insert("Explanation".to_owned(), json!(Explanation::schema()));
     schemas.insert("Problem".to_owned(), json!(Problem::schema()));
+    schemas.insert("Catalog".to_owned(), json!(Catalog::schema()));
     schemas.insert("Inspection".to_owned(), json!(Inspection::schema()));
     schemas.insert("Revocation".to_owned(), json!(Revocation::schema()));
     schemas.insert("KeyStatus".to_owned(), json!(KeyStatus::schema()));
@@ -182,6 +184,10 @@ fn dry_run() -> Value {
             "would_change": { "type": "boolean" },
             "errors": { "type": "array", "items": error },
             "warnings": { "type": "array", "items": warning },
+            "preview": {
+                "type": "array", "items": text,
+                "description": "Of a federated credential: what it admits and what it permits, in sentences.",
+            },
         },
     })
 }

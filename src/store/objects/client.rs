@@ -12,7 +12,7 @@ use super::{Persist, id, in_use, stored, taken};
 use crate::clock::Timestamp;
 use crate::documents::{ClientDocument, Kind, Stored};
 use crate::ids::{ClientRowId, CredentialId};
-use crate::scope::ADMIN_CREDENTIALS_OF;
+use crate::scope::limited_scope;
 use crate::store::{StoreError, constraint, json as from_json};
 
 impl Persist for ClientDocument {
@@ -103,7 +103,7 @@ async fn write_references(
     let scoped = document
         .scopes
         .iter()
-        .filter_map(|scope| scope.strip_prefix(ADMIN_CREDENTIALS_OF));
+        .filter_map(|scope| Some(limited_scope(scope)?.1));
     let rules = object.state.listed.iter().filter_map(|rule| {
         Some((
             rule.credential.parse::<CredentialId>().ok()?.0,

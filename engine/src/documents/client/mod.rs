@@ -319,7 +319,7 @@ impl ClientDocument {
 
     fn check_rights(&self, reader: &mut Reader<'_>) {
         if !self.scopes.iter().all(|scope| is_admin_scope(scope)) {
-            let known = "admin, admin:read, admin:credentials or admin:credentials:<principal>";
+            let known = "admin, admin:read, admin:credentials, admin:credentials:<principal> or admin:read:<principal>";
             reader.problem(
                 "scopes",
                 format!("must hold only scopes of the admin API: {known}"),

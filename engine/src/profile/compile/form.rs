@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::profile::form::file::{EntryFile, FormFile};
-use crate::profile::form::{CLAIMS, Entry, Form, Input, Phrases, Sentence, Spelling};
+use crate::profile::form::{CLAIMS, Entry, Form, Input, Phrases, Sentence, Spelling, VALUE};
 use crate::profile::{AtLeast, Check, ClaimKind, Equals, Field, PinMode, Role};
 
 /// What a form is compiled from besides its file.
@@ -84,14 +84,18 @@ fn entry(file: &EntryFile, is_filter: bool, parts: &Parts<'_>) -> Result<Entry, 
     if file.says_of_patterns.is_some() && !matches!(input, Input::Text { globs: true, .. }) {
         wrong("`says_of_patterns` is for fields that take patterns".to_owned());
     }
-    if file
-        .says
-        .as_ref()
-        .is_some_and(|says| says.contains("{value}"))
-        != (input != Input::Flag)
-        && file.says.is_some()
-    {
-        wrong("`says` must hold {value}, unless the field is a truth value".to_owned());
+    let has_value = |says: &String| says.contains(VALUE);
+    let wrongly_said = match input {
+        Input::Flag => file.says.as_ref().is_some_and(has_value),
+        // Of a choice, the phrase may tell the only value that is not the default.
+        Input::Choice { .. } => false,
+        Input::Text { .. } | Input::Claims => {
+            let mut says = file.says.iter().chain(&file.says_of_patterns);
+            says.any(|says| !has_value(says))
+        }
+    };
+    if wrongly_said {
+        wrong("`says` must hold {value}, and not if the field is a truth value".to_owned());
     }
     if !errors.is_empty() {
         return Err(errors);

@@ -12,14 +12,16 @@ mod piece;
 mod read;
 mod sentence;
 mod spelling;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-pub(super) use sentence::Sentence;
 pub use sentence::quoted;
+pub(super) use sentence::{Sentence, VALUE};
 pub(super) use spelling::Spelling;
 
 /// The field of `match` that holds conditions on any other claims.

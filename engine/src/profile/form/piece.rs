@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 /// A value that a claim may equal, or a pattern that it may fit.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Piece {
     Plain(String),
     Glob(String),

@@ -1,6 +1,6 @@
 //! Making a `match` of what a form sent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Map, Value};
 
@@ -36,9 +36,8 @@ impl Form {
         }
         let mut matched = Map::new();
         for (name, gathered) in fields {
-            let value = gathered
-                .whole
-                .or_else(|| joined(&gathered.pieces, gathered.is_list));
+            let pieces = distinct(gathered.pieces);
+            let value = gathered.whole.or_else(|| joined(&pieces, gathered.is_list));
             match value {
                 Some(value) => {
                     matched.insert(name.to_owned(), value);
@@ -105,10 +104,13 @@ fn gather<'f>(
     };
     present.key = gathered.key;
     present.whole = gathered.whole;
-    for piece in gathered.pieces {
-        if !present.pieces.contains(&piece) {
-            present.pieces.push(piece);
-        }
-    }
+    present.pieces.extend(gathered.pieces);
     Ok(())
+}
+
+/// Each piece once, where it was first.
+fn distinct(mut pieces: Vec<Piece>) -> Vec<Piece> {
+    let mut seen = HashSet::new();
+    pieces.retain(|piece| seen.insert(piece.clone()));
+    pieces
 }

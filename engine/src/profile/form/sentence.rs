@@ -4,12 +4,12 @@ use serde_json::{Map, Value};
 
 use super::fill::Shown;
 use super::piece::Piece;
-use super::{CLAIMS, Entry, Form, Spelling};
+use super::{CLAIMS, Entry, Form, Input, Spelling};
 
 /// The beginning of a sentence of whose form nothing else is known.
 const ANY: &str = "any workload";
 /// What stands for the values in a phrase.
-pub(in crate::profile) const VALUE: &str = "{value}";
+pub const VALUE: &str = "{value}";
 
 /// The order in which the fields are told, with the text before each.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,7 +115,7 @@ impl Form {
         if field == CLAIMS {
             return value.as_object().map(of_claims);
         }
-        if shown_by.is_empty() {
+        if !shown_by.iter().any(says_something) {
             return self.unsaid(field, matched);
         }
         let told: Vec<String> = shown_by
@@ -136,6 +136,14 @@ impl Form {
         };
         let is_settled = phrases.unless.iter().any(is_given);
         phrases.unsaid.clone().filter(|_| !is_settled)
+    }
+}
+
+/// Whether an entry shows more than a rule without the field means.
+fn says_something(shown: &Shown<'_>) -> bool {
+    match &shown.entry.input {
+        Input::Choice { default, .. } => default.as_ref() != Some(&shown.text),
+        _ => true,
     }
 }
 
