@@ -58,6 +58,11 @@ pub fn warnings<D: Managed>(app: &App, stored: &Stored<D>) -> Vec<Warning> {
     warnings_among(app, &app.rules(), stored)
 }
 
+/// What a stored object does, in sentences; empty for kinds that say nothing.
+pub fn preview<D: Managed>(app: &App, stored: &Stored<D>) -> Vec<String> {
+    D::preview(&app.rules(), stored)
+}
+
 /// Those that it has beside the objects of these rules.
 pub(super) fn warnings_among<D: Managed>(
     app: &App,

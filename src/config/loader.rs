@@ -88,6 +88,7 @@ impl Loader {
         };
         let rate_limits = self.rate_limits();
         let people = self.people();
+        let console = self.console();
         let encryption_key = self.encryption_key(&data_dir);
         let old_encryption_key_files = self.paths("keys.old_encryption_key_files");
         let profiles_dir = self.path("profiles_dir");
@@ -126,6 +127,7 @@ impl Loader {
                 gateway,
                 rate_limits,
                 people,
+                console,
                 upstream_proxy,
                 allow_http_loopback,
                 origins: self.origins,

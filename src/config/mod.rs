@@ -21,6 +21,7 @@ use std::time::Duration;
 use carnet_jose::Algorithm;
 use ipnet::IpNet;
 use secrecy::SecretString;
+use url::Url;
 
 pub use carnet_engine::own_urls::OwnUrls;
 pub use carnet_exchange::Environment;
@@ -73,6 +74,7 @@ pub struct Config {
     pub gateway: GatewayConfig,
     pub rate_limits: RateLimits,
     pub people: PeopleConfig,
+    pub console: ConsoleConfig,
     /// Whether DPoP proofs must have a nonce of this server (RFC 9449 section 8).
     pub dpop_requires_nonce: bool,
     /// The proxy for requests to platforms, clusters and webhooks outside of the operator's network.
@@ -173,6 +175,17 @@ pub struct PeopleConfig {
     pub session_idle_seconds: i64,
     /// How long after its proof of identity a person may change rules.
     pub step_up_seconds: i64,
+}
+
+/// The pages for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsoleConfig {
+    /// Whether there are any.
+    pub enabled: bool,
+    /// What they are called, in their head and in the titles.
+    pub title: String,
+    /// Where people ask for help.
+    pub support_url: Option<Url>,
 }
 
 /// Rate limits per minute; 0 disables one.

@@ -59,6 +59,14 @@ impl Config {
                 ),
                 ("people.step_up_seconds", json!(self.people.step_up_seconds)),
             ],
+            vec![
+                ("console.enabled", json!(self.console.enabled)),
+                ("console.title", json!(self.console.title)),
+                (
+                    "console.support_url",
+                    json!(self.console.support_url.as_ref().map(ToString::to_string)),
+                ),
+            ],
             vec![("dpop.require_nonce", json!(self.dpop_requires_nonce))],
             vec![(
                 "upstream.proxy",

@@ -30,7 +30,7 @@ use sea_orm::{
     TransactionTrait, Value,
 };
 
-pub use audit::{AuditFilter, AuditPage, PrincipalView};
+pub use audit::{AuditFilter, AuditPage, EventCounts, PrincipalView};
 pub use changes::ChangeKind;
 pub use gateway::{
     NotChanged, PackageChange, PackageChanged, PackageFilter, PackagePage, PackageRecord,

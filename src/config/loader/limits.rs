@@ -1,7 +1,12 @@
-//! Reading the rate limits, and how long people stay signed in.
+//! Reading the rate limits, how long people stay signed in, and what their pages are called.
+
+use url::Url;
 
 use super::Loader;
-use crate::config::{PeopleConfig, RateLimits};
+use crate::config::{ConsoleConfig, PeopleConfig, RateLimits};
+
+/// Most characters of the title of the pages.
+const MAX_TITLE: usize = 60;
 
 impl Loader {
     pub(super) fn people(&mut self) -> PeopleConfig {
@@ -15,6 +20,26 @@ impl Loader {
             step_up_seconds: self
                 .in_range("people.step_up_seconds", 60, 3600, 900)
                 .into(),
+        }
+    }
+
+    pub(super) fn console(&mut self) -> ConsoleConfig {
+        let title = self.value::<String>("console.title");
+        let title = title.unwrap_or_else(|| "Carnet".to_owned());
+        if title.trim().is_empty() || title.chars().count() > MAX_TITLE {
+            let detail = format!("must be 1 to {MAX_TITLE} characters");
+            self.error("console.title", detail);
+        }
+        let support_url = self.parsed::<Url>("console.support_url");
+        let is_link = |url: &Url| matches!(url.scheme(), "https" | "mailto");
+        if support_url.as_ref().is_some_and(|url| !is_link(url)) {
+            let detail = "must be an https or mailto URL".to_owned();
+            self.error("console.support_url", detail);
+        }
+        ConsoleConfig {
+            enabled: self.value("console.enabled").unwrap_or(true),
+            title,
+            support_url,
         }
     }
 

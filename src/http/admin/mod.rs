@@ -5,6 +5,7 @@ mod audit;
 mod bound;
 mod catalog;
 mod clients;
+mod counts;
 mod described;
 mod explanations;
 mod guard;
@@ -60,6 +61,7 @@ pub fn routes() -> Router<Arc<App>> {
         .merge(tokens::routes())
         .merge(transfers::routes())
         .merge(catalog::routes())
+        .merge(counts::routes())
         .merge(notifications::routes())
         .merge(people::routes())
         .merge(audit::routes())

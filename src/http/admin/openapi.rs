@@ -12,7 +12,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::described::{DescribedRoutes, Method, Operation};
 use super::problem::Problem;
-use crate::admin::{Catalog, Inspection, Revocation};
+use crate::admin::{Catalog, Counts, Inspection, Revocation};
 use crate::app::App;
 use crate::audit::Outcome;
 use crate::config::OwnUrls;
@@ -111,6 +111,7 @@ fn schemas() -> Map<String, Value> {
     Problem::schemas(&mut nested);
     Revocation::schemas(&mut nested);
     Catalog::schemas(&mut nested);
+    Counts::schemas(&mut nested);
     KeyStatus::schemas(&mut nested);
     ProviderStatus::schemas(&mut nested);
     let mut schemas: Map<String, Value> = nested
@@ -145,6 +146,7 @@ fn schemas() -> Map<String, Value> {
     schemas.insert("Explanation".to_owned(), json!(Explanation::schema()));
     schemas.insert("Problem".to_owned(), json!(Problem::schema()));
     schemas.insert("Catalog".to_owned(), json!(Catalog::schema()));
+    schemas.insert("Counts".to_owned(), json!(Counts::schema()));
     schemas.insert("Inspection".to_owned(), json!(Inspection::schema()));
     schemas.insert("Revocation".to_owned(), json!(Revocation::schema()));
     schemas.insert("KeyStatus".to_owned(), json!(KeyStatus::schema()));

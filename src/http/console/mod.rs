@@ -5,6 +5,7 @@
 
 mod account;
 mod assets;
+mod chart;
 mod cookies;
 mod inside;
 mod links;
@@ -159,7 +160,7 @@ fn secure(headers: &mut HeaderMap, own: &OwnUrls, has_code: bool) {
 
 fn has_providers(app: &App) -> bool {
     let rules = app.rules();
-    rules.identity_providers().any(|provider| provider.enabled)
+    app.config.console.enabled && rules.identity_providers().any(|provider| provider.enabled)
 }
 
 /// Whether the host of a request is the issuer's, with its port.

@@ -5,6 +5,7 @@ use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::response::Response;
 
+use super::chart::Chart;
 use super::inside::{Inside, Instead, Place, Shell};
 use super::page::{Frame, render};
 use super::rules::{RuleRow, rows};
@@ -27,6 +28,7 @@ struct PrincipalPage {
     rules: Vec<RuleRow>,
     /// The link to further rules.
     more: Option<String>,
+    chart: Chart,
     runs: Vec<RunRow>,
     new_rule: String,
     all_runs: String,
@@ -55,6 +57,10 @@ async fn page(inside: &Inside, place: &Place) -> Result<PrincipalPage, Instead> 
         Ok(found) => found,
         Err(rejected) => return Err(inside.rejected(rejected, back()).await),
     };
+    let counts = match admin::counts(&inside.app, &place.reader, Some(name)).await {
+        Ok(counts) => counts,
+        Err(rejected) => return Err(inside.rejected(rejected, back()).await),
+    };
     let runs = latest(inside, place, RUNS).await?;
     let more = found.next.map(|next| {
         let query: String = url::form_urlencoded::Serializer::new(String::new())
@@ -69,6 +75,7 @@ async fn page(inside: &Inside, place: &Place) -> Result<PrincipalPage, Instead> 
         may_write: place.may_write,
         rules: rows(inside, name, &found.items),
         more,
+        chart: counts.into(),
         runs,
         new_rule: links.new_rule(name),
         all_runs: links.runs(name),

@@ -3,6 +3,7 @@
 //! in an event have a row each, up to a number. Events are read page by page.
 
 mod counted;
+mod counts;
 mod export;
 mod filter;
 mod issued;
@@ -12,6 +13,7 @@ mod rows;
 mod search;
 mod upkeep;
 
+pub use counts::EventCounts;
 pub use filter::AuditFilter;
 pub(super) use rows::{event, insert, read_parts};
 pub use search::{AuditPage, PrincipalView};

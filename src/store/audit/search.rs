@@ -29,7 +29,7 @@ const CHUNK: u64 = 500;
 const GROWTH: u64 = 4;
 /// Some events, each with a principal's view of it, and the id before which the next chunk begins;
 /// `None` at the end.
-type Chunk = (Vec<(AuditEvent, PrincipalView)>, Option<EventId>);
+pub(super) type Chunk = (Vec<(AuditEvent, PrincipalView)>, Option<EventId>);
 
 /// A page of events, the latest first.
 #[derive(Debug, Default)]
@@ -206,7 +206,7 @@ impl Store {
     }
 
     /// A chunk of the events that are not indexed yet; `None` if the search has passed them.
-    async fn unindexed_before(
+    pub(super) async fn unindexed_before(
         &self,
         filter: &AuditFilter,
         before: Option<EventId>,

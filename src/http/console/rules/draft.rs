@@ -62,10 +62,20 @@ impl Draft<'_> {
             Some(stored) => self.form.edited(&stored.document.matcher, &sent),
             None => self.form.read(&sent),
         };
-        let problems = read.problems.into_iter().map(|problem| Problem {
-            key: Some(problem.key),
-            text: problem.text,
-        });
+        let mut problems: Vec<Problem> = read
+            .problems
+            .into_iter()
+            .map(|problem| Problem {
+                key: Some(problem.key),
+                text: problem.text,
+            })
+            .collect();
+        if self.stored.is_none() && self.fields.text("name").is_empty() {
+            problems.push(Problem {
+                key: Some("name".to_owned()),
+                text: "must be given".to_owned(),
+            });
+        }
         members.insert("principal".to_owned(), self.principal.into());
         members.insert("trusted_issuer".to_owned(), self.trusted_issuer.into());
         members.insert("match".to_owned(), Value::Object(read.matched));
@@ -80,7 +90,7 @@ impl Draft<'_> {
         if self.stored.is_none() {
             members.insert("vouched".to_owned(), false.into());
         }
-        (members, problems.collect())
+        (members, problems)
     }
 
     /// A time: that of the stored rule if its day was not changed, else the beginning of the day.

@@ -19,7 +19,7 @@ use super::page::find;
 use crate::admin::{
     self, Catalog, CatalogIssuer, Change, DryRun, Occasion, Precondition, Rejected,
 };
-use crate::documents::{FederatedCredentialDocument, PermissionDocument, Preview, Stored};
+use crate::documents::{FederatedCredentialDocument, Stored};
 use crate::people::session::Fresh;
 use crate::profile::Form;
 use crate::trust::Warning;
@@ -73,10 +73,40 @@ struct FormPage {
     problems: Vec<Problem>,
     /// What the rule would admit and permit, once it was checked without a mistake.
     preview: Option<Vec<String>>,
+    /// Whether the stored rule is vouched for.
+    vouched: bool,
     warnings: Vec<Warning>,
 }
 
 impl FormPage {
+    /// What a field is called.
+    fn label(&self, key: &str) -> String {
+        let controls = self.main.iter().chain(&self.filters).chain(&self.more);
+        let mut labels = controls.map(|control| (&control.key, &control.label));
+        if let Some((_, label)) = labels.find(|(known, _)| *known == key) {
+            return label.clone();
+        }
+        let of_permissions = self.permissions.iter().find_map(|permission| {
+            let fields = [
+                (&permission.registry_key, "Registry"),
+                (&permission.owner_key, "Package owner"),
+                (&permission.action_key, "Actions"),
+                (&permission.packages_key, "Packages"),
+            ];
+            let (_, label) = fields.into_iter().find(|(known, _)| *known == key)?;
+            Some(match self.permissions.len() {
+                1 => label.to_owned(),
+                _ => format!("{label} ({})", permission.number.saturating_add(1)),
+            })
+        });
+        of_permissions.unwrap_or_else(|| match key {
+            "name" => "Name of the rule".to_owned(),
+            "expires_at" => "Ends on".to_owned(),
+            "review_at" => "Review it on".to_owned(),
+            other => other.to_owned(),
+        })
+    }
+
     /// The mistakes at a field.
     fn problem(&self, key: &str) -> Option<&str> {
         let mut problems = self.problems.iter();
@@ -444,26 +474,6 @@ async fn refused(
     })
 }
 
-/// What a checked rule would admit and permit.
-fn sentences(written: &Written<'_>, checked: &DryRun) -> Vec<String> {
-    let stored = checked.stored.as_ref();
-    let member = |name: &str| stored.and_then(|stored| stored.get(name));
-    let matched = member("match").and_then(Value::as_object);
-    let permissions = member("permissions").cloned();
-    let permissions: Vec<PermissionDocument> = permissions
-        .and_then(|permissions| serde_json::from_value(permissions).ok())
-        .unwrap_or_default();
-    let nothing = Map::new();
-    let name = written.place.name();
-    Preview::new(
-        written.form,
-        matched.unwrap_or(&nothing),
-        name,
-        &permissions,
-    )
-    .sentences()
-}
-
 fn page(
     inside: &Inside,
     written: &Written<'_>,
@@ -489,9 +499,7 @@ fn page(
         None => ("Add a trusted publisher".to_owned(), links.new_rule(name)),
     };
     let (preview, warnings) = match findings.checked {
-        Some(checked) if findings.problems.is_empty() => {
-            (Some(sentences(written, &checked)), checked.warnings)
-        }
+        Some(checked) if findings.problems.is_empty() => (Some(checked.preview), checked.warnings),
         _ => (None, Vec::new()),
     };
     let page = FormPage {
@@ -525,6 +533,9 @@ fn page(
             .collect(),
         notice: findings.notice,
         problems: findings.problems,
+        vouched: written
+            .stored
+            .is_some_and(|rule| rule.state.vouching.counts()),
         preview,
         warnings,
     };

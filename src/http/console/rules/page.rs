@@ -69,6 +69,8 @@ struct RulePage {
     permissions: Vec<PermissionRow>,
     pinned: Vec<(String, String)>,
     actors: Vec<String>,
+    /// What the rule admits and permits, in sentences.
+    preview: Vec<String>,
     warnings: Vec<Warning>,
     may_write: bool,
     is_operator: bool,
@@ -159,6 +161,7 @@ async fn page(
             .collect(),
         pinned: pairs(&rule.state.pinned),
         actors: document.actors.clone(),
+        preview: admin::preview(app, rule),
         warnings: admin::warnings(app, rule),
         may_write: place.may_write,
         is_operator: inside.session.roles.is_operator(),
