@@ -75,9 +75,8 @@ pub struct DryRun {
     pub errors: Vec<DocumentError>,
     /// The warnings that the saved object would have.
     pub warnings: Vec<Warning>,
-    /// What the object means, in sentences: for a rule what it admits and what it permits. Left out
-    /// if there is none.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// What the object means, in sentences: of a rule what it admits and what it permits. Empty for
+    /// other kinds, and if saving would be refused.
     pub preview: Vec<String>,
 }
 

@@ -88,57 +88,77 @@ async fn contract_6__each_admin_scope_permits_exactly_its_requests() {
     let mut mallorys = rule.clone();
     mallorys["principal"] = json!("mallory");
     world.server.put("principals/mallory", put.clone()).await;
-    let table: [(&str, &str, &str, &Value, [u16; 5]); 8] = [
-        // admin, admin:read, admin:credentials, admin:credentials:joel, admin:credentials:mallory
+    let table: [(&str, &str, &str, &Value, [u16; 6]); 10] = [
+        // admin, admin:read, admin:credentials, admin:credentials:joel, admin:credentials:mallory, admin:read:joel
         (
             "GET",
             "principals",
             "",
             &Value::Null,
-            [200, 200, 403, 403, 403],
+            [200, 200, 403, 403, 403, 403],
         ),
-        ("PUT", "principals/new", "", &put, [201, 403, 403, 403, 403]),
+        (
+            "PUT",
+            "principals/new",
+            "",
+            &put,
+            [201, 403, 403, 403, 403, 403],
+        ),
         (
             "GET",
             "federated-credentials",
             "",
             &Value::Null,
-            [200, 200, 200, 200, 200],
+            [200, 200, 200, 200, 200, 200],
         ),
         (
             "GET",
             "federated-credentials/octo-release",
             "",
             &Value::Null,
-            [200, 200, 200, 200, 404],
+            [200, 200, 200, 200, 404, 200],
         ),
         (
             "PUT",
             "federated-credentials/octo-release",
             "",
             &rule,
-            [200, 403, 200, 200, 403],
+            [200, 403, 200, 200, 403, 403],
         ),
         (
             "PUT",
             "federated-credentials/mallorys",
             "",
             &mallorys,
-            [201, 403, 200, 403, 200],
+            [201, 403, 200, 403, 200, 403],
         ),
         (
             "POST",
             "signing-keys/rotate",
             "",
             &Value::Null,
-            [200, 403, 403, 403, 403],
+            [200, 403, 403, 403, 403, 403],
         ),
         (
             "GET",
             "audit-events?principal=joel",
             "",
             &Value::Null,
-            [200, 200, 200, 200, 400],
+            [200, 200, 200, 200, 400, 200],
+        ),
+        (
+            "GET",
+            "catalog?principal=joel",
+            "",
+            &Value::Null,
+            [200, 200, 200, 200, 403, 200],
+        ),
+        (
+            "GET",
+            "catalog?principal=nobody",
+            "",
+            &Value::Null,
+            [404, 404, 404, 403, 403, 403],
         ),
     ];
     let scopes = [
@@ -147,6 +167,7 @@ async fn contract_6__each_admin_scope_permits_exactly_its_requests() {
         "admin:credentials",
         "admin:credentials:joel",
         "admin:credentials:mallory",
+        "admin:read:joel",
     ];
     for (method, path, _, body, expected) in table {
         for (scope, status) in scopes.iter().zip(expected) {
@@ -369,7 +390,10 @@ async fn contract_6__a_dry_run_says_what_saving_would_do_and_does_nothing() {
             .await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
         let members: Vec<String> = answer.json().as_object().unwrap().keys().cloned().collect();
-        assert_eq!(members, ["stored", "would_change", "errors", "warnings"]);
+        assert_eq!(
+            members,
+            ["stored", "would_change", "errors", "warnings", "preview"]
+        );
         answer.json()
     };
     let document = world.server.get("/admin/v1/openapi.json").await.json();
@@ -378,7 +402,7 @@ async fn contract_6__a_dry_run_says_what_saving_would_do_and_does_nothing() {
         .unwrap();
     assert_eq!(
         described.keys().collect::<Vec<_>>(),
-        ["stored", "would_change", "errors", "warnings"]
+        ["stored", "would_change", "errors", "warnings", "preview"]
     );
     // What is there already, however it is spelt.
     let pasted =
@@ -389,6 +413,10 @@ async fn contract_6__a_dry_run_says_what_saving_would_do_and_does_nothing() {
         (&json!(false), &json!([])),
         "{same}"
     );
+    let admits = "Admits any run of “release.yml” in “octo-org/octo-repo” (repository id “74”) (owner id “65”), \
+                  from any branch or tag, in any environment.";
+    let permits = "May publish to pypi: widgets, widgets-*, and create new packages there.";
+    assert_eq!(same["preview"], json!([admits, permits]), "{same}");
     let other = tried(
         "PATCH",
         "federated-credentials/octo-release",

@@ -37,6 +37,7 @@ mod book;
 mod case_files;
 mod case_texts;
 mod cases_over_http;
+mod catalog;
 mod client_auth;
 mod clients;
 mod commands;

@@ -52,6 +52,8 @@ pub struct Step {
     pub problem: Option<Problem>,
     /// The warnings that the saved object would have.
     pub warnings: Vec<Value>,
+    /// What a rule would admit and permit, in sentences.
+    pub preview: Vec<Value>,
     /// The object as the server holds it; `None` if it is new.
     pub before: Option<Map<String, Value>>,
     /// The `ETag` of `before`.
@@ -261,6 +263,7 @@ impl<'a> Planner<'a> {
             changes,
             problem: tried.problem,
             warnings: tried.warnings,
+            preview: tried.preview,
             etag: before.as_ref().and_then(|before| before.etag.clone()),
             before: before.map(|before| before.members),
         }))
@@ -326,6 +329,7 @@ impl<'a> Planner<'a> {
                 .and_then(Value::as_object)
                 .cloned(),
             warnings: list("warnings"),
+            preview: list("preview"),
             problem,
         })
     }
@@ -354,6 +358,7 @@ struct Tried {
     says_the_same: bool,
     stored: Option<Map<String, Value>>,
     warnings: Vec<Value>,
+    preview: Vec<Value>,
     problem: Option<Problem>,
 }
 
@@ -385,6 +390,7 @@ fn removal(kind: Kind, name: &str, current: Current) -> Step {
         changes: whole(&going, false),
         problem: None,
         warnings: Vec::new(),
+        preview: Vec::new(),
         before: Some(current.members),
         etag: current.etag,
     }

@@ -22,6 +22,8 @@ pub fn plan_lines(plan: &Plan, with_problems: bool) -> Vec<String> {
                 .iter()
                 .map(|change| format!("  {}", difference_line(change))),
         );
+        let preview = step.preview.iter().filter_map(Value::as_str);
+        lines.extend(preview.map(|sentence| format!("  preview: {}", visible(sentence))));
         if let Some(problem) = step.problem.as_ref().filter(|_| with_problems) {
             let text = indented(&problem.text);
             lines.push(format!("  would be refused: {text}"));
@@ -159,7 +161,7 @@ pub fn summary(plan: &Plan, outcomes: &[Outcome], is_dry_run: bool) -> Value {
             let outcome = (!is_dry_run).then_some(outcome);
             json!({
                 "action": step.action.word(), "kind": step.kind.table(), "name": step.name,
-                "changes": step.changes, "outcome": outcome,
+                "changes": step.changes, "preview": step.preview, "outcome": outcome,
             })
         })
         .collect();

@@ -9,6 +9,8 @@ mod edit;
 pub(super) mod file;
 mod fill;
 mod piece;
+#[cfg(test)]
+mod properties;
 mod read;
 mod sentence;
 mod spelling;
