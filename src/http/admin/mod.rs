@@ -18,6 +18,7 @@ mod providers;
 mod publications;
 mod resource_flow;
 mod rotation;
+mod snippets;
 mod tokens;
 mod transfers;
 
@@ -58,6 +59,7 @@ pub fn routes() -> Router<Arc<App>> {
         .merge(providers::routes())
         .merge(tokens::routes())
         .merge(transfers::routes())
+        .merge(snippets::routes())
         .merge(notifications::routes())
         .merge(people::routes())
         .merge(audit::routes())

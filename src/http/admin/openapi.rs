@@ -22,6 +22,7 @@ use crate::documents::{
     ResourceServerDocument, TrustedIssuerDocument,
 };
 use crate::explain::Explanation;
+use crate::snippets::Snippets;
 use crate::upstream::{KeyStatus, ProviderStatus};
 
 const PATH: &str = "/openapi.json";
@@ -109,6 +110,7 @@ fn schemas() -> Map<String, Value> {
     MembershipDocument::schemas(&mut nested);
     Explanation::schemas(&mut nested);
     Problem::schemas(&mut nested);
+    Snippets::schemas(&mut nested);
     Revocation::schemas(&mut nested);
     KeyStatus::schemas(&mut nested);
     ProviderStatus::schemas(&mut nested);
@@ -143,6 +145,7 @@ fn schemas() -> Map<String, Value> {
     schemas.extend(of_people.map(|(name, schema)| (name.to_owned(), schema)));
     schemas.insert("Explanation".to_owned(), json!(Explanation::schema()));
     schemas.insert("Problem".to_owned(), json!(Problem::schema()));
+    schemas.insert("Snippets".to_owned(), json!(Snippets::schema()));
     schemas.insert("Inspection".to_owned(), json!(Inspection::schema()));
     schemas.insert("Revocation".to_owned(), json!(Revocation::schema()));
     schemas.insert("KeyStatus".to_owned(), json!(KeyStatus::schema()));
