@@ -1,8 +1,8 @@
-//! Generates the list of built-in profiles from `profiles/*.toml`, so that adding a platform takes
-//! one new file and no code.
+//! Generates the lists of built-in profiles (`profiles/*.toml`) and of the platforms and clients of
+//! snippets (`snippets/*/*.toml`), so that adding a platform takes new files and no code.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     #[expect(
@@ -13,9 +13,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         std::env::var("CARGO_MANIFEST_DIR")?,
         std::env::var("OUT_DIR")?,
     );
-    let folder = PathBuf::from(root).join("profiles");
+    let (root, out) = (PathBuf::from(root), PathBuf::from(out));
+    list(&root.join("profiles"), &out)?;
+    list(&root.join("snippets/platforms"), &out)?;
+    list(&root.join("snippets/clients"), &out)
+}
+
+/// Writes the names and texts of the `.toml` files in a folder into `FOLDER.rs`.
+fn list(folder: &Path, out: &Path) -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed={}", folder.display());
-    let mut files: Vec<PathBuf> = std::fs::read_dir(&folder)?
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)?
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<Result<_, _>>()?;
     files.retain(|path| {
@@ -33,6 +40,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         )?;
     }
     list.push(']');
-    std::fs::write(PathBuf::from(out).join("profiles.rs"), list)?;
+    let name = folder.file_name().unwrap_or_default();
+    std::fs::write(out.join(name).with_extension("rs"), list)?;
     Ok(())
 }

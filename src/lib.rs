@@ -144,5 +144,5 @@ pub mod upstream;
 
 pub use carnet_engine::{
     assertion, decision, documents, grant_type, ids, json, model, opaque, possession, principal,
-    profile, reason, refusal, scope, trust,
+    profile, reason, refusal, scope, snippets, trust,
 };

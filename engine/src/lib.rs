@@ -33,4 +33,5 @@ pub mod profile;
 pub mod reason;
 pub mod refusal;
 pub mod scope;
+pub mod snippets;
 pub mod trust;

@@ -8,6 +8,7 @@ mod platforms;
 mod refusals;
 mod restarts;
 mod retries;
+mod snippets;
 mod templates;
 mod without_program;
 

@@ -115,6 +115,7 @@ mod signing_keys;
 mod simulation;
 mod single_use;
 mod snippets;
+mod snippets_offered;
 mod spiffe;
 mod standing;
 mod structure;

@@ -23,12 +23,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use carnet::http::{Serving, serve_on};
 use carnet_resource_server::{Introspection, Verifier};
 use carnet_stand_ins::{Protocol, Registry, Tls};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use url::Url;
 
 use super::documents::read;
-use crate::support::{Authority, Claims, Finished, Runner, Secure, TestServer, Tool, World};
+use crate::support::{
+    Authority, Claims, Finished, Runner, Secure, TestServer, Tool, World, may_skip,
+};
 
 /// A host that twine accepts for its trusted publishing. It takes no other.
 pub(crate) const PYPI: &str = "upload.pypi.org";
@@ -245,6 +247,34 @@ impl Site {
             .arguments(["--resource", &self.url])
             .run();
         run.succeeded().stdout.trim_end().to_owned()
+    }
+
+    /// The job that the server offers for new packages of a rule, as a script in bash. None where the machine lacks what it takes
+    /// and that is allowed.
+    pub(crate) async fn offered_job(&self, rule: &str, client: &str) -> Option<String> {
+        let path = format!("federated-credentials/{rule}/snippets");
+        let found = self.world.server.admin("GET", &path, Value::Null).await;
+        let found = found.json();
+        let mut snippets = found["snippets"].as_array().unwrap().iter();
+        let named = |snippet: &&Value| {
+            snippet["client"] == client && snippet["packages"] == "new_and_existing"
+        };
+        let snippet = snippets.find(named).unwrap_or_else(|| panic!("{found}"));
+        let [language, text] =
+            ["language", "text"].map(|member| snippet[member].as_str().unwrap().to_owned());
+        let scripts = crate::snippets_offered::scripts(&[(language, text)])?;
+        let script = scripts[0].last().unwrap().clone();
+        if !crate::surroundings::is_installed("jq") {
+            may_skip("jq");
+            return None;
+        }
+        Some(script)
+    }
+
+    /// A script as a step of the job.
+    pub(crate) fn step(&self, script: &str) -> Tool {
+        let step = self.tool("/usr/bin/bash");
+        step.arguments(["-eo", "pipefail", "-c", script])
     }
 
     /// The runs from now on are of another workflow.

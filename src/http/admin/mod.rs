@@ -20,6 +20,7 @@ mod providers;
 mod publications;
 mod resource_flow;
 mod rotation;
+mod snippets;
 mod tokens;
 mod transfers;
 
@@ -62,6 +63,7 @@ pub fn routes() -> Router<Arc<App>> {
         .merge(transfers::routes())
         .merge(catalog::routes())
         .merge(counts::routes())
+        .merge(snippets::routes())
         .merge(notifications::routes())
         .merge(people::routes())
         .merge(audit::routes())

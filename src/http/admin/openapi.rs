@@ -22,6 +22,7 @@ use crate::documents::{
     ResourceServerDocument, TrustedIssuerDocument,
 };
 use crate::explain::Explanation;
+use crate::snippets::Snippets;
 use crate::upstream::{KeyStatus, ProviderStatus};
 
 const PATH: &str = "/openapi.json";
@@ -109,6 +110,7 @@ fn schemas() -> Map<String, Value> {
     MembershipDocument::schemas(&mut nested);
     Explanation::schemas(&mut nested);
     Problem::schemas(&mut nested);
+    Snippets::schemas(&mut nested);
     Revocation::schemas(&mut nested);
     Catalog::schemas(&mut nested);
     Counts::schemas(&mut nested);
@@ -147,6 +149,7 @@ fn schemas() -> Map<String, Value> {
     schemas.insert("Problem".to_owned(), json!(Problem::schema()));
     schemas.insert("Catalog".to_owned(), json!(Catalog::schema()));
     schemas.insert("Counts".to_owned(), json!(Counts::schema()));
+    schemas.insert("Snippets".to_owned(), json!(Snippets::schema()));
     schemas.insert("Inspection".to_owned(), json!(Inspection::schema()));
     schemas.insert("Revocation".to_owned(), json!(Revocation::schema()));
     schemas.insert("KeyStatus".to_owned(), json!(KeyStatus::schema()));

@@ -1,5 +1,6 @@
 //! npm, pnpm and yarn at the front door `npm`.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -225,6 +226,39 @@ async fn publishes(client: Client, audience: fn(&Site) -> String) {
         .succeeded();
     node.publish("fresh", "1.1.0").succeeded();
     node.installs("fresh", "1.1.0");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_snippet_of_npm_publishes_new_packages_of_a_self_service_rule() {
+    let Some(tools) = Packages::NpmTools.installed() else {
+        return;
+    };
+    let site = Site::new(Protocol::Npm).await;
+    site.rule("fresh", &["fresh"], false).await;
+    let Some(script) = site.offered_job("fresh", "npm").await else {
+        return;
+    };
+    let client = Node::new(&site, NPM_12, tools);
+    let (node, program) = (
+        node_and_pnpm(tools).0,
+        tools.join("node_modules/npm-12/bin/npm-cli.js"),
+    );
+    let programs = site.folder("programs");
+    let npm = format!(
+        "#!/bin/sh\nexec '{}' '{}' \"$@\"\n",
+        node.join("node").display(),
+        program.display()
+    );
+    write(&programs, "npm", npm);
+    let may_run = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(programs.join("npm"), may_run).unwrap();
+    site.step(&script)
+        .with_programs_of(&programs)
+        .variables([("NODE_EXTRA_CA_CERTS", site.authority())])
+        .in_folder(client.package("fresh", "1.0.0"))
+        .run()
+        .succeeded();
+    client.installs("fresh", "1.0.0");
 }
 
 /// The audience that npm and pnpm ask for: the host without its port.

@@ -212,6 +212,31 @@ async fn uv_publishes_the_first_version_of_a_self_service_rule_with_a_token_that
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_snippets_of_uv_and_twine_publish_new_packages_of_a_self_service_rule() {
+    let Some(tools) = Packages::PypiTools.installed() else {
+        return;
+    };
+    let site = Site::new(Protocol::Pypi).await;
+    let python = Python::new(&site, tools).await;
+    site.rule("fresh", &["fresh", "other"], false).await;
+    for (client, name) in [("uv", "fresh"), ("twine", "other")] {
+        let Some(script) = site.offered_job("fresh", client).await else {
+            return;
+        };
+        python.built(name, "1.0.0");
+        // Python's program for builds is not among the tools.
+        let script = script.replace("python -m build\n", "");
+        let step = python.with_uv(site.step(&script));
+        step.with_programs_of(&tools.join("bin"))
+            .variables([("REQUESTS_CA_BUNDLE", site.authority())])
+            .in_folder(site.folder(&format!("{name}-1.0.0")))
+            .run()
+            .succeeded();
+        python.uv_installs(name, "1.0.0");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twine_publishes_and_says_why_it_was_refused() {
     let Some(tools) = Packages::PypiTools.installed() else {
         return;
