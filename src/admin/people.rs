@@ -14,7 +14,6 @@ use crate::documents::{
 use crate::keys::provider_secret;
 use crate::model::{Snapshot, State};
 use crate::people::redirect_uri;
-use crate::store::StoreError;
 use crate::trust::{DocumentError, Warning};
 use crate::upstream::Egress;
 
@@ -32,7 +31,8 @@ impl Managed for IdentityProviderDocument {
         };
         match present {
             Some(present) => {
-                for (pointer, why) in fixed(self, app, present).await? {
+                let dependents = app.store.dependents_of(present).await?;
+                for (pointer, why) in self.changes_what_is_fixed(&present.document, dependents) {
                     problem(pointer, why.to_owned());
                 }
             }
@@ -117,36 +117,6 @@ impl Managed for IdentityProviderDocument {
             .document
             .warnings_of_state(&stored.state, algorithms.as_deref())
     }
-}
-
-/// The members that must not change, each with the reason: by another issuer, profile or client, the
-/// same values would mean other persons.
-async fn fixed(
-    document: &IdentityProviderDocument,
-    app: &App,
-    present: &Stored<IdentityProviderDocument>,
-) -> Result<Vec<(&'static str, &'static str)>, Rejected> {
-    let is_moved = document.issuer != present.document.issuer;
-    let is_read_otherwise = document.profile_name() != present.document.profile_name();
-    let is_another_client = document.client_id != present.document.client_id;
-    let mut fixed = Vec::new();
-    if (is_moved || is_read_otherwise) && app.store.has_memberships_of(&present.name).await? {
-        let why = "must not change while memberships refer to the identity provider";
-        fixed.extend(is_moved.then_some(("/issuer", why)));
-        fixed.extend(is_read_otherwise.then_some(("/profile", why)));
-    }
-    let id = present.id.parse();
-    let id = id.map_err(|_| StoreError::Corrupt(present.id.clone()))?;
-    if fixed.is_empty() && is_moved && app.store.has_people_of(id).await? {
-        let why = "must not change after people signed in: they would be taken for others; make another identity provider";
-        fixed.push(("/issuer", why));
-    }
-    // A provider may give each client other values of `sub` (OpenID Connect Core 1.0 section 8.1).
-    if is_another_client && app.store.has_disabled_people_of(id).await? {
-        let why = "must not change while people of the identity provider are disabled: the provider may call them by other subs then, and they would not be disabled any more";
-        fixed.push(("/client_id", why));
-    }
-    Ok(fixed)
 }
 
 /// Fetches the provider's discovery document once, so that a mistake is reported when the provider

@@ -14,7 +14,7 @@ use crate::documents::NotificationKind;
 use crate::ids::{ClientRowId, TrustedIssuerId};
 use crate::model::Snapshot;
 use crate::reason::Reason;
-use crate::store::{KeyState, StoreError};
+use crate::store::{EventsRead, KeyState, StoreError};
 
 /// Equal refusals within an hour that are a burst.
 const BURST: u32 = 10;
@@ -46,12 +46,13 @@ pub(super) async fn of_refusals(
     // The fold key of a refusal expires this long after the first of the equal ones was written.
     let kept = i64::from(app.config.audit.refusals_retention_days).saturating_mul(86_400);
     let from = now.plus_seconds(kept.saturating_sub(BURSTS_WITHIN_SECONDS));
-    let bursts = app
+    let EventsRead {
+        events: bursts,
+        last,
+    } = app
         .store
         .refusals_folded(from, grown_from, BURST, after, BURSTS_AT_ONCE)
         .await?;
-    let is_full = u64::try_from(bursts.len()).ok() == Some(BURSTS_AT_ONCE);
-    let last = bursts.last().map(|event| event.id.0).filter(|_| is_full);
     let rules = app.rules();
     // Bursts of one cause are one message, that of the latest. Without this, each of them would be
     // a statement to the database.

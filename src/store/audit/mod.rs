@@ -13,5 +13,5 @@ mod search;
 mod upkeep;
 
 pub use filter::AuditFilter;
-pub(super) use rows::{event, insert, read_parts};
+pub(super) use rows::{event, insert, outcome, read_parts};
 pub use search::{AuditPage, PrincipalView};

@@ -8,6 +8,7 @@ mod membership;
 mod notification;
 mod principal;
 mod resource_server;
+mod sealed;
 mod trusted_issuer;
 
 use std::future::Future;
@@ -25,6 +26,7 @@ use crate::documents::{Document, FederatedCredentialDocument, Kind, Stored};
 
 pub use notification::StoredNotification;
 pub(super) use notification::of_row;
+pub use sealed::HasSecrets;
 
 pub type StoredCredential = Stored<FederatedCredentialDocument>;
 
