@@ -109,7 +109,8 @@ fn membership() -> TableCreateStatement {
         .to_owned()
 }
 
-/// A person is known from the first session until the identity provider is deleted.
+/// A person is known from the first session until the retention time after the last one, unless
+/// disabled, and no longer than the identity provider.
 fn person() -> TableCreateStatement {
     table("person")
         .col(uuid("id").primary_key())

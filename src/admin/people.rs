@@ -11,11 +11,11 @@ use crate::documents::{
     Discovered, IdentityProviderDocument, IdentityProviderState, MAX_IDENTITY_PROVIDERS,
     MembershipDocument, MembershipState, Stored,
 };
+use crate::ids::IdentityProviderId;
 use crate::keys::provider_secret;
 use crate::model::{Snapshot, State};
 use crate::people::redirect_uri;
 use crate::trust::{DocumentError, Warning};
-use crate::upstream::Egress;
 
 impl Managed for IdentityProviderDocument {
     async fn prepare(
@@ -64,7 +64,7 @@ impl Managed for IdentityProviderDocument {
             return Err(Rejected::Invalid(problems));
         }
         let discovered = if occasion.online {
-            discover(self, app).await.map_err(Rejected::NoKeys)?
+            discover(self, app, name).await.map_err(Rejected::NoKeys)?
         } else {
             let present = present.filter(|_| !is_at_new_issuer);
             present.and_then(|present| present.state.discovered.clone())
@@ -124,13 +124,28 @@ impl Managed for IdentityProviderDocument {
 async fn discover(
     document: &IdentityProviderDocument,
     app: &App,
+    name: &str,
 ) -> Result<Option<Discovered>, DocumentError> {
-    let egress = Egress {
-        ca_pem: document.ca_pem.clone(),
-        allow_private: document.allow_private.clone().unwrap_or_default(),
-        allow_http_loopback: app.config.allow_http_loopback,
+    let unsaved = Stored {
+        id: IdentityProviderId::new(app.clock.now()).to_string(),
+        name: name.to_owned(),
+        version: 1,
+        created_at: app.clock.now(),
+        updated_at: app.clock.now(),
+        document: document.clone(),
+        state: IdentityProviderState::default(),
     };
-    let found = app.providers.try_fetch(&document.issuer, &egress).await;
+    let provider = IdentityProviderDocument::compile(&unsaved, app.context());
+    let no_profile = || {
+        DocumentError::new(
+            "/profile",
+            "must be a profile for people that this server has",
+        )
+    };
+    let found = app
+        .providers
+        .try_fetch(&provider.ok_or_else(no_profile)?)
+        .await;
     let found = found.map_err(|why| {
         let detail = format!(
             "must lead to a discovery document that can be used: {why}; ?validate=offline (apply --offline) saves without fetching"
