@@ -36,7 +36,7 @@ pub struct Snapshot {
     principal_names: Shards<String, Arc<str>>,
     credentials: Shards<CredentialId, Arc<FederatedCredential>>,
     index: Shards<u64, Bucket>,
-    people: People,
+    people: Arc<People>,
     hasher: RandomState,
 }
 
@@ -72,7 +72,7 @@ impl Snapshot {
             principal_names: Shards::new(),
             credentials: Shards::new(),
             index: Shards::new(),
-            people: People::new(),
+            people: Arc::new(People::new()),
             hasher: RandomState::new(),
         }
     }

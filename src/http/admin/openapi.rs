@@ -21,7 +21,7 @@ use crate::documents::{
     MembershipDocument, NotificationDocument, PrincipalDocument, RESOURCE_SERVER_TARGET,
     ResourceServerDocument, TrustedIssuerDocument,
 };
-use crate::explain::Explanation;
+use crate::explain::{Explanation, PersonExplanation};
 use crate::upstream::{KeyStatus, ProviderStatus};
 
 const PATH: &str = "/openapi.json";
@@ -108,6 +108,7 @@ fn schemas() -> Map<String, Value> {
     IdentityProviderDocument::schemas(&mut nested);
     MembershipDocument::schemas(&mut nested);
     Explanation::schemas(&mut nested);
+    PersonExplanation::schemas(&mut nested);
     Problem::schemas(&mut nested);
     Revocation::schemas(&mut nested);
     KeyStatus::schemas(&mut nested);
@@ -142,6 +143,8 @@ fn schemas() -> Map<String, Value> {
     let of_people = super::people::schemas().into_iter();
     schemas.extend(of_people.map(|(name, schema)| (name.to_owned(), schema)));
     schemas.insert("Explanation".to_owned(), json!(Explanation::schema()));
+    let of_person = json!(PersonExplanation::schema());
+    schemas.insert("PersonExplanation".to_owned(), of_person);
     schemas.insert("Problem".to_owned(), json!(Problem::schema()));
     schemas.insert("Inspection".to_owned(), json!(Inspection::schema()));
     schemas.insert("Revocation".to_owned(), json!(Revocation::schema()));
