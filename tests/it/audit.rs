@@ -679,6 +679,7 @@ async fn contract_6__a_package_owner_sees_that_a_clients_token_was_revoked() {
 #[tokio::test]
 async fn events_of_a_newer_release_are_left_out_and_hide_no_others() {
     let world = World::new().await;
+    world.server.clock.advance(1);
     world.exchange(&world.good()).await.token();
     world.server.app.flush_audit().await;
     let (server, store) = (&world.server, &world.server.app.store);

@@ -10,6 +10,7 @@ use carnet::audit::{AuditEvent, Outcome};
 use carnet::clock::Clock as _;
 use carnet::documents::IdentityProviderDocument;
 use carnet::keys::provider_secret;
+use carnet::model::Role;
 use carnet::store::{StoreError, Write};
 use carnet_engine::people::{Roles, roles};
 use serde_json::{Map, Value, json};
@@ -391,6 +392,22 @@ async fn what_a_provider_cannot_prove_is_warned_of_when_it_is_saved() {
 }
 
 #[tokio::test]
+async fn members_that_only_identity_providers_answer_are_mistakes_elsewhere() {
+    let server = ground().await;
+    let shown = server
+        .admin("GET", "identity-providers/corp", Value::Null)
+        .await
+        .json();
+    server.put("identity-providers/corp", shown).await;
+    let members = ["redirect_uri", "has_secret", "writes"];
+    for member in members {
+        let principal = with(json!({ "kind": "organization" }), member, json!(true));
+        let (pointers, text) = mistakes(&server, "principals/octo-org", principal).await;
+        assert_eq!(pointers, [format!("/{member}")], "{text}");
+    }
+}
+
+#[tokio::test]
 async fn the_seventeenth_identity_provider_is_refused() {
     let server = ground().await;
     for number in 1..16 {
@@ -703,6 +720,36 @@ async fn people_role_2__stored_memberships_decide_and_an_end_counts_on_every_nod
 }
 
 #[tokio::test]
+async fn a_membership_with_a_role_of_a_newer_release_gives_nothing_and_hides_no_others() {
+    let server = ground().await;
+    for name in ["a", "b", "c"] {
+        let owner = membership("owner", Some("octo-org"), json!({ "sub": name }));
+        server.put(&format!("memberships/{name}"), owner).await;
+    }
+    let later = "UPDATE membership SET role = 'janitor' WHERE name <> 'c'";
+    server.db.execute(later).await;
+    let server = server.another_node().await;
+    let roles = |name: &str| held(&server, json!({ "sub": name }));
+    assert!(roles("a").is_empty() && roles("b").is_empty());
+    assert_eq!(roles("c").at("octo-org").unwrap().role, Role::Owner);
+    // Pages go on behind the memberships that are left out.
+    let listed = server
+        .admin("GET", "memberships?limit=1", Value::Null)
+        .await;
+    assert_eq!(listed.status, 200, "{}", listed.text());
+    let listed = server.admin("GET", "memberships", Value::Null).await.json();
+    let names: Vec<_> = listed["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| &item["name"])
+        .collect();
+    assert_eq!(names, ["c"]);
+    let gone = server.admin("GET", "memberships/a", Value::Null).await;
+    assert_eq!(gone.status, 404, "{}", gone.text());
+}
+
+#[tokio::test]
 async fn a_principal_or_provider_that_a_membership_names_is_in_use() {
     let server = ground().await;
     let viewer = membership("viewer", Some("octo-org"), json!({ "sub": "alice" }));
@@ -907,7 +954,7 @@ async fn a_secret_named_by_a_variable_is_applied_and_a_bundle_without_it_changes
             "{done:?}"
         );
     }
-    // Elsewhere the secret is missing, and nothing is saved without it.
+    // Elsewhere the secret is missing: neither the identity provider nor a membership of it is saved.
     let other = TestDb::new().await;
     let folder = other.folder().display().to_string();
     let elsewhere = [
@@ -917,10 +964,12 @@ async fn a_secret_named_by_a_variable_is_applied_and_a_bundle_without_it_changes
     first_start(other.folder(), &elsewhere);
     let bare = run(&elsewhere, &["apply", "-f", "exported.toml", "--offline"]);
     assert!(
-        bare.code == 1 && bare.stderr.contains("client_secret"),
+        bare.code == 1 && bare.stdout.contains("/client_secret must be given"),
         "{bare:?}"
     );
-    assert_eq!(other.column::<i64>(WRITTEN).await, [0]);
+    assert_eq!(other.column::<i64>(WRITTEN).await, [1]);
+    let principal = "SELECT COUNT(*) FROM principal";
+    assert_eq!(other.column::<i64>(principal).await, [1]);
 }
 
 // === the migration ===

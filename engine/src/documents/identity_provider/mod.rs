@@ -21,7 +21,8 @@ use crate::trust::{DocumentError, Warning};
 /// Most identity providers (`docs/src/reference/limits.md`).
 pub const MAX_IDENTITY_PROVIDERS: u64 = 16;
 const DEFAULT_SCOPES: [&str; 3] = ["openid", "profile", "email"];
-const DEFAULT_PROFILE: &str = "person";
+/// The profile of an identity provider that names none.
+pub(super) const DEFAULT_PROFILE: &str = "person";
 
 /// An OpenID provider at which people sign in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
