@@ -3,6 +3,7 @@
 
 mod answer;
 mod checks;
+mod person;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use carnet_resource_server::Confirmation;
 use serde_json::json;
 
 pub use answer::{ExplainedCandidate, ExplainedCondition, Explanation, Granted};
+pub use person::{PersonExplanation, explain_person};
 
 use crate::app::App;
 use crate::assertion::{Assertion, AssumedAssertion};

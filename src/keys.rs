@@ -6,18 +6,18 @@
 //! (`docs/src/explanation/key-rotation.md`).
 
 mod reseal;
+mod ring;
 mod sealing;
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use carnet_jose::{
-    Algorithm, PublicKey, Purpose, SealError, SealingKey, SigningError, SigningKey, VerificationKey,
-};
-use serde_json::{Value, json};
+use carnet_jose::{Algorithm, Purpose, SealError, SealingKey, SigningError, SigningKey};
+use serde_json::Value;
 use tokio::sync::Mutex;
 
 pub use reseal::SealedBefore;
+pub use ring::Ring;
 pub use sealing::{EncryptionKeys, exposed_key_files, is_exposed};
 
 use crate::audit::AuditEvent;
@@ -62,43 +62,6 @@ pub struct KeyRing {
     algorithm: Algorithm,
     ring: ArcSwapOption<Ring>,
     reading: Mutex<()>,
-}
-
-/// The signing keys as of one reading of the database.
-#[derive(Debug)]
-pub struct Ring {
-    active: SigningKey,
-    published: Vec<PublicKey>,
-    verifiers: Vec<VerificationKey>,
-    jwks: String,
-}
-
-impl Ring {
-    /// The key that signs.
-    pub fn active(&self) -> &SigningKey {
-        &self.active
-    }
-
-    /// The JWK set that is published (RFC 7517 section 5), as JSON.
-    pub fn jwks(&self) -> &str {
-        &self.jwks
-    }
-
-    /// The published key of this algorithm and `kid`, to verify this server's own tokens.
-    pub fn verifier(&self, algorithm: Algorithm, key_id: &str) -> Option<&VerificationKey> {
-        self.verifiers
-            .iter()
-            .find(|key| key.algorithm() == algorithm && key.key_id() == Some(key_id))
-    }
-
-    /// The algorithms of the published keys, sorted and each once.
-    pub fn algorithms(&self) -> Vec<Algorithm> {
-        let mut algorithms: Vec<Algorithm> =
-            self.published.iter().map(PublicKey::algorithm).collect();
-        algorithms.sort_unstable();
-        algorithms.dedup();
-        algorithms
-    }
 }
 
 /// The purpose for which the secrets of the notification with this name are sealed.
@@ -203,7 +166,8 @@ impl KeyRing {
         // after it.
         let _one_at_a_time = self.reading.lock().await;
         let keys = store.signing_keys().await?;
-        self.ring.store(Some(Arc::new(self.compile(&keys, now)?)));
+        self.ring
+            .store(Some(Arc::new(Ring::compile(&self.sealing, &keys, now)?)));
         Ok(())
     }
 
@@ -337,67 +301,6 @@ impl KeyRing {
             created_at: now,
             activated_at: None,
             published_until: None,
-        })
-    }
-
-    fn compile(&self, keys: &[StoredKey], now: Timestamp) -> Result<Ring, SigningKeysError> {
-        let active = keys
-            .iter()
-            .filter(|key| key.state == KeyState::Active)
-            .max_by_key(|key| key.activated_at)
-            .ok_or(SigningKeysError::NoneActive)?;
-        let signing = self
-            .sealing
-            .open(active)
-            .map_err(|error| unusable(active, error))?;
-        let mut published = Vec::new();
-        let mut verifiers = Vec::new();
-        for key in keys
-            .iter()
-            .filter(|key| key.published_until.is_none_or(|until| until > now))
-        {
-            // The stored public key is not trusted: anyone who can write to the database could put
-            // their own there. Publish only the public half of the sealed private key.
-            let own = match self.sealing.open(key) {
-                Ok(own) => own,
-                Err(error) => {
-                    tracing::error!(kid = key.key_id, %error, "a signing key cannot be opened: it is not published");
-                    continue;
-                }
-            };
-            let public = own.public();
-            if public.key_id() != key.key_id {
-                tracing::error!(
-                    kid = key.key_id,
-                    "a signing key is not what is sealed under its id: it is not used"
-                );
-                continue;
-            }
-            if PublicKey::from_stored(&key.public_jwk)
-                .ok()
-                .as_ref()
-                .map(PublicKey::jwk)
-                != Some(public.jwk())
-            {
-                tracing::error!(
-                    kid = key.key_id,
-                    "the public half of a signing key was changed in the database: it is derived anew"
-                );
-            }
-            verifiers.push(
-                public
-                    .verification_key()
-                    .map_err(|error| unusable(key, error))?,
-            );
-            published.push(public.clone());
-        }
-        let jwks =
-            json!({ "keys": published.iter().map(PublicKey::jwk).collect::<Vec<_>>() }).to_string();
-        Ok(Ring {
-            active: signing,
-            published,
-            verifiers,
-            jwks,
         })
     }
 }

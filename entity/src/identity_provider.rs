@@ -10,9 +10,7 @@ pub struct Model {
     pub name: String,
     /// In ASCII lower case; unique.
     pub name_folded: String,
-    pub issuer: String,
-    pub enabled: bool,
-    /// The rest of the document, as JSON.
+    /// The document, as JSON.
     #[sea_orm(column_type = "Text")]
     pub document: String,
     /// The sealed client secret and what discovery said, as JSON.

@@ -7,9 +7,7 @@
 use josekit::jwk::Jwk;
 use josekit::jwk::KeyPair as _;
 use josekit::jwk::alg::ec::EcKeyPair;
-use josekit::jws::{
-    ES256, ES384, ES512, EdDSA, JwsSigner, JwsVerifier, PS256, PS384, PS512, RS256, RS384, RS512,
-};
+use josekit::jws::{EdDSA, JwsSigner, JwsVerifier, PS256, PS384, PS512, RS256, RS384, RS512};
 use openssl::bn::{BigNum, BigNumContext};
 use openssl::ec::{EcGroup, EcKey, EcPoint};
 use openssl::ecdsa::EcdsaSig;
@@ -77,23 +75,18 @@ impl Signer {
     /// The signer of a private key; `None` if `jwk` is not one for `algorithm`.
     pub(crate) fn from_jwk(jwk: &Jwk, algorithm: Algorithm) -> Option<Self> {
         let signer: Box<dyn JwsSigner> = match algorithm {
+            Algorithm::ES256 | Algorithm::ES384 | Algorithm::ES512 => {
+                return EcdsaKey::from_private(jwk, algorithm).map(Self::Ecdsa);
+            }
             Algorithm::RS256 => Box::new(RS256.signer_from_jwk(jwk).ok()?),
             Algorithm::RS384 => Box::new(RS384.signer_from_jwk(jwk).ok()?),
             Algorithm::RS512 => Box::new(RS512.signer_from_jwk(jwk).ok()?),
             Algorithm::PS256 => Box::new(PS256.signer_from_jwk(jwk).ok()?),
             Algorithm::PS384 => Box::new(PS384.signer_from_jwk(jwk).ok()?),
             Algorithm::PS512 => Box::new(PS512.signer_from_jwk(jwk).ok()?),
-            Algorithm::ES256 => Box::new(ES256.signer_from_jwk(jwk).ok()?),
-            Algorithm::ES384 => Box::new(ES384.signer_from_jwk(jwk).ok()?),
-            Algorithm::ES512 => Box::new(ES512.signer_from_jwk(jwk).ok()?),
             Algorithm::EdDSA => Box::new(EdDSA.signer_from_jwk(jwk).ok()?),
         };
-        Some(match algorithm {
-            Algorithm::ES256 | Algorithm::ES384 | Algorithm::ES512 => {
-                Self::Ecdsa(EcdsaKey::from_private(jwk, algorithm)?)
-            }
-            _ => Self::Josekit(signer),
-        })
+        Some(Self::Josekit(signer))
     }
 
     /// The signature over `message` in the form of RFC 7518 section 3; `None` if the library fails.
@@ -222,10 +215,9 @@ impl EcdsaKey<Private> {
     fn from_private(jwk: &Jwk, algorithm: Algorithm) -> Option<Self> {
         let pair = EcKeyPair::from_jwk(jwk).ok()?;
         let key = PKey::private_key_from_der(&pair.to_der_private_key()).ok()?;
-        Some(Self {
-            key: key.ec_key().ok()?,
-            algorithm,
-        })
+        let key = key.ec_key().ok()?;
+        // Each algorithm has one curve (RFC 7518 section 3.4).
+        (key.group().curve_name() == Some(nid(algorithm))).then_some(Self { key, algorithm })
     }
 
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, ErrorStack> {

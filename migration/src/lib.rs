@@ -70,6 +70,15 @@ pub async fn up(connection: &DatabaseConnection) -> Result<SchemaState, DbErr> {
     Ok(before)
 }
 
+/// Makes the tables as a release had them whose last migration has this number.
+///
+/// # Errors
+///
+/// If the database cannot be reached or a migration fails.
+pub async fn up_to(connection: &DatabaseConnection, schema: u32) -> Result<(), DbErr> {
+    Migrator::up(connection, Some(schema)).await
+}
+
 /// Compares the migrations that were applied to the database with those of this release. Changes
 /// nothing.
 ///
@@ -205,8 +214,8 @@ mod tests {
         // A release of before serves on, since nothing that it knows means anything else.
         assert_eq!(min_version(&database).await.unwrap(), least);
         for statement in [
-            "INSERT INTO identity_provider (id, name, name_folded, issuer, enabled, document, state, version, created_at, updated_at) \
-             VALUES (X'01', 'Corp', 'corp', 'https://login.test', 1, '{}', '{}', 1, 0, 0)",
+            "INSERT INTO identity_provider (id, name, name_folded, document, state, version, created_at, updated_at) \
+             VALUES (X'01', 'Corp', 'corp', '{}', '{}', 1, 0, 0)",
             "INSERT INTO membership (id, name, name_folded, identity_provider, principal, role, matcher, enabled, revision, version, created_at, updated_at) \
              VALUES (X'02', 'm', 'm', 'Corp', 'Alice', 'owner', '{}', 1, 1, 1, 0, 0)",
             "INSERT INTO person (id, identity_provider, sub, first_seen, last_seen, enabled) VALUES (X'03', X'01', 's', 0, 0, 1)",

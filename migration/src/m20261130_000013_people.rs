@@ -7,8 +7,9 @@ use sea_orm_migration::schema::{
 use crate::statements::{index, table};
 
 /// People: the identity providers at which they sign in, the memberships that give them roles, and
-/// their sessions. Audit events name them. An older release serves on this database as before:
-/// nobody signs in there.
+/// their sessions. Audit events name them. An older release issues tokens on this database as before,
+/// and nobody signs in there. It knows no events of sign-ins: its lists of events, its webhooks and
+/// its export stop with an error at the first one.
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
@@ -36,7 +37,9 @@ impl MigrationTrait for Migration {
             index("membership", &["identity_provider"]),
             index("membership", &["principal"]),
             index("session", &["person", "created_at"]),
+            index("person", &["last_seen"]),
             index("session", &["expires_at"]),
+            index("session", &["identity_provider"]),
         ] {
             manager.create_index(index).await?;
         }
@@ -70,8 +73,6 @@ fn identity_provider() -> TableCreateStatement {
         .col(uuid("id").primary_key())
         .col(string("name").unique_key())
         .col(string("name_folded"))
-        .col(string("issuer"))
-        .col(boolean("enabled"))
         .col(text("document"))
         .col(text("state"))
         .col(big_integer("version"))
@@ -108,7 +109,8 @@ fn membership() -> TableCreateStatement {
         .to_owned()
 }
 
-/// A person is known from the first session until the identity provider is deleted.
+/// A person is known from the first session until the retention time after the last one, unless
+/// disabled, and no longer than the identity provider.
 fn person() -> TableCreateStatement {
     table("person")
         .col(uuid("id").primary_key())

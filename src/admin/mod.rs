@@ -51,8 +51,8 @@ pub use referrers::{Referrer, Referrers};
 pub use revocation::{AcceptedUntil, EndedRule, Revocation, TokensToRevoke, revoke};
 pub use saving::{Change, DryRun, Precondition, Saved, delete, save, try_out};
 pub use sessions::{
-    enable_person, end_session, end_sessions_of, find_person, list_people, sessions_of,
-    shown_person, shown_session,
+    ShownPerson, ShownSession, enable_person, end_session, end_sessions_of, find_person,
+    list_people, sessions_of,
 };
 pub use transfer::accept_transfer;
 

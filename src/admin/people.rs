@@ -11,12 +11,11 @@ use crate::documents::{
     Discovered, IdentityProviderDocument, IdentityProviderState, MAX_IDENTITY_PROVIDERS,
     MembershipDocument, MembershipState, Stored,
 };
+use crate::ids::IdentityProviderId;
 use crate::keys::provider_secret;
 use crate::model::{Snapshot, State};
 use crate::people::redirect_uri;
-use crate::store::StoreError;
 use crate::trust::{DocumentError, Warning};
-use crate::upstream::Egress;
 
 impl Managed for IdentityProviderDocument {
     async fn prepare(
@@ -32,7 +31,8 @@ impl Managed for IdentityProviderDocument {
         };
         match present {
             Some(present) => {
-                for (pointer, why) in fixed(self, app, present).await? {
+                let dependents = app.store.dependents_of(present).await?;
+                for (pointer, why) in self.changes_what_is_fixed(&present.document, dependents) {
                     problem(pointer, why.to_owned());
                 }
             }
@@ -64,7 +64,7 @@ impl Managed for IdentityProviderDocument {
             return Err(Rejected::Invalid(problems));
         }
         let discovered = if occasion.online {
-            discover(self, app).await.map_err(Rejected::NoKeys)?
+            discover(self, app, name).await.map_err(Rejected::NoKeys)?
         } else {
             let present = present.filter(|_| !is_at_new_issuer);
             present.and_then(|present| present.state.discovered.clone())
@@ -119,48 +119,33 @@ impl Managed for IdentityProviderDocument {
     }
 }
 
-/// The members that must not change, each with the reason: by another issuer, profile or client, the
-/// same values would mean other persons.
-async fn fixed(
-    document: &IdentityProviderDocument,
-    app: &App,
-    present: &Stored<IdentityProviderDocument>,
-) -> Result<Vec<(&'static str, &'static str)>, Rejected> {
-    let is_moved = document.issuer != present.document.issuer;
-    let is_read_otherwise = document.profile_name() != present.document.profile_name();
-    let is_another_client = document.client_id != present.document.client_id;
-    let mut fixed = Vec::new();
-    if (is_moved || is_read_otherwise) && app.store.has_memberships_of(&present.name).await? {
-        let why = "must not change while memberships refer to the identity provider";
-        fixed.extend(is_moved.then_some(("/issuer", why)));
-        fixed.extend(is_read_otherwise.then_some(("/profile", why)));
-    }
-    let id = present.id.parse();
-    let id = id.map_err(|_| StoreError::Corrupt(present.id.clone()))?;
-    if fixed.is_empty() && is_moved && app.store.has_people_of(id).await? {
-        let why = "must not change after people signed in: they would be taken for others; make another identity provider";
-        fixed.push(("/issuer", why));
-    }
-    // A provider may give each client other values of `sub` (OpenID Connect Core 1.0 section 8.1).
-    if is_another_client && app.store.has_disabled_people_of(id).await? {
-        let why = "must not change while people of the identity provider are disabled: the provider may call them by other subs then, and they would not be disabled any more";
-        fixed.push(("/client_id", why));
-    }
-    Ok(fixed)
-}
-
 /// Fetches the provider's discovery document once, so that a mistake is reported when the provider
 /// is saved and not when the first person signs in.
 async fn discover(
     document: &IdentityProviderDocument,
     app: &App,
+    name: &str,
 ) -> Result<Option<Discovered>, DocumentError> {
-    let egress = Egress {
-        ca_pem: document.ca_pem.clone(),
-        allow_private: document.allow_private.clone().unwrap_or_default(),
-        allow_http_loopback: app.config.allow_http_loopback,
+    let unsaved = Stored {
+        id: IdentityProviderId::new(app.clock.now()).to_string(),
+        name: name.to_owned(),
+        version: 1,
+        created_at: app.clock.now(),
+        updated_at: app.clock.now(),
+        document: document.clone(),
+        state: IdentityProviderState::default(),
     };
-    let found = app.providers.try_fetch(&document.issuer, &egress).await;
+    let provider = IdentityProviderDocument::compile(&unsaved, app.context());
+    let no_profile = || {
+        DocumentError::new(
+            "/profile",
+            "must be a profile for people that this server has",
+        )
+    };
+    let found = app
+        .providers
+        .try_fetch(&provider.ok_or_else(no_profile)?)
+        .await;
     let found = found.map_err(|why| {
         let detail = format!(
             "must lead to a discovery document that can be used: {why}; ?validate=offline (apply --offline) saves without fetching"

@@ -1,6 +1,7 @@
 //! People and their sessions, as administrators see and end them.
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 
 use super::{Author, Rejected};
 use crate::app::App;
@@ -8,33 +9,74 @@ use crate::audit::{AuditEvent, Outcome};
 use crate::ids::{PersonId, SessionId};
 use crate::store::{Person, SessionsToEnd, StoredSession};
 
-/// A person as JSON. The identity provider is named as it is called today.
-pub fn shown_person(app: &App, person: &Person) -> Value {
-    json!({
-        "id": person.id,
-        "identity_provider": provider_name(app, person),
-        "sub": person.sub,
-        "name": person.name,
-        "username": person.username,
-        "email": person.email,
-        "enabled": person.enabled,
-        "first_seen": person.first_seen.to_string(),
-        "last_seen": person.last_seen.to_string(),
-    })
+/// A person who signed in.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct ShownPerson {
+    #[schema(value_type = String)]
+    id: PersonId,
+    /// The name of the identity provider, as it is called today.
+    identity_provider: String,
+    sub: String,
+    name: Option<String>,
+    username: Option<String>,
+    email: Option<String>,
+    /// Whether the person may sign in.
+    enabled: bool,
+    #[schema(format = DateTime)]
+    first_seen: String,
+    /// When the person signed in for the last time.
+    #[schema(format = DateTime)]
+    last_seen: String,
 }
 
-/// A session as JSON. It has no part of the cookie.
-pub fn shown_session(session: &StoredSession) -> Value {
-    json!({
-        "id": session.id,
-        "created_at": session.created_at.to_string(),
-        "last_used_at": session.last_used_at.to_string(),
-        "expires_at": session.expires_at.to_string(),
-        "auth_time": session.auth_time.map(|at| at.to_string()),
-        "second_factor": session.second_factor,
-        "acr": session.acr,
-        "amr": session.amr,
-    })
+impl ShownPerson {
+    pub fn new(app: &App, person: &Person) -> Self {
+        Self {
+            id: person.id,
+            identity_provider: provider_name(app, person),
+            sub: person.sub.clone(),
+            name: person.name.clone(),
+            username: person.username.clone(),
+            email: person.email.clone(),
+            enabled: person.enabled,
+            first_seen: person.first_seen.to_string(),
+            last_seen: person.last_seen.to_string(),
+        }
+    }
+}
+
+/// A session of a person. It has no part of the cookie.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct ShownSession {
+    #[schema(value_type = String)]
+    id: SessionId,
+    #[schema(format = DateTime)]
+    created_at: String,
+    /// Accurate to a minute.
+    #[schema(format = DateTime)]
+    last_used_at: String,
+    #[schema(format = DateTime)]
+    expires_at: String,
+    #[schema(format = DateTime)]
+    auth_time: Option<String>,
+    second_factor: bool,
+    acr: Option<String>,
+    amr: Vec<String>,
+}
+
+impl From<StoredSession> for ShownSession {
+    fn from(session: StoredSession) -> Self {
+        Self {
+            id: session.id,
+            created_at: session.created_at.to_string(),
+            last_used_at: session.last_used_at.to_string(),
+            expires_at: session.expires_at.to_string(),
+            auth_time: session.auth_time.map(|at| at.to_string()),
+            second_factor: session.second_factor,
+            acr: session.acr,
+            amr: session.amr,
+        }
+    }
 }
 
 /// A page of people in the order in which they were first seen, of one identity provider or of all.

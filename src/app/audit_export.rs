@@ -241,15 +241,15 @@ impl Export {
         let last_from = looked.plus_seconds(settled.saturating_neg());
         let mut after = Uuid::nil();
         loop {
-            let events = app
+            let read = app
                 .store
                 .refusals_folded(expires_from, last_from, 2, after, CHUNK)
                 .await?;
-            let Some(last) = events.last().map(|event| event.id.0) else {
+            let Some(last) = read.last else {
                 break;
             };
             let is_new = |event: &AuditEvent| self.counted.get(&event.id.0).copied() != event.last;
-            let grown: Vec<AuditEvent> = events.into_iter().filter(is_new).collect();
+            let grown: Vec<AuditEvent> = read.events.into_iter().filter(is_new).collect();
             if !grown.is_empty() {
                 self.send_events(app, &grown).await?;
             }

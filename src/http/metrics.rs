@@ -125,7 +125,7 @@ pub const METRICS: &[Metric] = &[
     ),
     counter(
         "carnet_upstream_fetches_total",
-        "Attempts to fetch the keys of trusted issuers and clients, by outcome.",
+        "Attempts to fetch keys of trusted issuers, clients and identity providers, and metadata of the last, by outcome.",
     ),
     counter(
         "carnet_audit_events_dropped_total",

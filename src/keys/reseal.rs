@@ -1,11 +1,12 @@
 //! Sealing anew what is sealed under an earlier encryption key (`carnet keys reseal`): signing keys,
 //! the secrets of webhooks, and the client secrets at identity providers.
 
-use carnet_jose::SigningError;
+use carnet_jose::{Purpose, SigningError};
 
 use super::{KeyRing, SigningKeysError, provider_secret, unusable, webhook_secret};
 use crate::audit::AuditEvent;
 use crate::clock::Timestamp;
+use crate::documents::{IdentityProviderDocument, NotificationDocument};
 use crate::store::{Store, StoreError, StoredKey};
 
 /// How much is not sealed under the current encryption key.
@@ -86,49 +87,46 @@ impl KeyRing {
     /// current one. Returns how many were sealed anew. A secret that no key opens stays as it is:
     /// its owner has to replace it.
     pub async fn reseal_webhooks(&self, store: &Store) -> Result<usize, SigningKeysError> {
-        let current = self.sealing.current();
         store
-            .reseal_notifications(|name, sealed| {
-                let purpose = webhook_secret(name);
-                if current.open(sealed, purpose).is_ok() {
-                    return Ok(None);
-                }
-                let Ok(secret) = self.sealing.open_sealed(sealed, purpose) else {
-                    return Ok(None);
-                };
-                let anew = current.seal(&secret, purpose).map(Some);
-                anew.map_err(|error| SigningKeysError::EncryptionKey(error.to_string()))
+            .reseal::<NotificationDocument, _>(|name, sealed| {
+                self.sealed_anew(sealed, webhook_secret(name))
             })
             .await
     }
 
-    /// Seals the client secrets at identity providers that are sealed under an earlier encryption key
-    /// under the current one. Returns how many were sealed anew. A secret that no key opens stays as
-    /// it is: the identity provider has to be saved with it again.
+    /// The same for client secrets at identity providers: one that no key opens has to be saved again.
     pub async fn reseal_providers(&self, store: &Store) -> Result<usize, SigningKeysError> {
+        store
+            .reseal::<IdentityProviderDocument, _>(|name, sealed| {
+                self.sealed_anew(sealed, provider_secret(name))
+            })
+            .await
+    }
+
+    /// The secret, sealed under the current encryption key; `None` if it is sealed under that one
+    /// already, or no key opens it.
+    fn sealed_anew(
+        &self,
+        sealed: &str,
+        purpose: Purpose<'_>,
+    ) -> Result<Option<String>, SigningKeysError> {
         let current = self.sealing.current();
-        let mut replaced = 0usize;
-        for (name, sealed) in store.provider_secrets().await? {
-            let purpose = provider_secret(&name);
-            if current.open(&sealed, purpose).is_ok() {
-                continue;
-            }
-            let Ok(secret) = self.sealing.open_sealed(&sealed, purpose) else {
-                continue;
-            };
-            let anew = current.seal(&secret, purpose);
-            let anew = anew.map_err(|error| SigningKeysError::EncryptionKey(error.to_string()))?;
-            let done = store.replace_provider_secret(&name, &sealed, anew).await?;
-            replaced = replaced.saturating_add(usize::from(done));
+        if current.open(sealed, purpose).is_ok() {
+            return Ok(None);
         }
-        Ok(replaced)
+        let Ok(secret) = self.sealing.open_sealed(sealed, purpose) else {
+            return Ok(None);
+        };
+        let anew = current.seal(&secret, purpose).map(Some);
+        anew.map_err(|error| SigningKeysError::EncryptionKey(error.to_string()))
     }
 
     /// Counts what is not sealed under the current encryption key.
     pub async fn sealed_before(&self, store: &Store) -> Result<SealedBefore, StoreError> {
         let current = self.sealing.current();
-        let (keys, secrets) = (store.signing_keys().await?, store.webhook_secrets().await?);
-        let providers = store.provider_secrets().await?;
+        let keys = store.signing_keys().await?;
+        let secrets = store.sealed_secrets::<NotificationDocument>().await?;
+        let providers = store.sealed_secrets::<IdentityProviderDocument>().await?;
         let is_old_provider = |(name, sealed): &&(String, String)| {
             current.open(sealed, provider_secret(name)).is_err()
         };

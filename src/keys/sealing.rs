@@ -21,6 +21,8 @@ const COOKIES: &str = "carnet cookies";
 pub struct EncryptionKeys {
     current: SealingKey,
     old: Vec<SealingKey>,
+    /// The keys of cookies that are derived from these, in the same order.
+    cookies: Vec<SealingKey>,
 }
 
 impl EncryptionKeys {
@@ -46,9 +48,16 @@ impl EncryptionKeys {
             .old_encryption_key_files
             .iter()
             .map(|path| read_key_file(path));
+        let (current, old) = (current?, old.collect::<Result<Vec<_>, _>>()?);
+        let of_cookies = |key: &SealingKey| {
+            let derived = key.derived(COOKIES);
+            derived.map_err(|error| SigningKeysError::EncryptionKey(error.to_string()))
+        };
+        let cookies = std::iter::once(&current).chain(&old).map(of_cookies);
         Ok(Self {
-            current: current?,
-            old: old.collect::<Result<_, _>>()?,
+            cookies: cookies.collect::<Result<_, _>>()?,
+            current,
+            old,
         })
     }
 
@@ -84,18 +93,14 @@ impl EncryptionKeys {
 
     /// Encrypts the content of a cookie.
     pub fn seal_cookie(&self, content: &[u8], purpose: Purpose<'_>) -> Result<String, SealError> {
-        let key = self.current.derived(COOKIES);
-        key.map_err(|_| SealError::Seal)?.seal(content, purpose)
+        let key = self.cookies.first().ok_or(SealError::Seal)?;
+        key.seal(content, purpose)
     }
 
     /// Opens a cookie with the current encryption key or an earlier one.
     pub fn open_cookie(&self, sealed: &str, purpose: Purpose<'_>) -> Result<Vec<u8>, SealError> {
-        let opened = std::iter::once(&self.current)
-            .chain(&self.old)
-            .find_map(|key| {
-                let key = key.derived(COOKIES).ok()?;
-                key.open(sealed, purpose).ok()
-            });
+        let mut keys = self.cookies.iter();
+        let opened = keys.find_map(|key| key.open(sealed, purpose).ok());
         opened.ok_or(SealError::Open)
     }
 

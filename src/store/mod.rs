@@ -42,9 +42,11 @@ pub use ledger::{
     Committed, Dependencies, Exchanged, Issuance, Ledger, OpaqueRecord, Pin, Recorded, TokenRecord,
     Use,
 };
-pub use notifications::{FailedAttempt, NewMessage, Queued, RuleDate, SeenEvent, WaitingMessage};
-pub use objects::{Filter, Page, Persist, StoredCredential, StoredNotification, Write};
-pub use people::{MAX_SESSIONS, NewSession, Person, SessionBegun, SessionsToEnd, StoredSession};
+pub use notifications::{
+    EventsRead, FailedAttempt, NewMessage, Queued, RuleDate, SeenEvent, WaitingMessage,
+};
+pub use objects::{Filter, HasSecrets, Page, Persist, StoredCredential, StoredNotification, Write};
+pub use people::{NewSession, Person, SessionBegun, SessionsToEnd, StoredSession};
 pub use referrers::{Referring, ReferringKind};
 pub use revocation::{Reach, Renewed, RenewedRule, RulesToRenew};
 pub use signing_keys::{KeyState, StoredKey};

@@ -11,7 +11,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-pub use self::events::SeenEvent;
+pub use self::events::{EventsRead, SeenEvent};
 pub use self::rules::RuleDate;
 use super::objects::{StoredNotification, of_row};
 use super::{Store, StoreError};
@@ -22,8 +22,6 @@ use crate::ids::{self, NotificationId};
 const MAX_WAITING: u64 = 1_000;
 /// Most webhooks that one look for due messages returns.
 const DUE_AT_ONCE: u64 = 100;
-/// How often a notification that changes meanwhile is sealed anew before it is left as it is.
-const RESEAL_ATTEMPTS: usize = 10;
 /// How long a cause is remembered after it may be told of again, in seconds: the events of before
 /// are looked through once more after a restart.
 const CAUSES_KEPT_SECONDS: i64 = 2 * 86_400;
@@ -328,72 +326,6 @@ impl Store {
         let values = [error.into(), now.millis().into(), id.0.into()];
         self.write.execute_raw(self.statement(sql, values)).await?;
         Ok(())
-    }
-
-    /// The sealed secrets of all notifications, each with the notification's name.
-    pub async fn webhook_secrets(&self) -> Result<Vec<(String, String)>, StoreError> {
-        let rows = notification::Entity::find().all(&self.read).await?;
-        let mut secrets = Vec::new();
-        for row in rows {
-            let name = row.name.clone();
-            let sealed = of_row(row)?.state.secrets.into_iter();
-            secrets.extend(sealed.map(|secret| (name.clone(), secret.sealed)));
-        }
-        Ok(secrets)
-    }
-
-    /// Replaces the sealed secrets of every notification by what `reseal` makes of them, given the
-    /// notification's name; `None` leaves one as it is. Returns how many secrets were replaced.
-    pub async fn reseal_notifications<E: From<StoreError>>(
-        &self,
-        reseal: impl Fn(&str, &str) -> Result<Option<String>, E>,
-    ) -> Result<usize, E> {
-        let rows = notification::Entity::find().all(&self.read).await;
-        let mut replaced = 0usize;
-        for row in rows.map_err(StoreError::from)? {
-            let resealed = self.reseal_notification(row, &reseal).await?;
-            replaced = replaced.saturating_add(resealed);
-        }
-        Ok(replaced)
-    }
-
-    /// The same for one notification. If it is changed meanwhile, by a rotation for example, it is
-    /// read again: a server that does not have the new encryption key yet seals under the old one.
-    async fn reseal_notification<E: From<StoreError>>(
-        &self,
-        mut row: notification::Model,
-        reseal: impl Fn(&str, &str) -> Result<Option<String>, E>,
-    ) -> Result<usize, E> {
-        for _ in 0..RESEAL_ATTEMPTS {
-            let (id, before, name) = (row.id, row.state.clone(), row.name.clone());
-            let mut state = of_row(row)?.state;
-            let mut changed = 0usize;
-            for secret in &mut state.secrets {
-                if let Some(sealed) = reseal(&name, &secret.sealed)? {
-                    secret.sealed = sealed;
-                    changed = changed.saturating_add(1);
-                }
-            }
-            if changed == 0 {
-                return Ok(0);
-            }
-            let sql = "UPDATE notification SET state = $1 WHERE id = $2 AND state = $3";
-            let values = [
-                serde_json::json!(state).to_string().into(),
-                id.into(),
-                before.into(),
-            ];
-            let done = self.write.execute_raw(self.statement(sql, values)).await;
-            if done.map_err(StoreError::from)?.rows_affected() == 1 {
-                return Ok(changed);
-            }
-            let again = notification::Entity::find_by_id(id).one(&self.read).await;
-            match again.map_err(StoreError::from)? {
-                Some(changed) => row = changed,
-                None => return Ok(0),
-            }
-        }
-        Ok(0)
     }
 
     /// Removes messages that were queued before a time, and causes that are long over. Returns how

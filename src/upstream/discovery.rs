@@ -193,13 +193,38 @@ async fn discover(
             continue;
         }
         let document = read_metadata(&url, &fetched)?;
-        return keys_url(&url, &document, issuer, egress, profile);
+        check_issuer(&url, &document, issuer)?;
+        return keys_url(&url, &document, egress, profile);
     }
     let url = last.map(|url| url.to_string()).unwrap_or_default();
     Err(unusable(
         &url,
         "there is no metadata here, nor at the other places".to_owned(),
     ))
+}
+
+/// Fetches the metadata of an OpenID provider, with the URL at which they are. There is one place for
+/// them (OpenID Connect Discovery 1.0 section 4.1).
+pub(super) async fn openid_metadata(
+    fetch: &dyn Fetch,
+    issuer: &str,
+    egress: &Egress,
+) -> Result<(Url, Map<String, Value>), KeySetError> {
+    let url = openid_url(&parse(issuer)?);
+    let fetched = fetch.fetch(&url, egress, None, MAX_METADATA_BYTES).await?;
+    let document = read_metadata(&url, &fetched)?;
+    check_issuer(&url, &document, issuer)?;
+    Ok((url, document))
+}
+
+/// The URL of the metadata of an OpenID provider: the path is appended to that of the issuer, not
+/// inserted before it.
+fn openid_url(issuer: &Url) -> Url {
+    let path = issuer.path().trim_end_matches('/');
+    let path = format!("{path}/.well-known/openid-configuration");
+    let mut url = issuer.clone();
+    url.set_path(&path);
+    url
 }
 
 /// The URLs at which metadata may be, in the order in which they are tried (decision D-25).
@@ -212,7 +237,7 @@ fn metadata_urls(issuer: &str) -> Result<Vec<Url>, KeySetError> {
         url
     };
     let mut urls = vec![
-        at(format!("{path}/.well-known/openid-configuration")),
+        openid_url(&url),
         at(format!("/.well-known/oauth-authorization-server{path}")),
     ];
     if !path.is_empty() {
@@ -254,9 +279,13 @@ fn without_mark(body: &[u8]) -> &[u8] {
     body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }
 
-/// The error for a document of another issuer.
-pub(super) fn another_issuer(document: &Map<String, Value>, issuer: &str) -> String {
-    match document.get("issuer").and_then(Value::as_str) {
+/// Refuses metadata of another issuer.
+fn check_issuer(url: &Url, document: &Map<String, Value>, issuer: &str) -> Result<(), KeySetError> {
+    let named = document.get("issuer").and_then(Value::as_str);
+    if named == Some(issuer) {
+        return Ok(());
+    }
+    let why = match named {
         None => "it names no issuer".to_owned(),
         Some(named) => {
             let named: String = named.chars().take(MOST_QUOTED).collect();
@@ -265,19 +294,16 @@ pub(super) fn another_issuer(document: &Map<String, Value>, issuer: &str) -> Str
                 named.escape_debug()
             )
         }
-    }
+    };
+    Err(unusable(url.as_str(), why))
 }
 
 fn keys_url(
     url: &Url,
     document: &Map<String, Value>,
-    issuer: &str,
     egress: &Egress,
     profile: &Profile,
 ) -> Result<Url, KeySetError> {
-    if document.get("issuer").and_then(Value::as_str) != Some(issuer) {
-        return Err(unusable(url.as_str(), another_issuer(document, issuer)));
-    }
     let uri = document.get("jwks_uri").and_then(Value::as_str);
     let uri = uri.ok_or_else(|| unusable(url.as_str(), "it has no jwks_uri".to_owned()))?;
     let keys = Url::parse(uri)

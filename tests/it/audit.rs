@@ -2,9 +2,10 @@
 
 use carnet::audit::{AuditEvent, AuditPart, FoldKey, Outcome};
 use carnet::clock::Timestamp;
-use carnet::ids::CredentialId;
+use carnet::ids::{CredentialId, EventId};
 use carnet::store::AuditFilter;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::support::World;
 
@@ -673,4 +674,36 @@ async fn contract_6__a_package_owner_sees_that_a_clients_token_was_revoked() {
         seen.len() == 1 && seen[0]["client_id"] == "bot" && !seen[0]["token_id"].is_null(),
         "{seen:?}"
     );
+}
+
+#[tokio::test]
+async fn events_of_a_newer_release_are_left_out_and_hide_no_others() {
+    let world = World::new().await;
+    world.server.clock.advance(1);
+    world.exchange(&world.good()).await.token();
+    world.server.app.flush_audit().await;
+    let (server, store) = (&world.server, &world.server.app.store);
+    let all = server.audit("limit=100").await;
+    let of_principal = server.audit("principal=joel").await;
+    assert_eq!(all[0]["outcome"], "issued");
+    let unknown = "UPDATE audit_event SET outcome = 'shredded' WHERE outcome = 'issued'";
+    server.db.execute(unknown).await;
+
+    let left = server.audit("limit=100").await;
+    assert_eq!(left[..], all[1..]);
+    let one = format!("audit-events/{}", all[0]["id"].as_str().unwrap());
+    let one = server.admin("GET", &one, Value::Null).await;
+    assert_eq!(one.status, 404, "{}", one.text());
+    let read = store.events_seen(Uuid::nil(), None, 500).await.unwrap();
+    assert_eq!(read.events.len(), all.len() - 1);
+    let ids = store.event_ids(Uuid::nil(), None, 500).await.unwrap();
+    assert_eq!((ids.len(), read.last), (all.len(), ids.last().copied()));
+    let events = ids.into_iter().map(EventId).collect();
+    let events = store.events_with_parts(events).await.unwrap();
+    assert_eq!(events.len(), all.len() - 1);
+    // By the index of parts as well.
+    let settled = server.app.clock.now().plus_seconds(1);
+    store.index_parts(settled).await.unwrap();
+    let left = server.audit("principal=joel").await;
+    assert_eq!(left[..], of_principal[1..]);
 }

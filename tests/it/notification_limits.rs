@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use carnet::audit::{AuditEvent, AuditPart, FoldKey, Outcome};
 use carnet::clock::Clock as _;
+use carnet::documents::NotificationDocument;
 use carnet::ids::{EventId, NotificationId};
 use carnet::reason::Reason;
 use carnet::store::{NewMessage, StoreError};
@@ -357,7 +358,8 @@ async fn a_secret_that_is_replaced_while_it_is_sealed_anew_is_sealed_anew_as_wel
         Ok(Some(format!("anew: {secret}")))
     };
     let store = &world.server.app.store;
-    assert_eq!(store.reseal_notifications(reseal).await.unwrap(), 1);
+    let resealed = store.reseal::<NotificationDocument, _>(reseal).await;
+    assert_eq!(resealed.unwrap(), 1);
     let state: String = world.server.db.column(sealed).await.remove(0);
     let state: Value = serde_json::from_str(&state).unwrap();
     assert_eq!(

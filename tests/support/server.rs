@@ -69,6 +69,12 @@ impl TestServer {
         .await
     }
 
+    /// On a database that may have tables of a release of before.
+    pub async fn on_database(db: TestDb) -> Self {
+        let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(START)));
+        Self::on(Arc::new(db), clock, Arc::default(), Vec::new()).await
+    }
+
     async fn on(
         db: Arc<TestDb>,
         clock: Arc<ManualClock>,

@@ -11,6 +11,7 @@ use super::{
     MembershipDocument, NotificationDocument, PrincipalDocument, ReadContext,
     ResourceServerDocument, TrustedIssuerDocument,
 };
+use crate::documents::identity_provider::DEFAULT_PROFILE;
 use crate::profile::{Profile, Terms};
 use crate::trust::{DocumentError, Warning, normalise};
 
@@ -152,7 +153,7 @@ fn membership<'b>(
         return (vec![problem], Vec::new(), None);
     }
     let named = provider.and_then(|provider| provider.get("profile")?.as_str());
-    let Some(profile) = context.profiles.get(named.unwrap_or("person")) else {
+    let Some(profile) = context.profiles.get(named.unwrap_or(DEFAULT_PROFILE)) else {
         // The identity provider's own finding says that its profile is not known.
         return (Vec::new(), Vec::new(), None);
     };
@@ -255,8 +256,7 @@ fn assumed<'c>(
 
 fn only(context: ReadContext<'_>, is_wanted: impl Fn(&Profile) -> bool) -> Option<&Arc<Profile>> {
     // Rules are about workloads: no trusted issuer has a profile for people.
-    let of_workloads = context.profiles.iter();
-    let of_workloads = of_workloads.filter(|profile| profile.people.is_none());
+    let of_workloads = context.profiles.for_workloads();
     let mut wanted = of_workloads.filter(|profile| is_wanted(profile));
     wanted.next().filter(|_| wanted.next().is_none())
 }

@@ -34,8 +34,8 @@ pub use federated_credential::{
 };
 pub use front_door::{FrontDoorDocument, door_conflicts, no_issuer_at_door, own_audiences};
 pub use identity_provider::{
-    Discovered, IdentityProviderDocument, IdentityProviderState, MAX_IDENTITY_PROVIDERS,
-    ProviderSecret,
+    Dependents, Discovered, IdentityProviderDocument, IdentityProviderState,
+    MAX_IDENTITY_PROVIDERS, ProviderSecret,
 };
 pub use imagined::Imagined;
 pub use lint::{LintFinding, MissingIssuer, lint};

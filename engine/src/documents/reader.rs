@@ -8,7 +8,7 @@ use crate::trust::DocumentError;
 
 /// Members that answers add. They are ignored in a body, so that a client may send back what it
 /// read.
-const READ_ONLY: [&str; 21] = [
+const READ_ONLY: [&str; 18] = [
     "id",
     "name",
     "state",
@@ -27,9 +27,6 @@ const READ_ONLY: [&str; 21] = [
     "last_error",
     "failing_since",
     "version",
-    "redirect_uri",
-    "has_secret",
-    "writes",
 ];
 
 /// Reads the members of a document one by one and collects every mistake. A member that is `null`
@@ -38,6 +35,8 @@ const READ_ONLY: [&str; 21] = [
 pub struct Reader<'a> {
     members: &'a Map<String, Value>,
     known: Vec<&'static str>,
+    /// Members that answers add to documents of this kind alone.
+    read_only: &'static [&'static str],
     problems: Vec<DocumentError>,
 }
 
@@ -46,8 +45,14 @@ impl<'a> Reader<'a> {
         Self {
             members,
             known: Vec::new(),
+            read_only: &[],
             problems: Vec::new(),
         }
+    }
+
+    /// Ignores these members as well, which answers add to documents of this kind alone.
+    pub fn ignoring(self, read_only: &'static [&'static str]) -> Self {
+        Self { read_only, ..self }
     }
 
     /// Adds a mistake at a member, or at the whole document for the name `""`.
@@ -197,7 +202,9 @@ impl<'a> Reader<'a> {
     pub fn finish<T>(mut self, document: T) -> Result<T, Vec<DocumentError>> {
         let known = self.known.join(", ");
         for name in self.members.keys() {
-            if !self.known.contains(&name.as_str()) && !READ_ONLY.contains(&name.as_str()) {
+            let given = name.as_str();
+            let is_ignored = READ_ONLY.contains(&given) || self.read_only.contains(&given);
+            if !self.known.contains(&given) && !is_ignored {
                 let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
                 self.problems.push(DocumentError::new(
                     pointer,

@@ -45,9 +45,10 @@ pub struct IdentityProvider {
 }
 
 impl IdentityProvider {
-    /// The provider in the form in which the matcher takes the issuer of claims. It is no trusted
-    /// issuer: no snapshot holds it as one, so no assertion is accepted from it.
-    pub(crate) fn judged_as(&self) -> TrustedIssuer {
+    /// The provider in the form in which the matcher takes the issuer of claims, and the cache of
+    /// keys the publisher of keys. It is no trusted issuer: no snapshot holds it as one, so no
+    /// assertion is accepted from it.
+    pub fn as_issuer(&self) -> TrustedIssuer {
         TrustedIssuer {
             id: TrustedIssuerId(self.id.0),
             name: self.name.clone(),
@@ -58,17 +59,17 @@ impl IdentityProvider {
             keys: KeySource::Discovery,
             audiences: Vec::new(),
             extra_audiences: Vec::new(),
-            algorithms: Vec::new(),
+            algorithms: self.algorithms.clone(),
             types: Vec::new(),
             max_assertion_lifetime_seconds: 0,
             leeway_seconds: 0,
             cap_at_assertion_expiry: false,
-            replay: Replay::Off,
-            replay_claim: String::new(),
+            replay: Replay::JtiOrTokenHash,
+            replay_claim: "jti".to_owned(),
             banned_events: Vec::new(),
             grants: Vec::new(),
-            ca_pem: None,
-            allow_private: Vec::new(),
+            ca_pem: self.ca_pem.clone(),
+            allow_private: self.allow_private.clone(),
             owner: None,
             enabled: self.enabled,
         }

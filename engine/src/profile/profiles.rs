@@ -55,6 +55,16 @@ impl Profiles {
         self.0.keys().map(String::as_str)
     }
 
+    /// The profiles by which memberships read the claims of people.
+    pub fn for_people(&self) -> impl Iterator<Item = &Arc<Profile>> {
+        self.iter().filter(|profile| profile.people.is_some())
+    }
+
+    /// The profiles of trusted issuers.
+    pub fn for_workloads(&self) -> impl Iterator<Item = &Arc<Profile>> {
+        self.iter().filter(|profile| profile.people.is_none())
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Profile>> {
         self.0.values()
     }

@@ -110,7 +110,7 @@ pub fn match_memberships(
     now: Timestamp,
     about: Option<&str>,
 ) -> MatchReport {
-    let judged_as = provider.judged_as();
+    let judged_as = provider.as_issuer();
     let found = if about.is_none() {
         snapshot.memberships_for(provider, claims)
     } else {

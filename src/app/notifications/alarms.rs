@@ -11,10 +11,10 @@ use crate::app::App;
 use crate::audit::{AuditEvent, AuditPart};
 use crate::clock::Timestamp;
 use crate::documents::NotificationKind;
-use crate::ids::{ClientRowId, TrustedIssuerId};
+use crate::ids::{ClientRowId, IdentityProviderId, TrustedIssuerId};
 use crate::model::Snapshot;
 use crate::reason::Reason;
-use crate::store::{KeyState, StoreError};
+use crate::store::{EventsRead, KeyState, StoreError};
 
 /// Equal refusals within an hour that are a burst.
 const BURST: u32 = 10;
@@ -46,12 +46,13 @@ pub(super) async fn of_refusals(
     // The fold key of a refusal expires this long after the first of the equal ones was written.
     let kept = i64::from(app.config.audit.refusals_retention_days).saturating_mul(86_400);
     let from = now.plus_seconds(kept.saturating_sub(BURSTS_WITHIN_SECONDS));
-    let bursts = app
+    let EventsRead {
+        events: bursts,
+        last,
+    } = app
         .store
         .refusals_folded(from, grown_from, BURST, after, BURSTS_AT_ONCE)
         .await?;
-    let is_full = u64::try_from(bursts.len()).ok() == Some(BURSTS_AT_ONCE);
-    let last = bursts.last().map(|event| event.id.0).filter(|_| is_full);
     let rules = app.rules();
     // Bursts of one cause are one message, that of the latest. Without this, each of them would be
     // a statement to the database.
@@ -158,7 +159,7 @@ pub(super) async fn of_dates(
     Ok((notices, last))
 }
 
-/// Keys of trusted issuers that this replica could not fetch, and a signing key that is old.
+/// Keys and metadata that this replica could not fetch, and a signing key that is old.
 pub(super) async fn of_keys(app: &App, now: Timestamp) -> Result<Vec<Notice>, StoreError> {
     let rules = app.rules();
     let mut notices: Vec<Notice> = app
@@ -167,6 +168,8 @@ pub(super) async fn of_keys(app: &App, now: Timestamp) -> Result<Vec<Notice>, St
         .into_iter()
         .filter_map(|failure| of_failure(&rules, failure))
         .collect();
+    let without_metadata = app.providers.failures().into_iter();
+    notices.extend(without_metadata.filter_map(|failure| of_metadata(&rules, failure)));
     let is_old =
         |activated: Timestamp| now.seconds_since(activated) >= OLD_KEY_DAYS.saturating_mul(86_400);
     let keys = app.store.signing_keys().await?;
@@ -185,27 +188,54 @@ pub(super) async fn of_keys(app: &App, now: Timestamp) -> Result<Vec<Notice>, St
     Ok(notices)
 }
 
-/// Keys that could not be fetched. The time is that of the attempt: an issuer that nobody asks for
-/// any more is not told of again.
+/// Keys that could not be fetched.
 fn of_failure(
     rules: &Snapshot,
     (id, at, error): (TrustedIssuerId, Timestamp, String),
 ) -> Option<Notice> {
     let issuer = rules.issuer(id).filter(|issuer| issuer.enabled);
-    let (member, name) = match issuer {
-        Some(issuer) => ("trusted_issuer", issuer.name.clone()),
-        // A client with keys of its own has its id in the same cache.
-        None => (
-            "client",
-            rules.client_of(ClientRowId(id.0))?.client_id.clone(),
-        ),
-    };
-    Some(Notice {
+    // Clients with keys of their own and identity providers have their ids in the same cache.
+    let whose = issuer
+        .map(|issuer| ("trusted_issuer", issuer.name.clone()))
+        .or_else(|| {
+            Some((
+                "client",
+                rules.client_of(ClientRowId(id.0))?.client_id.clone(),
+            ))
+        })
+        .or_else(|| provider_called(rules, IdentityProviderId(id.0)))?;
+    Some(unavailable("keys_unavailable", whose, at, &error))
+}
+
+/// Metadata of an identity provider that could not be fetched.
+fn of_metadata(
+    rules: &Snapshot,
+    (id, at, error): (IdentityProviderId, Timestamp, String),
+) -> Option<Notice> {
+    let whose = provider_called(rules, id)?;
+    Some(unavailable("metadata_unavailable", whose, at, &error))
+}
+
+fn provider_called(rules: &Snapshot, id: IdentityProviderId) -> Option<(&'static str, String)> {
+    let provider = rules.identity_provider(id);
+    let provider = provider.filter(|provider| provider.enabled)?;
+    Some(("identity_provider", provider.name.clone()))
+}
+
+/// Something that could not be fetched from `whose` place. The time is that of the attempt: nobody is
+/// told again of what is not asked for any more.
+fn unavailable(
+    problem: &str,
+    (member, name): (&str, String),
+    at: Timestamp,
+    error: &str,
+) -> Notice {
+    Notice {
         owner: None,
         kind: NotificationKind::KeyAlarm,
-        cause: format!("{member}\0{name}"),
+        cause: format!("{problem}\0{member}\0{name}"),
         at,
         until: at.plus_seconds(QUIET_SECONDS),
-        data: json!({ "problem": "keys_unavailable", member: name, "at": at.to_string(), "error": error }),
-    })
+        data: json!({ "problem": problem, member: name, "at": at.to_string(), "error": error }),
+    }
 }

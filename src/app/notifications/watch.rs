@@ -130,11 +130,11 @@ impl Watch {
     async fn read_at_once(&mut self, app: &App, from: Uuid) -> Result<(), StoreError> {
         for _ in 0..CHUNKS {
             let after = self.seen.map_or(from, |seen| seen.max(from));
-            let events = app.store.events_seen(after, None, CHUNK).await?;
-            let Some(last) = events.last().map(|event| event.id.0) else {
+            let read = app.store.events_seen(after, None, CHUNK).await?;
+            let Some(last) = read.last else {
                 break;
             };
-            tell(app, self.told.of_events(app, &events).await?).await?;
+            tell(app, self.told.of_events(app, &read.events).await?).await?;
             self.seen = Some(last);
         }
         Ok(())
@@ -148,11 +148,11 @@ impl Watch {
         settled: Uuid,
     ) -> Result<(), StoreError> {
         for _ in 0..CHUNKS {
-            let events = app.store.events_seen(since, Some(settled), CHUNK).await?;
-            let Some(last) = events.last().map(|event| event.id.0) else {
+            let read = app.store.events_seen(since, Some(settled), CHUNK).await?;
+            let Some(last) = read.last else {
                 break;
             };
-            tell(app, self.told.of_events(app, &events).await?).await?;
+            tell(app, self.told.of_events(app, &read.events).await?).await?;
             app.store.set_notified_up_to(last).await?;
             since = last;
         }

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use super::described::{DescribedRoutes, Method, Operation, page, page_size, reference};
 use super::guard::{Access, AdminCaller, guard};
-use super::objects::{bad_query, rejected, respond, within_answer};
+use super::objects::{bad_query, rejected, respond};
+use super::paging::within_answer;
 use crate::admin::{self, AuditQuery, AuditRefused};
 use crate::app::App;
 use crate::audit::Outcome;

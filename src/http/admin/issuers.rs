@@ -12,17 +12,13 @@ use serde_json::{Value, json};
 
 use super::described::{DescribedRoutes, Method, Operation, page, page_size, reference};
 use super::guard::{Access, AdminCaller, guard};
-use super::objects::{bad_query, rejected, respond, within_answer};
+use super::objects::{bad_query, rejected, respond};
+use super::paging;
 use super::problem::Problem;
 use crate::admin::{self, Author, Rejected};
 use crate::app::App;
 use crate::documents::TrustedIssuerDocument;
 use crate::model::TrustedIssuer;
-
-/// Items of a page without `limit`.
-const PAGE: usize = 50;
-/// Largest value of `limit`.
-const LARGEST_PAGE: usize = 500;
 
 pub fn routes() -> DescribedRoutes {
     let any = || json!({ "type": "object" });
@@ -96,7 +92,7 @@ async fn status(
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StatusQuery {
-    limit: Option<usize>,
+    limit: Option<u64>,
     /// The name after which the page begins.
     cursor: Option<String>,
 }
@@ -114,10 +110,7 @@ async fn statuses(
                 "the query must hold only limit (a number) and cursor",
             ));
         };
-        let limit = query.limit.unwrap_or(PAGE);
-        if !(1..=LARGEST_PAGE).contains(&limit) {
-            return Err(bad_query("limit must be 1 to 500"));
-        }
+        let limit = usize::try_from(paging::limit(query.limit)?).unwrap_or(usize::MAX);
         let rules = app.rules();
         let mut issuers: Vec<&Arc<TrustedIssuer>> = rules
             .issuers()
@@ -133,7 +126,7 @@ async fn statuses(
         for issuer in issuers.iter().take(limit) {
             items.push(json!(app.upstream.status(issuer).await));
         }
-        let (items, fitting) = within_answer(items.into_iter());
+        let (items, fitting) = paging::within_answer(items.into_iter());
         let last = issuers.get(fitting.saturating_sub(1));
         let next = last.filter(|_| fitting < issuers.len());
         let next = next.map(|issuer| &issuer.name);

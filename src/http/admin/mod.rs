@@ -14,6 +14,7 @@ mod keys;
 mod notifications;
 mod objects;
 mod openapi;
+mod paging;
 mod people;
 mod problem;
 mod providers;

@@ -10,34 +10,25 @@ use axum::http::header::{ETAG, IF_MATCH, IF_NONE_MATCH, LOCATION};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use carnet_jose::json::{self, Limits};
-use carnet_jose::{base64url, from_base64url};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::described::{DescribedRoutes, Method, Operation, page, page_size, reference};
 use super::guard::{Access, AdminCaller, guard};
 use super::openapi::schema_name;
+use super::paging;
 use super::problem::Problem;
 use crate::admin::{self, Author, Change, Managed, Occasion, Precondition, Rejected, Saved};
 use crate::app::App;
 use crate::documents::{Document, Kind, Stored};
-use crate::json::element_bytes;
 use crate::store::Filter;
 use crate::trust;
-
-/// Bytes for the items of one answer. Answers are limited to 1 MiB
-/// (`docs/src/reference/limits.md`); the difference is for what surrounds the items.
-const MAX_ANSWER_BYTES: usize = 1000 * 1024;
 
 /// Largest body of one document (`docs/src/reference/limits.md`).
 const MAX_DOCUMENT_BYTES: usize = 64 * 1024;
 
 /// The description of `view`.
 const EXPORT_VIEW: &str = "As `carnet apply` takes it: what was given, pins as ids.";
-/// Items of a page without `limit`.
-const PAGE: u64 = 50;
-/// Largest value of `limit`.
-const LARGEST_PAGE: u64 = 500;
 
 pub fn routes<D: Managed + 'static>() -> DescribedRoutes {
     let noun = D::KIND.noun();
@@ -177,27 +168,20 @@ async fn list<D: Managed>(
                 "the query must hold only limit (a number), cursor, view, principal and trusted_issuer",
             ));
         };
-        let limit = query.limit.unwrap_or(PAGE);
-        if !(1..=LARGEST_PAGE).contains(&limit) {
-            return Err(bad_query("limit must be 1 to 500"));
-        }
-        let after = query.cursor.as_deref().map(|cursor| {
-            from_base64url(cursor)
-                .and_then(|bytes| String::from_utf8(bytes).ok())
-                .ok_or_else(|| invalid_query("cursor must be the next_cursor of another page of this list"))
-        });
+        let limit = paging::limit(query.limit)?;
+        let after: Option<String> = paging::after(query.cursor.as_deref())?;
         let principals = match (&author.principals, query.principal) {
             (_, Some(principal)) if author.may_act_for(&principal) => Some(vec![principal]),
             (_, Some(_)) => return Err(rejected(Rejected::Forbidden)),
             (limited, None) => limited.clone(),
         };
         let filter = Filter { principals, trusted_issuer: query.trusted_issuer, without_operators: !author.sees_everything };
-        let page = admin::list::<D>(&app, after.transpose()?.as_deref(), limit, &filter).await.map_err(rejected)?;
+        let page = admin::list::<D>(&app, after.as_deref(), limit, &filter).await.map_err(rejected)?;
         let show = view::<D>(query.view.as_deref())?;
-        let (items, fitting) = within_answer(page.items.iter().map(|item| Value::Object(show(&app, item))));
+        let (items, fitting) = paging::within_answer(page.items.iter().map(|item| Value::Object(show(&app, item))));
         let cut = page.items.get(fitting.saturating_sub(1)).filter(|_| fitting < page.items.len());
         let next = cut.map(D::page_key).or(page.next);
-        Ok(Json(json!({ "items": items, "next_cursor": next.map(base64url) })).into_response())
+        Ok(paging::answer(items, next))
     })
     .await
 }
@@ -335,22 +319,6 @@ async fn save<D: Managed>(
         }
     }
     Ok(response)
-}
-
-/// The first items that fit into one answer, at least one, and how many these are.
-pub fn within_answer(items: impl Iterator<Item = Value>) -> (Vec<Value>, usize) {
-    let mut left = MAX_ANSWER_BYTES;
-    let mut fitting: Vec<Value> = Vec::new();
-    for item in items {
-        let rest = left.checked_sub(element_bytes(&item));
-        if rest.is_none() && !fitting.is_empty() {
-            break;
-        }
-        left = rest.unwrap_or_default();
-        fitting.push(item);
-    }
-    let count = fitting.len();
-    (fitting, count)
 }
 
 /// Runs a handler whose errors are complete answers.

@@ -12,7 +12,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::described::{DescribedRoutes, Method, Operation};
 use super::problem::Problem;
-use crate::admin::{Catalog, Counts, Inspection, Revocation};
+use crate::admin::{Catalog, Counts, Inspection, Revocation, ShownPerson, ShownSession};
 use crate::app::App;
 use crate::audit::Outcome;
 use crate::config::OwnUrls;
@@ -21,7 +21,7 @@ use crate::documents::{
     MembershipDocument, NotificationDocument, PrincipalDocument, RESOURCE_SERVER_TARGET,
     ResourceServerDocument, TrustedIssuerDocument,
 };
-use crate::explain::Explanation;
+use crate::explain::{Explanation, PersonExplanation};
 use crate::snippets::Snippets;
 use crate::upstream::{KeyStatus, ProviderStatus};
 
@@ -109,6 +109,7 @@ fn schemas() -> Map<String, Value> {
     IdentityProviderDocument::schemas(&mut nested);
     MembershipDocument::schemas(&mut nested);
     Explanation::schemas(&mut nested);
+    PersonExplanation::schemas(&mut nested);
     Problem::schemas(&mut nested);
     Snippets::schemas(&mut nested);
     Revocation::schemas(&mut nested);
@@ -143,9 +144,11 @@ fn schemas() -> Map<String, Value> {
     }
     schemas.insert("AuditEvent".to_owned(), audit_event());
     schemas.insert("DryRun".to_owned(), dry_run());
-    let of_people = super::people::schemas().into_iter();
-    schemas.extend(of_people.map(|(name, schema)| (name.to_owned(), schema)));
+    schemas.insert("Person".to_owned(), json!(ShownPerson::schema()));
+    schemas.insert("Session".to_owned(), json!(ShownSession::schema()));
     schemas.insert("Explanation".to_owned(), json!(Explanation::schema()));
+    let of_person = json!(PersonExplanation::schema());
+    schemas.insert("PersonExplanation".to_owned(), of_person);
     schemas.insert("Problem".to_owned(), json!(Problem::schema()));
     schemas.insert("Catalog".to_owned(), json!(Catalog::schema()));
     schemas.insert("Counts".to_owned(), json!(Counts::schema()));

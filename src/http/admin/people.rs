@@ -8,22 +8,16 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use carnet_jose::{base64url, from_base64url};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::described::{DescribedRoutes, Method, Operation, page, page_size, reference};
 use super::guard::{Access, AdminCaller, guard};
-use super::objects::{bad_query, document, rejected, respond, within_answer};
-use crate::admin::{self, Rejected, shown_person, shown_session};
+use super::objects::{bad_query, document, rejected, respond};
+use super::paging;
+use crate::admin::{self, Rejected, ShownPerson, ShownSession};
 use crate::app::App;
 use crate::documents::Reader;
-use crate::ids::PersonId;
-
-/// People on a page, unless the request says otherwise.
-const PAGE: u64 = 50;
-/// The most people on a page.
-const MOST: u64 = 500;
 
 pub fn routes() -> DescribedRoutes {
     let text = json!({ "type": "string" });
@@ -70,31 +64,6 @@ pub fn routes() -> DescribedRoutes {
         .route(Method::Delete, "/sessions/{id}", end, ending)
 }
 
-/// The schemas of what is answered.
-pub fn schemas() -> [(&'static str, Value); 2] {
-    let (text, maybe) = (
-        json!({ "type": "string" }),
-        json!({ "type": ["string", "null"] }),
-    );
-    let time = json!({ "type": "string", "format": "date-time" });
-    let person = json!({
-        "type": "object",
-        "properties": {
-            "id": text, "identity_provider": text, "sub": text, "name": maybe, "username": maybe, "email": maybe,
-            "enabled": { "type": "boolean" }, "first_seen": time, "last_seen": time,
-        },
-    });
-    let session = json!({
-        "type": "object",
-        "properties": {
-            "id": text, "created_at": time, "last_used_at": time, "expires_at": time,
-            "auth_time": { "type": ["string", "null"], "format": "date-time" }, "second_factor": { "type": "boolean" },
-            "acr": maybe, "amr": { "type": "array", "items": text },
-        },
-    });
-    [("Person", person), ("Session", session)]
-}
-
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PeopleQuery {
@@ -111,19 +80,13 @@ async fn list(
 ) -> Response {
     respond(async {
         guard(&app, &caller, Access::Read).await?;
-        let detail =
-            "the query must hold only limit (a number from 1 to 500), cursor and identity_provider";
-        let Query(query) = query.map_err(|_| bad_query(detail))?;
-        let limit = query.limit.unwrap_or(PAGE);
-        if !(1..=MOST).contains(&limit) {
-            return Err(bad_query(detail));
-        }
-        let after = match query.cursor.as_deref() {
-            None => None,
-            Some(cursor) => Some(read_cursor(cursor).ok_or_else(|| {
-                bad_query("cursor must be the next_cursor of another page of this list")
-            })?),
+        let Ok(Query(query)) = query else {
+            return Err(bad_query(
+                "the query must hold only limit (a number), cursor and identity_provider",
+            ));
         };
+        let limit = paging::limit(query.limit)?;
+        let after = paging::after(query.cursor.as_deref())?;
         let named = query.identity_provider.as_deref();
         let further = limit.saturating_add(1);
         let found = admin::list_people(&app, named, after, further)
@@ -134,18 +97,14 @@ async fn list(
             })?;
         let most = usize::try_from(limit).unwrap_or(usize::MAX);
         let page = found.get(..most).unwrap_or(&found);
-        let (items, fitting) = within_answer(page.iter().map(|one| shown_person(&app, one)));
+        let shown = page.iter().map(|one| json!(ShownPerson::new(&app, one)));
+        let (items, fitting) = paging::within_answer(shown);
         let last = page.get(fitting.saturating_sub(1));
         let next = last.filter(|_| fitting < found.len());
-        let next = next.map(|last| base64url(last.id.to_string()));
-        Ok(Json(json!({ "items": items, "next_cursor": next })).into_response())
+        let next = next.map(|last| last.id.to_string());
+        Ok(paging::answer(items, next))
     })
     .await
-}
-
-fn read_cursor(cursor: &str) -> Option<PersonId> {
-    let bytes = from_base64url(cursor)?;
-    std::str::from_utf8(&bytes).ok()?.parse().ok()
 }
 
 /// `GET /admin/v1/people/{id}`
@@ -157,7 +116,7 @@ async fn read(
     respond(async {
         guard(&app, &caller, Access::Read).await?;
         let person = admin::find_person(&app, &id).await.map_err(rejected)?;
-        Ok(Json(shown_person(&app, &person)).into_response())
+        Ok(Json(ShownPerson::new(&app, &person)).into_response())
     })
     .await
 }
@@ -177,7 +136,7 @@ async fn patch(
             None => admin::find_person(&app, &id).await,
         };
         let person = person.map_err(rejected)?;
-        Ok(Json(shown_person(&app, &person)).into_response())
+        Ok(Json(ShownPerson::new(&app, &person)).into_response())
     })
     .await
 }
@@ -197,7 +156,7 @@ async fn list_sessions(
     respond(async {
         guard(&app, &caller, Access::Read).await?;
         let sessions = admin::sessions_of(&app, &id).await.map_err(rejected)?;
-        let items: Vec<Value> = sessions.iter().map(shown_session).collect();
+        let items: Vec<ShownSession> = sessions.into_iter().map(ShownSession::from).collect();
         Ok(Json(json!({ "items": items })).into_response())
     })
     .await

@@ -13,7 +13,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::guard::{Access, AdminCaller, guard};
-use super::objects::{bad_query, rejected, respond, within_answer};
+use super::objects::{bad_query, rejected, respond};
+use super::paging::within_answer;
 use crate::admin::Rejected;
 use crate::app::App;
 use crate::gateway::shown_publication;

@@ -47,13 +47,12 @@ impl Store {
             .limit(1)
             .one(&self.read)
             .await?;
-        row.map(|row| {
+        Ok(row.and_then(|row| {
             let parts = read_parts(row.parts.as_deref());
-            Ok(AuditEvent {
+            Some(AuditEvent {
                 parts,
                 ..event(row)?
             })
-        })
-        .transpose()
+        }))
     }
 }

@@ -15,5 +15,5 @@ mod upkeep;
 
 pub use counts::EventCounts;
 pub use filter::AuditFilter;
-pub(super) use rows::{event, insert, read_parts};
+pub(super) use rows::{event, insert, outcome, read_parts};
 pub use search::{AuditPage, PrincipalView};

@@ -1,6 +1,7 @@
 //! The rows of audit events and of their parts.
 
 use std::net::IpAddr;
+use std::sync::Once;
 
 use carnet_entity::audit_event;
 use sea_orm::{ConnectionTrait, DbBackend, Statement, Value as DbValue};
@@ -39,14 +40,33 @@ const PART_COLUMNS: [&str; 5] = [
     "sees_claims",
 ];
 
-pub fn event(row: audit_event::Model) -> Result<AuditEvent, StoreError> {
+/// The outcome that a row names; `None`, which is logged once, if a newer release wrote the row and
+/// this one does not know the outcome. Whoever reads events leaves such a row out, so that replicas
+/// of two releases can share a database.
+pub fn outcome(word: &str) -> Option<Outcome> {
+    static LOGGED: Once = Once::new();
+    let known = Outcome::from_word(word);
+    if known.is_none() {
+        LOGGED.call_once(|| {
+            tracing::warn!(
+                outcome = word,
+                "audit events with an outcome that this release does not know are left out"
+            );
+        });
+    }
+    known
+}
+
+/// The event in a row; `None` if its [`outcome`] is not known.
+pub fn event(row: audit_event::Model) -> Option<AuditEvent> {
+    let outcome = outcome(&row.outcome)?;
     let assertion = row.assertion_digest.map(|digest| AssertionRef {
         digest,
         jti: row.assertion_jti,
     });
-    Ok(AuditEvent {
+    Some(AuditEvent {
         id: EventId(row.id),
-        outcome: Outcome::from_word(&row.outcome).ok_or(StoreError::Corrupt(row.outcome))?,
+        outcome,
         reason: row.reason.and_then(|reason| reason.parse().ok()),
         trusted_issuer: row.trusted_issuer,
         credential: row.credential_id.map(CredentialId),

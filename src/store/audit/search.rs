@@ -102,7 +102,7 @@ impl Store {
     ) -> Result<Chunk, StoreError> {
         if let Some(id) = filter.error_id {
             let rows = self.event_of_refusal(id, before).await?;
-            return Ok((views(filter, rows)?, None));
+            return Ok((views(filter, rows), None));
         }
         let Some(since) = filter.since.map(|since| EventId(ids::first_at(since))) else {
             return self.begun_before(filter, before, size).await;
@@ -111,7 +111,7 @@ impl Store {
             let rows = self.counted_since(since, before, size).await?;
             let full = u64::try_from(rows.len()).ok() == Some(size);
             let last = rows.last().map(|row| EventId(row.id)).filter(|_| full);
-            return Ok((views(filter, rows)?, last));
+            return Ok((views(filter, rows), last));
         }
         let (found, last) = self.begun_before(filter, before, size).await?;
         Ok((found, last.or(Some(since))))
@@ -167,9 +167,9 @@ impl Store {
         let last = ids.last().copied().map(EventId);
         if let (AuditKey::Token(token), None) = (key, last) {
             let rows = self.issuance_of(filter, token, before).await?;
-            return Ok((views(filter, rows)?, None));
+            return Ok((views(filter, rows), None));
         }
-        Ok((views(filter, self.rows_of(ids).await?)?, last))
+        Ok((views(filter, self.rows_of(ids).await?), last))
     }
 
     /// The event of the issuance of a token. The time in the token's id is that of the issuance,
@@ -236,7 +236,7 @@ impl Store {
             .all(&self.read)
             .await?;
         let last = rows.last().map(|row| EventId(row.id));
-        Ok((views(filter, rows)?, last))
+        Ok((views(filter, rows), last))
     }
 
     /// A chunk of at most `size` events by the index of parts. An event has a part for each rule, so
@@ -280,12 +280,11 @@ impl Store {
             last = wanted.last().copied();
         }
         let rows = self.rows_of(wanted).await?;
-        let found = rows.into_iter().map(|row| {
+        let found = rows.into_iter().filter_map(|row| {
             let seen = seen.get(&row.id).cloned().unwrap_or_default();
-            Ok((event(row)?, seen))
+            Some((event(row)?, seen))
         });
-        let found = found.collect::<Result<_, StoreError>>()?;
-        Ok((found, last.map(EventId)))
+        Ok((found.collect(), last.map(EventId)))
     }
 
     /// The index rows of a principal's latest parts.
@@ -351,18 +350,12 @@ fn between(filter: &AuditFilter, before: Option<EventId>) -> Select<audit_event:
 
 /// The events that concern the principal and the rule of the filter, each with what the principal
 /// may see of it.
-fn views(
-    filter: &AuditFilter,
-    rows: Vec<audit_event::Model>,
-) -> Result<Vec<(AuditEvent, PrincipalView)>, StoreError> {
-    let mut found = Vec::new();
-    for row in rows {
-        let Some(seen) = view(filter, &row) else {
-            continue;
-        };
-        found.push((event(row)?, seen));
-    }
-    Ok(found)
+fn views(filter: &AuditFilter, rows: Vec<audit_event::Model>) -> Vec<(AuditEvent, PrincipalView)> {
+    let found = rows.into_iter().filter_map(|row| {
+        let seen = view(filter, &row)?;
+        Some((event(row)?, seen))
+    });
+    found.collect()
 }
 
 fn view(filter: &AuditFilter, row: &audit_event::Model) -> Option<PrincipalView> {

@@ -26,6 +26,15 @@ pub struct SeenEvent {
     pub parts: Vec<AuditPart>,
 }
 
+/// Some events in the order of their ids.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventsRead<T> {
+    /// Without those whose outcome this release does not know.
+    pub events: Vec<T>,
+    /// The last one that was read, left out or not; `None` if there was none.
+    pub last: Option<Uuid>,
+}
+
 impl Store {
     /// Lets this replica, known by a random `holder`, look through events until a time; `false` if
     /// another one does.
@@ -66,7 +75,7 @@ impl Store {
         after: Uuid,
         before: Option<Uuid>,
         limit: u64,
-    ) -> Result<Vec<SeenEvent>, StoreError> {
+    ) -> Result<EventsRead<SeenEvent>, StoreError> {
         type Row = (Uuid, String, Option<Uuid>, Option<String>);
         let rows: Vec<Row> = audit_event::Entity::find()
             .select_only()
@@ -85,18 +94,25 @@ impl Store {
             .into_tuple()
             .all(&self.read)
             .await?;
-        let seen = rows.into_iter().map(|(id, outcome, credential, parts)| {
-            Ok(SeenEvent {
-                id: EventId(id),
-                outcome: Outcome::from_word(&outcome).ok_or(StoreError::Corrupt(outcome))?,
-                credential: credential.map(CredentialId),
-                parts: audit::read_parts(parts.as_deref()),
-            })
-        });
-        seen.collect()
+        let last = rows.last().map(|(id, ..)| *id);
+        let seen = rows
+            .into_iter()
+            .filter_map(|(id, outcome, credential, parts)| {
+                Some(SeenEvent {
+                    id: EventId(id),
+                    outcome: audit::outcome(&outcome)?,
+                    credential: credential.map(CredentialId),
+                    parts: audit::read_parts(parts.as_deref()),
+                })
+            });
+        Ok(EventsRead {
+            events: seen.collect(),
+            last,
+        })
     }
 
-    /// These events with everything that is in their rows.
+    /// These events with everything that is in their rows, without those whose outcome this release
+    /// does not know.
     pub async fn events_with_parts(
         &self,
         events: Vec<EventId>,
@@ -108,13 +124,13 @@ impl Store {
                 .order_by_asc(audit_event::Column::Id)
                 .all(&self.read)
                 .await?;
-            for row in rows {
+            found.extend(rows.into_iter().filter_map(|row| {
                 let parts = audit::read_parts(row.parts.as_deref());
-                found.push(AuditEvent {
+                Some(AuditEvent {
                     parts,
                     ..audit::event(row)?
-                });
-            }
+                })
+            }));
         }
         Ok(found)
     }
@@ -129,7 +145,7 @@ impl Store {
         count: u32,
         after: Uuid,
         limit: u64,
-    ) -> Result<Vec<AuditEvent>, StoreError> {
+    ) -> Result<EventsRead<AuditEvent>, StoreError> {
         let sql = format!(
             "SELECT e.id FROM audit_fold f JOIN audit_event e ON e.id = f.event_id \
              WHERE f.expires_at >= $1 AND e.count >= $2 AND e.last_id >= $3 AND e.id > $4 \
@@ -147,7 +163,10 @@ impl Store {
             .query_all_raw(self.statement(&sql, values))
             .await?;
         let ids = rows.iter().map(|row| row.try_get_by_index(0).map(EventId));
-        self.events_with_parts(ids.collect::<Result<_, _>>()?).await
+        let ids: Vec<EventId> = ids.collect::<Result<_, _>>()?;
+        let last = ids.last().map(|id| id.0);
+        let events = self.events_with_parts(ids).await?;
+        Ok(EventsRead { events, last })
     }
 
     /// When these rules were first used; a rule that was not used yet has `None`.

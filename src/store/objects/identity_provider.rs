@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{Persist, id, stored};
 use crate::clock::Timestamp;
-use crate::documents::{IdentityProviderDocument, IdentityProviderState, Stored};
+use crate::documents::{Dependents, IdentityProviderDocument, IdentityProviderState, Stored};
 use crate::ids::IdentityProviderId;
 use crate::store::{Store, StoreError, json as from_json};
 
@@ -40,8 +40,6 @@ impl Persist for IdentityProviderDocument {
             id: Set(id::<IdentityProviderId>(&object.id)?.0),
             name: Set(object.name.clone()),
             name_folded: Set(object.name.to_ascii_lowercase()),
-            issuer: Set(object.document.issuer.clone()),
-            enabled: Set(object.document.enabled),
             document: Set(json!(object.document).to_string()),
             state: Set(json!(object.state).to_string()),
             version: Set(object.version),
@@ -50,9 +48,12 @@ impl Persist for IdentityProviderDocument {
         })
     }
 
-    /// Ends the sessions of the identity provider if they are worth nothing after the update. The
-    /// row is locked first: a sign-in that was judged by it either waits and is refused, or its
-    /// session ends here.
+    /// Fails with [`StoreError::Changed`] if the update changes what must not change, because a
+    /// membership was written, or somebody signed in or was disabled, since the update was prepared.
+    /// Ends the sessions of the identity provider if they are worth nothing after the update.
+    ///
+    /// The row is locked first: a sign-in that was judged by it either waits and is refused, or it is
+    /// seen here. A new membership waits as well, by its foreign key.
     async fn before_update(
         transaction: &DatabaseTransaction,
         object: &Stored<Self>,
@@ -65,6 +66,13 @@ impl Persist for IdentityProviderDocument {
         let Some(before) = row.map(of_row).transpose()? else {
             return Ok(());
         };
+        let dependents = dependents(transaction, &before).await?;
+        let fixed = object
+            .document
+            .changes_what_is_fixed(&before.document, dependents);
+        if !fixed.is_empty() {
+            return Err(StoreError::Changed);
+        }
         if object.document.ends_sessions_of(&before.document) {
             session::Entity::delete_many()
                 .filter(session::Column::IdentityProvider.eq(id))
@@ -96,64 +104,29 @@ impl Store {
         Ok(identity_provider::Entity::find().count(&self.read).await?)
     }
 
-    /// Whether any membership refers to this identity provider, by name.
-    pub async fn has_memberships_of(&self, identity_provider: &str) -> Result<bool, StoreError> {
-        let of_provider = membership::Column::IdentityProvider.eq(identity_provider);
-        let found = membership::Entity::find().filter(of_provider);
-        Ok(found.one(&self.read).await?.is_some())
-    }
-
-    /// Whether anybody has signed in at this identity provider.
-    pub async fn has_people_of(&self, provider: IdentityProviderId) -> Result<bool, StoreError> {
-        let of_provider = person::Column::IdentityProvider.eq(provider.0);
-        let found = person::Entity::find().filter(of_provider);
-        Ok(found.one(&self.read).await?.is_some())
-    }
-
-    /// Whether anybody is disabled who has signed in at this identity provider.
-    pub async fn has_disabled_people_of(
+    /// What depends on this identity provider.
+    pub async fn dependents_of(
         &self,
-        provider: IdentityProviderId,
-    ) -> Result<bool, StoreError> {
-        let found = person::Entity::find()
-            .filter(person::Column::IdentityProvider.eq(provider.0))
-            .filter(person::Column::Enabled.eq(false));
-        Ok(found.one(&self.read).await?.is_some())
+        provider: &Stored<IdentityProviderDocument>,
+    ) -> Result<Dependents, StoreError> {
+        dependents(&self.read, provider).await
     }
+}
 
-    /// The sealed client secrets, each with the name of its identity provider.
-    pub async fn provider_secrets(&self) -> Result<Vec<(String, String)>, StoreError> {
-        let all = self.all_objects::<IdentityProviderDocument>().await?;
-        let sealed = all
-            .into_iter()
-            .filter_map(|stored| Some((stored.name, stored.state.sealed_secret?)));
-        Ok(sealed.collect())
-    }
-
-    /// Replaces a sealed client secret, if it is still the one of before. Returns whether it was.
-    pub async fn replace_provider_secret(
-        &self,
-        name: &str,
-        before: &str,
-        after: String,
-    ) -> Result<bool, StoreError> {
-        let Some(stored) = self.named::<IdentityProviderDocument>(name).await? else {
-            return Ok(false);
-        };
-        if stored.state.sealed_secret.as_deref() != Some(before) {
-            return Ok(false);
-        }
-        let (was, id) = (
-            json!(stored.state).to_string(),
-            id::<IdentityProviderId>(&stored.id)?,
-        );
-        let state = IdentityProviderState {
-            sealed_secret: Some(after),
-            ..stored.state
-        };
-        let sql = "UPDATE identity_provider SET state = $1 WHERE id = $2 AND state = $3";
-        let values = [json!(state).to_string().into(), id.0.into(), was.into()];
-        let done = self.write.execute_raw(self.statement(sql, values)).await?;
-        Ok(done.rows_affected() == 1)
-    }
+async fn dependents(
+    connection: &impl ConnectionTrait,
+    provider: &Stored<IdentityProviderDocument>,
+) -> Result<Dependents, StoreError> {
+    let id = id::<IdentityProviderId>(&provider.id)?.0;
+    let referring = membership::Entity::find()
+        .filter(membership::Column::IdentityProvider.eq(provider.name.as_str()))
+        .one(connection)
+        .await?;
+    let people = person::Entity::find().filter(person::Column::IdentityProvider.eq(id));
+    let disabled = people.clone().filter(person::Column::Enabled.eq(false));
+    Ok(Dependents {
+        memberships: referring.is_some(),
+        people: people.one(connection).await?.is_some(),
+        disabled_people: disabled.one(connection).await?.is_some(),
+    })
 }

@@ -3,12 +3,13 @@
 use carnet_entity::membership;
 use sea_orm::sea_query::Condition;
 use sea_orm::{ActiveValue::Set, ColumnTrait as _, ConnectionTrait, Value};
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
 use super::{Filter, Persist, id, stored};
 use crate::clock::Timestamp;
 use crate::documents::{MembershipDocument, MembershipState, Stored};
 use crate::ids::MembershipId;
+use crate::model::Role;
 use crate::store::{StoreError, json as from_json};
 
 impl Persist for MembershipDocument {
@@ -30,7 +31,9 @@ impl Persist for MembershipDocument {
         _: &impl ConnectionTrait,
         rows: Vec<membership::Model>,
     ) -> Result<Vec<Stored<Self>>, StoreError> {
-        rows.into_iter().map(of_row).collect()
+        rows.into_iter()
+            .filter_map(|row| of_row(row).transpose())
+            .collect()
     }
 
     fn row(object: &Stored<Self>) -> Result<membership::ActiveModel, StoreError> {
@@ -63,13 +66,23 @@ impl Persist for MembershipDocument {
     }
 }
 
-fn of_row(row: membership::Model) -> Result<Stored<MembershipDocument>, StoreError> {
+/// The membership in a row; `None`, which is logged, if it has a role of a newer release: that one
+/// must not be taken for another role, nor keep this release from reading the others.
+fn of_row(row: membership::Model) -> Result<Option<Stored<MembershipDocument>>, StoreError> {
+    let role = Role::ALL.into_iter().find(|role| role.as_str() == row.role);
+    let Some(role) = role else {
+        tracing::warn!(
+            membership = row.name,
+            role = row.role,
+            "a membership with a role that this release does not know is left out"
+        );
+        return Ok(None);
+    };
     let document = MembershipDocument {
         identity_provider: row.identity_provider,
         matcher: from_json(&row.matcher)?,
         principal: row.principal,
-        // A role of a later release must not be taken for another one.
-        role: from_json(&json!(row.role).to_string())?,
+        role,
         expires_at: row.expires_at.map(Timestamp::from_millis),
         enabled: row.enabled,
     };
@@ -83,5 +96,5 @@ fn of_row(row: membership::Model) -> Result<Stored<MembershipDocument>, StoreErr
     let state = MembershipState {
         revision: u32::try_from(row.revision).unwrap_or_default(),
     };
-    Ok(Stored { state, ..stored })
+    Ok(Some(Stored { state, ..stored }))
 }

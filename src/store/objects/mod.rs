@@ -8,6 +8,7 @@ mod membership;
 mod notification;
 mod principal;
 mod resource_server;
+mod sealed;
 mod trusted_issuer;
 
 use std::future::Future;
@@ -25,6 +26,7 @@ use crate::documents::{Document, FederatedCredentialDocument, Kind, Stored};
 
 pub use notification::StoredNotification;
 pub(super) use notification::of_row;
+pub use sealed::HasSecrets;
 
 pub type StoredCredential = Stored<FederatedCredentialDocument>;
 
@@ -228,10 +230,10 @@ impl Store {
         if let Some(after) = after {
             query = query.filter(D::after(after));
         }
-        let rows = query.all(&self.read).await?;
-        let mut items = D::load(&self.read, rows).await?;
-        let more = u64::try_from(items.len()).unwrap_or(u64::MAX) > limit;
-        items.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        let mut rows = query.all(&self.read).await?;
+        let more = u64::try_from(rows.len()).unwrap_or(u64::MAX) > limit;
+        rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        let items = D::load(&self.read, rows).await?;
         let next = items.last().filter(|_| more).map(D::page_key);
         Ok(Page { items, next })
     }

@@ -3,7 +3,6 @@
 use axum::body::Body;
 use axum::http::{HeaderValue, Request};
 use carnet::clock::Timestamp;
-use carnet::ids::PersonId;
 use serde_json::{Value, json};
 
 use super::browser::{Browser, PROVIDER, People, SESSION, link};
@@ -200,18 +199,17 @@ async fn the_page_without_membership_shows_no_secret_of_the_sign_in() {
 }
 
 #[tokio::test]
-async fn a_person_who_is_disabled_while_people_are_forgotten_stays() {
+async fn a_person_who_is_disabled_is_not_forgotten() {
     let people = People::new().await;
     people.signed_in().await;
     let person = people.person().await;
     let store = &people.server.app.store;
     let later = Timestamp::from_seconds(people.server.now() + 1);
-    let ids: [PersonId; 1] = [person.parse().unwrap()];
     for enabled in [false, true] {
         let body = json!({ "enabled": enabled });
         let path = format!("people/{person}");
         assert_eq!(people.server.admin("PATCH", &path, body).await.status, 200);
-        store.forget(&ids, later).await.unwrap();
+        assert!(!store.prune_people(later, 10).await.unwrap());
         assert_eq!(people.count("person").await, i64::from(!enabled));
     }
 }

@@ -1,6 +1,7 @@
 //! The document of an identity provider: an OpenID provider at which people sign in. Its client
 //! secret is sealed, and discovery fetched, where it is saved.
 
+mod fixed;
 mod read;
 
 use std::fmt;
@@ -11,6 +12,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use self::fixed::Dependents;
 use super::{Document, Kind, ReadContext, Stored, members};
 use crate::model::{ClaimsFrom, Freshness, IdentityProvider, Logout, ProviderAuth, SecondFactor};
 use crate::profile::Profile;
@@ -19,7 +21,8 @@ use crate::trust::{DocumentError, Warning};
 /// Most identity providers (`docs/src/reference/limits.md`).
 pub const MAX_IDENTITY_PROVIDERS: u64 = 16;
 const DEFAULT_SCOPES: [&str; 3] = ["openid", "profile", "email"];
-const DEFAULT_PROFILE: &str = "person";
+/// The profile of an identity provider that names none.
+pub(super) const DEFAULT_PROFILE: &str = "person";
 
 /// An OpenID provider at which people sign in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -184,11 +187,15 @@ impl IdentityProviderDocument {
     }
 
     /// Whether sessions that began while the document was `before` must end when it becomes this
-    /// one: nobody may sign in any more, or their proofs of identity were judged by other rules.
+    /// one: nobody may sign in any more, or their claims and proofs of identity were taken from
+    /// elsewhere, or judged by other rules.
     pub fn ends_sessions_of(&self, before: &Self) -> bool {
         !self.enabled
             || self.issuer != before.issuer
             || self.client_id != before.client_id
+            || self.claims_from.unwrap_or_default() != before.claims_from.unwrap_or_default()
+            || self.algorithms != before.algorithms
+            || self.profile_name() != before.profile_name()
             || self.second_factor != before.second_factor
             || self.freshness.unwrap_or_default() != before.freshness.unwrap_or_default()
     }

@@ -1,7 +1,5 @@
 //! Reads the document of an identity provider and reports every mistake.
 
-use std::sync::Arc;
-
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -10,7 +8,6 @@ use crate::documents::ReadContext;
 use crate::documents::reader::Reader;
 use crate::documents::trusted_issuer::{algorithms, check_issuer, networks};
 use crate::model::{ProviderAuth, SecondFactor};
-use crate::profile::Profile;
 use crate::trust::DocumentError;
 
 /// Longest `issuer`, `client_id`, `client_secret` and `display_name`, in bytes.
@@ -18,11 +15,14 @@ const MAX_TEXT_BYTES: usize = 512;
 /// Most scopes, and values of `second_factor`.
 const MAX_VALUES: usize = 32;
 
+/// Members that answers about identity providers add.
+const READ_ONLY: [&str; 3] = ["redirect_uri", "has_secret", "writes"];
+
 pub(super) fn read(
     given: &Map<String, Value>,
     context: ReadContext<'_>,
 ) -> Result<IdentityProviderDocument, Vec<DocumentError>> {
-    let mut reader = Reader::new(given);
+    let mut reader = Reader::new(given).ignoring(&READ_ONLY);
     let issuer = required(&mut reader, "issuer");
     if !issuer.is_empty()
         && let Err(detail) = check_issuer(&issuer, context)
@@ -129,12 +129,9 @@ fn scopes(reader: &mut Reader<'_>) -> Option<Vec<String>> {
 
 fn profile(reader: &mut Reader<'_>, context: ReadContext<'_>) -> Option<String> {
     let name = reader.text("profile")?;
-    let is_for_people = |profile: &Arc<Profile>| profile.people.is_some();
-    if !context.profiles.get(&name).is_some_and(is_for_people) {
-        let known = context
-            .profiles
-            .iter()
-            .filter(|profile| is_for_people(profile));
+    let mut for_people = context.profiles.for_people();
+    if !for_people.any(|profile| profile.name == name) {
+        let known = context.profiles.for_people();
         let known: Vec<&str> = known.map(|profile| profile.name.as_str()).collect();
         let detail = format!("must be a profile for people: {}", known.join(", "));
         reader.problem("profile", detail);

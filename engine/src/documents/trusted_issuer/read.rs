@@ -40,8 +40,7 @@ pub(super) fn read(
     let profile_name = reader.required_text("profile");
     let profile = context.profiles.get(&profile_name);
     if profile.is_none() && !profile_name.is_empty() {
-        let known = context.profiles.iter();
-        let known = known.filter(|profile| profile.people.is_none());
+        let known = context.profiles.for_workloads();
         let known: Vec<&str> = known.map(|profile| profile.name.as_str()).collect();
         let detail = format!("must be one of the profiles {}", known.join(", "));
         reader.problem("profile", detail);

@@ -1,17 +1,13 @@
 //! The identity providers and memberships of a snapshot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
-use super::super::shards::Shards;
 use super::super::{IdentityProvider, Membership};
 use super::Snapshot;
 use crate::ids::{IdentityProviderId, MembershipId};
 use crate::profile::Claims;
-
-/// Memberships under one index key, sorted by id.
-type Listed = Arc<Vec<Arc<Membership>>>;
 
 /// A membership with the index keys under which it is listed. They are not derived anew when it is
 /// removed, since its identity provider may be gone by then.
@@ -21,11 +17,14 @@ struct Kept {
     keys: Arc<[u64]>,
 }
 
+/// There are few of them beside the rules, and they change seldom: a changed snapshot copies the maps
+/// as a whole, and any other one shares them.
 #[derive(Clone, Debug)]
 pub(super) struct People {
     providers: BTreeMap<IdentityProviderId, Arc<IdentityProvider>>,
-    memberships: Shards<MembershipId, Kept>,
-    index: Shards<u64, Listed>,
+    memberships: HashMap<MembershipId, Kept>,
+    /// The memberships under each index key, sorted by id.
+    index: HashMap<u64, Vec<Arc<Membership>>>,
     hasher: RandomState,
 }
 
@@ -33,8 +32,8 @@ impl People {
     pub(super) fn new() -> Self {
         Self {
             providers: BTreeMap::new(),
-            memberships: Shards::new(),
-            index: Shards::new(),
+            memberships: HashMap::new(),
+            index: HashMap::new(),
             hasher: RandomState::new(),
         }
     }
@@ -60,28 +59,28 @@ impl People {
         self.hasher.hash_one((provider, field, value))
     }
 
-    fn list(&mut self, Kept { membership, keys }: &Kept) {
-        for key in &**keys {
-            let mut listed = self.index.get(key).map(|all| (**all).clone());
-            let all = listed.get_or_insert_default();
-            let at = all.partition_point(|other| other.id < membership.id);
-            all.insert(at, membership.clone());
-            self.index
-                .insert(*key, Arc::new(listed.unwrap_or_default()));
+    fn insert(&mut self, membership: Arc<Membership>) {
+        let keys: Arc<[u64]> = self.keys_of(&membership).into();
+        for key in &*keys {
+            let listed = self.index.entry(*key).or_default();
+            // Memberships are loaded in the order of their ids, so most are added at the end.
+            let at = listed.partition_point(|other| other.id < membership.id);
+            listed.insert(at, membership.clone());
         }
+        let id = membership.id;
+        self.memberships.insert(id, Kept { membership, keys });
     }
 
-    fn unlist(&mut self, Kept { membership, keys }: &Kept) {
-        for key in &**keys {
-            let Some(listed) = self.index.get(key) else {
-                continue;
-            };
-            let others = listed.iter().filter(|other| other.id != membership.id);
-            let others: Vec<_> = others.cloned().collect();
-            if others.is_empty() {
-                self.index.remove(key);
-            } else {
-                self.index.insert(*key, Arc::new(others));
+    fn remove(&mut self, id: MembershipId) {
+        let Some(kept) = self.memberships.remove(&id) else {
+            return;
+        };
+        for key in &*kept.keys {
+            if let Some(listed) = self.index.get_mut(key) {
+                listed.retain(|other| other.id != id);
+                if listed.is_empty() {
+                    self.index.remove(key);
+                }
             }
         }
     }
@@ -158,24 +157,20 @@ impl Snapshot {
         id: IdentityProviderId,
         provider: Option<IdentityProvider>,
     ) {
+        let providers = &mut Arc::make_mut(&mut self.people).providers;
         match provider {
-            Some(provider) => self.people.providers.insert(id, Arc::new(provider)),
-            None => self.people.providers.remove(&id),
+            Some(provider) => providers.insert(id, Arc::new(provider)),
+            None => providers.remove(&id),
         };
     }
 
     /// Inserts or replaces a membership; `None` removes it. Its identity provider has to be in the
     /// snapshot already.
     pub fn set_membership(&mut self, id: MembershipId, membership: Option<Membership>) {
-        if let Some(old) = self.people.memberships.remove(&id) {
-            self.people.unlist(&old);
+        let people = Arc::make_mut(&mut self.people);
+        people.remove(id);
+        if let Some(membership) = membership {
+            people.insert(Arc::new(membership));
         }
-        let Some(membership) = membership.map(Arc::new) else {
-            return;
-        };
-        let keys = self.people.keys_of(&membership).into();
-        let kept = Kept { membership, keys };
-        self.people.list(&kept);
-        self.people.memberships.insert(id, kept);
     }
 }
