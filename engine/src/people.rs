@@ -73,6 +73,24 @@ impl Roles {
         self.principals.get(folded.as_str()).copied()
     }
 
+    /// Whether the person reads everything, as the scope `admin:read` does.
+    pub fn may_read_all(&self) -> bool {
+        self.operator.is_some() || self.auditor.is_some()
+    }
+
+    /// Whether the person writes the rules of a principal: as its owner or as an operator.
+    pub fn may_write_rules_of(&self, principal: &str) -> bool {
+        let owns = self
+            .at(principal)
+            .is_some_and(|held| held.role == Role::Owner);
+        self.is_operator() || owns
+    }
+
+    /// Whether the person reads the rules of a principal.
+    pub fn may_read_rules_of(&self, principal: &str) -> bool {
+        self.may_read_all() || self.at(principal).is_some()
+    }
+
     /// Whether the person may change anything at all.
     pub fn may_write(&self) -> bool {
         let mut held = self.principals.values();
