@@ -95,6 +95,7 @@ fn of_principals() -> Router<Arc<App>> {
         .route(&below("/rules/{rule}/change"), post(rules::change))
         .route(&below("/rules/{rule}/delete"), post(rules::delete))
         .route(&below("/rules/{rule}/history"), get(rules::history))
+        .route(&below("/rules/{rule}/snippets"), get(rules::snippets))
         .route(&below("/test"), get(test::show).post(test::judge))
         .route(&below("/runs"), get(runs::list))
         .route(&below("/runs/{event}"), get(runs::show))

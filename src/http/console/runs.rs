@@ -185,6 +185,20 @@ pub async fn refused_since(
     Ok(search(inside, place, query).await?.0)
 }
 
+/// The run that a rule gave a token last.
+pub async fn last_of(
+    inside: &Inside,
+    place: &Place,
+    rule: &str,
+) -> Result<Option<RunRow>, Instead> {
+    let query = AuditQuery {
+        outcome: Some("issued".to_owned()),
+        credential: Some(rule.to_owned()),
+        ..query(place, 1)
+    };
+    Ok(search(inside, place, query).await?.0.into_iter().next())
+}
+
 #[derive(Debug, Template)]
 #[template(path = "runs.html")]
 struct RunsPage {

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use super::super::inside::{Inside, Instead, Place, Proof, Shell};
 use super::super::page::{Frame, render, see_other};
 use super::super::posted::{Fields, Posted, posted};
+use super::Rule;
 use super::change::seen;
 use super::controls::{Control, ControlKind, PermissionControl, controls, permissions};
 use super::draft::{Draft, Problem, fields_of, permission_count};
@@ -19,12 +20,10 @@ use super::page::find;
 use crate::admin::{
     self, Catalog, CatalogIssuer, Change, DryRun, Occasion, Precondition, Rejected,
 };
-use crate::documents::{FederatedCredentialDocument, Stored};
+use crate::documents::FederatedCredentialDocument;
 use crate::people::session::Fresh;
 use crate::profile::Form;
 use crate::trust::Warning;
-
-type Rule = Stored<FederatedCredentialDocument>;
 
 /// A platform to choose.
 #[derive(Debug)]

@@ -7,17 +7,21 @@ mod draft;
 mod form;
 mod history;
 mod page;
+mod snippets;
 
 pub use change::{change, delete};
 pub use form::{begin, create, edit, replace};
 pub use history::history;
 pub use page::show;
+pub use snippets::snippets;
 
 use super::inside::Inside;
 use super::page::Moment;
 use crate::admin::State;
 use crate::clock::Timestamp;
 use crate::documents::{FederatedCredentialDocument, Stored};
+
+type Rule = Stored<FederatedCredentialDocument>;
 
 /// A rule in a list.
 #[derive(Debug)]
@@ -32,7 +36,7 @@ pub struct RuleRow {
 }
 
 /// The state of a rule in a word.
-fn state(rule: &Stored<FederatedCredentialDocument>, now: Timestamp) -> State {
+fn state(rule: &Rule, now: Timestamp) -> State {
     let document = &rule.document;
     State::of(
         document.enabled,
@@ -42,18 +46,14 @@ fn state(rule: &Stored<FederatedCredentialDocument>, now: Timestamp) -> State {
     )
 }
 
-fn is_to_review(rule: &Stored<FederatedCredentialDocument>, now: Timestamp) -> bool {
+fn is_to_review(rule: &Rule, now: Timestamp) -> bool {
     rule.document.review_at.is_some_and(|at| at <= now)
 }
 
 /// The rows of these rules of a principal.
-pub fn rows(
-    inside: &Inside,
-    principal: &str,
-    rules: &[Stored<FederatedCredentialDocument>],
-) -> Vec<RuleRow> {
+pub fn rows(inside: &Inside, principal: &str, rules: &[Rule]) -> Vec<RuleRow> {
     let now = inside.app.clock.now();
-    let row = |rule: &Stored<FederatedCredentialDocument>| RuleRow {
+    let row = |rule: &Rule| RuleRow {
         link: inside.links.rule(principal, &rule.name),
         name: rule.name.clone(),
         state: state(rule, now).as_str(),

@@ -8,10 +8,12 @@ use serde_json::{Map, Value};
 
 use super::super::inside::{Inside, Instead, Place, Shell};
 use super::super::page::{Frame, Moment, render};
-use super::super::runs::{RunRow, in_words, refused_since};
-use super::{is_to_review, state};
+use super::super::runs::{RunRow, in_words, last_of, refused_since};
+use super::snippets::of_rule;
+use super::{Rule, is_to_review, state};
 use crate::admin::{self, State};
-use crate::documents::{FederatedCredentialDocument, PermissionDocument, Stored};
+use crate::documents::{FederatedCredentialDocument, PermissionDocument};
+use crate::snippets::{Packages, Snippet};
 use crate::trust::Warning;
 
 /// Refused runs that the page of a rule without a token shows.
@@ -63,8 +65,12 @@ struct RulePage {
     next_review: String,
     vouched: bool,
     used: Option<Moment>,
+    /// The run that the rule gave a token last.
+    last_run: Option<RunRow>,
     /// The refused runs that arrived since the rule was saved.
     refused: Vec<RunRow>,
+    /// What a job contains that uses the rule, while none does.
+    snippet: Option<Snippet>,
     conditions: Vec<(String, String)>,
     permissions: Vec<PermissionRow>,
     pinned: Vec<(String, String)>,
@@ -77,6 +83,7 @@ struct RulePage {
     itself: String,
     edit: String,
     history: String,
+    snippets: String,
     runs: String,
     test: String,
     /// This page again, for the script that looks every few seconds.
@@ -84,11 +91,7 @@ struct RulePage {
 }
 
 /// The rule of this name at a principal.
-pub async fn find(
-    inside: &Inside,
-    place: &Place,
-    name: &str,
-) -> Result<Stored<FederatedCredentialDocument>, Instead> {
+pub async fn find(inside: &Inside, place: &Place, name: &str) -> Result<Rule, Instead> {
     let reference = match name.parse::<crate::ids::CredentialId>() {
         Ok(_) => name.to_owned(),
         Err(_) => format!("{}:{name}", place.name()),
@@ -114,19 +117,19 @@ pub async fn show(
     Ok(render(&inside.app, StatusCode::OK, &page, None))
 }
 
-async fn page(
-    inside: &Inside,
-    place: &Place,
-    rule: &Stored<FederatedCredentialDocument>,
-) -> Result<RulePage, Instead> {
+async fn page(inside: &Inside, place: &Place, rule: &Rule) -> Result<RulePage, Instead> {
     let app = &inside.app;
     let now = app.clock.now();
     let (links, principal) = (&inside.links, place.name());
     let members = admin::shown(app, rule);
     let used = rule.state.last_used_at;
-    let refused = match used {
-        None => refused_since(inside, place, rule.updated_at, REFUSED).await?,
-        Some(_) => Vec::new(),
+    let (last_run, refused, snippet) = match used {
+        None => {
+            let refused = refused_since(inside, place, rule.updated_at, REFUSED).await?;
+            let first = of_rule(inside, rule).snippets.into_iter().next();
+            (None, refused, first)
+        }
+        Some(_) => (last_of(inside, place, &rule.id).await?, Vec::new(), None),
     };
     let state = state(rule, now);
     let document = &rule.document;
@@ -152,7 +155,9 @@ async fn page(
         next_review: day(&next_review.to_string()),
         vouched: members.get("vouched") == Some(&Value::Bool(true)),
         used: used.map(Into::into),
+        last_run,
         refused,
+        snippet,
         conditions: pairs(&document.matcher),
         permissions: document
             .permissions
@@ -167,6 +172,7 @@ async fn page(
         is_operator: inside.session.roles.is_operator(),
         edit: links.edit(principal, &rule.name),
         history: format!("{itself}/history"),
+        snippets: format!("{itself}/snippets"),
         runs: format!("{}?rule={}", links.runs(principal), rule.name),
         test: links.test(principal),
         poll: format!("{itself}?poll=1"),
