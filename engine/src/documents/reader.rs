@@ -51,6 +51,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Ignores these members as well, which answers add to documents of this kind alone.
+    #[must_use]
     pub fn ignoring(self, read_only: &'static [&'static str]) -> Self {
         Self { read_only, ..self }
     }
