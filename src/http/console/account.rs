@@ -8,19 +8,16 @@ use axum::extract::{OriginalUri, Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::super::address::ClientAddress;
-use super::super::error::not_found;
 use super::cookies;
 use super::page::{
     AccountPage, Frame, Freshness, HeldRole, LeavePage, SessionEndedPage, SessionRow,
     SignedOutPage, render, see_other, span,
 };
-use super::refused::{Failure, failed, membership_withdrawn};
+use super::refused::{membership_withdrawn, no_page, unavailable};
 use super::visitor::Visitor;
 use crate::app::App;
 use crate::ids::SessionId;
-use crate::people::session::{self, Fresh, OwnSession, Session, Standing, Write};
-use crate::reason::Reason;
+use crate::people::session::{self, Fresh, OwnSession, Session, SignOut, Standing, Write};
 
 /// `GET /console`: who is signed in, what they may do, and their sessions.
 pub async fn home(State(app): State<Arc<App>>, visitor: Visitor) -> Response {
@@ -48,7 +45,7 @@ pub async fn answer_unless_live(app: &App, visitor: &Visitor) -> Result<Box<Sess
             session.note_use(app).await;
             Ok(session)
         }
-        Ok(Standing::NoMembership(session)) => Err(membership_withdrawn(app, &session)),
+        Ok(Standing::NoMembership(session)) => Err(membership_withdrawn(app, visitor, &session)),
         Ok(Standing::SignedOut) => Err(see_other(&format!("{home}/sign-in"), None)),
         Ok(standing @ (Standing::Unknown | Standing::Ended)) => {
             if matches!(standing, Standing::Unknown) {
@@ -70,17 +67,32 @@ pub async fn answer_unless_live(app: &App, visitor: &Visitor) -> Result<Box<Sess
 /// by a redirect.
 pub async fn sign_out(
     State(app): State<Arc<App>>,
-    visitor: Visitor,
+    mut visitor: Visitor,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
     if let Err(refused) = visitor.posted(&app, body) {
         return *refused;
     }
+    let at_provider = match session::sign_out(&app, &visitor.cookies, visitor.address).await {
+        Ok(SignOut::Ended(at_provider)) => at_provider,
+        Ok(SignOut::NoCookie) => None,
+        Ok(SignOut::Unknown) => {
+            // As in `answer_unless_live`: the token of a form can be made from an invented cookie.
+            app.limits.note_refusal(visitor.address);
+            None
+        }
+        Err(error) => return unavailable(&app, &visitor, &error),
+    };
+    visitor.give_up_turn();
+    let location = match at_provider {
+        Some(at_provider) => at_provider.end_url(&app).await,
+        None => None,
+    };
     let frame = Frame::new(&app.config.own);
     let cleared = cookies::without_session(&app.config.own);
-    match session::sign_out(&app, &visitor.cookies, visitor.address).await {
-        Ok(None) => see_other(&format!("{}/signed-out", frame.home), cleared),
-        Ok(Some(location)) => {
+    match location {
+        None => see_other(&format!("{}/signed-out", frame.home), cleared),
+        Some(location) => {
             let to = location.host_str().unwrap_or_default().to_owned();
             let page = LeavePage {
                 frame,
@@ -93,22 +105,31 @@ pub async fn sign_out(
             };
             render(&app, StatusCode::OK, &page, cleared)
         }
-        Err(error) => unavailable(&app, &visitor, &error),
     }
 }
 
-/// `GET /console/signed-out`
-pub async fn signed_out(State(app): State<Arc<App>>) -> Response {
+/// `GET /console/signed-out`: says so to whoever is signed out.
+pub async fn signed_out(State(app): State<Arc<App>>, visitor: Visitor) -> Response {
     let frame = Frame::new(&app.config.own);
-    render(&app, StatusCode::OK, &SignedOutPage { frame }, None)
+    let cleared = match session::current(&app, &visitor.cookies).await {
+        Ok(Standing::Live(_) | Standing::NoMembership(_)) => return see_other(&frame.home, None),
+        Ok(Standing::SignedOut) => None,
+        Ok(standing @ (Standing::Unknown | Standing::Ended)) => {
+            if matches!(standing, Standing::Unknown) {
+                app.limits.note_refusal(visitor.address);
+            }
+            cookies::without_session(&app.config.own)
+        }
+        Err(error) => return unavailable(&app, &visitor, &error),
+    };
+    render(&app, StatusCode::OK, &SignedOutPage { frame }, cleared)
 }
 
 /// `POST /console/sessions/{id}/end`: ends another session of the same person.
 pub async fn end_session(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
-    address: ClientAddress,
-    uri: OriginalUri,
+    OriginalUri(uri): OriginalUri,
     visitor: Visitor,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
@@ -120,7 +141,7 @@ pub async fn end_session(
         Err(answer) => return answer,
     };
     let Ok(id) = id.parse::<SessionId>() else {
-        return not_found(State(app), address, uri.0).await;
+        return no_page(app, &visitor, uri).await;
     };
     // One that has ended meanwhile is what was wanted.
     match session::end_own(&app, &session, id, visitor.address).await {
@@ -129,13 +150,12 @@ pub async fn end_session(
     }
 }
 
-fn unavailable(app: &App, visitor: &Visitor, error: &dyn std::error::Error) -> Response {
-    let failure = Failure {
-        detail: Some(error.to_string()),
-        retry_after: Some(1),
-        ..Failure::of(Reason::DatabaseUnavailable)
-    };
-    failed(app, visitor, &failure)
+fn freshness(app: &App, session: &Session, wanted: Write) -> Freshness {
+    match session.freshness(app, wanted) {
+        Fresh::Until(until) => Freshness::Until(until.into()),
+        Fresh::StepUp => Freshness::StepUp,
+        Fresh::Never(reason) => Freshness::Never(reason.sentence()),
+    }
 }
 
 fn account(app: &App, session: &Session, sessions: Vec<OwnSession>) -> AccountPage {
@@ -156,18 +176,11 @@ fn account(app: &App, session: &Session, sessions: Vec<OwnSession>) -> AccountPa
         id: one.id.to_string(),
         began: one.created_at.into(),
         used: one.last_used_at.into(),
-        ends: one.expires_at.into(),
+        ends: one.ends_at.into(),
     });
-    let wanted = if session.roles.is_operator() {
-        Write::Operator
-    } else {
-        Write::Rules
-    };
-    let (freshness, can_step_up) = match session.freshness(app, wanted) {
-        Fresh::Until(until) => (Freshness::Until(until.into()), true),
-        Fresh::StepUp => (Freshness::StepUp, true),
-        Fresh::Never(reason) => (Freshness::Never(reason.sentence()), false),
-    };
+    let of_rules = freshness(app, session, Write::Rules);
+    // Where nothing can be changed at all, nothing of the server can.
+    let asks_more = session.roles.is_operator() && matches!(of_rules, Freshness::Until(_));
     let shown_name = [&person.name, &person.username, &person.email];
     let shown_name = shown_name.into_iter().flatten().next();
     AccountPage {
@@ -184,8 +197,9 @@ fn account(app: &App, session: &Session, sessions: Vec<OwnSession>) -> AccountPa
         principals: principals.collect(),
         may_change: session.roles.may_write(),
         proved_at: session.auth_time.map(Into::into),
-        freshness,
-        can_step_up,
+        provider_says_when: session.provider_says_when(),
+        freshness: of_rules,
+        for_server: asks_more.then(|| freshness(app, session, Write::Operator)),
         idle: span(people.session_idle_seconds),
         absolute: span(people.session_seconds),
         sessions: rows.collect(),

@@ -120,6 +120,12 @@ pub enum Freshness {
     Never(&'static str),
 }
 
+impl Freshness {
+    fn can_step_up(&self) -> bool {
+        !matches!(self, Self::Never(_))
+    }
+}
+
 #[derive(Debug, Template)]
 #[template(path = "account.html")]
 #[expect(
@@ -142,8 +148,12 @@ pub struct AccountPage {
     /// Whether the roles let the person change anything at all.
     pub may_change: bool,
     pub proved_at: Option<Moment>,
+    /// Whether the provider says so, or the person was sent there at that time.
+    pub provider_says_when: bool,
+    /// For changes of what acts for one principal.
     pub freshness: Freshness,
-    pub can_step_up: bool,
+    /// For changes of the server, where that is another answer.
+    pub for_server: Option<Freshness>,
     pub idle: String,
     pub absolute: String,
     pub sessions: Vec<SessionRow>,
@@ -184,8 +194,8 @@ pub struct NoMembershipPage {
     pub claims: String,
     pub reason: Reason,
     pub reason_link: String,
-    /// The id in the log of a sign-in.
-    pub id: Option<String>,
+    /// The id in the log.
+    pub id: String,
     /// Where the provider asks again who the person is.
     pub link: String,
 }
@@ -216,10 +226,7 @@ pub fn render(
 ) -> Response {
     let html = match page.render() {
         Ok(html) => html,
-        Err(error) => {
-            tracing::error!(%error, "a page cannot be rendered");
-            return super::refused::internal(app);
-        }
+        Err(error) => return super::refused::unrendered(app, &error),
     };
     let mut response = (status, html).into_response();
     let headers = response.headers_mut();

@@ -15,9 +15,12 @@ use cookie::Cookie;
 
 use super::super::address::ClientAddress;
 use super::super::media::check_media_type;
+use super::super::reasons::wants_html;
 use super::refused::{Failure, failed};
 use crate::app::App;
+use crate::config::OwnUrls;
 use crate::form::{Parameters, TokenForm};
+use crate::limits::AddressAdmission;
 use crate::people::csrf::Sender;
 use crate::people::{ReturnTo, session};
 use crate::reason::Reason;
@@ -32,6 +35,16 @@ const FIELDS: Parameters = Parameters {
     repeatable: &[],
 };
 
+/// The only turn of an address that is over its limit.
+#[derive(Clone, Debug)]
+pub struct Turn(#[expect(dead_code, reason = "it is held, and not read")] Arc<AddressAdmission>);
+
+impl Turn {
+    pub fn of(admission: AddressAdmission) -> Self {
+        Self(Arc::new(admission))
+    }
+}
+
 /// Who sends a request.
 #[derive(Debug)]
 pub struct Visitor {
@@ -40,6 +53,7 @@ pub struct Visitor {
     /// The query as it was sent, without the question mark.
     pub query: String,
     headers: HeaderMap,
+    turn: Option<Turn>,
 }
 
 impl FromRequestParts<Arc<App>> for Visitor {
@@ -52,6 +66,7 @@ impl FromRequestParts<Arc<App>> for Visitor {
             address,
             query: parts.uri.query().unwrap_or_default().to_owned(),
             headers: parts.headers.clone(),
+            turn: parts.extensions.remove(),
         })
     }
 }
@@ -95,14 +110,34 @@ impl Visitor {
         !in_advance && is(&FETCH_MODE, "navigate") && is(&FETCH_DEST, "document")
     }
 
+    /// Whether the sender of a form may be a page of ours, by what the browser says.
+    pub fn may_be_at_our_page(&self, own: &OwnUrls) -> bool {
+        let sender = Sender {
+            origin: text(&self.headers, &ORIGIN),
+            fetch_site: text(&self.headers, &FETCH_SITE),
+        };
+        sender.may_be_ours(own)
+    }
+
+    /// Whether the visitor is a browser that shows pages, by `Accept`.
+    pub fn wants_a_page(&self) -> bool {
+        wants_html(&self.headers)
+    }
+
+    /// Lets the next request of an address that is over its limit begin, before this one waits for
+    /// a provider.
+    pub fn give_up_turn(&mut self) {
+        self.turn = None;
+    }
+
     /// Whether the provider has to ask again who the person is, as the query says.
     pub fn asks_again(&self) -> bool {
         let mut pairs = url::form_urlencoded::parse(self.query.as_bytes());
         pairs.any(|(name, value)| name == "prompt" && value == "login")
     }
 
-    /// Checks that a form comes from one of our pages: by the token that belongs to the session, and
-    /// by what the browser says of the sender. Returns where the form leads back to.
+    /// Checks by the token, which belongs to the session, that a form is of one of our pages. The
+    /// layer around the pages has refused what other sites sent. Returns where the form leads back to.
     pub fn posted(
         &self,
         app: &App,
@@ -116,17 +151,13 @@ impl Visitor {
             }
             Err(_) => return refuse(Reason::CsrfInvalid),
         };
-        let sender = Sender {
-            origin: text(&self.headers, &ORIGIN),
-            fetch_site: text(&self.headers, &FETCH_SITE),
-        };
         let form = check_media_type(&self.headers).and_then(|()| TokenForm::parse(&body, &FIELDS));
         let Ok(form) = form else {
             return refuse(Reason::CsrfInvalid);
         };
         let expected = session::csrf(app, &self.cookies);
         let is_ours = expected.is_some_and(|csrf| csrf.is(form.get("csrf")));
-        if !is_ours || !sender.may_be_ours(&app.config.own) {
+        if !is_ours {
             return refuse(Reason::CsrfInvalid);
         }
         let return_to = form.get("return_to").map(ReturnTo::read);
