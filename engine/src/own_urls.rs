@@ -12,6 +12,9 @@ const TAKEN_PATH: &str = "/api/v2";
 pub struct OwnUrls {
     issuer: String,
     host: String,
+    port: u16,
+    /// Whether the scheme implies the port.
+    port_is_implied: bool,
     path: String,
     mtls: Option<MtlsOrigin>,
 }
@@ -70,6 +73,8 @@ impl OwnUrls {
         Ok(Self {
             issuer: issuer.to_owned(),
             host: url.host_str().unwrap_or_default().to_owned(),
+            port: url.port_or_known_default().unwrap_or_default(),
+            port_is_implied: url.port().is_none(),
             path: path.to_owned(),
             mtls: None,
         })
@@ -141,6 +146,24 @@ impl OwnUrls {
     /// The issuer's host, without a port; an IPv6 address in brackets.
     pub fn host(&self) -> &str {
         &self.host
+    }
+
+    /// Whether the issuer is an https URL; http is for loopback hosts only.
+    pub fn is_https(&self) -> bool {
+        self.issuer.starts_with("https:")
+    }
+
+    /// Whether this is the issuer's host with its port, as requests name it. A port that the scheme
+    /// implies may be left out.
+    pub fn is_host(&self, host: &str) -> bool {
+        let Some((name, port)) = host.split_at_checked(self.host.len()) else {
+            return false;
+        };
+        let is_port = match port.strip_prefix(':') {
+            None => port.is_empty() && self.port_is_implied,
+            Some(port) => port == self.port.to_string(),
+        };
+        is_port && name.eq_ignore_ascii_case(&self.host)
     }
 
     /// The issuer's path without a slash at the end; empty at the root.
@@ -234,6 +257,36 @@ mod tests {
         assert!(urls("http://localhost:8080", "[::1]:8080").is_ok());
         assert!(urls("http://127.0.0.1:8080", "0.0.0.0:8080").is_err());
         assert!(urls("http://as.test", "127.0.0.1:8080").is_err());
+    }
+
+    #[test]
+    fn a_host_is_the_issuers_with_its_port() {
+        for (issuer, hosts, others) in [
+            (
+                "https://as.test/t",
+                &["as.test", "AS.test", "as.test:443"][..],
+                &["as.test:80", "as.test:", "as.test:0443", "as.test.", ""][..],
+            ),
+            (
+                "https://as.test:8443",
+                &["as.test:8443"],
+                &["as.test", "as.test:443", "as.testé:8443", "xas.test:8443"],
+            ),
+            (
+                "http://[::1]",
+                &["[::1]", "[::1]:80"],
+                &["::1", "[::1]:443"],
+            ),
+        ] {
+            let own = urls(issuer, "127.0.0.1:1").unwrap();
+            assert_eq!(own.is_https(), issuer.starts_with("https://"));
+            for host in hosts {
+                assert!(own.is_host(host), "{issuer} {host}");
+            }
+            for host in others {
+                assert!(!own.is_host(host), "{issuer} {host}");
+            }
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub const MAX_CLAIMS_BYTES: usize = 16 * 1024;
 pub const MAX_GROUPS: usize = 200;
 
 /// Claims of one token or one answer, which no membership compares.
-const OF_THE_TOKEN: [&str; 11] = [
+pub const OF_THE_TOKEN: [&str; 11] = [
     "iss", "aud", "exp", "nbf", "iat", "jti", "nonce", "at_hash", "c_hash", "azp", "sid",
 ];
 

@@ -7,6 +7,7 @@ use super::{Author, Rejected};
 use crate::app::App;
 use crate::audit::{AuditEvent, Outcome};
 use crate::ids::{PersonId, SessionId};
+use crate::people::session::{provider_name, signed_out};
 use crate::store::{Person, SessionsToEnd, StoredSession};
 
 /// A person who signed in.
@@ -158,23 +159,6 @@ pub async fn end_session(app: &App, id: &str, author: &Author) -> Result<(), Rej
 }
 
 fn ended(app: &App, person: &Person, session: Option<SessionId>, author: &Author) -> AuditEvent {
-    let detail = json!({
-        "identity_provider": provider_name(app, person), "username": person.username, "session": session,
-        "ended_by": "administrator",
-    });
-    AuditEvent {
-        person: Some(person.id),
-        subject: Some(person.sub.clone()),
-        detail: detail.to_string(),
-        ..author.event(app.clock.now(), Outcome::SignedOut)
-    }
-}
-
-fn provider_name(app: &App, person: &Person) -> String {
-    let rules = app.rules();
-    let provider = rules.identity_provider(person.identity_provider);
-    provider.map_or_else(
-        || person.identity_provider.to_string(),
-        |provider| provider.name.clone(),
-    )
+    let event = author.event(app.clock.now(), Outcome::SignedOut);
+    signed_out(app, person, session, "administrator", event)
 }

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use super::address::ClientAddress;
 use super::front_doors;
 use super::nonce::{is_about_proof, with_nonce};
-use super::received::read_whole;
+use super::received::{MAX_BODY_BYTES, read_whole};
 use super::sent::Sent;
 use super::told::{Asked, Told};
 use crate::app::App;
@@ -106,7 +106,7 @@ pub async fn admitted(
         .extensions_mut()
         .insert(Caller { id, address, sent });
     let mut admission = None;
-    let mut response = match admit(app, address, request).await {
+    let mut response = match admit(app, address, request, MAX_BODY_BYTES).await {
         Ok((request, admitted)) => {
             admission = Some(admitted);
             next.run(request).await
@@ -143,17 +143,19 @@ pub async fn admitted(
 }
 
 /// Admits a request by the rate limit of its address. For an address over its limit one request at
-/// a time is judged; its body is read before, so that a slow sender does not hold that turn.
-async fn admit(
+/// a time is judged; its body, of `most` bytes, is read before, so that a slow sender does not hold
+/// that turn.
+pub async fn admit(
     app: &App,
     address: Option<IpAddr>,
     request: Request,
+    most: usize,
 ) -> Result<(Request, AddressAdmission), Refusal> {
     let Some(exhausted) = address.and_then(|address| app.limits.exhausted(address)) else {
         return Ok((request, AddressAdmission::default()));
     };
     let (parts, body) = request.into_parts();
-    let body = read_whole(body).await?;
+    let body = read_whole(body, most).await?;
     let admission = app.limits.wait_for_turn(exhausted).await?;
     Ok((Request::from_parts(parts, body.into()), admission))
 }

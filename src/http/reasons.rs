@@ -78,7 +78,8 @@ fn platform(mut page: String, (profile, remedy): (&Profile, &str)) -> String {
     page
 }
 
-fn wants_html(headers: &HeaderMap) -> bool {
+/// Whether `Accept` names HTML, and not JSON before it.
+pub(super) fn wants_html(headers: &HeaderMap) -> bool {
     let accept = headers
         .get(ACCEPT)
         .and_then(|value| value.to_str().ok())

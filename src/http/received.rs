@@ -24,7 +24,7 @@ use crate::refusal::Refusal;
 use crate::tls::ClientCertificate;
 
 /// The largest body of a form request (decision D-33).
-const MAX_BODY_BYTES: usize = 64 * 1024;
+pub const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// A form request of which neither form nor client has been checked.
 #[derive(Debug)]
@@ -43,9 +43,9 @@ pub struct FormRequest {
 /// on.
 const MAX_DROPPED_BYTES: usize = 1024 * 1024;
 
-/// Reads a body. One that exceeds `MAX_BODY_BYTES` is refused as `body_too_large`.
-pub async fn read_whole(mut body: Body) -> Result<Bytes, Refusal> {
-    let read = Limited::new(&mut body, MAX_BODY_BYTES).collect().await;
+/// Reads a body. One of more bytes than `most` is refused as `body_too_large`.
+pub async fn read_whole(mut body: Body, most: usize) -> Result<Bytes, Refusal> {
+    let read = Limited::new(&mut body, most).collect().await;
     match read {
         Ok(read) => Ok(read.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
@@ -69,7 +69,7 @@ impl FromRequest<Arc<App>> for FormRequest {
             address: None,
             sent: Sent::default(),
         });
-        let body = read_whole(body).await?;
+        let body = read_whole(body, MAX_BODY_BYTES).await?;
         Ok(Self {
             caller,
             certificate: parts.extensions.remove(),

@@ -5,6 +5,7 @@ use carnet_jose::{Purpose, base64url, constant_time_eq, sha256};
 use serde::{Deserialize, Serialize};
 
 use super::ReturnTo;
+use super::cookie::cookie_name;
 use crate::clock::Timestamp;
 use crate::config::OwnUrls;
 use crate::ids::{IdentityProviderId, SessionId, random};
@@ -14,8 +15,6 @@ use crate::keys::KeyRing;
 pub const ATTEMPT_SECONDS: u32 = 600;
 /// How many attempts a browser may have at a time, in several tabs.
 const MOST_ATTEMPTS: usize = 4;
-/// The prefix for cookies that no subdomain and no http page can set (RFC 6265bis section 4.1.3.2).
-const HOST_PREFIX: &str = "__Host-";
 const NAME: &str = "carnet-sign-in-";
 const KIND: &str = "sign-in attempt";
 /// How many characters of the hash of `state` a cookie's name has.
@@ -27,6 +26,8 @@ const SEPARATOR: char = '~';
 #[derive(Clone, Debug)]
 pub(super) struct Attempt {
     pub provider: IdentityProviderId,
+    /// The version of the identity provider with which the attempt was begun.
+    pub version: i64,
     pub secrets: Secrets,
     pub return_to: ReturnTo,
     pub begun_at: Timestamp,
@@ -62,6 +63,7 @@ pub struct AttemptCookie {
 #[derive(Serialize, Deserialize)]
 struct Sealed {
     provider: String,
+    version: i64,
     #[serde(flatten)]
     secrets: Secrets,
     return_to: String,
@@ -89,23 +91,12 @@ impl std::fmt::Debug for Secrets {
 }
 
 /// The name of the cookie of the attempt with this `state`.
-pub(super) fn cookie_name(own: &OwnUrls, state: &str) -> String {
+fn name_of(own: &OwnUrls, state: &str) -> String {
     let hash: String = base64url(sha256(state.as_bytes()))
         .chars()
         .take(HASH_CHARACTERS)
         .collect();
-    format!("{}{hash}", name_prefix(own))
-}
-
-/// The beginning of the names. Browsers take the prefix over https only, and http is for a loopback
-/// issuer only.
-fn name_prefix(own: &OwnUrls) -> String {
-    let prefix = if own.issuer().starts_with("https:") {
-        HOST_PREFIX
-    } else {
-        ""
-    };
-    format!("{prefix}{NAME}")
+    format!("{}{hash}", cookie_name(own, NAME))
 }
 
 /// For which the cookie is sealed: this issuer's console, and for a step-up one session.
@@ -117,10 +108,16 @@ fn owner(own: &OwnUrls, session: Option<SessionId>) -> String {
 }
 
 impl Attempt {
+    /// The name of the cookie of this attempt.
+    pub fn cookie_name(&self, own: &OwnUrls) -> String {
+        name_of(own, &self.secrets.state)
+    }
+
     /// The cookie of this attempt; `None` if it cannot be sealed.
     pub fn cookie(&self, own: &OwnUrls, keys: &KeyRing) -> Option<AttemptCookie> {
         let sealed = Sealed {
             provider: self.provider.to_string(),
+            version: self.version,
             secrets: self.secrets.clone(),
             return_to: self.return_to.as_str().to_owned(),
             begun_at: self.begun_at.millis(),
@@ -136,7 +133,7 @@ impl Attempt {
             .ok()?;
         let session = session.map(|session| format!("{session}{SEPARATOR}"));
         Some(AttemptCookie {
-            name: cookie_name(own, &self.secrets.state),
+            name: self.cookie_name(own),
             value: format!("{}{text}", session.unwrap_or_default()),
             max_age: ATTEMPT_SECONDS,
         })
@@ -164,6 +161,7 @@ impl Attempt {
         };
         Some(Self {
             provider: sealed.provider.parse().ok()?,
+            version: sealed.version,
             secrets: sealed.secrets,
             return_to: ReturnTo::read(&sealed.return_to),
             begun_at,
@@ -179,7 +177,7 @@ impl Attempt {
         state: &str,
         now: Timestamp,
     ) -> Option<Self> {
-        let name = cookie_name(own, state);
+        let name = name_of(own, state);
         let mut named = cookies.iter().filter(|(cookie, _)| *cookie == name);
         let attempt = named.find_map(|(_, value)| Self::open(own, keys, value, now))?;
         constant_time_eq(attempt.secrets.state.as_bytes(), state.as_bytes()).then_some(attempt)
@@ -194,7 +192,7 @@ pub(super) fn stale(
     cookies: &[(String, String)],
     now: Timestamp,
 ) -> Vec<String> {
-    let prefix = name_prefix(own);
+    let prefix = cookie_name(own, NAME);
     let mut of_attempts: Vec<(Option<Timestamp>, &str)> = cookies
         .iter()
         .filter(|(name, _)| name.starts_with(&prefix))

@@ -68,6 +68,7 @@ pub async fn begin(
     };
     let attempt = Attempt {
         provider: provider.id,
+        version: provider.version,
         secrets,
         return_to,
         begun_at: now,

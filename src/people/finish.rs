@@ -1,7 +1,9 @@
 //! Taking a person back from the provider: the callback, the exchange of the code, and what the
 //! tokens prove.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use carnet_engine::people::{TooMuch, readable};
 use carnet_jose::Compact;
@@ -13,7 +15,7 @@ use openidconnect::{
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 
-use super::attempt::{Attempt, cookie_name};
+use super::attempt::Attempt;
 use super::callback::Callback;
 use super::id_token::{self, Proved};
 use super::relying_party::{
@@ -23,12 +25,18 @@ use super::{ReturnTo, SignInRefusal, presence, refusal, userinfo};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::ids::SessionId;
+use crate::limits::SignInStep;
 use crate::model::{ClaimsFrom, IdentityProvider};
 use crate::reason::Reason;
 use crate::upstream::ProviderDocument;
 
 /// The most of a name that is kept, in characters.
 const MOST_OF_NAME: usize = 200;
+/// The longest that a provider has for all requests of one sign-in. It is shorter than the deadline
+/// of requests, whose answer is no page.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// The part of the deadline of requests that a provider has.
+const PART_OF_DEADLINE: f64 = 0.75;
 /// Claims without which an ID token cannot be read.
 const REQUIRED: [&str; 5] = ["iss", "sub", "aud", "exp", "iat"];
 
@@ -59,21 +67,20 @@ pub struct SignedIn {
     pub attempt: String,
 }
 
-/// Whether a callback answers an attempt that this browser began here. Others can be sent by anybody,
-/// and by any web page through the browsers of other people.
-pub fn has_attempt(app: &App, query: &str, cookies: &[(String, String)]) -> bool {
-    let (own, now) = (&app.config.own, app.clock.now());
-    let state = Callback::read(query).ok().and_then(|read| read.state);
-    state.is_some_and(|state| Attempt::of_state(own, &app.keys, cookies, &state, now).is_some())
-}
-
 /// Judges a callback. `query` is what follows the question mark, `cookies` are those that came with
 /// the request. Nothing is written.
+///
+/// # Errors
+///
+/// A refusal without `attempt` is one of a callback that answers no attempt of this browser. Anybody
+/// can send those, and any web page through the browsers of other people, so they use up no limit of
+/// the address. A callback beyond the limit of its address leaves the attempt as it is.
 pub async fn finish(
     app: &App,
     provider: &Arc<IdentityProvider>,
     query: &str,
     cookies: &[(String, String)],
+    address: Option<IpAddr>,
 ) -> Result<SignedIn, SignInRefusal> {
     let (own, now) = (&app.config.own, app.clock.now());
     let callback = Callback::read(query)?;
@@ -84,12 +91,21 @@ pub async fn finish(
         .ok_or_else(|| expired("the callback has no state"))?;
     let attempt = Attempt::of_state(own, &app.keys, cookies, state, now)
         .ok_or_else(|| expired("this browser has no attempt of this state"))?;
-    let name = cookie_name(own, state);
-    let mut signed_in = judge(app, provider, &callback, &attempt)
-        .await
-        .map_err(|refusal| refusal.of_attempt(&name, &attempt))?;
-    signed_in.attempt = name;
-    Ok(signed_in)
+    app.limits.take_sign_in(SignInStep::Callback, address)?;
+    let deadline = app.config.server.request_deadline;
+    let patience = PATIENCE.min(deadline.mul_f64(PART_OF_DEADLINE));
+    let judged = tokio::time::timeout(patience, judge(app, provider, &callback, &attempt)).await;
+    let judged = judged.unwrap_or_else(|_| {
+        let seconds = patience.as_secs();
+        Err(SignInRefusal {
+            retry_after: Some(1),
+            ..SignInRefusal::new(
+                Reason::ProviderUnavailable,
+                format!("it took more than {seconds} seconds"),
+            )
+        })
+    });
+    judged.map_err(|refusal| refusal.of_attempt(&attempt.cookie_name(own), &attempt))
 }
 
 async fn judge(
@@ -101,6 +117,10 @@ async fn judge(
     let mixed_up = |why: &str| SignInRefusal::new(Reason::ProviderMixedUp, refusal::quoted(why));
     if attempt.provider != provider.id {
         return Err(mixed_up("the attempt was begun at another provider"));
+    }
+    if attempt.version != provider.version {
+        let detail = "the identity provider was changed since the attempt was begun";
+        return Err(SignInRefusal::new(Reason::ProviderChanged, detail));
     }
     let document = app.providers.of(provider).await?;
     match callback.iss.as_deref() {
@@ -120,7 +140,7 @@ async fn judge(
     }
     let code = callback.code.clone().ok_or_else(|| {
         SignInRefusal::new(
-            Reason::SignInExpired,
+            Reason::SignInDenied,
             "the callback has neither code nor error",
         )
     })?;
@@ -152,8 +172,8 @@ async fn exchange(
     }
     let turn = app.limits.exchange_turn(provider.id).await;
     let _turn = turn.map_err(|refusal| SignInRefusal {
-        retry_after: refusal.retry_after,
-        ..SignInRefusal::new(Reason::ProviderUnavailable, "too many codes are exchanged")
+        detail: "too many codes are exchanged at once".into(),
+        ..SignInRefusal::from(refusal)
     })?;
     let tokens: Tokens = request.request_async(http).await.map_err(not_exchanged)?;
     if *tokens.token_type() != CoreTokenType::Bearer {
@@ -234,19 +254,24 @@ async fn person(
         claims,
         auth_time,
         acr: proved.acr.map(|acr| printable(&acr).collect()),
-        amr: proved.amr,
+        amr: proved
+            .amr
+            .iter()
+            .map(|one| printable(one).collect())
+            .collect(),
         second_factor,
         id_token: proved.text,
         return_to: attempt.return_to.clone(),
         step_up: attempt.step_up.as_ref().map(|step_up| step_up.session),
-        attempt: String::new(),
+        attempt: attempt.cookie_name(&app.config.own),
     })
 }
 
-/// A text without control characters: PostgreSQL stores no U+0000, and terminals obey others.
+/// A text without hidden characters: PostgreSQL stores no U+0000, terminals obey others, and pages
+/// would show text in another order.
 fn printable(text: &str) -> impl Iterator<Item = char> {
     text.chars().map(|character| {
-        if character.is_control() {
+        if refusal::is_hidden(character) {
             char::REPLACEMENT_CHARACTER
         } else {
             character

@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 
 use super::SignInRefusal;
 use super::provider_key::{ProviderKey, SigningAlgorithm};
-use super::relying_party::{IdToken, Tokens, internal, is_allowed};
+use super::relying_party::{IdToken, Tokens, internal};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::model::IdentityProvider;
@@ -108,7 +108,7 @@ pub(super) fn unreadable(why: &str) -> SignInRefusal {
 fn algorithm(provider: &IdentityProvider, named: &str) -> Result<Algorithm, SignInRefusal> {
     let known = named.parse().ok();
     known
-        .filter(|algorithm| is_allowed(provider, *algorithm))
+        .filter(|algorithm| provider.algorithms.contains(algorithm))
         .ok_or_else(|| {
             let why = format!("`{named}` is none of the identity provider's algorithms");
             SignInRefusal::id_token("alg", &why)

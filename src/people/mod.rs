@@ -9,6 +9,7 @@
 mod attempt;
 mod begin;
 mod callback;
+mod cookie;
 pub mod csrf;
 mod finish;
 mod id_token;
@@ -23,7 +24,7 @@ mod userinfo;
 
 pub use attempt::{ATTEMPT_SECONDS, AttemptCookie};
 pub use begin::{Begun, Purpose, begin};
-pub use finish::{SignedIn, finish, has_attempt};
+pub use finish::{SignedIn, finish};
 pub use logout::end_session_url;
 pub use refusal::SignInRefusal;
 pub use relying_party::redirect_uri;

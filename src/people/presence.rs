@@ -24,25 +24,17 @@ pub(super) fn second_factor(
     provider: &IdentityProvider,
     proved: &Proved,
 ) -> Result<bool, SignInRefusal> {
-    let missing = |what: &str| {
-        let detail = super::refusal::quoted(what);
-        SignInRefusal::new(Reason::SecondFactorMissing, detail)
-    };
-    match &provider.second_factor {
-        SecondFactor::EnforcedByProvider => Ok(false),
-        SecondFactor::Acr(accepted) => match &proved.acr {
-            Some(acr) if accepted.contains(acr) => Ok(true),
-            Some(acr) => Err(missing(&format!("acr is `{acr}`"))),
-            None => Err(missing("the ID token has no acr")),
-        },
-        SecondFactor::Amr(accepted) => {
-            if proved.amr.iter().any(|method| accepted.contains(method)) {
-                Ok(true)
-            } else {
-                Err(missing(&format!("amr is [{}]", proved.amr.join(", "))))
-            }
-        }
+    let wanted = &provider.second_factor;
+    if is_proved(wanted, proved.acr.as_deref(), &proved.amr) {
+        return Ok(*wanted != SecondFactor::EnforcedByProvider);
     }
+    let came = match (wanted, &proved.acr) {
+        (SecondFactor::Amr(_), _) => format!("amr is [{}]", proved.amr.join(", ")),
+        (_, Some(acr)) => format!("acr is `{acr}`"),
+        (_, None) => "the ID token has no acr".to_owned(),
+    };
+    let detail = super::refusal::quoted(&came);
+    Err(SignInRefusal::new(Reason::SecondFactorMissing, detail))
 }
 
 /// When the person signed in at the provider, as far as that is known. For a step-up it has to be

@@ -3,6 +3,7 @@
 use super::ReturnTo;
 use super::attempt::Attempt;
 use crate::reason::Reason;
+use crate::refusal::Refusal;
 use crate::upstream::ProviderUnavailable;
 
 /// The most of a provider's text that a detail quotes, in bytes.
@@ -64,6 +65,16 @@ impl SignInRefusal {
     }
 }
 
+impl From<Refusal> for SignInRefusal {
+    fn from(refusal: Refusal) -> Self {
+        let detail = refusal.detail.as_deref().unwrap_or_default();
+        Self {
+            retry_after: refusal.retry_after,
+            ..Self::new(refusal.reason, detail)
+        }
+    }
+}
+
 impl From<ProviderUnavailable> for SignInRefusal {
     fn from(error: ProviderUnavailable) -> Self {
         Self {
@@ -81,7 +92,7 @@ impl std::fmt::Display for SignInRefusal {
 
 impl std::error::Error for SignInRefusal {}
 
-/// The beginning of a text of the provider, without control characters.
+/// The beginning of a text of the provider, without hidden characters.
 pub(super) fn quoted(text: &str) -> String {
     let mut used = 0_usize;
     text.chars()
@@ -89,12 +100,16 @@ pub(super) fn quoted(text: &str) -> String {
             used = used.saturating_add(character.len_utf8());
             used <= MOST_QUOTED
         })
-        .map(|character| {
-            if character.is_control() {
-                ' '
-            } else {
-                character
-            }
-        })
+        .map(|character| if is_hidden(character) { ' ' } else { character })
         .collect()
+}
+
+/// Whether a character is none that a reader sees, but changes what they see around it: a control
+/// character, or one that changes the direction of the text.
+pub(super) fn is_hidden(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        )
 }

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use carnet_jose::{Algorithm, base64url};
+use carnet_jose::base64url;
 use openidconnect::core::{
     CoreAuthDisplay, CoreAuthPrompt, CoreErrorResponseType, CoreGenderClaim,
     CoreJweContentEncryptionAlgorithm, CoreRevocableToken, CoreRevocationErrorResponse,
@@ -80,8 +80,7 @@ pub(super) type ExchangeError = openidconnect::RequestTokenError<HttpError, Erro
 /// The URL to which a provider sends people back. Each provider has its own, so that none can answer
 /// in the name of another (RFC 9700 section 4.4.2.2).
 pub fn redirect_uri(own: &OwnUrls, provider: &str) -> String {
-    let issuer = own.issuer().trim_end_matches('/');
-    format!("{issuer}/console/sign-in/{provider}/callback")
+    own.at(&format!("/console/sign-in/{provider}/callback"))
 }
 
 /// The client for a provider. Its keys are not in it, since they are fetched when an ID token has
@@ -148,11 +147,6 @@ pub(super) fn client_assertion(
         ("client_assertion_type", ASSERTION_TYPE.to_owned()),
         ("client_assertion", assertion),
     ]))
-}
-
-/// Whether the algorithm is one that the provider's ID tokens may have.
-pub(super) fn is_allowed(provider: &IdentityProvider, algorithm: Algorithm) -> bool {
-    provider.algorithms.contains(&algorithm)
 }
 
 pub(super) fn internal(why: &str) -> SignInRefusal {

@@ -43,7 +43,7 @@ impl ReturnTo {
     /// The absolute URL. It begins with the issuer identifier, so it stays there however a browser
     /// reads the rest.
     pub fn url(&self, own: &OwnUrls) -> String {
-        format!("{}{}", own.issuer().trim_end_matches('/'), self.0)
+        own.at(&self.0)
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use carnet_jose::{Purpose, base64url, from_base64url, sha256};
 use serde_json::{Map, Value};
 
+use super::cookie;
 use super::csrf::Csrf;
 use super::presence;
 use crate::app::App;
@@ -22,29 +23,24 @@ use crate::reason::Reason;
 use crate::store::{Person, StoreError, StoredSession};
 
 pub use carnet_engine::people::Roles;
-pub use end::{OwnSession, end_own, own_sessions, sign_out};
+pub use end::{
+    AtProvider, OwnSession, SignOut, end_own, own_sessions, provider_name, sign_out, signed_out,
+};
 pub use start::{StartRefused, Started, refused, start};
 
 /// How often the last use of a session is written, in seconds.
 const NOTE_USE_SECONDS: i64 = 60;
 /// How old the proof of identity may be for an operator's change, in seconds.
 pub const OPERATOR_STEP_UP_SECONDS: i64 = 300;
+/// The claim that says when the person signed in (OpenID Connect Core 1.0 section 2).
+const AUTH_TIME: &str = "auth_time";
+const COOKIE: &str = "carnet-session";
 /// The length of a cookie's secret in base64url.
 const COOKIE_CHARACTERS: usize = 43;
 
-/// The name of the cookie. The prefix keeps other hosts and plain HTTP from setting it; over http,
-/// which is for loopback issuers only, browsers refuse the prefix.
-pub fn cookie_name(own: &OwnUrls) -> &'static str {
-    if is_https(own) {
-        "__Host-carnet-session"
-    } else {
-        "carnet-session"
-    }
-}
-
-/// Whether the pages are served over https, so that cookies are marked `Secure`.
-pub fn is_https(own: &OwnUrls) -> bool {
-    own.issuer().starts_with("https:")
+/// The name of the cookie.
+pub fn cookie_name(own: &OwnUrls) -> String {
+    cookie::cookie_name(own, COOKIE)
 }
 
 /// The secret in the cookie of a session: 256 random bits.
@@ -66,7 +62,7 @@ impl CookieSecret {
     /// of them is ours.
     fn of(cookies: &[(String, String)], own: &OwnUrls) -> Option<Self> {
         let name = cookie_name(own);
-        let mut values = cookies.iter().filter(|(named, _)| named == name);
+        let mut values = cookies.iter().filter(|(named, _)| *named == name);
         let (_, value) = values.next()?;
         if values.next().is_some() || value.len() != COOKIE_CHARACTERS {
             return None;
@@ -101,14 +97,8 @@ pub struct Session {
     pub claims: Map<String, Value>,
     /// When the person proved who they are, as the provider says.
     pub auth_time: Option<Timestamp>,
-    /// Whether the provider says that the person used a second factor.
-    pub second_factor: bool,
-    pub acr: Option<String>,
-    pub amr: Vec<String>,
     pub created_at: Timestamp,
     pub last_used_at: Timestamp,
-    /// When the session ends, unless it idles before.
-    pub expires_at: Timestamp,
     /// The token of the session's forms.
     pub csrf: Csrf,
 }
@@ -167,6 +157,8 @@ pub async fn current(app: &App, cookies: &[(String, String)]) -> Result<Standing
     let Some(provider) = provider.filter(|provider| provider.enabled && person.enabled) else {
         return Ok(Standing::Ended);
     };
+    // Saving another `second_factor` ends the sessions. This holds for rows that came about otherwise,
+    // such as from a backup.
     let (acr, amr) = (stored.acr.as_deref(), &stored.amr);
     let is_proved = presence::is_proved(&provider.second_factor, acr, amr);
     if !is_proved || !is_in_time(app, &stored, now) {
@@ -196,13 +188,19 @@ pub fn csrf(app: &App, cookies: &[(String, String)]) -> Option<Csrf> {
 /// Whether neither of the two times of a session is over. What was ended since a backup is not
 /// known, so sessions from before a restore are over.
 fn is_in_time(app: &App, session: &StoredSession, now: Timestamp) -> bool {
-    let people = &app.config.people;
-    let absolute = session.created_at.plus_seconds(people.session_seconds);
-    let idle = session
-        .last_used_at
-        .plus_seconds(people.session_idle_seconds);
+    let idle_seconds = app.config.people.session_idle_seconds;
+    let idle = session.last_used_at.plus_seconds(idle_seconds);
     let is_older = |restored: Timestamp| session.created_at <= restored;
-    now < session.expires_at.min(absolute) && now < idle && !app.restored_at.is_some_and(is_older)
+    now < ends_at(app, session) && now < idle && !app.restored_at.is_some_and(is_older)
+}
+
+/// When a session ends, unless it idles before: by the setting of today, and by that of the server at
+/// which it began.
+fn ends_at(app: &App, session: &StoredSession) -> Timestamp {
+    let seconds = app.config.people.session_seconds;
+    session
+        .expires_at
+        .min(session.created_at.plus_seconds(seconds))
 }
 
 /// The purpose for which the ID token of a session is sealed.
@@ -233,12 +231,8 @@ impl Session {
             roles,
             claims: stored.claims,
             auth_time: stored.auth_time,
-            second_factor: stored.second_factor,
-            acr: stored.acr,
-            amr: stored.amr,
             created_at: stored.created_at,
             last_used_at: stored.last_used_at,
-            expires_at: stored.expires_at,
             csrf,
         }
     }
@@ -263,16 +257,18 @@ impl Session {
         }
     }
 
+    /// Whether the provider said when the person proved who they are. Otherwise `auth_time` is when the
+    /// person was sent there, which the operator takes for a proof (`new_sign_in`).
+    pub fn provider_says_when(&self) -> bool {
+        self.claims.contains_key(AUTH_TIME)
+    }
+
     /// Whether the person proved recently enough who they are.
     pub fn freshness(&self, app: &App, wanted: Write) -> Fresh {
         let seconds = match wanted {
             Write::Rules => app.config.people.step_up_seconds,
             Write::Operator => OPERATOR_STEP_UP_SECONDS.min(app.config.people.step_up_seconds),
         };
-        let factor = &self.provider.second_factor;
-        if !presence::is_proved(factor, self.acr.as_deref(), &self.amr) {
-            return Fresh::StepUp;
-        }
         // Many providers send the time only where `max_age` asks for it, as a step-up does (OpenID
         // Connect Core 1.0 section 2).
         let Some(proved_at) = self.auth_time else {

@@ -1,5 +1,6 @@
 //! The userinfo endpoint (OpenID Connect Core 1.0 section 5.3).
 
+use carnet_engine::people::OF_THE_TOKEN;
 use carnet_jose::json::{self, Limits};
 use openidconnect::core::CoreGenderClaim;
 use openidconnect::{
@@ -14,22 +15,8 @@ use super::{SignInRefusal, refusal};
 use crate::reason::Reason;
 use crate::upstream::ProviderDocument;
 
-/// Claims about the token and the sign-in, which only the ID token states.
-const OF_ID_TOKEN: [&str; 13] = [
-    "iss",
-    "aud",
-    "exp",
-    "iat",
-    "nbf",
-    "jti",
-    "nonce",
-    "azp",
-    "at_hash",
-    "auth_time",
-    "acr",
-    "amr",
-    "sid",
-];
+/// Claims about the sign-in, which only the ID token states, as it does those about itself.
+const OF_THE_SIGN_IN: [&str; 3] = ["auth_time", "acr", "amr"];
 
 /// Asks for the claims of the person with this `sub`, whom the ID token proved.
 pub(super) async fn ask(
@@ -86,7 +73,9 @@ pub(super) fn merged(
     if of_userinfo.contains_key("email") {
         of_id_token.shift_remove("email_verified");
     }
+    let only_of_id_token =
+        |name: &str| OF_THE_TOKEN.contains(&name) || OF_THE_SIGN_IN.contains(&name);
     let more = of_userinfo.into_iter();
-    of_id_token.extend(more.filter(|(name, _)| !OF_ID_TOKEN.contains(&name.as_str())));
+    of_id_token.extend(more.filter(|(name, _)| !only_of_id_token(name)));
     of_id_token
 }

@@ -58,7 +58,7 @@ impl Desk {
         begun: &Begun,
     ) -> Result<SignedIn, SignInRefusal> {
         let query = self.login.answers(&begun.location);
-        finish(&self.server.app, provider, &query, &cookies(begun)).await
+        finish(&self.server.app, provider, &query, &cookies(begun), None).await
     }
 
     /// The whole way to the provider and back.
@@ -519,6 +519,33 @@ async fn oidcc_3_1_2_1_1__a_step_up_believes_auth_time_alone() {
 }
 
 #[tokio::test]
+async fn oidcc_3_1_2_1_1__a_proof_counts_as_of_its_time_or_of_the_request() {
+    let mut desk = Desk::new().await;
+    for freshness in [Freshness::AuthTime, Freshness::NewSignIn] {
+        desk.provider.freshness = freshness;
+        let provider = desk.fresh();
+        let begun_at = desk.server.now();
+        let begun = desk.begin(&provider, desk.presence()).await;
+        desk.server.clock.advance(300);
+        desk.login.at(desk.server.now());
+        // The person logged in 100 seconds after the request, and 200 before the answer.
+        desk.login.says(json!({ "auth_time": begun_at + 100 }));
+        let signed_in = desk.finish(&provider, &begun).await.unwrap();
+        let at = signed_in.auth_time.map(Timestamp::seconds);
+        assert_eq!(at, Some(begun_at + 100), "{freshness:?}");
+        desk.login.says(json!({ "auth_time": null }));
+        let finished = desk.finish(&provider, &begun).await;
+        match freshness {
+            Freshness::AuthTime => assert_eq!(code(&finished.unwrap_err()), "auth_time_missing"),
+            Freshness::NewSignIn => {
+                let at = finished.unwrap().auth_time.map(Timestamp::seconds);
+                assert_eq!(at, Some(begun_at));
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn oidcc_5_3_1__userinfo_adds_claims_and_states_nothing_of_the_sign_in() {
     let mut desk = Desk::new().await;
     desk.provider.claims_from = ClaimsFrom::Userinfo;
@@ -569,7 +596,7 @@ async fn oidcrp_2_2__the_provider_is_told_whose_session_ends() {
     let mut desk = Desk::new().await;
     let signed_in = desk.sign_in().await.unwrap();
     let app = &desk.server.app;
-    let url = carnet::people::end_session_url(app, &signed_in.provider, &signed_in.id_token, "s1");
+    let url = carnet::people::end_session_url(app, &signed_in.provider, &signed_in.id_token);
     let url = url.await.unwrap();
     assert!(
         url.as_str().starts_with("https://login.test/logout?"),
@@ -578,7 +605,7 @@ async fn oidcrp_2_2__the_provider_is_told_whose_session_ends() {
     let sent: HashMap<String, String> = url.query_pairs().into_owned().collect();
     assert_eq!(sent["id_token_hint"], signed_in.id_token.expose_secret());
     assert_eq!(sent["client_id"], CLIENT_ID);
-    assert_eq!(sent["state"], "s1");
+    assert!(!sent.contains_key("state"));
     assert_eq!(
         sent["post_logout_redirect_uri"],
         "https://as.test/console/signed-out"
@@ -588,12 +615,12 @@ async fn oidcrp_2_2__the_provider_is_told_whose_session_ends() {
     desk.provider.logout = Logout::Local;
     let local = desk.fresh();
     let token = &signed_in.id_token;
-    let url = carnet::people::end_session_url(&desk.server.app, &local, token, "s");
+    let url = carnet::people::end_session_url(&desk.server.app, &local, token);
     assert_eq!(url.await, None);
     desk.provider.logout = Logout::Provider;
     desk.login.does(Fault::MetadataMissing);
     let away = desk.fresh();
-    let url = carnet::people::end_session_url(&desk.server.app, &away, token, "s");
+    let url = carnet::people::end_session_url(&desk.server.app, &away, token);
     assert_eq!(url.await, None);
 }
 
@@ -610,12 +637,13 @@ async fn people_att_1__an_attempt_belongs_to_its_browser_its_provider_and_ten_mi
         assert!(!begun.cookie.value.contains(&query(&begun)[secret]));
     }
     let answer = desk.login.answers(&begun.location);
-    let with = async |answer: &str, cookies: &Cookies| match finish(app, &provider, answer, cookies)
-        .await
-    {
-        Ok(_) => "signed in",
-        Err(refusal) => code(&refusal),
-    };
+    let with =
+        async |answer: &str, cookies: &Cookies| match finish(app, &provider, answer, cookies, None)
+            .await
+        {
+            Ok(_) => "signed in",
+            Err(refusal) => code(&refusal),
+        };
 
     let other = desk.begin(&provider, Purpose::SignIn).await;
     let (own, others) = (cookies(&begun), cookies(&other));
@@ -644,7 +672,7 @@ async fn people_att_1__an_attempt_belongs_to_its_browser_its_provider_and_ten_mi
 
     // Any replica takes the callback.
     let replica = desk.server.another_node().await;
-    finish(&replica.app, &provider, &answer, &own)
+    finish(&replica.app, &provider, &answer, &own, None)
         .await
         .unwrap();
 
@@ -666,17 +694,37 @@ async fn rfc9700_4_4_1__a_code_of_one_provider_is_refused_at_the_others_callback
     let answer = evil.answers(&begun.location);
     let app = &desk.server.app;
 
-    let refusal = finish(app, &honest, &answer, &cookies(&begun))
+    let refusal = finish(app, &honest, &answer, &cookies(&begun), None)
         .await
         .unwrap_err();
     assert_eq!(code(&refusal), "provider_mixed_up");
     // At its own callback, with the honest provider's name.
     let answer = answer.replace("evil.test", "login.test");
-    let refusal = finish(app, &hostile, &answer, &cookies(&begun))
+    let refusal = finish(app, &hostile, &answer, &cookies(&begun), None)
         .await
         .unwrap_err();
     assert_eq!(code(&refusal), "provider_mixed_up");
     assert!(desk.login.exchanged().is_empty() && evil.exchanged().is_empty());
+
+    // Where neither of them names itself, the attempt knows where it was begun.
+    desk.login.does(Fault::IssuerUnnamed);
+    evil.does(Fault::IssuerUnnamed);
+    let honest = desk.fresh();
+    let hostile = Arc::new(provider_at(&desk.server, "https://evil.test", "evil"));
+    let begun = desk.begin(&hostile, Purpose::SignIn).await;
+    let answer = evil.answers(&begun.location);
+    assert!(!answer.contains("iss="), "{answer}");
+    let refusal = finish(app, &honest, &answer, &cookies(&begun), None)
+        .await
+        .unwrap_err();
+    assert_eq!(code(&refusal), "provider_mixed_up");
+    assert_eq!(
+        &*refusal.detail,
+        "the attempt was begun at another provider"
+    );
+    assert!(desk.login.exchanged().is_empty() && evil.exchanged().is_empty());
+    let begun = desk.begin(&honest, Purpose::SignIn).await;
+    desk.finish(&honest, &begun).await.unwrap();
 }
 
 #[tokio::test]
@@ -694,10 +742,12 @@ async fn people_att_1__the_session_of_a_step_up_is_part_of_its_seal() {
         format!("~{sealed}"),
     ] {
         let cookies = vec![(begun.cookie.name.clone(), value)];
-        let refusal = finish(app, &provider, &answer, &cookies).await.unwrap_err();
+        let refusal = finish(app, &provider, &answer, &cookies, None)
+            .await
+            .unwrap_err();
         assert_eq!(code(&refusal), "sign_in_expired");
     }
-    let signed_in = finish(app, &provider, &answer, &cookies(&begun))
+    let signed_in = finish(app, &provider, &answer, &cookies(&begun), None)
         .await
         .unwrap();
     assert_eq!(signed_in.step_up.unwrap().to_string(), session);
@@ -776,7 +826,7 @@ async fn on_a_loopback_issuer_without_tls_the_cookie_has_no_prefix() {
         "{begun:?}"
     );
     let answer = login.answers(&begun.location);
-    finish(&server.app, &provider, &answer, &cookies(&begun))
+    finish(&server.app, &provider, &answer, &cookies(&begun), None)
         .await
         .unwrap();
 }

@@ -84,6 +84,8 @@ pub enum Fault {
     HugeUserinfo,
     // In the callback.
     NoIssuer,
+    /// No fault: neither the answer nor the metadata knows of RFC 9207.
+    IssuerUnnamed,
     OtherIssuer,
     AccessDenied,
     NoCode,
@@ -204,7 +206,7 @@ impl FakeProvider {
                 }
             }
             match state.fault {
-                Some(Fault::NoIssuer) => {}
+                Some(Fault::NoIssuer | Fault::IssuerUnnamed) => {}
                 Some(Fault::OtherIssuer) => {
                     query.append_pair("iss", "https://evil.test");
                 }
@@ -265,14 +267,16 @@ impl FakeProvider {
             _ => &self.url,
         };
         let at = |path: &str| format!("{}/{path}", self.url);
-        let document = json!({
+        let mut document = json!({
             "issuer": issuer, "authorization_endpoint": at("authorize"),
             "token_endpoint": at("token"), "jwks_uri": at("jwks"),
             "userinfo_endpoint": at("userinfo"), "end_session_endpoint": at("logout"),
             // More than the server takes: it goes by the object of the provider alone.
             "id_token_signing_alg_values_supported": ["RS256", "RS384", "HS256", "none"],
-            "authorization_response_iss_parameter_supported": true,
         });
+        if fault != Some(Fault::IssuerUnnamed) {
+            document["authorization_response_iss_parameter_supported"] = json!(true);
+        }
         answer(200, document.to_string())
     }
 

@@ -428,13 +428,16 @@ reasons! {
 
     // === people who sign in ===
     SignInExpired = "sign_in_expired" Request Anyone: "the sign-in is unknown in this browser, or it took longer than 10 minutes",
-        "A sign-in is finished in the browser that began it, within 10 minutes, and once. The answer of the provider belongs to no sign-in of this browser: it is too old, was opened a second time, or came from another browser; or the browser keeps no cookies of this site.",
+        "A sign-in is finished in the browser that began it, within 10 minutes. The answer of the provider belongs to no sign-in of this browser: it is too old, the sign-in was finished before and its cookie cleared, or the answer came from another browser; or the browser keeps no cookies of this site. The answer to a step-up belongs to the session that asked for it, and that session has ended or was replaced.",
         "Sign in again. Let the browser keep cookies of this site, and do not send links of the provider's answer to others.";
+    ProviderChanged = "provider_changed" SignIn Anyone: "the identity provider was changed or disabled during the sign-in",
+        "An operator saved the identity provider while the person was there. Whoever signs in is judged by one version of it from beginning to end, so nobody is let in by a rule that was just replaced.",
+        "Sign in again.";
     ProviderMixedUp = "provider_mixed_up" Request Anyone: "the answer came from another identity provider than the one that was asked",
         "Each identity provider has a redirect URI of its own, and its answer may name it (RFC 9207). The sign-in was begun at another provider, or the answer names another issuer, or none although the provider's metadata promises it. This is what an attack by one provider on another looks like.",
         "Sign in again. If it stays, the operator compares the redirect URI that is registered at the provider with redirect_uri of the identity provider.";
     SignInDenied = "sign_in_denied" SignIn Anyone: "the identity provider did not sign the person in",
-        "The provider answered with an error, such as access_denied after a press of cancel, or because the person may not use this application there. detail in the log has the provider's error code.",
+        "The provider answered with an error, such as access_denied after a press of cancel, or because the person may not use this application there; or it answered with neither a code nor an error. detail in the log has the provider's error code.",
         "Sign in again and agree. If the provider refuses, ask those who run it to assign the person to this application.";
     ProviderUnavailable = "provider_unavailable" Unavailable Anyone: "the identity provider cannot be reached or used at the moment",
         "The provider's metadata, its keys or one of its endpoints could not be read: it did not answer within 5 seconds, answered with an error of its own, or publishes something that cannot be used. Sessions that exist go on.",

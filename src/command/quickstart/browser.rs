@@ -13,7 +13,7 @@ use super::call::{Call, Jar};
 use super::site::client;
 
 /// How a shell prints a page as text: the lines of its main part without elements, as [`text`] does.
-pub const TEXT: &str = r#"text() { sed -n '/<main/,/<\/main>/{s/<\/[a-z0-9]*>/ /g;s/<[^>]*>//g;s/&#34;/"/g;s/ *$//;/./p;}'; }"#;
+pub const TEXT: &str = r#"text() { sed -n '/<main/,/<\/main>/{s/<\/bdi>//g;s/<\/[a-z0-9]*>/ /g;s/<[^>]*>//g;s/&#34;/"/g;s/ *$//;/./p;}'; }"#;
 
 /// The cookies of one host. Whatever else it visits gets none.
 #[derive(Debug)]
@@ -141,7 +141,7 @@ fn text(page: &str) -> String {
                 break;
             };
             shown.push_str(before);
-            if element.starts_with('/') {
+            if element.starts_with('/') && element != "/bdi" {
                 shown.push(' ');
             }
             rest = after;
@@ -161,13 +161,16 @@ mod tests {
     use super::*;
 
     /// A page whose lines hold every case of the expressions.
-    const PAGE: &str = "<html><body>\n<h1>before</h1>\n<main id=\"main\">\n\n<h1>Signed in</h1>\n<dl>\n\
+    const PAGE: &str = "<html><body>\n<h1>before</h1>\n<main id=\"main\">\n\n<h1>Signed in as <bdi>Pat</bdi>.</h1>\n<dl>\n\
         <dt>User</dt><dd>peter</dd>\n</dl>\n<pre>{\n  &#34;sub&#34;: &#34;1&#34;\n}</pre>\n</main>\n<p>after</p>\n";
 
     #[test]
     fn a_page_is_printed_as_the_shell_prints_it() {
         let shown = text(PAGE);
-        assert_eq!(shown, "Signed in\nUser peter\n{\n  \"sub\": \"1\"\n}");
+        assert_eq!(
+            shown,
+            "Signed in as Pat.\nUser peter\n{\n  \"sub\": \"1\"\n}"
+        );
         let script = format!("{TEXT}; printf '%s' \"$PAGE\" | text");
         let printed = std::process::Command::new("sh")
             .args(["-ec", &script])

@@ -6,21 +6,19 @@ use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{OriginalUri, Path, State};
 use axum::http::StatusCode;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 
-use super::super::address::ClientAddress;
-use super::super::error::not_found;
 use super::cookies;
 use super::page::{
     AccountPage, Frame, Freshness, HeldRole, LeavePage, SessionEndedPage, SessionRow,
-    SignedOutPage, render, see_other, span,
+    SignedOutPage, render, see_other, sign_in_page, span,
 };
-use super::refused::{Failure, failed, membership_withdrawn};
+use super::posted::posted_at_any_time;
+use super::refused::{membership_withdrawn, no_page, unavailable};
 use super::visitor::Visitor;
 use crate::app::App;
 use crate::ids::SessionId;
-use crate::people::session::{self, Fresh, OwnSession, Session, Standing, Write};
-use crate::reason::Reason;
+use crate::people::session::{self, Fresh, OwnSession, Session, SignOut, Standing, Write};
 
 /// `GET /console`: who is signed in, what they may do, and their sessions.
 pub async fn home(State(app): State<Arc<App>>, visitor: Visitor) -> Response {
@@ -42,22 +40,24 @@ pub async fn home(State(app): State<Arc<App>>, visitor: Visitor) -> Response {
 /// The session of the visitor, or the answer where there is none that lasts.
 pub async fn answer_unless_live(app: &App, visitor: &Visitor) -> Result<Box<Session>, Response> {
     let standing = session::current(app, &visitor.cookies).await;
-    let home = Frame::new(&app.config.own).home;
     match standing {
         Ok(Standing::Live(session)) => {
-            session.note_use(app).await;
+            // Whoever leaves a page open that looks by itself does not use the session.
+            if visitor.parameter("poll").is_none() {
+                session.note_use(app).await;
+            }
             Ok(session)
         }
-        Ok(Standing::NoMembership(session)) => Err(membership_withdrawn(app, &session)),
-        Ok(Standing::SignedOut) => Err(see_other(&format!("{home}/sign-in"), None)),
+        Ok(Standing::NoMembership(session)) => Err(membership_withdrawn(app, visitor, &session)),
+        Ok(Standing::SignedOut) => Err(see_other(&sign_in_page(app, &visitor.here), None)),
         Ok(standing @ (Standing::Unknown | Standing::Ended)) => {
             if matches!(standing, Standing::Unknown) {
                 // Whoever invents cookies reads the database with each of them.
                 app.limits.note_refusal(visitor.address);
             }
             let page = SessionEndedPage {
-                link: format!("{home}/sign-in"),
-                frame: Frame::new(&app.config.own),
+                link: sign_in_page(app, &visitor.here),
+                frame: Frame::new(&app.config),
             };
             let cleared = cookies::without_session(&app.config.own);
             Err(render(app, StatusCode::FORBIDDEN, &page, cleared))
@@ -70,17 +70,32 @@ pub async fn answer_unless_live(app: &App, visitor: &Visitor) -> Result<Box<Sess
 /// by a redirect.
 pub async fn sign_out(
     State(app): State<Arc<App>>,
-    visitor: Visitor,
+    mut visitor: Visitor,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    if let Err(refused) = visitor.posted(&app, body) {
-        return *refused;
+    if let Err(refused) = posted_at_any_time(&app, &visitor, body) {
+        return refused.into_response();
     }
-    let frame = Frame::new(&app.config.own);
+    let at_provider = match session::sign_out(&app, &visitor.cookies, visitor.address).await {
+        Ok(SignOut::Ended(at_provider)) => at_provider,
+        Ok(SignOut::NoCookie) => None,
+        Ok(SignOut::Unknown) => {
+            // As in `answer_unless_live`: the token of a form can be made from an invented cookie.
+            app.limits.note_refusal(visitor.address);
+            None
+        }
+        Err(error) => return unavailable(&app, &visitor, &error),
+    };
+    visitor.give_up_turn();
+    let location = match at_provider {
+        Some(at_provider) => at_provider.end_url(&app).await,
+        None => None,
+    };
+    let frame = Frame::new(&app.config);
     let cleared = cookies::without_session(&app.config.own);
-    match session::sign_out(&app, &visitor.cookies, visitor.address).await {
-        Ok(None) => see_other(&format!("{}/signed-out", frame.home), cleared),
-        Ok(Some(location)) => {
+    match location {
+        None => see_other(&format!("{}/signed-out", frame.home), cleared),
+        Some(location) => {
             let to = location.host_str().unwrap_or_default().to_owned();
             let page = LeavePage {
                 frame,
@@ -93,49 +108,57 @@ pub async fn sign_out(
             };
             render(&app, StatusCode::OK, &page, cleared)
         }
-        Err(error) => unavailable(&app, &visitor, &error),
     }
 }
 
-/// `GET /console/signed-out`
-pub async fn signed_out(State(app): State<Arc<App>>) -> Response {
-    let frame = Frame::new(&app.config.own);
-    render(&app, StatusCode::OK, &SignedOutPage { frame }, None)
+/// `GET /console/signed-out`: says so to whoever is signed out.
+pub async fn signed_out(State(app): State<Arc<App>>, visitor: Visitor) -> Response {
+    let frame = Frame::new(&app.config);
+    let cleared = match session::current(&app, &visitor.cookies).await {
+        Ok(Standing::Live(_) | Standing::NoMembership(_)) => return see_other(&frame.home, None),
+        Ok(Standing::SignedOut) => None,
+        Ok(standing @ (Standing::Unknown | Standing::Ended)) => {
+            if matches!(standing, Standing::Unknown) {
+                app.limits.note_refusal(visitor.address);
+            }
+            cookies::without_session(&app.config.own)
+        }
+        Err(error) => return unavailable(&app, &visitor, &error),
+    };
+    render(&app, StatusCode::OK, &SignedOutPage { frame }, cleared)
 }
 
 /// `POST /console/sessions/{id}/end`: ends another session of the same person.
 pub async fn end_session(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
-    address: ClientAddress,
-    uri: OriginalUri,
+    OriginalUri(uri): OriginalUri,
     visitor: Visitor,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    if let Err(refused) = visitor.posted(&app, body) {
-        return *refused;
+    if let Err(refused) = posted_at_any_time(&app, &visitor, body) {
+        return refused.into_response();
     }
     let session = match answer_unless_live(&app, &visitor).await {
         Ok(session) => session,
         Err(answer) => return answer,
     };
     let Ok(id) = id.parse::<SessionId>() else {
-        return not_found(State(app), address, uri.0).await;
+        return no_page(app, &visitor, uri).await;
     };
     // One that has ended meanwhile is what was wanted.
     match session::end_own(&app, &session, id, visitor.address).await {
-        Ok(_) => see_other(&Frame::new(&app.config.own).home, None),
+        Ok(_) => see_other(&Frame::new(&app.config).home, None),
         Err(error) => unavailable(&app, &visitor, &error),
     }
 }
 
-fn unavailable(app: &App, visitor: &Visitor, error: &dyn std::error::Error) -> Response {
-    let failure = Failure {
-        detail: Some(error.to_string()),
-        retry_after: Some(1),
-        ..Failure::of(Reason::DatabaseUnavailable)
-    };
-    failed(app, visitor, &failure)
+fn freshness(app: &App, session: &Session, wanted: Write) -> Freshness {
+    match session.freshness(app, wanted) {
+        Fresh::Until(until) => Freshness::Until(until.into()),
+        Fresh::StepUp => Freshness::StepUp,
+        Fresh::Never(reason) => Freshness::Never(reason.sentence()),
+    }
 }
 
 fn account(app: &App, session: &Session, sessions: Vec<OwnSession>) -> AccountPage {
@@ -156,20 +179,13 @@ fn account(app: &App, session: &Session, sessions: Vec<OwnSession>) -> AccountPa
         id: one.id.to_string(),
         began: one.created_at.into(),
         used: one.last_used_at.into(),
-        ends: one.expires_at.into(),
+        ends: one.ends_at.into(),
     });
-    let wanted = if session.roles.is_operator() {
-        Write::Operator
-    } else {
-        Write::Rules
-    };
-    let (freshness, can_step_up) = match session.freshness(app, wanted) {
-        Fresh::Until(until) => (Freshness::Until(until.into()), true),
-        Fresh::StepUp => (Freshness::StepUp, true),
-        Fresh::Never(reason) => (Freshness::Never(reason.sentence()), false),
-    };
+    let of_rules = freshness(app, session, Write::Rules);
+    // Where nothing can be changed at all, nothing of the server can.
+    let asks_more = session.roles.is_operator() && matches!(of_rules, Freshness::Until(_));
     AccountPage {
-        frame: Frame::new(&app.config.own),
+        frame: Frame::new(&app.config),
         csrf: session.csrf.as_str().to_owned(),
         shown_name: session.shown_name().to_owned(),
         provider: session.provider.display_name.clone(),
@@ -182,8 +198,9 @@ fn account(app: &App, session: &Session, sessions: Vec<OwnSession>) -> AccountPa
         principals: principals.collect(),
         may_change: session.roles.may_write(),
         proved_at: session.auth_time.map(Into::into),
-        freshness,
-        can_step_up,
+        provider_says_when: session.provider_says_when(),
+        freshness: of_rules,
+        for_server: asks_more.then(|| freshness(app, session, Write::Operator)),
         idle: span(people.session_idle_seconds),
         absolute: span(people.session_seconds),
         sessions: rows.collect(),

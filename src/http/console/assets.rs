@@ -1,4 +1,4 @@
-//! The stylesheet and the icon, in the binary. Their names hold a digest of their content, so that
+//! The stylesheet, the script and the icon, in the binary. Their names hold a digest of their content, so that
 //! browsers keep them for ever.
 
 use std::sync::LazyLock;
@@ -13,6 +13,7 @@ use super::super::error::not_found;
 use crate::app::App;
 
 const STYLE: &str = include_str!("../../../assets/console.css");
+const SCRIPT: &str = include_str!("../../../assets/console.js");
 const ICON: &str = include_str!("../../../assets/icon.svg");
 /// Digits of the digest in a name.
 const DIGITS: usize = 16;
@@ -20,12 +21,17 @@ const DIGITS: usize = 16;
 /// An asset: its name, its media type and its content.
 type Asset = (String, &'static str, &'static str);
 
-static ASSETS: LazyLock<[Asset; 2]> = LazyLock::new(|| {
+static ASSETS: LazyLock<[Asset; 3]> = LazyLock::new(|| {
     [
         (
             named("console", STYLE, "css"),
             "text/css; charset=utf-8",
             STYLE,
+        ),
+        (
+            named("console", SCRIPT, "js"),
+            "text/javascript; charset=utf-8",
+            SCRIPT,
         ),
         (named("icon", ICON, "svg"), "image/svg+xml", ICON),
     ]
@@ -37,10 +43,10 @@ fn named(name: &str, content: &str, ending: &str) -> String {
     format!("{name}.{digits}.{ending}")
 }
 
-/// The names of the stylesheet and the icon.
-pub fn names() -> (&'static str, &'static str) {
-    let [(style, ..), (icon, ..)] = &*ASSETS;
-    (style, icon)
+/// The names of the stylesheet, the script and the icon.
+pub fn names() -> [&'static str; 3] {
+    let [style, script, icon] = &*ASSETS;
+    [&style.0, &script.0, &icon.0]
 }
 
 /// `GET /console/assets/{name}`

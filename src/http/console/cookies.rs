@@ -7,11 +7,11 @@ use cookie::{Cookie, SameSite};
 
 use crate::config::OwnUrls;
 use crate::people::AttemptCookie;
-use crate::people::session::{CookieSecret, cookie_name, is_https};
+use crate::people::session::{CookieSecret, cookie_name};
 
 /// Sets the cookie of a session. It lasts as long as the browser runs; the server ends it before.
 pub fn of_session(secret: &CookieSecret, own: &OwnUrls) -> Option<HeaderValue> {
-    header(&cookie(cookie_name(own), &secret.text(), own))
+    header(&cookie(&cookie_name(own), &secret.text(), own))
 }
 
 /// Sets the cookie of an attempt to sign in.
@@ -23,7 +23,7 @@ pub fn of_attempt(attempt: &AttemptCookie, own: &OwnUrls) -> Option<HeaderValue>
 
 /// Clears the cookie of the session.
 pub fn without_session(own: &OwnUrls) -> Option<HeaderValue> {
-    cleared(cookie_name(own), own)
+    cleared(&cookie_name(own), own)
 }
 
 /// Clears the cookie with this name.
@@ -36,7 +36,7 @@ pub fn cleared(name: &str, own: &OwnUrls) -> Option<HeaderValue> {
 fn cookie<'c>(name: &'c str, value: &'c str, own: &OwnUrls) -> Cookie<'c> {
     let mut cookie = Cookie::new(name, value);
     cookie.set_path("/");
-    cookie.set_secure(is_https(own));
+    cookie.set_secure(own.is_https());
     cookie.set_http_only(true);
     cookie.set_same_site(SameSite::Lax);
     cookie

@@ -7,18 +7,16 @@ use std::sync::Arc;
 use askama::Template;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{FromRequestParts, OriginalUri, State};
+use axum::extract::{FromRequestParts, OriginalUri};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 
-use super::super::address::ClientAddress;
-use super::super::error::not_found;
 use super::account::answer_unless_live;
 use super::links::Links;
 use super::page::{Frame, render};
 use super::posted::{Fields, Posted, posted};
-use super::refused::{Failure, failed};
+use super::refused::{Failure, failed, no_page};
 use super::visitor::Visitor;
 use crate::admin::{Author, Rejected};
 use crate::app::App;
@@ -134,7 +132,7 @@ impl Inside {
     }
 
     pub fn frame(&self) -> Frame {
-        Frame::new(&self.app.config.own)
+        Frame::new(&self.app.config)
     }
 
     /// What stands around a page, below these pages.
@@ -235,19 +233,10 @@ impl Inside {
 
     /// The page that asks for a new proof of identity, and leads back to this one.
     fn confirm(&self) -> Response {
-        // A form was sent to a path that has no page of its own.
-        let path = self.uri.path();
-        let below = path
-            .strip_prefix(self.app.config.own.path())
-            .unwrap_or(path);
-        let return_to = match self.uri.query() {
-            Some(query) => format!("{below}?{query}"),
-            None => below.to_owned(),
-        };
         let page = ConfirmPage {
             frame: self.frame(),
             shell: self.shell([]),
-            return_to,
+            return_to: self.visitor.here.as_str().to_owned(),
         };
         render(&self.app, StatusCode::FORBIDDEN, &page, None)
     }
@@ -265,8 +254,9 @@ impl Inside {
     }
 
     pub async fn not_found(&self) -> Instead {
-        let address = ClientAddress(self.address());
-        Instead::from(not_found(State(self.app.clone()), address, self.uri.clone()).await)
+        no_page(self.app.clone(), &self.visitor, self.uri.clone())
+            .await
+            .into()
     }
 
     /// The answer to a change that was not made, with a way back.

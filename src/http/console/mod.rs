@@ -22,27 +22,23 @@ mod visitor;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, FromRequestParts as _, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequestParts as _, OriginalUri, Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, PRAGMA, REFERRER_POLICY,
-    STRICT_TRANSPORT_SECURITY,
+    CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
 };
-use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use carnet_gateway::host;
-use url::Url;
 
-use self::refused::failed;
-use self::visitor::Visitor;
+use self::refused::{Failure, failed, failed_uncounted, no_page};
+use self::visitor::{Turn, Visitor};
 use super::address::ClientAddress;
-use super::error::not_found;
+use super::error::{admit, not_found};
 use crate::app::App;
 use crate::config::OwnUrls;
-use crate::limits::AddressAdmission;
-use crate::people::session::is_https;
+use crate::reason::Reason;
 
 /// Most bytes of a form.
 const MAX_BODY_BYTES: usize = 256 * 1024;
@@ -60,6 +56,8 @@ const MAX_LOGGED_HOST: usize = 100;
 const CALLBACK: &str = "/callback";
 /// Where the stylesheet and the icon lie, which cost nothing.
 const ASSETS: &str = "/console/assets/";
+/// Where a sign-in is begun and finished: that has limits of its own, and waits for the provider.
+const SIGN_INS: &str = "/console/sign-in/";
 
 /// The routes below the issuer's path.
 pub fn routes(app: &Arc<App>) -> Router<Arc<App>> {
@@ -77,6 +75,8 @@ pub fn routes(app: &Arc<App>) -> Router<Arc<App>> {
         .route("/console/sessions/{id}/end", post(account::end_session))
         .merge(of_principals())
         .route("/console/assets/{name}", get(assets::asset))
+        .route("/console/", any(unknown))
+        .route("/console/{*path}", any(unknown))
         .route_layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .route_layer(from_fn_with_state(app.clone(), around_pages))
 }
@@ -102,12 +102,12 @@ fn of_principals() -> Router<Arc<App>> {
 }
 
 /// Where there is no provider to sign in with, or at another host than the issuer's, there are no
-/// pages. Requests are admitted by their address, as at the token endpoint, since each may cost a
-/// read of the database. All answers have the headers of pages.
+/// pages. All answers of the pages have their headers.
 async fn around_pages(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let has_pages = has_providers(&app);
-    let is_elsewhere = !is_at_issuer(&parts, &app.config.own);
+    let own = &app.config.own;
+    let is_elsewhere = !host(&parts).is_some_and(|host| own.is_host(host));
     if has_pages && is_elsewhere {
         let host: String = host(&parts)
             .into_iter()
@@ -122,22 +122,53 @@ async fn around_pages(State(app): State<Arc<App>>, request: Request, next: Next)
     if !has_pages || is_elsewhere {
         let Ok(address) = ClientAddress::from_request_parts(&mut parts, &app).await;
         let whole = parts.extensions.get().cloned();
-        let uri = whole.map_or(parts.uri, |axum::extract::OriginalUri(uri)| uri);
+        let uri = whole.map_or(parts.uri, |OriginalUri(uri)| uri);
         return not_found(State(app), address, uri).await;
     }
     let has_code = parts.uri.path().ends_with(CALLBACK);
     let Ok(visitor) = Visitor::from_request_parts(&mut parts, &app).await;
-    let admitted = if parts.uri.path().starts_with(ASSETS) {
-        Ok(AddressAdmission::default())
-    } else {
-        app.limits.admit(visitor.address).await
+    let request = Request::from_parts(parts, body);
+    let mut response = match admitted(&app, &visitor, request).await {
+        Ok(request) => next.run(request).await,
+        Err(refused) => *refused,
     };
-    let mut response = match &admitted {
-        Ok(_) => next.run(Request::from_parts(parts, body)).await,
-        Err(refusal) => failed(&app, &visitor, &refusal.clone().into()),
-    };
-    secure(response.headers_mut(), &app.config.own, has_code);
+    secure(response.headers_mut(), own, has_code);
     response
+}
+
+/// Admits a request. A form of another site is refused before anything of it is read, and uses up no
+/// limit, since any web page can make the browsers of others send it. The rest is admitted by the
+/// address, as at the token endpoint, because each may cost a read of the database.
+async fn admitted(
+    app: &App,
+    visitor: &Visitor,
+    request: Request,
+) -> Result<Request, Box<Response>> {
+    if request.method() == Method::POST && !visitor.sender().may_be_ours(&app.config.own) {
+        let failure = Failure {
+            detail: Some("another site sent the form".to_owned()),
+            ..Failure::of(Reason::CsrfInvalid)
+        };
+        return Err(Box::new(failed_uncounted(app, visitor, &failure)));
+    }
+    let path = request.uri().path();
+    if path.starts_with(ASSETS) || path.starts_with(SIGN_INS) {
+        return Ok(request);
+    }
+    let admission = admit(app, visitor.address, request, MAX_BODY_BYTES).await;
+    let (mut request, admission) =
+        admission.map_err(|refusal| Box::new(failed(app, visitor, &refusal.into())))?;
+    request.extensions_mut().insert(Turn::of(admission));
+    Ok(request)
+}
+
+/// Paths below `/console` at which there is nothing.
+async fn unknown(
+    State(app): State<Arc<App>>,
+    OriginalUri(uri): OriginalUri,
+    visitor: Visitor,
+) -> Response {
+    no_page(app, &visitor, uri).await
 }
 
 fn secure(headers: &mut HeaderMap, own: &OwnUrls, has_code: bool) {
@@ -150,32 +181,12 @@ fn secure(headers: &mut HeaderMap, own: &OwnUrls, has_code: bool) {
     headers.insert(REFERRER_POLICY, HeaderValue::from_static(referrer));
     headers.insert(CONTENT_SECURITY_POLICY, CONTENT_POLICY);
     headers.insert(OPENER_POLICY, HeaderValue::from_static("same-origin"));
-    if is_https(own) {
+    if own.is_https() {
         headers.insert(STRICT_TRANSPORT_SECURITY, TRANSPORT_SECURITY);
-    }
-    if !headers.contains_key(CACHE_CONTROL) {
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
     }
 }
 
 fn has_providers(app: &App) -> bool {
     let rules = app.rules();
     app.config.console.enabled && rules.identity_providers().any(|provider| provider.enabled)
-}
-
-/// Whether the host of a request is the issuer's, with its port.
-fn is_at_issuer(parts: &Parts, own: &OwnUrls) -> bool {
-    let Ok(issuer) = Url::parse(own.issuer()) else {
-        return false;
-    };
-    let with_port = |port: Option<u16>| match port {
-        Some(port) => format!("{}:{port}", own.host()),
-        None => own.host().to_owned(),
-    };
-    let implied = issuer.port_or_known_default();
-    host(parts).is_some_and(|host| {
-        let is = |name: String| host.eq_ignore_ascii_case(&name);
-        is(with_port(issuer.port())) || is(with_port(implied))
-    })
 }

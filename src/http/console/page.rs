@@ -7,9 +7,10 @@ use axum::response::{IntoResponse as _, Response};
 use url::{Url, form_urlencoded};
 
 use super::assets;
+use super::links::Links;
 use crate::app::App;
 use crate::clock::Timestamp;
-use crate::config::OwnUrls;
+use crate::config::{Config, OwnUrls};
 use crate::model::IdentityProvider;
 use crate::people::ReturnTo;
 use crate::reason::Reason;
@@ -17,22 +18,30 @@ use crate::reason::Reason;
 /// What every page shows.
 #[derive(Debug)]
 pub struct Frame {
+    /// What the pages are called.
+    pub title: String,
     /// The path of the first page.
     pub home: String,
     /// The host of the server.
     pub host: String,
+    /// Where people ask for help.
+    pub support: Option<Url>,
     pub style: String,
+    pub script: String,
     pub icon: String,
 }
 
 impl Frame {
-    pub fn new(own: &OwnUrls) -> Self {
-        let home = format!("{}/console", own.path());
-        let (style, icon) = assets::names();
+    pub fn new(config: &Config) -> Self {
+        let home = Links::new(&config.own).home().to_owned();
+        let [style, script, icon] = assets::names().map(|name| format!("{home}/assets/{name}"));
         Self {
-            host: own.host().to_owned(),
-            style: format!("{home}/assets/{style}"),
-            icon: format!("{home}/assets/{icon}"),
+            title: config.console.title.clone(),
+            host: config.own.host().to_owned(),
+            support: config.console.support_url.clone(),
+            style,
+            script,
+            icon,
             home,
         }
     }
@@ -46,7 +55,7 @@ pub fn sign_in_link(
     return_to: &ReturnTo,
     asks_again: bool,
 ) -> String {
-    let path = format!("{}/sign-in/{}", Frame::new(own).home, provider.name);
+    let path = format!("{}/sign-in/{}", Links::new(own).home(), provider.name);
     let mut query = form_urlencoded::Serializer::new(String::new());
     if *return_to != ReturnTo::default() {
         query.append_pair("return_to", return_to.as_str());
@@ -58,6 +67,17 @@ pub fn sign_in_link(
         query if query.is_empty() => path,
         query => format!("{path}?{query}"),
     }
+}
+
+/// The page on which a provider is chosen, and that leads back.
+pub fn sign_in_page(app: &App, return_to: &ReturnTo) -> String {
+    let path = format!("{}/sign-in", Links::new(&app.config.own).home());
+    if *return_to == ReturnTo::default() {
+        return path;
+    }
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("return_to", return_to.as_str());
+    format!("{path}?{}", query.finish())
 }
 
 /// A time, for programs and for people.
@@ -120,6 +140,12 @@ pub enum Freshness {
     Never(&'static str),
 }
 
+impl Freshness {
+    fn can_step_up(&self) -> bool {
+        !matches!(self, Self::Never(_))
+    }
+}
+
 #[derive(Debug, Template)]
 #[template(path = "account.html")]
 #[expect(
@@ -142,8 +168,12 @@ pub struct AccountPage {
     /// Whether the roles let the person change anything at all.
     pub may_change: bool,
     pub proved_at: Option<Moment>,
+    /// Whether the provider says so, or the person was sent there at that time.
+    pub provider_says_when: bool,
+    /// For changes of what acts for one principal.
     pub freshness: Freshness,
-    pub can_step_up: bool,
+    /// For changes of the server, where that is another answer.
+    pub for_server: Option<Freshness>,
     pub idle: String,
     pub absolute: String,
     pub sessions: Vec<SessionRow>,
@@ -184,8 +214,8 @@ pub struct NoMembershipPage {
     pub claims: String,
     pub reason: Reason,
     pub reason_link: String,
-    /// The id in the log of a sign-in.
-    pub id: Option<String>,
+    /// The id in the log.
+    pub id: String,
     /// Where the provider asks again who the person is.
     pub link: String,
 }
@@ -216,10 +246,7 @@ pub fn render(
 ) -> Response {
     let html = match page.render() {
         Ok(html) => html,
-        Err(error) => {
-            tracing::error!(%error, "a page cannot be rendered");
-            return super::refused::internal(app);
-        }
+        Err(error) => return super::refused::unrendered(app, &error),
     };
     let mut response = (status, html).into_response();
     let headers = response.headers_mut();

@@ -7,10 +7,10 @@ use url::form_urlencoded;
 
 use super::super::media::check_media_type;
 use super::inside::Instead;
-use super::refused::{Failure, failed, failed_uncounted};
+use super::refused::{Failure, failed};
 use super::visitor::Visitor;
 use crate::app::App;
-use crate::people::session::Session;
+use crate::people::session::{self, Session};
 use crate::reason::Reason;
 
 /// Most fields of a form.
@@ -77,43 +77,63 @@ pub enum Posted {
     Before(Fields),
 }
 
-/// Reads a form. It has to come from a page of ours: by what the browser says of the sender, and by
-/// the token of the session.
+/// Reads a form of a session. The layer around the pages has refused what other sites sent; the token
+/// in the form belongs to the session.
 pub fn posted(
     app: &App,
     visitor: &Visitor,
     session: &Session,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Posted, Instead> {
-    let own = &app.config.own;
-    let sender = visitor.sender();
-    // Any site can have browsers send such a request, so it does not count against the address.
-    if !sender.may_be_ours(own) {
-        let failure = Failure::of(Reason::CsrfInvalid);
-        return Err(Instead::from(failed_uncounted(app, visitor, &failure)));
-    }
-    let refuse = |reason| Err(Instead::from(failed(app, visitor, &Failure::of(reason))));
-    let body = match body {
-        Ok(body) => body,
-        Err(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-            return refuse(Reason::BodyTooLarge);
-        }
-        Err(_) => return refuse(Reason::CsrfInvalid),
-    };
-    if check_media_type(visitor.headers()).is_err() {
-        return refuse(Reason::CsrfInvalid);
-    }
-    let fields: Fields = form_urlencoded::parse(&body)
-        .take(MAX_FIELDS)
-        .map(|(name, value)| (name.into_owned(), value.into_owned()))
-        .collect();
+    let fields = fields(app, visitor, body)?;
     if session.csrf.is(Some(fields.text("csrf"))) {
         Ok(Posted::Now(fields))
-    } else if sender.is_ours(own) {
+    } else if visitor.sender().is_ours(&app.config.own) {
         Ok(Posted::Before(fields))
     } else {
-        refuse(Reason::CsrfInvalid)
+        Err(refused(app, visitor, Reason::CsrfInvalid))
     }
+}
+
+/// Reads a form of a browser whose session may be over.
+pub fn posted_at_any_time(
+    app: &App,
+    visitor: &Visitor,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Fields, Instead> {
+    let fields = fields(app, visitor, body)?;
+    let expected = session::csrf(app, &visitor.cookies);
+    if expected.is_some_and(|csrf| csrf.is(Some(fields.text("csrf")))) {
+        Ok(fields)
+    } else {
+        Err(refused(app, visitor, Reason::CsrfInvalid))
+    }
+}
+
+fn fields(
+    app: &App,
+    visitor: &Visitor,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Fields, Instead> {
+    let body = body.map_err(|error| {
+        let is_too_large = error.status() == StatusCode::PAYLOAD_TOO_LARGE;
+        let reason = if is_too_large {
+            Reason::BodyTooLarge
+        } else {
+            Reason::CsrfInvalid
+        };
+        refused(app, visitor, reason)
+    })?;
+    if check_media_type(visitor.headers()).is_err() {
+        return Err(refused(app, visitor, Reason::CsrfInvalid));
+    }
+    let fields = form_urlencoded::parse(&body).take(MAX_FIELDS);
+    let fields = fields.map(|(name, value)| (name.into_owned(), value.into_owned()));
+    Ok(fields.collect())
+}
+
+fn refused(app: &App, visitor: &Visitor, reason: Reason) -> Instead {
+    failed(app, visitor, &Failure::of(reason)).into()
 }
 
 #[cfg(test)]

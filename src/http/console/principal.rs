@@ -70,7 +70,7 @@ async fn page(inside: &Inside, place: &Place) -> Result<PrincipalPage, Instead> 
     });
     Ok(PrincipalPage {
         frame: inside.frame(),
-        shell: inside.shell([("Carnet", back())]),
+        shell: inside.shell([("Home", back())]),
         principal: name.to_owned(),
         may_write: place.may_write,
         rules: rows(inside, name, &found.items),

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::http::StatusCode;
+use axum::extract::State;
 use axum::http::header::RETRY_AFTER;
+use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 
+use super::super::address::ClientAddress;
+use super::super::error::not_found;
 use super::super::told::uri_of;
 use super::page::{FailedPage, Frame, NoMembershipPage, render, sign_in_link};
 use super::visitor::Visitor;
@@ -77,7 +80,7 @@ pub fn failed(app: &App, visitor: &Visitor, failure: &Failure) -> Response {
 pub fn failed_uncounted(app: &App, visitor: &Visitor, failure: &Failure) -> Response {
     let id = note(app, visitor, failure);
     let reason = failure.reason;
-    let frame = Frame::new(&app.config.own);
+    let frame = Frame::new(&app.config);
     let link = failure.again.clone();
     let link_text = match &link {
         None => "Go to the first page",
@@ -112,30 +115,52 @@ pub fn no_membership(
 ) -> Response {
     app.limits.note_refusal(visitor.address);
     let id = note(app, visitor, &Failure::at(Reason::NoMembership, provider));
-    page_without_membership(app, provider, (None, Some(id)), claims)
+    page_without_membership(app, provider, (None, id), claims)
 }
 
 /// The same while a session lasts whose memberships were withdrawn.
-pub fn membership_withdrawn(app: &App, session: &Session) -> Response {
+pub fn membership_withdrawn(app: &App, visitor: &Visitor, session: &Session) -> Response {
+    let provider = &session.provider;
+    let id = note(app, visitor, &Failure::at(Reason::NoMembership, provider));
     let csrf = session.csrf.as_str().to_owned();
-    page_without_membership(app, &session.provider, (Some(csrf), None), &session.claims)
+    page_without_membership(app, provider, (Some(csrf), id), &session.claims)
+}
+
+/// The page of a database that fails.
+pub fn unavailable(app: &App, visitor: &Visitor, error: &dyn std::error::Error) -> Response {
+    let failure = Failure {
+        detail: Some(error.to_string()),
+        retry_after: Some(1),
+        ..Failure::of(Reason::DatabaseUnavailable)
+    };
+    failed(app, visitor, &failure)
+}
+
+/// The answer where there is no page: a page for people, and the answer of all unknown paths for
+/// programs.
+pub async fn no_page(app: Arc<App>, visitor: &Visitor, uri: Uri) -> Response {
+    if visitor.wants_a_page() {
+        failed_uncounted(&app, visitor, &Failure::of(Reason::PathUnknown))
+    } else {
+        not_found(State(app), ClientAddress(visitor.address), uri).await
+    }
 }
 
 fn page_without_membership(
     app: &App,
     provider: &IdentityProvider,
-    (csrf, id): (Option<String>, Option<EventId>),
+    (csrf, id): (Option<String>, EventId),
     claims: &serde_json::Map<String, serde_json::Value>,
 ) -> Response {
     let reason = Reason::NoMembership;
     let page = NoMembershipPage {
-        frame: Frame::new(&app.config.own),
+        frame: Frame::new(&app.config),
         csrf,
         provider: provider.display_name.clone(),
         claims: serde_json::to_string_pretty(claims).unwrap_or_default(),
         reason,
         reason_link: uri_of(reason, &app.config.own),
-        id: id.map(|id| id.to_string()),
+        id: id.to_string(),
         // The provider may remember one account and let nobody choose another.
         link: sign_in_link(&app.config.own, provider, &ReturnTo::default(), true),
     };
@@ -143,8 +168,9 @@ fn page_without_membership(
 }
 
 /// The answer where no page can be made.
-pub fn internal(app: &App) -> Response {
+pub fn unrendered(app: &App, error: &askama::Error) -> Response {
     let id = EventId::new(app.clock.now());
+    tracing::error!(error_id = %id, %error, "a page cannot be rendered");
     let text = format!("{} ({id})", Reason::Internal.sentence());
     (StatusCode::INTERNAL_SERVER_ERROR, text).into_response()
 }
@@ -196,6 +222,7 @@ fn heading(failure: &Failure) -> &'static str {
         Reason::RateLimited => "Too many attempts",
         Reason::DatabaseUnavailable => "The server cannot be used at the moment",
         Reason::BodyTooLarge => "The form is too large",
+        Reason::PathUnknown => "There is no such page",
         Reason::PersonDisabled => "Your account is disabled",
         _ if failure.is_step_up => "You did not confirm that it is you",
         _ => "You were not signed in",

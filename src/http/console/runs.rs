@@ -240,7 +240,7 @@ pub async fn list(inside: Inside, Path(name): Path<String>) -> Result<Response, 
     let page = RunsPage {
         frame: inside.frame(),
         shell: inside.shell([
-            ("Carnet", links.home().to_owned()),
+            ("Home", links.home().to_owned()),
             (place.name(), links.principal(place.name())),
         ]),
         principal: place.name().to_owned(),
@@ -325,7 +325,7 @@ pub async fn show(
     let page = RunPage {
         frame: inside.frame(),
         shell: inside.shell([
-            ("Carnet", links.home().to_owned()),
+            ("Home", links.home().to_owned()),
             (place.name(), links.principal(place.name())),
             ("Runs", links.runs(place.name())),
         ]),

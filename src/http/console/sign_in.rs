@@ -7,20 +7,20 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{OriginalUri, Path, State};
 use axum::http::header::SET_COOKIE;
 use axum::http::{HeaderValue, StatusCode};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 
-use super::super::address::ClientAddress;
-use super::super::error::not_found;
 use super::account::answer_unless_live;
 use super::cookies;
 use super::page::{Choice, Frame, LeavePage, SignInPage, render, see_other, sign_in_link};
-use super::refused::{Failure, failed, failed_uncounted, no_membership, of_sign_in};
+use super::posted::posted_at_any_time;
+use super::refused::{Failure, failed, failed_uncounted, no_membership, no_page, of_sign_in};
 use super::visitor::Visitor;
 use crate::app::App;
+use crate::config::OwnUrls;
 use crate::limits::SignInStep;
 use crate::model::IdentityProvider;
-use crate::people::session::{Fresh, StartRefused, Started, Write, start};
-use crate::people::{self, Begun, Purpose, ReturnTo, SignInRefusal, SignedIn};
+use crate::people::session::{self, Fresh, StartRefused, Started, Write, start};
+use crate::people::{self, Begun, Purpose, ReturnTo, SignedIn};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 
@@ -32,12 +32,12 @@ pub async fn choose(State(app): State<Arc<App>>, visitor: Visitor) -> Response {
     let mut providers: Vec<Choice> = enabled
         .map(|provider| Choice {
             display_name: provider.display_name.clone(),
-            link: link(&app, provider, &return_to),
+            link: sign_in_link(&app.config.own, provider, &return_to, false),
         })
         .collect();
     providers.sort_by(|one, other| one.display_name.cmp(&other.display_name));
     let page = SignInPage {
-        frame: Frame::new(&app.config.own),
+        frame: Frame::new(&app.config),
         providers,
     };
     render(&app, StatusCode::OK, &page, None)
@@ -48,15 +48,14 @@ pub async fn choose(State(app): State<Arc<App>>, visitor: Visitor) -> Response {
 pub async fn begin(
     State(app): State<Arc<App>>,
     Path(name): Path<String>,
-    address: ClientAddress,
-    uri: OriginalUri,
+    OriginalUri(uri): OriginalUri,
     visitor: Visitor,
 ) -> Response {
     let Some(provider) = enabled(&app, &name) else {
-        return not_found(State(app), address, uri.0).await;
+        return no_page(app, &visitor, uri).await;
     };
-    let return_to = visitor.return_to();
-    let again = link(&app, &provider, &return_to);
+    let (return_to, asks_again) = (visitor.return_to(), visitor.asks_again());
+    let again = sign_in_link(&app.config.own, &provider, &return_to, asks_again);
     if let Some(answer) = answer_unless_opened(&app, &visitor, &provider, &again) {
         return answer;
     }
@@ -64,7 +63,7 @@ pub async fn begin(
         Ok(()) => {}
         Err(refusal) => return limited(&app, &visitor, refusal, again),
     }
-    let purpose = if visitor.asks_again() {
+    let purpose = if asks_again {
         Purpose::SignInAgain
     } else {
         Purpose::SignIn
@@ -80,46 +79,43 @@ pub async fn begin(
 pub async fn callback(
     State(app): State<Arc<App>>,
     Path(name): Path<String>,
-    address: ClientAddress,
-    uri: OriginalUri,
+    OriginalUri(uri): OriginalUri,
     visitor: Visitor,
 ) -> Response {
     let Some(provider) = enabled(&app, &name) else {
-        return not_found(State(app), address, uri.0).await;
+        return no_page(app, &visitor, uri).await;
     };
-    let again = link(&app, &provider, &ReturnTo::default());
+    let own = &app.config.own;
+    let again = sign_in_link(own, &provider, &ReturnTo::default(), false);
     if let Some(answer) = answer_unless_opened(&app, &visitor, &provider, &again) {
         return answer;
     }
-    let is_ours = people::has_attempt(&app, &visitor.query, &visitor.cookies);
-    let step = SignInStep::Callback;
-    if is_ours && let Err(refusal) = app.limits.take_sign_in(step, visitor.address) {
-        return limited(&app, &visitor, refusal, again);
-    }
-    let finished = people::finish(&app, &provider, &visitor.query, &visitor.cookies).await;
+    let (query, address) = (&visitor.query, visitor.address);
+    let finished = people::finish(&app, &provider, query, &visitor.cookies, address).await;
     let (attempt, mut response) = match finished {
         Ok(signed_in) => {
             let response = signed_in_as(&app, &visitor, &provider, &signed_in).await;
             (Some(signed_in.attempt), response)
         }
         Err(mut refusal) => {
-            note_refused(&app, &visitor, &provider, &refusal);
+            if let Some(sub) = &refusal.sub {
+                session::refused(&app, &provider, sub, refusal.reason, address).await;
+            }
             let attempt = refusal.attempt.take().map(String::from);
             let return_to = refusal.return_to.take().unwrap_or_default();
-            let again = if refusal.is_step_up {
-                return_to.url(&app.config.own)
-            } else {
-                // With the log-in that the provider remembers it would say the same again.
-                let asks_again = refusal.reason == Reason::SecondFactorMissing;
-                sign_in_link(&app.config.own, &provider, &return_to, asks_again)
-            };
+            let (reason, is_step_up) = (refusal.reason, refusal.is_step_up);
+            let again = again_after(own, &provider, &return_to, reason, is_step_up);
             let failure = of_sign_in(refusal, &provider, again);
-            let answer = if is_ours { failed } else { failed_uncounted };
+            let answer = if attempt.is_some() {
+                failed
+            } else {
+                failed_uncounted
+            };
             (attempt, answer(&app, &visitor, &failure))
         }
     };
     // An attempt is over once it is answered.
-    if let Some(over) = attempt.and_then(|name| cookies::cleared(&name, &app.config.own)) {
+    if let Some(over) = attempt.and_then(|name| cookies::cleared(&name, own)) {
         response.headers_mut().append(SET_COOKIE, over);
     }
     response
@@ -132,56 +128,70 @@ async fn signed_in_as(
     provider: &Arc<IdentityProvider>,
     signed_in: &SignedIn,
 ) -> Response {
-    let again = || link(app, provider, &signed_in.return_to);
+    let is_step_up = signed_in.step_up.is_some();
     let started = start(app, signed_in, &visitor.cookies, visitor.address).await;
-    let failure = match started {
-        Ok(Started { cookie, session }) => {
-            let kind = if signed_in.step_up.is_some() {
-                "step_up"
-            } else {
-                "sign_in"
-            };
+    let refused = match started {
+        Ok(Started {
+            cookie,
+            session,
+            person,
+        }) => {
+            let kind = if is_step_up { "step_up" } else { "sign_in" };
             metrics::counter!("carnet_sign_ins_total", "kind" => kind).increment(1);
             let address = visitor.address.map(|address| address.to_string());
-            let (person, id) = (session.person.id, session.id);
-            tracing::info!(%person, session = %id, kind, identity_provider = provider.name, address, "signed in");
+            tracing::info!(%person, %session, kind, identity_provider = provider.name, address, "signed in");
             let cookie = cookies::of_session(&cookie, &app.config.own);
             return see_other(&signed_in.return_to.url(&app.config.own), cookie);
         }
         Err(StartRefused::NoMembership) => {
             return no_membership(app, visitor, provider, &signed_in.claims);
         }
-        Err(StartRefused::OtherPerson) => Failure::at(Reason::OtherPerson, provider),
-        Err(StartRefused::Disabled) => Failure::at(Reason::PersonDisabled, provider),
-        Err(error @ (StartRefused::ProviderDisabled | StartRefused::ProviderChanged)) => Failure {
-            detail: Some(error.to_string()),
-            ..Failure::at(Reason::SignInExpired, provider)
-        },
-        Err(StartRefused::Unavailable(error)) => Failure {
-            detail: Some(error.to_string()),
-            ..Failure::of(Reason::DatabaseUnavailable)
-        },
+        Err(refused) => refused,
     };
-    let again = Some(again());
-    failed(app, visitor, &Failure { again, ..failure })
+    let (own, return_to, reason) = (&app.config.own, &signed_in.return_to, refused.reason());
+    let failure = Failure {
+        detail: Some(refused.to_string()),
+        retry_after: matches!(refused, StartRefused::Unavailable(_)).then_some(1),
+        again: Some(again_after(own, provider, return_to, reason, is_step_up)),
+        is_step_up,
+        ..Failure::at(reason, provider)
+    };
+    failed(app, visitor, &failure)
+}
+
+/// Where a person tries again. After a step-up that is the page that asked for it: another sign-in
+/// would end the session of whoever is signed in.
+fn again_after(
+    own: &OwnUrls,
+    provider: &IdentityProvider,
+    return_to: &ReturnTo,
+    reason: Reason,
+    is_step_up: bool,
+) -> String {
+    if is_step_up {
+        return return_to.url(own);
+    }
+    // With the log-in that the provider remembers it would say the same again.
+    let asks_again = matches!(reason, Reason::SecondFactorMissing | Reason::PersonDisabled);
+    sign_in_link(own, provider, return_to, asks_again)
 }
 
 /// `POST /console/step-up`: sends the browser to the provider for a new proof of identity, by a page
 /// and not by a redirect.
 pub async fn step_up(
     State(app): State<Arc<App>>,
-    visitor: Visitor,
+    mut visitor: Visitor,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    let return_to = match visitor.posted(&app, body) {
-        Ok(return_to) => return_to,
-        Err(refused) => return *refused,
+    let return_to = match posted_at_any_time(&app, &visitor, body) {
+        Ok(fields) => ReturnTo::read(fields.text("return_to")),
+        Err(refused) => return refused.into_response(),
     };
     let session = match answer_unless_live(&app, &visitor).await {
         Ok(session) => session,
         Err(answer) => return answer,
     };
-    let again = Frame::new(&app.config.own).home;
+    let again = Frame::new(&app.config).home;
     if let Fresh::Never(reason) = session.freshness(&app, Write::Rules) {
         let failure = Failure {
             again: Some(again),
@@ -194,6 +204,7 @@ pub async fn step_up(
         Ok(()) => {}
         Err(refusal) => return limited(&app, &visitor, refusal, again),
     }
+    visitor.give_up_turn();
     let person = &session.person;
     let purpose = Purpose::StepUp {
         session: session.id,
@@ -206,7 +217,7 @@ pub async fn step_up(
         Ok(begun) => {
             let cookies = of_attempt(&app, &begun);
             let page = LeavePage {
-                frame: Frame::new(&app.config.own),
+                frame: Frame::new(&app.config),
                 heading: "Confirm that it is you",
                 sentence: format!("{} asks you now who you are.", provider.display_name),
                 location: begun.location,
@@ -243,11 +254,6 @@ fn enabled(app: &App, name: &str) -> Option<Arc<IdentityProvider>> {
     found.filter(|provider| provider.enabled).cloned()
 }
 
-/// The path that begins a sign-in.
-fn link(app: &App, provider: &IdentityProvider, return_to: &ReturnTo) -> String {
-    sign_in_link(&app.config.own, provider, return_to, false)
-}
-
 fn of_attempt(app: &App, begun: &Begun) -> Vec<HeaderValue> {
     let own = &app.config.own;
     let stale = begun.stale.iter();
@@ -265,20 +271,4 @@ fn limited(app: &App, visitor: &Visitor, refusal: Refusal, again: String) -> Res
         ..refusal.into()
     };
     failed(app, visitor, &failure)
-}
-
-/// Records that a person was refused whom the provider confirmed.
-fn note_refused(
-    app: &App,
-    visitor: &Visitor,
-    provider: &IdentityProvider,
-    refusal: &SignInRefusal,
-) {
-    if let Some(sub) = &refusal.sub {
-        let event = people::session::refused(app, provider, sub, refusal.reason);
-        app.audit(crate::audit::AuditEvent {
-            address: visitor.address,
-            ..event
-        });
-    }
 }

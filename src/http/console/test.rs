@@ -177,7 +177,7 @@ fn page(
     let page = TestPage {
         frame: inside.frame(),
         shell: inside.shell([
-            ("Carnet", links.home().to_owned()),
+            ("Home", links.home().to_owned()),
             (name, links.principal(name)),
         ]),
         principal: name.to_owned(),

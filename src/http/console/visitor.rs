@@ -4,42 +4,45 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::body::Bytes;
-use axum::extract::FromRequestParts;
-use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequestParts, OriginalUri};
 use axum::http::header::{COOKIE, HeaderName, ORIGIN};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::Response;
+use axum::http::{HeaderMap, Method};
 use cookie::Cookie;
 
 use super::super::address::ClientAddress;
-use super::super::media::check_media_type;
-use super::refused::{Failure, failed};
+use super::super::reasons::wants_html;
 use crate::app::App;
-use crate::form::{Parameters, TokenForm};
+use crate::limits::AddressAdmission;
+use crate::people::ReturnTo;
 use crate::people::csrf::Sender;
-use crate::people::{ReturnTo, session};
-use crate::reason::Reason;
 
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 const PURPOSE: HeaderName = HeaderName::from_static("sec-purpose");
-/// The fields of our forms.
-const FIELDS: Parameters = Parameters {
-    known: &[&["csrf", "return_to"]],
-    repeatable: &[],
-};
+
+/// The only turn of an address that is over its limit.
+#[derive(Clone, Debug)]
+pub struct Turn(#[expect(dead_code, reason = "it is held, and not read")] Arc<AddressAdmission>);
+
+impl Turn {
+    pub fn of(admission: AddressAdmission) -> Self {
+        Self(Arc::new(admission))
+    }
+}
 
 /// Who sends a request.
 #[derive(Debug)]
 pub struct Visitor {
     pub cookies: Vec<(String, String)>,
     pub address: Option<IpAddr>,
+    /// The page that was asked for, if it is one of the console that a browser can go to.
+    pub here: ReturnTo,
     /// The query as it was sent, without the question mark.
     pub query: String,
     headers: HeaderMap,
+    turn: Option<Turn>,
 }
 
 impl FromRequestParts<Arc<App>> for Visitor {
@@ -48,11 +51,28 @@ impl FromRequestParts<Arc<App>> for Visitor {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Infallible> {
         let ClientAddress(address) = ClientAddress::from_request_parts(parts, app).await?;
         Ok(Self {
+            here: here(parts, app),
             cookies: cookies(&parts.headers),
             address,
             query: parts.uri.query().unwrap_or_default().to_owned(),
             headers: parts.headers.clone(),
+            turn: parts.extensions.remove(),
         })
+    }
+}
+
+/// The page that a request asks for. Forms are sent to paths that need not have one.
+fn here(parts: &Parts, app: &App) -> ReturnTo {
+    if parts.method != Method::GET {
+        return ReturnTo::default();
+    }
+    let uri = parts.extensions.get();
+    let uri = uri.map_or(&parts.uri, |OriginalUri(whole)| whole);
+    let below = uri.path().strip_prefix(app.config.own.path());
+    let path = below.unwrap_or_else(|| uri.path());
+    match uri.query() {
+        Some(query) => ReturnTo::read(&format!("{path}?{query}")),
+        None => ReturnTo::read(path),
     }
 }
 
@@ -98,9 +118,8 @@ impl Visitor {
 
     /// Where a sign-in leads back to, as the query says.
     pub fn return_to(&self) -> ReturnTo {
-        let mut pairs = url::form_urlencoded::parse(self.query.as_bytes());
-        let named = pairs.find(|(name, _)| name == "return_to");
-        named.map_or_else(ReturnTo::default, |(_, path)| ReturnTo::read(&path))
+        let named = self.parameter("return_to");
+        named.map_or_else(ReturnTo::default, |path| ReturnTo::read(&path))
     }
 
     /// Whether the request may be that of a person who opens a page, by what the browser says (Fetch
@@ -114,41 +133,19 @@ impl Visitor {
         !in_advance && is(&FETCH_MODE, "navigate") && is(&FETCH_DEST, "document")
     }
 
-    /// Whether the provider has to ask again who the person is, as the query says.
-    pub fn asks_again(&self) -> bool {
-        let mut pairs = url::form_urlencoded::parse(self.query.as_bytes());
-        pairs.any(|(name, value)| name == "prompt" && value == "login")
+    /// Whether the visitor is a browser that shows pages, by `Accept`.
+    pub fn wants_a_page(&self) -> bool {
+        wants_html(&self.headers)
     }
 
-    /// Checks that a form comes from one of our pages: by the token that belongs to the session, and
-    /// by what the browser says of the sender. Returns where the form leads back to.
-    pub fn posted(
-        &self,
-        app: &App,
-        body: Result<Bytes, BytesRejection>,
-    ) -> Result<ReturnTo, Box<Response>> {
-        let refuse = |reason| Err(Box::new(failed(app, self, &Failure::of(reason))));
-        let body = match body {
-            Ok(body) => body,
-            Err(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-                return refuse(Reason::BodyTooLarge);
-            }
-            Err(_) => return refuse(Reason::CsrfInvalid),
-        };
-        let sender = Sender {
-            origin: text(&self.headers, &ORIGIN),
-            fetch_site: text(&self.headers, &FETCH_SITE),
-        };
-        let form = check_media_type(&self.headers).and_then(|()| TokenForm::parse(&body, &FIELDS));
-        let Ok(form) = form else {
-            return refuse(Reason::CsrfInvalid);
-        };
-        let expected = session::csrf(app, &self.cookies);
-        let is_ours = expected.is_some_and(|csrf| csrf.is(form.get("csrf")));
-        if !is_ours || !sender.may_be_ours(&app.config.own) {
-            return refuse(Reason::CsrfInvalid);
-        }
-        let return_to = form.get("return_to").map(ReturnTo::read);
-        Ok(return_to.unwrap_or_default())
+    /// Lets the next request of an address that is over its limit begin, before this one waits for
+    /// a provider.
+    pub fn give_up_turn(&mut self) {
+        self.turn = None;
+    }
+
+    /// Whether the provider has to ask again who the person is, as the query says.
+    pub fn asks_again(&self) -> bool {
+        self.parameter("prompt").as_deref() == Some("login")
     }
 }

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::super::address::whole_path;
 use super::super::error::Caller;
-use super::super::received::read_whole;
+use super::super::received::{MAX_BODY_BYTES, read_whole};
 use super::super::revoke::{is_of_holder, revoke_by_holder};
 use crate::app::App;
 use crate::config::OwnUrls;
@@ -76,7 +76,7 @@ impl FromRequest<Arc<App>> for DoorRequest {
             SentProof::None => Vec::new(),
             _ => reached(&parts, at_host, &app.config.own),
         };
-        let body = read_whole(body).await?;
+        let body = read_whole(body, MAX_BODY_BYTES).await?;
         Ok(Self {
             app: app.clone(),
             server,

@@ -5,14 +5,13 @@ use std::net::IpAddr;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
-use super::{CookieSecret, Roles, Session, id_token_purpose, seal_owner};
+use super::{AUTH_TIME, CookieSecret, Roles, id_token_purpose, seal_owner};
 use crate::app::App;
 use crate::audit::{AuditEvent, FoldKey, Outcome};
 use crate::clock::Timestamp;
 use crate::ids::{PersonId, SessionId};
 use crate::model::IdentityProvider;
 use crate::people::SignedIn;
-use crate::people::csrf::Csrf;
 use crate::reason::Reason;
 use crate::store::{NewSession, Person, SessionBegun, StoreError, StoredSession};
 
@@ -20,7 +19,8 @@ use crate::store::{NewSession, Person, SessionBegun, StoreError, StoredSession};
 #[derive(Debug)]
 pub struct Started {
     pub cookie: CookieSecret,
-    pub session: Session,
+    pub session: SessionId,
+    pub person: PersonId,
 }
 
 /// Why nobody is let in, although the provider says who it is.
@@ -34,10 +34,26 @@ pub enum StartRefused {
     ProviderDisabled,
     #[error("another person is signed in in this browser")]
     OtherPerson,
+    #[error("the session that asked for the step-up is not the one of this browser any more")]
+    SessionReplaced,
     #[error("the provider was changed since it answered")]
     ProviderChanged,
     #[error(transparent)]
     Unavailable(#[from] StoreError),
+}
+
+impl StartRefused {
+    /// The reason that the person is told.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::NoMembership => Reason::NoMembership,
+            Self::Disabled => Reason::PersonDisabled,
+            Self::OtherPerson => Reason::OtherPerson,
+            Self::SessionReplaced => Reason::SignInExpired,
+            Self::ProviderDisabled | Self::ProviderChanged => Reason::ProviderChanged,
+            Self::Unavailable(_) => Reason::DatabaseUnavailable,
+        }
+    }
 }
 
 /// Begins the session of a person who signed in. The session that `cookies` name ends: after each
@@ -45,11 +61,27 @@ pub enum StartRefused {
 ///
 /// # Errors
 ///
-/// If no membership gives the person a role, or if the person was disabled: then nothing is written
-/// but an audit event. If the provider was changed since it answered, by other rules than those that
-/// judged the answer. If the answer is to a step-up, and the browser has the session of another
-/// person meanwhile.
+/// If no membership gives the person a role, or if the person was disabled. If the provider was
+/// changed since it answered, by other rules than those that judged the answer. If the answer is to a
+/// step-up, and the browser does not have the session any more that asked for it. Nothing is written
+/// then but an audit event.
 pub async fn start(
+    app: &App,
+    signed_in: &SignedIn,
+    cookies: &[(String, String)],
+    address: Option<IpAddr>,
+) -> Result<Started, StartRefused> {
+    let started = begin(app, signed_in, cookies, address).await;
+    if let Err(why) = &started
+        && !matches!(why, StartRefused::Unavailable(_))
+    {
+        let (provider, sub) = (&signed_in.provider, &signed_in.sub);
+        refused(app, provider, sub, why.reason(), address).await;
+    }
+    started
+}
+
+async fn begin(
     app: &App,
     signed_in: &SignedIn,
     cookies: &[(String, String)],
@@ -61,16 +93,21 @@ pub async fn start(
     let provider = provider.ok_or(StartRefused::ProviderDisabled)?;
     let roles = carnet_engine::people::roles(&snapshot, &provider, &signed_in.claims, now);
     if roles.is_empty() {
-        let event = refused(app, &provider, &signed_in.sub, Reason::NoMembership);
-        app.audit(AuditEvent { address, ..event });
         return Err(StartRefused::NoMembership);
     }
     let old = CookieSecret::of(cookies, &app.config.own).map(|old| old.hash());
-    if let (Some(_), Some(old)) = (&signed_in.step_up, &old)
-        && let Some((_, present)) = app.store.session_of_cookie(old).await?
-        && (present.identity_provider, &present.sub) != (provider.id, &signed_in.sub)
-    {
-        return Err(StartRefused::OtherPerson);
+    if let Some(asked) = signed_in.step_up {
+        let present = match &old {
+            Some(old) => app.store.session_of_cookie(old).await?,
+            None => None,
+        };
+        let (session, person) = present.ok_or(StartRefused::SessionReplaced)?;
+        if (person.identity_provider, &person.sub) != (provider.id, &signed_in.sub) {
+            return Err(StartRefused::OtherPerson);
+        }
+        if session.id != asked {
+            return Err(StartRefused::SessionReplaced);
+        }
     }
     let secret = CookieSecret::generate();
     let new = NewSession {
@@ -84,34 +121,38 @@ pub async fn start(
         address,
         ..began(&new.session, signed_in, &roles, now)
     };
-    let stored = new.session.clone();
+    let session = new.session.id;
     match app.store.begin_session(new, event).await? {
-        SessionBegun::Disabled(person) => {
-            let event = refused(app, &provider, &person.sub, Reason::PersonDisabled);
-            app.audit(AuditEvent {
-                address,
-                person: Some(person.id),
-                ..event
-            });
-            Err(StartRefused::Disabled)
-        }
+        SessionBegun::Disabled(_) => Err(StartRefused::Disabled),
         SessionBegun::ProviderChanged => Err(StartRefused::ProviderChanged),
-        SessionBegun::Begun(person) => {
-            let csrf = Csrf::of(&secret, &app.config.own);
-            Ok(Started {
-                session: Session::of(stored, person, provider, roles, csrf),
-                cookie: secret,
-            })
-        }
+        SessionBegun::Begun(person) => Ok(Started {
+            cookie: secret,
+            session,
+            person: person.id,
+        }),
     }
 }
 
-/// The audit event of a person who is not let in. Repetitions within an hour are counted in one.
-pub fn refused(app: &App, provider: &IdentityProvider, sub: &str, reason: Reason) -> AuditEvent {
+/// Records that a person is not let in whom the provider confirmed. Repetitions within an hour are
+/// counted in one event.
+pub async fn refused(
+    app: &App,
+    provider: &IdentityProvider,
+    sub: &str,
+    reason: Reason,
+    address: Option<IpAddr>,
+) {
     let now = app.clock.now();
     let hour = now.seconds().div_euclid(3600).to_string();
-    AuditEvent {
+    let person = app.store.person_at(provider.id, sub).await;
+    let person = person.unwrap_or_else(|error| {
+        tracing::warn!(%error, "the person of a refused sign-in cannot be looked up");
+        None
+    });
+    app.audit(AuditEvent {
+        address,
         reason: Some(reason),
+        person: person.map(|person| person.id),
         subject: Some(sub.to_owned()),
         fold: Some(FoldKey::new(
             &["sign-in", &provider.name, sub, reason.code(), &hour],
@@ -119,7 +160,7 @@ pub fn refused(app: &App, provider: &IdentityProvider, sub: &str, reason: Reason
         )),
         detail: json!({ "identity_provider": provider.name }).to_string(),
         ..AuditEvent::new(now, Outcome::SignInRefused)
-    }
+    });
 }
 
 fn person(signed_in: &SignedIn, now: Timestamp) -> Person {
@@ -181,7 +222,8 @@ fn began(
     let detail = json!({
         "identity_provider": signed_in.provider.name, "session": session.id, "username": signed_in.username,
         "step_up": signed_in.step_up.is_some(), "second_factor": session.second_factor,
-        "auth_time": session.auth_time.map(|at| at.to_string()), "acr": session.acr, "amr": session.amr,
+        "auth_time": session.auth_time.map(|at| at.to_string()),
+        "auth_time_of_provider": session.claims.contains_key(AUTH_TIME), "acr": session.acr, "amr": session.amr,
         "roles": of_server, "principals": principals,
     });
     AuditEvent {

@@ -61,6 +61,20 @@ impl Store {
         Ok(row.map(of_person_row))
     }
 
+    /// The person with this `sub` at an identity provider.
+    pub async fn person_at(
+        &self,
+        provider: IdentityProviderId,
+        sub: &str,
+    ) -> Result<Option<Person>, StoreError> {
+        let row = person::Entity::find()
+            .filter(person::Column::IdentityProvider.eq(provider.0))
+            .filter(person::Column::Sub.eq(sub))
+            .one(&self.read)
+            .await?;
+        Ok(row.map(of_person_row))
+    }
+
     /// People in the order in which they were first seen.
     pub async fn people(
         &self,

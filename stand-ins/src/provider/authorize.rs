@@ -124,7 +124,9 @@ fn cookie(headers: &HeaderMap) -> Option<String> {
 }
 
 fn redirect(mut to: Url, parameters: &[(&str, &str)]) -> Response {
-    to.query_pairs_mut().extend_pairs(parameters);
+    if !parameters.is_empty() {
+        to.query_pairs_mut().extend_pairs(parameters);
+    }
     let headers = [
         (LOCATION, to.to_string()),
         (CACHE_CONTROL, "no-store".to_owned()),

@@ -1,6 +1,7 @@
 //! A server with an identity provider, and a browser that keeps cookies.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -27,6 +28,12 @@ pub struct Provider {
     pub is_away: Arc<Mutex<bool>>,
     /// Whether its metadata names `auth_time`.
     pub names_auth_time: Arc<Mutex<bool>>,
+    /// Every code verifier that came.
+    pub verifiers: Arc<Mutex<Vec<String>>>,
+    /// Its metadata and tokens are answered while nobody holds this.
+    pub gate: Arc<tokio::sync::Mutex<()>>,
+    /// How many requests came to the gate.
+    pub came: Arc<AtomicUsize>,
 }
 
 impl Provider {
@@ -37,11 +44,26 @@ impl Provider {
             id_tokens: Arc::default(),
             is_away: Arc::default(),
             names_auth_time: Arc::new(Mutex::new(true)),
+            verifiers: Arc::default(),
+            gate: Arc::default(),
+            came: Arc::default(),
+        }
+    }
+
+    async fn pass_the_gate(&self) {
+        self.came.fetch_add(1, Ordering::SeqCst);
+        drop(self.gate.lock().await);
+    }
+
+    /// Waits until so many requests came to the gate.
+    pub async fn has_come(&self, number: usize) {
+        while self.came.load(Ordering::SeqCst) < number {
+            tokio::task::yield_now().await;
         }
     }
 
     pub fn router(&self) -> Router {
-        let (tokens, keys) = (self.clone(), self.clone());
+        let (tokens, keys, gate) = (self.clone(), self.clone(), self.clone());
         let metadata = json!({
             "issuer": PROVIDER, "authorization_endpoint": format!("{PROVIDER}/authorize"), "token_endpoint": format!("{PROVIDER}/token"),
             "jwks_uri": format!("{PROVIDER}/jwks"), "end_session_endpoint": format!("{PROVIDER}/logout"), "response_types_supported": ["code"],
@@ -53,6 +75,7 @@ impl Provider {
             .route(
                 "/.well-known/openid-configuration",
                 get(async move || {
+                    gate.pass_the_gate().await;
                     if *away.lock().unwrap() {
                         return StatusCode::BAD_GATEWAY.into_response();
                     }
@@ -69,14 +92,19 @@ impl Provider {
             )
             .route(
                 "/token",
-                post(async move |body: Bytes| tokens.exchange(&body)),
+                post(async move |body: Bytes| {
+                    tokens.pass_the_gate().await;
+                    tokens.exchange(&body)
+                }),
             )
     }
 
     fn exchange(&self, body: &[u8]) -> axum::response::Response {
-        let mut form = url::form_urlencoded::parse(body);
-        let code = form.find(|(name, _)| name == "code").unwrap().1;
-        let Some(claims) = self.codes.lock().unwrap().remove(&*code) else {
+        let form: HashMap<String, String> =
+            url::form_urlencoded::parse(body).into_owned().collect();
+        let verifier = form["code_verifier"].clone();
+        self.verifiers.lock().unwrap().push(verifier);
+        let Some(claims) = self.codes.lock().unwrap().remove(&form["code"]) else {
             return (
                 StatusCode::BAD_REQUEST,
                 axum::Json(json!({ "error": "invalid_grant" })),
@@ -294,26 +322,38 @@ impl Browser<'_> {
 
     /// Signs in as the person with these claims.
     pub async fn sign_in(&mut self, people: &People, claims: &Value) -> Answer {
-        let begun = self.get("/console/sign-in/corp").await;
-        assert_eq!(begun.status, 303, "{}", begun.text());
-        let location = begun.header("location").unwrap().to_owned();
+        let location = self.begin("/console/sign-in/corp").await;
         self.come_back(people, &location, claims).await
+    }
+
+    /// Where this page, which begins a sign-in, sends the browser.
+    pub async fn begin(&mut self, path: &str) -> String {
+        let begun = self.get(path).await;
+        assert_eq!(begun.status, 303, "{}", begun.text());
+        begun.header("location").unwrap().to_owned()
     }
 
     /// Proves anew who one is.
     pub async fn step_up(&mut self, people: &People, claims: &Value) -> Answer {
+        let location = self.begin_step_up(&[]).await;
+        self.come_back(people, &location, claims).await
+    }
+
+    /// Where the browser is sent to prove anew who one is.
+    pub async fn begin_step_up(&mut self, fields: &[(&str, &str)]) -> String {
         let csrf = self.csrf().await;
-        let page = self.post("/console/step-up", &[("csrf", &csrf)]).await;
+        let form = [&[("csrf", csrf.as_str())], fields].concat();
+        let page = self.post("/console/step-up", &form).await;
         assert_eq!(page.status, 200, "{}", page.text());
         let location = link(&page.text());
         assert!(
             location.starts_with(&format!("{PROVIDER}/authorize?")),
             "{location}"
         );
-        self.come_back(people, &location, claims).await
+        location
     }
 
-    async fn come_back(&mut self, people: &People, location: &str, claims: &Value) -> Answer {
+    pub async fn come_back(&mut self, people: &People, location: &str, claims: &Value) -> Answer {
         let query = people
             .provider
             .answer(location, people.server.now(), claims);

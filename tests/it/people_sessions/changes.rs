@@ -26,9 +26,15 @@ async fn judged(people: &People, browser: &mut Browser<'_>) -> SignedIn {
         .answer(location, people.server.now(), &People::ada());
     let rules = people.server.app.rules();
     let provider = Arc::clone(rules.identity_provider_named("corp").unwrap());
-    finish(&people.server.app, &provider, &query, &cookies(browser))
-        .await
-        .unwrap()
+    finish(
+        &people.server.app,
+        &provider,
+        &query,
+        &cookies(browser),
+        None,
+    )
+    .await
+    .unwrap()
 }
 
 #[tokio::test]
@@ -105,11 +111,23 @@ async fn a_sign_in_that_was_judged_by_an_older_version_of_its_provider_is_refuse
     // The other replica has not read the change yet.
     for app in [app, &stale.app] {
         let started = session::start(app, &signed_in, &cookies(&browser), None).await;
+        let refused = started.unwrap_err();
         assert!(
-            matches!(started, Err(StartRefused::ProviderChanged)),
-            "{started:?}"
+            matches!(refused, StartRefused::ProviderChanged),
+            "{refused:?}"
         );
+        assert_eq!(refused.reason().code(), "provider_changed");
     }
+    stale.app.flush_audit().await;
+    let events = people.server.audit("outcome=sign_in_refused").await;
+    let counts = events.iter().map(|event| event["count"].as_u64().unwrap());
+    assert_eq!(counts.sum::<u64>(), 2, "{events:#?}");
+    assert!(
+        events
+            .iter()
+            .all(|event| event["reason"] == "provider_changed" && event["subject"] == "ada-1"),
+        "{events:#?}"
+    );
     assert_eq!(
         (people.count("session").await, people.count("person").await),
         (0, 0)

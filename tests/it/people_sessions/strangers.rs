@@ -5,7 +5,7 @@ use axum::http::{HeaderValue, Request};
 use carnet::clock::Timestamp;
 use serde_json::{Value, json};
 
-use super::browser::{Browser, PROVIDER, People, SESSION, link};
+use super::browser::{Browser, PROVIDER, People, SESSION};
 use super::{ended, refused};
 
 /// How many refusals and sign-ins an address has a minute in these tests.
@@ -36,7 +36,7 @@ fn is_within(people: &People) -> bool {
 }
 
 #[tokio::test]
-async fn images_and_frames_of_other_sites_use_up_no_limit_of_an_address() {
+async fn people_csrf_1__images_and_frames_of_other_sites_use_up_no_limit_of_an_address() {
     let people = People::with(FEW).await;
     let mut browser = people.browser();
     browser.address = Some(ADDRESS);
@@ -72,6 +72,135 @@ async fn images_and_frames_of_other_sites_use_up_no_limit_of_an_address() {
         let answer = browser.send("GET", BEGIN, &opened, Vec::new()).await;
         assert_eq!(answer.status, status, "{}", answer.text());
     }
+}
+
+#[tokio::test]
+async fn people_csrf_1__a_form_of_another_site_uses_up_no_limit_of_an_address() {
+    let people = People::with(FEW).await;
+    let mut browser = people.signed_in().await;
+    let csrf = browser.csrf().await;
+    browser.address = Some(ADDRESS);
+    let forms = [
+        ("application/x-www-form-urlencoded", format!("csrf={csrf}")),
+        ("text/plain", "csrf=x".to_owned()),
+        ("application/x-www-form-urlencoded", "x".repeat(300 * 1024)),
+    ];
+    let foreign = async |browser: &mut Browser<'_>, path: &str| {
+        for (media_type, form) in &forms {
+            for (name, value) in [
+                ("origin", "https://evil.test"),
+                ("origin", "null"),
+                ("sec-fetch-site", "cross-site"),
+            ] {
+                let headers = [
+                    ("host", "as.test"),
+                    ("content-type", media_type),
+                    (name, value),
+                ];
+                let body = form.clone().into_bytes();
+                let answer = browser.send("POST", path, &headers, body).await;
+                refused(&answer, 403, "csrf_invalid");
+            }
+        }
+    };
+    for path in ["/console/sign-out", "/console/step-up"] {
+        foreign(&mut browser, path).await;
+    }
+    assert!(is_within(&people));
+    assert_eq!(people.count("session").await, 1);
+    // Those of our own pages with a wrong token, and of programs, count.
+    for sender in [&[("origin", "https://as.test")][..], &[]] {
+        assert!(is_within(&people));
+        let form = [("csrf", "x")];
+        let answer = browser.post_with("/console/sign-out", sender, &form).await;
+        refused(&answer, 403, "csrf_invalid");
+    }
+    assert!(!is_within(&people));
+    // Beyond the limit they are refused as before, and take no turn.
+    let limits = &people.server.app.limits;
+    let _turn = limits.admit(ADDRESS.parse().ok()).await.unwrap();
+    foreign(&mut browser, "/console/step-up").await;
+}
+
+#[tokio::test]
+async fn an_invented_cookie_counts_wherever_it_is_looked_up() {
+    for path in ["/console/sign-out", "/console/signed-out"] {
+        let people = People::with(FEW).await;
+        let mut stranger = people.browser();
+        stranger.address = Some(ADDRESS);
+        for count in 0..2 {
+            assert!(is_within(&people), "{count}");
+            let secret = carnet::ids::random::<32>();
+            let cookie = carnet_jose::base64url(secret);
+            stranger.cookies.insert(SESSION.to_owned(), cookie);
+            let answer = if path == "/console/sign-out" {
+                // Whoever invents a cookie can make the token of its forms.
+                let all = [&b"carnet csrf\0https://as.test\0"[..], &secret].concat();
+                let csrf = carnet_jose::base64url(carnet_jose::sha256(&all));
+                stranger.post(path, &[("csrf", &csrf)]).await
+            } else {
+                stranger.get(path).await
+            };
+            assert!(matches!(answer.status, 200 | 303), "{}", answer.text());
+            assert_eq!(stranger.session(), None);
+        }
+        assert!(!is_within(&people), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn an_address_over_its_limit_keeps_its_turn_neither_for_a_slow_form_nor_for_a_provider() {
+    let people = People::with(FEW).await;
+    let browser = people.signed_in().await;
+    // It has not read the provider's metadata yet.
+    let node = people.server.another_node().await;
+    let mut browser = Browser {
+        server: &node,
+        address: Some(ADDRESS),
+        ..browser
+    };
+    let csrf = browser.csrf().await;
+    let address: Option<std::net::IpAddr> = ADDRESS.parse().ok();
+    for _ in 0..10 {
+        node.app.limits.note_refusal(address);
+    }
+    let mut other = browser.clone();
+
+    let never = futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>();
+    let peer = std::net::SocketAddr::new(address.unwrap(), 4000);
+    let slow = Request::post("/console/sign-out")
+        .header("host", "as.test")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .extension(axum::extract::ConnectInfo(peer));
+    let slow = slow.body(Body::from_stream(never)).unwrap();
+    tokio::select! {
+        biased;
+        answer = node.send(slow) => panic!("{}", answer.text()),
+        page = other.get("/console") => assert_eq!(page.status, 200, "{}", page.text()),
+    }
+
+    let began = people
+        .provider
+        .came
+        .load(std::sync::atomic::Ordering::SeqCst);
+    let gate = people.provider.gate.clone().lock_owned().await;
+    let form = [("csrf", csrf.as_str())];
+    let asked = browser.post("/console/step-up", &form);
+    let waits = async {
+        people.provider.has_come(began + 1).await;
+        let page = other.get("/console").await;
+        assert_eq!(page.status, 200, "{}", page.text());
+        drop(gate);
+    };
+    let (asked, ()) = tokio::join!(asked, waits);
+    assert_eq!(asked.status, 200, "{}", asked.text());
+    // A sign-in begins and ends without a turn: it has a limit of its own.
+    let turn = node.app.limits.admit(address).await.unwrap();
+    assert!(turn.is_on_probation());
+    browser.cookies.clear();
+    let answer = browser.sign_in(&people, &People::ada()).await;
+    assert_eq!(answer.status, 303, "{}", answer.text());
+    assert!(browser.session().is_some());
 }
 
 #[tokio::test]
@@ -162,18 +291,32 @@ async fn a_cookie_that_is_no_text_hides_no_other_cookie() {
 async fn control_characters_of_a_provider_reach_neither_the_database_nor_a_terminal() {
     let people = People::new().await;
     let mut claims = People::ada();
-    claims["name"] = json!("Ada\u{0}\u{1b}[31m Lovelace");
+    claims["name"] = json!("Ada\u{0}\u{1b}[31m \u{202e}Lovelace\u{2066}\u{200f}");
     claims["preferred_username"] = json!("ada\u{7}");
     claims["email"] = json!("ada\u{0}@corp.test");
     claims["acr"] = json!("a\u{0}");
+    claims["amr"] = json!(["otp", "\u{1b}[2J"]);
     let mut browser = people.browser();
     let answer = browser.sign_in(&people, &claims).await;
     assert_eq!(answer.status, 303, "{}", answer.text());
     let shown = people.server.admin("GET", "people", Value::Null).await;
     let shown = &shown.json()["items"][0];
-    assert_eq!(shown["name"], "Ada\u{fffd}\u{fffd}[31m Lovelace");
+    assert_eq!(
+        shown["name"],
+        "Ada\u{fffd}\u{fffd}[31m \u{fffd}Lovelace\u{fffd}\u{fffd}"
+    );
     assert_eq!(shown["username"], "ada\u{fffd}");
     assert_eq!(shown["email"], "ada\u{fffd}@corp.test");
+    let path = format!("people/{}/sessions", people.person().await);
+    let sessions = people.server.admin("GET", &path, Value::Null).await.json();
+    let session = &sessions["items"][0];
+    assert_eq!(session["acr"], "a\u{fffd}");
+    assert_eq!(session["amr"], json!(["otp", "\u{fffd}[2J"]));
+    // An id is taken as it is, or not at all.
+    claims["sub"] = json!("ada\u{0}1");
+    let answer = people.browser().sign_in(&people, &claims).await;
+    refused(&answer, 403, "id_token_invalid");
+    assert_eq!(people.count("person").await, 1);
 }
 
 #[tokio::test]
@@ -192,6 +335,7 @@ async fn the_page_without_membership_shows_no_secret_of_the_sign_in() {
     for shown in ["ada-1", "strangers"] {
         assert!(page.contains(shown), "{shown}: {page}");
     }
+    assert!(page.contains("groups&#34;"), "{page}");
     for name in hidden {
         assert!(!page.contains(&format!("{name}&#34;")), "{name}: {page}");
     }
@@ -212,24 +356,4 @@ async fn a_person_who_is_disabled_is_not_forgotten() {
         assert!(!store.prune_people(later, 10).await.unwrap());
         assert_eq!(people.count("person").await, i64::from(!enabled));
     }
-}
-
-#[tokio::test]
-async fn a_step_up_is_not_answered_in_a_browser_in_which_somebody_else_is_signed_in() {
-    let people = People::new().await;
-    let mut browser = people.signed_in().await;
-    let csrf = browser.csrf().await;
-    let page = browser.post("/console/step-up", &[("csrf", &csrf)]).await;
-    let location = link(&page.text());
-    let mut bob = People::ada();
-    bob["sub"] = json!("bob-2");
-    assert_eq!(browser.sign_in(&people, &bob).await.status, 303);
-    let session = browser.session();
-    let now = people.server.now();
-    let query = people.provider.answer(&location, now, &People::ada());
-    let answer = browser.get(&format!("{BEGIN}/callback?{query}")).await;
-    refused(&answer, 403, "other_person");
-    assert_eq!(browser.session(), session);
-    let page = browser.get("/console").await;
-    assert!(page.text().contains("bob-2"), "{}", page.text());
 }

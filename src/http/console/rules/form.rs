@@ -226,7 +226,7 @@ fn platforms(inside: &Inside, place: &Place, catalog: &Catalog) -> Response {
     let page = PlatformPage {
         frame: inside.frame(),
         shell: inside.shell([
-            ("Carnet", links.home().to_owned()),
+            ("Home", links.home().to_owned()),
             (name, links.principal(name)),
         ]),
         principal: name.to_owned(),
@@ -504,7 +504,7 @@ fn page(
     let page = FormPage {
         frame: inside.frame(),
         shell: inside.shell([
-            ("Carnet", links.home().to_owned()),
+            ("Home", links.home().to_owned()),
             (name, links.principal(name)),
         ]),
         heading,

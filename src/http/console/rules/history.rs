@@ -99,7 +99,7 @@ pub async fn history(
     let page = HistoryPage {
         frame: inside.frame(),
         shell: inside.shell([
-            ("Carnet", links.home().to_owned()),
+            ("Home", links.home().to_owned()),
             (name, links.principal(name)),
             (&rule.name, links.rule(name, &rule.name)),
         ]),

@@ -138,7 +138,7 @@ async fn page(inside: &Inside, place: &Place, rule: &Rule) -> Result<RulePage, I
     Ok(RulePage {
         frame: inside.frame(),
         shell: inside.shell([
-            ("Carnet", links.home().to_owned()),
+            ("Home", links.home().to_owned()),
             (principal, links.principal(principal)),
         ]),
         principal: principal.to_owned(),

@@ -42,7 +42,7 @@ pub async fn snippets(
     let page = SnippetsPage {
         frame: inside.frame(),
         shell: inside.shell([
-            ("Carnet", links.home().to_owned()),
+            ("Home", links.home().to_owned()),
             (name, links.principal(name)),
             (&rule.name, links.rule(name, &rule.name)),
         ]),
