@@ -167,7 +167,10 @@ mod tests {
     #[test]
     fn a_page_is_printed_as_the_shell_prints_it() {
         let shown = text(PAGE);
-        assert_eq!(shown, "Signed in as Pat.\nUser peter\n{\n  \"sub\": \"1\"\n}");
+        assert_eq!(
+            shown,
+            "Signed in as Pat.\nUser peter\n{\n  \"sub\": \"1\"\n}"
+        );
         let script = format!("{TEXT}; printf '%s' \"$PAGE\" | text");
         let printed = std::process::Command::new("sh")
             .args(["-ec", &script])
