@@ -45,6 +45,7 @@ mod conditions;
 mod configuration;
 mod connections;
 mod consent;
+mod console_rules;
 mod decision_vectors;
 mod delegation;
 mod deployment;

@@ -1,6 +1,6 @@
 //! Sessions of people: how they begin, what they are worth, and how they end; and the pages around them.
 
-mod browser;
+pub mod browser;
 mod changes;
 mod faults;
 mod step_up;

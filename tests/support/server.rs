@@ -24,7 +24,7 @@ use super::{CARNET, FakeNetwork, TestDb};
 pub const START: i64 = 1_800_000_000;
 
 /// A server of a test.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct TestServer {
     pub app: Arc<App>,
     pub clock: Arc<ManualClock>,
@@ -32,7 +32,7 @@ pub struct TestServer {
     pub db: Arc<TestDb>,
     pub router: Router,
     settings: Vec<(String, String)>,
-    _background: Background,
+    _background: Arc<Background>,
 }
 
 /// An answer, read whole.
@@ -112,7 +112,7 @@ impl TestServer {
             db,
             router,
             settings,
-            _background: background,
+            _background: Arc::new(background),
         }
     }
 
