@@ -68,6 +68,9 @@ const acts = {
   async press({ role, name }) {
     await page.getByRole(role, { name, exact: true }).click({ noWaitAfter: true })
   },
+  async press_first({ selector }) {
+    await page.locator(selector).first().click({ noWaitAfter: true })
+  },
   async fill({ label, value }) {
     await page.getByLabel(label, { exact: true }).fill(value)
   },

@@ -177,6 +177,12 @@ impl Browser {
         self.act("press", json!({ "role": "link", "name": link }));
     }
 
+    /// Follows the first link that a selector of CSS finds.
+    #[track_caller]
+    pub fn press_first(&self, selector: &str) {
+        self.act("press_first", json!({ "selector": selector }));
+    }
+
     #[track_caller]
     pub fn fill(&self, label: &str, value: &str) {
         self.act("fill", json!({ "label": label, "value": value }));
@@ -200,7 +206,7 @@ impl Browser {
     #[track_caller]
     pub fn tab_to(&self, name: &str) {
         let mut passed = Vec::new();
-        for _ in 0..20 {
+        for _ in 0..60 {
             self.key("Tab");
             let focus = self.text_of("focus", json!({}));
             if focus == name {

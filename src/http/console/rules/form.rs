@@ -346,9 +346,13 @@ async fn work(inside: &Inside, written: &Written<'_>, sent: &Posted) -> Result<R
         .as_ref()
         .is_some_and(|checked| !checked.warnings.is_empty());
     let is_accepted = !has_warnings || fields.has("accept_warnings");
+    // Only what was to be saved is refused.
+    let refused = match action {
+        "save" => StatusCode::UNPROCESSABLE_ENTITY,
+        _ => StatusCode::OK,
+    };
     if !findings.problems.is_empty() {
-        let status = StatusCode::UNPROCESSABLE_ENTITY;
-        return Ok(page(inside, written, fields, findings, status));
+        return Ok(page(inside, written, fields, findings, refused));
     }
     if action != "save" {
         return Ok(page(inside, written, fields, findings, StatusCode::OK));
