@@ -201,6 +201,15 @@ fn what_no_rule_can_say_is_a_mistake_at_its_entry() {
             "match.claims",
             "once",
         ),
+        (
+            "github-actions",
+            &[(
+                "match.claims",
+                "a = {\"any_of\": [\"x\"], \"any_of\": [\"y\"]}",
+            )],
+            "match.claims",
+            "in one way",
+        ),
     ] {
         let problems = read(profile, pairs).problems;
         assert!(
@@ -257,7 +266,7 @@ fn what_is_not_touched_in_a_form_stays_as_it_is_stored() {
     let form = github.form();
     let stored = map(json!({
         "repository": "o/r", "events": { "any_of": ["push"] }, "ref": ["odd"], "require_ref_protected": false,
-        "environment": "a", "workflow_binding": "caller", "claims": { "a=b": "c" },
+        "environment": "a", "workflow_binding": "caller", "claims": { "a=b": "c" }, "runner_environment": "self-hosted",
     }));
     let mut shown = form.fill(&stored).sent;
     assert_eq!(
