@@ -43,7 +43,7 @@ async fn the_catalog_of_a_principal_holds_what_its_rules_may_name() {
     );
     let issuer = |host: &str, more: Value| {
         let mut document = json!({
-            "profile": "generic", "issuer": format!("https://{host}.example") ,
+            "profile": "generic", "issuer": format!("https://{host}.example"),
         });
         document
             .as_object_mut()
