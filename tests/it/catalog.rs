@@ -115,7 +115,7 @@ async fn the_catalog_of_a_principal_holds_what_its_rules_may_name() {
         "input": { "kind": "text", "many": true, "globs": true }, "shorthand": "refs/heads/", "with": {},
     });
     assert_eq!(filters[0], branch);
-    assert_eq!(of_github["filters_needed"].is_string(), true);
+    assert!(of_github["filters_needed"].is_string());
     assert_eq!(forms.len(), 2);
 
     // Whoever may read one principal's rules reads its catalog and no other, and changes nothing.
