@@ -213,5 +213,5 @@ fn line(name: &str, value: &Value) -> String {
 /// Whether a text can stand in a line without quotation marks.
 fn is_bare(text: &str) -> bool {
     let is_json = serde_json::from_str::<Value>(text).is_ok();
-    !is_json && text.trim() == text && !text.contains(char::is_control)
+    !is_json && !text.is_empty() && text.trim() == text && !text.contains(char::is_control)
 }
