@@ -84,6 +84,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::profile::{Profiles, Terms};
+    use crate::trust::normalise;
 
     fn permission(value: Value) -> PermissionDocument {
         serde_json::from_value(value).unwrap()
@@ -110,5 +112,42 @@ mod tests {
             said(&["create"], None),
             "create new packages at npm: @octo/*, octo"
         );
+    }
+
+    #[test]
+    fn every_example_of_a_form_is_a_value_that_can_be_saved() {
+        for profile in Profiles::load(None).unwrap().iter() {
+            let form = profile.form();
+            for entry in form.entries() {
+                let Some(example) = &entry.example else {
+                    continue;
+                };
+                let tick = entry.tick.clone().unwrap_or_default();
+                let sent = [
+                    (entry.key.clone(), example.clone()),
+                    (tick, "on".to_owned()),
+                ];
+                let read = form.read(&sent);
+                assert_eq!(read.problems, [], "{}: {}", profile.name, entry.key);
+                let terms = Terms {
+                    issuer_claim: (entry.field == "upstream")
+                        .then(|| "/federated_claims/connector_id".to_owned()),
+                    ..Terms::default()
+                };
+                let problems = normalise(profile, &terms, &read.matched)
+                    .err()
+                    .unwrap_or_default();
+                let pointer = format!("/{}", entry.field);
+                let of_value = problems.iter().find(|problem| {
+                    problem.pointer.starts_with(&pointer)
+                        && !problem.detail.contains("together with")
+                });
+                // The two ids that `match_names` asks for are not there.
+                assert_eq!(of_value, None, "{}: {}", profile.name, entry.key);
+                let shown = form.fill(&read.matched);
+                assert!(shown.rest.is_empty(), "{}: {}", profile.name, entry.key);
+                assert_eq!(entry.text(&shown.sent), example, "{}", profile.name);
+            }
+        }
     }
 }

@@ -13,7 +13,7 @@ use form::{Parts, form};
 use judged::{asked, weak_rule};
 
 use super::claims::ClaimSpec;
-use super::file::{AtLeastFile, DefaultsFile, FieldFile, NarrowingFile, ProfileFile};
+use super::file::{AtLeastFile, DefaultsFile, FieldFile, NarrowingFile, ProfileFile, WorkloadFile};
 use super::{AtLeast, Check, Defaults, Field, People, Profile, Template};
 use crate::reason::Reason;
 
@@ -97,19 +97,8 @@ fn assemble(name: &str, mut file: ProfileFile, claims: &Claims) -> Result<Profil
         .iter()
         .filter_map(|file| keep(requirement(file, claims), &mut errors))
         .collect();
-    let template = |text: &str| Template::parse(text, |name| claims.get(name).cloned());
-    let workload_id = keep(template(&file.workload.id), &mut errors);
-    let workload_urls = file
-        .workload
-        .urls
-        .iter()
-        .filter_map(|entry| {
-            Some((
-                entry.issuer.clone(),
-                keep(template(&entry.url), &mut errors)?,
-            ))
-        })
-        .collect();
+    let workload_id = keep(template(&file.workload.id, claims), &mut errors);
+    let workload_urls = urls(&file.workload, claims, &mut errors);
     let event = file
         .event_claim
         .as_ref()
@@ -162,6 +151,19 @@ fn assemble(name: &str, mut file: ProfileFile, claims: &Claims) -> Result<Profil
             .collect(),
         form,
     })
+}
+
+fn template(text: &str, claims: &Claims) -> Result<Template, String> {
+    Template::parse(text, |name| claims.get(name).cloned())
+}
+
+/// The issuers of a platform and the templates of the URLs of its runs.
+fn urls(file: &WorkloadFile, claims: &Claims, errors: &mut Vec<String>) -> Vec<(String, Template)> {
+    let templates = file.urls.iter().filter_map(|entry| {
+        let url = keep(template(&entry.url, claims), errors)?;
+        Some((entry.issuer.clone(), url))
+    });
+    templates.collect()
 }
 
 /// The names of fields that the file refers to and does not define.

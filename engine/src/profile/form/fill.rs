@@ -80,6 +80,11 @@ impl Form {
         let Spelling::Texts { list, .. } = first.spelling else {
             return shown_whole(first, value);
         };
+        // Such a control, and the check behind it, knows no other form.
+        let takes_many = matches!(first.input, Input::Text { many: true, .. });
+        if !takes_many && !value.is_string() {
+            return None;
+        }
         let mut shown: Vec<Shown<'f>> = Vec::new();
         for piece in pieces(value, list)? {
             let (entry, text) = entries.iter().find_map(|entry| {

@@ -31,6 +31,7 @@ pub const CLAIMS: &str = "claims";
 
 /// The form of a profile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = RuleForm)]
 pub struct Form {
     /// Whose workloads are meant: shown first, each with its value.
     pub main: Vec<Entry>,
@@ -46,6 +47,7 @@ pub struct Form {
 
 /// One control of a form, or a checkbox with a control.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = RuleFormEntry)]
 pub struct Entry {
     /// The name under which the HTML form sends the value, unique in the form: `match.ref.branch`.
     pub key: String,
@@ -71,6 +73,7 @@ pub struct Entry {
 /// The kind of control.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
+#[schema(as = RuleFormInput)]
 pub enum Input {
     /// A text.
     Text {
@@ -177,9 +180,8 @@ impl Entry {
     fn given<'s>(&self, sent: &'s Sent) -> Option<&'s str> {
         let text = self.text(sent).trim();
         match (&self.tick, &self.input) {
-            (_, Input::Flag) => self.is_ticked(sent).then_some(text),
             (_, Input::Choice { default, .. }) if default.as_deref() == Some(text) => None,
-            (Some(_), _) => self.is_ticked(sent).then_some(text),
+            (_, Input::Flag) | (Some(_), _) => self.is_ticked(sent).then_some(text),
             (None, _) => Some(text).filter(|text| !text.is_empty()),
         }
     }

@@ -52,9 +52,9 @@ impl Sentence {
         let mut before = " ".to_owned();
         while !rest.is_empty() {
             let (field, after) = rest.split_once('}').ok_or_else(wrong)?;
-            parts.push((before, field.to_owned()));
+            parts.push((std::mem::take(&mut before), field.to_owned()));
             let (between, further) = after.split_once('{').unwrap_or((after, ""));
-            before = between.to_owned();
+            between.clone_into(&mut before);
             rest = further;
         }
         Ok(Self {

@@ -1,5 +1,6 @@
 //! How the values of a rule are spelt in the controls of a form.
 
+use carnet_jose::json::{self, Limits};
 use serde_json::{Map, Value};
 
 use super::piece::Piece;
@@ -188,15 +189,29 @@ fn read_line(text: &str) -> Result<(String, Value), String> {
             "must be the name of a claim, = and a value; this is {text}"
         ));
     }
-    let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+    let value = match serde_json::from_str(value) {
+        Ok(read) => only_once(value).map(|()| read)?,
+        Err(_) => value.into(),
+    };
     Ok((name.to_owned(), value))
+}
+
+/// Refuses JSON that the admin API would refuse, such as an object with a member twice.
+fn only_once(value: &str) -> Result<(), String> {
+    let read = json::value(value.as_bytes(), Limits::DOCUMENT);
+    read.map(|_| ())
+        .map_err(|error| format!("must be JSON that can be read in one way: {error}"))
 }
 
 fn line(name: &str, value: &Value) -> String {
     match value {
-        Value::String(text) if serde_json::from_str::<Value>(text).is_err() => {
-            format!("{name} = {text}")
-        }
+        Value::String(text) if is_bare(text) => format!("{name} = {text}"),
         value => format!("{name} = {value}"),
     }
+}
+
+/// Whether a text can stand in a line without quotation marks.
+fn is_bare(text: &str) -> bool {
+    let is_json = serde_json::from_str::<Value>(text).is_ok();
+    !is_json && !text.is_empty() && text.trim() == text && !text.contains(char::is_control)
 }
