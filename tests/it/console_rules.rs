@@ -166,7 +166,7 @@ async fn an_owner_adds_a_rule_and_sees_what_becomes_of_it() {
             "<a href=\"#match.ref.branch\">Branch</a>: must be filled in",
             "<a href=\"#name\">Name of the rule</a>: must be given",
             "<a href=\"#permission.0.packages\">Packages</a>",
-            "id=\"match.ref.branch\" name=\"match.ref.branch\" value=\"\" autocomplete=\"off\" spellcheck=\"false\" autocapitalize=\"off\" aria-describedby=\"match.ref.branch.help match.ref.branch.problem\" aria-invalid=\"true\"",
+            "aria-describedby=\"match.ref.branch.help match.ref.branch.problem\" aria-invalid=\"true\"></textarea>",
         ],
     );
 
@@ -323,7 +323,7 @@ async fn people_see_1__runs_and_rules_of_others_are_on_no_page() {
         let page = mallory.get(path).await;
         assert_eq!(page.status, 200);
         assert!(!page.text().contains("repo:octo-org"), "{}", page.text());
-        assert!(!page.text().contains("Got a token"), "{}", page.text());
+        assert!(!page.text().contains("<td>Got a token"), "{}", page.text());
     }
     // What is joel's does not exist for her.
     let run = owner.get("/console/principals/joel/runs").await.text();
@@ -486,7 +486,7 @@ async fn a_rule_is_changed_as_it_was_seen_and_deleted_by_its_name() {
         &[
             "value=\"octo-org/octo-repo\"",
             "name=\"version\" value=\"1\"",
-            "name=\"match.ref.branch\" value=\"main\"",
+            ">main</textarea>",
         ],
     );
 
@@ -679,7 +679,12 @@ async fn people_one_1__test_it_explain_and_token_give_one_verdict() {
         let explained = site.world.server.form("/explain", &asked).await.json();
         let answer = site.world.server.form("/token", &asked).await;
         let is_allowed = answer.status == 200;
-        assert_eq!(explained["verdict"] == "allow", is_allowed, "{explained}");
+        assert_eq!(
+            explained["verdict"] == "allow",
+            is_allowed,
+            "{explained} {}",
+            answer.text()
+        );
         let heading = if is_allowed {
             "It would get a token"
         } else {

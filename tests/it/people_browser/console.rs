@@ -3,13 +3,13 @@
 use serde_json::{Value, json};
 
 use super::{Site, TWO_FACTORS, admin};
-use crate::support::{GH, JWT_BEARER, ServerProcess, TestKey, encode, github};
+use crate::support::{FakeIssuer, GH, JWT_BEARER, ServerProcess, TestKey, encode, github};
 
 const REGISTRY: &str = "https://npm.example";
 const PRINCIPAL: &str = "/console/principals/octo-org";
 
-/// A site with a platform, a registry, a viewer, and a key with which the platform signs.
-async fn start() -> Option<(Site, ServerProcess, TestKey)> {
+/// A site with a platform, a registry and a viewer.
+async fn start() -> Option<(Site, ServerProcess, FakeIssuer)> {
     let (site, server) = Site::start().await?;
     let key = TestKey::rsa(0);
     let member = |group: &str, role: &str| json!({ "identity_provider": "corp", "match": { "groups": [group] }, "role": role, "principal": "octo-org" });
@@ -26,17 +26,17 @@ async fn start() -> Option<(Site, ServerProcess, TestKey)> {
     let folder = site.installed.db.folder();
     std::fs::write(folder.join("rules.json"), objects.to_string()).unwrap();
     site.command(&["apply", "-f", "rules.json", "--yes"]);
-    Some((site, server, key))
+    Some((site, server, FakeIssuer::new(GH, key)))
 }
 
 /// What the job gets that names the principal, and the status.
-async fn run(site: &Site, key: &TestKey, branch: &str) -> (u16, Value) {
+async fn run(site: &Site, platform: &FakeIssuer, branch: &str) -> (u16, Value) {
     let now = std::time::SystemTime::now();
     let now = now.duration_since(std::time::UNIX_EPOCH).unwrap();
     let claims = github(i64::try_from(now.as_secs()).unwrap())
         .with("aud", site.origin.as_str())
         .on_ref(&format!("refs/heads/{branch}"), "branch");
-    let assertion = key.sign(&json!(claims.0));
+    let assertion = platform.sign(&claims);
     let form = encode(&[
         ("grant_type", JWT_BEARER),
         ("assertion", &assertion),
@@ -71,7 +71,7 @@ fn write_rule(site: &Site) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn people_page_1__an_owner_adds_a_rule_by_keyboard_and_sees_its_first_use() {
-    let Some((site, _server, key)) = start().await else {
+    let Some((site, _server, platform)) = start().await else {
         return;
     };
     let browser = &site.browser;
@@ -114,7 +114,7 @@ async fn people_page_1__an_owner_adds_a_rule_by_keyboard_and_sees_its_first_use(
     browser.examine("rule-unused");
 
     // The page looks by itself.
-    let (status, refused) = run(&site, &key, "dev").await;
+    let (status, refused) = run(&site, &platform, "dev").await;
     assert_eq!(status, 400, "{refused}");
     let page = browser.shows("What arrived since, and was refused");
     assert!(
@@ -122,7 +122,7 @@ async fn people_page_1__an_owner_adds_a_rule_by_keyboard_and_sees_its_first_use(
         "{page}"
     );
     browser.examine("console-waiting");
-    let (status, token) = run(&site, &key, "main").await;
+    let (status, token) = run(&site, &platform, "main").await;
     assert_eq!(status, 200, "{token}");
     browser.shows("In use");
     browser.has_no_complaints();
@@ -156,7 +156,7 @@ async fn people_page_1__an_owner_adds_a_rule_by_keyboard_and_sees_its_first_use(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn people_page_1__rules_are_written_tested_and_stopped_without_scripts() {
-    let Some((site, _server, _key)) = start().await else {
+    let Some((site, _server, _platform)) = start().await else {
         return;
     };
     let browser = &site.browser;
@@ -194,7 +194,7 @@ async fn people_page_1__rules_are_written_tested_and_stopped_without_scripts() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_viewer_finds_no_form_and_an_operator_vouches() {
-    let Some((site, _server, _key)) = start().await else {
+    let Some((site, _server, _platform)) = start().await else {
         return;
     };
     let browser = &site.browser;
