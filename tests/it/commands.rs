@@ -743,7 +743,7 @@ async fn contract_2__the_lines_of_quickstart_can_be_pasted() {
         "\"reason\":\"ref_mismatch\"",
         // The person who signs in, and out, and the one who may not.
         "Signed in as Peter Publisher\n",
-        "joel owner joel-owners\n",
+        "joel  owner joel-owners\n",
         "You are signed out here\n",
         "/console/sign-in\n",
         "Reason no_membership\n",

@@ -381,7 +381,7 @@ fn people_sign_in_at_a_stand_in_with_a_loopback_address_of_its_own() {
         "(a stand-in for the company's: three people, no passwords)",
         "/console/sign-in/corp/callback\n",
         "Signed in as Peter Publisher\n",
-        "joel owner joel-owners\n",
+        "joel  owner joel-owners\n",
         "200 OK\nYou are signed out here\n",
         "303 See Other, to http://127.0.0.1:",
         "403 Forbidden\nNo membership lets you in\n",

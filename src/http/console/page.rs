@@ -81,7 +81,7 @@ pub fn sign_in_page(app: &App, return_to: &ReturnTo) -> String {
 }
 
 /// A time, for programs and for people.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Moment {
     pub iso: String,
     pub text: String,

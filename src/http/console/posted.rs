@@ -31,6 +31,13 @@ impl Fields {
             .unwrap_or_default()
     }
 
+    /// The only field of this name; `None` if there are several.
+    pub fn only(&self, name: &str) -> Option<&str> {
+        let mut named = self.0.iter().filter(|(sent, _)| sent == name);
+        let (_, value) = named.next()?;
+        named.next().is_none().then_some(value)
+    }
+
     /// All fields of this name.
     pub fn all<'f>(&'f self, name: &'f str) -> impl Iterator<Item = &'f str> {
         let named = self.0.iter().filter(move |(sent, _)| sent == name);
@@ -86,7 +93,7 @@ pub fn posted(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Posted, Instead> {
     let fields = fields(app, visitor, body)?;
-    if session.csrf.is(Some(fields.text("csrf"))) {
+    if session.csrf.is(fields.only("csrf")) {
         Ok(Posted::Now(fields))
     } else if visitor.sender().is_ours(&app.config.own) {
         Ok(Posted::Before(fields))
@@ -103,7 +110,7 @@ pub fn posted_at_any_time(
 ) -> Result<Fields, Instead> {
     let fields = fields(app, visitor, body)?;
     let expected = session::csrf(app, &visitor.cookies);
-    if expected.is_some_and(|csrf| csrf.is(Some(fields.text("csrf")))) {
+    if expected.is_some_and(|csrf| csrf.is(fields.only("csrf"))) {
         Ok(fields)
     } else {
         Err(refused(app, visitor, Reason::CsrfInvalid))

@@ -104,11 +104,6 @@ async fn people_page_1__an_owner_adds_a_rule_by_keyboard_and_sees_its_first_use(
     assert!(said.contains("May publish to npm: @octo/*."), "{said}");
     browser.tab_to("Save");
     browser.key("Enter");
-    browser.shows("I have read the warnings");
-    browser.tab_to("accept_warnings");
-    browser.key("Space");
-    browser.tab_to("Save");
-    browser.key("Enter");
     let page = browser.shows("Not used yet");
     assert!(page.contains("id-token: write"), "{page}");
     browser.examine("rule-unused");
@@ -173,7 +168,6 @@ async fn people_page_1__rules_are_written_tested_and_stopped_without_scripts() {
     write_rule(&site);
     browser.press("Check");
     browser.shows("What this rule does");
-    browser.tick("I have read the warnings, and want the rule as it is");
     browser.press("Save");
     browser.shows("Not used yet");
     browser.follow("Test the rules");
@@ -202,7 +196,6 @@ async fn a_viewer_finds_no_form_and_an_operator_vouches() {
     site.is_signed_in("Ada Lovelace");
     write_rule(&site);
     browser.press("Check");
-    browser.tick("I have read the warnings, and want the rule as it is");
     browser.press("Save");
     browser.shows("Not used yet");
 

@@ -122,14 +122,17 @@ async fn page(inside: &Inside, place: &Place, rule: &Rule) -> Result<RulePage, I
     let now = app.clock.now();
     let (links, principal) = (&inside.links, place.name());
     let members = admin::shown(app, rule);
-    let used = rule.state.last_used_at;
-    let (last_run, refused, snippet) = match used {
+    let last_run = last_of(inside, place, &rule.id).await?;
+    // The rule itself says so some seconds later, and longer than events are kept.
+    let noted = || rule.state.last_used_at.map(Moment::from);
+    let used = last_run.as_ref().map(|run| run.at.clone()).or_else(noted);
+    let (refused, snippet) = match used {
         None => {
             let refused = refused_since(inside, place, rule.updated_at, REFUSED).await?;
             let first = of_rule(inside, rule).snippets.into_iter().next();
-            (None, refused, first)
+            (refused, first)
         }
-        Some(_) => (last_of(inside, place, &rule.id).await?, Vec::new(), None),
+        Some(_) => (Vec::new(), None),
     };
     let state = state(rule, now);
     let document = &rule.document;
@@ -154,7 +157,7 @@ async fn page(inside: &Inside, place: &Place, rule: &Rule) -> Result<RulePage, I
         is_to_review: is_to_review(rule, now),
         next_review: day(&next_review.to_string()),
         vouched: members.get("vouched") == Some(&Value::Bool(true)),
-        used: used.map(Into::into),
+        used,
         last_run,
         refused,
         snippet,
