@@ -299,6 +299,8 @@ fn message_digest(algorithm: Algorithm) -> &'static MdRef {
 
 #[cfg(test)]
 mod tests {
+    use josekit::jws::{ES256, ES384, ES512};
+
     use super::*;
     use crate::SigningKey;
 

@@ -468,7 +468,7 @@ async fn what_must_not_change_is_judged_again_when_the_identity_provider_is_writ
             .await
     };
     let moved = |document: &mut IdentityProviderDocument| {
-        document.issuer = "https://login.test/other".to_owned()
+        document.issuer = "https://login.test/other".to_owned();
     };
     let renamed = |document: &mut IdentityProviderDocument| document.client_id = "other".to_owned();
 

@@ -181,7 +181,7 @@ async fn list<D: Managed>(
         let (items, fitting) = paging::within_answer(page.items.iter().map(|item| Value::Object(show(&app, item))));
         let cut = page.items.get(fitting.saturating_sub(1)).filter(|_| fitting < page.items.len());
         let next = cut.map(D::page_key).or(page.next);
-        Ok(paging::answer(items, next))
+        Ok(paging::answer(&items, next))
     })
     .await
 }
@@ -335,7 +335,7 @@ pub fn bad_query(detail: &str) -> Response {
     invalid_query(detail).into_response()
 }
 
-fn invalid_query(detail: &str) -> Problem {
+pub fn invalid_query(detail: &str) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "invalid_query", detail)
 }
 

@@ -5,7 +5,8 @@ use axum::response::{IntoResponse as _, Response};
 use carnet_jose::{base64url, from_base64url};
 use serde_json::{Value, json};
 
-use super::objects::bad_query;
+use super::objects::invalid_query;
+use super::problem::Problem;
 use crate::json::element_bytes;
 
 /// Items of a page without `limit`.
@@ -16,23 +17,23 @@ const LARGEST_PAGE: u64 = 500;
 /// (`docs/src/reference/limits.md`); the difference is for what surrounds the items.
 const MAX_ANSWER_BYTES: usize = 1000 * 1024;
 
-/// The query parameter `limit`, or what counts without it. The error is the answer.
-pub fn limit(given: Option<u64>) -> Result<u64, Response> {
+/// The query parameter `limit`, or what counts without it.
+pub fn limit(given: Option<u64>) -> Result<u64, Problem> {
     let limit = given.unwrap_or(PAGE);
     if (1..=LARGEST_PAGE).contains(&limit) {
         Ok(limit)
     } else {
-        Err(bad_query("limit must be 1 to 500"))
+        Err(invalid_query("limit must be 1 to 500"))
     }
 }
 
-/// What the query parameter `cursor` says the page begins after. The error is the answer.
-pub fn after<T: std::str::FromStr>(cursor: Option<&str>) -> Result<Option<T>, Response> {
+/// What the query parameter `cursor` says the page begins after.
+pub fn after<T: std::str::FromStr>(cursor: Option<&str>) -> Result<Option<T>, Problem> {
     let read = |cursor: &str| {
         let bytes = from_base64url(cursor)?;
         std::str::from_utf8(&bytes).ok()?.parse().ok()
     };
-    let wrong = || bad_query("cursor must be the next_cursor of another page of this list");
+    let wrong = || invalid_query("cursor must be the next_cursor of another page of this list");
     cursor
         .map(|cursor| read(cursor).ok_or_else(wrong))
         .transpose()
@@ -55,6 +56,6 @@ pub fn within_answer(items: impl Iterator<Item = Value>) -> (Vec<Value>, usize) 
 }
 
 /// A page, and what the next one begins after; `None` for the last page.
-pub fn answer(items: Vec<Value>, next: Option<String>) -> Response {
+pub fn answer(items: &[Value], next: Option<String>) -> Response {
     Json(json!({ "items": items, "next_cursor": next.map(base64url) })).into_response()
 }

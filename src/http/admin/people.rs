@@ -102,7 +102,7 @@ async fn list(
         let last = page.get(fitting.saturating_sub(1));
         let next = last.filter(|_| fitting < found.len());
         let next = next.map(|last| last.id.to_string());
-        Ok(paging::answer(items, next))
+        Ok(paging::answer(&items, next))
     })
     .await
 }

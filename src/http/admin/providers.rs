@@ -109,20 +109,15 @@ fn read(
     if !principal.as_ref().is_none_or(is_there) {
         reader.problem("principal", "must be the name of an existing principal");
     }
-    let claims = match reader.value("claims") {
-        Some(Value::Object(claims)) => match readable(&provider.profile, claims) {
-            Ok(readable) => readable,
-            Err(too_much) => {
-                let detail = format!("would not let the person sign in: {too_much}");
-                reader.problem("claims", detail);
-                Map::new()
-            }
-        },
-        _ => {
-            reader.problem("claims", "must be an object");
-            Map::new()
-        }
+    let claims = match reader.value("claims").map(Value::as_object) {
+        Some(Some(claims)) => readable(&provider.profile, claims)
+            .map_err(|error| format!("would not let the person sign in: {error}")),
+        Some(None) | None => Err("must be an object".to_owned()),
     };
+    let claims = claims.unwrap_or_else(|detail| {
+        reader.problem("claims", detail);
+        Map::new()
+    });
     reader.finish((claims, principal))
 }
 
