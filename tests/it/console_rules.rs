@@ -696,7 +696,12 @@ async fn people_one_1__test_it_explain_and_token_give_one_verdict() {
             shows(&page, &[&format!("<code>{reason}</code>")]);
         }
         // What was tried before was not used up by it.
-        assert_eq!(is_allowed, changed.is_empty(), "{changed:?} {}", answer.text());
+        assert_eq!(
+            is_allowed,
+            changed.is_empty(),
+            "{changed:?} {}",
+            answer.text()
+        );
         // The ids that a first use pins are in the rules of this process a moment later.
         site.world.server.app.refresh().await.unwrap();
     }

@@ -1065,9 +1065,18 @@ fn templates_hold_nothing_that_the_content_policy_would_have_to_allow() {
         }
         // Scripts are files, and a page of ours that opens in another tab gets no hold of this one.
         let scripts = text.matches("<script").count();
-        assert_eq!(scripts, text.matches("<script src=\"{{ frame.script }}\" defer></script>").count(), "{name}");
+        assert_eq!(
+            scripts,
+            text.matches("<script src=\"{{ frame.script }}\" defer></script>")
+                .count(),
+            "{name}"
+        );
         let targets = text.matches("target=").count();
-        assert_eq!(targets, text.matches("target=\"_blank\" rel=\"noopener\"").count(), "{name}");
+        assert_eq!(
+            targets,
+            text.matches("target=\"_blank\" rel=\"noopener\"").count(),
+            "{name}"
+        );
         let attributes = text
             .split(|c: char| c.is_whitespace())
             .filter(|word| word.contains('='));
@@ -1078,10 +1087,13 @@ fn templates_hold_nothing_that_the_content_policy_would_have_to_allow() {
             );
         }
         // Each page has one heading of the first order, in the one landmark of its content.
-        let is_of_others = ["layout.html", "inside.html", "parts.html", "controls.html"].iter().any(|other| path.ends_with(other));
+        let is_of_others = ["layout.html", "inside.html", "parts.html", "controls.html"]
+            .iter()
+            .any(|other| path.ends_with(other));
         if !is_of_others {
             assert_eq!(text.matches("<h1>").count(), 1, "{name}");
-            let bases = ["layout.html", "inside.html"].map(|base| format!("{{% extends \"{base}\" %}}"));
+            let bases =
+                ["layout.html", "inside.html"].map(|base| format!("{{% extends \"{base}\" %}}"));
             assert!(bases.iter().any(|base| text.starts_with(base)), "{name}");
         }
         for form in text.split("<form").skip(1) {
@@ -1090,7 +1102,10 @@ fn templates_hold_nothing_that_the_content_policy_would_have_to_allow() {
                 .iter()
                 .any(|token| form.contains(&format!("name=\"csrf\" value=\"{token}\"")));
             let only_asks = form.contains("method=\"get\"") && !form.contains("csrf");
-            assert!(only_asks || form.contains("method=\"post\"") && has_token, "{name}: {form}");
+            assert!(
+                only_asks || form.contains("method=\"post\"") && has_token,
+                "{name}: {form}"
+            );
         }
     }
     let style = read("assets/console.css");
