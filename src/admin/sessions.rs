@@ -117,10 +117,10 @@ pub fn roles_now(app: &App, session: &StoredSession) -> Vec<String> {
     let Some(provider) = rules.identity_provider(session.identity_provider) else {
         return Vec::new();
     };
-    let roles = carnet_engine::people::roles(&rules, provider, &session.claims, app.clock.now());
-    let of_server = [roles.operator, roles.auditor].into_iter().flatten();
+    let held_now = carnet_engine::people::roles(&rules, provider, &session.claims, app.clock.now());
+    let of_server = [held_now.operator, held_now.auditor].into_iter().flatten();
     let of_server = of_server.map(|held| held.role.as_str().to_owned());
-    let at = roles.principals.iter();
+    let at = held_now.principals.iter();
     let at = at.map(|(principal, held)| format!("{} of {principal}", held.role.as_str()));
     of_server.chain(at).collect()
 }
