@@ -26,6 +26,7 @@ mod revocation;
 mod room;
 mod saving;
 mod sessions;
+mod signing_keys;
 mod transfer;
 
 use crate::keys::SigningKeysError;
@@ -52,8 +53,9 @@ pub use revocation::{AcceptedUntil, EndedRule, Revocation, TokensToRevoke, revok
 pub use saving::{Change, DryRun, Precondition, Saved, delete, save, try_out};
 pub use sessions::{
     ShownPerson, ShownSession, enable_person, end_session, end_sessions_of, find_person,
-    list_people, sessions_of,
+    list_people, roles_now, sessions_of,
 };
+pub use signing_keys::{ShownKey, rotate_signing_key, signing_keys, withdraw_signing_key};
 pub use transfer::accept_transfer;
 
 pub use crate::model::State;

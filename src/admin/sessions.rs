@@ -111,6 +111,20 @@ pub async fn sessions_of(app: &App, id: &str) -> Result<Vec<StoredSession>, Reje
     Ok(app.store.sessions_of(person.id).await?)
 }
 
+/// The roles that the memberships of now give the person of a session, in words.
+pub fn roles_now(app: &App, session: &StoredSession) -> Vec<String> {
+    let rules = app.rules();
+    let Some(provider) = rules.identity_provider(session.identity_provider) else {
+        return Vec::new();
+    };
+    let held_now = carnet_engine::people::roles(&rules, provider, &session.claims, app.clock.now());
+    let of_server = [held_now.operator, held_now.auditor].into_iter().flatten();
+    let of_server = of_server.map(|held| held.role.as_str().to_owned());
+    let at = held_now.principals.iter();
+    let at = at.map(|(principal, held)| format!("{} of {principal}", held.role.as_str()));
+    of_server.chain(at).collect()
+}
+
 /// Lets a person sign in, or no more: then all sessions of the person end.
 pub async fn enable_person(
     app: &App,

@@ -43,7 +43,8 @@ pub enum KeyState {
 }
 
 impl KeyState {
-    fn word(self) -> &'static str {
+    /// The name in JSON and in the database.
+    pub fn word(self) -> &'static str {
         match self {
             Self::Next => "next",
             Self::Active => "active",

@@ -20,6 +20,10 @@ pub struct KeyStatus {
     pub state: KeyState,
     /// How many keys can be used now; `null` if none were fetched.
     pub keys: Option<usize>,
+    /// The `kid`s of the keys that were fetched last and can be used.
+    pub key_ids: Vec<String>,
+    /// Keys that were fetched last and cannot be used, each with the reason.
+    pub unusable: Vec<String>,
     /// When the keys were last fetched, with or without success.
     pub last_fetch_at: Option<String>,
     pub last_success_at: Option<String>,
@@ -79,7 +83,13 @@ impl UpstreamKeys {
         let is_static = matches!(issuer.keys, KeySource::Static { .. });
         let usable_until = |held: &CachedKeys| held.fetched_at.plus_seconds(MOST_STALE);
         let now = self.clock.now();
+        let fetched = held.and_then(|held| held.keys.as_ref());
+        let key_ids = fetched.map(|keys| keys.ids().into_iter().map(str::to_owned).collect());
         KeyStatus {
+            key_ids: key_ids.unwrap_or_default(),
+            unusable: fetched
+                .map(|keys| keys.unusable().to_vec())
+                .unwrap_or_default(),
             trusted_issuer: issuer.name.clone(),
             issuer: issuer.issuer.clone(),
             source: source(&issuer.keys),

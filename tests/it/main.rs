@@ -46,6 +46,7 @@ mod configuration;
 mod connections;
 mod consent;
 mod console_rules;
+mod console_server;
 mod decision_vectors;
 mod delegation;
 mod deployment;

@@ -7,16 +7,14 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use carnet_jose::Algorithm;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::described::{DescribedRoutes, Method, Operation};
 use super::guard::{Access, AdminCaller, guard};
 use super::objects::{document, rejected, respond};
 use super::problem::Problem;
-use crate::admin::{Author, Rejected};
+use crate::admin::{self, Rejected};
 use crate::app::App;
-use crate::audit::{AuditEvent, Outcome};
-use crate::store::{StoreError, StoredKey};
 
 pub fn routes() -> DescribedRoutes {
     let any = || json!({ "type": "object" });
@@ -54,12 +52,8 @@ async fn rotate(State(app): State<Arc<App>>, caller: AdminCaller, body: Bytes) -
         } else {
             algorithm(&document(&body)?)?
         };
-        let event = event(&author, Outcome::Updated, None, &app);
-        let rotated = app
-            .keys
-            .rotate(&app.store, algorithm, app.clock.now(), Some(&event))
-            .await;
-        rotated.map_err(|error| rejected(error.into()))?;
+        let rotated = admin::rotate_signing_key(&app, algorithm, &author).await;
+        rotated.map_err(rejected)?;
         shown(&app).await
     })
     .await
@@ -94,12 +88,8 @@ async fn withdraw(
 ) -> Response {
     respond(async {
         let author = guard(&app, &caller, Access::Write).await?;
-        let event = event(&author, Outcome::Deleted, Some(&key_id), &app);
-        let withdrawn = app
-            .keys
-            .withdraw(&app.store, &key_id, app.clock.now(), Some(&event))
-            .await;
-        withdrawn.map_err(|error| rejected(error.into()))?;
+        let withdrawn = admin::withdraw_signing_key(&app, &key_id, &author).await;
+        withdrawn.map_err(rejected)?;
         // The caller cannot ask for the list itself if this key signed its token.
         shown(&app).await
     })
@@ -107,32 +97,6 @@ async fn withdraw(
 }
 
 async fn shown(app: &App) -> Result<Response, Response> {
-    let keys = app
-        .store
-        .signing_keys()
-        .await
-        .map_err(|error: StoreError| rejected(error.into()))?;
-    let items: Vec<Value> = keys.iter().map(item).collect();
+    let items = admin::signing_keys(app).await.map_err(rejected)?;
     Ok(Json(json!({ "items": items, "next_cursor": null })).into_response())
-}
-
-fn item(key: &StoredKey) -> Value {
-    json!({
-        "kid": key.key_id,
-        "algorithm": key.algorithm,
-        "state": key.state,
-        "created_at": key.created_at.to_string(),
-        "activated_at": key.activated_at.map(|at| at.to_string()),
-        "published_until": key.published_until.map(|at| at.to_string()),
-    })
-}
-
-/// The event of a change to the signing keys. The store adds which keys were changed.
-fn event(author: &Author, outcome: Outcome, key_id: Option<&str>, app: &App) -> AuditEvent {
-    let mut event = author.event(app.clock.now(), outcome);
-    let mut detail = Map::new();
-    detail.insert("kind".to_owned(), "signing key".into());
-    detail.extend(key_id.map(|key_id| ("name".to_owned(), key_id.into())));
-    event.detail = Value::Object(detail).to_string();
-    event
 }

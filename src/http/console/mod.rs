@@ -15,6 +15,7 @@ mod principal;
 mod refused;
 mod rules;
 mod runs;
+mod server;
 mod sign_in;
 mod test;
 mod visitor;
@@ -74,6 +75,7 @@ pub fn routes(app: &Arc<App>) -> Router<Arc<App>> {
         .route("/console/signed-out", get(account::signed_out))
         .route("/console/sessions/{id}/end", post(account::end_session))
         .merge(of_principals())
+        .merge(server::routes())
         .route("/console/assets/{name}", get(assets::asset))
         .route("/console/", any(unknown))
         .route("/console/{*path}", any(unknown))
