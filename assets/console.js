@@ -56,8 +56,9 @@
     })
     // A value that is typed beside a filter is meant to count.
     form.addEventListener('input', (event) => {
+      if (event.target.type === 'checkbox' || event.target.value === '') return
       const box = event.target.closest('.field')?.querySelector('.tick input[type="checkbox"]')
-      if (box && box !== event.target && event.target.value !== '') box.checked = true
+      if (box) box.checked = true
     })
   }
 
