@@ -35,9 +35,9 @@ impl Author {
     /// A person who reads: everything, or what concerns the principals at which the person has a
     /// role.
     pub fn reader(session: &Session, rules: &Snapshot, address: Option<IpAddr>) -> Self {
-        let roles = &session.roles;
-        let sees_everything = roles.may_read_all();
-        let known = roles
+        let held = &session.roles;
+        let sees_everything = held.may_read_all();
+        let known = held
             .principals
             .keys()
             .filter_map(|folded| rules.principal(folded));

@@ -273,9 +273,12 @@ async fn an_owner_adds_a_rule_and_sees_what_becomes_of_it() {
             .await,
         &["Got a token", "octo-org/octo-repo"],
     );
-    shows(
-        &browser.get("/console/principals/joel").await,
-        &["<rect class=\"done\"", "<td>1</td><td>1</td>"],
+    let page = browser.get("/console/principals/joel").await;
+    shows(&page, &["<rect class=\"done\"", "<td>1</td><td>1</td>"]);
+    assert!(
+        !page.text().contains("Only events since"),
+        "{}",
+        page.text()
     );
     shows(
         &browser.get(&format!("{RULE}/history")).await,

@@ -80,7 +80,7 @@ impl AuditQuery {
             self.cursor.as_deref(),
             "cursor must be the next_cursor of another page of this list",
         )
-        .map_err(|problem| AuditRefused::Query(problem))?;
+        .map_err(AuditRefused::Query)?;
         let credential = self.credential(app, author).await?;
         Ok(Search {
             before,
@@ -91,7 +91,7 @@ impl AuditQuery {
                 .filter(|_| author.principals.is_some()),
             filter: self
                 .filter(app, author, credential)
-                .map_err(|problem| AuditRefused::Query(problem))?,
+                .map_err(AuditRefused::Query)?,
         })
     }
 

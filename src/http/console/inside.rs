@@ -85,6 +85,11 @@ impl Place {
     pub fn name(&self) -> &str {
         &self.principal.name
     }
+
+    /// The author of what is tried or changed here, limited to the principal.
+    pub fn author(&self) -> Author {
+        self.reader.clone().limited_to(self.name())
+    }
 }
 
 /// What the pages show around their content.
@@ -155,20 +160,20 @@ impl Inside {
     /// The principal of this name. One that the person has no role at does not exist for them.
     pub async fn at(&self, name: &str) -> Result<Place, Instead> {
         let rules = self.app.rules();
-        let roles = &self.session.roles;
+        let held = &self.session.roles;
         let found = rules.principal(&name.to_ascii_lowercase());
-        let found = found.filter(|_| roles.may_read_rules_of(name));
+        let found = found.filter(|_| held.may_read_rules_of(name));
         let Some(principal) = found.cloned() else {
             return Err(self.not_found().await);
         };
         let reader = self.reader(&rules);
-        let reader = if roles.may_read_all() {
+        let reader = if held.may_read_all() {
             reader
         } else {
             reader.limited_to(&principal.name)
         };
         Ok(Place {
-            may_write: roles.may_write_rules_of(name),
+            may_write: held.may_write_rules_of(name),
             principal,
             reader,
         })
@@ -181,14 +186,9 @@ impl Inside {
         if !place.may_write {
             return Err(self.forbidden());
         }
-        let author = self.author_at(place);
+        let author = place.author();
         self.may_write_now(self.wanted_at(place), proof, &author)?;
         Ok(author)
-    }
-
-    /// The author of what is only tried at a principal.
-    pub fn author_at(&self, place: &Place) -> Author {
-        place.reader.clone().limited_to(place.name())
     }
 
     /// The author of a change to the server.

@@ -103,7 +103,7 @@ pub async fn judge(
         Ok(question) => question,
         Err(problem) => return Ok(page(&inside, &place, shown, vec![problem], None)),
     };
-    let author = inside.author_at(&place);
+    let author = place.author();
     match admin::explain(&inside.app, &author, question).await {
         Ok(explanation) => {
             let verdict = Some(explanation.into());

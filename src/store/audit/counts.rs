@@ -12,8 +12,10 @@ use crate::store::{Store, StoreError};
 
 /// How many of the latest events are counted.
 const MOST_COUNTED: u64 = 2_000;
-/// How many events that are not indexed yet are looked through for those of a principal.
-const MOST_RECENT: u64 = 500;
+/// Events that are not indexed yet are looked through for those of a principal, in so many chunks of so
+/// many events.
+const RECENT_CHUNKS: u32 = 4;
+const RECENT_CHUNK: u64 = 500;
 const SECONDS_OF_A_DAY: i64 = 86_400;
 
 /// How many events there were.
@@ -61,19 +63,26 @@ impl Store {
             for_principal: true,
             ..AuditFilter::default()
         };
-        let recent = self
-            .unindexed_before(&filter, None, indexed, MOST_RECENT)
-            .await?;
-        if let Some((events, last)) = recent {
+        let mut before = None;
+        let mut is_through = false;
+        for _ in 0..RECENT_CHUNKS {
+            let chunk = self.unindexed_before(&filter, before, indexed, RECENT_CHUNK);
+            let Some((events, last)) = chunk.await? else {
+                is_through = true;
+                break;
+            };
             for (event, _) in events {
                 found.add(event.id.0, event.outcome.as_str(), event.count.into());
             }
-            if let Some(EventId(last)) =
-                last.filter(|last| indexed.is_none_or(|up_to| last.0 > up_to))
-            {
-                found.counted_until = Some(ids::time_of(last));
-                return Ok(found);
+            before = last;
+            if before.is_none() {
+                is_through = true;
+                break;
             }
+        }
+        if !is_through {
+            found.counted_until = before.map(|EventId(last)| ids::time_of(last));
+            return Ok(found);
         }
         let Some(indexed) = indexed else {
             return Ok(found);

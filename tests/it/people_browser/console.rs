@@ -222,5 +222,26 @@ async fn a_viewer_finds_no_form_and_an_operator_vouches() {
     browser.shows("every job that it matches: somebody vouched for it");
     browser.press("Disable");
     browser.shows("disabled");
+
+    for (path, shown, name) in [
+        ("", "The last 7 days", "server"),
+        ("/trusted-issuers", "github", "server-issuers"),
+        ("/trusted-issuers/github", "github-actions", "server-issuer"),
+        (
+            "/resource-servers/npm",
+            "https://npm.example",
+            "server-registry",
+        ),
+        ("/clients", "lients", "server-clients"),
+        ("/identity-providers/corp", "Corp", "server-provider"),
+        ("/memberships", "owners", "server-memberships"),
+        ("/people", "Olive Operator", "server-people"),
+        ("/signing-keys", "Rotate", "server-keys"),
+        ("/audit?outcome=updated", "release", "console-audit"),
+    ] {
+        browser.visit(&format!("/console/server{path}"));
+        browser.shows(shown);
+        browser.examine(name);
+    }
     browser.has_no_complaints();
 }

@@ -385,7 +385,7 @@ async fn check(
 ) -> Result<Findings, Instead> {
     let draft = written.draft(fields);
     let (members, mut problems) = draft.document();
-    let author = inside.author_at(written.place);
+    let author = written.place.author();
     let occasion = Occasion {
         online: true,
         author: &author,

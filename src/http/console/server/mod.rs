@@ -89,7 +89,7 @@ fn facts(members: &Map<String, Value>) -> Vec<Fact> {
                 found.extend(inner.map(|(below, text)| (format!("{name}.{below}"), text)));
             }
             Value::Array(values) if values.is_empty() => {
-                found.push((name.clone(), "none".to_owned()))
+                found.push((name.clone(), "none".to_owned()));
             }
             Value::Array(values) if values.iter().all(Value::is_object) => {
                 for (number, value) in (1..).zip(values) {
