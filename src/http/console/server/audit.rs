@@ -156,7 +156,7 @@ pub async fn search(inside: Inside) -> Result<Response, Instead> {
     let page = AuditPage {
         frame: inside.frame(),
         shell: inside.shell([
-            ("Carnet", links.home().to_owned()),
+            ("Home", links.home().to_owned()),
             ("The server", links.server()),
         ]),
         fields: NAMES
@@ -219,7 +219,7 @@ pub async fn show(inside: Inside, Path(id): Path<String>) -> Result<Response, In
     let page = EventPage {
         frame: inside.frame(),
         shell: inside.shell([
-            ("Carnet", links.home().to_owned()),
+            ("Home", links.home().to_owned()),
             ("The server", links.server()),
             ("Audit log", path(&inside)),
         ]),

@@ -36,7 +36,7 @@ pub async fn list(inside: Inside) -> Result<Response, Instead> {
     let page = KeysPage {
         frame: inside.frame(),
         shell: inside.shell([
-            ("Carnet", links.home().to_owned()),
+            ("Home", links.home().to_owned()),
             ("The server", links.server()),
         ]),
         itself: path(&inside),

@@ -90,7 +90,7 @@ async fn list_page<D: Managed>(inside: &Inside) -> Result<ListPage, Instead> {
     Ok(ListPage {
         frame: inside.frame(),
         shell: inside.shell([
-            ("Carnet", links.home().to_owned()),
+            ("Home", links.home().to_owned()),
             ("The server", links.server()),
         ]),
         heading: heading(D::KIND),
@@ -134,7 +134,7 @@ async fn object_page<D: Managed>(inside: &Inside, name: &str) -> Result<ObjectPa
     Ok(ObjectPage {
         frame: inside.frame(),
         shell: inside.shell([
-            ("Carnet", links.home().to_owned()),
+            ("Home", links.home().to_owned()),
             ("The server", links.server()),
             (heading(D::KIND), path_of(inside, D::KIND)),
         ]),

@@ -49,7 +49,7 @@ pub async fn show(inside: Inside) -> Result<Response, Instead> {
     let shown = names.iter().take(PRINCIPALS);
     let page = OverviewPage {
         frame: inside.frame(),
-        shell: inside.shell([("Carnet", links.home().to_owned())]),
+        shell: inside.shell([("Home", links.home().to_owned())]),
         server: links.server(),
         chart: counts.into(),
         principals: shown

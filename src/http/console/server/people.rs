@@ -59,7 +59,7 @@ pub async fn list(inside: Inside) -> Result<Response, Instead> {
     let page = ListPage {
         frame: inside.frame(),
         shell: inside.shell([
-            ("Carnet", links.home().to_owned()),
+            ("Home", links.home().to_owned()),
             ("The server", links.server()),
         ]),
         heading: "People",
@@ -107,7 +107,7 @@ pub async fn show(inside: Inside, Path(id): Path<String>) -> Result<Response, In
     let page = PersonPage {
         frame: inside.frame(),
         shell: inside.shell([
-            ("Carnet", links.home().to_owned()),
+            ("Home", links.home().to_owned()),
             ("The server", links.server()),
             ("People", path(&inside)),
         ]),
