@@ -747,7 +747,7 @@ async fn contract_2__the_lines_of_quickstart_can_be_pasted() {
         "You are signed out here\n",
         "/console/sign-in\n",
         "Reason no_membership\n",
-        "Sign in with Example Corp (stand-in)",
+        "Sign in with <bdi>Example Corp (stand-in)</bdi>",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }

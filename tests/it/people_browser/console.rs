@@ -237,7 +237,11 @@ async fn a_viewer_finds_no_form_and_an_operator_vouches() {
         ("/memberships", "owners", "server-memberships"),
         ("/people", "Olive Operator", "server-people"),
         ("/signing-keys", "Rotate", "server-keys"),
-        ("/audit?outcome=updated", "A search covers at most 31 days", "console-audit"),
+        (
+            "/audit?outcome=updated",
+            "A search covers at most 31 days",
+            "console-audit",
+        ),
     ] {
         browser.visit(&format!("/console/server{path}"));
         browser.shows(shown);
