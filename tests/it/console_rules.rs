@@ -793,3 +793,150 @@ async fn the_pages_are_off_by_a_switch_and_have_a_title_of_their_own() {
         ],
     );
 }
+
+/// What a browser sends of the first form with this attribute, if nobody changes it.
+fn unchanged(page: &str, attribute: &str) -> Vec<(String, String)> {
+    let form = page
+        .split("<form")
+        .find(|form| form.split('>').next().unwrap().contains(attribute))
+        .unwrap();
+    let form = form.split("</form>").next().unwrap();
+    let decoded = |text: &str| {
+        let entities = [
+            ("&#34;", "\""),
+            ("&#39;", "'"),
+            ("&#60;", "<"),
+            ("&#62;", ">"),
+            ("&#38;", "&"),
+        ];
+        entities
+            .iter()
+            .fold(text.to_owned(), |text, (entity, character)| {
+                text.replace(entity, character)
+            })
+    };
+    let value_of = |tag: &str, name: &str| {
+        let rest = tag.split(&format!(" {name}=\"")).nth(1)?;
+        Some(decoded(rest.split('"').next().unwrap()))
+    };
+    let mut fields = Vec::new();
+    for tag in form.split('<').skip(1) {
+        let (head, text) = tag.split_once('>').unwrap();
+        let name = value_of(head, "name");
+        match head.split_whitespace().next().unwrap() {
+            "input" if head.contains("type=\"checkbox\"") => {
+                if head.contains(" checked") {
+                    fields.push((
+                        name.unwrap(),
+                        value_of(head, "value").unwrap_or_else(|| "on".to_owned()),
+                    ));
+                }
+            }
+            "input" => fields.push((name.unwrap(), value_of(head, "value").unwrap_or_default())),
+            "textarea" => fields.push((name.unwrap(), decoded(text))),
+            "select" => fields.push((name.unwrap(), "\0".to_owned())),
+            // The first option is chosen where none says so.
+            "option" => {
+                let (_, chosen) = fields.last_mut().unwrap();
+                if head.contains(" selected") || chosen == "\0" {
+                    *chosen = value_of(head, "value").unwrap();
+                }
+            }
+            _ => {}
+        }
+    }
+    fields
+}
+
+fn as_sent(fields: &[(String, String)]) -> Vec<(&str, &str)> {
+    fields
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect()
+}
+
+/// Opens the form of the rule `release`, and saves it with these fields besides.
+async fn save_unchanged(site: &Site, browser: &mut Browser<'_>) -> (Value, Value) {
+    let before = site.stored("release").await;
+    let edit = format!("{RULE}/edit");
+    let page = browser.get(&edit).await;
+    assert_eq!(page.status, 200, "{}", page.text());
+    let mut fields = unchanged(&page.text(), "data-rule");
+    fields.extend(
+        [("do", "save"), ("accept_warnings", "on")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned())),
+    );
+    leads_to(&browser.post(&edit, &as_sent(&fields)).await, RULE);
+    (before, site.stored("release").await)
+}
+
+#[tokio::test]
+async fn people_one_1__a_form_that_is_saved_unchanged_changes_nothing() {
+    let site = site().await;
+    let server = &site.world.server;
+    for name in ["nightly", "helper"] {
+        let mut rule = World::rule_document(json!({}));
+        rule["match"]["environment"] = json!(name);
+        server
+            .put(&format!("federated-credentials/joel:{name}"), rule)
+            .await;
+    }
+    // More than the form shows: an owner that joel does not act for, a registry that is disabled meanwhile, demands of
+    // proofs, actors, times of the day, and conditions of every kind.
+    let rule = json!({
+        "principal": "joel", "trusted_issuer": "github", "vouched": true, "actors": ["joel:helper"],
+        "expires_at": "2031-02-03T04:05:06Z", "review_at": "2030-01-02T03:04:05Z",
+        "match": {
+            "repository": "octo-org/octo-repo", "repository_id": "74", "workflow_file": "release.yml",
+            "ref": { "any_of": ["refs/heads/main", "refs/tags/v1"] }, "environment": { "glob": "prod-*" },
+            "events": ["push", "release"], "runner_environment": "github-hosted", "require_ref_protected": true,
+            "claims": { "actor": "octo\"cat", "run_number": { "any_of": ["1", "2"] } },
+        },
+        "permissions": [
+            { "resource_server": "pypi", "actions": ["publish"], "packages": ["a", "b-*"], "owner": "octo-org", "min_proof": "key" },
+            { "resource_server": "crates", "actions": ["create", "unlist"], "packages": ["c"], "require_sender_constraint": true },
+        ],
+    });
+    server.put("federated-credentials/joel:release", rule).await;
+    let gone = server
+        .admin(
+            "PATCH",
+            "resource-servers/crates",
+            json!({ "enabled": false }),
+        )
+        .await;
+    assert_eq!(gone.status, 200);
+    let mut operator = site.browser("operators").await;
+    let (before, after) = save_unchanged(&site, &mut operator).await;
+    assert_eq!(before, after);
+
+    // Nor does one without any of it, of each platform condition by itself.
+    let conditions = [
+        json!({ "ref": "refs/heads/main" }),
+        json!({ "ref": { "glob": "refs/tags/v*" } }),
+        json!({ "ref_type": "tag" }),
+        json!({ "ref_template": "refs/tags/v{version}" }),
+        json!({ "environment": { "any_of": ["a", "b"] } }),
+        json!({ "subject": "repo:octo-org/octo-repo:ref:refs/heads/main" }),
+        json!({ "called_workflow": { "path": "octo-org/shared/.github/workflows/x.yml", "ref": "refs/heads/main" } }),
+        json!({ "match_names": false }),
+        json!({ "workflow_binding": "called" }),
+        json!({ "events": ["push"] }),
+        json!({ "actor_id": { "any_of": ["1", "2"] } }),
+        json!({ "repository_visibility": "private" }),
+        json!({ "claims": { "head_ref": "x" } }),
+    ];
+    for condition in conditions {
+        let mut rule = World::rule_document(condition.clone());
+        rule["vouched"] = json!(true);
+        let path = "federated-credentials/joel:release";
+        let saved = server.admin("PUT", path, rule).await;
+        assert!(
+            [200, 201].contains(&saved.status),
+            "{condition}: {}",
+            saved.text()
+        );
+        let (before, after) = save_unchanged(&site, &mut operator).await;
+        assert_eq!(before, after, "{condition}");
+    }
+}

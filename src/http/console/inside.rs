@@ -18,7 +18,7 @@ use super::page::{Frame, render};
 use super::posted::{Fields, Posted, posted};
 use super::refused::{Failure, failed, no_page};
 use super::visitor::Visitor;
-use crate::admin::{Author, Rejected};
+use crate::admin::{self, Author, Catalog, Rejected};
 use crate::app::App;
 use crate::model::{Principal, Role, Snapshot};
 use crate::people::session::{Fresh, Session, Write};
@@ -189,6 +189,23 @@ impl Inside {
         let author = place.author();
         self.may_write_now(self.wanted_at(place), proof, &author)?;
         Ok(author)
+    }
+
+    /// The author of what is tried at a principal, which costs as much as a change.
+    pub fn trier(&self, place: &Place) -> Result<Author, Instead> {
+        let author = place.author();
+        let taken = self.app.limits.take_write(&author.subject);
+        taken.map_err(|refusal| self.failed(&refusal.into()))?;
+        Ok(author)
+    }
+
+    /// What the rules of a principal may name.
+    pub async fn catalog(&self, place: &Place) -> Result<Catalog, Instead> {
+        let back = || self.links.home().to_owned();
+        match admin::catalog(&self.app, &place.reader, place.name()) {
+            Ok(catalog) => Ok(catalog),
+            Err(rejected) => Err(self.rejected(rejected, back()).await),
+        }
     }
 
     /// The author of a change to the server.

@@ -82,7 +82,7 @@ struct TestPage {
 /// `GET /console/principals/{principal}/test`
 pub async fn show(inside: Inside, Path(principal): Path<String>) -> Result<Response, Instead> {
     let place = inside.at(&principal).await?;
-    let catalog = catalog(&inside, &place).await?;
+    let catalog = inside.catalog(&place).await?;
     let fields: Fields = [("named".to_owned(), "on".to_owned())]
         .into_iter()
         .collect();
@@ -97,13 +97,13 @@ pub async fn judge(
 ) -> Result<Response, Instead> {
     let fields = inside.fields(body)?;
     let place = inside.at(&principal).await?;
-    let catalog = catalog(&inside, &place).await?;
+    let catalog = inside.catalog(&place).await?;
     let shown = (&catalog, &fields);
     let question = match question(&place, &fields) {
         Ok(question) => question,
         Err(problem) => return Ok(page(&inside, &place, shown, vec![problem], None)),
     };
-    let author = place.author();
+    let author = inside.trier(&place)?;
     match admin::explain(&inside.app, &author, question).await {
         Ok(explanation) => {
             let verdict = Some(explanation.into());
@@ -120,15 +120,6 @@ pub async fn judge(
             let back = inside.links.test(place.name());
             Err(inside.rejected(rejected, back).await)
         }
-    }
-}
-
-async fn catalog(inside: &Inside, place: &Place) -> Result<Catalog, Instead> {
-    match admin::catalog(&inside.app, &place.reader, place.name()) {
-        Ok(catalog) => Ok(catalog),
-        Err(rejected) => Err(inside
-            .rejected(rejected, inside.links.home().to_owned())
-            .await),
     }
 }
 

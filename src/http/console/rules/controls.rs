@@ -137,28 +137,44 @@ fn permission(catalog: &Catalog, fields: &Fields, number: usize) -> PermissionCo
     let (packages_key, owner_key) = (key(number, "packages"), key(number, "owner"));
     let chosen = fields.text(&registry_key);
     let ticked: Vec<&str> = fields.all(&action_key).collect();
-    let registries = catalog.resource_servers.iter().map(|registry| Choice {
-        value: registry.name.clone(),
-        text: format!("{} ({})", registry.name, registry.resource),
-        is_chosen: registry.name == chosen,
+    let registries = catalog.resource_servers.iter().map(|registry| {
+        let text = format!("{} ({})", registry.name, registry.resource);
+        (registry.name.as_str(), text)
     });
     let owner = fields.text(&owner_key);
-    let owners = catalog.owners.iter().map(|name| Choice {
-        value: name.clone(),
-        text: name.clone(),
-        is_chosen: name.eq_ignore_ascii_case(owner),
-    });
+    let owners = catalog.owners.iter();
+    let owners = owners.map(|name| (name.as_str(), name.clone()));
     PermissionControl {
         number,
-        registries: registries.collect(),
+        registries: of_catalog(registries, chosen),
         actions: actions(catalog, &ticked),
         packages: fields.text(&packages_key).to_owned(),
-        owners: owners.collect(),
+        owners: of_catalog(owners, owner),
         registry_key,
         action_key,
         packages_key,
         owner_key,
     }
+}
+
+/// What the catalog offers, with what a stored rule has that is not offered any more: a form that is
+/// saved unchanged must not change it.
+fn of_catalog<'c>(offered: impl Iterator<Item = (&'c str, String)>, chosen: &str) -> Vec<Choice> {
+    let mut choices: Vec<Choice> = offered
+        .map(|(value, text)| Choice {
+            is_chosen: value.eq_ignore_ascii_case(chosen),
+            value: value.to_owned(),
+            text,
+        })
+        .collect();
+    if !chosen.is_empty() && !choices.iter().any(|choice| choice.is_chosen) {
+        choices.push(Choice {
+            value: chosen.to_owned(),
+            text: format!("{chosen} (as it is now; not offered any more)"),
+            is_chosen: true,
+        });
+    }
+    choices
 }
 
 fn actions(catalog: &Catalog, ticked: &[&str]) -> Vec<ActionControl> {
@@ -176,6 +192,15 @@ fn actions(catalog: &Catalog, ticked: &[&str]) -> Vec<ActionControl> {
                     is_ticked: ticked.contains(&action.as_str()),
                 }),
             }
+        }
+    }
+    for action in ticked {
+        if !found.iter().any(|known| known.action == *action) {
+            found.push(ActionControl {
+                action: (*action).to_owned(),
+                registries: String::new(),
+                is_ticked: true,
+            });
         }
     }
     found

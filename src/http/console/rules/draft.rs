@@ -108,17 +108,25 @@ impl Draft<'_> {
         }
     }
 
+    /// The numbers of the permissions that were filled in. The first one always counts.
+    fn filled(&self) -> Vec<usize> {
+        let is_filled = |number: &usize| {
+            let actions = key(*number, "action");
+            let has_packages = !self.fields.lines(&key(*number, "packages")).is_empty();
+            *number == 0 || has_packages || self.fields.has(&actions)
+        };
+        (0..permission_count(self.fields))
+            .filter(is_filled)
+            .collect()
+    }
+
     /// The permissions that were filled in. What the form does not show of a stored one stays.
     fn permissions(&self) -> Vec<Value> {
-        let numbers = 0..permission_count(self.fields);
         let permission = |number: usize| {
             let text = |field: &str| self.fields.text(&key(number, field)).to_owned();
             let actions_key = key(number, "action");
             let actions: Vec<&str> = self.fields.all(&actions_key).collect();
             let packages = self.fields.lines(&key(number, "packages"));
-            if packages.is_empty() && actions.is_empty() && number > 0 {
-                return None;
-            }
             let stored = self.stored.and_then(|stored| {
                 let permission = stored.document.permissions.get(number)?;
                 serde_json::to_value(permission).ok()
@@ -138,9 +146,9 @@ impl Draft<'_> {
                     members.insert("owner".to_owned(), owner.into());
                 }
             }
-            Some(Value::Object(members))
+            Value::Object(members)
         };
-        numbers.filter_map(permission).collect()
+        self.filled().into_iter().map(permission).collect()
     }
 
     /// Where a mistake of the document is shown in the form.
@@ -152,7 +160,7 @@ impl Draft<'_> {
             "/expires_at" | "/review_at" => Some(pointer.trim_start_matches('/').to_owned()),
             _ => match self.form.key_of(pointer, &sent) {
                 Some(key) => Some(key.to_owned()),
-                None => in_permission(pointer),
+                None => in_permission(pointer, &self.filled()),
             },
         };
         let place = pointer.trim_start_matches('/').replace('/', ".");
@@ -165,11 +173,12 @@ impl Draft<'_> {
     }
 }
 
-/// The field of a permission that a JSON Pointer means.
-fn in_permission(pointer: &str) -> Option<String> {
+/// The field of a permission that a JSON Pointer means. The document has the filled ones alone.
+fn in_permission(pointer: &str, filled: &[usize]) -> Option<String> {
     let rest = pointer.strip_prefix("/permissions/")?;
     let mut parts = rest.split('/');
-    let number = parts.next()?.parse().ok()?;
+    let number: usize = parts.next()?.parse().ok()?;
+    let number = *filled.get(number)?;
     let field = match parts.next() {
         Some("resource_server" | "target") | None => "registry",
         Some("actions") => "action",

@@ -5,9 +5,11 @@ mod change;
 mod controls;
 mod draft;
 mod form;
+mod form_page;
 mod history;
 mod page;
 mod snippets;
+mod written;
 
 pub use change::{change, delete};
 pub use form::{begin, create, edit, replace};
