@@ -63,11 +63,15 @@ pub struct ShownSession {
     second_factor: bool,
     acr: Option<String>,
     amr: Vec<String>,
+    /// What memberships give the person now with the claims of this session, such as `operator` and
+    /// `owner of octo-org`.
+    roles: Vec<String>,
 }
 
-impl From<StoredSession> for ShownSession {
-    fn from(session: StoredSession) -> Self {
+impl ShownSession {
+    pub fn new(app: &App, session: StoredSession) -> Self {
         Self {
+            roles: roles_now(app, &session),
             id: session.id,
             created_at: session.created_at.to_string(),
             last_used_at: session.last_used_at.to_string(),

@@ -10,6 +10,7 @@ use carnet::reason::Reason;
 use sea_orm::{ConnectionTrait as _, Database, DbBackend};
 use serde_json::{Value, json};
 
+use crate::people_sessions::browser::People;
 use crate::support::{TestServer, World};
 
 /// Different events; all others are copies of these at other times.
@@ -160,13 +161,21 @@ async fn timed(server: &TestServer, query: &str) -> (Duration, Duration, Value) 
     (took[REPEATED / 2], took[REPEATED - 1], answer)
 }
 
+/// Settings with which no event of these is too old.
+const KEPT: [(&str, &str); 2] = [
+    ("CARNET_AUDIT__RETENTION_DAYS", "36500"),
+    ("CARNET_AUDIT__REFUSALS_RETENTION_DAYS", "36500"),
+];
+
 /// A server with so many events, and the latest one of an issued token, which was revoked.
 async fn filled(events: i64) -> (World, Value) {
-    let world = World::with(&[
-        ("CARNET_AUDIT__RETENTION_DAYS", "36500"),
-        ("CARNET_AUDIT__REFUSALS_RETENTION_DAYS", "36500"),
-    ])
-    .await;
+    let world = World::with(&KEPT).await;
+    let issued = fill(&world, events).await;
+    (world, issued)
+}
+
+/// Fills the database with so many events. Returns the latest one of an issued token, which was revoked.
+async fn fill(world: &World, events: i64) -> Value {
     let now = Timestamp::from_seconds(world.server.now());
     let since = now.millis() - KEPT_MILLIS - 86_400_000;
     let before = Timestamp::from_millis(since - 3_600_000);
@@ -187,7 +196,7 @@ async fn filled(events: i64) -> (World, Value) {
         .unwrap()
     {}
     multiply(world.server.db.url(), events / TEMPLATES, since).await;
-    (world, issued)
+    issued
 }
 
 #[tokio::test]
@@ -248,4 +257,58 @@ async fn a_search_by_an_index_among_ten_million_events_takes_less_than_50_ms() {
         );
     }
     assert!(slow.is_empty(), "{slow:?}");
+}
+
+#[tokio::test]
+#[ignore = "fills a database with a million events, which takes minutes; BENCH_EVENTS sets another number"]
+async fn the_pages_of_an_owner_with_many_rules_and_events_are_small_and_quick() {
+    let events = std::env::var("BENCH_EVENTS").map_or(1_000_000, |text| text.parse().unwrap());
+    let people = People::with(&KEPT).await;
+    let world = World::on(people.server.clone()).await;
+    fill(&world, events).await;
+    people
+        .put(
+            "principals/busy",
+            json!({ "id": "pr_busy", "kind": "organization" }),
+        )
+        .await;
+    let member = json!({ "identity_provider": "corp", "match": { "groups": ["owners"] }, "principal": "busy", "role": "owner" });
+    people.put("memberships/busy", member).await;
+    // As many as a principal may have about one trusted issuer.
+    for number in 0..1_000 {
+        let mut rule = World::rule_document(json!({ "repository": format!("busy/repo-{number}") }));
+        rule["principal"] = json!("busy");
+        people
+            .put(&format!("federated-credentials/busy:rule-{number}"), rule)
+            .await;
+    }
+    let mut browser = people.signed_in().await;
+    for path in [
+        "",
+        "/runs",
+        "/runs?outcome=refused",
+        "/rules/rule-7",
+        "/rules/rule-7/history",
+        "/rules/rule-7/snippets",
+        "/rules/new?trusted_issuer=github",
+        "/test",
+    ] {
+        let path = format!("/console/principals/busy{path}");
+        let mut took = Vec::new();
+        let mut size = 0;
+        for _ in 0..200 {
+            let start = Instant::now();
+            let page = browser.get(&path).await;
+            took.push(start.elapsed());
+            assert_eq!(page.status, 200, "{}", page.text());
+            size = page.body.len();
+            browser.seen.clear();
+        }
+        took.sort_unstable();
+        println!(
+            "{:>10.1?} {:>10.1?} {size:>7} bytes {path}",
+            took[100], took[197]
+        );
+        assert!(size <= 100 * 1024, "{path}: {size} bytes");
+    }
 }

@@ -156,7 +156,8 @@ async fn list_sessions(
     respond(async {
         guard(&app, &caller, Access::Read).await?;
         let sessions = admin::sessions_of(&app, &id).await.map_err(rejected)?;
-        let items: Vec<ShownSession> = sessions.into_iter().map(ShownSession::from).collect();
+        let items = sessions.into_iter();
+        let items: Vec<ShownSession> = items.map(|one| ShownSession::new(&app, one)).collect();
         Ok(Json(json!({ "items": items })).into_response())
     })
     .await
