@@ -35,22 +35,22 @@
     const check = async () => {
       running?.abort()
       running = new AbortController()
+      const { signal } = running
       const body = new URLSearchParams(new FormData(form))
       body.set('do', 'check')
       try {
-        const answer = await fetch(form.action, { method: 'POST', body, signal: running.signal, redirect: 'error' })
+        const answer = await fetch(form.action, { method: 'POST', body, signal, redirect: 'error' })
         const fresh = (await parsed(answer)).querySelector('#checked')
-        const accepted = place.querySelector('#accept_warnings')?.checked
-        if (!fresh) return
-        place.replaceChildren(...document.adoptNode(fresh).childNodes)
-        const box = place.querySelector('#accept_warnings')
-        if (box && accepted) box.checked = true
+        if (fresh && !signal.aborted) place.replaceChildren(...document.adoptNode(fresh).childNodes)
       } catch {
         // The button "Check" says what is wrong.
       }
     }
     form.addEventListener('input', (event) => {
       if (event.target.id === 'accept_warnings') return
+      // What was said of the rule, and what was ticked beside its warnings, is not of this one.
+      place.replaceChildren()
+      running?.abort()
       clearTimeout(timer)
       timer = setTimeout(check, 700)
     })

@@ -230,10 +230,7 @@ fn credential_stands(id: CredentialId, revision: u32, rules: &Snapshot, now: Tim
 /// principal acts now. A vouched rule may name any owner.
 fn owner_stands(id: CredentialId, owner: &str, rules: &Snapshot) -> bool {
     rules.credential(id).is_some_and(|credential| {
-        let is_vouched = rules
-            .issuer(credential.trusted_issuer)
-            .is_some_and(|issuer| credential.is_vouched_under(issuer));
-        is_vouched
+        credential.vouched
             || rules
                 .principal(&credential.principal)
                 .is_some_and(|principal| principal.may_name_owner(owner))

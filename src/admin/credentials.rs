@@ -32,6 +32,13 @@ impl Managed for FederatedCredentialDocument {
         present: Option<&Stored<Self>>,
         occasion: Occasion<'_>,
     ) -> Result<Self::State, Rejected> {
+        // To stop a rule is always possible, whatever became of what it names.
+        if let Some(present) = present.filter(|present| is_only_disabled(&present.document, self)) {
+            return Ok(CredentialState {
+                revision: present.state.revision.saturating_add(1),
+                ..present.state.clone()
+            });
+        }
         let mut problems = Vec::new();
         let principal = existing_principal(app, &mut self.principal, "/principal").await?;
         let principal = principal.map_err(|problem| problems.push(problem)).ok();
@@ -49,11 +56,13 @@ impl Managed for FederatedCredentialDocument {
         let vouching = vouching(self, (&actors, by_nature), present, occasion.author);
         // Stored in the state, not in the document.
         self.vouched = None;
+        let is_self_service = self.enabled && !vouching.counts() && !by_nature;
+        // Who owns the trusted issuer says whose jobs are meant, and nothing of the packages of others.
         // A disabled rule grants nothing, and withdrawing `vouched` only takes rights away, so
         // neither needs the check. Owners are checked again for each token.
-        let is_self_service = self.enabled && !vouching.counts() && !by_nature;
+        let asks_for_owners = self.enabled && !vouching.counts();
         let is_withdrawn = present.is_some_and(|present| means_the_same(&present.document, self));
-        if let Some(principal) = principal.filter(|_| is_self_service && !is_withdrawn) {
+        if let Some(principal) = principal.filter(|_| asks_for_owners && !is_withdrawn) {
             problems.extend(self.check_owners(&principal.document));
         }
         problems.extend(check_dependants(self, app, present, occasion.author).await?);
@@ -247,7 +256,11 @@ impl Managed for FederatedCredentialDocument {
     }
 
     fn recorded_state(stored: &Stored<Self>) -> Map<String, Value> {
-        Map::from_iter([("revision".to_owned(), stored.state.revision.into())])
+        let vouched = stored.state.vouching.counts();
+        Map::from_iter([
+            ("revision".to_owned(), stored.state.revision.into()),
+            ("vouched".to_owned(), vouched.into()),
+        ])
     }
 
     fn exported_with_state(stored: &Stored<Self>) -> Map<String, Value> {
@@ -419,6 +432,18 @@ fn is_about_the_same(
         && left.matcher == right.matcher
         && left.permissions == right.permissions
         && actors.0 == actors.1
+}
+
+/// Whether a rule differs from the stored one in nothing but that it is switched off.
+fn is_only_disabled(
+    stored: &FederatedCredentialDocument,
+    changed: &FederatedCredentialDocument,
+) -> bool {
+    let disabled = FederatedCredentialDocument {
+        enabled: false,
+        ..stored.clone()
+    };
+    stored.enabled && *changed == disabled
 }
 
 pub(super) fn means_the_same(

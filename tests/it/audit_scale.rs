@@ -290,7 +290,7 @@ async fn the_pages_of_an_owner_with_many_rules_and_events_are_small_and_quick() 
         "/rules/rule-7",
         "/rules/rule-7/history",
         "/rules/rule-7/snippets",
-        "/rules/new?trusted_issuer=github",
+        "/add-rule?trusted_issuer=github",
         "/test",
     ] {
         let path = format!("/console/principals/busy{path}");

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::people_sessions::browser::{Browser, People, token_in};
 use crate::support::{Answer, R1, World};
 
-const NEW: &str = "/console/principals/joel/rules/new";
+const NEW: &str = "/console/principals/joel/add-rule";
 const RULE: &str = "/console/principals/joel/rules/release";
 
 /// A form that joel's owner fills in, without the token of the session.
@@ -313,7 +313,7 @@ async fn people_see_1__runs_and_rules_of_others_are_on_no_page() {
         })
         .collect();
     let form = [form, vec![("do", "save"), ("accept_warnings", "on")]].concat();
-    let saved = press(&mut mallory, "/console/principals/mallory/rules/new", &form).await;
+    let saved = press(&mut mallory, "/console/principals/mallory/add-rule", &form).await;
     leads_to(&saved, "/console/principals/mallory/rules/release");
     assert_eq!(site.run(&[]).await.status, 200);
     let anybody = site.world.exchange(&site.world.good()).await;
@@ -422,7 +422,7 @@ async fn people_2fa_1__a_rule_is_saved_with_a_recent_proof_and_what_was_typed_is
         &page,
         &[
             "Confirm that it is you",
-            "value=\"/console/principals/joel/rules/new?trusted_issuer=github\"",
+            "value=\"/console/principals/joel/add-rule?trusted_issuer=github\"",
         ],
     );
 
@@ -576,7 +576,25 @@ async fn warnings_are_to_be_read_before_a_rule_is_saved() {
         ],
     );
     assert_eq!(site.stored("release").await["code"], "not_found");
-    leads_to(&save(&mut browser, &form).await, RULE);
+    let read = box_in(&unread.text());
+    // Who has read these has not read others.
+    let mut wider = form.clone();
+    wider.retain(|(name, _)| *name != "permission.0.packages");
+    wider.push(("permission.0.packages", "*"));
+    let tick = [("do", "save"), ("accept_warnings", read.as_str())];
+    let other = press(&mut browser, NEW, &[wider, tick.to_vec()].concat()).await;
+    assert_eq!(other.status, 200);
+    shows(&other, &["The rule has warnings"]);
+    assert_eq!(site.stored("release").await["code"], "not_found");
+    let saved = press(&mut browser, NEW, &[form, tick.to_vec()].concat()).await;
+    leads_to(&saved, RULE);
+}
+
+/// What the box beside the warnings stands for.
+fn box_in(page: &str) -> String {
+    let rest = page.split("name=\"accept_warnings\" value=\"").nth(1);
+    let value = rest.and_then(|rest| rest.split('"').next());
+    value.unwrap_or_default().to_owned()
 }
 
 #[tokio::test]
@@ -825,12 +843,9 @@ fn unchanged(page: &str, attribute: &str) -> Vec<(String, String)> {
         let name = value_of(head, "name");
         match head.split_whitespace().next().unwrap() {
             "input" if head.contains("type=\"checkbox\"") => {
-                if head.contains(" checked") {
-                    fields.push((
-                        name.unwrap(),
-                        value_of(head, "value").unwrap_or_else(|| "on".to_owned()),
-                    ));
-                }
+                let value = value_of(head, "value").unwrap_or_else(|| "on".to_owned());
+                let ticked = head.contains(" checked").then_some((name.unwrap(), value));
+                fields.extend(ticked);
             }
             "input" => fields.push((name.unwrap(), value_of(head, "value").unwrap_or_default())),
             "textarea" => fields.push((name.unwrap(), decoded(text))),
@@ -862,10 +877,18 @@ async fn save_unchanged(site: &Site, browser: &mut Browser<'_>) -> (Value, Value
     let page = browser.get(&edit).await;
     assert_eq!(page.status, 200, "{}", page.text());
     let mut fields = unchanged(&page.text(), "data-rule");
-    fields.extend(
-        [("do", "save"), ("accept_warnings", "on")]
-            .map(|(name, value)| (name.to_owned(), value.to_owned())),
-    );
+    let csrf = fields
+        .iter()
+        .find(|(name, _)| name == "csrf")
+        .unwrap()
+        .clone();
+    fields.retain(|(name, _)| name != "do");
+    let mut asked = fields.clone();
+    asked.push(("do".to_owned(), "check".to_owned()));
+    let checked = browser.post(&edit, &as_sent(&asked)).await.text();
+    assert!(checked.contains(&csrf.1), "{checked}");
+    fields.push(("do".to_owned(), "save".to_owned()));
+    fields.push(("accept_warnings".to_owned(), box_in(&checked)));
     leads_to(&browser.post(&edit, &as_sent(&fields)).await, RULE);
     (before, site.stored("release").await)
 }
@@ -894,7 +917,7 @@ async fn people_one_1__a_form_that_is_saved_unchanged_changes_nothing() {
         },
         "permissions": [
             { "resource_server": "pypi", "actions": ["publish"], "packages": ["a", "b-*"], "owner": "octo-org", "min_proof": "key" },
-            { "resource_server": "crates", "actions": ["create", "unlist"], "packages": ["c"], "require_sender_constraint": true },
+            { "resource_server": "crates", "actions": ["unlist", "create"], "packages": ["c"], "require_sender_constraint": true },
         ],
     });
     server.put("federated-credentials/joel:release", rule).await;
@@ -939,4 +962,133 @@ async fn people_one_1__a_form_that_is_saved_unchanged_changes_nothing() {
         let (before, after) = save_unchanged(&site, &mut operator).await;
         assert_eq!(before, after, "{condition}");
     }
+}
+
+#[tokio::test]
+async fn what_is_done_by_a_press_is_on_record_and_a_rule_can_always_be_stopped() {
+    let site = site().await;
+    let server = &site.world.server;
+    let mut owner = site.browser("owners").await;
+    leads_to(&save(&mut owner, &release()).await, RULE);
+    let mut operator = site.browser("operators").await;
+    let change = format!("{RULE}/change");
+    leads_to(
+        &press(&mut operator, &change, &[("do", "vouch"), ("version", "1")]).await,
+        RULE,
+    );
+    shows(
+        &owner.get(&format!("{RULE}/history")).await,
+        &["~ /vouched: false -&#62; true"],
+    );
+
+    // The registry has lost the action meanwhile, so that the rule could not be saved as it is.
+    let less = json!({ "actions": ["unlist"] });
+    let answer = server.admin("PATCH", "resource-servers/pypi", less).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    leads_to(
+        &press(&mut owner, &change, &[("do", "disable"), ("version", "2")]).await,
+        RULE,
+    );
+    let stored = site.stored("release").await;
+    assert_eq!(
+        (&stored["enabled"], &stored["revision"]),
+        (&json!(false), &json!(2))
+    );
+    let enabled = press(&mut owner, &change, &[("do", "enable"), ("version", "3")]).await;
+    assert_eq!(enabled.status, 400, "{}", enabled.text());
+}
+
+#[tokio::test]
+async fn who_owns_a_platform_says_whose_jobs_are_meant_and_owns_no_packages_of_others() {
+    let site = site().await;
+    let server = &site.world.server;
+    let own = json!({ "owner": "joel" });
+    assert_eq!(
+        server
+            .admin("PATCH", "trusted-issuers/github", own)
+            .await
+            .status,
+        200
+    );
+    let mut owner = site.browser("owners").await;
+    let form = [release(), vec![("do", "check")]].concat();
+    shows(
+        &press(&mut owner, NEW, &form).await,
+        &["It counts for every job that it matches, also one that does not name joel"],
+    );
+    let foreign = [
+        release(),
+        vec![("permission.0.owner", "octo-org"), ("do", "save")],
+    ]
+    .concat();
+    let refused = press(&mut owner, NEW, &foreign).await;
+    assert_eq!(refused.status, 422);
+    shows(
+        &refused,
+        &["must be the rule&#39;s principal or one of its acts_for"],
+    );
+    leads_to(&save(&mut owner, &release()).await, RULE);
+    let mut operator = site.browser("operators").await;
+    assert!(
+        !operator.get(RULE).await.text().contains("ouch"),
+        "nothing to vouch for"
+    );
+
+    // An administrator may still name an owner; who owns the platform takes that to no other rule.
+    let mut rule = World::rule_document(json!({}));
+    rule["permissions"][0]["owner"] = json!("octo-org");
+    rule["vouched"] = json!(true);
+    server
+        .put("federated-credentials/joel:other", rule.clone())
+        .await;
+    let token = server
+        .form(
+            "/token",
+            &[
+                ("grant_type", crate::support::JWT_BEARER),
+                ("assertion", &site.world.good()),
+                ("principal", "joel"),
+                ("resource", R1),
+            ],
+        )
+        .await;
+    let details = token.json()["authorization_details"].clone();
+    assert!(details.to_string().contains("octo-org"), "{details}");
+    let withdrawn = server
+        .admin(
+            "PATCH",
+            "federated-credentials/joel:other",
+            json!({ "vouched": false }),
+        )
+        .await;
+    assert_eq!(withdrawn.status, 200, "{}", withdrawn.text());
+    let token = server
+        .form(
+            "/token",
+            &[
+                ("grant_type", crate::support::JWT_BEARER),
+                ("assertion", &site.world.good()),
+                ("principal", "joel"),
+                ("resource", R1),
+            ],
+        )
+        .await;
+    let details = token.json()["authorization_details"].clone();
+    assert!(!details.to_string().contains("octo-org\""), "{details}");
+
+    // To others the platform does not exist.
+    site.people
+        .put("principals/mallory", json!({ "kind": "user" }))
+        .await;
+    let theirs = json!({ "identity_provider": "corp", "match": { "groups": ["hers"] }, "role": "viewer", "principal": "mallory" });
+    site.people.put("memberships/hers", theirs).await;
+    let mut mallory = site.browser("hers").await;
+    let claims = [
+        ("pasted", "{\"sub\": \"x\"}"),
+        ("trusted_issuer", "github"),
+        ("resource", R1),
+    ];
+    let answer = press(&mut mallory, "/console/principals/mallory/test", &claims).await;
+    assert_eq!(answer.status, 422);
+    shows(&answer, &["must be the name of an existing trusted issuer"]);
 }

@@ -142,13 +142,19 @@ async fn sessions_of_people_end_at_once() {
     let path = format!("/console/server/people/{id}");
     let page = operator.get(&path).await.text();
     assert!(page.contains("owner of octo-org"), "{page}");
-    // Taking rights away needs no recent proof.
+    // To end sessions needs no recent proof, to shut somebody out does.
     people.server.clock.advance(301);
     let answer = press(&mut operator, &path, &[("do", "end-all")]).await;
     assert_eq!(answer.status, 303, "{}", answer.text());
     assert_eq!(owner.get("/console").await.status, 403);
+    let stale = press(&mut operator, &path, &[("do", "disable")]).await;
+    assert_eq!(stale.status, 403, "{}", stale.text());
+    assert!(!operator.get(&path).await.text().contains("Enable"));
+    let claims = json!({ "sub": "operators-1", "groups": ["operators"] });
+    operator.step_up(&people, &claims).await;
     let answer = press(&mut operator, &path, &[("do", "disable")]).await;
     assert_eq!(answer.status, 303, "{}", answer.text());
+    people.server.clock.advance(301);
     assert!(operator.get(&path).await.text().contains("Enable"));
     let stale = press(&mut operator, &path, &[("do", "enable")]).await;
     assert_eq!(stale.status, 403, "{}", stale.text());

@@ -1,5 +1,6 @@
 //! What a rule admits and what it permits, in words.
 
+use carnet_access::ProofLevel;
 use serde_json::{Map, Value};
 
 use super::PermissionDocument;
@@ -52,7 +53,8 @@ fn permits(permission: &PermissionDocument, principal: &str) -> String {
         actions,
         packages,
         owner,
-        ..
+        min_proof,
+        require_sender_constraint,
     } = permission;
     let creates = actions.iter().any(|action| action == CREATE);
     let others: Vec<&str> = actions
@@ -64,10 +66,19 @@ fn permits(permission: &PermissionDocument, principal: &str) -> String {
         Some(owner) if !owner.eq_ignore_ascii_case(principal) => format!(", owned by {owner}"),
         _ => String::new(),
     };
+    let mut demands = String::new();
+    if *min_proof == ProofLevel::Key {
+        demands.push_str(", for jobs that prove to hold a key");
+    }
+    if *require_sender_constraint {
+        demands.push_str(", with tokens that are bound to a key");
+    }
     let packages = packages.join(", ");
     let preposition = if others == [PUBLISH] { "to" } else { "at" };
     let done = match others.as_slice() {
-        [] => return format!("create new packages at {resource_server}: {packages}{owned}"),
+        [] => {
+            return format!("create new packages at {resource_server}: {packages}{owned}{demands}");
+        }
         [one] => (*one).to_owned(),
         [before @ .., last] => format!("{} and {last}", before.join(", ")),
     };
@@ -76,7 +87,7 @@ fn permits(permission: &PermissionDocument, principal: &str) -> String {
     } else {
         ""
     };
-    format!("{done} {preposition} {resource_server}: {packages}{owned}{also}")
+    format!("{done} {preposition} {resource_server}: {packages}{owned}{also}{demands}")
 }
 
 #[cfg(test)]
@@ -107,6 +118,13 @@ mod tests {
         assert_eq!(
             said(&["publish", "yank", "unlist"], Some("octo-org")),
             "publish, yank and unlist at npm: @octo/*, octo, owned by octo-org"
+        );
+        let demanding = json!({
+            "resource_server": "npm", "actions": ["publish"], "packages": ["a"], "min_proof": "key", "require_sender_constraint": true,
+        });
+        assert_eq!(
+            permits(&permission(demanding), "octo"),
+            "publish to npm: a, for jobs that prove to hold a key, with tokens that are bound to a key"
         );
         assert_eq!(
             said(&["create"], None),

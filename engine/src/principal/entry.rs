@@ -48,7 +48,7 @@ pub(super) fn entries<'r>(
         let here = rule.permissions.iter().filter(|permission| {
             let owner = permission.owner.unwrap_or(&principal.name);
             permission.resource_server == server.name
-                && (is_vouched || principal.may_name_owner(owner))
+                && (candidate.credential.vouched || principal.may_name_owner(owner))
         });
         let all = here.map(|permission| {
             let credential = &candidate.credential;

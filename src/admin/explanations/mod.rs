@@ -9,6 +9,7 @@
 mod recorded;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -24,6 +25,7 @@ use crate::grant::{
 };
 use crate::grant_type::GrantType;
 use crate::ids::EventId;
+use crate::model::TrustedIssuer;
 use crate::profile::Claims;
 use crate::trust::DocumentError;
 
@@ -100,7 +102,15 @@ async fn answer(
         return explain_request(app, &request, view).await.map_err(problem);
     };
     let context = app.decision_context();
+    // One that belongs to others is not told of.
+    let may_be_named = |issuer: &&Arc<TrustedIssuer>| match view {
+        View::Principals(names) => names
+            .iter()
+            .any(|name| issuer.is_open_to(&name.to_ascii_lowercase())),
+        View::Everything | View::Caller => true,
+    };
     let issuer = context.rules.issuer_named(&trusted_issuer);
+    let issuer = issuer.filter(may_be_named);
     let issuer = issuer.ok_or_else(|| {
         DocumentError::new(
             "/trusted_issuer",

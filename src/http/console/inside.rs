@@ -21,6 +21,7 @@ use super::visitor::Visitor;
 use crate::admin::{self, Author, Catalog, Rejected};
 use crate::app::App;
 use crate::model::{Principal, Role, Snapshot};
+use crate::people::ReturnTo;
 use crate::people::session::{Fresh, Session, Write};
 use crate::reason::Reason;
 
@@ -248,12 +249,27 @@ impl Inside {
         taken.map_err(|refusal| self.failed(&refusal.into()))
     }
 
-    /// The page that asks for a new proof of identity, and leads back to this one.
+    /// The page that asks for a new proof of identity, and leads back to this one, or to the page
+    /// whose button was pressed.
     fn confirm(&self) -> Response {
+        let path = self.uri.path();
+        let below = path
+            .strip_prefix(self.app.config.own.path())
+            .unwrap_or(path);
+        let pressed_at = ["/change", "/delete"]
+            .iter()
+            .find_map(|end| below.strip_suffix(end));
+        let pressed_at = ReturnTo::read(pressed_at.unwrap_or(below));
+        let is_page = self.visitor.here != ReturnTo::default();
+        let return_to = if is_page {
+            &self.visitor.here
+        } else {
+            &pressed_at
+        };
         let page = ConfirmPage {
             frame: self.frame(),
             shell: self.shell([]),
-            return_to: self.visitor.here.as_str().to_owned(),
+            return_to: return_to.as_str().to_owned(),
         };
         render(&self.app, StatusCode::FORBIDDEN, &page, None)
     }

@@ -28,7 +28,7 @@ impl Links {
 
     /// The form for a new rule.
     pub fn new_rule(&self, principal: &str) -> String {
-        format!("{}/rules/new", self.principal(principal))
+        format!("{}/add-rule", self.principal(principal))
     }
 
     /// The page of a rule, by name or id.

@@ -88,7 +88,7 @@ fn of_principals() -> Router<Arc<App>> {
     let below = |path: &str| format!("/console/principals/{{principal}}{path}");
     Router::new()
         .route(&below(""), get(principal::show))
-        .route(&below("/rules/new"), get(rules::begin).post(rules::create))
+        .route(&below("/add-rule"), get(rules::begin).post(rules::create))
         .route(&below("/rules/{rule}"), get(rules::show))
         .route(
             &below("/rules/{rule}/edit"),

@@ -10,6 +10,7 @@ use url::{Url, form_urlencoded};
 use super::super::told::uri_of;
 use super::inside::{Inside, Instead, Place, Shell};
 use super::page::{Frame, Moment, render};
+use super::rules::Rule;
 use crate::admin::{self, AuditQuery, AuditRefused};
 use crate::clock::Timestamp;
 use crate::explain::{ExplainedCandidate, ExplainedCondition};
@@ -19,6 +20,8 @@ use crate::reason::Reason;
 const RUNS: u64 = 50;
 /// Most characters of a value in a table.
 const MAX_SHOWN: usize = 300;
+/// How long it may take until a rule says that it was used, in seconds.
+const NOTED_WITHIN_SECONDS: i64 = 300;
 /// Kinds of events that are runs.
 const KINDS: [&str; 2] = ["token", "publication"];
 
@@ -62,7 +65,15 @@ impl ConditionRow {
     }
 }
 
-/// A value of a claim, for people.
+/// A value as a whole, so that two values never look alike: a text, or JSON.
+pub fn whole(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// A value of a claim, for people, cut where it is long.
 pub fn in_words(value: &Value) -> String {
     let text = match value {
         Value::Null => "nothing".to_owned(),
@@ -185,15 +196,19 @@ pub async fn refused_since(
     Ok(search(inside, place, query).await?.0)
 }
 
-/// The run that a rule gave a token last.
+/// The run that a rule gave a token last. The rule itself says when that was, some seconds later.
 pub async fn last_of(
     inside: &Inside,
     place: &Place,
-    rule: &str,
+    rule: &Rule,
 ) -> Result<Option<RunRow>, Instead> {
+    let noted = rule.state.last_used_at;
+    let noted = noted.unwrap_or_else(|| inside.app.clock.now());
+    let since = noted.plus_seconds(NOTED_WITHIN_SECONDS.saturating_neg());
     let query = AuditQuery {
         outcome: Some("issued".to_owned()),
-        credential: Some(rule.to_owned()),
+        credential: Some(rule.id.clone()),
+        since: Some(since.to_string()),
         ..query(place, 1)
     };
     Ok(search(inside, place, query).await?.0.into_iter().next())

@@ -135,9 +135,9 @@ async fn people_page_1__an_owner_adds_a_rule_by_keyboard_and_sees_its_first_use(
         ("/rules/release/snippets", "id-token: write", "snippets"),
         ("/rules/release/edit", "Change release", "edit"),
         ("/test", "Paste the token of a job", "test"),
-        ("/rules/new", "Where do the jobs run", "platforms"),
+        ("/add-rule", "Where do the jobs run", "platforms"),
         (
-            "/rules/new?trusted_issuer=github",
+            "/add-rule?trusted_issuer=github",
             "Which jobs of GitHub Actions",
             "console-form",
         ),
@@ -209,7 +209,7 @@ async fn a_viewer_finds_no_form_and_an_operator_vouches() {
     browser.visit(&format!("{PRINCIPAL}/rules/release"));
     let page = browser.shows("Not used yet");
     assert!(!page.contains("Change it"), "{page}");
-    browser.visit(&format!("{PRINCIPAL}/rules/new"));
+    browser.visit(&format!("{PRINCIPAL}/add-rule"));
     browser.shows("You may not do this");
     browser.examine("not-permitted");
 

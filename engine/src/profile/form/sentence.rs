@@ -8,6 +8,9 @@ use super::{CLAIMS, Entry, Form, Input, Spelling};
 
 /// The beginning of a sentence of whose form nothing else is known.
 const ANY: &str = "any workload";
+/// What a called workflow is if its file may be any, or one of the caller's own repository.
+const ANY_FILE: &str = "any";
+const OWN_FILE: &str = "same-repo";
 /// What stands for the values in a phrase.
 pub const VALUE: &str = "{value}";
 
@@ -154,6 +157,15 @@ fn phrases(shown: &Shown<'_>, value: &Value) -> Vec<String> {
         Spelling::Flag { gives } => {
             let otherwise = || format!("with {} = {gives}", entry.field);
             vec![entry.phrases.says.clone().unwrap_or_else(otherwise)]
+        }
+        Spelling::Called if matches!(shown.text.as_str(), ANY_FILE | OWN_FILE) => {
+            let whose = match shown.text.as_str() {
+                ANY_FILE => "any other",
+                _ => "its own",
+            };
+            vec![format!(
+                "also where a workflow of {whose} repository defines the job"
+            )]
         }
         Spelling::Called | Spelling::Upstream | Spelling::Claims => {
             let says = entry.phrases.says.as_ref();

@@ -293,6 +293,26 @@ fn a_form_says_why_it_needs_a_filter() {
 }
 
 #[test]
+fn a_workflow_of_any_repository_is_not_told_as_one_of_that_name() {
+    let github = profile("github-actions");
+    let said = |called: &str| {
+        let matched =
+            json!({ "repository": "o/r", "workflow_file": "r.yml", "called_workflow": called });
+        github.form().admits(&map(matched))
+    };
+    let any = said("any");
+    assert!(
+        any.contains("also where a workflow of any other repository defines the job"),
+        "{any}"
+    );
+    let own = said("same-repo");
+    assert!(
+        own.contains("also where a workflow of its own repository defines the job"),
+        "{own}"
+    );
+}
+
+#[test]
 fn the_preview_tells_what_a_rule_admits() {
     for (name, matched, said) in [
         (

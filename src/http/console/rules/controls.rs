@@ -113,6 +113,10 @@ pub struct PermissionControl {
     pub packages: String,
     pub owner_key: String,
     pub owners: Vec<Choice>,
+    pub proved_key: String,
+    pub is_proved: bool,
+    pub bound_key: String,
+    pub is_bound: bool,
 }
 
 /// An action that a permission may hold.
@@ -144,8 +148,13 @@ fn permission(catalog: &Catalog, fields: &Fields, number: usize) -> PermissionCo
     let owner = fields.text(&owner_key);
     let owners = catalog.owners.iter();
     let owners = owners.map(|name| (name.as_str(), name.clone()));
+    let (proved_key, bound_key) = (key(number, "proved"), key(number, "bound"));
     PermissionControl {
         number,
+        is_proved: fields.has(&proved_key),
+        is_bound: fields.has(&bound_key),
+        proved_key,
+        bound_key,
         registries: of_catalog(registries, chosen),
         actions: actions(catalog, &ticked),
         packages: fields.text(&packages_key).to_owned(),

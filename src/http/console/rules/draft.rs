@@ -1,5 +1,6 @@
 //! A rule as it is typed into the form: the document that it means, and what the form shows.
 
+use carnet_resource_server::ProofLevel;
 use serde_json::{Map, Value, json};
 
 use super::super::posted::Fields;
@@ -120,28 +121,40 @@ impl Draft<'_> {
             .collect()
     }
 
-    /// The permissions that were filled in. What the form does not show of a stored one stays.
+    /// The permissions that were filled in. The form shows all that a permission has.
     fn permissions(&self) -> Vec<Value> {
         let permission = |number: usize| {
             let text = |field: &str| self.fields.text(&key(number, field)).to_owned();
             let actions_key = key(number, "action");
             let actions: Vec<&str> = self.fields.all(&actions_key).collect();
             let packages = self.fields.lines(&key(number, "packages"));
-            let stored = self.stored.and_then(|stored| {
-                let permission = stored.document.permissions.get(number)?;
-                serde_json::to_value(permission).ok()
+            let stored = self
+                .stored
+                .and_then(|stored| stored.document.permissions.get(number));
+            // Another order is no change.
+            let same = stored.map(|stored| &stored.actions).filter(|stored| {
+                stored.len() == actions.len()
+                    && stored
+                        .iter()
+                        .all(|action| actions.contains(&action.as_str()))
             });
-            let mut members = match stored {
-                Some(Value::Object(members)) => members,
-                _ => Map::new(),
-            };
+            let actions = same.map_or_else(|| json!(actions), |stored| json!(stored));
+            let mut members = Map::new();
             members.insert("resource_server".to_owned(), text("registry").into());
-            members.insert("actions".to_owned(), json!(actions));
+            members.insert("actions".to_owned(), actions);
             members.insert("packages".to_owned(), json!(packages));
+            if self.fields.has(&key(number, "proved")) {
+                members.insert("min_proof".to_owned(), ProofLevel::Key.as_str().into());
+            }
+            if self.fields.has(&key(number, "bound")) {
+                members.insert("require_sender_constraint".to_owned(), true.into());
+            }
             match text("owner") {
-                owner if owner.is_empty() || owner.eq_ignore_ascii_case(self.principal) => {
-                    members.shift_remove("owner");
-                }
+                owner if owner.is_empty() => {}
+                // The principal is the owner by default, and stays as it is written.
+                owner
+                    if owner.eq_ignore_ascii_case(self.principal)
+                        && stored.is_none_or(|stored| stored.owner.is_none()) => {}
                 owner => {
                     members.insert("owner".to_owned(), owner.into());
                 }
@@ -211,6 +224,13 @@ pub fn fields_of(stored: &Stored<FederatedCredentialDocument>, form: &Form) -> F
         add(key(number, "packages"), permission.packages.join("\n"));
         if let Some(owner) = &permission.owner {
             add(key(number, "owner"), owner.clone());
+        }
+        let demands = [
+            ("proved", permission.min_proof == ProofLevel::Key),
+            ("bound", permission.require_sender_constraint),
+        ];
+        for (field, _) in demands.into_iter().filter(|(_, asked)| *asked) {
+            add(key(number, field), "on".to_owned());
         }
     }
     fields.into_iter().collect()

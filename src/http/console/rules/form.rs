@@ -11,12 +11,13 @@ use super::super::page::see_other;
 use super::super::posted::{Fields, Posted, posted};
 use super::Rule;
 use super::draft::fields_of;
-use super::form_page::{page, platforms};
+use super::form_page::{digest, page, platforms};
 use super::page::find;
 use super::written::{Findings, Written};
 use crate::people::session::Fresh;
+use crate::trust::Warning;
 
-/// `GET /console/principals/{principal}/rules/new`: the platforms, or the form of the one that the
+/// `GET /console/principals/{principal}/add-rule`: the platforms, or the form of the one that the
 /// query names.
 pub async fn begin(inside: Inside, Path(principal): Path<String>) -> Result<Response, Instead> {
     let place = inside.at(&principal).await?;
@@ -41,7 +42,7 @@ pub async fn begin(inside: Inside, Path(principal): Path<String>) -> Result<Resp
     ))
 }
 
-/// `POST /console/principals/{principal}/rules/new`
+/// `POST /console/principals/{principal}/add-rule`
 pub async fn create(
     inside: Inside,
     Path(principal): Path<String>,
@@ -119,6 +120,8 @@ async fn work(inside: &Inside, written: &Written<'_>, sent: &Posted) -> Result<R
     if !place.may_write {
         return Err(inside.forbidden());
     }
+    // Each form is worked through as a dry run of the admin API is.
+    let trier = inside.trier(place)?;
     let again = |fields, notice| {
         let findings = Findings {
             notice: Some(notice),
@@ -146,12 +149,13 @@ async fn work(inside: &Inside, written: &Written<'_>, sent: &Posted) -> Result<R
         let findings = Findings::default();
         return Ok(page(inside, written, fields, findings, StatusCode::OK));
     }
-    let findings = written.check(inside, fields).await?;
-    let has_warnings = findings
+    let findings = written.check(inside, fields, &trier).await?;
+    let warnings = findings
         .checked
-        .as_ref()
-        .is_some_and(|checked| !checked.warnings.is_empty());
-    let is_accepted = !has_warnings || fields.has("accept_warnings");
+        .iter()
+        .flat_map(|checked| &checked.warnings);
+    let warnings: Vec<Warning> = warnings.cloned().collect();
+    let is_accepted = warnings.is_empty() || fields.text("accept_warnings") == digest(&warnings);
     // Only what was to be saved is refused.
     let refused = match action {
         "save" => StatusCode::UNPROCESSABLE_ENTITY,

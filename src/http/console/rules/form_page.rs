@@ -60,9 +60,29 @@ struct FormPage {
     problems: Vec<Problem>,
     /// What the rule would admit and permit, once it was checked without a mistake.
     preview: Option<Vec<String>>,
-    /// Whether the stored rule is vouched for.
-    vouched: bool,
+    counts: Counts,
     warnings: Vec<Warning>,
+    /// What the box beside the warnings stands for.
+    read: String,
+}
+
+/// For which jobs a rule counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Counts {
+    /// For all, since the trusted issuer is the principal's own.
+    Always,
+    /// For all, since somebody vouched for the rule.
+    Vouched,
+    /// For those that name the principal.
+    Named,
+}
+
+/// A digest of warnings: whoever has read these has not read others.
+pub fn digest(warnings: &[Warning]) -> String {
+    let lines = warnings
+        .iter()
+        .map(|warning| format!("{}\0{}\0", warning.code, warning.detail));
+    carnet_jose::base64url(carnet_jose::sha256(lines.collect::<String>().as_bytes()))
 }
 
 impl FormPage {
@@ -182,10 +202,18 @@ pub fn page(
             .collect(),
         notice: findings.notice,
         problems: findings.problems,
-        vouched: written
+        counts: if written.issuer.owned {
+            Counts::Always
+        } else if written
             .stored
-            .is_some_and(|rule| rule.state.vouching.counts()),
+            .is_some_and(|rule| rule.state.vouching.counts())
+        {
+            Counts::Vouched
+        } else {
+            Counts::Named
+        },
         preview,
+        read: digest(&warnings),
         warnings,
     };
     render(&inside.app, status, &page, None)

@@ -23,7 +23,8 @@ use crate::admin::State;
 use crate::clock::Timestamp;
 use crate::documents::{FederatedCredentialDocument, Stored};
 
-type Rule = Stored<FederatedCredentialDocument>;
+/// A rule as it is stored.
+pub type Rule = Stored<FederatedCredentialDocument>;
 
 /// A rule in a list.
 #[derive(Debug)]

@@ -4,11 +4,12 @@ use askama::Template;
 use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::response::Response;
+use carnet_resource_server::ProofLevel;
 use serde_json::{Map, Value};
 
 use super::super::inside::{Inside, Instead, Place, Shell};
 use super::super::page::{Frame, Moment, render};
-use super::super::runs::{RunRow, in_words, last_of, refused_since};
+use super::super::runs::{RunRow, last_of, refused_since, whole};
 use super::snippets::of_rule;
 use super::{Rule, is_to_review, state};
 use crate::admin::{self, State};
@@ -28,6 +29,8 @@ pub struct PermissionRow {
     pub actions: String,
     pub packages: String,
     pub owner: String,
+    /// What is asked of proofs.
+    pub demands: Vec<&'static str>,
 }
 
 impl PermissionRow {
@@ -38,6 +41,16 @@ impl PermissionRow {
             actions: permission.actions.join(", "),
             packages: permission.packages.join(", "),
             owner: owner.to_owned(),
+            demands: [
+                (permission.min_proof == ProofLevel::Key)
+                    .then_some("a job that proves to hold a key"),
+                permission
+                    .require_sender_constraint
+                    .then_some("a token that is bound to a key"),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
         }
     }
 }
@@ -64,6 +77,8 @@ struct RulePage {
     is_to_review: bool,
     next_review: String,
     vouched: bool,
+    /// Whether it counts for every job because the trusted issuer is the principal's own.
+    by_nature: bool,
     used: Option<Moment>,
     /// The run that the rule gave a token last.
     last_run: Option<RunRow>,
@@ -122,7 +137,7 @@ async fn page(inside: &Inside, place: &Place, rule: &Rule) -> Result<RulePage, I
     let now = app.clock.now();
     let (links, principal) = (&inside.links, place.name());
     let members = admin::shown(app, rule);
-    let last_run = last_of(inside, place, &rule.id).await?;
+    let last_run = last_of(inside, place, rule).await?;
     // The rule itself says so some seconds later, and longer than events are kept.
     let noted = || rule.state.last_used_at.map(Moment::from);
     let used = last_run.as_ref().map(|run| run.at.clone()).or_else(noted);
@@ -157,6 +172,8 @@ async fn page(inside: &Inside, place: &Place, rule: &Rule) -> Result<RulePage, I
         is_to_review: is_to_review(rule, now),
         next_review: day(&next_review.to_string()),
         vouched: members.get("vouched") == Some(&Value::Bool(true)),
+        by_nature: members.get("vouched") == Some(&Value::Bool(true))
+            && !rule.state.vouching.counts(),
         used,
         last_run,
         refused,
@@ -192,6 +209,6 @@ pub fn day(time: &str) -> String {
 fn pairs(members: &Map<String, Value>) -> Vec<(String, String)> {
     let pairs = members.iter();
     pairs
-        .map(|(name, value)| (name.clone(), in_words(value)))
+        .map(|(name, value)| (name.clone(), whole(value)))
         .collect()
 }

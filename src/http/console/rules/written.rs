@@ -8,7 +8,7 @@ use super::Rule;
 use super::change::seen;
 use super::draft::{Draft, Problem};
 use crate::admin::{
-    self, Catalog, CatalogIssuer, Change, DryRun, Occasion, Precondition, Rejected,
+    self, Author, Catalog, CatalogIssuer, Change, DryRun, Occasion, Precondition, Rejected,
 };
 use crate::documents::FederatedCredentialDocument;
 use crate::profile::Form;
@@ -84,15 +84,18 @@ impl<'w> Written<'w> {
         }
     }
 
-    /// Tries out what was typed. It counts as a change for the rate limit, as a dry run of the admin
-    /// API does.
-    pub async fn check(&self, inside: &Inside, fields: &Fields) -> Result<Findings, Instead> {
+    /// Tries out what was typed.
+    pub async fn check(
+        &self,
+        inside: &Inside,
+        fields: &Fields,
+        author: &Author,
+    ) -> Result<Findings, Instead> {
         let draft = self.draft(fields);
         let (members, mut problems) = draft.document();
-        let author = inside.trier(self.place)?;
         let occasion = Occasion {
             online: true,
-            author: &author,
+            author,
         };
         let request = self.request(fields, members);
         let tried = admin::try_out::<FederatedCredentialDocument>(

@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use url::form_urlencoded;
 
 use super::inside::{Inside, Instead};
-use super::runs::in_words;
+use super::runs::whole;
 use crate::admin::Author;
 use crate::app::App;
 use crate::documents::{
@@ -99,7 +99,7 @@ fn facts(members: &Map<String, Value>) -> Vec<Fact> {
                     found.extend(inner.into_iter().map(named));
                 }
             }
-            other => found.push((name.clone(), in_words(other))),
+            other => found.push((name.clone(), whole(other))),
         }
     }
     found
