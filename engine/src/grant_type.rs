@@ -15,13 +15,18 @@ pub enum GrantType {
     /// A client that acts for itself (RFC 6749 section 4.4).
     #[serde(rename = "client_credentials")]
     ClientCredentials,
+    /// A code of the authorization endpoint, for software that acts for a person who signed in
+    /// (RFC 6749 section 4.1).
+    #[serde(rename = "authorization_code")]
+    AuthorizationCode,
 }
 
 impl GrantType {
-    pub const ALL: [Self; 3] = [
+    pub const ALL: [Self; 4] = [
         Self::JwtBearer,
         Self::TokenExchange,
         Self::ClientCredentials,
+        Self::AuthorizationCode,
     ];
 
     /// The value of the `grant_type` parameter.
@@ -30,6 +35,7 @@ impl GrantType {
             Self::JwtBearer => "urn:ietf:params:oauth:grant-type:jwt-bearer",
             Self::TokenExchange => "urn:ietf:params:oauth:grant-type:token-exchange",
             Self::ClientCredentials => "client_credentials",
+            Self::AuthorizationCode => "authorization_code",
         }
     }
 
@@ -39,6 +45,7 @@ impl GrantType {
             Self::JwtBearer => "jwt-bearer",
             Self::TokenExchange => "token-exchange",
             Self::ClientCredentials => "client_credentials",
+            Self::AuthorizationCode => "authorization_code",
         }
     }
 

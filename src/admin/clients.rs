@@ -258,9 +258,16 @@ fn add_secret(state: &mut ClientState, now: Timestamp) {
 }
 
 /// Whether tokens issued under one document stay valid under the other: equal permissions, rules
-/// and authentication. Otherwise saving voids the client's tokens.
+/// and authentication, and for a client of persons also what it may ask them for and where it gets
+/// its codes. Otherwise saving voids the client's tokens.
 fn permits_the_same(left: &ClientDocument, right: &ClientDocument) -> bool {
-    left.permissions == right.permissions
+    let of_people = left.is_of_people() || right.is_of_people();
+    let asks_the_same = left.grant_types == right.grant_types
+        && left.scopes == right.scopes
+        && left.redirect_uris == right.redirect_uris
+        && left.first_party == right.first_party;
+    (asks_the_same || !of_people)
+        && left.permissions == right.permissions
         && left.federated_credentials == right.federated_credentials
         && left.auth_method == right.auth_method
         && left.jwks == right.jwks

@@ -19,7 +19,7 @@ use crate::app::App;
 use crate::config::OwnUrls;
 use crate::documents::AuthMethod;
 use crate::grant_type::GrantType;
-use crate::model::ASSERTION_ALGORITHMS;
+use crate::model::{ASSERTION_ALGORITHMS, Snapshot};
 use crate::scope::{ADMIN, ADMIN_CREDENTIALS, ADMIN_READ};
 
 /// Caches may keep these documents for 300 seconds. A new signing key is published long before it
@@ -89,7 +89,7 @@ fn document(app: &App) -> Value {
         // RFC 8414 requires the member; without an authorization endpoint the list is empty
         // (decision D-26).
         "response_types_supported": [],
-        "grant_types_supported": GrantType::ALL.map(GrantType::name),
+        "grant_types_supported": grant_types(&rules),
         "token_endpoint_auth_methods_supported": methods(true),
         "token_endpoint_auth_signing_alg_values_supported": client_algorithms,
         "introspection_endpoint": own.at("/introspect"),
@@ -110,6 +110,17 @@ fn document(app: &App) -> Value {
         members.extend(of_certificates(own));
     }
     document
+}
+
+/// The grant types; that of persons while they can sign in.
+fn grant_types(rules: &Snapshot) -> Vec<&'static str> {
+    let mut providers = rules.identity_providers();
+    let people_sign_in = providers.any(|provider| provider.enabled);
+    GrantType::ALL
+        .into_iter()
+        .filter(|grant| people_sign_in || *grant != GrantType::AuthorizationCode)
+        .map(GrantType::name)
+        .collect()
 }
 
 /// The members of a server that takes client certificates (RFC 8705 sections 3.3 and 5).

@@ -216,6 +216,11 @@ fn form(case: &Case) -> Result<TokenForm<'_>, Refusal> {
                 "request.grant_type must be a grant that presents a token; this one is for clients themselves",
             ));
         }
+        Some(GrantType::AuthorizationCode) => {
+            return Err(invalid(
+                "request.grant_type must be a grant that presents a token; this one is for persons",
+            ));
+        }
         None => return Err(Reason::GrantTypeUnsupported.into()),
     }
     Ok(TokenForm::of(parameters))

@@ -2,12 +2,14 @@
 //! and whether a client is admitted.
 
 mod admission;
+mod redirect_uri;
 
 use std::sync::Arc;
 
 use carnet_access::ProofLevel;
 
 pub use admission::{Admitted, AdmittedTo, admit, is_listed};
+pub use redirect_uri::{check_redirect_uri, redirect_uri_matches};
 
 use crate::assertion::{SingleUseKey, VerifiedAssertion};
 use crate::clock::Timestamp;

@@ -13,6 +13,7 @@ mod imagined;
 mod lint;
 mod membership;
 mod notification;
+mod people_actions;
 mod preview;
 mod principal;
 mod reader;

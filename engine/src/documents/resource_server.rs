@@ -7,13 +7,14 @@ use url::Url;
 
 use super::federated_credential::{is_default, proof_demand};
 use super::front_door::FrontDoorDocument;
+use super::people_actions::people_actions;
 use super::reader::Reader;
 use super::{Document, Kind, ReadContext, members};
 use crate::ids::ResourceServerId;
-use crate::model::{ResourceServer, TokenFormat};
+use crate::model::{PeopleActions, ResourceServer, TokenFormat};
 use crate::opaque;
 use crate::possession::ProofDemand;
-use crate::scope::ScopeSet;
+use crate::scope::{ScopeSet, is_openid_scope};
 use crate::trust::{DocumentError, Warning};
 
 /// Most actions of a registry: they form the scope of a token, which holds at most 100 values
@@ -89,6 +90,10 @@ pub struct ResourceServerDocument {
     /// The endpoints at which the registry's own publishing tools get their keys.
     #[serde(default)]
     pub front_door: Option<FrontDoorDocument>,
+    /// What persons may do here by software that acts for them, by their role at the principal, each
+    /// a part of `actions`. Null: nothing.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub people: Option<PeopleActions>,
     /// Whether tokens are issued for this registry; the tokens of a disabled one end.
     pub enabled: bool,
 }
@@ -146,6 +151,7 @@ impl Document for ResourceServerDocument {
         if front_door.is_some() && min_proof > ProofLevel::Bearer {
             reader.problem("min_proof", format!("must be bearer: {proves_nothing}"));
         }
+        let people = people_actions(&mut reader, &actions);
         let document = Self {
             token_format: token_format.and_then(Result::ok).unwrap_or_default(),
             token_prefix: reader.parsed("token_prefix", prefix),
@@ -164,6 +170,7 @@ impl Document for ResourceServerDocument {
             min_proof,
             require_sender_constraint,
             front_door,
+            people,
             enabled: reader.boolean("enabled").unwrap_or(true),
         };
         reader.finish(document)
@@ -179,6 +186,7 @@ impl Document for ResourceServerDocument {
         shown.insert("min_proof".to_owned(), self.min_proof.as_str().into());
         let constraint = self.require_sender_constraint.into();
         shown.insert("require_sender_constraint".to_owned(), constraint);
+        shown.entry("people").or_insert(Value::Null);
         if let Some(door) = &self.front_door
             && let Some(Value::Object(members)) = shown.get_mut("front_door")
         {
@@ -268,6 +276,11 @@ fn actions(reader: &mut Reader<'_>) -> Vec<String> {
             "must not hold `admin` or `admin:…`, which are scopes of this server's own API";
         reader.problem("actions", detail);
     }
+    if actions.iter().any(|action| is_openid_scope(action)) {
+        let detail =
+            "must not hold `openid`, `profile` or `email`, which are scopes of OpenID Connect";
+        reader.problem("actions", detail);
+    }
     actions
 }
 
@@ -326,6 +339,7 @@ impl ResourceServerDocument {
                 sender_constraint: self.require_sender_constraint,
             },
             front_door: self.front_door.as_ref().map(FrontDoorDocument::compile),
+            people: self.people.clone(),
             enabled: self.enabled,
         }
     }

@@ -36,10 +36,21 @@ pub struct Client {
     /// How the client authenticates.
     pub method: Method,
     pub grant_types: Vec<GrantType>,
-    /// The scopes of our own admin API that the client may request.
+    /// The scopes of our own admin API that the client may request, and those of OpenID Connect.
     pub scopes: Option<ScopeSet>,
-    /// The permissions of tokens that the client gets for itself.
+    /// The permissions of tokens that the client gets for itself. With the grant
+    /// `authorization_code` the most that the tokens of persons have by this client.
     pub permissions: Vec<ClientPermission>,
+    /// The URIs to which the authorization endpoint may send the person back, compared by
+    /// [`crate::client::redirect_uri_matches`]. Empty without the grant `authorization_code`.
+    pub redirect_uris: Vec<String>,
+    /// What persons are shown as the client's name, in place of its `client_id`.
+    pub display_name: Option<String>,
+    /// An https URL at which persons learn more about the client.
+    pub homepage: Option<String>,
+    /// Whether the client belongs to whoever runs this server, so that nobody is asked before it
+    /// learns who signed in.
+    pub first_party: bool,
     /// The name of the registry that this client is: it may introspect that registry's tokens.
     pub resource_server: Option<String>,
     pub binding: TokenBinding,
@@ -59,7 +70,7 @@ pub enum TokenBinding {
     Certificate,
 }
 
-/// What a client's own tokens permit at one resource server.
+/// What a client's own tokens, or the tokens of persons by it, permit at one resource server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientPermission {
     /// Name of the resource server.
@@ -67,7 +78,8 @@ pub struct ClientPermission {
     pub actions: Vec<String>,
     /// Package names and patterns.
     pub packages: Vec<String>,
-    /// The owner of the packages, by name.
+    /// The owner of the packages, by name. Empty with the grant `authorization_code`: then it is the
+    /// principal that the person chooses.
     pub owner: String,
     pub demand: ProofDemand,
 }

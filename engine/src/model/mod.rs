@@ -29,7 +29,7 @@ pub use identity_provider::{
 };
 pub use membership::{Membership, Role};
 pub use principal::{Principal, PrincipalKind, acts_for};
-pub use resource_server::{ResourceServer, TokenFormat};
+pub use resource_server::{PeopleActions, ResourceServer, TokenFormat};
 pub use rule::{
     CalledAt, Condition, Expected, MAX_KEYS, Named, PackedRule, Permission, Rule, Scalar, Test,
     Text, scalar,

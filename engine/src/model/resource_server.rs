@@ -1,7 +1,7 @@
 use carnet_access::PackageNames;
 use serde::{Deserialize, Serialize};
 
-use super::FrontDoor;
+use super::{FrontDoor, Role};
 use crate::ids::ResourceServerId;
 use crate::possession::ProofDemand;
 
@@ -14,6 +14,34 @@ pub enum TokenFormat {
     Jwt,
     /// Opaque keys: random texts, which the registry introspects at this server (RFC 7662).
     Opaque,
+}
+
+/// What persons may do at a registry by software that acts for them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct PeopleActions {
+    /// The actions of a person who has the role `owner` at the principal.
+    #[serde(default)]
+    pub owner: Vec<String>,
+    /// The actions of a person who has the role `viewer` at the principal.
+    #[serde(default)]
+    pub viewer: Vec<String>,
+}
+
+impl PeopleActions {
+    /// The actions of a role; none for the roles in the whole server, which are at no principal.
+    pub fn of(&self, role: Role) -> &[String] {
+        match role {
+            Role::Owner => &self.owner,
+            Role::Viewer => &self.viewer,
+            Role::Operator | Role::Auditor => &[],
+        }
+    }
+
+    /// Whether any role may do one of these actions.
+    pub fn has_any_of(&self, actions: &[String]) -> bool {
+        let mut all = self.owner.iter().chain(&self.viewer);
+        all.any(|action| actions.contains(action))
+    }
 }
 
 /// A registry (resource server) in compiled form.
@@ -41,6 +69,8 @@ pub struct ResourceServer {
     pub demand: ProofDemand,
     /// The endpoints at which the registry's own publishing tools get their keys.
     pub front_door: Option<FrontDoor>,
+    /// What persons may do here by software that acts for them; `None` for nothing.
+    pub people: Option<PeopleActions>,
     pub enabled: bool,
 }
 

@@ -1,6 +1,8 @@
-//! Scopes (RFC 6749 section 3.3): sets of scope tokens, and the scopes of our own admin API.
+//! Scopes (RFC 6749 section 3.3): sets of scope tokens, the scopes of our own admin API, and those of
+//! OpenID Connect.
 
 mod admin;
+mod openid;
 
 use std::fmt;
 
@@ -8,6 +10,7 @@ pub use admin::{
     ADMIN, ADMIN_CREDENTIALS, ADMIN_CREDENTIALS_OF, ADMIN_READ, ADMIN_READ_OF, covers,
     is_admin_scope, limited_scope,
 };
+pub use openid::{EMAIL, OPENID, OPENID_SCOPES, PROFILE, is_openid_scope};
 
 /// The most tokens in one scope (decision D-33).
 const MAX_TOKENS: usize = 100;

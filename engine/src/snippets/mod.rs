@@ -232,6 +232,7 @@ mod tests {
             require_protected_ref_or_environment: false,
             demand: ProofDemand::default(),
             front_door: kind.map(door),
+            people: None,
             enabled: true,
         }
     }

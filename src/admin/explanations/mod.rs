@@ -186,7 +186,10 @@ fn read(
         .value("authorization_details")
         .map(ToString::to_string);
     form.extend(details.map(|details| ("authorization_details", details.into())));
-    let known = |name: &str| grant_named(name).ok_or("must be a grant type of the token endpoint");
+    let known = |name: &str| {
+        let none = "must be a grant type of the token endpoint, and none of persons";
+        grant_named(name).ok_or(none)
+    };
     let grant_type = reader
         .parsed("grant_type", known)
         .unwrap_or(GrantType::JwtBearer);
@@ -269,9 +272,11 @@ fn claims(reader: &mut Reader<'_>) -> Option<(String, Map<String, Value>)> {
     trusted_issuer.zip(claims)
 }
 
-/// A grant by the name in its RFC, or by the short name of this server's documents.
+/// A grant by the name in its RFC, or by the short name of this server's documents. No question can
+/// stand for a person who signed in.
 fn grant_named(name: &str) -> Option<GrantType> {
     GrantType::ALL
         .into_iter()
+        .filter(|grant| *grant != GrantType::AuthorizationCode)
         .find(|grant| name == grant.name() || name == grant.short_name())
 }

@@ -60,10 +60,15 @@ impl AuthMethod {
         Self::ALL.into_iter().find(|method| method.as_str() == word)
     }
 
-    /// The grant types of a document without `grant_types`: all except `client_credentials` for a
-    /// public client, which cannot use it (RFC 6749 section 4.4).
+    /// The grant types of a document without `grant_types`. A public client cannot use
+    /// `client_credentials` (RFC 6749 section 4.4), and `authorization_code` has to be asked for: it
+    /// takes redirect URIs and is of no use beside `client_credentials`.
     pub(super) fn grants(self) -> Vec<GrantType> {
-        let can = |grant: &GrantType| self != Self::None || *grant != GrantType::ClientCredentials;
+        let can = |grant: &GrantType| match grant {
+            GrantType::JwtBearer | GrantType::TokenExchange => true,
+            GrantType::ClientCredentials => self != Self::None,
+            GrantType::AuthorizationCode => false,
+        };
         GrantType::ALL.into_iter().filter(can).collect()
     }
 }

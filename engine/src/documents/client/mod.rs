@@ -3,6 +3,7 @@
 
 mod auth_method;
 mod compile;
+mod of_people;
 
 use carnet_jose::{Algorithm, KeyUse};
 use serde::{Deserialize, Serialize};
@@ -19,7 +20,7 @@ use crate::clock::Timestamp;
 use crate::grant_type::GrantType;
 use crate::ids::{check_name, looks_like_id};
 use crate::model::{ASSERTION_ALGORITHMS, ClientSecret, FAPI2_ALGORITHMS, StoredSecret};
-use crate::scope::is_admin_scope;
+use crate::scope::{is_admin_scope, is_openid_scope};
 use crate::trust::{DocumentError, Warning};
 
 /// Members about what the client's tokens are bound to.
@@ -45,16 +46,36 @@ pub struct ClientDocument {
     /// The https URL of the client's JWK set; not together with `jwks`.
     #[serde(default)]
     pub jwks_uri: Option<String>,
-    /// The grant types that the client may use; by default all that its method allows.
+    /// The grant types that the client may use; by default all that its method allows, without
+    /// `authorization_code`, which is never beside `client_credentials`.
     #[schema(value_type = Vec<String>)]
     pub grant_types: Vec<GrantType>,
-    /// Scopes of the admin API that the client may request with `client_credentials`.
+    /// Scopes of the admin API that the client may request with `client_credentials` or
+    /// `authorization_code`; with the latter also `openid`, `profile` and `email`.
     #[serde(default)]
     pub scopes: Vec<String>,
     /// Permissions of the tokens that the client gets for itself; each must name an `owner`. Not
-    /// for the method `federated`.
+    /// for the method `federated`. With `authorization_code` the most that the tokens of persons
+    /// have by this client, without `owner`.
     #[serde(default)]
     pub permissions: Vec<PermissionDocument>,
+    /// Where the authorization endpoint may send persons back, 1 to 20 URIs for
+    /// `authorization_code`: https, `http://127.0.0.1` or `http://[::1]` with any port, or a
+    /// private-use scheme with a dot in it. Compared byte for byte, but for the port of the loopback
+    /// addresses.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub redirect_uris: Vec<String>,
+    /// The name that persons are shown, at most 100 characters; by default the `client_id`. For
+    /// `authorization_code`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub display_name: Option<String>,
+    /// An https URL at which persons learn more about the client. For `authorization_code`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub homepage: Option<String>,
+    /// Whether the client is one of whoever runs this server: persons are not asked before it learns
+    /// who they are. For `authorization_code`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub first_party: bool,
     /// The rules whose workloads may authenticate as this client, for `federated`: `name`,
     /// `principal:name` or id.
     #[serde(default)]
@@ -126,6 +147,10 @@ impl Document for ClientDocument {
             grant_types,
             scopes: reader.texts("scopes").unwrap_or_default(),
             permissions: permissions(&mut reader, 0),
+            redirect_uris: of_people::redirect_uris(&mut reader),
+            display_name: of_people::display_name(&mut reader),
+            homepage: of_people::homepage(&mut reader),
+            first_party: reader.boolean("first_party").unwrap_or(false),
             federated_credentials: references(&mut reader, "federated_credentials"),
             resource_server: reader.name("resource_server"),
             dpop_bound_access_tokens: reader.boolean(DPOP_BOUND).unwrap_or(false),
@@ -137,13 +162,20 @@ impl Document for ClientDocument {
         };
         document.check_keys(&mut reader, context);
         document.check_rights(&mut reader);
+        document.check_of_people(&mut reader);
         document.check_binding(&mut reader);
         reader.finish(document)
     }
 
     fn shown(&self, _: ReadContext<'_>) -> Map<String, Value> {
         let mut shown = members(self);
-        for name in ["jwks", "jwks_uri", "resource_server"] {
+        for name in [
+            "jwks",
+            "jwks_uri",
+            "resource_server",
+            "display_name",
+            "homepage",
+        ] {
             shown.entry(name).or_insert(Value::Null);
         }
         for (name, is_set) in [
@@ -153,9 +185,12 @@ impl Document for ClientDocument {
                 self.tls_client_certificate_bound_access_tokens,
             ),
             (FAPI2, self.fapi2),
+            ("first_party", self.first_party),
         ] {
             shown.insert(name.to_owned(), is_set.into());
         }
+        let redirect_uris = self.redirect_uris.clone().into();
+        shown.insert("redirect_uris".to_owned(), redirect_uris);
         shown
     }
 
@@ -168,7 +203,8 @@ impl Document for ClientDocument {
             .permissions
             .iter()
             .any(|permission| permission.packages.iter().any(|name| name == "*"));
-        let secret = self.auth_method.has_secret();
+        // Whoever finds the secret of a client of persons has no person yet, and no code.
+        let secret = self.auth_method.has_secret() && !self.is_of_people();
         let mut warnings = Vec::new();
         let mut warn = |when, code, detail: &str| {
             warnings.extend(Warning::when(when, code, detail));
@@ -318,12 +354,18 @@ impl ClientDocument {
     }
 
     fn check_rights(&self, reader: &mut Reader<'_>) {
-        if !self.scopes.iter().all(|scope| is_admin_scope(scope)) {
+        let of_people = self.is_of_people();
+        let is_known =
+            |scope: &String| is_admin_scope(scope) || of_people && is_openid_scope(scope);
+        if !self.scopes.iter().all(is_known) {
             let known = "admin, admin:read, admin:credentials, admin:credentials:<principal> or admin:read:<principal>";
-            reader.problem(
-                "scopes",
-                format!("must hold only scopes of the admin API: {known}"),
-            );
+            let others = if of_people {
+                ", and openid, profile or email"
+            } else {
+                ""
+            };
+            let detail = format!("must hold only scopes of the admin API: {known}{others}");
+            reader.problem("scopes", detail);
         }
         let federated = self.auth_method == AuthMethod::Federated;
         if federated == self.federated_credentials.is_empty() {
@@ -338,29 +380,24 @@ impl ClientDocument {
             let detail = "must not be given: a federated client has the permissions of its federated credentials";
             reader.problem("permissions", detail);
         }
-        let grants_itself = self.grant_types.contains(&GrantType::ClientCredentials);
-        if !grants_itself && !self.permissions.is_empty() {
-            reader.problem(
-                "permissions",
-                "must not be given without the grant type client_credentials",
-            );
+        let has_rights = of_people || self.grant_types.contains(&GrantType::ClientCredentials);
+        let without_grant =
+            "must not be given without the grant type client_credentials or authorization_code";
+        if !has_rights && !self.permissions.is_empty() {
+            reader.problem("permissions", without_grant);
         }
-        if !grants_itself && !self.scopes.is_empty() {
-            reader.problem(
-                "scopes",
-                "must not be given without the grant type client_credentials",
-            );
+        if !has_rights && !self.scopes.is_empty() {
+            reader.problem("scopes", without_grant);
         }
-        for (at, _) in self
-            .permissions
-            .iter()
-            .enumerate()
-            .filter(|(_, permission)| permission.owner.is_none())
-        {
-            reader.problem(
-                &format!("permissions/{at}/owner"),
-                "must be given: a client is not a principal",
-            );
+        let detail = if of_people {
+            "must not be given with the grant type authorization_code: a person's token is for packages of the principal that the person chooses"
+        } else {
+            "must be given: a client is not a principal"
+        };
+        for (at, permission) in self.permissions.iter().enumerate() {
+            if permission.owner.is_some() == of_people {
+                reader.problem(&format!("permissions/{at}/owner"), detail);
+            }
         }
     }
 }
