@@ -218,6 +218,7 @@ fn context<'a>(config: &'a Config, profiles: &'a Profiles) -> ReadContext<'a> {
         own: &config.own,
         allow_http_loopback: config.allow_http_loopback,
         token_lifetime_seconds: config.tokens.lifetime_seconds,
+        command_line: config.people.command_line,
         material: &OpenSsl,
     }
 }

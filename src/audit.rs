@@ -214,10 +214,12 @@ pub enum Outcome {
     SignedOut,
     /// A person was not let in, although their provider says who they are.
     SignInRefused,
+    /// A person let a client act.
+    Consented,
 }
 
 impl Outcome {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Issued,
         Self::Refused,
         Self::Created,
@@ -230,6 +232,7 @@ impl Outcome {
         Self::SignedIn,
         Self::SignedOut,
         Self::SignInRefused,
+        Self::Consented,
     ];
 
     /// The name used in JSON and in the database.
@@ -247,6 +250,7 @@ impl Outcome {
             Self::SignedIn => "signed_in",
             Self::SignedOut => "signed_out",
             Self::SignInRefused => "sign_in_refused",
+            Self::Consented => "consented",
         }
     }
 
@@ -263,7 +267,7 @@ impl Outcome {
             Self::Issued | Self::Refused | Self::Revoked => "token",
             Self::Created | Self::Updated | Self::Deleted => "change",
             Self::Published | Self::PublicationRefused | Self::PublicationUnclear => "publication",
-            Self::SignedIn | Self::SignedOut | Self::SignInRefused => "session",
+            Self::SignedIn | Self::SignedOut | Self::SignInRefused | Self::Consented => "session",
         }
     }
 }

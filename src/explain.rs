@@ -28,6 +28,7 @@ use crate::principal::AccessRequest;
 use crate::profile::Claims;
 use crate::reason::Reason;
 use crate::refusal::{Refusal, RefusalDetails};
+use crate::scope::ScopeSet;
 use crate::trust::{Candidate, MatchReport, MatchedRule, Rank, match_credentials};
 
 /// How many rules one explanation shows, and their size as JSON in bytes. With it, an answer stays
@@ -115,7 +116,9 @@ pub async fn explain_request(
             );
             (Some(assertion), &all_the_same)
         }
-        About::Nothing | About::Token(_) | About::Client => (None, &MatchReport::default()),
+        About::Nothing | About::Token(_) | About::Code(_) | About::Client => {
+            (None, &MatchReport::default())
+        }
     };
     let assertion = assertion.map(|assertion| (&**assertion.issuer(), assertion.claims()));
     let client = refused
@@ -230,19 +233,12 @@ impl Explainable<'_> {
                 (granted, authorization.report())
             }
             Decision::Admin(grant) => {
-                let granted = Granted {
-                    resource: self.own.admin_resource(),
-                    sub: grant.subject.clone(),
-                    principal: None,
-                    scope: grant.scope.to_string(),
-                    authorization_details: Vec::new(),
-                    entries_left_out: 0,
-                    expires_in: grant
-                        .expires_at
-                        .seconds()
-                        .saturating_sub(self.now.seconds()),
-                };
-                (granted, None)
+                let grant = (&*grant.subject, &grant.scope, grant.expires_at);
+                (self.at_own(self.own.admin_resource(), grant), None)
+            }
+            Decision::Userinfo(grant) => {
+                let grant = (&*grant.subject, &grant.scope, grant.expires_at);
+                (self.at_own(self.own.userinfo(), grant), None)
             }
         };
         let candidates = report
@@ -253,6 +249,23 @@ impl Explainable<'_> {
         Explanation {
             granted: Some(granted),
             ..explanation
+        }
+    }
+
+    /// What is granted at one of our own endpoints.
+    fn at_own(
+        &self,
+        resource: String,
+        (subject, scope, expires_at): (&str, &ScopeSet, Timestamp),
+    ) -> Granted {
+        Granted {
+            resource,
+            sub: subject.to_owned(),
+            principal: None,
+            scope: scope.to_string(),
+            authorization_details: Vec::new(),
+            entries_left_out: 0,
+            expires_in: expires_at.seconds().saturating_sub(self.now.seconds()),
         }
     }
 

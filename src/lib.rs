@@ -116,9 +116,11 @@
     )
 )]
 
+pub mod access_request;
 pub mod admin;
 pub mod app;
 pub mod audit;
+pub mod authorization;
 pub mod client;
 pub mod clock;
 pub mod command;

@@ -37,7 +37,8 @@ impl OwnTokens<'_> {
         Ok(token.map(OwnToken::as_opaque))
     }
 
-    /// Checks expiry, revocation, the client, and the rules behind each entry.
+    /// Checks expiry, revocation, the session of the person, the client, and the rules behind each
+    /// entry.
     pub async fn in_force(&self, token: OwnToken) -> Result<Result<LiveToken, Ended>, StoreError> {
         // The database is not asked about tokens that are over anyway.
         if token.expires_at() <= self.context.now {
@@ -48,7 +49,13 @@ impl OwnTokens<'_> {
         {
             return Ok(Err(Ended::BeforeRestore));
         }
-        let descent = self.store.descent(&token.claims().jti).await?;
+        let mut descent = self.store.descent(&token.claims().jti).await?;
+        if let Some(session) = &token.claims().sid {
+            descent.is_signed_in = match session.parse() {
+                Ok(session) => self.store.is_signed_in(session).await?,
+                Err(_) => false,
+            };
+        }
         Ok(token.in_force(descent, &self.context))
     }
 }

@@ -27,9 +27,10 @@ pub struct AuthorizationDetail {
     /// The name of the principal whose rule this is. It acts for the owner.
     pub principal: String,
     /// The id of the rule (federated credential), `fc_…`; in a token that a client got for itself,
-    /// the client's id, `cl_…`.
+    /// the client's id, `cl_…`; in one that it got on behalf of a person, the id of the membership
+    /// that lets the person act for the principal, `mb_…`.
     pub credential: String,
-    /// The revision of the rule, or client, for which the entry was issued.
+    /// The revision of the rule, client or membership, for which the entry was issued.
     pub revision: u32,
     /// Other objects that the entry depends on, such as the rules of actors. Empty in most entries.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -68,6 +69,8 @@ pub enum GroundKind {
     FederatedCredential,
     /// A principal, which has no revision.
     Principal,
+    /// A membership, which gives persons a role.
+    Membership,
 }
 
 /// Deserializes entries one by one. An entry of an unknown form may contain a restriction that this

@@ -22,4 +22,6 @@ mod token;
 pub use decision::{Allowed, CREATE, DenialReason, Denied, Operation, RegistryState, allows};
 pub use details::{AuthorizationDetail, DETAIL_TYPE, GroundKind, RestsOn};
 pub use packages::{InvalidPattern, PackageNames, PackagePattern, PackageSet, is_well_formed_name};
-pub use token::{AccessToken, Actor, Confirmation, PrincipalClaim, ProofLevel, WorkloadClaim};
+pub use token::{
+    AccessToken, Actor, Confirmation, PersonClaim, PrincipalClaim, ProofLevel, WorkloadClaim,
+};

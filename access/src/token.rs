@@ -44,6 +44,22 @@ pub struct AccessToken {
     /// The workload that presented the assertion; `None` in a token that a client got for itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workload: Option<WorkloadClaim>,
+    /// The person on whose behalf a client got the token; `None` if no person signed in for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<PersonClaim>,
+    /// The id of the person's session: the token ends with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sid: Option<String>,
+    /// When the person proved who they are, in seconds since 1970 (RFC 9068 section 2.2.1); `None`
+    /// if the identity provider does not say, and without a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth_time: Option<i64>,
+    /// How the person signed in, as a value of the identity provider (RFC 9068 section 2.2.1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acr: Option<String>,
+    /// The methods by which the person signed in (RFC 9068 section 2.2.1, RFC 8176).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub amr: Vec<String>,
     /// The current actor, if the token was delegated (RFC 8693 section 4.1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub act: Option<Actor>,
@@ -163,6 +179,19 @@ pub struct PrincipalClaim {
     /// The id that the registry itself uses for the principal, if it was given to Carnet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
+}
+
+/// A person, as the identity provider described them at the sign-in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PersonClaim {
+    /// The person's id in Carnet. It never changes.
+    pub id: String,
+    /// The user name at the identity provider, which may change and be given to others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// The full name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
 }
 
 /// The workload that a token was issued to, as its platform describes it.

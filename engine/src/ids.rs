@@ -111,6 +111,8 @@ ids! {
     PersonId = "ps_";
     /// Public id of a session. It is not the value of the cookie, and gives no access.
     SessionId = "se_";
+    /// Id of an authorization code. It is not the code, and gives no access.
+    CodeId = "ac_";
     /// Id of an audit event, which is also the `error_id` of an error response.
     EventId = "ev_";
     /// Id of a publication that went through a gateway.

@@ -17,6 +17,7 @@
 pub mod assertion;
 pub mod client;
 pub mod clock;
+pub mod code_grant;
 pub mod decision;
 pub mod documents;
 pub mod grant_type;

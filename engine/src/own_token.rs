@@ -7,8 +7,9 @@ use carnet_access::{
 use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
-use crate::ids::{self, ClientRowId, CredentialId};
-use crate::model::{DecisionContext, Method, Snapshot, State};
+use crate::ids::{self, ClientRowId, CredentialId, MembershipId};
+use crate::model::{DecisionContext, Membership, Method, ResourceServer, Snapshot, State};
+use crate::people::{membership_of, still_give};
 use crate::scope::{ScopeSet, covers};
 
 /// Prefix of the `client_id` claim in tokens that were issued without a client; the id of the
@@ -46,6 +47,8 @@ pub enum Ended {
     /// It was issued before the database was restored from a backup, which does not tell whether it
     /// was revoked since.
     BeforeRestore,
+    /// The session in which a person let the client act has ended.
+    SignedOut,
     /// Its client, its registry, or every rule that it rests on was removed, disabled or changed.
     NothingLeft,
 }
@@ -57,6 +60,8 @@ pub struct Descent {
     pub depth: i64,
     /// Whether this token or one of its ancestors was revoked.
     pub is_revoked: bool,
+    /// Whether the session lasts in which a person let the client act.
+    pub is_signed_in: bool,
 }
 
 impl OwnToken {
@@ -109,9 +114,14 @@ impl OwnToken {
         if descent.is_revoked {
             return Err(Ended::Revoked);
         }
+        if self.claims.person.is_some() && !descent.is_signed_in {
+            return Err(Ended::SignedOut);
+        }
         let standing = Some(self).filter(|token| client_stands(&token.claims, &context.rules));
         let standing = standing.and_then(|token| {
-            if token.claims.aud == context.own.admin_resource() {
+            if token.claims.aud == context.own.userinfo() {
+                token.claims.person.is_some().then_some(token)
+            } else if token.claims.aud == context.own.admin_resource() {
                 admin_stands(&token, &context.rules, context.now).then_some(token)
             } else {
                 token.with_standing_entries(context)
@@ -128,9 +138,9 @@ impl OwnToken {
     /// Without the entries whose rule or client is gone, disabled, expired or changed
     /// (`docs/src/reference/introspection.md`).
     fn with_standing_entries(mut self, context: &DecisionContext<'_>) -> Option<Self> {
-        context.rules.resource_server_of(&self.claims.aud)?;
+        let server = context.rules.resource_server_of(&self.claims.aud)?;
         let mut details = std::mem::take(&mut self.claims.authorization_details);
-        details.retain(|entry| entry_stands(entry, &context.rules, context.now));
+        details.retain(|entry| entry_stands(entry, server, &context.rules, context.now));
         let actions = details
             .iter()
             .flat_map(|entry| &entry.actions)
@@ -182,7 +192,16 @@ impl LiveToken {
     }
 }
 
-fn entry_stands(entry: &AuthorizationDetail, rules: &Snapshot, now: Timestamp) -> bool {
+fn entry_stands(
+    entry: &AuthorizationDetail,
+    server: &ResourceServer,
+    rules: &Snapshot,
+    now: Timestamp,
+) -> bool {
+    if let Ok(id) = entry.credential.parse::<MembershipId>() {
+        let membership = standing_membership(id, entry.revision, rules, now);
+        return membership.is_some_and(|membership| role_permits(membership, entry, server));
+    }
     if let Ok(id) = entry.credential.parse::<CredentialId>() {
         return credential_stands(id, entry.revision, rules, now)
             && owner_stands(id, &entry.owner, rules)
@@ -211,8 +230,52 @@ fn ground_stands(ground: &RestsOn, rules: &Snapshot, now: Timestamp) -> bool {
             .parse()
             .is_ok_and(|id| credential_stands(id, ground.revision, rules, now)),
         GroundKind::Principal => rules.principal_of_id(&ground.id).is_some(),
+        GroundKind::Membership => membership_of(ground)
+            .and_then(|id| standing_membership(id, ground.revision, rules, now))
+            .is_some(),
         _ => false,
     }
+}
+
+/// The membership, if it is unchanged and still gives its role.
+fn standing_membership(
+    id: MembershipId,
+    revision: u32,
+    rules: &Snapshot,
+    now: Timestamp,
+) -> Option<&Membership> {
+    let membership = rules.membership(id)?;
+    let provider = rules.identity_provider(membership.identity_provider)?;
+    let is_over = membership.expires_at.is_some_and(|end| end <= now);
+    let has_principal = membership
+        .principal
+        .as_ref()
+        .is_none_or(|principal| is_enabled(principal, rules));
+    let stands = membership.enabled
+        && membership.revision == revision
+        && !is_over
+        && provider.enabled
+        && has_principal;
+    stands.then_some(&**membership)
+}
+
+/// Whether the registry still lets the role do all that the entry says, for the same principal.
+fn role_permits(
+    membership: &Membership,
+    entry: &AuthorizationDetail,
+    server: &ResourceServer,
+) -> bool {
+    let is_same = membership
+        .principal
+        .as_ref()
+        .is_some_and(|principal| entry.principal.eq_ignore_ascii_case(principal));
+    let permitted = server.people.as_ref();
+    let permitted = permitted.map_or(&[] as &[String], |people| people.of(membership.role));
+    is_same
+        && entry
+            .actions
+            .iter()
+            .all(|action| permitted.contains(action))
 }
 
 fn credential_stands(id: CredentialId, revision: u32, rules: &Snapshot, now: Timestamp) -> bool {
@@ -247,7 +310,8 @@ fn is_enabled(principal: &str, rules: &Snapshot) -> bool {
 /// issue, as after a change of its keys (`docs/src/guides/clients.md`).
 fn client_stands(token: &AccessToken, rules: &Snapshot) -> bool {
     let id = &token.client_id;
-    if id.starts_with(FEDERATED) || id == LOCAL_CLIENT {
+    // The tokens of people are those of the built-in client, which can be disabled.
+    if id.starts_with(FEDERATED) || (id == LOCAL_CLIENT && token.person.is_none()) {
         return true;
     }
     let issued_at = token.jti.parse().map(ids::time_of);
@@ -260,6 +324,9 @@ fn client_stands(token: &AccessToken, rules: &Snapshot) -> bool {
 /// rule that admitted it.
 fn admin_stands(token: &OwnToken, rules: &Snapshot, now: Timestamp) -> bool {
     let claims = &token.claims;
+    if claims.person.is_some() {
+        return person_holds(token, rules, now);
+    }
     if claims.client_id == LOCAL_CLIENT {
         return true;
     }
@@ -277,4 +344,18 @@ fn admin_stands(token: &OwnToken, rules: &Snapshot, now: Timestamp) -> bool {
         let by_rules = matches!(client.method, Method::Federated(_));
         holds && (!by_rules || admitting.any(|ground| ground_stands(ground, rules, now)))
     })
+}
+
+/// Whether the client of a person's admin token may still have its scope, and whether the memberships
+/// that it rests on still give it.
+fn person_holds(token: &OwnToken, rules: &Snapshot, now: Timestamp) -> bool {
+    let client = rules.client(&token.claims.client_id);
+    let ceiling = client.and_then(|client| client.scopes.as_ref());
+    let Ok(scope) = ScopeSet::parse(&token.claims.scope) else {
+        return false;
+    };
+    let standing = token.rests_on.iter().filter_map(|ground| {
+        standing_membership(membership_of(ground)?, ground.revision, rules, now)
+    });
+    ceiling.is_some_and(|ceiling| covers(ceiling, &scope)) && still_give(standing, rules, &scope)
 }

@@ -185,6 +185,11 @@ impl OwnUrls {
         self.at("/admin")
     }
 
+    /// Our own userinfo endpoint, which is also the `aud` of its tokens.
+    pub fn userinfo(&self) -> String {
+        self.at("/userinfo")
+    }
+
     /// The path of the admin API's protected resource metadata. The well-known segment goes between
     /// host and path (RFC 9728 section 3).
     pub fn admin_metadata_path(&self) -> String {

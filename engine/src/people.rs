@@ -1,8 +1,15 @@
 //! What a person who signed in may do: the memberships of an identity provider, judged by the
 //! matcher that judges rules ([`crate::trust`]).
 
+mod permit;
+mod scopes;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+pub use permit::{PersonClaims, PersonPermit, SignedInPerson};
+pub use scopes::HeldScope;
+pub(crate) use scopes::{membership_of, still_give};
 
 use serde_json::{Map, Value};
 

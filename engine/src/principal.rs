@@ -10,11 +10,13 @@ mod entry;
 mod fit;
 mod floor;
 mod narrowing;
+mod of_person;
 mod request;
 mod target;
 
 pub use entitlement::{Asked, Entitlement, entitle, of_client, of_token, too_weak};
 pub use entry::detail;
 pub use fit::{Fitted, Frame, TokenRoom, fit};
+pub use of_person::{Choice, choices, of_person};
 pub use request::{AccessRequest, AtFrontDoor, DetailRequest};
 pub use target::check as check_target;

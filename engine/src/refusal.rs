@@ -120,6 +120,12 @@ impl Refusal {
         }
     }
 
+    /// The refusal of an authorization code that was used before, with the audit event of its first
+    /// use.
+    pub fn of_used_code(used_in: Option<EventId>) -> Self {
+        Self::new(Reason::CodeUsed).noting(|facts| facts.used_in = used_in)
+    }
+
     /// A refusal about a claim of the assertion.
     pub fn claim(reason: Reason, claim: impl Into<String>) -> Self {
         Self {

@@ -30,6 +30,9 @@ pub struct Model {
     /// Accurate to a minute.
     pub last_used_at: i64,
     pub expires_at: i64,
+    /// By what tokens know the session: the id of the first one of the person in this browser, which
+    /// a step-up and another sign-in replace. Empty in older rows, which are known by their id.
+    pub lineage: Option<Uuid>,
 }
 
 /// No relations: the store joins where it has to.

@@ -16,6 +16,7 @@ mod m20261129_000010_proofs;
 mod m20261129_000011_key_sets;
 mod m20261129_000012_audit_export;
 mod m20261130_000013_people;
+mod m20261130_000014_authorization;
 mod statements;
 
 struct Migrator;
@@ -37,12 +38,13 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000011_key_sets::Migration),
             Box::new(m20261129_000012_audit_export::Migration),
             Box::new(m20261130_000013_people::Migration),
+            Box::new(m20261130_000014_authorization::Migration),
         ]
     }
 }
 
 /// The number of this release's last migration.
-pub const SCHEMA: i32 = 13;
+pub const SCHEMA: i32 = 14;
 
 /// How the schema of a database compares with that of this release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

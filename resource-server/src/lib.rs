@@ -68,8 +68,8 @@ mod tests;
 pub use carnet_access::{
     AccessToken, Actor, Allowed, AuthorizationDetail, CREATE, Confirmation, DETAIL_TYPE,
     DenialReason, Denied, GroundKind, InvalidPattern, Operation, PackageNames, PackagePattern,
-    PackageSet, PrincipalClaim, ProofLevel, RegistryState, RestsOn, WorkloadClaim, allows,
-    is_well_formed_name,
+    PackageSet, PersonClaim, PrincipalClaim, ProofLevel, RegistryState, RestsOn, WorkloadClaim,
+    allows, is_well_formed_name,
 };
 pub use carnet_dpop::{InvalidProof, Presented, Proof, SingleProcess, SpentProofs};
 pub use certificate::ClientCertificate;

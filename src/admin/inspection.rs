@@ -51,6 +51,7 @@ pub async fn inspect(app: &App, text: &str, author: &Author) -> Result<Inspectio
                 Ended::Over => "expired",
                 Ended::Revoked => "revoked",
                 Ended::BeforeRestore => "before_restore",
+                Ended::SignedOut => "signed_out",
                 Ended::NothingLeft => "nothing_left",
             }),
             claims: members(&json!(own.claims())),

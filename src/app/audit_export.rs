@@ -276,6 +276,7 @@ const fn is_warning(outcome: Outcome) -> bool {
         | Outcome::Revoked
         | Outcome::Published
         | Outcome::SignedIn
-        | Outcome::SignedOut => false,
+        | Outcome::SignedOut
+        | Outcome::Consented => false,
     }
 }

@@ -91,6 +91,7 @@ async fn issue_with(
         expires_at,
         confirmation: None,
         rests_on,
+        person: None,
     };
     let minted = app
         .tokens

@@ -175,6 +175,7 @@ impl Findings {
             own: &config.own,
             allow_http_loopback: config.allow_http_loopback,
             token_lifetime_seconds: config.tokens.lifetime_seconds,
+            command_line: config.people.command_line,
             material: &OpenSsl,
         };
         match store.snapshot(context).await {

@@ -155,6 +155,7 @@ fn lint_files(args: &LintArgs, as_json: bool) -> Result<Conclusion, CommandError
         own: &own,
         allow_http_loopback: true,
         token_lifetime_seconds: 900,
+        command_line: false,
         material: &OpenSsl,
     };
     let bundles = args

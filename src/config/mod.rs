@@ -175,6 +175,10 @@ pub struct PeopleConfig {
     pub session_idle_seconds: i64,
     /// How long after its proof of identity a person may change rules.
     pub step_up_seconds: i64,
+    /// How long tokens live at most that a client gets on behalf of a person, in seconds.
+    pub token_lifetime_seconds: i64,
+    /// Whether `carnet login` may act for people.
+    pub command_line: bool,
 }
 
 /// The pages for people.

@@ -58,6 +58,11 @@ impl Config {
                     json!(self.people.session_idle_seconds),
                 ),
                 ("people.step_up_seconds", json!(self.people.step_up_seconds)),
+                (
+                    "people.token_lifetime_seconds",
+                    json!(self.people.token_lifetime_seconds),
+                ),
+                ("people.command_line", json!(self.people.command_line)),
             ],
             vec![
                 ("console.enabled", json!(self.console.enabled)),

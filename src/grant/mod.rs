@@ -2,6 +2,7 @@
 //! through. Client authentication, the decision and signing are in [`crate::client`],
 //! [`crate::decision`] and [`crate::token`].
 
+mod authorization_code;
 mod client_credentials;
 mod front_door;
 mod jwt_bearer;
@@ -19,10 +20,11 @@ pub use pipeline::{Judged, issue, preview};
 pub use proof::{RequestProof, declared};
 pub use record::{names_of, parts_of_token, sees_claims};
 pub use refused::{About, Refused, Step};
-pub use request::{GrantRequest, principal, read_access, read_form};
+pub use request::{GrantRequest, read_form};
 pub use token_exchange::{ACCESS_TOKEN, JWT};
 pub use verify::verify_assertion;
 
+use crate::access_request;
 use crate::config::OwnUrls;
 use crate::form::{self, TokenForm};
 use crate::grant_type::GrantType;
@@ -39,10 +41,11 @@ struct GrantDefinition {
 
 type Read<'a> = (SentSubject<'a>, Option<SentToken<'a>>);
 
-const GRANTS: [GrantDefinition; 3] = [
+const GRANTS: [GrantDefinition; 4] = [
     jwt_bearer::GRANT,
     token_exchange::GRANT,
     client_credentials::GRANT,
+    authorization_code::GRANT,
 ];
 
 /// The parameters that the token endpoint knows. RFC 8707 section 2 (`resource`) and RFC 8693
@@ -51,10 +54,11 @@ pub const PARAMETERS: form::Parameters = form::Parameters {
     known: &[
         &["grant_type"],
         form::OF_CLIENT,
-        request::OF_ACCESS,
+        access_request::OF_ACCESS,
         GRANTS[0].parameters,
         GRANTS[1].parameters,
         GRANTS[2].parameters,
+        GRANTS[3].parameters,
     ],
     repeatable: &["resource", "audience"],
 };
@@ -64,10 +68,11 @@ pub const PARAMETERS_OF_QUESTION: form::Parameters = form::Parameters {
     known: &[
         &["grant_type"],
         form::OF_CLIENT,
-        request::OF_ACCESS,
+        access_request::OF_ACCESS,
         GRANTS[0].parameters,
         GRANTS[1].parameters,
         GRANTS[2].parameters,
+        GRANTS[3].parameters,
         front_door::OF_FRONT_DOOR,
         proof::OF_PROOF,
     ],

@@ -18,9 +18,10 @@ use crate::grant_type::GrantType;
 use crate::limits::Taken;
 use crate::load::Turn;
 use crate::model::{DecisionContext, FAPI2_ALGORITHMS};
+use crate::own_tokens::LOCAL_CLIENT;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::store::{Committed, Recorded};
+use crate::store::{Committed, Recorded, Use};
 use crate::telemetry;
 use crate::token::Minted;
 use crate::trust::{Denial, MatchedRule};
@@ -243,7 +244,11 @@ fn check_grant(client: &ClientIdentity, grant_type: GrantType) -> Result<(), Ref
         Some(client) if !client.grant_types.contains(&grant_type) => {
             Err(Reason::ClientNotAllowed.into())
         }
-        None if grant_type == GrantType::ClientCredentials => {
+        None if matches!(
+            grant_type,
+            GrantType::ClientCredentials | GrantType::AuthorizationCode
+        ) =>
+        {
             Err(Reason::ClientAuthenticationFailed.into())
         }
         _ => Ok(()),
@@ -272,13 +277,20 @@ fn check_profile(app: &App, client: &ClientIdentity, proof: Option<&Proof>) -> R
 
 fn mint(app: &App, context: &DecisionContext<'_>, judged: &Judged) -> Result<Minted, Refusal> {
     let now = context.now;
-    Ok(match &judged.decision {
+    let minted = match &judged.decision {
         Decision::Registry(authorization) => {
             let client_id = authorization.client_id(judged.subject.client.identity().id());
             app.tokens.mint(authorization, client_id, now)?
         }
         Decision::Admin(grant) => app.tokens.mint_admin(grant, now)?,
-    })
+        Decision::Userinfo(grant) => app.tokens.mint_userinfo(grant, now)?,
+    };
+    match judged.subject.code() {
+        Some(code) if code.request.openid.openid => {
+            Ok(app.tokens.with_id_token(minted, code, now)?)
+        }
+        _ => Ok(minted),
+    }
 }
 
 /// Records the token in one transaction and counts it against the rate limits.
@@ -305,6 +317,9 @@ async fn record(
             // Of what the token would have used up, one was used: an assertion, or else the proof.
             let used = first_use(app, &judged.subject).await;
             let refusal = match used {
+                Some(used) if judged.subject.code().is_some() => {
+                    revoke_code(app, request, &judged, used).await
+                }
                 None if judged.proof.is_some() => Reason::ProofReplayed.into(),
                 used => Refusal::replay(used.and_then(|used| used.event)),
             };
@@ -319,14 +334,15 @@ async fn record(
 fn take<'a>(app: &'a App, judged: &Judged) -> Result<Taken<'a>, Refusal> {
     let issuer = match &judged.decision {
         Decision::Registry(authorization) => authorization.issuer(),
-        Decision::Admin(_) => None,
+        Decision::Admin(_) | Decision::Userinfo(_) => None,
     };
     let client = judged
         .subject
         .client
         .identity()
         .id()
-        .filter(|_| issuer.is_none());
+        // The built-in client is that of many people.
+        .filter(|client| issuer.is_none() && *client != LOCAL_CLIENT);
     app.limits.take(
         issuer,
         client,
@@ -341,11 +357,28 @@ fn note_use(app: &App, context: &DecisionContext<'_>, judged: &Judged) {
     }
 }
 
-/// The rules that grant the token; none for an admin token.
+/// The rules that grant the token; none for a token of our own endpoints.
 fn rules(judged: &Judged) -> &[MatchedRule] {
     match &judged.decision {
         Decision::Registry(authorization) => &authorization.entitlement().credentials,
-        Decision::Admin(_) => &[],
+        Decision::Admin(_) | Decision::Userinfo(_) => &[],
+    }
+}
+
+/// A code that is redeemed again may be in other hands: what it gave is revoked (RFC 6749 section
+/// 4.1.2), and so is what is still being given to another request.
+async fn revoke_code(app: &App, request: &GrantRequest<'_>, judged: &Judged, used: Use) -> Refusal {
+    let refusal = Refusal::of_used_code(used.event);
+    let Some(code) = judged.subject.code() else {
+        return refusal;
+    };
+    let event = record::revoked_code(request, code, app.clock.now());
+    // As long as any token of the code may live.
+    let until = code.until.plus_seconds(code.token_lifetime_seconds);
+    let revoked = app.store.revoke(&code.id.to_string(), until, &event).await;
+    match revoked {
+        Ok(_) => refusal,
+        Err(error) => error.into(),
     }
 }
 
@@ -362,7 +395,7 @@ impl Judged {
     fn refuse(self, refusal: Refusal) -> Box<Refused> {
         let denial = match self.decision {
             Decision::Registry(authorization) => authorization.deny(refusal),
-            Decision::Admin(_) => Denial::bare(refusal),
+            Decision::Admin(_) | Decision::Userinfo(_) => Denial::bare(refusal),
         };
         Refused::of_decision(self.subject, *denial)
     }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use carnet_engine::code_grant::CodeGrant;
+
 use super::{GrantRequest, TokenError};
 use crate::assertion::{AcceptedAssertion, VerifiedAssertion};
 use crate::client::ClientIdentity;
@@ -53,6 +55,8 @@ pub enum About {
     Assertion(Arc<VerifiedAssertion>, MatchReport),
     /// An access token of this server that is in force.
     Token(Box<LiveToken>),
+    /// An authorization code that is the client's own.
+    Code(Box<CodeGrant>),
     /// An authenticated client.
     Client,
 }
@@ -113,6 +117,7 @@ impl Refused {
                 About::Assertion(assertion.verified().clone(), report)
             }
             Presented::AccessToken(token) => About::Token(token),
+            Presented::Code(code) => About::Code(code),
             Presented::Client | Presented::ClientForAdmin => {
                 // Without a subject token, only the client's own assertion can be the used one.
                 if refusal.reason == Reason::Replay {

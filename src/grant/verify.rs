@@ -3,10 +3,13 @@
 
 use std::sync::Arc;
 
+use carnet_engine::code_grant::CodeGrant;
+
 use super::request::{Parameters, SentSubject, SentToken};
 use super::{About, Refused, Step};
 use crate::app::App;
 use crate::assertion::{AcceptedAssertion, Recipient, UnverifiedAssertion, VerifiedAssertion};
+use crate::authorization::{self, SentCode};
 use crate::client::ClientIdentity;
 use crate::decision::{ActorToken, Presented};
 use crate::grant_type::GrantType;
@@ -63,6 +66,11 @@ pub(super) async fn verify(
         ),
         (SentSubject::Client, None) => Presented::Client,
         (SentSubject::ClientForAdmin, _) => Presented::ClientForAdmin,
+        (SentSubject::Code(sent), _) => Presented::Code(Box::new(
+            redeemed(app, context, client, sent)
+                .await
+                .map_err(|refusal| Refused::at(Step::Presented, refusal))?,
+        )),
     };
     let actor = match parameters.actor {
         None => None,
@@ -143,6 +151,17 @@ async fn subject_token(
     live.map(Box::new).map_err(|ended| {
         Refusal::new(Reason::SubjectTokenInactive).with_detail(format!("{ended:?}"))
     })
+}
+
+/// What an authorization code stands for, if it is the client's own.
+async fn redeemed(
+    app: &App,
+    context: &DecisionContext<'_>,
+    client: &ClientIdentity,
+    sent: SentCode<'_>,
+) -> Result<CodeGrant, Refusal> {
+    let client = client.client().ok_or(Reason::ClientAuthenticationFailed)?;
+    authorization::redeem(app, context, client, sent).await
 }
 
 /// The actor token, if this server issued it and it is in force.

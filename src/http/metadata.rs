@@ -19,8 +19,9 @@ use crate::app::App;
 use crate::config::OwnUrls;
 use crate::documents::AuthMethod;
 use crate::grant_type::GrantType;
-use crate::model::{ASSERTION_ALGORITHMS, Snapshot};
-use crate::scope::{ADMIN, ADMIN_CREDENTIALS, ADMIN_READ};
+use crate::model::ASSERTION_ALGORITHMS;
+use crate::people;
+use crate::scope::{ADMIN, ADMIN_CREDENTIALS, ADMIN_READ, OPENID_SCOPES};
 
 /// Caches may keep these documents for 300 seconds. A new signing key is published long before it
 /// signs.
@@ -32,8 +33,8 @@ pub async fn metadata(State(app): State<Arc<App>>) -> Response {
 }
 
 /// `GET /.well-known/openid-configuration`: the same document, with members that OpenID Connect
-/// Discovery requires. Verifiers find `jwks_uri` in it; without an authorization endpoint there are
-/// no ID tokens.
+/// Discovery requires. Verifiers find `jwks_uri` in it, also where no people sign in and there are no ID
+/// tokens.
 pub async fn openid(State(app): State<Arc<App>>) -> Response {
     let mut document = document(&app);
     if let Some(members) = document.as_object_mut() {
@@ -82,14 +83,19 @@ fn document(app: &App) -> Value {
         .map(|ring| ring.active().public().algorithm().name())
         .into_iter()
         .collect();
+    let has_people = people::can_sign_in(app);
+    let grant_types = GrantType::ALL.into_iter();
+    let grant_types: Vec<&str> = grant_types
+        .filter(|grant| has_people || *grant != GrantType::AuthorizationCode)
+        .map(GrantType::name)
+        .collect();
     let mut document = json!({
         "issuer": own.issuer(),
         "token_endpoint": own.token_endpoint(),
         "jwks_uri": own.at("/jwks"),
-        // RFC 8414 requires the member; without an authorization endpoint the list is empty
-        // (decision D-26).
+        // RFC 8414 requires the member; without people who sign in the list is empty (decision D-26).
         "response_types_supported": [],
-        "grant_types_supported": grant_types(&rules),
+        "grant_types_supported": grant_types,
         "token_endpoint_auth_methods_supported": methods(true),
         "token_endpoint_auth_signing_alg_values_supported": client_algorithms,
         "introspection_endpoint": own.at("/introspect"),
@@ -104,23 +110,48 @@ fn document(app: &App) -> Value {
         "authorization_details_types_supported": [DETAIL_TYPE],
     });
     if let Some(members) = document.as_object_mut() {
+        let of_people = has_people.then_some(OPENID_SCOPES).into_iter().flatten();
+        let scopes: Vec<&str> = scopes
+            .into_iter()
+            .map(String::as_str)
+            .chain(of_people)
+            .collect();
         if !scopes.is_empty() {
             members.insert("scopes_supported".to_owned(), json!(scopes));
         }
         members.extend(of_certificates(own));
+        if has_people {
+            members.extend(of_people_who_sign_in(own, &signing_algorithm));
+        }
     }
     document
 }
 
-/// The grant types; that of persons while they can sign in.
-fn grant_types(rules: &Snapshot) -> Vec<&'static str> {
-    let mut providers = rules.identity_providers();
-    let people_sign_in = providers.any(|provider| provider.enabled);
-    GrantType::ALL
-        .into_iter()
-        .filter(|grant| people_sign_in || *grant != GrantType::AuthorizationCode)
-        .map(GrantType::name)
-        .collect()
+/// The members of a server at which clients ask people (OpenID Connect Discovery 1.0 section 3, RFC 8414
+/// section 2, RFC 9207 section 3). Both documents have them, since clients read the one or the other.
+fn of_people_who_sign_in(own: &OwnUrls, signing_algorithm: &[&str]) -> Map<String, Value> {
+    let members = json!({
+        "authorization_endpoint": own.at("/authorize"),
+        "userinfo_endpoint": own.userinfo(),
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
+        "code_challenge_methods_supported": ["S256"],
+        "authorization_response_iss_parameter_supported": true,
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": signing_algorithm,
+        "prompt_values_supported": ["none", "login", "consent", "select_account"],
+        "claims_supported": [
+            "sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "at_hash", "sid", "name",
+            "preferred_username", "email",
+        ],
+        "claims_parameter_supported": false,
+        "request_parameter_supported": false,
+        "request_uri_parameter_supported": false,
+    });
+    match members {
+        Value::Object(members) => members,
+        _ => Map::new(),
+    }
 }
 
 /// The members of a server that takes client certificates (RFC 8705 sections 3.3 and 5).

@@ -24,6 +24,7 @@ mod token;
 mod token_status;
 mod told;
 mod tracked;
+mod userinfo;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -65,6 +66,10 @@ pub fn router(app: Arc<App>) -> Router {
         )
         .route("/revoke", post(revoke::revoke).fallback(wrong_method))
         .route_layer(from_fn_with_state(app.clone(), error::layer))
+        .route(
+            "/userinfo",
+            get(userinfo::userinfo).post(userinfo::userinfo),
+        )
         .route("/jwks", get(metadata::jwks).options(metadata::preflight))
         .route("/reasons/{reason}", get(reasons::reason))
         .route("/healthz", get(health::healthz))

@@ -31,6 +31,9 @@ struct TokenAnswer<'a> {
     /// How many permitted entries did not fit into the token.
     #[serde(skip_serializing_if = "Option::is_none")]
     entries_left_out: Option<usize>,
+    /// OpenID Connect Core 1.0 section 3.1.3.3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id_token: Option<&'a str>,
 }
 
 impl<'a> TokenAnswer<'a> {
@@ -45,6 +48,7 @@ impl<'a> TokenAnswer<'a> {
             issued_token_type: (grant_type == GrantType::TokenExchange).then_some(ACCESS_TOKEN),
             authorization_details: minted.authorization_details.as_deref(),
             entries_left_out: minted.entries_left_out,
+            id_token: token.id_token(),
         }
     }
 }

@@ -61,7 +61,11 @@ pub async fn begin(
     let document = app.providers.of(provider).await?;
     let client = relying_party(app, provider, &document)?;
     let secrets = Secrets::new();
-    let location = authentication_request(&client, provider, &secrets, &purpose);
+    let hint = match &purpose {
+        Purpose::SignIn | Purpose::SignInAgain => return_to.login_hint(),
+        Purpose::StepUp { login_hint, .. } => login_hint.clone(),
+    };
+    let location = authentication_request(&client, provider, &secrets, (&purpose, hint));
     let step_up = match purpose {
         Purpose::SignIn | Purpose::SignInAgain => None,
         Purpose::StepUp { session, sub, .. } => Some(StepUp { session, sub }),
@@ -86,7 +90,7 @@ fn authentication_request(
     client: &RelyingParty,
     provider: &IdentityProvider,
     secrets: &Secrets,
-    purpose: &Purpose,
+    (purpose, login_hint): (&Purpose, Option<String>),
 ) -> Url {
     let verifier = PkceCodeVerifier::new(secrets.verifier.clone());
     // openidconnect adds `openid`.
@@ -111,11 +115,11 @@ fn authentication_request(
     if *purpose != Purpose::SignIn {
         request = request.add_prompt(CoreAuthPrompt::Login);
     }
-    if let Purpose::StepUp { login_hint, .. } = purpose {
+    if matches!(purpose, Purpose::StepUp { .. }) {
         request = request.set_max_age(Duration::ZERO);
-        if let Some(hint) = login_hint {
-            request = request.set_login_hint(LoginHint::new(hint.clone()));
-        }
+    }
+    if let Some(hint) = login_hint {
+        request = request.set_login_hint(LoginHint::new(hint));
     }
     request.url().0
 }

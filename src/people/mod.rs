@@ -29,3 +29,11 @@ pub use logout::end_session_url;
 pub use refusal::SignInRefusal;
 pub use relying_party::redirect_uri;
 pub use return_to::ReturnTo;
+
+use crate::app::App;
+
+/// Whether people can sign in at all: there is an identity provider, and there are pages.
+pub fn can_sign_in(app: &App) -> bool {
+    let rules = app.rules();
+    app.config.console.enabled && rules.identity_providers().any(|provider| provider.enabled)
+}

@@ -1,6 +1,6 @@
 //! Where a person goes after a sign-in.
 
-use url::Url;
+use url::{Url, form_urlencoded};
 
 use crate::config::OwnUrls;
 
@@ -8,14 +8,16 @@ use crate::config::OwnUrls;
 const MOST_BYTES: usize = 1000;
 /// Where everything goes that is no path of the console.
 const HOME: &str = "/console";
+/// Where a client asks for something, which needs a person who is signed in.
+const AUTHORIZE: &str = "/authorize";
 /// Pages that begin a sign-in: to return there would begin another one.
 const SIGN_IN: &str = "/console/sign-in";
 /// Any origin at all, for reading a path as browsers do.
 const BASE: &str = "https://carnet.invalid";
 
-/// A path of the console, below the issuer identifier, to which a browser is sent after a sign-in.
-/// It comes from strangers, and whatever could lead to another site, or outside of the console,
-/// becomes the console's first page.
+/// A path of the console or the authorization endpoint, below the issuer identifier, to which a
+/// browser is sent after a sign-in. It comes from strangers, and whatever could lead to another site,
+/// or to anything else here, becomes the console's first page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReturnTo(String);
 
@@ -40,6 +42,16 @@ impl ReturnTo {
         &self.0
     }
 
+    /// Who will probably sign in, if a client said so in the request to which the person returns
+    /// (OpenID Connect Core 1.0 section 3.1.2.1).
+    pub fn login_hint(&self) -> Option<String> {
+        let (path, query) = self.0.split_once('?')?;
+        let mut pairs = form_urlencoded::parse(query.as_bytes());
+        let hint = pairs.find(|(name, _)| name == "login_hint");
+        hint.filter(|_| path == AUTHORIZE)
+            .map(|(_, hint)| hint.into_owned())
+    }
+
     /// The absolute URL. It begins with the issuer identifier, so it stays there however a browser
     /// reads the rest.
     pub fn url(&self, own: &OwnUrls) -> String {
@@ -59,8 +71,7 @@ fn is_of_console(text: &str) -> bool {
     let visible =
         |c: char| c.is_ascii_graphic() && !matches!(c, '\\' | '#' | '"' | '<' | '>' | '`');
     text.len() <= MOST_BYTES
-        && below(HOME)
-        && !below(SIGN_IN)
+        && ((below(HOME) && !below(SIGN_IN)) || path == AUTHORIZE)
         && path.chars().all(plain)
         && text.chars().all(visible)
         && path.split('/').skip(1).all(is_segment)
@@ -80,11 +91,13 @@ mod tests {
     fn paths_of_the_console_are_kept() {
         for path in [
             "/console",
+            "/authorize",
             "/console?principal=octo-org",
             "/console/octo-org/rules/new",
             "/console/octo-org/rules/fc_01?saved=1&from=https://ci.test/x?y=%2F",
             "/console/a.b/c~d_e",
             "/console/sign-in-help",
+            "/authorize?client_id=a&redirect_uri=https%3A%2F%2Fapp.test%2Fcb",
         ] {
             assert_eq!(ReturnTo::read(path).as_str(), path);
         }
@@ -95,6 +108,9 @@ mod tests {
         let long = format!("/console/{}", "a".repeat(1000));
         let hostile = [
             "",
+            "/authorize/",
+            "/authorize/consent",
+            "/Authorize?x=1",
             "/",
             "//",
             "///",

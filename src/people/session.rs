@@ -18,9 +18,12 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::config::OwnUrls;
 use crate::ids::{self, SessionId};
-use crate::model::IdentityProvider;
+use crate::model::{IdentityProvider, Snapshot};
 use crate::reason::Reason;
+use crate::scope::{ADMIN, ADMIN_CREDENTIALS, ADMIN_CREDENTIALS_OF, ScopeSet, limited_scope};
 use crate::store::{Person, StoreError, StoredSession};
+
+use carnet_engine::people::SignedInPerson;
 
 pub use carnet_engine::people::Roles;
 pub use end::{
@@ -89,6 +92,8 @@ impl CookieSecret {
 #[derive(Clone, Debug)]
 pub struct Session {
     pub id: SessionId,
+    /// By what tokens know the session: a step-up does not change it.
+    pub lineage: SessionId,
     pub person: Person,
     pub provider: Arc<IdentityProvider>,
     /// What the person may do now.
@@ -127,6 +132,20 @@ pub enum Write {
     Operator,
 }
 
+impl Write {
+    /// What the widest of the changes asks for that a scope of the admin API permits; `None` if it
+    /// permits none.
+    pub fn wanted_by(scope: &ScopeSet) -> Option<Self> {
+        let wanted = |token: &str| match limited_scope(token) {
+            Some((prefix, _)) => (prefix == ADMIN_CREDENTIALS_OF).then_some(Self::Rules),
+            None if token == ADMIN => Some(Self::Operator),
+            None => (token == ADMIN_CREDENTIALS).then_some(Self::Rules),
+        };
+        let wanted = scope.tokens().filter_map(wanted);
+        wanted.max_by_key(|write| *write == Self::Operator)
+    }
+}
+
 /// Whether the proof of identity is recent enough for a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fresh {
@@ -153,30 +172,82 @@ pub async fn current(app: &App, cookies: &[(String, String)]) -> Result<Standing
         return Ok(Standing::Unknown);
     };
     let (snapshot, now) = (app.rules(), app.clock.now());
-    let provider = snapshot.identity_provider(stored.identity_provider);
-    let Some(provider) = provider.filter(|provider| provider.enabled && person.enabled) else {
+    let Some(provider) = lasts(app, &snapshot, (&stored, &person), now) else {
         return Ok(Standing::Ended);
     };
-    // Saving another `second_factor` ends the sessions. This holds for rows that came about otherwise,
-    // such as from a backup.
-    let (acr, amr) = (stored.acr.as_deref(), &stored.amr);
-    let is_proved = presence::is_proved(&provider.second_factor, acr, amr);
-    if !is_proved || !is_in_time(app, &stored, now) {
-        return Ok(Standing::Ended);
-    }
-    let roles = carnet_engine::people::roles(&snapshot, provider, &stored.claims, now);
-    let session = Session::of(
-        stored,
-        person,
-        provider.clone(),
-        roles,
-        Csrf::of(&secret, own),
-    );
+    let roles = carnet_engine::people::roles(&snapshot, &provider, &stored.claims, now);
+    let session = Session::of(stored, person, provider, roles, Csrf::of(&secret, own));
     Ok(if session.roles.is_empty() {
         Standing::NoMembership(Box::new(session))
     } else {
         Standing::Live(Box::new(session))
     })
+}
+
+/// The provider of a session that lasts, which another request of its person would find to last too.
+fn lasts(
+    app: &App,
+    snapshot: &Snapshot,
+    (stored, person): (&StoredSession, &Person),
+    now: Timestamp,
+) -> Option<Arc<IdentityProvider>> {
+    let provider = snapshot.identity_provider(stored.identity_provider);
+    let provider = provider.filter(|provider| provider.enabled && person.enabled)?;
+    // Saving another `second_factor` ends the sessions. This holds for rows that came about otherwise,
+    // such as from a backup.
+    let (acr, amr) = (stored.acr.as_deref(), &stored.amr);
+    let is_proved = presence::is_proved(&provider.second_factor, acr, amr);
+    (is_proved && is_in_time(app, stored, now)).then(|| provider.clone())
+}
+
+/// The person of the session by which tokens are known as `lineage`, while it lasts.
+///
+/// # Errors
+///
+/// If the database fails.
+pub async fn person_of(
+    app: &App,
+    lineage: SessionId,
+) -> Result<Option<SignedInPerson>, StoreError> {
+    let Some((stored, person)) = app.store.session_of_lineage(lineage).await? else {
+        return Ok(None);
+    };
+    let (snapshot, now) = (app.rules(), app.clock.now());
+    if lasts(app, &snapshot, (&stored, &person), now).is_none() {
+        return Ok(None);
+    }
+    Ok(Some(SignedInPerson {
+        id: person.id,
+        session_ends_at: ends_at(app, &stored),
+        auth_time: proved_at(stored.auth_time, stored.created_at),
+        username: person.username,
+        name: person.name,
+        email: person.email,
+        identity_provider: stored.identity_provider,
+        claims: stored.claims,
+        session: stored.lineage,
+        acr: stored.acr,
+        amr: stored.amr,
+    }))
+}
+
+/// When a person proved who they are. A provider's clock may be ahead; the proof is older than the
+/// session that rests on it.
+fn proved_at(auth_time: Option<Timestamp>, created_at: Timestamp) -> Option<Timestamp> {
+    auth_time.map(|at| at.min(created_at))
+}
+
+/// Until when a proof of identity suffices for a change.
+pub fn suffices_until(app: &App, proved_at: Timestamp, wanted: Write) -> Timestamp {
+    proved_at.plus_seconds(step_up_seconds(app, wanted))
+}
+
+/// How old a proof of identity may be for a change, in seconds.
+pub fn step_up_seconds(app: &App, wanted: Write) -> i64 {
+    match wanted {
+        Write::Rules => app.config.people.step_up_seconds,
+        Write::Operator => OPERATOR_STEP_UP_SECONDS.min(app.config.people.step_up_seconds),
+    }
 }
 
 /// The token of the forms of the session that these cookies name, be it over or not.
@@ -226,6 +297,7 @@ impl Session {
     ) -> Self {
         Self {
             id: stored.id,
+            lineage: stored.lineage,
             person,
             provider,
             roles,
@@ -265,21 +337,16 @@ impl Session {
 
     /// Whether the person proved recently enough who they are.
     pub fn freshness(&self, app: &App, wanted: Write) -> Fresh {
-        let seconds = match wanted {
-            Write::Rules => app.config.people.step_up_seconds,
-            Write::Operator => OPERATOR_STEP_UP_SECONDS.min(app.config.people.step_up_seconds),
-        };
         // Many providers send the time only where `max_age` asks for it, as a step-up does (OpenID
         // Connect Core 1.0 section 2).
-        let Some(proved_at) = self.auth_time else {
+        let Some(proved_at) = proved_at(self.auth_time, self.created_at) else {
             return if self.provider.writes {
                 Fresh::StepUp
             } else {
                 Fresh::Never(Reason::AuthTimeMissing)
             };
         };
-        // A provider's clock may be ahead; the proof is older than the session that rests on it.
-        let until = proved_at.min(self.created_at).plus_seconds(seconds);
+        let until = suffices_until(app, proved_at, wanted);
         if app.clock.now() < until {
             Fresh::Until(until)
         } else {

@@ -46,7 +46,7 @@ pub use notifications::{
     EventsRead, FailedAttempt, NewMessage, Queued, RuleDate, SeenEvent, WaitingMessage,
 };
 pub use objects::{Filter, HasSecrets, Page, Persist, StoredCredential, StoredNotification, Write};
-pub use people::{NewSession, Person, SessionBegun, SessionsToEnd, StoredSession};
+pub use people::{NewSession, Person, SessionBegun, SessionsToEnd, StoredCode, StoredSession};
 pub use referrers::{Referring, ReferringKind};
 pub use revocation::{Reach, Renewed, RenewedRule, RulesToRenew};
 pub use signing_keys::{KeyState, StoredKey};

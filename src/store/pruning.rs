@@ -17,6 +17,8 @@ const STEP: u64 = 1000;
 const CLOCK_MARGIN_SECONDS: i64 = 86_400;
 /// How long key sets are kept, in seconds: nobody uses older ones.
 const KEY_SETS_KEPT_SECONDS: i64 = 2 * 86_400;
+/// How long it is kept to what a person agreed, in seconds: longer than any session lasts.
+const CONSENTS_KEPT_SECONDS: i64 = 2 * 86_400;
 /// How long changes are kept, in seconds. A replica that was away for longer reads everything
 /// again.
 const CHANGES_KEPT_SECONDS: i64 = 3600;
@@ -66,6 +68,7 @@ impl Store {
             ("exchanged_token", "child"),
             ("revoked_token", "token_id"),
             ("session", "id"),
+            ("authorization_code", "hash"),
         ] {
             let sql = format!(
                 "DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE expires_at < $1 ORDER BY expires_at LIMIT {STEP})"
@@ -81,6 +84,8 @@ impl Store {
         }
 
         more |= self.prune_people(oldest, STEP).await?;
+        let of_longest_session = now.plus_seconds(CONSENTS_KEPT_SECONDS.saturating_neg());
+        self.prune_consents(of_longest_session).await?;
 
         let past = now
             .plus_seconds(CHANGES_KEPT_SECONDS.saturating_neg())

@@ -10,6 +10,7 @@ use sea_orm::{
 
 use super::objects::{Persist, find_changed, id};
 use super::{ChangeKind, Filter, RulesToRenew, Store, StoreError, StoredCredential};
+use crate::client::built_in_client;
 use crate::documents::{
     ClientDocument, FederatedCredentialDocument, IdentityProviderDocument, Kind,
     MembershipDocument, PrincipalDocument, ReadContext, ResourceServerDocument, Stored,
@@ -17,6 +18,7 @@ use crate::documents::{
 };
 use crate::ids::{CredentialId, MembershipId, ResourceServerId, TrustedIssuerId};
 use crate::model::{FederatedCredential, Snapshot};
+use crate::own_tokens::LOCAL_CLIENT;
 
 /// How many rules one query reads.
 const CHUNK: usize = 250;
@@ -25,6 +27,7 @@ impl Store {
     /// A snapshot of the whole database.
     pub async fn snapshot(&self, context: ReadContext<'_>) -> Result<Snapshot, StoreError> {
         let mut snapshot = Snapshot::empty();
+        snapshot.set_client(LOCAL_CLIENT, Some(built_in_client(context.command_line)));
         // Read the version first: a change made while the rows are read is then read again later.
         snapshot.version = self.version().await?;
         for principal in self.all_objects::<PrincipalDocument>().await? {

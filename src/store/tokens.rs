@@ -28,7 +28,7 @@ impl Store {
         Ok(row.map(|row| row.claims))
     }
 
-    /// The line of descent of the token with this `jti`.
+    /// The line of descent of the token with this `jti`. Sessions are not looked at.
     pub async fn descent(&self, token_id: &str) -> Result<Descent, StoreError> {
         use sea_orm::ConnectionTrait as _;
         let row = self
@@ -42,6 +42,7 @@ impl Store {
         Ok(Descent {
             depth,
             is_revoked: revoked > 0,
+            is_signed_in: false,
         })
     }
 

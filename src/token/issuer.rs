@@ -3,17 +3,19 @@
 
 use std::sync::Arc;
 
-use carnet_jose::SigningError;
+use carnet_engine::code_grant::CodeGrant;
+use carnet_engine::people::PersonClaims;
+use carnet_jose::{Algorithm, SigningError, base64url, sha256};
 use carnet_resource_server::{Confirmation, WorkloadClaim};
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::claims::{AccessTokenClaims, PrincipalClaim};
 use crate::assertion::{AcceptedAssertion, Assertion as _, Workload};
 use crate::clock::{Clock, Timestamp};
 use crate::config::OwnUrls;
-use crate::decision::{AdminGrant, Authorization, Grounds};
+use crate::decision::{AdminGrant, Authorization, Grounds, UserinfoGrant};
 use crate::ids;
 use crate::keys::KeyRing;
 use crate::model::TokenFormat;
@@ -27,6 +29,8 @@ use crate::store::{OpaqueRecord, Recorded};
 
 /// `typ` of signed introspection answers (RFC 9701 section 5).
 const INTROSPECTION_TYPE: &str = "token-introspection+jwt";
+/// `typ` of ID tokens (RFC 7515 section 4.1.9).
+const ID_TOKEN_TYPE: &str = "JWT";
 /// Initial capacity in bytes: the claims of most tokens fit.
 const TYPICAL_CLAIMS_BYTES: usize = 2048;
 
@@ -60,12 +64,20 @@ pub struct Minted {
     pub confirmation: Option<Confirmation>,
     /// The record of an opaque token. A JWT needs none.
     pub opaque: Option<OpaqueRecord>,
+    /// The ID token that goes with it (OpenID Connect Core 1.0 section 3.1.3.3). Like the token, its
+    /// text can be read once the record is durable.
+    id_token: Option<String>,
 }
 
 impl Recorded<Minted> {
     /// The text of the token.
     pub fn access_token(&self) -> &str {
         &self.get().token
+    }
+
+    /// The text of the ID token, if the client asked for one.
+    pub fn id_token(&self) -> Option<&str> {
+        self.get().id_token.as_deref()
     }
 }
 
@@ -108,6 +120,13 @@ impl TokenIssuer {
         let authorization_details = serde_json::value::to_raw_value(&entitlement.details)?;
         let token_id = Uuid::hyphenated(ids::new(now)).to_string();
         let Possession { level, key } = authorization.possession();
+        let person = match authorization.grounds() {
+            Grounds::Person(permit) => Some(PersonClaims::from(permit.person())),
+            // An exchange loses no person.
+            Grounds::Token(token) => PersonClaims::of(token.claims()),
+            Grounds::Workload(_) | Grounds::Client(_) => None,
+        };
+        let person = person.as_ref();
         let workload = match authorization.grounds() {
             Grounds::Workload(permit) => {
                 let workload = Workload::of(permit.assertion().content()).proved(*level);
@@ -127,7 +146,7 @@ impl TokenIssuer {
                     .map(serde_json::value::to_raw_value)
                     .transpose()?
             }
-            Grounds::Client(_) => None,
+            Grounds::Client(_) | Grounds::Person(_) => None,
         };
         let claims = AccessTokenClaims {
             iss: self.own.issuer(),
@@ -151,6 +170,7 @@ impl TokenIssuer {
             act: authorization.act(),
             cnf: key.as_ref(),
             rests_on: &[],
+            ..of_person(person)
         };
         let (token, opaque) = match entitlement.format {
             TokenFormat::Jwt => (self.sign(&claims)?, None),
@@ -182,43 +202,125 @@ impl TokenIssuer {
             workload,
             confirmation: key.clone(),
             opaque,
+            id_token: None,
         })
     }
 
     /// Mints a token for the admin API.
     pub fn mint_admin(&self, grant: &AdminGrant, now: Timestamp) -> Result<Minted, MintError> {
+        let client_id = grant.client.as_deref().unwrap_or(LOCAL_CLIENT);
+        self.mint_own(
+            AccessTokenClaims {
+                aud: &self.own.admin_resource(),
+                sub: &grant.subject,
+                client_id,
+                cnf: grant.confirmation.as_ref(),
+                rests_on: &grant.rests_on,
+                ..of_person(grant.person.as_ref())
+            },
+            (&grant.scope, grant.expires_at),
+            now,
+        )
+    }
+
+    /// Mints a token for the userinfo endpoint.
+    pub fn mint_userinfo(
+        &self,
+        grant: &UserinfoGrant,
+        now: Timestamp,
+    ) -> Result<Minted, MintError> {
+        self.mint_own(
+            AccessTokenClaims {
+                aud: &self.own.userinfo(),
+                sub: &grant.subject,
+                client_id: &grant.client,
+                cnf: grant.confirmation.as_ref(),
+                ..of_person(Some(&grant.person))
+            },
+            (&grant.scope, grant.expires_at),
+            now,
+        )
+    }
+
+    /// Mints a token for one of our own endpoints.
+    fn mint_own(
+        &self,
+        claims: AccessTokenClaims<'_>,
+        (scope, expires_at): (&ScopeSet, Timestamp),
+        now: Timestamp,
+    ) -> Result<Minted, MintError> {
         let token_id = Uuid::hyphenated(ids::new(now)).to_string();
-        let client_id = grant.client.as_deref().unwrap_or(LOCAL_CLIENT).to_owned();
-        let scope = grant.scope.to_string();
-        let token = self.sign(&AccessTokenClaims {
+        let scope = scope.to_string();
+        let claims = AccessTokenClaims {
             iss: self.own.issuer(),
-            aud: &self.own.admin_resource(),
-            sub: &grant.subject,
-            principal: None,
-            client_id: &client_id,
             iat: now.seconds(),
-            exp: grant.expires_at.seconds(),
+            exp: expires_at.seconds(),
             jti: &token_id,
             scope: &scope,
-            authorization_details: None,
-            workload: None,
-            act: None,
-            cnf: grant.confirmation.as_ref(),
-            rests_on: &grant.rests_on,
-        })?;
-        let expires_in = grant.expires_at.seconds().saturating_sub(now.seconds());
+            ..claims
+        };
+        let token = self.sign(&claims)?;
+        let (client_id, confirmation) = (claims.client_id.to_owned(), claims.cnf.cloned());
         Ok(Minted {
             token,
             token_id,
             client_id,
-            expires_in,
-            expires_at: grant.expires_at,
+            expires_in: expires_at.seconds().saturating_sub(now.seconds()),
+            expires_at,
             scope,
             authorization_details: None,
             entries_left_out: None,
             workload: None,
-            confirmation: grant.confirmation.clone(),
+            confirmation,
             opaque: None,
+            id_token: None,
+        })
+    }
+
+    /// Adds an ID token (OpenID Connect Core 1.0 sections 2 and 3.1.3.6), and tells the client of the
+    /// scopes of OpenID Connect that it got.
+    pub fn with_id_token(
+        &self,
+        minted: Minted,
+        code: &CodeGrant,
+        now: Timestamp,
+    ) -> Result<Minted, MintError> {
+        let ring = self.keys.ring().ok_or(MintError::NoKey)?;
+        let (key, person) = (ring.active(), &code.person);
+        let mut claims = json!({
+            "iss": self.own.issuer(), "sub": person.id, "aud": minted.client_id, "iat": now.seconds(),
+            "exp": minted.expires_at.seconds(), "sid": person.session,
+        });
+        let of_profile = Some(()).filter(|()| code.request.openid.profile);
+        let of_email = Some(()).filter(|()| code.request.openid.email);
+        let left_half = left_half_of_hash(&minted.token, key.public().algorithm());
+        let optional = [
+            ("nonce", code.nonce.clone().map(Value::from)),
+            ("auth_time", person.auth_time.map(|at| at.seconds().into())),
+            ("acr", person.acr.clone().map(Value::from)),
+            ("amr", (!person.amr.is_empty()).then(|| json!(person.amr))),
+            ("at_hash", left_half.map(Value::from)),
+            ("name", of_profile.and(person.name.clone()).map(Value::from)),
+            (
+                "preferred_username",
+                of_profile.and(person.username.clone()).map(Value::from),
+            ),
+            ("email", of_email.and(person.email.clone()).map(Value::from)),
+        ];
+        if let Some(members) = claims.as_object_mut() {
+            let given = optional.into_iter();
+            members.extend(given.filter_map(|(name, value)| Some((name.to_owned(), value?))));
+        }
+        let id_token = key
+            .sign_typed(ID_TOKEN_TYPE, claims.to_string().as_bytes())
+            .map_err(MintError::Signing)?;
+        let openid: Vec<&str> = code.request.openid.tokens().collect();
+        let granted = ScopeSet::of(openid.into_iter().chain(minted.scope.split(' ')));
+        let scope = granted.map_or_else(|| minted.scope.clone(), |scope| scope.to_string());
+        Ok(Minted {
+            id_token: Some(id_token),
+            scope,
+            ..minted
         })
     }
 
@@ -267,7 +369,8 @@ impl TokenIssuer {
         if claims.aud != self.own.admin_resource() || token.expires_at() <= self.clock.now() {
             return None;
         }
-        let client = Some(claims.client_id.clone()).filter(|client| client != LOCAL_CLIENT);
+        let is_local = claims.client_id == LOCAL_CLIENT && claims.person.is_none();
+        let client = (!is_local).then(|| claims.client_id.clone());
         let scope = ScopeSet::parse(&claims.scope).ok()?;
         let (subject, expires_at) = (claims.sub.clone(), token.expires_at());
         let grant = AdminGrant {
@@ -277,7 +380,34 @@ impl TokenIssuer {
             expires_at,
             confirmation: claims.cnf.clone(),
             rests_on: Vec::new(),
+            person: PersonClaims::of(claims),
         };
         Some((grant, token))
     }
+}
+
+/// The claims about the person, and every other claim empty.
+fn of_person(person: Option<&PersonClaims>) -> AccessTokenClaims<'_> {
+    AccessTokenClaims {
+        person: person.map(|claims| &claims.person),
+        sid: person.map(|claims| claims.sid.as_str()),
+        auth_time: person.and_then(|claims| claims.auth_time),
+        acr: person.and_then(|claims| claims.acr.as_deref()),
+        amr: person
+            .map(|claims| claims.amr.as_slice())
+            .unwrap_or_default(),
+        ..AccessTokenClaims::default()
+    }
+}
+
+/// `at_hash`: the left half of the token's hash, by the hash function of the signature. `None` for
+/// EdDSA, whose hash function no specification names.
+fn left_half_of_hash(token: &str, algorithm: Algorithm) -> Option<String> {
+    let is_sha256 = matches!(
+        algorithm,
+        Algorithm::ES256 | Algorithm::RS256 | Algorithm::PS256
+    );
+    let hash = sha256(token.as_bytes());
+    let left = hash.get(..16).filter(|_| is_sha256)?;
+    Some(base64url(left))
 }

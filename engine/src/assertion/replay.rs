@@ -4,8 +4,11 @@ use carnet_jose::sha256;
 const ASSERTION: u8 = 1;
 /// The same for a proof of possession.
 const PROOF: u8 = 2;
+/// The same for an authorization code.
+const CODE: u8 = 3;
 
-/// The key under which the use of an assertion or of a proof of possession is recorded.
+/// The key under which the use of an assertion, a proof of possession or an authorization code is
+/// recorded.
 ///
 /// It is a byte for the kind and a SHA-256, for an assertion over the issuer identifier and the
 /// token's id or text. So
@@ -52,6 +55,11 @@ impl SingleUseKey {
     /// The key of a DPoP proof, by the hash that tells it from others.
     pub fn of_proof(hash: [u8; 32]) -> Self {
         Self::of_kind(PROOF, hash)
+    }
+
+    /// The key of an authorization code, by its hash.
+    pub fn of_code(hash: [u8; 32]) -> Self {
+        Self::of_kind(CODE, hash)
     }
 
     fn of_kind(kind: u8, hash: [u8; 32]) -> Self {

@@ -2,6 +2,7 @@
 //! and whether a client is admitted.
 
 mod admission;
+mod built_in;
 mod redirect_uri;
 
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use carnet_access::ProofLevel;
 
 pub use admission::{Admitted, AdmittedTo, admit, is_listed};
+pub use built_in::built_in_client;
 pub use redirect_uri::{check_redirect_uri, redirect_uri_matches};
 
 use crate::assertion::{SingleUseKey, VerifiedAssertion};

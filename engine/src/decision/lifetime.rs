@@ -33,7 +33,7 @@ pub(super) fn ends_at<A: Assertion>(
         }
         // An exchange never makes a token live longer.
         Grounds::Token(token) => Some((token.expires_at(), Reason::SubjectTokenInactive)),
-        Grounds::Client(_) => None,
+        Grounds::Client(_) | Grounds::Person(_) => None,
     };
     let mut ends_at = of_server(&entitlement.resource_server, now);
     for (end, reason) in [rules, actor, presented].into_iter().flatten() {

@@ -8,6 +8,7 @@
 mod delegation;
 mod exchange;
 mod lifetime;
+mod person;
 mod subject;
 mod workload;
 
@@ -23,6 +24,7 @@ use crate::clock::Timestamp;
 use crate::ids::{CredentialId, TrustedIssuerId};
 use crate::model::{Client, DecisionContext, Principal, Snapshot};
 use crate::own_token::{FEDERATED, LiveToken};
+use crate::people::{PersonClaims, PersonPermit};
 use crate::possession::Possession;
 use crate::principal::{AccessRequest, Asked, Entitlement, Frame, of_client};
 use crate::reason::Reason;
@@ -89,6 +91,8 @@ pub enum Decision<A> {
     Registry(Box<Authorization<A>>),
     /// A token for our own admin API.
     Admin(AdminGrant),
+    /// A token for our own userinfo endpoint.
+    Userinfo(Box<UserinfoGrant>),
 }
 
 /// The content of a registry token and the grounds for it. Only [`decide`] constructs one. Minting
@@ -112,6 +116,8 @@ pub enum Grounds<A> {
     Token(Box<LiveToken>),
     /// A registered client acting for itself.
     Client(Arc<Client>),
+    /// A person who let the client act.
+    Person(Box<PersonPermit>),
 }
 
 /// A token for our own admin API.
@@ -125,9 +131,26 @@ pub struct AdminGrant {
     pub expires_at: Timestamp,
     /// The key that the token is bound to.
     pub confirmation: Option<Confirmation>,
-    /// The rules that admitted a client without a key of its own, and the principals that the scope
-    /// names.
+    /// The rules that admitted a client without a key of its own, or the memberships that give the
+    /// person the scope; and the principals that the scope names.
     pub rests_on: Vec<RestsOn>,
+    /// The person on whose behalf the client acts.
+    pub person: Option<PersonClaims>,
+}
+
+/// A token for our own userinfo endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserinfoGrant {
+    /// The `sub` claim: the id of the person.
+    pub subject: String,
+    /// The `client_id`.
+    pub client: String,
+    /// The scopes of OpenID Connect.
+    pub scope: ScopeSet,
+    pub expires_at: Timestamp,
+    /// The key that the token is bound to.
+    pub confirmation: Option<Confirmation>,
+    pub person: PersonClaims,
 }
 
 /// The principals that an admin scope names, as grounds of a token; `None` if one of them does not
@@ -158,6 +181,13 @@ pub fn decide<A: Assertion>(
         Presented::AccessToken(token) => {
             exchange::decide(context, subject, token, (access, possession), mode)
                 .map_err(Denial::bare)?
+        }
+        Presented::Code(code) => {
+            let decision = person::decide(context, subject, code, (access, possession), mode);
+            return match decision {
+                Ok(_) if mode.is_used() => Err(Denial::bare(Reason::CodeUsed.into())),
+                decision => decision.map_err(Denial::bare),
+            };
         }
         Presented::Client => {
             let itself = subject
@@ -244,6 +274,7 @@ fn for_admin(
             .map(MatchedRule::rests_on)
             .chain(principals)
             .collect(),
+        person: None,
     })
 }
 
@@ -278,7 +309,7 @@ impl<A: Assertion> Authorization<A> {
     pub fn report(&self) -> Option<&MatchReport> {
         match &self.grounds {
             Grounds::Workload(permit) => Some(permit.report()),
-            Grounds::Token(_) | Grounds::Client(_) => None,
+            Grounds::Token(_) | Grounds::Client(_) | Grounds::Person(_) => None,
         }
     }
 
@@ -286,7 +317,7 @@ impl<A: Assertion> Authorization<A> {
     pub fn issuer(&self) -> Option<TrustedIssuerId> {
         match &self.grounds {
             Grounds::Workload(permit) => Some(permit.assertion().content().issuer().id),
-            Grounds::Token(_) | Grounds::Client(_) => None,
+            Grounds::Token(_) | Grounds::Client(_) | Grounds::Person(_) => None,
         }
     }
 
@@ -313,7 +344,7 @@ impl<A: Assertion> Grounds<A> {
     fn deny(self, refusal: Refusal) -> Box<Denial> {
         match self {
             Self::Workload(permit) => permit.deny(refusal),
-            Self::Token(_) | Self::Client(_) => Denial::bare(refusal),
+            Self::Token(_) | Self::Client(_) | Self::Person(_) => Denial::bare(refusal),
         }
     }
 }

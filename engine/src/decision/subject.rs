@@ -6,6 +6,7 @@ use carnet_access::{Confirmation, ProofLevel};
 
 use crate::assertion::{Assertion, AssertionContent};
 use crate::client::Admitted;
+use crate::code_grant::CodeGrant;
 use crate::grant_type::GrantType;
 use crate::model::{Client, TokenBinding};
 use crate::own_token::{FEDERATED, LiveToken};
@@ -36,6 +37,8 @@ pub enum Presented<A> {
     ClientAssertion(A),
     /// An access token of this server that is in force (RFC 8693 section 3).
     AccessToken(Box<LiveToken>),
+    /// An authorization code that is the client's own (RFC 6749 section 4.1.3).
+    Code(Box<CodeGrant>),
     /// The client itself, for a registry.
     Client,
     /// The client itself, for our own admin API.
@@ -57,7 +60,10 @@ impl<A: Assertion> Subject<A> {
             Presented::Assertion(assertion) | Presented::ClientAssertion(assertion) => {
                 Some(assertion.content())
             }
-            Presented::AccessToken(_) | Presented::Client | Presented::ClientForAdmin => None,
+            Presented::AccessToken(_)
+            | Presented::Code(_)
+            | Presented::Client
+            | Presented::ClientForAdmin => None,
         }
     }
 
@@ -96,6 +102,8 @@ impl<A: Assertion> Subject<A> {
             }
             Presented::AccessToken(token) => (self.bound_token(token)?, token.confirmation()),
             Presented::Client | Presented::ClientForAdmin => (identity.proof_level(), None),
+            // A person proved no key.
+            Presented::Code(_) => (ProofLevel::Bearer, None),
         };
         let key = match bound_to {
             // Bound in stays bound, by the same key.
@@ -158,6 +166,14 @@ impl<A: Assertion> Subject<A> {
             .identity()
             .authenticated()
             .ok_or_else(|| Reason::ClientAuthenticationFailed.into())
+    }
+
+    /// The authorization code that is redeemed.
+    pub fn code(&self) -> Option<&CodeGrant> {
+        match &self.presented {
+            Presented::Code(code) => Some(code),
+            _ => None,
+        }
     }
 
     /// The access tokens of this server among subject and actor.

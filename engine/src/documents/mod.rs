@@ -147,6 +147,8 @@ pub struct ReadContext<'a> {
     pub allow_http_loopback: bool,
     /// Lifetime of tokens for resource servers without `token_lifetime_seconds`, in seconds.
     pub token_lifetime_seconds: i64,
+    /// Whether the built-in client of the command line may act for people (`people.command_line`).
+    pub command_line: bool,
     /// Checks keys and certificates in documents.
     pub material: &'a dyn KeyMaterial,
 }

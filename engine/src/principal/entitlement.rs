@@ -89,7 +89,7 @@ pub struct Asked<'a> {
 
 impl Asked<'_> {
     /// Refuses a request that proved less than the registry asks for.
-    fn check_proof(&self, server: &ResourceServer) -> Result<(), Refusal> {
+    pub(super) fn check_proof(&self, server: &ResourceServer) -> Result<(), Refusal> {
         match server.demand.unmet_by(self.possession) {
             None => Ok(()),
             Some(reason) => Err(unproved(reason, self.possession)),
@@ -186,7 +186,7 @@ pub fn entitle(
 
 /// The entries whose permissions ask for no more than the request proved, and why others were left
 /// out. If none is left, that is the refusal.
-fn proved<E>(
+pub(super) fn proved<E>(
     mut entries: Vec<E>,
     possession: &Possession,
     demand: impl Fn(&E) -> ProofDemand,
@@ -219,7 +219,7 @@ fn nothing_here(
 }
 
 /// The space for entries in a token for this registry; the principal takes `principal` bytes.
-fn room<E: Narrow>(
+pub(super) fn room<E: Narrow>(
     entries: &[E],
     (server, format): (&ResourceServer, TokenFormat),
     frame: Frame,
@@ -231,7 +231,7 @@ fn room<E: Narrow>(
 
 /// Narrows the entries to the request and to the space in the token. With `authorization_details`
 /// everything requested has to fit; otherwise as much as fits is granted.
-fn narrow_and_fit<E: Narrow, A: Ord>(
+pub(super) fn narrow_and_fit<E: Narrow, A: Ord>(
     entries: Vec<E>,
     age: impl Fn(&E) -> A,
     server: &ResourceServer,
@@ -406,14 +406,14 @@ pub fn of_token(
     })
 }
 
-/// An entry of a client's own token, with what its permission asks of proofs of possession.
-#[derive(Clone)]
-struct OfClient {
-    detail: AuthorizationDetail,
-    demand: ProofDemand,
+/// An entry by a permission of a client, with what the permission asks of proofs of possession.
+#[derive(Clone, Debug)]
+pub(super) struct WithDemand {
+    pub(super) detail: AuthorizationDetail,
+    pub(super) demand: ProofDemand,
 }
 
-impl Narrow for OfClient {
+impl Narrow for WithDemand {
     fn detail(&self) -> &AuthorizationDetail {
         &self.detail
     }
@@ -465,11 +465,11 @@ pub fn of_client(
         version: None,
         digest: None,
     };
-    let entries = permissions.into_iter().map(|permission| OfClient {
+    let entries = permissions.into_iter().map(|permission| WithDemand {
         detail: detail(permission),
         demand: permission.demand,
     });
-    let entries: Vec<OfClient> = entries.collect();
+    let entries: Vec<WithDemand> = entries.collect();
     if entries.is_empty() {
         return Err(Reason::PrincipalDisabled.into());
     }

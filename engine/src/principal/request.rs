@@ -1,7 +1,7 @@
 //! What a request asks for: resource servers (RFC 8707), a principal, a scope, details (RFC 9396).
 
 use carnet_access::is_well_formed_name;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::assertion::Recipient;
 use crate::model::{FrontDoorKind, ResourceServer, Snapshot, TokenFormat};
@@ -112,7 +112,7 @@ impl AccessRequest {
 }
 
 /// One requested entry of `authorization_details`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DetailRequest {
     /// Only [`DETAIL_TYPE`](carnet_access::DETAIL_TYPE) is known.

@@ -37,6 +37,19 @@ pub enum Class {
     ForeignToken,
     /// The sign-in of a person, as their identity provider answered it.
     SignIn,
+    /// A response type of the authorization endpoint (RFC 6749 section 4.1.2.1).
+    ResponseType,
+    /// An authorization request in a request object (OpenID Connect Core section 3.1.2.6).
+    RequestObject,
+    /// The URL of one.
+    RequestUri,
+    /// A page would have to be shown, and the client asked for none (OpenID Connect Core section
+    /// 3.1.2.6): the one of the sign-in.
+    LoginRequired,
+    /// The same for the page on which the person agrees.
+    ConsentRequired,
+    /// The same for any other page.
+    InteractionRequired,
     /// The keys of a trusted issuer are unavailable. This counts as the caller's fault, because an
     /// unauthenticated caller can cause it with an unknown `kid`.
     Upstream,
@@ -91,6 +104,12 @@ impl Class {
             Self::Proof => (400, "invalid_dpop_proof", true),
             Self::ProofNonce => (400, "use_dpop_nonce", false),
             Self::SignIn => (403, "access_denied", true),
+            Self::ResponseType => (400, "unsupported_response_type", true),
+            Self::RequestObject => (400, "request_not_supported", true),
+            Self::RequestUri => (400, "request_uri_not_supported", true),
+            Self::LoginRequired => (400, "login_required", false),
+            Self::ConsentRequired => (400, "consent_required", false),
+            Self::InteractionRequired => (400, "interaction_required", false),
             Self::Upstream => (503, "temporarily_unavailable", true),
             Self::Unavailable => (503, "temporarily_unavailable", false),
             Self::Internal => (500, "server_error", false),

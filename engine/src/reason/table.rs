@@ -458,8 +458,8 @@ reasons! {
         "A change needs proof that the person signed in a short time ago, and only the claim auth_time of the ID token proves it. The provider sends none, although it was asked to.",
         "Let the provider send auth_time. For a provider that cannot and is known to ask again for prompt=login, an operator may set freshness to new_sign_in.";
     AuthTooOld = "auth_too_old" SignIn Anyone: "the person did not sign in again at the identity provider",
-        "The person was asked to sign in again, and auth_time of the ID token is from before: the provider answered from its own session, although max_age=0 and prompt=login were sent.",
-        "Sign out at the provider and sign in again. If it stays, the provider does not honour max_age and prompt=login; ask those who run it.";
+        "The person was asked to sign in again, and auth_time of the ID token is from before: the provider answered from its own session, although max_age=0 and prompt=login were sent. Or a token on behalf of a person should change something at the admin API, and its auth_time is older than people.step_up_seconds, or than 300 seconds for everything but rules.",
+        "For a token, get another one: carnet login. Otherwise sign out at the provider and sign in again. If it stays, the provider does not honour max_age and prompt=login; ask those who run it.";
     OtherPerson = "other_person" SignIn Anyone: "somebody else signed in than the person of the session",
         "The person was asked to prove that they are still there, and the provider answered for another account.",
         "Sign in with the account of the session, or sign out first and begin a session with the other account.";
@@ -469,6 +469,65 @@ reasons! {
     ClaimsTooLarge = "claims_too_large" SignIn Anyone: "the claims of the person are too large",
         "The claims that rules can read are kept with the session, and may have 16 KiB.",
         "Let the provider send fewer claims, or fewer and shorter groups.";
+
+    // === software that acts for people ===
+    ClientUnknown = "client_unknown" Request Anyone: "no client of this name asks people here",
+        "client_id of the authorization request names no registered client, one that is disabled, or one without redirect URIs. The browser is not sent back, since nobody vouches for where that would be.",
+        "Compare client_id with the client that the operator registered, and let the operator add authorization_code to its grant_types.";
+    RequestTooLong = "request_too_long" Request Anyone: "the authorization request is too long",
+        "The query of an authorization request may have 2048 bytes, and 950 while nobody is signed in, since it is kept in a cookie until the person comes back.",
+        "Name fewer packages in authorization_details, and keep state and nonce short.";
+    RedirectUriUnregistered = "redirect_uri_unregistered" Request Anyone: "the redirect URI is not one of the client",
+        "redirect_uri has to be one of the client's redirect_uris, byte for byte; only the port of http://127.0.0.1 and http://[::1] is free (RFC 8252 section 7.3). It may be left out where the client has a single one. The browser is not sent to any other place.",
+        "Compare redirect_uri with the registration: scheme, letter case, path and a slash at the end count. Write 127.0.0.1 and not localhost.";
+    ResponseTypeUnsupported = "response_type_unsupported" ResponseType Anyone: "the response type is not supported",
+        "The authorization endpoint gives codes alone: response_type is code, and response_mode, if it is given, query.",
+        "Use the authorization code flow with PKCE.";
+    PkceRequired = "pkce_required" Request Anyone: "the authorization request needs a code challenge with the method S256",
+        "Every client proves at the token endpoint that it began the flow (RFC 7636): code_challenge is the base64url of a SHA-256, 43 characters, and code_challenge_method is S256. The method plain, which is also meant where no method is given, protects nothing.",
+        "Let the library use PKCE with S256. Every maintained one can.";
+    RequestObjectUnsupported = "request_object_unsupported" RequestObject Anyone: "request objects are not supported",
+        "The authorization request has the parameter request (RFC 9101). This server reads plain parameters alone.",
+        "Send the parameters themselves.";
+    RequestUriUnsupported = "request_uri_unsupported" RequestUri Anyone: "references to authorization requests are not supported",
+        "The authorization request has the parameter request_uri (RFC 9101, RFC 9126). This server fetches and keeps none.",
+        "Send the parameters themselves.";
+    LoginRequired = "login_required" LoginRequired Anyone: "the person has to sign in",
+        "The client asked with prompt=none, and nobody is signed in in this browser, or the sign-in is older than max_age. Or max_age was asked for and the identity provider does not say when the person signed in, so it cannot be kept.",
+        "Repeat the request without prompt=none, or without max_age.";
+    ConsentRequired = "consent_required" ConsentRequired Anyone: "the person has to agree",
+        "The client asked with prompt=none for something to which the person has not agreed in this session. Native clients and rights at the admin API are asked for each time.",
+        "Repeat the request without prompt=none.";
+    InteractionRequired = "interaction_required" InteractionRequired Anyone: "the person has to choose or to prove who they are",
+        "The client asked with prompt=none for a token for which the person has to choose a principal, or to prove again who they are, which rights that change something at the admin API need.",
+        "Repeat the request without prompt=none, or name the principal.";
+    PersonDeclined = "person_declined" SignIn Anyone: "the person did not agree",
+        "The person pressed cancel on the page that shows what the client asks for.",
+        "Ask again when the person wants it.";
+    NotForThisPerson = "not_for_this_person" SignIn Anyone: "the person may not do this, or there is no such registry or principal",
+        "The person who signed in has no role at the principal that the request names, none that lets software do what it asks for at this registry, or the registry does not exist. Which of these it is, is not said: a client could find out names by asking.",
+        "Let an operator compare the person's memberships, the registry's people member, and the client's permissions.";
+    CodeInvalid = "code_invalid" Assertion Anyone: "the authorization code is unknown or was issued to another client",
+        "code has to be the value that this server put into the redirect, presented by the client that began the flow. Codes are forgotten some minutes after they expired.",
+        "Begin the flow again. Check that the code reaches the token endpoint unchanged, percent-decoded once.";
+    CodeExpired = "code_expired" Assertion Anyone: "the authorization code has expired",
+        "A code is good for 60 seconds (RFC 6749 section 4.1.2).",
+        "Redeem the code as soon as the browser brings it; begin the flow again.";
+    CodeUsed = "code_used" Assertion Anyone: "the authorization code was used before",
+        "A code gives one token. It was presented again, so somebody else may have it: the token that it gave is revoked (RFC 6749 section 4.1.2).",
+        "Begin the flow again. If nobody repeated the request, look for who reads the redirects.";
+    RedirectUriMismatch = "redirect_uri_mismatch" Assertion Anyone: "the redirect URI is not the one of the authorization request",
+        "The token request names the redirect URI again, exactly as in the authorization request (RFC 6749 section 4.1.3); where that had none, it may be left out.",
+        "Send the same redirect_uri in both requests.";
+    PkceFailed = "pkce_failed" Assertion Anyone: "the code verifier does not fit the code challenge",
+        "code_verifier has to be the text of 43 to 128 characters whose SHA-256 was the code_challenge of the authorization request (RFC 7636 section 4.6). The code was not used up.",
+        "Send the verifier of the same flow: two tabs need one each.";
+    SessionOver = "session_over" Assertion Anyone: "the session of the person has ended",
+        "The person signed out, somebody ended the session or disabled the person, or its time was over, after the code was issued.",
+        "Let the person sign in again.";
+    RoleMissing = "role_missing" Assertion Anyone: "the person has no role that permits this any more",
+        "Between the page on which the person agreed and the token request a membership ended or was changed, or the registry changed what people may do.",
+        "Begin the flow again; the page shows what is possible now.";
 
     // === the server ===
     Busy = "busy" Unavailable Anyone: "the rules are changing faster than requests can be answered",

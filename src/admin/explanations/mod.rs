@@ -14,15 +14,14 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::{Author, Rejected};
+use crate::access_request::read_access;
 use crate::app::App;
 use crate::client::AuthorizationHeader;
 use crate::decision::{Mode, View};
 use crate::documents::Reader;
 use crate::explain::{Explanation, explain_claims, explain_request};
 use crate::form::TokenForm;
-use crate::grant::{
-    GrantRequest, JWT, RequestProof, TokenError, declared, read_access, through_front_door,
-};
+use crate::grant::{GrantRequest, JWT, RequestProof, TokenError, declared, through_front_door};
 use crate::grant_type::GrantType;
 use crate::ids::EventId;
 use crate::model::TrustedIssuer;

@@ -20,6 +20,10 @@ impl Loader {
             step_up_seconds: self
                 .in_range("people.step_up_seconds", 60, 3600, 900)
                 .into(),
+            token_lifetime_seconds: self
+                .in_range("people.token_lifetime_seconds", 60, 3600, 900)
+                .into(),
+            command_line: self.value("people.command_line").unwrap_or(true),
         }
     }
 

@@ -8,6 +8,7 @@ mod workload;
 use std::collections::BTreeSet;
 
 use carnet_dpop::Proof;
+use carnet_engine::code_grant::CodeGrant;
 use carnet_jose::base64url;
 use carnet_resource_server::AccessToken;
 
@@ -18,9 +19,10 @@ use crate::assertion::{AcceptedAssertion, Assertion as _, AssertionContent, Sing
 use crate::audit::{AssertionRef, AuditEvent, AuditPart, Outcome};
 use crate::clock::Timestamp;
 use crate::decision::{Authorization, Decision, Grounds, Presented, Subject};
-use crate::ids::CredentialId;
+use crate::ids::{CredentialId, MembershipId, PersonId};
 use crate::model::{DecisionContext, Snapshot};
 use crate::principal::AccessRequest;
+use crate::reason::Reason;
 use crate::store::{Dependencies, Exchanged, Issuance, Pin, TokenRecord};
 use crate::token::Minted;
 use crate::trust::{Door, MatchedRule};
@@ -50,7 +52,7 @@ pub(super) fn issuance(
                 .map(|delegation| delegation.rules.as_slice())
                 .unwrap_or_default(),
         ),
-        Decision::Admin(_) => (&[], &[]),
+        Decision::Admin(_) | Decision::Userinfo(_) => (&[], &[]),
     };
     let rules = MatchedRule::distinct(granting.iter().chain(lent).chain(admitting).cloned());
     let of_others = lent
@@ -84,6 +86,7 @@ pub(super) fn issuance(
             credentials: rules.iter().map(|rule| rule.credential.id).collect(),
             principals,
             client: subject.client.identity().id().map(str::to_owned),
+            memberships: memberships(decision),
         },
         pins: rules
             .iter()
@@ -96,7 +99,10 @@ pub(super) fn issuance(
         },
         event: match decision {
             Decision::Registry(authorization) => issued(context, request, authorization, minted),
-            Decision::Admin(_) => issued_admin(context, request, judged, minted),
+            Decision::Admin(_) => {
+                issued_at_own(context.own.admin_resource(), request, judged, minted)
+            }
+            Decision::Userinfo(_) => issued_at_own(context.own.userinfo(), request, judged, minted),
         },
         now: context.now,
     }
@@ -110,7 +116,28 @@ fn pin(rule: &MatchedRule) -> Pin {
     }
 }
 
-/// The keys of all assertions that a token uses up: subject, actor and client assertion.
+/// The memberships that a token rests on.
+fn memberships(decision: &Decision<AcceptedAssertion>) -> Vec<MembershipId> {
+    match decision {
+        Decision::Registry(authorization) => {
+            let entries = authorization.entitlement().details.iter();
+            let named = entries.filter_map(|entry| entry.credential.parse().ok());
+            let mut named: Vec<MembershipId> = named.collect();
+            named.dedup();
+            named
+        }
+        Decision::Admin(grant) => {
+            let grounds = grant.rests_on.iter();
+            grounds
+                .filter_map(|ground| ground.id.parse().ok())
+                .collect()
+        }
+        Decision::Userinfo(_) => Vec::new(),
+    }
+}
+
+/// The keys of all that a token uses up: the assertions of subject, actor and client, and the
+/// authorization code.
 pub(super) fn consumed(subject: &Subject<AcceptedAssertion>) -> Vec<(SingleUseKey, Timestamp)> {
     let presented = subject.assertions();
     let keys = presented.filter_map(|assertion| {
@@ -121,6 +148,7 @@ pub(super) fn consumed(subject: &Subject<AcceptedAssertion>) -> Vec<(SingleUseKe
     // Here client assertion and subject are one token: consume it once.
     let is_subject = matches!(subject.presented, Presented::ClientAssertion(_));
     keys.chain(subject.client.identity().consumed().filter(|_| !is_subject))
+        .chain(subject.code().map(|code| (code.key, code.until)))
         .collect()
 }
 
@@ -130,13 +158,15 @@ fn spent(proof: &Proof) -> (SingleUseKey, Timestamp) {
     (SingleUseKey::of_proof(proof.key()), until)
 }
 
-/// The parents of an exchanged token: its subject token and its actor token, where this server
-/// issued them.
+/// The parents of a token: its subject token and its actor token, where this server issued them, or
+/// the authorization code.
 fn exchanged(subject: &Subject<AcceptedAssertion>, minted: &Minted) -> Vec<Exchanged> {
-    let parents: BTreeSet<&String> = subject.tokens().map(|token| &token.claims().jti).collect();
-    let child = |parent: &String| Exchanged {
+    let tokens = subject.tokens().map(|token| token.claims().jti.clone());
+    let code = subject.code().map(|code| code.id.to_string());
+    let parents: BTreeSet<String> = tokens.chain(code).collect();
+    let child = |parent: String| Exchanged {
         child: minted.token_id.clone(),
-        parent: parent.clone(),
+        parent,
         expires_at: minted.expires_at,
     };
     parents.into_iter().map(child).collect()
@@ -166,7 +196,7 @@ fn issued(
             assertion = reference(presented);
         }
         Grounds::Token(token) => detail.subject_token = Some(&token.claims().jti),
-        Grounds::Client(_) => {}
+        Grounds::Client(_) | Grounds::Person(_) => {}
     }
     detail.workload = minted.workload.as_deref();
     detail.scope = Some(&minted.scope);
@@ -191,15 +221,42 @@ fn issued(
         resource: Some(entitlement.resource_server.resource.clone()),
         client_id: Some(minted.client_id.clone()),
         token_id: Some(minted.token_id.clone()),
+        person: person_of(authorization.grounds()),
         address: request.address,
         detail: detail.into_json(),
         ..AuditEvent::with_id(request.id, Outcome::Issued)
     }
 }
 
-/// The event of an admin token that a client gets.
-fn issued_admin(
-    context: &DecisionContext<'_>,
+/// The person on whose behalf a token is issued.
+fn person_of(grounds: &Grounds<AcceptedAssertion>) -> Option<PersonId> {
+    match grounds {
+        Grounds::Person(permit) => Some(permit.person().id),
+        Grounds::Token(token) => token.claims().person.as_ref()?.id.parse().ok(),
+        Grounds::Workload(_) | Grounds::Client(_) => None,
+    }
+}
+
+/// The event of a code that was presented again, by which its token ends.
+pub(super) fn revoked_code(
+    request: &GrantRequest<'_>,
+    code: &CodeGrant,
+    now: Timestamp,
+) -> AuditEvent {
+    AuditEvent {
+        reason: Some(Reason::CodeUsed),
+        person: Some(code.person.id),
+        token_id: Some(code.id.to_string()),
+        principal: code.request.access.principal.clone(),
+        resource: code.request.access.resources.first().cloned(),
+        address: request.address,
+        ..AuditEvent::new(now, Outcome::Revoked)
+    }
+}
+
+/// The event of a token for one of our own endpoints.
+fn issued_at_own(
+    resource: String,
     request: &GrantRequest<'_>,
     judged: &Judged,
     minted: &Minted,
@@ -211,8 +268,9 @@ fn issued_admin(
         ..EventDetail::of(request)
     };
     AuditEvent {
-        resource: Some(context.own.admin_resource()),
+        resource: Some(resource),
         client_id: judged.subject.client.identity().id().map(str::to_owned),
+        person: judged.subject.code().map(|code| code.person.id),
         token_id: Some(minted.token_id.clone()),
         address: request.address,
         detail: detail.into_json(),
@@ -247,6 +305,8 @@ fn parts_of(
     // learn nothing of the run.
     let is_nameless = match authorization.grounds() {
         Grounds::Token(token) => may_be_nameless(rules, token.claims()),
+        // A person agreed to the client and the principal.
+        Grounds::Person(_) => false,
         Grounds::Workload(_) | Grounds::Client(_) => {
             request.access().map_or(Door::Token, AccessRequest::door) == Door::Nameless
         }

@@ -108,6 +108,11 @@ fn event_of_refusal(
             detail: detail.into_json(),
             ..event
         }),
+        About::Code(code) => Some(AuditEvent {
+            person: Some(code.person.id),
+            detail: detail.into_json(),
+            ..event
+        }),
         About::Token(token) => {
             let claims = token.claims();
             detail.subject_token = Some(&claims.jti);

@@ -108,7 +108,7 @@ fn check_certificate(
 }
 
 /// Uses the proof up, once everything else about the request was checked.
-pub(super) async fn spend(app: &App, proof: &Proof) -> Result<(), Response> {
+pub(in crate::http) async fn spend(app: &App, proof: &Proof) -> Result<(), Response> {
     match app
         .proofs
         .spent

@@ -5,9 +5,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
+use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::Response;
+use carnet_dpop::Proof;
 use carnet_gateway::host;
 use serde_json::json;
 
@@ -19,8 +21,10 @@ use super::resource_flow::{FlowError, GuardedRequest, not_in_force};
 use crate::admin::{Author, Rejected};
 use crate::app::App;
 use crate::audit::{AuditEvent, FoldKey, Outcome};
+use crate::clock::Timestamp;
 use crate::decision::AdminGrant;
 use crate::own_tokens::OwnToken;
+use crate::people::session;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::scope::{ADMIN, ADMIN_CREDENTIALS, ADMIN_CREDENTIALS_OF, ADMIN_READ, limited_scope};
@@ -50,6 +54,30 @@ pub struct AdminCaller {
     is_local: bool,
     /// The client certificate of the connection.
     certificate: Option<Arc<ClientCertificate>>,
+}
+
+impl AdminCaller {
+    /// The token of the request, whichever scheme it came with.
+    pub fn token(&self) -> Option<&str> {
+        let value = self.headers.get(AUTHORIZATION)?.to_str().ok()?;
+        let (scheme, token) = value.trim().split_once(' ')?;
+        let is_known = ["Bearer", "DPoP"]
+            .iter()
+            .any(|known| scheme.eq_ignore_ascii_case(known));
+        is_known.then(|| token.trim_start())
+    }
+
+    /// Checks that a bound token came with a proof of its key. The proof still has to be
+    /// [spent](bound::spend).
+    pub fn check_proof(&self, app: &App, token: &OwnToken) -> Result<Option<Proof>, Box<Response>> {
+        let target = bound::Target {
+            method: self.method.as_str(),
+            host: self.host.as_deref(),
+            path: &self.endpoint,
+            certificate: self.certificate.as_deref(),
+        };
+        bound::check(app, &self.headers, target, token)
+    }
 }
 
 /// Marks a request of the local command line, which calls the router in its own process and has
@@ -169,7 +197,7 @@ async fn admit(app: &App, caller: &AdminCaller, access: Access) -> Result<Author
             Ok(denied) => {
                 let event = denied
                     .insufficient()
-                    .map(|token| refused(app, caller, token, access));
+                    .map(|token| refused(app, caller, token, (access, Reason::ScopeNotGranted)));
                 if let Some(event) = &event {
                     app.audit(event.clone());
                 }
@@ -180,13 +208,8 @@ async fn admit(app: &App, caller: &AdminCaller, access: Access) -> Result<Author
             }
             Err(FlowError) => internal().into(),
         })?;
-    let target = bound::Target {
-        method: caller.method.as_str(),
-        host: caller.host.as_deref(),
-        path: &caller.endpoint,
-        certificate: caller.certificate.as_deref(),
-    };
-    let proof = bound::check(app, &caller.headers, target, &token)
+    let proof = caller
+        .check_proof(app, &token)
         .map_err(|response| Denied::from(*response))?;
     let token_id = token.claims().jti.clone();
     // Names in the principals' own letter case, whatever the scope has. The id is compared as well:
@@ -200,9 +223,11 @@ async fn admit(app: &App, caller: &AdminCaller, access: Access) -> Result<Author
     };
     let names = limited_to.iter().filter_map(|scope| limited_scope(scope));
     let names: Vec<String> = names.filter_map(|(_, name)| meant(name)).collect();
+    let too_old = refused(app, caller, &token, (access, Reason::AuthTooOld));
     if !is_in_force(app, token).await? {
         return Err(not_in_force(&app.config.own).into());
     }
+    check_freshness(app, &grant, access, too_old)?;
     if let Some(proof) = &proof {
         bound::spend(app, proof).await?;
     }
@@ -213,8 +238,11 @@ async fn admit(app: &App, caller: &AdminCaller, access: Access) -> Result<Author
     let sees_everything = [ADMIN, ADMIN_READ].iter().any(|scope| held.contains(scope));
     let is_admin = held.contains(ADMIN);
     Ok(Author {
+        person: grant
+            .person
+            .as_ref()
+            .and_then(|claims| claims.person.id.parse().ok()),
         subject: grant.subject,
-        person: None,
         token_id: Some(token_id),
         address: caller.address,
         is_local: caller.is_local,
@@ -224,21 +252,79 @@ async fn admit(app: &App, caller: &AdminCaller, access: Access) -> Result<Author
     })
 }
 
-/// The audit event of a token whose scope does not suffice. Repetitions within an hour are counted
-/// in one event.
-fn refused(app: &App, caller: &AdminCaller, token: &OwnToken, access: Access) -> AuditEvent {
+/// Refuses a change on behalf of a person who proved too long ago who they are: the same rule as on the
+/// pages. The answer says how recent the proof has to be (RFC 9470 section 3).
+fn check_freshness(
+    app: &App,
+    grant: &AdminGrant,
+    access: Access,
+    too_old: AuditEvent,
+) -> Result<(), Denied> {
+    let wanted = match access {
+        Access::Read | Access::ReadCredentials => return Ok(()),
+        Access::Write => session::Write::Operator,
+        Access::WriteCredentials => session::Write::Rules,
+    };
+    let Some(person) = &grant.person else {
+        return Ok(());
+    };
+    let proved_at = person.auth_time.map(Timestamp::from_seconds);
+    let until = proved_at.map(|at| session::suffices_until(app, at, wanted));
+    if until.is_some_and(|until| app.clock.now() < until) {
+        return Ok(());
+    }
+    app.audit(too_old.clone());
+    let detail = match proved_at {
+        Some(at) => format!(
+            "the person proved who they are at {at}, which is too long ago for a change: sign in again (carnet login)"
+        ),
+        None => {
+            "the identity provider does not say when the person signed in, so the token only reads"
+                .to_owned()
+        }
+    };
+    let problem = Problem::new(StatusCode::UNAUTHORIZED, "auth_too_old", detail);
+    let mut response = problem.into_response();
+    let seconds = session::step_up_seconds(app, wanted);
+    let challenge = format!(
+        "Bearer realm=\"carnet admin\", error=\"insufficient_user_authentication\", max_age=\"{seconds}\""
+    );
+    if let Ok(value) = HeaderValue::try_from(challenge) {
+        response.headers_mut().insert(WWW_AUTHENTICATE, value);
+    }
+    Err(Denied {
+        response,
+        event: Some(too_old),
+    })
+}
+
+/// The audit event of a valid token that does not suffice. Repetitions within an hour are counted in
+/// one event.
+fn refused(
+    app: &App,
+    caller: &AdminCaller,
+    token: &OwnToken,
+    (access, reason): (Access, Reason),
+) -> AuditEvent {
     let claims = token.claims();
     let now = app.clock.now();
     let hour = now.seconds().div_euclid(3600);
     let (access, hour) = (format!("{access:?}"), hour.to_string());
     AuditEvent {
-        reason: Some(Reason::ScopeNotGranted),
+        reason: Some(reason),
         resource: Some(claims.aud.clone()),
         client_id: Some(claims.client_id.clone()),
         actor: Some(claims.sub.clone()),
         token_id: Some(claims.jti.clone()),
         address: caller.address,
-        fold: Some(FoldKey::new(&[&claims.jti, &access, &hour], "")),
+        fold: Some(FoldKey::new(
+            &[&claims.jti, &access, reason.code(), &hour],
+            "",
+        )),
+        person: claims
+            .person
+            .as_ref()
+            .and_then(|person| person.id.parse().ok()),
         detail: json!({ "access": access, "scope": claims.scope }).to_string(),
         ..AuditEvent::new(now, Outcome::Refused)
     }

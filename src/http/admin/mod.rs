@@ -22,6 +22,7 @@ mod publications;
 mod resource_flow;
 mod rotation;
 mod snippets;
+mod token;
 mod tokens;
 mod transfers;
 
@@ -37,9 +38,13 @@ use crate::documents::{
     NotificationDocument, PrincipalDocument, ResourceServerDocument, TrustedIssuerDocument,
 };
 
+pub(super) use bound::spend as spend_proof;
 use described::DescribedRoutes;
+pub(super) use guard::AdminCaller;
 pub use guard::LocalCommand;
+pub(super) use problem::Problem;
 pub use publications::publications;
+pub(super) use resource_flow::invalid_token;
 
 /// Most bytes that are read of a body. Documents are limited to 64 KiB; a longer body up to this
 /// limit gets an answer that tells both sizes.
@@ -60,6 +65,7 @@ pub fn routes() -> Router<Arc<App>> {
         .merge(clients::routes())
         .merge(issuers::routes())
         .merge(providers::routes())
+        .merge(token::routes())
         .merge(tokens::routes())
         .merge(transfers::routes())
         .merge(catalog::routes())

@@ -12,6 +12,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::described::{DescribedRoutes, Method, Operation};
 use super::problem::Problem;
+use super::token::{ShownToken, TokenPerson};
 use crate::admin::{Catalog, Counts, Inspection, Revocation, ShownPerson, ShownSession};
 use crate::app::App;
 use crate::audit::Outcome;
@@ -151,6 +152,8 @@ fn schemas() -> Map<String, Value> {
     schemas.insert("PersonExplanation".to_owned(), of_person);
     schemas.insert("Problem".to_owned(), json!(Problem::schema()));
     schemas.insert("Catalog".to_owned(), json!(Catalog::schema()));
+    schemas.insert("ShownToken".to_owned(), json!(ShownToken::schema()));
+    schemas.insert("TokenPerson".to_owned(), json!(TokenPerson::schema()));
     schemas.insert("Counts".to_owned(), json!(Counts::schema()));
     schemas.insert("Snippets".to_owned(), json!(Snippets::schema()));
     schemas.insert("Inspection".to_owned(), json!(Inspection::schema()));

@@ -122,7 +122,7 @@ pub(super) fn not_in_force(own: &OwnUrls) -> Response {
 }
 
 /// The answer for a token that cannot be used.
-pub(super) fn invalid_token(own: &OwnUrls, why: &str) -> Response {
+pub(in crate::http) fn invalid_token(own: &OwnUrls, why: &str) -> Response {
     Challenge {
         error: Some("invalid_token"),
         malformed: false,

@@ -1,11 +1,14 @@
-//! The pages for people, below `/console`: sign-in, one's own account and sessions, sign-out.
+//! The pages for people, below `/console`: sign-in, one's own account and sessions, sign-out; and the
+//! authorization endpoint, at which clients ask them.
 //!
 //! They stand on the issuer's origin alone, work without scripts, and change nothing by GET. What
 //! they show and do is decided in [`people`](crate::people): nothing here uses the store.
 
 mod account;
 mod assets;
+mod authorize;
 mod chart;
+mod consent;
 mod cookies;
 mod inside;
 mod links;
@@ -39,6 +42,7 @@ use super::address::ClientAddress;
 use super::error::{admit, not_found};
 use crate::app::App;
 use crate::config::OwnUrls;
+use crate::people;
 use crate::reason::Reason;
 
 /// Most bytes of a form.
@@ -55,10 +59,16 @@ const TRANSPORT_SECURITY: HeaderValue = HeaderValue::from_static("max-age=315360
 const MAX_LOGGED_HOST: usize = 100;
 /// The end of the path at which providers answer: its URL holds a code.
 const CALLBACK: &str = "/callback";
+/// The end of the path at which clients ask.
+const AUTHORIZATION: &str = "/authorize";
 /// Where the stylesheet and the icon lie, which cost nothing.
 const ASSETS: &str = "/console/assets/";
 /// Where a sign-in is begun and finished: that has limits of its own, and waits for the provider.
 const SIGN_INS: &str = "/console/sign-in/";
+
+/// Marks an answer whose URL, or the one to which it leads, may hold a code.
+#[derive(Clone, Copy, Debug)]
+struct HoldsCode;
 
 /// The routes below the issuer's path.
 pub fn routes(app: &Arc<App>) -> Router<Arc<App>> {
@@ -77,6 +87,8 @@ pub fn routes(app: &Arc<App>) -> Router<Arc<App>> {
         .merge(of_principals())
         .merge(server::routes())
         .route("/console/assets/{name}", get(assets::asset))
+        .route("/authorize", get(authorize::authorize))
+        .route("/authorize/consent", post(authorize::consent))
         .route("/console/", any(unknown))
         .route("/console/{*path}", any(unknown))
         .route_layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
@@ -107,7 +119,7 @@ fn of_principals() -> Router<Arc<App>> {
 /// pages. All answers of the pages have their headers.
 async fn around_pages(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
-    let has_pages = has_providers(&app);
+    let has_pages = people::can_sign_in(&app);
     let own = &app.config.own;
     let is_elsewhere = !host(&parts).is_some_and(|host| own.is_host(host));
     if has_pages && is_elsewhere {
@@ -128,13 +140,15 @@ async fn around_pages(State(app): State<Arc<App>>, request: Request, next: Next)
         return not_found(State(app), address, uri).await;
     }
     let has_code = parts.uri.path().ends_with(CALLBACK);
+    let is_authorization = parts.uri.path().ends_with(AUTHORIZATION);
     let Ok(visitor) = Visitor::from_request_parts(&mut parts, &app).await;
     let request = Request::from_parts(parts, body);
     let mut response = match admitted(&app, &visitor, request).await {
         Ok(request) => next.run(request).await,
         Err(refused) => *refused,
     };
-    secure(response.headers_mut(), own, has_code);
+    let has_code = has_code || response.extensions().get::<HoldsCode>().is_some();
+    secure(response.headers_mut(), own, (has_code, is_authorization));
     response
 }
 
@@ -173,7 +187,7 @@ async fn unknown(
     no_page(app, &visitor, uri).await
 }
 
-fn secure(headers: &mut HeaderMap, own: &OwnUrls, has_code: bool) {
+fn secure(headers: &mut HeaderMap, own: &OwnUrls, (has_code, is_authorization): (bool, bool)) {
     // Where the URL holds no code, our own forms send their `Origin`.
     let referrer = if has_code {
         "no-referrer"
@@ -182,13 +196,11 @@ fn secure(headers: &mut HeaderMap, own: &OwnUrls, has_code: bool) {
     };
     headers.insert(REFERRER_POLICY, HeaderValue::from_static(referrer));
     headers.insert(CONTENT_SECURITY_POLICY, CONTENT_POLICY);
-    headers.insert(OPENER_POLICY, HeaderValue::from_static("same-origin"));
+    // A client that opened the authorization endpoint in a window of its own waits for it.
+    if !is_authorization {
+        headers.insert(OPENER_POLICY, HeaderValue::from_static("same-origin"));
+    }
     if own.is_https() {
         headers.insert(STRICT_TRANSPORT_SECURITY, TRANSPORT_SECURITY);
     }
-}
-
-fn has_providers(app: &App) -> bool {
-    let rules = app.rules();
-    app.config.console.enabled && rules.identity_providers().any(|provider| provider.enabled)
 }

@@ -13,6 +13,7 @@ use super::super::told::uri_of;
 use super::page::{FailedPage, Frame, NoMembershipPage, render, sign_in_link};
 use super::visitor::Visitor;
 use crate::app::App;
+use crate::authorization::{Answer, RedirectTo};
 use crate::ids::EventId;
 use crate::model::IdentityProvider;
 use crate::people::session::Session;
@@ -35,6 +36,8 @@ pub struct Failure {
     pub again: Option<String>,
     /// Whether a session asked for a new proof of presence.
     pub is_step_up: bool,
+    /// Whether a client asked for something, which the person cannot mend.
+    pub of_client: bool,
 }
 
 impl Failure {
@@ -46,6 +49,7 @@ impl Failure {
             retry_after: None,
             again: None,
             is_step_up: false,
+            of_client: false,
         }
     }
 
@@ -104,6 +108,27 @@ pub fn failed_uncounted(app: &App, visitor: &Visitor, failure: &Failure) -> Resp
         response.headers_mut().insert(RETRY_AFTER, seconds.into());
     }
     response
+}
+
+/// Logs a refusal that a client is told, counts it, and returns where the browser goes with it.
+pub fn answer_client(
+    app: &App,
+    visitor: &Visitor,
+    answer: &Answer,
+    refusal: &Refusal,
+) -> RedirectTo {
+    let class = refusal.reason.class().row();
+    // Nobody is at fault who declines, or whose client may not show a page.
+    if class.callers_fault && refusal.reason != Reason::PersonDeclined {
+        app.limits.note_refusal(visitor.address);
+    }
+    let detail = refusal.detail.as_deref().or(refusal.parameter);
+    let failure = Failure {
+        detail: detail.map(str::to_owned),
+        ..Failure::of(refusal.reason)
+    };
+    note(app, visitor, &failure);
+    answer.with_error(&app.config.own, refusal)
 }
 
 /// The page of a person whom no membership lets in, with the claims to show to the operator.
@@ -225,6 +250,7 @@ fn heading(failure: &Failure) -> &'static str {
         Reason::PathUnknown => "There is no such page",
         Reason::PersonDisabled => "Your account is disabled",
         _ if failure.is_step_up => "You did not confirm that it is you",
+        _ if failure.of_client => "The program that sent you here asked wrongly",
         _ => "You were not signed in",
     }
 }

@@ -236,5 +236,12 @@ fn mistake(told: &Told) -> Mistake {
         | Class::ProofNonce
         | Class::ForeignToken
         | Class::SignIn => Mistake::Assertion,
+        // No front door gives these.
+        Class::ResponseType
+        | Class::RequestObject
+        | Class::RequestUri
+        | Class::LoginRequired
+        | Class::ConsentRequired
+        | Class::InteractionRequired => Mistake::Request,
     }
 }

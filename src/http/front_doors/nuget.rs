@@ -13,8 +13,9 @@ use serde_json::{Value, json};
 use super::super::told::Told;
 use super::request::{DoorRequest, malformed, missing, text};
 use super::{Mistake, mistake, wrong_method};
+use crate::access_request::principal;
 use crate::app::App;
-use crate::grant::{TokenError, principal};
+use crate::grant::TokenError;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 

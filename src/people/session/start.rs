@@ -188,6 +188,7 @@ fn stored(app: &App, signed_in: &SignedIn, now: Timestamp) -> StoredSession {
     }
     StoredSession {
         id,
+        lineage: id,
         person: PersonId::new(now),
         identity_provider: signed_in.provider.id,
         claims: signed_in.claims.clone(),

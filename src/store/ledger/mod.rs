@@ -22,7 +22,7 @@ use crate::assertion::SingleUseKey;
 use crate::audit::AuditEvent;
 use crate::clock::Timestamp;
 use crate::documents::Kind;
-use crate::ids::{CredentialId, EventId, TrustedIssuerId};
+use crate::ids::{CredentialId, EventId, MembershipId, TrustedIssuerId};
 
 /// How many requests may wait for a transaction; further ones are refused.
 const QUEUE: usize = 4096;
@@ -55,6 +55,8 @@ pub struct Dependencies {
     pub principals: Vec<String>,
     /// The client, by name.
     pub client: Option<String>,
+    /// The memberships by which a person has a role.
+    pub memberships: Vec<MembershipId>,
 }
 
 /// What is stored about a token beside its audit event. Most tokens have neither.
@@ -226,11 +228,12 @@ impl Store {
 impl Dependencies {
     fn include(&self, kind: ChangeKind, key: &str) -> bool {
         match kind {
-            // No token of a workload or a client rests on people.
-            ChangeKind::SigningKey
-            | ChangeKind::Object(Kind::Notification | Kind::IdentityProvider | Kind::Membership) => {
-                false
+            ChangeKind::SigningKey | ChangeKind::Object(Kind::Notification) => false,
+            ChangeKind::Object(Kind::Membership) => {
+                self.memberships.iter().any(|id| id.to_string() == key)
             }
+            // No token of a workload or a client rests on people.
+            ChangeKind::Object(Kind::IdentityProvider) => !self.memberships.is_empty(),
             ChangeKind::Object(Kind::Client) => self.client.as_deref() == Some(key),
             ChangeKind::Object(Kind::TrustedIssuer) => {
                 self.trusted_issuers.iter().any(|id| id.to_string() == key)

@@ -1,13 +1,14 @@
 //! People who signed in, and their sessions. Whether a session is good is judged at each request, from
 //! its row: nothing of it is kept in memory.
 
+mod codes;
 mod persons;
 mod sessions;
 
 use serde_json::Map;
 
 use crate::clock::Timestamp;
-use crate::ids::{IdentityProviderId, PersonId, SessionId};
+use crate::ids::{ClientRowId, CodeId, IdentityProviderId, PersonId, SessionId};
 
 /// A person, as the identity provider last described them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub struct Person {
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredSession {
     pub id: SessionId,
+    /// By what tokens know the session. The store decides.
+    pub lineage: SessionId,
     pub person: PersonId,
     pub identity_provider: IdentityProviderId,
     /// The claims that rules can read, as they came at the sign-in.
@@ -71,6 +74,26 @@ pub enum SessionBegun {
     /// The identity provider has another version than the one that judged the sign-in; nothing was
     /// written.
     ProviderChanged,
+}
+
+/// An authorization code, as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredCode {
+    pub id: CodeId,
+    /// By what tokens know the session in which it was issued.
+    pub session: SessionId,
+    pub client_id: String,
+    pub client: ClientRowId,
+    /// As the authorization request named it, or else the only one of the client.
+    pub redirect_uri: String,
+    /// Whether the authorization request named it.
+    pub redirect_uri_sent: bool,
+    /// The code challenge, with its method.
+    pub challenge: String,
+    /// What was asked for and chosen, as JSON.
+    pub request: String,
+    pub created_at: Timestamp,
+    pub expires_at: Timestamp,
 }
 
 /// Sessions to end.

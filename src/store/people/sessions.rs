@@ -1,6 +1,7 @@
 //! Sessions: how they begin, are used, and end.
 
 use carnet_entity::{identity_provider, session};
+use sea_orm::sea_query::Condition;
 use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, ConnectionTrait as _, DatabaseTransaction,
     EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Value,
@@ -42,13 +43,17 @@ impl Store {
         if !person.enabled {
             return Ok(SessionBegun::Disabled(person));
         }
-        if let Some(hash) = new.replaces {
-            session::Entity::delete_many()
-                .filter(session::Column::CookieHash.eq(hash.to_vec()))
-                .exec(&transaction)
-                .await?;
-        }
-        let row = session_row(&new.session, person.id, new.cookie_hash);
+        let replaced = match new.replaces {
+            Some(hash) => replaced(&transaction, hash).await?,
+            None => None,
+        };
+        // Tokens that a client got in a session outlive the step-ups in it, and nothing else.
+        let lineage = replaced
+            .filter(|old| old.person == person.id.0)
+            .map_or(new.session.id, |old| {
+                SessionId(old.lineage.unwrap_or(old.id))
+            });
+        let row = session_row(&new.session, person.id, (lineage, new.cookie_hash));
         session::Entity::insert(row)
             .exec_without_returning(&transaction)
             .await?;
@@ -79,6 +84,35 @@ impl Store {
         person
             .map(|person| Ok((of_session_row(row)?, person)))
             .transpose()
+    }
+
+    /// The session by which tokens are known as `lineage`, and its person.
+    pub async fn session_of_lineage(
+        &self,
+        lineage: SessionId,
+    ) -> Result<Option<(StoredSession, Person)>, StoreError> {
+        let row = session::Entity::find()
+            .filter(is_of_lineage(lineage))
+            .order_by_desc(session::Column::CreatedAt)
+            .one(&self.read)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let person = self.person(PersonId(row.person)).await?;
+        person
+            .map(|person| Ok((of_session_row(row)?, person)))
+            .transpose()
+    }
+
+    /// Whether a session by which tokens are known as `lineage` was not ended.
+    pub async fn is_signed_in(&self, lineage: SessionId) -> Result<bool, StoreError> {
+        let id: Option<uuid::Uuid> = session::Entity::find()
+            .select_only()
+            .column(session::Column::Id)
+            .filter(is_of_lineage(lineage))
+            .into_tuple()
+            .one(&self.read)
+            .await?;
+        Ok(id.is_some())
     }
 
     /// Notes that a session was used, unless that was noted after `unless_since`.
@@ -138,6 +172,29 @@ impl Store {
     }
 }
 
+fn is_of_lineage(lineage: SessionId) -> Condition {
+    Condition::any()
+        .add(session::Column::Lineage.eq(lineage.0))
+        .add(session::Column::Id.eq(lineage.0))
+}
+
+/// Removes the session with this cookie, and returns it.
+async fn replaced(
+    transaction: &DatabaseTransaction,
+    hash: [u8; 32],
+) -> Result<Option<session::Model>, StoreError> {
+    let is_it = session::Column::CookieHash.eq(hash.to_vec());
+    let row = session::Entity::find()
+        .filter(is_it.clone())
+        .one(transaction)
+        .await?;
+    session::Entity::delete_many()
+        .filter(is_it)
+        .exec(transaction)
+        .await?;
+    Ok(row)
+}
+
 /// Ends sessions. Returns how many.
 pub(super) async fn end(
     transaction: &DatabaseTransaction,
@@ -157,7 +214,7 @@ pub(super) async fn end(
 fn session_row(
     session: &StoredSession,
     person: PersonId,
-    cookie_hash: [u8; 32],
+    (lineage, cookie_hash): (SessionId, [u8; 32]),
 ) -> session::ActiveModel {
     session::ActiveModel {
         id: Set(session.id.0),
@@ -173,12 +230,14 @@ fn session_row(
         created_at: Set(session.created_at.millis()),
         last_used_at: Set(session.last_used_at.millis()),
         expires_at: Set(session.expires_at.millis()),
+        lineage: Set(Some(lineage.0)),
     }
 }
 
 fn of_session_row(row: session::Model) -> Result<StoredSession, StoreError> {
     Ok(StoredSession {
         id: SessionId(row.id),
+        lineage: SessionId(row.lineage.unwrap_or(row.id)),
         person: PersonId(row.person),
         identity_provider: IdentityProviderId(row.identity_provider),
         claims: json(&row.claims)?,
