@@ -33,6 +33,7 @@ mod audit_export;
 mod audit_mended;
 mod audit_scale;
 mod audit_search;
+mod authorize;
 mod book;
 mod case_files;
 mod case_texts;
