@@ -41,9 +41,7 @@ fn a_client_of_persons_with_every_member_is_read_and_compiled() {
     })));
     assert_eq!(document.warnings_in_test(), ["any_package"]);
     let compiled = in_context(|context| {
-        let id = "cl_0123456789abcdefghjkmnpqrs"
-            .parse()
-            .unwrap_or(ClientRowId(uuid::Uuid::nil()));
+        let id = ClientRowId(uuid::Uuid::nil());
         document.compile(id, "desk", 1, &ClientState::default(), context)
     });
     let compiled = compiled.unwrap();
