@@ -114,13 +114,17 @@ async fn the_pages_of_clients_and_registries_tell_what_persons_may_do_by_them() 
     for (path, told) in [
         (
             "resource-servers/npm",
-            &["people.owner", "publish, create", "people.viewer"][..],
+            &[
+                "people.owner",
+                "[&#34;publish&#34;,&#34;create&#34;]",
+                "people.viewer",
+            ][..],
         ),
         (
             "clients/desk",
             &[
                 "redirect_uris",
-                "http://127.0.0.1/callback, https://desk.example/?a=1&#38;b=2",
+                "[&#34;http://127.0.0.1/callback&#34;,&#34;https://desk.example/?a=1&#38;b=2&#34;]",
                 "Octo’s &#60;b&#62;desk&#60;/b&#62;",
                 "authorization_code",
                 "first_party",
