@@ -11,14 +11,15 @@ use super::saving::{Saved, update};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::documents::{
-    ClientDocument, ClientState, ListedRule, PrincipalDocument, ResourceServerDocument, Stored,
+    ClientDocument, ClientState, ListedRule, PermissionDocument, PrincipalDocument,
+    ResourceServerDocument, Stored,
 };
 use crate::ids::ClientRowId;
-use crate::model::{ClientSecret, FAPI2_ALGORITHMS, Method, StoredSecret};
+use crate::model::{ClientSecret, FAPI2_ALGORITHMS, Method, Snapshot, StoredSecret};
 use crate::own_tokens::LOCAL_CLIENT;
 use crate::scope::limited_scope;
 use crate::store::StoredCredential;
-use crate::trust::DocumentError;
+use crate::trust::{DocumentError, Warning};
 
 /// Seconds for which the previous client secret stays valid after a rotation, unless the request
 /// sets `overlap_seconds`.
@@ -44,10 +45,10 @@ impl Managed for ClientDocument {
             ));
         }
         if name.eq_ignore_ascii_case(LOCAL_CLIENT) {
-            problems.push(DocumentError::new(
-                "/name",
-                "must not be the name of this server's own command line",
-            ));
+            let detail = format!(
+                "must not be {LOCAL_CLIENT}, which is the client of this server's own command line"
+            );
+            problems.push(DocumentError::new("/name", detail));
         }
         let signing = app.keys.ring();
         let signing = signing.map(|ring| ring.active().public().algorithm());
@@ -117,6 +118,17 @@ impl Managed for ClientDocument {
             members.insert("client_secret".to_owned(), fresh.expose().into());
         }
         members
+    }
+
+    fn more_warnings(rules: &Snapshot, stored: &Stored<Self>) -> Vec<Warning> {
+        let is_open = |permission: &PermissionDocument| {
+            let server = rules.resource_server(&permission.resource_server);
+            server.is_none_or(|server| {
+                let people = server.people.as_ref();
+                people.is_some_and(|people| people.has_any_of(&permission.actions))
+            })
+        };
+        stored.document.people_unset(is_open).into_iter().collect()
     }
 
     fn recorded_state(stored: &Stored<Self>) -> Map<String, Value> {

@@ -933,14 +933,88 @@ async fn new_a6__rules_are_linted_without_their_trusted_issuer() {
 }
 
 #[tokio::test]
+async fn clients_of_persons_are_linted_with_what_persons_may_do_at_their_registries() {
+    let place = Place::new().await;
+    let registry = |people: Value| json!({ "resource": "https://registry.test/pypi/", "actions": ["publish", "create"], "people": people });
+    let client = |changed: (&str, Value)| {
+        let mut client = json!({
+            "grant_types": ["authorization_code"], "redirect_uris": ["https://desk.example/callback"],
+            "permissions": [{ "resource_server": "PyPI", "actions": ["publish"], "packages": ["widgets"] }],
+        });
+        client[changed.0] = changed.1;
+        json!({ "clients": { "desk": client } })
+    };
+    let good = || client(("enabled", json!(true)));
+    let localhost = client(("redirect_uris", json!(["http://localhost/callback"])));
+    for (clients, people, code, told) in [
+        (
+            good(),
+            json!({ "owner": ["publish"] }),
+            0,
+            "nothing to complain about",
+        ),
+        (
+            good(),
+            Value::Null,
+            0,
+            "warning clients.desk [people_unset]: no token of a person",
+        ),
+        (
+            good(),
+            json!({ "owner": ["create"] }),
+            0,
+            "at PyPI: `people` of the resource server",
+        ),
+        (
+            good(),
+            json!({ "owner": ["fly"] }),
+            1,
+            "error resource_servers.pypi/people/owner [invalid]: must be among",
+        ),
+        (
+            localhost,
+            Value::Null,
+            1,
+            "error clients.desk/redirect_uris/0 [invalid]: must begin with https://",
+        ),
+    ] {
+        place.write("clients.json", clients);
+        place.write(
+            "servers.json",
+            json!({ "resource_servers": { "pypi": registry(people) } }),
+        );
+        let linted = place.carnet(&["policy", "lint", "clients.json", "servers.json"]);
+        assert!(
+            linted.code == code && linted.stdout.contains(told),
+            "{told}: {linted:?}"
+        );
+    }
+    // Nothing is known of a registry that is in no file.
+    place.write("clients.json", good());
+    let linted = place.carnet(&["policy", "lint", "clients.json"]);
+    assert!(
+        linted.stdout.contains("nothing to complain about"),
+        "{linted:?}"
+    );
+}
+
+#[tokio::test]
 async fn new_a26__export_is_the_same_text_after_a_round_trip_and_says_what_it_leaves_out() {
     let (here, there) = (Place::new().await, Place::new().await);
-    // The members of `match` in one order here and in another there, with a client and its secret.
-    let client = (
-        "/clients",
-        json!({ "bot": { "auth_method": "client_secret_basic" } }),
-    );
-    here.write("a.json", with(objects(), std::slice::from_ref(&client)));
+    // The members of `match` in one order here and in another there, with a client and its secret, and
+    // with one that acts for persons.
+    let desk = json!({
+        "auth_method": "none", "grant_types": ["authorization_code"], "redirect_uris": ["http://127.0.0.1/callback"],
+        "display_name": "Octo’s \"desk\"", "homepage": "https://desk.example/", "first_party": true, "scopes": ["openid"],
+        "permissions": [{ "resource_server": "pypi", "actions": ["publish"], "packages": ["widgets"] }],
+    });
+    let clients = json!({ "bot": { "auth_method": "client_secret_basic" }, "desk": desk });
+    let people = json!({ "owner": ["publish"], "viewer": [] });
+    let changed = [
+        ("/clients", clients),
+        ("/resource_servers/pypi/people", people),
+    ];
+    here.write("a.json", with(objects(), &changed));
     let turned = json!({ "environment": "pypi", "repository_owner_id": "65", "repository": "octo-org/octo-repo", "repository_id": "74", "workflow_file": "release.yml" });
     let rule = format!("{RULE}/match");
     here.write("b.json", with(objects(), &[(&rule, turned)]));
@@ -965,6 +1039,13 @@ async fn new_a26__export_is_the_same_text_after_a_round_trip_and_says_what_it_le
         );
     }
     assert!(!first.contains(&here.read("s.json")[15..30]));
+    for kept in [
+        "redirect_uris = [\"http://127.0.0.1/callback\"]",
+        "first_party = true",
+        "homepage = ",
+    ] {
+        assert!(first.contains(kept), "{kept}: {first}");
+    }
     for place in [&here, &there] {
         place.write("first.toml", &first);
         let applied = place.carnet(&["apply", "-f", "first.toml", "--secrets-file", "again.json"]);

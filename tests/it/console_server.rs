@@ -98,6 +98,50 @@ async fn operators_and_auditors_read_the_server_and_others_find_no_page() {
 }
 
 #[tokio::test]
+async fn the_pages_of_clients_and_registries_tell_what_persons_may_do_by_them() {
+    let people = site().await;
+    let registry = json!({
+        "resource": "https://npm.test/", "actions": ["publish", "create"], "people": { "owner": ["publish", "create"] },
+    });
+    people.put("resource-servers/npm", registry).await;
+    let desk = json!({
+        "grant_types": ["authorization_code"], "display_name": "Octo’s <b>desk</b>",
+        "redirect_uris": ["http://127.0.0.1/callback", "https://desk.example/?a=1&b=2"], "first_party": true,
+        "permissions": [{ "resource_server": "npm", "actions": ["publish"], "packages": ["*"] }],
+    });
+    people.put("clients/desk", desk).await;
+    let mut browser = signed_in(&people, "auditors").await;
+    for (path, told) in [
+        (
+            "resource-servers/npm",
+            &[
+                "people.owner",
+                "[&#34;publish&#34;,&#34;create&#34;]",
+                "people.viewer",
+            ][..],
+        ),
+        (
+            "clients/desk",
+            &[
+                "redirect_uris",
+                "[&#34;http://127.0.0.1/callback&#34;,&#34;https://desk.example/?a=1&#38;b=2&#34;]",
+                "Octo’s &#60;b&#62;desk&#60;/b&#62;",
+                "authorization_code",
+                "first_party",
+                "permissions 1: packages",
+                "any_package",
+            ],
+        ),
+    ] {
+        let page = browser.get(&format!("/console/server/{path}")).await;
+        let text = page.text();
+        for told in told {
+            assert!(text.contains(told), "{told}: {text}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn keys_are_rotated_and_withdrawn_by_an_operator_who_types_the_kid() {
     let people = site().await;
     let mut browser = signed_in(&people, "operators").await;

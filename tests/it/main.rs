@@ -95,6 +95,7 @@ mod one_decision;
 mod operation;
 mod overload;
 mod people_browser;
+mod people_clients;
 mod people_objects;
 mod people_sessions;
 mod platform_limits;

@@ -130,3 +130,6 @@ fn is_port(text: &str) -> bool {
     // `parse` alone accepts a sign and zeros in front.
     !text.starts_with(['+', '0']) && text.parse::<u16>().is_ok()
 }
+
+#[cfg(test)]
+mod tests;

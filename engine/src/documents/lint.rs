@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Bundle, ClientDocument, Document, FederatedCredentialDocument, IdentityProviderDocument, Kind,
-    MembershipDocument, NotificationDocument, PrincipalDocument, ReadContext,
+    MembershipDocument, NotificationDocument, PermissionDocument, PrincipalDocument, ReadContext,
     ResourceServerDocument, TrustedIssuerDocument,
 };
 use crate::documents::identity_provider::DEFAULT_PROFILE;
@@ -71,7 +71,13 @@ pub fn lint(
                 Kind::Principal => read::<PrincipalDocument>(members, context),
                 Kind::TrustedIssuer => read::<TrustedIssuerDocument>(members, context),
                 Kind::ResourceServer => read::<ResourceServerDocument>(members, context),
-                Kind::Client => read::<ClientDocument>(members, context),
+                Kind::Client => {
+                    let server = |name: &str| {
+                        let mut bundles = std::iter::once(bundle).chain(others);
+                        bundles.find_map(|it| it.get(Kind::ResourceServer, name))
+                    };
+                    client(members, server, context)
+                }
                 Kind::Notification => read::<NotificationDocument>(members, context),
                 Kind::IdentityProvider => provider(members, context),
                 Kind::Membership => {
@@ -130,6 +136,30 @@ fn provider(members: &Map<String, Value>, context: ReadContext<'_>) -> Findings 
         members.insert("client_secret".to_owned(), "secret".into());
     }
     read::<IdentityProviderDocument>(&members, context)
+}
+
+/// Reads a client, and looks at what persons may do at the resource servers of its permissions.
+fn client<'b>(
+    members: &Map<String, Value>,
+    server: impl Fn(&str) -> Option<&'b Map<String, Value>>,
+    context: ReadContext<'_>,
+) -> Findings {
+    let document = match ClientDocument::read(members, context) {
+        Ok(document) => document,
+        Err(problems) => return (problems, Vec::new(), None),
+    };
+    let is_open = |permission: &PermissionDocument| {
+        // A resource server with mistakes has findings of its own.
+        let server = server(&permission.resource_server)
+            .and_then(|server| ResourceServerDocument::read(server, context).ok());
+        server.is_none_or(|server| {
+            let people = server.people.as_ref();
+            people.is_some_and(|people| people.has_any_of(&permission.actions))
+        })
+    };
+    let mut warnings = document.warnings(context);
+    warnings.extend(document.people_unset(is_open));
+    (Vec::new(), warnings, None)
 }
 
 /// Reads a membership, and its `match` by the profile of its identity provider.

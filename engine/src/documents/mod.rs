@@ -19,6 +19,8 @@ mod principal;
 mod reader;
 mod resource_server;
 mod self_service;
+#[cfg(test)]
+mod testing;
 mod trusted_issuer;
 
 use carnet_jose::{Algorithm, KeyUse};

@@ -1,11 +1,17 @@
 //! The part of a client's document that is about persons: the client sends them to the authorization
 //! endpoint and acts for them (RFC 6749 section 4.1, RFC 8252).
 
+use std::collections::BTreeSet;
+
 use super::{AuthMethod, ClientDocument, FAPI2};
 use crate::client::check_redirect_uri;
-use crate::documents::is_resource;
 use crate::documents::reader::Reader;
+use crate::documents::{PermissionDocument, is_resource};
 use crate::grant_type::GrantType;
+use crate::trust::Warning;
+
+#[cfg(test)]
+mod tests;
 
 /// Most redirect URIs of a client.
 const MAX_REDIRECT_URIS: usize = 20;
@@ -64,6 +70,22 @@ impl ClientDocument {
     /// Whether persons sign in for the client.
     pub fn is_of_people(&self) -> bool {
         self.grant_types.contains(&GrantType::AuthorizationCode)
+    }
+
+    /// Warns of permissions that no token of a person can have. `is_open` tells whether persons may
+    /// do any of a permission's actions at its registry; it is true of a registry that is not known.
+    pub fn people_unset(&self, is_open: impl Fn(&PermissionDocument) -> bool) -> Option<Warning> {
+        let void = self.permissions.iter().filter(|it| !is_open(it));
+        let servers: BTreeSet<&str> = void.map(|it| it.resource_server.as_str()).collect();
+        if servers.is_empty() || !self.is_of_people() {
+            return None;
+        }
+        let servers: Vec<&str> = servers.into_iter().collect();
+        let detail = format!(
+            "no token of a person can have the permissions at {}: `people` of the resource server lists none of their actions",
+            servers.join(", ")
+        );
+        Some(Warning::new("people_unset", detail))
     }
 
     pub(super) fn check_of_people(&self, reader: &mut Reader<'_>) {
