@@ -7,6 +7,6 @@ mod certificate;
 mod credentials;
 
 pub use authenticate::Authentication;
-pub use carnet_engine::client::{Admitted, AdmittedTo, ClientIdentity, admit, built_in_client};
+pub use carnet_engine::client::{Admitted, AdmittedTo, ClientIdentity, admit};
 pub use certificate::thumbprint;
 pub use credentials::{AuthorizationHeader, ClientCredentials};

@@ -15,14 +15,12 @@ pub(super) const GRANT: GrantDefinition = GrantDefinition {
     parameters: PARAMETERS,
     read: |form, _, _| {
         let code = form.require("code")?;
-        let verifier = form.require("code_verifier")?;
+        let failed = || Refusal::parameter(Reason::PkceFailed, "code_verifier");
+        let verifier = form.get("code_verifier").ok_or_else(failed)?;
         let unreserved =
             |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
         if !VERIFIER_CHARACTERS.contains(&verifier.len()) || !verifier.bytes().all(unreserved) {
-            return Err(Refusal::parameter(
-                Reason::ParameterMalformed,
-                "code_verifier",
-            ));
+            return Err(failed());
         }
         let sent = SentCode {
             code,

@@ -116,6 +116,10 @@ pub const METRICS: &[Metric] = &[
         "Sessions of people that began, by whether they proved anew who they are.",
     ),
     counter(
+        "carnet_authorization_codes_total",
+        "Authorization codes issued to clients that act for people.",
+    ),
+    counter(
         "carnet_token_requests_shed_total",
         "Token requests refused because too many waited, or for too long.",
     ),

@@ -15,10 +15,12 @@ use super::media::{check_media_type, check_query};
 use super::sent::Sent;
 use crate::app::App;
 use crate::client::{AuthorizationHeader, ClientCredentials};
-use crate::config::OwnUrls;
+
 use crate::form::{Parameters, TokenForm};
 use crate::grant::{self, GrantRequest, RequestProof, TokenError};
+use crate::grant_type::GrantType;
 use crate::ids::EventId;
+use crate::people;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::tls::ClientCertificate;
@@ -117,7 +119,7 @@ impl FormRequest {
                 .filter_map(|uri| RequestUri::parse(&uri))
                 .collect(),
         };
-        self.read(own, form, RequestProof::Sent { header, uris })
+        self.read(app, form, RequestProof::Sent { header, uris })
     }
 
     /// Reads the form as a question about such a request: its proof is declared in the form.
@@ -127,17 +129,26 @@ impl FormRequest {
         form: &'a TokenForm<'_>,
     ) -> Result<GrantRequest<'a>, TokenError> {
         let proof = RequestProof::Declared(grant::declared(form)?);
-        self.read(&app.config.own, form, proof)
+        self.read(app, form, proof)
     }
 
     fn read<'a>(
         &'a self,
-        own: &OwnUrls,
+        app: &App,
         form: &'a TokenForm<'_>,
         proof: RequestProof<'a>,
     ) -> Result<GrantRequest<'a>, TokenError> {
         let Caller { id, address, .. } = self.caller;
-        let read = GrantRequest::read(form, self.authorization(), own, proof, (id, address));
+        let (own, caller) = (&app.config.own, (id, address));
+        let read = GrantRequest::read(form, self.authorization(), own, proof, caller);
+        // As the metadata say.
+        let needs_people = |request: &GrantRequest<'_>| {
+            request.grant_type() == GrantType::AuthorizationCode && !people::can_sign_in(app)
+        };
+        if read.as_ref().is_ok_and(needs_people) {
+            let refusal = Refusal::parameter(Reason::GrantTypeUnsupported, "grant_type");
+            return Err(refusal.into());
+        }
         read.map(|request| request.over_tls_of(self.certificate.as_deref()))
     }
 

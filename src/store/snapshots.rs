@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use carnet_engine::client::built_in_client;
+use carnet_engine::own_token::LOCAL_CLIENT;
 use carnet_entity::federated_credential;
 use sea_orm::{
     ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
@@ -10,7 +12,6 @@ use sea_orm::{
 
 use super::objects::{Persist, find_changed, id};
 use super::{ChangeKind, Filter, RulesToRenew, Store, StoreError, StoredCredential};
-use crate::client::built_in_client;
 use crate::documents::{
     ClientDocument, FederatedCredentialDocument, IdentityProviderDocument, Kind,
     MembershipDocument, PrincipalDocument, ReadContext, ResourceServerDocument, Stored,
@@ -18,7 +19,6 @@ use crate::documents::{
 };
 use crate::ids::{CredentialId, MembershipId, ResourceServerId, TrustedIssuerId};
 use crate::model::{FederatedCredential, Snapshot};
-use crate::own_tokens::LOCAL_CLIENT;
 
 /// How many rules one query reads.
 const CHUNK: usize = 250;

@@ -158,7 +158,7 @@ async fn an_owner_manages_rules_with_the_command_line_as_on_the_pages() {
 }
 
 #[tokio::test]
-async fn people_2fa_2__a_token_changes_nothing_once_the_proof_of_identity_is_too_old() {
+async fn people_2fa_1__a_token_changes_nothing_once_the_proof_of_identity_is_too_old() {
     let asking = Asking::new().await;
     operators(&asking).await;
     let mut browser = asking.people.browser();

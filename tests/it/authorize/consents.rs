@@ -282,7 +282,7 @@ async fn a_person_with_several_principals_chooses_one() {
 }
 
 #[tokio::test]
-async fn a_forged_or_foreign_consent_gives_no_code() {
+async fn rfc6749_10_12_1__a_forged_or_foreign_consent_gives_no_code() {
     let asking = Asking::new().await;
     let mut browser = asking.people.signed_in().await;
     let page = browser.get(&path(&[])).await;

@@ -8,7 +8,7 @@ async fn ask(browser: &mut Browser<'_>, changes: &[(&str, Option<&str>)]) -> Ans
 }
 
 #[tokio::test]
-async fn rfc6749_4_1_2_1_1__a_bad_client_or_redirect_uri_sends_nobody_anywhere() {
+async fn rfc6749_4_1_2_1_1__a_bad_client_sends_nobody_anywhere() {
     let asking = Asking::new().await;
     let registry = json!({ "auth_method": "client_secret_basic", "grant_types": ["client_credentials"], "resource_server": "registry" });
     asking.people.put("clients/no-asker", registry).await;
@@ -30,6 +30,28 @@ async fn rfc6749_4_1_2_1_1__a_bad_client_or_redirect_uri_sends_nobody_anywhere()
             answer.text()
         );
     }
+    // A repeated parameter, one of which could be wrong.
+    for twice in ["client_id=shop", "redirect_uri=https%3A%2F%2Fapp.test%2Fcb"] {
+        let answer = browser.get(&format!("{}&{twice}", path(&[]))).await;
+        assert_eq!(
+            (answer.status, answer.header("location")),
+            (400, None),
+            "{}",
+            answer.text()
+        );
+    }
+    let disabled = asking
+        .server()
+        .admin("PATCH", "clients/shop", json!({ "enabled": false }))
+        .await;
+    assert_eq!(disabled.status, 200);
+    assert_eq!(ask(&mut browser, &[]).await.status, 400);
+}
+
+#[tokio::test]
+async fn rfc9700_2_1_2__sixty_redirect_uris_that_lead_elsewhere_send_nobody_anywhere() {
+    let asking = Asking::new().await;
+    let mut browser = asking.people.signed_in().await;
     // Open redirects: nothing but the registered text is a place to go.
     let hostile = [
         "https://app.test/cb/",
@@ -113,22 +135,88 @@ async fn rfc6749_4_1_2_1_1__a_bad_client_or_redirect_uri_sends_nobody_anywhere()
             answer.text()
         );
     }
-    // Nor does a repeated parameter, one of which could be wrong.
-    for twice in ["client_id=shop", "redirect_uri=https%3A%2F%2Fapp.test%2Fcb"] {
-        let answer = browser.get(&format!("{}&{twice}", path(&[]))).await;
+}
+
+#[tokio::test]
+async fn rfc9700_2_1_1__redirect_uris_are_compared_byte_for_byte() {
+    let asking = Asking::new().await;
+    // A registered text that a parser would write in another way.
+    let odd = "https://APP.test:443/a/%7Eb?x=1";
+    let changed = json!({ "redirect_uris": [APP, odd] });
+    let saved = asking
+        .server()
+        .admin("PATCH", "clients/shop", changed)
+        .await;
+    let mut browser = asking.people.signed_in().await;
+    if saved.status == 200 {
+        let page = ask(&mut browser, &[("redirect_uri", Some(odd))]).await;
+        let answer = press(&mut browser, &page, "allow", &[]).await;
+        let to = link(&answer.text());
+        assert!(to.starts_with(&format!("{odd}&code=")), "{to}");
+    } else {
+        assert_eq!(saved.status, 422, "{}", saved.text());
+    }
+    for at in 0..APP.len() {
+        let mut bent = APP.as_bytes().to_vec();
+        bent[at] ^= 1;
+        let Ok(bent) = String::from_utf8(bent) else {
+            continue;
+        };
+        for uri in [
+            bent,
+            format!("{}x{}", &APP[..at], &APP[at..]),
+            format!("{}{}", &APP[..at], &APP[at + 1..]),
+        ] {
+            let answer = ask(&mut browser, &[("redirect_uri", Some(&uri))]).await;
+            assert_eq!(
+                (answer.status, answer.header("location")),
+                (400, None),
+                "{uri}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn rfc9700_2_1_1_2__no_code_was_issued_without_a_challenge() {
+    let asking = Asking::new().await;
+    let mut browser = asking.people.signed_in().await;
+    asking.code(&mut browser, &[]).await;
+    let sql = "SELECT COUNT(*) FROM authorization_code WHERE challenge LIKE '%S'";
+    assert_eq!(asking.server().db.column::<i64>(sql).await, [1]);
+    let none = "SELECT COUNT(*) FROM authorization_code WHERE challenge NOT LIKE '%S' OR LENGTH(challenge) <> 44";
+    assert_eq!(asking.server().db.column::<i64>(none).await, [0]);
+}
+
+#[tokio::test]
+async fn rfc7636_4_2_1__s256_is_taken_and_plain_is_not() {
+    let asking = Asking::new().await;
+    let mut browser = asking.people.signed_in().await;
+    let plain = [
+        ("code_challenge", Some(VERIFIER)),
+        ("code_challenge_method", Some("plain")),
+    ];
+    assert_eq!(
+        sent_back(&ask(&mut browser, &plain).await)["error"],
+        "invalid_request"
+    );
+    let code = asking.code(&mut browser, &[]).await;
+    assert_eq!(asking.redeem(&code, &[]).await.status, 200);
+}
+
+#[tokio::test]
+async fn rfc9207_2_3_1__the_metadata_promise_the_issuer_in_answers() {
+    let asking = Asking::new().await;
+    for path in [
+        "/.well-known/oauth-authorization-server",
+        "/.well-known/openid-configuration",
+    ] {
+        let document = asking.server().get(path).await.json();
         assert_eq!(
-            (answer.status, answer.header("location")),
-            (400, None),
-            "{}",
-            answer.text()
+            document["authorization_response_iss_parameter_supported"], true,
+            "{path}"
         );
     }
-    let disabled = asking
-        .server()
-        .admin("PATCH", "clients/shop", json!({ "enabled": false }))
-        .await;
-    assert_eq!(disabled.status, 200);
-    assert_eq!(ask(&mut browser, &[]).await.status, 400);
 }
 
 #[tokio::test]
@@ -276,17 +364,10 @@ async fn rfc9700_2_1_1_1__without_pkce_by_s256_nobody_is_asked() {
             "{sent:?}"
         );
     }
-    // The confidential client too: nothing downgrades.
-    let mut document = asking
-        .server()
-        .admin("GET", "clients/shop", Value::Null)
-        .await
-        .json();
-    assert_eq!(document["auth_method"].take(), "client_secret_basic");
 }
 
 #[tokio::test]
-async fn rfc8252_7_3_2__a_native_client_is_answered_at_any_port_of_its_loopback_address() {
+async fn rfc8252_7_3_1__a_native_client_is_answered_at_any_port_of_its_loopback_address() {
     let asking = Asking::new().await;
     let mut browser = asking.people.signed_in().await;
     for uri in [
@@ -404,7 +485,7 @@ async fn only_a_person_who_opens_the_page_is_asked() {
 }
 
 #[tokio::test]
-async fn where_nobody_can_sign_in_there_is_no_endpoint_and_the_metadata_say_nothing_of_it() {
+async fn rfc8414_2_3__the_metadata_name_the_endpoint_only_where_people_can_sign_in() {
     let asking = Asking::new().await;
     let documents = async || {
         let paths = [
@@ -467,4 +548,94 @@ async fn where_nobody_can_sign_in_there_is_no_endpoint_and_the_metadata_say_noth
             .contains(&json!("authorization_code"))
     );
     assert_eq!(asking.people.browser().get(&path(&[])).await.status, 404);
+}
+
+#[tokio::test]
+async fn rfc7636_4_4_1_1__a_public_client_without_a_challenge_and_one_with_plain_are_told_so() {
+    let asking = Asking::new().await;
+    let mut browser = asking.people.signed_in().await;
+    let to = "http://127.0.0.1:9/callback";
+    for (challenge, method) in [(None, None), (Some(VERIFIER), Some("plain"))] {
+        let wanted = [
+            ("client_id", Some("tool")),
+            ("redirect_uri", Some(to)),
+            ("code_challenge", challenge),
+            ("code_challenge_method", method),
+        ];
+        let answer = ask(&mut browser, &wanted).await;
+        let location = answer.header("location").unwrap();
+        assert!(
+            location.starts_with(&format!("{to}?error=invalid_request&")),
+            "{location}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn rfc9700_2_1_2_1__nothing_but_codes_comes_over_the_front_channel() {
+    let asking = Asking::new().await;
+    let mut browser = asking.people.signed_in().await;
+    for response_type in [
+        "token",
+        "id_token",
+        "id_token token",
+        "code token",
+        "code id_token token",
+        "none",
+        "CODE",
+    ] {
+        let sent = sent_back(&ask(&mut browser, &[("response_type", Some(response_type))]).await);
+        assert_eq!(
+            sent["error"], "unsupported_response_type",
+            "{response_type}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn rfc9207_2_1__every_answer_names_the_issuer() {
+    // An issuer with a path, whose whole identifier counts.
+    let asking = Asking::with(&[("CARNET_ISSUER", "https://as.test/carnet")]).await;
+    let answer = asking
+        .people
+        .browser()
+        .get(&format!("/carnet{}", path(&[("prompt", Some("none"))])))
+        .await;
+    let sent = parameters(answer.header("location").unwrap());
+    assert_eq!(
+        (sent["error"].as_str(), sent["iss"].as_str()),
+        ("login_required", "https://as.test/carnet")
+    );
+    let metadata = asking
+        .server()
+        .get("/.well-known/oauth-authorization-server/carnet")
+        .await
+        .json();
+    assert_eq!(
+        metadata["authorization_endpoint"],
+        "https://as.test/carnet/authorize"
+    );
+    assert_eq!(
+        metadata["authorization_response_iss_parameter_supported"],
+        true
+    );
+}
+
+#[tokio::test]
+async fn rfc9700_2_6_3__scripts_of_other_sites_read_nothing_of_the_authorization_endpoint() {
+    let asking = Asking::new().await;
+    let mut browser = asking.people.signed_in().await;
+    for method in ["OPTIONS", "GET"] {
+        let headers = [
+            ("host", "as.test"),
+            ("origin", "https://evil.test"),
+            ("access-control-request-method", "GET"),
+        ];
+        let answer = browser.send(method, &path(&[]), &headers, Vec::new()).await;
+        let allowed = answer
+            .headers
+            .keys()
+            .any(|name| name.as_str().starts_with("access-control-"));
+        assert!(!allowed, "{method} {:?}", answer.headers);
+    }
 }
