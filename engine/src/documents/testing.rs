@@ -35,6 +35,7 @@ pub fn in_context<T>(then: impl FnOnce(ReadContext<'_>) -> T) -> T {
         own: &own,
         allow_http_loopback: false,
         token_lifetime_seconds: 900,
+        command_line: true,
         material: &AnyMaterial,
     })
 }
