@@ -496,6 +496,7 @@ fn a_token_at_a_registry_ends_with_role_client_registry_and_session() {
 fn an_admin_token_of_a_person_ends_when_the_memberships_that_are_left_do_not_give_its_scope() {
     let (mut ground, owner) = ground();
     let other = ground.add(1, Role::Auditor, None, json!({ "sub": "alice" }));
+    let operator = ground.add(1, Role::Operator, None, json!({ "sub": "alice" }));
     ground.snapshot.set_client("shop", Some(client(Vec::new())));
     let on = |id: MembershipId, revision: u32| json!({ "kind": "membership", "id": id, "revision": revision });
     let judged = |scope: &str, rests_on: Value| {
@@ -541,10 +542,8 @@ fn an_admin_token_of_a_person_ends_when_the_memberships_that_are_left_do_not_giv
     // Another kind of the same id is no membership.
     let kind = json!([{ "kind": "principal", "id": owner, "revision": 3 }]);
     assert_eq!(judged("admin:credentials:octo-org", kind), left);
-    // Beyond what the client may have.
-    let operator = ground.snapshot.clone();
-    assert!(operator.client("shop").is_some());
-    assert_eq!(judged("admin", json!([on(owner, 3), on(other, 3)])), left);
+    // What a membership gives, and the client may not have.
+    assert_eq!(judged("admin", json!([on(operator, 3)])), left);
     // At the userinfo endpoint a token of a person alone.
     let own = own();
     let context = DecisionContext {
@@ -557,4 +556,35 @@ fn an_admin_token_of_a_person_ends_when_the_memberships_that_are_left_do_not_giv
     assert!(!at_userinfo(
         json!({ "aud": "https://as.test/userinfo", "person": null })
     ));
+}
+
+#[test]
+fn people_deny_1__without_a_role_there_is_no_permit() {
+    let (ground, _) = ground();
+    let own = own();
+    let context = DecisionContext {
+        rules: Arc::new(ground.snapshot.clone()),
+        now: NOW,
+        own: &own,
+    };
+    let permit = |sub: &str, at: u128| {
+        let person = SignedInPerson {
+            id: crate::ids::PersonId(uuid::Uuid::from_u128(5)),
+            username: None,
+            name: None,
+            email: None,
+            identity_provider: IdentityProviderId(uuid::Uuid::from_u128(at)),
+            claims: object(json!({ "sub": sub })),
+            session: crate::ids::SessionId(uuid::Uuid::from_u128(6)),
+            session_ends_at: NOW.plus_seconds(60),
+            auth_time: None,
+            acr: None,
+            amr: Vec::new(),
+        };
+        PersonPermit::new(person, &context).map(|permit| permit.roles().principals.len())
+    };
+    assert_eq!(permit("alice", 1), Ok(2));
+    for (sub, at) in [("bob", 1), ("alice", 2), ("alice", 9)] {
+        assert_eq!(permit(sub, at), Err(Reason::NoMembership), "{sub} {at}");
+    }
 }
