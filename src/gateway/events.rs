@@ -119,6 +119,10 @@ impl<'a> Events<'a> {
             client_id: Some(token.client_id.clone()),
             parts: parts_of_token(&self.rules, token),
             token_id: Some(token.jti.clone()),
+            person: token
+                .person
+                .as_ref()
+                .and_then(|person| person.id.parse().ok()),
             address: refused.address,
             detail: bounded(present(members)),
             ..self.now(Recorded::PublicationRefused)
