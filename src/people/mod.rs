@@ -20,6 +20,7 @@ mod refusal;
 mod relying_party;
 mod return_to;
 pub mod session;
+mod unverified_id_token;
 mod userinfo;
 
 pub use attempt::{ATTEMPT_SECONDS, AttemptCookie};
