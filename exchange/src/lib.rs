@@ -74,7 +74,12 @@ pub struct ExchangeArgs {
     explain: bool,
 }
 
-fn resource(text: &str) -> Result<String, String> {
+/// Reads the resource URI of an option.
+///
+/// # Errors
+///
+/// What to write in place of a text that is no absolute URI.
+pub fn resource(text: &str) -> Result<String, String> {
     let url = Url::parse(text).ok().filter(|url| {
         // `registry.example:8443` parses as a URI with the scheme `registry.example`.
         let scheme = url.scheme();

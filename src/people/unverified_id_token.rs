@@ -50,7 +50,7 @@ pub(crate) struct Expected<'a> {
 
 /// Why an ID token is not good.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub(super) enum Failure {
     /// No key verifies the signature. Newer keys may.
     Signature,
     Other(SignInRefusal),
@@ -103,8 +103,18 @@ impl UnverifiedIdToken {
     }
 
     /// All claims, as they were sent.
-    pub(crate) fn claims(&self) -> &Map<String, Value> {
+    pub(super) fn claims(&self) -> &Map<String, Value> {
         &self.claims
+    }
+
+    /// Verifies it with these keys, and returns all claims as they were sent.
+    pub(crate) fn verify(
+        self,
+        keys: KeySet,
+        expected: &Expected<'_>,
+    ) -> Result<Map<String, Value>, SignInRefusal> {
+        subject(self.check(&Arc::new(keys), expected)?)?;
+        Ok(self.claims)
     }
 
     /// Checks it with these keys.
@@ -238,7 +248,7 @@ fn not_before(claims: &Map<String, Value>, now: Timestamp) -> Result<(), SignInR
 }
 
 /// The `sub` of verified claims.
-pub(crate) fn subject(claims: &Claims) -> Result<String, SignInRefusal> {
+pub(super) fn subject(claims: &Claims) -> Result<String, SignInRefusal> {
     let sub = claims.subject().as_str();
     if sub.is_empty() || sub.len() > MAX_SUB_BYTES || sub.chars().any(char::is_control) {
         let why = "it is empty, longer than 255 bytes, or holds control characters";
