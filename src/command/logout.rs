@@ -35,7 +35,7 @@ pub async fn run(args: &LogoutArgs, as_json: bool) -> Result<Conclusion, Command
         eprintln!("carnet: nobody is signed in");
         return Ok(args.all.into());
     }
-    let mut failure = None;
+    let mut failed = Vec::new();
     let mut ended = Vec::new();
     for (issuer, sign_in) in meant {
         let revoked = revoke(issuer, sign_in).await;
@@ -43,26 +43,25 @@ pub async fn run(args: &LogoutArgs, as_json: bool) -> Result<Conclusion, Command
         SignIns::change(|sign_ins| sign_ins.remove(issuer, sign_in))?;
         ended.push(json!({ "issuer": issuer, "revoked": revoked.is_ok() }));
         match revoked {
-            Ok(()) => eprintln!("signed out {} at {issuer}", sign_in.person),
+            Ok(()) => eprintln!("signed out at {issuer}: {}", sign_in.person),
             Err(error) => {
                 eprintln!(
-                    "carnet: {issuer}: {error}\nthe sign-in is removed from this machine; the server takes its token until {}",
+                    "carnet: {error}\n{issuer}: the sign-in is removed from this machine; the server may take its token until {}",
                     sign_in.expires_at
                 );
-                failure = Some(error);
+                failed.push(error);
             }
         }
     }
     if as_json {
         println!("{:#}", json!(ended));
     }
-    match failure {
-        None => Ok(Conclusion::Yes),
-        Some(error @ CommandError::Unreachable(_)) => Err(CommandError::Unreachable(format!(
-            "not signed out everywhere: {error}"
-        ))),
-        Some(_) => Ok(Conclusion::No),
+    let is_away = |error: &CommandError| matches!(error, CommandError::Unreachable(_));
+    if failed.iter().any(is_away) {
+        let why = "not every token was ended at its server";
+        return Err(CommandError::Unreachable(why.to_owned()));
     }
+    Ok(failed.is_empty().into())
 }
 
 /// Ends the token at the server.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::admin_client::{AdminAnswer, AdminClient};
 use super::server_token::{ServerToken, expired, login};
-use super::sign_ins::{SignIn, SignIns};
+use super::sign_ins::{Person, SignIn, SignIns};
 use super::{CommandError, Conclusion};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
 
@@ -78,7 +78,12 @@ fn print(issuer: &str, sign_in: &SignIn, token: &Value, as_json: bool) {
         return;
     }
     let text = |name: &str| token.get(name).and_then(Value::as_str).map(visible);
-    println!("person   {}", sign_in.person);
+    let person = token
+        .get("person")
+        .cloned()
+        .map(serde_json::from_value::<Person>);
+    let person = person.and_then(Result::ok);
+    println!("person   {}", person.as_ref().unwrap_or(&sign_in.person));
     println!("server   {}", visible(issuer));
     println!(
         "scope    {}",

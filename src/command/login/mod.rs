@@ -66,11 +66,8 @@ pub async fn run(args: &LoginArgs, as_json: bool) -> Result<Conclusion, CommandE
         print_token(&answer.map_err(|error| args.with_hint(error))?, as_json);
     } else {
         let sign_in = redemption.sign_in(&code).await;
-        keep(
-            args,
-            sign_in.map_err(|error| args.with_hint(error))?,
-            as_json,
-        )?;
+        let sign_in = sign_in.map_err(|error| args.with_hint(error))?;
+        keep(args, &sign_in, as_json)?;
     }
     Ok(Conclusion::Yes)
 }
@@ -157,7 +154,7 @@ impl LoginArgs {
 }
 
 /// Stores a sign-in, and says whose it is.
-fn keep(args: &LoginArgs, sign_in: SignIn, as_json: bool) -> Result<(), CommandError> {
+fn keep(args: &LoginArgs, sign_in: &SignIn, as_json: bool) -> Result<(), CommandError> {
     let issuer = args.server.issuer();
     SignIns::change(|sign_ins| sign_ins.put(issuer, sign_in.clone()))?;
     eprintln!(
