@@ -9,12 +9,14 @@ mod environment;
 mod error;
 pub mod explanation;
 mod job;
+mod metadata;
 mod options;
 mod possession;
 mod refusal;
 mod retry;
 mod runner;
 mod server;
+mod server_error;
 pub mod web;
 
 use std::path::PathBuf;
@@ -33,10 +35,12 @@ use self::server::{Proofs, Server};
 
 pub use environment::Environment;
 pub use error::ExchangeError;
+pub use metadata::{Metadata, ServerUrl};
 pub use options::{RequestArgs, SourceArgs};
 pub use possession::DpopKey;
 pub use retry::{Patience, Tries};
-pub use server::{ServerUrl, TokenRequest};
+pub use server::{TokenRequest, is_bearer_token};
+pub use server_error::{ServerError, success};
 
 /// Options of `carnet exchange` and `carnet-exchange`.
 #[derive(Debug, Args)]
@@ -70,7 +74,12 @@ pub struct ExchangeArgs {
     explain: bool,
 }
 
-fn resource(text: &str) -> Result<String, String> {
+/// Reads the resource URI of an option.
+///
+/// # Errors
+///
+/// What to write in place of a text that is no absolute URI.
+pub fn resource(text: &str) -> Result<String, String> {
     let url = Url::parse(text).ok().filter(|url| {
         // `registry.example:8443` parses as a URI with the scheme `registry.example`.
         let scheme = url.scheme();
@@ -253,13 +262,13 @@ impl Presented {
         explained.map_err(|error| self.failed(error))
     }
 
-    fn failed(&self, error: server::ServerError) -> ExchangeError {
+    fn failed(&self, error: ServerError) -> ExchangeError {
         failed(error, self.assertion.claims())
     }
 }
 
 /// An error of the server. Whoever is refused reads what the job's own token says.
-fn failed(error: server::ServerError, claims: &Claims) -> ExchangeError {
+fn failed(error: ServerError, claims: &Claims) -> ExchangeError {
     let error = ExchangeError::from(error);
     if error.answer().is_some() && error.exit_code() == 1 {
         error.with_notes(job::describe(claims))

@@ -128,6 +128,12 @@ pub async fn send(url: &Url, request: RequestBuilder) -> Result<WebAnswer, WebEr
     send_again(url, request, Repeat::OnlyUnbegun, Tries::CHANGE).await
 }
 
+/// Fetches a document that everybody may read, such as metadata.
+pub async fn look_up(url: &Url, tries: Tries) -> Result<WebAnswer, WebError> {
+    let get = client(url)?.get(url.clone());
+    send_again(url, get, Repeat::Harmless, tries).await
+}
+
 /// Sends a request once, and reads the answer within this time.
 pub(crate) async fn send_once(
     url: &Url,

@@ -16,6 +16,7 @@ use serde_json::Value;
 use tower::ServiceExt as _;
 use url::Url;
 
+use super::server_token::ServerToken;
 use super::{CommandError, ServerArgs, admin_token};
 use crate::app::{App, Background};
 use crate::clock::SystemClock;
@@ -24,17 +25,18 @@ use crate::upstream::HttpFetch;
 
 pub struct AdminClient {
     way: Way,
-    token: String,
 }
 
 enum Way {
     Remote {
         http: reqwest::Client,
         server: Url,
+        token: ServerToken,
     },
     Local {
         app: Arc<App>,
         router: Router,
+        token: String,
         _background: Background,
     },
 }
@@ -46,6 +48,8 @@ pub struct AdminAnswer {
     pub etag: Option<String>,
     /// The JSON body; `null` if the body is empty or not JSON.
     pub body: Value,
+    /// What to do about a refusal, if it is about the token.
+    pub advice: Option<String>,
 }
 
 /// What a request demands of the object that it changes (RFC 9110 section 13.1); otherwise it is
@@ -92,7 +96,7 @@ impl AdminAnswer {
     }
 
     /// Formats a problem document (RFC 9457): a line with detail and status, then a line with
-    /// pointer and detail for each error.
+    /// pointer and detail for each error, and what to do about it.
     pub fn problem(&self) -> String {
         let text = |value: &Value, name: &str| {
             value
@@ -128,6 +132,7 @@ impl AdminAnswer {
                 principal => format!("  {kind} {principal}:{name}"),
             });
         }
+        lines.extend(self.advice.clone());
         lines.join("\n")
     }
 }
@@ -137,17 +142,7 @@ impl AdminClient {
     /// 900 seconds.
     pub async fn new(target: &ServerArgs) -> Result<Self, CommandError> {
         if let Some(server) = &target.server {
-            let token = target.token.clone().filter(|token| !token.is_empty());
-            let token = token.ok_or_else(|| {
-                CommandError::Other(
-                    "--server needs an admin token: give --token or set CARNET_TOKEN".to_owned(),
-                )
-            })?;
-            let (http, server) = remote(server)?;
-            return Ok(Self {
-                way: Way::Remote { http, server },
-                token,
-            });
+            return Self::remote(server, ServerToken::demand(target, server)?);
         }
         let config = target.config.load_for_command()?;
         let network = Arc::new(HttpFetch::of(&config));
@@ -158,15 +153,35 @@ impl AdminClient {
             way: Way::Local {
                 app,
                 router,
+                token,
                 _background: background,
             },
-            token,
+        })
+    }
+
+    /// A client of this server with this token.
+    pub fn remote(server: &str, token: ServerToken) -> Result<Self, CommandError> {
+        let (http, server) = remote(server)?;
+        Ok(Self {
+            way: Way::Remote {
+                http,
+                server,
+                token,
+            },
         })
     }
 
     /// Whether the command works on the configured database in this process.
     pub fn is_local(&self) -> bool {
         matches!(self.way, Way::Local { .. })
+    }
+
+    /// The token that goes to a server.
+    pub fn remote_token(&self) -> Option<&str> {
+        match &self.way {
+            Way::Remote { token, .. } => Some(token.text()),
+            Way::Local { .. } => None,
+        }
     }
 
     /// Reads all items of a list, page by page. `path` has a query already.
@@ -205,10 +220,14 @@ impl AdminClient {
     ) -> Result<AdminAnswer, CommandError> {
         let path = format!("/admin/v1{path}");
         match &self.way {
-            Way::Remote { http, server } => {
+            Way::Remote {
+                http,
+                server,
+                token,
+            } => {
                 let mut request = http
                     .request(method, below(server, &path))
-                    .bearer_auth(&self.token);
+                    .bearer_auth(token.text());
                 if let Some((name, value)) = demand.header() {
                     request = request.header(name, value);
                 }
@@ -218,56 +237,62 @@ impl AdminClient {
                 let answer = web::send(server, request)
                     .await
                     .map_err(|error| unreachable(&error))?;
+                let (status, body) = (answer.status.as_u16(), answer.json());
+                let code = body.get("code").and_then(Value::as_str);
                 Ok(AdminAnswer {
-                    status: answer.status.as_u16(),
-                    etag: answer.etag.clone(),
-                    body: answer.json(),
+                    status,
+                    etag: answer.etag,
+                    advice: token.advice(status, code.unwrap_or_default()),
+                    body,
                 })
             }
-            Way::Local { app, router, .. } => {
+            Way::Local {
+                app, router, token, ..
+            } => {
                 let path = format!("{}{path}", app.config.own.path());
                 let request = Request::builder().method(method).uri(path);
                 let request = match demand.header() {
                     Some((name, value)) => request.header(name, value),
                     None => request,
                 };
-                self.send_to(router.clone(), request, body).await
+                let request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+                send_to(router.clone(), request, body).await
             }
         }
     }
+}
 
-    async fn send_to(
-        &self,
-        router: Router,
-        request: request::Builder,
-        body: Option<&Value>,
-    ) -> Result<AdminAnswer, CommandError> {
-        let failed = |error: &dyn std::error::Error| CommandError::Other(error.to_string());
-        let request = request
-            .header(AUTHORIZATION, format!("Bearer {}", self.token))
-            .header(CONTENT_TYPE, "application/json")
-            .extension(http::LocalCommand)
-            .body(body.map_or_else(Body::empty, |body| Body::from(body.to_string())))
-            .map_err(|error| failed(&error))?;
-        let response = router
-            .oneshot(request)
-            .await
-            .map_err(|error| failed(&error))?;
-        let status = response.status().as_u16();
-        let etag = response.headers().get(ETAG);
-        let etag = etag.and_then(|etag| Some(etag.to_str().ok()?.to_owned()));
-        let body = response
-            .into_body()
-            .collect()
-            .await
-            .map_err(|error| failed(&error))?
-            .to_bytes();
-        Ok(AdminAnswer {
-            status,
-            etag,
-            body: serde_json::from_slice(&body).unwrap_or(Value::Null),
-        })
-    }
+/// Passes a request to the router in this process.
+async fn send_to(
+    router: Router,
+    request: request::Builder,
+    body: Option<&Value>,
+) -> Result<AdminAnswer, CommandError> {
+    let failed = |error: &dyn std::error::Error| CommandError::Other(error.to_string());
+    let request = request
+        .header(CONTENT_TYPE, "application/json")
+        .extension(http::LocalCommand)
+        .body(body.map_or_else(Body::empty, |body| Body::from(body.to_string())))
+        .map_err(|error| failed(&error))?;
+    let response = router
+        .oneshot(request)
+        .await
+        .map_err(|error| failed(&error))?;
+    let status = response.status().as_u16();
+    let etag = response.headers().get(ETAG);
+    let etag = etag.and_then(|etag| Some(etag.to_str().ok()?.to_owned()));
+    let body = response
+        .into_body()
+        .collect()
+        .await
+        .map_err(|error| failed(&error))?
+        .to_bytes();
+    Ok(AdminAnswer {
+        status,
+        etag,
+        body: serde_json::from_slice(&body).unwrap_or(Value::Null),
+        advice: None,
+    })
 }
 
 /// A name as one segment of a path.

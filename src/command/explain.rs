@@ -1,8 +1,8 @@
 //! `carnet explain`: what would become of an assertion, or why an event of the audit record ended as
 //! it did.
 //!
-//! With an admin token, or on the database, it asks the admin API; with `--server` alone it asks
-//! the public endpoint `/explain`. The assertion comes from the sources of `carnet exchange`.
+//! With an admin token or a sign-in, or on the database, it asks the admin API; with `--server`
+//! alone it asks the public endpoint `/explain`. The assertion comes from the sources of `carnet exchange`.
 
 use axum::http::Method;
 use carnet_exchange::explanation::allows;
@@ -15,6 +15,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::admin_client::AdminClient;
+use super::server_token::{Found, ServerToken};
 use super::{CommandError, Conclusion, ServerArgs};
 use crate::profile::Claims;
 
@@ -52,29 +53,51 @@ pub struct ExplainArgs {
     target: ServerArgs,
 }
 
-/// Prints the explanation. With an admin token, or on the database, it shows every rule that the
+/// Prints the explanation. With an admin token or a sign-in, or on the database, it shows every rule that the
 /// token reaches; with `--server` alone, only what the assertion itself proves.
 pub async fn run(args: &ExplainArgs, as_json: bool) -> Result<Conclusion, CommandError> {
     let (explanation, claims) = match (&args.event, &args.target.server) {
-        (Some(event), _) => (ask(args, &json!({ "event": event })).await?, None),
+        (Some(event), _) => {
+            let client = AdminClient::new(&args.target).await?;
+            (ask(&client, &json!({ "event": event })).await?, None)
+        }
         (None, Some(server)) => {
-            let server = server_url(server)?;
-            let presented =
-                Presented::obtain(&server, &args.source, &Job::of_this_process()).await?;
-            let explanation = if args.target.token.is_some() {
-                ask(args, &args.question(presented.assertion())?).await?
-            } else {
-                presented.explain(&args.token_request()).await?
-            };
-            (explanation, Some(presented.claims().clone()))
+            let (explanation, claims) = ask_a_server(args, &server_url(server)?).await?;
+            (explanation, Some(claims))
         }
         (None, None) => {
             let (assertion, claims) = read_for_the_database(args).await?;
-            (ask(args, &args.question(&assertion)?).await?, Some(claims))
+            let client = AdminClient::new(&args.target).await?;
+            let explanation = ask(&client, &args.question(&assertion)?).await?;
+            (explanation, Some(claims))
         }
     };
     print_explanation(&explanation, claims.as_ref(), as_json);
     Ok(allows(&explanation).into())
+}
+
+/// Asks the server's admin API if there is a token for it, and otherwise its public endpoint.
+async fn ask_a_server(
+    args: &ExplainArgs,
+    server: &ServerUrl,
+) -> Result<(Value, Claims), CommandError> {
+    let token = match ServerToken::find(&args.target, server.issuer())? {
+        Found::Token(token) => Some(token),
+        Found::Expired(why) => {
+            eprintln!("carnet: {why}; asking without it");
+            None
+        }
+        Found::Nothing => None,
+    };
+    let presented = Presented::obtain(server, &args.source, &Job::of_this_process()).await?;
+    let explanation = match token {
+        Some(token) => {
+            let client = AdminClient::remote(server.issuer(), token)?;
+            ask(&client, &args.question(presented.assertion())?).await?
+        }
+        None => presented.explain(&args.token_request()).await?,
+    };
+    Ok((explanation, presented.claims().clone()))
 }
 
 /// Obtains the assertion for an explanation by the configured database. It leaves this machine for
@@ -86,8 +109,7 @@ async fn read_for_the_database(args: &ExplainArgs) -> Result<(SecretString, Clai
 }
 
 /// Asks the admin API of the server or of the configured database.
-async fn ask(args: &ExplainArgs, question: &Value) -> Result<Value, CommandError> {
-    let client = AdminClient::new(&args.target).await?;
+async fn ask(client: &AdminClient, question: &Value) -> Result<Value, CommandError> {
     client
         .send(Method::POST, "/explanations", Some(question))
         .await?

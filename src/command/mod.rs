@@ -19,6 +19,8 @@ mod gateway;
 mod healthcheck;
 mod issuers;
 mod keys;
+mod login;
+mod logout;
 mod notifications;
 mod objects;
 mod people;
@@ -28,8 +30,11 @@ mod progress;
 mod quickstart;
 mod rotation;
 mod serve;
+mod server_token;
+mod sign_ins;
 mod table;
 mod tokens;
+mod whoami;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -80,6 +85,15 @@ enum Command {
     /// It works on the configuration and the database of the server, which has to have started once.
     #[command(after_help = "Example:\n  carnet gateway --config /etc/carnet.toml")]
     Gateway(gateway::GatewayArgs),
+    /// Sign in at a server with the browser; other commands with --server use the sign-in.
+    #[command(after_help = "Example:\n  carnet login --server https://carnet.example")]
+    Login(login::LoginArgs),
+    /// End a sign-in of `carnet login`, at the server and on this machine.
+    #[command(after_help = "Example:\n  carnet logout")]
+    Logout(logout::LogoutArgs),
+    /// Show who is signed in, with which scope and until when; exits with 1 if nobody is.
+    #[command(after_help = "Example:\n  carnet whoami")]
+    Whoami(whoami::WhoamiArgs),
     /// Find audit events: why a job was refused, what a token was used for, who changed a rule.
     #[command(after_help = "Example:\n  carnet audit --since 1d --repository octo-org/octo-repo")]
     Audit(Box<audit::AuditArgs>),
@@ -183,8 +197,8 @@ pub struct ServerArgs {
     /// configured database.
     #[arg(long, value_name = "URL")]
     server: Option<String>,
-    /// Access token for the admin API of `--server`, as `carnet admin-token` prints it; ignored
-    /// without `--server`.
+    /// Access token for the admin API of `--server`, as `carnet admin-token` prints it; without it,
+    /// that of `carnet login`. Ignored without `--server`.
     #[arg(
         long,
         value_name = "TOKEN",
@@ -278,6 +292,9 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Quickstart(args) => quickstart::run(&args).await,
         Command::Apply(args) => apply::apply(&args, json).await,
         Command::Export(args) => apply::export(&args, json).await,
+        Command::Login(args) => login::run(&args, json).await,
+        Command::Logout(args) => logout::run(&args, json).await,
+        Command::Whoami(args) => whoami::run(&args, json).await,
         Command::Audit(args) => audit::run(&args, json).await,
         Command::Gateway(args) => gateway::run(&args, json).await,
         Command::Get(args) => objects::get(&args, json).await,

@@ -37,7 +37,7 @@ pub(super) struct Attempt {
 /// What binds the callback to the browser, the ID token to the request, and the code to the attempt.
 /// Each has 256 bits.
 #[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Secrets {
+pub(crate) struct Secrets {
     pub state: String,
     pub nonce: String,
     /// The code verifier (RFC 7636 section 4.1).

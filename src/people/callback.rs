@@ -11,16 +11,18 @@ const MOST_BYTES: usize = 16 * 1024;
 
 /// The parameters of a callback. Each occurs at most once.
 #[derive(Default)]
-pub(super) struct Callback {
+pub(crate) struct Callback {
     pub state: Option<String>,
     pub code: Option<String>,
     /// The issuer that answers (RFC 9207 section 2).
     pub iss: Option<String>,
     pub error: Option<String>,
+    /// Any text of the provider's.
+    pub error_description: Option<String>,
 }
 
 impl Callback {
-    pub fn read(query: &str) -> Result<Self, SignInRefusal> {
+    pub(crate) fn read(query: &str) -> Result<Self, SignInRefusal> {
         let malformed = |why: &str| SignInRefusal::new(Reason::SignInExpired, why);
         if query.len() > MOST_BYTES {
             return Err(malformed("the query is too long"));
@@ -32,6 +34,7 @@ impl Callback {
                 "code" => &mut callback.code,
                 "iss" => &mut callback.iss,
                 "error" => &mut callback.error,
+                "error_description" => &mut callback.error_description,
                 _ => continue,
             };
             if place.replace(value.into_owned()).is_some() {

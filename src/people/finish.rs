@@ -21,7 +21,7 @@ use super::id_token::{self, Proved};
 use super::relying_party::{
     ExchangeError, Http, RelyingParty, Tokens, client_assertion, relying_party,
 };
-use super::{ReturnTo, SignInRefusal, presence, refusal, userinfo};
+use super::{ReturnTo, SignInRefusal, presence, refusal, unverified_id_token, userinfo};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::ids::SessionId;
@@ -212,11 +212,13 @@ fn unreadable(answer: &[u8]) -> SignInRefusal {
     };
     let claims = match Compact::parse(id_token).and_then(|jws| jws.claims()) {
         Ok(claims) => claims,
-        Err(error) => return id_token::unreadable(&error.to_string()),
+        Err(error) => return unverified_id_token::unreadable(&error.to_string()),
     };
     match REQUIRED.iter().find(|name| !claims.contains_key(**name)) {
         Some(missing) => SignInRefusal::id_token(missing, "it is missing"),
-        None => id_token::unreadable("a claim is of another type than OpenID Connect says"),
+        None => {
+            unverified_id_token::unreadable("a claim is of another type than OpenID Connect says")
+        }
     }
 }
 

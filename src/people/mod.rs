@@ -20,15 +20,19 @@ mod refusal;
 mod relying_party;
 mod return_to;
 pub mod session;
+mod unverified_id_token;
 mod userinfo;
 
+pub(crate) use attempt::Secrets;
 pub use attempt::{ATTEMPT_SECONDS, AttemptCookie};
 pub use begin::{Begun, Purpose, begin};
+pub(crate) use callback::Callback;
 pub use finish::{SignedIn, finish};
 pub use logout::end_session_url;
 pub use refusal::SignInRefusal;
 pub use relying_party::redirect_uri;
 pub use return_to::ReturnTo;
+pub(crate) use unverified_id_token::{Expected, UnverifiedIdToken};
 
 use crate::app::App;
 

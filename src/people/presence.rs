@@ -2,7 +2,8 @@
 
 use super::SignInRefusal;
 use super::attempt::Attempt;
-use super::id_token::{LEEWAY_SECONDS, Proved};
+use super::id_token::Proved;
+use super::unverified_id_token::LEEWAY_SECONDS;
 use crate::clock::Timestamp;
 use crate::model::{Freshness, IdentityProvider, SecondFactor};
 use crate::reason::Reason;

@@ -81,6 +81,7 @@ mod installation;
 mod introspection;
 mod key_rotation;
 mod keys_with_token;
+mod login;
 mod metadata;
 mod metrics;
 mod modules;

@@ -13,7 +13,10 @@ pub struct Finished {
     pub stderr: String,
 }
 
-/// The binary with no configuration from this environment.
+/// No credentials file of whoever runs the tests is below it.
+const NOBODYS: &str = "/nonexistent";
+
+/// The binary with no configuration and no sign-ins from this environment.
 pub fn carnet() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_carnet"));
     let ours = std::env::vars()
@@ -22,6 +25,7 @@ pub fn carnet() -> Command {
     for name in ours.collect::<Vec<_>>() {
         command.env_remove(name);
     }
+    command.env("XDG_CONFIG_HOME", NOBODYS);
     command.stdin(Stdio::null());
     command
 }
@@ -30,13 +34,16 @@ pub fn carnet() -> Command {
 pub fn carnet_under(program: &str, arguments: &[&str]) -> Command {
     let mut command = carnet();
     let binary = command.get_program().to_owned();
-    let removed: Vec<_> = command
+    let changed: Vec<_> = command
         .get_envs()
-        .map(|(name, _)| name.to_owned())
+        .map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned)))
         .collect();
     command = Command::new(program);
-    for name in removed {
-        command.env_remove(name);
+    for (name, value) in changed {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
     }
     command.stdin(Stdio::null()).args(arguments).arg(binary);
     command

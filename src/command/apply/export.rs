@@ -54,7 +54,7 @@ pub async fn export(args: &ExportArgs, as_json: bool) -> Result<Conclusion, Comm
     let mut is_whole = true;
     for kind in Kind::ALL {
         let is_wanted = args.principal.is_none() || kind.is_of_principals();
-        if !is_wanted || !may_read(&args.target, kind) {
+        if !is_wanted || !may_read(&client, kind) {
             is_whole = false;
             continue;
         }

@@ -73,7 +73,7 @@ pub async fn apply(args: &ApplyArgs, as_json: bool) -> Result<Conclusion, Comman
         .map_err(|error| CommandError::Other(format!("{}: {error}", args.file.display())))?;
     let bundle = given_secrets::resolve(&bundle, &Environment::of_this_process())?;
     let client = AdminClient::new(&args.target).await?;
-    let may_read = |kind| stored::may_read(&args.target, kind);
+    let may_read = |kind| stored::may_read(&client, kind);
     let all = Kind::ALL.into_iter().map(|kind| bundle.of(kind).count());
     let mut progress = Progress::new("objects compared", all.sum(), args.progress);
     let plan = Planner::new(&client, args.prune, &may_read)

@@ -7,19 +7,15 @@ use carnet_jose::from_base64url;
 use serde_json::{Map, Value};
 
 use super::references::{Named, ObjectName};
+use crate::command::CommandError;
 use crate::command::admin_client::{AdminAnswer, AdminClient, in_path, in_query};
-use crate::command::{CommandError, ServerArgs};
 use crate::documents::Kind;
 use crate::scope::{ADMIN, ADMIN_READ, ScopeSet};
 
 /// Whether the token may read objects of a kind, by its scope. A token of another form than this
 /// server's may be asked for everything: the server knows.
-pub fn may_read(target: &ServerArgs, kind: Kind) -> bool {
-    let scope = target
-        .token
-        .as_deref()
-        .filter(|_| target.server.is_some())
-        .and_then(scope_of);
+pub fn may_read(client: &AdminClient, kind: Kind) -> bool {
+    let scope = client.remote_token().and_then(scope_of);
     kind.is_of_principals()
         || scope.is_none_or(|scope| [ADMIN, ADMIN_READ].iter().any(|all| scope.contains(all)))
 }
