@@ -569,7 +569,7 @@ async fn rfc9068_4_1__authlib_validates_our_tokens() {
 }
 
 /// Lets the clock of the server go on with the machine's, whose time is in the proofs of the scripts.
-fn keeps_time(deployed: &Deployed) -> JoinSet<()> {
+pub(super) fn keeps_time(deployed: &Deployed) -> JoinSet<()> {
     let clock = deployed.world.server.clock.clone();
     let mut running = JoinSet::new();
     running.spawn(async move {

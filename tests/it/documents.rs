@@ -211,7 +211,7 @@ fn the_page_of_metrics_has_every_metric() {
 
 #[test]
 fn the_page_of_tested_clients_has_the_pinned_versions() {
-    let packages = |folder: &str| -> (BTreeSet<String>, BTreeSet<String>) {
+    let npm = |folder: &str| -> BTreeSet<String> {
         let npm: Value =
             serde_json::from_str(&read(&format!("tests/{folder}/package.json"))).unwrap();
         // pnpm's own package is a choice among programs for many systems. It is their version that counts.
@@ -225,15 +225,19 @@ fn the_page_of_tested_clients_has_the_pinned_versions() {
                 .strip_prefix("npm:")
                 .map_or_else(|| format!("{name}@{version}"), str::to_owned)
         });
-        let npm = npm.chain(pnpm);
+        npm.chain(pnpm).collect()
+    };
+    let pypi = |folder: &str| -> BTreeSet<String> {
         let pypi = read(&format!("tests/{folder}/requirements.in"));
         let pypi = pypi.lines().map(|line| {
             let (name, version) = line.split_once("==").unwrap();
             format!("{}@{version}", name.split('[').next().unwrap())
         });
-        (npm.collect(), pypi.collect())
+        pypi.collect()
     };
-    let ((npm, pypi), (npm_tools, pypi_tools)) = (packages("clients"), packages("publishing"));
+    let npm_tools = &npm("publishing") | &npm("conformance/mcp");
+    let (pypi_tools, pypi, npm) = (pypi("publishing"), pypi("clients"), npm("clients"));
+    let go = read("tests/clients/go-oidc/go.mod");
     let crates = read("Cargo.lock");
     let mut rows = BTreeMap::new();
     for line in read("docs/src/reference/clients-tested.md")
@@ -252,6 +256,7 @@ fn the_page_of_tested_clients_has_the_pinned_versions() {
             "Python" => pypi.contains(&package),
             "npm" => npm_tools.contains(&package),
             "PyPI" => pypi_tools.contains(&package),
+            "Go" => go.contains(&format!("\t{name} v{version}\n")),
             _ => crates.contains(&format!("name = \"{name}\"\nversion = \"{version}\"\n")),
         };
         rows.insert((place.to_owned(), package), pinned);
@@ -259,7 +264,8 @@ fn the_page_of_tested_clients_has_the_pinned_versions() {
     assert!(rows.values().all(|pinned| *pinned), "{rows:?}");
     let npm = npm.len() + npm_tools.len();
     let pypi = pypi.len() + pypi_tools.len();
-    assert_eq!(rows.len(), npm + pypi + 2);
+    let (crates, modules) = (2, 2);
+    assert_eq!(rows.len(), npm + pypi + crates + modules);
 }
 
 #[tokio::test]

@@ -34,6 +34,7 @@ mod audit_mended;
 mod audit_scale;
 mod audit_search;
 mod authorize;
+mod authorize_clients;
 mod book;
 mod case_files;
 mod case_texts;

@@ -1,5 +1,6 @@
 //! Packages of npm and PyPI that tests install: the libraries that the programs in `tests/clients` use; the tools that publish
-//! packages and the registries that take them, in `tests/publishing`; what drives a browser, in `tests/browser`.
+//! packages and the registries that take them, in `tests/publishing`; what drives a browser, in `tests/browser`; a conformance
+//! suite, in `tests/conformance/mcp`.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -22,6 +23,8 @@ pub enum Packages {
     PypiTools,
     /// What drives a browser, what examines pages in it, and an OpenID provider.
     Browser,
+    /// A conformance suite with scenarios for authorization servers, and the Node.js that it runs on.
+    Conformance,
 }
 
 impl Packages {
@@ -57,7 +60,7 @@ impl Packages {
         let script = self.pins().join(script);
         let mut command = match self {
             // Packages are looked up from where a module is, and text has the working directory.
-            Self::Npm | Self::NpmTools | Self::Browser => {
+            Self::Npm | Self::NpmTools | Self::Browser | Self::Conformance => {
                 let mut node = Command::new("node");
                 node.arg("--input-type=module")
                     .arg("--eval")
@@ -76,7 +79,7 @@ impl Packages {
 
     /// The folder of the packages; a failure is remembered, because without a network it takes long to come.
     pub fn installed(self) -> Option<&'static PathBuf> {
-        static ALL: [OnceLock<Result<PathBuf, String>>; 5] = [const { OnceLock::new() }; 5];
+        static ALL: [OnceLock<Result<PathBuf, String>>; 6] = [const { OnceLock::new() }; 6];
         match ALL[self as usize].get_or_init(|| self.ensure()) {
             Ok(folder) => Some(folder),
             Err(missing) => {
@@ -92,6 +95,7 @@ impl Packages {
             Self::Npm | Self::Pypi => "tests/clients",
             Self::NpmTools | Self::PypiTools => "tests/publishing",
             Self::Browser => "tests/browser",
+            Self::Conformance => "tests/conformance/mcp",
         };
         Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)
     }
@@ -102,6 +106,7 @@ impl Packages {
             Self::Npm => ("node", "package-lock.json", "npm"),
             Self::NpmTools => ("node", "package-lock.json", "npm-tools"),
             Self::Browser => ("node", "package-lock.json", "npm-browser"),
+            Self::Conformance => ("node", "package-lock.json", "npm-conformance"),
             Self::Pypi => ("python3", "requirements.txt", "pypi"),
             Self::PypiTools => ("python3", "requirements.txt", "pypi-tools"),
         };
@@ -129,12 +134,13 @@ impl Packages {
 
     fn install(self, folder: &Path) -> Result<(), String> {
         match self {
-            Self::Npm | Self::NpmTools | Self::Browser => {
+            Self::Npm | Self::NpmTools | Self::Browser | Self::Conformance => {
                 for file in ["package.json", "package-lock.json"] {
                     fs::copy(self.pins().join(file), folder.join(file)).unwrap();
                 }
                 // Some of the tools need a newer Node.js than the machine's, which is among the packages.
-                let strict = (self != Self::NpmTools).then_some("--engine-strict");
+                let brings_its_own = matches!(self, Self::NpmTools | Self::Conformance);
+                let strict = (!brings_its_own).then_some("--engine-strict");
                 let flags = [
                     "--ignore-scripts",
                     "--no-audit",
@@ -180,7 +186,7 @@ impl Packages {
     }
 }
 
-/// The folder of Node.js's programs, and pnpm's program, among the installed tools. They are named after the processor.
+/// The folder of Node.js's programs, and pnpm's program if it is there, among the installed tools. They are named after the processor.
 pub fn node_and_pnpm(tools: &Path) -> (PathBuf, PathBuf) {
     let processor = match std::env::consts::ARCH {
         "x86_64" => "x64",

@@ -153,7 +153,11 @@ impl People {
     }
 
     pub async fn with(settings: &[(&str, &str)]) -> Self {
-        let server = TestServer::with(settings).await;
+        Self::at(TestServer::with(settings).await).await
+    }
+
+    /// At a server that there is already.
+    pub async fn at(server: TestServer) -> Self {
         let provider = Provider::new();
         server.network.add_service("login.test", provider.router());
         let people = Self { server, provider };
