@@ -2,7 +2,7 @@
 
 mod crates;
 mod go;
-mod person;
+pub mod person;
 mod scripts;
 mod suite;
 

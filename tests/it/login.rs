@@ -2,6 +2,7 @@
 //! binary, and a stand-in for the server. The test is the person and the browser.
 
 mod credentials;
+mod real;
 mod refusals;
 mod sessions;
 mod sign_in;

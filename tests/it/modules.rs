@@ -23,8 +23,13 @@ fn dependencies(sources: &str) -> BTreeMap<String, BTreeSet<String>> {
             .into_owned();
         first.trim_end_matches(".rs").to_owned()
     };
+    let is_test = |path: &Path| {
+        let mut parts = path.components().map(|part| part.as_os_str());
+        parts.any(|part| part == "tests" || part == "tests.rs")
+    };
     let sources: Vec<(String, String)> = files(sources, ".rs")
         .into_iter()
+        .filter(|path| !is_test(path.strip_prefix(&root).unwrap()))
         .map(|path| (module(&path), std::fs::read_to_string(&path).unwrap()))
         .filter(|(module, _)| module != "lib" && module != "main")
         .collect();

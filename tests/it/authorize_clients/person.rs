@@ -25,13 +25,19 @@ pub struct Person {
 impl Person {
     pub fn new(deployed: &Deployed, people: &People) -> Self {
         let authority = Certificate::from_pem(deployed.authority().pem().as_bytes()).unwrap();
-        let http = Client::builder()
-            .no_proxy()
-            .redirect(Policy::none())
-            .add_root_certificate(authority);
+        Self::at(deployed.url.clone(), people, &[authority])
+    }
+
+    /// At a server with this origin.
+    pub fn at(origin: String, people: &People, authorities: &[Certificate]) -> Self {
+        let http = Client::builder().no_proxy().redirect(Policy::none());
+        let trusting = |http: reqwest::ClientBuilder, authority: &Certificate| {
+            http.add_root_certificate(authority.clone())
+        };
+        let http = authorities.iter().fold(http, trusting);
         Self {
             http: http.build().unwrap(),
-            origin: deployed.url.clone(),
+            origin,
             provider: people.provider.clone(),
             now: people.server.now(),
             cookies: BTreeMap::new(),
