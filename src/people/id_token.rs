@@ -50,7 +50,7 @@ pub(super) async fn verify(
         client_id: &provider.client_id,
         algorithms: &provider.algorithms,
         nonce,
-        access_token: tokens.access_token(),
+        access_token: tokens.access_token().secret(),
         now: app.clock.now(),
     };
     let claims = match received.check(&keys, &expected) {

@@ -44,7 +44,7 @@ pub(crate) struct Expected<'a> {
     pub algorithms: &'a [Algorithm],
     pub nonce: &'a str,
     /// The access token that came with it.
-    pub access_token: &'a AccessToken,
+    pub access_token: &'a str,
     pub now: Timestamp,
 }
 
@@ -149,7 +149,7 @@ impl UnverifiedIdToken {
     fn access_token_hash(
         &self,
         claims: &Claims,
-        access_token: &AccessToken,
+        access_token: &str,
         key: &ProviderKey,
     ) -> Result<(), SignInRefusal> {
         let Some(sent) = claims.access_token_hash() else {
@@ -157,7 +157,8 @@ impl UnverifiedIdToken {
         };
         let wrong = || SignInRefusal::id_token("at_hash", "it is not that of the access token");
         let algorithm = self.id_token.signing_alg().map_err(|_| wrong())?;
-        let ours = AccessTokenHash::from_token(access_token, algorithm, key);
+        let access_token = AccessToken::new(access_token.to_owned());
+        let ours = AccessTokenHash::from_token(&access_token, algorithm, key);
         match ours {
             Ok(ours) if ours == *sent => Ok(()),
             _ => Err(wrong()),
