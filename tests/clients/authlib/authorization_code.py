@@ -18,7 +18,11 @@ given = json.load(sys.stdin)
 issuer, shop = given["issuer"], given["shop"]
 found = requests.get(issuer + "/.well-known/openid-configuration", timeout=10).json()
 metadata = OpenIDProviderMetadata(found)
-metadata.validate()
+seen = {}
+try:
+    metadata.validate()
+except ValueError as error:
+    seen["metadata"] = str(error)
 keys = KeySet.import_key_set(requests.get(metadata["jwks_uri"], timeout=10).json())
 
 
@@ -53,7 +57,6 @@ def claims(token, client_id, nonce):
     return dict(validated)
 
 
-seen = {}
 clients = {
     "shop": session(shop["clientId"], shop["secret"], given["redirectUri"], "client_secret_basic"),
     "tool": session(given["tool"]["clientId"], None, given["tool"]["redirectUri"], "none"),
