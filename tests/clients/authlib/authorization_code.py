@@ -37,10 +37,10 @@ def session(client_id, secret, redirect_uri, method):
     )
 
 
-def tokens(session, decision="allow", verifier=None, **more):
+def tokens(session, verifier=None, **more):
     sent = generate_token(48)
     url, state = session.create_authorization_url(metadata["authorization_endpoint"], code_verifier=sent, **more)
-    asked = given["browser"] + "?" + urlencode({"url": url, "decision": decision})
+    asked = given["browser"] + "?" + urlencode({"url": url})
     answer = requests.get(asked, timeout=30).text
     return session.fetch_token(
         metadata["token_endpoint"], authorization_response=answer, state=state, code_verifier=verifier or sent
@@ -72,13 +72,8 @@ for name, client in clients.items():
         seen[name]["other_nonce"] = str(error)
 
 
-def refused(**how):
-    try:
-        return tokens(clients["shop"], **how)
-    except OAuthError as error:
-        return error.error
-
-
-seen["denied"] = refused(decision="deny")
-seen["other_verifier"] = refused(verifier=generate_token(48))
+try:
+    tokens(clients["shop"], verifier=generate_token(48))
+except OAuthError as error:
+    seen["other_verifier"] = error.error
 print(json.dumps(seen))
