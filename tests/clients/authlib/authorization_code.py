@@ -18,7 +18,11 @@ given = json.load(sys.stdin)
 issuer, shop = given["issuer"], given["shop"]
 found = requests.get(issuer + "/.well-known/openid-configuration", timeout=10).json()
 metadata = OpenIDProviderMetadata(found)
-metadata.validate()
+seen = {}
+try:
+    metadata.validate()
+except ValueError as error:
+    seen["metadata"] = str(error)
 keys = KeySet.import_key_set(requests.get(metadata["jwks_uri"], timeout=10).json())
 
 
@@ -33,10 +37,10 @@ def session(client_id, secret, redirect_uri, method):
     )
 
 
-def tokens(session, decision="allow", verifier=None, **more):
+def tokens(session, verifier=None, **more):
     sent = generate_token(48)
     url, state = session.create_authorization_url(metadata["authorization_endpoint"], code_verifier=sent, **more)
-    asked = given["browser"] + "?" + urlencode({"url": url, "decision": decision})
+    asked = given["browser"] + "?" + urlencode({"url": url})
     answer = requests.get(asked, timeout=30).text
     return session.fetch_token(
         metadata["token_endpoint"], authorization_response=answer, state=state, code_verifier=verifier or sent
@@ -53,7 +57,6 @@ def claims(token, client_id, nonce):
     return dict(validated)
 
 
-seen = {}
 clients = {
     "shop": session(shop["clientId"], shop["secret"], given["redirectUri"], "client_secret_basic"),
     "tool": session(given["tool"]["clientId"], None, given["tool"]["redirectUri"], "none"),
@@ -69,13 +72,8 @@ for name, client in clients.items():
         seen[name]["other_nonce"] = str(error)
 
 
-def refused(**how):
-    try:
-        return tokens(clients["shop"], **how)
-    except OAuthError as error:
-        return error.error
-
-
-seen["denied"] = refused(decision="deny")
-seen["other_verifier"] = refused(verifier=generate_token(48))
+try:
+    tokens(clients["shop"], verifier=generate_token(48))
+except OAuthError as error:
+    seen["other_verifier"] = error.error
 print(json.dumps(seen))

@@ -39,7 +39,8 @@ const shown = async (config, tokens, options) => {
 const confidential = await discover(shop.clientId, client.ClientSecretBasic(shop.secret))
 const seen = { metadata: confidential.serverMetadata() }
 seen.shop = await shown(confidential, await getTokens(confidential, { ...openid, max_age: '600' }, { expected: { maxAge: 600 } }))
-seen.post = (await getTokens(await discover(shop.clientId, client.ClientSecretPost(shop.secret)), openid).catch((error) => error)).error
+const post = await discover(shop.clientId, client.ClientSecretPost(shop.secret))
+seen.post = await getTokens(post, openid).catch(async ({ response }) => (await response.json()).error)
 
 const registry = { redirect_uri: redirectUri, scope: 'openid publish', resource }
 seen.registry = await getTokens(confidential, registry, { more: { resource } })

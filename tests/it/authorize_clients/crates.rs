@@ -65,7 +65,9 @@ async fn the_openidconnect_crate_discovers_us_and_verifies_what_it_gets() {
             id_token.signing_alg().unwrap(),
             key,
         );
-        assert_eq!(said.access_token_hash(), Some(&hash.unwrap()));
+        // No specification names the hash function of EdDSA, and the claim is optional.
+        let hash = (algorithm != "EdDSA").then(|| hash.unwrap());
+        assert_eq!(said.access_token_hash(), hash.as_ref());
         assert!(id_token.claims(&verifier, &Nonce::new_random()).is_err());
         let subject = said.subject().clone();
         let request = client

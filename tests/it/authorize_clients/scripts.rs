@@ -104,18 +104,25 @@ async fn oauth4webapi_accepts_id_tokens_of_every_algorithm() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn authlib_completes_the_code_flow_and_validates_the_id_token() {
-    let site = Site::new().await;
-    let script = "authlib/authorization_code.py";
-    let Some(seen) = site.run(Packages::Pypi, script).await else {
-        return;
-    };
-    for client in ["shop", "tool"] {
-        let shown = &seen[client];
-        site.knows_ada(&shown["claims"], &shown["userinfo"]).await;
-        assert_eq!(shown["claims"]["aud"], client);
-        let said = shown["other_nonce"].as_str().unwrap();
-        assert!(said.contains("nonce"), "{said}");
+    for algorithm in ["ES256", "RS256"] {
+        let site = Site::with(&[("CARNET_TOKENS__SIGNING_ALGORITHM", algorithm)]).await;
+        let script = "authlib/authorization_code.py";
+        let Some(seen) = site.run(Packages::Pypi, script).await else {
+            return;
+        };
+        for client in ["shop", "tool"] {
+            let shown = &seen[client];
+            site.knows_ada(&shown["claims"], &shown["userinfo"]).await;
+            assert_eq!(shown["claims"]["aud"], client);
+            let said = shown["other_nonce"].as_str().unwrap();
+            assert!(said.contains("nonce"), "{said}");
+        }
+        assert_eq!(seen["other_verifier"], "invalid_grant");
+        // OpenID Connect Discovery demands RS256, which a server with a key of another kind does not do.
+        let said = seen["metadata"].as_str();
+        assert_eq!(
+            said.map(|said| said.contains("\"RS256\" MUST be included")),
+            (algorithm != "RS256").then_some(true)
+        );
     }
-    assert_eq!(seen["denied"], "access_denied");
-    assert_eq!(seen["other_verifier"], "invalid_grant");
 }
