@@ -297,7 +297,7 @@ proptest! {
     ) {
         let mut sent: Vec<char> = registered.chars().collect();
         let at = at.min(sent.len());
-        let end = (at + cut).min(sent.len());
+        let end = at.saturating_add(cut).min(sent.len());
         sent.splice(at..end, put.chars());
         let sent: String = sent.into_iter().collect();
         if redirect_uri_matches(registered, &sent) && sent != registered {
