@@ -218,6 +218,7 @@ pub fn describe() {
         }
     }
     metrics::counter!("carnet_tokens_issued_total").increment(0);
+    metrics::counter!("carnet_authorization_codes_total").increment(0);
     metrics::counter!("carnet_tokens_revoked_total").increment(0);
     metrics::counter!("carnet_token_requests_shed_total").increment(0);
     metrics::counter!("carnet_audit_events_dropped_total").increment(0);

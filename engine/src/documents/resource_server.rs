@@ -242,7 +242,13 @@ fn uris(reader: &mut Reader<'_>, context: ReadContext<'_>) -> (String, Vec<Strin
                 name,
                 "must be an absolute URI without fragment, for example https://registry.example/",
             );
-        } else if *uri == context.own.admin_resource() || uri == context.own.issuer() {
+        } else if [
+            context.own.issuer(),
+            &context.own.admin_resource(),
+            &context.own.userinfo(),
+        ]
+        .contains(&uri.as_str())
+        {
             reader.problem(name, "must not be a URI of this server itself");
         }
     }
@@ -367,6 +373,7 @@ pub fn is_resource(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::documents::testing::{mistakes, read_again};
 
     #[test]
     fn rfc8707_2_1__a_resource_is_an_absolute_uri_without_fragment() {
@@ -398,5 +405,29 @@ mod tests {
             assert!(!is_resource(uri), "{uri}");
         }
         assert!(!is_resource(&format!("https://r/{}", "a".repeat(8192))));
+    }
+
+    #[test]
+    fn nothing_of_a_registry_is_taken_for_something_of_this_server() {
+        let with = |resource: &str, actions: &[&str]| serde_json::json!({ "resource": resource, "actions": actions });
+        let registry = "https://registry.example/";
+        for own in ["", "/admin", "/userinfo"] {
+            let document = with(&format!("https://carnet.example{own}"), &["publish"]);
+            assert_eq!(
+                mistakes::<ResourceServerDocument>(document),
+                ["/resource"],
+                "{own}"
+            );
+        }
+        for action in ["openid", "profile", "email", "admin", "admin:read"] {
+            let document = with(registry, &["publish", action]);
+            assert_eq!(
+                mistakes::<ResourceServerDocument>(document),
+                ["/actions"],
+                "{action}"
+            );
+        }
+        let document = with(registry, &["publish", "Openid", "administer"]);
+        let _: ResourceServerDocument = read_again(document);
     }
 }
