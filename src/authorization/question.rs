@@ -79,8 +79,7 @@ impl AuthorizationRequest {
         match session.auth_time {
             Some(at) if now.seconds_since(at) <= max_age => Standing::Suffices,
             // A provider that was asked again, and answers from its own session.
-            Some(_) if is_new => Standing::Unknowable,
-            None if is_new => Standing::Unknowable,
+            _ if is_new => Standing::Unknowable,
             _ => Standing::SignInAgain,
         }
     }

@@ -94,26 +94,32 @@ pub struct Prompt {
 #[derive(Clone, Debug)]
 pub enum Rejected {
     /// Nobody knows where to send the browser, so the person is told.
-    Page(Refusal),
+    Page(Box<Refusal>),
     /// The client is told.
-    Client(Answer, Refusal),
+    Client(Box<(Answer, Refusal)>),
+}
+
+impl Rejected {
+    fn page(refusal: impl Into<Refusal>) -> Self {
+        Self::Page(Box::new(refusal.into()))
+    }
 }
 
 impl AuthorizationRequest {
     /// Reads the query of a request.
     pub fn read(query: &str, rules: &Snapshot, own: &OwnUrls) -> Result<Self, Rejected> {
         if query.len() > MAX_QUERY_BYTES {
-            return Err(Rejected::Page(Reason::RequestTooLong.into()));
+            return Err(Rejected::page(Reason::RequestTooLong));
         }
         let of_redirect = Parameters {
             known: &[OF_REDIRECT],
             repeatable: &[],
         };
-        let to = TokenForm::parse(query.as_bytes(), &of_redirect).map_err(Rejected::Page)?;
-        let client_id = to.require("client_id").map_err(Rejected::Page)?;
+        let to = TokenForm::parse(query.as_bytes(), &of_redirect).map_err(Rejected::page)?;
+        let client_id = to.require("client_id").map_err(Rejected::page)?;
         let redirect_uri = to.get("redirect_uri");
         let bound = Clients(rules).bound(client_id, redirect_uri);
-        let (client, to) = bound.map_err(|reason| Rejected::Page(reason.into()))?;
+        let (client, to) = bound.map_err(Rejected::page)?;
         let of_state = Parameters {
             known: &[&["state"]],
             repeatable: &[],
@@ -123,7 +129,7 @@ impl AuthorizationRequest {
             redirect_uri: to,
             state: state.and_then(|state| state.get("state").map(str::to_owned)),
         };
-        let rejected = |refusal| Rejected::Client(answer.clone(), refusal);
+        let rejected = |refusal| Rejected::Client(Box::new((answer.clone(), refusal)));
         let form = TokenForm::parse(query.as_bytes(), &PARAMETERS).map_err(rejected)?;
         check_kind(&form).map_err(rejected)?;
         let challenge = machine(&form, rules).map_err(rejected)?;
@@ -330,9 +336,8 @@ fn asked(form: &TokenForm<'_>, own: &OwnUrls) -> Result<PersonRequest, Refusal> 
     let target = match resources.first() {
         Some(resource) if *resource == own.admin_resource() => PersonTarget::Admin,
         Some(resource) if *resource == own.userinfo() => PersonTarget::Userinfo,
-        Some(_) => PersonTarget::Registry,
         None if openid.openid && asks_for_nothing => PersonTarget::Userinfo,
-        None => PersonTarget::Registry,
+        Some(_) | None => PersonTarget::Registry,
     };
     let wrong = |reason, parameter| Err(Refusal::parameter(reason, parameter));
     let holds = |fits: fn(&str) -> bool| {

@@ -50,12 +50,15 @@ async fn claims(app: &App, caller: &AdminCaller) -> Result<Map<String, Value>, B
     };
     let token = read_jwt(&app.keys, own, text);
     let token = token.filter(|token| token.claims().aud == own.userinfo());
-    let token = token.ok_or_else(|| invalid(app, "the token is not one for this endpoint"))?;
+    let other = || invalid(app, "the token is not one for this endpoint");
+    let token = token.ok_or_else(other).map_err(Box::new)?;
     let proof = caller.check_proof(app, &token)?;
     let scope = ScopeSet::parse(&token.claims().scope);
     let openid = scope.map(|scope| OpenIdScope::split(&scope).0);
-    let person = in_force(app, token).await.map_err(unavailable)?;
-    let person = person.ok_or_else(|| invalid(app, "the token is not in force any more"))?;
+    let person = in_force(app, token).await;
+    let person = person.map_err(unavailable).map_err(Box::new)?;
+    let ended = || invalid(app, "the token is not in force any more");
+    let person = person.ok_or_else(ended).map_err(Box::new)?;
     if let Some(proof) = &proof {
         spend_proof(app, proof).await.map_err(Box::new)?;
     }
@@ -100,10 +103,10 @@ fn challenge() -> Response {
     (StatusCode::UNAUTHORIZED, challenge).into_response()
 }
 
-fn invalid(app: &App, why: &str) -> Box<Response> {
-    Box::new(invalid_token(&app.config.own, why))
+fn invalid(app: &App, why: &str) -> Response {
+    invalid_token(&app.config.own, why)
 }
 
-fn unavailable(error: StoreError) -> Box<Response> {
-    Box::new(Problem::from(Rejected::from(error)).into_response())
+fn unavailable(error: StoreError) -> Response {
+    Problem::from(Rejected::from(error)).into_response()
 }

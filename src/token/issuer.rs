@@ -401,7 +401,7 @@ fn of_person(person: Option<&PersonClaims>) -> AccessTokenClaims<'_> {
 }
 
 /// `at_hash`: the left half of the token's hash, by the hash function of the signature. `None` for
-/// EdDSA, whose hash function no specification names.
+/// `EdDSA`, whose hash function no specification names.
 fn left_half_of_hash(token: &str, algorithm: Algorithm) -> Option<String> {
     let is_sha256 = matches!(
         algorithm,

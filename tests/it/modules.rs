@@ -24,7 +24,7 @@ fn dependencies(sources: &str) -> BTreeMap<String, BTreeSet<String>> {
         first.trim_end_matches(".rs").to_owned()
     };
     let is_test = |path: &Path| {
-        let mut parts = path.components().map(|part| part.as_os_str());
+        let mut parts = path.components().map(std::path::Component::as_os_str);
         parts.any(|part| part == "tests" || part == "tests.rs")
     };
     let sources: Vec<(String, String)> = files(sources, ".rs")

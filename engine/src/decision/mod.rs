@@ -90,7 +90,7 @@ pub enum Decision<A> {
     /// A token for a registry.
     Registry(Box<Authorization<A>>),
     /// A token for our own admin API.
-    Admin(AdminGrant),
+    Admin(Box<AdminGrant>),
     /// A token for our own userinfo endpoint.
     Userinfo(Box<UserinfoGrant>),
 }
@@ -204,7 +204,8 @@ pub fn decide<A: Assertion>(
                 confirmation: possession.key,
                 ..grant
             };
-            return itself.map(bound).map(Decision::Admin).map_err(Denial::bare);
+            let granted = itself.map(bound).map(Box::new);
+            return granted.map(Decision::Admin).map_err(Denial::bare);
         }
     };
     // Checked last: a request that is refused for any other reason leaves its assertion unused.

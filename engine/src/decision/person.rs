@@ -49,11 +49,11 @@ pub(super) fn decide<A>(
         }
         PersonTarget::Admin => {
             let grant = at_admin(context, client, &permit, access.scope.as_ref())?;
-            Ok(Decision::Admin(AdminGrant {
+            Ok(Decision::Admin(Box::new(AdminGrant {
                 expires_at: ends_at,
                 confirmation: possession.key,
                 ..grant
-            }))
+            })))
         }
         PersonTarget::Userinfo => Ok(Decision::Userinfo(Box::new(UserinfoGrant {
             subject: permit.person().id.to_string(),

@@ -28,21 +28,18 @@ impl Roles {
     ) -> Option<HeldScope> {
         let given = self.given(rules);
         let is_held = |token: &str| given.iter().any(|(scope, _)| includes(scope, token));
-        let scope = match wanted {
-            Some(wanted) => covers(ceiling, wanted)
-                .then_some(wanted)
-                .filter(|wanted| wanted.tokens().all(is_held))?
-                .clone(),
-            None => {
-                let of_person = given.iter().flat_map(|(scope, _)| scope.tokens());
-                let of_person = of_person.filter(|token| includes(ceiling, token));
-                let of_client = ceiling.tokens().filter(|token| is_held(token));
-                ScopeSet::of(of_person.chain(of_client))?
-            }
+        let scope = if let Some(wanted) = wanted {
+            let may_have = covers(ceiling, wanted) && wanted.tokens().all(is_held);
+            may_have.then(|| wanted.clone())?
+        } else {
+            let of_person = given.iter().flat_map(|(scope, _)| scope.tokens());
+            let of_person = of_person.filter(|token| includes(ceiling, token));
+            let of_client = ceiling.tokens().filter(|token| is_held(token));
+            ScopeSet::of(of_person.chain(of_client))?
         };
-        let gives =
+        let is_needed =
             |(given, _): &&(ScopeSet, Held)| scope.tokens().any(|token| includes(given, token));
-        let memberships = given.iter().filter(gives).map(|(_, held)| RestsOn {
+        let memberships = given.iter().filter(is_needed).map(|(_, held)| RestsOn {
             kind: GroundKind::Membership,
             id: held.membership.to_string(),
             revision: held.revision,

@@ -33,13 +33,13 @@ struct AtPrincipal {
 /// principal: the one that the request names, or else the only one at which the person has a role that
 /// gives something.
 pub fn of_person(
-    roles: &Roles,
+    held: &Roles,
     client: &Client,
     rules: &Snapshot,
     asked: Asked<'_>,
 ) -> Result<Entitlement, Refusal> {
     let (request, frame) = (asked.access, asked.frame);
-    let (server, mut principals) = at_principals(roles, client, rules, request)?;
+    let (server, mut principals) = at_principals(held, client, rules, request)?;
     asked.check_proof(&server)?;
     if let Some(name) = &request.principal {
         principals.retain(|at| at.principal.name.eq_ignore_ascii_case(name));
@@ -78,12 +78,12 @@ pub fn of_person(
 /// The registry that the request is for, and the principals for which a token could be made: those at
 /// which the person's role gives all that is asked for.
 pub fn choices(
-    roles: &Roles,
+    held: &Roles,
     client: &Client,
     rules: &Snapshot,
     request: &AccessRequest,
 ) -> Result<(Arc<ResourceServer>, Vec<Choice>), Refusal> {
-    let (server, principals) = at_principals(roles, client, rules, request)?;
+    let (server, principals) = at_principals(held, client, rules, request)?;
     let mut refused = None;
     let mut possible = Vec::new();
     for AtPrincipal { principal, entries } in principals {
@@ -106,7 +106,7 @@ pub fn choices(
 }
 
 fn at_principals(
-    roles: &Roles,
+    held: &Roles,
     client: &Client,
     rules: &Snapshot,
     request: &AccessRequest,
@@ -123,11 +123,11 @@ fn at_principals(
     let server = target::target_among(covered, rules, request)?;
     let here = ceiling().filter(|permission| permission.resource_server == server.name);
     let here: Vec<&ClientPermission> = here.collect();
-    let at = roles.principals.iter().filter_map(|(folded, held)| {
+    let at = held.principals.iter().filter_map(|(folded, at)| {
         let principal = rules.principal(folded).filter(|known| known.enabled)?;
         let entries: Vec<WithDemand> = here
             .iter()
-            .filter_map(|permission| by_role(permission, principal, *held, &server))
+            .filter_map(|permission| by_role(permission, principal, *at, &server))
             .collect();
         (!entries.is_empty()).then(|| AtPrincipal {
             principal: principal.clone(),

@@ -227,7 +227,7 @@ async fn admit(app: &App, caller: &AdminCaller, access: Access) -> Result<Author
     if !is_in_force(app, token).await? {
         return Err(not_in_force(&app.config.own).into());
     }
-    check_freshness(app, &grant, access, too_old)?;
+    check_freshness(app, &grant, access, too_old).map_err(|denied| *denied)?;
     if let Some(proof) = &proof {
         bound::spend(app, proof).await?;
     }
@@ -259,7 +259,7 @@ fn check_freshness(
     grant: &AdminGrant,
     access: Access,
     too_old: AuditEvent,
-) -> Result<(), Denied> {
+) -> Result<(), Box<Denied>> {
     let wanted = match access {
         Access::Read | Access::ReadCredentials => return Ok(()),
         Access::Write => session::Write::Operator,
@@ -292,10 +292,10 @@ fn check_freshness(
     if let Ok(value) = HeaderValue::try_from(challenge) {
         response.headers_mut().insert(WWW_AUTHENTICATE, value);
     }
-    Err(Denied {
+    Err(Box::new(Denied {
         response,
         event: Some(too_old),
-    })
+    }))
 }
 
 /// The audit event of a valid token that does not suffice. Repetitions within an hour are counted in

@@ -45,8 +45,7 @@ pub async fn authorize(State(app): State<Arc<App>>, visitor: Visitor) -> Respons
     };
     let asked = async {
         let session = signed_in(&app, &visitor, &request).await?;
-        let question = authorization::judge(&app, &session, &request)
-            .map_err(|refusal| Else::Client(refusal))?;
+        let question = authorization::judge(&app, &session, &request).map_err(Else::from)?;
         answer(&app, &visitor, &session, (&request, &question)).await
     };
     match asked.await {
@@ -300,7 +299,7 @@ fn reject(app: &App, visitor: &Visitor, rejected: &Rejected) -> Response {
             };
             failed(app, visitor, &failure)
         }
-        Rejected::Client(answer, refusal) => to_client(app, visitor, answer, refusal),
+        Rejected::Client(told) => to_client(app, visitor, &told.0, &told.1),
     }
 }
 

@@ -40,7 +40,7 @@ async fn the_openidconnect_crate_discovers_us_and_verifies_what_it_gets() {
             .add_scope(Scope::new("profile".into()))
             .add_scope(Scope::new("email".into()))
             .set_pkce_challenge(challenge)
-            .set_max_age(std::time::Duration::from_secs(600))
+            .set_max_age(std::time::Duration::from_mins(10))
             .url();
         let answer = site.person().follow(url.as_str(), "allow").await;
         let answer = parameters(&answer);

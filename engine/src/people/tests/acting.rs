@@ -180,7 +180,7 @@ fn admin_scopes_are_what_role_and_client_both_have() {
 
 #[test]
 fn a_registry_gives_what_role_ceiling_and_request_have_in_common() {
-    let (ground, owner) = ground();
+    let (ground, _) = ground();
     let alice = ground.roles(json!({ "sub": "alice" }));
     let shop = client(vec![
         permission("registry", &["publish", "create"], &["left-*"]),
@@ -243,6 +243,30 @@ fn a_registry_gives_what_role_ceiling_and_request_have_in_common() {
     ] {
         assert_eq!(found(&request).unwrap_err().reason, reason, "{request:?}");
     }
+    // Nothing at all without a client that may ask for it.
+    let idle = client(Vec::new());
+    let here = asking(Some(REGISTRY), None, None);
+    assert!(choices(&alice, &idle, &ground.snapshot, &here).is_err());
+    // The command line does what the person may do.
+    let everything = built_in_client(true);
+    let (_, all) = choices(&alice, &everything, &ground.snapshot, &here).unwrap();
+    let packages = all.iter().flat_map(|choice| &choice.details);
+    let packages: Vec<&str> = packages
+        .flat_map(|detail| &detail.packages)
+        .map(String::as_str)
+        .collect();
+    assert_eq!((all.len(), packages), (2, vec!["*", "*"]));
+}
+
+#[test]
+fn a_token_at_a_registry_is_for_one_principal_and_rests_on_the_membership() {
+    let (ground, owner) = ground();
+    let alice = ground.roles(json!({ "sub": "alice" }));
+    let shop = client(vec![
+        permission("registry", &["publish", "create"], &["left-*"]),
+        permission("registry", &["yank"], &["right"]),
+    ]);
+    let texts = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
     let possession = Possession::default();
     let entitled = |principal: Option<&str>, wanted: Option<&str>| {
         let access = asking(None, wanted, principal);
@@ -284,32 +308,6 @@ fn a_registry_gives_what_role_ceiling_and_request_have_in_common() {
     };
     assert_eq!(entitlement.details, [expected]);
     assert!(entitlement.credentials.is_empty());
-    // Nothing at all without a client that may ask for it.
-    let idle = client(Vec::new());
-    assert!(
-        choices(
-            &alice,
-            &idle,
-            &ground.snapshot,
-            &asking(Some(REGISTRY), None, None)
-        )
-        .is_err()
-    );
-    // The command line does what the person may do.
-    let (_, all) = choices(
-        &alice,
-        &built_in_client(true),
-        &ground.snapshot,
-        &asking(Some(REGISTRY), None, None),
-    )
-    .unwrap();
-    let packages: Vec<&str> = all
-        .iter()
-        .flat_map(|choice| &choice.details)
-        .flat_map(|detail| &detail.packages)
-        .map(String::as_str)
-        .collect();
-    assert_eq!((all.len(), packages), (2, vec!["*", "*"]));
 }
 
 #[test]
@@ -353,143 +351,126 @@ fn token(changes: Value) -> OwnToken {
     OwnToken::read(object(claims)).unwrap()
 }
 
-#[test]
-fn a_token_at_a_registry_ends_with_role_client_registry_and_session() {
+/// What becomes of a token of alice at the registry: its claims with `changes`, by a snapshot that was
+/// changed since.
+fn judged(
+    since: &dyn Fn(&mut Snapshot, MembershipId),
+    changes: Value,
+    descent: Descent,
+) -> Result<(), Ended> {
     let (ground, owner) = ground();
-    let entry = json!([{
+    let mut snapshot = ground.snapshot;
+    let shop = client(vec![permission("registry", &["publish"], &["left-*"])]);
+    snapshot.set_client("shop", Some(shop));
+    since(&mut snapshot, owner);
+    let own = own();
+    let context = DecisionContext {
+        rules: Arc::new(snapshot),
+        now: NOW,
+        own: &own,
+    };
+    let mut all = json!({ "authorization_details": [{
         "type": "package", "actions": ["publish"], "packages": ["left-*"], "owner": "octo-org", "principal": "octo-org",
         "credential": owner, "revision": 3, "locations": [REGISTRY],
-    }]);
-    let judged = |changed: &dyn Fn(&mut Snapshot), changes: Value, descent| {
-        let mut snapshot = ground.snapshot.clone();
-        snapshot.set_client(
-            "shop",
-            Some(client(vec![permission(
-                "registry",
-                &["publish"],
-                &["left-*"],
-            )])),
-        );
-        changed(&mut snapshot);
-        let own = own();
-        let context = DecisionContext {
-            rules: Arc::new(snapshot),
-            now: NOW,
-            own: &own,
-        };
-        let mut all = json!({ "authorization_details": entry });
-        for (name, value) in changes.as_object().unwrap() {
-            all[name] = value.clone();
-        }
-        token(all).in_force(descent, &context).map(|_| ())
-    };
-    let nothing = |_: &mut Snapshot| {};
+    }] });
+    for (name, value) in changes.as_object().unwrap() {
+        all[name] = value.clone();
+    }
+    token(all).in_force(descent, &context).map(|_| ())
+}
+
+/// The same after a change of the snapshot alone.
+fn after(changed: impl Fn(&mut Snapshot, MembershipId)) -> Result<(), Ended> {
+    judged(&changed, json!({}), SIGNED_IN)
+}
+
+const LEFT: Result<(), Ended> = Err(Ended::NothingLeft);
+
+#[test]
+fn a_token_at_a_registry_ends_with_the_session_and_the_membership() {
+    let nothing = |_: &mut Snapshot, _| {};
     assert_eq!(judged(&nothing, json!({}), SIGNED_IN), Ok(()));
     let signed_out = Descent {
         is_signed_in: false,
         ..SIGNED_IN
     };
-    assert_eq!(
-        judged(&nothing, json!({}), signed_out),
-        Err(Ended::SignedOut)
-    );
+    let ended = judged(&nothing, json!({}), signed_out);
+    assert_eq!(ended, Err(Ended::SignedOut));
     let revoked = Descent {
         is_revoked: true,
         ..SIGNED_IN
     };
     assert_eq!(judged(&nothing, json!({}), revoked), Err(Ended::Revoked));
     let change = |with: &dyn Fn(&mut Membership)| {
-        judged(
-            &|snapshot: &mut Snapshot| {
-                let mut membership = (**snapshot.membership(owner).unwrap()).clone();
-                with(&mut membership);
-                snapshot.set_membership(owner, Some(membership));
-            },
-            json!({}),
-            SIGNED_IN,
-        )
+        after(|snapshot, owner| {
+            let mut membership = (**snapshot.membership(owner).unwrap()).clone();
+            with(&mut membership);
+            snapshot.set_membership(owner, Some(membership));
+        })
     };
     assert_eq!(change(&|_| {}), Ok(()));
+    let soon = change(&|membership| membership.expires_at = Some(NOW.plus_seconds(1)));
+    assert_eq!(soon, Ok(()));
+    let ends: [&dyn Fn(&mut Membership); 6] = [
+        &|membership| membership.enabled = false,
+        &|membership| membership.revision = 4,
+        &|membership| membership.expires_at = Some(NOW),
+        &|membership| membership.role = Role::Viewer,
+        &|membership| membership.principal = Some("other".into()),
+        &|membership| membership.principal = None,
+    ];
+    for (at, end) in ends.into_iter().enumerate() {
+        assert_eq!(change(end), LEFT, "{at}");
+    }
     assert_eq!(
-        change(&|membership| membership.expires_at = Some(NOW.plus_seconds(1))),
-        Ok(())
+        after(|snapshot, owner| snapshot.set_membership(owner, None)),
+        LEFT
     );
-    let left = Err(Ended::NothingLeft);
-    assert_eq!(change(&|membership| membership.enabled = false), left);
-    assert_eq!(change(&|membership| membership.revision = 4), left);
-    assert_eq!(
-        change(&|membership| membership.expires_at = Some(NOW)),
-        left
-    );
-    assert_eq!(change(&|membership| membership.role = Role::Viewer), left);
-    assert_eq!(
-        change(&|membership| membership.principal = Some("other".into())),
-        left
-    );
-    assert_eq!(change(&|membership| membership.principal = None), left);
-    assert_eq!(
-        judged(
-            &|snapshot: &mut Snapshot| snapshot.set_membership(owner, None),
-            json!({}),
-            SIGNED_IN
-        ),
-        left
-    );
-    let set = |server: ResourceServer| {
-        judged(
-            &|snapshot: &mut Snapshot| {
-                snapshot.set_resource_server("registry", Some(server.clone()))
-            },
-            json!({}),
-            SIGNED_IN,
-        )
+}
+
+#[test]
+fn a_token_at_a_registry_ends_with_registry_principal_provider_and_client() {
+    let set = |people: Option<(&[&str], &[&str])>| {
+        after(|snapshot, _| {
+            let server = registry("registry", people);
+            snapshot.set_resource_server("registry", Some(server));
+        })
     };
-    assert_eq!(set(registry("registry", Some((&["publish"], &[])))), Ok(()));
-    assert_eq!(
-        set(registry("registry", Some((&["yank"], &["publish"])))),
-        left
-    );
-    assert_eq!(set(registry("registry", None)), left);
-    let disabled = |snapshot: &mut Snapshot| {
-        snapshot.set_principal("octo-org", Some(principal("octo-org", false)))
-    };
-    assert_eq!(judged(&disabled, json!({}), SIGNED_IN), left);
-    let mut off = provider(1);
-    off.enabled = false;
-    assert_eq!(
-        judged(
-            &|snapshot: &mut Snapshot| snapshot.set_identity_provider(off.id, Some(off.clone())),
-            json!({}),
-            SIGNED_IN
-        ),
-        left
-    );
-    let off = Client {
-        enabled: false,
-        ..client(Vec::new())
-    };
-    assert_eq!(
-        judged(
-            &|snapshot: &mut Snapshot| snapshot.set_client("shop", Some(off.clone())),
-            json!({}),
-            SIGNED_IN
-        ),
-        left
-    );
+    assert_eq!(set(Some((&["publish"], &[]))), Ok(()));
+    assert_eq!(set(Some((&["yank"], &["publish"]))), LEFT);
+    assert_eq!(set(None), LEFT);
+    let principal_off = after(|snapshot, _| {
+        snapshot.set_principal("octo-org", Some(principal("octo-org", false)));
+    });
+    let provider_off = after(|snapshot, _| {
+        let off = IdentityProvider {
+            enabled: false,
+            ..provider(1)
+        };
+        snapshot.set_identity_provider(off.id, Some(off));
+    });
+    let client_off = after(|snapshot, _| {
+        let off = Client {
+            enabled: false,
+            ..client(Vec::new())
+        };
+        snapshot.set_client("shop", Some(off));
+    });
+    assert_eq!([principal_off, provider_off, client_off], [LEFT; 3]);
     // A person's token of the command line ends with the switch; a local command's own does not.
-    let cli = json!({ "client_id": "carnet-cli" });
     let with_cli = |enabled| {
-        judged(
-            &move |snapshot: &mut Snapshot| {
-                snapshot.set_client("carnet-cli", Some(built_in_client(enabled)))
-            },
-            cli.clone(),
-            SIGNED_IN,
-        )
+        let set = |snapshot: &mut Snapshot, _| {
+            snapshot.set_client("carnet-cli", Some(built_in_client(enabled)));
+        };
+        judged(&set, json!({ "client_id": "carnet-cli" }), SIGNED_IN)
     };
-    assert_eq!((with_cli(true), with_cli(false)), (Ok(()), left));
+    assert_eq!((with_cli(true), with_cli(false)), (Ok(()), LEFT));
     let own = json!({ "client_id": "carnet-cli", "person": null, "sid": null });
-    assert_eq!(judged(&nothing, own, signed_out), Ok(()));
+    let nobody = Descent {
+        is_signed_in: false,
+        ..SIGNED_IN
+    };
+    assert_eq!(judged(&|_, _| {}, own, nobody), Ok(()));
 }
 
 #[test]
